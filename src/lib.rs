@@ -1,0 +1,1 @@
+//! Fanfare: a WebSocket and SSE gateway tuned for raw throughput.
