@@ -1,1 +1,6 @@
 //! Fanfare: a WebSocket and SSE gateway tuned for raw throughput.
+
+pub mod collections;
+pub mod hub;
+pub mod id;
+pub mod topic;

@@ -1,0 +1,515 @@
+//! The hub of one shard: topic logs, cursors, private outboxes.
+//!
+//! A topic is a log, a subscriber is a cursor. Publishing appends bytes and marks
+//! the stream dirty; it touches no subscriber. [`Hub::flush`] walks the members
+//! of dirty streams and offers each peer the bytes from its cursors to the heads
+//! in one write. A peer whose socket is full stops moving its cursors, and the
+//! topic's [`Policy`] decides what becomes of it.
+//!
+//! The hub knows no sockets, no tasks and no clock: bytes go to a [`Sink`], time
+//! comes in as an argument.
+
+mod flush;
+mod log;
+#[cfg(test)]
+mod model;
+mod outbox;
+mod peer;
+mod policy;
+mod stream;
+
+use std::collections::VecDeque;
+
+use slab::Slab;
+
+pub use flush::{Flush, Sink, Written};
+pub use outbox::OutboxLimits;
+pub use policy::{Policies, Policy, SlowPolicy};
+
+use crate::collections::HashMap;
+use crate::id::{PeerId, Priority, Slot, TopicId, WireFormat};
+use crate::topic::Pattern;
+use outbox::Outbox;
+use peer::{Peer, Sub};
+use stream::{Member, Stream, StreamId};
+
+/// How much a hub holds.
+#[derive(Clone, Copy, Debug)]
+pub struct HubLimits {
+    /// Topics known at once. At the limit a new one is refused.
+    pub topics_max: usize,
+    /// Bytes in all logs and outboxes. At the limit every peer that lags is
+    /// treated as slow, and publications wait until there is room.
+    pub memory_max: usize,
+    /// Bytes in one log. At the limit publications wait for the next flush,
+    /// which either drains the log or finds out who is slow.
+    pub log_bytes_max: usize,
+    /// Bytes of one log that no flush has offered to its members. At the limit
+    /// publications wait: they would only make the log longer.
+    pub backlog_bytes_max: u64,
+    /// Each peer's outbox.
+    pub outbox: OutboxLimits,
+}
+
+/// All state of one shard's subscriptions and what waits to be written.
+#[derive(Debug)]
+pub struct Hub {
+    limits: HubLimits,
+    policies: Policies,
+    peers: Slab<Peer>,
+    topics: Slab<Topic>,
+    names: HashMap<Box<str>, TopicId>,
+    streams: Slab<Stream>,
+    patterns: HashMap<Pattern, Vec<Slot>>,
+    /// Streams appended to since their members were last walked.
+    dirty: Vec<StreamId>,
+    /// Streams whose memory may be given back.
+    warm: Vec<StreamId>,
+    /// Peers with something to write, in turn.
+    ready: VecDeque<Slot>,
+    /// Drained outboxes, kept for the next peer that needs one.
+    spare: Vec<Box<Outbox>>,
+    incidents: Vec<Incident>,
+    generation: u32,
+    /// Bytes in all logs and outboxes.
+    held: usize,
+    subscriptions: usize,
+}
+
+#[derive(Debug)]
+struct Topic {
+    name: Box<str>,
+    policy: Policy,
+    streams: [Option<StreamId>; WireFormat::COUNT],
+}
+
+/// What the hub found out and somebody else has to act on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Incident {
+    /// The peer does not keep up and its topic's policy is to disconnect.
+    Slow(PeerId),
+    /// The socket is gone.
+    Gone(PeerId),
+    /// The peer missed messages of a topic and can be told now.
+    Gap {
+        /// Who missed them.
+        peer: PeerId,
+        /// Of which topic.
+        topic: TopicId,
+        /// How many.
+        lost: u32,
+    },
+}
+
+/// What became of a message for one peer.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Enqueue {
+    /// Queued; the next flush writes it.
+    Queued,
+    /// The outbox was full: this many messages, of this or a lower class, gave way.
+    Overflow(usize),
+    /// The peer has left or is being closed.
+    Gone,
+}
+
+/// What a subscription changed.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Subscribed {
+    /// The first member of the topic in the peer's format.
+    First,
+    /// One more member.
+    Joined,
+    /// The peer was a member already; one more of its selectors covers the topic.
+    Covered,
+}
+
+/// What an unsubscription changed.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unsubscribed {
+    /// The peer was no member.
+    Never,
+    /// Another of the peer's selectors still covers the topic.
+    Covered,
+    /// The peer left the topic.
+    Left,
+}
+
+/// Outboxes kept for reuse, and how large one may be to be kept.
+const SPARE_OUTBOXES_MAX: usize = 256;
+const SPARE_OUTBOX_BYTES_MAX: usize = 128 * 1024;
+
+impl Hub {
+    /// An empty hub.
+    #[must_use]
+    pub fn new(limits: HubLimits, policies: Policies) -> Self {
+        Self {
+            limits,
+            policies,
+            peers: Slab::new(),
+            topics: Slab::new(),
+            names: HashMap::default(),
+            streams: Slab::new(),
+            patterns: HashMap::default(),
+            dirty: Vec::new(),
+            warm: Vec::new(),
+            ready: VecDeque::new(),
+            spare: Vec::new(),
+            incidents: Vec::new(),
+            generation: 0,
+            held: 0,
+            subscriptions: 0,
+        }
+    }
+
+    /// A new peer, which reads `format`.
+    pub fn join(&mut self, format: WireFormat) -> PeerId {
+        self.generation = self.generation.wrapping_add(1);
+        let slot = self.peers.insert(Peer::new(format, self.generation));
+        PeerId { slot: slot_of(slot), generation: self.generation }
+    }
+
+    /// Forgets a peer, its subscriptions and whatever waited for it.
+    ///
+    /// Cost: one step for each of its subscriptions, whatever the size of the topics.
+    pub fn leave(&mut self, peer: PeerId) {
+        if !self.is_present(peer) {
+            return;
+        }
+        while let Some(sub) = self.peers[peer.slot.index()].subs.last() {
+            self.remove_member(sub.stream, sub.member as usize);
+        }
+        self.patterns.retain(|_, slots| {
+            slots.retain(|&slot| slot != peer.slot);
+            !slots.is_empty()
+        });
+        let gone = self.peers.remove(peer.slot.index());
+        self.held -= gone.carry.len() + gone.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
+    }
+
+    /// Whether `peer` is the present tenant of its slot.
+    #[must_use]
+    pub fn is_present(&self, peer: PeerId) -> bool {
+        self.peers
+            .get(peer.slot.index())
+            .is_some_and(|present| present.generation == peer.generation)
+    }
+
+    /// The present tenant of `slot`.
+    #[must_use]
+    pub fn peer_at(&self, slot: Slot) -> Option<PeerId> {
+        let peer = self.peers.get(slot.index())?;
+        Some(PeerId { slot, generation: peer.generation })
+    }
+
+    /// All peers.
+    pub fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.peers
+            .iter()
+            .map(|(slot, peer)| PeerId { slot: slot_of(slot), generation: peer.generation })
+    }
+
+    /// How many peers there are.
+    #[must_use]
+    pub fn peer_count(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// How many memberships there are.
+    #[must_use]
+    pub fn subscription_count(&self) -> usize {
+        self.subscriptions
+    }
+
+    /// How many topics are known.
+    #[must_use]
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Bytes in all logs and outboxes.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// The topic of this name, made if need be; `None` at the limit of topics.
+    pub fn open(&mut self, name: &str) -> Option<TopicId> {
+        if let Some(&topic) = self.names.get(name) {
+            return Some(topic);
+        }
+        if self.topics.len() >= self.limits.topics_max {
+            return None;
+        }
+        let policy = self.policies.of(name);
+        let topic = Topic { name: name.into(), policy, streams: [None; WireFormat::COUNT] };
+        let id = TopicId(u32::try_from(self.topics.insert(topic)).expect("topics_max is below 2^32"));
+        self.names.insert(name.into(), id);
+        Some(id)
+    }
+
+    /// The topic of this name, if it is known.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<TopicId> {
+        self.names.get(name).copied()
+    }
+
+    /// The name of a topic.
+    #[must_use]
+    pub fn name(&self, topic: TopicId) -> &str {
+        &self.topics[topic.index()].name
+    }
+
+    /// All topics with their names.
+    pub fn topics(&self) -> impl Iterator<Item = (TopicId, &str)> {
+        let numbered = self.topics.iter();
+        numbered.map(|(id, topic)| (TopicId(u32::try_from(id).expect("as in open")), &*topic.name))
+    }
+
+    /// Forgets a topic that has no members. Returns whether it had none.
+    pub fn close_topic(&mut self, topic: TopicId) -> bool {
+        let streams = self.topics[topic.index()].streams;
+        let mut ids = streams.into_iter().flatten();
+        if ids.any(|id| !self.streams[id.index()].members.is_empty()) {
+            return false;
+        }
+        for id in streams.into_iter().flatten() {
+            let gone = self.streams.remove(id.index());
+            self.held -= gone.log.held();
+            self.dirty.retain(|&dirty| dirty != id);
+            self.warm.retain(|&warm| warm != id);
+        }
+        let gone = self.topics.remove(topic.index());
+        self.names.remove(&gone.name);
+        true
+    }
+
+    /// How many members `topic` has in `format`.
+    #[must_use]
+    pub fn member_count(&self, topic: TopicId, format: WireFormat) -> usize {
+        let stream = self.topics[topic.index()].streams[format.index()];
+        stream.map_or(0, |id| self.streams[id.index()].members.len())
+    }
+
+    /// Makes a peer a member of `topic` from the next publication on, or notes
+    /// that one more of its selectors covers the topic.
+    pub fn subscribe(&mut self, slot: Slot, topic: TopicId) -> Subscribed {
+        let peer = &mut self.peers[slot.index()];
+        if let Some(sub) = peer.sub_of(topic) {
+            let sub = &peer.subs[sub];
+            self.streams[sub.stream.index()].members[sub.member as usize].holds += 1;
+            return Subscribed::Covered;
+        }
+        let known = &mut self.topics[topic.index()].streams[peer.format.index()];
+        let id = *known.get_or_insert_with(|| {
+            let id = self.streams.insert(Stream::new(topic));
+            StreamId(u32::try_from(id).expect("a few for each topic"))
+        });
+        let stream = &mut self.streams[id.index()];
+        let member = u32::try_from(stream.members.len()).expect("members are connections");
+        let sub = u32::try_from(peer.subs.len()).expect("subscriptions are limited");
+        peer.subs.push(Sub::new(topic, id, member));
+        let cursor = stream.log.head();
+        stream.members.push(Member { slot, sub, cursor, lost: 0, holds: 1 });
+        self.subscriptions += 1;
+        if member == 0 { Subscribed::First } else { Subscribed::Joined }
+    }
+
+    /// Takes back one subscription. What was published before and not written
+    /// yet is not delivered any more.
+    pub fn unsubscribe(&mut self, slot: Slot, topic: TopicId) -> Unsubscribed {
+        let Some(sub) = self.peers[slot.index()].sub_of(topic) else {
+            return Unsubscribed::Never;
+        };
+        let Sub { stream, member, .. } = self.peers[slot.index()].subs[sub];
+        let entry = &mut self.streams[stream.index()].members[member as usize];
+        entry.holds -= 1;
+        if entry.holds > 0 {
+            return Unsubscribed::Covered;
+        }
+        self.remove_member(stream, member as usize);
+        Unsubscribed::Left
+    }
+
+    /// The topics a peer is a member of.
+    pub fn topics_of(&self, slot: Slot) -> impl Iterator<Item = TopicId> {
+        self.peers[slot.index()].subs.iter().map(|sub| sub.topic)
+    }
+
+    /// Notes that a peer wants every topic that `pattern` matches. The caller
+    /// subscribes it to those that exist. Returns whether the pattern is new here.
+    pub fn add_pattern(&mut self, slot: Slot, pattern: Pattern) -> bool {
+        let slots = self.patterns.entry(pattern).or_default();
+        slots.push(slot);
+        slots.len() == 1
+    }
+
+    /// Takes back [`Self::add_pattern`]. Returns whether nobody wants the
+    /// pattern any more.
+    pub fn remove_pattern(&mut self, slot: Slot, pattern: &Pattern) -> bool {
+        let Some(slots) = self.patterns.get_mut(pattern) else { return false };
+        if let Some(at) = slots.iter().position(|&other| other == slot) {
+            slots.swap_remove(at);
+        }
+        let unused = slots.is_empty();
+        if unused {
+            self.patterns.remove(pattern);
+        }
+        unused
+    }
+
+    /// The peers that want `topic` through a pattern, once for each pattern.
+    ///
+    /// Cost: one match for each distinct pattern. Paid when a topic appears.
+    #[must_use]
+    pub fn wanting(&self, topic: &str) -> Vec<Slot> {
+        let matching = self.patterns.iter().filter(|(pattern, _)| pattern.matches(topic));
+        matching.flat_map(|(_, slots)| slots.iter().copied()).collect()
+    }
+
+    /// Whether publications to `topic` should wait for the next flush.
+    #[must_use]
+    pub fn is_congested(&self, topic: TopicId) -> bool {
+        if self.held >= self.limits.memory_max {
+            return !self.dirty.is_empty() || !self.ready.is_empty();
+        }
+        self.topics[topic.index()].streams.into_iter().flatten().any(|id| {
+            let stream = &self.streams[id.index()];
+            let unoffered = stream.log.head() - stream.offered;
+            stream.dirty
+                && (unoffered >= self.limits.backlog_bytes_max
+                    || stream.log.held() >= self.limits.log_bytes_max)
+        })
+    }
+
+    /// Appends message `number` of `topic` for the members that read `format`.
+    ///
+    /// Cost: one copy, whatever the number of members. No wake-up, no system
+    /// call, no allocation once warm.
+    pub fn append(&mut self, topic: TopicId, format: WireFormat, frame: &[u8], number: u64) {
+        let Some(id) = self.topics[topic.index()].streams[format.index()] else { return };
+        let stream = &mut self.streams[id.index()];
+        if stream.members.is_empty() {
+            return;
+        }
+        let held = stream.log.held();
+        stream.log.append(frame, number);
+        self.held = self.held + stream.log.held() - held;
+        if !stream.dirty {
+            stream.dirty = true;
+            self.dirty.push(id);
+        }
+        if !stream.warm {
+            stream.warm = true;
+            self.warm.push(id);
+        }
+    }
+
+    /// Queues `frame` for one peer.
+    pub fn send(&mut self, slot: Slot, priority: Priority, frame: &[u8]) -> Enqueue {
+        let Some(peer) = self.peers.get_mut(slot.index()).filter(|peer| !peer.closing) else {
+            return Enqueue::Gone;
+        };
+        let spare = &mut self.spare;
+        let outbox = peer.outbox.get_or_insert_with(|| spare.pop().unwrap_or_default());
+        let bytes = outbox.bytes();
+        let dropped = outbox.push(priority, frame, self.limits.outbox);
+        self.held = self.held + outbox.bytes() - bytes;
+        self.make_ready(slot);
+        if dropped > 0 { Enqueue::Overflow(dropped) } else { Enqueue::Queued }
+    }
+
+    /// Queues a pong. Behind a full socket only the newest one waits.
+    pub fn send_pong(&mut self, slot: Slot, frame: &[u8]) -> Enqueue {
+        match self.peers.get_mut(slot.index()) {
+            Some(peer) if peer.blocked && !peer.closing => {
+                let spare = &mut self.spare;
+                let outbox = peer.outbox.get_or_insert_with(|| spare.pop().unwrap_or_default());
+                let bytes = outbox.bytes();
+                outbox.set_pong(frame);
+                self.held = self.held + outbox.bytes() - bytes;
+                Enqueue::Queued
+            }
+            _ => self.send(slot, Priority::Critical, frame),
+        }
+    }
+
+    /// Queues the last frame of a peer. What is queued already goes out before
+    /// it, nothing is taken after it, and topics end here.
+    pub fn send_last(&mut self, slot: Slot, frame: &[u8]) {
+        let Some(peer) = self.peers.get_mut(slot.index()).filter(|peer| !peer.closing) else {
+            return;
+        };
+        peer.closing = true;
+        peer.farewell.extend_from_slice(frame);
+        peer.unlink_all();
+        while let Some(sub) = self.peers[slot.index()].subs.last() {
+            self.remove_member(sub.stream, sub.member as usize);
+        }
+        self.make_ready(slot);
+    }
+
+    /// Bytes that wait in a peer's outbox: what it was sent in private and has
+    /// not taken.
+    #[must_use]
+    pub fn outbox_bytes(&self, slot: Slot) -> usize {
+        let peer = self.peers.get(slot.index());
+        peer.map_or(0, |peer| peer.carry.len() + peer.outbox.as_ref().map_or(0, |outbox| outbox.bytes()))
+    }
+
+    /// Whether everything queued for a peer has been written.
+    #[must_use]
+    pub fn is_drained(&self, slot: Slot) -> bool {
+        let peer = self.peers.get(slot.index());
+        peer.is_none_or(|peer| !peer.has_private() && peer.first_pending().is_none())
+    }
+
+    /// What has been found out since the last call.
+    pub fn take_incidents(&mut self) -> Vec<Incident> {
+        std::mem::take(&mut self.incidents)
+    }
+
+    fn make_ready(&mut self, slot: Slot) {
+        let peer = &mut self.peers[slot.index()];
+        if !peer.queued && !peer.blocked {
+            peer.queued = true;
+            self.ready.push_back(slot);
+        }
+    }
+
+    /// Takes a member out of a stream and out of its peer's list, keeping the
+    /// two lists' references to each other right.
+    fn remove_member(&mut self, id: StreamId, member: usize) {
+        let stream = &mut self.streams[id.index()];
+        let gone = stream.members.swap_remove(member);
+        if let Some(moved) = stream.members.get(member) {
+            self.peers[moved.slot.index()].subs[moved.sub as usize].member = index_of(member);
+        }
+        let peer = &mut self.peers[gone.slot.index()];
+        peer.unlink_all();
+        peer.subs.swap_remove(gone.sub as usize);
+        if let Some(moved) = peer.subs.get(gone.sub as usize) {
+            self.streams[moved.stream.index()].members[moved.member as usize].sub = gone.sub;
+        }
+        if peer.queued {
+            for sub in 0..peer.subs.len() {
+                let Sub { stream, member, .. } = peer.subs[sub];
+                let stream = &self.streams[stream.index()];
+                if stream.members[member as usize].cursor < stream.log.head() {
+                    peer.link(index_of(sub));
+                }
+            }
+        }
+        self.subscriptions -= 1;
+    }
+}
+
+fn slot_of(index: usize) -> Slot {
+    Slot(index_of(index))
+}
+
+fn index_of(index: usize) -> u32 {
+    u32::try_from(index).expect("fewer than 2^32 connections and subscriptions")
+}

@@ -1,0 +1,337 @@
+//! Writing what waits: one write per peer per turn, whatever the number of messages.
+
+use std::io::IoSlice;
+
+use super::peer::{Peer, Sub};
+use super::policy::SlowPolicy;
+use super::stream::{Stream, StreamId};
+use super::{Hub, Incident, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX, index_of, slot_of};
+use crate::id::{PeerId, Slot};
+
+/// Where a peer's bytes go. Implemented by the sockets of a shard; it must not
+/// call back into the hub.
+pub trait Sink {
+    /// Writes as much of `bytes` as `slot` takes at once.
+    fn write(&mut self, slot: Slot, bytes: &[IoSlice<'_>]) -> Written;
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Written {
+    /// This many bytes were taken. Fewer than offered means that the socket is
+    /// full, and that whoever watches it calls [`Hub::unblock`].
+    Bytes(usize),
+    /// The socket is gone.
+    Gone,
+}
+
+/// Whether a flush came to its end.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flush {
+    /// Nothing waits but what full sockets did not take.
+    Done,
+    /// The limit of writes was reached first.
+    More,
+}
+
+/// Slices in one write.
+const SLICES_MAX: usize = 32;
+
+impl Hub {
+    /// Writes what waits to peers whose sockets are not full, `writes_max` of
+    /// them at most, and decides about those that lag.
+    ///
+    /// Cost: one step and one write per peer, however many messages wait.
+    pub fn flush(&mut self, sink: &mut impl Sink, now_ms: u64, writes_max: usize) -> Flush {
+        if self.ready.is_empty() || !self.dirty.is_empty() && self.peers_waiting_privately() {
+            self.walk_dirty();
+        }
+        for _ in 0..writes_max {
+            let Some(slot) = self.ready.pop_front() else { break };
+            self.write_to(slot, sink, now_ms);
+        }
+        if self.ready.is_empty() && self.dirty.is_empty() { Flush::Done } else { Flush::More }
+    }
+
+    /// The socket of `slot` takes bytes again. Reports the gaps that the peer
+    /// has to be told of first.
+    pub fn unblock(&mut self, slot: Slot) {
+        let Some(peer) = self.peers.get_mut(slot.index()).filter(|peer| peer.blocked) else {
+            return;
+        };
+        peer.blocked = false;
+        let id = PeerId { slot, generation: peer.generation };
+        for sub in 0..peer.subs.len() {
+            let Sub { topic, stream, member, .. } = peer.subs[sub];
+            let stream = &mut self.streams[stream.index()];
+            let member = &mut stream.members[member as usize];
+            if member.lost > 0 {
+                let lost = std::mem::take(&mut member.lost);
+                self.incidents.push(Incident::Gap { peer: id, topic, lost });
+            }
+            if member.cursor < stream.log.head() {
+                peer.link(index_of(sub));
+            }
+        }
+        self.make_ready(slot);
+    }
+
+    /// Finds peers whose sockets have taken nothing for `stall_ms`.
+    ///
+    /// Cost: a look at every peer; called by the ticker.
+    pub fn find_stalled(&mut self, now_ms: u64, stall_ms: u64) {
+        for (slot, peer) in &mut self.peers {
+            let stalled = peer.blocked && now_ms.saturating_sub(peer.progress_ms) >= stall_ms;
+            if stalled && !peer.closing && !peer.doomed {
+                peer.doomed = true;
+                let peer = PeerId { slot: slot_of(slot), generation: peer.generation };
+                self.incidents.push(Incident::Slow(peer));
+            }
+        }
+    }
+
+    /// Gives up what everybody has been written, and the memory of logs that
+    /// have been empty since the last call.
+    pub fn give_back(&mut self) {
+        let mut warm = std::mem::take(&mut self.warm);
+        warm.retain(|id| {
+            let stream = &mut self.streams[id.index()];
+            let held = stream.log.held();
+            let was_empty = stream.log.release();
+            stream.trim();
+            self.held = self.held + stream.log.held() - held;
+            stream.warm = !was_empty;
+            stream.warm
+        });
+        self.warm = warm;
+    }
+
+    /// Whether the peers in the queue are there for their outboxes only, so
+    /// that walking dirty streams now delays nobody who was walked before.
+    fn peers_waiting_privately(&self) -> bool {
+        self.ready.len() <= PRIVATE_READY_MAX
+    }
+
+    /// Puts the members of dirty streams in the queue; decides about those
+    /// that lag; gives up what all have been written.
+    fn walk_dirty(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        let tight = self.held >= self.limits.memory_max;
+        for id in dirty.drain(..) {
+            let mut overdue = Vec::new();
+            let stream = &mut self.streams[id.index()];
+            stream.dirty = false;
+            let head = stream.log.head();
+            stream.offered = head;
+            let policy = self.topics[stream.topic.index()].policy;
+            let mut oldest = head;
+            for (index, member) in stream.members.iter().enumerate() {
+                oldest = oldest.min(member.cursor);
+                let peer = &mut self.peers[member.slot.index()];
+                if peer.blocked {
+                    let lag = head - member.cursor;
+                    let slow = lag > policy.lag_bytes_max
+                        || tight
+                        || policy.slow == SlowPolicy::DropLowest
+                        || policy.lag_messages_max > 0
+                            && stream.log.messages_after(member.cursor) > policy.lag_messages_max;
+                    if slow && lag > 0 {
+                        overdue.push(index);
+                    }
+                } else if member.cursor < head {
+                    peer.link(member.sub);
+                    if !peer.queued {
+                        peer.queued = true;
+                        self.ready.push_back(member.slot);
+                    }
+                }
+            }
+            let held = stream.log.held();
+            stream.log.trim(oldest);
+            self.held = self.held + stream.log.held() - held;
+            for member in overdue {
+                self.decide(id, member, tight);
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    /// Applies the topic's policy to a member that lags too far.
+    fn decide(&mut self, id: StreamId, member: usize, tight: bool) {
+        let stream = &mut self.streams[id.index()];
+        let slot = stream.members[member].slot;
+        let policy = self.topics[stream.topic.index()].policy;
+        match policy.slow {
+            SlowPolicy::Disconnect => {
+                let peer = &mut self.peers[slot.index()];
+                skip_to(stream, member, stream.log.head());
+                if !peer.doomed {
+                    peer.doomed = true;
+                    let peer = PeerId { slot, generation: peer.generation };
+                    self.incidents.push(Incident::Slow(peer));
+                }
+            }
+            SlowPolicy::DropOldest => {
+                let by_bytes = stream.log.tail(if tight { 0 } else { policy.lag_bytes_max / 2 });
+                let by_messages = match policy.lag_messages_max {
+                    0 => 0,
+                    messages => stream.log.tail_messages(messages / 2),
+                };
+                skip_to(stream, member, by_bytes.max(by_messages));
+            }
+            SlowPolicy::Conflate => skip_to(stream, member, stream.log.tail(0)),
+            SlowPolicy::DropLowest => {
+                self.drop_lowest(slot, if tight { 0 } else { policy.lag_bytes_max });
+            }
+        }
+    }
+
+    /// Skips whole topics of a peer, lowest rank first, until no more than
+    /// `lag_bytes_max` wait for it in all of them.
+    fn drop_lowest(&mut self, slot: Slot, lag_bytes_max: u64) {
+        let peer = &self.peers[slot.index()];
+        let mut lagging: Vec<_> = peer
+            .subs
+            .iter()
+            .map(|sub| {
+                let stream = &self.streams[sub.stream.index()];
+                let lag = stream.log.head() - stream.members[sub.member as usize].cursor;
+                (self.topics[sub.topic.index()].policy.priority, lag, sub.stream, sub.member)
+            })
+            .filter(|(_, lag, ..)| *lag > 0)
+            .collect();
+        let mut total: u64 = lagging.iter().map(|(_, lag, ..)| lag).sum();
+        lagging.sort_by_key(|(priority, ..)| *priority);
+        for (_, lag, stream, member) in lagging {
+            if total <= lag_bytes_max {
+                break;
+            }
+            let stream = &mut self.streams[stream.index()];
+            skip_to(stream, member as usize, stream.log.head());
+            total -= lag;
+        }
+    }
+
+    fn write_to(&mut self, slot: Slot, sink: &mut impl Sink, now_ms: u64) {
+        let Some(peer) = self.peers.get_mut(slot.index()) else { return };
+        if !peer.queued {
+            return;
+        }
+        peer.queued = false;
+        if peer.blocked {
+            return;
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let (filled, offered, complete) = gather(peer, &self.streams, &mut slices);
+        if filled == 0 {
+            return;
+        }
+        match sink.write(slot, &slices[..filled]) {
+            Written::Gone => {
+                peer.blocked = true;
+                peer.doomed = true;
+                let peer = PeerId { slot, generation: peer.generation };
+                self.incidents.push(Incident::Gone(peer));
+            }
+            Written::Bytes(written) => {
+                peer.progress_ms = now_ms;
+                peer.blocked = written < offered;
+                self.advance(slot, written);
+                if !complete && written == offered {
+                    self.make_ready(slot);
+                }
+            }
+        }
+    }
+
+    /// Moves a peer's private queue and its cursors past `written` bytes, in
+    /// the order in which [`gather`] offered them.
+    fn advance(&mut self, slot: Slot, written: usize) {
+        let peer = &mut self.peers[slot.index()];
+        let mut left = written;
+        if !peer.carry.is_empty() {
+            let taken = left.min(peer.carry.len());
+            peer.carry.drain(..taken);
+            self.held -= taken;
+            left -= taken;
+            if peer.carry.is_empty() {
+                peer.carry = Vec::new();
+            }
+        }
+        if let Some(outbox) = &mut peer.outbox {
+            let (bytes, carried) = (outbox.bytes(), peer.carry.len());
+            left = outbox.advance(left, &mut peer.carry);
+            self.held = self.held + outbox.bytes() + peer.carry.len() - bytes - carried;
+            if outbox.is_empty() {
+                let drained = peer.outbox.take().expect("it was just looked at");
+                if self.spare.len() < SPARE_OUTBOXES_MAX && drained.held() <= SPARE_OUTBOX_BYTES_MAX {
+                    self.spare.push(drained);
+                }
+            }
+        }
+        while let Some(first) = peer.first_pending() {
+            let Sub { stream, member, .. } = peer.subs[first as usize];
+            let stream = &mut self.streams[stream.index()];
+            let member = &mut stream.members[member as usize];
+            let waiting = stream.log.head() - member.cursor;
+            let taken = waiting.min(left as u64);
+            member.cursor += taken;
+            left -= usize::try_from(taken).expect("at most what was written");
+            if taken < waiting {
+                let rest = stream.log.cut_frame(member.cursor);
+                member.cursor += rest.len() as u64;
+                peer.carry.extend_from_slice(rest);
+                self.held += rest.len();
+                break;
+            }
+            peer.unlink_first();
+        }
+        if left > 0 {
+            peer.farewell.drain(..left);
+        }
+    }
+}
+
+/// Peers in the queue up to which a flush looks at dirty streams before it has
+/// served them all.
+const PRIVATE_READY_MAX: usize = 64;
+
+/// Collects what waits for a peer: the rest of a cut frame, its outbox, its
+/// topics, its close frame. Returns how many slices and bytes that is and
+/// whether it is everything.
+fn gather<'a>(
+    peer: &'a Peer,
+    streams: &'a slab::Slab<Stream>,
+    slices: &mut [IoSlice<'a>; SLICES_MAX],
+) -> (usize, usize, bool) {
+    let private = std::iter::once(&peer.carry[..])
+        .chain(peer.outbox.iter().flat_map(|outbox| outbox.slices()));
+    let pending = std::iter::successors(peer.first_pending(), |&sub| peer.next_pending(sub));
+    let topics = pending.flat_map(|sub| {
+        let sub = &peer.subs[sub as usize];
+        let stream = &streams[sub.stream.index()];
+        stream.log.slices(stream.members[sub.member as usize].cursor)
+    });
+    let farewell = std::iter::once(&peer.farewell[..]);
+    let (mut filled, mut bytes) = (0, 0);
+    for slice in private.chain(topics).chain(farewell).filter(|slice| !slice.is_empty()) {
+        if filled == SLICES_MAX {
+            return (filled, bytes, false);
+        }
+        slices[filled] = IoSlice::new(slice);
+        filled += 1;
+        bytes += slice.len();
+    }
+    (filled, bytes, true)
+}
+
+/// Moves a cursor forward without writing and counts what was skipped.
+fn skip_to(stream: &mut Stream, member: usize, cursor: u64) {
+    let entry = &mut stream.members[member];
+    if cursor > entry.cursor {
+        let skipped = stream.log.messages_after(entry.cursor) - stream.log.messages_after(cursor);
+        entry.lost = entry.lost.saturating_add(u32::try_from(skipped).unwrap_or(u32::MAX));
+        entry.cursor = cursor;
+    }
+}

@@ -1,0 +1,288 @@
+//! A topic's publications in one wire format, as contiguous bytes.
+//!
+//! A position in the log is the count of bytes appended before it since the
+//! log began; it never goes back. Frames are never split over segments, so
+//! whatever lies between two frame boundaries can be handed to a socket as a
+//! few slices, and everybody at the same position writes the same bytes.
+
+use std::collections::VecDeque;
+
+/// A segment grows to this size, then the next one begins. A frame that is
+/// larger has a segment of its own.
+const SEGMENT_BYTES_MAX: usize = 64 * 1024;
+
+/// What a log keeps while nothing is in it, so that small topics stay warm for
+/// free. [`Log::release`] gives up the rest.
+const SEGMENT_BYTES_MIN: usize = 1024;
+
+/// The log of one topic in one wire format.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    /// Oldest first. The last one is appended to.
+    segments: VecDeque<Segment>,
+    /// The position after the newest frame.
+    head: u64,
+    /// The number after the newest message's.
+    next: u64,
+    /// Bytes of capacity in all segments.
+    held: usize,
+}
+
+#[derive(Debug, Default)]
+struct Segment {
+    /// The position of the first byte.
+    start: u64,
+    /// The first message's number. Numbers within a segment have no holes.
+    first: u64,
+    bytes: Vec<u8>,
+    /// Where each frame ends, relative to `start`.
+    ends: Vec<u32>,
+}
+
+impl Segment {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    fn held(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<u32>()
+    }
+
+    fn takes(&self, frame: &[u8], number: u64) -> bool {
+        self.ends.is_empty()
+            || (self.bytes.len() + frame.len() <= SEGMENT_BYTES_MAX
+                && number == self.first + self.ends.len() as u64)
+    }
+}
+
+impl Log {
+    /// Appends one frame, message `number` of its topic.
+    ///
+    /// Cost: one copy; no allocation once warm.
+    pub(crate) fn append(&mut self, frame: &[u8], number: u64) {
+        debug_assert!(number >= self.next, "message numbers rise");
+        if !self.segments.back().is_some_and(|last| last.takes(frame, number)) {
+            self.segments.push_back(Segment::default());
+        }
+        let head = self.head;
+        let last = self.segments.back_mut().expect("a segment was just made sure of");
+        let held = last.held();
+        if last.ends.is_empty() {
+            last.start = head;
+            last.first = number;
+        }
+        last.bytes.extend_from_slice(frame);
+        last.ends.push(u32::try_from(last.bytes.len()).expect("a frame is below 4 GiB"));
+        self.held = self.held + last.held() - held;
+        self.head += frame.len() as u64;
+        self.next = number + 1;
+    }
+
+    /// The position after the newest frame.
+    pub(crate) fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Bytes of memory in use, whether filled or not.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// The bytes from `cursor` to the head, oldest first, one slice a segment.
+    /// `cursor` must be at a frame boundary that has not been trimmed.
+    pub(crate) fn slices(&self, cursor: u64) -> impl Iterator<Item = &[u8]> {
+        let from = self.segment_at(cursor);
+        self.segments.range(from..).filter_map(move |segment| {
+            let skip = usize::try_from(cursor.saturating_sub(segment.start)).ok()?;
+            segment.bytes.get(skip..).filter(|bytes| !bytes.is_empty())
+        })
+    }
+
+    /// What is left of the frame that `position` cuts; empty at a boundary.
+    pub(crate) fn cut_frame(&self, position: u64) -> &[u8] {
+        let Some(segment) = self.segments.get(self.segment_at(position)) else {
+            return &[];
+        };
+        let at = offset_in(position, segment.start);
+        match segment.ends.binary_search(&at) {
+            _ if at == 0 => &[],
+            Ok(_) => &[],
+            Err(frame) => segment
+                .ends
+                .get(frame)
+                .map_or(&[], |&end| &segment.bytes[at as usize..end as usize]),
+        }
+    }
+
+    /// How many messages lie between `cursor`, a frame boundary, and the head.
+    pub(crate) fn messages_after(&self, cursor: u64) -> u64 {
+        let from = self.segment_at(cursor);
+        self.segments
+            .range(from..)
+            .map(|segment| {
+                let at = offset_in(cursor.max(segment.start), segment.start);
+                segment.ends.len() - segment.ends.partition_point(|&end| end <= at)
+            })
+            .sum::<usize>() as u64
+    }
+
+    /// The oldest frame boundary from which at most `bytes_max` bytes and at
+    /// least one frame, if there is one, lead to the head.
+    pub(crate) fn tail(&self, bytes_max: u64) -> u64 {
+        let wanted = self.head.saturating_sub(bytes_max);
+        let Some(last) = self.segments.back().filter(|last| !last.ends.is_empty()) else {
+            return self.head;
+        };
+        let newest = match last.ends.len() {
+            1 => last.start,
+            frames => last.start + u64::from(last.ends[frames - 2]),
+        };
+        let segment = &self.segments[self.segment_at(wanted)];
+        let at = offset_in(wanted.max(segment.start), segment.start);
+        let boundary = match at {
+            0 => segment.start,
+            _ => {
+                let frame = segment.ends.partition_point(|&end| end < at);
+                segment.ends.get(frame).map_or(segment.end(), |&end| segment.start + u64::from(end))
+            }
+        };
+        boundary.min(newest)
+    }
+
+    /// The frame boundary from which at most `messages_max` messages, and at
+    /// least one if there is one, lead to the head.
+    pub(crate) fn tail_messages(&self, messages_max: u64) -> u64 {
+        let mut wanted = messages_max.max(1);
+        for segment in self.segments.iter().rev() {
+            let frames = segment.ends.len() as u64;
+            if wanted < frames {
+                let skip = usize::try_from(frames - wanted).expect("fewer than its frames");
+                return segment.start + u64::from(segment.ends[skip - 1]);
+            }
+            wanted -= frames;
+            if wanted == 0 {
+                return segment.start;
+            }
+        }
+        self.segments.front().map_or(self.head, |oldest| oldest.start)
+    }
+
+    /// Gives up whatever lies before `cursor`, segment by segment. The last
+    /// segment's memory is kept for what comes next.
+    pub(crate) fn trim(&mut self, cursor: u64) {
+        while self.segments.len() > 1 && self.segments[0].end() <= cursor {
+            let gone = self.segments.pop_front().expect("there are at least two");
+            self.held -= gone.held();
+        }
+        if self.head <= cursor && let Some(last) = self.segments.back_mut() {
+            last.bytes.clear();
+            last.ends.clear();
+        }
+    }
+
+    /// Gives the memory of an empty log back, but for a little. Returns
+    /// whether the log was empty.
+    pub(crate) fn release(&mut self) -> bool {
+        match self.segments.back_mut() {
+            Some(last) if last.ends.is_empty() => {
+                last.bytes.shrink_to(SEGMENT_BYTES_MIN);
+                last.ends.shrink_to(SEGMENT_BYTES_MIN / 16);
+                self.segments.drain(..self.segments.len() - 1);
+                self.held = self.segments[0].held();
+                true
+            }
+            Some(_) => false,
+            None => true,
+        }
+    }
+
+    /// The index of the segment that `position` lies in: the last one that
+    /// starts at or before it, the first one where it was trimmed.
+    fn segment_at(&self, position: u64) -> usize {
+        self.segments.partition_point(|segment| segment.start <= position).saturating_sub(1)
+    }
+}
+
+fn offset_in(position: u64, start: u64) -> u32 {
+    u32::try_from(position - start).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Every frame with its number and position; nothing is ever trimmed.
+    #[derive(Default)]
+    struct Model {
+        frames: Vec<(u64, Vec<u8>)>,
+    }
+
+    impl Model {
+        fn bytes_from(&self, cursor: u64) -> Vec<u8> {
+            let later = self.frames.iter().filter(|(at, _)| *at >= cursor);
+            later.flat_map(|(_, bytes)| bytes.clone()).collect()
+        }
+    }
+
+    fn check(log: &Log, model: &Model, cursor: u64) {
+        let bytes: Vec<u8> = log.slices(cursor).flatten().copied().collect();
+        assert_eq!(bytes, model.bytes_from(cursor), "bytes from {cursor}");
+        let messages = model.frames.iter().filter(|(at, _)| *at >= cursor).count();
+        assert_eq!(log.messages_after(cursor), messages as u64, "messages from {cursor}");
+        for (at, frame) in model.frames.iter().filter(|(at, _)| *at >= cursor) {
+            assert_eq!(log.cut_frame(*at), b"", "a boundary cuts nothing");
+            let inside = frame.len() / 2;
+            if inside > 0 {
+                assert_eq!(log.cut_frame(at + inside as u64), &frame[inside..]);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_log_agrees_with_the_list_of_its_frames(
+            sizes in prop::collection::vec(prop_oneof![1usize..300, 30_000usize..70_000], 1..40),
+            trims in prop::collection::vec(0usize..40, 0..6),
+            holes in prop::collection::vec(0usize..40, 0..3),
+        ) {
+            let (mut log, mut model, mut number) = (Log::default(), Model::default(), 1);
+            for (index, size) in sizes.iter().enumerate() {
+                number += if holes.contains(&index) { 5 } else { 1 };
+                let frame = vec![index as u8; *size];
+                model.frames.push((log.head(), frame.clone()));
+                log.append(&frame, number);
+                if trims.contains(&index) {
+                    let cursor = model.frames[index / 2].0;
+                    log.trim(cursor);
+                    check(&log, &model, cursor);
+                }
+            }
+            let from = trims.iter().filter(|&&t| t < sizes.len()).map(|t| t / 2).max().unwrap_or(0);
+            for (at, _) in &model.frames[from..] {
+                check(&log, &model, *at);
+            }
+            check(&log, &model, log.head());
+            for bytes_max in [0, 1, 500, 40_000, 200_000] {
+                let tail = log.tail(bytes_max);
+                let oldest = model.frames[from].0;
+                let expected = model.frames[from..]
+                    .iter()
+                    .map(|(at, _)| *at)
+                    .find(|at| log.head() - at <= bytes_max)
+                    .unwrap_or(model.frames.last().unwrap().0);
+                prop_assert_eq!(tail.max(oldest), expected.max(oldest));
+            }
+            for messages_max in [1, 2, 7, 50] {
+                let kept = &model.frames[from..];
+                let expected = kept[kept.len().saturating_sub(messages_max)].0;
+                let tail = log.tail_messages(messages_max as u64);
+                prop_assert_eq!(tail.max(kept[0].0), expected);
+            }
+            log.trim(log.head());
+            prop_assert!(log.release());
+            prop_assert!(log.held() <= SEGMENT_BYTES_MIN + SEGMENT_BYTES_MIN / 4);
+            check(&log, &model, log.head());
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What is addressed to one peer alone: answers, errors, control frames, pushes.
+//!
+//! Five classes, highest first. When the outbox is full the lowest class gives
+//! way first: background, low, normal; high and critical only when nothing
+//! lower is left.
+
+use std::collections::VecDeque;
+
+use crate::id::Priority;
+
+/// How much one outbox holds.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxLimits {
+    /// Bytes queued. One message is always taken, however large, so that a
+    /// limit below the largest message cannot make it undeliverable.
+    pub bytes_max: usize,
+    /// Messages queued.
+    pub messages_max: usize,
+}
+
+/// A peer's private outbox. It exists only while something is queued.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    classes: [Class; Priority::COUNT],
+    bytes: usize,
+    messages: usize,
+    /// A pong that waits behind a full socket: the newest replaces it
+    /// (RFC 6455 5.5.3; HOSTILE F09).
+    pong: Vec<u8>,
+}
+
+/// Frames of one class, joined.
+#[derive(Debug, Default)]
+struct Class {
+    bytes: Vec<u8>,
+    /// Bytes at the front that have gone.
+    sent: usize,
+    /// Where each waiting frame ends in `bytes`.
+    ends: VecDeque<usize>,
+}
+
+impl Class {
+    fn waiting(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    /// Removes the oldest frame and returns it.
+    fn pop(&mut self) -> Option<&[u8]> {
+        let end = self.ends.pop_front()?;
+        let frame = &self.bytes[self.sent..end];
+        self.sent = end;
+        Some(frame)
+    }
+
+    fn tidy(&mut self) {
+        if self.ends.is_empty() {
+            self.bytes.clear();
+            self.sent = 0;
+        }
+    }
+}
+
+impl Outbox {
+    /// Queues one frame. Returns how many messages had to give way: waiting
+    /// ones of a lower or the same class, oldest first, or this one.
+    pub(crate) fn push(&mut self, priority: Priority, frame: &[u8], limits: OutboxLimits) -> usize {
+        let mut dropped = 0;
+        while self.messages > 0
+            && (self.bytes + frame.len() > limits.bytes_max || self.messages >= limits.messages_max)
+        {
+            match self.lowest() {
+                Some(lowest) if lowest <= priority => self.drop_oldest(lowest),
+                _ => return dropped + 1,
+            }
+            dropped += 1;
+        }
+        let class = &mut self.classes[priority as usize];
+        class.bytes.extend_from_slice(frame);
+        class.ends.push_back(class.bytes.len());
+        self.bytes += frame.len();
+        self.messages += 1;
+        dropped
+    }
+
+    /// Sets the one pong that waits while the socket is full.
+    pub(crate) fn set_pong(&mut self, frame: &[u8]) {
+        self.bytes -= self.pong.len();
+        self.pong.clear();
+        self.pong.extend_from_slice(frame);
+        self.bytes += frame.len();
+    }
+
+    /// What waits, in the order in which it goes out: critical first.
+    pub(crate) fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let classes = self.classes.iter().rev().map(Class::waiting);
+        std::iter::once(&self.pong[..]).chain(classes).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// Takes `written` bytes off the front. The rest of a frame that was cut
+    /// moves to `carry`. Returns how many bytes were more than waited here.
+    pub(crate) fn advance(&mut self, mut written: usize, carry: &mut Vec<u8>) -> usize {
+        if written > 0 && !self.pong.is_empty() {
+            self.bytes -= self.pong.len();
+            let cut = written.min(self.pong.len());
+            carry.extend_from_slice(&self.pong[cut..]);
+            self.pong.clear();
+            written -= cut;
+        }
+        for class in self.classes.iter_mut().rev() {
+            while written > 0 {
+                let Some(frame) = class.pop() else { break };
+                let cut = written.min(frame.len());
+                carry.extend_from_slice(&frame[cut..]);
+                self.bytes -= frame.len();
+                self.messages -= 1;
+                written -= cut;
+            }
+            class.tidy();
+        }
+        written
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Bytes of memory in use, whether filled or not.
+    pub(crate) fn held(&self) -> usize {
+        let classes = self.classes.iter();
+        let bytes: usize = classes
+            .map(|class| class.bytes.capacity() + class.ends.capacity() * size_of::<usize>())
+            .sum();
+        bytes + self.pong.capacity()
+    }
+
+    fn lowest(&self) -> Option<Priority> {
+        Priority::ALL.into_iter().find(|&class| !self.classes[class as usize].ends.is_empty())
+    }
+
+    fn drop_oldest(&mut self, priority: Priority) {
+        let class = &mut self.classes[priority as usize];
+        let bytes = class.pop().map_or(0, <[u8]>::len);
+        // What was given up must not pile up behind a socket that stays full;
+        // moving the rest only every so often keeps that cheap.
+        if class.sent * 2 >= class.bytes.len() {
+            class.bytes.drain(..class.sent);
+            for end in &mut class.ends {
+                *end -= class.sent;
+            }
+            class.sent = 0;
+        }
+        self.bytes -= bytes;
+        self.messages -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: OutboxLimits = OutboxLimits { bytes_max: 10, messages_max: 4 };
+
+    fn check(pushes: &[(Priority, &str)], dropped: usize, expected: &str) {
+        let mut outbox = Outbox::default();
+        let mut given_up = 0;
+        for (priority, text) in pushes {
+            given_up += outbox.push(*priority, text.as_bytes(), LIMITS);
+        }
+        let bytes: Vec<u8> = outbox.slices().flatten().copied().collect();
+        assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+        assert_eq!(given_up, dropped, "{pushes:?}");
+        assert_eq!(outbox.bytes(), expected.len());
+    }
+
+    #[test]
+    fn the_highest_class_goes_first_and_each_class_keeps_its_order() {
+        use Priority::{Background, Critical, High, Low, Normal};
+        check(&[(Normal, "a"), (High, "b"), (Normal, "c"), (Critical, "d")], 0, "dbac");
+        check(&[(Background, "a"), (Low, "b")], 0, "ba");
+    }
+
+    #[test]
+    fn the_lowest_class_gives_way_first() {
+        use Priority::{Background, Critical, High, Low, Normal};
+        check(&[(High, "hhhh"), (Background, "b"), (Normal, "nnnn"), (High, "HH")], 1, "hhhhHHnnnn");
+        check(&[(Background, "b"), (Low, "l"), (Normal, "n"), (High, "h"), (Critical, "c")], 1, "chnl");
+        check(&[(High, "1"), (High, "2"), (High, "3"), (High, "4"), (Low, "5")], 1, "1234");
+        check(&[(High, "1"), (High, "2"), (High, "3"), (High, "4"), (High, "5")], 1, "2345");
+    }
+
+    #[test]
+    fn one_message_is_always_taken() {
+        check(&[(Priority::Normal, "longer than the limit")], 0, "longer than the limit");
+    }
+
+    #[test]
+    fn a_pong_that_waits_is_replaced() {
+        let mut outbox = Outbox::default();
+        outbox.push(Priority::High, b"answer", LIMITS);
+        outbox.set_pong(b"first");
+        outbox.set_pong(b"new");
+        assert_eq!(outbox.slices().collect::<Vec<_>>(), [&b"new"[..], b"answer"]);
+        let mut carry = Vec::new();
+        assert_eq!(outbox.advance(1, &mut carry), 0);
+        assert_eq!(carry, b"ew");
+        assert_eq!(outbox.bytes(), 6);
+    }
+
+    #[test]
+    fn a_cut_at_every_byte_loses_nothing() {
+        let whole = b"ccchhnnbb";
+        for cut in 0..=whole.len() {
+            let mut outbox = Outbox::default();
+            for (priority, text) in [
+                (Priority::Background, "bb"),
+                (Priority::Normal, "nn"),
+                (Priority::High, "hh"),
+                (Priority::Critical, "ccc"),
+            ] {
+                outbox.push(priority, text.as_bytes(), OutboxLimits { bytes_max: 99, messages_max: 9 });
+            }
+            let mut carry = Vec::new();
+            assert_eq!(outbox.advance(cut, &mut carry), 0);
+            let mut all = whole[..cut].to_vec();
+            all.extend(&carry);
+            all.extend(outbox.slices().flatten());
+            assert_eq!(all, whole, "cut at {cut}");
+            let rest = outbox.bytes();
+            assert_eq!(outbox.advance(rest + 7, &mut carry), 7);
+            assert!(outbox.is_empty());
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What happens to a subscriber that does not keep up.
+
+use crate::id::Priority;
+
+/// The decision about a slow consumer, taken when its lag passes its limit.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum SlowPolicy {
+    /// Close the connection; the client comes back and catches up.
+    #[default]
+    Disconnect,
+    /// Skip the oldest messages down to half the limit and say how many.
+    DropOldest,
+    /// Skip everything waiting on the peer's lowest-ranked topics, one topic
+    /// after the other, until the peer is below the limit, and say how many.
+    DropLowest,
+    /// Skip to the newest message and say how many were skipped.
+    Conflate,
+}
+
+/// How a topic treats its subscribers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// What to do with a slow consumer.
+    pub slow: SlowPolicy,
+    /// The lag in bytes that makes a peer slow.
+    pub lag_bytes_max: u64,
+    /// The lag in messages that makes a peer slow; 0: no such limit.
+    pub lag_messages_max: u64,
+    /// The topic's rank, for [`SlowPolicy::DropLowest`].
+    pub priority: Priority,
+}
+
+/// The policies of a gateway: a default and one per topic prefix.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    default: Policy,
+    /// Longest prefix first, so that the first match is the right one.
+    namespaces: Vec<(Box<str>, Policy)>,
+}
+
+impl Policies {
+    /// The policies of topics in general and of those below certain prefixes.
+    #[must_use]
+    pub fn new(default: Policy, namespaces: impl IntoIterator<Item = (Box<str>, Policy)>) -> Self {
+        let mut namespaces: Vec<_> = namespaces.into_iter().collect();
+        namespaces.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        Self { default, namespaces }
+    }
+
+    /// The policy of `topic`: that of the longest prefix it starts with.
+    ///
+    /// Cost: a walk over all namespaces, paid once when a topic appears.
+    #[must_use]
+    pub fn of(&self, topic: &str) -> Policy {
+        let found = self.namespaces.iter().find(|(prefix, _)| topic.starts_with(&**prefix));
+        found.map_or(self.default, |(_, policy)| *policy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_prefix_wins() {
+        let policy = |lag_bytes_max| Policy {
+            slow: SlowPolicy::Disconnect,
+            lag_bytes_max,
+            lag_messages_max: 0,
+            priority: Priority::Normal,
+        };
+        let policies =
+            Policies::new(policy(0), [("a".into(), policy(1)), ("a.b".into(), policy(2))]);
+        let check = |topic: &str, expected| assert_eq!(policies.of(topic).lag_bytes_max, expected);
+        check("x", 0);
+        check("a.c", 1);
+        check("a.b.c", 2);
+    }
+}

@@ -1,0 +1,159 @@
+//! Identifiers: which shard, which peer on it, which topic.
+
+use std::fmt;
+
+/// One of the gateway's threads, numbered from 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ShardId(pub u16);
+
+impl ShardId {
+    /// The index of this shard in a list of all shards.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// A peer's place in its shard's tables. Places are reused; [`PeerId`] tells two
+/// tenants of one place apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Slot(pub u32);
+
+impl Slot {
+    /// The index of this slot in a shard's tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A connection, unique over the life of its shard.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct PeerId {
+    /// Where the peer sits.
+    pub slot: Slot,
+    /// Which tenant of the slot it is.
+    pub generation: u32,
+}
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{:x}", self.slot.0, self.generation)
+    }
+}
+
+/// A topic's number in a table of topics. The hub and each home number their
+/// own; the two are never compared.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct TopicId(pub u32);
+
+impl TopicId {
+    /// The index of this topic in its table.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// How a topic's publications look on the wire. The hub treats it as a key: a
+/// topic has one log per format in use.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum WireFormat {
+    /// Events protocol, JSON text frames.
+    EventsJson = 0,
+    /// Events protocol, JSON text frames compressed by permessage-deflate
+    /// without context, so that one compressed frame serves every such peer.
+    EventsJsonDeflate = 1,
+}
+
+impl WireFormat {
+    /// How many formats there are.
+    pub const COUNT: usize = 2;
+    /// All formats, in the order of their index.
+    pub const ALL: [Self; Self::COUNT] = [Self::EventsJson, Self::EventsJsonDeflate];
+
+    /// This format's place in a per-format table.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// A set of wire formats.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct FormatSet(u8);
+
+impl FormatSet {
+    /// The set with `format` only.
+    #[must_use]
+    pub fn of(format: WireFormat) -> Self {
+        Self(1 << format.index())
+    }
+
+    /// Both sets together.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// This set without the members of `other`.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether `format` is in the set.
+    #[must_use]
+    pub fn contains(self, format: WireFormat) -> bool {
+        self.0 & (1 << format.index()) != 0
+    }
+
+    /// Whether nothing is in the set.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// A message's class in a private outbox, and a topic's rank among a slow
+/// peer's topics. Higher goes out first and is given up last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Priority {
+    /// 1: what nobody misses.
+    Background = 0,
+    /// 3
+    Low = 1,
+    /// 5: publications and pushes unless said otherwise.
+    Normal = 2,
+    /// 8: answers and errors.
+    High = 3,
+    /// 10: control frames.
+    Critical = 4,
+}
+
+impl Priority {
+    /// How many classes there are.
+    pub const COUNT: usize = 5;
+    /// Lowest first.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Background,
+        Self::Low,
+        Self::Normal,
+        Self::High,
+        Self::Critical,
+    ];
+
+    /// The class with this number in configurations and on the wire
+    /// (1, 3, 5, 8 or 10).
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Background),
+            3 => Some(Self::Low),
+            5 => Some(Self::Normal),
+            8 => Some(Self::High),
+            10 => Some(Self::Critical),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Topic names and the patterns that select them.
+//!
+//! One grammar for every protocol: 1 to 128 bytes of letters, digits and
+//! `_ . : -` (spec/events.md 3.5). `.` and `:` separate segments.
+
+/// The longest topic name or pattern, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// Names below this prefix are inboxes: only their user may subscribe, and
+/// patterns never cover them (spec/gateway.md 6.4, identity rule).
+const INBOX_PREFIX: &str = "user:";
+
+/// Why a name is no topic and no pattern.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NameError {
+    /// The name has no bytes.
+    #[error("a topic name cannot be empty")]
+    Empty,
+    /// Longer than [`NAME_BYTES_MAX`].
+    #[error("a topic name has at most 128 bytes")]
+    TooLong,
+    /// A byte outside the grammar.
+    #[error("a topic name has only letters, digits and _ . : -")]
+    Character,
+    /// A `*` that is neither a whole segment nor the last character.
+    #[error("`*` stands for a whole segment or ends the pattern")]
+    Wildcard,
+}
+
+/// Checks that `name` is a topic: no wildcard, nothing outside the grammar.
+///
+/// # Errors
+/// What is wrong with the name.
+pub fn check_topic(name: &str) -> Result<(), NameError> {
+    check_length(name)?;
+    if name.bytes().all(is_name_byte) {
+        Ok(())
+    } else {
+        Err(NameError::Character)
+    }
+}
+
+/// Whether `name` is somebody's inbox.
+#[must_use]
+pub fn is_inbox(name: &str) -> bool {
+    name.starts_with(INBOX_PREFIX)
+}
+
+/// What a client asks to subscribe to.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Selector<'a> {
+    /// One topic by its name.
+    Topic(&'a str),
+    /// Every topic, present and future, that the pattern matches.
+    Pattern(Pattern),
+}
+
+impl<'a> Selector<'a> {
+    /// Reads a topic name or a pattern.
+    ///
+    /// # Errors
+    /// What is wrong with the name.
+    pub fn parse(name: &'a str) -> Result<Self, NameError> {
+        if name.contains('*') {
+            Pattern::parse(name).map(Self::Pattern)
+        } else {
+            check_topic(name).map(|()| Self::Topic(name))
+        }
+    }
+}
+
+/// A glob over topic names. A segment that is `*` matches any one segment; a `*`
+/// at the end matches whatever follows, separators included. So `a.*.c` matches
+/// `a.b.c`, `a.*` matches `a.b` and `a.b.c`, `a.b*` matches `a.b`, `a.bc` and
+/// `a.bc.d`, and `*` matches every topic. Inboxes are never matched.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Pattern(Box<str>);
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        check_length(text)?;
+        if !text.bytes().all(|byte| byte == b'*' || is_name_byte(byte)) {
+            return Err(NameError::Character);
+        }
+        let bytes = text.as_bytes();
+        for (at, _) in text.match_indices('*') {
+            let last = at + 1 == bytes.len();
+            let opens = at == 0 || is_separator(bytes[at - 1]);
+            let closes = last || is_separator(bytes[at + 1]);
+            if !(last || opens && closes) || (last && at > 0 && bytes[at - 1] == b'*') {
+                return Err(NameError::Wildcard);
+            }
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The pattern as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `topic` is selected.
+    ///
+    /// Cost: one pass over both texts; no recursion, no backtracking.
+    #[must_use]
+    pub fn matches(&self, topic: &str) -> bool {
+        if is_inbox(topic) {
+            return false;
+        }
+        let (mut pattern, mut topic) = (self.0.as_bytes(), topic.as_bytes());
+        while let Some((&expected, rest)) = pattern.split_first() {
+            if expected != b'*' {
+                if topic.first() != Some(&expected) {
+                    return false;
+                }
+                topic = &topic[1..];
+            } else if rest.is_empty() {
+                return true;
+            } else {
+                let segment = topic.iter().take_while(|&&byte| !is_separator(byte)).count();
+                topic = &topic[segment..];
+            }
+            pattern = rest;
+        }
+        topic.is_empty()
+    }
+}
+
+fn check_length(name: &str) -> Result<(), NameError> {
+    match name.len() {
+        0 => Err(NameError::Empty),
+        1..=NAME_BYTES_MAX => Ok(()),
+        _ => Err(NameError::TooLong),
+    }
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-')
+}
+
+fn is_separator(byte: u8) -> bool {
+    matches!(byte, b'.' | b':')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_1_to_128_bytes_of_the_grammar() {
+        check_topic("a").unwrap();
+        check_topic("agent.update:x_y-z9").unwrap();
+        check_topic(&"x".repeat(128)).unwrap();
+        assert_eq!(check_topic(""), Err(NameError::Empty));
+        assert_eq!(check_topic(&"x".repeat(129)), Err(NameError::TooLong));
+        for bad in ["a b", "a\r", "a/b", "é", "a*", "a%00"] {
+            assert_eq!(check_topic(bad), Err(NameError::Character), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_star_is_a_whole_segment_or_the_end() {
+        for good in ["*", "a.*", "a*", "*.b", "a.*.c", "a:*:c", "*.*", "a.b*"] {
+            Pattern::parse(good).unwrap();
+        }
+        for bad in ["**", "a*b", "*b", "a.*b", "a**", "a.b*.c"] {
+            assert_eq!(Pattern::parse(bad), Err(NameError::Wildcard), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_select_as_documented() {
+        let check = |pattern: &str, topic: &str, expected: bool| {
+            let pattern = Pattern::parse(pattern).unwrap();
+            assert_eq!(pattern.matches(topic), expected, "{pattern:?} on {topic:?}");
+        };
+        check("*", "anything.at:all", true);
+        check("a.*", "a.b", true);
+        check("a.*", "a.b.c", true);
+        check("a.*", "a", false);
+        check("a.*", "ab.c", false);
+        check("a.b*", "a.b", true);
+        check("a.b*", "a.bc.d", true);
+        check("a.*.c", "a.b.c", true);
+        check("a.*.c", "a.b.x.c", false);
+        check("a.*.c", "a.b.c.d", false);
+        check("*.c", "b.c", true);
+        check("*.c", "a.b.c", false);
+        check("a:*:c", "a:b:c", true);
+        check("*", "user:ann:events", false);
+        check("user:*", "user:ann:events", false);
+    }
+
+    /// A naive matcher over lists of segments agrees with the single pass.
+    #[test]
+    fn matching_agrees_with_the_model() {
+        fn model(pattern: &str, topic: &str) -> bool {
+            if let Some(prefix) = pattern.strip_suffix('*') {
+                let segments = prefix.matches(['.', ':']).count();
+                let cut = topic
+                    .match_indices(['.', ':'])
+                    .nth(segments)
+                    .map_or(topic.len(), |(at, _)| at);
+                return (0..=cut).any(|end| topic.is_char_boundary(end) && exact(prefix, &topic[..end]));
+            }
+            exact(pattern, topic)
+        }
+        fn exact(pattern: &str, topic: &str) -> bool {
+            let split = |text: &str| -> Vec<String> { text.split(['.', ':']).map(str::to_owned).collect() };
+            let seps = |text: &str| -> Vec<char> { text.chars().filter(|c| matches!(c, '.' | ':')).collect() };
+            let (p, t) = (split(pattern), split(topic));
+            seps(pattern) == seps(topic) && p.iter().zip(&t).all(|(p, t)| p == "*" || p == t)
+        }
+        let words = ["a", "b", "ab", "*", "."];
+        let mut texts = vec![String::new()];
+        for _ in 0..5 {
+            texts = texts
+                .iter()
+                .flat_map(|text| words.iter().map(move |word| format!("{text}{word}")))
+                .chain(texts.iter().cloned())
+                .collect();
+            texts.sort();
+            texts.dedup();
+        }
+        let patterns: Vec<Pattern> = texts.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
+        let topics: Vec<&String> = texts.iter().filter(|text| check_topic(text).is_ok()).collect();
+        for pattern in patterns.iter().step_by(3) {
+            for topic in topics.iter().step_by(2) {
+                assert_eq!(pattern.matches(topic), model(pattern.as_str(), topic), "{pattern:?} on {topic:?}");
+            }
+        }
+    }
+}
