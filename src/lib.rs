@@ -3,4 +3,6 @@
 pub mod collections;
 pub mod hub;
 pub mod id;
+pub mod mesh;
+pub mod net;
 pub mod topic;

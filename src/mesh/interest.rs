@@ -1,0 +1,66 @@
+//! What a shard has told the homes of other shards' topics that it wants.
+
+use crate::collections::HashMap;
+use crate::id::{ShardId, TopicId, WireFormat};
+
+/// How an interest stands between this shard and the topic's home.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// The home knows nothing.
+    None,
+    /// Asked for, not answered.
+    Requested,
+    /// Messages arrive.
+    Live,
+    /// Taken back, not answered. What still arrives belongs to nobody, and a
+    /// new subscriber waits until the home has forgotten the old interest: its
+    /// stream must begin at one point only.
+    Closing,
+}
+
+/// This shard's interests in topics that live elsewhere.
+#[derive(Debug, Default)]
+pub struct Interests {
+    standing: HashMap<(TopicId, WireFormat), Standing>,
+    /// The hub's topic for a topic of a home.
+    local: HashMap<(ShardId, TopicId), TopicId>,
+}
+
+impl Interests {
+    /// How the interest in `topic` stands.
+    #[must_use]
+    pub fn standing(&self, topic: TopicId, format: WireFormat) -> Standing {
+        self.standing.get(&(topic, format)).copied().unwrap_or(Standing::None)
+    }
+
+    /// Notes how the interest in `topic` stands now.
+    pub fn set(&mut self, topic: TopicId, format: WireFormat, standing: Standing) {
+        match standing {
+            Standing::None => self.standing.remove(&(topic, format)),
+            _ => self.standing.insert((topic, format), standing),
+        };
+    }
+
+    /// Whether the homes know of any interest in `topic`.
+    #[must_use]
+    pub fn has_any(&self, topic: TopicId) -> bool {
+        WireFormat::ALL.iter().any(|&format| self.standing.contains_key(&(topic, format)))
+    }
+
+    /// Notes what a home's topic is called here.
+    pub fn name(&mut self, shard: ShardId, home: TopicId, topic: TopicId) {
+        self.local.insert((shard, home), topic);
+    }
+
+    /// Forgets what a home's topic is called here.
+    pub fn unname(&mut self, shard: ShardId, home: TopicId) {
+        self.local.remove(&(shard, home));
+    }
+
+    /// Where a message from a home goes; `None` if nobody wants it any more.
+    #[must_use]
+    pub fn local(&self, shard: ShardId, home: TopicId, format: WireFormat) -> Option<TopicId> {
+        let topic = *self.local.get(&(shard, home))?;
+        (self.standing(topic, format) == Standing::Live).then_some(topic)
+    }
+}

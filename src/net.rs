@@ -1,0 +1,9 @@
+//! The machine: listening sockets, cores, file limits.
+
+mod affinity;
+mod limits;
+mod listener;
+
+pub use affinity::{available_cores, pin_to_core};
+pub use limits::raise_file_limit;
+pub use listener::{listen, tune};

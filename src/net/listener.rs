@@ -1,0 +1,38 @@
+//! Listening sockets that shards share, and the options of those they accept.
+
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A listener of one shard. The kernel spreads connections over all listeners
+/// of the same address (`SO_REUSEPORT`).
+///
+/// # Errors
+/// The kernel's: the address is in use by somebody else, or is not ours.
+pub fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Sets what every accepted connection needs: no delay of small writes, and a
+/// send buffer of this many bytes unless it is 0.
+///
+/// # Errors
+/// The kernel's, if the peer is gone already.
+pub fn tune(stream: &TcpStream, send_buffer_bytes: usize) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    if send_buffer_bytes > 0 {
+        SockRef::from(stream).set_send_buffer_size(send_buffer_bytes)?;
+    }
+    Ok(())
+}
