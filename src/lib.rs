@@ -1,1 +1,4 @@
 //! Fanfare: a WebSocket and SSE gateway tuned for raw throughput.
+
+pub mod collections;
+pub mod config;
