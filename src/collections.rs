@@ -15,8 +15,6 @@ pub type HashSet<T> = std::collections::HashSet<T, RandomState>;
 
 #[cfg(test)]
 mod tests {
-    use std::hash::BuildHasher;
-
     use super::*;
 
     #[test]

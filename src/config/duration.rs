@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// `None` for anything else, and for what does not fit 64 bits of microseconds:
 /// such a wait would outlive the machine.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub fn parse(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
     let (_, micros) = UNITS.iter().find(|(name, _)| *name == unit)?;

@@ -9,7 +9,8 @@ use super::size::{GIB, KIB, MIB};
 section! {
     /// Limits of HTTP requests, those that become WebSocket and SSE connections included.
     pub struct Http(mode) {
-        /// Bytes of a request line with its headers. Beyond it: status 431, and the connection is closed.
+        /// Bytes of a request line with its headers. Beyond it: status 431, and the connection is
+        /// closed.
         max_head_size: usize = 16 * KIB, Size(8 * KIB..=MIB);
         /// Headers of a request. Beyond it: status 431, and the connection is closed.
         max_headers: usize = 100, Count(16..=1000);

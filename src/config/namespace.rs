@@ -6,9 +6,9 @@ use super::size::{GIB, KIB, MIB};
 use super::{Events, Hub, SlowConsumer};
 
 section! {
-    /// What differs for topics whose names begin with a prefix, quoted when it holds a dot; the longest one counts.
-    /// What is left out is taken from [hub] and [events].
-    pub struct Overrides(mode) {
+    /// What differs for topics whose names begin with a prefix, quoted when it holds a dot; the
+    /// longest one counts. What is left out is taken from [hub] and [events].
+    pub(super) struct Overrides(mode) {
         /// As hub.slow_consumer.
         slow_consumer: Option<SlowConsumer> = None, Maybe(OneOf);
         /// As hub.max_lag.
@@ -116,6 +116,17 @@ impl Namespaces {
 }
 
 impl Namespace {
+    /// The keys that would set all of this.
+    pub(super) fn as_overrides(&self) -> Overrides {
+        Overrides {
+            slow_consumer: Some(self.slow_consumer),
+            max_lag: Some(self.max_lag),
+            max_lag_messages: Some(self.max_lag_messages),
+            priority: Some(self.priority),
+            max_message_size: Some(self.max_message_size),
+        }
+    }
+
     fn with(&self, keys: &Overrides) -> Self {
         Self {
             slow_consumer: keys.slow_consumer.unwrap_or(self.slow_consumer),

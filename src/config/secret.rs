@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_key_hash_is_64_hexadecimal_digits() {
         let check = |text: &str, expected: Option<[u8; 32]>| {
-            assert_eq!(KeyHash::parse(text).map(|hash| hash.0), expected, "{text}")
+            assert_eq!(KeyHash::parse(text).map(|hash| hash.0), expected, "{text}");
         };
         check(&format!("sha256:{}", "0f".repeat(32)), Some([0x0f; 32]));
         check(&format!("sha256:{}", "0F".repeat(32)), Some([0x0f; 32]));

@@ -12,7 +12,7 @@ use super::raw::Raw;
 pub(super) struct Key {
     /// The key as written in the file.
     pub name: &'static str,
-    /// Its comment, line by line, each with the space that follows `//!`.
+    /// Its comment, line by line, each with the space that follows `///`.
     pub about: &'static [&'static str],
 }
 
@@ -31,14 +31,15 @@ pub(super) enum Refusal {
 }
 
 /// What the layers and the printed documents need of a section.
-pub(super) trait Section: Sized {
-    /// Its comment, line by line.
-    const ABOUT: &'static [&'static str];
-    /// Its keys in the order of the file.
-    const KEYS: &'static [Key];
-
+pub(super) trait Section {
     /// The section as `mode` leaves it when nothing is set.
-    fn for_mode(mode: Mode) -> Self;
+    fn for_mode(mode: Mode) -> Self
+    where
+        Self: Sized;
+    /// Its comment, line by line.
+    fn about(&self) -> &'static [&'static str];
+    /// Its keys in the order of the file.
+    fn keys(&self) -> &'static [Key];
     /// Sets one key.
     fn set(&mut self, key: &str, raw: Raw<'_>) -> Result<(), Refusal>;
     /// The value of one key as TOML; `None` when it is not set.
@@ -50,7 +51,7 @@ pub(super) trait Section: Sized {
 macro_rules! section {
     (
         $(#[doc = $about:literal])*
-        pub struct $name:ident($mode:ident) {
+        $vis:vis struct $name:ident($mode:ident) {
             $(
                 $(#[doc = $doc:literal])*
                 $key:ident: $type:ty = $default:expr, $kind:expr;
@@ -59,22 +60,25 @@ macro_rules! section {
     ) => {
         $(#[doc = $about])*
         #[derive(Debug, Clone, PartialEq)]
-        pub struct $name {
+        $vis struct $name {
             $(
                 $(#[doc = $doc])*
-                pub $key: $type,
+                $vis $key: $type,
             )*
         }
 
         impl $crate::config::section::Section for $name {
-            const ABOUT: &'static [&'static str] = &[$($about),*];
-            const KEYS: &'static [$crate::config::section::Key] = &[
-                $($crate::config::section::Key { name: stringify!($key), about: &[$($doc),*] }),*
-            ];
-
             fn for_mode($mode: $crate::config::Mode) -> Self {
                 let _ = $mode;
                 Self { $($key: $default),* }
+            }
+
+            fn about(&self) -> &'static [&'static str] {
+                &[$($about),*]
+            }
+
+            fn keys(&self) -> &'static [$crate::config::section::Key] {
+                &[$($crate::config::section::Key { name: stringify!($key), about: &[$($doc),*] }),*]
             }
 
             fn set(
@@ -107,7 +111,7 @@ pub(super) use section;
 pub(super) fn read<T>(kind: &impl super::kind::Kind<T>, raw: Raw<'_>) -> Result<T, Refusal> {
     kind.read(raw).ok_or_else(|| Refusal::Value {
         given: if kind.is_secret() {
-            "not shown".to_owned()
+            "the value given (not shown)".to_owned()
         } else {
             raw.show()
         },
