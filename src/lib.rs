@@ -1,4 +1,5 @@
 //! Fanfare: a WebSocket and SSE gateway tuned for raw throughput.
 
+pub mod auth;
 pub mod collections;
 pub mod config;
