@@ -1,0 +1,52 @@
+//! Who a verified credential speaks for.
+
+use std::fmt;
+
+use serde::de::{self, Deserializer, Visitor};
+
+/// Who a verified token speaks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The user: 1 to 128 bytes without control characters.
+    pub user: String,
+    /// A name to show, under the same limits.
+    pub name: Option<String>,
+    /// What the user may do, in the application's words, under the same limits.
+    pub role: Option<String>,
+    /// From this second of Unix time on the identity is void; the configured leeway not included.
+    pub expires_at: u64,
+}
+
+/// A name of an identity: text of 1 to [`NAME_LEN_MAX`] bytes without control characters.
+pub(super) fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    deserializer.deserialize_str(Name).map(Some)
+}
+
+/// Whether `text` is a name of an identity.
+pub(super) fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= NAME_LEN_MAX && !text.chars().any(char::is_control)
+}
+
+struct Name;
+
+impl Visitor<'_> for Name {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a text of 1 to {NAME_LEN_MAX} bytes without control characters"
+        )
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+        if is_name(text) {
+            Ok(text.to_owned())
+        } else {
+            Err(E::invalid_value(de::Unexpected::Other("text"), &self))
+        }
+    }
+}
+
+/// Users become parts of topic names and log lines, so they stay short.
+const NAME_LEN_MAX: usize = 128;

@@ -1,0 +1,85 @@
+//! Keys of services, known only by their hashes.
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+
+use crate::config::{Auth, KeyHash};
+
+/// The keys that services may use.
+///
+/// A plain hash is enough where a key is random: there is no dictionary to try.
+#[derive(Debug, Clone)]
+pub struct ApiKeys {
+    hashes: Box<[KeyHash]>,
+}
+
+impl ApiKeys {
+    /// Bytes of a key. A longer one is refused before it is hashed.
+    pub const KEY_LEN_MAX: usize = 1024;
+
+    /// The keys of `auth`; possibly none, and then no key is valid.
+    pub fn new(auth: &Auth) -> Self {
+        Self {
+            hashes: auth.api_keys.clone().into_boxed_slice(),
+        }
+    }
+
+    /// Whether `key` is one of the keys.
+    ///
+    /// Cost: one SHA-256 and one comparison per configured key, whether or not one matches, so
+    /// that the time says nothing about the keys.
+    pub fn check(&self, key: &str) -> bool {
+        if key.len() > Self::KEY_LEN_MAX {
+            return false;
+        }
+        let hash = digest(&SHA256, key.as_bytes());
+        let equal = |known: &KeyHash| verify_slices_are_equal(&known.0, hash.as_ref()).is_ok();
+        self.hashes
+            .iter()
+            .fold(false, |found, known| found | equal(known))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Mode};
+
+    /// `printf %s service-one | sha256sum`, and of `service-two`.
+    const HASHES: [&str; 2] = [
+        "086979192a9eb5778177b2ff2c72b37d7c0e01201664c524db2b3778320b1e8d",
+        "02bc969c6593cd92362124e18bb20da0624297f5610a7687e064540536d602f3",
+    ];
+
+    fn keys(hashes: &[&str]) -> ApiKeys {
+        let api_keys = hashes
+            .iter()
+            .map(|hash| KeyHash::parse(&format!("sha256:{hash}")).unwrap())
+            .collect();
+        ApiKeys::new(&Auth {
+            api_keys,
+            ..Config::for_mode(Mode::Prod).auth
+        })
+    }
+
+    #[test]
+    fn every_configured_key_is_accepted_and_no_other() {
+        let keys = keys(&HASHES);
+        assert!(keys.check("service-one"));
+        assert!(keys.check("service-two"));
+        for wrong in ["", "service-on", "service-one ", "SERVICE-ONE", HASHES[0]] {
+            assert!(!keys.check(wrong), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn without_keys_none_is_accepted() {
+        assert!(!keys(&[]).check(""));
+        assert!(!keys(&[]).check("service-one"));
+    }
+
+    #[test]
+    fn a_key_of_10_mb_is_refused_unhashed() {
+        assert!(!keys(&HASHES).check(&"x".repeat(10_000_000)));
+    }
+}

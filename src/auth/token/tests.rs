@@ -1,0 +1,343 @@
+//! Forged, malformed and outdated tokens, signed by the tests themselves.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{Config, Mode, Secret};
+
+const NOW: u64 = 1_000_000;
+const LEEWAY: u64 = 30;
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+const HS256: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
+
+fn verifier() -> TokenVerifier {
+    let auth = Config::for_mode(Mode::Prod).auth;
+    TokenVerifier::new(&Auth {
+        jwt_secret: Secret::new(SECRET),
+        ..auth
+    })
+    .unwrap()
+}
+
+/// A token of these texts, signed with `secret` whatever its header says.
+fn signed_with(secret: &[u8], header: &str, claims: &str) -> String {
+    let message = format!(
+        "{}.{}",
+        base64url(header.as_bytes()),
+        base64url(claims.as_bytes())
+    );
+    let key = jsonwebtoken::EncodingKey::from_secret(secret);
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+    format!("{message}.{signature}")
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    let alphabet: Vec<u8> = (b'A'..=b'Z')
+        .chain(b'a'..=b'z')
+        .chain(b'0'..=b'9')
+        .chain(*b"-_")
+        .collect();
+    let digit = |bits: u32| char::from(alphabet[(bits & 63) as usize]);
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let word = chunk
+            .iter()
+            .fold(0_u32, |word, byte| word << 8 | u32::from(*byte))
+            << (8 * (3 - chunk.len()));
+        text.extend((0..=chunk.len()).map(|at| digit(word >> (18 - 6 * at))));
+    }
+    text
+}
+
+#[track_caller]
+fn check(token: &str, expected: Result<&str, TokenError>) {
+    let result = verifier().verify(token, NOW);
+    assert_eq!(
+        result
+            .as_ref()
+            .map(|identity| identity.user.as_str())
+            .map_err(|error| *error),
+        expected,
+        "{token:.200}"
+    );
+}
+
+#[track_caller]
+fn check_claims(claims: &str, expected: Result<&str, TokenError>) {
+    check(&signed_with(SECRET, HS256, claims), expected);
+}
+
+#[test]
+fn an_identity_comes_from_the_claims() {
+    let claims = r#"{"sub":"alice","name":"Alice A.","role":"admin","exp":1000001,"nbf":999999,"iat":1,"jti":{"x":[1]}}"#;
+    let identity = verifier()
+        .verify(&signed_with(SECRET, HS256, claims), NOW)
+        .unwrap();
+    let text = |text: &str| Some(text.to_owned());
+    let expected = Identity {
+        user: "alice".to_owned(),
+        name: text("Alice A."),
+        role: text("admin"),
+        expires_at: 1_000_001,
+    };
+    assert_eq!(identity, expected);
+    check_claims(
+        r#"{"user_id":"bob","username":"Bob","exp":1000001}"#,
+        Ok("bob"),
+    );
+    check_claims(r#"{"user_id":"bob","sub":"bob","exp":1000001}"#, Ok("bob"));
+}
+
+#[test]
+fn a_token_without_a_single_user_is_refused() {
+    for claims in [
+        r#"{"exp":1000001}"#,
+        r#"{"sub":"alice","user_id":"bob","exp":1000001}"#,
+        r#"{"sub":"","exp":1000001}"#,
+        r#"{"sub":null,"exp":1000001}"#,
+        r#"{"sub":7,"exp":1000001}"#,
+        r#"{"sub":["alice"],"exp":1000001}"#,
+        r#"{"sub":"a\u0000b","exp":1000001}"#,
+        r#"{"sub":"a\u001b[2J","exp":1000001}"#,
+        r#"{"sub":"alice","role":1,"exp":1000001}"#,
+    ] {
+        check_claims(claims, Err(TokenError::Claims));
+    }
+    check_claims(
+        &format!(r#"{{"sub":"{}","exp":1000001}}"#, "x".repeat(129)),
+        Err(TokenError::Claims),
+    );
+}
+
+#[test]
+fn without_a_secret_there_is_no_verifier() {
+    assert!(TokenVerifier::new(&Config::for_mode(Mode::Prod).auth).is_none());
+}
+
+#[test]
+fn times_are_checked_with_the_leeway() {
+    let at = |exp: u64, nbf: u64| {
+        signed_with(
+            SECRET,
+            HS256,
+            &format!(r#"{{"sub":"a","exp":{exp},"nbf":{nbf}}}"#),
+        )
+    };
+    check(&at(NOW - LEEWAY + 1, 0), Ok("a"));
+    check(&at(NOW - LEEWAY, 0), Err(TokenError::Expired));
+    check(&at(NOW + 1, NOW + LEEWAY), Ok("a"));
+    check(
+        &at(NOW + 100, NOW + LEEWAY + 1),
+        Err(TokenError::NotYetValid),
+    );
+    check(&at(u64::MAX, u64::MAX), Err(TokenError::NotYetValid));
+    check(&at(u64::MAX, 0), Ok("a"));
+}
+
+#[test]
+fn a01_the_token_does_not_choose_the_algorithm() {
+    let claims = r#"{"sub":"alice","exp":1000001}"#;
+    let part = |text: &str| base64url(text.as_bytes());
+    let good = signed_with(SECRET, HS256, claims);
+    let signature = good.rsplit('.').next().unwrap();
+    check(&good, Ok("alice"));
+    let names = [
+        "none", "None", "NONE", "nOnE", "none ", "", "hs256", "HS256 ", "HS384", "HS512", "RS256",
+        "RS384", "RS512", "ES256", "ES384", "ES512", "ES256K", "PS256", "PS384", "PS512", "EdDSA",
+        "HMAC", "\\u0000", "A128KW", "dir",
+    ];
+    for name in names {
+        let header = format!(r#"{{"alg":"{name}","typ":"JWT"}}"#);
+        let signed = signed_with(SECRET, &header, claims);
+        let unsigned = format!("{}.{}", part(&header), part(claims));
+        let forgeries = [
+            signed.clone(),
+            unsigned.clone(),
+            format!("{unsigned}."),
+            format!("{unsigned}.{signature}"),
+            format!("{unsigned}.AA"),
+            format!("{unsigned}.{}", part(claims)),
+            format!("{unsigned}..{signature}"),
+            format!("{signed}."),
+            format!(".{signed}"),
+        ];
+        for forgery in forgeries {
+            assert!(
+                verifier().verify(&forgery, NOW).is_err(),
+                "{name}: {forgery}"
+            );
+        }
+    }
+    for header in [
+        r#"{"typ":"JWT"}"#,
+        r#"{"alg":null}"#,
+        r#"{"alg":["HS256"]}"#,
+        r#"{"alg":"HS256","alg":"HS256"}"#,
+        "{}",
+        "[]",
+        "null",
+        "",
+    ] {
+        assert!(
+            verifier()
+                .verify(&signed_with(SECRET, header, claims), NOW)
+                .is_err(),
+            "{header}"
+        );
+    }
+}
+
+#[test]
+fn a01_an_absent_wrong_or_cut_signature_is_refused() {
+    let good = signed_with(SECRET, HS256, r#"{"sub":"alice","exp":1000001}"#);
+    for len in 0..good.len() {
+        assert!(
+            verifier().verify(&good[..len], NOW).is_err(),
+            "cut at {len}"
+        );
+    }
+    check(
+        &signed_with(
+            b"another secret of thirty-two byte",
+            HS256,
+            r#"{"sub":"alice","exp":1000001}"#,
+        ),
+        Err(TokenError::Signature),
+    );
+    check(&format!("{good}="), Err(TokenError::Malformed));
+    check(&format!(" {good}"), Err(TokenError::Malformed));
+}
+
+#[test]
+fn a02_a_public_key_is_no_hs256_secret() {
+    // What an attacker would sign with, had the gateway a public key; the verifier knows only its secret.
+    let pem = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC KEY-----";
+    for key in [
+        pem.to_owned(),
+        format!("{pem}\n"),
+        pem.replace('\n', "\r\n"),
+        String::new(),
+    ] {
+        for header in [HS256, r#"{"alg":"RS256"}"#, r#"{"alg":"ES256"}"#] {
+            let forged = signed_with(key.as_bytes(), header, r#"{"sub":"alice","exp":1000001}"#);
+            assert!(verifier().verify(&forged, NOW).is_err(), "{header}");
+        }
+    }
+}
+
+#[test]
+fn a03_a_header_that_brings_keys_or_addresses_is_refused() {
+    for extra in [
+        r#""jku":"https://example.com/keys""#,
+        r#""x5u":"https://example.com/cert""#,
+        r#""x5c":["AA"]"#,
+        r#""jwk":{"kty":"oct","k":"AA"}"#,
+        r#""crit":["exp"]"#,
+        r#""zip":"DEF""#,
+    ] {
+        let header = format!(r#"{{"alg":"HS256",{extra}}}"#);
+        check(
+            &signed_with(SECRET, &header, r#"{"sub":"alice","exp":1000001}"#),
+            Err(TokenError::Algorithm),
+        );
+    }
+}
+
+#[test]
+fn a08_times_of_a_wrong_type_are_refused() {
+    let wrong = [
+        r#""1000001""#,
+        "1000001.0",
+        "1000001.5",
+        "1e6",
+        "1e308",
+        "-1",
+        "-1000001",
+        "null",
+        "true",
+        "[]",
+        "[1000001]",
+        "{}",
+        "18446744073709551616",
+    ];
+    for value in wrong {
+        check_claims(
+            &format!(r#"{{"sub":"a","exp":{value}}}"#),
+            Err(TokenError::Claims),
+        );
+        check_claims(
+            &format!(r#"{{"sub":"a","exp":1000001,"nbf":{value}}}"#),
+            Err(TokenError::Claims),
+        );
+        check_claims(
+            &format!(r#"{{"sub":"a","exp":1000001,"iat":{value}}}"#),
+            Err(TokenError::Claims),
+        );
+    }
+    check_claims(r#"{"sub":"a"}"#, Err(TokenError::Claims));
+}
+
+#[test]
+fn a10_repeated_claims_are_refused() {
+    check_claims(
+        r#"{"sub":"a","sub":"b","exp":1000001}"#,
+        Err(TokenError::Claims),
+    );
+    check_claims(
+        r#"{"sub":"a","exp":1,"exp":1000001}"#,
+        Err(TokenError::Claims),
+    );
+    check_claims(
+        r#"{"sub":"a","exp":1000001,"\u0065xp":1000001}"#,
+        Err(TokenError::Claims),
+    );
+}
+
+#[test]
+fn a10_oversized_tokens_are_refused() {
+    check(&"x".repeat(10_000_000), Err(TokenError::TooLong));
+    check(&".".repeat(100_000), Err(TokenError::TooLong));
+    check(
+        &".".repeat(TokenVerifier::TOKEN_LEN_MAX),
+        Err(TokenError::Malformed),
+    );
+}
+
+#[test]
+fn a10_deep_json_is_refused_or_passed_over() {
+    let deep = format!("{}1{}", "[".repeat(2_000), "]".repeat(2_000));
+    check_claims(
+        &format!(r#"{{"sub":{deep},"exp":1000001}}"#),
+        Err(TokenError::Claims),
+    );
+    check_claims(
+        &format!(r#"{{"sub":"a","exp":{deep}}}"#),
+        Err(TokenError::Claims),
+    );
+    check_claims(
+        &format!(r#"{{"sub":"a","exp":1000001,"x":{deep}}}"#),
+        Ok("a"),
+    );
+    let header = format!(r#"{{"alg":"HS256","x":{deep}}}"#);
+    check(
+        &signed_with(SECRET, &header, r#"{"sub":"a","exp":1000001}"#),
+        Err(TokenError::Algorithm),
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_accepted_or_panics(token in "[A-Za-z0-9_.-]{0,200}|.{0,50}") {
+        prop_assert!(verifier().verify(&token, NOW).is_err());
+    }
+
+    #[test]
+    fn a01_a_changed_token_is_refused(at in 0_usize..110, to in "[A-Za-z0-9_.-]") {
+        let good = signed_with(SECRET, HS256, r#"{"sub":"alice","exp":1000001}"#);
+        let mut forged = good.clone();
+        let at = at % (good.len() - 1);
+        forged.replace_range(at..=at, &to);
+        prop_assume!(forged != good);
+        prop_assert!(verifier().verify(&forged, NOW).is_err());
+    }
+}

@@ -1,0 +1,144 @@
+//! The configuration: read once, valid ever after.
+//!
+//! Defaults of the mode, then the TOML file, then the environment, then flags. Every key knows
+//! what it accepts, so that no value is out of range once a [`Config`] exists, and every
+//! refusal says where the value came from, what it was and what would be accepted.
+//!
+//! Each section is declared once, in the file of its name: struct, defaults, accepted values
+//! and comments. `default-config` and `check-config` print from the same declaration.
+
+use std::io;
+
+mod auth;
+mod debug;
+mod document;
+mod duration;
+mod env;
+mod error;
+mod events;
+mod file;
+mod http;
+mod hub;
+mod kind;
+mod layers;
+mod log;
+mod mode;
+mod namespace;
+mod raw;
+mod rules;
+mod secret;
+mod section;
+mod server;
+mod size;
+#[cfg(test)]
+mod tests;
+mod websocket;
+
+pub use auth::Auth;
+pub use debug::Debug;
+pub use duration::parse as parse_duration;
+pub use env::{CONFIG_VARIABLE, TOKEN_VARIABLE};
+pub use error::{ConfigError, Problem};
+pub use events::Events;
+pub use http::Http;
+pub use hub::{Hub, SlowConsumer};
+pub use layers::{Flag, Sources};
+pub use log::{Log, LogFormat, LogLevel};
+pub use mode::{Mode, UnknownMode};
+pub use namespace::{Namespace, Namespaces, Priority};
+pub use secret::{KeyHash, Secret};
+use section::Section;
+pub use server::Server;
+pub use size::{GIB, KIB, MIB};
+pub use websocket::Websocket;
+
+/// The whole configuration. See each section for its keys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where the defaults of the other keys come from.
+    pub mode: Mode,
+    /// Listeners, shards and what connections may cost before they speak.
+    pub server: Server,
+    /// Limits of requests.
+    pub http: Http,
+    /// Liveness, deadlines, budgets and compression of WebSocket connections.
+    pub websocket: Websocket,
+    /// Memory of topics and clients, slow consumers.
+    pub hub: Hub,
+    /// What differs by prefix of the topic.
+    pub namespaces: Namespaces,
+    /// Who may use the events protocol.
+    pub events: Events,
+    /// Credentials.
+    pub auth: Auth,
+    /// Endpoints for tests and measurements.
+    pub debug: Debug,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+impl Config {
+    /// The defaults of `mode`. Those of [`Mode::Prod`] lack credentials, so a gateway does not start with them alone.
+    pub fn for_mode(mode: Mode) -> Self {
+        let (hub, events) = (Hub::for_mode(mode), Events::for_mode(mode));
+        Self {
+            mode,
+            server: Server::for_mode(mode),
+            http: Http::for_mode(mode),
+            websocket: Websocket::for_mode(mode),
+            namespaces: Namespaces::new(Vec::new(), &hub, &events),
+            hub,
+            events,
+            auth: Auth::for_mode(mode),
+            debug: Debug::for_mode(mode),
+            log: Log::for_mode(mode),
+        }
+    }
+
+    /// What holds for `topic`, see [`Namespaces::of`].
+    pub fn namespace(&self, topic: &str) -> &Namespace {
+        self.namespaces.of(topic)
+    }
+
+    /// The configuration that `text` alone describes: no environment, no flags, and no other file, so
+    /// that `auth.jwt_secret_file` is refused.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        let file = Some(("configuration".to_owned(), text.to_owned()));
+        Self::from_sources(
+            &Sources {
+                file,
+                ..Sources::default()
+            },
+            |_| Err(io::ErrorKind::Unsupported.into()),
+        )
+    }
+
+    /// The sections with fixed names, in the order of the file.
+    fn sections(&self) -> [(&'static str, &dyn Section); 8] {
+        [
+            ("server", &self.server),
+            ("http", &self.http),
+            ("websocket", &self.websocket),
+            ("hub", &self.hub),
+            ("events", &self.events),
+            ("auth", &self.auth),
+            ("debug", &self.debug),
+            ("log", &self.log),
+        ]
+    }
+
+    /// The section called `name`.
+    fn section_mut(&mut self, name: &str) -> Option<&mut dyn Section> {
+        Some(match name {
+            "server" => &mut self.server,
+            "http" => &mut self.http,
+            "websocket" => &mut self.websocket,
+            "hub" => &mut self.hub,
+            "events" => &mut self.events,
+            "auth" => &mut self.auth,
+            "debug" => &mut self.debug,
+            "log" => &mut self.log,
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,16 @@
+//! `[debug]`: endpoints that serve tests and measurements.
+
+use super::kind::{Flag, Size};
+use super::mode::Mode;
+use super::section::section;
+use super::size::{GIB, KIB, MIB};
+
+section! {
+    /// Endpoints for tests and measurements.
+    pub struct Debug(mode) {
+        /// Whether /debug/echo sends every message back to its sender. It never asks for a token.
+        echo: bool = mode != Mode::Prod, Flag;
+        /// Payload bytes of a message to /debug/echo. Beyond it: closed with 1009.
+        echo_max_message_size: usize = 17 * MIB, Size(KIB..=GIB);
+    }
+}

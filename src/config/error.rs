@@ -1,0 +1,121 @@
+//! Why a configuration is refused: everything that is wrong, each with what to do.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::Secret;
+
+/// All that is wrong with a configuration. `Display` writes a line for each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// What is wrong. Never empty.
+    pub problems: Vec<Problem>,
+}
+
+/// One thing that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The file is not TOML.
+    #[error("{origin}: {reason}")]
+    Syntax {
+        /// File and line.
+        origin: String,
+        /// What the parser says.
+        reason: String,
+    },
+    /// A name that means nothing.
+    #[error("{origin}: unknown {what} `{name}`{}", suggestion(nearest.as_deref()))]
+    Unknown {
+        /// Where it was given.
+        origin: String,
+        /// `key`, `section` or `variable`.
+        what: &'static str,
+        /// What was given.
+        name: String,
+        /// The known name most like it, if one is.
+        nearest: Option<String>,
+    },
+    /// A value that its key does not accept.
+    #[error("{origin}: `{key}` cannot be {given}; accepted: {accepted}")]
+    Value {
+        /// Where it was given.
+        origin: String,
+        /// The key.
+        key: String,
+        /// What was given, unless it is secret.
+        given: String,
+        /// What would be accepted.
+        accepted: String,
+    },
+    /// Both ways to give the secret are used.
+    #[error(
+        "both `auth.jwt_secret` and `auth.jwt_secret_file` are set (JWT_SECRET sets the first): leave one of them out"
+    )]
+    TwoSecrets,
+    /// The secret's file does not hold a secret.
+    #[error("`auth.jwt_secret_file`: cannot use {}: {reason}", path.display())]
+    SecretFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Production without any credentials to check against.
+    #[error(
+        "mode \"prod\" needs credentials to check clients against: set `auth.jwt_secret_file` to a file of at least {} \
+         bytes (`openssl rand -hex 32`) or the environment variable JWT_SECRET, or list services in `auth.api_keys`; \
+         to try the gateway out without any, use `--mode demo`",
+        Secret::LEN_MIN
+    )]
+    NoCredentials,
+    /// Something is open and a listener is not on loopback.
+    #[error(
+        "{listen} can be reached from other machines while open to clients without credentials: {open}; listen on \
+         127.0.0.1 or [::1], or close these, or say `--allow-open` (`server.allow_open = true`) if that is what you want"
+    )]
+    OpenBeyondLoopback {
+        /// The first such listener.
+        listen: SocketAddr,
+        /// What is open, by key and value.
+        open: String,
+    },
+    /// A client could lag further than the log reaches.
+    #[error(
+        "`{key}` ({lag}) is above `hub.max_log_size` ({log}): a client cannot lag further than the log reaches; lower the first or raise the second"
+    )]
+    LagBeyondLog {
+        /// The key of the lag.
+        key: String,
+        /// Its value.
+        lag: String,
+        /// The size of the log.
+        log: String,
+    },
+    /// More prefixes than are looked through for a topic.
+    #[error("{given} namespaces are given; accepted: at most {max}")]
+    TooManyNamespaces {
+        /// How many.
+        given: usize,
+        /// The limit.
+        max: usize,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.problems.iter().enumerate() {
+            let line_end = if at == 0 { "" } else { "\n" };
+            write!(f, "{line_end}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+fn suggestion(nearest: Option<&str>) -> String {
+    nearest
+        .map(|name| format!("; did you mean `{name}`?"))
+        .unwrap_or_default()
+}

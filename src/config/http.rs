@@ -1,0 +1,22 @@
+//! `[http]`: limits of requests before and beside the upgrade.
+
+use std::time::Duration;
+
+use super::kind::{Count, Size, Time};
+use super::section::section;
+use super::size::{GIB, KIB, MIB};
+
+section! {
+    /// Limits of HTTP requests, those that become WebSocket and SSE connections included.
+    pub struct Http(mode) {
+        /// Bytes of a request line with its headers. Beyond it: status 431, and the connection is
+        /// closed.
+        max_head_size: usize = 16 * KIB, Size(8 * KIB..=MIB);
+        /// Headers of a request. Beyond it: status 431, and the connection is closed.
+        max_headers: usize = 100, Count(16..=1000);
+        /// Bytes of a request body. Beyond it: status 413.
+        max_body_size: usize = MIB, Size(KIB..=GIB);
+        /// How long a connection may wait for its next request; then it is closed.
+        keep_alive_timeout: Duration = Duration::from_secs(75), Time(Duration::from_secs(1)..=Duration::from_hours(1));
+    }
+}

@@ -1,0 +1,260 @@
+//! What a key accepts: how its value is read, written and explained.
+//!
+//! Every key of a section names its kind, so a value out of range cannot get
+//! past parsing, and the message that refuses it knows what would be accepted.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::raw::Raw;
+use super::{duration, size};
+
+/// Reads and writes the values of one key.
+pub(super) trait Kind<T> {
+    /// The value, or `None` when it is not accepted.
+    fn read(&self, raw: Raw<'_>) -> Option<T>;
+    /// The value as TOML, or `None` when it is not set.
+    fn show(&self, value: &T) -> Option<String>;
+    /// What is accepted, to end the sentence "accepted: ..".
+    fn accepts(&self) -> String;
+    /// Whether messages may quote a refused value.
+    fn is_secret(&self) -> bool {
+        false
+    }
+}
+
+/// A whole number within a range.
+pub(super) struct Count(pub RangeInclusive<u64>);
+
+impl Kind<usize> for Count {
+    fn read(&self, raw: Raw<'_>) -> Option<usize> {
+        raw.integer()
+            .filter(|number| self.0.contains(number))
+            .and_then(|number| number.try_into().ok())
+    }
+
+    fn show(&self, value: &usize) -> Option<String> {
+        Some(value.to_string())
+    }
+
+    fn accepts(&self) -> String {
+        format!("a whole number from {} to {}", self.0.start(), self.0.end())
+    }
+}
+
+impl Kind<u32> for Count {
+    fn read(&self, raw: Raw<'_>) -> Option<u32> {
+        raw.integer()
+            .filter(|number| self.0.contains(number))
+            .and_then(|number| number.try_into().ok())
+    }
+
+    fn show(&self, value: &u32) -> Option<String> {
+        Some(value.to_string())
+    }
+
+    fn accepts(&self) -> String {
+        Kind::<usize>::accepts(self)
+    }
+}
+
+/// A size in bytes within a range.
+pub(super) struct Size(pub RangeInclusive<usize>);
+
+impl Kind<usize> for Size {
+    fn read(&self, raw: Raw<'_>) -> Option<usize> {
+        size::parse(raw.text()?).filter(|bytes| self.0.contains(bytes))
+    }
+
+    fn show(&self, value: &usize) -> Option<String> {
+        Some(format!("\"{}\"", size::show(*value)))
+    }
+
+    fn accepts(&self) -> String {
+        let (low, high) = (size::show(*self.0.start()), size::show(*self.0.end()));
+        format!("a size with its unit (B, KiB, MiB, GiB) from \"{low}\" to \"{high}\"")
+    }
+}
+
+/// A duration within a range.
+pub(super) struct Time(pub RangeInclusive<Duration>);
+
+impl Kind<Duration> for Time {
+    fn read(&self, raw: Raw<'_>) -> Option<Duration> {
+        duration::parse(raw.text()?).filter(|duration| self.0.contains(duration))
+    }
+
+    fn show(&self, value: &Duration) -> Option<String> {
+        Some(format!("\"{}\"", duration::show(*value)))
+    }
+
+    fn accepts(&self) -> String {
+        let (low, high) = (
+            duration::show(*self.0.start()),
+            duration::show(*self.0.end()),
+        );
+        format!("a duration with its unit (us, ms, s, m, h) from \"{low}\" to \"{high}\"")
+    }
+}
+
+/// `true` or `false`.
+pub(super) struct Flag;
+
+impl Kind<bool> for Flag {
+    fn read(&self, raw: Raw<'_>) -> Option<bool> {
+        raw.boolean()
+    }
+
+    fn show(&self, value: &bool) -> Option<String> {
+        Some(value.to_string())
+    }
+
+    fn accepts(&self) -> String {
+        "true or false".to_owned()
+    }
+}
+
+/// A value that is one of a few, each with its name in the file.
+pub(super) trait Choice: Copy + PartialEq + 'static {
+    /// Every value and its name.
+    const NAMES: &'static [(&'static str, Self)];
+
+    /// The name of this value.
+    fn name(self) -> &'static str {
+        let named = Self::NAMES.iter().find(|(_, value)| *value == self);
+        named.expect("every value of a choice has a name").0
+    }
+}
+
+/// One of the names of a [`Choice`].
+pub(super) struct OneOf;
+
+impl<T: Choice> Kind<T> for OneOf {
+    fn read(&self, raw: Raw<'_>) -> Option<T> {
+        let text = raw.text()?;
+        T::NAMES
+            .iter()
+            .find(|(name, _)| *name == text)
+            .map(|(_, value)| *value)
+    }
+
+    fn show(&self, value: &T) -> Option<String> {
+        Some(format!("\"{}\"", value.name()))
+    }
+
+    fn accepts(&self) -> String {
+        let names: Vec<_> = T::NAMES
+            .iter()
+            .map(|(name, _)| format!("\"{name}\""))
+            .collect();
+        format!("one of {}", names.join(", "))
+    }
+}
+
+/// One of the numbers of a [`Choice`] whose names are numbers.
+pub(super) struct OneNumberOf;
+
+impl<T: Choice> Kind<T> for OneNumberOf {
+    fn read(&self, raw: Raw<'_>) -> Option<T> {
+        let number = raw.integer()?.to_string();
+        T::NAMES
+            .iter()
+            .find(|(name, _)| *name == number)
+            .map(|(_, value)| *value)
+    }
+
+    fn show(&self, value: &T) -> Option<String> {
+        Some(value.name().to_owned())
+    }
+
+    fn accepts(&self) -> String {
+        let names: Vec<_> = T::NAMES.iter().map(|(name, _)| *name).collect();
+        format!("one of {}", names.join(", "))
+    }
+}
+
+/// Some text that its type can read, such as a socket address.
+pub(super) struct Parsed<T> {
+    /// The value of a text.
+    pub read: fn(&str) -> Option<T>,
+    /// The text of a value.
+    pub show: fn(&T) -> String,
+    /// What is accepted.
+    pub accepts: &'static str,
+}
+
+impl<T> Kind<T> for Parsed<T> {
+    fn read(&self, raw: Raw<'_>) -> Option<T> {
+        (self.read)(raw.text()?)
+    }
+
+    fn show(&self, value: &T) -> Option<String> {
+        Some(toml::Value::String((self.show)(value)).to_string())
+    }
+
+    fn accepts(&self) -> String {
+        self.accepts.to_owned()
+    }
+}
+
+/// A list of another kind, with a limit on its length.
+pub(super) struct ListOf<K> {
+    /// The kind of each item.
+    pub item: K,
+    /// How many items are accepted.
+    pub len: RangeInclusive<usize>,
+}
+
+impl<T: PartialEq, K: Kind<T>> Kind<Vec<T>> for ListOf<K> {
+    fn read(&self, raw: Raw<'_>) -> Option<Vec<T>> {
+        let items: Vec<T> = raw
+            .list()?
+            .into_iter()
+            .map(|item| self.item.read(item))
+            .collect::<Option<_>>()?;
+        let repeated = (1..items.len()).any(|at| items[..at].contains(&items[at]));
+        (self.len.contains(&items.len()) && !repeated).then_some(items)
+    }
+
+    fn show(&self, value: &Vec<T>) -> Option<String> {
+        let items: Vec<_> = value
+            .iter()
+            .filter_map(|item| self.item.show(item))
+            .collect();
+        Some(format!("[{}]", items.join(", ")))
+    }
+
+    fn accepts(&self) -> String {
+        format!(
+            "a list of {} to {}, without repetition, of: {}",
+            self.len.start(),
+            self.len.end(),
+            self.item.accepts()
+        )
+    }
+
+    fn is_secret(&self) -> bool {
+        self.item.is_secret()
+    }
+}
+
+/// Another kind, or nothing when the key is left out.
+pub(super) struct Maybe<K>(pub K);
+
+impl<T, K: Kind<T>> Kind<Option<T>> for Maybe<K> {
+    fn read(&self, raw: Raw<'_>) -> Option<Option<T>> {
+        self.0.read(raw).map(Some)
+    }
+
+    fn show(&self, value: &Option<T>) -> Option<String> {
+        self.0.show(value.as_ref()?)
+    }
+
+    fn accepts(&self) -> String {
+        self.0.accepts()
+    }
+
+    fn is_secret(&self) -> bool {
+        self.0.is_secret()
+    }
+}

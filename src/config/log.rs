@@ -1,0 +1,52 @@
+//! `[log]`: what is written to standard error, and how.
+
+use super::kind::{Choice, OneOf};
+use super::section::section;
+
+section! {
+    /// What is written to standard error, and how.
+    pub struct Log(mode) {
+        /// The least serious level that is written: "error", "warn", "info", "debug" or "trace".
+        level: LogLevel = LogLevel::Info, OneOf;
+        /// "text": a line for people; "json": an object per line, for machines.
+        format: LogFormat = LogFormat::Text, OneOf;
+    }
+}
+
+/// The least serious level that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LogLevel {
+    /// Something of ours failed.
+    Error,
+    /// Something will fail, or is set in a risky way.
+    Warn,
+    /// Starts, stops, and what changed.
+    Info,
+    /// Every connection.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Choice for LogLevel {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object per line.
+    Json,
+}
+
+impl Choice for LogFormat {
+    const NAMES: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}

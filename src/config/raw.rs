@@ -1,0 +1,80 @@
+//! A value before its key has judged it: from TOML, where it has a type, or
+//! from the environment and the command line, where it is a word.
+
+use toml::de::DeValue;
+
+/// A value as it was given.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Raw<'a> {
+    /// A typed value of a TOML document.
+    Toml(&'a DeValue<'a>),
+    /// A word without quotes: an environment variable, a flag, a list's part.
+    Word(&'a str),
+}
+
+impl<'a> Raw<'a> {
+    /// A whole number of at most 64 bits.
+    pub(super) fn integer(self) -> Option<u64> {
+        match self {
+            Self::Toml(DeValue::Integer(number)) => {
+                u64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok()
+            }
+            Self::Toml(_) => None,
+            Self::Word(word) => word.parse().ok(),
+        }
+    }
+
+    /// `true` or `false`; the environment may also say `1` or `0`.
+    pub(super) fn boolean(self) -> Option<bool> {
+        match self {
+            Self::Toml(value) => value.as_bool(),
+            Self::Word("true" | "1") => Some(true),
+            Self::Word("false" | "0") => Some(false),
+            Self::Word(_) => None,
+        }
+    }
+
+    /// A quoted text, or the word itself.
+    pub(super) fn text(self) -> Option<&'a str> {
+        match self {
+            Self::Toml(value) => value.as_str(),
+            Self::Word(word) => Some(word),
+        }
+    }
+
+    /// The parts of a list: a TOML array, or words separated by commas.
+    pub(super) fn list(self) -> Option<Vec<Self>> {
+        match self {
+            Self::Toml(value) => Some(
+                value
+                    .as_array()?
+                    .iter()
+                    .map(|item| Raw::Toml(item.get_ref()))
+                    .collect(),
+            ),
+            Self::Word("") => Some(Vec::new()),
+            Self::Word(word) => Some(word.split(',').map(|part| Raw::Word(part.trim())).collect()),
+        }
+    }
+
+    /// The value for a message: short, on one line, without control characters.
+    pub(super) fn show(self) -> String {
+        let whole = match self {
+            Self::Word(word) => format!("{word:?}"),
+            Self::Toml(DeValue::String(text)) => format!("{text:?}"),
+            Self::Toml(DeValue::Integer(number)) => number.as_str().to_owned(),
+            Self::Toml(DeValue::Float(number)) => number.as_str().to_owned(),
+            Self::Toml(DeValue::Boolean(flag)) => flag.to_string(),
+            Self::Toml(DeValue::Datetime(time)) => format!("the date {time}"),
+            Self::Toml(DeValue::Array(_)) => "a list".to_owned(),
+            Self::Toml(DeValue::Table(_)) => "a section".to_owned(),
+        };
+        match whole.char_indices().nth(SHOWN_CHARS_MAX) {
+            Some((end, _)) => format!("{}...", &whole[..end]),
+            None => whole,
+        }
+    }
+}
+
+/// A message quotes at most this much of a value.
+const SHOWN_CHARS_MAX: usize = 80;

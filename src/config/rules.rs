@@ -1,0 +1,152 @@
+//! The rules that join several keys: credentials, exposure, lag.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use super::error::Problem;
+use super::layers::Target;
+use super::secret::Secret;
+use super::size;
+use super::{Config, Mode};
+
+impl Config {
+    /// Whether there is anything that a client's credentials could be checked against.
+    pub fn has_credentials(&self) -> bool {
+        self.auth.jwt_secret.is_some() || !self.auth.api_keys.is_empty()
+    }
+
+    /// What clients without credentials may use, by key and value; empty when nothing.
+    pub fn open_endpoints(&self) -> Vec<&'static str> {
+        let open = [
+            (!self.events.auth_required, "events.auth_required = false"),
+            (self.events.demo_enabled, "events.demo_enabled = true"),
+            (self.debug.echo, "debug.echo = true"),
+        ];
+        open.into_iter()
+            .filter(|(is_open, _)| *is_open)
+            .map(|(_, name)| name)
+            .collect()
+    }
+
+    /// What is allowed yet likely not meant, a sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.events.auth_required && !self.has_credentials() {
+            let unusable = "tokens are asked for and none can be valid: set `auth.jwt_secret_file` or JWT_SECRET, \
+                            or list services in `auth.api_keys`";
+            warnings.push(unusable.to_owned());
+        }
+        let open = self.open_endpoints().join(", ");
+        let beyond = self
+            .server
+            .listen
+            .iter()
+            .find(|listen| !is_loopback(listen));
+        if let (Some(listen), false) = (beyond, open.is_empty()) {
+            warnings.push(format!(
+                "{listen} is open to clients without credentials: {open}"
+            ));
+        }
+        warnings
+    }
+
+    /// Replaces `auth.jwt_secret_file` by what it holds.
+    pub(super) fn resolve_secret(
+        &mut self,
+        read: impl FnOnce(&Path) -> io::Result<Vec<u8>>,
+    ) -> Result<(), Problem> {
+        let Some(path) = &self.auth.jwt_secret_file else {
+            return Ok(());
+        };
+        if self.auth.jwt_secret.is_some() {
+            return Err(Problem::TwoSecrets);
+        }
+        let secret = secret_of_file(path, read).map_err(|reason| Problem::SecretFile {
+            path: path.clone(),
+            reason,
+        })?;
+        self.auth.jwt_secret = Some(secret);
+        Ok(())
+    }
+
+    /// Every rule that the whole breaks.
+    pub(super) fn broken_rules(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.mode == Mode::Prod && !self.has_credentials() {
+            problems.push(Problem::NoCredentials);
+        }
+        let open = self.open_endpoints();
+        let beyond = self
+            .server
+            .listen
+            .iter()
+            .find(|listen| !is_loopback(listen));
+        if let (Some(listen), false, false) = (beyond, open.is_empty(), self.server.allow_open) {
+            problems.push(Problem::OpenBeyondLoopback {
+                listen: *listen,
+                open: open.join(", "),
+            });
+        }
+        problems.extend(self.lags_beyond_log());
+        let namespaces = self.namespaces.iter().count();
+        if namespaces > NAMESPACES_MAX {
+            problems.push(Problem::TooManyNamespaces {
+                given: namespaces,
+                max: NAMESPACES_MAX,
+            });
+        }
+        problems
+    }
+
+    fn lags_beyond_log(&self) -> impl Iterator<Item = Problem> {
+        let log = self.hub.max_log_size;
+        let hub = (Target::Key("hub", "max_lag").path(), self.hub.max_lag);
+        let given = self.namespaces.given.iter();
+        let given = given.filter_map(|(prefix, keys)| {
+            Some((Target::Namespace(prefix, "max_lag").path(), keys.max_lag?))
+        });
+        let beyond = std::iter::once(hub)
+            .chain(given)
+            .filter(move |(_, lag)| *lag > log);
+        beyond.map(move |(key, lag)| Problem::LagBeyondLog {
+            key,
+            lag: size::show(lag),
+            log: size::show(log),
+        })
+    }
+}
+
+/// Whether only this machine can reach `listen`.
+fn is_loopback(listen: &SocketAddr) -> bool {
+    match listen.ip() {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => {
+            ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback())
+        }
+    }
+}
+
+/// The secret that the file at `path` holds, or what is wrong with it.
+fn secret_of_file(
+    path: &Path,
+    read: impl FnOnce(&Path) -> io::Result<Vec<u8>>,
+) -> Result<Secret, String> {
+    let mut bytes = read(path).map_err(|error| error.to_string())?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    let len = bytes.len();
+    Secret::new(bytes).ok_or_else(|| {
+        format!(
+            "it holds {len} bytes and a secret has at least {} (`openssl rand -hex 32`)",
+            Secret::LEN_MIN
+        )
+    })
+}
+
+/// Prefixes of one configuration: each is compared when a topic appears.
+const NAMESPACES_MAX: usize = 1000;

@@ -1,0 +1,120 @@
+//! A section of the configuration: its struct, defaults, keys and comments,
+//! all from one declaration.
+//!
+//! The doc comment of a field is also the comment of its key in
+//! `default-config`, so that the two cannot drift.
+
+use super::mode::Mode;
+use super::raw::Raw;
+
+/// One key of a section.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key {
+    /// The key as written in the file.
+    pub name: &'static str,
+    /// Its comment, line by line, each with the space that follows `///`.
+    pub about: &'static [&'static str],
+}
+
+/// Why a value was not set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The section has no such key.
+    UnknownKey,
+    /// The key does not accept this value.
+    Value {
+        /// What was given; hidden for secrets.
+        given: String,
+        /// What would be accepted.
+        accepted: String,
+    },
+}
+
+/// What the layers and the printed documents need of a section.
+pub(super) trait Section {
+    /// The section as `mode` leaves it when nothing is set.
+    fn for_mode(mode: Mode) -> Self
+    where
+        Self: Sized;
+    /// Its comment, line by line.
+    fn about(&self) -> &'static [&'static str];
+    /// Its keys in the order of the file.
+    fn keys(&self) -> &'static [Key];
+    /// Sets one key.
+    fn set(&mut self, key: &str, raw: Raw<'_>) -> Result<(), Refusal>;
+    /// The value of one key as TOML; `None` when it is not set.
+    fn show(&self, key: &str) -> Option<String>;
+}
+
+/// Declares a [`Section`]: `name: type = default, kind;` for each key. The
+/// default may depend on the mode, which the header binds to a name.
+macro_rules! section {
+    (
+        $(#[doc = $about:literal])*
+        $vis:vis struct $name:ident($mode:ident) {
+            $(
+                $(#[doc = $doc:literal])*
+                $key:ident: $type:ty = $default:expr, $kind:expr;
+            )*
+        }
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Clone, PartialEq)]
+        $vis struct $name {
+            $(
+                $(#[doc = $doc])*
+                $vis $key: $type,
+            )*
+        }
+
+        impl $crate::config::section::Section for $name {
+            fn for_mode($mode: $crate::config::Mode) -> Self {
+                let _ = $mode;
+                Self { $($key: $default),* }
+            }
+
+            fn about(&self) -> &'static [&'static str] {
+                &[$($about),*]
+            }
+
+            fn keys(&self) -> &'static [$crate::config::section::Key] {
+                &[$($crate::config::section::Key { name: stringify!($key), about: &[$($doc),*] }),*]
+            }
+
+            fn set(
+                &mut self,
+                key: &str,
+                raw: $crate::config::raw::Raw<'_>,
+            ) -> Result<(), $crate::config::section::Refusal> {
+                match key {
+                    $(stringify!($key) => {
+                        self.$key = $crate::config::section::read(&$kind, raw)?;
+                        Ok(())
+                    })*
+                    _ => Err($crate::config::section::Refusal::UnknownKey),
+                }
+            }
+
+            fn show(&self, key: &str) -> Option<String> {
+                use $crate::config::kind::Kind;
+                match key {
+                    $(stringify!($key) => $kind.show(&self.$key),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+pub(super) use section;
+
+/// Reads a value of `kind`, or says what was given and what is accepted.
+pub(super) fn read<T>(kind: &impl super::kind::Kind<T>, raw: Raw<'_>) -> Result<T, Refusal> {
+    kind.read(raw).ok_or_else(|| Refusal::Value {
+        given: if kind.is_secret() {
+            "the value given (not shown)".to_owned()
+        } else {
+            raw.show()
+        },
+        accepted: kind.accepts(),
+    })
+}
