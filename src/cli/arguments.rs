@@ -112,7 +112,7 @@ const SERVE: &str = "\
 Examples:
   fanfare serve --mode demo
   fanfare serve --config /etc/fanfare/fanfare.toml
-  JWT_SECRET=$(openssl rand -hex 32) fanfare serve --listen 0.0.0.0:8080 --listen [::]:8080
+  JWT_SECRET=$(openssl rand -hex 32) fanfare serve --listen 0.0.0.0:8080
   FANFARE_WEBSOCKET__PING_INTERVAL=10s fanfare serve --mode dev --shards 2
 
 Environment:
