@@ -62,7 +62,7 @@ impl Config {
         if self.auth.jwt_secret.is_some() {
             return Err(Problem::TwoSecrets);
         }
-        let secret = secret_of_file(path, read).map_err(|reason| Problem::SecretFile {
+        let secret = Secret::from_file(path, read).map_err(|reason| Problem::SecretFile {
             path: path.clone(),
             reason,
         })?;
@@ -125,27 +125,6 @@ fn is_loopback(listen: &SocketAddr) -> bool {
             ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback())
         }
     }
-}
-
-/// The secret that the file at `path` holds, or what is wrong with it.
-fn secret_of_file(
-    path: &Path,
-    read: impl FnOnce(&Path) -> io::Result<Vec<u8>>,
-) -> Result<Secret, String> {
-    let mut bytes = read(path).map_err(|error| error.to_string())?;
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
-        }
-    }
-    let len = bytes.len();
-    Secret::new(bytes).ok_or_else(|| {
-        format!(
-            "it holds {len} bytes and a secret has at least {} (`openssl rand -hex 32`)",
-            Secret::LEN_MIN
-        )
-    })
 }
 
 /// Prefixes of one configuration: each is compared when a topic appears.

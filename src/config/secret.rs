@@ -1,6 +1,8 @@
 //! Secrets that cannot be printed by accident.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 
 use super::kind::Kind;
 use super::raw::Raw;
@@ -17,6 +19,28 @@ impl Secret {
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Option<Self> {
         let bytes = bytes.into();
         (bytes.len() >= Self::LEN_MIN).then_some(Self(bytes))
+    }
+
+    /// Takes what `read` finds at `path`; one newline at its end is not part of the secret. Otherwise says
+    /// what is wrong with the file.
+    pub fn from_file(
+        path: &Path,
+        read: impl FnOnce(&Path) -> io::Result<Vec<u8>>,
+    ) -> Result<Self, String> {
+        let mut bytes = read(path).map_err(|error| error.to_string())?;
+        if bytes.last() == Some(&b'\n') {
+            bytes.pop();
+            if bytes.last() == Some(&b'\r') {
+                bytes.pop();
+            }
+        }
+        let len = bytes.len();
+        Self::new(bytes).ok_or_else(|| {
+            format!(
+                "it holds {len} bytes and a secret has at least {} (`openssl rand -hex 32`)",
+                Self::LEN_MIN
+            )
+        })
     }
 
     /// The secret itself, for the code that signs and verifies.

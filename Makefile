@@ -1,0 +1,49 @@
+# The commands of this repository. `make run` and `make test` work from a clean clone.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+BIN := $(or $(CARGO_TARGET_DIR),target)/release
+
+# Seconds for each fuzz target, and arguments for the gateway, as in `make run ARGS="--shards 1"`.
+FUZZ_SECONDS ?= 60
+ARGS ?=
+
+.PHONY: help run test bench fuzz ci setup
+
+help:
+	@echo "make run    build, then serve on 127.0.0.1:8080 with everything open (demo mode)"
+	@echo "make test   the whole test suite"
+	@echo "make bench  the benchmarks"
+	@echo "make fuzz   every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)) seconds"
+	@echo "make ci     what continuous integration runs, conformance included"
+
+setup:
+	@scripts/setup
+
+run: setup
+	cargo build --release --locked
+	@echo
+	@echo "The gateway serves on 127.0.0.1:8080 until Ctrl-C. Try next, in another terminal:"
+	@echo
+	@echo "  $(BIN)/fanfare publish --event news --data '{\"hello\":\"world\"}'"
+	@echo "  curl -s http://127.0.0.1:8080/metrics"
+	@echo "  $(BIN)/loadgen fanout --url ws://127.0.0.1:8080"
+	@echo
+	@ulimit -n "$$(ulimit -H -n)" && exec $(BIN)/fanfare serve --mode demo --listen 127.0.0.1:8080 $(ARGS)
+
+test: setup
+	cargo test --workspace --locked
+
+bench: setup
+	cargo bench --workspace --locked
+
+fuzz:
+	@scripts/setup fuzz
+	@for target in $$(cargo fuzz list); do \
+		echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
+		cargo fuzz run --sanitizer none "$$target" -- -max_total_time=$(FUZZ_SECONDS); \
+	done
+
+ci:
+	.ci/run

@@ -1,0 +1,86 @@
+//! The command line: what the operator types, and what the exit code says.
+//!
+//! The topmost layer. It reads arguments, files and the environment, and hands a valid
+//! configuration to whoever serves it.
+
+mod arguments;
+mod escape;
+mod exit;
+mod files;
+mod gen_token;
+mod logging;
+mod output;
+mod post;
+mod publish;
+mod settings;
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::config::Config;
+use arguments::{Cli, Command};
+use exit::Exit;
+use settings::Settings;
+
+/// Runs the command that the process was started with. `serve` takes over for `fanfare serve`
+/// and returns when the gateway has stopped.
+pub fn run<E: Display>(serve: impl FnOnce(Config) -> Result<(), E>) -> ExitCode {
+    let exit = match Cli::try_parse() {
+        Ok(cli) => execute(cli.command, serve),
+        Err(error) => {
+            // Help and version are asked for and go to standard output.
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Ok
+            };
+            error.print().map_or(Exit::Failure, |()| exit)
+        }
+    };
+    exit.into()
+}
+
+fn execute<E: Display>(command: Command, serve: impl FnOnce(Config) -> Result<(), E>) -> Exit {
+    match command {
+        Command::Serve(settings) => start(&settings, serve),
+        Command::CheckConfig(settings) => check_config(&settings),
+        Command::DefaultConfig { mode } => output::print(&Config::default_document(mode)),
+        Command::GenToken(arguments) => gen_token::run(&arguments),
+        Command::Publish(arguments) => publish::run(&arguments),
+        Command::Version => output::print(concat!("fanfare ", env!("CARGO_PKG_VERSION"), "\n")),
+    }
+}
+
+fn start<E: Display>(settings: &Settings, serve: impl FnOnce(Config) -> Result<(), E>) -> Exit {
+    let config = match settings.load() {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    logging::init(&config.log);
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    match serve(config) {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            output::complain(&error);
+            Exit::Failure
+        }
+    }
+}
+
+fn check_config(settings: &Settings) -> Exit {
+    let config = match settings.load() {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    for warning in config.warnings() {
+        output::complain(&format_args!("warning: {warning}"));
+    }
+    output::print(&format!(
+        "# Valid. The mode, and what differs from its defaults:\n{}",
+        config.differences()
+    ))
+}

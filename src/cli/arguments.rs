@@ -1,0 +1,167 @@
+//! The grammar of the command line, and the help that teaches it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::settings::{Settings, modes};
+use crate::config::{CONFIG_VARIABLE, Mode, TOKEN_VARIABLE, parse_duration};
+
+/// A WebSocket and SSE gateway tuned for raw throughput.
+#[derive(Debug, Parser)]
+#[command(name = "fanfare", version, arg_required_else_help = true, after_help = EXAMPLES, max_term_width = 100)]
+pub(super) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the gateway until SIGTERM or SIGINT
+    ///
+    /// Every setting comes from the defaults of the mode, then the file, then the environment
+    /// (FANFARE_SECTION__KEY), then these flags.
+    #[command(after_help = SERVE)]
+    Serve(Settings),
+    /// Check the configuration that `serve` would use, and print what it changes
+    ///
+    /// Takes the flags of `serve`. Prints the mode and every key that differs from its default there
+    /// as TOML, secrets hidden. Ends with 0 when `serve` would accept it, with 78 otherwise.
+    CheckConfig(Settings),
+    /// Print a configuration file with every key, what it means and its default
+    DefaultConfig {
+        /// The mode whose defaults are printed
+        #[arg(long, default_value = "prod", value_parser = modes())]
+        mode: Mode,
+    },
+    /// Print a token for a user, signed with the configured secret
+    ///
+    /// The secret is that of the configuration (auth.jwt_secret_file, JWT_SECRET, ..) or of
+    /// --secret-file; it is never an argument, because every user of a machine can read those.
+    #[command(after_help = GEN_TOKEN)]
+    GenToken(GenToken),
+    /// Publish an event to a running gateway
+    ///
+    /// Sends POST /api/v1/events and prints the answer.
+    #[command(after_help = PUBLISH)]
+    Publish(Publish),
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GenToken {
+    /// The user the token is for
+    #[arg(long, value_name = "USER")]
+    pub sub: String,
+    /// How long the token is valid
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub ttl: Duration,
+    /// The role claim
+    #[arg(long)]
+    pub role: Option<String>,
+    /// Configuration file that names the secret
+    #[arg(long, value_name = "FILE", env = CONFIG_VARIABLE)]
+    pub config: Option<PathBuf>,
+    /// File that holds the secret, at least 32 bytes; comes before the configuration's
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Publish {
+    /// The gateway
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    pub url: String,
+    /// The event's name: letters, digits and _ . : - (1 to 128 of them)
+    #[arg(long, value_name = "NAME")]
+    pub event: String,
+    /// The event's data, any JSON; read from standard input when left out
+    #[arg(long, value_name = "JSON")]
+    pub data: Option<String>,
+    /// Token of a service or user; better kept in the environment
+    #[arg(long, env = TOKEN_VARIABLE, hide_env_values = true)]
+    pub token: Option<String>,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = parse_duration(text).filter(|duration| !duration.is_zero());
+    parsed.ok_or_else(|| {
+        "a duration is written with its unit (us, ms, s, m, h), as 10s or 1h".to_owned()
+    })
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  fanfare serve --mode demo                      everything open, on 127.0.0.1:8080, to try it out
+  fanfare publish --event news --data '{\"n\":1}'  to everybody who subscribed to news
+  fanfare default-config > fanfare.toml          every setting explained
+  fanfare check-config --config fanfare.toml     what is wrong with it, or what it changes
+  fanfare serve --config fanfare.toml            production: needs credentials configured
+
+Exit codes:
+  0 done, 1 failed while running, 2 wrong arguments, 78 configuration refused
+  (publish has more: fanfare publish --help)";
+
+const SERVE: &str = "\
+Examples:
+  fanfare serve --mode demo
+  fanfare serve --config /etc/fanfare/fanfare.toml
+  JWT_SECRET=$(openssl rand -hex 32) fanfare serve --listen 0.0.0.0:8080
+  FANFARE_WEBSOCKET__PING_INTERVAL=10s fanfare serve --mode dev --shards 2
+
+Environment:
+  FANFARE_SECTION__KEY   any key of the file; lists are separated by commas
+  FANFARE_CONFIG         the configuration file
+  JWT_SECRET             auth.jwt_secret
+  WS_AUTH_REQUIRED       events.auth_required
+  WS_DEMO_ENABLED        events.demo_enabled
+  SERVER_ADDR            server.listen
+  HOST, PORT             server.listen, when both are set and HOST is an address
+
+While anything is open to clients without credentials (demo and dev mode), only loopback
+addresses are accepted, unless --allow-open says otherwise.
+
+Exit codes:
+  0 stopped by a signal, 1 failed while running, 2 wrong arguments, 78 configuration refused";
+
+const GEN_TOKEN: &str = "\
+Examples:
+  JWT_SECRET=... fanfare gen-token --sub alice --ttl 8h
+  fanfare gen-token --sub billing --role service --config /etc/fanfare/fanfare.toml
+  export FANFARE_TOKEN=$(fanfare gen-token --sub ci --secret-file secret)
+
+Exit codes:
+  0 printed, 1 cannot print, 2 wrong arguments, 78 configuration refused or without a secret";
+
+const PUBLISH: &str = "\
+Examples:
+  fanfare publish --event news --data '{\"title\":\"hello\"}'
+  date +%s | fanfare publish --event clock.tick
+  FANFARE_TOKEN=... fanfare publish --url http://10.0.0.5:8080 --event news --data 1
+
+Exit codes:
+  0  accepted
+  1  failed for another reason
+  2  wrong arguments
+  65 data is not JSON, or the gateway refuses the event
+  69 no gateway answers there
+  75 the gateway is busy, try again later (429, 503)
+  77 the gateway does not accept the token (401, 403)";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,121 @@
+//! The log on standard error: one line per event, whatever text it carries.
+
+use std::io::{self, Write};
+
+use tracing::Level;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::escape::escaped;
+use crate::config::{Log, LogFormat, LogLevel};
+
+/// Starts the log of the process; called once, before anything is logged.
+pub(super) fn init(log: &Log) {
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level(log.level))
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(OneLine(io::stderr));
+    let started = match log.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    started.expect("the log is started once");
+}
+
+fn level(level: LogLevel) -> Level {
+    match level {
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+        LogLevel::Trace => Level::TRACE,
+    }
+}
+
+/// Makes writers that keep each event on its line.
+#[derive(Debug)]
+struct OneLine<M>(M);
+
+/// Writes events with their control characters spelled out.
+#[derive(Debug)]
+struct OneLineWriter<W>(W);
+
+impl<'a, W: Write + 'a, M: Fn() -> W> MakeWriter<'a> for OneLine<M> {
+    type Writer = OneLineWriter<W>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        OneLineWriter((self.0)())
+    }
+}
+
+impl<W: Write> Write for OneLineWriter<W> {
+    /// Takes one whole event, which the subscriber writes in a single call with its newline.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let line = event.strip_suffix(b"\n").unwrap_or(event);
+        let text = String::from_utf8_lossy(line);
+        let mut line = escaped(&text).into_owned();
+        line.push('\n');
+        self.0.write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    thread_local! {
+        static WRITTEN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// Collects what the thread of the test logs.
+    struct Sink;
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            WRITTEN.with_borrow_mut(|written| written.extend_from_slice(bytes));
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    const FOREIGN: &str = "a\nINFO forged\r\x1b[2J\u{9b}31m";
+
+    fn log_foreign_text() -> String {
+        tracing::info!(user = FOREIGN, debug = ?FOREIGN, display = %FOREIGN, "hello {FOREIGN}");
+        String::from_utf8(WRITTEN.take()).unwrap()
+    }
+
+    #[track_caller]
+    fn check(text: &str) {
+        let line = text.strip_suffix('\n').expect("a whole line");
+        assert!(line.contains("hello"), "{line:?}");
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+    }
+
+    #[test]
+    fn foreign_text_stays_on_its_line() {
+        let builder = || {
+            tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_writer(OneLine(|| Sink))
+        };
+        check(&tracing::subscriber::with_default(
+            builder().finish(),
+            log_foreign_text,
+        ));
+        check(&tracing::subscriber::with_default(
+            builder().json().finish(),
+            log_foreign_text,
+        ));
+    }
+}

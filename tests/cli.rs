@@ -1,0 +1,431 @@
+//! The `fanfare` program as its operator meets it: arguments in, text and exit code out.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// What a run of the program left.
+#[derive(Debug)]
+struct Ran {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs `fanfare` with only these variables in its environment and `stdin` as its input.
+fn fanfare_with(arguments: &[&str], env: &[(&str, &str)], stdin: &str) -> Ran {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare"))
+        .args(arguments)
+        .env_clear()
+        .envs(env.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A program that fails early does not read its input.
+    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    Ran {
+        code: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn fanfare(arguments: &[&str]) -> Ran {
+    fanfare_with(arguments, &[], "")
+}
+
+/// Ends with `code`, nothing on standard output, and `message` on standard error.
+#[track_caller]
+fn refused(ran: &Ran, code: i32, message: &str) {
+    assert_eq!(ran.code, code, "{ran:?}");
+    assert_eq!(ran.stdout, "", "{ran:?}");
+    assert!(ran.stderr.contains(message), "{ran:?}");
+}
+
+#[track_caller]
+fn done(ran: &Ran) {
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.stderr, "", "{ran:?}");
+}
+
+/// A file of this test run, removed when dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str, text: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("{}-{name}", std::process::id()));
+        fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn the_version_is_told() {
+    for arguments in [["version"], ["--version"]] {
+        let ran = fanfare(&arguments);
+        done(&ran);
+        assert_eq!(
+            ran.stdout,
+            concat!("fanfare ", env!("CARGO_PKG_VERSION"), "\n")
+        );
+    }
+}
+
+#[test]
+fn help_names_every_command_and_exit_code() {
+    let ran = fanfare(&["--help"]);
+    done(&ran);
+    for name in [
+        "serve",
+        "check-config",
+        "default-config",
+        "gen-token",
+        "publish",
+        "version",
+        "Exit codes",
+        "78",
+    ] {
+        assert!(
+            ran.stdout.contains(name),
+            "{name} is missing in: {}",
+            ran.stdout
+        );
+    }
+    for command in [
+        "serve",
+        "check-config",
+        "default-config",
+        "gen-token",
+        "publish",
+    ] {
+        let ran = fanfare(&[command, "--help"]);
+        done(&ran);
+        assert!(!ran.stdout.contains(SECRET));
+    }
+}
+
+#[test]
+fn wrong_arguments_end_with_2() {
+    refused(&fanfare(&[]), 2, "Usage");
+    refused(&fanfare(&["sevre"]), 2, "serve");
+    refused(
+        &fanfare(&["serve", "--mode", "production"]),
+        2,
+        "demo, dev, prod",
+    );
+    refused(&fanfare(&["serve", "--listen", "localhost"]), 2, "--listen");
+    refused(&fanfare(&["serve", "--shards", "2000"]), 2, "0..=1024");
+    refused(
+        &fanfare(&["gen-token", "--sub", "a", "--ttl", "3600"]),
+        2,
+        "10s or 1h",
+    );
+    refused(
+        &fanfare(&["publish", "--event", "a", "--url", "https://x"]),
+        2,
+        "TLS",
+    );
+}
+
+#[test]
+fn the_default_configuration_checks_once_it_has_credentials() {
+    let file = Scratch::new("default.toml", &fanfare(&["default-config"]).stdout);
+    refused(
+        &fanfare(&["check-config", "--config", file.path()]),
+        78,
+        "needs credentials",
+    );
+    let ran = fanfare_with(
+        &["check-config", "--config", file.path()],
+        &[("JWT_SECRET", SECRET)],
+        "",
+    );
+    done(&ran);
+    assert!(
+        ran.stdout
+            .ends_with("\nmode = \"prod\"\n\n[auth]\njwt_secret = \"(hidden)\"\n"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
+fn the_packaged_configuration_is_the_default_one() {
+    let packaged = fs::read_to_string("packaging/fanfare.toml").unwrap();
+    let hint = "run: cargo run -- default-config > packaging/fanfare.toml";
+    assert!(fanfare(&["default-config"]).stdout == packaged, "{hint}");
+}
+
+#[test]
+fn flags_come_over_the_environment_and_that_over_the_file() {
+    let file = Scratch::new(
+        "layers.toml",
+        "mode = \"dev\"\n[server]\nshards = 1\nbacklog = 100\n[hub]\nmax_topics = 7\n",
+    );
+    let env = &[
+        ("FANFARE_CONFIG", file.path()),
+        ("FANFARE_SERVER__SHARDS", "2"),
+        ("FANFARE_SERVER__BACKLOG", "200"),
+    ];
+    let ran = fanfare_with(
+        &[
+            "check-config",
+            "--mode",
+            "demo",
+            "--shards",
+            "3",
+            "--listen",
+            "[::1]:1",
+        ],
+        env,
+        "",
+    );
+    done(&ran);
+    let expected = "\nmode = \"demo\"\n\n[server]\nlisten = [\"[::1]:1\"]\nshards = 3\nbacklog = 200\n\n[hub]\nmax_topics = 7\n";
+    assert!(ran.stdout.ends_with(expected), "{}", ran.stdout);
+}
+
+#[test]
+fn a_refused_configuration_ends_with_78_and_says_what_to_do() {
+    let file = Scratch::new(
+        "typo.toml",
+        "mode = \"demo\"\n[server]\nlistn = [\"127.0.0.1:1\"]\n",
+    );
+    for command in ["check-config", "serve"] {
+        let ran = fanfare(&[command, "--config", file.path()]);
+        refused(
+            &ran,
+            78,
+            "typo.toml:3: unknown key `server.listn`; did you mean `server.listen`?",
+        );
+        refused(&fanfare(&[command]), 78, "mode \"prod\" needs credentials");
+        refused(
+            &fanfare(&[command, "--mode", "demo", "--listen", "0.0.0.0:1"]),
+            78,
+            "--allow-open",
+        );
+        refused(
+            &fanfare(&[command, "--config", "/nonexistent"]),
+            78,
+            "/nonexistent",
+        );
+        let ran = fanfare_with(
+            &[command, "--mode", "demo"],
+            &[("FANFARE_SERVER__SHRADS", "1")],
+            "",
+        );
+        refused(&ran, 78, "did you mean `FANFARE_SERVER__SHARDS`?");
+    }
+}
+
+#[test]
+fn a_warning_does_not_refuse() {
+    let ran = fanfare(&[
+        "check-config",
+        "--mode",
+        "demo",
+        "--listen",
+        "0.0.0.0:1",
+        "--allow-open",
+    ]);
+    assert_eq!(ran.code, 0);
+    assert!(
+        ran.stderr
+            .contains("warning: 0.0.0.0:1 is open to clients without credentials"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn a_token_is_made_from_the_configured_secret() {
+    let file = Scratch::new("secret", &format!("{SECRET}\n"));
+    let from_env = fanfare_with(
+        &["gen-token", "--sub", "alice", "--ttl", "1m"],
+        &[("JWT_SECRET", SECRET)],
+        "",
+    );
+    let from_file = fanfare(&[
+        "gen-token",
+        "--sub",
+        "alice",
+        "--role",
+        "admin",
+        "--secret-file",
+        file.path(),
+    ]);
+    for ran in [from_env, from_file] {
+        done(&ran);
+        assert_eq!(ran.stdout.trim_end().split('.').count(), 3, "{ran:?}");
+        assert!(ran.stdout.starts_with("eyJ"), "{ran:?}");
+    }
+}
+
+#[test]
+fn without_a_good_secret_there_is_no_token() {
+    let short = Scratch::new("short-secret", "short\n");
+    refused(
+        &fanfare(&["gen-token", "--sub", "a", "--secret-file", short.path()]),
+        78,
+        "it holds 5 bytes",
+    );
+    refused(
+        &fanfare(&["gen-token", "--sub", "a", "--secret-file", "/nonexistent"]),
+        78,
+        "/nonexistent",
+    );
+    refused(
+        &fanfare_with(
+            &["gen-token", "--sub", "a"],
+            &[("FANFARE_MODE", "demo")],
+            "",
+        ),
+        78,
+        "no secret is configured",
+    );
+    refused(
+        &fanfare_with(&["gen-token", "--sub", ""], &[("JWT_SECRET", SECRET)], ""),
+        2,
+        "1 to 128 bytes",
+    );
+}
+
+/// A gateway that answers one request with `answer`; joined, it tells what it was asked.
+fn gateway(answer: &'static str) -> (String, thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        let mut buffer = [0; 4096];
+        while !request.ends_with(b"}") {
+            let read = stream.read(&mut buffer).unwrap();
+            assert_ne!(read, 0, "the request broke off");
+            request.extend_from_slice(&buffer[..read]);
+        }
+        stream.write_all(answer.as_bytes()).unwrap();
+        String::from_utf8(request).unwrap()
+    });
+    (url, serving)
+}
+
+#[test]
+fn an_event_is_posted_byte_for_byte_and_the_answer_printed() {
+    let answer = "HTTP/1.1 202 Accepted\r\ntransfer-encoding: chunked\r\n\r\n13\r\n{\"status\":\"accepted\r\n2\r\n\"}\r\n0\r\n\r\n";
+    let (url, serving) = gateway(answer);
+    let env = [("FANFARE_TOKEN", "the.token")];
+    let ran = fanfare_with(
+        &["publish", "--url", &url, "--event", "news"],
+        &env,
+        "{\"n\": 1.0}\n",
+    );
+    done(&ran);
+    assert_eq!(ran.stdout, "202 {\"status\":\"accepted\"}\n");
+    let request = serving.join().unwrap();
+    assert!(
+        request.starts_with("POST /api/v1/events HTTP/1.1\r\n"),
+        "{request}"
+    );
+    assert!(
+        request.contains("\r\nauthorization: Bearer the.token\r\n"),
+        "{request}"
+    );
+    assert!(
+        request.ends_with("\r\n\r\n{\"event\":\"news\",\"data\":{\"n\": 1.0}}"),
+        "{request}"
+    );
+}
+
+#[test]
+fn a_refusal_of_the_gateway_is_an_exit_code() {
+    let cases = [
+        ("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n", 77),
+        (
+            "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",
+            75,
+        ),
+        (
+            "HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n",
+            65,
+        ),
+        (
+            "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n",
+            1,
+        ),
+        ("220 smtp.example.com ready\r\n", 69),
+        ("", 69),
+    ];
+    for (answer, code) in cases {
+        let (url, serving) = gateway(answer);
+        let ran = fanfare(&["publish", "--url", &url, "--event", "a", "--data", "{}"]);
+        assert_eq!(ran.code, code, "{ran:?}");
+        serving.join().unwrap();
+    }
+}
+
+#[test]
+fn an_answer_cannot_drive_the_terminal() {
+    let (url, serving) = gateway("HTTP/1.1 202 Accepted\r\ncontent-length: 6\r\n\r\n\x1b[2J\r\n");
+    let ran = fanfare(&["publish", "--url", &url, "--event", "a", "--data", "{}"]);
+    assert_eq!(ran.stdout, "202 \\u{1b}[2J\n");
+    serving.join().unwrap();
+}
+
+#[test]
+fn an_event_that_cannot_be_sent_has_its_exit_code() {
+    refused(
+        &fanfare(&["publish", "--event", "a", "--data", "{"]),
+        65,
+        "not JSON",
+    );
+    // A port that was free a moment ago and that nobody listens on.
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let url = format!("http://127.0.0.1:{port}");
+    refused(
+        &fanfare(&["publish", "--url", &url, "--event", "a", "--data", "1"]),
+        69,
+        "cannot connect",
+    );
+    refused(
+        &fanfare(&["publish", "--event", "a", "--data", "1", "--token", "a\nb"]),
+        2,
+        "visible ASCII",
+    );
+    // The listener's backlog accepts the connection; nobody answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let ran = fanfare(&[
+        "publish",
+        "--url",
+        &url,
+        "--event",
+        "a",
+        "--data",
+        "1",
+        "--timeout",
+        "100ms",
+    ]);
+    refused(&ran, 69, "no answer in time");
+}

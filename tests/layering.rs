@@ -1,0 +1,128 @@
+//! Modules import downwards only, and each heavy dependency has one home.
+//!
+//! The order below is the one drawn in ARCHITECTURE.md. A failure here means
+//! either the import is in the wrong place or the drawing is out of date.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Bottom to top. A module may import from any earlier row.
+const LAYERS: &[&[&str]] = &[
+    &["collections", "id", "topic"],
+    &["config", "metrics"],
+    &["auth", "http", "protocol", "sse", "ws"],
+    &["hub", "mesh", "net"],
+    &["shard"],
+    &["conn"],
+    &["reactor"],
+    &["server"],
+    &["cli"],
+];
+
+/// Crates that only the listed modules may name.
+const HOMES: &[(&str, &[&str])] = &[
+    ("ahash", &["collections"]),
+    ("aws_lc_rs", &["auth"]),
+    ("axum", &["http", "server"]),
+    ("arc_swap", &["config", "mesh"]),
+    ("atomic_waker", &["mesh"]),
+    ("clap", &["cli"]),
+    ("crossbeam", &["mesh"]),
+    ("hyper", &["cli", "http", "conn"]),
+    ("jsonwebtoken", &["auth"]),
+    ("rustix", &["net"]),
+    ("simd_json", &["protocol"]),
+    ("socket2", &["net"]),
+    ("sonic_rs", &["protocol"]),
+    (
+        "tokio",
+        &["cli", "net", "shard", "conn", "reactor", "server"],
+    ),
+    ("tokio_tungstenite", &["ws"]),
+    ("toml", &["config"]),
+    ("tracing_subscriber", &["cli"]),
+];
+
+#[test]
+fn imports_point_down() {
+    let mut violations = Vec::new();
+    for path in rust_files(Path::new("src")) {
+        let module = module_of(&path);
+        let text = fs::read_to_string(&path).unwrap();
+        for line in text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+        {
+            for target in crate_paths(line) {
+                if target != module && layer(&target) >= layer(&module) {
+                    violations.push(format!("{}: {module} imports {target}", path.display()));
+                }
+            }
+            for (dependency, homes) in HOMES {
+                if names(line, dependency) && !homes.contains(&module.as_str()) {
+                    violations.push(format!(
+                        "{}: {dependency} belongs in {homes:?}",
+                        path.display()
+                    ));
+                }
+            }
+        }
+    }
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
+}
+
+fn layer(module: &str) -> usize {
+    LAYERS
+        .iter()
+        .position(|row| row.contains(&module))
+        .unwrap_or_else(|| panic!("{module} has no layer: add it to LAYERS"))
+}
+
+/// `src/hub/outbox.rs` and `src/hub.rs` both belong to `hub`.
+fn module_of(path: &Path) -> String {
+    let first = path.components().nth(1).unwrap();
+    Path::new(&first)
+        .file_stem()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned()
+}
+
+/// The module after each `crate::` in a line.
+fn crate_paths(line: &str) -> Vec<String> {
+    let after = line
+        .match_indices("crate::")
+        .map(|(at, token)| &line[at + token.len()..]);
+    after
+        .map(|rest| {
+            rest.chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect()
+        })
+        .collect()
+}
+
+/// Whether `line` has `dependency::` as a path start.
+fn names(line: &str, dependency: &str) -> bool {
+    line.match_indices(&format!("{dependency}::"))
+        .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
+}
+
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|ext| ext == "rs") && !is_root(&path) {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// The crate roots may name every module.
+fn is_root(path: &Path) -> bool {
+    path.ends_with("src/lib.rs") || path.ends_with("src/main.rs")
+}
