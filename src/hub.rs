@@ -24,7 +24,7 @@ use slab::Slab;
 
 pub use flush::{Flush, Sink, Written};
 pub use outbox::OutboxLimits;
-pub use policy::{Policies, Policy, SlowPolicy};
+pub use policy::{Policies, Policy};
 
 use crate::collections::HashMap;
 use crate::id::{PeerId, Priority, Slot, TopicId, WireFormat};
@@ -385,14 +385,15 @@ impl Hub {
     }
 
     /// Appends message `number` of `topic` for the members that read `format`.
+    /// Returns how many there are.
     ///
     /// Cost: one copy, whatever the number of members. No wake-up, no system
     /// call, no allocation once warm.
-    pub fn append(&mut self, topic: TopicId, format: WireFormat, frame: &[u8], number: u64) {
-        let Some(id) = self.topics[topic.index()].streams[format.index()] else { return };
+    pub fn append(&mut self, topic: TopicId, format: WireFormat, frame: &[u8], number: u64) -> usize {
+        let Some(id) = self.topics[topic.index()].streams[format.index()] else { return 0 };
         let stream = &mut self.streams[id.index()];
         if stream.members.is_empty() {
-            return;
+            return 0;
         }
         let held = stream.log.held();
         stream.log.append(frame, number);
@@ -405,6 +406,7 @@ impl Hub {
             stream.warm = true;
             self.warm.push(id);
         }
+        stream.members.len()
     }
 
     /// Queues `frame` for one peer.

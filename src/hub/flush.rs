@@ -3,9 +3,9 @@
 use std::io::IoSlice;
 
 use super::peer::{Peer, Sub};
-use super::policy::SlowPolicy;
 use super::stream::{Stream, StreamId};
 use super::{Hub, Incident, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX, index_of, slot_of};
+use crate::config::SlowConsumer;
 use crate::id::{PeerId, Slot};
 
 /// Where a peer's bytes go. Implemented by the sockets of a shard; it must not
@@ -133,7 +133,7 @@ impl Hub {
                     let lag = head - member.cursor;
                     let slow = lag > policy.lag_bytes_max
                         || tight
-                        || policy.slow == SlowPolicy::DropLowest
+                        || policy.slow == SlowConsumer::DropLowest
                         || policy.lag_messages_max > 0
                             && stream.log.messages_after(member.cursor) > policy.lag_messages_max;
                     if slow && lag > 0 {
@@ -163,7 +163,7 @@ impl Hub {
         let slot = stream.members[member].slot;
         let policy = self.topics[stream.topic.index()].policy;
         match policy.slow {
-            SlowPolicy::Disconnect => {
+            SlowConsumer::Disconnect => {
                 let peer = &mut self.peers[slot.index()];
                 skip_to(stream, member, stream.log.head());
                 if !peer.doomed {
@@ -172,7 +172,7 @@ impl Hub {
                     self.incidents.push(Incident::Slow(peer));
                 }
             }
-            SlowPolicy::DropOldest => {
+            SlowConsumer::DropOldest => {
                 let by_bytes = stream.log.tail(if tight { 0 } else { policy.lag_bytes_max / 2 });
                 let by_messages = match policy.lag_messages_max {
                     0 => 0,
@@ -180,8 +180,8 @@ impl Hub {
                 };
                 skip_to(stream, member, by_bytes.max(by_messages));
             }
-            SlowPolicy::Conflate => skip_to(stream, member, stream.log.tail(0)),
-            SlowPolicy::DropLowest => {
+            SlowConsumer::Conflate => skip_to(stream, member, stream.log.tail(0)),
+            SlowConsumer::DropLowest => {
                 self.drop_lowest(slot, if tight { 0 } else { policy.lag_bytes_max });
             }
         }

@@ -7,6 +7,7 @@ use std::io::IoSlice;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::SlowConsumer;
 use crate::id::Priority;
 
 #[derive(Clone, Debug)]
@@ -74,7 +75,7 @@ impl World {
             expected: HashMap::default(),
             numbers: [0; TOPICS],
             sent: 0,
-            lossy: policy.slow != SlowPolicy::Disconnect,
+            lossy: policy.slow != SlowConsumer::Disconnect,
         }
     }
 
@@ -230,7 +231,7 @@ fn limits(memory_max: usize) -> HubLimits {
     }
 }
 
-fn policy(slow: SlowPolicy, lag_bytes_max: u64, lag_messages_max: u64) -> Policy {
+fn policy(slow: SlowConsumer, lag_bytes_max: u64, lag_messages_max: u64) -> Policy {
     Policy { slow, lag_bytes_max, lag_messages_max, priority: Priority::Normal }
 }
 
@@ -262,29 +263,29 @@ fn check(policy: Policy, limits: HubLimits, ops: &[Op]) {
 proptest! {
     #[test]
     fn every_peer_gets_every_message_once_and_in_order(ops in ops()) {
-        check(policy(SlowPolicy::Disconnect, u64::MAX, 0), limits(usize::MAX), &ops);
+        check(policy(SlowConsumer::Disconnect, u64::MAX, 0), limits(usize::MAX), &ops);
     }
 
     #[test]
     fn drop_oldest_tells_what_was_dropped(ops in ops()) {
-        check(policy(SlowPolicy::DropOldest, 100, 0), limits(usize::MAX), &ops);
-        check(policy(SlowPolicy::DropOldest, u64::MAX, 4), limits(usize::MAX), &ops);
+        check(policy(SlowConsumer::DropOldest, 100, 0), limits(usize::MAX), &ops);
+        check(policy(SlowConsumer::DropOldest, u64::MAX, 4), limits(usize::MAX), &ops);
     }
 
     #[test]
     fn drop_lowest_tells_what_was_dropped(ops in ops()) {
-        check(policy(SlowPolicy::DropLowest, 100, 0), limits(usize::MAX), &ops);
+        check(policy(SlowConsumer::DropLowest, 100, 0), limits(usize::MAX), &ops);
     }
 
     #[test]
     fn conflate_tells_what_was_dropped(ops in ops()) {
-        check(policy(SlowPolicy::Conflate, 100, 0), limits(2000), &ops);
+        check(policy(SlowConsumer::Conflate, 100, 0), limits(2000), &ops);
     }
 }
 
 #[test]
 fn a_slow_peer_is_reported_once_and_its_lag_does_not_hold_the_log() {
-    let mut hub = Hub::new(limits(usize::MAX), Policies::new(policy(SlowPolicy::Disconnect, 500, 0), []));
+    let mut hub = Hub::new(limits(usize::MAX), Policies::new(policy(SlowConsumer::Disconnect, 500, 0), []));
     let mut sockets = Sockets::default();
     let (slow, fast) = (hub.join(WireFormat::EventsJson), hub.join(WireFormat::EventsJson));
     let topic = hub.open("t").unwrap();
@@ -307,7 +308,7 @@ fn a_slow_peer_is_reported_once_and_its_lag_does_not_hold_the_log() {
 #[test]
 fn publications_wait_while_a_flush_is_behind() {
     let limits = HubLimits { backlog_bytes_max: 1000, ..limits(usize::MAX) };
-    let mut hub = Hub::new(limits, Policies::new(policy(SlowPolicy::Disconnect, 1 << 20, 0), []));
+    let mut hub = Hub::new(limits, Policies::new(policy(SlowConsumer::Disconnect, 1 << 20, 0), []));
     let mut sockets = Sockets::default();
     let peer = hub.join(WireFormat::EventsJson);
     sockets.taken.insert(peer.slot, Vec::new());
@@ -325,7 +326,7 @@ fn publications_wait_while_a_flush_is_behind() {
 
 #[test]
 fn f09_behind_a_full_socket_only_the_newest_pong_waits() {
-    let mut hub = Hub::new(limits(usize::MAX), Policies::new(policy(SlowPolicy::Disconnect, 500, 0), []));
+    let mut hub = Hub::new(limits(usize::MAX), Policies::new(policy(SlowConsumer::Disconnect, 500, 0), []));
     let mut sockets = Sockets::default();
     let peer = hub.join(WireFormat::EventsJson);
     sockets.taken.insert(peer.slot, Vec::new());

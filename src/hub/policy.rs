@@ -1,32 +1,20 @@
 //! What happens to a subscriber that does not keep up.
 
+use crate::config::SlowConsumer;
 use crate::id::Priority;
-
-/// The decision about a slow consumer, taken when its lag passes its limit.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum SlowPolicy {
-    /// Close the connection; the client comes back and catches up.
-    #[default]
-    Disconnect,
-    /// Skip the oldest messages down to half the limit and say how many.
-    DropOldest,
-    /// Skip everything waiting on the peer's lowest-ranked topics, one topic
-    /// after the other, until the peer is below the limit, and say how many.
-    DropLowest,
-    /// Skip to the newest message and say how many were skipped.
-    Conflate,
-}
 
 /// How a topic treats its subscribers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
-    /// What to do with a slow consumer.
-    pub slow: SlowPolicy,
+    /// What to do with a slow consumer. `DropOldest` goes down to half the limit,
+    /// `DropLowest` gives up whole topics, lowest rank first, until the peer is below
+    /// the limit, `Conflate` skips to the newest message. Each says how many were skipped.
+    pub slow: SlowConsumer,
     /// The lag in bytes that makes a peer slow.
     pub lag_bytes_max: u64,
     /// The lag in messages that makes a peer slow; 0: no such limit.
     pub lag_messages_max: u64,
-    /// The topic's rank, for [`SlowPolicy::DropLowest`].
+    /// The topic's rank, for [`SlowConsumer::DropLowest`].
     pub priority: Priority,
 }
 
@@ -64,7 +52,7 @@ mod tests {
     #[test]
     fn the_longest_prefix_wins() {
         let policy = |lag_bytes_max| Policy {
-            slow: SlowPolicy::Disconnect,
+            slow: SlowConsumer::Disconnect,
             lag_bytes_max,
             lag_messages_max: 0,
             priority: Priority::Normal,

@@ -1,0 +1,229 @@
+//! What a client says.
+
+use std::borrow::Cow;
+
+use crate::protocol::json::{self, JsonError, Raw};
+
+/// One message of a client. It borrows the message's text.
+#[derive(Debug)]
+pub struct Command<'a> {
+    /// The request's `id`, a string or a number, repeated in the answer.
+    pub id: Option<Raw<'a>>,
+    /// The client's `timestamp`, whatever it is.
+    pub timestamp: Option<Raw<'a>>,
+    /// What is to be done.
+    pub act: Act<'a>,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Act<'a> {
+    /// Answer `pong`.
+    Ping,
+    /// Answer `heartbeat_ack`.
+    Heartbeat,
+    /// Subscribe to these names and patterns.
+    Subscribe(Vec<Cow<'a, str>>),
+    /// Unsubscribe from these, from all if there are none.
+    Unsubscribe(Vec<Cow<'a, str>>),
+    /// Publish `data`, which is passed on byte for byte.
+    Publish {
+        /// The topic.
+        event: Cow<'a, str>,
+        /// A JSON value as it was written.
+        data: &'a str,
+    },
+    /// Something this gateway does not know: the type's name.
+    Unknown(Cow<'a, str>),
+}
+
+/// Why a message is refused. The connection stays.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// The request's `id`, as it was written.
+    pub id: Option<String>,
+    /// The error's code.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// A refusal with this code and text.
+    pub fn new(id: Option<Raw<'_>>, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { id: id.map(|id| id.text().to_owned()), code, message: message.into() }
+    }
+
+    fn invalid(id: Option<Raw<'_>>, message: &'static str) -> Self {
+        Self::new(id, "INVALID_MESSAGE", message)
+    }
+}
+
+/// The fields that matter, as they were written. Of a repeated one the last counts.
+#[derive(Default)]
+struct Fields<'a> {
+    kind: Option<Raw<'a>>,
+    id: Option<Raw<'a>>,
+    timestamp: Option<Raw<'a>>,
+    event: Option<Raw<'a>>,
+    events: Option<Raw<'a>>,
+    event_types: Option<Raw<'a>>,
+    data: Option<Raw<'a>>,
+}
+
+impl<'a> Command<'a> {
+    /// Reads one message.
+    ///
+    /// Cost: one pass over the text; only the fields that decide are looked at.
+    ///
+    /// # Errors
+    /// The refusal to answer with.
+    pub fn parse(text: &'a str) -> Result<Self, Refusal> {
+        let mut fields = Fields::default();
+        json::fields(text, |key, value| {
+            let field = match key {
+                "type" => &mut fields.kind,
+                "id" => &mut fields.id,
+                "timestamp" => &mut fields.timestamp,
+                "event" => &mut fields.event,
+                "events" => &mut fields.events,
+                "event_types" => &mut fields.event_types,
+                "data" => &mut fields.data,
+                _ => return,
+            };
+            *field = Some(value);
+        })
+        .map_err(|error| match error {
+            JsonError::Syntax => Refusal::new(None, "INVALID_JSON", "Invalid JSON format"),
+            JsonError::NotObject => Refusal::invalid(None, "A message is a JSON object"),
+        })?;
+        let id = fields.id.filter(|id| id.is_scalar_id());
+        if fields.id.is_some_and(|id| !id.is_scalar_id() && !id.is_null()) {
+            return Err(Refusal::invalid(None, "`id` is a string or a number"));
+        }
+        let kind = fields.kind.and_then(Raw::as_string);
+        let kind = kind.ok_or_else(|| Refusal::invalid(id, "`type` is missing or not a string"))?;
+        let act = match &*kind {
+            "publish" => publish(&fields, id)?,
+            "ping" => Act::Ping,
+            "heartbeat" => Act::Heartbeat,
+            "subscribe" => match names(&fields, id)? {
+                Some(names) => Act::Subscribe(names),
+                None => return Err(Refusal::invalid(id, "`events` is missing: a list of names")),
+            },
+            "unsubscribe" => Act::Unsubscribe(names(&fields, id)?.unwrap_or_default()),
+            _ if is_type_name(&kind) => Act::Unknown(kind),
+            _ => return Err(Refusal::invalid(id, "`type` is not a name")),
+        };
+        Ok(Self { id, timestamp: fields.timestamp, act })
+    }
+}
+
+fn publish<'a>(fields: &Fields<'a>, id: Option<Raw<'a>>) -> Result<Act<'a>, Refusal> {
+    let event = fields.event.and_then(Raw::as_string);
+    let event = event.ok_or_else(|| Refusal::invalid(id, "`event` is missing: the name to publish to"))?;
+    let data = fields.data.map_or("null", Raw::text);
+    Ok(Act::Publish { event, data })
+}
+
+/// The list of names, wherever clients put it: `events`, `event_types`, or
+/// either below `data`.
+fn names<'a>(
+    fields: &Fields<'a>,
+    id: Option<Raw<'a>>,
+) -> Result<Option<Vec<Cow<'a, str>>>, Refusal> {
+    let (mut events, mut event_types) = (fields.events, fields.event_types);
+    if events.or(event_types).is_none()
+        && let Some(data) = fields.data
+    {
+        let _ = json::fields(data.text(), |key, value| match key {
+            "events" => events = Some(value),
+            "event_types" => event_types = Some(value),
+            _ => {}
+        });
+    }
+    match events.or(event_types) {
+        None => Ok(None),
+        Some(list) => match list.as_strings() {
+            Some(names) => Ok(Some(names)),
+            None => Err(Refusal::invalid(id, "`events` is not a list of strings")),
+        },
+    }
+}
+
+fn is_type_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Result<&str, &str>) {
+        match (Command::parse(text), expected) {
+            (Ok(command), Ok(expected)) => assert_eq!(format!("{:?}", command.act), expected, "{text}"),
+            (Err(refusal), Err(expected)) => {
+                assert_eq!(format!("{}: {}", refusal.code, refusal.message), expected, "{text}");
+            }
+            (got, _) => panic!("{text}: {got:?}"),
+        }
+    }
+
+    #[test]
+    fn every_accepted_spelling_of_a_subscription() {
+        for text in [
+            r#"{"type":"subscribe","events":["a","b"]}"#,
+            r#"{"type":"subscribe","event_types":["a","b"]}"#,
+            r#"{"type":"subscribe","data":{"events":["a","b"]}}"#,
+            r#"{"type":"subscribe","data":{"event_types":["a","b"]},"extra":[{}]}"#,
+        ] {
+            check(text, Ok(r#"Subscribe(["a", "b"])"#));
+        }
+        check(r#"{"type":"unsubscribe"}"#, Ok("Unsubscribe([])"));
+        check(r#"{"type":"unsubscribe","events":[]}"#, Ok("Unsubscribe([])"));
+    }
+
+    #[test]
+    fn data_is_passed_on_byte_for_byte() {
+        check(
+            r#"{"type":"publish","event":"a.b","data":{ "x" : [1.0, "\u0041"] }}"#,
+            Ok(r#"Publish { event: "a.b", data: "{ \"x\" : [1.0, \"\\u0041\"] }" }"#),
+        );
+        check(r#"{"type":"publish","event":"a"}"#, Ok(r#"Publish { event: "a", data: "null" }"#));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        check("{", Err("INVALID_JSON: Invalid JSON format"));
+        check("[]", Err("INVALID_MESSAGE: A message is a JSON object"));
+        check("{}", Err("INVALID_MESSAGE: `type` is missing or not a string"));
+        check(r#"{"type":5}"#, Err("INVALID_MESSAGE: `type` is missing or not a string"));
+        check(r#"{"type":"a b"}"#, Err("INVALID_MESSAGE: `type` is not a name"));
+        check(r#"{"type":"ping","id":{}}"#, Err("INVALID_MESSAGE: `id` is a string or a number"));
+        check(r#"{"type":"subscribe"}"#, Err("INVALID_MESSAGE: `events` is missing: a list of names"));
+        for list in ["5", "\"a\"", "[1]", "[null]", "{}"] {
+            let text = format!(r#"{{"type":"subscribe","events":{list}}}"#);
+            check(&text, Err("INVALID_MESSAGE: `events` is not a list of strings"));
+        }
+        check(
+            r#"{"type":"publish","data":1}"#,
+            Err("INVALID_MESSAGE: `event` is missing: the name to publish to"),
+        );
+    }
+
+    #[test]
+    fn an_id_survives_as_it_was_written() {
+        for id in ["7", "\"x\\u0041\"", "-1.50"] {
+            let text = format!(r#"{{"type":"ping","id":{id}}}"#);
+            assert_eq!(Command::parse(&text).unwrap().id.unwrap().text(), id);
+        }
+        assert!(Command::parse(r#"{"type":"ping","id":null}"#).unwrap().id.is_none());
+    }
+
+    #[test]
+    fn an_unknown_type_is_named() {
+        check(r#"{"type":"agent_create"}"#, Ok(r#"Unknown("agent_create")"#));
+    }
+}

@@ -1,0 +1,252 @@
+//! What the gateway says: JSON objects with `type` first and `timestamp` last.
+
+use crate::protocol::json::put_string;
+
+use super::Refusal;
+
+/// A publication as its subscribers see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Publication<'a> {
+    /// The topic's name, which needs no escaping.
+    pub topic: &'a str,
+    /// A JSON value, passed on byte for byte.
+    pub data: &'a [u8],
+    /// Which life of the topic it belongs to.
+    pub epoch: u64,
+    /// Its place in the topic.
+    pub offset: u64,
+}
+
+/// What the first frame tells a client.
+#[derive(Clone, Copy, Debug)]
+pub struct Greeting<'a> {
+    /// The connection's name.
+    pub client_id: &'a str,
+    /// The user, if a credential named one.
+    pub user: Option<&'a str>,
+    /// The user's role.
+    pub role: Option<&'a str>,
+    /// `demo`, `dev` or `prod`.
+    pub endpoint: &'a str,
+}
+
+/// Writes frames' payloads. The timestamp is RFC 3339 in UTC with milliseconds.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+    timestamp: &'a [u8],
+}
+
+impl<'a> Writer<'a> {
+    /// A writer that appends to `out`.
+    pub fn new(out: &'a mut Vec<u8>, timestamp: &'a [u8]) -> Self {
+        Self { out, timestamp }
+    }
+
+    /// The first frame of a connection.
+    pub fn greeting(mut self, greeting: &Greeting<'_>) {
+        self.put(r#"{"type":"connection_established","client_id":"#);
+        put_string(self.out, greeting.client_id);
+        self.put(if greeting.user.is_some() { r#","authenticated":true"# } else { r#","authenticated":false"# });
+        self.put(r#","user":"#);
+        self.put_optional(greeting.user);
+        self.put(r#","role":"#);
+        self.put_optional(greeting.role);
+        self.put(r#","data":{"client_id":"#);
+        put_string(self.out, greeting.client_id);
+        self.put(r#","session_id":"#);
+        put_string(self.out, greeting.client_id);
+        self.put(r#","server_version":""#);
+        self.put(env!("CARGO_PKG_VERSION"));
+        self.put(r#"","endpoint":""#);
+        self.put(greeting.endpoint);
+        self.put(r#""}"#);
+        self.end();
+    }
+
+    /// An event for the subscribers of its topic. Never carries `id`.
+    ///
+    /// Cost: a few copies; no allocation once `out` is warm.
+    pub fn event(mut self, publication: &Publication<'_>) {
+        self.put(r#"{"type":"event","event":""#);
+        self.put(publication.topic);
+        self.put(r#"","event_type":""#);
+        self.put(publication.topic);
+        self.put(r#"","data":"#);
+        self.out.extend_from_slice(publication.data);
+        self.put(r#","event_id":""#);
+        self.put_number(publication.epoch);
+        self.out.push(b'-');
+        self.put_number(publication.offset);
+        self.out.push(b'"');
+        self.end();
+    }
+
+    /// The answer to `ping`, with the client's own timestamp if it sent one.
+    pub fn pong(mut self, id: Option<&str>, client_timestamp: Option<&str>) {
+        self.put(r#"{"type":"pong""#);
+        self.put_raw(r#","client_timestamp":"#, client_timestamp);
+        self.end_with_id(id);
+    }
+
+    /// The answer to `heartbeat`.
+    pub fn heartbeat_ack(mut self, id: Option<&str>) {
+        self.put(r#"{"type":"heartbeat_ack""#);
+        self.end_with_id(id);
+    }
+
+    /// The answer to `subscribe`: what was accepted and what was not.
+    pub fn subscribed(mut self, id: Option<&str>, accepted: &[&str], rejected: &[&str]) {
+        self.put(r#"{"type":"subscription_confirmed""#);
+        self.put_list(r#","events":"#, accepted);
+        self.put_list(r#","event_types":"#, accepted);
+        if !rejected.is_empty() {
+            self.put_list(r#","rejected":"#, rejected);
+        }
+        self.put_list(r#","data":{"events":"#, accepted);
+        self.put(r#","status":"active"}"#);
+        self.end_with_id(id);
+    }
+
+    /// The answer to `unsubscribe`: what was given up.
+    pub fn unsubscribed(mut self, id: Option<&str>, removed: &[&str]) {
+        self.put(r#"{"type":"unsubscription_confirmed""#);
+        self.put_list(r#","events":"#, removed);
+        self.put_list(r#","event_types":"#, removed);
+        self.end_with_id(id);
+    }
+
+    /// The answer to `publish` with an `id`: where the message stands in its topic.
+    pub fn published(mut self, id: &str, offset: u64) {
+        self.put(r#"{"type":"response""#);
+        self.put_raw(r#","id":"#, Some(id));
+        self.put(r#","result":{"offset":"#);
+        self.put_number(offset);
+        self.out.push(b'}');
+        self.end();
+    }
+
+    /// Says how many messages of a topic the client missed, or of its private
+    /// ones if there is no topic.
+    pub fn gap(mut self, topic: Option<&str>, lost: u64) {
+        self.put(r#"{"type":"gap","event":"#);
+        self.put_optional(topic);
+        self.put(r#","lost":"#);
+        self.put_number(lost);
+        self.end();
+    }
+
+    /// An unknown message, sent back by demo and dev endpoints.
+    pub fn echo(mut self, id: Option<&str>, original: &str) {
+        self.put(r#"{"type":"echo","original":"#);
+        self.put(original);
+        self.end_with_id(id);
+    }
+
+    /// An error.
+    pub fn error(mut self, refusal: &Refusal) {
+        self.put(r#"{"type":"error","code":""#);
+        self.put(refusal.code);
+        self.put(r#"","message":"#);
+        put_string(self.out, &refusal.message);
+        self.end_with_id(refusal.id.as_deref());
+    }
+
+    fn end_with_id(mut self, id: Option<&str>) {
+        self.put_raw(r#","id":"#, id);
+        self.end();
+    }
+
+    fn end(mut self) {
+        self.put(r#","timestamp":""#);
+        self.out.extend_from_slice(self.timestamp);
+        self.put(r#""}"#);
+    }
+
+    fn put(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    fn put_raw(&mut self, key: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.put(key);
+            self.put(value);
+        }
+    }
+
+    fn put_number(&mut self, number: u64) {
+        self.put(itoa::Buffer::new().format(number));
+    }
+
+    fn put_optional(&mut self, text: Option<&str>) {
+        match text {
+            Some(text) => put_string(self.out, text),
+            None => self.put("null"),
+        }
+    }
+
+    fn put_list(&mut self, key: &str, names: &[&str]) {
+        self.put(key);
+        self.out.push(b'[');
+        for (index, name) in names.iter().enumerate() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            put_string(self.out, name);
+        }
+        self.out.push(b']');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const TIME: &[u8] = b"2026-11-21T07:34:31.524Z";
+
+    fn check(write: impl FnOnce(Writer<'_>), expected: Value) {
+        let mut out = Vec::new();
+        write(Writer::new(&mut out, TIME));
+        let mut got: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(got["timestamp"], "2026-11-21T07:34:31.524Z");
+        got.as_object_mut().unwrap().remove("timestamp");
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn frames_are_as_specified() {
+        check(
+            |w| {
+                w.greeting(&Greeting { client_id: "c1", user: None, role: None, endpoint: "demo" });
+            },
+            json!({"type":"connection_established","client_id":"c1","authenticated":false,"user":null,"role":null,
+                "data":{"client_id":"c1","session_id":"c1","server_version":env!("CARGO_PKG_VERSION"),"endpoint":"demo"}}),
+        );
+        let publication = Publication { topic: "a.b", data: br#"{"x":1}"#, epoch: 7, offset: 12 };
+        check(
+            |w| w.event(&publication),
+            json!({"type":"event","event":"a.b","event_type":"a.b","data":{"x":1},"event_id":"7-12"}),
+        );
+        check(|w| w.pong(Some("7"), Some("123")), json!({"type":"pong","id":7,"client_timestamp":123}));
+        check(|w| w.heartbeat_ack(None), json!({"type":"heartbeat_ack"}));
+        check(
+            |w| w.subscribed(Some("\"i\""), &["a"], &["b\"\n"]),
+            json!({"type":"subscription_confirmed","id":"i","events":["a"],"event_types":["a"],
+                "rejected":["b\"\n"],"data":{"events":["a"],"status":"active"}}),
+        );
+        check(
+            |w| w.unsubscribed(None, &["a", "b"]),
+            json!({"type":"unsubscription_confirmed","events":["a","b"],"event_types":["a","b"]}),
+        );
+        check(|w| w.published("1", 9), json!({"type":"response","id":1,"result":{"offset":9}}));
+        check(|w| w.gap(Some("a"), 3), json!({"type":"gap","event":"a","lost":3}));
+        check(|w| w.gap(None, 3), json!({"type":"gap","event":null,"lost":3}));
+        check(
+            |w| w.echo(None, r#"{"type":"x"}"#),
+            json!({"type":"echo","original":{"type":"x"}}),
+        );
+        let refusal = Refusal { id: Some("5".into()), code: "INVALID_JSON", message: "no \"x\"".into() };
+        check(|w| w.error(&refusal), json!({"type":"error","id":5,"code":"INVALID_JSON","message":"no \"x\""}));
+    }
+}

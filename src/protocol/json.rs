@@ -1,0 +1,237 @@
+//! JSON, looked at lazily: a message's routing fields are read, the rest is
+//! checked and passed on byte for byte.
+
+use std::borrow::Cow;
+
+use sonic_rs::LazyValue;
+
+/// How deep arrays and objects may nest in a message (HOSTILE M01). The parser
+/// underneath recurses, so this also bounds its stack.
+pub const DEPTH_MAX: usize = 64;
+
+/// Why a text is not the JSON that was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum JsonError {
+    /// Not JSON, or nested deeper than [`DEPTH_MAX`].
+    #[error("not valid JSON")]
+    Syntax,
+    /// JSON, but no object.
+    #[error("not a JSON object")]
+    NotObject,
+}
+
+/// A value of a document, as it was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Raw<'a>(&'a str);
+
+impl<'a> Raw<'a> {
+    /// The text of the value.
+    #[must_use]
+    pub fn text(self) -> &'a str {
+        self.0
+    }
+
+    /// The value of a string, escapes resolved; `None` for anything else and
+    /// for half a surrogate pair.
+    #[must_use]
+    pub fn as_string(self) -> Option<Cow<'a, str>> {
+        let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
+        if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+            return Some(Cow::Borrowed(inner));
+        }
+        sonic_rs::from_str::<String>(self.0).ok().map(Cow::Owned)
+    }
+
+    /// The values of an array of strings; `None` for anything else.
+    #[must_use]
+    pub fn as_strings(self) -> Option<Vec<Cow<'a, str>>> {
+        if !self.0.starts_with('[') {
+            return None;
+        }
+        sonic_rs::to_array_iter(self.0)
+            .map(|item| raw_in(self.0, &item.ok()?)?.as_string())
+            .collect()
+    }
+
+    /// Whether the value is a string or a number.
+    #[must_use]
+    pub fn is_scalar_id(self) -> bool {
+        matches!(self.0.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'))
+    }
+
+    /// Whether the value is `null`.
+    #[must_use]
+    pub fn is_null(self) -> bool {
+        self.0 == "null"
+    }
+}
+
+/// Calls `each` with every field of the object that `text` is. The whole text
+/// is checked; fields seen before an error have been reported by then.
+///
+/// Cost: one pass over the text and one allocation.
+///
+/// # Errors
+/// The text is not JSON, nests too deep, or is not an object.
+pub fn fields<'a>(text: &'a str, mut each: impl FnMut(&str, Raw<'a>)) -> Result<(), JsonError> {
+    if nests_deeper_than(text.as_bytes(), DEPTH_MAX) {
+        return Err(JsonError::Syntax);
+    }
+    let body = text.trim_start_matches(JSON_SPACE);
+    if !body.starts_with('{') {
+        let valid = sonic_rs::from_str::<sonic_rs::Value>(text).is_ok();
+        return Err(if valid { JsonError::NotObject } else { JsonError::Syntax });
+    }
+    let mut rest = &body[1..];
+    for field in sonic_rs::to_object_iter(body) {
+        let (key, value) = field.map_err(|_| JsonError::Syntax)?;
+        let value = raw_in(text, &value).ok_or(JsonError::Syntax)?;
+        rest = &text[end_in(text, value.0)..];
+        each(&key, value);
+    }
+    // The iterator ends at the closing brace and does not look behind it.
+    let behind = rest.trim_start_matches(JSON_SPACE).strip_prefix('}');
+    match behind.map(|behind| behind.trim_start_matches(JSON_SPACE)) {
+        Some("") => Ok(()),
+        _ => Err(JsonError::Syntax),
+    }
+}
+
+/// Checks that `text` is one JSON value.
+///
+/// # Errors
+/// It is not, or nests too deep.
+pub fn check(text: &str) -> Result<(), JsonError> {
+    if nests_deeper_than(text.as_bytes(), DEPTH_MAX) {
+        return Err(JsonError::Syntax);
+    }
+    sonic_rs::from_str::<LazyValue<'_>>(text).map(|_| ()).map_err(|_| JsonError::Syntax)
+}
+
+/// Appends `text` as a JSON string.
+pub fn put_string(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out, text).expect("a string can always be written to memory");
+}
+
+const JSON_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+
+/// The part of `text` that a value of it covers.
+fn raw_in<'a>(text: &'a str, value: &LazyValue<'_>) -> Option<Raw<'a>> {
+    let raw = value.as_raw_str();
+    let start = (raw.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
+    text.get(start..start + raw.len()).map(Raw)
+}
+
+/// Where `part`, which lies in `text`, ends in it.
+fn end_in(text: &str, part: &str) -> usize {
+    part.as_ptr() as usize - text.as_ptr() as usize + part.len()
+}
+
+/// Whether brackets outside strings nest deeper than `depth_max`.
+///
+/// Cost: next to nothing for a text with few brackets, else one pass.
+fn nests_deeper_than(text: &[u8], depth_max: usize) -> bool {
+    if memchr::memchr2_iter(b'[', b'{', text).take(depth_max + 1).count() <= depth_max {
+        return false;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for &byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                if depth > depth_max {
+                    return true;
+                }
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check_fields(text: &str, expected: Result<&[(&str, &str)], JsonError>) {
+        let mut seen = Vec::new();
+        let outcome = fields(text, |key, value| seen.push((key.to_owned(), value.text())));
+        match expected {
+            Ok(expected) => {
+                assert_eq!(outcome, Ok(()), "{text:?}");
+                let seen: Vec<_> = seen.iter().map(|(key, value)| (&**key, *value)).collect();
+                assert_eq!(seen, expected, "{text:?}");
+            }
+            Err(error) => assert_eq!(outcome, Err(error), "{text:?}"),
+        }
+    }
+
+    #[test]
+    fn fields_are_given_as_they_were_written() {
+        check_fields("{}", Ok(&[]));
+        check_fields(" { \"a\" : 1.50 , \"b\":[ 1, {} ] } \n", Ok(&[("a", "1.50"), ("b", "[ 1, {} ]")]));
+        check_fields(r#"{"\u0061":"\u0062"}"#, Ok(&[("a", r#""\u0062""#)]));
+    }
+
+    #[test]
+    fn what_is_not_an_object_is_refused() {
+        for text in ["[1]", "5", "null", "\"s\"", " [] "] {
+            check_fields(text, Err(JsonError::NotObject));
+        }
+        for text in [
+            "", "{", "}", "{}x", "{} {}", "{\"a\":1} x", "{\"a\":1,}", "{\"a\":01}", "{\"a\":tru}",
+            "{\"a\":[1,]}", "{\"a\" 1}", "{\"a\":\"\n\"}", "{\"a\":nullx}", "{a:1}", "[1", "{\"a\":1}}",
+        ] {
+            check_fields(text, Err(JsonError::Syntax));
+        }
+    }
+
+    #[test]
+    fn m01_depth_is_bounded_before_anything_recurses() {
+        let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        let legal = nested(DEPTH_MAX - 1);
+        check_fields(&legal, Ok(&[("a", &legal[5..legal.len() - 1])]));
+        check_fields(&nested(DEPTH_MAX), Err(JsonError::Syntax));
+        check_fields(&nested(1_000_000), Err(JsonError::Syntax));
+        check_fields(&"[".repeat(1_000_000), Err(JsonError::Syntax));
+        assert_eq!(check(&"[".repeat(1_000_000)), Err(JsonError::Syntax));
+        let many = format!("{{\"a\":[{}0]}}", "[],".repeat(100));
+        check_fields(&many, Ok(&[("a", &many[5..many.len() - 1])]));
+        let quoted = format!("{{\"a\":\"\\\"{}\"}}", "[".repeat(100));
+        check_fields(&quoted, Ok(&[("a", &quoted[5..quoted.len() - 1])]));
+    }
+
+    #[test]
+    fn strings_are_resolved() {
+        let string = |text: &'static str| Raw(text).as_string();
+        assert_eq!(string(r#""plain""#).as_deref(), Some("plain"));
+        assert_eq!(string(r#""a\u00e9\n""#).as_deref(), Some("aé\n"));
+        assert_eq!(string("5"), None);
+        assert_eq!(string(r#""\ud800""#), None);
+        let strings = |text: &'static str| Raw(text).as_strings();
+        assert_eq!(strings(r#"["a", "b"]"#).unwrap(), ["a", "b"]);
+        assert_eq!(strings("[]").unwrap(), Vec::<String>::new());
+        assert_eq!(strings(r#"["a", 1]"#), None);
+        assert_eq!(strings(r#""a""#), None);
+    }
+
+    proptest! {
+        /// A strict parser agrees on what is an object and what is not.
+        #[test]
+        fn a_strict_parser_agrees(text in r#"[\[\]{}:,"a01\\e\.\- ntrufls\n]{0,24}"#) {
+            let strict = serde_json::from_str::<serde_json::Value>(&text);
+            match fields(&text, |_, _| ()) {
+                Ok(()) => prop_assert!(strict.is_ok_and(|value| value.is_object())),
+                Err(JsonError::NotObject) => prop_assert!(strict.is_ok_and(|value| !value.is_object())),
+                // Numbers beyond what a float holds are JSON all the same.
+                Err(JsonError::Syntax) => prop_assert!(strict.is_err()),
+            }
+        }
+    }
+}
