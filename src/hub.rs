@@ -171,7 +171,8 @@ impl Hub {
         PeerId { slot: slot_of(slot), generation: self.generation }
     }
 
-    /// Forgets a peer, its subscriptions and whatever waited for it.
+    /// Forgets a peer, its subscriptions and whatever waited for it. Its
+    /// patterns have been removed before.
     ///
     /// Cost: one step for each of its subscriptions, whatever the size of the topics.
     pub fn leave(&mut self, peer: PeerId) {
@@ -181,10 +182,7 @@ impl Hub {
         while let Some(sub) = self.peers[peer.slot.index()].subs.last() {
             self.remove_member(sub.stream, sub.member as usize);
         }
-        self.patterns.retain(|_, slots| {
-            slots.retain(|&slot| slot != peer.slot);
-            !slots.is_empty()
-        });
+        debug_assert!(!self.patterns.values().any(|slots| slots.contains(&peer.slot)));
         let gone = self.peers.remove(peer.slot.index());
         self.held -= gone.carry.len() + gone.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
     }
@@ -236,6 +234,9 @@ impl Hub {
     }
 
     /// The topic of this name, made if need be; `None` at the limit of topics.
+    /// Peers with a pattern that matches a new topic become its members here.
+    ///
+    /// Cost: one lookup; for a new topic, one match for each distinct pattern.
     pub fn open(&mut self, name: &str) -> Option<TopicId> {
         if let Some(&topic) = self.names.get(name) {
             return Some(topic);
@@ -247,6 +248,11 @@ impl Hub {
         let topic = Topic { name: name.into(), policy, streams: [None; WireFormat::COUNT] };
         let id = TopicId(u32::try_from(self.topics.insert(topic)).expect("topics_max is below 2^32"));
         self.names.insert(name.into(), id);
+        let matching = self.patterns.iter().filter(|(pattern, _)| pattern.matches(name));
+        let wanting: Vec<Slot> = matching.flat_map(|(_, slots)| slots.iter().copied()).collect();
+        for slot in wanting {
+            let _ = self.subscribe(slot, id);
+        }
         Some(id)
     }
 
@@ -254,6 +260,12 @@ impl Hub {
     #[must_use]
     pub fn find(&self, name: &str) -> Option<TopicId> {
         self.names.get(name).copied()
+    }
+
+    /// Whether there is such a topic.
+    #[must_use]
+    pub fn is_topic(&self, topic: TopicId) -> bool {
+        self.topics.contains(topic.index())
     }
 
     /// The name of a topic.
@@ -333,40 +345,58 @@ impl Hub {
         Unsubscribed::Left
     }
 
+    /// The format a peer reads.
+    #[must_use]
+    pub fn format_of(&self, slot: Slot) -> WireFormat {
+        self.peers[slot.index()].format
+    }
+
+    /// Whether the peer's socket is full.
+    #[must_use]
+    pub fn is_blocked(&self, slot: Slot) -> bool {
+        self.peers.get(slot.index()).is_some_and(|peer| peer.blocked)
+    }
+
     /// The topics a peer is a member of.
     pub fn topics_of(&self, slot: Slot) -> impl Iterator<Item = TopicId> {
         self.peers[slot.index()].subs.iter().map(|sub| sub.topic)
     }
 
-    /// Notes that a peer wants every topic that `pattern` matches. The caller
-    /// subscribes it to those that exist. Returns whether the pattern is new here.
-    pub fn add_pattern(&mut self, slot: Slot, pattern: Pattern) -> bool {
-        let slots = self.patterns.entry(pattern).or_default();
-        slots.push(slot);
-        slots.len() == 1
-    }
-
-    /// Takes back [`Self::add_pattern`]. Returns whether nobody wants the
-    /// pattern any more.
-    pub fn remove_pattern(&mut self, slot: Slot, pattern: &Pattern) -> bool {
-        let Some(slots) = self.patterns.get_mut(pattern) else { return false };
-        if let Some(at) = slots.iter().position(|&other| other == slot) {
-            slots.swap_remove(at);
-        }
-        let unused = slots.is_empty();
-        if unused {
-            self.patterns.remove(pattern);
-        }
-        unused
-    }
-
-    /// The peers that want `topic` through a pattern, once for each pattern.
+    /// Makes a peer a member of every topic that `pattern` matches, those that
+    /// are known and those that will be.
     ///
-    /// Cost: one match for each distinct pattern. Paid when a topic appears.
+    /// Cost: one match for each known topic.
+    pub fn add_pattern(&mut self, slot: Slot, pattern: Pattern) {
+        let known = self.topics().filter(|(_, name)| pattern.matches(name));
+        let matching: Vec<TopicId> = known.map(|(topic, _)| topic).collect();
+        for topic in matching {
+            let _ = self.subscribe(slot, topic);
+        }
+        self.patterns.entry(pattern).or_default().push(slot);
+    }
+
+    /// Takes back [`Self::add_pattern`]. Returns the topics that the peer left.
+    pub fn remove_pattern(&mut self, slot: Slot, pattern: &Pattern) -> Vec<TopicId> {
+        if let Some(slots) = self.patterns.get_mut(pattern) {
+            if let Some(at) = slots.iter().position(|&other| other == slot) {
+                slots.swap_remove(at);
+            }
+            if slots.is_empty() {
+                self.patterns.remove(pattern);
+            }
+        }
+        let mut left: Vec<TopicId> = self.topics_of(slot).collect();
+        left.retain(|&topic| {
+            pattern.matches(self.name(topic)) && self.unsubscribe(slot, topic) == Unsubscribed::Left
+        });
+        left
+    }
+
+    /// Whether a peer that reads `format` has this pattern.
     #[must_use]
-    pub fn wanting(&self, topic: &str) -> Vec<Slot> {
-        let matching = self.patterns.iter().filter(|(pattern, _)| pattern.matches(topic));
-        matching.flat_map(|(_, slots)| slots.iter().copied()).collect()
+    pub fn has_pattern(&self, pattern: &Pattern, format: WireFormat) -> bool {
+        let slots = self.patterns.get(pattern);
+        slots.is_some_and(|slots| slots.iter().any(|slot| self.peers[slot.index()].format == format))
     }
 
     /// Whether publications to `topic` should wait for the next flush.

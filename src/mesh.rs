@@ -36,8 +36,6 @@ pub enum Request {
         topic: Box<str>,
         /// In which format.
         format: WireFormat,
-        /// Whose subscription waits for the answer.
-        ticket: u32,
     },
     /// Send no more of it.
     Disinterest {
@@ -79,8 +77,6 @@ pub enum Request {
 pub enum Delivery {
     /// The home knows of the interest: what follows is everything.
     Interested {
-        /// Whose subscription waited.
-        ticket: u32,
         /// The topic's number at its home.
         home: TopicId,
         /// The topic's name.
@@ -106,15 +102,6 @@ pub enum Delivery {
     Forgotten {
         /// The topic's number at its home; `None` if it was not known.
         home: Option<TopicId>,
-        /// The topic's name.
-        topic: Box<str>,
-        /// In which format.
-        format: WireFormat,
-    },
-    /// The home cannot take the topic: it has too many.
-    Refused {
-        /// Whose subscription waited.
-        ticket: u32,
         /// The topic's name.
         topic: Box<str>,
         /// In which format.

@@ -47,7 +47,7 @@ pub enum Opened {
     Known(TopicId),
     /// It is new, and these shards want it because of their patterns.
     Appeared(TopicId, Vec<Interest>),
-    /// It is not there and there are too many.
+    /// It is not there and there are as many as a publication may make.
     Full,
 }
 
@@ -91,7 +91,7 @@ impl Home {
         }
     }
 
-    /// The topic of this name, made if need be.
+    /// The topic of this name for a publication, made if need be.
     ///
     /// Cost: one lookup; for a new topic, one match for each pattern.
     pub fn open(&mut self, name: &str) -> Opened {
@@ -102,6 +102,20 @@ impl Home {
         if self.topics.len() >= self.topics_max {
             return Opened::Full;
         }
+        let (id, interest) = self.make(name);
+        Opened::Appeared(id, interest)
+    }
+
+    /// The topic of this name for a subscriber, made if need be, and who else
+    /// wants it if it is new. Subscribers are limited by the hubs they are in.
+    pub fn open_for_subscriber(&mut self, name: &str) -> (TopicId, Vec<Interest>) {
+        match self.names.get(name) {
+            Some(&id) => (id, Vec::new()),
+            None => self.make(name),
+        }
+    }
+
+    fn make(&mut self, name: &str) -> (TopicId, Vec<Interest>) {
         let mut interest = Vec::new();
         for (wanted, pattern) in &self.patterns {
             if !interest.contains(wanted) && pattern.matches(name) {
@@ -118,7 +132,7 @@ impl Home {
         self.epoch += 1;
         let id = TopicId(u32::try_from(self.topics.insert(topic)).expect("topics_max is below 2^32"));
         self.names.insert(name.into(), id);
-        Opened::Appeared(id, interest)
+        (id, interest)
     }
 
     /// A topic that [`Self::open`] gave.
@@ -166,7 +180,9 @@ impl Home {
                 found.push(TopicId(u32::try_from(id).expect("as in open")));
             }
         }
-        self.patterns.push((interest, pattern));
+        if !self.patterns.iter().any(|(i, p)| *i == interest && *p == pattern) {
+            self.patterns.push((interest, pattern));
+        }
         found
     }
 
@@ -228,7 +244,6 @@ mod tests {
         let Opened::Appeared(id, wanted) = home.open("a.2") else { panic!("new") };
         assert_eq!(wanted, [interest(3)]);
         assert_eq!(home.topic(id).interest(), [interest(3)]);
-        home.remove_pattern(interest(3), &pattern);
         home.remove_pattern(interest(3), &pattern);
         assert!(matches!(home.open("a.3"), Opened::Appeared(_, wanted) if wanted.is_empty()));
     }

@@ -54,6 +54,17 @@ impl Refusal {
         Self { id: id.map(|id| id.text().to_owned()), code, message: message.into() }
     }
 
+    /// The gateway knows as many topics as it may. `id` is as it was written,
+    /// empty if there was none.
+    #[must_use]
+    pub fn too_many_topics(id: &str) -> Self {
+        Self {
+            id: Some(id.to_owned()).filter(|id| !id.is_empty()),
+            code: "TOPIC_LIMIT",
+            message: "The gateway has as many topics as it may; try again later".into(),
+        }
+    }
+
     fn invalid(id: Option<Raw<'_>>, message: &'static str) -> Self {
         Self::new(id, "INVALID_MESSAGE", message)
     }

@@ -1,0 +1,9 @@
+//! HTTP: what may pass to the parser, and the answers this gateway gives itself.
+
+mod answer;
+mod guard;
+mod route;
+
+pub use answer::{Answer, refuse, refuse_raw, respond};
+pub use guard::{Guard, GuardLimits, HeadError, Passed};
+pub use route::{Route, route};

@@ -1,0 +1,391 @@
+//! Decides which bytes of a connection reach the HTTP parser.
+//!
+//! A request head is passed on whole or not at all, after a check that is
+//! stricter than any parser needs to be: where two implementations could
+//! disagree about where a request ends, there is no request (HOSTILE H07).
+//! The work is linear in the bytes received, however they are cut (H01, H02).
+
+/// How large a request head may be.
+#[derive(Clone, Copy, Debug)]
+pub struct GuardLimits {
+    /// Bytes of the request line and the headers together.
+    pub head_bytes_max: usize,
+    /// Headers.
+    pub headers_max: usize,
+}
+
+/// Why a request head does not pass. Nothing behind it is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum HeadError {
+    /// Larger than [`GuardLimits::head_bytes_max`].
+    #[error("request head too large")]
+    TooLarge,
+    /// More than [`GuardLimits::headers_max`].
+    #[error("too many headers")]
+    TooManyHeaders,
+    /// Not `METHOD target HTTP/1.x`.
+    #[error("malformed request line")]
+    RequestLine,
+    /// A line that is no header, or one that parsers read differently.
+    #[error("malformed header")]
+    Header,
+    /// A length that is missing, repeated, contradicted or no number.
+    #[error("ambiguous message length")]
+    Length,
+    /// No `Host` or more than one, or one that names no host.
+    #[error("missing, repeated or malformed Host")]
+    Host,
+}
+
+impl HeadError {
+    /// The status to answer with.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::TooLarge | Self::TooManyHeaders => 431,
+            _ => 400,
+        }
+    }
+}
+
+/// What may go to the parser.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Passed {
+    /// This many bytes at the front of what is held.
+    pub bytes: usize,
+    /// The request that they belong to is the last one of the connection.
+    pub last: bool,
+}
+
+/// The bytes of a connection that the parser has not been given.
+#[derive(Debug)]
+pub struct Guard {
+    limits: GuardLimits,
+    held: Vec<u8>,
+    /// Bytes at the front that have been given.
+    given: usize,
+    /// How far the end of the head has been looked for.
+    scanned: usize,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Head,
+    Body(u64),
+    /// The rest of the connection is one chunked body, or whatever follows an upgrade.
+    Last,
+}
+
+impl Guard {
+    /// A guard that has seen nothing.
+    #[must_use]
+    pub fn new(limits: GuardLimits) -> Self {
+        Self { limits, held: Vec::new(), given: 0, scanned: 0, state: State::Head }
+    }
+
+    /// Takes bytes that the peer sent.
+    pub fn take(&mut self, bytes: &[u8]) {
+        if self.given > 0 {
+            self.held.drain(..self.given);
+            self.scanned -= self.given.min(self.scanned);
+            self.given = 0;
+        }
+        self.held.extend_from_slice(bytes);
+    }
+
+    /// The bytes that may go to the parser now; none if more are needed.
+    ///
+    /// # Errors
+    /// The head that comes next is refused.
+    pub fn pass(&mut self) -> Result<Option<Passed>, HeadError> {
+        let waiting = &self.held[self.given..];
+        if waiting.is_empty() {
+            return Ok(None);
+        }
+        match self.state {
+            State::Last => Ok(Some(Passed { bytes: waiting.len(), last: true })),
+            State::Body(left) => {
+                let bytes = waiting.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                Ok(Some(Passed { bytes, last: false }))
+            }
+            State::Head => self.pass_head(),
+        }
+    }
+
+    /// Hands out `bytes` of what [`Self::pass`] allowed.
+    pub fn give(&mut self, bytes: usize) -> &[u8] {
+        let start = self.given;
+        self.given += bytes;
+        if let State::Body(left) = self.state {
+            let left = left - bytes as u64;
+            self.state = if left == 0 { State::Head } else { State::Body(left) };
+            self.scanned = self.given;
+        }
+        &self.held[start..self.given]
+    }
+
+    /// What has not been given to the parser: after an upgrade, the peer's first frames.
+    #[must_use]
+    pub fn into_rest(mut self) -> Vec<u8> {
+        self.held.drain(..self.given);
+        self.held
+    }
+
+    fn pass_head(&mut self) -> Result<Option<Passed>, HeadError> {
+        // A line end before the request line is ignored (RFC 9112 2.2).
+        while self.held[self.given..].starts_with(b"\r\n") {
+            self.given += 2;
+            self.scanned = self.scanned.max(self.given);
+        }
+        let from = self.scanned.max(self.given).saturating_sub(3).max(self.given);
+        let end = memchr::memmem::find(&self.held[from..], b"\r\n\r\n");
+        self.scanned = self.held.len();
+        let Some(end) = end.map(|at| from + at + 4) else {
+            let waiting = self.held.len() - self.given;
+            return if waiting > self.limits.head_bytes_max { Err(HeadError::TooLarge) } else { Ok(None) };
+        };
+        if end - self.given > self.limits.head_bytes_max {
+            return Err(HeadError::TooLarge);
+        }
+        let body = check_head(&self.held[self.given..end - 2], self.limits.headers_max)?;
+        let bytes = end - self.given;
+        self.state = match body {
+            // A head without a body is given out like a body of its own length.
+            Body::Length(length) => State::Body(bytes as u64 + length),
+            Body::Chunked => State::Last,
+        };
+        self.scanned = end;
+        Ok(Some(Passed { bytes, last: body == Body::Chunked }))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Body {
+    Length(u64),
+    Chunked,
+}
+
+/// Checks a head whose last line end is included and whose empty line is not.
+fn check_head(head: &[u8], headers_max: usize) -> Result<Body, HeadError> {
+    let mut lines = head.split_inclusive(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r\n"));
+    let request = lines.next().flatten().ok_or(HeadError::RequestLine)?;
+    let version = check_request_line(request)?;
+    let (mut length, mut chunked, mut hosts, mut headers) = (None, false, 0, 0);
+    for line in lines {
+        headers += 1;
+        if headers > headers_max {
+            return Err(HeadError::TooManyHeaders);
+        }
+        let line = line.ok_or(HeadError::Header)?;
+        let colon = memchr::memchr(b':', line).ok_or(HeadError::Header)?;
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        let visible = |&byte: &u8| byte >= b' ' && byte != 0x7f || byte == b'\t';
+        if name.is_empty() || !name.iter().all(|&byte| is_token_byte(byte)) || !value.iter().all(visible) {
+            return Err(HeadError::Header);
+        }
+        if name.eq_ignore_ascii_case(b"content-length") {
+            if length.is_some() || value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+                return Err(HeadError::Length);
+            }
+            let number = str::from_utf8(value).ok().and_then(|digits| digits.parse::<u64>().ok());
+            length = Some(number.filter(|&n| n <= LENGTH_MAX).ok_or(HeadError::Length)?);
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(HeadError::Length);
+            }
+            chunked = true;
+        } else if name.eq_ignore_ascii_case(b"host") {
+            hosts += 1;
+            if value.iter().any(|&byte| matches!(byte, b'@' | b'/' | b'\\' | b' ' | b',')) {
+                return Err(HeadError::Host);
+            }
+        }
+    }
+    if hosts > 1 || hosts == 0 && version == Version::Http11 {
+        return Err(HeadError::Host);
+    }
+    match (length, chunked) {
+        (None, true) if version == Version::Http11 => Ok(Body::Chunked),
+        (_, true) => Err(HeadError::Length),
+        (length, false) => Ok(Body::Length(length.unwrap_or(0))),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Http10,
+    Http11,
+}
+
+fn check_request_line(line: &[u8]) -> Result<Version, HeadError> {
+    let mut parts = line.split(|&byte| byte == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(HeadError::RequestLine);
+    };
+    let graphic = |&byte: &u8| byte.is_ascii_graphic() && byte != b'#';
+    if method.is_empty()
+        || !method.iter().all(u8::is_ascii_alphabetic)
+        || target.is_empty()
+        || !target.iter().all(graphic)
+    {
+        return Err(HeadError::RequestLine);
+    }
+    match version {
+        b"HTTP/1.1" => Ok(Version::Http11),
+        b"HTTP/1.0" => Ok(Version::Http10),
+        _ => Err(HeadError::RequestLine),
+    }
+}
+
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// A body may announce no more than this; what a request may really have is a
+/// matter of its route.
+const LENGTH_MAX: u64 = 1 << 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: GuardLimits = GuardLimits { head_bytes_max: 16 * 1024, headers_max: 100 };
+
+    /// Feeds `bytes` in pieces of `piece` and returns what passed.
+    fn passed(bytes: &[u8], piece: usize) -> (Vec<u8>, Result<(), HeadError>) {
+        let mut guard = Guard::new(LIMITS);
+        let mut out = Vec::new();
+        for piece in bytes.chunks(piece) {
+            guard.take(piece);
+            loop {
+                match guard.pass() {
+                    Ok(Some(passed)) => {
+                        let half = passed.bytes.div_ceil(2);
+                        out.extend_from_slice(guard.give(half));
+                    }
+                    Ok(None) => break,
+                    Err(error) => return (out, Err(error)),
+                }
+            }
+        }
+        (out, Ok(()))
+    }
+
+    fn check(head: &str, expected: Result<(), HeadError>) {
+        for piece in [1, 7, usize::MAX] {
+            let (out, outcome) = passed(head.as_bytes(), piece);
+            assert_eq!(outcome, expected, "{head:?}");
+            let whole = if expected.is_ok() { head.len() } else { 0 };
+            assert_eq!(out.len(), whole, "{head:?} passes whole or not at all");
+        }
+    }
+
+    #[test]
+    fn legal_requests_pass_one_after_the_other() {
+        check("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(()));
+        check("GET / HTTP/1.0\r\n\r\nGET /b?x=1 HTTP/1.1\r\nhost:\ta:80 \r\nX: \r\n\r\n", Ok(()));
+        check("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(()));
+        check("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nGET", Ok(()));
+    }
+
+    #[test]
+    fn h07_whatever_could_be_read_in_two_ways_is_refused() {
+        let with = |header: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{header}\r\n\r\nabcdef");
+        for header in [
+            "Content-Length: 3\r\nContent-Length: 3",
+            "Content-Length: 3\r\nContent-Length: 4",
+            "Content-Length: 3, 3",
+            "Content-Length: +3",
+            "Content-Length: -3",
+            "Content-Length: 0x3",
+            "Content-Length: ",
+            "Content-Length: 3 3",
+            "Content-Length: 18446744073709551616",
+            "Content-Length: 9999999999999999",
+            "Content-Length: 3\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: chunked\r\nContent-Length: 3",
+            "Transfer-Encoding: xchunked",
+            "Transfer-Encoding: chunked, identity",
+            "Transfer-Encoding: identity",
+            "Transfer-Encoding: gzip, chunked",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        ] {
+            check(&with(header), Err(HeadError::Length));
+        }
+        for header in [
+            "X: a\r\n folded",
+            " X: a",
+            "X : a",
+            "Content-Length : 3",
+            "X\t: a",
+            "no colon",
+            ": a",
+            "X: a\0b",
+            "X: a\rb",
+            "X: a\nY: b",
+            "X: a\u{7f}",
+            "X\u{e9}: a",
+            "X: a\n",
+        ] {
+            check(&with(header), Err(HeadError::Header));
+        }
+        check("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Err(HeadError::Length));
+    }
+
+    #[test]
+    fn request_lines_are_exact() {
+        for line in [
+            "GET /", "GET  / HTTP/1.1", "GET / HTTP/1.1 ", " GET / HTTP/1.1", "GET / HTTP/2.0", "GET / http/1.1",
+            "G\u{e9}T / HTTP/1.1", "GET /\u{e9} HTTP/1.1", "GET /#x HTTP/1.1", "GET /\tx HTTP/1.1", "/ HTTP/1.1",
+            "GET / HTTP/1.11",
+        ] {
+            check(&format!("{line}\r\nHost: a\r\n\r\n"), Err(HeadError::RequestLine));
+        }
+        check("GET / HTTP/1.1\nHost: a\r\n\r\n", Err(HeadError::RequestLine));
+    }
+
+    #[test]
+    fn h17_exactly_one_host() {
+        check("GET / HTTP/1.1\r\n\r\n", Err(HeadError::Host));
+        check("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Err(HeadError::Host));
+        check("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", Err(HeadError::Host));
+    }
+
+    #[test]
+    fn h01_h03_h04_heads_are_bounded() {
+        let long = |n: usize| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(n));
+        check(&long(16 * 1024 - 32), Ok(()));
+        check(&long(16 * 1024), Err(HeadError::TooLarge));
+        check(&"x".repeat(20_000), Err(HeadError::TooLarge));
+        let many = |n: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(n));
+        check(&many(99), Ok(()));
+        check(&many(100), Err(HeadError::TooManyHeaders));
+    }
+
+    #[test]
+    fn what_follows_an_upgrade_is_kept_back() {
+        let mut guard = Guard::new(LIMITS);
+        let head = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n";
+        guard.take(&[&head[..], b"\x81\x80"].concat());
+        assert_eq!(guard.pass(), Ok(Some(Passed { bytes: head.len(), last: false })));
+        assert_eq!(guard.give(head.len()), head);
+        assert_eq!(guard.into_rest(), b"\x81\x80");
+    }
+
+    proptest! {
+        #[test]
+        fn cutting_the_bytes_changes_nothing(
+            bytes in prop::collection::vec(prop_oneof![
+                Just(b"GET / HTTP/1.1\r\n".to_vec()), Just(b"Host: a\r\n".to_vec()), Just(b"\r\n".to_vec()),
+                Just(b"Content-Length: 5\r\n".to_vec()), Just(b"hello".to_vec()), Just(b"X: y\n".to_vec()),
+            ], 0..14).prop_map(|parts| parts.concat()),
+            piece in 1usize..9,
+        ) {
+            prop_assert_eq!(passed(&bytes, piece), passed(&bytes, usize::MAX));
+        }
+    }
+}

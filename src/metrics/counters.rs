@@ -1,0 +1,129 @@
+//! What a shard counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Histogram;
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the shard's own thread may call this.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// The count so far.
+    #[must_use]
+    pub fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that is set.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets the number.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The number as it was last set.
+    #[must_use]
+    pub fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Why a connection was refused before it became one, as labels.
+pub const REFUSALS: [&str; 5] = ["connections", "per_ip", "handshake", "timeout", "evicted"];
+
+/// Bounds of message sizes, in bytes.
+const SIZE_BOUNDS: [f64; 8] = [64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 1_048_576.0, 16_777_216.0];
+
+/// Bounds of durations, in seconds.
+const TIME_BOUNDS: [f64; 8] = [0.000_01, 0.000_1, 0.000_5, 0.001, 0.005, 0.02, 0.1, 1.0];
+
+/// Everything a shard counts.
+#[derive(Debug)]
+pub struct Counters {
+    /// WebSocket connections that were opened.
+    pub connections_opened: Counter,
+    /// WebSocket connections that are open.
+    pub connections: Gauge,
+    /// Connections that have not upgraded.
+    pub handshakes: Gauge,
+    /// Connections that were refused, by [`REFUSALS`].
+    pub refused: [Counter; REFUSALS.len()],
+    /// Connections that ended, by reason.
+    pub disconnects: [Counter; 12],
+    /// HTTP requests answered, upgrades not counted.
+    pub http_requests: Counter,
+    /// Messages that clients sent.
+    pub messages_in: Counter,
+    /// Bytes that clients sent.
+    pub bytes_in: Counter,
+    /// Publications that topics homed here were given.
+    pub publications: Counter,
+    /// Times that a publisher had to wait.
+    pub publications_waited: Counter,
+    /// Messages put before subscribers: publications times subscribers.
+    pub deliveries: Counter,
+    /// Writes to sockets.
+    pub writes: Counter,
+    /// Writes that a socket took only a part of.
+    pub writes_short: Counter,
+    /// Bytes that sockets took.
+    pub bytes_out: Counter,
+    /// Messages that a slow consumer lost and was told of.
+    pub messages_dropped: Counter,
+    /// Slow consumers that were disconnected.
+    pub slow_consumers: Counter,
+    /// Errors that clients were told of.
+    pub errors_sent: Counter,
+    /// Memberships.
+    pub subscriptions: Gauge,
+    /// Topics known to the hub.
+    pub topics: Gauge,
+    /// Bytes in logs and outboxes.
+    pub held_bytes: Gauge,
+    /// Bytes of messages that are not finished.
+    pub unfinished_bytes: Gauge,
+    /// Sizes of clients' messages, in bytes.
+    pub message_sizes: Histogram<8>,
+    /// Time for one flush, in seconds.
+    pub flush_times: Histogram<8>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            connections_opened: Counter::default(),
+            connections: Gauge::default(),
+            handshakes: Gauge::default(),
+            refused: Default::default(),
+            disconnects: Default::default(),
+            http_requests: Counter::default(),
+            messages_in: Counter::default(),
+            bytes_in: Counter::default(),
+            publications: Counter::default(),
+            publications_waited: Counter::default(),
+            deliveries: Counter::default(),
+            writes: Counter::default(),
+            writes_short: Counter::default(),
+            bytes_out: Counter::default(),
+            messages_dropped: Counter::default(),
+            slow_consumers: Counter::default(),
+            errors_sent: Counter::default(),
+            subscriptions: Gauge::default(),
+            topics: Gauge::default(),
+            held_bytes: Gauge::default(),
+            unfinished_bytes: Gauge::default(),
+            message_sizes: Histogram::new(SIZE_BOUNDS),
+            flush_times: Histogram::new(TIME_BOUNDS),
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! What one thread owns, and the only place with `RefCell`.
+//!
+//! Methods borrow, act and release: no guard leaves this module and none lives
+//! across an await. The parts are borrowed in the order of the struct's fields.
+
+mod clock;
+mod codec;
+mod exchange;
+mod life;
+mod links;
+mod process;
+mod publish;
+mod settings;
+mod signal;
+mod subscribe;
+
+use std::cell::{OnceCell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::oneshot;
+
+pub use clock::Clock;
+pub use life::Limits as LifeLimits;
+pub use process::{NoRoom, Place, Process};
+pub use publish::Published;
+pub use settings::Settings;
+pub use signal::Signal;
+pub use subscribe::{Pending, TooManyTopics};
+
+use crate::config::Config;
+use crate::hub::{Enqueue, Flush, Hub, Incident};
+use crate::id::{PeerId, Priority, ShardId, WireFormat};
+use crate::mesh::{Batch, Home, Interests, Mesh, Port, Request};
+use crate::metrics::Counters;
+use crate::protocol::Disconnect;
+use crate::ws::{Inflater, OpCode};
+use codec::Codec;
+use links::Links;
+use subscribe::Tickets;
+
+/// Writes of one flush before other work gets its turn.
+const WRITES_PER_FLUSH: usize = 512;
+
+/// Bytes read from one connection per turn.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// All state of one thread.
+#[derive(Debug)]
+pub struct Shard {
+    /// Which shard this is.
+    pub id: ShardId,
+    /// What was configured.
+    pub config: Arc<Config>,
+    /// What all shards share.
+    pub process: Arc<Process>,
+    /// What this shard counts.
+    pub counters: Arc<Counters>,
+    /// This shard's time.
+    pub clock: Clock,
+    /// Raised when something waits to be written or handed over.
+    pub flusher: Signal,
+    scratch: RefCell<Box<[u8]>>,
+    inflater: RefCell<Inflater>,
+    home: RefCell<Home>,
+    interests: RefCell<Interests>,
+    hub: RefCell<Hub>,
+    port: RefCell<Port>,
+    codec: RefCell<Codec>,
+    links: RefCell<Links>,
+    tickets: RefCell<Tickets>,
+    waiters: RefCell<Slab<oneshot::Sender<Published>>>,
+    /// Requests that have to wait until there is room for what they cause.
+    stalled: RefCell<Vec<Option<(Batch<Request>, usize)>>>,
+    /// Tasks that wait until the next flush.
+    waiting: RefCell<Vec<Waker>>,
+}
+
+thread_local! {
+    static LOCAL: OnceCell<Rc<Shard>> = const { OnceCell::new() };
+}
+
+/// Calls `with` with the shard of this thread. For request handlers, whose
+/// futures may not hold it.
+///
+/// # Panics
+/// On a thread that is no shard's.
+pub fn local<T>(with: impl FnOnce(&Rc<Shard>) -> T) -> T {
+    LOCAL.with(|shard| with(shard.get().expect("handlers run on shards")))
+}
+
+impl Shard {
+    /// The shard of this thread. A thread has one for its life.
+    ///
+    /// # Panics
+    /// When called again on the same thread.
+    #[must_use]
+    pub fn install(settings: Settings, mesh: &Arc<Mesh>) -> Rc<Self> {
+        let clock = Clock::new();
+        let (config, shards) = (settings.config, usize::from(mesh.shards()));
+        let shard = Rc::new(Self {
+            id: settings.id,
+            process: settings.process,
+            counters: settings.counters,
+            flusher: Signal::default(),
+            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
+            inflater: RefCell::default(),
+            home: RefCell::new(Home::new(config.hub.max_topics, clock.wall_ms())),
+            interests: RefCell::default(),
+            hub: RefCell::new(Hub::new(settings::hub_limits(&config, shards), settings::policies(&config))),
+            port: RefCell::new(Port::new(settings.id, mesh.clone())),
+            codec: RefCell::new(Codec::new(&config.websocket)),
+            links: RefCell::default(),
+            tickets: RefCell::default(),
+            waiters: RefCell::default(),
+            stalled: RefCell::new((0..shards).map(|_| None).collect()),
+            waiting: RefCell::default(),
+            clock,
+            config,
+        });
+        LOCAL.with(|local| local.set(shard.clone()).expect("a thread has one shard"));
+        shard
+    }
+
+    /// A new connection. Whatever is sent to it is written to `writer`.
+    pub fn join(&self, format: WireFormat, writer: OwnedWriteHalf) -> PeerId {
+        let peer = self.hub.borrow_mut().join(format);
+        self.links.borrow_mut().insert(peer, writer, self.clock.now_ms());
+        self.counters.connections_opened.add(1);
+        peer
+    }
+
+    /// Forgets a connection. Its session has given up its patterns before.
+    pub fn leave(&self, peer: PeerId) {
+        self.vacate_topics_of(peer);
+        self.hub.borrow_mut().leave(peer);
+        self.links.borrow_mut().remove(peer);
+    }
+
+    /// Queues bytes that are frames already, or an HTTP head.
+    pub fn send_raw(&self, peer: PeerId, priority: Priority, bytes: &[u8]) {
+        let mut hub = self.hub.borrow_mut();
+        if hub.is_present(peer) {
+            self.note(hub.send(peer.slot, priority, bytes));
+            self.flusher.raise();
+        }
+    }
+
+    /// Queues one message for one peer, compressed where the peer agreed to it.
+    pub fn send(&self, peer: PeerId, priority: Priority, opcode: OpCode, payload: &[u8]) {
+        let mut hub = self.hub.borrow_mut();
+        if hub.is_present(peer) {
+            let format = hub.format_of(peer.slot);
+            let mut codec = self.codec.borrow_mut();
+            self.note(hub.send(peer.slot, priority, codec.frame(format, opcode, payload)));
+            self.flusher.raise();
+        }
+    }
+
+    /// Queues a text message that `write` writes; it is given the time, too.
+    pub fn send_text(&self, peer: PeerId, priority: Priority, write: impl FnOnce(&mut Vec<u8>, &[u8])) {
+        let timestamp = self.clock.timestamp();
+        let mut text = std::mem::take(&mut self.codec.borrow_mut().text);
+        text.clear();
+        write(&mut text, &timestamp);
+        self.send(peer, priority, OpCode::Text, &text);
+        self.codec.borrow_mut().text = text;
+    }
+
+    /// Answers a ping.
+    pub fn send_pong(&self, peer: PeerId, payload: &[u8]) {
+        let mut hub = self.hub.borrow_mut();
+        if hub.is_present(peer) {
+            let mut codec = self.codec.borrow_mut();
+            self.note(hub.send_pong(peer.slot, codec.control(OpCode::Pong, payload)));
+            self.flusher.raise();
+        }
+    }
+
+    fn note(&self, enqueue: Enqueue) {
+        if let Enqueue::Overflow(dropped) = enqueue {
+            self.counters.messages_dropped.add(dropped as u64);
+        }
+    }
+
+    /// Begins the end of a connection: queues the close frame, if the peer can
+    /// be told, as the last one.
+    pub fn part(&self, peer: PeerId, why: Disconnect) {
+        self.counters.disconnects[why.index()].add(1);
+        self.vacate_topics_of(peer);
+        if let Some((code, reason)) = why.close() {
+            let mut hub = self.hub.borrow_mut();
+            if hub.is_present(peer) {
+                hub.send_last(peer.slot, self.codec.borrow_mut().close(code, reason));
+            }
+            if let Some(link) = self.links.borrow_mut().get_mut(peer) {
+                link.life.closing = Some(self.clock.now_ms());
+            }
+            self.flusher.raise();
+        }
+    }
+
+    /// Tells a connection's task that it has to end.
+    pub fn condemn(&self, peer: PeerId, why: Disconnect) {
+        if let Some(link) = self.links.borrow_mut().get_mut(peer) {
+            link.verdict.get_or_insert(why);
+            link.wake();
+        }
+    }
+
+    /// Why a connection has to end, if it has to. Also notes who to wake.
+    #[must_use]
+    pub fn verdict(&self, peer: PeerId, waker: &Waker) -> Option<Disconnect> {
+        let mut links = self.links.borrow_mut();
+        let Some(link) = links.get_mut(peer) else { return Some(Disconnect::Gone) };
+        link.watch(waker);
+        link.verdict.take()
+    }
+
+    /// Notes that a peer has sent something, and whether a message of it is
+    /// not complete yet.
+    pub fn heard(&self, peer: PeerId, is_mid_message: bool) {
+        let now = self.clock.now_ms();
+        if let Some(link) = self.links.borrow_mut().get_mut(peer) {
+            link.life.heard = now;
+            link.life.pinged = None;
+            link.life.unfinished = is_mid_message.then(|| link.life.unfinished.unwrap_or(now));
+        }
+    }
+
+    /// Looks whether a full socket takes bytes again, and lets the next flush
+    /// write to it if so.
+    pub fn poll_unblocked(&self, peer: PeerId, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.hub.borrow().is_blocked(peer.slot) {
+            return Poll::Ready(Ok(()));
+        }
+        let ready = match self.links.borrow().get(peer) {
+            Some(link) => link.poll_writable(cx),
+            None => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        };
+        if let Poll::Ready(Ok(())) = ready {
+            self.hub.borrow_mut().unblock(peer.slot);
+            self.act_on_incidents();
+            self.flusher.raise();
+        }
+        ready
+    }
+
+    /// Bytes that a peer was sent in private and has not taken.
+    #[must_use]
+    pub fn outbox_bytes(&self, peer: PeerId) -> usize {
+        self.hub.borrow().outbox_bytes(peer.slot)
+    }
+
+    /// Whether all that was queued for a peer has been written.
+    #[must_use]
+    pub fn is_drained(&self, peer: PeerId) -> bool {
+        let hub = self.hub.borrow();
+        !hub.is_present(peer) || hub.is_drained(peer.slot)
+    }
+
+    /// Wakes `waker` after the next flush, or when another shard has room again.
+    pub fn wake_after_flush(&self, waker: &Waker) {
+        self.waiting.borrow_mut().push(waker.clone());
+        self.flusher.raise();
+    }
+
+    /// Lets `read` use this shard's scratch buffer and inflater.
+    pub fn with_scratch<T>(&self, read: impl FnOnce(&mut [u8], &mut Inflater) -> T) -> T {
+        read(&mut self.scratch.borrow_mut(), &mut self.inflater.borrow_mut())
+    }
+
+    /// Hands over what other shards were told and writes what waits.
+    pub fn flush(&self) -> Flush {
+        self.clock.refresh();
+        self.port.borrow_mut().hand_over();
+        let flush = {
+            let mut links = self.links.borrow_mut();
+            let flush = self.hub.borrow_mut().flush(&mut *links, self.clock.now_ms(), WRITES_PER_FLUSH);
+            self.counters.writes.add(std::mem::take(&mut links.writes));
+            self.counters.writes_short.add(std::mem::take(&mut links.writes_short));
+            self.counters.bytes_out.add(std::mem::take(&mut links.bytes_out));
+            flush
+        };
+        self.act_on_incidents();
+        for waker in self.waiting.take() {
+            waker.wake();
+        }
+        flush
+    }
+
+    fn act_on_incidents(&self) {
+        let incidents = self.hub.borrow_mut().take_incidents();
+        for incident in incidents {
+            match incident {
+                Incident::Slow(peer) => {
+                    self.counters.slow_consumers.add(1);
+                    self.condemn(peer, Disconnect::Slow);
+                }
+                Incident::Gone(peer) => self.condemn(peer, Disconnect::Gone),
+                Incident::Gap { peer, topic, lost } => {
+                    self.counters.messages_dropped.add(u64::from(lost));
+                    let name = self.hub.borrow().name(topic).to_owned();
+                    self.send_text(peer, Priority::High, |out, timestamp| {
+                        crate::protocol::events::Writer::new(out, timestamp).gap(Some(&name), u64::from(lost));
+                    });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The time of a shard: read once per turn, not once per message.
+
+use std::cell::Cell;
+use std::io::Write;
+use std::time::{Duration, Instant, SystemTime};
+
+/// The shard's time as it was when the turn began.
+#[derive(Debug)]
+pub struct Clock {
+    start: Instant,
+    now: Cell<Instant>,
+    /// The wall clock in milliseconds and as text.
+    wall_ms: Cell<u64>,
+    timestamp: Cell<[u8; TIMESTAMP_LEN]>,
+}
+
+/// The length of `2026-11-21T07:34:31.524Z`.
+pub const TIMESTAMP_LEN: usize = 24;
+
+impl Clock {
+    /// A clock that starts now.
+    #[must_use]
+    pub fn new() -> Self {
+        let start = Instant::now();
+        let clock = Self {
+            start,
+            now: Cell::new(start),
+            wall_ms: Cell::new(0),
+            timestamp: Cell::new([b'0'; TIMESTAMP_LEN]),
+        };
+        clock.refresh();
+        clock
+    }
+
+    /// Reads the time. Called when a turn of work begins.
+    ///
+    /// Cost: two reads of the kernel's clock page; once a millisecond, a date.
+    pub fn refresh(&self) {
+        self.now.set(Instant::now());
+        let wall = SystemTime::now();
+        let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let wall_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        if wall_ms != self.wall_ms.replace(wall_ms) {
+            let mut text = [b'0'; TIMESTAMP_LEN];
+            write!(&mut text[..], "{}", humantime::format_rfc3339_millis(wall)).expect("it fits until year 9999");
+            self.timestamp.set(text);
+        }
+    }
+
+    /// Milliseconds since the shard started, which no change of the wall clock
+    /// moves (HOSTILE R12).
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from((self.now.get() - self.start).as_millis()).expect("no process lives that long")
+    }
+
+    /// Seconds since the epoch, for tokens.
+    #[must_use]
+    pub fn wall_seconds(&self) -> u64 {
+        self.wall_ms.get() / 1000
+    }
+
+    /// Milliseconds since the epoch.
+    #[must_use]
+    pub fn wall_ms(&self) -> u64 {
+        self.wall_ms.get()
+    }
+
+    /// The wall clock as RFC 3339 in UTC with milliseconds.
+    #[must_use]
+    pub fn timestamp(&self) -> [u8; TIMESTAMP_LEN] {
+        self.timestamp.get()
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}

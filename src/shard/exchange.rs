@@ -1,0 +1,164 @@
+//! What other shards ask and send.
+
+use std::task::{Context, Poll};
+
+use super::{Published, Shard};
+use crate::id::ShardId;
+use crate::mesh::{Batch, Delivery, Interest, Request, Standing};
+
+/// Batches taken from one shard per turn.
+const BATCHES_PER_TURN: usize = 4;
+
+impl Shard {
+    /// Waits until another shard has said something or has room again.
+    pub fn poll_mesh(&self, cx: &Context<'_>) -> Poll<()> {
+        self.port.borrow().poll_rung(cx)
+    }
+
+    /// Takes what other shards have said. Returns whether there is more that
+    /// could be taken now.
+    pub fn exchange(&self) -> bool {
+        self.clock.refresh();
+        let shards = self.port.borrow().shards();
+        let mut more = false;
+        for from in (0..shards).map(ShardId).filter(|&from| from != self.id) {
+            for turn in 0..=BATCHES_PER_TURN {
+                if turn == BATCHES_PER_TURN {
+                    more = true;
+                    break;
+                }
+                let Some(batch) = self.next_delivery(from) else { break };
+                self.take_deliveries(from, &batch);
+            }
+            for turn in 0..=BATCHES_PER_TURN {
+                if turn == BATCHES_PER_TURN {
+                    more = true;
+                    break;
+                }
+                let stalled = self.stalled.borrow_mut()[from.index()].take();
+                let Some((batch, done)) = stalled.or_else(|| Some((self.next_request(from)?, 0))) else {
+                    break;
+                };
+                if let Some(done) = self.take_requests(from, &batch, done) {
+                    self.stalled.borrow_mut()[from.index()] = Some((batch, done));
+                    break;
+                }
+            }
+        }
+        self.flusher.raise();
+        more
+    }
+
+    /// Whether requests wait for room that a flush may make.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.stalled.borrow().iter().any(Option::is_some)
+    }
+
+    fn next_delivery(&self, from: ShardId) -> Option<Batch<Delivery>> {
+        self.port.borrow().next_delivery(from)
+    }
+
+    fn next_request(&self, from: ShardId) -> Option<Batch<Request>> {
+        self.port.borrow().next_request(from)
+    }
+
+    fn take_deliveries(&self, from: ShardId, batch: &Batch<Delivery>) {
+        for delivery in &batch.items {
+            match delivery {
+                Delivery::Append { home, format, offset, frame } => {
+                    if let Some(topic) = self.interests.borrow().local(from, *home, *format) {
+                        let frame = batch.get(*frame);
+                        let members = self.hub.borrow_mut().append(topic, *format, frame, *offset);
+                        self.counters.deliveries.add(members as u64);
+                    }
+                }
+                Delivery::Appeared { home, topic: name, format }
+                | Delivery::Interested { home, topic: name, format } => {
+                    let opened = self.hub.borrow_mut().open(name);
+                    let Some(topic) = opened else { continue };
+                    let mut interests = self.interests.borrow_mut();
+                    interests.name(from, *home, topic);
+                    interests.set(topic, *format, Standing::Live);
+                    drop(interests);
+                    self.settle_topic(topic, *format);
+                    // Whoever asked may have left while the answer was on its way.
+                    self.tickets.borrow_mut().note_vacant(topic, *format);
+                }
+                Delivery::Patterned { ticket } => self.settle(*ticket),
+                Delivery::Forgotten { home, topic: name, format } => {
+                    let Some(topic) = self.hub.borrow().find(name) else { continue };
+                    let mut interests = self.interests.borrow_mut();
+                    interests.set(topic, *format, Standing::None);
+                    if let Some(home) = home.filter(|_| !interests.has_any(topic)) {
+                        interests.unname(from, home);
+                    }
+                    let is_unwanted = !interests.has_any(topic);
+                    drop(interests);
+                    if self.hub.borrow().member_count(topic, *format) > 0 {
+                        self.ask_interest(from, topic, name, *format);
+                    } else if is_unwanted {
+                        self.hub.borrow_mut().close_topic(topic);
+                    }
+                }
+                Delivery::Published { to, id, offset } => {
+                    let id = String::from_utf8_lossy(batch.get(*id));
+                    self.answer(*to, &id, *offset);
+                }
+            }
+        }
+    }
+
+    /// Does what another shard asks, from item `done` on. Returns where it
+    /// stopped, if it has to wait.
+    fn take_requests(&self, from: ShardId, batch: &Batch<Request>, done: usize) -> Option<usize> {
+        for (index, request) in batch.items.iter().enumerate().skip(done) {
+            match request {
+                Request::Publish { topic, data, reply } => {
+                    let topic = str::from_utf8(batch.get(*topic)).expect("names are ASCII");
+                    let published = self.publish_here(topic, batch.get(*data));
+                    let offset = match published {
+                        Published::Wait => return Some(index),
+                        Published::At(offset) => Some(offset),
+                        Published::TooManyTopics | Published::Forwarded => None,
+                    };
+                    if let Some((to, id)) = reply {
+                        let id = String::from_utf8_lossy(batch.get(*id));
+                        self.answer_from_home(from, *to, &id, offset);
+                    }
+                }
+                Request::Interest { topic, format } => {
+                    let home = self.take_interest_here(topic, Interest { shard: from, format: *format });
+                    self.port.borrow_mut().deliver(from, |_| Delivery::Interested {
+                        home,
+                        topic: topic.clone(),
+                        format: *format,
+                    });
+                }
+                Request::Disinterest { topic, format } => {
+                    let interest = Interest { shard: from, format: *format };
+                    let home = self.home.borrow_mut().remove_interest(topic, interest);
+                    self.port.borrow_mut().deliver(from, |_| Delivery::Forgotten {
+                        home,
+                        topic: topic.clone(),
+                        format: *format,
+                    });
+                }
+                Request::Pattern { pattern, format, ticket } => {
+                    let interest = Interest { shard: from, format: *format };
+                    let found = self.home.borrow_mut().add_pattern(interest, pattern.clone());
+                    for id in found {
+                        let name: Box<str> = self.home.borrow().topic(id).name().into();
+                        self.announce(id, &name, &[interest]);
+                    }
+                    self.port.borrow_mut().deliver(from, |_| Delivery::Patterned { ticket: *ticket });
+                }
+                Request::Unpattern { pattern, format } => {
+                    let interest = Interest { shard: from, format: *format };
+                    self.home.borrow_mut().remove_pattern(interest, pattern);
+                }
+            }
+        }
+        None
+    }
+}

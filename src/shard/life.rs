@@ -1,0 +1,71 @@
+//! The deadlines of connections: pings, unfinished messages, unanswered closes.
+
+use super::Shard;
+use crate::id::{PeerId, Priority};
+use crate::protocol::Disconnect;
+use crate::ws::OpCode;
+
+/// Deadlines in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Silence after which a ping goes out.
+    pub ping_after: u64,
+    /// Silence after the ping that ends the connection.
+    pub silent_after: u64,
+    /// Time for one message.
+    pub unfinished_after: u64,
+    /// Time for a full socket to take something.
+    pub stalled_after: u64,
+}
+
+impl Shard {
+    /// Looks at every connection and acts on deadlines that have passed.
+    ///
+    /// Cost: a few nanoseconds per connection; called by the ticker.
+    pub fn check_deadlines(&self, limits: &Limits) {
+        let now = self.clock.now_ms();
+        let mut to_ping: Vec<PeerId> = Vec::new();
+        let mut condemned: Vec<(PeerId, Disconnect)> = Vec::new();
+        for link in self.links.borrow_mut().iter_mut() {
+            let life = &mut link.life;
+            let passed = |since: u64, limit: u64| now.saturating_sub(since) >= limit;
+            if life.closing.is_some() {
+                // The connection's own task has a timer for this.
+            } else if life.unfinished.is_some_and(|since| passed(since, limits.unfinished_after)) {
+                condemned.push((link.peer, Disconnect::Unfinished));
+            } else if let Some(pinged) = life.pinged {
+                if passed(pinged, limits.silent_after) {
+                    condemned.push((link.peer, Disconnect::Silent));
+                }
+            } else if passed(life.heard, limits.ping_after) {
+                life.pinged = Some(now);
+                to_ping.push(link.peer);
+            }
+        }
+        for peer in to_ping {
+            let ping = self.codec.borrow_mut().control(OpCode::Ping, b"").to_vec();
+            self.send_raw(peer, Priority::Critical, &ping);
+        }
+        for (peer, why) in condemned {
+            self.condemn(peer, why);
+        }
+        self.hub.borrow_mut().find_stalled(now, limits.stalled_after);
+        self.act_on_incidents();
+    }
+
+    /// Gives memory back and brings the gauges up to date.
+    pub fn tidy(&self) {
+        let mut hub = self.hub.borrow_mut();
+        hub.give_back();
+        self.counters.connections.set(hub.peer_count() as u64);
+        self.counters.subscriptions.set(hub.subscription_count() as u64);
+        self.counters.topics.set(hub.topic_count() as u64);
+        self.counters.held_bytes.set(hub.held() as u64);
+    }
+
+    /// All connections, to be closed one after the other.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerId> {
+        self.hub.borrow().peers().collect()
+    }
+}

@@ -1,0 +1,122 @@
+//! The sockets of a shard, by slot: where the flusher writes and the ticker looks.
+
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, Waker};
+
+use tokio::net::tcp::OwnedWriteHalf;
+
+use crate::hub::{Sink, Written};
+use crate::id::{PeerId, Slot};
+use crate::protocol::Disconnect;
+
+/// The writing side of one connection and what is known of its life.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) peer: PeerId,
+    writer: OwnedWriteHalf,
+    /// Wakes the connection's task.
+    waker: Option<Waker>,
+    /// Why the connection is to end, if somebody else than its task found out.
+    pub(super) verdict: Option<Disconnect>,
+    pub(super) life: Life,
+}
+
+/// When what was last heard and said, in milliseconds of the shard's clock.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Life {
+    /// The peer's last bytes.
+    pub(super) heard: u64,
+    /// The ping that has not been answered by anything.
+    pub(super) pinged: Option<u64>,
+    /// The first bytes of a message that is not complete.
+    pub(super) unfinished: Option<u64>,
+    /// The close frame was queued.
+    pub(super) closing: Option<u64>,
+}
+
+/// The sockets of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    links: Vec<Option<Box<Link>>>,
+    pub(super) writes: u64,
+    pub(super) writes_short: u64,
+    pub(super) bytes_out: u64,
+}
+
+impl Links {
+    pub(super) fn insert(&mut self, peer: PeerId, writer: OwnedWriteHalf, now_ms: u64) {
+        let index = peer.slot.index();
+        if self.links.len() <= index {
+            self.links.resize_with(index + 1, || None);
+        }
+        let life = Life { heard: now_ms, ..Life::default() };
+        self.links[index] = Some(Box::new(Link { peer, writer, waker: None, verdict: None, life }));
+    }
+
+    pub(super) fn remove(&mut self, peer: PeerId) {
+        if self.get(peer).is_some() {
+            self.links[peer.slot.index()] = None;
+        }
+    }
+
+    pub(super) fn get(&self, peer: PeerId) -> Option<&Link> {
+        self.links.get(peer.slot.index())?.as_deref().filter(|link| link.peer == peer)
+    }
+
+    pub(super) fn get_mut(&mut self, peer: PeerId) -> Option<&mut Link> {
+        self.links.get_mut(peer.slot.index())?.as_deref_mut().filter(|link| link.peer == peer)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link> {
+        self.links.iter_mut().filter_map(|link| link.as_deref_mut())
+    }
+}
+
+impl Link {
+    pub(super) fn watch(&mut self, waker: &Waker) {
+        if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer.as_ref().poll_write_ready(cx)
+    }
+}
+
+impl Sink for Links {
+    fn write(&mut self, slot: Slot, bytes: &[IoSlice<'_>]) -> Written {
+        let Some(link) = self.links.get(slot.index()).and_then(|link| link.as_deref()) else {
+            return Written::Gone;
+        };
+        let (outcome, offered) = match bytes {
+            [one] => (link.writer.try_write(one), one.len()),
+            many => {
+                let offered = many.iter().map(|slice| slice.len()).sum();
+                (link.writer.try_write_vectored(many), offered)
+            }
+        };
+        self.writes += 1;
+        let written = match outcome {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => return Written::Gone,
+        };
+        self.bytes_out += written as u64;
+        // The connection's task waits for the socket to take more, or for the
+        // last bytes before the end.
+        if written < offered {
+            self.writes_short += 1;
+            link.wake();
+        } else if link.life.closing.is_some() {
+            link.wake();
+        }
+        Written::Bytes(written)
+    }
+}

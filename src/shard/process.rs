@@ -1,0 +1,165 @@
+//! What all shards of a process share: limits on connections, and whether it stops.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::collections::HashMap;
+
+/// Counts that hold for the whole process.
+#[derive(Debug)]
+pub struct Process {
+    connections: AtomicUsize,
+    connections_max: usize,
+    unfinished_bytes: AtomicUsize,
+    unfinished_bytes_max: usize,
+    per_ip_max: usize,
+    #[expect(
+        clippy::disallowed_types,
+        reason = "touched when a connection comes and goes, and only where a limit per address is set"
+    )]
+    per_ip: std::sync::Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// Why there is no place for a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoRoom {
+    /// The process has as many as it may.
+    Connections,
+    /// The address has as many as it may.
+    PerIp,
+}
+
+/// A connection's place in the process. Dropping it makes room.
+#[derive(Debug)]
+pub struct Place {
+    process: Arc<Process>,
+    address: Option<IpAddr>,
+}
+
+impl Process {
+    /// A process without connections. A limit of 0 connections per address
+    /// means none.
+    #[must_use]
+    pub fn new(connections_max: usize, per_ip_max: usize, unfinished_bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            connections: AtomicUsize::new(0),
+            connections_max,
+            unfinished_bytes: AtomicUsize::new(0),
+            unfinished_bytes_max,
+            per_ip_max,
+            per_ip: Default::default(),
+        })
+    }
+
+    /// Takes a place for a connection from `address`.
+    ///
+    /// # Errors
+    /// Which limit has been reached.
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Place, NoRoom> {
+        let taken = self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+            (open < self.connections_max).then_some(open + 1)
+        });
+        if taken.is_err() {
+            return Err(NoRoom::Connections);
+        }
+        let mut place = Place { process: self.clone(), address: None };
+        if self.per_ip_max > 0 {
+            let address = block_of(address);
+            let mut per_ip = self.per_ip.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let open = per_ip.entry(address).or_default();
+            if *open >= self.per_ip_max {
+                return Err(NoRoom::PerIp);
+            }
+            *open += 1;
+            place.address = Some(address);
+        }
+        Ok(place)
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Notes that unfinished messages hold other bytes than before. Returns
+    /// whether the process may go on.
+    pub fn hold_unfinished(&self, before: usize, now: usize) -> bool {
+        if now <= before {
+            self.unfinished_bytes.fetch_sub(before - now, Ordering::Relaxed);
+            return true;
+        }
+        let more = now - before;
+        self.unfinished_bytes.fetch_add(more, Ordering::Relaxed) + more <= self.unfinished_bytes_max
+    }
+
+    /// Bytes that unfinished messages hold.
+    #[must_use]
+    pub fn unfinished_bytes(&self) -> usize {
+        self.unfinished_bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.process.connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(address) = self.address {
+            let mut per_ip = self.process.per_ip.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if let Some(open) = per_ip.get_mut(&address) {
+                *open -= 1;
+                if *open == 0 {
+                    per_ip.remove(&address);
+                }
+            }
+        }
+    }
+}
+
+/// What counts as one address: an IPv6 subscriber has a /64 of them.
+fn block_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into())
+        }
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_limited_and_come_back() {
+        let process = Process::new(3, 2, 0);
+        let (a, b): (IpAddr, IpAddr) = ("127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap());
+        let first = process.enter(a).unwrap();
+        let _second = process.enter(a).unwrap();
+        assert_eq!(process.enter(a).unwrap_err(), NoRoom::PerIp);
+        assert_eq!(process.connections(), 2);
+        let _third = process.enter(b).unwrap();
+        assert_eq!(process.enter(b).unwrap_err(), NoRoom::Connections);
+        drop(first);
+        assert!(process.enter(a).is_ok());
+    }
+
+    #[test]
+    fn an_ipv6_network_counts_as_one() {
+        let process = Process::new(9, 1, 0);
+        let _place = process.enter("2001:db8::1".parse().unwrap()).unwrap();
+        assert_eq!(process.enter("2001:db8::2".parse().unwrap()).unwrap_err(), NoRoom::PerIp);
+        assert!(process.enter("2001:db8:0:1::1".parse().unwrap()).is_ok());
+        let _v4 = process.enter("::ffff:10.0.0.1".parse().unwrap()).unwrap();
+        assert_eq!(process.enter("10.0.0.1".parse().unwrap()).unwrap_err(), NoRoom::PerIp);
+    }
+
+    #[test]
+    fn unfinished_bytes_are_limited() {
+        let process = Process::new(9, 0, 100);
+        assert!(process.hold_unfinished(0, 60));
+        assert!(!process.hold_unfinished(0, 60));
+        assert!(process.hold_unfinished(60, 0));
+        assert!(process.hold_unfinished(60, 100));
+    }
+}

@@ -1,0 +1,62 @@
+//! What a shard is made from.
+
+use std::sync::Arc;
+
+use super::Process;
+use crate::config::Config;
+use crate::hub::{HubLimits, OutboxLimits, Policies, Policy};
+use crate::id::{Priority, ShardId};
+use crate::metrics::Counters;
+
+/// Bytes that may be appended to a log before a flush has offered them to all
+/// members. Publishers wait beyond it, so that a topic that is published to
+/// faster than it can be written does not grow its subscribers' latency.
+const BACKLOG_BYTES_MAX: u64 = 4 << 20;
+
+/// What a shard is made from.
+#[derive(Debug)]
+pub struct Settings {
+    /// Which shard it is.
+    pub id: ShardId,
+    /// What was configured.
+    pub config: Arc<Config>,
+    /// What all shards share.
+    pub process: Arc<Process>,
+    /// What it counts.
+    pub counters: Arc<Counters>,
+}
+
+/// One shard's part of the process's limits.
+pub(super) fn hub_limits(config: &Config, shards: usize) -> HubLimits {
+    HubLimits {
+        topics_max: config.hub.max_topics,
+        memory_max: config.hub.max_memory / shards.max(1),
+        log_bytes_max: config.hub.max_log_size,
+        backlog_bytes_max: BACKLOG_BYTES_MAX.min(config.hub.max_log_size as u64),
+        outbox: OutboxLimits {
+            bytes_max: config.hub.outbox_max_bytes,
+            messages_max: config.hub.outbox_max_messages,
+        },
+    }
+}
+
+/// The policies of topics, by prefix.
+pub(super) fn policies(config: &Config) -> Policies {
+    let hub = &config.hub;
+    let default = Policy {
+        slow: hub.slow_consumer,
+        lag_bytes_max: hub.max_lag as u64,
+        lag_messages_max: hub.max_lag_messages as u64,
+        priority: Priority::Normal,
+    };
+    let namespaces = config.namespaces.iter().map(|(prefix, namespace)| {
+        let policy = Policy {
+            slow: namespace.slow_consumer,
+            lag_bytes_max: namespace.max_lag as u64,
+            lag_messages_max: namespace.max_lag_messages as u64,
+            priority: namespace.priority,
+        };
+        (prefix.into(), policy)
+    });
+    Policies::new(default, namespaces)
+}
