@@ -81,6 +81,19 @@ fn an_unknown_variable_of_ours_is_refused_and_a_foreign_one_is_not() {
 }
 
 #[test]
+fn variables_are_written_in_capitals_only() {
+    // Two spellings of one variable would have no order among them.
+    let env: &[_] = &[("FANFARE_MODE", "demo"), ("FANFARE_server__shards", "1")];
+    check(
+        &Given {
+            env,
+            ..Given::default()
+        },
+        "environment: unknown variable `FANFARE_server__shards`; did you mean `FANFARE_SERVER__SHARDS`?",
+    );
+}
+
+#[test]
 fn a_wrong_variable_is_named() {
     check(
         &Given {
