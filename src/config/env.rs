@@ -65,7 +65,7 @@ pub(super) fn names(env: &[(OsString, OsString)]) -> Vec<Variable<'_>> {
             .split_once("__")
             .map_or((None, path.as_str()), |(section, key)| (Some(section), key));
         variables.push(Variable {
-            name: format!("{PREFIX}{}", path.to_ascii_uppercase()),
+            name: name.to_string_lossy().into_owned(),
             section: section.map(str::to_owned),
             key: key.to_owned(),
             value: value.to_str().map(Into::into),
@@ -83,12 +83,12 @@ pub(super) fn settings<'a>(
     let known = known();
     for variable in variables {
         let target = variable.target();
-        if !known.contains(&variable_name(target)) {
+        if variable.name.starts_with(PREFIX) && !known.contains(&variable.name) {
             problems.push(Problem::Unknown {
                 origin: "environment".to_owned(),
                 what: "variable",
                 name: variable.name.clone(),
-                nearest: nearest(&variable.name, known.clone()),
+                nearest: nearest(&variable.name.to_ascii_uppercase(), known.clone()),
             });
             continue;
         }

@@ -1,6 +1,6 @@
 //! Why a configuration is refused: everything that is wrong, each with what to do.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -105,8 +105,17 @@ pub enum Problem {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, problem) in self.problems.iter().enumerate() {
-            let line_end = if at == 0 { "" } else { "\n" };
-            write!(f, "{line_end}{problem}")?;
+            if at > 0 {
+                f.write_char('\n')?;
+            }
+            // Names come from a file as they are, and a quoted one may hold anything.
+            for c in problem.to_string().chars() {
+                if c.is_control() {
+                    write!(f, "{}", c.escape_default())?;
+                } else {
+                    f.write_char(c)?;
+                }
+            }
         }
         Ok(())
     }

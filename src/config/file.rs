@@ -42,26 +42,16 @@ pub(super) fn settings<'a>(
         problems,
     };
     for (key, value) in table {
+        let at = key.span().start;
         match (key.get_ref().as_ref(), value.get_ref()) {
             ("namespace", DeValue::Table(namespaces)) => file.namespaces(namespaces),
-            (section, DeValue::Table(keys)) if is_section(section) => {
-                file.section(keys, |key| Target::Key(section, key));
-            }
+            (section, DeValue::Table(keys)) if is_section(section) => file.section(section, keys),
+            (section, DeValue::Table(_)) => file.unknown_section(at, section),
             (section, other) if is_section(section) => {
                 let accepted = format!("a section, as [{section}]");
-                file.refuse(
-                    key.span().start,
-                    section,
-                    &Raw::Toml(other).show(),
-                    &accepted,
-                );
+                file.refuse(at, section, &Raw::Toml(other).show(), &accepted);
             }
-            (section, DeValue::Table(_)) => file.unknown_section(key.span().start, section),
-            (top, other) => file.settings.push(Setting {
-                origin: origin(name, text, key.span().start),
-                target: Target::Top(top),
-                raw: Raw::Toml(other),
-            }),
+            (top, other) => file.add(at, Target::Top(top), other),
         }
     }
 }
@@ -75,38 +65,54 @@ struct File<'s, 'a> {
 }
 
 impl<'a> File<'_, 'a> {
-    fn section(&mut self, keys: &'a DeTable<'a>, target: impl Fn(&'a str) -> Target<'a>) {
+    fn section(&mut self, section: &'a str, keys: &'a DeTable<'a>) {
         for (key, value) in keys {
-            self.settings.push(Setting {
-                origin: origin(self.name, self.text, key.span().start),
-                target: target(key.get_ref()),
-                raw: Raw::Toml(value.get_ref()),
-            });
+            let target = Target::Key(section, key.get_ref());
+            self.add(key.span().start, target, value.get_ref());
         }
+    }
+
+    fn add(&mut self, at: usize, target: Target<'a>, value: &'a DeValue<'a>) {
+        let origin = origin(self.name, self.text, at);
+        self.settings.push(Setting {
+            origin,
+            target,
+            raw: Raw::Toml(value),
+        });
     }
 
     fn namespaces(&mut self, namespaces: &'a DeTable<'a>) {
         for (prefix, value) in namespaces {
             let at = prefix.span().start;
             match (prefix.get_ref().as_ref(), value.get_ref()) {
-                ("", _) => self.refuse(
-                    at,
-                    "namespace",
-                    "an empty prefix",
-                    "a prefix; for all topics set [hub] and [events]",
-                ),
-                (prefix, DeValue::Table(keys)) => {
-                    self.section(keys, |key| Target::Namespace(prefix, key));
+                ("", _) => {
+                    let accepted = "a prefix; for all topics set [hub] and [events]";
+                    self.refuse(at, "namespace", "an empty prefix", accepted);
                 }
+                (prefix, DeValue::Table(keys)) => self.namespace(prefix, keys),
                 (prefix, value) => {
-                    let key = format!("namespace.{prefix}");
-                    self.refuse(
-                        at,
-                        &key,
-                        &Raw::Toml(value).show(),
-                        "a section, as [namespace.\"chat.\"]",
-                    );
+                    let given = Raw::Toml(value).show();
+                    let accepted = "a section, as [namespace.\"chat.\"]";
+                    self.refuse(at, &format!("namespace.{prefix}"), &given, accepted);
                 }
+            }
+        }
+    }
+
+    fn namespace(&mut self, prefix: &'a str, keys: &'a DeTable<'a>) {
+        for (key, value) in keys {
+            let at = key.span().start;
+            // A dot that was not quoted makes a section within the section.
+            if value.get_ref().is_table() {
+                let path = format!("{prefix}.{}", key.get_ref());
+                let accepted = format!("a prefix in quotes, as [namespace.\"{path}\"]");
+                self.refuse(at, &format!("namespace.{path}"), "a section", &accepted);
+            } else {
+                self.add(
+                    at,
+                    Target::Namespace(prefix, key.get_ref()),
+                    value.get_ref(),
+                );
             }
         }
     }

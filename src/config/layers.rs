@@ -11,7 +11,7 @@ use super::file;
 use super::kind::OneOf;
 use super::namespace::{Namespaces, Overrides};
 use super::raw::Raw;
-use super::section::{self, Refusal, Section};
+use super::section::{self, Refusal, Section, WrongValue};
 use super::{Config, Mode};
 
 /// What a configuration is made from.
@@ -122,12 +122,7 @@ impl Config {
             }
         };
         result.map_err(|refusal| match refusal {
-            Refusal::Value { given, accepted } => Problem::Value {
-                origin: setting.origin.clone(),
-                key: setting.target.path(),
-                given,
-                accepted,
-            },
+            Refusal::Value(wrong) => setting.refused(wrong),
             Refusal::UnknownKey => Problem::Unknown {
                 origin: setting.origin.clone(),
                 what: "key",
@@ -158,6 +153,18 @@ impl Config {
             }
         }
         nearest(&given, known)
+    }
+}
+
+impl Setting<'_> {
+    fn refused(&self, wrong: WrongValue) -> Problem {
+        let WrongValue { given, accepted } = wrong;
+        Problem::Value {
+            origin: self.origin.clone(),
+            key: self.target.path(),
+            given,
+            accepted,
+        }
     }
 }
 
@@ -193,15 +200,7 @@ fn mode(settings: &[Setting<'_>], problems: &mut Vec<Problem>) -> Mode {
     {
         match section::read(&OneOf, setting.raw) {
             Ok(value) => mode = value,
-            Err(Refusal::Value { given, accepted }) => {
-                problems.push(Problem::Value {
-                    origin: setting.origin.clone(),
-                    key: "mode".to_owned(),
-                    given,
-                    accepted,
-                });
-            }
-            Err(Refusal::UnknownKey) => unreachable!("reading a value knows no keys"),
+            Err(wrong) => problems.push(setting.refused(wrong)),
         }
     }
     mode

@@ -4,6 +4,7 @@
 //! The doc comment of a field is also the comment of its key in
 //! `default-config`, so that the two cannot drift.
 
+use super::kind::Kind;
 use super::mode::Mode;
 use super::raw::Raw;
 
@@ -21,13 +22,23 @@ pub(super) struct Key {
 pub(super) enum Refusal {
     /// The section has no such key.
     UnknownKey,
-    /// The key does not accept this value.
-    Value {
-        /// What was given; hidden for secrets.
-        given: String,
-        /// What would be accepted.
-        accepted: String,
-    },
+    /// The key does not accept the value.
+    Value(WrongValue),
+}
+
+/// A value that is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct WrongValue {
+    /// What was given; hidden for secrets.
+    pub given: String,
+    /// What would be accepted.
+    pub accepted: String,
+}
+
+impl From<WrongValue> for Refusal {
+    fn from(value: WrongValue) -> Self {
+        Self::Value(value)
+    }
 }
 
 /// What the layers and the printed documents need of a section.
@@ -108,8 +119,8 @@ macro_rules! section {
 pub(super) use section;
 
 /// Reads a value of `kind`, or says what was given and what is accepted.
-pub(super) fn read<T>(kind: &impl super::kind::Kind<T>, raw: Raw<'_>) -> Result<T, Refusal> {
-    kind.read(raw).ok_or_else(|| Refusal::Value {
+pub(super) fn read<T>(kind: &impl Kind<T>, raw: Raw<'_>) -> Result<T, WrongValue> {
+    kind.read(raw).ok_or_else(|| WrongValue {
         given: if kind.is_secret() {
             "the value given (not shown)".to_owned()
         } else {

@@ -1,0 +1,160 @@
+//! The rules that join several keys, and namespaces.
+
+use super::*;
+
+#[test]
+fn production_does_not_start_without_credentials() {
+    for file in ["", "mode = \"prod\"", "[events]\nauth_required = false"] {
+        let error = Config::from_toml(file).unwrap_err();
+        assert_eq!(error.problems, [Problem::NoCredentials]);
+        assert!(error.to_string().contains("jwt_secret_file"), "{error}");
+    }
+    let keys = format!("[auth]\napi_keys = [\"sha256:{}\"]", "ab".repeat(32));
+    assert!(Config::from_toml(&keys).is_ok());
+}
+
+#[test]
+fn a_short_secret_is_refused_and_never_shown() {
+    check(
+        &Given {
+            env: &[("JWT_SECRET", "hunter2")],
+            ..Given::default()
+        },
+        "JWT_SECRET: `auth.jwt_secret` cannot be the value given (not shown); accepted: a text of at least 32 bytes, \
+         as printed by `openssl rand -hex 32`",
+    );
+    let error = Config::from_toml("[auth]\napi_keys = [\"hunter2\"]").unwrap_err();
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+}
+
+#[test]
+fn a_secret_file_is_read_without_its_newline() {
+    let file = "[auth]\njwt_secret_file = \"/run/secret\"";
+    for end in ["", "\n", "\r\n"] {
+        let bytes = format!("{SECRET}{end}");
+        let config = accepted(&Given {
+            file,
+            secret_file: Some(bytes.as_bytes()),
+            ..Given::default()
+        });
+        assert_eq!(config.auth.jwt_secret, Secret::new(SECRET.as_bytes()));
+    }
+    let short = Given {
+        file,
+        secret_file: Some(b"short\n"),
+        ..Given::default()
+    };
+    check(
+        &short,
+        "`auth.jwt_secret_file`: cannot use /run/secret: it holds 5 bytes and a secret has at least 32 \
+         (`openssl rand -hex 32`)",
+    );
+    check(
+        &Given {
+            file,
+            ..Given::default()
+        },
+        "`auth.jwt_secret_file`: cannot use /run/secret: entity not found",
+    );
+    let both = Given {
+        file,
+        env: &[("JWT_SECRET", SECRET)],
+        ..Given::default()
+    };
+    assert_eq!(both.load().unwrap_err().problems, [Problem::TwoSecrets]);
+}
+
+#[test]
+fn what_is_open_stays_on_loopback_unless_asked_for_by_name() {
+    let open = |mode: &str, listen: &str, more: &str| {
+        let file = format!("mode = \"{mode}\"\n[server]\nlisten = [\"{listen}\"]\n{more}");
+        Given {
+            file: &file,
+            env: &[("JWT_SECRET", SECRET)],
+            ..Given::default()
+        }
+        .load()
+        .err()
+        .map(|error| error.problems)
+    };
+    let refused = |listen: &str, open: &str| {
+        Some(vec![Problem::OpenBeyondLoopback {
+            listen: listen.parse().unwrap(),
+            open: open.to_owned(),
+        }])
+    };
+    let demo = "events.auth_required = false, events.demo_enabled = true, debug.echo = true";
+    assert_eq!(open("demo", "0.0.0.0:80", ""), refused("0.0.0.0:80", demo));
+    assert_eq!(open("demo", "[::]:80", ""), refused("[::]:80", demo));
+    assert_eq!(
+        open("dev", "10.0.0.1:80", ""),
+        refused(
+            "10.0.0.1:80",
+            "events.demo_enabled = true, debug.echo = true"
+        )
+    );
+    assert_eq!(
+        open("prod", "10.0.0.1:80", "[debug]\necho = true"),
+        refused("10.0.0.1:80", "debug.echo = true")
+    );
+    assert_eq!(open("demo", "127.0.0.1:80", ""), None);
+    assert_eq!(open("demo", "127.8.8.8:80", ""), None);
+    assert_eq!(open("demo", "[::1]:80", ""), None);
+    assert_eq!(open("demo", "[::ffff:127.0.0.1]:80", ""), None);
+    assert_eq!(open("prod", "0.0.0.0:80", ""), None);
+    assert_eq!(open("demo", "0.0.0.0:80", "allow_open = true"), None);
+}
+
+#[test]
+fn warnings_name_what_is_likely_not_meant() {
+    let warnings = |file: &str| Config::from_toml(file).unwrap().warnings();
+    assert_eq!(warnings("mode = \"demo\""), [""; 0]);
+    assert!(
+        warnings("mode = \"dev\"")[0].starts_with("tokens are asked for and none can be valid")
+    );
+    let open = "mode = \"demo\"\n[server]\nallow_open = true\nlisten = [\"0.0.0.0:1\"]";
+    assert!(warnings(open)[0].starts_with("0.0.0.0:1 is open to clients without credentials"));
+}
+
+#[test]
+fn the_longest_prefix_decides() {
+    let file = "mode = \"demo\"\n[hub]\nmax_lag_messages = 7\n[namespace.chat]\npriority = 8\n\
+                [namespace.\"chat.vip\"]\nslow_consumer = \"conflate\"\nmax_lag = \"2MiB\"\nmax_message_size = \"2KiB\"";
+    let config = Config::from_toml(file).unwrap();
+    let room = config.namespace("chat.room");
+    assert_eq!(
+        (room.priority, room.slow_consumer, room.max_lag_messages),
+        (Priority::High, SlowConsumer::Disconnect, 7)
+    );
+    let vip = config.namespace("chat.vip.1");
+    assert_eq!(
+        (vip.priority, vip.slow_consumer, vip.max_lag),
+        (Priority::Normal, SlowConsumer::Conflate, 2 * MIB)
+    );
+    assert_eq!(vip.max_message_size, 2 * KIB);
+    assert_eq!(
+        config.namespace("cha"),
+        Config::from_toml("mode = \"demo\"\n[hub]\nmax_lag_messages = 7")
+            .unwrap()
+            .namespace("x")
+    );
+}
+
+#[test]
+fn a_lag_beyond_the_log_is_refused() {
+    refused(
+        "[hub]\nmax_log_size = \"8MiB\"\n[namespace.\"a.\"]\nmax_lag = \"9MiB\"",
+        "`hub.max_lag` (16MiB) is above `hub.max_log_size` (8MiB): a client cannot lag further than the log reaches; \
+         lower the first or raise the second\n\
+         `namespace.\"a.\".max_lag` (9MiB) is above `hub.max_log_size` (8MiB): a client cannot lag further than the \
+         log reaches; lower the first or raise the second",
+    );
+}
+
+#[test]
+fn more_than_1000_namespaces_are_refused() {
+    let file: String = (0..1001)
+        .map(|at| format!("[namespace.n{at}]\npriority = 1\n"))
+        .collect();
+    refused(&file, "1001 namespaces are given; accepted: at most 1000");
+}
