@@ -6,6 +6,7 @@
 mod clock;
 mod codec;
 mod exchange;
+mod handshakes;
 mod life;
 mod links;
 mod process;
@@ -36,10 +37,11 @@ use crate::config::Config;
 use crate::hub::{Enqueue, Flush, Hub, Incident};
 use crate::id::{PeerId, Priority, ShardId, WireFormat};
 use crate::mesh::{Batch, Home, Interests, Mesh, Port, Request};
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Refused};
 use crate::protocol::Disconnect;
 use crate::ws::{Inflater, OpCode};
 use codec::Codec;
+use handshakes::Handshakes;
 use links::Links;
 use subscribe::Tickets;
 
@@ -72,6 +74,7 @@ pub struct Shard {
     port: RefCell<Port>,
     codec: RefCell<Codec>,
     links: RefCell<Links>,
+    handshakes: RefCell<Handshakes>,
     tickets: RefCell<Tickets>,
     waiters: RefCell<Slab<oneshot::Sender<Published>>>,
     /// Requests that have to wait until there is room for what they cause.
@@ -115,6 +118,7 @@ impl Shard {
             port: RefCell::new(Port::new(settings.id, mesh.clone())),
             codec: RefCell::new(Codec::new(&config.websocket)),
             links: RefCell::default(),
+            handshakes: RefCell::default(),
             tickets: RefCell::default(),
             waiters: RefCell::default(),
             stalled: RefCell::new((0..shards).map(|_| None).collect()),
@@ -124,6 +128,23 @@ impl Shard {
         });
         LOCAL.with(|local| local.set(shard.clone()).expect("a thread has one shard"));
         shard
+    }
+
+    /// Notes a connection that has to become one yet. The signal is raised if it
+    /// has to make room for newer ones.
+    #[must_use]
+    pub fn begin_handshake(&self) -> Rc<Signal> {
+        let open_max = self.config.server.max_handshakes / usize::from(self.port.borrow().shards());
+        let (evicted, had_to_evict) = self.handshakes.borrow_mut().enter(open_max.max(1));
+        if had_to_evict {
+            self.counters.refused[Refused::Evicted as usize].add(1);
+        }
+        evicted
+    }
+
+    /// Notes that a handshake is over, one way or the other.
+    pub fn end_handshake(&self) {
+        self.handshakes.borrow_mut().leave();
     }
 
     /// A new connection. Whatever is sent to it is written to `writer`.

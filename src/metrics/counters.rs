@@ -38,8 +38,23 @@ impl Gauge {
     }
 }
 
-/// Why a connection was refused before it became one, as labels.
-pub const REFUSALS: [&str; 5] = ["connections", "per_ip", "handshake", "timeout", "evicted"];
+/// Why a connection was refused before it became one.
+#[derive(Clone, Copy, Debug)]
+pub enum Refused {
+    /// The process has as many as it may.
+    Connections = 0,
+    /// The address has as many as it may.
+    PerIp = 1,
+    /// The request was malformed, or no proper upgrade.
+    Handshake = 2,
+    /// The request did not come in time.
+    Timeout = 3,
+    /// It had to make room for a newer one.
+    Evicted = 4,
+}
+
+/// The names of [`Refused`], as labels.
+pub(super) const REFUSALS: [&str; 5] = ["connections", "per_ip", "handshake", "timeout", "evicted"];
 
 /// Bounds of message sizes, in bytes.
 const SIZE_BOUNDS: [f64; 8] = [64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 1_048_576.0, 16_777_216.0];
@@ -56,7 +71,7 @@ pub struct Counters {
     pub connections: Gauge,
     /// Connections that have not upgraded.
     pub handshakes: Gauge,
-    /// Connections that were refused, by [`REFUSALS`].
+    /// Connections that were refused, by [`Refused`].
     pub refused: [Counter; REFUSALS.len()],
     /// Connections that ended, by reason.
     pub disconnects: [Counter; 12],

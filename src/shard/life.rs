@@ -60,6 +60,7 @@ impl Shard {
         self.counters.connections.set(hub.peer_count() as u64);
         self.counters.subscriptions.set(hub.subscription_count() as u64);
         self.counters.topics.set(hub.topic_count() as u64);
+        self.counters.handshakes.set(self.handshakes.borrow().open() as u64);
         self.counters.held_bytes.set(hub.held() as u64);
     }
 

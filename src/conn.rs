@@ -1,0 +1,9 @@
+//! One connection's life: HTTP until it is claimed or answered, then frames.
+
+mod accept;
+mod claim;
+mod driver;
+mod guarded;
+mod session;
+
+pub use accept::{Api, accept};

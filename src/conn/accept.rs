@@ -1,0 +1,185 @@
+//! From an accepted socket to a claimed connection, or to the last answer.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep_until, timeout};
+
+use super::claim::{self, Claim, Decision};
+use super::driver;
+use super::guarded::{Guarded, Progress};
+use crate::http::{Answer, GuardLimits, HeadError, refuse_raw};
+use crate::metrics::Refused;
+use crate::shard::Shard;
+
+/// The requests that are answered instead of claimed.
+#[derive(Clone, Debug)]
+pub struct Api(pub Router);
+
+/// How a connection's HTTP part ended.
+enum End {
+    /// It becomes something else.
+    Claimed(Box<Claim>, TcpStream, Vec<u8>),
+    /// A head was refused; the peer has not been told.
+    Refused(HeadError, TcpStream),
+    /// It did not get on in time; `true` if it was in the middle of something.
+    TimedOut(TcpStream, bool),
+    /// Everything has been said.
+    Over,
+}
+
+/// Bytes of a refused request that are read and thrown away, so that the
+/// refusal is not lost to a reset.
+const LINGER_BYTES_MAX: u64 = 256 * 1024;
+
+/// Serves one accepted connection: answers its requests until one claims the
+/// socket, which then lives on in a task of its own.
+pub async fn accept(shard: Rc<Shard>, api: Api, stream: TcpStream, address: IpAddr) {
+    let evicted = shard.begin_handshake();
+    let end = {
+        let mut serving = pin!(serve(&shard, api, stream, address));
+        poll_fn(|cx| match serving.as_mut().poll(cx) {
+            Poll::Ready(end) => Poll::Ready(end),
+            Poll::Pending => evicted.poll_raised(cx).map(|()| End::Over),
+        })
+        .await
+    };
+    shard.end_handshake();
+    match end {
+        End::Claimed(claim, stream, rest) => driver::start(&shard, *claim, stream, rest),
+        End::Refused(error, stream) => {
+            shard.counters.refused[Refused::Handshake as usize].add(1);
+            refuse_and_close(stream, error.status(), &error.to_string()).await;
+        }
+        End::TimedOut(stream, in_request) => {
+            shard.counters.refused[Refused::Timeout as usize].add(1);
+            if in_request {
+                refuse_and_close(stream, 408, "Request not received in time").await;
+            }
+        }
+        End::Over => {}
+    }
+}
+
+async fn serve(shard: &Rc<Shard>, api: Api, stream: TcpStream, address: IpAddr) -> End {
+    let config = shard.config.clone();
+    let head_timeout = config.server.handshake_timeout;
+    let progress = Rc::new(Progress {
+        deadline: Cell::new(Instant::now() + head_timeout),
+        last: Cell::new(false),
+        idle: Cell::new(false),
+        refused: Cell::new(None),
+    });
+    let limits = GuardLimits {
+        head_bytes_max: config.http.max_head_size,
+        headers_max: config.http.max_headers,
+    };
+    let io = Guarded::new(stream, limits, progress.clone(), head_timeout);
+    let claimed: Rc<RefCell<Option<Box<Claim>>>> = Rc::default();
+    let service = service_fn(|request: hyper::Request<Incoming>| {
+        let (shard, api, progress) = (shard.clone(), api.clone(), progress.clone());
+        let claimed = claimed.clone();
+        let request_timeout = shard.config.websocket.message_timeout;
+        progress.deadline.set(Instant::now() + request_timeout);
+        let answering: Pin<Box<dyn Future<Output = Result<Answer, Infallible>>>> = Box::pin(async move {
+            let answer = match claim::decide(&shard, &request, address) {
+                Decision::Claim(claim) => {
+                    *claimed.borrow_mut() = Some(claim);
+                    std::future::pending().await
+                }
+                Decision::Answer(answer) => *answer,
+                Decision::Api => {
+                    shard.counters.http_requests.add(1);
+                    answer_request(api, request).await
+                }
+            };
+            progress.idle.set(true);
+            progress.deadline.set(Instant::now() + shard.config.http.keep_alive_timeout);
+            Ok(answer)
+        });
+        answering
+    });
+    let mut builder = http1::Builder::new();
+    builder.header_read_timeout(None).max_buf_size(config.http.max_head_size.max(8192)).max_headers(config.http.max_headers);
+    let mut connection = builder.serve_connection(io, service);
+    let mut armed = progress.deadline.get();
+    let mut sleep = pin!(sleep_until(armed.into()));
+    let timed_out = poll_fn(|cx| {
+        loop {
+            let polled = connection.poll_without_shutdown(cx);
+            if claimed.borrow().is_some() || polled.is_ready() {
+                return Poll::Ready(false);
+            }
+            if progress.last.replace(false) {
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            let deadline = progress.deadline.get();
+            if deadline != armed {
+                armed = deadline;
+                sleep.as_mut().reset(armed.into());
+            }
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if progress.deadline.get() <= Instant::now() {
+                return Poll::Ready(true);
+            }
+        }
+    })
+    .await;
+    let parts = connection.into_parts();
+    let (stream, rest) = parts.io.into_parts();
+    let claim = claimed.borrow_mut().take();
+    if let Some(claim) = claim {
+        return End::Claimed(claim, stream, [&parts.read_buf[..], &rest].concat());
+    }
+    if timed_out {
+        return End::TimedOut(stream, !progress.idle.get());
+    }
+    match progress.refused.get() {
+        Some(error) => End::Refused(error, stream),
+        None => {
+            let mut stream = stream;
+            // The peer learns that nothing more comes; it may be gone already.
+            let _ = stream.shutdown().await;
+            End::Over
+        }
+    }
+}
+
+async fn answer_request(Api(router): Api, request: hyper::Request<Incoming>) -> Answer {
+    let answered = TowerToHyperService::new(router).call(request.map(Body::new)).await;
+    answered.unwrap_or_else(|never| match never {})
+}
+
+/// Writes a last answer and waits a moment for the peer to take it.
+async fn refuse_and_close(mut stream: TcpStream, status: u16, why: &str) {
+    let ending = async {
+        stream.write_all(&refuse_raw(status, why)).await?;
+        stream.shutdown().await?;
+        let mut rest = stream.take(LINGER_BYTES_MAX);
+        let mut bytes = [0; 4096];
+        while rest.read(&mut bytes).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // A peer that has gone away or takes its time is not waited for.
+    let _ = timeout(LINGER_MAX, ending).await;
+}
+
+/// How long a refused peer is given to read why.
+const LINGER_MAX: Duration = Duration::from_secs(1);

@@ -1,0 +1,142 @@
+//! Decides about a request: an answer, or the socket.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use hyper::header::{ALLOW, AUTHORIZATION, COOKIE, HeaderMap, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
+use hyper::{Method, Request};
+
+use super::session::{Session, Standing};
+use crate::auth::{Identity, TokenVerifier};
+use crate::http::{Answer, Route, refuse, route};
+use crate::metrics::Refused;
+use crate::shard::{NoRoom, Place, Shard};
+use crate::ws::deflate::{Agreed, DeflateOptions, negotiate};
+use crate::ws::handshake::Upgrade;
+
+/// A socket that becomes a WebSocket connection.
+#[derive(Debug)]
+pub(super) struct Claim {
+    /// The answer to the upgrade request.
+    pub(super) head: Vec<u8>,
+    pub(super) agreed: Option<Agreed>,
+    pub(super) session: Session,
+    pub(super) message_bytes_max: usize,
+    pub(super) place: Place,
+}
+
+/// What is done with a request.
+pub(super) enum Decision {
+    Claim(Box<Claim>),
+    Answer(Box<Answer>),
+    /// The router answers.
+    Api,
+}
+
+/// Decides about a request.
+pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr) -> Decision {
+    let config = &shard.config;
+    let route = route(request.uri().path());
+    let exists = match route {
+        Route::Api => return Decision::Api,
+        Route::Echo => config.debug.echo,
+        Route::EventsDemo => config.events.demo_enabled,
+        Route::EventsDev => config.mode != crate::config::Mode::Prod,
+        Route::Events => true,
+    };
+    if !exists {
+        return Decision::Answer(Box::new(refuse(404, "Not Found", None)));
+    }
+    match claim(shard, request, route, address) {
+        Ok(claim) => Decision::Claim(Box::new(claim)),
+        Err((why, answer)) => {
+            shard.counters.refused[why as usize].add(1);
+            Decision::Answer(answer)
+        }
+    }
+}
+
+fn claim<B>(
+    shard: &Rc<Shard>,
+    request: &Request<B>,
+    route: Route,
+    address: IpAddr,
+) -> Result<Claim, (Refused, Box<Answer>)> {
+    let config = &shard.config;
+    let upgrade = Upgrade::parse(request.method(), request.version(), request.headers()).map_err(|error| {
+        let header = match error.status().as_u16() {
+            426 => Some((SEC_WEBSOCKET_VERSION, "13")),
+            405 => Some((ALLOW, "GET")),
+            _ => None,
+        };
+        (Refused::Handshake, Box::new(refuse(error.status().as_u16(), &error.to_string(), header)))
+    })?;
+    debug_assert_eq!(request.method(), Method::GET);
+    let place = shard.process.enter(address).map_err(|no_room| {
+        let (why, text) = match no_room {
+            NoRoom::Connections => (Refused::Connections, "Too many connections"),
+            NoRoom::PerIp => (Refused::PerIp, "Too many connections from this address"),
+        };
+        (why, Box::new(refuse(503, text, Some((RETRY_AFTER, "1")))))
+    })?;
+    let options = DeflateOptions { client_contexts: config.websocket.deflate_client_contexts };
+    let offers = upgrade.extensions().filter(|_| config.websocket.deflate);
+    let agreed = negotiate(offers, &options);
+    let head = upgrade.response(None, agreed.as_ref());
+    let (session, message_bytes_max) = match route {
+        Route::Echo => (Session::echo(), config.debug.echo_max_message_size),
+        Route::EventsDemo => {
+            (Session::events("demo", Standing::Anonymous), config.events.max_message_size)
+        }
+        Route::EventsDev => {
+            (Session::events("dev", standing(shard, request)), config.events.max_message_size)
+        }
+        Route::Events | Route::Api => {
+            (Session::events("prod", standing(shard, request)), config.events.max_message_size)
+        }
+    };
+    Ok(Claim { head, agreed, session, message_bytes_max, place })
+}
+
+/// What a request's token says about its sender (spec/events.md 3.5). Sources
+/// that disagree are as good as no token.
+fn standing<B>(shard: &Shard, request: &Request<B>) -> Standing {
+    let required = shard.config.events.auth_required;
+    let query = request.uri().query().unwrap_or("");
+    let tokens = [query_token(query), bearer_token(request.headers()), cookie_token(request.headers())];
+    let mut given = tokens.into_iter().flatten();
+    let token = given.next();
+    if given.any(|other| Some(other) != token) {
+        return Standing::Refused;
+    }
+    match token {
+        None if !required => Standing::Anonymous,
+        Some("dev") if !required => Standing::Anonymous,
+        Some(token) => match verify(shard, token) {
+            Some(identity) => Standing::Known(Box::new(identity)),
+            None => Standing::Refused,
+        },
+        None => Standing::Refused,
+    }
+}
+
+fn verify(shard: &Shard, token: &str) -> Option<Identity> {
+    let verifier = TokenVerifier::new(&shard.config.auth)?;
+    shard.clock.refresh();
+    verifier.verify(token, shard.clock.wall_seconds()).ok()
+}
+
+fn query_token(query: &str) -> Option<&str> {
+    query.split('&').find_map(|pair| pair.strip_prefix("token="))
+}
+
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn cookie_token(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    cookies.flat_map(|line| line.split(';')).find_map(|cookie| cookie.trim().strip_prefix("access_token="))
+}

@@ -1,0 +1,306 @@
+//! A WebSocket connection's task: reads, decodes, hands messages to the session,
+//! and sees the connection to its end. It writes nothing; the flusher does.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::claim::Claim;
+use super::session::{Flow, Session};
+use crate::id::{PeerId, Priority, WireFormat};
+use crate::protocol::Disconnect;
+use crate::shard::{Place, Shard};
+use crate::ws::{Decoder, Event, Input, Limits, OpCode};
+
+/// Begins the connection that `claim` describes. `rest` is what the peer sent
+/// behind its request.
+pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: Vec<u8>) {
+    if crate::net::tune(&stream, shard.config.server.send_buffer).is_err() {
+        return;
+    }
+    let (reader, writer) = stream.into_split();
+    let format = match &claim.agreed {
+        Some(agreed) if agreed.takes_shared_frames() => WireFormat::EventsJsonDeflate,
+        _ => WireFormat::EventsJson,
+    };
+    let peer = shard.join(format, writer);
+    shard.send_raw(peer, Priority::Critical, &claim.head);
+    let limits = Limits { message_bytes_max: claim.message_bytes_max };
+    let driver = Driver {
+        shard: shard.clone(),
+        peer,
+        reader,
+        decoder: Decoder::new(limits, claim.agreed.as_ref()),
+        session: claim.session,
+        kept: (!rest.is_empty()).then(|| Box::new(Kept { message: None, rest })),
+        unfinished_bytes: 0,
+        control: Budget::default(),
+        phase: Phase::New,
+        closing: None,
+        _place: claim.place,
+    };
+    tokio::task::spawn_local(driver);
+}
+
+struct Driver {
+    shard: Rc<Shard>,
+    peer: PeerId,
+    reader: OwnedReadHalf,
+    decoder: Decoder,
+    session: Session,
+    /// What has been read and could not be dealt with yet.
+    kept: Option<Box<Kept>>,
+    /// As it was last reported to the process.
+    unfinished_bytes: usize,
+    control: Budget,
+    phase: Phase,
+    /// When the peer is not waited for any longer.
+    closing: Option<Pin<Box<Sleep>>>,
+    _place: Place,
+}
+
+struct Kept {
+    /// A decoded message that has to wait.
+    message: Option<(OpCode, Vec<u8>)>,
+    /// Bytes behind it, as they were received.
+    rest: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    New,
+    Open,
+    /// The close frame is queued; what arrives is thrown away.
+    Closing,
+    /// The close frame has been written and our side is shut.
+    Shut,
+}
+
+/// Control frames per second, with a second's worth in stock.
+#[derive(Default)]
+struct Budget {
+    used: u32,
+    since_ms: u64,
+}
+
+/// A peer with more than this part of its outbox full is not read from: whoever
+/// does not take answers asks no more questions.
+const OUTBOX_PART_MAX: usize = 2;
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.shard.clock.refresh();
+        if this.phase == Phase::New {
+            this.phase = Phase::Open;
+            if let Flow::End(why) = this.session.begin(&this.shard, this.peer) {
+                this.part(why);
+            }
+        }
+        loop {
+            if let Some(why) = this.shard.verdict(this.peer, cx.waker()) {
+                if why == Disconnect::Gone {
+                    this.note_end(why);
+                    return Poll::Ready(());
+                }
+                this.part(why);
+            }
+            match this.shard.poll_unblocked(this.peer, cx) {
+                Poll::Ready(Err(_)) => {
+                    this.note_end(Disconnect::Gone);
+                    return Poll::Ready(());
+                }
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+            if this.phase == Phase::Closing && this.shard.is_drained(this.peer) {
+                this.phase = Phase::Shut;
+                this.shard.shut(this.peer);
+            }
+            if let Some(sleep) = &mut this.closing
+                && sleep.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(());
+            }
+            if this.phase == Phase::Open {
+                if let Some(kept) = this.kept.take() {
+                    this.resume(*kept);
+                    if this.kept.is_some() {
+                        this.shard.wake_after_flush(cx.waker());
+                        return Poll::Pending;
+                    }
+                    continue;
+                }
+                let outbox_max = this.shard.config.hub.outbox_max_bytes / OUTBOX_PART_MAX;
+                if this.shard.outbox_bytes(this.peer) > outbox_max {
+                    this.shard.wake_after_flush(cx.waker());
+                    return Poll::Pending;
+                }
+            }
+            match ready!(this.read(cx)) {
+                Read::More => {
+                    // A full buffer's worth at a time: others get their turn.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Read::Some => {}
+                Read::End => {
+                    this.note_end(Disconnect::Gone);
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+}
+
+enum Read {
+    /// As much as fits; there may be more.
+    More,
+    /// What there was.
+    Some,
+    /// There will be no more.
+    End,
+}
+
+impl Driver {
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
+        let shard = self.shard.clone();
+        shard.with_scratch(|scratch, inflater| {
+            let mut buffer = ReadBuf::new(scratch);
+            if ready!(Pin::new(&mut self.reader).poll_read(cx, &mut buffer)).is_err() {
+                return Poll::Ready(Read::End);
+            }
+            let read = buffer.filled().len();
+            if read == 0 {
+                return Poll::Ready(Read::End);
+            }
+            if self.phase == Phase::Open {
+                shard.counters.bytes_in.add(read as u64);
+                self.feed(&mut scratch[..read], inflater);
+                shard.heard(self.peer, self.decoder.is_mid_message());
+            }
+            Poll::Ready(if read == scratch.len() { Read::More } else { Read::Some })
+        })
+    }
+
+    /// Deals with bytes that were read. What has to wait is kept.
+    fn feed(&mut self, bytes: &mut [u8], inflater: &mut crate::ws::deflate::Inflater) {
+        let mut input = Input::new(bytes);
+        let end = loop {
+            let event = match self.decoder.next(&mut input, inflater) {
+                Ok(Some(event)) => event,
+                Ok(None) => break None,
+                Err(error) => break Some(Disconnect::Protocol(error.close_code().0)),
+            };
+            match event {
+                Event::Message { opcode, payload } => {
+                    self.shard.counters.messages_in.add(1);
+                    self.shard.counters.message_sizes.record(payload.len() as f64);
+                    match self.session.message(&self.shard, self.peer, opcode, payload) {
+                        Flow::Continue => {}
+                        Flow::End(why) => break Some(why),
+                        Flow::Wait => {
+                            let message = Some((opcode, payload.to_vec()));
+                            let rest = input.rest().to_vec();
+                            self.kept = Some(Box::new(Kept { message, rest }));
+                            break None;
+                        }
+                    }
+                }
+                Event::Ping(payload) => {
+                    self.shard.send_pong(self.peer, payload);
+                    if !self.control.allows(&self.shard) {
+                        break Some(Disconnect::ControlFlood);
+                    }
+                }
+                Event::Pong(_) => {
+                    if !self.control.allows(&self.shard) {
+                        break Some(Disconnect::ControlFlood);
+                    }
+                }
+                Event::Close(close) => break Some(Disconnect::Closed(close.map(|(code, _)| code.0))),
+            }
+        };
+        let held = self.decoder.held_bytes();
+        let has_room = self.shard.process.hold_unfinished(self.unfinished_bytes, held);
+        self.unfinished_bytes = held;
+        if let Some(why) = end.or((!has_room).then_some(Disconnect::Overloaded)) {
+            self.part(why);
+        }
+    }
+
+    /// Goes on with what was kept.
+    fn resume(&mut self, kept: Kept) {
+        let Kept { message, mut rest } = kept;
+        if let Some((opcode, payload)) = message {
+            match self.session.message(&self.shard, self.peer, opcode, &payload) {
+                Flow::Continue => {}
+                Flow::End(why) => return self.part(why),
+                Flow::Wait => {
+                    self.kept = Some(Box::new(Kept { message: Some((opcode, payload)), rest }));
+                    return;
+                }
+            }
+        }
+        let shard = self.shard.clone();
+        shard.with_scratch(|_, inflater| self.feed(&mut rest, inflater));
+        shard.heard(self.peer, self.decoder.is_mid_message());
+    }
+
+    /// Begins the end: the close frame goes out, and the peer has a while to
+    /// answer it.
+    fn part(&mut self, why: Disconnect) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.phase = Phase::Closing;
+        self.kept = None;
+        self.session.end(&self.shard, self.peer);
+        self.shard.part(self.peer, why);
+        let deadline = Instant::now() + self.shard.config.websocket.close_timeout;
+        self.closing = Some(Box::pin(sleep_until(deadline)));
+    }
+
+    /// The socket has ended; counted unless the end had begun before.
+    fn note_end(&mut self, why: Disconnect) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Shut;
+            self.session.end(&self.shard, self.peer);
+            self.shard.counters.disconnects[why.index()].add(1);
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// Whatever happened, the shard forgets the connection.
+    fn drop(&mut self) {
+        if matches!(self.phase, Phase::Open | Phase::New) {
+            self.session.end(&self.shard, self.peer);
+            self.shard.counters.disconnects[Disconnect::Internal.index()].add(1);
+        }
+        self.shard.leave(self.peer);
+        let _ = self.shard.process.hold_unfinished(self.unfinished_bytes, 0);
+    }
+}
+
+impl Budget {
+    /// Takes one control frame out of the stock.
+    fn allows(&mut self, shard: &Shard) -> bool {
+        let per_second = shard.config.websocket.max_control_frames_per_second;
+        let now = shard.clock.now_ms();
+        let refilled = (now - self.since_ms).saturating_mul(u64::from(per_second)) / 1000;
+        if refilled > 0 {
+            self.used = self.used.saturating_sub(u32::try_from(refilled).unwrap_or(u32::MAX));
+            self.since_ms = now;
+        }
+        self.used += 1;
+        self.used <= per_second.saturating_mul(2)
+    }
+}

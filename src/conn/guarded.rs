@@ -1,0 +1,118 @@
+//! A socket as the HTTP parser sees it: request heads arrive whole and checked.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::http::{Guard, GuardLimits, HeadError};
+
+/// What the parser's side and the task's side of one connection tell each other.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// When the peer has to have got on.
+    pub(super) deadline: Cell<Instant>,
+    /// The request being read is the last one.
+    pub(super) last: Cell<bool>,
+    /// The connection waits between two requests.
+    pub(super) idle: Cell<bool>,
+    /// The parser was given nothing because this came.
+    pub(super) refused: Cell<Option<HeadError>>,
+}
+
+/// The socket with its guard.
+#[derive(Debug)]
+pub(super) struct Guarded {
+    stream: TcpStream,
+    guard: Guard,
+    progress: Rc<Progress>,
+    head_timeout: Duration,
+}
+
+/// Bytes read at once before a connection is claimed.
+const READ_BYTES: usize = 4096;
+
+impl Guarded {
+    pub(super) fn new(
+        stream: TcpStream,
+        limits: GuardLimits,
+        progress: Rc<Progress>,
+        head_timeout: Duration,
+    ) -> Self {
+        Self { stream, guard: Guard::new(limits), progress, head_timeout }
+    }
+
+    /// The socket and the bytes that the parser has not been given.
+    pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.guard.into_rest())
+    }
+}
+
+impl Read for Guarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            match this.guard.pass() {
+                Err(error) => {
+                    this.progress.refused.set(Some(error));
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+                }
+                Ok(Some(passed)) => {
+                    if passed.last {
+                        this.progress.last.set(true);
+                    }
+                    let bytes = passed.bytes.min(buffer.remaining());
+                    buffer.put_slice(this.guard.give(bytes));
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(None) => {}
+            }
+            let mut bytes = [0; READ_BYTES];
+            let mut read = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut this.stream).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if this.progress.idle.replace(false) {
+                this.progress.deadline.set(Instant::now() + this.head_timeout);
+            }
+            this.guard.take(read.filled());
+        }
+    }
+}
+
+impl Write for Guarded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+}

@@ -1,0 +1,75 @@
+//! What a connection's messages do on its shard: one folder per protocol.
+
+mod echo;
+mod events;
+
+use crate::auth::Identity;
+use crate::id::PeerId;
+use crate::protocol::Disconnect;
+use crate::shard::Shard;
+use crate::ws::OpCode;
+use events::Events;
+
+/// What happens after a message.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Flow {
+    /// The next one.
+    Continue,
+    /// There is no room: the same message again after the next flush.
+    Wait,
+    /// The end.
+    End(Disconnect),
+}
+
+/// Who a connection belongs to.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// Nobody asked.
+    Anonymous,
+    /// A valid credential says so.
+    Known(Box<Identity>),
+    /// A credential was asked for, and what came is none.
+    Refused,
+}
+
+/// The protocol a connection speaks, fixed for its life.
+#[derive(Debug)]
+pub(super) enum Session {
+    Echo,
+    Events(Box<Events>),
+}
+
+impl Session {
+    pub(super) fn echo() -> Self {
+        Self::Echo
+    }
+
+    pub(super) fn events(endpoint: &'static str, standing: Standing) -> Self {
+        Self::Events(Box::new(Events::new(endpoint, standing)))
+    }
+
+    /// The connection is open.
+    pub(super) fn begin(&mut self, shard: &Shard, peer: PeerId) -> Flow {
+        match self {
+            Self::Echo => Flow::Continue,
+            Self::Events(events) => events.begin(shard, peer),
+        }
+    }
+
+    /// A message came. Text has been checked to be UTF-8.
+    pub(super) fn message(&mut self, shard: &Shard, peer: PeerId, opcode: OpCode, payload: &[u8]) -> Flow {
+        match self {
+            Self::Echo => echo::message(shard, peer, opcode, payload),
+            Self::Events(events) => events.message(shard, peer, opcode, payload),
+        }
+    }
+
+    /// The connection is over.
+    pub(super) fn end(&mut self, shard: &Shard, peer: PeerId) {
+        match self {
+            Self::Echo => {}
+            Self::Events(events) => events.end(shard, peer),
+        }
+    }
+}

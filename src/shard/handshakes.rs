@@ -1,0 +1,67 @@
+//! Connections that have not become one yet. There is a limit; the oldest goes first.
+
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+
+use super::Signal;
+
+/// The handshakes of a shard, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Handshakes {
+    queue: VecDeque<Weak<Signal>>,
+    open: usize,
+}
+
+impl Handshakes {
+    /// Notes a new one. Evicts the oldest if there are more than `open_max`;
+    /// returns whether it did.
+    pub(super) fn enter(&mut self, open_max: usize) -> (Rc<Signal>, bool) {
+        let evicted = Rc::new(Signal::default());
+        self.queue.push_back(Rc::downgrade(&evicted));
+        self.open += 1;
+        if self.open <= open_max {
+            return (evicted, false);
+        }
+        while let Some(oldest) = self.queue.pop_front() {
+            if let Some(oldest) = oldest.upgrade() {
+                oldest.raise();
+                break;
+            }
+        }
+        (evicted, true)
+    }
+
+    /// Notes that one is over.
+    pub(super) fn leave(&mut self) {
+        self.open -= 1;
+        while self.queue.front().is_some_and(|oldest| oldest.strong_count() == 0) {
+            self.queue.pop_front();
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn open(&self) -> usize {
+        self.open
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::{Context, Waker};
+
+    #[test]
+    fn h05_the_oldest_goes_first() {
+        let mut handshakes = Handshakes::default();
+        let cx = Context::from_waker(Waker::noop());
+        let (done, _) = handshakes.enter(2);
+        let (oldest, _) = handshakes.enter(2);
+        drop(done);
+        handshakes.leave();
+        let (newer, evicted) = handshakes.enter(2);
+        assert!(!evicted && oldest.poll_raised(&cx).is_pending());
+        let (_newest, evicted) = handshakes.enter(2);
+        assert!(evicted && oldest.poll_raised(&cx).is_ready() && newer.poll_raised(&cx).is_pending());
+        assert_eq!(handshakes.open(), 3);
+    }
+}
