@@ -1,0 +1,71 @@
+//! A cursor over the bytes of one read.
+
+use std::ops::Range;
+
+use super::mask::unmask;
+
+/// The bytes of one read, consumed from the front by [`Decoder::next`](super::Decoder::next).
+///
+/// Payloads are unmasked in place as they are consumed; what is not consumed yet is untouched, so
+/// that [`rest`](Self::rest) can be kept and handed in again later.
+#[derive(Debug)]
+pub struct Input<'b> {
+    bytes: &'b mut [u8],
+    /// Everything before is consumed.
+    at: usize,
+}
+
+impl<'b> Input<'b> {
+    /// A cursor at the start of `bytes`.
+    #[must_use]
+    pub const fn new(bytes: &'b mut [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// The bytes that are not consumed yet, as they were received.
+    #[must_use]
+    #[inline]
+    pub fn rest(&self) -> &[u8] {
+        &self.bytes[self.at..]
+    }
+
+    /// Whether everything is consumed.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
+    /// Consumes `len` bytes, at most what is left.
+    #[inline]
+    pub(super) fn advance(&mut self, len: usize) {
+        debug_assert!(len <= self.rest().len());
+        self.at += len;
+    }
+
+    /// Consumes one byte.
+    pub(super) fn byte(&mut self) -> Option<u8> {
+        let byte = *self.bytes.get(self.at)?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    /// Consumes everything.
+    pub(super) const fn clear(&mut self) {
+        self.at = self.bytes.len();
+    }
+
+    /// Consumes `len` bytes of payload, unmasks them, and says where they are.
+    #[inline]
+    pub(super) fn payload(&mut self, len: usize, key: [u8; 4]) -> Range<usize> {
+        let range = self.at..self.at + len;
+        unmask(&mut self.bytes[range.clone()], key);
+        self.at = range.end;
+        range
+    }
+
+    /// A payload consumed before.
+    #[inline]
+    pub(super) fn at(&mut self, range: Range<usize>) -> &mut [u8] {
+        &mut self.bytes[range]
+    }
+}

@@ -1,0 +1,1 @@
+//! What the tests of this room share: a client that builds frames.

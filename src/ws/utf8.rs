@@ -1,0 +1,79 @@
+//! UTF-8 of text messages, whole or as it arrives (RFC 6455 section 8.1).
+
+use super::error::ProtocolError;
+
+/// Checks a whole text.
+#[inline]
+pub(super) fn check(text: &[u8]) -> Result<(), ProtocolError> {
+    match simdutf8::basic::from_utf8(text) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(ProtocolError::InvalidUtf8),
+    }
+}
+
+/// Checks the beginning of a text and returns how many of its bytes are whole characters; the at
+/// most three bytes after them begin a character whose end is yet to come.
+///
+/// Fails at the first byte that no valid text can have at its place, whatever may follow.
+pub(super) fn check_prefix(text: &[u8]) -> Result<usize, ProtocolError> {
+    match simdutf8::compat::from_utf8(text) {
+        Ok(_) => Ok(text.len()),
+        Err(error) if error.error_len().is_none() => Ok(error.valid_up_to()),
+        Err(_) => Err(ProtocolError::InvalidUtf8),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asserts that the prefix of `bad_at` bytes is accepted and one byte more is refused.
+    fn check_bad(text: &[u8], bad_at: usize) {
+        for lead in [0, 1, 63, 64, 200] {
+            let mut bytes = vec![b'a'; lead];
+            bytes.extend_from_slice(text);
+            assert!(check_prefix(&bytes[..lead + bad_at]).is_ok(), "{text:x?}");
+            let refused = Err(ProtocolError::InvalidUtf8);
+            assert_eq!(check_prefix(&bytes[..=lead + bad_at]), refused, "{text:x?}");
+            assert_eq!(check_prefix(&bytes), refused, "{text:x?}");
+            assert_eq!(check(&bytes), Err(ProtocolError::InvalidUtf8), "{text:x?}");
+        }
+    }
+
+    #[test]
+    fn f12_invalid_sequences_are_refused_at_their_first_bad_byte() {
+        check_bad(b"\x80", 0); // continuation first
+        check_bad(b"\xff", 0);
+        check_bad(b"\xfe", 0);
+        check_bad(b"\xc0\x80", 0); // overlong
+        check_bad(b"\xc1\xbf", 0);
+        check_bad(b"\xe0\x9f\xbf", 1);
+        check_bad(b"\xf0\x8f\xbf\xbf", 1);
+        check_bad(b"\xed\xa0\x80", 1); // surrogates
+        check_bad(b"\xed\xbf\xbf", 1);
+        check_bad(b"\xf4\x90\x80\x80", 1); // beyond U+10FFFF
+        check_bad(b"\xf5\x80\x80\x80", 0);
+        check_bad(b"\xc3a", 1); // ends too early, at each position
+        check_bad(b"\xe2\x82a", 2);
+        check_bad(b"\xe2a", 1);
+        check_bad(b"\xf0\x9f\x98a", 3);
+        check_bad(b"\xf0\x9fa", 2);
+        check_bad(b"\xf0a", 1);
+    }
+
+    #[test]
+    fn every_character_is_accepted_whole_and_begun() {
+        let mut buffer = [0; 4];
+        for character in (0..=0x10_ffff).filter_map(char::from_u32) {
+            let bytes = character.encode_utf8(&mut buffer).as_bytes();
+            assert_eq!(check_prefix(bytes), Ok(bytes.len()));
+            for cut in 1..bytes.len() {
+                assert_eq!(
+                    check_prefix(&bytes[..cut]),
+                    Ok(0),
+                    "{character:?} cut at {cut}"
+                );
+            }
+        }
+    }
+}
