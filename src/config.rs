@@ -45,7 +45,7 @@ pub use hub::{Hub, SlowConsumer};
 pub use layers::{Flag, Sources};
 pub use log::{Log, LogFormat, LogLevel};
 pub use mode::{Mode, UnknownMode};
-pub use namespace::{Namespace, Namespaces, Priority};
+pub use namespace::{Namespace, Namespaces};
 pub use secret::{KeyHash, Secret};
 use section::Section;
 pub use server::Server;

@@ -168,7 +168,10 @@ impl Hub {
     pub fn join(&mut self, format: WireFormat) -> PeerId {
         self.generation = self.generation.wrapping_add(1);
         let slot = self.peers.insert(Peer::new(format, self.generation));
-        PeerId { slot: slot_of(slot), generation: self.generation }
+        PeerId {
+            slot: slot_of(slot),
+            generation: self.generation,
+        }
     }
 
     /// Forgets a peer, its subscriptions and whatever waited for it. Its
@@ -182,7 +185,12 @@ impl Hub {
         while let Some(sub) = self.peers[peer.slot.index()].subs.last() {
             self.remove_member(sub.stream, sub.member as usize);
         }
-        debug_assert!(!self.patterns.values().any(|slots| slots.contains(&peer.slot)));
+        debug_assert!(
+            !self
+                .patterns
+                .values()
+                .any(|slots| slots.contains(&peer.slot))
+        );
         let gone = self.peers.remove(peer.slot.index());
         self.held -= gone.carry.len() + gone.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
     }
@@ -199,14 +207,18 @@ impl Hub {
     #[must_use]
     pub fn peer_at(&self, slot: Slot) -> Option<PeerId> {
         let peer = self.peers.get(slot.index())?;
-        Some(PeerId { slot, generation: peer.generation })
+        Some(PeerId {
+            slot,
+            generation: peer.generation,
+        })
     }
 
     /// All peers.
     pub fn peers(&self) -> impl Iterator<Item = PeerId> {
-        self.peers
-            .iter()
-            .map(|(slot, peer)| PeerId { slot: slot_of(slot), generation: peer.generation })
+        self.peers.iter().map(|(slot, peer)| PeerId {
+            slot: slot_of(slot),
+            generation: peer.generation,
+        })
     }
 
     /// How many peers there are.
@@ -245,11 +257,21 @@ impl Hub {
             return None;
         }
         let policy = self.policies.of(name);
-        let topic = Topic { name: name.into(), policy, streams: [None; WireFormat::COUNT] };
-        let id = TopicId(u32::try_from(self.topics.insert(topic)).expect("topics_max is below 2^32"));
+        let topic = Topic {
+            name: name.into(),
+            policy,
+            streams: [None; WireFormat::COUNT],
+        };
+        let id =
+            TopicId(u32::try_from(self.topics.insert(topic)).expect("topics_max is below 2^32"));
         self.names.insert(name.into(), id);
-        let matching = self.patterns.iter().filter(|(pattern, _)| pattern.matches(name));
-        let wanting: Vec<Slot> = matching.flat_map(|(_, slots)| slots.iter().copied()).collect();
+        let matching = self
+            .patterns
+            .iter()
+            .filter(|(pattern, _)| pattern.matches(name));
+        let wanting: Vec<Slot> = matching
+            .flat_map(|(_, slots)| slots.iter().copied())
+            .collect();
         for slot in wanting {
             let _ = self.subscribe(slot, id);
         }
@@ -277,7 +299,12 @@ impl Hub {
     /// All topics with their names.
     pub fn topics(&self) -> impl Iterator<Item = (TopicId, &str)> {
         let numbered = self.topics.iter();
-        numbered.map(|(id, topic)| (TopicId(u32::try_from(id).expect("as in open")), &*topic.name))
+        numbered.map(|(id, topic)| {
+            (
+                TopicId(u32::try_from(id).expect("as in open")),
+                &*topic.name,
+            )
+        })
     }
 
     /// Forgets a topic that has no members. Returns whether it had none.
@@ -324,9 +351,19 @@ impl Hub {
         let sub = u32::try_from(peer.subs.len()).expect("subscriptions are limited");
         peer.subs.push(Sub::new(topic, id, member));
         let cursor = stream.log.head();
-        stream.members.push(Member { slot, sub, cursor, lost: 0, holds: 1 });
+        stream.members.push(Member {
+            slot,
+            sub,
+            cursor,
+            lost: 0,
+            holds: 1,
+        });
         self.subscriptions += 1;
-        if member == 0 { Subscribed::First } else { Subscribed::Joined }
+        if member == 0 {
+            Subscribed::First
+        } else {
+            Subscribed::Joined
+        }
     }
 
     /// Takes back one subscription. What was published before and not written
@@ -354,7 +391,9 @@ impl Hub {
     /// Whether the peer's socket is full.
     #[must_use]
     pub fn is_blocked(&self, slot: Slot) -> bool {
-        self.peers.get(slot.index()).is_some_and(|peer| peer.blocked)
+        self.peers
+            .get(slot.index())
+            .is_some_and(|peer| peer.blocked)
     }
 
     /// The topics a peer is a member of.
@@ -396,7 +435,11 @@ impl Hub {
     #[must_use]
     pub fn has_pattern(&self, pattern: &Pattern, format: WireFormat) -> bool {
         let slots = self.patterns.get(pattern);
-        slots.is_some_and(|slots| slots.iter().any(|slot| self.peers[slot.index()].format == format))
+        slots.is_some_and(|slots| {
+            slots
+                .iter()
+                .any(|slot| self.peers[slot.index()].format == format)
+        })
     }
 
     /// Whether publications to `topic` should wait for the next flush.
@@ -405,13 +448,17 @@ impl Hub {
         if self.held >= self.limits.memory_max {
             return !self.dirty.is_empty() || !self.ready.is_empty();
         }
-        self.topics[topic.index()].streams.into_iter().flatten().any(|id| {
-            let stream = &self.streams[id.index()];
-            let unoffered = stream.log.head() - stream.offered;
-            stream.dirty
-                && (unoffered >= self.limits.backlog_bytes_max
-                    || stream.log.held() >= self.limits.log_bytes_max)
-        })
+        self.topics[topic.index()]
+            .streams
+            .into_iter()
+            .flatten()
+            .any(|id| {
+                let stream = &self.streams[id.index()];
+                let unoffered = stream.log.head() - stream.offered;
+                stream.dirty
+                    && (unoffered >= self.limits.backlog_bytes_max
+                        || stream.log.held() >= self.limits.log_bytes_max)
+            })
     }
 
     /// Appends message `number` of `topic` for the members that read `format`.
@@ -419,8 +466,16 @@ impl Hub {
     ///
     /// Cost: one copy, whatever the number of members. No wake-up, no system
     /// call, no allocation once warm.
-    pub fn append(&mut self, topic: TopicId, format: WireFormat, frame: &[u8], number: u64) -> usize {
-        let Some(id) = self.topics[topic.index()].streams[format.index()] else { return 0 };
+    pub fn append(
+        &mut self,
+        topic: TopicId,
+        format: WireFormat,
+        frame: &[u8],
+        number: u64,
+    ) -> usize {
+        let Some(id) = self.topics[topic.index()].streams[format.index()] else {
+            return 0;
+        };
         let stream = &mut self.streams[id.index()];
         if stream.members.is_empty() {
             return 0;
@@ -441,16 +496,26 @@ impl Hub {
 
     /// Queues `frame` for one peer.
     pub fn send(&mut self, slot: Slot, priority: Priority, frame: &[u8]) -> Enqueue {
-        let Some(peer) = self.peers.get_mut(slot.index()).filter(|peer| !peer.closing) else {
+        let Some(peer) = self
+            .peers
+            .get_mut(slot.index())
+            .filter(|peer| !peer.closing)
+        else {
             return Enqueue::Gone;
         };
         let spare = &mut self.spare;
-        let outbox = peer.outbox.get_or_insert_with(|| spare.pop().unwrap_or_default());
+        let outbox = peer
+            .outbox
+            .get_or_insert_with(|| spare.pop().unwrap_or_default());
         let bytes = outbox.bytes();
         let dropped = outbox.push(priority, frame, self.limits.outbox);
         self.held = self.held + outbox.bytes() - bytes;
         self.make_ready(slot);
-        if dropped > 0 { Enqueue::Overflow(dropped) } else { Enqueue::Queued }
+        if dropped > 0 {
+            Enqueue::Overflow(dropped)
+        } else {
+            Enqueue::Queued
+        }
     }
 
     /// Queues a pong. Behind a full socket only the newest one waits.
@@ -458,7 +523,9 @@ impl Hub {
         match self.peers.get_mut(slot.index()) {
             Some(peer) if peer.blocked && !peer.closing => {
                 let spare = &mut self.spare;
-                let outbox = peer.outbox.get_or_insert_with(|| spare.pop().unwrap_or_default());
+                let outbox = peer
+                    .outbox
+                    .get_or_insert_with(|| spare.pop().unwrap_or_default());
                 let bytes = outbox.bytes();
                 outbox.set_pong(frame);
                 self.held = self.held + outbox.bytes() - bytes;
@@ -471,7 +538,11 @@ impl Hub {
     /// Queues the last frame of a peer. What is queued already goes out before
     /// it, nothing is taken after it, and topics end here.
     pub fn send_last(&mut self, slot: Slot, frame: &[u8]) {
-        let Some(peer) = self.peers.get_mut(slot.index()).filter(|peer| !peer.closing) else {
+        let Some(peer) = self
+            .peers
+            .get_mut(slot.index())
+            .filter(|peer| !peer.closing)
+        else {
             return;
         };
         peer.closing = true;
@@ -488,7 +559,9 @@ impl Hub {
     #[must_use]
     pub fn outbox_bytes(&self, slot: Slot) -> usize {
         let peer = self.peers.get(slot.index());
-        peer.map_or(0, |peer| peer.carry.len() + peer.outbox.as_ref().map_or(0, |outbox| outbox.bytes()))
+        peer.map_or(0, |peer| {
+            peer.carry.len() + peer.outbox.as_ref().map_or(0, |outbox| outbox.bytes())
+        })
     }
 
     /// Whether everything queued for a peer has been written.

@@ -1,9 +1,13 @@
 //! Fanfare: a WebSocket and SSE gateway tuned for raw throughput.
+//!
+//! Modules import downwards only; ARCHITECTURE.md draws the order and
+//! `tests/layering.rs` holds it.
 
 pub mod auth;
 pub mod cli;
 pub mod collections;
 pub mod config;
+pub mod conn;
 pub mod http;
 pub mod hub;
 pub mod id;
@@ -11,4 +15,8 @@ pub mod mesh;
 pub mod metrics;
 pub mod net;
 pub mod protocol;
+pub mod reactor;
+pub mod server;
+pub mod shard;
 pub mod topic;
+pub mod ws;

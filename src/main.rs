@@ -6,5 +6,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    fanfare::cli::run(|_config| Err("this build has no server"))
+    fanfare::cli::run(fanfare::server::run)
 }

@@ -39,8 +39,9 @@ use crate::id::{PeerId, Priority, ShardId, WireFormat};
 use crate::mesh::{Batch, Home, Interests, Mesh, Port, Request};
 use crate::metrics::{Counters, Refused};
 use crate::protocol::Disconnect;
-use crate::ws::{Inflater, OpCode};
-use codec::Codec;
+use crate::ws::OpCode;
+use crate::ws::deflate::Inflater;
+use codec::{Codec, SHARED_WINDOW_BITS};
 use handshakes::Handshakes;
 use links::Links;
 use subscribe::Tickets;
@@ -114,7 +115,10 @@ impl Shard {
             inflater: RefCell::default(),
             home: RefCell::new(Home::new(config.hub.max_topics, clock.wall_ms())),
             interests: RefCell::default(),
-            hub: RefCell::new(Hub::new(settings::hub_limits(&config, shards), settings::policies(&config))),
+            hub: RefCell::new(Hub::new(
+                settings::hub_limits(&config, shards),
+                settings::policies(&config),
+            )),
             port: RefCell::new(Port::new(settings.id, mesh.clone())),
             codec: RefCell::new(Codec::new(&config.websocket)),
             links: RefCell::default(),
@@ -148,9 +152,17 @@ impl Shard {
     }
 
     /// A new connection. Whatever is sent to it is written to `writer`.
-    pub fn join(&self, format: WireFormat, writer: OwnedWriteHalf) -> PeerId {
+    /// `window_bits` is what was agreed about compression, if anything was.
+    pub fn join(&self, window_bits: Option<u8>, writer: OwnedWriteHalf) -> PeerId {
+        let format = match window_bits {
+            Some(SHARED_WINDOW_BITS) => WireFormat::EventsJsonDeflate,
+            // A smaller window cannot read what all others share.
+            _ => WireFormat::EventsJson,
+        };
         let peer = self.hub.borrow_mut().join(format);
-        self.links.borrow_mut().insert(peer, writer, self.clock.now_ms());
+        self.links
+            .borrow_mut()
+            .insert(peer, writer, window_bits, self.clock.now_ms());
         self.counters.connections_opened.add(1);
         peer
     }
@@ -175,15 +187,28 @@ impl Shard {
     pub fn send(&self, peer: PeerId, priority: Priority, opcode: OpCode, payload: &[u8]) {
         let mut hub = self.hub.borrow_mut();
         if hub.is_present(peer) {
-            let format = hub.format_of(peer.slot);
             let mut codec = self.codec.borrow_mut();
-            self.note(hub.send(peer.slot, priority, codec.frame(format, opcode, payload)));
+            let window_bits = self
+                .links
+                .borrow()
+                .get(peer)
+                .and_then(|link| link.window_bits);
+            self.note(hub.send(
+                peer.slot,
+                priority,
+                codec.message(window_bits, opcode, payload),
+            ));
             self.flusher.raise();
         }
     }
 
     /// Queues a text message that `write` writes; it is given the time, too.
-    pub fn send_text(&self, peer: PeerId, priority: Priority, write: impl FnOnce(&mut Vec<u8>, &[u8])) {
+    pub fn send_text(
+        &self,
+        peer: PeerId,
+        priority: Priority,
+        write: impl FnOnce(&mut Vec<u8>, &[u8]),
+    ) {
         let timestamp = self.clock.timestamp();
         let mut text = std::mem::take(&mut self.codec.borrow_mut().text);
         text.clear();
@@ -237,7 +262,9 @@ impl Shard {
     #[must_use]
     pub fn verdict(&self, peer: PeerId, waker: &Waker) -> Option<Disconnect> {
         let mut links = self.links.borrow_mut();
-        let Some(link) = links.get_mut(peer) else { return Some(Disconnect::Gone) };
+        let Some(link) = links.get_mut(peer) else {
+            return Some(Disconnect::Gone);
+        };
         link.watch(waker);
         link.verdict.take()
     }
@@ -284,15 +311,32 @@ impl Shard {
         !hub.is_present(peer) || hub.is_drained(peer.slot)
     }
 
-    /// Wakes `waker` after the next flush, or when another shard has room again.
+    /// Wakes `waker` after the next flush. There will be one: whatever a task
+    /// waits for ends with a flush, be it that of this turn or the one after
+    /// another shard has made room.
     pub fn wake_after_flush(&self, waker: &Waker) {
         self.waiting.borrow_mut().push(waker.clone());
-        self.flusher.raise();
+    }
+
+    /// Whether a peer's socket is full: its task is woken when it no longer is.
+    #[must_use]
+    pub fn is_blocked(&self, peer: PeerId) -> bool {
+        self.hub.borrow().is_blocked(peer.slot)
+    }
+
+    /// Shuts the writing side of a connection after its last frame.
+    pub fn shut(&self, peer: PeerId) {
+        if let Some(link) = self.links.borrow().get(peer) {
+            link.shut();
+        }
     }
 
     /// Lets `read` use this shard's scratch buffer and inflater.
     pub fn with_scratch<T>(&self, read: impl FnOnce(&mut [u8], &mut Inflater) -> T) -> T {
-        read(&mut self.scratch.borrow_mut(), &mut self.inflater.borrow_mut())
+        read(
+            &mut self.scratch.borrow_mut(),
+            &mut self.inflater.borrow_mut(),
+        )
     }
 
     /// Hands over what other shards were told and writes what waits.
@@ -301,10 +345,17 @@ impl Shard {
         self.port.borrow_mut().hand_over();
         let flush = {
             let mut links = self.links.borrow_mut();
-            let flush = self.hub.borrow_mut().flush(&mut *links, self.clock.now_ms(), WRITES_PER_FLUSH);
+            let flush =
+                self.hub
+                    .borrow_mut()
+                    .flush(&mut *links, self.clock.now_ms(), WRITES_PER_FLUSH);
             self.counters.writes.add(std::mem::take(&mut links.writes));
-            self.counters.writes_short.add(std::mem::take(&mut links.writes_short));
-            self.counters.bytes_out.add(std::mem::take(&mut links.bytes_out));
+            self.counters
+                .writes_short
+                .add(std::mem::take(&mut links.writes_short));
+            self.counters
+                .bytes_out
+                .add(std::mem::take(&mut links.bytes_out));
             flush
         };
         self.act_on_incidents();
@@ -327,7 +378,8 @@ impl Shard {
                     self.counters.messages_dropped.add(u64::from(lost));
                     let name = self.hub.borrow().name(topic).to_owned();
                     self.send_text(peer, Priority::High, |out, timestamp| {
-                        crate::protocol::events::Writer::new(out, timestamp).gap(Some(&name), u64::from(lost));
+                        crate::protocol::events::Writer::new(out, timestamp)
+                            .gap(Some(&name), u64::from(lost));
                     });
                 }
             }

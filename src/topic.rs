@@ -122,7 +122,10 @@ impl Pattern {
             } else if rest.is_empty() {
                 return true;
             } else {
-                let segment = topic.iter().take_while(|&&byte| !is_separator(byte)).count();
+                let segment = topic
+                    .iter()
+                    .take_while(|&&byte| !is_separator(byte))
+                    .count();
                 topic = &topic[segment..];
             }
             pattern = rest;
@@ -206,13 +209,17 @@ mod tests {
                     .match_indices(['.', ':'])
                     .nth(segments)
                     .map_or(topic.len(), |(at, _)| at);
-                return (0..=cut).any(|end| topic.is_char_boundary(end) && exact(prefix, &topic[..end]));
+                return (0..=cut)
+                    .any(|end| topic.is_char_boundary(end) && exact(prefix, &topic[..end]));
             }
             exact(pattern, topic)
         }
         fn exact(pattern: &str, topic: &str) -> bool {
-            let split = |text: &str| -> Vec<String> { text.split(['.', ':']).map(str::to_owned).collect() };
-            let seps = |text: &str| -> Vec<char> { text.chars().filter(|c| matches!(c, '.' | ':')).collect() };
+            let split =
+                |text: &str| -> Vec<String> { text.split(['.', ':']).map(str::to_owned).collect() };
+            let seps = |text: &str| -> Vec<char> {
+                text.chars().filter(|c| matches!(c, '.' | ':')).collect()
+            };
             let (p, t) = (split(pattern), split(topic));
             seps(pattern) == seps(topic) && p.iter().zip(&t).all(|(p, t)| p == "*" || p == t)
         }
@@ -227,11 +234,21 @@ mod tests {
             texts.sort();
             texts.dedup();
         }
-        let patterns: Vec<Pattern> = texts.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
-        let topics: Vec<&String> = texts.iter().filter(|text| check_topic(text).is_ok()).collect();
+        let patterns: Vec<Pattern> = texts
+            .iter()
+            .filter_map(|text| Pattern::parse(text).ok())
+            .collect();
+        let topics: Vec<&String> = texts
+            .iter()
+            .filter(|text| check_topic(text).is_ok())
+            .collect();
         for pattern in patterns.iter().step_by(3) {
             for topic in topics.iter().step_by(2) {
-                assert_eq!(pattern.matches(topic), model(pattern.as_str(), topic), "{pattern:?} on {topic:?}");
+                assert_eq!(
+                    pattern.matches(topic),
+                    model(pattern.as_str(), topic),
+                    "{pattern:?} on {topic:?}"
+                );
             }
         }
     }

@@ -1,5 +1,7 @@
 //! `[namespace.<prefix>]`: what differs for the topics whose names begin with a prefix.
 
+use crate::id::Priority;
+
 use super::kind::{Choice, Count, Maybe, OneNumberOf, OneOf, Size};
 use super::section::section;
 use super::size::{GIB, KIB, MIB};
@@ -35,22 +37,6 @@ pub struct Namespace {
     pub priority: Priority,
     /// Payload bytes of a message.
     pub max_message_size: usize,
-}
-
-/// The priority of a message. When something has to go, the lowest goes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Priority {
-    /// Goes first.
-    Background = 1,
-    /// Goes before the normal.
-    Low = 3,
-    /// What a message has that says nothing.
-    Normal = 5,
-    /// Goes only when nothing below it is left.
-    High = 8,
-    /// Goes last.
-    Critical = 10,
 }
 
 impl Choice for Priority {

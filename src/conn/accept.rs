@@ -96,26 +96,32 @@ async fn serve(shard: &Rc<Shard>, api: Api, stream: TcpStream, address: IpAddr) 
         let claimed = claimed.clone();
         let request_timeout = shard.config.websocket.message_timeout;
         progress.deadline.set(Instant::now() + request_timeout);
-        let answering: Pin<Box<dyn Future<Output = Result<Answer, Infallible>>>> = Box::pin(async move {
-            let answer = match claim::decide(&shard, &request, address) {
-                Decision::Claim(claim) => {
-                    *claimed.borrow_mut() = Some(claim);
-                    std::future::pending().await
-                }
-                Decision::Answer(answer) => *answer,
-                Decision::Api => {
-                    shard.counters.http_requests.add(1);
-                    answer_request(api, request).await
-                }
-            };
-            progress.idle.set(true);
-            progress.deadline.set(Instant::now() + shard.config.http.keep_alive_timeout);
-            Ok(answer)
-        });
+        let answering: Pin<Box<dyn Future<Output = Result<Answer, Infallible>>>> =
+            Box::pin(async move {
+                let answer = match claim::decide(&shard, &request, address) {
+                    Decision::Claim(claim) => {
+                        *claimed.borrow_mut() = Some(claim);
+                        std::future::pending().await
+                    }
+                    Decision::Answer(answer) => *answer,
+                    Decision::Api => {
+                        shard.counters.http_requests.add(1);
+                        answer_request(api, request).await
+                    }
+                };
+                progress.idle.set(true);
+                progress
+                    .deadline
+                    .set(Instant::now() + shard.config.http.keep_alive_timeout);
+                Ok(answer)
+            });
         answering
     });
     let mut builder = http1::Builder::new();
-    builder.header_read_timeout(None).max_buf_size(config.http.max_head_size.max(8192)).max_headers(config.http.max_headers);
+    builder
+        .header_read_timeout(None)
+        .max_buf_size(config.http.max_head_size.max(8192))
+        .max_headers(config.http.max_headers);
     let mut connection = builder.serve_connection(io, service);
     let mut armed = progress.deadline.get();
     let mut sleep = pin!(sleep_until(armed.into()));
@@ -163,7 +169,9 @@ async fn serve(shard: &Rc<Shard>, api: Api, stream: TcpStream, address: IpAddr) 
 }
 
 async fn answer_request(Api(router): Api, request: hyper::Request<Incoming>) -> Answer {
-    let answered = TowerToHyperService::new(router).call(request.map(Body::new)).await;
+    let answered = TowerToHyperService::new(router)
+        .call(request.map(Body::new))
+        .await;
     answered.unwrap_or_else(|never| match never {})
 }
 

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use hyper::header::{ALLOW, AUTHORIZATION, COOKIE, HeaderMap, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
-use hyper::{Method, Request};
+use hyper::Request;
+use hyper::header::{AUTHORIZATION, CONNECTION, COOKIE, HeaderMap, HeaderValue, RETRY_AFTER};
 
 use super::session::{Session, Standing};
 use crate::auth::{Identity, TokenVerifier};
@@ -45,7 +45,7 @@ pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr
         Route::Events => true,
     };
     if !exists {
-        return Decision::Answer(Box::new(refuse(404, "Not Found", None)));
+        return Decision::Answer(Box::new(refuse(404, "Not Found", &[])));
     }
     match claim(shard, request, route, address) {
         Ok(claim) => Decision::Claim(Box::new(claim)),
@@ -63,39 +63,52 @@ fn claim<B>(
     address: IpAddr,
 ) -> Result<Claim, (Refused, Box<Answer>)> {
     let config = &shard.config;
-    let upgrade = Upgrade::parse(request.method(), request.version(), request.headers()).map_err(|error| {
-        let header = match error.status().as_u16() {
-            426 => Some((SEC_WEBSOCKET_VERSION, "13")),
-            405 => Some((ALLOW, "GET")),
-            _ => None,
-        };
-        (Refused::Handshake, Box::new(refuse(error.status().as_u16(), &error.to_string(), header)))
-    })?;
-    debug_assert_eq!(request.method(), Method::GET);
+    let upgrade = Upgrade::check(request.method(), request.version(), request.headers()).map_err(
+        |error| {
+            let mut answer = refuse(error.status().as_u16(), &error.to_string(), error.headers());
+            // What follows may be meant for somebody behind us (HOSTILE H08).
+            answer
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+            (Refused::Handshake, Box::new(answer))
+        },
+    )?;
     let place = shard.process.enter(address).map_err(|no_room| {
         let (why, text) = match no_room {
             NoRoom::Connections => (Refused::Connections, "Too many connections"),
             NoRoom::PerIp => (Refused::PerIp, "Too many connections from this address"),
         };
-        (why, Box::new(refuse(503, text, Some((RETRY_AFTER, "1")))))
+        (why, Box::new(refuse(503, text, &[(RETRY_AFTER, "1")])))
     })?;
-    let options = DeflateOptions { client_contexts: config.websocket.deflate_client_contexts };
+    let options = DeflateOptions {
+        client_context: config.websocket.deflate_client_contexts,
+        ..DeflateOptions::default()
+    };
     let offers = upgrade.extensions().filter(|_| config.websocket.deflate);
     let agreed = negotiate(offers, &options);
     let head = upgrade.response(None, agreed.as_ref());
     let (session, message_bytes_max) = match route {
         Route::Echo => (Session::echo(), config.debug.echo_max_message_size),
-        Route::EventsDemo => {
-            (Session::events("demo", Standing::Anonymous), config.events.max_message_size)
-        }
-        Route::EventsDev => {
-            (Session::events("dev", standing(shard, request)), config.events.max_message_size)
-        }
-        Route::Events | Route::Api => {
-            (Session::events("prod", standing(shard, request)), config.events.max_message_size)
-        }
+        Route::EventsDemo => (
+            Session::events("demo", Standing::Anonymous),
+            config.events.max_message_size,
+        ),
+        Route::EventsDev => (
+            Session::events("dev", standing(shard, request)),
+            config.events.max_message_size,
+        ),
+        Route::Events | Route::Api => (
+            Session::events("prod", standing(shard, request)),
+            config.events.max_message_size,
+        ),
     };
-    Ok(Claim { head, agreed, session, message_bytes_max, place })
+    Ok(Claim {
+        head,
+        agreed,
+        session,
+        message_bytes_max,
+        place,
+    })
 }
 
 /// What a request's token says about its sender (spec/events.md 3.5). Sources
@@ -103,7 +116,11 @@ fn claim<B>(
 fn standing<B>(shard: &Shard, request: &Request<B>) -> Standing {
     let required = shard.config.events.auth_required;
     let query = request.uri().query().unwrap_or("");
-    let tokens = [query_token(query), bearer_token(request.headers()), cookie_token(request.headers())];
+    let tokens = [
+        query_token(query),
+        bearer_token(request.headers()),
+        cookie_token(request.headers()),
+    ];
     let mut given = tokens.into_iter().flatten();
     let token = given.next();
     if given.any(|other| Some(other) != token) {
@@ -127,7 +144,9 @@ fn verify(shard: &Shard, token: &str) -> Option<Identity> {
 }
 
 fn query_token(query: &str) -> Option<&str> {
-    query.split('&').find_map(|pair| pair.strip_prefix("token="))
+    query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("token="))
 }
 
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
@@ -137,6 +156,11 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn cookie_token(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    cookies.flat_map(|line| line.split(';')).find_map(|cookie| cookie.trim().strip_prefix("access_token="))
+    let cookies = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    cookies
+        .flat_map(|line| line.split(';'))
+        .find_map(|cookie| cookie.trim().strip_prefix("access_token="))
 }

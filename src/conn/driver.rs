@@ -13,9 +13,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::claim::Claim;
 use super::session::{Flow, Session};
-use crate::id::{PeerId, Priority, WireFormat};
+use crate::id::{PeerId, Priority};
 use crate::protocol::Disconnect;
 use crate::shard::{Place, Shard};
+use crate::ws::deflate::{Agreed, Inflater};
 use crate::ws::{Decoder, Event, Input, Limits, OpCode};
 
 /// Begins the connection that `claim` describes. `rest` is what the peer sent
@@ -25,20 +26,26 @@ pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: Ve
         return;
     }
     let (reader, writer) = stream.into_split();
-    let format = match &claim.agreed {
-        Some(agreed) if agreed.takes_shared_frames() => WireFormat::EventsJsonDeflate,
-        _ => WireFormat::EventsJson,
-    };
-    let peer = shard.join(format, writer);
+    let peer = shard.join(
+        claim.agreed.as_ref().map(Agreed::server_window_bits),
+        writer,
+    );
     shard.send_raw(peer, Priority::Critical, &claim.head);
-    let limits = Limits { message_bytes_max: claim.message_bytes_max };
+    let limits = Limits {
+        message_bytes_max: claim.message_bytes_max,
+    };
     let driver = Driver {
         shard: shard.clone(),
         peer,
         reader,
         decoder: Decoder::new(limits, claim.agreed.as_ref()),
         session: claim.session,
-        kept: (!rest.is_empty()).then(|| Box::new(Kept { message: None, rest })),
+        kept: (!rest.is_empty()).then(|| {
+            Box::new(Kept {
+                message: None,
+                rest,
+            })
+        }),
         unfinished_bytes: 0,
         control: Budget::default(),
         phase: Phase::New,
@@ -140,7 +147,9 @@ impl Future for Driver {
                 }
                 let outbox_max = this.shard.config.hub.outbox_max_bytes / OUTBOX_PART_MAX;
                 if this.shard.outbox_bytes(this.peer) > outbox_max {
-                    this.shard.wake_after_flush(cx.waker());
+                    if !this.shard.is_blocked(this.peer) {
+                        this.shard.wake_after_flush(cx.waker());
+                    }
                     return Poll::Pending;
                 }
             }
@@ -186,12 +195,16 @@ impl Driver {
                 self.feed(&mut scratch[..read], inflater);
                 shard.heard(self.peer, self.decoder.is_mid_message());
             }
-            Poll::Ready(if read == scratch.len() { Read::More } else { Read::Some })
+            Poll::Ready(if read == scratch.len() {
+                Read::More
+            } else {
+                Read::Some
+            })
         })
     }
 
     /// Deals with bytes that were read. What has to wait is kept.
-    fn feed(&mut self, bytes: &mut [u8], inflater: &mut crate::ws::deflate::Inflater) {
+    fn feed(&mut self, bytes: &mut [u8], inflater: &mut Inflater) {
         let mut input = Input::new(bytes);
         let end = loop {
             let event = match self.decoder.next(&mut input, inflater) {
@@ -202,8 +215,14 @@ impl Driver {
             match event {
                 Event::Message { opcode, payload } => {
                     self.shard.counters.messages_in.add(1);
-                    self.shard.counters.message_sizes.record(payload.len() as f64);
-                    match self.session.message(&self.shard, self.peer, opcode, payload) {
+                    self.shard
+                        .counters
+                        .message_sizes
+                        .record(payload.len() as f64);
+                    match self
+                        .session
+                        .message(&self.shard, self.peer, opcode, payload)
+                    {
                         Flow::Continue => {}
                         Flow::End(why) => break Some(why),
                         Flow::Wait => {
@@ -225,11 +244,16 @@ impl Driver {
                         break Some(Disconnect::ControlFlood);
                     }
                 }
-                Event::Close(close) => break Some(Disconnect::Closed(close.map(|(code, _)| code.0))),
+                Event::Close(close) => {
+                    break Some(Disconnect::Closed(close.map(|(code, _)| code.0)));
+                }
             }
         };
         let held = self.decoder.held_bytes();
-        let has_room = self.shard.process.hold_unfinished(self.unfinished_bytes, held);
+        let has_room = self
+            .shard
+            .process
+            .hold_unfinished(self.unfinished_bytes, held);
         self.unfinished_bytes = held;
         if let Some(why) = end.or((!has_room).then_some(Disconnect::Overloaded)) {
             self.part(why);
@@ -240,11 +264,17 @@ impl Driver {
     fn resume(&mut self, kept: Kept) {
         let Kept { message, mut rest } = kept;
         if let Some((opcode, payload)) = message {
-            match self.session.message(&self.shard, self.peer, opcode, &payload) {
+            match self
+                .session
+                .message(&self.shard, self.peer, opcode, &payload)
+            {
                 Flow::Continue => {}
                 Flow::End(why) => return self.part(why),
                 Flow::Wait => {
-                    self.kept = Some(Box::new(Kept { message: Some((opcode, payload)), rest }));
+                    self.kept = Some(Box::new(Kept {
+                        message: Some((opcode, payload)),
+                        rest,
+                    }));
                     return;
                 }
             }
@@ -297,7 +327,9 @@ impl Budget {
         let now = shard.clock.now_ms();
         let refilled = (now - self.since_ms).saturating_mul(u64::from(per_second)) / 1000;
         if refilled > 0 {
-            self.used = self.used.saturating_sub(u32::try_from(refilled).unwrap_or(u32::MAX));
+            self.used = self
+                .used
+                .saturating_sub(u32::try_from(refilled).unwrap_or(u32::MAX));
             self.since_ms = now;
         }
         self.used += 1;

@@ -45,7 +45,12 @@ impl Guarded {
         progress: Rc<Progress>,
         head_timeout: Duration,
     ) -> Self {
-        Self { stream, guard: Guard::new(limits), progress, head_timeout }
+        Self {
+            stream,
+            guard: Guard::new(limits),
+            progress,
+            head_timeout,
+        }
     }
 
     /// The socket and the bytes that the parser has not been given.
@@ -84,7 +89,9 @@ impl Read for Guarded {
                 return Poll::Ready(Ok(()));
             }
             if this.progress.idle.replace(false) {
-                this.progress.deadline.set(Instant::now() + this.head_timeout);
+                this.progress
+                    .deadline
+                    .set(Instant::now() + this.head_timeout);
             }
             this.guard.take(read.filled());
         }
@@ -92,7 +99,11 @@ impl Read for Guarded {
 }
 
 impl Write for Guarded {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 

@@ -8,7 +8,6 @@ use crate::id::PeerId;
 use crate::protocol::Disconnect;
 use crate::shard::Shard;
 use crate::ws::OpCode;
-use events::Events;
 
 /// What happens after a message.
 #[must_use]
@@ -37,7 +36,7 @@ pub(super) enum Standing {
 #[derive(Debug)]
 pub(super) enum Session {
     Echo,
-    Events(Box<Events>),
+    Events(Box<events::Events>),
 }
 
 impl Session {
@@ -46,7 +45,7 @@ impl Session {
     }
 
     pub(super) fn events(endpoint: &'static str, standing: Standing) -> Self {
-        Self::Events(Box::new(Events::new(endpoint, standing)))
+        Self::Events(Box::new(events::Events::new(endpoint, standing)))
     }
 
     /// The connection is open.
@@ -58,7 +57,13 @@ impl Session {
     }
 
     /// A message came. Text has been checked to be UTF-8.
-    pub(super) fn message(&mut self, shard: &Shard, peer: PeerId, opcode: OpCode, payload: &[u8]) -> Flow {
+    pub(super) fn message(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        opcode: OpCode,
+        payload: &[u8],
+    ) -> Flow {
         match self {
             Self::Echo => echo::message(shard, peer, opcode, payload),
             Self::Events(events) => events.message(shard, peer, opcode, payload),

@@ -9,11 +9,13 @@ pub type Answer = Response<Body>;
 
 /// A refusal with a JSON body that says why: `{"detail": why}`.
 #[must_use]
-pub fn refuse(status: u16, why: &str, header: Option<(HeaderName, &'static str)>) -> Answer {
+pub fn refuse(status: u16, why: &str, headers: &[(HeaderName, &'static str)]) -> Answer {
     let body = serde_json::json!({ "detail": why }).to_string();
     let mut answer = respond(status, "application/json", body);
-    if let Some((name, value)) = header {
-        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    for (name, value) in headers {
+        answer
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
     }
     answer
 }
@@ -23,14 +25,18 @@ pub fn refuse(status: u16, why: &str, header: Option<(HeaderName, &'static str)>
 pub fn respond(status: u16, content_type: &'static str, body: String) -> Answer {
     let mut answer = Response::new(Body::from(body));
     *answer.status_mut() = StatusCode::from_u16(status).expect("statuses are constants");
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
 }
 
 /// The bytes of a refusal to a connection whose request never reached the parser.
 #[must_use]
 pub fn refuse_raw(status: u16, why: &str) -> Vec<u8> {
-    let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    let reason = StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason());
     let body = serde_json::json!({ "detail": why }).to_string();
     format!(
         "HTTP/1.1 {status} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{CONNECTION}: close\r\n\r\n{body}",

@@ -81,7 +81,13 @@ impl Guard {
     /// A guard that has seen nothing.
     #[must_use]
     pub fn new(limits: GuardLimits) -> Self {
-        Self { limits, held: Vec::new(), given: 0, scanned: 0, state: State::Head }
+        Self {
+            limits,
+            held: Vec::new(),
+            given: 0,
+            scanned: 0,
+            state: State::Head,
+        }
     }
 
     /// Takes bytes that the peer sent.
@@ -104,9 +110,14 @@ impl Guard {
             return Ok(None);
         }
         match self.state {
-            State::Last => Ok(Some(Passed { bytes: waiting.len(), last: true })),
+            State::Last => Ok(Some(Passed {
+                bytes: waiting.len(),
+                last: true,
+            })),
             State::Body(left) => {
-                let bytes = waiting.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                let bytes = waiting
+                    .len()
+                    .min(usize::try_from(left).unwrap_or(usize::MAX));
                 Ok(Some(Passed { bytes, last: false }))
             }
             State::Head => self.pass_head(),
@@ -119,7 +130,11 @@ impl Guard {
         self.given += bytes;
         if let State::Body(left) = self.state {
             let left = left - bytes as u64;
-            self.state = if left == 0 { State::Head } else { State::Body(left) };
+            self.state = if left == 0 {
+                State::Head
+            } else {
+                State::Body(left)
+            };
             self.scanned = self.given;
         }
         &self.held[start..self.given]
@@ -138,12 +153,20 @@ impl Guard {
             self.given += 2;
             self.scanned = self.scanned.max(self.given);
         }
-        let from = self.scanned.max(self.given).saturating_sub(3).max(self.given);
+        let from = self
+            .scanned
+            .max(self.given)
+            .saturating_sub(3)
+            .max(self.given);
         let end = memchr::memmem::find(&self.held[from..], b"\r\n\r\n");
         self.scanned = self.held.len();
         let Some(end) = end.map(|at| from + at + 4) else {
             let waiting = self.held.len() - self.given;
-            return if waiting > self.limits.head_bytes_max { Err(HeadError::TooLarge) } else { Ok(None) };
+            return if waiting > self.limits.head_bytes_max {
+                Err(HeadError::TooLarge)
+            } else {
+                Ok(None)
+            };
         };
         if end - self.given > self.limits.head_bytes_max {
             return Err(HeadError::TooLarge);
@@ -156,7 +179,10 @@ impl Guard {
             Body::Chunked => State::Last,
         };
         self.scanned = end;
-        Ok(Some(Passed { bytes, last: body == Body::Chunked }))
+        Ok(Some(Passed {
+            bytes,
+            last: body == Body::Chunked,
+        }))
     }
 }
 
@@ -168,7 +194,9 @@ enum Body {
 
 /// Checks a head whose last line end is included and whose empty line is not.
 fn check_head(head: &[u8], headers_max: usize) -> Result<Body, HeadError> {
-    let mut lines = head.split_inclusive(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r\n"));
+    let mut lines = head
+        .split_inclusive(|&byte| byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r\n"));
     let request = lines.next().flatten().ok_or(HeadError::RequestLine)?;
     let version = check_request_line(request)?;
     let (mut length, mut chunked, mut hosts, mut headers) = (None, false, 0, 0);
@@ -181,15 +209,24 @@ fn check_head(head: &[u8], headers_max: usize) -> Result<Body, HeadError> {
         let colon = memchr::memchr(b':', line).ok_or(HeadError::Header)?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         let visible = |&byte: &u8| byte >= b' ' && byte != 0x7f || byte == b'\t';
-        if name.is_empty() || !name.iter().all(|&byte| is_token_byte(byte)) || !value.iter().all(visible) {
+        if name.is_empty()
+            || !name.iter().all(|&byte| is_token_byte(byte))
+            || !value.iter().all(visible)
+        {
             return Err(HeadError::Header);
         }
         if name.eq_ignore_ascii_case(b"content-length") {
             if length.is_some() || value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
                 return Err(HeadError::Length);
             }
-            let number = str::from_utf8(value).ok().and_then(|digits| digits.parse::<u64>().ok());
-            length = Some(number.filter(|&n| n <= LENGTH_MAX).ok_or(HeadError::Length)?);
+            let number = str::from_utf8(value)
+                .ok()
+                .and_then(|digits| digits.parse::<u64>().ok());
+            length = Some(
+                number
+                    .filter(|&n| n <= LENGTH_MAX)
+                    .ok_or(HeadError::Length)?,
+            );
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             if chunked || !value.eq_ignore_ascii_case(b"chunked") {
                 return Err(HeadError::Length);
@@ -197,7 +234,10 @@ fn check_head(head: &[u8], headers_max: usize) -> Result<Body, HeadError> {
             chunked = true;
         } else if name.eq_ignore_ascii_case(b"host") {
             hosts += 1;
-            if value.iter().any(|&byte| matches!(byte, b'@' | b'/' | b'\\' | b' ' | b',')) {
+            if value
+                .iter()
+                .any(|&byte| matches!(byte, b'@' | b'/' | b'\\' | b' ' | b','))
+            {
                 return Err(HeadError::Host);
             }
         }
@@ -253,7 +293,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMITS: GuardLimits = GuardLimits { head_bytes_max: 16 * 1024, headers_max: 100 };
+    const LIMITS: GuardLimits = GuardLimits {
+        head_bytes_max: 16 * 1024,
+        headers_max: 100,
+    };
 
     /// Feeds `bytes` in pieces of `piece` and returns what passed.
     fn passed(bytes: &[u8], piece: usize) -> (Vec<u8>, Result<(), HeadError>) {
@@ -287,9 +330,18 @@ mod tests {
     #[test]
     fn legal_requests_pass_one_after_the_other() {
         check("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(()));
-        check("GET / HTTP/1.0\r\n\r\nGET /b?x=1 HTTP/1.1\r\nhost:\ta:80 \r\nX: \r\n\r\n", Ok(()));
-        check("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(()));
-        check("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nGET", Ok(()));
+        check(
+            "GET / HTTP/1.0\r\n\r\nGET /b?x=1 HTTP/1.1\r\nhost:\ta:80 \r\nX: \r\n\r\n",
+            Ok(()),
+        );
+        check(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            Ok(()),
+        );
+        check(
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nGET",
+            Ok(()),
+        );
     }
 
     #[test]
@@ -333,25 +385,46 @@ mod tests {
         ] {
             check(&with(header), Err(HeadError::Header));
         }
-        check("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Err(HeadError::Length));
+        check(
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            Err(HeadError::Length),
+        );
     }
 
     #[test]
     fn request_lines_are_exact() {
         for line in [
-            "GET /", "GET  / HTTP/1.1", "GET / HTTP/1.1 ", " GET / HTTP/1.1", "GET / HTTP/2.0", "GET / http/1.1",
-            "G\u{e9}T / HTTP/1.1", "GET /\u{e9} HTTP/1.1", "GET /#x HTTP/1.1", "GET /\tx HTTP/1.1", "/ HTTP/1.1",
+            "GET /",
+            "GET  / HTTP/1.1",
+            "GET / HTTP/1.1 ",
+            " GET / HTTP/1.1",
+            "GET / HTTP/2.0",
+            "GET / http/1.1",
+            "G\u{e9}T / HTTP/1.1",
+            "GET /\u{e9} HTTP/1.1",
+            "GET /#x HTTP/1.1",
+            "GET /\tx HTTP/1.1",
+            "/ HTTP/1.1",
             "GET / HTTP/1.11",
         ] {
-            check(&format!("{line}\r\nHost: a\r\n\r\n"), Err(HeadError::RequestLine));
+            check(
+                &format!("{line}\r\nHost: a\r\n\r\n"),
+                Err(HeadError::RequestLine),
+            );
         }
-        check("GET / HTTP/1.1\nHost: a\r\n\r\n", Err(HeadError::RequestLine));
+        check(
+            "GET / HTTP/1.1\nHost: a\r\n\r\n",
+            Err(HeadError::RequestLine),
+        );
     }
 
     #[test]
     fn h17_exactly_one_host() {
         check("GET / HTTP/1.1\r\n\r\n", Err(HeadError::Host));
-        check("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Err(HeadError::Host));
+        check(
+            "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+            Err(HeadError::Host),
+        );
         check("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", Err(HeadError::Host));
     }
 
@@ -371,7 +444,13 @@ mod tests {
         let mut guard = Guard::new(LIMITS);
         let head = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n";
         guard.take(&[&head[..], b"\x81\x80"].concat());
-        assert_eq!(guard.pass(), Ok(Some(Passed { bytes: head.len(), last: false })));
+        assert_eq!(
+            guard.pass(),
+            Ok(Some(Passed {
+                bytes: head.len(),
+                last: false
+            }))
+        );
         assert_eq!(guard.give(head.len()), head);
         assert_eq!(guard.into_rest(), b"\x81\x80");
     }

@@ -36,8 +36,13 @@ mod tests {
     fn h16_only_the_exact_spelling_is_a_route() {
         assert_eq!(route("/api/v1/ws/demo"), Route::EventsDemo);
         for path in [
-            "//api/v1/ws/demo", "/api/v1/ws/demo/", "/api/v1/ws/%64emo", "/api/v1/x/../ws/demo",
-            "/api/v1/ws/demo;x", "/API/v1/ws/demo", "/api/v1/ws%2Fdemo",
+            "//api/v1/ws/demo",
+            "/api/v1/ws/demo/",
+            "/api/v1/ws/%64emo",
+            "/api/v1/x/../ws/demo",
+            "/api/v1/ws/demo;x",
+            "/API/v1/ws/demo",
+            "/api/v1/ws%2Fdemo",
         ] {
             assert_eq!(route(path), Route::Api, "{path}");
         }

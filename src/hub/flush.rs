@@ -48,10 +48,16 @@ impl Hub {
             self.walk_dirty();
         }
         for _ in 0..writes_max {
-            let Some(slot) = self.ready.pop_front() else { break };
+            let Some(slot) = self.ready.pop_front() else {
+                break;
+            };
             self.write_to(slot, sink, now_ms);
         }
-        if self.ready.is_empty() && self.dirty.is_empty() { Flush::Done } else { Flush::More }
+        if self.ready.is_empty() && self.dirty.is_empty() {
+            Flush::Done
+        } else {
+            Flush::More
+        }
     }
 
     /// The socket of `slot` takes bytes again. Reports the gaps that the peer
@@ -61,14 +67,26 @@ impl Hub {
             return;
         };
         peer.blocked = false;
-        let id = PeerId { slot, generation: peer.generation };
+        let id = PeerId {
+            slot,
+            generation: peer.generation,
+        };
         for sub in 0..peer.subs.len() {
-            let Sub { topic, stream, member, .. } = peer.subs[sub];
+            let Sub {
+                topic,
+                stream,
+                member,
+                ..
+            } = peer.subs[sub];
             let stream = &mut self.streams[stream.index()];
             let member = &mut stream.members[member as usize];
             if member.lost > 0 {
                 let lost = std::mem::take(&mut member.lost);
-                self.incidents.push(Incident::Gap { peer: id, topic, lost });
+                self.incidents.push(Incident::Gap {
+                    peer: id,
+                    topic,
+                    lost,
+                });
             }
             if member.cursor < stream.log.head() {
                 peer.link(index_of(sub));
@@ -85,7 +103,10 @@ impl Hub {
             let stalled = peer.blocked && now_ms.saturating_sub(peer.progress_ms) >= stall_ms;
             if stalled && !peer.closing && !peer.doomed {
                 peer.doomed = true;
-                let peer = PeerId { slot: slot_of(slot), generation: peer.generation };
+                let peer = PeerId {
+                    slot: slot_of(slot),
+                    generation: peer.generation,
+                };
                 self.incidents.push(Incident::Slow(peer));
             }
         }
@@ -168,12 +189,17 @@ impl Hub {
                 skip_to(stream, member, stream.log.head());
                 if !peer.doomed {
                     peer.doomed = true;
-                    let peer = PeerId { slot, generation: peer.generation };
+                    let peer = PeerId {
+                        slot,
+                        generation: peer.generation,
+                    };
                     self.incidents.push(Incident::Slow(peer));
                 }
             }
             SlowConsumer::DropOldest => {
-                let by_bytes = stream.log.tail(if tight { 0 } else { policy.lag_bytes_max / 2 });
+                let by_bytes = stream
+                    .log
+                    .tail(if tight { 0 } else { policy.lag_bytes_max / 2 });
                 let by_messages = match policy.lag_messages_max {
                     0 => 0,
                     messages => stream.log.tail_messages(messages / 2),
@@ -197,7 +223,12 @@ impl Hub {
             .map(|sub| {
                 let stream = &self.streams[sub.stream.index()];
                 let lag = stream.log.head() - stream.members[sub.member as usize].cursor;
-                (self.topics[sub.topic.index()].policy.priority, lag, sub.stream, sub.member)
+                (
+                    self.topics[sub.topic.index()].policy.priority,
+                    lag,
+                    sub.stream,
+                    sub.member,
+                )
             })
             .filter(|(_, lag, ..)| *lag > 0)
             .collect();
@@ -214,7 +245,9 @@ impl Hub {
     }
 
     fn write_to(&mut self, slot: Slot, sink: &mut impl Sink, now_ms: u64) {
-        let Some(peer) = self.peers.get_mut(slot.index()) else { return };
+        let Some(peer) = self.peers.get_mut(slot.index()) else {
+            return;
+        };
         if !peer.queued {
             return;
         }
@@ -231,7 +264,10 @@ impl Hub {
             Written::Gone => {
                 peer.blocked = true;
                 peer.doomed = true;
-                let peer = PeerId { slot, generation: peer.generation };
+                let peer = PeerId {
+                    slot,
+                    generation: peer.generation,
+                };
                 self.incidents.push(Incident::Gone(peer));
             }
             Written::Bytes(written) => {
@@ -265,7 +301,8 @@ impl Hub {
             self.held = self.held + outbox.bytes() + peer.carry.len() - bytes - carried;
             if outbox.is_empty() {
                 let drained = peer.outbox.take().expect("it was just looked at");
-                if self.spare.len() < SPARE_OUTBOXES_MAX && drained.held() <= SPARE_OUTBOX_BYTES_MAX {
+                if self.spare.len() < SPARE_OUTBOXES_MAX && drained.held() <= SPARE_OUTBOX_BYTES_MAX
+                {
                     self.spare.push(drained);
                 }
             }
@@ -311,11 +348,17 @@ fn gather<'a>(
     let topics = pending.flat_map(|sub| {
         let sub = &peer.subs[sub as usize];
         let stream = &streams[sub.stream.index()];
-        stream.log.slices(stream.members[sub.member as usize].cursor)
+        stream
+            .log
+            .slices(stream.members[sub.member as usize].cursor)
     });
     let farewell = std::iter::once(&peer.farewell[..]);
     let (mut filled, mut bytes) = (0, 0);
-    for slice in private.chain(topics).chain(farewell).filter(|slice| !slice.is_empty()) {
+    for slice in private
+        .chain(topics)
+        .chain(farewell)
+        .filter(|slice| !slice.is_empty())
+    {
         if filled == SLICES_MAX {
             return (filled, bytes, false);
         }
@@ -331,7 +374,9 @@ fn skip_to(stream: &mut Stream, member: usize, cursor: u64) {
     let entry = &mut stream.members[member];
     if cursor > entry.cursor {
         let skipped = stream.log.messages_after(entry.cursor) - stream.log.messages_after(cursor);
-        entry.lost = entry.lost.saturating_add(u32::try_from(skipped).unwrap_or(u32::MAX));
+        entry.lost = entry
+            .lost
+            .saturating_add(u32::try_from(skipped).unwrap_or(u32::MAX));
         entry.cursor = cursor;
     }
 }

@@ -61,18 +61,26 @@ impl Log {
     /// Cost: one copy; no allocation once warm.
     pub(crate) fn append(&mut self, frame: &[u8], number: u64) {
         debug_assert!(number >= self.next, "message numbers rise");
-        if !self.segments.back().is_some_and(|last| last.takes(frame, number)) {
+        if !self
+            .segments
+            .back()
+            .is_some_and(|last| last.takes(frame, number))
+        {
             self.segments.push_back(Segment::default());
         }
         let head = self.head;
-        let last = self.segments.back_mut().expect("a segment was just made sure of");
+        let last = self
+            .segments
+            .back_mut()
+            .expect("a segment was just made sure of");
         let held = last.held();
         if last.ends.is_empty() {
             last.start = head;
             last.first = number;
         }
         last.bytes.extend_from_slice(frame);
-        last.ends.push(u32::try_from(last.bytes.len()).expect("a frame is below 4 GiB"));
+        last.ends
+            .push(u32::try_from(last.bytes.len()).expect("a frame is below 4 GiB"));
         self.held = self.held + last.held() - held;
         self.head += frame.len() as u64;
         self.next = number + 1;
@@ -143,7 +151,10 @@ impl Log {
             0 => segment.start,
             _ => {
                 let frame = segment.ends.partition_point(|&end| end < at);
-                segment.ends.get(frame).map_or(segment.end(), |&end| segment.start + u64::from(end))
+                segment
+                    .ends
+                    .get(frame)
+                    .map_or(segment.end(), |&end| segment.start + u64::from(end))
             }
         };
         boundary.min(newest)
@@ -164,7 +175,9 @@ impl Log {
                 return segment.start;
             }
         }
-        self.segments.front().map_or(self.head, |oldest| oldest.start)
+        self.segments
+            .front()
+            .map_or(self.head, |oldest| oldest.start)
     }
 
     /// Gives up whatever lies before `cursor`, segment by segment. The last
@@ -174,7 +187,9 @@ impl Log {
             let gone = self.segments.pop_front().expect("there are at least two");
             self.held -= gone.held();
         }
-        if self.head <= cursor && let Some(last) = self.segments.back_mut() {
+        if self.head <= cursor
+            && let Some(last) = self.segments.back_mut()
+        {
             last.bytes.clear();
             last.ends.clear();
         }
@@ -199,7 +214,9 @@ impl Log {
     /// The index of the segment that `position` lies in: the last one that
     /// starts at or before it, the first one where it was trimmed.
     fn segment_at(&self, position: u64) -> usize {
-        self.segments.partition_point(|segment| segment.start <= position).saturating_sub(1)
+        self.segments
+            .partition_point(|segment| segment.start <= position)
+            .saturating_sub(1)
     }
 }
 
@@ -229,7 +246,11 @@ mod tests {
         let bytes: Vec<u8> = log.slices(cursor).flatten().copied().collect();
         assert_eq!(bytes, model.bytes_from(cursor), "bytes from {cursor}");
         let messages = model.frames.iter().filter(|(at, _)| *at >= cursor).count();
-        assert_eq!(log.messages_after(cursor), messages as u64, "messages from {cursor}");
+        assert_eq!(
+            log.messages_after(cursor),
+            messages as u64,
+            "messages from {cursor}"
+        );
         for (at, frame) in model.frames.iter().filter(|(at, _)| *at >= cursor) {
             assert_eq!(log.cut_frame(*at), b"", "a boundary cuts nothing");
             let inside = frame.len() / 2;

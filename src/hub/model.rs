@@ -37,7 +37,10 @@ impl Sink for Sockets {
         let room = self.room.get_mut(&slot).unwrap();
         let written = joined.len().min(*room);
         *room -= written;
-        self.taken.get_mut(&slot).unwrap().extend(&joined[..written]);
+        self.taken
+            .get_mut(&slot)
+            .unwrap()
+            .extend(&joined[..written]);
         Written::Bytes(written)
     }
 }
@@ -115,9 +118,18 @@ impl World {
                     let peer = self.peers[index];
                     let id = self.hub.open(&format!("t{topic}")).unwrap();
                     self.settle(peer);
-                    let known = self.expected.get_mut(&peer.slot).unwrap().open.remove(&topic);
+                    let known = self
+                        .expected
+                        .get_mut(&peer.slot)
+                        .unwrap()
+                        .open
+                        .remove(&topic);
                     let outcome = self.hub.unsubscribe(peer.slot, id);
-                    let expected = if known.is_some() { Unsubscribed::Left } else { Unsubscribed::Never };
+                    let expected = if known.is_some() {
+                        Unsubscribed::Left
+                    } else {
+                        Unsubscribed::Never
+                    };
                     assert_eq!(outcome, expected);
                 }
             }
@@ -126,7 +138,8 @@ impl World {
                 self.numbers[topic] += 1;
                 let number = self.numbers[topic];
                 let frame = format!("t{topic}#{number}{};", ".".repeat(size));
-                self.hub.append(id, WireFormat::EventsJson, frame.as_bytes(), number);
+                self.hub
+                    .append(id, WireFormat::EventsJson, frame.as_bytes(), number);
                 for expected in self.expected.values_mut() {
                     if let Some(open) = expected.open.get_mut(&topic) {
                         open.push(number);
@@ -139,7 +152,11 @@ impl World {
                     let slot = self.peers[index].slot;
                     let frame = format!("p0#{}{};", self.sent, ".".repeat(size));
                     if self.hub.send(slot, Priority::High, frame.as_bytes()) == Enqueue::Queued {
-                        self.expected.get_mut(&slot).unwrap().private.push(self.sent);
+                        self.expected
+                            .get_mut(&slot)
+                            .unwrap()
+                            .private
+                            .push(self.sent);
                     }
                 }
             }
@@ -176,21 +193,38 @@ impl World {
             let (name, rest) = frame.split_once('#').expect("frames are whole and unmixed");
             let number: u64 = rest.trim_end_matches('.').parse().expect("a number");
             if name == "p0" {
-                assert_eq!(expected.private.remove(0), number, "private frames keep their order");
+                assert_eq!(
+                    expected.private.remove(0),
+                    number,
+                    "private frames keep their order"
+                );
                 continue;
             }
             let topic: usize = name[1..].parse().unwrap();
             // A frame that was cut before an unsubscription still ends after it.
-            let Some(open) = expected.open.get_mut(&topic) else { continue };
+            let Some(open) = expected.open.get_mut(&topic) else {
+                continue;
+            };
             if number <= expected.since[&topic] {
                 continue;
             }
-            let at = open.iter().position(|&open| open == number).expect("once and in order");
-            assert!(at == 0 || self.lossy, "message {} of t{topic} is missing", open[0]);
+            let at = open
+                .iter()
+                .position(|&open| open == number)
+                .expect("once and in order");
+            assert!(
+                at == 0 || self.lossy,
+                "message {} of t{topic} is missing",
+                open[0]
+            );
             expected.skipped += at as u64;
             open.drain(..=at);
         }
-        self.sockets.taken.get_mut(&peer.slot).unwrap().extend(&text.as_bytes()[whole..]);
+        self.sockets
+            .taken
+            .get_mut(&peer.slot)
+            .unwrap()
+            .extend(&text.as_bytes()[whole..]);
     }
 
     /// Lets every socket take everything and checks that nothing is left.
@@ -208,7 +242,10 @@ impl World {
             assert!(expected.private.is_empty(), "private frames are not lost");
             assert!(self.hub.is_drained(peer.slot));
             if self.lossy {
-                assert!(expected.skipped + missing as u64 <= expected.told, "no silent gap");
+                assert!(
+                    expected.skipped + missing as u64 <= expected.told,
+                    "no silent gap"
+                );
             } else {
                 assert_eq!(missing, 0, "everything arrives");
             }
@@ -217,7 +254,11 @@ impl World {
         self.hub.give_back();
         self.hub.give_back();
         assert_eq!(self.hub.subscription_count(), 0);
-        assert!(self.hub.held() <= TOPICS * 2048, "memory comes back: {}", self.hub.held());
+        assert!(
+            self.hub.held() <= TOPICS * 2048,
+            "memory comes back: {}",
+            self.hub.held()
+        );
     }
 }
 
@@ -227,12 +268,20 @@ fn limits(memory_max: usize) -> HubLimits {
         memory_max,
         log_bytes_max: 1 << 20,
         backlog_bytes_max: 1 << 20,
-        outbox: OutboxLimits { bytes_max: 1 << 20, messages_max: 1 << 20 },
+        outbox: OutboxLimits {
+            bytes_max: 1 << 20,
+            messages_max: 1 << 20,
+        },
     }
 }
 
 fn policy(slow: SlowConsumer, lag_bytes_max: u64, lag_messages_max: u64) -> Policy {
-    Policy { slow, lag_bytes_max, lag_messages_max, priority: Priority::Normal }
+    Policy {
+        slow,
+        lag_bytes_max,
+        lag_messages_max,
+        priority: Priority::Normal,
+    }
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -285,9 +334,15 @@ proptest! {
 
 #[test]
 fn a_slow_peer_is_reported_once_and_its_lag_does_not_hold_the_log() {
-    let mut hub = Hub::new(limits(usize::MAX), Policies::new(policy(SlowConsumer::Disconnect, 500, 0), []));
+    let mut hub = Hub::new(
+        limits(usize::MAX),
+        Policies::new(policy(SlowConsumer::Disconnect, 500, 0), []),
+    );
     let mut sockets = Sockets::default();
-    let (slow, fast) = (hub.join(WireFormat::EventsJson), hub.join(WireFormat::EventsJson));
+    let (slow, fast) = (
+        hub.join(WireFormat::EventsJson),
+        hub.join(WireFormat::EventsJson),
+    );
     let topic = hub.open("t").unwrap();
     for (peer, room) in [(slow, 10), (fast, usize::MAX)] {
         sockets.taken.insert(peer.slot, Vec::new());
@@ -307,8 +362,14 @@ fn a_slow_peer_is_reported_once_and_its_lag_does_not_hold_the_log() {
 
 #[test]
 fn publications_wait_while_a_flush_is_behind() {
-    let limits = HubLimits { backlog_bytes_max: 1000, ..limits(usize::MAX) };
-    let mut hub = Hub::new(limits, Policies::new(policy(SlowConsumer::Disconnect, 1 << 20, 0), []));
+    let limits = HubLimits {
+        backlog_bytes_max: 1000,
+        ..limits(usize::MAX)
+    };
+    let mut hub = Hub::new(
+        limits,
+        Policies::new(policy(SlowConsumer::Disconnect, 1 << 20, 0), []),
+    );
     let mut sockets = Sockets::default();
     let peer = hub.join(WireFormat::EventsJson);
     sockets.taken.insert(peer.slot, Vec::new());
@@ -326,15 +387,24 @@ fn publications_wait_while_a_flush_is_behind() {
 
 #[test]
 fn f09_behind_a_full_socket_only_the_newest_pong_waits() {
-    let mut hub = Hub::new(limits(usize::MAX), Policies::new(policy(SlowConsumer::Disconnect, 500, 0), []));
+    let mut hub = Hub::new(
+        limits(usize::MAX),
+        Policies::new(policy(SlowConsumer::Disconnect, 500, 0), []),
+    );
     let mut sockets = Sockets::default();
     let peer = hub.join(WireFormat::EventsJson);
     sockets.taken.insert(peer.slot, Vec::new());
     sockets.room.insert(peer.slot, 3);
-    assert_eq!(hub.send(peer.slot, Priority::High, b"frame"), Enqueue::Queued);
+    assert_eq!(
+        hub.send(peer.slot, Priority::High, b"frame"),
+        Enqueue::Queued
+    );
     assert_eq!(hub.flush(&mut sockets, 0, 10), Flush::Done);
     for pong in 0..1000 {
-        assert_eq!(hub.send_pong(peer.slot, format!("pong {pong:03}").as_bytes()), Enqueue::Queued);
+        assert_eq!(
+            hub.send_pong(peer.slot, format!("pong {pong:03}").as_bytes()),
+            Enqueue::Queued
+        );
     }
     assert_eq!(hub.outbox_bytes(peer.slot), 2 + 8);
     sockets.room.insert(peer.slot, 100);

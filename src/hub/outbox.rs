@@ -93,7 +93,9 @@ impl Outbox {
     /// What waits, in the order in which it goes out: critical first.
     pub(crate) fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let classes = self.classes.iter().rev().map(Class::waiting);
-        std::iter::once(&self.pong[..]).chain(classes).filter(|bytes| !bytes.is_empty())
+        std::iter::once(&self.pong[..])
+            .chain(classes)
+            .filter(|bytes| !bytes.is_empty())
     }
 
     /// Takes `written` bytes off the front. The rest of a frame that was cut
@@ -140,7 +142,9 @@ impl Outbox {
     }
 
     fn lowest(&self) -> Option<Priority> {
-        Priority::ALL.into_iter().find(|&class| !self.classes[class as usize].ends.is_empty())
+        Priority::ALL
+            .into_iter()
+            .find(|&class| !self.classes[class as usize].ends.is_empty())
     }
 
     fn drop_oldest(&mut self, priority: Priority) {
@@ -164,7 +168,10 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    const LIMITS: OutboxLimits = OutboxLimits { bytes_max: 10, messages_max: 4 };
+    const LIMITS: OutboxLimits = OutboxLimits {
+        bytes_max: 10,
+        messages_max: 4,
+    };
 
     fn check(pushes: &[(Priority, &str)], dropped: usize, expected: &str) {
         let mut outbox = Outbox::default();
@@ -181,22 +188,69 @@ mod tests {
     #[test]
     fn the_highest_class_goes_first_and_each_class_keeps_its_order() {
         use Priority::{Background, Critical, High, Low, Normal};
-        check(&[(Normal, "a"), (High, "b"), (Normal, "c"), (Critical, "d")], 0, "dbac");
+        check(
+            &[(Normal, "a"), (High, "b"), (Normal, "c"), (Critical, "d")],
+            0,
+            "dbac",
+        );
         check(&[(Background, "a"), (Low, "b")], 0, "ba");
     }
 
     #[test]
     fn the_lowest_class_gives_way_first() {
         use Priority::{Background, Critical, High, Low, Normal};
-        check(&[(High, "hhhh"), (Background, "b"), (Normal, "nnnn"), (High, "HH")], 1, "hhhhHHnnnn");
-        check(&[(Background, "b"), (Low, "l"), (Normal, "n"), (High, "h"), (Critical, "c")], 1, "chnl");
-        check(&[(High, "1"), (High, "2"), (High, "3"), (High, "4"), (Low, "5")], 1, "1234");
-        check(&[(High, "1"), (High, "2"), (High, "3"), (High, "4"), (High, "5")], 1, "2345");
+        check(
+            &[
+                (High, "hhhh"),
+                (Background, "b"),
+                (Normal, "nnnn"),
+                (High, "HH"),
+            ],
+            1,
+            "hhhhHHnnnn",
+        );
+        check(
+            &[
+                (Background, "b"),
+                (Low, "l"),
+                (Normal, "n"),
+                (High, "h"),
+                (Critical, "c"),
+            ],
+            1,
+            "chnl",
+        );
+        check(
+            &[
+                (High, "1"),
+                (High, "2"),
+                (High, "3"),
+                (High, "4"),
+                (Low, "5"),
+            ],
+            1,
+            "1234",
+        );
+        check(
+            &[
+                (High, "1"),
+                (High, "2"),
+                (High, "3"),
+                (High, "4"),
+                (High, "5"),
+            ],
+            1,
+            "2345",
+        );
     }
 
     #[test]
     fn one_message_is_always_taken() {
-        check(&[(Priority::Normal, "longer than the limit")], 0, "longer than the limit");
+        check(
+            &[(Priority::Normal, "longer than the limit")],
+            0,
+            "longer than the limit",
+        );
     }
 
     #[test]
@@ -205,7 +259,10 @@ mod tests {
         outbox.push(Priority::High, b"answer", LIMITS);
         outbox.set_pong(b"first");
         outbox.set_pong(b"new");
-        assert_eq!(outbox.slices().collect::<Vec<_>>(), [&b"new"[..], b"answer"]);
+        assert_eq!(
+            outbox.slices().collect::<Vec<_>>(),
+            [&b"new"[..], b"answer"]
+        );
         let mut carry = Vec::new();
         assert_eq!(outbox.advance(1, &mut carry), 0);
         assert_eq!(carry, b"ew");
@@ -223,7 +280,14 @@ mod tests {
                 (Priority::High, "hh"),
                 (Priority::Critical, "ccc"),
             ] {
-                outbox.push(priority, text.as_bytes(), OutboxLimits { bytes_max: 99, messages_max: 9 });
+                outbox.push(
+                    priority,
+                    text.as_bytes(),
+                    OutboxLimits {
+                        bytes_max: 99,
+                        messages_max: 9,
+                    },
+                );
             }
             let mut carry = Vec::new();
             assert_eq!(outbox.advance(cut, &mut carry), 0);

@@ -54,12 +54,20 @@ const UNLINKED: u32 = u32::MAX;
 const END: u32 = u32::MAX - 1;
 
 impl Pending {
-    const EMPTY: Self = Self { first: END, last: END };
+    const EMPTY: Self = Self {
+        first: END,
+        last: END,
+    };
 }
 
 impl Sub {
     pub(crate) fn new(topic: TopicId, stream: StreamId, member: u32) -> Self {
-        Self { topic, stream, member, next: UNLINKED }
+        Self {
+            topic,
+            stream,
+            member,
+            next: UNLINKED,
+        }
     }
 }
 

@@ -32,7 +32,10 @@ impl Policies {
     pub fn new(default: Policy, namespaces: impl IntoIterator<Item = (Box<str>, Policy)>) -> Self {
         let mut namespaces: Vec<_> = namespaces.into_iter().collect();
         namespaces.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-        Self { default, namespaces }
+        Self {
+            default,
+            namespaces,
+        }
     }
 
     /// The policy of `topic`: that of the longest prefix it starts with.
@@ -40,7 +43,10 @@ impl Policies {
     /// Cost: a walk over all namespaces, paid once when a topic appears.
     #[must_use]
     pub fn of(&self, topic: &str) -> Policy {
-        let found = self.namespaces.iter().find(|(prefix, _)| topic.starts_with(&**prefix));
+        let found = self
+            .namespaces
+            .iter()
+            .find(|(prefix, _)| topic.starts_with(&**prefix));
         found.map_or(self.default, |(_, policy)| *policy)
     }
 }
@@ -57,8 +63,10 @@ mod tests {
             lag_messages_max: 0,
             priority: Priority::Normal,
         };
-        let policies =
-            Policies::new(policy(0), [("a".into(), policy(1)), ("a.b".into(), policy(2))]);
+        let policies = Policies::new(
+            policy(0),
+            [("a".into(), policy(1)), ("a.b".into(), policy(2))],
+        );
         let check = |topic: &str, expected| assert_eq!(policies.of(topic).lag_bytes_max, expected);
         check("x", 0);
         check("a.c", 1);

@@ -130,7 +130,8 @@ impl Home {
             used: true,
         };
         self.epoch += 1;
-        let id = TopicId(u32::try_from(self.topics.insert(topic)).expect("topics_max is below 2^32"));
+        let id =
+            TopicId(u32::try_from(self.topics.insert(topic)).expect("topics_max is below 2^32"));
         self.names.insert(name.into(), id);
         (id, interest)
     }
@@ -166,7 +167,9 @@ impl Home {
     /// is known.
     pub fn remove_interest(&mut self, name: &str, interest: Interest) -> Option<TopicId> {
         let id = *self.names.get(name)?;
-        self.topics[id.index()].interest.retain(|other| *other != interest);
+        self.topics[id.index()]
+            .interest
+            .retain(|other| *other != interest);
         Some(id)
     }
 
@@ -180,7 +183,11 @@ impl Home {
                 found.push(TopicId(u32::try_from(id).expect("as in open")));
             }
         }
-        if !self.patterns.iter().any(|(i, p)| *i == interest && *p == pattern) {
+        if !self
+            .patterns
+            .iter()
+            .any(|(i, p)| *i == interest && *p == pattern)
+        {
             self.patterns.push((interest, pattern));
         }
         found
@@ -188,7 +195,10 @@ impl Home {
 
     /// Forgets a pattern for topics that are yet to come.
     pub fn remove_pattern(&mut self, interest: Interest, pattern: &Pattern) {
-        let at = self.patterns.iter().position(|(i, p)| *i == interest && p == pattern);
+        let at = self
+            .patterns
+            .iter()
+            .position(|(i, p)| *i == interest && p == pattern);
         if let Some(at) = at {
             self.patterns.swap_remove(at);
         }
@@ -215,7 +225,10 @@ mod tests {
     use super::*;
 
     fn interest(shard: u16) -> Interest {
-        Interest { shard: ShardId(shard), format: WireFormat::EventsJson }
+        Interest {
+            shard: ShardId(shard),
+            format: WireFormat::EventsJson,
+        }
     }
 
     fn known(home: &mut Home, name: &str) -> TopicId {
@@ -241,7 +254,9 @@ mod tests {
         let pattern = Pattern::parse("a.*").unwrap();
         assert_eq!(home.add_pattern(interest(3), pattern.clone()), [before]);
         assert!(home.add_pattern(interest(3), pattern.clone()).is_empty());
-        let Opened::Appeared(id, wanted) = home.open("a.2") else { panic!("new") };
+        let Opened::Appeared(id, wanted) = home.open("a.2") else {
+            panic!("new")
+        };
         assert_eq!(wanted, [interest(3)]);
         assert_eq!(home.topic(id).interest(), [interest(3)]);
         home.remove_pattern(interest(3), &pattern);

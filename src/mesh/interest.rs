@@ -30,7 +30,10 @@ impl Interests {
     /// How the interest in `topic` stands.
     #[must_use]
     pub fn standing(&self, topic: TopicId, format: WireFormat) -> Standing {
-        self.standing.get(&(topic, format)).copied().unwrap_or(Standing::None)
+        self.standing
+            .get(&(topic, format))
+            .copied()
+            .unwrap_or(Standing::None)
     }
 
     /// Notes how the interest in `topic` stands now.
@@ -44,7 +47,9 @@ impl Interests {
     /// Whether the homes know of any interest in `topic`.
     #[must_use]
     pub fn has_any(&self, topic: TopicId) -> bool {
-        WireFormat::ALL.iter().any(|&format| self.standing.contains_key(&(topic, format)))
+        WireFormat::ALL
+            .iter()
+            .any(|&format| self.standing.contains_key(&(topic, format)))
     }
 
     /// Notes what a home's topic is called here.

@@ -42,7 +42,10 @@ pub struct Batch<T> {
 
 impl<T> Default for Batch<T> {
     fn default() -> Self {
-        Self { items: Vec::new(), bytes: Vec::new() }
+        Self {
+            items: Vec::new(),
+            bytes: Vec::new(),
+        }
     }
 }
 
@@ -52,7 +55,10 @@ impl<T> Batch<T> {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         let at = |index: usize| u32::try_from(index).expect("batches are small");
-        Span { start: at(start), end: at(self.bytes.len()) }
+        Span {
+            start: at(start),
+            end: at(self.bytes.len()),
+        }
     }
 
     /// The bytes of `span`, which this batch gave.
@@ -77,7 +83,10 @@ struct Lane<T> {
 
 impl<T> Default for Lane<T> {
     fn default() -> Self {
-        Self { queue: ArrayQueue::new(BATCHES_MAX), starved: AtomicBool::new(false) }
+        Self {
+            queue: ArrayQueue::new(BATCHES_MAX),
+            starved: AtomicBool::new(false),
+        }
     }
 }
 
@@ -177,7 +186,11 @@ impl Port {
         batch.items.push(item);
         if batch.is_full(BATCH_BYTES) {
             let lane = self.mesh.lane(self.shard, to);
-            hand_over(batch, &self.mesh.requests[lane], &self.mesh.bells[to.index()]);
+            hand_over(
+                batch,
+                &self.mesh.requests[lane],
+                &self.mesh.bells[to.index()],
+            );
         }
     }
 
@@ -188,7 +201,11 @@ impl Port {
         batch.items.push(item);
         if batch.is_full(BATCH_BYTES) {
             let lane = self.mesh.lane(self.shard, to);
-            hand_over(batch, &self.mesh.deliveries[lane], &self.mesh.bells[to.index()]);
+            hand_over(
+                batch,
+                &self.mesh.deliveries[lane],
+                &self.mesh.bells[to.index()],
+            );
         }
     }
 
@@ -197,8 +214,16 @@ impl Port {
     pub fn hand_over(&mut self) {
         for to in (0..self.mesh.shards).map(ShardId) {
             let (lane, bell) = (self.mesh.lane(self.shard, to), &self.mesh.bells[to.index()]);
-            hand_over(&mut self.requests[to.index()], &self.mesh.requests[lane], bell);
-            hand_over(&mut self.deliveries[to.index()], &self.mesh.deliveries[lane], bell);
+            hand_over(
+                &mut self.requests[to.index()],
+                &self.mesh.requests[lane],
+                bell,
+            );
+            hand_over(
+                &mut self.deliveries[to.index()],
+                &self.mesh.deliveries[lane],
+                bell,
+            );
         }
     }
 
@@ -227,7 +252,11 @@ impl Port {
     pub fn poll_rung(&self, cx: &Context<'_>) -> Poll<()> {
         let bell = &self.mesh.bells[self.shard.index()];
         bell.waker.register(cx.waker());
-        if bell.rung.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
+        if bell.rung.swap(false, Ordering::AcqRel) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 }
 
@@ -260,14 +289,21 @@ mod tests {
     fn publish(port: &mut Port, to: ShardId, number: u32) {
         port.request(to, |batch| {
             let data = batch.put(&number.to_le_bytes());
-            Request::Publish { topic: Span::default(), data, reply: None }
+            Request::Publish {
+                topic: Span::default(),
+                data,
+                reply: None,
+            }
         });
     }
 
     #[test]
     fn everything_said_arrives_in_order_and_a_full_lane_rings_back() {
         let mesh = Mesh::new(2);
-        let (mut a, b) = (Port::new(ShardId(0), mesh.clone()), Port::new(ShardId(1), mesh));
+        let (mut a, b) = (
+            Port::new(ShardId(0), mesh.clone()),
+            Port::new(ShardId(1), mesh),
+        );
         let cx = Context::from_waker(Waker::noop());
         let (mut said, mut heard) = (0u32, 0u32);
         let mut filled = 0;
@@ -283,7 +319,9 @@ mod tests {
             assert_eq!(a.poll_rung(&cx), Poll::Pending);
             while let Some(batch) = b.next_request(ShardId(0)) {
                 for item in &batch.items {
-                    let Request::Publish { data, .. } = item else { panic!("{item:?}") };
+                    let Request::Publish { data, .. } = item else {
+                        panic!("{item:?}")
+                    };
                     assert_eq!(batch.get(*data), heard.to_le_bytes());
                     heard += 1;
                 }
@@ -303,7 +341,10 @@ mod tests {
                 counts[home_of(&format!("topic.{topic}"), shards).index()] += 1;
             }
             let mean = 10_000 / u32::from(shards);
-            assert!(counts.iter().all(|&n| n > mean / 2 && n < mean * 2), "{counts:?}");
+            assert!(
+                counts.iter().all(|&n| n > mean / 2 && n < mean * 2),
+                "{counts:?}"
+            );
         }
     }
 }

@@ -11,7 +11,10 @@ pub struct Counter(AtomicU64);
 impl Counter {
     /// Adds `n`. Only the shard's own thread may call this.
     pub fn add(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(n),
+            Ordering::Relaxed,
+        );
     }
 
     /// The count so far.
@@ -57,7 +60,16 @@ pub enum Refused {
 pub(super) const REFUSALS: [&str; 5] = ["connections", "per_ip", "handshake", "timeout", "evicted"];
 
 /// Bounds of message sizes, in bytes.
-const SIZE_BOUNDS: [f64; 8] = [64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 1_048_576.0, 16_777_216.0];
+const SIZE_BOUNDS: [f64; 8] = [
+    64.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16384.0,
+    65536.0,
+    1_048_576.0,
+    16_777_216.0,
+];
 
 /// Bounds of durations, in seconds.
 const TIME_BOUNDS: [f64; 8] = [0.000_01, 0.000_1, 0.000_5, 0.001, 0.005, 0.02, 0.1, 1.0];

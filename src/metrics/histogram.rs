@@ -19,13 +19,20 @@ impl<const N: usize> Histogram<N> {
     #[must_use]
     pub fn new(bounds: [f64; N]) -> Self {
         let buckets = std::array::from_fn(|_| Counter::default());
-        Self { bounds, buckets, above: Counter::default(), sum: AtomicU64::new(0) }
+        Self {
+            bounds,
+            buckets,
+            above: Counter::default(),
+            sum: AtomicU64::new(0),
+        }
     }
 
     /// Counts one value. Only the shard's own thread may call this.
     pub fn record(&self, value: f64) {
         let bucket = self.bounds.iter().position(|&bound| value <= bound);
-        bucket.map_or(&self.above, |bucket| &self.buckets[bucket]).add(1);
+        bucket
+            .map_or(&self.above, |bucket| &self.buckets[bucket])
+            .add(1);
         let sum = f64::from_bits(self.sum.load(Ordering::Relaxed)) + value;
         self.sum.store(sum.to_bits(), Ordering::Relaxed);
     }
@@ -39,7 +46,11 @@ impl<const N: usize> Histogram<N> {
             total += self.buckets[bucket].read();
             (self.bounds[bucket], total)
         });
-        (below, total + self.above.read(), f64::from_bits(self.sum.load(Ordering::Relaxed)))
+        (
+            below,
+            total + self.above.read(),
+            f64::from_bits(self.sum.load(Ordering::Relaxed)),
+        )
     }
 }
 

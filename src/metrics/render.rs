@@ -11,27 +11,77 @@ type CounterOf = fn(&Counters) -> &Counter;
 type GaugeOf = fn(&Counters) -> &Gauge;
 
 const COUNTERS: [(&str, &str, CounterOf); 12] = [
-    ("connections_opened_total", "WebSocket connections opened.", |c| &c.connections_opened),
-    ("http_requests_total", "HTTP requests answered, upgrades not counted.", |c| &c.http_requests),
-    ("messages_received_total", "Messages received from clients.", |c| &c.messages_in),
-    ("received_bytes_total", "Bytes received from clients.", |c| &c.bytes_in),
-    ("publications_total", "Publications accepted.", |c| &c.publications),
-    ("publications_waited_total", "Times a publisher had to wait for room.", |c| &c.publications_waited),
-    ("deliveries_total", "Publications times their subscribers.", |c| &c.deliveries),
+    (
+        "connections_opened_total",
+        "WebSocket connections opened.",
+        |c| &c.connections_opened,
+    ),
+    (
+        "http_requests_total",
+        "HTTP requests answered, upgrades not counted.",
+        |c| &c.http_requests,
+    ),
+    (
+        "messages_received_total",
+        "Messages received from clients.",
+        |c| &c.messages_in,
+    ),
+    (
+        "received_bytes_total",
+        "Bytes received from clients.",
+        |c| &c.bytes_in,
+    ),
+    ("publications_total", "Publications accepted.", |c| {
+        &c.publications
+    }),
+    (
+        "publications_waited_total",
+        "Times a publisher had to wait for room.",
+        |c| &c.publications_waited,
+    ),
+    (
+        "deliveries_total",
+        "Publications times their subscribers.",
+        |c| &c.deliveries,
+    ),
     ("writes_total", "Writes to sockets.", |c| &c.writes),
-    ("writes_short_total", "Writes of which a socket took only a part.", |c| &c.writes_short),
-    ("sent_bytes_total", "Bytes sent to clients.", |c| &c.bytes_out),
-    ("messages_dropped_total", "Messages slow consumers lost and were told of.", |c| &c.messages_dropped),
-    ("errors_sent_total", "Errors clients were told of.", |c| &c.errors_sent),
+    (
+        "writes_short_total",
+        "Writes of which a socket took only a part.",
+        |c| &c.writes_short,
+    ),
+    ("sent_bytes_total", "Bytes sent to clients.", |c| {
+        &c.bytes_out
+    }),
+    (
+        "messages_dropped_total",
+        "Messages slow consumers lost and were told of.",
+        |c| &c.messages_dropped,
+    ),
+    ("errors_sent_total", "Errors clients were told of.", |c| {
+        &c.errors_sent
+    }),
 ];
 
 const GAUGES: [(&str, &str, GaugeOf); 6] = [
-    ("connections", "WebSocket connections open.", |c| &c.connections),
-    ("handshakes", "Connections that have not upgraded.", |c| &c.handshakes),
-    ("subscriptions", "Topic memberships of connections.", |c| &c.subscriptions),
+    ("connections", "WebSocket connections open.", |c| {
+        &c.connections
+    }),
+    ("handshakes", "Connections that have not upgraded.", |c| {
+        &c.handshakes
+    }),
+    ("subscriptions", "Topic memberships of connections.", |c| {
+        &c.subscriptions
+    }),
     ("topics", "Topics known.", |c| &c.topics),
-    ("held_bytes", "Bytes in topic logs and outboxes.", |c| &c.held_bytes),
-    ("unfinished_bytes", "Bytes of messages not finished by their senders.", |c| &c.unfinished_bytes),
+    ("held_bytes", "Bytes in topic logs and outboxes.", |c| {
+        &c.held_bytes
+    }),
+    (
+        "unfinished_bytes",
+        "Bytes of messages not finished by their senders.",
+        |c| &c.unfinished_bytes,
+    ),
 ];
 
 /// All numbers in Prometheus' text format.
@@ -39,22 +89,65 @@ const GAUGES: [(&str, &str, GaugeOf); 6] = [
 pub fn render_prometheus(shards: Shards<'_>, disconnects: &[&str], uptime_seconds: f64) -> String {
     let mut out = String::with_capacity(8 * 1024);
     for (name, help, of) in COUNTERS {
-        let _ = write!(out, "# HELP fanfare_{name} {help}\n# TYPE fanfare_{name} counter\n");
+        let _ = write!(
+            out,
+            "# HELP fanfare_{name} {help}\n# TYPE fanfare_{name} counter\n"
+        );
         let _ = writeln!(out, "fanfare_{name} {}", sum(shards, of));
     }
     for (name, help, of) in GAUGES {
-        let _ = write!(out, "# HELP fanfare_{name} {help}\n# TYPE fanfare_{name} gauge\n");
-        let _ = writeln!(out, "fanfare_{name} {}", shards.iter().map(|shard| of(shard).read()).sum::<u64>());
+        let _ = write!(
+            out,
+            "# HELP fanfare_{name} {help}\n# TYPE fanfare_{name} gauge\n"
+        );
+        let _ = writeln!(
+            out,
+            "fanfare_{name} {}",
+            shards.iter().map(|shard| of(shard).read()).sum::<u64>()
+        );
     }
-    labelled(&mut out, "refused_total", "Connections refused before they were one.", &REFUSALS, |reason| {
-        shards.iter().map(|shard| shard.refused[reason].read()).sum()
-    });
-    labelled(&mut out, "disconnects_total", "Connections that ended.", disconnects, |reason| {
-        shards.iter().map(|shard| shard.disconnects[reason].read()).sum()
-    });
-    histogram(&mut out, "message_size_bytes", "Sizes of clients' messages.", shards, |c| &c.message_sizes);
-    histogram(&mut out, "flush_seconds", "Time for one flush of a shard.", shards, |c| &c.flush_times);
-    let _ = write!(out, "# HELP fanfare_uptime_seconds Since the start.\n# TYPE fanfare_uptime_seconds gauge\n");
+    labelled(
+        &mut out,
+        "refused_total",
+        "Connections refused before they were one.",
+        &REFUSALS,
+        |reason| {
+            shards
+                .iter()
+                .map(|shard| shard.refused[reason].read())
+                .sum()
+        },
+    );
+    labelled(
+        &mut out,
+        "disconnects_total",
+        "Connections that ended.",
+        disconnects,
+        |reason| {
+            shards
+                .iter()
+                .map(|shard| shard.disconnects[reason].read())
+                .sum()
+        },
+    );
+    histogram(
+        &mut out,
+        "message_size_bytes",
+        "Sizes of clients' messages.",
+        shards,
+        |c| &c.message_sizes,
+    );
+    histogram(
+        &mut out,
+        "flush_seconds",
+        "Time for one flush of a shard.",
+        shards,
+        |c| &c.flush_times,
+    );
+    let _ = write!(
+        out,
+        "# HELP fanfare_uptime_seconds Since the start.\n# TYPE fanfare_uptime_seconds gauge\n"
+    );
     let _ = writeln!(out, "fanfare_uptime_seconds {uptime_seconds:.3}");
     out
 }
@@ -65,21 +158,41 @@ pub fn render_prometheus(shards: Shards<'_>, disconnects: &[&str], uptime_second
 pub fn render_json(shards: Shards<'_>, disconnects: &[&str], uptime_seconds: f64) -> String {
     let mut out = String::with_capacity(2 * 1024);
     let open: u64 = shards.iter().map(|shard| shard.connections.read()).sum();
-    let _ = write!(out, r#"{{"active_connections":{open},"service":"websocket-sse-server","shards":{}"#, shards.len());
+    let _ = write!(
+        out,
+        r#"{{"active_connections":{open},"service":"websocket-sse-server","shards":{}"#,
+        shards.len()
+    );
     let _ = write!(out, r#","uptime_seconds":{uptime_seconds:.3}"#);
     for (name, _, of) in COUNTERS {
         let _ = write!(out, r#","{name}":{}"#, sum(shards, of));
     }
     for (name, _, of) in GAUGES {
-        let _ = write!(out, r#","{name}":{}"#, shards.iter().map(|shard| of(shard).read()).sum::<u64>());
+        let _ = write!(
+            out,
+            r#","{name}":{}"#,
+            shards.iter().map(|shard| of(shard).read()).sum::<u64>()
+        );
     }
     let object = |out: &mut String, key: &str, labels: &[&str], of: &dyn Fn(usize) -> u64| {
-        let fields: Vec<_> = labels.iter().enumerate().map(|(i, label)| format!(r#""{label}":{}"#, of(i))).collect();
+        let fields: Vec<_> = labels
+            .iter()
+            .enumerate()
+            .map(|(i, label)| format!(r#""{label}":{}"#, of(i)))
+            .collect();
         let _ = write!(out, r#","{key}":{{{}}}"#, fields.join(","));
     };
-    object(&mut out, "refused", &REFUSALS, &|reason| shards.iter().map(|shard| shard.refused[reason].read()).sum());
+    object(&mut out, "refused", &REFUSALS, &|reason| {
+        shards
+            .iter()
+            .map(|shard| shard.refused[reason].read())
+            .sum()
+    });
     object(&mut out, "disconnects", disconnects, &|reason| {
-        shards.iter().map(|shard| shard.disconnects[reason].read()).sum()
+        shards
+            .iter()
+            .map(|shard| shard.disconnects[reason].read())
+            .sum()
     });
     out.push('}');
     out
@@ -90,7 +203,10 @@ fn sum(shards: Shards<'_>, of: CounterOf) -> u64 {
 }
 
 fn labelled(out: &mut String, name: &str, help: &str, labels: &[&str], of: impl Fn(usize) -> u64) {
-    let _ = write!(out, "# HELP fanfare_{name} {help}\n# TYPE fanfare_{name} counter\n");
+    let _ = write!(
+        out,
+        "# HELP fanfare_{name} {help}\n# TYPE fanfare_{name} counter\n"
+    );
     for (reason, label) in labels.iter().enumerate() {
         let _ = writeln!(out, "fanfare_{name}{{reason=\"{label}\"}} {}", of(reason));
     }
@@ -103,7 +219,10 @@ fn histogram<const N: usize>(
     shards: Shards<'_>,
     of: fn(&Counters) -> &Histogram<N>,
 ) {
-    let _ = write!(out, "# HELP fanfare_{name} {help}\n# TYPE fanfare_{name} histogram\n");
+    let _ = write!(
+        out,
+        "# HELP fanfare_{name} {help}\n# TYPE fanfare_{name} histogram\n"
+    );
     let all: Vec<_> = shards.iter().map(|shard| of(shard).read()).collect();
     let count: u64 = all.iter().map(|(_, count, _)| count).sum();
     for bucket in 0..N {
@@ -112,7 +231,10 @@ fn histogram<const N: usize>(
         let _ = writeln!(out, "fanfare_{name}_bucket{{le=\"{bound}\"}} {below}");
     }
     let sum: f64 = all.iter().map(|(.., sum)| sum).sum();
-    let _ = write!(out, "fanfare_{name}_bucket{{le=\"+Inf\"}} {count}\nfanfare_{name}_sum {sum}\n");
+    let _ = write!(
+        out,
+        "fanfare_{name}_bucket{{le=\"+Inf\"}} {count}\nfanfare_{name}_sum {sum}\n"
+    );
     let _ = writeln!(out, "fanfare_{name}_count {count}");
 }
 
@@ -140,10 +262,22 @@ mod tests {
             "fanfare_flush_seconds_bucket{le=\"0.0005\"} 1",
             "fanfare_flush_seconds_count 1",
         ] {
-            assert!(text.lines().any(|other| other == line), "{line} is missing in\n{text}");
+            assert!(
+                text.lines().any(|other| other == line),
+                "{line} is missing in\n{text}"
+            );
         }
         for line in text.lines().filter(|line| !line.starts_with('#')) {
-            assert_eq!(line.rsplit_once(' ').unwrap().1.parse::<f64>().ok().map(|_| ()), Some(()), "{line}");
+            assert_eq!(
+                line.rsplit_once(' ')
+                    .unwrap()
+                    .1
+                    .parse::<f64>()
+                    .ok()
+                    .map(|_| ()),
+                Some(()),
+                "{line}"
+            );
         }
     }
 
@@ -156,7 +290,8 @@ mod tests {
 
     #[test]
     fn json_has_what_existing_clients_look_for() {
-        let json: serde_json::Value = serde_json::from_str(&render_json(&shards(), &["closed"], 1.5)).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(&render_json(&shards(), &["closed"], 1.5)).unwrap();
         assert_eq!(json["active_connections"], 5);
         assert_eq!(json["service"], "websocket-sse-server");
         assert_eq!(json["disconnects"]["closed"], 0);

@@ -8,8 +8,15 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 #[must_use]
 pub fn available_cores() -> Vec<usize> {
     let allowed = sched_getaffinity(None);
-    let cores = allowed.map(|set| (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect());
-    cores.ok().filter(|cores: &Vec<usize>| !cores.is_empty()).unwrap_or_else(|| vec![0])
+    let cores = allowed.map(|set| {
+        (0..CpuSet::MAX_CPU)
+            .filter(|&core| set.is_set(core))
+            .collect()
+    });
+    cores
+        .ok()
+        .filter(|cores: &Vec<usize>| !cores.is_empty())
+        .unwrap_or_else(|| vec![0])
 }
 
 /// Keeps the calling thread on `core`.

@@ -18,6 +18,9 @@ pub enum JsonError {
     /// JSON, but no object.
     #[error("not a JSON object")]
     NotObject,
+    /// JSON or not, but no array.
+    #[error("not a JSON array")]
+    NotArray,
 }
 
 /// A value of a document, as it was written.
@@ -80,7 +83,11 @@ pub fn fields<'a>(text: &'a str, mut each: impl FnMut(&str, Raw<'a>)) -> Result<
     let body = text.trim_start_matches(JSON_SPACE);
     if !body.starts_with('{') {
         let valid = sonic_rs::from_str::<sonic_rs::Value>(text).is_ok();
-        return Err(if valid { JsonError::NotObject } else { JsonError::Syntax });
+        return Err(if valid {
+            JsonError::NotObject
+        } else {
+            JsonError::Syntax
+        });
     }
     let mut rest = &body[1..];
     for field in sonic_rs::to_object_iter(body) {
@@ -97,15 +104,43 @@ pub fn fields<'a>(text: &'a str, mut each: impl FnMut(&str, Raw<'a>)) -> Result<
     }
 }
 
-/// Checks that `text` is one JSON value.
+/// The first `items_max` items of the array that `text` is.
 ///
 /// # Errors
-/// It is not, or nests too deep.
-pub fn check(text: &str) -> Result<(), JsonError> {
+/// The text is not JSON, nests too deep, or is not an array. What lies behind
+/// the last item asked for is not looked at.
+pub fn items(text: &str, items_max: usize) -> Result<Vec<Raw<'_>>, JsonError> {
     if nests_deeper_than(text.as_bytes(), DEPTH_MAX) {
         return Err(JsonError::Syntax);
     }
-    sonic_rs::from_str::<LazyValue<'_>>(text).map(|_| ()).map_err(|_| JsonError::Syntax)
+    let body = text.trim_matches(JSON_SPACE);
+    let inner = body
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if inner
+        .ok_or(JsonError::NotArray)?
+        .trim_matches(JSON_SPACE)
+        .is_empty()
+    {
+        return Ok(Vec::new());
+    }
+    let mut end = 0;
+    let items: Result<Vec<_>, _> = sonic_rs::to_array_iter(body)
+        .take(items_max)
+        .map(|item| {
+            let item =
+                raw_in(text, &item.map_err(|_| JsonError::Syntax)?).ok_or(JsonError::Syntax)?;
+            end = end_in(text, item.0);
+            Ok(item)
+        })
+        .collect();
+    let items = items?;
+    let is_last = text[end..].trim_matches(JSON_SPACE) == "]";
+    if is_last || items.len() == items_max {
+        Ok(items)
+    } else {
+        Err(JsonError::Syntax)
+    }
 }
 
 /// Appends `text` as a JSON string.
@@ -131,7 +166,11 @@ fn end_in(text: &str, part: &str) -> usize {
 ///
 /// Cost: next to nothing for a text with few brackets, else one pass.
 fn nests_deeper_than(text: &[u8], depth_max: usize) -> bool {
-    if memchr::memchr2_iter(b'[', b'{', text).take(depth_max + 1).count() <= depth_max {
+    if memchr::memchr2_iter(b'[', b'{', text)
+        .take(depth_max + 1)
+        .count()
+        <= depth_max
+    {
         return false;
     }
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
@@ -152,7 +191,6 @@ fn nests_deeper_than(text: &[u8], depth_max: usize) -> bool {
     }
     false
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -175,7 +213,10 @@ mod tests {
     #[test]
     fn fields_are_given_as_they_were_written() {
         check_fields("{}", Ok(&[]));
-        check_fields(" { \"a\" : 1.50 , \"b\":[ 1, {} ] } \n", Ok(&[("a", "1.50"), ("b", "[ 1, {} ]")]));
+        check_fields(
+            " { \"a\" : 1.50 , \"b\":[ 1, {} ] } \n",
+            Ok(&[("a", "1.50"), ("b", "[ 1, {} ]")]),
+        );
         check_fields(r#"{"\u0061":"\u0062"}"#, Ok(&[("a", r#""\u0062""#)]));
     }
 
@@ -185,8 +226,22 @@ mod tests {
             check_fields(text, Err(JsonError::NotObject));
         }
         for text in [
-            "", "{", "}", "{}x", "{} {}", "{\"a\":1} x", "{\"a\":1,}", "{\"a\":01}", "{\"a\":tru}",
-            "{\"a\":[1,]}", "{\"a\" 1}", "{\"a\":\"\n\"}", "{\"a\":nullx}", "{a:1}", "[1", "{\"a\":1}}",
+            "",
+            "{",
+            "}",
+            "{}x",
+            "{} {}",
+            "{\"a\":1} x",
+            "{\"a\":1,}",
+            "{\"a\":01}",
+            "{\"a\":tru}",
+            "{\"a\":[1,]}",
+            "{\"a\" 1}",
+            "{\"a\":\"\n\"}",
+            "{\"a\":nullx}",
+            "{a:1}",
+            "[1",
+            "{\"a\":1}}",
         ] {
             check_fields(text, Err(JsonError::Syntax));
         }
@@ -200,11 +255,34 @@ mod tests {
         check_fields(&nested(DEPTH_MAX), Err(JsonError::Syntax));
         check_fields(&nested(1_000_000), Err(JsonError::Syntax));
         check_fields(&"[".repeat(1_000_000), Err(JsonError::Syntax));
-        assert_eq!(check(&"[".repeat(1_000_000)), Err(JsonError::Syntax));
+        assert_eq!(items(&nested(1_000_000)[5..], 9), Err(JsonError::NotArray));
+        assert_eq!(
+            items(&format!("[{}]", "[".repeat(1_000_000)), 9),
+            Err(JsonError::Syntax)
+        );
         let many = format!("{{\"a\":[{}0]}}", "[],".repeat(100));
         check_fields(&many, Ok(&[("a", &many[5..many.len() - 1])]));
         let quoted = format!("{{\"a\":\"\\\"{}\"}}", "[".repeat(100));
         check_fields(&quoted, Ok(&[("a", &quoted[5..quoted.len() - 1])]));
+    }
+
+    #[test]
+    fn arrays_are_cut_into_their_items() {
+        let texts = |text: &'static str| {
+            items(text, 3).map(|items| items.into_iter().map(Raw::text).collect::<Vec<_>>())
+        };
+        assert_eq!(texts(" [ ] "), Ok(vec![]));
+        assert_eq!(
+            texts(r#"[1, {"a":[2]} ,"x"]"#),
+            Ok(vec!["1", r#"{"a":[2]}"#, "\"x\""])
+        );
+        assert_eq!(texts("[1,2,3,4]"), Ok(vec!["1", "2", "3"]));
+        for bad in ["[1,]", "[1 2]", "[1]]", "[1]x]", "[,]", "[1,,2]"] {
+            assert_eq!(texts(bad), Err(JsonError::Syntax), "{bad}");
+        }
+        for bad in ["", "{}", "1", "[1", "1]"] {
+            assert_eq!(texts(bad), Err(JsonError::NotArray), "{bad}");
+        }
     }
 
     #[test]
@@ -231,6 +309,7 @@ mod tests {
                 Err(JsonError::NotObject) => prop_assert!(strict.is_ok_and(|value| !value.is_object())),
                 // Numbers beyond what a float holds are JSON all the same.
                 Err(JsonError::Syntax) => prop_assert!(strict.is_err()),
+                Err(JsonError::NotArray) => prop_assert!(false),
             }
         }
     }

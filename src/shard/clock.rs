@@ -15,7 +15,7 @@ pub struct Clock {
 }
 
 /// The length of `2026-11-21T07:34:31.524Z`.
-pub const TIMESTAMP_LEN: usize = 24;
+pub(super) const TIMESTAMP_LEN: usize = 24;
 
 impl Clock {
     /// A clock that starts now.
@@ -38,11 +38,14 @@ impl Clock {
     pub fn refresh(&self) {
         self.now.set(Instant::now());
         let wall = SystemTime::now();
-        let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let since = wall
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
         let wall_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         if wall_ms != self.wall_ms.replace(wall_ms) {
             let mut text = [b'0'; TIMESTAMP_LEN];
-            write!(&mut text[..], "{}", humantime::format_rfc3339_millis(wall)).expect("it fits until year 9999");
+            write!(&mut text[..], "{}", humantime::format_rfc3339_millis(wall))
+                .expect("it fits until year 9999");
             self.timestamp.set(text);
         }
     }
@@ -51,7 +54,8 @@ impl Clock {
     /// moves (HOSTILE R12).
     #[must_use]
     pub fn now_ms(&self) -> u64 {
-        u64::try_from((self.now.get() - self.start).as_millis()).expect("no process lives that long")
+        u64::try_from((self.now.get() - self.start).as_millis())
+            .expect("no process lives that long")
     }
 
     /// Seconds since the epoch, for tokens.

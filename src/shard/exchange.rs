@@ -27,7 +27,9 @@ impl Shard {
                     more = true;
                     break;
                 }
-                let Some(batch) = self.next_delivery(from) else { break };
+                let Some(batch) = self.next_delivery(from) else {
+                    break;
+                };
                 self.take_deliveries(from, &batch);
             }
             for turn in 0..=BATCHES_PER_TURN {
@@ -36,7 +38,8 @@ impl Shard {
                     break;
                 }
                 let stalled = self.stalled.borrow_mut()[from.index()].take();
-                let Some((batch, done)) = stalled.or_else(|| Some((self.next_request(from)?, 0))) else {
+                let Some((batch, done)) = stalled.or_else(|| Some((self.next_request(from)?, 0)))
+                else {
                     break;
                 };
                 if let Some(done) = self.take_requests(from, &batch, done) {
@@ -66,15 +69,28 @@ impl Shard {
     fn take_deliveries(&self, from: ShardId, batch: &Batch<Delivery>) {
         for delivery in &batch.items {
             match delivery {
-                Delivery::Append { home, format, offset, frame } => {
+                Delivery::Append {
+                    home,
+                    format,
+                    offset,
+                    frame,
+                } => {
                     if let Some(topic) = self.interests.borrow().local(from, *home, *format) {
                         let frame = batch.get(*frame);
                         let members = self.hub.borrow_mut().append(topic, *format, frame, *offset);
                         self.counters.deliveries.add(members as u64);
                     }
                 }
-                Delivery::Appeared { home, topic: name, format }
-                | Delivery::Interested { home, topic: name, format } => {
+                Delivery::Appeared {
+                    home,
+                    topic: name,
+                    format,
+                }
+                | Delivery::Interested {
+                    home,
+                    topic: name,
+                    format,
+                } => {
                     let opened = self.hub.borrow_mut().open(name);
                     let Some(topic) = opened else { continue };
                     let mut interests = self.interests.borrow_mut();
@@ -86,8 +102,14 @@ impl Shard {
                     self.tickets.borrow_mut().note_vacant(topic, *format);
                 }
                 Delivery::Patterned { ticket } => self.settle(*ticket),
-                Delivery::Forgotten { home, topic: name, format } => {
-                    let Some(topic) = self.hub.borrow().find(name) else { continue };
+                Delivery::Forgotten {
+                    home,
+                    topic: name,
+                    format,
+                } => {
+                    let Some(topic) = self.hub.borrow().find(name) else {
+                        continue;
+                    };
                     let mut interests = self.interests.borrow_mut();
                     interests.set(topic, *format, Standing::None);
                     if let Some(home) = home.filter(|_| !interests.has_any(topic)) {
@@ -128,33 +150,61 @@ impl Shard {
                     }
                 }
                 Request::Interest { topic, format } => {
-                    let home = self.take_interest_here(topic, Interest { shard: from, format: *format });
-                    self.port.borrow_mut().deliver(from, |_| Delivery::Interested {
-                        home,
-                        topic: topic.clone(),
-                        format: *format,
-                    });
+                    let home = self.take_interest_here(
+                        topic,
+                        Interest {
+                            shard: from,
+                            format: *format,
+                        },
+                    );
+                    self.port
+                        .borrow_mut()
+                        .deliver(from, |_| Delivery::Interested {
+                            home,
+                            topic: topic.clone(),
+                            format: *format,
+                        });
                 }
                 Request::Disinterest { topic, format } => {
-                    let interest = Interest { shard: from, format: *format };
-                    let home = self.home.borrow_mut().remove_interest(topic, interest);
-                    self.port.borrow_mut().deliver(from, |_| Delivery::Forgotten {
-                        home,
-                        topic: topic.clone(),
+                    let interest = Interest {
+                        shard: from,
                         format: *format,
-                    });
+                    };
+                    let home = self.home.borrow_mut().remove_interest(topic, interest);
+                    self.port
+                        .borrow_mut()
+                        .deliver(from, |_| Delivery::Forgotten {
+                            home,
+                            topic: topic.clone(),
+                            format: *format,
+                        });
                 }
-                Request::Pattern { pattern, format, ticket } => {
-                    let interest = Interest { shard: from, format: *format };
-                    let found = self.home.borrow_mut().add_pattern(interest, pattern.clone());
+                Request::Pattern {
+                    pattern,
+                    format,
+                    ticket,
+                } => {
+                    let interest = Interest {
+                        shard: from,
+                        format: *format,
+                    };
+                    let found = self
+                        .home
+                        .borrow_mut()
+                        .add_pattern(interest, pattern.clone());
                     for id in found {
                         let name: Box<str> = self.home.borrow().topic(id).name().into();
                         self.announce(id, &name, &[interest]);
                     }
-                    self.port.borrow_mut().deliver(from, |_| Delivery::Patterned { ticket: *ticket });
+                    self.port
+                        .borrow_mut()
+                        .deliver(from, |_| Delivery::Patterned { ticket: *ticket });
                 }
                 Request::Unpattern { pattern, format } => {
-                    let interest = Interest { shard: from, format: *format };
+                    let interest = Interest {
+                        shard: from,
+                        format: *format,
+                    };
                     self.home.borrow_mut().remove_pattern(interest, pattern);
                 }
             }

@@ -34,7 +34,11 @@ impl Handshakes {
     /// Notes that one is over.
     pub(super) fn leave(&mut self) {
         self.open -= 1;
-        while self.queue.front().is_some_and(|oldest| oldest.strong_count() == 0) {
+        while self
+            .queue
+            .front()
+            .is_some_and(|oldest| oldest.strong_count() == 0)
+        {
             self.queue.pop_front();
         }
     }
@@ -61,7 +65,9 @@ mod tests {
         let (newer, evicted) = handshakes.enter(2);
         assert!(!evicted && oldest.poll_raised(&cx).is_pending());
         let (_newest, evicted) = handshakes.enter(2);
-        assert!(evicted && oldest.poll_raised(&cx).is_ready() && newer.poll_raised(&cx).is_pending());
+        assert!(
+            evicted && oldest.poll_raised(&cx).is_ready() && newer.poll_raised(&cx).is_pending()
+        );
         assert_eq!(handshakes.open(), 3);
     }
 }

@@ -31,7 +31,10 @@ impl Shard {
             let passed = |since: u64, limit: u64| now.saturating_sub(since) >= limit;
             if life.closing.is_some() {
                 // The connection's own task has a timer for this.
-            } else if life.unfinished.is_some_and(|since| passed(since, limits.unfinished_after)) {
+            } else if life
+                .unfinished
+                .is_some_and(|since| passed(since, limits.unfinished_after))
+            {
                 condemned.push((link.peer, Disconnect::Unfinished));
             } else if let Some(pinged) = life.pinged {
                 if passed(pinged, limits.silent_after) {
@@ -49,7 +52,9 @@ impl Shard {
         for (peer, why) in condemned {
             self.condemn(peer, why);
         }
-        self.hub.borrow_mut().find_stalled(now, limits.stalled_after);
+        self.hub
+            .borrow_mut()
+            .find_stalled(now, limits.stalled_after);
         self.act_on_incidents();
     }
 
@@ -57,10 +62,15 @@ impl Shard {
     pub fn tidy(&self) {
         let mut hub = self.hub.borrow_mut();
         hub.give_back();
+        self.codec.borrow_mut().tidy();
         self.counters.connections.set(hub.peer_count() as u64);
-        self.counters.subscriptions.set(hub.subscription_count() as u64);
+        self.counters
+            .subscriptions
+            .set(hub.subscription_count() as u64);
         self.counters.topics.set(hub.topic_count() as u64);
-        self.counters.handshakes.set(self.handshakes.borrow().open() as u64);
+        self.counters
+            .handshakes
+            .set(self.handshakes.borrow().open() as u64);
         self.counters.held_bytes.set(hub.held() as u64);
     }
 

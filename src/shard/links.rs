@@ -1,8 +1,10 @@
 //! The sockets of a shard, by slot: where the flusher writes and the ticker looks.
 
 use std::io::{self, IoSlice};
+use std::net::Shutdown;
 use std::task::{Context, Poll, Waker};
 
+use socket2::SockRef;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::hub::{Sink, Written};
@@ -13,6 +15,8 @@ use crate::protocol::Disconnect;
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) peer: PeerId,
+    /// What was agreed about compression.
+    pub(super) window_bits: Option<u8>,
     writer: OwnedWriteHalf,
     /// Wakes the connection's task.
     waker: Option<Waker>,
@@ -44,13 +48,29 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub(super) fn insert(&mut self, peer: PeerId, writer: OwnedWriteHalf, now_ms: u64) {
+    pub(super) fn insert(
+        &mut self,
+        peer: PeerId,
+        writer: OwnedWriteHalf,
+        window_bits: Option<u8>,
+        now_ms: u64,
+    ) {
         let index = peer.slot.index();
         if self.links.len() <= index {
             self.links.resize_with(index + 1, || None);
         }
-        let life = Life { heard: now_ms, ..Life::default() };
-        self.links[index] = Some(Box::new(Link { peer, writer, waker: None, verdict: None, life }));
+        let life = Life {
+            heard: now_ms,
+            ..Life::default()
+        };
+        self.links[index] = Some(Box::new(Link {
+            peer,
+            window_bits,
+            writer,
+            waker: None,
+            verdict: None,
+            life,
+        }));
     }
 
     pub(super) fn remove(&mut self, peer: PeerId) {
@@ -60,11 +80,17 @@ impl Links {
     }
 
     pub(super) fn get(&self, peer: PeerId) -> Option<&Link> {
-        self.links.get(peer.slot.index())?.as_deref().filter(|link| link.peer == peer)
+        self.links
+            .get(peer.slot.index())?
+            .as_deref()
+            .filter(|link| link.peer == peer)
     }
 
     pub(super) fn get_mut(&mut self, peer: PeerId) -> Option<&mut Link> {
-        self.links.get_mut(peer.slot.index())?.as_deref_mut().filter(|link| link.peer == peer)
+        self.links
+            .get_mut(peer.slot.index())?
+            .as_deref_mut()
+            .filter(|link| link.peer == peer)
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link> {
@@ -74,7 +100,11 @@ impl Links {
 
 impl Link {
     pub(super) fn watch(&mut self, waker: &Waker) {
-        if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        if !self
+            .waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker))
+        {
             self.waker = Some(waker.clone());
         }
     }
@@ -85,6 +115,12 @@ impl Link {
         }
     }
 
+    /// Ends the stream towards the peer. A socket that is gone is left to its
+    /// reader to find out.
+    pub(super) fn shut(&self) {
+        let _ = SockRef::from(self.writer.as_ref()).shutdown(Shutdown::Write);
+    }
+
     pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.writer.as_ref().poll_write_ready(cx)
     }
@@ -92,7 +128,11 @@ impl Link {
 
 impl Sink for Links {
     fn write(&mut self, slot: Slot, bytes: &[IoSlice<'_>]) -> Written {
-        let Some(link) = self.links.get(slot.index()).and_then(|link| link.as_deref()) else {
+        let Some(link) = self
+            .links
+            .get(slot.index())
+            .and_then(|link| link.as_deref())
+        else {
             return Written::Gone;
         };
         let (outcome, offered) = match bytes {

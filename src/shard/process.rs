@@ -41,7 +41,11 @@ impl Process {
     /// A process without connections. A limit of 0 connections per address
     /// means none.
     #[must_use]
-    pub fn new(connections_max: usize, per_ip_max: usize, unfinished_bytes_max: usize) -> Arc<Self> {
+    pub fn new(
+        connections_max: usize,
+        per_ip_max: usize,
+        unfinished_bytes_max: usize,
+    ) -> Arc<Self> {
         Arc::new(Self {
             connections: AtomicUsize::new(0),
             connections_max,
@@ -57,16 +61,24 @@ impl Process {
     /// # Errors
     /// Which limit has been reached.
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Place, NoRoom> {
-        let taken = self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-            (open < self.connections_max).then_some(open + 1)
-        });
+        let taken = self
+            .connections
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+                (open < self.connections_max).then_some(open + 1)
+            });
         if taken.is_err() {
             return Err(NoRoom::Connections);
         }
-        let mut place = Place { process: self.clone(), address: None };
+        let mut place = Place {
+            process: self.clone(),
+            address: None,
+        };
         if self.per_ip_max > 0 {
             let address = block_of(address);
-            let mut per_ip = self.per_ip.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut per_ip = self
+                .per_ip
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             let open = per_ip.entry(address).or_default();
             if *open >= self.per_ip_max {
                 return Err(NoRoom::PerIp);
@@ -87,7 +99,8 @@ impl Process {
     /// whether the process may go on.
     pub fn hold_unfinished(&self, before: usize, now: usize) -> bool {
         if now <= before {
-            self.unfinished_bytes.fetch_sub(before - now, Ordering::Relaxed);
+            self.unfinished_bytes
+                .fetch_sub(before - now, Ordering::Relaxed);
             return true;
         }
         let more = now - before;
@@ -105,7 +118,11 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.process.connections.fetch_sub(1, Ordering::Relaxed);
         if let Some(address) = self.address {
-            let mut per_ip = self.process.per_ip.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut per_ip = self
+                .process
+                .per_ip
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             if let Some(open) = per_ip.get_mut(&address) {
                 *open -= 1;
                 if *open == 0 {
@@ -119,9 +136,7 @@ impl Drop for Place {
 /// What counts as one address: an IPv6 subscriber has a /64 of them.
 fn block_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => {
-            IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into())
-        }
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
         v4 => v4,
     }
 }
@@ -148,10 +163,16 @@ mod tests {
     fn an_ipv6_network_counts_as_one() {
         let process = Process::new(9, 1, 0);
         let _place = process.enter("2001:db8::1".parse().unwrap()).unwrap();
-        assert_eq!(process.enter("2001:db8::2".parse().unwrap()).unwrap_err(), NoRoom::PerIp);
+        assert_eq!(
+            process.enter("2001:db8::2".parse().unwrap()).unwrap_err(),
+            NoRoom::PerIp
+        );
         assert!(process.enter("2001:db8:0:1::1".parse().unwrap()).is_ok());
         let _v4 = process.enter("::ffff:10.0.0.1".parse().unwrap()).unwrap();
-        assert_eq!(process.enter("10.0.0.1".parse().unwrap()).unwrap_err(), NoRoom::PerIp);
+        assert_eq!(
+            process.enter("10.0.0.1".parse().unwrap()).unwrap_err(),
+            NoRoom::PerIp
+        );
     }
 
     #[test]

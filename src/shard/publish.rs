@@ -49,7 +49,11 @@ impl Shard {
     }
 
     /// As [`Self::publish`], with a place to wait for the answer of another shard.
-    pub fn publish_and_wait(&self, topic: &str, data: &[u8]) -> (Published, oneshot::Receiver<Published>) {
+    pub fn publish_and_wait(
+        &self,
+        topic: &str,
+        data: &[u8],
+    ) -> (Published, oneshot::Receiver<Published>) {
         let (sender, receiver) = oneshot::channel();
         let waiter = self.waiters.borrow_mut().insert(sender);
         let reply = ReplyTo::Waiter(u32::try_from(waiter).expect("one for each request"));
@@ -85,25 +89,37 @@ impl Shard {
             false => port.deliveries_full(wanted.shard),
         };
         if interest.iter().any(is_full) {
+            // A full log is flushed by this shard, which has been told so when
+            // it was appended to; a full lane rings when there is room.
             self.counters.publications_waited.add(1);
-            self.flusher.raise();
             return Published::Wait;
         }
         let offset = home.next_offset(id);
         let (interest, epoch) = (home.topic(id).interest(), home.topic(id).epoch());
-        let publication = Publication { topic, data, epoch, offset };
+        let publication = Publication {
+            topic,
+            data,
+            epoch,
+            offset,
+        };
         let timestamp = self.clock.timestamp();
         let mut codec = self.codec.borrow_mut();
         for format in WireFormat::ALL {
-            let mut wanting = interest.iter().filter(|wanted| wanted.format == format).peekable();
+            let mut wanting = interest
+                .iter()
+                .filter(|wanted| wanted.format == format)
+                .peekable();
             if wanting.peek().is_none() {
                 continue;
             }
             let frame = codec.event(format, &publication, &timestamp);
             for wanted in wanting {
                 if wanted.shard != self.id {
-                    port.deliver(wanted.shard, |batch| {
-                        Delivery::Append { home: id, format, offset, frame: batch.put(frame) }
+                    port.deliver(wanted.shard, |batch| Delivery::Append {
+                        home: id,
+                        format,
+                        offset,
+                        frame: batch.put(frame),
                     });
                 } else if let Some(local) = local {
                     let members = hub.append(local, format, frame, offset);
@@ -123,11 +139,13 @@ impl Shard {
                 self.hub.borrow_mut().open(topic);
             } else {
                 let format = interest.format;
-                self.port.borrow_mut().deliver(interest.shard, |_| Delivery::Appeared {
-                    home: id,
-                    topic: topic.into(),
-                    format,
-                });
+                self.port
+                    .borrow_mut()
+                    .deliver(interest.shard, |_| Delivery::Appeared {
+                        home: id,
+                        topic: topic.into(),
+                        format,
+                    });
             }
         }
     }
@@ -153,11 +171,19 @@ impl Shard {
     }
 
     /// Sends the answer of this home back to the shard that asked.
-    pub(super) fn answer_from_home(&self, shard: ShardId, to: ReplyTo, id: &str, offset: Option<u64>) {
-        self.port.borrow_mut().deliver(shard, |batch| Delivery::Published {
-            to,
-            id: batch.put(id.as_bytes()),
-            offset,
-        });
+    pub(super) fn answer_from_home(
+        &self,
+        shard: ShardId,
+        to: ReplyTo,
+        id: &str,
+        offset: Option<u64>,
+    ) {
+        self.port
+            .borrow_mut()
+            .deliver(shard, |batch| Delivery::Published {
+                to,
+                id: batch.put(id.as_bytes()),
+                offset,
+            });
     }
 }

@@ -49,7 +49,11 @@ impl Shard {
     /// Begins a confirmation for `peer`.
     #[must_use]
     pub fn pending(&self, peer: PeerId) -> Pending {
-        let ticket = Ticket { peer, left: 1, text: Vec::new() };
+        let ticket = Ticket {
+            peer,
+            left: 1,
+            text: Vec::new(),
+        };
         let ticket = self.tickets.borrow_mut().open.insert(ticket);
         Pending(u32::try_from(ticket).expect("one for each request"))
     }
@@ -66,7 +70,12 @@ impl Shard {
     ///
     /// # Errors
     /// The topic is new and there are too many.
-    pub fn subscribe(&self, peer: PeerId, name: &str, pending: &Pending) -> Result<(), TooManyTopics> {
+    pub fn subscribe(
+        &self,
+        peer: PeerId,
+        name: &str,
+        pending: &Pending,
+    ) -> Result<(), TooManyTopics> {
         let (topic, format) = {
             let mut hub = self.hub.borrow_mut();
             let topic = hub.open(name).ok_or(TooManyTopics)?;
@@ -75,7 +84,13 @@ impl Shard {
         };
         let home = home_of(name, self.port.borrow().shards());
         if home == self.id {
-            self.take_interest_here(name, Interest { shard: self.id, format });
+            self.take_interest_here(
+                name,
+                Interest {
+                    shard: self.id,
+                    format,
+                },
+            );
             return Ok(());
         }
         let standing = self.interests.borrow().standing(topic, format);
@@ -85,7 +100,11 @@ impl Shard {
         if standing != Standing::Live {
             let mut tickets = self.tickets.borrow_mut();
             tickets.open[pending.0 as usize].left += 1;
-            tickets.topics.entry((topic, format)).or_default().push(pending.0);
+            tickets
+                .topics
+                .entry((topic, format))
+                .or_default()
+                .push(pending.0);
         }
         Ok(())
     }
@@ -93,8 +112,14 @@ impl Shard {
     /// Makes a peer a member of all topics that a pattern matches.
     pub fn subscribe_pattern(&self, peer: PeerId, pattern: &Pattern, pending: &Pending) {
         let format = self.hub.borrow().format_of(peer.slot);
-        let interest = Interest { shard: self.id, format };
-        let found = self.home.borrow_mut().add_pattern(interest, pattern.clone());
+        let interest = Interest {
+            shard: self.id,
+            format,
+        };
+        let found = self
+            .home
+            .borrow_mut()
+            .add_pattern(interest, pattern.clone());
         {
             let (home, mut hub) = (self.home.borrow(), self.hub.borrow_mut());
             for topic in found {
@@ -103,10 +128,17 @@ impl Shard {
             hub.add_pattern(peer.slot, pattern.clone());
         }
         let mut port = self.port.borrow_mut();
-        for home in (0..port.shards()).map(ShardId).filter(|&home| home != self.id) {
+        for home in (0..port.shards())
+            .map(ShardId)
+            .filter(|&home| home != self.id)
+        {
             self.tickets.borrow_mut().open[pending.0 as usize].left += 1;
             let (pattern, ticket) = (pattern.clone(), pending.0);
-            port.request(home, |_| Request::Pattern { pattern, format, ticket });
+            port.request(home, |_| Request::Pattern {
+                pattern,
+                format,
+                ticket,
+            });
         }
         self.flusher.raise();
     }
@@ -135,9 +167,18 @@ impl Shard {
         let vacant = &mut self.tickets.borrow_mut().vacant;
         vacant.extend(left.into_iter().map(|topic| (topic, format)));
         if !hub.has_pattern(pattern, format) {
-            self.home.borrow_mut().remove_pattern(Interest { shard: self.id, format }, pattern);
+            self.home.borrow_mut().remove_pattern(
+                Interest {
+                    shard: self.id,
+                    format,
+                },
+                pattern,
+            );
             let mut port = self.port.borrow_mut();
-            for home in (0..port.shards()).map(ShardId).filter(|&home| home != self.id) {
+            for home in (0..port.shards())
+                .map(ShardId)
+                .filter(|&home| home != self.id)
+            {
                 let pattern = pattern.clone();
                 port.request(home, |_| Request::Unpattern { pattern, format });
             }
@@ -168,11 +209,19 @@ impl Shard {
             let home = home_of(&name, self.port.borrow().shards());
             let mut interests = self.interests.borrow_mut();
             if home == self.id {
-                let interest = Interest { shard: self.id, format };
+                let interest = Interest {
+                    shard: self.id,
+                    format,
+                };
                 self.home.borrow_mut().remove_interest(&name, interest);
             } else if interests.standing(topic, format) == Standing::Live {
                 interests.set(topic, format, Standing::Closing);
-                self.port.borrow_mut().request(home, |_| Request::Disinterest { topic: name, format });
+                self.port
+                    .borrow_mut()
+                    .request(home, |_| Request::Disinterest {
+                        topic: name,
+                        format,
+                    });
                 self.flusher.raise();
             }
             if !interests.has_any(topic) {
@@ -190,9 +239,20 @@ impl Shard {
         id
     }
 
-    pub(super) fn ask_interest(&self, home: ShardId, topic: TopicId, name: &str, format: WireFormat) {
-        self.interests.borrow_mut().set(topic, format, Standing::Requested);
-        self.port.borrow_mut().request(home, |_| Request::Interest { topic: name.into(), format });
+    pub(super) fn ask_interest(
+        &self,
+        home: ShardId,
+        topic: TopicId,
+        name: &str,
+        format: WireFormat,
+    ) {
+        self.interests
+            .borrow_mut()
+            .set(topic, format, Standing::Requested);
+        self.port.borrow_mut().request(home, |_| Request::Interest {
+            topic: name.into(),
+            format,
+        });
         self.flusher.raise();
     }
 
@@ -208,7 +268,9 @@ impl Shard {
     pub(super) fn settle(&self, ticket: u32) {
         let done = {
             let mut tickets = self.tickets.borrow_mut();
-            let Some(open) = tickets.open.get_mut(ticket as usize) else { return };
+            let Some(open) = tickets.open.get_mut(ticket as usize) else {
+                return;
+            };
             open.left -= 1;
             (open.left == 0).then(|| tickets.open.remove(ticket as usize))
         };

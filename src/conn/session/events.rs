@@ -15,7 +15,7 @@ use crate::ws::OpCode;
 
 /// One connection's side of the events protocol.
 #[derive(Debug)]
-pub(super) struct Events {
+pub(in crate::conn) struct Events {
     endpoint: &'static str,
     standing: Standing,
     /// The names and patterns subscribed to, as they were given.
@@ -24,7 +24,11 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) fn new(endpoint: &'static str, standing: Standing) -> Self {
-        Self { endpoint, standing, subscriptions: Vec::new() }
+        Self {
+            endpoint,
+            standing,
+            subscriptions: Vec::new(),
+        }
     }
 
     pub(super) fn begin(&mut self, shard: &Shard, peer: PeerId) -> Flow {
@@ -39,15 +43,24 @@ impl Events {
         };
         let greeting = Greeting {
             client_id: &format!("{}_{}-{peer}", self.endpoint, shard.id.0),
-            user: identity.map(|identity| identity.name.as_ref().unwrap_or(&identity.user).as_str()),
+            user: identity
+                .map(|identity| identity.name.as_ref().unwrap_or(&identity.user).as_str()),
             role: identity.and_then(|identity: &Identity| identity.role.as_deref()),
             endpoint: self.endpoint,
         };
-        shard.send_text(peer, Priority::High, |out, timestamp| Writer::new(out, timestamp).greeting(&greeting));
+        shard.send_text(peer, Priority::High, |out, timestamp| {
+            Writer::new(out, timestamp).greeting(&greeting)
+        });
         Flow::Continue
     }
 
-    pub(super) fn message(&mut self, shard: &Shard, peer: PeerId, opcode: OpCode, payload: &[u8]) -> Flow {
+    pub(super) fn message(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        opcode: OpCode,
+        payload: &[u8],
+    ) -> Flow {
         if opcode != OpCode::Text {
             return Flow::End(Disconnect::Unsupported);
         }
@@ -66,11 +79,17 @@ impl Events {
             Act::Publish { event, data } => return publish(shard, peer, command.id, &event, data),
             Act::Subscribe(names) => self.subscribe(shard, peer, command.id, &names),
             Act::Unsubscribe(names) => self.unsubscribe(shard, peer, id, &names),
-            Act::Ping => answer(shard, peer, |w| w.pong(id, command.timestamp.map(Raw::text))),
+            Act::Ping => answer(shard, peer, |w| {
+                w.pong(id, command.timestamp.map(Raw::text))
+            }),
             Act::Heartbeat => answer(shard, peer, |w| w.heartbeat_ack(id)),
             Act::Unknown(kind) if self.endpoint == "prod" => {
                 let message = format!("Unknown message type: {kind}");
-                error(shard, peer, &Refusal::new(command.id, "UNKNOWN_MESSAGE_TYPE", message));
+                error(
+                    shard,
+                    peer,
+                    &Refusal::new(command.id, "UNKNOWN_MESSAGE_TYPE", message),
+                );
             }
             Act::Unknown(_) => answer(shard, peer, |w| w.echo(id, text)),
         }
@@ -83,14 +102,22 @@ impl Events {
         }
     }
 
-    fn subscribe(&mut self, shard: &Shard, peer: PeerId, id: Option<Raw<'_>>, names: &[Cow<'_, str>]) {
+    fn subscribe(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        id: Option<Raw<'_>>,
+        names: &[Cow<'_, str>],
+    ) {
         let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
         let (mut over_limit, mut too_many_topics) = (false, false);
         let pending = shard.pending(peer);
         for name in names {
             let name: &str = name;
             let known = self.subscriptions.iter().any(|known| **known == *name);
-            let selector = Selector::parse(name).ok().filter(|_| !topic::is_inbox(name));
+            let selector = Selector::parse(name)
+                .ok()
+                .filter(|_| !topic::is_inbox(name));
             let taken = match selector {
                 _ if known => true,
                 None => false,
@@ -111,25 +138,49 @@ impl Events {
             if taken && !known {
                 self.subscriptions.push(name.into());
             }
-            if taken { accepted.push(name) } else { rejected.push(name) }
+            if taken {
+                accepted.push(name)
+            } else {
+                rejected.push(name)
+            }
         }
         let id_text = id.map(Raw::text);
         shard.confirm(pending, |out, timestamp| {
             Writer::new(out, timestamp).subscribed(id_text, &accepted, &rejected);
         });
         if over_limit {
-            let message = format!("At most {} subscriptions", shard.config.events.max_subscriptions);
-            error(shard, peer, &Refusal::new(id, "SUBSCRIPTION_LIMIT", message));
+            let message = format!(
+                "At most {} subscriptions",
+                shard.config.events.max_subscriptions
+            );
+            error(
+                shard,
+                peer,
+                &Refusal::new(id, "SUBSCRIPTION_LIMIT", message),
+            );
         }
         if too_many_topics {
-            error(shard, peer, &Refusal::too_many_topics(id_text.unwrap_or("")));
+            error(
+                shard,
+                peer,
+                &Refusal::too_many_topics(id_text.unwrap_or("")),
+            );
         }
     }
 
-    fn unsubscribe(&mut self, shard: &Shard, peer: PeerId, id: Option<&str>, names: &[Cow<'_, str>]) {
+    fn unsubscribe(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        id: Option<&str>,
+        names: &[Cow<'_, str>],
+    ) {
         let all = names.is_empty();
         let is_meant = |name: &Box<str>| all || names.iter().any(|other| **other == **name);
-        let removed: Vec<Box<str>> = self.subscriptions.extract_if(.., |name| is_meant(name)).collect();
+        let removed: Vec<Box<str>> = self
+            .subscriptions
+            .extract_if(.., |name| is_meant(name))
+            .collect();
         for name in &removed {
             give_up(shard, peer, name);
         }
@@ -148,23 +199,36 @@ fn give_up(shard: &Shard, peer: PeerId, name: &str) {
 
 fn publish(shard: &Shard, peer: PeerId, id: Option<Raw<'_>>, event: &str, data: &str) -> Flow {
     if let Err(why) = topic::check_topic(event) {
-        error(shard, peer, &Refusal::new(id, "INVALID_MESSAGE", format!("`event`: {why}")));
+        error(
+            shard,
+            peer,
+            &Refusal::new(id, "INVALID_MESSAGE", format!("`event`: {why}")),
+        );
         return Flow::Continue;
     }
     if topic::is_inbox(event) {
-        error(shard, peer, &Refusal::new(id, "FORBIDDEN", "Inboxes are written to by services only"));
+        error(
+            shard,
+            peer,
+            &Refusal::new(id, "FORBIDDEN", "Inboxes are written to by services only"),
+        );
         return Flow::Continue;
     }
     let size_max = shard.config.namespace(event).max_message_size;
     if data.len() > size_max {
-        let message = format!("`data` has {} bytes; this topic takes {size_max}", data.len());
+        let message = format!(
+            "`data` has {} bytes; this topic takes {size_max}",
+            data.len()
+        );
         error(shard, peer, &Refusal::new(id, "MESSAGE_TOO_LARGE", message));
         return Flow::Continue;
     }
     // Without an id nobody waits for the answer, but a refusal is still told.
     let id_text = id.map_or("", Raw::text);
     match shard.publish(event, data.as_bytes(), Some((ReplyTo::Peer(peer), id_text))) {
-        Published::At(offset) if id.is_some() => answer(shard, peer, |w| w.published(id_text, offset)),
+        Published::At(offset) if id.is_some() => {
+            answer(shard, peer, |w| w.published(id_text, offset))
+        }
         Published::At(_) | Published::Forwarded => {}
         Published::Wait => return Flow::Wait,
         Published::TooManyTopics => error(shard, peer, &Refusal::too_many_topics(id_text)),
@@ -173,7 +237,9 @@ fn publish(shard: &Shard, peer: PeerId, id: Option<Raw<'_>>, event: &str, data: 
 }
 
 fn answer(shard: &Shard, peer: PeerId, write: impl FnOnce(Writer<'_>)) {
-    shard.send_text(peer, Priority::High, |out, timestamp| write(Writer::new(out, timestamp)));
+    shard.send_text(peer, Priority::High, |out, timestamp| {
+        write(Writer::new(out, timestamp))
+    });
 }
 
 fn error(shard: &Shard, peer: PeerId, refusal: &Refusal) {

@@ -50,8 +50,16 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal with this code and text.
-    pub fn new(id: Option<Raw<'_>>, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { id: id.map(|id| id.text().to_owned()), code, message: message.into() }
+    pub fn new(
+        id: Option<Raw<'_>>,
+        code: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            id: id.map(|id| id.text().to_owned()),
+            code,
+            message: message.into(),
+        }
     }
 
     /// The gateway knows as many topics as it may. `id` is as it was written,
@@ -106,10 +114,15 @@ impl<'a> Command<'a> {
         })
         .map_err(|error| match error {
             JsonError::Syntax => Refusal::new(None, "INVALID_JSON", "Invalid JSON format"),
-            JsonError::NotObject => Refusal::invalid(None, "A message is a JSON object"),
+            JsonError::NotObject | JsonError::NotArray => {
+                Refusal::invalid(None, "A message is a JSON object")
+            }
         })?;
         let id = fields.id.filter(|id| id.is_scalar_id());
-        if fields.id.is_some_and(|id| !id.is_scalar_id() && !id.is_null()) {
+        if fields
+            .id
+            .is_some_and(|id| !id.is_scalar_id() && !id.is_null())
+        {
             return Err(Refusal::invalid(None, "`id` is a string or a number"));
         }
         let kind = fields.kind.and_then(Raw::as_string);
@@ -126,13 +139,18 @@ impl<'a> Command<'a> {
             _ if is_type_name(&kind) => Act::Unknown(kind),
             _ => return Err(Refusal::invalid(id, "`type` is not a name")),
         };
-        Ok(Self { id, timestamp: fields.timestamp, act })
+        Ok(Self {
+            id,
+            timestamp: fields.timestamp,
+            act,
+        })
     }
 }
 
 fn publish<'a>(fields: &Fields<'a>, id: Option<Raw<'a>>) -> Result<Act<'a>, Refusal> {
     let event = fields.event.and_then(Raw::as_string);
-    let event = event.ok_or_else(|| Refusal::invalid(id, "`event` is missing: the name to publish to"))?;
+    let event =
+        event.ok_or_else(|| Refusal::invalid(id, "`event` is missing: the name to publish to"))?;
     let data = fields.data.map_or("null", Raw::text);
     Ok(Act::Publish { event, data })
 }
@@ -164,7 +182,9 @@ fn names<'a>(
 
 fn is_type_name(name: &str) -> bool {
     let mut bytes = name.bytes();
-    bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+    bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
@@ -174,9 +194,15 @@ mod tests {
 
     fn check(text: &str, expected: Result<&str, &str>) {
         match (Command::parse(text), expected) {
-            (Ok(command), Ok(expected)) => assert_eq!(format!("{:?}", command.act), expected, "{text}"),
+            (Ok(command), Ok(expected)) => {
+                assert_eq!(format!("{:?}", command.act), expected, "{text}")
+            }
             (Err(refusal), Err(expected)) => {
-                assert_eq!(format!("{}: {}", refusal.code, refusal.message), expected, "{text}");
+                assert_eq!(
+                    format!("{}: {}", refusal.code, refusal.message),
+                    expected,
+                    "{text}"
+                );
             }
             (got, _) => panic!("{text}: {got:?}"),
         }
@@ -193,7 +219,10 @@ mod tests {
             check(text, Ok(r#"Subscribe(["a", "b"])"#));
         }
         check(r#"{"type":"unsubscribe"}"#, Ok("Unsubscribe([])"));
-        check(r#"{"type":"unsubscribe","events":[]}"#, Ok("Unsubscribe([])"));
+        check(
+            r#"{"type":"unsubscribe","events":[]}"#,
+            Ok("Unsubscribe([])"),
+        );
     }
 
     #[test]
@@ -202,21 +231,42 @@ mod tests {
             r#"{"type":"publish","event":"a.b","data":{ "x" : [1.0, "\u0041"] }}"#,
             Ok(r#"Publish { event: "a.b", data: "{ \"x\" : [1.0, \"\\u0041\"] }" }"#),
         );
-        check(r#"{"type":"publish","event":"a"}"#, Ok(r#"Publish { event: "a", data: "null" }"#));
+        check(
+            r#"{"type":"publish","event":"a"}"#,
+            Ok(r#"Publish { event: "a", data: "null" }"#),
+        );
     }
 
     #[test]
     fn what_is_wrong_is_said() {
         check("{", Err("INVALID_JSON: Invalid JSON format"));
         check("[]", Err("INVALID_MESSAGE: A message is a JSON object"));
-        check("{}", Err("INVALID_MESSAGE: `type` is missing or not a string"));
-        check(r#"{"type":5}"#, Err("INVALID_MESSAGE: `type` is missing or not a string"));
-        check(r#"{"type":"a b"}"#, Err("INVALID_MESSAGE: `type` is not a name"));
-        check(r#"{"type":"ping","id":{}}"#, Err("INVALID_MESSAGE: `id` is a string or a number"));
-        check(r#"{"type":"subscribe"}"#, Err("INVALID_MESSAGE: `events` is missing: a list of names"));
+        check(
+            "{}",
+            Err("INVALID_MESSAGE: `type` is missing or not a string"),
+        );
+        check(
+            r#"{"type":5}"#,
+            Err("INVALID_MESSAGE: `type` is missing or not a string"),
+        );
+        check(
+            r#"{"type":"a b"}"#,
+            Err("INVALID_MESSAGE: `type` is not a name"),
+        );
+        check(
+            r#"{"type":"ping","id":{}}"#,
+            Err("INVALID_MESSAGE: `id` is a string or a number"),
+        );
+        check(
+            r#"{"type":"subscribe"}"#,
+            Err("INVALID_MESSAGE: `events` is missing: a list of names"),
+        );
         for list in ["5", "\"a\"", "[1]", "[null]", "{}"] {
             let text = format!(r#"{{"type":"subscribe","events":{list}}}"#);
-            check(&text, Err("INVALID_MESSAGE: `events` is not a list of strings"));
+            check(
+                &text,
+                Err("INVALID_MESSAGE: `events` is not a list of strings"),
+            );
         }
         check(
             r#"{"type":"publish","data":1}"#,
@@ -230,11 +280,19 @@ mod tests {
             let text = format!(r#"{{"type":"ping","id":{id}}}"#);
             assert_eq!(Command::parse(&text).unwrap().id.unwrap().text(), id);
         }
-        assert!(Command::parse(r#"{"type":"ping","id":null}"#).unwrap().id.is_none());
+        assert!(
+            Command::parse(r#"{"type":"ping","id":null}"#)
+                .unwrap()
+                .id
+                .is_none()
+        );
     }
 
     #[test]
     fn an_unknown_type_is_named() {
-        check(r#"{"type":"agent_create"}"#, Ok(r#"Unknown("agent_create")"#));
+        check(
+            r#"{"type":"agent_create"}"#,
+            Ok(r#"Unknown("agent_create")"#),
+        );
     }
 }

@@ -47,7 +47,11 @@ impl<'a> Writer<'a> {
     pub fn greeting(mut self, greeting: &Greeting<'_>) {
         self.put(r#"{"type":"connection_established","client_id":"#);
         put_string(self.out, greeting.client_id);
-        self.put(if greeting.user.is_some() { r#","authenticated":true"# } else { r#","authenticated":false"# });
+        self.put(if greeting.user.is_some() {
+            r#","authenticated":true"#
+        } else {
+            r#","authenticated":false"#
+        });
         self.put(r#","user":"#);
         self.put_optional(greeting.user);
         self.put(r#","role":"#);
@@ -218,17 +222,30 @@ mod tests {
     fn frames_are_as_specified() {
         check(
             |w| {
-                w.greeting(&Greeting { client_id: "c1", user: None, role: None, endpoint: "demo" });
+                w.greeting(&Greeting {
+                    client_id: "c1",
+                    user: None,
+                    role: None,
+                    endpoint: "demo",
+                });
             },
             json!({"type":"connection_established","client_id":"c1","authenticated":false,"user":null,"role":null,
                 "data":{"client_id":"c1","session_id":"c1","server_version":env!("CARGO_PKG_VERSION"),"endpoint":"demo"}}),
         );
-        let publication = Publication { topic: "a.b", data: br#"{"x":1}"#, epoch: 7, offset: 12 };
+        let publication = Publication {
+            topic: "a.b",
+            data: br#"{"x":1}"#,
+            epoch: 7,
+            offset: 12,
+        };
         check(
             |w| w.event(&publication),
             json!({"type":"event","event":"a.b","event_type":"a.b","data":{"x":1},"event_id":"7-12"}),
         );
-        check(|w| w.pong(Some("7"), Some("123")), json!({"type":"pong","id":7,"client_timestamp":123}));
+        check(
+            |w| w.pong(Some("7"), Some("123")),
+            json!({"type":"pong","id":7,"client_timestamp":123}),
+        );
         check(|w| w.heartbeat_ack(None), json!({"type":"heartbeat_ack"}));
         check(
             |w| w.subscribed(Some("\"i\""), &["a"], &["b\"\n"]),
@@ -239,14 +256,30 @@ mod tests {
             |w| w.unsubscribed(None, &["a", "b"]),
             json!({"type":"unsubscription_confirmed","events":["a","b"],"event_types":["a","b"]}),
         );
-        check(|w| w.published("1", 9), json!({"type":"response","id":1,"result":{"offset":9}}));
-        check(|w| w.gap(Some("a"), 3), json!({"type":"gap","event":"a","lost":3}));
-        check(|w| w.gap(None, 3), json!({"type":"gap","event":null,"lost":3}));
+        check(
+            |w| w.published("1", 9),
+            json!({"type":"response","id":1,"result":{"offset":9}}),
+        );
+        check(
+            |w| w.gap(Some("a"), 3),
+            json!({"type":"gap","event":"a","lost":3}),
+        );
+        check(
+            |w| w.gap(None, 3),
+            json!({"type":"gap","event":null,"lost":3}),
+        );
         check(
             |w| w.echo(None, r#"{"type":"x"}"#),
             json!({"type":"echo","original":{"type":"x"}}),
         );
-        let refusal = Refusal { id: Some("5".into()), code: "INVALID_JSON", message: "no \"x\"".into() };
-        check(|w| w.error(&refusal), json!({"type":"error","id":5,"code":"INVALID_JSON","message":"no \"x\""}));
+        let refusal = Refusal {
+            id: Some("5".into()),
+            code: "INVALID_JSON",
+            message: "no \"x\"".into(),
+        };
+        check(
+            |w| w.error(&refusal),
+            json!({"type":"error","id":5,"code":"INVALID_JSON","message":"no \"x\""}),
+        );
     }
 }

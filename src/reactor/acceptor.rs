@@ -1,0 +1,60 @@
+//! Takes connections off a listener.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::Phase;
+use crate::conn::{self, Api};
+use crate::shard::Shard;
+
+/// How long a listener rests when the process or the machine has no more files
+/// (HOSTILE R05): trying at once would only burn a core.
+const REST: Duration = Duration::from_millis(50);
+
+/// Accepts until the process stops.
+pub(super) async fn run(
+    shard: Rc<Shard>,
+    listener: TcpListener,
+    api: Api,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let mut told = false;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                tokio::task::spawn_local(conn::accept(
+                    shard.clone(),
+                    api.clone(),
+                    stream,
+                    address.ip(),
+                ));
+            }
+            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::error!(%error, "cannot accept connections; raise the limit of open files");
+                }
+                sleep(REST).await;
+            }
+        }
+    }
+}
+
+/// Whether only the connection that was about to be accepted is lost.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}

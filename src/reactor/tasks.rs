@@ -1,0 +1,82 @@
+//! What a shard does besides its connections: flush, exchange, tick.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::task::{spawn_local, yield_now};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::hub::Flush;
+use crate::shard::{LifeLimits, Shard};
+
+/// Deadlines are looked at this often, so they are late by this much at most.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Memory is given back and vacant topics are given up every so many ticks.
+const TICKS_PER_TIDY: u32 = 10;
+
+/// Starts the tasks of a shard. They end with its runtime.
+pub(super) fn start(shard: &Rc<Shard>) {
+    spawn_local(flush(shard.clone()));
+    spawn_local(exchange(shard.clone()));
+    spawn_local(tick(shard.clone()));
+}
+
+/// Writes what waits when the turn ends: raised by the first message of a turn,
+/// this task stands behind all others that are ready, and so sees all they did.
+async fn flush(shard: Rc<Shard>) {
+    let delay = shard.config.hub.flush_delay;
+    loop {
+        poll_fn(|cx| shard.flusher.poll_raised(cx)).await;
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+        let began = Instant::now();
+        while shard.flush() == Flush::More {
+            yield_now().await;
+        }
+        shard
+            .counters
+            .flush_times
+            .record(began.elapsed().as_secs_f64());
+        if shard.is_stalled() {
+            while shard.exchange() {
+                yield_now().await;
+            }
+        }
+    }
+}
+
+/// Does what other shards ask and takes what they send.
+async fn exchange(shard: Rc<Shard>) {
+    loop {
+        poll_fn(|cx| shard.poll_mesh(cx)).await;
+        while shard.exchange() {
+            yield_now().await;
+        }
+    }
+}
+
+/// Looks at deadlines and gives memory back.
+async fn tick(shard: Rc<Shard>) {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let websocket = &shard.config.websocket;
+    let limits = LifeLimits {
+        ping_after: ms(websocket.ping_interval),
+        silent_after: ms(websocket.ping_timeout),
+        unfinished_after: ms(websocket.message_timeout),
+        stalled_after: ms(shard.config.hub.max_stall),
+    };
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for tick in 1_u32.. {
+        ticks.tick().await;
+        shard.clock.refresh();
+        shard.check_deadlines(&limits);
+        if tick % TICKS_PER_TIDY == 0 {
+            shard.tidy();
+            shard.sweep_vacant();
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The process: as many shards as cores, started, watched and stopped together.
+
+mod api;
+mod signals;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::id::ShardId;
+use crate::mesh::Mesh;
+use crate::metrics::Counters;
+use crate::net;
+use crate::reactor::{self, Phase, Plan};
+use crate::shard::{Process, Settings};
+
+/// Why a gateway does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// An address cannot be listened on.
+    #[error(
+        "cannot listen on {address}: {error}; is another program using the port, or is the address not this machine's?"
+    )]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// What the kernel says.
+        error: io::Error,
+    },
+    /// A thread or its runtime could not be made.
+    #[error("cannot start a shard: {0}")]
+    Start(io::Error),
+    /// A shard's thread ended by itself.
+    #[error("shard {0} failed")]
+    Shard(u16),
+}
+
+/// A gateway that has been started.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Where it listens. Ports that were given as 0 have their numbers here.
+    pub addresses: Vec<SocketAddr>,
+    shards: Vec<JoinHandle<io::Result<()>>>,
+    phase: watch::Sender<Phase>,
+    drain_timeout: std::time::Duration,
+}
+
+/// Runs a gateway until SIGTERM or SIGINT; a second signal stops it at once.
+///
+/// # Errors
+/// It could not be started, or a shard failed.
+pub fn run(config: Config) -> Result<(), ServeError> {
+    let mode = config.mode;
+    let gateway = Gateway::start(config)?;
+    for address in &gateway.addresses {
+        tracing::info!(%address, shards = gateway.shards.len(), %mode, "listening");
+    }
+    let stop = gateway.phase.clone();
+    signals::watch(move |signal, again| {
+        let phase = if again {
+            Phase::Stopping
+        } else {
+            Phase::Draining(Instant::now() + gateway.drain_timeout)
+        };
+        tracing::info!(signal, again, "stopping");
+        let _ = stop.send(phase);
+    })
+    .map_err(ServeError::Start)?;
+    join(gateway.shards, &gateway.phase)?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+impl Gateway {
+    /// Starts a gateway; it serves when this returns.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn start(config: Config) -> Result<Self, ServeError> {
+        check_file_limit(&config);
+        let cores = net::available_cores();
+        let shards = match config.server.shards {
+            0 => cores.len(),
+            shards => shards,
+        };
+        let shards = u16::try_from(shards).unwrap_or(u16::MAX);
+        let drain_timeout = config.server.drain_timeout;
+        let process = Process::new(
+            config.server.max_connections,
+            config.server.max_connections_per_ip,
+            config.websocket.max_unfinished_bytes,
+        );
+        let counters: Vec<Arc<Counters>> = (0..shards).map(|_| Arc::default()).collect();
+        let (config, mesh) = (Arc::new(config), Mesh::new(shards));
+        let (phase, watching) = watch::channel(Phase::Running);
+        let api = api::routes(&config, &counters, &process, watching.clone());
+        let mut gateway = Self {
+            addresses: config.server.listen.clone(),
+            shards: Vec::new(),
+            phase,
+            drain_timeout,
+        };
+        for (index, counters) in (0..shards).zip(counters) {
+            let (ready, is_ready) = mpsc::channel();
+            let plan = Plan {
+                settings: Settings {
+                    id: ShardId(index),
+                    config: config.clone(),
+                    process: process.clone(),
+                    counters,
+                },
+                mesh: mesh.clone(),
+                api: api.clone(),
+                core: config
+                    .server
+                    .pin_threads
+                    .then(|| cores[usize::from(index) % cores.len()]),
+                phase: watching.clone(),
+                ready,
+                // The first shard finds out which port a 0 stands for.
+                listen: gateway.addresses.clone(),
+            };
+            let thread = thread::Builder::new().name(format!("shard-{index}"));
+            gateway.shards.push(
+                thread
+                    .spawn(|| reactor::run(plan))
+                    .map_err(ServeError::Start)?,
+            );
+            match is_ready.recv() {
+                Ok(Ok(addresses)) => gateway.addresses = addresses,
+                Ok(Err(error)) => {
+                    let address = gateway.addresses[0];
+                    return Err(gateway.give_up(ServeError::Listen { address, error }));
+                }
+                Err(_) => return Err(gateway.give_up(ServeError::Shard(index))),
+            }
+        }
+        Ok(gateway)
+    }
+
+    /// Stops as SIGTERM does and waits for the end.
+    ///
+    /// # Errors
+    /// A shard failed.
+    pub fn stop(self) -> Result<(), ServeError> {
+        let _ = self
+            .phase
+            .send(Phase::Draining(Instant::now() + self.drain_timeout));
+        join(self.shards, &self.phase)
+    }
+
+    fn give_up(self, error: ServeError) -> ServeError {
+        let _ = self.phase.send(Phase::Stopping);
+        let _ = join(self.shards, &self.phase);
+        error
+    }
+}
+
+/// Waits for all shards. One that fails takes the others with it: a gateway
+/// with a part of its topics missing serves nobody.
+fn join(
+    shards: Vec<JoinHandle<io::Result<()>>>,
+    phase: &watch::Sender<Phase>,
+) -> Result<(), ServeError> {
+    let mut failed = None;
+    for (index, shard) in (0_u16..).zip(shards) {
+        match shard.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => failed = Some(ServeError::Start(error)),
+            Err(_) => failed = Some(ServeError::Shard(index)),
+        }
+        if failed.is_some() {
+            let _ = phase.send(Phase::Stopping);
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Raises the limit of open files and says so if it is below what was asked for.
+fn check_file_limit(config: &Config) {
+    let wanted = config.server.max_connections as u64 + FILES_BESIDES;
+    if let Some(limit) = net::raise_file_limit().filter(|&limit| limit < wanted) {
+        tracing::warn!(
+            limit,
+            wanted,
+            "the limit of open files is below server.max_connections; raise LimitNOFILE= or `ulimit -n`"
+        );
+    }
+}
+
+/// Files that are no client's: listeners, epoll, standard streams, logs.
+const FILES_BESIDES: u64 = 64;

@@ -1,0 +1,64 @@
+//! The requests that are answered: health, metrics, publishing.
+
+mod credentials;
+mod events;
+mod health;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use tokio::sync::watch;
+
+use crate::auth::{ApiKeys, TokenVerifier};
+use crate::config::Config;
+use crate::conn::Api;
+use crate::http::{Answer, refuse};
+use crate::metrics::Counters;
+use crate::reactor::Phase;
+use crate::shard::Process;
+
+/// What handlers know. The shard they run on is found by `shard::local`.
+#[derive(Debug)]
+struct State {
+    config: Arc<Config>,
+    counters: Vec<Arc<Counters>>,
+    process: Arc<Process>,
+    phase: watch::Receiver<Phase>,
+    keys: ApiKeys,
+    verifier: Option<TokenVerifier>,
+    started: Instant,
+}
+
+/// The router, the same for every shard.
+pub(super) fn routes(
+    config: &Arc<Config>,
+    counters: &[Arc<Counters>],
+    process: &Arc<Process>,
+    phase: watch::Receiver<Phase>,
+) -> Api {
+    let state = Arc::new(State {
+        config: config.clone(),
+        counters: counters.to_vec(),
+        process: process.clone(),
+        phase,
+        keys: ApiKeys::new(&config.auth),
+        verifier: TokenVerifier::new(&config.auth),
+        started: Instant::now(),
+    });
+    let router = Router::new()
+        .route("/health", get(health::health))
+        .route("/api/v1/health", get(health::health))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/api/v1/events", post(events::publish))
+        .route("/api/v1/events/batch", post(events::publish_batch))
+        .fallback(async || -> Answer { refuse(404, "Not Found", &[]) })
+        .method_not_allowed_fallback(async || -> Answer { refuse(405, "Method Not Allowed", &[]) })
+        .layer(DefaultBodyLimit::max(config.http.max_body_size))
+        .with_state(state);
+    Api(router)
+}

@@ -1,0 +1,114 @@
+//! Encodes frames into buffers that stay: no allocation once warm.
+
+use crate::config::Websocket;
+use crate::id::WireFormat;
+use crate::protocol::events::{Publication, Writer};
+use crate::ws::deflate::Deflater;
+use crate::ws::encode::{put_close, put_frame, put_header};
+use crate::ws::{CloseCode, OpCode};
+
+/// The encoder of a shard.
+#[derive(Debug)]
+pub(super) struct Codec {
+    deflater: Deflater,
+    deflate_min_bytes: usize,
+    /// A payload being put together by a caller.
+    pub(super) text: Vec<u8>,
+    payload: Vec<u8>,
+    deflated: Vec<u8>,
+    frame: Vec<u8>,
+}
+
+/// The window of frames that all peers share, as a power of two. A peer that
+/// asked for a smaller one gets broadcasts uncompressed.
+pub(super) const SHARED_WINDOW_BITS: u8 = 15;
+
+/// A buffer that has grown beyond this is given back after use.
+const BUFFER_BYTES_MAX: usize = 256 * 1024;
+
+impl Codec {
+    pub(super) fn new(config: &Websocket) -> Self {
+        Self {
+            deflater: Deflater::new(config.deflate_level),
+            deflate_min_bytes: config.deflate_min_size,
+            text: Vec::new(),
+            payload: Vec::new(),
+            deflated: Vec::new(),
+            frame: Vec::new(),
+        }
+    }
+
+    /// A publication as its subscribers get it. Compressed ones keep no
+    /// context, so that one frame serves them all.
+    pub(super) fn event(
+        &mut self,
+        format: WireFormat,
+        publication: &Publication<'_>,
+        timestamp: &[u8],
+    ) -> &[u8] {
+        let mut payload = std::mem::take(&mut self.payload);
+        payload.clear();
+        Writer::new(&mut payload, timestamp).event(publication);
+        let window_bits = match format {
+            WireFormat::EventsJson => None,
+            WireFormat::EventsJsonDeflate => Some(SHARED_WINDOW_BITS),
+        };
+        self.encode(window_bits, OpCode::Text, &payload);
+        self.payload = payload;
+        &self.frame
+    }
+
+    /// A message for one peer, which agreed to a window of this many bits or
+    /// to no compression.
+    pub(super) fn message(
+        &mut self,
+        window_bits: Option<u8>,
+        opcode: OpCode,
+        payload: &[u8],
+    ) -> &[u8] {
+        self.encode(window_bits, opcode, payload);
+        &self.frame
+    }
+
+    /// A ping or pong.
+    pub(super) fn control(&mut self, opcode: OpCode, payload: &[u8]) -> &[u8] {
+        self.frame.clear();
+        put_frame(&mut self.frame, opcode, payload);
+        &self.frame
+    }
+
+    /// A close frame.
+    pub(super) fn close(&mut self, code: u16, reason: &str) -> &[u8] {
+        self.frame.clear();
+        put_close(&mut self.frame, CloseCode(code), reason);
+        &self.frame
+    }
+
+    /// Gives back buffers that one large message has left behind.
+    pub(super) fn tidy(&mut self) {
+        for buffer in [
+            &mut self.text,
+            &mut self.payload,
+            &mut self.deflated,
+            &mut self.frame,
+        ] {
+            if buffer.capacity() > BUFFER_BYTES_MAX {
+                *buffer = Vec::new();
+            }
+        }
+    }
+
+    fn encode(&mut self, window_bits: Option<u8>, opcode: OpCode, payload: &[u8]) {
+        self.frame.clear();
+        match window_bits.filter(|_| payload.len() >= self.deflate_min_bytes) {
+            None => put_frame(&mut self.frame, opcode, payload),
+            Some(window_bits) => {
+                self.deflated.clear();
+                self.deflater
+                    .compress(window_bits, payload, &mut self.deflated);
+                put_header(&mut self.frame, opcode, true, self.deflated.len());
+                self.frame.extend_from_slice(&self.deflated);
+            }
+        }
+    }
+}
