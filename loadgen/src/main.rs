@@ -8,6 +8,7 @@ mod net;
 mod outcome;
 mod payload;
 mod process;
+mod reference;
 mod scenario;
 mod schedule;
 mod verify;
@@ -49,10 +50,24 @@ fn run(options: &Options) -> Result<Outcome, String> {
         pin(core)?;
     }
     match (common.client, scenario) {
+        (Client::Tungstenite, Scenario::Fanout(_)) => {
+            reference::fanout::run(scenario, &target, common)
+        }
+        (Client::Tungstenite, Scenario::Echo(echo)) => {
+            reference::echo::run(scenario, echo, &target, common)
+        }
+        (Client::Tungstenite, _) => Err("--client tungstenite is for fanout and echo".into()),
         (_, Scenario::Fanout(_) | Scenario::Topics(_) | Scenario::Slow(_) | Scenario::Churn(_)) => {
             scenario::fanout::run(scenario, &target, common)
         }
-        _ => Err("--client tungstenite is for fanout and echo".into()),
+        (_, Scenario::Echo(echo)) => scenario::echo::run(scenario, echo, &target, common),
+        (_, Scenario::Publish(publish)) => {
+            scenario::publish::run(scenario, publish, &target, common)
+        }
+        (_, Scenario::Connect(connect)) => {
+            scenario::connect::run(scenario, connect, &target, common)
+        }
+        (_, Scenario::Idle(idle)) => scenario::idle::run(scenario, idle, &target, common),
     }
 }
 

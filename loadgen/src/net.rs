@@ -128,7 +128,7 @@ impl Net {
         Ok(id)
     }
 
-    fn connect(&mut self) -> io::Result<Socket> {
+    fn connect(&self) -> io::Result<Socket> {
         let address = self.target.address;
         let socket = Socket::new(
             Domain::for_address(address),
@@ -205,10 +205,6 @@ impl Net {
     pub(crate) fn resume(&mut self, id: Id) {
         self.connections[id].paused = false;
         self.update_interest(id);
-    }
-
-    pub(crate) fn is_open(&self, id: Id) -> bool {
-        self.connections[id].phase == Phase::Open
     }
 
     /// Waits until something happens, at most `timeout`, and handles all of it.
@@ -366,8 +362,11 @@ impl Net {
                     self.queue(id, opcode::CLOSE, |out| out.extend_from_slice(code));
                     self.flush(id);
                 }
-                self.connections[id].phase = Phase::Closing;
-                return Some(End::closed(payload));
+                // The server is the one to close the connection (RFC 6455 section
+                // 7.1.1), which also leaves TIME_WAIT and its port there.
+                let connection = &mut self.connections[id];
+                connection.phase = Phase::Closing;
+                connection.close_frame = Some(End::closed(payload));
             }
             op => match self.connections[id].assemble(first & FIN != 0, op, payload) {
                 Ok(None) => {}

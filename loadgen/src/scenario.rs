@@ -1,6 +1,11 @@
 //! What can be tried on a server.
 
+mod arrivals;
+pub(crate) mod connect;
+pub(crate) mod echo;
 pub(crate) mod fanout;
+pub(crate) mod idle;
+pub(crate) mod publish;
 
 use serde::Deserialize;
 

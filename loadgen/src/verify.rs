@@ -23,7 +23,7 @@ use hdrhistogram::Histogram;
 
 pub(crate) use counts::Counts;
 use envelope::{Envelope, Parsed};
-use gaps::{Gaps, Late};
+pub(crate) use gaps::{Gaps, Late};
 
 use crate::payload::{self, Head, Layout, Source};
 
@@ -425,7 +425,7 @@ impl Verifier {
 
     /// Counts what never came, given how many messages each (topic, publisher)
     /// sent, and compares the order of the complete replicas topic by topic.
-    pub(crate) fn finish(&mut self, sent: &[u32]) -> Verdict {
+    pub(crate) fn finish(&self, sent: &[u32]) -> Verdict {
         let per_replica = self.shape.topics * self.shape.publishers;
         assert_eq!(sent.len(), per_replica, "one count per topic and publisher");
         let mut counts = self.counts;

@@ -87,6 +87,8 @@ pub(crate) struct Connection {
     pub(super) needs: usize,
     fragments: Option<(u8, Vec<u8>)>,
     pub(super) paused: bool,
+    /// What the server's close frame said, once it came.
+    pub(super) close_frame: Option<End>,
     pub(super) interest_set: EventFlags,
     key: String,
 }
@@ -102,6 +104,7 @@ impl Default for Connection {
             needs: 0,
             fragments: None,
             paused: false,
+            close_frame: None,
             interest_set: EventFlags::empty(),
             key: String::new(),
         }
@@ -202,7 +205,10 @@ impl Connection {
     }
 
     /// What the end of the byte stream means.
-    pub(super) fn end_of_stream(&self) -> End {
+    pub(super) fn end_of_stream(&mut self) -> End {
+        if let Some(end) = self.close_frame.take() {
+            return end;
+        }
         if self.phase < Phase::Open {
             return handshake::refusal(&self.rest)
                 .unwrap_or_else(|| End::Lost("before the upgrade was answered".into()));
@@ -211,7 +217,10 @@ impl Connection {
     }
 
     /// What a failed read means.
-    pub(super) fn broken(&self, error: io::Error) -> End {
+    pub(super) fn broken(&mut self, error: io::Error) -> End {
+        if let Some(end) = self.close_frame.take() {
+            return end;
+        }
         if self.phase <= Phase::Upgrading && error.kind() == ErrorKind::ConnectionRefused {
             return End::Unreachable(error.to_string());
         }

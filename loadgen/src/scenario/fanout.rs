@@ -10,7 +10,6 @@ use hdrhistogram::Histogram;
 
 use peers::Peers;
 use plan::{Kind, Plan};
-use publisher::Publisher;
 
 use super::HANDSHAKES_MAX;
 use crate::cli::{Common, Load, Scenario};
