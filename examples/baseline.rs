@@ -15,7 +15,8 @@
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
-    reason = "the baseline is ordinary multi-threaded tokio on purpose"
+    clippy::result_large_err,
+    reason = "ordinary multi-threaded tokio on purpose; the large error is tungstenite's"
 )]
 
 use std::collections::HashMap;
@@ -76,7 +77,7 @@ fn main() -> std::io::Result<()> {
 }
 
 /// Accepts connections until accepting fails.
-pub async fn serve(listener: TcpListener) -> std::io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener) -> std::io::Result<()> {
     let topics = Arc::new(Topics::default());
     loop {
         match listener.accept().await {

@@ -158,9 +158,9 @@ pub(crate) struct Load {
     #[arg(long, default_value_t = 128, value_name = "BYTES", value_parser = payload_bytes)]
     pub(crate) payload: usize,
 
-    /// Messages a publisher sends in one write.
-    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) burst: u32,
+    /// Messages a publisher sends in one write [default: 64, or 1 with --rate].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    burst: Option<u32>,
 
     /// Bursts a publisher may have on the way before it waits (closed loop).
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -174,6 +174,14 @@ pub(crate) struct Load {
     /// Start of the topic names.
     #[arg(long, default_value = "t", value_name = "PREFIX")]
     pub(crate) topic: String,
+}
+
+impl Load {
+    /// Messages of one write.
+    pub(crate) fn burst(&self) -> u32 {
+        let usual = if self.rate.is_some() { 1 } else { 64 };
+        self.burst.unwrap_or(usual)
+    }
 }
 
 #[derive(Debug, Args)]

@@ -201,9 +201,13 @@ impl Net {
         self.update_interest(id);
     }
 
-    /// Reads from `id` again.
+    /// Reads from `id` again, with a receive buffer that lets it catch up.
     pub(crate) fn resume(&mut self, id: Id) {
-        self.connections[id].paused = false;
+        let connection = &mut self.connections[id];
+        connection.paused = false;
+        if let Some(socket) = &connection.socket {
+            let _ = socket.set_recv_buffer_size(4 << 20);
+        }
         self.update_interest(id);
     }
 
@@ -220,8 +224,11 @@ impl Net {
         }
         for event in events.drain(..) {
             let (id, flags) = (event.data.u64() as usize, event.flags);
-            if flags.contains(epoll::EventFlags::OUT) {
-                self.writable(id);
+            if flags.contains(epoll::EventFlags::OUT)
+                && let Some(end) = self.writable(id)
+            {
+                self.end(handler, id, end);
+                continue;
             }
             let readable = epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
             if flags.intersects(readable) {
@@ -232,12 +239,17 @@ impl Net {
         Ok(())
     }
 
-    fn writable(&mut self, id: Id) {
+    fn writable(&mut self, id: Id) -> Option<End> {
         let connection = &mut self.connections[id];
         if connection.phase == Phase::Connecting {
+            let error = connection.socket.as_ref()?.take_error();
+            if let Ok(Some(error)) | Err(error) = error {
+                return Some(End::Unreachable(error.to_string()));
+            }
             connection.phase = Phase::Upgrading;
         }
         self.flush(id);
+        None
     }
 
     fn readable(&mut self, handler: &mut impl Handler, id: Id, flags: epoll::EventFlags) {

@@ -132,15 +132,11 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut row = |label: &str, value: String| writeln!(f, "  {label:<22} {value}");
         row("scenario", format!("{} on {}", self.scenario, self.url))?;
-        row(
-            self.unit,
-            format!(
-                "{} in {:.2} s: {}/s",
-                grouped(self.count as f64),
-                self.seconds,
-                grouped(self.per_second)
-            ),
-        )?;
+        let rate = match self.memory {
+            Some(_) => format!("for {:.2} s", self.seconds),
+            None => format!("in {:.2} s: {}/s", self.seconds, grouped(self.per_second)),
+        };
+        row(self.unit, format!("{} {rate}", grouped(self.count as f64)))?;
         if let (Some(count), Some(rate)) = (self.published, self.published_per_second) {
             let value = format!("{}: {}/s", grouped(count as f64), grouped(rate));
             row("published", value)?;

@@ -221,9 +221,6 @@ impl Connection {
         if let Some(end) = self.close_frame.take() {
             return end;
         }
-        if self.phase <= Phase::Upgrading && error.kind() == ErrorKind::ConnectionRefused {
-            return End::Unreachable(error.to_string());
-        }
         End::Lost(error.to_string())
     }
 }

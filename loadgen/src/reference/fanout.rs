@@ -199,8 +199,8 @@ async fn publish(
     mut sender: Sender,
     patience: Duration,
 ) -> Result<(), String> {
+    let burst = shared.load.burst();
     let Load {
-        burst,
         window,
         rate,
         publishers,

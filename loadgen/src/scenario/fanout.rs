@@ -50,7 +50,7 @@ pub(crate) fn run(
         layout: Layout::new(load.payload, common.seed),
         schedule: load
             .rate
-            .map(|rate| Schedule::new(net.now_ns(), rate, load.burst)),
+            .map(|rate| Schedule::new(net.now_ns(), rate, load.burst())),
         churn,
         progress: Progress::new(common.quiet, net.now_ns()),
         latency: new_histogram(),
@@ -214,16 +214,22 @@ impl Run<'_> {
 
     /// Deliveries that one burst causes.
     fn burst_deliveries(&self) -> u64 {
-        u64::from(self.load.burst) * self.peers.plan.shape.complete as u64
+        u64::from(self.load.burst()) * self.peers.plan.shape.complete as u64
     }
 
     fn send(&mut self, number: usize, sent_ns: u64) {
         let due = self.burst_deliveries();
         let publisher = &mut self.peers.publishers[number];
         let names = &self.peers.plan.names;
-        publisher.send(&mut self.net, &self.layout, names, self.load.burst, sent_ns);
+        publisher.send(
+            &mut self.net,
+            &self.layout,
+            names,
+            self.load.burst(),
+            sent_ns,
+        );
         publisher.outstanding += due;
-        self.published += u64::from(self.load.burst);
+        self.published += u64::from(self.load.burst());
     }
 
     /// Replaces passing subscribers as scheduled.
