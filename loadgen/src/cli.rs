@@ -187,7 +187,7 @@ impl Load {
 #[derive(Debug, Args)]
 pub(crate) struct Fanout {
     /// Subscribers of the topic.
-    #[arg(long, visible_alias = "connections", default_value_t = 1000)]
+    #[arg(long, value_parser = at_least_one, visible_alias = "connections", default_value_t = 1000)]
     pub(crate) subscribers: usize,
 
     #[command(flatten)]
@@ -201,7 +201,7 @@ pub(crate) struct Topics {
     pub(crate) topics: u16,
 
     /// Subscribers of each topic.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, value_parser = at_least_one, default_value_t = 10)]
     pub(crate) subscribers: usize,
 
     /// Topics each connection subscribes to.
@@ -215,7 +215,7 @@ pub(crate) struct Topics {
 #[derive(Debug, Args)]
 pub(crate) struct Slow {
     /// Subscribers that read; they must stay complete.
-    #[arg(long, visible_alias = "connections", default_value_t = 999)]
+    #[arg(long, value_parser = at_least_one, visible_alias = "connections", default_value_t = 999)]
     pub(crate) subscribers: usize,
 
     /// Subscribers that stop reading when the load starts.
@@ -229,7 +229,7 @@ pub(crate) struct Slow {
 #[derive(Debug, Args)]
 pub(crate) struct Churn {
     /// Subscribers that stay; they must stay complete.
-    #[arg(long, visible_alias = "connections", default_value_t = 500)]
+    #[arg(long, value_parser = at_least_one, visible_alias = "connections", default_value_t = 500)]
     pub(crate) subscribers: usize,
 
     /// Subscribers that come and go; between coming and going they must miss nothing.
@@ -247,7 +247,7 @@ pub(crate) struct Churn {
 #[derive(Debug, Args)]
 pub(crate) struct Echo {
     /// Connections.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, value_parser = at_least_one, default_value_t = 100)]
     pub(crate) connections: usize,
 
     /// Messages each connection has on the way.
@@ -299,7 +299,7 @@ pub(crate) struct Publish {
 #[derive(Debug, Args)]
 pub(crate) struct Connect {
     /// Connections being set up or torn down at any time.
-    #[arg(long, visible_alias = "connections", default_value_t = 64)]
+    #[arg(long, value_parser = at_least_one, visible_alias = "connections", default_value_t = 64)]
     pub(crate) concurrency: usize,
 
     /// Reset connections instead of closing them with a handshake.
@@ -310,7 +310,7 @@ pub(crate) struct Connect {
 #[derive(Debug, Args)]
 pub(crate) struct Idle {
     /// Connections to hold.
-    #[arg(long, default_value_t = 9000)]
+    #[arg(long, value_parser = at_least_one, default_value_t = 9000)]
     pub(crate) connections: usize,
 
     /// Seconds to let the server settle before each look at its memory.
@@ -331,6 +331,13 @@ fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if rate > 0.0 && rate < 1e9 => Ok(rate),
         _ => Err("not a rate between 0 and 1e9 per second".into()),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1_000_000) => Ok(count),
+        _ => Err("must be 1 to 1000000".into()),
     }
 }
 
@@ -370,6 +377,7 @@ mod tests {
             &["fanout", "--burst", "0"],
             &["idle", "--header", "no colon"],
             &["connect", "--duration", "-1"],
+            &["echo", "--connections", "0"],
         ] {
             let whole = ["loadgen"].iter().chain(arguments);
             assert!(Options::try_parse_from(whole).is_err(), "{arguments:?}");

@@ -20,8 +20,8 @@ use crate::payload::Layout;
 use crate::schedule::Schedule;
 use crate::verify::{Verifier, new_histogram};
 
-/// Bytes that may wait for a publisher's socket before an open loop holds the
-/// next burst back. It keeps its scheduled time.
+/// Bytes that may wait for a publisher's socket before its next burst is held
+/// back. On a schedule the burst keeps its time.
 const QUEUED_BYTES_MAX: usize = 1 << 20;
 
 /// Longest wait for events, so that windows open and close on time.
@@ -190,7 +190,9 @@ impl Run<'_> {
         }
         let room = u64::from(self.load.window - 1) * self.burst_deliveries();
         for number in 0..self.peers.publishers.len() {
-            if self.peers.publishers[number].outstanding <= room {
+            let publisher = &self.peers.publishers[number];
+            let has_room = self.net.queued_bytes(publisher.id) < QUEUED_BYTES_MAX;
+            if publisher.outstanding <= room && has_room {
                 self.send(number, now_ns);
             }
         }
