@@ -22,7 +22,8 @@ struct Sample {
     published: u64,
     traffic: Traffic,
     own_cpu_ns: u64,
-    server_cpu_ns: u64,
+    /// None without a process id, or when the process has ended.
+    server_cpu_ns: Option<u64>,
 }
 
 /// Measures between [`Self::start`] and [`Self::stop`].
@@ -78,8 +79,7 @@ impl Window {
             own_cpu_ns: process::cpu_ns("self").unwrap_or(0),
             server_cpu_ns: self
                 .pid
-                .and_then(|pid| process::cpu_ns(&pid.to_string()).ok())
-                .unwrap_or(0),
+                .and_then(|pid| process::cpu_ns(&pid.to_string()).ok()),
         }
     }
 
@@ -117,7 +117,13 @@ impl Window {
             }
             return;
         };
-        let server_ns = stop.server_cpu_ns.saturating_sub(start.server_cpu_ns) as f64;
+        let (Some(from_ns), Some(to_ns)) = (start.server_cpu_ns, stop.server_cpu_ns) else {
+            outcome
+                .notes
+                .push(format!("process {pid} ended during the run"));
+            return;
+        };
+        let server_ns = to_ns.saturating_sub(from_ns) as f64;
         let server = Server {
             pid,
             cpu_share: server_ns / wall_ns,

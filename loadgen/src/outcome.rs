@@ -29,7 +29,8 @@ pub(crate) struct Outcome {
     /// Over the whole run, warm-up included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) verified: Option<Counts>,
-    /// Topics of which two subscribers saw different orders.
+    /// Topics of which two subscribers saw different orders; absent when messages
+    /// are missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) topics_disagreeing: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,9 +133,10 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut row = |label: &str, value: String| writeln!(f, "  {label:<22} {value}");
         row("scenario", format!("{} on {}", self.scenario, self.url))?;
-        let rate = match self.memory {
-            Some(_) => format!("for {:.2} s", self.seconds),
-            None => format!("in {:.2} s: {}/s", self.seconds, grouped(self.per_second)),
+        let rate = if self.per_second > 0.0 {
+            format!("in {:.2} s: {}/s", self.seconds, grouped(self.per_second))
+        } else {
+            format!("for {:.2} s", self.seconds)
         };
         row(self.unit, format!("{} {rate}", grouped(self.count as f64)))?;
         if let (Some(count), Some(rate)) = (self.published, self.published_per_second) {

@@ -434,6 +434,12 @@ impl Verifier {
                 counts.lost += u64::from(sent.saturating_sub(stream.next));
             }
         }
+        if counts.lost > 0 {
+            return Verdict {
+                counts,
+                topics_disagreeing: None,
+            };
+        }
         let mut topics_disagreeing = 0;
         for topic in 0..self.shape.topics {
             let mut orders = (0..self.shape.complete)
@@ -443,7 +449,7 @@ impl Verifier {
         }
         Verdict {
             counts,
-            topics_disagreeing,
+            topics_disagreeing: Some(topics_disagreeing),
         }
     }
 }
@@ -452,8 +458,9 @@ impl Verifier {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) counts: Counts,
-    /// Topics of which two complete replicas saw different sequences.
-    pub(crate) topics_disagreeing: u64,
+    /// Topics of which two complete replicas saw different sequences; not known
+    /// when messages are missing.
+    pub(crate) topics_disagreeing: Option<u64>,
 }
 
 /// A latency histogram in nanoseconds with three significant digits.

@@ -36,7 +36,7 @@ pub(crate) fn run(
     window.report(&mut outcome);
     outcome.latency_us = Latency::of(&latency);
     outcome.verified = Some(verdict.counts);
-    outcome.topics_disagreeing = Some(verdict.topics_disagreeing);
+    outcome.topics_disagreeing = verdict.topics_disagreeing;
     outcome.failures.extend(shared.failure.take());
     outcome.judge();
     Ok(outcome)

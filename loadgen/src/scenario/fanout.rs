@@ -327,7 +327,7 @@ impl Run<'_> {
             .collect();
         let verdict = self.peers.verifier.finish(&sent);
         outcome.verified = Some(verdict.counts);
-        outcome.topics_disagreeing = Some(verdict.topics_disagreeing);
+        outcome.topics_disagreeing = verdict.topics_disagreeing;
         self.peers.report(&mut outcome);
         outcome.judge();
         outcome

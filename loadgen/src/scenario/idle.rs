@@ -65,6 +65,8 @@ pub(crate) fn run(
     drop(progress);
     let mut outcome = super::outcome(scenario, target, common, "connections held");
     window.report(&mut outcome);
+    // Being held is not done at a rate, and nothing is at its limit.
+    outcome.per_second = 0.0;
     outcome.bottleneck = None;
     if common.pid.is_some() {
         outcome.memory = Some(Memory {
