@@ -1,0 +1,386 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::payload::PAYLOAD_BYTES_MIN;
+
+const EXAMPLES: &str = "\
+Examples:
+  loadgen fanout                                1,000 subscribers, bursts of 64 from one publisher
+  loadgen fanout --burst 1 --pid $(pidof fanfare)
+                                                one publish at a time, with the server's CPU per delivery
+  loadgen fanout --rate 1000 --subscribers 200  200,000 deliveries/s on a schedule: honest latency
+  loadgen fanout --publishers 2 --payload 1024  everybody must see the two in the same order
+  loadgen echo --connections 100 --in-flight 32
+  loadgen topics --topics 10000 --subscribers 10
+  loadgen slow --slow 1                         one reader stalls; nobody else may notice
+  loadgen idle --connections 9000 --pid $(pidof fanfare)
+
+A publisher that is not given --rate works in a closed loop: it sends a burst in
+one write, waits until every subscriber has all of it, and sends the next.
+Exit code 1 means that something was lost, duplicated, reordered or corrupted,
+or that the run could not be finished; 2 means bad arguments.
+
+On a machine with few cores keep server and generator apart, for example
+`taskset -c 0 fanfare serve --shards 1` and `loadgen fanout --pin 1`.";
+
+/// Load generator that verifies every delivery.
+///
+/// Publishes numbered messages through a gateway and checks that every
+/// subscriber gets every one of them once, in order and unchanged.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) scenario: Scenario,
+
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// What every scenario understands.
+#[derive(Debug, Args, Clone)]
+#[command(next_help_heading = "Common options")]
+pub(crate) struct Common {
+    /// Server. Without a path, the scenario's own is used; a query is kept (?token=..).
+    #[arg(long, global = true, default_value = "ws://127.0.0.1:8080")]
+    pub(crate) url: String,
+
+    /// Line to add to the upgrade request, such as "Authorization: Bearer x". Repeatable.
+    #[arg(long = "header", global = true, value_name = "LINE", value_parser = header_line)]
+    pub(crate) headers: Vec<String>,
+
+    /// Seconds to measure.
+    #[arg(long, global = true, default_value = "5", value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) duration: Duration,
+
+    /// Seconds of load before measuring. Verification covers them too.
+    #[arg(long, global = true, default_value = "1", value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) warmup: Duration,
+
+    /// Seconds to wait for connections, and for deliveries still due at the end.
+    #[arg(long, global = true, default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) patience: Duration,
+
+    /// Process id of the server: adds its CPU time and memory to the report.
+    #[arg(long, global = true)]
+    pub(crate) pid: Option<u32>,
+
+    /// Connect from this many addresses, 127.0.0.1 upwards. Each has about 28,000 ports.
+    #[arg(long, global = true, default_value_t = 1, value_name = "N",
+          value_parser = clap::value_parser!(u8).range(1..=250))]
+    pub(crate) source_addresses: u8,
+
+    /// Client to use. `tungstenite` is the slow cross-check (fanout and echo only).
+    #[arg(long, global = true, value_enum, default_value_t = Client::Fast)]
+    pub(crate) client: Client,
+
+    /// Write the result as JSON to this file, `-` for standard output.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Run on this core only.
+    #[arg(long, global = true, value_name = "CORE")]
+    pub(crate) pin: Option<usize>,
+
+    /// Seed of padding, masks, and the order of topics.
+    #[arg(long, global = true, default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// No progress line.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// The two clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Client {
+    /// One thread, own frame code, compares in place.
+    Fast,
+    /// tokio-tungstenite, parses every event as JSON.
+    Tungstenite,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Scenario {
+    /// One topic, many subscribers: every one gets everything.
+    Fanout(Fanout),
+    /// Many small topics, each connection subscribed to several.
+    Topics(Topics),
+    /// Fan-out while some subscribers do not read.
+    Slow(Slow),
+    /// Fan-out while other subscribers come and go.
+    Churn(Churn),
+    /// Echo: every connection gets its own bytes back.
+    Echo(Echo),
+    /// Inbound: publish to topics nobody subscribed to, acknowledged once a burst.
+    Publish(Publish),
+    /// Connect, upgrade, get greeted, close: as fast as possible.
+    Connect(Connect),
+    /// Many silent connections: memory before, with, and after them.
+    Idle(Idle),
+}
+
+impl Scenario {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Fanout(_) => "fanout",
+            Self::Topics(_) => "topics",
+            Self::Slow(_) => "slow",
+            Self::Churn(_) => "churn",
+            Self::Echo(_) => "echo",
+            Self::Publish(_) => "publish",
+            Self::Connect(_) => "connect",
+            Self::Idle(_) => "idle",
+        }
+    }
+
+    /// The path when the URL has none.
+    pub(crate) fn path(&self) -> &'static str {
+        match self {
+            Self::Echo(echo) if !echo.ping => "/debug/echo",
+            _ => "/api/v1/ws/demo",
+        }
+    }
+}
+
+/// How messages are published.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Load {
+    /// Publishing connections, each with its own sequence.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) publishers: u16,
+
+    /// Bytes of every message's JSON data value.
+    #[arg(long, default_value_t = 128, value_name = "BYTES", value_parser = payload_bytes)]
+    pub(crate) payload: usize,
+
+    /// Messages a publisher sends in one write [default: 64, or 1 with --rate].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    burst: Option<u32>,
+
+    /// Bursts a publisher may have on the way before it waits (closed loop).
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) window: u32,
+
+    /// Open loop: this many messages a second over all publishers, on a schedule.
+    /// Latency counts from the scheduled time.
+    #[arg(long, value_name = "R", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+
+    /// Start of the topic names.
+    #[arg(long, default_value = "t", value_name = "PREFIX")]
+    pub(crate) topic: String,
+}
+
+impl Load {
+    /// Messages of one write.
+    pub(crate) fn burst(&self) -> u32 {
+        let usual = if self.rate.is_some() { 1 } else { 64 };
+        self.burst.unwrap_or(usual)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fanout {
+    /// Subscribers of the topic.
+    #[arg(long, value_parser = at_least_one, visible_alias = "connections", default_value_t = 1000)]
+    pub(crate) subscribers: usize,
+
+    #[command(flatten)]
+    pub(crate) load: Load,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Topics {
+    /// Number of topics.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) topics: u16,
+
+    /// Subscribers of each topic.
+    #[arg(long, value_parser = at_least_one, default_value_t = 10)]
+    pub(crate) subscribers: usize,
+
+    /// Topics each connection subscribes to.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) subs_per_conn: u16,
+
+    #[command(flatten)]
+    pub(crate) load: Load,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Slow {
+    /// Subscribers that read; they must stay complete.
+    #[arg(long, value_parser = at_least_one, visible_alias = "connections", default_value_t = 999)]
+    pub(crate) subscribers: usize,
+
+    /// Subscribers that stop reading when the load starts.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) slow: usize,
+
+    #[command(flatten)]
+    pub(crate) load: Load,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Churn {
+    /// Subscribers that stay; they must stay complete.
+    #[arg(long, value_parser = at_least_one, visible_alias = "connections", default_value_t = 500)]
+    pub(crate) subscribers: usize,
+
+    /// Subscribers that come and go; between coming and going they must miss nothing.
+    #[arg(long, default_value_t = 500)]
+    pub(crate) passing: usize,
+
+    /// Connections replaced per second, half by a close handshake, half by a reset.
+    #[arg(long, default_value = "500", value_name = "R", value_parser = rate)]
+    pub(crate) churn_rate: f64,
+
+    #[command(flatten)]
+    pub(crate) load: Load,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Echo {
+    /// Connections.
+    #[arg(long, value_parser = at_least_one, default_value_t = 100)]
+    pub(crate) connections: usize,
+
+    /// Messages each connection has on the way.
+    #[arg(long, visible_alias = "burst", default_value_t = 1, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) in_flight: u32,
+
+    /// Bytes of every message.
+    #[arg(long, default_value_t = 128, value_name = "BYTES", value_parser = payload_bytes)]
+    pub(crate) payload: usize,
+
+    /// Open loop: this many messages a second over all connections, on a schedule.
+    #[arg(long, value_name = "R", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+
+    /// Send binary messages instead of text.
+    #[arg(long)]
+    pub(crate) binary: bool,
+
+    /// Send `{"type":"ping"}` to the events endpoint and expect `pong` with the
+    /// same timestamp, instead of raw echo.
+    #[arg(long, conflicts_with = "binary")]
+    pub(crate) ping: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    /// Publishing connections, each with a topic of its own.
+    #[arg(long, visible_alias = "connections", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) publishers: u16,
+
+    /// Bytes of every message's JSON data value.
+    #[arg(long, default_value_t = 128, value_name = "BYTES", value_parser = payload_bytes)]
+    pub(crate) payload: usize,
+
+    /// Messages of one write; the last one asks for an answer.
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) burst: u32,
+
+    /// Bursts a publisher may have on the way before it waits.
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) window: u32,
+
+    /// Start of the topic names.
+    #[arg(long, default_value = "nobody-", value_name = "PREFIX")]
+    pub(crate) topic: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Connect {
+    /// Connections being set up or torn down at any time.
+    #[arg(long, value_parser = at_least_one, visible_alias = "connections", default_value_t = 64)]
+    pub(crate) concurrency: usize,
+
+    /// Reset connections instead of closing them with a handshake.
+    #[arg(long)]
+    pub(crate) abort: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Idle {
+    /// Connections to hold.
+    #[arg(long, value_parser = at_least_one, default_value_t = 9000)]
+    pub(crate) connections: usize,
+
+    /// Seconds to let the server settle before each look at its memory.
+    #[arg(long, default_value = "2", value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) settle: Duration,
+
+    /// Also subscribe every connection to one topic of its own.
+    #[arg(long)]
+    pub(crate) subscribe: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds")?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if rate > 0.0 && rate < 1e9 => Ok(rate),
+        _ => Err("not a rate between 0 and 1e9 per second".into()),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1_000_000) => Ok(count),
+        _ => Err("must be 1 to 1000000".into()),
+    }
+}
+
+fn payload_bytes(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(bytes) if (PAYLOAD_BYTES_MIN..=16 << 20).contains(&bytes) => Ok(bytes),
+        _ => Err(format!(
+            "must be {PAYLOAD_BYTES_MIN} to 16777216: sender, number and time need room"
+        )),
+    }
+}
+
+fn header_line(text: &str) -> Result<String, String> {
+    if text.contains(':') && !text.contains(['\r', '\n']) {
+        Ok(text.to_owned())
+    } else {
+        Err("write it as `Name: value`".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn impossible_values_are_refused() {
+        for arguments in [
+            &["fanout", "--payload", "40"][..],
+            &["fanout", "--rate", "0"],
+            &["fanout", "--burst", "0"],
+            &["idle", "--header", "no colon"],
+            &["connect", "--duration", "-1"],
+            &["echo", "--connections", "0"],
+        ] {
+            let whole = ["loadgen"].iter().chain(arguments);
+            assert!(Options::try_parse_from(whole).is_err(), "{arguments:?}");
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! The fast client: many WebSocket connections on one thread.
+//!
+//! Level-triggered epoll, one read per readiness into one large buffer that
+//! stays in the cache, frames handed on in place. Bytes are copied only when a
+//! read ends inside a frame. A scenario implements [`Handler`] and calls
+//! [`Net::turn`] in its loop.
+
+mod connection;
+mod handshake;
+
+use std::io::{self, ErrorKind, Read};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use connection::{Connection, Phase};
+pub(crate) use connection::{End, Id};
+pub(crate) use handshake::Target;
+
+use crate::frame::{self, FIN, Split, opcode};
+use crate::payload::Random;
+
+/// Bytes of one read at most. Larger ones save no system calls that matter and
+/// push the parsed bytes out of the L2 cache.
+const READ_BYTES_MAX: usize = 128 * 1024;
+
+/// Readiness events taken per turn.
+const EVENTS_MAX: usize = 1024;
+
+/// What a scenario does when something happens on a connection. Every method
+/// may write to any connection, open and close.
+pub(crate) trait Handler {
+    /// The upgrade was accepted.
+    fn opened(&mut self, net: &mut Net, id: Id);
+
+    /// Bytes were read; the messages in them follow.
+    fn read_began(&mut self, _net: &mut Net, _id: Id) {}
+
+    /// One whole data message.
+    fn message(&mut self, net: &mut Net, id: Id, op: u8, payload: &[u8]);
+
+    /// All whole messages of the read were handed on.
+    fn read_ended(&mut self, _net: &mut Net, _id: Id) {}
+
+    /// The connection is gone; `id` may be used again from here on.
+    fn closed(&mut self, net: &mut Net, id: Id, end: End);
+}
+
+/// What went over all sockets so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Traffic {
+    pub(crate) reads: u64,
+    pub(crate) read_bytes: u64,
+    /// Data messages received.
+    pub(crate) messages: u64,
+}
+
+/// Connections to one server.
+pub(crate) struct Net {
+    target: Target,
+    source_addresses: u8,
+    epoll: OwnedFd,
+    connections: Vec<Connection>,
+    free: Vec<Id>,
+    opened: usize,
+    events: Vec<epoll::Event>,
+    buffer: Vec<u8>,
+    epoch: Instant,
+    read_at_ns: u64,
+    traffic: Traffic,
+    pub(crate) random: Random,
+}
+
+impl Net {
+    /// No connections yet. They will come from 127.0.0.1 up to
+    /// 127.0.0.`source_addresses`, or from wherever the system likes if that is 1.
+    pub(crate) fn new(target: Target, source_addresses: u8, seed: u64) -> io::Result<Self> {
+        Ok(Self {
+            target,
+            source_addresses,
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            connections: Vec::new(),
+            free: Vec::new(),
+            opened: 0,
+            events: Vec::with_capacity(EVENTS_MAX),
+            buffer: vec![0; READ_BYTES_MAX],
+            epoch: Instant::now(),
+            read_at_ns: 0,
+            traffic: Traffic::default(),
+            random: Random::new(seed ^ 0x6D61_736B),
+        })
+    }
+
+    /// Nanoseconds since this value was made: the clock of all measurements.
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
+    }
+
+    /// When the bytes now handed on had been read.
+    pub(crate) fn read_at_ns(&self) -> u64 {
+        self.read_at_ns
+    }
+
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// Starts to connect. [`Handler::opened`] or [`Handler::closed`] follows.
+    pub(crate) fn open(&mut self) -> io::Result<Id> {
+        let stream = self.connect()?;
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.connections.push(Connection::default());
+            self.connections.len() - 1
+        });
+        epoll::add(
+            &self.epoll,
+            &stream,
+            epoll::EventData::new_u64(id as u64),
+            epoll::EventFlags::IN | epoll::EventFlags::OUT,
+        )?;
+        let key = handshake::key();
+        self.connections[id].start(stream, self.target.request(&key), &key);
+        self.opened += 1;
+        Ok(id)
+    }
+
+    fn connect(&self) -> io::Result<Socket> {
+        let address = self.target.address;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )?;
+        socket.set_tcp_nodelay(true)?;
+        if self.source_addresses > 1 {
+            let last = 1 + (self.opened % usize::from(self.source_addresses)) as u8;
+            let source = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, last), 0);
+            socket.bind(&SocketAddr::V4(source).into())?;
+        }
+        match socket.connect(&address.into()) {
+            Ok(()) => {}
+            Err(error)
+                if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(socket)
+    }
+
+    /// Appends a masked frame to what goes out on `id`. [`Self::flush`] sends it.
+    pub(crate) fn queue(&mut self, id: Id, op: u8, write: impl FnOnce(&mut Vec<u8>)) {
+        let mask = self.random.mask();
+        frame::encode(&mut self.connections[id].out, op, mask, write);
+    }
+
+    /// Bytes that wait to be sent on `id`.
+    pub(crate) fn queued_bytes(&self, id: Id) -> usize {
+        self.connections[id].queued_bytes()
+    }
+
+    /// Writes what is queued on `id`; what the socket does not take follows
+    /// when it has room.
+    pub(crate) fn flush(&mut self, id: Id) {
+        // A failed write shows as a failed read right after, which says more.
+        if self.connections[id].flush().is_ok() {
+            self.update_interest(id);
+        }
+    }
+
+    /// Starts the closing handshake (RFC 6455 section 7.1.2).
+    pub(crate) fn close(&mut self, id: Id, code: u16) {
+        if self.connections[id].phase == Phase::Open {
+            self.queue(id, opcode::CLOSE, |out| {
+                out.extend_from_slice(&code.to_be_bytes());
+            });
+            self.connections[id].phase = Phase::Closing;
+            self.flush(id);
+        }
+    }
+
+    /// Closes the socket with a reset and without a word. [`Handler::closed`] is
+    /// not called.
+    pub(crate) fn abort(&mut self, id: Id) {
+        if let Some(socket) = &self.connections[id].socket {
+            let _ = socket.set_linger(Some(Duration::ZERO));
+        }
+        self.release(id);
+    }
+
+    /// Stops reading from `id`; the kernel's receive buffer is made small, so
+    /// that the server notices soon.
+    pub(crate) fn pause(&mut self, id: Id) {
+        let connection = &mut self.connections[id];
+        connection.paused = true;
+        if let Some(socket) = &connection.socket {
+            let _ = socket.set_recv_buffer_size(4096);
+        }
+        self.update_interest(id);
+    }
+
+    /// Reads from `id` again, with a receive buffer that lets it catch up.
+    pub(crate) fn resume(&mut self, id: Id) {
+        let connection = &mut self.connections[id];
+        connection.paused = false;
+        if let Some(socket) = &connection.socket {
+            let _ = socket.set_recv_buffer_size(4 << 20);
+        }
+        self.update_interest(id);
+    }
+
+    /// Waits until something happens, at most `timeout`, and handles all of it.
+    pub(crate) fn turn(&mut self, handler: &mut impl Handler, timeout: Duration) -> io::Result<()> {
+        let timeout = Timespec {
+            tv_sec: timeout.as_secs().cast_signed(),
+            tv_nsec: timeout.subsec_nanos().into(),
+        };
+        let mut events = std::mem::take(&mut self.events);
+        match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        for event in events.drain(..) {
+            let (id, flags) = (event.data.u64() as usize, event.flags);
+            if flags.contains(epoll::EventFlags::OUT)
+                && let Some(end) = self.writable(id)
+            {
+                self.end(handler, id, end);
+                continue;
+            }
+            let readable = epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+            if flags.intersects(readable) {
+                self.readable(handler, id, flags);
+            }
+        }
+        self.events = events;
+        Ok(())
+    }
+
+    fn writable(&mut self, id: Id) -> Option<End> {
+        let connection = &mut self.connections[id];
+        if connection.phase == Phase::Connecting {
+            let error = connection.socket.as_ref()?.take_error();
+            if let Ok(Some(error)) | Err(error) = error {
+                return Some(End::Unreachable(error.to_string()));
+            }
+            connection.phase = Phase::Upgrading;
+        }
+        self.flush(id);
+        None
+    }
+
+    fn readable(&mut self, handler: &mut impl Handler, id: Id, flags: epoll::EventFlags) {
+        if self.connections[id].paused
+            && !flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR)
+        {
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let end = self.read(handler, id, &mut buffer);
+        self.buffer = buffer;
+        if let Some(end) = end {
+            self.end(handler, id, end);
+        }
+    }
+
+    /// Reads once and hands on what is complete.
+    fn read(&mut self, handler: &mut impl Handler, id: Id, buffer: &mut Vec<u8>) -> Option<End> {
+        let connection = &mut self.connections[id];
+        let socket = connection.socket.as_mut()?;
+        let kept = connection.rest.len();
+        if buffer.len() < connection.needs.max(kept) + READ_BYTES_MAX {
+            buffer.resize(connection.needs.max(kept) + READ_BYTES_MAX, 0);
+        }
+        buffer[..kept].copy_from_slice(&connection.rest);
+        let read = match socket.read(&mut buffer[kept..kept.max(connection.needs) + READ_BYTES_MAX])
+        {
+            Ok(0) => return Some(connection.end_of_stream()),
+            Ok(read) => read,
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                return None;
+            }
+            Err(error) => return Some(connection.broken(error)),
+        };
+        connection.rest.clear();
+        self.traffic.reads += 1;
+        self.traffic.read_bytes += read as u64;
+        self.read_at_ns = self.epoch.elapsed().as_nanos() as u64;
+        let bytes = &buffer[..kept + read];
+        let bytes = if connection.phase < Phase::Open {
+            match connection.upgrade(bytes) {
+                Ok(Some(head_bytes)) => {
+                    handler.opened(self, id);
+                    &bytes[head_bytes..]
+                }
+                Ok(None) => {
+                    self.keep(id, bytes, 0);
+                    return None;
+                }
+                Err(end) => return Some(end),
+            }
+        } else {
+            bytes
+        };
+        self.frames(handler, id, bytes)
+    }
+
+    fn frames(&mut self, handler: &mut impl Handler, id: Id, bytes: &[u8]) -> Option<End> {
+        let mut rest = bytes;
+        let mut messages = 0;
+        handler.read_began(self, id);
+        let end = loop {
+            match frame::split(rest) {
+                Split::Frame {
+                    first,
+                    head,
+                    payload,
+                } => {
+                    let (frame, after) = rest.split_at(head + payload);
+                    rest = after;
+                    if first == FIN | opcode::TEXT && !self.connections[id].is_fragmented() {
+                        messages += 1;
+                        handler.message(self, id, opcode::TEXT, &frame[head..]);
+                    } else if let Some(end) = self.unusual_frame(handler, id, first, &frame[head..])
+                    {
+                        break Some(end);
+                    }
+                }
+                Split::Partial { needs } => {
+                    self.keep(id, rest, needs);
+                    break None;
+                }
+                Split::Invalid(problem) => break Some(End::Protocol(problem)),
+            }
+        };
+        self.traffic.messages += messages;
+        handler.read_ended(self, id);
+        end
+    }
+
+    /// Keeps the start of a frame or head for the next read.
+    fn keep(&mut self, id: Id, rest: &[u8], needs: usize) {
+        let connection = &mut self.connections[id];
+        // The handler may have given the connection up meanwhile.
+        if connection.socket.is_some() {
+            connection.needs = needs;
+            connection.rest.extend_from_slice(rest);
+        }
+    }
+
+    /// Binary, fragmented and control frames.
+    fn unusual_frame(
+        &mut self,
+        handler: &mut impl Handler,
+        id: Id,
+        first: u8,
+        payload: &[u8],
+    ) -> Option<End> {
+        match first & 0x0F {
+            opcode::PING => {
+                self.queue(id, opcode::PONG, |out| out.extend_from_slice(payload));
+                self.flush(id);
+            }
+            opcode::PONG => {}
+            opcode::CLOSE => {
+                let closing = self.connections[id].phase == Phase::Closing;
+                if !closing {
+                    // The answer repeats the code (RFC 6455 section 5.5.1).
+                    let code = payload.get(..2).unwrap_or_default();
+                    self.queue(id, opcode::CLOSE, |out| out.extend_from_slice(code));
+                    self.flush(id);
+                }
+                // The server is the one to close the connection (RFC 6455 section
+                // 7.1.1), which also leaves TIME_WAIT and its port there.
+                let connection = &mut self.connections[id];
+                connection.phase = Phase::Closing;
+                connection.close_frame = Some(End::closed(payload));
+            }
+            op => match self.connections[id].assemble(first & FIN != 0, op, payload) {
+                Ok(None) => {}
+                Ok(Some((op, message))) => {
+                    self.traffic.messages += 1;
+                    handler.message(self, id, op, &message);
+                }
+                Err(problem) => return Some(End::Protocol(problem)),
+            },
+        }
+        None
+    }
+
+    fn end(&mut self, handler: &mut impl Handler, id: Id, end: End) {
+        if self.connections[id].socket.is_some() {
+            self.release(id);
+            handler.closed(self, id, end);
+        }
+    }
+
+    /// Gives up the socket; closing it also takes it out of epoll.
+    fn release(&mut self, id: Id) {
+        let connection = &mut self.connections[id];
+        if connection.socket.is_some() {
+            *connection = Connection::default();
+            self.free.push(id);
+        }
+    }
+
+    /// Asks epoll for what the connection waits for.
+    fn update_interest(&mut self, id: Id) {
+        let connection = &mut self.connections[id];
+        let Some(socket) = &connection.socket else {
+            return;
+        };
+        let wanted = connection.interest();
+        if wanted != connection.interest_set {
+            connection.interest_set = wanted;
+            let data = epoll::EventData::new_u64(id as u64);
+            // Fails only for sockets that are not registered, and this one is.
+            let _ = epoll::modify(&self.epoll, socket.as_fd(), data, wanted);
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! One connection of the fast client.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Write};
+
+use rustix::event::epoll::EventFlags;
+use socket2::Socket;
+
+use super::handshake;
+use crate::frame::{PAYLOAD_BYTES_MAX, opcode};
+
+/// Number of a connection; used again after it has closed.
+pub(crate) type Id = usize;
+
+/// Where a connection is in its life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    #[default]
+    Free,
+    Connecting,
+    Upgrading,
+    Open,
+    /// A close frame was sent.
+    Closing,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// No TCP connection came about.
+    Unreachable(String),
+    /// The upgrade was answered with something else than 101.
+    Refused { status: u16, body: String },
+    /// A close frame came. 1005 stands for one without a code.
+    Closed { code: u16, reason: String },
+    /// The connection ended without a close frame.
+    Lost(String),
+    /// The server broke RFC 6455.
+    Protocol(&'static str),
+}
+
+impl End {
+    /// The meaning of a close frame's payload.
+    pub(crate) fn closed(payload: &[u8]) -> Self {
+        let (code, reason) = match payload {
+            [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
+            _ => (1005, &[][..]),
+        };
+        Self::Closed {
+            code,
+            reason: String::from_utf8_lossy(reason).into_owned(),
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(error) => write!(f, "server not reachable: {error}"),
+            Self::Refused { status, body } => {
+                write!(f, "upgrade refused with status {status}: {}", body.trim())
+            }
+            Self::Closed { code, reason } if reason.is_empty() => {
+                write!(f, "closed by the server with code {code}")
+            }
+            Self::Closed { code, reason } => {
+                write!(f, "closed by the server with code {code} ({reason})")
+            }
+            Self::Lost(error) => write!(f, "lost without a close frame: {error}"),
+            Self::Protocol(problem) => write!(f, "server broke the protocol: {problem}"),
+        }
+    }
+}
+
+/// Socket and buffers of one connection. Buffers are empty while nothing is cut
+/// or stuck.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(super) socket: Option<Socket>,
+    pub(super) phase: Phase,
+    /// Frames to send, from `sent` on.
+    pub(super) out: Vec<u8>,
+    sent: usize,
+    /// The start of a frame or of the response head.
+    pub(super) rest: Vec<u8>,
+    /// Bytes that the frame in `rest` needs, as far as known.
+    pub(super) needs: usize,
+    fragments: Option<(u8, Vec<u8>)>,
+    pub(super) paused: bool,
+    /// What the server's close frame said, once it came.
+    pub(super) close_frame: Option<End>,
+    pub(super) interest_set: EventFlags,
+    key: String,
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self {
+            socket: None,
+            phase: Phase::Free,
+            out: Vec::new(),
+            sent: 0,
+            rest: Vec::new(),
+            needs: 0,
+            fragments: None,
+            paused: false,
+            close_frame: None,
+            interest_set: EventFlags::empty(),
+            key: String::new(),
+        }
+    }
+}
+
+impl Connection {
+    /// Begins with `socket` connecting and the upgrade request to be sent.
+    pub(super) fn start(&mut self, socket: Socket, request: Vec<u8>, key: &str) {
+        *self = Self {
+            socket: Some(socket),
+            phase: Phase::Connecting,
+            out: request,
+            interest_set: EventFlags::IN | EventFlags::OUT,
+            key: key.to_owned(),
+            ..Self::default()
+        };
+    }
+
+    pub(super) fn interest(&self) -> EventFlags {
+        let mut interest = EventFlags::empty();
+        if !self.paused {
+            interest |= EventFlags::IN;
+        }
+        if self.phase == Phase::Connecting || self.queued_bytes() > 0 {
+            interest |= EventFlags::OUT;
+        }
+        interest
+    }
+
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.out.len() - self.sent
+    }
+
+    /// Writes until everything is out or the socket is full.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        if self.phase == Phase::Connecting {
+            return Ok(());
+        }
+        let Some(socket) = &mut self.socket else {
+            self.out.clear();
+            return Ok(());
+        };
+        while self.sent < self.out.len() {
+            match socket.write(&self.out[self.sent..]) {
+                Ok(written) => self.sent += written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    // Nothing will ever go out again.
+                    self.out.clear();
+                    self.sent = 0;
+                    return Err(error);
+                }
+            }
+        }
+        self.out.clear();
+        self.sent = 0;
+        Ok(())
+    }
+
+    /// Looks for the response head in `bytes` and returns its length.
+    pub(super) fn upgrade(&mut self, bytes: &[u8]) -> Result<Option<usize>, End> {
+        let head_bytes = handshake::response(bytes, &self.key)?;
+        if head_bytes.is_some() {
+            self.phase = Phase::Open;
+            self.key = String::new();
+        }
+        Ok(head_bytes)
+    }
+
+    pub(super) fn is_fragmented(&self) -> bool {
+        self.fragments.is_some()
+    }
+
+    /// Takes one data frame; returns the message that it completes.
+    pub(super) fn assemble(
+        &mut self,
+        fin: bool,
+        op: u8,
+        payload: &[u8],
+    ) -> Result<Option<(u8, Vec<u8>)>, &'static str> {
+        let (op, mut message) = match (op, self.fragments.take()) {
+            (opcode::CONTINUATION, Some(begun)) => begun,
+            (opcode::CONTINUATION, None) => return Err("continuation of nothing"),
+            (_, Some(_)) => return Err("new message inside a fragmented one"),
+            (op, None) => (op, Vec::new()),
+        };
+        if message.len() + payload.len() > PAYLOAD_BYTES_MAX {
+            return Err("message larger than 32 MiB");
+        }
+        message.extend_from_slice(payload);
+        if fin {
+            return Ok(Some((op, message)));
+        }
+        self.fragments = Some((op, message));
+        Ok(None)
+    }
+
+    /// What the end of the byte stream means.
+    pub(super) fn end_of_stream(&mut self) -> End {
+        if let Some(end) = self.close_frame.take() {
+            return end;
+        }
+        if self.phase < Phase::Open {
+            return handshake::refusal(&self.rest)
+                .unwrap_or_else(|| End::Lost("before the upgrade was answered".into()));
+        }
+        End::Lost("end of stream".into())
+    }
+
+    /// What a failed read means.
+    pub(super) fn broken(&mut self, error: io::Error) -> End {
+        if let Some(end) = self.close_frame.take() {
+            return end;
+        }
+        End::Lost(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fragments_are_put_together() {
+        let mut connection = Connection::default();
+        assert_eq!(connection.assemble(false, opcode::TEXT, b"a"), Ok(None));
+        assert!(connection.is_fragmented());
+        assert_eq!(
+            connection.assemble(false, opcode::CONTINUATION, b"b"),
+            Ok(None)
+        );
+        let whole = connection.assemble(true, opcode::CONTINUATION, b"c");
+        assert_eq!(whole, Ok(Some((opcode::TEXT, b"abc".to_vec()))));
+        assert!(!connection.is_fragmented());
+        assert!(
+            connection
+                .assemble(true, opcode::CONTINUATION, b"")
+                .is_err()
+        );
+        assert_eq!(connection.assemble(false, opcode::BINARY, b""), Ok(None));
+        assert!(connection.assemble(true, opcode::TEXT, b"").is_err());
+    }
+
+    #[test]
+    fn close_frames_are_read() {
+        let closed = |code, reason: &str| End::Closed {
+            code,
+            reason: reason.into(),
+        };
+        assert_eq!(End::closed(b"\x03\xF0slow"), closed(1008, "slow"));
+        assert_eq!(End::closed(b""), closed(1005, ""));
+    }
+}

@@ -1,0 +1,298 @@
+//! What a run found out: a table for people, JSON for programs.
+
+use std::fmt;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::verify::Counts;
+
+/// The result of one run. What a scenario does not measure is absent.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Outcome {
+    pub(crate) scenario: String,
+    pub(crate) url: String,
+    pub(crate) client: String,
+    /// The arguments of the run.
+    pub(crate) settings: serde_json::Value,
+    /// Length of the measured window.
+    pub(crate) seconds: f64,
+    /// What is counted: deliveries, echoes, publications or connections.
+    pub(crate) unit: &'static str,
+    /// Units within the window, and per second.
+    pub(crate) count: u64,
+    pub(crate) per_second: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) published: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) published_per_second: Option<f64>,
+    /// Over the whole run, warm-up included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) verified: Option<Counts>,
+    /// Topics of which two subscribers saw different orders; absent when messages
+    /// are missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) topics_disagreeing: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) latency_us: Option<Latency>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) wire_bytes_per_message: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) messages_per_read: Option<f64>,
+    pub(crate) generator_cpu_share: f64,
+    pub(crate) generator_cpu_ns_per_unit: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server: Option<Server>,
+    /// Which side had no CPU left: `generator`, `server`, `both` or `neither`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bottleneck: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory: Option<Memory>,
+    /// How connections ended that were meant to, or that were not verified.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ends: Vec<(String, u64)>,
+    pub(crate) notes: Vec<String>,
+    /// Why the run failed; empty in a good one.
+    pub(crate) failures: Vec<String>,
+}
+
+/// The server's use of the machine within the window.
+#[derive(Debug, Serialize)]
+pub(crate) struct Server {
+    pub(crate) pid: u32,
+    /// Cores in use on average.
+    pub(crate) cpu_share: f64,
+    pub(crate) cpu_ns_per_unit: f64,
+    pub(crate) rss_bytes: u64,
+    pub(crate) rss_bytes_before: u64,
+}
+
+/// Resident memory of the server around idle connections.
+#[derive(Debug, Serialize)]
+pub(crate) struct Memory {
+    pub(crate) connections: usize,
+    pub(crate) before_bytes: u64,
+    pub(crate) with_bytes: u64,
+    pub(crate) after_bytes: u64,
+    pub(crate) per_connection_bytes: f64,
+}
+
+/// Microseconds.
+#[derive(Debug, Serialize)]
+pub(crate) struct Latency {
+    pub(crate) mean: f64,
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    pub(crate) max: f64,
+}
+
+impl Latency {
+    /// The percentiles of a histogram in nanoseconds; none of an empty one.
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Option<Self> {
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+        (!histogram.is_empty()).then(|| Self {
+            mean: histogram.mean() / 1e3,
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: histogram.max() as f64 / 1e3,
+        })
+    }
+}
+
+impl Outcome {
+    /// Adds what the verifier's counts mean for success.
+    pub(crate) fn judge(&mut self) {
+        if let Some(counts) = self.verified
+            && counts.faults() > 0
+        {
+            let Counts {
+                lost,
+                duplicated,
+                reordered,
+                corrupt,
+                misrouted,
+                ..
+            } = counts;
+            self.failures.push(format!(
+                "{lost} lost, {duplicated} duplicated, {reordered} reordered, {corrupt} corrupt, {misrouted} misrouted"
+            ));
+        }
+        if let Some(topics @ 1..) = self.topics_disagreeing {
+            self.failures.push(format!(
+                "subscribers of {topics} topics saw different orders"
+            ));
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut row = |label: &str, value: String| writeln!(f, "  {label:<22} {value}");
+        row("scenario", format!("{} on {}", self.scenario, self.url))?;
+        let rate = if self.per_second > 0.0 {
+            format!("in {:.2} s: {}/s", self.seconds, grouped(self.per_second))
+        } else {
+            format!("for {:.2} s", self.seconds)
+        };
+        row(self.unit, format!("{} {rate}", grouped(self.count as f64)))?;
+        if let (Some(count), Some(rate)) = (self.published, self.published_per_second) {
+            let value = format!("{}: {}/s", grouped(count as f64), grouped(rate));
+            row("published", value)?;
+        }
+        if let Some(counts) = &self.verified {
+            row(
+                "verified, whole run",
+                format!(
+                    "{} received, {} lost, {} duplicated, {} reordered, {} corrupt, {} misrouted",
+                    grouped(counts.received as f64),
+                    counts.lost,
+                    counts.duplicated,
+                    counts.reordered,
+                    counts.corrupt,
+                    counts.misrouted
+                ),
+            )?;
+        }
+        match self.topics_disagreeing {
+            Some(0) => row("order", "the same for every subscriber".into())?,
+            Some(topics) => row("order", format!("DIFFERENT in {topics} topics"))?,
+            None => {}
+        }
+        if let Some(latency) = &self.latency_us {
+            row(
+                "latency",
+                format!(
+                    "p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
+                    time(latency.p50),
+                    time(latency.p90),
+                    time(latency.p99),
+                    time(latency.p999),
+                    time(latency.max)
+                ),
+            )?;
+        }
+        if let (Some(bytes), Some(per_read)) = (self.wire_bytes_per_message, self.messages_per_read)
+        {
+            row(
+                "on the wire",
+                format!("{bytes:.1} bytes a message, {per_read:.1} messages a read"),
+            )?;
+        }
+        if let Some(server) = &self.server {
+            row(
+                "server",
+                format!(
+                    "{:.0} ns of CPU each, {:.0} % of a core, RSS {} ({} before)",
+                    server.cpu_ns_per_unit,
+                    server.cpu_share * 100.0,
+                    bytes(server.rss_bytes as f64),
+                    bytes(server.rss_bytes_before as f64)
+                ),
+            )?;
+        }
+        row(
+            "generator",
+            format!(
+                "{:.0} ns of CPU each, {:.0} % of a core",
+                self.generator_cpu_ns_per_unit,
+                self.generator_cpu_share * 100.0
+            ),
+        )?;
+        match self.bottleneck {
+            Some("generator") => row(
+                "bottleneck",
+                "THE GENERATOR: the server could do more than this".into(),
+            )?,
+            Some(side) => row("bottleneck", side.into())?,
+            None => {}
+        }
+        if let Some(memory) = &self.memory {
+            row(
+                "server memory",
+                format!(
+                    "{} before, {} with {} connections, {} after",
+                    bytes(memory.before_bytes as f64),
+                    bytes(memory.with_bytes as f64),
+                    grouped(memory.connections as f64),
+                    bytes(memory.after_bytes as f64)
+                ),
+            )?;
+            row(
+                "per connection",
+                format!("{:.0} bytes", memory.per_connection_bytes),
+            )?;
+        }
+        for (end, count) in &self.ends {
+            row("ended", format!("{count}: {end}"))?;
+        }
+        for note in &self.notes {
+            row("note", note.clone())?;
+        }
+        for failure in &self.failures {
+            row("FAILED", failure.clone())?;
+        }
+        Ok(())
+    }
+}
+
+/// A number with its thousands apart.
+pub(crate) fn grouped(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Microseconds in the unit that reads best.
+pub(crate) fn time(microseconds: f64) -> String {
+    match microseconds {
+        ..1_000.0 => format!("{microseconds:.0} us"),
+        ..1_000_000.0 => format!("{:.2} ms", microseconds / 1e3),
+        _ => format!("{:.2} s", microseconds / 1e6),
+    }
+}
+
+fn bytes(value: f64) -> String {
+    if value < 1024.0 * 1024.0 {
+        format!("{:.1} KiB", value / 1024.0)
+    } else {
+        format!("{:.1} MiB", value / 1024.0 / 1024.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(grouped(0.0), "0");
+        assert_eq!(grouped(999.0), "999");
+        assert_eq!(grouped(1234567.4), "1,234,567");
+        assert_eq!(time(12.3), "12 us");
+        assert_eq!(time(1_500.0), "1.50 ms");
+    }
+
+    #[test]
+    fn faults_and_disagreement_fail_a_run() {
+        let mut outcome = Outcome::default();
+        outcome.judge();
+        assert!(outcome.failures.is_empty());
+        outcome.verified = Some(Counts {
+            lost: 3,
+            ..Counts::default()
+        });
+        outcome.topics_disagreeing = Some(1);
+        outcome.judge();
+        assert_eq!(outcome.failures.len(), 2);
+    }
+}

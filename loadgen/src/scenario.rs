@@ -1,0 +1,122 @@
+//! What can be tried on a server.
+
+mod arrivals;
+pub(crate) mod connect;
+pub(crate) mod echo;
+pub(crate) mod fanout;
+pub(crate) mod idle;
+pub(crate) mod publish;
+
+use serde::Deserialize;
+
+use crate::cli::Common;
+use crate::net::{End, Id, Net, Target};
+use crate::outcome::Outcome;
+
+/// Handshakes under way at a time while a scenario sets up.
+pub(crate) const HANDSHAKES_MAX: usize = 64;
+
+/// Descriptors that are not connections.
+const OTHER_FILES: u64 = 16;
+
+/// The fast client for `target`.
+pub(crate) fn net(target: &Target, common: &Common, connections: usize) -> Result<Net, String> {
+    check_file_limit(connections)?;
+    Net::new(target.clone(), common.source_addresses, common.seed)
+        .map_err(|error| format!("epoll: {error}"))
+}
+
+/// Raises the soft limit of open files to the hard one and says so if even that
+/// does not do.
+pub(crate) fn check_file_limit(connections: usize) -> Result<(), String> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let needed = connections as u64 + OTHER_FILES;
+    let limit = getrlimit(Resource::Nofile);
+    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= needed);
+    if enough(limit.current) {
+        return Ok(());
+    }
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if enough(limit.maximum) && setrlimit(Resource::Nofile, raised).is_ok() {
+        return Ok(());
+    }
+    Err(format!(
+        "{connections} connections need {needed} open files, this process may have {}: \
+         run `ulimit -n {needed}` first (the hard limit is {})",
+        limit.current.unwrap_or(0),
+        limit.maximum.unwrap_or(0),
+    ))
+}
+
+/// Opens one connection, with an error that says what to do.
+pub(crate) fn open(net: &mut Net) -> Result<Id, String> {
+    net.open().map_err(|error| {
+        if error.kind() == std::io::ErrorKind::AddrNotAvailable {
+            "no free port on this address: use more --source-addresses".to_owned()
+        } else {
+            format!("cannot connect: {error}")
+        }
+    })
+}
+
+/// How a connection failed that should not have.
+pub(crate) fn failure(target: &Target, what: &str, end: &End) -> String {
+    match end {
+        End::Unreachable(_) => format!("{}: {end}. Is the server running?", target.url),
+        _ => format!("{what} at {}: {end}", target.url),
+    }
+}
+
+/// Starts the report of a run.
+pub(crate) fn outcome(
+    scenario: &crate::cli::Scenario,
+    target: &Target,
+    common: &Common,
+    unit: &'static str,
+) -> Outcome {
+    Outcome {
+        scenario: scenario.name().to_owned(),
+        url: target.url.clone(),
+        client: format!("{:?}", common.client).to_lowercase(),
+        settings: serde_json::json!({
+            "arguments": std::env::args().skip(1).collect::<Vec<_>>(),
+            "warmup_seconds": common.warmup.as_secs_f64(),
+            "duration_seconds": common.duration.as_secs_f64(),
+            "seed": common.seed,
+        }),
+        unit,
+        ..Outcome::default()
+    }
+}
+
+/// A frame of the events protocol that is not an event.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ServerFrame {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) events: Vec<String>,
+    pub(crate) id: Option<serde_json::Value>,
+    pub(crate) result: Option<serde_json::Value>,
+    pub(crate) client_timestamp: Option<u64>,
+}
+
+impl ServerFrame {
+    pub(crate) fn parse(payload: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(payload).map_err(|error| {
+            let text = String::from_utf8_lossy(payload);
+            format!("not a frame of the events protocol ({error}): {text:.200}")
+        })
+    }
+}
+
+/// The text of a subscribe frame.
+pub(crate) fn subscribe<'a>(names: impl Iterator<Item = &'a str>) -> Vec<u8> {
+    let events: Vec<&str> = names.collect();
+    serde_json::json!({"type": "subscribe", "events": events})
+        .to_string()
+        .into_bytes()
+}

@@ -1,0 +1,376 @@
+//! Echo: every connection gets its own messages back, whole and in order.
+
+mod pong;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use pong::Pongs;
+
+use super::ServerFrame;
+use super::arrivals::{Arrivals, Arriving, gather};
+use crate::cli::{self, Common, Scenario};
+use crate::frame::opcode;
+use crate::measure::{Progress, Window};
+use crate::net::{End, Handler, Id, Net, Target};
+use crate::outcome::{Latency, Outcome};
+use crate::payload::{self, Head, Layout, Source};
+use crate::schedule::Schedule;
+use crate::verify::{Counts, Gaps, Late, new_histogram};
+
+/// Bytes that may wait for a socket before a schedule holds back; times stay.
+const QUEUED_BYTES_MAX: usize = 1 << 20;
+
+const TURN_MAX: Duration = Duration::from_millis(5);
+
+/// Runs the scenario.
+pub(crate) fn run(
+    scenario: &Scenario,
+    options: &cli::Echo,
+    target: &Target,
+    common: &Common,
+) -> Result<Outcome, String> {
+    let window = Window::new(common.pid)?;
+    let mut net = super::net(target, common, options.connections)?;
+    let mut echo = Echo {
+        layout: Layout::new(options.payload, common.seed),
+        op: if options.binary {
+            opcode::BINARY
+        } else {
+            opcode::TEXT
+        },
+        in_flight: options.in_flight,
+        closed_loop: options.rate.is_none(),
+        pongs: options.ping.then(Pongs::default),
+        streams: Vec::new(),
+        gaps: Gaps::default(),
+        counts: Counts::default(),
+        latency: new_histogram(),
+        sent: 0,
+        answered: 0,
+        sending: false,
+        target: target.clone(),
+        arrivals: Arrivals::default(),
+    };
+    gather(&mut net, &mut echo, options.connections, common)?;
+    let mut run = Run {
+        schedule: options
+            .rate
+            .map(|rate| Schedule::new(net.now_ns(), rate, 1)),
+        progress: Progress::new(common.quiet, net.now_ns()),
+        latency: new_histogram(),
+        at: 0,
+        moved: (0, net.now_ns()),
+        window,
+        net,
+        echo,
+        common,
+    };
+    run.send_until_stopped()?;
+    run.drain()?;
+    Ok(run.report(super::outcome(scenario, target, common, "echoes")))
+}
+
+struct Run<'a> {
+    net: Net,
+    echo: Echo,
+    common: &'a Common,
+    schedule: Option<Schedule>,
+    window: Window,
+    progress: Progress,
+    latency: Histogram<u64>,
+    /// The connection whose turn it is on a schedule.
+    at: usize,
+    /// Answers when they last changed, and when that was.
+    moved: (u64, u64),
+}
+
+impl Run<'_> {
+    fn send_until_stopped(&mut self) -> Result<(), String> {
+        let began_ns = self.net.now_ns();
+        let start_ns = began_ns + self.common.warmup.as_nanos() as u64;
+        let stop_ns = start_ns + self.common.duration.as_nanos() as u64;
+        self.echo.sending = true;
+        if self.schedule.is_none() {
+            for id in self.echo.arrivals.ready().to_vec() {
+                self.echo
+                    .send(&mut self.net, id, self.echo.in_flight, began_ns);
+                self.net.flush(id);
+            }
+        }
+        loop {
+            let now_ns = self.net.now_ns();
+            let (count, traffic) = (self.echo.counts.received, self.net.traffic());
+            if now_ns >= start_ns && !self.window.is_started() {
+                self.latency.reset();
+                self.echo.latency.reset();
+                self.window.start(now_ns, count, 0, traffic);
+            }
+            if now_ns >= stop_ns {
+                self.window.stop(now_ns, count, 0, traffic);
+                self.echo.sending = false;
+                return Ok(());
+            }
+            let until_due = self.send_scheduled(now_ns);
+            let timeout = Duration::from_nanos(until_due).min(TURN_MAX);
+            self.turn(
+                if self.window.is_started() {
+                    "measuring"
+                } else {
+                    "warming"
+                },
+                timeout,
+            )?;
+            if self.stalled() {
+                let patience = self.common.patience;
+                let due = self.echo.sent - self.echo.answered;
+                self.echo.arrivals.fail(format!(
+                    "stalled: {due} echoes are due and none came for {patience:?}"
+                ));
+            }
+            if self.echo.arrivals.failure().is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends what is due; returns the nanoseconds until more is.
+    fn send_scheduled(&mut self, now_ns: u64) -> u64 {
+        let Some(schedule) = &mut self.schedule else {
+            return u64::MAX;
+        };
+        let ids = self.echo.arrivals.ready().len();
+        loop {
+            let id = self.echo.arrivals.ready()[self.at];
+            if self.net.queued_bytes(id) >= QUEUED_BYTES_MAX {
+                return u64::MAX;
+            }
+            let Some(due_ns) = schedule.take(now_ns) else {
+                return schedule.next_ns() - now_ns;
+            };
+            self.echo.send(&mut self.net, id, 1, due_ns);
+            self.net.flush(id);
+            self.at = (self.at + 1) % ids;
+        }
+    }
+
+    fn turn(&mut self, phase: &str, timeout: Duration) -> Result<(), String> {
+        self.net
+            .turn(&mut self.echo, timeout)
+            .map_err(|error| format!("epoll: {error}"))?;
+        let now_ns = self.net.now_ns();
+        let Counts { received, .. } = self.echo.counts;
+        if self.echo.answered != self.moved.0 {
+            self.moved = (self.echo.answered, now_ns);
+        }
+        let faults = self.echo.counts.faults();
+        let recent = &mut self.echo.latency;
+        let progress = &mut self.progress;
+        if progress.tick(now_ns, phase, "echoes", received, faults, recent) {
+            self.latency.add(&*recent).expect("the bounds are equal");
+            recent.reset();
+        }
+        Ok(())
+    }
+
+    fn stalled(&self) -> bool {
+        let waited_ns = self.net.now_ns() - self.moved.1;
+        self.echo.answered < self.echo.sent && waited_ns > self.common.patience.as_nanos() as u64
+    }
+
+    fn drain(&mut self) -> Result<(), String> {
+        self.moved.1 = self.net.now_ns();
+        while self.echo.answered < self.echo.sent
+            && self.echo.arrivals.failure().is_none()
+            && !self.stalled()
+        {
+            self.turn("draining", TURN_MAX)?;
+        }
+        Ok(())
+    }
+
+    fn report(mut self, mut outcome: Outcome) -> Outcome {
+        drop(self.progress);
+        self.window.report(&mut outcome);
+        self.latency
+            .add(&self.echo.latency)
+            .expect("the bounds are equal");
+        outcome.latency_us = Latency::of(&self.latency);
+        for stream in &self.echo.streams {
+            self.echo.counts.lost += u64::from(stream.next - stream.expected);
+        }
+        outcome.verified = Some(self.echo.counts);
+        outcome
+            .failures
+            .extend(self.echo.arrivals.failure().map(str::to_owned));
+        outcome.judge();
+        outcome
+    }
+}
+
+/// What one connection sent and expects.
+#[derive(Debug, Default, Clone)]
+struct Stream {
+    next: u32,
+    expected: u32,
+    /// Send times of pings, oldest first.
+    pings: VecDeque<u64>,
+    /// Answers since the read began.
+    answers: u32,
+}
+
+struct Echo {
+    layout: Layout,
+    op: u8,
+    in_flight: u32,
+    closed_loop: bool,
+    /// Present when pings are sent instead of messages to be echoed.
+    pongs: Option<Pongs>,
+    /// By connection.
+    streams: Vec<Stream>,
+    gaps: Gaps,
+    counts: Counts,
+    latency: Histogram<u64>,
+    sent: u64,
+    answered: u64,
+    sending: bool,
+    target: Target,
+    arrivals: Arrivals,
+}
+
+impl Echo {
+    /// Queues `count` messages with the time `sent_ns`.
+    fn send(&mut self, net: &mut Net, id: Id, count: u32, sent_ns: u64) {
+        let stream = &mut self.streams[id];
+        self.sent += u64::from(count);
+        for _ in 0..count {
+            if self.pongs.is_some() {
+                stream.pings.push_back(sent_ns);
+                net.queue(id, opcode::TEXT, |out| pong::write_ping(out, sent_ns));
+            } else {
+                let source = Source::from_number(id as u32);
+                let layout = &self.layout;
+                net.queue(id, self.op, |out| {
+                    layout.write(out, source, stream.next, sent_ns);
+                });
+            }
+            stream.next += 1;
+        }
+    }
+
+    /// Checks an echoed message and counts it; returns when it was sent.
+    fn echoed(&mut self, id: Id, op: u8, data: &[u8], now_ns: u64) -> Option<u64> {
+        let head = Head::of(data).filter(|_| op == self.op && data.len() == self.layout.bytes());
+        let known = head.and_then(|head| {
+            let source = payload::number(head.source)?;
+            let sequence = payload::number(head.sequence)?;
+            let sent_ns = payload::time_ns(head.time).filter(|&sent_ns| sent_ns <= now_ns)?;
+            let tail = self.layout.tail_matches(data, source, sequence);
+            tail.then_some((source, sequence, sent_ns))
+        });
+        let Some((source, sequence, sent_ns)) = known else {
+            self.counts.corrupt += 1;
+            return None;
+        };
+        let stream = &mut self.streams[id];
+        if source != id as u32 || sequence >= stream.next {
+            self.counts.misrouted += 1;
+            return None;
+        }
+        if sequence >= stream.expected {
+            if sequence > stream.expected {
+                self.counts.lost += u64::from(sequence - stream.expected);
+                self.gaps.add(id, stream.expected..sequence);
+            }
+            stream.expected = sequence + 1;
+        } else {
+            match self.gaps.take(id, sequence) {
+                Late::Missing => {
+                    self.counts.lost -= 1;
+                    self.counts.reordered += 1;
+                }
+                Late::Seen => {
+                    self.counts.duplicated += 1;
+                    return None;
+                }
+            }
+        }
+        Some(sent_ns)
+    }
+
+    /// Checks a pong and counts it; returns when its ping was sent.
+    fn ponged(&mut self, id: Id, payload: &[u8]) -> Option<u64> {
+        let stream = &mut self.streams[id];
+        let (Some(pongs), Some(sent_ns)) = (&mut self.pongs, stream.pings.pop_front()) else {
+            self.counts.duplicated += 1;
+            return None;
+        };
+        stream.expected += 1;
+        if pongs.answers(payload, sent_ns) {
+            Some(sent_ns)
+        } else {
+            self.counts.corrupt += 1;
+            None
+        }
+    }
+
+    fn greeted(&mut self, id: Id, payload: &[u8]) {
+        match ServerFrame::parse(payload) {
+            Ok(frame) if frame.kind == "connection_established" => self.arrivals.arrived(id),
+            Ok(frame) => self.arrivals.fail(format!("greeted with {}", frame.kind)),
+            Err(problem) => self.arrivals.fail(problem),
+        }
+    }
+}
+
+impl Arriving for Echo {
+    fn arrivals(&mut self) -> &mut Arrivals {
+        &mut self.arrivals
+    }
+}
+
+impl Handler for Echo {
+    fn opened(&mut self, _net: &mut Net, id: Id) {
+        if self.streams.len() <= id {
+            self.streams.resize(id + 1, Stream::default());
+        }
+        if self.pongs.is_none() {
+            self.arrivals.arrived(id);
+        }
+    }
+
+    fn message(&mut self, net: &mut Net, id: Id, op: u8, payload: &[u8]) {
+        let now_ns = net.read_at_ns();
+        let sent_ns = if self.pongs.is_none() {
+            self.echoed(id, op, payload, now_ns)
+        } else if self.sending || self.answered < self.sent {
+            self.ponged(id, payload)
+        } else {
+            return self.greeted(id, payload);
+        };
+        // A wrong answer is an answer too, as far as the loop is concerned.
+        self.streams[id].answers += 1;
+        self.answered += 1;
+        if let Some(sent_ns) = sent_ns {
+            self.counts.received += 1;
+            self.latency
+                .saturating_record(now_ns.saturating_sub(sent_ns).max(1));
+        }
+    }
+
+    fn read_ended(&mut self, net: &mut Net, id: Id) {
+        let answers = std::mem::take(&mut self.streams[id].answers);
+        if answers > 0 && self.sending && self.closed_loop {
+            let now_ns = net.now_ns();
+            self.send(net, id, answers, now_ns);
+            net.flush(id);
+        }
+    }
+
+    fn closed(&mut self, _net: &mut Net, _id: Id, end: End) {
+        let failure = super::failure(&self.target, "connection", &end);
+        self.arrivals.fail(failure);
+    }
+}

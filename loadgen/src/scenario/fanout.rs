@@ -1,0 +1,335 @@
+//! Fan-out, and its variations: many topics, slow subscribers, passing ones.
+
+mod peers;
+pub(crate) mod plan;
+mod publisher;
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use peers::Peers;
+use plan::{Kind, Plan};
+
+use super::HANDSHAKES_MAX;
+use crate::cli::{Common, Load, Scenario};
+use crate::measure::{Progress, Window};
+use crate::net::{Net, Target};
+use crate::outcome::{Latency, Outcome};
+use crate::payload::Layout;
+use crate::schedule::Schedule;
+use crate::verify::{Verifier, new_histogram};
+
+/// Bytes that may wait for a publisher's socket before its next burst is held
+/// back. On a schedule the burst keeps its time.
+const QUEUED_BYTES_MAX: usize = 1 << 20;
+
+/// Longest wait for events, so that windows open and close on time.
+const TURN_MAX: Duration = Duration::from_millis(5);
+
+/// Silence after which nothing more is expected from a run that failed, or from
+/// slow subscribers at the end.
+const QUIET_NS: u64 = 1_000_000_000;
+
+/// Runs one of the fan-out scenarios.
+pub(crate) fn run(
+    scenario: &Scenario,
+    target: &Target,
+    common: &Common,
+) -> Result<Outcome, String> {
+    let (plan, load) = Plan::of(scenario, common.seed).expect("only called for those scenarios");
+    let window = Window::new(common.pid)?;
+    let connections = plan.members.len() + usize::from(load.publishers);
+    let mut net = super::net(target, common, connections)?;
+    let peers = connect(&mut net, plan, &load, target, common)?;
+    let churn = match scenario {
+        Scenario::Churn(churn) => Some(Schedule::new(net.now_ns(), churn.churn_rate, 1)),
+        _ => None,
+    };
+    let mut run = Run {
+        layout: Layout::new(load.payload, common.seed),
+        schedule: load
+            .rate
+            .map(|rate| Schedule::new(net.now_ns(), rate, load.burst())),
+        churn,
+        progress: Progress::new(common.quiet, net.now_ns()),
+        latency: new_histogram(),
+        window,
+        published: 0,
+        turn: 0,
+        moved_ns: net.now_ns(),
+        moved: 0,
+        load,
+        common,
+        net,
+        peers,
+    };
+    run.pause_slow();
+    let began_ns = run.net.now_ns();
+    run.publish_until_stopped(began_ns)?;
+    run.drain()?;
+    run.collect_slow()?;
+    Ok(run.report(
+        super::outcome(scenario, target, common, "deliveries"),
+        began_ns,
+    ))
+}
+
+/// Opens all connections and waits until every one is subscribed or ready to
+/// publish.
+fn connect(
+    net: &mut Net,
+    plan: Plan,
+    load: &Load,
+    target: &Target,
+    common: &Common,
+) -> Result<Peers, String> {
+    let layout = Layout::new(load.payload, common.seed);
+    let verifier = Verifier::new(layout, plan.shape, plan.names.clone(), plan.owners());
+    let mut peers = Peers::new(plan, usize::from(load.publishers), target.clone(), verifier);
+    let mut progress = Progress::new(common.quiet, net.now_ns());
+    let deadline_ns = net.now_ns() + common.patience.as_nanos() as u64;
+    let mut next_line_ns = net.now_ns() + QUIET_NS;
+    while !peers.all_ready() {
+        while peers.opening() < HANDSHAKES_MAX && peers.open_next(net)? {}
+        net.turn(&mut peers, TURN_MAX)
+            .map_err(|error| format!("epoll: {error}"))?;
+        if let Some(failure) = peers.failure() {
+            return Err(failure.to_owned());
+        }
+        if net.now_ns() > deadline_ns {
+            return Err(format!("after --patience, only {}", peers.readiness()));
+        }
+        if net.now_ns() > next_line_ns {
+            next_line_ns += QUIET_NS;
+            progress.write(&format!("connecting: {}", peers.readiness()));
+        }
+    }
+    Ok(peers)
+}
+
+struct Run<'a> {
+    common: &'a Common,
+    load: Load,
+    layout: Layout,
+    net: Net,
+    peers: Peers,
+    schedule: Option<Schedule>,
+    churn: Option<Schedule>,
+    window: Window,
+    progress: Progress,
+    latency: Histogram<u64>,
+    published: u64,
+    /// The publisher whose turn it is on a schedule.
+    turn: usize,
+    /// When a delivery was last seen, and how many there were.
+    moved_ns: u64,
+    moved: u64,
+}
+
+impl Run<'_> {
+    fn pause_slow(&mut self) {
+        for id in self.peers.ids(Kind::Slow) {
+            self.net.pause(id);
+        }
+    }
+
+    /// Publishes through warm-up and window.
+    fn publish_until_stopped(&mut self, began_ns: u64) -> Result<(), String> {
+        let start_ns = began_ns + self.common.warmup.as_nanos() as u64;
+        let stop_ns = start_ns + self.common.duration.as_nanos() as u64;
+        loop {
+            let now_ns = self.net.now_ns();
+            if now_ns >= start_ns && !self.window.is_started() {
+                self.latency.reset();
+                self.peers.verifier.latency_mut().reset();
+                let (count, traffic) = (self.peers.received(), self.net.traffic());
+                self.window.start(now_ns, count, self.published, traffic);
+            }
+            if now_ns >= stop_ns {
+                let (count, traffic) = (self.peers.received(), self.net.traffic());
+                self.window.stop(now_ns, count, self.published, traffic);
+                return Ok(());
+            }
+            self.churn(now_ns)?;
+            let until_due = self.publish(now_ns);
+            let until_edge = if self.window.is_started() {
+                stop_ns
+            } else {
+                start_ns
+            } - now_ns;
+            let timeout = Duration::from_nanos(until_due.min(until_edge)).min(TURN_MAX);
+            let phase = if self.window.is_started() {
+                "measuring"
+            } else {
+                "warming"
+            };
+            self.turn(phase, timeout)?;
+            if self.peers.failure().is_some() {
+                return Ok(());
+            }
+            if self.load.rate.is_none() && self.stalled() {
+                self.peers.fail(format!(
+                    "stalled: {} deliveries are due and none came for {:?}",
+                    self.peers.outstanding(),
+                    self.common.patience
+                ));
+                return Ok(());
+            }
+        }
+    }
+
+    fn stalled(&self) -> bool {
+        self.net.now_ns() - self.moved_ns > self.common.patience.as_nanos() as u64
+    }
+
+    /// Sends what may be sent now; returns the nanoseconds until more may.
+    fn publish(&mut self, now_ns: u64) -> u64 {
+        if self.schedule.is_some() {
+            return self.publish_scheduled(now_ns);
+        }
+        let room = u64::from(self.load.window - 1) * self.burst_deliveries();
+        for number in 0..self.peers.publishers.len() {
+            let publisher = &self.peers.publishers[number];
+            let has_room = self.net.queued_bytes(publisher.id) < QUEUED_BYTES_MAX;
+            if publisher.outstanding <= room && has_room {
+                self.send(number, now_ns);
+            }
+        }
+        u64::MAX
+    }
+
+    fn publish_scheduled(&mut self, now_ns: u64) -> u64 {
+        loop {
+            let id = self.peers.publishers[self.turn].id;
+            if self.net.queued_bytes(id) >= QUEUED_BYTES_MAX {
+                return u64::MAX;
+            }
+            let schedule = self.schedule.as_mut().expect("checked by the caller");
+            let Some(due_ns) = schedule.take(now_ns) else {
+                return schedule.next_ns() - now_ns;
+            };
+            self.send(self.turn, due_ns);
+            self.turn = (self.turn + 1) % self.peers.publishers.len();
+        }
+    }
+
+    /// Deliveries that one burst causes.
+    fn burst_deliveries(&self) -> u64 {
+        u64::from(self.load.burst()) * self.peers.plan.shape.complete as u64
+    }
+
+    fn send(&mut self, number: usize, sent_ns: u64) {
+        let due = self.burst_deliveries();
+        let publisher = &mut self.peers.publishers[number];
+        let names = &self.peers.plan.names;
+        publisher.send(
+            &mut self.net,
+            &self.layout,
+            names,
+            self.load.burst(),
+            sent_ns,
+        );
+        publisher.outstanding += due;
+        self.published += u64::from(self.load.burst());
+    }
+
+    /// Replaces passing subscribers as scheduled.
+    fn churn(&mut self, now_ns: u64) -> Result<(), String> {
+        let Some(churn) = &mut self.churn else {
+            return Ok(());
+        };
+        while churn.take(now_ns).is_some() {
+            self.peers.replace_next(&mut self.net)?;
+        }
+        while self.peers.opening() < HANDSHAKES_MAX && self.peers.open_next(&mut self.net)? {}
+        Ok(())
+    }
+
+    /// One turn of the loop, and the books after it.
+    fn turn(&mut self, phase: &str, timeout: Duration) -> Result<(), String> {
+        self.net
+            .turn(&mut self.peers, timeout)
+            .map_err(|error| format!("epoll: {error}"))?;
+        self.peers.settle();
+        let now_ns = self.net.now_ns();
+        let received = self.peers.received();
+        if received != self.moved {
+            (self.moved, self.moved_ns) = (received, now_ns);
+        }
+        let faults = self.peers.verifier.counts().faults();
+        let recent = self.peers.verifier.latency_mut();
+        let progress = &mut self.progress;
+        if progress.tick(now_ns, phase, "deliveries", received, faults, recent) {
+            self.latency.add(&*recent).expect("the bounds are equal");
+            recent.reset();
+        }
+        Ok(())
+    }
+
+    /// Waits for what is still due after the last publication.
+    fn drain(&mut self) -> Result<(), String> {
+        let began_ns = self.net.now_ns();
+        let patience_ns = self.common.patience.as_nanos() as u64;
+        self.moved_ns = began_ns;
+        while self.peers.outstanding() > 0 {
+            self.turn("draining", TURN_MAX)?;
+            let now_ns = self.net.now_ns();
+            let quiet = now_ns - self.moved_ns > QUIET_NS && self.peers.failure().is_some();
+            if quiet || now_ns - began_ns > patience_ns {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what slow subscribers still get, to learn how they fared.
+    fn collect_slow(&mut self) -> Result<(), String> {
+        for id in self.peers.ids(Kind::Slow) {
+            self.net.resume(id);
+        }
+        let began_ns = self.net.now_ns();
+        let mut moved = (self.net.traffic().read_bytes, began_ns);
+        while !self.peers.ids(Kind::Slow).is_empty() {
+            self.turn("slow ones", TURN_MAX)?;
+            let now_ns = self.net.now_ns();
+            if self.net.traffic().read_bytes != moved.0 {
+                moved = (self.net.traffic().read_bytes, now_ns);
+            }
+            let waited_ns = now_ns - began_ns;
+            if now_ns - moved.1 > QUIET_NS || waited_ns > self.common.patience.as_nanos() as u64 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn report(mut self, mut outcome: Outcome, began_ns: u64) -> Outcome {
+        drop(self.progress);
+        if !self.window.is_stopped() {
+            let (count, traffic) = (self.peers.received(), self.net.traffic());
+            let now_ns = self.net.now_ns();
+            if !self.window.is_started() {
+                self.window.start(began_ns, 0, 0, Default::default());
+            }
+            self.window.stop(now_ns, count, self.published, traffic);
+        }
+        self.window.report(&mut outcome);
+        let recent = self.peers.verifier.latency_mut();
+        self.latency.add(&*recent).expect("the bounds are equal");
+        outcome.latency_us = Latency::of(&self.latency);
+        let shape = self.peers.plan.shape;
+        let sent: Vec<u32> = (0..shape.topics)
+            .flat_map(|topic| {
+                let publishers = self.peers.publishers.iter();
+                publishers.map(move |publisher| publisher.sent(topic))
+            })
+            .collect();
+        let verdict = self.peers.verifier.finish(&sent);
+        outcome.verified = Some(verdict.counts);
+        outcome.topics_disagreeing = verdict.topics_disagreeing;
+        self.peers.report(&mut outcome);
+        outcome.judge();
+        outcome
+    }
+}

@@ -1,0 +1,360 @@
+//! The connections of a fan-out and what they are at.
+
+use std::collections::BTreeMap;
+
+use super::plan::{Kind, Plan};
+use super::publisher::Publisher;
+use crate::frame::opcode;
+use crate::net::{End, Handler, Id, Net, Target};
+use crate::outcome::Outcome;
+use crate::payload::Random;
+use crate::scenario::{self, ServerFrame};
+use crate::verify::Verifier;
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Upgrading,
+    Greeting,
+    Confirming,
+    Ready,
+    /// Closing on purpose.
+    Leaving,
+}
+
+/// Who is behind a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Member(usize),
+    Publisher(u16),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    role: Role,
+    stage: Stage,
+    /// Whether its first event was parsed whole.
+    parsed: bool,
+}
+
+/// All peers of a run by connection.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    pub(crate) plan: Plan,
+    pub(crate) verifier: Verifier,
+    pub(crate) publishers: Vec<Publisher>,
+    target: Target,
+    /// By connection id; none where a connection ended.
+    peers: Vec<Option<Peer>>,
+    /// Connection of each member.
+    ids: Vec<Option<Id>>,
+    /// Who is still to be connected, in reverse.
+    to_open: Vec<Role>,
+    opening: usize,
+    ready: usize,
+    publishers_wanted: usize,
+    /// The next passing member to be replaced.
+    next_leaver: usize,
+    replaced: u64,
+    ends: BTreeMap<String, u64>,
+    failure: Option<String>,
+}
+
+impl Peers {
+    pub(crate) fn new(plan: Plan, publishers: usize, target: Target, verifier: Verifier) -> Self {
+        let mut to_open: Vec<Role> = (0..publishers as u16).map(Role::Publisher).collect();
+        to_open.extend((0..plan.members.len()).map(Role::Member));
+        to_open.reverse();
+        Self {
+            ids: vec![None; plan.members.len()],
+            next_leaver: 0,
+            plan,
+            verifier,
+            publishers: Vec::new(),
+            target,
+            peers: Vec::new(),
+            to_open,
+            opening: 0,
+            ready: 0,
+            publishers_wanted: publishers,
+            replaced: 0,
+            ends: BTreeMap::new(),
+            failure: None,
+        }
+    }
+
+    /// Starts the next connection; false if all have been started.
+    pub(crate) fn open_next(&mut self, net: &mut Net) -> Result<bool, String> {
+        let Some(role) = self.to_open.pop() else {
+            return Ok(false);
+        };
+        let id = scenario::open(net)?;
+        if self.peers.len() <= id {
+            self.peers.resize(id + 1, None);
+        }
+        self.peers[id] = Some(Peer {
+            role,
+            stage: Stage::Upgrading,
+            parsed: false,
+        });
+        if let Role::Member(member) = role {
+            self.ids[member] = Some(id);
+        }
+        self.opening += 1;
+        Ok(true)
+    }
+
+    /// Connections that are not ready yet.
+    pub(crate) fn opening(&self) -> usize {
+        self.opening
+    }
+
+    pub(crate) fn all_ready(&self) -> bool {
+        self.to_open.is_empty() && self.opening == 0
+    }
+
+    pub(crate) fn readiness(&self) -> String {
+        let all = self.plan.members.len() + self.publishers_wanted;
+        format!("{} of {all} connections are ready", self.ready)
+    }
+
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// Remembers why the run failed; the first reason stays.
+    pub(crate) fn fail(&mut self, reason: String) {
+        self.failure.get_or_insert(reason);
+    }
+
+    /// Messages received by everybody but slow subscribers.
+    pub(crate) fn received(&self) -> u64 {
+        self.verifier.counts().received
+    }
+
+    /// Deliveries that are due.
+    pub(crate) fn outstanding(&self) -> u64 {
+        self.publishers
+            .iter()
+            .map(|publisher| publisher.outstanding)
+            .sum()
+    }
+
+    /// Takes deliveries off what is due.
+    pub(crate) fn settle(&mut self) {
+        for (number, publisher) in self.publishers.iter_mut().enumerate() {
+            let delivered = self.verifier.take_delivered(number);
+            publisher.outstanding = publisher.outstanding.saturating_sub(delivered);
+        }
+    }
+
+    /// Live connections of members of one kind.
+    pub(crate) fn ids(&self, kind: Kind) -> Vec<Id> {
+        let members = self.plan.members.iter().zip(&self.ids);
+        members
+            .filter(|(member, _)| member.kind == kind)
+            .filter_map(|(_, id)| *id)
+            .collect()
+    }
+
+    /// Sends the next passing member away, by a close handshake or by a reset in
+    /// turn; a new one is opened by [`Self::open_next`].
+    pub(crate) fn replace_next(&mut self, net: &mut Net) -> Result<(), String> {
+        let first = self.plan.shape.complete;
+        let count = self.plan.shape.passing;
+        if count == 0 {
+            return Ok(());
+        }
+        let member = first + self.next_leaver;
+        self.next_leaver = (self.next_leaver + 1) % count;
+        let Some(id) = self.ids[member] else {
+            return Ok(());
+        };
+        let Some(peer) = &mut self.peers[id] else {
+            return Ok(());
+        };
+        if peer.stage != Stage::Ready {
+            return Ok(());
+        }
+        self.replaced += 1;
+        peer.stage = Stage::Leaving;
+        if self.replaced.is_multiple_of(2) {
+            net.close(id, 1000);
+        } else {
+            net.abort(id);
+            self.left(id, member);
+        }
+        Ok(())
+    }
+
+    /// A passing member is gone and is to come again.
+    fn left(&mut self, id: Id, member: usize) {
+        self.peers[id] = None;
+        self.ids[member] = None;
+        self.ready -= 1;
+        self.verifier.restart(self.plan.members[member].replica);
+        self.to_open.push(Role::Member(member));
+    }
+
+    /// Adds how connections fared.
+    pub(crate) fn report(&self, outcome: &mut Outcome) {
+        outcome.failures.extend(self.failure.clone());
+        outcome.ends = self.ends.clone().into_iter().collect();
+        if self.plan.shape.slow > 0 {
+            let open = self.ids(Kind::Slow).len() as u64;
+            if open > 0 {
+                outcome
+                    .ends
+                    .push(("slow subscribers still open".into(), open));
+            }
+            let slow = self.verifier.slow_counts();
+            outcome.notes.push(format!(
+                "slow subscribers received {}, missed {} before the last one they got; {} duplicated, {} reordered, {} corrupt",
+                slow.received, slow.lost, slow.duplicated, slow.reordered, slow.corrupt
+            ));
+            if slow.duplicated + slow.reordered + slow.corrupt + slow.misrouted > 0 {
+                let failure = "a slow subscriber got duplicated, reordered or corrupt events";
+                outcome.failures.push(failure.into());
+            }
+        }
+        if self.replaced > 0 {
+            let note = format!("{} passing subscribers were replaced", self.replaced);
+            outcome.notes.push(note);
+        }
+        let other = self.verifier.counts().other + self.verifier.slow_counts().other;
+        if other > 0 {
+            let last = self.verifier.last_other();
+            let note = format!("{other} frames were not events, the last: {last:.200}");
+            outcome.notes.push(note);
+        }
+        let parses = self.verifier.parses();
+        if parses * 20 > self.received() && self.received() > 100_000 {
+            outcome.notes.push(format!(
+                "{parses} events took the slow way because their envelope varies: the generator is slower than it could be"
+            ));
+        }
+    }
+
+    /// Greeting and subscribing.
+    fn set_up(&mut self, net: &mut Net, id: Id, mut peer: Peer, payload: &[u8]) {
+        let frame = match ServerFrame::parse(payload) {
+            Ok(frame) => frame,
+            Err(problem) => return self.fail(problem),
+        };
+        match (peer.stage, &*frame.kind, peer.role) {
+            (Stage::Greeting, "connection_established", Role::Publisher(number)) => {
+                peer.stage = Stage::Ready;
+                let mut random = Random::new(net.random.next());
+                let topics = self.plan.shape.topics;
+                let publisher = Publisher::new(number, id, topics, &mut random);
+                // They may get ready in any order.
+                let at = self
+                    .publishers
+                    .partition_point(|other| other.number < number);
+                self.publishers.insert(at, publisher);
+            }
+            (Stage::Greeting, "connection_established", Role::Member(member)) => {
+                peer.stage = Stage::Confirming;
+                let topics = self.plan.members[member].topics.iter();
+                let names = topics.map(|&topic| &*self.plan.names[usize::from(topic)]);
+                let text = scenario::subscribe(names);
+                net.queue(id, opcode::TEXT, |out| out.extend_from_slice(&text));
+                net.flush(id);
+            }
+            (Stage::Confirming, "subscription_confirmed", Role::Member(member))
+                if frame.events.len() == self.plan.members[member].topics.len() =>
+            {
+                peer.stage = Stage::Ready;
+            }
+            _ => {
+                let text = String::from_utf8_lossy(payload);
+                self.fail(format!("unexpected answer while setting up: {text:.300}"));
+            }
+        }
+        if peer.stage == Stage::Ready {
+            self.opening -= 1;
+            self.ready += 1;
+        }
+        self.peers[id] = Some(peer);
+    }
+}
+
+impl Handler for Peers {
+    fn opened(&mut self, _net: &mut Net, id: Id) {
+        if let Some(peer) = &mut self.peers[id] {
+            peer.stage = Stage::Greeting;
+        }
+    }
+
+    fn read_began(&mut self, net: &mut Net, id: Id) {
+        if let Some(Peer {
+            role: Role::Member(member),
+            ..
+        }) = self.peers[id]
+        {
+            let replica = self.plan.members[member].replica;
+            self.verifier
+                .begin(member as u32, replica, net.read_at_ns());
+        }
+    }
+
+    #[inline]
+    fn message(&mut self, net: &mut Net, id: Id, op: u8, payload: &[u8]) {
+        let Some(peer) = &mut self.peers[id] else {
+            return;
+        };
+        match (peer.stage, peer.role) {
+            (Stage::Ready | Stage::Leaving, Role::Member(_)) if op == opcode::TEXT => {
+                if peer.parsed {
+                    self.verifier.event(payload);
+                } else {
+                    peer.parsed = true;
+                    self.verifier.first_event(payload);
+                }
+            }
+            (Stage::Ready, _) => {
+                let text = String::from_utf8_lossy(payload);
+                self.fail(format!("unexpected message, opcode {op}: {text:.300}"));
+            }
+            (Stage::Leaving, _) => {}
+            _ => {
+                let peer = *peer;
+                self.set_up(net, id, peer, payload);
+            }
+        }
+    }
+
+    fn read_ended(&mut self, _net: &mut Net, _id: Id) {
+        self.verifier.end();
+    }
+
+    fn closed(&mut self, _net: &mut Net, id: Id, end: End) {
+        let Some(peer) = self.peers[id].take() else {
+            return;
+        };
+        let kind = match peer.role {
+            Role::Member(member) => Some((member, self.plan.members[member].kind)),
+            Role::Publisher(_) => None,
+        };
+        match (kind, peer.stage) {
+            (Some((member, Kind::Passing)), Stage::Leaving) => self.left(id, member),
+            (Some((member, Kind::Slow)), Stage::Ready) => {
+                self.ids[member] = None;
+                *self
+                    .ends
+                    .entry(format!("slow subscriber {end}"))
+                    .or_default() += 1;
+            }
+            _ => {
+                if let Some((member, _)) = kind {
+                    self.ids[member] = None;
+                }
+                let what = match peer.role {
+                    Role::Publisher(_) => "publisher",
+                    Role::Member(_) => "subscriber",
+                };
+                self.fail(scenario::failure(&self.target, what, &end));
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Who subscribes to what.
+
+use crate::cli::{Load, Scenario};
+use crate::payload::Random;
+use crate::verify::Shape;
+
+/// What a subscriber is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Gets everything, from first to last.
+    Complete,
+    /// Comes and goes.
+    Passing,
+    /// Stops reading.
+    Slow,
+}
+
+/// One subscribing connection.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) kind: Kind,
+    pub(crate) replica: usize,
+    pub(crate) topics: Vec<u16>,
+}
+
+/// All subscribers of a run.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) shape: Shape,
+    pub(crate) names: Vec<String>,
+    pub(crate) members: Vec<Member>,
+}
+
+impl Plan {
+    /// The plan of one of the fan-out scenarios and how it is loaded.
+    pub(crate) fn of(scenario: &Scenario, seed: u64) -> Option<(Self, Load)> {
+        let (topics, per_connection, complete, passing, slow, load) = match scenario {
+            Scenario::Fanout(fanout) => (1, 1, fanout.subscribers, 0, 0, &fanout.load),
+            Scenario::Churn(churn) => (1, 1, churn.subscribers, churn.passing, 0, &churn.load),
+            Scenario::Slow(slow) => (1, 1, slow.subscribers, 0, slow.slow, &slow.load),
+            Scenario::Topics(topics) => (
+                usize::from(topics.topics),
+                usize::from(topics.subs_per_conn),
+                topics.subscribers,
+                0,
+                0,
+                &topics.load,
+            ),
+            _ => return None,
+        };
+        let shape = Shape {
+            topics,
+            publishers: usize::from(load.publishers),
+            complete,
+            passing,
+            slow,
+        };
+        // All names are of one length, so that data stands at one place.
+        let width = (topics - 1).to_string().len();
+        let names = (0..topics)
+            .map(|topic| format!("{}{topic:0width$}", load.topic))
+            .collect();
+        let mut random = Random::new(seed);
+        let mut members = Vec::new();
+        for replica in 0..shape.replicas() {
+            let kind = if replica < complete {
+                Kind::Complete
+            } else if replica < complete + passing {
+                Kind::Passing
+            } else {
+                Kind::Slow
+            };
+            // Every replica deals the topics out differently.
+            let mut all: Vec<u16> = (0..topics as u16).collect();
+            random.shuffle(&mut all);
+            members.extend(all.chunks(per_connection).map(|topics| Member {
+                kind,
+                replica,
+                topics: topics.to_vec(),
+            }));
+        }
+        let plan = Self {
+            shape,
+            names,
+            members,
+        };
+        Some((plan, load.clone()))
+    }
+
+    /// The member that has each (replica, topic), replica by replica.
+    pub(crate) fn owners(&self) -> Vec<u32> {
+        let mut owners = vec![u32::MAX; self.shape.replicas() * self.shape.topics];
+        for (number, member) in self.members.iter().enumerate() {
+            for &topic in &member.topics {
+                owners[member.replica * self.shape.topics + usize::from(topic)] = number as u32;
+            }
+        }
+        owners
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Options;
+
+    fn plan(arguments: &str) -> Plan {
+        let whole = ["loadgen"].into_iter().chain(arguments.split(' '));
+        let options = Options::try_parse_from(whole).unwrap();
+        Plan::of(&options.scenario, 1).unwrap().0
+    }
+
+    #[test]
+    fn every_topic_has_its_subscribers_once_per_replica() {
+        let plan = plan("topics --topics 120 --subscribers 3 --subs-per-conn 50");
+        assert_eq!(plan.members.len(), 9);
+        assert!(plan.members.iter().all(|member| member.topics.len() <= 50));
+        assert!(plan.owners().iter().all(|&owner| owner != u32::MAX));
+        assert_eq!((&*plan.names[0], &*plan.names[119]), ("t000", "t119"));
+    }
+
+    #[test]
+    fn slow_and_passing_members_come_after_the_complete_ones() {
+        let slow = plan("slow --subscribers 4 --slow 2");
+        assert_eq!(slow.members[3].kind, Kind::Complete);
+        assert_eq!(slow.members[4].kind, Kind::Slow);
+        let churn = plan("churn --subscribers 1 --passing 1");
+        assert_eq!(churn.members[1].kind, Kind::Passing);
+    }
+}

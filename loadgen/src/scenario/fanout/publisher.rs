@@ -1,0 +1,68 @@
+//! One publishing connection of a fan-out.
+
+use crate::frame::opcode;
+use crate::net::{Id, Net};
+use crate::payload::{Layout, Random, Source};
+
+/// Sends numbered messages and knows what is still on the way.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    pub(crate) number: u16,
+    pub(crate) id: Id,
+    /// Next sequence number by topic.
+    next: Vec<u32>,
+    /// Topics in the order they are published to, over and over.
+    turn: Vec<u16>,
+    at: usize,
+    /// Deliveries that are due to complete subscribers.
+    pub(crate) outstanding: u64,
+}
+
+impl Publisher {
+    pub(crate) fn new(number: u16, id: Id, topics: usize, random: &mut Random) -> Self {
+        let mut turn: Vec<u16> = (0..topics as u16).collect();
+        random.shuffle(&mut turn);
+        Self {
+            number,
+            id,
+            next: vec![0; topics],
+            turn,
+            at: 0,
+            outstanding: 0,
+        }
+    }
+
+    /// Messages sent so far to `topic`.
+    pub(crate) fn sent(&self, topic: usize) -> u32 {
+        self.next[topic]
+    }
+
+    /// Sends `burst` messages in one write, all with the time `sent_ns`.
+    pub(crate) fn send(
+        &mut self,
+        net: &mut Net,
+        layout: &Layout,
+        names: &[String],
+        burst: u32,
+        sent_ns: u64,
+    ) {
+        for _ in 0..burst {
+            let topic = self.turn[self.at];
+            self.at = (self.at + 1) % self.turn.len();
+            let sequence = &mut self.next[usize::from(topic)];
+            let source = Source {
+                topic,
+                publisher: self.number,
+            };
+            net.queue(self.id, opcode::TEXT, |out| {
+                out.extend_from_slice(br#"{"type":"publish","event":""#);
+                out.extend_from_slice(names[usize::from(topic)].as_bytes());
+                out.extend_from_slice(br#"","data":"#);
+                layout.write(out, source, *sequence, sent_ns);
+                out.push(b'}');
+            });
+            *sequence += 1;
+        }
+        net.flush(self.id);
+    }
+}

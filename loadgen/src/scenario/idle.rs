@@ -1,0 +1,149 @@
+//! Idle connections: what they cost the server in memory, and whether it comes
+//! back.
+
+use std::time::Duration;
+
+use super::ServerFrame;
+use super::arrivals::{Arrivals, Arriving, gather};
+use crate::cli::{self, Common, Scenario};
+use crate::frame::opcode;
+use crate::measure::{Progress, Window};
+use crate::net::{End, Handler, Id, Net, Target};
+use crate::outcome::{Memory, Outcome};
+use crate::process;
+
+const TURN_MAX: Duration = Duration::from_millis(50);
+
+/// Runs the scenario: connect, look, hold for `--duration`, close, look.
+pub(crate) fn run(
+    scenario: &Scenario,
+    options: &cli::Idle,
+    target: &Target,
+    common: &Common,
+) -> Result<Outcome, String> {
+    let mut window = Window::new(common.pid)?;
+    let rss = || match common.pid {
+        Some(pid) => process::rss_bytes(&pid.to_string())
+            .map_err(|error| format!("--pid {pid} cannot be read: {error}")),
+        None => Ok(0),
+    };
+    let mut net = super::net(target, common, options.connections)?;
+    let mut crowd = Crowd {
+        subscribe: options.subscribe,
+        leaving: false,
+        left: 0,
+        target: target.clone(),
+        arrivals: Arrivals::default(),
+    };
+    let mut progress = Progress::new(common.quiet, net.now_ns());
+    let before_bytes = rss()?;
+    gather(&mut net, &mut crowd, options.connections, common)?;
+    progress.write(&format!("{} connections are open", options.connections));
+    wait(&mut net, &mut crowd, options.settle)?;
+    let with_bytes = rss()?;
+    window.start(net.now_ns(), 0, 0, net.traffic());
+    wait(&mut net, &mut crowd, common.duration)?;
+    let held = options.connections - crowd.left;
+    window.stop(net.now_ns(), held as u64, 0, net.traffic());
+    crowd.leaving = true;
+    for id in crowd.arrivals.ready().to_vec() {
+        net.close(id, 1000);
+    }
+    let deadline_ns = net.now_ns() + common.patience.as_nanos() as u64;
+    while crowd.left < options.connections && net.now_ns() < deadline_ns {
+        wait(&mut net, &mut crowd, Duration::ZERO)?;
+    }
+    progress.write(&format!("{} connections are closed", crowd.left));
+    if crowd.left < options.connections {
+        let open = options.connections - crowd.left;
+        crowd
+            .arrivals
+            .fail(format!("{open} connections did not close in time"));
+    }
+    wait(&mut net, &mut crowd, options.settle)?;
+    let after_bytes = rss()?;
+    drop(progress);
+    let mut outcome = super::outcome(scenario, target, common, "connections held");
+    window.report(&mut outcome);
+    // Being held is not done at a rate, and nothing is at its limit.
+    outcome.per_second = 0.0;
+    outcome.bottleneck = None;
+    if common.pid.is_some() {
+        outcome.memory = Some(Memory {
+            connections: options.connections,
+            before_bytes,
+            with_bytes,
+            after_bytes,
+            per_connection_bytes: (with_bytes as f64 - before_bytes as f64)
+                / options.connections.max(1) as f64,
+        });
+    } else {
+        let note = "give --pid to see what the connections cost the server";
+        outcome.notes.push(note.into());
+    }
+    outcome
+        .failures
+        .extend(crowd.arrivals.failure().map(str::to_owned));
+    Ok(outcome)
+}
+
+/// Keeps answering pings for `time`, one turn at least.
+fn wait(net: &mut Net, crowd: &mut Crowd, time: Duration) -> Result<(), String> {
+    let until_ns = net.now_ns() + time.as_nanos() as u64;
+    loop {
+        let left = Duration::from_nanos(until_ns.saturating_sub(net.now_ns()));
+        let timeout = if time.is_zero() {
+            TURN_MAX
+        } else {
+            left.min(TURN_MAX)
+        };
+        net.turn(crowd, timeout)
+            .map_err(|error| format!("epoll: {error}"))?;
+        if net.now_ns() >= until_ns {
+            return Ok(());
+        }
+    }
+}
+
+struct Crowd {
+    subscribe: bool,
+    leaving: bool,
+    left: usize,
+    target: Target,
+    arrivals: Arrivals,
+}
+
+impl Arriving for Crowd {
+    fn arrivals(&mut self) -> &mut Arrivals {
+        &mut self.arrivals
+    }
+}
+
+impl Handler for Crowd {
+    fn opened(&mut self, _net: &mut Net, _id: Id) {}
+
+    fn message(&mut self, net: &mut Net, id: Id, _op: u8, payload: &[u8]) {
+        let frame = match ServerFrame::parse(payload) {
+            Ok(frame) => frame,
+            Err(problem) => return self.arrivals.fail(problem),
+        };
+        match &*frame.kind {
+            "connection_established" if self.subscribe => {
+                let text = super::subscribe([&*format!("idle-{id}")].into_iter());
+                net.queue(id, opcode::TEXT, |out| out.extend_from_slice(&text));
+                net.flush(id);
+            }
+            "connection_established" | "subscription_confirmed" => self.arrivals.arrived(id),
+            // Whatever else a server tells its idle clients.
+            _ => {}
+        }
+    }
+
+    fn closed(&mut self, _net: &mut Net, _id: Id, end: End) {
+        self.left += 1;
+        if !self.leaving {
+            let failure = super::failure(&self.target, "idle connection", &end);
+            self.arrivals.fail(failure);
+        }
+    }
+}

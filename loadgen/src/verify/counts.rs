@@ -1,0 +1,28 @@
+//! What the verifier counted.
+
+use serde::Serialize;
+
+/// Outcomes of deliveries; everything but `received` is a fault.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Counts {
+    /// Whole messages, each counted once.
+    pub(crate) received: u64,
+    /// Messages that did not come although later ones did.
+    pub(crate) lost: u64,
+    pub(crate) duplicated: u64,
+    /// Messages that came after a later one of the same publisher and topic.
+    pub(crate) reordered: u64,
+    /// Frames that are not an unchanged event.
+    pub(crate) corrupt: u64,
+    /// Unchanged events that came to a connection or under a name they were not
+    /// sent to.
+    pub(crate) misrouted: u64,
+    /// Frames that are not events, such as notices; not a fault.
+    pub(crate) other: u64,
+}
+
+impl Counts {
+    pub(crate) fn faults(self) -> u64 {
+        self.lost + self.duplicated + self.reordered + self.corrupt + self.misrouted
+    }
+}

@@ -1,0 +1,194 @@
+use super::*;
+
+const SHAPE: Shape = Shape {
+    topics: 2,
+    publishers: 2,
+    complete: 2,
+    passing: 1,
+    slow: 1,
+};
+
+fn layout() -> Layout {
+    Layout::new(64, 3)
+}
+
+fn verifier() -> Verifier {
+    let owners = vec![0, 0, 1, 1, 2, 2, 3, 3];
+    Verifier::new(layout(), SHAPE, vec!["t0".into(), "t1".into()], owners)
+}
+
+fn event(topic: u16, publisher: u16, sequence: u32) -> String {
+    let mut data = Vec::new();
+    layout().write(&mut data, Source { topic, publisher }, sequence, 5);
+    let data = String::from_utf8(data).unwrap();
+    format!(
+        r#"{{"type":"event","event":"t{topic}","event_type":"t{topic}","data":{data},"event_id":"x","timestamp":"2026-01-01T00:00:00.000Z"}}"#
+    )
+}
+
+/// Feeds events of topic 0 to replica 0 as (publisher, sequence).
+fn check(deliveries: &[(u16, u32)], expected: Counts) {
+    let mut verifier = verifier();
+    verifier.begin(0, 0, 10);
+    for &(publisher, sequence) in deliveries {
+        verifier.event(event(0, publisher, sequence).as_bytes());
+    }
+    verifier.end();
+    assert_eq!(verifier.counts(), expected, "{deliveries:?}");
+}
+
+#[test]
+fn planted_faults_are_counted_exactly() {
+    let none = Counts::default();
+    let received = |received| Counts { received, ..none };
+    check(&[(0, 0), (0, 1), (1, 0), (0, 2)], received(4));
+    // Lost: 1 and 2.
+    let lost = Counts {
+        lost: 2,
+        ..received(2)
+    };
+    check(&[(0, 0), (0, 3)], lost);
+    // Lost at the very start.
+    let lost = Counts {
+        lost: 1,
+        ..received(1)
+    };
+    check(&[(0, 1)], lost);
+    let duplicated = Counts {
+        duplicated: 1,
+        ..received(2)
+    };
+    check(&[(0, 0), (0, 1), (0, 0)], duplicated);
+    // Two changed places.
+    let reordered = Counts {
+        reordered: 1,
+        ..received(3)
+    };
+    check(&[(0, 0), (0, 2), (0, 1)], reordered);
+    // Late, and then once more.
+    let both = Counts {
+        reordered: 1,
+        duplicated: 1,
+        ..received(3)
+    };
+    check(&[(0, 0), (0, 2), (0, 1), (0, 1)], both);
+    // Late from the middle of a gap; its ends stay lost.
+    let middle = Counts {
+        reordered: 1,
+        lost: 2,
+        ..received(3)
+    };
+    check(&[(0, 0), (0, 4), (0, 2)], middle);
+}
+
+#[test]
+fn corrupt_and_misrouted_events_are_counted() {
+    let mut verifier = verifier();
+    verifier.begin(0, 0, 10);
+    for sequence in 0..10 {
+        verifier.event(event(0, 0, sequence).as_bytes());
+    }
+    let good = event(0, 0, 10);
+    let wrong_name = good.replace("t0", "t1");
+    let padding_changed = {
+        let at = good.find("\",\"event_id").unwrap() - 1;
+        let mut bytes = good.clone().into_bytes();
+        bytes[at] ^= 1;
+        String::from_utf8(bytes).unwrap()
+    };
+    for bad in [&wrong_name, &padding_changed, &good[..good.len() - 1]] {
+        verifier.event(bad.as_bytes());
+    }
+    // From the future, and from a publisher that does not exist.
+    verifier.event(event(0, 7, 0).as_bytes());
+    // Of another connection.
+    verifier.begin(1, 0, 10);
+    verifier.event(event(0, 0, 10).as_bytes());
+    verifier.end();
+    let counts = verifier.counts();
+    assert_eq!(counts.received, 10);
+    assert_eq!((counts.corrupt, counts.misrouted), (2, 3));
+    assert_eq!(counts.lost + counts.duplicated + counts.reordered, 0);
+}
+
+#[test]
+fn every_changed_byte_is_a_fault() {
+    let good = event(0, 0, 1);
+    for at in 0..good.len() {
+        let mut bytes = good.clone().into_bytes();
+        bytes[at] ^= 0x01;
+        let mut verifier = verifier();
+        verifier.begin(0, 0, 10);
+        verifier.event(event(0, 0, 0).as_bytes());
+        verifier.event(&bytes);
+        verifier.end();
+        let in_tail = at >= good.find("\"event_id").unwrap();
+        let in_time = {
+            let data = good.find("fanfare").unwrap() - 1;
+            (data + 24..data + 40).contains(&at)
+        };
+        // Event ids, timestamps and the send time may be anything well-formed.
+        assert!(
+            verifier.counts().faults() > 0 || in_tail || in_time,
+            "byte {at} of {good}"
+        );
+    }
+}
+
+#[test]
+fn what_never_came_is_lost_in_the_end() {
+    let mut verifier = verifier();
+    for replica in 0..2 {
+        verifier.begin(replica as u32, replica, 10);
+        for sequence in 0..3 {
+            verifier.event(event(0, 0, sequence).as_bytes());
+        }
+        verifier.end();
+    }
+    let verdict = verifier.finish(&[5, 0, 0, 0]);
+    assert_eq!(verdict.counts.lost, 4);
+    assert_eq!(verdict.topics_disagreeing, None);
+    assert_eq!(verifier.take_delivered(0), 6);
+    assert_eq!(verifier.take_delivered(0), 0);
+}
+
+#[test]
+fn two_orders_of_two_publishers_disagree() {
+    let feed = |orders: [&[(u16, u32)]; 2]| {
+        let mut verifier = verifier();
+        for (replica, order) in orders.into_iter().enumerate() {
+            verifier.begin(replica as u32, replica, 10);
+            for &(publisher, sequence) in order {
+                verifier.event(event(1, publisher, sequence).as_bytes());
+            }
+            verifier.end();
+        }
+        let verdict = verifier.finish(&[0, 0, 2, 1]);
+        assert_eq!(verdict.counts.faults(), 0);
+        verdict.topics_disagreeing
+    };
+    let one: &[_] = &[(0, 0), (1, 0), (0, 1)];
+    assert_eq!(feed([one, one]), Some(0));
+    assert_eq!(feed([one, &[(0, 0), (0, 1), (1, 0)]]), Some(1));
+}
+
+#[test]
+fn passing_replicas_start_anywhere_and_slow_ones_keep_their_own_counts() {
+    let mut verifier = verifier();
+    for life in 0..2 {
+        verifier.begin(2, 2, 10);
+        verifier.event(event(0, 0, 70 + life * 100).as_bytes());
+        verifier.event(event(0, 0, 72 + life * 100).as_bytes());
+        verifier.end();
+        verifier.restart(2);
+    }
+    verifier.begin(3, 3, 10);
+    verifier.event(event(0, 0, 0).as_bytes());
+    verifier.event(event(0, 0, 9).as_bytes());
+    verifier.end();
+    let counts = verifier.counts();
+    assert_eq!((counts.received, counts.lost), (4, 2));
+    let slow = verifier.slow_counts();
+    assert_eq!((slow.received, slow.lost), (2, 8));
+    assert_eq!(verifier.take_delivered(0), 0);
+}

@@ -1,0 +1,213 @@
+//! The program against real servers: the baseline, which it must find in order,
+//! and servers with one planted fault each, which it must catch.
+
+#[path = "../../../examples/baseline.rs"]
+#[expect(dead_code, reason = "its command line is the example's")]
+mod baseline;
+mod faulty;
+
+use std::net::SocketAddr;
+use std::process::{Command, Output};
+use std::sync::mpsc;
+use std::thread;
+
+use faulty::Fault;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+/// Starts a server on a thread of its own and returns where it listens.
+fn start<F>(serve: impl FnOnce(TcpListener) -> F + Send + 'static) -> SocketAddr
+where
+    F: Future<Output = std::io::Result<()>>,
+{
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            sender.send(listener.local_addr().unwrap()).unwrap();
+            serve(listener).await.unwrap();
+        });
+    });
+    receiver.recv().unwrap()
+}
+
+fn loadgen(server: SocketAddr, arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(arguments.split_whitespace())
+        .args(["--url", &format!("ws://{server}"), "--json", "-", "--quiet"])
+        .args(["--warmup", "0.2", "--duration", "0.5", "--patience", "4"])
+        .output()
+        .unwrap()
+}
+
+fn report(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("{error}: {}", String::from_utf8_lossy(&output.stderr));
+    })
+}
+
+/// Runs a scenario against the baseline; it must succeed and have done something.
+fn check(arguments: &str) -> Value {
+    let server = start(baseline::serve);
+    let output = loadgen(server, arguments);
+    let report = report(&output);
+    assert!(output.status.success(), "{arguments}: {report:#}");
+    assert!(report["count"].as_u64().unwrap() > 0, "{report:#}");
+    report
+}
+
+#[test]
+fn fan_out_is_complete_and_in_one_order() {
+    for arguments in [
+        "fanout --subscribers 20 --publishers 2",
+        "fanout --subscribers 20 --burst 1",
+        "fanout --subscribers 5 --burst 2000",
+        "fanout --subscribers 10 --rate 2000",
+        "fanout --subscribers 10 --payload 41",
+        "fanout --subscribers 3 --payload 20000 --burst 8",
+        "fanout --subscribers 10 --source-addresses 3",
+        "fanout --subscribers 5 --publishers 2 --client tungstenite",
+    ] {
+        let report = check(arguments);
+        assert_eq!(report["topics_disagreeing"], 0, "{arguments}");
+        assert!(report["latency_us"]["p99"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn variations_of_fan_out_are_complete() {
+    check("topics --topics 120 --subscribers 3 --subs-per-conn 50 --publishers 2");
+    let slow = check("slow --subscribers 10 --slow 2 --rate 500");
+    assert!(
+        slow["notes"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("slow subscribers received")
+    );
+    let churn = check("churn --subscribers 5 --passing 5 --churn-rate 200");
+    assert!(
+        churn["notes"][0]
+            .as_str()
+            .unwrap()
+            .contains("were replaced")
+    );
+}
+
+#[test]
+fn echoes_come_back_whole() {
+    for arguments in [
+        "echo --connections 5 --in-flight 8",
+        "echo --connections 5 --binary",
+        "echo --connections 5 --rate 1000",
+        "echo --connections 2 --payload 100000",
+        "echo --connections 5 --in-flight 4 --ping",
+        "echo --connections 5 --in-flight 4 --client tungstenite",
+    ] {
+        check(arguments);
+    }
+}
+
+#[test]
+fn inbound_messages_are_all_counted() {
+    let report = check("publish --publishers 3 --burst 10");
+    assert!(report["verified"]["received"].as_u64().unwrap() > 100);
+}
+
+#[test]
+fn connections_come_and_go() {
+    check("connect --concurrency 4");
+    check("connect --concurrency 4 --abort");
+    let pid = std::process::id();
+    let report = check(&format!("idle --connections 20 --settle 0.1 --pid {pid}"));
+    assert_eq!(report["memory"]["connections"], 20);
+}
+
+/// Runs fan-out against a server with a planted fault; it must fail, and count
+/// that fault and no other.
+fn check_caught(fault: Fault, counter: &str) {
+    for client in ["fast", "tungstenite"] {
+        let server = start(move |listener| faulty::serve(listener, fault));
+        // On a schedule: a loop that waits for what was dropped would stall.
+        let arguments = format!("fanout --subscribers 3 --rate 2000 --client {client}");
+        let output = loadgen(server, &arguments);
+        let report = report(&output);
+        assert_eq!(output.status.code(), Some(1), "{client}: {report:#}");
+        for name in ["lost", "duplicated", "reordered", "corrupt", "misrouted"] {
+            let count = report["verified"][name].as_u64().unwrap();
+            // A corrupt message is missing, too.
+            let expected = name == counter || (counter == "corrupt" && name == "lost");
+            assert_eq!(count > 0, expected, "{client}, {name}: {report:#}");
+        }
+    }
+}
+
+#[test]
+fn a_dropped_message_is_caught() {
+    check_caught(Fault::Drop, "lost");
+}
+
+#[test]
+fn a_repeated_message_is_caught() {
+    check_caught(Fault::Repeat, "duplicated");
+}
+
+#[test]
+fn swapped_messages_are_caught() {
+    check_caught(Fault::Swap, "reordered");
+}
+
+#[test]
+fn a_changed_message_is_caught() {
+    check_caught(Fault::Change, "corrupt");
+}
+
+#[test]
+fn two_orders_are_caught() {
+    let server = start(|listener| faulty::serve(listener, Fault::OwnOrder));
+    let output = loadgen(server, "fanout --subscribers 3 --publishers 2 --rate 2000");
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(1), "{report:#}");
+    assert_eq!(report["topics_disagreeing"], 1, "{report:#}");
+    for name in ["lost", "duplicated", "reordered"] {
+        assert_eq!(report["verified"][name], 0, "{report:#}");
+    }
+}
+
+#[test]
+fn a_closed_connection_is_named_with_its_code() {
+    let server = start(|listener| faulty::serve(listener, Fault::Close));
+    let output = loadgen(server, "fanout --subscribers 3 --rate 2000");
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(1));
+    let failures = report["failures"].to_string();
+    assert!(failures.contains("code 1008 (too slow)"), "{failures}");
+}
+
+#[test]
+fn a_missing_or_unwilling_server_is_explained() {
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+    for client in ["fast", "tungstenite"] {
+        let output = loadgen(nobody, &format!("fanout --client {client}"));
+        let problem = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(problem.contains("server not reachable"), "{problem}");
+    }
+    let server = start(baseline::serve);
+    let elsewhere = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["fanout", "--url", &format!("ws://{server}/elsewhere")])
+        .output()
+        .unwrap();
+    let problem = String::from_utf8_lossy(&elsewhere.stderr).into_owned();
+    assert!(
+        problem.contains("status 404: no such endpoint"),
+        "{problem}"
+    );
+    let output = loadgen(server, "connect --client tungstenite");
+    assert_eq!(output.status.code(), Some(1));
+    let output = loadgen(server, "fanout --payload 40");
+    assert_eq!(output.status.code(), Some(2));
+}
