@@ -68,6 +68,7 @@ pub struct Hub {
     /// Peers with something to write, in turn.
     ready: VecDeque<Slot>,
     /// Drained outboxes, kept for the next peer that needs one.
+    #[expect(clippy::vec_box, reason = "they go back into peers as they are")]
     spare: Vec<Box<Outbox>>,
     incidents: Vec<Incident>,
     generation: u32,

@@ -79,10 +79,13 @@ pub struct Shard {
     tickets: RefCell<Tickets>,
     waiters: RefCell<Slab<oneshot::Sender<Published>>>,
     /// Requests that have to wait until there is room for what they cause.
-    stalled: RefCell<Vec<Option<(Batch<Request>, usize)>>>,
+    stalled: RefCell<Vec<Option<Stalled>>>,
     /// Tasks that wait until the next flush.
     waiting: RefCell<Vec<Waker>>,
 }
+
+/// A batch of requests and how many of them have been dealt with.
+type Stalled = (Batch<Request>, usize);
 
 thread_local! {
     static LOCAL: OnceCell<Rc<Shard>> = const { OnceCell::new() };

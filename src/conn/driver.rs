@@ -255,7 +255,7 @@ impl Driver {
             .process
             .hold_unfinished(self.unfinished_bytes, held);
         self.unfinished_bytes = held;
-        if let Some(why) = end.or((!has_room).then_some(Disconnect::Overloaded)) {
+        if let Some(why) = end.or_else(|| (!has_room).then_some(Disconnect::Overloaded)) {
             self.part(why);
         }
     }

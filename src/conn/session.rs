@@ -49,7 +49,7 @@ impl Session {
     }
 
     /// The connection is open.
-    pub(super) fn begin(&mut self, shard: &Shard, peer: PeerId) -> Flow {
+    pub(super) fn begin(&self, shard: &Shard, peer: PeerId) -> Flow {
         match self {
             Self::Echo => Flow::Continue,
             Self::Events(events) => events.begin(shard, peer),

@@ -154,7 +154,7 @@ impl Log {
                 segment
                     .ends
                     .get(frame)
-                    .map_or(segment.end(), |&end| segment.start + u64::from(end))
+                    .map_or_else(|| segment.end(), |&end| segment.start + u64::from(end))
             }
         };
         boundary.min(newest)

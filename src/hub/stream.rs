@@ -55,6 +55,6 @@ impl Stream {
     /// Gives up what every member has been written.
     pub(crate) fn trim(&mut self) {
         let oldest = self.members.iter().map(|member| member.cursor).min();
-        self.log.trim(oldest.unwrap_or(self.log.head()));
+        self.log.trim(oldest.unwrap_or_else(|| self.log.head()));
     }
 }

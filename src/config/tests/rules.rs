@@ -1,6 +1,7 @@
 //! The rules that join several keys, and namespaces.
 
 use super::*;
+use crate::id::Priority;
 
 #[test]
 fn production_does_not_start_without_credentials() {

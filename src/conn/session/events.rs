@@ -31,7 +31,7 @@ impl Events {
         }
     }
 
-    pub(super) fn begin(&mut self, shard: &Shard, peer: PeerId) -> Flow {
+    pub(super) fn begin(&self, shard: &Shard, peer: PeerId) -> Flow {
         if matches!(self.standing, Standing::Refused) {
             let refusal = Refusal::new(None, "AUTHENTICATION_FAILED", "Invalid or expired token");
             error(shard, peer, &refusal);
@@ -49,7 +49,7 @@ impl Events {
             endpoint: self.endpoint,
         };
         shard.send_text(peer, Priority::High, |out, timestamp| {
-            Writer::new(out, timestamp).greeting(&greeting)
+            Writer::new(out, timestamp).greeting(&greeting);
         });
         Flow::Continue
     }
@@ -80,7 +80,7 @@ impl Events {
             Act::Subscribe(names) => self.subscribe(shard, peer, command.id, &names),
             Act::Unsubscribe(names) => self.unsubscribe(shard, peer, id, &names),
             Act::Ping => answer(shard, peer, |w| {
-                w.pong(id, command.timestamp.map(Raw::text))
+                w.pong(id, command.timestamp.map(Raw::text));
             }),
             Act::Heartbeat => answer(shard, peer, |w| w.heartbeat_ack(id)),
             Act::Unknown(kind) if self.endpoint == "prod" => {
@@ -139,9 +139,9 @@ impl Events {
                 self.subscriptions.push(name.into());
             }
             if taken {
-                accepted.push(name)
+                accepted.push(name);
             } else {
-                rejected.push(name)
+                rejected.push(name);
             }
         }
         let id_text = id.map(Raw::text);
@@ -176,7 +176,7 @@ impl Events {
         names: &[Cow<'_, str>],
     ) {
         let all = names.is_empty();
-        let is_meant = |name: &Box<str>| all || names.iter().any(|other| **other == **name);
+        let is_meant = |name: &str| all || names.iter().any(|other| **other == *name);
         let removed: Vec<Box<str>> = self
             .subscriptions
             .extract_if(.., |name| is_meant(name))
@@ -227,7 +227,7 @@ fn publish(shard: &Shard, peer: PeerId, id: Option<Raw<'_>>, event: &str, data: 
     let id_text = id.map_or("", Raw::text);
     match shard.publish(event, data.as_bytes(), Some((ReplyTo::Peer(peer), id_text))) {
         Published::At(offset) if id.is_some() => {
-            answer(shard, peer, |w| w.published(id_text, offset))
+            answer(shard, peer, |w| w.published(id_text, offset));
         }
         Published::At(_) | Published::Forwarded => {}
         Published::Wait => return Flow::Wait,
@@ -238,7 +238,7 @@ fn publish(shard: &Shard, peer: PeerId, id: Option<Raw<'_>>, event: &str, data: 
 
 fn answer(shard: &Shard, peer: PeerId, write: impl FnOnce(Writer<'_>)) {
     shard.send_text(peer, Priority::High, |out, timestamp| {
-        write(Writer::new(out, timestamp))
+        write(Writer::new(out, timestamp));
     });
 }
 

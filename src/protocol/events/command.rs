@@ -195,7 +195,7 @@ mod tests {
     fn check(text: &str, expected: Result<&str, &str>) {
         match (Command::parse(text), expected) {
             (Ok(command), Ok(expected)) => {
-                assert_eq!(format!("{:?}", command.act), expected, "{text}")
+                assert_eq!(format!("{:?}", command.act), expected, "{text}");
             }
             (Err(refusal), Err(expected)) => {
                 assert_eq!(

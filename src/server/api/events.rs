@@ -166,7 +166,7 @@ fn parse<'a>(state: &State, text: &'a str) -> Result<Event<'a>, String> {
         "event" => topic = value.as_string(),
         "data" => data = Some(value.text()),
         "broadcast" | "user_id" if !value.is_null() && value.text() != "false" => {
-            unknown = Some(key.to_owned())
+            unknown = Some(key.to_owned());
         }
         _ => {}
     })

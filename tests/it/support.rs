@@ -1,0 +1,9 @@
+//! A gateway on a free port, and clients that speak bytes to it.
+
+mod client;
+mod gateway;
+mod http;
+
+pub(crate) use client::Client;
+pub(crate) use gateway::TestGateway;
+pub(crate) use http::request;

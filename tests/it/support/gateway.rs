@@ -1,0 +1,141 @@
+//! Gateways: one inside the test process, and one as the program itself.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use fanfare::config::{Config, Mode};
+use fanfare::server::Gateway;
+
+/// A gateway in this process. It stops when it is dropped.
+pub(crate) struct TestGateway {
+    /// Where it listens.
+    pub address: SocketAddr,
+    gateway: Option<Gateway>,
+}
+
+impl TestGateway {
+    /// A demo gateway with one shard.
+    pub(crate) fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// A demo gateway with one shard and whatever `change` makes of its configuration.
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::for_mode(Mode::Demo);
+        config.server.listen = vec!["127.0.0.1:0".parse().unwrap()];
+        config.server.shards = 1;
+        config.server.pin_threads = false;
+        config.server.drain_timeout = Duration::from_secs(2);
+        change(&mut config);
+        let gateway = Gateway::start(config).expect("a gateway starts on a free port");
+        Self {
+            address: gateway.addresses[0],
+            gateway: Some(gateway),
+        }
+    }
+
+    /// Stops as SIGTERM does; returns how long that took.
+    pub(crate) fn stop(mut self) -> Duration {
+        let began = Instant::now();
+        self.gateway.take().unwrap().stop().expect("it stops");
+        began.elapsed()
+    }
+}
+
+impl Drop for TestGateway {
+    fn drop(&mut self) {
+        if let Some(gateway) = self.gateway.take() {
+            let _ = gateway.stop();
+        }
+    }
+}
+
+/// The program, started as a user would. It is killed when it is dropped.
+pub(crate) struct Process {
+    /// Where it listens.
+    pub address: SocketAddr,
+    child: Child,
+}
+
+impl Process {
+    /// `fanfare serve` in demo mode on a free port, with more arguments.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare"))
+            .args(["serve", "--mode", "demo", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = log.lines().map_while(Result::ok);
+        let line = lines
+            .find(|line| line.contains("listening"))
+            .expect("it says where it listens");
+        let address = line
+            .split("address=")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap();
+        let address = address.parse().unwrap();
+        // The pipe must not fill up.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { address, child }
+    }
+
+    /// The process's id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its name, as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.pid().to_string()])
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(mut self, limit: Duration) -> ExitStatus {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the process does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn rss(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// CPU time of all threads.
+    pub(crate) fn cpu(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let nanoseconds: u64 = tasks
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
+            .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
+            .sum();
+        Duration::from_nanos(nanoseconds)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,73 @@
+//! One HTTP exchange, as bytes.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Everything the gateway said until it closed the connection.
+#[derive(Debug)]
+pub(crate) struct Response {
+    /// The status of the first response; 0 if there was none.
+    pub status: u16,
+    /// The head of the first response.
+    pub head: String,
+    /// Whatever came behind it.
+    pub body: String,
+}
+
+impl Response {
+    /// The value of a header of the first response.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let lines = self
+            .head
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_once(':'));
+        lines
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+            .next()
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// How many responses came on the connection.
+    pub(crate) fn count(&self) -> usize {
+        usize::from(self.status != 0) + self.body.matches("HTTP/1.1 ").count()
+    }
+}
+
+/// Sends `bytes`, and reads until the gateway closes the connection or says
+/// nothing for a second.
+pub(crate) fn request(address: SocketAddr, bytes: &[u8]) -> Response {
+    let mut stream = TcpStream::connect(address).expect("the gateway listens");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(1)))
+        .unwrap();
+    let _ = stream.write_all(bytes);
+    let mut all = Vec::new();
+    let mut piece = [0; 16 * 1024];
+    while let Ok(read) = stream.read(&mut piece) {
+        if read == 0 {
+            break;
+        }
+        all.extend(&piece[..read]);
+    }
+    let text = String::from_utf8_lossy(&all).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or(0);
+    Response {
+        status,
+        head: head.to_owned(),
+        body: body.to_owned(),
+    }
+}
