@@ -8,4 +8,8 @@
 
 mod support;
 
+mod compression;
+mod frames;
+mod handshake;
+mod request_heads;
 mod smoke;

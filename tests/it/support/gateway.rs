@@ -3,10 +3,14 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fanfare::config::{Config, Mode};
 use fanfare::server::Gateway;
+
+use super::Client;
 
 /// A gateway in this process. It stops when it is dropped.
 pub(crate) struct TestGateway {
@@ -57,14 +61,21 @@ pub(crate) struct Process {
     /// Where it listens.
     pub address: SocketAddr,
     child: Child,
+    panicked: Arc<AtomicBool>,
 }
 
 impl Process {
     /// `fanfare serve` in demo mode on a free port, with more arguments.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    /// As [`Self::start`], with variables that set keys, as `FANFARE_HTTP__MAX_HEADERS`.
+    pub(crate) fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare"))
             .args(["serve", "--mode", "demo", "--listen", "127.0.0.1:0"])
             .args(arguments)
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -82,9 +93,28 @@ impl Process {
             .next()
             .unwrap();
         let address = address.parse().unwrap();
+        let panicked = Arc::new(AtomicBool::new(false));
+        let seen = panicked.clone();
         // The pipe must not fill up.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { address, child }
+        std::thread::spawn(move || {
+            lines
+                .filter(|line| line.contains("panicked"))
+                .for_each(|_| seen.store(true, Ordering::Relaxed));
+        });
+        Self {
+            address,
+            child,
+            panicked,
+        }
+    }
+
+    /// Checks that nothing in it has panicked and that it still does its job.
+    pub(crate) fn check_alive(&mut self) {
+        assert!(!self.panicked.load(Ordering::Relaxed), "something panicked");
+        assert_eq!(self.child.try_wait().unwrap(), None, "the program ended");
+        let mut client = Client::echo(self.address);
+        client.send(0x82, b"alive");
+        assert_eq!(client.next().unwrap().payload, b"alive");
     }
 
     /// The process's id.

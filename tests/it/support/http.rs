@@ -1,6 +1,6 @@
 //! One HTTP exchange, as bytes.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ pub(crate) struct Response {
     pub head: String,
     /// Whatever came behind it.
     pub body: String,
+    /// Whether the gateway ended the connection.
+    pub closed: bool,
 }
 
 impl Response {
@@ -49,15 +51,23 @@ pub(crate) fn request(address: SocketAddr, bytes: &[u8]) -> Response {
     stream
         .set_read_timeout(Some(Duration::from_secs(1)))
         .unwrap();
+    // A gateway that has refused the beginning may not take the rest.
     let _ = stream.write_all(bytes);
+    read_response(&mut stream)
+}
+
+/// Reads until the gateway closes the connection or says nothing for as long as
+/// the stream's read timeout.
+pub(crate) fn read_response(stream: &mut TcpStream) -> Response {
     let mut all = Vec::new();
     let mut piece = [0; 16 * 1024];
-    while let Ok(read) = stream.read(&mut piece) {
-        if read == 0 {
-            break;
+    let closed = loop {
+        match stream.read(&mut piece) {
+            Ok(0) => break true,
+            Ok(read) => all.extend(&piece[..read]),
+            Err(error) => break error.kind() == ErrorKind::ConnectionReset,
         }
-        all.extend(&piece[..read]);
-    }
+    };
     let text = String::from_utf8_lossy(&all).into_owned();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head
@@ -69,5 +79,20 @@ pub(crate) fn request(address: SocketAddr, bytes: &[u8]) -> Response {
         status,
         head: head.to_owned(),
         body: body.to_owned(),
+        closed,
     }
+}
+
+/// The value of a metric, named with its labels and without its prefix.
+pub(crate) fn metric(address: SocketAddr, name: &str) -> u64 {
+    let request_bytes = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let response = request(address, request_bytes);
+    let mut lines = response.body.lines();
+    let value = lines.find_map(|line| {
+        line.strip_prefix("fanfare_")?
+            .strip_prefix(name)?
+            .strip_prefix(' ')
+    });
+    let value = value.unwrap_or_else(|| panic!("no metric {name} in {response:?}"));
+    value.parse().unwrap()
 }

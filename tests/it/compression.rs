@@ -1,0 +1,1 @@
+//! Compressed messages that are bombs, corrupt or empty (HOSTILE C01 to C07).
