@@ -72,6 +72,11 @@ impl Shard {
         self.counters
             .handshakes
             .set(self.handshakes.borrow().open() as u64);
+        if self.id.0 == 0 {
+            // Counted for the process; one shard reports it.
+            let unfinished = self.process.unfinished_bytes() as u64;
+            self.counters.unfinished_bytes.set(unfinished);
+        }
         self.counters.held_bytes.set(hub.held() as u64);
     }
 
