@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -91,17 +92,25 @@ async fn serve(shard: &Rc<Shard>, api: Api, stream: TcpStream, address: IpAddr) 
         progress.deadline.set(Instant::now() + request_timeout);
         let answering: Pin<Box<dyn Future<Output = Result<Answer, Infallible>>>> =
             Box::pin(async move {
-                let answer = match claim::decide(&shard, &request, address) {
+                let asks_for_upgrade = request.headers().contains_key(UPGRADE);
+                let (mut answer, is_last) = match claim::decide(&shard, &request, address) {
                     Decision::Claim(claim) => {
                         *claimed.borrow_mut() = Some(claim);
                         std::future::pending().await
                     }
-                    Decision::Answer(answer) => *answer,
+                    Decision::Answer(answer) => (*answer, true),
                     Decision::Api => {
                         shard.counters.http_requests.add(1);
-                        api.answer(request).await
+                        (api.answer(request).await, asks_for_upgrade)
                     }
                 };
+                if is_last {
+                    // What follows a refused upgrade may be meant for a connection that
+                    // somebody in front of us believes to be one (HOSTILE H08).
+                    answer
+                        .headers_mut()
+                        .insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 progress.idle.set(true);
                 progress
                     .deadline

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use hyper::Request;
-use hyper::header::{AUTHORIZATION, CONNECTION, COOKIE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, RETRY_AFTER};
 
 use super::session::{Session, Standing};
 use crate::auth::{Identity, TokenVerifier};
@@ -28,6 +28,7 @@ pub(super) struct Claim {
 /// What is done with a request.
 pub(super) enum Decision {
     Claim(Box<Claim>),
+    /// This answer, the last one of its connection.
     Answer(Box<Answer>),
     /// The router answers.
     Api,
@@ -65,11 +66,7 @@ fn claim<B>(
     let config = &shard.config;
     let upgrade = Upgrade::check(request.method(), request.version(), request.headers()).map_err(
         |error| {
-            let mut answer = refuse(error.status().as_u16(), &error.to_string(), error.headers());
-            // What follows may be meant for somebody behind us (HOSTILE H08).
-            answer
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
+            let answer = refuse(error.status().as_u16(), &error.to_string(), error.headers());
             (Refused::Handshake, Box::new(answer))
         },
     )?;
