@@ -27,6 +27,7 @@ use tokio::sync::oneshot;
 
 pub use clock::Clock;
 pub use life::Limits as LifeLimits;
+pub use links::Unfinished;
 pub use process::{NoRoom, Place, Process};
 pub use publish::Published;
 pub use settings::Settings;
@@ -272,14 +273,18 @@ impl Shard {
         link.verdict.take()
     }
 
-    /// Notes that a peer has sent something, and whether a message of it is
-    /// not complete yet.
-    pub fn heard(&self, peer: PeerId, is_mid_message: bool) {
+    /// Notes that a peer has sent something, and what of it is not complete yet.
+    /// A message's time begins with the message, also right behind another one.
+    pub fn heard(&self, peer: PeerId, unfinished: Unfinished) {
         let now = self.clock.now_ms();
         if let Some(link) = self.links.borrow_mut().get_mut(peer) {
             link.life.heard = now;
             link.life.pinged = None;
-            link.life.unfinished = is_mid_message.then(|| link.life.unfinished.unwrap_or(now));
+            link.life.unfinished = match unfinished {
+                Unfinished::Nothing => None,
+                Unfinished::New => Some(now),
+                Unfinished::Same => link.life.unfinished.or(Some(now)),
+            };
         }
     }
 

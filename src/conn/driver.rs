@@ -15,7 +15,7 @@ use super::claim::Claim;
 use super::session::{Flow, Session};
 use crate::id::{PeerId, Priority};
 use crate::protocol::Disconnect;
-use crate::shard::{Place, Shard};
+use crate::shard::{Place, Shard, Unfinished};
 use crate::ws::deflate::{Agreed, Inflater};
 use crate::ws::{Decoder, Event, Input, Limits, OpCode};
 
@@ -85,6 +85,8 @@ enum Phase {
     Open,
     /// The close frame is queued; what arrives is thrown away.
     Closing,
+    /// The close frame is queued; nothing more can arrive.
+    Deaf,
     /// The close frame has been written and our side is shut.
     Shut,
 }
@@ -123,14 +125,22 @@ impl Future for Driver {
                 }
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
-            if this.phase == Phase::Closing && this.shard.is_drained(this.peer) {
-                this.phase = Phase::Shut;
+            if matches!(this.phase, Phase::Closing | Phase::Deaf)
+                && this.shard.is_drained(this.peer)
+            {
                 this.shard.shut(this.peer);
+                if this.phase == Phase::Deaf {
+                    return Poll::Ready(());
+                }
+                this.phase = Phase::Shut;
             }
             if let Some(sleep) = &mut this.closing
                 && sleep.as_mut().poll(cx).is_ready()
             {
                 return Poll::Ready(());
+            }
+            if this.phase == Phase::Deaf {
+                return Poll::Pending;
             }
             if this.phase == Phase::Open {
                 // Whoever does not take answers asks no more questions. A full
@@ -157,6 +167,8 @@ impl Future for Driver {
                     return Poll::Pending;
                 }
                 Read::Some => {}
+                // A peer that has ended its side may still wait for the answer.
+                Read::End if this.phase == Phase::Closing => this.phase = Phase::Deaf,
                 Read::End => {
                     this.note_end(Disconnect::Gone);
                     return Poll::Ready(());
@@ -189,8 +201,8 @@ impl Driver {
             }
             if self.phase == Phase::Open {
                 shard.counters.bytes_in.add(read as u64);
-                self.feed(&mut scratch[..read], inflater);
-                shard.heard(self.peer, self.decoder.is_mid_message());
+                let unfinished = self.feed(&mut scratch[..read], inflater);
+                shard.heard(self.peer, unfinished);
             }
             Poll::Ready(if read == scratch.len() {
                 Read::More
@@ -200,9 +212,11 @@ impl Driver {
         })
     }
 
-    /// Deals with bytes that were read. What has to wait is kept.
-    fn feed(&mut self, bytes: &mut [u8], inflater: &mut Inflater) {
+    /// Deals with bytes that were read. What has to wait is kept. Returns what
+    /// they leave unfinished.
+    fn feed(&mut self, bytes: &mut [u8], inflater: &mut Inflater) -> Unfinished {
         let mut input = Input::new(bytes);
+        let mut unfinished = Unfinished::Same;
         let end = loop {
             let event = match self.decoder.next(&mut input, inflater) {
                 Ok(Some(event)) => event,
@@ -211,6 +225,7 @@ impl Driver {
             };
             match event {
                 Event::Message { opcode, payload } => {
+                    unfinished = Unfinished::New;
                     self.shard.counters.messages_in.add(1);
                     self.shard
                         .counters
@@ -263,6 +278,11 @@ impl Driver {
         if let Some(why) = end.or_else(|| (!has_room).then_some(Disconnect::Overloaded)) {
             self.part(why);
         }
+        if self.decoder.is_mid_message() {
+            unfinished
+        } else {
+            Unfinished::Nothing
+        }
     }
 
     fn keep_rest(&mut self, input: &Input<'_>) {
@@ -295,8 +315,8 @@ impl Driver {
             }
         }
         let shard = self.shard.clone();
-        shard.with_scratch(|_, inflater| self.feed(&mut rest, inflater));
-        shard.heard(self.peer, self.decoder.is_mid_message());
+        let unfinished = shard.with_scratch(|_, inflater| self.feed(&mut rest, inflater));
+        shard.heard(self.peer, unfinished);
     }
 
     /// Begins the end: the close frame goes out, and the peer has a while to

@@ -37,6 +37,17 @@ pub(super) struct Life {
     pub(super) closing: Option<u64>,
 }
 
+/// What a peer's bytes leave unfinished.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unfinished {
+    /// Whatever began has ended.
+    Nothing,
+    /// A message, which began in these bytes: another one ended in them.
+    New,
+    /// The message that was unfinished before, if one was.
+    Same,
+}
+
 /// The sockets of a shard.
 #[derive(Debug, Default)]
 pub(super) struct Links {
