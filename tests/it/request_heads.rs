@@ -124,7 +124,12 @@ fn h05_crawling_heads_meet_an_absolute_deadline_and_good_clients_do_not_notice()
     }
     // Each byte would renew a deadline that only looks at silence.
     let mut rounds = 0;
-    while crawlers.iter_mut().any(|it| it.write_all(b"x").is_ok()) {
+    while crawlers
+        .iter_mut()
+        .filter_map(|it| it.write_all(b"x").ok())
+        .count()
+        > 0
+    {
         let mut client = Client::echo(gateway.address);
         client.send(0x81, b"hello");
         assert_eq!(client.next().unwrap().payload, b"hello");
@@ -320,7 +325,9 @@ fn h07_every_ambiguous_head_gets_one_400_and_the_end() {
 
 #[test]
 fn h07_chunked_bodies_that_two_readers_could_read_in_two_ways_are_the_end() {
-    let gateway = TestGateway::start();
+    let gateway = TestGateway::with(|config| {
+        config.websocket.message_timeout = Duration::from_millis(500);
+    });
     let event = r#"{"event":"x","data":1}"#;
     let size = format!("{:x}", event.len());
     let long = "x".repeat(1 << 20);
@@ -346,7 +353,8 @@ fn h07_chunked_bodies_that_two_readers_could_read_in_two_ways_are_the_end() {
         let short: String = body.chars().take(60).collect();
         assert!(response.count() <= 1, "{short:?}: {response:?}");
         assert!(
-            matches!(response.status, 0 | 400 | 413),
+            // 408: a chunk of 2^64 - 1 bytes is legal, and does not come.
+            matches!(response.status, 0 | 400 | 408 | 413),
             "{short:?}: {response:?}"
         );
         assert!(response.closed, "{short:?}: {response:?}");

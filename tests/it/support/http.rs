@@ -85,7 +85,8 @@ pub(crate) fn read_response(stream: &mut TcpStream) -> Response {
 
 /// The value of a metric, named with its labels and without its prefix.
 pub(crate) fn metric(address: SocketAddr, name: &str) -> u64 {
-    let request_bytes = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let request_bytes =
+        b"GET /metrics?format=prometheus HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let response = request(address, request_bytes);
     let mut lines = response.body.lines();
     let value = lines.find_map(|line| {
