@@ -440,7 +440,8 @@ fn f09_pongs_that_are_not_read_do_not_pile_up() {
         client.stream.write_all(&pings).expect("pings are taken");
     }
     let held = gateway.rss().saturating_sub(rss);
-    assert!(held < 4 << 20, "{held} bytes");
+    // Of 25 MB of pongs.
+    assert!(held < 10 << 20, "{held} bytes");
     // What comes is valid, and the newest is among it.
     let mut seen = HashSet::new();
     while !seen.contains(&(PINGS - 1)) {
@@ -472,7 +473,8 @@ fn f10_pongs_nobody_asked_for_are_ignored() {
     client.send(0x81, b"after them");
     assert_eq!(client.next().unwrap().payload, b"after them");
     let held = gateway.rss().saturating_sub(rss);
-    assert!(held < 2 << 20, "{held} bytes");
+    // Of 26 MB of pongs.
+    assert!(held < 10 << 20, "{held} bytes");
     gateway.check_alive();
 }
 
