@@ -408,7 +408,7 @@ fn h08_what_follows_an_accepted_upgrade_is_frames_only() {
         &[UPGRADE.as_bytes(), b"\r\n", hello].concat(),
     );
     assert_eq!(response.status, 101);
-    assert!(response.body.starts_with("\u{81}\u{5}hello") || response.body.contains("hello"));
+    assert!(response.body.contains("hello"), "{response:?}");
 }
 
 #[test]
