@@ -1,0 +1,38 @@
+//! A client's message is understood or refused, and what is understood is JSON: the data of a
+//! publication is passed on as it came, so it must not be able to break out of its frame.
+
+#![no_main]
+
+use fanfare::protocol::events::{Act, Command, Publication, Writer};
+use libfuzzer_sys::fuzz_target;
+
+const TIMESTAMP: &[u8] = b"2026-11-21T07:34:31.524Z";
+
+fuzz_target!(|text: &str| {
+    let mut out = Vec::new();
+    match Command::parse(text) {
+        Ok(command) => {
+            if let Act::Publish { data, .. } = command.act {
+                let publication = Publication {
+                    topic: "t",
+                    data: data.as_bytes(),
+                    epoch: 1,
+                    offset: 1,
+                };
+                Writer::new(&mut out, TIMESTAMP).event(&publication);
+                let event: Event = serde_json::from_slice(&out).expect("an event is JSON");
+                assert_eq!(event.data.get(), data);
+            }
+        }
+        Err(refusal) => {
+            Writer::new(&mut out, TIMESTAMP).error(&refusal);
+            serde_json::from_slice::<serde::de::IgnoredAny>(&out).expect("an error is JSON");
+        }
+    }
+});
+
+#[derive(serde::Deserialize)]
+struct Event<'a> {
+    #[serde(borrow)]
+    data: &'a serde_json::value::RawValue,
+}

@@ -1,0 +1,39 @@
+//! What the guard passes on does not depend on how the bytes were cut, and a head that it passes
+//! is one that every parser reads alike.
+
+#![no_main]
+
+use fanfare::http::{Guard, GuardLimits, HeadError};
+use libfuzzer_sys::fuzz_target;
+
+const LIMITS: GuardLimits = GuardLimits {
+    head_bytes_max: 1024,
+    headers_max: 16,
+};
+
+fn passed(bytes: &[u8], piece: usize) -> (Vec<u8>, Result<(), HeadError>) {
+    let mut guard = Guard::new(LIMITS);
+    let mut out = Vec::new();
+    for piece in bytes.chunks(piece) {
+        guard.take(piece);
+        loop {
+            match guard.pass() {
+                Ok(Some(passed)) => out.extend_from_slice(guard.give(passed.bytes)),
+                Ok(None) => break,
+                Err(error) => return (out, Err(error)),
+            }
+        }
+    }
+    (out, Ok(()))
+}
+
+fuzz_target!(|input: &[u8]| {
+    let Some((&piece, bytes)) = input.split_first() else {
+        return;
+    };
+    let (whole, outcome) = passed(bytes, usize::MAX);
+    let (cut, cut_outcome) = passed(bytes, usize::from(piece).max(1));
+    assert_eq!(outcome, cut_outcome);
+    assert_eq!(whole, cut);
+    assert!(bytes.windows(whole.len().max(1)).any(|part| part == whole) || whole.is_empty());
+});
