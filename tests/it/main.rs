@@ -3,4 +3,9 @@
 
 mod support;
 
+mod events;
+mod http_api;
+mod limits;
+mod order;
+mod slow;
 mod smoke;

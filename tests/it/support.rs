@@ -4,6 +4,6 @@ mod client;
 mod gateway;
 mod http;
 
-pub(crate) use client::Client;
-pub(crate) use gateway::TestGateway;
-pub(crate) use http::request;
+pub(crate) use client::{Client, frame};
+pub(crate) use gateway::{Process, TestGateway};
+pub(crate) use http::{Response, request};

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fanfare::config::{Config, Mode};
@@ -23,7 +24,12 @@ impl TestGateway {
 
     /// A demo gateway with one shard and whatever `change` makes of its configuration.
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::for_mode(Mode::Demo);
+        Self::in_mode(Mode::Demo, change)
+    }
+
+    /// As [`Self::with`], in another mode.
+    pub(crate) fn in_mode(mode: Mode, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::for_mode(mode);
         config.server.listen = vec!["127.0.0.1:0".parse().unwrap()];
         config.server.shards = 1;
         config.server.pin_threads = false;
@@ -57,14 +63,22 @@ pub(crate) struct Process {
     /// Where it listens.
     pub address: SocketAddr,
     child: Child,
+    /// What it writes to standard error after it began to listen.
+    log: Option<JoinHandle<String>>,
 }
 
 impl Process {
     /// `fanfare serve` in demo mode on a free port, with more arguments.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::with(arguments, &[])
+    }
+
+    /// As [`Self::start`], with variables in its environment.
+    pub(crate) fn with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare"))
             .args(["serve", "--mode", "demo", "--listen", "127.0.0.1:0"])
             .args(arguments)
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -83,8 +97,12 @@ impl Process {
             .unwrap();
         let address = address.parse().unwrap();
         // The pipe must not fill up.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { address, child }
+        let log = std::thread::spawn(move || lines.map(|line| line + "\n").collect());
+        Self {
+            address,
+            child,
+            log: Some(log),
+        }
     }
 
     /// The process's id.
@@ -101,11 +119,17 @@ impl Process {
     }
 
     /// Waits for the end.
-    pub(crate) fn wait(mut self, limit: Duration) -> ExitStatus {
+    pub(crate) fn wait(self, limit: Duration) -> ExitStatus {
+        self.finish(limit).0
+    }
+
+    /// Waits for the end; also returns what it said on standard error.
+    pub(crate) fn finish(mut self, limit: Duration) -> (ExitStatus, String) {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
+                let log = self.log.take().expect("taken once").join();
+                return (status, log.expect("a reader"));
             }
             assert!(Instant::now() < deadline, "the process does not end");
             std::thread::sleep(Duration::from_millis(10));
