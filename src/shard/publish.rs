@@ -159,11 +159,12 @@ impl Shard {
                     let _ = waiter.send(offset.map_or(Published::TooManyTopics, Published::At));
                 }
             }
+            // Success without an id: nobody waits for it.
+            ReplyTo::Peer(_) if offset.is_some() && id.is_empty() => {}
             ReplyTo::Peer(peer) => self.send_text(peer, Priority::High, |out, timestamp| {
                 let writer = Writer::new(out, timestamp);
                 match offset {
-                    Some(offset) if !id.is_empty() => writer.published(id, offset),
-                    Some(_) => {}
+                    Some(offset) => writer.published(id, offset),
                     None => writer.error(&Refusal::too_many_topics(id)),
                 }
             }),
