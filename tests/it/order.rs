@@ -120,12 +120,20 @@ struct Flow {
 }
 
 impl Flow {
-    /// Publishes at full rate: as fast as the gateway reads.
+    /// Publishes as fast as the gateway answers for every 64 messages, so that
+    /// no more than those wait in the kernel.
     fn run(&self, address: SocketAddr, topic: &str) {
         let mut client = Client::events(address);
         while !self.stop.load(Ordering::SeqCst) {
             let number = self.sent.fetch_add(1, Ordering::SeqCst) + 1;
-            client.say(&json!({ "type": "publish", "event": topic, "data": number }));
+            let mut message = json!({ "type": "publish", "event": topic, "data": number });
+            if number % 64 == 0 {
+                message["id"] = json!(number);
+            }
+            client.say(&message);
+            if number % 64 == 0 {
+                assert_eq!(client.json()["type"], "response");
+            }
         }
     }
 }
