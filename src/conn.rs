@@ -6,4 +6,4 @@ mod driver;
 mod guarded;
 mod session;
 
-pub use accept::{Api, accept};
+pub use accept::accept;

@@ -1,9 +1,11 @@
 //! HTTP: what may pass to the parser, and the answers this gateway gives itself.
 
 mod answer;
+mod api;
 mod guard;
 mod route;
 
 pub use answer::{Answer, refuse, refuse_raw, respond};
+pub use api::Api;
 pub use guard::{Guard, GuardLimits, HeadError, Passed};
 pub use route::{Route, route};

@@ -95,8 +95,8 @@ pub enum Incident {
     Gap {
         /// Who missed them.
         peer: PeerId,
-        /// Of which topic.
-        topic: TopicId,
+        /// Of which topic; `None`: messages for it alone.
+        topic: Option<TopicId>,
         /// How many.
         lost: u32,
     },
@@ -511,6 +511,8 @@ impl Hub {
         let bytes = outbox.bytes();
         let dropped = outbox.push(priority, frame, self.limits.outbox);
         self.held = self.held + outbox.bytes() - bytes;
+        let lost = u32::try_from(dropped).unwrap_or(u32::MAX);
+        peer.lost = peer.lost.saturating_add(lost);
         self.make_ready(slot);
         if dropped > 0 {
             Enqueue::Overflow(dropped)
@@ -553,6 +555,18 @@ impl Hub {
             self.remove_member(sub.stream, sub.member as usize);
         }
         self.make_ready(slot);
+    }
+
+    /// Whether so much waits for a peer in private that it should not be read
+    /// from: half of what its outbox holds, so that the answers to what has been
+    /// read still fit.
+    #[must_use]
+    pub fn is_outbox_full(&self, slot: Slot) -> bool {
+        let outbox = self
+            .peers
+            .get(slot.index())
+            .and_then(|peer| peer.outbox.as_deref());
+        outbox.is_some_and(|outbox| outbox.is_half_full(self.limits.outbox))
     }
 
     /// Bytes that wait in a peer's outbox: what it was sent in private and has

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 pub use drain::Phase;
 
-use crate::conn::Api;
+use crate::http::Api;
 use crate::mesh::Mesh;
 use crate::net;
 use crate::shard::{Settings, Shard};
@@ -88,7 +88,7 @@ async fn serve(plan: Plan) {
         .map(tokio::net::TcpListener::local_addr)
         .collect();
     let _ = ready.send(addresses);
-    tasks::start(&shard);
+    let mut tasks = tasks::start(&shard);
     for listener in listeners {
         tokio::task::spawn_local(acceptor::run(
             shard.clone(),
@@ -97,5 +97,10 @@ async fn serve(plan: Plan) {
             phase.clone(),
         ));
     }
-    drain::wait(&shard, phase).await;
+    tokio::select! {
+        () = drain::wait(&shard, phase) => {}
+        // Without its flusher a shard serves nobody. The process notices that
+        // this thread has failed, and stops with an error.
+        ended = tasks.join_next() => panic!("a task of the shard ended: {ended:?}"),
+    }
 }

@@ -301,10 +301,10 @@ impl Shard {
         ready
     }
 
-    /// Bytes that a peer was sent in private and has not taken.
+    /// Whether a peer has to take answers before it may ask more.
     #[must_use]
-    pub fn outbox_bytes(&self, peer: PeerId) -> usize {
-        self.hub.borrow().outbox_bytes(peer.slot)
+    pub fn is_outbox_full(&self, peer: PeerId) -> bool {
+        self.hub.borrow().is_outbox_full(peer.slot)
     }
 
     /// Whether all that was queued for a peer has been written.
@@ -378,11 +378,13 @@ impl Shard {
                 }
                 Incident::Gone(peer) => self.condemn(peer, Disconnect::Gone),
                 Incident::Gap { peer, topic, lost } => {
-                    self.counters.messages_dropped.add(u64::from(lost));
-                    let name = self.hub.borrow().name(topic).to_owned();
+                    let name = topic.map(|topic| {
+                        self.counters.messages_dropped.add(u64::from(lost));
+                        self.hub.borrow().name(topic).to_owned()
+                    });
                     self.send_text(peer, Priority::High, |out, timestamp| {
                         crate::protocol::events::Writer::new(out, timestamp)
-                            .gap(Some(&name), u64::from(lost));
+                            .gap(name.as_deref(), u64::from(lost));
                     });
                 }
             }

@@ -24,9 +24,9 @@ section! {
         max_control_frames_per_second: u32 = 1000, Count(1..=1_000_000);
         /// Whether permessage-deflate (RFC 7692) is negotiated with clients that offer it.
         deflate: bool = true, Flag;
-        /// Effort of the compressor, 0 (none) to 9 (smallest). A broadcast is compressed once for all
+        /// Effort of the compressor, 1 (fastest) to 9 (smallest). A broadcast is compressed once for all
         /// its receivers.
-        deflate_level: u32 = 1, Count(0..=9);
+        deflate_level: u32 = 1, Count(1..=9);
         /// Messages below this size are sent uncompressed.
         deflate_min_size: usize = 64, Size(0..=MIB);
         /// Whether a client may keep its compression context between messages: smaller messages from it

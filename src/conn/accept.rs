@@ -10,12 +10,9 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper_util::service::TowerToHyperService;
+use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep_until, timeout};
@@ -23,13 +20,9 @@ use tokio::time::{sleep_until, timeout};
 use super::claim::{self, Claim, Decision};
 use super::driver;
 use super::guarded::{Guarded, Progress};
-use crate::http::{Answer, GuardLimits, HeadError, refuse_raw};
+use crate::http::{Answer, Api, GuardLimits, HeadError, refuse_raw};
 use crate::metrics::Refused;
 use crate::shard::Shard;
-
-/// The requests that are answered instead of claimed.
-#[derive(Clone, Debug)]
-pub struct Api(pub Router);
 
 /// How a connection's HTTP part ended.
 enum End {
@@ -106,7 +99,7 @@ async fn serve(shard: &Rc<Shard>, api: Api, stream: TcpStream, address: IpAddr) 
                     Decision::Answer(answer) => *answer,
                     Decision::Api => {
                         shard.counters.http_requests.add(1);
-                        answer_request(api, request).await
+                        api.answer(request).await
                     }
                 };
                 progress.idle.set(true);
@@ -166,13 +159,6 @@ async fn serve(shard: &Rc<Shard>, api: Api, stream: TcpStream, address: IpAddr) 
             End::Over
         }
     }
-}
-
-async fn answer_request(Api(router): Api, request: hyper::Request<Incoming>) -> Answer {
-    let answered = TowerToHyperService::new(router)
-        .call(request.map(Body::new))
-        .await;
-    answered.unwrap_or_else(|never| match never {})
 }
 
 /// Writes a last answer and waits a moment for the peer to take it.

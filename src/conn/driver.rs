@@ -96,10 +96,6 @@ struct Budget {
     since_ms: u64,
 }
 
-/// A peer with more than this part of its outbox full is not read from: whoever
-/// does not take answers asks no more questions.
-const OUTBOX_PART_MAX: usize = 2;
-
 impl Future for Driver {
     type Output = ();
 
@@ -137,6 +133,14 @@ impl Future for Driver {
                 return Poll::Ready(());
             }
             if this.phase == Phase::Open {
+                // Whoever does not take answers asks no more questions. A full
+                // socket wakes this task itself when it takes bytes again.
+                if this.shard.is_outbox_full(this.peer) {
+                    if !this.shard.is_blocked(this.peer) {
+                        this.shard.wake_after_flush(cx.waker());
+                    }
+                    return Poll::Pending;
+                }
                 if let Some(kept) = this.kept.take() {
                     this.resume(*kept);
                     if this.kept.is_some() {
@@ -144,13 +148,6 @@ impl Future for Driver {
                         return Poll::Pending;
                     }
                     continue;
-                }
-                let outbox_max = this.shard.config.hub.outbox_max_bytes / OUTBOX_PART_MAX;
-                if this.shard.outbox_bytes(this.peer) > outbox_max {
-                    if !this.shard.is_blocked(this.peer) {
-                        this.shard.wake_after_flush(cx.waker());
-                    }
-                    return Poll::Pending;
                 }
             }
             match ready!(this.read(cx)) {
@@ -223,6 +220,10 @@ impl Driver {
                         .session
                         .message(&self.shard, self.peer, opcode, payload)
                     {
+                        Flow::Continue if self.shard.is_outbox_full(self.peer) => {
+                            self.keep_rest(&input);
+                            break None;
+                        }
                         Flow::Continue => {}
                         Flow::End(why) => break Some(why),
                         Flow::Wait => {
@@ -237,6 +238,10 @@ impl Driver {
                     self.shard.send_pong(self.peer, payload);
                     if !self.control.allows(&self.shard) {
                         break Some(Disconnect::ControlFlood);
+                    }
+                    if self.shard.is_outbox_full(self.peer) {
+                        self.keep_rest(&input);
+                        break None;
                     }
                 }
                 Event::Pong(_) => {
@@ -257,6 +262,16 @@ impl Driver {
         self.unfinished_bytes = held;
         if let Some(why) = end.or_else(|| (!has_room).then_some(Disconnect::Overloaded)) {
             self.part(why);
+        }
+    }
+
+    fn keep_rest(&mut self, input: &Input<'_>) {
+        if !input.is_empty() {
+            let rest = input.rest().to_vec();
+            self.kept = Some(Box::new(Kept {
+                message: None,
+                rest,
+            }));
         }
     }
 

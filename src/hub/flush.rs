@@ -71,6 +71,14 @@ impl Hub {
             slot,
             generation: peer.generation,
         };
+        if peer.lost > 0 {
+            let lost = std::mem::take(&mut peer.lost);
+            self.incidents.push(Incident::Gap {
+                peer: id,
+                topic: None,
+                lost,
+            });
+        }
         for sub in 0..peer.subs.len() {
             let Sub {
                 topic,
@@ -84,7 +92,7 @@ impl Hub {
                 let lost = std::mem::take(&mut member.lost);
                 self.incidents.push(Incident::Gap {
                     peer: id,
-                    topic,
+                    topic: Some(topic),
                     lost,
                 });
             }

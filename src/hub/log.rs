@@ -291,7 +291,7 @@ mod tests {
                     .iter()
                     .map(|(at, _)| *at)
                     .find(|at| log.head() - at <= bytes_max)
-                    .unwrap_or(model.frames.last().unwrap().0);
+                    .unwrap_or_else(|| model.frames.last().unwrap().0);
                 prop_assert_eq!(tail.max(oldest), expected.max(oldest));
             }
             for messages_max in [1, 2, 7, 50] {

@@ -122,6 +122,11 @@ impl Outbox {
         written
     }
 
+    /// Whether half of what the limits allow waits.
+    pub(crate) fn is_half_full(&self, limits: OutboxLimits) -> bool {
+        self.bytes > limits.bytes_max / 2 || self.messages > limits.messages_max / 2
+    }
+
     /// Bytes that wait.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

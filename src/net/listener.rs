@@ -1,7 +1,7 @@
 //! Listening sockets that shards share, and the options of those they accept.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -39,4 +39,12 @@ pub fn tune(stream: &TcpStream, send_buffer_bytes: usize) -> io::Result<()> {
         SockRef::from(stream).set_send_buffer_size(send_buffer_bytes)?;
     }
     Ok(())
+}
+
+/// Ends our side of a connection; the peer's may go on.
+///
+/// # Errors
+/// The kernel's, if the connection is gone already.
+pub fn shut(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).shutdown(Shutdown::Write)
 }

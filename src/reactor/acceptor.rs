@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::Phase;
-use crate::conn::{self, Api};
+use crate::conn;
+use crate::http::Api;
 use crate::shard::Shard;
 
 /// How long a listener rests when the process or the machine has no more files

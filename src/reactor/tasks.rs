@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::task::{spawn_local, yield_now};
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::hub::Flush;
@@ -16,11 +16,16 @@ const TICK: Duration = Duration::from_millis(100);
 /// Memory is given back and vacant topics are given up every so many ticks.
 const TICKS_PER_TIDY: u32 = 10;
 
-/// Starts the tasks of a shard. They end with its runtime.
-pub(super) fn start(shard: &Rc<Shard>) {
-    spawn_local(flush(shard.clone()));
-    spawn_local(exchange(shard.clone()));
-    spawn_local(tick(shard.clone()));
+/// Homes forget topics that nobody has used for this many ticks, or twice that.
+const TICKS_PER_HOME_SWEEP: u32 = 600;
+
+/// Starts the tasks of a shard. None of them ends but by a defect.
+pub(super) fn start(shard: &Rc<Shard>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn_local(flush(shard.clone()));
+    tasks.spawn_local(exchange(shard.clone()));
+    tasks.spawn_local(tick(shard.clone()));
+    tasks
 }
 
 /// Writes what waits when the turn ends: raised by the first message of a turn,
@@ -77,6 +82,9 @@ async fn tick(shard: Rc<Shard>) {
         if tick % TICKS_PER_TIDY == 0 {
             shard.tidy();
             shard.sweep_vacant();
+        }
+        if tick % TICKS_PER_HOME_SWEEP == 0 {
+            shard.sweep_home();
         }
     }
 }

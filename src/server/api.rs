@@ -14,8 +14,7 @@ use tokio::sync::watch;
 
 use crate::auth::{ApiKeys, TokenVerifier};
 use crate::config::Config;
-use crate::conn::Api;
-use crate::http::{Answer, refuse};
+use crate::http::{Answer, Api, refuse};
 use crate::metrics::Counters;
 use crate::reactor::Phase;
 use crate::shard::Process;

@@ -1,14 +1,13 @@
 //! The sockets of a shard, by slot: where the flusher writes and the ticker looks.
 
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
 use std::task::{Context, Poll, Waker};
 
-use socket2::SockRef;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::hub::{Sink, Written};
 use crate::id::{PeerId, Slot};
+use crate::net;
 use crate::protocol::Disconnect;
 
 /// The writing side of one connection and what is known of its life.
@@ -118,7 +117,7 @@ impl Link {
     /// Ends the stream towards the peer. A socket that is gone is left to its
     /// reader to find out.
     pub(super) fn shut(&self) {
-        let _ = SockRef::from(self.writer.as_ref()).shutdown(Shutdown::Write);
+        let _ = net::shut(self.writer.as_ref());
     }
 
     pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

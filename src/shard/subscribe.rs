@@ -228,6 +228,11 @@ impl Shard {
                 hub.close_topic(topic);
             }
         }
+    }
+
+    /// Forgets topics at this home that nobody wants or publishes to. Called by
+    /// the ticker, rarely: a topic that comes back begins a new epoch.
+    pub fn sweep_home(&self) {
         self.home.borrow_mut().sweep();
     }
 

@@ -5,11 +5,15 @@ use std::ops::Range;
 use super::close::{self, CloseCode};
 use super::deflate::{Agreed, Inflater, compressed_bytes_max};
 use super::error::ProtocolError;
-use super::header::{HEADER_BYTES_MAX, Header, OpCode};
+use super::header::{Header, OpCode};
 use super::input::Input;
-use super::mask::rotate;
 use super::message::Message;
 use super::utf8;
+use partial::{Frame, Partial};
+use small::Small;
+
+mod partial;
+mod small;
 
 /// What a connection may make its decoder hold.
 #[derive(Clone, Copy, Debug)]
@@ -81,36 +85,6 @@ enum Compression {
     Off,
     PerMessage,
     WithContext,
-}
-
-/// What is kept between two reads.
-#[derive(Debug, Default)]
-struct Partial {
-    /// A header whose end has not arrived.
-    header: [u8; HEADER_BYTES_MAX],
-    header_len: usize,
-    /// A frame whose end has not arrived.
-    frame: Option<Frame>,
-    /// The payload of that frame so far if it is a control frame.
-    control: Vec<u8>,
-    /// A message whose end has not arrived.
-    message: Option<Message>,
-    /// The payload lent out with the last event; freed by the next call.
-    lent: Vec<u8>,
-}
-
-/// The frame whose payload is arriving.
-#[derive(Clone, Copy, Debug)]
-struct Frame {
-    opcode: OpCode,
-    fin: bool,
-    compressed: bool,
-    /// For the next byte of payload.
-    key: [u8; 4],
-    /// Bytes of payload that have not arrived.
-    remaining: usize,
-    /// Some of the payload was in an earlier read.
-    begun: bool,
 }
 
 /// An event before its payload is borrowed.
@@ -450,81 +424,6 @@ impl Decoder {
             utf8::check(&payload)?;
         }
         Ok(payload)
-    }
-}
-
-impl Partial {
-    /// Whether something has begun and not ended.
-    const fn is_open(&self) -> bool {
-        self.header_len > 0 || self.frame.is_some() || self.message.is_some()
-    }
-
-    /// Goes on with a header that was cut by the end of a read.
-    fn complete_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, ProtocolError> {
-        while let Some(byte) = input.byte() {
-            self.header[self.header_len] = byte;
-            self.header_len += 1;
-            if let Some(header) = Header::parse(&self.header[..self.header_len])? {
-                self.header_len = 0;
-                return Ok(Some(header));
-            }
-        }
-        Ok(None)
-    }
-}
-
-impl Frame {
-    /// Whether all of the payload lies in `input`.
-    fn is_whole_in(&self, input: &Input<'_>) -> bool {
-        !self.begun && self.remaining <= input.rest().len()
-    }
-
-    /// Consumes and unmasks what is there of the payload.
-    fn take(&mut self, input: &mut Input<'_>) -> Range<usize> {
-        let len = self.remaining.min(input.rest().len());
-        let range = input.payload(len, self.key);
-        self.key = rotate(self.key, len);
-        self.remaining -= len;
-        self.begun = true;
-        range
-    }
-}
-
-/// A whole, unfragmented, uncompressed message with a 7 or 16-bit length: most of what arrives.
-struct Small {
-    opcode: OpCode,
-    key: [u8; 4],
-    header_len: usize,
-    payload_len: usize,
-}
-
-impl Small {
-    /// Finds such a message at the start of `bytes`. Anything else, legal or not, is `None` and
-    /// left to the general case.
-    #[inline]
-    fn find(bytes: &[u8], message_bytes_max: usize) -> Option<Self> {
-        let (&[first, second], rest) = bytes.split_first_chunk::<2>()?;
-        let opcode = match first {
-            0x81 => OpCode::Text,
-            0x82 => OpCode::Binary,
-            _ => return None,
-        };
-        let (payload_len, rest, header_len) = match second {
-            0x80..=0xfd => (usize::from(second & 0x7f), rest, 6),
-            0xfe => {
-                let (len, rest) = rest.split_first_chunk::<2>()?;
-                (usize::from(u16::from_be_bytes(*len)), rest, 8)
-            }
-            _ => return None,
-        };
-        let (&key, rest) = rest.split_first_chunk::<4>()?;
-        let is_legal = header_len == 6 || payload_len > 125;
-        (is_legal && payload_len <= rest.len().min(message_bytes_max)).then_some(Self {
-            opcode,
-            key,
-            header_len,
-            payload_len,
-        })
     }
 }
 

@@ -2,13 +2,38 @@
 
 use super::error::ProtocolError;
 
-/// Checks a whole text.
+/// Up to this length a look for ASCII comes before the general check.
+const SHORT: usize = 1024;
+
+/// Checks a whole text. Most texts are short and ASCII, and seen to be that in half the time.
 #[inline]
 pub(super) fn check(text: &[u8]) -> Result<(), ProtocolError> {
+    if text.len() <= SHORT && is_ascii(text) {
+        return Ok(());
+    }
     match simdutf8::basic::from_utf8(text) {
         Ok(_) => Ok(()),
         Err(_) => Err(ProtocolError::InvalidUtf8),
     }
+}
+
+/// Like `text.is_ascii()`, without a branch for every block and without a loop over the last bytes.
+#[inline]
+fn is_ascii(text: &[u8]) -> bool {
+    const BLOCK: usize = 32;
+    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+    // The last block overlaps the one before it.
+    let Some(last) = text.last_chunk::<BLOCK>() else {
+        return text.is_ascii();
+    };
+    let (blocks, _) = text.as_chunks::<BLOCK>();
+    let mut seen = [0u64; BLOCK / 8];
+    for block in blocks.iter().chain([last]) {
+        for (seen, word) in seen.iter_mut().zip(block.as_chunks::<8>().0) {
+            *seen |= u64::from_ne_bytes(*word);
+        }
+    }
+    seen.iter().fold(0, |all, word| all | word) & HIGH_BITS == 0
 }
 
 /// Checks the beginning of a text and returns how many of its bytes are whole characters; the at
@@ -59,6 +84,19 @@ mod tests {
         check_bad(b"\xf0\x9f\x98a", 3);
         check_bad(b"\xf0\x9fa", 2);
         check_bad(b"\xf0a", 1);
+    }
+
+    #[test]
+    fn one_byte_that_is_not_ascii_is_seen_anywhere() {
+        for len in (0..200).chain([1023, 1024, 1025]) {
+            let mut text = vec![b'a'; len];
+            assert!(is_ascii(&text) && check(&text).is_ok());
+            for at in 0..len {
+                text[at] = 0x80;
+                assert!(!is_ascii(&text) && check(&text).is_err(), "{at} of {len}");
+                text[at] = 0x7f;
+            }
+        }
     }
 
     #[test]

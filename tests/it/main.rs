@@ -1,6 +1,11 @@
 //! Black-box tests: bytes to a real port, bytes back. They know nothing of the
 //! gateway's inside but how to start it, and would survive a rewrite.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests wait for the gateway on threads of their own"
+)]
+
 mod support;
 
 mod events;

@@ -58,3 +58,20 @@ fn a_stop_closes_every_client_and_ends_in_time() {
     }
     assert!(took.as_secs() < 2);
 }
+
+#[test]
+fn every_question_of_a_burst_is_answered_in_order() {
+    let gateway = TestGateway::start();
+    let mut client = Client::events(gateway.address);
+    let questions = 5000;
+    let burst: Vec<u8> = (0..questions)
+        .flat_map(|id| {
+            let ping = format!(r#"{{"type":"ping","id":{id}}}"#);
+            crate::support::frame(0x81, ping.as_bytes())
+        })
+        .collect();
+    client.send_bytes(&burst);
+    for id in 0..questions {
+        assert_eq!(client.json()["id"], id);
+    }
+}

@@ -31,8 +31,8 @@ impl Deflater {
     /// ([`Agreed::server_window_bits`](super::Agreed::server_window_bits)). It may come out
     /// larger than it went in; it is the caller's choice to send `payload` itself instead.
     ///
-    /// Cost: some microseconds for the reset and some nanoseconds a byte; no allocation once warm
-    /// but the growth of `out`.
+    /// Cost: some microseconds for the reset and some nanoseconds a byte; no allocation once warm,
+    /// but room in `out` for nine eighths of `payload`.
     pub fn compress(&mut self, window_bits: u8, payload: &[u8], out: &mut Vec<u8>) {
         if payload.is_empty() {
             // RFC 7692 section 7.2.3.6: an empty stored block without its length.
@@ -54,8 +54,10 @@ impl Deflater {
         };
         let start = out.len();
         let mut rest = payload;
-        out.reserve(payload.len() / 2 + 64);
         loop {
+            // Room for the worst case, nine bits a byte: a flush that has to be resumed may write
+            // its marker twice.
+            out.reserve(rest.len() + rest.len() / 8 + 64);
             let (read, written) = (stream.total_in(), out.len());
             stream
                 .compress_vec(rest, out, FlushCompress::Sync)
@@ -67,7 +69,6 @@ impl Deflater {
             if is_flushed || (stream.total_in() == read && out.len() == written) {
                 break;
             }
-            out.reserve(rest.len() / 2 + 64);
         }
         assert!(
             rest.is_empty() && out[start..].ends_with(&TAIL),

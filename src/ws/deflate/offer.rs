@@ -40,6 +40,8 @@ impl Default for DeflateOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agreed {
     server_window_bits: u8,
+    /// The client asked for a window, or gets a smaller one than the default.
+    states_window: bool,
     client_context: bool,
 }
 
@@ -66,7 +68,7 @@ impl Agreed {
         if !self.client_context {
             response.push_str("; client_no_context_takeover");
         }
-        if self.server_window_bits < *WINDOW_BITS.end() {
+        if self.states_window {
             let bits = self.server_window_bits;
             write!(response, "; server_max_window_bits={bits}").expect("a string takes everything");
         }
@@ -163,11 +165,17 @@ impl Offer {
     /// What both sides do if this offer is taken.
     fn answer(&self, options: &DeflateOptions) -> Option<Agreed> {
         let wanted = self.server_window_bits.unwrap_or(*WINDOW_BITS.end());
-        let possible = !self.is_declined && wanted >= SERVER_WINDOW_BITS_MIN;
-        possible.then(|| Agreed {
-            server_window_bits: wanted
-                .min(options.server_window_bits)
-                .max(SERVER_WINDOW_BITS_MIN),
+        if self.is_declined || wanted < SERVER_WINDOW_BITS_MIN {
+            return None;
+        }
+        let server_window_bits = wanted
+            .min(options.server_window_bits)
+            .max(SERVER_WINDOW_BITS_MIN);
+        Some(Agreed {
+            server_window_bits,
+            // RFC 7692 section 7.1.2.1: an offer with the parameter is accepted with the parameter.
+            states_window: self.server_window_bits.is_some()
+                || server_window_bits < *WINDOW_BITS.end(),
             client_context: options.client_context && !self.client_no_context,
         })
     }
@@ -180,3 +188,6 @@ fn window_bits(value: &str) -> Option<u8> {
     }
     value.parse().ok().filter(|bits| WINDOW_BITS.contains(bits))
 }
+
+#[cfg(test)]
+mod tests;

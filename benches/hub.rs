@@ -1,0 +1,153 @@
+//! The hub without sockets: what a delivery costs by the log and by the outbox.
+//!
+//! The sink takes everything and counts the bytes, so what is measured is the
+//! bookkeeping. The naive line beside is one queue of shared messages per subscriber.
+
+use std::collections::VecDeque;
+use std::hint::black_box;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use fanfare::config::SlowConsumer;
+use fanfare::hub::{Flush, Hub, HubLimits, OutboxLimits, Policies, Policy, Sink, Written};
+use fanfare::id::{PeerId, Priority, Slot, WireFormat};
+
+const SUBSCRIBERS: usize = 1000;
+const FRAME: [u8; 256] = [b'x'; 256];
+
+#[derive(Default)]
+struct Counting(usize);
+
+impl Sink for Counting {
+    fn write(&mut self, _: Slot, bytes: &[IoSlice<'_>]) -> Written {
+        let written = bytes.iter().map(|slice| slice.len()).sum();
+        self.0 += written;
+        Written::Bytes(written)
+    }
+}
+
+fn hub() -> Hub {
+    let limits = HubLimits {
+        topics_max: 1 << 20,
+        memory_max: 1 << 30,
+        log_bytes_max: 1 << 26,
+        backlog_bytes_max: 1 << 26,
+        outbox: OutboxLimits {
+            bytes_max: 1 << 24,
+            messages_max: 1 << 20,
+        },
+    };
+    let policy = Policy {
+        slow: SlowConsumer::Disconnect,
+        lag_bytes_max: 1 << 24,
+        lag_messages_max: 0,
+        priority: Priority::Normal,
+    };
+    Hub::new(limits, Policies::new(policy, []))
+}
+
+fn flush(hub: &mut Hub, sink: &mut Counting) {
+    while hub.flush(sink, 0, usize::MAX) == Flush::More {}
+}
+
+fn joined(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("hub/1000 subscribers");
+    for burst in [1_usize, 64, 256] {
+        group.throughput(Throughput::Elements((burst * SUBSCRIBERS) as u64));
+        group.bench_function(BenchmarkId::new("log", burst), |bencher| {
+            let (mut hub, mut sink) = (hub(), Counting::default());
+            let topic = hub.open("t").expect("below the limit");
+            for _ in 0..SUBSCRIBERS {
+                let peer = hub.join(WireFormat::EventsJson);
+                let _ = hub.subscribe(peer.slot, topic);
+            }
+            let mut number = 0;
+            bencher.iter(|| {
+                for _ in 0..burst {
+                    number += 1;
+                    hub.append(topic, WireFormat::EventsJson, &FRAME, number);
+                }
+                flush(&mut hub, &mut sink);
+            });
+            assert_eq!(sink.0 as u64, number * (FRAME.len() * SUBSCRIBERS) as u64);
+        });
+        group.bench_function(BenchmarkId::new("outbox", burst), |bencher| {
+            let (mut hub, mut sink) = (hub(), Counting::default());
+            let peers: Vec<PeerId> = (0..SUBSCRIBERS)
+                .map(|_| hub.join(WireFormat::EventsJson))
+                .collect();
+            bencher.iter(|| {
+                for _ in 0..burst {
+                    for peer in &peers {
+                        let _ = hub.send(peer.slot, Priority::Normal, &FRAME);
+                    }
+                }
+                flush(&mut hub, &mut sink);
+            });
+        });
+        group.bench_function(BenchmarkId::new("naive queues", burst), |bencher| {
+            let mut queues: Vec<VecDeque<Arc<[u8]>>> = vec![VecDeque::new(); SUBSCRIBERS];
+            bencher.iter(|| {
+                for _ in 0..burst {
+                    let frame: Arc<[u8]> = Arc::from(FRAME);
+                    for queue in &mut queues {
+                        queue.push_back(frame.clone());
+                    }
+                }
+                let mut bytes = 0;
+                for queue in &mut queues {
+                    bytes += queue.drain(..).map(|frame| frame.len()).sum::<usize>();
+                }
+                black_box(bytes)
+            });
+        });
+    }
+    group.finish();
+}
+
+fn one_member(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("hub/1 member a topic");
+    group.throughput(Throughput::Elements(SUBSCRIBERS as u64));
+    group.bench_function("log", |bencher| {
+        let (mut hub, mut sink, mut number) = (hub(), Counting::default(), 0);
+        let topics: Vec<_> = (0..SUBSCRIBERS)
+            .map(|index| {
+                let topic = hub.open(&format!("t{index}")).expect("below the limit");
+                let peer = hub.join(WireFormat::EventsJson);
+                let _ = hub.subscribe(peer.slot, topic);
+                topic
+            })
+            .collect();
+        bencher.iter(|| {
+            number += 1;
+            for &topic in &topics {
+                hub.append(topic, WireFormat::EventsJson, &FRAME, number);
+            }
+            flush(&mut hub, &mut sink);
+        });
+    });
+    group.bench_function("outbox", |bencher| {
+        let (mut hub, mut sink) = (hub(), Counting::default());
+        let peers: Vec<PeerId> = (0..SUBSCRIBERS)
+            .map(|_| hub.join(WireFormat::EventsJson))
+            .collect();
+        bencher.iter(|| {
+            for peer in &peers {
+                let _ = hub.send(peer.slot, Priority::Normal, &FRAME);
+            }
+            flush(&mut hub, &mut sink);
+        });
+    });
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(std::time::Duration::from_millis(300))
+        .measurement_time(std::time::Duration::from_secs(1))
+        .sample_size(20);
+    targets = joined, one_member
+}
+criterion_main!(benches);
