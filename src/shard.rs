@@ -26,7 +26,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::oneshot;
 
 pub use clock::Clock;
-pub use life::Limits as LifeLimits;
+pub use life::{Limits as LifeLimits, Unfinished};
 pub use process::{NoRoom, Place, Process};
 pub use publish::Published;
 pub use settings::Settings;
@@ -274,12 +274,16 @@ impl Shard {
 
     /// Notes that a peer has sent something, and whether a message of it is
     /// not complete yet.
-    pub fn heard(&self, peer: PeerId, is_mid_message: bool) {
+    pub fn heard(&self, peer: PeerId, unfinished: Unfinished) {
         let now = self.clock.now_ms();
         if let Some(link) = self.links.borrow_mut().get_mut(peer) {
             link.life.heard = now;
             link.life.pinged = None;
-            link.life.unfinished = is_mid_message.then(|| link.life.unfinished.unwrap_or(now));
+            link.life.unfinished = match unfinished {
+                Unfinished::None => None,
+                Unfinished::New => Some(now),
+                Unfinished::Same => Some(link.life.unfinished.unwrap_or(now)),
+            };
         }
     }
 

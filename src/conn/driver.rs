@@ -15,7 +15,7 @@ use super::claim::Claim;
 use super::session::{Flow, Session};
 use crate::id::{PeerId, Priority};
 use crate::protocol::Disconnect;
-use crate::shard::{Place, Shard};
+use crate::shard::{Place, Shard, Unfinished};
 use crate::ws::deflate::{Agreed, Inflater};
 use crate::ws::{Decoder, Event, Input, Limits, OpCode};
 
@@ -189,8 +189,8 @@ impl Driver {
             }
             if self.phase == Phase::Open {
                 shard.counters.bytes_in.add(read as u64);
-                self.feed(&mut scratch[..read], inflater);
-                shard.heard(self.peer, self.decoder.is_mid_message());
+                let unfinished = self.feed(&mut scratch[..read], inflater);
+                shard.heard(self.peer, unfinished);
             }
             Poll::Ready(if read == scratch.len() {
                 Read::More
@@ -200,9 +200,11 @@ impl Driver {
         })
     }
 
-    /// Deals with bytes that were read. What has to wait is kept.
-    fn feed(&mut self, bytes: &mut [u8], inflater: &mut Inflater) {
+    /// Deals with bytes that were read. What has to wait is kept. Returns
+    /// whether they end inside a message, and inside which.
+    fn feed(&mut self, bytes: &mut [u8], inflater: &mut Inflater) -> Unfinished {
         let mut input = Input::new(bytes);
+        let mut has_ended_one = false;
         let end = loop {
             let event = match self.decoder.next(&mut input, inflater) {
                 Ok(Some(event)) => event,
@@ -211,6 +213,7 @@ impl Driver {
             };
             match event {
                 Event::Message { opcode, payload } => {
+                    has_ended_one = true;
                     self.shard.counters.messages_in.add(1);
                     self.shard
                         .counters
@@ -263,6 +266,11 @@ impl Driver {
         if let Some(why) = end.or_else(|| (!has_room).then_some(Disconnect::Overloaded)) {
             self.part(why);
         }
+        match (self.decoder.is_mid_message(), has_ended_one) {
+            (false, _) => Unfinished::None,
+            (true, true) => Unfinished::New,
+            (true, false) => Unfinished::Same,
+        }
     }
 
     fn keep_rest(&mut self, input: &Input<'_>) {
@@ -295,8 +303,8 @@ impl Driver {
             }
         }
         let shard = self.shard.clone();
-        shard.with_scratch(|_, inflater| self.feed(&mut rest, inflater));
-        shard.heard(self.peer, self.decoder.is_mid_message());
+        let unfinished = shard.with_scratch(|_, inflater| self.feed(&mut rest, inflater));
+        shard.heard(self.peer, unfinished);
     }
 
     /// Begins the end: the close frame goes out, and the peer has a while to

@@ -18,6 +18,17 @@ pub struct Limits {
     pub stalled_after: u64,
 }
 
+/// Whether what a peer has sent so far ends inside a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unfinished {
+    /// It does not.
+    None,
+    /// It does, inside one that began in the same read as another one ended.
+    New,
+    /// It does, inside the one it was in before, if it was in one.
+    Same,
+}
+
 impl Shard {
     /// Looks at every connection and acts on deadlines that have passed.
     ///
