@@ -253,9 +253,12 @@ impl Shard {
         }
     }
 
-    /// Tells a connection's task that it has to end.
+    /// Tells a connection's task that it has to end. One that is ending
+    /// already is told only that its socket is gone.
     pub fn condemn(&self, peer: PeerId, why: Disconnect) {
-        if let Some(link) = self.links.borrow_mut().get_mut(peer) {
+        if let Some(link) = self.links.borrow_mut().get_mut(peer)
+            && (link.life.closing.is_none() || why == Disconnect::Gone)
+        {
             link.verdict.get_or_insert(why);
             link.wake();
         }
