@@ -81,7 +81,10 @@ fn a_ping_is_answered_with_the_id_and_the_clients_timestamp() {
     assert_eq!(pong["type"], "pong");
     assert!(is_timestamp(&pong["timestamp"]));
     assert!(pong.get("id").is_none() && pong.get("client_timestamp").is_none());
-    for (id, time) in [("7", "1700000000123"), (r#""a\"b""#, r#""2026-11-21T07:34:31.5""#)] {
+    for (id, time) in [
+        ("7", "1700000000123"),
+        (r#""a\"b""#, r#""2026-11-21T07:34:31.5""#),
+    ] {
         let text = format!(r#"{{"type":"ping","id":{id},"timestamp":{time},"unknown":[1]}}"#);
         let pong = ask(&mut client, &text);
         assert_eq!(pong["id"], serde_json::from_str::<Value>(id).unwrap());
@@ -90,7 +93,10 @@ fn a_ping_is_answered_with_the_id_and_the_clients_timestamp() {
         assert!(is_timestamp(&pong["timestamp"]));
     }
     let ack = ask(&mut client, r#"{"type":"heartbeat","id":"h"}"#);
-    assert_eq!((&ack["type"], &ack["id"]), (&json!("heartbeat_ack"), &json!("h")));
+    assert_eq!(
+        (&ack["type"], &ack["id"]),
+        (&json!("heartbeat_ack"), &json!("h"))
+    );
 }
 
 #[test]
@@ -134,18 +140,51 @@ fn m05_names_outside_the_grammar_are_rejected_by_name() {
     let gateway = TestGateway::start();
     let mut client = Client::events(gateway.address);
     let longest = "x".repeat(128);
-    let good = ["a", "A-z_0.9:b", "*", "a.*", "*.b", "a.*.c", "a.b*", "a:*:c", &longest];
+    let good = [
+        "a",
+        "A-z_0.9:b",
+        "*",
+        "a.*",
+        "*.b",
+        "a.*.c",
+        "a.b*",
+        "a:*:c",
+        &longest,
+    ];
     let too_long = "x".repeat(129);
     let bad = [
-        "", " ", "a b", "a/b", "a*b", "*a", "a**", "**", "a.*b.c", "#", "a+", "é", "a\n", "a\0",
-        "%00", "user:1", "user:1:events", &too_long,
+        "",
+        " ",
+        "a b",
+        "a/b",
+        "a*b",
+        "*a",
+        "a**",
+        "**",
+        "a.*b.c",
+        "#",
+        "a+",
+        "é",
+        "a\n",
+        "a\0",
+        "%00",
+        "user:1",
+        "user:1:events",
+        &too_long,
     ];
     let all: Vec<&str> = good.iter().chain(&bad).copied().collect();
     let answer = client.subscribe(&all);
     assert_eq!(answer["events"], json!(good));
     assert_eq!(answer["rejected"], json!(bad));
-    assert_eq!(ask(&mut client, r#"{"type":"unsubscribe"}"#)["events"], json!(good));
-    for name in bad.iter().filter(|name| !name.starts_with("user:")).chain(&["a.*", "*"]) {
+    assert_eq!(
+        ask(&mut client, r#"{"type":"unsubscribe"}"#)["events"],
+        json!(good)
+    );
+    for name in bad
+        .iter()
+        .filter(|name| !name.starts_with("user:"))
+        .chain(&["a.*", "*"])
+    {
         let text = json!({ "type": "publish", "event": name, "data": 1, "id": 1 }).to_string();
         let answer = check_error(&mut client, &text, "INVALID_MESSAGE");
         assert_eq!(answer["id"], 1);
@@ -156,7 +195,10 @@ fn m05_names_outside_the_grammar_are_rejected_by_name() {
 fn inboxes_belong_to_their_users() {
     let gateway = TestGateway::start();
     let mut client = Client::events(gateway.address);
-    assert_eq!(client.subscribe(&["user:1:events"])["rejected"], json!(["user:1:events"]));
+    assert_eq!(
+        client.subscribe(&["user:1:events"])["rejected"],
+        json!(["user:1:events"])
+    );
     assert_eq!(client.subscribe(&["*"])["events"], json!(["*"]));
     let text = r#"{"type":"publish","event":"user:1:events","data":1,"id":"x"}"#;
     assert_eq!(check_error(&mut client, text, "FORBIDDEN")["id"], "x");
@@ -195,7 +237,11 @@ fn a_pattern_covers_whole_segments_or_whatever_follows() {
             publisher.say(&json!({ "type": "publish", "event": name, "data": 1 }));
         }
         // Topics of different homes come in any order.
-        let mut expected: Vec<_> = covered.iter().chain(&["end"]).map(|&name| name.to_owned()).collect();
+        let mut expected: Vec<_> = covered
+            .iter()
+            .chain(&["end"])
+            .map(|&name| name.to_owned())
+            .collect();
         let mut got: Vec<_> = expected
             .iter()
             .map(|_| client.json()["event"].as_str().unwrap().to_owned())
@@ -215,7 +261,10 @@ fn m08_an_event_comes_once_however_many_subscriptions_cover_it() {
     for _ in 0..2 {
         assert_eq!(client.subscribe(&names)["events"], json!(names));
     }
-    assert_eq!(client.subscribe(&["a.b", "a.b"])["events"], json!(["a.b", "a.b"]));
+    assert_eq!(
+        client.subscribe(&["a.b", "a.b"])["events"],
+        json!(["a.b", "a.b"])
+    );
     let publish = json!({ "type": "publish", "event": "a.b", "data": 1 });
     client.say(&publish);
     assert_eq!(client.json()["event"], "a.b");
@@ -223,7 +272,11 @@ fn m08_an_event_comes_once_however_many_subscriptions_cover_it() {
     // One subscription less covers it as long as there is another one.
     for name in names {
         client.say(&json!({ "type": "unsubscribe", "events": [name] }));
-        assert_eq!(client.json()["events"], json!([name]), "subscribed once is enough");
+        assert_eq!(
+            client.json()["events"],
+            json!([name]),
+            "subscribed once is enough"
+        );
         client.say(&publish);
         if name != "*.b" {
             assert_eq!(client.json()["event"], "a.b", "after giving up {name}");
@@ -236,13 +289,19 @@ fn m08_an_event_comes_once_however_many_subscriptions_cover_it() {
 fn unsubscribe_without_names_means_all_and_unknown_names_are_nothing() {
     let gateway = TestGateway::start();
     let mut client = Client::events(gateway.address);
-    for text in [r#"{"type":"unsubscribe"}"#, r#"{"type":"unsubscribe","events":[]}"#] {
+    for text in [
+        r#"{"type":"unsubscribe"}"#,
+        r#"{"type":"unsubscribe","events":[]}"#,
+    ] {
         client.subscribe(&["a", "b.*"]);
         assert_eq!(ask(&mut client, text)["events"], json!(["a", "b.*"]));
         assert_eq!(ask(&mut client, text)["events"], json!([]));
     }
     client.subscribe(&["a"]);
-    let answer = ask(&mut client, r#"{"type":"unsubscribe","events":["b","a","c"]}"#);
+    let answer = ask(
+        &mut client,
+        r#"{"type":"unsubscribe","events":["b","a","c"]}"#,
+    );
     assert_eq!(answer["events"], json!(["a"]));
     let text = r#"{"type":"unsubscribe","events":"a"}"#;
     check_error(&mut client, text, "INVALID_MESSAGE");
@@ -259,7 +318,10 @@ fn a_connection_has_fifty_subscriptions() {
     assert_eq!(answer["events"], json!(refs[..50]));
     assert_eq!(answer["rejected"], json!(refs[50..]));
     let error = client.json();
-    assert_eq!((&error["code"], &error["id"]), (&json!("SUBSCRIPTION_LIMIT"), &json!("s")));
+    assert_eq!(
+        (&error["code"], &error["id"]),
+        (&json!("SUBSCRIPTION_LIMIT"), &json!("s"))
+    );
     // Those that are there stay, those given up make room.
     assert_eq!(client.subscribe(&["t.0"])["events"], json!(["t.0"]));
     ask(&mut client, r#"{"type":"unsubscribe","events":["t.0"]}"#);
@@ -338,13 +400,29 @@ fn data_is_passed_on_byte_for_byte() {
 fn m01_what_is_no_json_is_answered_and_the_connection_stays() {
     let gateway = TestGateway::start();
     let mut client = Client::events(gateway.address);
-    let deep = format!(r#"{{"type":"ping","x":{}{}}}"#, "[".repeat(30_000), "]".repeat(30_000));
+    let deep = format!(
+        r#"{{"type":"ping","x":{}{}}}"#,
+        "[".repeat(30_000),
+        "]".repeat(30_000)
+    );
     for text in [
-        "", " ", "{", "}", "nul", "{]", r#"{"type":"ping"}{}"#, r#"{"type":"ping",}"#,
-        r#"{'type':'ping'}"#, r#"{"type":"ping" "id":1}"#, r#"{"type":"ping","id":01}"#,
-        r#"{"type":"publish","event":"a","data":}"#, r#"{"type":"publish","event":"a","data":1 2}"#,
-        r#"{"type":"publish","event":"a","data":"\x"}"#, "{\"type\":\"ping\",\"x\":\"\n\"}",
-        r#"{"type":"ping","x":NaN}"#, &deep,
+        "",
+        " ",
+        "{",
+        "}",
+        "nul",
+        "{]",
+        r#"{"type":"ping"}{}"#,
+        r#"{"type":"ping",}"#,
+        r#"{'type':'ping'}"#,
+        r#"{"type":"ping" "id":1}"#,
+        r#"{"type":"ping","id":01}"#,
+        r#"{"type":"publish","event":"a","data":}"#,
+        r#"{"type":"publish","event":"a","data":1 2}"#,
+        r#"{"type":"publish","event":"a","data":"\x"}"#,
+        "{\"type\":\"ping\",\"x\":\"\n\"}",
+        r#"{"type":"ping","x":NaN}"#,
+        &deep,
     ] {
         check_error(&mut client, text, "INVALID_JSON");
     }
@@ -355,18 +433,36 @@ fn what_is_no_message_is_answered_and_the_connection_stays() {
     let gateway = TestGateway::start();
     let mut client = Client::events(gateway.address);
     for text in [
-        "[]", "1", "null", r#""ping""#, "{}", r#"{"type":null}"#, r#"{"type":1}"#,
-        r#"{"type":["ping"]}"#, r#"{"type":""}"#, r#"{"type":"a b"}"#, r#"{"type":"1a"}"#,
-        r#"{"type":"subscribe"}"#, r#"{"type":"subscribe","events":"a"}"#,
-        r#"{"type":"subscribe","events":[1]}"#, r#"{"type":"subscribe","events":{}}"#,
-        r#"{"type":"subscribe","data":[]}"#, r#"{"type":"publish"}"#,
-        r#"{"type":"publish","event":1,"data":1}"#, r#"{"type":"publish","event":"","data":1}"#,
-        r#"{"type":"ping","id":{}}"#, r#"{"type":"ping","id":[1]}"#, r#"{"type":"ping","id":true}"#,
+        "[]",
+        "1",
+        "null",
+        r#""ping""#,
+        "{}",
+        r#"{"type":null}"#,
+        r#"{"type":1}"#,
+        r#"{"type":["ping"]}"#,
+        r#"{"type":""}"#,
+        r#"{"type":"a b"}"#,
+        r#"{"type":"1a"}"#,
+        r#"{"type":"subscribe"}"#,
+        r#"{"type":"subscribe","events":"a"}"#,
+        r#"{"type":"subscribe","events":[1]}"#,
+        r#"{"type":"subscribe","events":{}}"#,
+        r#"{"type":"subscribe","data":[]}"#,
+        r#"{"type":"publish"}"#,
+        r#"{"type":"publish","event":1,"data":1}"#,
+        r#"{"type":"publish","event":"","data":1}"#,
+        r#"{"type":"ping","id":{}}"#,
+        r#"{"type":"ping","id":[1]}"#,
+        r#"{"type":"ping","id":true}"#,
     ] {
         check_error(&mut client, text, "INVALID_MESSAGE");
     }
     let text = r#"{"type":"subscribe","events":[1],"id":"mine"}"#;
-    assert_eq!(check_error(&mut client, text, "INVALID_MESSAGE")["id"], "mine");
+    assert_eq!(
+        check_error(&mut client, text, "INVALID_MESSAGE")["id"],
+        "mine"
+    );
     assert_eq!(client.subscribe(&[])["events"], json!([]));
 }
 
@@ -379,7 +475,10 @@ fn an_unknown_type_is_echoed_on_demo_and_dev_and_refused_on_prod() {
         client.json();
         let answer = ask(&mut client, text);
         assert_eq!(answer["type"], "echo");
-        assert_eq!(answer["original"], serde_json::from_str::<Value>(text).unwrap());
+        assert_eq!(
+            answer["original"],
+            serde_json::from_str::<Value>(text).unwrap()
+        );
         assert_eq!(answer["id"], "e");
     }
     let mut client = Client::connect(gateway.address, "/api/v1/ws");
@@ -438,7 +537,12 @@ fn now() -> u64 {
 
 fn token(user: &str, role: Option<&str>) -> String {
     let (issued_at, expires_at) = (now(), now() + 600);
-    let grant = Grant { user, role, issued_at, expires_at };
+    let grant = Grant {
+        user,
+        role,
+        issued_at,
+        expires_at,
+    };
     issue(&grant, &Secret::new(SECRET).unwrap()).unwrap()
 }
 
@@ -477,7 +581,10 @@ fn a_token_is_taken_from_query_header_and_cookie() {
                 (&*query, format!("{bearer}{cookie}")),
             ] {
                 let (greeting, _) = enter(gateway.address, path, &headers);
-                assert_eq!(greeting["authenticated"], true, "{path} {headers}: {greeting}");
+                assert_eq!(
+                    greeting["authenticated"], true,
+                    "{path} {headers}: {greeting}"
+                );
                 assert_eq!(greeting["user"], "alice");
                 assert_eq!(greeting["role"], "admin");
             }
@@ -491,9 +598,19 @@ fn a_bad_token_is_told_and_closed_with_1008() {
     let (alice, bob) = (token("alice", None), token("bob", None));
     let secret = Secret::new([8; 32]).unwrap();
     let (issued_at, expires_at) = (now(), now() + 600);
-    let foreign = Grant { user: "alice", role: None, issued_at, expires_at };
+    let foreign = Grant {
+        user: "alice",
+        role: None,
+        issued_at,
+        expires_at,
+    };
     let foreign = issue(&foreign, &secret).unwrap();
-    let expired = Grant { user: "alice", role: None, issued_at: now() - 900, expires_at: now() - 300 };
+    let expired = Grant {
+        user: "alice",
+        role: None,
+        issued_at: now() - 900,
+        expires_at: now() - 300,
+    };
     let expired = issue(&expired, &Secret::new(SECRET).unwrap()).unwrap();
     let unsigned = format!("{}.", alice.rsplit_once('.').unwrap().0);
     let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
@@ -508,8 +625,14 @@ fn a_bad_token_is_told_and_closed_with_1008() {
             (String::new(), bearer(&foreign)),
             (String::new(), format!("Authorization: Basic {alice}\r\n")),
             (format!("?token={alice}"), bearer(&bob)),
-            (format!("?token={alice}"), format!("Cookie: access_token={bob}\r\n")),
-            (String::new(), format!("{}Cookie: access_token={bob}\r\n", bearer(&alice))),
+            (
+                format!("?token={alice}"),
+                format!("Cookie: access_token={bob}\r\n"),
+            ),
+            (
+                String::new(),
+                format!("{}Cookie: access_token={bob}\r\n", bearer(&alice)),
+            ),
             (format!("?token={alice}"), bearer("nonsense")),
         ] {
             let (first, code) = enter(gateway.address, &format!("{path}{query}"), &headers);
@@ -521,13 +644,20 @@ fn a_bad_token_is_told_and_closed_with_1008() {
 #[test]
 fn where_no_token_is_asked_for_the_word_dev_and_none_are_welcome() {
     let gateway = TestGateway::with(with_secret);
-    for path in ["/api/v1/ws", "/api/v1/ws?token=dev", "/api/v1/ws/dev?token=dev"] {
+    for path in [
+        "/api/v1/ws",
+        "/api/v1/ws?token=dev",
+        "/api/v1/ws/dev?token=dev",
+    ] {
         let (greeting, _) = enter(gateway.address, path, "");
         assert_eq!(greeting["authenticated"], false);
     }
     let path = format!("/api/v1/ws?token={}", token("alice", None));
     assert_eq!(enter(gateway.address, &path, "").0["user"], "alice");
-    assert_eq!(enter(gateway.address, "/api/v1/ws?token=bad", "").1, Some(1008));
+    assert_eq!(
+        enter(gateway.address, "/api/v1/ws?token=bad", "").1,
+        Some(1008)
+    );
 }
 
 #[test]

@@ -80,12 +80,21 @@ fn metrics_are_json_unless_prometheus_is_asked_for() {
     assert_eq!(metrics["messages_received_total"], 2);
     assert_eq!(metrics["publications_total"], 1);
     assert_eq!(metrics["deliveries_total"], 1);
-    assert_eq!(get(gateway.address, "/metrics?format=json").json()["topics"], 1);
+    assert_eq!(
+        get(gateway.address, "/metrics?format=json").json()["topics"],
+        1
+    );
     for (path, accept) in [
         ("/metrics?format=prometheus", ""),
-        ("/metrics?x=1&format=prometheus", "Accept: application/json\r\n"),
+        (
+            "/metrics?x=1&format=prometheus",
+            "Accept: application/json\r\n",
+        ),
         ("/metrics", "Accept: text/plain\r\n"),
-        ("/metrics", "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5\r\n"),
+        (
+            "/metrics",
+            "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5\r\n",
+        ),
     ] {
         let response = send(gateway.address, &format!("GET {path}"), accept, b"");
         assert_eq!(response.status, 200);
@@ -103,7 +112,9 @@ fn metrics_are_json_unless_prometheus_is_asked_for() {
 fn check_prometheus(text: &str) {
     let is_name = |name: &str| {
         name.starts_with("fanfare_")
-            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
     };
     assert!(text.ends_with('\n'));
     let (mut kinds, mut series) = (Vec::<(&str, &str)>::new(), BTreeSet::new());
@@ -112,7 +123,10 @@ fn check_prometheus(text: &str) {
     for line in text.lines() {
         if let Some(help) = line.strip_prefix("# HELP ") {
             let (name, help) = help.split_once(' ').expect("a help text");
-            assert!(is_name(name) && help.ends_with('.') && helped.insert(name), "{line}");
+            assert!(
+                is_name(name) && help.ends_with('.') && helped.insert(name),
+                "{line}"
+            );
             continue;
         }
         if let Some(kind) = line.strip_prefix("# TYPE ") {
@@ -128,13 +142,23 @@ fn check_prometheus(text: &str) {
         assert!(series.insert(key), "{line}: twice");
         let (name, labels) = key.split_once('{').unwrap_or((key, "}"));
         let (family, kind) = kinds.last().expect("a type comes first");
-        let suffix = name.strip_prefix(family).unwrap_or_else(|| panic!("{line}"));
+        let suffix = name
+            .strip_prefix(family)
+            .unwrap_or_else(|| panic!("{line}"));
         assert!(is_name(name), "{line}");
         let labels = labels.strip_suffix('}').expect("closed");
         match (*kind, suffix) {
             ("histogram", "_bucket") => {
-                let bound = labels.strip_prefix("le=\"").unwrap().strip_suffix('"').unwrap();
-                let bound = if bound == "+Inf" { f64::INFINITY } else { bound.parse().unwrap() };
+                let bound = labels
+                    .strip_prefix("le=\"")
+                    .unwrap()
+                    .strip_suffix('"')
+                    .unwrap();
+                let bound = if bound == "+Inf" {
+                    f64::INFINITY
+                } else {
+                    bound.parse().unwrap()
+                };
                 if let Some(&(last, count)) = buckets.last() {
                     assert!(bound > last && value >= count, "{line}: cumulative");
                 }
@@ -148,7 +172,10 @@ fn check_prometheus(text: &str) {
             (_, "") if labels.is_empty() => assert!(value >= 0.0, "{line}"),
             (_, "") => {
                 let (label, value) = labels.split_once('=').expect("a label");
-                assert!(label == "reason" && value.len() > 2, "{line}: no other labels");
+                assert!(
+                    label == "reason" && value.len() > 2,
+                    "{line}: no other labels"
+                );
             }
             _ => panic!("{line}"),
         }
@@ -159,7 +186,15 @@ fn check_prometheus(text: &str) {
 #[test]
 fn what_is_not_there_is_404_and_a_wrong_method_405_with_allow() {
     let gateway = TestGateway::start();
-    for path in ["/", "/nothing", "/health/", "/healthx", "/API/V1/health", "//health", "/%68ealth"] {
+    for path in [
+        "/",
+        "/nothing",
+        "/health/",
+        "/healthx",
+        "/API/V1/health",
+        "//health",
+        "/%68ealth",
+    ] {
         let response = get(gateway.address, path);
         assert_eq!(response.status, 404, "{path}");
         assert_eq!(response.json(), json!({ "detail": "Not Found" }));
@@ -176,7 +211,10 @@ fn what_is_not_there_is_404_and_a_wrong_method_405_with_allow() {
         assert_eq!(response.status, 405, "{method} {path}");
         assert_eq!(response.json(), json!({ "detail": "Method Not Allowed" }));
         let allowed = response.header("allow").unwrap_or("");
-        assert!(allowed.split(',').any(|one| one.trim() == allow), "{method} {path}: {allowed:?}");
+        assert!(
+            allowed.split(',').any(|one| one.trim() == allow),
+            "{method} {path}: {allowed:?}"
+        );
     }
 }
 
@@ -185,7 +223,10 @@ fn an_event_posted_reaches_subscribers_byte_for_byte() {
     let gateway = TestGateway::with(|config| config.server.shards = 2);
     let mut client = Client::events(gateway.address);
     client.subscribe(&["h.*"]);
-    for (offset, data) in [r#"{ "b" : 1.0, "a":"\u0041" }"#, "[1,\n2]", "null"].iter().enumerate() {
+    for (offset, data) in [r#"{ "b" : 1.0, "a":"\u0041" }"#, "[1,\n2]", "null"]
+        .iter()
+        .enumerate()
+    {
         let body = format!("\n {{ \"data\":{data} ,\"event\": \"h.x\", \"other\": [] }} ");
         let response = post(gateway.address, "/api/v1/events", &body);
         assert_eq!(response.status, 202, "{response:?}");
@@ -214,27 +255,54 @@ fn a_batch_is_an_array_or_lines_and_keeps_its_order() {
     for (kind, body) in [
         ("", &array),
         ("Content-Type: application/json\r\n", &array),
-        ("Content-Type: application/x-ndjson; charset=utf-8\r\n", &lines),
+        (
+            "Content-Type: application/x-ndjson; charset=utf-8\r\n",
+            &lines,
+        ),
     ] {
-        let response = send(gateway.address, "POST /api/v1/events/batch", kind, body.as_bytes());
+        let response = send(
+            gateway.address,
+            "POST /api/v1/events/batch",
+            kind,
+            body.as_bytes(),
+        );
         assert_eq!(response.status, 202, "{response:?}");
         let answer = response.json();
-        assert_eq!((&answer["status"], &answer["count"]), (&json!("accepted"), &json!(100)));
+        assert_eq!(
+            (&answer["status"], &answer["count"]),
+            (&json!("accepted"), &json!(100))
+        );
         let offsets = answer["offsets"].as_array().unwrap();
         assert_eq!(offsets.len(), 100);
-        assert!(offsets.windows(3).all(|three| three[0].as_u64() < three[2].as_u64()));
+        assert!(
+            offsets
+                .windows(3)
+                .all(|three| three[0].as_u64() < three[2].as_u64())
+        );
         let (mut a, mut b) = (Vec::new(), Vec::new());
         for _ in 0..100 {
             let event = client.json();
-            let list = if event["event"] == "a" { &mut a } else { &mut b };
+            let list = if event["event"] == "a" {
+                &mut a
+            } else {
+                &mut b
+            };
             list.push(event["data"].as_u64().unwrap());
         }
         assert!(a.iter().copied().eq((0..100).step_by(2)));
         assert!(b.iter().copied().eq((1..100).step_by(2)));
     }
     for (kind, body) in [("", "[]"), ("Content-Type: application/x-ndjson\r\n", "\n")] {
-        let response = send(gateway.address, "POST /api/v1/events/batch", kind, body.as_bytes());
-        assert_eq!((response.status, &response.json()["count"]), (202, &json!(0)));
+        let response = send(
+            gateway.address,
+            "POST /api/v1/events/batch",
+            kind,
+            body.as_bytes(),
+        );
+        assert_eq!(
+            (response.status, &response.json()["count"]),
+            (202, &json!(0))
+        );
     }
 }
 
@@ -245,15 +313,25 @@ fn an_invalid_element_publishes_nothing() {
     client.subscribe(&["*"]);
     let good = r#"{"event":"a","data":1}"#;
     for bad in [
-        "1", "{}", r#"{"event":"a"}"#, r#"{"data":1}"#, r#"{"event":"a b","data":1}"#,
-        r#"{"event":"*","data":1}"#, r#"{"event":1,"data":1}"#, r#"{"event":"a","data":1,"broadcast":true}"#,
+        "1",
+        "{}",
+        r#"{"event":"a"}"#,
+        r#"{"data":1}"#,
+        r#"{"event":"a b","data":1}"#,
+        r#"{"event":"*","data":1}"#,
+        r#"{"event":1,"data":1}"#,
+        r#"{"event":"a","data":1,"broadcast":true}"#,
     ] {
         let lines = [good, bad, good].join("\n");
         let array = format!("[{}]", [good, good, bad].join(","));
         for (kind, body) in [("application/x-ndjson", lines), ("application/json", array)] {
             let kind = format!("Content-Type: {kind}\r\n");
-            let response =
-                send(gateway.address, "POST /api/v1/events/batch", &kind, body.as_bytes());
+            let response = send(
+                gateway.address,
+                "POST /api/v1/events/batch",
+                &kind,
+                body.as_bytes(),
+            );
             assert_eq!(response.status, 422, "{body}: {response:?}");
             let detail = response.json()["detail"].as_str().unwrap().to_owned();
             assert!(detail.starts_with("event ") && detail.ends_with("nothing was published"));
@@ -262,13 +340,29 @@ fn an_invalid_element_publishes_nothing() {
         assert_eq!(response.status, 422, "{bad}");
         assert!(response.json()["detail"].is_string());
     }
-    for body in ["", "[", "{]", r#"[{"event":"a","data":1},]"#, r#"[{"event":"a","data":1}] x"#] {
+    for body in [
+        "",
+        "[",
+        "{]",
+        r#"[{"event":"a","data":1},]"#,
+        r#"[{"event":"a","data":1}] x"#,
+    ] {
         for path in ["/api/v1/events", "/api/v1/events/batch"] {
-            assert_eq!(post(gateway.address, path, body).status, 422, "{path} {body}");
+            assert_eq!(
+                post(gateway.address, path, body).status,
+                422,
+                "{path} {body}"
+            );
         }
     }
-    assert_eq!(post(gateway.address, "/api/v1/events/batch", good).status, 422);
-    assert_eq!(post(gateway.address, "/api/v1/events", &format!("[{good}]")).status, 422);
+    assert_eq!(
+        post(gateway.address, "/api/v1/events/batch", good).status,
+        422
+    );
+    assert_eq!(
+        post(gateway.address, "/api/v1/events", &format!("[{good}]")).status,
+        422
+    );
     assert!(client.is_silent(Duration::from_millis(150)));
 }
 
@@ -278,13 +372,26 @@ fn bodies_are_limited_and_utf8() {
     let mut client = Client::events(gateway.address);
     client.subscribe(&["a"]);
     for path in ["/api/v1/events", "/api/v1/events/batch"] {
-        let response = send(gateway.address, &format!("POST {path}"), "", &vec![b' '; 256 * 1024 + 1]);
+        let response = send(
+            gateway.address,
+            &format!("POST {path}"),
+            "",
+            &vec![b' '; 256 * 1024 + 1],
+        );
         assert_eq!(response.status, 413, "{path}");
-        assert!(response.json()["detail"].as_str().unwrap().contains("262144"));
+        assert!(
+            response.json()["detail"]
+                .as_str()
+                .unwrap()
+                .contains("262144")
+        );
         let body = b"[{\"event\":\"a\",\"data\":\"\xff\"}]";
         let response = send(gateway.address, &format!("POST {path}"), "", body);
         assert_eq!(response.status, 422, "{path}");
-        assert_eq!(response.json(), json!({ "detail": "The body is not UTF-8" }));
+        assert_eq!(
+            response.json(),
+            json!({ "detail": "The body is not UTF-8" })
+        );
     }
     // More than announced, by chunks.
     let mut chunked = b"POST /api/v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
@@ -298,12 +405,21 @@ fn bodies_are_limited_and_utf8() {
     chunked.extend(b"0\r\n\r\n");
     assert_eq!(request(gateway.address, &chunked).status, 413);
     let many = format!("[{}1]", "1,".repeat(10_000));
-    assert_eq!(post(gateway.address, "/api/v1/events/batch", &many).status, 413);
+    assert_eq!(
+        post(gateway.address, "/api/v1/events/batch", &many).status,
+        413
+    );
     // A message may be as large as a topic takes.
     let event = |len: usize| format!(r#"{{"event":"a","data":"{}"}}"#, "x".repeat(len - 2));
-    assert_eq!(post(gateway.address, "/api/v1/events", &event(65_537)).status, 422);
+    assert_eq!(
+        post(gateway.address, "/api/v1/events", &event(65_537)).status,
+        422
+    );
     assert!(client.is_silent(Duration::from_millis(100)));
-    assert_eq!(post(gateway.address, "/api/v1/events", &event(65_536)).status, 202);
+    assert_eq!(
+        post(gateway.address, "/api/v1/events", &event(65_536)).status,
+        202
+    );
     assert_eq!(client.json()["data"].as_str().unwrap().len(), 65_534);
 }
 
@@ -319,13 +435,22 @@ fn a20_publishing_takes_an_api_key_or_a_service_token() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = now.unwrap().as_secs();
     let token = |role: Option<&str>, from: u64| {
-        let grant = Grant { user: "billing", role, issued_at: from, expires_at: from + 600 };
+        let grant = Grant {
+            user: "billing",
+            role,
+            issued_at: from,
+            expires_at: from + 600,
+        };
         issue(&grant, &secret()).unwrap()
     };
     let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
     for path in ["/api/v1/events", "/api/v1/events/batch"] {
         let event = r#"{"event":"a","data":1}"#;
-        let body = if path.ends_with("batch") { format!("[{event}]") } else { event.to_owned() };
+        let body = if path.ends_with("batch") {
+            format!("[{event}]")
+        } else {
+            event.to_owned()
+        };
         for (headers, status) in [
             (String::new(), 401),
             (bearer("nonsense"), 401),
@@ -341,14 +466,23 @@ fn a20_publishing_takes_an_api_key_or_a_service_token() {
             ("Authorization: bearer key\r\n".to_owned(), 202),
             ("x-api-key: key\r\n".to_owned(), 202),
         ] {
-            let response = send(gateway.address, &format!("POST {path}"), &headers, body.as_bytes());
+            let response = send(
+                gateway.address,
+                &format!("POST {path}"),
+                &headers,
+                body.as_bytes(),
+            );
             assert_eq!(response.status, status, "{path} {headers}: {response:?}");
             let challenge = response.header("www-authenticate");
             assert_eq!(challenge.is_some(), status == 401, "{headers}");
             assert_eq!(response.json().get("detail").is_some(), status != 202);
         }
         let query = format!("POST {path}?token={}", token(Some("service"), now));
-        assert_eq!(send(gateway.address, &query, "", body.as_bytes()).status, 401, "not in the query");
+        assert_eq!(
+            send(gateway.address, &query, "", body.as_bytes()).status,
+            401,
+            "not in the query"
+        );
     }
     // Health and metrics say nothing about users and stay open.
     assert_eq!(get(gateway.address, "/health").status, 200);
@@ -360,7 +494,9 @@ fn a_connection_serves_several_requests() {
     let mut client = Client::events(gateway.address);
     client.subscribe(&["k"]);
     let mut stream = TcpStream::connect(gateway.address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
     let mut exchange = |request: String| -> (String, Value) {
         stream.write_all(request.as_bytes()).unwrap();
         let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
@@ -420,7 +556,10 @@ fn the_publish_command_speaks_to_a_running_gateway() {
     assert!(text.contains("accepted"), "{text}");
     let event = String::from_utf8(client.next().unwrap().payload).unwrap();
     assert!(event.contains("\"data\":{\"n\": 1.0},"), "{event}");
-    assert_eq!(run(&url, &["--event", "no name", "--data", "1"]).0, Some(65));
+    assert_eq!(
+        run(&url, &["--event", "no name", "--data", "1"]).0,
+        Some(65)
+    );
     assert_eq!(run(&url, &["--event", "cli", "--data", "{"]).0, Some(65));
     let closed = TestGateway::in_mode(Mode::Dev, |config| {
         config.auth.jwt_secret = Secret::new([7; 32]);

@@ -108,7 +108,10 @@ fn all_subscribers_of_a_topic_see_one_order_with_nothing_lost_or_doubled() {
     }
     for other in &seen[1..] {
         for (topic, (one, other)) in TOPICS.iter().zip(seen[0].iter().zip(other)) {
-            assert!(one == other, "{topic}: two subscribers saw different orders");
+            assert!(
+                one == other,
+                "{topic}: two subscribers saw different orders"
+            );
         }
     }
 }
@@ -187,7 +190,10 @@ fn who_joins_in_full_flow_misses_nothing_from_the_confirmation_on() {
             }
             let first = events.iter().find(|event| event["event"] == topic).unwrap();
             let first = first["data"].as_u64().unwrap();
-            assert!(first <= sent + 1, "{name}: {first} came first, {sent} were sent before");
+            assert!(
+                first <= sent + 1,
+                "{name}: {first} came first, {sent} were sent before"
+            );
         }
     });
     let outcome: Vec<_> = joiners.into_iter().map(JoinHandle::join).collect();
@@ -204,7 +210,10 @@ fn who_joins_in_full_flow_misses_nothing_from_the_confirmation_on() {
 fn publish(client: &mut Client, topic: &str, token: &str) {
     client.say(&json!({ "type": "publish", "event": topic, "data": token, "id": token }));
     let answer = client.json();
-    assert_eq!((&answer["type"], &answer["id"]), (&json!("response"), &json!(token)));
+    assert_eq!(
+        (&answer["type"], &answer["id"]),
+        (&json!("response"), &json!(token))
+    );
 }
 
 #[test]
@@ -220,7 +229,9 @@ fn topics_that_lose_their_subscribers_and_get_new_ones_lose_nothing_after_the_co
         let mut random = 0x9e37_79b9_u64.wrapping_mul(index as u64 + 1);
         let mut rounds = 0;
         while Instant::now() < ends {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             let names: &[&str] = match random >> 60 {
                 0..8 => &[&topic],
                 8..12 => &["churn.*"],
@@ -236,7 +247,10 @@ fn topics_that_lose_their_subscribers_and_get_new_ones_lose_nothing_after_the_co
                     if event["event"] == *topic && event["data"] == *token {
                         break;
                     }
-                    let own = event["data"].as_str().unwrap().starts_with(&format!("{index}."));
+                    let own = event["data"]
+                        .as_str()
+                        .unwrap()
+                        .starts_with(&format!("{index}."));
                     assert!(!own, "{token} is missing or late: {event}");
                 }
             }
@@ -244,7 +258,10 @@ fn topics_that_lose_their_subscribers_and_get_new_ones_lose_nothing_after_the_co
             until(&mut subscriber, "unsubscription_confirmed");
             if (random >> 40) % 8 == 0 {
                 thread::sleep(Duration::from_millis((random >> 50) % 300));
-                assert!(subscriber.is_silent(Duration::from_millis(5)), "unsubscribed");
+                assert!(
+                    subscriber.is_silent(Duration::from_millis(5)),
+                    "unsubscribed"
+                );
             }
             if (random >> 30) % 64 == 0 {
                 // One that leaves without a word.

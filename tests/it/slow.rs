@@ -21,7 +21,9 @@ const WINDOW: usize = 8;
 /// A subscriber that does not read and whose kernel keeps little for it.
 fn stalled(address: SocketAddr, topics: &[&str]) -> Client {
     let mut client = Client::events(address);
-    SockRef::from(&client.stream).set_recv_buffer_size(8 * 1024).unwrap();
+    SockRef::from(&client.stream)
+        .set_recv_buffer_size(8 * 1024)
+        .unwrap();
     client.subscribe(topics);
     client
 }
@@ -45,7 +47,12 @@ fn await_metrics(address: SocketAddr, what: &str, is_so: impl Fn(&Value) -> bool
 }
 
 /// Publishes `range` to `topic`, and sees every reader receive all of it in time and in order.
-fn pump(publisher: &mut Client, readers: &mut [Client], topic: &str, range: std::ops::Range<usize>) {
+fn pump(
+    publisher: &mut Client,
+    readers: &mut [Client],
+    topic: &str,
+    range: std::ops::Range<usize>,
+) {
     let filler = "x".repeat(FILLER);
     let numbers: Vec<usize> = range.collect();
     for window in numbers.chunks(WINDOW) {
@@ -80,7 +87,10 @@ impl Account {
             self.lost += lost;
         } else {
             let number = frame["data"][0].as_u64().unwrap();
-            assert!(self.received.last().is_none_or(|&last| last < number), "out of order");
+            assert!(
+                self.received.last().is_none_or(|&last| last < number),
+                "out of order"
+            );
             self.received.push(number);
         }
     }
@@ -107,7 +117,10 @@ fn stall_and_resume(address: SocketAddr, topic: &str) -> Account {
         account.take(topic, &slow.json());
     }
     assert_eq!(account.received[0], 0);
-    assert_eq!(account.received.len() as u64 + account.lost, MESSAGES as u64 + 1);
+    assert_eq!(
+        account.received.len() as u64 + account.lost,
+        MESSAGES as u64 + 1
+    );
     assert!(slow.is_silent(Duration::from_millis(100)));
     account
 }
@@ -154,7 +167,11 @@ fn r01_each_policy_costs_the_slow_subscriber_only_and_is_told_exactly() {
         .into();
     for (topic, account) in &accounts {
         // What it could have at most: what the kernel took, and what it may lag.
-        assert!(account.lost >= MESSAGES as u64 / 4, "{topic}: only {} lost", account.lost);
+        assert!(
+            account.lost >= MESSAGES as u64 / 4,
+            "{topic}: only {} lost",
+            account.lost
+        );
     }
     // A subscriber of a policy that drops the oldest still has the newest.
     assert!(accounts[0].1.received.contains(&(MESSAGES as u64 - 1)));
@@ -180,7 +197,9 @@ fn r01_a_slow_subscriber_is_disconnected_and_told_why() {
     let never_reads = stalled(address, &["close.x"]);
     let mut publisher = Client::events(address);
     pump(&mut publisher, &mut readers, "close.x", 0..300);
-    await_metrics(address, "both are counted", |metrics| metrics["disconnects"]["slow"] == 2);
+    await_metrics(address, "both are counted", |metrics| {
+        metrics["disconnects"]["slow"] == 2
+    });
     let mut next = 0;
     let close = loop {
         let frame = reads_again.next().expect("a close frame before the end");
@@ -196,7 +215,9 @@ fn r01_a_slow_subscriber_is_disconnected_and_told_why() {
     assert!(next < 300);
     reads_again.send(0x88, &1013_u16.to_be_bytes());
     // The one that never reads is cut off after close_timeout, and all is given back.
-    await_metrics(address, "both are gone", |metrics| metrics["active_connections"] == 4);
+    await_metrics(address, "both are gone", |metrics| {
+        metrics["active_connections"] == 4
+    });
     drop(never_reads);
     pump(&mut publisher, &mut readers, "close.x", 300..320);
 }
@@ -224,7 +245,11 @@ fn the_lowest_priority_is_lost_first() {
         } else {
             high_account.take(high, frame);
         }
-        (low_account.lost, high_account.received.len(), high_account.lost)
+        (
+            low_account.lost,
+            high_account.received.len(),
+            high_account.lost,
+        )
     };
     loop {
         let (lost, high_received, high_lost) = take(&slow.json());
@@ -247,7 +272,9 @@ fn a_subscriber_that_takes_nothing_for_too_long_is_closed_however_little_waits()
     readers[0].subscribe(&["s"]);
     let mut publisher = Client::events(gateway.address);
     pump(&mut publisher, &mut readers, "s", 0..60);
-    await_metrics(gateway.address, "it is counted", |metrics| metrics["disconnects"]["slow"] == 1);
+    await_metrics(gateway.address, "it is counted", |metrics| {
+        metrics["disconnects"]["slow"] == 1
+    });
     assert_eq!(slow.until_close(), Some(1013));
     // Who has nothing to receive may be silent for as long as it likes.
     thread::sleep(Duration::from_millis(700));
@@ -268,9 +295,17 @@ fn a_topics_log_and_the_process_have_bounds() {
     readers[0].subscribe(&["b"]);
     let mut publisher = Client::events(gateway.address);
     for round in 0..10 {
-        pump(&mut publisher, &mut readers, "b", round * 40..(round + 1) * 40);
+        pump(
+            &mut publisher,
+            &mut readers,
+            "b",
+            round * 40..(round + 1) * 40,
+        );
         let held = metrics(gateway.address)["held_bytes"].as_u64().unwrap();
-        assert!(held < 2 * 512 * 1024, "{held} bytes for one topic of 512 KiB");
+        assert!(
+            held < 2 * 512 * 1024,
+            "{held} bytes for one topic of 512 KiB"
+        );
     }
     let mut account = Account::default();
     while account.received.last() != Some(&399) {
@@ -295,7 +330,10 @@ fn the_memory_of_the_process_is_bounded_over_all_topics() {
     let address = process.address;
     let before = process.rss();
     let topics: Vec<String> = (0..24).map(|number| format!("m.{number}")).collect();
-    let mut slow: Vec<_> = topics.iter().map(|topic| stalled(address, &[topic])).collect();
+    let mut slow: Vec<_> = topics
+        .iter()
+        .map(|topic| stalled(address, &[topic]))
+        .collect();
     let mut readers = [Client::events(address)];
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
     readers[0].subscribe(&names);
@@ -304,7 +342,10 @@ fn the_memory_of_the_process_is_bounded_over_all_topics() {
     for (topic, _) in topics.iter().zip(0..) {
         pump(&mut publisher, &mut readers, topic, 0..192);
         let grown = process.rss().saturating_sub(before);
-        assert!(grown < 16 * mib + 32 * mib, "grown by {grown} bytes at {topic}");
+        assert!(
+            grown < 16 * mib + 32 * mib,
+            "grown by {grown} bytes at {topic}"
+        );
         assert!(metrics(address)["held_bytes"].as_u64().unwrap() <= 18 * mib);
     }
     for (slow, topic) in slow.iter_mut().zip(&topics) {
