@@ -375,6 +375,7 @@ fn load(address: SocketAddr, stop: &Arc<AtomicBool>) -> Vec<thread::JoinHandle<O
                 let next = client.next()?;
                 if next.first == 0x88 {
                     client.send(0x88, &next.payload);
+                    client.shut();
                     client.wait_for_end();
                     return next.close_code();
                 }
@@ -519,7 +520,8 @@ fn a_port_in_use_is_said_and_the_exit_code_is_1() {
 
 #[test]
 fn a_port_is_free_again_at_once() {
-    let gateway = TestGateway::start();
+    let gateway =
+        TestGateway::with(|config| config.server.drain_timeout = Duration::from_millis(200));
     let address = gateway.address;
     let _left_behind = Client::events(address);
     drop(gateway);

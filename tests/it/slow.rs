@@ -28,6 +28,14 @@ fn stalled(address: SocketAddr, topics: &[&str]) -> Client {
     client
 }
 
+/// Lets a stalled subscriber's kernel take large pieces again, without which it
+/// announces so little room that TCP waits for more, seconds at a time.
+fn resume(client: &Client) {
+    SockRef::from(&client.stream)
+        .set_recv_buffer_size(1 << 20)
+        .unwrap();
+}
+
 fn metrics(address: SocketAddr) -> Value {
     let head = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     request(address, head).json()
@@ -109,6 +117,7 @@ fn stall_and_resume(address: SocketAddr, topic: &str) -> Account {
     let mut publisher = Client::events(address);
     pump(&mut publisher, &mut readers, topic, 0..MESSAGES);
     let mut account = Account::default();
+    resume(&slow);
     while account.lost == 0 {
         account.take(topic, &slow.json());
     }
@@ -135,7 +144,9 @@ fn with_policies(name: &str) -> Process {
         send_buffer = "32KiB"
         [hub]
         max_lag = "256KiB"
-        max_stall = "30s"
+        max_stall = "10m"
+        [websocket]
+        close_timeout = "3s"
         [namespace."close"]
         slow_consumer = "disconnect"
         [namespace."oldest"]
@@ -200,6 +211,7 @@ fn r01_a_slow_subscriber_is_disconnected_and_told_why() {
     await_metrics(address, "both are counted", |metrics| {
         metrics["disconnects"]["slow"] == 2
     });
+    resume(&reads_again);
     let mut next = 0;
     let close = loop {
         let frame = reads_again.next().expect("a close frame before the end");
@@ -238,6 +250,7 @@ fn the_lowest_priority_is_lost_first() {
     pump(&mut publisher, &mut readers[0], low, 0..200);
     pump(&mut publisher, &mut readers[1], high, 0..16);
     pump(&mut publisher, &mut readers[0], low, 200..400);
+    resume(&slow);
     let (mut low_account, mut high_account) = (Account::default(), Account::default());
     let mut take = |frame: &Value| {
         if frame["event"] == low {
@@ -275,6 +288,7 @@ fn a_subscriber_that_takes_nothing_for_too_long_is_closed_however_little_waits()
     await_metrics(gateway.address, "it is counted", |metrics| {
         metrics["disconnects"]["slow"] == 1
     });
+    resume(&slow);
     assert_eq!(slow.until_close(), Some(1013));
     // Who has nothing to receive may be silent for as long as it likes.
     thread::sleep(Duration::from_millis(700));
@@ -308,6 +322,7 @@ fn a_topics_log_and_the_process_have_bounds() {
         );
     }
     let mut account = Account::default();
+    resume(&slow);
     while account.received.last() != Some(&399) {
         account.take("b", &slow.json());
     }
@@ -322,6 +337,7 @@ fn the_memory_of_the_process_is_bounded_over_all_topics() {
         &[
             ("FANFARE_HUB__MAX_MEMORY", "16MiB"),
             ("FANFARE_HUB__MAX_LAG", "16MiB"),
+            ("FANFARE_HUB__MAX_STALL", "10m"),
             ("FANFARE_HUB__SLOW_CONSUMER", "drop-oldest"),
             ("FANFARE_SERVER__SEND_BUFFER", "16KiB"),
             ("FANFARE_SERVER__PIN_THREADS", "false"),
@@ -329,7 +345,7 @@ fn the_memory_of_the_process_is_bounded_over_all_topics() {
     );
     let address = process.address;
     let before = process.rss();
-    let topics: Vec<String> = (0..24).map(|number| format!("m.{number}")).collect();
+    let topics: Vec<String> = (0..20).map(|number| format!("m.{number}")).collect();
     let mut slow: Vec<_> = topics
         .iter()
         .map(|topic| stalled(address, &[topic]))
@@ -338,8 +354,8 @@ fn the_memory_of_the_process_is_bounded_over_all_topics() {
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
     readers[0].subscribe(&names);
     let mut publisher = Client::events(address);
-    // 36 MiB for those who do not read.
-    for (topic, _) in topics.iter().zip(0..) {
+    // 30 MiB for those who do not read.
+    for topic in &topics {
         pump(&mut publisher, &mut readers, topic, 0..192);
         let grown = process.rss().saturating_sub(before);
         assert!(
@@ -351,6 +367,7 @@ fn the_memory_of_the_process_is_bounded_over_all_topics() {
     for (slow, topic) in slow.iter_mut().zip(&topics) {
         pump(&mut publisher, &mut readers, topic, 192..193);
         let mut account = Account::default();
+        resume(slow);
         while account.received.last() != Some(&192) {
             account.take(topic, &slow.json());
         }
