@@ -130,11 +130,11 @@ impl Flow {
         while !self.stop.load(Ordering::SeqCst) {
             let number = self.sent.fetch_add(1, Ordering::SeqCst) + 1;
             let mut message = json!({ "type": "publish", "event": topic, "data": number });
-            if number % 64 == 0 {
+            if number.is_multiple_of(64) {
                 message["id"] = json!(number);
             }
             client.say(&message);
-            if number % 64 == 0 {
+            if number.is_multiple_of(64) {
                 assert_eq!(client.json()["type"], "response");
             }
         }
@@ -256,14 +256,14 @@ fn topics_that_lose_their_subscribers_and_get_new_ones_lose_nothing_after_the_co
             }
             subscriber.say(&json!({ "type": "unsubscribe" }));
             until(&mut subscriber, "unsubscription_confirmed");
-            if (random >> 40) % 8 == 0 {
+            if (random >> 40).is_multiple_of(8) {
                 thread::sleep(Duration::from_millis((random >> 50) % 300));
                 assert!(
                     subscriber.is_silent(Duration::from_millis(5)),
                     "unsubscribed"
                 );
             }
-            if (random >> 30) % 64 == 0 {
+            if (random >> 30).is_multiple_of(64) {
                 // One that leaves without a word.
                 subscriber = Client::events(address);
             }
