@@ -237,6 +237,15 @@ fn topics_that_lose_their_subscribers_and_get_new_ones_lose_nothing_after_the_co
                 8..12 => &["churn.*"],
                 _ => &["*", &topic],
             };
+            if (random >> 20).is_multiple_of(4) {
+                // In one breath; both are confirmed, in whatever order.
+                subscriber.say(&json!({ "type": "subscribe", "events": names }));
+                subscriber.say(&json!({ "type": "unsubscribe" }));
+                let mut missing = 2;
+                while missing > 0 {
+                    missing -= usize::from(subscriber.json()["type"] != "event");
+                }
+            }
             subscribe(&mut subscriber, names);
             for number in 0..3 {
                 let token = format!("{index}.{rounds}.{number}");

@@ -53,7 +53,9 @@ impl TestGateway {
 impl Drop for TestGateway {
     fn drop(&mut self) {
         if let Some(gateway) = self.gateway.take() {
-            let _ = gateway.stop();
+            let stopped = gateway.stop();
+            // A shard that panicked is a failure of every test.
+            assert!(std::thread::panicking() || stopped.is_ok(), "{stopped:?}");
         }
     }
 }
@@ -161,5 +163,9 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(log) = self.log.take().and_then(|log| log.join().ok()) {
+            let is_sound = !log.contains("panicked");
+            assert!(std::thread::panicking() || is_sound, "{log}");
+        }
     }
 }
