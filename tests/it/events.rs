@@ -429,6 +429,17 @@ fn m01_what_is_no_json_is_answered_and_the_connection_stays() {
 }
 
 #[test]
+fn m01_the_deepest_legal_nesting_passes() {
+    let gateway = TestGateway::start();
+    let mut client = Client::events(gateway.address);
+    client.subscribe(&["deep"]);
+    let data = "[".repeat(63) + &"]".repeat(63);
+    let text = format!(r#"{{"type":"publish","event":"deep","data":{data}}}"#);
+    client.send(0x81, text.as_bytes());
+    assert_eq!(raw_data(&mut client), data);
+}
+
+#[test]
 fn what_is_no_message_is_answered_and_the_connection_stays() {
     let gateway = TestGateway::start();
     let mut client = Client::events(gateway.address);
