@@ -6,4 +6,4 @@ mod listener;
 
 pub use affinity::{available_cores, pin_to_core};
 pub use limits::raise_file_limit;
-pub use listener::{listen, shut, tune};
+pub use listener::{check_free, listen, shut, tune};

@@ -84,6 +84,9 @@ impl Gateway {
     /// It could not be started.
     pub fn start(config: Config) -> Result<Self, ServeError> {
         check_file_limit(&config);
+        for &address in &config.server.listen {
+            net::check_free(address).map_err(|error| ServeError::Listen { address, error })?;
+        }
         let cores = net::available_cores();
         let shards = match config.server.shards {
             0 => cores.len(),

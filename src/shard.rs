@@ -254,9 +254,12 @@ impl Shard {
         }
     }
 
-    /// Tells a connection's task that it has to end.
+    /// Tells a connection's task that it has to end. One that is ending
+    /// already is told only that its socket is gone.
     pub fn condemn(&self, peer: PeerId, why: Disconnect) {
-        if let Some(link) = self.links.borrow_mut().get_mut(peer) {
+        if let Some(link) = self.links.borrow_mut().get_mut(peer)
+            && (link.life.closing.is_none() || why == Disconnect::Gone)
+        {
             link.verdict.get_or_insert(why);
             link.wake();
         }
@@ -270,7 +273,19 @@ impl Shard {
             return Some(Disconnect::Gone);
         };
         link.watch(waker);
+        if std::mem::take(&mut link.life.paused) {
+            link.life.heard = self.clock.now_ms();
+            link.life.pinged = None;
+        }
         link.verdict.take()
+    }
+
+    /// Notes that a peer is not read from until its task is woken: until then
+    /// it is not expected to be heard.
+    pub fn pause(&self, peer: PeerId) {
+        if let Some(link) = self.links.borrow_mut().get_mut(peer) {
+            link.life.paused = true;
+        }
     }
 
     /// Notes that a peer has sent something, and what of it is not complete yet.

@@ -58,12 +58,12 @@ pub async fn accept(shard: Rc<Shard>, api: Api, stream: TcpStream, address: IpAd
         End::Claimed(claim, stream, rest) => driver::start(&shard, *claim, stream, rest),
         End::Refused(error, stream) => {
             shard.counters.refused[Refused::Handshake as usize].add(1);
-            refuse_and_close(stream, error.status(), &error.to_string()).await;
+            close(stream, &refuse_raw(error.status(), &error.to_string())).await;
         }
         End::TimedOut(stream, in_request) => {
             shard.counters.refused[Refused::Timeout as usize].add(1);
             if in_request {
-                refuse_and_close(stream, 408, "Request not received in time").await;
+                close(stream, &refuse_raw(408, "Request not received in time")).await;
             }
         }
         End::Over => {}
@@ -162,18 +162,18 @@ async fn serve(shard: &Rc<Shard>, api: Api, stream: TcpStream, address: IpAddr) 
     match progress.refused.get() {
         Some(error) => End::Refused(error, stream),
         None => {
-            let mut stream = stream;
-            // The peer learns that nothing more comes; it may be gone already.
-            let _ = stream.shutdown().await;
+            close(stream, b"").await;
             End::Over
         }
     }
 }
 
-/// Writes a last answer and waits a moment for the peer to take it.
-async fn refuse_and_close(mut stream: TcpStream, status: u16, why: &str) {
+/// Writes the last words, if there are any, and waits a moment for the peer to
+/// take what it was sent: closing on bytes that were not read would reset the
+/// connection, and with it answers that are still on their way.
+async fn close(mut stream: TcpStream, last_words: &[u8]) {
     let ending = async {
-        stream.write_all(&refuse_raw(status, why)).await?;
+        stream.write_all(last_words).await?;
         stream.shutdown().await?;
         let mut rest = stream.take(LINGER_BYTES_MAX);
         let mut bytes = [0; 4096];

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use hyper::Request;
-use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, RETRY_AFTER};
 
 use super::session::{Session, Standing};
 use crate::auth::{Identity, TokenVerifier};
@@ -113,12 +113,10 @@ fn claim<B>(
 fn standing<B>(shard: &Shard, request: &Request<B>) -> Standing {
     let required = shard.config.events.auth_required;
     let query = request.uri().query().unwrap_or("");
-    let tokens = [
-        query_token(query),
-        bearer_token(request.headers()),
-        cookie_token(request.headers()),
-    ];
-    let mut given = tokens.into_iter().flatten();
+    let headers = request.headers();
+    let mut given = query_tokens(query)
+        .chain(bearer_tokens(headers))
+        .chain(cookie_tokens(headers));
     let token = given.next();
     if given.any(|other| Some(other) != token) {
         return Standing::Refused;
@@ -140,24 +138,26 @@ fn verify(shard: &Shard, token: &str) -> Option<Identity> {
     verifier.verify(token, shard.clock.wall_seconds()).ok()
 }
 
-fn query_token(query: &str) -> Option<&str> {
+fn query_tokens(query: &str) -> impl Iterator<Item = &str> {
     query
         .split('&')
-        .find_map(|pair| pair.strip_prefix("token="))
+        .filter_map(|pair| pair.strip_prefix("token="))
 }
 
-fn bearer_token(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+fn bearer_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    texts(headers, AUTHORIZATION).filter_map(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    })
 }
 
-fn cookie_token(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    cookies
+fn cookie_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    texts(headers, COOKIE)
         .flat_map(|line| line.split(';'))
-        .find_map(|cookie| cookie.trim().strip_prefix("access_token="))
+        .filter_map(|cookie| cookie.trim().strip_prefix("access_token="))
+}
+
+fn texts(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter();
+    values.filter_map(|value| value.to_str().ok())
 }

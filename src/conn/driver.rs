@@ -112,7 +112,7 @@ impl Future for Driver {
         }
         loop {
             if let Some(why) = this.shard.verdict(this.peer, cx.waker()) {
-                if why == Disconnect::Gone {
+                if why.close().is_none() {
                     this.note_end(why);
                     return Poll::Ready(());
                 }
@@ -149,12 +149,14 @@ impl Future for Driver {
                     if !this.shard.is_blocked(this.peer) {
                         this.shard.wake_after_flush(cx.waker());
                     }
+                    this.shard.pause(this.peer);
                     return Poll::Pending;
                 }
                 if let Some(kept) = this.kept.take() {
                     this.resume(*kept);
                     if this.kept.is_some() {
                         this.shard.wake_after_flush(cx.waker());
+                        this.shard.pause(this.peer);
                         return Poll::Pending;
                     }
                     continue;
@@ -327,6 +329,15 @@ impl Driver {
         }
         self.phase = Phase::Closing;
         self.kept = None;
+        // Nothing of the peer's is looked at any more; its memory is for others.
+        self.decoder = Decoder::new(
+            Limits {
+                message_bytes_max: 0,
+            },
+            None,
+        );
+        let _ = self.shard.process.hold_unfinished(self.unfinished_bytes, 0);
+        self.unfinished_bytes = 0;
         self.session.end(&self.shard, self.peer);
         self.shard.part(self.peer, why);
         let deadline = Instant::now() + self.shard.config.websocket.close_timeout;

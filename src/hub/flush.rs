@@ -145,7 +145,11 @@ impl Hub {
     /// Puts the members of dirty streams in the queue; decides about those
     /// that lag; gives up what all have been written.
     fn walk_dirty(&mut self) {
+        if self.held >= self.limits.memory_max {
+            self.relieve();
+        }
         let mut dirty = std::mem::take(&mut self.dirty);
+        // Nothing helped: whoever lags at all is too slow.
         let tight = self.held >= self.limits.memory_max;
         for id in dirty.drain(..) {
             let mut overdue = Vec::new();
@@ -184,6 +188,39 @@ impl Hub {
             }
         }
         self.dirty = dirty;
+    }
+
+    /// Makes room for a quarter of the memory: the longest logs first, whichever
+    /// topics they are of, give up what their slowest members wait for.
+    ///
+    /// Cost: a look at every log that is not empty and its members. Pays for
+    /// itself, because a quarter of the memory has to be filled until the next time.
+    fn relieve(&mut self) {
+        let enough = self.limits.memory_max / 4 * 3;
+        let mut logs: Vec<(usize, StreamId)> = self
+            .warm
+            .iter()
+            .map(|&id| (self.streams[id.index()].log.held(), id))
+            .collect();
+        logs.sort_unstable_by_key(|&(held, _)| std::cmp::Reverse(held));
+        for (held, id) in logs {
+            if self.held <= enough {
+                break;
+            }
+            let stream = &self.streams[id.index()];
+            let lag = |index: usize| stream.log.head() - stream.members[index].cursor;
+            let is_blocked =
+                |&index: &usize| self.peers[stream.members[index].slot.index()].blocked;
+            let blocked = (0..stream.members.len()).filter(is_blocked);
+            let longest = blocked.clone().map(lag).max().unwrap_or(0);
+            let slowest: Vec<usize> = blocked.filter(|&index| lag(index) > longest / 2).collect();
+            for member in slowest {
+                self.decide(id, member, true);
+            }
+            let stream = &mut self.streams[id.index()];
+            stream.trim();
+            self.held = self.held + stream.log.held() - held;
+        }
     }
 
     /// Applies the topic's policy to a member that lags too far.

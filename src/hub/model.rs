@@ -361,6 +361,45 @@ fn a_slow_peer_is_reported_once_and_its_lag_does_not_hold_the_log() {
 }
 
 #[test]
+fn when_memory_is_short_those_who_hold_most_of_it_give_way() {
+    let mut hub = Hub::new(
+        limits(100_000),
+        Policies::new(policy(SlowConsumer::DropOldest, 1 << 20, 0), []),
+    );
+    let mut sockets = Sockets::default();
+    let (slow, fast) = (
+        hub.join(WireFormat::EventsJson),
+        hub.join(WireFormat::EventsJson),
+    );
+    let (a, b) = (hub.open("a").unwrap(), hub.open("b").unwrap());
+    for (peer, topic) in [(slow, a), (fast, b)] {
+        sockets.taken.insert(peer.slot, Vec::new());
+        sockets.room.insert(peer.slot, 10);
+        assert_eq!(hub.subscribe(peer.slot, topic), Subscribed::First);
+    }
+    let append = |hub: &mut Hub, topic, number| {
+        let _ = hub.append(topic, WireFormat::EventsJson, &[b'x'; 100], number);
+    };
+    for number in 1..=800 {
+        append(&mut hub, a, number);
+    }
+    assert_eq!(hub.flush(&mut sockets, 0, 100), Flush::Done);
+    // Behind a full socket for a moment; nothing is published to `a` any more.
+    for number in 1..=400 {
+        append(&mut hub, b, number);
+        assert_eq!(hub.flush(&mut sockets, 0, 100), Flush::Done);
+        assert!(hub.held() <= 110_000, "{} held", hub.held());
+    }
+    sockets.room.insert(fast.slot, usize::MAX);
+    hub.unblock(fast.slot);
+    assert_eq!(hub.flush(&mut sockets, 0, 100), Flush::Done);
+    assert_eq!(sockets.taken[&fast.slot].len(), 40_000);
+    assert_eq!(hub.take_incidents(), []);
+    hub.unblock(slow.slot);
+    assert!(matches!(hub.take_incidents()[..], [Incident::Gap { peer, .. }] if peer == slow));
+}
+
+#[test]
 fn publications_wait_while_a_flush_is_behind() {
     let limits = HubLimits {
         backlog_bytes_max: 1000,

@@ -92,23 +92,18 @@ impl Outbox {
 
     /// What waits, in the order in which it goes out: critical first.
     pub(crate) fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        let classes = self.classes.iter().rev().map(Class::waiting);
-        std::iter::once(&self.pong[..])
-            .chain(classes)
+        let [lower @ .., critical] = &self.classes;
+        let lower = lower.iter().rev().map(Class::waiting);
+        [critical.waiting(), &self.pong]
+            .into_iter()
+            .chain(lower)
             .filter(|bytes| !bytes.is_empty())
     }
 
     /// Takes `written` bytes off the front. The rest of a frame that was cut
     /// moves to `carry`. Returns how many bytes were more than waited here.
     pub(crate) fn advance(&mut self, mut written: usize, carry: &mut Vec<u8>) -> usize {
-        if written > 0 && !self.pong.is_empty() {
-            self.bytes -= self.pong.len();
-            let cut = written.min(self.pong.len());
-            carry.extend_from_slice(&self.pong[cut..]);
-            self.pong.clear();
-            written -= cut;
-        }
-        for class in self.classes.iter_mut().rev() {
+        for (rank, class) in self.classes.iter_mut().rev().enumerate() {
             while written > 0 {
                 let Some(frame) = class.pop() else { break };
                 let cut = written.min(frame.len());
@@ -118,6 +113,14 @@ impl Outbox {
                 written -= cut;
             }
             class.tidy();
+            // The pong stands behind the critical class, which is the first.
+            if rank == 0 && written > 0 && !self.pong.is_empty() {
+                self.bytes -= self.pong.len();
+                let cut = written.min(self.pong.len());
+                carry.extend_from_slice(&self.pong[cut..]);
+                self.pong.clear();
+                written -= cut;
+            }
         }
         written
     }

@@ -28,6 +28,29 @@ pub fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// Checks that nobody listens on `address`. [`listen`] alone does not notice
+/// another gateway of the same user: its listeners can be shared, too, and the
+/// kernel would give each of the two a part of the connections.
+///
+/// # Errors
+/// The kernel's, as for [`listen`].
+pub fn check_free(address: SocketAddr) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // Connections of the last run that linger are no hindrance.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())
+}
+
 /// Sets what every accepted connection needs: no delay of small writes, and a
 /// send buffer of this many bytes unless it is 0.
 ///

@@ -73,14 +73,14 @@ impl Disconnect {
         Some(match self {
             // An empty close frame is answered by a normal one (RFC 6455 5.5.1).
             Self::Closed(code) => (code.unwrap_or(1000), ""),
-            Self::Gone => return None,
+            // A peer that answers no ping reads no close frame either.
+            Self::Gone | Self::Silent => return None,
             Self::Protocol(1007) => (1007, "Invalid UTF-8 or compressed data"),
             Self::Protocol(1009) => (1009, "Message too large"),
             Self::Protocol(code) => (code, "Protocol error"),
             Self::Unsupported => (1003, "Unsupported message type"),
             Self::Unauthenticated => (1008, "Authentication failed"),
             Self::Slow => (1013, "Slow consumer"),
-            Self::Silent => (1011, "Ping timeout"),
             Self::Unfinished => (1008, "Message not finished in time"),
             Self::ControlFlood => (1008, "Too many control frames"),
             Self::Overloaded => (1013, "Overloaded, try again later"),

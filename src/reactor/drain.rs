@@ -41,7 +41,15 @@ pub(super) async fn wait(shard: &Rc<Shard>, mut phase: watch::Receiver<Phase>) {
     };
     let drained = async {
         close_all(shard, deadline).await;
-        while !shard.peers().is_empty() {
+        loop {
+            let peers = shard.peers();
+            if peers.is_empty() {
+                break;
+            }
+            // Those who upgrade late, too; the others know already.
+            for peer in peers {
+                shard.condemn(peer, Disconnect::Drain);
+            }
             sleep(LOOK).await;
         }
     };
@@ -60,10 +68,6 @@ async fn close_all(shard: &Rc<Shard>, deadline: Instant) {
     let step = (spread / count).min(PER_CLIENT_MAX);
     for (index, peer) in (0_u32..).zip(peers) {
         sleep_until(began + step * index).await;
-        shard.condemn(peer, Disconnect::Drain);
-    }
-    // Those that came while the listeners were being closed.
-    for peer in shard.peers() {
         shard.condemn(peer, Disconnect::Drain);
     }
 }

@@ -94,6 +94,11 @@ impl Shard {
                     let opened = self.hub.borrow_mut().open(name);
                     let Some(topic) = opened else { continue };
                     let mut interests = self.interests.borrow_mut();
+                    if interests.standing(topic, *format) == Standing::Closing {
+                        // Said before the home heard that the interest is taken
+                        // back; that it has been forgotten is still to come.
+                        continue;
+                    }
                     interests.name(from, *home, topic);
                     interests.set(topic, *format, Standing::Live);
                     drop(interests);
@@ -119,7 +124,11 @@ impl Shard {
                     drop(interests);
                     if self.hub.borrow().member_count(topic, *format) > 0 {
                         self.ask_interest(from, topic, name, *format);
-                    } else if is_unwanted {
+                        continue;
+                    }
+                    // Whoever came meanwhile has left again, and is told what it asked for.
+                    self.settle_topic(topic, *format);
+                    if is_unwanted {
                         self.hub.borrow_mut().close_topic(topic);
                     }
                 }

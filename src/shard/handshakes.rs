@@ -12,11 +12,19 @@ pub(super) struct Handshakes {
     open: usize,
 }
 
+/// Entries of handshakes that are over, beyond as many as are open, before they
+/// are swept out.
+const SLACK: usize = 64;
+
 impl Handshakes {
     /// Notes a new one. Evicts the oldest if there are more than `open_max`;
     /// returns whether it did.
     pub(super) fn enter(&mut self, open_max: usize) -> (Rc<Signal>, bool) {
         let evicted = Rc::new(Signal::default());
+        if self.queue.len() >= self.open * 2 + SLACK {
+            // One that stays, a kept connection, must not pile up those behind it.
+            self.queue.retain(|one| one.strong_count() > 0);
+        }
         self.queue.push_back(Rc::downgrade(&evicted));
         self.open += 1;
         if self.open <= open_max {
@@ -53,6 +61,17 @@ impl Handshakes {
 mod tests {
     use super::*;
     use std::task::{Context, Waker};
+
+    #[test]
+    fn one_that_stays_does_not_keep_those_that_are_over() {
+        let mut handshakes = Handshakes::default();
+        let (_stays, _) = handshakes.enter(1000);
+        for _ in 0..10_000 {
+            drop(handshakes.enter(1000));
+            handshakes.leave();
+            assert!(handshakes.queue.len() < 1 + SLACK * 2);
+        }
+    }
 
     #[test]
     fn h05_the_oldest_goes_first() {

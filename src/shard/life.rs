@@ -36,6 +36,8 @@ impl Shard {
                 .is_some_and(|since| passed(since, limits.unfinished_after))
             {
                 condemned.push((link.peer, Disconnect::Unfinished));
+            } else if life.paused {
+                // It is not read from, so its silence is ours.
             } else if let Some(pinged) = life.pinged {
                 if passed(pinged, limits.silent_after) {
                     condemned.push((link.peer, Disconnect::Silent));

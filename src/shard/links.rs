@@ -33,6 +33,9 @@ pub(super) struct Life {
     pub(super) pinged: Option<u64>,
     /// The first bytes of a message that is not complete.
     pub(super) unfinished: Option<u64>,
+    /// The peer is not read from: it does not take answers, or there is no room
+    /// for what it publishes.
+    pub(super) paused: bool,
     /// The close frame was queued.
     pub(super) closing: Option<u64>,
 }

@@ -238,7 +238,7 @@ fn c04_compressed_connections_leave_nothing_behind() {
     const COUNT: u64 = 400;
     for contexts in ["false", "true"] {
         let variables = [("FANFARE_WEBSOCKET__DEFLATE_CLIENT_CONTEXTS", contexts)];
-        let mut gateway = Process::start_with(&["--shards", "1"], &variables);
+        let mut gateway = Process::with(&["--shards", "1"], &variables);
         gateway.check_alive();
         let message = text(1000);
         let come_and_go = || {
@@ -370,7 +370,7 @@ fn c07_an_empty_message_after_any_other_is_echoed_and_costs_nothing() {
         ("FANFARE_WEBSOCKET__DEFLATE_CLIENT_CONTEXTS", "true"),
         ("FANFARE_WEBSOCKET__DEFLATE_MIN_SIZE", "0B"),
     ];
-    let mut gateway = Process::start_with(&["--shards", "1"], &variables);
+    let mut gateway = Process::with(&["--shards", "1"], &variables);
     let mut clients = Vec::new();
     for empty in [&b"\x00"[..], b"\x02\x00", b"\x03\x00\x00", b""] {
         let mut client = echo(gateway.address);

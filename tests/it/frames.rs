@@ -80,7 +80,7 @@ fn f01_impossible_lengths_are_refused_by_the_header_alone() {
 #[test]
 fn f02_announced_bytes_are_not_reserved_and_not_waited_for_without_end() {
     let timeout = [("FANFARE_WEBSOCKET__MESSAGE_TIMEOUT", "2s")];
-    let mut gateway = Process::start_with(&["--shards", "1"], &timeout);
+    let mut gateway = Process::with(&["--shards", "1"], &timeout);
     gateway.check_alive();
     let rss = gateway.rss();
     let clients: Vec<Client> = (0..300)
@@ -429,7 +429,7 @@ fn f09_pongs_that_are_not_read_do_not_pile_up() {
         ("FANFARE_SERVER__SEND_BUFFER", "32KiB"),
         ("FANFARE_HUB__MAX_STALL", "60s"),
     ];
-    let mut gateway = Process::start_with(&["--shards", "1"], &variables);
+    let mut gateway = Process::with(&["--shards", "1"], &variables);
     gateway.check_alive();
     let rss = gateway.rss();
     let mut client = Client::echo(gateway.address);
@@ -472,7 +472,7 @@ fn f10_pongs_nobody_asked_for_are_ignored() {
         "FANFARE_WEBSOCKET__MAX_CONTROL_FRAMES_PER_SECOND",
         "1000000",
     )];
-    let mut gateway = Process::start_with(&["--shards", "1"], &budget);
+    let mut gateway = Process::with(&["--shards", "1"], &budget);
     gateway.check_alive();
     let rss = gateway.rss();
     let mut client = Client::echo(gateway.address);

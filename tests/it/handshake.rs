@@ -141,7 +141,7 @@ fn cost(gateway: &Process, header: &str, status: u16) -> Duration {
 /// Long headers are let through to those that read them.
 fn with_long_heads() -> Process {
     let variables = [("FANFARE_HTTP__MAX_HEAD_SIZE", "1MiB")];
-    Process::start_with(&["--shards", "1"], &variables)
+    Process::with(&["--shards", "1"], &variables)
 }
 
 #[test]

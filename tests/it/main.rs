@@ -9,7 +9,12 @@
 mod support;
 
 mod compression;
+mod events;
 mod frames;
 mod handshake;
+mod http_api;
+mod limits;
+mod order;
 mod request_heads;
+mod slow;
 mod smoke;

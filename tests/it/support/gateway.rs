@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fanfare::config::{Config, Mode};
@@ -27,7 +28,12 @@ impl TestGateway {
 
     /// A demo gateway with one shard and whatever `change` makes of its configuration.
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::for_mode(Mode::Demo);
+        Self::in_mode(Mode::Demo, change)
+    }
+
+    /// As [`Self::with`], in another mode.
+    pub(crate) fn in_mode(mode: Mode, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::for_mode(mode);
         config.server.listen = vec!["127.0.0.1:0".parse().unwrap()];
         config.server.shards = 1;
         config.server.pin_threads = false;
@@ -51,7 +57,9 @@ impl TestGateway {
 impl Drop for TestGateway {
     fn drop(&mut self) {
         if let Some(gateway) = self.gateway.take() {
-            let _ = gateway.stop();
+            let stopped = gateway.stop();
+            // A shard that panicked is a failure of every test.
+            assert!(std::thread::panicking() || stopped.is_ok(), "{stopped:?}");
         }
     }
 }
@@ -62,16 +70,18 @@ pub(crate) struct Process {
     pub address: SocketAddr,
     child: Child,
     panicked: Arc<AtomicBool>,
+    /// What it writes to standard error after it began to listen.
+    log: Option<JoinHandle<String>>,
 }
 
 impl Process {
     /// `fanfare serve` in demo mode on a free port, with more arguments.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        Self::start_with(arguments, &[])
+        Self::with(arguments, &[])
     }
 
-    /// As [`Self::start`], with variables that set keys, as `FANFARE_HTTP__MAX_HEADERS`.
-    pub(crate) fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+    /// As [`Self::start`], with variables in its environment.
+    pub(crate) fn with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare"))
             .args(["serve", "--mode", "demo", "--listen", "127.0.0.1:0"])
             .args(arguments)
@@ -96,15 +106,19 @@ impl Process {
         let panicked = Arc::new(AtomicBool::new(false));
         let seen = panicked.clone();
         // The pipe must not fill up.
-        std::thread::spawn(move || {
-            lines
-                .filter(|line| line.contains("panicked"))
-                .for_each(|_| seen.store(true, Ordering::Relaxed));
+        let log = std::thread::spawn(move || {
+            let noted = lines.inspect(|line| {
+                if line.contains("panicked") {
+                    seen.store(true, Ordering::Relaxed);
+                }
+            });
+            noted.map(|line| line + "\n").collect()
         });
         Self {
             address,
             child,
             panicked,
+            log: Some(log),
         }
     }
 
@@ -131,11 +145,17 @@ impl Process {
     }
 
     /// Waits for the end.
-    pub(crate) fn wait(mut self, limit: Duration) -> ExitStatus {
+    pub(crate) fn wait(self, limit: Duration) -> ExitStatus {
+        self.finish(limit).0
+    }
+
+    /// Waits for the end; also returns what it said on standard error.
+    pub(crate) fn finish(mut self, limit: Duration) -> (ExitStatus, String) {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
+                let log = self.log.take().expect("taken once").join();
+                return (status, log.expect("a reader"));
             }
             assert!(Instant::now() < deadline, "the process does not end");
             std::thread::sleep(Duration::from_millis(10));
@@ -167,5 +187,9 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(log) = self.log.take().and_then(|log| log.join().ok()) {
+            let is_sound = !log.contains("panicked");
+            assert!(std::thread::panicking() || is_sound, "{log}");
+        }
     }
 }
