@@ -462,6 +462,17 @@ impl Hub {
             })
     }
 
+    /// Whether any log has more than a flush should be behind with.
+    ///
+    /// Cost: a look at every dirty stream.
+    #[must_use]
+    pub fn is_backlogged(&self) -> bool {
+        self.dirty.iter().any(|id| {
+            let stream = &self.streams[id.index()];
+            stream.log.head() - stream.offered >= self.limits.backlog_bytes_max
+        })
+    }
+
     /// Appends message `number` of `topic` for the members that read `format`.
     /// Returns how many there are.
     ///

@@ -130,9 +130,13 @@ impl Gateway {
                 listen: gateway.addresses.clone(),
             };
             let thread = thread::Builder::new().name(format!("shard-{index}"));
+            let stop = StopOnPanic(gateway.phase.clone());
             gateway.shards.push(
                 thread
-                    .spawn(|| reactor::run(plan))
+                    .spawn(move || {
+                        let _stop = stop;
+                        reactor::run(plan)
+                    })
                     .map_err(ServeError::Start)?,
             );
             match is_ready.recv() {
@@ -162,6 +166,17 @@ impl Gateway {
         let _ = self.phase.send(Phase::Stopping);
         let _ = join(self.shards, &self.phase);
         error
+    }
+}
+
+/// Stops all shards when the thread that holds this panics.
+struct StopOnPanic(watch::Sender<Phase>);
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = self.0.send(Phase::Stopping);
+        }
     }
 }
 

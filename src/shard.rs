@@ -15,7 +15,7 @@ mod settings;
 mod signal;
 mod subscribe;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -81,6 +81,8 @@ pub struct Shard {
     waiters: RefCell<Slab<oneshot::Sender<Published>>>,
     /// Requests that have to wait until there is room for what they cause.
     stalled: RefCell<Vec<Option<Stalled>>>,
+    /// Deliveries wait until logs have been flushed.
+    deferred: Cell<bool>,
     /// Tasks that wait until the next flush.
     waiting: RefCell<Vec<Waker>>,
 }
@@ -130,6 +132,7 @@ impl Shard {
             tickets: RefCell::default(),
             waiters: RefCell::default(),
             stalled: RefCell::new((0..shards).map(|_| None).collect()),
+            deferred: Cell::new(false),
             waiting: RefCell::default(),
             clock,
             config,

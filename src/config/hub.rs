@@ -12,7 +12,7 @@ section! {
         /// How long a publication may wait for others before it is sent with them; "0s": only for those
         /// of the same turn of the loop. Trades latency for CPU.
         flush_delay: Duration = Duration::ZERO, Time(Duration::ZERO..=Duration::from_secs(1));
-        /// Topics of the process. Beyond it a subscription or publication that needs a new one is
+        /// Topics of each shard. Beyond it a subscription or publication that needs a new one is
         /// refused.
         max_topics: usize = 1_000_000, Count(1..=100_000_000);
         /// Bytes of all logs and outboxes of the process. Beyond it the slowest clients meet their

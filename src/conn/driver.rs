@@ -376,7 +376,8 @@ impl Budget {
             self.used = self
                 .used
                 .saturating_sub(u32::try_from(refilled).unwrap_or(u32::MAX));
-            self.since_ms = now;
+            // The part of a frame that is left over counts next time.
+            self.since_ms += refilled * 1000 / u64::from(per_second);
         }
         self.used += 1;
         self.used <= per_second.saturating_mul(2)

@@ -49,6 +49,8 @@ async fn flush(shard: Rc<Shard>) {
             while shard.exchange() {
                 yield_now().await;
             }
+            // Whatever is waited for, the rest of the shard goes on.
+            yield_now().await;
         }
     }
 }

@@ -19,18 +19,26 @@ impl Shard {
     /// could be taken now.
     pub fn exchange(&self) -> bool {
         self.clock.refresh();
+        self.deferred.set(false);
         let shards = self.port.borrow().shards();
-        let mut more = false;
+        let (mut more, mut taken) = (false, false);
         for from in (0..shards).map(ShardId).filter(|&from| from != self.id) {
             for turn in 0..=BATCHES_PER_TURN {
                 if turn == BATCHES_PER_TURN {
                     more = true;
                     break;
                 }
+                // The lane fills behind logs that no flush has offered, and its
+                // home holds publishers back. A flush always clears this.
+                if self.hub.borrow().is_backlogged() {
+                    self.deferred.set(true);
+                    break;
+                }
                 let Some(batch) = self.next_delivery(from) else {
                     break;
                 };
                 self.take_deliveries(from, &batch);
+                taken = true;
             }
             for turn in 0..=BATCHES_PER_TURN {
                 if turn == BATCHES_PER_TURN {
@@ -42,20 +50,26 @@ impl Shard {
                 else {
                     break;
                 };
-                if let Some(done) = self.take_requests(from, &batch, done) {
+                let stopped = self.take_requests(from, &batch, done);
+                taken |= stopped != Some(done);
+                if let Some(done) = stopped {
                     self.stalled.borrow_mut()[from.index()] = Some((batch, done));
                     break;
                 }
             }
         }
-        self.flusher.raise();
+        // Where nothing could be taken there is nothing to flush either:
+        // whatever makes room wakes this shard.
+        if taken {
+            self.flusher.raise();
+        }
         more
     }
 
-    /// Whether requests wait for room that a flush may make.
+    /// Whether something waits here for room that a flush may make.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
-        self.stalled.borrow().iter().any(Option::is_some)
+        self.deferred.get() || self.stalled.borrow().iter().any(Option::is_some)
     }
 
     fn next_delivery(&self, from: ShardId) -> Option<Batch<Delivery>> {
@@ -92,7 +106,13 @@ impl Shard {
                     format,
                 } => {
                     let opened = self.hub.borrow_mut().open(name);
-                    let Some(topic) = opened else { continue };
+                    let Some(topic) = opened else {
+                        // Too many topics here: the home need not send this one.
+                        let (topic, format) = (name.clone(), *format);
+                        let mut port = self.port.borrow_mut();
+                        port.request(from, |_| Request::Disinterest { topic, format });
+                        continue;
+                    };
                     let mut interests = self.interests.borrow_mut();
                     if interests.standing(topic, *format) == Standing::Closing {
                         // Said before the home heard that the interest is taken

@@ -10,7 +10,7 @@ use axum::extract::State as Shared;
 use axum::extract::rejection::BytesRejection;
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::State;
 use crate::http::{Answer, refuse, respond};
@@ -23,6 +23,9 @@ const BATCH_EVENTS_MAX: usize = 10_000;
 
 /// How long a publication waits for room before its sender is asked to come again.
 const WAIT_MAX: Duration = Duration::from_millis(250);
+
+/// How long another core may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// How long it waits between two attempts.
 const WAIT_STEP: Duration = Duration::from_millis(1);
@@ -196,7 +199,13 @@ async fn put(event: &Event<'_>) -> Result<u64, Box<Answer>> {
         let (published, answer) =
             shard::local(|shard| shard.publish_and_wait(&event.topic, event.data.as_bytes()));
         let published = match published {
-            Published::Forwarded => answer.await.unwrap_or(Published::Wait),
+            Published::Forwarded => match timeout(ANSWER_MAX, answer).await {
+                Ok(answer) => answer.unwrap_or(Published::Wait),
+                Err(_) => {
+                    let why = "The topic's core is busy; whether it was published is not known";
+                    return Err(Box::new(refuse(504, why, &[(RETRY_AFTER, "1")])));
+                }
+            },
             published => published,
         };
         match published {
