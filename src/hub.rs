@@ -183,6 +183,7 @@ impl Hub {
         if !self.is_present(peer) {
             return;
         }
+        self.peers[peer.slot.index()].unlink_all();
         while let Some(sub) = self.peers[peer.slot.index()].subs.last() {
             self.remove_member(sub.stream, sub.member as usize);
         }
@@ -619,12 +620,15 @@ impl Hub {
             self.peers[moved.slot.index()].subs[moved.sub as usize].member = index_of(member);
         }
         let peer = &mut self.peers[gone.slot.index()];
-        peer.unlink_all();
+        let was_linked = peer.first_pending().is_some();
+        if was_linked {
+            peer.unlink_all();
+        }
         peer.subs.swap_remove(gone.sub as usize);
         if let Some(moved) = peer.subs.get(gone.sub as usize) {
             self.streams[moved.stream.index()].members[moved.member as usize].sub = gone.sub;
         }
-        if peer.queued {
+        if was_linked {
             for sub in 0..peer.subs.len() {
                 let Sub { stream, member, .. } = peer.subs[sub];
                 let stream = &self.streams[stream.index()];
