@@ -583,8 +583,8 @@ impl Hub {
 
     /// Bytes that wait in a peer's outbox: what it was sent in private and has
     /// not taken.
-    #[must_use]
-    pub fn outbox_bytes(&self, slot: Slot) -> usize {
+    #[cfg(test)]
+    fn outbox_bytes(&self, slot: Slot) -> usize {
         let peer = self.peers.get(slot.index());
         peer.map_or(0, |peer| {
             peer.carry.len() + peer.outbox.as_ref().map_or(0, |outbox| outbox.bytes())
