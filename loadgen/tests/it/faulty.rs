@@ -96,7 +96,8 @@ fn publish(hub: &Hub, fault: Fault, request: &serde_json::Value) {
             vec![]
         }
         Fault::Change if wrong => vec![Message::text(text.replacen("fanfare", "fanFare", 1))],
-        Fault::OwnOrder if second_publisher && *count < 500 => {
+        // Held until the other publisher speaks: each publisher's own order stays.
+        Fault::OwnOrder if second_publisher && (*count < 500 || !held.is_empty()) => {
             held.push(message);
             vec![]
         }
