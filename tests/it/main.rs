@@ -16,5 +16,6 @@ mod http_api;
 mod limits;
 mod order;
 mod request_heads;
+mod resume;
 mod slow;
 mod smoke;
