@@ -1,16 +1,15 @@
 //! The events protocol on a shard (spec/events.md 3.5).
 
-use std::borrow::Cow;
+mod publish;
+mod subscribe;
 
 use super::{Flow, Standing};
 use crate::auth::Identity;
 use crate::id::{PeerId, Priority};
-use crate::mesh::ReplyTo;
 use crate::protocol::Disconnect;
 use crate::protocol::events::{Act, Command, Greeting, Refusal, Writer};
 use crate::protocol::json::Raw;
-use crate::shard::{Published, Shard};
-use crate::topic::{self, Selector};
+use crate::shard::Shard;
 use crate::ws::OpCode;
 
 /// One connection's side of the events protocol.
@@ -76,7 +75,9 @@ impl Events {
         };
         let id = command.id.map(Raw::text);
         match command.act {
-            Act::Publish { event, data } => return publish(shard, peer, command.id, &event, data),
+            Act::Publish { event, data } => {
+                return publish::publish(shard, peer, command.id, &event, data);
+            }
             Act::Subscribe(names) => self.subscribe(shard, peer, command.id, &names),
             Act::Unsubscribe(names) => self.unsubscribe(shard, peer, id, &names),
             Act::Ping => answer(shard, peer, |w| {
@@ -98,142 +99,9 @@ impl Events {
 
     pub(super) fn end(&mut self, shard: &Shard, peer: PeerId) {
         for name in std::mem::take(&mut self.subscriptions) {
-            give_up(shard, peer, &name);
+            subscribe::give_up(shard, peer, &name);
         }
     }
-
-    fn subscribe(
-        &mut self,
-        shard: &Shard,
-        peer: PeerId,
-        id: Option<Raw<'_>>,
-        names: &[Cow<'_, str>],
-    ) {
-        let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
-        let (mut over_limit, mut too_many_topics) = (false, false);
-        let pending = shard.pending(peer);
-        for name in names {
-            let name: &str = name;
-            let known = self.subscriptions.iter().any(|known| **known == *name);
-            let selector = Selector::parse(name)
-                .ok()
-                .filter(|_| !topic::is_inbox(name));
-            let taken = match selector {
-                _ if known => true,
-                None => false,
-                Some(_) if self.subscriptions.len() >= shard.config.events.max_subscriptions => {
-                    over_limit = true;
-                    false
-                }
-                Some(Selector::Topic(topic)) => {
-                    let joined = shard.subscribe(peer, topic, &pending).is_ok();
-                    too_many_topics |= !joined;
-                    joined
-                }
-                Some(Selector::Pattern(pattern)) => {
-                    shard.subscribe_pattern(peer, &pattern, &pending);
-                    true
-                }
-            };
-            if taken && !known {
-                self.subscriptions.push(name.into());
-            }
-            if taken {
-                accepted.push(name);
-            } else {
-                rejected.push(name);
-            }
-        }
-        let id_text = id.map(Raw::text);
-        shard.confirm(pending, |out, timestamp| {
-            Writer::new(out, timestamp).subscribed(id_text, &accepted, &rejected);
-        });
-        if over_limit {
-            let message = format!(
-                "At most {} subscriptions",
-                shard.config.events.max_subscriptions
-            );
-            error(
-                shard,
-                peer,
-                &Refusal::new(id, "SUBSCRIPTION_LIMIT", message),
-            );
-        }
-        if too_many_topics {
-            error(
-                shard,
-                peer,
-                &Refusal::too_many_topics(id_text.unwrap_or("")),
-            );
-        }
-    }
-
-    fn unsubscribe(
-        &mut self,
-        shard: &Shard,
-        peer: PeerId,
-        id: Option<&str>,
-        names: &[Cow<'_, str>],
-    ) {
-        let all = names.is_empty();
-        let is_meant = |name: &str| all || names.iter().any(|other| **other == *name);
-        let removed: Vec<Box<str>> = self
-            .subscriptions
-            .extract_if(.., |name| is_meant(name))
-            .collect();
-        for name in &removed {
-            give_up(shard, peer, name);
-        }
-        let removed: Vec<&str> = removed.iter().map(|name| &**name).collect();
-        answer(shard, peer, |w| w.unsubscribed(id, &removed));
-    }
-}
-
-fn give_up(shard: &Shard, peer: PeerId, name: &str) {
-    match Selector::parse(name) {
-        Ok(Selector::Topic(topic)) => shard.unsubscribe(peer, topic),
-        Ok(Selector::Pattern(pattern)) => shard.unsubscribe_pattern(peer, &pattern),
-        Err(_) => unreachable!("only checked names are kept"),
-    }
-}
-
-fn publish(shard: &Shard, peer: PeerId, id: Option<Raw<'_>>, event: &str, data: &str) -> Flow {
-    if let Err(why) = topic::check_topic(event) {
-        error(
-            shard,
-            peer,
-            &Refusal::new(id, "INVALID_MESSAGE", format!("`event`: {why}")),
-        );
-        return Flow::Continue;
-    }
-    if topic::is_inbox(event) {
-        error(
-            shard,
-            peer,
-            &Refusal::new(id, "FORBIDDEN", "Inboxes are written to by services only"),
-        );
-        return Flow::Continue;
-    }
-    let size_max = shard.config.namespace(event).max_message_size;
-    if data.len() > size_max {
-        let message = format!(
-            "`data` has {} bytes; this topic takes {size_max}",
-            data.len()
-        );
-        error(shard, peer, &Refusal::new(id, "MESSAGE_TOO_LARGE", message));
-        return Flow::Continue;
-    }
-    // Without an id nobody waits for the answer, but a refusal is still told.
-    let id_text = id.map_or("", Raw::text);
-    match shard.publish(event, data.as_bytes(), Some((ReplyTo::Peer(peer), id_text))) {
-        Published::At(offset) if id.is_some() => {
-            answer(shard, peer, |w| w.published(id_text, offset));
-        }
-        Published::At(_) | Published::Forwarded => {}
-        Published::Wait => return Flow::Wait,
-        Published::TooManyTopics => error(shard, peer, &Refusal::too_many_topics(id_text)),
-    }
-    Flow::Continue
 }
 
 fn answer(shard: &Shard, peer: PeerId, write: impl FnOnce(Writer<'_>)) {
