@@ -9,7 +9,6 @@ use crate::hub::Unsubscribed;
 use crate::id::{PeerId, Priority, ShardId, TopicId, WireFormat};
 use crate::mesh::{Interest, Request, Standing, home_of};
 use crate::topic::Pattern;
-use crate::ws::OpCode;
 
 /// There are too many topics to make a new one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -280,7 +279,7 @@ impl Shard {
             (open.left == 0).then(|| tickets.open.remove(ticket as usize))
         };
         if let Some(Ticket { peer, text, .. }) = done {
-            self.send(peer, Priority::High, OpCode::Text, &text);
+            self.send_json(peer, Priority::High, &text);
         }
     }
 }

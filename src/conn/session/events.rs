@@ -1,13 +1,19 @@
 //! The events protocol on a shard (spec/events.md 3.5).
 
+mod batch;
+mod command;
 mod publish;
+mod query;
+mod registry;
 mod subscribe;
 
 use super::{Flow, Standing};
 use crate::auth::Identity;
 use crate::id::{PeerId, Priority};
 use crate::protocol::Disconnect;
-use crate::protocol::events::{Act, Command, Greeting, Refusal, Writer};
+use crate::protocol::events::{
+    Act, Command, Encoding, Greeting, Parameters, Refusal, Writer, msgpack,
+};
 use crate::protocol::json::Raw;
 use crate::shard::Shard;
 use crate::ws::OpCode;
@@ -16,17 +22,31 @@ use crate::ws::OpCode;
 #[derive(Debug)]
 pub(in crate::conn) struct Events {
     endpoint: &'static str,
+    /// The name that the client gave itself.
+    client_id: Option<Box<str>>,
+    parameters: Parameters,
     standing: Standing,
     /// The names and patterns subscribed to, as they were given.
     subscriptions: Vec<Box<str>>,
+    /// The last message has to come again, since there was no room for all of
+    /// it: how many messages of it, if it is a batch, have been dealt with.
+    resume: Option<usize>,
 }
 
 impl Events {
-    pub(super) fn new(endpoint: &'static str, standing: Standing) -> Self {
+    pub(super) fn new(
+        endpoint: &'static str,
+        client_id: Option<&str>,
+        parameters: Parameters,
+        standing: Standing,
+    ) -> Self {
         Self {
             endpoint,
+            client_id: client_id.map(Into::into),
+            parameters,
             standing,
             subscriptions: Vec::new(),
+            resume: None,
         }
     }
 
@@ -36,23 +56,24 @@ impl Events {
             error(shard, peer, &refusal);
             return Flow::End(Disconnect::Unauthenticated);
         }
-        let identity = match &self.standing {
-            Standing::Known(identity) => Some(&**identity),
-            _ => None,
-        };
+        let session_id = format!("{}_{}-{peer}", self.endpoint, shard.id.0);
         let greeting = Greeting {
-            client_id: &format!("{}_{}-{peer}", self.endpoint, shard.id.0),
-            user: identity
-                .map(|identity| identity.name.as_ref().unwrap_or(&identity.user).as_str()),
-            role: identity.and_then(|identity: &Identity| identity.role.as_deref()),
+            client_id: self.client_id.as_deref().unwrap_or(&session_id),
+            session_id: &session_id,
+            user: self.user(),
+            role: self
+                .identity()
+                .and_then(|identity| identity.role.as_deref()),
             endpoint: self.endpoint,
         };
-        shard.send_text(peer, Priority::High, |out, timestamp| {
-            Writer::new(out, timestamp).greeting(&greeting);
-        });
+        answer(shard, peer, |w| w.greeting(&greeting));
+        if self.parameters.welcome && self.endpoint != "prod" {
+            answer(shard, peer, |w| w.welcome(self.endpoint));
+        }
         Flow::Continue
     }
 
+    /// A message came, or comes again after [`Flow::Wait`].
     pub(super) fn message(
         &mut self,
         shard: &Shard,
@@ -60,23 +81,55 @@ impl Events {
         opcode: OpCode,
         payload: &[u8],
     ) -> Flow {
-        if opcode != OpCode::Text {
-            return Flow::End(Disconnect::Unsupported);
+        match (self.parameters.encoding, opcode) {
+            (Encoding::Json, OpCode::Text) => match simdutf8::basic::from_utf8(payload) {
+                Ok(text) => self.text(shard, peer, text),
+                Err(_) => Flow::End(Disconnect::Protocol(1007)),
+            },
+            (Encoding::Msgpack, OpCode::Binary) => shard.with_text(|text| {
+                if let Err(why) = msgpack::to_json(payload, text) {
+                    let message = format!("Not a MessagePack message: {why}");
+                    error(shard, peer, &Refusal::invalid(None, message));
+                    return Flow::Continue;
+                }
+                let text = str::from_utf8(text).expect("its strings have been checked");
+                self.text(shard, peer, text)
+            }),
+            _ => Flow::End(Disconnect::Unsupported),
         }
-        let Ok(text) = simdutf8::basic::from_utf8(payload) else {
-            return Flow::End(Disconnect::Protocol(1007));
-        };
-        let command = match Command::parse(text) {
-            Ok(command) => command,
+    }
+
+    pub(super) fn end(&mut self, shard: &Shard, peer: PeerId) {
+        for name in std::mem::take(&mut self.subscriptions) {
+            subscribe::give_up(shard, peer, &name);
+        }
+    }
+
+    fn text(&mut self, shard: &Shard, peer: PeerId, text: &str) -> Flow {
+        let done = self.resume.take();
+        match Command::parse(text) {
+            Ok(Command {
+                act: Act::Batch(messages),
+                ..
+            }) => self.batch(shard, peer, &messages, done.unwrap_or(0)),
+            Ok(command) => self.act(shard, peer, text, command),
             Err(refusal) => {
                 error(shard, peer, &refusal);
-                return Flow::Continue;
+                Flow::Continue
             }
-        };
+        }
+    }
+
+    /// Does what one message, which is `text`, asks for.
+    fn act(&mut self, shard: &Shard, peer: PeerId, text: &str, command: Command<'_>) -> Flow {
         let id = command.id.map(Raw::text);
         match command.act {
             Act::Publish { event, data } => {
-                return publish::publish(shard, peer, command.id, &event, data);
+                let flow = publish::publish(shard, peer, command.id, &event, data);
+                if flow == Flow::Wait {
+                    self.resume = Some(0);
+                }
+                return flow;
             }
             Act::Subscribe(names) => self.subscribe(shard, peer, command.id, &names),
             Act::Unsubscribe(names) => self.unsubscribe(shard, peer, id, &names),
@@ -84,23 +137,37 @@ impl Events {
                 w.pong(id, command.timestamp.map(Raw::text));
             }),
             Act::Heartbeat => answer(shard, peer, |w| w.heartbeat_ack(id)),
+            Act::Query(query) => self.query(shard, peer, command.id, &query),
+            Act::Command { name, params } => self.command(shard, peer, command.id, &name, params),
+            Act::AgentCommand {
+                command: name,
+                agent_id,
+            } => self.agent_command(shard, peer, command.id, name, &agent_id),
+            Act::Batch(_) => {
+                let refusal = Refusal::invalid(command.id, "A batch has no batches in it");
+                error(shard, peer, &refusal);
+            }
             Act::Unknown(kind) if self.endpoint == "prod" => {
-                let message = format!("Unknown message type: {kind}");
-                error(
-                    shard,
-                    peer,
-                    &Refusal::new(command.id, "UNKNOWN_MESSAGE_TYPE", message),
-                );
+                let what = "Unknown message type";
+                let refusal = Refusal::unknown(command.id, "UNKNOWN_MESSAGE_TYPE", what, &kind);
+                error(shard, peer, &refusal);
             }
             Act::Unknown(_) => answer(shard, peer, |w| w.echo(id, text)),
         }
         Flow::Continue
     }
 
-    pub(super) fn end(&mut self, shard: &Shard, peer: PeerId) {
-        for name in std::mem::take(&mut self.subscriptions) {
-            subscribe::give_up(shard, peer, &name);
+    fn identity(&self) -> Option<&Identity> {
+        match &self.standing {
+            Standing::Known(identity) => Some(identity),
+            Standing::Anonymous | Standing::Refused => None,
         }
+    }
+
+    /// The user's name to show.
+    fn user(&self) -> Option<&str> {
+        let identity = self.identity()?;
+        Some(identity.name.as_ref().unwrap_or(&identity.user))
     }
 }
 
@@ -113,4 +180,9 @@ fn answer(shard: &Shard, peer: PeerId, write: impl FnOnce(Writer<'_>)) {
 fn error(shard: &Shard, peer: PeerId, refusal: &Refusal) {
     shard.counters.errors_sent.add(1);
     answer(shard, peer, |w| w.error(refusal));
+}
+
+/// The details of an error about a limit.
+fn limit_of(limit: usize) -> String {
+    format!(r#"{{"limit":{limit}}}"#)
 }

@@ -1,6 +1,6 @@
 //! `publish`.
 
-use super::{answer, error};
+use super::{answer, error, limit_of};
 use crate::conn::session::Flow;
 use crate::id::PeerId;
 use crate::mesh::ReplyTo;
@@ -39,7 +39,8 @@ pub(super) fn publish(
             "`data` has {} bytes; this topic takes {size_max}",
             data.len()
         );
-        error(shard, peer, &Refusal::new(id, "MESSAGE_TOO_LARGE", message));
+        let refusal = Refusal::new(id, "MESSAGE_TOO_LARGE", message);
+        error(shard, peer, &refusal.with_details(limit_of(size_max)));
         return Flow::Continue;
     }
     // Without an id nobody waits for the answer, but a refusal is still told.

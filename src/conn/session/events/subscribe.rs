@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Events, answer, error};
+use super::{Events, answer, error, limit_of};
 use crate::id::PeerId;
 use crate::protocol::events::{Refusal, Writer};
 use crate::protocol::json::Raw;
@@ -57,15 +57,10 @@ impl Events {
             Writer::new(out, timestamp).subscribed(id_text, &accepted, &rejected);
         });
         if over_limit {
-            let message = format!(
-                "At most {} subscriptions",
-                shard.config.events.max_subscriptions
-            );
-            error(
-                shard,
-                peer,
-                &Refusal::new(id, "SUBSCRIPTION_LIMIT", message),
-            );
+            let limit = shard.config.events.max_subscriptions;
+            let message = format!("At most {limit} subscriptions");
+            let refusal = Refusal::new(id, "SUBSCRIPTION_LIMIT", message);
+            error(shard, peer, &refusal.with_details(limit_of(limit)));
         }
         if too_many_topics {
             error(
