@@ -100,6 +100,7 @@ impl Gateway {
             config.websocket.max_unfinished_bytes,
         );
         let counters: Vec<Arc<Counters>> = (0..shards).map(|_| Arc::default()).collect();
+        let all_counters: Arc<[Arc<Counters>]> = counters.clone().into();
         let (config, mesh) = (Arc::new(config), Mesh::new(shards));
         let (phase, watching) = watch::channel(Phase::Running);
         let api = api::routes(&config, &counters, &process, watching.clone());
@@ -117,6 +118,7 @@ impl Gateway {
                     config: config.clone(),
                     process: process.clone(),
                     counters,
+                    all_counters: all_counters.clone(),
                 },
                 mesh: mesh.clone(),
                 api: api.clone(),

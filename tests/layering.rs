@@ -30,6 +30,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("crossbeam", &["mesh"]),
     ("hyper", &["cli", "http", "conn"]),
     ("jsonwebtoken", &["auth"]),
+    ("rmp", &["protocol"]),
     ("rustix", &["net"]),
     ("simd_json", &["protocol"]),
     ("socket2", &["net"]),

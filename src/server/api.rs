@@ -1,6 +1,7 @@
 //! The requests that are answered: health, metrics, publishing.
 
 mod credentials;
+mod dev_config;
 mod events;
 mod health;
 mod history;
@@ -53,6 +54,7 @@ pub(super) fn routes(
     let router = Router::new()
         .route("/health", get(health::health))
         .route("/api/v1/health", get(health::health))
+        .route("/api/v1/dev-config", get(dev_config::dev_config))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
