@@ -9,6 +9,8 @@
 mod support;
 
 mod compression;
+mod direct;
+mod directory;
 mod events;
 mod frames;
 mod frames_events;
@@ -18,6 +20,7 @@ mod http_api;
 mod limits;
 mod msgpack;
 mod order;
+mod presence;
 mod request_heads;
 mod resume;
 mod slow;
