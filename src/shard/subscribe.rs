@@ -125,12 +125,13 @@ impl Shard {
     }
 
     /// Makes a peer a member of what it gets without asking: broadcasts, and
-    /// the inbox of `user`. At the limit of topics it goes without.
-    pub fn attend(&self, peer: PeerId, user: Option<&str>) {
+    /// the inbox of `user`, going on from `resume` if it was there before. At the
+    /// limit of topics it goes without.
+    pub fn attend(&self, peer: PeerId, user: Option<&str>, resume: Option<Position>) {
         let pending = self.pending(peer);
         let _ = self.subscribe(peer, topic::BROADCAST, None, &pending);
         if let Some(user) = user {
-            let _ = self.subscribe(peer, &topic::inbox_of(user), None, &pending);
+            let _ = self.subscribe(peer, &topic::inbox_of(user), resume, &pending);
         }
         self.settle(pending.0);
     }

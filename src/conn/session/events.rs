@@ -10,6 +10,7 @@ mod subscribe;
 use super::{Flow, Standing};
 use crate::auth::Identity;
 use crate::id::{PeerId, Priority};
+use crate::mesh::Position;
 use crate::protocol::Disconnect;
 use crate::protocol::events::{
     Act, Command, Encoding, Greeting, Parameters, Refusal, Writer, msgpack,
@@ -67,8 +68,10 @@ impl Events {
             endpoint: self.endpoint,
         };
         answer(shard, peer, |w| w.greeting(&greeting));
-        shard.attend(peer, self.identity().map(|identity| &*identity.user));
         let identity = self.identity();
+        let inbox_after = self.parameters.inbox_after;
+        let resume = inbox_after.map(|(epoch, offset)| Position { epoch, offset });
+        shard.attend(peer, identity.map(|identity| &*identity.user), resume);
         shard.introduce(
             peer,
             About {

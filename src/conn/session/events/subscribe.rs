@@ -19,6 +19,12 @@ impl Events {
         names: &[Cow<'_, str>],
         recover: &[Recover<'_>],
     ) {
+        let limit = shard.config.events.max_subscriptions;
+        if recover.len() > limit {
+            let message = format!("At most {limit} topics can be recovered at once");
+            let refusal = Refusal::new(id, "SUBSCRIPTION_LIMIT", message);
+            return error(shard, peer, &refusal.with_details(limit_of(limit)));
+        }
         let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
         let (mut over_limit, mut too_many_topics) = (false, false);
         let pending = shard.pending(peer);
