@@ -7,6 +7,6 @@ mod counters;
 mod histogram;
 mod render;
 
-pub use counters::{Counter, Counters, Gauge, Refused};
+pub use counters::{Counter, Counters, Gauge, Limited, Refused};
 pub use histogram::Histogram;
 pub use render::{render_json, render_prometheus};

@@ -11,9 +11,12 @@ mod life;
 mod links;
 mod process;
 mod publish;
+mod publishers;
+mod seats;
 mod settings;
 mod signal;
 mod subscribe;
+mod window;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
@@ -30,9 +33,12 @@ pub use life::Limits as LifeLimits;
 pub use links::Unfinished;
 pub use process::{NoRoom, Place, Process};
 pub use publish::Published;
+pub use publishers::{Publisher, Publishers};
+pub use seats::{Crowd, Seat, SeatLimits, Seats};
 pub use settings::Settings;
 pub use signal::Signal;
 pub use subscribe::{Pending, TooManyTopics};
+pub use window::{Over, Window};
 
 use crate::config::Config;
 use crate::hub::{Enqueue, Flush, Hub, Incident};
@@ -110,7 +116,7 @@ impl Shard {
     /// When called again on the same thread.
     #[must_use]
     pub fn install(settings: Settings, mesh: &Arc<Mesh>) -> Rc<Self> {
-        let clock = Clock::new();
+        let clock = Clock::since(settings.process.began);
         let (config, shards) = (settings.config, usize::from(mesh.shards()));
         let shard = Rc::new(Self {
             id: settings.id,

@@ -6,11 +6,12 @@ use std::rc::Rc;
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, RETRY_AFTER};
 
+use super::quota::Quota;
 use super::session::{Session, Standing};
 use crate::auth::{Identity, TokenVerifier};
 use crate::http::{Answer, Route, refuse, route};
-use crate::metrics::Refused;
-use crate::shard::{NoRoom, Place, Shard};
+use crate::metrics::{Limited, Refused};
+use crate::shard::{NoRoom, Place, Seat, Shard};
 use crate::ws::deflate::{Agreed, DeflateOptions, negotiate};
 use crate::ws::handshake::Upgrade;
 
@@ -23,6 +24,7 @@ pub(super) struct Claim {
     pub(super) session: Session,
     pub(super) message_bytes_max: usize,
     pub(super) place: Place,
+    pub(super) quota: Quota,
 }
 
 /// What is done with a request.
@@ -84,28 +86,55 @@ fn claim<B>(
     let offers = upgrade.extensions().filter(|_| config.websocket.deflate);
     let agreed = negotiate(offers, &options);
     let head = upgrade.response(None, agreed.as_ref());
-    let (session, message_bytes_max) = match route {
-        Route::Echo => (Session::echo(), config.debug.echo_max_message_size),
-        Route::EventsDemo => (
-            Session::events("demo", Standing::Anonymous),
-            config.events.max_message_size,
-        ),
-        Route::EventsDev => (
-            Session::events("dev", standing(shard, request)),
-            config.events.max_message_size,
-        ),
-        Route::Events | Route::Api => (
-            Session::events("prod", standing(shard, request)),
-            config.events.max_message_size,
-        ),
+    let endpoint = match route {
+        Route::Echo => {
+            return Ok(Claim {
+                head,
+                agreed,
+                session: Session::echo(),
+                message_bytes_max: config.debug.echo_max_message_size,
+                place,
+                quota: Quota::default(),
+            });
+        }
+        Route::EventsDemo => "demo",
+        Route::EventsDev => "dev",
+        Route::Events | Route::Api => "prod",
+    };
+    let seat = shard.process.seats.take().ok_or_else(|| {
+        shard.counters.limited(Limited::Connections);
+        let answer = refuse(503, "Too many connections", &[(RETRY_AFTER, "1")]);
+        (Refused::Connections, Box::new(answer))
+    })?;
+    let standing = match route {
+        Route::EventsDemo => Standing::Anonymous,
+        _ => standing(shard, request),
     };
     Ok(Claim {
         head,
         agreed,
-        session,
-        message_bytes_max,
+        quota: quota(shard, seat, address, &standing),
+        session: Session::events(endpoint, standing),
+        message_bytes_max: config.events.max_message_size,
         place,
     })
+}
+
+/// What a connection of the events protocol may use. One whose credential is
+/// none has no seat: it takes nobody's place, neither its address's nor that of
+/// the user it claims to be.
+fn quota(shard: &Shard, mut seat: Seat, address: IpAddr, standing: &Standing) -> Quota {
+    let identity = match standing {
+        Standing::Refused => return Quota::default(),
+        Standing::Anonymous => None,
+        Standing::Known(identity) => Some(identity),
+    };
+    let user = identity.map(|identity| identity.user.as_str());
+    let own = identity.and_then(|identity| identity.frames_per_minute);
+    match seat.name(address, user) {
+        Ok(()) => Quota::seated(seat, own.unwrap_or(shard.config.events.frames_per_minute)),
+        Err(crowd) => Quota::crowded(crowd),
+    }
 }
 
 /// What a request's token says about its sender (spec/events.md 3.5). Sources

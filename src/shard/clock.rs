@@ -18,10 +18,9 @@ pub struct Clock {
 pub(super) const TIMESTAMP_LEN: usize = 24;
 
 impl Clock {
-    /// A clock that starts now.
+    /// A clock that counts from `start`.
     #[must_use]
-    pub fn new() -> Self {
-        let start = Instant::now();
+    pub fn since(start: Instant) -> Self {
         let clock = Self {
             start,
             now: Cell::new(start),
@@ -50,11 +49,11 @@ impl Clock {
         }
     }
 
-    /// Milliseconds since the shard started, which no change of the wall clock
+    /// Milliseconds since the process began, the same on every shard, which no change of the wall clock
     /// moves (HOSTILE R12).
     #[must_use]
     pub fn now_ms(&self) -> u64 {
-        u64::try_from((self.now.get() - self.start).as_millis())
+        u64::try_from(self.now.get().saturating_duration_since(self.start).as_millis())
             .expect("no process lives that long")
     }
 
@@ -74,11 +73,5 @@ impl Clock {
     #[must_use]
     pub fn timestamp(&self) -> [u8; TIMESTAMP_LEN] {
         self.timestamp.get()
-    }
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Link {
     /// Why the connection is to end, if somebody else than its task found out.
     pub(super) verdict: Option<Disconnect>,
     pub(super) life: Life,
+    /// Confirmations of subscriptions that homes have not answered.
+    pub(super) confirmations: u32,
 }
 
 /// When what was last heard and said, in milliseconds of the shard's clock.
@@ -83,6 +85,7 @@ impl Links {
             waker: None,
             verdict: None,
             life,
+            confirmations: 0,
         }));
     }
 

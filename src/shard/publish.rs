@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 use super::Shard;
 use crate::id::{Priority, ShardId, TopicId, WireFormat};
 use crate::mesh::{Delivery, Interest, Opened, ReplyTo, Request, home_of};
+use crate::metrics::Limited;
 use crate::protocol::events::{Publication, Refusal, Writer};
 
 /// What became of a publication.
@@ -73,7 +74,10 @@ impl Shard {
                 self.announce(id, topic, &wanted);
                 id
             }
-            Opened::Full => return Published::TooManyTopics,
+            Opened::Full => {
+                self.counters.limited(Limited::Topics);
+                return Published::TooManyTopics;
+            }
         };
         let mut home = self.home.borrow_mut();
         let interest = home.topic(id).interest();

@@ -9,8 +9,9 @@ use crate::mesh::ReplyTo;
 use crate::protocol::Disconnect;
 use crate::protocol::events::{Act, Command, Greeting, Refusal, Writer};
 use crate::protocol::json::Raw;
-use crate::shard::{Published, Shard};
-use crate::topic::{self, Selector};
+use crate::metrics::Limited;
+use crate::shard::{Crowd, Over, Published, Shard};
+use crate::topic::{self, NameError, Selector};
 use crate::ws::OpCode;
 
 /// One connection's side of the events protocol.
@@ -75,6 +76,9 @@ impl Events {
             }
         };
         let id = command.id.map(Raw::text);
+        if !self.may_ask(shard, peer, &command.act) {
+            return Flow::Wait;
+        }
         match command.act {
             Act::Publish { event, data } => return publish(shard, peer, command.id, &event, data),
             Act::Subscribe(names) => self.subscribe(shard, peer, command.id, &names),
@@ -102,6 +106,19 @@ impl Events {
         }
     }
 
+    /// Whether homes can be asked what a message asks for.
+    fn may_ask(&self, shard: &Shard, peer: PeerId, act: &Act<'_>) -> bool {
+        match act {
+            Act::Unsubscribe(names) if names.is_empty() => {
+                shard.may_subscribe(peer, self.subscriptions.iter().map(|name| &**name))
+            }
+            Act::Subscribe(names) | Act::Unsubscribe(names) => {
+                shard.may_subscribe(peer, names.iter().map(|name| &**name))
+            }
+            _ => true,
+        }
+    }
+
     fn subscribe(
         &mut self,
         shard: &Shard,
@@ -116,6 +133,7 @@ impl Events {
             let name: &str = name;
             let known = self.subscriptions.iter().any(|known| **known == *name);
             let selector = Selector::parse(name)
+                .inspect_err(|why| note_name(shard, *why))
                 .ok()
                 .filter(|_| !topic::is_inbox(name));
             let taken = match selector {
@@ -149,6 +167,7 @@ impl Events {
             Writer::new(out, timestamp).subscribed(id_text, &accepted, &rejected);
         });
         if over_limit {
+            shard.counters.limited(Limited::Subscriptions);
             let message = format!(
                 "At most {} subscriptions",
                 shard.config.events.max_subscriptions
@@ -160,6 +179,7 @@ impl Events {
             );
         }
         if too_many_topics {
+            shard.counters.limited(Limited::Topics);
             error(
                 shard,
                 peer,
@@ -189,6 +209,24 @@ impl Events {
     }
 }
 
+/// Tells a peer that there is no room for it.
+pub(super) fn refuse(shard: &Shard, peer: PeerId, crowd: Crowd) {
+    shard.counters.errors_sent.add(1);
+    let (limited, limit, scope) = match crowd {
+        Crowd::Ip(limit) => (Limited::ConnectionsPerIp, limit, "ip"),
+        Crowd::User(limit) => (Limited::ConnectionsPerUser, limit, "user"),
+    };
+    shard.counters.limited(limited);
+    answer(shard, peer, |w| w.crowded(limit, scope));
+}
+
+/// Tells a peer that its messages are dropped for a while.
+pub(super) fn limited(shard: &Shard, peer: PeerId, over: Over) {
+    shard.counters.errors_sent.add(1);
+    let retry_after = over.retry_after(shard.clock.now_ms());
+    answer(shard, peer, |w| w.rate_limited(over.limit, retry_after));
+}
+
 fn give_up(shard: &Shard, peer: PeerId, name: &str) {
     match Selector::parse(name) {
         Ok(Selector::Topic(topic)) => shard.unsubscribe(peer, topic),
@@ -197,8 +235,15 @@ fn give_up(shard: &Shard, peer: PeerId, name: &str) {
     }
 }
 
+fn note_name(shard: &Shard, why: NameError) {
+    if why == NameError::TooLong {
+        shard.counters.limited(Limited::NameSize);
+    }
+}
+
 fn publish(shard: &Shard, peer: PeerId, id: Option<Raw<'_>>, event: &str, data: &str) -> Flow {
     if let Err(why) = topic::check_topic(event) {
+        note_name(shard, why);
         error(
             shard,
             peer,
@@ -216,6 +261,7 @@ fn publish(shard: &Shard, peer: PeerId, id: Option<Raw<'_>>, event: &str, data: 
     }
     let size_max = shard.config.namespace(event).max_message_size;
     if data.len() > size_max {
+        shard.counters.limited(Limited::MessageSize);
         let message = format!(
             "`data` has {} bytes; this topic takes {size_max}",
             data.len()

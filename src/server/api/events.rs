@@ -2,20 +2,23 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State as Shared;
 use axum::extract::rejection::BytesRejection;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use tokio::time::{sleep, timeout};
 
 use super::State;
-use crate::http::{Answer, refuse, respond};
+use crate::http::{Answer, ClientAddress, refuse, respond};
+use crate::metrics::Limited;
 use crate::protocol::json::{self, Raw};
-use crate::shard::{self, Published};
+use crate::shard::{self, Published, Publisher};
 use crate::topic;
 
 /// Events in one batch.
@@ -39,17 +42,21 @@ struct Event<'a> {
 /// `POST /api/v1/events`: `{"event", "data"}`.
 pub(super) async fn publish(
     Shared(state): Shared<Arc<State>>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let text = match open(&state, &headers, &body) {
-        Ok(text) => text,
+    let (publisher, text) = match open(&state, &headers, address, &body) {
+        Ok(opened) => opened,
         Err(answer) => return *answer,
     };
     let event = match parse(&state, text) {
         Ok(event) => event,
         Err(why) => return refuse(422, &why, &[]),
     };
+    if let Err(answer) = count(&state, publisher, 1) {
+        return *answer;
+    }
     match put(&event).await {
         Ok(offset) => respond(
             202,
@@ -64,11 +71,12 @@ pub(super) async fn publish(
 /// (`application/x-ndjson`). All are checked before the first is published.
 pub(super) async fn publish_batch(
     Shared(state): Shared<Arc<State>>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let text = match open(&state, &headers, &body) {
-        Ok(text) => text,
+    let (publisher, text) = match open(&state, &headers, address, &body) {
+        Ok(opened) => opened,
         Err(answer) => return *answer,
     };
     let content_type = headers
@@ -111,6 +119,9 @@ pub(super) async fn publish_batch(
             }
         }
     }
+    if let Err(answer) = count(&state, publisher, events.len()) {
+        return *answer;
+    }
     let mut offsets = String::new();
     for (index, event) in events.iter().enumerate() {
         match put(event).await {
@@ -142,13 +153,14 @@ pub(super) async fn publish_batch(
     )
 }
 
-/// The text of a request whose sender may publish.
+/// Who sent a request and its text, if the sender may publish.
 fn open<'a>(
     state: &State,
     headers: &HeaderMap,
+    address: IpAddr,
     body: &'a Result<Bytes, BytesRejection>,
-) -> Result<&'a str, Box<Answer>> {
-    state.check_service(headers)?;
+) -> Result<(Publisher, &'a str), Box<Answer>> {
+    let publisher = state.check_service(headers, address)?;
     let body = body.as_ref().map_err(|rejection| {
         let status = rejection.status().as_u16();
         let max = state.config.http.max_body_size;
@@ -159,8 +171,31 @@ fn open<'a>(
         };
         Box::new(refuse(status, &why, &[]))
     })?;
-    simdutf8::basic::from_utf8(body)
-        .map_err(|_| Box::new(refuse(422, "The body is not UTF-8", &[])))
+    let text = simdutf8::basic::from_utf8(body)
+        .map_err(|_| Box::new(refuse(422, "The body is not UTF-8", &[])))?;
+    Ok((publisher, text))
+}
+
+/// Counts events among those of their publisher, all of them or none.
+fn count(state: &State, publisher: Publisher, events: usize) -> Result<(), Box<Answer>> {
+    let max = state.config.events.publishes_per_minute;
+    if max > 0 && events > max as usize {
+        let why = format!("A batch has at most {max} events: as many as may be published in a minute");
+        return Err(Box::new(refuse(413, &why, &[])));
+    }
+    shard::local(|shard| {
+        shard.clock.refresh();
+        let now = shard.clock.now_ms();
+        let taken = shard.process.publishers.take(publisher, events, now);
+        taken.map_err(|over| {
+            shard.counters.limited(Limited::PublishesPerMinute);
+            let why = format!("At most {max} events may be published in a minute");
+            let mut answer = refuse(429, &why, &[]);
+            let retry_after = HeaderValue::from(over.retry_after(now));
+            answer.headers_mut().insert(RETRY_AFTER, retry_after);
+            Box::new(answer)
+        })
+    })
 }
 
 fn parse<'a>(state: &State, text: &'a str) -> Result<Event<'a>, String> {
@@ -184,6 +219,7 @@ fn parse<'a>(state: &State, text: &'a str) -> Result<Event<'a>, String> {
     let data = data.ok_or("`data` is missing: any JSON value")?;
     let size_max = state.config.namespace(&topic).max_message_size;
     if data.len() > size_max {
+        shard::local(|shard| shard.counters.limited(Limited::MessageSize));
         return Err(format!(
             "`data` has {} bytes; this topic takes {size_max}",
             data.len()
