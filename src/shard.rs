@@ -91,6 +91,8 @@ pub struct Shard {
     deferred: Cell<bool>,
     /// Tasks that wait until the next flush.
     waiting: RefCell<Vec<Waker>>,
+    /// How many flushes there were.
+    flushes: Cell<usize>,
 }
 
 /// A batch of requests and how many of them have been dealt with.
@@ -140,6 +142,7 @@ impl Shard {
             stalled: RefCell::new((0..shards).map(|_| None).collect()),
             deferred: Cell::new(false),
             waiting: RefCell::default(),
+            flushes: Cell::new(0),
             clock,
             config,
         });
@@ -391,7 +394,15 @@ impl Shard {
             flush
         };
         self.act_on_incidents();
-        for waker in self.waiting.take() {
+        let mut waiting = self.waiting.take();
+        // Whoever is woken first takes the room that there is; each of them is the
+        // first one in its turn (HOSTILE M09).
+        self.flushes.set(self.flushes.get().wrapping_add(1));
+        if !waiting.is_empty() {
+            let first = self.flushes.get() % waiting.len();
+            waiting.rotate_left(first);
+        }
+        for waker in waiting {
             waker.wake();
         }
         flush

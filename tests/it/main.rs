@@ -8,13 +8,16 @@
 
 mod support;
 
+mod addresses;
 mod compression;
 mod events;
 mod frames;
 mod handshake;
 mod http_api;
 mod limits;
+mod modes;
 mod order;
+mod rates;
 mod request_heads;
 mod slow;
 mod smoke;
