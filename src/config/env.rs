@@ -47,7 +47,9 @@ pub(super) fn names(env: &[(OsString, OsString)]) -> Vec<Variable<'_>> {
         if let Some(value) = value(name) {
             let value = value.to_str().map(|value| match key {
                 // Elsewhere these are seconds without a unit.
-                &("ping_interval" | "ping_timeout") if is_number(value) => format!("{value}s").into(),
+                &("ping_interval" | "ping_timeout") if is_number(value) => {
+                    format!("{value}s").into()
+                }
                 _ => value.into(),
             });
             variables.push(Variable::of(name, section, key, value));

@@ -1,8 +1,8 @@
 //! What one connection may use of what all share: its seat, and its messages in
 //! a minute.
 
-use crate::shard::{Crowd, Over, Seat, Shard, Window};
 use crate::metrics::Limited;
+use crate::shard::{Crowd, Over, Seat, Shard, Window};
 
 /// One connection's part of the process's limits.
 #[derive(Debug, Default)]

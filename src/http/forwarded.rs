@@ -57,14 +57,24 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     });
     let value = values.next()?.trim();
     let is_quoted = value.len() >= 2 && value.starts_with('"') && value.ends_with('"');
-    let value = if is_quoted { &value[1..value.len() - 1] } else { value };
+    let value = if is_quoted {
+        &value[1..value.len() - 1]
+    } else {
+        value
+    };
     // Two of them in one element are as good as none.
     node(value).filter(|_| values.next().is_none())
 }
 
 /// An address with or without a port, that of IPv6 with or without brackets.
 fn node(text: &str) -> Option<IpAddr> {
-    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
+    let bracketed = || {
+        text.strip_prefix('[')?
+            .strip_suffix(']')?
+            .parse()
+            .ok()
+            .map(IpAddr::V6)
+    };
     let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
     let address = text.parse().ok().or_else(bracketed).or_else(with_port)?;
     Some(address.to_canonical())
@@ -77,7 +87,8 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    const TRUSTED: &str = "[server]\nforwarded_from = [\"10.0.0.0/8\", \"fd00::/8\", \"127.0.0.1\"]\n";
+    const TRUSTED: &str =
+        "[server]\nforwarded_from = [\"10.0.0.0/8\", \"fd00::/8\", \"127.0.0.1\"]\n";
 
     #[track_caller]
     fn check_with(more: &str, peer: &str, lines: &[(&'static str, &str)], expected: &str) {
@@ -92,14 +103,22 @@ mod tests {
 
     #[track_caller]
     fn check(peer: &str, lines: &[&str], expected: &str) {
-        let lines: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", *line)).collect();
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|line| ("x-forwarded-for", *line))
+            .collect();
         check_with("", peer, &lines, expected);
     }
 
     #[track_caller]
     fn check_forwarded(lines: &[&str], expected: &str) {
         let lines: Vec<_> = lines.iter().map(|line| ("forwarded", *line)).collect();
-        check_with("forwarded_header = \"forwarded\"", "10.0.0.1", &lines, expected);
+        check_with(
+            "forwarded_header = \"forwarded\"",
+            "10.0.0.1",
+            &lines,
+            expected,
+        );
     }
 
     #[test]
@@ -114,37 +133,88 @@ mod tests {
     fn h17_the_last_address_that_is_no_proxys_is_the_clients() {
         check("10.0.0.1", &["198.51.100.7"], "198.51.100.7");
         check("::ffff:10.0.0.1", &["198.51.100.7:4711"], "198.51.100.7");
-        check("10.0.0.1", &["1.1.1.1, 198.51.100.7, 10.0.0.2 ,10.0.0.3"], "198.51.100.7");
-        check("10.0.0.1", &["1.1.1.1, 198.51.100.7", "fd00::1", "[fd00::2]:80"], "198.51.100.7");
+        check(
+            "10.0.0.1",
+            &["1.1.1.1, 198.51.100.7, 10.0.0.2 ,10.0.0.3"],
+            "198.51.100.7",
+        );
+        check(
+            "10.0.0.1",
+            &["1.1.1.1, 198.51.100.7", "fd00::1", "[fd00::2]:80"],
+            "198.51.100.7",
+        );
         check("10.0.0.1", &["2001:db8::1, [fd00::2]"], "2001:db8::1");
-        check("10.0.0.1", &["1.1.1.1", "10.0.0.2,::ffff:198.51.100.7"], "198.51.100.7");
+        check(
+            "10.0.0.1",
+            &["1.1.1.1", "10.0.0.2,::ffff:198.51.100.7"],
+            "198.51.100.7",
+        );
         // All of them are proxies: the first one is where it began.
         check("10.0.0.1", &["10.0.0.3,10.0.0.2"], "10.0.0.3");
     }
 
     #[test]
     fn h17_what_cannot_be_read_ends_the_list() {
-        for nonsense in ["", "unknown", "1.2.3", "1.2.3.4:", "1.2.3.4.5", "[::1", "010.0.0.1", "\"1.2.3.4\"", "a\u{80}"] {
+        for nonsense in [
+            "",
+            "unknown",
+            "1.2.3",
+            "1.2.3.4:",
+            "1.2.3.4.5",
+            "[::1",
+            "010.0.0.1",
+            "\"1.2.3.4\"",
+            "a\u{80}",
+        ] {
             check("10.0.0.1", &[&format!("9.9.9.9, {nonsense}")], "10.0.0.1");
-            check("10.0.0.1", &[&format!("9.9.9.9, {nonsense}, 10.0.0.2")], "10.0.0.2");
-            check("10.0.0.1", &[&format!("{nonsense}, 198.51.100.7")], "198.51.100.7");
+            check(
+                "10.0.0.1",
+                &[&format!("9.9.9.9, {nonsense}, 10.0.0.2")],
+                "10.0.0.2",
+            );
+            check(
+                "10.0.0.1",
+                &[&format!("{nonsense}, 198.51.100.7")],
+                "198.51.100.7",
+            );
         }
     }
 
     #[test]
     fn h17_only_the_configured_header_counts() {
-        let both = [("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=198.51.100.7")];
+        let both = [
+            ("x-forwarded-for", "192.0.2.1"),
+            ("forwarded", "for=198.51.100.7"),
+        ];
         check_with("", "10.0.0.1", &both, "192.0.2.1");
-        check_with("forwarded_header = \"forwarded\"", "10.0.0.1", &both, "198.51.100.7");
+        check_with(
+            "forwarded_header = \"forwarded\"",
+            "10.0.0.1",
+            &both,
+            "198.51.100.7",
+        );
     }
 
     #[test]
     fn h17_forwarded_is_read_from_its_end() {
         check_forwarded(&["for=198.51.100.7"], "198.51.100.7");
-        check_forwarded(&["For=\"198.51.100.7:80\";proto=http;by=10.0.0.1"], "198.51.100.7");
+        check_forwarded(
+            &["For=\"198.51.100.7:80\";proto=http;by=10.0.0.1"],
+            "198.51.100.7",
+        );
         check_forwarded(&["proto=http; for=\"[2001:db8::1]:4711\""], "2001:db8::1");
-        check_forwarded(&["for=1.1.1.1, for=198.51.100.7, for=10.0.0.2"], "198.51.100.7");
-        for nonsense in ["for=_hidden", "for=unknown", "proto=http", "for=1.1.1.1;for=2.2.2.2", "for=\"", ""] {
+        check_forwarded(
+            &["for=1.1.1.1, for=198.51.100.7, for=10.0.0.2"],
+            "198.51.100.7",
+        );
+        for nonsense in [
+            "for=_hidden",
+            "for=unknown",
+            "proto=http",
+            "for=1.1.1.1;for=2.2.2.2",
+            "for=\"",
+            "",
+        ] {
             check_forwarded(&[&format!("for=9.9.9.9, {nonsense}")], "10.0.0.1");
         }
         // A quote that the client left open takes nothing in.

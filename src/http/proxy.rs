@@ -65,11 +65,20 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 fn version_1(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
     let within = &bytes[..bytes.len().min(LINE_MAX)];
     let Some(end) = memchr::memchr(b'\n', within) else {
-        return if bytes.len() < LINE_MAX { Ok(None) } else { Err(ProxyError) };
+        return if bytes.len() < LINE_MAX {
+            Ok(None)
+        } else {
+            Err(ProxyError)
+        };
     };
     let line = within[..end].strip_suffix(b"\r").ok_or(ProxyError)?;
     let line = str::from_utf8(line).map_err(|_| ProxyError)?;
-    let header = |source| Some(ProxyHeader { bytes: end + 1, source });
+    let header = |source| {
+        Some(ProxyHeader {
+            bytes: end + 1,
+            source,
+        })
+    };
     let mut words = line.split(' ').skip(1);
     let family = words.next();
     if family == Some("UNKNOWN") {
@@ -90,7 +99,10 @@ fn version_1(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
         let digits = words.next()?;
         let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
         let is_canonical = digits == "0" || !digits.starts_with('0');
-        digits.parse::<u16>().ok().filter(|_| is_number && is_canonical)
+        digits
+            .parse::<u16>()
+            .ok()
+            .filter(|_| is_number && is_canonical)
     };
     let is_whole = destination.is_some() && port().is_some() && port().is_some();
     match source.filter(|_| is_whole && words.next().is_none()) {
@@ -122,17 +134,22 @@ fn version_2(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
     let source = match fixed[13] {
         // What a proxy says about itself does not count, whatever it is.
         _ if command == Some(LOCAL) => None,
-        TCP4 if len >= 12 => rest.first_chunk().map(|&source| Ipv4Addr::from_octets(source).into()),
-        TCP6 if len >= 36 => {
-            rest.first_chunk().map(|&source| IpAddr::from(Ipv6Addr::from_octets(source)).to_canonical())
-        }
+        TCP4 if len >= 12 => rest
+            .first_chunk()
+            .map(|&source| Ipv4Addr::from_octets(source).into()),
+        TCP6 if len >= 36 => rest
+            .first_chunk()
+            .map(|&source| IpAddr::from(Ipv6Addr::from_octets(source)).to_canonical()),
         // Too short for its family.
         TCP4 | TCP6 => return Err(ProxyError),
         UNSPECIFIED => None,
         // Datagrams and local sockets do not come here.
         _ => return Err(ProxyError),
     };
-    Ok(Some(ProxyHeader { bytes: FIXED_BYTES + len, source }))
+    Ok(Some(ProxyHeader {
+        bytes: FIXED_BYTES + len,
+        source,
+    }))
 }
 
 const FIXED_BYTES: usize = 16;
@@ -153,11 +170,22 @@ mod tests {
     #[track_caller]
     fn check(header: &[u8], source: Option<&str>) {
         let source = source.map(|source| source.parse().unwrap());
-        let expected = Ok(Some(ProxyHeader { bytes: header.len(), source }));
+        let expected = Ok(Some(ProxyHeader {
+            bytes: header.len(),
+            source,
+        }));
         assert_eq!(parse_proxy(header), expected, "{header:?}");
-        assert_eq!(parse_proxy(&[header, b"GET / HTTP/1.1\r\n"].concat()), expected, "{header:?}");
+        assert_eq!(
+            parse_proxy(&[header, b"GET / HTTP/1.1\r\n"].concat()),
+            expected,
+            "{header:?}"
+        );
         for cut in 0..header.len() {
-            assert_eq!(parse_proxy(&header[..cut]), Ok(None), "{header:?} cut at {cut}");
+            assert_eq!(
+                parse_proxy(&header[..cut]),
+                Ok(None),
+                "{header:?} cut at {cut}"
+            );
         }
     }
 
@@ -177,8 +205,14 @@ mod tests {
 
     #[test]
     fn version_1_names_the_source() {
-        check(b"PROXY TCP4 198.51.100.7 10.0.0.1 56324 443\r\n", Some("198.51.100.7"));
-        check(b"PROXY TCP6 2001:db8::7 fd00::1 0 65535\r\n", Some("2001:db8::7"));
+        check(
+            b"PROXY TCP4 198.51.100.7 10.0.0.1 56324 443\r\n",
+            Some("198.51.100.7"),
+        );
+        check(
+            b"PROXY TCP6 2001:db8::7 fd00::1 0 65535\r\n",
+            Some("2001:db8::7"),
+        );
         check(b"PROXY TCP6 ::ffff:1.2.3.4 ::1 1 2\r\n", Some("1.2.3.4"));
         check(b"PROXY UNKNOWN\r\n", None);
         check(b"PROXY UNKNOWN ffff:f...f:ffff whatever\r\n", None);
@@ -208,7 +242,10 @@ mod tests {
             refused(line.as_bytes());
         }
         refused(&[b"PROXY UNKNOWN ".as_slice(), &[b'x'; 93]].concat());
-        check(&[b"PROXY UNKNOWN ".as_slice(), &[b'x'; 91], b"\r\n"].concat(), None);
+        check(
+            &[b"PROXY UNKNOWN ".as_slice(), &[b'x'; 91], b"\r\n"].concat(),
+            None,
+        );
         refused(&[b"PROXY UNKNOWN ".as_slice(), &[b'x'; 92], b"\r\n"].concat());
         refused(b"PROXY TCP4 \xff\r\n");
     }
@@ -216,13 +253,23 @@ mod tests {
     #[test]
     fn version_2_names_the_source() {
         check(&v2(PROXY, TCP4, V4), Some("198.51.100.7"));
-        check(&v2(PROXY, TCP4, &[V4, &[4, 0, 1, 0]].concat()), Some("198.51.100.7"));
-        let v6 = [&[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7][..], &[0; 20]].concat();
+        check(
+            &v2(PROXY, TCP4, &[V4, &[4, 0, 1, 0]].concat()),
+            Some("198.51.100.7"),
+        );
+        let v6 = [
+            &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7][..],
+            &[0; 20],
+        ]
+        .concat();
         check(&v2(PROXY, TCP6, &v6), Some("2001:db8::7"));
         check(&v2(LOCAL, UNSPECIFIED, b""), None);
         check(&v2(LOCAL, TCP4, V4), None);
         check(&v2(PROXY, UNSPECIFIED, b"more"), None);
-        check(&v2(PROXY, UNSPECIFIED, &[0; PROXY_BYTES_MAX - FIXED_BYTES]), None);
+        check(
+            &v2(PROXY, UNSPECIFIED, &[0; PROXY_BYTES_MAX - FIXED_BYTES]),
+            None,
+        );
     }
 
     #[test]

@@ -16,7 +16,9 @@ struct Taken(Vec<u8>);
 impl Sink for Taken {
     fn write(&mut self, _: Slot, bytes: &[IoSlice<'_>]) -> Written {
         let before = self.0.len();
-        bytes.iter().for_each(|slice| self.0.extend_from_slice(slice));
+        bytes
+            .iter()
+            .for_each(|slice| self.0.extend_from_slice(slice));
         Written::Bytes(self.0.len() - before)
     }
 }
@@ -50,7 +52,9 @@ fn m07_topics_under_one_glob_join_and_leave_with_a_step_each() {
     let mut hub = hub();
     let peer = hub.join(JSON);
     let pattern = Pattern::parse("a.*").unwrap();
-    let before: Vec<TopicId> = (0..TOPICS / 2).map(|number| open(&mut hub, number)).collect();
+    let before: Vec<TopicId> = (0..TOPICS / 2)
+        .map(|number| open(&mut hub, number))
+        .collect();
     let looked_at = LOOKED_AT.get();
     hub.add_pattern(peer.slot, pattern.clone());
     for number in TOPICS / 2..TOPICS {
@@ -64,9 +68,15 @@ fn m07_topics_under_one_glob_join_and_leave_with_a_step_each() {
         hub.append(topic, JSON, b"x", 1);
     }
     assert_eq!(hub.flush(&mut Taken::default(), 0, 0), Flush::More);
-    assert_eq!(hub.remove_pattern(peer.slot, &pattern).len(), TOPICS as usize);
+    assert_eq!(
+        hub.remove_pattern(peer.slot, &pattern).len(),
+        TOPICS as usize
+    );
     let looked_at = LOOKED_AT.get() - looked_at;
-    assert!(looked_at < TOPICS as usize, "{looked_at} subscriptions looked at");
+    assert!(
+        looked_at < TOPICS as usize,
+        "{looked_at} subscriptions looked at"
+    );
     assert_eq!(hub.subscription_count(), 0);
     let mut taken = Taken::default();
     assert_eq!(hub.flush(&mut taken, 0, 10), Flush::Done);
@@ -78,7 +88,9 @@ fn m07_topics_that_go_leave_nothing_behind_and_others_take_their_numbers() {
     let mut hub = hub();
     let peer = hub.join(JSON);
     for round in 0..20_u32 {
-        let topics: Vec<TopicId> = (0..2000).map(|number| open(&mut hub, round * 2000 + number)).collect();
+        let topics: Vec<TopicId> = (0..2000)
+            .map(|number| open(&mut hub, round * 2000 + number))
+            .collect();
         for (index, &topic) in topics.iter().enumerate() {
             assert_eq!(hub.subscribe(peer.slot, topic), Subscribed::First);
             hub.append(topic, JSON, b"old ", 1);
@@ -106,7 +118,10 @@ fn m07_topics_that_go_leave_nothing_behind_and_others_take_their_numbers() {
         assert!(!hub.is_backlogged());
         assert_eq!(hub.flush(&mut Taken::default(), 0, 10), Flush::Done);
         hub.give_back();
-        assert_eq!((hub.streams.len(), hub.topic_count(), hub.held()), (0, 0, 0));
+        assert_eq!(
+            (hub.streams.len(), hub.topic_count(), hub.held()),
+            (0, 0, 0)
+        );
         assert!(hub.dirty.is_empty() && hub.warm.is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! The requests that are answered: health, metrics, publishing.
 
 mod credentials;
+mod dev_config;
 mod events;
 mod health;
 
@@ -48,6 +49,7 @@ pub(super) fn routes(
         started: Instant::now(),
     });
     let router = Router::new()
+        .route("/api/v1/dev-config", get(dev_config::dev_config))
         .route("/health", get(health::health))
         .route("/api/v1/health", get(health::health))
         .route("/health/live", get(health::live))

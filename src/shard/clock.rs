@@ -53,8 +53,13 @@ impl Clock {
     /// moves (HOSTILE R12).
     #[must_use]
     pub fn now_ms(&self) -> u64 {
-        u64::try_from(self.now.get().saturating_duration_since(self.start).as_millis())
-            .expect("no process lives that long")
+        u64::try_from(
+            self.now
+                .get()
+                .saturating_duration_since(self.start)
+                .as_millis(),
+        )
+        .expect("no process lives that long")
     }
 
     /// Seconds since the epoch, for tokens.

@@ -87,9 +87,11 @@ impl Seats {
             0 => usize::MAX,
             max => max,
         };
-        let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
-            (taken < max).then_some(taken + 1)
-        });
+        let taken = self
+            .taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+                (taken < max).then_some(taken + 1)
+            });
         taken.ok().map(|_| Seat {
             seats: self.clone(),
             address: None,
@@ -107,7 +109,10 @@ impl Seats {
     #[must_use]
     pub fn addresses(&self) -> usize {
         let addresses = lock(&self.addresses);
-        addresses.values().filter(|address| address.open.load(Ordering::Relaxed) > 0).count()
+        addresses
+            .values()
+            .filter(|address| address.open.load(Ordering::Relaxed) > 0)
+            .count()
     }
 
     /// Users with connections, as far as they are counted.
@@ -170,7 +175,9 @@ impl Seat {
     /// The address has sent as many as it may in a minute.
     pub fn take_frame(&self, now_ms: u64) -> Result<(), Over> {
         match &self.address {
-            Some((_, address)) => address.frames.take(self.seats.limits.frames_per_ip_max, now_ms),
+            Some((_, address)) => address
+                .frames
+                .take(self.seats.limits.frames_per_ip_max, now_ms),
             None => Ok(()),
         }
     }
@@ -202,7 +209,9 @@ impl Drop for Seat {
 }
 
 fn lock<T>(shared: &Shared<T>) -> std::sync::MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    shared
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// What counts as one address: an IPv6 subscriber has a /64 of them.
@@ -242,10 +251,16 @@ mod tests {
         let seats = Seats::new(LIMITS);
         let mut all = vec![sit(&seats, address(1), Some("a")).unwrap()];
         all.push(sit(&seats, address(2), Some("a")).unwrap());
-        assert_eq!(sit(&seats, address(3), Some("a")).unwrap_err(), Some(Crowd::User(2)));
+        assert_eq!(
+            sit(&seats, address(3), Some("a")).unwrap_err(),
+            Some(Crowd::User(2))
+        );
         all.push(sit(&seats, address(1), None).unwrap());
         all.push(sit(&seats, address(1), Some("b")).unwrap());
-        assert_eq!(sit(&seats, address(1), Some("c")).unwrap_err(), Some(Crowd::Ip(3)));
+        assert_eq!(
+            sit(&seats, address(1), Some("c")).unwrap_err(),
+            Some(Crowd::Ip(3))
+        );
         // The refused ones have left nothing behind.
         assert_eq!((seats.taken(), seats.addresses(), seats.users()), (4, 2, 2));
         all.extend((4..9).map(|last| sit(&seats, address(last), None).unwrap()));
@@ -256,26 +271,44 @@ mod tests {
 
     #[test]
     fn r08_an_ipv6_network_counts_as_one() {
-        let seats = Seats::new(SeatLimits { per_ip_max: 1, ..LIMITS });
+        let seats = Seats::new(SeatLimits {
+            per_ip_max: 1,
+            ..LIMITS
+        });
         let _seat = sit(&seats, "2001:db8::1".parse().unwrap(), None).unwrap();
         let same = sit(&seats, "2001:db8::ffff:0:0:2".parse().unwrap(), None);
         assert_eq!(same.unwrap_err(), Some(Crowd::Ip(1)));
         assert!(sit(&seats, "2001:db8:0:1::1".parse().unwrap(), None).is_ok());
         let _v4 = sit(&seats, "::ffff:10.0.0.1".parse().unwrap(), None).unwrap();
-        assert_eq!(sit(&seats, address(1), None).unwrap_err(), Some(Crowd::Ip(1)));
+        assert_eq!(
+            sit(&seats, address(1), None).unwrap_err(),
+            Some(Crowd::Ip(1))
+        );
     }
 
     #[test]
     fn the_connections_of_an_address_share_its_frames_and_a_new_one_starts_no_new_count() {
-        let seats = Seats::new(SeatLimits { frames_per_ip_max: 3, ..SeatLimits::default() });
-        let (first, second) = (sit(&seats, address(1), None).unwrap(), sit(&seats, address(1), None).unwrap());
+        let seats = Seats::new(SeatLimits {
+            frames_per_ip_max: 3,
+            ..SeatLimits::default()
+        });
+        let (first, second) = (
+            sit(&seats, address(1), None).unwrap(),
+            sit(&seats, address(1), None).unwrap(),
+        );
         let other = sit(&seats, address(2), None).unwrap();
         assert!(first.take_frame(0).is_ok() && second.take_frame(1).is_ok());
         drop((first, second));
         seats.sweep(2);
         let third = sit(&seats, address(1), None).unwrap();
         assert!(third.take_frame(3).is_ok());
-        assert_eq!(third.take_frame(4), Err(Over { limit: 3, ends_ms: 60_000 }));
+        assert_eq!(
+            third.take_frame(4),
+            Err(Over {
+                limit: 3,
+                ends_ms: 60_000
+            })
+        );
         assert!(other.take_frame(5).is_ok());
         drop((third, other));
         seats.sweep(60_000);
@@ -286,7 +319,10 @@ mod tests {
 
     #[test]
     fn an_owner_of_many_networks_fills_no_memory() {
-        let seats = Seats::new(SeatLimits { frames_per_ip_max: 3, ..SeatLimits::default() });
+        let seats = Seats::new(SeatLimits {
+            frames_per_ip_max: 3,
+            ..SeatLimits::default()
+        });
         for network in 0..(REMEMBERED_MAX as u128 + 1000) {
             let from = IpAddr::V6((network << 64).into());
             assert!(sit(&seats, from, None).unwrap().take_frame(1).is_ok());

@@ -19,7 +19,10 @@ impl Over {
     /// Whole seconds until the window ends, 1 to 60.
     #[must_use]
     pub fn retry_after(&self, now_ms: u64) -> u64 {
-        self.ends_ms.saturating_sub(now_ms).div_ceil(1000).clamp(1, WINDOW_MS / 1000)
+        self.ends_ms
+            .saturating_sub(now_ms)
+            .div_ceil(1000)
+            .clamp(1, WINDOW_MS / 1000)
     }
 }
 
@@ -42,14 +45,20 @@ impl Window {
             return Ok(());
         }
         if self.is_over(now_ms) {
-            *self = Self { began_ms: now_ms, used: 0 };
+            *self = Self {
+                began_ms: now_ms,
+                used: 0,
+            };
         }
         match self.used.checked_add(acts).filter(|&used| used <= limit) {
             Some(used) => {
                 self.used = used;
                 Ok(())
             }
-            None => Err(Over { limit, ends_ms: self.began_ms + WINDOW_MS }),
+            None => Err(Over {
+                limit,
+                ends_ms: self.began_ms + WINDOW_MS,
+            }),
         }
     }
 
@@ -84,10 +93,12 @@ impl SharedWindow {
             return Ok(());
         }
         let limit = limit.min(COUNT_MAX);
-        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
-            let mut window = unpack(word);
-            window.take(1, limit, now_ms).is_ok().then(|| pack(window))
-        });
+        let taken = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+                let mut window = unpack(word);
+                window.take(1, limit, now_ms).is_ok().then(|| pack(window))
+            });
         taken.map(drop).map_err(|word| Over {
             limit,
             ends_ms: unpack(word).began_ms + WINDOW_MS,
@@ -122,9 +133,15 @@ mod tests {
     fn check(limit: u32, acts_ms: &[u64], expected: &[Option<u64>]) {
         let (mut window, shared) = (Window::default(), SharedWindow::default());
         let wait = |taken: Result<(), Over>, now| taken.err().map(|over| over.retry_after(now));
-        let own: Vec<_> = acts_ms.iter().map(|&now| wait(window.take(1, limit, now), now)).collect();
+        let own: Vec<_> = acts_ms
+            .iter()
+            .map(|&now| wait(window.take(1, limit, now), now))
+            .collect();
         assert_eq!(own, expected);
-        let all: Vec<_> = acts_ms.iter().map(|&now| wait(shared.take(limit, now), now)).collect();
+        let all: Vec<_> = acts_ms
+            .iter()
+            .map(|&now| wait(shared.take(limit, now), now))
+            .collect();
         assert_eq!(all, expected);
     }
 
@@ -139,11 +156,26 @@ mod tests {
     fn a_window_begins_with_its_first_act_and_ends_a_minute_later() {
         check(
             1,
-            &[70_000, 70_000, 70_001, 129_000, 129_001, 129_999, 130_000, 130_000],
-            &[None, Some(60), Some(60), Some(1), Some(1), Some(1), None, Some(60)],
+            &[
+                70_000, 70_000, 70_001, 129_000, 129_001, 129_999, 130_000, 130_000,
+            ],
+            &[
+                None,
+                Some(60),
+                Some(60),
+                Some(1),
+                Some(1),
+                Some(1),
+                None,
+                Some(60),
+            ],
         );
         // After a rest nothing is left of the last window, and the next one is whole.
-        check(1, &[1, 500_000, 559_999, 560_000], &[None, None, Some(1), None]);
+        check(
+            1,
+            &[1, 500_000, 559_999, 560_000],
+            &[None, None, Some(1), None],
+        );
     }
 
     #[test]
@@ -157,25 +189,46 @@ mod tests {
         assert_eq!(window.take(3, 4, 0), Ok(()));
         assert!(window.take(2, 4, 1).is_err());
         assert_eq!(window.take(1, 4, 2), Ok(()));
-        assert_eq!(window.take(u32::MAX, 4, 3), Err(Over { limit: 4, ends_ms: WINDOW_MS }));
+        assert_eq!(
+            window.take(u32::MAX, 4, 3),
+            Err(Over {
+                limit: 4,
+                ends_ms: WINDOW_MS
+            })
+        );
         assert_eq!(window.take(4, 4, WINDOW_MS), Ok(()));
     }
 
     #[test]
     fn threads_share_one_limit() {
         let shared = SharedWindow::default();
-        let taken: usize = std::thread::scope(|scope| {
-            let count = || (0..5000).filter(|&now| shared.take(1000, now).is_ok()).count();
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        let taken = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let count = (0..5000)
+                        .filter(|&now| shared.take(1000, now).is_ok())
+                        .count();
+                    taken.fetch_add(count as u64, Ordering::Relaxed);
+                });
+            }
         });
-        assert_eq!(taken, 1000);
+        assert_eq!(taken.into_inner(), 1000);
     }
 
     #[test]
     fn a_limit_beyond_the_counter_does_not_spill() {
-        let shared = SharedWindow(AtomicU64::new(pack(Window { began_ms: 7, used: COUNT_MAX })));
-        assert_eq!(shared.take(u32::MAX, 8), Err(Over { limit: COUNT_MAX, ends_ms: 7 + WINDOW_MS }));
+        let shared = SharedWindow(AtomicU64::new(pack(Window {
+            began_ms: 7,
+            used: COUNT_MAX,
+        })));
+        assert_eq!(
+            shared.take(u32::MAX, 8),
+            Err(Over {
+                limit: COUNT_MAX,
+                ends_ms: 7 + WINDOW_MS
+            })
+        );
         assert_eq!(unpack(shared.0.load(Ordering::Relaxed)).began_ms, 7);
     }
 }

@@ -35,8 +35,11 @@ fn path_of(user: &str, fanfare: &Value) -> String {
 
 /// A connection from an address behind the proxy, and the first frame it is sent.
 fn connect(gateway: &TestGateway, from: &str, path: &str) -> (Client, Value) {
-    let mut client =
-        Client::connect_with(gateway.address, path, &format!("X-Forwarded-For: {from}\r\n"));
+    let mut client = Client::connect_with(
+        gateway.address,
+        path,
+        &format!("X-Forwarded-For: {from}\r\n"),
+    );
     let first = client.json();
     (client, first)
 }
@@ -150,9 +153,16 @@ fn a_token_may_carry_its_own_rate() {
     ] {
         let mut client = enter(&gateway, "192.0.2.1", &path_of("alice", &claims));
         let (pongs, error) = pongs_before_limit(&mut client, expected + 1);
-        assert_eq!((pongs, &error["details"]["limit"]), (expected, &json!(expected)));
+        assert_eq!(
+            (pongs, &error["details"]["limit"]),
+            (expected, &json!(expected))
+        );
     }
-    let mut unlimited = enter(&gateway, "192.0.2.1", &path_of("alice", &json!({ "frames_per_minute": 0 })));
+    let mut unlimited = enter(
+        &gateway,
+        "192.0.2.1",
+        &path_of("alice", &json!({ "frames_per_minute": 0 })),
+    );
     unlimited.send_bytes(&frame(0x81, PING).repeat(400));
     (0..400).for_each(|_| assert_eq!(unlimited.json()["type"], "pong"));
 }
@@ -183,7 +193,10 @@ fn all_connections_of_an_address_share_its_rate_on_all_shards() {
     }
     others.send(0x81, PING);
     assert_eq!(others.json()["type"], "pong");
-    assert_eq!(metric(gateway.address, &limited("frames_per_minute_per_ip")), 10);
+    assert_eq!(
+        metric(gateway.address, &limited("frames_per_minute_per_ip")),
+        10
+    );
 }
 
 #[test]
@@ -217,14 +230,21 @@ fn a_users_sixth_connection_is_told_why_and_closed() {
     let (alice, bob) = (path_of("alice", &json!({})), path_of("bob", &json!({})));
     // From addresses all over the world.
     let from = |number: usize| format!("192.0.2.{number}");
-    let mut hers: Vec<Client> = (0..5).map(|number| enter(&gateway, &from(number), &alice)).collect();
+    let mut hers: Vec<Client> = (0..5)
+        .map(|number| enter(&gateway, &from(number), &alice))
+        .collect();
     crowded(&gateway, &from(9), &alice, 5, "user");
     crowded(&gateway, &from(0), &alice, 5, "user");
     enter(&gateway, &from(0), &bob);
     drop(hers.pop());
     hers.push(enter_at_last(&gateway, &from(9), &alice));
     assert!(metric(gateway.address, &limited("max_connections_per_user")) >= 2);
-    assert!(metric(gateway.address, "disconnects_total{reason=\"connection_limit\"}") >= 2);
+    assert!(
+        metric(
+            gateway.address,
+            "disconnects_total{reason=\"connection_limit\"}"
+        ) >= 2
+    );
 }
 
 #[test]
@@ -235,12 +255,21 @@ fn r08_connections_of_an_address_beyond_the_limit_are_told_why_and_ipv6_counts_b
         config.events.max_connections_per_ip = 2;
     });
     let demo = "/api/v1/ws/demo";
-    let v4 = [enter(&gateway, "192.0.2.1", demo), enter(&gateway, "::ffff:192.0.2.1", demo)];
+    let v4 = [
+        enter(&gateway, "192.0.2.1", demo),
+        enter(&gateway, "::ffff:192.0.2.1", demo),
+    ];
     crowded(&gateway, "192.0.2.1", demo, 2, "ip");
-    let _v6 = [enter(&gateway, "2001:db8::1", demo), enter(&gateway, "2001:db8::ffff:2:3:4", demo)];
+    let _v6 = [
+        enter(&gateway, "2001:db8::1", demo),
+        enter(&gateway, "2001:db8::ffff:2:3:4", demo),
+    ];
     crowded(&gateway, "2001:db8::5", demo, 2, "ip");
     enter(&gateway, "2001:db8:0:1::1", demo);
-    assert_eq!(metric(gateway.address, &limited("max_connections_per_ip")), 2);
+    assert_eq!(
+        metric(gateway.address, &limited("max_connections_per_ip")),
+        2
+    );
     drop(v4);
     enter_at_last(&gateway, "192.0.2.1", demo);
 }
@@ -257,7 +286,11 @@ fn who_shows_no_valid_token_takes_nobodys_place() {
     let refused: Vec<_> = (0..5)
         .map(|_| connect(&gateway, "192.0.2.1", "/api/v1/ws?token=x"))
         .collect();
-    assert!(refused.iter().all(|(_, first)| first["code"] == "AUTHENTICATION_FAILED"));
+    assert!(
+        refused
+            .iter()
+            .all(|(_, first)| first["code"] == "AUTHENTICATION_FAILED")
+    );
     enter(&gateway, "192.0.2.1", &path_of("alice", &json!({})));
 }
 
@@ -280,18 +313,23 @@ fn r08_the_counts_equal_the_truth_after_clients_come_and_go_as_they_like() {
         (random >> 33) as usize % limit
     };
     let mut open: Vec<Client> = Vec::new();
-    let tokens: Vec<String> = (0..4).map(|user| path_of(&format!("user{user}"), &json!({}))).collect();
+    let tokens: Vec<String> = (0..4)
+        .map(|user| path_of(&format!("user{user}"), &json!({})))
+        .collect();
     for _ in 0..500 {
         if below(5) < 3 && open.len() < 12 {
             let head = format!(
                 "GET {} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Forwarded-For: 192.0.2.{}\r\n\
                  Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-                tokens[below(4)], below(4)
+                tokens[below(4)],
+                below(4)
             );
             let mut stream = std::net::TcpStream::connect(gateway.address).unwrap();
             match below(4) {
                 // Killed in the middle of its request, or before the answer.
-                0 => stream.write_all(&head.as_bytes()[..below(head.len())]).unwrap(),
+                0 => stream
+                    .write_all(&head.as_bytes()[..below(head.len())])
+                    .unwrap(),
                 1 => stream.write_all(head.as_bytes()).unwrap(),
                 _ => {
                     stream.write_all(head.as_bytes()).unwrap();
@@ -300,7 +338,9 @@ fn r08_the_counts_equal_the_truth_after_clients_come_and_go_as_they_like() {
                 }
             }
             if below(2) == 0 {
-                SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                SockRef::from(&stream)
+                    .set_linger(Some(Duration::ZERO))
+                    .unwrap();
             }
         } else if !open.is_empty() {
             let at = below(open.len());
@@ -309,17 +349,30 @@ fn r08_the_counts_equal_the_truth_after_clients_come_and_go_as_they_like() {
                 0 => client.send(0x88, &1000_u16.to_be_bytes()),
                 1 => client.send(0x83, b"no such frame"),
                 2 => client.send_bytes(&frame(0x81, PING)[..5]),
-                _ => SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap(),
+                _ => SockRef::from(&client.stream)
+                    .set_linger(Some(Duration::ZERO))
+                    .unwrap(),
             }
         }
     }
     drop(open);
-    for gauge in ["events_connections", "events_addresses", "events_users", "connections"] {
+    for gauge in [
+        "events_connections",
+        "events_addresses",
+        "events_users",
+        "connections",
+    ] {
         await_metric(gateway.address, gauge, 0);
     }
     // Every place is there again, and not one more.
     let _full: Vec<Client> = (0..12)
-        .map(|number| enter(&gateway, &format!("192.0.2.{}", number % 3), &tokens[number / 3]))
+        .map(|number| {
+            enter(
+                &gateway,
+                &format!("192.0.2.{}", number % 3),
+                &tokens[number / 3],
+            )
+        })
         .collect();
     await_metric(gateway.address, "events_connections", 12);
     await_metric(gateway.address, "events_addresses", 3);
@@ -342,13 +395,20 @@ fn r04_a_frozen_peer_is_dropped_and_its_place_is_free() {
     await_metric(gateway.address, "subscriptions", 0);
 }
 
-fn publish_over_http(address: SocketAddr, headers: &str, path: &str, body: &str) -> (u16, Option<u64>) {
+fn publish_over_http(
+    address: SocketAddr,
+    headers: &str,
+    path: &str,
+    body: &str,
+) -> (u16, Option<u64>) {
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
         body.len()
     );
     let answer = request(address, head.as_bytes());
-    let retry_after = answer.header("retry-after").and_then(|value| value.parse().ok());
+    let retry_after = answer
+        .header("retry-after")
+        .and_then(|value| value.parse().ok());
     (answer.status, retry_after)
 }
 
@@ -360,20 +420,34 @@ fn a_publisher_over_http_has_a_rate_of_its_own() {
     });
     let one = r#"{"event":"x","data":1}"#;
     let post = |from: &str, path: &str, body: &str| {
-        publish_over_http(gateway.address, &format!("X-Forwarded-For: {from}\r\n"), path, body)
+        publish_over_http(
+            gateway.address,
+            &format!("X-Forwarded-For: {from}\r\n"),
+            path,
+            body,
+        )
     };
     let (single, batch) = ("/api/v1/events", "/api/v1/events/batch");
     assert_eq!(post("192.0.2.1", single, one).0, 202);
     // What is refused as a request does not count.
     assert_eq!(post("192.0.2.1", single, "{}").0, 422);
     // All of them or none.
-    assert_eq!(post("192.0.2.1", batch, &format!("[{one},{one},{one}]")).0, 429);
+    assert_eq!(
+        post("192.0.2.1", batch, &format!("[{one},{one},{one}]")).0,
+        429
+    );
     assert_eq!(post("192.0.2.1", batch, &format!("[{one},{one}]")).0, 202);
     let (status, retry_after) = post("192.0.2.1", single, one);
     assert_eq!(status, 429);
-    assert!(retry_after.is_some_and(|seconds| (1..=60).contains(&seconds)), "{retry_after:?}");
+    assert!(
+        retry_after.is_some_and(|seconds| (1..=60).contains(&seconds)),
+        "{retry_after:?}"
+    );
     assert_eq!(post("192.0.2.2", single, one).0, 202);
-    assert_eq!(post("192.0.2.3", batch, &format!("[{one},{one},{one},{one}]")).0, 413);
+    assert_eq!(
+        post("192.0.2.3", batch, &format!("[{one},{one},{one},{one}]")).0,
+        413
+    );
     assert_eq!(metric(gateway.address, "publications_total"), 4);
     assert_eq!(metric(gateway.address, &limited("publishes_per_minute")), 2);
 }
@@ -391,7 +465,13 @@ fn services_are_counted_by_their_credentials() {
     };
     let post = |token: &str| {
         let headers = format!("Authorization: Bearer {token}\r\n");
-        publish_over_http(gateway.address, &headers, "/api/v1/events", r#"{"event":"x","data":1}"#).0
+        publish_over_http(
+            gateway.address,
+            &headers,
+            "/api/v1/events",
+            r#"{"event":"x","data":1}"#,
+        )
+        .0
     };
     assert_eq!(post(&token("billing")), 202);
     assert_eq!(post(&token("billing")), 429);
@@ -406,7 +486,10 @@ fn m04_each_size_and_number_is_exact() {
     // Names: 128 bytes and one more.
     let (longest, too_long) = ("n".repeat(128), "n".repeat(129));
     let answer = client.subscribe(&[&longest, &too_long]);
-    assert_eq!((&answer["events"], &answer["rejected"]), (&json!([longest]), &json!([too_long])));
+    assert_eq!(
+        (&answer["events"], &answer["rejected"]),
+        (&json!([longest]), &json!([too_long]))
+    );
     client.say(&json!({ "type": "publish", "id": 1, "event": too_long, "data": 1 }));
     assert_eq!(client.json()["code"], "INVALID_MESSAGE");
     assert_eq!(metric(gateway.address, &limited("name_size")), 2);
@@ -448,7 +531,11 @@ fn m04_topics_are_limited_and_the_refusal_is_counted() {
 }
 
 /// Floods the gateway with `bytes` from several connections until `stop`.
-fn flood(address: SocketAddr, bytes: Vec<u8>, stop: &Arc<AtomicBool>) -> Vec<thread::JoinHandle<()>> {
+fn flood(
+    address: SocketAddr,
+    bytes: Vec<u8>,
+    stop: &Arc<AtomicBool>,
+) -> Vec<thread::JoinHandle<()>> {
     let flood = |_| {
         let (bytes, stop) = (bytes.clone(), stop.clone());
         let client = Client::events(address);
@@ -502,7 +589,10 @@ fn canaries_sing_in_a_flood(shards: usize, canaries: usize, rounds: usize) {
         })
         .collect();
     let stop = Arc::new(AtomicBool::new(false));
-    let publish = frame(0x81, br#"{"type":"publish","event":"flood","data":"0123456789"}"#);
+    let publish = frame(
+        0x81,
+        br#"{"type":"publish","event":"flood","data":"0123456789"}"#,
+    );
     let floods = flood(address, publish.repeat(500), &stop);
     let deadline = Instant::now() + PATIENCE;
     while metric(address, "publications_total") < 5000 {
@@ -510,7 +600,9 @@ fn canaries_sing_in_a_flood(shards: usize, canaries: usize, rounds: usize) {
     }
     for round in 0..rounds {
         for (index, canary) in canaries.iter_mut().enumerate() {
-            canary.say(&json!({ "type": "publish", "event": format!("canary.{index}"), "data": round }));
+            canary.say(
+                &json!({ "type": "publish", "event": format!("canary.{index}"), "data": round }),
+            );
         }
         for canary in &mut canaries {
             assert_eq!(canary.json()["data"], round);
@@ -542,7 +634,10 @@ fn publishers_go_on_when_another_shard_has_room_again() {
         .map(|_| {
             let mut client = Client::connect(gateway.address, "/api/v1/ws/demo");
             let greeting = client.json();
-            let is_first = greeting["client_id"].as_str().unwrap().starts_with("demo_0-");
+            let is_first = greeting["client_id"]
+                .as_str()
+                .unwrap()
+                .starts_with("demo_0-");
             (is_first, client)
         })
         .collect();
@@ -559,7 +654,10 @@ fn publishers_go_on_when_another_shard_has_room_again() {
         .zip(topics.into_iter().cycle())
         .map(|((_, mut client), topic)| {
             thread::spawn(move || {
-                let text = format!(r#"{{"type":"publish","event":"{topic}","data":"{}"}}"#, "x".repeat(500));
+                let text = format!(
+                    r#"{{"type":"publish","event":"{topic}","data":"{}"}}"#,
+                    "x".repeat(500)
+                );
                 let bytes = frame(0x81, text.as_bytes()).repeat(200);
                 for _ in 0..10 {
                     client.send_bytes(&bytes);
@@ -569,7 +667,9 @@ fn publishers_go_on_when_another_shard_has_room_again() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
 }
 
 #[test]
@@ -587,8 +687,12 @@ fn m07_subscriptions_to_homes_that_are_behind_wait_and_all_are_confirmed() {
                 let rounds = 12;
                 let writing = thread::spawn(move || {
                     for round in 0..rounds {
-                        let names: Vec<String> = (0..200).map(|n| format!("c{index}.r{round}.t{n}")).collect();
-                        let globs: Vec<String> = (0..3).map(|n| format!("c{index}.r{round}.g{n}.*")).collect();
+                        let names: Vec<String> = (0..200)
+                            .map(|n| format!("c{index}.r{round}.t{n}"))
+                            .collect();
+                        let globs: Vec<String> = (0..3)
+                            .map(|n| format!("c{index}.r{round}.g{n}.*"))
+                            .collect();
                         client.say(&json!({ "type": "subscribe", "id": round, "events": names }));
                         client.say(&json!({ "type": "subscribe", "id": round, "events": globs }));
                         client.say(&json!({ "type": "unsubscribe", "id": round }));
@@ -599,17 +703,25 @@ fn m07_subscriptions_to_homes_that_are_behind_wait_and_all_are_confirmed() {
                     let mut sizes = [0, 0, 0];
                     for size in &mut sizes {
                         let answer = reader.json();
-                        *size = answer["events"].as_array().unwrap_or_else(|| panic!("{answer}")).len();
+                        *size = answer["events"]
+                            .as_array()
+                            .unwrap_or_else(|| panic!("{answer}"))
+                            .len();
                     }
                     sizes.sort_unstable();
                     // Confirmations may overtake each other, and none is missing.
-                    assert!(sizes.iter().all(|size| [3, 200, 203].contains(size)), "{sizes:?}");
+                    assert!(
+                        sizes.iter().all(|size| [3, 200, 203].contains(size)),
+                        "{sizes:?}"
+                    );
                 }
                 drop(writing.join().unwrap());
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     await_metric(gateway.address, "subscriptions", 0);
     await_metric(gateway.address, "topics", 0);
 }
@@ -626,7 +738,9 @@ fn m07_a_flood_of_subscriptions_gives_its_memory_back() {
     let mut client = Client::events(process.address);
     let mut cycle = |number: usize| {
         for part in 0..4 {
-            let names: Vec<String> = (0..1000).map(|n| format!("cycle{number}.part{part}.topic{n}")).collect();
+            let names: Vec<String> = (0..1000)
+                .map(|n| format!("cycle{number}.part{part}.topic{n}"))
+                .collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             assert!(client.subscribe(&names)["rejected"].is_null());
         }
@@ -639,5 +753,8 @@ fn m07_a_flood_of_subscriptions_gives_its_memory_back() {
     let last = (1..4).map(&mut cycle).last().unwrap();
     // Homes keep what they know of a topic for a minute or two.
     let growth = last.saturating_sub(first);
-    assert!(growth < 24 << 20, "{growth} bytes more after 12,000 topics more");
+    assert!(
+        growth < 24 << 20,
+        "{growth} bytes more after 12,000 topics more"
+    );
 }

@@ -10,8 +10,8 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State as Shared;
 use axum::extract::rejection::BytesRejection;
-use axum::http::{HeaderMap, HeaderValue};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue};
 use tokio::time::{sleep, timeout};
 
 use super::State;
@@ -180,7 +180,8 @@ fn open<'a>(
 fn count(state: &State, publisher: Publisher, events: usize) -> Result<(), Box<Answer>> {
     let max = state.config.events.publishes_per_minute;
     if max > 0 && events > max as usize {
-        let why = format!("A batch has at most {max} events: as many as may be published in a minute");
+        let why =
+            format!("A batch has at most {max} events: as many as may be published in a minute");
         return Err(Box::new(refuse(413, &why, &[])));
     }
     shard::local(|shard| {
