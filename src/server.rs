@@ -96,6 +96,7 @@ impl Gateway {
         let drain_timeout = config.server.drain_timeout;
         let process = Process::new(&config);
         let counters: Vec<Arc<Counters>> = (0..shards).map(|_| Arc::default()).collect();
+        let all_counters: Arc<[Arc<Counters>]> = counters.clone().into();
         let (config, mesh) = (Arc::new(config), Mesh::new(shards));
         let (phase, watching) = watch::channel(Phase::Running);
         let api = api::routes(&config, &counters, &process, watching.clone());
@@ -113,6 +114,7 @@ impl Gateway {
                     config: config.clone(),
                     process: process.clone(),
                     counters,
+                    all_counters: all_counters.clone(),
                 },
                 mesh: mesh.clone(),
                 api: api.clone(),

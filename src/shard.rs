@@ -3,8 +3,10 @@
 //! Methods borrow, act and release: no guard leaves this module and none lives
 //! across an await. The parts are borrowed in the order of the struct's fields.
 
+mod catch_up;
 mod clock;
 mod codec;
+mod errand;
 mod exchange;
 mod handshakes;
 mod life;
@@ -24,33 +26,34 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use slab::Slab;
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::oneshot;
 
 pub use clock::Clock;
 pub use life::Limits as LifeLimits;
 pub use links::Unfinished;
 pub use process::{NoRoom, Place, Process};
-pub use publish::Published;
+pub use publish::{Delivered, Published};
 pub use publishers::{Publisher, Publishers};
 pub use seats::{Crowd, Seat, SeatLimits, Seats};
 pub use settings::Settings;
 pub use signal::Signal;
-pub use subscribe::{Pending, TooManyTopics};
+pub use subscribe::{Pending, Resumed, Start, TooManyTopics};
 pub use window::{Over, Window};
 
 use crate::config::Config;
 use crate::hub::{Enqueue, Flush, Hub, Incident};
 use crate::id::{PeerId, Priority, ShardId, WireFormat};
-use crate::mesh::{Batch, Home, Interests, Mesh, Port, Request};
-use crate::metrics::{Counters, Refused};
+use crate::mesh::{Batch, Home, Interests, Mesh, Port, Recent, Request};
+use crate::metrics::{Counters, Refused, Totals};
 use crate::protocol::Disconnect;
+use crate::protocol::events::{Encoding, msgpack};
 use crate::ws::OpCode;
 use crate::ws::deflate::Inflater;
+use catch_up::CatchUps;
 use codec::{Codec, SHARED_WINDOW_BITS};
 use handshakes::Handshakes;
 use links::Links;
+use publish::Waiters;
 use subscribe::Tickets;
 
 /// Writes of one flush before other work gets its turn.
@@ -70,6 +73,7 @@ pub struct Shard {
     pub process: Arc<Process>,
     /// What this shard counts.
     pub counters: Arc<Counters>,
+    all_counters: Arc<[Arc<Counters>]>,
     /// This shard's time.
     pub clock: Clock,
     /// Raised when something waits to be written or handed over.
@@ -77,6 +81,7 @@ pub struct Shard {
     scratch: RefCell<Box<[u8]>>,
     inflater: RefCell<Inflater>,
     home: RefCell<Home>,
+    recent: RefCell<Recent>,
     interests: RefCell<Interests>,
     hub: RefCell<Hub>,
     port: RefCell<Port>,
@@ -84,7 +89,8 @@ pub struct Shard {
     links: RefCell<Links>,
     handshakes: RefCell<Handshakes>,
     tickets: RefCell<Tickets>,
-    waiters: RefCell<Slab<oneshot::Sender<Published>>>,
+    catch_ups: RefCell<CatchUps>,
+    waiters: RefCell<Waiters>,
     /// Requests that have to wait until there is room for what they cause.
     stalled: RefCell<Vec<Option<Stalled>>>,
     /// Deliveries wait until logs have been flushed.
@@ -124,10 +130,12 @@ impl Shard {
             id: settings.id,
             process: settings.process,
             counters: settings.counters,
+            all_counters: settings.all_counters,
             flusher: Signal::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             inflater: RefCell::default(),
-            home: RefCell::new(Home::new(config.hub.max_topics, clock.wall_ms())),
+            home: RefCell::new(Home::new(config.clone(), shards, clock.wall_ms())),
+            recent: RefCell::default(),
             interests: RefCell::default(),
             hub: RefCell::new(Hub::new(
                 settings::hub_limits(&config, shards),
@@ -138,6 +146,7 @@ impl Shard {
             links: RefCell::default(),
             handshakes: RefCell::default(),
             tickets: RefCell::default(),
+            catch_ups: RefCell::default(),
             waiters: RefCell::default(),
             stalled: RefCell::new((0..shards).map(|_| None).collect()),
             deferred: Cell::new(false),
@@ -169,11 +178,17 @@ impl Shard {
 
     /// A new connection. Whatever is sent to it is written to `writer`.
     /// `window_bits` is what was agreed about compression, if anything was.
-    pub fn join(&self, window_bits: Option<u8>, writer: OwnedWriteHalf) -> PeerId {
-        let format = match window_bits {
-            Some(SHARED_WINDOW_BITS) => WireFormat::EventsJsonDeflate,
+    pub fn join(
+        &self,
+        encoding: Encoding,
+        window_bits: Option<u8>,
+        writer: OwnedWriteHalf,
+    ) -> PeerId {
+        let format = match (encoding, window_bits) {
+            (Encoding::Msgpack, _) => WireFormat::EventsMsgpack,
+            (Encoding::Json, Some(SHARED_WINDOW_BITS)) => WireFormat::EventsJsonDeflate,
             // A smaller window cannot read what all others share.
-            _ => WireFormat::EventsJson,
+            (Encoding::Json, _) => WireFormat::EventsJson,
         };
         let peer = self.hub.borrow_mut().join(format);
         self.links
@@ -188,6 +203,7 @@ impl Shard {
         self.vacate_topics_of(peer);
         self.hub.borrow_mut().leave(peer);
         self.links.borrow_mut().remove(peer);
+        self.catch_ups.borrow_mut().forget(peer);
     }
 
     /// Queues bytes that are frames already, or an HTTP head.
@@ -218,7 +234,8 @@ impl Shard {
         }
     }
 
-    /// Queues a text message that `write` writes; it is given the time, too.
+    /// Queues a message in the peer's own encoding. `write` writes it as JSON
+    /// text; it is given the time, too.
     pub fn send_text(
         &self,
         peer: PeerId,
@@ -229,8 +246,46 @@ impl Shard {
         let mut text = std::mem::take(&mut self.codec.borrow_mut().text);
         text.clear();
         write(&mut text, &timestamp);
-        self.send(peer, priority, OpCode::Text, &text);
+        self.send_json(peer, priority, &text);
         self.codec.borrow_mut().text = text;
+    }
+
+    /// Queues a message whose JSON text is given in the peer's own encoding.
+    fn send_json(&self, peer: PeerId, priority: Priority, text: &[u8]) {
+        let hub = self.hub.borrow();
+        if !hub.is_present(peer) {
+            return;
+        }
+        let format = hub.format_of(peer.slot);
+        drop(hub);
+        match format {
+            WireFormat::EventsJson | WireFormat::EventsJsonDeflate => {
+                self.send(peer, priority, OpCode::Text, text);
+            }
+            WireFormat::EventsMsgpack => {
+                let mut packed = std::mem::take(&mut self.codec.borrow_mut().packed);
+                packed.clear();
+                msgpack::from_json(text, &mut packed);
+                self.send(peer, priority, OpCode::Binary, &packed);
+                self.codec.borrow_mut().packed = packed;
+            }
+        }
+    }
+
+    /// Lends `read` an empty buffer for the text of a message that came in
+    /// another encoding.
+    pub fn with_text<T>(&self, read: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let mut text = std::mem::take(&mut self.codec.borrow_mut().inbound);
+        text.clear();
+        let outcome = read(&mut text);
+        self.codec.borrow_mut().inbound = text;
+        outcome
+    }
+
+    /// What all shards together have counted.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals::of(&self.all_counters)
     }
 
     /// Answers a ping.
@@ -422,11 +477,9 @@ impl Shard {
                         self.counters.messages_dropped.add(u64::from(lost));
                         self.hub.borrow().name(topic).to_owned()
                     });
-                    self.send_text(peer, Priority::High, |out, timestamp| {
-                        crate::protocol::events::Writer::new(out, timestamp)
-                            .gap(name.as_deref(), u64::from(lost));
-                    });
+                    self.tell_gap(peer, name.as_deref(), Some(u64::from(lost)));
                 }
+                Incident::Refillable(peer) => self.ask_page(peer),
             }
         }
     }

@@ -31,6 +31,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper", &["cli", "http", "conn"]),
     ("ipnet", &["config", "http"]),
     ("jsonwebtoken", &["auth"]),
+    ("rmp", &["protocol"]),
     ("rustix", &["net"]),
     ("simd_json", &["protocol"]),
     ("socket2", &["net"]),

@@ -4,13 +4,14 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use hyper::Request;
-use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, RETRY_AFTER, UPGRADE};
 
 use super::quota::Quota;
 use super::session::{Session, Standing};
 use crate::auth::{Identity, TokenVerifier};
 use crate::http::{Answer, Route, refuse, route};
 use crate::metrics::{Limited, Refused};
+use crate::protocol::events::{Encoding, Parameters};
 use crate::shard::{NoRoom, Place, Seat, Shard};
 use crate::ws::deflate::{Agreed, DeflateOptions, negotiate};
 use crate::ws::handshake::Upgrade;
@@ -21,6 +22,7 @@ pub(super) struct Claim {
     /// The answer to the upgrade request.
     pub(super) head: Vec<u8>,
     pub(super) agreed: Option<Agreed>,
+    pub(super) encoding: Encoding,
     pub(super) session: Session,
     pub(super) message_bytes_max: usize,
     pub(super) place: Place,
@@ -45,7 +47,13 @@ pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr
         Route::Echo => config.debug.echo,
         Route::EventsDemo => config.events.demo_enabled,
         Route::EventsDev => config.mode != crate::config::Mode::Prod,
-        Route::Events => true,
+        Route::Events | Route::EventsAs(_) => true,
+        Route::Reserved(_) if !request.headers().contains_key(UPGRADE) => return Decision::Api,
+        Route::Reserved(id) => {
+            let why = format!("`{id}` is reserved: choose another client id");
+            return Decision::Answer(Box::new(refuse(404, &why, &[])));
+        }
+        Route::BadClientId => return Decision::Answer(Box::new(refuse(400, BAD_CLIENT_ID, &[]))),
     };
     if !exists {
         return Decision::Answer(Box::new(refuse(404, "Not Found", &[])));
@@ -62,7 +70,7 @@ pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr
 fn claim<B>(
     shard: &Rc<Shard>,
     request: &Request<B>,
-    route: Route,
+    route: Route<'_>,
     address: IpAddr,
 ) -> Result<Claim, (Refused, Box<Answer>)> {
     let config = &shard.config;
@@ -72,6 +80,10 @@ fn claim<B>(
             (Refused::Handshake, Box::new(answer))
         },
     )?;
+    let parameters = Parameters::parse(request.uri().query().unwrap_or("")).map_err(|why| {
+        let answer = refuse(400, &why.to_string(), &[]);
+        (Refused::Handshake, Box::new(answer))
+    })?;
     let place = shard.process.enter(address).map_err(|no_room| {
         let (why, text) = match no_room {
             NoRoom::Connections => (Refused::Connections, "Too many connections"),
@@ -83,38 +95,40 @@ fn claim<B>(
         client_context: config.websocket.deflate_client_contexts,
         ..DeflateOptions::default()
     };
-    let offers = upgrade.extensions().filter(|_| config.websocket.deflate);
+    // MessagePack is small as it is; what JSON shares compressed it cannot read.
+    let offers = upgrade
+        .extensions()
+        .filter(|_| config.websocket.deflate && parameters.encoding == Encoding::Json);
     let agreed = negotiate(offers, &options);
     let head = upgrade.response(None, agreed.as_ref());
-    let endpoint = match route {
-        Route::Echo => {
-            return Ok(Claim {
-                head,
-                agreed,
-                session: Session::echo(),
-                message_bytes_max: config.debug.echo_max_message_size,
-                place,
-                quota: Quota::default(),
-            });
-        }
-        Route::EventsDemo => "demo",
-        Route::EventsDev => "dev",
-        Route::Events | Route::Api => "prod",
-    };
+    if route == Route::Echo {
+        return Ok(Claim {
+            head,
+            agreed,
+            encoding: parameters.encoding,
+            session: Session::echo(),
+            message_bytes_max: config.debug.echo_max_message_size,
+            place,
+            quota: Quota::default(),
+        });
+    }
     let seat = shard.process.seats.take().ok_or_else(|| {
         shard.counters.limited(Limited::Connections);
         let answer = refuse(503, "Too many connections", &[(RETRY_AFTER, "1")]);
         (Refused::Connections, Box::new(answer))
     })?;
-    let standing = match route {
-        Route::EventsDemo => Standing::Anonymous,
-        _ => standing(shard, request),
+    let (endpoint, client_id, standing) = match route {
+        Route::EventsDemo => ("demo", None, Standing::Anonymous),
+        Route::EventsDev => ("dev", None, standing(shard, request)),
+        Route::EventsAs(client_id) => ("prod", Some(client_id), standing(shard, request)),
+        _ => ("prod", None, standing(shard, request)),
     };
     Ok(Claim {
         head,
         agreed,
+        encoding: parameters.encoding,
         quota: quota(shard, seat, address, &standing),
-        session: Session::events(endpoint, standing),
+        session: Session::events(endpoint, client_id, parameters, standing),
         message_bytes_max: config.events.max_message_size,
         place,
     })
@@ -136,6 +150,8 @@ fn quota(shard: &Shard, mut seat: Seat, address: IpAddr, standing: &Standing) ->
         Err(crowd) => Quota::crowded(crowd),
     }
 }
+/// What is said about a client id outside the grammar.
+const BAD_CLIENT_ID: &str = "A client id is 1 to 64 letters, digits, `_` and `-`";
 
 /// What a request's token says about its sender (spec/events.md 3.5). Sources
 /// that disagree are as good as no token.

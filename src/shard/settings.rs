@@ -24,6 +24,8 @@ pub struct Settings {
     pub process: Arc<Process>,
     /// What it counts.
     pub counters: Arc<Counters>,
+    /// What all shards count, this one included.
+    pub all_counters: Arc<[Arc<Counters>]>,
 }
 
 /// One shard's part of the process's limits.

@@ -1,6 +1,5 @@
 //! Who may publish over HTTP.
 
-use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::http::HeaderMap;
@@ -14,21 +13,20 @@ use crate::shard::Publisher;
 const SERVICE_ROLE: &str = "service";
 
 impl State {
-    /// Checks that a request from `address` comes from a service: an API key as a
-    /// bearer token or in `X-API-Key`, or a token whose role is `service`. Who
-    /// that is counts where there is a limit.
+    /// Checks that a request comes from a service: an API key as a bearer token
+    /// or in `X-API-Key`, or a token whose role is `service`. `None`: anybody,
+    /// where no credential is asked for.
     pub(super) fn check_service(
         &self,
         headers: &HeaderMap,
-        address: IpAddr,
-    ) -> Result<Publisher, Box<Answer>> {
+    ) -> Result<Option<Publisher>, Box<Answer>> {
         let publishers = &self.process.publishers;
         if !self.config.events.auth_required {
-            return Ok(publishers.address(address));
+            return Ok(None);
         }
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         if let Some(key) = header("x-api-key").filter(|key| self.keys.check(key)) {
-            return Ok(publishers.key(key));
+            return Ok(Some(publishers.key(key)));
         }
         let bearer = header(AUTHORIZATION.as_str()).and_then(|value| {
             let (scheme, token) = value.split_once(' ')?;
@@ -38,7 +36,7 @@ impl State {
             return Err(unauthenticated());
         };
         if self.keys.check(bearer) {
-            return Ok(publishers.key(bearer));
+            return Ok(Some(publishers.key(bearer)));
         }
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -49,7 +47,7 @@ impl State {
             .map(|verifier| verifier.verify(bearer, now))
         {
             Some(Ok(identity)) if identity.role.as_deref() == Some(SERVICE_ROLE) => {
-                Ok(publishers.user(&identity.user))
+                Ok(Some(publishers.user(&identity.user)))
             }
             Some(Ok(_)) => Err(Box::new(refuse(
                 403,
