@@ -29,6 +29,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("crossbeam", &["mesh"]),
     ("hyper", &["cli", "http", "conn"]),
+    ("ipnet", &["config", "http"]),
     ("jsonwebtoken", &["auth"]),
     ("rmp", &["protocol"]),
     ("rustix", &["net"]),

@@ -6,12 +6,13 @@ use std::rc::Rc;
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, RETRY_AFTER, UPGRADE};
 
+use super::quota::Quota;
 use super::session::{Session, Standing};
 use crate::auth::{Identity, TokenVerifier};
 use crate::http::{Answer, Route, refuse, route};
-use crate::metrics::Refused;
+use crate::metrics::{Limited, Refused};
 use crate::protocol::events::{Encoding, Parameters};
-use crate::shard::{NoRoom, Place, Shard};
+use crate::shard::{NoRoom, Place, Seat, Shard};
 use crate::ws::deflate::{Agreed, DeflateOptions, negotiate};
 use crate::ws::handshake::Upgrade;
 
@@ -25,6 +26,7 @@ pub(super) struct Claim {
     pub(super) session: Session,
     pub(super) message_bytes_max: usize,
     pub(super) place: Place,
+    pub(super) quota: Quota,
 }
 
 /// What is done with a request.
@@ -99,30 +101,55 @@ fn claim<B>(
         .filter(|_| config.websocket.deflate && parameters.encoding == Encoding::Json);
     let agreed = negotiate(offers, &options);
     let head = upgrade.response(None, agreed.as_ref());
+    if route == Route::Echo {
+        return Ok(Claim {
+            head,
+            agreed,
+            encoding: parameters.encoding,
+            session: Session::echo(),
+            message_bytes_max: config.debug.echo_max_message_size,
+            place,
+            quota: Quota::default(),
+        });
+    }
+    let seat = shard.process.seats.take().ok_or_else(|| {
+        shard.counters.limited(Limited::Connections);
+        let answer = refuse(503, "Too many connections", &[(RETRY_AFTER, "1")]);
+        (Refused::Connections, Box::new(answer))
+    })?;
     let (endpoint, client_id, standing) = match route {
         Route::EventsDemo => ("demo", None, Standing::Anonymous),
         Route::EventsDev => ("dev", None, standing(shard, request)),
         Route::EventsAs(client_id) => ("prod", Some(client_id), standing(shard, request)),
         _ => ("prod", None, standing(shard, request)),
     };
-    let (session, message_bytes_max) = if route == Route::Echo {
-        (Session::echo(), config.debug.echo_max_message_size)
-    } else {
-        (
-            Session::events(endpoint, client_id, parameters, standing),
-            config.events.max_message_size,
-        )
-    };
     Ok(Claim {
         head,
         agreed,
         encoding: parameters.encoding,
-        session,
-        message_bytes_max,
+        quota: quota(shard, seat, address, &standing),
+        session: Session::events(endpoint, client_id, parameters, standing),
+        message_bytes_max: config.events.max_message_size,
         place,
     })
 }
 
+/// What a connection of the events protocol may use. One whose credential is
+/// none has no seat: it takes nobody's place, neither its address's nor that of
+/// the user it claims to be.
+fn quota(shard: &Shard, mut seat: Seat, address: IpAddr, standing: &Standing) -> Quota {
+    let identity = match standing {
+        Standing::Refused => return Quota::default(),
+        Standing::Anonymous => None,
+        Standing::Known(identity) => Some(identity),
+    };
+    let user = identity.map(|identity| identity.user.as_str());
+    let own = identity.and_then(|identity| identity.frames_per_minute);
+    match seat.name(address, user) {
+        Ok(()) => Quota::seated(seat, own.unwrap_or(shard.config.events.frames_per_minute)),
+        Err(crowd) => Quota::crowded(crowd),
+    }
+}
 /// What is said about a client id outside the grammar.
 const BAD_CLIENT_ID: &str = "A client id is 1 to 64 letters, digits, `_` and `-`";
 

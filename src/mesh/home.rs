@@ -100,6 +100,9 @@ impl HomeTopic {
     }
 }
 
+/// Topics that there has to be room for before it is given back.
+const SPARSE_FROM: usize = 1024;
+
 impl Home {
     /// A home without topics, one of `shards`. `epoch` must be larger than that
     /// of any earlier process: the wall clock in milliseconds, say.
@@ -319,6 +322,10 @@ impl Home {
             }
             keep
         });
+        if self.names.capacity() / 4 > self.names.len().max(SPARSE_FROM) {
+            self.names.shrink_to(self.names.len() * 2);
+            self.topics.shrink_to_fit();
+        }
     }
 }
 

@@ -181,7 +181,7 @@ fn dev_config_says_where_to_begin_outside_of_prod() {
     assert_eq!(config["formats"], json!(["json", "msgpack"]));
     assert_eq!(
         config["limits"],
-        json!({ "message_bytes": 65_536, "subscriptions": 50, "batch_messages": 100 })
+        json!({ "message_bytes": 65_536, "subscriptions": 50, "batch_messages": 100, "connections": 0, "frames_per_minute": 0 })
     );
     for name in ["demo", "dev", "prod"] {
         let path = config["endpoints"][name].as_str().unwrap();

@@ -8,6 +8,7 @@
 
 mod support;
 
+mod addresses;
 mod compression;
 mod direct;
 mod directory;
@@ -18,9 +19,11 @@ mod handshake;
 mod hostile_messages;
 mod http_api;
 mod limits;
+mod modes;
 mod msgpack;
 mod order;
 mod presence;
+mod rates;
 mod request_heads;
 mod resume;
 mod slow;
