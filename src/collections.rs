@@ -17,8 +17,6 @@ pub type HashSet<K> = std::collections::HashSet<K, ahash::RandomState>;
 
 #[cfg(test)]
 mod tests {
-    use std::hash::BuildHasher;
-
     use super::*;
 
     /// Names that collide in one table cannot be known to collide in another.

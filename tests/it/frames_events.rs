@@ -108,7 +108,7 @@ fn m13_a_bad_client_id_is_refused_before_the_upgrade_and_not_repeated() {
         &too_long,
     ] {
         let (status, why) = refused(&gateway, &format!("/api/v1/ws/{id}"));
-        assert_eq!(status, 400, "{id}");
+        assert_eq!(status, 404, "{id}");
         assert_eq!(why, "A client id is 1 to 64 letters, digits, `_` and `-`");
     }
     for id in ["monitor", "connections", "subscriptions"] {

@@ -9,6 +9,7 @@
 mod support;
 
 mod compression;
+mod docs_protocol;
 mod events;
 mod frames;
 mod frames_events;
@@ -19,5 +20,6 @@ mod limits;
 mod msgpack;
 mod order;
 mod request_heads;
+mod resume;
 mod slow;
 mod smoke;

@@ -70,6 +70,8 @@ impl Events {
         if self.parameters.welcome && self.endpoint != "prod" {
             answer(shard, peer, |w| w.welcome(self.endpoint));
         }
+        let user = self.identity().map(|identity| identity.user.as_str());
+        shard.attend(peer, user);
         Flow::Continue
     }
 
@@ -131,7 +133,9 @@ impl Events {
                 }
                 return flow;
             }
-            Act::Subscribe(names) => self.subscribe(shard, peer, command.id, &names),
+            Act::Subscribe(names, recover) => {
+                self.subscribe(shard, peer, command.id, &names, &recover);
+            }
             Act::Unsubscribe(names) => self.unsubscribe(shard, peer, id, &names),
             Act::Ping => answer(shard, peer, |w| {
                 w.pong(id, command.timestamp.map(Raw::text));

@@ -3,7 +3,7 @@
 use super::{answer, error, limit_of};
 use crate::conn::session::Flow;
 use crate::id::PeerId;
-use crate::mesh::ReplyTo;
+use crate::mesh::{Post, ReplyTo};
 use crate::protocol::events::Refusal;
 use crate::protocol::json::Raw;
 use crate::shard::{Published, Shard};
@@ -45,7 +45,8 @@ pub(super) fn publish(
     }
     // Without an id nobody waits for the answer, but a refusal is still told.
     let id_text = id.map_or("", Raw::text);
-    match shard.publish(event, data.as_bytes(), Some((ReplyTo::Peer(peer), id_text))) {
+    let post = Post::event(event, data.as_bytes());
+    match shard.publish(&post, Some((ReplyTo::Peer(peer), id_text))) {
         Published::At(offset) if id.is_some() => {
             answer(shard, peer, |w| w.published(id_text, offset));
         }

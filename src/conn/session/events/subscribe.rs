@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use super::{Events, answer, error, limit_of};
 use crate::id::PeerId;
-use crate::protocol::events::{Refusal, Writer};
+use crate::mesh::Position;
+use crate::protocol::events::{Begun, Recover, Refusal, Writer};
 use crate::protocol::json::Raw;
-use crate::shard::Shard;
+use crate::shard::{Resumed, Shard, Start};
 use crate::topic::{self, Selector};
 
 impl Events {
@@ -16,6 +17,7 @@ impl Events {
         peer: PeerId,
         id: Option<Raw<'_>>,
         names: &[Cow<'_, str>],
+        recover: &[Recover<'_>],
     ) {
         let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
         let (mut over_limit, mut too_many_topics) = (false, false);
@@ -34,12 +36,27 @@ impl Events {
                     false
                 }
                 Some(Selector::Topic(topic)) => {
-                    let joined = shard.subscribe(peer, topic, &pending).is_ok();
+                    let resume = position_in(recover, topic);
+                    let joined = shard.subscribe(peer, topic, resume, &pending).is_ok();
                     too_many_topics |= !joined;
                     joined
                 }
                 Some(Selector::Pattern(pattern)) => {
+                    // Topics to go on in must not begin before that is settled.
+                    let known: Vec<&str> = recover
+                        .iter()
+                        .map(|recover| &*recover.topic)
+                        .filter(|topic| topic::check_topic(topic).is_ok())
+                        .filter(|topic| pattern.matches(topic))
+                        .collect();
+                    for topic in &known {
+                        let resume = position_in(recover, topic);
+                        too_many_topics |= shard.subscribe(peer, topic, resume, &pending).is_err();
+                    }
                     shard.subscribe_pattern(peer, &pattern, &pending);
+                    for topic in known {
+                        shard.unsubscribe(peer, topic);
+                    }
                     true
                 }
             };
@@ -53,8 +70,16 @@ impl Events {
             }
         }
         let id_text = id.map(Raw::text);
-        shard.confirm(pending, |out, timestamp| {
-            Writer::new(out, timestamp).subscribed(id_text, &accepted, &rejected);
+        let (own_id, accepted, rejected) = (
+            id_text.map(str::to_owned),
+            owned(&accepted),
+            owned(&rejected),
+        );
+        shard.confirm(pending, move |out, timestamp, starts| {
+            let accepted: Vec<&str> = accepted.iter().map(|name| &**name).collect();
+            let rejected: Vec<&str> = rejected.iter().map(|name| &**name).collect();
+            let begun = starts.iter().map(begun);
+            Writer::new(out, timestamp).subscribed(own_id.as_deref(), &accepted, &rejected, begun);
         });
         if over_limit {
             let limit = shard.config.events.max_subscriptions;
@@ -89,6 +114,31 @@ impl Events {
         }
         let removed: Vec<&str> = removed.iter().map(|name| &**name).collect();
         answer(shard, peer, |w| w.unsubscribed(id, &removed));
+    }
+}
+
+fn owned(names: &[&str]) -> Vec<Box<str>> {
+    names.iter().map(|&name| name.into()).collect()
+}
+
+/// Where the client was in `topic`, if it says so.
+fn position_in(recover: &[Recover<'_>], topic: &str) -> Option<Position> {
+    let recover = recover.iter().find(|recover| recover.topic == topic)?;
+    Some(Position {
+        epoch: recover.epoch,
+        offset: recover.offset,
+    })
+}
+
+fn begun(start: &Start) -> Begun<'_> {
+    Begun {
+        topic: &start.name,
+        epoch: start.position.epoch,
+        offset: start.position.offset,
+        recovered: start.resumed.map(|resumed| match resumed {
+            Resumed::Complete(count) => (true, count),
+            _ => (false, 0),
+        }),
     }
 }
 
