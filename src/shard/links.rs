@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::net::tcp::OwnedWriteHalf;
 
+use super::directory::About;
 use crate::hub::{Sink, Written};
 use crate::id::{PeerId, Slot};
 use crate::net;
@@ -22,6 +23,8 @@ pub(super) struct Link {
     /// Why the connection is to end, if somebody else than its task found out.
     pub(super) verdict: Option<Disconnect>,
     pub(super) life: Life,
+    /// Who the connection is, if it has said so.
+    pub(super) about: Option<Box<About>>,
 }
 
 /// When what was last heard and said, in milliseconds of the shard's clock.
@@ -83,6 +86,7 @@ impl Links {
             waker: None,
             verdict: None,
             life,
+            about: None,
         }));
     }
 

@@ -9,6 +9,8 @@
 mod support;
 
 mod compression;
+mod direct;
+mod directory;
 mod docs_protocol;
 mod events;
 mod frames;
@@ -19,6 +21,7 @@ mod http_api;
 mod limits;
 mod msgpack;
 mod order;
+mod presence;
 mod request_heads;
 mod resume;
 mod slow;

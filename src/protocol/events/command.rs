@@ -5,8 +5,11 @@ use std::borrow::Cow;
 use super::Refusal;
 use crate::protocol::json::{self, JsonError, Raw};
 
+mod recover;
 mod request;
 
+pub use recover::Recover;
+use recover::recover;
 pub use request::{AGENT_COMMANDS, BATCH_MESSAGES_MAX, Query};
 use request::{agent_command, batch, command, query};
 
@@ -62,17 +65,6 @@ pub enum Act<'a> {
     Unknown(Cow<'a, str>),
 }
 
-/// Where a client was in a topic.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Recover<'a> {
-    /// The topic's name.
-    pub topic: Cow<'a, str>,
-    /// Which life of the topic the client knew.
-    pub epoch: u64,
-    /// The newest message it had.
-    pub offset: u64,
-}
-
 /// The fields that matter, as they were written. Of a repeated one the last counts.
 #[derive(Default)]
 struct Fields<'a> {
@@ -83,10 +75,10 @@ struct Fields<'a> {
     events: Option<Raw<'a>>,
     event_types: Option<Raw<'a>>,
     data: Option<Raw<'a>>,
+    recover: Option<Raw<'a>>,
     params: Option<Raw<'a>>,
     command: Option<Raw<'a>>,
     messages: Option<Raw<'a>>,
-    recover: Option<Raw<'a>>,
 }
 
 impl<'a> Command<'a> {
@@ -107,10 +99,10 @@ impl<'a> Command<'a> {
                 "events" => &mut fields.events,
                 "event_types" => &mut fields.event_types,
                 "data" => &mut fields.data,
+                "recover" => &mut fields.recover,
                 "params" => &mut fields.params,
                 "command" => &mut fields.command,
                 "messages" => &mut fields.messages,
-                "recover" => &mut fields.recover,
                 _ => return,
             };
             *field = Some(value);
@@ -195,36 +187,6 @@ fn names<'a>(
             None => Err(Refusal::invalid(id, "`events` is not a list of strings")),
         },
     }
-}
-
-/// Where the client was: `{"topic":{"epoch":..,"offset":..}}`.
-fn recover<'a>(fields: &Fields<'a>, id: Option<Raw<'a>>) -> Result<Vec<Recover<'a>>, Refusal> {
-    let wrong = || {
-        let message = "`recover` is not an object of topics, each with its `epoch` and `offset`";
-        Refusal::invalid(id, message)
-    };
-    let Some(recover) = fields.recover.filter(|recover| !recover.is_null()) else {
-        return Ok(Vec::new());
-    };
-    let mut topics = Vec::new();
-    json::fields(recover.text(), |topic, value| {
-        let (mut epoch, mut offset) = (None, None);
-        let read = json::fields(value.text(), |key, value| match key {
-            "epoch" => epoch = value.as_count(),
-            "offset" => offset = value.as_count(),
-            _ => {}
-        });
-        topics.push(match (read, epoch, offset) {
-            (Ok(()), Some(epoch), Some(offset)) => Some(Recover {
-                topic: Cow::Owned(topic.to_owned()),
-                epoch,
-                offset,
-            }),
-            _ => None,
-        });
-    })
-    .map_err(|_| wrong())?;
-    topics.into_iter().collect::<Option<_>>().ok_or_else(wrong)
 }
 
 fn is_type_name(name: &str) -> bool {

@@ -33,6 +33,11 @@ pub(super) fn publish(
         );
         return Flow::Continue;
     }
+    if event == topic::SYSTEM_METRICS {
+        let why = "`system.metrics` is published by the gateway itself";
+        error(shard, peer, &Refusal::new(id, "FORBIDDEN", why));
+        return Flow::Continue;
+    }
     let size_max = shard.config.namespace(event).max_message_size;
     if data.len() > size_max {
         let message = format!(
