@@ -5,7 +5,7 @@ use fanfare::auth::{Grant, issue};
 use fanfare::config::{Mode, Secret};
 use serde_json::{Value, json};
 
-use crate::support::{Client, TestGateway, request};
+use crate::support::{Client, TestGateway, metric, request};
 
 /// Says `text` and returns the answer.
 fn ask(client: &mut Client, text: &str) -> Value {
@@ -486,6 +486,8 @@ fn a_batch_that_has_to_wait_repeats_and_omits_nothing() {
             assert_eq!(answer["result"]["offset"], number + 1);
         }
         let mut subscriber = reading.join().unwrap();
+        let waited = metric(gateway.address, "publications_waited_total");
+        assert!(waited > 0, "a log of 64 KiB does not take 200 KB at once");
         subscriber.say(&json!({"type": "ping"}));
         assert_eq!(subscriber.json()["type"], "pong");
     }
