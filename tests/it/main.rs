@@ -12,6 +12,7 @@ mod addresses;
 mod compression;
 mod direct;
 mod directory;
+mod docs_protocol;
 mod events;
 mod frames;
 mod frames_events;
