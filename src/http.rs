@@ -3,9 +3,11 @@
 mod answer;
 mod api;
 mod guard;
+mod policy;
 mod route;
 
 pub use answer::{Answer, refuse, refuse_raw, respond};
 pub use api::Api;
 pub use guard::{Guard, GuardLimits, HeadError, Passed};
+pub use policy::page_policy;
 pub use route::{Route, route};

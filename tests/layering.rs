@@ -22,8 +22,9 @@ const LAYERS: &[&[&str]] = &[
 /// Crates that only the listed modules may name.
 const HOMES: &[(&str, &[&str])] = &[
     ("ahash", &["collections"]),
-    ("aws_lc_rs", &["auth"]),
+    ("aws_lc_rs", &["auth", "http"]),
     ("axum", &["http", "server"]),
+    ("base64", &["http"]),
     ("arc_swap", &["config", "mesh"]),
     ("atomic_waker", &["mesh"]),
     ("clap", &["cli"]),

@@ -3,6 +3,7 @@
 mod credentials;
 mod events;
 mod health;
+mod page;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -55,6 +56,7 @@ pub(super) fn routes(
         .route("/metrics", get(health::metrics))
         .route("/api/v1/events", post(events::publish))
         .route("/api/v1/events/batch", post(events::publish_batch))
+        .merge(page::routes(config))
         .fallback(async || -> Answer { refuse(404, "Not Found", &[]) })
         .method_not_allowed_fallback(async || -> Answer { refuse(405, "Method Not Allowed", &[]) })
         .layer(DefaultBodyLimit::max(config.http.max_body_size))

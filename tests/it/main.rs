@@ -15,6 +15,7 @@ mod handshake;
 mod http_api;
 mod limits;
 mod order;
+mod page;
 mod request_heads;
 mod slow;
 mod smoke;
