@@ -67,6 +67,7 @@ fn run(options: &Options) -> Result<Outcome, String> {
         (_, Scenario::Connect(connect)) => {
             scenario::connect::run(scenario, connect, &target, common)
         }
+        (_, Scenario::Resume(resume)) => scenario::resume::run(scenario, resume, &target, common),
         (_, Scenario::Idle(idle)) => scenario::idle::run(scenario, idle, &target, common),
     }
 }

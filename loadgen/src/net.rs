@@ -6,7 +6,7 @@
 //! [`Net::turn`] in its loop.
 
 mod connection;
-mod handshake;
+pub(crate) mod handshake;
 
 use std::io::{self, ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};

@@ -6,6 +6,7 @@ pub(crate) mod echo;
 pub(crate) mod fanout;
 pub(crate) mod idle;
 pub(crate) mod publish;
+pub(crate) mod resume;
 
 use serde::Deserialize;
 

@@ -23,10 +23,12 @@ pub fn page_policy(page: &str) -> String {
 
 /// The text of the page's only `element`.
 fn content<'a>(page: &'a str, element: &str) -> &'a str {
-    let inside = page.split_once(&format!("<{element}>")).and_then(|(_, rest)| {
-        let (inside, _) = rest.split_once(&format!("</{element}>"))?;
-        Some(inside)
-    });
+    let inside = page
+        .split_once(&format!("<{element}>"))
+        .and_then(|(_, rest)| {
+            let (inside, _) = rest.split_once(&format!("</{element}>"))?;
+            Some(inside)
+        });
     inside.expect("our own page has a style and a script")
 }
 
@@ -38,8 +40,14 @@ mod tests {
     fn style_and_script_are_known_by_their_hashes() {
         let policy = page_policy("<style>a{}</style><p><script>b()</script>");
         // `printf %s 'a{}' | openssl dgst -sha256 -binary | base64`, and of `b()`.
-        assert!(policy.contains("style-src 'sha256-X1RutGBrXCt9KkSaXMK7tHftWiRscFHOhxsS8tv8hBk='"), "{policy}");
-        assert!(policy.contains("script-src 'sha256-cf242PFc/kb7xD0Qzhsmd9vvRkc+cWFmbi+k+YvtdKc='"), "{policy}");
+        assert!(
+            policy.contains("style-src 'sha256-X1RutGBrXCt9KkSaXMK7tHftWiRscFHOhxsS8tv8hBk='"),
+            "{policy}"
+        );
+        assert!(
+            policy.contains("script-src 'sha256-cf242PFc/kb7xD0Qzhsmd9vvRkc+cWFmbi+k+YvtdKc='"),
+            "{policy}"
+        );
         assert!(!policy.contains("unsafe"), "{policy}");
     }
 }

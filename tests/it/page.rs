@@ -45,7 +45,10 @@ fn the_page_may_load_nothing_from_elsewhere() {
     let response = get(&gateway);
     let policy = response.header("content-security-policy").unwrap();
     assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"));
-    assert!(!policy.contains("unsafe") && !policy.contains("http"), "{policy}");
+    assert!(
+        !policy.contains("unsafe") && !policy.contains("http"),
+        "{policy}"
+    );
     for outside in ["src=\"", "@import", "url(", "href=\"http"] {
         assert!(!response.body.contains(outside), "{outside}");
     }

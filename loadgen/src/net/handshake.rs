@@ -53,11 +53,28 @@ impl Target {
     }
 
     /// The upgrade request.
-    pub(super) fn request(&self, key: &str) -> Vec<u8> {
+    pub(crate) fn request(&self, key: &str) -> Vec<u8> {
         let Self { host, path, .. } = self;
         let mut request = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
+        );
+        for header in &self.headers {
+            request.push_str(header);
+            request.push_str("\r\n");
+        }
+        request.push_str("\r\n");
+        request.into_bytes()
+    }
+
+    /// A plain request for `path` on the same server with this query and these
+    /// more lines. What the URL has in its query goes along.
+    pub(crate) fn get(&self, path: &str, query: &str, lines: &str) -> Vec<u8> {
+        let own = self.path.split_once('?').map_or("", |(_, own)| own);
+        let and = if own.is_empty() { "" } else { "&" };
+        let mut request = format!(
+            "GET {path}?{query}{and}{own} HTTP/1.1\r\nHost: {}\r\n{lines}",
+            self.host
         );
         for header in &self.headers {
             request.push_str(header);
@@ -73,13 +90,13 @@ impl Target {
 }
 
 /// A new random handshake key.
-pub(super) fn key() -> String {
+pub(crate) fn key() -> String {
     generate_key()
 }
 
 /// Looks for a whole response head at the front of `bytes`; returns its length
 /// if the upgrade was accepted.
-pub(super) fn response(bytes: &[u8], key: &str) -> Result<Option<usize>, End> {
+pub(crate) fn response(bytes: &[u8], key: &str) -> Result<Option<usize>, End> {
     let Some(end) = find(bytes, b"\r\n\r\n") else {
         return if bytes.len() > RESPONSE_BYTES_MAX {
             Err(End::Protocol("response head over 64 KiB"))
@@ -181,6 +198,11 @@ mod tests {
             Ok("/echo?token=x".into())
         );
         assert_eq!(path("ws://127.0.0.1:80/own?a=b"), Ok("/own?a=b".into()));
+        let target = Target::new("ws://127.0.0.1:80/?token=x", "/ws", Vec::new()).unwrap();
+        let request = String::from_utf8(target.get("/sse", "topics=a", "Accept: b\r\n")).unwrap();
+        let expected =
+            "GET /sse?topics=a&token=x HTTP/1.1\r\nHost: 127.0.0.1:80\r\nAccept: b\r\n\r\n";
+        assert_eq!(request, expected);
         assert!(path("wss://127.0.0.1").is_err());
         assert!(path("nonsense").is_err());
     }

@@ -1,0 +1,30 @@
+//! Browser tests: the page at `/`, and plain `WebSocket` and `EventSource`, in
+//! Debian's Chromium. Without it they fail and say how to install it.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests wait for the browser on threads of their own"
+)]
+
+mod browser;
+mod page;
+mod proxy;
+mod support;
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+const DESKTOP: (u32, u32) = (1280, 800);
+const PHONE: (u32, u32) = (390, 844);
+
+/// Publishes as a backend does.
+fn post(address: SocketAddr, event: &str, data: &Value) {
+    let body = json!({ "event": event, "data": data }).to_string();
+    let head = format!(
+        "POST /api/v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let response = support::request(address, (head + &body).as_bytes());
+    assert_eq!(response.status, 202, "{response:?}");
+}
