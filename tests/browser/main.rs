@@ -7,16 +7,24 @@
 )]
 
 mod browser;
+mod docs;
 mod page;
 mod proxy;
+mod sse;
 mod support;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 const DESKTOP: (u32, u32) = (1280, 800);
 const PHONE: (u32, u32) = (390, 844);
+
+/// A demo gateway that has browsers come back soon.
+fn gateway() -> support::TestGateway {
+    support::TestGateway::with(|config| config.sse.retry = Duration::from_millis(100))
+}
 
 /// Publishes as a backend does.
 fn post(address: SocketAddr, event: &str, data: &Value) {
