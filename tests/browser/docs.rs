@@ -21,7 +21,8 @@ fn examples(heading: &str, language: &str, proxy: &Proxy) -> Vec<String> {
         .split_once(&format!("\n## {heading}\n"))
         .unwrap_or_else(|| panic!("no section {heading}"));
     let section = section.split("\n## ").next().expect("the section itself");
-    let blocks = section.split(&format!("```{language}\n")).skip(1);
+    let fence = format!("```{language}\n");
+    let blocks = section.split(&fence).skip(1);
     let code = blocks.map(|block| block.split("```").next().expect("the block itself"));
     code.map(|code| code.replace("127.0.0.1:8080", &proxy.address.to_string()))
         .collect()
