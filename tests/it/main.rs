@@ -17,5 +17,6 @@ mod limits;
 mod order;
 mod page;
 mod request_heads;
+mod resume;
 mod slow;
 mod smoke;
