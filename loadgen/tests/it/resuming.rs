@@ -1,7 +1,7 @@
 //! A topic with a history, over WebSocket and SSE, that resumes subscribers, and
 //! does one thing wrong where it is asked to.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::Result;
 use std::rc::Rc;
 
@@ -19,9 +19,9 @@ use tokio_tungstenite::tungstenite::Message;
 pub(crate) enum Fault {
     /// Nothing.
     None,
-    /// The first message that was missed is left out, once.
+    /// The first message that was missed is left out.
     Hole,
-    /// The last message that the subscriber had is sent again, once.
+    /// The last message that the subscriber had is sent again.
     Repeat,
     /// It does not go on where the subscriber was, and says so.
     Gap,
@@ -32,8 +32,6 @@ struct Topic {
     log: RefCell<Vec<String>>,
     head: watch::Sender<u64>,
     fault: Fault,
-    /// Whether the fault has been planted.
-    planted: Cell<bool>,
 }
 
 pub(crate) async fn serve(listener: TcpListener, fault: Fault) -> Result<()> {
@@ -41,7 +39,6 @@ pub(crate) async fn serve(listener: TcpListener, fault: Fault) -> Result<()> {
         log: RefCell::default(),
         head: watch::Sender::new(0),
         fault,
-        planted: Cell::new(false),
     });
     loop {
         let (stream, _) = listener.accept().await?;
@@ -78,8 +75,8 @@ impl Topic {
         let missed = self.head() - had;
         let is_due = missed > 0 && had > 0;
         match self.fault {
-            Fault::Hole if is_due && !self.planted.replace(true) => Start::After(had + 1),
-            Fault::Repeat if is_due && !self.planted.replace(true) => Start::After(had - 1),
+            Fault::Hole if is_due => Start::After(had + 1),
+            Fault::Repeat if is_due => Start::After(had - 1),
             Fault::Gap if is_due => Start::Missing(self.head(), missed),
             _ => Start::After(had),
         }

@@ -21,11 +21,24 @@ enum Told {
     Some,
 }
 
+impl Told {
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nothing, told) | (told, Self::Nothing) => told,
+            (Self::Lost(first), Self::Lost(second)) => Self::Lost(first + second),
+            _ => Self::Some,
+        }
+    }
+}
+
 /// Checks messages by their sequence numbers, which the publisher counts from 0.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     next: u32,
     told: Told,
+    /// Told on this connection about what is behind the position: the next one
+    /// will be told again.
+    told_now: Told,
     holes: Gaps,
     counts: Counts,
     /// Times that the server told of missing messages.
@@ -73,6 +86,7 @@ impl Ledger {
 
     /// Takes what was told off a hole; what is left of it nobody has told.
     fn excuse(&mut self, hole: u64) -> u64 {
+        self.keep_told();
         let excused = match std::mem::take(&mut self.told) {
             Told::Nothing => 0,
             Told::Lost(lost) => lost.min(hole),
@@ -85,11 +99,18 @@ impl Ledger {
     /// The server says that messages are missing; how many, if it knows.
     pub(super) fn gap(&mut self, lost: Option<u64>) {
         self.gaps += 1;
-        self.told = match (self.told, lost) {
-            (Told::Lost(before), Some(lost)) => Told::Lost(before + lost),
-            (Told::Nothing, Some(lost)) => Told::Lost(lost),
-            _ => Told::Some,
-        };
+        self.told_now = self.told_now.and(lost.map_or(Told::Some, Told::Lost));
+    }
+
+    /// The subscriber's position is behind the gaps that were told: they will
+    /// not be told again.
+    pub(super) fn keep_told(&mut self) {
+        self.told = self.told.and(std::mem::take(&mut self.told_now));
+    }
+
+    /// A new connection begins, at the position.
+    pub(super) fn begin_again(&mut self) {
+        self.told_now = Told::Nothing;
     }
 
     /// A frame that is none.
@@ -101,7 +122,7 @@ impl Ledger {
     pub(super) fn has_all(&self, sent: u32) -> bool {
         let missing = u64::from(sent.saturating_sub(self.next));
         missing == 0
-            || match self.told {
+            || match self.told.and(self.told_now) {
                 Told::Nothing => false,
                 Told::Lost(lost) => lost >= missing,
                 Told::Some => true,
@@ -225,6 +246,24 @@ mod tests {
             .chain(messages(4..6))
             .chain(messages(8..10));
         check(what, [6, 2, 0, 0, 2]);
+    }
+
+    #[test]
+    fn a_gap_that_is_told_again_on_the_next_connection_counts_once() {
+        for (kept, expected) in [(false, 3), (true, 6)] {
+            let mut ledger = Ledger::default();
+            ledger.gap(Some(3));
+            if kept {
+                ledger.keep_told();
+            }
+            ledger.begin_again();
+            ledger.gap(Some(3));
+            let verdict = ledger.finish(10);
+            assert_eq!(
+                (verdict.told_lost, verdict.counts.lost),
+                (expected, 10 - expected)
+            );
+        }
     }
 
     #[test]

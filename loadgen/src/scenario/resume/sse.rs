@@ -76,10 +76,14 @@ impl Sse {
 
     fn dispatch(&mut self, layout: &Layout, ledger: &mut Ledger) {
         let event = std::mem::take(&mut self.event);
+        let is_moved = event.id.is_some();
         if let Some(id) = event.id {
             self.last_id = id;
         }
         if !event.has_data {
+            if is_moved {
+                ledger.keep_told();
+            }
             return;
         }
         if event.name == self.topic {

@@ -102,6 +102,7 @@ impl Subscriber {
         let lost = |error: std::io::Error| Trouble::Ended(format!("lost: {error}"));
         stream.set_nodelay(true).map_err(lost)?;
         self.kept.clear();
+        self.ledger.begin_again();
         let mut out = self.client.begin();
         let cut_at = Instant::now() + shared.cut_every.mul_f64(2.0 * self.share());
         let mut sent = None;

@@ -21,6 +21,8 @@ pub(super) struct WebSocket {
     random: Random,
     /// The newest message that this subscriber has, or where it began.
     position: Option<Position>,
+    /// Where it goes on after a gap that is about to be told.
+    renewed: Option<Position>,
     replayed: u64,
     /// The handshake's key, until it is answered.
     key: Option<String>,
@@ -64,6 +66,7 @@ impl WebSocket {
             prefix: prefix.into_bytes(),
             random: Random::new(seed),
             position: None,
+            renewed: None,
             replayed: 0,
             key: None,
             is_subscribed: false,
@@ -106,7 +109,7 @@ impl WebSocket {
         };
         match frame.kind {
             "connection_established" => self.subscribe(out),
-            "subscription_confirmed" => self.confirmed(frame, ledger)?,
+            "subscription_confirmed" => self.confirmed(frame)?,
             "event" => {
                 let position = frame.event_id.and_then(|id| id.split_once('-'));
                 let (Some(data), Some((epoch, offset))) = (frame.data, position) else {
@@ -116,7 +119,13 @@ impl WebSocket {
                 ledger.event(layout, data.get().as_bytes());
                 self.position = Some((epoch.to_owned(), offset.to_owned()));
             }
-            "gap" if frame.event == Some(&self.topic) => ledger.gap(frame.lost),
+            "gap" if frame.event == Some(&self.topic) => {
+                ledger.gap(frame.lost);
+                if let Some(renewed) = self.renewed.take() {
+                    self.position = Some(renewed);
+                    ledger.keep_told();
+                }
+            }
             "error" => {
                 let code = frame.code.unwrap_or("no code");
                 let message = frame.message.unwrap_or_default();
@@ -144,7 +153,7 @@ impl WebSocket {
         (rest.last() == Some(&b'}')).then_some((data, (epoch, offset)))
     }
 
-    fn confirmed(&mut self, frame: Frame<'_>, ledger: &mut Ledger) -> Result<(), Trouble> {
+    fn confirmed(&mut self, frame: Frame<'_>) -> Result<(), Trouble> {
         self.is_subscribed = true;
         let topics = frame.topics.unwrap_or_default();
         let begun = topics.get(&*self.topic).ok_or_else(|| {
@@ -153,19 +162,17 @@ impl WebSocket {
                 "the confirmation does not say where {topic} begins: is resuming supported?"
             ))
         })?;
+        let number = |raw: &RawValue| raw.get().trim_matches('"').to_owned();
+        let position = || (number(begun.epoch), number(begun.offset));
         match (&self.position, begun.recovered) {
             // What was missed follows; until it is here, the old position holds.
             (Some(_), Some(true)) => self.replayed += begun.count.unwrap_or(0),
             (Some(_), None) => {
                 return Err(Trouble::Broken("`recover` was not answered".into()));
             }
-            (Some(_), Some(false)) | (None, _) => {
-                if self.position.is_some() {
-                    ledger.gap(None);
-                }
-                let number = |raw: &RawValue| raw.get().trim_matches('"').to_owned();
-                self.position = Some((number(begun.epoch), number(begun.offset)));
-            }
+            // A gap follows; until it is here, the old position holds.
+            (Some(_), Some(false)) => self.renewed = Some(position()),
+            (None, _) => self.position = Some(position()),
         }
         Ok(())
     }
@@ -176,6 +183,7 @@ impl Client for WebSocket {
         let key = handshake::key();
         let request = self.target.request(&key);
         self.key = Some(key);
+        self.renewed = None;
         self.is_subscribed = false;
         request
     }
@@ -348,7 +356,9 @@ mod tests {
         let recovered = confirmed(r#"{"epoch":9,"offset":50,"recovered":true,"count":42}"#);
         check(&[first.clone(), recovered], &layout, Some(("9", "8")));
         let lost = confirmed(r#"{"epoch":10,"offset":50,"recovered":false,"count":0}"#);
-        let mut ledger = check(&[first, lost], &layout, Some(("10", "50")));
+        check(&[first.clone(), lost.clone()], &layout, Some(("9", "8")));
+        let gap = frame(r#"{"type":"gap","event":"t","lost":null}"#);
+        let mut ledger = check(&[first, lost, gap], &layout, Some(("10", "50")));
         assert_eq!(ledger.finish(30).told_lost, 29);
     }
 
