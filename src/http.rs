@@ -5,7 +5,7 @@ mod api;
 mod guard;
 mod route;
 
-pub use answer::{Answer, refuse, refuse_raw, respond};
+pub use answer::{Answer, event_stream_head, refuse, refuse_raw, respond};
 pub use api::Api;
 pub use guard::{Guard, GuardLimits, HeadError, Passed};
 pub use route::{Route, route};

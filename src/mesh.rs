@@ -83,6 +83,10 @@ pub enum Delivery {
         topic: Box<str>,
         /// In which format.
         format: WireFormat,
+        /// Which life of the topic what follows belongs to.
+        epoch: u64,
+        /// The newest message, which does not follow.
+        offset: u64,
     },
     /// A topic that one of the shard's patterns matches.
     Appeared {

@@ -10,6 +10,10 @@ pub const NAME_BYTES_MAX: usize = 128;
 /// patterns never cover them (spec/gateway.md 6.4, identity rule).
 const INBOX_PREFIX: &str = "user:";
 
+/// Names below this prefix are the gateway's own: no client can spell them, and
+/// patterns never cover them.
+pub const INTERNAL_PREFIX: char = '\0';
+
 /// Why a name is no topic and no pattern.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NameError {
@@ -72,7 +76,7 @@ impl<'a> Selector<'a> {
 /// A glob over topic names. A segment that is `*` matches any one segment; a `*`
 /// at the end matches whatever follows, separators included. So `a.*.c` matches
 /// `a.b.c`, `a.*` matches `a.b` and `a.b.c`, `a.b*` matches `a.b`, `a.bc` and
-/// `a.bc.d`, and `*` matches every topic. Inboxes are never matched.
+/// `a.bc.d`, and `*` matches every topic. Inboxes and internal topics are never matched.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Pattern(Box<str>);
 
@@ -109,7 +113,7 @@ impl Pattern {
     /// Cost: one pass over both texts; no recursion, no backtracking.
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
-        if is_inbox(topic) {
+        if is_inbox(topic) || topic.starts_with(INTERNAL_PREFIX) {
             return false;
         }
         let (mut pattern, mut topic) = (self.0.as_bytes(), topic.as_bytes());

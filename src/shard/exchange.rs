@@ -3,8 +3,9 @@
 use std::task::{Context, Poll};
 
 use super::{Published, Shard};
-use crate::id::ShardId;
+use crate::id::{ShardId, WireFormat};
 use crate::mesh::{Batch, Delivery, Interest, Request, Standing};
+use crate::sse::Position;
 
 /// Batches taken from one shard per turn.
 const BATCHES_PER_TURN: usize = 4;
@@ -91,7 +92,8 @@ impl Shard {
                 } => {
                     if let Some(topic) = self.interests.borrow().local(from, *home, *format) {
                         let frame = batch.get(*frame);
-                        let members = self.hub.borrow_mut().append(topic, *format, frame, *offset);
+                        let mut hub = self.hub.borrow_mut();
+                        let members = self.append(&mut hub, topic, *format, frame, *offset);
                         self.counters.deliveries.add(members as u64);
                     }
                 }
@@ -104,6 +106,7 @@ impl Shard {
                     home,
                     topic: name,
                     format,
+                    ..
                 } => {
                     let opened = self.hub.borrow_mut().open(name);
                     let Some(topic) = opened else {
@@ -122,6 +125,11 @@ impl Shard {
                     interests.name(from, *home, topic);
                     interests.set(topic, *format, Standing::Live);
                     drop(interests);
+                    if let Delivery::Interested { epoch, offset, .. } = *delivery
+                        && *format == WireFormat::Sse
+                    {
+                        self.locate_part(topic, Position { epoch, offset });
+                    }
                     self.settle_topic(topic, *format);
                     // Whoever asked may have left while the answer was on its way.
                     self.tickets.borrow_mut().note_vacant(topic, *format);
@@ -142,10 +150,11 @@ impl Shard {
                     }
                     let is_unwanted = !interests.has_any(topic);
                     drop(interests);
-                    if self.hub.borrow().member_count(topic, *format) > 0 {
+                    if self.is_wanted(topic, *format) {
                         self.ask_interest(from, topic, name, *format);
                         continue;
                     }
+                    self.lose_part(topic, *format);
                     // Whoever came meanwhile has left again, and is told what it asked for.
                     self.settle_topic(topic, *format);
                     if is_unwanted {
@@ -186,12 +195,15 @@ impl Shard {
                             format: *format,
                         },
                     );
+                    let Position { epoch, offset } = self.position_at_home(home);
                     self.port
                         .borrow_mut()
                         .deliver(from, |_| Delivery::Interested {
                             home,
                             topic: topic.clone(),
                             format: *format,
+                            epoch,
+                            offset,
                         });
                 }
                 Request::Disinterest { topic, format } => {

@@ -140,6 +140,14 @@ impl CursorKey {
         positions.filter(|_| rest.is_empty())
     }
 
+    /// A number that nobody without the key can foresee and that differs by
+    /// `seed`: for what is to be spread, not for what is to be secret.
+    #[must_use]
+    pub fn draw(&self, seed: u64) -> u32 {
+        let tag = sign(&self.0, &seed.to_le_bytes());
+        u32::from_le_bytes(*tag.as_ref().first_chunk().expect("a tag has 32 bytes"))
+    }
+
     fn tag(&self, scope: &Scope, said: &[u8]) -> Tag {
         let mut context = Context::with_key(&self.0);
         context.update(&scope.digest);

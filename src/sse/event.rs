@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use memchr::memchr2;
+use memchr::{memchr2, memchr3};
 
 /// A comment, which every parser ignores: something to send when there is nothing to say.
 pub const HEARTBEAT: &[u8] = b":\n\n";
@@ -51,11 +51,12 @@ impl GapReason {
 }
 
 /// Writes the field that says where the stream stands after the event it is in.
+/// `write` writes the id itself.
 ///
 /// # Errors
-/// `id` would not be read back as it is.
-pub fn put_id(out: &mut Vec<u8>, id: &str) -> Result<(), ControlCharacter> {
-    put_field(out, b"id: ", id)
+/// The id would not be read back as it is; then nothing is written.
+pub fn put_id(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), ControlCharacter> {
+    put_field(out, b"id: ", write)
 }
 
 /// Writes an event but for its id, ending in the blank line that dispatches it.
@@ -66,7 +67,9 @@ pub fn put_id(out: &mut Vec<u8>, id: &str) -> Result<(), ControlCharacter> {
 /// # Errors
 /// `name` would not be read back as it is.
 pub fn put_event(out: &mut Vec<u8>, name: &str, data: &[u8]) -> Result<(), ControlCharacter> {
-    put_field(out, b"event: ", name)?;
+    put_field(out, b"event: ", |out| {
+        out.extend_from_slice(name.as_bytes())
+    })?;
     let mut rest = data;
     while let Some(end) = memchr2(b'\r', b'\n', rest) {
         put_data_line(out, &rest[..end]);
@@ -104,12 +107,18 @@ pub fn put_retry(out: &mut Vec<u8>, base: Duration, random: u32) {
     out.extend_from_slice(b"\n\n");
 }
 
-fn put_field(out: &mut Vec<u8>, name: &[u8], value: &str) -> Result<(), ControlCharacter> {
-    if value.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+fn put_field(
+    out: &mut Vec<u8>,
+    name: &[u8],
+    write: impl FnOnce(&mut Vec<u8>),
+) -> Result<(), ControlCharacter> {
+    let start = out.len();
+    out.extend_from_slice(name);
+    write(out);
+    if memchr3(b'\r', b'\n', 0, &out[start..]).is_some() {
+        out.truncate(start);
         return Err(ControlCharacter);
     }
-    out.extend_from_slice(name);
-    out.extend_from_slice(value.as_bytes());
     out.push(b'\n');
     Ok(())
 }
@@ -128,7 +137,7 @@ mod tests {
 
     fn encoded(id: &str, name: &str, data: &str) -> Result<Vec<u8>, ControlCharacter> {
         let mut out = Vec::new();
-        put_id(&mut out, id)?;
+        put_id(&mut out, |out| out.extend_from_slice(id.as_bytes()))?;
         put_event(&mut out, name, data.as_bytes())?;
         Ok(out)
     }

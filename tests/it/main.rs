@@ -18,3 +18,4 @@ mod order;
 mod request_heads;
 mod slow;
 mod smoke;
+mod sse;
