@@ -68,7 +68,7 @@ pub fn put_id(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Result<(),
 /// `name` would not be read back as it is.
 pub fn put_event(out: &mut Vec<u8>, name: &str, data: &[u8]) -> Result<(), ControlCharacter> {
     put_field(out, b"event: ", |out| {
-        out.extend_from_slice(name.as_bytes())
+        out.extend_from_slice(name.as_bytes());
     })?;
     let mut rest = data;
     while let Some(end) = memchr2(b'\r', b'\n', rest) {
@@ -100,7 +100,7 @@ pub fn put_gap(out: &mut Vec<u8>, gap: &Gap<'_>) {
 /// together do not come back together (HOSTILE R09).
 pub fn put_retry(out: &mut Vec<u8>, base: Duration, random: u32) {
     let base_ms = u64::try_from(base.as_millis()).unwrap_or(u64::MAX / 2);
-    let share = u128::from(base_ms) * u128::from(random) >> 32;
+    let share = (u128::from(base_ms) * u128::from(random)) >> 32;
     let delay_ms = base_ms / 2 + u64::try_from(share).expect("a part of a u64");
     out.extend_from_slice(b"retry: ");
     out.extend_from_slice(itoa::Buffer::new().format(delay_ms).as_bytes());

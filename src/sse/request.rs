@@ -49,7 +49,7 @@ impl EventsRequest {
         last_event_id: Option<&[u8]>,
         topics_max: usize,
     ) -> Result<Self, RequestError> {
-        let (mut topics, mut cursor) = (Vec::new(), None);
+        let (mut topics, mut cursor) = (Vec::new(), None::<Box<str>>);
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
                 "topics" => {
@@ -74,7 +74,7 @@ impl EventsRequest {
             cursor = Some(str::from_utf8(given).unwrap_or_default().into());
         } else {
             // A client without a cursor may well send an empty parameter.
-            cursor = cursor.filter(|given: &Box<str>| !given.is_empty());
+            cursor = cursor.filter(|given| !given.is_empty());
         }
         Ok(Self { topics, cursor })
     }

@@ -8,4 +8,4 @@ mod stream;
 pub(crate) use client::{Client, frame};
 pub(crate) use gateway::{Process, TestGateway};
 pub(crate) use http::{Response, metric, read_response, request};
-pub(crate) use stream::{Event, EventStream};
+pub(crate) use stream::EventStream;
