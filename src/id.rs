@@ -55,6 +55,15 @@ impl TopicId {
     }
 }
 
+/// A place in a topic.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Position {
+    /// Which life of the topic.
+    pub epoch: u64,
+    /// The newest message's offset; 0 before the first.
+    pub offset: u64,
+}
+
 /// How a topic's publications look on the wire. The hub treats it as a key: a
 /// topic has one log per format in use.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -7,8 +7,11 @@ mod request;
 #[cfg(test)]
 mod testing;
 
-pub use cursor::{CursorKey, Position, Scope};
+pub use cursor::{CursorKey, Scope};
 pub use event::{
     ControlCharacter, Gap, GapReason, HEARTBEAT, put_event, put_gap, put_id, put_retry,
 };
 pub use request::{EventsRequest, RequestError};
+
+/// What comings and goings are called.
+pub const PRESENCE: &str = "presence";

@@ -3,16 +3,14 @@
 //! One grammar for every protocol: 1 to 128 bytes of letters, digits and
 //! `_ . : -` (spec/events.md 3.5). `.` and `:` separate segments.
 
+use std::fmt::Write;
+
 /// The longest topic name or pattern, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 
 /// Names below this prefix are inboxes: only their user may subscribe, and
 /// patterns never cover them (spec/gateway.md 6.4, identity rule).
 const INBOX_PREFIX: &str = "user:";
-
-/// Names below this prefix are the gateway's own: no client can spell them, and
-/// patterns never cover them.
-pub const INTERNAL_PREFIX: char = '\0';
 
 /// Why a name is no topic and no pattern.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -48,6 +46,36 @@ pub fn check_topic(name: &str) -> Result<(), NameError> {
 #[must_use]
 pub fn is_inbox(name: &str) -> bool {
     name.starts_with(INBOX_PREFIX)
+}
+
+/// The topic of what is meant for `user` alone. Bytes of the user's name that
+/// could be taken for something else are written as `%` and two digits, so that
+/// two users never share an inbox.
+#[must_use]
+pub fn inbox_of(user: &str) -> String {
+    let mut name = String::from(INBOX_PREFIX);
+    for byte in user.bytes() {
+        if is_name_byte(byte) && byte != b':' {
+            name.push(char::from(byte));
+        } else {
+            let _ = write!(name, "%{byte:02X}");
+        }
+    }
+    name.push_str(":events");
+    name
+}
+
+/// What every connection of the events protocol gets, subscribed to or not.
+pub const BROADCAST: &str = "#broadcast";
+
+/// The gateway's own figures, published by itself alone.
+pub const SYSTEM_METRICS: &str = "system.metrics";
+
+/// Whether `name` is the gateway's own: outside the grammar, so that no client
+/// can name it, and never matched by a pattern.
+#[must_use]
+pub fn is_internal(name: &str) -> bool {
+    name.starts_with('#')
 }
 
 /// What a client asks to subscribe to.
@@ -113,7 +141,7 @@ impl Pattern {
     /// Cost: one pass over both texts; no recursion, no backtracking.
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
-        if is_inbox(topic) || topic.starts_with(INTERNAL_PREFIX) {
+        if is_inbox(topic) || is_internal(topic) {
             return false;
         }
         let (mut pattern, mut topic) = (self.0.as_bytes(), topic.as_bytes());
@@ -201,6 +229,18 @@ mod tests {
         check("a:*:c", "a:b:c", true);
         check("*", "user:ann:events", false);
         check("user:*", "user:ann:events", false);
+        check("*", BROADCAST, false);
+    }
+
+    #[test]
+    fn a16_two_users_never_share_an_inbox() {
+        let users = ["ann", "a:b", "a", "b", "a:events", "a%3Ab", "ä", "a b", ""];
+        let inboxes: std::collections::BTreeSet<String> =
+            users.iter().map(|user| inbox_of(user)).collect();
+        assert_eq!(inboxes.len(), users.len());
+        assert_eq!(inbox_of("ann"), "user:ann:events");
+        assert_eq!(inbox_of("a:b"), "user:a%3Ab:events");
+        assert!(inboxes.iter().all(|inbox| is_inbox(inbox)));
     }
 
     /// A naive matcher over lists of segments agrees with the single pass.

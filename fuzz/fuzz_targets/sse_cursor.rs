@@ -3,7 +3,8 @@
 
 #![no_main]
 
-use fanfare::sse::{CursorKey, EventsRequest, Position};
+use fanfare::id::Position;
+use fanfare::sse::{CursorKey, EventsRequest};
 use libfuzzer_sys::fuzz_target;
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];

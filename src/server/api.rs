@@ -3,6 +3,9 @@
 mod credentials;
 mod events;
 mod health;
+mod history;
+mod order;
+mod publish;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -55,6 +58,8 @@ pub(super) fn routes(
         .route("/metrics", get(health::metrics))
         .route("/api/v1/events", post(events::publish))
         .route("/api/v1/events/batch", post(events::publish_batch))
+        .route("/api/v1/publish", post(publish::publish))
+        .route("/api/v1/topics/{topic}/history", get(history::history))
         .fallback(async || -> Answer { refuse(404, "Not Found", &[]) })
         .method_not_allowed_fallback(async || -> Answer { refuse(405, "Method Not Allowed", &[]) })
         .layer(DefaultBodyLimit::max(config.http.max_body_size))

@@ -2,8 +2,8 @@
 
 use crate::config::Websocket;
 use crate::id::WireFormat;
-use crate::protocol::events::{Publication, Writer};
-use crate::sse::put_event;
+use crate::protocol::events::{Kind, Publication, Writer};
+use crate::sse::{PRESENCE, put_event};
 use crate::ws::deflate::Deflater;
 use crate::ws::encode::{put_close, put_frame, put_header};
 use crate::ws::{CloseCode, OpCode};
@@ -52,8 +52,12 @@ impl Codec {
             WireFormat::EventsJsonDeflate => Some(SHARED_WINDOW_BITS),
             WireFormat::Sse => {
                 self.frame.clear();
-                put_event(&mut self.frame, publication.topic, publication.data)
-                    .expect("names of topics have no control characters");
+                let name = match publication.kind {
+                    Kind::Presence => PRESENCE,
+                    _ => publication.name,
+                };
+                put_event(&mut self.frame, name, publication.data)
+                    .expect("names are checked like those of topics");
                 return &self.frame;
             }
         };

@@ -82,6 +82,10 @@ impl Shard {
     /// Gives memory back and brings the gauges up to date.
     pub fn tidy(&self) {
         self.merges.borrow_mut().tidy();
+        let mut home = self.home.borrow_mut();
+        home.forget_old(self.clock.wall_ms());
+        self.counters.history_bytes.set(home.history_held() as u64);
+        drop(home);
         let mut hub = self.hub.borrow_mut();
         hub.give_back();
         self.codec.borrow_mut().tidy();

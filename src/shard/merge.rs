@@ -10,9 +10,8 @@ use std::sync::Arc;
 
 use crate::collections::HashMap;
 use crate::hub::Hub;
-use crate::id::{PeerId, TopicId, WireFormat};
-use crate::sse::{CursorKey, Gap, GapReason, Position, Scope, put_gap, put_id};
-use crate::topic::INTERNAL_PREFIX;
+use crate::id::{PeerId, Position, TopicId, WireFormat};
+use crate::sse::{CursorKey, Gap, GapReason, Scope, put_gap, put_id};
 
 /// The streams of a shard.
 #[derive(Debug)]
@@ -23,8 +22,31 @@ pub(super) struct Merges {
     parts: HashMap<TopicId, Part>,
     /// Streams, by the number of their log in the hub.
     streams: HashMap<TopicId, Merge>,
+    /// Where those stand who are being sent what they missed.
+    behind: HashMap<PeerId, Behind>,
     /// The frame being put together.
     frame: Vec<u8>,
+}
+
+/// A reader that is not where its stream is.
+#[derive(Debug)]
+struct Behind {
+    scope: Scope,
+    positions: Box<[Position]>,
+}
+
+/// What a reader of a stream has missed of one of its topics.
+#[derive(Debug)]
+pub(super) struct MissedPart {
+    pub(super) topic: TopicId,
+    /// The topic's place among those of the stream.
+    pub(super) place: usize,
+    /// Which life of the topic.
+    pub(super) epoch: u64,
+    /// The messages after this one
+    pub(super) after: u64,
+    /// up to this one.
+    pub(super) until: u64,
 }
 
 #[derive(Debug, Default)]
@@ -62,12 +84,13 @@ pub(super) struct Waiting {
 
 /// The name of the log of a stream over these topics, which no client can spell.
 pub(super) fn log_name(topics: &[Box<str>]) -> String {
-    format!("{INTERNAL_PREFIX}{}", topics.join(","))
+    format!("{LOG_PREFIX}{}", topics.join(","))
 }
 
 /// The topics of a stream, by the name of its log.
 pub(super) fn topics_of(log_name: &str) -> impl Iterator<Item = &str> + Clone {
-    log_name.trim_start_matches(INTERNAL_PREFIX).split(',')
+    let names = log_name.strip_prefix(LOG_PREFIX);
+    names.unwrap_or_default().split(',')
 }
 
 impl Merges {
@@ -76,6 +99,7 @@ impl Merges {
             key,
             parts: HashMap::default(),
             streams: HashMap::default(),
+            behind: HashMap::default(),
             frame: Vec::new(),
         }
     }
@@ -164,34 +188,87 @@ impl Merges {
         }
     }
 
-    /// Appends what tells a reader that it missed something since `cursor`, and
-    /// the id from which it goes on.
-    pub(super) fn put_start(
-        &self,
+    /// Begins a stream for `peer`: appends gaps for what its cursor proves nothing
+    /// about, and the id from which it goes on. Returns what it has missed
+    /// besides, to be sent before anything newer.
+    pub(super) fn begin(
+        &mut self,
         out: &mut Vec<u8>,
-        log: TopicId,
-        name: &str,
+        peer: PeerId,
+        (log, name): (TopicId, &str),
         cursor: Option<&str>,
-    ) {
+    ) -> Vec<MissedPart> {
         let merge = &self.streams[&log];
+        let mut missed = Vec::new();
+        let mut positions = merge.positions.clone();
         if let Some(cursor) = cursor {
             let then = self.key.read(&merge.scope, cursor.as_bytes());
             for (place, topic) in topics_of(name).enumerate() {
+                let now = merge.positions[place];
                 let then = then.as_ref().map(|positions| positions[place]);
-                if let Some((lost, reason)) = missing(then, merge.positions[place]) {
-                    put_gap(
-                        out,
-                        &Gap {
-                            topic,
-                            lost,
-                            reason,
-                        },
-                    );
+                match since(then, now) {
+                    Ok(after) if after < now.offset => {
+                        positions[place].offset = after;
+                        missed.push(MissedPart {
+                            topic: merge.topics[place],
+                            place,
+                            epoch: now.epoch,
+                            after,
+                            until: now.offset,
+                        });
+                    }
+                    Ok(_) => {}
+                    Err(reason) => {
+                        let lost = None;
+                        put_gap(
+                            out,
+                            &Gap {
+                                topic,
+                                lost,
+                                reason,
+                            },
+                        );
+                    }
                 }
             }
         }
-        merge.put_id(&self.key, out);
+        let scope = merge.scope;
+        put_cursor(&self.key, out, &scope, &positions);
         out.push(b'\n');
+        if !missed.is_empty() {
+            self.behind.insert(peer, Behind { scope, positions });
+        }
+        missed
+    }
+
+    /// Notes that a reader that is behind has got a topic's messages up to `offset`.
+    pub(super) fn pass(&mut self, peer: PeerId, place: usize, offset: u64) {
+        if let Some(behind) = self.behind.get_mut(&peer) {
+            behind.positions[place].offset = offset;
+        }
+    }
+
+    /// Appends the id of an event for a reader that is behind.
+    pub(super) fn put_missed_id(&self, out: &mut Vec<u8>, peer: PeerId) {
+        if let Some(behind) = self.behind.get(&peer) {
+            put_cursor(&self.key, out, &behind.scope, &behind.positions);
+        }
+    }
+
+    /// Notes that a reader is where its stream is, and appends the id that says
+    /// so. Returns whether it was behind at all.
+    pub(super) fn end_behind(&mut self, out: &mut Vec<u8>, peer: PeerId) -> bool {
+        let Some(behind) = self.behind.remove(&peer) else {
+            return false;
+        };
+        put_cursor(&self.key, out, &behind.scope, &behind.positions);
+        out.push(b'\n');
+        true
+    }
+
+    /// Forgets that a reader was behind.
+    pub(super) fn forget(&mut self, peer: PeerId) {
+        self.behind.remove(&peer);
     }
 
     /// Appends a message of `topic`, which is a part of streams, to their logs.
@@ -224,7 +301,7 @@ impl Merges {
                 continue;
             }
             self.frame.clear();
-            merge.put_id(&self.key, &mut self.frame);
+            put_cursor(&self.key, &mut self.frame, &merge.scope, &merge.positions);
             self.frame.extend_from_slice(message);
             merge.number += 1;
             readers += hub.append(log, WireFormat::Sse, &self.frame, merge.number);
@@ -263,30 +340,28 @@ impl Merges {
     }
 }
 
-impl Merge {
-    /// Appends the line that says where all topics stand.
-    fn put_id(&self, key: &CursorKey, out: &mut Vec<u8>) {
-        let positions = self.positions.iter().copied();
-        put_id(out, |out| key.put(out, &self.scope, positions)).expect("a cursor is base64url");
-    }
+/// Appends the line that says where all topics of a stream stand.
+fn put_cursor(key: &CursorKey, out: &mut Vec<u8>, scope: &Scope, positions: &[Position]) {
+    let positions = positions.iter().copied();
+    put_id(out, |out| key.put(out, scope, positions)).expect("a cursor is base64url");
 }
 
-/// What is missing to whoever was at `then` and goes on from `now`: how many
-/// messages, if that is known, and why.
-fn missing(then: Option<Position>, now: Position) -> Option<(Option<u64>, GapReason)> {
-    let Some(then) = then else {
-        return Some((None, GapReason::Cursor));
-    };
+/// The offset from which whoever was at `then` goes on in a topic that stands at
+/// `now`, or why there is none.
+fn since(then: Option<Position>, now: Position) -> Result<u64, GapReason> {
+    let then = then.ok_or(GapReason::Cursor)?;
     if then.epoch != now.epoch {
-        return Some((None, GapReason::Epoch));
+        return Err(GapReason::Epoch);
     }
-    match now.offset.checked_sub(then.offset) {
-        Some(0) => None,
-        Some(lost) => Some((Some(lost), GapReason::History)),
-        // It has been where nobody has been yet.
-        None => Some((None, GapReason::Cursor)),
+    // It has been where nobody has been yet.
+    if then.offset > now.offset {
+        return Err(GapReason::Cursor);
     }
+    Ok(then.offset)
 }
+
+/// The names of streams' logs begin like this: they are internal topics.
+const LOG_PREFIX: &str = "#sse:";
 
 /// Stands for a position that is not known yet; never shown to anybody.
 const NOWHERE: Position = Position {

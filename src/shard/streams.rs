@@ -1,12 +1,13 @@
 //! Streams of events: who reads which topics, from where on.
 
+use super::catch_up::CatchUp;
 use super::links::Transport;
-use super::merge::{Waiting, log_name, topics_of};
+use super::merge::{MissedPart, Waiting, log_name, topics_of};
 use super::{Shard, TooManyTopics};
 use crate::hub::{Hub, Policy};
-use crate::id::{PeerId, Priority, TopicId, WireFormat};
-use crate::mesh::{Interest, Standing, home_of};
-use crate::sse::{EventsRequest, Gap, GapReason, Position, put_gap, put_retry};
+use crate::id::{PeerId, Position, Priority, TopicId, WireFormat};
+use crate::mesh::{Interest, Missed, Standing, home_of};
+use crate::sse::{EventsRequest, Gap, GapReason, put_gap, put_retry};
 
 impl Shard {
     /// Makes a peer a reader of the topics it asks for. It is sent `head` as soon
@@ -71,20 +72,10 @@ impl Shard {
         if home == self.id {
             let shard = self.id;
             let id = self.take_interest_here(name, Interest { shard, format });
-            let position = self.position_at_home(id);
+            let position = self.home.borrow().topic(id).position();
             self.merges.borrow_mut().locate(topic, position);
         } else if self.interests.borrow().standing(topic, format) == Standing::None {
             self.ask_interest(home, topic, name, format);
-        }
-    }
-
-    /// Where a topic of this home stands.
-    pub(super) fn position_at_home(&self, id: TopicId) -> Position {
-        let home = self.home.borrow();
-        let topic = home.topic(id);
-        Position {
-            epoch: topic.epoch(),
-            offset: topic.offset(),
         }
     }
 
@@ -106,22 +97,56 @@ impl Shard {
             opening: mut out,
         } in waiting
         {
-            let merges = self.merges.borrow();
             let mut hub = self.hub.borrow_mut();
             if !hub.is_present(peer) {
                 // It was to be the last one, maybe.
                 self.tickets.borrow_mut().note_vacant(log, WireFormat::Sse);
                 continue;
             }
+            let mut merges = self.merges.borrow_mut();
             let seed = u64::from(peer.generation) << 16 | u64::from(self.id.0);
             put_retry(&mut out, self.config.sse.retry, merges.draw(seed));
-            merges.put_start(&mut out, log, hub.name(log), cursor.as_deref());
+            let stream = (log, hub.name(log));
+            let missed = merges.begin(&mut out, peer, stream, cursor.as_deref());
+            drop(merges);
             self.note(hub.send(peer.slot, Priority::Critical, &out));
             let _ = hub.subscribe(peer.slot, log);
+            let hold = (!missed.is_empty()).then(|| hub.hold(peer.slot, log));
+            drop(hub);
             if let Some(link) = self.links.borrow_mut().get_mut(peer) {
                 link.transport = Transport::Sse { begun: true };
             }
             self.flusher.raise();
+            if let Some(hold) = hold {
+                self.catch_up_stream(peer, log, hold, missed);
+            }
+        }
+    }
+
+    /// Sends a peer what it missed of the topics of its stream, which is on hold.
+    fn catch_up_stream(&self, peer: PeerId, log: TopicId, hold: u16, parts: Vec<MissedPart>) {
+        let catch_ups = parts.into_iter().map(|part| CatchUp {
+            topic: part.topic,
+            held: log,
+            place: part.place,
+            missed: Missed {
+                peer,
+                hold,
+                format: WireFormat::Sse,
+                epoch: part.epoch,
+                after: part.after,
+                until: part.until,
+            },
+        });
+        self.begin_catch_up(peer, catch_ups);
+    }
+
+    /// A peer has what it missed: it is told where it stands, so that it does not
+    /// hear of the same gaps again.
+    pub(super) fn end_behind(&self, peer: PeerId) {
+        let mut out = Vec::new();
+        if self.merges.borrow_mut().end_behind(&mut out, peer) {
+            self.send_raw(peer, Priority::High, &out);
         }
     }
 

@@ -13,6 +13,8 @@ use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key, Tag, sign};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::id::Position;
+
 /// The layout described above. Another one gets another number.
 const VERSION: u8 = 1;
 
@@ -25,15 +27,6 @@ const NUMBER_BYTES_MAX: usize = 10;
 
 /// What the secret is made into a key with, so that the key is of no other use.
 const PURPOSE: &[u8] = b"fanfare sse cursor 1";
-
-/// A place in a topic.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Position {
-    /// Which life of the topic.
-    pub epoch: u64,
-    /// The newest message that is behind; 0 before the first.
-    pub offset: u64,
-}
 
 /// Signs cursors and knows its own again. One for the whole process.
 pub struct CursorKey(Key);

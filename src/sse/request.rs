@@ -1,5 +1,6 @@
 //! What a request for events asks for: the topics and where to go on.
 
+use super::PRESENCE;
 use crate::topic::{self, NameError};
 
 /// A request for a stream of events.
@@ -31,9 +32,9 @@ pub enum RequestError {
     Name(String, NameError),
 }
 
-/// Topics of these names could not be told from what is not published: `gap` is
-/// this gateway's own, the others are what EventSource itself dispatches.
-const RESERVED: [&str; 3] = ["gap", "open", "error"];
+/// Topics of these names could not be told from what is not published: the first
+/// two are this gateway's own, the others are what EventSource itself dispatches.
+const RESERVED: [&str; 4] = ["gap", PRESENCE, "open", "error"];
 
 /// Characters of a bad name that are repeated to the client.
 const SHOWN_MAX: usize = 140;

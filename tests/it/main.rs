@@ -16,6 +16,7 @@ mod http_api;
 mod limits;
 mod order;
 mod request_heads;
+mod resume;
 mod slow;
 mod smoke;
 mod sse;
