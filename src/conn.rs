@@ -5,5 +5,6 @@ mod claim;
 mod driver;
 mod guarded;
 mod session;
+mod sse;
 
 pub use accept::accept;

@@ -6,7 +6,7 @@ mod guard;
 mod policy;
 mod route;
 
-pub use answer::{Answer, refuse, refuse_raw, respond};
+pub use answer::{Answer, event_stream_head, refuse, refuse_raw, respond};
 pub use api::Api;
 pub use guard::{Guard, GuardLimits, HeadError, Passed};
 pub use policy::page_policy;

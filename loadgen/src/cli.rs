@@ -14,6 +14,7 @@ Examples:
                                                 one publish at a time, with the server's CPU per delivery
   loadgen fanout --rate 1000 --subscribers 200  200,000 deliveries/s on a schedule: honest latency
   loadgen fanout --publishers 2 --payload 1024  everybody must see the two in the same order
+  loadgen fanout --transport sse                subscribers are EventSources instead of WebSockets
   loadgen echo --connections 100 --in-flight 32
   loadgen topics --topics 10000 --subscribers 10
   loadgen slow --slow 1                         one reader stalls; nobody else may notice
@@ -105,6 +106,16 @@ pub(crate) enum Client {
     Tungstenite,
 }
 
+/// What subscribers speak.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Transport {
+    /// The events protocol.
+    #[default]
+    Websocket,
+    /// Server-Sent Events: a GET for each subscriber.
+    Sse,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Scenario {
     /// One topic, many subscribers: every one gets everything.
@@ -178,6 +189,10 @@ pub(crate) struct Load {
     /// Start of the topic names.
     #[arg(long, default_value = "t", value_name = "PREFIX")]
     pub(crate) topic: String,
+
+    /// What subscribers speak. Publishers are WebSockets always.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) transport: Transport,
 }
 
 impl Load {
@@ -246,16 +261,6 @@ pub(crate) struct Churn {
 
     #[command(flatten)]
     pub(crate) load: Load,
-}
-
-/// What subscribers speak.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Transport {
-    /// The events protocol.
-    #[default]
-    Websocket,
-    /// Server-Sent Events: a GET for each subscriber.
-    Sse,
 }
 
 /// The topic needs a history as long as the connections are away, such as
@@ -372,6 +377,11 @@ pub(crate) struct Idle {
     /// Also subscribe every connection to one topic of its own.
     #[arg(long)]
     pub(crate) subscribe: bool,
+
+    /// What the connections speak. SSE has no connection without a topic: they
+    /// all have the same one, or each its own with --subscribe.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) transport: Transport,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -11,6 +11,7 @@ mod process;
 mod reference;
 mod scenario;
 mod schedule;
+mod stream;
 mod verify;
 
 use std::fs;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use mimalloc::MiMalloc;
 
-use cli::{Client, Options, Scenario};
+use cli::{Client, Options, Scenario, Transport};
 use net::Target;
 use outcome::Outcome;
 
@@ -50,6 +51,11 @@ fn run(options: &Options) -> Result<Outcome, String> {
         pin(core)?;
     }
     match (common.client, scenario) {
+        (Client::Tungstenite, Scenario::Fanout(fanout))
+            if fanout.load.transport == Transport::Sse =>
+        {
+            Err("--client tungstenite speaks WebSocket only".into())
+        }
         (Client::Tungstenite, Scenario::Fanout(_)) => {
             reference::fanout::run(scenario, &target, common)
         }

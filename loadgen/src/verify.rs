@@ -25,6 +25,7 @@ pub(crate) use counts::Counts;
 use envelope::{Envelope, Parsed};
 pub(crate) use gaps::{Gaps, Late};
 
+use crate::cli::Transport;
 use crate::payload::{self, Head, Layout, Source};
 
 /// Every so many events one is parsed as JSON although it looked right.
@@ -85,6 +86,8 @@ impl Stream {
 pub(crate) struct Verifier {
     layout: Layout,
     shape: Shape,
+    /// How events look.
+    transport: Transport,
     names: Vec<String>,
     /// By replica, topic, publisher.
     streams: Vec<Stream>,
@@ -128,7 +131,13 @@ struct Position {
 impl Verifier {
     /// A verifier for `names.len()` topics. `owners` gives the connection of
     /// each (replica, topic), replica by replica.
-    pub(crate) fn new(layout: Layout, shape: Shape, names: Vec<String>, owners: Vec<u32>) -> Self {
+    pub(crate) fn new(
+        layout: Layout,
+        shape: Shape,
+        transport: Transport,
+        names: Vec<String>,
+        owners: Vec<u32>,
+    ) -> Self {
         let pairs = shape.replicas() * shape.topics;
         assert_eq!(owners.len(), pairs, "one owner per replica and topic");
         assert_eq!(names.len(), shape.topics, "one name per topic");
@@ -140,6 +149,7 @@ impl Verifier {
             envelope: Envelope::new(shape.topics),
             layout,
             shape,
+            transport,
             names,
             streams,
             orders: vec![0; pairs],
@@ -203,11 +213,15 @@ impl Verifier {
     #[inline]
     fn expected_event(&mut self, text: &[u8]) -> bool {
         let from = self.envelope.data_at();
-        let Some((data, [b',' | b'}', ..])) = text
+        let Some((data, behind)) = text
             .get(from..)
             .and_then(|rest| rest.split_at_checked(self.layout.bytes()))
         else {
             return false;
+        };
+        let ends_well = match self.transport {
+            Transport::Websocket => matches!(behind, [b',' | b'}', .., b'}'] | [b'}']),
+            Transport::Sse => behind == b"\n",
         };
         let Some(head) = Head::of(data) else {
             return false;
@@ -218,7 +232,7 @@ impl Verifier {
         let stream = self.streams[self.at.stream];
         if head.sequence != stream.expected
             || text[..from] != *self.envelope.prefix(&self.at.prefix)
-            || text.last() != Some(&b'}')
+            || !ends_well
             || !self
                 .layout
                 .tail_matches(data, self.at.source_number, stream.next)
@@ -241,8 +255,16 @@ impl Verifier {
     fn any_event(&mut self, text: &[u8]) {
         self.parses += 1;
         self.until_parse = PARSE_EVERY;
-        let (event, data_at) = match envelope::parse(text) {
-            Parsed::Event(event, data_at) => (event, data_at),
+        let parsed = match self.transport {
+            Transport::Websocket => envelope::parse(text),
+            Transport::Sse => envelope::parse_stream(text),
+        };
+        let (name, data, data_at) = match parsed {
+            Parsed::Event {
+                name,
+                data,
+                data_at,
+            } => (name, data, data_at),
             Parsed::Other => {
                 self.last_other = String::from_utf8_lossy(text).into_owned();
                 self.counts_mut().other += 1;
@@ -253,7 +275,6 @@ impl Verifier {
                 return;
             }
         };
-        let data = event.data.get().as_bytes();
         let source_and_sequence = Head::of(data).and_then(|head| {
             let source = Source::from_number(payload::number(head.source)?);
             let sequence = payload::number(head.sequence)?;
@@ -267,7 +288,7 @@ impl Verifier {
             return;
         };
         let topic = usize::from(source.topic);
-        if self.names.get(topic).map(String::as_str) != Some(&*event.event)
+        if self.names.get(topic).map(String::as_str) != Some(&*name)
             || usize::from(source.publisher) >= self.shape.publishers
         {
             // Whole, but not what this connection subscribed to under this name.

@@ -7,6 +7,7 @@ use hyper::Request;
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, RETRY_AFTER};
 
 use super::session::{Session, Standing};
+use super::sse;
 use crate::auth::{Identity, TokenVerifier};
 use crate::http::{Answer, Route, refuse, route};
 use crate::metrics::Refused;
@@ -25,9 +26,18 @@ pub(super) struct Claim {
     pub(super) place: Place,
 }
 
+/// A socket that becomes something else than HTTP.
+pub(super) enum Claimed {
+    WebSocket(Box<Claim>),
+    Sse(Box<sse::Claim>),
+}
+
+/// An answer that turns a request away, and what it counts as.
+pub(super) type Refusal = (Refused, Box<Answer>);
+
 /// What is done with a request.
 pub(super) enum Decision {
-    Claim(Box<Claim>),
+    Claim(Claimed),
     /// This answer, the last one of its connection.
     Answer(Box<Answer>),
     /// The router answers.
@@ -44,12 +54,19 @@ pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr
         Route::EventsDemo => config.events.demo_enabled,
         Route::EventsDev => config.mode != crate::config::Mode::Prod,
         Route::Events => true,
+        Route::Sse => config.sse.enabled,
     };
     if !exists {
         return Decision::Answer(Box::new(refuse(404, "Not Found", &[])));
     }
-    match claim(shard, request, route, address) {
-        Ok(claim) => Decision::Claim(Box::new(claim)),
+    let claimed = match route {
+        Route::Sse => {
+            sse::claim(shard, request, address).map(|claim| Claimed::Sse(Box::new(claim)))
+        }
+        _ => claim(shard, request, route, address).map(|claim| Claimed::WebSocket(Box::new(claim))),
+    };
+    match claimed {
+        Ok(claimed) => Decision::Claim(claimed),
         Err((why, answer)) => {
             shard.counters.refused[why as usize].add(1);
             Decision::Answer(answer)
@@ -62,21 +79,15 @@ fn claim<B>(
     request: &Request<B>,
     route: Route,
     address: IpAddr,
-) -> Result<Claim, (Refused, Box<Answer>)> {
+) -> Result<Claim, Refusal> {
     let config = &shard.config;
     let upgrade = Upgrade::check(request.method(), request.version(), request.headers()).map_err(
         |error| {
-            let answer = refuse(error.status().as_u16(), &error.to_string(), error.headers());
-            (Refused::Handshake, Box::new(answer))
+            let (status, why) = (error.status().as_u16(), error.to_string());
+            refusal(Refused::Handshake, status, &why, error.headers())
         },
     )?;
-    let place = shard.process.enter(address).map_err(|no_room| {
-        let (why, text) = match no_room {
-            NoRoom::Connections => (Refused::Connections, "Too many connections"),
-            NoRoom::PerIp => (Refused::PerIp, "Too many connections from this address"),
-        };
-        (why, Box::new(refuse(503, text, &[(RETRY_AFTER, "1")])))
-    })?;
+    let place = enter(shard, address)?;
     let options = DeflateOptions {
         client_context: config.websocket.deflate_client_contexts,
         ..DeflateOptions::default()
@@ -94,7 +105,7 @@ fn claim<B>(
             Session::events("dev", standing(shard, request)),
             config.events.max_message_size,
         ),
-        Route::Events | Route::Api => (
+        Route::Events | Route::Sse | Route::Api => (
             Session::events("prod", standing(shard, request)),
             config.events.max_message_size,
         ),
@@ -108,9 +119,30 @@ fn claim<B>(
     })
 }
 
+/// A refusal with a JSON body that says why.
+pub(super) fn refusal(
+    counted: Refused,
+    status: u16,
+    why: &str,
+    headers: &[(HeaderName, &'static str)],
+) -> Refusal {
+    (counted, Box::new(refuse(status, why, headers)))
+}
+
+/// Takes a place for a connection from `address`.
+pub(super) fn enter(shard: &Shard, address: IpAddr) -> Result<Place, Refusal> {
+    shard.process.enter(address).map_err(|no_room| {
+        let (counted, why) = match no_room {
+            NoRoom::Connections => (Refused::Connections, "Too many connections"),
+            NoRoom::PerIp => (Refused::PerIp, "Too many connections from this address"),
+        };
+        refusal(counted, 503, why, &[(RETRY_AFTER, "1")])
+    })
+}
+
 /// What a request's token says about its sender (spec/events.md 3.5). Sources
 /// that disagree are as good as no token.
-fn standing<B>(shard: &Shard, request: &Request<B>) -> Standing {
+pub(super) fn standing<B>(shard: &Shard, request: &Request<B>) -> Standing {
     let required = shard.config.events.auth_required;
     let query = request.uri().query().unwrap_or("");
     let headers = request.headers();

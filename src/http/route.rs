@@ -11,6 +11,8 @@ pub enum Route {
     EventsDev,
     /// `/api/v1/ws`: the events protocol with a token.
     Events,
+    /// `/api/v1/sse`: a stream of Server-Sent Events.
+    Sse,
     /// Anything else: a request with an answer.
     Api,
 }
@@ -24,6 +26,7 @@ pub fn route(path: &str) -> Route {
         "/api/v1/ws/demo" => Route::EventsDemo,
         "/api/v1/ws/dev" => Route::EventsDev,
         "/api/v1/ws" => Route::Events,
+        "/api/v1/sse" => Route::Sse,
         _ => Route::Api,
     }
 }
@@ -43,6 +46,8 @@ mod tests {
             "/api/v1/ws/demo;x",
             "/API/v1/ws/demo",
             "/api/v1/ws%2Fdemo",
+            "/api/v1/sse/",
+            "/api/v1/%73se",
         ] {
             assert_eq!(route(path), Route::Api, "{path}");
         }

@@ -2,7 +2,8 @@
 
 use crate::config::Websocket;
 use crate::id::WireFormat;
-use crate::protocol::events::{Publication, Writer};
+use crate::protocol::events::{Kind, Publication, Writer};
+use crate::sse::{PRESENCE, put_event};
 use crate::ws::deflate::Deflater;
 use crate::ws::encode::{put_close, put_frame, put_header};
 use crate::ws::{CloseCode, OpCode};
@@ -46,13 +47,23 @@ impl Codec {
         publication: &Publication<'_>,
         timestamp: &[u8],
     ) -> &[u8] {
-        let mut payload = std::mem::take(&mut self.payload);
-        payload.clear();
-        Writer::new(&mut payload, timestamp).event(publication);
         let window_bits = match format {
             WireFormat::EventsJson => None,
             WireFormat::EventsJsonDeflate => Some(SHARED_WINDOW_BITS),
+            WireFormat::Sse => {
+                self.frame.clear();
+                let name = match publication.kind {
+                    Kind::Presence => PRESENCE,
+                    _ => publication.name,
+                };
+                put_event(&mut self.frame, name, publication.data)
+                    .expect("names are checked like those of topics");
+                return &self.frame;
+            }
         };
+        let mut payload = std::mem::take(&mut self.payload);
+        payload.clear();
+        Writer::new(&mut payload, timestamp).event(publication);
         self.encode(window_bits, OpCode::Text, &payload);
         self.payload = payload;
         &self.frame

@@ -20,3 +20,4 @@ mod request_heads;
 mod resume;
 mod slow;
 mod smoke;
+mod sse;

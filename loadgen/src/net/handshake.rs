@@ -67,15 +67,24 @@ impl Target {
         request.into_bytes()
     }
 
-    /// A plain request for `path` on the same server with this query and these
-    /// more lines. What the URL has in its query goes along.
-    pub(crate) fn get(&self, path: &str, query: &str, lines: &str) -> Vec<u8> {
-        let own = self.path.split_once('?').map_or("", |(_, own)| own);
-        let and = if own.is_empty() { "" } else { "&" };
+    /// The request for a stream of events of these topics. Whoever comes back
+    /// shows the id of the last event it had.
+    pub(crate) fn stream_request<'a>(
+        &self,
+        topics: impl Iterator<Item = &'a str>,
+        last_event_id: Option<&str>,
+    ) -> Vec<u8> {
+        let query = self.path.split_once('?').map_or("", |(_, query)| query);
+        let join = if query.is_empty() { "" } else { "&" };
+        let topics: Vec<&str> = topics.collect();
+        let (topics, host) = (topics.join(","), &self.host);
         let mut request = format!(
-            "GET {path}?{query}{and}{own} HTTP/1.1\r\nHost: {}\r\n{lines}",
-            self.host
+            "GET /api/v1/sse?{query}{join}topics={topics} HTTP/1.1\r\nHost: {host}\r\n\
+             Accept: text/event-stream\r\n"
         );
+        if let Some(id) = last_event_id {
+            request.push_str(&format!("Last-Event-ID: {id}\r\n"));
+        }
         for header in &self.headers {
             request.push_str(header);
             request.push_str("\r\n");
@@ -97,6 +106,34 @@ pub(crate) fn key() -> String {
 /// Looks for a whole response head at the front of `bytes`; returns its length
 /// if the upgrade was accepted.
 pub(crate) fn response(bytes: &[u8], key: &str) -> Result<Option<usize>, End> {
+    let Some((head, length)) = accepted(bytes, 101)? else {
+        return Ok(None);
+    };
+    if header(&head, "sec-websocket-accept") != Some(&derive_accept_key(key.as_bytes())) {
+        return Err(End::Protocol("wrong Sec-WebSocket-Accept"));
+    }
+    if header(&head, "sec-websocket-extensions").is_some() {
+        return Err(End::Protocol("an extension that was not offered"));
+    }
+    Ok(Some(length))
+}
+
+/// As [`response`], for a stream of events, which has to end with the connection.
+pub(crate) fn stream_response(bytes: &[u8]) -> Result<Option<usize>, End> {
+    let Some((head, length)) = accepted(bytes, 200)? else {
+        return Ok(None);
+    };
+    if header(&head, "content-type") != Some("text/event-stream") {
+        return Err(End::Protocol("not a stream of events"));
+    }
+    if header(&head, "content-length").is_some() || header(&head, "transfer-encoding").is_some() {
+        return Err(End::Protocol("a stream of events in a frame of its own"));
+    }
+    Ok(Some(length))
+}
+
+/// A whole response head of the status that is hoped for, and its length.
+fn accepted(bytes: &[u8], wanted: u16) -> Result<Option<(String, usize)>, End> {
     let Some(end) = find(bytes, b"\r\n\r\n") else {
         return if bytes.len() > RESPONSE_BYTES_MAX {
             Err(End::Protocol("response head over 64 KiB"))
@@ -104,9 +141,9 @@ pub(crate) fn response(bytes: &[u8], key: &str) -> Result<Option<usize>, End> {
             Ok(None)
         };
     };
-    let head = String::from_utf8_lossy(&bytes[..end]);
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let status = status(&head).ok_or(End::Protocol("not an HTTP response"))?;
-    if status != 101 {
+    if status != wanted {
         let expected = header(&head, "content-length").and_then(|length| length.parse().ok());
         let body = &bytes[end + 4..];
         // Without a length the body ends with the stream; what came suffices.
@@ -119,13 +156,7 @@ pub(crate) fn response(bytes: &[u8], key: &str) -> Result<Option<usize>, End> {
             })
         };
     }
-    if header(&head, "sec-websocket-accept") != Some(&derive_accept_key(key.as_bytes())) {
-        return Err(End::Protocol("wrong Sec-WebSocket-Accept"));
-    }
-    if header(&head, "sec-websocket-extensions").is_some() {
-        return Err(End::Protocol("an extension that was not offered"));
-    }
-    Ok(Some(end + 4))
+    Ok(Some((head, end + 4)))
 }
 
 /// The refusal in a response that was cut short.
@@ -190,6 +221,37 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_of_events_is_accepted_by_its_type_and_ends_with_the_connection() {
+        let head = |more: &str| {
+            let text = format!("HTTP/1.1 200 OK\r\n{more}\r\n\r\nid: x");
+            stream_response(text.as_bytes())
+        };
+        assert_eq!(head("Content-Type: text/event-stream"), Ok(Some(50)));
+        assert!(head("content-type: text/html").is_err());
+        assert!(head("content-type: text/event-stream\r\ntransfer-encoding: chunked").is_err());
+        assert!(stream_response(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn the_request_for_a_stream_keeps_the_query() {
+        let request = |url: &str| {
+            let target = Target::new(url, "/x", vec!["A: b".into()]).unwrap();
+            String::from_utf8(target.stream_request(["t0", "t1"].into_iter(), None)).unwrap()
+        };
+        let plain = request("ws://127.0.0.1:80");
+        assert!(
+            plain.starts_with("GET /api/v1/sse?topics=t0,t1 HTTP/1.1\r\n"),
+            "{plain}"
+        );
+        assert!(plain.ends_with("\r\nA: b\r\n\r\n"), "{plain}");
+        let query = request("ws://127.0.0.1:80/?token=x");
+        assert!(
+            query.starts_with("GET /api/v1/sse?token=x&topics=t0,t1 "),
+            "{query}"
+        );
+    }
+
+    #[test]
     fn urls_are_completed_with_the_scenario_path() {
         let path = |url: &str| Target::new(url, "/echo", Vec::new()).map(|target| target.path);
         assert_eq!(path("ws://127.0.0.1:80"), Ok("/echo".into()));
@@ -198,11 +260,6 @@ mod tests {
             Ok("/echo?token=x".into())
         );
         assert_eq!(path("ws://127.0.0.1:80/own?a=b"), Ok("/own?a=b".into()));
-        let target = Target::new("ws://127.0.0.1:80/?token=x", "/ws", Vec::new()).unwrap();
-        let request = String::from_utf8(target.get("/sse", "topics=a", "Accept: b\r\n")).unwrap();
-        let expected =
-            "GET /sse?topics=a&token=x HTTP/1.1\r\nHost: 127.0.0.1:80\r\nAccept: b\r\n\r\n";
-        assert_eq!(request, expected);
         assert!(path("wss://127.0.0.1").is_err());
         assert!(path("nonsense").is_err());
     }

@@ -10,15 +10,15 @@ use crate::payload::MAGIC;
 
 /// An event frame (spec/events.md 3.5), its data untouched.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Event<'a> {
+struct Event<'a> {
     #[serde(rename = "type")]
     kind: &'a str,
     #[serde(borrow)]
-    pub(crate) event: Cow<'a, str>,
+    event: Cow<'a, str>,
     #[serde(borrow)]
     event_type: Cow<'a, str>,
     #[serde(borrow)]
-    pub(crate) data: &'a RawValue,
+    data: &'a RawValue,
     #[serde(borrow)]
     event_id: Cow<'a, str>,
     #[serde(borrow)]
@@ -28,8 +28,13 @@ pub(crate) struct Event<'a> {
 /// What a frame's text is.
 #[derive(Debug)]
 pub(crate) enum Parsed<'a> {
-    /// A well-formed event, and where its data starts.
-    Event(Event<'a>, usize),
+    /// A well-formed event.
+    Event {
+        name: Cow<'a, str>,
+        data: &'a [u8],
+        /// Where its data starts.
+        data_at: usize,
+    },
     /// Another kind of frame.
     Other,
     /// Not JSON, or an event that lacks something.
@@ -49,13 +54,36 @@ pub(crate) fn parse(text: &[u8]) -> Parsed<'_> {
             && !event.event_id.is_empty()
             && event.timestamp.ends_with('Z');
         if well_formed {
-            let data_at = event.data.get().as_ptr().addr() - text.as_ptr().addr();
-            return Parsed::Event(event, data_at);
+            let data = event.data.get().as_bytes();
+            return Parsed::Event {
+                name: event.event,
+                data,
+                data_at: data.as_ptr().addr() - text.as_ptr().addr(),
+            };
         }
     }
     match serde_json::from_slice::<Kind<'_>>(text) {
         // A changed byte in the type of an event leaves its other fields.
         Ok(Kind { kind }) if kind != "event" && !contains(text, &MAGIC[1..]) => Parsed::Other,
+        _ => Parsed::Corrupt,
+    }
+}
+
+/// Parses an event of a stream behind its id: its name, then one line of data.
+pub(crate) fn parse_stream(text: &[u8]) -> Parsed<'_> {
+    let lines = text
+        .strip_suffix(b"\n")
+        .map(|lines| lines.split(|&byte| byte == b'\n').collect::<Vec<_>>());
+    let Some([name, data]) = lines.as_deref() else {
+        return Parsed::Corrupt;
+    };
+    match (name.strip_prefix(b"event: "), data.strip_prefix(b"data: ")) {
+        (Some(b"gap"), Some(_)) => Parsed::Other,
+        (Some(name), Some(data)) => Parsed::Event {
+            name: String::from_utf8_lossy(name),
+            data,
+            data_at: data.as_ptr().addr() - text.as_ptr().addr(),
+        },
         _ => Parsed::Corrupt,
     }
 }

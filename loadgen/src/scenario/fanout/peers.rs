@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::plan::{Kind, Plan};
 use super::publisher::Publisher;
+use crate::cli::{Load, Transport};
 use crate::frame::opcode;
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::Outcome;
@@ -44,6 +45,7 @@ pub(crate) struct Peers {
     pub(crate) verifier: Verifier,
     pub(crate) publishers: Vec<Publisher>,
     target: Target,
+    transport: Transport,
     /// By connection id; none where a connection ended.
     peers: Vec<Option<Peer>>,
     /// Connection of each member.
@@ -61,8 +63,9 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(plan: Plan, publishers: usize, target: Target, verifier: Verifier) -> Self {
-        let mut to_open: Vec<Role> = (0..publishers as u16).map(Role::Publisher).collect();
+    pub(crate) fn new(plan: Plan, load: &Load, target: Target, verifier: Verifier) -> Self {
+        let publishers = usize::from(load.publishers);
+        let mut to_open: Vec<Role> = (0..load.publishers).map(Role::Publisher).collect();
         to_open.extend((0..plan.members.len()).map(Role::Member));
         to_open.reverse();
         Self {
@@ -72,6 +75,7 @@ impl Peers {
             verifier,
             publishers: Vec::new(),
             target,
+            transport: load.transport,
             peers: Vec::new(),
             to_open,
             opening: 0,
@@ -88,7 +92,13 @@ impl Peers {
         let Some(role) = self.to_open.pop() else {
             return Ok(false);
         };
-        let id = scenario::open(net)?;
+        let id = match (role, self.transport) {
+            (Role::Member(member), Transport::Sse) => {
+                let names = self.plan.names_of(member);
+                scenario::open_stream(net, names)?
+            }
+            _ => scenario::open(net)?,
+        };
         if self.peers.len() <= id {
             self.peers.resize(id + 1, None);
         }
@@ -255,9 +265,7 @@ impl Peers {
             }
             (Stage::Greeting, "connection_established", Role::Member(member)) => {
                 peer.stage = Stage::Confirming;
-                let topics = self.plan.members[member].topics.iter();
-                let names = topics.map(|&topic| &*self.plan.names[usize::from(topic)]);
-                let text = scenario::subscribe(names);
+                let text = scenario::subscribe(self.plan.names_of(member));
                 net.queue(id, opcode::TEXT, |out| out.extend_from_slice(&text));
                 net.flush(id);
             }
@@ -281,7 +289,15 @@ impl Peers {
 
 impl Handler for Peers {
     fn opened(&mut self, _net: &mut Net, id: Id) {
-        if let Some(peer) = &mut self.peers[id] {
+        let Some(peer) = &mut self.peers[id] else {
+            return;
+        };
+        if let (Role::Member(_), Transport::Sse) = (peer.role, self.transport) {
+            // Its answer is the confirmation.
+            peer.stage = Stage::Ready;
+            self.opening -= 1;
+            self.ready += 1;
+        } else {
             peer.stage = Stage::Greeting;
         }
     }

@@ -1,5 +1,6 @@
 //! What a subscriber's connection says and understands, without a socket.
 
+use crate::net::End;
 use crate::payload::Layout;
 
 use super::ledger::Ledger;
@@ -40,6 +41,15 @@ pub(super) enum Trouble {
     Ended(String),
     /// The server does not do what it should.
     Broken(String),
+}
+
+impl From<End> for Trouble {
+    fn from(end: End) -> Self {
+        match end {
+            End::Protocol(_) => Self::Broken(end.to_string()),
+            _ => Self::Ended(end.to_string()),
+        }
+    }
 }
 
 /// Feeds `stream` to a client as connections of one piece and cut in two at every

@@ -5,14 +5,8 @@ use serde::Deserialize;
 
 use super::client::{Client, Trouble};
 use super::ledger::Ledger;
-use crate::net::Target;
+use crate::net::{Target, handshake};
 use crate::payload::Layout;
-
-/// Where event streams are.
-const PATH: &str = "/api/v1/sse";
-
-/// Bytes of a response head that are waited for.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 pub(super) struct Sse {
     target: Target,
@@ -98,46 +92,15 @@ impl Sse {
             }
         }
     }
-
-    /// Looks for a whole response head; returns its length.
-    fn head(bytes: &[u8]) -> Result<Option<usize>, Trouble> {
-        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-        let Some(end) = end else {
-            return if bytes.len() > HEAD_BYTES_MAX {
-                Err(Trouble::Broken("response head over 64 KiB".into()))
-            } else {
-                Ok(None)
-            };
-        };
-        let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-        if !head.starts_with("http/1.1 200 ") {
-            let body = String::from_utf8_lossy(&bytes[end + 4..]);
-            let status = head.lines().next().unwrap_or_default();
-            let refusal = format!("stream refused with {status}: {body}");
-            return Err(Trouble::Ended(refusal));
-        }
-        if !head.contains("\r\ncontent-type: text/event-stream") {
-            return Err(Trouble::Broken("the answer is no event stream".into()));
-        }
-        if head.contains("\r\ntransfer-encoding:") {
-            return Err(Trouble::Broken(
-                "the event stream is chunked, which is not understood".into(),
-            ));
-        }
-        Ok(Some(end + 4))
-    }
 }
 
 impl Client for Sse {
     fn begin(&mut self) -> Vec<u8> {
         self.is_open = false;
         self.event = Event::default();
-        let mut headers = "Accept: text/event-stream\r\n".to_owned();
-        if !self.last_id.is_empty() {
-            headers += &format!("Last-Event-ID: {}\r\n", self.last_id);
-        }
-        let query = format!("topics={}", self.topic);
-        self.target.get(PATH, &query, &headers)
+        let last_id = Some(&*self.last_id).filter(|id| !id.is_empty());
+        let topics = std::iter::once(&*self.topic);
+        self.target.stream_request(topics, last_id)
     }
 
     fn take(
@@ -149,7 +112,7 @@ impl Client for Sse {
     ) -> Result<usize, Trouble> {
         let mut taken = 0;
         if !self.is_open {
-            match Self::head(bytes)? {
+            match handshake::stream_response(bytes).map_err(Trouble::from)? {
                 Some(head_bytes) => taken = head_bytes,
                 None => return Ok(0),
             }
@@ -213,7 +176,7 @@ mod tests {
         assert_eq!(ledger.finish(2).counts.received, 2);
         let again = String::from_utf8(client.begin()).unwrap();
         assert!(
-            again.starts_with("GET /api/v1/sse?topics=t&token=x HTTP/1.1\r\n"),
+            again.starts_with("GET /api/v1/sse?token=x&topics=t HTTP/1.1\r\n"),
             "{again}"
         );
         assert!(again.contains("\r\nLast-Event-ID: c1\r\n"), "{again}");
@@ -235,9 +198,9 @@ mod tests {
     #[test]
     fn a_refusal_is_an_end() {
         let layout = Layout::new(64, 1);
-        let refusal = b"HTTP/1.1 503 Busy\r\n\r\nfull";
+        let refusal = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nfull";
         let mut ledger = Ledger::default();
         let taken = client().take(refusal, &mut Vec::new(), &layout, &mut ledger);
-        assert!(matches!(taken, Err(Trouble::Ended(why)) if why.contains("503 busy: full")));
+        assert!(matches!(taken, Err(Trouble::Ended(why)) if why.contains("503: full")));
     }
 }

@@ -197,7 +197,7 @@ impl Client for WebSocket {
     ) -> Result<usize, Trouble> {
         let mut taken = 0;
         if let Some(key) = &self.key {
-            match handshake::response(bytes, key).map_err(ended)? {
+            match handshake::response(bytes, key).map_err(Trouble::from)? {
                 Some(head_bytes) => taken = head_bytes,
                 None => return Ok(0),
             }
@@ -207,7 +207,7 @@ impl Client for WebSocket {
             let rest = &bytes[taken..];
             match frame::split(rest) {
                 Split::Partial { .. } => return Ok(taken),
-                Split::Invalid(problem) => return Err(ended(End::Protocol(problem))),
+                Split::Invalid(problem) => return Err(Trouble::from(End::Protocol(problem))),
                 Split::Frame {
                     first,
                     head,
@@ -217,7 +217,7 @@ impl Client for WebSocket {
                     match first {
                         TEXT => self.text(content, out, layout, ledger)?,
                         PING => self.put(out, opcode::PONG, content),
-                        CLOSE => return Err(ended(End::closed(content))),
+                        CLOSE => return Err(Trouble::from(End::closed(content))),
                         _ => {
                             let what = format!("a frame that begins with {first:#04x}");
                             return Err(Trouble::Broken(what));
@@ -239,13 +239,6 @@ impl Client for WebSocket {
 
     fn replayed(&self) -> u64 {
         self.replayed
-    }
-}
-
-fn ended(end: End) -> Trouble {
-    match end {
-        End::Protocol(_) => Trouble::Broken(end.to_string()),
-        _ => Trouble::Ended(end.to_string()),
     }
 }
 
