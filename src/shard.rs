@@ -397,6 +397,7 @@ impl Shard {
     /// Hands over what other shards were told and writes what waits.
     pub fn flush(&self) -> Flush {
         self.clock.refresh();
+        self.begin_ahead();
         self.port.borrow_mut().hand_over();
         let flush = {
             let mut links = self.links.borrow_mut();
