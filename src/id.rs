@@ -73,16 +73,23 @@ pub enum WireFormat {
     /// Events protocol, JSON text frames compressed by permessage-deflate
     /// without context, so that one compressed frame serves every such peer.
     EventsJsonDeflate = 1,
+    /// Events protocol, MessagePack in binary frames.
+    EventsMsgpack = 2,
     /// Server-Sent Events. A topic's home leaves out the `id`, which says where
     /// all topics of a stream stand; it is put in front where streams are merged.
-    Sse = 2,
+    Sse = 3,
 }
 
 impl WireFormat {
     /// How many formats there are.
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 4;
     /// All formats, in the order of their index.
-    pub const ALL: [Self; Self::COUNT] = [Self::EventsJson, Self::EventsJsonDeflate, Self::Sse];
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::EventsJson,
+        Self::EventsJsonDeflate,
+        Self::EventsMsgpack,
+        Self::Sse,
+    ];
 
     /// This format's place in a per-format table.
     #[must_use]

@@ -102,6 +102,7 @@ impl Gateway {
         );
         let counters: Vec<Arc<Counters>> = (0..shards).map(|_| Arc::default()).collect();
         let cursors = Arc::new(cursor_key(&config));
+        let all_counters: Arc<[Arc<Counters>]> = counters.clone().into();
         let (config, mesh) = (Arc::new(config), Mesh::new(shards));
         let (phase, watching) = watch::channel(Phase::Running);
         let api = api::routes(&config, &counters, &process, watching.clone());
@@ -119,6 +120,7 @@ impl Gateway {
                     config: config.clone(),
                     process: process.clone(),
                     counters,
+                    all_counters: all_counters.clone(),
                     cursors: cursors.clone(),
                 },
                 mesh: mesh.clone(),

@@ -3,9 +3,11 @@
 //! Methods borrow, act and release: no guard leaves this module and none lives
 //! across an await. The parts are borrowed in the order of the struct's fields.
 
+mod attendance;
 mod catch_up;
 mod clock;
 mod codec;
+mod directory;
 mod errand;
 mod exchange;
 mod handshakes;
@@ -27,7 +29,9 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::net::tcp::OwnedWriteHalf;
 
+pub use attendance::ROSTER_USERS_MAX;
 pub use clock::Clock;
+pub use directory::{About, Listing};
 pub use life::Limits as LifeLimits;
 pub use links::Unfinished;
 pub use process::{NoRoom, Place, Process};
@@ -40,10 +44,12 @@ use crate::config::Config;
 use crate::hub::{Enqueue, Flush, Hub, Incident};
 use crate::id::{PeerId, Priority, ShardId, WireFormat};
 use crate::mesh::{Batch, Home, Interests, Mesh, Port, Recent, Request};
-use crate::metrics::{Counters, Refused};
+use crate::metrics::{Counters, Refused, Totals};
 use crate::protocol::Disconnect;
+use crate::protocol::events::{Encoding, msgpack};
 use crate::ws::OpCode;
 use crate::ws::deflate::Inflater;
+use attendance::Attendance;
 use catch_up::CatchUps;
 use codec::{Codec, SHARED_WINDOW_BITS};
 use handshakes::Handshakes;
@@ -69,6 +75,7 @@ pub struct Shard {
     pub process: Arc<Process>,
     /// What this shard counts.
     pub counters: Arc<Counters>,
+    all_counters: Arc<[Arc<Counters>]>,
     /// This shard's time.
     pub clock: Clock,
     /// Raised when something waits to be written or handed over.
@@ -77,6 +84,7 @@ pub struct Shard {
     inflater: RefCell<Inflater>,
     home: RefCell<Home>,
     recent: RefCell<Recent>,
+    attendance: RefCell<Attendance>,
     interests: RefCell<Interests>,
     merges: RefCell<Merges>,
     hub: RefCell<Hub>,
@@ -124,11 +132,13 @@ impl Shard {
             id: settings.id,
             process: settings.process,
             counters: settings.counters,
+            all_counters: settings.all_counters,
             flusher: Signal::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             inflater: RefCell::default(),
             home: RefCell::new(Home::new(config.clone(), shards, clock.wall_ms())),
             recent: RefCell::default(),
+            attendance: RefCell::default(),
             interests: RefCell::default(),
             merges: RefCell::new(Merges::new(settings.cursors)),
             hub: RefCell::new(Hub::new(
@@ -171,22 +181,28 @@ impl Shard {
 
     /// A new connection. Whatever is sent to it is written to `writer`.
     /// `window_bits` is what was agreed about compression, if anything was.
-    pub fn join(&self, window_bits: Option<u8>, writer: OwnedWriteHalf) -> PeerId {
-        let format = match window_bits {
-            Some(SHARED_WINDOW_BITS) => WireFormat::EventsJsonDeflate,
+    pub fn join(
+        &self,
+        encoding: Encoding,
+        window_bits: Option<u8>,
+        writer: OwnedWriteHalf,
+    ) -> PeerId {
+        let format = match (encoding, window_bits) {
+            (Encoding::Msgpack, _) => WireFormat::EventsMsgpack,
+            (Encoding::Json, Some(SHARED_WINDOW_BITS)) => WireFormat::EventsJsonDeflate,
             // A smaller window cannot read what all others share.
-            _ => WireFormat::EventsJson,
+            (Encoding::Json, _) => WireFormat::EventsJson,
         };
-        self.enter(format, Transport::WebSocket { window_bits }, writer)
+        self.connect(format, Transport::WebSocket { window_bits }, writer)
     }
 
     /// A new connection that reads a stream of events. Whatever is sent to it is
     /// written to `writer`.
     pub fn join_stream(&self, writer: OwnedWriteHalf) -> PeerId {
-        self.enter(WireFormat::Sse, Transport::Sse { begun: false }, writer)
+        self.connect(WireFormat::Sse, Transport::Sse { begun: false }, writer)
     }
 
-    fn enter(&self, format: WireFormat, transport: Transport, writer: OwnedWriteHalf) -> PeerId {
+    fn connect(&self, format: WireFormat, transport: Transport, writer: OwnedWriteHalf) -> PeerId {
         let peer = self.hub.borrow_mut().join(format);
         self.links
             .borrow_mut()
@@ -234,7 +250,8 @@ impl Shard {
         }
     }
 
-    /// Queues a text message that `write` writes; it is given the time, too.
+    /// Queues a message in the peer's own encoding. `write` writes it as JSON
+    /// text; it is given the time, too.
     pub fn send_text(
         &self,
         peer: PeerId,
@@ -245,8 +262,48 @@ impl Shard {
         let mut text = std::mem::take(&mut self.codec.borrow_mut().text);
         text.clear();
         write(&mut text, &timestamp);
-        self.send(peer, priority, OpCode::Text, &text);
+        self.send_json(peer, priority, &text);
         self.codec.borrow_mut().text = text;
+    }
+
+    /// Queues a message whose JSON text is given in the peer's own encoding.
+    fn send_json(&self, peer: PeerId, priority: Priority, text: &[u8]) {
+        let hub = self.hub.borrow();
+        if !hub.is_present(peer) {
+            return;
+        }
+        let format = hub.format_of(peer.slot);
+        drop(hub);
+        match format {
+            WireFormat::EventsJson | WireFormat::EventsJsonDeflate => {
+                self.send(peer, priority, OpCode::Text, text);
+            }
+            WireFormat::EventsMsgpack => {
+                let mut packed = std::mem::take(&mut self.codec.borrow_mut().packed);
+                packed.clear();
+                msgpack::from_json(text, &mut packed);
+                self.send(peer, priority, OpCode::Binary, &packed);
+                self.codec.borrow_mut().packed = packed;
+            }
+            // A stream has events only; whoever has more to say says it there.
+            WireFormat::Sse => {}
+        }
+    }
+
+    /// Lends `read` an empty buffer for the text of a message that came in
+    /// another encoding.
+    pub fn with_text<T>(&self, read: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let mut text = std::mem::take(&mut self.codec.borrow_mut().inbound);
+        text.clear();
+        let outcome = read(&mut text);
+        self.codec.borrow_mut().inbound = text;
+        outcome
+    }
+
+    /// What all shards together have counted.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals::of(&self.all_counters)
     }
 
     /// Answers a ping.
@@ -397,6 +454,7 @@ impl Shard {
     /// Hands over what other shards were told and writes what waits.
     pub fn flush(&self) -> Flush {
         self.clock.refresh();
+        self.begin_ahead();
         self.port.borrow_mut().hand_over();
         let flush = {
             let mut links = self.links.borrow_mut();

@@ -11,7 +11,7 @@ pub use cursor::{CursorKey, Scope};
 pub use event::{
     ControlCharacter, Gap, GapReason, HEARTBEAT, put_event, put_gap, put_id, put_retry,
 };
-pub use request::{EventsRequest, RequestError};
+pub use request::{EventsRequest, RequestError, event_type};
 
 /// What comings and goings are called.
 pub const PRESENCE: &str = "presence";

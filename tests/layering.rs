@@ -32,6 +32,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("form_urlencoded", &["sse"]),
     ("hyper", &["cli", "http", "conn"]),
     ("jsonwebtoken", &["auth"]),
+    ("rmp", &["protocol"]),
     ("rustix", &["net"]),
     ("simd_json", &["protocol"]),
     ("socket2", &["net"]),

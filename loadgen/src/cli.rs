@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::payload::PAYLOAD_BYTES_MIN;
+use crate::payload::{Format, PAYLOAD_BYTES_MIN};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,6 +14,7 @@ Examples:
                                                 one publish at a time, with the server's CPU per delivery
   loadgen fanout --rate 1000 --subscribers 200  200,000 deliveries/s on a schedule: honest latency
   loadgen fanout --publishers 2 --payload 1024  everybody must see the two in the same order
+  loadgen fanout --format msgpack               the same in binary frames
   loadgen fanout --transport sse                subscribers are EventSources instead of WebSockets
   loadgen echo --connections 100 --in-flight 32
   loadgen topics --topics 10000 --subscribers 10
@@ -153,6 +154,17 @@ impl Scenario {
         }
     }
 
+    /// The encoding of events.
+    pub(crate) fn format(&self) -> Format {
+        match self {
+            Self::Fanout(Fanout { load, .. })
+            | Self::Topics(Topics { load, .. })
+            | Self::Slow(Slow { load, .. })
+            | Self::Churn(Churn { load, .. }) => load.format,
+            _ => Format::Json,
+        }
+    }
+
     /// The path when the URL has none.
     pub(crate) fn path(&self) -> &'static str {
         match self {
@@ -190,8 +202,12 @@ pub(crate) struct Load {
     #[arg(long, default_value = "t", value_name = "PREFIX")]
     pub(crate) topic: String,
 
+    /// Encoding of all frames, asked for with `?format=`.
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    pub(crate) format: Format,
+
     /// What subscribers speak. Publishers are WebSockets always.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, conflicts_with = "format")]
     pub(crate) transport: Transport,
 }
 

@@ -4,13 +4,14 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use hyper::Request;
-use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, RETRY_AFTER, UPGRADE};
 
 use super::session::{Session, Standing};
 use super::sse;
 use crate::auth::{Identity, TokenVerifier};
 use crate::http::{Answer, Route, refuse, route};
 use crate::metrics::Refused;
+use crate::protocol::events::{Encoding, Parameters};
 use crate::shard::{NoRoom, Place, Shard};
 use crate::ws::deflate::{Agreed, DeflateOptions, negotiate};
 use crate::ws::handshake::Upgrade;
@@ -21,6 +22,7 @@ pub(super) struct Claim {
     /// The answer to the upgrade request.
     pub(super) head: Vec<u8>,
     pub(super) agreed: Option<Agreed>,
+    pub(super) encoding: Encoding,
     pub(super) session: Session,
     pub(super) message_bytes_max: usize,
     pub(super) place: Place,
@@ -53,8 +55,14 @@ pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr
         Route::Echo => config.debug.echo,
         Route::EventsDemo => config.events.demo_enabled,
         Route::EventsDev => config.mode != crate::config::Mode::Prod,
-        Route::Events => true,
+        Route::Events | Route::EventsAs(_) => true,
         Route::Sse => config.sse.enabled,
+        Route::Reserved(_) if !request.headers().contains_key(UPGRADE) => return Decision::Api,
+        Route::Reserved(id) => {
+            let why = format!("`{id}` is reserved: choose another client id");
+            return Decision::Answer(Box::new(refuse(404, &why, &[])));
+        }
+        Route::BadClientId => return Decision::Answer(Box::new(refuse(400, BAD_CLIENT_ID, &[]))),
     };
     if !exists {
         return Decision::Answer(Box::new(refuse(404, "Not Found", &[])));
@@ -77,7 +85,7 @@ pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr
 fn claim<B>(
     shard: &Rc<Shard>,
     request: &Request<B>,
-    route: Route,
+    route: Route<'_>,
     address: IpAddr,
 ) -> Result<Claim, Refusal> {
     let config = &shard.config;
@@ -87,37 +95,45 @@ fn claim<B>(
             refusal(Refused::Handshake, status, &why, error.headers())
         },
     )?;
+    let parameters = Parameters::parse(request.uri().query().unwrap_or(""))
+        .map_err(|why| refusal(Refused::Handshake, 400, &why.to_string(), &[]))?;
     let place = enter(shard, address)?;
     let options = DeflateOptions {
         client_context: config.websocket.deflate_client_contexts,
         ..DeflateOptions::default()
     };
-    let offers = upgrade.extensions().filter(|_| config.websocket.deflate);
+    // MessagePack is small as it is; what JSON shares compressed it cannot read.
+    let offers = upgrade
+        .extensions()
+        .filter(|_| config.websocket.deflate && parameters.encoding == Encoding::Json);
     let agreed = negotiate(offers, &options);
     let head = upgrade.response(None, agreed.as_ref());
-    let (session, message_bytes_max) = match route {
-        Route::Echo => (Session::echo(), config.debug.echo_max_message_size),
-        Route::EventsDemo => (
-            Session::events("demo", Standing::Anonymous),
+    let (endpoint, client_id, standing) = match route {
+        Route::EventsDemo => ("demo", None, Standing::Anonymous),
+        Route::EventsDev => ("dev", None, standing(shard, request)),
+        Route::EventsAs(client_id) => ("prod", Some(client_id), standing(shard, request)),
+        _ => ("prod", None, standing(shard, request)),
+    };
+    let (session, message_bytes_max) = if route == Route::Echo {
+        (Session::echo(), config.debug.echo_max_message_size)
+    } else {
+        (
+            Session::events(endpoint, client_id, parameters, standing),
             config.events.max_message_size,
-        ),
-        Route::EventsDev => (
-            Session::events("dev", standing(shard, request)),
-            config.events.max_message_size,
-        ),
-        Route::Events | Route::Sse | Route::Api => (
-            Session::events("prod", standing(shard, request)),
-            config.events.max_message_size,
-        ),
+        )
     };
     Ok(Claim {
         head,
         agreed,
+        encoding: parameters.encoding,
         session,
         message_bytes_max,
         place,
     })
 }
+
+/// What is said about a client id outside the grammar.
+const BAD_CLIENT_ID: &str = "A client id is 1 to 64 letters, digits, `_` and `-`";
 
 /// A refusal with a JSON body that says why.
 pub(super) fn refusal(

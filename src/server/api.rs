@@ -1,6 +1,8 @@
 //! The requests that are answered: health, metrics, publishing.
 
 mod credentials;
+mod dev_config;
+mod directory;
 mod events;
 mod health;
 mod history;
@@ -54,11 +56,14 @@ pub(super) fn routes(
     let router = Router::new()
         .route("/health", get(health::health))
         .route("/api/v1/health", get(health::health))
+        .route("/api/v1/dev-config", get(dev_config::dev_config))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
         .route("/api/v1/events", post(events::publish))
         .route("/api/v1/events/batch", post(events::publish_batch))
+        .route("/api/v1/ws/connections", get(directory::connections))
+        .route("/api/v1/ws/subscriptions", get(directory::subscriptions))
         .route("/api/v1/publish", post(publish::publish))
         .route("/api/v1/topics/{topic}/history", get(history::history))
         .merge(page::routes(config))

@@ -2,8 +2,8 @@
 
 use crate::config::Websocket;
 use crate::id::WireFormat;
-use crate::protocol::events::{Kind, Publication, Writer};
-use crate::sse::{PRESENCE, put_event};
+use crate::protocol::events::{Kind, Publication, Writer, msgpack};
+use crate::sse::{PRESENCE, event_type, put_event};
 use crate::ws::deflate::Deflater;
 use crate::ws::encode::{put_close, put_frame, put_header};
 use crate::ws::{CloseCode, OpCode};
@@ -15,6 +15,10 @@ pub(super) struct Codec {
     deflate_min_bytes: usize,
     /// A payload being put together by a caller.
     pub(super) text: Vec<u8>,
+    /// The same as MessagePack.
+    pub(super) packed: Vec<u8>,
+    /// A client's message, as JSON.
+    pub(super) inbound: Vec<u8>,
     payload: Vec<u8>,
     deflated: Vec<u8>,
     frame: Vec<u8>,
@@ -33,6 +37,8 @@ impl Codec {
             deflater: Deflater::new(config.deflate_level),
             deflate_min_bytes: config.deflate_min_size,
             text: Vec::new(),
+            packed: Vec::new(),
+            inbound: Vec::new(),
             payload: Vec::new(),
             deflated: Vec::new(),
             frame: Vec::new(),
@@ -47,24 +53,41 @@ impl Codec {
         publication: &Publication<'_>,
         timestamp: &[u8],
     ) -> &[u8] {
-        let window_bits = match format {
-            WireFormat::EventsJson => None,
-            WireFormat::EventsJsonDeflate => Some(SHARED_WINDOW_BITS),
-            WireFormat::Sse => {
-                self.frame.clear();
-                let name = match publication.kind {
-                    Kind::Presence => PRESENCE,
-                    _ => publication.name,
-                };
-                put_event(&mut self.frame, name, publication.data)
-                    .expect("names are checked like those of topics");
-                return &self.frame;
-            }
-        };
         let mut payload = std::mem::take(&mut self.payload);
         payload.clear();
-        Writer::new(&mut payload, timestamp).event(publication);
-        self.encode(window_bits, OpCode::Text, &payload);
+        if format != WireFormat::Sse {
+            Writer::new(&mut payload, timestamp).event(publication);
+        }
+        match format {
+            WireFormat::EventsJson => self.encode(None, OpCode::Text, &payload),
+            WireFormat::EventsJsonDeflate => {
+                self.encode(Some(SHARED_WINDOW_BITS), OpCode::Text, &payload);
+            }
+            WireFormat::EventsMsgpack => {
+                self.packed.clear();
+                msgpack::from_json(&payload, &mut self.packed);
+                self.frame.clear();
+                put_frame(&mut self.frame, OpCode::Binary, &self.packed);
+            }
+            WireFormat::Sse => {
+                self.frame.clear();
+                let written = if publication.kind == Kind::Presence {
+                    payload.extend_from_slice(b"{\"event\":\"");
+                    payload.extend_from_slice(publication.name.as_bytes());
+                    payload.extend_from_slice(b"\",\"data\":");
+                    payload.extend_from_slice(publication.data);
+                    payload.push(b'}');
+                    put_event(&mut self.frame, PRESENCE, &payload)
+                } else {
+                    put_event(
+                        &mut self.frame,
+                        event_type(publication.name),
+                        publication.data,
+                    )
+                };
+                written.expect("names are checked like those of topics");
+            }
+        }
         self.payload = payload;
         &self.frame
     }
@@ -99,6 +122,8 @@ impl Codec {
     pub(super) fn tidy(&mut self) {
         for buffer in [
             &mut self.text,
+            &mut self.packed,
+            &mut self.inbound,
             &mut self.payload,
             &mut self.deflated,
             &mut self.frame,

@@ -73,6 +73,7 @@ impl Shard {
         for (peer, why) in condemned {
             self.condemn(peer, why);
         }
+        self.begin_ahead();
         self.hub
             .borrow_mut()
             .find_stalled(now, limits.stalled_after);

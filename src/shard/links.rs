@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::net::tcp::OwnedWriteHalf;
 
+use super::directory::About;
 use crate::hub::{Sink, Written};
 use crate::id::{PeerId, Slot};
 use crate::net;
@@ -21,6 +22,8 @@ pub(super) struct Link {
     /// Why the connection is to end, if somebody else than its task found out.
     pub(super) verdict: Option<Disconnect>,
     pub(super) life: Life,
+    /// Who the connection is, if it has said so.
+    pub(super) about: Option<Box<About>>,
 }
 
 /// What a connection is besides a socket.
@@ -97,6 +100,7 @@ impl Links {
             waker: None,
             verdict: None,
             life,
+            about: None,
         }));
     }
 

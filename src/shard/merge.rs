@@ -24,6 +24,8 @@ pub(super) struct Merges {
     streams: HashMap<TopicId, Merge>,
     /// Where those stand who are being sent what they missed.
     behind: HashMap<PeerId, Behind>,
+    /// Streams that somebody waits for although all their topics are located.
+    ahead: Vec<TopicId>,
     /// The frame being put together.
     frame: Vec<u8>,
 }
@@ -54,7 +56,7 @@ struct Part {
     /// The newest message that has come; `None` until the home has said.
     position: Option<Position>,
     /// The streams it is in, and its place among their topics.
-    streams: Vec<(TopicId, usize)>,
+    streams: Vec<(TopicId, u32)>,
 }
 
 /// One stream.
@@ -76,11 +78,29 @@ struct Merge {
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) peer: PeerId,
-    /// Where it wants to go on.
-    pub(super) cursor: Option<Box<str>>,
+    /// Since when, in milliseconds of the shard's clock.
+    pub(super) since_ms: u64,
     /// What it is sent first.
     pub(super) opening: Vec<u8>,
+    /// Where it goes on.
+    pub(super) from: Origin,
 }
+
+/// Where a reader of a stream goes on.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// It begins with what is new.
+    Now,
+    /// It was here, topic by topic.
+    There(Vec<Position>),
+    /// Its cursor says nothing.
+    Nowhere,
+}
+
+/// How long a stream waits for messages that its reader has had already, because
+/// it read them on a shard that was ahead of this one. They are on their way, so
+/// the limit is for what should not happen.
+const AHEAD_MS_MAX: u64 = 5_000;
 
 /// The name of the log of a stream over these topics, which no client can spell.
 pub(super) fn log_name(topics: &[Box<str>]) -> String {
@@ -100,6 +120,7 @@ impl Merges {
             parts: HashMap::default(),
             streams: HashMap::default(),
             behind: HashMap::default(),
+            ahead: Vec::new(),
             frame: Vec::new(),
         }
     }
@@ -114,6 +135,7 @@ impl Merges {
         let mut positions = Vec::with_capacity(topics.len());
         for (place, topic) in topics.iter().enumerate() {
             let part = self.parts.entry(*topic).or_default();
+            let place = u32::try_from(place).expect("topics of a stream are limited");
             part.streams.push((log, place));
             positions.push(part.position.unwrap_or(NOWHERE));
         }
@@ -153,7 +175,7 @@ impl Merges {
         part.position = Some(position);
         for (log, place) in &part.streams {
             let merge = self.streams.get_mut(log).expect("parts know their streams");
-            merge.positions[*place] = position;
+            merge.positions[*place as usize] = position;
         }
         part.streams.iter().map(|(log, _)| *log).collect()
     }
@@ -166,6 +188,15 @@ impl Merges {
         }
     }
 
+    /// Where a cursor for a stream says that its reader was.
+    pub(super) fn read(&self, log: TopicId, cursor: Option<&str>) -> Origin {
+        let Some(cursor) = cursor else {
+            return Origin::Now;
+        };
+        let positions = self.key.read(&self.streams[&log].scope, cursor.as_bytes());
+        positions.map_or(Origin::Nowhere, Origin::There)
+    }
+
     /// Notes that a peer is to read a stream.
     pub(super) fn wait(&mut self, log: TopicId, waiting: Waiting) {
         let merge = self
@@ -176,16 +207,36 @@ impl Merges {
     }
 
     /// Those who may begin to read a stream; none until it is known where all
-    /// its topics stand.
-    pub(super) fn take_waiting(&mut self, log: TopicId) -> Vec<Waiting> {
+    /// its topics stand. Whoever is ahead of this shard waits until it has come
+    /// as far: otherwise it would get messages twice.
+    pub(super) fn take_waiting(&mut self, log: TopicId, now_ms: u64) -> Vec<Waiting> {
         let parts = &self.parts;
         let is_located = |topic: &TopicId| parts[topic].position.is_some();
-        match self.streams.get_mut(&log) {
-            Some(merge) if merge.topics.iter().all(is_located) => {
-                std::mem::take(&mut merge.waiting)
-            }
-            _ => Vec::new(),
+        let Some(merge) = self
+            .streams
+            .get_mut(&log)
+            .filter(|merge| merge.topics.iter().all(is_located))
+        else {
+            return Vec::new();
+        };
+        let positions = &merge.positions;
+        let may_begin = |waiting: &mut Waiting| {
+            let is_late = now_ms.saturating_sub(waiting.since_ms) >= AHEAD_MS_MAX;
+            is_late || !is_ahead(&waiting.from, positions)
+        };
+        let ready = merge.waiting.extract_if(.., may_begin).collect();
+        if merge.waiting.is_empty() {
+            // A stream at rest owns no room for those who may come.
+            merge.waiting = Vec::new();
+        } else if !self.ahead.contains(&log) {
+            self.ahead.push(log);
         }
+        ready
+    }
+
+    /// Streams that somebody waits for, to be looked at again.
+    pub(super) fn take_ahead(&mut self) -> Vec<TopicId> {
+        std::mem::take(&mut self.ahead)
     }
 
     /// Begins a stream for `peer`: appends gaps for what its cursor proves nothing
@@ -196,16 +247,18 @@ impl Merges {
         out: &mut Vec<u8>,
         peer: PeerId,
         (log, name): (TopicId, &str),
-        cursor: Option<&str>,
+        from: &Origin,
     ) -> Vec<MissedPart> {
         let merge = &self.streams[&log];
         let mut missed = Vec::new();
         let mut positions = merge.positions.clone();
-        if let Some(cursor) = cursor {
-            let then = self.key.read(&merge.scope, cursor.as_bytes());
+        if !matches!(from, Origin::Now) {
             for (place, topic) in topics_of(name).enumerate() {
                 let now = merge.positions[place];
-                let then = then.as_ref().map(|positions| positions[place]);
+                let then = match from {
+                    Origin::There(then) => Some(then[place]),
+                    Origin::Now | Origin::Nowhere => None,
+                };
                 match since(then, now) {
                     Ok(after) if after < now.offset => {
                         positions[place].offset = after;
@@ -296,7 +349,7 @@ impl Merges {
                 .streams
                 .get_mut(&log)
                 .expect("parts know their streams");
-            merge.positions[place] = *position;
+            merge.positions[place as usize] = *position;
             if hub.member_count(log, WireFormat::Sse) == 0 {
                 continue;
             }
@@ -344,6 +397,17 @@ impl Merges {
 fn put_cursor(key: &CursorKey, out: &mut Vec<u8>, scope: &Scope, positions: &[Position]) {
     let positions = positions.iter().copied();
     put_id(out, |out| key.put(out, scope, positions)).expect("a cursor is base64url");
+}
+
+/// Whether somebody has had messages of a topic that have not come here.
+fn is_ahead(from: &Origin, positions: &[Position]) -> bool {
+    match from {
+        Origin::Now | Origin::Nowhere => false,
+        Origin::There(then) => then
+            .iter()
+            .zip(positions)
+            .any(|(then, now)| then.epoch == now.epoch && then.offset > now.offset),
+    }
 }
 
 /// The offset from which whoever was at `then` goes on in a topic that stands at

@@ -25,6 +25,8 @@ pub struct Settings {
     pub process: Arc<Process>,
     /// What it counts.
     pub counters: Arc<Counters>,
+    /// What all shards count, this one included.
+    pub all_counters: Arc<[Arc<Counters>]>,
     /// Signs the cursors of event streams, the same for all shards.
     pub cursors: Arc<CursorKey>,
 }

@@ -23,12 +23,17 @@ impl Shard {
         head: Vec<u8>,
     ) -> Result<(), TooManyTopics> {
         let log = self.open_log(&request.topics)?;
-        let waiting = Waiting {
-            peer,
-            cursor: request.cursor,
-            opening: head,
-        };
-        self.merges.borrow_mut().wait(log, waiting);
+        {
+            let mut merges = self.merges.borrow_mut();
+            let from = merges.read(log, request.cursor.as_deref());
+            let waiting = Waiting {
+                peer,
+                since_ms: self.clock.now_ms(),
+                opening: head,
+                from,
+            };
+            merges.wait(log, waiting);
+        }
         self.begin_streams(log);
         Ok(())
     }
@@ -87,14 +92,25 @@ impl Shard {
         }
     }
 
+    /// Begins the streams of those who were ahead of this shard, if it has come
+    /// as far. Called when a turn ends, and by the ticker.
+    pub(super) fn begin_ahead(&self) {
+        let logs = self.merges.borrow_mut().take_ahead();
+        for log in logs {
+            self.begin_streams(log);
+        }
+    }
+
     /// Begins the streams of those who wait for one, if all that has to be known
     /// for it is.
     fn begin_streams(&self, log: TopicId) {
-        let waiting = self.merges.borrow_mut().take_waiting(log);
+        let now_ms = self.clock.now_ms();
+        let waiting = self.merges.borrow_mut().take_waiting(log, now_ms);
         for Waiting {
             peer,
-            cursor,
+            from,
             opening: mut out,
+            ..
         } in waiting
         {
             let mut hub = self.hub.borrow_mut();
@@ -107,7 +123,7 @@ impl Shard {
             let seed = u64::from(peer.generation) << 16 | u64::from(self.id.0);
             put_retry(&mut out, self.config.sse.retry, merges.draw(seed));
             let stream = (log, hub.name(log));
-            let missed = merges.begin(&mut out, peer, stream, cursor.as_deref());
+            let missed = merges.begin(&mut out, peer, stream, &from);
             drop(merges);
             self.note(hub.send(peer.slot, Priority::Critical, &out));
             let _ = hub.subscribe(peer.slot, log);

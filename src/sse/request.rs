@@ -36,6 +36,17 @@ pub enum RequestError {
 /// two are this gateway's own, the others are what EventSource itself dispatches.
 const RESERVED: [&str; 4] = ["gap", PRESENCE, "open", "error"];
 
+/// The type of an event of this name: one that means something else gets the
+/// type of events without a name.
+#[must_use]
+pub fn event_type(name: &str) -> &str {
+    match name {
+        "" => "message",
+        name if RESERVED.contains(&name) => "message",
+        name => name,
+    }
+}
+
 /// Characters of a bad name that are repeated to the client.
 const SHOWN_MAX: usize = 140;
 
@@ -145,6 +156,16 @@ mod tests {
         let long = "x".repeat(100_000);
         let error = EventsRequest::read(&format!("topic={long}"), None, 5).unwrap_err();
         assert!(error.to_string().len() < 200, "{error}");
+    }
+
+    #[test]
+    fn an_event_cannot_pass_for_what_is_not_published() {
+        let check = |name: &str, expected: &str| assert_eq!(event_type(name), expected);
+        check("orders", "orders");
+        check("gap", "message");
+        check("presence", "message");
+        check("error", "message");
+        check("", "message");
     }
 
     #[test]

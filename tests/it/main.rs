@@ -9,13 +9,19 @@
 mod support;
 
 mod compression;
+mod direct;
+mod directory;
 mod events;
 mod frames;
+mod frames_events;
 mod handshake;
+mod hostile_messages;
 mod http_api;
 mod limits;
+mod msgpack;
 mod order;
 mod page;
+mod presence;
 mod request_heads;
 mod resume;
 mod slow;

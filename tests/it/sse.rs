@@ -734,16 +734,27 @@ fn what_is_still_kept_follows_the_gap() {
     }
     let mut back = EventStream::resume(address, query, &began);
     assert_eq!(opening_gaps(&mut back), NO_GAPS);
-    for (topic, lost) in [("kept.0", 20), ("kept.1", 20), ("none", 30)] {
-        let gap = json!({ "event": topic, "lost": lost, "reason": "not_in_history" });
-        assert_eq!(back.event().json(), gap);
-        for number in lost..30 {
-            let event = back.event();
-            assert_eq!((&*event.name, event.json()), (topic, json!(number)));
+    // The stream may begin before its shard has heard of the last messages; they
+    // come as new ones then.
+    let topics = ["kept.0", "kept.1", "none"];
+    let mut next = [0; 3];
+    while next != [30; 3] {
+        let event = back.event();
+        let data = event.json();
+        let name = data["event"].as_str().unwrap_or(&event.name);
+        let topic = topics.iter().position(|&topic| topic == name).unwrap();
+        if event.name == "gap" {
+            assert_eq!(
+                (next[topic], &data["reason"]),
+                (0, &json!("not_in_history"))
+            );
+            next[topic] = data["lost"].as_u64().unwrap();
+            assert!(name == "none" || next[topic] == 20, "{data}");
+        } else {
+            assert_eq!(data, next[topic], "{name}");
+            next[topic] += 1;
         }
     }
-    publish(&mut publisher, "none", &json!("new"));
-    assert_eq!(back.event().json(), "new");
 }
 
 /// A few numbers to cut by.

@@ -47,7 +47,7 @@ pub(crate) fn run(
         _ => None,
     };
     let mut run = Run {
-        layout: Layout::new(load.payload, common.seed),
+        layout: Layout::with_format(load.format, load.payload, common.seed),
         schedule: load
             .rate
             .map(|rate| Schedule::new(net.now_ns(), rate, load.burst())),
@@ -84,7 +84,7 @@ fn connect(
     target: &Target,
     common: &Common,
 ) -> Result<Peers, String> {
-    let layout = Layout::new(load.payload, common.seed);
+    let layout = Layout::with_format(load.format, load.payload, common.seed);
     let (names, owners) = (plan.names.clone(), plan.owners());
     let verifier = Verifier::new(layout, plan.shape, load.transport, names, owners);
     let mut peers = Peers::new(plan, load, target.clone(), verifier);

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use super::plan::{Kind, Plan};
 use super::publisher::Publisher;
 use crate::cli::{Load, Transport};
-use crate::frame::opcode;
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::Outcome;
-use crate::payload::Random;
+use crate::payload::{Format, Random};
 use crate::scenario::{self, ServerFrame};
 use crate::verify::Verifier;
 
@@ -46,6 +45,7 @@ pub(crate) struct Peers {
     pub(crate) publishers: Vec<Publisher>,
     target: Target,
     transport: Transport,
+    format: Format,
     /// By connection id; none where a connection ended.
     peers: Vec<Option<Peer>>,
     /// Connection of each member.
@@ -76,6 +76,7 @@ impl Peers {
             publishers: Vec::new(),
             target,
             transport: load.transport,
+            format: load.format,
             peers: Vec::new(),
             to_open,
             opening: 0,
@@ -247,7 +248,7 @@ impl Peers {
 
     /// Greeting and subscribing.
     fn set_up(&mut self, net: &mut Net, id: Id, mut peer: Peer, payload: &[u8]) {
-        let frame = match ServerFrame::parse(payload) {
+        let frame = match ServerFrame::parse_in(self.format, payload) {
             Ok(frame) => frame,
             Err(problem) => return self.fail(problem),
         };
@@ -265,8 +266,10 @@ impl Peers {
             }
             (Stage::Greeting, "connection_established", Role::Member(member)) => {
                 peer.stage = Stage::Confirming;
-                let text = scenario::subscribe(self.plan.names_of(member));
-                net.queue(id, opcode::TEXT, |out| out.extend_from_slice(&text));
+                let names = self.plan.names_of(member);
+                let frame = scenario::subscribe_in(self.format, names);
+                let op = scenario::message_opcode(self.format);
+                net.queue(id, op, |out| out.extend_from_slice(&frame));
                 net.flush(id);
             }
             (Stage::Confirming, "subscription_confirmed", Role::Member(member))
@@ -320,7 +323,9 @@ impl Handler for Peers {
             return;
         };
         match (peer.stage, peer.role) {
-            (Stage::Ready | Stage::Leaving, Role::Member(_)) if op == opcode::TEXT => {
+            (Stage::Ready | Stage::Leaving, Role::Member(_))
+                if op == scenario::message_opcode(self.format) =>
+            {
                 if peer.parsed {
                     self.verifier.event(payload);
                 } else {
