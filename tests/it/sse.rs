@@ -821,3 +821,24 @@ fn r01_streams_that_are_cut_at_random_under_load_lose_and_repeat_nothing() {
         assert!(cuts > 10, "only {cuts} cuts");
     }
 }
+
+#[test]
+fn m11_an_event_cannot_pass_for_what_the_gateway_says() {
+    let gateway = TestGateway::start();
+    let mut stream = EventStream::subscribe(gateway.address, "topics=t");
+    for (kind, expected) in [
+        ("created", "created"),
+        ("gap", "message"),
+        ("error", "message"),
+    ] {
+        let body = json!({ "topic": "t", "type": kind, "payload": kind }).to_string();
+        let len = body.len();
+        let head = format!(
+            "POST /api/v1/publish HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {len}\r\n\r\n{body}"
+        );
+        assert_eq!(request(gateway.address, head.as_bytes()).status, 202);
+        let event = stream.event();
+        assert_eq!((&*event.name, event.json()), (expected, json!(kind)));
+    }
+}

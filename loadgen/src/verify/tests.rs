@@ -151,7 +151,13 @@ fn check_changes(format: Format, event: impl Fn(u32) -> Vec<u8>) {
     let verify = |bytes: &[u8]| {
         let layout = Layout::with_format(format, 64, 3);
         let owners = vec![0, 0, 1, 1, 2, 2, 3, 3];
-        let mut verifier = Verifier::new(layout, SHAPE, vec!["t0".into(), "t1".into()], owners);
+        let mut verifier = Verifier::new(
+            layout,
+            SHAPE,
+            Transport::Websocket,
+            vec!["t0".into(), "t1".into()],
+            owners,
+        );
         verifier.begin(0, 0, 10);
         verifier.event(&event(0));
         verifier.event(bytes);
