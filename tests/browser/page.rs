@@ -86,7 +86,7 @@ fn a_refusal_is_explained() {
     wait_for_text(&page, "#ws .state", "closed: Authentication failed");
     wait_for_text(&page, "#sse .state", "refused");
     page.wait("/expired token/.test(document.querySelector('#say').textContent)");
-    page.wait("/^refused with 401/.test(document.querySelector('#sse li .data').textContent)");
+    page.wait("/refused with 401/.test(document.querySelector('#sse ol').textContent)");
 }
 
 /// Writes what the page looks like to `target/screenshots`, for people to look at.
