@@ -32,7 +32,8 @@ run: setup
 	@echo
 	@ulimit -n "$$(ulimit -H -n)" && exec $(BIN)/fanfare serve --mode demo --listen 127.0.0.1:8080 $(ARGS)
 
-test: setup
+test:
+	@scripts/setup test
 	cargo test --workspace --locked
 
 bench: setup

@@ -30,6 +30,7 @@ mod secret;
 mod section;
 mod server;
 mod size;
+mod sse;
 #[cfg(test)]
 mod tests;
 mod websocket;
@@ -50,6 +51,7 @@ pub use secret::{KeyHash, Secret};
 use section::Section;
 pub use server::{ForwardedHeader, Server};
 pub use size::{GIB, KIB, MIB};
+pub use sse::Sse;
 pub use websocket::Websocket;
 
 /// The whole configuration. See each section for its keys.
@@ -69,6 +71,8 @@ pub struct Config {
     pub namespaces: Namespaces,
     /// Who may use the events protocol.
     pub events: Events,
+    /// Streams of Server-Sent Events.
+    pub sse: Sse,
     /// Credentials.
     pub auth: Auth,
     /// Endpoints for tests and measurements.
@@ -89,6 +93,7 @@ impl Config {
             namespaces: Namespaces::new(Vec::new(), &hub, &events),
             hub,
             events,
+            sse: Sse::for_mode(mode),
             auth: Auth::for_mode(mode),
             debug: Debug::for_mode(mode),
             log: Log::for_mode(mode),
@@ -114,13 +119,14 @@ impl Config {
     }
 
     /// The sections with fixed names, in the order of the file.
-    fn sections(&self) -> [(&'static str, &dyn Section); 8] {
+    fn sections(&self) -> [(&'static str, &dyn Section); 9] {
         [
             ("server", &self.server),
             ("http", &self.http),
             ("websocket", &self.websocket),
             ("hub", &self.hub),
             ("events", &self.events),
+            ("sse", &self.sse),
             ("auth", &self.auth),
             ("debug", &self.debug),
             ("log", &self.log),
@@ -135,6 +141,7 @@ impl Config {
             "websocket" => &mut self.websocket,
             "hub" => &mut self.hub,
             "events" => &mut self.events,
+            "sse" => &mut self.sse,
             "auth" => &mut self.auth,
             "debug" => &mut self.debug,
             "log" => &mut self.log,

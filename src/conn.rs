@@ -7,5 +7,6 @@ mod guarded;
 mod preamble;
 mod quota;
 mod session;
+mod sse;
 
 pub use accept::accept;

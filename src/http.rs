@@ -4,12 +4,14 @@ mod answer;
 mod api;
 mod forwarded;
 mod guard;
+mod policy;
 mod proxy;
 mod route;
 
-pub use answer::{Answer, refuse, refuse_raw, respond};
+pub use answer::{Answer, event_stream_head, refuse, refuse_raw, respond};
 pub use api::{Api, ClientAddress};
 pub use forwarded::client_of;
 pub use guard::{Guard, GuardLimits, HeadError, Passed};
+pub use policy::page_policy;
 pub use proxy::{PROXY_BYTES_MAX, ProxyError, ProxyHeader, parse_proxy, speaks_proxy};
 pub use route::{Route, route};

@@ -243,6 +243,15 @@ impl Hub {
         self.peers.len()
     }
 
+    /// How many peers read `format`.
+    ///
+    /// Cost: a look at every peer.
+    #[must_use]
+    pub fn peer_count_of(&self, format: WireFormat) -> usize {
+        let peers = self.peers.iter();
+        peers.filter(|(_, peer)| peer.format == format).count()
+    }
+
     /// How many memberships there are.
     #[must_use]
     pub fn subscription_count(&self) -> usize {
@@ -269,21 +278,7 @@ impl Hub {
         if let Some(&topic) = self.names.get(name) {
             return Some(topic);
         }
-        if self.topics.len() >= self.limits.topics_max {
-            return None;
-        }
-        let policy = self.policies.of(name);
-        let internal = topic::is_internal(name);
-        self.topics_internal += usize::from(internal);
-        let topic = Topic {
-            name: name.into(),
-            policy,
-            internal,
-            streams: [None; WireFormat::COUNT],
-        };
-        let id =
-            TopicId(u32::try_from(self.topics.insert(topic)).expect("topics_max is below 2^32"));
-        self.names.insert(name.into(), id);
+        let id = self.make(name, self.policies.of(name))?;
         let matching = self
             .patterns
             .iter()
@@ -295,6 +290,37 @@ impl Hub {
             let _ = self.subscribe(slot, id);
         }
         Some(id)
+    }
+
+    /// Makes a topic of the gateway's own, which is not known yet, with a policy
+    /// of its own; `None` at the limit of topics.
+    pub fn open_internal(&mut self, name: &str, policy: Policy) -> Option<TopicId> {
+        debug_assert!(topic::is_internal(name) && self.find(name).is_none());
+        self.make(name, policy)
+    }
+
+    fn make(&mut self, name: &str, policy: Policy) -> Option<TopicId> {
+        if self.topics.len() >= self.limits.topics_max {
+            return None;
+        }
+        let internal = topic::is_internal(name);
+        self.topics_internal += usize::from(internal);
+        let topic = Topic {
+            name: name.into(),
+            policy,
+            internal,
+            streams: [None; WireFormat::COUNT],
+        };
+        let id =
+            TopicId(u32::try_from(self.topics.insert(topic)).expect("topics_max is below 2^32"));
+        self.names.insert(name.into(), id);
+        Some(id)
+    }
+
+    /// The policy of a topic.
+    #[must_use]
+    pub fn policy_of(&self, topic: TopicId) -> Policy {
+        self.topics[topic.index()].policy
     }
 
     /// The topic of this name, if it is known.
@@ -513,6 +539,14 @@ impl Hub {
         self.peers
             .get(slot.index())
             .is_some_and(|peer| peer.blocked)
+    }
+
+    /// When the peer's socket last took bytes, in milliseconds of the shard's clock.
+    #[must_use]
+    pub fn written_ms(&self, slot: Slot) -> u64 {
+        self.peers
+            .get(slot.index())
+            .map_or(0, |peer| peer.progress_ms)
     }
 
     /// The topics and patterns a peer has asked for.

@@ -55,6 +55,15 @@ impl TopicId {
     }
 }
 
+/// A place in a topic.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Position {
+    /// Which life of the topic.
+    pub epoch: u64,
+    /// The newest message's offset; 0 before the first.
+    pub offset: u64,
+}
+
 /// How a topic's publications look on the wire. The hub treats it as a key: a
 /// topic has one log per format in use.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -66,16 +75,20 @@ pub enum WireFormat {
     EventsJsonDeflate = 1,
     /// Events protocol, MessagePack in binary frames.
     EventsMsgpack = 2,
+    /// Server-Sent Events. A topic's home leaves out the `id`, which says where
+    /// all topics of a stream stand; it is put in front where streams are merged.
+    Sse = 3,
 }
 
 impl WireFormat {
     /// How many formats there are.
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 4;
     /// All formats, in the order of their index.
     pub const ALL: [Self; Self::COUNT] = [
         Self::EventsJson,
         Self::EventsJsonDeflate,
         Self::EventsMsgpack,
+        Self::Sse,
     ];
 
     /// This format's place in a per-format table.

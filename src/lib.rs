@@ -18,5 +18,6 @@ pub mod protocol;
 pub mod reactor;
 pub mod server;
 pub mod shard;
+pub mod sse;
 pub mod topic;
 pub mod ws;

@@ -24,6 +24,7 @@ pub use recent::{KEY_BYTES_MAX, Recent};
 use std::cell::Cell;
 use std::fmt;
 
+pub use crate::id::Position;
 use crate::id::{PeerId, ShardId, TopicId, WireFormat};
 use crate::protocol::events::Kind;
 use crate::topic::Pattern;
@@ -56,15 +57,6 @@ impl<'a> Post<'a> {
             key: "",
         }
     }
-}
-
-/// A place in a topic.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Position {
-    /// Which life of the topic.
-    pub epoch: u64,
-    /// The newest message's offset; 0 before the first.
-    pub offset: u64,
 }
 
 /// What became of a post at its topic's home.

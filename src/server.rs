@@ -19,6 +19,7 @@ use crate::metrics::Counters;
 use crate::net;
 use crate::reactor::{self, Phase, Plan};
 use crate::shard::{Process, Settings};
+use crate::sse::CursorKey;
 
 /// Why a gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +97,7 @@ impl Gateway {
         let drain_timeout = config.server.drain_timeout;
         let process = Process::new(&config);
         let counters: Vec<Arc<Counters>> = (0..shards).map(|_| Arc::default()).collect();
+        let cursors = Arc::new(cursor_key(&config));
         let all_counters: Arc<[Arc<Counters>]> = counters.clone().into();
         let (config, mesh) = (Arc::new(config), Mesh::new(shards));
         let (phase, watching) = watch::channel(Phase::Running);
@@ -115,6 +117,7 @@ impl Gateway {
                     process: process.clone(),
                     counters,
                     all_counters: all_counters.clone(),
+                    cursors: cursors.clone(),
                 },
                 mesh: mesh.clone(),
                 api: api.clone(),
@@ -165,6 +168,15 @@ impl Gateway {
         let _ = join(self.shards, &self.phase);
         error
     }
+}
+
+/// What signs the cursors of event streams. They outlive this process if there
+/// is a secret that does.
+fn cursor_key(config: &Config) -> CursorKey {
+    let secret = config.sse.cursor_secret.as_ref();
+    secret
+        .or(config.auth.jwt_secret.as_ref())
+        .map_or_else(CursorKey::random, |secret| CursorKey::new(secret.expose()))
 }
 
 /// Stops all shards when the thread that holds this panics.

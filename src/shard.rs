@@ -13,12 +13,14 @@ mod exchange;
 mod handshakes;
 mod life;
 mod links;
+mod merge;
 mod process;
 mod publish;
 mod publishers;
 mod seats;
 mod settings;
 mod signal;
+mod streams;
 mod subscribe;
 mod window;
 
@@ -57,7 +59,8 @@ use attendance::Attendance;
 use catch_up::CatchUps;
 use codec::{Codec, SHARED_WINDOW_BITS};
 use handshakes::Handshakes;
-use links::Links;
+use links::{Links, Transport};
+use merge::Merges;
 use publish::Waiters;
 use subscribe::Tickets;
 
@@ -89,6 +92,7 @@ pub struct Shard {
     recent: RefCell<Recent>,
     attendance: RefCell<Attendance>,
     interests: RefCell<Interests>,
+    merges: RefCell<Merges>,
     hub: RefCell<Hub>,
     port: RefCell<Port>,
     codec: RefCell<Codec>,
@@ -144,6 +148,7 @@ impl Shard {
             recent: RefCell::default(),
             attendance: RefCell::default(),
             interests: RefCell::default(),
+            merges: RefCell::new(Merges::new(settings.cursors)),
             hub: RefCell::new(Hub::new(
                 settings::hub_limits(&config, shards),
                 settings::policies(&config),
@@ -197,11 +202,24 @@ impl Shard {
             // A smaller window cannot read what all others share.
             (Encoding::Json, _) => WireFormat::EventsJson,
         };
+        self.connect(format, Transport::WebSocket { window_bits }, writer)
+    }
+
+    /// A new connection that reads a stream of events. Whatever is sent to it is
+    /// written to `writer`.
+    pub fn join_stream(&self, writer: OwnedWriteHalf) -> PeerId {
+        self.connect(WireFormat::Sse, Transport::Sse { begun: false }, writer)
+    }
+
+    fn connect(&self, format: WireFormat, transport: Transport, writer: OwnedWriteHalf) -> PeerId {
         let peer = self.hub.borrow_mut().join(format);
         self.links
             .borrow_mut()
-            .insert(peer, writer, window_bits, self.clock.now_ms());
+            .insert(peer, writer, transport, self.clock.now_ms());
         self.counters.connections_opened.add(1);
+        if format == WireFormat::Sse {
+            self.counters.sse_connections_opened.add(1);
+        }
         peer
     }
 
@@ -211,6 +229,7 @@ impl Shard {
         self.hub.borrow_mut().leave(peer);
         self.links.borrow_mut().remove(peer);
         self.catch_ups.borrow_mut().forget(peer);
+        self.merges.borrow_mut().forget(peer);
     }
 
     /// Queues bytes that are frames already, or an HTTP head.
@@ -227,11 +246,10 @@ impl Shard {
         let mut hub = self.hub.borrow_mut();
         if hub.is_present(peer) {
             let mut codec = self.codec.borrow_mut();
-            let window_bits = self
-                .links
-                .borrow()
-                .get(peer)
-                .and_then(|link| link.window_bits);
+            let window_bits = match self.links.borrow().get(peer).map(|link| link.transport) {
+                Some(Transport::WebSocket { window_bits }) => window_bits,
+                _ => None,
+            };
             self.note(hub.send(
                 peer.slot,
                 priority,
@@ -276,6 +294,8 @@ impl Shard {
                 self.send(peer, priority, OpCode::Binary, &packed);
                 self.codec.borrow_mut().packed = packed;
             }
+            // A stream has events only; whoever has more to say says it there.
+            WireFormat::Sse => {}
         }
     }
 
@@ -319,7 +339,11 @@ impl Shard {
         if let Some((code, reason)) = why.close() {
             let mut hub = self.hub.borrow_mut();
             if hub.is_present(peer) {
-                hub.send_last(peer.slot, self.codec.borrow_mut().close(code, reason));
+                match hub.format_of(peer.slot) {
+                    // The end of the stream says it all.
+                    WireFormat::Sse => hub.send_last(peer.slot, b""),
+                    _ => hub.send_last(peer.slot, self.codec.borrow_mut().close(code, reason)),
+                }
             }
             if let Some(link) = self.links.borrow_mut().get_mut(peer) {
                 link.life.closing = Some(self.clock.now_ms());
@@ -439,6 +463,7 @@ impl Shard {
     /// Hands over what other shards were told and writes what waits.
     pub fn flush(&self) -> Flush {
         self.clock.refresh();
+        self.begin_ahead();
         self.port.borrow_mut().hand_over();
         let flush = {
             let mut links = self.links.borrow_mut();
@@ -470,6 +495,11 @@ impl Shard {
         flush
     }
 
+    fn is_stream(&self, peer: PeerId) -> bool {
+        let hub = self.hub.borrow();
+        hub.is_present(peer) && hub.format_of(peer.slot) == WireFormat::Sse
+    }
+
     fn act_on_incidents(&self) {
         let incidents = self.hub.borrow_mut().take_incidents();
         for incident in incidents {
@@ -479,6 +509,13 @@ impl Shard {
                     self.condemn(peer, Disconnect::Slow);
                 }
                 Incident::Gone(peer) => self.condemn(peer, Disconnect::Gone),
+                Incident::Gap { peer, topic, lost } if self.is_stream(peer) => {
+                    // Of what is for it alone a stream loses nothing but heartbeats.
+                    if let Some(log) = topic {
+                        self.counters.messages_dropped.add(u64::from(lost));
+                        self.send_stream_gap(peer, log, lost);
+                    }
+                }
                 Incident::Gap { peer, topic, lost } => {
                     let name = topic.map(|topic| {
                         self.counters.messages_dropped.add(u64::from(lost));

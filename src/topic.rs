@@ -104,7 +104,7 @@ impl<'a> Selector<'a> {
 /// A glob over topic names. A segment that is `*` matches any one segment; a `*`
 /// at the end matches whatever follows, separators included. So `a.*.c` matches
 /// `a.b.c`, `a.*` matches `a.b` and `a.b.c`, `a.b*` matches `a.b`, `a.bc` and
-/// `a.bc.d`, and `*` matches every topic. Inboxes are never matched.
+/// `a.bc.d`, and `*` matches every topic. Inboxes and internal topics are never matched.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Pattern(Box<str>);
 

@@ -22,12 +22,14 @@ const LAYERS: &[&[&str]] = &[
 /// Crates that only the listed modules may name.
 const HOMES: &[(&str, &[&str])] = &[
     ("ahash", &["collections"]),
-    ("aws_lc_rs", &["auth"]),
+    ("aws_lc_rs", &["auth", "http", "sse"]),
     ("axum", &["http", "server"]),
+    ("base64", &["http", "sse"]),
     ("arc_swap", &["config", "mesh"]),
     ("atomic_waker", &["mesh"]),
     ("clap", &["cli"]),
     ("crossbeam", &["mesh"]),
+    ("form_urlencoded", &["sse"]),
     ("hyper", &["cli", "http", "conn"]),
     ("ipnet", &["config", "http"]),
     ("jsonwebtoken", &["auth"]),

@@ -15,9 +15,11 @@ Examples:
   loadgen fanout --rate 1000 --subscribers 200  200,000 deliveries/s on a schedule: honest latency
   loadgen fanout --publishers 2 --payload 1024  everybody must see the two in the same order
   loadgen fanout --format msgpack               the same in binary frames
+  loadgen fanout --transport sse                subscribers are EventSources instead of WebSockets
   loadgen echo --connections 100 --in-flight 32
   loadgen topics --topics 10000 --subscribers 10
   loadgen slow --slow 1                         one reader stalls; nobody else may notice
+  loadgen resume --duration 30                  every connection is cut about once a second
   loadgen idle --connections 9000 --pid $(pidof fanfare)
 
 A publisher that is not given --rate works in a closed loop: it sends a burst in
@@ -105,6 +107,16 @@ pub(crate) enum Client {
     Tungstenite,
 }
 
+/// What subscribers speak.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Transport {
+    /// The events protocol.
+    #[default]
+    Websocket,
+    /// Server-Sent Events: a GET for each subscriber.
+    Sse,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Scenario {
     /// One topic, many subscribers: every one gets everything.
@@ -115,6 +127,8 @@ pub(crate) enum Scenario {
     Slow(Slow),
     /// Fan-out while other subscribers come and go.
     Churn(Churn),
+    /// Fan-out while every connection is cut again and again: each comes back and resumes.
+    Resume(Resume),
     /// Echo: every connection gets its own bytes back.
     Echo(Echo),
     /// Inbound: publish to topics nobody subscribed to, acknowledged once a burst.
@@ -132,6 +146,7 @@ impl Scenario {
             Self::Topics(_) => "topics",
             Self::Slow(_) => "slow",
             Self::Churn(_) => "churn",
+            Self::Resume(_) => "resume",
             Self::Echo(_) => "echo",
             Self::Publish(_) => "publish",
             Self::Connect(_) => "connect",
@@ -190,6 +205,10 @@ pub(crate) struct Load {
     /// Encoding of all frames, asked for with `?format=`.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub(crate) format: Format,
+
+    /// What subscribers speak. Publishers are WebSockets always.
+    #[arg(long, value_enum, default_value_t, conflicts_with = "format")]
+    pub(crate) transport: Transport,
 }
 
 impl Load {
@@ -258,6 +277,44 @@ pub(crate) struct Churn {
 
     #[command(flatten)]
     pub(crate) load: Load,
+}
+
+/// The topic needs a history as long as the connections are away, such as
+/// FANFARE_HUB__HISTORY_SIZE=100000 in the server's environment.
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// Subscribers of the topic.
+    #[arg(long, value_parser = at_least_one, visible_alias = "connections", default_value_t = 200)]
+    pub(crate) subscribers: usize,
+
+    /// How subscribers connect. The publisher uses WebSocket.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) transport: Transport,
+
+    /// Messages a second, on a schedule.
+    #[arg(long, default_value = "5000", value_name = "R", value_parser = rate)]
+    pub(crate) rate: f64,
+
+    /// Seconds a connection lasts on average before it is cut, half of them by a
+    /// reset; each lasts a random time up to twice as long.
+    #[arg(long, default_value = "1", value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) cut_every: Duration,
+
+    /// Seconds that a cut subscriber stays away at most, a random time.
+    #[arg(long, default_value = "0.1", value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) away: Duration,
+
+    /// Fail when a subscriber is told of a gap, too.
+    #[arg(long)]
+    pub(crate) no_gaps: bool,
+
+    /// Bytes of every message's JSON data value.
+    #[arg(long, default_value_t = 128, value_name = "BYTES", value_parser = payload_bytes)]
+    pub(crate) payload: usize,
+
+    /// Name of the topic.
+    #[arg(long, default_value = "resume", value_name = "NAME")]
+    pub(crate) topic: String,
 }
 
 #[derive(Debug, Args)]
@@ -336,10 +393,16 @@ pub(crate) struct Idle {
     /// Also subscribe every connection to one topic of its own.
     #[arg(long)]
     pub(crate) subscribe: bool,
+
+    /// What the connections speak. SSE has no connection without a topic: they
+    /// all have the same one, or each its own with --subscribe.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) transport: Transport,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds")?;
+    let number = text.strip_suffix('s').unwrap_or(text);
+    let seconds: f64 = number.parse().map_err(|_| "not a number of seconds")?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 

@@ -11,6 +11,7 @@ mod process;
 mod reference;
 mod scenario;
 mod schedule;
+mod stream;
 mod verify;
 
 use std::fs;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use mimalloc::MiMalloc;
 
-use cli::{Client, Options, Scenario};
+use cli::{Client, Options, Scenario, Transport};
 use net::Target;
 use outcome::Outcome;
 use payload::Format;
@@ -57,6 +58,11 @@ fn run(options: &Options) -> Result<Outcome, String> {
         (Client::Tungstenite, _) if scenario.format() != Format::Json => {
             Err("--client tungstenite speaks JSON".into())
         }
+        (Client::Tungstenite, Scenario::Fanout(fanout))
+            if fanout.load.transport == Transport::Sse =>
+        {
+            Err("--client tungstenite speaks WebSocket only".into())
+        }
         (Client::Tungstenite, Scenario::Fanout(_)) => {
             reference::fanout::run(scenario, &target, common)
         }
@@ -74,6 +80,7 @@ fn run(options: &Options) -> Result<Outcome, String> {
         (_, Scenario::Connect(connect)) => {
             scenario::connect::run(scenario, connect, &target, common)
         }
+        (_, Scenario::Resume(resume)) => scenario::resume::run(scenario, resume, &target, common),
         (_, Scenario::Idle(idle)) => scenario::idle::run(scenario, idle, &target, common),
     }
 }

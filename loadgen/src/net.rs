@@ -1,15 +1,15 @@
-//! The fast client: many WebSocket connections on one thread.
+//! The fast client: many WebSocket and SSE connections on one thread.
 //!
 //! Level-triggered epoll, one read per readiness into one large buffer that
-//! stays in the cache, frames handed on in place. Bytes are copied only when a
+//! stays in the cache, frames and events handed on in place. Bytes are copied only when a
 //! read ends inside a frame. A scenario implements [`Handler`] and calls
 //! [`Net::turn`] in its loop.
 
 mod connection;
-mod handshake;
+pub(crate) mod handshake;
 
 use std::io::{self, ErrorKind, Read};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,13 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use connection::{Connection, Phase};
+use connection::{Connection, Opening, Phase};
 pub(crate) use connection::{End, Id};
 pub(crate) use handshake::Target;
 
 use crate::frame::{self, FIN, Split, opcode};
 use crate::payload::Random;
+use crate::stream;
 
 /// Bytes of one read at most. Larger ones save no system calls that matter and
 /// push the parsed bytes out of the L2 cache.
@@ -34,13 +35,13 @@ const EVENTS_MAX: usize = 1024;
 /// What a scenario does when something happens on a connection. Every method
 /// may write to any connection, open and close.
 pub(crate) trait Handler {
-    /// The upgrade was accepted.
+    /// The upgrade was accepted, or the stream of events has begun.
     fn opened(&mut self, net: &mut Net, id: Id);
 
     /// Bytes were read; the messages in them follow.
     fn read_began(&mut self, _net: &mut Net, _id: Id) {}
 
-    /// One whole data message.
+    /// One whole data message, or an event without its id as a text.
     fn message(&mut self, net: &mut Net, id: Id, op: u8, payload: &[u8]);
 
     /// All whole messages of the read were handed on.
@@ -111,6 +112,21 @@ impl Net {
 
     /// Starts to connect. [`Handler::opened`] or [`Handler::closed`] follows.
     pub(crate) fn open(&mut self) -> io::Result<Id> {
+        let key = handshake::key();
+        let request = self.target.request(&key);
+        self.start(request, Opening::WebSocket(key))
+    }
+
+    /// As [`Self::open`], for a stream of events of these topics.
+    pub(crate) fn open_stream<'a>(
+        &mut self,
+        topics: impl Iterator<Item = &'a str>,
+    ) -> io::Result<Id> {
+        let request = self.target.stream_request(topics, None);
+        self.start(request, Opening::Stream)
+    }
+
+    fn start(&mut self, request: Vec<u8>, opening: Opening) -> io::Result<Id> {
         let stream = self.connect()?;
         let id = self.free.pop().unwrap_or_else(|| {
             self.connections.push(Connection::default());
@@ -122,8 +138,7 @@ impl Net {
             epoll::EventData::new_u64(id as u64),
             epoll::EventFlags::IN | epoll::EventFlags::OUT,
         )?;
-        let key = handshake::key();
-        self.connections[id].start(stream, self.target.request(&key), &key);
+        self.connections[id].start(stream, request, opening);
         self.opened += 1;
         Ok(id)
     }
@@ -170,9 +185,15 @@ impl Net {
         }
     }
 
-    /// Starts the closing handshake (RFC 6455 section 7.1.2).
+    /// Starts the closing handshake (RFC 6455 section 7.1.2); of a stream, ends
+    /// our side.
     pub(crate) fn close(&mut self, id: Id, code: u16) {
-        if self.connections[id].phase == Phase::Open {
+        if self.connections[id].is_stream() {
+            if let Some(socket) = &self.connections[id].socket {
+                // Fails where the server has gone first.
+                let _ = socket.shutdown(Shutdown::Write);
+            }
+        } else if self.connections[id].phase == Phase::Open {
             self.queue(id, opcode::CLOSE, |out| {
                 out.extend_from_slice(&code.to_be_bytes());
             });
@@ -306,7 +327,36 @@ impl Net {
         } else {
             bytes
         };
-        self.frames(handler, id, bytes)
+        if self.connections[id].is_stream() {
+            self.events(handler, id, bytes)
+        } else {
+            self.frames(handler, id, bytes)
+        }
+    }
+
+    fn events(&mut self, handler: &mut impl Handler, id: Id, bytes: &[u8]) -> Option<End> {
+        let mut rest = bytes;
+        let mut messages = 0;
+        handler.read_began(self, id);
+        let end = loop {
+            match stream::split(rest) {
+                stream::Split::Event { body, len } => {
+                    messages += 1;
+                    handler.message(self, id, opcode::TEXT, &rest[body..len - 1]);
+                    rest = &rest[len..];
+                }
+                stream::Split::Other { len } => rest = &rest[len..],
+                stream::Split::Partial => {
+                    // Twice as much each time: a long event is not searched too often.
+                    self.keep(id, rest, 2 * rest.len());
+                    break None;
+                }
+                stream::Split::Invalid(problem) => break Some(End::Protocol(problem)),
+            }
+        };
+        self.traffic.messages += messages;
+        handler.read_ended(self, id);
+        end
     }
 
     fn frames(&mut self, handler: &mut impl Handler, id: Id, bytes: &[u8]) -> Option<End> {

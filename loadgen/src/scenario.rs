@@ -6,6 +6,7 @@ pub(crate) mod echo;
 pub(crate) mod fanout;
 pub(crate) mod idle;
 pub(crate) mod publish;
+pub(crate) mod resume;
 
 use serde::Deserialize;
 
@@ -55,13 +56,23 @@ pub(crate) fn check_file_limit(connections: usize) -> Result<(), String> {
 
 /// Opens one connection, with an error that says what to do.
 pub(crate) fn open(net: &mut Net) -> Result<Id, String> {
-    net.open().map_err(|error| {
-        if error.kind() == std::io::ErrorKind::AddrNotAvailable {
-            "no free port on this address: use more --source-addresses".to_owned()
-        } else {
-            format!("cannot connect: {error}")
-        }
-    })
+    net.open().map_err(cannot_connect)
+}
+
+/// As [`open`], for a stream of events of these topics.
+pub(crate) fn open_stream<'a>(
+    net: &mut Net,
+    topics: impl Iterator<Item = &'a str>,
+) -> Result<Id, String> {
+    net.open_stream(topics).map_err(cannot_connect)
+}
+
+fn cannot_connect(error: std::io::Error) -> String {
+    if error.kind() == std::io::ErrorKind::AddrNotAvailable {
+        "no free port on this address: use more --source-addresses".to_owned()
+    } else {
+        format!("cannot connect: {error}")
+    }
 }
 
 /// How a connection failed that should not have.

@@ -25,6 +25,7 @@ pub(crate) use counts::Counts;
 use envelope::{Envelope, Parsed};
 pub(crate) use gaps::{Gaps, Late};
 
+use crate::cli::Transport;
 use crate::payload::{self, Format, Head, Layout, Source};
 
 /// Every so many events one is parsed although it looked right.
@@ -85,6 +86,8 @@ impl Stream {
 pub(crate) struct Verifier {
     layout: Layout,
     shape: Shape,
+    /// How events look.
+    transport: Transport,
     names: Vec<String>,
     /// By replica, topic, publisher.
     streams: Vec<Stream>,
@@ -128,7 +131,13 @@ struct Position {
 impl Verifier {
     /// A verifier for `names.len()` topics. `owners` gives the connection of
     /// each (replica, topic), replica by replica.
-    pub(crate) fn new(layout: Layout, shape: Shape, names: Vec<String>, owners: Vec<u32>) -> Self {
+    pub(crate) fn new(
+        layout: Layout,
+        shape: Shape,
+        transport: Transport,
+        names: Vec<String>,
+        owners: Vec<u32>,
+    ) -> Self {
         let pairs = shape.replicas() * shape.topics;
         assert_eq!(owners.len(), pairs, "one owner per replica and topic");
         assert_eq!(names.len(), shape.topics, "one name per topic");
@@ -140,6 +149,7 @@ impl Verifier {
             envelope: Envelope::new(shape.topics),
             layout,
             shape,
+            transport,
             names,
             streams,
             orders: vec![0; pairs],
@@ -203,16 +213,17 @@ impl Verifier {
     #[inline]
     fn expected_event(&mut self, text: &[u8]) -> bool {
         let from = self.envelope.data_at();
-        let Some((data, [after, ..])) = text
+        let Some((data, behind)) = text
             .get(from..)
             .and_then(|rest| rest.split_at_checked(self.layout.bytes()))
         else {
             return false;
         };
-        let (is_end, last) = match self.layout.format() {
-            Format::Json => (matches!(after, b',' | b'}'), b'}'),
+        let ends_well = match (self.transport, self.layout.format()) {
+            (Transport::Sse, _) => behind == b"\n",
+            (_, Format::Json) => matches!(behind, [b',' | b'}', .., b'}'] | [b'}']),
             // The next key, a short string; the timestamp is the last value.
-            Format::Msgpack => (matches!(after, 0xA0..0xC0), b'Z'),
+            (_, Format::Msgpack) => matches!(behind, [0xA0..0xC0, .., b'Z']),
         };
         let Some(head) = Head::of(data) else {
             return false;
@@ -223,8 +234,7 @@ impl Verifier {
         let stream = self.streams[self.at.stream];
         if head.sequence != stream.expected
             || text[..=from] != *self.envelope.prefix(&self.at.prefix)
-            || !is_end
-            || text.last() != Some(&last)
+            || !ends_well
             || !self
                 .layout
                 .tail_matches(data, self.at.source_number, stream.next)
@@ -247,7 +257,11 @@ impl Verifier {
     fn any_event(&mut self, text: &[u8]) {
         self.parses += 1;
         self.until_parse = PARSE_EVERY;
-        let (name, data_range) = match envelope::parse(self.layout.format(), text) {
+        let parsed = match self.transport {
+            Transport::Websocket => envelope::parse(self.layout.format(), text),
+            Transport::Sse => envelope::parse_stream(text),
+        };
+        let (name, data_range) = match parsed {
             Parsed::Event { name, data } => (name, data),
             Parsed::Other => {
                 self.last_other = String::from_utf8_lossy(text).into_owned();

@@ -10,6 +10,9 @@ section! {
     pub struct Debug(mode) {
         /// Whether /debug/echo sends every message back to its sender. It never asks for a token.
         echo: bool = mode != Mode::Prod, Flag;
+        /// Whether / serves a page to try the gateway out in a browser. It is the same for everybody;
+        /// what can be done with it is a matter of tokens.
+        page: bool = mode != Mode::Prod, Flag;
         /// Payload bytes of a message to /debug/echo. Beyond it: closed with 1009.
         echo_max_message_size: usize = 17 * MIB, Size(KIB..=GIB);
     }

@@ -18,10 +18,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep_until, timeout};
 
-use super::claim::{self, Claim, Decision};
-use super::driver;
+use super::claim::{self, Claimed, Decision};
 use super::guarded::{Guarded, Progress};
 use super::preamble::{self, Preamble};
+use super::{driver, sse};
 use crate::http::{Answer, Api, GuardLimits, client_of, refuse_raw};
 use crate::metrics::Refused;
 use crate::shard::Shard;
@@ -29,7 +29,7 @@ use crate::shard::Shard;
 /// How a connection's HTTP part ended.
 enum End {
     /// It becomes something else.
-    Claimed(Box<Claim>, TcpStream, Vec<u8>),
+    Claimed(Claimed, TcpStream, Vec<u8>),
     /// What came is refused, with this status and text; the peer has not been told.
     Refused(u16, String, TcpStream),
     /// It did not get on in time; `true` if it was in the middle of something.
@@ -56,7 +56,12 @@ pub async fn accept(shard: Rc<Shard>, api: Api, stream: TcpStream, address: IpAd
     };
     shard.end_handshake();
     match end {
-        End::Claimed(claim, stream, rest) => driver::start(&shard, *claim, stream, rest),
+        End::Claimed(Claimed::WebSocket(claim), stream, rest) => {
+            driver::start(&shard, *claim, stream, rest);
+        }
+        End::Claimed(Claimed::Sse(claim), stream, rest) => {
+            sse::start(&shard, *claim, stream, &rest);
+        }
         End::Refused(status, why, stream) => {
             shard.counters.refused[Refused::Handshake as usize].add(1);
             close(stream, &refuse_raw(status, &why)).await;
@@ -93,7 +98,7 @@ async fn serve(shard: &Rc<Shard>, api: Api, mut stream: TcpStream, address: IpAd
         headers_max: config.http.max_headers,
     };
     let io = Guarded::new(stream, &begun, limits, progress.clone(), head_timeout);
-    let claimed: Rc<RefCell<Option<Box<Claim>>>> = Rc::default();
+    let claimed: Rc<RefCell<Option<Claimed>>> = Rc::default();
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let (shard, api, progress) = (shard.clone(), api.clone(), progress.clone());
         let claimed = claimed.clone();

@@ -8,6 +8,7 @@ use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, RETRY_AFTER, U
 
 use super::quota::Quota;
 use super::session::{Session, Standing};
+use super::sse;
 use crate::auth::{Identity, TokenVerifier};
 use crate::http::{Answer, Route, refuse, route};
 use crate::metrics::{Limited, Refused};
@@ -29,9 +30,18 @@ pub(super) struct Claim {
     pub(super) quota: Quota,
 }
 
+/// A socket that becomes something else than HTTP.
+pub(super) enum Claimed {
+    WebSocket(Box<Claim>),
+    Sse(Box<sse::Claim>),
+}
+
+/// An answer that turns a request away, and what it counts as.
+pub(super) type Refusal = (Refused, Box<Answer>);
+
 /// What is done with a request.
 pub(super) enum Decision {
-    Claim(Box<Claim>),
+    Claim(Claimed),
     /// This answer, the last one of its connection.
     Answer(Box<Answer>),
     /// The router answers.
@@ -48,6 +58,7 @@ pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr
         Route::EventsDemo => config.events.demo_enabled,
         Route::EventsDev => config.mode != crate::config::Mode::Prod,
         Route::Events | Route::EventsAs(_) => true,
+        Route::Sse => config.sse.enabled,
         Route::Reserved(_) if !request.headers().contains_key(UPGRADE) => return Decision::Api,
         Route::Reserved(id) => {
             let why = format!("`{id}` is reserved: choose another client id");
@@ -58,8 +69,14 @@ pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr
     if !exists {
         return Decision::Answer(Box::new(refuse(404, "Not Found", &[])));
     }
-    match claim(shard, request, route, address) {
-        Ok(claim) => Decision::Claim(Box::new(claim)),
+    let claimed = match route {
+        Route::Sse => {
+            sse::claim(shard, request, address).map(|claim| Claimed::Sse(Box::new(claim)))
+        }
+        _ => claim(shard, request, route, address).map(|claim| Claimed::WebSocket(Box::new(claim))),
+    };
+    match claimed {
+        Ok(claimed) => Decision::Claim(claimed),
         Err((why, answer)) => {
             shard.counters.refused[why as usize].add(1);
             Decision::Answer(answer)
@@ -72,25 +89,17 @@ fn claim<B>(
     request: &Request<B>,
     route: Route<'_>,
     address: IpAddr,
-) -> Result<Claim, (Refused, Box<Answer>)> {
+) -> Result<Claim, Refusal> {
     let config = &shard.config;
     let upgrade = Upgrade::check(request.method(), request.version(), request.headers()).map_err(
         |error| {
-            let answer = refuse(error.status().as_u16(), &error.to_string(), error.headers());
-            (Refused::Handshake, Box::new(answer))
+            let (status, why) = (error.status().as_u16(), error.to_string());
+            refusal(Refused::Handshake, status, &why, error.headers())
         },
     )?;
-    let parameters = Parameters::parse(request.uri().query().unwrap_or("")).map_err(|why| {
-        let answer = refuse(400, &why.to_string(), &[]);
-        (Refused::Handshake, Box::new(answer))
-    })?;
-    let place = shard.process.enter(address).map_err(|no_room| {
-        let (why, text) = match no_room {
-            NoRoom::Connections => (Refused::Connections, "Too many connections"),
-            NoRoom::PerIp => (Refused::PerIp, "Too many connections from this address"),
-        };
-        (why, Box::new(refuse(503, text, &[(RETRY_AFTER, "1")])))
-    })?;
+    let parameters = Parameters::parse(request.uri().query().unwrap_or(""))
+        .map_err(|why| refusal(Refused::Handshake, 400, &why.to_string(), &[]))?;
+    let place = enter(shard, address)?;
     let options = DeflateOptions {
         client_context: config.websocket.deflate_client_contexts,
         ..DeflateOptions::default()
@@ -112,11 +121,7 @@ fn claim<B>(
             quota: Quota::default(),
         });
     }
-    let seat = shard.process.seats.take().ok_or_else(|| {
-        shard.counters.limited(Limited::Connections);
-        let answer = refuse(503, "Too many connections", &[(RETRY_AFTER, "1")]);
-        (Refused::Connections, Box::new(answer))
-    })?;
+    let seat = take_seat(shard)?;
     let (endpoint, client_id, standing) = match route {
         Route::EventsDemo => ("demo", None, Standing::Anonymous),
         Route::EventsDev => ("dev", None, standing(shard, request)),
@@ -131,6 +136,15 @@ fn claim<B>(
         session: Session::events(endpoint, client_id, parameters, standing),
         message_bytes_max: config.events.max_message_size,
         place,
+    })
+}
+
+/// A seat for a connection of the events protocol, if there is one.
+pub(super) fn take_seat(shard: &Shard) -> Result<Seat, Refusal> {
+    shard.process.seats.take().ok_or_else(|| {
+        shard.counters.limited(Limited::Connections);
+        let retry = [(RETRY_AFTER, "1")];
+        refusal(Refused::Connections, 503, "Too many connections", &retry)
     })
 }
 
@@ -150,12 +164,34 @@ fn quota(shard: &Shard, mut seat: Seat, address: IpAddr, standing: &Standing) ->
         Err(crowd) => Quota::crowded(crowd),
     }
 }
+
 /// What is said about a client id outside the grammar.
 const BAD_CLIENT_ID: &str = "A client id is 1 to 64 letters, digits, `_` and `-`";
 
+/// A refusal with a JSON body that says why.
+pub(super) fn refusal(
+    counted: Refused,
+    status: u16,
+    why: &str,
+    headers: &[(HeaderName, &'static str)],
+) -> Refusal {
+    (counted, Box::new(refuse(status, why, headers)))
+}
+
+/// Takes a place for a connection from `address`.
+pub(super) fn enter(shard: &Shard, address: IpAddr) -> Result<Place, Refusal> {
+    shard.process.enter(address).map_err(|no_room| {
+        let (counted, why) = match no_room {
+            NoRoom::Connections => (Refused::Connections, "Too many connections"),
+            NoRoom::PerIp => (Refused::PerIp, "Too many connections from this address"),
+        };
+        refusal(counted, 503, why, &[(RETRY_AFTER, "1")])
+    })
+}
+
 /// What a request's token says about its sender (spec/events.md 3.5). Sources
 /// that disagree are as good as no token.
-fn standing<B>(shard: &Shard, request: &Request<B>) -> Standing {
+pub(super) fn standing<B>(shard: &Shard, request: &Request<B>) -> Standing {
     let required = shard.config.events.auth_required;
     let query = request.uri().query().unwrap_or("");
     let headers = request.headers();

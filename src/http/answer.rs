@@ -1,7 +1,7 @@
 //! Answers with a body that says why.
 
 use axum::body::Body;
-use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Response, StatusCode};
 
 /// An HTTP response, as the router gives it.
@@ -44,4 +44,20 @@ pub fn refuse_raw(status: u16, why: &str) -> Vec<u8> {
         body.len(),
     )
     .into_bytes()
+}
+
+/// The head of a response that is a stream of events, which ends with the
+/// connection (RFC 9112 section 6.3). `more` goes into it besides.
+#[must_use]
+pub fn event_stream_head(more: &HeaderMap) -> Vec<u8> {
+    let mut head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+        cache-control: no-store\r\nx-accel-buffering: no\r\nconnection: close\r\n"
+        .to_vec();
+    for (name, value) in more {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    }
+    head.extend_from_slice(b"\r\n");
+    head
 }

@@ -17,6 +17,8 @@ pub enum Route<'a> {
     Reserved(&'a str),
     /// `/api/v1/ws/` and something that cannot be a name.
     BadClientId,
+    /// `/api/v1/sse`: a stream of Server-Sent Events.
+    Sse,
     /// Anything else: a request with an answer.
     Api,
 }
@@ -39,6 +41,7 @@ pub fn route(path: &str) -> Route<'_> {
         "/api/v1/ws/demo" => Route::EventsDemo,
         "/api/v1/ws/dev" => Route::EventsDev,
         "/api/v1/ws" => Route::Events,
+        "/api/v1/sse" => Route::Sse,
         _ => path.strip_prefix(CLIENTS).map_or(Route::Api, client),
     }
 }
@@ -75,6 +78,8 @@ mod tests {
             "/api/v1/ws/",
             "/api/v1/ws/a/b",
             "/api/v1/ws/monitor/a",
+            "/api/v1/sse/",
+            "/api/v1/%73se",
         ] {
             assert_eq!(route(path), Route::Api, "{path}");
         }

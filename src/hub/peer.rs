@@ -28,8 +28,7 @@ pub(crate) struct Peer {
     pub(crate) refilled: bool,
     /// Private messages that gave way since the peer was last told.
     pub(crate) lost: u32,
-    /// When the socket last took bytes while it was blocked, in milliseconds
-    /// of the shard's clock.
+    /// When the socket last took bytes, in milliseconds of the shard's clock.
     pub(crate) progress_ms: u64,
     /// Changed by [`Peer::add`] and [`Peer::remove`] only.
     pub(crate) subs: Vec<Sub>,

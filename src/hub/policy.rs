@@ -18,6 +18,32 @@ pub struct Policy {
     pub priority: Priority,
 }
 
+impl Policy {
+    /// The policy of a log that has the messages of two topics: whatever either
+    /// of them does not allow to be lost in silence or to wait is not.
+    #[must_use]
+    pub fn strictest(self, other: Self) -> Self {
+        let strictness = |policy: &Self| match policy.slow {
+            SlowConsumer::Conflate => 0,
+            SlowConsumer::DropLowest => 1,
+            SlowConsumer::DropOldest => 2,
+            SlowConsumer::Disconnect => 3,
+        };
+        let stricter = if strictness(&self) >= strictness(&other) {
+            self.slow
+        } else {
+            other.slow
+        };
+        let limits = [self.lag_messages_max, other.lag_messages_max];
+        Self {
+            slow: stricter,
+            lag_bytes_max: self.lag_bytes_max.min(other.lag_bytes_max),
+            lag_messages_max: limits.into_iter().filter(|&max| max > 0).min().unwrap_or(0),
+            priority: self.priority.max(other.priority),
+        }
+    }
+}
+
 /// The policies of a gateway: a default and one per topic prefix.
 #[derive(Clone, Debug)]
 pub struct Policies {
@@ -54,6 +80,22 @@ impl Policies {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_merged_log_is_as_strict_as_its_strictest_topic() {
+        let policy = |slow, lag_bytes_max, lag_messages_max, priority| Policy {
+            slow,
+            lag_bytes_max,
+            lag_messages_max,
+            priority,
+        };
+        let a = policy(SlowConsumer::Conflate, 10, 0, Priority::High);
+        let b = policy(SlowConsumer::Disconnect, 20, 7, Priority::Low);
+        let both = policy(SlowConsumer::Disconnect, 10, 7, Priority::High);
+        assert_eq!(a.strictest(b), both);
+        assert_eq!(b.strictest(a), both);
+        assert_eq!(a.strictest(a), a);
+    }
 
     #[test]
     fn the_longest_prefix_wins() {

@@ -278,6 +278,15 @@ impl Home {
         Some(id)
     }
 
+    /// Whether a shard wants a topic, in any format.
+    #[must_use]
+    pub fn is_wanted_by(&self, name: &str, shard: ShardId) -> bool {
+        self.names.get(name).is_some_and(|id| {
+            let mut wanting = self.topics[id.index()].interest.iter();
+            wanting.any(|interest| interest.shard == shard)
+        })
+    }
+
     /// Notes that a shard wants whatever matches, and returns the topics that
     /// do and that it did not want before.
     pub fn add_pattern(&mut self, interest: Interest, pattern: Pattern) -> Vec<TopicId> {

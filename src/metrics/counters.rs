@@ -117,10 +117,14 @@ const TIME_BOUNDS: [f64; 8] = [0.000_01, 0.000_1, 0.000_5, 0.001, 0.005, 0.02, 0
 /// Everything a shard counts.
 #[derive(Debug)]
 pub struct Counters {
-    /// WebSocket connections that were opened.
+    /// Connections that were opened, WebSocket and SSE.
     pub connections_opened: Counter,
-    /// WebSocket connections that are open.
+    /// Those of them that read a stream of events.
+    pub sse_connections_opened: Counter,
+    /// Connections that are open, WebSocket and SSE.
     pub connections: Gauge,
+    /// Those of them that read a stream of events.
+    pub sse_connections: Gauge,
     /// Connections that have not upgraded.
     pub handshakes: Gauge,
     /// Connections that were refused, by [`Refused`].
@@ -181,7 +185,9 @@ impl Default for Counters {
     fn default() -> Self {
         Self {
             connections_opened: Counter::default(),
+            sse_connections_opened: Counter::default(),
             connections: Gauge::default(),
+            sse_connections: Gauge::default(),
             handshakes: Gauge::default(),
             refused: Default::default(),
             limited: Default::default(),

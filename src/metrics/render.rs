@@ -13,7 +13,7 @@ type GaugeOf = fn(&Counters) -> &Gauge;
 const COUNTERS: [(&str, &str, CounterOf); 13] = [
     (
         "connections_opened_total",
-        "WebSocket connections opened.",
+        "Connections opened, WebSocket and SSE.",
         |c| &c.connections_opened,
     ),
     (
@@ -69,7 +69,7 @@ const COUNTERS: [(&str, &str, CounterOf); 13] = [
 ];
 
 const GAUGES: [(&str, &str, GaugeOf); 10] = [
-    ("connections", "WebSocket connections open.", |c| {
+    ("connections", "Connections open, WebSocket and SSE.", |c| {
         &c.connections
     }),
     ("handshakes", "Connections that have not upgraded.", |c| {
@@ -133,9 +133,35 @@ pub fn render_prometheus(shards: Shards<'_>, disconnects: &[&str], uptime_second
     }
     labelled(
         &mut out,
-        "refused_total",
+        ("transport_connections", "gauge"),
+        "Connections open.",
+        ("transport", &TRANSPORTS),
+        |transport| {
+            by_transport(
+                shards,
+                |c| c.connections.read(),
+                |c| c.sse_connections.read(),
+            )[transport]
+        },
+    );
+    labelled(
+        &mut out,
+        ("transport_connections_opened_total", "counter"),
+        "Connections opened.",
+        ("transport", &TRANSPORTS),
+        |transport| {
+            by_transport(
+                shards,
+                |c| c.connections_opened.read(),
+                |c| c.sse_connections_opened.read(),
+            )[transport]
+        },
+    );
+    labelled(
+        &mut out,
+        ("refused_total", "counter"),
         "Connections refused before they were one.",
-        &REFUSALS,
+        ("reason", &REFUSALS),
         |reason| {
             shards
                 .iter()
@@ -145,16 +171,16 @@ pub fn render_prometheus(shards: Shards<'_>, disconnects: &[&str], uptime_second
     );
     labelled(
         &mut out,
-        "limited_total",
+        ("limited_total", "counter"),
         "Times that somebody went beyond a limit.",
-        &LIMITS,
+        ("reason", &LIMITS),
         |limit| shards.iter().map(|shard| shard.limited[limit].read()).sum(),
     );
     labelled(
         &mut out,
-        "disconnects_total",
+        ("disconnects_total", "counter"),
         "Connections that ended.",
-        disconnects,
+        ("reason", disconnects),
         |reason| {
             shards
                 .iter()
@@ -237,13 +263,34 @@ fn sum(shards: Shards<'_>, of: CounterOf) -> u64 {
     shards.iter().map(|shard| of(shard).read()).sum()
 }
 
-fn labelled(out: &mut String, name: &str, help: &str, labels: &[&str], of: impl Fn(usize) -> u64) {
+/// The values of the label `transport`.
+const TRANSPORTS: [&str; 2] = ["websocket", "sse"];
+
+/// A number of all connections and one of those that are SSE, by [`TRANSPORTS`].
+fn by_transport(
+    shards: Shards<'_>,
+    all: impl Fn(&Counters) -> u64,
+    sse: impl Fn(&Counters) -> u64,
+) -> [u64; TRANSPORTS.len()] {
+    let all: u64 = shards.iter().map(|shard| all(shard)).sum();
+    let sse: u64 = shards.iter().map(|shard| sse(shard)).sum();
+    // They are read one after the other, while the shards go on counting.
+    [all.saturating_sub(sse), sse]
+}
+
+fn labelled(
+    out: &mut String,
+    (name, kind): (&str, &str),
+    help: &str,
+    (label, values): (&str, &[&str]),
+    of: impl Fn(usize) -> u64,
+) {
     let _ = write!(
         out,
-        "# HELP fanfare_{name} {help}\n# TYPE fanfare_{name} counter\n"
+        "# HELP fanfare_{name} {help}\n# TYPE fanfare_{name} {kind}\n"
     );
-    for (reason, label) in labels.iter().enumerate() {
-        let _ = writeln!(out, "fanfare_{name}{{reason=\"{label}\"}} {}", of(reason));
+    for (index, value) in values.iter().enumerate() {
+        let _ = writeln!(out, "fanfare_{name}{{{label}=\"{value}\"}} {}", of(index));
     }
 }
 
@@ -281,6 +328,7 @@ mod tests {
         let shards = vec![Arc::new(Counters::default()), Arc::new(Counters::default())];
         shards[0].connections.set(2);
         shards[1].connections.set(3);
+        shards[1].sse_connections.set(1);
         shards[1].messages_in.add(7);
         shards[0].flush_times.record(0.0002);
         shards
@@ -292,6 +340,8 @@ mod tests {
         for line in [
             "# TYPE fanfare_connections gauge",
             "fanfare_connections 5",
+            "fanfare_transport_connections{transport=\"websocket\"} 4",
+            "fanfare_transport_connections{transport=\"sse\"} 1",
             "fanfare_messages_received_total 7",
             "fanfare_disconnects_total{reason=\"gone\"} 0",
             "fanfare_flush_seconds_bucket{le=\"0.0005\"} 1",

@@ -77,6 +77,7 @@ async fn tick(shard: Rc<Shard>) {
         silent_after: ms(websocket.ping_timeout),
         unfinished_after: ms(websocket.message_timeout),
         stalled_after: ms(shard.config.hub.max_stall),
+        heartbeat_after: ms(shard.config.sse.heartbeat),
     };
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

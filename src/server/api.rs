@@ -7,6 +7,7 @@ mod events;
 mod health;
 mod history;
 mod order;
+mod page;
 mod publish;
 
 use std::sync::Arc;
@@ -65,6 +66,7 @@ pub(super) fn routes(
         .route("/api/v1/ws/subscriptions", get(directory::subscriptions))
         .route("/api/v1/publish", post(publish::publish))
         .route("/api/v1/topics/{topic}/history", get(history::history))
+        .merge(page::routes(config))
         .fallback(async || -> Answer { refuse(404, "Not Found", &[]) })
         .method_not_allowed_fallback(async || -> Answer { refuse(405, "Method Not Allowed", &[]) })
         .layer(DefaultBodyLimit::max(config.http.max_body_size))

@@ -12,9 +12,10 @@ use super::clock::timestamp_of;
 use super::publish::name_of;
 use super::subscribe::Resumed;
 use crate::collections::HashMap;
-use crate::id::{PeerId, Priority, TopicId};
+use crate::id::{PeerId, Priority, TopicId, WireFormat};
 use crate::mesh::{HomeTopic, Missed, Position, Reach, Record, Request, home_of};
 use crate::protocol::events::{Publication, Writer};
+use crate::sse::{Gap, GapReason, put_gap};
 
 /// Bytes of a page, but for its last message.
 const PAGE_BYTES: usize = 64 * 1024;
@@ -29,16 +30,28 @@ pub(super) struct CatchUps {
     peers: HashMap<PeerId, VecDeque<CatchUp>>,
 }
 
+/// What a peer has missed of one topic.
 #[derive(Debug)]
-struct CatchUp {
-    topic: TopicId,
-    missed: Missed,
+pub(super) struct CatchUp {
+    pub(super) topic: TopicId,
+    /// The topic whose live stream is on hold meanwhile: the same one, or the
+    /// log of a stream of events that `topic` is a part of.
+    pub(super) held: TopicId,
+    /// The topic's place among those of the stream of events.
+    pub(super) place: usize,
+    pub(super) missed: Missed,
 }
 
 impl CatchUps {
     /// Forgets a peer that has left.
     pub(super) fn forget(&mut self, peer: PeerId) {
         self.peers.remove(&peer);
+    }
+
+    /// What a peer is being sent, if it is what was asked for.
+    fn current(&mut self, missed: &Missed) -> Option<&mut CatchUp> {
+        let current = self.peers.get_mut(&missed.peer)?.front_mut()?;
+        Some(current).filter(|current| current.missed.hold == missed.hold)
     }
 }
 
@@ -93,7 +106,6 @@ impl Shard {
         }
         let format = hub.format_of(peer.slot);
         drop(hub);
-        let mut catch_ups = self.catch_ups.borrow_mut();
         let missed = Missed {
             peer,
             hold,
@@ -102,9 +114,22 @@ impl Shard {
             after,
             until: start.offset,
         };
+        let catch_up = CatchUp {
+            topic,
+            held: topic,
+            place: 0,
+            missed,
+        };
+        self.begin_catch_up(peer, std::iter::once(catch_up));
+    }
+
+    /// Sends a peer what it missed of topics, one after the other.
+    pub(super) fn begin_catch_up(&self, peer: PeerId, topics: impl IntoIterator<Item = CatchUp>) {
+        let mut catch_ups = self.catch_ups.borrow_mut();
         let queue = catch_ups.peers.entry(peer).or_default();
-        queue.push_back(CatchUp { topic, missed });
-        if queue.len() == 1 {
+        let was_idle = queue.is_empty();
+        queue.extend(topics);
+        if was_idle {
             drop(catch_ups);
             self.ask_page(peer);
         }
@@ -116,22 +141,25 @@ impl Shard {
             let next = {
                 let catch_ups = self.catch_ups.borrow();
                 let first = catch_ups.peers.get(&peer).and_then(VecDeque::front);
-                first.map(|first| (first.topic, first.missed))
+                first.map(|first| (first.topic, first.held, first.missed))
             };
-            let Some((topic, missed)) = next else { return };
+            let Some((topic, held, missed)) = next else {
+                return;
+            };
             let name: Box<str> = {
                 let mut hub = self.hub.borrow_mut();
                 if !hub.is_present(peer) {
                     return self.catch_ups.borrow_mut().forget(peer);
                 }
                 let is_done = missed.after >= missed.until;
-                if is_done || !hub.is_topic(topic) || !hub.is_held(peer.slot, topic, missed.hold) {
-                    if is_done && hub.is_topic(topic) {
-                        hub.release(peer.slot, topic);
+                if is_done || !hub.is_topic(topic) || !hub.is_held(peer.slot, held, missed.hold) {
+                    let is_last = self.end_catch_up(peer, held);
+                    if is_done && is_last && hub.is_topic(held) {
+                        hub.release(peer.slot, held);
                         self.flusher.raise();
+                        drop(hub);
+                        self.end_behind(peer);
                     }
-                    drop(hub);
-                    self.end_catch_up(peer);
                     continue;
                 }
                 hub.name(topic).into()
@@ -146,8 +174,8 @@ impl Shard {
                 return self.flusher.raise();
             }
             let mut page = Vec::new();
-            let (first, count) = self.read_page(&name, &missed, |_, frame| {
-                page.extend_from_slice(frame);
+            let (first, count) = self.read_page(&name, &missed, |offset, frame| {
+                self.put_missed(&mut page, &missed, offset, frame);
             });
             if self.take_page(missed, first, count, &page) {
                 return;
@@ -161,15 +189,13 @@ impl Shard {
         let peer = missed.peer;
         let topic = {
             let mut catch_ups = self.catch_ups.borrow_mut();
-            let queue = catch_ups.peers.get_mut(&peer);
-            let Some(current) = queue
-                .and_then(|queue| queue.front_mut())
-                .filter(|current| current.missed.hold == missed.hold)
-            else {
+            let Some(current) = catch_ups.current(&missed) else {
                 // The peer has left, or has given the topic up.
                 return true;
             };
-            current.missed.after = (first + count).saturating_sub(1).min(missed.until);
+            let after = (first + count).saturating_sub(1).min(missed.until);
+            current.missed.after = after;
+            self.merges.borrow_mut().pass(peer, current.place, after);
             current.topic
         };
         let lost = (first - 1).min(missed.until) - missed.after;
@@ -190,6 +216,24 @@ impl Shard {
             self.flusher.raise();
         }
         true
+    }
+
+    /// Appends a message to a page for the peer that missed it.
+    pub(super) fn put_missed(
+        &self,
+        page: &mut Vec<u8>,
+        missed: &Missed,
+        offset: u64,
+        frame: &[u8],
+    ) {
+        if missed.format == WireFormat::Sse
+            && let Some(current) = self.catch_ups.borrow_mut().current(missed)
+        {
+            let mut merges = self.merges.borrow_mut();
+            merges.pass(missed.peer, current.place, offset);
+            merges.put_missed_id(page, missed.peer);
+        }
+        page.extend_from_slice(frame);
     }
 
     /// Calls `each` with the messages of a page that this home keeps, encoded.
@@ -271,6 +315,21 @@ impl Shard {
     /// Tells a peer that it misses messages: this many, if that is known.
     pub(super) fn tell_gap(&self, peer: PeerId, topic: Option<&str>, lost: Option<u64>) {
         let topic = topic.filter(|name| !crate::topic::is_internal(name));
+        if let Some(topic) = topic
+            && self.is_stream(peer)
+        {
+            let reason = GapReason::History;
+            let mut out = Vec::new();
+            put_gap(
+                &mut out,
+                &Gap {
+                    topic,
+                    lost,
+                    reason,
+                },
+            );
+            return self.send_raw(peer, Priority::High, &out);
+        }
         self.send_text(peer, Priority::High, |out, timestamp| {
             Writer::new(out, timestamp).gap(topic, lost);
         });
@@ -295,14 +354,19 @@ impl Shard {
         }
     }
 
-    fn end_catch_up(&self, peer: PeerId) {
+    /// A peer has what it missed of one topic. Returns whether that was the last
+    /// one for which `held` is on hold.
+    fn end_catch_up(&self, peer: PeerId, held: TopicId) -> bool {
         let mut catch_ups = self.catch_ups.borrow_mut();
-        if let Some(queue) = catch_ups.peers.get_mut(&peer) {
-            queue.pop_front();
-            if queue.is_empty() {
-                catch_ups.peers.remove(&peer);
-            }
+        let Some(queue) = catch_ups.peers.get_mut(&peer) else {
+            return true;
+        };
+        queue.pop_front();
+        let is_last = !queue.iter().any(|other| other.held == held);
+        if queue.is_empty() {
+            catch_ups.peers.remove(&peer);
         }
+        is_last
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::config::Websocket;
 use crate::id::WireFormat;
-use crate::protocol::events::{Publication, Writer, msgpack};
+use crate::protocol::events::{Kind, Publication, Writer, msgpack};
+use crate::sse::{PRESENCE, event_type, put_event};
 use crate::ws::deflate::Deflater;
 use crate::ws::encode::{put_close, put_frame, put_header};
 use crate::ws::{CloseCode, OpCode};
@@ -54,7 +55,9 @@ impl Codec {
     ) -> &[u8] {
         let mut payload = std::mem::take(&mut self.payload);
         payload.clear();
-        Writer::new(&mut payload, timestamp).event(publication);
+        if format != WireFormat::Sse {
+            Writer::new(&mut payload, timestamp).event(publication);
+        }
         match format {
             WireFormat::EventsJson => self.encode(None, OpCode::Text, &payload),
             WireFormat::EventsJsonDeflate => {
@@ -65,6 +68,24 @@ impl Codec {
                 msgpack::from_json(&payload, &mut self.packed);
                 self.frame.clear();
                 put_frame(&mut self.frame, OpCode::Binary, &self.packed);
+            }
+            WireFormat::Sse => {
+                self.frame.clear();
+                let written = if publication.kind == Kind::Presence {
+                    payload.extend_from_slice(b"{\"event\":\"");
+                    payload.extend_from_slice(publication.name.as_bytes());
+                    payload.extend_from_slice(b"\",\"data\":");
+                    payload.extend_from_slice(publication.data);
+                    payload.push(b'}');
+                    put_event(&mut self.frame, PRESENCE, &payload)
+                } else {
+                    put_event(
+                        &mut self.frame,
+                        event_type(publication.name),
+                        publication.data,
+                    )
+                };
+                written.expect("names are checked like those of topics");
             }
         }
         self.payload = payload;

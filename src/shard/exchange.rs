@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use super::Shard;
-use crate::id::ShardId;
+use crate::id::{ShardId, WireFormat};
 use crate::mesh::{
     Batch, Delivery, Interest, Missed, Outcome, Position, Post, Receipt, ReplyTo, Request, Standing,
 };
@@ -101,7 +101,7 @@ impl Shard {
                     let topic = self.interests.borrow().local(from, *home, *format);
                     let members = topic.map_or(0, |topic| {
                         let mut hub = self.hub.borrow_mut();
-                        hub.append(topic, *format, batch.get(*frame), *offset)
+                        self.append(&mut hub, topic, *format, batch.get(*frame), *offset)
                     });
                     self.counters.deliveries.add(members as u64);
                     if let Some(receipt) = receipt {
@@ -140,6 +140,9 @@ impl Shard {
                     let mut hub = self.hub.borrow_mut();
                     hub.begin(topic, *format, position.offset);
                     drop(hub);
+                    if *format == WireFormat::Sse {
+                        self.locate_part(topic, *position);
+                    }
                     self.settle_topic(topic, *format, *position);
                     // Whoever asked may have left while the answer was on its way.
                     self.tickets.borrow_mut().note_vacant(topic, *format);
@@ -160,10 +163,11 @@ impl Shard {
                     }
                     let is_unwanted = !interests.has_any(topic);
                     drop(interests);
-                    if self.hub.borrow().member_count(topic, *format) > 0 {
+                    if self.is_wanted(topic, *format) {
                         self.ask_interest(from, topic, name, *format);
                         continue;
                     }
+                    self.lose_part(topic, *format);
                     // Whoever came meanwhile has left again, and is told what it asked for.
                     self.settle_topic(topic, *format, Position::default());
                     if is_unwanted {
@@ -187,11 +191,10 @@ impl Shard {
                     first,
                     frames,
                 } => {
-                    let page: Vec<u8> = frames
-                        .iter()
-                        .flat_map(|&frame| batch.get(frame))
-                        .copied()
-                        .collect();
+                    let mut page = Vec::new();
+                    for (offset, &frame) in (*first..).zip(frames) {
+                        self.put_missed(&mut page, missed, offset, batch.get(frame));
+                    }
                     if !self.take_page(*missed, *first, frames.len() as u64, &page) {
                         self.ask_page(missed.peer);
                     }

@@ -1,8 +1,10 @@
 //! The deadlines of connections: pings, unfinished messages, unanswered closes.
 
 use super::Shard;
-use crate::id::{PeerId, Priority};
+use super::links::Transport;
+use crate::id::{PeerId, Priority, WireFormat};
 use crate::protocol::Disconnect;
+use crate::sse::HEARTBEAT;
 use crate::ws::OpCode;
 
 /// Deadlines in milliseconds.
@@ -16,6 +18,8 @@ pub struct Limits {
     pub unfinished_after: u64,
     /// Time for a full socket to take something.
     pub stalled_after: u64,
+    /// Silence towards a stream of events after which a comment goes out.
+    pub heartbeat_after: u64,
 }
 
 impl Shard {
@@ -26,11 +30,22 @@ impl Shard {
         let now = self.clock.now_ms();
         let mut to_ping: Vec<PeerId> = Vec::new();
         let mut condemned: Vec<(PeerId, Disconnect)> = Vec::new();
+        let mut quiet: Vec<PeerId> = Vec::new();
+        let hub = self.hub.borrow();
         for link in self.links.borrow_mut().iter_mut() {
             let life = &mut link.life;
             let passed = |since: u64, limit: u64| now.saturating_sub(since) >= limit;
             if life.closing.is_some() {
                 // The connection's own task has a timer for this.
+            } else if let Transport::Sse { begun } = link.transport {
+                // Its client says nothing; what it does not take is found out below.
+                let slot = link.peer.slot;
+                if begun
+                    && !hub.is_blocked(slot)
+                    && passed(hub.written_ms(slot), limits.heartbeat_after)
+                {
+                    quiet.push(link.peer);
+                }
             } else if life
                 .unfinished
                 .is_some_and(|since| passed(since, limits.unfinished_after))
@@ -47,6 +62,10 @@ impl Shard {
                 to_ping.push(link.peer);
             }
         }
+        drop(hub);
+        for peer in quiet {
+            self.send_raw(peer, Priority::Background, HEARTBEAT);
+        }
         for peer in to_ping {
             let ping = self.codec.borrow_mut().control(OpCode::Ping, b"").to_vec();
             self.send_raw(peer, Priority::Critical, &ping);
@@ -54,6 +73,7 @@ impl Shard {
         for (peer, why) in condemned {
             self.condemn(peer, why);
         }
+        self.begin_ahead();
         self.hub
             .borrow_mut()
             .find_stalled(now, limits.stalled_after);
@@ -62,14 +82,18 @@ impl Shard {
 
     /// Gives memory back and brings the gauges up to date.
     pub fn tidy(&self) {
+        self.merges.borrow_mut().tidy();
         let mut home = self.home.borrow_mut();
         home.forget_old(self.clock.wall_ms());
         self.counters.history_bytes.set(home.history_held() as u64);
+        drop(home);
         let mut hub = self.hub.borrow_mut();
         hub.give_back();
         self.codec.borrow_mut().tidy();
         nudge_allocator();
         self.counters.connections.set(hub.peer_count() as u64);
+        let streams = hub.peer_count_of(WireFormat::Sse);
+        self.counters.sse_connections.set(streams as u64);
         self.counters
             .subscriptions
             .set(hub.subscription_count() as u64);

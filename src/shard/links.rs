@@ -15,8 +15,7 @@ use crate::protocol::Disconnect;
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) peer: PeerId,
-    /// What was agreed about compression.
-    pub(super) window_bits: Option<u8>,
+    pub(super) transport: Transport,
     writer: OwnedWriteHalf,
     /// Wakes the connection's task.
     waker: Option<Waker>,
@@ -27,6 +26,21 @@ pub(super) struct Link {
     pub(super) about: Option<Box<About>>,
     /// Confirmations of subscriptions that homes have not answered.
     pub(super) confirmations: u32,
+}
+
+/// What a connection is besides a socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Transport {
+    /// Frames both ways.
+    WebSocket {
+        /// What was agreed about compression.
+        window_bits: Option<u8>,
+    },
+    /// A stream of events.
+    Sse {
+        /// The head of the response is on its way, and what follows are events.
+        begun: bool,
+    },
 }
 
 /// When what was last heard and said, in milliseconds of the shard's clock.
@@ -70,7 +84,7 @@ impl Links {
         &mut self,
         peer: PeerId,
         writer: OwnedWriteHalf,
-        window_bits: Option<u8>,
+        transport: Transport,
         now_ms: u64,
     ) {
         let index = peer.slot.index();
@@ -83,7 +97,7 @@ impl Links {
         };
         self.links[index] = Some(Box::new(Link {
             peer,
-            window_bits,
+            transport,
             writer,
             waker: None,
             verdict: None,

@@ -198,9 +198,12 @@ impl Shard {
         let mut hub = self.hub.borrow_mut();
         let mut port = self.port.borrow_mut();
         let local = hub.find(topic);
-        let is_full = |wanted: &Interest| match wanted.shard == self.id {
-            true => local.is_some_and(|local| hub.is_congested(local)),
-            false => port.deliveries_full(wanted.shard),
+        let is_full = |wanted: &Interest| match (wanted.shard == self.id, wanted.format) {
+            (false, _) => port.deliveries_full(wanted.shard),
+            (true, WireFormat::Sse) => {
+                local.is_some_and(|local| self.merges.borrow().is_congested(&hub, local))
+            }
+            (true, _) => local.is_some_and(|local| hub.is_congested(local)),
         };
         if home.topic(id).interest().iter().any(is_full) {
             // A full log is flushed by this shard, which has been told so when
@@ -253,7 +256,7 @@ impl Shard {
                         receipt,
                     });
                 } else if let Some(local) = local {
-                    let members = hub.append(local, format, frame, offset);
+                    let members = self.append(&mut hub, local, format, frame, offset);
                     self.counters.deliveries.add(members as u64);
                     stored.members += u32::try_from(members).expect("members are connections");
                 }

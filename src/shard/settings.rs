@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::hub::{HubLimits, OutboxLimits, Policies, Policy};
 use crate::id::{Priority, ShardId};
 use crate::metrics::Counters;
+use crate::sse::CursorKey;
 
 /// Bytes that may be appended to a log before a flush has offered them to all
 /// members. Publishers wait beyond it, so that a topic that is published to
@@ -26,6 +27,8 @@ pub struct Settings {
     pub counters: Arc<Counters>,
     /// What all shards count, this one included.
     pub all_counters: Arc<[Arc<Counters>]>,
+    /// Signs the cursors of event streams, the same for all shards.
+    pub cursors: Arc<CursorKey>,
 }
 
 /// One shard's part of the process's limits.

@@ -352,10 +352,11 @@ impl Shard {
     pub fn sweep_vacant(&self) {
         let vacant = std::mem::take(&mut self.tickets.borrow_mut().vacant);
         for (topic, format) in vacant {
-            let mut hub = self.hub.borrow_mut();
-            if !hub.is_topic(topic) || hub.member_count(topic, format) > 0 {
+            let is_gone = !self.hub.borrow().is_topic(topic);
+            if is_gone || self.sweep_stream(topic) || self.is_wanted(topic, format) {
                 continue;
             }
+            let mut hub = self.hub.borrow_mut();
             let name: Box<str> = hub.name(topic).into();
             let home = home_of(&name, self.port.borrow().shards());
             if home != self.id && self.port.borrow().requests_full(home) {
@@ -369,19 +370,39 @@ impl Shard {
                     format,
                 };
                 self.home.borrow_mut().remove_interest(&name, interest);
+                self.lose_part(topic, format);
             } else if interests.standing(topic, format) == Standing::Live {
                 interests.set(topic, format, Standing::Closing);
+                self.lose_part(topic, format);
                 self.port
                     .borrow_mut()
                     .request(home, |_| Request::Disinterest {
-                        topic: name,
+                        topic: name.clone(),
                         format,
                     });
                 self.flusher.raise();
             }
-            if !interests.has_any(topic) {
+            // Other formats may be wanted, or have a sweep to come.
+            let is_held =
+                interests.has_any(topic) || self.home.borrow().is_wanted_by(&name, self.id);
+            if !is_held {
                 hub.close_topic(topic);
             }
+        }
+    }
+
+    /// Whether anybody here reads a topic in a format.
+    pub(super) fn is_wanted(&self, topic: TopicId, format: WireFormat) -> bool {
+        match format {
+            WireFormat::Sse => self.merges.borrow().wants(topic),
+            _ => self.hub.borrow().member_count(topic, format) > 0,
+        }
+    }
+
+    /// Notes that no messages of a topic come for streams any more.
+    pub(super) fn lose_part(&self, topic: TopicId, format: WireFormat) {
+        if format == WireFormat::Sse {
+            self.merges.borrow_mut().lose(topic);
         }
     }
 

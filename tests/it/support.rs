@@ -3,7 +3,9 @@
 mod client;
 mod gateway;
 mod http;
+mod stream;
 
 pub(crate) use client::{Client, frame};
 pub(crate) use gateway::{Process, TestGateway};
 pub(crate) use http::{Response, metric, read_response, request};
+pub(crate) use stream::EventStream;

@@ -90,7 +90,16 @@ pub(crate) struct Connection {
     /// What the server's close frame said, once it came.
     pub(super) close_frame: Option<End>,
     pub(super) interest_set: EventFlags,
-    key: String,
+    opening: Opening,
+}
+
+/// What was asked for, and how the answer is known to be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// An upgrade, with this key.
+    WebSocket(String),
+    /// A stream of events.
+    Stream,
 }
 
 impl Default for Connection {
@@ -106,20 +115,20 @@ impl Default for Connection {
             paused: false,
             close_frame: None,
             interest_set: EventFlags::empty(),
-            key: String::new(),
+            opening: Opening::Stream,
         }
     }
 }
 
 impl Connection {
-    /// Begins with `socket` connecting and the upgrade request to be sent.
-    pub(super) fn start(&mut self, socket: Socket, request: Vec<u8>, key: &str) {
+    /// Begins with `socket` connecting and the request to be sent.
+    pub(super) fn start(&mut self, socket: Socket, request: Vec<u8>, opening: Opening) {
         *self = Self {
             socket: Some(socket),
             phase: Phase::Connecting,
             out: request,
             interest_set: EventFlags::IN | EventFlags::OUT,
-            key: key.to_owned(),
+            opening,
             ..Self::default()
         };
     }
@@ -168,12 +177,25 @@ impl Connection {
 
     /// Looks for the response head in `bytes` and returns its length.
     pub(super) fn upgrade(&mut self, bytes: &[u8]) -> Result<Option<usize>, End> {
-        let head_bytes = handshake::response(bytes, &self.key)?;
+        let head_bytes = match &mut self.opening {
+            Opening::Stream => handshake::stream_response(bytes)?,
+            Opening::WebSocket(key) => {
+                let head_bytes = handshake::response(bytes, key)?;
+                if head_bytes.is_some() {
+                    // Not needed again.
+                    *key = String::new();
+                }
+                head_bytes
+            }
+        };
         if head_bytes.is_some() {
             self.phase = Phase::Open;
-            self.key = String::new();
         }
         Ok(head_bytes)
+    }
+
+    pub(super) fn is_stream(&self) -> bool {
+        self.opening == Opening::Stream
     }
 
     pub(super) fn is_fragmented(&self) -> bool {

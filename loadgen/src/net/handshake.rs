@@ -62,12 +62,38 @@ impl Target {
     }
 
     /// The upgrade request.
-    pub(super) fn request(&self, key: &str) -> Vec<u8> {
+    pub(crate) fn request(&self, key: &str) -> Vec<u8> {
         let Self { host, path, .. } = self;
         let mut request = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
         );
+        for header in &self.headers {
+            request.push_str(header);
+            request.push_str("\r\n");
+        }
+        request.push_str("\r\n");
+        request.into_bytes()
+    }
+
+    /// The request for a stream of events of these topics. Whoever comes back
+    /// shows the id of the last event it had.
+    pub(crate) fn stream_request<'a>(
+        &self,
+        topics: impl Iterator<Item = &'a str>,
+        last_event_id: Option<&str>,
+    ) -> Vec<u8> {
+        let query = self.path.split_once('?').map_or("", |(_, query)| query);
+        let join = if query.is_empty() { "" } else { "&" };
+        let topics: Vec<&str> = topics.collect();
+        let (topics, host) = (topics.join(","), &self.host);
+        let mut request = format!(
+            "GET /api/v1/sse?{query}{join}topics={topics} HTTP/1.1\r\nHost: {host}\r\n\
+             Accept: text/event-stream\r\n"
+        );
+        if let Some(id) = last_event_id {
+            request.push_str(&format!("Last-Event-ID: {id}\r\n"));
+        }
         for header in &self.headers {
             request.push_str(header);
             request.push_str("\r\n");
@@ -82,13 +108,41 @@ impl Target {
 }
 
 /// A new random handshake key.
-pub(super) fn key() -> String {
+pub(crate) fn key() -> String {
     generate_key()
 }
 
 /// Looks for a whole response head at the front of `bytes`; returns its length
 /// if the upgrade was accepted.
-pub(super) fn response(bytes: &[u8], key: &str) -> Result<Option<usize>, End> {
+pub(crate) fn response(bytes: &[u8], key: &str) -> Result<Option<usize>, End> {
+    let Some((head, length)) = accepted(bytes, 101)? else {
+        return Ok(None);
+    };
+    if header(&head, "sec-websocket-accept") != Some(&derive_accept_key(key.as_bytes())) {
+        return Err(End::Protocol("wrong Sec-WebSocket-Accept"));
+    }
+    if header(&head, "sec-websocket-extensions").is_some() {
+        return Err(End::Protocol("an extension that was not offered"));
+    }
+    Ok(Some(length))
+}
+
+/// As [`response`], for a stream of events, which has to end with the connection.
+pub(crate) fn stream_response(bytes: &[u8]) -> Result<Option<usize>, End> {
+    let Some((head, length)) = accepted(bytes, 200)? else {
+        return Ok(None);
+    };
+    if header(&head, "content-type") != Some("text/event-stream") {
+        return Err(End::Protocol("not a stream of events"));
+    }
+    if header(&head, "content-length").is_some() || header(&head, "transfer-encoding").is_some() {
+        return Err(End::Protocol("a stream of events in a frame of its own"));
+    }
+    Ok(Some(length))
+}
+
+/// A whole response head of the status that is hoped for, and its length.
+fn accepted(bytes: &[u8], wanted: u16) -> Result<Option<(String, usize)>, End> {
     let Some(end) = find(bytes, b"\r\n\r\n") else {
         return if bytes.len() > RESPONSE_BYTES_MAX {
             Err(End::Protocol("response head over 64 KiB"))
@@ -96,9 +150,9 @@ pub(super) fn response(bytes: &[u8], key: &str) -> Result<Option<usize>, End> {
             Ok(None)
         };
     };
-    let head = String::from_utf8_lossy(&bytes[..end]);
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let status = status(&head).ok_or(End::Protocol("not an HTTP response"))?;
-    if status != 101 {
+    if status != wanted {
         let expected = header(&head, "content-length").and_then(|length| length.parse().ok());
         let body = &bytes[end + 4..];
         // Without a length the body ends with the stream; what came suffices.
@@ -111,13 +165,7 @@ pub(super) fn response(bytes: &[u8], key: &str) -> Result<Option<usize>, End> {
             })
         };
     }
-    if header(&head, "sec-websocket-accept") != Some(&derive_accept_key(key.as_bytes())) {
-        return Err(End::Protocol("wrong Sec-WebSocket-Accept"));
-    }
-    if header(&head, "sec-websocket-extensions").is_some() {
-        return Err(End::Protocol("an extension that was not offered"));
-    }
-    Ok(Some(end + 4))
+    Ok(Some((head, end + 4)))
 }
 
 /// The refusal in a response that was cut short.
@@ -179,6 +227,37 @@ mod tests {
             body: "full".into(),
         };
         assert_eq!(response(refusal, KEY), Err(expected));
+    }
+
+    #[test]
+    fn a_stream_of_events_is_accepted_by_its_type_and_ends_with_the_connection() {
+        let head = |more: &str| {
+            let text = format!("HTTP/1.1 200 OK\r\n{more}\r\n\r\nid: x");
+            stream_response(text.as_bytes())
+        };
+        assert_eq!(head("Content-Type: text/event-stream"), Ok(Some(50)));
+        assert!(head("content-type: text/html").is_err());
+        assert!(head("content-type: text/event-stream\r\ntransfer-encoding: chunked").is_err());
+        assert!(stream_response(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn the_request_for_a_stream_keeps_the_query() {
+        let request = |url: &str| {
+            let target = Target::new(url, "/x", vec!["A: b".into()]).unwrap();
+            String::from_utf8(target.stream_request(["t0", "t1"].into_iter(), None)).unwrap()
+        };
+        let plain = request("ws://127.0.0.1:80");
+        assert!(
+            plain.starts_with("GET /api/v1/sse?topics=t0,t1 HTTP/1.1\r\n"),
+            "{plain}"
+        );
+        assert!(plain.ends_with("\r\nA: b\r\n\r\n"), "{plain}");
+        let query = request("ws://127.0.0.1:80/?token=x");
+        assert!(
+            query.starts_with("GET /api/v1/sse?token=x&topics=t0,t1 "),
+            "{query}"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use super::{Clock, Receiver, Sender, block_on, connect, expect, flush, next, send_text};
-use crate::cli::{Common, Load, Scenario};
+use crate::cli::{Common, Load, Scenario, Transport};
 use crate::measure::{Progress, Window};
 use crate::net::{Target, Traffic};
 use crate::outcome::{Latency, Outcome};
@@ -112,7 +112,13 @@ async fn drive(
 ) -> Result<(Rc<Shared>, Histogram<u64>), String> {
     let publishers = usize::from(load.publishers);
     let layout = || Layout::new(load.payload, common.seed);
-    let verifier = Verifier::new(layout(), plan.shape, plan.names.clone(), plan.owners());
+    let verifier = Verifier::new(
+        layout(),
+        plan.shape,
+        Transport::Websocket,
+        plan.names.clone(),
+        plan.owners(),
+    );
     let shared = Rc::new(Shared {
         verifier: RefCell::new(verifier),
         layout: layout(),

@@ -42,6 +42,11 @@ impl Arrivals {
 /// A handler whose connections arrive.
 pub(crate) trait Arriving: Handler {
     fn arrivals(&mut self) -> &mut Arrivals;
+
+    /// Starts connection `number`.
+    fn open(&mut self, net: &mut Net, _number: usize) -> Result<Id, String> {
+        super::open(net)
+    }
 }
 
 /// Opens `count` connections and waits until all have arrived.
@@ -58,7 +63,7 @@ pub(crate) fn gather(
     let mut opened = 0;
     loop {
         while opened < count && handler.arrivals().opening < HANDSHAKES_MAX {
-            super::open(net)?;
+            handler.open(net, opened)?;
             opened += 1;
             handler.arrivals().opening += 1;
         }

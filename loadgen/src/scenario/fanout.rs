@@ -85,9 +85,9 @@ fn connect(
     common: &Common,
 ) -> Result<Peers, String> {
     let layout = Layout::with_format(load.format, load.payload, common.seed);
-    let verifier = Verifier::new(layout, plan.shape, plan.names.clone(), plan.owners());
-    let publishers = usize::from(load.publishers);
-    let mut peers = Peers::new(plan, publishers, target.clone(), load.format, verifier);
+    let (names, owners) = (plan.names.clone(), plan.owners());
+    let verifier = Verifier::new(layout, plan.shape, load.transport, names, owners);
+    let mut peers = Peers::new(plan, load, target.clone(), verifier);
     let mut progress = Progress::new(common.quiet, net.now_ns());
     let deadline_ns = net.now_ns() + common.patience.as_nanos() as u64;
     let mut next_line_ns = net.now_ns() + QUIET_NS;

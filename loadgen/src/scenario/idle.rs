@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::ServerFrame;
 use super::arrivals::{Arrivals, Arriving, gather};
-use crate::cli::{self, Common, Scenario};
+use crate::cli::{self, Common, Scenario, Transport};
 use crate::frame::opcode;
 use crate::measure::{Progress, Window};
 use crate::net::{End, Handler, Id, Net, Target};
@@ -30,6 +30,7 @@ pub(crate) fn run(
     let mut net = super::net(target, common, options.connections)?;
     let mut crowd = Crowd {
         subscribe: options.subscribe,
+        transport: options.transport,
         leaving: false,
         left: 0,
         target: target.clone(),
@@ -107,6 +108,7 @@ fn wait(net: &mut Net, crowd: &mut Crowd, time: Duration) -> Result<(), String> 
 
 struct Crowd {
     subscribe: bool,
+    transport: Transport,
     leaving: bool,
     left: usize,
     target: Target,
@@ -117,10 +119,24 @@ impl Arriving for Crowd {
     fn arrivals(&mut self) -> &mut Arrivals {
         &mut self.arrivals
     }
+
+    fn open(&mut self, net: &mut Net, number: usize) -> Result<Id, String> {
+        match self.transport {
+            Transport::Websocket => super::open(net),
+            Transport::Sse => {
+                let own = if self.subscribe { number } else { 0 };
+                super::open_stream(net, [&*format!("idle-{own}")].into_iter())
+            }
+        }
+    }
 }
 
 impl Handler for Crowd {
-    fn opened(&mut self, _net: &mut Net, _id: Id) {}
+    fn opened(&mut self, _net: &mut Net, id: Id) {
+        if self.transport == Transport::Sse {
+            self.arrivals.arrived(id);
+        }
+    }
 
     fn message(&mut self, net: &mut Net, id: Id, _op: u8, payload: &[u8]) {
         let frame = match ServerFrame::parse(payload) {

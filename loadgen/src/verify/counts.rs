@@ -22,6 +22,16 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.received += other.received;
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.corrupt += other.corrupt;
+        self.misrouted += other.misrouted;
+        self.other += other.other;
+    }
+
     pub(crate) fn faults(self) -> u64 {
         self.lost + self.duplicated + self.reordered + self.corrupt + self.misrouted
     }

@@ -79,6 +79,24 @@ pub(crate) fn parse(format: Format, payload: &[u8]) -> Parsed<'_> {
     }
 }
 
+/// Parses an event of a stream behind its id: its name, then one line of data.
+pub(crate) fn parse_stream(text: &[u8]) -> Parsed<'_> {
+    let lines = text
+        .strip_suffix(b"\n")
+        .map(|lines| lines.split(|&byte| byte == b'\n').collect::<Vec<_>>());
+    let Some([name, data]) = lines.as_deref() else {
+        return Parsed::Corrupt;
+    };
+    match (name.strip_prefix(b"event: "), data.strip_prefix(b"data: ")) {
+        (Some(b"gap"), Some(_)) => Parsed::Other,
+        (Some(name), Some(data)) => Parsed::Event {
+            name: String::from_utf8_lossy(name),
+            data: text.len() - 1 - data.len()..text.len() - 1,
+        },
+        _ => Parsed::Corrupt,
+    }
+}
+
 fn json_event(text: &[u8]) -> Option<(Cow<'_, str>, Range<usize>)> {
     let event: Event<'_, &RawValue> = serde_json::from_slice(text).ok()?;
     let data = event.data.get();

@@ -14,7 +14,8 @@ fn layout() -> Layout {
 
 fn verifier() -> Verifier {
     let owners = vec![0, 0, 1, 1, 2, 2, 3, 3];
-    Verifier::new(layout(), SHAPE, vec!["t0".into(), "t1".into()], owners)
+    let names = vec!["t0".into(), "t1".into()];
+    Verifier::new(layout(), SHAPE, Transport::Websocket, names, owners)
 }
 
 fn event(topic: u16, publisher: u16, sequence: u32) -> String {
@@ -150,7 +151,13 @@ fn check_changes(format: Format, event: impl Fn(u32) -> Vec<u8>) {
     let verify = |bytes: &[u8]| {
         let layout = Layout::with_format(format, 64, 3);
         let owners = vec![0, 0, 1, 1, 2, 2, 3, 3];
-        let mut verifier = Verifier::new(layout, SHAPE, vec!["t0".into(), "t1".into()], owners);
+        let mut verifier = Verifier::new(
+            layout,
+            SHAPE,
+            Transport::Websocket,
+            vec!["t0".into(), "t1".into()],
+            owners,
+        );
         verifier.begin(0, 0, 10);
         verifier.event(&event(0));
         verifier.event(bytes);
@@ -234,4 +241,47 @@ fn passing_replicas_start_anywhere_and_slow_ones_keep_their_own_counts() {
     let slow = verifier.slow_counts();
     assert_eq!((slow.received, slow.lost), (2, 8));
     assert_eq!(verifier.take_delivered(0), 0);
+}
+
+#[test]
+fn events_of_a_stream_are_checked_as_strictly() {
+    let owners = vec![0, 0, 1, 1, 2, 2, 3, 3];
+    let names = vec!["t0".into(), "t1".into()];
+    let mut verifier = Verifier::new(layout(), SHAPE, Transport::Sse, names, owners);
+    let text = |sequence: u32| {
+        let mut text = b"event: t0\ndata: ".to_vec();
+        let source = Source {
+            topic: 0,
+            publisher: 0,
+        };
+        layout().write(&mut text, source, sequence, 5);
+        text.push(b'\n');
+        text
+    };
+    verifier.begin(0, 0, 10);
+    verifier.first_event(&text(0));
+    verifier.event(&text(1));
+    assert_eq!(verifier.parses(), 1, "the second one is what was expected");
+    let mut two_lines = text(2);
+    two_lines.extend(b"data: x\n");
+    let mut misnamed = text(2);
+    misnamed[8] = b'1';
+    let mut changed = text(2);
+    changed[60] ^= 1;
+    for bad in [&two_lines[..], &changed, b"data: x\n", b"\n", b""] {
+        verifier.event(bad);
+    }
+    verifier.event(&misnamed);
+    verifier.event(b"event: gap\ndata: {}\n");
+    verifier.event(&text(3));
+    verifier.end();
+    let expected = Counts {
+        received: 3,
+        lost: 1,
+        corrupt: 5,
+        misrouted: 1,
+        other: 1,
+        ..Counts::default()
+    };
+    assert_eq!(verifier.counts(), expected);
 }

@@ -5,6 +5,7 @@
 #[expect(dead_code, reason = "its command line is the example's")]
 mod baseline;
 mod faulty;
+mod resuming;
 
 use std::net::SocketAddr;
 use std::process::{Command, Output};
@@ -210,4 +211,60 @@ fn a_missing_or_unwilling_server_is_explained() {
     assert_eq!(output.status.code(), Some(1));
     let output = loadgen(server, "fanout --payload 40");
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// Runs the resume scenario against a server with this fault over both
+/// transports, and hands out what it reported.
+fn check_resume(fault: resuming::Fault, arguments: &str, expected: impl Fn(Option<i32>, &Value)) {
+    for transport in ["websocket", "sse"] {
+        let server = start(move |listener| resuming::serve(listener, fault));
+        let arguments = format!(
+            "resume --subscribers 10 --rate 1000 --cut-every 0.1s --away 0.02 \
+             --transport {transport} {arguments}"
+        );
+        let output = loadgen(server, &arguments);
+        expected(output.status.code(), &report(&output));
+    }
+}
+
+#[test]
+fn subscribers_that_are_cut_have_everything_once_in_the_end() {
+    check_resume(resuming::Fault::None, "--no-gaps", |code, report| {
+        assert_eq!(code, Some(0), "{report:#}");
+        let received = report["verified"]["received"].as_u64().unwrap();
+        assert!(received >= 5_000, "{report:#}");
+        let cuts = report["notes"][1].as_str().unwrap();
+        assert!(!cuts.starts_with("0 "), "{cuts}");
+    });
+}
+
+#[test]
+fn a_hole_after_a_resume_is_caught() {
+    check_resume(resuming::Fault::Hole, "", |code, report| {
+        assert_eq!(code, Some(1), "{report:#}");
+        assert_ne!(report["verified"]["lost"], 0, "{report:#}");
+        assert_eq!(report["verified"]["duplicated"], 0, "{report:#}");
+    });
+}
+
+#[test]
+fn a_message_that_comes_again_after_a_resume_is_caught() {
+    check_resume(resuming::Fault::Repeat, "", |code, report| {
+        assert_eq!(code, Some(1), "{report:#}");
+        assert_eq!(report["verified"]["lost"], 0, "{report:#}");
+        assert_ne!(report["verified"]["duplicated"], 0, "{report:#}");
+    });
+}
+
+#[test]
+fn a_gap_that_is_told_is_a_failure_only_where_none_may_be() {
+    check_resume(resuming::Fault::Gap, "", |code, report| {
+        assert_eq!(code, Some(0), "{report:#}");
+        assert_eq!(report["verified"]["lost"], 0, "{report:#}");
+    });
+    check_resume(resuming::Fault::Gap, "--no-gaps", |code, report| {
+        assert_eq!(code, Some(1), "{report:#}");
+        let failures = report["failures"].to_string();
+        assert!(failures.contains("gaps were told"), "{failures}");
+    });
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::plan::{Kind, Plan};
 use super::publisher::Publisher;
+use crate::cli::{Load, Transport};
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::Outcome;
 use crate::payload::{Format, Random};
@@ -43,6 +44,7 @@ pub(crate) struct Peers {
     pub(crate) verifier: Verifier,
     pub(crate) publishers: Vec<Publisher>,
     target: Target,
+    transport: Transport,
     format: Format,
     /// By connection id; none where a connection ended.
     peers: Vec<Option<Peer>>,
@@ -61,14 +63,9 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(
-        plan: Plan,
-        publishers: usize,
-        target: Target,
-        format: Format,
-        verifier: Verifier,
-    ) -> Self {
-        let mut to_open: Vec<Role> = (0..publishers as u16).map(Role::Publisher).collect();
+    pub(crate) fn new(plan: Plan, load: &Load, target: Target, verifier: Verifier) -> Self {
+        let publishers = usize::from(load.publishers);
+        let mut to_open: Vec<Role> = (0..load.publishers).map(Role::Publisher).collect();
         to_open.extend((0..plan.members.len()).map(Role::Member));
         to_open.reverse();
         Self {
@@ -78,7 +75,8 @@ impl Peers {
             verifier,
             publishers: Vec::new(),
             target,
-            format,
+            transport: load.transport,
+            format: load.format,
             peers: Vec::new(),
             to_open,
             opening: 0,
@@ -95,7 +93,13 @@ impl Peers {
         let Some(role) = self.to_open.pop() else {
             return Ok(false);
         };
-        let id = scenario::open(net)?;
+        let id = match (role, self.transport) {
+            (Role::Member(member), Transport::Sse) => {
+                let names = self.plan.names_of(member);
+                scenario::open_stream(net, names)?
+            }
+            _ => scenario::open(net)?,
+        };
         if self.peers.len() <= id {
             self.peers.resize(id + 1, None);
         }
@@ -262,8 +266,7 @@ impl Peers {
             }
             (Stage::Greeting, "connection_established", Role::Member(member)) => {
                 peer.stage = Stage::Confirming;
-                let topics = self.plan.members[member].topics.iter();
-                let names = topics.map(|&topic| &*self.plan.names[usize::from(topic)]);
+                let names = self.plan.names_of(member);
                 let frame = scenario::subscribe_in(self.format, names);
                 let op = scenario::message_opcode(self.format);
                 net.queue(id, op, |out| out.extend_from_slice(&frame));
@@ -289,7 +292,15 @@ impl Peers {
 
 impl Handler for Peers {
     fn opened(&mut self, _net: &mut Net, id: Id) {
-        if let Some(peer) = &mut self.peers[id] {
+        let Some(peer) = &mut self.peers[id] else {
+            return;
+        };
+        if let (Role::Member(_), Transport::Sse) = (peer.role, self.transport) {
+            // Its answer is the confirmation.
+            peer.stage = Stage::Ready;
+            self.opening -= 1;
+            self.ready += 1;
+        } else {
             peer.stage = Stage::Greeting;
         }
     }

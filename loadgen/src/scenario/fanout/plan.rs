@@ -87,6 +87,12 @@ impl Plan {
         Some((plan, load.clone()))
     }
 
+    /// The topics of a member.
+    pub(crate) fn names_of(&self, member: usize) -> impl Iterator<Item = &str> {
+        let topics = self.members[member].topics.iter();
+        topics.map(|&topic| &*self.names[usize::from(topic)])
+    }
+
     /// The member that has each (replica, topic), replica by replica.
     pub(crate) fn owners(&self) -> Vec<u32> {
         let mut owners = vec![u32::MAX; self.shape.replicas() * self.shape.topics];

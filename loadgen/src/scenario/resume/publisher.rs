@@ -1,0 +1,152 @@
+//! The one publisher: numbered messages on a schedule, over WebSocket.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use super::Shared;
+use super::ledger::SOURCE;
+use crate::frame::{self, FIN, Split, opcode};
+use crate::net::{End, handshake};
+use crate::payload::Random;
+use crate::scenario::ServerFrame;
+use crate::schedule::Schedule;
+
+/// Between two looks at the schedule.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Messages of one write at most, to catch up after a pause.
+const BURST_MAX: u32 = 1000;
+
+/// Publishes until `shared` says that it is enough; returns how many messages
+/// the server has taken.
+pub(super) async fn publish(shared: &Shared, rate: f64) -> Result<u32, String> {
+    let mut line = Line::connect(shared).await?;
+    let mut schedule = Schedule::new(shared.now_ns(), rate, 1);
+    let mut out = Vec::new();
+    while !shared.publishing_ends.get() {
+        for _ in 0..BURST_MAX {
+            let Some(due_ns) = schedule.take(shared.now_ns()) else {
+                break;
+            };
+            let sequence = shared.published.get();
+            shared.published.set(sequence + 1);
+            frame::encode(&mut out, opcode::TEXT, line.random.mask(), |out| {
+                out.extend_from_slice(br#"{"type":"publish","event":""#);
+                out.extend_from_slice(shared.topic.as_bytes());
+                out.extend_from_slice(br#"","data":"#);
+                shared.layout.write(out, SOURCE, sequence, due_ns);
+                out.push(b'}');
+            });
+        }
+        line.send(&out).await?;
+        out.clear();
+        tokio::select! {
+            () = sleep(TICK) => {}
+            kind = line.next() => { kind?; }
+        }
+    }
+    // Whatever is answered after this has been taken before it.
+    let ping = br#"{"type":"ping"}"#;
+    frame::encode(&mut out, opcode::TEXT, line.random.mask(), |out| {
+        out.extend_from_slice(ping);
+    });
+    line.send(&out).await?;
+    let answered = async {
+        while line.next().await? != "pong" {}
+        Ok::<_, String>(())
+    };
+    let patience = shared.patience;
+    timeout(patience, answered)
+        .await
+        .map_err(|_| format!("publisher: no answer for {patience:?}"))??;
+    Ok(shared.published.get())
+}
+
+/// An upgraded connection.
+struct Line {
+    stream: TcpStream,
+    kept: Vec<u8>,
+    random: Random,
+}
+
+impl Line {
+    async fn connect(shared: &Shared) -> Result<Self, String> {
+        let target = &shared.target;
+        let lost = |error: std::io::Error| format!("publisher: {error}");
+        let stream = TcpStream::connect(target.address).await.map_err(lost)?;
+        stream.set_nodelay(true).map_err(lost)?;
+        let mut line = Self {
+            stream,
+            kept: Vec::new(),
+            random: Random::new(shared.seed),
+        };
+        let key = handshake::key();
+        line.send(&target.request(&key)).await?;
+        let head_bytes = loop {
+            match handshake::response(&line.kept, &key).map_err(|end| named(&end))? {
+                Some(head_bytes) => break head_bytes,
+                None => line.read().await?,
+            }
+        };
+        line.kept.drain(..head_bytes);
+        Ok(line)
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let sent = self.stream.write_all(bytes).await;
+        sent.map_err(|error| format!("publisher: {error}"))
+    }
+
+    async fn read(&mut self) -> Result<(), String> {
+        match self.stream.read_buf(&mut self.kept).await {
+            Ok(0) => Err(named(&End::Lost("end of stream".into()))),
+            Ok(_) => Ok(()),
+            Err(error) => Err(named(&End::Lost(error.to_string()))),
+        }
+    }
+
+    /// The type of the next message; an error it speaks of ends the run. May be
+    /// dropped while it waits.
+    async fn next(&mut self) -> Result<String, String> {
+        loop {
+            match frame::split(&self.kept) {
+                Split::Partial { .. } => self.read().await?,
+                Split::Invalid(problem) => return Err(named(&End::Protocol(problem))),
+                Split::Frame {
+                    first,
+                    head,
+                    payload,
+                } => {
+                    let content: Vec<u8> = self.kept.drain(..head + payload).skip(head).collect();
+                    match first & !FIN {
+                        opcode::TEXT => {
+                            let kind = ServerFrame::parse(&content)?.kind;
+                            if kind == "error" {
+                                let text = String::from_utf8_lossy(&content);
+                                return Err(format!("publisher: {text}"));
+                            }
+                            return Ok(kind);
+                        }
+                        opcode::PING => {
+                            let mut pong = Vec::new();
+                            let mask = self.random.mask();
+                            frame::encode(&mut pong, opcode::PONG, mask, |out| {
+                                out.extend_from_slice(&content);
+                            });
+                            self.send(&pong).await?;
+                        }
+                        opcode::CLOSE => return Err(named(&End::closed(&content))),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn named(end: &End) -> String {
+    format!("publisher: {end}")
+}

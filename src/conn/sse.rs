@@ -1,0 +1,161 @@
+//! The task of a connection that reads a stream of events: it waits for the
+//! peer's end and for ours. It writes nothing; the flusher does.
+
+mod claim;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+pub(super) use claim::{Claim, claim};
+
+use crate::http::refuse_raw;
+use crate::id::{PeerId, Priority};
+use crate::protocol::Disconnect;
+use crate::shard::{Place, Seat, Shard};
+
+/// Bytes that a client may send behind its request, which nobody looks at.
+const IGNORED_BYTES_MAX: usize = 64 * 1024;
+
+/// Begins the stream that `claim` describes. `rest` is what the peer sent behind
+/// its request.
+pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: &[u8]) {
+    let (server, sse) = (&shard.config.server, &shard.config.sse);
+    // A comment is acknowledged by the peer's kernel as soon as it arrives.
+    let unacknowledged_max = sse.heartbeat + shard.config.websocket.ping_timeout;
+    if crate::net::tune(&stream, unacknowledged_max, server.send_buffer).is_err() {
+        return;
+    }
+    let (reader, writer) = stream.into_split();
+    let peer = shard.join_stream(writer);
+    let mut driver = Driver {
+        shard: shard.clone(),
+        peer,
+        reader,
+        ignored: rest.len(),
+        phase: Phase::Open,
+        closing: None,
+        _place: claim.place,
+        _seat: claim.seat,
+    };
+    if shard.open_stream(peer, claim.request, claim.head).is_err() {
+        let refusal = refuse_raw(503, "Too many topics");
+        shard.send_raw(peer, Priority::Critical, &refusal);
+        driver.part(Disconnect::Overloaded);
+    }
+    tokio::task::spawn_local(driver);
+}
+
+struct Driver {
+    shard: Rc<Shard>,
+    peer: PeerId,
+    reader: OwnedReadHalf,
+    /// Bytes that came and were thrown away.
+    ignored: usize,
+    phase: Phase,
+    /// When the peer is not waited for any longer.
+    closing: Option<Pin<Box<Sleep>>>,
+    _place: Place,
+    _seat: Seat,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// What is queued goes out; nothing follows.
+    Closing,
+    /// Our side is shut.
+    Shut,
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.shard.clock.refresh();
+        loop {
+            if let Some(why) = this.shard.verdict(this.peer, cx.waker()) {
+                if matches!(why, Disconnect::Gone | Disconnect::Slow) {
+                    // A socket that takes nothing is not waited for: the client
+                    // comes back and goes on where it was.
+                    this.note_end(why);
+                    return Poll::Ready(());
+                }
+                this.part(why);
+            }
+            if let Poll::Ready(Err(_)) = this.shard.poll_unblocked(this.peer, cx) {
+                this.note_end(Disconnect::Gone);
+                return Poll::Ready(());
+            }
+            if this.phase == Phase::Closing && this.shard.is_drained(this.peer) {
+                this.shard.shut(this.peer);
+                this.phase = Phase::Shut;
+            }
+            if let Some(sleep) = &mut this.closing
+                && sleep.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(());
+            }
+            match ready!(this.read(cx)) {
+                0 => {
+                    this.note_end(Disconnect::Gone);
+                    return Poll::Ready(());
+                }
+                read => this.ignored = this.ignored.saturating_add(read),
+            }
+            if this.ignored > IGNORED_BYTES_MAX {
+                this.part(Disconnect::Unsupported);
+            }
+        }
+    }
+}
+
+impl Driver {
+    /// Reads what the client says, to no purpose; 0 at the end of it.
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        let shard = &self.shard;
+        shard.with_scratch(|scratch, _| {
+            let mut buffer = ReadBuf::new(scratch);
+            let outcome = ready!(Pin::new(&mut self.reader).poll_read(cx, &mut buffer));
+            let read = outcome.map_or(0, |()| buffer.filled().len());
+            shard.counters.bytes_in.add(read as u64);
+            Poll::Ready(read)
+        })
+    }
+
+    /// Begins the end: what is queued goes out, and the client has a while to
+    /// leave.
+    fn part(&mut self, why: Disconnect) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Closing;
+            self.shard.part(self.peer, why);
+            let deadline = Instant::now() + self.shard.config.websocket.close_timeout;
+            self.closing = Some(Box::pin(sleep_until(deadline)));
+        }
+    }
+
+    /// The connection has ended; counted unless the end had begun before.
+    fn note_end(&mut self, why: Disconnect) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Shut;
+            self.shard.counters.disconnects[why.index()].add(1);
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// Whatever happened, the shard forgets the connection.
+    fn drop(&mut self) {
+        if self.phase == Phase::Open {
+            self.shard.counters.disconnects[Disconnect::Internal.index()].add(1);
+        }
+        self.shard.leave(self.peer);
+    }
+}

@@ -1,0 +1,101 @@
+//! Decides about a request for a stream of events.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use hyper::header::{
+    ALLOW, CONTENT_LENGTH, HeaderMap, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+};
+use hyper::{Method, Request};
+
+use crate::conn::claim::{Refusal, enter, refusal, standing, take_seat};
+use crate::conn::session::Standing;
+use crate::http::event_stream_head;
+use crate::metrics::{Limited, Refused};
+use crate::shard::{Crowd, Place, Seat, Shard};
+use crate::sse::EventsRequest;
+use crate::topic;
+
+/// A socket that becomes a stream of events.
+#[derive(Debug)]
+pub(in crate::conn) struct Claim {
+    /// The head of the response.
+    pub(super) head: Vec<u8>,
+    pub(super) request: EventsRequest,
+    pub(super) place: Place,
+    pub(super) seat: Seat,
+}
+
+/// Decides about a request. A browser's EventSource gives up for good where a
+/// request is refused, which is right: it would be refused again.
+pub(in crate::conn) fn claim<B>(
+    shard: &Rc<Shard>,
+    request: &Request<B>,
+    address: IpAddr,
+) -> Result<Claim, Refusal> {
+    let refuse = |status, why: &str| refusal(Refused::Handshake, status, why, &[]);
+    if request.method() != Method::GET {
+        let why = "Events are asked for with GET";
+        return Err(refusal(Refused::Handshake, 405, why, &[(ALLOW, "GET")]));
+    }
+    // Whatever came behind the head would be taken for the client's chatter.
+    if has_body(request.headers()) {
+        return Err(refuse(400, "A request for events has no body"));
+    }
+    let standing = standing(shard, request);
+    if matches!(standing, Standing::Refused) {
+        let challenge = [(WWW_AUTHENTICATE, "Bearer")];
+        let why = "Invalid or expired token";
+        return Err(refusal(Refused::Handshake, 401, why, &challenge));
+    }
+    let query = request.uri().query().unwrap_or("");
+    let last_event_id = request.headers().get("last-event-id");
+    let last_event_id = last_event_id.map(|value| value.as_bytes());
+    let wanted = EventsRequest::read(query, last_event_id, shard.config.sse.max_topics)
+        .map_err(|error| refuse(400, &error.to_string()))?;
+    if let Some(topic) = wanted
+        .topics
+        .iter()
+        .find(|topic| !may_read(&standing, topic))
+    {
+        return Err(refuse(403, &format!("`{topic}`: not yours to read")));
+    }
+    let place = enter(shard, address)?;
+    let mut seat = take_seat(shard)?;
+    let user = match &standing {
+        Standing::Known(identity) => Some(identity.user.as_str()),
+        _ => None,
+    };
+    seat.name(address, user).map_err(|crowd| {
+        let (limited, why) = match crowd {
+            Crowd::Ip(_) => (
+                Limited::ConnectionsPerIp,
+                "Too many connections from this address",
+            ),
+            Crowd::User(_) => (
+                Limited::ConnectionsPerUser,
+                "Too many connections of this user",
+            ),
+        };
+        shard.counters.limited(limited);
+        refusal(Refused::Handshake, 429, why, &[(RETRY_AFTER, "1")])
+    })?;
+    Ok(Claim {
+        head: event_stream_head(&HeaderMap::new()),
+        request: wanted,
+        place,
+        seat,
+    })
+}
+
+/// Whether whoever asks may read a topic.
+fn may_read(_standing: &Standing, topic: &str) -> bool {
+    !topic::is_inbox(topic)
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING)
+        || headers
+            .get(CONTENT_LENGTH)
+            .is_some_and(|length| length.as_bytes() != b"0")
+}

@@ -1,0 +1,135 @@
+//! The examples of `docs/clients.md`, run as they stand there.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::browser::{Browser, PATIENCE};
+use crate::proxy::Proxy;
+use crate::support::TestGateway;
+use crate::{DESKTOP, gateway, post};
+
+const GUIDE: &str = include_str!("../../docs/clients.md");
+
+/// The code blocks of a language below a heading, with the proxy's address in
+/// place of the usual one.
+fn examples(heading: &str, language: &str, proxy: &Proxy) -> Vec<String> {
+    let (_, section) = GUIDE
+        .split_once(&format!("\n## {heading}\n"))
+        .unwrap_or_else(|| panic!("no section {heading}"));
+    let section = section.split("\n## ").next().expect("the section itself");
+    let fence = format!("```{language}\n");
+    let blocks = section.split(&fence).skip(1);
+    let code = blocks.map(|block| block.split("```").next().expect("the block itself"));
+    code.map(|code| code.replace("127.0.0.1:8080", &proxy.address.to_string()))
+        .collect()
+}
+
+/// Publishes 0 until a follower has it, then 1 to 3, cuts it off, publishes 4 to
+/// 6, lets it come back, and publishes 7. `has` says whether it has a number.
+fn put_through_a_cut(gateway: &TestGateway, proxy: &Proxy, mut has: impl FnMut(u32) -> bool) {
+    let publish = |number: u32| post(gateway.address, "news", &json!(number));
+    let mut wait_for = |number: u32, act: &dyn Fn()| {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !has(number) {
+            assert!(std::time::Instant::now() < deadline, "{number} never comes");
+            act();
+            thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    wait_for(0, &|| publish(0));
+    (1..=3).for_each(publish);
+    wait_for(3, &|| {});
+    proxy.close();
+    (4..=6).for_each(publish);
+    proxy.lead_to(gateway.address);
+    publish(7);
+    wait_for(7, &|| {});
+}
+
+/// Runs the JavaScript below a heading through [`put_through_a_cut`]. What it
+/// logs must be the numbers, each once.
+fn check_script(heading: &str, end: &str) {
+    let gateway = gateway();
+    let proxy = Proxy::to(gateway.address);
+    let browser = Browser::start();
+    let page = browser.open(&format!("http://{}/health/live", proxy.address), DESKTOP);
+    page.eval("var said = []; console.log = console.warn = (...what) => { said.push(what); }");
+    for example in examples(heading, "js", &proxy) {
+        page.eval(&example);
+    }
+    put_through_a_cut(&gateway, &proxy, |number| {
+        page.eval(&format!("said.some(([, data]) => data === {number})")) == json!(true)
+    });
+    let expected: Vec<Value> = (1..=7).map(|number| json!(["news", number])).collect();
+    assert_eq!(
+        page.eval("said.filter(([, data]) => data !== 0)"),
+        json!(expected)
+    );
+    page.eval(end);
+}
+
+#[test]
+fn the_websocket_example_misses_nothing() {
+    check_script("WebSocket in a browser", "stop()");
+}
+
+#[test]
+fn the_event_source_example_misses_nothing() {
+    check_script("EventSource", "close()");
+}
+
+#[test]
+fn the_curl_examples_miss_nothing() {
+    let gateway = gateway();
+    let proxy = Proxy::to(gateway.address);
+    let [follow, publish] = &examples("curl", "bash", &proxy)[..] else {
+        panic!("two examples");
+    };
+    let mut script = Command::new("bash")
+        .args(["-c", follow])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("bash");
+    let lines = BufReader::new(script.stdout.take().unwrap()).lines();
+    let (sender, comes) = mpsc::channel();
+    thread::spawn(move || {
+        lines
+            .map_while(Result::ok)
+            .try_for_each(|line| sender.send(line))
+    });
+    let mut said: Vec<String> = Vec::new();
+    put_through_a_cut(&gateway, &proxy, |number| {
+        said.extend(comes.try_iter());
+        said.contains(&number.to_string())
+    });
+    let published = Command::new("bash").args(["-c", publish]).output().unwrap();
+    assert!(published.stdout.starts_with(b"{\"status\":\"accepted\""));
+    said.push(comes.recv_timeout(PATIENCE).expect("what curl published"));
+    script.kill().unwrap();
+    script.wait().unwrap();
+    said.retain(|line| line != "0");
+    let expected = ["1", "2", "3", "4", "5", "6", "7", r#"{"hello":"world"}"#];
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn every_close_code_is_in_the_guide() {
+    let source = include_str!("../../src/protocol/disconnect.rs");
+    let (_, source) = source.split_once("pub fn close(self)").expect("a method");
+    let mut count = 0;
+    for (code, reason) in source.lines().filter_map(|line| {
+        let (_, pair) = line.trim().split_once("=> (")?;
+        pair.trim_end_matches(['"', ')', ',']).split_once(", \"")
+    }) {
+        // A protocol error has the code that names how.
+        let code = code.parse().unwrap_or(1002);
+        let row = format!("\n| {code} | {reason} |");
+        assert!(GUIDE.contains(&row), "{row}");
+        count += 1;
+    }
+    assert!(count > 10, "{count}");
+}

@@ -1,0 +1,14 @@
+//! What `tests/it` uses.
+
+#![expect(dead_code, reason = "the other tests use more of it")]
+
+#[path = "../it/support/client.rs"]
+mod client;
+#[path = "../it/support/gateway.rs"]
+mod gateway;
+#[path = "../it/support/http.rs"]
+mod http;
+
+pub(crate) use client::Client;
+pub(crate) use gateway::TestGateway;
+pub(crate) use http::request;
