@@ -49,7 +49,7 @@ pub use mode::{Mode, UnknownMode};
 pub use namespace::{Namespace, Namespaces};
 pub use secret::{KeyHash, Secret};
 use section::Section;
-pub use server::Server;
+pub use server::{ForwardedHeader, Server};
 pub use size::{GIB, KIB, MIB};
 pub use sse::Sse;
 pub use websocket::Websocket;

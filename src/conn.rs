@@ -4,6 +4,8 @@ mod accept;
 mod claim;
 mod driver;
 mod guarded;
+mod preamble;
+mod quota;
 mod session;
 mod sse;
 

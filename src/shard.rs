@@ -16,10 +16,13 @@ mod links;
 mod merge;
 mod process;
 mod publish;
+mod publishers;
+mod seats;
 mod settings;
 mod signal;
 mod streams;
 mod subscribe;
+mod window;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
@@ -36,9 +39,12 @@ pub use life::Limits as LifeLimits;
 pub use links::Unfinished;
 pub use process::{NoRoom, Place, Process};
 pub use publish::{Delivered, Published};
+pub use publishers::{Publisher, Publishers};
+pub use seats::{Crowd, Seat, SeatLimits, Seats};
 pub use settings::Settings;
 pub use signal::Signal;
 pub use subscribe::{Pending, Resumed, Start, TooManyTopics};
+pub use window::{Over, Window};
 
 use crate::config::Config;
 use crate::hub::{Enqueue, Flush, Hub, Incident};
@@ -101,6 +107,8 @@ pub struct Shard {
     deferred: Cell<bool>,
     /// Tasks that wait until the next flush.
     waiting: RefCell<Vec<Waker>>,
+    /// How many flushes there were.
+    flushes: Cell<usize>,
 }
 
 /// A batch of requests and how many of them have been dealt with.
@@ -126,7 +134,7 @@ impl Shard {
     /// When called again on the same thread.
     #[must_use]
     pub fn install(settings: Settings, mesh: &Arc<Mesh>) -> Rc<Self> {
-        let clock = Clock::new();
+        let clock = Clock::since(settings.process.began);
         let (config, shards) = (settings.config, usize::from(mesh.shards()));
         let shard = Rc::new(Self {
             id: settings.id,
@@ -155,6 +163,7 @@ impl Shard {
             stalled: RefCell::new((0..shards).map(|_| None).collect()),
             deferred: Cell::new(false),
             waiting: RefCell::default(),
+            flushes: Cell::new(0),
             clock,
             config,
         });
@@ -472,7 +481,15 @@ impl Shard {
             flush
         };
         self.act_on_incidents();
-        for waker in self.waiting.take() {
+        let mut waiting = self.waiting.take();
+        // Whoever is woken first takes the room that there is; each of them is the
+        // first one in its turn (HOSTILE M09).
+        self.flushes.set(self.flushes.get().wrapping_add(1));
+        if !waiting.is_empty() {
+            let first = self.flushes.get() % waiting.len();
+            waiting.rotate_left(first);
+        }
+        for waker in waiting {
             waker.wake();
         }
         flush

@@ -31,6 +31,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("crossbeam", &["mesh"]),
     ("form_urlencoded", &["sse"]),
     ("hyper", &["cli", "http", "conn"]),
+    ("ipnet", &["config", "http"]),
     ("jsonwebtoken", &["auth"]),
     ("rmp", &["protocol"]),
     ("rustix", &["net"]),

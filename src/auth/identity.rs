@@ -13,6 +13,8 @@ pub struct Identity {
     pub name: Option<String>,
     /// What the user may do, in the application's words, under the same limits.
     pub role: Option<String>,
+    /// Messages a connection may send in a minute, if the token says; 0: no limit.
+    pub frames_per_minute: Option<u32>,
     /// From this second of Unix time on the identity is void; the configured leeway not included.
     pub expires_at: u64,
 }

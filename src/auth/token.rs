@@ -122,6 +122,14 @@ struct Claims {
     username: Option<String>,
     #[serde(default, deserialize_with = "identity::name")]
     role: Option<String>,
+    #[serde(default)]
+    fanfare: Own,
+}
+
+/// The claims that are this gateway's own.
+#[derive(Debug, Default, Deserialize)]
+struct Own {
+    frames_per_minute: Option<u32>,
 }
 
 impl Claims {
@@ -135,6 +143,7 @@ impl Claims {
             user,
             name: self.name.or(self.username),
             role: self.role,
+            frames_per_minute: self.fanfare.frames_per_minute,
             expires_at: self.exp,
         })
     }

@@ -6,13 +6,14 @@ use std::rc::Rc;
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, RETRY_AFTER, UPGRADE};
 
+use super::quota::Quota;
 use super::session::{Session, Standing};
 use super::sse;
 use crate::auth::{Identity, TokenVerifier};
 use crate::http::{Answer, Route, refuse, route};
-use crate::metrics::Refused;
+use crate::metrics::{Limited, Refused};
 use crate::protocol::events::{Encoding, Parameters};
-use crate::shard::{NoRoom, Place, Shard};
+use crate::shard::{NoRoom, Place, Seat, Shard};
 use crate::ws::deflate::{Agreed, DeflateOptions, negotiate};
 use crate::ws::handshake::Upgrade;
 
@@ -26,6 +27,7 @@ pub(super) struct Claim {
     pub(super) session: Session,
     pub(super) message_bytes_max: usize,
     pub(super) place: Place,
+    pub(super) quota: Quota,
 }
 
 /// A socket that becomes something else than HTTP.
@@ -62,7 +64,7 @@ pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr
             let why = format!("`{id}` is reserved: choose another client id");
             return Decision::Answer(Box::new(refuse(404, &why, &[])));
         }
-        Route::BadClientId => return Decision::Answer(Box::new(refuse(400, BAD_CLIENT_ID, &[]))),
+        Route::BadClientId => return Decision::Answer(Box::new(refuse(404, BAD_CLIENT_ID, &[]))),
     };
     if !exists {
         return Decision::Answer(Box::new(refuse(404, "Not Found", &[])));
@@ -108,30 +110,51 @@ fn claim<B>(
         .filter(|_| config.websocket.deflate && parameters.encoding == Encoding::Json);
     let agreed = negotiate(offers, &options);
     let head = upgrade.response(None, agreed.as_ref());
+    if route == Route::Echo {
+        return Ok(Claim {
+            head,
+            agreed,
+            encoding: parameters.encoding,
+            session: Session::echo(),
+            message_bytes_max: config.debug.echo_max_message_size,
+            place,
+            quota: Quota::default(),
+        });
+    }
+    let seat = take_seat(shard)?;
     let (endpoint, client_id, standing) = match route {
         Route::EventsDemo => ("demo", None, Standing::Anonymous),
         Route::EventsDev => ("dev", None, standing(shard, request)),
         Route::EventsAs(client_id) => ("prod", Some(client_id), standing(shard, request)),
         _ => ("prod", None, standing(shard, request)),
     };
-    let (session, message_bytes_max) = if route == Route::Echo {
-        (Session::echo(), config.debug.echo_max_message_size)
-    } else {
-        (
-            Session::events(endpoint, client_id, parameters, standing),
-            config.events.max_message_size,
-        )
-    };
     Ok(Claim {
         head,
         agreed,
         encoding: parameters.encoding,
-        session,
-        message_bytes_max,
+        quota: quota(shard, seat, address, &standing),
+        session: Session::events(endpoint, client_id, parameters, standing),
+        message_bytes_max: config.events.max_message_size,
         place,
     })
 }
 
+/// What a connection of the events protocol may use. One whose credential is
+/// none has no seat: it takes nobody's place, neither its address's nor that of
+/// the user it claims to be.
+fn quota(shard: &Shard, mut seat: Seat, address: IpAddr, standing: &Standing) -> Quota {
+    let identity = match standing {
+        Standing::Refused => return Quota::default(),
+        Standing::Anonymous => None,
+        Standing::Known(identity) => Some(identity),
+    };
+    let user = identity.map(|identity| identity.user.as_str());
+    let own = identity.and_then(|identity| identity.frames_per_minute);
+    match seat.name(address, user) {
+        Ok(()) => Quota::seated(seat, own.unwrap_or(shard.config.events.frames_per_minute)),
+        Err(crowd) => Quota::crowded(crowd),
+    }
+}
 /// What is said about a client id outside the grammar.
 const BAD_CLIENT_ID: &str = "A client id is 1 to 64 letters, digits, `_` and `-`";
 
@@ -153,6 +176,15 @@ pub(super) fn enter(shard: &Shard, address: IpAddr) -> Result<Place, Refusal> {
             NoRoom::PerIp => (Refused::PerIp, "Too many connections from this address"),
         };
         refusal(counted, 503, why, &[(RETRY_AFTER, "1")])
+    })
+}
+
+/// Takes a seat among the connections that topics are read on.
+pub(super) fn take_seat(shard: &Shard) -> Result<Seat, Refusal> {
+    shard.process.seats.take().ok_or_else(|| {
+        shard.counters.limited(Limited::Connections);
+        let headers = [(RETRY_AFTER, "1")];
+        refusal(Refused::Connections, 503, "Too many connections", &headers)
     })
 }
 

@@ -18,7 +18,7 @@ pub(super) use claim::{Claim, claim};
 use crate::http::refuse_raw;
 use crate::id::{PeerId, Priority};
 use crate::protocol::Disconnect;
-use crate::shard::{Place, Shard};
+use crate::shard::{Place, Seat, Shard};
 
 /// Bytes that a client may send behind its request, which nobody looks at.
 const IGNORED_BYTES_MAX: usize = 64 * 1024;
@@ -26,7 +26,10 @@ const IGNORED_BYTES_MAX: usize = 64 * 1024;
 /// Begins the stream that `claim` describes. `rest` is what the peer sent behind
 /// its request.
 pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: &[u8]) {
-    if crate::net::tune(&stream, shard.config.server.send_buffer).is_err() {
+    let config = &shard.config;
+    // A heartbeat is acknowledged by the peer's kernel as soon as it arrives.
+    let unacknowledged_max = config.sse.heartbeat + config.websocket.ping_timeout;
+    if crate::net::tune(&stream, unacknowledged_max, config.server.send_buffer).is_err() {
         return;
     }
     let (reader, writer) = stream.into_split();
@@ -39,6 +42,7 @@ pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: &[
         phase: Phase::Open,
         closing: None,
         _place: claim.place,
+        _seat: claim.seat,
     };
     if shard.open_stream(peer, claim.request, claim.head).is_err() {
         let refusal = refuse_raw(503, "Too many topics");
@@ -58,6 +62,7 @@ struct Driver {
     /// When the peer is not waited for any longer.
     closing: Option<Pin<Box<Sleep>>>,
     _place: Place,
+    _seat: Seat,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -24,6 +24,8 @@ pub(super) struct Link {
     pub(super) life: Life,
     /// Who the connection is, if it has said so.
     pub(super) about: Option<Box<About>>,
+    /// Confirmations of subscriptions that homes have not answered.
+    pub(super) confirmations: u32,
 }
 
 /// What a connection is besides a socket.
@@ -101,6 +103,7 @@ impl Links {
             verdict: None,
             life,
             about: None,
+            confirmations: 0,
         }));
     }
 

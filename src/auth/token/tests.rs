@@ -75,6 +75,7 @@ fn an_identity_comes_from_the_claims() {
         .unwrap();
     let text = |text: &str| Some(text.to_owned());
     let expected = Identity {
+        frames_per_minute: None,
         user: "alice".to_owned(),
         name: text("Alice A."),
         role: text("admin"),

@@ -3,14 +3,16 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use hyper::header::{ALLOW, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING, WWW_AUTHENTICATE};
+use hyper::header::{
+    ALLOW, CONTENT_LENGTH, HeaderMap, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+};
 use hyper::{Method, Request};
 
-use crate::conn::claim::{Refusal, enter, refusal, standing};
+use crate::conn::claim::{Refusal, enter, refusal, standing, take_seat};
 use crate::conn::session::Standing;
 use crate::http::event_stream_head;
-use crate::metrics::Refused;
-use crate::shard::{Place, Shard};
+use crate::metrics::{Limited, Refused};
+use crate::shard::{Crowd, Place, Seat, Shard};
 use crate::sse::EventsRequest;
 use crate::topic;
 
@@ -21,6 +23,7 @@ pub(in crate::conn) struct Claim {
     pub(super) head: Vec<u8>,
     pub(super) request: EventsRequest,
     pub(super) place: Place,
+    pub(super) seat: Seat,
 }
 
 /// Decides about a request. A browser's EventSource gives up for good where a
@@ -57,10 +60,31 @@ pub(in crate::conn) fn claim<B>(
     {
         return Err(refuse(403, &format!("`{topic}`: not yours to read")));
     }
+    let place = enter(shard, address)?;
+    let mut seat = take_seat(shard)?;
+    let user = match &standing {
+        Standing::Known(identity) => Some(identity.user.as_str()),
+        Standing::Anonymous | Standing::Refused => None,
+    };
+    seat.name(address, user).map_err(|crowd| {
+        let (limited, why) = match crowd {
+            Crowd::Ip(_) => (
+                Limited::ConnectionsPerIp,
+                "Too many connections from this address",
+            ),
+            Crowd::User(_) => (
+                Limited::ConnectionsPerUser,
+                "Too many connections of this user",
+            ),
+        };
+        shard.counters.limited(limited);
+        refusal(Refused::Connections, 429, why, &[(RETRY_AFTER, "1")])
+    })?;
     Ok(Claim {
         head: event_stream_head(&HeaderMap::new()),
         request: wanted,
-        place: enter(shard, address)?,
+        place,
+        seat,
     })
 }
 

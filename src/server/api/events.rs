@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State as Shared;
 use axum::extract::rejection::BytesRejection;
@@ -11,8 +12,8 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 
 use super::State;
-use super::order::{Order, Receipt, open};
-use crate::http::{Answer, refuse, respond};
+use super::order::{Order, Receipt, count, open};
+use crate::http::{Answer, ClientAddress, refuse, respond};
 use crate::protocol::json::{self, Raw};
 
 /// Events in one batch.
@@ -21,17 +22,21 @@ const BATCH_EVENTS_MAX: usize = 10_000;
 /// `POST /api/v1/events`: `{"event", "data", "user_id"?, "broadcast"?}`.
 pub(super) async fn publish(
     Shared(state): Shared<Arc<State>>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let text = match open(&state, &headers, &body) {
-        Ok(text) => text,
+    let (publisher, text) = match open(&state, &headers, address, &body) {
+        Ok(opened) => opened,
         Err(answer) => return *answer,
     };
     let event = match parse(&state, text) {
         Ok(event) => event,
         Err(why) => return refuse(422, &why, &[]),
     };
+    if let Err(answer) = count(&state, publisher, 1) {
+        return *answer;
+    }
     match event.put().await {
         Ok(receipt) => accepted(receipt),
         Err(answer) => *answer,
@@ -42,11 +47,12 @@ pub(super) async fn publish(
 /// (`application/x-ndjson`). All are checked before the first is published.
 pub(super) async fn publish_batch(
     Shared(state): Shared<Arc<State>>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let text = match open(&state, &headers, &body) {
-        Ok(text) => text,
+    let (publisher, text) = match open(&state, &headers, address, &body) {
+        Ok(opened) => opened,
         Err(answer) => return *answer,
     };
     let content_type = headers
@@ -88,6 +94,9 @@ pub(super) async fn publish_batch(
                 );
             }
         }
+    }
+    if let Err(answer) = count(&state, publisher, events.len()) {
+        return *answer;
     }
     let (mut offsets, mut delivered) = (String::new(), 0);
     for (index, event) in events.iter().enumerate() {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State as Shared;
 use axum::extract::rejection::BytesRejection;
@@ -10,8 +11,8 @@ use axum::http::HeaderMap;
 
 use super::State;
 use super::events::accepted;
-use super::order::{Order, open};
-use crate::http::{Answer, refuse};
+use super::order::{Order, count, open};
+use crate::http::{Answer, ClientAddress, refuse};
 use crate::id::Priority;
 use crate::mesh::KEY_BYTES_MAX;
 use crate::protocol::json::{self, Raw};
@@ -24,17 +25,21 @@ const NAME: &str = "message";
 /// once, and each answer has the same offset.
 pub(super) async fn publish(
     Shared(state): Shared<Arc<State>>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let text = match open(&state, &headers, &body) {
-        Ok(text) => text,
+    let (publisher, text) = match open(&state, &headers, address, &body) {
+        Ok(opened) => opened,
         Err(answer) => return *answer,
     };
     let order = match parse(&state, text) {
         Ok(order) => order,
         Err(why) => return refuse(422, &why, &[]),
     };
+    if let Err(answer) = count(&state, publisher, 1) {
+        return *answer;
+    }
     match order.put().await {
         Ok(receipt) => accepted(receipt),
         Err(answer) => *answer,

@@ -1,9 +1,10 @@
 //! `publish`.
 
-use super::{answer, error, limit_of};
+use super::{answer, error, limit_of, note_name};
 use crate::conn::session::Flow;
 use crate::id::PeerId;
 use crate::mesh::{Post, ReplyTo};
+use crate::metrics::Limited;
 use crate::protocol::events::Refusal;
 use crate::protocol::json::Raw;
 use crate::shard::{Published, Shard};
@@ -18,6 +19,7 @@ pub(super) fn publish(
     data: &str,
 ) -> Flow {
     if let Err(why) = topic::check_topic(event) {
+        note_name(shard, why);
         error(
             shard,
             peer,
@@ -40,6 +42,7 @@ pub(super) fn publish(
     }
     let size_max = shard.config.namespace(event).max_message_size;
     if data.len() > size_max {
+        shard.counters.limited(Limited::MessageSize);
         let message = format!(
             "`data` has {} bytes; this topic takes {size_max}",
             data.len()
