@@ -173,7 +173,7 @@ pub fn render_prometheus(shards: Shards<'_>, disconnects: &[&str], uptime_second
         &mut out,
         ("limited_total", "counter"),
         "Times that somebody went beyond a limit.",
-        ("limit", &LIMITS),
+        ("reason", &LIMITS),
         |limit| shards.iter().map(|shard| shard.limited[limit].read()).sum(),
     );
     labelled(
