@@ -30,6 +30,9 @@ pub(crate) fn split(bytes: &[u8]) -> Split {
     let Some(first) = memchr(b'\n', bytes) else {
         return partial(bytes);
     };
+    if first == 0 {
+        return Split::Other { len: 1 };
+    }
     let body = if bytes.starts_with(b"id: ") {
         first + 1
     } else {
@@ -108,7 +111,7 @@ mod tests {
             "HTTP/1.1 200 OK\n\n",
             Split::Invalid("not a field of an event"),
         );
-        check("\n", Split::Invalid("not a field of an event"));
+        check("\n:\n\n", Split::Other { len: 1 });
     }
 
     #[test]

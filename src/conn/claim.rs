@@ -139,15 +139,6 @@ fn claim<B>(
     })
 }
 
-/// A seat for a connection of the events protocol, if there is one.
-pub(super) fn take_seat(shard: &Shard) -> Result<Seat, Refusal> {
-    shard.process.seats.take().ok_or_else(|| {
-        shard.counters.limited(Limited::Connections);
-        let retry = [(RETRY_AFTER, "1")];
-        refusal(Refused::Connections, 503, "Too many connections", &retry)
-    })
-}
-
 /// What a connection of the events protocol may use. One whose credential is
 /// none has no seat: it takes nobody's place, neither its address's nor that of
 /// the user it claims to be.
@@ -186,6 +177,15 @@ pub(super) fn enter(shard: &Shard, address: IpAddr) -> Result<Place, Refusal> {
             NoRoom::PerIp => (Refused::PerIp, "Too many connections from this address"),
         };
         refusal(counted, 503, why, &[(RETRY_AFTER, "1")])
+    })
+}
+
+/// Takes a seat among the connections that topics are read on.
+pub(super) fn take_seat(shard: &Shard) -> Result<Seat, Refusal> {
+    shard.process.seats.take().ok_or_else(|| {
+        shard.counters.limited(Limited::Connections);
+        let headers = [(RETRY_AFTER, "1")];
+        refusal(Refused::Connections, 503, "Too many connections", &headers)
     })
 }
 

@@ -235,7 +235,7 @@ mod tests {
             let text = format!("HTTP/1.1 200 OK\r\n{more}\r\n\r\nid: x");
             stream_response(text.as_bytes())
         };
-        assert_eq!(head("Content-Type: text/event-stream"), Ok(Some(50)));
+        assert_eq!(head("Content-Type: text/event-stream"), Ok(Some(52)));
         assert!(head("content-type: text/html").is_err());
         assert!(head("content-type: text/event-stream\r\ntransfer-encoding: chunked").is_err());
         assert!(stream_response(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").is_err());

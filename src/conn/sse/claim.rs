@@ -64,7 +64,7 @@ pub(in crate::conn) fn claim<B>(
     let mut seat = take_seat(shard)?;
     let user = match &standing {
         Standing::Known(identity) => Some(identity.user.as_str()),
-        _ => None,
+        Standing::Anonymous | Standing::Refused => None,
     };
     seat.name(address, user).map_err(|crowd| {
         let (limited, why) = match crowd {
@@ -78,7 +78,7 @@ pub(in crate::conn) fn claim<B>(
             ),
         };
         shard.counters.limited(limited);
-        refusal(Refused::Handshake, 429, why, &[(RETRY_AFTER, "1")])
+        refusal(Refused::Connections, 429, why, &[(RETRY_AFTER, "1")])
     })?;
     Ok(Claim {
         head: event_stream_head(&HeaderMap::new()),
