@@ -46,6 +46,14 @@ pub fn is_inbox(name: &str) -> bool {
     name.starts_with(INBOX_PREFIX)
 }
 
+/// The user whose inbox `name` is: what stands between `user:` and the next `:`. Users whose ids
+/// hold a `:` have no inbox, so no inbox has two owners (HOSTILE A16).
+#[must_use]
+pub fn inbox_owner(name: &str) -> Option<&str> {
+    let (owner, _) = name.strip_prefix(INBOX_PREFIX)?.split_once(':')?;
+    Some(owner)
+}
+
 /// What a client asks to subscribe to.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Selector<'a> {
@@ -65,6 +73,15 @@ impl<'a> Selector<'a> {
             Pattern::parse(name).map(Self::Pattern)
         } else {
             check_topic(name).map(|()| Self::Topic(name))
+        }
+    }
+
+    /// The name or pattern as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Topic(name) => name,
+            Self::Pattern(pattern) => pattern.as_str(),
         }
     }
 }
@@ -104,6 +121,19 @@ impl Pattern {
         &self.0
     }
 
+    /// Whether everything that `other` selects is selected. May say no where only inboxes or the
+    /// limit on a name's length make it so.
+    #[must_use]
+    pub fn covers(&self, other: &Selector<'_>) -> bool {
+        covers(self.as_str(), other.as_str())
+    }
+
+    /// Whether some topic is selected by both. May say yes where only inboxes are.
+    #[must_use]
+    pub fn overlaps(&self, other: &Selector<'_>) -> bool {
+        overlaps(self.as_str(), other.as_str())
+    }
+
     /// Whether `topic` is selected.
     ///
     /// Cost: one pass over both texts; no recursion, no backtracking.
@@ -131,6 +161,92 @@ impl Pattern {
             pattern = rest;
         }
         topic.is_empty()
+    }
+}
+
+/// A place in a pattern's text, for comparing two patterns. Between two separators a pattern has
+/// either literals or one star, so a walk over it never has to choose.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// This byte comes next.
+    Literal(u8),
+    /// Any bytes but separators, then this separator.
+    Segment(u8),
+    /// Anything.
+    Rest,
+    /// Nothing more.
+    End,
+}
+
+fn place(pattern: &[u8]) -> Place {
+    match *pattern {
+        [] => Place::End,
+        [b'*'] => Place::Rest,
+        [b'*', separator, ..] => Place::Segment(separator),
+        [byte, ..] => Place::Literal(byte),
+    }
+}
+
+/// Whether every topic that `narrow` matches is one that `wide` matches; both are topics or
+/// patterns. Inboxes and the limit on a name's length are left out of account.
+///
+/// Cost: one pass over both texts.
+#[must_use]
+pub fn covers(wide: &str, narrow: &str) -> bool {
+    let (mut wide, mut narrow) = (wide.as_bytes(), narrow.as_bytes());
+    loop {
+        match (place(wide), place(narrow)) {
+            (Place::Rest, _) | (Place::End, Place::End) => return true,
+            (Place::Literal(a), Place::Literal(b)) if a == b => {
+                (wide, narrow) = (&wide[1..], &narrow[1..]);
+            }
+            (Place::Segment(a), Place::Segment(b)) if a == b => {
+                (wide, narrow) = (&wide[2..], &narrow[2..]);
+            }
+            (Place::Segment(separator), Place::Literal(byte)) => {
+                narrow = &narrow[1..];
+                if is_separator(byte) {
+                    if byte != separator {
+                        return false;
+                    }
+                    wide = &wide[2..];
+                }
+            }
+            // What is left of `narrow` matches texts that go on where `wide` cannot.
+            _ => return false,
+        }
+    }
+}
+
+/// Whether some topic is matched by both texts, each a topic or a pattern. Inboxes and the limit on
+/// a name's length are left out of account.
+///
+/// Cost: one pass over both texts.
+#[must_use]
+pub fn overlaps(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.as_bytes(), other.as_bytes());
+    loop {
+        match (place(one), place(other)) {
+            // The other one can be finished in some way, and this one takes it.
+            (Place::Rest, _) | (_, Place::Rest) | (Place::End, Place::End) => return true,
+            (Place::Literal(a), Place::Literal(b)) if a == b => {
+                (one, other) = (&one[1..], &other[1..]);
+            }
+            (Place::Segment(a), Place::Segment(b)) if a == b => {
+                (one, other) = (&one[2..], &other[2..]);
+            }
+            (Place::Segment(separator), Place::Literal(byte)) => {
+                other = &other[1..];
+                if is_separator(byte) {
+                    if byte != separator {
+                        return false;
+                    }
+                    one = &one[2..];
+                }
+            }
+            (Place::Literal(_), Place::Segment(_)) => (one, other) = (other, one),
+            _ => return false,
+        }
     }
 }
 
@@ -249,6 +365,63 @@ mod tests {
                     model(pattern.as_str(), topic),
                     "{pattern:?} on {topic:?}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn a16_an_inbox_has_one_owner() {
+        assert_eq!(inbox_owner("user:ann:events"), Some("ann"));
+        assert_eq!(inbox_owner("user:ann:bob:events"), Some("ann"));
+        assert_eq!(inbox_owner("user::events"), Some(""));
+        for name in ["user:ann", "user:", "user", "users:ann:events", "xuser:ann:e"] {
+            assert_eq!(inbox_owner(name), None, "{name}");
+        }
+    }
+
+    /// All texts of up to `len` of these bytes.
+    fn texts(bytes: &str, len: usize) -> Vec<String> {
+        let mut all = vec![String::new()];
+        for _ in 0..len {
+            let longer: Vec<String> = all
+                .iter()
+                .flat_map(|text| bytes.chars().map(move |byte| format!("{text}{byte}")))
+                .collect();
+            all.extend(longer);
+            all.sort();
+            all.dedup();
+        }
+        all
+    }
+
+    /// Trying all short topics says the same. Topics are longer than patterns, so that whatever
+    /// tells two patterns apart shows in one of them.
+    #[test]
+    fn a15_coverage_and_overlap_agree_with_trying_every_topic() {
+        let topics: Vec<String> = texts("ab.:", 6)
+            .into_iter()
+            .filter(|text| check_topic(text).is_ok())
+            .collect();
+        let selectors: Vec<(String, Vec<bool>)> = texts("a.:*", 4)
+            .into_iter()
+            .filter_map(|text| {
+                let matched = match Selector::parse(&text).ok()? {
+                    Selector::Topic(name) => topics.iter().map(|topic| topic == name).collect(),
+                    Selector::Pattern(pattern) => {
+                        topics.iter().map(|topic| pattern.matches(topic)).collect()
+                    }
+                };
+                Some((text, matched))
+            })
+            .collect();
+        assert!(selectors.len() > 100, "{}", selectors.len());
+        for (wide, in_wide) in &selectors {
+            for (narrow, in_narrow) in &selectors {
+                let mut both = in_wide.iter().zip(in_narrow);
+                let covered = both.clone().all(|(wide, narrow)| *wide || !*narrow);
+                assert_eq!(covers(wide, narrow), covered, "{wide} covers {narrow}");
+                let shared = both.any(|(wide, narrow)| *wide && *narrow);
+                assert_eq!(overlaps(wide, narrow), shared, "{wide} overlaps {narrow}");
             }
         }
     }
