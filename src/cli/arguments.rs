@@ -119,6 +119,8 @@ Environment:
   FANFARE_SECTION__KEY   any key of the file; lists are separated by commas
   FANFARE_CONFIG         the configuration file
   JWT_SECRET             auth.jwt_secret
+  ALLOWED_ORIGINS        http.allowed_origins
+  CORS_ORIGINS           http.cors_origins
   WS_AUTH_REQUIRED       events.auth_required
   WS_DEMO_ENABLED        events.demo_enabled
   SERVER_ADDR            server.listen

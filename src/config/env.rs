@@ -172,4 +172,6 @@ const ALIASES: &[(&str, &str, &str)] = &[
     ("WS_AUTH_REQUIRED", "events", "auth_required"),
     ("WS_DEMO_ENABLED", "events", "demo_enabled"),
     ("JWT_SECRET", "auth", "jwt_secret"),
+    ("ALLOWED_ORIGINS", "http", "allowed_origins"),
+    ("CORS_ORIGINS", "http", "cors_origins"),
 ];
