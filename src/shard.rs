@@ -27,13 +27,14 @@ use tokio::sync::oneshot;
 
 pub use clock::Clock;
 pub use life::Limits as LifeLimits;
-pub use links::Unfinished;
-pub use process::{NoRoom, Place, Process};
+pub use links::{Lease, Unfinished};
+pub use process::{NoRoom, Place, Process, block_of};
 pub use publish::Published;
 pub use settings::Settings;
 pub use signal::Signal;
 pub use subscribe::{Pending, TooManyTopics};
 
+use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::hub::{Enqueue, Flush, Hub, Incident};
 use crate::id::{PeerId, Priority, ShardId, WireFormat};
@@ -62,6 +63,8 @@ pub struct Shard {
     pub config: Arc<Config>,
     /// What all shards share.
     pub process: Arc<Process>,
+    /// What credentials are checked against.
+    pub authenticator: Arc<Authenticator>,
     /// What this shard counts.
     pub counters: Arc<Counters>,
     /// This shard's time.
@@ -115,6 +118,7 @@ impl Shard {
         let shard = Rc::new(Self {
             id: settings.id,
             process: settings.process,
+            authenticator: settings.authenticator,
             counters: settings.counters,
             flusher: Signal::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
@@ -172,6 +176,13 @@ impl Shard {
             .insert(peer, writer, window_bits, self.clock.now_ms());
         self.counters.connections_opened.add(1);
         peer
+    }
+
+    /// Lets a connection last no longer than what it was let in by.
+    pub fn lease(&self, peer: PeerId, lease: Lease) {
+        if let Some(link) = self.links.borrow_mut().get_mut(peer) {
+            link.life.lease = Some(lease);
+        }
     }
 
     /// Forgets a connection. Its session has given up its patterns before.

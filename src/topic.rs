@@ -121,19 +121,6 @@ impl Pattern {
         &self.0
     }
 
-    /// Whether everything that `other` selects is selected. May say no where only inboxes or the
-    /// limit on a name's length make it so.
-    #[must_use]
-    pub fn covers(&self, other: &Selector<'_>) -> bool {
-        covers(self.as_str(), other.as_str())
-    }
-
-    /// Whether some topic is selected by both. May say yes where only inboxes are.
-    #[must_use]
-    pub fn overlaps(&self, other: &Selector<'_>) -> bool {
-        overlaps(self.as_str(), other.as_str())
-    }
-
     /// Whether `topic` is selected.
     ///
     /// Cost: one pass over both texts; no recursion, no backtracking.
@@ -162,6 +149,13 @@ impl Pattern {
         }
         topic.is_empty()
     }
+}
+
+/// The pattern of all topics that begin with `prefix`; `None` if no topic does.
+#[must_use]
+pub fn beginning_with(prefix: &str) -> Option<String> {
+    let is_possible = prefix.len() <= NAME_BYTES_MAX && prefix.bytes().all(is_name_byte);
+    is_possible.then(|| format!("{prefix}*"))
 }
 
 /// A place in a pattern's text, for comparing two patterns. Between two separators a pattern has
@@ -374,7 +368,13 @@ mod tests {
         assert_eq!(inbox_owner("user:ann:events"), Some("ann"));
         assert_eq!(inbox_owner("user:ann:bob:events"), Some("ann"));
         assert_eq!(inbox_owner("user::events"), Some(""));
-        for name in ["user:ann", "user:", "user", "users:ann:events", "xuser:ann:e"] {
+        for name in [
+            "user:ann",
+            "user:",
+            "user",
+            "users:ann:events",
+            "xuser:ann:e",
+        ] {
             assert_eq!(inbox_owner(name), None, "{name}");
         }
     }

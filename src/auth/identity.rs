@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::de::{self, Deserializer, Visitor};
 
+use super::key::KeySerial;
+use super::rights::Rights;
+
 /// Who a verified token speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -15,7 +18,22 @@ pub struct Identity {
     pub role: Option<String>,
     /// From this second of Unix time on the identity is void; the configured leeway not included.
     pub expires_at: u64,
+    /// The key that the token was checked with.
+    pub key: KeySerial,
+    /// What the token says about what the user may do, if it says anything.
+    pub rights: Option<Box<Rights>>,
 }
+
+impl Identity {
+    /// Whether the token is a service's: its role is `service`.
+    #[must_use]
+    pub fn is_service(&self) -> bool {
+        self.role.as_deref() == Some(SERVICE_ROLE)
+    }
+}
+
+/// The role of services' tokens.
+const SERVICE_ROLE: &str = "service";
 
 /// A name of an identity: text of 1 to [`NAME_LEN_MAX`] bytes without control characters.
 pub(super) fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {

@@ -111,7 +111,8 @@ const KEY_ID: Parsed<String> = Parsed {
 /// The name of a cookie (RFC 6265 section 4.1.1).
 const COOKIE_NAME: Parsed<String> = Parsed {
     read: |text| {
-        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         (is_text(text, 128) && text.bytes().all(is_token)).then(|| text.to_owned())
     },
     show: String::clone,

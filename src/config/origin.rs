@@ -98,7 +98,9 @@ fn is_label(label: &str) -> bool {
 
 /// An IPv6 address in brackets, in its canonical text.
 fn is_ipv6(host: &str) -> bool {
-    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let address = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
     address.is_some_and(|text| {
         text.parse::<std::net::Ipv6Addr>()
             .is_ok_and(|address| address.to_string() == text)
@@ -129,7 +131,11 @@ mod tests {
     fn an_origin_is_scheme_host_and_port() {
         check("https://app.example.com", "https://app.example.com", true);
         check("https://app.example.com", "http://app.example.com", false);
-        check("https://app.example.com", "https://app.example.com:8443", false);
+        check(
+            "https://app.example.com",
+            "https://app.example.com:8443",
+            false,
+        );
         check("http://localhost:3000", "http://localhost:3000", true);
         check("http://localhost:3000", "http://localhost:30000", false);
         check("http://[::1]:3000", "http://[::1]:3000", true);

@@ -101,7 +101,7 @@ async fn serve(shard: &Rc<Shard>, api: Api, stream: TcpStream, address: IpAddr) 
                     Decision::Answer(answer) => (*answer, true),
                     Decision::Api => {
                         shard.counters.http_requests.add(1);
-                        (api.answer(request).await, asks_for_upgrade)
+                        (api.answer(request, address).await, asks_for_upgrade)
                     }
                 };
                 if is_last {

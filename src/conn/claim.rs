@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use hyper::Request;
-use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, RETRY_AFTER};
+use hyper::header::RETRY_AFTER;
 
+use super::credentials::{self, BEARER_PROTOCOL};
 use super::session::{Session, Standing};
-use crate::auth::{Identity, TokenVerifier};
-use crate::http::{Answer, Route, refuse, route};
+use crate::http::{Answer, Route, is_allowed_page, refuse, route};
 use crate::metrics::Refused;
-use crate::shard::{NoRoom, Place, Shard};
+use crate::shard::{Lease, NoRoom, Place, Shard};
 use crate::ws::deflate::{Agreed, DeflateOptions, negotiate};
 use crate::ws::handshake::Upgrade;
 
@@ -23,6 +23,8 @@ pub(super) struct Claim {
     pub(super) session: Session,
     pub(super) message_bytes_max: usize,
     pub(super) place: Place,
+    /// Until when the connection may last, if its token says so.
+    pub(super) lease: Option<Lease>,
 }
 
 /// What is done with a request.
@@ -70,6 +72,10 @@ fn claim<B>(
             (Refused::Handshake, Box::new(answer))
         },
     )?;
+    if !is_allowed_page(&config.http.allowed_origins, request.headers()) {
+        let why = "The page's origin is not in http.allowed_origins";
+        return Err((Refused::Origin, Box::new(refuse(403, why, &[]))));
+    }
     let place = shard.process.enter(address).map_err(|no_room| {
         let (why, text) = match no_room {
             NoRoom::Connections => (Refused::Connections, "Too many connections"),
@@ -83,19 +89,36 @@ fn claim<B>(
     };
     let offers = upgrade.extensions().filter(|_| config.websocket.deflate);
     let agreed = negotiate(offers, &options);
-    let head = upgrade.response(None, agreed.as_ref());
+    // A browser gives up if none of what it offered is chosen.
+    let protocol = upgrade
+        .protocols()
+        .find(|protocol| *protocol == BEARER_PROTOCOL);
+    let head = upgrade.response(protocol, agreed.as_ref());
+    let standing = match route {
+        Route::Echo | Route::EventsDemo => Standing::Anonymous,
+        Route::EventsDev | Route::Events | Route::Api => {
+            credentials::admit(shard, request, address)?
+        }
+    };
+    let lease = match &standing {
+        Standing::Known(identity) => Some(Lease {
+            until: shard.authenticator.tokens.end_of(identity),
+            key: identity.key,
+        }),
+        Standing::Anonymous | Standing::Refused => None,
+    };
     let (session, message_bytes_max) = match route {
         Route::Echo => (Session::echo(), config.debug.echo_max_message_size),
         Route::EventsDemo => (
-            Session::events("demo", Standing::Anonymous),
+            Session::events("demo", standing),
             config.events.max_message_size,
         ),
         Route::EventsDev => (
-            Session::events("dev", standing(shard, request)),
+            Session::events("dev", standing),
             config.events.max_message_size,
         ),
         Route::Events | Route::Api => (
-            Session::events("prod", standing(shard, request)),
+            Session::events("prod", standing),
             config.events.max_message_size,
         ),
     };
@@ -105,59 +128,6 @@ fn claim<B>(
         session,
         message_bytes_max,
         place,
+        lease,
     })
-}
-
-/// What a request's token says about its sender (spec/events.md 3.5). Sources
-/// that disagree are as good as no token.
-fn standing<B>(shard: &Shard, request: &Request<B>) -> Standing {
-    let required = shard.config.events.auth_required;
-    let query = request.uri().query().unwrap_or("");
-    let headers = request.headers();
-    let mut given = query_tokens(query)
-        .chain(bearer_tokens(headers))
-        .chain(cookie_tokens(headers));
-    let token = given.next();
-    if given.any(|other| Some(other) != token) {
-        return Standing::Refused;
-    }
-    match token {
-        None if !required => Standing::Anonymous,
-        Some("dev") if !required => Standing::Anonymous,
-        Some(token) => match verify(shard, token) {
-            Some(identity) => Standing::Known(Box::new(identity)),
-            None => Standing::Refused,
-        },
-        None => Standing::Refused,
-    }
-}
-
-fn verify(shard: &Shard, token: &str) -> Option<Identity> {
-    let verifier = TokenVerifier::new(&shard.config.auth)?;
-    shard.clock.refresh();
-    verifier.verify(token, shard.clock.wall_seconds()).ok()
-}
-
-fn query_tokens(query: &str) -> impl Iterator<Item = &str> {
-    query
-        .split('&')
-        .filter_map(|pair| pair.strip_prefix("token="))
-}
-
-fn bearer_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    texts(headers, AUTHORIZATION).filter_map(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    })
-}
-
-fn cookie_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    texts(headers, COOKIE)
-        .flat_map(|line| line.split(';'))
-        .filter_map(|cookie| cookie.trim().strip_prefix("access_token="))
-}
-
-fn texts(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(name).into_iter();
-    values.filter_map(|value| value.to_str().ok())
 }

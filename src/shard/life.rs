@@ -1,6 +1,6 @@
 //! The deadlines of connections: pings, unfinished messages, unanswered closes.
 
-use super::Shard;
+use super::{Lease, Shard};
 use crate::id::{PeerId, Priority};
 use crate::protocol::Disconnect;
 use crate::ws::OpCode;
@@ -24,6 +24,9 @@ impl Shard {
     /// Cost: a few nanoseconds per connection; called by the ticker.
     pub fn check_deadlines(&self, limits: &Limits) {
         let now = self.clock.now_ms();
+        let wall = self.clock.wall_seconds();
+        let keys = self.authenticator.tokens.keys.serials();
+        let holds = |lease: Lease| wall < lease.until && keys.contains(&Some(lease.key));
         let mut to_ping: Vec<PeerId> = Vec::new();
         let mut condemned: Vec<(PeerId, Disconnect)> = Vec::new();
         for link in self.links.borrow_mut().iter_mut() {
@@ -31,6 +34,8 @@ impl Shard {
             let passed = |since: u64, limit: u64| now.saturating_sub(since) >= limit;
             if life.closing.is_some() {
                 // The connection's own task has a timer for this.
+            } else if life.lease.is_some_and(|lease| !holds(lease)) {
+                condemned.push((link.peer, Disconnect::Expired));
             } else if life
                 .unfinished
                 .is_some_and(|since| passed(since, limits.unfinished_after))

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Flow, Standing};
-use crate::auth::Identity;
+use crate::auth::{Identity, Permissions};
 use crate::id::{PeerId, Priority};
 use crate::mesh::ReplyTo;
 use crate::protocol::Disconnect;
@@ -37,10 +37,7 @@ impl Events {
             error(shard, peer, &refusal);
             return Flow::End(Disconnect::Unauthenticated);
         }
-        let identity = match &self.standing {
-            Standing::Known(identity) => Some(&**identity),
-            _ => None,
-        };
+        let identity = self.standing.identity();
         let greeting = Greeting {
             client_id: &format!("{}_{}-{peer}", self.endpoint, shard.id.0),
             user: identity
@@ -76,7 +73,10 @@ impl Events {
         };
         let id = command.id.map(Raw::text);
         match command.act {
-            Act::Publish { event, data } => return publish(shard, peer, command.id, &event, data),
+            Act::Publish { event, data } => {
+                let may = Permissions::new(&shard.config, self.standing.identity());
+                return publish(shard, peer, may, command.id, &event, data);
+            }
             Act::Subscribe(names) => self.subscribe(shard, peer, command.id, &names),
             Act::Unsubscribe(names) => self.unsubscribe(shard, peer, id, &names),
             Act::Ping => answer(shard, peer, |w| {
@@ -111,13 +111,14 @@ impl Events {
     ) {
         let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
         let (mut over_limit, mut too_many_topics) = (false, false);
+        let may = Permissions::new(&shard.config, self.standing.identity());
         let pending = shard.pending(peer);
         for name in names {
             let name: &str = name;
             let known = self.subscriptions.iter().any(|known| **known == *name);
             let selector = Selector::parse(name)
                 .ok()
-                .filter(|_| !topic::is_inbox(name));
+                .filter(|selector| may.may_subscribe(selector));
             let taken = match selector {
                 _ if known => true,
                 None => false,
@@ -197,7 +198,14 @@ fn give_up(shard: &Shard, peer: PeerId, name: &str) {
     }
 }
 
-fn publish(shard: &Shard, peer: PeerId, id: Option<Raw<'_>>, event: &str, data: &str) -> Flow {
+fn publish(
+    shard: &Shard,
+    peer: PeerId,
+    may: Permissions<'_>,
+    id: Option<Raw<'_>>,
+    event: &str,
+    data: &str,
+) -> Flow {
     if let Err(why) = topic::check_topic(event) {
         error(
             shard,
@@ -206,12 +214,15 @@ fn publish(shard: &Shard, peer: PeerId, id: Option<Raw<'_>>, event: &str, data: 
         );
         return Flow::Continue;
     }
-    if topic::is_inbox(event) {
-        error(
-            shard,
-            peer,
-            &Refusal::new(id, "FORBIDDEN", "Inboxes are written to by services only"),
-        );
+    if !may.may_publish(event) {
+        let message = if topic::is_inbox(event) {
+            "Inboxes are written to by services only".to_owned()
+        } else {
+            format!(
+                "Publishing to `{event}` takes a token whose `fanfare.publish` covers it, or another namespace"
+            )
+        };
+        error(shard, peer, &Refusal::new(id, "FORBIDDEN", message));
         return Flow::Continue;
     }
     let size_max = shard.config.namespace(event).max_message_size;

@@ -1,52 +1,79 @@
 //! Who may publish over HTTP.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::net::IpAddr;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 
 use super::State;
-use crate::http::{Answer, refuse};
+use crate::auth::{Identity, Permissions};
+use crate::config::Config;
+use crate::http::{Answer, refuse, too_many_failures};
+use crate::shard::block_of;
 
-/// The role of a token that may publish.
-const SERVICE_ROLE: &str = "service";
+/// A service that may use the API.
+pub(super) struct Service {
+    /// What its token says; `None` with an API key, or where nobody is asked for credentials.
+    identity: Option<Identity>,
+}
+
+impl Service {
+    /// What it may do.
+    pub(super) fn permissions<'a>(&'a self, config: &'a Config) -> Permissions<'a> {
+        match &self.identity {
+            Some(identity) => Permissions::new(config, Some(identity)),
+            None => Permissions::of_service(config),
+        }
+    }
+}
 
 impl State {
     /// Checks that a request comes from a service: an API key as a bearer token
     /// or in `X-API-Key`, or a token whose role is `service`.
-    pub(super) fn check_service(&self, headers: &HeaderMap) -> Result<(), Box<Answer>> {
+    pub(super) fn check_service(
+        &self,
+        headers: &HeaderMap,
+        address: IpAddr,
+    ) -> Result<Service, Box<Answer>> {
+        let key_service = Service { identity: None };
         if !self.config.events.auth_required {
-            return Ok(());
+            return Ok(key_service);
         }
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        if header("x-api-key").is_some_and(|key| self.keys.check(key)) {
-            return Ok(());
-        }
+        let key = header("x-api-key");
         let bearer = header(AUTHORIZATION.as_str()).and_then(|value| {
             let (scheme, token) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
-        let Some(bearer) = bearer else {
+        if key.or(bearer).is_none() {
             return Err(unauthenticated());
-        };
-        if self.keys.check(bearer) {
-            return Ok(());
+        }
+        let (failures, network) = (&self.authenticator.failures, block_of(address));
+        if let Some(wait) = failures.wait_for(network, Instant::now()) {
+            return Err(Box::new(too_many_failures(wait)));
+        }
+        let keys = &self.authenticator.api_keys;
+        if key.is_some_and(|key| keys.check(key)) || bearer.is_some_and(|key| keys.check(key)) {
+            return Ok(key_service);
         }
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
-        match self
-            .verifier
-            .as_ref()
-            .map(|verifier| verifier.verify(bearer, now))
-        {
-            Some(Ok(identity)) if identity.role.as_deref() == Some(SERVICE_ROLE) => Ok(()),
-            Some(Ok(_)) => Err(Box::new(refuse(
+        let tokens = &self.authenticator.tokens;
+        match bearer.and_then(|token| tokens.verify(token, now).ok()) {
+            Some(identity) if identity.is_service() => Ok(Service {
+                identity: Some(identity),
+            }),
+            Some(_) => Err(Box::new(refuse(
                 403,
                 "The token's role is not `service`",
                 &[],
             ))),
-            Some(Err(_)) | None => Err(unauthenticated()),
+            None => {
+                failures.note(network, Instant::now());
+                Err(unauthenticated())
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State as Shared;
 use axum::extract::rejection::BytesRejection;
@@ -13,7 +14,8 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use tokio::time::{sleep, timeout};
 
 use super::State;
-use crate::http::{Answer, refuse, respond};
+use super::credentials::Service;
+use crate::http::{Answer, PeerAddress, refuse, respond};
 use crate::protocol::json::{self, Raw};
 use crate::shard::{self, Published};
 use crate::topic;
@@ -39,17 +41,21 @@ struct Event<'a> {
 /// `POST /api/v1/events`: `{"event", "data"}`.
 pub(super) async fn publish(
     Shared(state): Shared<Arc<State>>,
+    Extension(address): Extension<PeerAddress>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let text = match open(&state, &headers, &body) {
-        Ok(text) => text,
+    let (service, text) = match open(&state, address, &headers, &body) {
+        Ok(opened) => opened,
         Err(answer) => return *answer,
     };
     let event = match parse(&state, text) {
         Ok(event) => event,
         Err(why) => return refuse(422, &why, &[]),
     };
+    if let Err(answer) = check_publish(&state, &service, &event.topic) {
+        return *answer;
+    }
     match put(&event).await {
         Ok(offset) => respond(
             202,
@@ -64,11 +70,12 @@ pub(super) async fn publish(
 /// (`application/x-ndjson`). All are checked before the first is published.
 pub(super) async fn publish_batch(
     Shared(state): Shared<Arc<State>>,
+    Extension(address): Extension<PeerAddress>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let text = match open(&state, &headers, &body) {
-        Ok(text) => text,
+    let (service, text) = match open(&state, address, &headers, &body) {
+        Ok(opened) => opened,
         Err(answer) => return *answer,
     };
     let content_type = headers
@@ -101,7 +108,10 @@ pub(super) async fn publish_batch(
     let mut events = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
         match parse(&state, item) {
-            Ok(event) => events.push(event),
+            Ok(event) => match check_publish(&state, &service, &event.topic) {
+                Ok(()) => events.push(event),
+                Err(answer) => return *answer,
+            },
             Err(why) => {
                 return refuse(
                     422,
@@ -145,10 +155,11 @@ pub(super) async fn publish_batch(
 /// The text of a request whose sender may publish.
 fn open<'a>(
     state: &State,
+    address: PeerAddress,
     headers: &HeaderMap,
     body: &'a Result<Bytes, BytesRejection>,
-) -> Result<&'a str, Box<Answer>> {
-    state.check_service(headers)?;
+) -> Result<(Service, &'a str), Box<Answer>> {
+    let service = state.check_service(headers, address.0)?;
     let body = body.as_ref().map_err(|rejection| {
         let status = rejection.status().as_u16();
         let max = state.config.http.max_body_size;
@@ -159,8 +170,20 @@ fn open<'a>(
         };
         Box::new(refuse(status, &why, &[]))
     })?;
-    simdutf8::basic::from_utf8(body)
-        .map_err(|_| Box::new(refuse(422, "The body is not UTF-8", &[])))
+    let text = simdutf8::basic::from_utf8(body)
+        .map_err(|_| Box::new(refuse(422, "The body is not UTF-8", &[])))?;
+    Ok((service, text))
+}
+
+/// Refuses a topic that a service may not publish to.
+fn check_publish(state: &State, service: &Service, topic: &str) -> Result<(), Box<Answer>> {
+    if service.permissions(&state.config).may_publish(topic) {
+        return Ok(());
+    }
+    let why = format!(
+        "Publishing to `{topic}` takes a token whose `fanfare.publish` covers it, or another namespace"
+    );
+    Err(Box::new(refuse(403, &why, &[])))
 }
 
 fn parse<'a>(state: &State, text: &'a str) -> Result<Event<'a>, String> {
