@@ -169,9 +169,10 @@ fn key_of_file(
 }
 
 fn place(path: Option<&Path>) -> String {
-    path.map_or("`auth.jwt_secret`".to_owned(), |path| {
-        path.display().to_string()
-    })
+    match path {
+        Some(path) => path.display().to_string(),
+        None => "`auth.jwt_secret`".to_owned(),
+    }
 }
 
 /// The current key and the previous one.

@@ -19,8 +19,8 @@ pub struct SigningKey {
 
 #[derive(Debug)]
 enum Key {
-    Hmac(hmac::Key),
-    Rsa(Box<RsaKeyPair>),
+    Hmac(Box<hmac::Key>),
+    Rsa(RsaKeyPair),
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
 }
@@ -29,7 +29,8 @@ impl SigningKey {
     /// A secret of HS256.
     #[must_use]
     pub fn of_secret(secret: &Secret, id: Option<String>) -> Self {
-        let key = Key::Hmac(hmac::Key::new(hmac::HMAC_SHA256, secret.expose()));
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose());
+        let key = Key::Hmac(Box::new(key));
         Self { key, id }
     }
 
@@ -49,7 +50,7 @@ impl SigningKey {
                 return Err("HS256 is signed with a secret, not with a private key".to_owned());
             }
             (TokenAlgorithm::Rs256, "RSA PRIVATE KEY") => {
-                Key::Rsa(Box::new(RsaKeyPair::from_der(&pem.der).map_err(unfit)?))
+                Key::Rsa(RsaKeyPair::from_der(&pem.der).map_err(unfit)?)
             }
             (_, label) if label != "PRIVATE KEY" => {
                 return Err(format!(
@@ -57,7 +58,7 @@ impl SigningKey {
                 ));
             }
             (TokenAlgorithm::Rs256, _) => {
-                Key::Rsa(Box::new(RsaKeyPair::from_pkcs8(&pem.der).map_err(unfit)?))
+                Key::Rsa(RsaKeyPair::from_pkcs8(&pem.der).map_err(unfit)?)
             }
             (TokenAlgorithm::Es256, _) => {
                 let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pem.der);

@@ -15,6 +15,8 @@ mod handshake;
 mod http_api;
 mod limits;
 mod order;
+mod origins;
 mod request_heads;
 mod slow;
 mod smoke;
+mod tokens;
