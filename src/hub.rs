@@ -28,7 +28,7 @@ pub use policy::{Policies, Policy};
 
 use crate::collections::HashMap;
 use crate::id::{PeerId, Priority, Slot, TopicId, WireFormat};
-use crate::topic::Pattern;
+use crate::topic::{self, Pattern};
 use outbox::Outbox;
 use peer::{Peer, Sub};
 use stream::{Member, Stream, StreamId};
@@ -74,13 +74,19 @@ pub struct Hub {
     generation: u32,
     /// Bytes in all logs and outboxes.
     held: usize,
+    /// Memberships that somebody has asked for.
     subscriptions: usize,
+    topics_internal: usize,
+    /// The number of the newest hold.
+    holds: u16,
 }
 
 #[derive(Debug)]
 struct Topic {
     name: Box<str>,
     policy: Policy,
+    /// Memberships are not the peers' own doing and not counted as theirs.
+    internal: bool,
     streams: [Option<StreamId>; WireFormat::COUNT],
 }
 
@@ -100,6 +106,8 @@ pub enum Incident {
         /// How many.
         lost: u32,
     },
+    /// What [`Hub::refill`] queued has been written.
+    Refillable(PeerId),
 }
 
 /// What became of a message for one peer.
@@ -162,6 +170,8 @@ impl Hub {
             generation: 0,
             held: 0,
             subscriptions: 0,
+            topics_internal: 0,
+            holds: 0,
         }
     }
 
@@ -235,10 +245,10 @@ impl Hub {
         self.subscriptions
     }
 
-    /// How many topics are known.
+    /// How many topics are known that somebody has named.
     #[must_use]
     pub fn topic_count(&self) -> usize {
-        self.topics.len()
+        self.topics.len() - self.topics_internal
     }
 
     /// Bytes in all logs and outboxes.
@@ -259,9 +269,12 @@ impl Hub {
             return None;
         }
         let policy = self.policies.of(name);
+        let internal = topic::is_internal(name);
+        self.topics_internal += usize::from(internal);
         let topic = Topic {
             name: name.into(),
             policy,
+            internal,
             streams: [None; WireFormat::COUNT],
         };
         let id =
@@ -324,6 +337,7 @@ impl Hub {
         }
         let gone = self.topics.remove(topic.index());
         self.names.remove(&gone.name);
+        self.topics_internal -= usize::from(gone.internal);
         true
     }
 
@@ -340,14 +354,12 @@ impl Hub {
         let peer = &mut self.peers[slot.index()];
         if let Some(sub) = peer.sub_of(topic) {
             let sub = &peer.subs[sub];
-            self.streams[sub.stream.index()].members[sub.member as usize].holds += 1;
+            let covers = &mut self.streams[sub.stream.index()].members[sub.member as usize].covers;
+            *covers = covers.saturating_add(1);
             return Subscribed::Covered;
         }
-        let known = &mut self.topics[topic.index()].streams[peer.format.index()];
-        let id = *known.get_or_insert_with(|| {
-            let id = self.streams.insert(Stream::new(topic));
-            StreamId(u32::try_from(id).expect("a few for each topic"))
-        });
+        let id = self.stream_of(topic, self.peers[slot.index()].format);
+        let peer = &mut self.peers[slot.index()];
         let stream = &mut self.streams[id.index()];
         let member = u32::try_from(stream.members.len()).expect("members are connections");
         let sub = u32::try_from(peer.subs.len()).expect("subscriptions are limited");
@@ -358,9 +370,10 @@ impl Hub {
             sub,
             cursor,
             lost: 0,
-            holds: 1,
+            covers: 1,
+            hold: 0,
         });
-        self.subscriptions += 1;
+        self.subscriptions += usize::from(!self.topics[topic.index()].internal);
         if member == 0 {
             Subscribed::First
         } else {
@@ -376,12 +389,103 @@ impl Hub {
         };
         let Sub { stream, member, .. } = self.peers[slot.index()].subs[sub];
         let entry = &mut self.streams[stream.index()].members[member as usize];
-        entry.holds -= 1;
-        if entry.holds > 0 {
+        entry.covers -= 1;
+        if entry.covers > 0 {
             return Unsubscribed::Covered;
         }
         self.remove_member(stream, member as usize);
         Unsubscribed::Left
+    }
+
+    /// Notes that a topic's messages arrive in `format` from the one after
+    /// `number` on.
+    pub fn begin(&mut self, topic: TopicId, format: WireFormat, number: u64) {
+        let id = self.stream_of(topic, format);
+        self.streams[id.index()].number = number;
+    }
+
+    /// The newest message's number; 0 before the first.
+    #[must_use]
+    pub fn number(&self, topic: TopicId, format: WireFormat) -> u64 {
+        let stream = self.topics[topic.index()].streams[format.index()];
+        stream.map_or(0, |id| self.streams[id.index()].number)
+    }
+
+    /// Writes nothing more of a topic to a peer until [`Self::release`]: what
+    /// came before has to be written first. The topic's policy holds meanwhile.
+    /// Returns the number of this hold, which ends with the membership.
+    pub fn hold(&mut self, slot: Slot, topic: TopicId) -> u16 {
+        self.holds = self.holds.wrapping_add(1).max(1);
+        let hold = self.holds;
+        if let Some(member) = self.member_mut(slot, topic) {
+            member.hold = hold;
+        }
+        hold
+    }
+
+    /// Whether this hold has not ended.
+    #[must_use]
+    pub fn is_held(&self, slot: Slot, topic: TopicId, hold: u16) -> bool {
+        let Some(peer) = self.peers.get(slot.index()) else {
+            return false;
+        };
+        peer.sub_of(topic).is_some_and(|sub| {
+            let Sub { stream, member, .. } = peer.subs[sub];
+            self.streams[stream.index()].members[member as usize].hold == hold
+        })
+    }
+
+    /// Takes back [`Self::hold`]. What was lost meanwhile is told.
+    pub fn release(&mut self, slot: Slot, topic: TopicId) {
+        let Some(member) = self.member_mut(slot, topic) else {
+            return;
+        };
+        member.hold = 0;
+        let lost = std::mem::take(&mut member.lost);
+        let peer = &mut self.peers[slot.index()];
+        if lost > 0 {
+            self.incidents.push(Incident::Gap {
+                peer: PeerId {
+                    slot,
+                    generation: peer.generation,
+                },
+                topic: Some(topic),
+                lost,
+            });
+        }
+        let sub = peer.sub_of(topic).expect("it was just found");
+        let Sub { stream, member, .. } = peer.subs[sub];
+        let stream = &self.streams[stream.index()];
+        if stream.members[member as usize].cursor < stream.log.head() && !peer.closing {
+            peer.link(index_of(sub));
+            self.make_ready(slot);
+        }
+    }
+
+    fn member_mut(&mut self, slot: Slot, topic: TopicId) -> Option<&mut Member> {
+        let peer = self.peers.get(slot.index())?;
+        let Sub { stream, member, .. } = peer.subs[peer.sub_of(topic)?];
+        Some(&mut self.streams[stream.index()].members[member as usize])
+    }
+
+    /// Queues frames that a peer missed; they do not give way to anything. An
+    /// [`Incident::Refillable`] follows when they have been written.
+    pub fn refill(&mut self, slot: Slot, frames: &[u8]) {
+        let Some(peer) = self
+            .peers
+            .get_mut(slot.index())
+            .filter(|peer| !peer.closing)
+        else {
+            return;
+        };
+        let spare = &mut self.spare;
+        let outbox = peer
+            .outbox
+            .get_or_insert_with(|| spare.pop().unwrap_or_default());
+        outbox.push_always(Priority::Normal, frames);
+        peer.refilled = true;
+        self.held += frames.len();
+        self.make_ready(slot);
     }
 
     /// The format a peer reads.
@@ -490,6 +594,7 @@ impl Hub {
             return 0;
         };
         let stream = &mut self.streams[id.index()];
+        stream.number = number;
         if stream.members.is_empty() {
             return 0;
         }
@@ -632,12 +737,23 @@ impl Hub {
             for sub in 0..peer.subs.len() {
                 let Sub { stream, member, .. } = peer.subs[sub];
                 let stream = &self.streams[stream.index()];
-                if stream.members[member as usize].cursor < stream.log.head() {
+                let member = &stream.members[member as usize];
+                if !member.is_held() && member.cursor < stream.log.head() {
                     peer.link(index_of(sub));
                 }
             }
         }
-        self.subscriptions -= 1;
+        let internal = self.topics[self.streams[id.index()].topic.index()].internal;
+        self.subscriptions -= usize::from(!internal);
+    }
+
+    /// The stream of a topic in a format, made if need be.
+    fn stream_of(&mut self, topic: TopicId, format: WireFormat) -> StreamId {
+        let known = &mut self.topics[topic.index()].streams[format.index()];
+        *known.get_or_insert_with(|| {
+            let id = self.streams.insert(Stream::new(topic));
+            StreamId(u32::try_from(id).expect("a few for each topic"))
+        })
     }
 }
 

@@ -3,8 +3,10 @@
 //! Methods borrow, act and release: no guard leaves this module and none lives
 //! across an await. The parts are borrowed in the order of the struct's fields.
 
+mod catch_up;
 mod clock;
 mod codec;
+mod errand;
 mod exchange;
 mod handshakes;
 mod life;
@@ -21,31 +23,31 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use slab::Slab;
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::oneshot;
 
 pub use clock::Clock;
 pub use life::Limits as LifeLimits;
 pub use links::{Lease, Unfinished};
 pub use process::{NoRoom, Place, Process, block_of};
-pub use publish::Published;
+pub use publish::{Delivered, Published};
 pub use settings::Settings;
 pub use signal::Signal;
-pub use subscribe::{Pending, TooManyTopics};
+pub use subscribe::{Pending, Resumed, Start, TooManyTopics};
 
 use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::hub::{Enqueue, Flush, Hub, Incident};
 use crate::id::{PeerId, Priority, ShardId, WireFormat};
-use crate::mesh::{Batch, Home, Interests, Mesh, Port, Request};
+use crate::mesh::{Batch, Home, Interests, Mesh, Port, Recent, Request};
 use crate::metrics::{Counters, Refused};
 use crate::protocol::Disconnect;
 use crate::ws::OpCode;
 use crate::ws::deflate::Inflater;
+use catch_up::CatchUps;
 use codec::{Codec, SHARED_WINDOW_BITS};
 use handshakes::Handshakes;
 use links::Links;
+use publish::Waiters;
 use subscribe::Tickets;
 
 /// Writes of one flush before other work gets its turn.
@@ -74,6 +76,7 @@ pub struct Shard {
     scratch: RefCell<Box<[u8]>>,
     inflater: RefCell<Inflater>,
     home: RefCell<Home>,
+    recent: RefCell<Recent>,
     interests: RefCell<Interests>,
     hub: RefCell<Hub>,
     port: RefCell<Port>,
@@ -81,7 +84,8 @@ pub struct Shard {
     links: RefCell<Links>,
     handshakes: RefCell<Handshakes>,
     tickets: RefCell<Tickets>,
-    waiters: RefCell<Slab<oneshot::Sender<Published>>>,
+    catch_ups: RefCell<CatchUps>,
+    waiters: RefCell<Waiters>,
     /// Requests that have to wait until there is room for what they cause.
     stalled: RefCell<Vec<Option<Stalled>>>,
     /// Deliveries wait until logs have been flushed.
@@ -123,7 +127,8 @@ impl Shard {
             flusher: Signal::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             inflater: RefCell::default(),
-            home: RefCell::new(Home::new(config.hub.max_topics, clock.wall_ms())),
+            home: RefCell::new(Home::new(config.clone(), shards, clock.wall_ms())),
+            recent: RefCell::default(),
             interests: RefCell::default(),
             hub: RefCell::new(Hub::new(
                 settings::hub_limits(&config, shards),
@@ -134,6 +139,7 @@ impl Shard {
             links: RefCell::default(),
             handshakes: RefCell::default(),
             tickets: RefCell::default(),
+            catch_ups: RefCell::default(),
             waiters: RefCell::default(),
             stalled: RefCell::new((0..shards).map(|_| None).collect()),
             deferred: Cell::new(false),
@@ -190,6 +196,7 @@ impl Shard {
         self.vacate_topics_of(peer);
         self.hub.borrow_mut().leave(peer);
         self.links.borrow_mut().remove(peer);
+        self.catch_ups.borrow_mut().forget(peer);
     }
 
     /// Queues bytes that are frames already, or an HTTP head.
@@ -416,11 +423,9 @@ impl Shard {
                         self.counters.messages_dropped.add(u64::from(lost));
                         self.hub.borrow().name(topic).to_owned()
                     });
-                    self.send_text(peer, Priority::High, |out, timestamp| {
-                        crate::protocol::events::Writer::new(out, timestamp)
-                            .gap(name.as_deref(), u64::from(lost));
-                    });
+                    self.tell_gap(peer, name.as_deref(), Some(u64::from(lost)));
                 }
+                Incident::Refillable(peer) => self.ask_page(peer),
             }
         }
     }

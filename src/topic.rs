@@ -3,6 +3,8 @@
 //! One grammar for every protocol: 1 to 128 bytes of letters, digits and
 //! `_ . : -` (spec/events.md 3.5). `.` and `:` separate segments.
 
+use std::fmt::Write;
+
 /// The longest topic name or pattern, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 
@@ -46,12 +48,45 @@ pub fn is_inbox(name: &str) -> bool {
     name.starts_with(INBOX_PREFIX)
 }
 
-/// The user whose inbox `name` is: what stands between `user:` and the next `:`. Users whose ids
-/// hold a `:` have no inbox, so no inbox has two owners (HOSTILE A16).
+/// The topic of what is meant for `user` alone. Bytes of the user's name that
+/// could be taken for something else are written as `%` and two digits, so that
+/// two users never share an inbox.
 #[must_use]
-pub fn inbox_owner(name: &str) -> Option<&str> {
-    let (owner, _) = name.strip_prefix(INBOX_PREFIX)?.split_once(':')?;
-    Some(owner)
+pub fn inbox_of(user: &str) -> String {
+    inboxes_of(user) + "events"
+}
+
+/// Whether `name` is an inbox of `user`: only one user's it can be (HOSTILE A16).
+#[must_use]
+pub fn is_inbox_of(user: &str, name: &str) -> bool {
+    name.starts_with(&inboxes_of(user))
+}
+
+/// What the names of a user's inboxes begin with.
+fn inboxes_of(user: &str) -> String {
+    let mut name = String::from(INBOX_PREFIX);
+    for byte in user.bytes() {
+        if is_name_byte(byte) && byte != b':' {
+            name.push(char::from(byte));
+        } else {
+            let _ = write!(name, "%{byte:02X}");
+        }
+    }
+    name.push(':');
+    name
+}
+
+/// What every connection of the events protocol gets, subscribed to or not.
+pub const BROADCAST: &str = "#broadcast";
+
+/// The gateway's own figures, published by itself alone.
+pub const SYSTEM_METRICS: &str = "system.metrics";
+
+/// Whether `name` is the gateway's own: outside the grammar, so that no client
+/// can name it, and never matched by a pattern.
+#[must_use]
+pub fn is_internal(name: &str) -> bool {
+    name.starts_with('#')
 }
 
 /// What a client asks to subscribe to.
@@ -126,7 +161,7 @@ impl Pattern {
     /// Cost: one pass over both texts; no recursion, no backtracking.
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
-        if is_inbox(topic) {
+        if is_inbox(topic) || is_internal(topic) {
             return false;
         }
         let (mut pattern, mut topic) = (self.0.as_bytes(), topic.as_bytes());
@@ -307,6 +342,18 @@ mod tests {
         check("a:*:c", "a:b:c", true);
         check("*", "user:ann:events", false);
         check("user:*", "user:ann:events", false);
+        check("*", BROADCAST, false);
+    }
+
+    #[test]
+    fn a16_two_users_never_share_an_inbox() {
+        let users = ["ann", "a:b", "a", "b", "a:events", "a%3Ab", "ä", "a b", ""];
+        let inboxes: std::collections::BTreeSet<String> =
+            users.iter().map(|user| inbox_of(user)).collect();
+        assert_eq!(inboxes.len(), users.len());
+        assert_eq!(inbox_of("ann"), "user:ann:events");
+        assert_eq!(inbox_of("a:b"), "user:a%3Ab:events");
+        assert!(inboxes.iter().all(|inbox| is_inbox(inbox)));
     }
 
     /// A naive matcher over lists of segments agrees with the single pass.
@@ -365,9 +412,29 @@ mod tests {
 
     #[test]
     fn a16_an_inbox_has_one_owner() {
-        assert_eq!(inbox_owner("user:ann:events"), Some("ann"));
-        assert_eq!(inbox_owner("user:ann:bob:events"), Some("ann"));
-        assert_eq!(inbox_owner("user::events"), Some(""));
+        let users = [
+            "ann",
+            "an",
+            "annb",
+            "ann:bob",
+            "ann%3Abob",
+            "bob",
+            "",
+            "a_b",
+            "a",
+        ];
+        for name in [
+            "user:ann:events",
+            "user:ann:bob:events",
+            "user:ann%3Abob:events",
+            "user:a_b:c",
+            "user:a:b_c",
+            "user::events",
+        ] {
+            let owners = users.iter().filter(|user| is_inbox_of(user, name));
+            assert_eq!(owners.count(), 1, "{name}");
+        }
+        assert!(is_inbox_of("ann", "user:ann:bob:events"));
         for name in [
             "user:ann",
             "user:",
@@ -375,7 +442,7 @@ mod tests {
             "users:ann:events",
             "xuser:ann:e",
         ] {
-            assert_eq!(inbox_owner(name), None, "{name}");
+            assert!(!users.iter().any(|user| is_inbox_of(user, name)), "{name}");
         }
     }
 

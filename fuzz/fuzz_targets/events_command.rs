@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use fanfare::protocol::events::{Act, Command, Publication, Writer};
+use fanfare::protocol::events::{Act, Command, Kind, Publication, Writer};
 use libfuzzer_sys::fuzz_target;
 
 const TIMESTAMP: &[u8] = b"2026-11-21T07:34:31.524Z";
@@ -14,7 +14,8 @@ fuzz_target!(|text: &str| {
         Ok(command) => {
             if let Act::Publish { data, .. } = command.act {
                 let publication = Publication {
-                    topic: "t",
+                    kind: Kind::Event,
+                    name: "t",
                     data: data.as_bytes(),
                     epoch: 1,
                     offset: 1,

@@ -14,7 +14,8 @@ use crate::topic::{self, Selector};
 ///   token opens.
 /// - A pattern is allowed only if everything it covers is (HOSTILE A15), so that a subscription never
 ///   has to be looked at again when a topic appears.
-/// - An inbox may be subscribed to by its user alone, and published to by services alone.
+/// - An inbox may be subscribed to by its user alone, and published to by services alone; the
+///   gateway's own topics are published to by nobody.
 #[derive(Debug, Clone, Copy)]
 pub struct Permissions<'a> {
     config: &'a Config,
@@ -78,7 +79,7 @@ impl<'a> Permissions<'a> {
     /// Cost: one pass over the name per glob of the token, and one comparison per namespace.
     #[must_use]
     pub fn may_publish(&self, topic: &str) -> bool {
-        if topic::is_inbox(topic) && !self.is_service() {
+        if topic::is_inbox(topic) && !self.is_service() || topic == topic::SYSTEM_METRICS {
             return false;
         }
         let access = self.config.namespace(topic).publish;
@@ -114,7 +115,7 @@ impl<'a> Permissions<'a> {
 
     fn owns(&self, inbox: &str) -> bool {
         match self.who {
-            Who::Known(identity) => topic::inbox_owner(inbox) == Some(&identity.user),
+            Who::Known(identity) => topic::is_inbox_of(&identity.user, inbox),
             Who::Anonymous | Who::Service => false,
         }
     }

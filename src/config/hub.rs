@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::kind::{Choice, Count, OneOf, Size, Time};
+use super::kind::{Choice, Count, Flag, OneOf, Size, Time};
+use super::mode::Mode;
 use super::section::section;
 use super::size::{GIB, KIB, MIB};
 
@@ -38,6 +39,17 @@ section! {
         max_lag_messages: usize = 0, Count(0..=1_000_000_000);
         /// How long a client with something to receive may take nothing; then it is disconnected.
         max_stall: Duration = Duration::from_secs(10), Time(Duration::from_millis(100)..=Duration::from_hours(1));
+        /// Messages of each topic kept for clients that come back; 0: none. The oldest go first.
+        history_size: usize = if mode == Mode::Demo { 1000 } else { 0 }, Count(0..=100_000_000);
+        /// How long a message is kept.
+        history_ttl: Duration = Duration::from_mins(5), Time(Duration::from_secs(1)..=Duration::from_hours(24 * 365));
+        /// Bytes of all histories of the process. Beyond it the largest give up their older half.
+        max_history_memory: usize = 256 * MIB, Size(MIB..=1024 * GIB);
+        /// Whether topics tell who comes and goes, and who is there. Counts subscriptions by name, not
+        /// by pattern.
+        presence: bool = false, Flag;
+        /// How long somebody may be away before it is told.
+        presence_grace: Duration = Duration::from_secs(5), Time(Duration::ZERO..=Duration::from_hours(1));
     }
 }
 

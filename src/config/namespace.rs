@@ -1,8 +1,10 @@
 //! `[namespace.<prefix>]`: what differs for the topics whose names begin with a prefix.
 
+use std::time::Duration;
+
 use crate::id::Priority;
 
-use super::kind::{Choice, Count, Maybe, OneNumberOf, OneOf, Size};
+use super::kind::{Choice, Count, Flag, Maybe, OneNumberOf, OneOf, Size, Time};
 use super::section::section;
 use super::size::{GIB, KIB, MIB};
 use super::{Access, Events, Hub, SlowConsumer};
@@ -25,6 +27,14 @@ section! {
         subscribe: Option<Access> = None, Maybe(OneOf);
         /// As events.publish.
         publish: Option<Access> = None, Maybe(OneOf);
+        /// As hub.history_size.
+        history_size: Option<usize> = None, Maybe(Count(0..=100_000_000));
+        /// As hub.history_ttl.
+        history_ttl: Option<Duration> = None, Maybe(Time(Duration::from_secs(1)..=Duration::from_hours(24 * 365)));
+        /// As hub.presence.
+        presence: Option<bool> = None, Maybe(Flag);
+        /// As hub.presence_grace.
+        presence_grace: Option<Duration> = None, Maybe(Time(Duration::ZERO..=Duration::from_hours(1)));
     }
 }
 
@@ -45,6 +55,14 @@ pub struct Namespace {
     pub subscribe: Access,
     /// Who may publish.
     pub publish: Access,
+    /// Messages kept for clients that come back; 0: none.
+    pub history_size: usize,
+    /// How long a message is kept.
+    pub history_ttl: Duration,
+    /// Whether it is told who comes and goes.
+    pub presence: bool,
+    /// How long somebody may be away before it is told.
+    pub presence_grace: Duration,
 }
 
 impl Choice for Priority {
@@ -80,6 +98,10 @@ impl Namespaces {
             max_message_size: events.max_message_size,
             subscribe: events.subscribe,
             publish: events.publish,
+            history_size: hub.history_size,
+            history_ttl: hub.history_ttl,
+            presence: hub.presence,
+            presence_grace: hub.presence_grace,
         };
         let by_prefix = given
             .iter()
@@ -127,6 +149,10 @@ impl Namespace {
             max_message_size: Some(self.max_message_size),
             subscribe: Some(self.subscribe),
             publish: Some(self.publish),
+            history_size: Some(self.history_size),
+            history_ttl: Some(self.history_ttl),
+            presence: Some(self.presence),
+            presence_grace: Some(self.presence_grace),
         }
     }
 
@@ -139,6 +165,10 @@ impl Namespace {
             max_message_size: keys.max_message_size.unwrap_or(self.max_message_size),
             subscribe: keys.subscribe.unwrap_or(self.subscribe),
             publish: keys.publish.unwrap_or(self.publish),
+            history_size: keys.history_size.unwrap_or(self.history_size),
+            history_ttl: keys.history_ttl.unwrap_or(self.history_ttl),
+            presence: keys.presence.unwrap_or(self.presence),
+            presence_grace: keys.presence_grace.unwrap_or(self.presence_grace),
         }
     }
 }

@@ -88,7 +88,7 @@ impl Hub {
             } = peer.subs[sub];
             let stream = &mut self.streams[stream.index()];
             let member = &mut stream.members[member as usize];
-            if member.lost > 0 {
+            if member.lost > 0 && !member.is_held() {
                 let lost = std::mem::take(&mut member.lost);
                 self.incidents.push(Incident::Gap {
                     peer: id,
@@ -96,7 +96,7 @@ impl Hub {
                     lost,
                 });
             }
-            if member.cursor < stream.log.head() {
+            if !member.is_held() && member.cursor < stream.log.head() {
                 peer.link(index_of(sub));
             }
         }
@@ -162,7 +162,7 @@ impl Hub {
             for (index, member) in stream.members.iter().enumerate() {
                 oldest = oldest.min(member.cursor);
                 let peer = &mut self.peers[member.slot.index()];
-                if peer.blocked {
+                if peer.blocked || member.is_held() {
                     let lag = head - member.cursor;
                     let slow = lag > policy.lag_bytes_max
                         || tight
@@ -209,8 +209,10 @@ impl Hub {
             }
             let stream = &self.streams[id.index()];
             let lag = |index: usize| stream.log.head() - stream.members[index].cursor;
-            let is_blocked =
-                |&index: &usize| self.peers[stream.members[index].slot.index()].blocked;
+            let is_blocked = |&index: &usize| {
+                let member = &stream.members[index];
+                member.is_held() || self.peers[member.slot.index()].blocked
+            };
             let blocked = (0..stream.members.len()).filter(is_blocked);
             let longest = blocked.clone().map(lag).max().unwrap_or(0);
             let slowest: Vec<usize> = blocked.filter(|&index| lag(index) > longest / 2).collect();
@@ -346,6 +348,12 @@ impl Hub {
             self.held = self.held + outbox.bytes() + peer.carry.len() - bytes - carried;
             if outbox.is_empty() {
                 let drained = peer.outbox.take().expect("it was just looked at");
+                if std::mem::take(&mut peer.refilled) {
+                    self.incidents.push(Incident::Refillable(PeerId {
+                        slot,
+                        generation: peer.generation,
+                    }));
+                }
                 if self.spare.len() < SPARE_OUTBOXES_MAX && drained.held() <= SPARE_OUTBOX_BYTES_MAX
                 {
                     self.spare.push(drained);

@@ -82,6 +82,16 @@ impl Outbox {
         dropped
     }
 
+    /// Queues bytes that may not give way, whatever else waits: one or several
+    /// frames, which go as one.
+    pub(crate) fn push_always(&mut self, priority: Priority, frames: &[u8]) {
+        let class = &mut self.classes[priority as usize];
+        class.bytes.extend_from_slice(frames);
+        class.ends.push_back(class.bytes.len());
+        self.bytes += frames.len();
+        self.messages += 1;
+    }
+
     /// Sets the one pong that waits while the socket is full.
     pub(crate) fn set_pong(&mut self, frame: &[u8]) {
         self.bytes -= self.pong.len();

@@ -19,6 +19,8 @@ pub(crate) struct Peer {
     pub(crate) closing: bool,
     /// Reported as a slow consumer already.
     pub(crate) doomed: bool,
+    /// Somebody waits until the outbox is empty.
+    pub(crate) refilled: bool,
     /// Private messages that gave way since the peer was last told.
     pub(crate) lost: u32,
     /// When the socket last took bytes while it was blocked, in milliseconds
@@ -82,6 +84,7 @@ impl Peer {
             queued: false,
             closing: false,
             doomed: false,
+            refilled: false,
             lost: 0,
             progress_ms: 0,
             subs: Vec::new(),

@@ -20,6 +20,8 @@ pub(crate) struct Stream {
     pub(crate) members: Vec<Member>,
     /// The head when the members were last walked.
     pub(crate) offered: u64,
+    /// The newest message's number, whether or not anybody was there for it.
+    pub(crate) number: u64,
     /// In the list of streams to be walked.
     pub(crate) dirty: bool,
     /// In the list of streams whose memory may be given back.
@@ -37,7 +39,16 @@ pub(crate) struct Member {
     /// Messages skipped since the peer was last told.
     pub(crate) lost: u32,
     /// How many of the peer's selectors cover the topic.
-    pub(crate) holds: u32,
+    pub(crate) covers: u16,
+    /// Not zero: what came before the cursor has not been written yet, and so
+    /// nothing after it is. The number is that of the hold.
+    pub(crate) hold: u16,
+}
+
+impl Member {
+    pub(crate) fn is_held(&self) -> bool {
+        self.hold != 0
+    }
 }
 
 impl Stream {
@@ -47,6 +58,7 @@ impl Stream {
             log: Log::default(),
             members: Vec::new(),
             offered: 0,
+            number: 0,
             dirty: false,
             warm: false,
         }

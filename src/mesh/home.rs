@@ -1,10 +1,15 @@
 //! A home: the topics whose order and offsets this shard decides.
 
+use std::sync::Arc;
+
 use slab::Slab;
 
+use super::history::{History, Record, Retention};
+use super::{Position, Post};
 use crate::collections::HashMap;
+use crate::config::Config;
 use crate::id::{ShardId, TopicId, WireFormat};
-use crate::topic::Pattern;
+use crate::topic::{self, Pattern};
 
 /// The topics a shard is home to.
 #[derive(Debug)]
@@ -12,9 +17,12 @@ pub struct Home {
     topics: Slab<HomeTopic>,
     names: HashMap<Box<str>, TopicId>,
     patterns: Vec<(Interest, Pattern)>,
-    topics_max: usize,
+    config: Arc<Config>,
     /// The next topic's epoch.
     epoch: u64,
+    /// Bytes of memory in all histories, and how many there may be.
+    history_held: usize,
+    history_max: usize,
 }
 
 /// A topic at its home.
@@ -27,6 +35,8 @@ pub struct HomeTopic {
     /// The newest message's offset; the first one is 1.
     offset: u64,
     interest: Vec<Interest>,
+    retention: Retention,
+    history: Option<Box<History>>,
     /// Published to or asked about since the last sweep.
     used: bool,
 }
@@ -58,16 +68,29 @@ impl HomeTopic {
         &self.name
     }
 
-    /// The topic's epoch.
+    /// Where the topic stands.
     #[must_use]
-    pub fn epoch(&self) -> u64 {
-        self.epoch
+    pub fn position(&self) -> Position {
+        Position {
+            epoch: self.epoch,
+            offset: self.offset,
+        }
     }
 
-    /// The newest message's offset; 0 before the first.
+    /// Whether all messages after `offset` can still be had. Of none it can.
     #[must_use]
-    pub fn offset(&self) -> u64 {
-        self.offset
+    pub fn reaches_back_to(&self, offset: u64, now_ms: u64) -> bool {
+        let oldest = self.after(offset, now_ms).next();
+        offset <= self.offset
+            && oldest.map_or(offset == self.offset, |record| record.offset == offset + 1)
+    }
+
+    /// The messages after `offset` that are kept, oldest first.
+    pub fn after(&self, offset: u64, now_ms: u64) -> impl Iterator<Item = Record<'_>> {
+        let since = now_ms.saturating_sub(self.retention.age_ms_max);
+        let kept = self.history.iter();
+        kept.flat_map(move |history| history.after(offset))
+            .skip_while(move |record| record.time_ms < since)
     }
 
     /// Who wants the topic's messages, in which format.
@@ -78,16 +101,18 @@ impl HomeTopic {
 }
 
 impl Home {
-    /// A home without topics. `epoch` must be larger than that of any earlier
-    /// process: the wall clock in milliseconds, say.
+    /// A home without topics, one of `shards`. `epoch` must be larger than that
+    /// of any earlier process: the wall clock in milliseconds, say.
     #[must_use]
-    pub fn new(topics_max: usize, epoch: u64) -> Self {
+    pub fn new(config: Arc<Config>, shards: usize, epoch: u64) -> Self {
         Self {
             topics: Slab::new(),
             names: HashMap::default(),
             patterns: Vec::new(),
-            topics_max,
             epoch,
+            history_held: 0,
+            history_max: config.hub.max_history_memory / shards.max(1),
+            config,
         }
     }
 
@@ -99,7 +124,7 @@ impl Home {
             self.topics[id.index()].used = true;
             return Opened::Known(id);
         }
-        if self.topics.len() >= self.topics_max {
+        if self.topics.len() >= self.config.hub.max_topics {
             return Opened::Full;
         }
         let (id, interest) = self.make(name);
@@ -122,11 +147,21 @@ impl Home {
                 interest.push(*wanted);
             }
         }
+        let namespace = self.config.namespace(name);
         let topic = HomeTopic {
             name: name.into(),
             epoch: self.epoch,
             offset: 0,
             interest: interest.clone(),
+            retention: Retention {
+                // What everybody gets is for those who are there.
+                messages_max: match topic::is_internal(name) {
+                    true => 0,
+                    false => namespace.history_size,
+                },
+                age_ms_max: u64::try_from(namespace.history_ttl.as_millis()).unwrap_or(u64::MAX),
+            },
+            history: None,
             used: true,
         };
         self.epoch += 1;
@@ -142,17 +177,82 @@ impl Home {
         &self.topics[id.index()]
     }
 
-    /// How many topics there are.
+    /// The topic of this name, if it is known.
     #[must_use]
-    pub fn topic_count(&self) -> usize {
-        self.topics.len()
+    pub fn find(&self, name: &str) -> Option<&HomeTopic> {
+        self.names.get(name).map(|id| &self.topics[id.index()])
     }
 
-    /// Gives the topic's next message its offset.
-    pub fn next_offset(&mut self, id: TopicId) -> u64 {
+    /// All topics.
+    pub fn topics(&self) -> impl Iterator<Item = &HomeTopic> {
+        self.topics.iter().map(|(_, topic)| topic)
+    }
+
+    /// Bytes of memory in all histories.
+    #[must_use]
+    pub fn history_held(&self) -> usize {
+        self.history_held
+    }
+
+    /// Gives a message its offset, and keeps it where that is configured.
+    ///
+    /// Cost: a copy of the message if it is kept.
+    pub fn take(&mut self, id: TopicId, post: &Post<'_>, now_ms: u64) -> u64 {
         let topic = &mut self.topics[id.index()];
         topic.offset += 1;
-        topic.offset
+        let offset = topic.offset;
+        if topic.retention.messages_max > 0 {
+            let history = topic.history.get_or_insert_default();
+            let held = history.held();
+            history.append(offset, now_ms, post, topic.retention.messages_max);
+            self.history_held = self.history_held + history.held() - held;
+            if self.history_held > self.history_max {
+                self.relieve();
+            }
+        }
+        offset
+    }
+
+    /// Makes room for an eighth of what may be kept: the largest histories give
+    /// up their older half first.
+    ///
+    /// Cost: a look at every topic; an eighth has to be filled until the next time.
+    fn relieve(&mut self) {
+        let enough = self.history_max / 8 * 7;
+        let mut largest: Vec<(usize, usize)> = self
+            .topics
+            .iter()
+            .filter_map(|(id, topic)| Some((topic.history.as_ref()?.held(), id)))
+            .collect();
+        largest.sort_unstable_by_key(|&(held, _)| std::cmp::Reverse(held));
+        while self.history_held > enough {
+            for &(_, id) in &largest {
+                if self.history_held <= enough {
+                    break;
+                }
+                if let Some(history) = &mut self.topics[id].history {
+                    let held = history.held();
+                    history.forget_half();
+                    self.history_held = self.history_held + history.held() - held;
+                }
+            }
+        }
+    }
+
+    /// Gives up what has been kept for as long as it should be.
+    ///
+    /// Cost: a look at every topic; called by the ticker.
+    pub fn forget_old(&mut self, now_ms: u64) {
+        for (_, topic) in &mut self.topics {
+            if let Some(history) = &mut topic.history {
+                let held = history.held();
+                history.forget_before(now_ms.saturating_sub(topic.retention.age_ms_max));
+                self.history_held = self.history_held + history.held() - held;
+                if history.is_empty() {
+                    topic.history = None;
+                }
+            }
+        }
     }
 
     /// Notes that a shard wants a topic.
@@ -204,14 +304,16 @@ impl Home {
         }
     }
 
-    /// Forgets topics that nobody wants and that were not used since the last
-    /// call. If one comes back, it does so in a new epoch.
+    /// Forgets topics that nobody wants, that keep nothing and that were not used
+    /// since the last call. If one comes back, it does so in a new epoch.
     ///
     /// Cost: a look at every topic; called by the ticker.
     pub fn sweep(&mut self) {
         let names = &mut self.names;
         self.topics.retain(|_, topic| {
-            let keep = std::mem::take(&mut topic.used) || !topic.interest.is_empty();
+            let keep = std::mem::take(&mut topic.used)
+                || !topic.interest.is_empty()
+                || topic.history.is_some();
             if !keep {
                 names.remove(&topic.name);
             }
@@ -231,6 +333,12 @@ mod tests {
         }
     }
 
+    fn home(topics_max: usize) -> Home {
+        let mut config = Config::for_mode(crate::config::Mode::Prod);
+        config.hub.max_topics = topics_max;
+        Home::new(Arc::new(config), 1, 7)
+    }
+
     fn known(home: &mut Home, name: &str) -> TopicId {
         match home.open(name) {
             Opened::Known(id) | Opened::Appeared(id, _) => id,
@@ -240,15 +348,16 @@ mod tests {
 
     #[test]
     fn offsets_count_from_one() {
-        let mut home = Home::new(10, 7);
+        let mut home = home(10);
         let id = known(&mut home, "a");
-        assert_eq!((home.next_offset(id), home.next_offset(id)), (1, 2));
-        assert_eq!(home.topic(id).offset(), 2);
+        let post = Post::event("a", b"1");
+        assert_eq!((home.take(id, &post, 0), home.take(id, &post, 0)), (1, 2));
+        assert_eq!(home.topic(id).position().offset, 2);
     }
 
     #[test]
     fn a_pattern_selects_topics_before_and_after_it() {
-        let mut home = Home::new(10, 7);
+        let mut home = home(10);
         let before = known(&mut home, "a.1");
         known(&mut home, "b.1");
         let pattern = Pattern::parse("a.*").unwrap();
@@ -265,14 +374,14 @@ mod tests {
 
     #[test]
     fn a_topic_that_comes_back_has_a_new_epoch() {
-        let mut home = Home::new(1, 7);
+        let mut home = home(1);
         let id = known(&mut home, "a");
-        let epoch = home.topic(id).epoch();
+        let epoch = home.topic(id).position().epoch;
         home.sweep();
         assert!(matches!(home.open("b"), Opened::Full));
         home.sweep();
         let id = known(&mut home, "a");
-        assert!(home.topic(id).epoch() > epoch);
+        assert!(home.topic(id).position().epoch > epoch);
         home.add_interest(id, interest(0));
         home.sweep();
         home.sweep();
@@ -281,5 +390,44 @@ mod tests {
         home.sweep();
         home.sweep();
         assert!(matches!(home.open("a"), Opened::Appeared(..)));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_by_number_age_and_memory() {
+        let config = "mode = \"demo\"\n[hub]\nhistory_size = 3\nhistory_ttl = \"10s\"\nmax_history_memory = \"1MiB\"";
+        let mut home = Home::new(Arc::new(Config::from_toml(config).unwrap()), 1, 7);
+        let id = known(&mut home, "a");
+        for now_ms in [1000, 2000, 3000, 4000] {
+            home.take(id, &Post::event("a", b"1"), now_ms);
+        }
+        let kept = |home: &Home, now_ms| -> Vec<u64> {
+            let kept = home.topic(id).after(0, now_ms);
+            kept.map(|record| record.offset).collect()
+        };
+        assert_eq!(kept(&home, 4000), [2, 3, 4]);
+        assert_eq!(kept(&home, 12_500), [3, 4]);
+        let reaches = |home: &Home, offset, now_ms| home.topic(id).reaches_back_to(offset, now_ms);
+        assert!(reaches(&home, 1, 4000) && reaches(&home, 4, 4000));
+        assert!(!reaches(&home, 0, 4000) && !reaches(&home, 5, 4000));
+        assert!(!reaches(&home, 1, 12_500) && reaches(&home, 2, 12_500));
+        home.forget_old(12_500);
+        assert_eq!(kept(&home, 0), [3, 4]);
+        home.sweep();
+        home.sweep();
+        assert!(
+            matches!(home.open("a"), Opened::Known(_)),
+            "it keeps something"
+        );
+        home.forget_old(20_000);
+        assert_eq!(home.history_held(), 0);
+        assert!(reaches(&home, 4, 20_000) && !reaches(&home, 3, 20_000));
+        let large = vec![b'1'; 100_000];
+        for topic in 0..40 {
+            let name = format!("b.{topic}");
+            let id = known(&mut home, &name);
+            home.take(id, &Post::event(&name, &large), 20_000);
+            assert!(home.history_held() <= 1 << 20);
+        }
+        assert!(home.history_held() > 1 << 19);
     }
 }

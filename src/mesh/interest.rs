@@ -24,6 +24,8 @@ pub struct Interests {
     standing: HashMap<(TopicId, WireFormat), Standing>,
     /// The hub's topic for a topic of a home.
     local: HashMap<(ShardId, TopicId), TopicId>,
+    /// Which life of the topic its messages belong to.
+    epochs: HashMap<TopicId, u64>,
 }
 
 impl Interests {
@@ -52,14 +54,23 @@ impl Interests {
             .any(|&format| self.standing.contains_key(&(topic, format)))
     }
 
-    /// Notes what a home's topic is called here.
-    pub fn name(&mut self, shard: ShardId, home: TopicId, topic: TopicId) {
+    /// Notes what a home's topic is called here, and its epoch.
+    pub fn name(&mut self, shard: ShardId, home: TopicId, topic: TopicId, epoch: u64) {
         self.local.insert((shard, home), topic);
+        self.epochs.insert(topic, epoch);
     }
 
     /// Forgets what a home's topic is called here.
     pub fn unname(&mut self, shard: ShardId, home: TopicId) {
-        self.local.remove(&(shard, home));
+        if let Some(topic) = self.local.remove(&(shard, home)) {
+            self.epochs.remove(&topic);
+        }
+    }
+
+    /// Which life of the topic its messages belong to; 0 if it is not known.
+    #[must_use]
+    pub fn epoch(&self, topic: TopicId) -> u64 {
+        self.epochs.get(&topic).copied().unwrap_or(0)
     }
 
     /// Where a message from a home goes; `None` if nobody wants it any more.

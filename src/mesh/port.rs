@@ -284,6 +284,7 @@ fn hand_over<T>(batch: &mut Batch<T>, lane: &Lane<T>, bell: &Bell) {
 mod tests {
     use super::*;
     use crate::mesh::home_of;
+    use crate::protocol::events::Kind;
     use std::task::Waker;
 
     fn publish(port: &mut Port, to: ShardId, number: u32) {
@@ -291,7 +292,10 @@ mod tests {
             let data = batch.put(&number.to_le_bytes());
             Request::Publish {
                 topic: Span::default(),
+                name: Span::default(),
+                kind: Kind::Event,
                 data,
+                key: Span::default(),
                 reply: None,
             }
         });

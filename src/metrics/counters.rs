@@ -123,12 +123,16 @@ pub struct Counters {
     pub slow_consumers: Counter,
     /// Errors that clients were told of.
     pub errors_sent: Counter,
+    /// Messages sent again to subscribers that came back.
+    pub messages_replayed: Counter,
     /// Memberships.
     pub subscriptions: Gauge,
     /// Topics known to the hub.
     pub topics: Gauge,
     /// Bytes in logs and outboxes.
     pub held_bytes: Gauge,
+    /// Bytes kept for clients that come back.
+    pub history_bytes: Gauge,
     /// Bytes of messages that are not finished.
     pub unfinished_bytes: Gauge,
     /// Sizes of clients' messages, in bytes.
@@ -157,9 +161,11 @@ impl Default for Counters {
             messages_dropped: Counter::default(),
             slow_consumers: Counter::default(),
             errors_sent: Counter::default(),
+            messages_replayed: Counter::default(),
             subscriptions: Gauge::default(),
             topics: Gauge::default(),
             held_bytes: Gauge::default(),
+            history_bytes: Gauge::default(),
             unfinished_bytes: Gauge::default(),
             message_sizes: Histogram::new(SIZE_BOUNDS),
             flush_times: Histogram::new(TIME_BOUNDS),

@@ -10,7 +10,7 @@ type Shards<'a> = &'a [Arc<Counters>];
 type CounterOf = fn(&Counters) -> &Counter;
 type GaugeOf = fn(&Counters) -> &Gauge;
 
-const COUNTERS: [(&str, &str, CounterOf); 12] = [
+const COUNTERS: [(&str, &str, CounterOf); 13] = [
     (
         "connections_opened_total",
         "WebSocket connections opened.",
@@ -61,9 +61,14 @@ const COUNTERS: [(&str, &str, CounterOf); 12] = [
     ("errors_sent_total", "Errors clients were told of.", |c| {
         &c.errors_sent
     }),
+    (
+        "messages_replayed_total",
+        "Messages sent again to subscribers that came back.",
+        |c| &c.messages_replayed,
+    ),
 ];
 
-const GAUGES: [(&str, &str, GaugeOf); 6] = [
+const GAUGES: [(&str, &str, GaugeOf); 7] = [
     ("connections", "WebSocket connections open.", |c| {
         &c.connections
     }),
@@ -77,6 +82,11 @@ const GAUGES: [(&str, &str, GaugeOf); 6] = [
     ("held_bytes", "Bytes in topic logs and outboxes.", |c| {
         &c.held_bytes
     }),
+    (
+        "history_bytes",
+        "Bytes kept for clients that come back.",
+        |c| &c.history_bytes,
+    ),
     (
         "unfinished_bytes",
         "Bytes of messages not finished by their senders.",

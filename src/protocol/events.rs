@@ -3,5 +3,5 @@
 mod command;
 mod frame;
 
-pub use command::{Act, Command, Refusal};
-pub use frame::{Greeting, Publication, Writer};
+pub use command::{Act, Command, Recover, Refusal};
+pub use frame::{Begun, Greeting, Kind, Publication, Writer};

@@ -56,6 +56,19 @@ impl<'a> Raw<'a> {
             .collect()
     }
 
+    /// The value of a whole number that is not negative, written as a number or
+    /// as a string of its digits.
+    #[must_use]
+    pub fn as_count(self) -> Option<u64> {
+        let digits = self
+            .0
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'));
+        let digits = digits.unwrap_or(self.0);
+        let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| digits.parse().ok()).flatten()
+    }
+
     /// Whether the value is a string or a number.
     #[must_use]
     pub fn is_scalar_id(self) -> bool {

@@ -4,6 +4,9 @@ mod cors;
 mod credentials;
 mod events;
 mod health;
+mod history;
+mod order;
+mod publish;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -56,6 +59,8 @@ pub(super) fn routes(
         .route("/metrics", get(health::metrics))
         .route("/api/v1/events", post(events::publish))
         .route("/api/v1/events/batch", post(events::publish_batch))
+        .route("/api/v1/publish", post(publish::publish))
+        .route("/api/v1/topics/{topic}/history", get(history::history))
         .fallback(async || -> Answer { refuse(404, "Not Found", &[]) })
         .method_not_allowed_fallback(async || -> Answer { refuse(405, "Method Not Allowed", &[]) })
         .layer(DefaultBodyLimit::max(config.http.max_body_size))

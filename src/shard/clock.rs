@@ -43,10 +43,7 @@ impl Clock {
             .unwrap_or(Duration::ZERO);
         let wall_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         if wall_ms != self.wall_ms.replace(wall_ms) {
-            let mut text = [b'0'; TIMESTAMP_LEN];
-            write!(&mut text[..], "{}", humantime::format_rfc3339_millis(wall))
-                .expect("it fits until year 9999");
-            self.timestamp.set(text);
+            self.timestamp.set(timestamp_of(wall_ms));
         }
     }
 
@@ -75,6 +72,16 @@ impl Clock {
     pub fn timestamp(&self) -> [u8; TIMESTAMP_LEN] {
         self.timestamp.get()
     }
+}
+
+/// A time in milliseconds since the epoch as RFC 3339 in UTC with milliseconds.
+pub(super) fn timestamp_of(wall_ms: u64) -> [u8; TIMESTAMP_LEN] {
+    // The last millisecond that four digits of a year can tell.
+    let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(wall_ms.min(253_402_300_799_999));
+    let mut text = [b'0'; TIMESTAMP_LEN];
+    write!(&mut text[..], "{}", humantime::format_rfc3339_millis(wall))
+        .expect("it fits until year 9999");
+    text
 }
 
 impl Default for Clock {

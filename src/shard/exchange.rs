@@ -2,9 +2,11 @@
 
 use std::task::{Context, Poll};
 
-use super::{Published, Shard};
+use super::Shard;
 use crate::id::ShardId;
-use crate::mesh::{Batch, Delivery, Interest, Request, Standing};
+use crate::mesh::{
+    Batch, Delivery, Interest, Missed, Outcome, Position, Post, Receipt, ReplyTo, Request, Standing,
+};
 
 /// Batches taken from one shard per turn.
 const BATCHES_PER_TURN: usize = 4;
@@ -88,22 +90,29 @@ impl Shard {
                     format,
                     offset,
                     frame,
+                    receipt,
                 } => {
-                    if let Some(topic) = self.interests.borrow().local(from, *home, *format) {
-                        let frame = batch.get(*frame);
-                        let members = self.hub.borrow_mut().append(topic, *format, frame, *offset);
-                        self.counters.deliveries.add(members as u64);
+                    let topic = self.interests.borrow().local(from, *home, *format);
+                    let members = topic.map_or(0, |topic| {
+                        let mut hub = self.hub.borrow_mut();
+                        hub.append(topic, *format, batch.get(*frame), *offset)
+                    });
+                    self.counters.deliveries.add(members as u64);
+                    if let Some(receipt) = receipt {
+                        self.sign(*receipt, members);
                     }
                 }
                 Delivery::Appeared {
                     home,
                     topic: name,
                     format,
+                    position,
                 }
                 | Delivery::Interested {
                     home,
                     topic: name,
                     format,
+                    position,
                 } => {
                     let opened = self.hub.borrow_mut().open(name);
                     let Some(topic) = opened else {
@@ -119,10 +128,13 @@ impl Shard {
                         // back; that it has been forgotten is still to come.
                         continue;
                     }
-                    interests.name(from, *home, topic);
+                    interests.name(from, *home, topic, position.epoch);
                     interests.set(topic, *format, Standing::Live);
                     drop(interests);
-                    self.settle_topic(topic, *format);
+                    let mut hub = self.hub.borrow_mut();
+                    hub.begin(topic, *format, position.offset);
+                    drop(hub);
+                    self.settle_topic(topic, *format, *position);
                     // Whoever asked may have left while the answer was on its way.
                     self.tickets.borrow_mut().note_vacant(topic, *format);
                 }
@@ -147,14 +159,36 @@ impl Shard {
                         continue;
                     }
                     // Whoever came meanwhile has left again, and is told what it asked for.
-                    self.settle_topic(topic, *format);
+                    self.settle_topic(topic, *format, Position::default());
                     if is_unwanted {
                         self.hub.borrow_mut().close_topic(topic);
                     }
                 }
-                Delivery::Published { to, id, offset } => {
+                Delivery::Published { to, id, outcome } => {
                     let id = String::from_utf8_lossy(batch.get(*id));
-                    self.answer(*to, &id, *offset);
+                    self.answer(*to, &id, *outcome);
+                }
+                Delivery::Reached { waiter, members } => {
+                    self.waiters.borrow_mut().count(*waiter, *members);
+                }
+                Delivery::Reaches {
+                    ticket,
+                    index,
+                    reach,
+                } => self.settle_reach(*ticket, *index, *reach),
+                Delivery::Page {
+                    missed,
+                    first,
+                    frames,
+                } => {
+                    let page: Vec<u8> = frames
+                        .iter()
+                        .flat_map(|&frame| batch.get(frame))
+                        .copied()
+                        .collect();
+                    if !self.take_page(*missed, *first, frames.len() as u64, &page) {
+                        self.ask_page(missed.peer);
+                    }
                 }
             }
         }
@@ -165,17 +199,37 @@ impl Shard {
     fn take_requests(&self, from: ShardId, batch: &Batch<Request>, done: usize) -> Option<usize> {
         for (index, request) in batch.items.iter().enumerate().skip(done) {
             match request {
-                Request::Publish { topic, data, reply } => {
-                    let topic = str::from_utf8(batch.get(*topic)).expect("names are ASCII");
-                    let published = self.publish_here(topic, batch.get(*data));
-                    let offset = match published {
-                        Published::Wait => return Some(index),
-                        Published::At(offset) => Some(offset),
-                        Published::TooManyTopics | Published::Forwarded => None,
+                Request::Publish {
+                    topic,
+                    name,
+                    kind,
+                    data,
+                    key,
+                    reply,
+                } => {
+                    let text = |span| str::from_utf8(batch.get(span)).expect("it was put as text");
+                    let post = Post {
+                        topic: text(*topic),
+                        name: text(*name),
+                        kind: *kind,
+                        data: batch.get(*data),
+                        key: text(*key),
                     };
+                    let waiter = match reply {
+                        Some((ReplyTo::Waiter(waiter), _)) => Some(*waiter),
+                        _ => None,
+                    };
+                    let receipt = waiter.map(|waiter| Receipt {
+                        shard: from,
+                        waiter,
+                    });
+                    let outcome = self.publish_here(&post, receipt);
+                    // Whoever has a place to wait does so there, and others' requests go on.
+                    if outcome == Outcome::Busy && receipt.is_none() {
+                        return Some(index);
+                    }
                     if let Some((to, id)) = reply {
-                        let id = String::from_utf8_lossy(batch.get(*id));
-                        self.answer_from_home(from, *to, &id, offset);
+                        self.answer_from_home(from, *to, text(*id), outcome);
                     }
                 }
                 Request::Interest { topic, format } => {
@@ -186,12 +240,14 @@ impl Shard {
                             format: *format,
                         },
                     );
+                    let position = self.home.borrow().topic(home).position();
                     self.port
                         .borrow_mut()
                         .deliver(from, |_| Delivery::Interested {
                             home,
                             topic: topic.clone(),
                             format: *format,
+                            position,
                         });
                 }
                 Request::Disinterest { topic, format } => {
@@ -236,8 +292,54 @@ impl Shard {
                     };
                     self.home.borrow_mut().remove_pattern(interest, pattern);
                 }
+                Request::Reach {
+                    topic,
+                    after,
+                    ticket,
+                    index,
+                } => {
+                    let reach = self.reach_here(topic, *after);
+                    self.port.borrow_mut().deliver(from, |_| Delivery::Reaches {
+                        ticket: *ticket,
+                        index: *index,
+                        reach,
+                    });
+                }
+                Request::Replay { topic, missed } => {
+                    if self.port.borrow().deliveries_full(from) {
+                        return Some(index);
+                    }
+                    self.send_page(from, topic, missed);
+                }
+                Request::Run(errand) => errand.run(),
             }
         }
         None
+    }
+
+    /// Sends a page of a topic's history to the shard of whoever missed it.
+    fn send_page(&self, to: ShardId, topic: &str, missed: &Missed) {
+        self.port.borrow_mut().deliver(to, |batch| {
+            let mut frames = Vec::new();
+            let (first, _) =
+                self.read_page(topic, missed, |_, frame| frames.push(batch.put(frame)));
+            Delivery::Page {
+                missed: *missed,
+                first,
+                frames,
+            }
+        });
+    }
+
+    /// Says how many subscribers a post has reached here.
+    fn sign(&self, receipt: Receipt, members: usize) {
+        let members = u32::try_from(members).expect("members are connections");
+        if receipt.shard == self.id {
+            return self.waiters.borrow_mut().count(receipt.waiter, members);
+        }
+        let waiter = receipt.waiter;
+        self.port
+            .borrow_mut()
+            .deliver(receipt.shard, |_| Delivery::Reached { waiter, members });
     }
 }

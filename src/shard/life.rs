@@ -67,6 +67,9 @@ impl Shard {
 
     /// Gives memory back and brings the gauges up to date.
     pub fn tidy(&self) {
+        let mut home = self.home.borrow_mut();
+        home.forget_old(self.clock.wall_ms());
+        self.counters.history_bytes.set(home.history_held() as u64);
         let mut hub = self.hub.borrow_mut();
         hub.give_back();
         self.codec.borrow_mut().tidy();

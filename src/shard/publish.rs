@@ -1,11 +1,14 @@
 //! A publication's way: to its home, into an offset, into the logs.
 
+use slab::Slab;
 use tokio::sync::oneshot;
 
 use super::Shard;
 use crate::id::{Priority, ShardId, TopicId, WireFormat};
-use crate::mesh::{Delivery, Interest, Opened, ReplyTo, Request, home_of};
-use crate::protocol::events::{Publication, Refusal, Writer};
+use crate::mesh::{
+    Delivery, Interest, Opened, Outcome, Post, Receipt, ReplyTo, Request, Stored, home_of,
+};
+use crate::protocol::events::{Kind, Publication, Refusal, Writer};
 
 /// What became of a publication.
 #[must_use]
@@ -22,50 +25,162 @@ pub enum Published {
     TooManyTopics,
 }
 
+/// What a publication that was waited for has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Delivered {
+    /// Message number `offset` of its topic, written to `subscribers` of them.
+    At {
+        /// Its place in the topic.
+        offset: u64,
+        /// How many have it queued.
+        subscribers: u64,
+    },
+    /// There is no room; try again.
+    Busy,
+    /// There are too many topics to make a new one.
+    TooManyTopics,
+}
+
+/// Publications that somebody waits for.
+#[derive(Debug, Default)]
+pub(super) struct Waiters(Slab<Waiter>);
+
+#[derive(Debug)]
+struct Waiter {
+    sender: oneshot::Sender<Delivered>,
+    /// The home's answer.
+    offset: Option<u64>,
+    subscribers: u64,
+    /// Shards that have to say how many subscribers they have; below zero while
+    /// they are faster than the home.
+    left: i64,
+}
+
+impl Waiters {
+    fn insert(&mut self) -> (u32, oneshot::Receiver<Delivered>) {
+        let (sender, receiver) = oneshot::channel();
+        let waiter = self.0.insert(Waiter {
+            sender,
+            offset: None,
+            subscribers: 0,
+            left: 0,
+        });
+        let waiter = u32::try_from(waiter).expect("one for each request");
+        (waiter, receiver)
+    }
+
+    /// The home has answered.
+    fn answer(&mut self, waiter: u32, outcome: Outcome) {
+        let Some(waiting) = self.0.get_mut(waiter as usize) else {
+            return;
+        };
+        let refusal = match outcome {
+            Outcome::Stored(stored) => {
+                waiting.offset = Some(stored.offset);
+                waiting.subscribers += u64::from(stored.members);
+                waiting.left += i64::from(stored.receipts);
+                return self.settle(waiter);
+            }
+            Outcome::Busy => Delivered::Busy,
+            Outcome::TooManyTopics => Delivered::TooManyTopics,
+        };
+        // Whoever asked may have gone away meanwhile.
+        let _ = self.0.remove(waiter as usize).sender.send(refusal);
+    }
+
+    /// A shard has said how many subscribers it has.
+    pub(super) fn count(&mut self, waiter: u32, members: u32) {
+        if let Some(waiting) = self.0.get_mut(waiter as usize) {
+            waiting.subscribers += u64::from(members);
+            waiting.left -= 1;
+            self.settle(waiter);
+        }
+    }
+
+    fn settle(&mut self, waiter: u32) {
+        let waiting = &self.0[waiter as usize];
+        if let (Some(offset), 0) = (waiting.offset, waiting.left) {
+            let subscribers = waiting.subscribers;
+            let sender = self.0.remove(waiter as usize).sender;
+            let _ = sender.send(Delivered::At {
+                offset,
+                subscribers,
+            });
+        }
+    }
+}
+
 impl Shard {
-    /// Publishes `data`, a JSON value, to `topic`. If `reply` is given and the
-    /// topic lives elsewhere, the answer goes there, with the `id` as it is.
+    /// Publishes `post`. If `reply` is given and the topic lives elsewhere, the
+    /// answer goes there, with the `id` as it is.
     ///
     /// Cost: one lookup, one encoding per wire format in use and one copy into
     /// each log, whatever the number of subscribers.
-    pub fn publish(&self, topic: &str, data: &[u8], reply: Option<(ReplyTo, &str)>) -> Published {
-        let mut port = self.port.borrow_mut();
-        let home = home_of(topic, port.shards());
+    pub fn publish(&self, post: &Post<'_>, reply: Option<(ReplyTo, &str)>) -> Published {
+        let home = home_of(post.topic, self.port.borrow().shards());
         if home == self.id {
-            drop(port);
-            return self.publish_here(topic, data);
+            return match self.publish_here(post, None) {
+                Outcome::Stored(stored) => Published::At(stored.offset),
+                Outcome::Busy => Published::Wait,
+                Outcome::TooManyTopics => Published::TooManyTopics,
+            };
         }
+        if self.forward(home, post, reply) {
+            Published::Forwarded
+        } else {
+            Published::Wait
+        }
+    }
+
+    /// Publishes `post` and counts whom it reaches.
+    pub fn publish_and_wait(&self, post: &Post<'_>) -> oneshot::Receiver<Delivered> {
+        let home = home_of(post.topic, self.port.borrow().shards());
+        let (waiter, receiver) = self.waiters.borrow_mut().insert();
+        let outcome = if home == self.id {
+            let shard = self.id;
+            Some(self.publish_here(post, Some(Receipt { shard, waiter })))
+        } else {
+            let sent = self.forward(home, post, Some((ReplyTo::Waiter(waiter), "")));
+            (!sent).then_some(Outcome::Busy)
+        };
+        if let Some(outcome) = outcome {
+            self.waiters.borrow_mut().answer(waiter, outcome);
+        }
+        receiver
+    }
+
+    /// Sends a post to its home. Returns whether there was room.
+    fn forward(&self, home: ShardId, post: &Post<'_>, reply: Option<(ReplyTo, &str)>) -> bool {
+        let mut port = self.port.borrow_mut();
         if port.requests_full(home) {
             self.counters.publications_waited.add(1);
-            return Published::Wait;
+            return false;
         }
         port.request(home, |batch| Request::Publish {
-            topic: batch.put(topic.as_bytes()),
-            data: batch.put(data),
+            topic: batch.put(post.topic.as_bytes()),
+            name: batch.put(post.name.as_bytes()),
+            kind: post.kind,
+            data: batch.put(post.data),
+            key: batch.put(post.key.as_bytes()),
             reply: reply.map(|(to, id)| (to, batch.put(id.as_bytes()))),
         });
         self.flusher.raise();
-        Published::Forwarded
-    }
-
-    /// As [`Self::publish`], with a place to wait for the answer of another shard.
-    pub fn publish_and_wait(
-        &self,
-        topic: &str,
-        data: &[u8],
-    ) -> (Published, oneshot::Receiver<Published>) {
-        let (sender, receiver) = oneshot::channel();
-        let waiter = self.waiters.borrow_mut().insert(sender);
-        let reply = ReplyTo::Waiter(u32::try_from(waiter).expect("one for each request"));
-        let published = self.publish(topic, data, Some((reply, "")));
-        if published != Published::Forwarded {
-            self.waiters.borrow_mut().remove(waiter);
-        }
-        (published, receiver)
+        true
     }
 
     /// Publishes to a topic that is at home here.
-    pub(super) fn publish_here(&self, topic: &str, data: &[u8]) -> Published {
+    pub(super) fn publish_here(&self, post: &Post<'_>, receipt: Option<Receipt>) -> Outcome {
+        let (topic, now_ms) = (post.topic, self.clock.wall_ms());
+        if !post.key.is_empty() {
+            let known = self.recent.borrow_mut().find(topic, post.key, now_ms);
+            if let Some(offset) = known {
+                return Outcome::Stored(Stored {
+                    offset,
+                    members: 0,
+                    receipts: 0,
+                });
+            }
+        }
         let opened = self.home.borrow_mut().open(topic);
         let id = match opened {
             Opened::Known(id) => id,
@@ -73,14 +188,9 @@ impl Shard {
                 self.announce(id, topic, &wanted);
                 id
             }
-            Opened::Full => return Published::TooManyTopics,
+            Opened::Full => return Outcome::TooManyTopics,
         };
         let mut home = self.home.borrow_mut();
-        let interest = home.topic(id).interest();
-        if interest.is_empty() {
-            self.counters.publications.add(1);
-            return Published::At(home.next_offset(id));
-        }
         let mut hub = self.hub.borrow_mut();
         let mut port = self.port.borrow_mut();
         let local = hub.find(topic);
@@ -88,24 +198,39 @@ impl Shard {
             true => local.is_some_and(|local| hub.is_congested(local)),
             false => port.deliveries_full(wanted.shard),
         };
-        if interest.iter().any(is_full) {
+        if home.topic(id).interest().iter().any(is_full) {
             // A full log is flushed by this shard, which has been told so when
             // it was appended to; a full lane rings when there is room.
             self.counters.publications_waited.add(1);
-            return Published::Wait;
+            return Outcome::Busy;
         }
-        let offset = home.next_offset(id);
-        let (interest, epoch) = (home.topic(id).interest(), home.topic(id).epoch());
+        let offset = home.take(id, post, now_ms);
+        if !post.key.is_empty() {
+            let mut recent = self.recent.borrow_mut();
+            recent.note(topic, post.key, offset, now_ms);
+        }
+        self.counters.publications.add(1);
+        let mut stored = Stored {
+            offset,
+            members: 0,
+            receipts: 0,
+        };
+        let home_topic = home.topic(id);
+        if home_topic.interest().is_empty() {
+            return Outcome::Stored(stored);
+        }
         let publication = Publication {
-            topic,
-            data,
-            epoch,
+            kind: post.kind,
+            name: name_of(topic, post.name, post.kind),
+            data: post.data,
+            epoch: home_topic.position().epoch,
             offset,
         };
         let timestamp = self.clock.timestamp();
         let mut codec = self.codec.borrow_mut();
         for format in WireFormat::ALL {
-            let mut wanting = interest
+            let mut wanting = home_topic
+                .interest()
                 .iter()
                 .filter(|wanted| wanted.format == format)
                 .peekable();
@@ -115,21 +240,23 @@ impl Shard {
             let frame = codec.event(format, &publication, &timestamp);
             for wanted in wanting {
                 if wanted.shard != self.id {
+                    stored.receipts += 1;
                     port.deliver(wanted.shard, |batch| Delivery::Append {
                         home: id,
                         format,
                         offset,
                         frame: batch.put(frame),
+                        receipt,
                     });
                 } else if let Some(local) = local {
                     let members = hub.append(local, format, frame, offset);
                     self.counters.deliveries.add(members as u64);
+                    stored.members += u32::try_from(members).expect("members are connections");
                 }
             }
         }
-        self.counters.publications.add(1);
         self.flusher.raise();
-        Published::At(offset)
+        Outcome::Stored(stored)
     }
 
     /// Tells the shards whose patterns match a new topic, this one included.
@@ -139,52 +266,57 @@ impl Shard {
                 self.hub.borrow_mut().open(topic);
             } else {
                 let format = interest.format;
+                let position = self.home.borrow().topic(id).position();
                 self.port
                     .borrow_mut()
                     .deliver(interest.shard, |_| Delivery::Appeared {
                         home: id,
                         topic: topic.into(),
                         format,
+                        position,
                     });
             }
         }
     }
 
     /// Gives the answer of a home to whoever asked.
-    pub(super) fn answer(&self, to: ReplyTo, id: &str, offset: Option<u64>) {
+    pub(super) fn answer(&self, to: ReplyTo, id: &str, outcome: Outcome) {
         match to {
-            ReplyTo::Waiter(waiter) => {
-                if let Some(waiter) = self.waiters.borrow_mut().try_remove(waiter as usize) {
-                    // Whoever asked may have gone away meanwhile.
-                    let _ = waiter.send(offset.map_or(Published::TooManyTopics, Published::At));
+            ReplyTo::Waiter(waiter) => self.waiters.borrow_mut().answer(waiter, outcome),
+            ReplyTo::Peer(peer) => match outcome {
+                // Without an id nobody waits for a success; a refusal is still told.
+                Outcome::Stored(_) if id.is_empty() => {}
+                Outcome::Stored(stored) => {
+                    self.send_text(peer, Priority::High, |out, timestamp| {
+                        Writer::new(out, timestamp).published(id, stored.offset);
+                    });
                 }
-            }
-            // Without an id nobody waits for a success; a refusal is still told.
-            ReplyTo::Peer(_) if id.is_empty() && offset.is_some() => {}
-            ReplyTo::Peer(peer) => self.send_text(peer, Priority::High, |out, timestamp| {
-                let writer = Writer::new(out, timestamp);
-                match offset {
-                    Some(offset) => writer.published(id, offset),
-                    None => writer.error(&Refusal::too_many_topics(id)),
+                Outcome::Busy | Outcome::TooManyTopics => {
+                    self.counters.errors_sent.add(1);
+                    self.send_text(peer, Priority::High, |out, timestamp| {
+                        Writer::new(out, timestamp).error(&Refusal::too_many_topics(id));
+                    });
                 }
-            }),
+            },
         }
     }
 
     /// Sends the answer of this home back to the shard that asked.
-    pub(super) fn answer_from_home(
-        &self,
-        shard: ShardId,
-        to: ReplyTo,
-        id: &str,
-        offset: Option<u64>,
-    ) {
+    pub(super) fn answer_from_home(&self, shard: ShardId, to: ReplyTo, id: &str, outcome: Outcome) {
         self.port
             .borrow_mut()
             .deliver(shard, |batch| Delivery::Published {
                 to,
                 id: batch.put(id.as_bytes()),
-                offset,
+                outcome,
             });
+    }
+}
+
+/// What a publication is called: as its topic, unless it has a name of its own.
+pub(super) fn name_of<'a>(topic: &'a str, name: &'a str, kind: Kind) -> &'a str {
+    match name {
+        "" if kind != Kind::Broadcast => topic,
+        name => name,
     }
 }

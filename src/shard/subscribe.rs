@@ -5,11 +5,10 @@ use slab::Slab;
 
 use super::Shard;
 use crate::collections::HashMap;
-use crate::hub::Unsubscribed;
+use crate::hub::{Subscribed, Unsubscribed};
 use crate::id::{PeerId, Priority, ShardId, TopicId, WireFormat};
-use crate::mesh::{Interest, Request, Standing, home_of};
-use crate::topic::Pattern;
-use crate::ws::OpCode;
+use crate::mesh::{Interest, Position, Reach, Request, Standing, home_of};
+use crate::topic::{self, Pattern};
 
 /// There are too many topics to make a new one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,12 +29,67 @@ pub(super) struct Tickets {
     vacant: Vec<(TopicId, WireFormat)>,
 }
 
-#[derive(Debug)]
 struct Ticket {
     peer: PeerId,
-    /// Homes that have not answered, and one more until the text is there.
+    /// Homes that have not answered, and one more until the confirmation is there.
     left: usize,
-    text: Vec<u8>,
+    topics: Vec<TicketTopic>,
+    confirm: Option<Confirm>,
+}
+
+/// Writes a confirmation, given the time and how each topic stands.
+type Confirm = Box<dyn FnOnce(&mut Vec<u8>, &[u8], &[Start])>;
+
+#[derive(Debug)]
+struct TicketTopic {
+    name: Box<str>,
+    topic: TopicId,
+    /// Where the live stream begins for the peer; unknown while the home is asked.
+    position: Option<Position>,
+    /// Where the peer was before, and what the home knows of that.
+    resume: Option<Resume>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Resume {
+    from: Position,
+    /// Which hold of the membership ends with it.
+    hold: u16,
+    reach: Option<Reach>,
+}
+
+/// How a topic begins for a subscriber.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Start {
+    /// The topic's name.
+    pub name: Box<str>,
+    /// The live stream goes on from here.
+    pub position: Position,
+    /// What came of the wish to go on from where the subscriber was.
+    pub resumed: Option<Resumed>,
+}
+
+/// Whether a subscriber gets all it has missed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resumed {
+    /// This many messages, before anything newer.
+    Complete(u64),
+    /// No: the topic's messages are not those it knew.
+    OtherEpoch,
+    /// No: this many messages, the oldest of which are not kept any more.
+    TooOld(u64),
+    /// No: it was ahead of the topic.
+    NeverSeen,
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ticket")
+            .field("peer", &self.peer)
+            .field("left", &self.left)
+            .field("topics", &self.topics)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Tickets {
@@ -52,21 +106,37 @@ impl Shard {
         let ticket = Ticket {
             peer,
             left: 1,
-            text: Vec::new(),
+            topics: Vec::new(),
+            confirm: None,
         };
         let ticket = self.tickets.borrow_mut().open.insert(ticket);
         Pending(u32::try_from(ticket).expect("one for each request"))
     }
 
-    /// Sends the confirmation as soon as everything it speaks of is true.
-    pub fn confirm(&self, pending: Pending, write: impl FnOnce(&mut Vec<u8>, &[u8])) {
-        let mut text = Vec::new();
-        write(&mut text, &self.clock.timestamp());
-        self.tickets.borrow_mut().open[pending.0 as usize].text = text;
+    /// Sends the confirmation as soon as everything it speaks of is true. What
+    /// the peer has missed follows, and then what is new.
+    pub fn confirm(
+        &self,
+        pending: Pending,
+        write: impl FnOnce(&mut Vec<u8>, &[u8], &[Start]) + 'static,
+    ) {
+        self.tickets.borrow_mut().open[pending.0 as usize].confirm = Some(Box::new(write));
         self.settle(pending.0);
     }
 
-    /// Makes a peer a member of a topic.
+    /// Makes a peer a member of what it gets without asking: broadcasts, and
+    /// the inbox of `user`. At the limit of topics it goes without.
+    pub fn attend(&self, peer: PeerId, user: Option<&str>) {
+        let pending = self.pending(peer);
+        let _ = self.subscribe(peer, topic::BROADCAST, None, &pending);
+        if let Some(user) = user {
+            let _ = self.subscribe(peer, &topic::inbox_of(user), None, &pending);
+        }
+        self.settle(pending.0);
+    }
+
+    /// Makes a peer a member of a topic, going on from `resume` if it was there
+    /// before. A peer that is a member already only stays one for longer.
     ///
     /// # Errors
     /// The topic is new and there are too many.
@@ -74,37 +144,78 @@ impl Shard {
         &self,
         peer: PeerId,
         name: &str,
+        resume: Option<Position>,
         pending: &Pending,
     ) -> Result<(), TooManyTopics> {
-        let (topic, format) = {
+        let (topic, format, resume) = {
             let mut hub = self.hub.borrow_mut();
             let topic = hub.open(name).ok_or(TooManyTopics)?;
-            let _ = hub.subscribe(peer.slot, topic);
-            (topic, hub.format_of(peer.slot))
+            let subscribed = hub.subscribe(peer.slot, topic);
+            let resume = resume.filter(|_| subscribed != Subscribed::Covered);
+            let resume = resume.map(|from| Resume {
+                from,
+                hold: hub.hold(peer.slot, topic),
+                reach: None,
+            });
+            (topic, hub.format_of(peer.slot), resume)
         };
+        let ticket = pending.0 as usize;
+        let is_begun = self.tickets.borrow().open[ticket]
+            .topics
+            .iter()
+            .any(|begun| begun.topic == topic);
+        if is_begun {
+            return Ok(());
+        }
         let home = home_of(name, self.port.borrow().shards());
+        let mut begun = TicketTopic {
+            name: name.into(),
+            topic,
+            position: None,
+            resume,
+        };
         if home == self.id {
-            self.take_interest_here(
-                name,
-                Interest {
-                    shard: self.id,
-                    format,
-                },
-            );
+            let interest = Interest {
+                shard: self.id,
+                format,
+            };
+            let id = self.take_interest_here(name, interest);
+            begun.position = Some(self.home.borrow().topic(id).position());
+            if let Some(resume) = &mut begun.resume {
+                resume.reach = Some(self.reach_here(name, resume.from.offset));
+            }
+            self.tickets.borrow_mut().open[ticket].topics.push(begun);
             return Ok(());
         }
         let standing = self.interests.borrow().standing(topic, format);
         if standing == Standing::None {
             self.ask_interest(home, topic, name, format);
         }
+        let mut tickets = self.tickets.borrow_mut();
+        let open = &mut tickets.open[ticket];
+        if standing == Standing::Live {
+            begun.position = Some(Position {
+                epoch: self.interests.borrow().epoch(topic),
+                offset: self.hub.borrow().number(topic, format),
+            });
+        } else {
+            open.left += 1;
+        }
+        if let Some(resume) = resume {
+            open.left += 1;
+            let index = u32::try_from(open.topics.len()).expect("subscriptions are limited");
+            self.port.borrow_mut().request(home, |_| Request::Reach {
+                topic: name.into(),
+                after: resume.from.offset,
+                ticket: pending.0,
+                index,
+            });
+            self.flusher.raise();
+        }
+        open.topics.push(begun);
         if standing != Standing::Live {
-            let mut tickets = self.tickets.borrow_mut();
-            tickets.open[pending.0 as usize].left += 1;
-            tickets
-                .topics
-                .entry((topic, format))
-                .or_default()
-                .push(pending.0);
+            let waiting = tickets.topics.entry((topic, format)).or_default();
+            waiting.push(pending.0);
         }
         Ok(())
     }
@@ -153,6 +264,8 @@ impl Shard {
         let format = hub.format_of(peer.slot);
         if hub.unsubscribe(peer.slot, topic) == Unsubscribed::Left {
             self.tickets.borrow_mut().note_vacant(topic, format);
+            drop(hub);
+            self.cancel_catch_up(peer, topic);
         }
     }
 
@@ -164,9 +277,13 @@ impl Shard {
         }
         let format = hub.format_of(peer.slot);
         let left = hub.remove_pattern(peer.slot, pattern);
-        let vacant = &mut self.tickets.borrow_mut().vacant;
-        vacant.extend(left.into_iter().map(|topic| (topic, format)));
-        if !hub.has_pattern(pattern, format) {
+        let is_last = !hub.has_pattern(pattern, format);
+        drop(hub);
+        for topic in left {
+            self.tickets.borrow_mut().note_vacant(topic, format);
+            self.cancel_catch_up(peer, topic);
+        }
+        if is_last {
             self.home.borrow_mut().remove_pattern(
                 Interest {
                     shard: self.id,
@@ -262,11 +379,27 @@ impl Shard {
     }
 
     /// A home has answered about a topic: whoever waited for it waits no more.
-    pub(super) fn settle_topic(&self, topic: TopicId, format: WireFormat) {
+    pub(super) fn settle_topic(&self, topic: TopicId, format: WireFormat, position: Position) {
         let waiting = self.tickets.borrow_mut().topics.remove(&(topic, format));
         for ticket in waiting.into_iter().flatten() {
+            if let Some(open) = self.tickets.borrow_mut().open.get_mut(ticket as usize) {
+                let begun = open.topics.iter_mut().filter(|begun| begun.topic == topic);
+                for begun in begun {
+                    begun.position.get_or_insert(position);
+                }
+            }
             self.settle(ticket);
         }
+    }
+
+    /// A home has said how far back a topic reaches.
+    pub(super) fn settle_reach(&self, ticket: u32, index: u32, reach: Reach) {
+        if let Some(open) = self.tickets.borrow_mut().open.get_mut(ticket as usize)
+            && let Some(resume) = &mut open.topics[index as usize].resume
+        {
+            resume.reach = Some(reach);
+        }
+        self.settle(ticket);
     }
 
     /// One thing less that a confirmation waits for.
@@ -279,8 +412,55 @@ impl Shard {
             open.left -= 1;
             (open.left == 0).then(|| tickets.open.remove(ticket as usize))
         };
-        if let Some(Ticket { peer, text, .. }) = done {
-            self.send(peer, Priority::High, OpCode::Text, &text);
+        if let Some(ticket) = done {
+            self.finish(ticket);
+        }
+    }
+
+    /// Everything that a confirmation speaks of is known.
+    fn finish(&self, ticket: Ticket) {
+        let Ticket {
+            peer,
+            topics,
+            confirm,
+            ..
+        } = ticket;
+        let starts: Vec<Start> = topics.iter().map(TicketTopic::start).collect();
+        if let Some(confirm) = confirm {
+            self.send_text(peer, Priority::High, |out, timestamp| {
+                confirm(out, timestamp, &starts);
+            });
+        }
+        for (begun, start) in topics.iter().zip(&starts) {
+            if let (Some(Resume { from, hold, .. }), Some(resumed)) = (begun.resume, start.resumed)
+            {
+                let (topic, position) = (begun.topic, start.position);
+                self.catch_up(peer, topic, hold, from.offset, position, resumed);
+            }
+        }
+    }
+}
+
+impl TicketTopic {
+    fn start(&self) -> Start {
+        let position = self.position.unwrap_or_default();
+        let resumed = self.resume.map(|Resume { from, reach, .. }| {
+            let missed = position.offset.checked_sub(from.offset);
+            let epoch_holds = from.epoch == position.epoch;
+            match (missed, reach) {
+                _ if !epoch_holds => Resumed::OtherEpoch,
+                (None, _) => Resumed::NeverSeen,
+                (Some(0), _) => Resumed::Complete(0),
+                (Some(missed), Some(reach)) if reach.complete && reach.epoch == position.epoch => {
+                    Resumed::Complete(missed)
+                }
+                (Some(missed), _) => Resumed::TooOld(missed),
+            }
+        });
+        Start {
+            name: self.name.clone(),
+            position,
+            resumed,
         }
     }
 }

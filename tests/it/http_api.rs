@@ -231,7 +231,7 @@ fn an_event_posted_reaches_subscribers_byte_for_byte() {
         let response = post(gateway.address, "/api/v1/events", &body);
         assert_eq!(response.status, 202, "{response:?}");
         assert_eq!(response.header("content-type"), Some("application/json"));
-        let answer = json!({ "status": "accepted", "offset": offset + 1 });
+        let answer = json!({ "status": "accepted", "offset": offset + 1, "delivered": 1 });
         assert_eq!(response.json(), answer);
         let event = String::from_utf8(client.next().unwrap().payload).unwrap();
         assert!(event.contains(&format!("\"data\":{data},")), "{event}");
@@ -320,7 +320,8 @@ fn an_invalid_element_publishes_nothing() {
         r#"{"event":"a b","data":1}"#,
         r#"{"event":"*","data":1}"#,
         r#"{"event":1,"data":1}"#,
-        r#"{"event":"a","data":1,"broadcast":true}"#,
+        r#"{"event":"a","data":1,"broadcast":1}"#,
+        r#"{"event":"a","data":1,"broadcast":true,"user_id":"ann"}"#,
     ] {
         let lines = [good, bad, good].join("\n");
         let array = format!("[{}]", [good, good, bad].join(","));

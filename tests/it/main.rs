@@ -17,6 +17,7 @@ mod limits;
 mod order;
 mod origins;
 mod request_heads;
+mod resume;
 mod slow;
 mod smoke;
 mod tokens;

@@ -324,6 +324,7 @@ fn the_memory_of_the_process_is_bounded_over_all_topics() {
         &["--shards", "1"],
         &[
             ("FANFARE_HUB__MAX_MEMORY", "16MiB"),
+            ("FANFARE_HUB__MAX_HISTORY_MEMORY", "1MiB"),
             ("FANFARE_HUB__MAX_LAG", "16MiB"),
             ("FANFARE_HUB__MAX_STALL", "10m"),
             ("FANFARE_HUB__SLOW_CONSUMER", "drop-oldest"),

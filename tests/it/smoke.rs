@@ -31,7 +31,7 @@ fn what_is_published_reaches_every_subscriber_once_and_in_order() {
     assert_eq!(response.status, 202);
     assert_eq!(
         response.json(),
-        json!({ "status": "accepted", "offset": 101 })
+        json!({ "status": "accepted", "offset": 101, "delivered": 6 })
     );
     for client in &mut clients {
         assert_eq!(client.json()["data"]["number"], 100);

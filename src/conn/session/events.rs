@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use super::{Flow, Standing};
 use crate::auth::{Identity, Permissions};
 use crate::id::{PeerId, Priority};
-use crate::mesh::ReplyTo;
+use crate::mesh::{Position, Post, ReplyTo};
 use crate::protocol::Disconnect;
-use crate::protocol::events::{Act, Command, Greeting, Refusal, Writer};
+use crate::protocol::events::{Act, Begun, Command, Greeting, Recover, Refusal, Writer};
 use crate::protocol::json::Raw;
-use crate::shard::{Published, Shard};
+use crate::shard::{Published, Resumed, Shard, Start};
 use crate::topic::{self, Selector};
 use crate::ws::OpCode;
 
@@ -48,6 +48,7 @@ impl Events {
         shard.send_text(peer, Priority::High, |out, timestamp| {
             Writer::new(out, timestamp).greeting(&greeting);
         });
+        shard.attend(peer, identity.map(|identity| identity.user.as_str()));
         Flow::Continue
     }
 
@@ -77,7 +78,9 @@ impl Events {
                 let may = Permissions::new(&shard.config, self.standing.identity());
                 return publish(shard, peer, may, command.id, &event, data);
             }
-            Act::Subscribe(names) => self.subscribe(shard, peer, command.id, &names),
+            Act::Subscribe(names, recover) => {
+                self.subscribe(shard, peer, command.id, &names, &recover);
+            }
             Act::Unsubscribe(names) => self.unsubscribe(shard, peer, id, &names),
             Act::Ping => answer(shard, peer, |w| {
                 w.pong(id, command.timestamp.map(Raw::text));
@@ -108,6 +111,7 @@ impl Events {
         peer: PeerId,
         id: Option<Raw<'_>>,
         names: &[Cow<'_, str>],
+        recover: &[Recover<'_>],
     ) {
         let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
         let (mut over_limit, mut too_many_topics) = (false, false);
@@ -127,12 +131,27 @@ impl Events {
                     false
                 }
                 Some(Selector::Topic(topic)) => {
-                    let joined = shard.subscribe(peer, topic, &pending).is_ok();
+                    let resume = position_in(recover, topic);
+                    let joined = shard.subscribe(peer, topic, resume, &pending).is_ok();
                     too_many_topics |= !joined;
                     joined
                 }
                 Some(Selector::Pattern(pattern)) => {
+                    // Topics to go on in must not begin before that is settled.
+                    let known: Vec<&str> = recover
+                        .iter()
+                        .map(|recover| &*recover.topic)
+                        .filter(|topic| topic::check_topic(topic).is_ok())
+                        .filter(|topic| pattern.matches(topic))
+                        .collect();
+                    for topic in &known {
+                        let resume = position_in(recover, topic);
+                        too_many_topics |= shard.subscribe(peer, topic, resume, &pending).is_err();
+                    }
                     shard.subscribe_pattern(peer, &pattern, &pending);
+                    for topic in known {
+                        shard.unsubscribe(peer, topic);
+                    }
                     true
                 }
             };
@@ -146,8 +165,16 @@ impl Events {
             }
         }
         let id_text = id.map(Raw::text);
-        shard.confirm(pending, |out, timestamp| {
-            Writer::new(out, timestamp).subscribed(id_text, &accepted, &rejected);
+        let (own_id, accepted, rejected) = (
+            id_text.map(str::to_owned),
+            owned(&accepted),
+            owned(&rejected),
+        );
+        shard.confirm(pending, move |out, timestamp, starts| {
+            let accepted: Vec<&str> = accepted.iter().map(|name| &**name).collect();
+            let rejected: Vec<&str> = rejected.iter().map(|name| &**name).collect();
+            let begun = starts.iter().map(begun);
+            Writer::new(out, timestamp).subscribed(own_id.as_deref(), &accepted, &rejected, begun);
         });
         if over_limit {
             let message = format!(
@@ -187,6 +214,31 @@ impl Events {
         }
         let removed: Vec<&str> = removed.iter().map(|name| &**name).collect();
         answer(shard, peer, |w| w.unsubscribed(id, &removed));
+    }
+}
+
+fn owned(names: &[&str]) -> Vec<Box<str>> {
+    names.iter().map(|&name| name.into()).collect()
+}
+
+/// Where the client was in `topic`, if it says so.
+fn position_in(recover: &[Recover<'_>], topic: &str) -> Option<Position> {
+    let recover = recover.iter().find(|recover| recover.topic == topic)?;
+    Some(Position {
+        epoch: recover.epoch,
+        offset: recover.offset,
+    })
+}
+
+fn begun(start: &Start) -> Begun<'_> {
+    Begun {
+        topic: &start.name,
+        epoch: start.position.epoch,
+        offset: start.position.offset,
+        recovered: start.resumed.map(|resumed| match resumed {
+            Resumed::Complete(count) => (true, count),
+            _ => (false, 0),
+        }),
     }
 }
 
@@ -236,7 +288,8 @@ fn publish(
     }
     // Without an id nobody waits for the answer, but a refusal is still told.
     let id_text = id.map_or("", Raw::text);
-    match shard.publish(event, data.as_bytes(), Some((ReplyTo::Peer(peer), id_text))) {
+    let post = Post::event(event, data.as_bytes());
+    match shard.publish(&post, Some((ReplyTo::Peer(peer), id_text))) {
         Published::At(offset) if id.is_some() => {
             answer(shard, peer, |w| w.published(id_text, offset));
         }

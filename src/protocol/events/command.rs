@@ -22,8 +22,9 @@ pub enum Act<'a> {
     Ping,
     /// Answer `heartbeat_ack`.
     Heartbeat,
-    /// Subscribe to these names and patterns.
-    Subscribe(Vec<Cow<'a, str>>),
+    /// Subscribe to these names and patterns, going on in some topics from
+    /// where the client was.
+    Subscribe(Vec<Cow<'a, str>>, Vec<Recover<'a>>),
     /// Unsubscribe from these, from all if there are none.
     Unsubscribe(Vec<Cow<'a, str>>),
     /// Publish `data`, which is passed on byte for byte.
@@ -35,6 +36,17 @@ pub enum Act<'a> {
     },
     /// Something this gateway does not know: the type's name.
     Unknown(Cow<'a, str>),
+}
+
+/// Where a client was in a topic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recover<'a> {
+    /// The topic's name.
+    pub topic: Cow<'a, str>,
+    /// Which life of the topic the client knew.
+    pub epoch: u64,
+    /// The newest message it had.
+    pub offset: u64,
 }
 
 /// Why a message is refused. The connection stays.
@@ -88,6 +100,7 @@ struct Fields<'a> {
     events: Option<Raw<'a>>,
     event_types: Option<Raw<'a>>,
     data: Option<Raw<'a>>,
+    recover: Option<Raw<'a>>,
 }
 
 impl<'a> Command<'a> {
@@ -108,6 +121,7 @@ impl<'a> Command<'a> {
                 "events" => &mut fields.events,
                 "event_types" => &mut fields.event_types,
                 "data" => &mut fields.data,
+                "recover" => &mut fields.recover,
                 _ => return,
             };
             *field = Some(value);
@@ -132,7 +146,7 @@ impl<'a> Command<'a> {
             "ping" => Act::Ping,
             "heartbeat" => Act::Heartbeat,
             "subscribe" => match names(&fields, id)? {
-                Some(names) => Act::Subscribe(names),
+                Some(names) => Act::Subscribe(names, recover(&fields, id)?),
                 None => return Err(Refusal::invalid(id, "`events` is missing: a list of names")),
             },
             "unsubscribe" => Act::Unsubscribe(names(&fields, id)?.unwrap_or_default()),
@@ -180,6 +194,36 @@ fn names<'a>(
     }
 }
 
+/// Where the client was: `{"topic":{"epoch":..,"offset":..}}`.
+fn recover<'a>(fields: &Fields<'a>, id: Option<Raw<'a>>) -> Result<Vec<Recover<'a>>, Refusal> {
+    let wrong = || {
+        let message = "`recover` is not an object of topics, each with its `epoch` and `offset`";
+        Refusal::invalid(id, message)
+    };
+    let Some(recover) = fields.recover.filter(|recover| !recover.is_null()) else {
+        return Ok(Vec::new());
+    };
+    let mut topics = Vec::new();
+    json::fields(recover.text(), |topic, value| {
+        let (mut epoch, mut offset) = (None, None);
+        let read = json::fields(value.text(), |key, value| match key {
+            "epoch" => epoch = value.as_count(),
+            "offset" => offset = value.as_count(),
+            _ => {}
+        });
+        topics.push(match (read, epoch, offset) {
+            (Ok(()), Some(epoch), Some(offset)) => Some(Recover {
+                topic: Cow::Owned(topic.to_owned()),
+                epoch,
+                offset,
+            }),
+            _ => None,
+        });
+    })
+    .map_err(|_| wrong())?;
+    topics.into_iter().collect::<Option<_>>().ok_or_else(wrong)
+}
+
 fn is_type_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes
@@ -216,13 +260,39 @@ mod tests {
             r#"{"type":"subscribe","data":{"events":["a","b"]}}"#,
             r#"{"type":"subscribe","data":{"event_types":["a","b"]},"extra":[{}]}"#,
         ] {
-            check(text, Ok(r#"Subscribe(["a", "b"])"#));
+            check(text, Ok(r#"Subscribe(["a", "b"], [])"#));
         }
         check(r#"{"type":"unsubscribe"}"#, Ok("Unsubscribe([])"));
         check(
             r#"{"type":"unsubscribe","events":[]}"#,
             Ok("Unsubscribe([])"),
         );
+    }
+
+    #[test]
+    fn where_a_client_was_is_read_strictly() {
+        for place in [
+            r#"{"epoch":5,"offset":7}"#,
+            r#"{"epoch":"5","offset":"7","x":1}"#,
+        ] {
+            let text =
+                format!(r#"{{"type":"subscribe","events":["a"],"recover":{{"a":{place}}}}}"#);
+            let expected = r#"Subscribe(["a"], [Recover { topic: "a", epoch: 5, offset: 7 }])"#;
+            check(&text, Ok(expected));
+        }
+        for recover in [
+            "5",
+            "[]",
+            r#"{"a":5}"#,
+            r#"{"a":{"epoch":5}}"#,
+            r#"{"a":{"epoch":5,"offset":-1}}"#,
+            r#"{"a":{"epoch":5,"offset":18446744073709551616}}"#,
+            r#"{"a":{"epoch":5.0,"offset":1}}"#,
+        ] {
+            let text = format!(r#"{{"type":"subscribe","events":["a"],"recover":{recover}}}"#);
+            let expected = "INVALID_MESSAGE: `recover` is not an object of topics, each with its `epoch` and `offset`";
+            check(&text, Err(expected));
+        }
     }
 
     #[test]

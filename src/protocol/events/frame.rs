@@ -4,17 +4,44 @@ use crate::protocol::json::put_string;
 
 use super::Refusal;
 
+/// What a publication is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Something that happened.
+    Event,
+    /// Something for everybody, whatever they subscribed to.
+    Broadcast,
+    /// Somebody came to the topic or left it.
+    Presence,
+}
+
 /// A publication as its subscribers see it.
 #[derive(Clone, Copy, Debug)]
 pub struct Publication<'a> {
-    /// The topic's name, which needs no escaping.
-    pub topic: &'a str,
+    /// What it is.
+    pub kind: Kind,
+    /// What it is called, which needs no escaping; empty: a broadcast without a name.
+    pub name: &'a str,
     /// A JSON value, passed on byte for byte.
     pub data: &'a [u8],
     /// Which life of the topic it belongs to.
     pub epoch: u64,
     /// Its place in the topic.
     pub offset: u64,
+}
+
+/// How a topic begins for a subscriber.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun<'a> {
+    /// The topic's name.
+    pub topic: &'a str,
+    /// Which life of the topic.
+    pub epoch: u64,
+    /// The live stream goes on from here.
+    pub offset: u64,
+    /// Whether all that was missed follows, if that was asked for, and how
+    /// many messages that is.
+    pub recovered: Option<(bool, u64)>,
 }
 
 /// What the first frame tells a client.
@@ -72,11 +99,26 @@ impl<'a> Writer<'a> {
     ///
     /// Cost: a few copies; no allocation once `out` is warm.
     pub fn event(mut self, publication: &Publication<'_>) {
-        self.put(r#"{"type":"event","event":""#);
-        self.put(publication.topic);
-        self.put(r#"","event_type":""#);
-        self.put(publication.topic);
-        self.put(r#"","data":"#);
+        match publication.kind {
+            Kind::Event => {
+                self.put(r#"{"type":"event","event":""#);
+                self.put(publication.name);
+                self.put(r#"","event_type":""#);
+                self.put(publication.name);
+                self.put(r#"","data":"#);
+            }
+            Kind::Broadcast if publication.name.is_empty() => {
+                self.put(r#"{"type":"broadcast","event":null,"data":"#);
+            }
+            Kind::Broadcast | Kind::Presence => {
+                self.put(match publication.kind {
+                    Kind::Presence => r#"{"type":"presence","event":""#,
+                    _ => r#"{"type":"broadcast","event":""#,
+                });
+                self.put(publication.name);
+                self.put(r#"","data":"#);
+            }
+        }
         self.out.extend_from_slice(publication.data);
         self.put(r#","event_id":""#);
         self.put_number(publication.epoch);
@@ -100,7 +142,14 @@ impl<'a> Writer<'a> {
     }
 
     /// The answer to `subscribe`: what was accepted and what was not.
-    pub fn subscribed(mut self, id: Option<&str>, accepted: &[&str], rejected: &[&str]) {
+    pub fn subscribed<'b>(
+        mut self,
+        id: Option<&str>,
+        accepted: &[&str],
+        rejected: &[&str],
+        topics: impl Iterator<Item = Begun<'b>>,
+    ) {
+        let mut any = false;
         self.put(r#"{"type":"subscription_confirmed""#);
         self.put_list(r#","events":"#, accepted);
         self.put_list(r#","event_types":"#, accepted);
@@ -109,6 +158,27 @@ impl<'a> Writer<'a> {
         }
         self.put_list(r#","data":{"events":"#, accepted);
         self.put(r#","status":"active"}"#);
+        for (index, begun) in topics.enumerate() {
+            self.put(if index == 0 { r#","topics":{"# } else { "," });
+            put_string(self.out, begun.topic);
+            self.put(r#":{"epoch":"#);
+            self.put_number(begun.epoch);
+            self.put(r#","offset":"#);
+            self.put_number(begun.offset);
+            if let Some((recovered, count)) = begun.recovered {
+                self.put(if recovered {
+                    r#","recovered":true,"count":"#
+                } else {
+                    r#","recovered":false,"count":"#
+                });
+                self.put_number(count);
+            }
+            self.put("}");
+            any = true;
+        }
+        if any {
+            self.put("}");
+        }
         self.end_with_id(id);
     }
 
@@ -130,13 +200,16 @@ impl<'a> Writer<'a> {
         self.end();
     }
 
-    /// Says how many messages of a topic the client missed, or of its private
-    /// ones if there is no topic.
-    pub fn gap(mut self, topic: Option<&str>, lost: u64) {
+    /// Says how many messages of a topic the client missed, if that is known, or
+    /// of those for everybody or for it alone if there is no topic.
+    pub fn gap(mut self, topic: Option<&str>, lost: Option<u64>) {
         self.put(r#"{"type":"gap","event":"#);
         self.put_optional(topic);
         self.put(r#","lost":"#);
-        self.put_number(lost);
+        match lost {
+            Some(lost) => self.put_number(lost),
+            None => self.put("null"),
+        }
         self.end();
     }
 
@@ -233,7 +306,8 @@ mod tests {
                 "data":{"client_id":"c1","session_id":"c1","server_version":env!("CARGO_PKG_VERSION"),"endpoint":"demo"}}),
         );
         let publication = Publication {
-            topic: "a.b",
+            kind: Kind::Event,
+            name: "a.b",
             data: br#"{"x":1}"#,
             epoch: 7,
             offset: 12,
@@ -242,15 +316,53 @@ mod tests {
             |w| w.event(&publication),
             json!({"type":"event","event":"a.b","event_type":"a.b","data":{"x":1},"event_id":"7-12"}),
         );
+        for (kind, name, expected) in [
+            (
+                Kind::Broadcast,
+                "a",
+                json!({"type":"broadcast","event":"a"}),
+            ),
+            (
+                Kind::Broadcast,
+                "",
+                json!({"type":"broadcast","event":null}),
+            ),
+            (Kind::Presence, "a", json!({"type":"presence","event":"a"})),
+        ] {
+            let mut expected = expected;
+            expected["data"] = json!({"x":1});
+            expected["event_id"] = json!("7-12");
+            let publication = Publication {
+                kind,
+                name,
+                ..publication
+            };
+            check(|w| w.event(&publication), expected);
+        }
         check(
             |w| w.pong(Some("7"), Some("123")),
             json!({"type":"pong","id":7,"client_timestamp":123}),
         );
         check(|w| w.heartbeat_ack(None), json!({"type":"heartbeat_ack"}));
         check(
-            |w| w.subscribed(Some("\"i\""), &["a"], &["b\"\n"]),
+            |w| w.subscribed(Some("\"i\""), &["a"], &["b\"\n"], std::iter::empty()),
             json!({"type":"subscription_confirmed","id":"i","events":["a"],"event_types":["a"],
                 "rejected":["b\"\n"],"data":{"events":["a"],"status":"active"}}),
+        );
+        let topics = [(None, "a"), (Some((true, 3)), "b"), (Some((false, 0)), "c")];
+        let topics = topics.map(|(recovered, topic)| Begun {
+            topic,
+            epoch: 7,
+            offset: 12,
+            recovered,
+        });
+        check(
+            |w| w.subscribed(None, &[], &[], topics.into_iter()),
+            json!({"type":"subscription_confirmed","events":[],"event_types":[],
+                "data":{"events":[],"status":"active"},
+                "topics":{"a":{"epoch":7,"offset":12},
+                    "b":{"epoch":7,"offset":12,"recovered":true,"count":3},
+                    "c":{"epoch":7,"offset":12,"recovered":false,"count":0}}}),
         );
         check(
             |w| w.unsubscribed(None, &["a", "b"]),
@@ -261,12 +373,12 @@ mod tests {
             json!({"type":"response","id":1,"result":{"offset":9}}),
         );
         check(
-            |w| w.gap(Some("a"), 3),
+            |w| w.gap(Some("a"), Some(3)),
             json!({"type":"gap","event":"a","lost":3}),
         );
         check(
-            |w| w.gap(None, 3),
-            json!({"type":"gap","event":null,"lost":3}),
+            |w| w.gap(None, None),
+            json!({"type":"gap","event":null,"lost":null}),
         );
         check(
             |w| w.echo(None, r#"{"type":"x"}"#),

@@ -33,7 +33,20 @@ impl TestGateway {
 
     /// As [`Self::with`], in another mode.
     pub(crate) fn in_mode(mode: Mode, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::for_mode(mode);
+        Self::of(Config::for_mode(mode), change)
+    }
+
+    /// A gateway with one shard that `toml` describes, in demo mode unless it says
+    /// another.
+    pub(crate) fn from_toml(toml: &str, change: impl FnOnce(&mut Config)) -> Self {
+        let toml = match toml.contains("mode =") {
+            true => toml.to_owned(),
+            false => format!("mode = \"demo\"\n{toml}"),
+        };
+        Self::of(Config::from_toml(&toml).expect("a good file"), change)
+    }
+
+    fn of(mut config: Config, change: impl FnOnce(&mut Config)) -> Self {
         config.server.listen = vec!["127.0.0.1:0".parse().unwrap()];
         config.server.shards = 1;
         config.server.pin_threads = false;

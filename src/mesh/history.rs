@@ -1,0 +1,265 @@
+//! What a topic's home remembers of it, for those who come back.
+//!
+//! Messages are kept as they were published, not as they look on a wire: one
+//! copy serves every format. Callers append at the end, read from an offset and
+//! let go at the front; nothing else is asked of it, so that a store on a disk
+//! can stand behind the same three.
+
+use std::collections::VecDeque;
+
+use super::Post;
+use crate::protocol::events::Kind;
+
+/// A segment grows to this size, then the next one begins. A message that is
+/// larger has a segment of its own.
+const SEGMENT_BYTES_MAX: usize = 16 * 1024;
+
+/// What is kept of a topic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retention {
+    /// Messages; 0: nothing is kept.
+    pub messages_max: usize,
+    /// Milliseconds.
+    pub age_ms_max: u64,
+}
+
+/// The newest messages of one topic. Their offsets have no holes.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Oldest first.
+    segments: VecDeque<Segment>,
+    /// Messages in all segments.
+    messages: usize,
+    /// Bytes of memory in all segments.
+    held: usize,
+}
+
+#[derive(Debug, Default)]
+struct Segment {
+    /// The first message's offset, whether or not it has been given up.
+    first: u64,
+    /// Messages given up, at the front.
+    gone: usize,
+    bytes: Vec<u8>,
+    /// Where each record ends in `bytes`.
+    ends: Vec<u32>,
+}
+
+/// One message that was kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Record<'a> {
+    /// Its place in the topic.
+    pub offset: u64,
+    /// When it was published, in milliseconds since the epoch.
+    pub time_ms: u64,
+    /// What it is.
+    pub kind: Kind,
+    /// What it is called; empty: as its topic.
+    pub name: &'a str,
+    /// A JSON value.
+    pub data: &'a [u8],
+}
+
+impl Segment {
+    fn held(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<u32>()
+    }
+
+    fn record(&self, index: usize) -> Record<'_> {
+        let start = match index {
+            0 => 0,
+            _ => self.ends[index - 1] as usize,
+        };
+        let bytes = &self.bytes[start..self.ends[index] as usize];
+        let (time_ms, rest) = bytes.split_at(8);
+        let (kind, name_len) = (rest[0], usize::from(rest[1]));
+        let (name, data) = rest[2..].split_at(name_len);
+        Record {
+            offset: self.first + index as u64,
+            time_ms: u64::from_le_bytes(time_ms.try_into().expect("eight bytes were split off")),
+            kind: KINDS[usize::from(kind)],
+            name: str::from_utf8(name).expect("names are ASCII"),
+            data,
+        }
+    }
+}
+
+/// How a kind is written down.
+const KINDS: [Kind; 3] = [Kind::Event, Kind::Broadcast, Kind::Presence];
+
+impl History {
+    /// Keeps a message, and no more than `messages_max` in all.
+    ///
+    /// Cost: one copy; no allocation for most.
+    pub fn append(&mut self, offset: u64, time_ms: u64, post: &Post<'_>, messages_max: usize) {
+        let size = 10 + post.name.len() + post.data.len();
+        let takes = |last: &Segment| last.bytes.len() + size <= SEGMENT_BYTES_MAX;
+        if !self.segments.back().is_some_and(takes) {
+            self.segments.push_back(Segment {
+                first: offset,
+                ..Segment::default()
+            });
+        }
+        let last = self.segments.back_mut().expect("one was just made sure of");
+        debug_assert_eq!(
+            last.first + last.ends.len() as u64,
+            offset,
+            "offsets have no holes"
+        );
+        let held = last.held();
+        let kind = KINDS.iter().position(|&kind| kind == post.kind);
+        let kind = u8::try_from(kind.expect("all kinds are listed")).expect("there are three");
+        let name_len = u8::try_from(post.name.len()).expect("names have at most 128 bytes");
+        last.bytes.extend_from_slice(&time_ms.to_le_bytes());
+        last.bytes.extend_from_slice(&[kind, name_len]);
+        last.bytes.extend_from_slice(post.name.as_bytes());
+        last.bytes.extend_from_slice(post.data);
+        let end = u32::try_from(last.bytes.len()).expect("a message is below 4 GiB");
+        last.ends.push(end);
+        self.held = self.held + last.held() - held;
+        self.messages += 1;
+        while self.messages > messages_max {
+            self.forget_oldest();
+        }
+    }
+
+    /// The oldest message that is kept.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Record<'_>> {
+        let segment = self.segments.front()?;
+        Some(segment.record(segment.gone))
+    }
+
+    /// The messages after `offset`, oldest first, from the first one kept on.
+    ///
+    /// Cost: a search for the first one.
+    pub fn after(&self, offset: u64) -> impl Iterator<Item = Record<'_>> {
+        let next = offset.saturating_add(1);
+        let from = self
+            .segments
+            .partition_point(|segment| segment.first <= next)
+            .saturating_sub(1);
+        self.segments.range(from..).flat_map(move |segment| {
+            let skip = next.saturating_sub(segment.first);
+            let skip = usize::try_from(skip)
+                .unwrap_or(usize::MAX)
+                .max(segment.gone);
+            (skip..segment.ends.len()).map(|index| segment.record(index))
+        })
+    }
+
+    /// Gives up what was published before `time_ms`.
+    pub fn forget_before(&mut self, time_ms: u64) {
+        while self.oldest().is_some_and(|record| record.time_ms < time_ms) {
+            self.forget_oldest();
+        }
+    }
+
+    /// Gives up the older half, a segment at least.
+    pub fn forget_half(&mut self) {
+        let keep = self.segments.len() / 2;
+        while self.segments.len() > keep {
+            self.forget_segment();
+        }
+    }
+
+    /// Whether nothing is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages == 0
+    }
+
+    /// Bytes of memory in use.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(segment) = self.segments.front_mut() else {
+            return;
+        };
+        segment.gone += 1;
+        self.messages -= 1;
+        if segment.gone == segment.ends.len() {
+            self.forget_segment();
+        }
+    }
+
+    fn forget_segment(&mut self) {
+        if let Some(gone) = self.segments.pop_front() {
+            self.messages -= gone.ends.len() - gone.gone;
+            self.held -= gone.held();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Debug)]
+    enum Act {
+        Append(usize),
+        ForgetBefore(u64),
+        ForgetHalf,
+    }
+
+    fn acts() -> impl Strategy<Value = Vec<Act>> {
+        let act = prop_oneof![
+            20 => prop_oneof![0usize..200, 15_000usize..20_000].prop_map(Act::Append),
+            1 => (0u64..100).prop_map(Act::ForgetBefore),
+            1 => Just(Act::ForgetHalf),
+        ];
+        prop::collection::vec(act, 1..120)
+    }
+
+    proptest! {
+        /// What is read is what was appended last, without holes.
+        #[test]
+        fn a_history_agrees_with_a_list(acts in acts(), messages_max in 1usize..60) {
+            let mut history = History::default();
+            let mut model: Vec<(u64, u64, Vec<u8>)> = Vec::new();
+            let mut offset = 0;
+            for act in acts {
+                match act {
+                    Act::Append(size) => {
+                        offset += 1;
+                        let data = vec![b'0' + u8::try_from(offset % 10).unwrap(); size];
+                        let post = Post { name: "x.y", ..Post::event("t", &data) };
+                        history.append(offset, offset, &post, messages_max);
+                        model.push((offset, offset, data));
+                        let surplus = model.len().saturating_sub(messages_max);
+                        model.drain(..surplus);
+                    }
+                    Act::ForgetBefore(time_ms) => {
+                        history.forget_before(time_ms);
+                        model.retain(|(_, at, _)| *at >= time_ms);
+                    }
+                    Act::ForgetHalf => {
+                        history.forget_half();
+                        // Whatever is left is the newest part.
+                        let oldest = history.oldest().map(|record| record.offset);
+                        model.retain(|(at, ..)| oldest.is_some_and(|oldest| *at >= oldest));
+                    }
+                }
+                prop_assert_eq!(history.is_empty(), model.is_empty());
+                let oldest = history.oldest().map(|record| record.offset);
+                prop_assert_eq!(oldest, model.first().map(|(at, ..)| *at));
+                for after in [0, oldest.unwrap_or(0), offset.saturating_sub(3), offset, offset + 9] {
+                    let read: Vec<_> = history
+                        .after(after)
+                        .map(|record| (record.offset, record.time_ms, record.data.to_vec()))
+                        .collect();
+                    let expected: Vec<_> =
+                        model.iter().filter(|(at, ..)| *at > after).cloned().collect();
+                    prop_assert_eq!(read, expected);
+                }
+                prop_assert!(history.after(0).all(|record| record.name == "x.y"));
+            }
+            history.forget_before(u64::MAX);
+            prop_assert_eq!((history.held(), history.is_empty()), (0, true));
+        }
+    }
+}

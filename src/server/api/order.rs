@@ -1,0 +1,209 @@
+//! A publication that a service asked for, and its way through the shards.
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::http::HeaderMap;
+use axum::http::header::RETRY_AFTER;
+use tokio::time::{sleep, timeout};
+
+use super::State;
+use super::credentials::Service;
+use crate::http::{Answer, PeerAddress, refuse};
+use crate::mesh::Post;
+use crate::protocol::events::Kind;
+use crate::shard::{self, Delivered};
+use crate::topic;
+
+/// How long a publication waits for room before its sender is asked to come again.
+const WAIT_MAX: Duration = Duration::from_millis(250);
+
+/// How long other cores may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// How long it waits between two attempts.
+const WAIT_STEP: Duration = Duration::from_millis(1);
+
+/// What is to be published.
+#[derive(Debug)]
+pub(super) struct Order<'a> {
+    topic: Cow<'a, str>,
+    name: Cow<'a, str>,
+    kind: Kind,
+    data: &'a str,
+    key: Cow<'a, str>,
+}
+
+/// What came of an order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Receipt {
+    /// Its place in its topic.
+    pub(super) offset: u64,
+    /// How many connections have it queued.
+    pub(super) delivered: u64,
+}
+
+impl<'a> Order<'a> {
+    /// For the subscribers of a topic.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn to_topic(
+        state: &State,
+        topic: Cow<'a, str>,
+        name: Cow<'a, str>,
+        data: &'a str,
+    ) -> Result<Self, String> {
+        topic::check_topic(&topic).map_err(|why| why.to_string())?;
+        if &*topic == topic::SYSTEM_METRICS {
+            return Err("`system.metrics` is published by the gateway itself".to_owned());
+        }
+        Self::checked(state, topic, name, Kind::Event, data)
+    }
+
+    /// For one user, wherever connected.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn to_user(
+        state: &State,
+        user: &str,
+        name: Cow<'a, str>,
+        data: &'a str,
+    ) -> Result<Self, String> {
+        if user.is_empty() || user.len() > topic::NAME_BYTES_MAX {
+            return Err("`user_id` has 1 to 128 bytes".to_owned());
+        }
+        let topic = Cow::Owned(topic::inbox_of(user));
+        Self::checked(state, topic, name, Kind::Event, data)
+    }
+
+    /// For everybody. The name may be empty.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn to_all(state: &State, name: Cow<'a, str>, data: &'a str) -> Result<Self, String> {
+        Self::checked(state, topic::BROADCAST.into(), name, Kind::Broadcast, data)
+    }
+
+    fn checked(
+        state: &State,
+        topic: Cow<'a, str>,
+        name: Cow<'a, str>,
+        kind: Kind,
+        data: &'a str,
+    ) -> Result<Self, String> {
+        if !name.is_empty() {
+            topic::check_topic(&name).map_err(|why| why.to_string())?;
+        }
+        let size_max = state.config.namespace(&topic).max_message_size;
+        if data.len() > size_max {
+            return Err(format!(
+                "the data has {} bytes; this topic takes {size_max}",
+                data.len()
+            ));
+        }
+        Ok(Self {
+            topic,
+            name,
+            kind,
+            data,
+            key: Cow::Borrowed(""),
+        })
+    }
+
+    /// The same, published once for all orders to its topic with this key.
+    pub(super) fn once(self, key: Cow<'a, str>) -> Self {
+        Self { key, ..self }
+    }
+
+    /// Whether `service` may publish it.
+    ///
+    /// # Errors
+    /// The answer that says that it may not, and what to do.
+    pub(super) fn check_permission(
+        &self,
+        state: &State,
+        service: &Service,
+    ) -> Result<(), Box<Answer>> {
+        if service.permissions(&state.config).may_publish(&self.topic) {
+            return Ok(());
+        }
+        let why = format!(
+            "Publishing to `{}` takes a token whose `fanfare.publish` covers it, or another namespace",
+            self.topic
+        );
+        Err(Box::new(refuse(403, &why, &[])))
+    }
+
+    /// Publishes it, and waits for its place and for how many it reaches.
+    ///
+    /// # Errors
+    /// The answer that says why it was not published.
+    pub(super) async fn put(&self) -> Result<Receipt, Box<Answer>> {
+        let deadline = Instant::now() + WAIT_MAX;
+        let post = Post {
+            topic: &self.topic,
+            name: &self.name,
+            kind: self.kind,
+            data: self.data.as_bytes(),
+            key: &self.key,
+        };
+        loop {
+            let answer = shard::local(|shard| shard.publish_and_wait(&post));
+            let delivered = match timeout(ANSWER_MAX, answer).await {
+                Ok(answer) => answer.unwrap_or(Delivered::Busy),
+                Err(_) => {
+                    let why = "The topic's core is busy; whether it was published is not known";
+                    return Err(Box::new(refuse(504, why, &[(RETRY_AFTER, "1")])));
+                }
+            };
+            match delivered {
+                Delivered::At {
+                    offset,
+                    subscribers,
+                } => {
+                    return Ok(Receipt {
+                        offset,
+                        delivered: subscribers,
+                    });
+                }
+                Delivered::TooManyTopics => {
+                    let why = "There are too many topics";
+                    return Err(Box::new(refuse(503, why, &[(RETRY_AFTER, "60")])));
+                }
+                Delivered::Busy if Instant::now() >= deadline => {
+                    let why =
+                        "Subscribers are written to more slowly than messages come; try again";
+                    return Err(Box::new(refuse(429, why, &[(RETRY_AFTER, "1")])));
+                }
+                Delivered::Busy => sleep(WAIT_STEP).await,
+            }
+        }
+    }
+}
+
+/// The text of a request whose sender may publish.
+pub(super) fn open<'a>(
+    state: &State,
+    address: PeerAddress,
+    headers: &HeaderMap,
+    body: &'a Result<Bytes, BytesRejection>,
+) -> Result<(Service, &'a str), Box<Answer>> {
+    let service = state.check_service(headers, address.0)?;
+    let body = body.as_ref().map_err(|rejection| {
+        let status = rejection.status().as_u16();
+        let max = state.config.http.max_body_size;
+        let why = if status == 413 {
+            format!("The body is larger than {max} bytes")
+        } else {
+            rejection.body_text()
+        };
+        Box::new(refuse(status, &why, &[]))
+    })?;
+    let text = simdutf8::basic::from_utf8(body)
+        .map_err(|_| Box::new(refuse(422, "The body is not UTF-8", &[])))?;
+    Ok((service, text))
+}

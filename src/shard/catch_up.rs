@@ -1,0 +1,317 @@
+//! What a subscriber has missed, sent to it page by page before anything newer.
+//!
+//! Its membership is on hold meanwhile: the live stream waits in the topic's log,
+//! and the topic's policy for slow consumers bounds what waits. A page is asked
+//! for when the one before has been written, so a peer that catches up costs a
+//! page of memory and reads at its own speed.
+
+use std::collections::VecDeque;
+
+use super::Shard;
+use super::clock::timestamp_of;
+use super::publish::name_of;
+use super::subscribe::Resumed;
+use crate::collections::HashMap;
+use crate::id::{PeerId, Priority, TopicId};
+use crate::mesh::{HomeTopic, Missed, Position, Reach, Record, Request, home_of};
+use crate::protocol::events::{Publication, Writer};
+
+/// Bytes of a page, but for its last message.
+const PAGE_BYTES: usize = 64 * 1024;
+
+/// Bytes of an answer with events over HTTP, but for its last one.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Who is catching up.
+#[derive(Debug, Default)]
+pub(super) struct CatchUps {
+    /// Topic by topic; the first one is being sent.
+    peers: HashMap<PeerId, VecDeque<CatchUp>>,
+}
+
+#[derive(Debug)]
+struct CatchUp {
+    topic: TopicId,
+    missed: Missed,
+}
+
+impl CatchUps {
+    /// Forgets a peer that has left.
+    pub(super) fn forget(&mut self, peer: PeerId) {
+        self.peers.remove(&peer);
+    }
+}
+
+impl Shard {
+    /// Whether this home can still give everything after an offset.
+    pub(super) fn reach_here(&self, name: &str, after: u64) -> Reach {
+        let home = self.home.borrow();
+        home.find(name).map_or(
+            Reach {
+                epoch: 0,
+                complete: false,
+            },
+            |topic| Reach {
+                epoch: topic.position().epoch,
+                complete: topic.reaches_back_to(after, self.clock.wall_ms()),
+            },
+        )
+    }
+
+    /// Sends a peer what it missed of a topic that it is a member of and that is
+    /// on hold, or tells it that it cannot have it; then what is new.
+    pub(super) fn catch_up(
+        &self,
+        peer: PeerId,
+        topic: TopicId,
+        hold: u16,
+        after: u64,
+        start: Position,
+        resumed: Resumed,
+    ) {
+        let mut hub = self.hub.borrow_mut();
+        let is_held = hub.is_present(peer) && hub.is_topic(topic);
+        if !is_held || !hub.is_held(peer.slot, topic, hold) {
+            return;
+        }
+        let lost = match resumed {
+            Resumed::Complete(0) => {
+                hub.release(peer.slot, topic);
+                return;
+            }
+            Resumed::Complete(_) => None,
+            Resumed::TooOld(missed) => Some(Some(missed)),
+            Resumed::OtherEpoch | Resumed::NeverSeen => Some(None),
+        };
+        if let Some(lost) = lost {
+            let name = hub.name(topic).to_owned();
+            hub.release(peer.slot, topic);
+            drop(hub);
+            self.tell_gap(peer, Some(&name), lost);
+            self.flusher.raise();
+            return;
+        }
+        let format = hub.format_of(peer.slot);
+        drop(hub);
+        let mut catch_ups = self.catch_ups.borrow_mut();
+        let missed = Missed {
+            peer,
+            hold,
+            format,
+            epoch: start.epoch,
+            after,
+            until: start.offset,
+        };
+        let queue = catch_ups.peers.entry(peer).or_default();
+        queue.push_back(CatchUp { topic, missed });
+        if queue.len() == 1 {
+            drop(catch_ups);
+            self.ask_page(peer);
+        }
+    }
+
+    /// Asks for the next page of what a peer has missed, if there is any.
+    pub(super) fn ask_page(&self, peer: PeerId) {
+        loop {
+            let next = {
+                let catch_ups = self.catch_ups.borrow();
+                let first = catch_ups.peers.get(&peer).and_then(VecDeque::front);
+                first.map(|first| (first.topic, first.missed))
+            };
+            let Some((topic, missed)) = next else { return };
+            let name: Box<str> = {
+                let mut hub = self.hub.borrow_mut();
+                if !hub.is_present(peer) {
+                    return self.catch_ups.borrow_mut().forget(peer);
+                }
+                let is_done = missed.after >= missed.until;
+                if is_done || !hub.is_topic(topic) || !hub.is_held(peer.slot, topic, missed.hold) {
+                    if is_done && hub.is_topic(topic) {
+                        hub.release(peer.slot, topic);
+                        self.flusher.raise();
+                    }
+                    drop(hub);
+                    self.end_catch_up(peer);
+                    continue;
+                }
+                hub.name(topic).into()
+            };
+            let home = home_of(&name, self.port.borrow().shards());
+            if home != self.id {
+                let mut port = self.port.borrow_mut();
+                port.request(home, |_| Request::Replay {
+                    topic: name,
+                    missed,
+                });
+                return self.flusher.raise();
+            }
+            let mut page = Vec::new();
+            let (first, count) = self.read_page(&name, &missed, |_, frame| {
+                page.extend_from_slice(frame);
+            });
+            if self.take_page(missed, first, count, &page) {
+                return;
+            }
+        }
+    }
+
+    /// Takes a page. Returns whether something is to be written before the next
+    /// one is asked for.
+    pub(super) fn take_page(&self, missed: Missed, first: u64, count: u64, page: &[u8]) -> bool {
+        let peer = missed.peer;
+        let topic = {
+            let mut catch_ups = self.catch_ups.borrow_mut();
+            let queue = catch_ups.peers.get_mut(&peer);
+            let Some(current) = queue
+                .and_then(|queue| queue.front_mut())
+                .filter(|current| current.missed.hold == missed.hold)
+            else {
+                // The peer has left, or has given the topic up.
+                return true;
+            };
+            current.missed.after = (first + count).saturating_sub(1).min(missed.until);
+            current.topic
+        };
+        let lost = (first - 1).min(missed.until) - missed.after;
+        if lost > 0 {
+            let hub = self.hub.borrow();
+            let name = hub.is_topic(topic).then(|| hub.name(topic).to_owned());
+            drop(hub);
+            self.counters.messages_dropped.add(lost);
+            self.tell_gap(peer, name.as_deref(), Some(lost));
+        }
+        if page.is_empty() {
+            return false;
+        }
+        let mut hub = self.hub.borrow_mut();
+        if hub.is_present(peer) {
+            self.counters.messages_replayed.add(count);
+            hub.refill(peer.slot, page);
+            self.flusher.raise();
+        }
+        true
+    }
+
+    /// Calls `each` with the messages of a page that this home keeps, encoded.
+    /// Returns the first one's offset and how many there are.
+    ///
+    /// Cost: one encoding per message.
+    pub(super) fn read_page(
+        &self,
+        name: &str,
+        missed: &Missed,
+        mut each: impl FnMut(u64, &[u8]),
+    ) -> (u64, u64) {
+        let nothing = (missed.until + 1, 0);
+        let home = self.home.borrow();
+        let Some(topic) = home
+            .find(name)
+            .filter(|topic| topic.position().epoch == missed.epoch)
+        else {
+            return nothing;
+        };
+        let mut codec = self.codec.borrow_mut();
+        let (mut first, mut count, mut bytes) = (None, 0, 0);
+        for record in topic
+            .after(missed.after, self.clock.wall_ms())
+            .take_while(|record| record.offset <= missed.until)
+        {
+            if bytes >= PAGE_BYTES {
+                break;
+            }
+            let publication = publication_of(name, &record, missed.epoch);
+            let timestamp = timestamp_of(record.time_ms);
+            let frame = codec.event(missed.format, &publication, &timestamp);
+            first.get_or_insert(record.offset);
+            count += 1;
+            bytes += frame.len();
+            each(record.offset, frame);
+        }
+        first.map_or(nothing, |first| (first, count))
+    }
+
+    /// Up to `limit` events after `since` of a topic that is at home here, as
+    /// JSON, with where the topic stands.
+    #[must_use]
+    pub fn history(&self, name: &str, since: u64, limit: usize) -> String {
+        self.clock.refresh();
+        let home = self.home.borrow();
+        let now_ms = self.clock.wall_ms();
+        let topic = home.find(name);
+        let position = topic.map(HomeTopic::position).unwrap_or_default();
+        let kept = topic.into_iter().flat_map(|topic| topic.after(0, now_ms));
+        let oldest = kept.map(|record| record.offset).next();
+        let oldest = oldest.map_or_else(|| "null".to_owned(), |oldest| oldest.to_string());
+        let Position { epoch, offset } = position;
+        let mut body = format!(
+            r#"{{"topic":"{name}","epoch":{epoch},"offset":{offset},"oldest":{oldest},"events":["#
+        )
+        .into_bytes();
+        let (mut count, mut more) = (0, false);
+        for record in topic
+            .into_iter()
+            .flat_map(|topic| topic.after(since, now_ms))
+        {
+            if count == limit || body.len() >= ANSWER_BYTES_MAX {
+                more = true;
+                break;
+            }
+            if count > 0 {
+                body.push(b',');
+            }
+            let publication = publication_of(name, &record, epoch);
+            let timestamp = timestamp_of(record.time_ms);
+            Writer::new(&mut body, &timestamp).event(&publication);
+            count += 1;
+        }
+        body.extend_from_slice(format!(r#"],"more":{more}}}"#).as_bytes());
+        String::from_utf8(body).expect("events are JSON, which is UTF-8")
+    }
+
+    /// Tells a peer that it misses messages: this many, if that is known.
+    pub(super) fn tell_gap(&self, peer: PeerId, topic: Option<&str>, lost: Option<u64>) {
+        let topic = topic.filter(|name| !crate::topic::is_internal(name));
+        self.send_text(peer, Priority::High, |out, timestamp| {
+            Writer::new(out, timestamp).gap(topic, lost);
+        });
+    }
+
+    /// Gives up sending a peer what it missed of a topic that it has left.
+    pub(super) fn cancel_catch_up(&self, peer: PeerId, topic: TopicId) {
+        let is_first = {
+            let mut catch_ups = self.catch_ups.borrow_mut();
+            let Some(queue) = catch_ups.peers.get_mut(&peer) else {
+                return;
+            };
+            let is_first = queue.front().is_some_and(|first| first.topic == topic);
+            queue.retain(|other| other.topic != topic);
+            if queue.is_empty() {
+                catch_ups.peers.remove(&peer);
+            }
+            is_first
+        };
+        if is_first {
+            self.ask_page(peer);
+        }
+    }
+
+    fn end_catch_up(&self, peer: PeerId) {
+        let mut catch_ups = self.catch_ups.borrow_mut();
+        if let Some(queue) = catch_ups.peers.get_mut(&peer) {
+            queue.pop_front();
+            if queue.is_empty() {
+                catch_ups.peers.remove(&peer);
+            }
+        }
+    }
+}
+
+fn publication_of<'a>(topic: &'a str, record: &Record<'a>, epoch: u64) -> Publication<'a> {
+    Publication {
+        kind: record.kind,
+        name: name_of(topic, record.name, record.kind),
+        data: record.data,
+        epoch,
+        offset: record.offset,
+    }
+}
