@@ -78,6 +78,38 @@ mod tests {
         assert!(!keys(&[]).check("service-one"));
     }
 
+    /// Welch's t of two classes of keys: one that shares nothing with a known key, one that is it
+    /// but for the last byte. Both are refused, and the time may not tell which is which.
+    #[test]
+    #[ignore = "measures time for some seconds: wants a quiet machine and an optimised build"]
+    fn a19_the_time_of_a_refusal_says_nothing_of_the_key() {
+        let keys = keys(&HASHES);
+        let classes = ["xxxxxxxxxxx", "service-onf"];
+        let mut times = [Vec::new(), Vec::new()];
+        let mut state = 1_u32;
+        for _ in 0..1_000_000 {
+            // A fixed alternation would carry the machine's rhythm.
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let class = (state >> 31) as usize;
+            let began = std::time::Instant::now();
+            assert!(!std::hint::black_box(
+                keys.check(std::hint::black_box(classes[class]))
+            ));
+            times[class].push(began.elapsed().as_nanos() as f64);
+        }
+        let [a, b] = times.map(|mut times| {
+            // Interruptions are no property of the code.
+            times.sort_by(f64::total_cmp);
+            times.truncate(times.len() * 9 / 10);
+            let count = times.len() as f64;
+            let mean = times.iter().sum::<f64>() / count;
+            let variance = times.iter().map(|time| (time - mean).powi(2)).sum::<f64>() / count;
+            (mean, variance / count)
+        });
+        let t = (a.0 - b.0) / (a.1 + b.1).sqrt();
+        assert!(t.abs() < 4.5, "t = {t}: {a:?} {b:?}");
+    }
+
     #[test]
     fn a_key_of_10_mb_is_refused_unhashed() {
         assert!(!keys(&HASHES).check(&"x".repeat(10_000_000)));
