@@ -64,13 +64,19 @@ pub enum WireFormat {
     /// Events protocol, JSON text frames compressed by permessage-deflate
     /// without context, so that one compressed frame serves every such peer.
     EventsJsonDeflate = 1,
+    /// Events protocol, MessagePack in binary frames.
+    EventsMsgpack = 2,
 }
 
 impl WireFormat {
     /// How many formats there are.
-    pub const COUNT: usize = 2;
+    pub const COUNT: usize = 3;
     /// All formats, in the order of their index.
-    pub const ALL: [Self; Self::COUNT] = [Self::EventsJson, Self::EventsJsonDeflate];
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::EventsJson,
+        Self::EventsJsonDeflate,
+        Self::EventsMsgpack,
+    ];
 
     /// This format's place in a per-format table.
     #[must_use]

@@ -6,7 +6,9 @@
 mod counters;
 mod histogram;
 mod render;
+mod totals;
 
 pub use counters::{Counter, Counters, Gauge, Refused};
 pub use histogram::Histogram;
 pub use render::{render_json, render_prometheus};
+pub use totals::Totals;

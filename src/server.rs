@@ -113,6 +113,7 @@ impl Gateway {
             config.websocket.max_unfinished_bytes,
         );
         let counters: Vec<Arc<Counters>> = (0..shards).map(|_| Arc::default()).collect();
+        let all_counters: Arc<[Arc<Counters>]> = counters.clone().into();
         let (config, mesh) = (Arc::new(config), Mesh::new(shards));
         let (phase, watching) = watch::channel(Phase::Running);
         let api = api::routes(
@@ -138,6 +139,7 @@ impl Gateway {
                     process: process.clone(),
                     authenticator: authenticator.clone(),
                     counters,
+                    all_counters: all_counters.clone(),
                 },
                 mesh: mesh.clone(),
                 api: api.clone(),

@@ -39,8 +39,9 @@ use crate::config::Config;
 use crate::hub::{Enqueue, Flush, Hub, Incident};
 use crate::id::{PeerId, Priority, ShardId, WireFormat};
 use crate::mesh::{Batch, Home, Interests, Mesh, Port, Recent, Request};
-use crate::metrics::{Counters, Refused};
+use crate::metrics::{Counters, Refused, Totals};
 use crate::protocol::Disconnect;
+use crate::protocol::events::{Encoding, msgpack};
 use crate::ws::OpCode;
 use crate::ws::deflate::Inflater;
 use catch_up::CatchUps;
@@ -69,6 +70,7 @@ pub struct Shard {
     pub authenticator: Arc<Authenticator>,
     /// What this shard counts.
     pub counters: Arc<Counters>,
+    all_counters: Arc<[Arc<Counters>]>,
     /// This shard's time.
     pub clock: Clock,
     /// Raised when something waits to be written or handed over.
@@ -124,6 +126,7 @@ impl Shard {
             process: settings.process,
             authenticator: settings.authenticator,
             counters: settings.counters,
+            all_counters: settings.all_counters,
             flusher: Signal::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             inflater: RefCell::default(),
@@ -170,11 +173,17 @@ impl Shard {
 
     /// A new connection. Whatever is sent to it is written to `writer`.
     /// `window_bits` is what was agreed about compression, if anything was.
-    pub fn join(&self, window_bits: Option<u8>, writer: OwnedWriteHalf) -> PeerId {
-        let format = match window_bits {
-            Some(SHARED_WINDOW_BITS) => WireFormat::EventsJsonDeflate,
+    pub fn join(
+        &self,
+        encoding: Encoding,
+        window_bits: Option<u8>,
+        writer: OwnedWriteHalf,
+    ) -> PeerId {
+        let format = match (encoding, window_bits) {
+            (Encoding::Msgpack, _) => WireFormat::EventsMsgpack,
+            (Encoding::Json, Some(SHARED_WINDOW_BITS)) => WireFormat::EventsJsonDeflate,
             // A smaller window cannot read what all others share.
-            _ => WireFormat::EventsJson,
+            (Encoding::Json, _) => WireFormat::EventsJson,
         };
         let peer = self.hub.borrow_mut().join(format);
         self.links
@@ -227,7 +236,8 @@ impl Shard {
         }
     }
 
-    /// Queues a text message that `write` writes; it is given the time, too.
+    /// Queues a message in the peer's own encoding. `write` writes it as JSON
+    /// text; it is given the time, too.
     pub fn send_text(
         &self,
         peer: PeerId,
@@ -238,8 +248,46 @@ impl Shard {
         let mut text = std::mem::take(&mut self.codec.borrow_mut().text);
         text.clear();
         write(&mut text, &timestamp);
-        self.send(peer, priority, OpCode::Text, &text);
+        self.send_json(peer, priority, &text);
         self.codec.borrow_mut().text = text;
+    }
+
+    /// Queues a message whose JSON text is given in the peer's own encoding.
+    fn send_json(&self, peer: PeerId, priority: Priority, text: &[u8]) {
+        let hub = self.hub.borrow();
+        if !hub.is_present(peer) {
+            return;
+        }
+        let format = hub.format_of(peer.slot);
+        drop(hub);
+        match format {
+            WireFormat::EventsJson | WireFormat::EventsJsonDeflate => {
+                self.send(peer, priority, OpCode::Text, text);
+            }
+            WireFormat::EventsMsgpack => {
+                let mut packed = std::mem::take(&mut self.codec.borrow_mut().packed);
+                packed.clear();
+                msgpack::from_json(text, &mut packed);
+                self.send(peer, priority, OpCode::Binary, &packed);
+                self.codec.borrow_mut().packed = packed;
+            }
+        }
+    }
+
+    /// Lends `read` an empty buffer for the text of a message that came in
+    /// another encoding.
+    pub fn with_text<T>(&self, read: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let mut text = std::mem::take(&mut self.codec.borrow_mut().inbound);
+        text.clear();
+        let outcome = read(&mut text);
+        self.codec.borrow_mut().inbound = text;
+        outcome
+    }
+
+    /// What all shards together have counted.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals::of(&self.all_counters)
     }
 
     /// Answers a ping.

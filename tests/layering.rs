@@ -32,6 +32,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper", &["cli", "http", "conn"]),
     ("jsonwebtoken", &["auth"]),
     ("percent_encoding", &["conn"]),
+    ("rmp", &["protocol"]),
     ("rustix", &["net"]),
     ("simd_json", &["protocol"]),
     ("socket2", &["net"]),

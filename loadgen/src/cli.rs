@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::payload::PAYLOAD_BYTES_MIN;
+use crate::payload::{Format, PAYLOAD_BYTES_MIN};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,6 +14,7 @@ Examples:
                                                 one publish at a time, with the server's CPU per delivery
   loadgen fanout --rate 1000 --subscribers 200  200,000 deliveries/s on a schedule: honest latency
   loadgen fanout --publishers 2 --payload 1024  everybody must see the two in the same order
+  loadgen fanout --format msgpack               the same in binary frames
   loadgen echo --connections 100 --in-flight 32
   loadgen topics --topics 10000 --subscribers 10
   loadgen slow --slow 1                         one reader stalls; nobody else may notice
@@ -138,6 +139,17 @@ impl Scenario {
         }
     }
 
+    /// The encoding of events.
+    pub(crate) fn format(&self) -> Format {
+        match self {
+            Self::Fanout(Fanout { load, .. })
+            | Self::Topics(Topics { load, .. })
+            | Self::Slow(Slow { load, .. })
+            | Self::Churn(Churn { load, .. }) => load.format,
+            _ => Format::Json,
+        }
+    }
+
     /// The path when the URL has none.
     pub(crate) fn path(&self) -> &'static str {
         match self {
@@ -174,6 +186,10 @@ pub(crate) struct Load {
     /// Start of the topic names.
     #[arg(long, default_value = "t", value_name = "PREFIX")]
     pub(crate) topic: String,
+
+    /// Encoding of all frames, asked for with `?format=`.
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    pub(crate) format: Format,
 }
 
 impl Load {

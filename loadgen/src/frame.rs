@@ -7,6 +7,10 @@
 /// Bits of a frame's first byte.
 pub(crate) const FIN: u8 = 0x80;
 
+/// The first byte of a message in one frame.
+const WHOLE_TEXT: u8 = FIN | opcode::TEXT;
+const WHOLE_BINARY: u8 = FIN | opcode::BINARY;
+
 /// Largest payload accepted from a server, in bytes.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 32 << 20;
 
@@ -77,8 +81,8 @@ pub(crate) fn split(bytes: &[u8]) -> Split {
         }
         _ => return Split::Invalid("masked frame from a server"),
     };
-    // The common first byte, a whole text message, needs no further look.
-    if first != FIN | opcode::TEXT
+    // The common first bytes, of whole messages, need no further look.
+    if !matches!(first, WHOLE_TEXT | WHOLE_BINARY)
         && let Some(problem) = first_byte_problem(first, payload)
     {
         return Split::Invalid(problem);

@@ -23,6 +23,7 @@ use mimalloc::MiMalloc;
 use cli::{Client, Options, Scenario};
 use net::Target;
 use outcome::Outcome;
+use payload::Format;
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -45,11 +46,17 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<Outcome, String> {
     let Options { scenario, common } = options;
-    let target = Target::new(&common.url, scenario.path(), common.headers.clone())?;
+    let mut target = Target::new(&common.url, scenario.path(), common.headers.clone())?;
+    if scenario.format() == Format::Msgpack {
+        target.add_parameter("format=msgpack");
+    }
     if let Some(core) = common.pin {
         pin(core)?;
     }
     match (common.client, scenario) {
+        (Client::Tungstenite, _) if scenario.format() != Format::Json => {
+            Err("--client tungstenite speaks JSON".into())
+        }
         (Client::Tungstenite, Scenario::Fanout(_)) => {
             reference::fanout::run(scenario, &target, common)
         }

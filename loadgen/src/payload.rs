@@ -1,4 +1,4 @@
-//! The data value of every message: a JSON string of exactly the asked length
+//! The data value of every message: a string, in JSON of exactly the asked length,
 //! that says who sent it, where, as which number and when.
 //!
 //! ```text
@@ -8,10 +8,22 @@
 //! `T` topic, `P` publisher, `S` sequence number, `t` send time in nanoseconds
 //! since the generator started, all in lower-case hexadecimal. The padding is a
 //! window into a fixed random text that moves with the sequence number, so that
-//! bytes of one message cannot pass for those of another.
+//! bytes of one message cannot pass for those of another. In MessagePack a header
+//! stands for the opening quote, and there is no closing one.
 
-/// Opens every payload. Eight bytes, so that it is one comparison.
-pub(crate) const MAGIC: [u8; 8] = *b"\"fanfare";
+use clap::ValueEnum;
+
+/// How messages are encoded in both directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Text frames.
+    Json,
+    /// Binary frames.
+    Msgpack,
+}
+
+/// Opens every payload, behind the quote or the last byte of the header.
+pub(crate) const MAGIC: [u8; 7] = *b"fanfare";
 
 /// Bytes before the padding.
 pub(crate) const HEAD_BYTES: usize = 40;
@@ -61,7 +73,8 @@ impl Head {
         let ([magic, source, sequence, time_high, time_low], []) = head.as_chunks::<8>() else {
             return None;
         };
-        if *magic != MAGIC {
+        // What opens the string belongs to what stands before the data.
+        if magic[1..] != MAGIC {
             return None;
         }
         Some(Self {
@@ -76,6 +89,8 @@ impl Head {
 /// Writes and checks payloads of one length.
 #[derive(Debug)]
 pub(crate) struct Layout {
+    format: Format,
+    /// Length in JSON, quotes included.
     bytes: usize,
     padding: Vec<u8>,
 }
@@ -84,37 +99,65 @@ impl Layout {
     /// A layout of `bytes`, at least [`PAYLOAD_BYTES_MIN`]; `seed` chooses the
     /// padding text.
     pub(crate) fn new(bytes: usize, seed: u64) -> Self {
+        Self::with_format(Format::Json, bytes, seed)
+    }
+
+    /// As [`Self::new`], in another format.
+    pub(crate) fn with_format(format: Format, bytes: usize, seed: u64) -> Self {
         assert!(bytes >= PAYLOAD_BYTES_MIN, "checked on the command line");
         let mut random = Random::new(seed);
         let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         let padding = (0..bytes - PAYLOAD_BYTES_MIN + WINDOWS)
             .map(|_| alphabet[(random.next() >> 58) as usize])
             .collect();
-        Self { bytes, padding }
+        Self {
+            format,
+            bytes,
+            padding,
+        }
     }
 
-    /// Length of every payload, quotes included.
+    /// How payloads are encoded.
+    #[inline]
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Length of every payload from its opening quote, or the last byte of its
+    /// header, to its end.
+    #[inline]
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        match self.format {
+            Format::Json => self.bytes,
+            Format::Msgpack => self.bytes - 1,
+        }
     }
 
     /// Appends one payload to `out`.
     pub(crate) fn write(&self, out: &mut Vec<u8>, source: Source, sequence: u32, time_ns: u64) {
+        match self.format {
+            Format::Json => out.push(b'"'),
+            Format::Msgpack => put_str_header(out, self.bytes - 2),
+        }
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&digits(source.number()).to_le_bytes());
         out.extend_from_slice(&digits(sequence).to_le_bytes());
         out.extend_from_slice(&digits((time_ns >> 32) as u32).to_le_bytes());
         out.extend_from_slice(&digits(time_ns as u32).to_le_bytes());
         out.extend_from_slice(self.padding_of(source.number(), sequence));
-        out.push(b'"');
+        if self.format == Format::Json {
+            out.push(b'"');
+        }
     }
 
     /// Whether everything after the head of `data`, which has [`Self::bytes`]
     /// bytes, is what [`Self::write`] would have written.
     #[inline]
     pub(crate) fn tail_matches(&self, data: &[u8], source: u32, sequence: u32) -> bool {
-        let [padding @ .., b'"'] = &data[HEAD_BYTES..] else {
-            return false;
+        let padding = match (self.format, &data[HEAD_BYTES..]) {
+            (Format::Json, [padding @ .., b'"']) => padding,
+            (Format::Json, _) => return false,
+            (Format::Msgpack, padding) => padding,
         };
         padding == self.padding_of(source, sequence)
     }
@@ -124,6 +167,22 @@ impl Layout {
         let mixed = (sequence ^ source.rotate_left(7)).wrapping_mul(0x9E37_79B1);
         let start = (mixed >> 24) as usize;
         &self.padding[start..start + self.bytes - PAYLOAD_BYTES_MIN]
+    }
+}
+
+/// Appends the header of a MessagePack string of `length` bytes.
+pub(crate) fn put_str_header(out: &mut Vec<u8>, length: usize) {
+    match length {
+        0..32 => out.push(0xA0 | length as u8),
+        32..256 => out.extend([0xD9, length as u8]),
+        256..65_536 => {
+            out.push(0xDA);
+            out.extend((length as u16).to_be_bytes());
+        }
+        _ => {
+            out.push(0xDB);
+            out.extend((length as u32).to_be_bytes());
+        }
     }
 }
 
@@ -247,6 +306,35 @@ mod tests {
     }
 
     #[test]
+    fn packed_payloads_are_strings_with_the_same_text() {
+        for bytes in [PAYLOAD_BYTES_MIN, 128, 257, 258, 1_000, 70_000] {
+            let source = Source {
+                topic: 3,
+                publisher: 9,
+            };
+            let write = |format| {
+                let mut data = Vec::new();
+                let layout = Layout::with_format(format, bytes, 7);
+                layout.write(&mut data, source, 77, 1 << 40);
+                (layout, data)
+            };
+            let (json, text) = write(Format::Json);
+            let (msgpack, packed) = write(Format::Msgpack);
+            let text: String = serde_json::from_slice(&text).unwrap();
+            assert_eq!(rmp_serde::from_slice::<String>(&packed).unwrap(), text);
+            assert_eq!(json.bytes(), msgpack.bytes() + 1);
+            let data = &packed[packed.len() - msgpack.bytes()..];
+            assert_eq!(
+                Head::of(data).map(|head| number(head.sequence)),
+                Some(Some(77))
+            );
+            assert!(msgpack.tail_matches(data, source.number(), 77));
+            let has_padding = bytes > PAYLOAD_BYTES_MIN;
+            assert!(!has_padding || !msgpack.tail_matches(data, source.number(), 78));
+        }
+    }
+
+    #[test]
     fn a_changed_byte_anywhere_is_noticed() {
         let layout = Layout::new(128, 7);
         let source = Source {
@@ -256,7 +344,8 @@ mod tests {
         let mut data = Vec::new();
         layout.write(&mut data, source, 5, 9);
         let whole = Head::of(&data);
-        for at in 0..data.len() {
+        // What opens it is compared with what stands before it.
+        for at in 1..data.len() {
             let mut changed = data.clone();
             changed[at] ^= 1;
             let same_head = Head::of(&changed) == whole;

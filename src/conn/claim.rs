@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use hyper::Request;
-use hyper::header::RETRY_AFTER;
+use hyper::header::{RETRY_AFTER, UPGRADE};
 
 use super::credentials::{self, BEARER_PROTOCOL};
 use super::session::{Session, Standing};
 use crate::http::{Answer, Route, is_allowed_page, refuse, route};
 use crate::metrics::Refused;
+use crate::protocol::events::{Encoding, Parameters};
 use crate::shard::{Lease, NoRoom, Place, Shard};
 use crate::ws::deflate::{Agreed, DeflateOptions, negotiate};
 use crate::ws::handshake::Upgrade;
@@ -20,6 +21,7 @@ pub(super) struct Claim {
     /// The answer to the upgrade request.
     pub(super) head: Vec<u8>,
     pub(super) agreed: Option<Agreed>,
+    pub(super) encoding: Encoding,
     pub(super) session: Session,
     pub(super) message_bytes_max: usize,
     pub(super) place: Place,
@@ -45,7 +47,13 @@ pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr
         Route::Echo => config.debug.echo,
         Route::EventsDemo => config.events.demo_enabled,
         Route::EventsDev => config.mode != crate::config::Mode::Prod,
-        Route::Events => true,
+        Route::Events | Route::EventsAs(_) => true,
+        Route::Reserved(_) if !request.headers().contains_key(UPGRADE) => return Decision::Api,
+        Route::Reserved(id) => {
+            let why = format!("`{id}` is reserved: choose another client id");
+            return Decision::Answer(Box::new(refuse(404, &why, &[])));
+        }
+        Route::BadClientId => return Decision::Answer(Box::new(refuse(400, BAD_CLIENT_ID, &[]))),
     };
     if !exists {
         return Decision::Answer(Box::new(refuse(404, "Not Found", &[])));
@@ -62,7 +70,7 @@ pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr
 fn claim<B>(
     shard: &Rc<Shard>,
     request: &Request<B>,
-    route: Route,
+    route: Route<'_>,
     address: IpAddr,
 ) -> Result<Claim, (Refused, Box<Answer>)> {
     let config = &shard.config;
@@ -76,6 +84,10 @@ fn claim<B>(
         let why = "The page's origin is not in http.allowed_origins";
         return Err((Refused::Origin, Box::new(refuse(403, why, &[]))));
     }
+    let parameters = Parameters::parse(request.uri().query().unwrap_or("")).map_err(|why| {
+        let answer = refuse(400, &why.to_string(), &[]);
+        (Refused::Handshake, Box::new(answer))
+    })?;
     let place = shard.process.enter(address).map_err(|no_room| {
         let (why, text) = match no_room {
             NoRoom::Connections => (Refused::Connections, "Too many connections"),
@@ -87,7 +99,10 @@ fn claim<B>(
         client_context: config.websocket.deflate_client_contexts,
         ..DeflateOptions::default()
     };
-    let offers = upgrade.extensions().filter(|_| config.websocket.deflate);
+    // MessagePack is small as it is; what JSON shares compressed it cannot read.
+    let offers = upgrade
+        .extensions()
+        .filter(|_| config.websocket.deflate && parameters.encoding == Encoding::Json);
     let agreed = negotiate(offers, &options);
     // A browser gives up if none of what it offered is chosen.
     let protocol = upgrade
@@ -96,38 +111,36 @@ fn claim<B>(
     let head = upgrade.response(protocol, agreed.as_ref());
     let standing = match route {
         Route::Echo | Route::EventsDemo => Standing::Anonymous,
-        Route::EventsDev | Route::Events | Route::Api => {
-            credentials::admit(shard, request, address)?
-        }
+        _ => credentials::admit(shard, request, address)?,
     };
-    let lease = match &standing {
-        Standing::Known(identity) => Some(Lease {
-            until: shard.authenticator.tokens.end_of(identity),
-            key: identity.key,
-        }),
-        Standing::Anonymous | Standing::Refused => None,
+    let lease = standing.identity().map(|identity| Lease {
+        until: shard.authenticator.tokens.end_of(identity),
+        key: identity.key,
+    });
+    let (endpoint, client_id) = match route {
+        Route::EventsDemo => ("demo", None),
+        Route::EventsDev => ("dev", None),
+        Route::EventsAs(client_id) => ("prod", Some(client_id)),
+        _ => ("prod", None),
     };
-    let (session, message_bytes_max) = match route {
-        Route::Echo => (Session::echo(), config.debug.echo_max_message_size),
-        Route::EventsDemo => (
-            Session::events("demo", standing),
+    let (session, message_bytes_max) = if route == Route::Echo {
+        (Session::echo(), config.debug.echo_max_message_size)
+    } else {
+        (
+            Session::events(endpoint, client_id, parameters, standing),
             config.events.max_message_size,
-        ),
-        Route::EventsDev => (
-            Session::events("dev", standing),
-            config.events.max_message_size,
-        ),
-        Route::Events | Route::Api => (
-            Session::events("prod", standing),
-            config.events.max_message_size,
-        ),
+        )
     };
     Ok(Claim {
         head,
         agreed,
+        encoding: parameters.encoding,
         session,
         message_bytes_max,
         place,
         lease,
     })
 }
+
+/// What is said about a client id outside the grammar.
+const BAD_CLIENT_ID: &str = "A client id is 1 to 64 letters, digits, `_` and `-`";

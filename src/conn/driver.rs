@@ -27,6 +27,7 @@ pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: Ve
     }
     let (reader, writer) = stream.into_split();
     let peer = shard.join(
+        claim.encoding,
         claim.agreed.as_ref().map(Agreed::server_window_bits),
         writer,
     );

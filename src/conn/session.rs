@@ -6,6 +6,7 @@ mod events;
 use crate::auth::Identity;
 use crate::id::PeerId;
 use crate::protocol::Disconnect;
+use crate::protocol::events::Parameters;
 use crate::shard::Shard;
 use crate::ws::OpCode;
 
@@ -54,8 +55,15 @@ impl Session {
         Self::Echo
     }
 
-    pub(super) fn events(endpoint: &'static str, standing: Standing) -> Self {
-        Self::Events(Box::new(events::Events::new(endpoint, standing)))
+    /// `client_id` is the name that the client gave itself, if it did.
+    pub(super) fn events(
+        endpoint: &'static str,
+        client_id: Option<&str>,
+        parameters: Parameters,
+        standing: Standing,
+    ) -> Self {
+        let events = events::Events::new(endpoint, client_id, parameters, standing);
+        Self::Events(Box::new(events))
     }
 
     /// The connection is open.

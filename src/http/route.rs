@@ -2,7 +2,7 @@
 
 /// Where a request goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Route {
+pub enum Route<'a> {
     /// `/debug/echo`: a WebSocket that sends everything back.
     Echo,
     /// `/api/v1/ws/demo`: the events protocol, open to everybody.
@@ -11,21 +11,52 @@ pub enum Route {
     EventsDev,
     /// `/api/v1/ws`: the events protocol with a token.
     Events,
+    /// `/api/v1/ws/{client_id}`: the same, for a client that names itself.
+    EventsAs(&'a str),
+    /// `/api/v1/ws/` and a name that is no client's: a request, if anything.
+    Reserved(&'a str),
+    /// `/api/v1/ws/` and something that cannot be a name.
+    BadClientId,
     /// Anything else: a request with an answer.
     Api,
 }
 
+/// Below this path clients name themselves.
+const CLIENTS: &str = "/api/v1/ws/";
+
+/// Names that have, or had, a meaning of their own.
+const RESERVED: [&str; 3] = ["connections", "monitor", "subscriptions"];
+
+/// The longest client id, in bytes.
+const CLIENT_ID_BYTES_MAX: usize = 64;
+
 /// Finds the route of a path. Only the exact spelling counts: nothing is
 /// decoded, folded or cut (HOSTILE H16).
 #[must_use]
-pub fn route(path: &str) -> Route {
+pub fn route(path: &str) -> Route<'_> {
     match path {
         "/debug/echo" => Route::Echo,
         "/api/v1/ws/demo" => Route::EventsDemo,
         "/api/v1/ws/dev" => Route::EventsDev,
         "/api/v1/ws" => Route::Events,
-        _ => Route::Api,
+        _ => path.strip_prefix(CLIENTS).map_or(Route::Api, client),
     }
+}
+
+fn client(id: &str) -> Route<'_> {
+    if id.is_empty() || id.contains('/') {
+        Route::Api
+    } else if RESERVED.contains(&id) {
+        Route::Reserved(id)
+    } else if id.len() <= CLIENT_ID_BYTES_MAX && id.bytes().all(is_id_byte) {
+        Route::EventsAs(id)
+    } else {
+        Route::BadClientId
+    }
+}
+
+fn is_id_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
 #[cfg(test)]
@@ -38,13 +69,29 @@ mod tests {
         for path in [
             "//api/v1/ws/demo",
             "/api/v1/ws/demo/",
-            "/api/v1/ws/%64emo",
             "/api/v1/x/../ws/demo",
-            "/api/v1/ws/demo;x",
             "/API/v1/ws/demo",
             "/api/v1/ws%2Fdemo",
+            "/api/v1/ws/",
+            "/api/v1/ws/a/b",
+            "/api/v1/ws/monitor/a",
         ] {
             assert_eq!(route(path), Route::Api, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_client_names_itself_in_64_letters() {
+        let longest = "x".repeat(64);
+        for id in ["a", "A-z_09", "Demo", "dev1", "-", &longest] {
+            assert_eq!(route(&format!("{CLIENTS}{id}")), Route::EventsAs(id));
+        }
+        let too_long = "x".repeat(65);
+        for id in ["%64emo", "demo;x", "a b", "a.b", "é", "a%00", &too_long] {
+            assert_eq!(route(&format!("{CLIENTS}{id}")), Route::BadClientId, "{id}");
+        }
+        for id in RESERVED {
+            assert_eq!(route(&format!("{CLIENTS}{id}")), Route::Reserved(id));
         }
     }
 }

@@ -1,7 +1,13 @@
-//! The events protocol: JSON objects in text frames (spec/events.md 3.5).
+//! The events protocol: JSON objects in text frames, or the same as MessagePack
+//! in binary frames (spec/events.md 3.5).
 
 mod command;
 mod frame;
+pub mod msgpack;
+mod parameters;
+mod refusal;
 
-pub use command::{Act, Command, Recover, Refusal};
+pub use command::{AGENT_COMMANDS, Act, BATCH_MESSAGES_MAX, Command, Query, Recover};
 pub use frame::{Begun, Greeting, Kind, Publication, Writer};
+pub use parameters::{BadParameter, Encoding, Parameters};
+pub use refusal::Refusal;

@@ -75,6 +75,12 @@ impl<'a> Raw<'a> {
         matches!(self.0.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'))
     }
 
+    /// Whether the value is an object.
+    #[must_use]
+    pub fn is_object(self) -> bool {
+        self.0.starts_with('{')
+    }
+
     /// Whether the value is `null`.
     #[must_use]
     pub fn is_null(self) -> bool {

@@ -2,6 +2,7 @@
 
 mod cors;
 mod credentials;
+mod dev_config;
 mod events;
 mod health;
 mod history;
@@ -54,6 +55,7 @@ pub(super) fn routes(
     let router = Router::new()
         .route("/health", get(health::health))
         .route("/api/v1/health", get(health::health))
+        .route("/api/v1/dev-config", get(dev_config::dev_config))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))

@@ -2,7 +2,7 @@
 
 use crate::config::Websocket;
 use crate::id::WireFormat;
-use crate::protocol::events::{Publication, Writer};
+use crate::protocol::events::{Publication, Writer, msgpack};
 use crate::ws::deflate::Deflater;
 use crate::ws::encode::{put_close, put_frame, put_header};
 use crate::ws::{CloseCode, OpCode};
@@ -14,6 +14,10 @@ pub(super) struct Codec {
     deflate_min_bytes: usize,
     /// A payload being put together by a caller.
     pub(super) text: Vec<u8>,
+    /// The same as MessagePack.
+    pub(super) packed: Vec<u8>,
+    /// A client's message, as JSON.
+    pub(super) inbound: Vec<u8>,
     payload: Vec<u8>,
     deflated: Vec<u8>,
     frame: Vec<u8>,
@@ -32,6 +36,8 @@ impl Codec {
             deflater: Deflater::new(config.deflate_level),
             deflate_min_bytes: config.deflate_min_size,
             text: Vec::new(),
+            packed: Vec::new(),
+            inbound: Vec::new(),
             payload: Vec::new(),
             deflated: Vec::new(),
             frame: Vec::new(),
@@ -49,11 +55,18 @@ impl Codec {
         let mut payload = std::mem::take(&mut self.payload);
         payload.clear();
         Writer::new(&mut payload, timestamp).event(publication);
-        let window_bits = match format {
-            WireFormat::EventsJson => None,
-            WireFormat::EventsJsonDeflate => Some(SHARED_WINDOW_BITS),
-        };
-        self.encode(window_bits, OpCode::Text, &payload);
+        match format {
+            WireFormat::EventsJson => self.encode(None, OpCode::Text, &payload),
+            WireFormat::EventsJsonDeflate => {
+                self.encode(Some(SHARED_WINDOW_BITS), OpCode::Text, &payload);
+            }
+            WireFormat::EventsMsgpack => {
+                self.packed.clear();
+                msgpack::from_json(&payload, &mut self.packed);
+                self.frame.clear();
+                put_frame(&mut self.frame, OpCode::Binary, &self.packed);
+            }
+        }
         self.payload = payload;
         &self.frame
     }
@@ -88,6 +101,8 @@ impl Codec {
     pub(super) fn tidy(&mut self) {
         for buffer in [
             &mut self.text,
+            &mut self.packed,
+            &mut self.inbound,
             &mut self.payload,
             &mut self.deflated,
             &mut self.frame,

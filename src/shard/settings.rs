@@ -27,6 +27,8 @@ pub struct Settings {
     pub authenticator: Arc<Authenticator>,
     /// What it counts.
     pub counters: Arc<Counters>,
+    /// What all shards count, this one included.
+    pub all_counters: Arc<[Arc<Counters>]>,
 }
 
 /// One shard's part of the process's limits.

@@ -52,6 +52,15 @@ impl Target {
         })
     }
 
+    /// Adds `name=value` to the query.
+    pub(crate) fn add_parameter(&mut self, pair: &str) {
+        let separator = if self.path.contains('?') { '&' } else { '?' };
+        for text in [&mut self.path, &mut self.url] {
+            text.push(separator);
+            text.push_str(pair);
+        }
+    }
+
     /// The upgrade request.
     pub(super) fn request(&self, key: &str) -> Vec<u8> {
         let Self { host, path, .. } = self;

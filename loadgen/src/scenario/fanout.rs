@@ -47,7 +47,7 @@ pub(crate) fn run(
         _ => None,
     };
     let mut run = Run {
-        layout: Layout::new(load.payload, common.seed),
+        layout: Layout::with_format(load.format, load.payload, common.seed),
         schedule: load
             .rate
             .map(|rate| Schedule::new(net.now_ns(), rate, load.burst())),
@@ -84,9 +84,10 @@ fn connect(
     target: &Target,
     common: &Common,
 ) -> Result<Peers, String> {
-    let layout = Layout::new(load.payload, common.seed);
+    let layout = Layout::with_format(load.format, load.payload, common.seed);
     let verifier = Verifier::new(layout, plan.shape, plan.names.clone(), plan.owners());
-    let mut peers = Peers::new(plan, usize::from(load.publishers), target.clone(), verifier);
+    let publishers = usize::from(load.publishers);
+    let mut peers = Peers::new(plan, publishers, target.clone(), load.format, verifier);
     let mut progress = Progress::new(common.quiet, net.now_ns());
     let deadline_ns = net.now_ns() + common.patience.as_nanos() as u64;
     let mut next_line_ns = net.now_ns() + QUIET_NS;

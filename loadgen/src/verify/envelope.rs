@@ -6,69 +6,107 @@ use std::ops::Range;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::payload::MAGIC;
+use crate::payload::{Format, MAGIC};
 
 /// An event frame (spec/events.md 3.5), its data untouched.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Event<'a> {
+struct Event<'a, D> {
     #[serde(rename = "type")]
     kind: &'a str,
     #[serde(borrow)]
-    pub(crate) event: Cow<'a, str>,
+    event: Cow<'a, str>,
     #[serde(borrow)]
     event_type: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(crate) data: &'a RawValue,
+    data: D,
     #[serde(borrow)]
     event_id: Cow<'a, str>,
     #[serde(borrow)]
     timestamp: Cow<'a, str>,
 }
 
-/// What a frame's text is.
+impl<D> Event<'_, D> {
+    fn is_well_formed(&self) -> bool {
+        self.kind == "event"
+            && self.event == self.event_type
+            && !self.event_id.is_empty()
+            && self.timestamp.ends_with('Z')
+    }
+}
+
+/// What a frame is.
 #[derive(Debug)]
 pub(crate) enum Parsed<'a> {
-    /// A well-formed event, and where its data starts.
-    Event(Event<'a>, usize),
+    /// A well-formed event.
+    Event {
+        /// Its topic.
+        name: Cow<'a, str>,
+        /// Where its data is, from the opening quote or the last byte of the
+        /// string's header to its end.
+        data: Range<usize>,
+    },
     /// Another kind of frame.
     Other,
-    /// Not JSON, or an event that lacks something.
+    /// Not of the format, or an event that lacks something.
     Corrupt,
 }
 
-/// Parses a frame's text.
-pub(crate) fn parse(text: &[u8]) -> Parsed<'_> {
-    #[derive(Deserialize)]
-    struct Kind<'a> {
-        #[serde(rename = "type")]
-        kind: &'a str,
-    }
-    if let Ok(event) = serde_json::from_slice::<Event<'_>>(text) {
-        let well_formed = event.kind == "event"
-            && event.event == event.event_type
-            && !event.event_id.is_empty()
-            && event.timestamp.ends_with('Z');
-        if well_formed {
-            let data_at = event.data.get().as_ptr().addr() - text.as_ptr().addr();
-            return Parsed::Event(event, data_at);
-        }
-    }
-    match serde_json::from_slice::<Kind<'_>>(text) {
+/// The type of any frame.
+#[derive(Debug, Deserialize)]
+struct Kind<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+}
+
+/// Parses a frame's payload.
+pub(crate) fn parse(format: Format, payload: &[u8]) -> Parsed<'_> {
+    let (event, kind) = match format {
+        Format::Json => (
+            json_event(payload),
+            serde_json::from_slice::<Kind<'_>>(payload).ok(),
+        ),
+        Format::Msgpack => (
+            msgpack_event(payload),
+            rmp_serde::from_slice::<Kind<'_>>(payload).ok(),
+        ),
+    };
+    match (event, kind) {
+        (Some((name, data)), _) => Parsed::Event { name, data },
         // A changed byte in the type of an event leaves its other fields.
-        Ok(Kind { kind }) if kind != "event" && !contains(text, &MAGIC[1..]) => Parsed::Other,
+        (None, Some(Kind { kind })) if kind != "event" && !contains(payload, &MAGIC) => {
+            Parsed::Other
+        }
         _ => Parsed::Corrupt,
     }
+}
+
+fn json_event(text: &[u8]) -> Option<(Cow<'_, str>, Range<usize>)> {
+    let event: Event<'_, &RawValue> = serde_json::from_slice(text).ok()?;
+    let data = event.data.get();
+    let start = data.as_ptr().addr() - text.as_ptr().addr();
+    event
+        .is_well_formed()
+        .then_some((event.event, start..start + data.len()))
+}
+
+fn msgpack_event(payload: &[u8]) -> Option<(Cow<'_, str>, Range<usize>)> {
+    let event: Event<'_, &str> = rmp_serde::from_slice(payload).ok()?;
+    let start = event.data.as_ptr().addr() - payload.as_ptr().addr();
+    // The parser does not mind what follows; the timestamp is the last value.
+    let is_whole = payload.ends_with(event.timestamp.as_bytes());
+    (event.is_well_formed() && is_whole)
+        .then_some((event.event, start - 1..start + event.data.len()))
 }
 
 fn contains(text: &[u8], what: &[u8]) -> bool {
     text.windows(what.len()).any(|window| window == what)
 }
 
-/// The bytes before `data`, per topic, as a first event showed them. Their
+/// The bytes up to the first one of `data`, per topic, as a first event showed them. Their
 /// length is the same for all topics: names have a fixed width.
 #[derive(Debug)]
 pub(crate) struct Envelope {
-    data_at: usize,
+    /// The length of every prefix, 0 before the first was learned.
+    length: usize,
     prefixes: Vec<u8>,
     learned: Vec<bool>,
 }
@@ -76,7 +114,7 @@ pub(crate) struct Envelope {
 impl Envelope {
     pub(crate) fn new(topics: usize) -> Self {
         Self {
-            data_at: 0,
+            length: 0,
             prefixes: Vec::new(),
             learned: vec![false; topics],
         }
@@ -85,7 +123,7 @@ impl Envelope {
     /// Where data starts in every frame, 0 before the first was learned.
     #[inline]
     pub(crate) fn data_at(&self) -> usize {
-        self.data_at
+        self.length.saturating_sub(1)
     }
 
     #[inline]
@@ -96,21 +134,21 @@ impl Envelope {
     /// Where the prefix of `topic` is; none before it was learned.
     #[inline]
     pub(crate) fn range(&self, topic: usize) -> Option<Range<usize>> {
-        let start = topic * self.data_at;
-        self.learned[topic].then(|| start..start + self.data_at)
+        let start = topic * self.length;
+        self.learned[topic].then(|| start..start + self.length)
     }
 
-    /// Remembers what stood before the data of `topic`. A length that differs
+    /// Remembers what stood up to the first byte of the data of `topic`. A length that differs
     /// from the first one learned is ignored; such frames are parsed whole.
     pub(crate) fn learn(&mut self, topic: usize, prefix: &[u8]) {
-        if self.data_at == 0 {
-            self.data_at = prefix.len();
+        if self.length == 0 {
+            self.length = prefix.len();
             self.prefixes = vec![0; self.learned.len() * prefix.len()];
         }
         // Learned even when the length differs, to let the event be selected:
         // its prefix is all zeros then and never matches.
         self.learned[topic] = true;
-        if self.data_at == prefix.len() {
+        if self.length == prefix.len() {
             let start = topic * prefix.len();
             self.prefixes[start..start + prefix.len()].copy_from_slice(prefix);
         }

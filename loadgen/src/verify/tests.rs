@@ -111,27 +111,70 @@ fn corrupt_and_misrouted_events_are_counted() {
     assert_eq!(counts.lost + counts.duplicated + counts.reordered, 0);
 }
 
+/// An event as the gateway packs it.
+fn packed_event(sequence: u32) -> Vec<u8> {
+    #[derive(serde::Serialize)]
+    struct Event<'a> {
+        r#type: &'a str,
+        event: &'a str,
+        event_type: &'a str,
+        data: &'a str,
+        event_id: &'a str,
+        timestamp: &'a str,
+    }
+    let text = event(0, 0, sequence);
+    let event: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let field = |name: &str| event[name].as_str().unwrap();
+    let event = Event {
+        r#type: field("type"),
+        event: field("event"),
+        event_type: field("event_type"),
+        data: field("data"),
+        event_id: field("event_id"),
+        timestamp: field("timestamp"),
+    };
+    rmp_serde::to_vec_named(&event).unwrap()
+}
+
 #[test]
 fn every_changed_byte_is_a_fault() {
-    let good = event(0, 0, 1);
-    for at in 0..good.len() {
-        let mut bytes = good.clone().into_bytes();
-        bytes[at] ^= 0x01;
-        let mut verifier = verifier();
+    check_changes(Format::Json, |sequence| event(0, 0, sequence).into_bytes());
+}
+
+#[test]
+fn every_changed_byte_of_a_packed_event_is_a_fault() {
+    check_changes(Format::Msgpack, packed_event);
+}
+
+fn check_changes(format: Format, event: impl Fn(u32) -> Vec<u8>) {
+    let verify = |bytes: &[u8]| {
+        let layout = Layout::with_format(format, 64, 3);
+        let owners = vec![0, 0, 1, 1, 2, 2, 3, 3];
+        let mut verifier = Verifier::new(layout, SHAPE, vec!["t0".into(), "t1".into()], owners);
         verifier.begin(0, 0, 10);
-        verifier.event(event(0, 0, 0).as_bytes());
-        verifier.event(&bytes);
+        verifier.event(&event(0));
+        verifier.event(bytes);
         verifier.end();
-        let in_tail = at >= good.find("\"event_id").unwrap();
-        let in_time = {
-            let data = good.find("fanfare").unwrap() - 1;
-            (data + 24..data + 40).contains(&at)
-        };
+        assert_eq!(verifier.parses() > 1, bytes != event(1));
+        verifier.counts()
+    };
+    let good = event(1);
+    let find = |what: &str| {
+        let mut windows = good.windows(what.len());
+        windows
+            .position(|window| window == what.as_bytes())
+            .unwrap()
+    };
+    let (tail, data) = (find("event_id"), find("fanfare") - 1);
+    assert_eq!((verify(&good).received, verify(&good).faults()), (2, 0));
+    for at in 0..good.len() {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x01;
         // Event ids, timestamps and the send time may be anything well-formed.
-        assert!(
-            verifier.counts().faults() > 0 || in_tail || in_time,
-            "byte {at} of {good}"
-        );
+        let is_free = at >= tail - 1 || (data + 24..data + 40).contains(&at);
+        if !is_free {
+            assert!(verify(&bytes).faults() > 0, "byte {at} of {good:x?}");
+        }
     }
 }
 

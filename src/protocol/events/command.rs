@@ -2,7 +2,16 @@
 
 use std::borrow::Cow;
 
+use super::Refusal;
 use crate::protocol::json::{self, JsonError, Raw};
+
+mod recover;
+mod request;
+
+pub use recover::Recover;
+use recover::recover;
+pub use request::{AGENT_COMMANDS, BATCH_MESSAGES_MAX, Query};
+use request::{agent_command, batch, command, query};
 
 /// One message of a client. It borrows the message's text.
 #[derive(Debug)]
@@ -34,60 +43,26 @@ pub enum Act<'a> {
         /// A JSON value as it was written.
         data: &'a str,
     },
+    /// Answer a question.
+    Query(Query<'a>),
+    /// Run a command of the gateway and answer with its result.
+    Command {
+        /// Which one.
+        name: Cow<'a, str>,
+        /// Its arguments, if there are any.
+        params: Option<Raw<'a>>,
+    },
+    /// Acknowledge a command to an agent.
+    AgentCommand {
+        /// One of [`AGENT_COMMANDS`].
+        command: &'static str,
+        /// The agent.
+        agent_id: Cow<'a, str>,
+    },
+    /// Do these one after the other; none of them is a batch.
+    Batch(Vec<Raw<'a>>),
     /// Something this gateway does not know: the type's name.
     Unknown(Cow<'a, str>),
-}
-
-/// Where a client was in a topic.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Recover<'a> {
-    /// The topic's name.
-    pub topic: Cow<'a, str>,
-    /// Which life of the topic the client knew.
-    pub epoch: u64,
-    /// The newest message it had.
-    pub offset: u64,
-}
-
-/// Why a message is refused. The connection stays.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal {
-    /// The request's `id`, as it was written.
-    pub id: Option<String>,
-    /// The error's code.
-    pub code: &'static str,
-    /// What is wrong.
-    pub message: Cow<'static, str>,
-}
-
-impl Refusal {
-    /// A refusal with this code and text.
-    pub fn new(
-        id: Option<Raw<'_>>,
-        code: &'static str,
-        message: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        Self {
-            id: id.map(|id| id.text().to_owned()),
-            code,
-            message: message.into(),
-        }
-    }
-
-    /// The gateway knows as many topics as it may. `id` is as it was written,
-    /// empty if there was none.
-    #[must_use]
-    pub fn too_many_topics(id: &str) -> Self {
-        Self {
-            id: Some(id.to_owned()).filter(|id| !id.is_empty()),
-            code: "TOPIC_LIMIT",
-            message: "The gateway has as many topics as it may; try again later".into(),
-        }
-    }
-
-    fn invalid(id: Option<Raw<'_>>, message: &'static str) -> Self {
-        Self::new(id, "INVALID_MESSAGE", message)
-    }
 }
 
 /// The fields that matter, as they were written. Of a repeated one the last counts.
@@ -101,6 +76,9 @@ struct Fields<'a> {
     event_types: Option<Raw<'a>>,
     data: Option<Raw<'a>>,
     recover: Option<Raw<'a>>,
+    params: Option<Raw<'a>>,
+    command: Option<Raw<'a>>,
+    messages: Option<Raw<'a>>,
 }
 
 impl<'a> Command<'a> {
@@ -122,6 +100,9 @@ impl<'a> Command<'a> {
                 "event_types" => &mut fields.event_types,
                 "data" => &mut fields.data,
                 "recover" => &mut fields.recover,
+                "params" => &mut fields.params,
+                "command" => &mut fields.command,
+                "messages" => &mut fields.messages,
                 _ => return,
             };
             *field = Some(value);
@@ -150,6 +131,10 @@ impl<'a> Command<'a> {
                 None => return Err(Refusal::invalid(id, "`events` is missing: a list of names")),
             },
             "unsubscribe" => Act::Unsubscribe(names(&fields, id)?.unwrap_or_default()),
+            "query" => Act::Query(query(&fields, id)?),
+            "command" => command(&fields, id)?,
+            "agent_command" => agent_command(&fields, id)?,
+            "batch" => Act::Batch(batch(&fields, id)?),
             _ if is_type_name(&kind) => Act::Unknown(kind),
             _ => return Err(Refusal::invalid(id, "`type` is not a name")),
         };
@@ -158,6 +143,16 @@ impl<'a> Command<'a> {
             timestamp: fields.timestamp,
             act,
         })
+    }
+
+    /// How many messages this is, for those who count them: a batch is as many
+    /// as it has, and one if it has none.
+    #[must_use]
+    pub fn messages(&self) -> usize {
+        match &self.act {
+            Act::Batch(messages) => messages.len().max(1),
+            _ => 1,
+        }
     }
 }
 
@@ -192,36 +187,6 @@ fn names<'a>(
             None => Err(Refusal::invalid(id, "`events` is not a list of strings")),
         },
     }
-}
-
-/// Where the client was: `{"topic":{"epoch":..,"offset":..}}`.
-fn recover<'a>(fields: &Fields<'a>, id: Option<Raw<'a>>) -> Result<Vec<Recover<'a>>, Refusal> {
-    let wrong = || {
-        let message = "`recover` is not an object of topics, each with its `epoch` and `offset`";
-        Refusal::invalid(id, message)
-    };
-    let Some(recover) = fields.recover.filter(|recover| !recover.is_null()) else {
-        return Ok(Vec::new());
-    };
-    let mut topics = Vec::new();
-    json::fields(recover.text(), |topic, value| {
-        let (mut epoch, mut offset) = (None, None);
-        let read = json::fields(value.text(), |key, value| match key {
-            "epoch" => epoch = value.as_count(),
-            "offset" => offset = value.as_count(),
-            _ => {}
-        });
-        topics.push(match (read, epoch, offset) {
-            (Ok(()), Some(epoch), Some(offset)) => Some(Recover {
-                topic: Cow::Owned(topic.to_owned()),
-                epoch,
-                offset,
-            }),
-            _ => None,
-        });
-    })
-    .map_err(|_| wrong())?;
-    topics.into_iter().collect::<Option<_>>().ok_or_else(wrong)
 }
 
 fn is_type_name(name: &str) -> bool {
@@ -356,6 +321,122 @@ mod tests {
                 .id
                 .is_none()
         );
+    }
+
+    #[test]
+    fn a_query_is_asked_in_two_ways() {
+        check(
+            r#"{"type":"query","params":{"query":"server_info","x":[1]}}"#,
+            Ok(
+                r#"Query(Named { name: "server_info", params: Raw("{\"query\":\"server_info\",\"x\":[1]}") })"#,
+            ),
+        );
+        check(
+            r#"{"type":"query","data":{"query_type":"agent_status"}}"#,
+            Ok(r#"Query(Typed("agent_status"))"#),
+        );
+        for text in [
+            r#"{"type":"query"}"#,
+            r#"{"type":"query","params":{}}"#,
+            r#"{"type":"query","params":5,"data":[]}"#,
+            r#"{"type":"query","params":{"query":5}}"#,
+            r#"{"type":"query","data":{"query_type":null}}"#,
+        ] {
+            check(
+                text,
+                Err("INVALID_MESSAGE: `params.query` is missing: a name"),
+            );
+        }
+    }
+
+    #[test]
+    fn a_command_is_given_in_three_places() {
+        for text in [
+            r#"{"type":"command","params":{"command":"echo","params":[1]}}"#,
+            r#"{"type":"command","command":"echo","params":[1]}"#,
+            r#"{"type":"command","data":{"command":"echo","params":[1]}}"#,
+            r#"{"type":"command","data":{"command":"echo","parameters":[1]}}"#,
+        ] {
+            check(
+                text,
+                Ok(r#"Command { name: "echo", params: Some(Raw("[1]")) }"#),
+            );
+        }
+        check(
+            r#"{"type":"command","command":"ping"}"#,
+            Ok(r#"Command { name: "ping", params: None }"#),
+        );
+        for text in [
+            r#"{"type":"command"}"#,
+            r#"{"type":"command","command":5}"#,
+            r#"{"type":"command","params":[]}"#,
+            r#"{"type":"command","data":{"command":{}}}"#,
+        ] {
+            check(text, Err("INVALID_MESSAGE: `command` is missing: a name"));
+        }
+    }
+
+    #[test]
+    fn an_agent_command_names_a_command_and_an_agent() {
+        for command in AGENT_COMMANDS {
+            let text = format!(
+                r#"{{"type":"agent_command","data":{{"command":"{command}","agent_id":"a-1_B","params":{{}}}}}}"#
+            );
+            let act = format!(r#"AgentCommand {{ command: "{command}", agent_id: "a-1_B" }}"#);
+            check(&text, Ok(&act));
+        }
+        for data in ["", r#","data":5"#] {
+            let text = format!(r#"{{"type":"agent_command"{data}}}"#);
+            check(&text, Err("INVALID_MESSAGE: `data` is missing: an object"));
+        }
+        let check_data = |data: &str, expected: &str| {
+            check(
+                &format!(r#"{{"type":"agent_command","data":{data}}}"#),
+                Err(expected),
+            );
+        };
+        check_data("{}", "INVALID_COMMAND: `data.command` is missing: a name");
+        check_data(
+            r#"{"command":"x","agent_id":"a"}"#,
+            "INVALID_COMMAND: Invalid command: x",
+        );
+        let long = format!(r#"{{"command":"stop","agent_id":"{}"}}"#, "a".repeat(129));
+        for data in [
+            r#"{"command":"stop"}"#,
+            r#"{"command":"stop","agent_id":5}"#,
+            r#"{"command":"stop","agent_id":""}"#,
+            r#"{"command":"stop","agent_id":"a b"}"#,
+            r#"{"command":"stop","agent_id":"é"}"#,
+            &long,
+        ] {
+            check_data(
+                data,
+                "INVALID_AGENT_ID: `data.agent_id` is 1 to 128 letters, digits, `_` and `-`",
+            );
+        }
+    }
+
+    #[test]
+    fn a_batch_has_up_to_100_messages() {
+        let batch = |count: usize| {
+            let messages = vec![r#"{"type":"ping"}"#; count].join(",");
+            format!(r#"{{"type":"batch","messages":[{messages}]}}"#)
+        };
+        for count in [0, 1, 100] {
+            let text = batch(count);
+            let command = Command::parse(&text).unwrap();
+            assert_eq!(command.messages(), count.max(1));
+        }
+        check(
+            &batch(101),
+            Err("INVALID_MESSAGE: A batch has at most 100 messages"),
+        );
+        for messages in ["", r#","messages":5"#, r#","messages":{}"#] {
+            check(
+                &format!(r#"{{"type":"batch"{messages}}}"#),
+                Err("INVALID_MESSAGE: `messages` is missing: a list of messages"),
+            );
+        }
     }
 
     #[test]

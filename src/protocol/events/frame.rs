@@ -1,5 +1,7 @@
 //! What the gateway says: JSON objects with `type` first and `timestamp` last.
 
+mod answer;
+
 use crate::protocol::json::put_string;
 
 use super::Refusal;
@@ -47,12 +49,14 @@ pub struct Begun<'a> {
 /// What the first frame tells a client.
 #[derive(Clone, Copy, Debug)]
 pub struct Greeting<'a> {
-    /// The connection's name.
+    /// The client's name: its own choice, or the connection's.
     pub client_id: &'a str,
     /// The user, if a credential named one.
     pub user: Option<&'a str>,
     /// The user's role.
     pub role: Option<&'a str>,
+    /// The connection, whatever the client calls itself.
+    pub session_id: &'a str,
     /// `demo`, `dev` or `prod`.
     pub endpoint: &'a str,
 }
@@ -86,7 +90,7 @@ impl<'a> Writer<'a> {
         self.put(r#","data":{"client_id":"#);
         put_string(self.out, greeting.client_id);
         self.put(r#","session_id":"#);
-        put_string(self.out, greeting.client_id);
+        put_string(self.out, greeting.session_id);
         self.put(r#","server_version":""#);
         self.put(env!("CARGO_PKG_VERSION"));
         self.put(r#"","endpoint":""#);
@@ -226,6 +230,7 @@ impl<'a> Writer<'a> {
         self.put(refusal.code);
         self.put(r#"","message":"#);
         put_string(self.out, &refusal.message);
+        self.put_raw(r#","details":"#, refusal.details.as_deref());
         self.end_with_id(refusal.id.as_deref());
     }
 
@@ -297,13 +302,14 @@ mod tests {
             |w| {
                 w.greeting(&Greeting {
                     client_id: "c1",
+                    session_id: "s1",
                     user: None,
                     role: None,
                     endpoint: "demo",
                 });
             },
             json!({"type":"connection_established","client_id":"c1","authenticated":false,"user":null,"role":null,
-                "data":{"client_id":"c1","session_id":"c1","server_version":env!("CARGO_PKG_VERSION"),"endpoint":"demo"}}),
+                "data":{"client_id":"c1","session_id":"s1","server_version":env!("CARGO_PKG_VERSION"),"endpoint":"demo"}}),
         );
         let publication = Publication {
             kind: Kind::Event,
@@ -388,10 +394,11 @@ mod tests {
             id: Some("5".into()),
             code: "INVALID_JSON",
             message: "no \"x\"".into(),
+            details: Some(r#"{"limit":1}"#.into()),
         };
         check(
             |w| w.error(&refusal),
-            json!({"type":"error","id":5,"code":"INVALID_JSON","message":"no \"x\""}),
+            json!({"type":"error","id":5,"code":"INVALID_JSON","message":"no \"x\"","details":{"limit":1}}),
         );
     }
 }

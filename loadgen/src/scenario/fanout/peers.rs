@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use super::plan::{Kind, Plan};
 use super::publisher::Publisher;
-use crate::frame::opcode;
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::Outcome;
-use crate::payload::Random;
+use crate::payload::{Format, Random};
 use crate::scenario::{self, ServerFrame};
 use crate::verify::Verifier;
 
@@ -44,6 +43,7 @@ pub(crate) struct Peers {
     pub(crate) verifier: Verifier,
     pub(crate) publishers: Vec<Publisher>,
     target: Target,
+    format: Format,
     /// By connection id; none where a connection ended.
     peers: Vec<Option<Peer>>,
     /// Connection of each member.
@@ -61,7 +61,13 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(plan: Plan, publishers: usize, target: Target, verifier: Verifier) -> Self {
+    pub(crate) fn new(
+        plan: Plan,
+        publishers: usize,
+        target: Target,
+        format: Format,
+        verifier: Verifier,
+    ) -> Self {
         let mut to_open: Vec<Role> = (0..publishers as u16).map(Role::Publisher).collect();
         to_open.extend((0..plan.members.len()).map(Role::Member));
         to_open.reverse();
@@ -72,6 +78,7 @@ impl Peers {
             verifier,
             publishers: Vec::new(),
             target,
+            format,
             peers: Vec::new(),
             to_open,
             opening: 0,
@@ -237,7 +244,7 @@ impl Peers {
 
     /// Greeting and subscribing.
     fn set_up(&mut self, net: &mut Net, id: Id, mut peer: Peer, payload: &[u8]) {
-        let frame = match ServerFrame::parse(payload) {
+        let frame = match ServerFrame::parse_in(self.format, payload) {
             Ok(frame) => frame,
             Err(problem) => return self.fail(problem),
         };
@@ -257,8 +264,9 @@ impl Peers {
                 peer.stage = Stage::Confirming;
                 let topics = self.plan.members[member].topics.iter();
                 let names = topics.map(|&topic| &*self.plan.names[usize::from(topic)]);
-                let text = scenario::subscribe(names);
-                net.queue(id, opcode::TEXT, |out| out.extend_from_slice(&text));
+                let frame = scenario::subscribe_in(self.format, names);
+                let op = scenario::message_opcode(self.format);
+                net.queue(id, op, |out| out.extend_from_slice(&frame));
                 net.flush(id);
             }
             (Stage::Confirming, "subscription_confirmed", Role::Member(member))
@@ -304,7 +312,9 @@ impl Handler for Peers {
             return;
         };
         match (peer.stage, peer.role) {
-            (Stage::Ready | Stage::Leaving, Role::Member(_)) if op == opcode::TEXT => {
+            (Stage::Ready | Stage::Leaving, Role::Member(_))
+                if op == scenario::message_opcode(self.format) =>
+            {
                 if peer.parsed {
                     self.verifier.event(payload);
                 } else {

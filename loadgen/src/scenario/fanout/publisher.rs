@@ -1,8 +1,8 @@
 //! One publishing connection of a fan-out.
 
-use crate::frame::opcode;
 use crate::net::{Id, Net};
-use crate::payload::{Layout, Random, Source};
+use crate::payload::{Format, Layout, Random, Source, put_str_header};
+use crate::scenario;
 
 /// Sends numbered messages and knows what is still on the way.
 #[derive(Debug)]
@@ -54,12 +54,25 @@ impl Publisher {
                 topic,
                 publisher: self.number,
             };
-            net.queue(self.id, opcode::TEXT, |out| {
-                out.extend_from_slice(br#"{"type":"publish","event":""#);
-                out.extend_from_slice(names[usize::from(topic)].as_bytes());
-                out.extend_from_slice(br#"","data":"#);
-                layout.write(out, source, *sequence, sent_ns);
-                out.push(b'}');
+            let name = names[usize::from(topic)].as_bytes();
+            net.queue(self.id, scenario::message_opcode(layout.format()), |out| {
+                match layout.format() {
+                    Format::Json => {
+                        out.extend_from_slice(br#"{"type":"publish","event":""#);
+                        out.extend_from_slice(name);
+                        out.extend_from_slice(br#"","data":"#);
+                        layout.write(out, source, *sequence, sent_ns);
+                        out.push(b'}');
+                    }
+                    Format::Msgpack => {
+                        // A map of three; the short strings are keys and the type.
+                        out.extend_from_slice(b"\x83\xA4type\xA7publish\xA5event");
+                        put_str_header(out, name.len());
+                        out.extend_from_slice(name);
+                        out.extend_from_slice(b"\xA4data");
+                        layout.write(out, source, *sequence, sent_ns);
+                    }
+                }
             });
             *sequence += 1;
         }

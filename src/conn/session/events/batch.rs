@@ -1,0 +1,45 @@
+//! `batch`: many messages in one, each answered as if it had come alone.
+
+use super::{Events, error};
+use crate::conn::session::Flow;
+use crate::id::PeerId;
+use crate::protocol::events::Command;
+use crate::protocol::json::Raw;
+use crate::shard::Shard;
+
+impl Events {
+    /// Does what `messages` ask, from number `done` on. Where one has to wait,
+    /// or nobody takes the answers, it stops there and goes on when the batch
+    /// comes again: nothing is done twice.
+    pub(super) fn batch(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        messages: &[Raw<'_>],
+        done: usize,
+    ) -> Flow {
+        for (index, message) in messages.iter().enumerate().skip(done) {
+            // The first one gets on in any case, or this might not end.
+            let flow = if index > done && shard.is_outbox_full(peer) {
+                Flow::Wait
+            } else {
+                match Command::parse(message.text()) {
+                    Ok(command) => self.act(shard, peer, message.text(), command),
+                    Err(refusal) => {
+                        error(shard, peer, &refusal);
+                        Flow::Continue
+                    }
+                }
+            };
+            match flow {
+                Flow::Continue => {}
+                Flow::Wait => {
+                    self.resume = Some(index);
+                    return Flow::Wait;
+                }
+                Flow::End(why) => return Flow::End(why),
+            }
+        }
+        Flow::Continue
+    }
+}

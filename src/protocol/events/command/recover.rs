@@ -1,0 +1,50 @@
+//! Where a client was when it lost its connection.
+
+use std::borrow::Cow;
+
+use super::{Fields, Refusal};
+use crate::protocol::json::{self, Raw};
+
+/// Where a client was in a topic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recover<'a> {
+    /// The topic's name.
+    pub topic: Cow<'a, str>,
+    /// Which life of the topic the client knew.
+    pub epoch: u64,
+    /// The newest message it had.
+    pub offset: u64,
+}
+
+/// Reads `recover`: `{"topic":{"epoch":..,"offset":..}}`.
+pub(super) fn recover<'a>(
+    fields: &Fields<'a>,
+    id: Option<Raw<'a>>,
+) -> Result<Vec<Recover<'a>>, Refusal> {
+    let wrong = || {
+        let message = "`recover` is not an object of topics, each with its `epoch` and `offset`";
+        Refusal::invalid(id, message)
+    };
+    let Some(recover) = fields.recover.filter(|recover| !recover.is_null()) else {
+        return Ok(Vec::new());
+    };
+    let mut topics = Vec::new();
+    json::fields(recover.text(), |topic, value| {
+        let (mut epoch, mut offset) = (None, None);
+        let read = json::fields(value.text(), |key, value| match key {
+            "epoch" => epoch = value.as_count(),
+            "offset" => offset = value.as_count(),
+            _ => {}
+        });
+        topics.push(match (read, epoch, offset) {
+            (Ok(()), Some(epoch), Some(offset)) => Some(Recover {
+                topic: Cow::Owned(topic.to_owned()),
+                epoch,
+                offset,
+            }),
+            _ => None,
+        });
+    })
+    .map_err(|_| wrong())?;
+    topics.into_iter().collect::<Option<_>>().ok_or_else(wrong)
+}

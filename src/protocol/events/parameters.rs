@@ -1,0 +1,107 @@
+//! What a client chooses in the query of its upgrade request.
+
+/// The format of the frames in both directions.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Encoding {
+    /// JSON objects in text frames.
+    #[default]
+    Json,
+    /// MessagePack maps in binary frames.
+    Msgpack,
+}
+
+/// What a client chooses in the query of its upgrade request.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Parameters {
+    /// `format`: how frames are encoded.
+    pub encoding: Encoding,
+    /// `welcome`: whether an extra frame says what the endpoint is for.
+    pub welcome: bool,
+}
+
+/// A parameter whose value is not known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadParameter {
+    /// `format`
+    #[error("`format` is unknown; there are: json, msgpack")]
+    Format,
+    /// `welcome`
+    #[error("`welcome` is true or false")]
+    Welcome,
+}
+
+impl Parameters {
+    /// Reads the query of a URL; what it says of other things is not looked at.
+    /// Of a repeated parameter the last counts. Values are taken as they are
+    /// written: none has a character that would need an escape.
+    ///
+    /// # Errors
+    /// A parameter has a value that means nothing.
+    pub fn parse(query: &str) -> Result<Self, BadParameter> {
+        let mut parameters = Self::default();
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match (name, value) {
+                ("format", "json") => parameters.encoding = Encoding::Json,
+                ("format", "msgpack") => parameters.encoding = Encoding::Msgpack,
+                ("format", _) => return Err(BadParameter::Format),
+                ("welcome", _) => {
+                    parameters.welcome = flag(value).ok_or(BadParameter::Welcome)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(parameters)
+    }
+}
+
+fn flag(value: &str) -> Option<bool> {
+    match value {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(query: &str, expected: Result<(Encoding, bool), BadParameter>) {
+        let got = Parameters::parse(query);
+        let got = got.map(|parameters| (parameters.encoding, parameters.welcome));
+        assert_eq!(got, expected, "{query}");
+    }
+
+    #[test]
+    fn parameters_are_read_and_others_are_left_alone() {
+        check("", Ok((Encoding::Json, false)));
+        check("token=x&y&=&&z=1=2", Ok((Encoding::Json, false)));
+        check("format=json&welcome=false", Ok((Encoding::Json, false)));
+        check(
+            "token=x&format=msgpack&welcome=true",
+            Ok((Encoding::Msgpack, true)),
+        );
+        check(
+            "welcome=1&format=msgpack&format=json",
+            Ok((Encoding::Json, true)),
+        );
+        check("xformat=cbor&formatx=cbor", Ok((Encoding::Json, false)));
+    }
+
+    #[test]
+    fn a_value_that_means_nothing_is_an_error() {
+        for query in [
+            "format",
+            "format=",
+            "format=cbor",
+            "format=JSON",
+            "format=msg%70ack",
+        ] {
+            check(query, Err(BadParameter::Format));
+        }
+        for query in ["welcome", "welcome=yes", "format=json&welcome=TRUE"] {
+            check(query, Err(BadParameter::Welcome));
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What a client needs to know to begin, where nothing is secret.
+
+use std::sync::Arc;
+
+use axum::extract::State as Shared;
+
+use super::State;
+use crate::config::Mode;
+use crate::http::{Answer, refuse, respond};
+use crate::protocol::events::BATCH_MESSAGES_MAX;
+
+/// `GET /api/v1/dev-config`: endpoints and defaults, in demo and dev mode.
+pub(super) async fn dev_config(Shared(state): Shared<Arc<State>>) -> Answer {
+    let config = &state.config;
+    if config.mode == Mode::Prod {
+        return refuse(404, "Not Found", &[]);
+    }
+    let websocket = &config.websocket;
+    let demo = config.events.demo_enabled.then_some("/api/v1/ws/demo");
+    let body = serde_json::json!({
+        "mode": config.mode.to_string(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "auth_required": config.events.auth_required,
+        "endpoints": {
+            "demo": demo,
+            "dev": "/api/v1/ws/dev",
+            "prod": "/api/v1/ws",
+            "client": "/api/v1/ws/{client_id}",
+            "publish": "/api/v1/events",
+            "health": "/api/v1/health",
+        },
+        "formats": ["json", "msgpack"],
+        "limits": {
+            "message_bytes": config.events.max_message_size,
+            "subscriptions": config.events.max_subscriptions,
+            "batch_messages": BATCH_MESSAGES_MAX,
+        },
+        "ping_interval_seconds": websocket.ping_interval.as_secs_f64(),
+        "ping_timeout_seconds": websocket.ping_timeout.as_secs_f64(),
+    });
+    respond(200, "application/json", body.to_string())
+}
