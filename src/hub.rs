@@ -502,6 +502,20 @@ impl Hub {
             .is_some_and(|peer| peer.blocked)
     }
 
+    /// The topics and patterns a peer has asked for.
+    ///
+    /// Cost: a look at every pattern of the hub.
+    pub fn selectors_of(&self, slot: Slot) -> impl Iterator<Item = &str> {
+        let patterns = self.patterns.iter();
+        let patterns = patterns.filter(move |(_, slots)| slots.contains(&slot));
+        let subs = self.peers[slot.index()].subs.iter();
+        let topics = subs.map(|sub| &self.topics[sub.topic.index()]);
+        topics
+            .filter(|topic| !topic.internal)
+            .map(|topic| &*topic.name)
+            .chain(patterns.map(|(pattern, _)| pattern.as_str()))
+    }
+
     /// The topics a peer is a member of.
     pub fn topics_of(&self, slot: Slot) -> impl Iterator<Item = TopicId> {
         self.peers[slot.index()].subs.iter().map(|sub| sub.topic)

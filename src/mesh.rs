@@ -11,12 +11,14 @@ mod history;
 mod home;
 mod interest;
 mod port;
+mod presence;
 mod recent;
 
 pub use history::{History, Record, Retention};
 pub use home::{Home, HomeTopic, Interest, Opened};
 pub use interest::{Interests, Standing};
 pub use port::{Batch, Mesh, Port, Span};
+pub use presence::{Attendee, Change, Presence};
 pub use recent::{KEY_BYTES_MAX, Recent};
 
 use std::cell::Cell;
@@ -222,6 +224,15 @@ pub enum Request {
         topic: Box<str>,
         /// What was missed.
         missed: Missed,
+    },
+    /// A connection of a user came to a topic or left it.
+    Presence {
+        /// The topic's name.
+        topic: Box<str>,
+        /// Who.
+        user: Box<str>,
+        /// Whether it came.
+        enters: bool,
     },
     /// Do something that is no message.
     Run(Errand),

@@ -3,9 +3,11 @@
 //! Methods borrow, act and release: no guard leaves this module and none lives
 //! across an await. The parts are borrowed in the order of the struct's fields.
 
+mod attendance;
 mod catch_up;
 mod clock;
 mod codec;
+mod directory;
 mod errand;
 mod exchange;
 mod handshakes;
@@ -25,7 +27,9 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::net::tcp::OwnedWriteHalf;
 
+pub use attendance::ROSTER_USERS_MAX;
 pub use clock::Clock;
+pub use directory::{About, Listing};
 pub use life::Limits as LifeLimits;
 pub use links::{Lease, Unfinished};
 pub use process::{NoRoom, Place, Process, block_of};
@@ -44,6 +48,7 @@ use crate::protocol::Disconnect;
 use crate::protocol::events::{Encoding, msgpack};
 use crate::ws::OpCode;
 use crate::ws::deflate::Inflater;
+use attendance::Attendance;
 use catch_up::CatchUps;
 use codec::{Codec, SHARED_WINDOW_BITS};
 use handshakes::Handshakes;
@@ -79,6 +84,7 @@ pub struct Shard {
     inflater: RefCell<Inflater>,
     home: RefCell<Home>,
     recent: RefCell<Recent>,
+    attendance: RefCell<Attendance>,
     interests: RefCell<Interests>,
     hub: RefCell<Hub>,
     port: RefCell<Port>,
@@ -132,6 +138,7 @@ impl Shard {
             inflater: RefCell::default(),
             home: RefCell::new(Home::new(config.clone(), shards, clock.wall_ms())),
             recent: RefCell::default(),
+            attendance: RefCell::default(),
             interests: RefCell::default(),
             hub: RefCell::new(Hub::new(
                 settings::hub_limits(&config, shards),

@@ -16,6 +16,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// Memory is given back and vacant topics are given up every so many ticks.
 const TICKS_PER_TIDY: u32 = 10;
 
+/// `system.metrics` is published every so many ticks (spec/events.md 3.5: 5 s).
+const TICKS_PER_FIGURES: u32 = 50;
+
 /// Homes forget topics that nobody has used for this many ticks, or twice that.
 const TICKS_PER_HOME_SWEEP: u32 = 600;
 
@@ -84,6 +87,10 @@ async fn tick(shard: Rc<Shard>) {
         if tick % TICKS_PER_TIDY == 0 {
             shard.tidy();
             shard.sweep_vacant();
+        }
+        shard.sweep_presence();
+        if tick % TICKS_PER_FIGURES == 0 {
+            shard.publish_figures();
         }
         if tick % TICKS_PER_HOME_SWEEP == 0 {
             shard.sweep_home();

@@ -3,6 +3,7 @@
 mod cors;
 mod credentials;
 mod dev_config;
+mod directory;
 mod events;
 mod health;
 mod history;
@@ -61,6 +62,8 @@ pub(super) fn routes(
         .route("/metrics", get(health::metrics))
         .route("/api/v1/events", post(events::publish))
         .route("/api/v1/events/batch", post(events::publish_batch))
+        .route("/api/v1/ws/connections", get(directory::connections))
+        .route("/api/v1/ws/subscriptions", get(directory::subscriptions))
         .route("/api/v1/publish", post(publish::publish))
         .route("/api/v1/topics/{topic}/history", get(history::history))
         .fallback(async || -> Answer { refuse(404, "Not Found", &[]) })

@@ -20,6 +20,39 @@ impl Shard {
         self.ask(home_of(topic, shards), ask)
     }
 
+    /// Calls `ask` with the shard that is home to `topic`, and `then` with what it
+    /// says back on this one. Returns whether there was room to ask.
+    pub fn ask_home_then<T: Send + 'static>(
+        &self,
+        topic: &str,
+        ask: impl FnOnce(&Rc<Self>) -> T + Send + 'static,
+        then: impl FnOnce(&Rc<Self>, T) + Send + 'static,
+    ) -> bool {
+        let mut port = self.port.borrow_mut();
+        let (home, asker) = (home_of(topic, port.shards()), self.id);
+        if home == asker {
+            drop(port);
+            local(|shard| then(shard, ask(shard)));
+            return true;
+        }
+        if port.requests_full(home) {
+            return false;
+        }
+        let errand = Errand::new(move || {
+            local(|home| {
+                let said = ask(home);
+                let back = Errand::new(move || local(|shard| then(shard, said)));
+                home.port
+                    .borrow_mut()
+                    .request(asker, |_| Request::Run(back));
+                home.flusher.raise();
+            });
+        });
+        port.request(home, |_| Request::Run(errand));
+        self.flusher.raise();
+        true
+    }
+
     /// Calls `ask` with every shard, each on its own thread.
     pub fn ask_all<T: Send + 'static>(
         self: &Rc<Self>,

@@ -311,6 +311,11 @@ impl Shard {
                     }
                     self.send_page(from, topic, missed);
                 }
+                Request::Presence {
+                    topic,
+                    user,
+                    enters,
+                } => self.note_presence(topic, user, *enters),
                 Request::Run(errand) => errand.run(),
             }
         }

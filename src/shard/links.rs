@@ -5,7 +5,9 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::net::tcp::OwnedWriteHalf;
 
+use super::directory::About;
 use crate::auth::KeySerial;
+
 use crate::hub::{Sink, Written};
 use crate::id::{PeerId, Slot};
 use crate::net;
@@ -23,6 +25,8 @@ pub(super) struct Link {
     /// Why the connection is to end, if somebody else than its task found out.
     pub(super) verdict: Option<Disconnect>,
     pub(super) life: Life,
+    /// Who the connection is, if it has said so.
+    pub(super) about: Option<Box<About>>,
 }
 
 /// When what was last heard and said, in milliseconds of the shard's clock.
@@ -95,6 +99,7 @@ impl Links {
             waker: None,
             verdict: None,
             life,
+            about: None,
         }));
     }
 

@@ -9,6 +9,8 @@
 mod support;
 
 mod compression;
+mod direct;
+mod directory;
 mod events;
 mod frames;
 mod frames_events;
@@ -19,6 +21,7 @@ mod limits;
 mod msgpack;
 mod order;
 mod origins;
+mod presence;
 mod request_heads;
 mod resume;
 mod slow;

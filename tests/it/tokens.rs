@@ -543,6 +543,17 @@ fn a15_a_token_says_what_its_user_may_do() {
     let limited = token("s", Some("service"), Some(&rights));
     let limited = format!("Authorization: Bearer {limited}\r\n");
     assert_eq!(publish(gateway.address, &limited, "chat.lobby").status, 202);
+    // What may not be subscribed to is not told in another way either.
+    let history = |topic: &str| {
+        let head = format!(
+            "GET /api/v1/topics/{topic}/history HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{limited}\r\n"
+        );
+        request(gateway.address, head.as_bytes()).status
+    };
+    assert_eq!((history("chat.a"), history("other")), (200, 403));
+    let presence = json!({ "query": "presence", "event": "other" });
+    ann.say(&json!({ "type": "query", "id": 2, "params": presence }));
+    assert_eq!(ann.json()["code"], "FORBIDDEN");
     let refused = publish(gateway.address, &limited, "chat.a");
     assert_eq!(refused.status, 403);
     assert!(

@@ -15,7 +15,7 @@ use crate::protocol::events::{
     Act, Command, Encoding, Greeting, Parameters, Refusal, Writer, msgpack,
 };
 use crate::protocol::json::Raw;
-use crate::shard::Shard;
+use crate::shard::{About, Shard};
 use crate::ws::OpCode;
 
 /// One connection's side of the events protocol.
@@ -56,7 +56,7 @@ impl Events {
             error(shard, peer, &refusal);
             return Flow::End(Disconnect::Unauthenticated);
         }
-        let session_id = format!("{}_{}-{peer}", self.endpoint, shard.id.0);
+        let session_id = self.session_id(shard, peer);
         let greeting = Greeting {
             client_id: self.client_id.as_deref().unwrap_or(&session_id),
             session_id: &session_id,
@@ -68,6 +68,18 @@ impl Events {
         };
         answer(shard, peer, |w| w.greeting(&greeting));
         shard.attend(peer, self.identity().map(|identity| &*identity.user));
+        let identity = self.identity();
+        shard.introduce(
+            peer,
+            About {
+                client_id: greeting.client_id.into(),
+                endpoint: self.endpoint,
+                user: identity.map(|identity| identity.user.as_str().into()),
+                name: self.user().map(Into::into),
+                role: greeting.role.map(Into::into),
+                connected_ms: shard.clock.wall_ms(),
+            },
+        );
         if self.parameters.welcome && self.endpoint != "prod" {
             answer(shard, peer, |w| w.welcome(self.endpoint));
         }
@@ -102,7 +114,7 @@ impl Events {
 
     pub(super) fn end(&mut self, shard: &Shard, peer: PeerId) {
         for name in std::mem::take(&mut self.subscriptions) {
-            subscribe::give_up(shard, peer, &name);
+            self.give_up(shard, peer, &name);
         }
     }
 
@@ -165,6 +177,19 @@ impl Events {
             Act::Unknown(_) => answer(shard, peer, |w| w.echo(id, text)),
         }
         Flow::Continue
+    }
+
+    fn session_id(&self, shard: &Shard, peer: PeerId) -> String {
+        format!("{}_{}-{peer}", self.endpoint, shard.id.0)
+    }
+
+    /// Who the connection is in a topic's roster: its user, or itself.
+    fn attendee(&self, shard: &Shard, peer: PeerId) -> String {
+        match (self.identity(), &self.client_id) {
+            (Some(identity), _) => identity.user.clone(),
+            (None, Some(client_id)) => client_id.to_string(),
+            (None, None) => self.session_id(shard, peer),
+        }
     }
 
     fn identity(&self) -> Option<&Identity> {

@@ -30,6 +30,8 @@ pub(super) fn publish(
     if !may.may_publish(event) {
         let message = if topic::is_inbox(event) {
             "Inboxes are written to by services only".to_owned()
+        } else if event == topic::SYSTEM_METRICS {
+            "`system.metrics` is published by the gateway itself".to_owned()
         } else {
             format!(
                 "Publishing to `{event}` takes a token whose `fanfare.publish` covers it, or another namespace"

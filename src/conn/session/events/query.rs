@@ -6,7 +6,22 @@ use super::{Events, answer, error};
 use crate::id::PeerId;
 use crate::protocol::events::{Query, Refusal};
 use crate::protocol::json::Raw;
-use crate::shard::Shard;
+use crate::shard::{ROSTER_USERS_MAX, Shard};
+use crate::topic::{self, Selector};
+
+/// Whose roster is asked for, and which part of it.
+#[derive(serde::Deserialize)]
+struct Roster {
+    event: String,
+    #[serde(default)]
+    after: String,
+    #[serde(default = "all")]
+    limit: usize,
+}
+
+fn all() -> usize {
+    ROSTER_USERS_MAX
+}
 
 impl Events {
     pub(super) fn query(
@@ -18,6 +33,9 @@ impl Events {
     ) {
         let id_text = id.map(Raw::text);
         let name = match query {
+            Query::Named { name, params } if name == "presence" => {
+                return self.presence(shard, peer, id, params.text());
+            }
             Query::Named { name, .. } => {
                 if let Some(result) = self.look_up(shard, name) {
                     return answer(shard, peer, |w| {
@@ -48,20 +66,43 @@ impl Events {
         error(shard, peer, &refusal);
     }
 
+    /// Asks the home of a topic who is there; the answer comes from it.
+    fn presence(&self, shard: &Shard, peer: PeerId, id: Option<Raw<'_>>, params: &str) {
+        let refuse = |code, why: &str| {
+            error(shard, peer, &Refusal::new(id, code, why.to_owned()));
+        };
+        let Ok(Roster {
+            event,
+            after,
+            limit,
+        }) = serde_json::from_str(params)
+        else {
+            let why =
+                "`params.event` is missing: a topic's name; `after` is a name, `limit` a number";
+            return refuse("INVALID_MESSAGE", why);
+        };
+        if let Err(why) = topic::check_topic(&event) {
+            return refuse("INVALID_MESSAGE", &format!("`params.event`: {why}"));
+        }
+        let may = self.permissions(shard);
+        if !may.may_subscribe(&Selector::Topic(&event)) {
+            let why = "Asking who is there takes what subscribing takes: a token whose \
+                       `fanfare.subscribe` covers the topic, or another namespace";
+            return refuse("FORBIDDEN", why);
+        }
+        if !shard.config.namespace(&event).presence {
+            return refuse("NO_PRESENCE", "Presence is not kept for this topic");
+        }
+        if !shard.answer_roster(peer, id.map(Raw::text), &event, &after, limit) {
+            refuse("BUSY", "The topic's core is busy; ask again in a moment");
+        }
+    }
+
     /// The answer to the query `name`; `None` if there is none of that name.
     fn look_up(&self, shard: &Shard, name: &str) -> Option<Value> {
         Some(match name {
             "connections" => json!({ "count": shard.process.connections() }),
-            "metrics" => {
-                let totals = shard.totals();
-                json!({
-                    "connections": shard.process.connections(),
-                    "messages_in": totals.messages_in,
-                    "messages_out": totals.messages_out,
-                    "subscriptions": totals.subscriptions,
-                    "uptime_seconds": shard.clock.now_ms() / 1000,
-                })
-            }
+            "metrics" => serde_json::from_str(&shard.figures()).expect("figures are JSON"),
             "server_info" => self.server_info(shard),
             "subscriptions" => json!({
                 "subscriptions": self.subscriptions,

@@ -41,6 +41,9 @@ impl Events {
                     let resume = position_in(recover, topic);
                     let joined = shard.subscribe(peer, topic, resume, &pending).is_ok();
                     too_many_topics |= !joined;
+                    if joined && shard.config.namespace(topic).presence {
+                        shard.enter(topic, &self.attendee(shard, peer));
+                    }
                     joined
                 }
                 Some(Selector::Pattern(pattern)) => {
@@ -112,10 +115,24 @@ impl Events {
             .extract_if(.., |name| is_meant(name))
             .collect();
         for name in &removed {
-            give_up(shard, peer, name);
+            self.give_up(shard, peer, name);
         }
         let removed: Vec<&str> = removed.iter().map(|name| &**name).collect();
         answer(shard, peer, |w| w.unsubscribed(id, &removed));
+    }
+
+    /// Ends a subscription by the name it was made with.
+    pub(super) fn give_up(&self, shard: &Shard, peer: PeerId, name: &str) {
+        match Selector::parse(name) {
+            Ok(Selector::Topic(topic)) => {
+                shard.unsubscribe(peer, topic);
+                if shard.config.namespace(topic).presence {
+                    shard.exit(topic, &self.attendee(shard, peer));
+                }
+            }
+            Ok(Selector::Pattern(pattern)) => shard.unsubscribe_pattern(peer, &pattern),
+            Err(_) => unreachable!("only checked names are kept"),
+        }
     }
 }
 
@@ -141,14 +158,5 @@ fn begun(start: &Start) -> Begun<'_> {
             Resumed::Complete(count) => (true, count),
             _ => (false, 0),
         }),
-    }
-}
-
-/// Ends a subscription by the name it was made with.
-pub(super) fn give_up(shard: &Shard, peer: PeerId, name: &str) {
-    match Selector::parse(name) {
-        Ok(Selector::Topic(topic)) => shard.unsubscribe(peer, topic),
-        Ok(Selector::Pattern(pattern)) => shard.unsubscribe_pattern(peer, &pattern),
-        Err(_) => unreachable!("only checked names are kept"),
     }
 }

@@ -1,0 +1,239 @@
+//! Who is in the topics that are at home here.
+//!
+//! A user is there as long as one of its connections is, and a little longer, so
+//! that a quick reconnect is no news to anybody.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use crate::collections::HashMap;
+
+/// The rosters of a home.
+#[derive(Debug, Default)]
+pub struct Presence {
+    topics: HashMap<Box<str>, Roster>,
+    /// Users without connections, by when they will have left.
+    leaving: BinaryHeap<Reverse<Leaving>>,
+}
+
+/// When somebody will have left, which topic, and who.
+type Leaving = (u64, Box<str>, Box<str>);
+
+/// Who is in one topic, by name.
+#[derive(Debug, Default)]
+struct Roster {
+    users: BTreeMap<Box<str>, Present>,
+    connections: usize,
+}
+
+#[derive(Debug)]
+struct Present {
+    connections: u32,
+    since_ms: u64,
+    /// When it will have left, while it has no connections.
+    leaves_ms: Option<u64>,
+}
+
+/// Somebody came or left.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// The topic.
+    pub topic: Box<str>,
+    /// Who.
+    pub user: Box<str>,
+    /// Whether it came.
+    pub joined: bool,
+    /// How many users there are now.
+    pub users: usize,
+}
+
+/// One user of a roster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attendee<'a> {
+    /// Who.
+    pub user: &'a str,
+    /// With how many connections; 0 for a moment after the last one has gone.
+    pub connections: u32,
+    /// Since when, in milliseconds since the epoch.
+    pub since_ms: u64,
+}
+
+impl Presence {
+    /// A connection of `user` came to `topic`. Returns the change, if it is one.
+    pub fn enter(&mut self, topic: &str, user: &str, now_ms: u64) -> Option<Change> {
+        let roster = match self.topics.get_mut(topic) {
+            Some(roster) => roster,
+            None => self.topics.entry(topic.into()).or_default(),
+        };
+        roster.connections += 1;
+        if let Some(present) = roster.users.get_mut(user) {
+            present.connections += 1;
+            present.leaves_ms = None;
+            return None;
+        }
+        let present = Present {
+            connections: 1,
+            since_ms: now_ms,
+            leaves_ms: None,
+        };
+        roster.users.insert(user.into(), present);
+        Some(Change {
+            topic: topic.into(),
+            user: user.into(),
+            joined: true,
+            users: roster.users.len(),
+        })
+    }
+
+    /// A connection of `user` left `topic`. With its last one the user has left
+    /// at `leaves_ms`, if none comes before.
+    pub fn exit(&mut self, topic: &str, user: &str, leaves_ms: u64) {
+        let Some(roster) = self.topics.get_mut(topic) else {
+            return;
+        };
+        let Some(present) = roster.users.get_mut(user).filter(|p| p.connections > 0) else {
+            return;
+        };
+        roster.connections -= 1;
+        present.connections -= 1;
+        if present.connections == 0 {
+            present.leaves_ms = Some(leaves_ms);
+            self.leaving
+                .push(Reverse((leaves_ms, topic.into(), user.into())));
+        }
+    }
+
+    /// Those who have left by now.
+    ///
+    /// Cost: a step for each of them.
+    pub fn take_left(&mut self, now_ms: u64) -> Vec<Change> {
+        let mut left = Vec::new();
+        while let Some(Reverse((leaves_ms, _, _))) = self.leaving.peek() {
+            if *leaves_ms > now_ms {
+                break;
+            }
+            let Some(Reverse((leaves_ms, topic, user))) = self.leaving.pop() else {
+                break;
+            };
+            let Some(roster) = self.topics.get_mut(&topic) else {
+                continue;
+            };
+            // It may have come back, and may be leaving again at another time.
+            let present = roster.users.get(&user);
+            if present.is_none_or(|present| present.leaves_ms != Some(leaves_ms)) {
+                continue;
+            }
+            roster.users.remove(&user);
+            let users = roster.users.len();
+            if users == 0 {
+                self.topics.remove(&topic);
+            }
+            left.push(Change {
+                topic,
+                user,
+                joined: false,
+                users,
+            });
+        }
+        left
+    }
+
+    /// How many users and connections are in `topic`.
+    #[must_use]
+    pub fn count(&self, topic: &str) -> (usize, usize) {
+        self.topics
+            .get(topic)
+            .map_or((0, 0), |roster| (roster.users.len(), roster.connections))
+    }
+
+    /// Who is in `topic`, in the order of their names, from the one behind
+    /// `after` on.
+    pub fn users<'a>(&'a self, topic: &str, after: &str) -> impl Iterator<Item = Attendee<'a>> {
+        let from = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
+        let users = self.topics.get(topic).into_iter();
+        users
+            .flat_map(move |roster| roster.users.range::<str, _>(from))
+            .map(|(user, present)| Attendee {
+                user,
+                connections: present.connections,
+                since_ms: present.since_ms,
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn names(presence: &Presence, topic: &str, after: &str) -> Vec<String> {
+        let users = presence.users(topic, after);
+        users.map(|attendee| attendee.user.to_owned()).collect()
+    }
+
+    #[test]
+    fn a_user_is_there_once_however_many_connections_it_has() {
+        let mut presence = Presence::default();
+        let joined = presence.enter("t", "ann", 5).unwrap();
+        assert_eq!((joined.joined, joined.users), (true, 1));
+        assert_eq!(presence.enter("t", "ann", 6), None);
+        assert_eq!(presence.enter("t", "bob", 7).unwrap().users, 2);
+        assert_eq!(presence.count("t"), (2, 3));
+        assert_eq!(names(&presence, "t", ""), ["ann", "bob"]);
+        assert_eq!(names(&presence, "t", "ann"), ["bob"]);
+        presence.exit("t", "ann", 10);
+        assert!(presence.take_left(100).is_empty());
+        presence.exit("t", "ann", 110);
+        assert!(presence.take_left(109).is_empty());
+        let left = presence.take_left(110);
+        assert_eq!((left.len(), left[0].joined, left[0].users), (1, false, 1));
+    }
+
+    #[test]
+    fn a_quick_reconnect_is_no_news() {
+        let mut presence = Presence::default();
+        let _ = presence.enter("t", "ann", 0);
+        presence.exit("t", "ann", 50);
+        assert_eq!(presence.enter("t", "ann", 40), None);
+        assert!(presence.take_left(60).is_empty());
+        presence.exit("t", "ann", 90);
+        assert!(presence.take_left(89).is_empty());
+        assert_eq!(presence.take_left(90).len(), 1);
+        assert!(presence.topics.is_empty() && presence.leaving.is_empty());
+    }
+
+    proptest! {
+        /// Whatever order they come and go in, everybody's coming and leaving
+        /// is told in turn, and in the end nobody is left.
+        #[test]
+        fn changes_add_up(steps in prop::collection::vec((0usize..4, any::<bool>()), 0..80)) {
+            let mut presence = Presence::default();
+            let mut open = [0usize; 4];
+            let mut told = [false; 4];
+            let users = ["a", "b", "c", "d"];
+            let mut note = |change: &Change| {
+                let index = users.iter().position(|user| *user == &*change.user).unwrap();
+                assert_ne!(std::mem::replace(&mut told[index], change.joined), change.joined);
+            };
+            for (now_ms, (user, enters)) in (0u64..).zip(steps) {
+                if enters {
+                    open[user] += 1;
+                    presence.enter("t", users[user], now_ms).iter().for_each(&mut note);
+                } else if open[user] > 0 {
+                    open[user] -= 1;
+                    presence.exit("t", users[user], now_ms + 3);
+                }
+                presence.take_left(now_ms).iter().for_each(&mut note);
+                prop_assert_eq!(presence.count("t").1, open.iter().sum::<usize>());
+            }
+            for (user, open) in users.iter().zip(open) {
+                for _ in 0..open {
+                    presence.exit("t", user, 1000);
+                }
+            }
+            presence.take_left(1000).iter().for_each(&mut note);
+            prop_assert!(told.iter().all(|told| !told));
+            prop_assert!(presence.topics.is_empty());
+        }
+    }
+}

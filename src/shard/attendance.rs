@@ -1,0 +1,150 @@
+//! Who comes to a topic and leaves it, told to the topic's subscribers.
+
+use std::collections::VecDeque;
+
+use super::Shard;
+use crate::id::{PeerId, Priority};
+use crate::mesh::{Change, Outcome, Post, Presence, Request, home_of};
+use crate::protocol::events::{Kind, Writer};
+use crate::protocol::json::put_string;
+
+/// The rosters of this home and what has not been told of them.
+#[derive(Debug, Default)]
+pub(super) struct Attendance {
+    presence: Presence,
+    /// Changes that wait for room in their topics.
+    untold: VecDeque<Change>,
+}
+
+/// Users in one answer, and how many there are if nothing is said.
+pub const ROSTER_USERS_MAX: usize = 1000;
+
+impl Shard {
+    /// A connection of `user` came to a topic, where that is of interest.
+    pub fn enter(&self, topic: &str, user: &str) {
+        self.attend_or_leave(topic, user, true);
+    }
+
+    /// A connection of `user` left a topic.
+    pub fn exit(&self, topic: &str, user: &str) {
+        self.attend_or_leave(topic, user, false);
+    }
+
+    fn attend_or_leave(&self, topic: &str, user: &str, enters: bool) {
+        if !self.config.namespace(topic).presence {
+            return;
+        }
+        let mut port = self.port.borrow_mut();
+        let home = home_of(topic, port.shards());
+        if home == self.id {
+            drop(port);
+            return self.note_presence(topic, user, enters);
+        }
+        port.request(home, |_| Request::Presence {
+            topic: topic.into(),
+            user: user.into(),
+            enters,
+        });
+        self.flusher.raise();
+    }
+
+    /// Notes at this home that a connection came or left.
+    pub(super) fn note_presence(&self, topic: &str, user: &str, enters: bool) {
+        let now_ms = self.clock.wall_ms();
+        let mut attendance = self.attendance.borrow_mut();
+        if enters {
+            let change = attendance.presence.enter(topic, user, now_ms);
+            attendance.untold.extend(change);
+            drop(attendance);
+            self.tell_presence();
+        } else {
+            let grace = self.config.namespace(topic).presence_grace;
+            let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+            let leaves_ms = now_ms.saturating_add(grace_ms);
+            attendance.presence.exit(topic, user, leaves_ms);
+        }
+    }
+
+    /// Tells who has left, and what could not be told before. Called by the ticker.
+    pub fn sweep_presence(&self) {
+        let mut attendance = self.attendance.borrow_mut();
+        let left = attendance.presence.take_left(self.clock.wall_ms());
+        attendance.untold.extend(left);
+        drop(attendance);
+        self.tell_presence();
+    }
+
+    fn tell_presence(&self) {
+        loop {
+            let change = self.attendance.borrow_mut().untold.pop_front();
+            let Some(change) = change else { return };
+            let mut data = format!(
+                r#"{{"action":"{}","users":{},"user":"#,
+                if change.joined { "join" } else { "leave" },
+                change.users
+            )
+            .into_bytes();
+            put_string(&mut data, &change.user);
+            data.push(b'}');
+            let post = Post {
+                kind: Kind::Presence,
+                ..Post::event(&change.topic, &data)
+            };
+            if self.publish_here(&post, None) == Outcome::Busy {
+                self.attendance.borrow_mut().untold.push_front(change);
+                return;
+            }
+        }
+    }
+
+    /// Answers a peer's question who is in `topic`: `limit` users behind `after`
+    /// in the order of their names. Returns whether there was room to ask.
+    pub fn answer_roster(
+        &self,
+        peer: PeerId,
+        id: Option<&str>,
+        topic: &str,
+        after: &str,
+        limit: usize,
+    ) -> bool {
+        let id = id.map(str::to_owned);
+        let (name, after) = (topic.to_owned(), after.to_owned());
+        self.ask_home_then(
+            topic,
+            move |home| home.roster(&name, &after, limit.min(ROSTER_USERS_MAX)),
+            move |shard, roster| {
+                shard.send_text(peer, Priority::High, |out, timestamp| {
+                    Writer::new(out, timestamp).response(id.as_deref(), |out| {
+                        out.extend_from_slice(&roster);
+                    });
+                });
+            },
+        )
+    }
+
+    /// Who is in a topic that is at home here, as JSON.
+    fn roster(&self, topic: &str, after: &str, limit: usize) -> Vec<u8> {
+        let attendance = self.attendance.borrow();
+        let (count, connections) = attendance.presence.count(topic);
+        let mut out =
+            format!(r#"{{"event":"{topic}","count":{count},"connections":{connections},"users":["#)
+                .into_bytes();
+        let mut users = attendance.presence.users(topic, after);
+        for (index, attendee) in users.by_ref().take(limit).enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(br#"{"user":"#);
+            put_string(&mut out, attendee.user);
+            let since = super::clock::timestamp_of(attendee.since_ms);
+            out.extend_from_slice(
+                format!(r#","connections":{},"since":""#, attendee.connections).as_bytes(),
+            );
+            out.extend_from_slice(&since);
+            out.extend_from_slice(br#""}"#);
+        }
+        let more = users.next().is_some();
+        out.extend_from_slice(format!(r#"],"more":{more}}}"#).as_bytes());
+        out
+    }
+}

@@ -1,0 +1,187 @@
+//! Who is in a topic: told as it changes, and on request.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, TestGateway, frame};
+
+fn gateway(shards: usize, grace: &str) -> TestGateway {
+    let toml = format!("[namespace.\"room.\"]\npresence = true\npresence_grace = \"{grace}\"");
+    TestGateway::from_toml(&toml, |config| config.server.shards = shards)
+}
+
+/// Connects as `name`, which needs no token here.
+fn client(gateway: &TestGateway, name: &str) -> Client {
+    let mut client = Client::connect(gateway.address, &format!("/api/v1/ws/{name}"));
+    assert_eq!(client.json()["client_id"], name);
+    client
+}
+
+/// Subscribes; presence frames may come before the confirmation. Returns those.
+fn subscribe(client: &mut Client, topic: &str) -> Vec<Value> {
+    client.say(&json!({ "type": "subscribe", "events": [topic] }));
+    let mut before = Vec::new();
+    loop {
+        let frame = client.json();
+        if frame["type"] == "subscription_confirmed" {
+            return before;
+        }
+        before.push(frame);
+    }
+}
+
+/// The next change: what, who, how many are there.
+fn change(client: &mut Client) -> (String, String, u64) {
+    let frame = client.json();
+    assert_eq!(frame["type"], "presence", "{frame}");
+    change_in(&frame)
+}
+
+fn change_in(frame: &Value) -> (String, String, u64) {
+    let data = &frame["data"];
+    let text = |key: &str| data[key].as_str().expect("a text").to_owned();
+    (
+        text("action"),
+        text("user"),
+        data["users"].as_u64().unwrap(),
+    )
+}
+
+fn roster(client: &mut Client, params: Value) -> Value {
+    let mut params = params;
+    params["query"] = json!("presence");
+    client.say(&json!({ "type": "query", "id": 9, "params": params }));
+    loop {
+        let frame = client.json();
+        if frame["id"] == 9 {
+            return frame;
+        }
+    }
+}
+
+fn told(action: &str, user: &str, users: u64) -> (String, String, u64) {
+    (action.to_owned(), user.to_owned(), users)
+}
+
+#[test]
+fn coming_and_going_is_told_once_for_a_user_with_several_connections() {
+    for shards in [1, 3] {
+        let gateway = gateway(shards, "0s");
+        let mut watcher = client(&gateway, "watcher");
+        let mut own = subscribe(&mut watcher, "room.1");
+        if own.is_empty() {
+            own.push(watcher.json());
+        }
+        assert_eq!(change_in(&own[0]), told("join", "watcher", 1));
+        let mut first = client(&gateway, "ann");
+        subscribe(&mut first, "room.1");
+        assert_eq!(change(&mut watcher), told("join", "ann", 2));
+        let mut second = client(&gateway, "ann");
+        subscribe(&mut second, "room.1");
+        let answer = roster(&mut watcher, json!({ "event": "room.1" }));
+        let result = &answer["result"];
+        assert_eq!(
+            (&result["count"], &result["connections"]),
+            (&json!(2), &json!(3))
+        );
+        assert_eq!(result["users"][0]["user"], "ann");
+        assert_eq!(result["users"][0]["connections"], 2);
+        assert_eq!(result["more"], false);
+        drop(first);
+        second.say(&json!({ "type": "unsubscribe", "events": ["room.1"] }));
+        assert_eq!(change(&mut watcher), told("leave", "ann", 1));
+        assert!(watcher.is_silent(Duration::from_millis(50)));
+        let page = roster(&mut watcher, json!({ "event": "room.1", "limit": 0 }));
+        assert_eq!(
+            (&page["result"]["users"], &page["result"]["more"]),
+            (&json!([]), &json!(true))
+        );
+        let page = roster(
+            &mut watcher,
+            json!({ "event": "room.1", "after": "watcher" }),
+        );
+        assert_eq!(
+            (&page["result"]["users"], &page["result"]["more"]),
+            (&json!([]), &json!(false))
+        );
+    }
+}
+
+#[test]
+fn a_quick_reconnect_is_no_news() {
+    let gateway = gateway(2, "10m");
+    let mut watcher = client(&gateway, "watcher");
+    subscribe(&mut watcher, "room.1");
+    let mut seen = 0;
+    for _ in 0..5 {
+        let mut ann = client(&gateway, "ann");
+        subscribe(&mut ann, "room.1");
+        let count = roster(&mut ann, json!({ "event": "room.1" }))["result"]["count"].clone();
+        assert_eq!(count, 2);
+    }
+    watcher.say(&json!({ "type": "ping", "id": 1 }));
+    loop {
+        let frame = watcher.json();
+        match frame["type"].as_str().unwrap() {
+            "presence" if change_in(&frame).1 == "ann" => seen += 1,
+            "presence" => {}
+            _ => break,
+        }
+    }
+    assert_eq!(seen, 1, "ann came once and has not left");
+}
+
+#[test]
+fn r03_who_vanishes_leaves_and_counts_are_right_again() {
+    let gateway = gateway(2, "0s");
+    let mut watcher = client(&gateway, "watcher");
+    subscribe(&mut watcher, "room.1");
+    let crowd: Vec<Client> = (0..20)
+        .map(|number| {
+            let mut member = client(&gateway, &format!("member-{number}"));
+            subscribe(&mut member, "room.1");
+            member
+        })
+        .collect();
+    let full = roster(&mut watcher, json!({ "event": "room.1" }));
+    assert_eq!(full["result"]["count"], 21);
+    // Half of them say goodbye, half are gone in the middle of a frame.
+    for (number, mut member) in crowd.into_iter().enumerate() {
+        if number % 2 == 0 {
+            member.send(0x88, &[3, 232]);
+        } else {
+            member.send_bytes(&frame(0x81, b"{}")[..3]);
+        }
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let count = roster(&mut watcher, json!({ "event": "room.1" }))["result"]["count"].clone();
+        if count == 1 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{count} are left");
+    }
+}
+
+#[test]
+fn topics_without_presence_say_nothing_and_refuse_the_question() {
+    let gateway = gateway(1, "0s");
+    let mut client = client(&gateway, "ann");
+    assert!(subscribe(&mut client, "hall").is_empty());
+    assert!(client.is_silent(Duration::from_millis(50)));
+    assert_eq!(
+        roster(&mut client, json!({ "event": "hall" }))["code"],
+        "NO_PRESENCE"
+    );
+    assert_eq!(roster(&mut client, json!({}))["code"], "INVALID_MESSAGE");
+    assert_eq!(
+        roster(&mut client, json!({ "event": "a b" }))["code"],
+        "INVALID_MESSAGE"
+    );
+    let answer = roster(&mut client, json!({ "event": "room.empty" }));
+    assert_eq!(
+        (&answer["result"]["count"], &answer["result"]["users"]),
+        (&json!(0), &json!([]))
+    );
+}
