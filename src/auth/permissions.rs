@@ -47,7 +47,7 @@ impl<'a> Permissions<'a> {
         }
     }
 
-    /// Whether `selector` may be subscribed to. Reading history, presence and recovery ask the same.
+    /// Whether `selector` may be subscribed to. Presence and recovery ask the same.
     ///
     /// Cost: one pass over the selector per glob of the token and per configured namespace.
     #[must_use]
@@ -72,6 +72,19 @@ impl<'a> Permissions<'a> {
             }
             None => self.all(selector, |it| self.meets(it.subscribe)),
         }
+    }
+
+    /// Whether what `topic` keeps may be read without subscribing: as [`Self::may_subscribe`], and
+    /// services may read inboxes, which they write.
+    #[must_use]
+    pub fn may_read(&self, topic: &str) -> bool {
+        if topic::is_inbox(topic) && self.is_service() {
+            let is_denied = self
+                .rights()
+                .is_some_and(|rights| rights.deny.overlaps(topic) || rights.subscribe.is_some());
+            return !is_denied && self.config.namespace(topic).subscribe != Access::Nobody;
+        }
+        self.may_subscribe(&Selector::Topic(topic))
     }
 
     /// Whether `topic` may be published to.

@@ -179,7 +179,10 @@ fn a15_an_inbox_is_its_users_alone() {
         "user:bob:events",
         true,
     );
-    assert!(Permissions::of_service(&config).may_publish("user:bob:events"));
+    let of_service = Permissions::of_service(&config);
+    assert!(of_service.may_publish("user:bob:events") && of_service.may_read("user:bob:events"));
+    assert!(!Permissions::of_service(&closed).may_read("user:bob:events"));
+    assert!(!Permissions::new(&config, None).may_read("user:bob:events"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use super::State;
 use crate::http::{Answer, PeerAddress, refuse, respond};
 use crate::shard;
-use crate::topic::{self, Selector};
+use crate::topic;
 
 /// Events in one answer, and how many there are if nothing is said.
 const LIMIT_MAX: usize = 1000;
@@ -31,7 +31,7 @@ pub(super) async fn history(
         return refuse(422, &format!("`topic`: {why}"), &[]);
     }
     let may = service.permissions(&state.config);
-    if !may.may_subscribe(&Selector::Topic(&name)) {
+    if !may.may_read(&name) {
         let why = "Reading a topic takes a token whose `fanfare.subscribe` covers it";
         return refuse(403, why, &[]);
     }
