@@ -16,7 +16,7 @@ use crate::topic::{self, Pattern};
 pub struct Home {
     topics: Slab<HomeTopic>,
     names: HashMap<Box<str>, TopicId>,
-    patterns: Vec<(Interest, Pattern)>,
+    patterns: HashMap<Pattern, Vec<Interest>>,
     config: Arc<Config>,
     /// The next topic's epoch.
     epoch: u64,
@@ -111,7 +111,7 @@ impl Home {
         Self {
             topics: Slab::new(),
             names: HashMap::default(),
-            patterns: Vec::new(),
+            patterns: HashMap::default(),
             epoch,
             history_held: 0,
             history_max: config.hub.max_history_memory / shards.max(1),
@@ -145,9 +145,11 @@ impl Home {
 
     fn make(&mut self, name: &str) -> (TopicId, Vec<Interest>) {
         let mut interest = Vec::new();
-        for (wanted, pattern) in &self.patterns {
-            if !interest.contains(wanted) && pattern.matches(name) {
-                interest.push(*wanted);
+        for (pattern, wanting) in &self.patterns {
+            if pattern.matches(name) {
+                let new = wanting.iter().filter(|wanted| !interest.contains(wanted));
+                let new: Vec<Interest> = new.copied().collect();
+                interest.extend(new);
             }
         }
         let namespace = self.config.namespace(name);
@@ -286,24 +288,20 @@ impl Home {
                 found.push(TopicId(u32::try_from(id).expect("as in open")));
             }
         }
-        if !self
-            .patterns
-            .iter()
-            .any(|(i, p)| *i == interest && *p == pattern)
-        {
-            self.patterns.push((interest, pattern));
+        let wanting = self.patterns.entry(pattern).or_default();
+        if !wanting.contains(&interest) {
+            wanting.push(interest);
         }
         found
     }
 
     /// Forgets a pattern for topics that are yet to come.
     pub fn remove_pattern(&mut self, interest: Interest, pattern: &Pattern) {
-        let at = self
-            .patterns
-            .iter()
-            .position(|(i, p)| *i == interest && p == pattern);
-        if let Some(at) = at {
-            self.patterns.swap_remove(at);
+        if let Some(wanting) = self.patterns.get_mut(pattern) {
+            wanting.retain(|other| *other != interest);
+            if wanting.is_empty() {
+                self.patterns.remove(pattern);
+            }
         }
     }
 
