@@ -14,3 +14,22 @@ pub type HashMap<K, V> = std::collections::HashMap<K, V, ahash::RandomState>;
     reason = "the one place that names the std type"
 )]
 pub type HashSet<K> = std::collections::HashSet<K, ahash::RandomState>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names that collide in one table cannot be known to collide in another.
+    #[test]
+    fn m16_every_table_hashes_with_keys_of_its_own() {
+        let one: HashMap<&str, ()> = HashMap::default();
+        let two: HashMap<&str, ()> = HashMap::default();
+        let hash = |map: &HashMap<&str, ()>, name: &str| map.hasher().hash_one(name);
+        let names: Vec<String> = (0..100).map(|n| format!("topic.{n}")).collect();
+        assert!(
+            names
+                .iter()
+                .any(|name| hash(&one, name) != hash(&two, name))
+        );
+    }
+}

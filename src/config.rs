@@ -52,7 +52,7 @@ pub use namespace::{Namespace, Namespaces};
 pub use origin::OriginPattern;
 pub use secret::{KeyHash, Secret};
 use section::Section;
-pub use server::Server;
+pub use server::{ForwardedHeader, Server};
 pub use size::{GIB, KIB, MIB};
 pub use websocket::Websocket;
 

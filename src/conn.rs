@@ -5,6 +5,8 @@ mod claim;
 mod credentials;
 mod driver;
 mod guarded;
+mod preamble;
+mod quota;
 mod session;
 
 pub use accept::accept;

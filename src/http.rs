@@ -3,13 +3,17 @@
 mod answer;
 mod api;
 mod cors;
+mod forwarded;
 mod guard;
 mod origin;
+mod proxy;
 mod route;
 
 pub use answer::{Answer, refuse, refuse_raw, respond, too_many_failures};
-pub use api::{Api, PeerAddress};
+pub use api::{Api, ClientAddress};
 pub use cors::{allow_page, preflight};
+pub use forwarded::client_of;
 pub use guard::{Guard, GuardLimits, HeadError, Passed};
 pub use origin::{is_allowed_page, is_own_page};
+pub use proxy::{PROXY_BYTES_MAX, ProxyError, ProxyHeader, parse_proxy, speaks_proxy};
 pub use route::{Route, route};

@@ -8,7 +8,7 @@ mod histogram;
 mod render;
 mod totals;
 
-pub use counters::{Counter, Counters, Gauge, Refused};
+pub use counters::{Counter, Counters, Gauge, Limited, Refused};
 pub use histogram::Histogram;
 pub use render::{render_json, render_prometheus};
 pub use totals::Totals;

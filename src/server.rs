@@ -107,11 +107,7 @@ impl Gateway {
         };
         let shards = u16::try_from(shards).unwrap_or(u16::MAX);
         let drain_timeout = config.server.drain_timeout;
-        let process = Process::new(
-            config.server.max_connections,
-            config.server.max_connections_per_ip,
-            config.websocket.max_unfinished_bytes,
-        );
+        let process = Process::new(&config);
         let counters: Vec<Arc<Counters>> = (0..shards).map(|_| Arc::default()).collect();
         let all_counters: Arc<[Arc<Counters>]> = counters.clone().into();
         let (config, mesh) = (Arc::new(config), Mesh::new(shards));

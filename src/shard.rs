@@ -15,9 +15,12 @@ mod life;
 mod links;
 mod process;
 mod publish;
+mod publishers;
+mod seats;
 mod settings;
 mod signal;
 mod subscribe;
+mod window;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
@@ -32,11 +35,14 @@ pub use clock::Clock;
 pub use directory::{About, Listing};
 pub use life::Limits as LifeLimits;
 pub use links::{Lease, Unfinished};
-pub use process::{NoRoom, Place, Process, block_of};
+pub use process::{NoRoom, Place, Process};
 pub use publish::{Delivered, Published};
+pub use publishers::{Publisher, Publishers};
+pub use seats::{Crowd, Seat, SeatLimits, Seats, block_of};
 pub use settings::Settings;
 pub use signal::Signal;
 pub use subscribe::{Pending, Resumed, Start, TooManyTopics};
+pub use window::{Over, Window};
 
 use crate::auth::Authenticator;
 use crate::config::Config;
@@ -100,6 +106,8 @@ pub struct Shard {
     deferred: Cell<bool>,
     /// Tasks that wait until the next flush.
     waiting: RefCell<Vec<Waker>>,
+    /// How many flushes there were.
+    flushes: Cell<usize>,
 }
 
 /// A batch of requests and how many of them have been dealt with.
@@ -125,7 +133,7 @@ impl Shard {
     /// When called again on the same thread.
     #[must_use]
     pub fn install(settings: Settings, mesh: &Arc<Mesh>) -> Rc<Self> {
-        let clock = Clock::new();
+        let clock = Clock::since(settings.process.began);
         let (config, shards) = (settings.config, usize::from(mesh.shards()));
         let shard = Rc::new(Self {
             id: settings.id,
@@ -154,6 +162,7 @@ impl Shard {
             stalled: RefCell::new((0..shards).map(|_| None).collect()),
             deferred: Cell::new(false),
             waiting: RefCell::default(),
+            flushes: Cell::new(0),
             clock,
             config,
         });
@@ -458,7 +467,15 @@ impl Shard {
             flush
         };
         self.act_on_incidents();
-        for waker in self.waiting.take() {
+        let mut waiting = self.waiting.take();
+        // Whoever is woken first takes the room that there is; each of them is the
+        // first one in its turn (HOSTILE M09).
+        self.flushes.set(self.flushes.get().wrapping_add(1));
+        if !waiting.is_empty() {
+            let first = self.flushes.get() % waiting.len();
+            waiting.rotate_left(first);
+        }
+        for waker in waiting {
             waker.wake();
         }
         flush

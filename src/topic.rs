@@ -356,6 +356,40 @@ mod tests {
         assert!(inboxes.iter().all(|inbox| is_inbox(inbox)));
     }
 
+    /// The names and patterns that take longest, at the limit of their length.
+    #[test]
+    fn m05_m06_the_worst_match_is_one_short_pass() {
+        let topics = [
+            "a.".repeat(64),
+            ".".repeat(128),
+            "a".repeat(128),
+            format!("{}b", "a.".repeat(63)),
+        ];
+        let patterns = [
+            format!("{}*", "*.".repeat(63)),
+            format!("{}b", "*.".repeat(63)),
+            format!("{}*", "a.".repeat(63)),
+            "*:".repeat(64),
+            format!("{}*", "a".repeat(127)),
+        ];
+        for pattern in patterns {
+            let pattern = Pattern::parse(&pattern).unwrap();
+            for topic in &topics {
+                check_topic(topic).unwrap();
+                // The best of a few rounds: others use the machine, too.
+                let round = || {
+                    let began = std::time::Instant::now();
+                    for _ in 0..100 {
+                        std::hint::black_box(pattern.matches(std::hint::black_box(topic)));
+                    }
+                    began.elapsed() / 100
+                };
+                let best = (0..20).map(|_| round()).min().unwrap();
+                assert!(best.as_micros() <= 20, "{best:?}: {pattern:?} on {topic}");
+            }
+        }
+    }
+
     /// A naive matcher over lists of segments agrees with the single pass.
     #[test]
     fn matching_agrees_with_the_model() {

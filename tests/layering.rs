@@ -30,6 +30,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("crossbeam", &["mesh"]),
     ("hyper", &["cli", "http", "conn"]),
+    ("ipnet", &["config", "http"]),
     ("jsonwebtoken", &["auth"]),
     ("percent_encoding", &["conn"]),
     ("rmp", &["protocol"]),

@@ -25,6 +25,12 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The frames per minute that the token allows, if it says so; 0: no limit.
+    #[must_use]
+    pub fn frames_per_minute(&self) -> Option<u32> {
+        self.rights.as_ref()?.frames_per_minute
+    }
+
     /// Whether the token is a service's: its role is `service`.
     #[must_use]
     pub fn is_service(&self) -> bool {

@@ -113,12 +113,6 @@ impl<'a> Permissions<'a> {
         commands.is_none_or(|commands| commands.contains(name))
     }
 
-    /// The frames per minute that the token allows, if it says so; 0: no limit.
-    #[must_use]
-    pub fn frames_per_minute(&self) -> Option<u32> {
-        self.rights().and_then(|rights| rights.frames_per_minute)
-    }
-
     fn rights(&self) -> Option<&'a Rights> {
         match self.who {
             Who::Known(identity) => identity.rights.as_deref(),

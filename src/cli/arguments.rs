@@ -163,8 +163,12 @@ Environment:
   CORS_ORIGINS           http.cors_origins
   WS_AUTH_REQUIRED       events.auth_required
   WS_DEMO_ENABLED        events.demo_enabled
+  WS_ENDPOINT            events.endpoint
+  WS_MAX_CONNECTIONS     events.max_connections
+  WS_PING_INTERVAL       websocket.ping_interval, in seconds
+  WS_PING_TIMEOUT        websocket.ping_timeout, in seconds
   SERVER_ADDR            server.listen
-  HOST, PORT             server.listen, when both are set and HOST is an address
+  HOST, PORT             as SERVER_ADDR, which comes over them; both, and HOST is an address
 
 While anything is open to clients without credentials (demo and dev mode), only loopback
 addresses are accepted, unless --allow-open says otherwise.

@@ -45,12 +45,14 @@ pub(super) fn names(env: &[(OsString, OsString)]) -> Vec<Variable<'_>> {
     }
     for (name, section, key) in ALIASES {
         if let Some(value) = value(name) {
-            variables.push(Variable::of(
-                name,
-                section,
-                key,
-                value.to_str().map(Into::into),
-            ));
+            let value = value.to_str().map(|value| match key {
+                // Elsewhere these are seconds without a unit.
+                &("ping_interval" | "ping_timeout") if is_number(value) => {
+                    format!("{value}s").into()
+                }
+                _ => value.into(),
+            });
+            variables.push(Variable::of(name, section, key, value));
         }
     }
     for (name, value) in env {
@@ -135,6 +137,10 @@ fn host_and_port(host: Option<&OsStr>, port: Option<&OsStr>) -> Option<SocketAdd
     Some(SocketAddr::new(host, port))
 }
 
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// Every variable that sets a key.
 fn known() -> Vec<String> {
     let config = Config::for_mode(Mode::Prod);
@@ -171,6 +177,10 @@ const ALIASES: &[(&str, &str, &str)] = &[
     ("SERVER_ADDR", "server", "listen"),
     ("WS_AUTH_REQUIRED", "events", "auth_required"),
     ("WS_DEMO_ENABLED", "events", "demo_enabled"),
+    ("WS_ENDPOINT", "events", "endpoint"),
+    ("WS_MAX_CONNECTIONS", "events", "max_connections"),
+    ("WS_PING_INTERVAL", "websocket", "ping_interval"),
+    ("WS_PING_TIMEOUT", "websocket", "ping_timeout"),
     ("JWT_SECRET", "auth", "jwt_secret"),
     ("ALLOWED_ORIGINS", "http", "allowed_origins"),
     ("CORS_ORIGINS", "http", "cors_origins"),

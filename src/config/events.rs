@@ -1,7 +1,7 @@
 //! `[events]`: who may use the events protocol, and how much of it.
 
 use super::Access;
-use super::kind::{Count, Flag, OneOf, Size};
+use super::kind::{Count, Flag, OneOf, Parsed, Size};
 use super::mode::Mode;
 use super::section::section;
 use super::size::{KIB, MIB};
@@ -13,6 +13,8 @@ section! {
         auth_required: bool = mode != Mode::Demo, Flag;
         /// Whether /api/v1/ws/demo exists. It never asks for a token.
         demo_enabled: bool = mode != Mode::Prod, Flag;
+        /// The path that clients which are not told another one connect to.
+        endpoint: String = default_endpoint(mode).to_owned(), ENDPOINT;
         /// Payload bytes of a message from a client. Beyond it: closed with 1009.
         max_message_size: usize = 64 * KIB, Size(KIB..=64 * MIB);
         /// Subscriptions of one connection, patterns included. Beyond it: error SUBSCRIPTION_LIMIT.
@@ -23,5 +25,55 @@ section! {
         subscribe: Access = Access::Everyone, OneOf;
         /// Who may publish to topics, likewise; over HTTP, too. Beyond it: error FORBIDDEN, status 403.
         publish: Access = Access::Everyone, OneOf;
+        /// Messages a connection may send in a minute, counted from its first; 0: no limit. A token may
+        /// carry its own. Beyond it they are dropped, and the first of them is answered with error
+        /// RATE_LIMIT_EXCEEDED.
+        frames_per_minute: u32 = in_prod(mode, 100), Count(0..=FRAMES_MAX);
+        /// Messages that all connections of an address may send in a minute; 0: no limit. Beyond it: as
+        /// frames_per_minute.
+        frames_per_minute_per_ip: u32 = in_prod(mode, 1000), Count(0..=FRAMES_MAX);
+        /// Events that a service, or an address where no credential is asked for, may publish over HTTP
+        /// in a minute; 0: no limit. Beyond it: status 429 with Retry-After.
+        publishes_per_minute: u32 = 0, Count(0..=FRAMES_MAX);
+        /// Open connections to all endpoints of the protocol; 0: no limit but server.max_connections.
+        /// Beyond it: status 503 with Retry-After, before the upgrade.
+        max_connections: usize = in_prod(mode, 1000), Count(0..=100_000_000);
+        /// Open connections of one user, whom a token names; 0: no limit. Beyond it: error
+        /// CONNECTION_LIMIT_EXCEEDED, and the connection is closed with 1008.
+        max_connections_per_user: usize = in_prod(mode, 5), Count(0..=100_000_000);
+        /// Open connections of one address, an IPv6 network of 64 bits being one; 0: no limit. Beyond
+        /// it: as max_connections_per_user.
+        max_connections_per_ip: usize = in_prod(mode, 20), Count(0..=100_000_000);
     }
 }
+
+/// The default of a limit that demo and dev do without.
+fn in_prod<T: Default>(mode: Mode, limit: T) -> T {
+    match mode {
+        Mode::Demo | Mode::Dev => T::default(),
+        Mode::Prod => limit,
+    }
+}
+
+fn default_endpoint(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Demo => "/api/v1/ws/demo",
+        Mode::Dev => "/api/v1/ws/dev",
+        Mode::Prod => "/api/v1/ws",
+    }
+}
+
+/// What is counted of an address fits 24 bits.
+const FRAMES_MAX: u64 = 10_000_000;
+
+/// The path of an endpoint.
+const ENDPOINT: Parsed<String> = Parsed {
+    read: |text| {
+        let is_path = text.starts_with('/')
+            && text.len() <= 256
+            && text.bytes().all(|byte| byte.is_ascii_graphic());
+        is_path.then(|| text.to_owned())
+    },
+    show: String::clone,
+    accepts: "a path, as \"/api/v1/ws\"",
+};

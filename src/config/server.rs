@@ -1,9 +1,11 @@
 //! `[server]`: listeners, shards and what connections may cost before they speak.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::kind::{Count, Flag, ListOf, Parsed, Size, Time};
+use ipnet::IpNet;
+
+use super::kind::{Choice, Count, Flag, ListOf, OneOf, Parsed, Size, Time};
 use super::section::section;
 use super::size::GIB;
 
@@ -26,8 +28,19 @@ section! {
         drain_timeout: Duration = Duration::from_secs(10), Time(Duration::ZERO..=Duration::from_hours(1));
         /// Open connections of the process. Beyond it: status 503 with Retry-After, before the upgrade.
         max_connections: usize = 100_000, Count(1..=100_000_000);
-        /// Open connections from one address; 0: no limit. Beyond it: status 503 with Retry-After.
+        /// Open connections from one address, an IPv6 network of 64 bits being one; 0: no limit. Beyond
+        /// it: status 503 with Retry-After, before the upgrade.
         max_connections_per_ip: usize = 0, Count(0..=100_000_000);
+        /// Networks whose connections begin with a PROXY protocol header, version 1 or 2: the client's
+        /// address is what it says. A connection from there without one is refused with status 400, and
+        /// so is one with such a header from anywhere else.
+        proxy_protocol_from: Vec<IpNet> = Vec::new(), ListOf { item: NETWORK, len: 0..=1000 };
+        /// Networks of proxies that may say in forwarded_header who their client is. What anybody else
+        /// says there is passed over.
+        forwarded_from: Vec<IpNet> = Vec::new(), ListOf { item: NETWORK, len: 0..=1000 };
+        /// The header that these proxies write: "x-forwarded-for" or "forwarded" (RFC 7239). Only one
+        /// counts: a proxy that writes one of them passes on what clients write into the other.
+        forwarded_header: ForwardedHeader = ForwardedHeader::XForwardedFor, OneOf;
         /// From accepting a connection, or a kept one's first byte, to the end of the request head,
         /// however slowly its bytes arrive. Then the connection is closed.
         handshake_timeout: Duration = Duration::from_secs(10),
@@ -48,3 +61,29 @@ const ADDRESS: Parsed<SocketAddr> = Parsed {
     show: SocketAddr::to_string,
     accepts: "an IP address with a port, as \"127.0.0.1:8080\" or \"[::1]:8080\"",
 };
+
+/// A network, or a single address.
+const NETWORK: Parsed<IpNet> = Parsed {
+    read: |text| {
+        let network: Option<IpNet> = text.parse().ok();
+        network.or_else(|| Some(text.parse::<IpAddr>().ok()?.into()))
+    },
+    show: IpNet::to_string,
+    accepts: "a network, as \"10.0.0.0/8\" or \"fd00::/8\", or an address",
+};
+
+/// Where proxies say who their client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`: addresses, each proxy's client behind the ones before it.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+impl Choice for ForwardedHeader {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("x-forwarded-for", Self::XForwardedFor),
+        ("forwarded", Self::Forwarded),
+    ];
+}

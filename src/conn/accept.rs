@@ -21,7 +21,8 @@ use tokio::time::{sleep_until, timeout};
 use super::claim::{self, Claim, Decision};
 use super::driver;
 use super::guarded::{Guarded, Progress};
-use crate::http::{Answer, Api, GuardLimits, HeadError, refuse_raw};
+use super::preamble::{self, Preamble};
+use crate::http::{Answer, Api, GuardLimits, client_of, refuse_raw};
 use crate::metrics::Refused;
 use crate::shard::Shard;
 
@@ -29,8 +30,8 @@ use crate::shard::Shard;
 enum End {
     /// It becomes something else.
     Claimed(Box<Claim>, TcpStream, Vec<u8>),
-    /// A head was refused; the peer has not been told.
-    Refused(HeadError, TcpStream),
+    /// What came is refused, with this status and text; the peer has not been told.
+    Refused(u16, String, TcpStream),
     /// It did not get on in time; `true` if it was in the middle of something.
     TimedOut(TcpStream, bool),
     /// Everything has been said.
@@ -56,9 +57,9 @@ pub async fn accept(shard: Rc<Shard>, api: Api, stream: TcpStream, address: IpAd
     shard.end_handshake();
     match end {
         End::Claimed(claim, stream, rest) => driver::start(&shard, *claim, stream, rest),
-        End::Refused(error, stream) => {
+        End::Refused(status, why, stream) => {
             shard.counters.refused[Refused::Handshake as usize].add(1);
-            close(stream, &refuse_raw(error.status(), &error.to_string())).await;
+            close(stream, &refuse_raw(status, &why)).await;
         }
         End::TimedOut(stream, in_request) => {
             shard.counters.refused[Refused::Timeout as usize].add(1);
@@ -70,11 +71,19 @@ pub async fn accept(shard: Rc<Shard>, api: Api, stream: TcpStream, address: IpAd
     }
 }
 
-async fn serve(shard: &Rc<Shard>, api: Api, stream: TcpStream, address: IpAddr) -> End {
+async fn serve(shard: &Rc<Shard>, api: Api, mut stream: TcpStream, address: IpAddr) -> End {
     let config = shard.config.clone();
     let head_timeout = config.server.handshake_timeout;
+    let deadline = Instant::now() + head_timeout;
+    let reading = preamble::read(&config.server, &mut stream, address, deadline).await;
+    let (address, begun) = match reading {
+        Preamble::Read(address, begun) => (address, begun),
+        Preamble::Refused(error) => return End::Refused(400, error.to_string(), stream),
+        Preamble::TimedOut => return End::TimedOut(stream, true),
+        Preamble::Over => return End::Over,
+    };
     let progress = Rc::new(Progress {
-        deadline: Cell::new(Instant::now() + head_timeout),
+        deadline: Cell::new(deadline),
         last: Cell::new(false),
         idle: Cell::new(false),
         refused: Cell::new(None),
@@ -83,7 +92,7 @@ async fn serve(shard: &Rc<Shard>, api: Api, stream: TcpStream, address: IpAddr) 
         head_bytes_max: config.http.max_head_size,
         headers_max: config.http.max_headers,
     };
-    let io = Guarded::new(stream, limits, progress.clone(), head_timeout);
+    let io = Guarded::new(stream, &begun, limits, progress.clone(), head_timeout);
     let claimed: Rc<RefCell<Option<Box<Claim>>>> = Rc::default();
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let (shard, api, progress) = (shard.clone(), api.clone(), progress.clone());
@@ -93,6 +102,8 @@ async fn serve(shard: &Rc<Shard>, api: Api, stream: TcpStream, address: IpAddr) 
         let answering: Pin<Box<dyn Future<Output = Result<Answer, Infallible>>>> =
             Box::pin(async move {
                 let asks_for_upgrade = request.headers().contains_key(UPGRADE);
+                let server = &shard.config.server;
+                let address = client_of(server, address, request.headers());
                 let (mut answer, is_last) = match claim::decide(&shard, &request, address) {
                     Decision::Claim(claim) => {
                         *claimed.borrow_mut() = Some(claim);
@@ -160,7 +171,7 @@ async fn serve(shard: &Rc<Shard>, api: Api, stream: TcpStream, address: IpAddr) 
         return End::TimedOut(stream, !progress.idle.get());
     }
     match progress.refused.get() {
-        Some(error) => End::Refused(error, stream),
+        Some(error) => End::Refused(error.status(), error.to_string(), stream),
         None => {
             close(stream, b"").await;
             End::Over

@@ -7,11 +7,12 @@ use hyper::Request;
 use hyper::header::{RETRY_AFTER, UPGRADE};
 
 use super::credentials::{self, BEARER_PROTOCOL};
+use super::quota::Quota;
 use super::session::{Session, Standing};
 use crate::http::{Answer, Route, is_allowed_page, refuse, route};
-use crate::metrics::Refused;
+use crate::metrics::{Limited, Refused};
 use crate::protocol::events::{Encoding, Parameters};
-use crate::shard::{Lease, NoRoom, Place, Shard};
+use crate::shard::{Lease, NoRoom, Place, Seat, Shard};
 use crate::ws::deflate::{Agreed, DeflateOptions, negotiate};
 use crate::ws::handshake::Upgrade;
 
@@ -27,6 +28,7 @@ pub(super) struct Claim {
     pub(super) place: Place,
     /// Until when the connection may last, if its token says so.
     pub(super) lease: Option<Lease>,
+    pub(super) quota: Quota,
 }
 
 /// What is done with a request.
@@ -53,7 +55,7 @@ pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr
             let why = format!("`{id}` is reserved: choose another client id");
             return Decision::Answer(Box::new(refuse(404, &why, &[])));
         }
-        Route::BadClientId => return Decision::Answer(Box::new(refuse(400, BAD_CLIENT_ID, &[]))),
+        Route::BadClientId => return Decision::Answer(Box::new(refuse(404, BAD_CLIENT_ID, &[]))),
     };
     if !exists {
         return Decision::Answer(Box::new(refuse(404, "Not Found", &[])));
@@ -109,8 +111,25 @@ fn claim<B>(
         .protocols()
         .find(|protocol| *protocol == BEARER_PROTOCOL);
     let head = upgrade.response(protocol, agreed.as_ref());
+    if route == Route::Echo {
+        return Ok(Claim {
+            head,
+            agreed,
+            encoding: parameters.encoding,
+            session: Session::echo(),
+            message_bytes_max: config.debug.echo_max_message_size,
+            place,
+            quota: Quota::default(),
+            lease: None,
+        });
+    }
+    let seat = shard.process.seats.take().ok_or_else(|| {
+        shard.counters.limited(Limited::Connections);
+        let answer = refuse(503, "Too many connections", &[(RETRY_AFTER, "1")]);
+        (Refused::Connections, Box::new(answer))
+    })?;
     let standing = match route {
-        Route::Echo | Route::EventsDemo => Standing::Anonymous,
+        Route::EventsDemo => Standing::Anonymous,
         _ => credentials::admit(shard, request, address)?,
     };
     let lease = standing.identity().map(|identity| Lease {
@@ -123,24 +142,33 @@ fn claim<B>(
         Route::EventsAs(client_id) => ("prod", Some(client_id)),
         _ => ("prod", None),
     };
-    let (session, message_bytes_max) = if route == Route::Echo {
-        (Session::echo(), config.debug.echo_max_message_size)
-    } else {
-        (
-            Session::events(endpoint, client_id, parameters, standing),
-            config.events.max_message_size,
-        )
-    };
     Ok(Claim {
         head,
         agreed,
         encoding: parameters.encoding,
-        session,
-        message_bytes_max,
+        quota: quota(shard, seat, address, &standing),
+        session: Session::events(endpoint, client_id, parameters, standing),
+        message_bytes_max: config.events.max_message_size,
         place,
         lease,
     })
 }
 
+/// What a connection of the events protocol may use. One whose credential is
+/// none has no seat: it takes nobody's place, neither its address's nor that of
+/// the user it claims to be.
+fn quota(shard: &Shard, mut seat: Seat, address: IpAddr, standing: &Standing) -> Quota {
+    let identity = match standing {
+        Standing::Refused => return Quota::default(),
+        Standing::Anonymous => None,
+        Standing::Known(identity) => Some(identity),
+    };
+    let user = identity.map(|identity| identity.user.as_str());
+    let own = identity.and_then(|identity| identity.frames_per_minute());
+    match seat.name(address, user) {
+        Ok(()) => Quota::seated(seat, own.unwrap_or(shard.config.events.frames_per_minute)),
+        Err(crowd) => Quota::crowded(crowd),
+    }
+}
 /// What is said about a client id outside the grammar.
 const BAD_CLIENT_ID: &str = "A client id is 1 to 64 letters, digits, `_` and `-`";

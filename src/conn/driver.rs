@@ -12,17 +12,22 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::claim::Claim;
+use super::quota::{Admission, Quota};
 use super::session::{Flow, Session};
 use crate::id::{PeerId, Priority};
+use crate::metrics::Limited;
 use crate::protocol::Disconnect;
 use crate::shard::{Place, Shard, Unfinished};
 use crate::ws::deflate::{Agreed, Inflater};
-use crate::ws::{Decoder, Event, Input, Limits, OpCode};
+use crate::ws::{CloseCode, Decoder, Event, Input, Limits, OpCode};
 
 /// Begins the connection that `claim` describes. `rest` is what the peer sent
 /// behind its request.
 pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: Vec<u8>) {
-    if crate::net::tune(&stream, shard.config.server.send_buffer).is_err() {
+    let (server, websocket) = (&shard.config.server, &shard.config.websocket);
+    // A ping is acknowledged by the peer's kernel as soon as it arrives.
+    let unacknowledged_max = websocket.ping_interval + websocket.ping_timeout;
+    if crate::net::tune(&stream, unacknowledged_max, server.send_buffer).is_err() {
         return;
     }
     let (reader, writer) = stream.into_split();
@@ -54,6 +59,7 @@ pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: Ve
         control: Budget::default(),
         phase: Phase::New,
         closing: None,
+        quota: claim.quota,
         _place: claim.place,
     };
     tokio::task::spawn_local(driver);
@@ -73,6 +79,7 @@ struct Driver {
     phase: Phase,
     /// When the peer is not waited for any longer.
     closing: Option<Pin<Box<Sleep>>>,
+    quota: Quota,
     _place: Place,
 }
 
@@ -110,7 +117,11 @@ impl Future for Driver {
         this.shard.clock.refresh();
         if this.phase == Phase::New {
             this.phase = Phase::Open;
-            if let Flow::End(why) = this.session.begin(&this.shard, this.peer) {
+            let begun = match this.quota.crowd() {
+                None => this.session.begin(&this.shard, this.peer),
+                Some(crowd) => this.session.refuse(&this.shard, this.peer, crowd),
+            };
+            if let Flow::End(why) = begun {
                 this.part(why);
             }
         }
@@ -227,7 +238,13 @@ impl Driver {
             let event = match self.decoder.next(&mut input, inflater) {
                 Ok(Some(event)) => event,
                 Ok(None) => break None,
-                Err(error) => break Some(Disconnect::Protocol(error.close_code().0)),
+                Err(error) => {
+                    let code = error.close_code();
+                    if code == CloseCode::MESSAGE_TOO_BIG {
+                        self.shard.counters.limited(Limited::MessageSize);
+                    }
+                    break Some(Disconnect::Protocol(code.0));
+                }
             };
             match event {
                 Event::Message { opcode, payload } => {
@@ -237,10 +254,18 @@ impl Driver {
                         .counters
                         .message_sizes
                         .record(payload.len() as f64);
-                    match self
-                        .session
-                        .message(&self.shard, self.peer, opcode, payload)
-                    {
+                    let flow = match self.quota.admit(&self.shard) {
+                        Admission::Taken => {
+                            self.session
+                                .message(&self.shard, self.peer, opcode, payload)
+                        }
+                        Admission::Refused(over) => {
+                            self.session.limited(&self.shard, self.peer, over);
+                            Flow::Continue
+                        }
+                        Admission::Dropped => Flow::Continue,
+                    };
+                    match flow {
                         Flow::Continue if self.shard.is_outbox_full(self.peer) => {
                             self.keep_rest(&input);
                             break None;

@@ -39,15 +39,19 @@ pub(super) struct Guarded {
 const READ_BYTES: usize = 4096;
 
 impl Guarded {
+    /// A socket of which `begun` has been read already.
     pub(super) fn new(
         stream: TcpStream,
+        begun: &[u8],
         limits: GuardLimits,
         progress: Rc<Progress>,
         head_timeout: Duration,
     ) -> Self {
+        let mut guard = Guard::new(limits);
+        guard.take(begun);
         Self {
             stream,
-            guard: Guard::new(limits),
+            guard,
             progress,
             head_timeout,
         }

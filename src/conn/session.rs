@@ -7,7 +7,7 @@ use crate::auth::Identity;
 use crate::id::PeerId;
 use crate::protocol::Disconnect;
 use crate::protocol::events::Parameters;
-use crate::shard::Shard;
+use crate::shard::{Crowd, Over, Shard};
 use crate::ws::OpCode;
 
 /// What happens after a message.
@@ -71,6 +71,23 @@ impl Session {
         match self {
             Self::Echo => Flow::Continue,
             Self::Events(events) => events.begin(shard, peer),
+        }
+    }
+
+    /// The connection is open, and there is no room for it.
+    pub(super) fn refuse(&self, shard: &Shard, peer: PeerId, crowd: Crowd) -> Flow {
+        match self {
+            Self::Echo => {}
+            Self::Events(_) => events::refuse(shard, peer, crowd),
+        }
+        Flow::End(Disconnect::ConnectionLimit)
+    }
+
+    /// A message was dropped because there were too many before it.
+    pub(super) fn limited(&self, shard: &Shard, peer: PeerId, over: Over) {
+        match self {
+            Self::Echo => {}
+            Self::Events(_) => events::limited(shard, peer, over),
         }
     }
 

@@ -35,6 +35,9 @@ pub enum Flush {
     More,
 }
 
+/// Topics that there have to have been before memory is made to fit what is left.
+const SPARSE_FROM: usize = 1024;
+
 /// Slices in one write.
 const SLICES_MAX: usize = 32;
 
@@ -124,8 +127,13 @@ impl Hub {
     /// have been empty since the last call.
     pub fn give_back(&mut self) {
         let mut warm = std::mem::take(&mut self.warm);
-        warm.retain(|id| {
+        warm.retain(|&id| {
             let stream = &mut self.streams[id.index()];
+            if stream.closed {
+                stream.warm = false;
+                self.drop_closed(id);
+                return false;
+            }
             let held = stream.log.held();
             let was_empty = stream.log.release();
             stream.trim();
@@ -134,6 +142,13 @@ impl Hub {
             stream.warm
         });
         self.warm = warm;
+        self.topics_peak = self.topics_peak.max(self.topics.len());
+        if self.topics_peak > SPARSE_FROM && self.topics.len() < self.topics_peak / 4 {
+            self.topics_peak = self.topics.len();
+            self.topics.shrink_to_fit();
+            self.streams.shrink_to_fit();
+            self.names.shrink_to(self.names.len() * 2);
+        }
     }
 
     /// Whether the peers in the queue are there for their outboxes only, so
@@ -155,6 +170,10 @@ impl Hub {
             let mut overdue = Vec::new();
             let stream = &mut self.streams[id.index()];
             stream.dirty = false;
+            if stream.closed {
+                self.drop_closed(id);
+                continue;
+            }
             let head = stream.log.head();
             stream.offered = head;
             let policy = self.topics[stream.topic.index()].policy;

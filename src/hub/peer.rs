@@ -1,7 +1,12 @@
 //! One connection as the hub sees it: what it subscribes to and what waits for it.
 
+#[cfg(test)]
+use std::cell::Cell;
+
+use super::index_of;
 use super::outbox::Outbox;
 use super::stream::StreamId;
+use crate::collections::HashMap;
 use crate::id::{TopicId, WireFormat};
 
 /// A connection's side of the hub. Whatever could be large is allocated only
@@ -26,7 +31,10 @@ pub(crate) struct Peer {
     /// When the socket last took bytes while it was blocked, in milliseconds
     /// of the shard's clock.
     pub(crate) progress_ms: u64,
+    /// Changed by [`Peer::add`] and [`Peer::remove`] only.
     pub(crate) subs: Vec<Sub>,
+    /// Where each topic stands in `subs`; kept only while there are many.
+    places: Option<Box<HashMap<TopicId, u32>>>,
     /// The subscriptions with something to write, first and last.
     pub(crate) pending: Pending,
     pub(crate) outbox: Option<Box<Outbox>>,
@@ -45,6 +53,8 @@ pub(crate) struct Sub {
     pub(crate) member: u32,
     /// The next subscription with something to write, or a mark.
     next: u32,
+    /// The one before it, or a mark; of no meaning while `next` is unlinked.
+    prev: u32,
 }
 
 /// A list threaded through [`Peer::subs`].
@@ -71,8 +81,19 @@ impl Sub {
             stream,
             member,
             next: UNLINKED,
+            prev: END,
         }
     }
+}
+
+/// Subscriptions from which on their topics are looked up in a map; half as many
+/// are looked through again. Below, a look at each is as fast and needs no memory.
+const MAPPED_FROM: usize = 64;
+
+#[cfg(test)]
+thread_local! {
+    /// Subscriptions that have been looked at in search of a topic.
+    pub(super) static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
 }
 
 impl Peer {
@@ -88,6 +109,7 @@ impl Peer {
             lost: 0,
             progress_ms: 0,
             subs: Vec::new(),
+            places: None,
             pending: Pending::EMPTY,
             outbox: None,
             carry: Vec::new(),
@@ -96,8 +118,59 @@ impl Peer {
     }
 
     /// Where `topic` stands in the list of subscriptions.
+    ///
+    /// Cost: a look at each of a few, or one lookup.
     pub(crate) fn sub_of(&self, topic: TopicId) -> Option<usize> {
+        if let Some(places) = &self.places {
+            return places.get(&topic).map(|&at| at as usize);
+        }
+        #[cfg(test)]
+        LOOKED_AT.set(LOOKED_AT.get() + self.subs.len());
         self.subs.iter().position(|sub| sub.topic == topic)
+    }
+
+    /// Adds a subscription to a topic that there is none of; its place in the list.
+    ///
+    /// Cost: one step; once, one for each subscription.
+    pub(crate) fn add(&mut self, sub: Sub) -> u32 {
+        let at = index_of(self.subs.len());
+        let topic = sub.topic;
+        self.subs.push(sub);
+        if let Some(places) = &mut self.places {
+            places.insert(topic, at);
+        } else if self.subs.len() > MAPPED_FROM {
+            let places = self.subs.iter().map(|sub| sub.topic).zip(0..);
+            self.places = Some(Box::new(places.collect()));
+        }
+        at
+    }
+
+    /// Takes the subscription at `at` out of the list, whether or not it has
+    /// something to write. The last one moves into its place: returned for
+    /// whoever refers to it.
+    ///
+    /// Cost: one step.
+    pub(crate) fn remove(&mut self, at: u32) -> Option<&Sub> {
+        self.unlink(at);
+        let gone = self.subs.swap_remove(at as usize);
+        if self.subs.capacity() / 4 > self.subs.len().max(MAPPED_FROM) {
+            self.subs.shrink_to(self.subs.len() * 2);
+        }
+        if let Some(places) = &mut self.places {
+            places.remove(&gone.topic);
+            if let Some(moved) = self.subs.get(at as usize) {
+                places.insert(moved.topic, at);
+            }
+            if self.subs.len() < MAPPED_FROM / 2 {
+                self.places = None;
+            }
+        }
+        let &Sub { next, prev, .. } = self.subs.get(at as usize)?;
+        if next != UNLINKED {
+            self.join(prev, at);
+            self.join(at, next);
+        }
+        self.subs.get(at as usize)
     }
 
     /// Notes that subscription `sub` has something to write.
@@ -105,12 +178,29 @@ impl Peer {
         if self.subs[sub as usize].next != UNLINKED {
             return;
         }
-        self.subs[sub as usize].next = END;
-        match self.pending.last {
-            END => self.pending.first = sub,
-            last => self.subs[last as usize].next = sub,
+        self.join(self.pending.last, sub);
+        self.join(sub, END);
+    }
+
+    /// Makes `right` follow `left` in the list of those with something to write.
+    fn join(&mut self, left: u32, right: u32) {
+        match left {
+            END => self.pending.first = right,
+            left => self.subs[left as usize].next = right,
         }
-        self.pending.last = sub;
+        match right {
+            END => self.pending.last = left,
+            right => self.subs[right as usize].prev = left,
+        }
+    }
+
+    /// Takes a subscription off the list, if it is there.
+    fn unlink(&mut self, sub: u32) {
+        let &Sub { next, prev, .. } = &self.subs[sub as usize];
+        if next != UNLINKED {
+            self.join(prev, next);
+            self.subs[sub as usize].next = UNLINKED;
+        }
     }
 
     /// The first subscription with something to write.
@@ -125,24 +215,87 @@ impl Peer {
 
     /// Takes the first subscription off the list: it is at its topic's head.
     pub(crate) fn unlink_first(&mut self) {
-        let first = self.pending.first;
-        let sub = &mut self.subs[first as usize];
-        self.pending.first = std::mem::replace(&mut sub.next, UNLINKED);
-        if self.pending.first == END {
-            self.pending.last = END;
-        }
-    }
-
-    /// Forgets what is pending; the list is made anew after `subs` has moved.
-    pub(crate) fn unlink_all(&mut self) {
-        for sub in &mut self.subs {
-            sub.next = UNLINKED;
-        }
-        self.pending = Pending::EMPTY;
+        self.unlink(self.pending.first);
     }
 
     /// Whether anything but topics waits to be written.
     pub(crate) fn has_private(&self) -> bool {
         !self.carry.is_empty() || self.outbox.is_some() || !self.farewell.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sub(topic: u32) -> Sub {
+        Sub::new(TopicId(topic), StreamId(topic), 0)
+    }
+
+    fn pending(peer: &Peer) -> Vec<u32> {
+        let linked = std::iter::successors(peer.first_pending(), |&sub| peer.next_pending(sub));
+        linked.map(|sub| peer.subs[sub as usize].topic.0).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        /// Against a list of topics and one of those with something to write.
+        #[test]
+        fn subscriptions_are_found_and_stay_in_turn_whatever_moves(
+            steps in prop::collection::vec((0_u8..8, 0_u32..300), 1..1500),
+        ) {
+            let mut peer = Peer::new(WireFormat::EventsJson, 1);
+            let (mut topics, mut turn): (Vec<u32>, Vec<u32>) = Default::default();
+            for (step, topic) in steps {
+                let at = peer.sub_of(TopicId(topic));
+                prop_assert_eq!(at.is_some(), topics.contains(&topic));
+                match (step, at) {
+                    (0..4, None) => {
+                        let at = peer.add(sub(topic));
+                        prop_assert_eq!(at as usize, peer.subs.len() - 1);
+                        topics.push(topic);
+                    }
+                    (0..2, Some(at)) => {
+                        let last = peer.subs.len() - 1;
+                        let moved = peer.remove(index_of(at)).map(|sub| sub.topic.0);
+                        prop_assert_eq!(moved.is_some(), at != last);
+                        topics.retain(|&other| other != topic);
+                        turn.retain(|&other| other != topic);
+                    }
+                    (2..7, Some(at)) => {
+                        peer.link(index_of(at));
+                        if !turn.contains(&topic) {
+                            turn.push(topic);
+                        }
+                    }
+                    (7, _) if !turn.is_empty() => {
+                        peer.unlink_first();
+                        turn.remove(0);
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(peer.subs.len(), topics.len());
+            }
+            prop_assert_eq!(pending(&peer), turn);
+            for topic in topics {
+                let at = peer.sub_of(TopicId(topic)).unwrap();
+                prop_assert_eq!(peer.subs[at].topic.0, topic);
+            }
+        }
+    }
+
+    #[test]
+    fn m07_many_subscriptions_leave_no_memory_behind() {
+        let mut peer = Peer::new(WireFormat::EventsJson, 1);
+        for topic in 0..10_000 {
+            peer.add(sub(topic));
+        }
+        for _ in 0..9_990 {
+            peer.remove(0);
+        }
+        assert!(peer.places.is_none() && peer.subs.capacity() < 1000);
     }
 }

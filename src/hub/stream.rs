@@ -26,6 +26,8 @@ pub(crate) struct Stream {
     pub(crate) dirty: bool,
     /// In the list of streams whose memory may be given back.
     pub(crate) warm: bool,
+    /// Its topic has been forgotten. It is there only for the lists that it is in.
+    pub(crate) closed: bool,
 }
 
 /// A subscriber: a cursor.
@@ -61,7 +63,15 @@ impl Stream {
             number: 0,
             dirty: false,
             warm: false,
+            closed: false,
         }
+    }
+
+    /// Ends a stream without members: nothing of it is left but its number.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+        self.log = Log::default();
+        self.offered = self.log.head();
     }
 
     /// Gives up what every member has been written.

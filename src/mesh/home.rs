@@ -16,7 +16,7 @@ use crate::topic::{self, Pattern};
 pub struct Home {
     topics: Slab<HomeTopic>,
     names: HashMap<Box<str>, TopicId>,
-    patterns: Vec<(Interest, Pattern)>,
+    patterns: HashMap<Pattern, Vec<Interest>>,
     config: Arc<Config>,
     /// The next topic's epoch.
     epoch: u64,
@@ -100,6 +100,9 @@ impl HomeTopic {
     }
 }
 
+/// Topics that there has to be room for before it is given back.
+const SPARSE_FROM: usize = 1024;
+
 impl Home {
     /// A home without topics, one of `shards`. `epoch` must be larger than that
     /// of any earlier process: the wall clock in milliseconds, say.
@@ -108,7 +111,7 @@ impl Home {
         Self {
             topics: Slab::new(),
             names: HashMap::default(),
-            patterns: Vec::new(),
+            patterns: HashMap::default(),
             epoch,
             history_held: 0,
             history_max: config.hub.max_history_memory / shards.max(1),
@@ -141,10 +144,12 @@ impl Home {
     }
 
     fn make(&mut self, name: &str) -> (TopicId, Vec<Interest>) {
-        let mut interest = Vec::new();
-        for (wanted, pattern) in &self.patterns {
-            if !interest.contains(wanted) && pattern.matches(name) {
-                interest.push(*wanted);
+        let mut interest: Vec<Interest> = Vec::new();
+        for (pattern, wanting) in &self.patterns {
+            if pattern.matches(name) {
+                let new = wanting.iter().filter(|wanted| !interest.contains(wanted));
+                let new: Vec<Interest> = new.copied().collect();
+                interest.extend(new);
             }
         }
         let namespace = self.config.namespace(name);
@@ -283,24 +288,20 @@ impl Home {
                 found.push(TopicId(u32::try_from(id).expect("as in open")));
             }
         }
-        if !self
-            .patterns
-            .iter()
-            .any(|(i, p)| *i == interest && *p == pattern)
-        {
-            self.patterns.push((interest, pattern));
+        let wanting = self.patterns.entry(pattern).or_default();
+        if !wanting.contains(&interest) {
+            wanting.push(interest);
         }
         found
     }
 
     /// Forgets a pattern for topics that are yet to come.
     pub fn remove_pattern(&mut self, interest: Interest, pattern: &Pattern) {
-        let at = self
-            .patterns
-            .iter()
-            .position(|(i, p)| *i == interest && p == pattern);
-        if let Some(at) = at {
-            self.patterns.swap_remove(at);
+        if let Some(wanting) = self.patterns.get_mut(pattern) {
+            wanting.retain(|other| *other != interest);
+            if wanting.is_empty() {
+                self.patterns.remove(pattern);
+            }
         }
     }
 
@@ -319,6 +320,10 @@ impl Home {
             }
             keep
         });
+        if self.names.capacity() / 4 > self.names.len().max(SPARSE_FROM) {
+            self.names.shrink_to(self.names.len() * 2);
+            self.topics.shrink_to_fit();
+        }
     }
 }
 

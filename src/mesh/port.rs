@@ -178,6 +178,13 @@ impl Port {
         self.deliveries[to.index()].is_full(BATCH_BYTES_MAX)
     }
 
+    /// Whether anything waits to be handed over.
+    #[must_use]
+    pub fn has_unsent(&self) -> bool {
+        let requests = self.requests.iter().any(|batch| !batch.items.is_empty());
+        requests || self.deliveries.iter().any(|batch| !batch.items.is_empty())
+    }
+
     /// Asks `to` something at the end of the turn. `make` may put bytes in the
     /// batch. Never refused: whoever can wait looks at [`Self::requests_full`] first.
     pub fn request(&mut self, to: ShardId, make: impl FnOnce(&mut Batch<Request>) -> Request) {

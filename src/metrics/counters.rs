@@ -71,6 +71,46 @@ pub(super) const REFUSALS: [&str; 7] = [
     "failures",
 ];
 
+/// A configured limit that somebody has reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Limited {
+    /// A message was dropped: `events.frames_per_minute`, or the token's own.
+    FramesPerMinute = 0,
+    /// A message was dropped: `events.frames_per_minute_per_ip`.
+    FramesPerMinutePerIp = 1,
+    /// An HTTP request to publish was refused: `events.publishes_per_minute`.
+    PublishesPerMinute = 2,
+    /// A connection was refused: `events.max_connections`.
+    Connections = 3,
+    /// A connection was closed: `events.max_connections_per_user`.
+    ConnectionsPerUser = 4,
+    /// A connection was closed: `events.max_connections_per_ip`.
+    ConnectionsPerIp = 5,
+    /// A request to subscribe went too far: `events.max_subscriptions`.
+    Subscriptions = 6,
+    /// A message or its data was too large: `max_message_size` of the endpoint
+    /// or of the namespace.
+    MessageSize = 7,
+    /// A name was too long.
+    NameSize = 8,
+    /// A subscription or publication needed one topic too many: `hub.max_topics`.
+    Topics = 9,
+}
+
+/// The names of [`Limited`], as labels: those of the keys where there is one.
+pub(super) const LIMITS: [&str; 10] = [
+    "frames_per_minute",
+    "frames_per_minute_per_ip",
+    "publishes_per_minute",
+    "max_connections",
+    "max_connections_per_user",
+    "max_connections_per_ip",
+    "max_subscriptions",
+    "max_message_size",
+    "name_size",
+    "max_topics",
+];
+
 /// Bounds of message sizes, in bytes.
 const SIZE_BOUNDS: [f64; 8] = [
     64.0,
@@ -97,8 +137,10 @@ pub struct Counters {
     pub handshakes: Gauge,
     /// Connections that were refused, by [`Refused`].
     pub refused: [Counter; REFUSALS.len()],
+    /// What went beyond a limit, by [`Limited`].
+    pub limited: [Counter; LIMITS.len()],
     /// Connections that ended, by reason.
-    pub disconnects: [Counter; 13],
+    pub disconnects: [Counter; 14],
     /// HTTP requests answered, upgrades not counted.
     pub http_requests: Counter,
     /// Messages that clients sent.
@@ -135,6 +177,12 @@ pub struct Counters {
     pub history_bytes: Gauge,
     /// Bytes of messages that are not finished.
     pub unfinished_bytes: Gauge,
+    /// Connections of the events protocol.
+    pub events_connections: Gauge,
+    /// Addresses of these, as far as they are counted.
+    pub events_addresses: Gauge,
+    /// Users of these, as far as they are counted.
+    pub events_users: Gauge,
     /// Sizes of clients' messages, in bytes.
     pub message_sizes: Histogram<8>,
     /// Time for one flush, in seconds.
@@ -148,6 +196,7 @@ impl Default for Counters {
             connections: Gauge::default(),
             handshakes: Gauge::default(),
             refused: Default::default(),
+            limited: Default::default(),
             disconnects: Default::default(),
             http_requests: Counter::default(),
             messages_in: Counter::default(),
@@ -167,8 +216,18 @@ impl Default for Counters {
             held_bytes: Gauge::default(),
             history_bytes: Gauge::default(),
             unfinished_bytes: Gauge::default(),
+            events_connections: Gauge::default(),
+            events_addresses: Gauge::default(),
+            events_users: Gauge::default(),
             message_sizes: Histogram::new(SIZE_BOUNDS),
             flush_times: Histogram::new(TIME_BOUNDS),
         }
+    }
+}
+
+impl Counters {
+    /// Counts that somebody went beyond a limit.
+    pub fn limited(&self, limit: Limited) {
+        self.limited[limit as usize].add(1);
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::counters::REFUSALS;
+use super::counters::{LIMITS, REFUSALS};
 use super::{Counter, Counters, Gauge, Histogram};
 
 type Shards<'a> = &'a [Arc<Counters>];
@@ -68,7 +68,7 @@ const COUNTERS: [(&str, &str, CounterOf); 13] = [
     ),
 ];
 
-const GAUGES: [(&str, &str, GaugeOf); 7] = [
+const GAUGES: [(&str, &str, GaugeOf); 10] = [
     ("connections", "WebSocket connections open.", |c| {
         &c.connections
     }),
@@ -91,6 +91,21 @@ const GAUGES: [(&str, &str, GaugeOf); 7] = [
         "unfinished_bytes",
         "Bytes of messages not finished by their senders.",
         |c| &c.unfinished_bytes,
+    ),
+    (
+        "events_connections",
+        "Connections of the events protocol.",
+        |c| &c.events_connections,
+    ),
+    (
+        "events_addresses",
+        "Addresses of these, where a limit has them counted.",
+        |c| &c.events_addresses,
+    ),
+    (
+        "events_users",
+        "Users of these, where a limit has them counted.",
+        |c| &c.events_users,
     ),
 ];
 
@@ -127,6 +142,13 @@ pub fn render_prometheus(shards: Shards<'_>, disconnects: &[&str], uptime_second
                 .map(|shard| shard.refused[reason].read())
                 .sum()
         },
+    );
+    labelled(
+        &mut out,
+        "limited_total",
+        "Times that somebody went beyond a limit.",
+        &LIMITS,
+        |limit| shards.iter().map(|shard| shard.limited[limit].read()).sum(),
     );
     labelled(
         &mut out,
@@ -197,6 +219,9 @@ pub fn render_json(shards: Shards<'_>, disconnects: &[&str], uptime_seconds: f64
             .iter()
             .map(|shard| shard.refused[reason].read())
             .sum()
+    });
+    object(&mut out, "limited", &LIMITS, &|limit| {
+        shards.iter().map(|shard| shard.limited[limit].read()).sum()
     });
     object(&mut out, "disconnects", disconnects, &|reason| {
         shards

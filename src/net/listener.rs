@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -51,13 +52,23 @@ pub fn check_free(address: SocketAddr) -> io::Result<()> {
     socket.bind(&address.into())
 }
 
-/// Sets what every accepted connection needs: no delay of small writes, and a
-/// send buffer of this many bytes unless it is 0.
+/// Sets what every accepted connection needs: no delay of small writes, an end
+/// of the connection when what was sent is not acknowledged within
+/// `unacknowledged_max`, and a send buffer of this many bytes unless it is 0.
+///
+/// Without that end the kernel keeps a connection to a peer that has vanished,
+/// and what was sent to it, for a quarter of an hour (`TCP_USER_TIMEOUT`, RFC 5482;
+/// HOSTILE R03), also after it was closed here.
 ///
 /// # Errors
 /// The kernel's, if the peer is gone already.
-pub fn tune(stream: &TcpStream, send_buffer_bytes: usize) -> io::Result<()> {
+pub fn tune(
+    stream: &TcpStream,
+    unacknowledged_max: Duration,
+    send_buffer_bytes: usize,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_user_timeout(Some(unacknowledged_max))?;
     if send_buffer_bytes > 0 {
         SockRef::from(stream).set_send_buffer_size(send_buffer_bytes)?;
     }
@@ -70,4 +81,30 @@ pub fn tune(stream: &TcpStream, send_buffer_bytes: usize) -> io::Result<()> {
 /// The kernel's, if the connection is gone already.
 pub fn shut(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).shutdown(Shutdown::Write)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r03_a_tuned_connection_ends_when_its_peer_acknowledges_nothing() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 16).unwrap();
+            let address = listener.local_addr().unwrap();
+            let (stream, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+            let (_client, (stream, _)) = (stream.unwrap(), accepted.unwrap());
+            let limit = Duration::from_secs(40);
+            tune(&stream, limit, 16 * 1024).unwrap();
+            let socket = SockRef::from(&stream);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(limit));
+            assert!(socket.tcp_nodelay().unwrap());
+            // The kernel doubles what it is asked for.
+            assert_eq!(socket.send_buffer_size().unwrap(), 32 * 1024);
+        });
+    }
 }

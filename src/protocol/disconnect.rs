@@ -26,6 +26,8 @@ pub enum Disconnect {
     ControlFlood,
     /// The process holds too many unfinished messages.
     Overloaded,
+    /// The user or the address has as many connections as it may.
+    ConnectionLimit,
     /// The gateway stops.
     Drain,
     /// Something failed that should not.
@@ -34,7 +36,7 @@ pub enum Disconnect {
 
 impl Disconnect {
     /// The reasons' names, as labels of a counter.
-    pub const LABELS: [&'static str; 13] = [
+    pub const LABELS: [&'static str; 14] = [
         "closed",
         "gone",
         "protocol",
@@ -47,6 +49,7 @@ impl Disconnect {
         "overloaded",
         "drain",
         "internal",
+        "connection_limit",
         "expired",
     ];
 
@@ -66,7 +69,8 @@ impl Disconnect {
             Self::Overloaded => 9,
             Self::Drain => 10,
             Self::Internal => 11,
-            Self::Expired => 12,
+            Self::ConnectionLimit => 12,
+            Self::Expired => 13,
         }
     }
 
@@ -90,6 +94,7 @@ impl Disconnect {
             Self::Unfinished => (1008, "Message not finished in time"),
             Self::ControlFlood => (1008, "Too many control frames"),
             Self::Overloaded => (1013, "Overloaded, try again later"),
+            Self::ConnectionLimit => (1008, "Too many connections"),
             Self::Drain => (1001, "Server shutdown"),
             Self::Internal => (1011, "Internal server error"),
         })

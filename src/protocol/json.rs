@@ -96,7 +96,7 @@ impl<'a> Raw<'a> {
 /// # Errors
 /// The text is not JSON, nests too deep, or is not an object.
 pub fn fields<'a>(text: &'a str, mut each: impl FnMut(&str, Raw<'a>)) -> Result<(), JsonError> {
-    if nests_deeper_than(text.as_bytes(), DEPTH_MAX) {
+    if nests_deeper_than(text.as_bytes(), DEPTH_MAX) || has_bad_escape(text.as_bytes()) {
         return Err(JsonError::Syntax);
     }
     let body = text.trim_start_matches(JSON_SPACE);
@@ -129,7 +129,7 @@ pub fn fields<'a>(text: &'a str, mut each: impl FnMut(&str, Raw<'a>)) -> Result<
 /// The text is not JSON, nests too deep, or is not an array. What lies behind
 /// the last item asked for is not looked at.
 pub fn items(text: &str, items_max: usize) -> Result<Vec<Raw<'_>>, JsonError> {
-    if nests_deeper_than(text.as_bytes(), DEPTH_MAX) {
+    if nests_deeper_than(text.as_bytes(), DEPTH_MAX) || has_bad_escape(text.as_bytes()) {
         return Err(JsonError::Syntax);
     }
     let body = text.trim_matches(JSON_SPACE);
@@ -179,6 +179,28 @@ fn raw_in<'a>(text: &'a str, value: &LazyValue<'_>) -> Option<Raw<'a>> {
 /// Where `part`, which lies in `text`, ends in it.
 fn end_in(text: &str, part: &str) -> usize {
     part.as_ptr() as usize - text.as_ptr() as usize + part.len()
+}
+
+/// Whether a `\u` is not followed by four hexadecimal digits, which the parser
+/// does not look at where it only skips: passed on, it would break every
+/// subscriber's own parser. Backslashes stand in strings only, or the parser
+/// finds fault with them.
+///
+/// Cost: a vectorised search for the first backslash.
+fn has_bad_escape(text: &[u8]) -> bool {
+    let mut rest = text;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        let (escape, behind) = match &rest[at + 1..] {
+            [b'u', behind @ ..] => behind.split_at(behind.len().min(4)),
+            [_, behind @ ..] => (&b"0000"[..], behind),
+            [] => return true,
+        };
+        if escape.len() < 4 || !escape.iter().all(u8::is_ascii_hexdigit) {
+            return true;
+        }
+        rest = behind;
+    }
+    false
 }
 
 /// Whether brackets outside strings nest deeper than `depth_max`.
@@ -236,6 +258,7 @@ mod tests {
             " { \"a\" : 1.50 , \"b\":[ 1, {} ] } \n",
             Ok(&[("a", "1.50"), ("b", "[ 1, {} ]")]),
         );
+        check_fields(r#"{"a":"\\u12\\"}"#, Ok(&[("a", r#""\\u12\\""#)]));
         check_fields(r#"{"\u0061":"\u0062"}"#, Ok(&[("a", r#""\u0062""#)]));
     }
 
@@ -257,6 +280,12 @@ mod tests {
             "{\"a\":[1,]}",
             "{\"a\" 1}",
             "{\"a\":\"\n\"}",
+            r#"{"a":"\u12g4"}"#,
+            r#"{"a":"\u12"}"#,
+            r#"{"a":"\\\u12"}"#,
+            r#"{"a":"\x"}"#,
+            r#"{"a":"\"#,
+            r#"{"a":"\u"#,
             "{\"a\":nullx}",
             "{a:1}",
             "[1",

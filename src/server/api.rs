@@ -54,9 +54,9 @@ pub(super) fn routes(
         started: Instant::now(),
     });
     let router = Router::new()
+        .route("/api/v1/dev-config", get(dev_config::dev_config))
         .route("/health", get(health::health))
         .route("/api/v1/health", get(health::health))
-        .route("/api/v1/dev-config", get(dev_config::dev_config))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))

@@ -18,10 +18,9 @@ pub struct Clock {
 pub(super) const TIMESTAMP_LEN: usize = 24;
 
 impl Clock {
-    /// A clock that starts now.
+    /// A clock that counts from `start`.
     #[must_use]
-    pub fn new() -> Self {
-        let start = Instant::now();
+    pub fn since(start: Instant) -> Self {
         let clock = Self {
             start,
             now: Cell::new(start),
@@ -47,12 +46,17 @@ impl Clock {
         }
     }
 
-    /// Milliseconds since the shard started, which no change of the wall clock
+    /// Milliseconds since the process began, the same on every shard, which no change of the wall clock
     /// moves (HOSTILE R12).
     #[must_use]
     pub fn now_ms(&self) -> u64 {
-        u64::try_from((self.now.get() - self.start).as_millis())
-            .expect("no process lives that long")
+        u64::try_from(
+            self.now
+                .get()
+                .saturating_duration_since(self.start)
+                .as_millis(),
+        )
+        .expect("no process lives that long")
     }
 
     /// Seconds since the epoch, for tokens.
@@ -82,10 +86,4 @@ pub(super) fn timestamp_of(wall_ms: u64) -> [u8; TIMESTAMP_LEN] {
     write!(&mut text[..], "{}", humantime::format_rfc3339_millis(wall))
         .expect("it fits until year 9999");
     text
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self::new()
-    }
 }

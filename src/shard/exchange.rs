@@ -12,9 +12,15 @@ use crate::mesh::{
 const BATCHES_PER_TURN: usize = 4;
 
 impl Shard {
-    /// Waits until another shard has said something or has room again.
+    /// Waits until another shard has said something or has room again. Then the
+    /// next flush hands over what did not fit, and lets those who wait for that go on.
     pub fn poll_mesh(&self, cx: &Context<'_>) -> Poll<()> {
-        self.port.borrow().poll_rung(cx)
+        let port = self.port.borrow();
+        let rung = port.poll_rung(cx);
+        if rung.is_ready() && port.has_unsent() {
+            self.flusher.raise();
+        }
+        rung
     }
 
     /// Takes what other shards have said. Returns whether there is more that

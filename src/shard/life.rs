@@ -86,6 +86,11 @@ impl Shard {
             // Counted for the process; one shard reports it.
             let unfinished = self.process.unfinished_bytes() as u64;
             self.counters.unfinished_bytes.set(unfinished);
+            let seats = &self.process.seats;
+            seats.sweep(self.clock.now_ms());
+            self.counters.events_connections.set(seats.taken() as u64);
+            self.counters.events_addresses.set(seats.addresses() as u64);
+            self.counters.events_users.set(seats.users() as u64);
         }
         self.counters.held_bytes.set(hub.held() as u64);
     }

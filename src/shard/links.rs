@@ -27,6 +27,8 @@ pub(super) struct Link {
     pub(super) life: Life,
     /// Who the connection is, if it has said so.
     pub(super) about: Option<Box<About>>,
+    /// Confirmations of subscriptions that homes have not answered.
+    pub(super) confirmations: u32,
 }
 
 /// When what was last heard and said, in milliseconds of the shard's clock.
@@ -100,6 +102,7 @@ impl Links {
             verdict: None,
             life,
             about: None,
+            confirmations: 0,
         }));
     }
 

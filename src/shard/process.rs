@@ -1,14 +1,24 @@
-//! What all shards of a process share: limits on connections, and whether it stops.
+//! What all shards of a process share: its limits, and the moment it began.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
+use super::publishers::Publishers;
+use super::seats::{SeatLimits, Seats, block_of};
 use crate::collections::HashMap;
+use crate::config::Config;
 
 /// Counts that hold for the whole process.
 #[derive(Debug)]
 pub struct Process {
+    /// The connections of the events protocol.
+    pub seats: Arc<Seats>,
+    /// Who publishes over HTTP.
+    pub publishers: Publishers,
+    /// Where the clocks of all shards begin, so that they can count together.
+    pub(super) began: Instant,
     connections: AtomicUsize,
     connections_max: usize,
     unfinished_bytes: AtomicUsize,
@@ -38,20 +48,24 @@ pub struct Place {
 }
 
 impl Process {
-    /// A process without connections. A limit of 0 connections per address
-    /// means none.
+    /// A process without connections, with the limits of `config`.
     #[must_use]
-    pub fn new(
-        connections_max: usize,
-        per_ip_max: usize,
-        unfinished_bytes_max: usize,
-    ) -> Arc<Self> {
+    pub fn new(config: &Config) -> Arc<Self> {
+        let (server, events) = (&config.server, &config.events);
         Arc::new(Self {
+            seats: Seats::new(SeatLimits {
+                connections_max: events.max_connections,
+                per_ip_max: events.max_connections_per_ip,
+                per_user_max: events.max_connections_per_user,
+                frames_per_ip_max: events.frames_per_minute_per_ip,
+            }),
+            publishers: Publishers::new(events.publishes_per_minute),
+            began: Instant::now(),
             connections: AtomicUsize::new(0),
-            connections_max,
+            connections_max: server.max_connections,
             unfinished_bytes: AtomicUsize::new(0),
-            unfinished_bytes_max,
-            per_ip_max,
+            unfinished_bytes_max: config.websocket.max_unfinished_bytes,
+            per_ip_max: server.max_connections_per_ip,
             per_ip: Default::default(),
         })
     }
@@ -133,22 +147,22 @@ impl Drop for Place {
     }
 }
 
-/// What counts as one address: an IPv6 subscriber has a /64 of them.
-#[must_use]
-pub fn block_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
-        v4 => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Mode;
+
+    fn process(connections_max: usize, per_ip_max: usize, bytes_max: usize) -> Arc<Process> {
+        let mut config = Config::for_mode(Mode::Demo);
+        config.server.max_connections = connections_max;
+        config.server.max_connections_per_ip = per_ip_max;
+        config.websocket.max_unfinished_bytes = bytes_max;
+        Process::new(&config)
+    }
 
     #[test]
     fn places_are_limited_and_come_back() {
-        let process = Process::new(3, 2, 0);
+        let process = process(3, 2, 0);
         let (a, b): (IpAddr, IpAddr) = ("127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap());
         let first = process.enter(a).unwrap();
         let _second = process.enter(a).unwrap();
@@ -162,7 +176,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_network_counts_as_one() {
-        let process = Process::new(9, 1, 0);
+        let process = process(9, 1, 0);
         let _place = process.enter("2001:db8::1".parse().unwrap()).unwrap();
         assert_eq!(
             process.enter("2001:db8::2".parse().unwrap()).unwrap_err(),
@@ -178,7 +192,7 @@ mod tests {
 
     #[test]
     fn unfinished_bytes_are_limited() {
-        let process = Process::new(9, 0, 100);
+        let process = process(9, 0, 100);
         assert!(process.hold_unfinished(0, 60));
         assert!(!process.hold_unfinished(0, 60));
         assert!(process.hold_unfinished(60, 0));

@@ -8,6 +8,7 @@ use crate::id::{Priority, ShardId, TopicId, WireFormat};
 use crate::mesh::{
     Delivery, Interest, Opened, Outcome, Post, Receipt, ReplyTo, Request, Stored, home_of,
 };
+use crate::metrics::Limited;
 use crate::protocol::events::{Kind, Publication, Refusal, Writer};
 
 /// What became of a publication.
@@ -188,7 +189,10 @@ impl Shard {
                 self.announce(id, topic, &wanted);
                 id
             }
-            Opened::Full => return Outcome::TooManyTopics,
+            Opened::Full => {
+                self.counters.limited(Limited::Topics);
+                return Outcome::TooManyTopics;
+            }
         };
         let mut home = self.home.borrow_mut();
         let mut hub = self.hub.borrow_mut();

@@ -4,11 +4,16 @@
 use slab::Slab;
 
 use super::Shard;
+use super::links::Link;
 use crate::collections::HashMap;
 use crate::hub::{Subscribed, Unsubscribed};
 use crate::id::{PeerId, Priority, ShardId, TopicId, WireFormat};
 use crate::mesh::{Interest, Position, Reach, Request, Standing, home_of};
 use crate::topic::{self, Pattern};
+
+/// Confirmations that one connection may wait for. Beyond it the connection is
+/// not read from until homes have answered.
+const CONFIRMATIONS_MAX: u32 = 16;
 
 /// There are too many topics to make a new one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,9 +105,37 @@ impl Tickets {
 }
 
 impl Shard {
+    /// Whether a change of `peer`'s subscriptions to `names` may be asked for now.
+    /// If not, come again after the next flush; until then, read no more from it.
+    ///
+    /// What homes are asked never finds a lane full (see [`Port::request`]), so
+    /// whoever asks looks here first; what one message asks for is bounded by its size.
+    #[must_use]
+    pub fn may_subscribe<'a>(
+        &self,
+        peer: PeerId,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> bool {
+        let waits = |link: &Link| link.confirmations >= CONFIRMATIONS_MAX;
+        if self.links.borrow().get(peer).is_some_and(waits) {
+            return false;
+        }
+        let port = self.port.borrow();
+        let is_full = |home: ShardId| home != self.id && port.requests_full(home);
+        if !(0..port.shards()).map(ShardId).any(is_full) {
+            return true;
+        }
+        // A pattern asks every home.
+        let asks_full = |name: &str| name.contains('*') || is_full(home_of(name, port.shards()));
+        !names.into_iter().any(asks_full)
+    }
+
     /// Begins a confirmation for `peer`.
     #[must_use]
     pub fn pending(&self, peer: PeerId) -> Pending {
+        if let Some(link) = self.links.borrow_mut().get_mut(peer) {
+            link.confirmations += 1;
+        }
         let ticket = Ticket {
             peer,
             left: 1,
@@ -125,12 +158,13 @@ impl Shard {
     }
 
     /// Makes a peer a member of what it gets without asking: broadcasts, and
-    /// the inbox of `user`. At the limit of topics it goes without.
-    pub fn attend(&self, peer: PeerId, user: Option<&str>) {
+    /// the inbox of `user`, going on from `resume` if it was there before. At the
+    /// limit of topics it goes without.
+    pub fn attend(&self, peer: PeerId, user: Option<&str>, resume: Option<Position>) {
         let pending = self.pending(peer);
         let _ = self.subscribe(peer, topic::BROADCAST, None, &pending);
         if let Some(user) = user {
-            let _ = self.subscribe(peer, &topic::inbox_of(user), None, &pending);
+            let _ = self.subscribe(peer, &topic::inbox_of(user), resume, &pending);
         }
         self.settle(pending.0);
     }
@@ -324,6 +358,10 @@ impl Shard {
             }
             let name: Box<str> = hub.name(topic).into();
             let home = home_of(&name, self.port.borrow().shards());
+            if home != self.id && self.port.borrow().requests_full(home) {
+                self.tickets.borrow_mut().note_vacant(topic, format);
+                continue;
+            }
             let mut interests = self.interests.borrow_mut();
             if home == self.id {
                 let interest = Interest {
@@ -425,6 +463,9 @@ impl Shard {
             confirm,
             ..
         } = ticket;
+        if let Some(link) = self.links.borrow_mut().get_mut(peer) {
+            link.confirmations -= 1;
+        }
         let starts: Vec<Start> = topics.iter().map(TicketTopic::start).collect();
         if let Some(confirm) = confirm {
             self.send_text(peer, Priority::High, |out, timestamp| {

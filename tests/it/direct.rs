@@ -33,12 +33,16 @@ fn gateway(shards: usize) -> TestGateway {
     TestGateway::from_toml(&toml, |config| config.server.shards = shards)
 }
 
-/// A connection of `user`.
+/// A connection of `user`, whose name may be followed by `&` and more parameters.
 fn client_of(address: SocketAddr, user: &str) -> Client {
+    let (user, parameters) = user.split_once('&').unwrap_or((user, ""));
     let claims = json!({ "sub": user, "exp": 4_000_000_000_u64 });
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     let token = jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap();
-    let mut client = Client::connect(address, &format!("/api/v1/ws/dev?token={token}"));
+    let mut client = Client::connect(
+        address,
+        &format!("/api/v1/ws/dev?token={token}&{parameters}"),
+    );
     let greeting = client.json();
     assert_eq!(greeting["authenticated"], true, "{greeting}");
     client
@@ -208,11 +212,25 @@ fn m05_what_cannot_be_published_is_refused_by_name() {
 
 #[test]
 fn an_inbox_can_be_caught_up_with() {
-    let gateway = gateway(1);
-    let mut ann = client_of(gateway.address, "ann");
-    let body = json!({ "event": "first", "data": 1, "user_id": "ann" });
-    accepted(gateway.address, "/api/v1/events", &body);
-    assert_eq!(ann.json()["event"], "first");
+    let gateway = gateway(2);
+    let mut ann = client_of(gateway.address, "ann&");
+    let body = |event: &str| json!({ "event": event, "data": 1, "user_id": "ann" });
+    accepted(gateway.address, "/api/v1/events", &body("first"));
+    let first = ann.json();
+    assert_eq!(first["event"], "first");
+    drop(ann);
+    accepted(gateway.address, "/api/v1/events", &body("missed"));
+    let last = first["event_id"].as_str().unwrap();
+    let mut ann = client_of(gateway.address, &format!("ann&inbox_after={last}"));
+    assert_eq!(ann.json()["event"], "missed");
+    accepted(gateway.address, "/api/v1/events", &body("new"));
+    assert_eq!(ann.json()["event"], "new");
+    let mut ann = client_of(gateway.address, "ann&inbox_after=5-1");
+    let gap = ann.json();
+    assert_eq!(
+        (&gap["type"], &gap["event"]),
+        (&json!("gap"), &json!("user:ann:events"))
+    );
     let path = "GET /api/v1/topics/user:ann:events/history HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let kept = request(gateway.address, path.as_bytes()).json();
     assert_eq!(kept["events"][0]["event"], "first", "{kept}");

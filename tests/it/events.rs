@@ -420,6 +420,8 @@ fn m01_what_is_no_json_is_answered_and_the_connection_stays() {
         r#"{"type":"publish","event":"a","data":}"#,
         r#"{"type":"publish","event":"a","data":1 2}"#,
         r#"{"type":"publish","event":"a","data":"\x"}"#,
+        r#"{"type":"publish","event":"a","data":"\u12g4"}"#,
+        r#"{"type":"publish","event":"a","data":"\u12"}"#,
         "{\"type\":\"ping\",\"x\":\"\n\"}",
         r#"{"type":"ping","x":NaN}"#,
         &deep,

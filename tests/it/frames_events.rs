@@ -5,7 +5,7 @@ use fanfare::auth::{Grant, issue};
 use fanfare::config::{Mode, Secret};
 use serde_json::{Value, json};
 
-use crate::support::{Client, TestGateway, request};
+use crate::support::{Client, TestGateway, metric, request};
 
 /// Says `text` and returns the answer.
 fn ask(client: &mut Client, text: &str) -> Value {
@@ -108,7 +108,7 @@ fn m13_a_bad_client_id_is_refused_before_the_upgrade_and_not_repeated() {
         &too_long,
     ] {
         let (status, why) = refused(&gateway, &format!("/api/v1/ws/{id}"));
-        assert_eq!(status, 400, "{id}");
+        assert_eq!(status, 404, "{id}");
         assert_eq!(why, "A client id is 1 to 64 letters, digits, `_` and `-`");
     }
     for id in ["monitor", "connections", "subscriptions"] {
@@ -181,7 +181,7 @@ fn dev_config_says_where_to_begin_outside_of_prod() {
     assert_eq!(config["formats"], json!(["json", "msgpack"]));
     assert_eq!(
         config["limits"],
-        json!({ "message_bytes": 65_536, "subscriptions": 50, "batch_messages": 100 })
+        json!({ "message_bytes": 65_536, "subscriptions": 50, "batch_messages": 100, "connections": 0, "frames_per_minute": 0 })
     );
     for name in ["demo", "dev", "prod"] {
         let path = config["endpoints"][name].as_str().unwrap();
@@ -486,6 +486,8 @@ fn a_batch_that_has_to_wait_repeats_and_omits_nothing() {
             assert_eq!(answer["result"]["offset"], number + 1);
         }
         let mut subscriber = reading.join().unwrap();
+        let waited = metric(gateway.address, "publications_waited_total");
+        assert!(waited > 0, "a log of 64 KiB does not take 200 KB at once");
         subscriber.say(&json!({"type": "ping"}));
         assert_eq!(subscriber.json()["type"], "pong");
     }

@@ -8,9 +8,11 @@
 
 mod support;
 
+mod addresses;
 mod compression;
 mod direct;
 mod directory;
+mod docs_protocol;
 mod events;
 mod frames;
 mod frames_events;
@@ -18,10 +20,12 @@ mod handshake;
 mod hostile_messages;
 mod http_api;
 mod limits;
+mod modes;
 mod msgpack;
 mod order;
 mod origins;
 mod presence;
+mod rates;
 mod request_heads;
 mod resume;
 mod slow;

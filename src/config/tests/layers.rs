@@ -176,6 +176,59 @@ fn common_variables_work_and_ours_come_over_them() {
 }
 
 #[test]
+fn pings_are_in_seconds_where_the_common_names_have_no_unit() {
+    let websocket = |interval, timeout| {
+        accepted(&Given {
+            env: &[("WS_PING_INTERVAL", interval), ("WS_PING_TIMEOUT", timeout)],
+            flags: &[("", "mode", "demo")],
+            ..Given::default()
+        })
+        .websocket
+    };
+    let plain = websocket("45", "20");
+    assert_eq!(plain.ping_interval, Duration::from_secs(45));
+    assert_eq!(plain.ping_timeout, Duration::from_secs(20));
+    assert_eq!(
+        websocket("45s", "500ms").ping_timeout,
+        Duration::from_millis(500)
+    );
+    check(
+        &Given {
+            env: &[("WS_PING_INTERVAL", "1.5")],
+            flags: &[("", "mode", "demo")],
+            ..Given::default()
+        },
+        "WS_PING_INTERVAL: `websocket.ping_interval` cannot be \"1.5\"; accepted: a duration with its unit \
+         (us, ms, s, m, h) from \"1s\" to \"1h\"",
+    );
+}
+
+#[test]
+fn networks_are_read_with_and_without_their_length() {
+    let server = accepted(&Given {
+        file: "mode = \"demo\"\n[server]\nproxy_protocol_from = [\"10.0.0.0/8\", \"fd00::1\"]",
+        env: &[("FANFARE_SERVER__FORWARDED_FROM", "192.0.2.1, 2001:db8::/32")],
+        ..Given::default()
+    })
+    .server;
+    let shown =
+        |networks: &[ipnet::IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        shown(&server.proxy_protocol_from),
+        ["10.0.0.0/8", "fd00::1/128"]
+    );
+    assert_eq!(
+        shown(&server.forwarded_from),
+        ["192.0.2.1/32", "2001:db8::/32"]
+    );
+    refused(
+        "[server]\nforwarded_from = [\"10.0.0.0/33\"]",
+        "fanfare.toml:3: `server.forwarded_from` cannot be a list; accepted: a list of 0 to 1000, without repetition, \
+         of: a network, as \"10.0.0.0/8\" or \"fd00::/8\", or an address",
+    );
+}
+
+#[test]
 fn every_key_can_be_set_by_its_variable() {
     let defaults = Config::for_mode(Mode::Demo);
     for (name, section) in defaults.sections() {

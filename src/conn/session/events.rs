@@ -10,12 +10,15 @@ mod subscribe;
 use super::{Flow, Standing};
 use crate::auth::{Identity, Permissions};
 use crate::id::{PeerId, Priority};
+use crate::mesh::Position;
+use crate::metrics::Limited;
 use crate::protocol::Disconnect;
 use crate::protocol::events::{
     Act, Command, Encoding, Greeting, Parameters, Refusal, Writer, msgpack,
 };
 use crate::protocol::json::Raw;
-use crate::shard::{About, Shard};
+use crate::shard::{About, Crowd, Over, Shard};
+use crate::topic::NameError;
 use crate::ws::OpCode;
 
 /// One connection's side of the events protocol.
@@ -67,8 +70,10 @@ impl Events {
             endpoint: self.endpoint,
         };
         answer(shard, peer, |w| w.greeting(&greeting));
-        shard.attend(peer, self.identity().map(|identity| &*identity.user));
         let identity = self.identity();
+        let inbox_after = self.parameters.inbox_after;
+        let resume = inbox_after.map(|(epoch, offset)| Position { epoch, offset });
+        shard.attend(peer, identity.map(|identity| &*identity.user), resume);
         shard.introduce(
             peer,
             About {
@@ -136,6 +141,9 @@ impl Events {
     /// Does what one message, which is `text`, asks for.
     fn act(&mut self, shard: &Shard, peer: PeerId, text: &str, command: Command<'_>) -> Flow {
         let id = command.id.map(Raw::text);
+        if !self.may_ask(shard, peer, &command.act) {
+            return Flow::Wait;
+        }
         match command.act {
             Act::Publish { event, data } => {
                 let flow = publish::publish(
@@ -201,10 +209,48 @@ impl Events {
         Permissions::new(&shard.config, self.identity())
     }
 
+    /// Whether homes can be asked what a message asks for.
+    fn may_ask(&self, shard: &Shard, peer: PeerId, act: &Act<'_>) -> bool {
+        match act {
+            Act::Unsubscribe(names) if names.is_empty() => {
+                shard.may_subscribe(peer, self.subscriptions.iter().map(|name| &**name))
+            }
+            Act::Subscribe(names, _) | Act::Unsubscribe(names) => {
+                shard.may_subscribe(peer, names.iter().map(|name| &**name))
+            }
+            _ => true,
+        }
+    }
+
     /// The user's name to show.
     fn user(&self) -> Option<&str> {
         let identity = self.identity()?;
         Some(identity.name.as_ref().unwrap_or(&identity.user))
+    }
+}
+
+/// Tells a peer that there is no room for it.
+pub(super) fn refuse(shard: &Shard, peer: PeerId, crowd: Crowd) {
+    shard.counters.errors_sent.add(1);
+    let (limited, limit, scope) = match crowd {
+        Crowd::Ip(limit) => (Limited::ConnectionsPerIp, limit, "ip"),
+        Crowd::User(limit) => (Limited::ConnectionsPerUser, limit, "user"),
+    };
+    shard.counters.limited(limited);
+    answer(shard, peer, |w| w.crowded(limit, scope));
+}
+
+/// Tells a peer that its messages are dropped for a while.
+pub(super) fn limited(shard: &Shard, peer: PeerId, over: Over) {
+    shard.counters.errors_sent.add(1);
+    let retry_after = over.retry_after(shard.clock.now_ms());
+    answer(shard, peer, |w| w.rate_limited(over.limit, retry_after));
+}
+
+/// Counts a name that is refused because it is too long.
+fn note_name(shard: &Shard, why: NameError) {
+    if why == NameError::TooLong {
+        shard.counters.limited(Limited::NameSize);
     }
 }
 

@@ -234,6 +234,28 @@ impl<'a> Writer<'a> {
         self.end_with_id(refusal.id.as_deref());
     }
 
+    /// The error that the first message beyond a rate is answered with: so many
+    /// are taken in a minute, and the next one in `retry_after` seconds.
+    pub fn rate_limited(mut self, limit: u32, retry_after: u64) {
+        self.put(r#"{"type":"error","code":"RATE_LIMIT_EXCEEDED","message":"Too many requests","details":{"limit":"#);
+        self.put_number(u64::from(limit));
+        self.put(r#","window":"1m","retry_after":"#);
+        self.put_number(retry_after);
+        self.out.push(b'}');
+        self.end();
+    }
+
+    /// The error of a connection that there is no room for: its `user` or its
+    /// `ip`, the scope, has `limit` of them.
+    pub fn crowded(mut self, limit: usize, scope: &str) {
+        self.put(r#"{"type":"error","code":"CONNECTION_LIMIT_EXCEEDED","message":"Too many connections","details":{"limit":"#);
+        self.put_number(limit as u64);
+        self.put(r#","scope":""#);
+        self.put(scope);
+        self.put(r#""}"#);
+        self.end();
+    }
+
     fn end_with_id(mut self, id: Option<&str>) {
         self.put_raw(r#","id":"#, id);
         self.end();
@@ -389,6 +411,16 @@ mod tests {
         check(
             |w| w.echo(None, r#"{"type":"x"}"#),
             json!({"type":"echo","original":{"type":"x"}}),
+        );
+        check(
+            |w| w.rate_limited(100, 42),
+            json!({"type":"error","code":"RATE_LIMIT_EXCEEDED","message":"Too many requests",
+                "details":{"limit":100,"window":"1m","retry_after":42}}),
+        );
+        check(
+            |w| w.crowded(5, "user"),
+            json!({"type":"error","code":"CONNECTION_LIMIT_EXCEEDED","message":"Too many connections",
+                "details":{"limit":5,"scope":"user"}}),
         );
         let refusal = Refusal {
             id: Some("5".into()),

@@ -17,6 +17,9 @@ pub struct Parameters {
     pub encoding: Encoding,
     /// `welcome`: whether an extra frame says what the endpoint is for.
     pub welcome: bool,
+    /// `inbox_after`: the epoch and offset of the last event that the user had
+    /// from its inbox, as its `event_id` says.
+    pub inbox_after: Option<(u64, u64)>,
 }
 
 /// A parameter whose value is not known.
@@ -28,6 +31,9 @@ pub enum BadParameter {
     /// `welcome`
     #[error("`welcome` is true or false")]
     Welcome,
+    /// `inbox_after`
+    #[error("`inbox_after` is the `event_id` of an event")]
+    InboxAfter,
 }
 
 impl Parameters {
@@ -48,11 +54,20 @@ impl Parameters {
                 ("welcome", _) => {
                     parameters.welcome = flag(value).ok_or(BadParameter::Welcome)?;
                 }
+                ("inbox_after", _) => {
+                    let position = position(value).ok_or(BadParameter::InboxAfter)?;
+                    parameters.inbox_after = Some(position);
+                }
                 _ => {}
             }
         }
         Ok(parameters)
     }
+}
+
+fn position(event_id: &str) -> Option<(u64, u64)> {
+    let (epoch, offset) = event_id.split_once('-')?;
+    Some((epoch.parse().ok()?, offset.parse().ok()?))
 }
 
 fn flag(value: &str) -> Option<bool> {

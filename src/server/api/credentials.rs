@@ -10,12 +10,14 @@ use super::State;
 use crate::auth::{Identity, Permissions};
 use crate::config::Config;
 use crate::http::{Answer, refuse, too_many_failures};
-use crate::shard::block_of;
+use crate::shard::{Publisher, block_of};
 
 /// A service that may use the API.
 pub(super) struct Service {
     /// What its token says; `None` with an API key, or where nobody is asked for credentials.
     identity: Option<Identity>,
+    /// Whom its publications are counted for.
+    pub(super) publisher: Publisher,
 }
 
 impl Service {
@@ -36,9 +38,13 @@ impl State {
         headers: &HeaderMap,
         address: IpAddr,
     ) -> Result<Service, Box<Answer>> {
-        let key_service = Service { identity: None };
+        let publishers = &self.process.publishers;
+        let without_token = |publisher| Service {
+            identity: None,
+            publisher,
+        };
         if !self.config.events.auth_required {
-            return Ok(key_service);
+            return Ok(without_token(publishers.address(address)));
         }
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let key = header("x-api-key");
@@ -54,8 +60,12 @@ impl State {
             return Err(Box::new(too_many_failures(wait)));
         }
         let keys = &self.authenticator.api_keys;
-        if key.is_some_and(|key| keys.check(key)) || bearer.is_some_and(|key| keys.check(key)) {
-            return Ok(key_service);
+        if let Some(key) = [key, bearer]
+            .into_iter()
+            .flatten()
+            .find(|key| keys.check(key))
+        {
+            return Ok(without_token(publishers.key(key)));
         }
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -63,6 +73,7 @@ impl State {
         let tokens = &self.authenticator.tokens;
         match bearer.and_then(|token| tokens.verify(token, now).ok()) {
             Some(identity) if identity.is_service() => Ok(Service {
+                publisher: publishers.user(&identity.user),
                 identity: Some(identity),
             }),
             Some(_) => Err(Box::new(refuse(

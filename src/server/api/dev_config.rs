@@ -21,6 +21,7 @@ pub(super) async fn dev_config(Shared(state): Shared<Arc<State>>) -> Answer {
         "mode": config.mode.to_string(),
         "version": env!("CARGO_PKG_VERSION"),
         "auth_required": config.events.auth_required,
+        "endpoint": config.events.endpoint,
         "endpoints": {
             "demo": demo,
             "dev": "/api/v1/ws/dev",
@@ -31,6 +32,8 @@ pub(super) async fn dev_config(Shared(state): Shared<Arc<State>>) -> Answer {
         },
         "formats": ["json", "msgpack"],
         "limits": {
+            "connections": config.events.max_connections,
+            "frames_per_minute": config.events.frames_per_minute,
             "message_bytes": config.events.max_message_size,
             "subscriptions": config.events.max_subscriptions,
             "batch_messages": BATCH_MESSAGES_MAX,

@@ -2,6 +2,7 @@
 //! what, for services.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -9,7 +10,7 @@ use axum::extract::{RawQuery, State as Shared};
 use axum::http::HeaderMap;
 
 use super::State;
-use crate::http::{Answer, PeerAddress, refuse, respond};
+use crate::http::{Answer, ClientAddress, refuse, respond};
 use crate::shard;
 
 /// Connections or subscriptions in one answer, and how many there are if nothing
@@ -23,7 +24,7 @@ const JSON: &str = "application/json";
 pub(super) async fn connections(
     Shared(state): Shared<Arc<State>>,
     RawQuery(query): RawQuery,
-    Extension(address): Extension<PeerAddress>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
 ) -> Answer {
     let limit = match open(&state, address, &headers, query.as_deref()) {
@@ -55,7 +56,7 @@ pub(super) async fn connections(
 pub(super) async fn subscriptions(
     Shared(state): Shared<Arc<State>>,
     RawQuery(query): RawQuery,
-    Extension(address): Extension<PeerAddress>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
 ) -> Answer {
     let limit = match open(&state, address, &headers, query.as_deref()) {
@@ -83,11 +84,11 @@ pub(super) async fn subscriptions(
 /// How many a service may see.
 fn open(
     state: &State,
-    address: PeerAddress,
+    address: IpAddr,
     headers: &HeaderMap,
     query: Option<&str>,
 ) -> Result<usize, Box<Answer>> {
-    state.check_service(headers, address.0)?;
+    state.check_service(headers, address)?;
     let mut pairs = query.unwrap_or("").split('&');
     match pairs.find_map(|pair| pair.strip_prefix("limit=")) {
         None => Ok(LIMIT_DEFAULT),

@@ -12,8 +12,8 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 
 use super::State;
-use super::order::{Order, Receipt, open};
-use crate::http::{Answer, PeerAddress, refuse, respond};
+use super::order::{Order, Receipt, count, open};
+use crate::http::{Answer, ClientAddress, refuse, respond};
 use crate::protocol::json::{self, Raw};
 
 /// Events in one batch.
@@ -22,11 +22,11 @@ const BATCH_EVENTS_MAX: usize = 10_000;
 /// `POST /api/v1/events`: `{"event", "data", "user_id"?, "broadcast"?}`.
 pub(super) async fn publish(
     Shared(state): Shared<Arc<State>>,
-    Extension(address): Extension<PeerAddress>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let (service, text) = match open(&state, address, &headers, &body) {
+    let (service, text) = match open(&state, &headers, address, &body) {
         Ok(opened) => opened,
         Err(answer) => return *answer,
     };
@@ -34,7 +34,8 @@ pub(super) async fn publish(
         Ok(event) => event,
         Err(why) => return refuse(422, &why, &[]),
     };
-    if let Err(answer) = event.check_permission(&state, &service) {
+    let permitted = event.check_permission(&state, &service);
+    if let Err(answer) = permitted.and_then(|()| count(&state, service.publisher, 1)) {
         return *answer;
     }
     match event.put().await {
@@ -47,11 +48,11 @@ pub(super) async fn publish(
 /// (`application/x-ndjson`). All are checked before the first is published.
 pub(super) async fn publish_batch(
     Shared(state): Shared<Arc<State>>,
-    Extension(address): Extension<PeerAddress>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let (service, text) = match open(&state, address, &headers, &body) {
+    let (service, text) = match open(&state, &headers, address, &body) {
         Ok(opened) => opened,
         Err(answer) => return *answer,
     };
@@ -97,6 +98,9 @@ pub(super) async fn publish_batch(
                 );
             }
         }
+    }
+    if let Err(answer) = count(&state, service.publisher, events.len()) {
+        return *answer;
     }
     let (mut offsets, mut delivered) = (String::new(), 0);
     for (index, event) in events.iter().enumerate() {

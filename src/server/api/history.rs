@@ -7,7 +7,7 @@ use axum::extract::{Path, RawQuery, State as Shared};
 use axum::http::HeaderMap;
 
 use super::State;
-use crate::http::{Answer, PeerAddress, refuse, respond};
+use crate::http::{Answer, ClientAddress, refuse, respond};
 use crate::shard;
 use crate::topic;
 
@@ -20,10 +20,10 @@ pub(super) async fn history(
     Shared(state): Shared<Arc<State>>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
-    Extension(address): Extension<PeerAddress>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
 ) -> Answer {
-    let service = match state.check_service(&headers, address.0) {
+    let service = match state.check_service(&headers, address) {
         Ok(service) => service,
         Err(answer) => return *answer,
     };

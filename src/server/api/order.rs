@@ -1,20 +1,22 @@
 //! A publication that a service asked for, and its way through the shards.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::http::HeaderMap;
 use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, HeaderValue};
 use tokio::time::{sleep, timeout};
 
 use super::State;
 use super::credentials::Service;
-use crate::http::{Answer, PeerAddress, refuse};
+use crate::http::{Answer, refuse};
 use crate::mesh::Post;
+use crate::metrics::Limited;
 use crate::protocol::events::Kind;
-use crate::shard::{self, Delivered};
+use crate::shard::{self, Delivered, Publisher};
 use crate::topic;
 
 /// How long a publication waits for room before its sender is asked to come again.
@@ -100,6 +102,7 @@ impl<'a> Order<'a> {
         }
         let size_max = state.config.namespace(&topic).max_message_size;
         if data.len() > size_max {
+            shard::local(|shard| shard.counters.limited(Limited::MessageSize));
             return Err(format!(
                 "the data has {} bytes; this topic takes {size_max}",
                 data.len()
@@ -185,14 +188,14 @@ impl<'a> Order<'a> {
     }
 }
 
-/// The text of a request whose sender may publish.
+/// Who sent a request and its text, if the sender may publish.
 pub(super) fn open<'a>(
     state: &State,
-    address: PeerAddress,
     headers: &HeaderMap,
+    address: IpAddr,
     body: &'a Result<Bytes, BytesRejection>,
 ) -> Result<(Service, &'a str), Box<Answer>> {
-    let service = state.check_service(headers, address.0)?;
+    let service = state.check_service(headers, address)?;
     let body = body.as_ref().map_err(|rejection| {
         let status = rejection.status().as_u16();
         let max = state.config.http.max_body_size;
@@ -206,4 +209,27 @@ pub(super) fn open<'a>(
     let text = simdutf8::basic::from_utf8(body)
         .map_err(|_| Box::new(refuse(422, "The body is not UTF-8", &[])))?;
     Ok((service, text))
+}
+
+/// Counts events among those of their publisher, all of them or none.
+pub(super) fn count(state: &State, publisher: Publisher, events: usize) -> Result<(), Box<Answer>> {
+    let max = state.config.events.publishes_per_minute;
+    if max > 0 && events > max as usize {
+        let why =
+            format!("A batch has at most {max} events: as many as may be published in a minute");
+        return Err(Box::new(refuse(413, &why, &[])));
+    }
+    shard::local(|shard| {
+        shard.clock.refresh();
+        let now = shard.clock.now_ms();
+        let taken = shard.process.publishers.take(publisher, events, now);
+        taken.map_err(|over| {
+            shard.counters.limited(Limited::PublishesPerMinute);
+            let why = format!("At most {max} events may be published in a minute");
+            let mut answer = refuse(429, &why, &[]);
+            let retry_after = HeaderValue::from(over.retry_after(now));
+            answer.headers_mut().insert(RETRY_AFTER, retry_after);
+            Box::new(answer)
+        })
+    })
 }

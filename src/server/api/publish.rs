@@ -11,8 +11,8 @@ use axum::http::HeaderMap;
 
 use super::State;
 use super::events::accepted;
-use super::order::{Order, open};
-use crate::http::{Answer, PeerAddress, refuse};
+use super::order::{Order, count, open};
+use crate::http::{Answer, ClientAddress, refuse};
 use crate::id::Priority;
 use crate::mesh::KEY_BYTES_MAX;
 use crate::protocol::json::{self, Raw};
@@ -25,11 +25,11 @@ const NAME: &str = "message";
 /// once, and each answer has the same offset.
 pub(super) async fn publish(
     Shared(state): Shared<Arc<State>>,
-    Extension(address): Extension<PeerAddress>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let (service, text) = match open(&state, address, &headers, &body) {
+    let (service, text) = match open(&state, &headers, address, &body) {
         Ok(opened) => opened,
         Err(answer) => return *answer,
     };
@@ -37,7 +37,8 @@ pub(super) async fn publish(
         Ok(order) => order,
         Err(why) => return refuse(422, &why, &[]),
     };
-    if let Err(answer) = order.check_permission(&state, &service) {
+    let permitted = order.check_permission(&state, &service);
+    if let Err(answer) = permitted.and_then(|()| count(&state, service.publisher, 1)) {
         return *answer;
     }
     match order.put().await {

@@ -105,6 +105,26 @@ impl Client {
         client
     }
 
+    /// A connection whose upgrade has been asked for on `stream`; `None` if it is refused.
+    pub(crate) fn answered(stream: TcpStream) -> Option<Self> {
+        let mut client = Self::reading(stream);
+        let end = client.wait_for(|received| {
+            let at = received.windows(4).position(|four| four == b"\r\n\r\n");
+            at.map(|at| at + 4)
+        })?;
+        client.head = String::from_utf8(client.received.drain(..end).collect()).unwrap();
+        client.head.starts_with("HTTP/1.1 101 ").then_some(client)
+    }
+
+    /// The reading side of a connection that has been upgraded.
+    pub(crate) fn reading(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            head: String::new(),
+            received: Vec::new(),
+        }
+    }
+
     /// Connects to the events protocol's demo endpoint and takes the greeting.
     pub(crate) fn events(address: SocketAddr) -> Self {
         let mut client = Self::connect(address, "/api/v1/ws/demo");

@@ -1,10 +1,11 @@
 //! `publish`.
 
-use super::{answer, error, limit_of};
+use super::{answer, error, limit_of, note_name};
 use crate::auth::Permissions;
 use crate::conn::session::Flow;
 use crate::id::PeerId;
 use crate::mesh::{Post, ReplyTo};
+use crate::metrics::Limited;
 use crate::protocol::events::Refusal;
 use crate::protocol::json::Raw;
 use crate::shard::{Published, Shard};
@@ -20,6 +21,7 @@ pub(super) fn publish(
     data: &str,
 ) -> Flow {
     if let Err(why) = topic::check_topic(event) {
+        note_name(shard, why);
         error(
             shard,
             peer,
@@ -42,6 +44,7 @@ pub(super) fn publish(
     }
     let size_max = shard.config.namespace(event).max_message_size;
     if data.len() > size_max {
+        shard.counters.limited(Limited::MessageSize);
         let message = format!(
             "`data` has {} bytes; this topic takes {size_max}",
             data.len()

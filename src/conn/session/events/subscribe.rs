@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::{Events, answer, error, limit_of};
+use super::{Events, answer, error, limit_of, note_name};
 use crate::auth::Permissions;
 use crate::id::PeerId;
 use crate::mesh::Position;
+use crate::metrics::Limited;
 use crate::protocol::events::{Begun, Recover, Refusal, Writer};
 use crate::protocol::json::Raw;
 use crate::shard::{Resumed, Shard, Start};
@@ -20,6 +21,12 @@ impl Events {
         names: &[Cow<'_, str>],
         recover: &[Recover<'_>],
     ) {
+        let limit = shard.config.events.max_subscriptions;
+        if recover.len() > limit {
+            let message = format!("At most {limit} topics can be recovered at once");
+            let refusal = Refusal::new(id, "SUBSCRIPTION_LIMIT", message);
+            return error(shard, peer, &refusal.with_details(limit_of(limit)));
+        }
         let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
         let (mut over_limit, mut too_many_topics) = (false, false);
         let may = Permissions::new(&shard.config, self.standing.identity());
@@ -28,6 +35,7 @@ impl Events {
             let name: &str = name;
             let known = self.subscriptions.iter().any(|known| **known == *name);
             let selector = Selector::parse(name)
+                .inspect_err(|why| note_name(shard, *why))
                 .ok()
                 .filter(|selector| may.may_subscribe(selector));
             let taken = match selector {
@@ -87,12 +95,14 @@ impl Events {
             Writer::new(out, timestamp).subscribed(own_id.as_deref(), &accepted, &rejected, begun);
         });
         if over_limit {
+            shard.counters.limited(Limited::Subscriptions);
             let limit = shard.config.events.max_subscriptions;
             let message = format!("At most {limit} subscriptions");
             let refusal = Refusal::new(id, "SUBSCRIPTION_LIMIT", message);
             error(shard, peer, &refusal.with_details(limit_of(limit)));
         }
         if too_many_topics {
+            shard.counters.limited(Limited::Topics);
             error(
                 shard,
                 peer,

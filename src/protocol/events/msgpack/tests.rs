@@ -190,6 +190,21 @@ proptest! {
         prop_assert_eq!(serde_json::from_slice::<Value>(&text).unwrap(), value);
     }
 
+    /// Whatever passes for JSON elsewhere can be packed.
+    #[test]
+    fn what_is_accepted_as_json_can_be_packed(
+        text in prop_oneof![
+            r#"[\[\]{}:,"a01\\eE+.\- ntrufdls\n]{0,24}"#,
+            r#""(\\["\\/bfnrtux]|\\u[0-9a-fA-Fg]{3,4}|[a-z\n\t\x00\x7f\u{e9}])*""#,
+            r#"-?[0-9]{0,3}(\.[0-9]{0,2})?([eE][+\-]?[0-9]{0,4})?"#,
+        ],
+    ) {
+        let text = format!("{{\"a\":{text}}}");
+        if crate::protocol::json::fields(&text, |_, _| ()).is_ok() {
+            prop_assert_ne!(packed(&text), [0xC0]);
+        }
+    }
+
     #[test]
     fn any_float_survives_both_ways(bits in any::<u64>()) {
         let number = f64::from_bits(bits);

@@ -1,0 +1,74 @@
+//! What one connection may use of what all share: its seat, and its messages in
+//! a minute.
+
+use crate::metrics::Limited;
+use crate::shard::{Crowd, Over, Seat, Shard, Window};
+
+/// One connection's part of the process's limits.
+#[derive(Debug, Default)]
+pub(super) struct Quota {
+    frames: Window,
+    frames_max: u32,
+    /// The peer knows that nothing is taken before, in milliseconds of the clock.
+    quiet_until_ms: u64,
+    seat: Option<Seat>,
+    crowd: Option<Crowd>,
+}
+
+/// What becomes of a message.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Admission {
+    /// It is looked at.
+    Taken,
+    /// It is dropped, and the peer is told so for the first time in this window.
+    Refused(Over),
+    /// It is dropped.
+    Dropped,
+}
+
+impl Quota {
+    /// The quota of a connection that has `seat` and may send `frames_max`
+    /// messages in a minute; 0: as many as its address may.
+    pub(super) fn seated(seat: Seat, frames_max: u32) -> Self {
+        Self {
+            frames_max,
+            seat: Some(seat),
+            ..Self::default()
+        }
+    }
+
+    /// The quota of a connection that there is no room for: it is told so.
+    pub(super) fn crowded(crowd: Crowd) -> Self {
+        Self {
+            crowd: Some(crowd),
+            ..Self::default()
+        }
+    }
+
+    /// Why there is no room for this connection, if there is none.
+    pub(super) fn crowd(&self) -> Option<Crowd> {
+        self.crowd
+    }
+
+    /// Counts a message.
+    ///
+    /// Cost: a few comparisons, and one locked instruction where the address
+    /// has a limit.
+    pub(super) fn admit(&mut self, shard: &Shard) -> Admission {
+        let now = shard.clock.now_ms();
+        let (over, limited) = match self.frames.take(1, self.frames_max, now) {
+            Err(over) => (over, Limited::FramesPerMinute),
+            Ok(()) => match self.seat.as_ref().map(|seat| seat.take_frame(now)) {
+                Some(Err(over)) => (over, Limited::FramesPerMinutePerIp),
+                Some(Ok(())) | None => return Admission::Taken,
+            },
+        };
+        shard.counters.limited(limited);
+        if now < self.quiet_until_ms {
+            return Admission::Dropped;
+        }
+        self.quiet_until_ms = over.ends_ms;
+        Admission::Refused(over)
+    }
+}

@@ -1,0 +1,139 @@
+//! What very many topics and subscriptions cost, counted in steps.
+
+use std::io::IoSlice;
+
+use super::peer::LOOKED_AT;
+use super::*;
+use crate::config::SlowConsumer;
+
+const TOPICS: u32 = 50_000;
+const JSON: WireFormat = WireFormat::EventsJson;
+
+/// Sockets that take everything; what they took.
+#[derive(Default)]
+struct Taken(Vec<u8>);
+
+impl Sink for Taken {
+    fn write(&mut self, _: Slot, bytes: &[IoSlice<'_>]) -> Written {
+        let before = self.0.len();
+        bytes
+            .iter()
+            .for_each(|slice| self.0.extend_from_slice(slice));
+        Written::Bytes(self.0.len() - before)
+    }
+}
+
+fn hub() -> Hub {
+    let limits = HubLimits {
+        topics_max: 1_000_000,
+        memory_max: 1 << 30,
+        log_bytes_max: 1 << 20,
+        backlog_bytes_max: 1 << 20,
+        outbox: OutboxLimits {
+            bytes_max: 1 << 20,
+            messages_max: 1000,
+        },
+    };
+    let policy = Policy {
+        slow: SlowConsumer::Disconnect,
+        lag_bytes_max: 1 << 20,
+        lag_messages_max: 0,
+        priority: Priority::Normal,
+    };
+    Hub::new(limits, Policies::new(policy, []))
+}
+
+fn open(hub: &mut Hub, number: u32) -> TopicId {
+    hub.open(&format!("a.{number}")).unwrap()
+}
+
+#[test]
+fn m07_topics_under_one_glob_join_and_leave_with_a_step_each() {
+    let mut hub = hub();
+    let peer = hub.join(JSON);
+    let pattern = Pattern::parse("a.*").unwrap();
+    let before: Vec<TopicId> = (0..TOPICS / 2)
+        .map(|number| open(&mut hub, number))
+        .collect();
+    let looked_at = LOOKED_AT.get();
+    hub.add_pattern(peer.slot, pattern.clone());
+    for number in TOPICS / 2..TOPICS {
+        open(&mut hub, number);
+    }
+    assert_eq!(hub.subscription_count(), TOPICS as usize);
+    for &topic in &before {
+        assert_eq!(hub.subscribe(peer.slot, topic), Subscribed::Covered);
+        assert_eq!(hub.unsubscribe(peer.slot, topic), Unsubscribed::Covered);
+        // Everything has something to write while it is given up.
+        hub.append(topic, JSON, b"x", 1);
+    }
+    assert_eq!(hub.flush(&mut Taken::default(), 0, 0), Flush::More);
+    assert_eq!(
+        hub.remove_pattern(peer.slot, &pattern).len(),
+        TOPICS as usize
+    );
+    let looked_at = LOOKED_AT.get() - looked_at;
+    assert!(
+        looked_at < TOPICS as usize,
+        "{looked_at} subscriptions looked at"
+    );
+    assert_eq!(hub.subscription_count(), 0);
+    let mut taken = Taken::default();
+    assert_eq!(hub.flush(&mut taken, 0, 10), Flush::Done);
+    assert!(taken.0.is_empty(), "given up before it was written");
+}
+
+#[test]
+fn m07_topics_that_go_leave_nothing_behind_and_others_take_their_numbers() {
+    let mut hub = hub();
+    let peer = hub.join(JSON);
+    for round in 0..20_u32 {
+        let topics: Vec<TopicId> = (0..2000)
+            .map(|number| open(&mut hub, round * 2000 + number))
+            .collect();
+        for (index, &topic) in topics.iter().enumerate() {
+            assert_eq!(hub.subscribe(peer.slot, topic), Subscribed::First);
+            hub.append(topic, JSON, b"old ", 1);
+            // Closed while both lists know it, one does, or none.
+            match index % 3 {
+                0 => assert_eq!(hub.flush(&mut Taken::default(), 0, 10), Flush::Done),
+                1 if index % 300 == 1 => hub.give_back(),
+                _ => {}
+            }
+            assert!(!hub.close_topic(topic), "it has a member");
+            assert_eq!(hub.unsubscribe(peer.slot, topic), Unsubscribed::Left);
+            assert!(hub.close_topic(topic));
+            if index % 5 == 0 {
+                // A newcomer may be given the same numbers at once.
+                let next = hub.open("next").unwrap();
+                assert_eq!(hub.subscribe(peer.slot, next), Subscribed::First);
+                hub.append(next, JSON, b"new", 1);
+                let mut taken = Taken::default();
+                assert_eq!(hub.flush(&mut taken, 0, 10), Flush::Done);
+                assert_eq!(taken.0, b"new");
+                assert_eq!(hub.unsubscribe(peer.slot, next), Unsubscribed::Left);
+                assert!(hub.close_topic(next));
+            }
+        }
+        assert!(!hub.is_backlogged());
+        assert_eq!(hub.flush(&mut Taken::default(), 0, 10), Flush::Done);
+        hub.give_back();
+        assert_eq!(
+            (hub.streams.len(), hub.topic_count(), hub.held()),
+            (0, 0, 0)
+        );
+        assert!(hub.dirty.is_empty() && hub.warm.is_empty());
+    }
+}
+
+#[test]
+fn m07_a_flood_of_topics_gives_its_memory_back() {
+    let mut hub = hub();
+    let all: Vec<TopicId> = (0..TOPICS).map(|number| open(&mut hub, number)).collect();
+    hub.give_back();
+    for topic in all {
+        assert!(hub.close_topic(topic));
+    }
+    hub.give_back();
+    assert!(hub.names.capacity() < 1024 && hub.topics.capacity() < 1024);
+}

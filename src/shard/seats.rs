@@ -1,0 +1,366 @@
+//! The connections of the events protocol: how many there are in all, of each
+//! address and of each user, and what the connections of an address share.
+//!
+//! Touched when a connection comes and goes, and never for a message: what a
+//! message needs hangs at the connection's [`Seat`].
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::window::{Over, SharedWindow};
+use crate::collections::HashMap;
+
+/// How many there may be; 0: as many as like.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct SeatLimits {
+    /// In all.
+    pub connections_max: usize,
+    /// Of one address.
+    pub per_ip_max: usize,
+    /// Of one user.
+    pub per_user_max: usize,
+    /// Messages of one address in a minute.
+    pub frames_per_ip_max: u32,
+}
+
+/// The connections of the events protocol in this process.
+#[derive(Debug)]
+pub struct Seats {
+    limits: SeatLimits,
+    taken: AtomicUsize,
+    addresses: Shared<HashMap<IpAddr, Arc<Address>>>,
+    users: Shared<HashMap<Box<str>, usize>>,
+}
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "touched when a connection comes and goes, and only where a limit asks for it"
+)]
+type Shared<T> = std::sync::Mutex<T>;
+
+/// What the connections of an address share.
+#[derive(Default, Debug)]
+struct Address {
+    open: AtomicUsize,
+    frames: SharedWindow,
+}
+
+/// Which of the limits leaves no room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Crowd {
+    /// The address has this many already.
+    Ip(usize),
+    /// The user has this many already.
+    User(usize),
+}
+
+/// One connection's seat. Dropping it makes room.
+#[derive(Debug)]
+pub struct Seat {
+    seats: Arc<Seats>,
+    address: Option<(IpAddr, Arc<Address>)>,
+    user: Option<Box<str>>,
+}
+
+/// Addresses without a connection that are remembered because their messages of
+/// this minute still count. Beyond it they are forgotten at once, so that an
+/// owner of many networks fills no memory.
+const REMEMBERED_MAX: usize = 65_536;
+
+impl Seats {
+    /// No connections.
+    #[must_use]
+    pub fn new(limits: SeatLimits) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            taken: AtomicUsize::new(0),
+            addresses: Shared::default(),
+            users: Shared::default(),
+        })
+    }
+
+    /// Takes a seat; `None` if all are taken.
+    #[must_use]
+    pub fn take(self: &Arc<Self>) -> Option<Seat> {
+        let max = match self.limits.connections_max {
+            0 => usize::MAX,
+            max => max,
+        };
+        let taken = self
+            .taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+                (taken < max).then_some(taken + 1)
+            });
+        taken.ok().map(|_| Seat {
+            seats: self.clone(),
+            address: None,
+            user: None,
+        })
+    }
+
+    /// How many seats are taken.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Addresses with connections, as far as they are counted.
+    #[must_use]
+    pub fn addresses(&self) -> usize {
+        let addresses = lock(&self.addresses);
+        addresses
+            .values()
+            .filter(|address| address.open.load(Ordering::Relaxed) > 0)
+            .count()
+    }
+
+    /// Users with connections, as far as they are counted.
+    #[must_use]
+    pub fn users(&self) -> usize {
+        lock(&self.users).len()
+    }
+
+    /// Forgets addresses that have neither connections nor messages that still
+    /// count. Called by the ticker.
+    ///
+    /// Cost: a look at every address.
+    pub fn sweep(&self, now_ms: u64) {
+        lock(&self.addresses).retain(|_, address| {
+            address.open.load(Ordering::Relaxed) > 0 || !address.frames.is_over(now_ms)
+        });
+    }
+}
+
+impl Seat {
+    /// Names who sits here: the address and, if a credential named one, the user.
+    ///
+    /// # Errors
+    /// The limit that has been reached.
+    pub fn name(&mut self, address: IpAddr, user: Option<&str>) -> Result<(), Crowd> {
+        let limits = self.seats.limits;
+        if limits.per_ip_max > 0 || limits.frames_per_ip_max > 0 {
+            let block = block_of(address);
+            let mut addresses = lock(&self.seats.addresses);
+            let entry = addresses.entry(block).or_default();
+            // Written under the lock only.
+            let open = entry.open.load(Ordering::Relaxed);
+            if limits.per_ip_max > 0 && open >= limits.per_ip_max {
+                return Err(Crowd::Ip(limits.per_ip_max));
+            }
+            entry.open.store(open + 1, Ordering::Relaxed);
+            self.address = Some((block, entry.clone()));
+        }
+        if let Some(user) = user.filter(|_| limits.per_user_max > 0) {
+            let mut users = lock(&self.seats.users);
+            match users.get_mut(user) {
+                Some(open) if *open >= limits.per_user_max => {
+                    return Err(Crowd::User(limits.per_user_max));
+                }
+                Some(open) => *open += 1,
+                None => {
+                    users.insert(user.into(), 1);
+                }
+            }
+            self.user = Some(user.into());
+        }
+        Ok(())
+    }
+
+    /// Counts a message among those of the address.
+    ///
+    /// Cost: one locked instruction where there is a limit.
+    ///
+    /// # Errors
+    /// The address has sent as many as it may in a minute.
+    pub fn take_frame(&self, now_ms: u64) -> Result<(), Over> {
+        match &self.address {
+            Some((_, address)) => address
+                .frames
+                .take(self.seats.limits.frames_per_ip_max, now_ms),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.seats.taken.fetch_sub(1, Ordering::Relaxed);
+        if let Some((block, address)) = self.address.take() {
+            let mut addresses = lock(&self.seats.addresses);
+            let open = address.open.load(Ordering::Relaxed) - 1;
+            address.open.store(open, Ordering::Relaxed);
+            // Who comes back within the minute finds its count where it left it.
+            let counts = self.seats.limits.frames_per_ip_max > 0;
+            if open == 0 && (!counts || addresses.len() > REMEMBERED_MAX) {
+                addresses.remove(&block);
+            }
+        }
+        if let Some(user) = self.user.take() {
+            let mut users = lock(&self.seats.users);
+            if let Some(open) = users.get_mut(&user) {
+                *open -= 1;
+                if *open == 0 {
+                    users.remove(&user);
+                }
+            }
+        }
+    }
+}
+
+fn lock<T>(shared: &Shared<T>) -> std::sync::MutexGuard<'_, T> {
+    shared
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// What counts as one address: an IPv6 subscriber has a /64 of them.
+#[must_use]
+pub fn block_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: SeatLimits = SeatLimits {
+        connections_max: 9,
+        per_ip_max: 3,
+        per_user_max: 2,
+        frames_per_ip_max: 0,
+    };
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    /// Takes a seat and names it.
+    fn sit(seats: &Arc<Seats>, from: IpAddr, user: Option<&str>) -> Result<Seat, Option<Crowd>> {
+        let mut seat = seats.take().ok_or(None)?;
+        seat.name(from, user)?;
+        Ok(seat)
+    }
+
+    #[test]
+    fn each_limit_is_reached_on_its_own() {
+        let seats = Seats::new(LIMITS);
+        let mut all = vec![sit(&seats, address(1), Some("a")).unwrap()];
+        all.push(sit(&seats, address(2), Some("a")).unwrap());
+        assert_eq!(
+            sit(&seats, address(3), Some("a")).unwrap_err(),
+            Some(Crowd::User(2))
+        );
+        all.push(sit(&seats, address(1), None).unwrap());
+        all.push(sit(&seats, address(1), Some("b")).unwrap());
+        assert_eq!(
+            sit(&seats, address(1), Some("c")).unwrap_err(),
+            Some(Crowd::Ip(3))
+        );
+        // The refused ones have left nothing behind.
+        assert_eq!((seats.taken(), seats.addresses(), seats.users()), (4, 2, 2));
+        all.extend((4..9).map(|last| sit(&seats, address(last), None).unwrap()));
+        assert_eq!(sit(&seats, address(9), None).unwrap_err(), None);
+        drop(all);
+        assert_eq!((seats.taken(), seats.addresses(), seats.users()), (0, 0, 0));
+    }
+
+    #[test]
+    fn r08_an_ipv6_network_counts_as_one() {
+        let seats = Seats::new(SeatLimits {
+            per_ip_max: 1,
+            ..LIMITS
+        });
+        let _seat = sit(&seats, "2001:db8::1".parse().unwrap(), None).unwrap();
+        let same = sit(&seats, "2001:db8::ffff:0:0:2".parse().unwrap(), None);
+        assert_eq!(same.unwrap_err(), Some(Crowd::Ip(1)));
+        assert!(sit(&seats, "2001:db8:0:1::1".parse().unwrap(), None).is_ok());
+        let _v4 = sit(&seats, "::ffff:10.0.0.1".parse().unwrap(), None).unwrap();
+        assert_eq!(
+            sit(&seats, address(1), None).unwrap_err(),
+            Some(Crowd::Ip(1))
+        );
+    }
+
+    #[test]
+    fn the_connections_of_an_address_share_its_frames_and_a_new_one_starts_no_new_count() {
+        let seats = Seats::new(SeatLimits {
+            frames_per_ip_max: 3,
+            ..SeatLimits::default()
+        });
+        let (first, second) = (
+            sit(&seats, address(1), None).unwrap(),
+            sit(&seats, address(1), None).unwrap(),
+        );
+        let other = sit(&seats, address(2), None).unwrap();
+        assert!(first.take_frame(0).is_ok() && second.take_frame(1).is_ok());
+        drop((first, second));
+        seats.sweep(2);
+        let third = sit(&seats, address(1), None).unwrap();
+        assert!(third.take_frame(3).is_ok());
+        assert_eq!(
+            third.take_frame(4),
+            Err(Over {
+                limit: 3,
+                ends_ms: 60_000
+            })
+        );
+        assert!(other.take_frame(5).is_ok());
+        drop((third, other));
+        seats.sweep(60_000);
+        assert!(!lock(&seats.addresses).contains_key(&address(1)));
+        seats.sweep(60_005);
+        assert!(lock(&seats.addresses).is_empty());
+    }
+
+    #[test]
+    fn an_owner_of_many_networks_fills_no_memory() {
+        let seats = Seats::new(SeatLimits {
+            frames_per_ip_max: 3,
+            ..SeatLimits::default()
+        });
+        for network in 0..(REMEMBERED_MAX as u128 + 1000) {
+            let from = IpAddr::V6((network << 64).into());
+            assert!(sit(&seats, from, None).unwrap().take_frame(1).is_ok());
+        }
+        assert!(lock(&seats.addresses).len() <= REMEMBERED_MAX + 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+        #[test]
+        fn r08_the_counts_equal_the_truth_after_random_steps(steps in prop::collection::vec((0_u8..6, 0_u8..6, any::<bool>()), 1..400)) {
+            let seats = Seats::new(LIMITS);
+            let mut sitting: Vec<(IpAddr, String, Seat)> = Vec::new();
+            for (from, user, comes) in steps {
+                let (from, user) = (address(from), format!("user {user}"));
+                if comes {
+                    let same = |of: &dyn Fn(&(IpAddr, String, Seat)) -> bool| sitting.iter().filter(|one| of(one)).count();
+                    let expected = sitting.len() < 9
+                        && same(&|one| one.0 == from) < 3
+                        && same(&|one| one.1 == user) < 2;
+                    let got = sit(&seats, from, Some(&user));
+                    prop_assert_eq!(got.is_ok(), expected);
+                    sitting.extend(got.ok().map(|seat| (from, user, seat)));
+                } else if !sitting.is_empty() {
+                    sitting.swap_remove(usize::from(from.is_ipv4()) * user.len() % sitting.len());
+                }
+                let mut addresses: Vec<_> = sitting.iter().map(|one| one.0).collect();
+                let mut users: Vec<_> = sitting.iter().map(|one| &one.1).collect();
+                addresses.sort();
+                addresses.dedup();
+                users.sort();
+                users.dedup();
+                prop_assert_eq!((seats.taken(), seats.addresses(), seats.users()), (sitting.len(), addresses.len(), users.len()));
+            }
+            drop(sitting);
+            prop_assert_eq!((seats.taken(), seats.addresses(), seats.users()), (0, 0, 0));
+        }
+    }
+}
