@@ -1,15 +1,32 @@
-//! Credentials: tokens of users and keys of services, checked in memory.
+//! Credentials: tokens of users and keys of services, checked in memory, and what
+//! they permit.
 //!
 //! Pure: a credential and the time go in, an identity or the reason for a
 //! refusal comes out. What is accepted is fixed by the configuration, never by
 //! the credential.
 
+mod api_keys;
+mod audience;
+mod authenticator;
+mod failures;
 mod identity;
 mod issue;
-mod keys;
+mod key;
+mod keyring;
+mod pem;
+mod permissions;
+mod rights;
+mod signing;
 mod token;
 
+pub use api_keys::ApiKeys;
+pub use authenticator::Authenticator;
+pub use failures::Failures;
 pub use identity::Identity;
-pub use issue::{Grant, issue};
-pub use keys::ApiKeys;
+pub use issue::{Grant, Terms, issue};
+pub use key::KeySerial;
+pub use keyring::{KeyError, Keyring};
+pub use permissions::Permissions;
+pub use rights::{Globs, Names, Rights};
+pub use signing::SigningKey;
 pub use token::{TokenError, TokenVerifier};

@@ -9,6 +9,7 @@
 
 use std::io;
 
+mod access;
 mod auth;
 mod debug;
 mod document;
@@ -24,6 +25,7 @@ mod layers;
 mod log;
 mod mode;
 mod namespace;
+mod origin;
 mod raw;
 mod rules;
 mod secret;
@@ -35,7 +37,8 @@ mod sse;
 mod tests;
 mod websocket;
 
-pub use auth::Auth;
+pub use access::Access;
+pub use auth::{Auth, TokenAlgorithm};
 pub use debug::Debug;
 pub use duration::parse as parse_duration;
 pub use env::{CONFIG_VARIABLE, TOKEN_VARIABLE};
@@ -47,6 +50,7 @@ pub use layers::{Flag, Sources};
 pub use log::{Log, LogFormat, LogLevel};
 pub use mode::{Mode, UnknownMode};
 pub use namespace::{Namespace, Namespaces};
+pub use origin::OriginPattern;
 pub use secret::{KeyHash, Secret};
 use section::Section;
 pub use server::{ForwardedHeader, Server};

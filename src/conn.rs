@@ -2,6 +2,7 @@
 
 mod accept;
 mod claim;
+mod credentials;
 mod driver;
 mod guarded;
 mod preamble;

@@ -2,16 +2,20 @@
 
 mod answer;
 mod api;
+mod cors;
 mod forwarded;
 mod guard;
+mod origin;
 mod policy;
 mod proxy;
 mod route;
 
-pub use answer::{Answer, event_stream_head, refuse, refuse_raw, respond};
+pub use answer::{Answer, event_stream_head, refuse, refuse_raw, respond, too_many_failures};
 pub use api::{Api, ClientAddress};
+pub use cors::{allow_page, preflight};
 pub use forwarded::client_of;
 pub use guard::{Guard, GuardLimits, HeadError, Passed};
+pub use origin::{is_allowed_page, is_own_page};
 pub use policy::page_policy;
 pub use proxy::{PROXY_BYTES_MAX, ProxyError, ProxyHeader, parse_proxy, speaks_proxy};
 pub use route::{Route, route};

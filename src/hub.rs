@@ -462,6 +462,23 @@ impl Hub {
         hold
     }
 
+    /// Begins a membership that is on hold anew, here and now: what has come since
+    /// it began is for whoever holds it to send.
+    pub fn skip_to_head(&mut self, slot: Slot, topic: TopicId) {
+        let Some(peer) = self.peers.get(slot.index()) else {
+            return;
+        };
+        let Some(sub) = peer.sub_of(topic) else {
+            return;
+        };
+        let Sub { stream, member, .. } = peer.subs[sub];
+        let stream = &mut self.streams[stream.index()];
+        let head = stream.log.head();
+        let member = &mut stream.members[member as usize];
+        member.cursor = head;
+        member.lost = 0;
+    }
+
     /// Whether this hold has not ended.
     #[must_use]
     pub fn is_held(&self, slot: Slot, topic: TopicId, hold: u16) -> bool {

@@ -1,6 +1,7 @@
 //! The process: as many shards as cores, started, watched and stopped together.
 
 mod api;
+mod control;
 mod signals;
 
 use std::io;
@@ -12,6 +13,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use crate::auth::{Authenticator, KeyError};
 use crate::config::Config;
 use crate::id::ShardId;
 use crate::mesh::Mesh;
@@ -20,6 +22,7 @@ use crate::net;
 use crate::reactor::{self, Phase, Plan};
 use crate::shard::{Process, Settings};
 use crate::sse::CursorKey;
+use control::{Control, Order};
 
 /// Why a gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +37,9 @@ pub enum ServeError {
         /// What the kernel says.
         error: io::Error,
     },
+    /// A key that tokens are checked with cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// A thread or its runtime could not be made.
     #[error("cannot start a shard: {0}")]
     Start(io::Error),
@@ -50,9 +56,11 @@ pub struct Gateway {
     shards: Vec<JoinHandle<io::Result<()>>>,
     phase: watch::Sender<Phase>,
     drain_timeout: std::time::Duration,
+    control: Control,
 }
 
-/// Runs a gateway until SIGTERM or SIGINT; a second signal stops it at once.
+/// Runs a gateway until SIGTERM or SIGINT; a second signal stops it at once. At SIGHUP it reads its
+/// key files again.
 ///
 /// # Errors
 /// It could not be started, or a shard failed.
@@ -62,8 +70,8 @@ pub fn run(config: Config) -> Result<(), ServeError> {
     for address in &gateway.addresses {
         tracing::info!(%address, shards = gateway.shards.len(), %mode, "listening");
     }
-    let stop = gateway.phase.clone();
-    signals::watch(move |signal, again| {
+    let (stop, orders) = (gateway.phase.clone(), gateway.control.orders());
+    let stop = move |signal, again| {
         let phase = if again {
             Phase::Stopping
         } else {
@@ -71,8 +79,11 @@ pub fn run(config: Config) -> Result<(), ServeError> {
         };
         tracing::info!(signal, again, "stopping");
         let _ = stop.send(phase);
-    })
-    .map_err(ServeError::Start)?;
+    };
+    let reload = move || {
+        let _ = orders.send(Order::Reload);
+    };
+    signals::watch(stop, reload).map_err(ServeError::Start)?;
     join(gateway.shards, &gateway.phase)?;
     tracing::info!("stopped");
     Ok(())
@@ -85,6 +96,8 @@ impl Gateway {
     /// It could not be started.
     pub fn start(config: Config) -> Result<Self, ServeError> {
         check_file_limit(&config);
+        let authenticator = Authenticator::new(&config.auth, control::read_key_file)?;
+        let authenticator = Arc::new(authenticator);
         for &address in &config.server.listen {
             net::check_free(address).map_err(|error| ServeError::Listen { address, error })?;
         }
@@ -101,12 +114,19 @@ impl Gateway {
         let all_counters: Arc<[Arc<Counters>]> = counters.clone().into();
         let (config, mesh) = (Arc::new(config), Mesh::new(shards));
         let (phase, watching) = watch::channel(Phase::Running);
-        let api = api::routes(&config, &counters, &process, watching.clone());
+        let api = api::routes(
+            &config,
+            &counters,
+            &process,
+            &authenticator,
+            watching.clone(),
+        );
         let mut gateway = Self {
             addresses: config.server.listen.clone(),
             shards: Vec::new(),
             phase,
             drain_timeout,
+            control: Control::start(authenticator.clone()).map_err(ServeError::Start)?,
         };
         for (index, counters) in (0..shards).zip(counters) {
             let (ready, is_ready) = mpsc::channel();
@@ -115,6 +135,7 @@ impl Gateway {
                     id: ShardId(index),
                     config: config.clone(),
                     process: process.clone(),
+                    authenticator: authenticator.clone(),
                     counters,
                     all_counters: all_counters.clone(),
                     cursors: cursors.clone(),

@@ -36,16 +36,17 @@ pub use attendance::ROSTER_USERS_MAX;
 pub use clock::Clock;
 pub use directory::{About, Listing};
 pub use life::Limits as LifeLimits;
-pub use links::Unfinished;
+pub use links::{Lease, Unfinished};
 pub use process::{NoRoom, Place, Process};
 pub use publish::{Delivered, Published};
 pub use publishers::{Publisher, Publishers};
-pub use seats::{Crowd, Seat, SeatLimits, Seats};
+pub use seats::{Crowd, Seat, SeatLimits, Seats, block_of};
 pub use settings::Settings;
 pub use signal::Signal;
 pub use subscribe::{Pending, Resumed, Start, TooManyTopics};
 pub use window::{Over, Window};
 
+use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::hub::{Enqueue, Flush, Hub, Incident};
 use crate::id::{PeerId, Priority, ShardId, WireFormat};
@@ -79,6 +80,8 @@ pub struct Shard {
     pub config: Arc<Config>,
     /// What all shards share.
     pub process: Arc<Process>,
+    /// What credentials are checked against.
+    pub authenticator: Arc<Authenticator>,
     /// What this shard counts.
     pub counters: Arc<Counters>,
     all_counters: Arc<[Arc<Counters>]>,
@@ -139,6 +142,7 @@ impl Shard {
         let shard = Rc::new(Self {
             id: settings.id,
             process: settings.process,
+            authenticator: settings.authenticator,
             counters: settings.counters,
             all_counters: settings.all_counters,
             flusher: Signal::default(),
@@ -221,6 +225,13 @@ impl Shard {
             self.counters.sse_connections_opened.add(1);
         }
         peer
+    }
+
+    /// Lets a connection last no longer than what it was let in by.
+    pub fn lease(&self, peer: PeerId, lease: Lease) {
+        if let Some(link) = self.links.borrow_mut().get_mut(peer) {
+            link.life.lease = Some(lease);
+        }
     }
 
     /// Forgets a connection. Its session has given up its patterns before.

@@ -53,6 +53,17 @@ pub fn is_inbox(name: &str) -> bool {
 /// two users never share an inbox.
 #[must_use]
 pub fn inbox_of(user: &str) -> String {
+    inboxes_of(user) + "events"
+}
+
+/// Whether `name` is an inbox of `user`: only one user's it can be (HOSTILE A16).
+#[must_use]
+pub fn is_inbox_of(user: &str, name: &str) -> bool {
+    name.starts_with(&inboxes_of(user))
+}
+
+/// What the names of a user's inboxes begin with.
+fn inboxes_of(user: &str) -> String {
     let mut name = String::from(INBOX_PREFIX);
     for byte in user.bytes() {
         if is_name_byte(byte) && byte != b':' {
@@ -61,7 +72,7 @@ pub fn inbox_of(user: &str) -> String {
             let _ = write!(name, "%{byte:02X}");
         }
     }
-    name.push_str(":events");
+    name.push(':');
     name
 }
 
@@ -97,6 +108,15 @@ impl<'a> Selector<'a> {
             Pattern::parse(name).map(Self::Pattern)
         } else {
             check_topic(name).map(|()| Self::Topic(name))
+        }
+    }
+
+    /// The name or pattern as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Topic(name) => name,
+            Self::Pattern(pattern) => pattern.as_str(),
         }
     }
 }
@@ -163,6 +183,99 @@ impl Pattern {
             pattern = rest;
         }
         topic.is_empty()
+    }
+}
+
+/// The pattern of all topics that begin with `prefix`; `None` if no topic does.
+#[must_use]
+pub fn beginning_with(prefix: &str) -> Option<String> {
+    let is_possible = prefix.len() <= NAME_BYTES_MAX && prefix.bytes().all(is_name_byte);
+    is_possible.then(|| format!("{prefix}*"))
+}
+
+/// A place in a pattern's text, for comparing two patterns. Between two separators a pattern has
+/// either literals or one star, so a walk over it never has to choose.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// This byte comes next.
+    Literal(u8),
+    /// Any bytes but separators, then this separator.
+    Segment(u8),
+    /// Anything.
+    Rest,
+    /// Nothing more.
+    End,
+}
+
+fn place(pattern: &[u8]) -> Place {
+    match *pattern {
+        [] => Place::End,
+        [b'*'] => Place::Rest,
+        [b'*', separator, ..] => Place::Segment(separator),
+        [byte, ..] => Place::Literal(byte),
+    }
+}
+
+/// Whether every topic that `narrow` matches is one that `wide` matches; both are topics or
+/// patterns. Inboxes and the limit on a name's length are left out of account.
+///
+/// Cost: one pass over both texts.
+#[must_use]
+pub fn covers(wide: &str, narrow: &str) -> bool {
+    let (mut wide, mut narrow) = (wide.as_bytes(), narrow.as_bytes());
+    loop {
+        match (place(wide), place(narrow)) {
+            (Place::Rest, _) | (Place::End, Place::End) => return true,
+            (Place::Literal(a), Place::Literal(b)) if a == b => {
+                (wide, narrow) = (&wide[1..], &narrow[1..]);
+            }
+            (Place::Segment(a), Place::Segment(b)) if a == b => {
+                (wide, narrow) = (&wide[2..], &narrow[2..]);
+            }
+            (Place::Segment(separator), Place::Literal(byte)) => {
+                narrow = &narrow[1..];
+                if is_separator(byte) {
+                    if byte != separator {
+                        return false;
+                    }
+                    wide = &wide[2..];
+                }
+            }
+            // What is left of `narrow` matches texts that go on where `wide` cannot.
+            _ => return false,
+        }
+    }
+}
+
+/// Whether some topic is matched by both texts, each a topic or a pattern. Inboxes and the limit on
+/// a name's length are left out of account.
+///
+/// Cost: one pass over both texts.
+#[must_use]
+pub fn overlaps(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.as_bytes(), other.as_bytes());
+    loop {
+        match (place(one), place(other)) {
+            // The other one can be finished in some way, and this one takes it.
+            (Place::Rest, _) | (_, Place::Rest) | (Place::End, Place::End) => return true,
+            (Place::Literal(a), Place::Literal(b)) if a == b => {
+                (one, other) = (&one[1..], &other[1..]);
+            }
+            (Place::Segment(a), Place::Segment(b)) if a == b => {
+                (one, other) = (&one[2..], &other[2..]);
+            }
+            (Place::Segment(separator), Place::Literal(byte)) => {
+                other = &other[1..];
+                if is_separator(byte) {
+                    if byte != separator {
+                        return false;
+                    }
+                    one = &one[2..];
+                }
+            }
+            (Place::Literal(_), Place::Segment(_)) => (one, other) = (other, one),
+            _ => return false,
+        }
     }
 }
 
@@ -327,6 +440,89 @@ mod tests {
                     model(pattern.as_str(), topic),
                     "{pattern:?} on {topic:?}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn a16_an_inbox_has_one_owner() {
+        let users = [
+            "ann",
+            "an",
+            "annb",
+            "ann:bob",
+            "ann%3Abob",
+            "bob",
+            "",
+            "a_b",
+            "a",
+        ];
+        for name in [
+            "user:ann:events",
+            "user:ann:bob:events",
+            "user:ann%3Abob:events",
+            "user:a_b:c",
+            "user:a:b_c",
+            "user::events",
+        ] {
+            let owners = users.iter().filter(|user| is_inbox_of(user, name));
+            assert_eq!(owners.count(), 1, "{name}");
+        }
+        assert!(is_inbox_of("ann", "user:ann:bob:events"));
+        for name in [
+            "user:ann",
+            "user:",
+            "user",
+            "users:ann:events",
+            "xuser:ann:e",
+        ] {
+            assert!(!users.iter().any(|user| is_inbox_of(user, name)), "{name}");
+        }
+    }
+
+    /// All texts of up to `len` of these bytes.
+    fn texts(bytes: &str, len: usize) -> Vec<String> {
+        let mut all = vec![String::new()];
+        for _ in 0..len {
+            let longer: Vec<String> = all
+                .iter()
+                .flat_map(|text| bytes.chars().map(move |byte| format!("{text}{byte}")))
+                .collect();
+            all.extend(longer);
+            all.sort();
+            all.dedup();
+        }
+        all
+    }
+
+    /// Trying all short topics says the same. Topics are longer than patterns, so that whatever
+    /// tells two patterns apart shows in one of them.
+    #[test]
+    fn a15_coverage_and_overlap_agree_with_trying_every_topic() {
+        let topics: Vec<String> = texts("ab.:", 6)
+            .into_iter()
+            .filter(|text| check_topic(text).is_ok())
+            .collect();
+        let selectors: Vec<(String, Vec<bool>)> = texts("a.:*", 4)
+            .into_iter()
+            .filter_map(|text| {
+                let matched = match Selector::parse(&text).ok()? {
+                    Selector::Topic(name) => topics.iter().map(|topic| topic == name).collect(),
+                    Selector::Pattern(pattern) => {
+                        topics.iter().map(|topic| pattern.matches(topic)).collect()
+                    }
+                };
+                Some((text, matched))
+            })
+            .collect();
+        assert!(selectors.len() > 100, "{}", selectors.len());
+        for (wide, in_wide) in &selectors {
+            for (narrow, in_narrow) in &selectors {
+                let mut both = in_wide.iter().zip(in_narrow);
+                let covered = both.clone().all(|(wide, narrow)| *wide || !*narrow);
+                assert_eq!(covers(wide, narrow), covered, "{wide} covers {narrow}");
+                let shared = both.any(|(wide, narrow)| *wide && *narrow);
+                assert_eq!(overlaps(wide, narrow), shared, "{wide} overlaps {narrow}");
             }
         }
     }

@@ -308,6 +308,179 @@ fn without_a_good_secret_there_is_no_token() {
     );
 }
 
+/// What a token says: its header and its claims.
+fn says(ran: &Ran) -> [serde_json::Value; 2] {
+    use base64::Engine;
+    done(ran);
+    let part = |index: usize| {
+        let part = ran.stdout.split('.').nth(index).unwrap();
+        let json = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part);
+        serde_json::from_slice(&json.unwrap()).unwrap()
+    };
+    [part(0), part(1)]
+}
+
+#[test]
+fn a_token_says_what_it_is_told_to() {
+    let secret = Scratch::new("rights-secret", SECRET);
+    let ran = fanfare(&[
+        "gen-token",
+        "--sub",
+        "alice",
+        "--secret-file",
+        secret.path(),
+        "--kid",
+        "k1",
+        "--issuer",
+        "https://issuer",
+        "--audience",
+        "one",
+        "--audience",
+        "two",
+        "--subscribe",
+        "chat.*",
+        "--subscribe",
+        "news",
+        "--publish",
+        "chat.lobby",
+        "--deny",
+        "chat.secret*",
+        "--command",
+        "echo",
+    ]);
+    let [header, claims] = says(&ran);
+    assert_eq!(
+        header,
+        serde_json::json!({ "alg": "HS256", "typ": "JWT", "kid": "k1" })
+    );
+    assert_eq!(claims["iss"], "https://issuer");
+    assert_eq!(claims["aud"], serde_json::json!(["one", "two"]));
+    assert_eq!(
+        claims["fanfare"],
+        serde_json::json!({
+            "subscribe": ["chat.*", "news"],
+            "publish": ["chat.lobby"],
+            "deny": ["chat.secret*"],
+            "commands": ["echo"],
+        })
+    );
+    let wrong = [
+        "gen-token",
+        "--sub",
+        "a",
+        "--secret-file",
+        secret.path(),
+        "--deny",
+        "a**",
+    ];
+    refused(&fanfare(&wrong), 2, "neither a topic nor a pattern");
+    // The gateway's own expectations are met without being told.
+    let text = format!(
+        "[auth]\njwt_secret = \"{SECRET}\"\njwt_key_id = \"k2\"\nissuer = \"us\"\naudience = [\"here\"]"
+    );
+    let config = Scratch::new("gen-token.toml", &text);
+    let [header, claims] = says(&fanfare(&[
+        "gen-token",
+        "--sub",
+        "a",
+        "--config",
+        config.path(),
+    ]));
+    assert_eq!(header["kid"], "k2");
+    assert_eq!(
+        (&claims["iss"], &claims["aud"][0]),
+        (&"us".into(), &"here".into())
+    );
+    assert!(claims.get("fanfare").is_none());
+}
+
+#[test]
+fn a_token_is_signed_with_a_private_key() {
+    use aws_lc_rs::signature::Ed25519KeyPair;
+    use base64::Engine;
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let private = pair.to_pkcs8().unwrap();
+    let private = base64::engine::general_purpose::STANDARD.encode(private.as_ref());
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{private}\n-----END PRIVATE KEY-----\n");
+    let file = Scratch::new("key.pem", &pem);
+    let with = |algorithm: &str| {
+        let arguments = [
+            "gen-token",
+            "--sub",
+            "a",
+            "--key-file",
+            file.path(),
+            "--algorithm",
+            algorithm,
+        ];
+        fanfare(&arguments)
+    };
+    assert_eq!(says(&with("EdDSA"))[0]["alg"], "EdDSA");
+    refused(&with("ES256"), 78, "no private key of ES256");
+    refused(&with("HS256"), 2, "possible values");
+    let alone = ["gen-token", "--sub", "a", "--key-file", file.path()];
+    refused(&fanfare(&alone), 2, "--algorithm");
+    // A private key is not what a gateway needs.
+    let text = format!(
+        "[auth]\nalgorithm = \"EdDSA\"\njwt_public_key_file = \"{}\"",
+        file.path()
+    );
+    let config = Scratch::new("private.toml", &text);
+    refused(
+        &fanfare(&["check-config", "--config", config.path()]),
+        78,
+        "a private key",
+    );
+}
+
+/// The blocks of a language in a document.
+fn blocks<'t>(document: &'t str, language: &str) -> Vec<&'t str> {
+    let begin = format!("```{language}\n");
+    let blocks = document.split(begin.as_str()).skip(1);
+    blocks
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect()
+}
+
+#[test]
+fn the_examples_about_tokens_are_true() {
+    let document = fs::read_to_string("docs/tokens.md").unwrap();
+    let secret = Scratch::new("docs-secret", SECRET);
+    let configurations = blocks(&document, "toml");
+    assert_eq!(configurations.len(), 6);
+    for text in configurations {
+        let text = text.replace("<the 64 digits>", &"ab".repeat(32));
+        let text: String = text
+            .lines()
+            .map(|line| match line.split_once(" = ") {
+                // Files of the reader's; what they hold is tried elsewhere.
+                Some((key, _)) if key.ends_with("secret_file") => {
+                    format!("{key} = \"{}\"\n", secret.path())
+                }
+                Some((key, _)) if key.ends_with("public_key_file") => String::new(),
+                Some((key, _)) if key.ends_with("_key_id") => String::new(),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let file = Scratch::new("docs.toml", &format!("mode = \"demo\"\n{text}"));
+        done(&fanfare(&["check-config", "--config", file.path()]));
+    }
+    let command = document
+        .lines()
+        .find(|line| line.starts_with("fanfare gen-token --sub alice --subscribe"));
+    let arguments = command.unwrap().replace('\'', "");
+    let arguments: Vec<&str> = arguments.split(' ').skip(1).collect();
+    let claims = &says(&fanfare_with(&arguments, &[("JWT_SECRET", SECRET)], ""))[1];
+    let shown = blocks(&document, "json")
+        .into_iter()
+        .map(|text| serde_json::from_str::<serde_json::Value>(text).expect("JSON"))
+        .find(|value| value.get("fanfare").is_some());
+    let mut shown = shown.expect("an example of the claim");
+    let frames = shown["fanfare"].as_object_mut().unwrap();
+    assert_eq!(frames.remove("frames_per_minute"), Some(600.into()));
+    assert_eq!(claims["fanfare"], shown["fanfare"]);
+}
+
 /// A gateway that answers one request with `answer`; joined, it tells what it was asked.
 fn gateway(answer: &'static str) -> (String, thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

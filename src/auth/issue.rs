@@ -1,9 +1,12 @@
 //! Tokens of our own making, for operators and tests.
 
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
 use super::identity::is_name;
+use super::rights::Rights;
+use super::signing::SigningKey;
 use crate::config::Secret;
 
 /// What a token grants.
@@ -23,14 +26,68 @@ pub struct Grant<'a> {
     pub expires_at: u64,
 }
 
-/// Signs `grant` with HS256; `None` when the user or the role is one that a verifier refuses.
-pub fn issue(grant: &Grant<'_>, secret: &Secret) -> Option<String> {
-    if !is_name(grant.user) || !grant.role.is_none_or(is_name) {
-        return None;
+/// All that a token says.
+#[derive(Debug, Clone, Serialize)]
+pub struct Terms<'a> {
+    /// What is granted.
+    #[serde(flatten)]
+    pub grant: Grant<'a>,
+    /// Who issues it.
+    #[serde(rename = "iss", skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<&'a str>,
+    /// Whom it is for.
+    #[serde(rename = "aud", skip_serializing_if = "<[_]>::is_empty")]
+    pub audience: &'a [String],
+    /// What the user may do here, where it is not left to the gateway's configuration.
+    #[serde(rename = "fanfare", skip_serializing_if = "Option::is_none")]
+    pub rights: Option<&'a Rights>,
+}
+
+impl Terms<'_> {
+    /// Signs them; `None` when the user or the role is one that a verifier refuses, or the key
+    /// cannot sign.
+    #[must_use]
+    pub fn sign(&self, key: &SigningKey) -> Option<String> {
+        #[derive(Serialize)]
+        struct Header<'a> {
+            alg: &'a str,
+            typ: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            kid: Option<&'a str>,
+        }
+        if !is_name(self.grant.user) || !self.grant.role.is_none_or(is_name) {
+            return None;
+        }
+        let header = Header {
+            alg: key.algorithm().name(),
+            typ: "JWT",
+            kid: key.id.as_deref(),
+        };
+        let mut token = part(&header);
+        token.push('.');
+        token.push_str(&part(self));
+        let signature = key.sign(token.as_bytes()).ok()?;
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        Some(token)
     }
-    let key = EncodingKey::from_secret(secret.expose());
-    let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), grant, &key);
-    Some(token.expect("texts and numbers are JSON, and the key is one of HS256"))
+}
+
+/// Signs `grant` with HS256; `None` when the user or the role is one that a verifier refuses.
+#[must_use]
+pub fn issue(grant: &Grant<'_>, secret: &Secret) -> Option<String> {
+    let terms = Terms {
+        grant: grant.clone(),
+        issuer: None,
+        audience: &[],
+        rights: None,
+    };
+    terms.sign(&SigningKey::of_secret(secret, None))
+}
+
+fn part(value: &impl Serialize) -> String {
+    let json = serde_json::to_vec(value).expect("texts, numbers and lists of them are JSON");
+    URL_SAFE_NO_PAD.encode(json)
 }
 
 #[cfg(test)]
@@ -53,10 +110,8 @@ mod tests {
             expires_at: 2_000,
         };
         let token = issue(&grant, &secret).unwrap();
-        let identity = TokenVerifier::new(&auth)
-            .unwrap()
-            .verify(&token, 1_500)
-            .unwrap();
+        let verifier = TokenVerifier::new(&auth, |_| unreachable!("there is no file"));
+        let identity = verifier.unwrap().verify(&token, 1_500).unwrap();
         assert_eq!(
             (
                 identity.user.as_str(),

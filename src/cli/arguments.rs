@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use super::settings::{Settings, modes};
-use crate::config::{CONFIG_VARIABLE, Mode, TOKEN_VARIABLE, parse_duration};
+use crate::config::{CONFIG_VARIABLE, Mode, TOKEN_VARIABLE, TokenAlgorithm, parse_duration};
 
 /// A WebSocket and SSE gateway tuned for raw throughput.
 #[derive(Debug, Parser)]
@@ -36,10 +37,12 @@ pub(super) enum Command {
         #[arg(long, default_value = "prod", value_parser = modes())]
         mode: Mode,
     },
-    /// Print a token for a user, signed with the configured secret
+    /// Print a token for a user, signed with the configured secret or a private key
     ///
     /// The secret is that of the configuration (auth.jwt_secret_file, JWT_SECRET, ..) or of
-    /// --secret-file; it is never an argument, because every user of a machine can read those.
+    /// --secret-file; it is never an argument, because every user of a machine can read those. With
+    /// the configuration's secret, its issuer, audience and key id are what the token says unless
+    /// told otherwise.
     #[command(after_help = GEN_TOKEN)]
     GenToken(GenToken),
     /// Publish an event to a running gateway
@@ -68,6 +71,38 @@ pub(super) struct GenToken {
     /// File that holds the secret, at least 32 bytes; comes before the configuration's
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
+    /// File that holds a private key (PEM, PKCS#8), instead of a secret
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "algorithm",
+        conflicts_with = "secret_file"
+    )]
+    pub key_file: Option<PathBuf>,
+    /// The algorithm of the private key
+    #[arg(long, requires = "key_file", value_parser = algorithms())]
+    pub algorithm: Option<TokenAlgorithm>,
+    /// The id of the key (`kid`), where the gateway has one configured
+    #[arg(long, value_name = "ID")]
+    pub kid: Option<String>,
+    /// The issuer claim
+    #[arg(long, value_name = "NAME")]
+    pub issuer: Option<String>,
+    /// The audience claim; repeat it for more
+    #[arg(long, value_name = "NAME")]
+    pub audience: Vec<String>,
+    /// Topic or pattern that may be subscribed to, and then no others; repeat it for more
+    #[arg(long, value_name = "GLOB")]
+    pub subscribe: Vec<String>,
+    /// Topic or pattern that may be published to, and then no others; repeat it for more
+    #[arg(long, value_name = "GLOB")]
+    pub publish: Vec<String>,
+    /// Topic or pattern that may be neither subscribed nor published to; repeat it for more
+    #[arg(long, value_name = "GLOB")]
+    pub deny: Vec<String>,
+    /// Command that may be given, and then no others; repeat it for more
+    #[arg(long, value_name = "NAME")]
+    pub command: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -87,6 +122,11 @@ pub(super) struct Publish {
     /// How long to wait for the answer
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub timeout: Duration,
+}
+
+fn algorithms() -> impl TypedValueParser<Value = TokenAlgorithm> {
+    let names = PossibleValuesParser::new(["RS256", "ES256", "EdDSA"]);
+    names.try_map(|name| TokenAlgorithm::parse(&name).ok_or("no such algorithm"))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -119,6 +159,8 @@ Environment:
   FANFARE_SECTION__KEY   any key of the file; lists are separated by commas
   FANFARE_CONFIG         the configuration file
   JWT_SECRET             auth.jwt_secret
+  ALLOWED_ORIGINS        http.allowed_origins
+  CORS_ORIGINS           http.cors_origins
   WS_AUTH_REQUIRED       events.auth_required
   WS_DEMO_ENABLED        events.demo_enabled
   WS_ENDPOINT            events.endpoint
@@ -139,6 +181,8 @@ Examples:
   JWT_SECRET=... fanfare gen-token --sub alice --ttl 8h
   fanfare gen-token --sub billing --role service --config /etc/fanfare/fanfare.toml
   export FANFARE_TOKEN=$(fanfare gen-token --sub ci --secret-file secret)
+  fanfare gen-token --sub alice --subscribe 'chat.*' --publish chat.lobby --secret-file secret
+  fanfare gen-token --sub alice --algorithm EdDSA --key-file key.pem --kid 2026-11
 
 Exit codes:
   0 printed, 1 cannot print, 2 wrong arguments, 78 configuration refused or without a secret";

@@ -6,43 +6,128 @@ use super::arguments::GenToken;
 use super::exit::Exit;
 use super::settings::Settings;
 use super::{files, output};
-use crate::auth::{self, Grant};
+use crate::auth::{Globs, Grant, Names, Rights, SigningKey, Terms};
 use crate::config::Secret;
 
 /// Signs and prints the token.
 pub(super) fn run(arguments: &GenToken) -> Exit {
-    let secret = match secret(arguments) {
-        Ok(secret) => secret,
-        Err(exit) => return exit,
-    };
+    match sign(arguments) {
+        Ok(token) => output::print(&format!("{token}\n")),
+        Err(exit) => exit,
+    }
+}
+
+fn sign(arguments: &GenToken) -> Result<String, Exit> {
+    let Signer {
+        key,
+        issuer,
+        audience,
+    } = signer(arguments)?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |now| now.as_secs());
     // A token of less than a second would be void at once.
     let ttl_secs = arguments.ttl.as_secs().max(1);
-    let grant = Grant {
-        user: &arguments.sub,
-        role: arguments.role.as_deref(),
-        issued_at: now,
-        expires_at: now.saturating_add(ttl_secs),
+    let rights = rights(arguments)?;
+    let terms = Terms {
+        grant: Grant {
+            user: &arguments.sub,
+            role: arguments.role.as_deref(),
+            issued_at: now,
+            expires_at: now.saturating_add(ttl_secs),
+        },
+        issuer: issuer.as_deref(),
+        audience: &audience,
+        rights: rights.as_ref(),
     };
-    let Some(token) = auth::issue(&grant, &secret) else {
+    terms.sign(&key).ok_or_else(|| {
         output::complain(&"a user and a role have 1 to 128 bytes without control characters");
-        return Exit::Usage;
-    };
-    output::print(&format!("{token}\n"))
+        Exit::Usage
+    })
 }
 
-fn secret(arguments: &GenToken) -> Result<Secret, Exit> {
-    let Some(path) = &arguments.secret_file else {
-        let config = Settings::of_file(arguments.config.clone()).load()?;
-        return config.auth.jwt_secret.ok_or_else(|| {
-            output::complain(&"no secret is configured: set auth.jwt_secret_file or JWT_SECRET, or use --secret-file");
-            Exit::Config
-        });
+/// What a token is signed with and what it says of that.
+struct Signer {
+    key: SigningKey,
+    issuer: Option<String>,
+    audience: Vec<String>,
+}
+
+fn signer(arguments: &GenToken) -> Result<Signer, Exit> {
+    let id = arguments.kid.clone();
+    let told = |key| Signer {
+        key,
+        issuer: arguments.issuer.clone(),
+        audience: arguments.audience.clone(),
     };
-    Secret::from_file(path, files::read).map_err(|reason| {
+    let (path, key) = match (&arguments.key_file, &arguments.secret_file) {
+        (Some(path), _) => {
+            let algorithm = arguments.algorithm.expect("clap asks for it");
+            let bytes = files::read(path).map_err(|error| error.to_string());
+            let key = bytes.and_then(|bytes| SigningKey::of_pem(algorithm, &bytes, id));
+            (path, key)
+        }
+        (None, Some(path)) => {
+            let secret = Secret::from_file(path, files::read);
+            (
+                path,
+                secret.map(|secret| SigningKey::of_secret(&secret, id)),
+            )
+        }
+        (None, None) => return configured(arguments),
+    };
+    key.map(told).map_err(|reason| {
         output::complain(&format_args!("cannot use {}: {reason}", path.display()));
         Exit::Config
     })
+}
+
+/// The secret of the configuration, and what its gateway expects of tokens.
+fn configured(arguments: &GenToken) -> Result<Signer, Exit> {
+    let auth = Settings::of_file(arguments.config.clone()).load()?.auth;
+    let Some(secret) = &auth.jwt_secret else {
+        output::complain(
+            &"no secret is configured: set auth.jwt_secret_file or JWT_SECRET, or use --secret-file or --key-file",
+        );
+        return Err(Exit::Config);
+    };
+    let audience = if arguments.audience.is_empty() {
+        auth.audience
+    } else {
+        arguments.audience.clone()
+    };
+    Ok(Signer {
+        key: SigningKey::of_secret(secret, arguments.kid.clone().or(auth.jwt_key_id)),
+        issuer: arguments.issuer.clone().or(auth.issuer),
+        audience,
+    })
+}
+
+/// The claim `fanfare`, if anything is said about it.
+fn rights(arguments: &GenToken) -> Result<Option<Rights>, Exit> {
+    let globs = |list: &'_ [String]| {
+        Globs::new(list.iter().map(String::as_str)).map_err(|glob| {
+            output::complain(&format_args!("{glob:?} is neither a topic nor a pattern"));
+            Exit::Usage
+        })
+    };
+    let listed = |list: &[String]| match list {
+        [] => Ok(None),
+        list => globs(list).map(Some),
+    };
+    let commands = match &arguments.command[..] {
+        [] => None,
+        list => Some(Names::new(list.iter().map(String::as_str)).map_err(|name| {
+            output::complain(&format_args!("{name:?} is not the name of a command"));
+            Exit::Usage
+        })?),
+    };
+    let rights = Rights {
+        subscribe: listed(&arguments.subscribe)?,
+        publish: listed(&arguments.publish)?,
+        deny: globs(&arguments.deny)?,
+        commands,
+        frames_per_minute: None,
+    };
+    Ok((rights != Rights::default()).then_some(rights))
 }

@@ -8,6 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::exit::Exit;
 use super::{files, output};
+use crate::auth::Keyring;
 use crate::config::{CONFIG_VARIABLE, Config, Flag, Mode, Sources};
 
 /// The arguments that make a configuration.
@@ -56,10 +57,13 @@ impl Settings {
             env: std::env::vars_os().collect(),
             flags: self.flags(),
         };
-        Config::from_sources(&sources, files::read).map_err(|error| {
+        let refuse = |error: &dyn std::fmt::Display| {
             output::complain(&format_args!("the configuration is refused:\n{error}"));
             Exit::Config
-        })
+        };
+        let config = Config::from_sources(&sources, files::read).map_err(|error| refuse(&error))?;
+        Keyring::load(&config.auth, files::read).map_err(|error| refuse(&error))?;
+        Ok(config)
     }
 
     fn read_file(&self) -> Result<Option<(String, String)>, Exit> {

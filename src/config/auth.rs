@@ -3,24 +3,88 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::kind::{ListOf, Maybe, Parsed, Time};
+use super::kind::{Choice, Count, Flag, ListOf, Maybe, OneOf, Parsed, Time};
+use super::mode::Mode;
 use super::secret::{KeyHash, KeyHashText, Secret, SecretText};
 use super::section::section;
 
 section! {
     /// The credentials that clients and services are checked against.
     pub struct Auth(mode) {
-        /// The secret that signs tokens (JWT, HS256), at least 32 bytes. Better kept in
-        /// jwt_secret_file, or in the environment as JWT_SECRET.
+        /// How tokens (JWT) are signed: "HS256" with a secret; "RS256", "ES256" or "EdDSA" with a key
+        /// whose public half is here. No other is accepted, whatever a token says of itself.
+        algorithm: TokenAlgorithm = TokenAlgorithm::Hs256, OneOf;
+        /// The secret of HS256, at least 32 bytes. Better kept in jwt_secret_file, or in the
+        /// environment as JWT_SECRET.
         jwt_secret: Option<Secret> = None, Maybe(SecretText);
-        /// A file that holds the secret; one newline at its end is not part of it.
+        /// A file that holds the secret; one newline at its end is not part of it. Key files are read
+        /// again when they change.
         jwt_secret_file: Option<PathBuf> = None, Maybe(FILE);
+        /// A file that holds the public key of the other algorithms (PEM; RSA: at least 2048 bits).
+        jwt_public_key_file: Option<PathBuf> = None, Maybe(FILE);
+        /// The `kid` of tokens signed with this key. Where key ids are set, tokens must name one of
+        /// them; where none are, tokens must name none.
+        jwt_key_id: Option<String> = None, Maybe(KEY_ID);
+        /// A file with a second secret whose tokens are valid, too, while keys are changed. An empty
+        /// file holds none.
+        previous_secret_file: Option<PathBuf> = None, Maybe(FILE);
+        /// A file with a second public key, likewise.
+        previous_public_key_file: Option<PathBuf> = None, Maybe(FILE);
+        /// The `kid` of the second key.
+        previous_key_id: Option<String> = None, Maybe(KEY_ID);
+        /// What a token's `iss` must be.
+        issuer: Option<String> = None, Maybe(NAME);
+        /// What a token's `aud` must name one of; empty: `aud` is not looked at.
+        audience: Vec<String> = Vec::new(), ListOf { item: NAME, len: 0..=100 };
         /// Keys that services may use instead of a token, each as its hash "sha256:<64 hexadecimal
         /// digits>".
         api_keys: Vec<KeyHash> = Vec::new(), ListOf { item: KeyHashText, len: 0..=1000 };
         /// How far clocks may differ when a token's times are checked.
         leeway: Duration = Duration::from_secs(30), Time(Duration::ZERO..=Duration::from_mins(10));
+        /// The cookie that may hold a token.
+        cookie_name: String = "access_token".to_owned(), COOKIE_NAME;
+        /// Whether a token may come in the query (?token=), which others may write into their logs;
+        /// this gateway never does. If not, it is not looked at.
+        token_in_query: bool = true, Flag;
+        /// Credentials from one address that may turn out wrong in a minute; 0: no limit. Beyond it:
+        /// status 429 with Retry-After for every credential, before it is checked.
+        max_failures_per_minute: u32 = if mode == Mode::Prod { 60 } else { 0 }, Count(0..=1_000_000);
     }
+}
+
+/// How tokens are signed (RFC 7518 section 3.1, RFC 8037).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TokenAlgorithm {
+    /// HMAC with SHA-256.
+    Hs256,
+    /// RSA (PKCS#1 v1.5) with SHA-256.
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
+}
+
+impl TokenAlgorithm {
+    /// The name as tokens write it.
+    pub fn name(self) -> &'static str {
+        Choice::name(self)
+    }
+
+    /// The algorithm of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let named = Self::NAMES.iter().find(|(known, _)| *known == name);
+        named.map(|(_, algorithm)| *algorithm)
+    }
+}
+
+impl Choice for TokenAlgorithm {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("HS256", Self::Hs256),
+        ("RS256", Self::Rs256),
+        ("ES256", Self::Es256),
+        ("EdDSA", Self::EdDsa),
+    ];
 }
 
 /// The path of a file.
@@ -29,3 +93,35 @@ const FILE: Parsed<PathBuf> = Parsed {
     show: |path| path.display().to_string(),
     accepts: "the path of a file",
 };
+
+/// A text that a token repeats.
+const NAME: Parsed<String> = Parsed {
+    read: |text| is_text(text, 1024).then(|| text.to_owned()),
+    show: String::clone,
+    accepts: "a text of 1 to 1024 bytes without control characters",
+};
+
+/// The id of a key.
+const KEY_ID: Parsed<String> = Parsed {
+    read: |text| is_text(text, KEY_ID_LEN_MAX).then(|| text.to_owned()),
+    show: String::clone,
+    accepts: "a text of 1 to 128 bytes without control characters",
+};
+
+/// The name of a cookie (RFC 6265 section 4.1.1).
+const COOKIE_NAME: Parsed<String> = Parsed {
+    read: |text| {
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        (is_text(text, 128) && text.bytes().all(is_token)).then(|| text.to_owned())
+    },
+    show: String::clone,
+    accepts: "a cookie name: letters, digits and !#$%&'*+-.^_`|~",
+};
+
+/// Bytes of a key's id.
+const KEY_ID_LEN_MAX: usize = 128;
+
+fn is_text(text: &str, len_max: usize) -> bool {
+    (1..=len_max).contains(&text.len()) && !text.chars().any(char::is_control)
+}

@@ -182,4 +182,6 @@ const ALIASES: &[(&str, &str, &str)] = &[
     ("WS_PING_INTERVAL", "websocket", "ping_interval"),
     ("WS_PING_TIMEOUT", "websocket", "ping_timeout"),
     ("JWT_SECRET", "auth", "jwt_secret"),
+    ("ALLOWED_ORIGINS", "http", "allowed_origins"),
+    ("CORS_ORIGINS", "http", "cors_origins"),
 ];

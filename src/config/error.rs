@@ -61,10 +61,34 @@ pub enum Problem {
         /// What is wrong with it.
         reason: String,
     },
+    /// A key that the algorithm does not use.
+    #[error(
+        "`{key}` is set and `auth.algorithm` is \"{algorithm}\", which does not use it: leave it out and set `{instead}`, \
+         or set the key's algorithm"
+    )]
+    KeyOfOtherAlgorithm {
+        /// The key.
+        key: &'static str,
+        /// The algorithm.
+        algorithm: &'static str,
+        /// What the algorithm uses instead.
+        instead: &'static str,
+    },
+    /// A second key without a first.
+    #[error(
+        "a previous key is set and no current one: set `auth.jwt_secret_file` or `auth.jwt_public_key_file`"
+    )]
+    PreviousKeyAlone,
+    /// Key ids that do not tell the keys apart.
+    #[error(
+        "`auth.jwt_key_id` and `auth.previous_key_id` tell two keys apart: set both, different, or none; the second only with a previous key"
+    )]
+    KeyIds,
     /// Production without any credentials to check against.
     #[error(
         "mode \"prod\" needs credentials to check clients against: set `auth.jwt_secret_file` to a file of at least {} \
-         bytes (`openssl rand -hex 32`) or the environment variable JWT_SECRET, or list services in `auth.api_keys`; \
+         bytes (`openssl rand -hex 32`) or the environment variable JWT_SECRET, or `auth.algorithm` and \
+         `auth.jwt_public_key_file`, or list services in `auth.api_keys`; \
          to try the gateway out without any, use `--mode demo`",
         Secret::LEN_MIN
     )]

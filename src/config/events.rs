@@ -1,6 +1,7 @@
 //! `[events]`: who may use the events protocol, and how much of it.
 
-use super::kind::{Count, Flag, Parsed, Size};
+use super::Access;
+use super::kind::{Count, Flag, OneOf, Parsed, Size};
 use super::mode::Mode;
 use super::section::section;
 use super::size::{KIB, MIB};
@@ -18,6 +19,12 @@ section! {
         max_message_size: usize = 64 * KIB, Size(KIB..=64 * MIB);
         /// Subscriptions of one connection, patterns included. Beyond it: error SUBSCRIPTION_LIMIT.
         max_subscriptions: usize = 50, Count(1..=1_000_000);
+        /// Who may subscribe to topics, unless a token says more: "everyone": whoever may connect;
+        /// "authenticated": whoever has a valid token; "service": tokens whose role is "service";
+        /// "nobody": none, whatever a token says. Refused names are told as "rejected".
+        subscribe: Access = Access::Everyone, OneOf;
+        /// Who may publish to topics, likewise; over HTTP, too. Beyond it: error FORBIDDEN, status 403.
+        publish: Access = Access::Everyone, OneOf;
         /// Messages a connection may send in a minute, counted from its first; 0: no limit. A token may
         /// carry its own. Beyond it they are dropped, and the first of them is answered with error
         /// RATE_LIMIT_EXCEEDED.

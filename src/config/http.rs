@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::kind::{Count, Size, Time};
+use super::kind::{Count, ListOf, Size, Time};
+use super::origin::{ORIGIN, OriginPattern};
 use super::section::section;
 use super::size::{GIB, KIB, MIB};
 
@@ -18,5 +19,12 @@ section! {
         max_body_size: usize = MIB, Size(KIB..=GIB);
         /// How long a connection may wait for its next request; then it is closed.
         keep_alive_timeout: Duration = Duration::from_secs(75), Time(Duration::from_secs(1)..=Duration::from_hours(1));
+        /// Origins of the web pages that may open WebSocket connections, as "https://app.example.com",
+        /// or "https://*.example.com" for any one label; empty: all. Others: status 403 before the
+        /// upgrade. Clients that send no Origin are no web pages and pass.
+        allowed_origins: Vec<OriginPattern> = Vec::new(), ListOf { item: ORIGIN, len: 0..=1000 };
+        /// Origins of the web pages that may use the HTTP API and SSE of another host (CORS); empty:
+        /// none.
+        cors_origins: Vec<OriginPattern> = Vec::new(), ListOf { item: ORIGIN, len: 0..=1000 };
     }
 }

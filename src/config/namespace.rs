@@ -7,7 +7,7 @@ use crate::id::Priority;
 use super::kind::{Choice, Count, Flag, Maybe, OneNumberOf, OneOf, Size, Time};
 use super::section::section;
 use super::size::{GIB, KIB, MIB};
-use super::{Events, Hub, SlowConsumer};
+use super::{Access, Events, Hub, SlowConsumer};
 
 section! {
     /// What differs for topics whose names begin with a prefix, quoted when it holds a dot; the
@@ -23,6 +23,10 @@ section! {
         priority: Option<Priority> = None, Maybe(OneNumberOf);
         /// As events.max_message_size.
         max_message_size: Option<usize> = None, Maybe(Size(KIB..=64 * MIB));
+        /// As events.subscribe.
+        subscribe: Option<Access> = None, Maybe(OneOf);
+        /// As events.publish.
+        publish: Option<Access> = None, Maybe(OneOf);
         /// As hub.history_size.
         history_size: Option<usize> = None, Maybe(Count(0..=100_000_000));
         /// As hub.history_ttl.
@@ -47,6 +51,10 @@ pub struct Namespace {
     pub priority: Priority,
     /// Payload bytes of a message.
     pub max_message_size: usize,
+    /// Who may subscribe.
+    pub subscribe: Access,
+    /// Who may publish.
+    pub publish: Access,
     /// Messages kept for clients that come back; 0: none.
     pub history_size: usize,
     /// How long a message is kept.
@@ -88,6 +96,8 @@ impl Namespaces {
             max_lag_messages: hub.max_lag_messages,
             priority: Priority::Normal,
             max_message_size: events.max_message_size,
+            subscribe: events.subscribe,
+            publish: events.publish,
             history_size: hub.history_size,
             history_ttl: hub.history_ttl,
             presence: hub.presence,
@@ -115,6 +125,11 @@ impl Namespaces {
         matching.map_or(&self.default, |(_, namespace)| namespace)
     }
 
+    /// What holds for a topic that no prefix matches.
+    pub fn default(&self) -> &Namespace {
+        &self.default
+    }
+
     /// Every prefix with what holds for it, the longest first.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Namespace)> {
         self.by_prefix
@@ -132,6 +147,8 @@ impl Namespace {
             max_lag_messages: Some(self.max_lag_messages),
             priority: Some(self.priority),
             max_message_size: Some(self.max_message_size),
+            subscribe: Some(self.subscribe),
+            publish: Some(self.publish),
             history_size: Some(self.history_size),
             history_ttl: Some(self.history_ttl),
             presence: Some(self.presence),
@@ -146,6 +163,8 @@ impl Namespace {
             max_lag_messages: keys.max_lag_messages.unwrap_or(self.max_lag_messages),
             priority: keys.priority.unwrap_or(self.priority),
             max_message_size: keys.max_message_size.unwrap_or(self.max_message_size),
+            subscribe: keys.subscribe.unwrap_or(self.subscribe),
+            publish: keys.publish.unwrap_or(self.publish),
             history_size: keys.history_size.unwrap_or(self.history_size),
             history_ttl: keys.history_ttl.unwrap_or(self.history_ttl),
             presence: keys.presence.unwrap_or(self.presence),

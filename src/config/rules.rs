@@ -8,12 +8,12 @@ use super::error::Problem;
 use super::layers::Target;
 use super::secret::Secret;
 use super::size;
-use super::{Config, Mode};
+use super::{Auth, Config, Mode, TokenAlgorithm};
 
 impl Config {
     /// Whether there is anything that a client's credentials could be checked against.
     pub fn has_credentials(&self) -> bool {
-        self.auth.jwt_secret.is_some() || !self.auth.api_keys.is_empty()
+        self.auth.has_token_key() || !self.auth.api_keys.is_empty()
     }
 
     /// What clients without credentials may use, by key and value; empty when nothing.
@@ -34,7 +34,7 @@ impl Config {
         let mut warnings = Vec::new();
         if self.events.auth_required && !self.has_credentials() {
             let unusable = "tokens are asked for and none can be valid: set `auth.jwt_secret_file` or JWT_SECRET, \
-                            or list services in `auth.api_keys`";
+                            or `auth.algorithm` and `auth.jwt_public_key_file`, or list services in `auth.api_keys`";
             warnings.push(unusable.to_owned());
         }
         let open = self.open_endpoints().join(", ");
@@ -88,6 +88,7 @@ impl Config {
                 open: open.join(", "),
             });
         }
+        problems.extend(self.auth.broken_rules());
         problems.extend(self.lags_beyond_log());
         let namespaces = self.namespaces.iter().count();
         if namespaces > NAMESPACES_MAX {
@@ -114,6 +115,70 @@ impl Config {
             lag: size::show(lag),
             log: size::show(log),
         })
+    }
+}
+
+impl Auth {
+    /// Whether there is a key that tokens can be checked with.
+    pub fn has_token_key(&self) -> bool {
+        self.jwt_secret.is_some()
+            || self.jwt_secret_file.is_some()
+            || self.jwt_public_key_file.is_some()
+    }
+
+    /// The file of the second key, if there is one.
+    pub fn previous_key_file(&self) -> Option<&Path> {
+        let file = self.previous_secret_file.as_deref();
+        file.or(self.previous_public_key_file.as_deref())
+    }
+
+    fn broken_rules(&self) -> Vec<Problem> {
+        let of_secrets = [
+            ("auth.jwt_secret", self.jwt_secret.is_some()),
+            (
+                "auth.previous_secret_file",
+                self.previous_secret_file.is_some(),
+            ),
+        ];
+        let of_key_pairs = [
+            (
+                "auth.jwt_public_key_file",
+                self.jwt_public_key_file.is_some(),
+            ),
+            (
+                "auth.previous_public_key_file",
+                self.previous_public_key_file.is_some(),
+            ),
+        ];
+        let (foreign, own) = match self.algorithm {
+            TokenAlgorithm::Hs256 => (of_key_pairs, of_secrets),
+            TokenAlgorithm::Rs256 | TokenAlgorithm::Es256 | TokenAlgorithm::EdDsa => {
+                (of_secrets, of_key_pairs)
+            }
+        };
+        let algorithm = self.algorithm.name();
+        let mut problems: Vec<Problem> = foreign
+            .into_iter()
+            .filter(|(_, is_set)| *is_set)
+            .map(|(key, _)| Problem::KeyOfOtherAlgorithm {
+                key,
+                algorithm,
+                instead: own[0].0,
+            })
+            .collect();
+        if self.previous_key_file().is_some() && !self.has_token_key() {
+            problems.push(Problem::PreviousKeyAlone);
+        }
+        let ids = (&self.jwt_key_id, &self.previous_key_id);
+        let fits = match (self.previous_key_file().is_some(), ids) {
+            (false, (_, previous)) => previous.is_none(),
+            (true, (Some(id), Some(previous))) => id != previous,
+            (true, (id, previous)) => id.is_none() && previous.is_none(),
+        };
+        if !fits {
+            problems.push(Problem::KeyIds);
+        }
+        problems
     }
 }
 

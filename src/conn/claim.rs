@@ -4,16 +4,16 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use hyper::Request;
-use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, RETRY_AFTER, UPGRADE};
+use hyper::header::{HeaderName, RETRY_AFTER, UPGRADE};
 
+use super::credentials::{self, BEARER_PROTOCOL};
 use super::quota::Quota;
 use super::session::{Session, Standing};
 use super::sse;
-use crate::auth::{Identity, TokenVerifier};
-use crate::http::{Answer, Route, refuse, route};
+use crate::http::{Answer, Route, is_allowed_page, preflight, refuse, route};
 use crate::metrics::{Limited, Refused};
 use crate::protocol::events::{Encoding, Parameters};
-use crate::shard::{NoRoom, Place, Seat, Shard};
+use crate::shard::{Lease, NoRoom, Place, Seat, Shard};
 use crate::ws::deflate::{Agreed, DeflateOptions, negotiate};
 use crate::ws::handshake::Upgrade;
 
@@ -27,6 +27,8 @@ pub(super) struct Claim {
     pub(super) session: Session,
     pub(super) message_bytes_max: usize,
     pub(super) place: Place,
+    /// Until when the connection may last, if its token says so.
+    pub(super) lease: Option<Lease>,
     pub(super) quota: Quota,
 }
 
@@ -69,6 +71,15 @@ pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr
     if !exists {
         return Decision::Answer(Box::new(refuse(404, "Not Found", &[])));
     }
+    if route == Route::Sse
+        && let Some(answer) = preflight(
+            &config.http.cors_origins,
+            request.method(),
+            request.headers(),
+        )
+    {
+        return Decision::Answer(Box::new(answer));
+    }
     let claimed = match route {
         Route::Sse => {
             sse::claim(shard, request, address).map(|claim| Claimed::Sse(Box::new(claim)))
@@ -97,6 +108,10 @@ fn claim<B>(
             refusal(Refused::Handshake, status, &why, error.headers())
         },
     )?;
+    if !is_allowed_page(&config.http.allowed_origins, request.headers()) {
+        let why = "The page's origin is not in http.allowed_origins";
+        return Err(refusal(Refused::Origin, 403, why, &[]));
+    }
     let parameters = Parameters::parse(request.uri().query().unwrap_or(""))
         .map_err(|why| refusal(Refused::Handshake, 400, &why.to_string(), &[]))?;
     let place = enter(shard, address)?;
@@ -109,7 +124,11 @@ fn claim<B>(
         .extensions()
         .filter(|_| config.websocket.deflate && parameters.encoding == Encoding::Json);
     let agreed = negotiate(offers, &options);
-    let head = upgrade.response(None, agreed.as_ref());
+    // A browser gives up if none of what it offered is chosen.
+    let protocol = upgrade
+        .protocols()
+        .find(|protocol| *protocol == BEARER_PROTOCOL);
+    let head = upgrade.response(protocol, agreed.as_ref());
     if route == Route::Echo {
         return Ok(Claim {
             head,
@@ -119,14 +138,20 @@ fn claim<B>(
             message_bytes_max: config.debug.echo_max_message_size,
             place,
             quota: Quota::default(),
+            lease: None,
         });
     }
     let seat = take_seat(shard)?;
-    let (endpoint, client_id, standing) = match route {
-        Route::EventsDemo => ("demo", None, Standing::Anonymous),
-        Route::EventsDev => ("dev", None, standing(shard, request)),
-        Route::EventsAs(client_id) => ("prod", Some(client_id), standing(shard, request)),
-        _ => ("prod", None, standing(shard, request)),
+    let standing = match route {
+        Route::EventsDemo => Standing::Anonymous,
+        _ => credentials::admit(shard, request, address)?,
+    };
+    let lease = lease_of(shard, &standing);
+    let (endpoint, client_id) = match route {
+        Route::EventsDemo => ("demo", None),
+        Route::EventsDev => ("dev", None),
+        Route::EventsAs(client_id) => ("prod", Some(client_id)),
+        _ => ("prod", None),
     };
     Ok(Claim {
         head,
@@ -136,6 +161,7 @@ fn claim<B>(
         session: Session::events(endpoint, client_id, parameters, standing),
         message_bytes_max: config.events.max_message_size,
         place,
+        lease,
     })
 }
 
@@ -149,7 +175,7 @@ fn quota(shard: &Shard, mut seat: Seat, address: IpAddr, standing: &Standing) ->
         Standing::Known(identity) => Some(identity),
     };
     let user = identity.map(|identity| identity.user.as_str());
-    let own = identity.and_then(|identity| identity.frames_per_minute);
+    let own = identity.and_then(|identity| identity.frames_per_minute());
     match seat.name(address, user) {
         Ok(()) => Quota::seated(seat, own.unwrap_or(shard.config.events.frames_per_minute)),
         Err(crowd) => Quota::crowded(crowd),
@@ -158,6 +184,14 @@ fn quota(shard: &Shard, mut seat: Seat, address: IpAddr, standing: &Standing) ->
 
 /// What is said about a client id outside the grammar.
 const BAD_CLIENT_ID: &str = "A client id is 1 to 64 letters, digits, `_` and `-`";
+
+/// Until when a connection may stay.
+pub(super) fn lease_of(shard: &Shard, standing: &Standing) -> Option<Lease> {
+    standing.identity().map(|identity| Lease {
+        until: shard.authenticator.tokens.end_of(identity),
+        key: identity.key,
+    })
+}
 
 /// A refusal with a JSON body that says why.
 pub(super) fn refusal(
@@ -187,58 +221,4 @@ pub(super) fn take_seat(shard: &Shard) -> Result<Seat, Refusal> {
         let headers = [(RETRY_AFTER, "1")];
         refusal(Refused::Connections, 503, "Too many connections", &headers)
     })
-}
-
-/// What a request's token says about its sender (spec/events.md 3.5). Sources
-/// that disagree are as good as no token.
-pub(super) fn standing<B>(shard: &Shard, request: &Request<B>) -> Standing {
-    let required = shard.config.events.auth_required;
-    let query = request.uri().query().unwrap_or("");
-    let headers = request.headers();
-    let mut given = query_tokens(query)
-        .chain(bearer_tokens(headers))
-        .chain(cookie_tokens(headers));
-    let token = given.next();
-    if given.any(|other| Some(other) != token) {
-        return Standing::Refused;
-    }
-    match token {
-        None if !required => Standing::Anonymous,
-        Some("dev") if !required => Standing::Anonymous,
-        Some(token) => match verify(shard, token) {
-            Some(identity) => Standing::Known(Box::new(identity)),
-            None => Standing::Refused,
-        },
-        None => Standing::Refused,
-    }
-}
-
-fn verify(shard: &Shard, token: &str) -> Option<Identity> {
-    let verifier = TokenVerifier::new(&shard.config.auth)?;
-    shard.clock.refresh();
-    verifier.verify(token, shard.clock.wall_seconds()).ok()
-}
-
-fn query_tokens(query: &str) -> impl Iterator<Item = &str> {
-    query
-        .split('&')
-        .filter_map(|pair| pair.strip_prefix("token="))
-}
-
-fn bearer_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    texts(headers, AUTHORIZATION).filter_map(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    })
-}
-
-fn cookie_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    texts(headers, COOKIE)
-        .flat_map(|line| line.split(';'))
-        .filter_map(|cookie| cookie.trim().strip_prefix("access_token="))
-}
-
-fn texts(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(name).into_iter();
-    values.filter_map(|value| value.to_str().ok())
 }

@@ -36,6 +36,9 @@ pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: Ve
         claim.agreed.as_ref().map(Agreed::server_window_bits),
         writer,
     );
+    if let Some(lease) = claim.lease {
+        shard.lease(peer, lease);
+    }
     shard.send_raw(peer, Priority::Critical, &claim.head);
     let limits = Limits {
         message_bytes_max: claim.message_bytes_max,

@@ -33,6 +33,16 @@ pub(super) enum Standing {
     Refused,
 }
 
+impl Standing {
+    /// Who is known to be at the other end.
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        match self {
+            Self::Known(identity) => Some(identity),
+            Self::Anonymous | Self::Refused => None,
+        }
+    }
+}
+
 /// The protocol a connection speaks, fixed for its life.
 #[derive(Debug)]
 pub(super) enum Session {

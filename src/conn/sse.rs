@@ -34,6 +34,9 @@ pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: &[
     }
     let (reader, writer) = stream.into_split();
     let peer = shard.join_stream(writer);
+    if let Some(lease) = claim.lease {
+        shard.lease(peer, lease);
+    }
     let mut driver = Driver {
         shard: shard.clone(),
         peer,

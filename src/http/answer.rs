@@ -1,7 +1,11 @@
 //! Answers with a body that says why.
 
+use std::time::Duration;
+
 use axum::body::Body;
-use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::{
+    CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use axum::http::{Response, StatusCode};
 
 /// An HTTP response, as the router gives it.
@@ -17,6 +21,17 @@ pub fn refuse(status: u16, why: &str, headers: &[(HeaderName, &'static str)]) ->
             .headers_mut()
             .insert(name, HeaderValue::from_static(value));
     }
+    answer
+}
+
+/// The answer to a credential from an address where too many have been wrong, without a look at it.
+#[must_use]
+pub fn too_many_failures(wait: Duration) -> Answer {
+    let why = "Too many wrong credentials from this address; try again later";
+    let mut answer = refuse(429, why, &[]);
+    // Rounded up, so that who comes back then is not too early.
+    let seconds = HeaderValue::from(wait.as_secs() + 1);
+    answer.headers_mut().insert(RETRY_AFTER, seconds);
     answer
 }
 

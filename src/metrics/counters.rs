@@ -54,10 +54,22 @@ pub enum Refused {
     Timeout = 3,
     /// It had to make room for a newer one.
     Evicted = 4,
+    /// It came from a web page that may not connect.
+    Origin = 5,
+    /// Too many credentials from its address were wrong.
+    Failures = 6,
 }
 
 /// The names of [`Refused`], as labels.
-pub(super) const REFUSALS: [&str; 5] = ["connections", "per_ip", "handshake", "timeout", "evicted"];
+pub(super) const REFUSALS: [&str; 7] = [
+    "connections",
+    "per_ip",
+    "handshake",
+    "timeout",
+    "evicted",
+    "origin",
+    "failures",
+];
 
 /// A configured limit that somebody has reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,7 +144,7 @@ pub struct Counters {
     /// What went beyond a limit, by [`Limited`].
     pub limited: [Counter; LIMITS.len()],
     /// Connections that ended, by reason.
-    pub disconnects: [Counter; 13],
+    pub disconnects: [Counter; 14],
     /// HTTP requests answered, upgrades not counted.
     pub http_requests: Counter,
     /// Messages that clients sent.

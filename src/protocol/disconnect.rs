@@ -14,6 +14,8 @@ pub enum Disconnect {
     Unsupported,
     /// The credentials are missing or not valid.
     Unauthenticated,
+    /// The token that let the peer in has expired, or its key is no longer valid.
+    Expired,
     /// The peer does not take what it subscribed to.
     Slow,
     /// The peer answers nothing, not even a ping.
@@ -34,7 +36,7 @@ pub enum Disconnect {
 
 impl Disconnect {
     /// The reasons' names, as labels of a counter.
-    pub const LABELS: [&'static str; 13] = [
+    pub const LABELS: [&'static str; 14] = [
         "closed",
         "gone",
         "protocol",
@@ -48,6 +50,7 @@ impl Disconnect {
         "drain",
         "internal",
         "connection_limit",
+        "expired",
     ];
 
     /// This reason's place in [`Self::LABELS`].
@@ -67,6 +70,7 @@ impl Disconnect {
             Self::Drain => 10,
             Self::Internal => 11,
             Self::ConnectionLimit => 12,
+            Self::Expired => 13,
         }
     }
 
@@ -84,6 +88,8 @@ impl Disconnect {
             Self::Protocol(code) => (code, "Protocol error"),
             Self::Unsupported => (1003, "Unsupported message type"),
             Self::Unauthenticated => (1008, "Authentication failed"),
+            // Private use (RFC 6455 7.4.2): come back with a new token.
+            Self::Expired => (4002, "Token expired"),
             Self::Slow => (1013, "Slow consumer"),
             Self::Unfinished => (1008, "Message not finished in time"),
             Self::ControlFlood => (1008, "Too many control frames"),

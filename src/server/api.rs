@@ -1,5 +1,6 @@
 //! The requests that are answered: health, metrics, publishing.
 
+mod cors;
 mod credentials;
 mod dev_config;
 mod directory;
@@ -15,10 +16,11 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use tokio::sync::watch;
 
-use crate::auth::{ApiKeys, TokenVerifier};
+use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::http::{Answer, Api, refuse};
 use crate::metrics::Counters;
@@ -32,8 +34,7 @@ struct State {
     counters: Vec<Arc<Counters>>,
     process: Arc<Process>,
     phase: watch::Receiver<Phase>,
-    keys: ApiKeys,
-    verifier: Option<TokenVerifier>,
+    authenticator: Arc<Authenticator>,
     started: Instant,
 }
 
@@ -42,6 +43,7 @@ pub(super) fn routes(
     config: &Arc<Config>,
     counters: &[Arc<Counters>],
     process: &Arc<Process>,
+    authenticator: &Arc<Authenticator>,
     phase: watch::Receiver<Phase>,
 ) -> Api {
     let state = Arc::new(State {
@@ -49,8 +51,7 @@ pub(super) fn routes(
         counters: counters.to_vec(),
         process: process.clone(),
         phase,
-        keys: ApiKeys::new(&config.auth),
-        verifier: TokenVerifier::new(&config.auth),
+        authenticator: authenticator.clone(),
         started: Instant::now(),
     });
     let router = Router::new()
@@ -70,6 +71,7 @@ pub(super) fn routes(
         .fallback(async || -> Answer { refuse(404, "Not Found", &[]) })
         .method_not_allowed_fallback(async || -> Answer { refuse(405, "Method Not Allowed", &[]) })
         .layer(DefaultBodyLimit::max(config.http.max_body_size))
+        .layer(from_fn_with_state(state.clone(), cors::layer))
         .with_state(state);
     Api(router)
 }

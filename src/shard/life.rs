@@ -1,7 +1,7 @@
 //! The deadlines of connections: pings, unfinished messages, unanswered closes.
 
-use super::Shard;
 use super::links::Transport;
+use super::{Lease, Shard};
 use crate::id::{PeerId, Priority, WireFormat};
 use crate::protocol::Disconnect;
 use crate::sse::HEARTBEAT;
@@ -28,6 +28,9 @@ impl Shard {
     /// Cost: a few nanoseconds per connection; called by the ticker.
     pub fn check_deadlines(&self, limits: &Limits) {
         let now = self.clock.now_ms();
+        let wall = self.clock.wall_seconds();
+        let keys = self.authenticator.tokens.keys.serials();
+        let holds = |lease: Lease| wall < lease.until && keys.contains(&Some(lease.key));
         let mut to_ping: Vec<PeerId> = Vec::new();
         let mut condemned: Vec<(PeerId, Disconnect)> = Vec::new();
         let mut quiet: Vec<PeerId> = Vec::new();
@@ -37,6 +40,8 @@ impl Shard {
             let passed = |since: u64, limit: u64| now.saturating_sub(since) >= limit;
             if life.closing.is_some() {
                 // The connection's own task has a timer for this.
+            } else if life.lease.is_some_and(|lease| !holds(lease)) {
+                condemned.push((link.peer, Disconnect::Expired));
             } else if let Transport::Sse { begun } = link.transport {
                 // Its client says nothing; what it does not take is found out below.
                 let slot = link.peer.slot;

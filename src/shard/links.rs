@@ -6,6 +6,8 @@ use std::task::{Context, Poll, Waker};
 use tokio::net::tcp::OwnedWriteHalf;
 
 use super::directory::About;
+use crate::auth::KeySerial;
+
 use crate::hub::{Sink, Written};
 use crate::id::{PeerId, Slot};
 use crate::net;
@@ -57,6 +59,17 @@ pub(super) struct Life {
     pub(super) paused: bool,
     /// The close frame was queued.
     pub(super) closing: Option<u64>,
+    /// Until when it may last.
+    pub(super) lease: Option<Lease>,
+}
+
+/// What a connection was let in by, and until when that holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// Seconds of Unix time: from then on it does not.
+    pub until: u64,
+    /// Nor when this key is no longer valid.
+    pub key: KeySerial,
 }
 
 /// What a peer's bytes leave unfinished.

@@ -215,7 +215,8 @@ fn lock<T>(shared: &Shared<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// What counts as one address: an IPv6 subscriber has a /64 of them.
-pub(super) fn block_of(address: IpAddr) -> IpAddr {
+#[must_use]
+pub fn block_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
         v4 => v4,

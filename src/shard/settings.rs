@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Process;
+use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::hub::{HubLimits, OutboxLimits, Policies, Policy};
 use crate::id::{Priority, ShardId};
@@ -23,6 +24,8 @@ pub struct Settings {
     pub config: Arc<Config>,
     /// What all shards share.
     pub process: Arc<Process>,
+    /// What credentials are checked against.
+    pub authenticator: Arc<Authenticator>,
     /// What it counts.
     pub counters: Arc<Counters>,
     /// What all shards count, this one included.

@@ -451,12 +451,30 @@ impl Shard {
         }
     }
 
-    /// A home has said how far back a topic reaches.
+    /// A home has said how far back a topic reaches. All that it had published by
+    /// then has arrived here, so whoever asked has seen nothing newer: a live stream
+    /// begins for it here and now, and not where it was when it came, since it may
+    /// have been ahead of this shard.
     pub(super) fn settle_reach(&self, ticket: u32, index: u32, reach: Reach) {
-        if let Some(open) = self.tickets.borrow_mut().open.get_mut(ticket as usize)
-            && let Some(resume) = &mut open.topics[index as usize].resume
-        {
-            resume.reach = Some(reach);
+        if let Some(open) = self.tickets.borrow_mut().open.get_mut(ticket as usize) {
+            let (peer, begun) = (open.peer, &mut open.topics[index as usize]);
+            let topic = begun.topic;
+            let (mut hub, interests) = (self.hub.borrow_mut(), self.interests.borrow());
+            if let Some(resume) = &mut begun.resume
+                && hub.is_present(peer)
+                && hub.is_topic(topic)
+            {
+                resume.reach = Some(reach);
+                let format = hub.format_of(peer.slot);
+                let is_live = interests.standing(topic, format) == Standing::Live;
+                if is_live && hub.is_held(peer.slot, topic, resume.hold) {
+                    hub.skip_to_head(peer.slot, topic);
+                    begun.position = Some(Position {
+                        epoch: interests.epoch(topic),
+                        offset: hub.number(topic, format),
+                    });
+                }
+            }
         }
         self.settle(ticket);
     }

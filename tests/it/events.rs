@@ -590,7 +590,10 @@ fn a_token_is_taken_from_query_header_and_cookie() {
             for (path, headers) in [
                 (&*query, String::new()),
                 (path, bearer.clone()),
-                (path, cookie.clone()),
+                (
+                    path,
+                    format!("{cookie}Origin: http://{}\r\n", gateway.address),
+                ),
                 (&*query, format!("{bearer}{cookie}")),
             ] {
                 let (greeting, _) = enter(gateway.address, path, &headers);

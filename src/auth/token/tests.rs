@@ -1,5 +1,8 @@
 //! Forged, malformed and outdated tokens, signed by the tests themselves.
 
+mod keys;
+
+use jsonwebtoken::Algorithm;
 use proptest::prelude::*;
 
 use super::*;
@@ -11,12 +14,15 @@ const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const HS256: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 
 fn verifier() -> TokenVerifier {
-    let auth = Config::for_mode(Mode::Prod).auth;
-    TokenVerifier::new(&Auth {
-        jwt_secret: Secret::new(SECRET),
-        ..auth
-    })
-    .unwrap()
+    with(|_| {})
+}
+
+/// A verifier of the tests' secret, configured otherwise by `change`.
+fn with(change: impl FnOnce(&mut Auth)) -> TokenVerifier {
+    let mut auth = Config::for_mode(Mode::Prod).auth;
+    auth.jwt_secret = Secret::new(SECRET);
+    change(&mut auth);
+    TokenVerifier::new(&auth, |_| unreachable!("there is no file")).unwrap()
 }
 
 /// A token of these texts, signed with `secret` whatever its header says.
@@ -32,21 +38,7 @@ fn signed_with(secret: &[u8], header: &str, claims: &str) -> String {
 }
 
 fn base64url(bytes: &[u8]) -> String {
-    let alphabet: Vec<u8> = (b'A'..=b'Z')
-        .chain(b'a'..=b'z')
-        .chain(b'0'..=b'9')
-        .chain(*b"-_")
-        .collect();
-    let digit = |bits: u32| char::from(alphabet[(bits & 63) as usize]);
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let word = chunk
-            .iter()
-            .fold(0_u32, |word, byte| word << 8 | u32::from(*byte))
-            << (8 * (3 - chunk.len()));
-        text.extend((0..=chunk.len()).map(|at| digit(word >> (18 - 6 * at))));
-    }
-    text
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 #[track_caller]
@@ -75,13 +67,15 @@ fn an_identity_comes_from_the_claims() {
         .unwrap();
     let text = |text: &str| Some(text.to_owned());
     let expected = Identity {
-        frames_per_minute: None,
         user: "alice".to_owned(),
         name: text("Alice A."),
         role: text("admin"),
         expires_at: 1_000_001,
+        key: identity.key,
+        rights: None,
     };
     assert_eq!(identity, expected);
+    assert_eq!(verifier().end_of(&identity), 1_000_031);
     check_claims(
         r#"{"user_id":"bob","username":"Bob","exp":1000001}"#,
         Ok("bob"),
@@ -95,6 +89,8 @@ fn a_token_without_a_single_user_is_refused() {
         r#"{"exp":1000001}"#,
         r#"{"sub":"alice","user_id":"bob","exp":1000001}"#,
         r#"{"sub":"","exp":1000001}"#,
+        r#"[1000001,0,0,"x","y","alice","alice"]"#,
+        r#"{"sub":"alice","exp":1000001} 1"#,
         r#"{"sub":null,"exp":1000001}"#,
         r#"{"sub":7,"exp":1000001}"#,
         r#"{"sub":["alice"],"exp":1000001}"#,
@@ -111,8 +107,160 @@ fn a_token_without_a_single_user_is_refused() {
 }
 
 #[test]
-fn without_a_secret_there_is_no_verifier() {
-    assert!(TokenVerifier::new(&Config::for_mode(Mode::Prod).auth).is_none());
+fn without_a_secret_no_token_is_valid() {
+    let verifier = with(|auth| auth.jwt_secret = None);
+    let token = signed_with(b"", HS256, r#"{"sub":"alice","exp":1000001}"#);
+    assert_eq!(verifier.verify(&token, NOW), Err(TokenError::Signature));
+}
+
+#[test]
+fn a09_issuer_and_audience_are_matched_to_the_byte() {
+    let verifier = with(|auth| {
+        auth.issuer = Some("https://issuer".to_owned());
+        auth.audience = vec!["api".to_owned(), "gateway".to_owned()];
+    });
+    let check = |claims: &str, expected: Result<&str, TokenError>| {
+        let claims = format!(r#"{{"sub":"a","exp":1000001{claims}}}"#);
+        let result = verifier.verify(&signed_with(SECRET, HS256, &claims), NOW);
+        let user = result.as_ref().map(|identity| identity.user.as_str());
+        assert_eq!(user.map_err(|error| *error), expected, "{claims}");
+    };
+    let good = r#","iss":"https://issuer""#;
+    for aud in [
+        r#""api""#,
+        r#""gateway""#,
+        r#"["x","api"]"#,
+        r#"["gateway"]"#,
+    ] {
+        check(&format!(r#"{good},"aud":{aud}"#), Ok("a"));
+    }
+    for aud in [
+        r#""""#,
+        r#""ap""#,
+        r#""apis""#,
+        r#""API""#,
+        r#""api ""#,
+        "[]",
+        r#"["x"]"#,
+        r#"["api,gateway"]"#,
+    ] {
+        check(&format!(r#"{good},"aud":{aud}"#), Err(TokenError::Audience));
+    }
+    check(good, Err(TokenError::Audience));
+    for aud in [
+        "null",
+        "1",
+        "{}",
+        "true",
+        r#"["api",1]"#,
+        r#"[["api"]]"#,
+        r#"{"api":1}"#,
+    ] {
+        check(&format!(r#"{good},"aud":{aud}"#), Err(TokenError::Claims));
+    }
+    check(r#","aud":"api""#, Err(TokenError::Issuer));
+    for iss in [
+        r#""""#,
+        r#""https://issue""#,
+        r#""https://issuer/""#,
+        r#""HTTPS://issuer""#,
+    ] {
+        check(
+            &format!(r#","aud":"api","iss":{iss}"#),
+            Err(TokenError::Issuer),
+        );
+    }
+    for iss in ["null", "1", r#"["https://issuer"]"#] {
+        check(
+            &format!(r#","aud":"api","iss":{iss}"#),
+            Err(TokenError::Claims),
+        );
+    }
+    check_claims(
+        r#"{"sub":"a","exp":1000001,"iss":"x","aud":["y"]}"#,
+        Ok("a"),
+    );
+    check_claims(
+        r#"{"sub":"a","exp":1000001,"aud":1}"#,
+        Err(TokenError::Claims),
+    );
+}
+
+#[test]
+fn a04_a_token_names_one_of_the_configured_keys_to_the_byte() {
+    let check = |verifier: &TokenVerifier, kid: &str, expected: Result<(), TokenError>| {
+        let header = format!(r#"{{"alg":"HS256"{kid}}}"#);
+        let token = signed_with(SECRET, &header, r#"{"sub":"a","exp":1000001}"#);
+        assert_eq!(
+            verifier.verify(&token, NOW).map(drop),
+            expected,
+            "{kid:.99}"
+        );
+    };
+    let long = format!(r#","kid":"{}""#, "k".repeat(5_000));
+    let hostile = [
+        r#","kid":"../../dev/null""#,
+        r#","kid":"' UNION SELECT""#,
+        r#","kid":"k1\u0000""#,
+        r#","kid":"k""#,
+        r#","kid":"K1""#,
+        r#","kid":"k11""#,
+        r#","kid":"""#,
+        &long,
+    ];
+    let (named, unnamed) = (
+        with(|auth| auth.jwt_key_id = Some("k1".to_owned())),
+        verifier(),
+    );
+    for kid in hostile {
+        check(&named, kid, Err(TokenError::Key));
+        check(&unnamed, kid, Err(TokenError::Key));
+    }
+    check(&named, "", Err(TokenError::Key));
+    check(&named, r#","kid":"k1""#, Ok(()));
+    check(&unnamed, "", Ok(()));
+    check(&named, r#","kid":7"#, Err(TokenError::Algorithm));
+}
+
+#[test]
+fn what_a_token_permits_is_read_exactly() {
+    let rights = |claim: &str| {
+        let claims = format!(r#"{{"sub":"a","exp":1000001,"fanfare":{claim}}}"#);
+        let identity = verifier().verify(&signed_with(SECRET, HS256, &claims), NOW);
+        identity.map(|identity| identity.rights.expect("the claim is there"))
+    };
+    let all = rights(
+        r#"{"subscribe":["a.*","b"],"publish":[],"deny":["a.x*"],"commands":["echo"],"frames_per_minute":7}"#,
+    )
+    .unwrap();
+    let globs = |list: &[&'static str]| crate::auth::Globs::new(list.iter().copied()).unwrap();
+    assert_eq!(all.subscribe, Some(globs(&["a.*", "b"])));
+    assert_eq!(all.publish, Some(globs(&[])));
+    assert_eq!(all.deny, globs(&["a.x*"]));
+    assert!(all.commands.as_ref().unwrap().contains("echo"));
+    assert_eq!(all.frames_per_minute, Some(7));
+    assert_eq!(*rights("{}").unwrap(), Rights::default());
+    for wrong in [
+        "null",
+        "[]",
+        r#""*""#,
+        r#"{"subscirbe":["a"]}"#,
+        r#"{"subscribe":null}"#,
+        r#"{"subscribe":"*"}"#,
+        r#"{"subscribe":["a b"]}"#,
+        r#"{"subscribe":["**"]}"#,
+        r#"{"subscribe":[""]}"#,
+        r#"{"subscribe":[1]}"#,
+        r#"{"subscribe":["a"],"subscribe":["*"]}"#,
+        r#"{"deny":null}"#,
+        r#"{"deny":["a",null]}"#,
+        r#"{"commands":[""]}"#,
+        r#"{"frames_per_minute":-1}"#,
+        r#"{"frames_per_minute":1.5}"#,
+        r#"{"frames_per_minute":"9"}"#,
+    ] {
+        assert_eq!(rights(wrong), Err(TokenError::Claims), "{wrong}");
+    }
 }
 
 #[test]

@@ -29,6 +29,108 @@ fn a_short_secret_is_refused_and_never_shown() {
 }
 
 #[test]
+fn keys_are_those_of_the_algorithm() {
+    let problems = |auth: &str| {
+        let file = format!("mode = \"demo\"\n[auth]\n{auth}");
+        let sources = Given {
+            file: &file,
+            secret_file: Some(SECRET.as_bytes()),
+            ..Given::default()
+        };
+        sources
+            .load()
+            .map_or_else(|error| error.problems, |_| Vec::new())
+    };
+    let foreign = |key, algorithm, instead| Problem::KeyOfOtherAlgorithm {
+        key,
+        algorithm,
+        instead,
+    };
+    let (secret, public) = ("auth.jwt_secret", "auth.jwt_public_key_file");
+    for (auth, expected) in [
+        ("algorithm = \"ES256\"\njwt_public_key_file = \"k\"", vec![]),
+        (
+            "jwt_public_key_file = \"k\"",
+            vec![foreign(public, "HS256", secret)],
+        ),
+        (
+            "algorithm = \"EdDSA\"\njwt_secret_file = \"k\"",
+            vec![foreign(secret, "EdDSA", public)],
+        ),
+        (
+            "algorithm = \"RS256\"\njwt_public_key_file = \"k\"\nprevious_secret_file = \"p\"",
+            vec![foreign("auth.previous_secret_file", "RS256", public)],
+        ),
+        (
+            "previous_secret_file = \"p\"",
+            vec![Problem::PreviousKeyAlone],
+        ),
+        ("jwt_secret_file = \"k\"\njwt_key_id = \"a\"", vec![]),
+        (
+            "jwt_secret_file = \"k\"\nprevious_key_id = \"a\"",
+            vec![Problem::KeyIds],
+        ),
+        (
+            "jwt_secret_file = \"k\"\nprevious_secret_file = \"p\"",
+            vec![],
+        ),
+        (
+            "jwt_secret_file = \"k\"\nprevious_secret_file = \"p\"\njwt_key_id = \"a\"",
+            vec![Problem::KeyIds],
+        ),
+        (
+            "jwt_secret_file = \"k\"\nprevious_secret_file = \"p\"\njwt_key_id = \"a\"\nprevious_key_id = \"a\"",
+            vec![Problem::KeyIds],
+        ),
+        (
+            "jwt_secret_file = \"k\"\nprevious_secret_file = \"p\"\njwt_key_id = \"a\"\nprevious_key_id = \"b\"",
+            vec![],
+        ),
+    ] {
+        assert_eq!(problems(auth), expected, "{auth}");
+    }
+    refused(
+        "[auth]\njwt_public_key_file = \"k\"",
+        "`auth.jwt_public_key_file` is set and `auth.algorithm` is \"HS256\", which does not use it: leave it out \
+         and set `auth.jwt_secret`, or set the key's algorithm",
+    );
+    // A public key is a credential to check against.
+    let file = "[auth]\nalgorithm = \"RS256\"\njwt_public_key_file = \"k\"";
+    assert!(Config::from_toml(file).is_ok());
+}
+
+#[test]
+fn origins_and_access_are_read_from_file_and_environment() {
+    let config = accepted(&Given {
+        file: "mode = \"demo\"\n[events]\nsubscribe = \"authenticated\"\n\
+               [namespace.\"ops.\"]\nsubscribe = \"service\"\npublish = \"nobody\"",
+        env: &[
+            (
+                "ALLOWED_ORIGINS",
+                "https://a.example.com, https://*.example.org",
+            ),
+            ("CORS_ORIGINS", ""),
+        ],
+        ..Given::default()
+    });
+    assert_eq!(config.http.allowed_origins.len(), 2);
+    assert!(config.http.allowed_origins[1].matches("https://x.example.org"));
+    assert!(config.http.cors_origins.is_empty());
+    let of = |topic: &str| {
+        let namespace = config.namespace(topic);
+        (namespace.subscribe, namespace.publish)
+    };
+    assert_eq!(of("ops.a"), (Access::Service, Access::Nobody));
+    assert_eq!(of("news"), (Access::Authenticated, Access::Everyone));
+    refused(
+        "[http]\ncors_origins = [\"*\"]",
+        "fanfare.toml:3: `http.cors_origins` cannot be a list; accepted: a list of 0 to 1000, without repetition, of: an \
+         origin as browsers write it, in lower case without path and default port, as \"https://app.example.com\" or \
+         \"http://localhost:3000\", or with any first label, as \"https://*.example.com\"",
+    );
+}
+
+#[test]
 fn a_secret_file_is_read_without_its_newline() {
     let file = "[auth]\njwt_secret_file = \"/run/secret\"";
     for end in ["", "\n", "\r\n"] {

@@ -8,7 +8,7 @@ mod registry;
 mod subscribe;
 
 use super::{Flow, Standing};
-use crate::auth::Identity;
+use crate::auth::{Identity, Permissions};
 use crate::id::{PeerId, Priority};
 use crate::mesh::Position;
 use crate::metrics::Limited;
@@ -146,7 +146,14 @@ impl Events {
         }
         match command.act {
             Act::Publish { event, data } => {
-                let flow = publish::publish(shard, peer, command.id, &event, data);
+                let flow = publish::publish(
+                    shard,
+                    peer,
+                    self.permissions(shard),
+                    command.id,
+                    &event,
+                    data,
+                );
                 if flow == Flow::Wait {
                     self.resume = Some(0);
                 }
@@ -194,10 +201,12 @@ impl Events {
     }
 
     fn identity(&self) -> Option<&Identity> {
-        match &self.standing {
-            Standing::Known(identity) => Some(identity),
-            Standing::Anonymous | Standing::Refused => None,
-        }
+        self.standing.identity()
+    }
+
+    /// What this client may do.
+    fn permissions<'a>(&'a self, shard: &'a Shard) -> Permissions<'a> {
+        Permissions::new(&shard.config, self.identity())
     }
 
     /// Whether homes can be asked what a message asks for.

@@ -8,13 +8,15 @@ use hyper::header::{
 };
 use hyper::{Method, Request};
 
-use crate::conn::claim::{Refusal, enter, refusal, standing, take_seat};
+use crate::auth::Permissions;
+use crate::conn::claim::{Refusal, enter, lease_of, refusal, take_seat};
+use crate::conn::credentials;
 use crate::conn::session::Standing;
-use crate::http::event_stream_head;
+use crate::http::{allow_page, event_stream_head, is_allowed_page};
 use crate::metrics::{Limited, Refused};
-use crate::shard::{Crowd, Place, Seat, Shard};
+use crate::shard::{Crowd, Lease, Place, Seat, Shard};
 use crate::sse::EventsRequest;
-use crate::topic;
+use crate::topic::Selector;
 
 /// A socket that becomes a stream of events.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub(in crate::conn) struct Claim {
     /// The head of the response.
     pub(super) head: Vec<u8>,
     pub(super) request: EventsRequest,
+    pub(super) lease: Option<Lease>,
     pub(super) place: Place,
     pub(super) seat: Seat,
 }
@@ -42,7 +45,12 @@ pub(in crate::conn) fn claim<B>(
     if has_body(request.headers()) {
         return Err(refuse(400, "A request for events has no body"));
     }
-    let standing = standing(shard, request);
+    let config = &shard.config;
+    if !is_allowed_page(&config.http.allowed_origins, request.headers()) {
+        let why = "The page's origin is not in http.allowed_origins";
+        return Err(refusal(Refused::Origin, 403, why, &[]));
+    }
+    let standing = credentials::admit(shard, request, address)?;
     if matches!(standing, Standing::Refused) {
         let challenge = [(WWW_AUTHENTICATE, "Bearer")];
         let why = "Invalid or expired token";
@@ -53,11 +61,9 @@ pub(in crate::conn) fn claim<B>(
     let last_event_id = last_event_id.map(|value| value.as_bytes());
     let wanted = EventsRequest::read(query, last_event_id, shard.config.sse.max_topics)
         .map_err(|error| refuse(400, &error.to_string()))?;
-    if let Some(topic) = wanted
-        .topics
-        .iter()
-        .find(|topic| !may_read(&standing, topic))
-    {
+    let permissions = Permissions::new(config, standing.identity());
+    let may_read = |topic: &str| permissions.may_subscribe(&Selector::Topic(topic));
+    if let Some(topic) = wanted.topics.iter().find(|topic| !may_read(topic)) {
         return Err(refuse(403, &format!("`{topic}`: not yours to read")));
     }
     let place = enter(shard, address)?;
@@ -80,17 +86,15 @@ pub(in crate::conn) fn claim<B>(
         shard.counters.limited(limited);
         refusal(Refused::Connections, 429, why, &[(RETRY_AFTER, "1")])
     })?;
+    let mut head = HeaderMap::new();
+    allow_page(&config.http.cors_origins, request.headers(), &mut head);
     Ok(Claim {
-        head: event_stream_head(&HeaderMap::new()),
+        head: event_stream_head(&head),
+        lease: lease_of(shard, &standing),
         request: wanted,
         place,
         seat,
     })
-}
-
-/// Whether whoever asks may read a topic.
-fn may_read(_standing: &Standing, topic: &str) -> bool {
-    !topic::is_inbox(topic)
 }
 
 fn has_body(headers: &HeaderMap) -> bool {

@@ -1,60 +1,90 @@
 //! Who may publish over HTTP.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::net::IpAddr;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 
 use super::State;
-use crate::http::{Answer, refuse};
-use crate::shard::Publisher;
+use crate::auth::{Identity, Permissions};
+use crate::config::Config;
+use crate::http::{Answer, refuse, too_many_failures};
+use crate::shard::{Publisher, block_of};
 
-/// The role of a token that may publish.
-const SERVICE_ROLE: &str = "service";
+/// A service that may use the API.
+pub(super) struct Service {
+    /// What its token says; `None` with an API key, or where nobody is asked for credentials.
+    identity: Option<Identity>,
+    /// Whom its publications are counted for.
+    pub(super) publisher: Publisher,
+}
+
+impl Service {
+    /// What it may do.
+    pub(super) fn permissions<'a>(&'a self, config: &'a Config) -> Permissions<'a> {
+        match &self.identity {
+            Some(identity) => Permissions::new(config, Some(identity)),
+            None => Permissions::of_service(config),
+        }
+    }
+}
 
 impl State {
     /// Checks that a request comes from a service: an API key as a bearer token
-    /// or in `X-API-Key`, or a token whose role is `service`. `None`: anybody,
-    /// where no credential is asked for.
+    /// or in `X-API-Key`, or a token whose role is `service`.
     pub(super) fn check_service(
         &self,
         headers: &HeaderMap,
-    ) -> Result<Option<Publisher>, Box<Answer>> {
+        address: IpAddr,
+    ) -> Result<Service, Box<Answer>> {
         let publishers = &self.process.publishers;
+        let without_token = |publisher| Service {
+            identity: None,
+            publisher,
+        };
         if !self.config.events.auth_required {
-            return Ok(None);
+            return Ok(without_token(publishers.address(address)));
         }
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        if let Some(key) = header("x-api-key").filter(|key| self.keys.check(key)) {
-            return Ok(Some(publishers.key(key)));
-        }
+        let key = header("x-api-key");
         let bearer = header(AUTHORIZATION.as_str()).and_then(|value| {
             let (scheme, token) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
-        let Some(bearer) = bearer else {
+        if key.or(bearer).is_none() {
             return Err(unauthenticated());
-        };
-        if self.keys.check(bearer) {
-            return Ok(Some(publishers.key(bearer)));
+        }
+        let (failures, network) = (&self.authenticator.failures, block_of(address));
+        if let Some(wait) = failures.wait_for(network, Instant::now()) {
+            return Err(Box::new(too_many_failures(wait)));
+        }
+        let keys = &self.authenticator.api_keys;
+        if let Some(key) = [key, bearer]
+            .into_iter()
+            .flatten()
+            .find(|key| keys.check(key))
+        {
+            return Ok(without_token(publishers.key(key)));
         }
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
-        match self
-            .verifier
-            .as_ref()
-            .map(|verifier| verifier.verify(bearer, now))
-        {
-            Some(Ok(identity)) if identity.role.as_deref() == Some(SERVICE_ROLE) => {
-                Ok(Some(publishers.user(&identity.user)))
-            }
-            Some(Ok(_)) => Err(Box::new(refuse(
+        let tokens = &self.authenticator.tokens;
+        match bearer.and_then(|token| tokens.verify(token, now).ok()) {
+            Some(identity) if identity.is_service() => Ok(Service {
+                publisher: publishers.user(&identity.user),
+                identity: Some(identity),
+            }),
+            Some(_) => Err(Box::new(refuse(
                 403,
                 "The token's role is not `service`",
                 &[],
             ))),
-            Some(Err(_)) | None => Err(unauthenticated()),
+            None => {
+                failures.note(network, Instant::now());
+                Err(unauthenticated())
+            }
         }
     }
 }

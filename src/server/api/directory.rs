@@ -2,13 +2,15 @@
 //! what, for services.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{RawQuery, State as Shared};
 use axum::http::HeaderMap;
 
 use super::State;
-use crate::http::{Answer, refuse, respond};
+use crate::http::{Answer, ClientAddress, refuse, respond};
 use crate::shard;
 
 /// Connections or subscriptions in one answer, and how many there are if nothing
@@ -22,9 +24,10 @@ const JSON: &str = "application/json";
 pub(super) async fn connections(
     Shared(state): Shared<Arc<State>>,
     RawQuery(query): RawQuery,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
 ) -> Answer {
-    let limit = match open(&state, &headers, query.as_deref()) {
+    let limit = match open(&state, address, &headers, query.as_deref()) {
         Ok(limit) => limit,
         Err(answer) => return *answer,
     };
@@ -53,9 +56,10 @@ pub(super) async fn connections(
 pub(super) async fn subscriptions(
     Shared(state): Shared<Arc<State>>,
     RawQuery(query): RawQuery,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
 ) -> Answer {
-    let limit = match open(&state, &headers, query.as_deref()) {
+    let limit = match open(&state, address, &headers, query.as_deref()) {
         Ok(limit) => limit,
         Err(answer) => return *answer,
     };
@@ -78,8 +82,13 @@ pub(super) async fn subscriptions(
 }
 
 /// How many a service may see.
-fn open(state: &State, headers: &HeaderMap, query: Option<&str>) -> Result<usize, Box<Answer>> {
-    state.check_service(headers)?;
+fn open(
+    state: &State,
+    address: IpAddr,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<usize, Box<Answer>> {
+    state.check_service(headers, address)?;
     let mut pairs = query.unwrap_or("").split('&');
     match pairs.find_map(|pair| pair.strip_prefix("limit=")) {
         None => Ok(LIMIT_DEFAULT),

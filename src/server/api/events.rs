@@ -26,7 +26,7 @@ pub(super) async fn publish(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let (publisher, text) = match open(&state, &headers, address, &body) {
+    let (service, text) = match open(&state, &headers, address, &body) {
         Ok(opened) => opened,
         Err(answer) => return *answer,
     };
@@ -34,7 +34,8 @@ pub(super) async fn publish(
         Ok(event) => event,
         Err(why) => return refuse(422, &why, &[]),
     };
-    if let Err(answer) = count(&state, publisher, 1) {
+    let permitted = event.check_permission(&state, &service);
+    if let Err(answer) = permitted.and_then(|()| count(&state, service.publisher, 1)) {
         return *answer;
     }
     match event.put().await {
@@ -51,7 +52,7 @@ pub(super) async fn publish_batch(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let (publisher, text) = match open(&state, &headers, address, &body) {
+    let (service, text) = match open(&state, &headers, address, &body) {
         Ok(opened) => opened,
         Err(answer) => return *answer,
     };
@@ -85,7 +86,10 @@ pub(super) async fn publish_batch(
     let mut events = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
         match parse(&state, item) {
-            Ok(event) => events.push(event),
+            Ok(event) => match event.check_permission(&state, &service) {
+                Ok(()) => events.push(event),
+                Err(answer) => return *answer,
+            },
             Err(why) => {
                 return refuse(
                     422,
@@ -95,7 +99,7 @@ pub(super) async fn publish_batch(
             }
         }
     }
-    if let Err(answer) = count(&state, publisher, events.len()) {
+    if let Err(answer) = count(&state, service.publisher, events.len()) {
         return *answer;
     }
     let (mut offsets, mut delivered) = (String::new(), 0);

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, RawQuery, State as Shared};
 use axum::http::HeaderMap;
 
 use super::State;
-use crate::http::{Answer, refuse, respond};
+use crate::http::{Answer, ClientAddress, refuse, respond};
 use crate::shard;
 use crate::topic;
 
@@ -19,13 +20,20 @@ pub(super) async fn history(
     Shared(state): Shared<Arc<State>>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
 ) -> Answer {
-    if let Err(answer) = state.check_service(&headers) {
-        return *answer;
-    }
+    let service = match state.check_service(&headers, address) {
+        Ok(service) => service,
+        Err(answer) => return *answer,
+    };
     if let Err(why) = topic::check_topic(&name) {
         return refuse(422, &format!("`topic`: {why}"), &[]);
+    }
+    let may = service.permissions(&state.config);
+    if !may.may_read(&name) {
+        let why = "Reading a topic takes a token whose `fanfare.subscribe` covers it";
+        return refuse(403, why, &[]);
     }
     let (mut since, mut limit) = (0, LIMIT_DEFAULT);
     for (key, value) in pairs(query.as_deref()) {

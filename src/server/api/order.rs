@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use tokio::time::{sleep, timeout};
 
 use super::State;
+use super::credentials::Service;
 use crate::http::{Answer, refuse};
 use crate::mesh::Post;
 use crate::metrics::Limited;
@@ -121,6 +122,25 @@ impl<'a> Order<'a> {
         Self { key, ..self }
     }
 
+    /// Whether `service` may publish it.
+    ///
+    /// # Errors
+    /// The answer that says that it may not, and what to do.
+    pub(super) fn check_permission(
+        &self,
+        state: &State,
+        service: &Service,
+    ) -> Result<(), Box<Answer>> {
+        if service.permissions(&state.config).may_publish(&self.topic) {
+            return Ok(());
+        }
+        let why = format!(
+            "Publishing to `{}` takes a token whose `fanfare.publish` covers it, or another namespace",
+            self.topic
+        );
+        Err(Box::new(refuse(403, &why, &[])))
+    }
+
     /// Publishes it, and waits for its place and for how many it reaches.
     ///
     /// # Errors
@@ -174,9 +194,8 @@ pub(super) fn open<'a>(
     headers: &HeaderMap,
     address: IpAddr,
     body: &'a Result<Bytes, BytesRejection>,
-) -> Result<(Publisher, &'a str), Box<Answer>> {
-    let publisher = state.check_service(headers)?;
-    let publisher = publisher.unwrap_or_else(|| state.process.publishers.address(address));
+) -> Result<(Service, &'a str), Box<Answer>> {
+    let service = state.check_service(headers, address)?;
     let body = body.as_ref().map_err(|rejection| {
         let status = rejection.status().as_u16();
         let max = state.config.http.max_body_size;
@@ -189,7 +208,7 @@ pub(super) fn open<'a>(
     })?;
     let text = simdutf8::basic::from_utf8(body)
         .map_err(|_| Box::new(refuse(422, "The body is not UTF-8", &[])))?;
-    Ok((publisher, text))
+    Ok((service, text))
 }
 
 /// Counts events among those of their publisher, all of them or none.

@@ -29,7 +29,7 @@ pub(super) async fn publish(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let (publisher, text) = match open(&state, &headers, address, &body) {
+    let (service, text) = match open(&state, &headers, address, &body) {
         Ok(opened) => opened,
         Err(answer) => return *answer,
     };
@@ -37,7 +37,8 @@ pub(super) async fn publish(
         Ok(order) => order,
         Err(why) => return refuse(422, &why, &[]),
     };
-    if let Err(answer) = count(&state, publisher, 1) {
+    let permitted = order.check_permission(&state, &service);
+    if let Err(answer) = permitted.and_then(|()| count(&state, service.publisher, 1)) {
         return *answer;
     }
     match order.put().await {

@@ -48,7 +48,7 @@ impl Events {
             let refusal = Refusal::unknown(id, "UNKNOWN_COMMAND", "Unknown command", name);
             return error(shard, peer, &refusal);
         };
-        if !self.may_command(name) {
+        if !self.may_command(shard, name) {
             return error(shard, peer, &not_permitted(id, name));
         }
         let call = Call {
@@ -71,7 +71,7 @@ impl Events {
         command: &str,
         agent_id: &str,
     ) {
-        if !self.may_command(AGENT_COMMAND) {
+        if !self.may_command(shard, AGENT_COMMAND) {
             return error(shard, peer, &not_permitted(id, AGENT_COMMAND));
         }
         answer(shard, peer, |w| {
@@ -80,8 +80,10 @@ impl Events {
     }
 
     /// Whether this client may use a command. The only place that decides.
-    fn may_command(&self, name: &str) -> bool {
-        self.endpoint != "demo" || name == AGENT_COMMAND || DEMO_COMMANDS.contains(&name)
+    fn may_command(&self, shard: &Shard, name: &str) -> bool {
+        let is_known =
+            self.endpoint != "demo" || name == AGENT_COMMAND || DEMO_COMMANDS.contains(&name);
+        is_known && self.permissions(shard).may_command(name)
     }
 
     /// `server_info`, as a command and as a query.
@@ -112,7 +114,7 @@ fn echo(call: &Call<'_>, out: &mut Vec<u8>) {
 fn list_commands(call: &Call<'_>, out: &mut Vec<u8>) {
     let commands: Vec<&str> = COMMANDS
         .names()
-        .filter(|name| call.caller.may_command(name))
+        .filter(|name| call.caller.may_command(call.shard, name))
         .collect();
     let count = commands.len();
     put(out, &json!({ "commands": commands, "count": count }));

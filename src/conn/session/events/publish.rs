@@ -1,6 +1,7 @@
 //! `publish`.
 
 use super::{answer, error, limit_of, note_name};
+use crate::auth::Permissions;
 use crate::conn::session::Flow;
 use crate::id::PeerId;
 use crate::mesh::{Post, ReplyTo};
@@ -14,6 +15,7 @@ use crate::topic;
 pub(super) fn publish(
     shard: &Shard,
     peer: PeerId,
+    may: Permissions<'_>,
     id: Option<Raw<'_>>,
     event: &str,
     data: &str,
@@ -27,17 +29,17 @@ pub(super) fn publish(
         );
         return Flow::Continue;
     }
-    if topic::is_inbox(event) {
-        error(
-            shard,
-            peer,
-            &Refusal::new(id, "FORBIDDEN", "Inboxes are written to by services only"),
-        );
-        return Flow::Continue;
-    }
-    if event == topic::SYSTEM_METRICS {
-        let why = "`system.metrics` is published by the gateway itself";
-        error(shard, peer, &Refusal::new(id, "FORBIDDEN", why));
+    if !may.may_publish(event) {
+        let message = if topic::is_inbox(event) {
+            "Inboxes are written to by services only".to_owned()
+        } else if event == topic::SYSTEM_METRICS {
+            "`system.metrics` is published by the gateway itself".to_owned()
+        } else {
+            format!(
+                "Publishing to `{event}` takes a token whose `fanfare.publish` covers it, or another namespace"
+            )
+        };
+        error(shard, peer, &Refusal::new(id, "FORBIDDEN", message));
         return Flow::Continue;
     }
     let size_max = shard.config.namespace(event).max_message_size;

@@ -7,7 +7,7 @@ use crate::id::PeerId;
 use crate::protocol::events::{Query, Refusal};
 use crate::protocol::json::Raw;
 use crate::shard::{ROSTER_USERS_MAX, Shard};
-use crate::topic;
+use crate::topic::{self, Selector};
 
 /// Whose roster is asked for, and which part of it.
 #[derive(serde::Deserialize)]
@@ -83,6 +83,12 @@ impl Events {
         };
         if let Err(why) = topic::check_topic(&event) {
             return refuse("INVALID_MESSAGE", &format!("`params.event`: {why}"));
+        }
+        let may = self.permissions(shard);
+        if !may.may_subscribe(&Selector::Topic(&event)) {
+            let why = "Asking who is there takes what subscribing takes: a token whose \
+                       `fanfare.subscribe` covers the topic, or another namespace";
+            return refuse("FORBIDDEN", why);
         }
         if !shard.config.namespace(&event).presence {
             return refuse("NO_PRESENCE", "Presence is not kept for this topic");

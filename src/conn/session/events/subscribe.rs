@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Events, answer, error, limit_of, note_name};
+use crate::auth::Permissions;
 use crate::id::PeerId;
 use crate::mesh::Position;
 use crate::metrics::Limited;
@@ -28,6 +29,7 @@ impl Events {
         }
         let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
         let (mut over_limit, mut too_many_topics) = (false, false);
+        let may = Permissions::new(&shard.config, self.standing.identity());
         let pending = shard.pending(peer);
         for name in names {
             let name: &str = name;
@@ -35,7 +37,7 @@ impl Events {
             let selector = Selector::parse(name)
                 .inspect_err(|why| note_name(shard, *why))
                 .ok()
-                .filter(|_| !topic::is_inbox(name));
+                .filter(|selector| may.may_subscribe(selector));
             let taken = match selector {
                 _ if known => true,
                 None => false,

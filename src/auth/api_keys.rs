@@ -78,6 +78,49 @@ mod tests {
         assert!(!keys(&[]).check("service-one"));
     }
 
+    /// Welch's t of two classes of keys: one that shares nothing with a known key, one that is it
+    /// but for the last byte. Both are refused, and the time may not tell which is which.
+    #[test]
+    #[ignore = "measures time for some seconds: wants a quiet machine and an optimised build"]
+    fn a19_the_time_of_a_refusal_says_nothing_of_the_key() {
+        let keys = keys(&HASHES);
+        let classes = ["xxxxxxxxxxx", "service-onf"];
+        let mut samples = Vec::with_capacity(1_000_000);
+        let (mut state, mut key) = (1_u32, String::new());
+        for _ in 0..samples.capacity() {
+            // A fixed alternation would carry the machine's rhythm, and two places in memory
+            // theirs.
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let class = (state >> 31) as usize;
+            key.clear();
+            key.push_str(classes[class]);
+            let began = std::time::Instant::now();
+            assert!(!std::hint::black_box(
+                keys.check(std::hint::black_box(&key))
+            ));
+            samples.push((began.elapsed().as_nanos() as f64, class));
+        }
+        // Interruptions are no property of the code.
+        let mut times: Vec<f64> = samples.iter().map(|(time, _)| *time).collect();
+        times.sort_by(f64::total_cmp);
+        let longest = times[times.len() * 99 / 100];
+        samples.retain(|(time, _)| *time <= longest);
+        let [a, b] = [0, 1].map(|class| {
+            let times = || {
+                samples
+                    .iter()
+                    .filter(|sample| sample.1 == class)
+                    .map(|sample| sample.0)
+            };
+            let count = times().count() as f64;
+            let mean = times().sum::<f64>() / count;
+            let variance = times().map(|time| (time - mean).powi(2)).sum::<f64>() / count;
+            (mean, variance / count)
+        });
+        let t = (a.0 - b.0) / (a.1 + b.1).sqrt();
+        assert!(t.abs() < 4.5, "t = {t}: {a:?} {b:?}");
+    }
+
     #[test]
     fn a_key_of_10_mb_is_refused_unhashed() {
         assert!(!keys(&HASHES).check(&"x".repeat(10_000_000)));

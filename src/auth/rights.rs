@@ -1,0 +1,157 @@
+//! The claim `fanfare` of a token: what its user may do here.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+
+use super::identity::is_name;
+use crate::topic::{self, Selector};
+
+/// What a token says about what its user may do. What is left out is up to the topics' namespaces.
+///
+/// A field of another name is refused: a misspelt restriction must not be taken for none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rights {
+    /// Topics and patterns that may be subscribed to, and no others.
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub subscribe: Option<Globs>,
+    /// Topics and patterns that may be published to, and no others.
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub publish: Option<Globs>,
+    /// Topics and patterns that may be neither, whatever else holds.
+    #[serde(default, skip_serializing_if = "Globs::is_empty")]
+    pub deny: Globs,
+    /// Commands that may be given, and no others; `*` is all.
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub commands: Option<Names>,
+    /// Frames that may be sent in a minute, instead of the configured limit; 0: no limit.
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub frames_per_minute: Option<u32>,
+}
+
+/// Topics and patterns.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Globs(Box<[Box<str>]>);
+
+/// Names of commands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Names(Box<[Box<str>]>);
+
+impl Globs {
+    /// These topics and patterns, or the first that is neither.
+    ///
+    /// # Errors
+    /// What is neither.
+    pub fn new<'a>(globs: impl IntoIterator<Item = &'a str>) -> Result<Self, &'a str> {
+        let check = |glob: &'a str| Selector::parse(glob).map(|_| glob.into()).map_err(|_| glob);
+        globs
+            .into_iter()
+            .map(check)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Whether one of them matches all that `selector` matches.
+    ///
+    /// Cost: one pass over each.
+    #[must_use]
+    pub fn covers(&self, selector: &str) -> bool {
+        self.0.iter().any(|glob| topic::covers(glob, selector))
+    }
+
+    /// Whether one of them matches something that `selector` matches, too.
+    ///
+    /// Cost: one pass over each.
+    #[must_use]
+    pub fn overlaps(&self, selector: &str) -> bool {
+        self.0.iter().any(|glob| topic::overlaps(glob, selector))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Names {
+    /// These names, or the first that is none.
+    ///
+    /// # Errors
+    /// What is no name.
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, &'a str> {
+        let check = |name: &'a str| is_name(name).then(|| name.into()).ok_or(name);
+        names
+            .into_iter()
+            .map(check)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Whether `name` is one of them.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.0
+            .iter()
+            .any(|known| **known == *name || **known == *"*")
+    }
+}
+
+impl<'de> Deserialize<'de> for Globs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let texts = deserializer.deserialize_seq(Texts)?;
+        Self::new(texts.iter().map(|text| &**text))
+            .map_err(|_| de::Error::custom("neither a topic nor a pattern"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let texts = deserializer.deserialize_seq(Texts)?;
+        Self::new(texts.iter().map(|text| &**text))
+            .map_err(|_| de::Error::custom("not the name of a command"))
+    }
+}
+
+/// A field that may be left out, but may not be `null`.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// A list of texts. The token's length limits it.
+struct Texts;
+
+impl<'de> Visitor<'de> for Texts {
+    type Value = Vec<Cow<'de, str>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of texts")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(text) = list.next_element()? {
+            texts.push(text);
+        }
+        Ok(texts)
+    }
+}

@@ -1,0 +1,221 @@
+//! The token of a request: where it stands, and whom it proves.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use hyper::Request;
+use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, SEC_WEBSOCKET_PROTOCOL};
+use percent_encoding::percent_decode_str;
+
+use super::session::Standing;
+use crate::auth::Identity;
+use crate::config::Auth;
+use crate::http::{Answer, is_own_page, refuse, too_many_failures};
+use crate::metrics::Refused;
+use crate::shard::{Shard, block_of};
+
+/// The subprotocol that carries a token as the one named behind it, for browsers, which cannot set
+/// headers: `new WebSocket(url, ["bearer", token])`.
+pub(super) const BEARER_PROTOCOL: &str = "bearer";
+
+/// What a request's token says about its sender (spec/events.md 3.5). Sources that disagree are as
+/// good as no token.
+///
+/// # Errors
+/// The request is to be answered instead: a cookie was sent by a page that may not use it, or too
+/// many credentials from `address` were wrong.
+pub(super) fn admit<B>(
+    shard: &Shard,
+    request: &Request<B>,
+    address: IpAddr,
+) -> Result<Standing, (Refused, Box<Answer>)> {
+    let config = &shard.config;
+    let is_required = config.events.auth_required;
+    let standing_without = || {
+        if is_required {
+            Standing::Refused
+        } else {
+            Standing::Anonymous
+        }
+    };
+    let Some(given) = Given::find(&config.auth, request) else {
+        return Ok(standing_without());
+    };
+    // A browser sends cookies along for every page, also for one that wants to speak in its
+    // user's name (HOSTILE A14).
+    if given.only_cookies && !is_own_page(&config.http.allowed_origins, request.headers()) {
+        let why = "A token in a cookie is taken from pages of this host only, or of \
+                   http.allowed_origins: the Origin header is another, or missing";
+        return Err((Refused::Origin, Box::new(refuse(403, why, &[]))));
+    }
+    let token = match given.token {
+        Some(token) if token == "dev" && !is_required => return Ok(Standing::Anonymous),
+        Some(token) => token,
+        None => return Ok(Standing::Refused),
+    };
+    let (failures, network) = (&shard.authenticator.failures, block_of(address));
+    if let Some(wait) = failures.wait_for(network, Instant::now()) {
+        return Err((Refused::Failures, Box::new(too_many_failures(wait))));
+    }
+    let identity = verify(shard, &token);
+    if identity.is_none() {
+        failures.note(network, Instant::now());
+    }
+    Ok(identity.map_or(Standing::Refused, |identity| {
+        Standing::Known(Box::new(identity))
+    }))
+}
+
+fn verify(shard: &Shard, token: &str) -> Option<Identity> {
+    shard.clock.refresh();
+    let now = shard.clock.wall_seconds();
+    let verified = shard.authenticator.tokens.verify(token, now);
+    // Why, never what: tokens do not appear in logs (HOSTILE A13).
+    verified
+        .inspect_err(|error| tracing::debug!(%error, "a token is refused"))
+        .ok()
+}
+
+/// What a request gives as its token.
+struct Given<'r> {
+    /// `None` if sources disagree.
+    token: Option<Cow<'r, str>>,
+    /// Nothing but cookies says so.
+    only_cookies: bool,
+}
+
+impl<'r> Given<'r> {
+    fn find<B>(auth: &Auth, request: &'r Request<B>) -> Option<Self> {
+        let headers = request.headers();
+        let query = request.uri().query().filter(|_| auth.token_in_query);
+        let mut meant = query_tokens(query.unwrap_or(""))
+            .chain(bearer_tokens(headers).map(Cow::Borrowed))
+            .chain(protocol_tokens(headers).map(Cow::Borrowed))
+            .peekable();
+        let only_cookies = meant.peek().is_none();
+        let mut all = meant.chain(cookie_tokens(headers, &auth.cookie_name).map(Cow::Borrowed));
+        let token = all.next()?;
+        let agreed = all.all(|other| other == token);
+        Some(Self {
+            token: agreed.then_some(token),
+            only_cookies,
+        })
+    }
+}
+
+/// `?token=`, percent-decoded. What is not UTF-8 then is kept as text that no token is.
+fn query_tokens(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    query
+        .split('&')
+        .filter_map(|pair| pair.strip_prefix("token="))
+        .map(|value| percent_decode_str(value).decode_utf8_lossy())
+}
+
+fn bearer_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    texts(headers, AUTHORIZATION).filter_map(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    })
+}
+
+fn cookie_tokens<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = &'h str> {
+    texts(headers, COOKIE)
+        .flat_map(|line| line.split(';'))
+        .filter_map(move |cookie| cookie.trim().strip_prefix(name)?.strip_prefix('='))
+}
+
+/// The subprotocols that are named right behind `bearer`.
+fn protocol_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let mut is_next = false;
+    texts(headers, SEC_WEBSOCKET_PROTOCOL)
+        .flat_map(|line| line.split(','))
+        .filter_map(move |protocol| {
+            let protocol = protocol.trim();
+            let is_token = std::mem::replace(&mut is_next, protocol == BEARER_PROTOCOL);
+            (is_token && !is_next).then_some(protocol)
+        })
+}
+
+fn texts(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter();
+    values.filter_map(|value| value.to_str().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Mode};
+
+    /// The token of a request with this query and these headers: `None` for no credential,
+    /// `Some(None)` for some that disagree; and whether only cookies have it.
+    #[track_caller]
+    fn check(query: &str, headers: &[(&str, &str)], expected: Option<(Option<&str>, bool)>) {
+        let mut request = Request::get(format!("/x?{query}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).unwrap();
+        let auth = Config::for_mode(Mode::Prod).auth;
+        let given = Given::find(&auth, &request);
+        let given = given
+            .as_ref()
+            .map(|given| (given.token.as_deref(), given.only_cookies));
+        assert_eq!(given, expected, "{query} {headers:?}");
+    }
+
+    #[test]
+    fn a_token_is_found_in_each_place() {
+        let a = Some((Some("a.b.c"), false));
+        check("", &[], None);
+        check("x=1&token=a.b.c", &[], a);
+        check("token=a%2Eb%2ec", &[], a);
+        check("token=%FF", &[], Some((Some("\u{fffd}"), false)));
+        check("Token=a.b.c&xtoken=a.b.c", &[], None);
+        check("", &[("authorization", "bEaReR  a.b.c ")], a);
+        check("", &[("authorization", "Basic a.b.c")], None);
+        check("", &[("sec-websocket-protocol", "bearer, a.b.c")], a);
+        check("", &[("sec-websocket-protocol", "chat,bearer,a.b.c,x")], a);
+        check("", &[("sec-websocket-protocol", "Bearer, a.b.c")], None);
+        check("", &[("sec-websocket-protocol", "bearer")], None);
+        let cookie = Some((Some("a.b.c"), true));
+        check("", &[("cookie", "x=y; access_token=a.b.c;z=")], cookie);
+        check("", &[("cookie", "xaccess_token=a; access_tokens=b")], None);
+    }
+
+    #[test]
+    fn sources_that_disagree_are_no_token() {
+        let same = [("authorization", "Bearer t"), ("cookie", "access_token=t")];
+        check("token=t", &same, Some((Some("t"), false)));
+        let none = Some((None, false));
+        check("token=t&token=u", &[], none);
+        check("token=t&token=", &[], none);
+        check("token=u", &same, none);
+        check(
+            "",
+            &[("authorization", "Bearer t"), ("authorization", "Bearer u")],
+            none,
+        );
+        check(
+            "",
+            &[("authorization", "Bearer t"), ("cookie", "access_token=u")],
+            none,
+        );
+        check("token=t", &[("sec-websocket-protocol", "bearer, u")], none);
+        check(
+            "",
+            &[("cookie", "access_token=t; access_token=u")],
+            Some((None, true)),
+        );
+    }
+
+    #[test]
+    fn a13_the_query_is_not_looked_at_where_that_is_configured() {
+        let request = Request::get("/x?token=t").body(()).unwrap();
+        let auth = Auth {
+            token_in_query: false,
+            ..Config::for_mode(Mode::Prod).auth
+        };
+        assert!(Given::find(&auth, &request).is_none());
+    }
+}

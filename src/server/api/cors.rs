@@ -1,0 +1,29 @@
+//! Cross-origin requests to the API.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State as Shared};
+use axum::middleware::Next;
+
+use super::State;
+use crate::http::{Answer, allow_page, preflight};
+
+/// Answers a browser's question about a request itself; lets pages of `http.cors_origins` read the
+/// answers to the others.
+pub(super) async fn layer(
+    Shared(state): Shared<Arc<State>>,
+    request: Request,
+    next: Next,
+) -> Answer {
+    let origins = &state.config.http.cors_origins;
+    if let Some(answer) = preflight(origins, request.method(), request.headers()) {
+        return answer;
+    }
+    if origins.is_empty() {
+        return next.run(request).await;
+    }
+    let asked = request.headers().clone();
+    let mut answer = next.run(request).await;
+    allow_page(origins, &asked, answer.headers_mut());
+    answer
+}

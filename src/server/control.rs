@@ -1,0 +1,130 @@
+//! The control thread: what is looked at now and then, far from any message.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::auth::Authenticator;
+
+/// How often key files are looked at.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Bytes of a key file.
+const KEY_FILE_LEN_MAX: u64 = 64 * 1024;
+
+/// The control thread. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Control {
+    orders: Sender<Order>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the control thread is told.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Order {
+    /// Read the key files now.
+    Reload,
+    /// End.
+    Stop,
+}
+
+impl Control {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// There can be no more threads.
+    pub(super) fn start(authenticator: Arc<Authenticator>) -> io::Result<Self> {
+        let (orders, receiver) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || {
+                let mut keys = KeyFiles {
+                    authenticator,
+                    complaint: None,
+                };
+                loop {
+                    match receiver.recv_timeout(PERIOD) {
+                        Ok(Order::Reload) => keys.look(true),
+                        Err(RecvTimeoutError::Timeout) => keys.look(false),
+                        Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                    }
+                    keys.authenticator.failures.tidy(Instant::now());
+                }
+            })?;
+        Ok(Self {
+            orders,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where orders are taken.
+    pub(super) fn orders(&self) -> Sender<Order> {
+        self.orders.clone()
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // A thread that is gone needs no order.
+        let _ = self.orders.send(Order::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The key files, and what was wrong with them when they were last looked at.
+struct KeyFiles {
+    authenticator: Arc<Authenticator>,
+    complaint: Option<String>,
+}
+
+impl KeyFiles {
+    /// Reads the files and takes what has changed. `asked` for, it says what came of it; otherwise
+    /// only what is new.
+    fn look(&mut self, asked: bool) {
+        let keys = &self.authenticator.tokens.keys;
+        if !keys.has_files() {
+            if asked {
+                tracing::info!("there are no key files to read again");
+            }
+            return;
+        }
+        match keys.reload(read_key_file) {
+            Ok(changed) => {
+                if changed {
+                    tracing::info!("the keys of tokens have changed");
+                } else if asked {
+                    tracing::info!("the keys of tokens are the same");
+                }
+                self.complaint = None;
+            }
+            Err(error) => {
+                let complaint = error.to_string();
+                if asked || self.complaint.as_ref() != Some(&complaint) {
+                    tracing::warn!(%error, "the keys of tokens stay as they were");
+                }
+                self.complaint = Some(complaint);
+            }
+        }
+    }
+}
+
+/// The content of a key file, refused beyond [`KEY_FILE_LEN_MAX`].
+pub(super) fn read_key_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(KEY_FILE_LEN_MAX + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > KEY_FILE_LEN_MAX {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "it holds more than 64 KiB",
+        ));
+    }
+    Ok(bytes)
+}
