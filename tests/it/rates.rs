@@ -758,11 +758,19 @@ fn m07_a_flood_of_subscriptions_gives_its_memory_back() {
         process.rss()
     };
     let first = cycle(0);
-    let last = (1..4).map(&mut cycle).last().unwrap();
-    // Homes keep what they know of a topic for a minute or two.
-    let growth = last.saturating_sub(first);
-    assert!(
-        growth < 24 << 20,
-        "{growth} bytes more after 12,000 topics more"
-    );
+    (1..4).map(&mut cycle).for_each(drop);
+    // Homes keep what they know of a topic for a minute or two, and the allocator
+    // gives pages back when it is asked to, once a second.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let growth = process.rss().saturating_sub(first);
+        if growth < 24 << 20 {
+            break;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{growth} bytes more after 12,000 topics more"
+        );
+        thread::sleep(Duration::from_millis(100));
+    }
 }
