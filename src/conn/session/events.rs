@@ -100,10 +100,12 @@ impl Events {
         payload: &[u8],
     ) -> Flow {
         match (self.parameters.encoding, opcode) {
-            (Encoding::Json, OpCode::Text) => match simdutf8::basic::from_utf8(payload) {
-                Ok(text) => self.text(shard, peer, text),
-                Err(_) => Flow::End(Disconnect::Protocol(1007)),
-            },
+            (Encoding::Json | Encoding::JsonBatch, OpCode::Text) => {
+                match simdutf8::basic::from_utf8(payload) {
+                    Ok(text) => self.text(shard, peer, text),
+                    Err(_) => Flow::End(Disconnect::Protocol(1007)),
+                }
+            }
             (Encoding::Msgpack, OpCode::Binary) => shard.with_text(|text| {
                 if let Err(why) = msgpack::to_json(payload, text) {
                     let message = format!("Not a MessagePack message: {why}");
