@@ -539,10 +539,21 @@ impl Hub {
         let outbox = peer
             .outbox
             .get_or_insert_with(|| spare.pop().unwrap_or_default());
-        outbox.push_always(Priority::Normal, frames);
+        let bytes = outbox.bytes();
+        outbox.set_page(frames);
         peer.refilled = true;
-        self.held += frames.len();
+        self.held = self.held + outbox.bytes() - bytes;
         self.make_ready(slot);
+    }
+
+    /// Takes back [`Self::refill`], but for what is on its way.
+    pub fn drain_refill(&mut self, slot: Slot) {
+        let peer = self.peers.get_mut(slot.index());
+        if let Some(outbox) = peer.and_then(|peer| peer.outbox.as_mut()) {
+            let bytes = outbox.bytes();
+            outbox.clear_page();
+            self.held = self.held + outbox.bytes() - bytes;
+        }
     }
 
     /// The format a peer reads.

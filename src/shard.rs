@@ -151,7 +151,7 @@ impl Shard {
             flusher: Signal::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             inflater: RefCell::default(),
-            home: RefCell::new(Home::new(config.clone(), shards, clock.wall_ms())),
+            home: RefCell::new(Home::new(config.clone(), shards, clock.wall_ms() * 1000)),
             recent: RefCell::default(),
             attendance: RefCell::default(),
             interests: RefCell::default(),
@@ -481,6 +481,8 @@ impl Shard {
         self.clock.refresh();
         self.begin_ahead();
         self.port.borrow_mut().hand_over();
+        // A gap is told before anything newer is written.
+        self.act_on_incidents();
         let flush = {
             let mut links = self.links.borrow_mut();
             let flush =
@@ -517,8 +519,19 @@ impl Shard {
     }
 
     fn act_on_incidents(&self) {
-        let incidents = self.hub.borrow_mut().take_incidents();
-        for incident in incidents {
+        loop {
+            let incidents = self.hub.borrow_mut().take_incidents();
+            if incidents.is_empty() {
+                return;
+            }
+            for incident in incidents {
+                self.act_on(incident);
+            }
+        }
+    }
+
+    fn act_on(&self, incident: Incident) {
+        {
             match incident {
                 Incident::Slow(peer) => {
                     self.counters.slow_consumers.add(1);

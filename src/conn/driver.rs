@@ -256,8 +256,12 @@ impl Driver {
                         .record(payload.len() as f64);
                     let flow = match self.quota.admit(&self.shard) {
                         Admission::Taken => {
-                            self.session
-                                .message(&self.shard, self.peer, opcode, payload)
+                            let flow =
+                                self.session
+                                    .message(&self.shard, self.peer, opcode, payload);
+                            let more = self.session.take_uncounted();
+                            self.quota.charge(more, &self.shard);
+                            flow
                         }
                         Admission::Refused(over) => {
                             self.session.limited(&self.shard, self.peer, over);
@@ -330,10 +334,12 @@ impl Driver {
     fn resume(&mut self, kept: Kept) {
         let Kept { message, mut rest } = kept;
         if let Some((opcode, payload)) = message {
-            match self
+            let flow = self
                 .session
-                .message(&self.shard, self.peer, opcode, &payload)
-            {
+                .message(&self.shard, self.peer, opcode, &payload);
+            let more = self.session.take_uncounted();
+            self.quota.charge(more, &self.shard);
+            match flow {
                 Flow::Continue => {}
                 Flow::End(why) => return self.part(why),
                 Flow::Wait => {

@@ -51,6 +51,19 @@ impl Quota {
         self.crowd
     }
 
+    /// Counts what one message has turned out to be more than one message, as far
+    /// as there is room for it in the window: the next ones feel it.
+    pub(super) fn charge(&mut self, messages: u32, shard: &Shard) {
+        let now = shard.clock.now_ms();
+        for _ in 0..messages {
+            let own = self.frames.take(1, self.frames_max, now);
+            let shared = self.seat.as_ref().map(|seat| seat.take_frame(now));
+            if own.is_err() || matches!(shared, Some(Err(_))) {
+                break;
+            }
+        }
+    }
+
     /// Counts a message.
     ///
     /// Cost: a few comparisons, and one locked instruction where the address

@@ -105,6 +105,15 @@ impl Session {
         }
     }
 
+    /// How many messages one message has turned out to be besides itself, since
+    /// the last call.
+    pub(super) fn take_uncounted(&mut self) -> u32 {
+        match self {
+            Self::Echo => 0,
+            Self::Events(events) => events.take_uncounted(),
+        }
+    }
+
     /// The connection is over.
     pub(super) fn end(&mut self, shard: &Shard, peer: PeerId) {
         match self {

@@ -288,7 +288,12 @@ impl Hub {
             .iter()
             .map(|sub| {
                 let stream = &self.streams[sub.stream.index()];
-                let lag = stream.log.head() - stream.members[sub.member as usize].cursor;
+                let member = &stream.members[sub.member as usize];
+                // What is just about to be written does not lag.
+                let lag = match peer.blocked || member.is_held() {
+                    true => stream.log.head() - member.cursor,
+                    false => 0,
+                };
                 (
                     self.topics[sub.topic.index()].policy.priority,
                     lag,

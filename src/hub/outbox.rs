@@ -24,6 +24,9 @@ pub(crate) struct Outbox {
     classes: [Class; Priority::COUNT],
     bytes: usize,
     messages: usize,
+    /// What the peer missed, a page of it: it gives way to nothing and counts
+    /// for nothing, since it is one, and asked for when there is room.
+    page: Vec<u8>,
     /// A pong that waits behind a full socket: the newest replaces it
     /// (RFC 6455 5.5.3; HOSTILE F09).
     pong: Vec<u8>,
@@ -66,7 +69,8 @@ impl Outbox {
     pub(crate) fn push(&mut self, priority: Priority, frame: &[u8], limits: OutboxLimits) -> usize {
         let mut dropped = 0;
         while self.messages > 0
-            && (self.bytes + frame.len() > limits.bytes_max || self.messages >= limits.messages_max)
+            && (self.own_bytes() + frame.len() > limits.bytes_max
+                || self.messages >= limits.messages_max)
         {
             match self.lowest() {
                 Some(lowest) if lowest <= priority => self.drop_oldest(lowest),
@@ -82,14 +86,22 @@ impl Outbox {
         dropped
     }
 
-    /// Queues bytes that may not give way, whatever else waits: one or several
-    /// frames, which go as one.
-    pub(crate) fn push_always(&mut self, priority: Priority, frames: &[u8]) {
-        let class = &mut self.classes[priority as usize];
-        class.bytes.extend_from_slice(frames);
-        class.ends.push_back(class.bytes.len());
+    /// Queues frames that the peer missed, behind what is high and before what
+    /// is not.
+    pub(crate) fn set_page(&mut self, frames: &[u8]) {
+        self.clear_page();
+        self.page.extend_from_slice(frames);
         self.bytes += frames.len();
-        self.messages += 1;
+    }
+
+    /// Gives up what the peer missed, but for what is on its way.
+    pub(crate) fn clear_page(&mut self) {
+        self.bytes -= self.page.len();
+        self.page = Vec::new();
+    }
+
+    fn own_bytes(&self) -> usize {
+        self.bytes - self.page.len()
     }
 
     /// Sets the one pong that waits while the socket is full.
@@ -102,9 +114,9 @@ impl Outbox {
 
     /// What waits, in the order in which it goes out: critical first.
     pub(crate) fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        let [lower @ .., critical] = &self.classes;
+        let [lower @ .., high, critical] = &self.classes;
         let lower = lower.iter().rev().map(Class::waiting);
-        [critical.waiting(), &self.pong]
+        [critical.waiting(), &self.pong, high.waiting(), &self.page]
             .into_iter()
             .chain(lower)
             .filter(|bytes| !bytes.is_empty())
@@ -131,13 +143,20 @@ impl Outbox {
                 self.pong.clear();
                 written -= cut;
             }
+            if rank == 1 && written > 0 && !self.page.is_empty() {
+                self.bytes -= self.page.len();
+                let cut = written.min(self.page.len());
+                carry.extend_from_slice(&self.page[cut..]);
+                self.page = Vec::new();
+                written -= cut;
+            }
         }
         written
     }
 
     /// Whether half of what the limits allow waits.
     pub(crate) fn is_half_full(&self, limits: OutboxLimits) -> bool {
-        self.bytes > limits.bytes_max / 2 || self.messages > limits.messages_max / 2
+        self.own_bytes() > limits.bytes_max / 2 || self.messages > limits.messages_max / 2
     }
 
     /// Bytes that wait.
@@ -156,7 +175,7 @@ impl Outbox {
         let bytes: usize = classes
             .map(|class| class.bytes.capacity() + class.ends.capacity() * size_of::<usize>())
             .sum();
-        bytes + self.pong.capacity()
+        bytes + self.pong.capacity() + self.page.capacity()
     }
 
     fn lowest(&self) -> Option<Priority> {
@@ -317,5 +336,36 @@ mod tests {
             assert_eq!(outbox.advance(rest + 7, &mut carry), 7);
             assert!(outbox.is_empty());
         }
+    }
+
+    #[test]
+    fn what_a_peer_missed_gives_way_to_nothing_and_follows_what_is_high() {
+        let limits = OutboxLimits {
+            bytes_max: 100,
+            messages_max: 3,
+        };
+        let mut outbox = Outbox::default();
+        assert_eq!(outbox.push(Priority::High, b"confirmed ", limits), 0);
+        outbox.set_page(&[b'p'; 1000]);
+        for _ in 0..50 {
+            let _ = outbox.push(Priority::High, &[b'h'; 40], limits);
+            let _ = outbox.push(Priority::Normal, b"n", limits);
+        }
+        let all: Vec<u8> = outbox.slices().flatten().copied().collect();
+        assert_eq!(all.iter().filter(|&&byte| byte == b'p').count(), 1000);
+        let page = all.iter().position(|&byte| byte == b'p').unwrap();
+        assert!(all[..page].iter().all(|&byte| byte != b'n'));
+        assert!(!outbox.is_half_full(OutboxLimits {
+            bytes_max: 1000,
+            messages_max: 9,
+        }));
+        // Cut in the middle, the rest of the page goes first next time.
+        let mut carry = Vec::new();
+        assert_eq!(outbox.advance(page + 10, &mut carry), 0);
+        assert_eq!(carry.len(), 990);
+        outbox.set_page(b"next");
+        outbox.clear_page();
+        let left: usize = outbox.slices().map(<[u8]>::len).sum();
+        assert_eq!((left, outbox.bytes()), (all.len() - page - 1000, left));
     }
 }

@@ -105,7 +105,8 @@ const SPARSE_FROM: usize = 1024;
 
 impl Home {
     /// A home without topics, one of `shards`. `epoch` must be larger than that
-    /// of any earlier process: the wall clock in milliseconds, say.
+    /// of any earlier process: the wall clock in microseconds, say, since no process
+    /// makes a million topics a second.
     #[must_use]
     pub fn new(config: Arc<Config>, shards: usize, epoch: u64) -> Self {
         Self {
@@ -314,14 +315,25 @@ impl Home {
         }
     }
 
+    /// Whether there are more than half of the topics there may be.
+    #[must_use]
+    pub fn is_tight(&self) -> bool {
+        self.topics.len() > self.config.hub.max_topics / 2
+    }
+
     /// Forgets topics that nobody wants, that keep nothing and that were not used
     /// since the last call. If one comes back, it does so in a new epoch.
     ///
     /// Cost: a look at every topic; called by the ticker.
+    ///
+    /// When more than half of the topics there may be are there, those that have
+    /// never been published to go at once, if nobody wants them.
     pub fn sweep(&mut self) {
+        let is_tight = self.is_tight();
         let names = &mut self.names;
         self.topics.retain(|_, topic| {
-            let keep = std::mem::take(&mut topic.used)
+            let was_used = std::mem::take(&mut topic.used);
+            let keep = was_used && !(is_tight && topic.offset == 0)
                 || !topic.interest.is_empty()
                 || topic.history.is_some();
             if !keep {
@@ -391,6 +403,7 @@ mod tests {
         let mut home = home(1);
         let id = known(&mut home, "a");
         let epoch = home.topic(id).position().epoch;
+        home.take(id, &Post::event("a", b"1"), 0);
         home.sweep();
         assert!(matches!(home.open("b"), Opened::Full));
         home.sweep();
@@ -404,6 +417,23 @@ mod tests {
         home.sweep();
         home.sweep();
         assert!(matches!(home.open("a"), Opened::Appeared(..)));
+    }
+
+    #[test]
+    fn m07_topics_that_were_only_asked_about_go_first_where_there_are_many() {
+        let mut home = home(4);
+        for name in ["a", "b"] {
+            home.open_for_subscriber(name);
+        }
+        home.sweep();
+        assert_eq!(home.topics().count(), 2, "there is room");
+        let published = known(&mut home, "c");
+        home.take(published, &Post::event("c", b"1"), 0);
+        home.open_for_subscriber("d");
+        assert!(home.is_tight());
+        home.sweep();
+        let left: Vec<&str> = home.topics().map(HomeTopic::name).collect();
+        assert_eq!(left, ["c"]);
     }
 
     #[test]

@@ -32,6 +32,8 @@ struct Present {
     since_ms: u64,
     /// When it will have left, while it has no connections.
     leaves_ms: Option<u64>,
+    /// It is in the list of those who are leaving, once.
+    is_listed: bool,
 }
 
 /// Somebody came or left.
@@ -75,6 +77,7 @@ impl Presence {
             connections: 1,
             since_ms: now_ms,
             leaves_ms: None,
+            is_listed: false,
         };
         roster.users.insert(user.into(), present);
         Some(Change {
@@ -98,8 +101,10 @@ impl Presence {
         present.connections -= 1;
         if present.connections == 0 {
             present.leaves_ms = Some(leaves_ms);
-            self.leaving
-                .push(Reverse((leaves_ms, topic.into(), user.into())));
+            if !std::mem::replace(&mut present.is_listed, true) {
+                let leaving = (leaves_ms, topic.into(), user.into());
+                self.leaving.push(Reverse(leaving));
+            }
         }
     }
 
@@ -112,16 +117,26 @@ impl Presence {
             if *leaves_ms > now_ms {
                 break;
             }
-            let Some(Reverse((leaves_ms, topic, user))) = self.leaving.pop() else {
+            let Some(Reverse((_, topic, user))) = self.leaving.pop() else {
                 break;
             };
             let Some(roster) = self.topics.get_mut(&topic) else {
                 continue;
             };
-            // It may have come back, and may be leaving again at another time.
-            let present = roster.users.get(&user);
-            if present.is_none_or(|present| present.leaves_ms != Some(leaves_ms)) {
+            let Some(present) = roster.users.get_mut(&user) else {
                 continue;
+            };
+            match present.leaves_ms {
+                Some(when) if when <= now_ms => {}
+                // It has come back, and may be leaving again at another time.
+                Some(when) => {
+                    self.leaving.push(Reverse((when, topic, user)));
+                    continue;
+                }
+                None => {
+                    present.is_listed = false;
+                    continue;
+                }
             }
             roster.users.remove(&user);
             let users = roster.users.len();

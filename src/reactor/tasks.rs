@@ -89,6 +89,7 @@ async fn tick(shard: Rc<Shard>) {
         if tick % TICKS_PER_TIDY == 0 {
             shard.tidy();
             shard.sweep_vacant();
+            shard.sweep_tight_home();
         }
         shard.sweep_presence();
         if tick % TICKS_PER_FIGURES == 0 {

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 
 use super::Shard;
+use super::subscribe::CONFIRMATIONS_MAX;
+use crate::collections::HashSet;
 use crate::id::{PeerId, Priority};
 use crate::mesh::{Change, Outcome, Post, Presence, Request, home_of};
 use crate::protocol::events::{Kind, Writer};
@@ -15,6 +17,9 @@ pub(super) struct Attendance {
     /// Changes that wait for room in their topics.
     untold: VecDeque<Change>,
 }
+
+/// Changes that wait for room in their topics. Beyond it the oldest are never told.
+const UNTOLD_MAX: usize = 100_000;
 
 /// Users in one answer, and how many there are if nothing is said.
 pub const ROSTER_USERS_MAX: usize = 1000;
@@ -74,10 +79,15 @@ impl Shard {
         self.tell_presence();
     }
 
+    /// Tells what can be told; what has no room in its topic waits, and does not
+    /// keep other topics waiting.
     fn tell_presence(&self) {
-        loop {
-            let change = self.attendance.borrow_mut().untold.pop_front();
-            let Some(change) = change else { return };
+        let mut untold = std::mem::take(&mut self.attendance.borrow_mut().untold);
+        let mut busy: HashSet<Box<str>> = HashSet::default();
+        untold.retain(|change| {
+            if busy.contains(&change.topic) {
+                return true;
+            }
             let mut data = format!(
                 r#"{{"action":"{}","users":{},"user":"#,
                 if change.joined { "join" } else { "leave" },
@@ -90,11 +100,18 @@ impl Shard {
                 kind: Kind::Presence,
                 ..Post::event(&change.topic, &data)
             };
-            if self.publish_here(&post, None) == Outcome::Busy {
-                self.attendance.borrow_mut().untold.push_front(change);
-                return;
+            let is_busy = self.publish_here(&post, None) == Outcome::Busy;
+            if is_busy {
+                busy.insert(change.topic.clone());
             }
-        }
+            is_busy
+        });
+        let surplus = untold.len().saturating_sub(UNTOLD_MAX);
+        untold.drain(..surplus);
+        self.counters.messages_dropped.add(surplus as u64);
+        let mut attendance = self.attendance.borrow_mut();
+        untold.extend(std::mem::take(&mut attendance.untold));
+        attendance.untold = untold;
     }
 
     /// Answers a peer's question who is in `topic`: `limit` users behind `after`
@@ -107,19 +124,39 @@ impl Shard {
         after: &str,
         limit: usize,
     ) -> bool {
+        {
+            // What homes are asked for one peer at a time is limited.
+            let mut links = self.links.borrow_mut();
+            match links.get_mut(peer) {
+                Some(link) if link.confirmations < CONFIRMATIONS_MAX => link.confirmations += 1,
+                _ => return false,
+            }
+        }
         let id = id.map(str::to_owned);
         let (name, after) = (topic.to_owned(), after.to_owned());
-        self.ask_home_then(
+        let was_asked = self.ask_home_then(
             topic,
             move |home| home.roster(&name, &after, limit.min(ROSTER_USERS_MAX)),
             move |shard, roster| {
+                shard.note_answer(peer);
                 shard.send_text(peer, Priority::High, |out, timestamp| {
                     Writer::new(out, timestamp).response(id.as_deref(), |out| {
                         out.extend_from_slice(&roster);
                     });
                 });
             },
-        )
+        );
+        if !was_asked {
+            self.note_answer(peer);
+        }
+        was_asked
+    }
+
+    /// One question less that homes have not answered.
+    fn note_answer(&self, peer: PeerId) {
+        if let Some(link) = self.links.borrow_mut().get_mut(peer) {
+            link.confirmations -= 1;
+        }
     }
 
     /// Who is in a topic that is at home here, as JSON.

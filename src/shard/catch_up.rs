@@ -51,7 +51,7 @@ impl CatchUps {
     /// What a peer is being sent, if it is what was asked for.
     fn current(&mut self, missed: &Missed) -> Option<&mut CatchUp> {
         let current = self.peers.get_mut(&missed.peer)?.front_mut()?;
-        Some(current).filter(|current| current.missed.hold == missed.hold)
+        Some(current).filter(|current| current.missed == *missed)
     }
 }
 
@@ -83,6 +83,11 @@ impl Shard {
         resumed: Resumed,
     ) {
         let mut hub = self.hub.borrow_mut();
+        if resumed == Resumed::Underway && hub.is_present(peer) && hub.is_topic(topic) {
+            let name = hub.name(topic).to_owned();
+            drop(hub);
+            return self.tell_gap(peer, Some(&name), None);
+        }
         let is_held = hub.is_present(peer) && hub.is_topic(topic);
         if !is_held || !hub.is_held(peer.slot, topic, hold) {
             return;
@@ -94,7 +99,7 @@ impl Shard {
             }
             Resumed::Complete(_) => None,
             Resumed::TooOld(missed) => Some(Some(missed)),
-            Resumed::OtherEpoch | Resumed::NeverSeen => Some(None),
+            Resumed::OtherEpoch | Resumed::NeverSeen | Resumed::Underway => Some(None),
         };
         if let Some(lost) = lost {
             let name = hub.name(topic).to_owned();
@@ -355,6 +360,7 @@ impl Shard {
             is_first
         };
         if is_first {
+            self.hub.borrow_mut().drain_refill(peer.slot);
             self.ask_page(peer);
         }
     }

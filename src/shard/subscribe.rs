@@ -13,7 +13,7 @@ use crate::topic::{self, Pattern};
 
 /// Confirmations that one connection may wait for. Beyond it the connection is
 /// not read from until homes have answered.
-const CONFIRMATIONS_MAX: u32 = 16;
+pub(super) const CONFIRMATIONS_MAX: u32 = 16;
 
 /// There are too many topics to make a new one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +61,8 @@ struct Resume {
     /// Which hold of the membership ends with it.
     hold: u16,
     reach: Option<Reach>,
+    /// The membership has begun before, and cannot begin again.
+    is_underway: bool,
 }
 
 /// How a topic begins for a subscriber.
@@ -85,6 +87,8 @@ pub enum Resumed {
     TooOld(u64),
     /// No: it was ahead of the topic.
     NeverSeen,
+    /// No: it is being sent the topic already, because of another subscription.
+    Underway,
 }
 
 impl std::fmt::Debug for Ticket {
@@ -158,15 +162,23 @@ impl Shard {
     }
 
     /// Makes a peer a member of what it gets without asking: broadcasts, and
-    /// the inbox of `user`, going on from `resume` if it was there before. At the
-    /// limit of topics it goes without.
-    pub fn attend(&self, peer: PeerId, user: Option<&str>, resume: Option<Position>) {
+    /// an inbox, going on from `resume` if it was there before.
+    ///
+    /// # Errors
+    /// There are too many topics for one of them.
+    pub fn attend(
+        &self,
+        peer: PeerId,
+        inbox: Option<&str>,
+        resume: Option<Position>,
+    ) -> Result<(), TooManyTopics> {
         let pending = self.pending(peer);
-        let _ = self.subscribe(peer, topic::BROADCAST, None, &pending);
-        if let Some(user) = user {
-            let _ = self.subscribe(peer, &topic::inbox_of(user), resume, &pending);
-        }
+        let broadcasts = self.subscribe(peer, topic::BROADCAST, None, &pending);
+        let inbox = inbox.map_or(Ok(()), |inbox| {
+            self.subscribe(peer, inbox, resume, &pending)
+        });
         self.settle(pending.0);
+        broadcasts.and(inbox)
     }
 
     /// Makes a peer a member of a topic, going on from `resume` if it was there
@@ -186,11 +198,15 @@ impl Shard {
             let topic = hub.open(name).ok_or(TooManyTopics)?;
             self.close_group(&mut hub, topic);
             let subscribed = hub.subscribe(peer.slot, topic);
-            let resume = resume.filter(|_| subscribed != Subscribed::Covered);
+            let is_underway = subscribed == Subscribed::Covered;
             let resume = resume.map(|from| Resume {
                 from,
-                hold: hub.hold(peer.slot, topic),
+                hold: match is_underway {
+                    true => 0,
+                    false => hub.hold(peer.slot, topic),
+                },
                 reach: None,
+                is_underway,
             });
             (topic, hub.format_of(peer.slot), resume)
         };
@@ -258,6 +274,9 @@ impl Shard {
     /// Makes a peer a member of all topics that a pattern matches.
     pub fn subscribe_pattern(&self, peer: PeerId, pattern: &Pattern, pending: &Pending) {
         let format = self.hub.borrow().format_of(peer.slot);
+        if format == WireFormat::EventsBatch {
+            self.close_groups();
+        }
         let interest = Interest {
             shard: self.id,
             format,
@@ -413,6 +432,14 @@ impl Shard {
         self.home.borrow_mut().sweep();
     }
 
+    /// As [`Self::sweep_home`], if there are so many topics that it should not wait.
+    pub fn sweep_tight_home(&self) {
+        let mut home = self.home.borrow_mut();
+        if home.is_tight() {
+            home.sweep();
+        }
+    }
+
     /// Notes at this home that a shard wants a topic.
     pub(super) fn take_interest_here(&self, name: &str, interest: Interest) -> TopicId {
         let (id, wanted) = self.home.borrow_mut().open_for_subscriber(name);
@@ -526,7 +553,11 @@ impl Shard {
 impl TicketTopic {
     fn start(&self) -> Start {
         let position = self.position.unwrap_or_default();
-        let resumed = self.resume.map(|Resume { from, reach, .. }| {
+        let resumed = self.resume.map(|resume| {
+            let Resume { from, reach, .. } = resume;
+            if resume.is_underway {
+                return Resumed::Underway;
+            }
             let missed = position.offset.checked_sub(from.offset);
             let epoch_holds = from.epoch == position.epoch;
             match (missed, reach) {

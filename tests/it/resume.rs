@@ -373,3 +373,71 @@ fn history_can_be_read_over_http() {
         }
     }
 }
+
+#[test]
+fn what_is_coming_already_cannot_begin_again_and_that_is_told() {
+    for shards in [1, 3] {
+        let gateway = with_history(shards);
+        let mut client = Client::events(gateway.address);
+        client.subscribe(&["room.*"]);
+        let mut publisher = Client::events(gateway.address);
+        publish_all(&mut publisher, "room.1", 1);
+        let place = Place::at(0, Place::of(&client.json()));
+        assert_eq!(client.json()["data"], "end");
+        let word = recover(&mut client, "room.1", "room.1", place);
+        assert_eq!(
+            (&word["recovered"], &word["offset"]),
+            (&json!(false), &json!(2))
+        );
+        let gap = client.json();
+        assert_eq!((&gap["type"], &gap["lost"]), (&json!("gap"), &json!(null)));
+        publish(&mut publisher, "room.1", 3);
+        assert_eq!(client.json()["data"], 3, "once");
+        assert!(client.is_silent(Duration::from_millis(30)));
+    }
+}
+
+#[test]
+fn topics_given_up_while_others_are_made_up_for_repeat_nothing() {
+    for shards in [1, 3] {
+        let gateway = with_history(shards);
+        let mut publisher = Client::events(gateway.address);
+        let mut watcher = Client::events(gateway.address);
+        let topics = ["a", "b", "c", "d"];
+        watcher.subscribe(&topics);
+        let text = "x".repeat(1000);
+        for topic in topics {
+            for _ in 0..400 {
+                publish(&mut publisher, topic, text.as_str());
+            }
+            publish_all(&mut publisher, topic, 1);
+        }
+        let mut places = serde_json::Map::new();
+        while places.len() < topics.len() {
+            let event = watcher.json();
+            let topic = event["event"].as_str().unwrap().to_owned();
+            let place = json!({ "epoch": Place::of(&event).epoch, "offset": 0 });
+            places.entry(topic).or_insert(place);
+        }
+        let mut client = Client::events(gateway.address);
+        let subscribe = json!({ "type": "subscribe", "events": topics, "recover": places });
+        let give_up = json!({ "type": "unsubscribe", "events": ["a", "c"] });
+        client.say(&subscribe);
+        client.say(&give_up);
+        let (mut b, mut d) = (0, 0);
+        let mut is_given_up = false;
+        while b < 402 || d < 402 {
+            let frame = client.json();
+            is_given_up |= frame["type"] == "unsubscription_confirmed";
+            let next = match frame["event"].as_str() {
+                Some("b") => &mut b,
+                Some("d") => &mut d,
+                _ => continue,
+            };
+            *next += 1;
+            assert_eq!(Place::of(&frame).offset, *next, "{shards} shards");
+        }
+        assert!(is_given_up);
+        assert!(client.is_silent(Duration::from_millis(30)));
+    }
+}

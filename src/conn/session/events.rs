@@ -18,7 +18,7 @@ use crate::protocol::events::{
 };
 use crate::protocol::json::Raw;
 use crate::shard::{About, Crowd, Over, Shard};
-use crate::topic::NameError;
+use crate::topic::{self, NameError, Selector};
 use crate::ws::OpCode;
 
 /// One connection's side of the events protocol.
@@ -34,7 +34,12 @@ pub(in crate::conn) struct Events {
     /// The last message has to come again, since there was no room for all of
     /// it: how many messages of it, if it is a batch, have been dealt with.
     resume: Option<usize>,
+    /// Messages of batches that have not been counted in any limit.
+    uncounted: u32,
 }
+
+/// All of a message has been dealt with; it only waits for others' turn.
+const DONE: usize = usize::MAX;
 
 impl Events {
     pub(super) fn new(
@@ -50,6 +55,7 @@ impl Events {
             standing,
             subscriptions: Vec::new(),
             resume: None,
+            uncounted: 0,
         }
     }
 
@@ -73,7 +79,14 @@ impl Events {
         let identity = self.identity();
         let inbox_after = self.parameters.inbox_after;
         let resume = inbox_after.map(|(epoch, offset)| Position { epoch, offset });
-        shard.attend(peer, identity.map(|identity| &*identity.user), resume);
+        let inbox = identity.map(|identity| topic::inbox_of(&identity.user));
+        let permissions = self.permissions(shard);
+        let inbox = inbox.filter(|inbox| permissions.may_subscribe(&Selector::Topic(inbox)));
+        if shard.attend(peer, inbox.as_deref(), resume).is_err() {
+            // Better no connection than one that misses what is meant for it.
+            error(shard, peer, &Refusal::too_many_topics(""));
+            return Flow::End(Disconnect::Overloaded);
+        }
         shard.introduce(
             peer,
             About {
@@ -119,6 +132,12 @@ impl Events {
         }
     }
 
+    /// How many messages have been dealt with besides those that were counted,
+    /// since the last call.
+    pub(super) fn take_uncounted(&mut self) -> u32 {
+        std::mem::take(&mut self.uncounted)
+    }
+
     pub(super) fn end(&mut self, shard: &Shard, peer: PeerId) {
         for name in std::mem::take(&mut self.subscriptions) {
             self.give_up(shard, peer, &name);
@@ -127,6 +146,9 @@ impl Events {
 
     fn text(&mut self, shard: &Shard, peer: PeerId, text: &str) -> Flow {
         let done = self.resume.take();
+        if done == Some(DONE) {
+            return Flow::Continue;
+        }
         match Command::parse(text) {
             Ok(Command {
                 act: Act::Batch(messages),
@@ -163,6 +185,12 @@ impl Events {
             }
             Act::Subscribe(names, recover) => {
                 self.subscribe(shard, peer, command.id, &names, &recover);
+                if names.iter().any(|name| name.contains('*')) {
+                    // A pattern is held against every topic there is: others get
+                    // their turn before the next one.
+                    self.resume = Some(DONE);
+                    return Flow::Wait;
+                }
             }
             Act::Unsubscribe(names) => self.unsubscribe(shard, peer, id, &names),
             Act::Ping => answer(shard, peer, |w| {
