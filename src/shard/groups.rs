@@ -81,7 +81,9 @@ impl Shard {
     ) -> usize {
         let members = hub.member_count(topic, WireFormat::EventsBatch);
         if members == 0 {
-            // Only where the topic stands is noted.
+            // Whoever a group was begun for has left. Only where the topic stands
+            // is noted.
+            self.groups.borrow_mut().topics.remove(&topic);
             return hub.append(topic, WireFormat::EventsBatch, event, offset);
         }
         let mut groups = self.groups.borrow_mut();
