@@ -124,7 +124,10 @@ fn many_cuts_lose_and_repeat_nothing() {
             let place = json!({ "hot": { "epoch": epoch, "offset": last } });
             client.say(&json!({ "type": "subscribe", "events": ["hot"], "recover": place }));
             let confirmed = client.json();
-            assert_eq!(confirmed["topics"]["hot"]["recovered"], true, "{last} {epoch} {confirmed}");
+            assert_eq!(
+                confirmed["topics"]["hot"]["recovered"], true,
+                "{last} {epoch} {confirmed}"
+            );
         }
         stop.store(true, Ordering::Relaxed);
         publisher.join().unwrap();
