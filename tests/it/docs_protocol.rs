@@ -70,13 +70,6 @@ fn ask(gateway: &TestGateway, line: &str) -> Response {
     request(gateway.address, text.as_bytes())
 }
 
-fn connect(gateway: &TestGateway, path: &str) -> Client {
-    match path {
-        "" => Client::events(gateway.address),
-        path => Client::connect(gateway.address, path),
-    }
-}
-
 /// A token of a user called ann.
 fn token() -> String {
     let claims = json!({ "sub": "ann", "exp": 4_000_000_000_u64 });
@@ -97,7 +90,10 @@ fn every_example_is_true() {
         let gateway = TestGateway::from_toml(&toml, |_| {});
         let mut names = Names::default();
         names.0.insert("token".to_owned(), token().into());
-        let mut client = connect(&gateway, &names.fill(path.trim()));
+        let mut client = match path.trim() {
+            "" => Client::events(gateway.address),
+            path => Client::connect(gateway.address, &names.fill(path)),
+        };
         let mut response = None;
         for line in lines.lines() {
             let (sign, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -107,7 +103,9 @@ fn every_example_is_true() {
                 "<" => names.check(&client.json(), rest),
                 // Another connection takes the first one's place; its greeting is left out.
                 "-" => {
-                    client = connect(&gateway, &names.fill(rest));
+                    let path = Some(rest).filter(|path| !path.is_empty());
+                    let path = names.fill(path.unwrap_or("/api/v1/ws/demo"));
+                    client = Client::connect(gateway.address, &path);
                     assert_eq!(client.json()["type"], "connection_established");
                 }
                 "GET" | "POST" => response = Some(ask(&gateway, &names.fill(line))),
