@@ -13,6 +13,7 @@ mod compression;
 mod direct;
 mod directory;
 mod docs_protocol;
+mod docs_readme;
 mod docs_sse;
 mod events;
 mod frames;
