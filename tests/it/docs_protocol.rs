@@ -1,6 +1,8 @@
 //! The examples of docs/protocol.md, as they are written there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
@@ -140,4 +142,42 @@ fn the_packed_example_is_a_ping() {
         (pong["type"].as_str(), pong["id"].as_u64()),
         (Some("pong"), Some(1))
     );
+}
+
+/// Texts in capitals and underscores, as codes of errors are written.
+fn codes_in(directory: &Path, codes: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            codes_in(&path, codes);
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let texts = text.split('"').skip(1);
+        codes.extend(
+            texts
+                .filter(|text| text.contains('_') && !text.starts_with("CARGO"))
+                .filter(|text| text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
+                .map(str::to_owned),
+        );
+    }
+}
+
+#[test]
+fn every_error_code_is_in_the_tables() {
+    let mut codes = BTreeSet::from(["BUSY".to_owned(), "FORBIDDEN".to_owned()]);
+    for directory in ["src/protocol", "src/conn/session"] {
+        codes_in(Path::new(directory), &mut codes);
+    }
+    assert!(codes.len() > 15, "{codes:?}");
+    for page in [
+        include_str!("../../docs/protocol.md"),
+        include_str!("../../docs/clients.md"),
+    ] {
+        let rows = page.lines().filter(|line| line.starts_with("| `"));
+        let cells: String = rows.filter_map(|row| row.split('|').nth(1)).collect();
+        for code in &codes {
+            assert!(cells.contains(&format!("`{code}`")), "{code}");
+        }
+    }
 }
