@@ -21,6 +21,7 @@ mod scale;
 mod stream;
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 use slab::Slab;
 
@@ -668,16 +669,27 @@ impl Hub {
         frame: &[u8],
         number: u64,
     ) -> usize {
+        self.append_group(topic, format, frame, number..=number)
+    }
+
+    /// As [`Self::append`], for a frame that has several messages in it.
+    pub fn append_group(
+        &mut self,
+        topic: TopicId,
+        format: WireFormat,
+        frame: &[u8],
+        numbers: RangeInclusive<u64>,
+    ) -> usize {
         let Some(id) = self.topics[topic.index()].streams[format.index()] else {
             return 0;
         };
         let stream = &mut self.streams[id.index()];
-        stream.number = number;
+        stream.number = *numbers.end();
         if stream.members.is_empty() {
             return 0;
         }
         let held = stream.log.held();
-        stream.log.append(frame, number);
+        stream.log.append(frame, numbers);
         self.held = self.held + stream.log.held() - held;
         if !stream.dirty {
             stream.dirty = true;

@@ -78,17 +78,21 @@ pub enum WireFormat {
     /// Server-Sent Events. A topic's home leaves out the `id`, which says where
     /// all topics of a stream stand; it is put in front where streams are merged.
     Sse = 3,
+    /// Events protocol, JSON text frames with several events in each. A topic's
+    /// home sends the events' texts; they are grouped where they are read.
+    EventsBatch = 4,
 }
 
 impl WireFormat {
     /// How many formats there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
     /// All formats, in the order of their index.
     pub const ALL: [Self; Self::COUNT] = [
         Self::EventsJson,
         Self::EventsJsonDeflate,
         Self::EventsMsgpack,
         Self::Sse,
+        Self::EventsBatch,
     ];
 
     /// This format's place in a per-format table.

@@ -10,6 +10,7 @@ mod codec;
 mod directory;
 mod errand;
 mod exchange;
+mod groups;
 mod handshakes;
 mod life;
 mod links;
@@ -59,6 +60,7 @@ use crate::ws::deflate::Inflater;
 use attendance::Attendance;
 use catch_up::CatchUps;
 use codec::{Codec, SHARED_WINDOW_BITS};
+use groups::Groups;
 use handshakes::Handshakes;
 use links::{Links, Transport};
 use merge::Merges;
@@ -103,6 +105,7 @@ pub struct Shard {
     handshakes: RefCell<Handshakes>,
     tickets: RefCell<Tickets>,
     catch_ups: RefCell<CatchUps>,
+    groups: RefCell<Groups>,
     waiters: RefCell<Waiters>,
     /// Requests that have to wait until there is room for what they cause.
     stalled: RefCell<Vec<Option<Stalled>>>,
@@ -163,6 +166,7 @@ impl Shard {
             handshakes: RefCell::default(),
             tickets: RefCell::default(),
             catch_ups: RefCell::default(),
+            groups: RefCell::default(),
             waiters: RefCell::default(),
             stalled: RefCell::new((0..shards).map(|_| None).collect()),
             deferred: Cell::new(false),
@@ -202,6 +206,7 @@ impl Shard {
     ) -> PeerId {
         let format = match (encoding, window_bits) {
             (Encoding::Msgpack, _) => WireFormat::EventsMsgpack,
+            (Encoding::JsonBatch, _) => WireFormat::EventsBatch,
             (Encoding::Json, Some(SHARED_WINDOW_BITS)) => WireFormat::EventsJsonDeflate,
             // A smaller window cannot read what all others share.
             (Encoding::Json, _) => WireFormat::EventsJson,
@@ -295,7 +300,7 @@ impl Shard {
         let format = hub.format_of(peer.slot);
         drop(hub);
         match format {
-            WireFormat::EventsJson | WireFormat::EventsJsonDeflate => {
+            WireFormat::EventsJson | WireFormat::EventsJsonDeflate | WireFormat::EventsBatch => {
                 self.send(peer, priority, OpCode::Text, text);
             }
             WireFormat::EventsMsgpack => {

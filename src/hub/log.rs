@@ -6,6 +6,7 @@
 //! few slices, and everybody at the same position writes the same bytes.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 /// A segment grows to this size, then the next one begins. A frame that is
 /// larger has a segment of its own.
@@ -34,6 +35,8 @@ struct Segment {
     start: u64,
     /// The first message's number. Numbers within a segment have no holes.
     first: u64,
+    /// More than one: the segment's only frame has this many messages in it.
+    group: u64,
     bytes: Vec<u8>,
     /// Where each frame ends, relative to `start`.
     ends: Vec<u32>,
@@ -48,23 +51,32 @@ impl Segment {
         self.bytes.capacity() + self.ends.capacity() * size_of::<u32>()
     }
 
-    fn takes(&self, frame: &[u8], number: u64) -> bool {
+    fn takes(&self, frame: &[u8], number: u64, group: u64) -> bool {
         self.ends.is_empty()
-            || (self.bytes.len() + frame.len() <= SEGMENT_BYTES_MAX
+            || (group == 1
+                && self.group == 1
+                && self.bytes.len() + frame.len() <= SEGMENT_BYTES_MAX
                 && number == self.first + self.ends.len() as u64)
+    }
+
+    /// How many messages there are in this many frames.
+    fn messages(&self, frames: usize) -> u64 {
+        frames as u64 * self.group
     }
 }
 
 impl Log {
-    /// Appends one frame, message `number` of its topic.
+    /// Appends one frame with these messages of its topic.
     ///
-    /// Cost: one copy; no allocation once warm.
-    pub(crate) fn append(&mut self, frame: &[u8], number: u64) {
+    /// Cost: one copy; no allocation once warm. A frame with several messages has
+    /// a segment of its own.
+    pub(crate) fn append(&mut self, frame: &[u8], numbers: RangeInclusive<u64>) {
+        let (number, group) = (*numbers.start(), 1 + numbers.end() - numbers.start());
         debug_assert!(number >= self.next, "message numbers rise");
         if !self
             .segments
             .back()
-            .is_some_and(|last| last.takes(frame, number))
+            .is_some_and(|last| last.takes(frame, number, group))
         {
             self.segments.push_back(Segment::default());
         }
@@ -77,13 +89,14 @@ impl Log {
         if last.ends.is_empty() {
             last.start = head;
             last.first = number;
+            last.group = group;
         }
         last.bytes.extend_from_slice(frame);
         last.ends
             .push(u32::try_from(last.bytes.len()).expect("a frame is below 4 GiB"));
         self.held = self.held + last.held() - held;
         self.head += frame.len() as u64;
-        self.next = number + 1;
+        self.next = numbers.end() + 1;
     }
 
     /// The position after the newest frame.
@@ -129,9 +142,10 @@ impl Log {
             .range(from..)
             .map(|segment| {
                 let at = offset_in(cursor.max(segment.start), segment.start);
-                segment.ends.len() - segment.ends.partition_point(|&end| end <= at)
+                let written = segment.ends.partition_point(|&end| end <= at);
+                segment.messages(segment.ends.len() - written)
             })
-            .sum::<usize>() as u64
+            .sum()
     }
 
     /// The oldest frame boundary from which at most `bytes_max` bytes and at
@@ -165,7 +179,16 @@ impl Log {
     pub(crate) fn tail_messages(&self, messages_max: u64) -> u64 {
         let mut wanted = messages_max.max(1);
         for segment in self.segments.iter().rev() {
-            let frames = segment.ends.len() as u64;
+            let frames = segment.messages(segment.ends.len());
+            if wanted < frames && segment.group > 1 {
+                // A group is kept whole or not at all, but for the newest one.
+                let is_newest = segment.end() == self.head;
+                return if is_newest {
+                    segment.start
+                } else {
+                    segment.end()
+                };
+            }
             if wanted < frames {
                 let skip = usize::try_from(frames - wanted).expect("fewer than its frames");
                 return segment.start + u64::from(segment.ends[skip - 1]);
@@ -272,7 +295,7 @@ mod tests {
                 number += if holes.contains(&index) { 5 } else { 1 };
                 let frame = vec![index as u8; *size];
                 model.frames.push((log.head(), frame.clone()));
-                log.append(&frame, number);
+                log.append(&frame, number..=number);
                 if trims.contains(&index) {
                     let cursor = model.frames[index / 2].0;
                     log.trim(cursor);
@@ -305,5 +328,33 @@ mod tests {
             prop_assert!(log.held() <= SEGMENT_BYTES_MIN + SEGMENT_BYTES_MIN / 4);
             check(&log, &model, log.head());
         }
+    }
+
+    #[test]
+    fn a_group_counts_as_the_messages_in_it() {
+        let mut log = Log::default();
+        log.append(b"one", 1..=1);
+        log.append(b"group", 2..=11);
+        log.append(b"more", 12..=14);
+        log.append(b"last", 15..=15);
+        log.append(b"end", 16..=16);
+        let cursors = [0, 3, 8, 12, 16, 19];
+        let expected = [16, 15, 5, 2, 1, 0];
+        for (cursor, messages) in cursors.into_iter().zip(expected) {
+            assert_eq!(log.messages_after(cursor), messages, "from {cursor}");
+        }
+        for (messages_max, cursor) in [(1, 16), (2, 12), (4, 12), (5, 8), (14, 8), (15, 3), (99, 0)]
+        {
+            assert_eq!(log.tail_messages(messages_max), cursor, "{messages_max}");
+        }
+        let mut log = Log::default();
+        log.append(b"group", 1..=10);
+        assert_eq!(log.tail_messages(3), 0);
+        assert_eq!(log.cut_frame(2), b"oup");
+        log.trim(log.head());
+        assert_eq!(log.messages_after(log.head()), 0);
+        log.append(b"one", 11..=11);
+        log.append(b"two", 12..=12);
+        assert_eq!(log.messages_after(5), 2);
     }
 }

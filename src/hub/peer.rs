@@ -134,6 +134,10 @@ impl Peer {
     pub(crate) fn add(&mut self, sub: Sub) -> u32 {
         let at = index_of(self.subs.len());
         let topic = sub.topic;
+        if self.subs.is_empty() {
+            // Most have one for long: what everybody gets.
+            self.subs.reserve_exact(1);
+        }
         self.subs.push(sub);
         if let Some(places) = &mut self.places {
             places.insert(topic, at);

@@ -85,6 +85,7 @@ async fn tick(shard: Rc<Shard>) {
         ticks.tick().await;
         shard.clock.refresh();
         shard.check_deadlines(&limits);
+        shard.close_groups();
         if tick % TICKS_PER_TIDY == 0 {
             shard.tidy();
             shard.sweep_vacant();

@@ -254,6 +254,11 @@ impl Shard {
         else {
             return nothing;
         };
+        // Groups are made of what is new.
+        let format = match missed.format {
+            WireFormat::EventsBatch => WireFormat::EventsJson,
+            format => format,
+        };
         let mut codec = self.codec.borrow_mut();
         let (mut first, mut count, mut bytes) = (None, 0, 0);
         for record in topic
@@ -265,7 +270,7 @@ impl Shard {
             }
             let publication = publication_of(name, &record, missed.epoch);
             let timestamp = timestamp_of(record.time_ms);
-            let frame = codec.event(missed.format, &publication, &timestamp);
+            let frame = codec.event(format, &publication, &timestamp);
             first.get_or_insert(record.offset);
             count += 1;
             bytes += frame.len();

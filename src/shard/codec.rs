@@ -69,6 +69,10 @@ impl Codec {
                 self.frame.clear();
                 put_frame(&mut self.frame, OpCode::Binary, &self.packed);
             }
+            WireFormat::EventsBatch => {
+                self.frame.clear();
+                self.frame.extend_from_slice(&payload);
+            }
             WireFormat::Sse => {
                 self.frame.clear();
                 let written = if publication.kind == Kind::Presence {

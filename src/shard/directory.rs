@@ -8,8 +8,8 @@ use crate::protocol::json::put_string;
 /// Who a connection is.
 #[derive(Debug)]
 pub struct About {
-    /// What it is called.
-    pub client_id: Box<str>,
+    /// What it calls itself, if it does.
+    pub client_id: Option<Box<str>>,
     /// `demo`, `dev` or `prod`.
     pub endpoint: &'static str,
     /// Whose it is, if a credential said so.
@@ -41,6 +41,20 @@ impl Shard {
         }
     }
 
+    /// What a connection is called that does not call itself anything: unique over
+    /// the life of the process.
+    #[must_use]
+    pub fn session_id(&self, endpoint: &str, peer: PeerId) -> String {
+        format!("{endpoint}_{}-{peer}", self.id.0)
+    }
+
+    fn client_id(&self, about: &About, peer: PeerId) -> String {
+        match &about.client_id {
+            Some(client_id) => client_id.to_string(),
+            None => self.session_id(about.endpoint, peer),
+        }
+    }
+
     /// This shard's connections that have introduced themselves, `limit` of them
     /// in full.
     #[must_use]
@@ -58,7 +72,7 @@ impl Shard {
             }
             let heard_ms = wall_ms - now_ms.saturating_sub(link.life.heard).min(wall_ms);
             let mut out = br#"{"client_id":"#.to_vec();
-            put_string(&mut out, &about.client_id);
+            put_string(&mut out, &self.client_id(about, link.peer));
             for (key, value) in [
                 ("user_id", &about.user),
                 ("username", &about.name),
@@ -111,7 +125,7 @@ impl Shard {
                 if pairs.len() == limit {
                     return pairs;
                 }
-                pairs.push((name.to_owned(), about.client_id.to_string()));
+                pairs.push((name.to_owned(), self.client_id(about, link.peer)));
             }
         }
         pairs

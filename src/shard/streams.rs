@@ -176,10 +176,10 @@ impl Shard {
         frame: &[u8],
         offset: u64,
     ) -> usize {
-        if format == WireFormat::Sse {
-            self.merges.borrow_mut().append(hub, topic, frame, offset)
-        } else {
-            hub.append(topic, format, frame, offset)
+        match format {
+            WireFormat::Sse => self.merges.borrow_mut().append(hub, topic, frame, offset),
+            WireFormat::EventsBatch => self.append_to_group(hub, topic, frame, offset),
+            _ => hub.append(topic, format, frame, offset),
         }
     }
 

@@ -184,6 +184,7 @@ impl Shard {
         let (topic, format, resume) = {
             let mut hub = self.hub.borrow_mut();
             let topic = hub.open(name).ok_or(TooManyTopics)?;
+            self.close_group(&mut hub, topic);
             let subscribed = hub.subscribe(peer.slot, topic);
             let resume = resume.filter(|_| subscribed != Subscribed::Covered);
             let resume = resume.map(|from| Resume {
@@ -468,6 +469,7 @@ impl Shard {
                 let format = hub.format_of(peer.slot);
                 let is_live = interests.standing(topic, format) == Standing::Live;
                 if is_live && hub.is_held(peer.slot, topic, resume.hold) {
+                    self.close_group(&mut hub, topic);
                     hub.skip_to_head(peer.slot, topic);
                     begun.position = Some(Position {
                         epoch: interests.epoch(topic),

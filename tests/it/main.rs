@@ -9,6 +9,7 @@
 mod support;
 
 mod addresses;
+mod batch;
 mod compression;
 mod direct;
 mod directory;

@@ -185,3 +185,34 @@ fn topics_without_presence_say_nothing_and_refuse_the_question() {
         (&json!(0), &json!([]))
     );
 }
+
+#[test]
+fn m10_a_roster_comes_page_by_page_and_each_user_is_on_one() {
+    let gateway = gateway(3, "0s");
+    let crowd: Vec<Client> = (0..40)
+        .map(|number| {
+            let mut member = client(&gateway, &format!("member-{number:02}"));
+            subscribe(&mut member, "room.1");
+            member
+        })
+        .collect();
+    let mut asker = client(&gateway, "asker");
+    let (mut users, mut after, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let params = json!({ "event": "room.1", "limit": 15, "after": after });
+        let result = roster(&mut asker, params)["result"].take();
+        assert_eq!(result["count"], 40);
+        let page = result["users"].as_array().unwrap();
+        assert!(page.len() <= 15);
+        pages += 1;
+        users.extend(page.iter().map(|user| user["user"].to_string()));
+        if result["more"] == false {
+            break;
+        }
+        after = page.last().unwrap()["user"].as_str().unwrap().to_owned();
+    }
+    users.dedup();
+    assert_eq!((users.len(), pages), (40, 3));
+    assert!(users.is_sorted());
+    drop(crowd);
+}

@@ -395,7 +395,7 @@ fn a12_a_connection_ends_with_its_token_and_hears_nothing_after() {
 }
 
 #[test]
-fn keys_are_changed_without_a_restart_and_their_connections_end_with_them() {
+fn a17_keys_are_changed_without_a_restart_and_their_connections_end_with_them() {
     let files = Files::new("rotation");
     let [first, second, third] = [(); 3].map(|()| Pair::generate(TokenAlgorithm::EdDsa));
     let gateway = TestGateway::in_mode(Mode::Dev, |config| {

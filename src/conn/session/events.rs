@@ -59,7 +59,7 @@ impl Events {
             error(shard, peer, &refusal);
             return Flow::End(Disconnect::Unauthenticated);
         }
-        let session_id = self.session_id(shard, peer);
+        let session_id = shard.session_id(self.endpoint, peer);
         let greeting = Greeting {
             client_id: self.client_id.as_deref().unwrap_or(&session_id),
             session_id: &session_id,
@@ -77,7 +77,7 @@ impl Events {
         shard.introduce(
             peer,
             About {
-                client_id: greeting.client_id.into(),
+                client_id: self.client_id.clone(),
                 endpoint: self.endpoint,
                 user: identity.map(|identity| identity.user.as_str().into()),
                 name: self.user().map(Into::into),
@@ -100,10 +100,12 @@ impl Events {
         payload: &[u8],
     ) -> Flow {
         match (self.parameters.encoding, opcode) {
-            (Encoding::Json, OpCode::Text) => match simdutf8::basic::from_utf8(payload) {
-                Ok(text) => self.text(shard, peer, text),
-                Err(_) => Flow::End(Disconnect::Protocol(1007)),
-            },
+            (Encoding::Json | Encoding::JsonBatch, OpCode::Text) => {
+                match simdutf8::basic::from_utf8(payload) {
+                    Ok(text) => self.text(shard, peer, text),
+                    Err(_) => Flow::End(Disconnect::Protocol(1007)),
+                }
+            }
             (Encoding::Msgpack, OpCode::Binary) => shard.with_text(|text| {
                 if let Err(why) = msgpack::to_json(payload, text) {
                     let message = format!("Not a MessagePack message: {why}");
@@ -187,16 +189,12 @@ impl Events {
         Flow::Continue
     }
 
-    fn session_id(&self, shard: &Shard, peer: PeerId) -> String {
-        format!("{}_{}-{peer}", self.endpoint, shard.id.0)
-    }
-
     /// Who the connection is in a topic's roster: its user, or itself.
     fn attendee(&self, shard: &Shard, peer: PeerId) -> String {
         match (self.identity(), &self.client_id) {
             (Some(identity), _) => identity.user.clone(),
             (None, Some(client_id)) => client_id.to_string(),
-            (None, None) => self.session_id(shard, peer),
+            (None, None) => shard.session_id(self.endpoint, peer),
         }
     }
 

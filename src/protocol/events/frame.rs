@@ -204,6 +204,15 @@ impl<'a> Writer<'a> {
         self.end();
     }
 
+    /// Several events in one frame: their texts, with commas between them.
+    pub fn batch(mut self, events: &[u8], count: usize) {
+        self.put(r#"{"type":"batch","messages":["#);
+        self.out.extend_from_slice(events);
+        self.put(r#"],"count":"#);
+        self.put_number(count as u64);
+        self.end();
+    }
+
     /// Says how many messages of a topic the client missed, if that is known, or
     /// of those for everybody or for it alone if there is no topic.
     pub fn gap(mut self, topic: Option<&str>, lost: Option<u64>) {

@@ -8,12 +8,14 @@ pub enum Encoding {
     Json,
     /// MessagePack maps in binary frames.
     Msgpack,
+    /// JSON objects in text frames, several events in one.
+    JsonBatch,
 }
 
 /// What a client chooses in the query of its upgrade request.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Parameters {
-    /// `format`: how frames are encoded.
+    /// `format` and `batch`: how frames are encoded.
     pub encoding: Encoding,
     /// `welcome`: whether an extra frame says what the endpoint is for.
     pub welcome: bool,
@@ -31,6 +33,9 @@ pub enum BadParameter {
     /// `welcome`
     #[error("`welcome` is true or false")]
     Welcome,
+    /// `batch`
+    #[error("`batch` is true or false, and not for msgpack")]
+    Batch,
     /// `inbox_after`
     #[error("`inbox_after` is the `event_id` of an event")]
     InboxAfter,
@@ -44,7 +49,7 @@ impl Parameters {
     /// # Errors
     /// A parameter has a value that means nothing.
     pub fn parse(query: &str) -> Result<Self, BadParameter> {
-        let mut parameters = Self::default();
+        let (mut parameters, mut batch) = (Self::default(), false);
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             match (name, value) {
@@ -54,12 +59,18 @@ impl Parameters {
                 ("welcome", _) => {
                     parameters.welcome = flag(value).ok_or(BadParameter::Welcome)?;
                 }
+                ("batch", _) => batch = flag(value).ok_or(BadParameter::Batch)?,
                 ("inbox_after", _) => {
                     let position = position(value).ok_or(BadParameter::InboxAfter)?;
                     parameters.inbox_after = Some(position);
                 }
                 _ => {}
             }
+        }
+        match (parameters.encoding, batch) {
+            (_, false) => {}
+            (Encoding::Json, true) => parameters.encoding = Encoding::JsonBatch,
+            (_, true) => return Err(BadParameter::Batch),
         }
         Ok(parameters)
     }
@@ -101,6 +112,9 @@ mod tests {
             "welcome=1&format=msgpack&format=json",
             Ok((Encoding::Json, true)),
         );
+        check("batch=true", Ok((Encoding::JsonBatch, false)));
+        check("batch=1&format=json", Ok((Encoding::JsonBatch, false)));
+        check("batch=false&format=msgpack", Ok((Encoding::Msgpack, false)));
         check("xformat=cbor&formatx=cbor", Ok((Encoding::Json, false)));
     }
 
@@ -114,6 +128,17 @@ mod tests {
             "format=msg%70ack",
         ] {
             check(query, Err(BadParameter::Format));
+        }
+        for query in ["batch", "batch=x", "batch=true&format=msgpack"] {
+            check(query, Err(BadParameter::Batch));
+        }
+        for query in [
+            "inbox_after=",
+            "inbox_after=1",
+            "inbox_after=1-x",
+            "inbox_after=-1-1",
+        ] {
+            check(query, Err(BadParameter::InboxAfter));
         }
         for query in ["welcome", "welcome=yes", "format=json&welcome=TRUE"] {
             check(query, Err(BadParameter::Welcome));
