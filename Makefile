@@ -24,10 +24,10 @@ setup:
 run: setup
 	cargo build --release --locked
 	@echo
-	@echo "The gateway serves on 127.0.0.1:8080 until Ctrl-C. Try next, in another terminal:"
+	@echo "The gateway serves on 127.0.0.1:8080 until Ctrl-C. Try next:"
 	@echo
+	@echo "  http://127.0.0.1:8080/ in a browser: the same events over WebSocket and SSE"
 	@echo "  $(BIN)/fanfare publish --event news --data '{\"hello\":\"world\"}'"
-	@echo "  curl -s http://127.0.0.1:8080/metrics"
 	@echo "  $(BIN)/loadgen fanout --url ws://127.0.0.1:8080"
 	@echo
 	@ulimit -n "$$(ulimit -H -n)" && exec $(BIN)/fanfare serve --mode demo --listen 127.0.0.1:8080 $(ARGS)

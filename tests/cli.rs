@@ -1,5 +1,6 @@
 //! The `fanfare` program as its operator meets it: arguments in, text and exit code out.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -479,6 +480,114 @@ fn the_examples_about_tokens_are_true() {
     let frames = shown["fanfare"].as_object_mut().unwrap();
     assert_eq!(frames.remove("frames_per_minute"), Some(600.into()));
     assert_eq!(claims["fanfare"], shown["fanfare"]);
+}
+
+/// The rows of a document's tables whose first cell is a name in backticks, as
+/// their cells without backticks.
+fn rows(document: &str) -> Vec<Vec<String>> {
+    let rows = document.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells = row.trim_matches('|').split(" | ");
+        cells.map(|cell| cell.trim().replace('`', "")).collect()
+    })
+    .collect()
+}
+
+/// The defaults of a mode by path, as `events.auth_required`, namespaces left out.
+fn defaults(mode: &str) -> BTreeMap<String, String> {
+    let text = fanfare(&["default-config", "--mode", mode]).stdout;
+    let mut section = "";
+    let mut defaults = BTreeMap::new();
+    for line in text.lines() {
+        if let Some(name) = line.trim_start_matches('#').strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if let Some((key, value)) = line.strip_prefix('#').and_then(|l| l.split_once(" = "))
+            && !section.starts_with("namespace")
+            && !key.starts_with(' ')
+        {
+            defaults.insert(format!("{section}.{key}"), value.to_owned());
+        }
+    }
+    defaults
+}
+
+#[test]
+fn the_examples_about_configuration_are_true() {
+    let document = fs::read_to_string("docs/configuration.md").unwrap();
+    let secret = Scratch::new("docs-configuration-secret", SECRET);
+    let configurations = blocks(&document, "toml");
+    assert_eq!(configurations.len(), 2);
+    for text in configurations {
+        let text = text
+            .replace("/etc/fanfare/jwt_secret", secret.path())
+            .replace("\"...\"", &format!("\"{SECRET}\""));
+        let file = Scratch::new("docs-configuration.toml", &text);
+        done(&fanfare(&["check-config", "--config", file.path()]));
+    }
+}
+
+#[test]
+fn the_table_of_modes_has_all_that_differs() {
+    let document = fs::read_to_string("docs/configuration.md").unwrap();
+    let [demo, dev, prod] = ["demo", "dev", "prod"].map(defaults);
+    let differ = demo
+        .iter()
+        .filter(|(key, value)| dev.get(*key) != Some(value) || prod.get(*key) != Some(value));
+    let mut expected: Vec<Vec<String>> = differ
+        .map(|(key, demo)| {
+            vec![
+                key.clone(),
+                demo.clone(),
+                dev[key].clone(),
+                prod[key].clone(),
+            ]
+        })
+        .collect();
+    let mut shown: Vec<_> = rows(&document)
+        .into_iter()
+        .filter(|row| row.len() == 4)
+        .collect();
+    expected.sort();
+    shown.sort();
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn the_table_of_variables_has_all_of_them() {
+    let document = fs::read_to_string("docs/configuration.md").unwrap();
+    let mut shown = Vec::new();
+    for row in rows(&document) {
+        let [variable, path, example] = row.as_slice() else {
+            continue;
+        };
+        let key = path.split('.').next_back().unwrap();
+        let example = if variable == "JWT_SECRET" {
+            SECRET
+        } else {
+            example
+        };
+        // Credentials, and something open beyond the default.
+        let mut env = vec![("JWT_SECRET", SECRET), (variable, example)];
+        env.dedup_by_key(|(name, _)| *name);
+        let ran = fanfare_with(&["check-config"], &env, "");
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let sets = ran
+            .stdout
+            .lines()
+            .any(|line| line.starts_with(&format!("{key} = ")));
+        assert!(sets, "{variable}: {ran:?}");
+        shown.push(variable.clone());
+    }
+    let help = fanfare(&["serve", "--help"]).stdout;
+    let (_, help) = help.split_once("Environment:\n").unwrap();
+    let names = help.lines().take_while(|line| !line.is_empty());
+    let mut expected: Vec<&str> = names
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| !name.starts_with("FANFARE_") && !name.starts_with("HOST"))
+        .collect();
+    expected.sort_unstable();
+    shown.sort();
+    assert_eq!(shown, expected);
 }
 
 /// A gateway that answers one request with `answer`; joined, it tells what it was asked.

@@ -82,6 +82,51 @@ fn the_event_source_example_misses_nothing() {
     check_script("EventSource", "close()");
 }
 
+/// The JavaScript of a document, with the gateway's address in place of the usual one.
+fn scripts(document: &str, gateway: &TestGateway) -> Vec<String> {
+    let blocks = document.split("\n```js\n").skip(1);
+    let scripts = blocks.map(|block| block.split("\n```").next().expect("the block itself"));
+    let address = gateway.address.to_string();
+    scripts
+        .map(|script| script.replace("127.0.0.1:8080", &address))
+        .collect()
+}
+
+/// Runs a document's script behind `before`, which makes what it does with an
+/// event push it to `said`; what is published to `topic` must be among that.
+fn check_reader(script: &str, gateway: &TestGateway, before: &str, topic: &str) {
+    let browser = Browser::start();
+    let page = browser.open(&format!("http://{}/health/live", gateway.address), DESKTOP);
+    page.eval(before);
+    page.eval(script);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while page.eval("said.some(data => data.includes('17'))") != json!(true) {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "nothing comes: {script}"
+        );
+        post(gateway.address, topic, &json!(17));
+        thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn the_first_examples_show_what_is_published() {
+    let gateway = gateway();
+    let before = "var said = []; console.log = what => { said.push(what); }";
+    let scripts_of_readme = scripts(include_str!("../../README.md"), &gateway);
+    assert_eq!(scripts_of_readme.len(), 2);
+    for script in scripts_of_readme {
+        check_reader(&script, &gateway, before, "news");
+    }
+    let before =
+        "var said = []; var show = what => { said.push(String(what)); }; var reload = show";
+    let [script] = &scripts(include_str!("../../docs/sse.md"), &gateway)[..] else {
+        panic!("one example");
+    };
+    check_reader(script, &gateway, before, "stock");
+}
+
 #[test]
 fn the_curl_examples_miss_nothing() {
     let gateway = gateway();

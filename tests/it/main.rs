@@ -14,6 +14,8 @@ mod compression;
 mod direct;
 mod directory;
 mod docs_protocol;
+mod docs_readme;
+mod docs_sse;
 mod events;
 mod frames;
 mod frames_events;
