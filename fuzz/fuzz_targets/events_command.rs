@@ -15,6 +15,7 @@ fuzz_target!(|text: &str| {
             if let Act::Publish { data, .. } = command.act {
                 let publication = Publication {
                     kind: Kind::Event,
+                    topic: "t",
                     name: "t",
                     data: data.as_bytes(),
                     epoch: 1,

@@ -384,6 +384,7 @@ impl Shard {
 fn publication_of<'a>(topic: &'a str, record: &Record<'a>, epoch: u64) -> Publication<'a> {
     Publication {
         kind: record.kind,
+        topic,
         name: name_of(topic, record.name, record.kind),
         data: record.data,
         epoch,

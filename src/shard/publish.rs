@@ -228,6 +228,7 @@ impl Shard {
         }
         let publication = Publication {
             kind: post.kind,
+            topic,
             name: name_of(topic, post.name, post.kind),
             data: post.data,
             epoch: home_topic.position().epoch,

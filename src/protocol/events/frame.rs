@@ -22,6 +22,8 @@ pub enum Kind {
 pub struct Publication<'a> {
     /// What it is.
     pub kind: Kind,
+    /// Where it was published.
+    pub topic: &'a str,
     /// What it is called, which needs no escaping; empty: a broadcast without a name.
     pub name: &'a str,
     /// A JSON value, passed on byte for byte.
@@ -109,6 +111,11 @@ impl<'a> Writer<'a> {
                 self.put(publication.name);
                 self.put(r#"","event_type":""#);
                 self.put(publication.name);
+                if publication.name != publication.topic {
+                    // Its `event_id` is a place in this topic.
+                    self.put(r#"","topic":""#);
+                    self.put(publication.topic);
+                }
                 self.put(r#"","data":"#);
             }
             Kind::Broadcast if publication.name.is_empty() => {
@@ -344,6 +351,7 @@ mod tests {
         );
         let publication = Publication {
             kind: Kind::Event,
+            topic: "a.b",
             name: "a.b",
             data: br#"{"x":1}"#,
             epoch: 7,
@@ -352,6 +360,14 @@ mod tests {
         check(
             |w| w.event(&publication),
             json!({"type":"event","event":"a.b","event_type":"a.b","data":{"x":1},"event_id":"7-12"}),
+        );
+        let named = Publication {
+            name: "c",
+            ..publication
+        };
+        check(
+            |w| w.event(&named),
+            json!({"type":"event","event":"c","event_type":"c","topic":"a.b","data":{"x":1},"event_id":"7-12"}),
         );
         for (kind, name, expected) in [
             (
