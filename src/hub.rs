@@ -10,6 +10,7 @@
 //! comes in as an argument.
 
 mod flush;
+mod hold;
 mod log;
 #[cfg(test)]
 mod model;
@@ -435,125 +436,6 @@ impl Hub {
         }
         self.remove_member(stream, member as usize);
         Unsubscribed::Left
-    }
-
-    /// Notes that a topic's messages arrive in `format` from the one after
-    /// `number` on.
-    pub fn begin(&mut self, topic: TopicId, format: WireFormat, number: u64) {
-        let id = self.stream_of(topic, format);
-        self.streams[id.index()].number = number;
-    }
-
-    /// The newest message's number; 0 before the first.
-    #[must_use]
-    pub fn number(&self, topic: TopicId, format: WireFormat) -> u64 {
-        let stream = self.topics[topic.index()].streams[format.index()];
-        stream.map_or(0, |id| self.streams[id.index()].number)
-    }
-
-    /// Writes nothing more of a topic to a peer until [`Self::release`]: what
-    /// came before has to be written first. The topic's policy holds meanwhile.
-    /// Returns the number of this hold, which ends with the membership.
-    pub fn hold(&mut self, slot: Slot, topic: TopicId) -> u16 {
-        self.holds = self.holds.wrapping_add(1).max(1);
-        let hold = self.holds;
-        if let Some(member) = self.member_mut(slot, topic) {
-            member.hold = hold;
-        }
-        hold
-    }
-
-    /// Begins a membership that is on hold anew, here and now: what has come since
-    /// it began is for whoever holds it to send.
-    pub fn skip_to_head(&mut self, slot: Slot, topic: TopicId) {
-        let Some(peer) = self.peers.get(slot.index()) else {
-            return;
-        };
-        let Some(sub) = peer.sub_of(topic) else {
-            return;
-        };
-        let Sub { stream, member, .. } = peer.subs[sub];
-        let stream = &mut self.streams[stream.index()];
-        let head = stream.log.head();
-        let member = &mut stream.members[member as usize];
-        member.cursor = head;
-        member.lost = 0;
-    }
-
-    /// Whether this hold has not ended.
-    #[must_use]
-    pub fn is_held(&self, slot: Slot, topic: TopicId, hold: u16) -> bool {
-        let Some(peer) = self.peers.get(slot.index()) else {
-            return false;
-        };
-        peer.sub_of(topic).is_some_and(|sub| {
-            let Sub { stream, member, .. } = peer.subs[sub];
-            self.streams[stream.index()].members[member as usize].hold == hold
-        })
-    }
-
-    /// Takes back [`Self::hold`]. What was lost meanwhile is told.
-    pub fn release(&mut self, slot: Slot, topic: TopicId) {
-        let Some(member) = self.member_mut(slot, topic) else {
-            return;
-        };
-        member.hold = 0;
-        let lost = std::mem::take(&mut member.lost);
-        let peer = &mut self.peers[slot.index()];
-        if lost > 0 {
-            self.incidents.push(Incident::Gap {
-                peer: PeerId {
-                    slot,
-                    generation: peer.generation,
-                },
-                topic: Some(topic),
-                lost,
-            });
-        }
-        let sub = peer.sub_of(topic).expect("it was just found");
-        let Sub { stream, member, .. } = peer.subs[sub];
-        let stream = &self.streams[stream.index()];
-        if stream.members[member as usize].cursor < stream.log.head() && !peer.closing {
-            peer.link(index_of(sub));
-            self.make_ready(slot);
-        }
-    }
-
-    fn member_mut(&mut self, slot: Slot, topic: TopicId) -> Option<&mut Member> {
-        let peer = self.peers.get(slot.index())?;
-        let Sub { stream, member, .. } = peer.subs[peer.sub_of(topic)?];
-        Some(&mut self.streams[stream.index()].members[member as usize])
-    }
-
-    /// Queues frames that a peer missed; they do not give way to anything. An
-    /// [`Incident::Refillable`] follows when they have been written.
-    pub fn refill(&mut self, slot: Slot, frames: &[u8]) {
-        let Some(peer) = self
-            .peers
-            .get_mut(slot.index())
-            .filter(|peer| !peer.closing)
-        else {
-            return;
-        };
-        let spare = &mut self.spare;
-        let outbox = peer
-            .outbox
-            .get_or_insert_with(|| spare.pop().unwrap_or_default());
-        let bytes = outbox.bytes();
-        outbox.set_page(frames);
-        peer.refilled = true;
-        self.held = self.held + outbox.bytes() - bytes;
-        self.make_ready(slot);
-    }
-
-    /// Takes back [`Self::refill`], but for what is on its way.
-    pub fn drain_refill(&mut self, slot: Slot) {
-        let peer = self.peers.get_mut(slot.index());
-        if let Some(outbox) = peer.and_then(|peer| peer.outbox.as_mut()) {
-            let bytes = outbox.bytes();
-            outbox.clear_page();
-            self.held = self.held + outbox.bytes() - bytes;
-        }
     }
 
     /// The format a peer reads.

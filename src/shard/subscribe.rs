@@ -7,7 +7,7 @@ use super::Shard;
 use super::links::Link;
 use crate::collections::HashMap;
 use crate::hub::{Subscribed, Unsubscribed};
-use crate::id::{PeerId, Priority, ShardId, TopicId, WireFormat};
+use crate::id::{PeerId, ShardId, TopicId, WireFormat};
 use crate::mesh::{Interest, Position, Reach, Request, Standing, home_of};
 use crate::topic::{self, Pattern};
 
@@ -42,8 +42,8 @@ struct Ticket {
     confirm: Option<Confirm>,
 }
 
-/// Writes a confirmation, given the time and how each topic stands.
-type Confirm = Box<dyn FnOnce(&mut Vec<u8>, &[u8], &[Start])>;
+/// Sends a confirmation, given how each topic stands.
+type Confirm = Box<dyn FnOnce(&Shard, &[Start])>;
 
 #[derive(Debug)]
 struct TicketTopic {
@@ -134,6 +134,13 @@ impl Shard {
         !names.into_iter().any(asks_full)
     }
 
+    /// Whether homes have not answered all that was asked for `peer`.
+    #[must_use]
+    pub fn is_confirming(&self, peer: PeerId) -> bool {
+        let links = self.links.borrow();
+        links.get(peer).is_some_and(|link| link.confirmations > 0)
+    }
+
     /// Begins a confirmation for `peer`.
     #[must_use]
     pub fn pending(&self, peer: PeerId) -> Pending {
@@ -152,17 +159,14 @@ impl Shard {
 
     /// Sends the confirmation as soon as everything it speaks of is true. What
     /// the peer has missed follows, and then what is new.
-    pub fn confirm(
-        &self,
-        pending: Pending,
-        write: impl FnOnce(&mut Vec<u8>, &[u8], &[Start]) + 'static,
-    ) {
+    pub fn confirm(&self, pending: Pending, write: impl FnOnce(&Self, &[Start]) + 'static) {
         self.tickets.borrow_mut().open[pending.0 as usize].confirm = Some(Box::new(write));
         self.settle(pending.0);
     }
 
     /// Makes a peer a member of what it gets without asking: broadcasts, and
-    /// an inbox, going on from `resume` if it was there before.
+    /// an inbox, going on from `resume` if it was there before. Greets it when
+    /// everything arrives from then on.
     ///
     /// # Errors
     /// There are too many topics for one of them.
@@ -171,13 +175,17 @@ impl Shard {
         peer: PeerId,
         inbox: Option<&str>,
         resume: Option<Position>,
+        greet: impl FnOnce(&Self) + 'static,
     ) -> Result<(), TooManyTopics> {
         let pending = self.pending(peer);
         let broadcasts = self.subscribe(peer, topic::BROADCAST, None, &pending);
         let inbox = inbox.map_or(Ok(()), |inbox| {
             self.subscribe(peer, inbox, resume, &pending)
         });
-        self.settle(pending.0);
+        match broadcasts.and(inbox) {
+            Ok(()) => self.confirm(pending, move |shard, _| greet(shard)),
+            Err(_) => self.settle(pending.0),
+        }
         broadcasts.and(inbox)
     }
 
@@ -536,9 +544,7 @@ impl Shard {
         }
         let starts: Vec<Start> = topics.iter().map(TicketTopic::start).collect();
         if let Some(confirm) = confirm {
-            self.send_text(peer, Priority::High, |out, timestamp| {
-                confirm(out, timestamp, &starts);
-            });
+            confirm(self, &starts);
         }
         for (begun, start) in topics.iter().zip(&starts) {
             if let (Some(Resume { from, hold, .. }), Some(resumed)) = (begun.resume, start.resumed)

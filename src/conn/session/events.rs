@@ -34,6 +34,8 @@ pub(in crate::conn) struct Events {
     /// The last message has to come again, since there was no room for all of
     /// it: how many messages of it, if it is a batch, have been dealt with.
     resume: Option<usize>,
+    /// The greeting has gone out.
+    is_greeted: bool,
     /// Messages of batches that have not been counted in any limit.
     uncounted: u32,
 }
@@ -55,6 +57,7 @@ impl Events {
             standing,
             subscriptions: Vec::new(),
             resume: None,
+            is_greeted: false,
             uncounted: 0,
         }
     }
@@ -65,41 +68,45 @@ impl Events {
             error(shard, peer, &refusal);
             return Flow::End(Disconnect::Unauthenticated);
         }
-        let session_id = shard.session_id(self.endpoint, peer);
-        let greeting = Greeting {
-            client_id: self.client_id.as_deref().unwrap_or(&session_id),
-            session_id: &session_id,
-            user: self.user(),
-            role: self
-                .identity()
-                .and_then(|identity| identity.role.as_deref()),
-            endpoint: self.endpoint,
-        };
-        answer(shard, peer, |w| w.greeting(&greeting));
         let identity = self.identity();
+        let session_id = shard.session_id(self.endpoint, peer);
+        let about = About {
+            client_id: self.client_id.clone(),
+            endpoint: self.endpoint,
+            user: identity.map(|identity| identity.user.as_str().into()),
+            name: self.user().map(Into::into),
+            role: identity.and_then(|identity| identity.role.as_deref().map(Into::into)),
+            connected_ms: shard.clock.wall_ms(),
+        };
+        let (client_id, user, role) = (
+            about.client_id.clone(),
+            about.name.clone(),
+            about.role.clone(),
+        );
+        shard.introduce(peer, about);
+        let (endpoint, welcome) = (self.endpoint, self.parameters.welcome);
+        let greet = move |shard: &Shard| {
+            let greeting = Greeting {
+                client_id: client_id.as_deref().unwrap_or(&session_id),
+                session_id: &session_id,
+                user: user.as_deref(),
+                role: role.as_deref(),
+                endpoint,
+            };
+            answer(shard, peer, |w| w.greeting(&greeting));
+            if welcome && endpoint != "prod" {
+                answer(shard, peer, |w| w.welcome(endpoint));
+            }
+        };
         let inbox_after = self.parameters.inbox_after;
         let resume = inbox_after.map(|(epoch, offset)| Position { epoch, offset });
         let inbox = identity.map(|identity| topic::inbox_of(&identity.user));
         let permissions = self.permissions(shard);
         let inbox = inbox.filter(|inbox| permissions.may_subscribe(&Selector::Topic(inbox)));
-        if shard.attend(peer, inbox.as_deref(), resume).is_err() {
+        if shard.attend(peer, inbox.as_deref(), resume, greet).is_err() {
             // Better no connection than one that misses what is meant for it.
             error(shard, peer, &Refusal::too_many_topics(""));
             return Flow::End(Disconnect::Overloaded);
-        }
-        shard.introduce(
-            peer,
-            About {
-                client_id: self.client_id.clone(),
-                endpoint: self.endpoint,
-                user: identity.map(|identity| identity.user.as_str().into()),
-                name: self.user().map(Into::into),
-                role: greeting.role.map(Into::into),
-                connected_ms: shard.clock.wall_ms(),
-            },
-        );
-        if self.parameters.welcome && self.endpoint != "prod" {
-            answer(shard, peer, |w| w.welcome(self.endpoint));
         }
         Flow::Continue
     }
@@ -112,6 +119,13 @@ impl Events {
         opcode: OpCode,
         payload: &[u8],
     ) -> Flow {
+        if !self.is_greeted {
+            // Nothing is answered before the greeting, which waits for homes.
+            if shard.is_confirming(peer) {
+                return Flow::Wait;
+            }
+            self.is_greeted = true;
+        }
         match (self.parameters.encoding, opcode) {
             (Encoding::Json | Encoding::JsonBatch, OpCode::Text) => {
                 match simdutf8::basic::from_utf8(payload) {

@@ -7,7 +7,7 @@ use crate::auth::Permissions;
 use crate::id::PeerId;
 use crate::mesh::Position;
 use crate::metrics::Limited;
-use crate::protocol::events::{Begun, Recover, Refusal, Writer};
+use crate::protocol::events::{Begun, Recover, Refusal};
 use crate::protocol::json::Raw;
 use crate::shard::{Resumed, Shard, Start};
 use crate::topic::{self, Selector};
@@ -88,11 +88,13 @@ impl Events {
             owned(&accepted),
             owned(&rejected),
         );
-        shard.confirm(pending, move |out, timestamp, starts| {
+        shard.confirm(pending, move |shard, starts| {
             let accepted: Vec<&str> = accepted.iter().map(|name| &**name).collect();
             let rejected: Vec<&str> = rejected.iter().map(|name| &**name).collect();
             let begun = starts.iter().map(begun);
-            Writer::new(out, timestamp).subscribed(own_id.as_deref(), &accepted, &rejected, begun);
+            answer(shard, peer, |w| {
+                w.subscribed(own_id.as_deref(), &accepted, &rejected, begun);
+            });
         });
         if over_limit {
             shard.counters.limited(Limited::Subscriptions);
