@@ -66,6 +66,7 @@ pub struct Gateway {
 /// It could not be started, or a shard failed.
 pub fn run(config: Config) -> Result<(), ServeError> {
     let mode = config.mode;
+    let signals = signals::install().map_err(ServeError::Start)?;
     let gateway = Gateway::start(config)?;
     for address in &gateway.addresses {
         tracing::info!(%address, shards = gateway.shards.len(), %mode, "listening");
@@ -83,7 +84,7 @@ pub fn run(config: Config) -> Result<(), ServeError> {
     let reload = move || {
         let _ = orders.send(Order::Reload);
     };
-    signals::watch(stop, reload).map_err(ServeError::Start)?;
+    signals.watch(stop, reload).map_err(ServeError::Start)?;
     join(gateway.shards, &gateway.phase)?;
     tracing::info!("stopped");
     Ok(())

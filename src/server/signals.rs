@@ -3,20 +3,25 @@
 use std::io;
 use std::thread;
 
-use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Calls `stop` with the name of a signal that asks for the end and whether it is not the first one,
-/// and `reload` at SIGHUP.
+/// The signals that have come and will come.
+pub(super) struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+/// Takes signals from now on; what to do about them is said by [`Signals::watch`]. Called before the
+/// gateway serves, so that none comes too early for it.
 ///
 /// # Errors
-/// The thread or its runtime could not be made.
-pub(super) fn watch(
-    stop: impl Fn(&'static str, bool) + Send + 'static,
-    reload: impl Fn() + Send + 'static,
-) -> io::Result<()> {
+/// The runtime could not be made.
+pub(super) fn install() -> io::Result<Signals> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let (mut terminate, mut interrupt, mut hang_up) = {
+    let (terminate, interrupt, hang_up) = {
         let _guard = runtime.enter();
         (
             signal(SignalKind::terminate())?,
@@ -24,24 +29,50 @@ pub(super) fn watch(
             signal(SignalKind::hangup())?,
         )
     };
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            runtime.block_on(async {
-                let mut again = false;
-                loop {
-                    let name = tokio::select! {
-                        _ = terminate.recv() => "SIGTERM",
-                        _ = interrupt.recv() => "SIGINT",
-                        _ = hang_up.recv() => {
-                            reload();
-                            continue;
-                        }
-                    };
-                    stop(name, again);
-                    again = true;
-                }
-            });
-        })?;
-    Ok(())
+    Ok(Signals {
+        runtime,
+        terminate,
+        interrupt,
+        hang_up,
+    })
+}
+
+impl Signals {
+    /// Calls `stop` with the name of a signal that asks for the end and whether it is not the first
+    /// one, and `reload` at SIGHUP.
+    ///
+    /// # Errors
+    /// The thread could not be made.
+    pub(super) fn watch(
+        self,
+        stop: impl Fn(&'static str, bool) + Send + 'static,
+        reload: impl Fn() + Send + 'static,
+    ) -> io::Result<()> {
+        let Self {
+            runtime,
+            mut terminate,
+            mut interrupt,
+            mut hang_up,
+        } = self;
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    let mut again = false;
+                    loop {
+                        let name = tokio::select! {
+                            _ = terminate.recv() => "SIGTERM",
+                            _ = interrupt.recv() => "SIGINT",
+                            _ = hang_up.recv() => {
+                                reload();
+                                continue;
+                            }
+                        };
+                        stop(name, again);
+                        again = true;
+                    }
+                });
+            })?;
+        Ok(())
+    }
 }
