@@ -19,7 +19,7 @@ section! {
         max_body_size: usize = MIB, Size(KIB..=GIB);
         /// How long a connection may wait for its next request; then it is closed.
         keep_alive_timeout: Duration = Duration::from_secs(75), Time(Duration::from_secs(1)..=Duration::from_hours(1));
-        /// Origins of the web pages that may open WebSocket connections, as "https://app.example.com",
+        /// Origins of the web pages that may open WebSocket connections, as `"https://app.example.com"`,
         /// or "https://*.example.com" for any one label; empty: all. Others: status 403 before the
         /// upgrade. Clients that send no Origin are no web pages and pass.
         allowed_origins: Vec<OriginPattern> = Vec::new(), ListOf { item: ORIGIN, len: 0..=1000 };

@@ -7,7 +7,7 @@ use super::secret::{Secret, SecretText};
 use super::section::section;
 
 section! {
-    /// Streams of Server-Sent Events. Tokens are asked for as [events] says.
+    /// Streams of Server-Sent Events. Tokens are asked for as events.auth_required says.
     pub struct Sse(mode) {
         /// Whether /api/v1/sse exists.
         enabled: bool = true, Flag;

@@ -112,7 +112,7 @@ impl Shard {
     /// Whether a change of `peer`'s subscriptions to `names` may be asked for now.
     /// If not, come again after the next flush; until then, read no more from it.
     ///
-    /// What homes are asked never finds a lane full (see [`Port::request`]), so
+    /// What homes are asked never finds a lane full (see `Port::request`), so
     /// whoever asks looks here first; what one message asks for is bounded by its size.
     #[must_use]
     pub fn may_subscribe<'a>(
