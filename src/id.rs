@@ -102,42 +102,6 @@ impl WireFormat {
     }
 }
 
-/// A set of wire formats.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct FormatSet(u8);
-
-impl FormatSet {
-    /// The set with `format` only.
-    #[must_use]
-    pub fn of(format: WireFormat) -> Self {
-        Self(1 << format.index())
-    }
-
-    /// Both sets together.
-    #[must_use]
-    pub fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// This set without the members of `other`.
-    #[must_use]
-    pub fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    /// Whether `format` is in the set.
-    #[must_use]
-    pub fn contains(self, format: WireFormat) -> bool {
-        self.0 & (1 << format.index()) != 0
-    }
-
-    /// Whether nothing is in the set.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-}
-
 /// A message's class in a private outbox, and a topic's rank among a slow
 /// peer's topics. Higher goes out first and is given up last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -531,29 +531,27 @@ impl Shard {
     }
 
     fn act_on(&self, incident: Incident) {
-        {
-            match incident {
-                Incident::Slow(peer) => {
-                    self.counters.slow_consumers.add(1);
-                    self.condemn(peer, Disconnect::Slow);
-                }
-                Incident::Gone(peer) => self.condemn(peer, Disconnect::Gone),
-                Incident::Gap { peer, topic, lost } if self.is_stream(peer) => {
-                    // Of what is for it alone a stream loses nothing but heartbeats.
-                    if let Some(log) = topic {
-                        self.counters.messages_dropped.add(u64::from(lost));
-                        self.send_stream_gap(peer, log, lost);
-                    }
-                }
-                Incident::Gap { peer, topic, lost } => {
-                    let name = topic.map(|topic| {
-                        self.counters.messages_dropped.add(u64::from(lost));
-                        self.hub.borrow().name(topic).to_owned()
-                    });
-                    self.tell_gap(peer, name.as_deref(), Some(u64::from(lost)));
-                }
-                Incident::Refillable(peer) => self.ask_page(peer),
+        match incident {
+            Incident::Slow(peer) => {
+                self.counters.slow_consumers.add(1);
+                self.condemn(peer, Disconnect::Slow);
             }
+            Incident::Gone(peer) => self.condemn(peer, Disconnect::Gone),
+            Incident::Gap { peer, topic, lost } if self.is_stream(peer) => {
+                // Of what is for it alone a stream loses nothing but heartbeats.
+                if let Some(log) = topic {
+                    self.counters.messages_dropped.add(u64::from(lost));
+                    self.send_stream_gap(peer, log, lost);
+                }
+            }
+            Incident::Gap { peer, topic, lost } => {
+                let name = topic.map(|topic| {
+                    self.counters.messages_dropped.add(u64::from(lost));
+                    self.hub.borrow().name(topic).to_owned()
+                });
+                self.tell_gap(peer, name.as_deref(), Some(u64::from(lost)));
+            }
+            Incident::Refillable(peer) => self.ask_page(peer),
         }
     }
 }

@@ -61,8 +61,9 @@ pub struct Attendee<'a> {
 }
 
 impl Presence {
-    /// A connection of `user` came to `topic`. Returns the change, if it is one.
-    pub fn enter(&mut self, topic: &str, user: &str, now_ms: u64) -> Option<Change> {
+    /// A connection of `user` came to `topic`, at `since_ms` of the wall clock.
+    /// Returns the change, if it is one.
+    pub fn enter(&mut self, topic: &str, user: &str, since_ms: u64) -> Option<Change> {
         let roster = match self.topics.get_mut(topic) {
             Some(roster) => roster,
             None => self.topics.entry(topic.into()).or_default(),
@@ -75,7 +76,7 @@ impl Presence {
         }
         let present = Present {
             connections: 1,
-            since_ms: now_ms,
+            since_ms,
             leaves_ms: None,
             is_listed: false,
         };
@@ -89,7 +90,7 @@ impl Presence {
     }
 
     /// A connection of `user` left `topic`. With its last one the user has left
-    /// at `leaves_ms`, if none comes before.
+    /// at `leaves_ms` of a clock that is never set, if none comes before.
     pub fn exit(&mut self, topic: &str, user: &str, leaves_ms: u64) {
         let Some(roster) = self.topics.get_mut(topic) else {
             return;

@@ -55,17 +55,17 @@ impl Shard {
 
     /// Notes at this home that a connection came or left.
     pub(super) fn note_presence(&self, topic: &str, user: &str, enters: bool) {
-        let now_ms = self.clock.wall_ms();
         let mut attendance = self.attendance.borrow_mut();
         if enters {
-            let change = attendance.presence.enter(topic, user, now_ms);
+            let since_ms = self.clock.wall_ms();
+            let change = attendance.presence.enter(topic, user, since_ms);
             attendance.untold.extend(change);
             drop(attendance);
             self.tell_presence();
         } else {
             let grace = self.config.namespace(topic).presence_grace;
             let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-            let leaves_ms = now_ms.saturating_add(grace_ms);
+            let leaves_ms = self.clock.now_ms().saturating_add(grace_ms);
             attendance.presence.exit(topic, user, leaves_ms);
         }
     }
@@ -73,7 +73,7 @@ impl Shard {
     /// Tells who has left, and what could not be told before. Called by the ticker.
     pub fn sweep_presence(&self) {
         let mut attendance = self.attendance.borrow_mut();
-        let left = attendance.presence.take_left(self.clock.wall_ms());
+        let left = attendance.presence.take_left(self.clock.now_ms());
         attendance.untold.extend(left);
         drop(attendance);
         self.tell_presence();

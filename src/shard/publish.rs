@@ -173,7 +173,10 @@ impl Shard {
     pub(super) fn publish_here(&self, post: &Post<'_>, receipt: Option<Receipt>) -> Outcome {
         let (topic, now_ms) = (post.topic, self.clock.wall_ms());
         if !post.key.is_empty() {
-            let known = self.recent.borrow_mut().find(topic, post.key, now_ms);
+            let known = self
+                .recent
+                .borrow_mut()
+                .find(topic, post.key, self.clock.now_ms());
             if let Some(offset) = known {
                 return Outcome::Stored(Stored {
                     offset,
@@ -214,7 +217,7 @@ impl Shard {
         let offset = home.take(id, post, now_ms);
         if !post.key.is_empty() {
             let mut recent = self.recent.borrow_mut();
-            recent.note(topic, post.key, offset, now_ms);
+            recent.note(topic, post.key, offset, self.clock.now_ms());
         }
         self.counters.publications.add(1);
         let mut stored = Stored {

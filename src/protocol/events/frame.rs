@@ -325,7 +325,7 @@ mod tests {
 
     const TIME: &[u8] = b"2026-11-21T07:34:31.524Z";
 
-    fn check(write: impl FnOnce(Writer<'_>), expected: Value) {
+    pub(super) fn check(write: impl FnOnce(Writer<'_>), expected: Value) {
         let mut out = Vec::new();
         write(Writer::new(&mut out, TIME));
         let mut got: Value = serde_json::from_slice(&out).unwrap();

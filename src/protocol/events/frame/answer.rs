@@ -60,19 +60,9 @@ const FEATURES: [&str; 3] = [
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    const TIME: &[u8] = b"2026-11-21T07:34:31.524Z";
-
-    fn check(write: impl FnOnce(Writer<'_>), expected: Value) {
-        let mut out = Vec::new();
-        write(Writer::new(&mut out, TIME));
-        let mut got: Value = serde_json::from_slice(&out).unwrap();
-        assert_eq!(got["timestamp"], "2026-11-21T07:34:31.524Z");
-        got.as_object_mut().unwrap().remove("timestamp");
-        assert_eq!(got, expected);
-    }
+    use super::FEATURES;
+    use crate::protocol::events::frame::tests::check;
+    use serde_json::json;
 
     #[test]
     fn answers_are_as_specified() {
