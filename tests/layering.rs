@@ -46,6 +46,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio_tungstenite", &["ws"]),
     ("toml", &["config"]),
     ("tracing_subscriber", &["cli"]),
+    ("uuid", &["protocol"]),
 ];
 
 #[test]
