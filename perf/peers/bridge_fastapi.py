@@ -4,7 +4,7 @@
 The line that `perf/run bridge` compares the gateway with: the same endpoints and frames,
 one process on one core. `perf/peers/setup bridge_fastapi` installs what it needs.
 
-    perf/peers/.venv/bin/python perf/peers/bridge_fastapi.py --port 8090
+    perf/peers/.installed/bridge_fastapi/bin/python perf/peers/bridge_fastapi.py --port 8090
 """
 
 import argparse
