@@ -1,11 +1,12 @@
-//! The configuration as text: every key explained, or only what was changed.
+//! The configuration as text: every key explained, only what was changed, or what the environment sets.
 
 use std::fmt::Write;
 
+use super::error::{ConfigError, Problem};
 use super::kind::Choice;
-use super::layers::toml_key;
+use super::layers::{Draft, Sources, Target, toml_key};
 use super::namespace::Overrides;
-use super::section::Section;
+use super::section::{Key, Section};
 use super::{Config, Mode};
 
 impl Config {
@@ -46,6 +47,82 @@ impl Config {
     }
 }
 
+/// A configuration file made from an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// The file. Secrets are named in it and not told.
+    pub text: String,
+    /// Why no gateway would start with it, if so: the rules that it breaks as a whole.
+    pub broken_rules: Vec<Problem>,
+}
+
+impl Sources {
+    /// The file that stands for all of this: the mode and every key that differs from its default there,
+    /// each with the variable that it came from. Or every value that is wrong. No other file is read.
+    pub fn document(&self) -> Result<Document, ConfigError> {
+        let Draft {
+            config,
+            origins,
+            problems,
+        } = self.draft();
+        if !problems.is_empty() {
+            return Err(ConfigError { problems });
+        }
+        let defaults = Config::for_mode(config.mode);
+        let mut text = FROM_ENVIRONMENT.to_owned();
+        let origin = |text: &mut String, target: Target<'_>| {
+            if let Some(origin) = origins.get(&target.path()) {
+                let _ = writeln!(text, "# {}", origin.escape_debug());
+            }
+        };
+        origin(&mut text, Target::Top("mode"));
+        let _ = writeln!(text, "mode = \"{}\"", config.mode.name());
+        for ((name, section), (_, default)) in
+            config.sections().into_iter().zip(defaults.sections())
+        {
+            let mut header = Some(name);
+            for key in section.keys() {
+                let Some(value) = section.show(key.name) else {
+                    continue;
+                };
+                if default.show(key.name).as_ref() == Some(&value) {
+                    continue;
+                }
+                if let Some(name) = header.take() {
+                    let _ = writeln!(text, "\n[{name}]");
+                }
+                origin(&mut text, Target::Key(name, key.name));
+                if section.is_secret(key.name) {
+                    text.push_str(&secret(name, key));
+                } else {
+                    let _ = writeln!(text, "{} = {value}", key.name);
+                }
+            }
+        }
+        let mut broken_rules = config.broken_rules();
+        if config.auth.jwt_secret.is_some() && config.auth.jwt_secret_file.is_some() {
+            broken_rules.push(Problem::TwoSecrets);
+        }
+        Ok(Document { text, broken_rules })
+    }
+}
+
+/// What stands for a secret: where to put it.
+fn secret(section: &str, key: &Key) -> String {
+    match (section, key.name) {
+        ("auth", "jwt_secret") => {
+            "# A secret: put it into a file that only the gateway reads, and name that file here.\n\
+                                   #jwt_secret_file = \"...\"\n"
+                .to_owned()
+        }
+        _ => format!(
+            "# A secret: put it here and let only the gateway read this file, or leave it in the environment.\n\
+             #{} = {UNSET}\n",
+            key.name
+        ),
+    }
+}
+
 /// Writes a section with all comments and all keys commented out.
 fn explain(text: &mut String, header: &str, section: &dyn Section) {
     text.push('\n');
@@ -83,6 +160,10 @@ fn differences(text: &mut String, header: &str, section: &dyn Section, default: 
 
 /// What stands for the value of a key that has none.
 const UNSET: &str = "\"...\"";
+
+const FROM_ENVIRONMENT: &str = r#"# The configuration that the environment amounts to. Each key has the variable it came from above it.
+
+"#;
 
 const HEADER: &str = r#"# The configuration of a Fanfare gateway.
 #

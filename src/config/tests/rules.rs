@@ -123,8 +123,8 @@ fn origins_and_access_are_read_from_file_and_environment() {
     assert_eq!(of("ops.a"), (Access::Service, Access::Nobody));
     assert_eq!(of("news"), (Access::Authenticated, Access::Everyone));
     refused(
-        "[http]\ncors_origins = [\"*\"]",
-        "fanfare.toml:3: `http.cors_origins` cannot be a list; accepted: a list of 0 to 1000, without repetition, of: an \
+        "[http]\nallowed_origins = [\"*\"]",
+        "fanfare.toml:3: `http.allowed_origins` cannot be a list; accepted: a list of 0 to 1000, without repetition, of: an \
          origin as browsers write it, in lower case without path and default port, as \"https://app.example.com\" or \
          \"http://localhost:3000\", or with any first label, as \"https://*.example.com\"",
     );
