@@ -43,7 +43,7 @@ pub(super) enum Command {
     /// the configuration's secret, its issuer, audience and key id are what the token says unless
     /// told otherwise.
     #[command(after_help = GEN_TOKEN)]
-    GenToken(GenToken),
+    GenToken(Box<GenToken>),
     /// Publish an event to a running gateway
     ///
     /// Sends POST /api/v1/events and prints the answer.
@@ -173,8 +173,9 @@ Environment:
   FANFARE_CONFIG         the configuration file
   FANFARE_ENV_FILE       the environment file
   SERVER_ADDR            server.listen
-  HOST, PORT             server.listen, unless SERVER_ADDR is set; one alone keeps the other's
-                         default; a HOST that is neither an address nor localhost is passed over
+  HOST                   server.listen with PORT or 8080, unless SERVER_ADDR is set; passed over
+                         when it is neither an address nor localhost
+  PORT                   server.listen with HOST or 127.0.0.1, unless SERVER_ADDR is set
   ALLOWED_ORIGINS        http.allowed_origins
   CORS_ORIGINS           http.cors_origins
   WS_PING_INTERVAL       websocket.ping_interval, in seconds

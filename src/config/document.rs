@@ -6,7 +6,7 @@ use super::error::{ConfigError, Problem};
 use super::kind::Choice;
 use super::layers::{Draft, Sources, Target, toml_key};
 use super::namespace::Overrides;
-use super::section::{Key, Section};
+use super::section::Section;
 use super::{Config, Mode};
 
 impl Config {
@@ -60,66 +60,67 @@ impl Sources {
     /// The file that stands for all of this: the mode and every key that differs from its default there,
     /// each with the variable that it came from. Or every value that is wrong. No other file is read.
     pub fn document(&self) -> Result<Document, ConfigError> {
-        let Draft {
-            config,
-            origins,
-            problems,
-        } = self.draft();
-        if !problems.is_empty() {
-            return Err(ConfigError { problems });
+        let draft = self.draft();
+        if draft.problems.is_empty() {
+            Ok(Document {
+                text: draft.text(),
+                broken_rules: draft.broken_rules(),
+            })
+        } else {
+            Err(ConfigError {
+                problems: draft.problems,
+            })
         }
-        let defaults = Config::for_mode(config.mode);
-        let mut text = FROM_ENVIRONMENT.to_owned();
-        let origin = |text: &mut String, target: Target<'_>| {
-            if let Some(origin) = origins.get(&target.path()) {
-                let _ = writeln!(text, "# {}", origin.escape_debug());
-            }
-        };
-        origin(&mut text, Target::Top("mode"));
-        let _ = writeln!(text, "mode = \"{}\"", config.mode.name());
-        for ((name, section), (_, default)) in
-            config.sections().into_iter().zip(defaults.sections())
-        {
-            let mut header = Some(name);
-            for key in section.keys() {
-                let Some(value) = section.show(key.name) else {
-                    continue;
-                };
-                if default.show(key.name).as_ref() == Some(&value) {
-                    continue;
-                }
-                if let Some(name) = header.take() {
-                    let _ = writeln!(text, "\n[{name}]");
-                }
-                origin(&mut text, Target::Key(name, key.name));
-                if section.is_secret(key.name) {
-                    text.push_str(&secret(name, key));
-                } else {
-                    let _ = writeln!(text, "{} = {value}", key.name);
-                }
-            }
-        }
-        let mut broken_rules = config.broken_rules();
-        if config.auth.jwt_secret.is_some() && config.auth.jwt_secret_file.is_some() {
-            broken_rules.push(Problem::TwoSecrets);
-        }
-        Ok(Document { text, broken_rules })
     }
 }
 
-/// What stands for a secret: where to put it.
-fn secret(section: &str, key: &Key) -> String {
-    match (section, key.name) {
-        ("auth", "jwt_secret") => {
-            "# A secret: put it into a file that only the gateway reads, and name that file here.\n\
-                                   #jwt_secret_file = \"...\"\n"
-                .to_owned()
+impl Draft {
+    fn text(&self) -> String {
+        let defaults = Config::for_mode(self.config.mode);
+        let mut text = FROM_ENVIRONMENT.to_owned();
+        self.origin(&mut text, Target::Top("mode"));
+        let _ = writeln!(text, "mode = \"{}\"", self.config.mode.name());
+        let sections = self.config.sections().into_iter();
+        for ((name, section), (_, default)) in sections.zip(defaults.sections()) {
+            let mut header = Some(name);
+            for key in section.keys() {
+                let value = section.show(key.name);
+                let Some(value) =
+                    value.filter(|value| default.show(key.name).as_ref() != Some(value))
+                else {
+                    continue;
+                };
+                if let Some(name) = header.take() {
+                    let _ = writeln!(text, "\n[{name}]");
+                }
+                self.origin(&mut text, Target::Key(name, key.name));
+                let _ = match (section.is_secret(key.name), name, key.name) {
+                    (false, _, key) => writeln!(text, "{key} = {value}"),
+                    (true, "auth", "jwt_secret") => {
+                        writeln!(text, "{SECRET_TO_FILE}\n#jwt_secret_file = {UNSET}")
+                    }
+                    (true, _, key) => writeln!(text, "{SECRET_TO_KEEP}\n#{key} = {UNSET}"),
+                };
+            }
         }
-        _ => format!(
-            "# A secret: put it here and let only the gateway read this file, or leave it in the environment.\n\
-             #{} = {UNSET}\n",
-            key.name
-        ),
+        text
+    }
+
+    /// Writes where the key of `target` comes from.
+    fn origin(&self, text: &mut String, target: Target<'_>) {
+        if let Some(origin) = self.origins.get(&target.path()) {
+            // The name of a file may hold anything.
+            let _ = writeln!(text, "# {}", origin.escape_debug());
+        }
+    }
+
+    fn broken_rules(&self) -> Vec<Problem> {
+        let auth = &self.config.auth;
+        let mut problems = self.config.broken_rules();
+        if auth.jwt_secret.is_some() && auth.jwt_secret_file.is_some() {
+            problems.push(Problem::TwoSecrets);
+        }
+        problems
     }
 }
 
@@ -160,6 +161,13 @@ fn differences(text: &mut String, header: &str, section: &dyn Section, default: 
 
 /// What stands for the value of a key that has none.
 const UNSET: &str = "\"...\"";
+
+/// What is said where a secret has a file of its own.
+const SECRET_TO_FILE: &str =
+    "# A secret: put it into a file that only the gateway reads, and name that file here.";
+
+/// What is said where a secret has none.
+const SECRET_TO_KEEP: &str = "# A secret: put it here and let only the gateway read this file, or leave it in the environment.";
 
 const FROM_ENVIRONMENT: &str = r#"# The configuration that the environment amounts to. Each key has the variable it came from above it.
 
