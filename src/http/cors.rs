@@ -1,15 +1,14 @@
 //! Cross-origin requests of web pages (Fetch standard, section 3.2): which may
 //! read the answers.
 
-use axum::body::Body;
+use axum::http::Method;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderValue, ORIGIN, VARY,
 };
-use axum::http::{Method, StatusCode};
 
-use super::answer::{Answer, refuse};
+use super::answer::{Answer, respond};
 use super::origin::one;
 use crate::config::CorsOrigin;
 
@@ -61,8 +60,8 @@ fn permit(origins: &[CorsOrigin], origin: &str) -> Option<Permit> {
         .then_some(Permit::WithoutCookies)
 }
 
-/// The answer to a browser that asks whether a page may send a request; `None` if this is no such
-/// question, or no page may.
+/// The answer to a browser that asks whether a page may send a request, in the words of
+/// spec/bridge.md 1.1; `None` if this is no such question, or no page may.
 #[must_use]
 pub fn preflight(origins: &[CorsOrigin], method: &Method, request: &HeaderMap) -> Option<Answer> {
     let asks = method == Method::OPTIONS
@@ -73,10 +72,9 @@ pub fn preflight(origins: &[CorsOrigin], method: &Method, request: &HeaderMap) -
     }
     let mut answer = if one(request, ORIGIN).is_some_and(|origin| permit(origins, origin).is_some())
     {
-        let mut granted = Answer::new(Body::empty());
-        *granted.status_mut() = StatusCode::NO_CONTENT;
+        let mut granted = respond(200, TEXT, "OK".to_owned());
         for (name, value) in [
-            (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
+            (ACCESS_CONTROL_ALLOW_METHODS, METHODS),
             (ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS),
             (ACCESS_CONTROL_MAX_AGE, "600"),
         ] {
@@ -86,11 +84,16 @@ pub fn preflight(origins: &[CorsOrigin], method: &Method, request: &HeaderMap) -
         }
         granted
     } else {
-        refuse(403, "The page's origin is not in http.cors_origins", &[])
+        respond(400, TEXT, "Disallowed CORS origin".to_owned())
     };
     allow_page(origins, request, answer.headers_mut());
     Some(answer)
 }
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// The methods that a page may use; whether a path knows them is the path's matter.
+const METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
 
 /// The headers that a page may set.
 const REQUEST_HEADERS: &str =
