@@ -11,8 +11,8 @@ use super::section::section;
 use super::size::{KIB, MIB};
 
 section! {
-    /// The bridge: services push and ask over HTTP, users receive and answer over WebSocket. In demo and
-    /// dev mode whoever says a user's name is that user; in prod mode a token says so.
+    /// The bridge: services push and ask over HTTP, users receive and answer over WebSocket. Tokens are
+    /// asked for as events.auth_required says; without one, whoever says a user's name is that user.
     pub struct Bridge(mode) {
         /// Whether the paths below exist.
         enabled: bool = true, Flag;
@@ -36,9 +36,9 @@ section! {
             Time(Duration::from_millis(10)..=Duration::from_hours(1));
         /// Payload bytes of a message from a user. Beyond it: closed with 1009.
         max_message_size: usize = MIB, Size(KIB..=64 * MIB);
-        /// A key that services send, as "Authorization: Bearer" or "X-API-Key", with everything that they
-        /// post to the bridge; also in demo and dev mode, which ask for nothing without it. Better kept
-        /// in the environment as SSE_API_KEY.
+        /// A key that services may post to the bridge with, as "Authorization: Bearer" or "X-API-Key",
+        /// besides those of auth.api_keys; and must, where events.auth_required is false and nothing
+        /// else is asked for. Better kept in the environment as SSE_API_KEY.
         api_key: Option<Secret> = None, Maybe(ApiKeyText);
         /// Requests that an address may post to the bridge in a minute; 0: no limit. Beyond it: status
         /// 429 with Retry-After.

@@ -22,10 +22,6 @@ impl Config {
             (!self.events.auth_required, "events.auth_required = false"),
             (self.events.demo_enabled, "events.demo_enabled = true"),
             (self.debug.echo, "debug.echo = true"),
-            (
-                self.bridge.enabled && self.mode != Mode::Prod,
-                "bridge.enabled = true",
-            ),
         ];
         open.into_iter()
             .filter(|(is_open, _)| *is_open)

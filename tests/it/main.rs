@@ -29,6 +29,7 @@ mod msgpack;
 mod order;
 mod origins;
 mod page;
+mod ports;
 mod presence;
 mod rates;
 mod request_heads;
