@@ -13,6 +13,7 @@ mod batch;
 mod compression;
 mod direct;
 mod directory;
+mod docs_bridge;
 mod docs_protocol;
 mod docs_readme;
 mod docs_sse;
