@@ -48,7 +48,7 @@ pub use publishers::{Publisher, Publishers};
 pub use seats::{Crowd, Seat, SeatLimits, Seats, block_of};
 pub use settings::Settings;
 pub use signal::Signal;
-pub use subscribe::{Pending, Resumed, Start, TooManyTopics};
+pub use subscribe::{Begin, Pending, Resumed, Start, TooManyTopics};
 pub use window::{Over, Window};
 
 use crate::auth::Authenticator;
@@ -372,11 +372,39 @@ impl Shard {
         }
     }
 
+    /// Holds back the answer to a connection's upgrade request until [`Self::open`].
+    /// Its task reads nothing until then.
+    pub fn hold_open(&self, peer: PeerId, head: Vec<u8>) {
+        if let Some(link) = self.links.borrow_mut().get_mut(peer) {
+            link.head = Some(head.into());
+        }
+    }
+
+    /// Whether a connection's upgrade request has not been answered.
+    #[must_use]
+    pub fn is_opening(&self, peer: PeerId) -> bool {
+        let links = self.links.borrow();
+        links.get(peer).is_some_and(|link| link.head.is_some())
+    }
+
+    /// Sends the answer to a connection's upgrade request, if it was held back.
+    pub(super) fn open(&self, peer: PeerId) {
+        let head = self
+            .links
+            .borrow_mut()
+            .get_mut(peer)
+            .and_then(|link| link.head.take());
+        if let Some(head) = head {
+            self.send_raw(peer, Priority::Critical, &head);
+        }
+    }
+
     /// Begins the end of a connection: queues the close frame, if the peer can
     /// be told, as the last one.
     pub fn part(&self, peer: PeerId, why: Disconnect) {
         self.counters.disconnects[why.index()].add(1);
         self.vacate_topics_of(peer);
+        self.open(peer);
         if let Some((code, reason)) = why.close() {
             let mut hub = self.hub.borrow_mut();
             if hub.is_present(peer) {

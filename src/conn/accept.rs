@@ -1,6 +1,6 @@
 //! From an accepted socket to a claimed connection, or to the last answer.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
@@ -51,11 +51,17 @@ const LINGER_BYTES_MAX: u64 = 256 * 1024;
 /// socket, which then lives on in a task of its own.
 pub async fn accept(shard: Rc<Shard>, api: Api, stream: TcpStream, address: IpAddr) {
     let evicted = shard.begin_handshake();
+    let head_timeout = shard.config.server.handshake_timeout;
+    let progress = Rc::new(Progress::until(Instant::now() + head_timeout));
     let end = {
-        let mut serving = pin!(serve(&shard, api, stream, address));
+        let mut serving = pin!(serve(&shard, api, stream, address, &progress));
         poll_fn(|cx| match serving.as_mut().poll(cx) {
             Poll::Ready(end) => Poll::Ready(end),
-            Poll::Pending => evicted.poll_raised(cx).map(|()| End::Over),
+            // The oldest is not always idle: a stream of answers may last.
+            Poll::Pending => match evicted.poll_raised(cx) {
+                Poll::Ready(()) if !progress.answering.get() => Poll::Ready(End::Over),
+                _ => Poll::Pending,
+            },
         })
         .await
     };
@@ -81,10 +87,16 @@ pub async fn accept(shard: Rc<Shard>, api: Api, stream: TcpStream, address: IpAd
     }
 }
 
-async fn serve(shard: &Rc<Shard>, api: Api, mut stream: TcpStream, address: IpAddr) -> End {
+async fn serve(
+    shard: &Rc<Shard>,
+    api: Api,
+    mut stream: TcpStream,
+    address: IpAddr,
+    progress: &Rc<Progress>,
+) -> End {
     let config = shard.config.clone();
     let head_timeout = config.server.handshake_timeout;
-    let deadline = Instant::now() + head_timeout;
+    let deadline = progress.deadline.get();
     let reading = preamble::read(&config.server, &mut stream, address, deadline).await;
     let (address, begun) = match reading {
         Preamble::Read(address, begun) => (address, begun),
@@ -92,12 +104,6 @@ async fn serve(shard: &Rc<Shard>, api: Api, mut stream: TcpStream, address: IpAd
         Preamble::TimedOut => return End::TimedOut(stream, true),
         Preamble::Over => return End::Over,
     };
-    let progress = Rc::new(Progress {
-        deadline: Cell::new(deadline),
-        last: Cell::new(false),
-        idle: Cell::new(false),
-        refused: Cell::new(None),
-    });
     let limits = GuardLimits {
         head_bytes_max: config.http.max_head_size,
         headers_max: config.http.max_headers,
@@ -121,6 +127,7 @@ async fn serve(shard: &Rc<Shard>, api: Api, mut stream: TcpStream, address: IpAd
                 Decision::Answer(answer) => (*answer, true),
                 Decision::Api => {
                     shard.counters.http_requests.add(1);
+                    progress.answering.set(true);
                     (api.answer(request, address).await, asks_for_upgrade)
                 }
             };

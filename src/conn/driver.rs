@@ -160,6 +160,11 @@ impl Future for Driver {
                 return Poll::Pending;
             }
             if this.phase == Phase::Open {
+                // Nothing is answered before the upgrade request is.
+                if this.shard.is_opening(this.peer) {
+                    this.shard.wake_after_flush(cx.waker());
+                    return Poll::Pending;
+                }
                 // Whoever does not take answers asks no more questions. A full
                 // socket wakes this task itself when it takes bytes again.
                 if this.shard.is_outbox_full(this.peer) {

@@ -22,8 +22,23 @@ pub(super) struct Progress {
     pub(super) last: Cell<bool>,
     /// The connection waits between two requests.
     pub(super) idle: Cell<bool>,
+    /// A request is being answered: the connection makes no room for newer ones.
+    pub(super) answering: Cell<bool>,
     /// The parser was given nothing because this came.
     pub(super) refused: Cell<Option<HeadError>>,
+}
+
+impl Progress {
+    /// Of a peer whose first request has to come by then.
+    pub(super) fn until(deadline: Instant) -> Self {
+        Self {
+            deadline: Cell::new(deadline),
+            last: Cell::new(false),
+            idle: Cell::new(false),
+            answering: Cell::new(false),
+            refused: Cell::new(None),
+        }
+    }
 }
 
 /// The socket with its guard.

@@ -41,12 +41,18 @@ impl<B> Watched<B> {
     }
 }
 
+impl<B> Drop for Watched<B> {
+    fn drop(&mut self) {
+        self.progress.answering.set(false);
+    }
+}
+
 impl<B: Body + Unpin> Body for Watched<B> {
     type Data = B::Data;
     type Error = B::Error;
 
-    /// Asked for the next piece when the connection has room for it: the peer has
-    /// taken what came before.
+    /// Asked for the next piece when the connection has room for it, which is a few
+    /// pieces.
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -55,9 +61,10 @@ impl<B: Body + Unpin> Body for Watched<B> {
         // Until there is something to take, nobody can be late.
         this.progress.deadline.set(Instant::now() + NEVER);
         let piece = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        let timeout = match piece {
-            Some(_) => this.piece_timeout,
-            None => this.idle_timeout,
+        // Nobody asks again behind the last piece.
+        let timeout = match piece.is_some() && !this.body.is_end_stream() {
+            true => this.piece_timeout,
+            false => this.idle_timeout,
         };
         this.progress.deadline.set(Instant::now() + timeout);
         Poll::Ready(piece)

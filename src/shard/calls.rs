@@ -5,18 +5,19 @@
 //! the home, which knows the caller's shard. Both lanes keep their order, so the
 //! answers of a connection arrive as it gave them.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::process::CallPlace;
 use super::{Shard, local};
 use crate::collections::HashMap;
-use crate::id::ShardId;
 use crate::mesh::{Call, Delivery, Request, home_of};
 
 /// Those who wait for answers on this shard.
@@ -34,6 +35,8 @@ struct Waiting {
     key: Box<str>,
     said: mpsc::UnboundedSender<Said>,
     queued_bytes: Arc<AtomicUsize>,
+    /// More came than may wait: the rest is dropped.
+    overflowed: bool,
 }
 
 /// What a caller is told.
@@ -82,9 +85,25 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Ends the call. Whoever is told of the end when this is done can call again by the
+    /// same key.
+    pub async fn end(self) {
+        let forgotten = local(|shard| shard.hang_up(self.number));
+        if let Some(forgotten) = forgotten {
+            // A home that has ended knows no calls, either.
+            let _ = forgotten.await;
+        }
+    }
+}
+
 impl Drop for Caller {
     fn drop(&mut self) {
-        local(|shard| shard.hang_up(self.number));
+        local(|shard| {
+            shard.callers.borrow_mut().open -= 1;
+            // Nobody waits for it to be forgotten.
+            drop(shard.hang_up(self.number));
+        });
     }
 }
 
@@ -94,20 +113,24 @@ impl Shard {
     /// # Errors
     /// Why not.
     pub async fn call(key: &str, user: &str) -> Result<Caller, NoCall> {
-        let (caller, is_free) = local(|shard| shard.begin_call(key, user))?;
-        match is_free.await {
-            Ok(true) => Ok(caller),
-            Ok(false) => Err(NoCall::InUse),
-            // The home ends before this shard does.
-            Err(_) => Err(NoCall::Stopping),
-        }
+        let (mut caller, is_free) = local(|shard| shard.begin_call(key, user))?;
+        let mut is_free = pin!(is_free);
+        poll_fn(|cx| match is_free.as_mut().poll(cx) {
+            Poll::Ready(Ok(true)) => Poll::Ready(Ok(())),
+            Poll::Ready(Ok(false)) => Poll::Ready(Err(NoCall::InUse)),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(NoCall::Stopping)),
+            // A home that has ended before this shard does not answer any more.
+            Poll::Pending => caller.poll_said(cx).map(|_| Err(NoCall::Stopping)),
+        })
+        .await?;
+        Ok(caller)
     }
 
     fn begin_call(
         self: &Rc<Self>,
         key: &str,
         user: &str,
-    ) -> Result<(Caller, tokio::sync::oneshot::Receiver<bool>), NoCall> {
+    ) -> Result<(Caller, oneshot::Receiver<bool>), NoCall> {
         let place = self.process.enter_call().ok_or(NoCall::TooMany)?;
         let (sender, receiver) = mpsc::unbounded_channel();
         let queued_bytes = Arc::<AtomicUsize>::default();
@@ -120,6 +143,7 @@ impl Shard {
                 key: key.into(),
                 said: sender,
                 queued_bytes: queued_bytes.clone(),
+                overflowed: false,
             };
             callers.waiting.insert(number, waiting);
             number
@@ -199,52 +223,38 @@ impl Shard {
     /// An answer has come to a caller that waits here, or waited.
     pub(super) fn hear(&self, number: u64, said: &[u8], is_last: bool) {
         let mut callers = self.callers.borrow_mut();
-        let Some(waiting) = callers.waiting.get(&number) else {
+        let waiting = callers.waiting.get_mut(&number);
+        let Some(waiting) = waiting.filter(|waiting| !waiting.overflowed) else {
             self.counters.answers_unclaimed.add(1);
             return;
         };
         let queued = waiting
             .queued_bytes
             .fetch_add(said.len(), Ordering::Relaxed);
-        let ended = queued > 0 && queued + said.len() > self.config.bridge.max_answer_bytes;
-        let said = match (ended, is_last) {
+        let max = self.config.bridge.max_answer_bytes;
+        waiting.overflowed = queued > 0 && queued + said.len() > max;
+        let said = match (waiting.overflowed, is_last) {
             (true, _) => Said::Overflow,
             (false, true) => Said::Last(Bytes::copy_from_slice(said)),
             (false, false) => Said::More(Bytes::copy_from_slice(said)),
         };
-        self.counters.answers.add(u64::from(!ended));
+        self.counters.answers.add(u64::from(!waiting.overflowed));
         // Whoever waited may have just gone away.
         let _ = waiting.said.send(said);
-        if ended || is_last {
-            let waiting = callers.waiting.remove(&number);
-            drop(callers);
-            if let Some(waiting) = waiting.filter(|_| ended) {
-                self.forget_call(&waiting.key, number);
-            }
+        if is_last {
+            // The home has forgotten the call when it sent this.
+            callers.waiting.remove(&number);
         }
     }
 
-    /// A caller does not wait any more.
-    fn hang_up(&self, number: u64) {
-        let waiting = {
-            let mut callers = self.callers.borrow_mut();
-            callers.open -= 1;
-            callers.waiting.remove(&number)
-        };
-        if let Some(waiting) = waiting {
-            self.forget_call(&waiting.key, number);
-        }
-    }
-
-    fn forget_call(&self, key: &str, number: u64) {
-        let (home, caller): (ShardId, _) = (home_of(key, self.port.borrow().shards()), self.id);
-        if home == self.id {
-            return self.calls.borrow_mut().close(key, caller, number);
-        }
-        let key: Box<str> = key.into();
-        self.tell(home, move |home| {
+    /// A caller does not wait any more. Says when the call's home has forgotten it, if
+    /// it has not by now.
+    fn hang_up(self: &Rc<Self>, number: u64) -> Option<oneshot::Receiver<()>> {
+        let waiting = self.callers.borrow_mut().waiting.remove(&number)?;
+        let (caller, key) = (self.id, waiting.key);
+        Some(self.ask_home(&key.clone(), move |home| {
             home.calls.borrow_mut().close(&key, caller, number);
-        });
+        }))
     }
 
     /// Whether anybody here has not taken the end of a call.
@@ -255,10 +265,9 @@ impl Shard {
 
     /// Ends all calls that wait here, since the gateway stops.
     pub fn end_calls(&self) {
-        let waiting = std::mem::take(&mut self.callers.borrow_mut().waiting);
-        for (number, waiting) in waiting {
+        for waiting in self.callers.borrow().waiting.values() {
+            // Whoever waited may have just gone away.
             let _ = waiting.said.send(Said::Stopping);
-            self.forget_call(&waiting.key, number);
         }
     }
 }

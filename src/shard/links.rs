@@ -19,6 +19,8 @@ pub(super) struct Link {
     pub(super) peer: PeerId,
     pub(super) transport: Transport,
     writer: OwnedWriteHalf,
+    /// The answer to the upgrade request, while it waits. Nothing else goes out before.
+    pub(super) head: Option<Box<[u8]>>,
     /// Wakes the connection's task.
     waker: Option<Waker>,
     /// Why the connection is to end, if somebody else than its task found out.
@@ -112,6 +114,7 @@ impl Links {
             peer,
             transport,
             writer,
+            head: None,
             waker: None,
             verdict: None,
             life,

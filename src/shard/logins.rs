@@ -34,6 +34,9 @@ pub struct Login {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AlreadyConnected;
 
+/// Users that there has to be room for before it is given back.
+const SPARSE_FROM: usize = 1024;
+
 impl Logins {
     /// Nobody is connected.
     #[must_use]
@@ -43,7 +46,8 @@ impl Logins {
         })
     }
 
-    /// Connects a user. Returns the connections that have to go in exchange.
+    /// Connects a user, by `per_user_max` connections at most where more than one are
+    /// allowed. Returns the connections that have to go in exchange.
     ///
     /// # Errors
     /// Another connection of the user is there and stays: nothing has changed.
@@ -52,6 +56,7 @@ impl Logins {
         user: &str,
         connection: Connection,
         duplicate: Duplicate,
+        per_user_max: usize,
     ) -> Result<(Login, Vec<Connection>), AlreadyConnected> {
         let mut users = self.lock();
         let connections = users.entry(user.into()).or_default();
@@ -59,6 +64,7 @@ impl Logins {
             _ if connections.is_empty() => Vec::new(),
             Duplicate::Refuse => return Err(AlreadyConnected),
             Duplicate::Replace => std::mem::take(connections),
+            Duplicate::Allow if connections.len() >= per_user_max => return Err(AlreadyConnected),
             Duplicate::Allow => Vec::new(),
         };
         connections.push(connection);
@@ -100,6 +106,10 @@ impl Drop for Login {
             if connections.is_empty() {
                 users.remove(&self.user);
             }
+            if users.capacity() / 4 > users.len().max(SPARSE_FROM) {
+                let room = users.len() * 2;
+                users.shrink_to(room);
+            }
         }
     }
 }
@@ -121,32 +131,36 @@ mod tests {
     fn a_refused_connection_does_not_disturb_the_first() {
         let logins = Logins::new();
         let (first, _) = logins
-            .enter("a", connection(1), Duplicate::Refuse)
+            .enter("a", connection(1), Duplicate::Refuse, 9)
             .expect("nobody is there");
         for number in 2..5 {
-            let refused = logins.enter("a", connection(number), Duplicate::Refuse);
+            let refused = logins.enter("a", connection(number), Duplicate::Refuse, 9);
             assert_eq!(refused.unwrap_err(), AlreadyConnected);
         }
         assert_eq!((first.user(), logins.users()), ("a", 1));
         drop(first);
         assert_eq!(logins.users(), 0);
-        assert!(logins.enter("a", connection(5), Duplicate::Refuse).is_ok());
+        assert!(
+            logins
+                .enter("a", connection(5), Duplicate::Refuse, 9)
+                .is_ok()
+        );
     }
 
     #[test]
     fn a_replaced_connection_that_leaves_late_takes_nobody_along() {
         let logins = Logins::new();
         let (first, _) = logins
-            .enter("a", connection(1), Duplicate::Replace)
+            .enter("a", connection(1), Duplicate::Replace, 9)
             .unwrap();
         let (second, replaced) = logins
-            .enter("a", connection(2), Duplicate::Replace)
+            .enter("a", connection(2), Duplicate::Replace, 9)
             .unwrap();
         assert_eq!(replaced, [connection(1)]);
         drop(first);
         assert_eq!(logins.users(), 1);
         let (_third, replaced) = logins
-            .enter("a", connection(3), Duplicate::Replace)
+            .enter("a", connection(3), Duplicate::Replace, 9)
             .unwrap();
         assert_eq!(replaced, [connection(2)]);
         drop(second);
@@ -158,11 +172,13 @@ mod tests {
         let logins = Logins::new();
         let enter = |number| {
             logins
-                .enter("a", connection(number), Duplicate::Allow)
+                .enter("a", connection(number), Duplicate::Allow, 2)
                 .unwrap()
         };
         let ((first, none), (second, _)) = (enter(1), enter(2));
         assert!(none.is_empty());
+        let third = logins.enter("a", connection(3), Duplicate::Allow, 2);
+        assert_eq!(third.unwrap_err(), AlreadyConnected);
         drop(first);
         assert_eq!(logins.users(), 1);
         drop(second);

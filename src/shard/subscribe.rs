@@ -7,7 +7,7 @@ use super::Shard;
 use super::links::Link;
 use crate::collections::HashMap;
 use crate::hub::{Subscribed, Unsubscribed};
-use crate::id::{PeerId, Priority, ShardId, TopicId, WireFormat};
+use crate::id::{PeerId, ShardId, TopicId, WireFormat};
 use crate::mesh::{Interest, Position, Reach, Request, Standing, home_of};
 use crate::topic::{self, Pattern};
 
@@ -51,18 +51,32 @@ struct TicketTopic {
     topic: TopicId,
     /// Where the live stream begins for the peer; unknown while the home is asked.
     position: Option<Position>,
-    /// Where the peer was before, and what the home knows of that.
+    /// From where on the peer wants it, and what the home knows of that.
     resume: Option<Resume>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Resume {
-    from: Position,
+    /// `None`: from where the home is.
+    from: Option<Position>,
     /// Which hold of the membership ends with it.
     hold: u16,
     reach: Option<Reach>,
     /// The membership has begun before, and cannot begin again.
     is_underway: bool,
+}
+
+/// Where a membership begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Begin {
+    /// With the next message that arrives here, which the subscriber may have seen
+    /// elsewhere.
+    Live,
+    /// With the first message that the topic's home takes from now on, or a later one if
+    /// the home hears of it late: never with one that the subscriber can have seen.
+    Here,
+    /// Behind this place, as far as the topic reaches back.
+    After(Position),
 }
 
 /// How a topic begins for a subscriber.
@@ -178,10 +192,9 @@ impl Shard {
         greet: impl FnOnce(&Self) + 'static,
     ) -> Result<(), TooManyTopics> {
         let pending = self.pending(peer);
-        let broadcasts = self.subscribe(peer, topic::BROADCAST, None, &pending);
-        let inbox = inbox.map_or(Ok(()), |inbox| {
-            self.subscribe(peer, inbox, resume, &pending)
-        });
+        let broadcasts = self.subscribe(peer, topic::BROADCAST, Begin::Live, &pending);
+        let begin = resume.map_or(Begin::Live, Begin::After);
+        let inbox = inbox.map_or(Ok(()), |inbox| self.subscribe(peer, inbox, begin, &pending));
         match broadcasts.and(inbox) {
             Ok(()) => self.confirm(pending, move |shard, _| greet(shard)),
             Err(_) => self.settle(pending.0),
@@ -189,41 +202,23 @@ impl Shard {
         broadcasts.and(inbox)
     }
 
-    /// Makes a peer a member of the inbox of `user`, and of nothing else, and sends it
-    /// `head`, first of all, as soon as everything for the user arrives from then on.
+    /// Makes a peer a member of the inbox of `user`, and of nothing else. Its upgrade
+    /// request is answered as soon as everything for the user arrives from then on.
     ///
     /// # Errors
     /// There are too many topics.
-    pub fn attend_inbox(
-        &self,
-        peer: PeerId,
-        user: &str,
-        head: Vec<u8>,
-    ) -> Result<(), TooManyTopics> {
+    pub fn attend_inbox(&self, peer: PeerId, user: &str) -> Result<(), TooManyTopics> {
         let inbox = topic::inbox_of(user);
         let pending = self.pending(peer);
-        if let Err(too_many) = self.subscribe(peer, &inbox, None, &pending) {
-            self.settle(pending.0);
-            return Err(too_many);
+        let subscribed = self.subscribe(peer, &inbox, Begin::Here, &pending);
+        match subscribed {
+            Ok(()) => self.confirm(pending, move |shard, _| shard.open(peer)),
+            Err(_) => self.settle(pending.0),
         }
-        {
-            let mut hub = self.hub.borrow_mut();
-            let topic = hub.find(&inbox).expect("it was just subscribed to");
-            hub.hold(peer.slot, topic);
-        }
-        self.confirm(pending, move |shard, _| {
-            shard.send_raw(peer, Priority::Critical, &head);
-            let mut hub = shard.hub.borrow_mut();
-            let topic = hub.find(&inbox);
-            if let Some(topic) = topic.filter(|_| hub.is_present(peer)) {
-                hub.release(peer.slot, topic);
-            }
-        });
-        Ok(())
+        subscribed
     }
 
-    /// Makes a peer a member of a topic, going on from `resume` if it was there
-    /// before. A peer that is a member already only stays one for longer.
+    /// Makes a peer a member of a topic. A peer that is a member already only stays one for longer.
     ///
     /// # Errors
     /// The topic is new and there are too many.
@@ -231,9 +226,14 @@ impl Shard {
         &self,
         peer: PeerId,
         name: &str,
-        resume: Option<Position>,
+        begin: Begin,
         pending: &Pending,
     ) -> Result<(), TooManyTopics> {
+        let resume = match begin {
+            Begin::Live => None,
+            Begin::Here => Some(None),
+            Begin::After(position) => Some(Some(position)),
+        };
         let (topic, format, resume) = {
             let mut hub = self.hub.borrow_mut();
             let topic = hub.open(name).ok_or(TooManyTopics)?;
@@ -274,7 +274,7 @@ impl Shard {
             let id = self.take_interest_here(name, interest);
             begun.position = Some(self.home.borrow().topic(id).position());
             if let Some(resume) = &mut begun.resume {
-                resume.reach = Some(self.reach_here(name, resume.from.offset));
+                resume.reach = Some(self.reach_here(name, resume.after()));
             }
             self.tickets.borrow_mut().open[ticket].topics.push(begun);
             return Ok(());
@@ -298,7 +298,7 @@ impl Shard {
             let index = u32::try_from(open.topics.len()).expect("subscriptions are limited");
             self.port.borrow_mut().request(home, |_| Request::Reach {
                 topic: name.into(),
-                after: resume.from.offset,
+                after: resume.after(),
                 ticket: pending.0,
                 index,
             });
@@ -580,12 +580,18 @@ impl Shard {
             confirm(self, &starts);
         }
         for (begun, start) in topics.iter().zip(&starts) {
-            if let (Some(Resume { from, hold, .. }), Some(resumed)) = (begun.resume, start.resumed)
-            {
+            if let (Some(resume), Some(resumed)) = (begun.resume, start.resumed) {
                 let (topic, position) = (begun.topic, start.position);
-                self.catch_up(peer, topic, hold, from.offset, position, resumed);
+                self.catch_up(peer, topic, resume.hold, resume.after(), position, resumed);
             }
         }
+    }
+}
+
+impl Resume {
+    /// The offset behind which messages are wanted; none is if that is not said.
+    fn after(&self) -> u64 {
+        self.from.map_or(u64::MAX, |from| from.offset)
     }
 }
 
@@ -597,6 +603,9 @@ impl TicketTopic {
             if resume.is_underway {
                 return Resumed::Underway;
             }
+            let Some(from) = from else {
+                return Resumed::Complete(0);
+            };
             let missed = position.offset.checked_sub(from.offset);
             let epoch_holds = from.epoch == position.epoch;
             match (missed, reach) {

@@ -183,6 +183,30 @@ fn refused(address: SocketAddr, path: &str, headers: &str) -> Response {
     request(address, head.as_bytes())
 }
 
+/// Asks for an upgrade and does not wait for the answer.
+fn upgrade(address: SocketAddr, user: &str) -> std::net::TcpStream {
+    let mut stream = std::net::TcpStream::connect(address).expect("the gateway listens");
+    let request = format!(
+        "GET /ws?user_id={user} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+    stream
+}
+
+/// The connection with the answer to its upgrade request, which comes before anything else.
+#[track_caller]
+fn answered(mut stream: std::net::TcpStream) -> Client {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut start = [0; 9];
+    let read = std::io::Read::read_exact(&mut stream, &mut start);
+    assert!(
+        read.is_ok() && start == *b"HTTP/1.1 ",
+        "no answer to a request: {start:x?} {read:?}"
+    );
+    Client::answered_from(stream, &start)
+}
+
 /// What these threads have come to.
 fn join<T>(threads: Vec<JoinHandle<T>>) -> Vec<T> {
     threads

@@ -1,7 +1,9 @@
 //! The bridge protocol on a shard (spec/bridge.md 1.2).
 
 use super::Flow;
-use crate::id::{PeerId, Priority};
+use crate::config::Duplicate;
+use crate::id::PeerId;
+use crate::metrics::Limited;
 use crate::protocol::Disconnect;
 use crate::protocol::bridge::Inbound;
 use crate::shard::{Login, Shard};
@@ -32,13 +34,18 @@ impl Bridge {
     /// Opens the connection, when whatever is pushed to its user from then on reaches
     /// it: a client that knows that it is connected misses nothing.
     pub(super) fn begin(&mut self, shard: &Shard, peer: PeerId) -> Flow {
-        let head = std::mem::take(&mut self.head);
+        shard.hold_open(peer, std::mem::take(&mut self.head));
         if self.refused.is_none() {
             let duplicate = shard.config.bridge.duplicate;
-            let entered = shard
-                .process
-                .logins
-                .enter(&self.user, (shard.id, peer), duplicate);
+            let per_user_max = match shard.config.events.max_connections_per_user {
+                0 => usize::MAX,
+                max => max,
+            };
+            let entered =
+                shard
+                    .process
+                    .logins
+                    .enter(&self.user, (shard.id, peer), duplicate, per_user_max);
             match entered {
                 Ok((login, replaced)) => {
                     self.login = Some(login);
@@ -46,14 +53,17 @@ impl Bridge {
                         shard.condemn_at(shard_id, peer, Disconnect::Replaced);
                     }
                 }
+                Err(_) if duplicate == Duplicate::Allow => {
+                    shard.counters.limited(Limited::ConnectionsPerUser);
+                    self.refused = Some(Disconnect::ConnectionLimit);
+                }
                 Err(_) => self.refused = Some(Disconnect::Duplicate),
             }
         }
         if let Some(why) = self.refused {
-            shard.send_raw(peer, Priority::Critical, &head);
             return Flow::End(why);
         }
-        match shard.attend_inbox(peer, &self.user, head) {
+        match shard.attend_inbox(peer, &self.user) {
             Ok(()) => Flow::Continue,
             // Better no connection than one that misses what is meant for it.
             Err(_) => Flow::End(Disconnect::Overloaded),

@@ -194,6 +194,36 @@ fn a_newer_connection_takes_the_place_where_that_is_configured() {
 }
 
 #[test]
+fn of_many_newer_connections_exactly_one_stays_and_all_others_are_told() {
+    for shards in [1, 3] {
+        let gateway = gateway(shards, |config| {
+            config.bridge.duplicate = Duplicate::Replace;
+            // These clients do not answer close frames.
+            config.websocket.close_timeout = Duration::from_millis(100);
+        });
+        let address = gateway.address;
+        for _ in 0..10 {
+            let threads: Vec<_> = (0..12)
+                .map(|_| thread::spawn(move || super::upgrade(address, "alice")))
+                .collect();
+            let streams = join(threads);
+            wait_until("one is left", || connections(address) == 1);
+            assert!(push(address, "alice", &json!({ "it": 1 })));
+            let mut stayed = Vec::new();
+            for stream in streams {
+                let mut client = super::answered(stream);
+                match client.next().expect("a frame") {
+                    frame if frame.first == 0x81 => stayed.push(client),
+                    frame => assert_eq!(frame.close_code(), Some(1008), "{frame:?}"),
+                }
+            }
+            assert_eq!(stayed.len(), 1, "{shards} shards");
+            leave(stayed.remove(0));
+        }
+    }
+}
+
+#[test]
 fn all_connections_of_a_user_receive_and_answer_where_that_is_configured() {
     for shards in [1, 3] {
         let gateway = with(shards, Duplicate::Allow);

@@ -54,6 +54,14 @@ fn in_demo_mode_whoever_says_a_name_is_that_user() {
 }
 
 #[test]
+fn in_dev_mode_whoever_says_a_name_is_that_user_as_the_configuration_says() {
+    let gateway = gateway_in(Mode::Dev, 1, |_| {});
+    let mut alice = user(gateway.address, "alice");
+    assert!(push(gateway.address, "alice", &json!({ "n": 1 })));
+    assert_eq!(alice.json()["n"], 1);
+}
+
+#[test]
 fn a_token_is_its_users_and_nobody_elses() {
     for (mode, shards) in [
         (Mode::Prod, 1),

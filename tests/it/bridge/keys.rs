@@ -156,6 +156,31 @@ fn an_id_is_free_as_soon_as_its_last_answer_has_come() {
 }
 
 #[test]
+fn an_id_is_free_as_soon_as_its_stream_has_timed_out() {
+    for shards in [1, 3] {
+        let gateway = gateway(shards, |config| {
+            config.bridge.response_timeout = Duration::from_millis(10);
+        });
+        let _alice = user(gateway.address, "alice");
+        for _ in 0..100 {
+            let mut call = call(gateway.address, "alice", &json!("c"));
+            assert_eq!(call.event()["error"], "Timeout waiting for response");
+        }
+    }
+}
+
+#[test]
+fn an_id_is_free_as_soon_as_its_user_is_said_not_to_be_connected() {
+    for shards in [1, 3] {
+        let gateway = gateway(shards, |_| {});
+        for _ in 0..150 {
+            let mut call = call(gateway.address, "nobody", &json!("c"));
+            assert_eq!(call.event()["error"], "User not connected");
+        }
+    }
+}
+
+#[test]
 fn one_of_many_who_ask_with_one_id_at_once_is_heard() {
     const CALLERS: usize = 16;
     for shards in [1, 3] {

@@ -216,3 +216,39 @@ fn a_message_that_is_not_finished_in_time_is_the_end() {
     alice.say(&last(&json!("c"), 1));
     assert_eq!(call.until_end().len(), 1);
 }
+
+#[test]
+fn a_user_for_whom_there_is_no_topic_is_answered_before_the_connection_ends() {
+    for shards in [1, 3] {
+        let gateway = gateway(shards, |config| config.hub.max_topics = 10);
+        let address = gateway.address;
+        let mut connected = Vec::new();
+        let mut refused = 0;
+        for number in 0..60 {
+            let stream = super::upgrade(address, &format!("u{number}"));
+            let mut client = super::answered(stream);
+            if !client.head.starts_with("HTTP/1.1 101 ") {
+                refused += 1;
+                continue;
+            }
+            // Whoever stays is told when something is not right; a close frame is the first frame then.
+            client.say(&json!([]));
+            match client.next().expect("a frame") {
+                frame if frame.first == 0x81 => connected.push((format!("u{number}"), client)),
+                frame => {
+                    assert_eq!(frame.close_code(), Some(1013), "{frame:?}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(
+            refused > 0 && connected.len() >= 10,
+            "{refused} {}",
+            connected.len()
+        );
+        for (name, client) in &mut connected {
+            assert!(push(address, name, &json!({ "n": 1 })), "{name}");
+            assert_eq!(client.json()["n"], 1);
+        }
+    }
+}

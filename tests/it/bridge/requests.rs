@@ -581,3 +581,29 @@ fn listed_pages_may_use_the_requests_and_others_may_not() {
     assert!(push(gateway.address, "a", &json!({})));
     assert_eq!(client.json()["user_id"], "a");
 }
+
+#[test]
+fn a_connection_stays_open_between_requests_for_as_long_as_configured() {
+    use std::io::{Read, Write};
+    use std::time::Duration;
+    let gateway = gateway(1, |config| {
+        config.websocket.message_timeout = Duration::from_millis(200);
+        config.http.keep_alive_timeout = Duration::from_secs(60);
+    });
+    let mut stream = std::net::TcpStream::connect(gateway.address).unwrap();
+    stream.set_read_timeout(Some(super::PATIENCE)).unwrap();
+    let body = r#"{"user_id":"nobody","data":{}}"#;
+    for path in ["/sse/push", "/sse/push", "/sse/send", "/sse/push"] {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\n{JSON}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut bytes = [0; 4096];
+        let read = stream.read(&mut bytes).unwrap_or(0);
+        let text = String::from_utf8_lossy(&bytes[..read]);
+        assert!(text.starts_with("HTTP/1.1 200"), "{path}: {text:?}");
+        // Longer than a message may take, and far shorter than a pause may.
+        std::thread::sleep(Duration::from_millis(600));
+    }
+}

@@ -431,6 +431,35 @@ fn a_close_frame_is_answered_in_kind() {
 }
 
 #[test]
+fn nothing_comes_before_the_answer_to_the_upgrade() {
+    use std::io::{Read, Write};
+    for shards in [1, 3] {
+        let gateway = gateway(shards, |_| {});
+        for number in 0..30 {
+            // All of it in one segment, as some clients do.
+            let (first, payload) =
+                [(0x81, &b"[1]"[..]), (0x89, b"x"), (0x82, b"x"), (0x88, b"")][number % 4];
+            let mut bytes = format!(
+                "GET /ws?user_id=u{number} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            )
+            .into_bytes();
+            bytes.extend(crate::support::frame(first, payload));
+            let mut stream = std::net::TcpStream::connect(gateway.address).unwrap();
+            stream.write_all(&bytes).unwrap();
+            let mut start = [0; 13];
+            stream.set_read_timeout(Some(super::PATIENCE)).unwrap();
+            stream.read_exact(&mut start).expect("an answer");
+            assert_eq!(
+                String::from_utf8_lossy(&start),
+                "HTTP/1.1 101 ",
+                "{shards} shards, {first:x}"
+            );
+        }
+    }
+}
+
+#[test]
 fn users_are_pinged_and_go_when_they_do_not_answer() {
     let gateway = gateway(3, |config| {
         config.websocket.ping_interval = Duration::from_secs(1);

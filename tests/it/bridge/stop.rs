@@ -161,3 +161,40 @@ fn requests_that_come_while_the_gateway_stops_are_answered_or_refused_in_time() 
         assert!(stopping.join().unwrap() < Duration::from_secs(10));
     }
 }
+
+#[test]
+fn users_who_come_while_the_gateway_stops_are_answered_before_they_are_closed() {
+    for shards in [1, 3] {
+        for _ in 0..3 {
+            let gateway = gateway(shards, |_| {});
+            let address = gateway.address;
+            let threads: Vec<_> = (0..4)
+                .map(|thread| thread::spawn(move || come_until_refused(address, thread)))
+                .collect();
+            thread::sleep(Duration::from_millis(50));
+            gateway.stop();
+            super::join(threads);
+        }
+    }
+}
+
+/// Connects again and again until nobody listens. Whatever comes of it begins with an answer.
+fn come_until_refused(address: std::net::SocketAddr, thread: usize) {
+    for number in 0.. {
+        let Ok(mut stream) = TcpStream::connect(address) else {
+            return;
+        };
+        let request = format!(
+            "GET /ws?user_id=u{thread}.{number} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        let _ = stream.write_all(request.as_bytes());
+        stream.set_read_timeout(Some(super::PATIENCE)).unwrap();
+        let mut start = [0; 9];
+        // A connection that nobody has accepted any more is reset.
+        let read = std::io::Read::read(&mut stream, &mut start).unwrap_or(0);
+        let is_answer = b"HTTP/1.1 ".starts_with(&start[..read]);
+        assert!(is_answer, "{:x?}", &start[..read]);
+    }
+}

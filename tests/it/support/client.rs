@@ -116,6 +116,19 @@ impl Client {
         client.head.starts_with("HTTP/1.1 101 ").then_some(client)
     }
 
+    /// A connection with the answer to its request, of which `start` has been read already.
+    pub(crate) fn answered_from(stream: TcpStream, start: &[u8]) -> Self {
+        let mut client = Self::reading(stream);
+        client.received.extend_from_slice(start);
+        let end = client.wait_for(|received| {
+            let at = received.windows(4).position(|four| four == b"\r\n\r\n");
+            at.map(|at| at + 4)
+        });
+        let head = client.received.drain(..end.expect("a response head"));
+        client.head = String::from_utf8(head.collect()).unwrap();
+        client
+    }
+
     /// The reading side of a connection that has been upgraded.
     pub(crate) fn reading(stream: TcpStream) -> Self {
         Self {

@@ -9,7 +9,7 @@ use crate::mesh::Position;
 use crate::metrics::Limited;
 use crate::protocol::events::{Begun, Recover, Refusal};
 use crate::protocol::json::Raw;
-use crate::shard::{Resumed, Shard, Start};
+use crate::shard::{Begin, Resumed, Shard, Start};
 use crate::topic::{self, Selector};
 
 impl Events {
@@ -46,8 +46,8 @@ impl Events {
                     false
                 }
                 Some(Selector::Topic(topic)) => {
-                    let resume = position_in(recover, topic);
-                    let joined = shard.subscribe(peer, topic, resume, &pending).is_ok();
+                    let begin = position_in(recover, topic).map_or(Begin::Live, Begin::After);
+                    let joined = shard.subscribe(peer, topic, begin, &pending).is_ok();
                     too_many_topics |= !joined;
                     if joined && shard.config.namespace(topic).presence {
                         shard.enter(topic, &self.attendee(shard, peer));
@@ -63,8 +63,8 @@ impl Events {
                         .filter(|topic| pattern.matches(topic))
                         .collect();
                     for topic in &known {
-                        let resume = position_in(recover, topic);
-                        too_many_topics |= shard.subscribe(peer, topic, resume, &pending).is_err();
+                        let begin = position_in(recover, topic).map_or(Begin::Live, Begin::After);
+                        too_many_topics |= shard.subscribe(peer, topic, begin, &pending).is_err();
                     }
                     shard.subscribe_pattern(peer, &pattern, &pending);
                     for topic in known {

@@ -58,6 +58,7 @@ pub(in crate::server::api) async fn send(
             event_stream(Body::from_stream(stream))
         }
         Ok(false) => {
+            caller.end().await;
             let mut event = Vec::new();
             put_error_event(&mut event, "User not connected", &correlation);
             // Piece by piece like any other stream.

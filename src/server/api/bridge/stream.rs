@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -14,52 +14,67 @@ use crate::shard::{Caller, Said};
 
 /// Answers, one event each, until the last one or until none comes in time.
 pub(super) struct AnswerStream {
-    /// `None` after the last event: the call has ended by then.
-    caller: Option<Caller>,
+    phase: Phase,
     correlation: Correlation<'static>,
     /// How long each answer may take.
     timeout: Duration,
     timer: Pin<Box<Sleep>>,
 }
 
+enum Phase {
+    /// Somebody may answer.
+    Waiting(Caller),
+    /// The event that says why nobody may any more, when the call is forgotten.
+    Ending(Pin<Box<dyn Future<Output = ()> + Send>>, &'static str),
+    /// The last event has been given.
+    Over,
+}
+
 impl AnswerStream {
     pub(super) fn new(caller: Caller, correlation: &Correlation<'_>, timeout: Duration) -> Self {
         Self {
-            caller: Some(caller),
+            phase: Phase::Waiting(caller),
             correlation: correlation.clone().into_owned(),
             timeout,
             timer: Box::pin(sleep(timeout)),
         }
     }
 
-    /// Ends the call, with an event that says why.
-    fn end(&mut self, why: &str) -> Bytes {
-        self.caller = None;
-        let mut event = Vec::new();
-        put_error_event(&mut event, why, &self.correlation);
-        event.into()
-    }
-
+    /// The next event; `None` after the last.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let Some(caller) = &mut self.caller else {
-            return Poll::Ready(None);
-        };
-        if let Poll::Ready(said) = caller.poll_said(cx) {
-            return Poll::Ready(Some(match said {
-                Some(Said::More(event)) => {
+        loop {
+            let caller = match &mut self.phase {
+                Phase::Waiting(caller) => caller,
+                Phase::Ending(forgotten, why) => {
+                    let why = *why;
+                    ready!(forgotten.as_mut().poll(cx));
+                    self.phase = Phase::Over;
+                    let mut event = Vec::new();
+                    put_error_event(&mut event, why, &self.correlation);
+                    return Poll::Ready(Some(event.into()));
+                }
+                Phase::Over => return Poll::Ready(None),
+            };
+            let why = match caller.poll_said(cx) {
+                Poll::Ready(Some(Said::More(event))) => {
                     self.timer.as_mut().reset(Instant::now() + self.timeout);
-                    event
+                    return Poll::Ready(Some(event));
                 }
-                Some(Said::Last(event)) => {
-                    self.caller = None;
-                    event
+                Poll::Ready(Some(Said::Last(event))) => {
+                    self.phase = Phase::Over;
+                    return Poll::Ready(Some(event));
                 }
-                Some(Said::Overflow) => self.end("Answers are read too slowly"),
-                Some(Said::Stopping) | None => self.end("Server shutdown"),
-            }));
+                Poll::Ready(Some(Said::Overflow)) => "Answers are read too slowly",
+                Poll::Ready(Some(Said::Stopping) | None) => "Server shutdown",
+                Poll::Pending => {
+                    ready!(self.timer.as_mut().poll(cx));
+                    "Timeout waiting for response"
+                }
+            };
+            if let Phase::Waiting(caller) = std::mem::replace(&mut self.phase, Phase::Over) {
+                self.phase = Phase::Ending(Box::pin(caller.end()), why);
+            }
         }
-        let timed_out = self.timer.as_mut().poll(cx);
-        timed_out.map(|()| Some(self.end("Timeout waiting for response")))
     }
 }
 
