@@ -11,6 +11,7 @@ use std::io;
 
 mod access;
 mod auth;
+mod bridge;
 mod debug;
 mod document;
 mod duration;
@@ -39,6 +40,7 @@ mod websocket;
 
 pub use access::Access;
 pub use auth::{Auth, TokenAlgorithm};
+pub use bridge::{Bridge, Duplicate};
 pub use debug::Debug;
 pub use duration::parse as parse_duration;
 pub use env::{CONFIG_VARIABLE, TOKEN_VARIABLE};
@@ -77,6 +79,8 @@ pub struct Config {
     pub events: Events,
     /// Streams of Server-Sent Events.
     pub sse: Sse,
+    /// What services push over HTTP, and users answer.
+    pub bridge: Bridge,
     /// Credentials.
     pub auth: Auth,
     /// Endpoints for tests and measurements.
@@ -98,6 +102,7 @@ impl Config {
             hub,
             events,
             sse: Sse::for_mode(mode),
+            bridge: Bridge::for_mode(mode),
             auth: Auth::for_mode(mode),
             debug: Debug::for_mode(mode),
             log: Log::for_mode(mode),
@@ -123,7 +128,7 @@ impl Config {
     }
 
     /// The sections with fixed names, in the order of the file.
-    fn sections(&self) -> [(&'static str, &dyn Section); 9] {
+    fn sections(&self) -> [(&'static str, &dyn Section); 10] {
         [
             ("server", &self.server),
             ("http", &self.http),
@@ -131,6 +136,7 @@ impl Config {
             ("hub", &self.hub),
             ("events", &self.events),
             ("sse", &self.sse),
+            ("bridge", &self.bridge),
             ("auth", &self.auth),
             ("debug", &self.debug),
             ("log", &self.log),
@@ -146,6 +152,7 @@ impl Config {
             "hub" => &mut self.hub,
             "events" => &mut self.events,
             "sse" => &mut self.sse,
+            "bridge" => &mut self.bridge,
             "auth" => &mut self.auth,
             "debug" => &mut self.debug,
             "log" => &mut self.log,

@@ -97,7 +97,7 @@ impl Gateway {
     /// It could not be started.
     pub fn start(config: Config) -> Result<Self, ServeError> {
         check_file_limit(&config);
-        let authenticator = Authenticator::new(&config.auth, control::read_key_file)?;
+        let authenticator = Authenticator::new(&config, control::read_key_file)?;
         let authenticator = Arc::new(authenticator);
         for &address in &config.server.listen {
             net::check_free(address).map_err(|error| ServeError::Listen { address, error })?;

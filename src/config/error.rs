@@ -104,6 +104,28 @@ pub enum Problem {
         /// What is open, by key and value.
         open: String,
     },
+    /// A path of the bridge that has another meaning.
+    #[error(
+        "`{key}` is \"{path}\", and `{taken}` with all that is below it belongs to other endpoints of the gateway: choose another path"
+    )]
+    PathTaken {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        path: String,
+        /// What it collides with.
+        taken: &'static str,
+    },
+    /// One path with two meanings.
+    #[error("`{first}` and `{second}` are both \"{path}\": choose different paths")]
+    PathTwice {
+        /// A key.
+        first: &'static str,
+        /// The other key.
+        second: &'static str,
+        /// The value of both.
+        path: String,
+    },
     /// A client could lag further than the log reaches.
     #[error(
         "`{key}` ({lag}) is above `hub.max_log_size` ({log}): a client cannot lag further than the log reaches; lower the first or raise the second"

@@ -22,6 +22,10 @@ impl Config {
             (!self.events.auth_required, "events.auth_required = false"),
             (self.events.demo_enabled, "events.demo_enabled = true"),
             (self.debug.echo, "debug.echo = true"),
+            (
+                self.bridge.enabled && self.mode != Mode::Prod,
+                "bridge.enabled = true",
+            ),
         ];
         open.into_iter()
             .filter(|(is_open, _)| *is_open)
@@ -89,6 +93,7 @@ impl Config {
             });
         }
         problems.extend(self.auth.broken_rules());
+        problems.extend(self.bridge.broken_rules());
         problems.extend(self.lags_beyond_log());
         let namespaces = self.namespaces.iter().count();
         if namespaces > NAMESPACES_MAX {

@@ -1,15 +1,14 @@
 //! Cross-origin requests of web pages (Fetch standard, section 3.2): which may
 //! read the answers.
 
-use axum::body::Body;
+use axum::http::Method;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderValue, ORIGIN, VARY,
 };
-use axum::http::{Method, StatusCode};
 
-use super::answer::{Answer, refuse};
+use super::answer::{Answer, respond};
 use super::origin::{is_one_of, one};
 use crate::config::OriginPattern;
 
@@ -34,8 +33,8 @@ pub fn allow_page(origins: &[OriginPattern], request: &HeaderMap, answer: &mut H
     }
 }
 
-/// The answer to a browser that asks whether a page may send a request; `None` if this is no such
-/// question, or no page may.
+/// The answer to a browser that asks whether a page may send a request, in the words of
+/// spec/bridge.md 1.1; `None` if this is no such question, or no page may.
 #[must_use]
 pub fn preflight(
     origins: &[OriginPattern],
@@ -49,10 +48,9 @@ pub fn preflight(
         return None;
     }
     let mut answer = if one(request, ORIGIN).is_some_and(|origin| is_one_of(origins, origin)) {
-        let mut granted = Answer::new(Body::empty());
-        *granted.status_mut() = StatusCode::NO_CONTENT;
+        let mut granted = respond(200, TEXT, "OK".to_owned());
         for (name, value) in [
-            (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
+            (ACCESS_CONTROL_ALLOW_METHODS, METHODS),
             (ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS),
             (ACCESS_CONTROL_MAX_AGE, "600"),
         ] {
@@ -62,11 +60,16 @@ pub fn preflight(
         }
         granted
     } else {
-        refuse(403, "The page's origin is not in http.cors_origins", &[])
+        respond(400, TEXT, "Disallowed CORS origin".to_owned())
     };
     allow_page(origins, request, answer.headers_mut());
     Some(answer)
 }
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// The methods that a page may use; whether a path knows them is the path's matter.
+const METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
 
 /// The headers that a page may set.
 const REQUEST_HEADERS: &str =
