@@ -1,6 +1,7 @@
 //! The bridge protocol's requests: services push to users, and ask them
 //! (spec/bridge.md 1.1).
 
+mod about;
 mod admission;
 mod batch;
 mod send;
@@ -13,6 +14,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, State as Shared};
 use axum::http::HeaderMap;
 
+pub(super) use about::{PUSH, PUSH_BATCH, SEND};
 pub(super) use batch::push_batch;
 pub(super) use send::send;
 
