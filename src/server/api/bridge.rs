@@ -22,7 +22,7 @@ use super::State;
 use super::order::Order;
 use crate::config::Config;
 use crate::http::{Answer, ClientAddress, respond};
-use crate::protocol::bridge::{Correlation, Push};
+use crate::protocol::bridge::{Correlation, Invalid, Push};
 use crate::shard;
 use crate::topic;
 use admission::{admit, check, invalid};
@@ -40,7 +40,7 @@ pub(super) async fn push(
         Ok(body) => body,
         Err(answer) => return *answer,
     };
-    let push = match check(&headers, body).and_then(Push::parse) {
+    let push = match check(&headers, body, Invalid::unread).and_then(Push::parse) {
         Ok(push) => push,
         Err(why) => return invalid(&why),
     };

@@ -1,6 +1,7 @@
 //! `GET /docs`: what can be asked of the gateway, for people. Written once, when
 //! the gateway starts; the page has a script for conveniences only.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -41,6 +42,7 @@ pub(super) async fn docs(Shared(state): Shared<Arc<State>>) -> Answer {
 /// The page of a gateway with these endpoints.
 pub(super) fn html(config: &Config, endpoints: &[Endpoint]) -> String {
     let (mut list, mut operations) = (String::new(), String::new());
+    let mut shown = BTreeSet::new();
     for group in Group::ALL {
         let mut members = endpoints
             .iter()
@@ -55,7 +57,7 @@ pub(super) fn html(config: &Config, endpoints: &[Endpoint]) -> String {
         for endpoint in members {
             let (id, method, path) = (endpoint.id(), badge(endpoint), escape(&endpoint.path));
             let _ = write!(list, "<li><a href=\"#{id}\">{method}{path}</a></li>");
-            put_operation(&mut operations, config, endpoint);
+            put_operation(&mut operations, config, endpoint, &mut shown);
         }
         list.push_str("</ul>");
     }
@@ -65,7 +67,12 @@ pub(super) fn html(config: &Config, endpoints: &[Endpoint]) -> String {
         .replace("{{operations}}", &operations)
 }
 
-fn put_operation(out: &mut String, config: &Config, endpoint: &Endpoint) {
+fn put_operation(
+    out: &mut String,
+    config: &Config,
+    endpoint: &Endpoint,
+    shown: &mut BTreeSet<&'static str>,
+) {
     let about = endpoint.about;
     let (id, method, path) = (endpoint.id(), badge(endpoint), escape(&endpoint.path));
     let _ = write!(
@@ -79,7 +86,7 @@ fn put_operation(out: &mut String, config: &Config, endpoint: &Endpoint) {
     }
     put_parameters(out, about);
     if let Some(body) = &about.body {
-        put_body(out, body);
+        put_body(out, body, shown);
     }
     put_examples(out, config, endpoint);
     put_replies(out, about);
@@ -120,7 +127,8 @@ fn put_parameters(out: &mut String, about: &Operation) {
     out.push_str("</tbody></table>");
 }
 
-fn put_body(out: &mut String, body: &Body) {
+/// `shown` are the objects whose fields have been listed already.
+fn put_body(out: &mut String, body: &Body, shown: &mut BTreeSet<&'static str>) {
     let (object, is_list) = match body.kind {
         Kind::Of(object) => (object, false),
         Kind::ListOf(Kind::Of(object)) => (*object, true),
@@ -135,7 +143,17 @@ fn put_body(out: &mut String, body: &Body) {
         });
     }
     out.push_str("</p>");
+    if shown.insert(object.name()) {
+        put_fields(out, object);
+    } else {
+        put_folded_fields(out, object);
+    }
+}
+
+fn put_folded_fields(out: &mut String, object: &dyn Schema) {
+    out.push_str("<details><summary>Fields</summary>");
     put_fields(out, object);
+    out.push_str("</details>");
 }
 
 fn put_fields(out: &mut String, object: &dyn Schema) {
@@ -170,7 +188,7 @@ fn put_field(out: &mut String, field: &Field, note: &str) {
 fn put_named_field(out: &mut String, name: &str, field: &Field, note: &str) {
     let _ = write!(
         out,
-        "<tr><td><code>{}</code>{note}</td><td>{}{}</td><td>{} <span class=\"like\">As <code>{}</code></span></td></tr>",
+        "<tr><td><code>{}</code>{note}</td><td>{}{}</td><td>{} <span class=\"like\">e.g. <code>{}</code></span></td></tr>",
         escape(name),
         escape(&kind_name(field.kind)),
         if field.nullable { " or null" } else { "" },
@@ -186,7 +204,7 @@ fn kind_name(kind: Kind) -> String {
         Kind::String => "string".to_owned(),
         Kind::Topic => "topic name".to_owned(),
         Kind::Id => "string or number".to_owned(),
-        Kind::Number => "number, or string of one".to_owned(),
+        Kind::Number => "number or numeric string".to_owned(),
         Kind::Integer(min, u64::MAX) => format!("whole number from {min}"),
         Kind::Integer(min, max) => format!("whole number, {min} to {max}"),
         Kind::Boolean => "true or false".to_owned(),
@@ -281,18 +299,16 @@ fn put_replies(out: &mut String, about: &Operation) {
         let json = reply.json.map(|(_, example)| example);
         let text = reply.text.map(|(_, example)| example);
         for example in json.into_iter().chain(text) {
-            let _ = write!(
-                out,
-                "<pre><code>{}</code></pre>",
-                escape(example.trim_end())
-            );
+            let example = escape(example.trim_end());
+            let _ = match reply.status {
+                ..400 => write!(out, "<pre><code>{example}</code></pre>"),
+                _ => write!(out, " <span class=\"like\"><code>{example}</code></span>"),
+            };
         }
         if let Some((Kind::Of(object), _)) = reply.json
             && reply.status < 400
         {
-            let _ = write!(out, "<details><summary>Fields</summary>");
-            put_fields(out, object);
-            out.push_str("</details>");
+            put_folded_fields(out, object);
         }
         out.push_str("</td></tr>");
     }
