@@ -1,6 +1,6 @@
 //! The configuration: read once, valid ever after.
 //!
-//! Defaults of the mode, then the TOML file, then the environment, then flags. Every key knows
+//! Defaults of the mode, then the environment file, then the TOML file, then the environment, then flags. Every key knows
 //! what it accepts, so that no value is out of range once a [`Config`] exists, and every
 //! refusal says where the value came from, what it was and what would be accepted.
 //!
@@ -10,12 +10,14 @@
 use std::io;
 
 mod access;
+mod alias;
 mod auth;
 mod bridge;
 mod debug;
 mod document;
 mod duration;
 mod env;
+mod env_file;
 mod error;
 mod events;
 mod file;
@@ -42,8 +44,9 @@ pub use access::Access;
 pub use auth::{Auth, TokenAlgorithm};
 pub use bridge::{Bridge, Duplicate};
 pub use debug::Debug;
+pub use document::Document;
 pub use duration::parse as parse_duration;
-pub use env::{CONFIG_VARIABLE, TOKEN_VARIABLE};
+pub use env::{CONFIG_VARIABLE, ENV_FILE_VARIABLE, TOKEN_VARIABLE};
 pub use error::{ConfigError, Problem};
 pub use events::Events;
 pub use http::Http;
@@ -52,7 +55,7 @@ pub use layers::{Flag, Sources};
 pub use log::{Log, LogFormat, LogLevel};
 pub use mode::{Mode, UnknownMode};
 pub use namespace::{Namespace, Namespaces};
-pub use origin::OriginPattern;
+pub use origin::{CorsOrigin, OriginPattern};
 pub use secret::{KeyHash, Secret};
 use section::Section;
 pub use server::{ForwardedHeader, Server};

@@ -3,6 +3,7 @@
 
 mod cli;
 mod frame;
+mod http;
 mod measure;
 mod net;
 mod outcome;
@@ -82,6 +83,7 @@ fn run(options: &Options) -> Result<Outcome, String> {
         }
         (_, Scenario::Resume(resume)) => scenario::resume::run(scenario, resume, &target, common),
         (_, Scenario::Idle(idle)) => scenario::idle::run(scenario, idle, &target, common),
+        (_, Scenario::Bridge(bridge)) => scenario::bridge::run(scenario, bridge, &target, common),
     }
 }
 

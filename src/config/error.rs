@@ -36,6 +36,14 @@ pub enum Problem {
         /// The known name most like it, if one is.
         nearest: Option<String>,
     },
+    /// A variable in a file that only the environment may have.
+    #[error("{origin}: `{name}` counts in the environment only; take it out of this file")]
+    Misplaced {
+        /// File and line.
+        origin: String,
+        /// The variable.
+        name: String,
+    },
     /// A value that its key does not accept.
     #[error("{origin}: `{key}` cannot be {given}; accepted: {accepted}")]
     Value {

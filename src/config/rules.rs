@@ -21,11 +21,11 @@ impl Config {
         let open = [
             (!self.events.auth_required, "events.auth_required = false"),
             (self.events.demo_enabled, "events.demo_enabled = true"),
-            (self.debug.echo, "debug.echo = true"),
             (
-                self.bridge.enabled && self.mode != Mode::Prod,
-                "bridge.enabled = true",
+                self.bridge.enabled && !self.bridge_asks(),
+                "bridge.auth_required = false",
             ),
+            (self.debug.echo, "debug.echo = true"),
         ];
         open.into_iter()
             .filter(|(is_open, _)| *is_open)

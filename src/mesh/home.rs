@@ -415,6 +415,33 @@ mod tests {
     }
 
     #[test]
+    fn a_push_is_kept_for_those_who_may_come_back_and_for_nobody_else() {
+        let config = Config::for_mode(crate::config::Mode::Demo);
+        let mut home = Home::new(Arc::new(config), 1, 7);
+        let id = known(&mut home, "user:a:events");
+        let push = Post {
+            kind: Kind::Push,
+            ..Post::event("user:a:events", b"1")
+        };
+        let bridge = Interest {
+            shard: ShardId(0),
+            format: WireFormat::Bridge,
+        };
+        home.add_interest(id, bridge);
+        home.take(id, &push, 0);
+        assert_eq!(home.history_held(), 0);
+        assert!(home.topic(id).reaches_back_to(1, 0) && !home.topic(id).reaches_back_to(0, 0));
+        home.add_interest(id, interest(1));
+        home.take(id, &push, 0);
+        assert!(home.history_held() > 0);
+        assert!(home.topic(id).reaches_back_to(1, 0) && !home.topic(id).reaches_back_to(0, 0));
+        // From then on nothing is left out, whoever is there: offsets have no holes.
+        home.remove_interest("user:a:events", interest(1));
+        home.take(id, &push, 0);
+        assert!(home.topic(id).reaches_back_to(1, 0));
+    }
+
+    #[test]
     fn a_topic_that_comes_back_has_a_new_epoch() {
         let mut home = home(1);
         let id = known(&mut home, "a");

@@ -123,8 +123,8 @@ fn origins_and_access_are_read_from_file_and_environment() {
     assert_eq!(of("ops.a"), (Access::Service, Access::Nobody));
     assert_eq!(of("news"), (Access::Authenticated, Access::Everyone));
     refused(
-        "[http]\ncors_origins = [\"*\"]",
-        "fanfare.toml:3: `http.cors_origins` cannot be a list; accepted: a list of 0 to 1000, without repetition, of: an \
+        "[http]\nallowed_origins = [\"*\"]",
+        "fanfare.toml:3: `http.allowed_origins` cannot be a list; accepted: a list of 0 to 1000, without repetition, of: an \
          origin as browsers write it, in lower case without path and default port, as \"https://app.example.com\" or \
          \"http://localhost:3000\", or with any first label, as \"https://*.example.com\"",
     );
@@ -186,14 +186,15 @@ fn what_is_open_stays_on_loopback_unless_asked_for_by_name() {
             open: open.to_owned(),
         }])
     };
-    let demo = "events.auth_required = false, events.demo_enabled = true, debug.echo = true, bridge.enabled = true";
+    let demo = "events.auth_required = false, events.demo_enabled = true, bridge.auth_required = false, \
+                debug.echo = true";
     assert_eq!(open("demo", "0.0.0.0:80", ""), refused("0.0.0.0:80", demo));
     assert_eq!(open("demo", "[::]:80", ""), refused("[::]:80", demo));
     assert_eq!(
         open("dev", "10.0.0.1:80", ""),
         refused(
             "10.0.0.1:80",
-            "events.demo_enabled = true, debug.echo = true, bridge.enabled = true"
+            "events.demo_enabled = true, bridge.auth_required = false, debug.echo = true"
         )
     );
     assert_eq!(

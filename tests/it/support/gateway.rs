@@ -93,11 +93,13 @@ impl Process {
         Self::with(arguments, &[])
     }
 
-    /// As [`Self::start`], with variables in its environment.
+    /// As [`Self::start`], with these variables as its environment.
     pub(crate) fn with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare"))
             .args(["serve", "--mode", "demo", "--listen", "127.0.0.1:0"])
             .args(arguments)
+            .env_clear()
+            .env("FANFARE_ENV_FILE", "")
             .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .stdout(Stdio::piped())
@@ -108,13 +110,10 @@ impl Process {
         let line = lines
             .find(|line| line.contains("listening"))
             .expect("it says where it listens");
-        let address = line
-            .split("address=")
-            .nth(1)
-            .unwrap()
-            .split(' ')
-            .next()
-            .unwrap();
+        // As text, `address=127.0.0.1:80 `, or as JSON, `"address":"127.0.0.1:80"`.
+        let (_, address) = line.split_once("address").unwrap();
+        let address = address.trim_start_matches(['=', '"', ':']);
+        let address = address.split([' ', '"']).next().unwrap();
         let address = address.parse().unwrap();
         let panicked = Arc::new(AtomicBool::new(false));
         let seen = panicked.clone();
