@@ -261,8 +261,7 @@ mod tests {
 
     #[test]
     fn an_account_between_quotes_is_not_nothing() {
-        let error =
-            crate::config::Config::from_toml("mode = \"demo\"\n[bridge]\npublic_accounts = [\"\"]");
+        let error = Config::from_toml("mode = \"demo\"\n[bridge]\npublic_accounts = [\"\"]");
         assert!(error.is_err());
     }
 
