@@ -13,13 +13,20 @@ fuzz_target!(|text: &str| {
         Inbound::Answer(answer) => {
             let events = check(&answer);
             if let Ok(sent) = strict {
-                assert_eq!(serde_json::from_str::<Value>(&events[0]).expect("an event is JSON"), sent);
+                assert_eq!(
+                    serde_json::from_str::<Value>(&events[0]).expect("an event is JSON"),
+                    sent
+                );
             }
         }
         Inbound::Ignored => {}
         Inbound::Broken => {
             if let Ok(sent) = strict {
-                assert!(!sent.is_object() || sent["correlation_id"].is_array() || sent["correlation_id"].is_object());
+                assert!(
+                    !sent.is_object()
+                        || sent["correlation_id"].is_array()
+                        || sent["correlation_id"].is_object()
+                );
             }
         }
     }
@@ -32,13 +39,23 @@ fuzz_target!(|text: &str| {
 fn check(answer: &Answer<'_>) -> Vec<String> {
     let mut out = Vec::new();
     answer.put_events(&mut out);
-    put_error_event(&mut out, "Timeout waiting for response", answer.correlation());
+    put_error_event(
+        &mut out,
+        "Timeout waiting for response",
+        answer.correlation(),
+    );
     let text = String::from_utf8(out).expect("events are UTF-8");
-    let events = text.strip_suffix("\n\n").expect("the last event ends").split("\n\n");
+    let events = text
+        .strip_suffix("\n\n")
+        .expect("the last event ends")
+        .split("\n\n");
     let mut events: Vec<_> = events
         .map(|event| {
             assert!(!event.contains(['\n', '\r', '\0']), "{text:?}");
-            event.strip_prefix("data: {").map(|rest| format!("{{{rest}")).expect("an object")
+            event
+                .strip_prefix("data: {")
+                .map(|rest| format!("{{{rest}"))
+                .expect("an object")
         })
         .collect();
     events.pop();

@@ -42,9 +42,17 @@ fn is_good(body: &Value) -> bool {
     let is_short = body["data"]["correlation_id"].to_string().len() < 100;
     is_short
         && body["data"].is_object()
-        && matches!(body["data"]["correlation_id"], Value::Null | Value::String(_) | Value::Number(_))
-        && ["event_type", "event_id"].iter().all(|name| body[name].is_null() || body[name].is_string())
-        && matches!(body["timestamp"], Value::Null | Value::Number(_) | Value::Bool(_))
+        && matches!(
+            body["data"]["correlation_id"],
+            Value::Null | Value::String(_) | Value::Number(_)
+        )
+        && ["event_type", "event_id"]
+            .iter()
+            .all(|name| body[name].is_null() || body[name].is_string())
+        && matches!(
+            body["timestamp"],
+            Value::Null | Value::Number(_) | Value::Bool(_)
+        )
         && depth(body) <= 64
 }
 
@@ -59,14 +67,19 @@ fn depth(value: &Value) -> usize {
 fn expected(body: &Value, correlation: &Correlation<'_>) -> Value {
     let mut frame = body["data"].clone();
     let timestamp = frame["timestamp"].take();
-    frame["original_sender"] = serde_json::json!({"user_id": body["user_id"], "timestamp": timestamp});
+    frame["original_sender"] =
+        serde_json::json!({"user_id": body["user_id"], "timestamp": timestamp});
     if body["data"].get("timestamp").is_some() {
         frame["timestamp"] = timestamp;
     } else {
-        frame.as_object_mut().expect("data is an object").remove("timestamp");
+        frame
+            .as_object_mut()
+            .expect("data is an object")
+            .remove("timestamp");
     }
     frame["user_id"] = body["user_id"].clone();
-    frame["correlation_id"] = serde_json::from_str(correlation.text()).expect("a correlation id is JSON");
+    frame["correlation_id"] =
+        serde_json::from_str(correlation.text()).expect("a correlation id is JSON");
     frame
 }
 
@@ -79,7 +92,11 @@ fn check(invalid: &Invalid) {
         let details = body["detail"].as_array().expect("a list");
         assert!((1..=100).contains(&details.len()));
         for detail in details {
-            assert!(detail["msg"].is_string() && detail["loc"][0] == "body" && detail.get("input").is_some());
+            assert!(
+                detail["msg"].is_string()
+                    && detail["loc"][0] == "body"
+                    && detail.get("input").is_some()
+            );
         }
     } else {
         let mut fields = 0;

@@ -1,9 +1,11 @@
-//! What the JSON object in a request's body has: one description, by which
-//! bodies are read and documented.
+//! What a JSON object has: one description, by which bodies are read and from
+//! which documentation is made.
+
+use std::fmt;
 
 use super::json::{self, JsonError, Raw};
 
-/// An object of `N` fields. Others may be there; nobody looks at them.
+/// An object of `N` fields. It may have others, which nobody looks at.
 #[derive(Debug)]
 pub struct Object<const N: usize> {
     /// What the documentation calls it.
@@ -14,6 +16,16 @@ pub struct Object<const N: usize> {
     pub fields: [Field; N],
 }
 
+/// An object of any number of fields.
+pub trait Schema: fmt::Debug + Sync {
+    /// What the documentation calls it.
+    fn name(&self) -> &'static str;
+    /// What it is: a sentence.
+    fn doc(&self) -> &'static str;
+    /// Its fields.
+    fn fields(&self) -> &[Field];
+}
+
 /// A field of an object.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
@@ -22,8 +34,8 @@ pub struct Field {
     /// What its value is.
     pub kind: Kind,
     /// Whether it has to be there.
-    pub required: bool,
-    /// Whether `null` stands for "not there".
+    pub presence: Presence,
+    /// Whether its value may be `null`. In what is read that is as if it were not there.
     pub nullable: bool,
     /// What it means: a sentence or two.
     pub doc: &'static str,
@@ -31,17 +43,44 @@ pub struct Field {
     pub example: &'static str,
 }
 
-/// What a field's value is.
+/// Whether a field has to be there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Presence {
+    /// It has to.
+    Required,
+    /// It need not.
+    Optional,
+    /// It has to unless the field of this name is there.
+    Unless(&'static str),
+}
+
+/// What a value is.
+#[derive(Clone, Copy, Debug)]
 pub enum Kind {
     /// Any JSON value.
     Any,
     /// A string.
     String,
-    /// An object.
-    Object,
-    /// A number.
+    /// The name of a topic.
+    Topic,
+    /// A string or a number that somebody else chose.
+    Id,
+    /// A number, or a string of one.
     Number,
+    /// A whole number from the first to the second of these.
+    Integer(u64, u64),
+    /// `true` or `false`.
+    Boolean,
+    /// One of these values, each as JSON.
+    OneOf(&'static [&'static str]),
+    /// An object of any fields.
+    Object,
+    /// An object whose fields, however they are called, are of one kind.
+    MapOf(&'static Self),
+    /// This object.
+    Of(&'static dyn Schema),
+    /// An array.
+    ListOf(&'static Self),
 }
 
 impl<const N: usize> Object<N> {
@@ -66,7 +105,84 @@ impl<const N: usize> Object<N> {
     /// Which of the fields has this name.
     #[must_use]
     pub fn position(&self, name: &str) -> Option<usize> {
-        self.fields.iter().position(|field| field.name == name)
+        let bytes = name.as_bytes();
+        // Most differ in the first byte, which needs no call to find out.
+        self.fields
+            .iter()
+            .position(|field| field.name.as_bytes().first() == bytes.first() && field.name == name)
+    }
+}
+
+impl<const N: usize> Schema for Object<N> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn doc(&self) -> &'static str {
+        self.doc
+    }
+
+    fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+}
+
+impl Field {
+    /// A field that has to be there.
+    #[must_use]
+    pub const fn required(
+        name: &'static str,
+        kind: Kind,
+        example: &'static str,
+        doc: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            kind,
+            presence: Presence::Required,
+            nullable: false,
+            doc,
+            example,
+        }
+    }
+
+    /// A field that need not be there.
+    #[must_use]
+    pub const fn optional(
+        name: &'static str,
+        kind: Kind,
+        example: &'static str,
+        doc: &'static str,
+    ) -> Self {
+        let field = Self::required(name, kind, example, doc);
+        Self {
+            presence: Presence::Optional,
+            ..field
+        }
+    }
+
+    /// The same, which has to be there unless the field `other` is.
+    #[must_use]
+    pub const fn unless(self, other: &'static str) -> Self {
+        Self {
+            presence: Presence::Unless(other),
+            ..self
+        }
+    }
+
+    /// The same, whose value may be `null`.
+    #[must_use]
+    pub const fn nullable(self) -> Self {
+        Self {
+            nullable: true,
+            ..self
+        }
+    }
+
+    /// Whether it has to be there whatever else is.
+    #[must_use]
+    pub fn is_required(&self) -> bool {
+        self.presence == Presence::Required
     }
 }
 
@@ -77,19 +193,11 @@ mod tests {
     static POINT: Object<2> = Object {
         name: "Point",
         doc: "A place.",
-        fields: [field("x", false), field("y", true)],
+        fields: [
+            Field::required("x", Kind::Number, "1", "How far to the right."),
+            Field::optional("y", Kind::Number, "1", "How far up.").nullable(),
+        ],
     };
-
-    const fn field(name: &'static str, nullable: bool) -> Field {
-        Field {
-            name,
-            kind: Kind::Number,
-            required: true,
-            nullable,
-            doc: "How far.",
-            example: "1",
-        }
-    }
 
     fn check(text: &str, expected: [Option<&str>; 2]) {
         let values = POINT.read(text).unwrap();

@@ -5,12 +5,16 @@ mod cors;
 mod credentials;
 mod dev_config;
 mod directory;
+mod docs;
 mod events;
 mod health;
 mod history;
+mod openapi;
+mod operation;
 mod order;
 mod page;
 mod publish;
+mod receiving;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,15 +22,16 @@ use std::time::Instant;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
 use tokio::sync::watch;
 
 use crate::auth::Authenticator;
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::http::{Answer, Api, refuse};
 use crate::metrics::Counters;
 use crate::reactor::Phase;
 use crate::shard::Process;
+use operation::Endpoint;
+use page::Page;
 
 /// What handlers know. The shard they run on is found by `shard::local`.
 #[derive(Debug)]
@@ -37,6 +42,9 @@ struct State {
     phase: watch::Receiver<Phase>,
     authenticator: Arc<Authenticator>,
     started: Instant,
+    /// What is said about all of this, for programs and for people.
+    openapi: String,
+    docs: Page,
 }
 
 /// The router, the same for every shard.
@@ -47,6 +55,7 @@ pub(super) fn routes(
     authenticator: &Arc<Authenticator>,
     phase: watch::Receiver<Phase>,
 ) -> Api {
+    let endpoints = endpoints(config);
     let state = Arc::new(State {
         config: config.clone(),
         counters: counters.to_vec(),
@@ -54,22 +63,13 @@ pub(super) fn routes(
         phase,
         authenticator: authenticator.clone(),
         started: Instant::now(),
+        openapi: openapi::document(config, &endpoints).to_string(),
+        docs: Page::new(docs::html(config, &endpoints)),
     });
-    let router = Router::new()
-        .route("/api/v1/dev-config", get(dev_config::dev_config))
-        .route("/health", get(health::health))
-        .route("/api/v1/health", get(health::health))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .route("/metrics", get(health::metrics))
-        .route("/api/v1/events", post(events::publish))
-        .route("/api/v1/events/batch", post(events::publish_batch))
-        .route("/api/v1/ws/connections", get(directory::connections))
-        .route("/api/v1/ws/subscriptions", get(directory::subscriptions))
-        .route("/api/v1/publish", post(publish::publish))
-        .route("/api/v1/topics/{topic}/history", get(history::history))
-        .merge(bridge_routes(config))
-        .merge(page::routes(config))
+    let served = endpoints
+        .into_iter()
+        .fold(Router::new(), |router, endpoint| endpoint.join(router));
+    let router = served
         .fallback(async || -> Answer { refuse(404, "Not Found", &[]) })
         .method_not_allowed_fallback(async || -> Answer { refuse(405, "Method Not Allowed", &[]) })
         .layer(DefaultBodyLimit::max(config.http.max_body_size))
@@ -78,14 +78,70 @@ pub(super) fn routes(
     Api(router)
 }
 
-/// The routes of the bridge protocol, whose paths are configured.
-fn bridge_routes(config: &Config) -> Router<Arc<State>> {
-    let config = &config.bridge;
-    if !config.enabled {
-        return Router::new();
+/// Everything that can be asked for with this configuration, and nothing else.
+fn endpoints(config: &Config) -> Vec<Endpoint> {
+    let mut endpoints = vec![
+        Endpoint::post("/api/v1/publish", &publish::ABOUT, publish::publish),
+        Endpoint::post("/api/v1/events", &events::PUBLISH, events::publish),
+        Endpoint::post(
+            "/api/v1/events/batch",
+            &events::PUBLISH_BATCH,
+            events::publish_batch,
+        ),
+        Endpoint::claimed("/api/v1/ws", &receiving::EVENTS),
+        Endpoint::claimed("/api/v1/ws/{client_id}", &receiving::EVENTS_AS),
+        Endpoint::get(
+            "/api/v1/topics/{topic}/history",
+            &history::ABOUT,
+            history::history,
+        ),
+        Endpoint::get(
+            "/api/v1/ws/connections",
+            &directory::CONNECTIONS,
+            directory::connections,
+        ),
+        Endpoint::get(
+            "/api/v1/ws/subscriptions",
+            &directory::SUBSCRIPTIONS,
+            directory::subscriptions,
+        ),
+        Endpoint::get("/health", &health::HEALTH, health::health),
+        Endpoint::get("/api/v1/health", &health::HEALTH, health::health),
+        Endpoint::get("/health/live", &health::LIVE, health::live),
+        Endpoint::get("/health/ready", &health::READY, health::ready),
+        Endpoint::get("/metrics", &health::METRICS, health::metrics),
+        Endpoint::get("/docs", &docs::ABOUT, docs::docs),
+        Endpoint::get("/openapi.json", &openapi::ABOUT, openapi::openapi),
+        Endpoint::get(
+            "/api/v1/dev-config",
+            &dev_config::ABOUT,
+            dev_config::dev_config,
+        ),
+    ];
+    if config.mode != Mode::Prod {
+        endpoints.push(Endpoint::claimed("/api/v1/ws/dev", &receiving::EVENTS_DEV));
     }
-    Router::new()
-        .route(&config.push_path, post(bridge::push))
-        .route(&config.batch_path, post(bridge::push_batch))
-        .route(&config.send_path, post(bridge::send))
+    if config.events.demo_enabled {
+        endpoints.push(Endpoint::claimed(
+            "/api/v1/ws/demo",
+            &receiving::EVENTS_DEMO,
+        ));
+    }
+    if config.sse.enabled {
+        endpoints.push(Endpoint::claimed("/api/v1/sse", &receiving::SSE));
+    }
+    if config.debug.echo {
+        endpoints.push(Endpoint::claimed("/debug/echo", &receiving::ECHO));
+    }
+    if config.bridge.enabled {
+        let paths = &config.bridge;
+        endpoints.extend([
+            Endpoint::post(&paths.push_path, &bridge::PUSH, bridge::push),
+            Endpoint::post(&paths.batch_path, &bridge::PUSH_BATCH, bridge::push_batch),
+            Endpoint::post(&paths.send_path, &bridge::SEND, bridge::send),
+            Endpoint::claimed(&paths.ws_path, &receiving::BRIDGE),
+        ]);
+    }
+    endpoints.extend(page::endpoint(config));
+    endpoints
 }

@@ -27,6 +27,7 @@ mod http_api;
 mod limits;
 mod modes;
 mod msgpack;
+mod openapi;
 mod order;
 mod origins;
 mod page;

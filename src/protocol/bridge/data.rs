@@ -9,76 +9,67 @@ use crate::protocol::schema::{Field, Kind, Object};
 /// What means something in the `data` of a message (spec/bridge.md 1.2, 1.4).
 pub static DATA: Object<9> = Object {
     name: "Data",
-    doc: "What the user is sent. Every field is passed on as it was written.",
+    doc: "What a user is sent. Any field may be there and is passed on as it was written, but for \
+          those that the gateway sets itself.",
     fields: [
-        field(
+        Field::optional(
             "message",
             Kind::Any,
-            "The text that is looked at for mentions of public accounts.",
             r#""Deploy to production?""#,
+            "Where mentions of public accounts are looked for, if it is a string.",
         ),
-        field(
+        Field::optional(
             "text",
             Kind::Any,
-            "Looked at if `message` is not a string.",
             r#""Deploy to production?""#,
+            "Likewise, if `message` is not a string.",
         ),
-        field(
+        Field::optional(
             "data",
             Kind::Any,
-            "Looked at if neither `message` nor `text` is a string.",
             r#"{"build":7}"#,
+            "Likewise, if neither `message` nor `text` is a string.",
         ),
-        field(
+        Field::optional(
             "content",
             Kind::Any,
-            "Looked at if nothing above is a string.",
             r#""Deploy to production?""#,
+            "Likewise, if nothing above is a string.",
         ),
-        field(
+        Field::optional(
             "body",
             Kind::Any,
-            "Looked at if nothing above is a string.",
             r#""Deploy to production?""#,
+            "Likewise, if nothing above is a string.",
         ),
-        field(
+        Field::optional(
             "timestamp",
             Kind::Any,
-            "Repeated as `original_sender.timestamp`.",
             "1763712871",
+            "Repeated as `original_sender.timestamp`.",
         ),
-        field(
+        Field::optional(
             "correlation_id",
-            Kind::Any,
-            "What answers to this message repeat: a string or a number of at most 1,024 bytes. \
-             If it is missing, `null` or empty, the gateway makes one up.",
+            Kind::Id,
             r#""req_1""#,
-        ),
-        field(
+            "What answers repeat: at most 1,024 bytes. If it is missing, `null` or empty, the \
+             gateway makes up a UUID.",
+        )
+        .nullable(),
+        Field::optional(
             "user_id",
             Kind::Any,
-            "Replaced by the user that the message was sent to.",
             r#""alice""#,
+            "Replaced by the user that the message was sent to.",
         ),
-        field(
+        Field::optional(
             "original_sender",
             Kind::Any,
-            "Replaced by `{\"user_id\", \"timestamp\"}`.",
-            "null",
+            r#"{"user_id":"alice","timestamp":null}"#,
+            "Replaced by an object of `user_id` and `timestamp`.",
         ),
     ],
 };
-
-const fn field(name: &'static str, kind: Kind, doc: &'static str, example: &'static str) -> Field {
-    Field {
-        name,
-        kind,
-        required: false,
-        nullable: false,
-        doc,
-        example,
-    }
-}
 
 /// Those of [`DATA`] that may mention somebody: the first string counts.
 const TEXTS: usize = 5;

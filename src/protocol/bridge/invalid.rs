@@ -185,16 +185,17 @@ impl From<Faults> for Invalid {
 /// What keeps `value` from being of this kind.
 pub(super) fn fault_of(kind: Kind, value: Raw<'_>) -> Option<&'static Fault> {
     match kind {
-        Kind::Any => None,
         Kind::String if !value.is_string() => Some(&NO_STRING),
         Kind::String => value.as_string().is_none().then_some(&NO_UNICODE),
-        Kind::Object => (!value.is_object()).then_some(&NO_DICT),
-        Kind::Number if value.is_number() || value.is_bool() || value.is_null() => None,
-        Kind::Number if !value.is_string() => Some(&NO_FLOAT),
-        Kind::Number => {
-            let number = value.as_string().and_then(|text| text.trim().parse().ok());
-            number.is_none_or(|_: f64| false).then_some(&NO_FLOAT_TEXT)
+        Kind::Object | Kind::Of(_) => (!value.is_object()).then_some(&NO_DICT),
+        Kind::Number if value.is_string() => {
+            let number = value.as_string().map(|text| text.trim().parse::<f64>());
+            let is_number = number.is_some_and(|number| number.is_ok());
+            (!is_number).then_some(&NO_FLOAT_TEXT)
         }
+        Kind::Number => (!(value.is_number() || value.is_bool())).then_some(&NO_FLOAT),
+        // No message has a field of another kind.
+        _ => None,
     }
 }
 

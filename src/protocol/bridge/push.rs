@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::correlation::Correlation;
-use super::data::Data;
+use super::data::{DATA, Data};
 use super::invalid::{Faults, Invalid, MISSING, NO_OBJECT, Place, fault_of};
 use super::mention::first_mention;
 use crate::protocol::json::{self, JsonError, Raw};
@@ -14,48 +14,34 @@ pub static MESSAGE: Object<5> = Object {
     name: "SSEMessage",
     doc: "A message for a user.",
     fields: [
-        Field {
-            name: "user_id",
-            kind: Kind::String,
-            required: true,
-            nullable: false,
-            doc: "Who it is for. A mention of a public account in `data` sends it there instead.",
-            example: r#""alice""#,
-        },
-        Field {
-            name: "data",
-            kind: Kind::Object,
-            required: true,
-            nullable: false,
-            doc: "What the user is sent, passed on as it is but for `original_sender`, `user_id` \
-                  and `correlation_id`, which the gateway sets.",
-            example: r#"{"type":"question","message":"Deploy to production?"}"#,
-        },
-        Field {
-            name: "event_type",
-            kind: Kind::String,
-            required: false,
-            nullable: true,
-            doc: "What the user's connections of the events protocol have it named, instead of \
-                  `message`. Those of the bridge protocol are not told.",
-            example: r#""question""#,
-        },
-        Field {
-            name: "event_id",
-            kind: Kind::String,
-            required: false,
-            nullable: true,
-            doc: "Taken and not used.",
-            example: r#""42""#,
-        },
-        Field {
-            name: "timestamp",
-            kind: Kind::Number,
-            required: false,
-            nullable: true,
-            doc: "Taken and not used; `data.timestamp` is what the user is told.",
-            example: "1763712871.5",
-        },
+        Field::required(
+            "user_id",
+            Kind::String,
+            r#""alice""#,
+            "Who it is for. A mention of a public account in `data` sends it there instead.",
+        ),
+        Field::required(
+            "data",
+            Kind::Of(&DATA),
+            r#"{"type":"question","message":"Deploy to production?"}"#,
+            "What the user is sent.",
+        ),
+        Field::optional(
+            "event_type",
+            Kind::String,
+            r#""question""#,
+            "What the event is called for the user's connections of the events protocol; `message` \
+             if it is not there.",
+        )
+        .nullable(),
+        Field::optional("event_id", Kind::String, r#""42""#, "Taken and not used.").nullable(),
+        Field::optional(
+            "timestamp",
+            Kind::Number,
+            "1763712871.5",
+            "Taken and not used: the user is told `data.timestamp`.",
+        )
+        .nullable(),
     ],
 };
 
@@ -138,7 +124,7 @@ impl<'a> Push<'a> {
         let (mut read, mut is_good) = (None, true);
         for (field, value) in MESSAGE.fields.iter().zip(values) {
             let fault = match value {
-                None => field.required.then_some((&MISSING, text)),
+                None => field.is_required().then_some((&MISSING, text)),
                 Some(value) => fault_of(field.kind, value).map(|fault| (fault, value.text())),
             };
             match (fault, value) {

@@ -1,6 +1,7 @@
 //! The bridge protocol's requests: services push to users, and ask them
 //! (spec/bridge.md 1.1).
 
+mod about;
 mod admission;
 mod batch;
 mod send;
@@ -13,6 +14,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, State as Shared};
 use axum::http::HeaderMap;
 
+pub(super) use about::{PUSH, PUSH_BATCH, SEND};
 pub(super) use batch::push_batch;
 pub(super) use send::send;
 
@@ -20,7 +22,7 @@ use super::State;
 use super::order::Order;
 use crate::config::Config;
 use crate::http::{Answer, ClientAddress, respond};
-use crate::protocol::bridge::{Correlation, Push};
+use crate::protocol::bridge::{Correlation, Invalid, Push};
 use crate::shard;
 use crate::topic;
 use admission::{admit, check, invalid};
@@ -38,7 +40,7 @@ pub(super) async fn push(
         Ok(body) => body,
         Err(answer) => return *answer,
     };
-    let push = match check(&headers, body).and_then(Push::parse) {
+    let push = match check(&headers, body, Invalid::unread).and_then(Push::parse) {
         Ok(push) => push,
         Err(why) => return invalid(&why),
     };

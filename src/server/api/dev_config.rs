@@ -5,9 +5,11 @@ use std::sync::Arc;
 use axum::extract::State as Shared;
 
 use super::State;
+use super::operation::{Access, Group, Operation, Reply};
 use crate::config::Mode;
 use crate::http::{Answer, refuse, respond};
 use crate::protocol::events::BATCH_MESSAGES_MAX;
+use crate::protocol::schema::Kind;
 
 /// `GET /api/v1/dev-config`: endpoints and defaults, in demo and dev mode.
 pub(super) async fn dev_config(Shared(state): Shared<Arc<State>>) -> Answer {
@@ -43,3 +45,25 @@ pub(super) async fn dev_config(Shared(state): Shared<Arc<State>>) -> Answer {
     });
     respond(200, "application/json", body.to_string())
 }
+
+pub(super) static ABOUT: Operation = Operation {
+    group: Group::Pages,
+    summary: "Endpoints, formats and limits",
+    doc: "What a client needs to know to begin, in demo and dev mode.",
+    access: Access::Open,
+    parameters: &[],
+    body: None,
+    replies: &[
+        Reply::json(
+            200,
+            "The configuration as far as clients have to know it.",
+            Kind::Object,
+            r#"{"mode":"demo","endpoint":"/api/v1/ws/demo","formats":["json","msgpack"]}"#,
+        ),
+        Reply::refusal(
+            404,
+            "The gateway runs in prod mode.",
+            r#"{"detail":"Not Found"}"#,
+        ),
+    ],
+};

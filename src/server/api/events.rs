@@ -12,9 +12,13 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 
 use super::State;
+use super::operation::{
+    Access, BUSY, Body, Example, Group, Operation, Reply, UNAVAILABLE, UNKNOWN,
+};
 use super::order::{Order, Receipt, count, open};
 use crate::http::{Answer, ClientAddress, refuse, respond};
 use crate::protocol::json::{self, Raw};
+use crate::protocol::schema::{Field, Kind, Object};
 
 /// Events in one batch.
 const BATCH_EVENTS_MAX: usize = 10_000;
@@ -147,34 +151,27 @@ pub(super) fn accepted(receipt: Receipt) -> Answer {
 }
 
 fn parse<'a>(state: &State, text: &'a str) -> Result<Order<'a>, String> {
-    let (mut event, mut data, mut user, mut broadcast) = (None, None, None, None);
-    json::fields(text, |key, value| match key {
-        "event" => event = Some(value),
-        "data" => data = Some(value.text()),
-        "user_id" => user = Some(value),
-        "broadcast" => broadcast = Some(value),
-        _ => {}
-    })
-    .map_err(|error| error.to_string())?;
-    let data = data.ok_or("`data` is missing: any JSON value")?;
-    let broadcast = match broadcast.map_or("null", Raw::text) {
+    let values = EVENT.read(text).map_err(|error| error.to_string())?;
+    let [event, data, user, broadcast] = values;
+    let data = data.ok_or("`data` is missing: any JSON value")?.text();
+    let broadcast = match broadcast.map_or("false", Raw::text) {
         "true" => true,
-        "false" | "null" => false,
+        "false" => false,
         _ => return Err("`broadcast` is true or false".to_owned()),
     };
-    let event = match event.filter(|event| !event.is_null()) {
+    let event = match event {
         Some(event) => Some(event.as_string().ok_or("`event` is not a string")?),
         None => None,
     };
     if broadcast {
-        if user.is_some_and(|user| !user.is_null()) {
+        if user.is_some() {
             return Err("`broadcast` is for everybody, `user_id` for one: give one of them".into());
         }
         let name = event.unwrap_or_default();
         return Order::to_all(state, name, data).map_err(|why| format!("`event`: {why}"));
     }
     let event = event.ok_or("`event` is missing: the name to publish to, a string")?;
-    let order = match user.filter(|user| !user.is_null()) {
+    let order = match user {
         Some(user) => {
             let user = user.as_string().ok_or("`user_id` is not a string")?;
             Order::to_user(state, &user, event, data)
@@ -183,3 +180,168 @@ fn parse<'a>(state: &State, text: &'a str) -> Result<Order<'a>, String> {
     };
     order.map_err(|why| format!("`event`: {why}"))
 }
+
+pub(super) static PUBLISH: Operation = Operation {
+    group: Group::Publishing,
+    summary: "Publish an event",
+    doc: "To the subscribers of the topic `event`, to the connections of one user, or to everybody.",
+    access: Access::Service,
+    parameters: &[],
+    body: Some(Body {
+        kind: Kind::Of(&EVENT),
+        lines: false,
+        examples: &[
+            Example {
+                name: "to a topic",
+                json: r#"{"event":"news","data":{"title":"Hello"}}"#,
+            },
+            Example {
+                name: "to a user",
+                json: r#"{"event":"note","user_id":"alice","data":"Welcome back"}"#,
+            },
+            Example {
+                name: "to everybody",
+                json: r#"{"event":"maintenance","broadcast":true,"data":{"in_minutes":10}}"#,
+            },
+        ],
+    }),
+    replies: &[
+        Reply::json(
+            202,
+            "It has its place.",
+            Kind::Of(&ACCEPTED),
+            ACCEPTED_EXAMPLE,
+        ),
+        BUSY,
+        UNAVAILABLE,
+        UNKNOWN,
+    ],
+};
+
+pub(super) static PUBLISH_BATCH: Operation = Operation {
+    group: Group::Publishing,
+    summary: "Publish many events",
+    doc: "Up to 10,000, as an array or one a line. All are checked before the first is published.",
+    access: Access::Service,
+    parameters: &[],
+    body: Some(Body {
+        kind: Kind::ListOf(&Kind::Of(&EVENT)),
+        lines: true,
+        examples: &[Example {
+            name: "two events",
+            json: r#"[{"event":"news","data":1},{"event":"news","data":2}]"#,
+        }],
+    }),
+    replies: &[
+        Reply::json(
+            202,
+            "They have their places.",
+            Kind::Of(&ACCEPTED_BATCH),
+            r#"{"status":"accepted","count":2,"delivered":24,"offsets":[41,42]}"#,
+        ),
+        Reply::refusal(
+            413,
+            "More than 10,000 events, or than may be published in a minute, or a body larger than \
+             `http.max_body_size`.",
+            r#"{"detail":"A batch has at most 10000 events"}"#,
+        ),
+        Reply::refusal(
+            422,
+            "One of the events is not what it should be; none is published.",
+            r#"{"detail":"event 1: `data` is missing: any JSON value; nothing was published"}"#,
+        ),
+        BUSY,
+        UNAVAILABLE,
+        UNKNOWN,
+    ],
+};
+
+/// What is published.
+static EVENT: Object<4> = Object {
+    name: "Event",
+    doc: "An event to publish.",
+    fields: [
+        Field::optional(
+            "event",
+            Kind::Topic,
+            r#""news""#,
+            "The topic, or what the event for a user or for everybody is called.",
+        )
+        .unless("broadcast")
+        .nullable(),
+        Field::required(
+            "data",
+            Kind::Any,
+            r#"{"title":"Hello"}"#,
+            "What happened: any JSON, passed on byte for byte.",
+        ),
+        Field::optional(
+            "user_id",
+            Kind::String,
+            r#""alice""#,
+            "The user, of 1 to 128 bytes, who alone is to have it, on every connection.",
+        )
+        .nullable(),
+        Field::optional(
+            "broadcast",
+            Kind::Boolean,
+            "false",
+            "Whether it is for everybody; then `event` is not needed.",
+        )
+        .nullable(),
+    ],
+};
+
+/// What is answered to a publication.
+pub(super) static ACCEPTED: Object<3> = Object {
+    name: "Accepted",
+    doc: "What has been published.",
+    fields: [
+        Field::required(
+            "status",
+            Kind::OneOf(&[r#""accepted""#]),
+            r#""accepted""#,
+            "Always this.",
+        ),
+        Field::required(
+            "offset",
+            Kind::Integer(0, u64::MAX),
+            "42",
+            "Its place in the topic.",
+        ),
+        Field::required(
+            "delivered",
+            Kind::Integer(0, u64::MAX),
+            "12",
+            "How many connections have it queued.",
+        ),
+    ],
+};
+
+pub(super) const ACCEPTED_EXAMPLE: &str = r#"{"status":"accepted","offset":42,"delivered":12}"#;
+
+static ACCEPTED_BATCH: Object<4> = Object {
+    name: "AcceptedBatch",
+    doc: "What has been published.",
+    fields: [
+        Field::required(
+            "status",
+            Kind::OneOf(&[r#""accepted""#]),
+            r#""accepted""#,
+            "Always this.",
+        ),
+        Field::required("count", Kind::Integer(0, u64::MAX), "2", "How many events."),
+        Field::required(
+            "delivered",
+            Kind::Integer(0, u64::MAX),
+            "24",
+            "How many connections have them queued, each counted for itself.",
+        ),
+        Field::required(
+            "offsets",
+            Kind::ListOf(&Kind::Integer(0, u64::MAX)),
+            "[41,42]",
+            "Their places in their topics.",
+        ),
+    ],
+};

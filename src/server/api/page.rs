@@ -1,37 +1,39 @@
 //! `GET /`: a page to try the gateway out in a browser (`debug.page`).
 
-use axum::Router;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::routing::get;
 
-use super::State;
+use super::operation::{Access, Endpoint, Group, Operation, Reply};
 use crate::config::{Config, Mode};
 use crate::http::{Answer, page_policy, respond};
 
 /// The page: markup, style and script in one, nothing from elsewhere.
 const PAGE: &str = include_str!("page.html");
 
-/// The route of the page; none where it is switched off.
-pub(super) fn routes(config: &Config) -> Router<std::sync::Arc<State>> {
+static ABOUT: Operation = Operation {
+    group: Group::Pages,
+    summary: "A page to try the gateway out",
+    doc: "The same events over WebSocket and as Server-Sent Events, in a browser.",
+    access: Access::Open,
+    parameters: &[],
+    body: None,
+    replies: &[Reply::text(
+        200,
+        "The page.",
+        "text/html",
+        "<!doctype html>",
+    )],
+};
+
+/// The page's endpoint; none where it is switched off.
+pub(super) fn endpoint(config: &Config) -> Option<Endpoint> {
     if !config.debug.page {
-        return Router::new();
+        return None;
     }
-    let page = page(config);
-    let policy = HeaderValue::from_str(&page_policy(&page)).expect("a policy is plain text");
-    Router::new().route(
-        "/",
-        get(async move || -> Answer {
-            let mut answer = respond(200, "text/html; charset=utf-8", page);
-            let headers = answer.headers_mut();
-            headers.insert(CONTENT_SECURITY_POLICY, policy);
-            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-            headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-            answer
-        }),
-    )
+    let page = Page::new(page(config));
+    let answer = async move || -> Answer { page.answer() };
+    Some(Endpoint::get("/", &ABOUT, answer))
 }
 
 /// The page with the endpoint that fits the mode, and a field for a token
@@ -45,4 +47,30 @@ fn page(config: &Config) -> String {
     let takes_token = endpoint != "/api/v1/ws/demo";
     PAGE.replace("{{endpoint}}", endpoint)
         .replace("{{token}}", &takes_token.to_string())
+}
+
+/// A page of ours, which loads nothing from elsewhere.
+#[derive(Clone, Debug)]
+pub(super) struct Page {
+    html: String,
+    policy: HeaderValue,
+}
+
+impl Page {
+    /// A page with one `<style>` and one `<script>`.
+    pub(super) fn new(html: String) -> Self {
+        let policy = HeaderValue::from_str(&page_policy(&html)).expect("a policy is plain text");
+        Self { html, policy }
+    }
+
+    /// The response that shows it.
+    pub(super) fn answer(&self) -> Answer {
+        let mut answer = respond(200, "text/html; charset=utf-8", self.html.clone());
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_SECURITY_POLICY, self.policy.clone());
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        answer
+    }
 }

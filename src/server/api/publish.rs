@@ -10,12 +10,16 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::HeaderMap;
 
 use super::State;
-use super::events::accepted;
+use super::events::{ACCEPTED, ACCEPTED_EXAMPLE, accepted};
+use super::operation::{
+    Access, BUSY, Body, Example, Group, Operation, Reply, UNAVAILABLE, UNKNOWN,
+};
 use super::order::{DEFAULT_NAME, Order, count, open};
 use crate::http::{Answer, ClientAddress, refuse};
 use crate::id::Priority;
 use crate::mesh::KEY_BYTES_MAX;
-use crate::protocol::json::{self, Raw};
+use crate::protocol::json::Raw;
+use crate::protocol::schema::{Field, Kind, Object};
 
 /// `POST /api/v1/publish`: `{"topic", "type"?, "payload", "user_id"?, "priority"?,
 /// "id"?}`. With an `id` it may be sent again: within five minutes it is published
@@ -45,21 +49,8 @@ pub(super) async fn publish(
 }
 
 fn parse<'a>(state: &State, text: &'a str) -> Result<Order<'a>, String> {
-    let (mut topic, mut kind, mut payload, mut user) = (None, None, None, None);
-    let (mut priority, mut id) = (None, None);
-    json::fields(text, |key, value| {
-        let field = match key {
-            "topic" => &mut topic,
-            "type" => &mut kind,
-            "payload" => &mut payload,
-            "user_id" => &mut user,
-            "priority" => &mut priority,
-            "id" => &mut id,
-            _ => return,
-        };
-        *field = Some(value).filter(|value| key == "payload" || !value.is_null());
-    })
-    .map_err(|error| error.to_string())?;
+    let values = PUBLICATION.read(text).map_err(|error| error.to_string())?;
+    let [topic, kind, payload, user, priority, id] = values;
     let payload = payload
         .map(Raw::text)
         .ok_or("`payload` is missing: any JSON value")?;
@@ -102,3 +93,84 @@ fn string<'a>(name: &str, value: Option<Raw<'a>>) -> Result<Option<Cow<'a, str>>
         },
     }
 }
+
+pub(super) static ABOUT: Operation = Operation {
+    group: Group::Publishing,
+    summary: "Publish to a topic or to a user",
+    doc: "In words that no protocol owns: the subscribers of a topic, or all connections of a user, have it \
+          in the form of their protocol. With an `id` it can be sent again when no answer came.",
+    access: Access::Service,
+    parameters: &[],
+    body: Some(Body {
+        kind: Kind::Of(&PUBLICATION),
+        lines: false,
+        examples: &[
+            Example {
+                name: "to a topic",
+                json: r#"{"topic":"orders","type":"order.paid","payload":{"number":7},"id":"7f3a"}"#,
+            },
+            Example {
+                name: "to a user",
+                json: r#"{"user_id":"alice","type":"note","payload":"Welcome back"}"#,
+            },
+        ],
+    }),
+    replies: &[
+        Reply::json(
+            202,
+            "It has its place.",
+            Kind::Of(&ACCEPTED),
+            ACCEPTED_EXAMPLE,
+        ),
+        BUSY,
+        UNAVAILABLE,
+        UNKNOWN,
+    ],
+};
+
+/// What is published.
+static PUBLICATION: Object<6> = Object {
+    name: "Publication",
+    doc: "Something to publish.",
+    fields: [
+        Field::optional("topic", Kind::Topic, r#""orders""#, "Where to.")
+            .unless("user_id")
+            .nullable(),
+        Field::optional(
+            "type",
+            Kind::Topic,
+            r#""order.paid""#,
+            "What the event is called, if not like its topic. For a user: if not like `topic`, or else \
+             `message`.",
+        )
+        .nullable(),
+        Field::required(
+            "payload",
+            Kind::Any,
+            r#"{"number":7}"#,
+            "What happened: any JSON, passed on byte for byte.",
+        ),
+        Field::optional(
+            "user_id",
+            Kind::String,
+            r#""alice""#,
+            "The user, of 1 to 128 bytes, who alone is to have it, on every connection.",
+        )
+        .nullable(),
+        Field::optional(
+            "priority",
+            Kind::OneOf(&["1", "3", "5", "8", "10"]),
+            "5",
+            "Checked and not used: messages of a topic never overtake each other.",
+        )
+        .nullable(),
+        Field::optional(
+            "id",
+            Kind::Id,
+            r#""7f3a""#,
+            "At most 128 bytes. Within five minutes one publication to the topic is made of all that have \
+             it.",
+        )
+        .nullable(),
+    ],
+};

@@ -51,14 +51,19 @@ fn count(state: &State, address: IpAddr) -> Result<(), Box<Answer>> {
 }
 
 /// The text of a body that is to be read as JSON: where no type is said, it is.
-pub(super) fn check<'a>(headers: &HeaderMap, body: &'a Bytes) -> Result<&'a str, Invalid> {
+/// `unread` is what is said of one that is not.
+pub(super) fn check<'a>(
+    headers: &HeaderMap,
+    body: &'a Bytes,
+    unread: fn(&[u8]) -> Invalid,
+) -> Result<&'a str, Invalid> {
     if body.is_empty() {
         return Err(Invalid::missing_body());
     }
     if headers.get(CONTENT_TYPE).is_some_and(|kind| !is_json(kind)) {
-        return Err(Invalid::unread(body));
+        return Err(unread(body));
     }
-    simdutf8::basic::from_utf8(body).map_err(|_| Invalid::unread(body))
+    simdutf8::basic::from_utf8(body).map_err(|_| unread(body))
 }
 
 /// Whether a body of this type is JSON: `application/json` or anything built on it.

@@ -10,7 +10,7 @@ use axum::http::HeaderMap;
 use super::admission::{admit, check, invalid};
 use super::{JSON, note, order};
 use crate::http::{Answer, ClientAddress, respond};
-use crate::protocol::bridge::Push;
+use crate::protocol::bridge::{Invalid, Push};
 use crate::protocol::json::put_string;
 use crate::server::api::State;
 use crate::server::api::order::{Failed, receipt};
@@ -31,7 +31,7 @@ pub(in crate::server::api) async fn push_batch(
         Ok(body) => body,
         Err(answer) => return *answer,
     };
-    let pushes = match check(&headers, body).and_then(Push::parse_batch) {
+    let pushes = match check(&headers, body, Invalid::unread_batch).and_then(Push::parse_batch) {
         Ok(pushes) => pushes,
         Err(why) => return invalid(&why),
     };

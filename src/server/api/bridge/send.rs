@@ -17,7 +17,7 @@ use super::stream::AnswerStream;
 use super::{note, order, target};
 use crate::http::{Answer, ClientAddress, refuse};
 use crate::metrics::Limited;
-use crate::protocol::bridge::{Correlation, Push, put_error_event};
+use crate::protocol::bridge::{Correlation, Invalid, Push, put_error_event};
 use crate::server::api::State;
 use crate::shard::{self, NoCall, Shard};
 
@@ -32,7 +32,7 @@ pub(in crate::server::api) async fn send(
         Ok(body) => body,
         Err(answer) => return *answer,
     };
-    let push = match check(&headers, body).and_then(Push::parse) {
+    let push = match check(&headers, body, Invalid::unread).and_then(Push::parse) {
         Ok(push) => push,
         Err(why) => return invalid(&why),
     };

@@ -1,0 +1,393 @@
+//! One thing that can be asked of the gateway over HTTP: what answers it, and
+//! what is said about it in the documentation.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::routing::{MethodRouter, get, post};
+
+use super::State;
+use crate::config::Config;
+use crate::protocol::schema::{Field, Kind, Object};
+
+/// An operation where it is served.
+pub(super) struct Endpoint {
+    pub(super) method: Method,
+    /// Its parameters are names between braces.
+    pub(super) path: String,
+    pub(super) about: &'static Operation,
+    /// What answers; `None` where the connection is taken out of HTTP before
+    /// the router sees the request.
+    handler: Option<MethodRouter<Arc<State>>>,
+}
+
+/// The methods there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Method {
+    Get,
+    Post,
+}
+
+/// What is said about an operation. Texts are CommonMark, of which the page at
+/// `/docs` knows code between backticks.
+#[derive(Debug)]
+pub(super) struct Operation {
+    pub(super) group: Group,
+    /// A few words.
+    pub(super) summary: &'static str,
+    /// Some sentences.
+    pub(super) doc: &'static str,
+    pub(super) access: Access,
+    pub(super) parameters: &'static [Parameter],
+    pub(super) body: Option<Body>,
+    /// Its own responses; those of [`Access`] and [`Body`] come besides.
+    pub(super) replies: &'static [Reply],
+}
+
+/// What operations belong together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Group {
+    Bridge,
+    Publishing,
+    Receiving,
+    Looking,
+    Health,
+    Pages,
+}
+
+/// Who may ask.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Access {
+    /// Everybody.
+    Open,
+    /// Services, where `events.auth_required` is on.
+    Service,
+    /// Services of the bridge, which may have a key of its own.
+    BridgeService,
+    /// Whoever has a token, where `events.auth_required` is on.
+    Client,
+}
+
+/// What an operation is told outside its body.
+#[derive(Debug)]
+pub(super) struct Parameter {
+    pub(super) place: Place,
+    pub(super) field: Field,
+}
+
+/// Where a parameter stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    Path,
+    Query,
+    Header,
+}
+
+/// What an operation is sent.
+#[derive(Debug)]
+pub(super) struct Body {
+    pub(super) kind: Kind,
+    /// Whether it may also be sent as one value a line.
+    pub(super) lines: bool,
+    /// Bodies that are accepted.
+    pub(super) examples: &'static [Example],
+}
+
+/// A body, and what it is an example of.
+#[derive(Debug)]
+pub(super) struct Example {
+    pub(super) name: &'static str,
+    pub(super) json: &'static str,
+}
+
+/// What may come back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) doc: &'static str,
+    /// What it is as JSON, with an example.
+    pub(super) json: Option<(Kind, &'static str)>,
+    /// Its type as text, with an example.
+    pub(super) text: Option<(&'static str, &'static str)>,
+}
+
+impl Endpoint {
+    /// An operation that is asked for with GET.
+    pub(super) fn get<H: Handler<T, Arc<State>>, T: 'static>(
+        path: impl Into<String>,
+        about: &'static Operation,
+        handler: H,
+    ) -> Self {
+        Self::new(Method::Get, path.into(), about, Some(get(handler)))
+    }
+
+    /// An operation that is asked for with POST.
+    pub(super) fn post<H: Handler<T, Arc<State>>, T: 'static>(
+        path: impl Into<String>,
+        about: &'static Operation,
+        handler: H,
+    ) -> Self {
+        Self::new(Method::Post, path.into(), about, Some(post(handler)))
+    }
+
+    /// A connection that `conn` takes out of HTTP.
+    pub(super) fn claimed(path: impl Into<String>, about: &'static Operation) -> Self {
+        Self::new(Method::Get, path.into(), about, None)
+    }
+
+    fn new(
+        method: Method,
+        path: String,
+        about: &'static Operation,
+        handler: Option<MethodRouter<Arc<State>>>,
+    ) -> Self {
+        Self {
+            method,
+            path,
+            about,
+            handler,
+        }
+    }
+
+    /// The router with this endpoint.
+    pub(super) fn join(self, router: Router<Arc<State>>) -> Router<Arc<State>> {
+        match self.handler {
+            Some(handler) => router.route(&self.path, handler),
+            None => router,
+        }
+    }
+
+    /// A name that no other endpoint has.
+    pub(super) fn id(&self) -> String {
+        let words = self.path.split(|c: char| !c.is_ascii_alphanumeric());
+        let mut id = self.method.name().to_ascii_lowercase();
+        for word in words.filter(|word| !word.is_empty()) {
+            id.push('_');
+            id.push_str(word);
+        }
+        id
+    }
+}
+
+impl Method {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
+impl Group {
+    /// All of them, in the order of the documentation.
+    pub(super) const ALL: [Self; 6] = [
+        Self::Bridge,
+        Self::Publishing,
+        Self::Receiving,
+        Self::Looking,
+        Self::Health,
+        Self::Pages,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Bridge => "Bridge",
+            Self::Publishing => "Publishing",
+            Self::Receiving => "Receiving",
+            Self::Looking => "Looking",
+            Self::Health => "Health",
+            Self::Pages => "Pages",
+        }
+    }
+
+    pub(super) fn doc(self) -> &'static str {
+        match self {
+            Self::Bridge => "Services push to users and ask them; users answer over WebSocket.",
+            Self::Publishing => "Services publish to topics, to users, or to everybody.",
+            Self::Receiving => {
+                "Clients receive what is published, over WebSocket or as Server-Sent Events."
+            }
+            Self::Looking => "Services look at connections, subscriptions and what topics keep.",
+            Self::Health => "Whether the gateway lives, and what it counts.",
+            Self::Pages => "For people and for tools.",
+        }
+    }
+}
+
+impl Operation {
+    /// All responses, by their statuses. One of its own takes the place of a common one.
+    pub(super) fn all_replies(&self) -> Vec<Reply> {
+        let body: &[Reply] = match (&self.body, self.access) {
+            (None, _) => &[],
+            (Some(_), Access::BridgeService) => &[TOO_LARGE],
+            (Some(_), _) => &[TOO_LARGE, BAD_BODY],
+        };
+        let mut replies = self.replies.to_vec();
+        for common in self.access.replies().iter().chain(body) {
+            if !replies.iter().any(|reply| reply.status == common.status) {
+                replies.push(*common);
+            }
+        }
+        replies.sort_by_key(|reply| reply.status);
+        replies
+    }
+}
+
+impl Access {
+    /// Whether a credential is asked for with this configuration.
+    pub(super) fn is_checked(self, config: &Config) -> bool {
+        match self {
+            Self::Open => false,
+            Self::Service | Self::Client => config.events.auth_required,
+            Self::BridgeService => config.events.auth_required || config.bridge.api_key.is_some(),
+        }
+    }
+
+    fn replies(self) -> &'static [Reply] {
+        match self {
+            Self::Open | Self::Client => &[],
+            Self::Service | Self::BridgeService => &[NO_CREDENTIAL, FORBIDDEN, TOO_MANY],
+        }
+    }
+}
+
+impl Parameter {
+    pub(super) const fn path(field: Field) -> Self {
+        Self {
+            place: Place::Path,
+            field,
+        }
+    }
+
+    pub(super) const fn query(field: Field) -> Self {
+        Self {
+            place: Place::Query,
+            field,
+        }
+    }
+
+    pub(super) const fn header(field: Field) -> Self {
+        Self {
+            place: Place::Header,
+            field,
+        }
+    }
+}
+
+impl Place {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Path => "path",
+            Self::Query => "query",
+            Self::Header => "header",
+        }
+    }
+}
+
+impl Reply {
+    /// A response without a body.
+    pub(super) const fn empty(status: u16, doc: &'static str) -> Self {
+        Self {
+            status,
+            doc,
+            json: None,
+            text: None,
+        }
+    }
+
+    /// A refusal, whose body says why.
+    pub(super) const fn refusal(status: u16, doc: &'static str, example: &'static str) -> Self {
+        Self::json(status, doc, Kind::Of(&REFUSAL), example)
+    }
+
+    /// A response whose body is JSON.
+    pub(super) const fn json(
+        status: u16,
+        doc: &'static str,
+        kind: Kind,
+        example: &'static str,
+    ) -> Self {
+        Self {
+            json: Some((kind, example)),
+            ..Self::empty(status, doc)
+        }
+    }
+
+    /// A response whose body is text of the type `media`.
+    pub(super) const fn text(
+        status: u16,
+        doc: &'static str,
+        media: &'static str,
+        example: &'static str,
+    ) -> Self {
+        Self {
+            text: Some((media, example)),
+            ..Self::empty(status, doc)
+        }
+    }
+}
+
+/// Why a request is refused.
+pub(super) static REFUSAL: Object<1> = Object {
+    name: "Refusal",
+    doc: "Why a request is refused.",
+    fields: [Field::required(
+        "detail",
+        Kind::String,
+        r#""Not Found""#,
+        "What is wrong, for people.",
+    )],
+};
+
+const NO_CREDENTIAL: Reply = Reply::refusal(
+    401,
+    "No valid API key or token, where one is asked for.",
+    r#"{"detail":"Not authenticated"}"#,
+);
+
+const FORBIDDEN: Reply = Reply::refusal(
+    403,
+    "The credential does not permit it.",
+    r#"{"detail":"The token's role is not `service`"}"#,
+);
+
+const TOO_MANY: Reply = Reply::refusal(
+    429,
+    "Too many requests, or too many wrong credentials. `Retry-After` says when to come back.",
+    r#"{"detail":"Rate limit exceeded"}"#,
+);
+
+const TOO_LARGE: Reply = Reply::refusal(
+    413,
+    "The body is larger than `http.max_body_size`.",
+    r#"{"detail":"The body is larger than 1048576 bytes"}"#,
+);
+
+const BAD_BODY: Reply = Reply::refusal(
+    422,
+    "The body is not what it should be.",
+    r#"{"detail":"not a JSON object"}"#,
+);
+
+/// The gateway is about to stop, or too busy.
+pub(super) const UNAVAILABLE: Reply = Reply::refusal(
+    503,
+    "The gateway is stopping, or has reached a limit. `Retry-After` says when to come back, where that is known.",
+    r#"{"detail":"The gateway is stopping"}"#,
+);
+
+/// Another core did not answer in time.
+pub(super) const UNKNOWN: Reply = Reply::refusal(
+    504,
+    "Another core did not say in time whether it was published. Sent again, it may be there twice.",
+    r#"{"detail":"The topic's core is busy; whether it was published is not known"}"#,
+);
+
+/// What comes back is written to more slowly than it is published.
+pub(super) const BUSY: Reply = Reply::refusal(
+    429,
+    "Subscribers are written to more slowly than messages come, or there are too many requests, events or \
+     wrong credentials. `Retry-After` says when to come back.",
+    r#"{"detail":"Subscribers are written to more slowly than messages come; try again"}"#,
+);
