@@ -55,7 +55,7 @@ use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::hub::{Enqueue, Flush, Hub, Incident};
 use crate::id::{PeerId, Priority, ShardId, WireFormat};
-use crate::mesh::{Batch, Calls, Home, Interests, Mesh, Port, Recent, Request};
+use crate::mesh::{Calls, Home, Interests, Mesh, Port, Recent};
 use crate::metrics::{Counters, Refused, Totals};
 use crate::protocol::events::{Encoding, msgpack};
 use crate::protocol::{Dialect, Disconnect};
@@ -65,6 +65,7 @@ use attendance::Attendance;
 use calls::Callers;
 use catch_up::CatchUps;
 use codec::{Codec, SHARED_WINDOW_BITS};
+use exchange::Asked;
 use groups::Groups;
 use handshakes::Handshakes;
 use links::{Links, Transport};
@@ -114,8 +115,8 @@ pub struct Shard {
     catch_ups: RefCell<CatchUps>,
     groups: RefCell<Groups>,
     waiters: RefCell<Waiters>,
-    /// Requests that have to wait until there is room for what they cause.
-    stalled: RefCell<Vec<Option<Stalled>>>,
+    /// Requests that have been taken from each shard's lane and not been done.
+    asked: RefCell<Vec<Option<Asked>>>,
     /// Deliveries wait until logs have been flushed.
     deferred: Cell<bool>,
     /// Tasks that wait until the next flush.
@@ -123,9 +124,6 @@ pub struct Shard {
     /// How many flushes there were.
     flushes: Cell<usize>,
 }
-
-/// A batch of requests and how many of them have been dealt with.
-type Stalled = (Batch<Request>, usize);
 
 thread_local! {
     static LOCAL: OnceCell<Rc<Shard>> = const { OnceCell::new() };
@@ -177,7 +175,7 @@ impl Shard {
             catch_ups: RefCell::default(),
             groups: RefCell::default(),
             waiters: RefCell::default(),
-            stalled: RefCell::new((0..shards).map(|_| None).collect()),
+            asked: RefCell::new((0..shards).map(|_| None).collect()),
             deferred: Cell::new(false),
             waiting: RefCell::default(),
             flushes: Cell::new(0),

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
@@ -37,6 +37,9 @@ pub struct Span {
 pub struct Batch<T> {
     /// What was said, oldest first.
     pub items: Vec<T>,
+    /// When it was handed over: of two batches of a process, the one that was first
+    /// has the smaller number.
+    pub stamp: u64,
     bytes: Vec<u8>,
 }
 
@@ -44,6 +47,7 @@ impl<T> Default for Batch<T> {
     fn default() -> Self {
         Self {
             items: Vec::new(),
+            stamp: 0,
             bytes: Vec::new(),
         }
     }
@@ -112,6 +116,8 @@ pub struct Mesh {
     requests: Vec<Lane<Request>>,
     deliveries: Vec<Lane<Delivery>>,
     bells: Vec<Bell>,
+    /// The next batch of requests' stamp.
+    stamp: AtomicU64,
 }
 
 impl Mesh {
@@ -124,6 +130,7 @@ impl Mesh {
             requests: (0..pairs).map(|_| Lane::default()).collect(),
             deliveries: (0..pairs).map(|_| Lane::default()).collect(),
             bells: (0..shards).map(|_| Bell::default()).collect(),
+            stamp: AtomicU64::new(0),
         })
     }
 
@@ -197,6 +204,7 @@ impl Port {
                 batch,
                 &self.mesh.requests[lane],
                 &self.mesh.bells[to.index()],
+                &self.mesh.stamp,
             );
         }
     }
@@ -212,6 +220,7 @@ impl Port {
                 batch,
                 &self.mesh.deliveries[lane],
                 &self.mesh.bells[to.index()],
+                &self.mesh.stamp,
             );
         }
     }
@@ -225,13 +234,25 @@ impl Port {
                 &mut self.requests[to.index()],
                 &self.mesh.requests[lane],
                 bell,
+                &self.mesh.stamp,
             );
             hand_over(
                 &mut self.deliveries[to.index()],
                 &self.mesh.deliveries[lane],
                 bell,
+                &self.mesh.stamp,
             );
         }
+    }
+
+    /// Whether another shard asks something.
+    ///
+    /// Cost: a look at each lane.
+    #[must_use]
+    pub fn has_requests(&self) -> bool {
+        let from = (0..self.mesh.shards).map(ShardId);
+        let mut lanes = from.map(|from| self.mesh.lane(from, self.shard));
+        lanes.any(|lane| !self.mesh.requests[lane].queue.is_empty())
     }
 
     /// The next batch that another shard asks.
@@ -267,9 +288,14 @@ impl Port {
     }
 }
 
-fn hand_over<T>(batch: &mut Batch<T>, lane: &Lane<T>, bell: &Bell) {
+fn hand_over<T>(batch: &mut Batch<T>, lane: &Lane<T>, bell: &Bell, stamp: &AtomicU64) {
     if batch.items.is_empty() {
         return;
+    }
+    // Whoever hears of what a batch says, and says something because of it, does so in a
+    // batch with a larger stamp. One that finds no room keeps its own.
+    if batch.stamp == 0 {
+        batch.stamp = stamp.fetch_add(1, Ordering::Relaxed) + 1;
     }
     match lane.queue.push(std::mem::take(batch)) {
         Ok(()) => bell.ring(),

@@ -176,6 +176,10 @@ impl Shard {
     pub fn answer_call(&self, key: &str, user: &str, said: &[u8], is_last: bool) -> bool {
         let home = home_of(key, self.port.borrow().shards());
         if home == self.id {
+            // What the user said before, on a connection elsewhere, comes first.
+            if self.port.borrow().has_requests() {
+                let _ = self.hear_requests();
+            }
             return self.answer_here(key, user, said, is_last);
         }
         let mut port = self.port.borrow_mut();

@@ -8,6 +8,26 @@ use crate::mesh::{
     Batch, Delivery, Interest, Missed, Outcome, Position, Post, Receipt, ReplyTo, Request, Standing,
 };
 
+/// A batch of requests that is being done.
+#[derive(Debug)]
+pub(super) struct Asked {
+    batch: Batch<Request>,
+    /// How many of them have been done.
+    done: usize,
+    /// The next one waits for room.
+    is_stalled: bool,
+}
+
+impl Asked {
+    fn new(batch: Batch<Request>) -> Self {
+        Self {
+            batch,
+            done: 0,
+            is_stalled: false,
+        }
+    }
+}
+
 /// Batches taken from one shard per turn.
 const BATCHES_PER_TURN: usize = 4;
 
@@ -48,24 +68,10 @@ impl Shard {
                 self.take_deliveries(from, &batch);
                 taken = true;
             }
-            for turn in 0..=BATCHES_PER_TURN {
-                if turn == BATCHES_PER_TURN {
-                    more = true;
-                    break;
-                }
-                let stalled = self.stalled.borrow_mut()[from.index()].take();
-                let Some((batch, done)) = stalled.or_else(|| Some((self.next_request(from)?, 0)))
-                else {
-                    break;
-                };
-                let stopped = self.take_requests(from, &batch, done);
-                taken |= stopped != Some(done);
-                if let Some(done) = stopped {
-                    self.stalled.borrow_mut()[from.index()] = Some((batch, done));
-                    break;
-                }
-            }
         }
+        let (all, some) = self.hear_requests();
+        more |= !all;
+        taken |= some;
         // Where nothing could be taken there is nothing to flush either:
         // whatever makes room wakes this shard.
         if taken {
@@ -74,10 +80,63 @@ impl Shard {
         more
     }
 
+    /// Does what other shards have asked, a part of it if there is much, in the order in
+    /// which it was asked: also of two shards, if one knew of the other. Returns
+    /// whether that was all that can be done now, and whether it was anything.
+    pub(super) fn hear_requests(&self) -> (bool, bool) {
+        let shards = usize::from(self.port.borrow().shards());
+        for asked in self.asked.borrow_mut().iter_mut().flatten() {
+            asked.is_stalled = false;
+        }
+        let mut some = false;
+        for _ in 0..BATCHES_PER_TURN * shards {
+            let Some((from, mut asked)) = self.next_asked() else {
+                return (true, some);
+            };
+            let stopped = self.take_requests(from, &asked.batch, asked.done);
+            some |= stopped != Some(asked.done);
+            if let Some(done) = stopped {
+                (asked.done, asked.is_stalled) = (done, true);
+                self.asked.borrow_mut()[from.index()] = Some(asked);
+            }
+        }
+        (false, some)
+    }
+
+    /// Takes the oldest batch of requests that can be gone on with.
+    fn next_asked(&self) -> Option<(ShardId, Asked)> {
+        let mut asked = self.asked.borrow_mut();
+        // One that was handed over because of another, which is seen, is not older: so
+        // whatever is missing when a look at all lanes finds nothing new is younger.
+        loop {
+            let mut found = false;
+            for (from, asked) in (0..).map(ShardId).zip(asked.iter_mut()) {
+                if asked.is_none() && from != self.id {
+                    *asked = self.next_request(from).map(Asked::new);
+                    found |= asked.is_some();
+                }
+            }
+            if !found {
+                break;
+            }
+        }
+        let ready = asked.iter().enumerate();
+        let ready = ready.filter_map(|(from, asked)| Some((from, asked.as_ref()?)));
+        let (from, _) = ready
+            .filter(|(_, asked)| !asked.is_stalled)
+            .min_by_key(|(_, asked)| asked.batch.stamp)?;
+        let oldest = asked[from].take()?;
+        Some((
+            ShardId(u16::try_from(from).expect("shards have 16 bits")),
+            oldest,
+        ))
+    }
+
     /// Whether something waits here for room that a flush may make.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
-        self.deferred.get() || self.stalled.borrow().iter().any(Option::is_some)
+        let stalls = |asked: &Asked| asked.is_stalled;
+        self.deferred.get() || self.asked.borrow().iter().flatten().any(stalls)
     }
 
     fn next_delivery(&self, from: ShardId) -> Option<Batch<Delivery>> {

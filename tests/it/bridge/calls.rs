@@ -536,3 +536,30 @@ fn a_caller_of_http_1_0_gets_the_stream_as_it_is_and_its_end() {
         "data: {\"correlation_id\":\"c\"}\n\ndata: {\"correlation_id\":\"c\",\"is_final\":1}\n\n";
     assert_eq!(body, events);
 }
+
+#[test]
+fn what_a_user_answered_before_coming_back_is_before_what_comes_after() {
+    let gateway = gateway(3, |_| {});
+    let address = gateway.address;
+    let threads: Vec<_> = (0..8)
+        .map(|thread| {
+            thread::spawn(move || {
+                for round in 0..40 {
+                    let name = format!("u{thread}.{round}");
+                    let id = json!(name);
+                    let mut first = user(address, &name);
+                    let mut call = call(address, &name, &id);
+                    assert_eq!(first.json()["correlation_id"], id);
+                    first.say(&more(&id, "first"));
+                    // The gateway has answered the close frame, so it has read what was before it.
+                    leave(first);
+                    user(address, &name).say(&last(&id, "second"));
+                    assert_eq!(call.until_end(), [more(&id, "first"), last(&id, "second")]);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("no answer is lost or overtaken");
+    }
+}

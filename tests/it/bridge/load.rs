@@ -294,6 +294,15 @@ fn what_a_user_sees_was_said_to_arrive_while_the_user_comes_and_goes() {
 }
 
 #[test]
+fn no_push_is_seen_twice_by_a_user_who_comes_back() {
+    for shards in [1, 3] {
+        let (_, seen) = push_while_moving(shards);
+        let twice: Vec<_> = seen.windows(2).filter(|two| two[0] == two[1]).collect();
+        assert!(twice.is_empty(), "{shards} shards: {twice:?}");
+    }
+}
+
+#[test]
 fn a_user_who_reads_nothing_does_not_delay_others() {
     for shards in [1, 3] {
         let gateway = gateway(shards, |_| {});
