@@ -2,6 +2,7 @@
 //! delivery. `loadgen --help` teaches.
 
 mod cli;
+mod foreign;
 mod frame;
 mod measure;
 mod net;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use mimalloc::MiMalloc;
 
-use cli::{Client, Options, Scenario, Transport};
+use cli::{Client, Fanout, Options, Scenario, Transport};
 use net::Target;
 use outcome::Outcome;
 use payload::Format;
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<Outcome, String> {
     let Options { scenario, common } = options;
-    let mut target = Target::new(&common.url, scenario.path(), common.headers.clone())?;
+    let mut target = Target::new(&common.url, &scenario.path(), common.headers.clone())?;
     if scenario.format() == Format::Msgpack {
         target.add_parameter("format=msgpack");
     }
@@ -62,6 +63,9 @@ fn run(options: &Options) -> Result<Outcome, String> {
             if fanout.load.transport == Transport::Sse =>
         {
             Err("--client tungstenite speaks WebSocket only".into())
+        }
+        (Client::Tungstenite, Scenario::Fanout(Fanout { target: Some(_), .. })) => {
+            Err("--client tungstenite has no --target".into())
         }
         (Client::Tungstenite, Scenario::Fanout(_)) => {
             reference::fanout::run(scenario, &target, common)

@@ -117,6 +117,13 @@ impl Net {
         self.start(request, Opening::WebSocket(key))
     }
 
+    /// As [`Self::open`], on this path.
+    pub(crate) fn open_on(&mut self, path: &str) -> io::Result<Id> {
+        let key = handshake::key();
+        let request = self.target.request_on(path, &key);
+        self.start(request, Opening::WebSocket(key))
+    }
+
     /// As [`Self::open`], for a stream of events of these topics.
     pub(crate) fn open_stream<'a>(
         &mut self,
@@ -372,9 +379,12 @@ impl Net {
                 } => {
                     let (frame, after) = rest.split_at(head + payload);
                     rest = after;
-                    if first == FIN | opcode::TEXT && !self.connections[id].is_fragmented() {
+                    let op = first ^ FIN;
+                    if matches!(op, opcode::TEXT | opcode::BINARY)
+                        && !self.connections[id].is_fragmented()
+                    {
                         messages += 1;
-                        handler.message(self, id, opcode::TEXT, &frame[head..]);
+                        handler.message(self, id, op, &frame[head..]);
                     } else if let Some(end) = self.unusual_frame(handler, id, first, &frame[head..])
                     {
                         break Some(end);
@@ -402,7 +412,7 @@ impl Net {
         }
     }
 
-    /// Binary, fragmented and control frames.
+    /// Fragmented and control frames.
     fn unusual_frame(
         &mut self,
         handler: &mut impl Handler,

@@ -15,7 +15,7 @@ fn layout() -> Layout {
 fn verifier() -> Verifier {
     let owners = vec![0, 0, 1, 1, 2, 2, 3, 3];
     let names = vec!["t0".into(), "t1".into()];
-    Verifier::new(layout(), SHAPE, Transport::Websocket, names, owners)
+    Verifier::new(layout(), SHAPE, Wire::Events, names, owners)
 }
 
 fn event(topic: u16, publisher: u16, sequence: u32) -> String {
@@ -154,7 +154,7 @@ fn check_changes(format: Format, event: impl Fn(u32) -> Vec<u8>) {
         let mut verifier = Verifier::new(
             layout,
             SHAPE,
-            Transport::Websocket,
+            Wire::Events,
             vec!["t0".into(), "t1".into()],
             owners,
         );
@@ -247,7 +247,7 @@ fn passing_replicas_start_anywhere_and_slow_ones_keep_their_own_counts() {
 fn events_of_a_stream_are_checked_as_strictly() {
     let owners = vec![0, 0, 1, 1, 2, 2, 3, 3];
     let names = vec!["t0".into(), "t1".into()];
-    let mut verifier = Verifier::new(layout(), SHAPE, Transport::Sse, names, owners);
+    let mut verifier = Verifier::new(layout(), SHAPE, Wire::Stream, names, owners);
     let text = |sequence: u32| {
         let mut text = b"event: t0\ndata: ".to_vec();
         let source = Source {

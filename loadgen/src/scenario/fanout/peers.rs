@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::plan::{Kind, Plan};
 use super::publisher::Publisher;
 use crate::cli::{Load, Transport};
+use crate::foreign::{Foreign, Heard, Side, Step};
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::Outcome;
 use crate::payload::{Format, Random};
@@ -29,6 +30,15 @@ enum Role {
     Publisher(u16),
 }
 
+impl Role {
+    fn side(self) -> Side {
+        match self {
+            Self::Member(_) => Side::Subscriber,
+            Self::Publisher(_) => Side::Publisher,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Peer {
     role: Role,
@@ -45,6 +55,8 @@ pub(crate) struct Peers {
     pub(crate) publishers: Vec<Publisher>,
     target: Target,
     transport: Transport,
+    /// Whose protocol is spoken, if not the events protocol.
+    foreign: Option<Foreign>,
     format: Format,
     /// By connection id; none where a connection ended.
     peers: Vec<Option<Peer>>,
@@ -63,7 +75,13 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(plan: Plan, load: &Load, target: Target, verifier: Verifier) -> Self {
+    pub(crate) fn new(
+        plan: Plan,
+        load: &Load,
+        foreign: Option<Foreign>,
+        target: Target,
+        verifier: Verifier,
+    ) -> Self {
         let publishers = usize::from(load.publishers);
         let mut to_open: Vec<Role> = (0..load.publishers).map(Role::Publisher).collect();
         to_open.extend((0..plan.members.len()).map(Role::Member));
@@ -76,6 +94,7 @@ impl Peers {
             publishers: Vec::new(),
             target,
             transport: load.transport,
+            foreign,
             format: load.format,
             peers: Vec::new(),
             to_open,
@@ -93,8 +112,12 @@ impl Peers {
         let Some(role) = self.to_open.pop() else {
             return Ok(false);
         };
-        let id = match (role, self.transport) {
-            (Role::Member(member), Transport::Sse) => {
+        let id = match (role, self.transport, self.foreign) {
+            (_, _, Some(foreign)) => {
+                let path = foreign.path(role.side(), &self.plan.names[0]);
+                scenario::open_on(net, &path)?
+            }
+            (Role::Member(member), Transport::Sse, _) => {
                 let names = self.plan.names_of(member);
                 scenario::open_stream(net, names)?
             }
@@ -253,16 +276,8 @@ impl Peers {
             Err(problem) => return self.fail(problem),
         };
         match (peer.stage, &*frame.kind, peer.role) {
-            (Stage::Greeting, "connection_established", Role::Publisher(number)) => {
+            (Stage::Greeting, "connection_established", Role::Publisher(_)) => {
                 peer.stage = Stage::Ready;
-                let mut random = Random::new(net.random.next());
-                let topics = self.plan.shape.topics;
-                let publisher = Publisher::new(number, id, topics, &mut random);
-                // They may get ready in any order.
-                let at = self
-                    .publishers
-                    .partition_point(|other| other.number < number);
-                self.publishers.insert(at, publisher);
             }
             (Stage::Greeting, "connection_established", Role::Member(member)) => {
                 peer.stage = Stage::Confirming;
@@ -283,25 +298,114 @@ impl Peers {
             }
         }
         if peer.stage == Stage::Ready {
-            self.opening -= 1;
-            self.ready += 1;
+            self.got_ready(net, id, peer.role);
         }
         self.peers[id] = Some(peer);
+    }
+
+    fn got_ready(&mut self, net: &mut Net, id: Id, role: Role) {
+        self.opening -= 1;
+        self.ready += 1;
+        if let Role::Publisher(number) = role {
+            let mut random = Random::new(net.random.next());
+            let topics = self.plan.shape.topics;
+            let publisher = Publisher::new(number, id, self.foreign, topics, &mut random);
+            // They may get ready in any order.
+            let at = self
+                .publishers
+                .partition_point(|other| other.number < number);
+            self.publishers.insert(at, publisher);
+        }
+    }
+
+    /// A connection of another protocol has got on.
+    fn step(&mut self, net: &mut Net, id: Id, foreign: Foreign, step: Step) {
+        match step {
+            Step::Wait => {}
+            Step::Say(payload) => {
+                net.queue(id, foreign.opcode(), |out| out.extend_from_slice(&payload));
+                net.flush(id);
+            }
+            Step::Ready => {
+                let peer = self.peers[id].as_mut().expect("it is being set up");
+                peer.stage = Stage::Ready;
+                let role = peer.role;
+                self.got_ready(net, id, role);
+            }
+        }
+    }
+
+    /// A message in another protocol.
+    fn foreign_message(&mut self, net: &mut Net, id: Id, foreign: Foreign, payload: &[u8]) {
+        let Some(peer) = self.peers[id] else {
+            return;
+        };
+        let outcome = match (peer.stage, peer.role) {
+            (Stage::Ready, Role::Member(_)) => self.foreign_deliveries(id, foreign, payload),
+            (Stage::Ready, Role::Publisher(_)) => foreign.publisher_heard(payload),
+            _ => {
+                let topic = &self.plan.names[0];
+                match foreign.answered(peer.role.side(), topic, payload) {
+                    Ok(step) => {
+                        self.step(net, id, foreign, step);
+                        Ok(None)
+                    }
+                    Err(problem) => Err(problem),
+                }
+            }
+        };
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(answer)) => {
+                net.queue(id, foreign.opcode(), |out| out.extend_from_slice(answer));
+                net.flush(id);
+            }
+            Err(problem) => self.fail(problem),
+        }
+    }
+
+    /// Checks all deliveries of a frame; returns what it wants to have answered.
+    fn foreign_deliveries(
+        &mut self,
+        id: Id,
+        foreign: Foreign,
+        mut frame: &[u8],
+    ) -> Result<Option<&'static [u8]>, String> {
+        let mut answer = None;
+        while !frame.is_empty() {
+            match foreign.next(&mut frame)? {
+                Heard::Message(message) => {
+                    let peer = self.peers[id].as_mut().expect("it has just spoken");
+                    if std::mem::replace(&mut peer.parsed, true) {
+                        self.verifier.event(message);
+                    } else {
+                        self.verifier.first_event(message);
+                    }
+                }
+                Heard::Answer(wanted) => answer = Some(wanted),
+                Heard::Nothing => {}
+            }
+        }
+        Ok(answer)
     }
 }
 
 impl Handler for Peers {
-    fn opened(&mut self, _net: &mut Net, id: Id) {
+    fn opened(&mut self, net: &mut Net, id: Id) {
         let Some(peer) = &mut self.peers[id] else {
             return;
         };
         if let (Role::Member(_), Transport::Sse) = (peer.role, self.transport) {
             // Its answer is the confirmation.
             peer.stage = Stage::Ready;
-            self.opening -= 1;
-            self.ready += 1;
-        } else {
-            peer.stage = Stage::Greeting;
+            let role = peer.role;
+            self.got_ready(net, id, role);
+            return;
+        }
+        peer.stage = Stage::Greeting;
+        if let Some(foreign) = self.foreign {
+            let step = foreign.opened(peer.role.side(), &self.plan.names[0]);
+            self.step(net, id, foreign, step);
         }
     }
 
@@ -319,6 +423,9 @@ impl Handler for Peers {
 
     #[inline]
     fn message(&mut self, net: &mut Net, id: Id, op: u8, payload: &[u8]) {
+        if let Some(foreign) = self.foreign {
+            return self.foreign_message(net, id, foreign, payload);
+        }
         let Some(peer) = &mut self.peers[id] else {
             return;
         };
