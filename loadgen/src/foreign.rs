@@ -6,7 +6,7 @@
 
 mod json;
 mod nats;
-mod nchan;
+mod paths;
 mod sockudo;
 mod wse;
 
@@ -25,7 +25,9 @@ pub(crate) enum Foreign {
     Nats,
     /// Sockudo: the Pusher protocol, client events on a private channel.
     Sockudo,
-    /// WSE behind the application in perf/peers/wse.py.
+    /// uWebSockets behind the application in perf/peers/uwebsockets_app.py: as nchan.
+    Uwebsockets,
+    /// WSE behind the application in perf/peers/wse_app.py.
     Wse,
 }
 
@@ -51,14 +53,14 @@ impl Foreign {
     pub(crate) fn opcode(self) -> u8 {
         match self {
             Self::Nats => opcode::BINARY,
-            Self::Nchan | Self::Sockudo | Self::Wse => opcode::TEXT,
+            Self::Nchan | Self::Sockudo | Self::Uwebsockets | Self::Wse => opcode::TEXT,
         }
     }
 
     /// The path to upgrade on.
     pub(crate) fn path(self, side: Side, topic: &str) -> String {
         match self {
-            Self::Nchan => nchan::path(side, topic),
+            Self::Nchan | Self::Uwebsockets => paths::path(side, topic),
             Self::Nats => "/".into(),
             Self::Sockudo => sockudo::PATH.into(),
             Self::Wse => "/wse".into(),
@@ -68,7 +70,7 @@ impl Foreign {
     /// After the upgrade.
     pub(crate) fn opened(self, side: Side, topic: &str) -> Step {
         match self {
-            Self::Nchan => Step::Ready,
+            Self::Nchan | Self::Uwebsockets => Step::Ready,
             Self::Nats | Self::Sockudo => Step::Wait,
             Self::Wse => wse::opened(side, topic),
         }
@@ -77,7 +79,7 @@ impl Foreign {
     /// After a message that came before the connection was ready.
     pub(crate) fn answered(self, side: Side, topic: &str, payload: &[u8]) -> Result<Step, String> {
         match self {
-            Self::Nchan => Ok(Step::Ready),
+            Self::Nchan | Self::Uwebsockets => Ok(Step::Ready),
             Self::Nats => nats::answered(side, topic, payload),
             Self::Sockudo => sockudo::answered(topic, payload),
             Self::Wse => wse::answered(payload),
@@ -101,7 +103,7 @@ impl Foreign {
         let (source, sequence, sent_ns) = message;
         let data = |out: &mut Vec<u8>| layout.write(out, source, sequence, sent_ns);
         match self {
-            Self::Nchan => data(out),
+            Self::Nchan | Self::Uwebsockets => data(out),
             Self::Nats => nats::publish(out, topic, layout.bytes(), data),
             Self::Sockudo => sockudo::publish(out, topic, data),
             Self::Wse => wse::publish(out, topic, data),
@@ -111,10 +113,10 @@ impl Foreign {
     /// Looks at a message to a publisher that is ready; returns an answer that the protocol wants.
     pub(crate) fn publisher_heard(self, payload: &[u8]) -> Result<Option<&'static [u8]>, String> {
         match self {
-            Self::Nchan => nchan::publisher_heard(payload).map(|()| None),
+            Self::Nchan => paths::nchan_heard(payload).map(|()| None),
             Self::Nats => nats::heard(payload),
             Self::Sockudo => sockudo::heard(payload),
-            Self::Wse => Ok(None),
+            Self::Uwebsockets | Self::Wse => Ok(None),
         }
     }
 
@@ -135,7 +137,7 @@ impl Foreign {
     /// do not say it again.
     pub(crate) fn parse<'a>(self, message: &'a [u8], topic: &'a str) -> Parsed<'a> {
         match self {
-            Self::Nchan => nchan::parse(message, topic),
+            Self::Nchan | Self::Uwebsockets => paths::parse(message, topic),
             Self::Nats => nats::parse(message),
             Self::Sockudo => sockudo::parse(message),
             Self::Wse => wse::parse(message),
@@ -146,7 +148,7 @@ impl Foreign {
     #[inline]
     pub(crate) fn ends_well(self, behind: &[u8]) -> bool {
         match self {
-            Self::Nchan => behind.is_empty(),
+            Self::Nchan | Self::Uwebsockets => behind.is_empty(),
             Self::Nats => behind == b"\r\n",
             Self::Sockudo | Self::Wse => matches!(behind, [b',' | b'}', .., b'}'] | [b'}']),
         }
@@ -192,13 +194,11 @@ mod tests {
     #[test]
     fn every_protocol_finds_its_data() {
         check_parse(Foreign::Nchan, ("", ""));
+        check_parse(Foreign::Uwebsockets, ("", ""));
         check_parse(Foreign::Nats, ("MSG t0 1 64\r\n", "\r\n"));
         check_parse(
             Foreign::Sockudo,
-            (
-                r#"{"event":"client-m","channel":"private-t0","data":"#,
-                "}",
-            ),
+            (r#"{"event":"client-m","channel":"private-t0","data":"#, "}"),
         );
         check_parse(
             Foreign::Wse,

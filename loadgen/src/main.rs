@@ -64,9 +64,12 @@ fn run(options: &Options) -> Result<Outcome, String> {
         {
             Err("--client tungstenite speaks WebSocket only".into())
         }
-        (Client::Tungstenite, Scenario::Fanout(Fanout { target: Some(_), .. })) => {
-            Err("--client tungstenite has no --target".into())
-        }
+        (
+            Client::Tungstenite,
+            Scenario::Fanout(Fanout {
+                target: Some(_), ..
+            }),
+        ) => Err("--client tungstenite has no --target".into()),
         (Client::Tungstenite, Scenario::Fanout(_)) => {
             reference::fanout::run(scenario, &target, common)
         }

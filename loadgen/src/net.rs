@@ -110,6 +110,11 @@ impl Net {
         self.traffic
     }
 
+    /// Says that a frame held this many messages besides one.
+    pub(crate) fn count_more_messages(&mut self, more: u64) {
+        self.traffic.messages += more;
+    }
+
     /// Starts to connect. [`Handler::opened`] or [`Handler::closed`] follows.
     pub(crate) fn open(&mut self) -> io::Result<Id> {
         let key = handshake::key();

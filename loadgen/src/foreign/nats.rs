@@ -8,22 +8,23 @@ use super::{Heard, Side, Step};
 use crate::verify::Parsed;
 
 const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"tls_required\":false,\
-                       \"lang\":\"loadgen\",\"version\":\"1\",\"protocol\":1}\r\n";
+                       \"lang\":\"loadgen\",\"version\":\"1\",\"protocol\":0}\r\n";
 
 /// The server greets with INFO and answers the PING behind the subscription with PONG; by then
 /// the subscription counts.
 pub(super) fn answered(side: Side, topic: &str, payload: &[u8]) -> Result<Step, String> {
-    if payload.starts_with(b"INFO ") {
+    let mut lines = payload.split_inclusive(|&byte| byte == b'\n');
+    // Another INFO may come with the PONG.
+    if lines.clone().any(|line| line == b"PONG\r\n") {
+        return Ok(Step::Ready);
+    }
+    if lines.any(|line| line.starts_with(b"INFO ")) {
         let subscribe = match side {
             Side::Subscriber => format!("SUB {topic} 1\r\n"),
             Side::Publisher => String::new(),
         };
-        return Ok(Step::Say(
-            format!("{CONNECT}{subscribe}PING\r\n").into_bytes(),
-        ));
-    }
-    if payload == b"PONG\r\n" {
-        return Ok(Step::Ready);
+        let greeting = format!("{CONNECT}{subscribe}PING\r\n");
+        return Ok(Step::Say(greeting.into_bytes()));
     }
     heard(payload).map(|answer| answer.map_or(Step::Wait, |answer| Step::Say(answer.to_vec())))
 }
@@ -98,7 +99,10 @@ fn data_bytes(line: &[u8]) -> Option<usize> {
 pub(super) fn parse(message: &[u8]) -> Parsed<'_> {
     let parsed = memchr(b'\n', message).and_then(|end| {
         let line = &message[..=end];
-        let name = line.strip_prefix(b"MSG ")?.split(|&byte| byte == b' ').next()?;
+        let name = line
+            .strip_prefix(b"MSG ")?
+            .split(|&byte| byte == b' ')
+            .next()?;
         let data = end + 1..end + 1 + data_bytes(line)?;
         (message.get(data.end..)? == b"\r\n").then_some(Parsed::Event {
             name: String::from_utf8_lossy(name),
@@ -115,10 +119,7 @@ mod tests {
     #[test]
     fn a_frame_is_taken_apart_message_by_message() {
         let mut frame: &[u8] = b"MSG t 1 2\r\nab\r\nPING\r\nMSG t 1 11\r\nhello\r\nworl\r\n";
-        assert_eq!(
-            next(&mut frame),
-            Ok(Heard::Message(b"MSG t 1 2\r\nab\r\n"))
-        );
+        assert_eq!(next(&mut frame), Ok(Heard::Message(b"MSG t 1 2\r\nab\r\n")));
         assert_eq!(next(&mut frame), Ok(Heard::Answer(b"PONG\r\n")));
         assert_eq!(
             next(&mut frame),
@@ -146,7 +147,7 @@ mod tests {
         };
         assert!(said.ends_with(b"SUB t 1\r\nPING\r\n"));
         assert_eq!(
-            answered(Side::Subscriber, "t", b"PONG\r\n"),
+            answered(Side::Subscriber, "t", b"PONG\r\nINFO {}\r\n"),
             Ok(Step::Ready)
         );
         assert_eq!(

@@ -127,7 +127,10 @@ mod tests {
         let said = String::from_utf8(said).unwrap();
         // printf 1.2:private-t0 | openssl dgst -sha256 -hmac app-secret
         let signature = "e5ee4531a6913c2b53fe15ab2537efc38b13fb0587e4d5ce6f8320dfda2fcaa5";
-        assert!(said.contains(&format!("\"auth\":\"app-key:{signature}\"")), "{said}");
+        assert!(
+            said.contains(&format!("\"auth\":\"app-key:{signature}\"")),
+            "{said}"
+        );
         let succeeded = br#"{"event":"pusher_internal:subscription_succeeded","data":"{}"}"#;
         assert_eq!(answered("t0", succeeded), Ok(Step::Ready));
     }

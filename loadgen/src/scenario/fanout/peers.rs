@@ -341,7 +341,7 @@ impl Peers {
             return;
         };
         let outcome = match (peer.stage, peer.role) {
-            (Stage::Ready, Role::Member(_)) => self.foreign_deliveries(id, foreign, payload),
+            (Stage::Ready, Role::Member(_)) => self.foreign_deliveries(net, id, foreign, payload),
             (Stage::Ready, Role::Publisher(_)) => foreign.publisher_heard(payload),
             _ => {
                 let topic = &self.plan.names[0];
@@ -367,14 +367,16 @@ impl Peers {
     /// Checks all deliveries of a frame; returns what it wants to have answered.
     fn foreign_deliveries(
         &mut self,
+        net: &mut Net,
         id: Id,
         foreign: Foreign,
         mut frame: &[u8],
     ) -> Result<Option<&'static [u8]>, String> {
-        let mut answer = None;
+        let (mut answer, mut messages) = (None, 0_u64);
         while !frame.is_empty() {
             match foreign.next(&mut frame)? {
                 Heard::Message(message) => {
+                    messages += 1;
                     let peer = self.peers[id].as_mut().expect("it has just spoken");
                     if std::mem::replace(&mut peer.parsed, true) {
                         self.verifier.event(message);
@@ -386,6 +388,7 @@ impl Peers {
                 Heard::Nothing => {}
             }
         }
+        net.count_more_messages(messages.saturating_sub(1));
         Ok(answer)
     }
 }

@@ -1,4 +1,4 @@
-//! nchan: a message is a frame, and a topic a path.
+//! nchan and applications like it: a message is a frame, and a topic a path.
 
 use std::borrow::Cow;
 
@@ -12,8 +12,8 @@ pub(super) fn path(side: Side, topic: &str) -> String {
     }
 }
 
-/// Every publication is answered with the state of its channel, or with an error.
-pub(super) fn publisher_heard(payload: &[u8]) -> Result<(), String> {
+/// nchan answers every publication with the state of its channel, or with an error.
+pub(super) fn nchan_heard(payload: &[u8]) -> Result<(), String> {
     if payload.starts_with(b"queued messages: ") {
         Ok(())
     } else {
