@@ -25,9 +25,9 @@ pub(crate) enum Foreign {
     Nats,
     /// Sockudo: the Pusher protocol, client events on a private channel.
     Sockudo,
-    /// uWebSockets behind the application in perf/peers/uwebsockets_app.py: as nchan.
+    /// uWebSockets behind the application in perf/peers/uwebsockets.py: as nchan.
     Uwebsockets,
-    /// WSE behind the application in perf/peers/wse_app.py.
+    /// WSE behind the application in perf/peers/wse.py.
     Wse,
 }
 

@@ -1,4 +1,4 @@
-//! The wire protocol of WSE with the application of perf/peers/wse_app.py behind it.
+//! The wire protocol of WSE with the application of perf/peers/wse.py behind it.
 //!
 //! WSE leaves to the application who subscribes to what and what publishing is; ours answers
 //! `subscription_update` as WSE's clients expect it, and broadcasts what comes as `publish`.

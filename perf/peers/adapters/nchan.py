@@ -1,9 +1,10 @@
-"""nginx with nchan: one worker, messages in memory, none kept for those who come later."""
+"""nginx with nchan: one worker, messages in memory."""
 
 import subprocess
 from pathlib import Path
 
-HOME = Path(__file__).parent / ".installed" / "nchan"
+PEERS = Path(__file__).resolve().parent.parent
+HOME = PEERS / ".installed" / "nchan"
 NGINX = HOME / "usr/sbin/nginx"
 
 CONFIGURATION = """\
@@ -33,6 +34,8 @@ http {{
         location ~ ^/pub/(.+)$ {{
             nchan_publisher websocket;
             nchan_channel_id $1;
+            # A subscriber that lags behind by more than is kept loses messages; 10 by default.
+            nchan_message_buffer_length 100000;
         }}
     }}
 }}

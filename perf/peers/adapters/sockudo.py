@@ -3,7 +3,8 @@
 import subprocess
 from pathlib import Path
 
-SERVER = Path(__file__).parent / ".installed" / "sockudo" / "bin" / "sockudo"
+PEERS = Path(__file__).resolve().parent.parent
+SERVER = PEERS / ".installed" / "sockudo" / "bin" / "sockudo"
 
 
 def version():

@@ -3,7 +3,8 @@
 import subprocess
 from pathlib import Path
 
-SERVER = Path(__file__).parent / ".installed" / "nats" / "nats-server"
+PEERS = Path(__file__).resolve().parent.parent
+SERVER = PEERS / ".installed" / "nats" / "nats-server"
 
 CONFIGURATION = """\
 # The listener for clients without WebSocket; it has to be somewhere.
