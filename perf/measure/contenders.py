@@ -4,10 +4,11 @@ import json
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import ROOT, TARGET, Failed
-from .process import free_port, pinned, running
+from .process import READY_SECONDS_MAX, free_port, pinned, running
 
 sys.path.insert(0, str(ROOT / "perf" / "peers"))
 import adapters  # noqa: E402  (the peers' directory is no package of ours)
@@ -89,9 +90,11 @@ class Server:
         ).stdout.strip()
         return ["--url", f"ws://{address}/api/v1/ws", "--header", f"Authorization: Bearer {token}"]
 
-    def run(self, command, stem):
-        """Starts the server, loads it, stops it, and returns loadgen's report."""
-        options, port = self.options, free_port()
+    @contextmanager
+    def started(self, log, wrap=None, ready_seconds_max=READY_SECONDS_MAX):
+        """The server while it runs: its process id, and how loadgen gets at it. `wrap` puts the command
+        line into a tool's."""
+        port = free_port()
         with tempfile.TemporaryDirectory(prefix="fanfare-perf-") as directory:
             scratch = Path(directory)
             # Servers that give up root have to get in.
@@ -99,20 +102,32 @@ class Server:
             server, environment = self.start(scratch, port)
             if not Path(server[0]).exists():
                 raise Failed(f"{server[0]} does not exist")
-            with running(pinned(self.cores, server), environment, port, Path(f"{stem}.log")) as pid:
-                report = Path(f"{stem}.json")
-                generator = subprocess.run(
-                    pinned(self.generator_cores, [
-                        TARGET / "loadgen", *command, *self.target,
-                        *self.generator_arguments(scratch, f"127.0.0.1:{port}"),
-                        "--pid", pid, "--json", report, "--quiet",
-                        "--duration", options.duration, "--warmup", options.warmup,
-                    ]),
-                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                )
-                if not report.exists():
-                    raise Failed(f"loadgen: {generator.stderr.strip() or generator.returncode}")
-                return json.loads(report.read_text())
+            command = pinned(self.cores, wrap(server) if wrap else server)
+            with running(command, environment, port, log, ready_seconds_max) as pid:
+                yield pid, [*self.target, *self.generator_arguments(scratch, f"127.0.0.1:{port}")]
+
+    def generator(self, command, arguments, report, seconds):
+        """loadgen's command line; `seconds` of warm-up and of measuring."""
+        warmup, duration = seconds
+        return pinned(self.generator_cores, [
+            TARGET / "loadgen", *command, *arguments, "--json", report, "--quiet",
+            "--warmup", warmup, "--duration", duration,
+        ])
+
+    def run(self, command, stem):
+        """Starts the server, loads it, stops it, and returns loadgen's report."""
+        report = Path(f"{stem}.json")
+        seconds = (self.options.warmup, self.options.duration)
+        with self.started(Path(f"{stem}.log")) as (pid, arguments):
+            finish(self.generator(command, [*arguments, "--pid", pid], report, seconds), report)
+        return json.loads(report.read_text())
+
+
+def finish(generator, report):
+    """Runs loadgen to its end; without a report that is a failure."""
+    ended = subprocess.run(generator, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if not report.exists():
+        raise Failed(f"loadgen: {ended.stderr.strip() or ended.returncode}")
 
 
 def run_limit(options, connections, report, stem):

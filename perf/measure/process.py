@@ -33,7 +33,7 @@ def pinned(cores, command):
 
 
 @contextmanager
-def running(command, environment, port, log):
+def running(command, environment, port, log, ready_seconds_max=READY_SECONDS_MAX):
     """A server that listens on `port`, as the process id that loadgen looks at."""
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -41,14 +41,14 @@ def running(command, environment, port, log):
             stdout=output, stderr=output, stdin=subprocess.DEVNULL,
         )
     try:
-        wait_until_ready(process, port, log)
+        wait_until_ready(process, port, log, ready_seconds_max)
         yield worker(process.pid)
     finally:
         stop(process)
 
 
-def wait_until_ready(process, port, log):
-    deadline = time.monotonic() + READY_SECONDS_MAX
+def wait_until_ready(process, port, log, seconds_max):
+    deadline = time.monotonic() + seconds_max
     while time.monotonic() < deadline:
         if process.poll() is not None:
             tail = log.read_text()[-500:].strip()
@@ -59,7 +59,7 @@ def wait_until_ready(process, port, log):
             return
         except OSError:
             time.sleep(0.05)
-    raise Failed(f"server does not listen after {READY_SECONDS_MAX} s")
+    raise Failed(f"server does not listen after {seconds_max} s")
 
 
 def worker(pid):
