@@ -5,6 +5,7 @@
 #[expect(dead_code, reason = "its command line is the example's")]
 mod baseline;
 mod faulty;
+mod peers;
 mod resuming;
 
 use std::net::SocketAddr;
