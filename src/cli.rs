@@ -19,10 +19,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::config::Config;
-use arguments::{Cli, Command};
+use crate::config::{Config, Mode};
+use arguments::{Cli, Command, DefaultConfig};
+use escape::escaped;
 use exit::Exit;
-use settings::Settings;
+use settings::{Loaded, Settings};
 
 /// Runs the command that the process was started with. `serve` takes over for `fanfare serve`
 /// and returns when the gateway has stopped.
@@ -46,7 +47,7 @@ fn execute<E: Display>(command: Command, serve: impl FnOnce(Config) -> Result<()
     match command {
         Command::Serve(settings) => start(&settings, serve),
         Command::CheckConfig(settings) => check_config(&settings),
-        Command::DefaultConfig { mode } => output::print(&Config::default_document(mode)),
+        Command::DefaultConfig(arguments) => default_config(&arguments),
         Command::GenToken(arguments) => gen_token::run(&arguments),
         Command::Publish(arguments) => publish::run(&arguments),
         Command::Version => output::print(concat!("fanfare ", env!("CARGO_PKG_VERSION"), "\n")),
@@ -54,11 +55,14 @@ fn execute<E: Display>(command: Command, serve: impl FnOnce(Config) -> Result<()
 }
 
 fn start<E: Display>(settings: &Settings, serve: impl FnOnce(Config) -> Result<(), E>) -> Exit {
-    let config = match settings.load() {
-        Ok(config) => config,
+    let Loaded { config, env_file } = match settings.load() {
+        Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
     logging::init(&config.log);
+    if let Some((file, settings)) = env_file {
+        tracing::info!(file, settings, "environment file read");
+    }
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
@@ -72,15 +76,35 @@ fn start<E: Display>(settings: &Settings, serve: impl FnOnce(Config) -> Result<(
 }
 
 fn check_config(settings: &Settings) -> Exit {
-    let config = match settings.load() {
-        Ok(config) => config,
+    let Loaded { config, env_file } = match settings.load() {
+        Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
     for warning in config.warnings() {
         output::complain(&format_args!("warning: {warning}"));
     }
+    let env_file = env_file.map_or_else(String::new, |(file, settings)| {
+        format!("# {} gives {settings} of the settings.\n", escaped(&file))
+    });
     output::print(&format!(
-        "# Valid. The mode, and what differs from its defaults:\n{}",
+        "{env_file}# Valid. The mode, and what differs from its defaults:\n{}",
         config.differences()
     ))
+}
+
+fn default_config(arguments: &DefaultConfig) -> Exit {
+    if !arguments.from_env {
+        let mode = arguments.mode.unwrap_or(Mode::Prod);
+        return output::print(&Config::default_document(mode));
+    }
+    let document = match arguments.env_file.document(arguments.mode) {
+        Ok(document) => document,
+        Err(exit) => return exit,
+    };
+    for problem in document.broken_rules {
+        output::complain(&format_args!(
+            "warning: with this alone the gateway does not start: {problem}"
+        ));
+    }
+    output::print(&document.text)
 }

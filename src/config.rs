@@ -1,6 +1,6 @@
 //! The configuration: read once, valid ever after.
 //!
-//! Defaults of the mode, then the TOML file, then the environment, then flags. Every key knows
+//! Defaults of the mode, then the environment file, then the TOML file, then the environment, then flags. Every key knows
 //! what it accepts, so that no value is out of range once a [`Config`] exists, and every
 //! refusal says where the value came from, what it was and what would be accepted.
 //!
@@ -10,11 +10,14 @@
 use std::io;
 
 mod access;
+mod alias;
 mod auth;
+mod bridge;
 mod debug;
 mod document;
 mod duration;
 mod env;
+mod env_file;
 mod error;
 mod events;
 mod file;
@@ -39,9 +42,11 @@ mod websocket;
 
 pub use access::Access;
 pub use auth::{Auth, TokenAlgorithm};
+pub use bridge::{Bridge, Duplicate};
 pub use debug::Debug;
+pub use document::Document;
 pub use duration::parse as parse_duration;
-pub use env::{CONFIG_VARIABLE, TOKEN_VARIABLE};
+pub use env::{CONFIG_VARIABLE, ENV_FILE_VARIABLE, TOKEN_VARIABLE};
 pub use error::{ConfigError, Problem};
 pub use events::Events;
 pub use http::Http;
@@ -50,7 +55,7 @@ pub use layers::{Flag, Sources};
 pub use log::{Log, LogFormat, LogLevel};
 pub use mode::{Mode, UnknownMode};
 pub use namespace::{Namespace, Namespaces};
-pub use origin::OriginPattern;
+pub use origin::{CorsOrigin, OriginPattern};
 pub use secret::{KeyHash, Secret};
 use section::Section;
 pub use server::{ForwardedHeader, Server};
@@ -77,6 +82,8 @@ pub struct Config {
     pub events: Events,
     /// Streams of Server-Sent Events.
     pub sse: Sse,
+    /// What services push over HTTP, and users answer.
+    pub bridge: Bridge,
     /// Credentials.
     pub auth: Auth,
     /// Endpoints for tests and measurements.
@@ -98,6 +105,7 @@ impl Config {
             hub,
             events,
             sse: Sse::for_mode(mode),
+            bridge: Bridge::for_mode(mode),
             auth: Auth::for_mode(mode),
             debug: Debug::for_mode(mode),
             log: Log::for_mode(mode),
@@ -123,7 +131,7 @@ impl Config {
     }
 
     /// The sections with fixed names, in the order of the file.
-    fn sections(&self) -> [(&'static str, &dyn Section); 9] {
+    fn sections(&self) -> [(&'static str, &dyn Section); 10] {
         [
             ("server", &self.server),
             ("http", &self.http),
@@ -131,6 +139,7 @@ impl Config {
             ("hub", &self.hub),
             ("events", &self.events),
             ("sse", &self.sse),
+            ("bridge", &self.bridge),
             ("auth", &self.auth),
             ("debug", &self.debug),
             ("log", &self.log),
@@ -146,6 +155,7 @@ impl Config {
             "hub" => &mut self.hub,
             "events" => &mut self.events,
             "sse" => &mut self.sse,
+            "bridge" => &mut self.bridge,
             "auth" => &mut self.auth,
             "debug" => &mut self.debug,
             "log" => &mut self.log,

@@ -9,5 +9,6 @@ mod preamble;
 mod quota;
 mod session;
 mod sse;
+mod watched;
 
 pub use accept::accept;

@@ -10,7 +10,10 @@ mod policy;
 mod proxy;
 mod route;
 
-pub use answer::{Answer, event_stream_head, refuse, refuse_raw, respond, too_many_failures};
+pub use answer::{
+    Answer, AnswerBody, event_stream_head, refuse, refuse_plainly, refuse_raw, respond,
+    too_many_failures,
+};
 pub use api::{Api, ClientAddress};
 pub use cors::{allow_page, preflight};
 pub use forwarded::client_of;

@@ -81,11 +81,15 @@ pub enum WireFormat {
     /// Events protocol, JSON text frames with several events in each. A topic's
     /// home sends the events' texts; they are grouped where they are read.
     EventsBatch = 4,
+    /// Bridge protocol, JSON text frames.
+    Bridge = 5,
+    /// Bridge protocol, compressed as [`Self::EventsJsonDeflate`].
+    BridgeDeflate = 6,
 }
 
 impl WireFormat {
     /// How many formats there are.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 7;
     /// All formats, in the order of their index.
     pub const ALL: [Self; Self::COUNT] = [
         Self::EventsJson,
@@ -93,12 +97,21 @@ impl WireFormat {
         Self::EventsMsgpack,
         Self::Sse,
         Self::EventsBatch,
+        Self::Bridge,
+        Self::BridgeDeflate,
     ];
 
     /// This format's place in a per-format table.
     #[must_use]
     pub fn index(self) -> usize {
         self as usize
+    }
+
+    /// Whether this is how the bridge protocol looks, which knows no coming back
+    /// for what was missed.
+    #[must_use]
+    pub fn is_bridge(self) -> bool {
+        matches!(self, Self::Bridge | Self::BridgeDeflate)
     }
 }
 

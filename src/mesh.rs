@@ -7,6 +7,7 @@
 //! each other. Both lanes keep their order, which makes a subscription's answer
 //! the exact point from which the live stream counts.
 
+mod calls;
 mod history;
 mod home;
 mod interest;
@@ -14,6 +15,7 @@ mod port;
 mod presence;
 mod recent;
 
+pub use calls::{Call, Calls};
 pub use history::{History, Record, Retention};
 pub use home::{Home, HomeTopic, Interest, Opened};
 pub use interest::{Interests, Standing};
@@ -43,6 +45,9 @@ pub struct Post<'a> {
     /// If not empty: of several posts to a topic with the same key only the
     /// first counts, and the others get its offset.
     pub key: &'a str,
+    /// Only if somebody is subscribed to the topic: otherwise it is as if it had
+    /// not been sent, and reaches nobody.
+    pub only_live: bool,
 }
 
 impl<'a> Post<'a> {
@@ -55,6 +60,7 @@ impl<'a> Post<'a> {
             kind: Kind::Event,
             data,
             key: "",
+            only_live: false,
         }
     }
 }
@@ -71,7 +77,7 @@ pub enum Outcome {
 }
 
 /// A post that has its place in its topic.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Stored {
     /// Its place.
     pub offset: u64,
@@ -196,6 +202,8 @@ pub enum Request {
         data: Span,
         /// See [`Post::key`].
         key: Span,
+        /// See [`Post::only_live`].
+        only_live: bool,
         /// Who wants to know the offset, and the `id` it asked with.
         reply: Option<(ReplyTo, Span)>,
     },
@@ -225,6 +233,17 @@ pub enum Request {
         user: Box<str>,
         /// Whether it came.
         enters: bool,
+    },
+    /// Give somebody's answer to whoever waits for it.
+    Answer {
+        /// What the call is known by.
+        key: Span,
+        /// Who answers.
+        user: Span,
+        /// What is said to the caller.
+        said: Span,
+        /// Whether nothing follows.
+        is_last: bool,
     },
     /// Do something that is no message.
     Run(Errand),
@@ -290,6 +309,15 @@ pub enum Delivery {
         id: Span,
         /// What became of it.
         outcome: Outcome,
+    },
+    /// An answer to a call.
+    Answered {
+        /// The call's number at its caller.
+        call: u64,
+        /// What was said.
+        said: Span,
+        /// Whether nothing follows.
+        is_last: bool,
     },
     /// How many subscribers a post has reached here.
     Reached {

@@ -97,9 +97,10 @@ impl Gateway {
     /// It could not be started.
     pub fn start(config: Config) -> Result<Self, ServeError> {
         check_file_limit(&config);
-        let authenticator = Authenticator::new(&config.auth, control::read_key_file)?;
+        let authenticator = Authenticator::new(&config, control::read_key_file)?;
         let authenticator = Arc::new(authenticator);
-        for &address in &config.server.listen {
+        let alone = !config.server.share_port;
+        for &address in config.server.listen.iter().filter(|_| alone) {
             net::check_free(address).map_err(|error| ServeError::Listen { address, error })?;
         }
         let cores = net::available_cores();

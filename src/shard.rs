@@ -4,6 +4,7 @@
 //! across an await. The parts are borrowed in the order of the struct's fields.
 
 mod attendance;
+mod calls;
 mod catch_up;
 mod clock;
 mod codec;
@@ -14,6 +15,7 @@ mod groups;
 mod handshakes;
 mod life;
 mod links;
+mod logins;
 mod merge;
 mod process;
 mod publish;
@@ -34,12 +36,14 @@ use std::task::{Context, Poll, Waker};
 use tokio::net::tcp::OwnedWriteHalf;
 
 pub use attendance::ROSTER_USERS_MAX;
+pub use calls::{Caller, NoCall, Said};
 pub use clock::Clock;
 pub use directory::{About, Listing};
 pub use life::Limits as LifeLimits;
 pub use links::{Lease, Unfinished};
+pub use logins::{AlreadyConnected, Connection, Login, Logins};
 pub use process::{NoRoom, Place, Process};
-pub use publish::{Delivered, Published};
+pub use publish::{Counting, Delivered, Published};
 pub use publishers::{Publisher, Publishers};
 pub use seats::{Crowd, Seat, SeatLimits, Seats, block_of};
 pub use settings::Settings;
@@ -51,13 +55,14 @@ use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::hub::{Enqueue, Flush, Hub, Incident};
 use crate::id::{PeerId, Priority, ShardId, WireFormat};
-use crate::mesh::{Batch, Home, Interests, Mesh, Port, Recent, Request};
+use crate::mesh::{Batch, Calls, Home, Interests, Mesh, Port, Recent, Request};
 use crate::metrics::{Counters, Refused, Totals};
-use crate::protocol::Disconnect;
 use crate::protocol::events::{Encoding, msgpack};
+use crate::protocol::{Dialect, Disconnect};
 use crate::ws::OpCode;
 use crate::ws::deflate::Inflater;
 use attendance::Attendance;
+use calls::Callers;
 use catch_up::CatchUps;
 use codec::{Codec, SHARED_WINDOW_BITS};
 use groups::Groups;
@@ -96,6 +101,8 @@ pub struct Shard {
     home: RefCell<Home>,
     recent: RefCell<Recent>,
     attendance: RefCell<Attendance>,
+    calls: RefCell<Calls>,
+    callers: RefCell<Callers>,
     interests: RefCell<Interests>,
     merges: RefCell<Merges>,
     hub: RefCell<Hub>,
@@ -154,6 +161,8 @@ impl Shard {
             home: RefCell::new(Home::new(config.clone(), shards, clock.wall_ms() * 1000)),
             recent: RefCell::default(),
             attendance: RefCell::default(),
+            calls: RefCell::default(),
+            callers: RefCell::default(),
             interests: RefCell::default(),
             merges: RefCell::new(Merges::new(settings.cursors)),
             hub: RefCell::new(Hub::new(
@@ -200,16 +209,19 @@ impl Shard {
     /// `window_bits` is what was agreed about compression, if anything was.
     pub fn join(
         &self,
-        encoding: Encoding,
+        dialect: Dialect,
         window_bits: Option<u8>,
         writer: OwnedWriteHalf,
     ) -> PeerId {
-        let format = match (encoding, window_bits) {
-            (Encoding::Msgpack, _) => WireFormat::EventsMsgpack,
-            (Encoding::JsonBatch, _) => WireFormat::EventsBatch,
-            (Encoding::Json, Some(SHARED_WINDOW_BITS)) => WireFormat::EventsJsonDeflate,
-            // A smaller window cannot read what all others share.
-            (Encoding::Json, _) => WireFormat::EventsJson,
+        // A smaller window cannot read what all others share.
+        let is_shared = window_bits == Some(SHARED_WINDOW_BITS);
+        let format = match (dialect, is_shared) {
+            (Dialect::Events(Encoding::Msgpack), _) => WireFormat::EventsMsgpack,
+            (Dialect::Events(Encoding::JsonBatch), _) => WireFormat::EventsBatch,
+            (Dialect::Events(Encoding::Json), true) => WireFormat::EventsJsonDeflate,
+            (Dialect::Events(Encoding::Json), false) => WireFormat::EventsJson,
+            (Dialect::Bridge, true) => WireFormat::BridgeDeflate,
+            (Dialect::Bridge, false) => WireFormat::Bridge,
         };
         self.connect(format, Transport::WebSocket { window_bits }, writer)
     }
@@ -300,7 +312,11 @@ impl Shard {
         let format = hub.format_of(peer.slot);
         drop(hub);
         match format {
-            WireFormat::EventsJson | WireFormat::EventsJsonDeflate | WireFormat::EventsBatch => {
+            WireFormat::EventsJson
+            | WireFormat::EventsJsonDeflate
+            | WireFormat::EventsBatch
+            | WireFormat::Bridge
+            | WireFormat::BridgeDeflate => {
                 self.send(peer, priority, OpCode::Text, text);
             }
             WireFormat::EventsMsgpack => {
@@ -322,6 +338,15 @@ impl Shard {
         text.clear();
         let outcome = read(&mut text);
         self.codec.borrow_mut().inbound = text;
+        outcome
+    }
+
+    /// Lends `read` an empty buffer for the text of an answer to a caller.
+    pub fn with_answer<T>(&self, read: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let mut text = std::mem::take(&mut self.codec.borrow_mut().answer);
+        text.clear();
+        let outcome = read(&mut text);
+        self.codec.borrow_mut().answer = text;
         outcome
     }
 
@@ -376,6 +401,15 @@ impl Shard {
         {
             link.verdict.get_or_insert(why);
             link.wake();
+        }
+    }
+
+    /// As [`Self::condemn`], for a connection of any shard.
+    pub fn condemn_at(&self, at: ShardId, peer: PeerId, why: Disconnect) {
+        if at == self.id {
+            self.condemn(peer, why);
+        } else {
+            self.tell(at, move |shard| shard.condemn(peer, why));
         }
     }
 

@@ -56,6 +56,14 @@ pub fn inbox_of(user: &str) -> String {
     inboxes_of(user) + "events"
 }
 
+/// The user whose inbox `name` is, the opposite of [`inbox_of`].
+#[must_use]
+pub fn user_of(name: &str) -> Option<String> {
+    let escaped = name.strip_prefix(INBOX_PREFIX)?.split(':').next()?;
+    let user = percent_encoding::percent_decode_str(escaped).decode_utf8();
+    user.ok().map(std::borrow::Cow::into_owned)
+}
+
 /// Whether `name` is an inbox of `user`: only one user's it can be (HOSTILE A16).
 #[must_use]
 pub fn is_inbox_of(user: &str, name: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -18,12 +18,20 @@ struct Ran {
     stderr: String,
 }
 
-/// Runs `fanfare` with only these variables in its environment and `stdin` as its input.
-fn fanfare_with(arguments: &[&str], env: &[(&str, &str)], stdin: &str) -> Ran {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare"))
+/// `fanfare` with only these variables in its environment, and no environment file but one they name.
+fn command(arguments: &[&str], env: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
+    command
         .args(arguments)
         .env_clear()
-        .envs(env.iter().copied())
+        .env("FANFARE_ENV_FILE", "")
+        .envs(env.iter().copied());
+    command
+}
+
+/// Runs `fanfare` with only these variables in its environment and `stdin` as its input.
+fn fanfare_with(arguments: &[&str], env: &[(&str, &str)], stdin: &str) -> Ran {
+    let mut child = command(arguments, env)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -561,7 +569,7 @@ fn the_table_of_variables_has_all_of_them() {
             continue;
         };
         let key = path.split('.').next_back().unwrap();
-        let example = if variable == "JWT_SECRET" {
+        let example = if matches!(variable.as_str(), "JWT_SECRET" | "SSE_API_KEY") {
             SECRET
         } else {
             example
@@ -580,10 +588,14 @@ fn the_table_of_variables_has_all_of_them() {
     }
     let help = fanfare(&["serve", "--help"]).stdout;
     let (_, help) = help.split_once("Environment:\n").unwrap();
-    let names = help.lines().take_while(|line| !line.is_empty());
+    // A line that goes on stands further in.
+    let names = help
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .filter(|line| !line.starts_with("    "));
     let mut expected: Vec<&str> = names
         .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| !name.starts_with("FANFARE_") && !name.starts_with("HOST"))
+        .filter(|name| !name.starts_with("FANFARE_"))
         .collect();
     expected.sort_unstable();
     shown.sort();
@@ -710,4 +722,212 @@ fn an_event_that_cannot_be_sent_has_its_exit_code() {
         "100ms",
     ]);
     refused(&ran, 69, "no answer in time");
+}
+
+/// A working directory of this test run, removed when dropped.
+struct Directory(PathBuf);
+
+impl Directory {
+    /// Makes it, with `.env` in it.
+    fn new(name: &str, env_file: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join(".env"), env_file).unwrap();
+        Self(path)
+    }
+
+    fn command(&self, arguments: &[&str], env: &[(&str, &str)]) -> Command {
+        let mut command = command(arguments, env);
+        command.current_dir(&self.0);
+        if !env.iter().any(|(name, _)| *name == "FANFARE_ENV_FILE") {
+            command.env_remove("FANFARE_ENV_FILE");
+        }
+        command
+    }
+
+    /// Runs `fanfare` in it.
+    fn fanfare(&self, arguments: &[&str], env: &[(&str, &str)]) -> Ran {
+        let output = self.command(arguments, env).output().unwrap();
+        Ran {
+            code: output.status.code().unwrap(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Runs `fanfare serve` in it until it listens; what it has logged by then.
+    fn serve(&self, arguments: &[&str], env: &[(&str, &str)]) -> Vec<String> {
+        let arguments = [&["serve"], arguments].concat();
+        let mut child = self
+            .command(&arguments, env)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = Vec::new();
+        for line in log.lines().map_while(Result::ok) {
+            lines.push(line);
+            if lines.last().is_some_and(|line| line.contains("listening")) {
+                break;
+            }
+        }
+        let _ = child.kill();
+        child.wait().unwrap();
+        lines
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const DEMO: &[&str] = &["check-config", "--mode", "demo"];
+
+#[test]
+fn an_environment_file_is_read_by_every_command_that_needs_the_configuration() {
+    let env_file = format!("JWT_SECRET={SECRET}\nSERVER_ADDR=127.0.0.1:0\nPATH=/nowhere\n");
+    let directory = Directory::new("dotenv", &env_file);
+    let ran = directory.fanfare(&["check-config"], &[]);
+    done(&ran);
+    let expected = "# .env gives 2 of the settings.\n# Valid. The mode, and what differs from its defaults:\n\
+                    mode = \"prod\"\n\n[server]\nlisten = [\"127.0.0.1:0\"]\n\n[auth]\njwt_secret = \"(hidden)\"\n";
+    assert_eq!(ran.stdout, expected);
+    done(&directory.fanfare(&["gen-token", "--sub", "alice"], &[]));
+    let ran = directory.fanfare(&["default-config", "--from-env"], &[]);
+    done(&ran);
+    assert!(ran.stdout.contains("# .env:2: SERVER_ADDR\n"), "{ran:?}");
+    assert!(!ran.stdout.contains(SECRET), "{ran:?}");
+    let log = directory.serve(&[], &[]).join("\n");
+    let said = "environment file read file=\".env\" settings=2";
+    assert!(log.contains(said) && log.contains("listening"), "{log}");
+    // Where none is wanted, none is read.
+    refused(
+        &directory.fanfare(&["check-config", "--env-file", ""], &[]),
+        78,
+        "needs credentials",
+    );
+    refused(
+        &directory.fanfare(&["check-config"], &[("FANFARE_ENV_FILE", "")]),
+        78,
+        "needs credentials",
+    );
+}
+
+#[test]
+fn an_environment_file_can_be_named_and_then_has_to_be_there() {
+    let directory = Directory::new("named", "PORT=81\n");
+    let other = Scratch::new("other.env", "PORT=82\n");
+    for (arguments, env, port) in [
+        (&[][..], &[][..], "81"),
+        (&["--env-file", other.path()], &[], "82"),
+        (&[], &[("FANFARE_ENV_FILE", other.path())], "82"),
+        (&[], &[("PORT", "83")], "83"),
+        (&["--listen", "127.0.0.1:84"], &[("PORT", "83")], "84"),
+    ] {
+        let ran = directory.fanfare(&[DEMO, arguments].concat(), env);
+        done(&ran);
+        let listen = format!("listen = [\"127.0.0.1:{port}\"]");
+        assert!(ran.stdout.contains(&listen), "{ran:?}");
+    }
+    for command in ["check-config", "serve", "gen-token", "default-config"] {
+        let mut arguments = vec![command, "--env-file", "absent.env"];
+        match command {
+            "gen-token" => arguments.extend(["--sub", "a"]),
+            "default-config" => arguments.push("--from-env"),
+            _ => {}
+        }
+        refused(
+            &directory.fanfare(&arguments, &[]),
+            78,
+            "cannot use the environment file absent.env",
+        );
+    }
+    fs::write(directory.0.join(".env"), b"PORT=\xff").unwrap();
+    refused(&directory.fanfare(DEMO, &[]), 78, "it is not UTF-8 text");
+    // Python keeps whole environments in directories of that name.
+    fs::remove_file(directory.0.join(".env")).unwrap();
+    done(&directory.fanfare(DEMO, &[]));
+    fs::create_dir(directory.0.join(".env")).unwrap();
+    done(&directory.fanfare(DEMO, &[]));
+}
+
+#[test]
+fn a_mistake_in_a_variable_ends_with_78_and_names_it() {
+    let directory = Directory::new("mistakes", "# mine\nLOG_LEVEL=loud\n");
+    for command in ["check-config", "serve"] {
+        let arguments = [command, "--mode", "demo"];
+        refused(
+            &directory.fanfare(&arguments, &[]),
+            78,
+            ".env:2: LOG_LEVEL: `log.level` cannot be \"loud\"; accepted: one of DEBUG, INFO, WARNING, ERROR, CRITICAL",
+        );
+        refused(
+            &fanfare_with(&arguments, &[("PORT", "70000")], ""),
+            78,
+            "PORT: `server.listen` cannot be \"70000\"; accepted: a port from 1 to 65535",
+        );
+        refused(
+            &fanfare_with(&arguments, &[("HOST", "0.0.0.0")], ""),
+            78,
+            "--allow-open",
+        );
+        refused(
+            &fanfare_with(&arguments, &[("WS_PATH", "/health/ws")], ""),
+            78,
+            "`bridge.ws_path` is \"/health/ws\"",
+        );
+    }
+}
+
+#[test]
+fn log_level_log_format_and_debug_change_the_log() {
+    let directory = Directory::new("log", "SERVER_ADDR=127.0.0.1:0\nFANFARE_MODE=demo\n");
+    let log = directory.serve(&[], &[("LOG_FORMAT", "json")]);
+    for line in &log {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+    assert!(log.join("\n").contains("\"settings\":2"), "{log:?}");
+    let template = "{time:YYYY-MM-DD HH:mm:ss} | {level} | {message}";
+    let log = directory.serve(&[], &[("LOG_FORMAT", template)]).join("\n");
+    assert!(log.contains(" INFO ") && !log.contains(" DEBUG "), "{log}");
+}
+
+#[test]
+fn the_printed_environment_is_a_configuration_file() {
+    let env = [
+        ("FANFARE_MODE", "dev"),
+        ("HOST", "127.0.0.2"),
+        ("PORT", "8000"),
+        ("DEBUG", "true"),
+        ("WS_PATH", "/socket"),
+        ("SSE_PATH", "/push"),
+        ("CORS_ORIGINS", "http://localhost:3000,*"),
+        ("PUBLIC_ACCOUNTS", "helpdesk, ops,"),
+        ("SSE_RESPONSE_TIMEOUT", "0.5"),
+        ("JWT_SECRET", SECRET),
+    ];
+    let printed = fanfare_with(&["default-config", "--from-env"], &env, "");
+    done(&printed);
+    let file = Scratch::new("printed.toml", &printed.stdout);
+    let secret = [("JWT_SECRET", SECRET)];
+    let from_file = fanfare_with(&["check-config", "--config", file.path()], &secret, "");
+    done(&from_file);
+    let from_env = fanfare_with(&["check-config"], &env, "");
+    assert_eq!(from_file.stdout, from_env.stdout);
+    // What it lacks is said, and does not keep it from being printed.
+    let ran = fanfare_with(&["default-config", "--from-env"], &[("PORT", "8000")], "");
+    assert_eq!(ran.code, 0);
+    assert!(ran.stderr.contains("needs credentials"), "{ran:?}");
+    assert!(
+        ran.stdout.contains("listen = [\"127.0.0.1:8000\"]"),
+        "{ran:?}"
+    );
+    refused(
+        &fanfare_with(&["default-config", "--from-env"], &[("PORT", "x")], ""),
+        78,
+        "PORT: `server.listen`",
+    );
 }

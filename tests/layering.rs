@@ -29,11 +29,11 @@ const HOMES: &[(&str, &[&str])] = &[
     ("base64", &["auth", "http", "sse"]),
     ("clap", &["cli"]),
     ("crossbeam", &["mesh"]),
-    ("form_urlencoded", &["sse"]),
+    ("form_urlencoded", &["conn", "sse"]),
     ("hyper", &["cli", "http", "conn"]),
     ("ipnet", &["config", "http"]),
     ("jsonwebtoken", &["auth"]),
-    ("percent_encoding", &["conn"]),
+    ("percent_encoding", &["conn", "topic"]),
     ("rmp", &["protocol"]),
     ("rustix", &["net"]),
     ("simd_json", &["protocol"]),
@@ -46,6 +46,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio_tungstenite", &["ws"]),
     ("toml", &["config"]),
     ("tracing_subscriber", &["cli"]),
+    ("uuid", &["protocol"]),
 ];
 
 #[test]

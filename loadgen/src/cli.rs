@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::foreign::{Foreign, Side};
 use crate::payload::{Format, PAYLOAD_BYTES_MIN};
+use crate::scenario::bridge::ANSWERS_MAX;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,6 +25,9 @@ Examples:
   loadgen slow --slow 1                         one reader stalls; nobody else may notice
   loadgen resume --duration 30                  every connection is cut about once a second
   loadgen idle --connections 9000 --pid $(pidof fanfare)
+  loadgen bridge push                           services push over HTTP; every user's frames are checked
+  loadgen bridge batch --batch 100 --rate 150000
+  loadgen bridge send --calls 200 --beside      questions whose answers stream back, pushes beside them
 
 A publisher that is not given --rate works in a closed loop: it sends a burst in
 one write, waits until every subscriber has all of it, and sends the next.
@@ -140,6 +144,8 @@ pub(crate) enum Scenario {
     Connect(Connect),
     /// Many silent connections: memory before, with, and after them.
     Idle(Idle),
+    /// The bridge protocol: services push and ask over HTTP, users answer over WebSocket.
+    Bridge(Bridge),
 }
 
 impl Scenario {
@@ -154,6 +160,7 @@ impl Scenario {
             Self::Publish(_) => "publish",
             Self::Connect(_) => "connect",
             Self::Idle(_) => "idle",
+            Self::Bridge(bridge) => bridge.name(),
         }
     }
 
@@ -180,6 +187,7 @@ impl Scenario {
     pub(crate) fn path(&self) -> String {
         match self {
             Self::Echo(echo) if !echo.ping => "/debug/echo".into(),
+            Self::Bridge(_) => "/ws".into(),
             Self::Fanout(Fanout {
                 target: Some(target),
                 ..
@@ -418,6 +426,142 @@ pub(crate) struct Idle {
     /// all have the same one, or each its own with --subscribe.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) transport: Transport,
+}
+
+/// Every user is connected by /ws?user_id= first. Each push must come to its user,
+/// once, unchanged, in the order of its HTTP connection, with user_id, original_sender
+/// and a correlation_id; every answer must say success. Another server of the protocol
+/// may stand behind --url, which takes http:// as well as ws://.
+#[derive(Debug, Args)]
+pub(crate) struct Bridge {
+    #[command(subcommand)]
+    pub(crate) mode: BridgeMode,
+}
+
+impl Bridge {
+    fn name(&self) -> &'static str {
+        match self.mode {
+            BridgeMode::Push(_) => "bridge-push",
+            BridgeMode::Batch(_) => "bridge-batch",
+            BridgeMode::Send(_) => "bridge-send",
+        }
+    }
+
+    /// What all modes have.
+    pub(crate) fn load(&self) -> &BridgeLoad {
+        match &self.mode {
+            BridgeMode::Push(push) => &push.load,
+            BridgeMode::Batch(batch) => &batch.load,
+            BridgeMode::Send(send) => &send.load,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BridgeMode {
+    /// POST /sse/push to one user after the other.
+    Push(BridgePush),
+    /// POST /sse/push/batch, the messages spread over the users.
+    Batch(BridgeBatch),
+    /// POST /sse/send: questions, whose answers must reach exactly their caller.
+    Send(BridgeSend),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BridgeLoad {
+    /// Users connected by WebSocket.
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = users)]
+    pub(crate) users: usize,
+
+    /// Start of the users' names, letters and digits. Runs at the same time need different ones.
+    #[arg(long, default_value = "u", value_name = "PREFIX", value_parser = user_name)]
+    pub(crate) user: String,
+
+    /// Bytes of every message's text, in JSON.
+    #[arg(long, default_value_t = 128, value_name = "BYTES", value_parser = payload_bytes)]
+    pub(crate) payload: usize,
+
+    /// With --pid: seconds to let the server settle when everybody has left, before the
+    /// last look at its memory.
+    #[arg(long, default_value = "2", value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) settle: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BridgePush {
+    #[command(flatten)]
+    pub(crate) load: BridgeLoad,
+
+    /// HTTP connections, each posting again as soon as it is answered.
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) connections: u16,
+
+    /// Open loop: this many pushes a second over all connections, on a schedule.
+    /// Latency counts from the scheduled time to the user's receipt.
+    #[arg(long, value_name = "R", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BridgeBatch {
+    #[command(flatten)]
+    pub(crate) load: BridgeLoad,
+
+    /// HTTP connections, each posting again as soon as it is answered.
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) connections: u16,
+
+    /// Messages of a batch, each for another user.
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = at_least_one)]
+    pub(crate) batch: usize,
+
+    /// Open loop: this many messages a second over all connections, on a schedule.
+    /// Latency counts from the scheduled time to the user's receipt.
+    #[arg(long, value_name = "R", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BridgeSend {
+    #[command(flatten)]
+    pub(crate) load: BridgeLoad,
+
+    /// Calls under way at any time, each on a connection of its own to a random user.
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) calls: u16,
+
+    /// Messages that answer a call before the final one.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=i64::from(ANSWERS_MAX)))]
+    pub(crate) answers: u32,
+
+    /// Push beside the calls, over this many more connections: half of them one message
+    /// at a time, half in batches.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "8")]
+    pub(crate) beside: Option<u16>,
+
+    /// Messages of a batch beside the calls.
+    #[arg(long, default_value_t = 500, value_name = "N", value_parser = at_least_one)]
+    pub(crate) batch: usize,
+
+    /// Let a user that was not asked answer every call, too: no caller may get that.
+    #[arg(long)]
+    pub(crate) intruders: bool,
+}
+
+fn users(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=65_535) => Ok(count),
+        _ => Err("must be 1 to 65535".into()),
+    }
+}
+
+fn user_name(text: &str) -> Result<String, String> {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+    if text.chars().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("letters, digits, - and _ only".into())
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

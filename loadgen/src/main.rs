@@ -4,6 +4,7 @@
 mod cli;
 mod foreign;
 mod frame;
+mod http;
 mod measure;
 mod net;
 mod outcome;
@@ -89,6 +90,7 @@ fn run(options: &Options) -> Result<Outcome, String> {
         }
         (_, Scenario::Resume(resume)) => scenario::resume::run(scenario, resume, &target, common),
         (_, Scenario::Idle(idle)) => scenario::idle::run(scenario, idle, &target, common),
+        (_, Scenario::Bridge(bridge)) => scenario::bridge::run(scenario, bridge, &target, common),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The fast client: many WebSocket and SSE connections on one thread.
+//! The fast client: many WebSocket, SSE and HTTP connections on one thread.
 //!
 //! Level-triggered epoll, one read per readiness into one large buffer that
 //! stays in the cache, frames and events handed on in place. Bytes are copied only when a
@@ -22,6 +22,7 @@ pub(crate) use connection::{End, Id};
 pub(crate) use handshake::Target;
 
 use crate::frame::{self, FIN, Split, opcode};
+use crate::http::{Reader, Step};
 use crate::payload::Random;
 use crate::stream;
 
@@ -35,7 +36,8 @@ const EVENTS_MAX: usize = 1024;
 /// What a scenario does when something happens on a connection. Every method
 /// may write to any connection, open and close.
 pub(crate) trait Handler {
-    /// The upgrade was accepted, or the stream of events has begun.
+    /// The upgrade was accepted, the stream of events has begun, or requests may go
+    /// out on an HTTP connection.
     fn opened(&mut self, net: &mut Net, id: Id);
 
     /// Bytes were read; the messages in them follow.
@@ -44,11 +46,27 @@ pub(crate) trait Handler {
     /// One whole data message, or an event without its id as a text.
     fn message(&mut self, net: &mut Net, id: Id, op: u8, payload: &[u8]);
 
+    /// What came on an HTTP connection.
+    fn response(&mut self, _net: &mut Net, _id: Id, _part: Part<'_>) {}
+
     /// All whole messages of the read were handed on.
     fn read_ended(&mut self, _net: &mut Net, _id: Id) {}
 
     /// The connection is gone; `id` may be used again from here on.
     fn closed(&mut self, net: &mut Net, id: Id, end: End);
+}
+
+/// A part of a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part<'a> {
+    /// All of one that is no stream of events.
+    Answer { status: u16, body: &'a [u8] },
+    /// A stream of events begins.
+    Stream,
+    /// Bytes of the stream, as much as the server put into one chunk.
+    Chunk(&'a [u8]),
+    /// The stream ends.
+    End,
 }
 
 /// What went over all sockets so far.
@@ -129,6 +147,19 @@ impl Net {
         self.start(request, Opening::WebSocket(key))
     }
 
+    /// As [`Self::open`], with `name=value` added to the query.
+    pub(crate) fn open_with(&mut self, parameter: &str) -> io::Result<Id> {
+        let mut target = self.target.clone();
+        target.add_parameter(parameter);
+        let key = handshake::key();
+        self.start(target.request(&key), Opening::WebSocket(key))
+    }
+
+    /// As [`Self::open`], for requests, of which [`Target::post`] makes the heads.
+    pub(crate) fn open_http(&mut self) -> io::Result<Id> {
+        self.start(Vec::new(), Opening::Http(Reader::default()))
+    }
+
     /// As [`Self::open`], for a stream of events of these topics.
     pub(crate) fn open_stream<'a>(
         &mut self,
@@ -183,6 +214,17 @@ impl Net {
         frame::encode(&mut self.connections[id].out, op, mask, write);
     }
 
+    /// Appends the bytes of a request to what goes out on `id`.
+    pub(crate) fn queue_request(&mut self, id: Id, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.connections[id].out);
+    }
+
+    /// Whether no more requests may go out on `id`: the server said that it closes
+    /// after its last answer.
+    pub(crate) fn is_last(&self, id: Id) -> bool {
+        matches!(&self.connections[id].opening, Opening::Http(reader) if reader.is_last())
+    }
+
     /// Bytes that wait to be sent on `id`.
     pub(crate) fn queued_bytes(&self, id: Id) -> usize {
         self.connections[id].queued_bytes()
@@ -197,10 +239,10 @@ impl Net {
         }
     }
 
-    /// Starts the closing handshake (RFC 6455 section 7.1.2); of a stream, ends
-    /// our side.
+    /// Starts the closing handshake (RFC 6455 section 7.1.2); of a stream or an HTTP
+    /// connection, ends our side.
     pub(crate) fn close(&mut self, id: Id, code: u16) {
-        if self.connections[id].is_stream() {
+        if !self.connections[id].is_websocket() {
             if let Some(socket) = &self.connections[id].socket {
                 // Fails where the server has gone first.
                 let _ = socket.shutdown(Shutdown::Write);
@@ -258,7 +300,7 @@ impl Net {
         for event in events.drain(..) {
             let (id, flags) = (event.data.u64() as usize, event.flags);
             if flags.contains(epoll::EventFlags::OUT)
-                && let Some(end) = self.writable(id)
+                && let Some(end) = self.writable(handler, id)
             {
                 self.end(handler, id, end);
                 continue;
@@ -272,7 +314,7 @@ impl Net {
         Ok(())
     }
 
-    fn writable(&mut self, id: Id) -> Option<End> {
+    fn writable(&mut self, handler: &mut impl Handler, id: Id) -> Option<End> {
         let connection = &mut self.connections[id];
         if connection.phase == Phase::Connecting {
             let error = connection.socket.as_ref()?.take_error();
@@ -280,6 +322,10 @@ impl Net {
                 return Some(End::Unreachable(error.to_string()));
             }
             connection.phase = Phase::Upgrading;
+            if let Opening::Http(_) = connection.opening {
+                connection.phase = Phase::Open;
+                handler.opened(self, id);
+            }
         }
         self.flush(id);
         None
@@ -339,11 +385,43 @@ impl Net {
         } else {
             bytes
         };
-        if self.connections[id].is_stream() {
-            self.events(handler, id, bytes)
-        } else {
-            self.frames(handler, id, bytes)
+        match self.connections[id].opening {
+            Opening::WebSocket(_) => self.frames(handler, id, bytes),
+            Opening::Stream => self.events(handler, id, bytes),
+            Opening::Http(_) => self.responses(handler, id, bytes),
         }
+    }
+
+    fn responses(&mut self, handler: &mut impl Handler, id: Id, bytes: &[u8]) -> Option<End> {
+        let mut rest = bytes;
+        while let Opening::Http(reader) = &mut self.connections[id].opening {
+            let len = match reader.step(rest) {
+                Step::Partial { needs } => {
+                    self.keep(id, rest, needs);
+                    break;
+                }
+                Step::Answer { status, body, len } => {
+                    let body = &*body;
+                    handler.response(self, id, Part::Answer { status, body });
+                    len
+                }
+                Step::Stream { len } => {
+                    handler.response(self, id, Part::Stream);
+                    len
+                }
+                Step::Chunk { data, len } => {
+                    handler.response(self, id, Part::Chunk(&rest[data]));
+                    len
+                }
+                Step::End { len } => {
+                    handler.response(self, id, Part::End);
+                    len
+                }
+                Step::Invalid(problem) => return Some(End::Protocol(problem)),
+            };
+            rest = &rest[len..];
+        }
+        None
     }
 
     fn events(&mut self, handler: &mut impl Handler, id: Id, bytes: &[u8]) -> Option<End> {

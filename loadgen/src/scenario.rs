@@ -1,6 +1,7 @@
 //! What can be tried on a server.
 
 mod arrivals;
+pub(crate) mod bridge;
 pub(crate) mod connect;
 pub(crate) mod echo;
 pub(crate) mod fanout;

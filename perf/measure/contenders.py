@@ -16,12 +16,16 @@ import adapters  # noqa: E402  (the peers' directory is no package of ours)
 OURS = ("gateway", "gateway-2", "baseline", "limit")
 
 
+def is_at_hand(name):
+    return name in OURS or adapters.is_installed(name)
+
+
 def installed_peers():
     return [name for name in adapters.FANOUT if adapters.is_installed(name)]
 
 
 def known():
-    return [*OURS, *adapters.FANOUT]
+    return [*OURS, *adapters.FANOUT, *adapters.OTHERS]
 
 
 def versions(names):
@@ -59,7 +63,7 @@ class Server:
             self.cores = self.generator_cores = [options.server_core, options.generator_core]
             self.shards = 2
         self.has_token = scenario.token and name.startswith("gateway")
-        self.target = [] if name in OURS else ["--target", name]
+        self.target = ["--target", name] if name in adapters.FANOUT else []
 
     def start(self, scratch, port):
         """Command line and environment; `scratch` is an empty directory."""

@@ -26,11 +26,8 @@ class Scenario:
     # Starts the gateway in production, and everybody has a token.
     token: bool = False
 
-    @property
-    def is_paced(self):
-        return any("--rate" in variant.command for variant in self.variants)
 
-
+BRIDGE = "bridge --patience 60"
 FAN = "fanout --subscribers 1000 --payload 128 --patience 30"
 
 
@@ -108,6 +105,21 @@ SCENARIOS = {
     "idle": Scenario(
         "9,000 silent connections: memory",
         (Variant("9,000", "idle --connections 9000 --patience 60", "9,000 idle connections"),),
+    ),
+    "bridge": Scenario(
+        "pushes over HTTP to 1,000 users, and questions whose answers stream back",
+        (
+            Variant("push, 64 connections", f"{BRIDGE} push --connections 64", "pushes over HTTP, 64 connections"),
+            Variant("push, 1,000/s on a schedule", f"{BRIDGE} push --connections 64 --rate 1000"),
+            Variant("batches of 100, 64 connections", f"{BRIDGE} batch --connections 64 --batch 100",
+                    "pushes in batches of 100"),
+            Variant("200 calls of 3 answers and a final one", f"{BRIDGE} send --calls 200 --answers 3",
+                    "200 calls at a time, 4 answers each"),
+            Variant("200 calls, pushes and batches of 500 beside",
+                    f"{BRIDGE} send --calls 200 --answers 3 --beside 8 --batch 500",
+                    "the same, pushes and batches beside"),
+        ),
+        ("gateway", "bridge_fastapi"),
     ),
     "slow": Scenario(
         "999 subscribers that read and one that does not",

@@ -86,7 +86,7 @@ COLUMNS = ("", "per second", "spread", "CPU ns each", "x gateway's rate", "x its
 WIDTHS = "  {:<12} {:>13} {:>7} {:>12} {:>17} {:>10} {:>9} {:>9} {:>6} {:>10} {:>7}"
 
 
-def print_summary(summary, is_paced):
+def print_summary(summary):
     print(f"\n{summary['variant']}: loadgen {summary['command']}")
     print(WIDTHS.format(*COLUMNS))
     for name, line in summary["contenders"].items():
@@ -104,11 +104,16 @@ def print_summary(summary, is_paced):
             f"{line['generator_cpu_share']['median'] * 100:.0f} %" if line.get("generator_cpu_share") else "",
             str(line.get("faults", "")),
         ))
-        for remark in remarks(line, is_paced):
+        for remark in remarks(line, is_paced(summary)):
             print(f"{'':<15}{remark}")
 
 
-def remarks(line, is_paced):
+def is_paced(summary):
+    """On a schedule latency is the figure, and no core has to be full."""
+    return "--rate" in summary["command"]
+
+
+def remarks(line, paced):
     if line["failed_runs"]:
         yield f"FAILED in {line['failed_runs']} of {line['runs']} runs; those count in no figure of this line"
     if line.get("rss_per_connection"):
@@ -117,7 +122,7 @@ def remarks(line, is_paced):
     if line.get("generator_bound_runs"):
         yield (f"the generator's core was full in {line['generator_bound_runs']} of {line['runs']} runs and the "
                "server's was not: it could do more")
-    if line.get("unbound_runs") and not is_paced and line["unit"] in ("deliveries", "echoes"):
+    if line.get("unbound_runs") and not paced and line["unit"] in ("deliveries", "echoes"):
         yield f"neither core was full in {line['unbound_runs']} of {line['runs']} runs: was the machine quiet?"
 
 

@@ -3,7 +3,9 @@
 import json
 
 from . import RESULTS, ROOT, Failed
+from .contenders import adapters
 from .scenarios import SCENARIOS
+from .summary import is_paced
 
 README = ROOT / "README.md"
 BEGIN = "<!-- written by `perf/run --table` from perf/results -->"
@@ -80,9 +82,9 @@ def gateway_table(newest):
                 remarked(gateway, amount(gateway)),
                 spread(gateway),
                 duration(gateway["cpu_ns"]) if not gateway["rss_per_connection"] else "",
-                times(ratios.get("baseline"), "per_second"),
+                times(ratios.get("baseline"), "per_second") or beside_fastapi(ratios),
                 two_shards(summary) or plain(ratios.get("limit"), "cpu_ns"),
-                latency(gateway["p99_us"]) if result["is_paced"] else "",
+                latency(gateway["p99_us"]) if is_paced(summary) else "",
                 command,
             ))
             # It stands for all rows of the scenario.
@@ -93,6 +95,11 @@ def gateway_table(newest):
 def spread(line):
     value = line["rss_per_connection"] or line["per_second"]
     return f"{value['spread_percent']:.0f} %" if value else ""
+
+
+def beside_fastapi(ratios):
+    ratio = times(ratios.get("bridge_fastapi"), "per_second")
+    return ratio and f"{ratio} (FastAPI)"
 
 
 def two_shards(summary):
@@ -106,7 +113,7 @@ def peer_table(newest):
         (name, summary)
         for name, result in newest.items()
         for summary in result["variants"]
-        if set(summary["contenders"]) - {"gateway", "gateway-2", "baseline", "limit"}
+        if set(summary["contenders"]) & set(adapters.FANOUT)
     ]
     if not columns:
         return ""
@@ -130,7 +137,7 @@ def peer_cell(summary, contender):
     if not line:
         return ""
     figures = f"{amount(line)}, {duration(line['cpu_ns'])}"
-    if "--rate" in summary["command"] and line.get("p99_us"):
+    if is_paced(summary) and line.get("p99_us"):
         figures = f"p99 {latency(line['p99_us'])}, {duration(line['cpu_ns'])}"
     return remarked(line, figures)
 

@@ -3,7 +3,7 @@
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 
-use crate::config::{Auth, KeyHash};
+use crate::config::{Auth, KeyHash, Secret};
 
 /// The keys that services may use.
 ///
@@ -22,6 +22,22 @@ impl ApiKeys {
         Self {
             hashes: auth.api_keys.clone().into_boxed_slice(),
         }
+    }
+
+    /// This key, if there is one.
+    pub fn only(key: Option<&Secret>) -> Self {
+        let hash = |key: &Secret| {
+            let hash = digest(&SHA256, key.expose());
+            KeyHash(hash.as_ref().try_into().expect("SHA-256 has 32 bytes"))
+        };
+        Self {
+            hashes: key.map(hash).into_iter().collect(),
+        }
+    }
+
+    /// Whether there are no keys.
+    pub fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
     }
 
     /// Whether `key` is one of the keys.

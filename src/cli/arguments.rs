@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
-use super::settings::{Settings, modes};
+use super::settings::{EnvFile, Settings, modes};
 use crate::config::{CONFIG_VARIABLE, Mode, TOKEN_VARIABLE, TokenAlgorithm, parse_duration};
 
 /// A WebSocket and SSE gateway tuned for raw throughput.
@@ -22,8 +22,8 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Run the gateway until SIGTERM or SIGINT
     ///
-    /// Every setting comes from the defaults of the mode, then the file, then the environment
-    /// (FANFARE_SECTION__KEY), then these flags.
+    /// Every setting comes from the defaults of the mode, then .env, then the configuration file, then
+    /// the environment (FANFARE_SECTION__KEY), then these flags.
     #[command(after_help = SERVE)]
     Serve(Settings),
     /// Check the configuration that `serve` would use, and print what it changes
@@ -32,11 +32,10 @@ pub(super) enum Command {
     /// as TOML, secrets hidden. Ends with 0 when `serve` would accept it, with 78 otherwise.
     CheckConfig(Settings),
     /// Print a configuration file with every key, what it means and its default
-    DefaultConfig {
-        /// The mode whose defaults are printed
-        #[arg(long, default_value = "prod", value_parser = modes())]
-        mode: Mode,
-    },
+    ///
+    /// With --from-env, the file that the environment amounts to instead: the mode and every key that
+    /// differs from its default there, each with the variable it came from. Secrets are named, not told.
+    DefaultConfig(DefaultConfig),
     /// Print a token for a user, signed with the configured secret or a private key
     ///
     /// The secret is that of the configuration (auth.jwt_secret_file, JWT_SECRET, ..) or of
@@ -44,7 +43,7 @@ pub(super) enum Command {
     /// the configuration's secret, its issuer, audience and key id are what the token says unless
     /// told otherwise.
     #[command(after_help = GEN_TOKEN)]
-    GenToken(GenToken),
+    GenToken(Box<GenToken>),
     /// Publish an event to a running gateway
     ///
     /// Sends POST /api/v1/events and prints the answer.
@@ -52,6 +51,18 @@ pub(super) enum Command {
     Publish(Publish),
     /// Print the version
     Version,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DefaultConfig {
+    /// The mode whose defaults are printed [default: prod]
+    #[arg(long, value_parser = modes())]
+    pub mode: Option<Mode>,
+    /// Print what the environment and its file set, no other file
+    #[arg(long)]
+    pub from_env: bool,
+    #[command(flatten)]
+    pub env_file: EnvFile,
 }
 
 #[derive(Debug, Args)]
@@ -68,6 +79,8 @@ pub(super) struct GenToken {
     /// Configuration file that names the secret
     #[arg(long, value_name = "FILE", env = CONFIG_VARIABLE)]
     pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub env_file: EnvFile,
     /// File that holds the secret, at least 32 bytes; comes before the configuration's
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
@@ -158,17 +171,34 @@ Examples:
 Environment:
   FANFARE_SECTION__KEY   any key of the file; lists are separated by commas
   FANFARE_CONFIG         the configuration file
-  JWT_SECRET             auth.jwt_secret
+  FANFARE_ENV_FILE       the environment file
+  SERVER_ADDR            server.listen
+  HOST                   server.listen with PORT or 8080, unless SERVER_ADDR is set; passed over
+                         when it is neither an address nor localhost
+  PORT                   server.listen with HOST or 127.0.0.1, unless SERVER_ADDR is set
   ALLOWED_ORIGINS        http.allowed_origins
   CORS_ORIGINS           http.cors_origins
+  WS_PING_INTERVAL       websocket.ping_interval, in seconds
+  WS_PING_TIMEOUT        websocket.ping_timeout, in seconds
   WS_AUTH_REQUIRED       events.auth_required
   WS_DEMO_ENABLED        events.demo_enabled
   WS_ENDPOINT            events.endpoint
   WS_MAX_CONNECTIONS     events.max_connections
-  WS_PING_INTERVAL       websocket.ping_interval, in seconds
-  WS_PING_TIMEOUT        websocket.ping_timeout, in seconds
-  SERVER_ADDR            server.listen
-  HOST, PORT             as SERVER_ADDR, which comes over them; both, and HOST is an address
+  WS_PATH                bridge.ws_path
+  SSE_PATH               bridge.push_path
+  SSE_BATCH_PATH         bridge.batch_path
+  PUBLIC_ACCOUNTS        bridge.public_accounts
+  SSE_RESPONSE_TIMEOUT   bridge.response_timeout, in seconds
+  WS_MAX_MESSAGE_SIZE    bridge.max_message_size, in bytes
+  SSE_API_KEY            bridge.api_key
+  SSE_RATE_LIMIT         bridge.requests_per_minute
+  JWT_SECRET             auth.jwt_secret
+  LOG_LEVEL              log.level: DEBUG, INFO, WARNING, ERROR or CRITICAL
+  LOG_FORMAT             log.format: json, text, or a template with {message}, which means text
+  DEBUG                  true: log.level = \"debug\", unless LOG_LEVEL is set
+
+The environment file (.env) has the same variables as NAME=value lines. It counts below the
+configuration file and the environment; other names in it are passed over.
 
 While anything is open to clients without credentials (demo and dev mode), only loopback
 addresses are accepted, unless --allow-open says otherwise.

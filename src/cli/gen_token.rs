@@ -84,7 +84,10 @@ fn signer(arguments: &GenToken) -> Result<Signer, Exit> {
 
 /// The secret of the configuration, and what its gateway expects of tokens.
 fn configured(arguments: &GenToken) -> Result<Signer, Exit> {
-    let auth = Settings::of_file(arguments.config.clone()).load()?.auth;
+    let auth = Settings::of_files(arguments.config.clone(), arguments.env_file.clone())
+        .load()?
+        .config
+        .auth;
     let Some(secret) = &auth.jwt_secret else {
         output::complain(
             &"no secret is configured: set auth.jwt_secret_file or JWT_SECRET, or use --secret-file or --key-file",

@@ -1,15 +1,19 @@
 //! The arguments that make a configuration, and making it.
 
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
+use super::escape::escaped;
 use super::exit::Exit;
 use super::{files, output};
 use crate::auth::Keyring;
-use crate::config::{CONFIG_VARIABLE, Config, Flag, Mode, Sources};
+use crate::config::{CONFIG_VARIABLE, Config, Document, ENV_FILE_VARIABLE, Flag, Mode, Sources};
 
 /// The arguments that make a configuration.
 #[derive(Debug, Args)]
@@ -17,6 +21,8 @@ pub(super) struct Settings {
     /// Configuration file (TOML); `fanfare default-config` prints one
     #[arg(long, value_name = "FILE", env = CONFIG_VARIABLE)]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    env_file: EnvFile,
     /// Address to listen on; repeat it for more [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<SocketAddr>,
@@ -31,6 +37,23 @@ pub(super) struct Settings {
     allow_open: bool,
 }
 
+/// The argument that names an environment file.
+#[derive(Debug, Clone, Args)]
+pub(super) struct EnvFile {
+    /// File of variables that the environment lacks; "": none [default: .env, if there is one]
+    #[arg(long = "env-file", value_name = "FILE", env = ENV_FILE_VARIABLE)]
+    name: Option<OsString>,
+}
+
+/// A configuration, and what went into it that is worth a line in the log.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// The environment file, if one was read, and how many settings it gives.
+    pub env_file: Option<(String, usize)>,
+}
+
 /// Reads the name of a mode.
 pub(super) fn modes() -> impl TypedValueParser<Value = Mode> {
     let names = PossibleValuesParser::new(["demo", "dev", "prod"]);
@@ -38,10 +61,11 @@ pub(super) fn modes() -> impl TypedValueParser<Value = Mode> {
 }
 
 impl Settings {
-    /// Only a file, if any, and the environment.
-    pub(super) fn of_file(config: Option<PathBuf>) -> Self {
+    /// Only files and the environment.
+    pub(super) fn of_files(config: Option<PathBuf>, env_file: EnvFile) -> Self {
         Self {
             config,
+            env_file,
             listen: Vec::new(),
             shards: None,
             mode: None,
@@ -49,37 +73,29 @@ impl Settings {
         }
     }
 
-    /// The configuration of file, environment and flags. What is wrong has been said when this fails.
-    pub(super) fn load(&self) -> Result<Config, Exit> {
-        let file = self.read_file()?;
+    /// The configuration of files, environment and flags. What is wrong has been said when this fails.
+    pub(super) fn load(&self) -> Result<Loaded, Exit> {
         let sources = Sources {
-            file,
+            env_file: self.env_file.read()?,
+            file: self.read_file()?,
             env: std::env::vars_os().collect(),
             flags: self.flags(),
         };
-        let refuse = |error: &dyn std::fmt::Display| {
-            output::complain(&format_args!("the configuration is refused:\n{error}"));
-            Exit::Config
-        };
-        let config = Config::from_sources(&sources, files::read).map_err(|error| refuse(&error))?;
-        Keyring::load(&config.auth, files::read).map_err(|error| refuse(&error))?;
-        Ok(config)
+        let config =
+            Config::from_sources(&sources, files::read).map_err(|error| refused(&error))?;
+        Keyring::load(&config.auth, files::read).map_err(|error| refused(&error))?;
+        let settings = sources.settings_of_env_file();
+        let env_file = sources.env_file.map(|(name, _)| (name, settings));
+        Ok(Loaded { config, env_file })
     }
 
     fn read_file(&self) -> Result<Option<(String, String)>, Exit> {
         let Some(path) = &self.config else {
             return Ok(None);
         };
-        let refuse = |reason: &dyn std::fmt::Display| {
-            output::complain(&format_args!(
-                "cannot use the configuration file {}: {reason}",
-                path.display()
-            ));
-            Exit::Config
-        };
-        let bytes = files::read(path).map_err(|error| refuse(&error))?;
-        let text = String::from_utf8(bytes).map_err(|_| refuse(&"it is not UTF-8 text"))?;
-        Ok(Some((path.display().to_string(), text)))
+        let bytes = files::read(path);
+        let bytes = bytes.map_err(|error| unusable("configuration", path, &error))?;
+        text("configuration", path, bytes).map(Some)
     }
 
     fn flags(&self) -> Vec<Flag> {
@@ -123,3 +139,70 @@ impl Settings {
         given.collect()
     }
 }
+
+impl EnvFile {
+    /// Name and text of the file; `None` where none is named and there is none, or the name is empty.
+    fn read(&self) -> Result<Option<(String, String)>, Exit> {
+        let path = match &self.name {
+            Some(name) if name.is_empty() => return Ok(None),
+            Some(name) => Path::new(name),
+            None => Path::new(DEFAULT_ENV_FILE),
+        };
+        match files::read(path) {
+            Ok(bytes) => text("environment", path, bytes).map(Some),
+            // A directory of that name is no setting of ours.
+            Err(error)
+                if self.name.is_none()
+                    && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(unusable("environment", path, &error)),
+        }
+    }
+
+    /// The TOML file that this file, the environment and `mode` amount to. What is wrong has been said
+    /// when this fails.
+    pub(super) fn document(&self, mode: Option<Mode>) -> Result<Document, Exit> {
+        let mode = mode.map(|mode| Flag {
+            name: "--mode",
+            section: None,
+            key: "mode",
+            value: mode.to_string(),
+        });
+        let sources = Sources {
+            env_file: self.read()?,
+            file: None,
+            env: std::env::vars_os().collect(),
+            flags: mode.into_iter().collect(),
+        };
+        sources.document().map_err(|error| refused(&error))
+    }
+}
+
+/// Says that the configuration is refused.
+fn refused(error: &dyn Display) -> Exit {
+    output::complain(&format_args!("the configuration is refused:\n{error}"));
+    Exit::Config
+}
+
+/// Says that a file cannot be used.
+fn unusable(kind: &str, path: &Path, reason: &dyn Display) -> Exit {
+    let path = path.display().to_string();
+    output::complain(&format_args!(
+        "cannot use the {kind} file {}: {reason}",
+        escaped(&path)
+    ));
+    Exit::Config
+}
+
+/// Name and text of a file that holds `bytes`.
+fn text(kind: &str, path: &Path, bytes: Vec<u8>) -> Result<(String, String), Exit> {
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok((path.display().to_string(), text)),
+        Err(_) => Err(unusable(kind, path, &"it is not UTF-8 text")),
+    }
+}
+
+/// The environment file where none is named, in the working directory.
+const DEFAULT_ENV_FILE: &str = ".env";

@@ -1,9 +1,10 @@
-//! The configuration as text: every key explained, or only what was changed.
+//! The configuration as text: every key explained, only what was changed, or what the environment sets.
 
 use std::fmt::Write;
 
+use super::error::{ConfigError, Problem};
 use super::kind::Choice;
-use super::layers::toml_key;
+use super::layers::{Draft, Sources, Target, toml_key};
 use super::namespace::Overrides;
 use super::section::Section;
 use super::{Config, Mode};
@@ -46,6 +47,83 @@ impl Config {
     }
 }
 
+/// A configuration file made from an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// The file. Secrets are named in it and not told.
+    pub text: String,
+    /// Why no gateway would start with it, if so: the rules that it breaks as a whole.
+    pub broken_rules: Vec<Problem>,
+}
+
+impl Sources {
+    /// The file that stands for all of this: the mode and every key that differs from its default there,
+    /// each with the variable that it came from. Or every value that is wrong. No other file is read.
+    pub fn document(&self) -> Result<Document, ConfigError> {
+        let draft = self.draft();
+        if draft.problems.is_empty() {
+            Ok(Document {
+                text: draft.text(),
+                broken_rules: draft.broken_rules(),
+            })
+        } else {
+            Err(ConfigError {
+                problems: draft.problems,
+            })
+        }
+    }
+}
+
+impl Draft {
+    fn text(&self) -> String {
+        let defaults = Config::for_mode(self.config.mode);
+        let mut text = FROM_ENVIRONMENT.to_owned();
+        self.origin(&mut text, Target::Top("mode"));
+        let _ = writeln!(text, "mode = \"{}\"", self.config.mode.name());
+        let sections = self.config.sections().into_iter();
+        for ((name, section), (_, default)) in sections.zip(defaults.sections()) {
+            let mut header = Some(name);
+            for key in section.keys() {
+                let value = section.show(key.name);
+                let Some(value) =
+                    value.filter(|value| default.show(key.name).as_ref() != Some(value))
+                else {
+                    continue;
+                };
+                if let Some(name) = header.take() {
+                    let _ = writeln!(text, "\n[{name}]");
+                }
+                self.origin(&mut text, Target::Key(name, key.name));
+                let _ = match (section.is_secret(key.name), name, key.name) {
+                    (false, _, key) => writeln!(text, "{key} = {value}"),
+                    (true, "auth", "jwt_secret") => {
+                        writeln!(text, "{SECRET_TO_FILE}\n#jwt_secret_file = {UNSET}")
+                    }
+                    (true, _, key) => writeln!(text, "{SECRET_TO_KEEP}\n#{key} = {UNSET}"),
+                };
+            }
+        }
+        text
+    }
+
+    /// Writes where the key of `target` comes from.
+    fn origin(&self, text: &mut String, target: Target<'_>) {
+        if let Some(origin) = self.origins.get(&target.path()) {
+            // The name of a file may hold anything.
+            let _ = writeln!(text, "# {}", origin.escape_debug());
+        }
+    }
+
+    fn broken_rules(&self) -> Vec<Problem> {
+        let auth = &self.config.auth;
+        let mut problems = self.config.broken_rules();
+        if auth.jwt_secret.is_some() && auth.jwt_secret_file.is_some() {
+            problems.push(Problem::TwoSecrets);
+        }
+        problems
+    }
+}
+
 /// Writes a section with all comments and all keys commented out.
 fn explain(text: &mut String, header: &str, section: &dyn Section) {
     text.push('\n');
@@ -83,6 +161,17 @@ fn differences(text: &mut String, header: &str, section: &dyn Section, default: 
 
 /// What stands for the value of a key that has none.
 const UNSET: &str = "\"...\"";
+
+/// What is said where a secret has a file of its own.
+const SECRET_TO_FILE: &str =
+    "# A secret: put it into a file that only the gateway reads, and name that file here.";
+
+/// What is said where a secret has none.
+const SECRET_TO_KEEP: &str = "# A secret: put it here and let only the gateway read this file, or leave it in the environment.";
+
+const FROM_ENVIRONMENT: &str = r#"# The configuration that the environment amounts to. Each key has the variable it came from above it.
+
+"#;
 
 const HEADER: &str = r#"# The configuration of a Fanfare gateway.
 #

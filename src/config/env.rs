@@ -1,147 +1,329 @@
-//! The environment as settings: `FANFARE_SECTION__KEY`, and the names that
-//! other tools have made common.
+//! Variables as settings: `FANFARE_SECTION__KEY`, and the names that other gateways have made common,
+//! from the environment and from a file that stands in for it.
 
-use std::ffi::{OsStr, OsString};
-use std::net::{IpAddr, SocketAddr};
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::alias::{self, ALIASES, Form};
 use super::error::Problem;
-use super::layers::{Setting, Target, nearest};
+use super::layers::{Setting, Spelling, Target, nearest};
 use super::raw::Raw;
 use super::{Config, Mode};
 
 /// Names the configuration file, where `--config` does not.
 pub const CONFIG_VARIABLE: &str = "FANFARE_CONFIG";
+/// Names the environment file, where `--env-file` does not.
+pub const ENV_FILE_VARIABLE: &str = "FANFARE_ENV_FILE";
 /// Holds the token of `fanfare publish`, where `--token` does not.
 pub const TOKEN_VARIABLE: &str = "FANFARE_TOKEN";
 
-/// A variable that sets a key.
+/// A variable as it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Given {
+    /// File and line; `None` in the environment.
+    pub place: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: Result<String, NoValue>,
+}
+
+/// Why a variable has no value that could be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoValue {
+    /// It is not Unicode.
+    NotUnicode,
+    /// There is none.
+    Missing,
+    /// It refers to another variable.
+    Reference,
+}
+
+/// The variables of one layer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layer<'a> {
+    /// Its own.
+    pub own: &'a [Given],
+    /// Those of the layer below, which complete them: a host here and a port there are an address.
+    pub below: &'a [Given],
+    /// Those of the layer above, which decide between names that mean the same.
+    pub above: &'a [Given],
+}
+
+/// A variable on its way to its key.
 #[derive(Debug)]
 pub(super) struct Variable<'a> {
-    /// Its own name.
-    name: String,
-    /// The section its name speaks of, in the spelling of the file.
-    section: Option<String>,
+    /// For messages: where it is, and its name.
+    origin: String,
+    /// The section of its key, in the spelling of the file.
+    section: Option<Cow<'a, str>>,
     /// The key, likewise.
-    key: String,
-    /// Its value; `None` when it is not Unicode.
-    value: Option<std::borrow::Cow<'a, str>>,
+    key: Cow<'a, str>,
+    /// Its value as the key reads it.
+    value: Result<Value<'a>, Wrong>,
 }
 
-/// The variables that are ours, those of the common names first, so that `FANFARE_*` comes over them.
-pub(super) fn names(env: &[(OsString, OsString)]) -> Vec<Variable<'_>> {
-    let value = |name: &str| {
-        env.iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_os_str())
-    };
-    let mut variables = Vec::new();
-    if let Some(listen) = host_and_port(value("HOST"), value("PORT")) {
-        variables.push(Variable::of(
-            "HOST and PORT",
-            "server",
-            "listen",
-            Some(listen.to_string().into()),
-        ));
-    }
-    for (name, section, key) in ALIASES {
-        if let Some(value) = value(name) {
-            let value = value.to_str().map(|value| match key {
-                // Elsewhere these are seconds without a unit.
-                &("ping_interval" | "ping_timeout") if is_number(value) => {
-                    format!("{value}s").into()
-                }
-                _ => value.into(),
-            });
-            variables.push(Variable::of(name, section, key, value));
+/// A value as its key reads it.
+#[derive(Debug)]
+struct Value<'a> {
+    word: Cow<'a, str>,
+    /// How it was written, if that differs.
+    spelling: Option<Spelling<'a>>,
+}
+
+/// A value that cannot be for its key to judge.
+#[derive(Debug)]
+struct Wrong {
+    given: String,
+    accepted: &'static str,
+}
+
+/// The variables of the environment whose names are Unicode.
+pub(super) fn given(env: &[(OsString, OsString)]) -> Vec<Given> {
+    let unicode = env.iter().filter_map(|(name, value)| {
+        Some(Given {
+            place: None,
+            name: name.to_str()?.to_owned(),
+            value: value.to_str().map(str::to_owned).ok_or(NoValue::NotUnicode),
+        })
+    });
+    unicode.collect()
+}
+
+impl<'a> Layer<'a> {
+    /// The variables that set keys, those of the common names first, so that `FANFARE_*` comes over
+    /// them. Those of ours that mean nothing are problems.
+    pub(super) fn variables(self, problems: &mut Vec<Problem>) -> Vec<Variable<'a>> {
+        let mut variables = Vec::new();
+        variables.extend(self.listen());
+        variables.extend(self.debug());
+        for alias in ALIASES {
+            if let Some(given) = last(self.own, alias.name) {
+                variables.push(given.variable(alias.section, alias.key, alias.form));
+            }
         }
-    }
-    for (name, value) in env {
-        let Some(path) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
-            continue;
-        };
-        if OTHERS.iter().any(|other| name == other) {
-            continue;
+        let known = known();
+        let ours = self.own.iter();
+        for given in ours.filter(|given| given.name.starts_with(PREFIX)) {
+            if OTHERS.contains(&given.name.as_str()) {
+                problems.extend(given.misplaced());
+            } else if known.contains(&given.name) {
+                variables.push(given.by_path());
+            } else {
+                problems.push(Problem::Unknown {
+                    origin: given
+                        .place
+                        .clone()
+                        .unwrap_or_else(|| "environment".to_owned()),
+                    what: "variable",
+                    name: given.name.clone(),
+                    nearest: nearest(&given.name.to_ascii_uppercase(), known.clone()),
+                });
+            }
         }
-        let path = path.to_ascii_lowercase();
-        let (section, key) = path
-            .split_once("__")
-            .map_or((None, path.as_str()), |(section, key)| (Some(section), key));
-        variables.push(Variable {
-            name: name.to_string_lossy().into_owned(),
-            section: section.map(str::to_owned),
-            key: key.to_owned(),
-            value: value.to_str().map(Into::into),
+        variables
+    }
+
+    /// The address that `HOST` and `PORT` name, each completed from below and by its default.
+    fn listen(self) -> Option<Variable<'a>> {
+        if self.anywhere("SERVER_ADDR") {
+            return None;
+        }
+        let hosts = |given: &'a [Given]| last(given, "HOST").filter(|given| given.is_host());
+        let ports = |given| last(given, "PORT");
+        let (own_host, own_port) = (hosts(self.own), ports(self.own));
+        own_host.or(own_port)?;
+        let (host, port) = (
+            own_host.or_else(|| hosts(self.below)),
+            own_port.or_else(|| ports(self.below)),
+        );
+        let origins: Vec<_> = [host, port]
+            .into_iter()
+            .flatten()
+            .map(Given::origin)
+            .collect();
+        let value = listen(host, port).map(|address| Value {
+            word: address.to_string().into(),
+            spelling: None,
         });
+        Some(Variable {
+            origin: match &value {
+                Err((wrong, _)) => wrong.origin(),
+                Ok(_) => origins.join(" and "),
+            },
+            section: Some("server".into()),
+            key: "listen".into(),
+            value: value.map_err(|(_, wrong)| wrong),
+        })
     }
-    variables
+
+    /// The level that `DEBUG` asks for, unless `LOG_LEVEL` says otherwise.
+    fn debug(self) -> Option<Variable<'a>> {
+        if self.anywhere("LOG_LEVEL") {
+            return None;
+        }
+        let given = last(self.own, "DEBUG")?;
+        let mut variable = given.variable("log", "level", Form::Flag);
+        if let Ok(value) = &mut variable.value {
+            if value.word == "false" {
+                return None;
+            }
+            value.word = "debug".into();
+        }
+        Some(variable)
+    }
+
+    fn anywhere(self, name: &str) -> bool {
+        let layers = [self.own, self.below, self.above];
+        layers.into_iter().any(|given| last(given, name).is_some())
+    }
 }
 
-/// Adds every variable to `settings`; those that set nothing are problems.
-pub(super) fn settings<'a>(
-    variables: &'a [Variable<'_>],
-    settings: &mut Vec<Setting<'a>>,
-    problems: &mut Vec<Problem>,
-) {
-    let known = known();
-    for variable in variables {
-        let target = variable.target();
-        if variable.name.starts_with(PREFIX) && !known.contains(&variable.name) {
-            problems.push(Problem::Unknown {
-                origin: "environment".to_owned(),
-                what: "variable",
-                name: variable.name.clone(),
-                nearest: nearest(&variable.name.to_ascii_uppercase(), known.clone()),
-            });
-            continue;
+/// The address of a host and a port, or what is wrong with which of them.
+fn listen<'a>(
+    host: Option<&'a Given>,
+    port: Option<&'a Given>,
+) -> Result<SocketAddr, (&'a Given, Wrong)> {
+    let mut address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT);
+    if let Some(given) = host {
+        let accepted = "an IP address or localhost";
+        address.set_ip(given.read(alias::host, accepted).map_err(|w| (given, w))?);
+    }
+    if let Some(given) = port {
+        let accepted = "a port from 1 to 65535";
+        address.set_port(given.read(alias::port, accepted).map_err(|w| (given, w))?);
+    }
+    Ok(address)
+}
+
+impl Given {
+    /// Where it is, and its name.
+    fn origin(&self) -> String {
+        match &self.place {
+            Some(place) => format!("{place}: {}", self.name),
+            None => self.name.clone(),
         }
-        match &variable.value {
-            Some(value) => settings.push(Setting {
-                origin: variable.name.clone(),
-                target,
-                raw: Raw::Word(value),
-            }),
-            None => problems.push(Problem::Value {
-                origin: variable.name.clone(),
-                key: target.path(),
+    }
+
+    /// The value, if there is one.
+    fn text(&self) -> Result<&str, Wrong> {
+        self.value.as_deref().map_err(|why| match why {
+            NoValue::NotUnicode => Wrong {
                 given: "a value that is not Unicode".to_owned(),
-                accepted: "Unicode text".to_owned(),
-            }),
-        }
+                accepted: "Unicode text",
+            },
+            NoValue::Missing => Wrong {
+                given: "nothing".to_owned(),
+                accepted: "a value, as NAME=value",
+            },
+            NoValue::Reference => Wrong {
+                given: "a value with ${".to_owned(),
+                accepted: "the value itself, since this file replaces nothing; in the environment it may have ${",
+            },
+        })
     }
-}
 
-impl<'a> Variable<'a> {
-    fn of(name: &str, section: &str, key: &str, value: Option<std::borrow::Cow<'a, str>>) -> Self {
-        Self {
-            name: name.to_owned(),
-            section: Some(section.to_owned()),
-            key: key.to_owned(),
+    /// What `read` makes of the value, or that it is none of what is `accepted`.
+    fn read<T>(&self, read: fn(&str) -> Option<T>, accepted: &'static str) -> Result<T, Wrong> {
+        let text = self.text()?;
+        read(text).ok_or_else(|| Wrong {
+            given: Raw::Word(text).show(),
+            accepted,
+        })
+    }
+
+    /// Whether this `HOST` counts: a shell's does only as an address, one that was written into a file always.
+    fn is_host(&self) -> bool {
+        self.place.is_some() || self.text().is_ok_and(|text| alias::host(text).is_some())
+    }
+
+    /// This variable for a key, its values being written as `form` says.
+    fn variable(&self, section: &'static str, key: &'static str, form: Form) -> Variable<'_> {
+        let value = self.text().and_then(|text| {
+            let word = form.translate(text).map_err(|accepted| Wrong {
+                given: Raw::Word(text).show(),
+                accepted,
+            })?;
+            let spelling = Spelling {
+                given: text,
+                accepts_also: form.accepts_also(),
+            };
+            Ok(Value {
+                word,
+                spelling: (form != Form::AsKey).then_some(spelling),
+            })
+        });
+        Variable {
+            origin: self.origin(),
+            section: Some(section.into()),
+            key: key.into(),
             value,
         }
     }
 
-    fn target(&self) -> Target<'_> {
-        self.section
-            .as_deref()
-            .map_or(Target::Top(&self.key), |section| {
-                Target::Key(section, &self.key)
-            })
+    /// This variable for the key that its name spells.
+    fn by_path(&self) -> Variable<'_> {
+        let path = self.name[PREFIX.len()..].to_ascii_lowercase();
+        let (section, key) = match path.split_once("__") {
+            Some((section, key)) => (Some(section.to_owned().into()), key.to_owned()),
+            None => (None, path),
+        };
+        Variable {
+            origin: self.origin(),
+            section,
+            key: key.into(),
+            value: self.text().map(|text| Value {
+                word: text.into(),
+                spelling: None,
+            }),
+        }
+    }
+
+    /// That this variable, which sets no key, counts in the environment only.
+    fn misplaced(&self) -> Option<Problem> {
+        let place = self.place.clone().filter(|_| self.name != TOKEN_VARIABLE)?;
+        Some(Problem::Misplaced {
+            origin: place,
+            name: self.name.clone(),
+        })
     }
 }
 
-/// The address that `HOST` and `PORT` name together. Shells set `HOST` for
-/// themselves, so it counts only as an address and beside a port.
-fn host_and_port(host: Option<&OsStr>, port: Option<&OsStr>) -> Option<SocketAddr> {
-    let host: IpAddr = host?.to_str()?.parse().ok()?;
-    let port: u16 = port?.to_str()?.parse().ok()?;
-    Some(SocketAddr::new(host, port))
+impl Variable<'_> {
+    /// Adds this to `settings`, or what is wrong with it to `problems`.
+    pub(super) fn settle<'a>(
+        &'a self,
+        settings: &mut Vec<Setting<'a>>,
+        problems: &mut Vec<Problem>,
+    ) {
+        let target = match &self.section {
+            Some(section) => Target::Key(section, &self.key),
+            None => Target::Top(&self.key),
+        };
+        match &self.value {
+            Ok(value) => settings.push(Setting {
+                origin: self.origin.clone(),
+                target,
+                raw: Raw::Word(&value.word),
+                spelling: value.spelling,
+            }),
+            Err(wrong) => problems.push(Problem::Value {
+                origin: self.origin.clone(),
+                key: target.path(),
+                given: wrong.given.clone(),
+                accepted: wrong.accepted.to_owned(),
+            }),
+        }
+    }
 }
 
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+/// The variable called `name`; the last one, since a file may have several.
+fn last<'a>(given: &'a [Given], name: &str) -> Option<&'a Given> {
+    given.iter().rfind(|given| given.name == name)
 }
 
-/// Every variable that sets a key.
+/// Every variable that sets a key by its path.
 fn known() -> Vec<String> {
     let config = Config::for_mode(Mode::Prod);
     let mut known = vec![variable_name(Target::Top("mode"))];
@@ -170,18 +352,7 @@ fn variable_name(target: Target<'_>) -> String {
 const PREFIX: &str = "FANFARE_";
 
 /// Our variables that set no key.
-const OTHERS: &[&str] = &[CONFIG_VARIABLE, TOKEN_VARIABLE];
+const OTHERS: &[&str] = &[CONFIG_VARIABLE, ENV_FILE_VARIABLE, TOKEN_VARIABLE];
 
-/// Common names and the key each one sets, later ones over earlier.
-const ALIASES: &[(&str, &str, &str)] = &[
-    ("SERVER_ADDR", "server", "listen"),
-    ("WS_AUTH_REQUIRED", "events", "auth_required"),
-    ("WS_DEMO_ENABLED", "events", "demo_enabled"),
-    ("WS_ENDPOINT", "events", "endpoint"),
-    ("WS_MAX_CONNECTIONS", "events", "max_connections"),
-    ("WS_PING_INTERVAL", "websocket", "ping_interval"),
-    ("WS_PING_TIMEOUT", "websocket", "ping_timeout"),
-    ("JWT_SECRET", "auth", "jwt_secret"),
-    ("ALLOWED_ORIGINS", "http", "allowed_origins"),
-    ("CORS_ORIGINS", "http", "cors_origins"),
-];
+/// The port beside a `HOST` that has none: that of the default listener.
+const DEFAULT_PORT: u16 = 8080;

@@ -36,6 +36,14 @@ pub enum Problem {
         /// The known name most like it, if one is.
         nearest: Option<String>,
     },
+    /// A variable in a file that only the environment may have.
+    #[error("{origin}: `{name}` counts in the environment only; take it out of this file")]
+    Misplaced {
+        /// File and line.
+        origin: String,
+        /// The variable.
+        name: String,
+    },
     /// A value that its key does not accept.
     #[error("{origin}: `{key}` cannot be {given}; accepted: {accepted}")]
     Value {
@@ -103,6 +111,28 @@ pub enum Problem {
         listen: SocketAddr,
         /// What is open, by key and value.
         open: String,
+    },
+    /// A path of the bridge that has another meaning.
+    #[error(
+        "`{key}` is \"{path}\", and `{taken}` with all that is below it belongs to other endpoints of the gateway: choose another path"
+    )]
+    PathTaken {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        path: String,
+        /// What it collides with.
+        taken: &'static str,
+    },
+    /// One path with two meanings.
+    #[error("`{first}` and `{second}` are both \"{path}\": choose different paths")]
+    PathTwice {
+        /// A key.
+        first: &'static str,
+        /// The other key.
+        second: &'static str,
+        /// The value of both.
+        path: String,
     },
     /// A client could lag further than the log reaches.
     #[error(

@@ -78,6 +78,7 @@ impl<'a> File<'_, 'a> {
             origin,
             target,
             raw: Raw::Toml(value),
+            spelling: None,
         });
     }
 

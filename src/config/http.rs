@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::kind::{Count, ListOf, Size, Time};
-use super::origin::{ORIGIN, OriginPattern};
+use super::origin::{CORS_ORIGIN, CorsOrigin, ORIGIN, OriginPattern};
 use super::section::section;
 use super::size::{GIB, KIB, MIB};
 
@@ -24,7 +24,7 @@ section! {
         /// upgrade. Clients that send no Origin are no web pages and pass.
         allowed_origins: Vec<OriginPattern> = Vec::new(), ListOf { item: ORIGIN, len: 0..=1000 };
         /// Origins of the web pages that may use the HTTP API and SSE of another host (CORS); empty:
-        /// none.
-        cors_origins: Vec<OriginPattern> = Vec::new(), ListOf { item: ORIGIN, len: 0..=1000 };
+        /// none; "*": all, without cookies.
+        cors_origins: Vec<CorsOrigin> = Vec::new(), ListOf { item: CORS_ORIGIN, len: 0..=1000 };
     }
 }

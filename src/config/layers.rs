@@ -1,11 +1,13 @@
 //! The layers of a configuration, later ones over earlier: defaults of the
-//! mode, file, environment, flags.
+//! mode, environment file, file, environment, flags.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
-use super::env;
+use super::env::{self, Given, Layer};
+use super::env_file;
 use super::error::{ConfigError, Problem};
 use super::file;
 use super::kind::OneOf;
@@ -17,6 +19,8 @@ use super::{Config, Mode};
 /// What a configuration is made from.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
+    /// Name and text of the environment file.
+    pub env_file: Option<(String, String)>,
     /// Name and text of the TOML file.
     pub file: Option<(String, String)>,
     /// The environment, foreign variables included.
@@ -47,6 +51,28 @@ pub(super) struct Setting<'a> {
     pub target: Target<'a>,
     /// The value.
     pub raw: Raw<'a>,
+    /// How it was written, if that differs.
+    pub spelling: Option<Spelling<'a>>,
+}
+
+/// How a value was written that had to be translated for its key.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spelling<'a> {
+    /// What was written.
+    pub given: &'a str,
+    /// What is accepted besides what the key accepts, in front of it.
+    pub accepts_also: &'static str,
+}
+
+/// A configuration whose values have been read, and that has not been checked as a whole.
+#[derive(Debug)]
+pub(super) struct Draft {
+    /// The configuration.
+    pub config: Config,
+    /// Where the keys come from that were given, by their paths.
+    pub origins: BTreeMap<String, String>,
+    /// What is wrong with single values.
+    pub problems: Vec<Problem>,
 }
 
 /// Where a value goes.
@@ -68,27 +94,11 @@ impl Config {
         sources: &Sources,
         read: impl FnOnce(&Path) -> io::Result<Vec<u8>>,
     ) -> Result<Self, ConfigError> {
-        let mut problems = Vec::new();
-        let table = sources
-            .file
-            .as_ref()
-            .and_then(|(name, text)| file::parse(name, text, &mut problems));
-        let mut settings = Vec::new();
-        if let (Some(table), Some((name, text))) = (&table, &sources.file) {
-            file::settings(name, text, table.get_ref(), &mut settings, &mut problems);
-        }
-        let names = env::names(&sources.env);
-        env::settings(&names, &mut settings, &mut problems);
-        settings.extend(sources.flags.iter().map(Flag::setting));
-
-        let mut config = Self::for_mode(mode(&settings, &mut problems));
-        let mut namespaces = Vec::new();
-        for setting in &settings {
-            config
-                .apply(setting, &mut namespaces)
-                .unwrap_or_else(|problem| problems.push(problem));
-        }
-        config.namespaces = Namespaces::new(namespaces, &config.hub, &config.events);
+        let Draft {
+            mut config,
+            mut problems,
+            ..
+        } = sources.draft();
         config
             .resolve_secret(read)
             .unwrap_or_else(|problem| problems.push(problem));
@@ -102,7 +112,6 @@ impl Config {
             Err(ConfigError { problems })
         }
     }
-
     /// Gives one value to its key.
     fn apply(
         &mut self,
@@ -156,9 +165,87 @@ impl Config {
     }
 }
 
+impl Sources {
+    /// What the sources give.
+    pub(super) fn draft(&self) -> Draft {
+        let mut problems = Vec::new();
+        let table = self
+            .file
+            .as_ref()
+            .and_then(|(name, text)| file::parse(name, text, &mut problems));
+        let env = env::given(&self.env);
+        let env_file = self.env_file(&mut problems);
+        let mut settings = Vec::new();
+
+        let below = Layer {
+            own: &env_file,
+            below: &[],
+            above: &env,
+        };
+        let below = below.variables(&mut problems);
+        for variable in &below {
+            variable.settle(&mut settings, &mut problems);
+        }
+        if let (Some(table), Some((name, text))) = (&table, &self.file) {
+            file::settings(name, text, table.get_ref(), &mut settings, &mut problems);
+        }
+        let above = Layer {
+            own: &env,
+            below: &env_file,
+            above: &[],
+        };
+        let above = above.variables(&mut problems);
+        for variable in &above {
+            variable.settle(&mut settings, &mut problems);
+        }
+        settings.extend(self.flags.iter().map(Flag::setting));
+
+        let mut config = Config::for_mode(mode(&settings, &mut problems));
+        let mut namespaces = Vec::new();
+        let mut origins = BTreeMap::new();
+        for setting in &settings {
+            origins.insert(setting.target.path(), setting.origin.clone());
+            config
+                .apply(setting, &mut namespaces)
+                .unwrap_or_else(|problem| problems.push(problem));
+        }
+        config.namespaces = Namespaces::new(namespaces, &config.hub, &config.events);
+        Draft {
+            config,
+            origins,
+            problems,
+        }
+    }
+
+    /// How many settings the environment file gives, those included that a later layer changes.
+    pub fn settings_of_env_file(&self) -> usize {
+        let (env, mut problems) = (env::given(&self.env), Vec::new());
+        let layer = Layer {
+            own: &self.env_file(&mut problems),
+            below: &[],
+            above: &env,
+        };
+        layer.variables(&mut problems).len()
+    }
+
+    fn env_file(&self, problems: &mut Vec<Problem>) -> Vec<Given> {
+        let file = self.env_file.as_ref();
+        file.map_or_else(Vec::new, |(name, text)| {
+            env_file::parse(name, text, problems)
+        })
+    }
+}
+
 impl Setting<'_> {
     fn refused(&self, wrong: WrongValue) -> Problem {
         let WrongValue { given, accepted } = wrong;
+        let (given, accepted) = match self.spelling {
+            Some(spelling) => (
+                Raw::Word(spelling.given).show(),
+                format!("{}{accepted}", spelling.accepts_also),
+            ),
+            None => (given, accepted),
+        };
         Problem::Value {
             origin: self.origin.clone(),
             key: self.target.path(),
@@ -187,6 +274,7 @@ impl Flag {
                 Target::Key(section, self.key)
             }),
             raw: Raw::Word(&self.value),
+            spelling: None,
         }
     }
 }

@@ -76,6 +76,15 @@ impl OriginPattern {
     }
 }
 
+/// Whose pages may use the HTTP API and streams of another host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CorsOrigin {
+    /// Everybody's, without the cookies of their visitors: `*`.
+    Any,
+    /// Those of one origin, or of all that fit a pattern.
+    Only(OriginPattern),
+}
+
 /// Host and port of an authority; the brackets of an IPv6 address stay.
 fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     let name_end = authority.rfind(']').map_or(0, |at| at + 1);
@@ -113,6 +122,21 @@ pub(super) const ORIGIN: Parsed<OriginPattern> = Parsed {
     show: OriginPattern::show,
     accepts: "an origin as browsers write it, in lower case without path and default port, as \
               \"https://app.example.com\" or \"http://localhost:3000\", or with any first label, as \
+              \"https://*.example.com\"",
+};
+
+/// The kind of an origin that may use the HTTP API, or of all.
+pub(super) const CORS_ORIGIN: Parsed<CorsOrigin> = Parsed {
+    read: |text| match text {
+        "*" => Some(CorsOrigin::Any),
+        text => OriginPattern::parse(text).map(CorsOrigin::Only),
+    },
+    show: |origin| match origin {
+        CorsOrigin::Any => "*".to_owned(),
+        CorsOrigin::Only(pattern) => pattern.show(),
+    },
+    accepts: "\"*\" for all without cookies, or an origin as browsers write it, in lower case without path and \
+              default port, as \"https://app.example.com\" or \"http://localhost:3000\", or with any first label, as \
               \"https://*.example.com\"",
 };
 

@@ -89,6 +89,7 @@ impl Config {
             });
         }
         problems.extend(self.auth.broken_rules());
+        problems.extend(self.bridge.broken_rules());
         problems.extend(self.lags_beyond_log());
         let namespaces = self.namespaces.iter().count();
         if namespaces > NAMESPACES_MAX {

@@ -2,23 +2,31 @@
 
 use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::kind::Kind;
 use super::raw::Raw;
 
-/// Bytes of an HS256 secret of at least [`Secret::LEN_MIN`] bytes. Never shown: `Debug` writes `Secret(..)`.
+/// Bytes that only some may know: an HS256 secret of at least [`Secret::LEN_MIN`] bytes, or a key that
+/// services send. Never shown: `Debug` writes `Secret(..)`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<[u8]>);
 
 impl Secret {
-    /// The least length in bytes: that of a SHA-256 output (RFC 7518 section 3.2).
+    /// The least length of a secret that signs, in bytes: that of a SHA-256 output (RFC 7518 section 3.2).
     pub const LEN_MIN: usize = 32;
 
     /// Takes `bytes` if there are enough of them.
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Option<Self> {
         let bytes = bytes.into();
         (bytes.len() >= Self::LEN_MIN).then_some(Self(bytes))
+    }
+
+    /// Takes a key that services send in a header (RFC 9110 section 5.5): 16 to 1024 visible ASCII characters.
+    pub fn api_key(text: &str) -> Option<Self> {
+        let fits = API_KEY_LEN.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| Self(text.as_bytes().into()))
     }
 
     /// Takes what `read` finds at `path`; one newline at its end is not part of the secret. Otherwise says
@@ -109,6 +117,31 @@ impl Kind<Secret> for SecretText {
     }
 }
 
+/// The kind of a key that services send.
+pub(super) struct ApiKeyText;
+
+impl Kind<Secret> for ApiKeyText {
+    fn read(&self, raw: Raw<'_>) -> Option<Secret> {
+        Secret::api_key(raw.text()?)
+    }
+
+    fn show(&self, _: &Secret) -> Option<String> {
+        Some(HIDDEN.to_owned())
+    }
+
+    fn accepts(&self) -> String {
+        format!(
+            "{} to {} visible ASCII characters, as printed by `openssl rand -hex 32`",
+            API_KEY_LEN.start(),
+            API_KEY_LEN.end()
+        )
+    }
+
+    fn is_secret(&self) -> bool {
+        true
+    }
+}
+
 /// The kind of an API key's hash.
 pub(super) struct KeyHashText;
 
@@ -133,6 +166,9 @@ impl Kind<KeyHash> for KeyHashText {
 
 /// What stands for a secret wherever the configuration is shown.
 const HIDDEN: &str = "\"(hidden)\"";
+
+/// Bytes of a key that services send.
+const API_KEY_LEN: RangeInclusive<usize> = 16..=1024;
 
 /// The only hash that is accepted, named so that another one can follow.
 const PREFIX: &str = "sha256:";

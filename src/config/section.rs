@@ -53,8 +53,10 @@ pub(super) trait Section {
     fn keys(&self) -> &'static [Key];
     /// Sets one key.
     fn set(&mut self, key: &str, raw: Raw<'_>) -> Result<(), Refusal>;
-    /// The value of one key as TOML; `None` when it is not set.
+    /// The value of one key as TOML, secrets hidden; `None` when it is not set.
     fn show(&self, key: &str) -> Option<String>;
+    /// Whether the value of one key is a secret.
+    fn is_secret(&self, key: &str) -> bool;
 }
 
 /// Declares a [`Section`]: `name: type = default, kind;` for each key. The
@@ -111,6 +113,14 @@ macro_rules! section {
                 match key {
                     $(stringify!($key) => $kind.show(&self.$key),)*
                     _ => None,
+                }
+            }
+
+            fn is_secret(&self, key: &str) -> bool {
+                use $crate::config::kind::Kind;
+                match key {
+                    $(stringify!($key) => Kind::<$type>::is_secret(&$kind),)*
+                    _ => false,
                 }
             }
         }

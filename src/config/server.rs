@@ -50,6 +50,10 @@ section! {
         /// SO_SNDBUF of every connection: unsent bytes the kernel holds for it; "0B": the kernel's
         /// choice.
         send_buffer: usize = 0, Size(0..=GIB);
+        /// Whether another process may listen on the same ports; the kernel spreads connections over both.
+        /// It must be this gateway, too, and of the same user; each process has topics of its own. If
+        /// not, a port in use is refused at the start.
+        share_port: bool = false, Flag;
         /// Accept listeners beyond loopback although something is open to clients without credentials.
         allow_open: bool = false, Flag;
     }

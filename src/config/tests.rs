@@ -1,6 +1,7 @@
 //! The configuration as a whole, made from a file, variables and flags.
 
 mod document;
+mod env;
 mod layers;
 mod refusals;
 mod rules;
@@ -20,6 +21,7 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// What a configuration is made from, in the tests' shorthand.
 #[derive(Default)]
 struct Given<'a> {
+    env_file: &'a str,
     file: &'a str,
     env: &'a [(&'a str, &'a str)],
     flags: &'a [(&'static str, &'static str, &'a str)],
@@ -28,13 +30,23 @@ struct Given<'a> {
 
 impl Given<'_> {
     fn load(&self) -> Result<Config, ConfigError> {
+        let secret = self.secret_file.map(<[u8]>::to_vec);
+        Config::from_sources(&self.sources(), |_: &Path| {
+            secret.ok_or_else(|| io::ErrorKind::NotFound.into())
+        })
+    }
+
+    fn sources(&self) -> Sources {
         let flag = |(section, key, value): &(&'static str, &'static str, &str)| Flag {
             name: "--flag",
             section: (!section.is_empty()).then_some(section),
             key,
             value: (*value).to_owned(),
         };
-        let sources = Sources {
+        let env_file =
+            (!self.env_file.is_empty()).then(|| (".env".to_owned(), self.env_file.to_owned()));
+        Sources {
+            env_file,
             file: Some(("fanfare.toml".to_owned(), self.file.to_owned())),
             env: self
                 .env
@@ -42,11 +54,7 @@ impl Given<'_> {
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
             flags: self.flags.iter().map(flag).collect(),
-        };
-        let secret = self.secret_file.map(<[u8]>::to_vec);
-        Config::from_sources(&sources, |_: &Path| {
-            secret.ok_or_else(|| io::ErrorKind::NotFound.into())
-        })
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use hyper::Response;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::server::conn::http1;
@@ -21,8 +22,9 @@ use tokio::time::{sleep_until, timeout};
 use super::claim::{self, Claimed, Decision};
 use super::guarded::{Guarded, Progress};
 use super::preamble::{self, Preamble};
+use super::watched::Watched;
 use super::{driver, sse};
-use crate::http::{Answer, Api, GuardLimits, client_of, refuse_raw};
+use crate::http::{AnswerBody, Api, GuardLimits, client_of, refuse_raw};
 use crate::metrics::Refused;
 use crate::shard::Shard;
 
@@ -37,6 +39,9 @@ enum End {
     /// Everything has been said.
     Over,
 }
+
+/// What becomes of one request.
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Watched<AnswerBody>>, Infallible>>>>;
 
 /// Bytes of a refused request that are read and thrown away, so that the
 /// refusal is not lost to a reset.
@@ -104,35 +109,31 @@ async fn serve(shard: &Rc<Shard>, api: Api, mut stream: TcpStream, address: IpAd
         let claimed = claimed.clone();
         let request_timeout = shard.config.websocket.message_timeout;
         progress.deadline.set(Instant::now() + request_timeout);
-        let answering: Pin<Box<dyn Future<Output = Result<Answer, Infallible>>>> =
-            Box::pin(async move {
-                let asks_for_upgrade = request.headers().contains_key(UPGRADE);
-                let server = &shard.config.server;
-                let address = client_of(server, address, request.headers());
-                let (mut answer, is_last) = match claim::decide(&shard, &request, address) {
-                    Decision::Claim(claim) => {
-                        *claimed.borrow_mut() = Some(claim);
-                        std::future::pending().await
-                    }
-                    Decision::Answer(answer) => (*answer, true),
-                    Decision::Api => {
-                        shard.counters.http_requests.add(1);
-                        (api.answer(request, address).await, asks_for_upgrade)
-                    }
-                };
-                if is_last {
-                    // What follows a refused upgrade may be meant for a connection that
-                    // somebody in front of us believes to be one (HOSTILE H08).
-                    answer
-                        .headers_mut()
-                        .insert(CONNECTION, HeaderValue::from_static("close"));
+        let answering: Answering = Box::pin(async move {
+            let asks_for_upgrade = request.headers().contains_key(UPGRADE);
+            let server = &shard.config.server;
+            let address = client_of(server, address, request.headers());
+            let (mut answer, is_last) = match claim::decide(&shard, &request, address) {
+                Decision::Claim(claim) => {
+                    *claimed.borrow_mut() = Some(claim);
+                    std::future::pending().await
                 }
-                progress.idle.set(true);
-                progress
-                    .deadline
-                    .set(Instant::now() + shard.config.http.keep_alive_timeout);
-                Ok(answer)
-            });
+                Decision::Answer(answer) => (*answer, true),
+                Decision::Api => {
+                    shard.counters.http_requests.add(1);
+                    (api.answer(request, address).await, asks_for_upgrade)
+                }
+            };
+            if is_last {
+                // What follows a refused upgrade may be meant for a connection that
+                // somebody in front of us believes to be one (HOSTILE H08).
+                answer
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            let idle_timeout = shard.config.http.keep_alive_timeout;
+            Ok(answer.map(|body| Watched::new(body, progress, request_timeout, idle_timeout)))
+        });
         answering
     });
     let mut builder = http1::Builder::new();

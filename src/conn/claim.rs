@@ -1,5 +1,7 @@
 //! Decides about a request: an answer, or the socket.
 
+mod bridge;
+
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -12,6 +14,7 @@ use super::session::{Session, Standing};
 use super::sse;
 use crate::http::{Answer, Route, is_allowed_page, preflight, refuse, route};
 use crate::metrics::{Limited, Refused};
+use crate::protocol::Dialect;
 use crate::protocol::events::{Encoding, Parameters};
 use crate::shard::{Lease, NoRoom, Place, Seat, Shard};
 use crate::ws::deflate::{Agreed, DeflateOptions, negotiate};
@@ -20,10 +23,10 @@ use crate::ws::handshake::Upgrade;
 /// A socket that becomes a WebSocket connection.
 #[derive(Debug)]
 pub(super) struct Claim {
-    /// The answer to the upgrade request.
+    /// The answer to the upgrade request; empty if the session sends it.
     pub(super) head: Vec<u8>,
     pub(super) agreed: Option<Agreed>,
-    pub(super) encoding: Encoding,
+    pub(super) dialect: Dialect,
     pub(super) session: Session,
     pub(super) message_bytes_max: usize,
     pub(super) place: Place,
@@ -53,13 +56,15 @@ pub(super) enum Decision {
 /// Decides about a request.
 pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr) -> Decision {
     let config = &shard.config;
-    let route = route(request.uri().path());
+    let bridge = config.bridge.enabled.then_some(&*config.bridge.ws_path);
+    let route = route(request.uri().path(), bridge);
     let exists = match route {
         Route::Api => return Decision::Api,
         Route::Echo => config.debug.echo,
         Route::EventsDemo => config.events.demo_enabled,
         Route::EventsDev => config.mode != crate::config::Mode::Prod,
         Route::Events | Route::EventsAs(_) => true,
+        Route::Bridge => true,
         Route::Sse => config.sse.enabled,
         Route::Reserved(_) if !request.headers().contains_key(UPGRADE) => return Decision::Api,
         Route::Reserved(id) => {
@@ -83,6 +88,9 @@ pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr
     let claimed = match route {
         Route::Sse => {
             sse::claim(shard, request, address).map(|claim| Claimed::Sse(Box::new(claim)))
+        }
+        Route::Bridge => {
+            bridge::claim(shard, request, address).map(|claim| Claimed::WebSocket(Box::new(claim)))
         }
         _ => claim(shard, request, route, address).map(|claim| Claimed::WebSocket(Box::new(claim))),
     };
@@ -133,7 +141,7 @@ fn claim<B>(
         return Ok(Claim {
             head,
             agreed,
-            encoding: parameters.encoding,
+            dialect: Dialect::Events(parameters.encoding),
             session: Session::echo(),
             message_bytes_max: config.debug.echo_max_message_size,
             place,
@@ -156,7 +164,7 @@ fn claim<B>(
     Ok(Claim {
         head,
         agreed,
-        encoding: parameters.encoding,
+        dialect: Dialect::Events(parameters.encoding),
         quota: quota(shard, seat, address, &standing),
         session: Session::events(endpoint, client_id, parameters, standing),
         message_bytes_max: config.events.max_message_size,

@@ -67,6 +67,11 @@ pub(super) fn admit<B>(
     }))
 }
 
+/// Whether a request has any token, good or not.
+pub(super) fn are_given<B>(auth: &Auth, request: &Request<B>) -> bool {
+    Given::find(auth, request).is_some()
+}
+
 fn verify(shard: &Shard, token: &str) -> Option<Identity> {
     shard.clock.refresh();
     let now = shard.clock.wall_seconds();

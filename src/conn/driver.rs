@@ -32,14 +32,16 @@ pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: Ve
     }
     let (reader, writer) = stream.into_split();
     let peer = shard.join(
-        claim.encoding,
+        claim.dialect,
         claim.agreed.as_ref().map(Agreed::server_window_bits),
         writer,
     );
     if let Some(lease) = claim.lease {
         shard.lease(peer, lease);
     }
-    shard.send_raw(peer, Priority::Critical, &claim.head);
+    if !claim.head.is_empty() {
+        shard.send_raw(peer, Priority::Critical, &claim.head);
+    }
     let limits = Limits {
         message_bytes_max: claim.message_bytes_max,
     };

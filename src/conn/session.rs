@@ -1,5 +1,6 @@
 //! What a connection's messages do on its shard: one folder per protocol.
 
+mod bridge;
 mod echo;
 mod events;
 
@@ -47,12 +48,19 @@ impl Standing {
 #[derive(Debug)]
 pub(super) enum Session {
     Echo,
+    Bridge(Box<bridge::Bridge>),
     Events(Box<events::Events>),
 }
 
 impl Session {
     pub(super) fn echo() -> Self {
         Self::Echo
+    }
+
+    /// `head` is the answer to the upgrade request. With `refused` the connection
+    /// ends as soon as it is open.
+    pub(super) fn bridge(user: &str, head: Vec<u8>, refused: Option<Disconnect>) -> Self {
+        Self::Bridge(Box::new(bridge::Bridge::new(user, head, refused)))
     }
 
     /// `client_id` is the name that the client gave itself, if it did.
@@ -67,9 +75,10 @@ impl Session {
     }
 
     /// The connection is open.
-    pub(super) fn begin(&self, shard: &Shard, peer: PeerId) -> Flow {
+    pub(super) fn begin(&mut self, shard: &Shard, peer: PeerId) -> Flow {
         match self {
             Self::Echo => Flow::Continue,
+            Self::Bridge(bridge) => bridge.begin(shard, peer),
             Self::Events(events) => events.begin(shard, peer),
         }
     }
@@ -77,7 +86,7 @@ impl Session {
     /// The connection is open, and there is no room for it.
     pub(super) fn refuse(&self, shard: &Shard, peer: PeerId, crowd: Crowd) -> Flow {
         match self {
-            Self::Echo => {}
+            Self::Echo | Self::Bridge(_) => {}
             Self::Events(_) => events::refuse(shard, peer, crowd),
         }
         Flow::End(Disconnect::ConnectionLimit)
@@ -86,7 +95,7 @@ impl Session {
     /// A message was dropped because there were too many before it.
     pub(super) fn limited(&self, shard: &Shard, peer: PeerId, over: Over) {
         match self {
-            Self::Echo => {}
+            Self::Echo | Self::Bridge(_) => {}
             Self::Events(_) => events::limited(shard, peer, over),
         }
     }
@@ -101,6 +110,7 @@ impl Session {
     ) -> Flow {
         match self {
             Self::Echo => echo::message(shard, peer, opcode, payload),
+            Self::Bridge(bridge) => bridge.message(shard, peer, opcode, payload),
             Self::Events(events) => events.message(shard, peer, opcode, payload),
         }
     }
@@ -109,7 +119,7 @@ impl Session {
     /// the last call.
     pub(super) fn take_uncounted(&mut self) -> u32 {
         match self {
-            Self::Echo => 0,
+            Self::Echo | Self::Bridge(_) => 0,
             Self::Events(events) => events.take_uncounted(),
         }
     }
@@ -118,6 +128,7 @@ impl Session {
     pub(super) fn end(&mut self, shard: &Shard, peer: PeerId) {
         match self {
             Self::Echo => {}
+            Self::Bridge(bridge) => bridge.end(),
             Self::Events(events) => events.end(shard, peer),
         }
     }

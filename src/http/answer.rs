@@ -8,8 +8,11 @@ use axum::http::header::{
 };
 use axum::http::{Response, StatusCode};
 
+/// What an answer has behind its head.
+pub type AnswerBody = Body;
+
 /// An HTTP response, as the router gives it.
-pub type Answer = Response<Body>;
+pub type Answer = Response<AnswerBody>;
 
 /// A refusal with a JSON body that says why: `{"detail": why}`.
 #[must_use]
@@ -22,6 +25,12 @@ pub fn refuse(status: u16, why: &str, headers: &[(HeaderName, &'static str)]) ->
             .insert(name, HeaderValue::from_static(value));
     }
     answer
+}
+
+/// A refusal whose body is the text that says why.
+#[must_use]
+pub fn refuse_plainly(status: u16, why: &str) -> Answer {
+    respond(status, "text/plain; charset=utf-8", format!("{why}\n"))
 }
 
 /// The answer to a credential from an address where too many have been wrong, without a look at it.

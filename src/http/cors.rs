@@ -1,58 +1,80 @@
 //! Cross-origin requests of web pages (Fetch standard, section 3.2): which may
 //! read the answers.
 
-use axum::body::Body;
+use axum::http::Method;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderValue, ORIGIN, VARY,
 };
-use axum::http::{Method, StatusCode};
 
-use super::answer::{Answer, refuse};
-use super::origin::{is_one_of, one};
-use crate::config::OriginPattern;
+use super::answer::{Answer, respond};
+use super::origin::one;
+use crate::config::CorsOrigin;
 
-/// Lets a page of one of `origins` read an answer, of which these are the headers. The origin is
-/// repeated, never `*`; others get nothing, so their browsers keep the answer from them.
-pub fn allow_page(origins: &[OriginPattern], request: &HeaderMap, answer: &mut HeaderMap) {
+/// Lets a page of one of `origins` read an answer, of which these are the headers. An origin that is
+/// listed is repeated; where all are, `*` goes to the others, for which browsers send no cookies
+/// (Fetch standard, section 3.2.5). Who is not listed gets nothing, so browsers keep the answer from them.
+pub fn allow_page(origins: &[CorsOrigin], request: &HeaderMap, answer: &mut HeaderMap) {
     if origins.is_empty() {
         return;
     }
     // Also for those who get nothing: a cache must not give them what others got.
     answer.append(VARY, HeaderValue::from_static("Origin"));
-    let Some(origin) = one(request, ORIGIN).filter(|origin| is_one_of(origins, origin)) else {
+    let Some(origin) = one(request, ORIGIN) else {
         return;
     };
-    let origin = HeaderValue::from_str(origin).expect("it was the value of a header");
-    answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    for (name, value) in [
-        (ACCESS_CONTROL_ALLOW_CREDENTIALS, "true"),
-        (ACCESS_CONTROL_EXPOSE_HEADERS, "Retry-After"),
-    ] {
-        answer.insert(name, HeaderValue::from_static(value));
+    match permit(origins, origin) {
+        None => return,
+        Some(Permit::WithCookies) => {
+            let origin = HeaderValue::from_str(origin).expect("it was the value of a header");
+            answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            let yes = HeaderValue::from_static("true");
+            answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+        }
+        Some(Permit::WithoutCookies) => {
+            let all = HeaderValue::from_static("*");
+            answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, all);
+        }
     }
+    let exposed = HeaderValue::from_static("Retry-After");
+    answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
 }
 
-/// The answer to a browser that asks whether a page may send a request; `None` if this is no such
-/// question, or no page may.
+/// What a page may do.
+enum Permit {
+    /// Read answers to requests that carry its visitor's cookies.
+    WithCookies,
+    /// Read answers to others.
+    WithoutCookies,
+}
+
+/// What a page of `origin` may do; `None`: nothing.
+fn permit(origins: &[CorsOrigin], origin: &str) -> Option<Permit> {
+    let is_listed = |listed: &CorsOrigin| matches!(listed, CorsOrigin::Only(pattern) if pattern.matches(origin));
+    if origins.iter().any(is_listed) {
+        return Some(Permit::WithCookies);
+    }
+    origins
+        .contains(&CorsOrigin::Any)
+        .then_some(Permit::WithoutCookies)
+}
+
+/// The answer to a browser that asks whether a page may send a request, in the words of
+/// spec/bridge.md 1.1; `None` if this is no such question, or no page may.
 #[must_use]
-pub fn preflight(
-    origins: &[OriginPattern],
-    method: &Method,
-    request: &HeaderMap,
-) -> Option<Answer> {
+pub fn preflight(origins: &[CorsOrigin], method: &Method, request: &HeaderMap) -> Option<Answer> {
     let asks = method == Method::OPTIONS
         && request.contains_key(ORIGIN)
         && request.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     if origins.is_empty() || !asks {
         return None;
     }
-    let mut answer = if one(request, ORIGIN).is_some_and(|origin| is_one_of(origins, origin)) {
-        let mut granted = Answer::new(Body::empty());
-        *granted.status_mut() = StatusCode::NO_CONTENT;
+    let mut answer = if one(request, ORIGIN).is_some_and(|origin| permit(origins, origin).is_some())
+    {
+        let mut granted = respond(200, TEXT, "OK".to_owned());
         for (name, value) in [
-            (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
+            (ACCESS_CONTROL_ALLOW_METHODS, METHODS),
             (ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS),
             (ACCESS_CONTROL_MAX_AGE, "600"),
         ] {
@@ -62,11 +84,16 @@ pub fn preflight(
         }
         granted
     } else {
-        refuse(403, "The page's origin is not in http.cors_origins", &[])
+        respond(400, TEXT, "Disallowed CORS origin".to_owned())
     };
     allow_page(origins, request, answer.headers_mut());
     Some(answer)
 }
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// The methods that a page may use; whether a path knows them is the path's matter.
+const METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
 
 /// The headers that a page may set.
 const REQUEST_HEADERS: &str =

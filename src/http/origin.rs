@@ -38,7 +38,7 @@ pub fn is_own_page(allowed: &[OriginPattern], headers: &HeaderMap) -> bool {
 
 /// Whether `origin` is one of `origins`.
 #[must_use]
-pub(super) fn is_one_of(origins: &[OriginPattern], origin: &str) -> bool {
+fn is_one_of(origins: &[OriginPattern], origin: &str) -> bool {
     origins.iter().any(|pattern| pattern.matches(origin))
 }
 

@@ -19,6 +19,8 @@ pub enum Route<'a> {
     BadClientId,
     /// `/api/v1/sse`: a stream of Server-Sent Events.
     Sse,
+    /// The path of the bridge protocol: a WebSocket of a user.
+    Bridge,
     /// Anything else: a request with an answer.
     Api,
 }
@@ -32,16 +34,17 @@ const RESERVED: [&str; 3] = ["connections", "monitor", "subscriptions"];
 /// The longest client id, in bytes.
 const CLIENT_ID_BYTES_MAX: usize = 64;
 
-/// Finds the route of a path. Only the exact spelling counts: nothing is
+/// Finds the route of a path; `bridge` is that of the bridge protocol, which is configured. Only the exact spelling counts: nothing is
 /// decoded, folded or cut (HOSTILE H16).
 #[must_use]
-pub fn route(path: &str) -> Route<'_> {
+pub fn route<'a>(path: &'a str, bridge: Option<&str>) -> Route<'a> {
     match path {
         "/debug/echo" => Route::Echo,
         "/api/v1/ws/demo" => Route::EventsDemo,
         "/api/v1/ws/dev" => Route::EventsDev,
         "/api/v1/ws" => Route::Events,
         "/api/v1/sse" => Route::Sse,
+        _ if Some(path) == bridge => Route::Bridge,
         _ => path.strip_prefix(CLIENTS).map_or(Route::Api, client),
     }
 }
@@ -68,7 +71,7 @@ mod tests {
 
     #[test]
     fn h16_only_the_exact_spelling_is_a_route() {
-        assert_eq!(route("/api/v1/ws/demo"), Route::EventsDemo);
+        assert_eq!(route("/api/v1/ws/demo", Some("/ws")), Route::EventsDemo);
         for path in [
             "//api/v1/ws/demo",
             "/api/v1/ws/demo/",
@@ -81,22 +84,34 @@ mod tests {
             "/api/v1/sse/",
             "/api/v1/%73se",
         ] {
-            assert_eq!(route(path), Route::Api, "{path}");
+            assert_eq!(route(path, Some("/ws")), Route::Api, "{path}");
         }
+    }
+
+    #[test]
+    fn the_bridge_is_where_it_was_configured() {
+        assert_eq!(route("/ws", Some("/ws")), Route::Bridge);
+        assert_eq!(route("/ws", Some("/chat")), Route::Api);
+        assert_eq!(route("/ws", None), Route::Api);
+        assert_eq!(route("/ws/", Some("/ws")), Route::Api);
     }
 
     #[test]
     fn a_client_names_itself_in_64_letters() {
         let longest = "x".repeat(64);
         for id in ["a", "A-z_09", "Demo", "dev1", "-", &longest] {
-            assert_eq!(route(&format!("{CLIENTS}{id}")), Route::EventsAs(id));
+            assert_eq!(route(&format!("{CLIENTS}{id}"), None), Route::EventsAs(id));
         }
         let too_long = "x".repeat(65);
         for id in ["%64emo", "demo;x", "a b", "a.b", "é", "a%00", &too_long] {
-            assert_eq!(route(&format!("{CLIENTS}{id}")), Route::BadClientId, "{id}");
+            assert_eq!(
+                route(&format!("{CLIENTS}{id}"), None),
+                Route::BadClientId,
+                "{id}"
+            );
         }
         for id in RESERVED {
-            assert_eq!(route(&format!("{CLIENTS}{id}")), Route::Reserved(id));
+            assert_eq!(route(&format!("{CLIENTS}{id}"), None), Route::Reserved(id));
         }
     }
 }

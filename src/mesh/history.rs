@@ -85,7 +85,7 @@ impl Segment {
 }
 
 /// How a kind is written down.
-const KINDS: [Kind; 3] = [Kind::Event, Kind::Broadcast, Kind::Presence];
+const KINDS: [Kind; 4] = [Kind::Event, Kind::Broadcast, Kind::Presence, Kind::Push];
 
 impl History {
     /// Keeps a message, and no more than `messages_max` in all.
@@ -108,7 +108,7 @@ impl History {
         );
         let held = last.held();
         let kind = KINDS.iter().position(|&kind| kind == post.kind);
-        let kind = u8::try_from(kind.expect("all kinds are listed")).expect("there are three");
+        let kind = u8::try_from(kind.expect("all kinds are listed")).expect("there are four");
         let name_len = u8::try_from(post.name.len()).expect("names have at most 128 bytes");
         last.bytes.extend_from_slice(&time_ms.to_le_bytes());
         last.bytes.extend_from_slice(&[kind, name_len]);

@@ -9,6 +9,7 @@ use super::{Position, Post};
 use crate::collections::HashMap;
 use crate::config::Config;
 use crate::id::{ShardId, TopicId, WireFormat};
+use crate::protocol::events::Kind;
 use crate::topic::{self, Pattern};
 
 /// The topics a shard is home to.
@@ -37,6 +38,8 @@ pub struct HomeTopic {
     interest: Vec<Interest>,
     retention: Retention,
     history: Option<Box<History>>,
+    /// Somebody has subscribed to it who may come back for what was missed.
+    recoverable: bool,
     /// Published to or asked about since the last sweep.
     used: bool,
 }
@@ -168,6 +171,7 @@ impl Home {
                 age_ms_max: u64::try_from(namespace.history_ttl.as_millis()).unwrap_or(u64::MAX),
             },
             history: None,
+            recoverable: interest.iter().any(|wanted| !wanted.format.is_bridge()),
             used: true,
         };
         self.epoch += 1;
@@ -200,14 +204,16 @@ impl Home {
         self.history_held
     }
 
-    /// Gives a message its offset, and keeps it where that is configured.
+    /// Gives a message its offset, and keeps it where that is configured. A push
+    /// to a user who has never been there to come back for it is not kept.
     ///
     /// Cost: a copy of the message if it is kept.
     pub fn take(&mut self, id: TopicId, post: &Post<'_>, now_ms: u64) -> u64 {
         let topic = &mut self.topics[id.index()];
         topic.offset += 1;
         let offset = topic.offset;
-        if topic.retention.messages_max > 0 {
+        let is_kept = post.kind != Kind::Push || topic.recoverable || topic.history.is_some();
+        if is_kept && topic.retention.messages_max > 0 {
             let history = topic.history.get_or_insert_default();
             let held = history.held();
             history.append(offset, now_ms, post, topic.retention.messages_max);
@@ -263,7 +269,9 @@ impl Home {
 
     /// Notes that a shard wants a topic.
     pub fn add_interest(&mut self, id: TopicId, interest: Interest) {
-        let all = &mut self.topics[id.index()].interest;
+        let topic = &mut self.topics[id.index()];
+        topic.recoverable |= !interest.format.is_bridge();
+        let all = &mut topic.interest;
         if !all.contains(&interest) {
             all.push(interest);
         }
@@ -277,6 +285,13 @@ impl Home {
             .interest
             .retain(|other| *other != interest);
         Some(id)
+    }
+
+    /// Whether anybody wants a topic.
+    #[must_use]
+    pub fn is_wanted(&self, name: &str) -> bool {
+        self.find(name)
+            .is_some_and(|topic| !topic.interest.is_empty())
     }
 
     /// Whether a shard wants a topic, in any format.
@@ -294,6 +309,7 @@ impl Home {
         let mut found = Vec::new();
         for (id, topic) in &mut self.topics {
             if pattern.matches(&topic.name) && !topic.interest.contains(&interest) {
+                topic.recoverable = true;
                 topic.interest.push(interest);
                 found.push(TopicId(u32::try_from(id).expect("as in open")));
             }
@@ -396,6 +412,33 @@ mod tests {
         assert_eq!(home.topic(id).interest(), [interest(3)]);
         home.remove_pattern(interest(3), &pattern);
         assert!(matches!(home.open("a.3"), Opened::Appeared(_, wanted) if wanted.is_empty()));
+    }
+
+    #[test]
+    fn a_push_is_kept_for_those_who_may_come_back_and_for_nobody_else() {
+        let config = Config::for_mode(crate::config::Mode::Demo);
+        let mut home = Home::new(Arc::new(config), 1, 7);
+        let id = known(&mut home, "user:a:events");
+        let push = Post {
+            kind: Kind::Push,
+            ..Post::event("user:a:events", b"1")
+        };
+        let bridge = Interest {
+            shard: ShardId(0),
+            format: WireFormat::Bridge,
+        };
+        home.add_interest(id, bridge);
+        home.take(id, &push, 0);
+        assert_eq!(home.history_held(), 0);
+        assert!(home.topic(id).reaches_back_to(1, 0) && !home.topic(id).reaches_back_to(0, 0));
+        home.add_interest(id, interest(1));
+        home.take(id, &push, 0);
+        assert!(home.history_held() > 0);
+        assert!(home.topic(id).reaches_back_to(1, 0) && !home.topic(id).reaches_back_to(0, 0));
+        // From then on nothing is left out, whoever is there: offsets have no holes.
+        home.remove_interest("user:a:events", interest(1));
+        home.take(id, &push, 0);
+        assert!(home.topic(id).reaches_back_to(1, 0));
     }
 
     #[test]

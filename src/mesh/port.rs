@@ -303,6 +303,7 @@ mod tests {
                 kind: Kind::Event,
                 data,
                 key: Span::default(),
+                only_live: false,
                 reply: None,
             }
         });

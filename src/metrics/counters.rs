@@ -58,10 +58,12 @@ pub enum Refused {
     Origin = 5,
     /// Too many credentials from its address were wrong.
     Failures = 6,
+    /// Its credential does not make it the user it says it is.
+    Credentials = 7,
 }
 
 /// The names of [`Refused`], as labels.
-pub(super) const REFUSALS: [&str; 7] = [
+pub(super) const REFUSALS: [&str; 8] = [
     "connections",
     "per_ip",
     "handshake",
@@ -69,6 +71,7 @@ pub(super) const REFUSALS: [&str; 7] = [
     "evicted",
     "origin",
     "failures",
+    "credentials",
 ];
 
 /// A configured limit that somebody has reached.
@@ -95,10 +98,14 @@ pub enum Limited {
     NameSize = 8,
     /// A subscription or publication needed one topic too many: `hub.max_topics`.
     Topics = 9,
+    /// A request of the bridge protocol was refused: `bridge.requests_per_minute`.
+    BridgeRequestsPerMinute = 10,
+    /// A question to a user was refused: `bridge.max_calls`.
+    Calls = 11,
 }
 
 /// The names of [`Limited`], as labels: those of the keys where there is one.
-pub(super) const LIMITS: [&str; 10] = [
+pub(super) const LIMITS: [&str; 12] = [
     "frames_per_minute",
     "frames_per_minute_per_ip",
     "publishes_per_minute",
@@ -109,6 +116,8 @@ pub(super) const LIMITS: [&str; 10] = [
     "max_message_size",
     "name_size",
     "max_topics",
+    "bridge_requests_per_minute",
+    "max_calls",
 ];
 
 /// Bounds of message sizes, in bytes.
@@ -144,7 +153,7 @@ pub struct Counters {
     /// What went beyond a limit, by [`Limited`].
     pub limited: [Counter; LIMITS.len()],
     /// Connections that ended, by reason.
-    pub disconnects: [Counter; 14],
+    pub disconnects: [Counter; 17],
     /// HTTP requests answered, upgrades not counted.
     pub http_requests: Counter,
     /// Messages that clients sent.
@@ -171,6 +180,16 @@ pub struct Counters {
     pub errors_sent: Counter,
     /// Messages sent again to subscribers that came back.
     pub messages_replayed: Counter,
+    /// Messages that were pushed to users.
+    pub pushes: Counter,
+    /// Those of them that reached nobody.
+    pub pushes_undelivered: Counter,
+    /// Calls to users.
+    pub calls: Counter,
+    /// Answers that callers were given.
+    pub answers: Counter,
+    /// Answers that nobody waited for.
+    pub answers_unclaimed: Counter,
     /// Memberships.
     pub subscriptions: Gauge,
     /// Topics known to the hub.
@@ -217,6 +236,11 @@ impl Default for Counters {
             slow_consumers: Counter::default(),
             errors_sent: Counter::default(),
             messages_replayed: Counter::default(),
+            pushes: Counter::default(),
+            pushes_undelivered: Counter::default(),
+            calls: Counter::default(),
+            answers: Counter::default(),
+            answers_unclaimed: Counter::default(),
             subscriptions: Gauge::default(),
             topics: Gauge::default(),
             held_bytes: Gauge::default(),

@@ -10,7 +10,7 @@ type Shards<'a> = &'a [Arc<Counters>];
 type CounterOf = fn(&Counters) -> &Counter;
 type GaugeOf = fn(&Counters) -> &Gauge;
 
-const COUNTERS: [(&str, &str, CounterOf); 13] = [
+const COUNTERS: [(&str, &str, CounterOf); 18] = [
     (
         "connections_opened_total",
         "Connections opened, WebSocket and SSE.",
@@ -30,6 +30,19 @@ const COUNTERS: [(&str, &str, CounterOf); 13] = [
         "received_bytes_total",
         "Bytes received from clients.",
         |c| &c.bytes_in,
+    ),
+    ("pushes_total", "Messages pushed to users.", |c| &c.pushes),
+    (
+        "pushes_undelivered_total",
+        "Messages pushed to users who were not connected.",
+        |c| &c.pushes_undelivered,
+    ),
+    ("calls_total", "Calls made to users.", |c| &c.calls),
+    ("answers_total", "Answers given to callers.", |c| &c.answers),
+    (
+        "answers_unclaimed_total",
+        "Answers nobody waited for.",
+        |c| &c.answers_unclaimed,
     ),
     ("publications_total", "Publications accepted.", |c| {
         &c.publications

@@ -28,6 +28,12 @@ pub enum Disconnect {
     Overloaded,
     /// The user or the address has as many connections as it may.
     ConnectionLimit,
+    /// The user is connected already.
+    Duplicate,
+    /// A newer connection of the user takes this one's place.
+    Replaced,
+    /// The user is one that takes a token to be.
+    TokenRequired,
     /// The gateway stops.
     Drain,
     /// Something failed that should not.
@@ -36,7 +42,7 @@ pub enum Disconnect {
 
 impl Disconnect {
     /// The reasons' names, as labels of a counter.
-    pub const LABELS: [&'static str; 14] = [
+    pub const LABELS: [&'static str; 17] = [
         "closed",
         "gone",
         "protocol",
@@ -51,6 +57,9 @@ impl Disconnect {
         "internal",
         "connection_limit",
         "expired",
+        "duplicate",
+        "replaced",
+        "token_required",
     ];
 
     /// This reason's place in [`Self::LABELS`].
@@ -71,6 +80,9 @@ impl Disconnect {
             Self::Internal => 11,
             Self::ConnectionLimit => 12,
             Self::Expired => 13,
+            Self::Duplicate => 14,
+            Self::Replaced => 15,
+            Self::TokenRequired => 16,
         }
     }
 
@@ -95,6 +107,9 @@ impl Disconnect {
             Self::ControlFlood => (1008, "Too many control frames"),
             Self::Overloaded => (1013, "Overloaded, try again later"),
             Self::ConnectionLimit => (1008, "Too many connections"),
+            Self::Duplicate => (1008, "User already connected"),
+            Self::Replaced => (1008, "Replaced by new connection"),
+            Self::TokenRequired => (1008, "Authentication required"),
             Self::Drain => (1001, "Server shutdown"),
             Self::Internal => (1011, "Internal server error"),
         })

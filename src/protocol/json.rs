@@ -5,6 +5,10 @@ use std::borrow::Cow;
 
 use sonic_rs::LazyValue;
 
+mod rest;
+
+pub use rest::{Rest, without};
+
 /// How deep arrays and objects may nest in a message (HOSTILE M01). The parser
 /// underneath recurses, so this also bounds its stack.
 pub const DEPTH_MAX: usize = 64;
@@ -45,6 +49,18 @@ impl<'a> Raw<'a> {
         sonic_rs::from_str::<String>(self.0).ok().map(Cow::Owned)
     }
 
+    /// The value of a string, escapes resolved and U+FFFD for what is half a
+    /// surrogate pair; `None` for anything else.
+    #[must_use]
+    pub fn as_lossy_string(self) -> Option<Cow<'a, str>> {
+        self.as_string().or_else(|| {
+            let is_string = self.0.starts_with('"');
+            let mut reader = sonic_rs::Deserializer::from_str(self.0).utf8_lossy();
+            let text = is_string.then(|| serde::Deserialize::deserialize(&mut reader));
+            text?.ok().map(Cow::Owned)
+        })
+    }
+
     /// The values of an array of strings; `None` for anything else.
     #[must_use]
     pub fn as_strings(self) -> Option<Vec<Cow<'a, str>>> {
@@ -73,6 +89,24 @@ impl<'a> Raw<'a> {
     #[must_use]
     pub fn is_scalar_id(self) -> bool {
         matches!(self.0.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'))
+    }
+
+    /// Whether the value is a string.
+    #[must_use]
+    pub fn is_string(self) -> bool {
+        self.0.starts_with('"')
+    }
+
+    /// Whether the value is a number.
+    #[must_use]
+    pub fn is_number(self) -> bool {
+        self.is_scalar_id() && !self.is_string()
+    }
+
+    /// Whether the value is `true` or `false`.
+    #[must_use]
+    pub fn is_bool(self) -> bool {
+        matches!(self.0, "true" | "false")
     }
 
     /// Whether the value is an object.
@@ -129,6 +163,20 @@ pub fn fields<'a>(text: &'a str, mut each: impl FnMut(&str, Raw<'a>)) -> Result<
 /// The text is not JSON, nests too deep, or is not an array. What lies behind
 /// the last item asked for is not looked at.
 pub fn items(text: &str, items_max: usize) -> Result<Vec<Raw<'_>>, JsonError> {
+    let mut items = Vec::new();
+    each_item(text, items_max, |item| items.push(item))?;
+    Ok(items)
+}
+
+/// Calls `each` with the first `items_max` items of the array that `text` is.
+///
+/// # Errors
+/// As for [`items`]; items seen before an error have been reported by then.
+pub fn each_item<'a>(
+    text: &'a str,
+    items_max: usize,
+    mut each: impl FnMut(Raw<'a>),
+) -> Result<(), JsonError> {
     if nests_deeper_than(text.as_bytes(), DEPTH_MAX) || has_bad_escape(text.as_bytes()) {
         return Err(JsonError::Syntax);
     }
@@ -141,22 +189,17 @@ pub fn items(text: &str, items_max: usize) -> Result<Vec<Raw<'_>>, JsonError> {
         .trim_matches(JSON_SPACE)
         .is_empty()
     {
-        return Ok(Vec::new());
+        return Ok(());
     }
-    let mut end = 0;
-    let items: Result<Vec<_>, _> = sonic_rs::to_array_iter(body)
-        .take(items_max)
-        .map(|item| {
-            let item =
-                raw_in(text, &item.map_err(|_| JsonError::Syntax)?).ok_or(JsonError::Syntax)?;
-            end = end_in(text, item.0);
-            Ok(item)
-        })
-        .collect();
-    let items = items?;
+    let (mut end, mut count) = (0, 0);
+    for item in sonic_rs::to_array_iter(body).take(items_max) {
+        let item = raw_in(text, &item.map_err(|_| JsonError::Syntax)?).ok_or(JsonError::Syntax)?;
+        (end, count) = (end_in(text, item.0), count + 1);
+        each(item);
+    }
     let is_last = text[end..].trim_matches(JSON_SPACE) == "]";
-    if is_last || items.len() == items_max {
-        Ok(items)
+    if is_last || count == items_max {
+        Ok(())
     } else {
         Err(JsonError::Syntax)
     }
@@ -167,7 +210,8 @@ pub fn put_string(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("a string can always be written to memory");
 }
 
-const JSON_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+/// White space between tokens.
+pub const JSON_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
 /// The part of `text` that a value of it covers.
 fn raw_in<'a>(text: &'a str, value: &LazyValue<'_>) -> Option<Raw<'a>> {

@@ -40,10 +40,13 @@ pub(super) async fn wait(shard: &Rc<Shard>, mut phase: watch::Receiver<Phase>) {
         Ok(Phase::Running | Phase::Stopping) | Err(_) => return,
     };
     let drained = async {
+        // Before the users go whose answers they wait for.
+        shard.end_calls();
         close_all(shard, deadline).await;
         loop {
+            shard.end_calls();
             let peers = shard.peers();
-            if peers.is_empty() {
+            if peers.is_empty() && !shard.has_calls() {
                 break;
             }
             // Those who upgrade late, too; the others know already.

@@ -1,5 +1,6 @@
 //! The requests that are answered: health, metrics, publishing.
 
+mod bridge;
 mod cors;
 mod credentials;
 mod dev_config;
@@ -67,6 +68,7 @@ pub(super) fn routes(
         .route("/api/v1/ws/subscriptions", get(directory::subscriptions))
         .route("/api/v1/publish", post(publish::publish))
         .route("/api/v1/topics/{topic}/history", get(history::history))
+        .merge(bridge_routes(config))
         .merge(page::routes(config))
         .fallback(async || -> Answer { refuse(404, "Not Found", &[]) })
         .method_not_allowed_fallback(async || -> Answer { refuse(405, "Method Not Allowed", &[]) })
@@ -74,4 +76,16 @@ pub(super) fn routes(
         .layer(from_fn_with_state(state.clone(), cors::layer))
         .with_state(state);
     Api(router)
+}
+
+/// The routes of the bridge protocol, whose paths are configured.
+fn bridge_routes(config: &Config) -> Router<Arc<State>> {
+    let config = &config.bridge;
+    if !config.enabled {
+        return Router::new();
+    }
+    Router::new()
+        .route(&config.push_path, post(bridge::push))
+        .route(&config.batch_path, post(bridge::push_batch))
+        .route(&config.send_path, post(bridge::send))
 }

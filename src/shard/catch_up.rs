@@ -14,6 +14,7 @@ use super::subscribe::Resumed;
 use crate::collections::HashMap;
 use crate::id::{PeerId, Priority, TopicId, WireFormat};
 use crate::mesh::{HomeTopic, Missed, Position, Reach, Record, Request, home_of};
+use crate::protocol::bridge::put_error_frame;
 use crate::protocol::events::{Publication, Writer};
 use crate::sse::{Gap, GapReason, put_gap};
 
@@ -340,8 +341,32 @@ impl Shard {
             );
             return self.send_raw(peer, Priority::High, &out);
         }
+        if self.is_bridge(peer) {
+            return self.tell_lost(peer, lost);
+        }
         self.send_text(peer, Priority::High, |out, timestamp| {
             Writer::new(out, timestamp).gap(topic, lost);
+        });
+    }
+
+    fn is_bridge(&self, peer: PeerId) -> bool {
+        let hub = self.hub.borrow();
+        hub.is_present(peer) && hub.format_of(peer.slot).is_bridge()
+    }
+
+    /// Tells a peer of the bridge protocol, which has no gaps, that messages were lost.
+    fn tell_lost(&self, peer: PeerId, lost: Option<u64>) {
+        let lost = lost.map_or_else(|| "Messages".to_owned(), |lost| format!("{lost} messages"));
+        let message = format!("{lost} lost: this connection reads too slowly");
+        self.send_bridge_error(peer, &message);
+    }
+
+    /// Sends a peer of the bridge protocol an error frame.
+    pub fn send_bridge_error(&self, peer: PeerId, message: &str) {
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds have 43 bits")]
+        let timestamp = self.clock.wall_ms() as f64 / 1000.0;
+        self.send_text(peer, Priority::High, |out, _| {
+            put_error_frame(out, message, timestamp);
         });
     }
 

@@ -2,8 +2,10 @@
 
 use crate::config::Websocket;
 use crate::id::WireFormat;
+use crate::protocol::bridge;
 use crate::protocol::events::{Kind, Publication, Writer, msgpack};
 use crate::sse::{PRESENCE, event_type, put_event};
+use crate::topic;
 use crate::ws::deflate::Deflater;
 use crate::ws::encode::{put_close, put_frame, put_header};
 use crate::ws::{CloseCode, OpCode};
@@ -19,6 +21,8 @@ pub(super) struct Codec {
     pub(super) packed: Vec<u8>,
     /// A client's message, as JSON.
     pub(super) inbound: Vec<u8>,
+    /// A client's answer, as its caller gets it.
+    pub(super) answer: Vec<u8>,
     payload: Vec<u8>,
     deflated: Vec<u8>,
     frame: Vec<u8>,
@@ -39,6 +43,7 @@ impl Codec {
             text: Vec::new(),
             packed: Vec::new(),
             inbound: Vec::new(),
+            answer: Vec::new(),
             payload: Vec::new(),
             deflated: Vec::new(),
             frame: Vec::new(),
@@ -55,10 +60,23 @@ impl Codec {
     ) -> &[u8] {
         let mut payload = std::mem::take(&mut self.payload);
         payload.clear();
-        if format != WireFormat::Sse {
-            Writer::new(&mut payload, timestamp).event(publication);
+        match (format, publication.kind) {
+            (WireFormat::Sse, _) => {}
+            (WireFormat::Bridge | WireFormat::BridgeDeflate, Kind::Push) => {
+                payload.extend_from_slice(publication.data);
+            }
+            (WireFormat::Bridge | WireFormat::BridgeDeflate, _) => {
+                let user = topic::user_of(publication.topic).unwrap_or_default();
+                let data = str::from_utf8(publication.data).expect("data is checked to be JSON");
+                bridge::put_completed(&mut payload, &user, data);
+            }
+            _ => Writer::new(&mut payload, timestamp).event(publication),
         }
         match format {
+            WireFormat::Bridge => self.encode(None, OpCode::Text, &payload),
+            WireFormat::BridgeDeflate => {
+                self.encode(Some(SHARED_WINDOW_BITS), OpCode::Text, &payload);
+            }
             WireFormat::EventsJson => self.encode(None, OpCode::Text, &payload),
             WireFormat::EventsJsonDeflate => {
                 self.encode(Some(SHARED_WINDOW_BITS), OpCode::Text, &payload);
@@ -128,6 +146,7 @@ impl Codec {
             &mut self.text,
             &mut self.packed,
             &mut self.inbound,
+            &mut self.answer,
             &mut self.payload,
             &mut self.deflated,
             &mut self.frame,

@@ -53,6 +53,13 @@ impl Shard {
         true
     }
 
+    /// Calls `act` with the shard `to`, which is another one, on its thread.
+    pub(super) fn tell(&self, to: ShardId, act: impl FnOnce(&Rc<Self>) + Send + 'static) {
+        let errand = Errand::new(move || local(act));
+        self.port.borrow_mut().request(to, |_| Request::Run(errand));
+        self.flusher.raise();
+    }
+
     /// Calls `ask` with every shard, each on its own thread.
     pub fn ask_all<T: Send + 'static>(
         self: &Rc<Self>,

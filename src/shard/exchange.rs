@@ -178,6 +178,11 @@ impl Shard {
                     let id = String::from_utf8_lossy(batch.get(*id));
                     self.answer(*to, &id, *outcome);
                 }
+                Delivery::Answered {
+                    call,
+                    said,
+                    is_last,
+                } => self.hear(*call, batch.get(*said), *is_last),
                 Delivery::Reached { waiter, members } => {
                     self.waiters.borrow_mut().count(*waiter, *members);
                 }
@@ -214,6 +219,7 @@ impl Shard {
                     kind,
                     data,
                     key,
+                    only_live,
                     reply,
                 } => {
                     let text = |span| str::from_utf8(batch.get(span)).expect("it was put as text");
@@ -223,6 +229,7 @@ impl Shard {
                         kind: *kind,
                         data: batch.get(*data),
                         key: text(*key),
+                        only_live: *only_live,
                     };
                     let waiter = match reply {
                         Some((ReplyTo::Waiter(waiter), _)) => Some(*waiter),
@@ -325,6 +332,18 @@ impl Shard {
                     user,
                     enters,
                 } => self.note_presence(topic, user, *enters),
+                Request::Answer {
+                    key,
+                    user,
+                    said,
+                    is_last,
+                } => {
+                    let text = |span| str::from_utf8(batch.get(span)).expect("it was put as text");
+                    let (key, user) = (text(*key), text(*user));
+                    if !self.answer_here(key, user, batch.get(*said), *is_last) {
+                        return Some(index);
+                    }
+                }
                 Request::Run(errand) => errand.run(),
             }
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use super::logins::Logins;
 use super::publishers::Publishers;
 use super::seats::{SeatLimits, Seats, block_of};
 use crate::collections::HashMap;
@@ -17,12 +18,18 @@ pub struct Process {
     pub seats: Arc<Seats>,
     /// Who publishes over HTTP.
     pub publishers: Publishers,
+    /// Who sends requests of the bridge protocol.
+    pub bridge_requests: Publishers,
+    /// Who is connected by the bridge protocol.
+    pub logins: Arc<Logins>,
     /// Where the clocks of all shards begin, so that they can count together.
     pub(super) began: Instant,
     connections: AtomicUsize,
     connections_max: usize,
     unfinished_bytes: AtomicUsize,
     unfinished_bytes_max: usize,
+    calls: AtomicUsize,
+    calls_max: usize,
     per_ip_max: usize,
     #[expect(
         clippy::disallowed_types,
@@ -47,6 +54,10 @@ pub struct Place {
     address: Option<IpAddr>,
 }
 
+/// A call's place among those that wait in the process. Dropping it makes room.
+#[derive(Debug)]
+pub(super) struct CallPlace(Arc<Process>);
+
 impl Process {
     /// A process without connections, with the limits of `config`.
     #[must_use]
@@ -60,11 +71,15 @@ impl Process {
                 frames_per_ip_max: events.frames_per_minute_per_ip,
             }),
             publishers: Publishers::new(events.publishes_per_minute),
+            bridge_requests: Publishers::new(config.bridge.requests_per_minute),
+            logins: Logins::new(),
             began: Instant::now(),
             connections: AtomicUsize::new(0),
             connections_max: server.max_connections,
             unfinished_bytes: AtomicUsize::new(0),
             unfinished_bytes_max: config.websocket.max_unfinished_bytes,
+            calls: AtomicUsize::new(0),
+            calls_max: config.bridge.max_calls,
             per_ip_max: server.max_connections_per_ip,
             per_ip: Default::default(),
         })
@@ -109,6 +124,23 @@ impl Process {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// Takes a place for a call that waits for answers; `None` if all are taken.
+    #[must_use]
+    pub(super) fn enter_call(self: &Arc<Self>) -> Option<CallPlace> {
+        let taken = self
+            .calls
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+                (open < self.calls_max).then_some(open + 1)
+            });
+        taken.ok().map(|_| CallPlace(self.clone()))
+    }
+
+    /// How many calls wait for answers.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
     /// Notes that unfinished messages hold other bytes than before. Returns
     /// whether the process may go on.
     pub fn hold_unfinished(&self, before: usize, now: usize) -> bool {
@@ -125,6 +157,12 @@ impl Process {
     #[must_use]
     pub fn unfinished_bytes(&self) -> usize {
         self.unfinished_bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for CallPlace {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -42,6 +42,17 @@ pub enum Delivered {
     TooManyTopics,
 }
 
+/// A publication whose subscribers are counted.
+#[must_use]
+#[derive(Debug)]
+pub enum Counting {
+    /// They have been: all of them are here.
+    Done(Delivered),
+    /// Other shards have to say how many they have. There is no answer if one of
+    /// them ends before.
+    Underway(oneshot::Receiver<Delivered>),
+}
+
 /// Publications that somebody waits for.
 #[derive(Debug, Default)]
 pub(super) struct Waiters(Slab<Waiter>);
@@ -58,16 +69,20 @@ struct Waiter {
 }
 
 impl Waiters {
-    fn insert(&mut self) -> (u32, oneshot::Receiver<Delivered>) {
+    /// The number that the next one to wait will have.
+    fn next(&self) -> u32 {
+        u32::try_from(self.0.vacant_key()).expect("one for each request")
+    }
+
+    fn insert(&mut self) -> oneshot::Receiver<Delivered> {
         let (sender, receiver) = oneshot::channel();
-        let waiter = self.0.insert(Waiter {
+        self.0.insert(Waiter {
             sender,
             offset: None,
             subscribers: 0,
             left: 0,
         });
-        let waiter = u32::try_from(waiter).expect("one for each request");
-        (waiter, receiver)
+        receiver
     }
 
     /// The home has answered.
@@ -134,20 +149,33 @@ impl Shard {
     }
 
     /// Publishes `post` and counts whom it reaches.
-    pub fn publish_and_wait(&self, post: &Post<'_>) -> oneshot::Receiver<Delivered> {
+    ///
+    /// Cost: that of [`Self::publish`], if topic and subscribers are all here.
+    pub fn publish_counted(&self, post: &Post<'_>) -> Counting {
         let home = home_of(post.topic, self.port.borrow().shards());
-        let (waiter, receiver) = self.waiters.borrow_mut().insert();
-        let outcome = if home == self.id {
-            let shard = self.id;
-            Some(self.publish_here(post, Some(Receipt { shard, waiter })))
-        } else {
-            let sent = self.forward(home, post, Some((ReplyTo::Waiter(waiter), "")));
-            (!sent).then_some(Outcome::Busy)
-        };
-        if let Some(outcome) = outcome {
-            self.waiters.borrow_mut().answer(waiter, outcome);
+        // Nothing takes this number before somebody waits under it: no other task
+        // runs meanwhile.
+        let (shard, waiter) = (self.id, self.waiters.borrow().next());
+        if home != self.id {
+            if !self.forward(home, post, Some((ReplyTo::Waiter(waiter), ""))) {
+                return Counting::Done(Delivered::Busy);
+            }
+            return Counting::Underway(self.waiters.borrow_mut().insert());
         }
-        receiver
+        match self.publish_here(post, Some(Receipt { shard, waiter })) {
+            Outcome::Busy => Counting::Done(Delivered::Busy),
+            Outcome::TooManyTopics => Counting::Done(Delivered::TooManyTopics),
+            Outcome::Stored(stored) if stored.receipts == 0 => Counting::Done(Delivered::At {
+                offset: stored.offset,
+                subscribers: u64::from(stored.members),
+            }),
+            outcome @ Outcome::Stored(_) => {
+                let mut waiters = self.waiters.borrow_mut();
+                let receiver = waiters.insert();
+                waiters.answer(waiter, outcome);
+                Counting::Underway(receiver)
+            }
+        }
     }
 
     /// Sends a post to its home. Returns whether there was room.
@@ -163,6 +191,7 @@ impl Shard {
             kind: post.kind,
             data: batch.put(post.data),
             key: batch.put(post.key.as_bytes()),
+            only_live: post.only_live,
             reply: reply.map(|(to, id)| (to, batch.put(id.as_bytes()))),
         });
         self.flusher.raise();
@@ -184,6 +213,9 @@ impl Shard {
                     receipts: 0,
                 });
             }
+        }
+        if post.only_live && !self.home.borrow().is_wanted(topic) {
+            return Outcome::Stored(Stored::default());
         }
         let opened = self.home.borrow_mut().open(topic);
         let id = match opened {

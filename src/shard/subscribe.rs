@@ -7,7 +7,7 @@ use super::Shard;
 use super::links::Link;
 use crate::collections::HashMap;
 use crate::hub::{Subscribed, Unsubscribed};
-use crate::id::{PeerId, ShardId, TopicId, WireFormat};
+use crate::id::{PeerId, Priority, ShardId, TopicId, WireFormat};
 use crate::mesh::{Interest, Position, Reach, Request, Standing, home_of};
 use crate::topic::{self, Pattern};
 
@@ -187,6 +187,39 @@ impl Shard {
             Err(_) => self.settle(pending.0),
         }
         broadcasts.and(inbox)
+    }
+
+    /// Makes a peer a member of the inbox of `user`, and of nothing else, and sends it
+    /// `head`, first of all, as soon as everything for the user arrives from then on.
+    ///
+    /// # Errors
+    /// There are too many topics.
+    pub fn attend_inbox(
+        &self,
+        peer: PeerId,
+        user: &str,
+        head: Vec<u8>,
+    ) -> Result<(), TooManyTopics> {
+        let inbox = topic::inbox_of(user);
+        let pending = self.pending(peer);
+        if let Err(too_many) = self.subscribe(peer, &inbox, None, &pending) {
+            self.settle(pending.0);
+            return Err(too_many);
+        }
+        {
+            let mut hub = self.hub.borrow_mut();
+            let topic = hub.find(&inbox).expect("it was just subscribed to");
+            hub.hold(peer.slot, topic);
+        }
+        self.confirm(pending, move |shard, _| {
+            shard.send_raw(peer, Priority::Critical, &head);
+            let mut hub = shard.hub.borrow_mut();
+            let topic = hub.find(&inbox);
+            if let Some(topic) = topic.filter(|_| hub.is_present(peer)) {
+                hub.release(peer.slot, topic);
+            }
+        });
+        Ok(())
     }
 
     /// Makes a peer a member of a topic, going on from `resume` if it was there

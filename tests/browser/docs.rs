@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::browser::{Browser, PATIENCE};
 use crate::proxy::Proxy;
-use crate::support::TestGateway;
+use crate::support::{TestGateway, request};
 use crate::{DESKTOP, gateway, post};
 
 const GUIDE: &str = include_str!("../../docs/clients.md");
@@ -110,15 +110,39 @@ fn check_reader(script: &str, gateway: &TestGateway, before: &str, topic: &str) 
     }
 }
 
+/// Runs a document's script, which answers what alice is asked.
+fn check_user(script: &str, gateway: &TestGateway) {
+    let browser = Browser::start();
+    let page = browser.open(&format!("http://{}/health/live", gateway.address), DESKTOP);
+    page.eval(script);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let body = r#"{"user_id":"alice","data":{"message":"Deploy?"}}"#;
+    let question = format!(
+        "POST /sse/send HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    loop {
+        let answers = request(gateway.address, question.as_bytes()).body;
+        if answers.contains(r#""heard":"Deploy?""#) && answers.contains(r#""answer":"yes""#) {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{answers}");
+        thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn the_first_examples_show_what_is_published() {
     let gateway = gateway();
     let before = "var said = []; console.log = what => { said.push(what); }";
     let scripts_of_readme = scripts(include_str!("../../README.md"), &gateway);
-    assert_eq!(scripts_of_readme.len(), 2);
-    for script in scripts_of_readme {
-        check_reader(&script, &gateway, before, "news");
+    let [websocket, events, user] = &scripts_of_readme[..] else {
+        panic!("three examples");
+    };
+    for script in [websocket, events] {
+        check_reader(script, &gateway, before, "news");
     }
+    check_user(user, &gateway);
     let before =
         "var said = []; var show = what => { said.push(String(what)); }; var reload = show";
     let [script] = &scripts(include_str!("../../docs/sse.md"), &gateway)[..] else {

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use fanfare::config::Config;
 
-use crate::support::TestGateway;
+use serde_json::json;
+
+use crate::support::{Client, TestGateway};
 
 const README: &str = include_str!("../../README.md");
 
@@ -83,7 +85,7 @@ impl Drop for Running {
 fn what_is_published_is_accepted_and_seen() {
     let gateway = TestGateway::start();
     let directory = Directory::new("readme-publish");
-    let follow = commands_with("curl -N").replace("curl -N", "exec curl -sN --max-time 20");
+    let follow = commands_with("sse?topics").replace("curl -N", "exec curl -sN --max-time 20");
     let mut follow = directory.shell(&follow, gateway.address);
     let mut follow = Running(follow.stdout(Stdio::piped()).spawn().unwrap());
     let mut lines = BufReader::new(follow.0.stdout.take().unwrap()).lines();
@@ -96,6 +98,28 @@ fn what_is_published_is_accepted_and_seen() {
     assert_eq!(said.matches(r#""status":"accepted""#).count(), 5, "{said}");
     let seen: Vec<String> = (0..3).map(|_| next("data: ")).collect();
     assert_eq!(seen, ["data: {\"any\":[\"JSON\",1]}", "data: 1", "data: 1"]);
+}
+
+#[test]
+fn a_user_is_told_and_asked() {
+    let gateway = TestGateway::start();
+    let mut alice = Client::connect(gateway.address, "/ws?user_id=alice");
+    let answering = std::thread::spawn(move || {
+        let told = alice.json();
+        assert_eq!(told["message"], "Build 7 is done");
+        let asked = alice.json();
+        let id = &asked["correlation_id"];
+        alice.say(&json!({ "correlation_id": id, "heard": asked["message"] }));
+        alice.say(&json!({ "correlation_id": id, "answer": "yes", "is_final": true }));
+        alice
+    });
+    let directory = Directory::new("readme-ask");
+    let said = directory.run(commands_with("/sse/send"), gateway.address);
+    answering.join().unwrap();
+    assert!(said.starts_with(r#"{"status":"success","#), "{said}");
+    for what in [r#""heard":"Deploy?""#, r#""answer":"yes""#] {
+        assert!(said.contains(what), "{said}");
+    }
 }
 
 #[test]

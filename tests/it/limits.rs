@@ -477,6 +477,8 @@ fn who_upgrades_during_the_drain_is_closed_too() {
 fn refused_to_serve(address: &str) -> (Option<i32>, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare"))
         .args(["serve", "--mode", "demo", "--listen", address])
+        .env_clear()
+        .env("FANFARE_ENV_FILE", "")
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()

@@ -28,6 +28,7 @@ mod msgpack;
 mod order;
 mod origins;
 mod page;
+mod ports;
 mod presence;
 mod rates;
 mod request_heads;

@@ -48,6 +48,7 @@ fn check_config(arguments: &[&str], variables: &[(&str, &str)]) -> String {
         .arg("check-config")
         .args(arguments)
         .env_clear()
+        .env("FANFARE_ENV_FILE", "")
         .envs(variables.iter().copied())
         .output()
         .unwrap();

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fanfare::auth::{Grant, issue};
-use fanfare::config::{Config, Mode, OriginPattern, Secret};
+use fanfare::config::{Config, CorsOrigin, Mode, OriginPattern, Secret};
 
 use crate::support::{Client, Response, TestGateway, metric, request};
 
@@ -26,6 +26,11 @@ fn token() -> String {
 fn origins(list: &[&str]) -> Vec<OriginPattern> {
     let read = |text: &&str| OriginPattern::parse(text).expect("an origin");
     list.iter().map(read).collect()
+}
+
+fn listed(origin: &str) -> Vec<CorsOrigin> {
+    let origins = origins(&[origin]).into_iter();
+    origins.map(CorsOrigin::Only).collect()
 }
 
 fn gateway(change: impl FnOnce(&mut Config)) -> TestGateway {
@@ -240,7 +245,7 @@ fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> Response
 #[test]
 fn a20_listed_pages_may_use_the_api_and_no_others() {
     let gateway = gateway(|config| {
-        config.http.cors_origins = origins(&["https://app.example.com"]);
+        config.http.cors_origins = listed("https://app.example.com");
     });
     let question =
         "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization\r\n";
@@ -251,11 +256,14 @@ fn a20_listed_pages_may_use_the_api_and_no_others() {
         "/api/v1/events",
         &format!("{own}{question}"),
     );
-    assert_eq!((granted.status, granted.body.as_str()), (204, ""));
+    assert_eq!((granted.status, granted.body.as_str()), (200, "OK"));
     for (name, value) in [
         ("access-control-allow-origin", "https://app.example.com"),
         ("access-control-allow-credentials", "true"),
-        ("access-control-allow-methods", "GET, POST"),
+        (
+            "access-control-allow-methods",
+            "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
+        ),
         ("access-control-max-age", "600"),
         ("vary", "Origin"),
     ] {
@@ -269,7 +277,11 @@ fn a20_listed_pages_may_use_the_api_and_no_others() {
             "/api/v1/events",
             &format!("{headers}{question}"),
         );
-        assert_eq!(refused.status, 403, "{origin:?}");
+        assert_eq!(
+            (refused.status, refused.body.as_str()),
+            (400, "Disallowed CORS origin"),
+            "{origin:?}"
+        );
         assert_eq!(
             refused.header("access-control-allow-origin"),
             None,
@@ -300,6 +312,41 @@ fn a20_listed_pages_may_use_the_api_and_no_others() {
     );
     let programs = ask(gateway.address, "GET", "/health", "");
     assert_eq!(programs.header("access-control-allow-origin"), None);
+}
+
+#[test]
+fn a20_all_pages_may_use_the_api_without_cookies_and_listed_ones_with_them() {
+    let gateway = gateway(|config| {
+        config.http.cors_origins = listed("https://app.example.com");
+        config.http.cors_origins.push(CorsOrigin::Any);
+    });
+    let question = "Access-Control-Request-Method: POST\r\n";
+    for (origin, allowed, credentials) in [
+        (
+            "https://app.example.com",
+            "https://app.example.com",
+            Some("true"),
+        ),
+        ("https://elsewhere.example", "*", None),
+        ("null", "*", None),
+    ] {
+        let origin = format!("Origin: {origin}\r\n");
+        let path = "/api/v1/events";
+        let granted = ask(
+            gateway.address,
+            "OPTIONS",
+            path,
+            &format!("{origin}{question}"),
+        );
+        let answer = ask(gateway.address, "GET", "/health", &origin);
+        assert_eq!((granted.status, answer.status), (200, 200));
+        for response in [granted, answer] {
+            let header = |name| response.header(name);
+            assert_eq!(header("access-control-allow-origin"), Some(allowed));
+            assert_eq!(header("access-control-allow-credentials"), credentials);
+            assert_eq!(header("vary"), Some("Origin"));
+        }
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use socket2::Socket;
 
 use super::handshake;
 use crate::frame::{PAYLOAD_BYTES_MAX, opcode};
+use crate::http::Reader;
 
 /// Number of a connection; used again after it has closed.
 pub(crate) type Id = usize;
@@ -90,7 +91,7 @@ pub(crate) struct Connection {
     /// What the server's close frame said, once it came.
     pub(super) close_frame: Option<End>,
     pub(super) interest_set: EventFlags,
-    opening: Opening,
+    pub(super) opening: Opening,
 }
 
 /// What was asked for, and how the answer is known to be right.
@@ -100,6 +101,8 @@ pub(super) enum Opening {
     WebSocket(String),
     /// A stream of events.
     Stream,
+    /// Nothing: requests follow, and this splits their responses.
+    Http(Reader),
 }
 
 impl Default for Connection {
@@ -179,6 +182,7 @@ impl Connection {
     pub(super) fn upgrade(&mut self, bytes: &[u8]) -> Result<Option<usize>, End> {
         let head_bytes = match &mut self.opening {
             Opening::Stream => handshake::stream_response(bytes)?,
+            Opening::Http(_) => Some(0),
             Opening::WebSocket(key) => {
                 let head_bytes = handshake::response(bytes, key)?;
                 if head_bytes.is_some() {
@@ -194,8 +198,8 @@ impl Connection {
         Ok(head_bytes)
     }
 
-    pub(super) fn is_stream(&self) -> bool {
-        self.opening == Opening::Stream
+    pub(super) fn is_websocket(&self) -> bool {
+        matches!(self.opening, Opening::WebSocket(_))
     }
 
     pub(super) fn is_fragmented(&self) -> bool {

@@ -22,14 +22,14 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Reads a `ws://` URL. `path` stands in when it has none of its own;
+    /// Reads a `ws://` or `http://` URL, which mean the same. `path` stands in when it has none of its own;
     /// `headers` are whole lines that go into the request.
     pub(crate) fn new(url: &str, path: &str, headers: Vec<String>) -> Result<Self, String> {
         let uri: Uri = url
             .parse()
             .map_err(|error| format!("{url} is not a URL: {error}"))?;
-        if uri.scheme_str() != Some("ws") {
-            return Err(format!("{url}: only ws:// URLs are supported"));
+        if !matches!(uri.scheme_str(), Some("ws" | "http")) {
+            return Err(format!("{url}: only ws:// and http:// URLs are supported"));
         }
         let host = uri.host().unwrap_or_default();
         let port = uri.port_u16().unwrap_or(80);
@@ -99,6 +99,21 @@ impl Target {
         if let Some(id) = last_event_id {
             request.push_str(&format!("Last-Event-ID: {id}\r\n"));
         }
+        for header in &self.headers {
+            request.push_str(header);
+            request.push_str("\r\n");
+        }
+        request.push_str("\r\n");
+        request.into_bytes()
+    }
+
+    /// The head of a POST of a JSON body of `length` bytes.
+    pub(crate) fn post(&self, path: &str, length: usize) -> Vec<u8> {
+        let host = &self.host;
+        let mut request = format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n"
+        );
         for header in &self.headers {
             request.push_str(header);
             request.push_str("\r\n");

@@ -4,6 +4,7 @@
 #[path = "../../../examples/baseline.rs"]
 #[expect(dead_code, reason = "its command line is the example's")]
 mod baseline;
+mod bridging;
 mod faulty;
 mod peers;
 mod resuming;
@@ -268,4 +269,123 @@ fn a_gap_that_is_told_is_a_failure_only_where_none_may_be() {
         let failures = report["failures"].to_string();
         assert!(failures.contains("gaps were told"), "{failures}");
     });
+}
+
+/// Runs a mode of the bridge scenario against a server with this fault; it must count
+/// these faults and no others, and fail if there are any.
+fn check_bridge(place: bridging::Place, fault: bridging::Fault, mode: &str, counters: &[&str]) {
+    let server = start(move |listener| bridging::serve(listener, place, fault));
+    let output = loadgen(server, &format!("bridge {mode} --users 10"));
+    let report = report(&output);
+    let expected = i32::from(!counters.is_empty());
+    assert_eq!(
+        output.status.code(),
+        Some(expected),
+        "{fault:?}: {report:#}"
+    );
+    for name in ["lost", "duplicated", "reordered", "corrupt", "misrouted"] {
+        let count = report["verified"][name].as_u64().unwrap();
+        let is_expected = counters.contains(&name);
+        assert_eq!(count > 0, is_expected, "{fault:?}, {name}: {report:#}");
+    }
+    assert!(
+        report["verified"]["received"].as_u64().unwrap() > 20,
+        "{report:#}"
+    );
+}
+
+#[test]
+fn pushes_batches_and_calls_are_complete_and_in_order() {
+    for mode in [
+        "push --connections 4",
+        "push --connections 4 --rate 500",
+        "batch --connections 2 --batch 10",
+        "batch --connections 2 --batch 5 --rate 500 --payload 2000",
+        "send --calls 5",
+        "send --calls 5 --beside 4 --batch 10 --intruders",
+        "send --calls 2 --answers 0",
+    ] {
+        check_bridge(bridging::Place::Pushes, bridging::Fault::None, mode, &[]);
+    }
+}
+
+#[test]
+fn a_service_goes_on_when_the_server_closes_after_an_answer() {
+    let mode = "push --connections 3";
+    check_bridge(bridging::Place::Pushes, bridging::Fault::Close, mode, &[]);
+}
+
+/// As [`check_bridge`], for all of these at the same time.
+fn check_faults(place: bridging::Place, mode: &str, faults: &[(bridging::Fault, &[&str])]) {
+    thread::scope(|scope| {
+        for &(fault, counters) in faults {
+            scope.spawn(move || check_bridge(place, fault, mode, counters));
+        }
+    });
+}
+
+#[test]
+fn every_fault_of_a_push_is_caught() {
+    use bridging::Fault;
+    for mode in ["push --connections 1", "batch --connections 1 --batch 7"] {
+        check_faults(
+            bridging::Place::Pushes,
+            mode,
+            &[
+                (Fault::Drop, &["lost"]),
+                (Fault::Repeat, &["duplicated"]),
+                (Fault::Swap, &["reordered"]),
+                (Fault::Misdirect, &["misrouted", "lost"]),
+                (Fault::Change, &["corrupt", "lost"]),
+                (Fault::Bare, &["corrupt", "lost"]),
+            ],
+        );
+    }
+}
+
+#[test]
+fn every_fault_of_an_answer_is_caught() {
+    use bridging::Fault;
+    check_faults(
+        bridging::Place::Answers,
+        "send --calls 5 --intruders",
+        &[
+            (Fault::Drop, &["lost"]),
+            (Fault::Repeat, &["duplicated"]),
+            (Fault::Swap, &["reordered"]),
+            (Fault::Misdirect, &["misrouted", "lost"]),
+            (Fault::Change, &["corrupt", "lost"]),
+            (Fault::Anybody, &["misrouted"]),
+        ],
+    );
+}
+
+#[test]
+fn an_answer_that_does_not_say_success_fails_a_run() {
+    for (fault, mode, said) in [
+        (bridging::Fault::Partial, "push", "partial"),
+        (bridging::Fault::Results, "batch --batch 5", "results"),
+    ] {
+        let place = bridging::Place::Pushes;
+        let server = start(move |listener| bridging::serve(listener, place, fault));
+        let output = loadgen(server, &format!("bridge {mode} --users 10"));
+        let failures = report(&output)["failures"].to_string();
+        assert_eq!(output.status.code(), Some(1), "{failures}");
+        assert!(failures.contains("did not say success"), "{failures}");
+        assert!(failures.contains(said), "{failures}");
+    }
+}
+
+#[test]
+fn an_impossible_bridge_run_is_explained() {
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+    let output = loadgen(nobody, "bridge batch --users 10");
+    let problem = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        problem.contains("--batch 100 needs as many --users"),
+        "{problem}"
+    );
+    let output = loadgen(nobody, "bridge push --users 10");
+    let problem = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(problem.contains("server not reachable"), "{problem}");
 }

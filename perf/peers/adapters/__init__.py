@@ -13,6 +13,8 @@ INSTALLED = Path(__file__).resolve().parent.parent / ".installed"
 
 # Those that fan out a topic; loadgen has each as a --target.
 FANOUT = ("nchan", "nats", "sockudo", "uwebsockets", "wse")
+# Those that scenarios name for themselves.
+OTHERS = ("bridge_fastapi",)
 
 
 def is_installed(name):

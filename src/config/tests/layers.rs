@@ -138,69 +138,6 @@ fn common_variables_work_and_ours_come_over_them() {
         (config.events.auth_required, config.events.demo_enabled),
         (false, true)
     );
-
-    let listen = |env: &[(&str, &str)]| {
-        accepted(&Given {
-            env,
-            flags: &[("", "mode", "demo")],
-            ..Given::default()
-        })
-        .server
-        .listen[0]
-            .to_string()
-    };
-    assert_eq!(
-        listen(&[("HOST", "127.0.0.2"), ("PORT", "81")]),
-        "127.0.0.2:81"
-    );
-    assert_eq!(
-        listen(&[("HOST", "my-laptop"), ("PORT", "81")]),
-        "127.0.0.1:8080"
-    );
-    assert_eq!(listen(&[("HOST", "127.0.0.2")]), "127.0.0.1:8080");
-    assert_eq!(
-        listen(&[
-            ("HOST", "127.0.0.2"),
-            ("PORT", "81"),
-            ("SERVER_ADDR", "127.0.0.3:82")
-        ]),
-        "127.0.0.3:82"
-    );
-    assert_eq!(
-        listen(&[
-            ("FANFARE_SERVER__LISTEN", "127.0.0.4:83"),
-            ("SERVER_ADDR", "127.0.0.3:82")
-        ]),
-        "127.0.0.4:83"
-    );
-}
-
-#[test]
-fn pings_are_in_seconds_where_the_common_names_have_no_unit() {
-    let websocket = |interval, timeout| {
-        accepted(&Given {
-            env: &[("WS_PING_INTERVAL", interval), ("WS_PING_TIMEOUT", timeout)],
-            flags: &[("", "mode", "demo")],
-            ..Given::default()
-        })
-        .websocket
-    };
-    let plain = websocket("45", "20");
-    assert_eq!(plain.ping_interval, Duration::from_secs(45));
-    assert_eq!(plain.ping_timeout, Duration::from_secs(20));
-    assert_eq!(
-        websocket("45s", "500ms").ping_timeout,
-        Duration::from_millis(500)
-    );
-    check(
-        &Given {
-            env: &[("WS_PING_INTERVAL", "1.5")],
-            flags: &[("", "mode", "demo")],
-            ..Given::default()
-        },
-        "WS_PING_INTERVAL: `websocket.ping_interval` cannot be \"1.5\"; accepted: a duration with its unit \
-         (us, ms, s, m, h) from \"1s\" to \"1h\"",
-    );
 }
 
 #[test]

@@ -157,7 +157,7 @@ proptest! {
     }
 
     #[test]
-    fn no_value_panics(at in 0_usize..8, key in 0_usize..12, value in "[-0-9a-zA-Z\"\\[\\]., ]{0,24}") {
+    fn no_value_panics(at in 0_usize..10, key in 0_usize..16, value in "[-0-9a-zA-Z\"\\[\\]., ]{0,24}") {
         let config = Config::for_mode(Mode::Demo);
         let (name, section) = config.sections()[at];
         let key = section.keys()[key % section.keys().len()].name;

@@ -123,8 +123,8 @@ fn origins_and_access_are_read_from_file_and_environment() {
     assert_eq!(of("ops.a"), (Access::Service, Access::Nobody));
     assert_eq!(of("news"), (Access::Authenticated, Access::Everyone));
     refused(
-        "[http]\ncors_origins = [\"*\"]",
-        "fanfare.toml:3: `http.cors_origins` cannot be a list; accepted: a list of 0 to 1000, without repetition, of: an \
+        "[http]\nallowed_origins = [\"*\"]",
+        "fanfare.toml:3: `http.allowed_origins` cannot be a list; accepted: a list of 0 to 1000, without repetition, of: an \
          origin as browsers write it, in lower case without path and default port, as \"https://app.example.com\" or \
          \"http://localhost:3000\", or with any first label, as \"https://*.example.com\"",
     );
@@ -206,6 +206,47 @@ fn what_is_open_stays_on_loopback_unless_asked_for_by_name() {
     assert_eq!(open("demo", "[::ffff:127.0.0.1]:80", ""), None);
     assert_eq!(open("prod", "0.0.0.0:80", ""), None);
     assert_eq!(open("demo", "0.0.0.0:80", "allow_open = true"), None);
+}
+
+#[test]
+fn a_path_of_the_bridge_has_one_meaning() {
+    for (file, message) in [
+        (
+            "ws_path = \"/api/v1/ws\"",
+            "`bridge.ws_path` is \"/api/v1/ws\", and `/api` with all that is below it belongs to other endpoints of \
+             the gateway: choose another path",
+        ),
+        (
+            "push_path = \"/metrics\"",
+            "`bridge.push_path` is \"/metrics\", and `/metrics` with all that is below it belongs to other endpoints \
+             of the gateway: choose another path",
+        ),
+        (
+            "send_path = \"/sse/push\"",
+            "`bridge.push_path` and `bridge.send_path` are both \"/sse/push\": choose different paths",
+        ),
+    ] {
+        refused(&format!("[bridge]\n{file}"), message);
+    }
+    for taken in [
+        "/health/live",
+        "/docs",
+        "/openapi.json",
+        "/debug/echo",
+        "/auth/x",
+        "/wse",
+        "/active-users",
+        "/static/a.js",
+    ] {
+        let file = format!("mode = \"demo\"\n[bridge]\nbatch_path = \"{taken}\"");
+        let error = Config::from_toml(&file).unwrap_err();
+        assert!(
+            matches!(error.problems[..], [Problem::PathTaken { .. }]),
+            "{error}"
+        );
+    }
+    let free = "mode = \"demo\"\n[bridge]\nws_path = \"/healthy\"\npush_path = \"/apis/push\"\nsend_path = \"/API/x\"";
+    assert_eq!(Config::from_toml(free).unwrap().bridge.ws_path, "/healthy");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::id::{PeerId, Priority};
 use crate::mesh::Position;
 use crate::metrics::Limited;
 use crate::protocol::Disconnect;
+use crate::protocol::bridge::Answer;
 use crate::protocol::events::{
     Act, Command, Encoding, Greeting, Parameters, Refusal, Writer, msgpack,
 };
@@ -221,14 +222,43 @@ impl Events {
                 let refusal = Refusal::invalid(command.id, "A batch has no batches in it");
                 error(shard, peer, &refusal);
             }
-            Act::Unknown(kind) if self.endpoint == "prod" => {
-                let what = "Unknown message type";
-                let refusal = Refusal::unknown(command.id, "UNKNOWN_MESSAGE_TYPE", what, &kind);
-                error(shard, peer, &refusal);
+            Act::Response if self.identity().is_some() => {
+                return self.response(shard, text);
             }
-            Act::Unknown(_) => answer(shard, peer, |w| w.echo(id, text)),
+            // Nobody can have been asked who is not known.
+            Act::Response => self.unknown(shard, peer, text, command.id, "response"),
+            Act::Unknown(kind) => self.unknown(shard, peer, text, command.id, &kind),
         }
         Flow::Continue
+    }
+
+    /// Answers a message of a type that this gateway does not know.
+    fn unknown(&self, shard: &Shard, peer: PeerId, text: &str, id: Option<Raw<'_>>, kind: &str) {
+        if self.endpoint == "prod" {
+            let refusal =
+                Refusal::unknown(id, "UNKNOWN_MESSAGE_TYPE", "Unknown message type", kind);
+            error(shard, peer, &refusal);
+        } else {
+            answer(shard, peer, |w| w.echo(id.map(Raw::text), text));
+        }
+    }
+
+    /// Gives an answer to whoever asked the user (spec/gateway.md 6.4).
+    fn response(&mut self, shard: &Shard, text: &str) -> Flow {
+        let user = &self.identity().expect("as the caller has seen").user;
+        let Some(said) = Answer::from_response(text) else {
+            return Flow::Continue;
+        };
+        let had_room = shard.with_answer(|out| {
+            said.put_events(out);
+            let key = said.correlation().key();
+            shard.answer_call(&key, user, out, said.is_last())
+        });
+        if had_room {
+            return Flow::Continue;
+        }
+        self.resume = Some(0);
+        Flow::Wait
     }
 
     /// Who the connection is in a topic's roster: its user, or itself.

@@ -59,6 +59,8 @@ pub enum Act<'a> {
         /// The agent.
         agent_id: Cow<'a, str>,
     },
+    /// Give the message, an answer, to whoever waits for it under its `id`.
+    Response,
     /// Do these one after the other; none of them is a batch.
     Batch(Vec<Raw<'a>>),
     /// Something this gateway does not know: the type's name.
@@ -134,6 +136,7 @@ impl<'a> Command<'a> {
             "query" => Act::Query(query(&fields, id)?),
             "command" => command(&fields, id)?,
             "agent_command" => agent_command(&fields, id)?,
+            "response" => Act::Response,
             "batch" => Act::Batch(batch(&fields, id)?),
             _ if is_type_name(&kind) => Act::Unknown(kind),
             _ => return Err(Refusal::invalid(id, "`type` is not a name")),

@@ -11,6 +11,9 @@ use super::Refusal;
 pub enum Kind {
     /// Something that happened.
     Event,
+    /// Something for one user whose data is what clients of the bridge protocol
+    /// are sent; an event to others.
+    Push,
     /// Something for everybody, whatever they subscribed to.
     Broadcast,
     /// Somebody came to the topic or left it.
@@ -106,7 +109,7 @@ impl<'a> Writer<'a> {
     /// Cost: a few copies; no allocation once `out` is warm.
     pub fn event(mut self, publication: &Publication<'_>) {
         match publication.kind {
-            Kind::Event => {
+            Kind::Event | Kind::Push => {
                 self.put(r#"{"type":"event","event":""#);
                 self.put(publication.name);
                 self.put(r#"","event_type":""#);

@@ -46,12 +46,7 @@ impl State {
         if !self.config.events.auth_required {
             return Ok(without_token(publishers.address(address)));
         }
-        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let key = header("x-api-key");
-        let bearer = header(AUTHORIZATION.as_str()).and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-        });
+        let (key, bearer) = given(headers);
         if key.or(bearer).is_none() {
             return Err(unauthenticated());
         }
@@ -87,6 +82,47 @@ impl State {
             }
         }
     }
+}
+
+impl State {
+    /// Checks that a request of the bridge protocol comes from a service: with
+    /// `bridge.api_key`, if there is one, or as [`Self::check_service`] does.
+    pub(super) fn check_bridge_service(
+        &self,
+        headers: &HeaderMap,
+        address: IpAddr,
+    ) -> Result<(), Box<Answer>> {
+        let own = &self.authenticator.bridge_key;
+        if own.is_empty() {
+            return self.check_service(headers, address).map(drop);
+        }
+        let (key, bearer) = given(headers);
+        let mut keys = [key, bearer].into_iter().flatten();
+        let (failures, network) = (&self.authenticator.failures, block_of(address));
+        if let Some(wait) = failures.wait_for(network, Instant::now()) {
+            return Err(Box::new(too_many_failures(wait)));
+        }
+        if keys.any(|key| own.check(key)) {
+            return Ok(());
+        }
+        if self.config.events.auth_required {
+            return self.check_service(headers, address).map(drop);
+        }
+        if key.or(bearer).is_some() {
+            failures.note(network, Instant::now());
+        }
+        Err(unauthenticated())
+    }
+}
+
+/// The API key and the bearer token of a request.
+fn given(headers: &HeaderMap) -> (Option<&str>, Option<&str>) {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = header(AUTHORIZATION.as_str()).and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    (header("x-api-key"), bearer)
 }
 
 fn unauthenticated() -> Box<Answer> {

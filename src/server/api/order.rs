@@ -16,7 +16,7 @@ use crate::http::{Answer, refuse};
 use crate::mesh::Post;
 use crate::metrics::Limited;
 use crate::protocol::events::Kind;
-use crate::shard::{self, Delivered, Publisher};
+use crate::shard::{self, Counting, Delivered, Publisher};
 use crate::topic;
 
 /// How long a publication waits for room before its sender is asked to come again.
@@ -28,6 +28,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long it waits between two attempts.
 const WAIT_STEP: Duration = Duration::from_millis(1);
 
+/// What an event for one user is called if nothing else is said.
+pub(super) const DEFAULT_NAME: &str = "message";
+
 /// What is to be published.
 #[derive(Debug)]
 pub(super) struct Order<'a> {
@@ -36,6 +39,7 @@ pub(super) struct Order<'a> {
     kind: Kind,
     data: &'a str,
     key: Cow<'a, str>,
+    only_live: bool,
 }
 
 /// What came of an order.
@@ -114,7 +118,22 @@ impl<'a> Order<'a> {
             kind,
             data,
             key: Cow::Borrowed(""),
+            only_live: false,
         })
+    }
+
+    /// For one user, if connected: `data` is what a client of the bridge protocol is
+    /// sent. What cannot be an event's name is not taken as one.
+    pub(super) fn push(user: &str, name: Option<&'a str>, data: &'a str) -> Self {
+        let name = name.filter(|name| topic::check_topic(name).is_ok());
+        Self {
+            topic: Cow::Owned(topic::inbox_of(user)),
+            name: Cow::Borrowed(name.unwrap_or(DEFAULT_NAME)),
+            kind: Kind::Push,
+            data,
+            key: Cow::Borrowed(""),
+            only_live: true,
+        }
     }
 
     /// The same, published once for all orders to its topic with this key.
@@ -146,45 +165,82 @@ impl<'a> Order<'a> {
     /// # Errors
     /// The answer that says why it was not published.
     pub(super) async fn put(&self) -> Result<Receipt, Box<Answer>> {
-        let deadline = Instant::now() + WAIT_MAX;
+        let mut deadline = None;
+        loop {
+            match receipt(self.begin()).await {
+                Err(Failed::Busy) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {
+                    deadline.get_or_insert_with(|| Instant::now() + WAIT_MAX);
+                    sleep(WAIT_STEP).await;
+                }
+                put => return put.map_err(Failed::answer),
+            }
+        }
+    }
+
+    /// Publishes it, once.
+    pub(super) fn begin(&self) -> Counting {
         let post = Post {
             topic: &self.topic,
             name: &self.name,
             kind: self.kind,
             data: self.data.as_bytes(),
             key: &self.key,
+            only_live: self.only_live,
         };
-        loop {
-            let answer = shard::local(|shard| shard.publish_and_wait(&post));
-            let delivered = match timeout(ANSWER_MAX, answer).await {
-                Ok(answer) => answer.unwrap_or(Delivered::Busy),
-                Err(_) => {
-                    let why = "The topic's core is busy; whether it was published is not known";
-                    return Err(Box::new(refuse(504, why, &[(RETRY_AFTER, "1")])));
-                }
-            };
-            match delivered {
-                Delivered::At {
-                    offset,
-                    subscribers,
-                } => {
-                    return Ok(Receipt {
-                        offset,
-                        delivered: subscribers,
-                    });
-                }
-                Delivered::TooManyTopics => {
-                    let why = "There are too many topics";
-                    return Err(Box::new(refuse(503, why, &[(RETRY_AFTER, "60")])));
-                }
-                Delivered::Busy if Instant::now() >= deadline => {
-                    let why =
-                        "Subscribers are written to more slowly than messages come; try again";
-                    return Err(Box::new(refuse(429, why, &[(RETRY_AFTER, "1")])));
-                }
-                Delivered::Busy => sleep(WAIT_STEP).await,
-            }
+        shard::local(|shard| shard.publish_counted(&post))
+    }
+}
+
+/// Why an order was not put.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Failed {
+    /// There was no room; it may be tried again.
+    Busy,
+    /// There are too many topics to make a new one.
+    TooManyTopics,
+    /// Another core has not answered. It may have been published.
+    NoAnswer,
+}
+
+impl Failed {
+    /// What is to be said about it.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::Busy => "Subscribers are written to more slowly than messages come; try again",
+            Self::TooManyTopics => "There are too many topics",
+            Self::NoAnswer => "The topic's core is busy; whether it was published is not known",
         }
+    }
+
+    fn answer(self) -> Box<Answer> {
+        let (status, retry_after) = match self {
+            Self::Busy => (429, "1"),
+            Self::TooManyTopics => (503, "60"),
+            Self::NoAnswer => (504, "1"),
+        };
+        Box::new(refuse(status, self.text(), &[(RETRY_AFTER, retry_after)]))
+    }
+}
+
+/// What has come of an order that was begun.
+pub(super) async fn receipt(counting: Counting) -> Result<Receipt, Failed> {
+    let delivered = match counting {
+        Counting::Done(delivered) => delivered,
+        Counting::Underway(answer) => match timeout(ANSWER_MAX, answer).await {
+            Ok(answer) => answer.unwrap_or(Delivered::Busy),
+            Err(_) => return Err(Failed::NoAnswer),
+        },
+    };
+    match delivered {
+        Delivered::At {
+            offset,
+            subscribers,
+        } => Ok(Receipt {
+            offset,
+            delivered: subscribers,
+        }),
+        Delivered::Busy => Err(Failed::Busy),
+        Delivered::TooManyTopics => Err(Failed::TooManyTopics),
     }
 }
 
@@ -196,7 +252,21 @@ pub(super) fn open<'a>(
     body: &'a Result<Bytes, BytesRejection>,
 ) -> Result<(Service, &'a str), Box<Answer>> {
     let service = state.check_service(headers, address)?;
-    let body = body.as_ref().map_err(|rejection| {
+    let body = received(state, body)?;
+    let text = simdutf8::basic::from_utf8(body)
+        .map_err(|_| Box::new(refuse(422, "The body is not UTF-8", &[])))?;
+    Ok((service, text))
+}
+
+/// The body of a request.
+///
+/// # Errors
+/// The answer that says why it has not come.
+pub(super) fn received<'a>(
+    state: &State,
+    body: &'a Result<Bytes, BytesRejection>,
+) -> Result<&'a Bytes, Box<Answer>> {
+    body.as_ref().map_err(|rejection| {
         let status = rejection.status().as_u16();
         let max = state.config.http.max_body_size;
         let why = if status == 413 {
@@ -205,10 +275,7 @@ pub(super) fn open<'a>(
             rejection.body_text()
         };
         Box::new(refuse(status, &why, &[]))
-    })?;
-    let text = simdutf8::basic::from_utf8(body)
-        .map_err(|_| Box::new(refuse(422, "The body is not UTF-8", &[])))?;
-    Ok((service, text))
+    })
 }
 
 /// Counts events among those of their publisher, all of them or none.

@@ -11,14 +11,11 @@ use axum::http::HeaderMap;
 
 use super::State;
 use super::events::accepted;
-use super::order::{Order, count, open};
+use super::order::{DEFAULT_NAME, Order, count, open};
 use crate::http::{Answer, ClientAddress, refuse};
 use crate::id::Priority;
 use crate::mesh::KEY_BYTES_MAX;
 use crate::protocol::json::{self, Raw};
-
-/// What an event for one user is called if nothing else is said.
-const NAME: &str = "message";
 
 /// `POST /api/v1/publish`: `{"topic", "type"?, "payload", "user_id"?, "priority"?,
 /// "id"?}`. With an `id` it may be sent again: within five minutes it is published
@@ -78,7 +75,7 @@ fn parse<'a>(state: &State, text: &'a str) -> Result<Order<'a>, String> {
     }
     let order = match (user, topic) {
         (Some(user), topic) => {
-            let name = name.or(topic).unwrap_or(Cow::Borrowed(NAME));
+            let name = name.or(topic).unwrap_or(Cow::Borrowed(DEFAULT_NAME));
             Order::to_user(state, &user, name, payload)
         }
         (None, Some(topic)) => Order::to_topic(state, topic, name.unwrap_or_default(), payload),

@@ -93,11 +93,13 @@ impl Process {
         Self::with(arguments, &[])
     }
 
-    /// As [`Self::start`], with variables in its environment.
+    /// As [`Self::start`], with these variables as its environment.
     pub(crate) fn with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare"))
             .args(["serve", "--mode", "demo", "--listen", "127.0.0.1:0"])
             .args(arguments)
+            .env_clear()
+            .env("FANFARE_ENV_FILE", "")
             .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .stdout(Stdio::piped())

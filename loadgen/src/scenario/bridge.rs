@@ -1,0 +1,369 @@
+//! The bridge protocol: services push and ask over HTTP, users answer over WebSocket.
+
+mod answer;
+mod call;
+mod delivery;
+mod peers;
+mod plan;
+mod request;
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+pub(crate) use call::ANSWERS_MAX;
+use peers::Peers;
+use plan::{Kind, Plan};
+
+use super::arrivals::gather;
+use crate::cli::{self, Common, Scenario};
+use crate::measure::{Progress, Window};
+use crate::net::{Net, Target, Traffic};
+use crate::outcome::{Latency, Memory, Outcome, grouped};
+use crate::payload::Layout;
+use crate::process;
+use crate::schedule::Schedule;
+use crate::verify::new_histogram;
+
+/// Longest wait for events, so that windows open and close on time.
+const TURN_MAX: Duration = Duration::from_millis(5);
+
+/// Silence after which nothing more is expected from a run that failed.
+const QUIET_NS: u64 = 1_000_000_000;
+
+/// Runs the scenario.
+pub(crate) fn run(
+    scenario: &Scenario,
+    options: &cli::Bridge,
+    target: &Target,
+    common: &Common,
+) -> Result<Outcome, String> {
+    let load = options.load();
+    let plan = Plan::of(options)?;
+    let rate = plan.rate;
+    let calls = plan.slots.contains(&Kind::Call);
+    let batch = plan.batch as u32;
+    let unit = match &options.mode {
+        cli::BridgeMode::Push(_) => "pushes",
+        cli::BridgeMode::Batch(_) => "messages",
+        cli::BridgeMode::Send(_) => "calls",
+    };
+    let window = Window::new(common.pid)?;
+    let before_bytes = rss_bytes(common)?;
+    let mut peers = Peers::new(plan, target.clone(), || {
+        Layout::new(load.payload, common.seed)
+    });
+    let count = peers.count();
+    let mut net = super::net(target, common, count)?;
+    gather(&mut net, &mut peers, count, common)?;
+    find_users(&mut net, &mut peers, common)?;
+    let began_ns = net.now_ns();
+    let mut run = Run {
+        schedule: rate.map(|rate| Schedule::new(began_ns, rate, batch)),
+        progress: Progress::new(common.quiet, began_ns),
+        latency: new_histogram(),
+        marks: Vec::new(),
+        moved: (0, began_ns),
+        calls,
+        unit,
+        window,
+        net,
+        peers,
+        common,
+    };
+    run.post_until_stopped(began_ns)?;
+    run.drain()?;
+    let with_bytes = rss_bytes(common)?;
+    run.leave(load.settle)?;
+    let mut outcome = super::outcome(scenario, target, common, unit);
+    if common.pid.is_some() {
+        outcome.memory = Some(Memory {
+            connections: count,
+            before_bytes,
+            with_bytes,
+            after_bytes: rss_bytes(common)?,
+            per_connection_bytes: (with_bytes as f64 - before_bytes as f64) / count as f64,
+        });
+    }
+    Ok(run.report(outcome))
+}
+
+/// The server's resident memory, 0 without a process id.
+fn rss_bytes(common: &Common) -> Result<u64, String> {
+    match common.pid {
+        Some(pid) => process::rss_bytes(&pid.to_string())
+            .map_err(|error| format!("--pid {pid} cannot be read: {error}")),
+        None => Ok(0),
+    }
+}
+
+/// Waits until the server knows every user.
+fn find_users(net: &mut Net, peers: &mut Peers, common: &Common) -> Result<(), String> {
+    let deadline_ns = net.now_ns() + common.patience.as_nanos() as u64;
+    peers.look_for_users(net);
+    while !peers.are_all_seen() {
+        turn(net, peers, TURN_MAX)?;
+        if let Some(failure) = peers.arrivals.failure() {
+            return Err(failure.to_owned());
+        }
+        if let Some(refusal) = peers.first_refusal() {
+            return Err(format!("a push was answered with {refusal}"));
+        }
+        if net.now_ns() > deadline_ns {
+            return Err(
+                "after --patience, the server does not know all connected users: \
+                 pushes to them are not answered with success"
+                    .into(),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Waits for events, handles them, and does what they gave to do.
+fn turn(net: &mut Net, peers: &mut Peers, timeout: Duration) -> Result<(), String> {
+    let timeout = if peers.is_answering() {
+        Duration::ZERO
+    } else {
+        timeout
+    };
+    net.turn(peers, timeout)
+        .map_err(|error| format!("epoll: {error}"))?;
+    peers.work(net)
+}
+
+/// What had been verified at one edge of the window.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    at_ns: u64,
+    pushes: u64,
+    events: u64,
+    rss_bytes: u64,
+}
+
+struct Run<'a> {
+    net: Net,
+    peers: Peers,
+    common: &'a Common,
+    /// What is measured: calls, or else messages.
+    calls: bool,
+    unit: &'static str,
+    schedule: Option<Schedule>,
+    window: Window,
+    /// At the start and at the end of the window.
+    marks: Vec<Mark>,
+    progress: Progress,
+    latency: Histogram<u64>,
+    /// How much was done when that last changed, and when that was.
+    moved: (u64, u64),
+}
+
+impl Run<'_> {
+    fn count(&self) -> u64 {
+        if self.calls {
+            self.peers.totals.calls
+        } else {
+            self.peers.deliveries.counts().received
+        }
+    }
+
+    fn recent(&mut self) -> &mut Histogram<u64> {
+        if self.calls {
+            &mut self.peers.call_latency
+        } else {
+            self.peers.deliveries.latency_mut()
+        }
+    }
+
+    /// Posts through warm-up and window.
+    fn post_until_stopped(&mut self, began_ns: u64) -> Result<(), String> {
+        let start_ns = began_ns + self.common.warmup.as_nanos() as u64;
+        let stop_ns = start_ns + self.common.duration.as_nanos() as u64;
+        self.peers.start(&mut self.net);
+        loop {
+            let now_ns = self.net.now_ns();
+            if now_ns >= start_ns && !self.window.is_started() {
+                self.latency.reset();
+                self.peers.call_latency.reset();
+                self.peers.deliveries.latency_mut().reset();
+                self.mark(now_ns)?;
+                self.window
+                    .start(now_ns, self.count(), 0, Traffic::default());
+            }
+            if now_ns >= stop_ns {
+                self.window
+                    .stop(now_ns, self.count(), 0, Traffic::default());
+                self.mark(now_ns)?;
+                self.peers.sending = false;
+                return Ok(());
+            }
+            let until_due = self.post_scheduled(now_ns);
+            let phase = if self.window.is_started() {
+                "measuring"
+            } else {
+                "warming"
+            };
+            self.turn(phase, Duration::from_nanos(until_due).min(TURN_MAX))?;
+            if self.is_stalled() {
+                self.peers.arrivals.fail(format!(
+                    "stalled: {} requests have no answer and nothing came for {:?}",
+                    self.peers.unanswered(),
+                    self.common.patience
+                ));
+            }
+            if self.peers.arrivals.failure().is_some() {
+                self.peers.sending = false;
+                return Ok(());
+            }
+        }
+    }
+
+    fn mark(&mut self, at_ns: u64) -> Result<(), String> {
+        self.marks.push(Mark {
+            at_ns,
+            pushes: self.peers.deliveries.counts().received,
+            events: self.peers.events.received,
+            rss_bytes: rss_bytes(self.common)?,
+        });
+        Ok(())
+    }
+
+    /// Posts what is due; returns the nanoseconds until more is.
+    fn post_scheduled(&mut self, now_ns: u64) -> u64 {
+        let Some(schedule) = &mut self.schedule else {
+            return u64::MAX;
+        };
+        while self.peers.has_idle() {
+            let Some(due_ns) = schedule.take(now_ns) else {
+                return schedule.next_ns() - now_ns;
+            };
+            self.peers.post_scheduled(&mut self.net, due_ns);
+        }
+        u64::MAX
+    }
+
+    /// What has gone wrong so far.
+    fn faults(&self) -> u64 {
+        let counts = self.peers.deliveries.counts();
+        counts.faults() + self.peers.events.faults() + self.peers.totals.refused
+    }
+
+    fn is_stalled(&self) -> bool {
+        let quiet_ns = self.net.now_ns() - self.moved.1;
+        quiet_ns > self.common.patience.as_nanos() as u64 && self.peers.unanswered() > 0
+    }
+
+    /// One turn of the loop, and the books after it.
+    fn turn(&mut self, phase: &str, timeout: Duration) -> Result<(), String> {
+        turn(&mut self.net, &mut self.peers, timeout)?;
+        let now_ns = self.net.now_ns();
+        let counts = self.peers.deliveries.counts();
+        let done = counts.received + self.peers.events.received + self.peers.totals.requests;
+        if done != self.moved.0 {
+            self.moved = (done, now_ns);
+        }
+        let faults = self.faults();
+        let count = self.count();
+        let recent = if self.calls {
+            &mut self.peers.call_latency
+        } else {
+            self.peers.deliveries.latency_mut()
+        };
+        let progress = &mut self.progress;
+        if progress.tick(now_ns, phase, self.unit, count, faults, recent) {
+            self.latency.add(&*recent).expect("the bounds are equal");
+            recent.reset();
+        }
+        Ok(())
+    }
+
+    /// Waits for what is still due after the last request.
+    fn drain(&mut self) -> Result<(), String> {
+        self.moved.1 = self.net.now_ns();
+        while self.peers.unanswered() > 0 || self.peers.deliveries.outstanding() > 0 {
+            self.turn("draining", TURN_MAX)?;
+            let quiet_ns = self.net.now_ns() - self.moved.1;
+            let failed = self.peers.arrivals.failure().is_some() || self.faults() > 0;
+            if quiet_ns > QUIET_NS && failed || quiet_ns > self.common.patience.as_nanos() as u64 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends all connections and lets the server settle, if its memory is looked at.
+    fn leave(&mut self, settle: Duration) -> Result<(), String> {
+        if self.common.pid.is_none() {
+            return Ok(());
+        }
+        self.peers.leave(&mut self.net);
+        let patience_ns = self.net.now_ns() + self.common.patience.as_nanos() as u64;
+        while self.peers.open_count() > 0 && self.net.now_ns() < patience_ns {
+            turn(&mut self.net, &mut self.peers, TURN_MAX)?;
+        }
+        let settled_ns = self.net.now_ns() + settle.as_nanos() as u64;
+        while self.net.now_ns() < settled_ns {
+            turn(&mut self.net, &mut self.peers, TURN_MAX)?;
+        }
+        Ok(())
+    }
+
+    fn report(mut self, mut outcome: Outcome) -> Outcome {
+        self.window.report(&mut outcome);
+        let recent = self.recent().clone();
+        self.latency.add(&recent).expect("the bounds are equal");
+        outcome.latency_us = Latency::of(&self.latency);
+        self.peers.abandon_calls();
+        let mut counts = self.peers.deliveries.finish();
+        counts.add(self.peers.events);
+        outcome.verified = Some(counts);
+        self.note(&mut outcome);
+        let totals = self.peers.totals;
+        if let Some(text) = self.peers.first_refusal() {
+            let refused = grouped(totals.refused as f64);
+            outcome.failures.push(format!(
+                "{refused} answers did not say success, the first: {text}"
+            ));
+        }
+        outcome
+            .failures
+            .extend(self.peers.arrivals.failure().map(str::to_owned));
+        outcome.judge();
+        outcome
+    }
+
+    /// Says what the table has no line for.
+    fn note(&self, outcome: &mut Outcome) {
+        let notes = &mut outcome.notes;
+        if let [start, stop] = self.marks[..] {
+            let seconds = (stop.at_ns - start.at_ns).max(1) as f64 / 1e9;
+            let rate = |count: u64| grouped(count as f64 / seconds);
+            if self.calls {
+                notes.push("latency is from the question to the end of its stream".into());
+                let answers = stop.events - start.events;
+                notes.push(format!("{} answers/s at their callers", rate(answers)));
+                let beside = stop.pushes - start.pushes;
+                if beside > 0 {
+                    notes.push(format!("beside them {} pushed messages/s", rate(beside)));
+                }
+            }
+            if self.common.pid.is_some() {
+                let kib = |bytes: u64| grouped(bytes as f64 / 1024.0);
+                notes.push(format!(
+                    "RSS {} KiB when measuring began, {} KiB when it ended",
+                    kib(start.rss_bytes),
+                    kib(stop.rss_bytes)
+                ));
+            }
+        }
+        if self.peers.totals.reopened > 0 {
+            let reopened = grouped(self.peers.totals.reopened as f64);
+            notes.push(format!(
+                "the server closed {reopened} HTTP connections between two requests"
+            ));
+        }
+        if let Some(text) = self.peers.deliveries.first_fault() {
+            notes.push(format!("the first wrong frame: {text}"));
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Variables that other gateways have made common, and the key that each one sets.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// A variable with a name of its own for a key.
+#[derive(Debug)]
+pub(super) struct Alias {
+    /// The variable.
+    pub name: &'static str,
+    /// The section of its key.
+    pub section: &'static str,
+    /// The key.
+    pub key: &'static str,
+    /// How its values are written.
+    pub form: Form,
+}
+
+/// How the values of a variable are written, where that differs from its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As those of the key.
+    AsKey,
+    /// A flag in any of Python's spellings.
+    Flag,
+    /// A number of seconds, which may have a fraction; or as those of the key.
+    Seconds,
+    /// A number of bytes, or as those of the key.
+    Bytes,
+    /// A level of Python's `logging`.
+    Level,
+    /// A format, or a template.
+    Format,
+}
+
+impl Form {
+    /// `value` as its key reads it, or what would have been accepted.
+    pub(super) fn translate(self, value: &str) -> Result<Cow<'_, str>, &'static str> {
+        let translated = match self {
+            Self::AsKey => None,
+            Self::Flag => Some(flag(value).ok_or("true or false")?.to_string().into()),
+            // Whatever is no number is for the key to judge.
+            Self::Seconds => micros(value).map(|micros| format!("{micros}us").into()),
+            Self::Bytes => is_digits(value).then(|| format!("{value}B").into()),
+            Self::Level => Some(level(value).ok_or(LEVELS)?.into()),
+            Self::Format => Some(format(value).ok_or(FORMATS)?.into()),
+        };
+        Ok(translated.unwrap_or(Cow::Borrowed(value)))
+    }
+
+    /// What is accepted besides what the key accepts, to go in front of it.
+    pub(super) fn accepts_also(self) -> &'static str {
+        match self {
+            Self::Seconds => "seconds, as 30 or 0.5, or ",
+            Self::Bytes => "a number of bytes, or ",
+            Self::AsKey | Self::Flag | Self::Level | Self::Format => "",
+        }
+    }
+}
+
+/// A flag as Python programs read it (pydantic).
+pub(super) fn flag(value: &str) -> Option<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" | "t" | "y" => Some(true),
+        "false" | "0" | "no" | "off" | "f" | "n" => Some(false),
+        _ => None,
+    }
+}
+
+/// The address that `HOST` names, if it names one. Shells set `HOST` to the machine's name, which
+/// says nothing about where to listen.
+pub(super) fn host(value: &str) -> Option<IpAddr> {
+    if value.eq_ignore_ascii_case("localhost") {
+        return Some(Ipv4Addr::LOCALHOST.into());
+    }
+    let inner = value.strip_prefix('[').and_then(|v| v.strip_suffix(']'));
+    match inner {
+        Some(inner) => inner.parse().ok().map(IpAddr::V6),
+        None => value.parse().ok(),
+    }
+}
+
+/// The port that `PORT` names.
+pub(super) fn port(value: &str) -> Option<u16> {
+    let number = value.parse().ok().filter(|port| *port != 0);
+    number.filter(|_| is_digits(value))
+}
+
+/// Seconds as a decimal number without sign and exponent, in microseconds.
+fn micros(value: &str) -> Option<u64> {
+    let (whole, fraction) = value.split_once('.').unwrap_or((value, "0"));
+    if !is_digits(whole) || !is_digits(fraction) || fraction.len() > 6 {
+        return None;
+    }
+    let whole: u64 = whole.parse().ok()?;
+    let fraction: u64 = format!("{fraction:0<6}").parse().ok()?;
+    whole.checked_mul(1_000_000)?.checked_add(fraction)
+}
+
+fn level(value: &str) -> Option<&'static str> {
+    match value.to_ascii_uppercase().as_str() {
+        "DEBUG" => Some("debug"),
+        "INFO" => Some("info"),
+        "WARNING" => Some("warn"),
+        "ERROR" | "CRITICAL" => Some("error"),
+        _ => None,
+    }
+}
+
+fn format(value: &str) -> Option<&'static str> {
+    match value.to_ascii_lowercase().as_str() {
+        "json" => Some("json"),
+        "text" => Some("text"),
+        template if template.contains("{message}") => Some("text"),
+        _ => None,
+    }
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// What `LOG_LEVEL` accepts.
+const LEVELS: &str = "one of DEBUG, INFO, WARNING, ERROR, CRITICAL";
+
+/// What `LOG_FORMAT` accepts.
+const FORMATS: &str = "\"json\", \"text\", or a template with {message}, which means \"text\"";
+
+const fn alias(name: &'static str, section: &'static str, key: &'static str, form: Form) -> Alias {
+    Alias {
+        name,
+        section,
+        key,
+        form,
+    }
+}
+
+/// Every alias that stands for one key alone; later ones come over earlier. `HOST`, `PORT` and `DEBUG`
+/// are none of these, since what they mean depends on others.
+pub(super) const ALIASES: &[Alias] = &[
+    alias("SERVER_ADDR", "server", "listen", Form::AsKey),
+    alias("ALLOWED_ORIGINS", "http", "allowed_origins", Form::AsKey),
+    alias("CORS_ORIGINS", "http", "cors_origins", Form::AsKey),
+    alias(
+        "WS_PING_INTERVAL",
+        "websocket",
+        "ping_interval",
+        Form::Seconds,
+    ),
+    alias(
+        "WS_PING_TIMEOUT",
+        "websocket",
+        "ping_timeout",
+        Form::Seconds,
+    ),
+    alias("WS_AUTH_REQUIRED", "events", "auth_required", Form::Flag),
+    alias("WS_DEMO_ENABLED", "events", "demo_enabled", Form::Flag),
+    alias("WS_ENDPOINT", "events", "endpoint", Form::AsKey),
+    alias(
+        "WS_MAX_CONNECTIONS",
+        "events",
+        "max_connections",
+        Form::AsKey,
+    ),
+    alias("WS_PATH", "bridge", "ws_path", Form::AsKey),
+    alias("SSE_PATH", "bridge", "push_path", Form::AsKey),
+    alias("SSE_BATCH_PATH", "bridge", "batch_path", Form::AsKey),
+    alias("PUBLIC_ACCOUNTS", "bridge", "public_accounts", Form::AsKey),
+    alias(
+        "SSE_RESPONSE_TIMEOUT",
+        "bridge",
+        "response_timeout",
+        Form::Seconds,
+    ),
+    alias(
+        "WS_MAX_MESSAGE_SIZE",
+        "bridge",
+        "max_message_size",
+        Form::Bytes,
+    ),
+    alias("SSE_API_KEY", "bridge", "api_key", Form::AsKey),
+    alias(
+        "SSE_RATE_LIMIT",
+        "bridge",
+        "requests_per_minute",
+        Form::AsKey,
+    ),
+    alias("JWT_SECRET", "auth", "jwt_secret", Form::AsKey),
+    alias("LOG_LEVEL", "log", "level", Form::Level),
+    alias("LOG_FORMAT", "log", "format", Form::Format),
+];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(form: Form, value: &str, expected: &str) {
+        assert_eq!(form.translate(value).as_deref(), Ok(expected), "{form:?}");
+    }
+
+    #[test]
+    fn seconds_may_have_a_fraction() {
+        check(Form::Seconds, "30", "30000000us");
+        check(Form::Seconds, "0.5", "500000us");
+        check(Form::Seconds, "1.000001", "1000001us");
+        for value in [
+            "",
+            ".",
+            ".5",
+            "1.",
+            "-1",
+            "+1",
+            "1e3",
+            "1.0000001",
+            "1,5",
+            "30s",
+            " 30",
+            "99999999999999999999",
+        ] {
+            check(Form::Seconds, value, value);
+        }
+    }
+
+    #[test]
+    fn bytes_may_have_no_unit() {
+        check(Form::Bytes, "1048576", "1048576B");
+        for value in ["", "1MiB", "-1", "+1", "1.5"] {
+            check(Form::Bytes, value, value);
+        }
+    }
+
+    #[test]
+    fn levels_are_those_of_python_in_any_case() {
+        for (value, expected) in [
+            ("DEBUG", "debug"),
+            ("Info", "info"),
+            ("warning", "warn"),
+            ("ERROR", "error"),
+            ("critical", "error"),
+        ] {
+            check(Form::Level, value, expected);
+        }
+        for value in ["", "warn", "trace", "INFO ", "20"] {
+            assert_eq!(Form::Level.translate(value), Err(LEVELS), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_template_means_text() {
+        check(Form::Format, "JSON", "json");
+        check(Form::Format, "text", "text");
+        let template = "{time:YYYY-MM-DD HH:mm:ss} | {level} | {message}";
+        check(Form::Format, template, "text");
+        for value in ["", "{level}", "xml", "message"] {
+            assert_eq!(Form::Format.translate(value), Err(FORMATS), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn flags_are_those_of_python() {
+        for value in ["True", "TRUE", "1", "yes", "on"] {
+            check(Form::Flag, value, "true");
+        }
+        for value in ["False", "0", "No", "off"] {
+            check(Form::Flag, value, "false");
+        }
+        for value in ["", "2", "tru", "app:*"] {
+            assert!(Form::Flag.translate(value).is_err(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_an_address_or_localhost() {
+        let check = |value: &str, expected: Option<&str>| {
+            let expected = expected.map(|address| address.parse().unwrap());
+            assert_eq!(host(value), expected, "{value:?}");
+        };
+        check("0.0.0.0", Some("0.0.0.0"));
+        check("::1", Some("::1"));
+        check("[::1]", Some("::1"));
+        check("localhost", Some("127.0.0.1"));
+        check("LOCALHOST", Some("127.0.0.1"));
+        for value in [
+            "",
+            "my-laptop",
+            "127.0.0.1:80",
+            "[127.0.0.1]",
+            "127.1",
+            " ::1",
+            "[::1",
+        ] {
+            check(value, None);
+        }
+    }
+
+    #[test]
+    fn a_port_is_a_number_from_1_to_65535() {
+        assert_eq!(port("1"), Some(1));
+        assert_eq!(port("65535"), Some(65_535));
+        for value in [
+            "", "0", "00", "65536", "70000", "abc", "+80", "-1", " 80", "80 ", "8e1",
+        ] {
+            assert_eq!(port(value), None, "{value:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_panics(value: String) {
+            for alias in ALIASES {
+                let _ = alias.form.translate(&value);
+            }
+            let _ = (flag(&value), host(&value), port(&value));
+        }
+
+        #[test]
+        fn seconds_are_exact(micros in 0..u64::MAX) {
+            let written = std::format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+            prop_assert_eq!(super::micros(&written), Some(micros));
+        }
+    }
+}

@@ -1,0 +1,524 @@
+//! Variables that other gateways have made common, the environment file, and the TOML that both amount to.
+
+use super::*;
+use crate::config::alias::ALIASES;
+
+/// Every alias with a value and with what it makes of its key.
+const MEANINGS: &[(&str, &str, &str, &str)] = &[
+    (
+        "SERVER_ADDR",
+        "127.0.0.3:82",
+        "server.listen",
+        "[\"127.0.0.3:82\"]",
+    ),
+    (
+        "ALLOWED_ORIGINS",
+        "http://localhost:3000",
+        "http.allowed_origins",
+        "[\"http://localhost:3000\"]",
+    ),
+    (
+        "CORS_ORIGINS",
+        "http://localhost, http://localhost:3000,*",
+        "http.cors_origins",
+        "[\"http://localhost\", \"http://localhost:3000\", \"*\"]",
+    ),
+    (
+        "WS_PING_INTERVAL",
+        "45",
+        "websocket.ping_interval",
+        "\"45s\"",
+    ),
+    (
+        "WS_PING_TIMEOUT",
+        "0.5",
+        "websocket.ping_timeout",
+        "\"500ms\"",
+    ),
+    ("WS_AUTH_REQUIRED", "False", "events.auth_required", "false"),
+    ("WS_DEMO_ENABLED", "yes", "events.demo_enabled", "true"),
+    ("WS_ENDPOINT", "/mine", "events.endpoint", "\"/mine\""),
+    ("WS_MAX_CONNECTIONS", "77", "events.max_connections", "77"),
+    ("WS_PATH", "/socket", "bridge.ws_path", "\"/socket\""),
+    ("SSE_PATH", "/push", "bridge.push_path", "\"/push\""),
+    (
+        "SSE_BATCH_PATH",
+        "/push/all",
+        "bridge.batch_path",
+        "\"/push/all\"",
+    ),
+    (
+        "PUBLIC_ACCOUNTS",
+        " helpdesk ,, ops_1,",
+        "bridge.public_accounts",
+        "[\"helpdesk\", \"ops_1\"]",
+    ),
+    (
+        "SSE_RESPONSE_TIMEOUT",
+        "2.25",
+        "bridge.response_timeout",
+        "\"2250ms\"",
+    ),
+    (
+        "WS_MAX_MESSAGE_SIZE",
+        "2048",
+        "bridge.max_message_size",
+        "\"2KiB\"",
+    ),
+    (
+        "SSE_API_KEY",
+        "0123456789abcdef",
+        "bridge.api_key",
+        "\"(hidden)\"",
+    ),
+    ("SSE_RATE_LIMIT", "60", "bridge.requests_per_minute", "60"),
+    ("JWT_SECRET", SECRET, "auth.jwt_secret", "\"(hidden)\""),
+    ("LOG_LEVEL", "warning", "log.level", "\"warn\""),
+    ("LOG_FORMAT", "json", "log.format", "\"json\""),
+    // Those whose meaning depends on others.
+    ("HOST", "127.0.0.2", "server.listen", "[\"127.0.0.2:8080\"]"),
+    ("PORT", "81", "server.listen", "[\"127.0.0.1:81\"]"),
+    ("DEBUG", "true", "log.level", "\"debug\""),
+];
+
+fn show(config: &Config, path: &str) -> Option<String> {
+    let (name, key) = path.split_once('.').unwrap();
+    let sections = config.sections();
+    let (_, section) = sections.iter().find(|(known, _)| *known == name).unwrap();
+    section.show(key)
+}
+
+/// The configuration of prod mode with these variables, a secret among them.
+#[track_caller]
+fn of(env: &[(&str, &str)]) -> Config {
+    let mut env = env.to_vec();
+    env.push(("JWT_SECRET", SECRET));
+    accepted(&Given {
+        env: &env,
+        ..Given::default()
+    })
+}
+
+#[track_caller]
+fn wrong(name: &str, value: &str, message: &str) {
+    check(
+        &Given {
+            env: &[(name, value), ("FANFARE_MODE", "demo")],
+            ..Given::default()
+        },
+        message,
+    );
+}
+
+#[test]
+fn each_common_name_sets_its_key() {
+    for alias in ALIASES {
+        let is_told = MEANINGS.iter().any(|(name, ..)| *name == alias.name);
+        assert!(is_told, "{}", alias.name);
+    }
+    for (name, value, path, expected) in MEANINGS {
+        let plain = show(&of(&[]), path);
+        let config = of(&[(name, value)]);
+        assert_eq!(show(&config, path).as_deref(), Some(*expected), "{name}");
+        assert!(
+            *name == "JWT_SECRET" || show(&config, path) != plain,
+            "{name}"
+        );
+    }
+    assert_eq!(of(&[]).auth.jwt_secret, Secret::new(SECRET.as_bytes()));
+    let key = of(&[("SSE_API_KEY", "0123456789abcdef")]).bridge.api_key;
+    assert_eq!(key.unwrap().expose(), b"0123456789abcdef");
+}
+
+#[test]
+fn each_common_name_means_the_same_in_an_environment_file() {
+    for (name, value, ..) in MEANINGS {
+        for line in [
+            format!("{name}={value}"),
+            format!("export {name} = '{value}' # a comment"),
+            format!("OTHER\nFOO={SECRET}\n{name}=none\n{name}=\"{value}\"\n"),
+        ] {
+            let env_file = format!("JWT_SECRET={SECRET}\n{line}");
+            let config = accepted(&Given {
+                env_file: &env_file,
+                ..Given::default()
+            });
+            assert_eq!(config, of(&[(name, value)]), "{env_file}");
+        }
+    }
+}
+
+#[test]
+fn an_environment_file_counts_below_the_file_and_the_environment() {
+    let given = Given {
+        env_file: "FANFARE_MODE=demo\nWS_PING_INTERVAL=11\nWS_PING_TIMEOUT=11\nWS_PATH=/eleven\n\
+                   FANFARE_SERVER__SHARDS=11\nSHELL=/bin/x",
+        file: "[websocket]\nping_timeout = \"22s\"\n[bridge]\nws_path = \"/two\"",
+        env: &[("WS_PATH", "/three"), ("FANFARE_SERVER__BACKLOG", "33")],
+        ..Given::default()
+    };
+    let config = accepted(&given);
+    assert_eq!(config.mode, Mode::Demo);
+    assert_eq!(config.websocket.ping_interval, Duration::from_secs(11));
+    assert_eq!(config.websocket.ping_timeout, Duration::from_secs(22));
+    assert_eq!(config.bridge.ws_path, "/three");
+    assert_eq!((config.server.shards, config.server.backlog), (11, 33));
+    assert_eq!(given.sources().settings_of_env_file(), 5);
+}
+
+#[test]
+fn mistakes_in_an_environment_file_are_told_with_their_lines() {
+    for (env_file, message) in [
+        (
+            "# a comment\n\nPORT=70000",
+            ".env:3: PORT: `server.listen` cannot be \"70000\"; accepted: a port from 1 to 65535",
+        ),
+        (
+            "HOST=example.com",
+            ".env:1: HOST: `server.listen` cannot be \"example.com\"; accepted: an IP address or localhost",
+        ),
+        (
+            "FANFARE_SERVER__SHRADS=1",
+            ".env:1: unknown variable `FANFARE_SERVER__SHRADS`; did you mean `FANFARE_SERVER__SHARDS`?",
+        ),
+        (
+            "FANFARE_CONFIG=x\nFANFARE_TOKEN=x",
+            ".env:1: `FANFARE_CONFIG` counts in the environment only; take it out of this file",
+        ),
+        (
+            "WS_PATH",
+            ".env:1: WS_PATH: `bridge.ws_path` cannot be nothing; accepted: a value, as NAME=value",
+        ),
+        (
+            "JWT_SECRET=${SECRET}0123456789abcdef0123456789abcdef",
+            ".env:1: JWT_SECRET: `auth.jwt_secret` cannot be a value with ${; accepted: the value itself, since this \
+             file replaces nothing; in the environment it may have ${",
+        ),
+        ("PORT='81", ".env:1: a quote is not closed"),
+        (
+            "JWT_SECRET=hunter2",
+            ".env:1: JWT_SECRET: `auth.jwt_secret` cannot be the value given (not shown); accepted: a text of at least \
+             32 bytes, as printed by `openssl rand -hex 32`",
+        ),
+    ] {
+        let given = Given {
+            env_file,
+            flags: &[("", "mode", "demo")],
+            ..Given::default()
+        };
+        check(&given, message);
+    }
+}
+
+#[test]
+fn host_and_port_are_an_address_and_each_has_a_default() {
+    for (env_file, env, expected) in [
+        (
+            "",
+            &[("HOST", "127.0.0.2"), ("PORT", "81")][..],
+            "127.0.0.2:81",
+        ),
+        ("", &[("HOST", "[::1]"), ("PORT", "81")], "[::1]:81"),
+        ("", &[("HOST", "localhost")], "127.0.0.1:8080"),
+        ("", &[("PORT", "81")], "127.0.0.1:81"),
+        // What a shell says of its machine.
+        ("", &[("HOST", "my-laptop")], "127.0.0.9:9"),
+        ("", &[("HOST", "my-laptop"), ("PORT", "81")], "127.0.0.1:81"),
+        (
+            "HOST=127.0.0.2\nPORT=81",
+            &[("HOST", "my-laptop")],
+            "127.0.0.9:9",
+        ),
+        // They come over the file, which comes over an environment file, but for what completes them.
+        ("HOST=127.0.0.2\nPORT=81", &[], "127.0.0.9:9"),
+        ("HOST=127.0.0.2\nPORT=81", &[("PORT", "82")], "127.0.0.2:82"),
+        (
+            "HOST=127.0.0.2\nPORT=81",
+            &[("HOST", "127.0.0.3")],
+            "127.0.0.3:81",
+        ),
+        (
+            "HOST=127.0.0.2\nPORT=81",
+            &[("HOST", "my-laptop"), ("PORT", "82")],
+            "127.0.0.2:82",
+        ),
+        // SERVER_ADDR wins, wherever it is, and so do our own names.
+        (
+            "",
+            &[("PORT", "81"), ("SERVER_ADDR", "127.0.0.3:83")],
+            "127.0.0.3:83",
+        ),
+        (
+            "",
+            &[("PORT", "none"), ("SERVER_ADDR", "127.0.0.3:83")],
+            "127.0.0.3:83",
+        ),
+        (
+            "PORT=81",
+            &[("SERVER_ADDR", "127.0.0.3:83")],
+            "127.0.0.3:83",
+        ),
+        ("SERVER_ADDR=127.0.0.3:83", &[("PORT", "81")], "127.0.0.9:9"),
+        (
+            "",
+            &[
+                ("SERVER_ADDR", "127.0.0.3:83"),
+                ("FANFARE_SERVER__LISTEN", "127.0.0.4:84"),
+            ],
+            "127.0.0.4:84",
+        ),
+    ] {
+        let config = accepted(&Given {
+            env_file,
+            file: "mode = \"demo\"\n[server]\nlisten = [\"127.0.0.9:9\"]",
+            env,
+            ..Given::default()
+        });
+        let listen: Vec<_> = config
+            .server
+            .listen
+            .iter()
+            .map(SocketAddr::to_string)
+            .collect();
+        assert_eq!(listen, [expected], "{env_file:?} {env:?}");
+    }
+    for port in ["", "0", "70000", "abc", "+80"] {
+        let message = "`server.listen` cannot be PORT; accepted: a port from 1 to 65535";
+        wrong(
+            "PORT",
+            port,
+            &format!("PORT: {}", message.replace("PORT", &format!("{port:?}"))),
+        );
+    }
+}
+
+#[test]
+fn debug_sets_the_level_unless_log_level_does() {
+    for (env_file, env, expected) in [
+        ("", &[("DEBUG", "True")][..], LogLevel::Debug),
+        ("DEBUG=true", &[], LogLevel::Debug),
+        ("", &[("DEBUG", "false")], LogLevel::Info),
+        (
+            "",
+            &[("DEBUG", "1"), ("LOG_LEVEL", "ERROR")],
+            LogLevel::Error,
+        ),
+        ("LOG_LEVEL=ERROR", &[("DEBUG", "1")], LogLevel::Error),
+        ("DEBUG=1", &[("LOG_LEVEL", "critical")], LogLevel::Error),
+        (
+            "",
+            &[("DEBUG", "1"), ("FANFARE_LOG__LEVEL", "warn")],
+            LogLevel::Warn,
+        ),
+    ] {
+        let config = accepted(&Given {
+            env_file,
+            env,
+            flags: &[("", "mode", "demo")],
+            ..Given::default()
+        });
+        assert_eq!(config.log.level, expected, "{env_file:?} {env:?}");
+    }
+    wrong(
+        "DEBUG",
+        "app:*",
+        "DEBUG: `log.level` cannot be \"app:*\"; accepted: true or false",
+    );
+}
+
+#[test]
+fn a_wrong_value_is_told_as_it_was_written() {
+    wrong(
+        "WS_PING_INTERVAL",
+        "0.5",
+        "WS_PING_INTERVAL: `websocket.ping_interval` cannot be \"0.5\"; accepted: seconds, as 30 or 0.5, or a duration \
+         with its unit (us, ms, s, m, h) from \"1s\" to \"1h\"",
+    );
+    wrong(
+        "SSE_RESPONSE_TIMEOUT",
+        "soon",
+        "SSE_RESPONSE_TIMEOUT: `bridge.response_timeout` cannot be \"soon\"; accepted: seconds, as 30 or 0.5, or a \
+         duration with its unit (us, ms, s, m, h) from \"10ms\" to \"1h\"",
+    );
+    wrong(
+        "WS_MAX_MESSAGE_SIZE",
+        "100",
+        "WS_MAX_MESSAGE_SIZE: `bridge.max_message_size` cannot be \"100\"; accepted: a number of bytes, or a size with \
+         its unit (B, KiB, MiB, GiB) from \"1KiB\" to \"64MiB\"",
+    );
+    wrong(
+        "LOG_LEVEL",
+        "verbose",
+        "LOG_LEVEL: `log.level` cannot be \"verbose\"; accepted: one of DEBUG, INFO, WARNING, ERROR, CRITICAL",
+    );
+    wrong(
+        "LOG_FORMAT",
+        "{level}",
+        "LOG_FORMAT: `log.format` cannot be \"{level}\"; accepted: \"json\", \"text\", or a template with {message}, \
+         which means \"text\"",
+    );
+    wrong(
+        "PUBLIC_ACCOUNTS",
+        "help-desk",
+        "PUBLIC_ACCOUNTS: `bridge.public_accounts` cannot be \"help-desk\"; accepted: a list of at most 10000 accounts, \
+         each 1 to 128 letters, digits and _: an @ mentions no others",
+    );
+    wrong(
+        "WS_PATH",
+        "/a b",
+        "WS_PATH: `bridge.ws_path` cannot be \"/a b\"; accepted: a path of 2 to 128 bytes, as \"/ws\": / and letters, \
+         digits or -._~, without an empty, . or .. part and without / at its end",
+    );
+    wrong(
+        "SSE_API_KEY",
+        "hunter2",
+        "SSE_API_KEY: `bridge.api_key` cannot be the value given (not shown); accepted: 16 to 1024 visible ASCII \
+         characters, as printed by `openssl rand -hex 32`",
+    );
+    wrong(
+        "CORS_ORIGINS",
+        "localhost:3000",
+        "CORS_ORIGINS: `http.cors_origins` cannot be \"localhost:3000\"; accepted: a list of 0 to 1000, without \
+         repetition, of: \"*\" for all without cookies, or an origin as browsers write it, in lower case without path \
+         and default port, as \"https://app.example.com\" or \"http://localhost:3000\", or with any first label, as \
+         \"https://*.example.com\"",
+    );
+    wrong(
+        "SSE_RATE_LIMIT",
+        "-1",
+        "SSE_RATE_LIMIT: `bridge.requests_per_minute` cannot be \"-1\"; accepted: a whole number from 0 to 10000000",
+    );
+}
+
+/// The file printed for `given`, with the secrets left in the environment, makes the same configuration.
+#[track_caller]
+fn stands_for_itself(given: &Given<'_>) -> String {
+    let config = accepted(given);
+    let document = given.sources().document().unwrap();
+    assert_eq!(document.broken_rules, [], "{}", document.text);
+    let is_secret = |name: &str| matches!(name, "JWT_SECRET" | "SSE_API_KEY");
+    let env = given.env.iter().copied();
+    let secrets: Vec<_> = env.filter(|(name, _)| is_secret(name)).collect();
+    let again = accepted(&Given {
+        file: &document.text,
+        env: &secrets,
+        ..Given::default()
+    });
+    assert_eq!(again, config, "{}", document.text);
+    document.text
+}
+
+#[test]
+fn the_printed_file_stands_for_the_environment() {
+    for mode in ["demo", "dev", "prod"] {
+        let mut all = vec![("FANFARE_MODE", mode), ("JWT_SECRET", SECRET)];
+        for (name, value, ..) in MEANINGS {
+            let env = [all[0], all[1], (name, value)];
+            let text = stands_for_itself(&Given {
+                env: &env,
+                ..Given::default()
+            });
+            assert!(
+                !text.contains(SECRET) && !text.contains("0123456789abcdef"),
+                "{text}"
+            );
+            all.push((name, value));
+        }
+        stands_for_itself(&Given {
+            env: &all,
+            ..Given::default()
+        });
+    }
+}
+
+#[test]
+fn the_printed_file_names_where_each_key_comes_from_and_no_secret() {
+    let given = Given {
+        env_file: "PORT=81\nSSE_API_KEY=0123456789abcdef\nWS_PING_TIMEOUT=10\n",
+        env: &[
+            ("FANFARE_MODE", "dev"),
+            ("HOST", "127.0.0.2"),
+            ("JWT_SECRET", SECRET),
+            ("SSE_RESPONSE_TIMEOUT", "0.5"),
+            ("FANFARE_HUB__MAX_TOPICS", "5"),
+        ],
+        ..Given::default()
+    };
+    let expected = "\
+# The configuration that the environment amounts to. Each key has the variable it came from above it.
+
+# FANFARE_MODE
+mode = \"dev\"
+
+[server]
+# HOST and .env:1: PORT
+listen = [\"127.0.0.2:81\"]
+
+[hub]
+# FANFARE_HUB__MAX_TOPICS
+max_topics = 5
+
+[bridge]
+# SSE_RESPONSE_TIMEOUT
+response_timeout = \"500ms\"
+# .env:2: SSE_API_KEY
+# A secret: put it here and let only the gateway read this file, or leave it in the environment.
+#api_key = \"...\"
+
+[auth]
+# JWT_SECRET
+# A secret: put it into a file that only the gateway reads, and name that file here.
+#jwt_secret_file = \"...\"
+";
+    assert_eq!(given.sources().document().unwrap().text, expected);
+}
+
+#[test]
+fn a_file_is_printed_although_it_needs_more_and_not_when_a_value_is_wrong() {
+    let document = |env| {
+        let given = Given {
+            env,
+            ..Given::default()
+        };
+        given.sources().document()
+    };
+    let lacking = document(&[("PORT", "81")]).unwrap();
+    assert_eq!(lacking.broken_rules, [Problem::NoCredentials]);
+    assert!(lacking.text.contains("listen = [\"127.0.0.1:81\"]"));
+    let twice = [
+        ("JWT_SECRET", SECRET),
+        ("FANFARE_AUTH__JWT_SECRET_FILE", "/x"),
+    ];
+    assert_eq!(
+        document(&twice).unwrap().broken_rules,
+        [Problem::TwoSecrets]
+    );
+    let error = document(&[("PORT", "0"), ("LOG_LEVEL", "x")]).unwrap_err();
+    assert_eq!(error.problems.len(), 2, "{error}");
+}
+
+proptest! {
+    #[test]
+    fn no_value_of_a_common_name_panics(
+        at in 0..MEANINGS.len(),
+        any: String,
+        likely in "[-+.,:/*@ 0-9a-zA-Z_{}\\[\\]$]{0,24}",
+        in_file: bool,
+    ) {
+        let (name, ..) = MEANINGS[at];
+        for value in [any, likely] {
+            let line = format!("{name}={value}");
+            let env = [("FANFARE_MODE", "demo"), (name, value.as_str())];
+            let given = Given {
+                env_file: if in_file { &line } else { "" },
+                env: &env[..if in_file { 1 } else { 2 }],
+                ..Given::default()
+            };
+            let _ = given.sources().settings_of_env_file();
+            let Ok(mut config) = given.load() else { continue };
+            (config.auth.jwt_secret, config.bridge.api_key) = (None, None);
+            let printed = given.sources().document().unwrap();
+            prop_assert_eq!(Config::from_toml(&printed.text).unwrap(), config);
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The bridge protocol (spec/bridge.md): services push over HTTP, users answer
+//! over WebSocket, answers go back as a stream of events.
+
+mod answer;
+mod correlation;
+mod data;
+mod event;
+mod frame;
+mod inbound;
+mod invalid;
+mod mention;
+mod push;
+mod syntax;
+
+pub use answer::Answer;
+pub use correlation::{CORRELATION_BYTES_MAX, Correlation};
+pub use data::DATA;
+pub use event::put_error_event;
+pub use frame::{put_completed, put_error_frame};
+pub use inbound::Inbound;
+pub use invalid::{DETAILS_MAX, Invalid};
+pub use push::{MESSAGE, Push};

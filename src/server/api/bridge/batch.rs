@@ -1,0 +1,102 @@
+//! `POST /sse/push/batch`: messages for many users in one request.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Extension, State as Shared};
+use axum::http::HeaderMap;
+
+use super::admission::{admit, check, invalid};
+use super::{JSON, note, order};
+use crate::http::{Answer, ClientAddress, respond};
+use crate::protocol::bridge::Push;
+use crate::protocol::json::put_string;
+use crate::server::api::State;
+use crate::server::api::order::{Failed, receipt};
+use crate::shard::{Counting, Delivered};
+
+/// Messages after which others get their turn.
+const MESSAGES_PER_TURN: usize = 256;
+
+/// Puts all messages of a batch on their way before it waits for any of them. One
+/// that is invalid is the end of the whole batch, before anything is published.
+pub(in crate::server::api) async fn push_batch(
+    Shared(state): Shared<Arc<State>>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let body = match admit(&state, &headers, address, &body) {
+        Ok(body) => body,
+        Err(answer) => return *answer,
+    };
+    let pushes = match check(&headers, body).and_then(Push::parse_batch) {
+        Ok(pushes) => pushes,
+        Err(why) => return invalid(&why),
+    };
+    let mut begun = Vec::with_capacity(pushes.len());
+    let mut frame = Vec::new();
+    for (index, push) in pushes.iter().enumerate() {
+        if index > 0 && index % MESSAGES_PER_TURN == 0 {
+            tokio::task::yield_now().await;
+        }
+        let Some(order) = order(&state.config, push, None, &mut frame) else {
+            begun.push(None);
+            continue;
+        };
+        begun.push(Some(match order.begin() {
+            // Those behind it wait, too: the messages of a user keep their order.
+            Counting::Done(Delivered::Busy) => Begun::Over(match order.put().await {
+                Ok(receipt) => Ok(receipt.delivered),
+                Err(_) => Err(Failed::Busy),
+            }),
+            counting => Begun::Counting(counting),
+        }));
+    }
+    let mut out = Vec::with_capacity(16 + 64 * pushes.len());
+    out.extend_from_slice(br#"{"results":["#);
+    for ((index, push), begun) in pushes.iter().enumerate().zip(begun) {
+        let delivered = match begun {
+            None => Ok(false),
+            Some(Begun::Over(outcome)) => outcome.map(note),
+            Some(Begun::Counting(counting)) => {
+                let receipt = receipt(counting).await;
+                receipt.map(|receipt| note(receipt.delivered))
+            }
+        };
+        if index > 0 {
+            out.push(b',');
+        }
+        put_result(&mut out, index, &push.user, delivered);
+    }
+    out.extend_from_slice(b"]}");
+    let body = String::from_utf8(out).expect("it is made of texts");
+    respond(200, JSON, body)
+}
+
+/// A message of a batch that has been put on its way.
+enum Begun {
+    Counting(Counting),
+    Over(Result<u64, Failed>),
+}
+
+fn put_result(out: &mut Vec<u8>, index: usize, user: &str, delivered: Result<bool, Failed>) {
+    out.extend_from_slice(br#"{"index":"#);
+    out.extend_from_slice(itoa::Buffer::new().format(index).as_bytes());
+    out.extend_from_slice(br#","user_id":"#);
+    put_string(out, user);
+    let (success, error) = match delivered {
+        Ok(success) => (success, None),
+        Err(failed) => (false, Some(failed.text())),
+    };
+    out.extend_from_slice(match success {
+        true => br#","success":true"#,
+        false => br#","success":false"#,
+    });
+    if let Some(error) = error {
+        out.extend_from_slice(br#","error":"#);
+        put_string(out, error);
+    }
+    out.push(b'}');
+}

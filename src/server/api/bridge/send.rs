@@ -1,0 +1,94 @@
+//! `POST /sse/send`: a question to a user, whose answers are streamed back
+//! (spec/bridge.md 1.3).
+
+use std::convert::Infallible;
+use std::future::ready;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Extension, State as Shared};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use axum::http::{HeaderMap, Response};
+use futures_util::stream::once;
+
+use super::admission::{admit, check, invalid};
+use super::stream::AnswerStream;
+use super::{note, order, target};
+use crate::http::{Answer, ClientAddress, refuse};
+use crate::metrics::Limited;
+use crate::protocol::bridge::{Correlation, Push, put_error_event};
+use crate::server::api::State;
+use crate::shard::{self, NoCall, Shard};
+
+/// Sends a message and streams what its user answers.
+pub(in crate::server::api) async fn send(
+    Shared(state): Shared<Arc<State>>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let body = match admit(&state, &headers, address, &body) {
+        Ok(body) => body,
+        Err(answer) => return *answer,
+    };
+    let push = match check(&headers, body).and_then(Push::parse) {
+        Ok(push) => push,
+        Err(why) => return invalid(&why),
+    };
+    let correlation = match push.correlation() {
+        Some(correlation) => correlation,
+        None => Correlation::generate(),
+    };
+    // Before the message goes out, so that no answer can be faster.
+    let caller = match Shard::call(&correlation.key(), target(&state.config, &push)).await {
+        Ok(caller) => caller,
+        Err(why) => return refusal(why),
+    };
+    let mut frame = Vec::new();
+    let delivered = match order(&state.config, &push, Some(&correlation), &mut frame) {
+        Some(order) => order.put().await.map(|receipt| note(receipt.delivered)),
+        None => Ok(false),
+    };
+    match delivered {
+        Ok(true) => {
+            shard::local(|shard| shard.counters.calls.add(1));
+            let timeout = state.config.bridge.response_timeout;
+            let stream = AnswerStream::new(caller, &correlation, timeout);
+            event_stream(Body::from_stream(stream))
+        }
+        Ok(false) => {
+            let mut event = Vec::new();
+            put_error_event(&mut event, "User not connected", &correlation);
+            // Piece by piece like any other stream.
+            let event = Ok::<_, Infallible>(Bytes::from(event));
+            event_stream(Body::from_stream(once(ready(event))))
+        }
+        Err(answer) => *answer,
+    }
+}
+
+fn refusal(why: NoCall) -> Answer {
+    match why {
+        NoCall::InUse => refuse(409, "correlation_id already in use", &[]),
+        NoCall::TooMany => {
+            shard::local(|shard| shard.counters.limited(Limited::Calls));
+            let why = "Too many requests wait for answers; try again later";
+            refuse(503, why, &[(RETRY_AFTER, "1")])
+        }
+        NoCall::Stopping => refuse(503, "The gateway is stopping", &[(RETRY_AFTER, "1")]),
+    }
+}
+
+fn event_stream(body: Body) -> Answer {
+    let mut answer = Response::new(body);
+    for (name, value) in [
+        (CONTENT_TYPE, "text/event-stream; charset=utf-8"),
+        (CACHE_CONTROL, "no-cache"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ] {
+        let value = HeaderValue::from_static(value);
+        answer.headers_mut().insert(name, value);
+    }
+    answer
+}

@@ -1,0 +1,171 @@
+//! Who is connected by the bridge protocol, where a user is one connection
+//! (spec/bridge.md 1.2).
+//!
+//! Touched when a connection comes and goes, and never for a message.
+
+use std::sync::Arc;
+
+use crate::collections::HashMap;
+use crate::config::Duplicate;
+use crate::id::{PeerId, ShardId};
+
+/// The users that are connected, and by which connections.
+#[derive(Debug)]
+pub struct Logins {
+    #[expect(
+        clippy::disallowed_types,
+        reason = "touched when a connection comes and goes, and by it alone"
+    )]
+    users: std::sync::Mutex<HashMap<Box<str>, Vec<Connection>>>,
+}
+
+/// A connection anywhere in the process.
+pub type Connection = (ShardId, PeerId);
+
+/// A user's connection. Dropping it makes room for another one of the user.
+#[derive(Debug)]
+pub struct Login {
+    logins: Arc<Logins>,
+    user: Box<str>,
+    connection: Connection,
+}
+
+/// The user is connected already, and that stays so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AlreadyConnected;
+
+impl Logins {
+    /// Nobody is connected.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            users: Default::default(),
+        })
+    }
+
+    /// Connects a user. Returns the connections that have to go in exchange.
+    ///
+    /// # Errors
+    /// Another connection of the user is there and stays: nothing has changed.
+    pub fn enter(
+        self: &Arc<Self>,
+        user: &str,
+        connection: Connection,
+        duplicate: Duplicate,
+    ) -> Result<(Login, Vec<Connection>), AlreadyConnected> {
+        let mut users = self.lock();
+        let connections = users.entry(user.into()).or_default();
+        let replaced = match duplicate {
+            _ if connections.is_empty() => Vec::new(),
+            Duplicate::Refuse => return Err(AlreadyConnected),
+            Duplicate::Replace => std::mem::take(connections),
+            Duplicate::Allow => Vec::new(),
+        };
+        connections.push(connection);
+        drop(users);
+        let login = Login {
+            logins: self.clone(),
+            user: user.into(),
+            connection,
+        };
+        Ok((login, replaced))
+    }
+
+    /// How many users are connected.
+    #[must_use]
+    pub fn users(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Box<str>, Vec<Connection>>> {
+        self.users
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Login {
+    /// Whose it is.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+}
+
+impl Drop for Login {
+    fn drop(&mut self) {
+        let mut users = self.logins.lock();
+        if let Some(connections) = users.get_mut(&self.user) {
+            connections.retain(|other| *other != self.connection);
+            if connections.is_empty() {
+                users.remove(&self.user);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Slot;
+
+    fn connection(number: u32) -> Connection {
+        let peer = PeerId {
+            slot: Slot(number),
+            generation: number,
+        };
+        (ShardId(0), peer)
+    }
+
+    #[test]
+    fn a_refused_connection_does_not_disturb_the_first() {
+        let logins = Logins::new();
+        let (first, _) = logins
+            .enter("a", connection(1), Duplicate::Refuse)
+            .expect("nobody is there");
+        for number in 2..5 {
+            let refused = logins.enter("a", connection(number), Duplicate::Refuse);
+            assert_eq!(refused.unwrap_err(), AlreadyConnected);
+        }
+        assert_eq!((first.user(), logins.users()), ("a", 1));
+        drop(first);
+        assert_eq!(logins.users(), 0);
+        assert!(logins.enter("a", connection(5), Duplicate::Refuse).is_ok());
+    }
+
+    #[test]
+    fn a_replaced_connection_that_leaves_late_takes_nobody_along() {
+        let logins = Logins::new();
+        let (first, _) = logins
+            .enter("a", connection(1), Duplicate::Replace)
+            .unwrap();
+        let (second, replaced) = logins
+            .enter("a", connection(2), Duplicate::Replace)
+            .unwrap();
+        assert_eq!(replaced, [connection(1)]);
+        drop(first);
+        assert_eq!(logins.users(), 1);
+        let (_third, replaced) = logins
+            .enter("a", connection(3), Duplicate::Replace)
+            .unwrap();
+        assert_eq!(replaced, [connection(2)]);
+        drop(second);
+        assert_eq!(logins.users(), 1);
+    }
+
+    #[test]
+    fn where_duplicates_are_allowed_the_user_goes_with_the_last() {
+        let logins = Logins::new();
+        let enter = |number| {
+            logins
+                .enter("a", connection(number), Duplicate::Allow)
+                .unwrap()
+        };
+        let ((first, none), (second, _)) = (enter(1), enter(2));
+        assert!(none.is_empty());
+        drop(first);
+        assert_eq!(logins.users(), 1);
+        drop(second);
+        assert_eq!(logins.users(), 0);
+    }
+}
