@@ -128,7 +128,7 @@ impl Foreign {
         }
         let message = std::mem::take(frame);
         Ok(match self {
-            Self::Sockudo if message == sockudo::PING => Heard::Answer(sockudo::PONG),
+            Self::Sockudo if sockudo::is_ping(message) => Heard::Answer(sockudo::PONG),
             _ => Heard::Message(message),
         })
     }

@@ -18,7 +18,6 @@ pub(super) const PATH: &str = "/app/app-key?protocol=7&client=loadgen&version=1"
 const SECRET: &[u8] = b"app-secret";
 const KEY: &str = "app-key";
 
-pub(super) const PING: &[u8] = br#"{"event":"pusher:ping","data":{}}"#;
 pub(super) const PONG: &[u8] = br#"{"event":"pusher:pong","data":{}}"#;
 
 #[derive(Debug, Deserialize)]
@@ -75,6 +74,12 @@ fn signature(socket: &str, topic: &str) -> String {
         write!(text, "{byte:02x}").expect("strings take everything");
         text
     })
+}
+
+/// Whether the server asks if anybody is there.
+#[inline]
+pub(super) fn is_ping(message: &[u8]) -> bool {
+    message.starts_with(br#"{"event":"pusher:ping""#)
 }
 
 pub(super) fn publish(out: &mut Vec<u8>, topic: &str, data: impl FnOnce(&mut Vec<u8>)) {
@@ -138,6 +143,8 @@ mod tests {
     #[test]
     fn an_error_to_a_publisher_is_a_failure() {
         assert!(heard(br#"{"event":"pusher:error","data":{"code":4301}}"#).is_err());
-        assert_eq!(heard(PING), Ok(Some(PONG)));
+        let ping = br#"{"event":"pusher:ping"}"#;
+        assert_eq!(heard(ping), Ok(Some(PONG)));
+        assert!(is_ping(ping) && !is_ping(PONG));
     }
 }
