@@ -95,7 +95,7 @@ fn data_bytes(line: &[u8]) -> Option<usize> {
     })
 }
 
-/// `MSG topic sid bytes`, a line end, the data, a line end.
+/// `MSG topic sid bytes`, a line end, the data, which is a JSON string, a line end.
 pub(super) fn parse(message: &[u8]) -> Parsed<'_> {
     let parsed = memchr(b'\n', message).and_then(|end| {
         let line = &message[..=end];
@@ -104,7 +104,8 @@ pub(super) fn parse(message: &[u8]) -> Parsed<'_> {
             .split(|&byte| byte == b' ')
             .next()?;
         let data = end + 1..end + 1 + data_bytes(line)?;
-        (message.get(data.end..)? == b"\r\n").then_some(Parsed::Event {
+        let is_whole = message.get(data.end..)? == b"\r\n" && message[data.start] == b'"';
+        is_whole.then_some(Parsed::Event {
             name: String::from_utf8_lossy(name),
             data,
         })

@@ -22,8 +22,11 @@ pub(super) fn nchan_heard(payload: &[u8]) -> Result<(), String> {
     }
 }
 
-/// All of it is data.
+/// All of it is data, which is a JSON string.
 pub(super) fn parse<'a>(message: &'a [u8], topic: &'a str) -> Parsed<'a> {
+    if message.first() != Some(&b'"') {
+        return Parsed::Corrupt;
+    }
     Parsed::Event {
         name: Cow::Borrowed(topic),
         data: 0..message.len(),
