@@ -2,8 +2,10 @@
 
 import os
 import resource
+import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import contextmanager
 
@@ -13,6 +15,12 @@ READY_SECONDS_MAX = 20
 STOP_SECONDS_MAX = 15
 # A master listens before its worker is there.
 SETTLE_SECONDS = 0.3
+
+
+def prepare():
+    """What a program that starts servers needs: files, and to stop them when it is told to stop."""
+    raise_file_limit()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def raise_file_limit():

@@ -81,7 +81,7 @@ def gateway_table(newest):
                 summary["row"],
                 remarked(gateway, amount(gateway)),
                 spread(gateway),
-                duration(gateway["cpu_ns"]) if not gateway["rss_per_connection"] else "",
+                duration(gateway["cpu_ns"]) if not is_memory(gateway) else "",
                 times(ratios.get("baseline"), "per_second") or beside_fastapi(ratios),
                 two_shards(summary) or plain(ratios.get("limit"), "cpu_ns"),
                 latency(gateway["p99_us"]) if is_paced(summary) else "",
@@ -92,8 +92,13 @@ def gateway_table(newest):
     return "\n".join(lines)
 
 
+def is_memory(line):
+    """Whether nothing was done but to be there."""
+    return bool(line.get("rss_per_connection") and line["per_second"] and not line["per_second"]["median"])
+
+
 def spread(line):
-    value = line["rss_per_connection"] or line["per_second"]
+    value = line["rss_per_connection"] if is_memory(line) else line["per_second"]
     return f"{value['spread_percent']:.0f} %" if value else ""
 
 
@@ -151,10 +156,10 @@ def remarked(line, text):
 
 
 def amount(line):
-    if line.get("rss_per_connection"):
-        return f"{line['rss_per_connection']['median'] / 1024:.1f} KiB of memory each"
-    if not line["per_second"] or not line["per_second"]["median"]:
+    if not line["per_second"]:
         return "-"
+    if is_memory(line):
+        return f"{line['rss_per_connection']['median'] / 1024:.1f} KiB of memory each"
     rate = line["per_second"]["median"]
     return f"{rate / 1e6:.2f} M/s" if rate >= 1e5 else f"{rate:,.0f}/s"
 

@@ -19,6 +19,7 @@ def command(port, scratch, cores):
         "PORT": str(port),
         "ENVIRONMENT": "production",
         "RUST_LOG": "error",
+        "SHUTDOWN_GRACE_PERIOD": "0",
         "METRICS_ENABLED": "false",
         "RATE_LIMITER_ENABLED": "false",
         # loadgen's --target sockudo knows key and secret.
