@@ -67,14 +67,16 @@ pub(crate) struct Server {
     pub(crate) rss_bytes_before: u64,
 }
 
-/// Resident memory of the server around idle connections.
+/// Resident memory of the server around the connections of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Memory {
     pub(crate) connections: usize,
     pub(crate) before_bytes: u64,
     pub(crate) with_bytes: u64,
     pub(crate) after_bytes: u64,
-    pub(crate) per_connection_bytes: f64,
+    /// Where connections did nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) per_connection_bytes: Option<f64>,
 }
 
 /// Microseconds.
@@ -221,10 +223,9 @@ impl fmt::Display for Outcome {
                     bytes(memory.after_bytes as f64)
                 ),
             )?;
-            row(
-                "per connection",
-                format!("{:.0} bytes", memory.per_connection_bytes),
-            )?;
+            if let Some(each) = memory.per_connection_bytes {
+                row("per connection", format!("{each:.0} bytes"))?;
+            }
         }
         for (end, count) in &self.ends {
             row("ended", format!("{count}: {end}"))?;

@@ -180,7 +180,7 @@ Environment:
   CORS_ORIGINS           http.cors_origins
   WS_PING_INTERVAL       websocket.ping_interval, in seconds
   WS_PING_TIMEOUT        websocket.ping_timeout, in seconds
-  WS_AUTH_REQUIRED       events.auth_required
+  WS_AUTH_REQUIRED       events.auth_required and bridge.auth_required
   WS_DEMO_ENABLED        events.demo_enabled
   WS_ENDPOINT            events.endpoint
   WS_MAX_CONNECTIONS     events.max_connections

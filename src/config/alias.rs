@@ -154,6 +154,7 @@ pub(super) const ALIASES: &[Alias] = &[
         Form::Seconds,
     ),
     alias("WS_AUTH_REQUIRED", "events", "auth_required", Form::Flag),
+    alias("WS_AUTH_REQUIRED", "bridge", "auth_required", Form::Flag),
     alias("WS_DEMO_ENABLED", "events", "demo_enabled", Form::Flag),
     alias("WS_ENDPOINT", "events", "endpoint", Form::AsKey),
     alias(

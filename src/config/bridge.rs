@@ -3,19 +3,23 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::Config;
 use super::error::Problem;
 use super::kind::{Choice, Count, Flag, Kind, Maybe, OneOf, Parsed, Size, Time};
+use super::mode::Mode;
 use super::raw::Raw;
 use super::secret::{ApiKeyText, Secret};
 use super::section::section;
 use super::size::{KIB, MIB};
 
 section! {
-    /// The bridge: services push and ask over HTTP, users receive and answer over WebSocket. Tokens are
-    /// asked for as events.auth_required says; without one, whoever says a user's name is that user.
+    /// The bridge: services push and ask over HTTP, users receive and answer over WebSocket.
     pub struct Bridge(mode) {
         /// Whether the paths below exist.
         enabled: bool = true, Flag;
+        /// Whether users prove with a token who they are, and services with a key or a token that they
+        /// are services. In prod mode they always do; if not, whoever says a user's name is that user.
+        auth_required: bool = mode == Mode::Prod, Flag;
         /// The path that users connect to, as /ws?user_id=alice.
         ws_path: String = "/ws".to_owned(), PATH;
         /// The path that a message for one user is posted to.
@@ -37,8 +41,8 @@ section! {
         /// Payload bytes of a message from a user. Beyond it: closed with 1009.
         max_message_size: usize = MIB, Size(KIB..=64 * MIB);
         /// A key that services may post to the bridge with, as "Authorization: Bearer" or "X-API-Key",
-        /// besides those of auth.api_keys; and must, where events.auth_required is false and nothing
-        /// else is asked for. Better kept in the environment as SSE_API_KEY.
+        /// besides those of auth.api_keys; and must, where auth_required is false and nothing else is
+        /// asked for. Better kept in the environment as SSE_API_KEY.
         api_key: Option<Secret> = None, Maybe(ApiKeyText);
         /// Requests that an address may post to the bridge in a minute; 0: no limit. Beyond it: status
         /// 429 with Retry-After.
@@ -48,6 +52,13 @@ section! {
         /// Bytes of answers that wait for one caller to read them. Beyond it the stream ends with an
         /// error event.
         max_answer_bytes: usize = MIB, Size(KIB..=64 * MIB);
+    }
+}
+
+impl Config {
+    /// Whether the bridge asks for credentials: nobody is taken at their word in prod mode.
+    pub fn bridge_asks(&self) -> bool {
+        self.bridge.auth_required || self.mode == Mode::Prod
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::kind::{Count, ListOf, Size, Time};
+use super::mode::Mode;
 use super::origin::{CORS_ORIGIN, CorsOrigin, ORIGIN, OriginPattern};
 use super::section::section;
 use super::size::{GIB, KIB, MIB};
@@ -25,6 +26,23 @@ section! {
         allowed_origins: Vec<OriginPattern> = Vec::new(), ListOf { item: ORIGIN, len: 0..=1000 };
         /// Origins of the web pages that may use the HTTP API and SSE of another host (CORS); empty:
         /// none; "*": all, without cookies.
-        cors_origins: Vec<CorsOrigin> = Vec::new(), ListOf { item: CORS_ORIGIN, len: 0..=1000 };
+        cors_origins: Vec<CorsOrigin> = local_pages(mode), ListOf { item: CORS_ORIGIN, len: 0..=1000 };
     }
+}
+
+/// The pages that may use the API by default: in demo and dev mode those of this machine's
+/// usual ports.
+fn local_pages(mode: Mode) -> Vec<CorsOrigin> {
+    let origins: &[&str] = match mode {
+        Mode::Prod => &[],
+        Mode::Demo | Mode::Dev => &[
+            "http://localhost",
+            "http://127.0.0.1",
+            "https://localhost",
+            "https://127.0.0.1",
+        ],
+    };
+    let parse = |origin: &&str| OriginPattern::parse(origin).expect("these are origins");
+    let patterns = origins.iter().map(parse);
+    patterns.map(CorsOrigin::Only).collect()
 }

@@ -21,6 +21,10 @@ impl Config {
         let open = [
             (!self.events.auth_required, "events.auth_required = false"),
             (self.events.demo_enabled, "events.demo_enabled = true"),
+            (
+                self.bridge.enabled && !self.bridge_asks(),
+                "bridge.auth_required = false",
+            ),
             (self.debug.echo, "debug.echo = true"),
         ];
         open.into_iter()

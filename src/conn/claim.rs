@@ -152,7 +152,7 @@ fn claim<B>(
     let seat = take_seat(shard)?;
     let standing = match route {
         Route::EventsDemo => Standing::Anonymous,
-        _ => credentials::admit(shard, request, address)?,
+        _ => credentials::admit(shard, request, address, config.events.auth_required)?,
     };
     let lease = lease_of(shard, &standing);
     let (endpoint, client_id) = match route {

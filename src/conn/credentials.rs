@@ -29,9 +29,9 @@ pub(super) fn admit<B>(
     shard: &Shard,
     request: &Request<B>,
     address: IpAddr,
+    is_required: bool,
 ) -> Result<Standing, (Refused, Box<Answer>)> {
     let config = &shard.config;
-    let is_required = config.events.auth_required;
     let standing_without = || {
         if is_required {
             Standing::Refused

@@ -6,6 +6,7 @@
     reason = "tests wait for the browser on threads of their own"
 )]
 
+mod bridge;
 mod browser;
 mod docs;
 mod page;

@@ -10,9 +10,11 @@ mod support;
 
 mod addresses;
 mod batch;
+mod bridge;
 mod compression;
 mod direct;
 mod directory;
+mod docs_bridge;
 mod docs_protocol;
 mod docs_readme;
 mod docs_sse;

@@ -82,7 +82,8 @@ pub(crate) fn run(
             before_bytes,
             with_bytes,
             after_bytes: rss_bytes(common)?,
-            per_connection_bytes: (with_bytes as f64 - before_bytes as f64) / count as f64,
+            // Requests and what waits to be written are in it.
+            per_connection_bytes: None,
         });
     }
     Ok(run.report(outcome))

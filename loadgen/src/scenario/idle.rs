@@ -75,8 +75,9 @@ pub(crate) fn run(
             before_bytes,
             with_bytes,
             after_bytes,
-            per_connection_bytes: (with_bytes as f64 - before_bytes as f64)
-                / options.connections.max(1) as f64,
+            per_connection_bytes: Some(
+                (with_bytes as f64 - before_bytes as f64) / options.connections.max(1) as f64,
+            ),
         });
     } else {
         let note = "give --pid to see what the connections cost the server";

@@ -36,6 +36,7 @@ const MEANINGS: &[(&str, &str, &str, &str)] = &[
         "\"500ms\"",
     ),
     ("WS_AUTH_REQUIRED", "False", "events.auth_required", "false"),
+    ("WS_AUTH_REQUIRED", "no", "bridge.auth_required", "false"),
     ("WS_DEMO_ENABLED", "yes", "events.demo_enabled", "true"),
     ("WS_ENDPOINT", "/mine", "events.endpoint", "\"/mine\""),
     ("WS_MAX_CONNECTIONS", "77", "events.max_connections", "77"),

@@ -186,14 +186,15 @@ fn what_is_open_stays_on_loopback_unless_asked_for_by_name() {
             open: open.to_owned(),
         }])
     };
-    let demo = "events.auth_required = false, events.demo_enabled = true, debug.echo = true";
+    let demo = "events.auth_required = false, events.demo_enabled = true, bridge.auth_required = false, \
+                debug.echo = true";
     assert_eq!(open("demo", "0.0.0.0:80", ""), refused("0.0.0.0:80", demo));
     assert_eq!(open("demo", "[::]:80", ""), refused("[::]:80", demo));
     assert_eq!(
         open("dev", "10.0.0.1:80", ""),
         refused(
             "10.0.0.1:80",
-            "events.demo_enabled = true, debug.echo = true"
+            "events.demo_enabled = true, bridge.auth_required = false, debug.echo = true"
         )
     );
     assert_eq!(

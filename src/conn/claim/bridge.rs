@@ -59,7 +59,7 @@ pub(super) fn claim<B>(
         Err(why) => return Err(refusal(Refused::Handshake, 400, why)),
     };
     let place = enter(shard, address)?;
-    let standing = credentials::admit(shard, request, address)?;
+    let standing = credentials::admit(shard, request, address, config.bridge_asks())?;
     let mut refused = None;
     match &standing {
         Standing::Refused if is_anonymous => refused = Some(Disconnect::TokenRequired),

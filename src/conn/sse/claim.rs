@@ -50,7 +50,7 @@ pub(in crate::conn) fn claim<B>(
         let why = "The page's origin is not in http.allowed_origins";
         return Err(refusal(Refused::Origin, 403, why, &[]));
     }
-    let standing = credentials::admit(shard, request, address)?;
+    let standing = credentials::admit(shard, request, address, config.events.auth_required)?;
     if matches!(standing, Standing::Refused) {
         let challenge = [(WWW_AUTHENTICATE, "Bearer")];
         let why = "Invalid or expired token";

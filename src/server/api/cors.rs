@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State as Shared};
+use axum::http::HeaderMap;
+use axum::http::header::ORIGIN;
 use axum::middleware::Next;
 
 use super::State;
@@ -22,7 +24,9 @@ pub(super) async fn layer(
     if origins.is_empty() {
         return next.run(request).await;
     }
-    let asked = request.headers().clone();
+    // Most requests come from services, which are no pages.
+    let origin = request.headers().get_all(ORIGIN).into_iter();
+    let asked: HeaderMap = origin.map(|origin| (ORIGIN, origin.clone())).collect();
     let mut answer = next.run(request).await;
     allow_page(origins, &asked, answer.headers_mut());
     answer

@@ -46,6 +46,20 @@ impl State {
         if !self.config.events.auth_required {
             return Ok(without_token(publishers.address(address)));
         }
+        self.check_credential(headers, address)
+    }
+
+    /// Checks that a request comes with a service's credential.
+    fn check_credential(
+        &self,
+        headers: &HeaderMap,
+        address: IpAddr,
+    ) -> Result<Service, Box<Answer>> {
+        let publishers = &self.process.publishers;
+        let without_token = |publisher| Service {
+            identity: None,
+            publisher,
+        };
         let (key, bearer) = given(headers);
         if key.or(bearer).is_none() {
             return Err(unauthenticated());
@@ -86,15 +100,16 @@ impl State {
 
 impl State {
     /// Checks that a request of the bridge protocol comes from a service: with
-    /// `bridge.api_key`, if there is one, or as [`Self::check_service`] does.
+    /// `bridge.api_key`, if there is one, or any service's credential where those are asked for.
     pub(super) fn check_bridge_service(
         &self,
         headers: &HeaderMap,
         address: IpAddr,
     ) -> Result<(), Box<Answer>> {
         let own = &self.authenticator.bridge_key;
-        if own.is_empty() {
-            return self.check_service(headers, address).map(drop);
+        let asks = self.config.bridge_asks();
+        if own.is_empty() && !asks {
+            return Ok(());
         }
         let (key, bearer) = given(headers);
         let mut keys = [key, bearer].into_iter().flatten();
@@ -105,8 +120,8 @@ impl State {
         if keys.any(|key| own.check(key)) {
             return Ok(());
         }
-        if self.config.events.auth_required {
-            return self.check_service(headers, address).map(drop);
+        if asks {
+            return self.check_credential(headers, address).map(drop);
         }
         if key.or(bearer).is_some() {
             failures.note(network, Instant::now());

@@ -110,13 +110,10 @@ impl Process {
         let line = lines
             .find(|line| line.contains("listening"))
             .expect("it says where it listens");
-        let address = line
-            .split("address=")
-            .nth(1)
-            .unwrap()
-            .split(' ')
-            .next()
-            .unwrap();
+        // As text, `address=127.0.0.1:80 `, or as JSON, `"address":"127.0.0.1:80"`.
+        let (_, address) = line.split_once("address").unwrap();
+        let address = address.trim_start_matches(['=', '"', ':']);
+        let address = address.split([' ', '"']).next().unwrap();
         let address = address.parse().unwrap();
         let panicked = Arc::new(AtomicBool::new(false));
         let seen = panicked.clone();
