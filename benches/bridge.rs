@@ -3,9 +3,15 @@
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use fanfare::protocol::bridge::{Correlation, Inbound, Push};
 use serde_json::{Value, json};
+
+pub(crate) fn bench(c: &mut Criterion) {
+    pushes(c);
+    batches(c);
+    answers(c);
+}
 
 /// A message as services send it, about 200 bytes.
 const MESSAGE: &str = r#"{"user_id":"user_417","data":{"type":"notification","message":"Build 7 of @fanfare is done","timestamp":1763712871,"correlation_id":"req_0815","link":"https://ci.example.com/builds/7"},"event_type":"build"}"#;
@@ -84,6 +90,3 @@ fn answers(c: &mut Criterion) {
     group.bench_function("generate", |b| b.iter(Correlation::generate));
     group.finish();
 }
-
-criterion_group!(benches, pushes, batches, answers);
-criterion_main!(benches);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::foreign::{Foreign, Side};
 use crate::payload::{Format, PAYLOAD_BYTES_MIN};
 use crate::scenario::bridge::ANSWERS_MAX;
 
@@ -17,6 +18,8 @@ Examples:
   loadgen fanout --publishers 2 --payload 1024  everybody must see the two in the same order
   loadgen fanout --format msgpack               the same in binary frames
   loadgen fanout --transport sse                subscribers are EventSources instead of WebSockets
+  loadgen fanout --target nats --url ws://127.0.0.1:9222
+                                                another product, through its own protocol
   loadgen echo --connections 100 --in-flight 32
   loadgen topics --topics 10000 --subscribers 10
   loadgen slow --slow 1                         one reader stalls; nobody else may notice
@@ -172,12 +175,24 @@ impl Scenario {
         }
     }
 
-    /// The path when the URL has none.
-    pub(crate) fn path(&self) -> &'static str {
+    /// Whose protocol is spoken, if not the events protocol.
+    pub(crate) fn target(&self) -> Option<Foreign> {
         match self {
-            Self::Echo(echo) if !echo.ping => "/debug/echo",
-            Self::Bridge(_) => "/ws",
-            _ => "/api/v1/ws/demo",
+            Self::Fanout(fanout) => fanout.target,
+            _ => None,
+        }
+    }
+
+    /// The path when the URL has none.
+    pub(crate) fn path(&self) -> String {
+        match self {
+            Self::Echo(echo) if !echo.ping => "/debug/echo".into(),
+            Self::Bridge(_) => "/ws".into(),
+            Self::Fanout(Fanout {
+                target: Some(target),
+                ..
+            }) => target.path(Side::Subscriber, ""),
+            _ => "/api/v1/ws/demo".into(),
         }
     }
 }
@@ -232,6 +247,11 @@ pub(crate) struct Fanout {
     /// Subscribers of the topic.
     #[arg(long, value_parser = at_least_one, visible_alias = "connections", default_value_t = 1000)]
     pub(crate) subscribers: usize,
+
+    /// Another product's server, driven through its own protocol
+    /// [default: the events protocol]
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with_all = ["format", "transport"])]
+    pub(crate) target: Option<Foreign>,
 
     #[command(flatten)]
     pub(crate) load: Load,
@@ -601,6 +621,8 @@ mod tests {
             &["idle", "--header", "no colon"],
             &["connect", "--duration", "-1"],
             &["echo", "--connections", "0"],
+            &["fanout", "--target", "nats", "--transport", "sse"],
+            &["topics", "--target", "nats"],
         ] {
             let whole = ["loadgen"].iter().chain(arguments);
             assert!(Options::try_parse_from(whole).is_err(), "{arguments:?}");

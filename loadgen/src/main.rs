@@ -2,6 +2,7 @@
 //! delivery. `loadgen --help` teaches.
 
 mod cli;
+mod foreign;
 mod frame;
 mod http;
 mod measure;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use mimalloc::MiMalloc;
 
-use cli::{Client, Options, Scenario, Transport};
+use cli::{Client, Fanout, Options, Scenario, Transport};
 use net::Target;
 use outcome::Outcome;
 use payload::Format;
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<Outcome, String> {
     let Options { scenario, common } = options;
-    let mut target = Target::new(&common.url, scenario.path(), common.headers.clone())?;
+    let mut target = Target::new(&common.url, &scenario.path(), common.headers.clone())?;
     if scenario.format() == Format::Msgpack {
         target.add_parameter("format=msgpack");
     }
@@ -64,6 +65,12 @@ fn run(options: &Options) -> Result<Outcome, String> {
         {
             Err("--client tungstenite speaks WebSocket only".into())
         }
+        (
+            Client::Tungstenite,
+            Scenario::Fanout(Fanout {
+                target: Some(_), ..
+            }),
+        ) => Err("--client tungstenite has no --target".into()),
         (Client::Tungstenite, Scenario::Fanout(_)) => {
             reference::fanout::run(scenario, &target, common)
         }

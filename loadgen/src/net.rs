@@ -128,10 +128,22 @@ impl Net {
         self.traffic
     }
 
+    /// Says that a frame held this many messages besides one.
+    pub(crate) fn count_more_messages(&mut self, more: u64) {
+        self.traffic.messages += more;
+    }
+
     /// Starts to connect. [`Handler::opened`] or [`Handler::closed`] follows.
     pub(crate) fn open(&mut self) -> io::Result<Id> {
         let key = handshake::key();
         let request = self.target.request(&key);
+        self.start(request, Opening::WebSocket(key))
+    }
+
+    /// As [`Self::open`], on this path.
+    pub(crate) fn open_on(&mut self, path: &str) -> io::Result<Id> {
+        let key = handshake::key();
+        let request = self.target.request_on(path, &key);
         self.start(request, Opening::WebSocket(key))
     }
 
@@ -450,9 +462,12 @@ impl Net {
                 } => {
                     let (frame, after) = rest.split_at(head + payload);
                     rest = after;
-                    if first == FIN | opcode::TEXT && !self.connections[id].is_fragmented() {
+                    let op = first ^ FIN;
+                    if matches!(op, opcode::TEXT | opcode::BINARY)
+                        && !self.connections[id].is_fragmented()
+                    {
                         messages += 1;
-                        handler.message(self, id, opcode::TEXT, &frame[head..]);
+                        handler.message(self, id, op, &frame[head..]);
                     } else if let Some(end) = self.unusual_frame(handler, id, first, &frame[head..])
                     {
                         break Some(end);
@@ -480,7 +495,7 @@ impl Net {
         }
     }
 
-    /// Binary, fragmented and control frames.
+    /// Fragmented and control frames.
     fn unusual_frame(
         &mut self,
         handler: &mut impl Handler,

@@ -60,6 +60,11 @@ pub(crate) fn open(net: &mut Net) -> Result<Id, String> {
     net.open().map_err(cannot_connect)
 }
 
+/// As [`open`], on this path.
+pub(crate) fn open_on(net: &mut Net, path: &str) -> Result<Id, String> {
+    net.open_on(path).map_err(cannot_connect)
+}
+
 /// As [`open`], for a stream of events of these topics.
 pub(crate) fn open_stream<'a>(
     net: &mut Net,

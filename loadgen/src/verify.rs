@@ -22,10 +22,12 @@ use std::ops::Range;
 use hdrhistogram::Histogram;
 
 pub(crate) use counts::Counts;
-use envelope::{Envelope, Parsed};
+use envelope::Envelope;
+pub(crate) use envelope::Parsed;
 pub(crate) use gaps::{Gaps, Late};
 
 use crate::cli::Transport;
+use crate::foreign::Foreign;
 use crate::payload::{self, Format, Head, Layout, Source};
 
 /// Every so many events one is parsed although it looked right.
@@ -58,6 +60,26 @@ impl Shape {
     }
 }
 
+/// What deliveries look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// Frames of the events protocol, in the layout's format.
+    Events,
+    /// Server-Sent Events.
+    Stream,
+    /// Messages of another product; of one topic.
+    Foreign(Foreign),
+}
+
+impl From<Transport> for Wire {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Websocket => Self::Events,
+            Transport::Sse => Self::Stream,
+        }
+    }
+}
+
 /// The next message of one stream.
 #[derive(Debug, Clone, Copy)]
 struct Stream {
@@ -86,8 +108,7 @@ impl Stream {
 pub(crate) struct Verifier {
     layout: Layout,
     shape: Shape,
-    /// How events look.
-    transport: Transport,
+    wire: Wire,
     names: Vec<String>,
     /// By replica, topic, publisher.
     streams: Vec<Stream>,
@@ -134,7 +155,7 @@ impl Verifier {
     pub(crate) fn new(
         layout: Layout,
         shape: Shape,
-        transport: Transport,
+        wire: Wire,
         names: Vec<String>,
         owners: Vec<u32>,
     ) -> Self {
@@ -149,7 +170,7 @@ impl Verifier {
             envelope: Envelope::new(shape.topics),
             layout,
             shape,
-            transport,
+            wire,
             names,
             streams,
             orders: vec![0; pairs],
@@ -219,8 +240,9 @@ impl Verifier {
         else {
             return false;
         };
-        let ends_well = match (self.transport, self.layout.format()) {
-            (Transport::Sse, _) => behind == b"\n",
+        let ends_well = match (self.wire, self.layout.format()) {
+            (Wire::Stream, _) => behind == b"\n",
+            (Wire::Foreign(foreign), _) => foreign.ends_well(behind),
             (_, Format::Json) => matches!(behind, [b',' | b'}', .., b'}'] | [b'}']),
             // The next key, a short string; the timestamp is the last value.
             (_, Format::Msgpack) => matches!(behind, [0xA0..0xC0, .., b'Z']),
@@ -257,9 +279,10 @@ impl Verifier {
     fn any_event(&mut self, text: &[u8]) {
         self.parses += 1;
         self.until_parse = PARSE_EVERY;
-        let parsed = match self.transport {
-            Transport::Websocket => envelope::parse(self.layout.format(), text),
-            Transport::Sse => envelope::parse_stream(text),
+        let parsed = match self.wire {
+            Wire::Events => envelope::parse(self.layout.format(), text),
+            Wire::Stream => envelope::parse_stream(text),
+            Wire::Foreign(foreign) => foreign.parse(text, &self.names[0]),
         };
         let (name, data_range) = match parsed {
             Parsed::Event { name, data } => (name, data),

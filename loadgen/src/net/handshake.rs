@@ -63,7 +63,12 @@ impl Target {
 
     /// The upgrade request.
     pub(crate) fn request(&self, key: &str) -> Vec<u8> {
-        let Self { host, path, .. } = self;
+        self.request_on(&self.path, key)
+    }
+
+    /// As [`Self::request`], on another path.
+    pub(crate) fn request_on(&self, path: &str, key: &str) -> Vec<u8> {
+        let host = &self.host;
         let mut request = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"

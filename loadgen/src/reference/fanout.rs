@@ -10,7 +10,7 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use super::{Clock, Receiver, Sender, block_on, connect, expect, flush, next, send_text};
-use crate::cli::{Common, Load, Scenario, Transport};
+use crate::cli::{Common, Load, Scenario};
 use crate::measure::{Progress, Window};
 use crate::net::{Target, Traffic};
 use crate::outcome::{Latency, Outcome};
@@ -18,7 +18,7 @@ use crate::payload::{Layout, Source};
 use crate::scenario::fanout::plan::Plan;
 use crate::scenario::{self, subscribe};
 use crate::schedule::Schedule;
-use crate::verify::{Verifier, new_histogram};
+use crate::verify::{Verifier, Wire, new_histogram};
 
 /// Runs the scenario.
 pub(crate) fn run(
@@ -115,7 +115,7 @@ async fn drive(
     let verifier = Verifier::new(
         layout(),
         plan.shape,
-        Transport::Websocket,
+        Wire::Events,
         plan.names.clone(),
         plan.owners(),
     );

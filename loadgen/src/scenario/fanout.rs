@@ -13,12 +13,13 @@ use plan::{Kind, Plan};
 
 use super::HANDSHAKES_MAX;
 use crate::cli::{Common, Load, Scenario};
+use crate::foreign::Foreign;
 use crate::measure::{Progress, Window};
 use crate::net::{Net, Target};
 use crate::outcome::{Latency, Outcome};
 use crate::payload::Layout;
 use crate::schedule::Schedule;
-use crate::verify::{Verifier, new_histogram};
+use crate::verify::{Verifier, Wire, new_histogram};
 
 /// Bytes that may wait for a publisher's socket before its next burst is held
 /// back. On a schedule the burst keeps its time.
@@ -41,7 +42,8 @@ pub(crate) fn run(
     let window = Window::new(common.pid)?;
     let connections = plan.members.len() + usize::from(load.publishers);
     let mut net = super::net(target, common, connections)?;
-    let peers = connect(&mut net, plan, &load, target, common)?;
+    let foreign = scenario.target();
+    let peers = connect(&mut net, plan, &load, foreign, target, common)?;
     let churn = match scenario {
         Scenario::Churn(churn) => Some(Schedule::new(net.now_ns(), churn.churn_rate, 1)),
         _ => None,
@@ -81,13 +83,15 @@ fn connect(
     net: &mut Net,
     plan: Plan,
     load: &Load,
+    foreign: Option<Foreign>,
     target: &Target,
     common: &Common,
 ) -> Result<Peers, String> {
     let layout = Layout::with_format(load.format, load.payload, common.seed);
     let (names, owners) = (plan.names.clone(), plan.owners());
-    let verifier = Verifier::new(layout, plan.shape, load.transport, names, owners);
-    let mut peers = Peers::new(plan, load, target.clone(), verifier);
+    let wire = foreign.map_or_else(|| load.transport.into(), Wire::Foreign);
+    let verifier = Verifier::new(layout, plan.shape, wire, names, owners);
+    let mut peers = Peers::new(plan, load, foreign, target.clone(), verifier);
     let mut progress = Progress::new(common.quiet, net.now_ns());
     let deadline_ns = net.now_ns() + common.patience.as_nanos() as u64;
     let mut next_line_ns = net.now_ns() + QUIET_NS;

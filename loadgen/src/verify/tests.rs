@@ -15,7 +15,7 @@ fn layout() -> Layout {
 fn verifier() -> Verifier {
     let owners = vec![0, 0, 1, 1, 2, 2, 3, 3];
     let names = vec!["t0".into(), "t1".into()];
-    Verifier::new(layout(), SHAPE, Transport::Websocket, names, owners)
+    Verifier::new(layout(), SHAPE, Wire::Events, names, owners)
 }
 
 fn event(topic: u16, publisher: u16, sequence: u32) -> String {
@@ -154,7 +154,7 @@ fn check_changes(format: Format, event: impl Fn(u32) -> Vec<u8>) {
         let mut verifier = Verifier::new(
             layout,
             SHAPE,
-            Transport::Websocket,
+            Wire::Events,
             vec!["t0".into(), "t1".into()],
             owners,
         );
@@ -247,7 +247,7 @@ fn passing_replicas_start_anywhere_and_slow_ones_keep_their_own_counts() {
 fn events_of_a_stream_are_checked_as_strictly() {
     let owners = vec![0, 0, 1, 1, 2, 2, 3, 3];
     let names = vec!["t0".into(), "t1".into()];
-    let mut verifier = Verifier::new(layout(), SHAPE, Transport::Sse, names, owners);
+    let mut verifier = Verifier::new(layout(), SHAPE, Wire::Stream, names, owners);
     let text = |sequence: u32| {
         let mut text = b"event: t0\ndata: ".to_vec();
         let source = Source {
@@ -284,4 +284,76 @@ fn events_of_a_stream_are_checked_as_strictly() {
         ..Counts::default()
     };
     assert_eq!(verifier.counts(), expected);
+}
+
+#[test]
+fn messages_of_other_products_are_checked_as_strictly() {
+    let around = [
+        (Foreign::Nchan, "", ""),
+        (Foreign::Uwebsockets, "", ""),
+        (Foreign::Nats, "MSG t0 1 64\r\n", "\r\n"),
+        (
+            Foreign::Sockudo,
+            r#"{"event":"client-m","channel":"private-t0","data":"#,
+            "}",
+        ),
+        (
+            Foreign::Wse,
+            r#"{"c":"U","t":"event","p":{"topic":"t0","data":"#,
+            "}}",
+        ),
+    ];
+    let shape = Shape {
+        topics: 1,
+        publishers: 1,
+        complete: 1,
+        passing: 0,
+        slow: 0,
+    };
+    let source = Source {
+        topic: 0,
+        publisher: 0,
+    };
+    for (foreign, before, behind) in around {
+        let message = |sequence| {
+            let mut bytes = before.as_bytes().to_vec();
+            layout().write(&mut bytes, source, sequence, 5);
+            bytes.extend_from_slice(behind.as_bytes());
+            bytes
+        };
+        let verify = |messages: &[Vec<u8>]| {
+            let names = vec!["t0".into()];
+            let wire = Wire::Foreign(foreign);
+            let mut verifier = Verifier::new(layout(), shape, wire, names, vec![0]);
+            verifier.begin(0, 0, 10);
+            for message in messages {
+                verifier.event(message);
+            }
+            verifier.end();
+            (verifier.counts(), verifier.parses())
+        };
+        let received = |received| Counts {
+            received,
+            ..Counts::default()
+        };
+        // The first teaches, the others are compared in place.
+        let good = [message(0), message(1), message(2)];
+        assert_eq!(verify(&good), (received(3), 1), "{foreign:?}");
+        let (counts, _) = verify(&[message(0), message(2), message(2)]);
+        let expected = Counts {
+            lost: 1,
+            duplicated: 1,
+            ..received(2)
+        };
+        assert_eq!(counts, expected, "{foreign:?}");
+        // Another time that has passed is as good as the one that was sent.
+        let time = before.len() + 24..before.len() + 40;
+        let data = before.len()..message(1).len() - behind.len();
+        for at in data.filter(|at| !time.contains(at)) {
+            let mut changed = message(1);
+            changed[at] ^= 1;
+            let (counts, _) = verify(&[message(0), changed]);
+            assert_ne!(counts.faults(), 0, "{foreign:?} at {at}");
+        }
+    }
 }

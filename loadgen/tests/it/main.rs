@@ -6,6 +6,7 @@
 mod baseline;
 mod bridging;
 mod faulty;
+mod peers;
 mod resuming;
 
 use std::net::SocketAddr;

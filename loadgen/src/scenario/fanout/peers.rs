@@ -1,10 +1,13 @@
 //! The connections of a fan-out and what they are at.
 
+mod foreign;
+
 use std::collections::BTreeMap;
 
 use super::plan::{Kind, Plan};
 use super::publisher::Publisher;
 use crate::cli::{Load, Transport};
+use crate::foreign::{Foreign, Side};
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::Outcome;
 use crate::payload::{Format, Random};
@@ -29,6 +32,15 @@ enum Role {
     Publisher(u16),
 }
 
+impl Role {
+    fn side(self) -> Side {
+        match self {
+            Self::Member(_) => Side::Subscriber,
+            Self::Publisher(_) => Side::Publisher,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Peer {
     role: Role,
@@ -45,6 +57,8 @@ pub(crate) struct Peers {
     pub(crate) publishers: Vec<Publisher>,
     target: Target,
     transport: Transport,
+    /// Whose protocol is spoken, if not the events protocol.
+    foreign: Option<Foreign>,
     format: Format,
     /// By connection id; none where a connection ended.
     peers: Vec<Option<Peer>>,
@@ -63,7 +77,13 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(plan: Plan, load: &Load, target: Target, verifier: Verifier) -> Self {
+    pub(crate) fn new(
+        plan: Plan,
+        load: &Load,
+        foreign: Option<Foreign>,
+        target: Target,
+        verifier: Verifier,
+    ) -> Self {
         let publishers = usize::from(load.publishers);
         let mut to_open: Vec<Role> = (0..load.publishers).map(Role::Publisher).collect();
         to_open.extend((0..plan.members.len()).map(Role::Member));
@@ -76,6 +96,7 @@ impl Peers {
             publishers: Vec::new(),
             target,
             transport: load.transport,
+            foreign,
             format: load.format,
             peers: Vec::new(),
             to_open,
@@ -93,8 +114,12 @@ impl Peers {
         let Some(role) = self.to_open.pop() else {
             return Ok(false);
         };
-        let id = match (role, self.transport) {
-            (Role::Member(member), Transport::Sse) => {
+        let id = match (role, self.transport, self.foreign) {
+            (_, _, Some(foreign)) => {
+                let path = foreign.path(role.side(), &self.plan.names[0]);
+                scenario::open_on(net, &path)?
+            }
+            (Role::Member(member), Transport::Sse, _) => {
                 let names = self.plan.names_of(member);
                 scenario::open_stream(net, names)?
             }
@@ -253,16 +278,8 @@ impl Peers {
             Err(problem) => return self.fail(problem),
         };
         match (peer.stage, &*frame.kind, peer.role) {
-            (Stage::Greeting, "connection_established", Role::Publisher(number)) => {
+            (Stage::Greeting, "connection_established", Role::Publisher(_)) => {
                 peer.stage = Stage::Ready;
-                let mut random = Random::new(net.random.next());
-                let topics = self.plan.shape.topics;
-                let publisher = Publisher::new(number, id, topics, &mut random);
-                // They may get ready in any order.
-                let at = self
-                    .publishers
-                    .partition_point(|other| other.number < number);
-                self.publishers.insert(at, publisher);
             }
             (Stage::Greeting, "connection_established", Role::Member(member)) => {
                 peer.stage = Stage::Confirming;
@@ -283,25 +300,43 @@ impl Peers {
             }
         }
         if peer.stage == Stage::Ready {
-            self.opening -= 1;
-            self.ready += 1;
+            self.got_ready(net, id, peer.role);
         }
         self.peers[id] = Some(peer);
+    }
+
+    fn got_ready(&mut self, net: &mut Net, id: Id, role: Role) {
+        self.opening -= 1;
+        self.ready += 1;
+        if let Role::Publisher(number) = role {
+            let mut random = Random::new(net.random.next());
+            let topics = self.plan.shape.topics;
+            let publisher = Publisher::new(number, id, self.foreign, topics, &mut random);
+            // They may get ready in any order.
+            let at = self
+                .publishers
+                .partition_point(|other| other.number < number);
+            self.publishers.insert(at, publisher);
+        }
     }
 }
 
 impl Handler for Peers {
-    fn opened(&mut self, _net: &mut Net, id: Id) {
+    fn opened(&mut self, net: &mut Net, id: Id) {
         let Some(peer) = &mut self.peers[id] else {
             return;
         };
         if let (Role::Member(_), Transport::Sse) = (peer.role, self.transport) {
             // Its answer is the confirmation.
             peer.stage = Stage::Ready;
-            self.opening -= 1;
-            self.ready += 1;
-        } else {
-            peer.stage = Stage::Greeting;
+            let role = peer.role;
+            self.got_ready(net, id, role);
+            return;
+        }
+        peer.stage = Stage::Greeting;
+        if let Some(foreign) = self.foreign {
+            let step = foreign.opened(peer.role.side(), &self.plan.names[0]);
+            self.foreign_step(net, id, foreign, step);
         }
     }
 
@@ -319,6 +354,9 @@ impl Handler for Peers {
 
     #[inline]
     fn message(&mut self, net: &mut Net, id: Id, op: u8, payload: &[u8]) {
+        if let Some(foreign) = self.foreign {
+            return self.foreign_message(net, id, foreign, payload);
+        }
         let Some(peer) = &mut self.peers[id] else {
             return;
         };

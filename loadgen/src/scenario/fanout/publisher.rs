@@ -1,5 +1,6 @@
 //! One publishing connection of a fan-out.
 
+use crate::foreign::Foreign;
 use crate::net::{Id, Net};
 use crate::payload::{Format, Layout, Random, Source, put_str_header};
 use crate::scenario;
@@ -9,6 +10,8 @@ use crate::scenario;
 pub(crate) struct Publisher {
     pub(crate) number: u16,
     pub(crate) id: Id,
+    /// Whose protocol is spoken, if not the events protocol.
+    foreign: Option<Foreign>,
     /// Next sequence number by topic.
     next: Vec<u32>,
     /// Topics in the order they are published to, over and over.
@@ -19,12 +22,19 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    pub(crate) fn new(number: u16, id: Id, topics: usize, random: &mut Random) -> Self {
+    pub(crate) fn new(
+        number: u16,
+        id: Id,
+        foreign: Option<Foreign>,
+        topics: usize,
+        random: &mut Random,
+    ) -> Self {
         let mut turn: Vec<u16> = (0..topics as u16).collect();
         random.shuffle(&mut turn);
         Self {
             number,
             id,
+            foreign,
             next: vec![0; topics],
             turn,
             at: 0,
@@ -46,36 +56,51 @@ impl Publisher {
         burst: u32,
         sent_ns: u64,
     ) {
-        for _ in 0..burst {
-            let topic = self.turn[self.at];
-            self.at = (self.at + 1) % self.turn.len();
-            let sequence = &mut self.next[usize::from(topic)];
-            let source = Source {
-                topic,
-                publisher: self.number,
-            };
-            let name = names[usize::from(topic)].as_bytes();
-            net.queue(self.id, scenario::message_opcode(layout.format()), |out| {
-                match layout.format() {
-                    Format::Json => {
-                        out.extend_from_slice(br#"{"type":"publish","event":""#);
-                        out.extend_from_slice(name);
-                        out.extend_from_slice(br#"","data":"#);
-                        layout.write(out, source, *sequence, sent_ns);
-                        out.push(b'}');
-                    }
-                    Format::Msgpack => {
-                        // A map of three; the short strings are keys and the type.
-                        out.extend_from_slice(b"\x83\xA4type\xA7publish\xA5event");
-                        put_str_header(out, name.len());
-                        out.extend_from_slice(name);
-                        out.extend_from_slice(b"\xA4data");
-                        layout.write(out, source, *sequence, sent_ns);
-                    }
+        let opcode = match self.foreign {
+            Some(foreign) => foreign.opcode(),
+            None => scenario::message_opcode(layout.format()),
+        };
+        let is_joined = self.foreign.is_some_and(Foreign::joins_publications);
+        let messages_per_frame = if is_joined { burst } else { 1 };
+        for _ in 0..burst / messages_per_frame {
+            net.queue(self.id, opcode, |out| {
+                for _ in 0..messages_per_frame {
+                    self.put(out, layout, names, sent_ns);
                 }
             });
-            *sequence += 1;
         }
         net.flush(self.id);
+    }
+
+    /// Appends the next message.
+    fn put(&mut self, out: &mut Vec<u8>, layout: &Layout, names: &[String], sent_ns: u64) {
+        let topic = self.turn[self.at];
+        self.at = (self.at + 1) % self.turn.len();
+        let next = &mut self.next[usize::from(topic)];
+        let sequence = *next;
+        *next += 1;
+        let source = Source {
+            topic,
+            publisher: self.number,
+        };
+        let name = &names[usize::from(topic)];
+        match (self.foreign, layout.format()) {
+            (Some(foreign), _) => foreign.publish(out, name, layout, (source, sequence, sent_ns)),
+            (None, Format::Json) => {
+                out.extend_from_slice(br#"{"type":"publish","event":""#);
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(br#"","data":"#);
+                layout.write(out, source, sequence, sent_ns);
+                out.push(b'}');
+            }
+            (None, Format::Msgpack) => {
+                // A map of three; the short strings are keys and the type.
+                out.extend_from_slice(b"\x83\xA4type\xA7publish\xA5event");
+                put_str_header(out, name.len());
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b"\xA4data");
+                layout.write(out, source, sequence, sent_ns);
+            }
+        }
     }
 }

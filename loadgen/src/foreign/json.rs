@@ -1,0 +1,11 @@
+//! Where a raw value stands in the JSON it was parsed from.
+
+use std::ops::Range;
+
+use serde_json::value::RawValue;
+
+/// The bytes of `text` that `value`, which borrows from it, covers.
+pub(super) fn range_in(text: &[u8], value: &RawValue) -> Range<usize> {
+    let start = value.get().as_ptr().addr() - text.as_ptr().addr();
+    start..start + value.get().len()
+}

@@ -1,0 +1,34 @@
+//! nchan and applications like it: a message is a frame, and a topic a path.
+
+use std::borrow::Cow;
+
+use super::Side;
+use crate::verify::Parsed;
+
+pub(super) fn path(side: Side, topic: &str) -> String {
+    match side {
+        Side::Subscriber => format!("/sub/{topic}"),
+        Side::Publisher => format!("/pub/{topic}"),
+    }
+}
+
+/// nchan answers every publication with the state of its channel, or with an error.
+pub(super) fn nchan_heard(payload: &[u8]) -> Result<(), String> {
+    if payload.starts_with(b"queued messages: ") {
+        Ok(())
+    } else {
+        let text = String::from_utf8_lossy(payload);
+        Err(format!("nchan did not publish: {text:.200}"))
+    }
+}
+
+/// All of it is data, which is a JSON string.
+pub(super) fn parse<'a>(message: &'a [u8], topic: &'a str) -> Parsed<'a> {
+    if message.first() != Some(&b'"') {
+        return Parsed::Corrupt;
+    }
+    Parsed::Event {
+        name: Cow::Borrowed(topic),
+        data: 0..message.len(),
+    }
+}

@@ -1,0 +1,84 @@
+//! The wire protocol of WSE with the application of perf/peers/wse.py behind it.
+//!
+//! WSE leaves to the application who subscribes to what and what publishing is; ours answers
+//! `subscription_update` as WSE's clients expect it, and broadcasts what comes as `publish`.
+
+use std::borrow::Cow;
+
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Side, Step, json};
+use crate::payload::MAGIC;
+use crate::verify::Parsed;
+
+#[derive(Debug, Deserialize)]
+struct Message<'a> {
+    t: &'a str,
+    #[serde(borrow)]
+    p: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Payload<'a> {
+    #[serde(borrow)]
+    topic: Cow<'a, str>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+pub(super) fn opened(side: Side, topic: &str) -> Step {
+    match side {
+        Side::Publisher => Step::Ready,
+        Side::Subscriber => Step::Say(
+            format!(
+                r#"{{"c":"WSE","t":"subscription_update","p":{{"action":"subscribe","topics":["{topic}"]}},"v":1}}"#
+            )
+            .into_bytes(),
+        ),
+    }
+}
+
+pub(super) fn answered(payload: &[u8]) -> Result<Step, String> {
+    match serde_json::from_slice::<Message<'_>>(payload) {
+        Ok(Message {
+            t: "subscription_update",
+            ..
+        }) => Ok(Step::Ready),
+        Ok(Message { t, .. }) if t != "error" => Ok(Step::Wait),
+        _ => {
+            let text = String::from_utf8_lossy(payload);
+            Err(format!("unexpected answer while setting up: {text:.300}"))
+        }
+    }
+}
+
+pub(super) fn publish(out: &mut Vec<u8>, topic: &str, data: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(br#"{"c":"U","t":"publish","p":{"topic":""#);
+    out.extend_from_slice(topic.as_bytes());
+    out.extend_from_slice(br#"","data":"#);
+    data(out);
+    out.extend_from_slice(br#"},"v":1}"#);
+}
+
+pub(super) fn parse(message: &[u8]) -> Parsed<'_> {
+    let parsed = serde_json::from_slice::<Message<'_>>(message).ok();
+    match parsed {
+        Some(Message {
+            t: "event",
+            p: Some(payload),
+        }) => match serde_json::from_str::<Payload<'_>>(payload.get()) {
+            Ok(payload) => Parsed::Event {
+                name: payload.topic,
+                data: json::range_in(message, payload.data),
+            },
+            Err(_) => Parsed::Corrupt,
+        },
+        // A changed byte in the type of an event leaves its data.
+        Some(Message { t, .. }) if t != "event" && memmem::find(message, &MAGIC).is_none() => {
+            Parsed::Other
+        }
+        _ => Parsed::Corrupt,
+    }
+}

@@ -1,0 +1,55 @@
+//! Other products' servers, where perf/peers/setup has installed them: each is started as perf/run
+//! starts it, and driven through its own protocol.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::report;
+
+/// What perf/peers/smoke ends with where there is nothing to try.
+const NOT_INSTALLED: i32 = 77;
+
+/// Everything is delivered once, in order and unchanged, or the peer is not installed.
+fn check(peer: &str) {
+    let smoke = Path::new(env!("CARGO_MANIFEST_DIR")).join("../perf/peers/smoke");
+    let output = Command::new("python3")
+        .arg(smoke)
+        .args([peer, "--loadgen", env!("CARGO_BIN_EXE_loadgen")])
+        .output();
+    let output = match output {
+        Ok(output) => output,
+        Err(error) => return eprintln!("skipped: python3 cannot be run: {error}"),
+    };
+    if output.status.code() == Some(NOT_INSTALLED) {
+        return eprint!("skipped: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let report = report(&output);
+    assert!(output.status.success(), "{peer}: {report:#}");
+    assert!(report["count"].as_u64() > Some(0), "{peer}: {report:#}");
+    assert_eq!(report["topics_disagreeing"], 0, "{peer}: {report:#}");
+}
+
+#[test]
+fn nchan_delivers_through_its_paths() {
+    check("nchan");
+}
+
+#[test]
+fn nats_delivers_through_its_text_protocol() {
+    check("nats");
+}
+
+#[test]
+fn sockudo_delivers_through_the_pusher_protocol() {
+    check("sockudo");
+}
+
+#[test]
+fn uwebsockets_delivers_through_its_topics() {
+    check("uwebsockets");
+}
+
+#[test]
+fn wse_delivers_through_its_wire_protocol() {
+    check("wse");
+}

@@ -1,0 +1,150 @@
+"""Who takes turns in a run, and how each is started."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import ROOT, TARGET, Failed
+from .process import READY_SECONDS_MAX, free_port, pinned, running
+
+sys.path.insert(0, str(ROOT / "perf" / "peers"))
+import adapters  # noqa: E402  (the peers' directory is no package of ours)
+
+OURS = ("gateway", "gateway-2", "baseline", "limit")
+
+
+def is_at_hand(name):
+    return name in OURS or adapters.is_installed(name)
+
+
+def installed_peers():
+    return [name for name in adapters.FANOUT if adapters.is_installed(name)]
+
+
+def known():
+    return [*OURS, *adapters.FANOUT, *adapters.OTHERS]
+
+
+def versions(names):
+    """What runs, by contender."""
+    described = {}
+    for name in names:
+        if name in OURS:
+            described[name] = "this commit"
+        else:
+            described[name] = adapters.adapter(name).version()
+    return described
+
+
+def build(names):
+    steps = [["-p", "loadgen"]]
+    steps += [["--example", name] for name in ("baseline", "limit") if name in names]
+    if any(name.startswith("gateway") for name in names):
+        steps.append(["--bin", "fanfare"])
+    for step in steps:
+        command = ["cargo", "build", "--release", "--quiet", "--locked", *step]
+        if subprocess.run(command, cwd=ROOT).returncode != 0:
+            raise Failed("cannot build: " + " ".join(command))
+
+
+class Server:
+    """A contender that listens, under one scenario."""
+
+    def __init__(self, name, options, scenario):
+        self.name = name
+        self.options = options
+        self.cores, self.generator_cores = [options.server_core], [options.generator_core]
+        self.shards = 1
+        if name == "gateway-2":
+            # Both share both cores: what counts is the server's CPU time per delivery.
+            self.cores = self.generator_cores = [options.server_core, options.generator_core]
+            self.shards = 2
+        self.has_token = scenario.token and name.startswith("gateway")
+        self.target = ["--target", name] if name in adapters.FANOUT else []
+
+    def start(self, scratch, port):
+        """Command line and environment; `scratch` is an empty directory."""
+        address = f"127.0.0.1:{port}"
+        if self.name == "baseline":
+            return [TARGET / "examples" / "baseline", "--listen", address], {}
+        if not self.name.startswith("gateway"):
+            return adapters.adapter(self.name).command(port, scratch, len(self.cores))
+        server = [self.options.gateway, "serve", "--shards", str(self.shards), "--listen", address]
+        server += self.options.gateway_args.split()
+        if not self.has_token:
+            return [*server, "--mode", "demo"], {}
+        secret = scratch / "secret"
+        secret.write_text("perf-run-secret-of-32-bytes-or-more\n")
+        return [*server, "--mode", "prod"], {
+            "FANFARE_AUTH__JWT_SECRET_FILE": str(secret),
+            # All come from one address, as one user.
+            "FANFARE_EVENTS__MAX_CONNECTIONS_PER_USER": "0",
+            "FANFARE_EVENTS__MAX_CONNECTIONS_PER_IP": "0",
+        }
+
+    def generator_arguments(self, scratch, address):
+        if not self.has_token:
+            return ["--url", f"ws://{address}"]
+        token = subprocess.run(
+            [self.options.gateway, "gen-token", "--sub", "perf", "--secret-file", scratch / "secret"],
+            stdout=subprocess.PIPE, text=True, check=True,
+        ).stdout.strip()
+        return ["--url", f"ws://{address}/api/v1/ws", "--header", f"Authorization: Bearer {token}"]
+
+    @contextmanager
+    def started(self, log, wrap=None, ready_seconds_max=READY_SECONDS_MAX):
+        """The server while it runs: its process id, and how loadgen gets at it. `wrap` puts the command
+        line into a tool's."""
+        port = free_port()
+        with tempfile.TemporaryDirectory(prefix="fanfare-perf-") as directory:
+            scratch = Path(directory)
+            # Servers that give up root have to get in.
+            scratch.chmod(0o755)
+            server, environment = self.start(scratch, port)
+            if not Path(server[0]).exists():
+                raise Failed(f"{server[0]} does not exist")
+            command = pinned(self.cores, wrap(server) if wrap else server)
+            with running(command, environment, port, log, ready_seconds_max) as pid:
+                yield pid, [*self.target, *self.generator_arguments(scratch, f"127.0.0.1:{port}")]
+
+    def generator(self, command, arguments, report, seconds):
+        """loadgen's command line; `seconds` of warm-up and of measuring."""
+        warmup, duration = seconds
+        return pinned(self.generator_cores, [
+            TARGET / "loadgen", *command, *arguments, "--json", report, "--quiet",
+            "--warmup", warmup, "--duration", duration,
+        ])
+
+    def run(self, command, stem):
+        """Starts the server, loads it, stops it, and returns loadgen's report."""
+        report = Path(f"{stem}.json")
+        seconds = (self.options.warmup, self.options.duration)
+        with self.started(Path(f"{stem}.log")) as (pid, arguments):
+            finish(self.generator(command, [*arguments, "--pid", pid], report, seconds), report)
+        return json.loads(report.read_text())
+
+
+def finish(generator, report):
+    """Runs loadgen to its end; without a report that is a failure."""
+    ended = subprocess.run(generator, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if not report.exists():
+        raise Failed(f"loadgen: {ended.stderr.strip() or ended.returncode}")
+
+
+def run_limit(options, connections, report, stem):
+    """The bare-socket limit at the frame size and joining that a server's run had."""
+    frame = max(round(report.get("wire_bytes_per_message") or 0), 2)
+    join = max(round(report.get("messages_per_read") or 1), 1)
+    limit = subprocess.run(
+        [str(TARGET / "examples" / "limit"), "--json", "--connections", str(connections),
+         "--frame", str(frame), "--join", str(join), "--duration", str(options.duration),
+         "--sender-core", str(options.server_core), "--receiver-core", str(options.generator_core)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )
+    if limit.returncode != 0:
+        raise Failed(limit.stderr.strip() or f"status {limit.returncode}")
+    Path(f"{stem}.json").write_text(limit.stdout)
+    return json.loads(limit.stdout)[0]

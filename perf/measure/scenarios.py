@@ -1,0 +1,129 @@
+"""What is measured: scenarios, each with variants that differ in one number."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Variant:
+    name: str
+    # loadgen's arguments.
+    command: str
+    # Row in the README's table; none where it has no row.
+    row: str = ""
+    # Connections of the bare-socket limit; none where it has nothing to compare with. It holds
+    # both ends, two files a connection, in one process.
+    limit: int | None = None
+    # Whether peers run it, too. Not where a burst would take the slower ones longer than a round.
+    peers: bool = False
+
+
+@dataclass(frozen=True)
+class Scenario:
+    what: str
+    variants: tuple
+    # Who takes turns, besides the peers.
+    contenders: tuple = ("gateway", "baseline", "limit")
+    # Starts the gateway in production, and everybody has a token.
+    token: bool = False
+
+
+BRIDGE = "bridge --patience 60"
+FAN = "fanout --subscribers 1000 --payload 128 --patience 30"
+
+
+def burst(size, peers):
+    return Variant(f"burst {size}", f"{FAN} --burst {size}", f"fan-out to 1,000, bursts of {size:,}", 1000, peers)
+
+
+SCENARIOS = {
+    "fanout": Scenario(
+        "1 topic, 1,000 subscribers, 128-byte payload, one publisher in bursts",
+        (
+            burst(64, True),
+            burst(256, True),
+            burst(1024, True),
+            burst(10000, False),
+            Variant("burst 64, 8 on the way", f"{FAN} --burst 64 --window 8", "bursts of 64, 8 on the way", 1000),
+        ),
+    ),
+    "fanout-single": Scenario(
+        "the same, one publish at a time",
+        (Variant("burst 1", f"{FAN} --burst 1", "one publication at a time", 1000, True),),
+    ),
+    "fanout-paced": Scenario(
+        "200,000 deliveries/s over 200 connections on a schedule: latency",
+        (Variant("1,000 messages/s", "fanout --subscribers 200 --payload 128 --rate 1000",
+                 "200,000 deliveries/s to 200, on a schedule", 200, True),),
+    ),
+    "fanout-large": Scenario(
+        "1 topic, 10,000 subscribers",
+        (Variant("burst 64", "fanout --subscribers 10000 --payload 128 --burst 64 --patience 60",
+                 "fan-out to 10,000, bursts of 64", 9900),),
+    ),
+    "shards": Scenario(
+        "the gateway with two shards on both cores against one shard on one: CPU per delivery",
+        (Variant("burst 256", f"{FAN} --burst 256", "two shards on both cores, bursts of 256"),),
+        ("gateway", "gateway-2"),
+    ),
+    "topics": Scenario(
+        "10,000 topics with 10 subscribers each, 50 topics a connection",
+        (Variant("burst 64", "topics --topics 10000 --subscribers 10 --burst 64",
+                 "10,000 topics, 10 subscribers each", 2000),),
+    ),
+    "echo": Scenario(
+        "100 connections, 32 messages in flight on each",
+        (Variant("32 in flight", "echo --connections 100 --in-flight 32",
+                 "echo, 100 connections, 32 in flight", 100),),
+    ),
+    "echo-single": Scenario(
+        "100 connections, and one, with one message in flight on each",
+        (
+            Variant("100 connections", "echo --connections 100 --in-flight 1",
+                    "echo, 100 connections, 1 in flight", 100),
+            Variant("1 connection", "echo --connections 1 --in-flight 1", "echo, 1 connection, 1 in flight", 1),
+        ),
+    ),
+    "ping": Scenario(
+        "events ping and pong, 100 connections, 32 in flight on each",
+        (Variant("32 in flight", "echo --ping --connections 100 --in-flight 32",
+                 "events `ping`, 32 in flight", 100),),
+    ),
+    "publish": Scenario(
+        "inbound frames of 175 bytes that nobody receives, 100 publishers",
+        (Variant("burst 64", "publish --publishers 100 --payload 129 --burst 64", "publications nobody receives"),),
+    ),
+    "connect": Scenario(
+        "connect, upgrade, greeting, close",
+        (Variant("64 at a time", "connect --concurrency 64", "connect, upgrade, greet, close"),),
+    ),
+    "connect-token": Scenario(
+        "the same with an HS256 token",
+        (Variant("64 at a time", "connect --concurrency 64", "the same with an HS256 token"),),
+        ("gateway",),
+        token=True,
+    ),
+    "idle": Scenario(
+        "9,000 silent connections: memory",
+        (Variant("9,000", "idle --connections 9000 --patience 60", "9,000 idle connections"),),
+    ),
+    "bridge": Scenario(
+        "pushes over HTTP to 1,000 users, and questions whose answers stream back",
+        (
+            Variant("push, 64 connections", f"{BRIDGE} push --connections 64", "pushes over HTTP, 64 connections"),
+            Variant("push, 1,000/s on a schedule", f"{BRIDGE} push --connections 64 --rate 1000"),
+            Variant("batches of 100, 64 connections", f"{BRIDGE} batch --connections 64 --batch 100",
+                    "pushes in batches of 100"),
+            Variant("200 calls of 3 answers and a final one", f"{BRIDGE} send --calls 200 --answers 3",
+                    "200 calls at a time, 4 answers each"),
+            Variant("200 calls, pushes and batches of 500 beside",
+                    f"{BRIDGE} send --calls 200 --answers 3 --beside 8 --batch 500",
+                    "the same, pushes and batches beside"),
+        ),
+        ("gateway", "bridge_fastapi"),
+    ),
+    "slow": Scenario(
+        "999 subscribers that read and one that does not",
+        (Variant("burst 64", "slow --subscribers 999 --slow 1 --burst 64 --patience 20",
+                 "one of 1,000 subscribers does not read", 1000),),
+    ),
+}

@@ -1,0 +1,141 @@
+"""From the rounds of a variant to medians, spreads and ratios."""
+
+import statistics
+
+FAULTS = ("lost", "duplicated", "reordered", "corrupt", "misrouted")
+
+
+def middle(values):
+    """Median, and the distance from smallest to largest in percent of it."""
+    values = [value for value in values if value is not None]
+    if not values:
+        return None
+    median = statistics.median(values)
+    spread = (max(values) - min(values)) / median * 100 if median else 0.0
+    return {"median": median, "spread_percent": spread, "values": values}
+
+
+def summarise(variant, rounds, limits):
+    """`rounds` are loadgen's reports by contender. A run that failed counts as failed and in no median."""
+    contenders = {name: contender(reports) for name, reports in rounds.items() if reports}
+    if limits:
+        contenders["limit"] = {
+            "runs": len(limits),
+            "failed_runs": 0,
+            "per_second": middle([limit["frames_per_second"] for limit in limits]),
+            "cpu_ns": middle([limit["cpu_ns_per_frame"] for limit in limits]),
+            "join": middle([limit["join"] for limit in limits]),
+            "frame_bytes": limits[0]["frame_bytes"],
+        }
+    return {
+        "variant": variant.name,
+        "row": variant.row,
+        "command": variant.command,
+        "contenders": contenders,
+        "ratios": ratios(contenders),
+    }
+
+
+def contender(reports):
+    good = [report for report in reports if not report["failures"]]
+    servers = [report["server"] for report in good if report.get("server")]
+
+    def of(field, name):
+        return middle([(report.get(field) or {}).get(name) for report in good])
+
+    return {
+        "unit": reports[0]["unit"],
+        "runs": len(reports),
+        "failed_runs": len(reports) - len(good),
+        "faults": sum((report.get("verified") or {}).get(name, 0) for report in reports for name in FAULTS),
+        "per_second": middle([report["per_second"] for report in good]),
+        "cpu_ns": middle([server["cpu_ns_per_unit"] for server in servers]),
+        "cpu_share": middle([server["cpu_share"] for server in servers]),
+        "p50_us": of("latency_us", "p50"),
+        "p99_us": of("latency_us", "p99"),
+        "join": middle([report.get("messages_per_read") for report in good]),
+        "rss_per_connection": of("memory", "per_connection_bytes"),
+        "rss_after": of("memory", "after_bytes"),
+        "generator_cpu_share": middle([report["generator_cpu_share"] for report in good]),
+        "generator_cpu_ns": middle([report["generator_cpu_ns_per_unit"] for report in good]),
+        "generator_bound_runs": sum(report.get("bottleneck") == "generator" for report in good),
+        "unbound_runs": sum(report.get("bottleneck") == "neither" for report in good),
+    }
+
+
+def ratios(contenders):
+    """The gateway's rate and CPU time over everybody else's; by rounds' medians."""
+    gateway = contenders.get("gateway")
+    out = {}
+    for name, other in contenders.items():
+        if gateway and name != "gateway":
+            out[name] = {
+                field: quotient(gateway.get(field), other.get(field))
+                for field in ("per_second", "cpu_ns", "p99_us", "rss_per_connection")
+            }
+    return out
+
+
+def quotient(one, other):
+    if not one or not other or not other["median"]:
+        return None
+    return float(f"{one['median'] / other['median']:.4g}")
+
+
+COLUMNS = ("", "per second", "spread", "CPU ns each", "x gateway's rate", "x its CPU", "p50", "p99", "join", "generator", "faults")
+WIDTHS = "  {:<14} {:>13} {:>7} {:>12} {:>17} {:>10} {:>9} {:>9} {:>6} {:>10} {:>7}"
+
+
+def print_summary(summary):
+    print(f"\n{summary['variant']}: loadgen {summary['command']}")
+    print(WIDTHS.format(*COLUMNS))
+    for name, line in summary["contenders"].items():
+        ratio = summary["ratios"].get(name) or {}
+        print(WIDTHS.format(
+            name,
+            number(line["per_second"], "{:,.0f}"),
+            f"{line['per_second']['spread_percent']:.0f} %" if line["per_second"] else "-",
+            number(line["cpu_ns"], "{:,.1f}"),
+            inverse(ratio.get("per_second")),
+            inverse(ratio.get("cpu_ns")),
+            microseconds(line.get("p50_us")),
+            microseconds(line.get("p99_us")),
+            number(line["join"], "{:.0f}"),
+            f"{line['generator_cpu_share']['median'] * 100:.0f} %" if line.get("generator_cpu_share") else "",
+            str(line.get("faults", "")),
+        ))
+        for remark in remarks(line, is_paced(summary)):
+            print(f"{'':<17}{remark}")
+
+
+def is_paced(summary):
+    """On a schedule latency is the figure, and no core has to be full."""
+    return "--rate" in summary["command"]
+
+
+def remarks(line, paced):
+    if line["failed_runs"]:
+        yield f"FAILED in {line['failed_runs']} of {line['runs']} runs; those count in no figure of this line"
+    if line.get("rss_per_connection"):
+        yield "{:,.0f} bytes of RSS a connection, {:,.1f} MiB in all after they closed".format(
+            line["rss_per_connection"]["median"], line["rss_after"]["median"] / 2**20)
+    if line.get("generator_bound_runs"):
+        yield (f"the generator's core was full in {line['generator_bound_runs']} of {line['runs']} runs and the "
+               "server's was not: it could do more")
+    if line.get("unbound_runs") and not paced and line["unit"] in ("deliveries", "echoes"):
+        yield f"neither core was full in {line['unbound_runs']} of {line['runs']} runs: was the machine quiet?"
+
+
+def number(value, form):
+    return form.format(value["median"]) if value and value["median"] else "-"
+
+
+def microseconds(value):
+    if not value:
+        return ""
+    median = value["median"]
+    return f"{median:.0f} us" if median < 1000 else f"{median / 1000:.2f} ms"
+
+
+def inverse(ratio):
+    return f"{1 / ratio:.2f}" if ratio else ""
