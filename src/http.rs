@@ -15,7 +15,7 @@ pub use answer::{
     too_many_failures,
 };
 pub use api::{Api, ClientAddress};
-pub use cors::{allow_page, preflight};
+pub use cors::{allow_page, may_post, preflight};
 pub use forwarded::client_of;
 pub use guard::{Guard, GuardLimits, HeadError, Passed};
 pub use origin::{is_allowed_page, is_own_page};

@@ -9,7 +9,7 @@ use super::size::{KIB, MIB};
 section! {
     /// Who may use the events protocol, and how much of it.
     pub struct Events(mode) {
-        /// Whether /api/v1/ws, /api/v1/ws/dev, POST /api/v1/events and the bridge ask for a token.
+        /// Whether /api/v1/ws, /api/v1/ws/dev and POST /api/v1/events ask for a token.
         auth_required: bool = mode != Mode::Demo, Flag;
         /// Whether /api/v1/ws/demo exists. It never asks for a token.
         demo_enabled: bool = mode != Mode::Prod, Flag;

@@ -46,8 +46,8 @@ pub fn too_many_failures(wait: Duration) -> Answer {
 
 /// A response with a body of this type.
 #[must_use]
-pub fn respond(status: u16, content_type: &'static str, body: String) -> Answer {
-    let mut answer = Response::new(Body::from(body));
+pub fn respond(status: u16, content_type: &'static str, body: impl Into<Body>) -> Answer {
+    let mut answer = Response::new(body.into());
     *answer.status_mut() = StatusCode::from_u16(status).expect("statuses are constants");
     answer
         .headers_mut()

@@ -9,7 +9,7 @@ use axum::http::header::{
 };
 
 use super::answer::{Answer, respond};
-use super::origin::one;
+use super::origin::{is_own, one};
 use crate::config::CorsOrigin;
 
 /// Lets a page of one of `origins` read an answer, of which these are the headers. An origin that is
@@ -39,6 +39,15 @@ pub fn allow_page(origins: &[CorsOrigin], request: &HeaderMap, answer: &mut Head
     }
     let exposed = HeaderValue::from_static("Retry-After");
     answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+}
+
+/// Whether a request that nothing vouches for may come from where it says it comes from: from no
+/// page, from one of the host it is for, or from one of `origins`. A browser sends some requests
+/// without asking first, and only keeps the answers from the page.
+#[must_use]
+pub fn may_post(origins: &[CorsOrigin], headers: &HeaderMap) -> bool {
+    let is_known = |origin| is_own(origin, headers) || permit(origins, origin).is_some();
+    !headers.contains_key(ORIGIN) || one(headers, ORIGIN).is_some_and(is_known)
 }
 
 /// What a page may do.

@@ -33,6 +33,11 @@ pub fn is_own_page(allowed: &[OriginPattern], headers: &HeaderMap) -> bool {
     if !allowed.is_empty() {
         return is_one_of(allowed, origin);
     }
+    is_own(origin, headers)
+}
+
+/// Whether `origin` is that of the host a request is for.
+pub(super) fn is_own(origin: &str, headers: &HeaderMap) -> bool {
     one(headers, HOST).is_some_and(|host| is_same(origin, &host.to_ascii_lowercase()))
 }
 

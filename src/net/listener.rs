@@ -67,7 +67,6 @@ pub fn tune(
     unacknowledged_max: Duration,
     send_buffer_bytes: usize,
 ) -> io::Result<()> {
-    stream.set_nodelay(true)?;
     SockRef::from(stream).set_tcp_user_timeout(Some(unacknowledged_max))?;
     if send_buffer_bytes > 0 {
         SockRef::from(stream).set_send_buffer_size(send_buffer_bytes)?;
@@ -102,7 +101,6 @@ mod tests {
             tune(&stream, limit, 16 * 1024).unwrap();
             let socket = SockRef::from(&stream);
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(limit));
-            assert!(socket.tcp_nodelay().unwrap());
             // The kernel doubles what it is asked for.
             assert_eq!(socket.send_buffer_size().unwrap(), 32 * 1024);
         });

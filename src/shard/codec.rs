@@ -58,13 +58,22 @@ impl Codec {
         publication: &Publication<'_>,
         timestamp: &[u8],
     ) -> &[u8] {
+        // What was pushed is what they are sent.
+        match (format, publication.kind) {
+            (WireFormat::Bridge, Kind::Push) => {
+                self.encode(None, OpCode::Text, publication.data);
+                return &self.frame;
+            }
+            (WireFormat::BridgeDeflate, Kind::Push) => {
+                self.encode(Some(SHARED_WINDOW_BITS), OpCode::Text, publication.data);
+                return &self.frame;
+            }
+            _ => {}
+        }
         let mut payload = std::mem::take(&mut self.payload);
         payload.clear();
         match (format, publication.kind) {
             (WireFormat::Sse, _) => {}
-            (WireFormat::Bridge | WireFormat::BridgeDeflate, Kind::Push) => {
-                payload.extend_from_slice(publication.data);
-            }
             (WireFormat::Bridge | WireFormat::BridgeDeflate, _) => {
                 let user = topic::user_of(publication.topic).unwrap_or_default();
                 let data = str::from_utf8(publication.data).expect("data is checked to be JSON");

@@ -351,7 +351,7 @@ fn a20_all_pages_may_use_the_api_without_cookies_and_listed_ones_with_them() {
 
 #[test]
 fn a20_credentials_in_the_wrong_place_publish_nothing() {
-    let gateway = gateway(|_| {});
+    let gateway = gateway(|config| config.http.cors_origins.clear());
     let question = "Origin: https://app.example.com\r\nAccess-Control-Request-Method: POST\r\n";
     assert_eq!(
         ask(gateway.address, "OPTIONS", "/api/v1/events", question).status,

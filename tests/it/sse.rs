@@ -74,7 +74,7 @@ fn a_stream_begins_with_its_head_the_time_to_come_back_and_where_it_stands() {
     assert_eq!(
         stream.head,
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store\r\n\
-         x-accel-buffering: no\r\nconnection: close\r\n\r\n"
+         x-accel-buffering: no\r\nconnection: close\r\nvary: Origin\r\n\r\n"
     );
     let retry = stream.block().unwrap();
     let delay = retry.strip_prefix("retry: ").unwrap().trim_end();

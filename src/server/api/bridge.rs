@@ -9,38 +9,31 @@ mod stream;
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Extension, State as Shared};
-use axum::http::HeaderMap;
+use axum::extract::{Request, State as Shared};
 
 pub(super) use about::{PUSH, PUSH_BATCH, SEND};
 pub(super) use batch::push_batch;
 pub(super) use send::send;
 
 use super::State;
-use super::order::Order;
+use super::credentials::Service;
+use super::order::{Failed, Order, count};
 use crate::config::Config;
-use crate::http::{Answer, ClientAddress, respond};
+use crate::http::{Answer, respond};
 use crate::protocol::bridge::{Correlation, Invalid, Push};
 use crate::shard;
 use crate::topic;
-use admission::{admit, check, invalid};
+use admission::{admit, invalid};
 
 const JSON: &str = "application/json";
 
 /// `POST /sse/push`: one message for one user.
-pub(super) async fn push(
-    Shared(state): Shared<Arc<State>>,
-    Extension(ClientAddress(address)): Extension<ClientAddress>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Answer {
-    let body = match admit(&state, &headers, address, &body) {
-        Ok(body) => body,
+pub(super) async fn push(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
+    let admitted = match admit(&state, request).await {
+        Ok(admitted) => admitted,
         Err(answer) => return *answer,
     };
-    let push = match check(&headers, body, Invalid::unread).and_then(Push::parse) {
+    let push = match admitted.text(Invalid::unread).and_then(Push::parse) {
         Ok(push) => push,
         Err(why) => return invalid(&why),
     };
@@ -48,9 +41,25 @@ pub(super) async fn push(
     let Some(order) = order(&state.config, &push, None, &mut frame) else {
         return outcome(false);
     };
+    if let Err(answer) = may_put(&state, &admitted.service, &order, 1) {
+        return *answer;
+    }
     match order.put().await {
         Ok(receipt) => outcome(note(receipt.delivered)),
         Err(answer) => *answer,
+    }
+}
+
+/// Whether a service may publish an order, and so many now.
+fn may_put(
+    state: &State,
+    service: &Service,
+    order: &Order<'_>,
+    messages: usize,
+) -> Result<(), Box<Answer>> {
+    match order.is_permitted(state, service) {
+        true => count(state, service.publisher, messages),
+        false => Err(Failed::Forbidden.answer()),
     }
 }
 
@@ -59,7 +68,7 @@ fn outcome(is_delivered: bool) -> Answer {
         true => r#"{"status":"success","message":"Message delivered"}"#,
         false => r#"{"status":"partial","message":"User not connected"}"#,
     };
-    respond(200, JSON, body.to_owned())
+    respond(200, JSON, body)
 }
 
 /// Whom a message goes to: the first public account that it mentions, or the user

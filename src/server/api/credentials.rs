@@ -9,7 +9,7 @@ use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use super::State;
 use crate::auth::{Identity, Permissions};
 use crate::config::Config;
-use crate::http::{Answer, refuse, too_many_failures};
+use crate::http::{Answer, may_post, refuse, too_many_failures};
 use crate::shard::{Publisher, block_of};
 
 /// A service that may use the API.
@@ -100,32 +100,45 @@ impl State {
 
 impl State {
     /// Checks that a request of the bridge protocol comes from a service: with
-    /// `bridge.api_key`, if there is one, or any service's credential where those are asked for.
+    /// `bridge.api_key`, if there is one, or any service's credential where those are asked
+    /// for. Where none is, web pages of other hosts are no services.
     pub(super) fn check_bridge_service(
         &self,
         headers: &HeaderMap,
         address: IpAddr,
-    ) -> Result<(), Box<Answer>> {
+    ) -> Result<Service, Box<Answer>> {
+        let publishers = &self.process.publishers;
         let own = &self.authenticator.bridge_key;
         let asks = self.config.bridge_asks();
         if own.is_empty() && !asks {
-            return Ok(());
+            if !may_post(&self.config.http.cors_origins, headers) {
+                let why = "The page's origin is neither this host nor in http.cors_origins";
+                return Err(Box::new(refuse(403, why, &[])));
+            }
+            return Ok(Service {
+                identity: None,
+                publisher: publishers.address(address),
+            });
         }
         let (key, bearer) = given(headers);
         let mut keys = [key, bearer].into_iter().flatten();
+        if key.or(bearer).is_none() {
+            return Err(unauthenticated());
+        }
         let (failures, network) = (&self.authenticator.failures, block_of(address));
         if let Some(wait) = failures.wait_for(network, Instant::now()) {
             return Err(Box::new(too_many_failures(wait)));
         }
-        if keys.any(|key| own.check(key)) {
-            return Ok(());
+        if let Some(key) = keys.find(|key| own.check(key)) {
+            return Ok(Service {
+                identity: None,
+                publisher: publishers.key(key),
+            });
         }
         if asks {
-            return self.check_credential(headers, address).map(drop);
+            return self.check_credential(headers, address);
         }
-        if key.or(bearer).is_some() {
-            failures.note(network, Instant::now());
-        }
+        failures.note(network, Instant::now());
         Err(unauthenticated())
     }
 }

@@ -4,19 +4,15 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use axum::Extension;
-use axum::body::Bytes;
-use axum::extract::State as Shared;
-use axum::extract::rejection::BytesRejection;
-use axum::http::HeaderMap;
+use axum::extract::{Request, State as Shared};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 
 use super::State;
 use super::operation::{
     Access, BUSY, Body, Example, Group, Operation, Reply, UNAVAILABLE, UNKNOWN,
 };
-use super::order::{Order, Receipt, count, open};
-use crate::http::{Answer, ClientAddress, refuse, respond};
+use super::order::{Order, Receipt, count, open, text_of};
+use crate::http::{Answer, refuse, respond};
 use crate::protocol::json::{self, Raw};
 use crate::protocol::schema::{Field, Kind, Object};
 
@@ -24,14 +20,13 @@ use crate::protocol::schema::{Field, Kind, Object};
 const BATCH_EVENTS_MAX: usize = 10_000;
 
 /// `POST /api/v1/events`: `{"event", "data", "user_id"?, "broadcast"?}`.
-pub(super) async fn publish(
-    Shared(state): Shared<Arc<State>>,
-    Extension(ClientAddress(address)): Extension<ClientAddress>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Answer {
-    let (service, text) = match open(&state, &headers, address, &body) {
+pub(super) async fn publish(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
+    let (service, body) = match open(&state, request).await {
         Ok(opened) => opened,
+        Err(answer) => return *answer,
+    };
+    let text = match text_of(&body) {
+        Ok(text) => text,
         Err(answer) => return *answer,
     };
     let event = match parse(&state, text) {
@@ -50,21 +45,19 @@ pub(super) async fn publish(
 
 /// `POST /api/v1/events/batch`: a JSON array of events, or one event a line
 /// (`application/x-ndjson`). All are checked before the first is published.
-pub(super) async fn publish_batch(
-    Shared(state): Shared<Arc<State>>,
-    Extension(ClientAddress(address)): Extension<ClientAddress>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Answer {
-    let (service, text) = match open(&state, &headers, address, &body) {
+pub(super) async fn publish_batch(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
+    let content_type = request.headers().get(CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let is_lines =
+        content_type.is_some_and(|kind| kind.contains("ndjson") || kind.contains("jsonl"));
+    let (service, body) = match open(&state, request).await {
         Ok(opened) => opened,
         Err(answer) => return *answer,
     };
-    let content_type = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("");
-    let is_lines = content_type.contains("ndjson") || content_type.contains("jsonl");
+    let text = match text_of(&body) {
+        Ok(text) => text,
+        Err(answer) => return *answer,
+    };
     let items: Vec<&str> = if is_lines {
         let lines = text.lines().filter(|line| !line.trim().is_empty());
         lines.take(BATCH_EVENTS_MAX + 1).collect()

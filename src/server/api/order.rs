@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::HeaderValue;
 use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderMap, HeaderValue};
 use tokio::time::{sleep, timeout};
 
 use super::State;
 use super::credentials::Service;
-use crate::http::{Answer, refuse};
+use crate::http::{Answer, ClientAddress, refuse};
 use crate::mesh::Post;
 use crate::metrics::Limited;
 use crate::protocol::events::Kind;
@@ -142,6 +143,11 @@ impl<'a> Order<'a> {
     }
 
     /// Whether `service` may publish it.
+    pub(super) fn is_permitted(&self, state: &State, service: &Service) -> bool {
+        service.permissions(&state.config).may_publish(&self.topic)
+    }
+
+    /// Whether `service` may publish it.
     ///
     /// # Errors
     /// The answer that says that it may not, and what to do.
@@ -150,7 +156,7 @@ impl<'a> Order<'a> {
         state: &State,
         service: &Service,
     ) -> Result<(), Box<Answer>> {
-        if service.permissions(&state.config).may_publish(&self.topic) {
+        if self.is_permitted(state, service) {
             return Ok(());
         }
         let why = format!(
@@ -165,6 +171,15 @@ impl<'a> Order<'a> {
     /// # Errors
     /// The answer that says why it was not published.
     pub(super) async fn put(&self) -> Result<Receipt, Box<Answer>> {
+        self.try_put().await.map_err(Failed::answer)
+    }
+
+    /// Publishes it, and waits for its place and for how many it reaches; for room, too,
+    /// if there is none at first.
+    ///
+    /// # Errors
+    /// Why it was not published.
+    pub(super) async fn try_put(&self) -> Result<Receipt, Failed> {
         let mut deadline = None;
         loop {
             match receipt(self.begin()).await {
@@ -172,7 +187,7 @@ impl<'a> Order<'a> {
                     deadline.get_or_insert_with(|| Instant::now() + WAIT_MAX);
                     sleep(WAIT_STEP).await;
                 }
-                put => return put.map_err(Failed::answer),
+                put => return put,
             }
         }
     }
@@ -200,6 +215,8 @@ pub(super) enum Failed {
     TooManyTopics,
     /// Another core has not answered. It may have been published.
     NoAnswer,
+    /// Whoever asked may not.
+    Forbidden,
 }
 
 impl Failed {
@@ -209,14 +226,16 @@ impl Failed {
             Self::Busy => "Subscribers are written to more slowly than messages come; try again",
             Self::TooManyTopics => "There are too many topics",
             Self::NoAnswer => "The topic's core is busy; whether it was published is not known",
+            Self::Forbidden => "This takes a token whose `fanfare.publish` covers the user's inbox",
         }
     }
 
-    fn answer(self) -> Box<Answer> {
+    pub(super) fn answer(self) -> Box<Answer> {
         let (status, retry_after) = match self {
             Self::Busy => (429, "1"),
             Self::TooManyTopics => (503, "60"),
             Self::NoAnswer => (504, "1"),
+            Self::Forbidden => return Box::new(refuse(403, self.text(), &[])),
         };
         Box::new(refuse(status, self.text(), &[(RETRY_AFTER, retry_after)]))
     }
@@ -244,29 +263,42 @@ pub(super) async fn receipt(counting: Counting) -> Result<Receipt, Failed> {
     }
 }
 
-/// Who sent a request and its text, if the sender may publish.
-pub(super) fn open<'a>(
-    state: &State,
-    headers: &HeaderMap,
-    address: IpAddr,
-    body: &'a Result<Bytes, BytesRejection>,
-) -> Result<(Service, &'a str), Box<Answer>> {
-    let service = state.check_service(headers, address)?;
-    let body = received(state, body)?;
-    let text = simdutf8::basic::from_utf8(body)
-        .map_err(|_| Box::new(refuse(422, "The body is not UTF-8", &[])))?;
-    Ok((service, text))
+/// Who sent a request and its body, which is not waited for if the sender may not publish.
+///
+/// # Errors
+/// The answer that says why not.
+pub(super) async fn open(state: &State, request: Request) -> Result<(Service, Bytes), Box<Answer>> {
+    let service = state.check_service(request.headers(), address_of(&request))?;
+    let body = Bytes::from_request(request, &()).await;
+    Ok((service, received(state, body)?))
+}
+
+/// Where a request comes from.
+pub(super) fn address_of(request: &Request) -> IpAddr {
+    let address = request.extensions().get::<ClientAddress>();
+    let ClientAddress(address) = *address.expect("every request has one");
+    address
+}
+
+/// The text of a body.
+///
+/// # Errors
+/// The answer that says that it is none.
+pub(super) fn text_of(body: &Bytes) -> Result<&str, Box<Answer>> {
+    simdutf8::basic::from_utf8(body)
+        .map_err(|_| Box::new(refuse(422, "The body is not UTF-8", &[])))
 }
 
 /// The body of a request.
 ///
 /// # Errors
 /// The answer that says why it has not come.
-pub(super) fn received<'a>(
+pub(super) fn received<B>(
     state: &State,
-    body: &'a Result<Bytes, BytesRejection>,
-) -> Result<&'a Bytes, Box<Answer>> {
-    body.as_ref().map_err(|rejection| {
+    body: Result<B, impl Into<BytesRejection>>,
+) -> Result<B, Box<Answer>> {
+    body.map_err(|rejection| {
+        let rejection = rejection.into();
         let status = rejection.status().as_u16();
         let max = state.config.http.max_body_size;
         let why = if status == 413 {

@@ -3,19 +3,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use axum::Extension;
-use axum::body::Bytes;
-use axum::extract::State as Shared;
-use axum::extract::rejection::BytesRejection;
-use axum::http::HeaderMap;
+use axum::extract::{Request, State as Shared};
 
 use super::State;
 use super::events::{ACCEPTED, ACCEPTED_EXAMPLE, accepted};
 use super::operation::{
     Access, BUSY, Body, Example, Group, Operation, Reply, UNAVAILABLE, UNKNOWN,
 };
-use super::order::{DEFAULT_NAME, Order, count, open};
-use crate::http::{Answer, ClientAddress, refuse};
+use super::order::{DEFAULT_NAME, Order, count, open, text_of};
+use crate::http::{Answer, refuse};
 use crate::id::Priority;
 use crate::mesh::KEY_BYTES_MAX;
 use crate::protocol::json::Raw;
@@ -24,14 +20,13 @@ use crate::protocol::schema::{Field, Kind, Object};
 /// `POST /api/v1/publish`: `{"topic", "type"?, "payload", "user_id"?, "priority"?,
 /// "id"?}`. With an `id` it may be sent again: within five minutes it is published
 /// once, and each answer has the same offset.
-pub(super) async fn publish(
-    Shared(state): Shared<Arc<State>>,
-    Extension(ClientAddress(address)): Extension<ClientAddress>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Answer {
-    let (service, text) = match open(&state, &headers, address, &body) {
+pub(super) async fn publish(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
+    let (service, body) = match open(&state, request).await {
         Ok(opened) => opened,
+        Err(answer) => return *answer,
+    };
+    let text = match text_of(&body) {
+        Ok(text) => text,
         Err(answer) => return *answer,
     };
     let order = match parse(&state, text) {

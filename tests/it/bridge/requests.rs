@@ -409,6 +409,21 @@ fn text_is_not_read_as_json_and_no_type_is() {
 }
 
 #[test]
+fn a_batch_sent_as_text_is_no_list() {
+    let gateway = gateway(1, |_| {});
+    let body = r#"[{"user_id":"alice","data":{}}]"#;
+    let why = "Input should be a valid list";
+    let faults = json!([fault("list_type", json!([]), why, json!(body))]);
+    check(
+        &gateway,
+        "/sse/push/batch",
+        "Content-Type: text/plain\r\n",
+        body,
+        &faults,
+    );
+}
+
+#[test]
 fn a_body_that_is_not_utf_8_is_refused() {
     let gateway = gateway(1, |_| {});
     for path in PATHS {
@@ -606,4 +621,16 @@ fn a_connection_stays_open_between_requests_for_as_long_as_configured() {
         // Longer than a message may take, and far shorter than a pause may.
         std::thread::sleep(Duration::from_millis(600));
     }
+}
+
+#[test]
+fn the_requests_are_described_for_programs_and_for_people() {
+    let gateway = gateway(1, |_| {});
+    let description = ask(&gateway, "GET", "/openapi.json", "");
+    assert_eq!(description.status, 200, "{description:?}");
+    let paths = &description.json()["paths"];
+    for path in PATHS {
+        assert!(paths[path]["post"].is_object(), "{path}: {paths}");
+    }
+    assert_eq!(ask(&gateway, "GET", "/docs", "").status, 200);
 }

@@ -3,35 +3,47 @@
 use std::net::IpAddr;
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderValue};
 
 use super::JSON;
 use crate::http::{Answer, refuse, respond};
 use crate::metrics::Limited;
 use crate::protocol::bridge::Invalid;
 use crate::server::api::State;
-use crate::server::api::order::received;
+use crate::server::api::credentials::Service;
+use crate::server::api::order::{address_of, received};
 use crate::shard;
 
-/// The body of a request, if whoever sent it may.
+/// A request that is looked at.
+pub(super) struct Admitted {
+    pub(super) service: Service,
+    body: Bytes,
+    /// Its sender calls it JSON, or nothing.
+    is_json: bool,
+}
+
+/// Lets a request in, if whoever sent it may. Its body is not waited for before.
 ///
 /// # Errors
 /// The answer that says why not.
-pub(super) fn admit<'a>(
-    state: &State,
-    headers: &HeaderMap,
-    address: IpAddr,
-    body: &'a Result<Bytes, BytesRejection>,
-) -> Result<&'a Bytes, Box<Answer>> {
-    state.check_bridge_service(headers, address)?;
-    count(state, address)?;
-    received(state, body)
+pub(super) async fn admit(state: &State, request: Request) -> Result<Admitted, Box<Answer>> {
+    let address = address_of(&request);
+    let headers = request.headers();
+    let service = state.check_bridge_service(headers, address)?;
+    count_request(state, address)?;
+    let is_json = headers.get(CONTENT_TYPE).is_none_or(is_json);
+    let body = received(state, Bytes::from_request(request, &()).await)?;
+    Ok(Admitted {
+        service,
+        body,
+        is_json,
+    })
 }
 
 /// Counts a request among those of its address.
-fn count(state: &State, address: IpAddr) -> Result<(), Box<Answer>> {
+fn count_request(state: &State, address: IpAddr) -> Result<(), Box<Answer>> {
     if state.config.bridge.requests_per_minute == 0 {
         return Ok(());
     }
@@ -50,20 +62,18 @@ fn count(state: &State, address: IpAddr) -> Result<(), Box<Answer>> {
     })
 }
 
-/// The text of a body that is to be read as JSON: where no type is said, it is.
-/// `unread` is what is said of one that is not.
-pub(super) fn check<'a>(
-    headers: &HeaderMap,
-    body: &'a Bytes,
-    unread: fn(&[u8]) -> Invalid,
-) -> Result<&'a str, Invalid> {
-    if body.is_empty() {
-        return Err(Invalid::missing_body());
+impl Admitted {
+    /// The text of a body that is to be read as JSON: where no type is said, it is.
+    /// `unread` is what is said of one that is not.
+    pub(super) fn text(&self, unread: fn(&[u8]) -> Invalid) -> Result<&str, Invalid> {
+        if self.body.is_empty() {
+            return Err(Invalid::missing_body());
+        }
+        if !self.is_json {
+            return Err(unread(&self.body));
+        }
+        simdutf8::basic::from_utf8(&self.body).map_err(|_| unread(&self.body))
     }
-    if headers.get(CONTENT_TYPE).is_some_and(|kind| !is_json(kind)) {
-        return Err(unread(body));
-    }
-    simdutf8::basic::from_utf8(body).map_err(|_| unread(body))
 }
 
 /// Whether a body of this type is JSON: `application/json` or anything built on it.

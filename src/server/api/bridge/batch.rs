@@ -2,18 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Extension, State as Shared};
-use axum::http::HeaderMap;
+use axum::extract::{Request, State as Shared};
 
-use super::admission::{admit, check, invalid};
+use super::admission::{admit, invalid};
 use super::{JSON, note, order};
-use crate::http::{Answer, ClientAddress, respond};
+use crate::http::{Answer, respond};
 use crate::protocol::bridge::{Invalid, Push};
 use crate::protocol::json::put_string;
 use crate::server::api::State;
-use crate::server::api::order::{Failed, receipt};
+use crate::server::api::order::{Failed, count, receipt};
 use crate::shard::{Counting, Delivered};
 
 /// Messages after which others get their turn.
@@ -23,19 +20,25 @@ const MESSAGES_PER_TURN: usize = 256;
 /// that is invalid is the end of the whole batch, before anything is published.
 pub(in crate::server::api) async fn push_batch(
     Shared(state): Shared<Arc<State>>,
-    Extension(ClientAddress(address)): Extension<ClientAddress>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Answer {
-    let body = match admit(&state, &headers, address, &body) {
-        Ok(body) => body,
+    let admitted = match admit(&state, request).await {
+        Ok(admitted) => admitted,
         Err(answer) => return *answer,
     };
-    let pushes = match check(&headers, body, Invalid::unread_batch).and_then(Push::parse_batch) {
+    let pushes = match admitted
+        .text(Invalid::unread_batch)
+        .and_then(Push::parse_batch)
+    {
         Ok(pushes) => pushes,
         Err(why) => return invalid(&why),
     };
+    if let Err(answer) = count(&state, admitted.service.publisher, pushes.len()) {
+        return *answer;
+    }
     let mut begun = Vec::with_capacity(pushes.len());
+    // A batch waits for room once, as a push does.
+    let mut may_wait = true;
     let mut frame = Vec::new();
     for (index, push) in pushes.iter().enumerate() {
         if index > 0 && index % MESSAGES_PER_TURN == 0 {
@@ -45,12 +48,17 @@ pub(in crate::server::api) async fn push_batch(
             begun.push(None);
             continue;
         };
+        if !order.is_permitted(&state, &admitted.service) {
+            begun.push(Some(Begun::Over(Err(Failed::Forbidden))));
+            continue;
+        }
         begun.push(Some(match order.begin() {
             // Those behind it wait, too: the messages of a user keep their order.
-            Counting::Done(Delivered::Busy) => Begun::Over(match order.put().await {
-                Ok(receipt) => Ok(receipt.delivered),
-                Err(_) => Err(Failed::Busy),
-            }),
+            Counting::Done(Delivered::Busy) if may_wait => {
+                let put = order.try_put().await;
+                may_wait = put.is_ok();
+                Begun::Over(put.map(|receipt| receipt.delivered))
+            }
             counting => Begun::Counting(counting),
         }));
     }

@@ -6,16 +6,15 @@ use std::future::ready;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Extension, State as Shared};
+use axum::extract::{Request, State as Shared};
+use axum::http::Response;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
-use axum::http::{HeaderMap, Response};
 use futures_util::stream::once;
 
-use super::admission::{admit, check, invalid};
+use super::admission::{admit, invalid};
 use super::stream::AnswerStream;
-use super::{note, order, target};
-use crate::http::{Answer, ClientAddress, refuse};
+use super::{may_put, note, order, target};
+use crate::http::{Answer, refuse};
 use crate::metrics::Limited;
 use crate::protocol::bridge::{Correlation, Invalid, Push, put_error_event};
 use crate::server::api::State;
@@ -24,15 +23,13 @@ use crate::shard::{self, NoCall, Shard};
 /// Sends a message and streams what its user answers.
 pub(in crate::server::api) async fn send(
     Shared(state): Shared<Arc<State>>,
-    Extension(ClientAddress(address)): Extension<ClientAddress>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Answer {
-    let body = match admit(&state, &headers, address, &body) {
-        Ok(body) => body,
+    let admitted = match admit(&state, request).await {
+        Ok(admitted) => admitted,
         Err(answer) => return *answer,
     };
-    let push = match check(&headers, body, Invalid::unread).and_then(Push::parse) {
+    let push = match admitted.text(Invalid::unread).and_then(Push::parse) {
         Ok(push) => push,
         Err(why) => return invalid(&why),
     };
@@ -47,7 +44,10 @@ pub(in crate::server::api) async fn send(
     };
     let mut frame = Vec::new();
     let delivered = match order(&state.config, &push, Some(&correlation), &mut frame) {
-        Some(order) => order.put().await.map(|receipt| note(receipt.delivered)),
+        Some(order) => match may_put(&state, &admitted.service, &order, 1) {
+            Ok(()) => order.put().await.map(|receipt| note(receipt.delivered)),
+            Err(answer) => Err(answer),
+        },
         None => Ok(false),
     };
     match delivered {
