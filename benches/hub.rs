@@ -34,6 +34,7 @@ fn hub() -> Hub {
         memory_max: 1 << 30,
         log_bytes_max: 1 << 26,
         backlog_bytes_max: 1 << 26,
+        few_members_max: 512,
         outbox: OutboxLimits {
             bytes_max: 1 << 24,
             messages_max: 1 << 20,
@@ -49,7 +50,7 @@ fn hub() -> Hub {
 }
 
 fn flush(hub: &mut Hub, sink: &mut Counting) {
-    while hub.flush(sink, 0, usize::MAX) == Flush::More {}
+    while hub.flush(sink, 0, usize::MAX, usize::MAX) == Flush::More {}
 }
 
 pub(crate) fn bench(criterion: &mut Criterion) {

@@ -20,8 +20,8 @@ mod policy;
 #[cfg(test)]
 mod scale;
 mod stream;
+mod turns;
 
-use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
 use slab::Slab;
@@ -36,6 +36,7 @@ use crate::topic::{self, Pattern};
 use outbox::Outbox;
 use peer::{Peer, Sub};
 use stream::{Member, Stream, StreamId};
+use turns::{Line, Turns};
 
 /// How much a hub holds.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +52,9 @@ pub struct HubLimits {
     /// Bytes of one log that no flush has offered to its members. At the limit
     /// publications wait: they would only make the log longer.
     pub backlog_bytes_max: u64,
+    /// Members of a topic, in one format, beyond which it is a crowd: others do not
+    /// wait until all of them have been written to.
+    pub few_members_max: usize,
     /// Each peer's outbox.
     pub outbox: OutboxLimits,
 }
@@ -67,10 +71,12 @@ pub struct Hub {
     patterns: HashMap<Pattern, Vec<Slot>>,
     /// Streams appended to since their members were last walked.
     dirty: Vec<StreamId>,
+    /// Likewise, those with many members.
+    dirty_crowds: Vec<StreamId>,
     /// Streams whose memory may be given back.
     warm: Vec<StreamId>,
-    /// Peers with something to write, in turn.
-    ready: VecDeque<Slot>,
+    /// Peers with something to write.
+    turns: Turns,
     /// Drained outboxes, kept for the next peer that needs one.
     #[expect(clippy::vec_box, reason = "they go back into peers as they are")]
     spare: Vec<Box<Outbox>>,
@@ -169,8 +175,9 @@ impl Hub {
             streams: Slab::new(),
             patterns: HashMap::default(),
             dirty: Vec::new(),
+            dirty_crowds: Vec::new(),
             warm: Vec::new(),
-            ready: VecDeque::new(),
+            turns: Turns::default(),
             spare: Vec::new(),
             incidents: Vec::new(),
             generation: 0,
@@ -524,7 +531,7 @@ impl Hub {
     #[must_use]
     pub fn is_congested(&self, topic: TopicId) -> bool {
         if self.held >= self.limits.memory_max {
-            return !self.dirty.is_empty() || !self.ready.is_empty();
+            return self.has_more_to_write();
         }
         self.topics[topic.index()]
             .streams
@@ -544,7 +551,8 @@ impl Hub {
     /// Cost: a look at every dirty stream.
     #[must_use]
     pub fn is_backlogged(&self) -> bool {
-        self.dirty.iter().any(|id| {
+        let mut dirty = self.dirty.iter().chain(&self.dirty_crowds);
+        dirty.any(|id| {
             let stream = &self.streams[id.index()];
             stream.log.head() - stream.offered >= self.limits.backlog_bytes_max
         })
@@ -586,7 +594,11 @@ impl Hub {
         self.held = self.held + stream.log.held() - held;
         if !stream.dirty {
             stream.dirty = true;
-            self.dirty.push(id);
+            let dirty = match stream.members.len() > self.limits.few_members_max {
+                true => &mut self.dirty_crowds,
+                false => &mut self.dirty,
+            };
+            dirty.push(id);
         }
         if !stream.warm {
             stream.warm = true;
@@ -692,9 +704,8 @@ impl Hub {
 
     fn make_ready(&mut self, slot: Slot) {
         let peer = &mut self.peers[slot.index()];
-        if !peer.queued && !peer.blocked {
-            peer.queued = true;
-            self.ready.push_back(slot);
+        if !peer.blocked {
+            self.turns.stand(slot, &mut peer.stands, Line::Few);
         }
     }
 

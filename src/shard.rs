@@ -76,6 +76,10 @@ use subscribe::Tickets;
 /// Writes of one flush before other work gets its turn.
 const WRITES_PER_FLUSH: usize = 512;
 
+/// Bytes written by one flush before other work gets its turn, give or take one
+/// write: a millisecond or two.
+const BYTES_PER_FLUSH: usize = 4 * 1024 * 1024;
+
 /// Bytes read from one connection per turn.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
@@ -545,10 +549,12 @@ impl Shard {
         self.act_on_incidents();
         let flush = {
             let mut links = self.links.borrow_mut();
-            let flush =
-                self.hub
-                    .borrow_mut()
-                    .flush(&mut *links, self.clock.now_ms(), WRITES_PER_FLUSH);
+            let flush = self.hub.borrow_mut().flush(
+                &mut *links,
+                self.clock.now_ms(),
+                WRITES_PER_FLUSH,
+                BYTES_PER_FLUSH,
+            );
             self.counters.writes.add(std::mem::take(&mut links.writes));
             self.counters
                 .writes_short

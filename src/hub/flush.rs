@@ -4,6 +4,7 @@ use std::io::IoSlice;
 
 use super::peer::{Peer, Sub};
 use super::stream::{Stream, StreamId};
+use super::turns::Line;
 use super::{Hub, Incident, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX, index_of, slot_of};
 use crate::config::SlowConsumer;
 use crate::id::{PeerId, Slot};
@@ -42,25 +43,45 @@ const SPARSE_FROM: usize = 1024;
 const SLICES_MAX: usize = 32;
 
 impl Hub {
-    /// Writes what waits to peers whose sockets are not full, `writes_max` of
-    /// them at most, and decides about those that lag.
+    /// Writes what waits to peers whose sockets are not full, and decides about
+    /// those that lag. Ends early after `writes_max` writes, or `bytes_max` bytes.
     ///
     /// Cost: one step and one write per peer, however many messages wait.
-    pub fn flush(&mut self, sink: &mut impl Sink, now_ms: u64, writes_max: usize) -> Flush {
-        if self.ready.is_empty() || !self.dirty.is_empty() && self.peers_waiting_privately() {
-            self.walk_dirty();
+    pub fn flush(
+        &mut self,
+        sink: &mut impl Sink,
+        now_ms: u64,
+        writes_max: usize,
+        bytes_max: usize,
+    ) -> Flush {
+        // Whoever was walked before is written to first, so that more is joined the
+        // more there is to do; those who are there for their outboxes only are few.
+        let (few, crowd) = (self.turns.len(Line::Few), self.turns.len(Line::Crowd));
+        if !self.dirty.is_empty() && few <= PRIVATE_READY_MAX {
+            self.walk_dirty(Line::Few);
         }
+        if !self.dirty_crowds.is_empty() && crowd == 0 {
+            self.walk_dirty(Line::Crowd);
+        }
+        let mut written = 0;
         for _ in 0..writes_max {
-            let Some(slot) = self.ready.pop_front() else {
+            let Some(slot) = self.turns.next() else {
                 break;
             };
-            self.write_to(slot, sink, now_ms);
+            written += self.write_to(slot, sink, now_ms);
+            if written >= bytes_max {
+                break;
+            }
         }
-        if self.ready.is_empty() && self.dirty.is_empty() {
-            Flush::Done
-        } else {
-            Flush::More
+        match self.has_more_to_write() {
+            true => Flush::More,
+            false => Flush::Done,
         }
+    }
+
+    /// Whether anything waits but what full sockets did not take.
+    pub(super) fn has_more_to_write(&self) -> bool {
+        !self.turns.is_empty() || !self.dirty.is_empty() || !self.dirty_crowds.is_empty()
     }
 
     /// The socket of `slot` takes bytes again. Reports the gaps that the peer
@@ -82,6 +103,11 @@ impl Hub {
                 lost,
             });
         }
+        // Whoever is of the crowd alone comes back to it.
+        let mut line = match peer.outbox.is_some() {
+            true => Line::Few,
+            false => Line::Crowd,
+        };
         for sub in 0..peer.subs.len() {
             let Sub {
                 topic,
@@ -101,9 +127,12 @@ impl Hub {
             }
             if !member.is_held() && member.cursor < stream.log.head() {
                 peer.link(index_of(sub));
+                if stream.members.len() <= self.limits.few_members_max {
+                    line = Line::Few;
+                }
             }
         }
-        self.make_ready(slot);
+        self.turns.stand(slot, &mut peer.stands, line);
     }
 
     /// Finds peers whose sockets have taken nothing for `stall_ms`.
@@ -151,19 +180,14 @@ impl Hub {
         }
     }
 
-    /// Whether the peers in the queue are there for their outboxes only, so
-    /// that walking dirty streams now delays nobody who was walked before.
-    fn peers_waiting_privately(&self) -> bool {
-        self.ready.len() <= PRIVATE_READY_MAX
-    }
-
-    /// Puts the members of dirty streams in the queue; decides about those
-    /// that lag; gives up what all have been written.
-    fn walk_dirty(&mut self) {
+    /// Puts the members of dirty streams, those with few members or those with
+    /// many, in their line; decides about those that lag; gives up what all have been
+    /// written.
+    fn walk_dirty(&mut self, line: Line) {
         if self.held >= self.limits.memory_max {
             self.relieve();
         }
-        let mut dirty = std::mem::take(&mut self.dirty);
+        let mut dirty = std::mem::take(self.dirty_in(line));
         // Nothing helped: whoever lags at all is too slow.
         let tight = self.held >= self.limits.memory_max;
         for id in dirty.drain(..) {
@@ -193,10 +217,7 @@ impl Hub {
                     }
                 } else if member.cursor < head {
                     peer.link(member.sub);
-                    if !peer.queued {
-                        peer.queued = true;
-                        self.ready.push_back(member.slot);
-                    }
+                    self.turns.stand(member.slot, &mut peer.stands, line);
                 }
             }
             let held = stream.log.held();
@@ -206,7 +227,14 @@ impl Hub {
                 self.decide(id, member, tight);
             }
         }
-        self.dirty = dirty;
+        *self.dirty_in(line) = dirty;
+    }
+
+    fn dirty_in(&mut self, line: Line) -> &mut Vec<StreamId> {
+        match line {
+            Line::Crowd => &mut self.dirty_crowds,
+            Line::Few | Line::Nowhere => &mut self.dirty,
+        }
     }
 
     /// Makes room for a quarter of the memory: the longest logs first, whichever
@@ -315,21 +343,19 @@ impl Hub {
         }
     }
 
-    fn write_to(&mut self, slot: Slot, sink: &mut impl Sink, now_ms: u64) {
+    /// Writes what waits for a peer. Returns how many bytes its socket took.
+    fn write_to(&mut self, slot: Slot, sink: &mut impl Sink, now_ms: u64) -> usize {
         let Some(peer) = self.peers.get_mut(slot.index()) else {
-            return;
+            return 0;
         };
-        if !peer.queued {
-            return;
-        }
-        peer.queued = false;
-        if peer.blocked {
-            return;
+        let line = std::mem::take(&mut peer.stands);
+        if line == Line::Nowhere || peer.blocked {
+            return 0;
         }
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let (filled, offered, complete) = gather(peer, &self.streams, &mut slices);
         if filled == 0 {
-            return;
+            return 0;
         }
         match sink.write(slot, &slices[..filled]) {
             Written::Gone => {
@@ -340,14 +366,17 @@ impl Hub {
                     generation: peer.generation,
                 };
                 self.incidents.push(Incident::Gone(peer));
+                0
             }
             Written::Bytes(written) => {
                 peer.progress_ms = now_ms;
                 peer.blocked = written < offered;
                 self.advance(slot, written);
                 if !complete && written == offered {
-                    self.make_ready(slot);
+                    let stands = &mut self.peers[slot.index()].stands;
+                    self.turns.stand(slot, stands, line);
                 }
+                written
             }
         }
     }
@@ -407,7 +436,7 @@ impl Hub {
     }
 }
 
-/// Peers in the queue up to which a flush looks at dirty streams before it has
+/// Peers in their line up to which a flush looks at dirty streams before it has
 /// served them all.
 const PRIVATE_READY_MAX: usize = 64;
 

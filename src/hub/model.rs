@@ -161,7 +161,7 @@ impl World {
                 }
             }
             Op::Flush(writes_max) => {
-                let _ = self.hub.flush(&mut self.sockets, 0, writes_max);
+                let _ = self.hub.flush(&mut self.sockets, 0, writes_max, usize::MAX);
             }
             Op::Drain(index, room) => {
                 if let Some(index) = pick(index) {
@@ -234,7 +234,7 @@ impl World {
             self.hub.unblock(peer.slot);
         }
         self.note_gaps();
-        while self.hub.flush(&mut self.sockets, 0, 7) == Flush::More {}
+        while self.hub.flush(&mut self.sockets, 0, 7, usize::MAX) == Flush::More {}
         for peer in self.peers.clone() {
             self.settle(peer);
             let expected = &self.expected[&peer.slot];
@@ -262,12 +262,16 @@ impl World {
     }
 }
 
+/// So few that both lines are in use.
+const FEW: usize = 2;
+
 fn limits(memory_max: usize) -> HubLimits {
     HubLimits {
         topics_max: 100,
         memory_max,
         log_bytes_max: 1 << 20,
         backlog_bytes_max: 1 << 20,
+        few_members_max: FEW,
         outbox: OutboxLimits {
             bytes_max: 1 << 20,
             messages_max: 1 << 20,
@@ -352,7 +356,10 @@ fn a_slow_peer_is_reported_once_and_its_lag_does_not_hold_the_log() {
     let mut incidents = Vec::new();
     for number in 1..=1000 {
         hub.append(topic, WireFormat::EventsJson, &[b'x'; 100], number);
-        assert_eq!(hub.flush(&mut sockets, number, 100), Flush::Done);
+        assert_eq!(
+            hub.flush(&mut sockets, number, 100, usize::MAX),
+            Flush::Done
+        );
         incidents.extend(hub.take_incidents());
         assert!(hub.held() < 200_000, "{} held after {number}", hub.held());
     }
@@ -383,16 +390,16 @@ fn when_memory_is_short_those_who_hold_most_of_it_give_way() {
     for number in 1..=800 {
         append(&mut hub, a, number);
     }
-    assert_eq!(hub.flush(&mut sockets, 0, 100), Flush::Done);
+    assert_eq!(hub.flush(&mut sockets, 0, 100, usize::MAX), Flush::Done);
     // Behind a full socket for a moment; nothing is published to `a` any more.
     for number in 1..=400 {
         append(&mut hub, b, number);
-        assert_eq!(hub.flush(&mut sockets, 0, 100), Flush::Done);
+        assert_eq!(hub.flush(&mut sockets, 0, 100, usize::MAX), Flush::Done);
         assert!(hub.held() <= 110_000, "{} held", hub.held());
     }
     sockets.room.insert(fast.slot, usize::MAX);
     hub.unblock(fast.slot);
-    assert_eq!(hub.flush(&mut sockets, 0, 100), Flush::Done);
+    assert_eq!(hub.flush(&mut sockets, 0, 100, usize::MAX), Flush::Done);
     assert_eq!(sockets.taken[&fast.slot].len(), 40_000);
     assert_eq!(hub.take_incidents(), []);
     hub.unblock(slow.slot);
@@ -420,7 +427,7 @@ fn publications_wait_while_a_flush_is_behind() {
         hub.append(topic, WireFormat::EventsJson, &[b'x'; 100], number);
     }
     assert!(hub.is_congested(topic));
-    assert_eq!(hub.flush(&mut sockets, 0, 10), Flush::Done);
+    assert_eq!(hub.flush(&mut sockets, 0, 10, usize::MAX), Flush::Done);
     assert!(!hub.is_congested(topic));
 }
 
@@ -438,7 +445,7 @@ fn f09_behind_a_full_socket_only_the_newest_pong_waits() {
         hub.send(peer.slot, Priority::High, b"frame"),
         Enqueue::Queued
     );
-    assert_eq!(hub.flush(&mut sockets, 0, 10), Flush::Done);
+    assert_eq!(hub.flush(&mut sockets, 0, 10, usize::MAX), Flush::Done);
     for pong in 0..1000 {
         assert_eq!(
             hub.send_pong(peer.slot, format!("pong {pong:03}").as_bytes()),
@@ -448,6 +455,6 @@ fn f09_behind_a_full_socket_only_the_newest_pong_waits() {
     assert_eq!(hub.outbox_bytes(peer.slot), 2 + 8);
     sockets.room.insert(peer.slot, 100);
     hub.unblock(peer.slot);
-    assert_eq!(hub.flush(&mut sockets, 0, 10), Flush::Done);
+    assert_eq!(hub.flush(&mut sockets, 0, 10, usize::MAX), Flush::Done);
     assert_eq!(sockets.taken[&peer.slot], b"framepong 999");
 }

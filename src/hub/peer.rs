@@ -6,6 +6,7 @@ use std::cell::Cell;
 use super::index_of;
 use super::outbox::Outbox;
 use super::stream::StreamId;
+use super::turns::Line;
 use crate::collections::HashMap;
 use crate::id::{TopicId, WireFormat};
 
@@ -18,8 +19,8 @@ pub(crate) struct Peer {
     /// The socket took less than it was offered: nothing is written before
     /// [`Hub::unblock`](super::Hub::unblock).
     pub(crate) blocked: bool,
-    /// The peer stands in the queue of those to be written to.
-    pub(crate) queued: bool,
+    /// Where the peer stands among those to be written to.
+    pub(crate) stands: Line,
     /// The peer is being closed: nothing new is queued for it.
     pub(crate) closing: bool,
     /// Reported as a slow consumer already.
@@ -101,7 +102,7 @@ impl Peer {
             generation,
             format,
             blocked: false,
-            queued: false,
+            stands: Line::Nowhere,
             closing: false,
             doomed: false,
             refilled: false,

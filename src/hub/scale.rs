@@ -7,6 +7,7 @@ use super::*;
 use crate::config::SlowConsumer;
 
 const TOPICS: u32 = 50_000;
+const FEW: usize = 100;
 const JSON: WireFormat = WireFormat::EventsJson;
 
 /// Sockets that take everything; what they took.
@@ -29,6 +30,7 @@ fn hub() -> Hub {
         memory_max: 1 << 30,
         log_bytes_max: 1 << 20,
         backlog_bytes_max: 1 << 20,
+        few_members_max: FEW,
         outbox: OutboxLimits {
             bytes_max: 1 << 20,
             messages_max: 1000,
@@ -45,6 +47,52 @@ fn hub() -> Hub {
 
 fn open(hub: &mut Hub, number: u32) -> TopicId {
     hub.open(&format!("a.{number}")).unwrap()
+}
+
+#[test]
+fn a_small_topic_does_not_wait_until_a_large_one_is_written() {
+    let mut hub = hub();
+    let (large, small) = (open(&mut hub, 1), open(&mut hub, 2));
+    let crowd: Vec<PeerId> = (0..1000).map(|_| hub.join(JSON)).collect();
+    for peer in &crowd {
+        let _ = hub.subscribe(peer.slot, large);
+    }
+    let own = hub.join(JSON);
+    // One of the many has the small topic, too.
+    for slot in [own.slot, crowd[999].slot] {
+        let _ = hub.subscribe(slot, small);
+    }
+    hub.append(large, JSON, b"l", 1);
+    let mut taken = Taken::default();
+    assert_eq!(hub.flush(&mut taken, 0, 10, usize::MAX), Flush::More);
+    assert_eq!(taken.0, b"l".repeat(10));
+    hub.append(large, JSON, b"L", 2);
+    hub.append(small, JSON, b"s", 1);
+    assert_eq!(hub.flush(&mut taken, 0, 4, usize::MAX), Flush::More);
+    let written = String::from_utf8(taken.0.split_off(10)).unwrap();
+    assert_eq!(written.matches('s').count(), 2, "{written}");
+    assert_eq!(hub.flush(&mut taken, 0, 5000, usize::MAX), Flush::More);
+    assert_eq!(hub.flush(&mut taken, 0, 5000, usize::MAX), Flush::Done);
+    let count = |byte| taken.0.iter().filter(|&&taken| taken == byte).count();
+    // Those of the crowd that were written early got the first message alone.
+    assert_eq!(10 + count(b'l') + written.matches('l').count(), 1010);
+    assert_eq!(count(b'L') + written.matches('L').count(), 1000);
+}
+
+#[test]
+fn a_flush_ends_early_after_so_many_bytes() {
+    let mut hub = hub();
+    let topic = open(&mut hub, 1);
+    for _ in 0..10 {
+        let peer = hub.join(JSON);
+        let _ = hub.subscribe(peer.slot, topic);
+    }
+    hub.append(topic, JSON, b"0123456789", 1);
+    let mut taken = Taken::default();
+    assert_eq!(hub.flush(&mut taken, 0, 100, 25), Flush::More);
+    assert_eq!(taken.0.len(), 30);
+    assert_eq!(hub.flush(&mut taken, 0, 100, 1000), Flush::Done);
+    assert_eq!(taken.0.len(), 100);
 }
 
 #[test]
@@ -67,7 +115,10 @@ fn m07_topics_under_one_glob_join_and_leave_with_a_step_each() {
         // Everything has something to write while it is given up.
         hub.append(topic, JSON, b"x", 1);
     }
-    assert_eq!(hub.flush(&mut Taken::default(), 0, 0), Flush::More);
+    assert_eq!(
+        hub.flush(&mut Taken::default(), 0, 0, usize::MAX),
+        Flush::More
+    );
     assert_eq!(
         hub.remove_pattern(peer.slot, &pattern).len(),
         TOPICS as usize
@@ -79,7 +130,7 @@ fn m07_topics_under_one_glob_join_and_leave_with_a_step_each() {
     );
     assert_eq!(hub.subscription_count(), 0);
     let mut taken = Taken::default();
-    assert_eq!(hub.flush(&mut taken, 0, 10), Flush::Done);
+    assert_eq!(hub.flush(&mut taken, 0, 10, usize::MAX), Flush::Done);
     assert!(taken.0.is_empty(), "given up before it was written");
 }
 
@@ -96,7 +147,10 @@ fn m07_topics_that_go_leave_nothing_behind_and_others_take_their_numbers() {
             hub.append(topic, JSON, b"old ", 1);
             // Closed while both lists know it, one does, or none.
             match index % 3 {
-                0 => assert_eq!(hub.flush(&mut Taken::default(), 0, 10), Flush::Done),
+                0 => assert_eq!(
+                    hub.flush(&mut Taken::default(), 0, 10, usize::MAX),
+                    Flush::Done
+                ),
                 1 if index % 300 == 1 => hub.give_back(),
                 _ => {}
             }
@@ -109,14 +163,17 @@ fn m07_topics_that_go_leave_nothing_behind_and_others_take_their_numbers() {
                 assert_eq!(hub.subscribe(peer.slot, next), Subscribed::First);
                 hub.append(next, JSON, b"new", 1);
                 let mut taken = Taken::default();
-                assert_eq!(hub.flush(&mut taken, 0, 10), Flush::Done);
+                assert_eq!(hub.flush(&mut taken, 0, 10, usize::MAX), Flush::Done);
                 assert_eq!(taken.0, b"new");
                 assert_eq!(hub.unsubscribe(peer.slot, next), Unsubscribed::Left);
                 assert!(hub.close_topic(next));
             }
         }
         assert!(!hub.is_backlogged());
-        assert_eq!(hub.flush(&mut Taken::default(), 0, 10), Flush::Done);
+        assert_eq!(
+            hub.flush(&mut Taken::default(), 0, 10, usize::MAX),
+            Flush::Done
+        );
         hub.give_back();
         assert_eq!(
             (hub.streams.len(), hub.topic_count(), hub.held()),

@@ -34,6 +34,9 @@ pub struct Settings {
     pub cursors: Arc<CursorKey>,
 }
 
+/// Subscribers of a topic that one flush writes to: a topic with more is paced.
+const FEW_MEMBERS_MAX: usize = 512;
+
 /// One shard's part of the process's limits.
 pub(super) fn hub_limits(config: &Config, shards: usize) -> HubLimits {
     HubLimits {
@@ -41,6 +44,7 @@ pub(super) fn hub_limits(config: &Config, shards: usize) -> HubLimits {
         memory_max: config.hub.max_memory / shards.max(1),
         log_bytes_max: config.hub.max_log_size,
         backlog_bytes_max: BACKLOG_BYTES_MAX.min(config.hub.max_log_size as u64),
+        few_members_max: FEW_MEMBERS_MAX,
         outbox: OutboxLimits {
             bytes_max: config.hub.outbox_max_bytes,
             messages_max: config.hub.outbox_max_messages,
