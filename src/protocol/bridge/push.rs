@@ -85,6 +85,10 @@ impl<'a> Push<'a> {
         let (mut pushes, mut faults) = (Vec::new(), Faults::default());
         let (mut index, mut is_json) = (0, true);
         let read = json::each_item(body, usize::MAX, |item| {
+            // Of what is wrong enough has been said.
+            if faults.count() >= super::DETAILS_MAX {
+                return;
+            }
             match Self::read(item.text(), Some(index), &mut faults) {
                 Ok(Some(push)) if faults.count() == 0 => pushes.push(push),
                 Ok(_) => {}
