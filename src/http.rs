@@ -14,7 +14,7 @@ pub use answer::{
     Answer, AnswerBody, event_stream_head, refuse, refuse_plainly, refuse_raw, respond,
     too_many_failures,
 };
-pub use api::{Api, ClientAddress};
+pub use api::{Answering, Api, ClientAddress, Shortcut};
 pub use cors::{allow_page, may_post, preflight};
 pub use forwarded::client_of;
 pub use guard::{Guard, GuardLimits, HeadError, Passed};

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -51,7 +52,7 @@ pub(super) struct Guarded {
 }
 
 /// Bytes read at once before a connection is claimed.
-const READ_BYTES: usize = 4096;
+const READ_BYTES: usize = 16 * 1024;
 
 impl Guarded {
     /// A socket of which `begun` has been read already.
@@ -101,8 +102,8 @@ impl Read for Guarded {
                 }
                 Ok(None) => {}
             }
-            let mut bytes = [0; READ_BYTES];
-            let mut read = ReadBuf::new(&mut bytes);
+            let mut bytes = [const { MaybeUninit::uninit() }; READ_BYTES];
+            let mut read = ReadBuf::uninit(&mut bytes);
             ready!(Pin::new(&mut this.stream).poll_read(cx, &mut read))?;
             if read.filled().is_empty() {
                 return Poll::Ready(Ok(()));

@@ -52,8 +52,7 @@ pub fn check_free(address: SocketAddr) -> io::Result<()> {
     socket.bind(&address.into())
 }
 
-/// Sets what every accepted connection needs: no delay of small writes, an end
-/// of the connection when what was sent is not acknowledged within
+/// Sets what every connection needs that is no request: an end of the connection when what was sent is not acknowledged within
 /// `unacknowledged_max`, and a send buffer of this many bytes unless it is 0.
 ///
 /// Without that end the kernel keeps a connection to a peer that has vanished,

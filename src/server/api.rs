@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use tokio::sync::watch;
 
@@ -66,16 +65,19 @@ pub(super) fn routes(
         openapi: openapi::document(config, &endpoints).to_string(),
         docs: Page::new(docs::html(config, &endpoints)),
     });
+    let shortcuts: Vec<_> = endpoints
+        .iter()
+        .filter_map(|endpoint| endpoint.shortcut(&state))
+        .collect();
     let served = endpoints
         .into_iter()
         .fold(Router::new(), |router, endpoint| endpoint.join(router));
     let router = served
         .fallback(async || -> Answer { refuse(404, "Not Found", &[]) })
         .method_not_allowed_fallback(async || -> Answer { refuse(405, "Method Not Allowed", &[]) })
-        .layer(DefaultBodyLimit::max(config.http.max_body_size))
         .layer(from_fn_with_state(state.clone(), cors::layer))
         .with_state(state);
-    Api(router)
+    Api::new(router, shortcuts)
 }
 
 /// Everything that can be asked for with this configuration, and nothing else.

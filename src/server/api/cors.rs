@@ -24,10 +24,15 @@ pub(super) async fn layer(
     if origins.is_empty() {
         return next.run(request).await;
     }
-    // Most requests come from services, which are no pages.
-    let origin = request.headers().get_all(ORIGIN).into_iter();
-    let asked: HeaderMap = origin.map(|origin| (ORIGIN, origin.clone())).collect();
+    let asked = origins_of(&request);
     let mut answer = next.run(request).await;
     allow_page(origins, &asked, answer.headers_mut());
     answer
+}
+
+/// The headers of a request that say which page it comes from. Most requests come from
+/// services, which are no pages.
+pub(super) fn origins_of(request: &Request) -> HeaderMap {
+    let origins = request.headers().get_all(ORIGIN).into_iter();
+    origins.map(|origin| (ORIGIN, origin.clone())).collect()
 }

@@ -4,11 +4,14 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::{Request, State as Shared};
 use axum::handler::Handler;
 use axum::routing::{MethodRouter, get, post};
 
 use super::State;
+use super::cors::origins_of;
 use crate::config::Config;
+use crate::http::{Answer, Answering, Shortcut, allow_page};
 use crate::protocol::schema::{Field, Kind, Object};
 
 /// An operation where it is served.
@@ -20,6 +23,8 @@ pub(super) struct Endpoint {
     /// What answers; `None` where the connection is taken out of HTTP before
     /// the router sees the request.
     handler: Option<MethodRouter<Arc<State>>>,
+    /// The same, for requests that do not take the way through the router.
+    shortcut: Option<Box<dyn Fn(Arc<State>) -> Shortcut>>,
 }
 
 /// The methods there are.
@@ -123,12 +128,38 @@ impl Endpoint {
     }
 
     /// An operation that is asked for with POST.
-    pub(super) fn post<H: Handler<T, Arc<State>>, T: 'static>(
+    pub(super) fn post<F>(
         path: impl Into<String>,
         about: &'static Operation,
-        handler: H,
-    ) -> Self {
-        Self::new(Method::Post, path.into(), about, Some(post(handler)))
+        handler: impl Fn(Shared<Arc<State>>, Request) -> F + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let routed = Some(post(handler.clone()));
+        let shortcut = move |state: Arc<State>| -> Shortcut {
+            let handler = handler.clone();
+            Arc::new(move |request| -> Answering {
+                let (state, origins) = (state.clone(), origins_of(&request));
+                let answering = handler(Shared(state.clone()), request);
+                Box::pin(async move {
+                    let mut answer = answering.await;
+                    let allowed = &state.config.http.cors_origins;
+                    allow_page(allowed, &origins, answer.headers_mut());
+                    answer
+                })
+            })
+        };
+        Self {
+            shortcut: Some(Box::new(shortcut)),
+            ..Self::new(Method::Post, path.into(), about, routed)
+        }
+    }
+
+    /// The way past the router, if there is one.
+    pub(super) fn shortcut(&self, state: &Arc<State>) -> Option<(Box<str>, Shortcut)> {
+        let shortcut = self.shortcut.as_ref()?;
+        Some((self.path.as_str().into(), shortcut(state.clone())))
     }
 
     /// A connection that `conn` takes out of HTTP.
@@ -147,6 +178,7 @@ impl Endpoint {
             path,
             about,
             handler,
+            shortcut: None,
         }
     }
 

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, Request};
+use axum::body::{Bytes, to_bytes};
+use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::RETRY_AFTER;
+use http_body_util::LengthLimitError;
 use tokio::time::{sleep, timeout};
 
 use super::State;
@@ -269,8 +269,7 @@ pub(super) async fn receipt(counting: Counting) -> Result<Receipt, Failed> {
 /// The answer that says why not.
 pub(super) async fn open(state: &State, request: Request) -> Result<(Service, Bytes), Box<Answer>> {
     let service = state.check_service(request.headers(), address_of(&request))?;
-    let body = Bytes::from_request(request, &()).await;
-    Ok((service, received(state, body)?))
+    Ok((service, body_of(state, request).await?))
 }
 
 /// Where a request comes from.
@@ -293,18 +292,13 @@ pub(super) fn text_of(body: &Bytes) -> Result<&str, Box<Answer>> {
 ///
 /// # Errors
 /// The answer that says why it has not come.
-pub(super) fn received<B>(
-    state: &State,
-    body: Result<B, impl Into<BytesRejection>>,
-) -> Result<B, Box<Answer>> {
-    body.map_err(|rejection| {
-        let rejection = rejection.into();
-        let status = rejection.status().as_u16();
-        let max = state.config.http.max_body_size;
-        let why = if status == 413 {
-            format!("The body is larger than {max} bytes")
-        } else {
-            rejection.body_text()
+pub(super) async fn body_of(state: &State, request: Request) -> Result<Bytes, Box<Answer>> {
+    let max = state.config.http.max_body_size;
+    to_bytes(request.into_body(), max).await.map_err(|error| {
+        let error = error.into_inner();
+        let (status, why) = match error.is::<LengthLimitError>() {
+            true => (413, format!("The body is larger than {max} bytes")),
+            false => (400, format!("The body has not come: {error}")),
         };
         Box::new(refuse(status, &why, &[]))
     })

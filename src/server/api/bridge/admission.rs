@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 
@@ -13,7 +13,7 @@ use crate::metrics::Limited;
 use crate::protocol::bridge::Invalid;
 use crate::server::api::State;
 use crate::server::api::credentials::Service;
-use crate::server::api::order::{address_of, received};
+use crate::server::api::order::{address_of, body_of};
 use crate::shard;
 
 /// A request that is looked at.
@@ -34,7 +34,7 @@ pub(super) async fn admit(state: &State, request: Request) -> Result<Admitted, B
     let service = state.check_bridge_service(headers, address)?;
     count_request(state, address)?;
     let is_json = headers.get(CONTENT_TYPE).is_none_or(is_json);
-    let body = received(state, Bytes::from_request(request, &()).await)?;
+    let body = body_of(state, request).await?;
     Ok(Admitted {
         service,
         body,
