@@ -374,7 +374,7 @@ impl Shard {
         }
     }
 
-    /// Holds back the answer to a connection's upgrade request until [`Self::open`].
+    /// Holds back the answer to a connection's upgrade request until its inbox is live.
     /// Its task reads nothing until then.
     pub fn hold_open(&self, peer: PeerId, head: Vec<u8>) {
         if let Some(link) = self.links.borrow_mut().get_mut(peer) {
