@@ -11,9 +11,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::process::CallPlace;
 use super::{Shard, local};
@@ -38,6 +40,9 @@ struct Waiting {
     /// More came than may wait: the rest is dropped.
     overflowed: bool,
 }
+
+/// How long the end of a call waits until its home has forgotten it.
+const FORGET_MAX: Duration = Duration::from_secs(1);
 
 /// What a caller is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -83,16 +88,14 @@ impl Caller {
             said
         })
     }
-}
 
-impl Caller {
     /// Ends the call. Whoever is told of the end when this is done can call again by the
     /// same key.
     pub async fn end(self) {
         let forgotten = local(|shard| shard.hang_up(self.number));
         if let Some(forgotten) = forgotten {
-            // A home that has ended knows no calls, either.
-            let _ = forgotten.await;
+            // A home that has ended before this shard knows no calls, and does not say so.
+            let _ = timeout(FORGET_MAX, forgotten).await;
         }
     }
 }

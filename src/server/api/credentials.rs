@@ -21,6 +21,14 @@ pub(super) struct Service {
 }
 
 impl Service {
+    /// One that no token tells more about.
+    fn without_token(publisher: Publisher) -> Self {
+        Self {
+            identity: None,
+            publisher,
+        }
+    }
+
     /// What it may do.
     pub(super) fn permissions<'a>(&'a self, config: &'a Config) -> Permissions<'a> {
         match &self.identity {
@@ -39,12 +47,8 @@ impl State {
         address: IpAddr,
     ) -> Result<Service, Box<Answer>> {
         let publishers = &self.process.publishers;
-        let without_token = |publisher| Service {
-            identity: None,
-            publisher,
-        };
         if !self.config.events.auth_required {
-            return Ok(without_token(publishers.address(address)));
+            return Ok(Service::without_token(publishers.address(address)));
         }
         self.check_credential(headers, address)
     }
@@ -56,10 +60,6 @@ impl State {
         address: IpAddr,
     ) -> Result<Service, Box<Answer>> {
         let publishers = &self.process.publishers;
-        let without_token = |publisher| Service {
-            identity: None,
-            publisher,
-        };
         let (key, bearer) = given(headers);
         if key.or(bearer).is_none() {
             return Err(unauthenticated());
@@ -74,7 +74,7 @@ impl State {
             .flatten()
             .find(|key| keys.check(key))
         {
-            return Ok(without_token(publishers.key(key)));
+            return Ok(Service::without_token(publishers.key(key)));
         }
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -96,9 +96,7 @@ impl State {
             }
         }
     }
-}
 
-impl State {
     /// Checks that a request of the bridge protocol comes from a service: with
     /// `bridge.api_key`, if there is one, or any service's credential where those are asked
     /// for. Where none is, web pages of other hosts are no services.
@@ -115,10 +113,7 @@ impl State {
                 let why = "The page's origin is neither this host nor in http.cors_origins";
                 return Err(Box::new(refuse(403, why, &[])));
             }
-            return Ok(Service {
-                identity: None,
-                publisher: publishers.address(address),
-            });
+            return Ok(Service::without_token(publishers.address(address)));
         }
         let (key, bearer) = given(headers);
         let mut keys = [key, bearer].into_iter().flatten();
@@ -130,10 +125,7 @@ impl State {
             return Err(Box::new(too_many_failures(wait)));
         }
         if let Some(key) = keys.find(|key| own.check(key)) {
-            return Ok(Service {
-                identity: None,
-                publisher: publishers.key(key),
-            });
+            return Ok(Service::without_token(publishers.key(key)));
         }
         if asks {
             return self.check_credential(headers, address);

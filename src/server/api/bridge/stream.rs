@@ -40,6 +40,13 @@ impl AnswerStream {
         }
     }
 
+    /// The event that says why no answer follows.
+    fn last_words(&self, why: &str) -> Bytes {
+        let mut event = Vec::new();
+        put_error_event(&mut event, why, &self.correlation);
+        event.into()
+    }
+
     /// The next event; `None` after the last.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
@@ -49,9 +56,7 @@ impl AnswerStream {
                     let why = *why;
                     ready!(forgotten.as_mut().poll(cx));
                     self.phase = Phase::Over;
-                    let mut event = Vec::new();
-                    put_error_event(&mut event, why, &self.correlation);
-                    return Poll::Ready(Some(event.into()));
+                    return Poll::Ready(Some(self.last_words(why)));
                 }
                 Phase::Over => return Poll::Ready(None),
             };
@@ -65,7 +70,11 @@ impl AnswerStream {
                     return Poll::Ready(Some(event));
                 }
                 Poll::Ready(Some(Said::Overflow)) => "Answers are read too slowly",
-                Poll::Ready(Some(Said::Stopping) | None) => "Server shutdown",
+                Poll::Ready(Some(Said::Stopping) | None) => {
+                    // Nobody can call again, and the home may have ended already.
+                    self.phase = Phase::Over;
+                    return Poll::Ready(Some(self.last_words("Server shutdown")));
+                }
                 Poll::Pending => {
                     ready!(self.timer.as_mut().poll(cx));
                     "Timeout waiting for response"
