@@ -1,9 +1,11 @@
-//! The machine: listening sockets, cores, file limits.
+//! The machine: listening sockets, cores, pages, file limits.
 
 mod affinity;
 mod limits;
 mod listener;
+mod pages;
 
 pub use affinity::{available_cores, pin_to_core};
 pub use limits::raise_file_limit;
 pub use listener::{check_free, listen, shut, tune};
+pub use pages::use_small_pages;

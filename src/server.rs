@@ -66,6 +66,9 @@ pub struct Gateway {
 /// It could not be started, or a shard failed.
 pub fn run(config: Config) -> Result<(), ServeError> {
     let mode = config.mode;
+    if !config.server.huge_pages {
+        net::use_small_pages();
+    }
     let signals = signals::install().map_err(ServeError::Start)?;
     let gateway = Gateway::start(config)?;
     for address in &gateway.addresses {

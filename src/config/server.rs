@@ -54,6 +54,10 @@ section! {
         /// It must be this gateway, too, and of the same user; each process has topics of its own. If
         /// not, a port in use is refused at the start.
         share_port: bool = false, Flag;
+        /// Whether the kernel may back memory with huge pages of 2 MiB. Fewer misses of the processor's
+        /// address cache, for more resident memory: a connection takes half as much again, and what it
+        /// leaves stays.
+        huge_pages: bool = false, Flag;
         /// Accept listeners beyond loopback although something is open to clients without credentials.
         allow_open: bool = false, Flag;
     }
