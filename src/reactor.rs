@@ -14,7 +14,7 @@ pub use drain::Phase;
 
 use crate::http::Api;
 use crate::mesh::Mesh;
-use crate::net;
+use crate::net::{self, Tuning};
 use crate::shard::{Settings, Shard};
 
 /// How one reactor is run.
@@ -69,11 +69,18 @@ async fn serve(plan: Plan) {
         listen,
         ..
     } = plan;
-    let backlog = settings.config.server.backlog;
+    let config = settings.config.clone();
+    let backlog = config.server.backlog;
+    // Pings and heartbeats are acknowledged by the peer's kernel as soon as they arrive.
+    let silence_max = config.websocket.ping_interval.max(config.sse.heartbeat);
+    let tuning = Tuning {
+        unacknowledged_max: silence_max + config.websocket.ping_timeout,
+        send_buffer_bytes: config.server.send_buffer,
+    };
     let shard = Shard::install(settings, &mesh);
     let listeners: std::io::Result<Vec<_>> = listen
         .iter()
-        .map(|&address| net::listen(address, backlog))
+        .map(|&address| net::listen(address, backlog, tuning))
         .collect();
     let listeners = match listeners {
         Ok(listeners) => listeners,

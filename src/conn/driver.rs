@@ -24,12 +24,6 @@ use crate::ws::{CloseCode, Decoder, Event, Input, Limits, OpCode};
 /// Begins the connection that `claim` describes. `rest` is what the peer sent
 /// behind its request.
 pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: Vec<u8>) {
-    let (server, websocket) = (&shard.config.server, &shard.config.websocket);
-    // A ping is acknowledged by the peer's kernel as soon as it arrives.
-    let unacknowledged_max = websocket.ping_interval + websocket.ping_timeout;
-    if crate::net::tune(&stream, unacknowledged_max, server.send_buffer).is_err() {
-        return;
-    }
     let (reader, writer) = stream.into_split();
     let peer = shard.join(
         claim.dialect,
@@ -45,7 +39,7 @@ pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: Ve
     let limits = Limits {
         message_bytes_max: claim.message_bytes_max,
     };
-    let driver = Driver {
+    let mut driver = Driver {
         shard: shard.clone(),
         peer,
         reader,
@@ -59,11 +53,13 @@ pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: Ve
         }),
         unfinished_bytes: 0,
         control: Budget::default(),
-        phase: Phase::New,
+        phase: Phase::Open,
         closing: None,
         quota: claim.quota,
         _place: claim.place,
     };
+    // At once, so that the answer to the upgrade and the greeting are one write.
+    driver.begin();
     tokio::task::spawn_local(driver);
 }
 
@@ -94,7 +90,6 @@ struct Kept {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    New,
     Open,
     /// The close frame is queued; what arrives is thrown away.
     Closing,
@@ -117,16 +112,6 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         this.shard.clock.refresh();
-        if this.phase == Phase::New {
-            this.phase = Phase::Open;
-            let begun = match this.quota.crowd() {
-                None => this.session.begin(&this.shard, this.peer),
-                Some(crowd) => this.session.refuse(&this.shard, this.peer, crowd),
-            };
-            if let Flow::End(why) = begun {
-                this.part(why);
-            }
-        }
         loop {
             if let Some(why) = this.shard.verdict(this.peer, cx.waker()) {
                 if why.close().is_none() {
@@ -212,6 +197,16 @@ enum Read {
 }
 
 impl Driver {
+    fn begin(&mut self) {
+        let begun = match self.quota.crowd() {
+            None => self.session.begin(&self.shard, self.peer),
+            Some(crowd) => self.session.refuse(&self.shard, self.peer, crowd),
+        };
+        if let Flow::End(why) = begun {
+            self.part(why);
+        }
+    }
+
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
         let shard = self.shard.clone();
         shard.with_scratch(|scratch, inflater| {
@@ -399,7 +394,7 @@ impl Driver {
 impl Drop for Driver {
     /// Whatever happened, the shard forgets the connection.
     fn drop(&mut self) {
-        if matches!(self.phase, Phase::Open | Phase::New) {
+        if self.phase == Phase::Open {
             self.session.end(&self.shard, self.peer);
             self.shard.counters.disconnects[Disconnect::Internal.index()].add(1);
         }

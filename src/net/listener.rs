@@ -7,12 +7,25 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
+/// What a listener's connections are like.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuning {
+    /// A connection ends when what was sent is not acknowledged for as long.
+    ///
+    /// Otherwise the kernel keeps a connection to a peer that has vanished, and
+    /// what was sent to it, for a quarter of an hour (`TCP_USER_TIMEOUT`, RFC 5482;
+    /// HOSTILE R03), also after it was closed here.
+    pub unacknowledged_max: Duration,
+    /// `SO_SNDBUF`; 0: the kernel's choice.
+    pub send_buffer_bytes: usize,
+}
+
 /// A listener of one shard. The kernel spreads connections over all listeners
 /// of the same address (`SO_REUSEPORT`).
 ///
 /// # Errors
 /// The kernel's: the address is in use by somebody else, or is not ours.
-pub fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+pub fn listen(address: SocketAddr, backlog: u32, tuning: Tuning) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -24,6 +37,13 @@ pub fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
         socket.set_only_v6(true)?;
     }
     socket.set_nonblocking(true)?;
+    // Connections have a listener's options from the start: no system call for each of them.
+    // A head and what follows it may be two writes (RFC 896).
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_user_timeout(Some(tuning.unacknowledged_max))?;
+    if tuning.send_buffer_bytes > 0 {
+        socket.set_send_buffer_size(tuning.send_buffer_bytes)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     TcpListener::from_std(socket.into())
@@ -52,27 +72,6 @@ pub fn check_free(address: SocketAddr) -> io::Result<()> {
     socket.bind(&address.into())
 }
 
-/// Sets what every connection needs that is no request: an end of the connection when what was sent is not acknowledged within
-/// `unacknowledged_max`, and a send buffer of this many bytes unless it is 0.
-///
-/// Without that end the kernel keeps a connection to a peer that has vanished,
-/// and what was sent to it, for a quarter of an hour (`TCP_USER_TIMEOUT`, RFC 5482;
-/// HOSTILE R03), also after it was closed here.
-///
-/// # Errors
-/// The kernel's, if the peer is gone already.
-pub fn tune(
-    stream: &TcpStream,
-    unacknowledged_max: Duration,
-    send_buffer_bytes: usize,
-) -> io::Result<()> {
-    SockRef::from(stream).set_tcp_user_timeout(Some(unacknowledged_max))?;
-    if send_buffer_bytes > 0 {
-        SockRef::from(stream).set_send_buffer_size(send_buffer_bytes)?;
-    }
-    Ok(())
-}
-
 /// Ends our side of a connection; the peer's may go on.
 ///
 /// # Errors
@@ -86,19 +85,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r03_a_tuned_connection_ends_when_its_peer_acknowledges_nothing() {
+    fn r03_a_connection_ends_when_its_peer_acknowledges_nothing() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()
             .unwrap();
         runtime.block_on(async {
-            let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 16).unwrap();
+            let limit = Duration::from_secs(40);
+            let tuning = Tuning {
+                unacknowledged_max: limit,
+                send_buffer_bytes: 16 * 1024,
+            };
+            let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 16, tuning).unwrap();
             let address = listener.local_addr().unwrap();
             let (stream, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
             let (_client, (stream, _)) = (stream.unwrap(), accepted.unwrap());
-            let limit = Duration::from_secs(40);
-            tune(&stream, limit, 16 * 1024).unwrap();
             let socket = SockRef::from(&stream);
+            assert!(socket.tcp_nodelay().unwrap());
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(limit));
             // The kernel doubles what it is asked for.
             assert_eq!(socket.send_buffer_size().unwrap(), 32 * 1024);

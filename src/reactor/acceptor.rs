@@ -32,9 +32,6 @@ pub(super) async fn run(
         };
         match accepted {
             Ok((stream, address)) => {
-                // A head and what follows it may be two writes (RFC 896). It fails only
-                // for a peer that is gone.
-                let _ = stream.set_nodelay(true);
                 tokio::task::spawn_local(conn::accept(
                     shard.clone(),
                     api.clone(),

@@ -124,8 +124,11 @@ impl Links {
     }
 
     pub(super) fn remove(&mut self, peer: PeerId) {
-        if self.get(peer).is_some() {
-            self.links[peer.slot.index()] = None;
+        if self.get(peer).is_some()
+            && let Some(link) = self.links[peer.slot.index()].take()
+        {
+            // Its reader closes the socket in a moment, which ends our side as well.
+            link.writer.forget();
         }
     }
 
