@@ -44,8 +44,7 @@ def summarise(knob, reports):
         "knob": knob.name,
         "part": knob.part,
         "load": knob.load,
-        # Of what shares its cores with the generator the rate says nothing.
-        "both_cores": knob.both_cores,
+        "cores": knob.cores,
         "a": sides["a"],
         "b": sides["b"],
         "effects": {field: effect(sides["a"]["fields"][field], sides["b"]["fields"][field]) for field in knob.fields},
@@ -131,7 +130,7 @@ def outcome(knob):
     """What differs, with its figures; and what was looked at and does not."""
     told, same = [], []
     for field, found in knob["effects"].items():
-        if field == "per_second" and knob["both_cores"]:
+        if is_beside(knob, field):
             continue
         name = FIELDS[field][1]
         if not found:
@@ -147,12 +146,17 @@ def outcome(knob):
     return "; ".join([*told, *same])
 
 
+def is_beside(knob, field):
+    """The rate of a server that shares its cores with the generator says nothing."""
+    return field == "per_second" and knob["cores"] == "shared"
+
+
 def spread(knob):
     spreads = [
         values["spread_percent"]
         for side in ("a", "b")
         for field, values in knob[side]["fields"].items()
-        if values and not (field == "per_second" and knob["both_cores"])
+        if values and not is_beside(knob, field)
     ]
     return f"{max(spreads):.0f} %" if spreads else ""
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 FAN = "fanout --subscribers 1000 --payload 128 --patience 30"
-IDLE = "idle --connections 4000 --settle 0.7 --patience 60"
+IDLE = "idle --connections 3000 --settle 0.5 --patience 60"
 LOOPBACK_RPS = "/sys/class/net/lo/queues/rx-0/rps_cpus"
 HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
 
@@ -39,18 +39,27 @@ class Knob:
     a: Side
     b: Side
     fields: tuple = BUSY
-    # Server and generator share both cores: only CPU time per unit counts.
-    both_cores: bool = False
+    # "apart": each has a core of its own. "shared": both may use both, and only CPU time per unit counts.
+    # "roaming": the server may use both, the generator its own.
+    cores: str = "apart"
 
 
 def sysctl(name, a, b, load, fields=BUSY):
     return Knob(name, "host", load, Side(a, host={name: a}), Side(b, host={name: b}), fields)
 
 
-def key(name, a, b, load, fields=BUSY, both_cores=False):
+def key(name, a, b, load, fields=BUSY, cores="apart"):
     """A key of the gateway's configuration."""
     variable = "FANFARE_" + name.upper().replace(".", "__")
-    return Knob(name, "gateway", load, Side(a, env={variable: a}), Side(b, env={variable: b}), fields, both_cores)
+    return Knob(name, "gateway", load, Side(a, env={variable: a}), Side(b, env={variable: b}), fields, cores)
+
+
+def lagging(name, a, b, both):
+    """A key that decides about subscribers that do not read; little of what they lag is in the kernel."""
+    variable, both = "FANFARE_" + name.upper().replace(".", "__"), {"FANFARE_SERVER__SEND_BUFFER": "32KiB", **both}
+    load = "slow --subscribers 20 --slow 20 --payload 8192 --burst 16 --patience 3"
+    sides = (Side(value, env={**both, variable: value}) for value in (a, b))
+    return Knob(name, "gateway", load, *sides, ("per_second", "cpu_ns", "rss"))
 
 
 KNOBS = (
@@ -63,15 +72,15 @@ KNOBS = (
          Side("the sender's core", host={LOOPBACK_RPS: "0"}), Side("the generator's core", host={LOOPBACK_RPS: "{generator_mask}"})),
     Knob("transparent huge pages", "host", IDLE, Side("madvise", host={HUGE_PAGES: "madvise"}),
          Side("always", host={HUGE_PAGES: "always"}), ("rss_per_connection", "rss_after")),
-    Knob("server.shards, one or two", "gateway", f"{FAN} --burst 256", Side("1"), Side("2", shards=2), BUSY, True),
+    Knob("server.shards, one or two", "gateway", f"{FAN} --burst 256", Side("1"), Side("2", shards=2), BUSY, "shared"),
     Knob("server.shards, two or four on two cores", "gateway", f"{FAN} --burst 256",
-         Side("2", shards=2), Side("4", shards=4), BUSY, True),
-    key("server.pin_threads", "true", "false", f"{FAN} --burst 64", both_cores=True),
+         Side("2", shards=2), Side("4", shards=4), BUSY, "shared"),
+    key("server.pin_threads", "true", "false", f"{FAN} --burst 64", cores="roaming"),
     key("server.send_buffer", "0B", "32KiB", f"{FAN} --burst 1024"),
     key("hub.flush_delay", "0s", "1ms", "fanout --subscribers 200 --payload 128 --rate 2000", PACED),
     key("hub.history_size", "0", "1000", "publish --publishers 100 --payload 129 --burst 64"),
-    key("hub.slow_consumer", "disconnect", "conflate", "slow --subscribers 500 --slow 50 --burst 64 --patience 20",
-        ("per_second", "cpu_ns", "rss")),
+    lagging("hub.slow_consumer", "disconnect", "conflate", {"FANFARE_HUB__MAX_LAG": "1MiB"}),
+    lagging("hub.max_lag", "16MiB", "1MiB", {"FANFARE_HUB__SLOW_CONSUMER": "drop-oldest"}),
     key("websocket.deflate", "false", "true", "compressed", ("cpu_ns", "wire_bytes")),
     key("websocket.ping_interval", "30s", "1s", IDLE, ("cpu_share",)),
     key("log.level", "info", "debug", "connect --concurrency 64"),

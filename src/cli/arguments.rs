@@ -267,9 +267,10 @@ Each finding is one of
   unknown  it cannot be read here, as in a container; nothing is assumed
   ok
 
-Each of the first three says why it matters, the command that changes it now, and the file that keeps
-it over a reboot. Limits of files, memory and processor time are those of fanfare.service where it is
-installed, else those of the shell that runs this command: a gateway started from there has them, too.
+Each of the first three says why it matters, the command that changes it now, and the file
+that keeps it over a reboot. Limits of files, memory and processor time are those of
+fanfare.service where it is installed, else those of the shell that runs this command: a
+gateway started from there has them, too.
 
 Exit codes:
   0 nothing fails or warns, 1 something does, 2 wrong arguments, 78 configuration refused";

@@ -40,7 +40,7 @@ fn overflows(host: &Host) -> Option<Finding> {
     );
     Some(Finding::new(
         "connects dropped",
-        SOMAXCONN_WHY,
+        OVERFLOWS_WHY,
         Level::Note,
         found,
     ))
@@ -86,6 +86,8 @@ fn syn_backlog(host: &Host, backlog: u64) -> Finding {
 const SOMAXCONN: &str = "net.core.somaxconn";
 const SOMAXCONN_WHY: &str = "Lowers server.backlog: of a crowd that connects at once, those beyond it are dropped and \
                              try again a second later.";
+const OVERFLOWS_WHY: &str =
+    "The queue of a listener was full; the clients tried again a second later.";
 const COOKIES: &str = "net.ipv4.tcp_syncookies";
 const COOKIES_WHY: &str = "Keeps the listener open to others when somebody sends SYNs only.";
 const SYN_BACKLOG: &str = "net.ipv4.tcp_max_syn_backlog";

@@ -132,7 +132,9 @@ fn line(out: &mut String, finding: &Finding, width: usize) {
     if finding.level <= Level::Unknown {
         return;
     }
-    let _ = writeln!(out, "{:9}{}", "", finding.why);
+    for line in wrapped(finding.why) {
+        let _ = writeln!(out, "{:9}{line}", "");
+    }
     if let Some(remedy) = &finding.remedy {
         let _ = writeln!(out, "{:9}now:  {}", "", escaped(&remedy.now));
         if let Some(keep) = &remedy.keep {
@@ -141,6 +143,24 @@ fn line(out: &mut String, finding: &Finding, width: usize) {
         }
     }
 }
+
+/// `text` in lines of at most [`WIDTH`] characters, as far as its words allow.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// Columns of a sentence, behind its indentation.
+const WIDTH: usize = 90;
 
 #[cfg(test)]
 mod tests {
@@ -217,6 +237,15 @@ END
 Nothing was changed. docs/tuning.md says what each of these trades, and what it did when measured.
 "
         );
+    }
+
+    #[test]
+    fn long_sentences_are_wrapped_between_words() {
+        let text = "word ".repeat(40);
+        let lines = wrapped(text.trim());
+        assert!(lines.iter().all(|line| line.len() <= WIDTH), "{lines:?}");
+        assert_eq!(lines.join(" "), text.trim());
+        assert_eq!(wrapped(&"x".repeat(100)).len(), 1);
     }
 
     #[test]
