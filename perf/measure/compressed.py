@@ -46,18 +46,19 @@ class Load:
     def run(self, warmup, duration):
         subscribers = [self.connect(True) for _ in range(SUBSCRIBERS)]
         publisher = self.connect(False)
-        for subscriber in [*subscribers, publisher]:
-            subscriber.sendall(frame({"type": "subscribe", "events": ["t"]} if subscriber is not publisher else {"type": "ping"}))
+        for subscriber in subscribers:
+            subscriber.sendall(frame({"type": "subscribe", "events": ["t"]}))
         readers = threading.Thread(target=self.drain, args=(subscribers, publisher))
         readers.start()
         try:
-            self.wait_for("fanfare_subscriptions", SUBSCRIBERS)
+            wait_until(lambda: self.counters()["fanfare_subscriptions"] == SUBSCRIBERS, "not all subscriptions are there")
             number = self.publish(publisher, 0, warmup)
             began = self.look()
             number = self.publish(publisher, number, duration)
             ended = self.look()
-            self.wait_for("fanfare_deliveries_total", number * SUBSCRIBERS)
-            time.sleep(0.2)
+            due = number * SUBSCRIBERS
+            wait_until(lambda: self.counters()["fanfare_deliveries_total"] >= due, "not all messages are delivered")
+            wait_until(lambda: len(numbers(bytes(self.kept))) >= number, "a subscriber lacks messages")
         finally:
             self.stopped.set()
             readers.join()
@@ -131,12 +132,13 @@ class Load:
             lines = answer.read().decode().splitlines()
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
-    def wait_for(self, name, least):
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.counters()[name] < least:
-            if time.monotonic() > deadline:
-                raise Failed(f"{name} does not come to {least}")
-            time.sleep(0.05)
+
+def wait_until(holds, otherwise):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        if time.monotonic() > deadline:
+            raise Failed(otherwise)
+        time.sleep(0.05)
 
 
 def frame(message):

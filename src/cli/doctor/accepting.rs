@@ -49,10 +49,8 @@ fn overflows(host: &Host) -> Option<Finding> {
 /// Connects whose handshake is not done. With SYN cookies the accept queue bounds them; without,
 /// the kernel drops new ones once three quarters of `tcp_max_syn_backlog` are in use.
 fn half_open(host: &Host, backlog: u64) -> Vec<Finding> {
-    let cookies: Option<u64> = host.sysctl(COOKIES);
-    let cookies = match cookies {
-        None => return vec![Finding::unknown(COOKIES, COOKIES_WHY)],
-        Some(cookies) => cookies,
+    let Some(cookies) = host.sysctl::<u64>(COOKIES) else {
+        return vec![Finding::unknown(COOKIES, COOKIES_WHY)];
     };
     let found = match cookies {
         0 => "0: off",
