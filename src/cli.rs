@@ -4,6 +4,7 @@
 //! configuration to whoever serves it.
 
 mod arguments;
+mod doctor;
 mod escape;
 mod exit;
 mod files;
@@ -50,6 +51,7 @@ fn execute<E: Display>(command: Command, serve: impl FnOnce(Config) -> Result<()
         Command::DefaultConfig(arguments) => default_config(&arguments),
         Command::GenToken(arguments) => gen_token::run(&arguments),
         Command::Publish(arguments) => publish::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Version => output::print(concat!("fanfare ", env!("CARGO_PKG_VERSION"), "\n")),
     }
 }

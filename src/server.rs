@@ -249,4 +249,4 @@ fn check_file_limit(config: &Config) {
 }
 
 /// Files that are no client's: listeners, epoll, standard streams, logs.
-const FILES_BESIDES: u64 = 64;
+pub(crate) const FILES_BESIDES: u64 = 64;

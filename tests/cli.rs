@@ -109,6 +109,7 @@ fn help_names_every_command_and_exit_code() {
         "default-config",
         "gen-token",
         "publish",
+        "doctor",
         "version",
         "Exit codes",
         "78",
@@ -125,6 +126,7 @@ fn help_names_every_command_and_exit_code() {
         "default-config",
         "gen-token",
         "publish",
+        "doctor",
     ] {
         let ran = fanfare(&[command, "--help"]);
         done(&ran);
@@ -930,4 +932,100 @@ fn the_printed_environment_is_a_configuration_file() {
         78,
         "PORT: `server.listen`",
     );
+}
+
+/// A host made of files, removed when dropped.
+struct FakeHost(PathBuf);
+
+impl FakeHost {
+    fn new(name: &str, files: &[(&str, &str)]) -> Self {
+        let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("{}-{name}", std::process::id()));
+        for (path, text) in files {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        Self(root)
+    }
+
+    fn doctor(&self, arguments: &[&str]) -> Ran {
+        let root = self.0.to_str().unwrap();
+        fanfare(&[&["doctor", "--root", root], arguments].concat())
+    }
+}
+
+impl Drop for FakeHost {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const LIMITS: &str = "Max open files            1024                 20000                files";
+
+#[test]
+fn the_doctor_says_what_to_raise_for_so_many_connections() {
+    let files = [
+        ("proc/self/limits", LIMITS),
+        ("proc/sys/net/core/somaxconn", "128\n"),
+    ];
+    let host = FakeHost::new("small-host", &files);
+    let ran = host.doctor(&["--connections", "200000"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (1, ""), "{ran:?}");
+    for line in [
+        "server.max_connections = 200000",
+        "LimitNOFILE=262144",
+        "sysctl -w net.core.somaxconn=4096",
+        "cat >> /etc/sysctl.d/90-fanfare.conf <<'END'\nnet.core.somaxconn = 4096\nEND",
+        "docs/tuning.md",
+    ] {
+        assert!(ran.stdout.contains(line), "{line} is missing in: {ran:?}");
+    }
+    // The configuration is that of `serve`: a backlog that fits is no finding.
+    let backlog = ["--connections", "1000", "--mode", "demo"];
+    let env = [("FANFARE_SERVER__BACKLOG", "128")];
+    let arguments = [
+        &["doctor", "--root", host.0.to_str().unwrap()],
+        &backlog[..],
+    ]
+    .concat();
+    let ran = fanfare_with(&arguments, &env, "");
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+    assert!(!ran.stdout.contains("as root"), "{ran:?}");
+}
+
+#[test]
+fn the_doctor_assumes_nothing_that_it_cannot_read() {
+    let host = FakeHost::new("bare-host", &[("proc/unreadable", "")]);
+    let ran = host.doctor(&["--json"]);
+    done(&ran);
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["connections"], 100_000);
+    let findings = report["findings"].as_array().unwrap();
+    let unknown = findings
+        .iter()
+        .filter(|finding| finding["level"] == "unknown");
+    assert!(unknown.count() > 10, "{report}");
+    assert!(
+        findings
+            .iter()
+            .all(|finding| finding["level"] == "unknown" || finding["level"] == "ok"),
+        "{report}"
+    );
+}
+
+#[test]
+fn the_doctor_looks_at_this_machine_without_credentials() {
+    let ran = fanfare(&["doctor", "--json"]);
+    assert!(ran.code == 0 || ran.code == 1, "{ran:?}");
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let is_grave = report["level"] == "warn" || report["level"] == "fail";
+    assert_eq!(ran.code == 1, is_grave, "{report}");
+    refused(
+        &fanfare(&["doctor", "--connections", "0"]),
+        2,
+        "0 is not in",
+    );
+    let wrong = [("FANFARE_SERVER__BACKLOG", "many")];
+    refused(&fanfare_with(&["doctor"], &wrong, ""), 78, "server.backlog");
 }

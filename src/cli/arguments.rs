@@ -49,6 +49,12 @@ pub(super) enum Command {
     /// Sends POST /api/v1/events and prints the answer.
     #[command(after_help = PUBLISH)]
     Publish(Publish),
+    /// Check this host against what the gateway needs of it, and say what to run
+    ///
+    /// Takes the flags of `serve`, and needs no credentials. Looks at limits of files and memory, queues,
+    /// ports, buffers, cores and the kernel's settings, and changes nothing.
+    #[command(after_help = DOCTOR)]
+    Doctor(Box<Doctor>),
     /// Print the version
     Version,
 }
@@ -137,6 +143,21 @@ pub(super) struct Publish {
     pub timeout: Duration,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Connections to be held at once [default: server.max_connections]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub connections: Option<u32>,
+    /// Print a JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Where /proc, /sys and /etc of the host are, as in a container that has them mounted
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+}
+
 fn algorithms() -> impl TypedValueParser<Value = TokenAlgorithm> {
     let names = PossibleValuesParser::new(["RS256", "ES256", "EdDSA"]);
     names.try_map(|name| TokenAlgorithm::parse(&name).ok_or("no such algorithm"))
@@ -156,6 +177,7 @@ Examples:
   fanfare default-config > fanfare.toml          every setting explained
   fanfare check-config --config fanfare.toml     what is wrong with it, or what it changes
   fanfare serve --config fanfare.toml            production: needs credentials configured
+  fanfare doctor --config fanfare.toml           what this host lacks for it
 
 Exit codes:
   0 done, 1 failed while running, 2 wrong arguments, 78 configuration refused
@@ -231,6 +253,27 @@ Exit codes:
   69 no gateway answers there
   75 the gateway is busy, try again later (429, 503)
   77 the gateway does not accept the token (401, 403)";
+
+const DOCTOR: &str = "\
+Examples:
+  fanfare doctor --config /etc/fanfare/fanfare.toml
+  fanfare doctor --connections 1000000           what must be raised for a million
+  fanfare doctor --json | jq '.findings[] | select(.level == \"fail\")'
+
+Each finding is one of
+  FAIL     what is configured cannot be had: connections will be refused or cut off
+  warn     it works, and not as well as it would, or not under load
+  note     a choice with two sides, or a fact worth knowing
+  unknown  it cannot be read here, as in a container; nothing is assumed
+  ok
+
+Each of the first three says why it matters, the command that changes it now, and the file
+that keeps it over a reboot. Limits of files, memory and processor time are those of
+fanfare.service where it is installed, else those of the shell that runs this command: a
+gateway started from there has them, too.
+
+Exit codes:
+  0 nothing fails or warns, 1 something does, 2 wrong arguments, 78 configuration refused";
 
 #[cfg(test)]
 mod tests {

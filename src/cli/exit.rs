@@ -8,7 +8,7 @@ use std::process::ExitCode;
 pub(super) enum Exit {
     /// Done.
     Ok = 0,
-    /// Something failed while running.
+    /// Something failed while running, or the host has something to be changed.
     Failure = 1,
     /// The arguments make no sense.
     Usage = 2,

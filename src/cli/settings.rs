@@ -75,18 +75,29 @@ impl Settings {
 
     /// The configuration of files, environment and flags. What is wrong has been said when this fails.
     pub(super) fn load(&self) -> Result<Loaded, Exit> {
-        let sources = Sources {
-            env_file: self.env_file.read()?,
-            file: self.read_file()?,
-            env: std::env::vars_os().collect(),
-            flags: self.flags(),
-        };
+        let sources = self.sources()?;
         let config =
             Config::from_sources(&sources, files::read).map_err(|error| refused(&error))?;
         Keyring::load(&config.auth, files::read).map_err(|error| refused(&error))?;
         let settings = sources.settings_of_env_file();
         let env_file = sources.env_file.map(|(name, _)| (name, settings));
         Ok(Loaded { config, env_file })
+    }
+
+    /// The same without its credentials, which are not asked for, and whose files are not read: for what
+    /// concerns the host.
+    pub(super) fn values(&self) -> Result<Config, Exit> {
+        let values = self.sources()?.values();
+        values.map_err(|error| refused(&error))
+    }
+
+    fn sources(&self) -> Result<Sources, Exit> {
+        Ok(Sources {
+            env_file: self.env_file.read()?,
+            file: self.read_file()?,
+            env: std::env::vars_os().collect(),
+            flags: self.flags(),
+        })
     }
 
     fn read_file(&self) -> Result<Option<(String, String)>, Exit> {

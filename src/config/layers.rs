@@ -217,6 +217,22 @@ impl Sources {
         }
     }
 
+    /// The configuration with every value read and the whole not judged: no rule that joins keys, no
+    /// credential asked for, no key file read. Not for a gateway to start with.
+    ///
+    /// # Errors
+    /// Everything that is wrong with single values.
+    pub fn values(&self) -> Result<Config, ConfigError> {
+        let Draft {
+            config, problems, ..
+        } = self.draft();
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError { problems })
+        }
+    }
+
     /// How many settings the environment file gives, those included that a later layer changes.
     pub fn settings_of_env_file(&self) -> usize {
         let (env, mut problems) = (env::given(&self.env), Vec::new());
