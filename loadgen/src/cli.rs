@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::foreign::{Foreign, Side};
+use crate::foreign::{Foreign, Library, Side};
 use crate::payload::{Format, PAYLOAD_BYTES_MIN};
 use crate::scenario::bridge::ANSWERS_MAX;
 
@@ -21,6 +21,8 @@ Examples:
   loadgen fanout --target nats --url ws://127.0.0.1:9222
                                                 another product, through its own protocol
   loadgen echo --connections 100 --in-flight 32
+  loadgen echo --target uwebsockets --url ws://127.0.0.1:9001
+                                                another library, through an echo server of its own
   loadgen topics --topics 10000 --subscribers 10
   loadgen slow --slow 1                         one reader stalls; nobody else may notice
   loadgen resume --duration 30                  every connection is cut about once a second
@@ -186,7 +188,19 @@ impl Scenario {
     /// The path when the URL has none.
     pub(crate) fn path(&self) -> String {
         match self {
-            Self::Echo(echo) if !echo.ping => "/debug/echo".into(),
+            Self::Echo(Echo {
+                ping: false,
+                target,
+                ..
+            }) => target.map_or("/debug/echo", Library::echo_path).into(),
+            Self::Connect(Connect {
+                target: Some(target),
+                ..
+            })
+            | Self::Idle(Idle {
+                target: Some(target),
+                ..
+            }) => target.greeting_path().into(),
             Self::Bridge(_) => "/ws".into(),
             Self::Fanout(Fanout {
                 target: Some(target),
@@ -372,6 +386,10 @@ pub(crate) struct Echo {
     /// same timestamp, instead of raw echo.
     #[arg(long, conflicts_with = "binary")]
     pub(crate) ping: bool,
+
+    /// A server on a library, on the path where it echoes [default: the gateway]
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with = "ping")]
+    target: Option<Library>,
 }
 
 #[derive(Debug, Args)]
@@ -406,6 +424,10 @@ pub(crate) struct Connect {
     /// Reset connections instead of closing them with a handshake.
     #[arg(long)]
     pub(crate) abort: bool,
+
+    /// A server on a library, on the path where it greets [default: the gateway]
+    #[arg(long, value_enum, value_name = "NAME")]
+    target: Option<Library>,
 }
 
 #[derive(Debug, Args)]
@@ -426,6 +448,10 @@ pub(crate) struct Idle {
     /// all have the same one, or each its own with --subscribe.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) transport: Transport,
+
+    /// A server on a library, on the path where it greets [default: the gateway]
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with_all = ["subscribe", "transport"])]
+    target: Option<Library>,
 }
 
 /// Every user is connected by /ws?user_id= first. Each push must come to its user,
@@ -623,6 +649,8 @@ mod tests {
             &["echo", "--connections", "0"],
             &["fanout", "--target", "nats", "--transport", "sse"],
             &["topics", "--target", "nats"],
+            &["echo", "--target", "nats"],
+            &["echo", "--target", "uwebsockets", "--ping"],
         ] {
             let whole = ["loadgen"].iter().chain(arguments);
             assert!(Options::try_parse_from(whole).is_err(), "{arguments:?}");

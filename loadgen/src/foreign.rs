@@ -5,12 +5,15 @@
 //! publishers publish, and subscribers hand their messages to the verifier.
 
 mod json;
+mod library;
 mod nats;
 mod paths;
 mod sockudo;
 mod wse;
 
 use clap::ValueEnum;
+
+pub(crate) use library::Library;
 
 use crate::frame::opcode;
 use crate::payload::{Layout, Source};
@@ -25,7 +28,7 @@ pub(crate) enum Foreign {
     Nats,
     /// Sockudo: the Pusher protocol, client events on a private channel.
     Sockudo,
-    /// uWebSockets behind the application in perf/peers/uwebsockets.py: as nchan.
+    /// uWebSockets behind the server in perf/peers/uwebsockets.cpp: as nchan.
     Uwebsockets,
     /// WSE behind the application in perf/peers/wse.py.
     Wse,

@@ -21,11 +21,16 @@ def is_at_hand(name):
 
 
 def installed_peers():
-    return [name for name in adapters.FANOUT if adapters.is_installed(name)]
+    return [name for name in adapters.SCENARIOS if adapters.is_installed(name)]
+
+
+def peers_for(variant):
+    """The installed peers that run this, too."""
+    return [name for name in installed_peers() if variant.peers and variant.scenario in adapters.SCENARIOS[name]]
 
 
 def known():
-    return [*OURS, *adapters.FANOUT, *adapters.OTHERS]
+    return [*OURS, *adapters.SCENARIOS, *adapters.OTHERS]
 
 
 def versions(names):
@@ -63,7 +68,7 @@ class Server:
             self.cores = self.generator_cores = [options.server_core, options.generator_core]
             self.shards = 2
         self.has_token = scenario.token and name.startswith("gateway")
-        self.target = ["--target", name] if name in adapters.FANOUT else []
+        self.target = ["--target", name] if name in adapters.SCENARIOS else []
 
     def start(self, scratch, port):
         """Command line and environment; `scratch` is an empty directory."""

@@ -13,8 +13,13 @@ class Variant:
     # Connections of the bare-socket limit; none where it has nothing to compare with. It holds
     # both ends, two files a connection, in one process.
     limit: int | None = None
-    # Whether peers run it, too. Not where a burst would take the slower ones longer than a round.
+    # Whether the peers run it that can. Not where a burst would take the slower ones longer than a round.
     peers: bool = False
+
+    @property
+    def scenario(self):
+        """loadgen's."""
+        return self.command.split()[0]
 
 
 @dataclass(frozen=True)
@@ -73,14 +78,14 @@ SCENARIOS = {
     "echo": Scenario(
         "100 connections, 32 messages in flight on each",
         (Variant("32 in flight", "echo --connections 100 --in-flight 32",
-                 "echo, 100 connections, 32 in flight", 100),),
+                 "echo, 100 connections, 32 in flight", 100, True),),
     ),
     "echo-single": Scenario(
         "100 connections, and one, with one message in flight on each",
         (
             Variant("100 connections", "echo --connections 100 --in-flight 1",
-                    "echo, 100 connections, 1 in flight", 100),
-            Variant("1 connection", "echo --connections 1 --in-flight 1", "echo, 1 connection, 1 in flight", 1),
+                    "echo, 100 connections, 1 in flight", 100, True),
+            Variant("1 connection", "echo --connections 1 --in-flight 1", "echo, 1 connection, 1 in flight", 1, True),
         ),
     ),
     "ping": Scenario(
@@ -94,7 +99,7 @@ SCENARIOS = {
     ),
     "connect": Scenario(
         "connect, upgrade, greeting, close",
-        (Variant("64 at a time", "connect --concurrency 64", "connect, upgrade, greet, close"),),
+        (Variant("64 at a time", "connect --concurrency 64", "connect, upgrade, greet, close", peers=True),),
     ),
     "connect-token": Scenario(
         "the same with an HS256 token",
@@ -104,7 +109,7 @@ SCENARIOS = {
     ),
     "idle": Scenario(
         "9,000 silent connections: memory",
-        (Variant("9,000", "idle --connections 9000 --patience 60", "9,000 idle connections"),),
+        (Variant("9,000", "idle --connections 9000 --patience 60", "9,000 idle connections", peers=True),),
     ),
     "bridge": Scenario(
         "pushes over HTTP to 1,000 users, and questions whose answers stream back",

@@ -34,10 +34,7 @@ def tables():
         raise Failed(
             f"no results of {ROUNDS_MIN} rounds of {SECONDS_MIN} s or more in {RESULTS.relative_to(ROOT)}"
         )
-    parts = [host(newest), gateway_table(newest)]
-    peers = peer_table(newest)
-    if peers:
-        parts += [peers]
+    parts = [host(newest), gateway_table(newest), *peer_tables(newest)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -112,16 +109,19 @@ def two_shards(summary):
     return f"{1 / ratio:.2f} times one shard's" if ratio else ""
 
 
-def peer_table(newest):
-    """One column a variant: deliveries, and CPU each."""
-    columns = [
-        (name, summary)
-        for name, result in newest.items()
-        for summary in result["variants"]
-        if set(summary["contenders"]) & set(adapters.FANOUT)
-    ]
-    if not columns:
-        return ""
+def peer_tables(newest):
+    """What peers ran, too: the fan-outs, and what only a library can do."""
+    fanouts, others = [], []
+    for name, result in newest.items():
+        for summary in result["variants"]:
+            if set(summary["contenders"]) & set(adapters.SCENARIOS):
+                columns = fanouts if summary["command"].startswith("fanout ") else others
+                columns.append((name, summary))
+    return [peer_table(newest, columns) for columns in (fanouts, others) if columns]
+
+
+def peer_table(newest, columns):
+    """One column a variant: how many a second, and CPU each."""
     versions = {}
     for result in newest.values():
         versions.update(result["facts"]["versions"])
@@ -141,6 +141,8 @@ def peer_cell(summary, contender):
     line = summary["contenders"].get(contender)
     if not line:
         return ""
+    if is_memory(line):
+        return remarked(line, amount(line))
     figures = f"{amount(line)}, {duration(line['cpu_ns'])}"
     if is_paced(summary) and line.get("p99_us"):
         figures = f"p99 {latency(line['p99_us'])}, {duration(line['cpu_ns'])}"

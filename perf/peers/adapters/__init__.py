@@ -11,8 +11,14 @@ from pathlib import Path
 
 INSTALLED = Path(__file__).resolve().parent.parent / ".installed"
 
-# Those that fan out a topic; loadgen has each as a --target.
-FANOUT = ("nchan", "nats", "sockudo", "uwebsockets", "wse")
+# What each can do, by loadgen's scenario, which has it as a --target there.
+SCENARIOS = {
+    "nchan": ("fanout",),
+    "nats": ("fanout",),
+    "sockudo": ("fanout",),
+    "uwebsockets": ("fanout", "echo", "connect", "idle"),
+    "wse": ("fanout",),
+}
 # Those that scenarios name for themselves.
 OTHERS = ("bridge_fastapi",)
 

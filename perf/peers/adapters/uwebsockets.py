@@ -1,18 +1,15 @@
-"""uWebSockets by way of socketify, its binding for Python (perf/peers/uwebsockets.py)."""
+"""uWebSockets behind a server of ours (perf/peers/uwebsockets.cpp): one thread."""
 
-from importlib import metadata
 from pathlib import Path
 
 PEERS = Path(__file__).resolve().parent.parent
-HOME = PEERS / ".installed" / "uwebsockets"
-PYTHON = HOME / "bin" / "python"
+SERVER = PEERS / ".installed" / "uwebsockets" / "uwebsockets"
 
 
 def version():
-    (packages,) = HOME.glob("lib/python*/site-packages")
-    (package,) = metadata.distributions(name="socketify", path=[str(packages)])
-    return f"uWebSockets in socketify {package.version}"
+    # Its sources say no more of their version than the first number.
+    return "uWebSockets 20 (libuwebsockets-sys 0.0.10)"
 
 
 def command(port, scratch, cores):
-    return [PYTHON, PEERS / "uwebsockets.py", str(port)], {}
+    return [SERVER, str(port)], {}
