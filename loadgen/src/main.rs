@@ -5,6 +5,7 @@ mod cli;
 mod foreign;
 mod frame;
 mod http;
+mod kernel;
 mod measure;
 mod net;
 mod outcome;

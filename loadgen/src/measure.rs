@@ -106,6 +106,11 @@ impl Window {
             outcome.wire_bytes_per_message = Some(bytes as f64 / messages as f64);
             outcome.messages_per_read = Some(messages as f64 / reads as f64);
         }
+        let sent = stop.traffic.sent_messages - start.traffic.sent_messages;
+        if sent > 0 {
+            let bytes = stop.traffic.sent_bytes - start.traffic.sent_bytes;
+            outcome.sent_bytes_per_message = Some(bytes as f64 / sent as f64);
+        }
         let own_ns = (stop.own_cpu_ns - start.own_cpu_ns) as f64;
         outcome.generator_cpu_share = own_ns / wall_ns;
         outcome.generator_cpu_ns_per_unit = each(own_ns);

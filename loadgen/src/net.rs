@@ -76,6 +76,9 @@ pub(crate) struct Traffic {
     pub(crate) read_bytes: u64,
     /// Data messages received.
     pub(crate) messages: u64,
+    /// Frames queued, and their bytes, mask included.
+    pub(crate) sent_messages: u64,
+    pub(crate) sent_bytes: u64,
 }
 
 /// Connections to one server.
@@ -211,7 +214,11 @@ impl Net {
     /// Appends a masked frame to what goes out on `id`. [`Self::flush`] sends it.
     pub(crate) fn queue(&mut self, id: Id, op: u8, write: impl FnOnce(&mut Vec<u8>)) {
         let mask = self.random.mask();
-        frame::encode(&mut self.connections[id].out, op, mask, write);
+        let out = &mut self.connections[id].out;
+        let before = out.len();
+        frame::encode(out, op, mask, write);
+        self.traffic.sent_messages += 1;
+        self.traffic.sent_bytes += (out.len() - before) as u64;
     }
 
     /// Appends the bytes of a request to what goes out on `id`.

@@ -5,6 +5,7 @@ use std::fmt;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::kernel::Kernel;
 use crate::verify::Counts;
 
 /// The result of one run. What a scenario does not measure is absent.
@@ -39,6 +40,9 @@ pub(crate) struct Outcome {
     pub(crate) wire_bytes_per_message: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) messages_per_read: Option<f64>,
+    /// Of messages to the server, header and mask included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sent_bytes_per_message: Option<f64>,
     pub(crate) generator_cpu_share: f64,
     pub(crate) generator_cpu_ns_per_unit: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,6 +52,8 @@ pub(crate) struct Outcome {
     pub(crate) bottleneck: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory: Option<Memory>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kernel_memory: Option<KernelMemory>,
     /// How connections ended that were meant to, or that were not verified.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) ends: Vec<(String, u64)>,
@@ -77,6 +83,33 @@ pub(crate) struct Memory {
     /// Where connections did nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) per_connection_bytes: Option<f64>,
+}
+
+/// Memory of the kernel around the connections of a run: of the whole machine, so both ends
+/// of a connection on loopback, and all that others do meanwhile.
+#[derive(Debug, Serialize)]
+pub(crate) struct KernelMemory {
+    pub(crate) before: Kernel,
+    pub(crate) with: Kernel,
+    pub(crate) after: Kernel,
+    per_connection_bytes: f64,
+    /// What of it is certainly theirs.
+    unreclaimable_per_connection_bytes: f64,
+}
+
+impl KernelMemory {
+    pub(crate) fn new(connections: usize, before: Kernel, with: Kernel, after: Kernel) -> Self {
+        let each = |of: fn(&Kernel) -> u64| {
+            (of(&with) as f64 - of(&before) as f64) / connections.max(1) as f64
+        };
+        Self {
+            before,
+            with,
+            after,
+            per_connection_bytes: each(Kernel::total_bytes),
+            unreclaimable_per_connection_bytes: each(|kernel| kernel.unreclaimable_bytes),
+        }
+    }
 }
 
 /// Microseconds.
@@ -226,6 +259,24 @@ impl fmt::Display for Outcome {
             if let Some(each) = memory.per_connection_bytes {
                 row("per connection", format!("{each:.0} bytes"))?;
             }
+        }
+        if let Some(memory) = &self.kernel_memory {
+            row(
+                "kernel memory",
+                format!(
+                    "{} before, {} with them, {} after",
+                    bytes(memory.before.total_bytes() as f64),
+                    bytes(memory.with.total_bytes() as f64),
+                    bytes(memory.after.total_bytes() as f64)
+                ),
+            )?;
+            row(
+                "per connection",
+                format!(
+                    "{:.0} bytes for both ends, {:.0} of them unreclaimable",
+                    memory.per_connection_bytes, memory.unreclaimable_per_connection_bytes
+                ),
+            )?;
         }
         for (end, count) in &self.ends {
             row("ended", format!("{count}: {end}"))?;

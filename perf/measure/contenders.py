@@ -100,10 +100,11 @@ class Server:
         return ["--url", f"ws://{address}/api/v1/ws", "--header", f"Authorization: Bearer {token}"]
 
     @contextmanager
-    def started(self, log, wrap=None, ready_seconds_max=READY_SECONDS_MAX):
+    def started(self, log, wrap=None, ready_seconds_max=READY_SECONDS_MAX, port=None):
         """The server while it runs: its process id, and how loadgen gets at it. `wrap` puts the command
-        line into a tool's."""
-        port = free_port()
+        line into a tool's; without a `port` it has one of its own."""
+        shared = port is not None
+        port = port or free_port()
         with tempfile.TemporaryDirectory(prefix="fanfare-perf-") as directory:
             scratch = Path(directory)
             # Servers that give up root have to get in.
@@ -111,6 +112,8 @@ class Server:
             server, environment = self.start(scratch, port)
             if not Path(server[0]).exists():
                 raise Failed(f"{server[0]} does not exist")
+            if shared:
+                environment = {**environment, "FANFARE_SERVER__SHARE_PORT": "true"}
             command = pinned(self.cores, wrap(server) if wrap else server)
             with running(command, environment, port, log, ready_seconds_max) as pid:
                 yield pid, [*self.target, *self.generator_arguments(scratch, f"127.0.0.1:{port}")]
@@ -139,14 +142,17 @@ def finish(generator, report):
         raise Failed(f"loadgen: {ended.stderr.strip() or ended.returncode}")
 
 
-def run_limit(options, connections, report, stem):
-    """The bare-socket limit at the frame size and joining that a server's run had."""
-    frame = max(round(report.get("wire_bytes_per_message") or 0), 2)
-    join = max(round(report.get("messages_per_read") or 1), 1)
+def run_limit(options, arguments, report, stem):
+    """The bare-socket limit with these arguments, at the sizes and joining that a server's run had."""
+    sizes = {
+        "wire": max(round(report.get("wire_bytes_per_message") or 0), 2),
+        "sent": max(round(report.get("sent_bytes_per_message") or 0), 2),
+        "join": max(round(report.get("messages_per_read") or 1), 1),
+    }
     limit = subprocess.run(
-        [str(TARGET / "examples" / "limit"), "--json", "--connections", str(connections),
-         "--frame", str(frame), "--join", str(join), "--duration", str(options.duration),
-         "--sender-core", str(options.server_core), "--receiver-core", str(options.generator_core)],
+        [str(TARGET / "examples" / "limit"), *arguments.format(**sizes).split(), "--json",
+         "--duration", str(options.duration),
+         "--server-core", str(options.server_core), "--generator-core", str(options.generator_core)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )
     if limit.returncode != 0:

@@ -10,9 +10,10 @@ class Variant:
     command: str
     # Row in the README's table; none where it has no row.
     row: str = ""
-    # Connections of the bare-socket limit; none where it has nothing to compare with. It holds
-    # both ends, two files a connection, in one process.
-    limit: int | None = None
+    # Arguments of perf/limit, none where it has nothing to compare with: {wire} and {sent} are the bytes
+    # of a message from and to the server in the run before it, {join} the messages of a read. It
+    # holds both ends, two files a connection, in one process.
+    limit: str = ""
     # Whether the peers run it that can. Not where a burst would take the slower ones longer than a round.
     peers: bool = False
 
@@ -30,14 +31,25 @@ class Scenario:
     contenders: tuple = ("gateway", "baseline", "limit")
     # Starts the gateway in production, and everybody has a token.
     token: bool = False
+    # Gateways that share a port, each with a generator of its own; see pair.py.
+    processes: int = 1
 
 
 BRIDGE = "bridge --patience 60"
 FAN = "fanout --subscribers 1000 --payload 128 --patience 30"
 
 
+def joined(connections):
+    """The limit of a fan-out: as many frames a write as the gateway joined."""
+    return f"fanout --connections {connections} --frame {{wire}} --join {{join}}"
+
+
 def burst(size, peers):
-    return Variant(f"burst {size}", f"{FAN} --burst {size}", f"fan-out to 1,000, bursts of {size:,}", 1000, peers)
+    return Variant(f"burst {size}", f"{FAN} --burst {size}", f"fan-out to 1,000, bursts of {size:,}", joined(1000), peers)
+
+
+def echo(connections, in_flight):
+    return f"echo --connections {connections} --in-flight {in_flight} --frame {{sent}} --answer {{wire}}"
 
 
 SCENARIOS = {
@@ -48,22 +60,23 @@ SCENARIOS = {
             burst(256, True),
             burst(1024, True),
             burst(10000, False),
-            Variant("burst 64, 8 on the way", f"{FAN} --burst 64 --window 8", "bursts of 64, 8 on the way", 1000),
+            Variant("burst 64, 8 on the way", f"{FAN} --burst 64 --window 8", "bursts of 64, 8 on the way", joined(1000)),
         ),
     ),
     "fanout-single": Scenario(
         "the same, one publish at a time",
-        (Variant("burst 1", f"{FAN} --burst 1", "one publication at a time", 1000, True),),
+        (Variant("burst 1", f"{FAN} --burst 1", "one publication at a time", joined(1000), True),),
     ),
     "fanout-paced": Scenario(
         "200,000 deliveries/s over 200 connections on a schedule: latency",
         (Variant("1,000 messages/s", "fanout --subscribers 200 --payload 128 --rate 1000",
-                 "200,000 deliveries/s to 200, on a schedule", 200, True),),
+                 "200,000 deliveries/s to 200, on a schedule",
+                 "paced --connections 200 --rate 1000 --frame {wire}", True),),
     ),
     "fanout-large": Scenario(
         "1 topic, 10,000 subscribers",
         (Variant("burst 64", "fanout --subscribers 10000 --payload 128 --burst 64 --patience 60",
-                 "fan-out to 10,000, bursts of 64", 9900),),
+                 "fan-out to 10,000, bursts of 64", joined(9900)),),
     ),
     "shards": Scenario(
         "the gateway with two shards on both cores against one shard on one: CPU per delivery",
@@ -73,43 +86,58 @@ SCENARIOS = {
     "topics": Scenario(
         "10,000 topics with 10 subscribers each, 50 topics a connection",
         (Variant("burst 64", "topics --topics 10000 --subscribers 10 --burst 64",
-                 "10,000 topics, 10 subscribers each", 2000),),
+                 "10,000 topics, 10 subscribers each", joined(2000)),),
     ),
     "echo": Scenario(
         "100 connections, 32 messages in flight on each",
         (Variant("32 in flight", "echo --connections 100 --in-flight 32",
-                 "echo, 100 connections, 32 in flight", 100, True),),
+                 "echo, 100 connections, 32 in flight", echo(100, 32), True),),
     ),
     "echo-single": Scenario(
         "100 connections, and one, with one message in flight on each",
         (
             Variant("100 connections", "echo --connections 100 --in-flight 1",
-                    "echo, 100 connections, 1 in flight", 100, True),
-            Variant("1 connection", "echo --connections 1 --in-flight 1", "echo, 1 connection, 1 in flight", 1, True),
+                    "echo, 100 connections, 1 in flight", echo(100, 1), True),
+            Variant("1 connection", "echo --connections 1 --in-flight 1", "echo, 1 connection, 1 in flight", echo(1, 1), True),
         ),
     ),
     "ping": Scenario(
         "events ping and pong, 100 connections, 32 in flight on each",
         (Variant("32 in flight", "echo --ping --connections 100 --in-flight 32",
-                 "events `ping`, 32 in flight", 100),),
+                 "events `ping`, 32 in flight", echo(100, 32)),),
     ),
     "publish": Scenario(
         "inbound frames of 175 bytes that nobody receives, 100 publishers",
-        (Variant("burst 64", "publish --publishers 100 --payload 129 --burst 64", "publications nobody receives"),),
+        (Variant("burst 64", "publish --publishers 100 --payload 129 --burst 64", "publications nobody receives",
+                 "inbound --connections 100 --burst 64 --window 2 --frame {sent} --answer {wire}"),),
     ),
     "connect": Scenario(
         "connect, upgrade, greeting, close",
-        (Variant("64 at a time", "connect --concurrency 64", "connect, upgrade, greet, close", peers=True),),
+        (Variant("64 at a time", "connect --concurrency 64", "connect, upgrade, greet, close",
+                 "connect --concurrency 64", True),),
     ),
     "connect-token": Scenario(
         "the same with an HS256 token",
-        (Variant("64 at a time", "connect --concurrency 64", "the same with an HS256 token"),),
-        ("gateway",),
+        (Variant("64 at a time", "connect --concurrency 64", "the same with an HS256 token",
+                 # With a token a request is as large as this.
+                 "connect --concurrency 64 --request 335"),),
+        ("gateway", "limit"),
         token=True,
     ),
     "idle": Scenario(
         "9,000 silent connections: memory",
         (Variant("9,000", "idle --connections 9000 --patience 60", "9,000 idle connections", peers=True),),
+    ),
+    "idle-19000": Scenario(
+        "19,000 silent connections, as many as a process with 20,000 files holds: memory",
+        (Variant("19,000", "idle --connections 19000 --source-addresses 2 --patience 120", "19,000 idle connections"),),
+    ),
+    "idle-38000": Scenario(
+        "38,000 silent connections to two gateways on one port: memory",
+        (Variant("2 processes", "idle --connections 19000 --source-addresses 4 --patience 120",
+                 "38,000 idle connections, two processes on one port"),),
+        ("gateway",),
+        processes=2,
     ),
     "bridge": Scenario(
         "pushes over HTTP to 1,000 users, and questions whose answers stream back",
@@ -129,6 +157,6 @@ SCENARIOS = {
     "slow": Scenario(
         "999 subscribers that read and one that does not",
         (Variant("burst 64", "slow --subscribers 999 --slow 1 --burst 64 --patience 20",
-                 "one of 1,000 subscribers does not read", 1000),),
+                 "one of 1,000 subscribers does not read", joined(1000)),),
     ),
 }

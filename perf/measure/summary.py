@@ -17,16 +17,7 @@ def middle(values):
 
 def summarise(variant, rounds, limits):
     """`rounds` are loadgen's reports by contender. A run that failed counts as failed and in no median."""
-    contenders = {name: contender(reports) for name, reports in rounds.items() if reports}
-    if limits:
-        contenders["limit"] = {
-            "runs": len(limits),
-            "failed_runs": 0,
-            "per_second": middle([limit["frames_per_second"] for limit in limits]),
-            "cpu_ns": middle([limit["cpu_ns_per_frame"] for limit in limits]),
-            "join": middle([limit["join"] for limit in limits]),
-            "frame_bytes": limits[0]["frame_bytes"],
-        }
+    contenders = {name: contender(reports) for name, reports in [*rounds.items(), ("limit", limits)] if reports}
     return {
         "variant": variant.name,
         "row": variant.row,
@@ -53,9 +44,13 @@ def contender(reports):
         "cpu_share": middle([server["cpu_share"] for server in servers]),
         "p50_us": of("latency_us", "p50"),
         "p99_us": of("latency_us", "p99"),
-        "join": middle([report.get("messages_per_read") for report in good]),
+        # What the limit was told to join; elsewhere what was seen.
+        "join": middle([report.get("join") or report.get("messages_per_read") for report in good]),
         "rss_per_connection": of("memory", "per_connection_bytes"),
         "rss_after": of("memory", "after_bytes"),
+        "rss_by_process": [report["memory"]["processes"] for report in good if "processes" in report.get("memory", {})],
+        "kernel_per_connection": of("kernel_memory", "per_connection_bytes"),
+        "kernel_unreclaimable_per_connection": of("kernel_memory", "unreclaimable_per_connection_bytes"),
         "generator_cpu_share": middle([report["generator_cpu_share"] for report in good]),
         "generator_cpu_ns": middle([report["generator_cpu_ns_per_unit"] for report in good]),
         "generator_bound_runs": sum(report.get("bottleneck") == "generator" for report in good),
@@ -71,7 +66,7 @@ def ratios(contenders):
         if gateway and name != "gateway":
             out[name] = {
                 field: quotient(gateway.get(field), other.get(field))
-                for field in ("per_second", "cpu_ns", "p99_us", "rss_per_connection")
+                for field in ("per_second", "cpu_ns", "p50_us", "p99_us", "rss_per_connection")
             }
     return out
 
@@ -119,11 +114,27 @@ def remarks(line, paced):
     if line.get("rss_per_connection"):
         yield "{:,.0f} bytes of RSS a connection, {:,.1f} MiB in all after they closed".format(
             line["rss_per_connection"]["median"], line["rss_after"]["median"] / 2**20)
+        for process in (line.get("rss_by_process") or [[]])[-1]:
+            yield "one process: {:,} connections, {:,.0f} bytes of RSS each, {:,.1f} MiB after".format(
+                process["connections"], process["per_connection_bytes"], process["after_bytes"] / 2**20)
+    if line.get("kernel_per_connection"):
+        yield "{:,.0f} bytes of the kernel's memory a connection, both ends ({:,.0f} unreclaimable)".format(
+            line["kernel_per_connection"]["median"], line["kernel_unreclaimable_per_connection"]["median"])
+        yield million(line)
     if line.get("generator_bound_runs"):
         yield (f"the generator's core was full in {line['generator_bound_runs']} of {line['runs']} runs and the "
                "server's was not: it could do more")
     if line.get("unbound_runs") and not paced and line["unit"] in ("deliveries", "echoes"):
         yield f"neither core was full in {line['unbound_runs']} of {line['runs']} runs: was the machine quiet?"
+
+
+def million(line):
+    """What a million connections would need by this slope."""
+    gib = 1e6 / 2**30
+    kernel = line["kernel_per_connection"]["median"] * gib
+    user = line.get("rss_per_connection")
+    resident = f"{user['median'] * gib:.2f} GiB resident, " if user else ""
+    return f"a million by this slope: {resident}{kernel:.1f} GiB of the kernel's (about half where the clients are elsewhere)"
 
 
 def number(value, form):

@@ -64,8 +64,9 @@ def host(newest):
 
 def gateway_table(newest):
     lines = [
-        "| scenario, 128-byte payload | gateway | spread | CPU each | against baseline | CPU against the limit | p99 | command |",
-        "|---|---|---|---|---|---|---|---|",
+        "| scenario, 128-byte payload | gateway | spread | CPU each | against baseline | rate against the limit "
+        "| CPU against the limit | latency (the limit's) | command |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, result in newest.items():
         command = f"`perf/run {name}`"
@@ -80,13 +81,28 @@ def gateway_table(newest):
                 spread(gateway),
                 duration(gateway["cpu_ns"]) if not is_memory(gateway) else "",
                 times(ratios.get("baseline"), "per_second") or beside_fastapi(ratios),
+                plain(ratios.get("limit"), "per_second") if not is_paced(summary) else "",
                 two_shards(summary) or plain(ratios.get("limit"), "cpu_ns"),
-                latency(gateway["p99_us"]) if is_paced(summary) else "",
+                latencies(summary),
                 command,
             ))
             # It stands for all rows of the scenario.
             command = ""
     return "\n".join(lines)
+
+
+def latencies(summary):
+    """Where latency is the question: on a schedule, and where everybody waits for each answer."""
+    if is_paced(summary):
+        name = "p99"
+    elif summary["command"].endswith("--in-flight 1"):
+        name = "p50"
+    else:
+        return ""
+    gateway, limit = (summary["contenders"].get(one, {}).get(f"{name}_us") for one in ("gateway", "limit"))
+    if not gateway:
+        return ""
+    return f"{name} {latency(gateway)}" + (f" ({latency(limit)})" if limit else "")
 
 
 def is_memory(line):
@@ -161,7 +177,9 @@ def amount(line):
     if not line["per_second"]:
         return "-"
     if is_memory(line):
-        return f"{line['rss_per_connection']['median'] / 1024:.1f} KiB of memory each"
+        kernel = line.get("kernel_per_connection")
+        kernel = f", {kernel['median'] / 1024:.1f} KiB of the kernel's for both ends" if kernel else ""
+        return f"{line['rss_per_connection']['median'] / 1024:.1f} KiB of memory each{kernel}"
     rate = line["per_second"]["median"]
     return f"{rate / 1e6:.2f} M/s" if rate >= 1e5 else f"{rate:,.0f}/s"
 

@@ -7,9 +7,10 @@ use super::ServerFrame;
 use super::arrivals::{Arrivals, Arriving, gather};
 use crate::cli::{self, Common, Scenario, Transport};
 use crate::frame::opcode;
+use crate::kernel::Kernel;
 use crate::measure::{Progress, Window};
 use crate::net::{End, Handler, Id, Net, Target};
-use crate::outcome::{Memory, Outcome};
+use crate::outcome::{KernelMemory, Memory, Outcome};
 use crate::process;
 
 const TURN_MAX: Duration = Duration::from_millis(50);
@@ -27,6 +28,7 @@ pub(crate) fn run(
             .map_err(|error| format!("--pid {pid} cannot be read: {error}")),
         None => Ok(0),
     };
+    let kernel = || Kernel::now().map_err(|error| format!("the kernel's memory: {error}"));
     let mut net = super::net(target, common, options.connections)?;
     let mut crowd = Crowd {
         subscribe: options.subscribe,
@@ -37,11 +39,11 @@ pub(crate) fn run(
         arrivals: Arrivals::default(),
     };
     let mut progress = Progress::new(common.quiet, net.now_ns());
-    let before_bytes = rss()?;
+    let (before_bytes, before) = (rss()?, kernel()?);
     gather(&mut net, &mut crowd, options.connections, common)?;
     progress.write(&format!("{} connections are open", options.connections));
     wait(&mut net, &mut crowd, options.settle)?;
-    let with_bytes = rss()?;
+    let (with_bytes, with) = (rss()?, kernel()?);
     window.start(net.now_ns(), 0, 0, net.traffic());
     wait(&mut net, &mut crowd, common.duration)?;
     let held = options.connections - crowd.left;
@@ -62,13 +64,14 @@ pub(crate) fn run(
             .fail(format!("{open} connections did not close in time"));
     }
     wait(&mut net, &mut crowd, options.settle)?;
-    let after_bytes = rss()?;
+    let (after_bytes, after) = (rss()?, kernel()?);
     drop(progress);
     let mut outcome = super::outcome(scenario, target, common, "connections held");
     window.report(&mut outcome);
     // Being held is not done at a rate, and nothing is at its limit.
     outcome.per_second = 0.0;
     outcome.bottleneck = None;
+    outcome.kernel_memory = Some(KernelMemory::new(options.connections, before, with, after));
     if common.pid.is_some() {
         outcome.memory = Some(Memory {
             connections: options.connections,

@@ -118,6 +118,8 @@ fn echoes_come_back_whole() {
 fn inbound_messages_are_all_counted() {
     let report = check("publish --publishers 3 --burst 10");
     assert!(report["verified"]["received"].as_u64().unwrap() > 100);
+    // The padding alone is 128.
+    assert!(report["sent_bytes_per_message"].as_f64().unwrap() > 128.0);
 }
 
 #[test]
@@ -127,6 +129,8 @@ fn connections_come_and_go() {
     let pid = std::process::id();
     let report = check(&format!("idle --connections 20 --settle 0.1 --pid {pid}"));
     assert_eq!(report["memory"]["connections"], 20);
+    let kernel = &report["kernel_memory"];
+    assert!(kernel["with"]["unreclaimable_bytes"].as_u64().unwrap() > 0);
 }
 
 /// Runs fan-out against a server with a planted fault; it must fail, and count

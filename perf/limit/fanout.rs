@@ -1,0 +1,134 @@
+//! Joined frames to many connections: what a fan-out costs at least.
+//!
+//! For each joining factor J the server writes J frames at a time to one connection
+//! after the other. It never spins: it waits for room in a socket that is full, and
+//! finishes partial writes before it goes on. Every connection's bytes are counted at
+//! the other end and must match.
+
+use std::net::TcpStream;
+
+use clap::Args;
+
+use crate::report::{Measured, Writes};
+use crate::sockets::{Arrived, Full, GENERATOR_READ_BYTES, Poller, pairs, read};
+use crate::window::{self, Phase, Shared};
+use crate::{Common, Outcome};
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Loopback connections.
+    #[arg(long, default_value_t = 1000)]
+    connections: usize,
+
+    /// Bytes of a frame, header included.
+    #[arg(long, default_value_t = 256)]
+    frame: usize,
+
+    /// Frames per write, a list to try one after the other.
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64,256")]
+    join: Vec<usize>,
+}
+
+/// Measures one joining factor after the other.
+pub(crate) fn run(options: &Options, common: &Common) -> Outcome<Vec<Measured>> {
+    let joins = options.join.iter();
+    joins.map(|&join| measure(options, join, common)).collect()
+}
+
+fn measure(options: &Options, join: usize, common: &Common) -> Outcome<Measured> {
+    let (senders, receivers) = pairs(options.connections)?;
+    let shared = Shared::new();
+    let batch = vec![b'x'; options.frame * join];
+    let (sent, received, window) = window::run(
+        common,
+        &shared,
+        || send(senders, &batch, join as u64, &shared),
+        || receive(receivers),
+    )?;
+    let mut measured = Measured::new("fanout", "deliveries", window);
+    measured.connections = options.connections;
+    measured.wire_bytes_per_message = options.frame;
+    measured.messages_per_read = Some(received.per_read(options.frame));
+    measured.writes = Some(Writes {
+        join,
+        cpu_ns_per_write: measured.cpu_ns() * join as f64,
+        waits: sent.full.waits,
+        partial_writes: sent.full.partial_writes,
+    });
+    let what = "bytes received do not match bytes sent";
+    measured.must_match(what, &sent.bytes, &received.bytes);
+    Ok(measured)
+}
+
+struct Sent {
+    /// By connection.
+    bytes: Vec<u64>,
+    /// After the warm-up.
+    full: Full,
+}
+
+fn send(mut senders: Vec<TcpStream>, batch: &[u8], frames: u64, shared: &Shared) -> Outcome<Sent> {
+    let mut bytes = vec![0; senders.len()];
+    let mut warm = Full::default();
+    let mut full = Full::default();
+    while !shared.has_reached(Phase::Stopping) {
+        let full = if shared.is_measuring() {
+            &mut full
+        } else {
+            &mut warm
+        };
+        for (sender, bytes) in senders.iter_mut().zip(&mut bytes) {
+            full.write(sender, batch)?;
+            *bytes += batch.len() as u64;
+            shared.add(frames);
+        }
+    }
+    Ok(Sent { bytes, full })
+}
+
+struct Received {
+    /// By connection.
+    bytes: Vec<u64>,
+    reads: u64,
+}
+
+impl Received {
+    fn per_read(&self, frame: usize) -> f64 {
+        let frames = self.bytes.iter().sum::<u64>() / frame as u64;
+        frames as f64 / self.reads.max(1) as f64
+    }
+}
+
+/// Reads everything until all connections end.
+fn receive(receivers: Vec<TcpStream>) -> Outcome<Received> {
+    let poller = Poller::of(&receivers)?;
+    let mut received = Received {
+        bytes: vec![0; receivers.len()],
+        reads: 0,
+    };
+    let mut receivers: Vec<_> = receivers.into_iter().map(Some).collect();
+    let mut open = receivers.len();
+    let mut buffer = vec![0; GENERATOR_READ_BYTES];
+    let mut events = Vec::new();
+    while open > 0 {
+        poller.wait(&mut events, None)?;
+        for event in &events {
+            let number = event.data.u64() as usize;
+            let Some(receiver) = &receivers[number] else {
+                continue;
+            };
+            match read(receiver, &mut buffer)? {
+                Arrived::Bytes(count) => {
+                    received.bytes[number] += count as u64;
+                    received.reads += 1;
+                }
+                Arrived::Nothing => {}
+                Arrived::End => {
+                    receivers[number] = None;
+                    open -= 1;
+                }
+            }
+        }
+    }
+    Ok(received)
+}
