@@ -248,7 +248,7 @@ PAGES = {
         "shards": shards, "memory": memory,
     },
     "scaling.md": {
-        "fit": fit, "large topic": large_topic, "rates": rates, "crossings": crossings, "mesh": mesh,
+        "machine": machine, "fit": fit, "large topic": large_topic, "rates": rates, "crossings": crossings, "mesh": mesh,
         "connections": connections,
     },
 }
