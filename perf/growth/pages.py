@@ -149,7 +149,7 @@ def tried(growth, whole):
     """What the model says of what it was not fitted to."""
     parts = []
     for row in model.rows(growth, ["topics"]):
-        parts.append(f"{row.x:,} topics {model.predict(whole, row) / row.cpu_ns:.2f}")
+        parts.append(f"{row.x:,} {'topic' if row.x == 1 else 'topics'} {model.predict(whole, row) / row.cpu_ns:.2f}")
     for row in model.rows(growth, ["shards"]):
         parts.append(f"{row.x} {'shard' if row.x == 1 else 'shards'} in {row.line.replace('burst', 'bursts of')} {model.predict(whole, row) / row.cpu_ns:.2f}")
     return f"Tried on what it was not fitted to, as the model's cost over the measured one: {', '.join(parts)}."
