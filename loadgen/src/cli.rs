@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::foreign::{Foreign, Library, Side};
-use crate::payload::{Format, PAYLOAD_BYTES_MIN};
+use crate::payload::{Format, PAYLOAD_BYTES_MIN, PUBLISHERS_MAX, TOPICS_MAX};
 use crate::scenario::bridge::ANSWERS_MAX;
 
 const EXAMPLES: &str = "\
@@ -215,7 +215,7 @@ impl Scenario {
 #[derive(Debug, Args, Clone)]
 pub(crate) struct Load {
     /// Publishing connections, each with its own sequence.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(PUBLISHERS_MAX)))]
     pub(crate) publishers: u16,
 
     /// Bytes of every message's JSON data value.
@@ -274,8 +274,8 @@ pub(crate) struct Fanout {
 #[derive(Debug, Args)]
 pub(crate) struct Topics {
     /// Number of topics.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) topics: u16,
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(TOPICS_MAX)))]
+    pub(crate) topics: u32,
 
     /// Subscribers of each topic.
     #[arg(long, value_parser = at_least_one, default_value_t = 10)]
@@ -395,7 +395,8 @@ pub(crate) struct Echo {
 #[derive(Debug, Args)]
 pub(crate) struct Publish {
     /// Publishing connections, each with a topic of its own.
-    #[arg(long, visible_alias = "connections", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, visible_alias = "connections", default_value_t = 16,
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(PUBLISHERS_MAX)))]
     pub(crate) publishers: u16,
 
     /// Bytes of every message's JSON data value.
@@ -576,8 +577,8 @@ pub(crate) struct BridgeSend {
 
 fn users(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(count @ 1..=65_535) => Ok(count),
-        _ => Err("must be 1 to 65535".into()),
+        Ok(count) if (1..=usize::from(PUBLISHERS_MAX)).contains(&count) => Ok(count),
+        _ => Err(format!("must be 1 to {PUBLISHERS_MAX}")),
     }
 }
 

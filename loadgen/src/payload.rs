@@ -2,10 +2,10 @@
 //! that says who sent it, where, as which number and when.
 //!
 //! ```text
-//! "fanfare TTTTPPPP SSSSSSSS tttttttttttttttt padding.. "     (without the spaces)
+//! "fanfare WWWWWWWW SSSSSSSS tttttttttttttttt padding.. "     (without the spaces)
 //! ```
 //!
-//! `T` topic, `P` publisher, `S` sequence number, `t` send time in nanoseconds
+//! `W` topic and publisher, `S` sequence number, `t` send time in nanoseconds
 //! since the generator started, all in lower-case hexadecimal. The padding is a
 //! window into a fixed random text that moves with the sequence number, so that
 //! bytes of one message cannot pass for those of another. In MessagePack a header
@@ -34,22 +34,33 @@ pub(crate) const PAYLOAD_BYTES_MIN: usize = HEAD_BYTES + 1;
 /// Number of different windows into the padding text.
 const WINDOWS: usize = 256;
 
+/// Bits of a publisher in [`Source::number`]; the rest is the topic's.
+const PUBLISHER_BITS: u32 = 15;
+
+/// Publishers of one run.
+pub(crate) const PUBLISHERS_MAX: u16 = 1 << PUBLISHER_BITS;
+
+/// Topics of one run.
+pub(crate) const TOPICS_MAX: u32 = 1 << (u32::BITS - PUBLISHER_BITS);
+
 /// Who sent a message and where to: topic and publisher number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Source {
-    pub(crate) topic: u16,
+    /// Below [`TOPICS_MAX`].
+    pub(crate) topic: u32,
+    /// Below [`PUBLISHERS_MAX`].
     pub(crate) publisher: u16,
 }
 
 impl Source {
     pub(crate) fn number(self) -> u32 {
-        u32::from(self.topic) << 16 | u32::from(self.publisher)
+        self.topic << PUBLISHER_BITS | u32::from(self.publisher)
     }
 
     pub(crate) fn from_number(number: u32) -> Self {
         Self {
-            topic: (number >> 16) as u16,
-            publisher: number as u16,
+            topic: number >> PUBLISHER_BITS,
+            publisher: number as u16 & (PUBLISHERS_MAX - 1),
         }
     }
 }
@@ -290,8 +301,8 @@ mod tests {
         for bytes in [PAYLOAD_BYTES_MIN, 42, 128, 1_000] {
             let layout = Layout::new(bytes, 7);
             let source = Source {
-                topic: 3,
-                publisher: 65_535,
+                topic: TOPICS_MAX - 1,
+                publisher: PUBLISHERS_MAX - 1,
             };
             let mut data = Vec::new();
             layout.write(&mut data, source, 77, 1 << 40);

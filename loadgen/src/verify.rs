@@ -309,7 +309,7 @@ impl Verifier {
             self.counts_mut().corrupt += 1;
             return;
         };
-        let topic = usize::from(source.topic);
+        let topic = source.topic as usize;
         if self.names.get(topic).map(String::as_str) != Some(&*name)
             || usize::from(source.publisher) >= self.shape.publishers
         {
@@ -371,7 +371,7 @@ impl Verifier {
             return false;
         };
         let Source { topic, publisher } = Source::from_number(number);
-        let (topic, publisher) = (usize::from(topic), usize::from(publisher));
+        let (topic, publisher) = (topic as usize, usize::from(publisher));
         if topic >= self.shape.topics || publisher >= self.shape.publishers {
             return false;
         }

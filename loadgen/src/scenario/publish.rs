@@ -152,7 +152,7 @@ impl Inbound {
         let sent_ns = net.now_ns();
         let publisher = &mut self.publishers[id];
         let source = Source {
-            topic: publisher.number,
+            topic: publisher.number.into(),
             publisher: publisher.number,
         };
         for left in (0..self.burst).rev() {

@@ -18,7 +18,7 @@ fn verifier() -> Verifier {
     Verifier::new(layout(), SHAPE, Wire::Events, names, owners)
 }
 
-fn event(topic: u16, publisher: u16, sequence: u32) -> String {
+fn event(topic: u32, publisher: u16, sequence: u32) -> String {
     let mut data = Vec::new();
     layout().write(&mut data, Source { topic, publisher }, sequence, 5);
     let data = String::from_utf8(data).unwrap();

@@ -171,7 +171,7 @@ impl Call {
         let Some((source, sequence)) = whole else {
             return Seen::Corrupt;
         };
-        if (source.topic, usize::from(source.publisher)) != (self.slot, self.user)
+        if (source.topic, usize::from(source.publisher)) != (self.slot.into(), self.user)
             || sequence.wrapping_sub(self.sequence.wrapping_mul(STRIDE)) >= STRIDE
         {
             return Seen::Foreign;
@@ -235,7 +235,7 @@ impl Pending {
         )
         .expect("a Vec grows");
         let source = Source {
-            topic: self.slot,
+            topic: self.slot.into(),
             publisher: user as u16,
         };
         let sequence = self.sequence.wrapping_mul(STRIDE).wrapping_add(index);

@@ -243,9 +243,10 @@ impl Deliveries {
         let sequence = payload::number(head.sequence)?;
         let sent_ns = payload::time_ns(head.time).filter(|&sent_ns| sent_ns <= now_ns)?;
         let Source { topic, publisher } = Source::from_number(source);
-        let known = usize::from(topic) < self.slots && usize::from(publisher) < self.users;
+        let slot = u16::try_from(topic).ok()?;
+        let known = usize::from(slot) < self.slots && usize::from(publisher) < self.users;
         (known && self.layout.tail_matches(data, source, sequence)).then_some(Letter {
-            slot: topic,
+            slot,
             user: publisher.into(),
             sequence,
             sent_ns,
@@ -373,7 +374,7 @@ mod tests {
     fn frame(kind: &str, slot: u16, user: u16, sequence: u32) -> String {
         let mut message = Vec::new();
         let source = Source {
-            topic: slot,
+            topic: slot.into(),
             publisher: user,
         };
         layout().write(&mut message, source, sequence, 5);

@@ -63,7 +63,7 @@ impl Requests {
     /// Appends one message as connection `slot` sends it.
     pub(crate) fn item(&self, out: &mut Vec<u8>, plan: &Plan, slot: u16, item: Item, sent_ns: u64) {
         let source = Source {
-            topic: slot,
+            topic: slot.into(),
             publisher: item.user as u16,
         };
         out.extend_from_slice(br#"{"user_id":"#);
@@ -92,7 +92,7 @@ impl Requests {
         sent_ns: u64,
     ) {
         let source = Source {
-            topic: slot,
+            topic: slot.into(),
             publisher: item.user as u16,
         };
         let mut body = Vec::with_capacity(2 * self.layout.bytes());

@@ -20,7 +20,7 @@ pub(crate) enum Kind {
 pub(crate) struct Member {
     pub(crate) kind: Kind,
     pub(crate) replica: usize,
-    pub(crate) topics: Vec<u16>,
+    pub(crate) topics: Vec<u32>,
 }
 
 /// All subscribers of a run.
@@ -39,7 +39,7 @@ impl Plan {
             Scenario::Churn(churn) => (1, 1, churn.subscribers, churn.passing, 0, &churn.load),
             Scenario::Slow(slow) => (1, 1, slow.subscribers, 0, slow.slow, &slow.load),
             Scenario::Topics(topics) => (
-                usize::from(topics.topics),
+                topics.topics as usize,
                 usize::from(topics.subs_per_conn),
                 topics.subscribers,
                 0,
@@ -71,7 +71,7 @@ impl Plan {
                 Kind::Slow
             };
             // Every replica deals the topics out differently.
-            let mut all: Vec<u16> = (0..topics as u16).collect();
+            let mut all: Vec<u32> = (0..topics as u32).collect();
             random.shuffle(&mut all);
             members.extend(all.chunks(per_connection).map(|topics| Member {
                 kind,
@@ -90,7 +90,7 @@ impl Plan {
     /// The topics of a member.
     pub(crate) fn names_of(&self, member: usize) -> impl Iterator<Item = &str> {
         let topics = self.members[member].topics.iter();
-        topics.map(|&topic| &*self.names[usize::from(topic)])
+        topics.map(|&topic| &*self.names[topic as usize])
     }
 
     /// The member that has each (replica, topic), replica by replica.
@@ -98,7 +98,7 @@ impl Plan {
         let mut owners = vec![u32::MAX; self.shape.replicas() * self.shape.topics];
         for (number, member) in self.members.iter().enumerate() {
             for &topic in &member.topics {
-                owners[member.replica * self.shape.topics + usize::from(topic)] = number as u32;
+                owners[member.replica * self.shape.topics + topic as usize] = number as u32;
             }
         }
         owners

@@ -15,7 +15,7 @@ pub(crate) struct Publisher {
     /// Next sequence number by topic.
     next: Vec<u32>,
     /// Topics in the order they are published to, over and over.
-    turn: Vec<u16>,
+    turn: Vec<u32>,
     at: usize,
     /// Deliveries that are due to complete subscribers.
     pub(crate) outstanding: u64,
@@ -29,7 +29,7 @@ impl Publisher {
         topics: usize,
         random: &mut Random,
     ) -> Self {
-        let mut turn: Vec<u16> = (0..topics as u16).collect();
+        let mut turn: Vec<u32> = (0..topics as u32).collect();
         random.shuffle(&mut turn);
         Self {
             number,
@@ -76,14 +76,14 @@ impl Publisher {
     fn put(&mut self, out: &mut Vec<u8>, layout: &Layout, names: &[String], sent_ns: u64) {
         let topic = self.turn[self.at];
         self.at = (self.at + 1) % self.turn.len();
-        let next = &mut self.next[usize::from(topic)];
+        let next = &mut self.next[topic as usize];
         let sequence = *next;
         *next += 1;
         let source = Source {
             topic,
             publisher: self.number,
         };
-        let name = &names[usize::from(topic)];
+        let name = &names[topic as usize];
         match (self.foreign, layout.format()) {
             (Some(foreign), _) => foreign.publish(out, name, layout, (source, sequence, sent_ns)),
             (None, Format::Json) => {
