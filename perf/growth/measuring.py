@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from measure import contenders
 from measure.facts import read
-from measure.scenarios import Scenario
+from measure.scenarios import Scenario, joined
 
 # The limit is a loop that does nothing else: it needs no long look.
 LIMIT_SHARE = 0.25
@@ -38,10 +38,10 @@ def measure(options, point, scratch):
         shorter = copy.copy(options)
         shorter.duration = options.duration * LIMIT_SHARE
         # As many frames a write as the gateway had, by its own count.
-        joined = {**report, "messages_per_read": 1 / line["writes"] if line["writes"] else line["join"]}
-        whole = contenders.run_limit(shorter, point.limit, joined, scratch / "limit")
-        limit = {"per_second": whole["frames_per_second"], "cpu_ns": whole["cpu_ns_per_frame"],
-                 "join": whole["join"], "frame_bytes": whole["frame_bytes"]}
+        writes = {**report, "messages_per_read": 1 / line["writes"] if line["writes"] else line["join"]}
+        whole = contenders.run_limit(shorter, joined(point.limit), writes, scratch / "limit")
+        limit = {"per_second": whole["per_second"], "cpu_ns": whole["server"]["cpu_ns_per_unit"],
+                 "join": whole["join"], "frame_bytes": whole["wire_bytes_per_message"]}
     return line, rounded(limit)
 
 
