@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 FAN = "fanout --subscribers 1000 --payload 128 --patience 30"
 IDLE = "idle --connections 3000 --settle 0.5 --patience 60"
 LOOPBACK_RPS = "/sys/class/net/lo/queues/rx-0/rps_cpus"
-HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
 
 # What a report is asked for: rate, server's CPU time and memory, latency.
 BUSY = ("per_second", "cpu_ns")
@@ -70,12 +69,12 @@ KNOBS = (
     sysctl("net.core.busy_poll", "0", "50", "fanout --subscribers 200 --payload 128 --rate 1000", PACED),
     Knob("interrupts (RPS of lo)", "host", f"{FAN} --burst 64",
          Side("the sender's core", host={LOOPBACK_RPS: "0"}), Side("the generator's core", host={LOOPBACK_RPS: "{generator_mask}"})),
-    Knob("transparent huge pages", "host", IDLE, Side("madvise", host={HUGE_PAGES: "madvise"}),
-         Side("always", host={HUGE_PAGES: "always"}), ("rss_per_connection", "rss_after")),
     Knob("server.shards, one or two", "gateway", f"{FAN} --burst 256", Side("1"), Side("2", shards=2), BUSY, "shared"),
     Knob("server.shards, two or four on two cores", "gateway", f"{FAN} --burst 256",
          Side("2", shards=2), Side("4", shards=4), BUSY, "shared"),
     key("server.pin_threads", "true", "false", f"{FAN} --burst 64", cores="roaming"),
+    key("server.huge_pages", "false", "true", IDLE, ("rss_per_connection", "rss_after")),
+    key("server.huge_pages", "false", "true", "topics --topics 10000 --subscribers 10 --burst 64"),
     key("server.send_buffer", "0B", "32KiB", f"{FAN} --burst 1024"),
     key("hub.flush_delay", "0s", "1ms", "fanout --subscribers 200 --payload 128 --rate 2000", PACED),
     key("hub.history_size", "0", "1000", "publish --publishers 100 --payload 129 --burst 64"),
@@ -85,10 +84,6 @@ KNOBS = (
     key("websocket.ping_interval", "30s", "1s", IDLE, ("cpu_share",)),
     key("log.level", "info", "debug", "connect --concurrency 64"),
     Knob("/metrics, read 10 times a second", "gateway", f"{FAN} --burst 64", Side("not read"), Side("read", scrapes=10)),
-    Knob("MIMALLOC_ALLOW_THP, at rest", "gateway", IDLE,
-         Side("1"), Side("0", env={"MIMALLOC_ALLOW_THP": "0"}), ("rss_per_connection", "rss_after")),
-    Knob("MIMALLOC_ALLOW_THP, under load", "gateway", f"{FAN} --burst 256",
-         Side("1"), Side("0", env={"MIMALLOC_ALLOW_THP": "0"}), ("per_second", "cpu_ns", "rss")),
     Knob("MIMALLOC_ALLOW_LARGE_OS_PAGES", "gateway", f"{FAN} --burst 256",
          Side("0"), Side("1", env={"MIMALLOC_ALLOW_LARGE_OS_PAGES": "1"}), ("per_second", "cpu_ns", "rss")),
     Knob("MIMALLOC_PURGE_DELAY", "gateway", IDLE,

@@ -4,8 +4,12 @@ use super::finding::{Finding, Level, Remedy};
 use super::host::Host;
 use super::needs::Needs;
 
-/// Looks at whether the kernel backs memory with huge pages unasked.
-pub(super) fn check(host: &Host, _: &Needs<'_>) -> Vec<Finding> {
+/// Looks at whether the gateway can have the huge pages that it is told to use. Unless it is
+/// told, it uses none, whatever the host says.
+pub(super) fn check(host: &Host, needs: &Needs<'_>) -> Vec<Finding> {
+    if !needs.config.server.huge_pages {
+        return vec![Finding::new(NAME, WHY, Level::Ok, "not used (server.huge_pages)")];
+    }
     let Some(text) = host.text(FILE) else {
         return vec![if host.names("/sys/kernel/mm").is_empty() {
             Finding::unknown(NAME, WHY)
@@ -16,8 +20,8 @@ pub(super) fn check(host: &Host, _: &Needs<'_>) -> Vec<Finding> {
     // All choices, the one that holds in brackets.
     let chosen = text.split(['[', ']']).nth(1);
     vec![match chosen {
-        Some("always") => {
-            Finding::new(NAME, WHY, Level::Note, "always").remedied(Remedy::write(FILE, "madvise"))
+        Some("never") => {
+            Finding::new(NAME, WHY, Level::Note, "never").remedied(Remedy::write(FILE, "madvise"))
         }
         Some(chosen) => Finding::new(NAME, WHY, Level::Ok, chosen),
         None => Finding::unknown(NAME, WHY),
@@ -26,8 +30,8 @@ pub(super) fn check(host: &Host, _: &Needs<'_>) -> Vec<Finding> {
 
 const NAME: &str = "transparent huge pages";
 const FILE: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
-const WHY: &str = "The allocator (mimalloc) asks for them, so \"madvise\" is enough for it: fewer TLB misses, for memory that comes \
-                   and goes in pieces of 2 MiB. \"always\" gives them to everything else, too.";
+const WHY: &str = "server.huge_pages asks for them: fewer misses of the processor's address cache, for memory that comes and goes \
+                   in pieces of 2 MiB.";
 
 #[cfg(test)]
 mod tests {
@@ -35,16 +39,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn huge_pages_for_everybody_are_told() {
+    fn huge_pages_that_are_asked_for_and_cannot_be_had_are_told() {
         let path = "sys/kernel/mm/transparent_hugepage/enabled";
-        let found = findings(check, &[(path, "[always] madvise never")], "", None);
-        expect(&found, &[(Level::Note, "always")]);
-        let found = findings(check, &[(path, "always [madvise] never")], "", None);
+        let never = [(path, "always madvise [never]")];
+        let found = findings(check, &never, "", None);
+        expect(&found, &[(Level::Ok, "not used (server.huge_pages)")]);
+        let asked = "[server]\nhuge_pages = true";
+        let found = findings(check, &never, asked, None);
+        expect(&found, &[(Level::Note, "never")]);
+        let found = findings(check, &[(path, "always [madvise] never")], asked, None);
         expect(&found, &[(Level::Ok, "madvise")]);
-        let found = findings(check, &[("sys/kernel/mm/ksm/run", "0")], "", None);
+        let found = findings(check, &[("sys/kernel/mm/ksm/run", "0")], asked, None);
         expect(&found, &[(Level::Ok, "not in this kernel")]);
         expect(
-            &findings(check, &[], "", None),
+            &findings(check, &[], asked, None),
             &[(Level::Unknown, "cannot be read here")],
         );
     }
