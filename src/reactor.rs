@@ -72,9 +72,9 @@ async fn serve(plan: Plan) {
     let config = settings.config.clone();
     let backlog = config.server.backlog;
     // Pings and heartbeats are acknowledged by the peer's kernel as soon as they arrive.
-    let silence_max = config.websocket.ping_interval.max(config.sse.heartbeat);
+    let interval = config.websocket.ping_interval.min(config.sse.heartbeat);
     let tuning = Tuning {
-        unacknowledged_max: silence_max + config.websocket.ping_timeout,
+        unacknowledged_max: interval + config.websocket.ping_timeout,
         send_buffer_bytes: config.server.send_buffer,
     };
     let shard = Shard::install(settings, &mesh);

@@ -211,7 +211,7 @@ def fit(axes, growth):
     axes.set_xlabel("measured")
     axes.set_ylabel("the model says")
     return (
-        f"Five coefficients explain a delivery's cost within {whole.median_error * 100:.0f} % in the median",
+        f"{sum(cost > 0 for cost in whole.cost.values())} coefficients explain a delivery's cost within {whole.median_error * 100:.0f} % in the median",
         "server CPU for a delivery, or for a publication that nobody receives",
     )
 

@@ -10,7 +10,7 @@ BEGIN = "<!-- written by `perf/tuning` -->"
 END = "<!-- end of what `perf/tuning` writes -->"
 
 # Results of fewer or shorter rounds were for a quick look.
-ROUNDS_MIN = 3
+ROUNDS_MIN = 5
 SECONDS_MIN = 2
 # A difference below this is none, however little the rounds differ.
 EFFECT_MIN = 0.03

@@ -51,8 +51,18 @@ def changed(values):
         yield
     finally:
         with undisturbed():
-            for name, value in reversed(before.items()):
-                write(name, value)
+            put_back(before)
+
+
+def put_back(before):
+    stuck = []
+    for name, value in reversed(before.items()):
+        try:
+            write(name, value)
+        except OSError as error:
+            stuck.append(f"{name} was {value!r}: {error.strerror}")
+    if stuck:
+        raise Failed("not put back: " + "; ".join(stuck))
 
 
 @contextmanager

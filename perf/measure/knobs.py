@@ -49,7 +49,7 @@ def sysctl(name, a, b, load, fields=BUSY):
 
 def key(name, a, b, load, fields=BUSY, cores="apart"):
     """A key of the gateway's configuration."""
-    variable = "FANFARE_" + name.upper().replace(".", "__")
+    variable = "FANFARE_" + name.partition(",")[0].upper().replace(".", "__")
     return Knob(name, "gateway", load, Side(a, env={variable: a}), Side(b, env={variable: b}), fields, cores)
 
 
@@ -73,8 +73,8 @@ KNOBS = (
     Knob("server.shards, two or four on two cores", "gateway", f"{FAN} --burst 256",
          Side("2", shards=2), Side("4", shards=4), BUSY, "shared"),
     key("server.pin_threads", "true", "false", f"{FAN} --burst 64", cores="roaming"),
-    key("server.huge_pages", "false", "true", IDLE, ("rss_per_connection", "rss_after")),
-    key("server.huge_pages", "false", "true", "topics --topics 10000 --subscribers 10 --burst 64"),
+    key("server.huge_pages, at rest", "false", "true", IDLE, ("rss_per_connection", "rss_after")),
+    key("server.huge_pages, 10,000 topics", "false", "true", "topics --topics 10000 --subscribers 10 --burst 64"),
     key("server.send_buffer", "0B", "32KiB", f"{FAN} --burst 1024"),
     key("hub.flush_delay", "0s", "1ms", "fanout --subscribers 200 --payload 128 --rate 2000", PACED),
     key("hub.history_size", "0", "1000", "publish --publishers 100 --payload 129 --burst 64"),
@@ -84,8 +84,6 @@ KNOBS = (
     key("websocket.ping_interval", "30s", "1s", IDLE, ("cpu_share",)),
     key("log.level", "info", "debug", "connect --concurrency 64"),
     Knob("/metrics, read 10 times a second", "gateway", f"{FAN} --burst 64", Side("not read"), Side("read", scrapes=10)),
-    Knob("MIMALLOC_ALLOW_LARGE_OS_PAGES", "gateway", f"{FAN} --burst 256",
-         Side("0"), Side("1", env={"MIMALLOC_ALLOW_LARGE_OS_PAGES": "1"}), ("per_second", "cpu_ns", "rss")),
     Knob("MIMALLOC_PURGE_DELAY", "gateway", IDLE,
          Side("1000"), Side("-1 (never)", env={"MIMALLOC_PURGE_DELAY": "-1"}), ("rss_per_connection", "rss_after")),
     Knob("bursts on the way", "clients", f"{FAN} --burst 64", Side("1"), Side("8", load="--window 8")),

@@ -24,6 +24,7 @@ use crate::ws::{CloseCode, Decoder, Event, Input, Limits, OpCode};
 /// Begins the connection that `claim` describes. `rest` is what the peer sent
 /// behind its request.
 pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: Vec<u8>) {
+    shard.clock.refresh();
     let (reader, writer) = stream.into_split();
     let peer = shard.join(
         claim.dialect,

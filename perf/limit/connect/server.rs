@@ -24,6 +24,8 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(super) fn listen() -> Outcome<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
+    // Its connections have that from the start.
+    rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
     let address = listener.local_addr()?;
     Ok((listener, address))
 }
@@ -80,7 +82,6 @@ fn accept(listener: &TcpListener, poller: &Poller, guests: &mut Slab<Guest>) -> 
             Err(Errno::WOULDBLOCK) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        socket.set_nodelay(true)?;
         let place = guests.vacant_entry();
         poller.add(&socket, place.key() as u64, EventFlags::IN)?;
         place.insert(Guest {

@@ -1,6 +1,6 @@
-//! The fields of an object without escapes, control characters and many fields, which nearly all
-//! messages are: a string then ends at its next quote. Whatever is not so plain is left
-//! to the parser that reads everything and says what is wrong.
+//! The fields of an object on one line, with plain keys and not too many of them, which nearly all
+//! messages are. Whatever is not so plain is left to the parser that reads everything and says
+//! what is wrong.
 
 use super::{DEPTH_MAX, Raw};
 
@@ -25,10 +25,11 @@ impl<'a> Fields<'a> {
 ///
 /// Cost: one look at each byte outside strings, two vectorised ones at each within; no allocation.
 pub(super) fn find<'a>(fields: &mut Fields<'a>, text: &'a str) -> Option<()> {
-    let is_plain = !text.bytes().fold(false, |odd, byte| odd | is_odd(byte));
+    // Within strings they would be wrong, between tokens white space.
+    let has_controls = text.bytes().fold(false, |has, byte| has | (byte < b' '));
     let mut cursor = Cursor { text, at: 0 };
     cursor.space();
-    if !is_plain || !cursor.take(b'{') {
+    if has_controls || !cursor.take(b'{') {
         return None;
     }
     cursor.space();
@@ -49,11 +50,6 @@ pub(super) fn find<'a>(fields: &mut Fields<'a>, text: &'a str) -> Option<()> {
     }
     cursor.space();
     (cursor.at == text.len()).then_some(())
-}
-
-/// Whether a text with this byte is left to the other parser.
-fn is_odd(byte: u8) -> bool {
-    (byte < b' ') | (byte == b'\\')
 }
 
 struct Cursor<'a> {
@@ -82,13 +78,14 @@ impl<'a> Cursor<'a> {
         while self.take(b' ') {}
     }
 
-    /// A key and its colon.
+    /// A key without escapes and its colon.
     fn key(&mut self) -> Option<&'a str> {
         self.expect(b'"')?;
         // Keys are short: calling for a vectorised search takes longer than the search.
         let rest = &self.text[self.at..];
-        let key = &rest[..rest.bytes().position(|byte| byte == b'"')?];
-        self.at += key.len() + 1;
+        let key = &rest[..rest.bytes().position(|byte| matches!(byte, b'"' | b'\\'))?];
+        self.at += key.len();
+        self.expect(b'"')?;
         self.space();
         self.expect(b':')?;
         self.space();
@@ -97,8 +94,27 @@ impl<'a> Cursor<'a> {
 
     fn string(&mut self) -> Option<()> {
         self.expect(b'"')?;
-        let length = memchr::memchr(b'"', &self.text.as_bytes()[self.at..])?;
-        self.at += length + 1;
+        loop {
+            self.at += memchr::memchr2(b'"', b'\\', &self.text.as_bytes()[self.at..])?;
+            if self.take(b'"') {
+                return Some(());
+            }
+            self.at += 1;
+            self.escape()?;
+        }
+    }
+
+    /// What follows a backslash (RFC 8259, section 7). A surrogate may stand alone.
+    fn escape(&mut self) -> Option<()> {
+        let rest = &self.text.as_bytes()[self.at..];
+        self.at += match rest {
+            [b'u', digits @ ..] => {
+                let digits = digits.first_chunk::<4>()?;
+                digits.iter().all(u8::is_ascii_hexdigit).then_some(5)?
+            }
+            [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 1,
+            _ => return None,
+        };
         Some(())
     }
 
@@ -189,6 +205,7 @@ impl<'a> Cursor<'a> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde::de::IgnoredAny;
     use serde_json::Value;
 
     use super::*;
@@ -217,7 +234,7 @@ mod tests {
         for text in [
             "[1]",
             "{\"a\":\n1}",
-            r#"{"a":"\u0061"}"#,
+            r#"{"\u0061":1}"#,
             &many,
             "{\"a\":\"\t\"}",
         ] {
@@ -230,17 +247,18 @@ mod tests {
         /// Nothing passes that a strict parser refuses, and nothing plain is refused that it takes.
         #[test]
         fn a_strict_parser_agrees(
-            text in r#"\{ ?"a" ?: ?([\[\]{}:,"a01e.\-+ ]|"b"|true|false|null|1\.5e|\[\[|\{"c":){0,16}\}"#,
+            text in r#"\{ ?"a" ?: ?([\[\]{}:,"a01e.\-+ ]|"b"|true|false|null|1\.5e|\[\[|\{"c":|"\\n\\""|"\\u00e9"|"\\u12"|"\\x"|\\){0,16}\}"#,
         ) {
             let found = fields(&text);
             let expected = strict(&text);
             // Numbers beyond what a float holds are JSON all the same.
-            prop_assume!(expected.is_some() || found.is_none() || !text.contains('e'));
-            prop_assert_eq!(found.is_some(), expected.is_some());
+            let is_json = serde_json::from_str::<IgnoredAny>(&text).is_ok();
+            // An escape may stand in a key.
+            prop_assert!(found.is_some() == is_json || found.is_none() && text.contains('\\'));
             if let (Some(found), Some(expected)) = (found, expected) {
                 for (key, value) in found.iter() {
                     prop_assert!(expected.contains_key(key));
-                    prop_assert!(serde_json::from_str::<Value>(value.text()).is_ok());
+                    prop_assert!(serde_json::from_str::<IgnoredAny>(value.text()).is_ok());
                     prop_assert_eq!(value.text().trim(), value.text());
                 }
                 let last = found.iter().last().expect("it has a field");
@@ -253,7 +271,7 @@ mod tests {
         fn documents_are_cut_into_their_fields(
             keys in prop::collection::vec("[a-z\u{e9}\u{1f980} ]{0,6}", 0..6),
             number in any::<i64>(),
-            text in "[a-z{}\\[\\],: ]{0,12}",
+            text in "[a-z{}\\[\\],: \"\\\\\n/\u{e9}]{0,12}",
         ) {
             let value = serde_json::json!([{ "n": number, "s": text }, [], {}, null, true, -0.5, { "x": [[text]] }]);
             let object: serde_json::Map<_, _> = keys.iter().map(|key| (key.clone(), value.clone())).collect();
