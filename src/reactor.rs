@@ -71,10 +71,9 @@ async fn serve(plan: Plan) {
     } = plan;
     let config = settings.config.clone();
     let backlog = config.server.backlog;
-    // Pings and heartbeats are acknowledged by the peer's kernel as soon as they arrive.
-    let interval = config.websocket.ping_interval.min(config.sse.heartbeat);
     let tuning = Tuning {
-        unacknowledged_max: interval + config.websocket.ping_timeout,
+        // A ping is acknowledged by the peer's kernel as soon as it arrives.
+        unacknowledged_max: config.websocket.ping_interval + config.websocket.ping_timeout,
         send_buffer_bytes: config.server.send_buffer,
     };
     let shard = Shard::install(settings, &mesh);

@@ -26,6 +26,12 @@ const IGNORED_BYTES_MAX: usize = 64 * 1024;
 /// Begins the stream that `claim` describes. `rest` is what the peer sent behind
 /// its request.
 pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: &[u8]) {
+    let config = &shard.config;
+    // A heartbeat is acknowledged by the peer's kernel as soon as it arrives.
+    let unacknowledged_max = config.sse.heartbeat + config.websocket.ping_timeout;
+    if crate::net::limit_unacknowledged(&stream, unacknowledged_max).is_err() {
+        return;
+    }
     let (reader, writer) = stream.into_split();
     let peer = shard.join_stream(writer);
     if let Some(lease) = claim.lease {

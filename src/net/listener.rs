@@ -49,6 +49,14 @@ pub fn listen(address: SocketAddr, backlog: u32, tuning: Tuning) -> io::Result<T
     TcpListener::from_std(socket.into())
 }
 
+/// Gives a connection another [`Tuning::unacknowledged_max`] than its listener's.
+///
+/// # Errors
+/// The kernel's, if the peer is gone already.
+pub fn limit_unacknowledged(stream: &TcpStream, max: Duration) -> io::Result<()> {
+    SockRef::from(stream).set_tcp_user_timeout(Some(max))
+}
+
 /// Checks that nobody listens on `address`. [`listen`] alone does not notice
 /// another gateway of the same user: its listeners can be shared, too, and the
 /// kernel would give each of the two a part of the connections.
@@ -103,6 +111,8 @@ mod tests {
             let socket = SockRef::from(&stream);
             assert!(socket.tcp_nodelay().unwrap());
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(limit));
+            limit_unacknowledged(&stream, limit / 2).unwrap();
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(limit / 2));
             // The kernel doubles what it is asked for.
             assert_eq!(socket.send_buffer_size().unwrap(), 32 * 1024);
         });
