@@ -136,6 +136,11 @@ pub fn fields<'a>(text: &'a str, mut each: impl FnMut(&str, Raw<'a>)) -> Result<
         plain.iter().for_each(|(key, value)| each(key, value));
         return Ok(());
     }
+    any_fields(text, each)
+}
+
+/// As [`fields`], of whatever there is.
+fn any_fields<'a>(text: &'a str, mut each: impl FnMut(&str, Raw<'a>)) -> Result<(), JsonError> {
     if nests_deeper_than(text.as_bytes(), DEPTH_MAX) || has_bad_escape(text.as_bytes()) {
         return Err(JsonError::Syntax);
     }
@@ -398,6 +403,21 @@ mod tests {
     }
 
     proptest! {
+        /// What is read in one pass, the parser underneath reads the same.
+        #[test]
+        fn both_ways_lead_to_the_same_fields(
+            text in r#"\{"a" ?:([\[\]{}:, 0e]|"b"|null|-1\.5|"c":|,"d":|"\\n\\""|"\\ud83e"|"\\u12"|\\|\n){0,12}\}"#,
+        ) {
+            let mut plain = plain::Fields::default();
+            if plain::find(&mut plain, &text).is_some() {
+                let mut seen = Vec::new();
+                let outcome = any_fields(&text, |key, value| seen.push((key.to_owned(), value)));
+                prop_assert_eq!(outcome, Ok(()));
+                let plain: Vec<_> = plain.iter().map(|(key, value)| (key.to_owned(), value)).collect();
+                prop_assert_eq!(plain, seen);
+            }
+        }
+
         /// A strict parser agrees on what is an object and what is not.
         #[test]
         fn a_strict_parser_agrees(text in r#"[\[\]{}:,"a01\\e\.\- ntrufls\n]{0,24}"#) {
