@@ -19,21 +19,26 @@ pub(super) fn check(host: &Host, needs: &Needs<'_>) -> Vec<Finding> {
 }
 
 /// The cores that this process, and whatever is started beside it, may use: its affinity, which
-/// control groups narrow, too.
+/// control groups narrow, too. The mask counts those that could be plugged in as well: only what is
+/// online is a core.
 pub(super) fn allowed(host: &Host) -> Option<Vec<usize>> {
     let status = host.text("/proc/self/status")?;
     let mut lines = status.lines();
     let list = lines.find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
-    cpu_list::parse(list.trim()).filter(|cores| !cores.is_empty())
+    let mut cores = cpu_list::parse(list.trim())?;
+    if let Some(online) = online(host) {
+        cores.retain(|core| online.contains(core));
+    }
+    (!cores.is_empty()).then_some(cores)
+}
+
+fn online(host: &Host) -> Option<Vec<usize>> {
+    cpu_list::parse(&host.text("/sys/devices/system/cpu/online")?)
 }
 
 fn shards(host: &Host, needs: &Needs<'_>, allowed: &[usize]) -> Finding {
     let shards = needs.shards(allowed.len());
-    let online = host.text("/sys/devices/system/cpu/online");
-    let online = online
-        .and_then(|list| cpu_list::parse(&list))
-        .map(|cores| cores.len());
-    let of = match online {
+    let of = match online(host).map(|cores| cores.len()) {
         Some(online) if online > allowed.len() => format!(" of {online} online"),
         _ => String::new(),
     };
@@ -122,7 +127,7 @@ const NODES_WHY: &str = "What one shard hands to another on the other node is re
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{expect, findings};
+    use super::super::testing::{Tree, expect, findings};
     use super::*;
 
     const TWO: [(&str, &str); 4] = [
@@ -157,6 +162,20 @@ mod tests {
             &findings(check, &[], "", None),
             &[(Level::Unknown, "cannot be read here")],
         );
+    }
+
+    #[test]
+    fn a_core_that_is_not_plugged_in_is_none() {
+        let files = [
+            ("proc/self/status", "Cpus_allowed_list:\t0-127"),
+            ("sys/devices/system/cpu/online", "0-3\n"),
+        ];
+        assert_eq!(allowed(&Tree::of(&files).host()), Some(vec![0, 1, 2, 3]));
+        let found = findings(check, &files, "[server]\nshards = 5", None);
+        expect(&found[..1], &[(Level::Warn, "5 shards on 4 cores")]);
+        // Without the list of those online, the mask is all there is to go by.
+        let mask_only = allowed(&Tree::of(&files[..1]).host());
+        assert_eq!(mask_only.map(|cores| cores.len()), Some(128));
     }
 
     #[test]
