@@ -35,6 +35,11 @@ pub(super) fn counted(count: usize, name: &str) -> String {
     format!("{} {name}{plural}", grouped(count as u64))
 }
 
+/// `needed` with a reserve: the next power of two, where there is one.
+pub(super) fn rounded_up(needed: u64) -> u64 {
+    needed.checked_next_power_of_two().unwrap_or(needed)
+}
+
 const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
 #[cfg(test)]
@@ -65,6 +70,13 @@ mod tests {
             (u64::MAX, "16,383 PiB"),
         ] {
             assert_eq!(size(bytes), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_needed_is_rounded_up_as_far_as_numbers_go() {
+        for (needed, expected) in [(0, 1), (65, 128), (128, 128), (u64::MAX, u64::MAX)] {
+            assert_eq!(rounded_up(needed), expected);
         }
     }
 

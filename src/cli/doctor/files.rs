@@ -1,16 +1,17 @@
 //! Open files: one for each connection.
 
-use super::amount::grouped;
+use super::amount::{grouped, rounded_up};
 use super::finding::{Finding, Level, Remedy};
 use super::host::Host;
 use super::needs::Needs;
 use super::unit::Unit;
 
-/// Looks at the limits of the process, its unit and the system.
+/// Looks at the limits of the process, its unit and the system; what bounds the others comes first, so
+/// that the commands work in this order.
 pub(super) fn check(host: &Host, needs: &Needs<'_>) -> Vec<Finding> {
     vec![
-        of_process(host, needs),
         of_any_process(host, needs),
+        of_process(host, needs),
         of_system(host, needs),
     ]
 }
@@ -19,18 +20,20 @@ pub(super) fn check(host: &Host, needs: &Needs<'_>) -> Vec<Finding> {
 /// which runs this command. The gateway raises the soft limit to the hard one itself.
 fn of_process(host: &Host, needs: &Needs<'_>) -> Finding {
     let unit = Unit::installed(host);
-    let (limit, whose) = match &unit {
+    let (limit, whose, process) = match &unit {
         Some(unit) => (
             unit.value("LimitNOFILE").and_then(last_limit),
             "of the unit",
+            "$(systemctl show -P MainPID fanfare)",
         ),
-        None => (shell_limit(host), "of this shell"),
+        None => (shell_limit(host), "of this shell", "$$"),
     };
     let needed = needs.files();
+    let remedy = raise(host, needed, process);
     match limit {
         None if unit.is_some() => {
             let found = "the unit has no LimitNOFILE= that can be read";
-            Finding::new(OPEN_FILES, OPEN_FILES_WHY, Level::Warn, found).remedied(raise(needed))
+            Finding::new(OPEN_FILES, OPEN_FILES_WHY, Level::Warn, found).remedied(remedy)
         }
         None => Finding::unknown(OPEN_FILES, OPEN_FILES_WHY),
         Some(limit) if limit >= needed => {
@@ -39,7 +42,7 @@ fn of_process(host: &Host, needs: &Needs<'_>) -> Finding {
         }
         Some(limit) => {
             let found = format!("{} {whose}, needs {}", shown(limit), grouped(needed));
-            Finding::new(OPEN_FILES, OPEN_FILES_WHY, Level::Fail, found).remedied(raise(needed))
+            Finding::new(OPEN_FILES, OPEN_FILES_WHY, Level::Fail, found).remedied(remedy)
         }
     }
 }
@@ -53,7 +56,7 @@ fn of_any_process(host: &Host, needs: &Needs<'_>) -> Finding {
     if max >= needed {
         return Finding::new(NR_OPEN, NR_OPEN_WHY, Level::Ok, found);
     }
-    let remedy = Remedy::sysctl(NR_OPEN, &needed.next_power_of_two().to_string());
+    let remedy = Remedy::sysctl(NR_OPEN, &rounded_up(needed).to_string());
     Finding::new(NR_OPEN, NR_OPEN_WHY, Level::Fail, found).remedied(remedy)
 }
 
@@ -62,7 +65,8 @@ fn of_system(host: &Host, needs: &Needs<'_>) -> Finding {
     let Some([open, _, max]) = host.sysctl_numbers("fs.file-nr") else {
         return Finding::unknown(FILE_MAX, FILE_MAX_WHY);
     };
-    let needed = open.saturating_add(needs.files());
+    // A gateway that runs may be among those that are open.
+    let needed = open.max(needs.files());
     let found = format!(
         "{} and {} are open, needs {}",
         shown(max),
@@ -72,14 +76,19 @@ fn of_system(host: &Host, needs: &Needs<'_>) -> Finding {
     if max >= needed {
         return Finding::new(FILE_MAX, FILE_MAX_WHY, Level::Ok, found);
     }
-    let remedy = Remedy::sysctl(FILE_MAX, &needed.next_power_of_two().to_string());
+    let remedy = Remedy::sysctl(FILE_MAX, &rounded_up(needed).to_string());
     Finding::new(FILE_MAX, FILE_MAX_WHY, Level::Fail, found).remedied(remedy)
 }
 
-fn raise(needed: u64) -> Remedy {
-    let files = needed.next_power_of_two();
+/// Raises the limit of `process`. Nobody, not even root, may have more than `fs.nr_open`, which is at
+/// least `needed` once what [`of_any_process`] says is done.
+fn raise(host: &Host, needed: u64, process: &str) -> Remedy {
+    let most = host
+        .sysctl(NR_OPEN)
+        .map_or(u64::MAX, |max: u64| max.max(needed));
+    let files = rounded_up(needed).min(most);
     Remedy::unit(
-        format!("prlimit --pid $$ --nofile={files}:{files}"),
+        format!("prlimit --pid {process} --nofile={files}:{files}"),
         &format!("LimitNOFILE={files}"),
     )
 }
@@ -140,17 +149,17 @@ mod tests {
         expect(
             &findings(check, &files, "", Some(19_936)),
             &[
-                (Level::Ok, "20,000 of this shell, needs 20,000"),
                 (Level::Ok, "1,048,576, needs 20,000"),
-                (Level::Ok, "no limit and 1,000 are open, needs 21,000"),
+                (Level::Ok, "20,000 of this shell, needs 20,000"),
+                (Level::Ok, "no limit and 1,000 are open, needs 20,000"),
             ],
         );
         let found = findings(check, &files, "", Some(19_937));
         expect(
-            &found[..1],
+            &found[1..2],
             &[(Level::Fail, "20,000 of this shell, needs 20,001")],
         );
-        let remedy = found[0].remedy.clone().unwrap();
+        let remedy = found[1].remedy.clone().unwrap();
         assert_eq!(remedy.now, "prlimit --pid $$ --nofile=32768:32768");
         assert_eq!(remedy.keep.unwrap().text, "[Service]\nLimitNOFILE=32768");
     }
@@ -162,12 +171,12 @@ mod tests {
             "[Service]\nLimitNOFILE=1024:524288\n",
         );
         expect(
-            &findings(check, &[("proc/self/limits", LIMITS), unit], "", None)[..1],
+            &findings(check, &[("proc/self/limits", LIMITS), unit], "", None)[1..2],
             &[(Level::Ok, "524,288 of the unit, needs 100,064")],
         );
         let unit = ("usr/lib/systemd/system/fanfare.service", "[Service]\n");
         expect(
-            &findings(check, &[("proc/self/limits", LIMITS), unit], "", None)[..1],
+            &findings(check, &[("proc/self/limits", LIMITS), unit], "", None)[1..2],
             &[(Level::Warn, "the unit has no LimitNOFILE= that can be read")],
         );
     }
@@ -182,14 +191,49 @@ mod tests {
         expect(
             &found,
             &[
-                (Level::Unknown, "cannot be read here"),
                 (Level::Fail, "1,048,576, needs 2,000,064"),
-                (Level::Fail, "1,000,000 and 1,000 are open, needs 2,001,064"),
+                (Level::Unknown, "cannot be read here"),
+                (Level::Fail, "1,000,000 and 1,000 are open, needs 2,000,064"),
             ],
         );
         assert_eq!(
-            found[1].remedy.as_ref().unwrap().now,
+            found[0].remedy.as_ref().unwrap().now,
             "sysctl -w fs.nr_open=2097152"
         );
+    }
+
+    #[test]
+    fn the_commands_work_in_the_order_in_which_they_are_told() {
+        // A power of two beyond fs.nr_open is refused; what is needed is not.
+        let unit = (
+            "etc/systemd/system/fanfare.service",
+            "[Service]\nLimitNOFILE=1024\n",
+        );
+        for (nr_open, files) in [
+            ("150000", 150_000),
+            ("1048576", 131_072),
+            ("65536", 100_064),
+        ] {
+            let tree = [("proc/sys/fs/nr_open", nr_open), unit];
+            let found = findings(check, &tree, "", Some(100_000));
+            assert_eq!((found[0].check, found[1].check), (NR_OPEN, OPEN_FILES));
+            let remedy = found[1].remedy.clone().unwrap();
+            assert_eq!(
+                remedy.now,
+                format!(
+                    "prlimit --pid $(systemctl show -P MainPID fanfare) --nofile={files}:{files}"
+                )
+            );
+            let text = remedy.keep.unwrap().text;
+            assert_eq!(text, format!("[Service]\nLimitNOFILE={files}"));
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_runs_is_not_counted_twice() {
+        let files = [("proc/sys/fs/file-nr", "101000 0 120000")];
+        let found = findings(check, &files, "", Some(100_000));
+        let expected = "120,000 and 101,000 are open, needs 101,000";
+        expect(&found[2..], &[(Level::Ok, expected)]);
     }
 }

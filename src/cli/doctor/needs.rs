@@ -26,7 +26,7 @@ impl<'a> Needs<'a> {
 
     /// Files of the process: one for each connection, and listeners, epoll, streams, logs.
     pub(super) fn files(&self) -> u64 {
-        self.connections + FILES_BESIDES
+        self.connections.saturating_add(FILES_BESIDES)
     }
 
     /// Shards on a machine that gives the process this many cores.

@@ -10,7 +10,7 @@ pub(super) fn check(host: &Host, needs: &Needs<'_>) -> Vec<Finding> {
     let Some([first, last]) = host.sysctl_numbers(RANGE) else {
         return vec![Finding::unknown(RANGE, WHY)];
     };
-    let ports = (last + 1).saturating_sub(first);
+    let ports = last.saturating_add(1).saturating_sub(first);
     let listeners = needs.loopback_addresses();
     if listeners == 0 {
         let found = format!("{} ports; clients come from elsewhere", grouped(ports));
@@ -76,6 +76,13 @@ mod tests {
             &findings(check, &FILES, keys, None),
             &[(Level::Ok, "28,232 ports; clients come from elsewhere")],
         );
+    }
+
+    #[test]
+    fn a_range_that_no_kernel_has_is_no_panic() {
+        let range = "0 18446744073709551615";
+        let files = [("proc/sys/net/ipv4/ip_local_port_range", range)];
+        assert_eq!(findings(check, &files, "", None)[0].level, Level::Ok);
     }
 
     #[test]
