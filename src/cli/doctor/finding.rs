@@ -144,5 +144,7 @@ impl Remedy {
 pub(super) const SYSCTL_FILE: &str = "/etc/sysctl.d/90-fanfare.conf";
 /// Where values for files under `/sys` are kept; systemd-tmpfiles writes them at every start.
 pub(super) const TMPFILES_FILE: &str = "/etc/tmpfiles.d/90-fanfare.conf";
+/// Where parameters of kernel modules are kept; they count when the module is loaded.
+pub(super) const MODPROBE_FILE: &str = "/etc/modprobe.d/fanfare.conf";
 /// Where settings of the unit are kept, beside `packaging/fanfare.service` as installed.
 pub(super) const UNIT_FILE: &str = "/etc/systemd/system/fanfare.service.d/90-host.conf";
