@@ -24,10 +24,25 @@ fn control(host: &Host) -> Finding {
                 "bbr, paced by a timer for each connection; {DISCIPLINE} is {}",
                 discipline.unwrap_or("not to be read")
             );
-            Finding::new(CONTROL, CONTROL_WHY, Level::Note, found)
-                .remedied(Remedy::sysctl(DISCIPLINE, "fq"))
+            Finding::new(CONTROL, CONTROL_WHY, Level::Note, found).remedied(fair_queues(host))
         }
         _ => Finding::new(CONTROL, CONTROL_WHY, Level::Ok, control),
+    }
+}
+
+/// The setting is for cards to come; those that are there are told one by one.
+fn fair_queues(host: &Host) -> Remedy {
+    let mut cards = host.cards();
+    if cards.is_empty() {
+        cards.push("DEV".to_owned());
+    }
+    let commands = cards
+        .iter()
+        .map(|card| format!("tc qdisc replace dev {card} root fq"));
+    let commands: Vec<String> = commands.collect();
+    Remedy {
+        now: commands.join("; "),
+        ..Remedy::sysctl(DISCIPLINE, "fq")
     }
 }
 
@@ -72,6 +87,28 @@ mod tests {
         check_control("bbr", "fq", (Level::Ok, "bbr, paced by fq"));
         let found = "bbr, paced by a timer for each connection; net.core.default_qdisc is fq_codel";
         check_control("bbr", "fq_codel", (Level::Note, found));
+    }
+
+    #[test]
+    fn the_cards_that_are_there_are_told_one_by_one() {
+        let files = [
+            ("proc/sys/net/ipv4/tcp_congestion_control", "bbr"),
+            ("sys/class/net/lo/mtu", "65536"),
+            ("sys/class/net/eth0/device/vendor", ""),
+            ("sys/class/net/eth1/device/vendor", ""),
+        ];
+        for (files, now) in [
+            (
+                &files[..],
+                "tc qdisc replace dev eth0 root fq; tc qdisc replace dev eth1 root fq",
+            ),
+            (&files[..2], "tc qdisc replace dev DEV root fq"),
+        ] {
+            let found = findings(check, files, "", None);
+            let remedy = found[0].remedy.clone().unwrap();
+            assert_eq!(remedy.now, now);
+            assert_eq!(remedy.keep.unwrap().text, "net.core.default_qdisc = fq");
+        }
     }
 
     #[test]

@@ -77,6 +77,13 @@ impl Host {
         names
     }
 
+    /// The network cards, in order: bridges, tunnels and loopback have no device.
+    pub(super) fn cards(&self) -> Vec<String> {
+        let mut names = self.names("/sys/class/net");
+        names.retain(|name| self.has(&format!("/sys/class/net/{name}/device")));
+        names
+    }
+
     /// Whether there is something at `path`.
     pub(super) fn has(&self, path: &str) -> bool {
         self.path(path).exists()
@@ -105,6 +112,7 @@ mod tests {
             ("proc/sys/net/ipv4/tcp_mem", "1\t2\t3\n"),
             ("sys/class/net/lo/x", ""),
             ("sys/class/net/eth0/x", ""),
+            ("sys/class/net/eth0/device/vendor", ""),
         ]);
         let host = tree.host();
         assert_eq!(host.sysctl("net.core.somaxconn"), Some(4096));
@@ -114,5 +122,6 @@ mod tests {
         assert_eq!(host.names("/sys/class/net"), ["eth0", "lo"]);
         assert!(host.names("/sys/class/block").is_empty());
         assert!(host.has("/sys/class/net/lo"));
+        assert_eq!(host.cards(), ["eth0"]);
     }
 }

@@ -19,15 +19,12 @@ fn queues(host: &Host, needs: &Needs<'_>) -> Vec<Finding> {
         let found = "listens on loopback only";
         return vec![Finding::new(QUEUES, QUEUES_WHY, Level::Ok, found)];
     }
-    let cards: Vec<String> = host.names("/sys/class/net");
-    // Bridges, tunnels and loopback have no device.
-    let cards = cards
-        .into_iter()
-        .filter(|card| host.has(&format!("/sys/class/net/{card}/device")));
     let allowed = cores::allowed(host).unwrap_or_default();
     let shards = needs.shards(allowed.len());
+    let cards = host.cards();
     let findings: Vec<Finding> = cards
-        .map(|card| of_card(host, &card, shards, &allowed))
+        .iter()
+        .map(|card| of_card(host, card, shards, &allowed))
         .collect();
     if findings.is_empty() {
         return vec![Finding::unknown(QUEUES, QUEUES_WHY)];
