@@ -78,7 +78,8 @@ fn overcommit(host: &Host) -> Finding {
 
 const MEMORY: &str = "memory";
 const MEMORY_WHY: &str = "Beyond it the kernel ends the gateway with all its connections; budgets in [hub] and \
-                          [websocket], 2 KiB in the process and 4 KiB in the kernel for each connection.";
+                          [websocket], 2 KiB in the process (3 with server.huge_pages) and 5 KiB in the \
+                          kernel for each connection.";
 const SWAP: &str = "swap";
 const SWAP_WHY: &str =
     "Connections that were quiet are on disk when a message comes for all of them.";
@@ -109,7 +110,7 @@ mod tests {
             &[
                 (
                     Level::Ok,
-                    "4 GiB of the machine, may come to 2 GiB with 100,000 connections",
+                    "4 GiB of the machine, may come to 2.1 GiB with 100,000 connections",
                 ),
                 (Level::Ok, "none"),
                 (Level::Ok, "0"),
@@ -131,11 +132,11 @@ mod tests {
             &found[..1],
             &[(
                 Level::Warn,
-                "1 GiB of its group, may come to 2 GiB with 100,000 connections",
+                "1 GiB of its group, may come to 2.1 GiB with 100,000 connections",
             )],
         );
         let keep = found[0].remedy.clone().unwrap().keep.unwrap();
-        assert_eq!(keep.text, "[Service]\nMemoryMax=2122M");
+        assert_eq!(keep.text, "[Service]\nMemoryMax=2220M");
     }
 
     #[test]
