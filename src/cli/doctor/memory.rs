@@ -19,7 +19,7 @@ fn enough(host: &Host, needs: &Needs<'_>) -> Finding {
         return Finding::unknown(MEMORY, MEMORY_WHY);
     };
     let limit = match Unit::installed(host) {
-        Some(unit) => unit.memory_max().map_or(Limit::None, Limit::At),
+        Some(unit) => unit.memory_max(total).map_or(Limit::None, Limit::At),
         None => cgroup::memory(host),
     };
     let (there_is, whose) = match limit {
@@ -137,6 +137,20 @@ mod tests {
         );
         let keep = found[0].remedy.clone().unwrap().keep.unwrap();
         assert_eq!(keep.text, "[Service]\nMemoryMax=2220M");
+    }
+
+    #[test]
+    fn a_unit_s_share_of_the_machine_is_a_limit() {
+        let unit = ("etc/systemd/system/fanfare.service", "MemoryMax=25%");
+        let files = [&QUIET[..], &[unit]].concat();
+        let found = findings(check, &files, "", Some(100_000));
+        expect(
+            &found[..1],
+            &[(
+                Level::Warn,
+                "1 GiB of its group, may come to 2.1 GiB with 100,000 connections",
+            )],
+        );
     }
 
     #[test]

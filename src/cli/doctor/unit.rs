@@ -45,11 +45,13 @@ impl Unit {
         (!value.is_empty()).then_some(value)
     }
 
-    /// `MemoryMax=` in bytes; `None` where it is not set, unlimited, or a share of the machine's.
-    pub(super) fn memory_max(&self) -> Option<u64> {
+    /// `MemoryMax=` in bytes, on a machine that has `total`; `None` where it is not set or unlimited.
+    pub(super) fn memory_max(&self, total: u64) -> Option<u64> {
         let text = self.value("MemoryMax")?;
         let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let number: u64 = digits.parse().ok()?;
         let shift = match &text[digits.len()..] {
+            "%" => return Some(total.checked_mul(number)? / 100),
             "" => 0,
             "K" => 10,
             "M" => 20,
@@ -57,7 +59,7 @@ impl Unit {
             "T" => 40,
             _ => return None,
         };
-        digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+        number.checked_mul(1 << shift)
     }
 
     /// `CPUQuota=` in thousandths of a core; `None` where it is not set.
@@ -131,11 +133,12 @@ mod tests {
             ("MemoryMax=2G", Some(2 << 30), None),
             ("MemoryMax=1024", Some(1024), None),
             ("MemoryMax=infinity\nCPUQuota=x", None, None),
-            ("MemoryMax=40%", None, None),
+            ("MemoryMax=40%", Some(4 << 30), None),
         ] {
             let tree = Tree::of(&[("etc/systemd/system/fanfare.service", lines)]);
             let unit = Unit::installed(&tree.host()).unwrap();
-            assert_eq!((unit.memory_max(), unit.cpu_quota()), (memory, cpu));
+            let found = (unit.memory_max(10 << 30), unit.cpu_quota());
+            assert_eq!(found, (memory, cpu), "{lines}");
         }
     }
 }
