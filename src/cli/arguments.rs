@@ -153,7 +153,8 @@ pub(super) struct Doctor {
     /// Print a JSON document
     #[arg(long)]
     pub json: bool,
-    /// Where /proc, /sys and /etc of the host are, as in a container that has them mounted
+    /// Where /proc, /sys and /etc of the host are, as in a container that has them mounted and runs
+    /// in its network and pid namespaces (--network host --pid host)
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
 }
