@@ -8,7 +8,12 @@ use super::needs::Needs;
 /// told, it uses none, whatever the host says.
 pub(super) fn check(host: &Host, needs: &Needs<'_>) -> Vec<Finding> {
     if !needs.config.server.huge_pages {
-        return vec![Finding::new(NAME, WHY, Level::Ok, "not used (server.huge_pages)")];
+        return vec![Finding::new(
+            NAME,
+            WHY,
+            Level::Ok,
+            "not used (server.huge_pages)",
+        )];
     }
     let Some(text) = host.text(FILE) else {
         return vec![if host.names("/sys/kernel/mm").is_empty() {
