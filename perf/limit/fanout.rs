@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use clap::Args;
 
 use crate::report::{Measured, Writes};
-use crate::sockets::{Arrived, Full, GENERATOR_READ_BYTES, Poller, pairs, read};
+use crate::sockets::{Full, pairs, read_to_end};
 use crate::window::{self, Phase, Shared};
 use crate::{Common, Outcome};
 
@@ -101,34 +101,13 @@ impl Received {
 
 /// Reads everything until all connections end.
 fn receive(receivers: Vec<TcpStream>) -> Outcome<Received> {
-    let poller = Poller::of(&receivers)?;
     let mut received = Received {
         bytes: vec![0; receivers.len()],
         reads: 0,
     };
-    let mut receivers: Vec<_> = receivers.into_iter().map(Some).collect();
-    let mut open = receivers.len();
-    let mut buffer = vec![0; GENERATOR_READ_BYTES];
-    let mut events = Vec::new();
-    while open > 0 {
-        poller.wait(&mut events, None)?;
-        for event in &events {
-            let number = event.data.u64() as usize;
-            let Some(receiver) = &receivers[number] else {
-                continue;
-            };
-            match read(receiver, &mut buffer)? {
-                Arrived::Bytes(count) => {
-                    received.bytes[number] += count as u64;
-                    received.reads += 1;
-                }
-                Arrived::Nothing => {}
-                Arrived::End => {
-                    receivers[number] = None;
-                    open -= 1;
-                }
-            }
-        }
-    }
+    read_to_end(receivers, |number, bytes| {
+        received.bytes[number] += bytes.len() as u64;
+        received.reads += 1;
+    })?;
     Ok(received)
 }

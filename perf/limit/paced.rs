@@ -16,7 +16,7 @@ use rustix::time::Timespec;
 
 use crate::cycle::Cycle;
 use crate::report::{Latency, Measured, new_histogram};
-use crate::sockets::{Arrived, Full, GENERATOR_READ_BYTES, Poller, pairs, read};
+use crate::sockets::{Full, pairs, read_to_end};
 use crate::window::{self, Phase, Shared};
 use crate::{Common, Outcome};
 
@@ -131,7 +131,6 @@ fn receive(
     schedule: &Schedule,
     shared: &Shared,
 ) -> Outcome<Received> {
-    let poller = Poller::of(&receivers)?;
     let mut received = Received {
         bytes: vec![0; receivers.len()],
         frames: 0,
@@ -139,39 +138,19 @@ fn receive(
         wrong: 0,
         latency: new_histogram(),
     };
-    let mut receivers: Vec<_> = receivers.into_iter().map(Some).collect();
-    let mut open = receivers.len();
-    let mut buffer = vec![0; GENERATOR_READ_BYTES];
-    let mut events = Vec::new();
-    while open > 0 {
-        poller.wait(&mut events, None)?;
-        for event in &events {
-            let number = event.data.u64() as usize;
-            let Some(receiver) = &receivers[number] else {
-                continue;
-            };
-            match read(receiver, &mut buffer)? {
-                Arrived::Bytes(count) => {
-                    let now_ns = shared.now_ns();
-                    let from = received.bytes[number];
-                    let to = from + count as u64;
-                    received.bytes[number] = to;
-                    received.reads += 1;
-                    received.wrong += u64::from(!cycle.matches(from, &buffer[..count]));
-                    let (first, frames) = (cycle.ends(0, from), cycle.ends(from, to));
-                    received.frames += frames;
-                    for message in (first..first + frames).filter(|_| shared.is_measuring()) {
-                        let late_ns = now_ns.saturating_sub(schedule.due_ns(message));
-                        received.latency.saturating_record(late_ns.max(1));
-                    }
-                }
-                Arrived::Nothing => {}
-                Arrived::End => {
-                    receivers[number] = None;
-                    open -= 1;
-                }
-            }
+    read_to_end(receivers, |number, bytes| {
+        let now_ns = shared.now_ns();
+        let from = received.bytes[number];
+        let to = from + bytes.len() as u64;
+        received.bytes[number] = to;
+        received.reads += 1;
+        received.wrong += u64::from(!cycle.matches(from, bytes));
+        let (first, frames) = (cycle.ends(0, from), cycle.ends(from, to));
+        received.frames += frames;
+        for message in (first..first + frames).filter(|_| shared.is_measuring()) {
+            let late_ns = now_ns.saturating_sub(schedule.due_ns(message));
+            received.latency.saturating_record(late_ns.max(1));
         }
-    }
+    })?;
     Ok(received)
 }

@@ -86,6 +86,36 @@ pub(crate) fn read(mut socket: &TcpStream, buffer: &mut [u8]) -> io::Result<Arri
     }
 }
 
+/// Reads everything until all connections end; `each` gets what a read brought, and from which.
+pub(crate) fn read_to_end(
+    sockets: Vec<TcpStream>,
+    mut each: impl FnMut(usize, &[u8]),
+) -> Outcome<()> {
+    let poller = Poller::of(&sockets)?;
+    let mut open = sockets.len();
+    let mut sockets: Vec<_> = sockets.into_iter().map(Some).collect();
+    let mut buffer = vec![0; GENERATOR_READ_BYTES];
+    let mut events = Vec::new();
+    while open > 0 {
+        poller.wait(&mut events, None)?;
+        for event in &events {
+            let number = event.data.u64() as usize;
+            let Some(socket) = &sockets[number] else {
+                continue;
+            };
+            match read(socket, &mut buffer)? {
+                Arrived::Bytes(count) => each(number, &buffer[..count]),
+                Arrived::Nothing => {}
+                Arrived::End => {
+                    sockets[number] = None;
+                    open -= 1;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Level-triggered epoll. A socket is out of it when it is closed.
 #[derive(Debug)]
 pub(crate) struct Poller(OwnedFd);
