@@ -2,7 +2,7 @@
 
 import json
 
-from . import RESULTS, ROOT, Failed
+from . import RESULTS, ROOT, Failed, markers
 from .summary import middle
 
 PAGE = ROOT / "docs" / "tuning.md"
@@ -87,13 +87,7 @@ def is_long_enough(summary):
 
 def write_table():
     """Replaces what stands between the markers, from the newest results of all knobs."""
-    summary = newest()
-    text = PAGE.read_text()
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise Failed(f"{PAGE.relative_to(ROOT)} lacks one of the lines {BEGIN} and {END}")
-    PAGE.write_text(f"{before}{BEGIN}\n\n{table(summary)}\n{END}{after}")
+    markers.replace(PAGE, BEGIN, END, table(newest()))
 
 
 def newest():

@@ -2,7 +2,7 @@
 
 import json
 
-from . import RESULTS, ROOT, Failed
+from . import RESULTS, ROOT, Failed, markers
 from .contenders import adapters
 from .scenarios import SCENARIOS
 from .summary import is_paced
@@ -20,12 +20,7 @@ NAMES = {"baseline": "baseline (tokio-tungstenite)", "limit": "bare socket (the 
 
 def update_readme():
     """Replaces what stands between the markers."""
-    text = README.read_text()
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise Failed(f"README.md lacks one of the lines {BEGIN} and {END}")
-    README.write_text(f"{before}{BEGIN}\n\n{tables()}\n{END}{after}")
+    markers.replace(README, BEGIN, END, tables())
 
 
 def tables():
