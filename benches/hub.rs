@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fanfare::config::SlowConsumer;
-use fanfare::hub::{Flush, Hub, HubLimits, OutboxLimits, Policies, Policy, Sink, Written};
+use fanfare::engine::hub::{Flush, Hub, HubLimits, OutboxLimits, Policies, Policy, Sink, Written};
 use fanfare::id::{PeerId, Priority, Slot, WireFormat};
 
 const SUBSCRIBERS: usize = 1000;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use fanfare::engine::{Delivery, Mesh, Port, home_of};
 use fanfare::id::{ShardId, TopicId, WireFormat};
-use fanfare::mesh::{Delivery, Mesh, Port, home_of};
 
 const FRAME: [u8; 256] = [b'x'; 256];
 

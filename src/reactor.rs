@@ -12,8 +12,8 @@ use tokio::sync::watch;
 
 pub use drain::Phase;
 
+use crate::engine::Mesh;
 use crate::http::Api;
-use crate::mesh::Mesh;
 use crate::net::{self, Tuning};
 use crate::shard::{Settings, Shard};
 

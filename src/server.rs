@@ -15,8 +15,8 @@ use tokio::sync::watch;
 
 use crate::auth::{Authenticator, KeyError};
 use crate::config::Config;
+use crate::engine::Mesh;
 use crate::id::ShardId;
-use crate::mesh::Mesh;
 use crate::metrics::Counters;
 use crate::net;
 use crate::reactor::{self, Phase, Plan};

@@ -53,9 +53,9 @@ pub use window::{Over, Window};
 
 use crate::auth::Authenticator;
 use crate::config::Config;
-use crate::hub::{Enqueue, Flush, Hub, Incident};
+use crate::engine::hub::{Enqueue, Flush, Hub, Incident};
+use crate::engine::{Calls, Home, Interests, Mesh, Port, Recent};
 use crate::id::{PeerId, Priority, ShardId, WireFormat};
-use crate::mesh::{Calls, Home, Interests, Mesh, Port, Recent};
 use crate::metrics::{Counters, Refused, Totals};
 use crate::protocol::events::{Encoding, msgpack};
 use crate::protocol::{Dialect, Disconnect};

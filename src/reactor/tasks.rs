@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::hub::Flush;
+use crate::engine::hub::Flush;
 use crate::shard::{LifeLimits, Shard};
 
 /// Deadlines are looked at this often, so they are late by this much at most.

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use super::Shard;
 use super::subscribe::CONFIRMATIONS_MAX;
 use crate::collections::HashSet;
+use crate::engine::{Change, Outcome, Post, Presence, Request, home_of};
 use crate::id::{PeerId, Priority};
-use crate::mesh::{Change, Outcome, Post, Presence, Request, home_of};
 use crate::protocol::events::{Kind, Writer};
 use crate::protocol::json::put_string;
 

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use super::process::CallPlace;
 use super::{Shard, local};
 use crate::collections::HashMap;
-use crate::mesh::{Call, Delivery, Request, home_of};
+use crate::engine::{Call, Delivery, Request, home_of};
 
 /// Those who wait for answers on this shard.
 #[derive(Debug, Default)]

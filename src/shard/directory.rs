@@ -148,14 +148,14 @@ impl Shard {
     /// Publishes the figures, if they are published here and somebody listens.
     pub fn publish_figures(&self) {
         let home = self.home.borrow();
-        let is_wanted = |topic: &crate::mesh::HomeTopic| !topic.interest().is_empty();
+        let is_wanted = |topic: &crate::engine::HomeTopic| !topic.interest().is_empty();
         if home
             .find(crate::topic::SYSTEM_METRICS)
             .is_some_and(is_wanted)
         {
             drop(home);
             let figures = self.figures();
-            let post = crate::mesh::Post::event(crate::topic::SYSTEM_METRICS, figures.as_bytes());
+            let post = crate::engine::Post::event(crate::topic::SYSTEM_METRICS, figures.as_bytes());
             // Whoever does not read misses a figure; the next one is newer.
             let _ = self.publish_here(&post, None);
         }

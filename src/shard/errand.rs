@@ -6,8 +6,8 @@ use std::rc::Rc;
 use tokio::sync::oneshot;
 
 use super::{Shard, local};
+use crate::engine::{Errand, Request, home_of};
 use crate::id::ShardId;
-use crate::mesh::{Errand, Request, home_of};
 
 impl Shard {
     /// Calls `ask` with the shard that is home to `topic`, on its thread.

@@ -3,10 +3,10 @@
 use std::task::{Context, Poll};
 
 use super::Shard;
-use crate::id::{ShardId, WireFormat};
-use crate::mesh::{
+use crate::engine::{
     Batch, Delivery, Interest, Missed, Outcome, Position, Post, Receipt, ReplyTo, Request, Standing,
 };
+use crate::id::{ShardId, WireFormat};
 
 /// A batch of requests that is being done.
 #[derive(Debug)]

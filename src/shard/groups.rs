@@ -6,7 +6,7 @@
 
 use super::Shard;
 use crate::collections::HashMap;
-use crate::hub::Hub;
+use crate::engine::hub::Hub;
 use crate::id::{TopicId, WireFormat};
 use crate::protocol::events::Writer;
 use crate::ws::OpCode;

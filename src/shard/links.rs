@@ -8,7 +8,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use super::directory::About;
 use crate::auth::KeySerial;
 
-use crate::hub::{Sink, Written};
+use crate::engine::hub::{Sink, Written};
 use crate::id::{PeerId, Slot};
 use crate::net;
 use crate::protocol::Disconnect;

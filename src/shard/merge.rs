@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use crate::collections::HashMap;
-use crate::hub::Hub;
+use crate::engine::hub::Hub;
 use crate::id::{PeerId, Position, TopicId, WireFormat};
 use crate::sse::{CursorKey, Gap, GapReason, Scope, put_gap, put_id};
 

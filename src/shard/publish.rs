@@ -4,10 +4,10 @@ use slab::Slab;
 use tokio::sync::oneshot;
 
 use super::Shard;
-use crate::id::{Priority, ShardId, TopicId, WireFormat};
-use crate::mesh::{
+use crate::engine::{
     Delivery, Interest, Opened, Outcome, Post, Receipt, ReplyTo, Request, Stored, home_of,
 };
+use crate::id::{Priority, ShardId, TopicId, WireFormat};
 use crate::metrics::Limited;
 use crate::protocol::events::{Kind, Publication, Refusal, Writer};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Process;
 use crate::auth::Authenticator;
 use crate::config::Config;
-use crate::hub::{HubLimits, OutboxLimits, Policies, Policy};
+use crate::engine::hub::{HubLimits, OutboxLimits, Policies, Policy};
 use crate::id::{Priority, ShardId};
 use crate::metrics::Counters;
 use crate::sse::CursorKey;

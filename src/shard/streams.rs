@@ -4,9 +4,9 @@ use super::catch_up::CatchUp;
 use super::links::Transport;
 use super::merge::{MissedPart, Waiting, log_name, topics_of};
 use super::{Shard, TooManyTopics};
-use crate::hub::{Hub, Policy};
+use crate::engine::hub::{Hub, Policy};
+use crate::engine::{Interest, Missed, Standing, home_of};
 use crate::id::{PeerId, Position, Priority, TopicId, WireFormat};
-use crate::mesh::{Interest, Missed, Standing, home_of};
 use crate::sse::{EventsRequest, Gap, GapReason, put_gap, put_retry};
 
 impl Shard {

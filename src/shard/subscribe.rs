@@ -6,9 +6,9 @@ use slab::Slab;
 use super::Shard;
 use super::links::Link;
 use crate::collections::HashMap;
-use crate::hub::{Subscribed, Unsubscribed};
+use crate::engine::hub::{Subscribed, Unsubscribed};
+use crate::engine::{Interest, Position, Reach, Request, Standing, home_of};
 use crate::id::{PeerId, ShardId, TopicId, WireFormat};
-use crate::mesh::{Interest, Position, Reach, Request, Standing, home_of};
 use crate::topic::{self, Pattern};
 
 /// Confirmations that one connection may wait for. Beyond it the connection is

@@ -9,8 +9,8 @@ mod subscribe;
 
 use super::{Flow, Standing};
 use crate::auth::{Identity, Permissions};
+use crate::engine::Position;
 use crate::id::{PeerId, Priority};
-use crate::mesh::Position;
 use crate::metrics::Limited;
 use crate::protocol::Disconnect;
 use crate::protocol::bridge::Answer;

@@ -13,8 +13,8 @@ use tokio::time::{sleep, timeout};
 
 use super::State;
 use super::credentials::Service;
+use crate::engine::Post;
 use crate::http::{Answer, ClientAddress, refuse};
-use crate::mesh::Post;
 use crate::metrics::Limited;
 use crate::protocol::events::Kind;
 use crate::shard::{self, Counting, Delivered, Publisher};

@@ -11,9 +11,9 @@ use super::operation::{
     Access, BUSY, Body, Example, Group, Operation, Reply, UNAVAILABLE, UNKNOWN,
 };
 use super::order::{DEFAULT_NAME, Order, count, open, text_of};
+use crate::engine::KEY_BYTES_MAX;
 use crate::http::{Answer, refuse};
 use crate::id::Priority;
-use crate::mesh::KEY_BYTES_MAX;
 use crate::protocol::json::Raw;
 use crate::protocol::schema::{Field, Kind, Object};
 

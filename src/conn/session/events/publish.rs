@@ -3,8 +3,8 @@
 use super::{answer, error, limit_of, note_name};
 use crate::auth::Permissions;
 use crate::conn::session::Flow;
+use crate::engine::{Post, ReplyTo};
 use crate::id::PeerId;
-use crate::mesh::{Post, ReplyTo};
 use crate::metrics::Limited;
 use crate::protocol::events::Refusal;
 use crate::protocol::json::Raw;

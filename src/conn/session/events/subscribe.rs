@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::{Events, answer, error, limit_of, note_name};
 use crate::auth::Permissions;
+use crate::engine::Position;
 use crate::id::PeerId;
-use crate::mesh::Position;
 use crate::metrics::Limited;
 use crate::protocol::events::{Begun, Recover, Refusal};
 use crate::protocol::json::Raw;

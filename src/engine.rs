@@ -10,6 +10,7 @@
 mod calls;
 mod history;
 mod home;
+pub mod hub;
 mod interest;
 mod port;
 mod presence;

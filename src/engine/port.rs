@@ -316,7 +316,7 @@ fn hand_over<T>(batch: &mut Batch<T>, lane: &Lane<T>, bell: &Bell, stamp: &Atomi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::home_of;
+    use crate::engine::home_of;
     use crate::protocol::events::Kind;
     use std::task::Waker;
 
