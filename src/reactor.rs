@@ -4,8 +4,9 @@ mod acceptor;
 mod drain;
 mod tasks;
 
-use std::net::SocketAddr;
+use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
@@ -14,7 +15,7 @@ pub use drain::Phase;
 
 use crate::engine::Mesh;
 use crate::http::Api;
-use crate::net::{self, Tuning};
+use crate::net::{self, Listener};
 use crate::shard::{Settings, Shard};
 
 /// How one reactor is run.
@@ -30,10 +31,10 @@ pub struct Plan {
     pub core: Option<usize>,
     /// What the process is doing.
     pub phase: watch::Receiver<Phase>,
-    /// Told the addresses it listens on, or why it does not.
-    pub ready: std::sync::mpsc::Sender<std::io::Result<Vec<SocketAddr>>>,
-    /// Where to listen.
-    pub listen: Vec<SocketAddr>,
+    /// Told once when it serves; dropped without a word if it does not get that far.
+    pub ready: Sender<()>,
+    /// Its listeners, one for each address. Connections queue at them already.
+    pub listeners: Vec<Listener>,
 }
 
 /// Tasks that are polled before the sockets are looked at again. Large enough
@@ -44,8 +45,8 @@ const EVENT_INTERVAL: u32 = 61;
 /// have ended.
 ///
 /// # Errors
-/// The runtime could not be made.
-pub fn run(plan: Plan) -> std::io::Result<()> {
+/// The runtime could not be made, or cannot poll a listener.
+pub fn run(plan: Plan) -> io::Result<()> {
     if let Some(core) = plan.core
         && let Err(error) = net::pin_to_core(core)
     {
@@ -55,45 +56,24 @@ pub fn run(plan: Plan) -> std::io::Result<()> {
         .enable_all()
         .event_interval(EVENT_INTERVAL)
         .build_local(LocalOptions::default())?;
-    runtime.block_on(serve(plan));
-    Ok(())
+    runtime.block_on(serve(plan))
 }
 
-async fn serve(plan: Plan) {
+async fn serve(plan: Plan) -> io::Result<()> {
     let Plan {
         settings,
         mesh,
         api,
         phase,
         ready,
-        listen,
+        listeners,
         ..
     } = plan;
-    let config = settings.config.clone();
-    let backlog = config.server.backlog;
-    let tuning = Tuning {
-        // A ping is acknowledged by the peer's kernel as soon as it arrives.
-        unacknowledged_max: config.websocket.ping_interval + config.websocket.ping_timeout,
-        send_buffer_bytes: config.server.send_buffer,
-    };
     let shard = Shard::install(settings, &mesh);
-    let listeners: std::io::Result<Vec<_>> = listen
-        .iter()
-        .map(|&address| net::listen(address, backlog, tuning))
-        .collect();
-    let listeners = match listeners {
-        Ok(listeners) => listeners,
-        Err(error) => {
-            // Whoever started this thread knows what to do about it.
-            let _ = ready.send(Err(error));
-            return;
-        }
-    };
-    let addresses = listeners
-        .iter()
-        .map(tokio::net::TcpListener::local_addr)
-        .collect();
-    let _ = ready.send(addresses);
+    let listeners = listeners
+        .into_iter()
+        .map(Listener::register)
+        .collect::<io::Result<Vec<_>>>()?;
     let mut tasks = tasks::start(&shard);
     for listener in listeners {
         tokio::task::spawn_local(acceptor::run(
@@ -103,8 +83,9 @@ async fn serve(plan: Plan) {
             phase.clone(),
         ));
     }
+    let _ = ready.send(());
     tokio::select! {
-        () = drain::wait(&shard, phase) => {}
+        () = drain::wait(&shard, phase) => Ok(()),
         // Without its flusher a shard serves nobody. The process notices that
         // this thread has failed, and stops with an error.
         ended = tasks.join_next() => panic!("a task of the shard ended: {ended:?}"),

@@ -2,6 +2,7 @@
 
 mod api;
 mod control;
+mod listeners;
 mod signals;
 
 use std::io;
@@ -23,20 +24,15 @@ use crate::reactor::{self, Phase, Plan};
 use crate::shard::{Process, Settings};
 use crate::sse::CursorKey;
 use control::{Control, Order};
+pub use listeners::ListenError;
+use listeners::Listeners;
 
 /// Why a gateway does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// An address cannot be listened on.
-    #[error(
-        "cannot listen on {address}: {error}; is another program using the port, or is the address not this machine's?"
-    )]
-    Listen {
-        /// Which one.
-        address: SocketAddr,
-        /// What the kernel says.
-        error: io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// A key that tokens are checked with cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -102,16 +98,13 @@ impl Gateway {
         check_file_limit(&config);
         let authenticator = Authenticator::new(&config, control::read_key_file)?;
         let authenticator = Arc::new(authenticator);
-        let alone = !config.server.share_port;
-        for &address in config.server.listen.iter().filter(|_| alone) {
-            net::check_free(address).map_err(|error| ServeError::Listen { address, error })?;
-        }
         let cores = net::available_cores();
         let shards = match config.server.shards {
             0 => cores.len(),
             shards => shards,
         };
         let shards = u16::try_from(shards).unwrap_or(u16::MAX);
+        let listeners = Listeners::open(&config, shards)?;
         let drain_timeout = config.server.drain_timeout;
         let process = Process::new(&config);
         let counters: Vec<Arc<Counters>> = (0..shards).map(|_| Arc::default()).collect();
@@ -127,13 +120,14 @@ impl Gateway {
             watching.clone(),
         );
         let mut gateway = Self {
-            addresses: config.server.listen.clone(),
+            addresses: listeners.addresses,
             shards: Vec::new(),
             phase,
             drain_timeout,
             control: Control::start(authenticator.clone()).map_err(ServeError::Start)?,
         };
-        for (index, counters) in (0..shards).zip(counters) {
+        let mut starting = Vec::with_capacity(usize::from(shards));
+        for ((index, counters), listeners) in (0..shards).zip(counters).zip(listeners.by_shard) {
             let (ready, is_ready) = mpsc::channel();
             let plan = Plan {
                 settings: Settings {
@@ -153,26 +147,25 @@ impl Gateway {
                     .then(|| cores[usize::from(index) % cores.len()]),
                 phase: watching.clone(),
                 ready,
-                // The first shard finds out which port a 0 stands for.
-                listen: gateway.addresses.clone(),
+                listeners,
             };
             let thread = thread::Builder::new().name(format!("shard-{index}"));
             let stop = StopOnPanic(gateway.phase.clone());
-            gateway.shards.push(
-                thread
-                    .spawn(move || {
-                        let _stop = stop;
-                        reactor::run(plan)
-                    })
-                    .map_err(ServeError::Start)?,
-            );
-            match is_ready.recv() {
-                Ok(Ok(addresses)) => gateway.addresses = addresses,
-                Ok(Err(error)) => {
-                    let address = gateway.addresses[0];
-                    return Err(gateway.give_up(ServeError::Listen { address, error }));
-                }
-                Err(_) => return Err(gateway.give_up(ServeError::Shard(index))),
+            // Without a thread its plan is dropped, which closes its listeners.
+            let spawned = thread.spawn(move || {
+                let _stop = stop;
+                reactor::run(plan)
+            });
+            match spawned {
+                Ok(shard) => gateway.shards.push(shard),
+                Err(error) => return Err(gateway.give_up(ServeError::Start(error))),
+            }
+            starting.push(is_ready);
+        }
+        // All threads start at the same time: connections queue at the listeners of all shards.
+        for (index, is_ready) in (0..shards).zip(starting) {
+            if is_ready.recv().is_err() {
+                return Err(gateway.give_up(ServeError::Shard(index)));
             }
         }
         Ok(gateway)
@@ -189,10 +182,10 @@ impl Gateway {
         join(self.shards, &self.phase)
     }
 
+    /// Stops the shards that have started. What a shard failed with says more than `error`.
     fn give_up(self, error: ServeError) -> ServeError {
         let _ = self.phase.send(Phase::Stopping);
-        let _ = join(self.shards, &self.phase);
-        error
+        join(self.shards, &self.phase).err().unwrap_or(error)
     }
 }
 

@@ -20,12 +20,34 @@ pub struct Tuning {
     pub send_buffer_bytes: usize,
 }
 
-/// A listener of one shard. The kernel spreads connections over all listeners
+/// A listening socket that no runtime polls yet. The kernel queues its connections. Closed when dropped.
+#[derive(Debug)]
+pub struct Listener(std::net::TcpListener);
+
+impl Listener {
+    /// Where it listens, with the port that the kernel chose for 0.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Has the calling thread's runtime poll it.
+    ///
+    /// # Errors
+    /// The kernel's: `epoll` has no room for it.
+    pub fn register(self) -> io::Result<TcpListener> {
+        TcpListener::from_std(self.0)
+    }
+}
+
+/// Opens a listener of one shard. The kernel spreads connections over all listeners
 /// of the same address (`SO_REUSEPORT`).
 ///
 /// # Errors
 /// The kernel's: the address is in use by somebody else, or is not ours.
-pub fn listen(address: SocketAddr, backlog: u32, tuning: Tuning) -> io::Result<TcpListener> {
+pub fn listen(address: SocketAddr, backlog: u32, tuning: Tuning) -> io::Result<Listener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -46,7 +68,7 @@ pub fn listen(address: SocketAddr, backlog: u32, tuning: Tuning) -> io::Result<T
     }
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    TcpListener::from_std(socket.into())
+    Ok(Listener(socket.into()))
 }
 
 /// Gives a connection another [`Tuning::unacknowledged_max`] than its listener's.
@@ -105,7 +127,8 @@ mod tests {
                 send_buffer_bytes: 16 * 1024,
             };
             let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 16, tuning).unwrap();
-            let address = listener.local_addr().unwrap();
+            let address = listener.address().unwrap();
+            let listener = listener.register().unwrap();
             let (stream, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
             let (_client, (stream, _)) = (stream.unwrap(), accepted.unwrap());
             let socket = SockRef::from(&stream);
