@@ -1,11 +1,13 @@
-//! The machine: listening sockets, cores, pages, file limits.
+//! The machine: listening sockets and those they accept, cores, pages, file limits.
 
 mod affinity;
 mod limits;
 mod listener;
 mod pages;
+mod stream;
 
 pub use affinity::{available_cores, pin_to_core};
 pub use limits::raise_file_limit;
-pub use listener::{Listener, Tuning, check_free, limit_unacknowledged, listen, shut};
+pub use listener::{Acceptor, Listener, Tuning, check_free, listen};
 pub use pages::use_small_pages;
+pub use stream::{Reader, Stream, Writer};

@@ -33,8 +33,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use tokio::net::tcp::OwnedWriteHalf;
-
 pub use attendance::ROSTER_USERS_MAX;
 pub use calls::{Caller, NoCall, Said};
 pub use clock::Clock;
@@ -57,6 +55,7 @@ use crate::engine::hub::{Enqueue, Flush, Hub, Incident};
 use crate::engine::{Calls, Home, Interests, Mesh, Port, Recent};
 use crate::id::{PeerId, Priority, ShardId, WireFormat};
 use crate::metrics::{Counters, Refused, Totals};
+use crate::net::Writer;
 use crate::protocol::events::{Encoding, msgpack};
 use crate::protocol::{Dialect, Disconnect};
 use crate::ws::OpCode;
@@ -209,12 +208,7 @@ impl Shard {
 
     /// A new connection. Whatever is sent to it is written to `writer`.
     /// `window_bits` is what was agreed about compression, if anything was.
-    pub fn join(
-        &self,
-        dialect: Dialect,
-        window_bits: Option<u8>,
-        writer: OwnedWriteHalf,
-    ) -> PeerId {
+    pub fn join(&self, dialect: Dialect, window_bits: Option<u8>, writer: Writer) -> PeerId {
         // A smaller window cannot read what all others share.
         let is_shared = window_bits == Some(SHARED_WINDOW_BITS);
         let format = match (dialect, is_shared) {
@@ -230,11 +224,11 @@ impl Shard {
 
     /// A new connection that reads a stream of events. Whatever is sent to it is
     /// written to `writer`.
-    pub fn join_stream(&self, writer: OwnedWriteHalf) -> PeerId {
+    pub fn join_stream(&self, writer: Writer) -> PeerId {
         self.connect(WireFormat::Sse, Transport::Sse { begun: false }, writer)
     }
 
-    fn connect(&self, format: WireFormat, transport: Transport, writer: OwnedWriteHalf) -> PeerId {
+    fn connect(&self, format: WireFormat, transport: Transport, writer: Writer) -> PeerId {
         let peer = self.hub.borrow_mut().join(format);
         self.links
             .borrow_mut()

@@ -43,6 +43,8 @@ const HOMES: &[(&str, &[&str])] = &[
         "tokio",
         &["cli", "net", "shard", "conn", "reactor", "server"],
     ),
+    // Sockets: `cli` posts to a gateway, all else has the types of `net`.
+    ("tokio::net", &["cli", "net"]),
     ("tokio_tungstenite", &["ws"]),
     ("toml", &["config"]),
     ("tracing_subscriber", &["cli"]),

@@ -16,7 +16,6 @@ use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{sleep_until, timeout};
 
 use super::claim::{self, Claimed, Decision};
@@ -26,16 +25,17 @@ use super::watched::Watched;
 use super::{driver, sse};
 use crate::http::{AnswerBody, Api, GuardLimits, client_of, refuse_raw};
 use crate::metrics::Refused;
+use crate::net::Stream;
 use crate::shard::Shard;
 
 /// How a connection's HTTP part ended.
 enum End {
     /// It becomes something else.
-    Claimed(Claimed, TcpStream, Vec<u8>),
+    Claimed(Claimed, Stream, Vec<u8>),
     /// What came is refused, with this status and text; the peer has not been told.
-    Refused(u16, String, TcpStream),
+    Refused(u16, String, Stream),
     /// It did not get on in time; `true` if it was in the middle of something.
-    TimedOut(TcpStream, bool),
+    TimedOut(Stream, bool),
     /// Everything has been said.
     Over,
 }
@@ -49,7 +49,7 @@ const LINGER_BYTES_MAX: u64 = 256 * 1024;
 
 /// Serves one accepted connection: answers its requests until one claims the
 /// socket, which then lives on in a task of its own.
-pub async fn accept(shard: Rc<Shard>, api: Api, stream: TcpStream, address: IpAddr) {
+pub async fn accept(shard: Rc<Shard>, api: Api, stream: Stream, address: IpAddr) {
     let evicted = shard.begin_handshake();
     let head_timeout = shard.config.server.handshake_timeout;
     let progress = Rc::new(Progress::until(Instant::now() + head_timeout));
@@ -90,7 +90,7 @@ pub async fn accept(shard: Rc<Shard>, api: Api, stream: TcpStream, address: IpAd
 async fn serve(
     shard: &Rc<Shard>,
     api: Api,
-    mut stream: TcpStream,
+    mut stream: Stream,
     address: IpAddr,
     progress: &Rc<Progress>,
 ) -> End {
@@ -195,7 +195,7 @@ async fn serve(
 /// Writes the last words, if there are any, and waits a moment for the peer to
 /// take what it was sent: closing on bytes that were not read would reset the
 /// connection, and with it answers that are still on their way.
-async fn close(mut stream: TcpStream, last_words: &[u8]) {
+async fn close(mut stream: Stream, last_words: &[u8]) {
     let ending = async {
         stream.write_all(last_words).await?;
         stream.shutdown().await?;

@@ -7,8 +7,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::claim::Claim;
@@ -16,6 +14,7 @@ use super::quota::{Admission, Quota};
 use super::session::{Flow, Session};
 use crate::id::{PeerId, Priority};
 use crate::metrics::Limited;
+use crate::net::{Reader, Stream};
 use crate::protocol::Disconnect;
 use crate::shard::{Place, Shard, Unfinished};
 use crate::ws::deflate::{Agreed, Inflater};
@@ -23,7 +22,7 @@ use crate::ws::{CloseCode, Decoder, Event, Input, Limits, OpCode};
 
 /// Begins the connection that `claim` describes. `rest` is what the peer sent
 /// behind its request.
-pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: Vec<u8>) {
+pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: Stream, rest: Vec<u8>) {
     shard.clock.refresh();
     let (reader, writer) = stream.into_split();
     let peer = shard.join(
@@ -67,7 +66,7 @@ pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: Ve
 struct Driver {
     shard: Rc<Shard>,
     peer: PeerId,
-    reader: OwnedReadHalf,
+    reader: Reader,
     decoder: Decoder,
     session: Session,
     /// What has been read and could not be dealt with yet.

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::http::{Guard, GuardLimits, HeadError};
+use crate::net::Stream;
 
 /// What the parser's side and the task's side of one connection tell each other.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Progress {
 /// The socket with its guard.
 #[derive(Debug)]
 pub(super) struct Guarded {
-    stream: TcpStream,
+    stream: Stream,
     guard: Guard,
     progress: Rc<Progress>,
     head_timeout: Duration,
@@ -57,7 +57,7 @@ const READ_BYTES: usize = 16 * 1024;
 impl Guarded {
     /// A socket of which `begun` has been read already.
     pub(super) fn new(
-        stream: TcpStream,
+        stream: Stream,
         begun: &[u8],
         limits: GuardLimits,
         progress: Rc<Progress>,
@@ -74,7 +74,7 @@ impl Guarded {
     }
 
     /// The socket and the bytes that the parser has not been given.
-    pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+    pub(super) fn into_parts(self) -> (Stream, Vec<u8>) {
         (self.stream, self.guard.into_rest())
     }
 }

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
 use crate::config::Server;
 use crate::http::{PROXY_BYTES_MAX, ProxyError, parse_proxy, speaks_proxy};
+use crate::net::Stream;
 
 /// How the beginning of a connection turned out.
 pub(super) enum Preamble {
@@ -26,7 +26,7 @@ pub(super) enum Preamble {
 /// if one has to come from there.
 pub(super) async fn read(
     server: &Server,
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     address: IpAddr,
     deadline: Instant,
 ) -> Preamble {

@@ -9,14 +9,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 pub(super) use claim::{Claim, claim};
 
 use crate::http::refuse_raw;
 use crate::id::{PeerId, Priority};
+use crate::net::{Reader, Stream};
 use crate::protocol::Disconnect;
 use crate::shard::{Place, Seat, Shard};
 
@@ -25,11 +24,11 @@ const IGNORED_BYTES_MAX: usize = 64 * 1024;
 
 /// Begins the stream that `claim` describes. `rest` is what the peer sent behind
 /// its request.
-pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: &[u8]) {
+pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: Stream, rest: &[u8]) {
     let config = &shard.config;
     // A heartbeat is acknowledged by the peer's kernel as soon as it arrives.
     let unacknowledged_max = config.sse.heartbeat + config.websocket.ping_timeout;
-    if crate::net::limit_unacknowledged(&stream, unacknowledged_max).is_err() {
+    if stream.limit_unacknowledged(unacknowledged_max).is_err() {
         return;
     }
     let (reader, writer) = stream.into_split();
@@ -58,7 +57,7 @@ pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: TcpStream, rest: &[
 struct Driver {
     shard: Rc<Shard>,
     peer: PeerId,
-    reader: OwnedReadHalf,
+    reader: Reader,
     /// Bytes that came and were thrown away.
     ignored: usize,
     phase: Phase,

@@ -1,11 +1,13 @@
 //! Listening sockets that shards share, and the options of those they accept.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+
+use super::Stream;
 
 /// What a listener's connections are like.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +39,23 @@ impl Listener {
     ///
     /// # Errors
     /// The kernel's: `epoll` has no room for it.
-    pub fn register(self) -> io::Result<TcpListener> {
-        TcpListener::from_std(self.0)
+    pub fn register(self) -> io::Result<Acceptor> {
+        TcpListener::from_std(self.0).map(Acceptor)
+    }
+}
+
+/// A [`Listener`] that a runtime polls.
+#[derive(Debug)]
+pub struct Acceptor(TcpListener);
+
+impl Acceptor {
+    /// The next connection and its peer's address. None is lost when this is dropped.
+    ///
+    /// # Errors
+    /// The kernel's: about this connection, or there can be no more files.
+    pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        let (stream, address) = self.0.accept().await?;
+        Ok((Stream(stream), address))
     }
 }
 
@@ -71,14 +88,6 @@ pub fn listen(address: SocketAddr, backlog: u32, tuning: Tuning) -> io::Result<L
     Ok(Listener(socket.into()))
 }
 
-/// Gives a connection another [`Tuning::unacknowledged_max`] than its listener's.
-///
-/// # Errors
-/// The kernel's, if the peer is gone already.
-pub fn limit_unacknowledged(stream: &TcpStream, max: Duration) -> io::Result<()> {
-    SockRef::from(stream).set_tcp_user_timeout(Some(max))
-}
-
 /// Checks that nobody listens on `address`. [`listen`] alone does not notice
 /// another gateway of the same user: its listeners can be shared, too, and the
 /// kernel would give each of the two a part of the connections.
@@ -102,16 +111,11 @@ pub fn check_free(address: SocketAddr) -> io::Result<()> {
     socket.bind(&address.into())
 }
 
-/// Ends our side of a connection; the peer's may go on.
-///
-/// # Errors
-/// The kernel's, if the connection is gone already.
-pub fn shut(stream: &TcpStream) -> io::Result<()> {
-    SockRef::from(stream).shutdown(Shutdown::Write)
-}
-
 #[cfg(test)]
 mod tests {
+    use socket2::SockRef;
+    use tokio::net::TcpStream;
+
     use super::*;
 
     #[test]
@@ -131,11 +135,9 @@ mod tests {
             let listener = listener.register().unwrap();
             let (stream, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
             let (_client, (stream, _)) = (stream.unwrap(), accepted.unwrap());
-            let socket = SockRef::from(&stream);
+            let socket = SockRef::from(&stream.0);
             assert!(socket.tcp_nodelay().unwrap());
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(limit));
-            limit_unacknowledged(&stream, limit / 2).unwrap();
-            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(limit / 2));
             // The kernel doubles what it is asked for.
             assert_eq!(socket.send_buffer_size().unwrap(), 32 * 1024);
         });

@@ -4,13 +4,13 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::Phase;
 use crate::conn;
 use crate::http::Api;
+use crate::net::Acceptor;
 use crate::shard::Shard;
 
 /// How long a listener rests when the process or the machine has no more files
@@ -20,7 +20,7 @@ const REST: Duration = Duration::from_millis(50);
 /// Accepts until the process stops.
 pub(super) async fn run(
     shard: Rc<Shard>,
-    listener: TcpListener,
+    listener: Acceptor,
     api: Api,
     mut phase: watch::Receiver<Phase>,
 ) {

@@ -3,14 +3,12 @@
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, Waker};
 
-use tokio::net::tcp::OwnedWriteHalf;
-
 use super::directory::About;
 use crate::auth::KeySerial;
 
 use crate::engine::hub::{Sink, Written};
 use crate::id::{PeerId, Slot};
-use crate::net;
+use crate::net::Writer;
 use crate::protocol::Disconnect;
 
 /// The writing side of one connection and what is known of its life.
@@ -18,7 +16,7 @@ use crate::protocol::Disconnect;
 pub(super) struct Link {
     pub(super) peer: PeerId,
     pub(super) transport: Transport,
-    writer: OwnedWriteHalf,
+    writer: Writer,
     /// The answer to the upgrade request, while it waits. Nothing else goes out before.
     pub(super) head: Option<Box<[u8]>>,
     /// Wakes the connection's task.
@@ -98,7 +96,7 @@ impl Links {
     pub(super) fn insert(
         &mut self,
         peer: PeerId,
-        writer: OwnedWriteHalf,
+        writer: Writer,
         transport: Transport,
         now_ms: u64,
     ) {
@@ -171,11 +169,11 @@ impl Link {
     /// Ends the stream towards the peer. A socket that is gone is left to its
     /// reader to find out.
     pub(super) fn shut(&self) {
-        let _ = net::shut(self.writer.as_ref());
+        let _ = self.writer.shut();
     }
 
     pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer.as_ref().poll_write_ready(cx)
+        self.writer.poll_write_ready(cx)
     }
 }
 
