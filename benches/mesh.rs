@@ -7,30 +7,34 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use fanfare::engine::{Delivery, Mesh, Port, home_of};
+use fanfare::bus::{Mesh, Port};
+use fanfare::engine::{Delivery, Lanes, home_of};
 use fanfare::id::{ShardId, TopicId, WireFormat};
 
 const FRAME: [u8; 256] = [b'x'; 256];
 
 /// Sends `count` frames, ends the turn, and takes them on the other side.
-fn ours(from: &mut Port, to: &Port, count: u64) -> usize {
+fn ours(from: &mut Port<()>, to: &Port<()>, count: u64) -> usize {
     for offset in 0..count {
-        from.deliver(ShardId(1), |batch| Delivery::Append {
-            home: TopicId(7),
-            format: WireFormat::EventsJson,
-            offset,
-            frame: batch.put(black_box(&FRAME)),
-            receipt: None,
-        });
+        from.deliver(
+            ShardId(1),
+            Delivery::Append {
+                home: TopicId(7),
+                format: WireFormat::EventsJson,
+                offset,
+                frame: black_box(&FRAME),
+                receipt: None,
+            },
+        );
     }
     from.hand_over();
     let mut bytes = 0;
-    while let Some(batch) = to.next_delivery(ShardId(0)) {
-        for item in &batch.items {
-            if let Delivery::Append { frame, .. } = item {
-                bytes += batch.get(*frame).len();
+    while let Some(deliveries) = to.next_deliveries(ShardId(0)) {
+        deliveries.take_each(|delivery| {
+            if let Delivery::Append { frame, .. } = delivery {
+                bytes += frame.len();
             }
-        }
+        });
     }
     bytes
 }
@@ -63,7 +67,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
     group.finish();
     let mut group = criterion.benchmark_group("mesh/home of a topic");
     group.bench_function("ours", |bencher| {
-        bencher.iter(|| home_of(black_box("prices.eur.acme"), black_box(64)));
+        bencher.iter(|| home_of(black_box("prices.eur.acme"), ShardId(0), black_box(64)));
     });
     group.finish();
 }

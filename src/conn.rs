@@ -7,8 +7,10 @@ mod driver;
 mod guarded;
 mod preamble;
 mod quota;
+mod record;
 mod session;
 mod sse;
 mod watched;
 
 pub use accept::accept;
+pub use record::Records;

@@ -1,362 +1,309 @@
-//! What shards say to each other, and which shard is home to which topic.
+//! Everything a shard knows about topics, as one pure value.
 //!
-//! Every ordered pair of shards has two bounded lanes. Requests go to a topic's
-//! home; deliveries come back from it. A shard takes deliveries whatever it is
-//! waiting for itself, since they need nothing but its own hub; requests may have
-//! to wait until deliveries find room. So there is no circle of shards waiting for
-//! each other. Both lanes keep their order, which makes a subscription's answer
-//! the exact point from which the live stream counts.
+//! The engine has no sockets, tasks, locks, channels, stored closures or clock. It is told what
+//! happened and answers with values: messages for other places go into [`Lanes`], what somebody has
+//! to be told into a queue of [`Outcome`]s, bytes into a [`Sink`](hub::Sink). So all of it runs in
+//! memory, which is what `engine/model.rs` does: several engines, joined by lanes, against a naive
+//! model.
+//!
+//! An engine is two things at once. As a **home** ([`Homes`]) it decides about order, offsets and
+//! history of the topics that live here. As a **reader** ([`Readers`]) it has the logs, cursors and
+//! memberships of the peers that are here, whatever place their topics live at.
+//!
+//! What changes anything is a method of [`Turn`], which lends the engine the time and the lanes.
 
+mod attendance;
 mod calls;
+mod catch_up;
+mod encode;
+mod groups;
 mod history;
 mod home;
 pub mod hub;
+mod incidents;
 mod interest;
-mod port;
+mod merge;
+mod message;
+mod outcome;
+mod place;
 mod presence;
+mod publish;
+mod readers;
 mod recent;
+mod streams;
+mod subscribe;
+mod take;
+mod tickets;
+mod unsubscribe;
 
-pub use calls::{Call, Calls};
-pub use history::{History, Record, Retention};
-pub use home::{Home, HomeTopic, Interest, Opened};
-pub use interest::{Interests, Standing};
-pub use port::{Batch, Mesh, Port, Span};
-pub use presence::{Attendee, Change, Presence};
-pub use recent::{KEY_BYTES_MAX, Recent};
+use std::sync::Arc;
 
-use std::cell::Cell;
-use std::fmt;
+pub use catch_up::HISTORY_BYTES_MAX;
+pub use encode::Encode;
+pub use history::{Kept, KeptMessage};
+pub use message::{Announced, Delivery, Lanes, Missed, Post, Reach, Receipt, Request};
+pub use outcome::{Asker, Gap, GapCause, Outcome, Ticket};
+pub use place::{Place, home_of};
+pub use presence::{Attendee, Change, ROSTER_USERS_MAX, Roster};
+pub use publish::{Counting, PublishResult, Stored};
+pub use recent::KEY_BYTES_MAX;
+pub use subscribe::{Begin, Confirmation, Resumed, Start, TooManyTopics};
+pub use take::Taken;
 
-pub use crate::id::Position;
-use crate::id::{PeerId, ShardId, TopicId, WireFormat};
-use crate::protocol::events::Kind;
-use crate::topic::Pattern;
+use crate::config::Config;
+use crate::id::{PeerId, Priority, ShardId, TopicId, WireFormat};
+use crate::metrics::Counters;
+use crate::sse::CursorKey;
+use attendance::Attendance;
+use calls::{Callers, Calls};
+use catch_up::CatchUps;
+use home::Home;
+use hub::{Enqueue, Hub, HubLimits, Policies};
+use outcome::Outcomes;
+use publish::Receipts;
+use readers::Readers;
+use recent::Recent;
+use tickets::Tickets;
 
-/// What is to be published.
-#[derive(Clone, Copy, Debug)]
-pub struct Post<'a> {
-    /// Where to.
-    pub topic: &'a str,
-    /// What it is called, if not as its topic.
-    pub name: &'a str,
-    /// What it is.
-    pub kind: Kind,
-    /// A JSON value, passed on byte for byte.
-    pub data: &'a [u8],
-    /// If not empty: of several posts to a topic with the same key only the
-    /// first counts, and the others get its offset.
-    pub key: &'a str,
-    /// Only if somebody is subscribed to the topic: otherwise it is as if it had
-    /// not been sent, and reaches nobody.
-    pub only_live: bool,
-}
-
-impl<'a> Post<'a> {
-    /// An event called as its topic.
-    #[must_use]
-    pub fn event(topic: &'a str, data: &'a [u8]) -> Self {
-        Self {
-            topic,
-            name: "",
-            kind: Kind::Event,
-            data,
-            key: "",
-            only_live: false,
-        }
-    }
-}
-
-/// What became of a post at its topic's home.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// It has its place.
-    Stored(Stored),
-    /// There is no room for what it would cause; it may be sent again.
-    Busy,
-    /// There are too many topics to make a new one.
-    TooManyTopics,
-}
-
-/// A post that has its place in its topic.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Stored {
-    /// Its place.
-    pub offset: u64,
-    /// Subscribers on the home's own shard.
-    pub members: u32,
-    /// Other shards that have been asked to say how many subscribers they have.
-    pub receipts: u16,
-}
-
-/// Who counts the subscribers that a post reached.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Receipt {
-    /// On which shard.
+/// What an engine is made from.
+#[derive(Debug)]
+pub struct EngineSettings {
+    /// Which shard's it is.
     pub shard: ShardId,
-    /// Its number there.
-    pub waiter: u32,
-}
-
-/// What a home knows of a topic that somebody comes back to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Reach {
-    /// Which life of the topic.
+    /// How many there are.
+    pub shards: u16,
+    /// What was configured.
+    pub config: Arc<Config>,
+    /// How much its hub holds.
+    pub hub: HubLimits,
+    /// What happens to slow consumers, by topic.
+    pub policies: Policies,
+    /// Signs the cursors of event streams, the same for all shards.
+    pub cursors: Arc<CursorKey>,
+    /// Writes publications down.
+    pub encoder: Box<dyn Encode>,
+    /// Larger than the epoch of any topic of an earlier process: the wall clock in microseconds, say.
     pub epoch: u64,
-    /// Whether everything after the offset that was asked about is there.
-    pub complete: bool,
 }
 
-/// Which part of a topic somebody has missed, and where to send it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Missed {
-    /// Who.
-    pub peer: PeerId,
-    /// Tells this catching up from an earlier one of the same peer.
-    pub hold: u16,
-    /// In which format.
-    pub format: WireFormat,
-    /// Of which life of the topic.
-    pub epoch: u64,
-    /// The messages after this one
-    pub after: u64,
-    /// up to this one.
-    pub until: u64,
+/// The time of a turn.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Now {
+    /// Milliseconds since the process began, the same on every shard. Never goes back.
+    pub ms: u64,
+    /// Milliseconds since the Unix epoch, as far as the wall clock is right.
+    pub wall_ms: u64,
 }
 
-/// Something to be done on another shard's thread, which finds the shard by
-/// `shard::local`. For questions of operators and handlers, not for messages.
-pub struct Errand(Cell<Option<Box<dyn FnOnce() + Send>>>);
+/// Everything a shard knows about topics.
+#[derive(Debug)]
+pub struct Engine {
+    shard: ShardId,
+    shards: u16,
+    config: Arc<Config>,
+    encoder: Box<dyn Encode>,
+    homes: Homes,
+    readers: Readers,
+    tickets: Tickets,
+    catch_ups: CatchUps,
+    receipts: Receipts,
+    callers: Callers,
+    outcomes: Outcomes,
+    /// Something waits to be written, handed over or told.
+    flush_wanted: bool,
+}
 
-impl Errand {
-    /// An errand that does this.
+/// The topics, rosters and calls that live here.
+#[derive(Debug)]
+struct Homes {
+    home: Home,
+    recent: Recent,
+    attendance: Attendance,
+    calls: Calls,
+}
+
+/// An engine with what one turn of work needs besides.
+#[derive(Debug)]
+pub struct Turn<'a, L> {
+    engine: &'a mut Engine,
+    now: Now,
+    lanes: &'a mut L,
+    counters: &'a Counters,
+}
+
+/// How much one flush writes before other work gets its turn.
+#[derive(Clone, Copy, Debug)]
+pub struct FlushBudget {
+    /// Writes.
+    pub writes_max: usize,
+    /// Bytes, give or take one write.
+    pub bytes_max: usize,
+}
+
+impl Engine {
+    /// An engine without topics and peers.
     #[must_use]
-    pub fn new(act: impl FnOnce() + Send + 'static) -> Self {
-        Self(Cell::new(Some(Box::new(act))))
-    }
-
-    /// Does what was asked, once.
-    pub fn run(&self) {
-        if let Some(act) = self.0.take() {
-            act();
+    pub fn new(settings: EngineSettings) -> Self {
+        let EngineSettings { shards, config, .. } = settings;
+        Self {
+            shard: settings.shard,
+            shards,
+            encoder: settings.encoder,
+            homes: Homes {
+                home: Home::new(config.clone(), usize::from(shards), settings.epoch),
+                recent: Recent::default(),
+                attendance: Attendance::default(),
+                calls: Calls::default(),
+            },
+            readers: Readers::new(Hub::new(settings.hub, settings.policies), settings.cursors),
+            tickets: Tickets::default(),
+            catch_ups: CatchUps::default(),
+            receipts: Receipts::default(),
+            callers: Callers::default(),
+            outcomes: Outcomes::default(),
+            flush_wanted: false,
+            config,
         }
     }
-}
 
-impl fmt::Debug for Errand {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Errand")
+    /// Begins a turn of work: `now` is its time, messages for other places go into `lanes`.
+    pub fn turn<'a, L: Lanes>(
+        &'a mut self,
+        now: Now,
+        lanes: &'a mut L,
+        counters: &'a Counters,
+    ) -> Turn<'a, L> {
+        Turn {
+            engine: self,
+            now,
+            lanes,
+            counters,
+        }
+    }
+
+    /// The hub, to look at.
+    #[must_use]
+    pub fn hub(&self) -> &Hub {
+        &self.readers.hub
+    }
+
+    /// Whether a flush has to come, since the last call.
+    #[must_use]
+    pub fn take_flush_wanted(&mut self) -> bool {
+        std::mem::take(&mut self.flush_wanted)
+    }
+
+    /// Whether nothing has to be told.
+    #[must_use]
+    pub fn is_all_told(&self) -> bool {
+        self.outcomes.is_empty()
+    }
+
+    /// A new peer, which reads `format`.
+    pub fn join(&mut self, format: WireFormat) -> PeerId {
+        self.readers.hub.join(format)
+    }
+
+    /// Forgets a peer, its subscriptions and whatever waited for it. Its patterns and its presence
+    /// have been given up before.
+    pub fn leave(&mut self, peer: PeerId) {
+        self.note_vacant_topics_of(peer);
+        self.readers.hub.leave(peer);
+        self.readers.merges.forget(peer);
+        self.catch_ups.forget(peer);
+    }
+
+    /// Queues a frame for one peer.
+    pub fn send(&mut self, peer: PeerId, priority: Priority, frame: &[u8]) -> Enqueue {
+        if !self.readers.hub.is_present(peer) {
+            return Enqueue::Gone;
+        }
+        self.flush_wanted = true;
+        self.readers.hub.send(peer.slot, priority, frame)
+    }
+
+    /// Queues a pong for one peer. Behind a full socket only the newest one waits.
+    pub fn send_pong(&mut self, peer: PeerId, frame: &[u8]) -> Enqueue {
+        if !self.readers.hub.is_present(peer) {
+            return Enqueue::Gone;
+        }
+        self.flush_wanted = true;
+        self.readers.hub.send_pong(peer.slot, frame)
+    }
+
+    /// Queues the last frame of a peer: its topics end here, and it is sent nothing after it.
+    pub fn send_last(&mut self, peer: PeerId, frame: &[u8]) {
+        self.flush_wanted = true;
+        if self.readers.hub.is_present(peer) {
+            self.readers.hub.send_last(peer.slot, frame);
+        }
+    }
+
+    /// Notes that a peer's topics may have lost their last member.
+    pub fn note_vacant_topics_of(&mut self, peer: PeerId) {
+        let hub = &self.readers.hub;
+        if hub.is_present(peer) {
+            let format = hub.format_of(peer.slot);
+            for topic in hub.topics_of(peer.slot) {
+                self.tickets.note_vacant(topic, format);
+            }
+        }
+    }
+
+    /// Whether anybody wants what is published to a topic that lives here.
+    #[must_use]
+    pub fn is_wanted(&self, topic: &str) -> bool {
+        self.homes.home.is_wanted(topic)
+    }
+
+    /// Bytes of memory in all histories that live here.
+    #[must_use]
+    pub fn history_held(&self) -> usize {
+        self.homes.home.history_held()
+    }
+
+    /// Gives memory back. Called about once a second.
+    ///
+    /// Cost: a look at every topic that lives here and at every log in use.
+    pub fn tidy(&mut self, now: Now) {
+        self.encoder.tidy();
+        self.readers.merges.tidy();
+        self.homes.home.forget_old(now.wall_ms);
+        self.readers.hub.give_back();
+    }
+
+    fn place_of(&self, name: &str) -> Place {
+        home_of(name, self.shard, self.shards)
+    }
+
+    /// All other shards.
+    fn others(&self) -> impl Iterator<Item = ShardId> + use<> {
+        let here = self.shard;
+        let all = (0..self.shards).map(ShardId);
+        all.filter(move |&shard| shard != here)
+    }
+
+    fn find_peer_format(&self, peer: PeerId) -> Option<WireFormat> {
+        let hub = &self.readers.hub;
+        hub.is_present(peer).then(|| hub.format_of(peer.slot))
+    }
+
+    fn topic_name(&self, topic: TopicId) -> Option<Box<str>> {
+        let hub = &self.readers.hub;
+        hub.is_topic(topic).then(|| hub.name(topic).into())
     }
 }
 
-/// Who waits for the answer to something that crosses shards.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ReplyTo {
-    /// A connection; the request's `id` comes back with the answer.
-    Peer(PeerId),
-    /// Something else on the asking shard, by its number there.
-    Waiter(u32),
-}
-
-/// What a shard asks a topic's home.
-#[derive(Debug)]
-pub enum Request {
-    /// Send what is published to this topic from now on.
-    Interest {
-        /// The topic's name.
-        topic: Box<str>,
-        /// In which format.
-        format: WireFormat,
-    },
-    /// Send no more of it.
-    Disinterest {
-        /// The topic's name.
-        topic: Box<str>,
-        /// In which format.
-        format: WireFormat,
-    },
-    /// Send what is published to every topic that matches.
-    Pattern {
-        /// What to match.
-        pattern: Pattern,
-        /// In which format.
-        format: WireFormat,
-        /// Whose subscription waits for the answer.
-        ticket: u32,
-    },
-    /// New topics need not match any more. Topics known by now are given up
-    /// one by one.
-    Unpattern {
-        /// What was matched.
-        pattern: Pattern,
-        /// In which format.
-        format: WireFormat,
-    },
-    /// Publish to a topic.
-    Publish {
-        /// The topic's name.
-        topic: Span,
-        /// What it is called; empty: as its topic.
-        name: Span,
-        /// What it is.
-        kind: Kind,
-        /// The publication's data as it came.
-        data: Span,
-        /// See [`Post::key`].
-        key: Span,
-        /// See [`Post::only_live`].
-        only_live: bool,
-        /// Who wants to know the offset, and the `id` it asked with.
-        reply: Option<(ReplyTo, Span)>,
-    },
-    /// Say whether all that came after an offset can still be had.
-    Reach {
-        /// The topic's name.
-        topic: Box<str>,
-        /// The offset.
-        after: u64,
-        /// Whose subscription waits for the answer, and which topic of it this is.
-        ticket: u32,
-        /// See `ticket`.
-        index: u32,
-    },
-    /// Send a page of what somebody has missed.
-    Replay {
-        /// The topic's name.
-        topic: Box<str>,
-        /// What was missed.
-        missed: Missed,
-    },
-    /// A connection of a user came to a topic or left it.
-    Presence {
-        /// The topic's name.
-        topic: Box<str>,
-        /// Who.
-        user: Box<str>,
-        /// Whether it came.
-        enters: bool,
-    },
-    /// Give somebody's answer to whoever waits for it.
-    Answer {
-        /// What the call is known by.
-        key: Span,
-        /// Who answers.
-        user: Span,
-        /// What is said to the caller.
-        said: Span,
-        /// Whether nothing follows.
-        is_last: bool,
-    },
-    /// Do something that is no message.
-    Run(Errand),
-}
-
-/// What a topic's home answers and sends.
-#[derive(Debug)]
-pub enum Delivery {
-    /// The home knows of the interest: what follows is everything.
-    Interested {
-        /// The topic's number at its home.
-        home: TopicId,
-        /// The topic's name.
-        topic: Box<str>,
-        /// In which format.
-        format: WireFormat,
-        /// The place from which the live stream goes on.
-        position: Position,
-    },
-    /// A topic that one of the shard's patterns matches.
-    Appeared {
-        /// The topic's number at its home.
-        home: TopicId,
-        /// The topic's name.
-        topic: Box<str>,
-        /// In which format.
-        format: WireFormat,
-        /// The place from which the live stream goes on.
-        position: Position,
-    },
-    /// The home knows of the pattern: matching topics were announced before.
-    Patterned {
-        /// Whose subscription waited.
-        ticket: u32,
-    },
-    /// The home has forgotten the interest: nothing follows.
-    Forgotten {
-        /// The topic's number at its home; `None` if it was not known.
-        home: Option<TopicId>,
-        /// The topic's name.
-        topic: Box<str>,
-        /// In which format.
-        format: WireFormat,
-    },
-    /// One message, encoded.
-    Append {
-        /// The topic's number at its home.
-        home: TopicId,
-        /// In which format.
-        format: WireFormat,
-        /// The message's offset.
-        offset: u64,
-        /// The frame.
-        frame: Span,
-        /// Who wants to know how many subscribers it reaches.
-        receipt: Option<Receipt>,
-    },
-    /// The answer to a publication.
-    Published {
-        /// Who asked.
-        to: ReplyTo,
-        /// The `id` it asked with.
-        id: Span,
-        /// What became of it.
-        outcome: Outcome,
-    },
-    /// An answer to a call.
-    Answered {
-        /// The call's number at its caller.
-        call: u64,
-        /// What was said.
-        said: Span,
-        /// Whether nothing follows.
-        is_last: bool,
-    },
-    /// How many subscribers a post has reached here.
-    Reached {
-        /// Who counts.
-        waiter: u32,
-        /// How many.
-        members: u32,
-    },
-    /// The answer to [`Request::Reach`].
-    Reaches {
-        /// Whose subscription waits.
-        ticket: u32,
-        /// Which topic of it.
-        index: u32,
-        /// What the home knows.
-        reach: Reach,
-    },
-    /// The answer to [`Request::Replay`]: messages one after the other, the
-    /// first of which has the offset `first`.
-    Page {
-        /// What was asked for.
-        missed: Missed,
-        /// The first message's offset; beyond `missed.until` if nothing is left.
-        first: u64,
-        /// The messages in the format that was asked for.
-        frames: Vec<Span>,
-    },
-}
-
-/// The shard that is home to `topic`, the same on every shard of a process.
-#[must_use]
-pub fn home_of(topic: &str, shards: u16) -> ShardId {
-    // FNV-1a: stable, and a few nanoseconds for a name. Nothing is gained by
-    // aiming names at one shard that publishing to one topic would not give.
-    let hash = topic.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let shard = (u128::from(mixed) * u128::from(shards)) >> 64;
-    ShardId(u16::try_from(shard).expect("below the number of shards"))
+impl<L: Lanes> Turn<'_, L> {
+    /// Forgets topics that live here and that nobody wants or publishes to: one that comes back
+    /// begins a new epoch. `rarely` is false where this is only done if there are so many topics
+    /// that it should not wait.
+    ///
+    /// Cost: a look at every topic that lives here.
+    pub fn sweep_home(&mut self, rarely: bool) {
+        let home = &mut self.engine.homes.home;
+        if rarely || home.is_tight() {
+            home.sweep();
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! `tests/layering.rs` holds it.
 
 pub mod auth;
+pub mod bus;
 pub mod cli;
 pub mod collections;
 pub mod config;

@@ -5,6 +5,7 @@ mod drain;
 mod tasks;
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
@@ -13,20 +14,24 @@ use tokio::sync::watch;
 
 pub use drain::Phase;
 
-use crate::engine::Mesh;
+use crate::bus::Mesh;
+use crate::conn::Records;
 use crate::http::Api;
 use crate::net::{self, Listener};
-use crate::shard::{Settings, Shard};
+use crate::shard::{Handle, Note, Settings, Shard};
+
+/// Makes what answers the requests of one shard, on its thread.
+pub type MakeApi = Box<dyn FnOnce(Handle) -> Api + Send>;
 
 /// How one reactor is run.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "it has a closure")]
 pub struct Plan {
     /// What its shard is made from.
     pub settings: Settings,
     /// The lanes to the other shards.
-    pub mesh: Arc<Mesh>,
-    /// The requests it answers.
-    pub api: Api,
+    pub mesh: Arc<Mesh<Note>>,
+    /// Makes what answers its requests.
+    pub api: MakeApi,
     /// The core its thread stays on, if it does.
     pub core: Option<usize>,
     /// What the process is doing.
@@ -69,15 +74,18 @@ async fn serve(plan: Plan) -> io::Result<()> {
         listeners,
         ..
     } = plan;
-    let shard = Shard::install(settings, &mesh);
+    let shard = Shard::new(settings, &mesh);
+    let records = Rc::<Records>::default();
+    let api = api(Handle::new(shard.clone()));
     let listeners = listeners
         .into_iter()
         .map(Listener::register)
         .collect::<io::Result<Vec<_>>>()?;
-    let mut tasks = tasks::start(&shard);
+    let mut tasks = tasks::start(&shard, &records);
     for listener in listeners {
         tokio::task::spawn_local(acceptor::run(
             shard.clone(),
+            records.clone(),
             listener,
             api.clone(),
             phase.clone(),

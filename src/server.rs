@@ -15,14 +15,14 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use crate::auth::{Authenticator, KeyError};
+use crate::bus::Mesh;
 use crate::config::Config;
-use crate::engine::Mesh;
 use crate::id::ShardId;
-use crate::metrics::Counters;
 use crate::net;
 use crate::reactor::{self, Phase, Plan};
 use crate::shard::{Process, Settings};
 use crate::sse::CursorKey;
+use api::Routes;
 use control::{Control, Order};
 pub use listeners::ListenError;
 use listeners::Listeners;
@@ -106,19 +106,11 @@ impl Gateway {
         let shards = u16::try_from(shards).unwrap_or(u16::MAX);
         let listeners = Listeners::open(&config, shards)?;
         let drain_timeout = config.server.drain_timeout;
-        let process = Process::new(&config);
-        let counters: Vec<Arc<Counters>> = (0..shards).map(|_| Arc::default()).collect();
+        let process = Process::new(&config, shards);
         let cursors = Arc::new(cursor_key(&config));
-        let all_counters: Arc<[Arc<Counters>]> = counters.clone().into();
         let (config, mesh) = (Arc::new(config), Mesh::new(shards));
         let (phase, watching) = watch::channel(Phase::Running);
-        let api = api::routes(
-            &config,
-            &counters,
-            &process,
-            &authenticator,
-            watching.clone(),
-        );
+        let routes = Routes::new(&config, &process, &authenticator, watching.clone());
         let mut gateway = Self {
             addresses: listeners.addresses,
             shards: Vec::new(),
@@ -127,7 +119,8 @@ impl Gateway {
             control: Control::start(authenticator.clone()).map_err(ServeError::Start)?,
         };
         let mut starting = Vec::with_capacity(usize::from(shards));
-        for ((index, counters), listeners) in (0..shards).zip(counters).zip(listeners.by_shard) {
+        for (index, listeners) in (0..shards).zip(listeners.by_shard) {
+            let routes = routes.clone();
             let (ready, is_ready) = mpsc::channel();
             let plan = Plan {
                 settings: Settings {
@@ -135,12 +128,11 @@ impl Gateway {
                     config: config.clone(),
                     process: process.clone(),
                     authenticator: authenticator.clone(),
-                    counters,
-                    all_counters: all_counters.clone(),
+                    counters: process.counters[usize::from(index)].clone(),
                     cursors: cursors.clone(),
                 },
                 mesh: mesh.clone(),
-                api: api.clone(),
+                api: Box::new(move |shard| routes.of(shard)),
                 core: config
                     .server
                     .pin_threads

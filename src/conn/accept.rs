@@ -21,6 +21,7 @@ use tokio::time::{sleep_until, timeout};
 use super::claim::{self, Claimed, Decision};
 use super::guarded::{Guarded, Progress};
 use super::preamble::{self, Preamble};
+use super::record::Records;
 use super::watched::Watched;
 use super::{driver, sse};
 use crate::http::{AnswerBody, Api, GuardLimits, client_of, refuse_raw};
@@ -49,7 +50,13 @@ const LINGER_BYTES_MAX: u64 = 256 * 1024;
 
 /// Serves one accepted connection: answers its requests until one claims the
 /// socket, which then lives on in a task of its own.
-pub async fn accept(shard: Rc<Shard>, api: Api, stream: Stream, address: IpAddr) {
+pub async fn accept(
+    shard: Rc<Shard>,
+    records: Rc<Records>,
+    api: Api,
+    stream: Stream,
+    address: IpAddr,
+) {
     let evicted = shard.begin_handshake();
     let head_timeout = shard.config.server.handshake_timeout;
     let progress = Rc::new(Progress::until(Instant::now() + head_timeout));
@@ -68,10 +75,10 @@ pub async fn accept(shard: Rc<Shard>, api: Api, stream: Stream, address: IpAddr)
     shard.end_handshake();
     match end {
         End::Claimed(Claimed::WebSocket(claim), stream, rest) => {
-            driver::start(&shard, *claim, stream, rest);
+            driver::start(&shard, records, *claim, stream, rest);
         }
         End::Claimed(Claimed::Sse(claim), stream, rest) => {
-            sse::start(&shard, *claim, stream, &rest);
+            sse::start(&shard, records, *claim, stream, &rest);
         }
         End::Refused(status, why, stream) => {
             shard.counters.refused[Refused::Handshake as usize].add(1);

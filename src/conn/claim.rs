@@ -3,6 +3,7 @@
 mod bridge;
 
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use hyper::Request;
@@ -195,8 +196,10 @@ const BAD_CLIENT_ID: &str = "A client id is 1 to 64 letters, digits, `_` and `-`
 
 /// Until when a connection may stay.
 pub(super) fn lease_of(shard: &Shard, standing: &Standing) -> Option<Lease> {
+    let end_of = |identity| shard.authenticator.tokens.end_of(identity);
     standing.identity().map(|identity| Lease {
-        until: shard.authenticator.tokens.end_of(identity),
+        // What ended when time began has ended.
+        until: NonZeroU64::new(end_of(identity)).unwrap_or(NonZeroU64::MIN),
         key: identity.key,
     })
 }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::claim::Claim;
 use super::quota::{Admission, Quota};
+use super::record::Records;
 use super::session::{Flow, Session};
 use crate::id::{PeerId, Priority};
 use crate::metrics::Limited;
@@ -22,7 +23,13 @@ use crate::ws::{CloseCode, Decoder, Event, Input, Limits, OpCode};
 
 /// Begins the connection that `claim` describes. `rest` is what the peer sent
 /// behind its request.
-pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: Stream, rest: Vec<u8>) {
+pub(super) fn start(
+    shard: &Rc<Shard>,
+    records: Rc<Records>,
+    claim: Claim,
+    stream: Stream,
+    rest: Vec<u8>,
+) {
     shard.clock.refresh();
     let (reader, writer) = stream.into_split();
     let peer = shard.join(
@@ -36,6 +43,7 @@ pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: Stream, rest: Vec<u
     if !claim.head.is_empty() {
         shard.send_raw(peer, Priority::Critical, &claim.head);
     }
+    records.put(peer.slot, claim.session);
     let limits = Limits {
         message_bytes_max: claim.message_bytes_max,
     };
@@ -44,7 +52,7 @@ pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: Stream, rest: Vec<u
         peer,
         reader,
         decoder: Decoder::new(limits, claim.agreed.as_ref()),
-        session: claim.session,
+        records,
         kept: (!rest.is_empty()).then(|| {
             Box::new(Kept {
                 message: None,
@@ -68,7 +76,8 @@ struct Driver {
     peer: PeerId,
     reader: Reader,
     decoder: Decoder,
-    session: Session,
+    /// Where the session is.
+    records: Rc<Records>,
     /// What has been read and could not be dealt with yet.
     kept: Option<Box<Kept>>,
     /// As it was last reported to the process.
@@ -198,10 +207,11 @@ enum Read {
 
 impl Driver {
     fn begin(&mut self) {
-        let begun = match self.quota.crowd() {
-            None => self.session.begin(&self.shard, self.peer),
-            Some(crowd) => self.session.refuse(&self.shard, self.peer, crowd),
-        };
+        let crowd = self.quota.crowd();
+        let begun = self.with_session(|session, shard, peer| match crowd {
+            None => session.begin(shard, peer),
+            Some(crowd) => session.refuse(shard, peer, crowd),
+        });
         if let Flow::End(why) = begun {
             self.part(why);
         }
@@ -231,9 +241,49 @@ impl Driver {
         })
     }
 
+    /// Lends `act` the connection's session.
+    fn with_session<T>(&self, act: impl FnOnce(&mut Session, &Shard, PeerId) -> T) -> T {
+        let mut session = self.take_session();
+        let done = act(&mut session, &self.shard, self.peer);
+        self.records.put(self.peer.slot, session);
+        done
+    }
+
+    fn take_session(&self) -> Session {
+        let session = self.records.take(self.peer.slot);
+        session.expect("it is there as long as the connection")
+    }
+
     /// Deals with bytes that were read. What has to wait is kept. Returns what
     /// they leave unfinished.
     fn feed(&mut self, bytes: &mut [u8], inflater: &mut Inflater) -> Unfinished {
+        let mut session = self.take_session();
+        let (end, unfinished) = self.decode(&mut session, bytes, inflater);
+        self.records.put(self.peer.slot, session);
+        let held = self.decoder.held_bytes();
+        let has_room = self
+            .shard
+            .process
+            .hold_unfinished(self.unfinished_bytes, held);
+        self.unfinished_bytes = held;
+        if let Some(why) = end.or_else(|| (!has_room).then_some(Disconnect::Overloaded)) {
+            self.part(why);
+        }
+        if self.decoder.is_mid_message() {
+            unfinished
+        } else {
+            Unfinished::Nothing
+        }
+    }
+
+    /// Decodes what was read and gives it to the session. Returns why the connection ends, if it
+    /// does, and what the bytes leave unfinished.
+    fn decode(
+        &mut self,
+        session: &mut Session,
+        bytes: &mut [u8],
+        inflater: &mut Inflater,
+    ) -> (Option<Disconnect>, Unfinished) {
         let mut input = Input::new(bytes);
         let mut unfinished = Unfinished::Same;
         let end = loop {
@@ -258,15 +308,13 @@ impl Driver {
                         .record(payload.len() as f64);
                     let flow = match self.quota.admit(&self.shard) {
                         Admission::Taken => {
-                            let flow =
-                                self.session
-                                    .message(&self.shard, self.peer, opcode, payload);
-                            let more = self.session.take_uncounted();
+                            let flow = session.message(&self.shard, self.peer, opcode, payload);
+                            let more = session.take_uncounted();
                             self.quota.charge(more, &self.shard);
                             flow
                         }
                         Admission::Refused(over) => {
-                            self.session.limited(&self.shard, self.peer, over);
+                            session.limited(&self.shard, self.peer, over);
                             Flow::Continue
                         }
                         Admission::Dropped => Flow::Continue,
@@ -306,20 +354,7 @@ impl Driver {
                 }
             }
         };
-        let held = self.decoder.held_bytes();
-        let has_room = self
-            .shard
-            .process
-            .hold_unfinished(self.unfinished_bytes, held);
-        self.unfinished_bytes = held;
-        if let Some(why) = end.or_else(|| (!has_room).then_some(Disconnect::Overloaded)) {
-            self.part(why);
-        }
-        if self.decoder.is_mid_message() {
-            unfinished
-        } else {
-            Unfinished::Nothing
-        }
+        (end, unfinished)
     }
 
     fn keep_rest(&mut self, input: &Input<'_>) {
@@ -336,10 +371,10 @@ impl Driver {
     fn resume(&mut self, kept: Kept) {
         let Kept { message, mut rest } = kept;
         if let Some((opcode, payload)) = message {
-            let flow = self
-                .session
-                .message(&self.shard, self.peer, opcode, &payload);
-            let more = self.session.take_uncounted();
+            let (flow, more) = self.with_session(|session, shard, peer| {
+                let flow = session.message(shard, peer, opcode, &payload);
+                (flow, session.take_uncounted())
+            });
             self.quota.charge(more, &self.shard);
             match flow {
                 Flow::Continue => {}
@@ -375,7 +410,7 @@ impl Driver {
         );
         let _ = self.shard.process.hold_unfinished(self.unfinished_bytes, 0);
         self.unfinished_bytes = 0;
-        self.session.end(&self.shard, self.peer);
+        self.with_session(Session::end);
         self.shard.part(self.peer, why);
         let deadline = Instant::now() + self.shard.config.websocket.close_timeout;
         self.closing = Some(Box::pin(sleep_until(deadline)));
@@ -385,7 +420,7 @@ impl Driver {
     fn note_end(&mut self, why: Disconnect) {
         if self.phase == Phase::Open {
             self.phase = Phase::Shut;
-            self.session.end(&self.shard, self.peer);
+            self.with_session(Session::end);
             self.shard.counters.disconnects[why.index()].add(1);
         }
     }
@@ -395,9 +430,10 @@ impl Drop for Driver {
     /// Whatever happened, the shard forgets the connection.
     fn drop(&mut self) {
         if self.phase == Phase::Open {
-            self.session.end(&self.shard, self.peer);
+            self.with_session(Session::end);
             self.shard.counters.disconnects[Disconnect::Internal.index()].add(1);
         }
+        drop(self.records.take(self.peer.slot));
         self.shard.leave(self.peer);
         let _ = self.shard.process.hold_unfinished(self.unfinished_bytes, 0);
     }

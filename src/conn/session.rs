@@ -3,8 +3,10 @@
 mod bridge;
 mod echo;
 mod events;
+mod stream;
 
 use crate::auth::Identity;
+use crate::engine::Outcome;
 use crate::id::PeerId;
 use crate::protocol::Disconnect;
 use crate::protocol::events::Parameters;
@@ -48,6 +50,8 @@ impl Standing {
 #[derive(Debug)]
 pub(super) enum Session {
     Echo,
+    /// A stream of events.
+    Stream,
     Bridge(Box<bridge::Bridge>),
     Events(Box<events::Events>),
 }
@@ -77,7 +81,7 @@ impl Session {
     /// The connection is open.
     pub(super) fn begin(&mut self, shard: &Shard, peer: PeerId) -> Flow {
         match self {
-            Self::Echo => Flow::Continue,
+            Self::Echo | Self::Stream => Flow::Continue,
             Self::Bridge(bridge) => bridge.begin(shard, peer),
             Self::Events(events) => events.begin(shard, peer),
         }
@@ -86,7 +90,7 @@ impl Session {
     /// The connection is open, and there is no room for it.
     pub(super) fn refuse(&self, shard: &Shard, peer: PeerId, crowd: Crowd) -> Flow {
         match self {
-            Self::Echo | Self::Bridge(_) => {}
+            Self::Echo | Self::Stream | Self::Bridge(_) => {}
             Self::Events(_) => events::refuse(shard, peer, crowd),
         }
         Flow::End(Disconnect::ConnectionLimit)
@@ -95,7 +99,7 @@ impl Session {
     /// A message was dropped because there were too many before it.
     pub(super) fn limited(&self, shard: &Shard, peer: PeerId, over: Over) {
         match self {
-            Self::Echo | Self::Bridge(_) => {}
+            Self::Echo | Self::Stream | Self::Bridge(_) => {}
             Self::Events(_) => events::limited(shard, peer, over),
         }
     }
@@ -110,6 +114,7 @@ impl Session {
     ) -> Flow {
         match self {
             Self::Echo => echo::message(shard, peer, opcode, payload),
+            Self::Stream => Flow::Continue,
             Self::Bridge(bridge) => bridge.message(shard, peer, opcode, payload),
             Self::Events(events) => events.message(shard, peer, opcode, payload),
         }
@@ -119,15 +124,26 @@ impl Session {
     /// the last call.
     pub(super) fn take_uncounted(&mut self) -> u32 {
         match self {
-            Self::Echo | Self::Bridge(_) => 0,
+            Self::Echo | Self::Stream | Self::Bridge(_) => 0,
             Self::Events(events) => events.take_uncounted(),
+        }
+    }
+
+    /// The engine has something to tell.
+    pub(super) fn outcome(&mut self, shard: &Shard, peer: PeerId, outcome: Outcome) {
+        match (self, outcome) {
+            (Self::Events(events), outcome) => events.outcome(shard, peer, outcome),
+            (Self::Bridge(_), outcome) => bridge::outcome(shard, peer, &outcome),
+            (Self::Echo, Outcome::Gap(gap)) => events::gap(shard, peer, &gap),
+            (Self::Stream, outcome) => stream::outcome(shard, peer, &outcome),
+            (Self::Echo, _) => {}
         }
     }
 
     /// The connection is over.
     pub(super) fn end(&mut self, shard: &Shard, peer: PeerId) {
         match self {
-            Self::Echo => {}
+            Self::Echo | Self::Stream => {}
             Self::Bridge(bridge) => bridge.end(),
             Self::Events(events) => events.end(shard, peer),
         }

@@ -13,6 +13,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 pub(super) use claim::{Claim, claim};
 
+use super::record::Records;
+use super::session::Session;
 use crate::http::refuse_raw;
 use crate::id::{PeerId, Priority};
 use crate::net::{Reader, Stream};
@@ -24,7 +26,13 @@ const IGNORED_BYTES_MAX: usize = 64 * 1024;
 
 /// Begins the stream that `claim` describes. `rest` is what the peer sent behind
 /// its request.
-pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: Stream, rest: &[u8]) {
+pub(super) fn start(
+    shard: &Rc<Shard>,
+    records: Rc<Records>,
+    claim: Claim,
+    stream: Stream,
+    rest: &[u8],
+) {
     let config = &shard.config;
     // A heartbeat is acknowledged by the peer's kernel as soon as it arrives.
     let unacknowledged_max = config.sse.heartbeat + config.websocket.ping_timeout;
@@ -36,8 +44,10 @@ pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: Stream, rest: &[u8]
     if let Some(lease) = claim.lease {
         shard.lease(peer, lease);
     }
+    records.put(peer.slot, Session::Stream);
     let mut driver = Driver {
         shard: shard.clone(),
+        records,
         peer,
         reader,
         ignored: rest.len(),
@@ -46,7 +56,11 @@ pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: Stream, rest: &[u8]
         _place: claim.place,
         _seat: claim.seat,
     };
-    if shard.open_stream(peer, claim.request, claim.head).is_err() {
+    let (request, head) = (claim.request, claim.head);
+    if shard
+        .engine(|engine| engine.open_stream(peer, &request, head))
+        .is_err()
+    {
         let refusal = refuse_raw(503, "Too many topics");
         shard.send_raw(peer, Priority::Critical, &refusal);
         driver.part(Disconnect::Overloaded);
@@ -56,6 +70,8 @@ pub(super) fn start(shard: &Rc<Shard>, claim: Claim, stream: Stream, rest: &[u8]
 
 struct Driver {
     shard: Rc<Shard>,
+    /// Where the session is.
+    records: Rc<Records>,
     peer: PeerId,
     reader: Reader,
     /// Bytes that came and were thrown away.
@@ -158,6 +174,7 @@ impl Drop for Driver {
         if self.phase == Phase::Open {
             self.shard.counters.disconnects[Disconnect::Internal.index()].add(1);
         }
+        drop(self.records.take(self.peer.slot));
         self.shard.leave(self.peer);
     }
 }

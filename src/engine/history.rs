@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use super::Post;
+use crate::id::Position;
 use crate::protocol::events::Kind;
 
 /// A segment grows to this size, then the next one begins. A message that is
@@ -16,7 +17,7 @@ const SEGMENT_BYTES_MAX: usize = 16 * 1024;
 
 /// What is kept of a topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Retention {
+pub(super) struct Retention {
     /// Messages; 0: nothing is kept.
     pub messages_max: usize,
     /// Milliseconds.
@@ -25,7 +26,7 @@ pub struct Retention {
 
 /// The newest messages of one topic. Their offsets have no holes.
 #[derive(Debug, Default)]
-pub struct History {
+pub(super) struct History {
     /// Oldest first.
     segments: VecDeque<Segment>,
     /// Messages in all segments.
@@ -47,7 +48,7 @@ struct Segment {
 
 /// One message that was kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Record<'a> {
+pub(super) struct Record<'a> {
     /// Its place in the topic.
     pub offset: u64,
     /// When it was published, in milliseconds since the epoch.
@@ -58,6 +59,34 @@ pub struct Record<'a> {
     pub name: &'a str,
     /// A JSON value.
     pub data: &'a [u8],
+}
+
+/// A part of what is retained of a topic, oldest message first.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Kept {
+    /// Where the topic stands.
+    pub position: Position,
+    /// The offset of the oldest message that is retained.
+    pub oldest: Option<u64>,
+    /// The messages that were asked for.
+    pub messages: Vec<KeptMessage>,
+    /// Whether there are more behind them.
+    pub more: bool,
+}
+
+/// One message of a [`Kept`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeptMessage {
+    /// Its place in the topic.
+    pub offset: u64,
+    /// When it was published, in milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// What it is.
+    pub kind: Kind,
+    /// Its name; empty: a broadcast without one.
+    pub name: Box<str>,
+    /// A JSON value.
+    pub data: Box<[u8]>,
 }
 
 impl Segment {
@@ -91,7 +120,13 @@ impl History {
     /// Keeps a message, and no more than `messages_max` in all.
     ///
     /// Cost: one copy; no allocation for most.
-    pub fn append(&mut self, offset: u64, time_ms: u64, post: &Post<'_>, messages_max: usize) {
+    pub(super) fn append(
+        &mut self,
+        offset: u64,
+        time_ms: u64,
+        post: &Post<'_>,
+        messages_max: usize,
+    ) {
         let size = 10 + post.name.len() + post.data.len();
         let takes = |last: &Segment| last.bytes.len() + size <= SEGMENT_BYTES_MAX;
         if !self.segments.back().is_some_and(takes) {
@@ -125,7 +160,7 @@ impl History {
 
     /// The oldest message that is kept.
     #[must_use]
-    pub fn oldest(&self) -> Option<Record<'_>> {
+    pub(super) fn oldest(&self) -> Option<Record<'_>> {
         let segment = self.segments.front()?;
         Some(segment.record(segment.gone))
     }
@@ -133,7 +168,7 @@ impl History {
     /// The messages after `offset`, oldest first, from the first one kept on.
     ///
     /// Cost: a search for the first one.
-    pub fn after(&self, offset: u64) -> impl Iterator<Item = Record<'_>> {
+    pub(super) fn after(&self, offset: u64) -> impl Iterator<Item = Record<'_>> {
         let next = offset.saturating_add(1);
         let from = self
             .segments
@@ -149,14 +184,14 @@ impl History {
     }
 
     /// Gives up what was published before `time_ms`.
-    pub fn forget_before(&mut self, time_ms: u64) {
+    pub(super) fn forget_before(&mut self, time_ms: u64) {
         while self.oldest().is_some_and(|record| record.time_ms < time_ms) {
             self.forget_oldest();
         }
     }
 
     /// Gives up the older half, a segment at least.
-    pub fn forget_half(&mut self) {
+    pub(super) fn forget_half(&mut self) {
         let keep = self.segments.len() / 2;
         while self.segments.len() > keep {
             self.forget_segment();
@@ -165,13 +200,13 @@ impl History {
 
     /// Whether nothing is kept.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.messages == 0
     }
 
     /// Bytes of memory in use.
     #[must_use]
-    pub fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         self.held
     }
 

@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use super::Post;
 use super::history::{History, Record, Retention};
-use super::{Position, Post};
 use crate::collections::HashMap;
 use crate::config::Config;
+use crate::id::Position;
 use crate::id::{ShardId, TopicId, WireFormat};
 use crate::protocol::events::Kind;
 use crate::topic::{self, Pattern};
 
 /// The topics a shard is home to.
 #[derive(Debug)]
-pub struct Home {
+pub(super) struct Home {
     topics: Slab<HomeTopic>,
     names: HashMap<Box<str>, TopicId>,
     patterns: HashMap<Pattern, Vec<Interest>>,
@@ -28,7 +29,7 @@ pub struct Home {
 
 /// A topic at its home.
 #[derive(Debug)]
-pub struct HomeTopic {
+pub(super) struct HomeTopic {
     name: Box<str>,
     /// Tells this life of the topic from an earlier one whose offsets mean
     /// something else.
@@ -46,7 +47,7 @@ pub struct HomeTopic {
 
 /// A shard that has subscribers of a topic in a format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Interest {
+pub(super) struct Interest {
     /// Which shard.
     pub shard: ShardId,
     /// In which format.
@@ -55,7 +56,7 @@ pub struct Interest {
 
 /// A topic that was looked up.
 #[derive(Debug)]
-pub enum Opened {
+pub(super) enum Opened {
     /// It was there.
     Known(TopicId),
     /// It is new, and these shards want it because of their patterns.
@@ -67,13 +68,13 @@ pub enum Opened {
 impl HomeTopic {
     /// The topic's name.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         &self.name
     }
 
     /// Where the topic stands.
     #[must_use]
-    pub fn position(&self) -> Position {
+    pub(super) fn position(&self) -> Position {
         Position {
             epoch: self.epoch,
             offset: self.offset,
@@ -82,14 +83,14 @@ impl HomeTopic {
 
     /// Whether all messages after `offset` can still be had. Of none it can.
     #[must_use]
-    pub fn reaches_back_to(&self, offset: u64, now_ms: u64) -> bool {
+    pub(super) fn reaches_back_to(&self, offset: u64, now_ms: u64) -> bool {
         let oldest = self.after(offset, now_ms).next();
         offset <= self.offset
             && oldest.map_or(offset == self.offset, |record| record.offset == offset + 1)
     }
 
     /// The messages after `offset` that are kept, oldest first.
-    pub fn after(&self, offset: u64, now_ms: u64) -> impl Iterator<Item = Record<'_>> {
+    pub(super) fn after(&self, offset: u64, now_ms: u64) -> impl Iterator<Item = Record<'_>> {
         let since = now_ms.saturating_sub(self.retention.age_ms_max);
         let kept = self.history.iter();
         kept.flat_map(move |history| history.after(offset))
@@ -98,7 +99,7 @@ impl HomeTopic {
 
     /// Who wants the topic's messages, in which format.
     #[must_use]
-    pub fn interest(&self) -> &[Interest] {
+    pub(super) fn interest(&self) -> &[Interest] {
         &self.interest
     }
 }
@@ -111,7 +112,7 @@ impl Home {
     /// of any earlier process: the wall clock in microseconds, say, since no process
     /// makes a million topics a second.
     #[must_use]
-    pub fn new(config: Arc<Config>, shards: usize, epoch: u64) -> Self {
+    pub(super) fn new(config: Arc<Config>, shards: usize, epoch: u64) -> Self {
         Self {
             topics: Slab::new(),
             names: HashMap::default(),
@@ -126,7 +127,7 @@ impl Home {
     /// The topic of this name for a publication, made if need be.
     ///
     /// Cost: one lookup; for a new topic, one match for each pattern.
-    pub fn open(&mut self, name: &str) -> Opened {
+    pub(super) fn open(&mut self, name: &str) -> Opened {
         if let Some(&id) = self.names.get(name) {
             self.topics[id.index()].used = true;
             return Opened::Known(id);
@@ -140,7 +141,7 @@ impl Home {
 
     /// The topic of this name for a subscriber, made if need be, and who else
     /// wants it if it is new. Subscribers are limited by the hubs they are in.
-    pub fn open_for_subscriber(&mut self, name: &str) -> (TopicId, Vec<Interest>) {
+    pub(super) fn open_for_subscriber(&mut self, name: &str) -> (TopicId, Vec<Interest>) {
         match self.names.get(name) {
             Some(&id) => (id, Vec::new()),
             None => self.make(name),
@@ -183,24 +184,25 @@ impl Home {
 
     /// A topic that [`Self::open`] gave.
     #[must_use]
-    pub fn topic(&self, id: TopicId) -> &HomeTopic {
+    pub(super) fn topic(&self, id: TopicId) -> &HomeTopic {
         &self.topics[id.index()]
     }
 
     /// The topic of this name, if it is known.
     #[must_use]
-    pub fn find(&self, name: &str) -> Option<&HomeTopic> {
+    pub(super) fn find(&self, name: &str) -> Option<&HomeTopic> {
         self.names.get(name).map(|id| &self.topics[id.index()])
     }
 
     /// All topics.
-    pub fn topics(&self) -> impl Iterator<Item = &HomeTopic> {
+    #[cfg(test)]
+    pub(super) fn topics(&self) -> impl Iterator<Item = &HomeTopic> {
         self.topics.iter().map(|(_, topic)| topic)
     }
 
     /// Bytes of memory in all histories.
     #[must_use]
-    pub fn history_held(&self) -> usize {
+    pub(super) fn history_held(&self) -> usize {
         self.history_held
     }
 
@@ -208,7 +210,7 @@ impl Home {
     /// to a user who has never been there to come back for it is not kept.
     ///
     /// Cost: a copy of the message if it is kept.
-    pub fn take(&mut self, id: TopicId, post: &Post<'_>, now_ms: u64) -> u64 {
+    pub(super) fn take(&mut self, id: TopicId, post: &Post<'_>, now_ms: u64) -> u64 {
         let topic = &mut self.topics[id.index()];
         topic.offset += 1;
         let offset = topic.offset;
@@ -254,7 +256,7 @@ impl Home {
     /// Gives up what has been kept for as long as it should be.
     ///
     /// Cost: a look at every topic; called by the ticker.
-    pub fn forget_old(&mut self, now_ms: u64) {
+    pub(super) fn forget_old(&mut self, now_ms: u64) {
         for (_, topic) in &mut self.topics {
             if let Some(history) = &mut topic.history {
                 let held = history.held();
@@ -268,7 +270,7 @@ impl Home {
     }
 
     /// Notes that a shard wants a topic.
-    pub fn add_interest(&mut self, id: TopicId, interest: Interest) {
+    pub(super) fn add_interest(&mut self, id: TopicId, interest: Interest) {
         let topic = &mut self.topics[id.index()];
         topic.recoverable |= !interest.format.is_bridge();
         let all = &mut topic.interest;
@@ -279,7 +281,7 @@ impl Home {
 
     /// Forgets that a shard wants a topic. Returns the topic's number, if it
     /// is known.
-    pub fn remove_interest(&mut self, name: &str, interest: Interest) -> Option<TopicId> {
+    pub(super) fn remove_interest(&mut self, name: &str, interest: Interest) -> Option<TopicId> {
         let id = *self.names.get(name)?;
         self.topics[id.index()]
             .interest
@@ -289,14 +291,14 @@ impl Home {
 
     /// Whether anybody wants a topic.
     #[must_use]
-    pub fn is_wanted(&self, name: &str) -> bool {
+    pub(super) fn is_wanted(&self, name: &str) -> bool {
         self.find(name)
             .is_some_and(|topic| !topic.interest.is_empty())
     }
 
     /// Whether a shard wants a topic, in any format.
     #[must_use]
-    pub fn is_wanted_by(&self, name: &str, shard: ShardId) -> bool {
+    pub(super) fn is_wanted_by(&self, name: &str, shard: ShardId) -> bool {
         self.names.get(name).is_some_and(|id| {
             let mut wanting = self.topics[id.index()].interest.iter();
             wanting.any(|interest| interest.shard == shard)
@@ -305,7 +307,7 @@ impl Home {
 
     /// Notes that a shard wants whatever matches, and returns the topics that
     /// do and that it did not want before.
-    pub fn add_pattern(&mut self, interest: Interest, pattern: Pattern) -> Vec<TopicId> {
+    pub(super) fn add_pattern(&mut self, interest: Interest, pattern: Pattern) -> Vec<TopicId> {
         let mut found = Vec::new();
         for (id, topic) in &mut self.topics {
             if pattern.matches(&topic.name) && !topic.interest.contains(&interest) {
@@ -322,7 +324,7 @@ impl Home {
     }
 
     /// Forgets a pattern for topics that are yet to come.
-    pub fn remove_pattern(&mut self, interest: Interest, pattern: &Pattern) {
+    pub(super) fn remove_pattern(&mut self, interest: Interest, pattern: &Pattern) {
         if let Some(wanting) = self.patterns.get_mut(pattern) {
             wanting.retain(|other| *other != interest);
             if wanting.is_empty() {
@@ -333,7 +335,7 @@ impl Home {
 
     /// Whether there are more than half of the topics there may be.
     #[must_use]
-    pub fn is_tight(&self) -> bool {
+    pub(super) fn is_tight(&self) -> bool {
         self.topics.len() > self.config.hub.max_topics / 2
     }
 
@@ -344,7 +346,7 @@ impl Home {
     ///
     /// When more than half of the topics there may be are there, those that have
     /// never been published to go at once, if nobody wants them.
-    pub fn sweep(&mut self) {
+    pub(super) fn sweep(&mut self) {
         let is_tight = self.is_tight();
         let names = &mut self.names;
         self.topics.retain(|_, topic| {

@@ -467,6 +467,37 @@ impl Hub {
             .map_or(0, |peer| peer.progress_ms)
     }
 
+    /// Answers of homes that a peer waits for; 0 if it has left.
+    #[must_use]
+    pub fn answers_awaited(&self, peer: PeerId) -> u8 {
+        let known = self.peers.get(peer.slot.index());
+        known
+            .filter(|known| known.generation == peer.generation)
+            .map_or(0, |known| known.answers_awaited)
+    }
+
+    /// Notes that a peer waits for one answer more.
+    pub fn note_asked(&mut self, peer: PeerId) {
+        if self.is_present(peer) {
+            let awaited = &mut self.peers[peer.slot.index()].answers_awaited;
+            *awaited = awaited.saturating_add(1);
+        }
+    }
+
+    /// Notes that a peer has got one of the answers that it waits for.
+    pub fn note_answered(&mut self, peer: PeerId) {
+        if self.is_present(peer) {
+            self.peers[peer.slot.index()].answers_awaited -= 1;
+        }
+    }
+
+    /// Whether a peer is a member of any topic.
+    #[must_use]
+    pub fn is_member(&self, slot: Slot) -> bool {
+        let peer = self.peers.get(slot.index());
+        peer.is_some_and(|peer| !peer.subs.is_empty())
+    }
+
     /// The topics and patterns a peer has asked for.
     ///
     /// Cost: a look at every pattern of the hub.

@@ -5,7 +5,7 @@ use crate::id::{ShardId, TopicId, WireFormat};
 
 /// How an interest stands between this shard and the topic's home.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
+pub(super) enum Standing {
     /// The home knows nothing.
     None,
     /// Asked for, not answered.
@@ -20,7 +20,7 @@ pub enum Standing {
 
 /// This shard's interests in topics that live elsewhere.
 #[derive(Debug, Default)]
-pub struct Interests {
+pub(super) struct Interests {
     standing: HashMap<(TopicId, WireFormat), Standing>,
     /// The hub's topic for a topic of a home.
     local: HashMap<(ShardId, TopicId), TopicId>,
@@ -31,7 +31,7 @@ pub struct Interests {
 impl Interests {
     /// How the interest in `topic` stands.
     #[must_use]
-    pub fn standing(&self, topic: TopicId, format: WireFormat) -> Standing {
+    pub(super) fn standing(&self, topic: TopicId, format: WireFormat) -> Standing {
         self.standing
             .get(&(topic, format))
             .copied()
@@ -39,7 +39,7 @@ impl Interests {
     }
 
     /// Notes how the interest in `topic` stands now.
-    pub fn set(&mut self, topic: TopicId, format: WireFormat, standing: Standing) {
+    pub(super) fn set(&mut self, topic: TopicId, format: WireFormat, standing: Standing) {
         match standing {
             Standing::None => self.standing.remove(&(topic, format)),
             _ => self.standing.insert((topic, format), standing),
@@ -48,20 +48,20 @@ impl Interests {
 
     /// Whether the homes know of any interest in `topic`.
     #[must_use]
-    pub fn has_any(&self, topic: TopicId) -> bool {
+    pub(super) fn has_any(&self, topic: TopicId) -> bool {
         WireFormat::ALL
             .iter()
             .any(|&format| self.standing.contains_key(&(topic, format)))
     }
 
     /// Notes what a home's topic is called here, and its epoch.
-    pub fn name(&mut self, shard: ShardId, home: TopicId, topic: TopicId, epoch: u64) {
+    pub(super) fn name(&mut self, shard: ShardId, home: TopicId, topic: TopicId, epoch: u64) {
         self.local.insert((shard, home), topic);
         self.epochs.insert(topic, epoch);
     }
 
     /// Forgets what a home's topic is called here.
-    pub fn unname(&mut self, shard: ShardId, home: TopicId) {
+    pub(super) fn unname(&mut self, shard: ShardId, home: TopicId) {
         if let Some(topic) = self.local.remove(&(shard, home)) {
             self.epochs.remove(&topic);
         }
@@ -69,13 +69,18 @@ impl Interests {
 
     /// Which life of the topic its messages belong to; 0 if it is not known.
     #[must_use]
-    pub fn epoch(&self, topic: TopicId) -> u64 {
+    pub(super) fn epoch(&self, topic: TopicId) -> u64 {
         self.epochs.get(&topic).copied().unwrap_or(0)
     }
 
     /// Where a message from a home goes; `None` if nobody wants it any more.
     #[must_use]
-    pub fn local(&self, shard: ShardId, home: TopicId, format: WireFormat) -> Option<TopicId> {
+    pub(super) fn local(
+        &self,
+        shard: ShardId,
+        home: TopicId,
+        format: WireFormat,
+    ) -> Option<TopicId> {
         let topic = *self.local.get(&(shard, home))?;
         (self.standing(topic, format) == Standing::Live).then_some(topic)
     }

@@ -10,8 +10,8 @@ use crate::collections::HashMap;
 
 /// The rosters of a home.
 #[derive(Debug, Default)]
-pub struct Presence {
-    topics: HashMap<Box<str>, Roster>,
+pub(super) struct Presence {
+    topics: HashMap<Box<str>, Room>,
     /// Users without connections, by when they will have left.
     leaving: BinaryHeap<Reverse<Leaving>>,
 }
@@ -21,7 +21,7 @@ type Leaving = (u64, Box<str>, Box<str>);
 
 /// Who is in one topic, by name.
 #[derive(Debug, Default)]
-struct Roster {
+struct Room {
     users: BTreeMap<Box<str>, Present>,
     connections: usize,
 }
@@ -49,21 +49,37 @@ pub struct Change {
     pub users: usize,
 }
 
+/// Who is in a topic.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Roster {
+    /// How many users.
+    pub count: usize,
+    /// How many connections of them.
+    pub connections: usize,
+    /// The users that were asked for, in the order of their names.
+    pub users: Vec<Attendee>,
+    /// Whether there are more behind them.
+    pub more: bool,
+}
+
 /// One user of a roster.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Attendee<'a> {
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Attendee {
     /// Who.
-    pub user: &'a str,
+    pub user: Box<str>,
     /// With how many connections; 0 for a moment after the last one has gone.
     pub connections: u32,
-    /// Since when, in milliseconds since the epoch.
+    /// Since when, in milliseconds since the Unix epoch.
     pub since_ms: u64,
 }
+
+/// Users in one answer, and how many there are if nothing is said.
+pub const ROSTER_USERS_MAX: usize = 1000;
 
 impl Presence {
     /// A connection of `user` came to `topic`, at `since_ms` of the wall clock.
     /// Returns the change, if it is one.
-    pub fn enter(&mut self, topic: &str, user: &str, since_ms: u64) -> Option<Change> {
+    pub(super) fn enter(&mut self, topic: &str, user: &str, since_ms: u64) -> Option<Change> {
         let roster = match self.topics.get_mut(topic) {
             Some(roster) => roster,
             None => self.topics.entry(topic.into()).or_default(),
@@ -91,7 +107,7 @@ impl Presence {
 
     /// A connection of `user` left `topic`. With its last one the user has left
     /// at `leaves_ms` of a clock that is never set, if none comes before.
-    pub fn exit(&mut self, topic: &str, user: &str, leaves_ms: u64) {
+    pub(super) fn exit(&mut self, topic: &str, user: &str, leaves_ms: u64) {
         let Some(roster) = self.topics.get_mut(topic) else {
             return;
         };
@@ -112,7 +128,7 @@ impl Presence {
     /// Those who have left by now.
     ///
     /// Cost: a step for each of them.
-    pub fn take_left(&mut self, now_ms: u64) -> Vec<Change> {
+    pub(super) fn take_left(&mut self, now_ms: u64) -> Vec<Change> {
         let mut left = Vec::new();
         while let Some(Reverse((leaves_ms, _, _))) = self.leaving.peek() {
             if *leaves_ms > now_ms {
@@ -154,26 +170,28 @@ impl Presence {
         left
     }
 
-    /// How many users and connections are in `topic`.
+    /// Who is in `topic`: `limit` users behind `after` in the order of their names.
+    ///
+    /// Cost: one step and one copy for each of them.
     #[must_use]
-    pub fn count(&self, topic: &str) -> (usize, usize) {
-        self.topics
-            .get(topic)
-            .map_or((0, 0), |roster| (roster.users.len(), roster.connections))
-    }
-
-    /// Who is in `topic`, in the order of their names, from the one behind
-    /// `after` on.
-    pub fn users<'a>(&'a self, topic: &str, after: &str) -> impl Iterator<Item = Attendee<'a>> {
+    pub(super) fn roster(&self, topic: &str, after: &str, limit: usize) -> Roster {
+        let Some(room) = self.topics.get(topic) else {
+            return Roster::default();
+        };
         let from = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
-        let users = self.topics.get(topic).into_iter();
-        users
-            .flat_map(move |roster| roster.users.range::<str, _>(from))
-            .map(|(user, present)| Attendee {
-                user,
-                connections: present.connections,
-                since_ms: present.since_ms,
-            })
+        let mut behind = room.users.range::<str, _>(from);
+        let users = behind.by_ref().take(limit);
+        let users = users.map(|(user, present)| Attendee {
+            user: user.clone(),
+            connections: present.connections,
+            since_ms: present.since_ms,
+        });
+        Roster {
+            count: room.users.len(),
+            connections: room.connections,
+            users: users.collect(),
+            more: behind.next().is_some(),
+        }
     }
 }
 
@@ -183,8 +201,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn names(presence: &Presence, topic: &str, after: &str) -> Vec<String> {
-        let users = presence.users(topic, after);
-        users.map(|attendee| attendee.user.to_owned()).collect()
+        let users = presence.roster(topic, after, 9).users;
+        users.into_iter().map(|one| one.user.into()).collect()
     }
 
     #[test]
@@ -194,7 +212,11 @@ mod tests {
         assert_eq!((joined.joined, joined.users), (true, 1));
         assert_eq!(presence.enter("t", "ann", 6), None);
         assert_eq!(presence.enter("t", "bob", 7).unwrap().users, 2);
-        assert_eq!(presence.count("t"), (2, 3));
+        let roster = presence.roster("t", "", 1);
+        assert_eq!(
+            (roster.count, roster.connections, roster.more),
+            (2, 3, true)
+        );
         assert_eq!(names(&presence, "t", ""), ["ann", "bob"]);
         assert_eq!(names(&presence, "t", "ann"), ["bob"]);
         presence.exit("t", "ann", 10);
@@ -240,7 +262,7 @@ mod tests {
                     presence.exit("t", users[user], now_ms + 3);
                 }
                 presence.take_left(now_ms).iter().for_each(&mut note);
-                prop_assert_eq!(presence.count("t").1, open.iter().sum::<usize>());
+                prop_assert_eq!(presence.roster("t", "", 0).connections, open.iter().sum::<usize>());
             }
             for (user, open) in users.iter().zip(open) {
                 for _ in 0..open {

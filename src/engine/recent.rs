@@ -18,7 +18,7 @@ type Name = (Box<str>, Box<str>);
 
 /// The keys of recent publications and the offsets they got.
 #[derive(Debug, Default)]
-pub struct Recent {
+pub(super) struct Recent {
     offsets: HashMap<Name, u64>,
     /// Oldest first, each with the time it came.
     order: VecDeque<(u64, Name)>,
@@ -26,13 +26,13 @@ pub struct Recent {
 
 impl Recent {
     /// The offset that a publication with this key has got.
-    pub fn find(&mut self, topic: &str, key: &str, now_ms: u64) -> Option<u64> {
+    pub(super) fn find(&mut self, topic: &str, key: &str, now_ms: u64) -> Option<u64> {
         self.forget(now_ms);
         self.offsets.get(&(topic.into(), key.into())).copied()
     }
 
     /// Remembers the offset of a publication.
-    pub fn note(&mut self, topic: &str, key: &str, offset: u64, now_ms: u64) {
+    pub(super) fn note(&mut self, topic: &str, key: &str, offset: u64, now_ms: u64) {
         let name: Name = (topic.into(), key.into());
         if self.offsets.insert(name.clone(), offset).is_none() {
             self.order.push_back((now_ms, name));

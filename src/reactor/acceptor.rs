@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::Phase;
-use crate::conn;
+use crate::conn::{self, Records};
 use crate::http::Api;
 use crate::net::Acceptor;
 use crate::shard::Shard;
@@ -20,6 +20,7 @@ const REST: Duration = Duration::from_millis(50);
 /// Accepts until the process stops.
 pub(super) async fn run(
     shard: Rc<Shard>,
+    records: Rc<Records>,
     listener: Acceptor,
     api: Api,
     mut phase: watch::Receiver<Phase>,
@@ -34,6 +35,7 @@ pub(super) async fn run(
             Ok((stream, address)) => {
                 tokio::task::spawn_local(conn::accept(
                     shard.clone(),
+                    records.clone(),
                     api.clone(),
                     stream,
                     address.ip(),

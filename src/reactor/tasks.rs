@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use crate::conn::Records;
 use crate::engine::hub::Flush;
 use crate::shard::{LifeLimits, Shard};
 
@@ -23,9 +24,9 @@ const TICKS_PER_FIGURES: u32 = 50;
 const TICKS_PER_HOME_SWEEP: u32 = 600;
 
 /// Starts the tasks of a shard. None of them ends but by a defect.
-pub(super) fn start(shard: &Rc<Shard>) -> JoinSet<()> {
+pub(super) fn start(shard: &Rc<Shard>, records: &Rc<Records>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    tasks.spawn_local(flush(shard.clone()));
+    tasks.spawn_local(flush(shard.clone(), records.clone()));
     tasks.spawn_local(exchange(shard.clone()));
     tasks.spawn_local(tick(shard.clone()));
     tasks
@@ -33,7 +34,7 @@ pub(super) fn start(shard: &Rc<Shard>) -> JoinSet<()> {
 
 /// Writes what waits when the turn ends: raised by the first message of a turn,
 /// this task stands behind all others that are ready, and so sees all they did.
-async fn flush(shard: Rc<Shard>) {
+async fn flush(shard: Rc<Shard>, records: Rc<Records>) {
     let delay = shard.config.hub.flush_delay;
     loop {
         poll_fn(|cx| shard.flusher.poll_raised(cx)).await;
@@ -41,7 +42,7 @@ async fn flush(shard: Rc<Shard>) {
             sleep(delay).await;
         }
         let began = Instant::now();
-        while shard.flush() == Flush::More {
+        while flush_once(&shard, &records) == Flush::More {
             yield_now().await;
         }
         shard
@@ -56,6 +57,15 @@ async fn flush(shard: Rc<Shard>) {
             yield_now().await;
         }
     }
+}
+
+/// What the engine has to tell is told before anything newer is written.
+fn flush_once(shard: &Shard, records: &Records) -> Flush {
+    shard.begin_flush();
+    records.tell(shard);
+    let flush = shard.flush();
+    records.tell(shard);
+    flush
 }
 
 /// Does what other shards ask and takes what they send.
@@ -85,18 +95,18 @@ async fn tick(shard: Rc<Shard>) {
         ticks.tick().await;
         shard.clock.refresh();
         shard.check_deadlines(&limits);
-        shard.close_groups();
+        shard.engine(|engine| engine.close_groups());
         if tick % TICKS_PER_TIDY == 0 {
             shard.tidy();
-            shard.sweep_vacant();
-            shard.sweep_tight_home();
+            shard.engine(|engine| engine.sweep_vacant());
+            shard.engine(|engine| engine.sweep_home(false));
         }
-        shard.sweep_presence();
+        shard.engine(|engine| engine.sweep_presence());
         if tick % TICKS_PER_FIGURES == 0 {
             shard.publish_figures();
         }
         if tick % TICKS_PER_HOME_SWEEP == 0 {
-            shard.sweep_home();
+            shard.engine(|engine| engine.sweep_home(true));
         }
     }
 }

@@ -16,6 +16,7 @@ mod page;
 mod publish;
 mod receiving;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,17 +27,23 @@ use tokio::sync::watch;
 use crate::auth::Authenticator;
 use crate::config::{Config, Mode};
 use crate::http::{Answer, Api, refuse};
-use crate::metrics::Counters;
 use crate::reactor::Phase;
-use crate::shard::Process;
+use crate::shard::{Handle, Process};
 use operation::Endpoint;
 use page::Page;
 
-/// What handlers know. The shard they run on is found by `shard::local`.
+/// What handlers know.
 #[derive(Debug)]
 struct State {
+    shared: Arc<Shared>,
+    /// The shard whose requests they answer.
+    shard: Handle,
+}
+
+/// What the handlers of all shards know.
+#[derive(Debug)]
+struct Shared {
     config: Arc<Config>,
-    counters: Vec<Arc<Counters>>,
     process: Arc<Process>,
     phase: watch::Receiver<Phase>,
     authenticator: Arc<Authenticator>,
@@ -46,38 +53,58 @@ struct State {
     docs: Page,
 }
 
-/// The router, the same for every shard.
-pub(super) fn routes(
-    config: &Arc<Config>,
-    counters: &[Arc<Counters>],
-    process: &Arc<Process>,
-    authenticator: &Arc<Authenticator>,
-    phase: watch::Receiver<Phase>,
-) -> Api {
-    let endpoints = endpoints(config);
-    let state = Arc::new(State {
-        config: config.clone(),
-        counters: counters.to_vec(),
-        process: process.clone(),
-        phase,
-        authenticator: authenticator.clone(),
-        started: Instant::now(),
-        openapi: openapi::document(config, &endpoints).to_string(),
-        docs: Page::new(docs::html(config, &endpoints)),
-    });
-    let shortcuts: Vec<_> = endpoints
-        .iter()
-        .filter_map(|endpoint| endpoint.shortcut(&state))
-        .collect();
-    let served = endpoints
-        .into_iter()
-        .fold(Router::new(), |router, endpoint| endpoint.join(router));
-    let router = served
-        .fallback(async || -> Answer { refuse(404, "Not Found", &[]) })
-        .method_not_allowed_fallback(async || -> Answer { refuse(405, "Method Not Allowed", &[]) })
-        .layer(from_fn_with_state(state.clone(), cors::layer))
-        .with_state(state);
-    Api::new(router, shortcuts)
+impl Deref for State {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+/// What can be asked of a gateway.
+#[derive(Clone, Debug)]
+pub(super) struct Routes(Arc<Shared>);
+
+impl Routes {
+    pub(super) fn new(
+        config: &Arc<Config>,
+        process: &Arc<Process>,
+        authenticator: &Arc<Authenticator>,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
+        let endpoints = endpoints(config);
+        Self(Arc::new(Shared {
+            config: config.clone(),
+            process: process.clone(),
+            phase,
+            authenticator: authenticator.clone(),
+            started: Instant::now(),
+            openapi: openapi::document(config, &endpoints).to_string(),
+            docs: Page::new(docs::html(config, &endpoints)),
+        }))
+    }
+
+    /// The router of one shard, for its thread.
+    pub(super) fn of(&self, shard: Handle) -> Api {
+        let shared = self.0.clone();
+        let endpoints = endpoints(&shared.config);
+        let state = Arc::new(State { shared, shard });
+        let shortcuts: Vec<_> = endpoints
+            .iter()
+            .filter_map(|endpoint| endpoint.shortcut(&state))
+            .collect();
+        let served = endpoints
+            .into_iter()
+            .fold(Router::new(), |router, endpoint| endpoint.join(router));
+        let router = served
+            .fallback(async || -> Answer { refuse(404, "Not Found", &[]) })
+            .method_not_allowed_fallback(async || -> Answer {
+                refuse(405, "Method Not Allowed", &[])
+            })
+            .layer(from_fn_with_state(state.clone(), cors::layer))
+            .with_state(state);
+        Api::new(router, shortcuts)
+    }
 }
 
 /// Everything that can be asked for with this configuration, and nothing else.

@@ -4,13 +4,14 @@ use std::cell::Cell;
 use std::io::Write;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::engine::Now;
+
 /// The shard's time as it was when the turn began.
 #[derive(Debug)]
 pub struct Clock {
     start: Instant,
-    now: Cell<Instant>,
-    /// The wall clock in milliseconds and as text.
-    wall_ms: Cell<u64>,
+    now: Cell<Now>,
+    /// The wall clock as text.
     timestamp: Cell<[u8; TIMESTAMP_LEN]>,
 }
 
@@ -23,8 +24,7 @@ impl Clock {
     pub fn since(start: Instant) -> Self {
         let clock = Self {
             start,
-            now: Cell::new(start),
-            wall_ms: Cell::new(0),
+            now: Cell::default(),
             timestamp: Cell::new([b'0'; TIMESTAMP_LEN]),
         };
         clock.refresh();
@@ -35,40 +35,42 @@ impl Clock {
     ///
     /// Cost: two reads of the kernel's clock page; once a millisecond, a date.
     pub fn refresh(&self) {
-        self.now.set(Instant::now());
+        let since = self.start.elapsed();
+        let ms = u64::try_from(since.as_millis()).expect("no process lives that long");
         let wall = SystemTime::now();
         let since = wall
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or(Duration::ZERO);
         let wall_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        if wall_ms != self.wall_ms.replace(wall_ms) {
+        let before = self.now.replace(Now { ms, wall_ms });
+        if wall_ms != before.wall_ms {
             self.timestamp.set(timestamp_of(wall_ms));
         }
+    }
+
+    /// The time of the turn.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.now.get()
     }
 
     /// Milliseconds since the process began, the same on every shard, which no change of the wall clock
     /// moves (HOSTILE R12).
     #[must_use]
     pub fn now_ms(&self) -> u64 {
-        u64::try_from(
-            self.now
-                .get()
-                .saturating_duration_since(self.start)
-                .as_millis(),
-        )
-        .expect("no process lives that long")
+        self.now.get().ms
     }
 
     /// Seconds since the epoch, for tokens.
     #[must_use]
     pub fn wall_seconds(&self) -> u64 {
-        self.wall_ms.get() / 1000
+        self.wall_ms() / 1000
     }
 
     /// Milliseconds since the epoch.
     #[must_use]
     pub fn wall_ms(&self) -> u64 {
-        self.wall_ms.get()
+        self.now.get().wall_ms
     }
 
     /// The wall clock as RFC 3339 in UTC with milliseconds.
@@ -79,7 +81,8 @@ impl Clock {
 }
 
 /// A time in milliseconds since the epoch as RFC 3339 in UTC with milliseconds.
-pub(super) fn timestamp_of(wall_ms: u64) -> [u8; TIMESTAMP_LEN] {
+#[must_use]
+pub fn timestamp_of(wall_ms: u64) -> [u8; TIMESTAMP_LEN] {
     // The last millisecond that four digits of a year can tell.
     let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(wall_ms.min(253_402_300_799_999));
     let mut text = [b'0'; TIMESTAMP_LEN];

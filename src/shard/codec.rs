@@ -1,21 +1,40 @@
-//! Encodes frames into buffers that stay: no allocation once warm.
+//! Buffers of a shard that stay, and the encoding of what is for one peer alone: no allocation once
+//! warm.
+
+use std::cell::RefCell;
 
 use crate::config::Websocket;
-use crate::id::WireFormat;
-use crate::protocol::bridge;
-use crate::protocol::events::{Kind, Publication, Writer, msgpack};
-use crate::sse::{PRESENCE, event_type, put_event};
-use crate::topic;
-use crate::ws::deflate::Deflater;
+use crate::ws::deflate::{Deflater, Inflater};
 use crate::ws::encode::{put_close, put_frame, put_header};
 use crate::ws::{CloseCode, OpCode};
 
-/// The encoder of a shard.
+/// Bytes read from one connection per turn.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// What is lent for a moment, each by itself.
+#[derive(Debug)]
+pub(super) struct Buffers {
+    pub(super) scratch: RefCell<Box<[u8]>>,
+    pub(super) inflater: RefCell<Inflater>,
+    pub(super) codec: RefCell<Codec>,
+}
+
+impl Buffers {
+    pub(super) fn new(config: &Websocket) -> Self {
+        Self {
+            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
+            inflater: RefCell::default(),
+            codec: RefCell::new(Codec::new(config)),
+        }
+    }
+}
+
+/// Encodes frames for one peer.
 #[derive(Debug)]
 pub(super) struct Codec {
     deflater: Deflater,
     deflate_min_bytes: usize,
-    /// A payload being put together by a caller.
+    /// A payload being put together by a session.
     pub(super) text: Vec<u8>,
     /// The same as MessagePack.
     pub(super) packed: Vec<u8>,
@@ -23,20 +42,15 @@ pub(super) struct Codec {
     pub(super) inbound: Vec<u8>,
     /// A client's answer, as its caller gets it.
     pub(super) answer: Vec<u8>,
-    payload: Vec<u8>,
     deflated: Vec<u8>,
     frame: Vec<u8>,
 }
-
-/// The window of frames that all peers share, as a power of two. A peer that
-/// asked for a smaller one gets broadcasts uncompressed.
-pub(super) const SHARED_WINDOW_BITS: u8 = 15;
 
 /// A buffer that has grown beyond this is given back after use.
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
 
 impl Codec {
-    pub(super) fn new(config: &Websocket) -> Self {
+    fn new(config: &Websocket) -> Self {
         Self {
             deflater: Deflater::new(config.deflate_level),
             deflate_min_bytes: config.deflate_min_size,
@@ -44,94 +58,26 @@ impl Codec {
             packed: Vec::new(),
             inbound: Vec::new(),
             answer: Vec::new(),
-            payload: Vec::new(),
             deflated: Vec::new(),
             frame: Vec::new(),
         }
     }
 
-    /// A publication as its subscribers get it. Compressed ones keep no
-    /// context, so that one frame serves them all.
-    pub(super) fn event(
-        &mut self,
-        format: WireFormat,
-        publication: &Publication<'_>,
-        timestamp: &[u8],
-    ) -> &[u8] {
-        // What was pushed is what they are sent.
-        match (format, publication.kind) {
-            (WireFormat::Bridge, Kind::Push) => {
-                self.encode(None, OpCode::Text, publication.data);
-                return &self.frame;
-            }
-            (WireFormat::BridgeDeflate, Kind::Push) => {
-                self.encode(Some(SHARED_WINDOW_BITS), OpCode::Text, publication.data);
-                return &self.frame;
-            }
-            _ => {}
-        }
-        let mut payload = std::mem::take(&mut self.payload);
-        payload.clear();
-        match (format, publication.kind) {
-            (WireFormat::Sse, _) => {}
-            (WireFormat::Bridge | WireFormat::BridgeDeflate, _) => {
-                let user = topic::user_of(publication.topic).unwrap_or_default();
-                let data = str::from_utf8(publication.data).expect("data is checked to be JSON");
-                bridge::put_completed(&mut payload, &user, data);
-            }
-            _ => Writer::new(&mut payload, timestamp).event(publication),
-        }
-        match format {
-            WireFormat::Bridge => self.encode(None, OpCode::Text, &payload),
-            WireFormat::BridgeDeflate => {
-                self.encode(Some(SHARED_WINDOW_BITS), OpCode::Text, &payload);
-            }
-            WireFormat::EventsJson => self.encode(None, OpCode::Text, &payload),
-            WireFormat::EventsJsonDeflate => {
-                self.encode(Some(SHARED_WINDOW_BITS), OpCode::Text, &payload);
-            }
-            WireFormat::EventsMsgpack => {
-                self.packed.clear();
-                msgpack::from_json(&payload, &mut self.packed);
-                self.frame.clear();
-                put_frame(&mut self.frame, OpCode::Binary, &self.packed);
-            }
-            WireFormat::EventsBatch => {
-                self.frame.clear();
-                self.frame.extend_from_slice(&payload);
-            }
-            WireFormat::Sse => {
-                self.frame.clear();
-                let written = if publication.kind == Kind::Presence {
-                    payload.extend_from_slice(b"{\"event\":\"");
-                    payload.extend_from_slice(publication.name.as_bytes());
-                    payload.extend_from_slice(b"\",\"data\":");
-                    payload.extend_from_slice(publication.data);
-                    payload.push(b'}');
-                    put_event(&mut self.frame, PRESENCE, &payload)
-                } else {
-                    put_event(
-                        &mut self.frame,
-                        event_type(publication.name),
-                        publication.data,
-                    )
-                };
-                written.expect("names are checked like those of topics");
-            }
-        }
-        self.payload = payload;
-        &self.frame
-    }
-
-    /// A message for one peer, which agreed to a window of this many bits or
-    /// to no compression.
+    /// A message for a peer that agreed to a window of this many bits or to no compression.
     pub(super) fn message(
         &mut self,
         window_bits: Option<u8>,
         opcode: OpCode,
         payload: &[u8],
     ) -> &[u8] {
-        self.encode(window_bits, opcode, payload);
+        self.frame.clear();
+        let window_bits = window_bits.filter(|_| payload.len() >= self.deflate_min_bytes);
+        put_message(
+            &mut self.frame,
+            window_bits.map(|bits| (bits, &mut self.deflater, &mut self.deflated)),
+            opcode,
+            payload,
+        );
         &self.frame
     }
 
@@ -151,32 +97,42 @@ impl Codec {
 
     /// Gives back buffers that one large message has left behind.
     pub(super) fn tidy(&mut self) {
-        for buffer in [
-            &mut self.text,
-            &mut self.packed,
-            &mut self.inbound,
-            &mut self.answer,
-            &mut self.payload,
-            &mut self.deflated,
-            &mut self.frame,
-        ] {
-            if buffer.capacity() > BUFFER_BYTES_MAX {
-                *buffer = Vec::new();
-            }
+        let Self {
+            text,
+            packed,
+            inbound,
+            answer,
+            deflated,
+            frame,
+            ..
+        } = self;
+        shrink([text, packed, inbound, answer, deflated, frame]);
+    }
+}
+
+/// Gives back buffers that one large message has left behind.
+pub(super) fn shrink<const N: usize>(buffers: [&mut Vec<u8>; N]) {
+    for buffer in buffers {
+        if buffer.capacity() > BUFFER_BYTES_MAX {
+            *buffer = Vec::new();
         }
     }
+}
 
-    fn encode(&mut self, window_bits: Option<u8>, opcode: OpCode, payload: &[u8]) {
-        self.frame.clear();
-        match window_bits.filter(|_| payload.len() >= self.deflate_min_bytes) {
-            None => put_frame(&mut self.frame, opcode, payload),
-            Some(window_bits) => {
-                self.deflated.clear();
-                self.deflater
-                    .compress(window_bits, payload, &mut self.deflated);
-                put_header(&mut self.frame, opcode, true, self.deflated.len());
-                self.frame.extend_from_slice(&self.deflated);
-            }
+/// Appends a message as one frame; deflated with a window of so many bits, if one is given.
+pub(super) fn put_message(
+    out: &mut Vec<u8>,
+    deflated: Option<(u8, &mut Deflater, &mut Vec<u8>)>,
+    opcode: OpCode,
+    payload: &[u8],
+) {
+    match deflated {
+        None => put_frame(out, opcode, payload),
+        Some((window_bits, deflater, deflated)) => {
+            deflated.clear();
+            deflater.compress(window_bits, payload, deflated);
+            put_header(out, opcode, true, deflated.len());
+            out.extend_from_slice(deflated);
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Who is connected to this shard, for operators.
 
-use super::Shard;
+use tokio::sync::oneshot;
+
 use super::clock::timestamp_of;
-use crate::id::PeerId;
+use super::{Core, Note, Shard};
+use crate::engine::{Post, PublishResult};
+use crate::id::{PeerId, ShardId};
 use crate::protocol::json::put_string;
 
 /// Who a connection is.
@@ -13,13 +16,20 @@ pub struct About {
     /// `demo`, `dev` or `prod`.
     pub endpoint: &'static str,
     /// Whose it is, if a credential said so.
-    pub user: Option<Box<str>>,
-    /// The user's name to show.
-    pub name: Option<Box<str>>,
-    /// The user's role.
-    pub role: Option<Box<str>>,
+    pub user: Option<Box<User>>,
     /// When it was opened, in milliseconds since the epoch.
     pub connected_ms: u64,
+}
+
+/// Whose a connection is.
+#[derive(Debug)]
+pub struct User {
+    /// The user.
+    pub id: Box<str>,
+    /// Its name to show.
+    pub name: Box<str>,
+    /// Its role, if it has one.
+    pub role: Option<Box<str>>,
 }
 
 /// One shard's part of a list of connections.
@@ -36,7 +46,7 @@ pub struct Listing {
 impl Shard {
     /// Notes who a connection is.
     pub fn introduce(&self, peer: PeerId, about: About) {
-        if let Some(link) = self.links.borrow_mut().get_mut(peer) {
+        if let Some(link) = self.core.borrow_mut().links.get_mut(peer) {
             link.about = Some(Box::new(about));
         }
     }
@@ -55,13 +65,51 @@ impl Shard {
         }
     }
 
+    /// The connections of all shards that have introduced themselves, `limit` of each in full.
+    pub fn ask_connections(&self, limit: usize) -> Vec<oneshot::Receiver<Listing>> {
+        self.ask_all(
+            || self.list_connections(limit),
+            |reply| Note::Connections { limit, reply },
+        )
+    }
+
+    /// Pairs of a topic or pattern and a connection that has subscribed to it, in no order, up to
+    /// `limit` of each shard.
+    pub fn ask_subscriptions(&self, limit: usize) -> Vec<oneshot::Receiver<Vec<(String, String)>>> {
+        self.ask_all(
+            || self.list_subscriptions(limit),
+            |reply| Note::Subscriptions { limit, reply },
+        )
+    }
+
+    /// What every shard says. There is no answer of one that ends before.
+    fn ask_all<T>(
+        &self,
+        here: impl FnOnce() -> T,
+        note: impl Fn(oneshot::Sender<T>) -> Note,
+    ) -> Vec<oneshot::Receiver<T>> {
+        let mut here = Some(here);
+        let shards = 0..self.core.borrow().port.shards();
+        let asked = shards.map(ShardId).map(|shard| {
+            let (reply, answer) = oneshot::channel();
+            match here.take_if(|_| shard == self.id) {
+                Some(here) => drop(reply.send(here())),
+                None => self.note(shard, note(reply)),
+            }
+            answer
+        });
+        asked.collect()
+    }
+
     /// This shard's connections that have introduced themselves, `limit` of them
     /// in full.
     #[must_use]
-    pub fn list_connections(&self, limit: usize) -> Listing {
+    pub(super) fn list_connections(&self, limit: usize) -> Listing {
         self.clock.refresh();
         let (now_ms, wall_ms) = (self.clock.now_ms(), self.clock.wall_ms());
-        let (hub, mut links) = (self.hub.borrow(), self.links.borrow_mut());
+        let mut core = self.core.borrow_mut();
+        let Core { engine, links, .. } = &mut *core;
+        let hub = engine.hub();
         let mut listing = Listing::default();
         for link in links.iter_mut() {
             let Some(about) = &link.about else { continue };
@@ -73,10 +121,11 @@ impl Shard {
             let heard_ms = wall_ms - now_ms.saturating_sub(link.life.heard).min(wall_ms);
             let mut out = br#"{"client_id":"#.to_vec();
             put_string(&mut out, &self.client_id(about, link.peer));
+            let user = about.user.as_deref();
             for (key, value) in [
-                ("user_id", &about.user),
-                ("username", &about.name),
-                ("role", &about.role),
+                ("user_id", user.map(|user| &user.id)),
+                ("username", user.map(|user| &user.name)),
+                ("role", user.and_then(|user| user.role.as_ref())),
             ] {
                 out.extend_from_slice(format!(r#","{key}":"#).as_bytes());
                 match value {
@@ -113,8 +162,10 @@ impl Shard {
     /// Up to `limit` pairs of a topic or pattern and a connection that has
     /// subscribed to it, in no order.
     #[must_use]
-    pub fn list_subscriptions(&self, limit: usize) -> Vec<(String, String)> {
-        let (hub, mut links) = (self.hub.borrow(), self.links.borrow_mut());
+    pub(super) fn list_subscriptions(&self, limit: usize) -> Vec<(String, String)> {
+        let mut core = self.core.borrow_mut();
+        let Core { engine, links, .. } = &mut *core;
+        let hub = engine.hub();
         let mut pairs = Vec::new();
         for link in links.iter_mut() {
             let Some(about) = &link.about else { continue };
@@ -134,7 +185,7 @@ impl Shard {
     /// What the gateway tells of its work: connections, messages, time.
     #[must_use]
     pub fn figures(&self) -> String {
-        let totals = self.totals();
+        let totals = self.process.totals();
         format!(
             r#"{{"connections":{},"messages_in":{},"messages_out":{},"subscriptions":{},"uptime_seconds":{}}}"#,
             self.process.connections(),
@@ -147,17 +198,12 @@ impl Shard {
 
     /// Publishes the figures, if they are published here and somebody listens.
     pub fn publish_figures(&self) {
-        let home = self.home.borrow();
-        let is_wanted = |topic: &crate::engine::HomeTopic| !topic.interest().is_empty();
-        if home
-            .find(crate::topic::SYSTEM_METRICS)
-            .is_some_and(is_wanted)
-        {
-            drop(home);
+        let topic = crate::topic::SYSTEM_METRICS;
+        if self.core.borrow().engine.is_wanted(topic) {
             let figures = self.figures();
-            let post = crate::engine::Post::event(crate::topic::SYSTEM_METRICS, figures.as_bytes());
+            let post = Post::event(topic, figures.as_bytes());
             // Whoever does not read misses a figure; the next one is newer.
-            let _ = self.publish_here(&post, None);
+            let _: PublishResult = self.engine(|engine| engine.publish_own(&post));
         }
     }
 }

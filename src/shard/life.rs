@@ -1,11 +1,10 @@
 //! The deadlines of connections: pings, unfinished messages, unanswered closes.
 
-use super::links::Transport;
-use super::{Lease, Shard};
+use super::links::{Since, Transport};
+use super::{Core, Lease, Shard};
 use crate::id::{PeerId, Priority, WireFormat};
 use crate::protocol::Disconnect;
 use crate::sse::HEARTBEAT;
-use crate::ws::OpCode;
 
 /// Deadlines in milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -30,22 +29,25 @@ impl Shard {
         let now = self.clock.now_ms();
         let wall = self.clock.wall_seconds();
         let keys = self.authenticator.tokens.keys.serials();
-        let holds = |lease: Lease| wall < lease.until && keys.contains(&Some(lease.key));
+        let holds = |lease: Lease| wall < lease.until.get() && keys.contains(&Some(lease.key));
         let mut to_ping: Vec<PeerId> = Vec::new();
         let mut condemned: Vec<(PeerId, Disconnect)> = Vec::new();
         let mut quiet: Vec<PeerId> = Vec::new();
-        let hub = self.hub.borrow();
-        for link in self.links.borrow_mut().iter_mut() {
+        let mut core = self.core.borrow_mut();
+        let Core { engine, links, .. } = &mut *core;
+        let hub = engine.hub();
+        for link in links.iter_mut() {
             let life = &mut link.life;
             let passed = |since: u64, limit: u64| now.saturating_sub(since) >= limit;
             if life.closing.is_some() {
                 // The connection's own task has a timer for this.
             } else if life.lease.is_some_and(|lease| !holds(lease)) {
                 condemned.push((link.peer, Disconnect::Expired));
-            } else if let Transport::Sse { begun } = link.transport {
-                // Its client says nothing; what it does not take is found out below.
+            } else if let Transport::Sse = link.transport {
+                // Its client says nothing; what it does not take is found out below. It is a member
+                // from when it gets events.
                 let slot = link.peer.slot;
-                if begun
+                if hub.is_member(slot)
                     && !hub.is_blocked(slot)
                     && passed(hub.written_ms(slot), limits.heartbeat_after)
                 {
@@ -53,49 +55,48 @@ impl Shard {
                 }
             } else if life
                 .unfinished
-                .is_some_and(|since| passed(since, limits.unfinished_after))
+                .is_some_and(|since| passed(since.ms(), limits.unfinished_after))
             {
                 condemned.push((link.peer, Disconnect::Unfinished));
             } else if life.paused {
                 // It is not read from, so its silence is ours.
             } else if let Some(pinged) = life.pinged {
-                if passed(pinged, limits.silent_after) {
+                if passed(pinged.ms(), limits.silent_after) {
                     condemned.push((link.peer, Disconnect::Silent));
                 }
             } else if passed(life.heard, limits.ping_after) {
-                life.pinged = Some(now);
+                life.pinged = Some(Since::new(now));
                 to_ping.push(link.peer);
             }
         }
-        drop(hub);
+        drop(core);
         for peer in quiet {
             self.send_raw(peer, Priority::Background, HEARTBEAT);
         }
         for peer in to_ping {
-            let ping = self.codec.borrow_mut().control(OpCode::Ping, b"").to_vec();
-            self.send_raw(peer, Priority::Critical, &ping);
+            self.send_ping(peer);
         }
         for (peer, why) in condemned {
             self.condemn(peer, why);
         }
-        self.begin_ahead();
-        self.hub
-            .borrow_mut()
-            .find_stalled(now, limits.stalled_after);
-        self.act_on_incidents();
+        self.engine(|engine| {
+            engine.begin_ahead();
+            engine.find_stalled(limits.stalled_after);
+        });
     }
 
     /// Gives memory back and brings the gauges up to date.
     pub fn tidy(&self) {
-        self.merges.borrow_mut().tidy();
-        let mut home = self.home.borrow_mut();
-        home.forget_old(self.clock.wall_ms());
-        self.counters.history_bytes.set(home.history_held() as u64);
-        drop(home);
-        let mut hub = self.hub.borrow_mut();
-        hub.give_back();
-        self.codec.borrow_mut().tidy();
+        let mut core = self.core.borrow_mut();
+        let Core {
+            engine, handshakes, ..
+        } = &mut *core;
+        engine.tidy(self.clock.now());
+        self.buffers.codec.borrow_mut().tidy();
         nudge_allocator();
+        let hub = engine.hub();
+        let history = engine.history_held() as u64;
+        self.counters.history_bytes.set(history);
         self.counters.connections.set(hub.peer_count() as u64);
         let streams = hub.peer_count_of(WireFormat::Sse);
         self.counters.sse_connections.set(streams as u64);
@@ -103,9 +104,7 @@ impl Shard {
             .subscriptions
             .set(hub.subscription_count() as u64);
         self.counters.topics.set(hub.topic_count() as u64);
-        self.counters
-            .handshakes
-            .set(self.handshakes.borrow().open() as u64);
+        self.counters.handshakes.set(handshakes.open() as u64);
         if self.id.0 == 0 {
             // Counted for the process; one shard reports it.
             let unfinished = self.process.unfinished_bytes() as u64;
@@ -117,12 +116,6 @@ impl Shard {
             self.counters.events_users.set(seats.users() as u64);
         }
         self.counters.held_bytes.set(hub.held() as u64);
-    }
-
-    /// All connections, to be closed one after the other.
-    #[must_use]
-    pub fn peers(&self) -> Vec<PeerId> {
-        self.hub.borrow().peers().collect()
     }
 }
 

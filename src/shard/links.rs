@@ -1,6 +1,7 @@
 //! The sockets of a shard, by slot: where the flusher writes and the ticker looks.
 
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::task::{Context, Poll, Waker};
 
 use super::directory::About;
@@ -8,6 +9,7 @@ use crate::auth::KeySerial;
 
 use crate::engine::hub::{Sink, Written};
 use crate::id::{PeerId, Slot};
+use crate::metrics::Counters;
 use crate::net::Writer;
 use crate::protocol::Disconnect;
 
@@ -26,8 +28,6 @@ pub(super) struct Link {
     pub(super) life: Life,
     /// Who the connection is, if it has said so.
     pub(super) about: Option<Box<About>>,
-    /// Confirmations of subscriptions that homes have not answered.
-    pub(super) confirmations: u32,
 }
 
 /// What a connection is besides a socket.
@@ -39,10 +39,7 @@ pub(super) enum Transport {
         window_bits: Option<u8>,
     },
     /// A stream of events.
-    Sse {
-        /// The head of the response is on its way, and what follows are events.
-        begun: bool,
-    },
+    Sse,
 }
 
 /// When what was last heard and said, in milliseconds of the shard's clock.
@@ -51,23 +48,38 @@ pub(super) struct Life {
     /// The peer's last bytes.
     pub(super) heard: u64,
     /// The ping that has not been answered by anything.
-    pub(super) pinged: Option<u64>,
+    pub(super) pinged: Option<Since>,
     /// The first bytes of a message that is not complete.
-    pub(super) unfinished: Option<u64>,
+    pub(super) unfinished: Option<Since>,
     /// The peer is not read from: it does not take answers, or there is no room
     /// for what it publishes.
     pub(super) paused: bool,
     /// The close frame was queued.
-    pub(super) closing: Option<u64>,
+    pub(super) closing: Option<Since>,
     /// Until when it may last.
     pub(super) lease: Option<Lease>,
+}
+
+/// A time in milliseconds of the shard's clock. `Option<Since>` takes eight bytes, which counts for
+/// what every connection has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Since(NonZeroU64);
+
+impl Since {
+    pub(super) fn new(ms: u64) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(ms))
+    }
+
+    pub(super) fn ms(self) -> u64 {
+        self.0.get() - 1
+    }
 }
 
 /// What a connection was let in by, and until when that holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lease {
     /// Seconds of Unix time: from then on it does not.
-    pub until: u64,
+    pub until: NonZeroU64,
     /// Nor when this key is no longer valid.
     pub key: KeySerial,
 }
@@ -87,9 +99,9 @@ pub enum Unfinished {
 #[derive(Debug, Default)]
 pub(super) struct Links {
     links: Vec<Option<Box<Link>>>,
-    pub(super) writes: u64,
-    pub(super) writes_short: u64,
-    pub(super) bytes_out: u64,
+    writes: u64,
+    writes_short: u64,
+    bytes_out: u64,
 }
 
 impl Links {
@@ -117,7 +129,6 @@ impl Links {
             verdict: None,
             life,
             about: None,
-            confirmations: 0,
         }));
     }
 
@@ -142,6 +153,15 @@ impl Links {
             .get_mut(peer.slot.index())?
             .as_deref_mut()
             .filter(|link| link.peer == peer)
+    }
+
+    /// Adds what has been written since the last call to `counters`.
+    pub(super) fn count_into(&mut self, counters: &Counters) {
+        counters.writes.add(std::mem::take(&mut self.writes));
+        counters
+            .writes_short
+            .add(std::mem::take(&mut self.writes_short));
+        counters.bytes_out.add(std::mem::take(&mut self.bytes_out));
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link> {
@@ -209,5 +229,19 @@ impl Sink for Links {
             link.wake();
         }
         Written::Bytes(written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_every_connection_has_is_small() {
+        // Sizes that the allocator has classes of.
+        assert!(size_of::<Link>() <= 128, "{}", size_of::<Link>());
+        assert!(size_of::<About>() <= 48, "{}", size_of::<About>());
+        assert_eq!(size_of::<Option<Since>>(), 8);
+        assert_eq!(Since::new(0).ms(), 0);
     }
 }

@@ -10,6 +10,7 @@ use super::publishers::Publishers;
 use super::seats::{SeatLimits, Seats, block_of};
 use crate::collections::HashMap;
 use crate::config::Config;
+use crate::metrics::{Counters, Totals};
 
 /// Counts that hold for the whole process.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Process {
     pub bridge_requests: Publishers,
     /// Who is connected by the bridge protocol.
     pub logins: Arc<Logins>,
+    /// What all shards count, by shard.
+    pub counters: Arc<[Arc<Counters>]>,
     /// Where the clocks of all shards begin, so that they can count together.
     pub(super) began: Instant,
     connections: AtomicUsize,
@@ -59,9 +62,9 @@ pub struct Place {
 pub(super) struct CallPlace(Arc<Process>);
 
 impl Process {
-    /// A process without connections, with the limits of `config`.
+    /// A process of so many shards without connections, with the limits of `config`.
     #[must_use]
-    pub fn new(config: &Config) -> Arc<Self> {
+    pub fn new(config: &Config, shards: u16) -> Arc<Self> {
         let (server, events) = (&config.server, &config.events);
         Arc::new(Self {
             seats: Seats::new(SeatLimits {
@@ -73,6 +76,7 @@ impl Process {
             publishers: Publishers::new(events.publishes_per_minute),
             bridge_requests: Publishers::new(config.bridge.requests_per_minute),
             logins: Logins::new(),
+            counters: (0..shards).map(|_| Arc::default()).collect(),
             began: Instant::now(),
             connections: AtomicUsize::new(0),
             connections_max: server.max_connections,
@@ -122,6 +126,14 @@ impl Process {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// What all shards together have counted.
+    ///
+    /// Cost: three reads for each shard.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals::of(&self.counters)
     }
 
     /// Takes a place for a call that waits for answers; `None` if all are taken.
@@ -195,7 +207,7 @@ mod tests {
         config.server.max_connections = connections_max;
         config.server.max_connections_per_ip = per_ip_max;
         config.websocket.max_unfinished_bytes = bytes_max;
-        Process::new(&config)
+        Process::new(&config, 1)
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::Process;
+use super::encoder::Encoder;
 use crate::auth::Authenticator;
 use crate::config::Config;
+use crate::engine::EngineSettings;
 use crate::engine::hub::{HubLimits, OutboxLimits, Policies, Policy};
 use crate::id::{Priority, ShardId};
 use crate::metrics::Counters;
@@ -28,17 +30,31 @@ pub struct Settings {
     pub authenticator: Arc<Authenticator>,
     /// What it counts.
     pub counters: Arc<Counters>,
-    /// What all shards count, this one included.
-    pub all_counters: Arc<[Arc<Counters>]>,
     /// Signs the cursors of event streams, the same for all shards.
     pub cursors: Arc<CursorKey>,
+}
+
+/// What the engine of one of `shards` is made from.
+pub(super) fn engine(settings: &Settings, shards: u16, wall_ms: u64) -> EngineSettings {
+    let config = &settings.config;
+    EngineSettings {
+        shard: settings.id,
+        shards,
+        config: config.clone(),
+        hub: hub_limits(config, usize::from(shards)),
+        policies: policies(config),
+        cursors: settings.cursors.clone(),
+        encoder: Box::new(Encoder::new(&config.websocket)),
+        // No process makes a million topics a second.
+        epoch: wall_ms * 1000,
+    }
 }
 
 /// Subscribers of a topic that one flush writes to: a topic with more is paced.
 const FEW_MEMBERS_MAX: usize = 512;
 
 /// One shard's part of the process's limits.
-pub(super) fn hub_limits(config: &Config, shards: usize) -> HubLimits {
+fn hub_limits(config: &Config, shards: usize) -> HubLimits {
     HubLimits {
         topics_max: config.hub.max_topics,
         memory_max: config.hub.max_memory / shards.max(1),
@@ -53,7 +69,7 @@ pub(super) fn hub_limits(config: &Config, shards: usize) -> HubLimits {
 }
 
 /// The policies of topics, by prefix.
-pub(super) fn policies(config: &Config) -> Policies {
+fn policies(config: &Config) -> Policies {
     let hub = &config.hub;
     let default = Policy {
         slow: hub.slow_consumer,

@@ -2,11 +2,13 @@
 
 use super::Flow;
 use crate::config::Duplicate;
-use crate::id::PeerId;
+use crate::engine::{Begin, Outcome};
+use crate::id::{PeerId, Priority};
 use crate::metrics::Limited;
 use crate::protocol::Disconnect;
-use crate::protocol::bridge::Inbound;
+use crate::protocol::bridge::{Inbound, put_error_frame};
 use crate::shard::{Login, Shard};
+use crate::topic;
 use crate::ws::OpCode;
 
 /// One connection's side of the bridge protocol.
@@ -63,11 +65,20 @@ impl Bridge {
         if let Some(why) = self.refused {
             return Flow::End(why);
         }
-        match shard.attend_inbox(peer, &self.user) {
-            Ok(()) => Flow::Continue,
+        let inbox = topic::inbox_of(&self.user);
+        let (subscribed, confirmation) = shard.engine(|engine| {
+            let ticket = engine.begin_subscription(peer);
+            let subscribed = engine.subscribe(peer, &inbox, Begin::Here, ticket);
+            (subscribed, engine.confirm(ticket))
+        });
+        if subscribed.is_err() {
             // Better no connection than one that misses what is meant for it.
-            Err(_) => Flow::End(Disconnect::Overloaded),
+            return Flow::End(Disconnect::Overloaded);
         }
+        if let Some(confirmation) = confirmation {
+            outcome(shard, peer, &Outcome::Confirmed(confirmation));
+        }
+        Flow::Continue
     }
 
     /// A message came, or comes again after [`Flow::Wait`].
@@ -96,7 +107,7 @@ impl Bridge {
             Inbound::Ignored => Flow::Continue,
             Inbound::Broken => {
                 shard.counters.errors_sent.add(1);
-                shard.send_bridge_error(peer, "Error processing your message");
+                send_error(shard, peer, "Error processing your message");
                 Flow::Continue
             }
         }
@@ -107,4 +118,30 @@ impl Bridge {
     pub(super) fn end(&mut self) {
         self.login = None;
     }
+}
+
+/// The engine has something to tell.
+pub(super) fn outcome(shard: &Shard, peer: PeerId, outcome: &Outcome) {
+    match outcome {
+        Outcome::Confirmed(confirmation) => {
+            shard.open(peer);
+            shard.engine(|engine| engine.go_on(confirmation));
+        }
+        // The protocol has no gaps, but errors.
+        Outcome::Gap(gap) => {
+            let lost = gap.lost.map(|lost| format!("{lost} messages"));
+            let lost = lost.as_deref().unwrap_or("Messages");
+            let message = format!("{lost} lost: this connection reads too slowly");
+            send_error(shard, peer, &message);
+        }
+        _ => {}
+    }
+}
+
+fn send_error(shard: &Shard, peer: PeerId, message: &str) {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds have 43 bits")]
+    let timestamp = shard.clock.wall_ms() as f64 / 1000.0;
+    shard.send_text(peer, Priority::High, |out, _| {
+        put_error_frame(out, message, timestamp);
+    });
 }

@@ -2,6 +2,7 @@
 
 mod batch;
 mod command;
+mod outcome;
 mod publish;
 mod query;
 mod registry;
@@ -9,16 +10,14 @@ mod subscribe;
 
 use super::{Flow, Standing};
 use crate::auth::{Identity, Permissions};
-use crate::engine::Position;
-use crate::id::{PeerId, Priority};
+use crate::engine::{Begin, Gap, Ticket};
+use crate::id::{PeerId, Position, Priority};
 use crate::metrics::Limited;
 use crate::protocol::Disconnect;
 use crate::protocol::bridge::Answer;
-use crate::protocol::events::{
-    Act, Command, Encoding, Greeting, Parameters, Refusal, Writer, msgpack,
-};
+use crate::protocol::events::{Act, Command, Encoding, Parameters, Refusal, Writer, msgpack};
 use crate::protocol::json::Raw;
-use crate::shard::{About, Crowd, Over, Shard};
+use crate::shard::{About, Crowd, Over, Shard, User};
 use crate::topic::{self, NameError, Selector};
 use crate::ws::OpCode;
 
@@ -28,21 +27,45 @@ pub(in crate::conn) struct Events {
     endpoint: &'static str,
     /// The name that the client gave itself.
     client_id: Option<Box<str>>,
-    parameters: Parameters,
+    /// The events that the user has had from its inbox, if it says so.
+    inbox_after: Option<Box<Position>>,
     standing: Standing,
     /// The names and patterns subscribed to, as they were given.
     subscriptions: Vec<Box<str>>,
     /// The last message has to come again, since there was no room for all of
     /// it: how many messages of it, if it is a batch, have been dealt with.
-    resume: Option<usize>,
+    resume: Option<u32>,
+    encoding: Encoding,
+    /// An extra frame says what the endpoint is for.
+    welcome: bool,
     /// The greeting has gone out.
     is_greeted: bool,
     /// Messages of batches that have not been counted in any limit.
     uncounted: u32,
+    /// What is to be said when homes have answered.
+    unanswered: Vec<(Ticket, Unanswered)>,
+}
+
+/// What was asked that homes have to answer.
+#[derive(Debug)]
+enum Unanswered {
+    /// Nothing: the client is greeted when everything arrives from then on.
+    Greeting,
+    /// To subscribe.
+    Subscribe {
+        id: Option<Box<str>>,
+        accepted: Vec<Box<str>>,
+        rejected: Vec<Box<str>>,
+    },
+    /// Who is in a topic.
+    Roster {
+        id: Option<Box<str>>,
+        topic: Box<str>,
+    },
 }
 
 /// All of a message has been dealt with; it only waits for others' turn.
-const DONE: usize = usize::MAX;
+const DONE: u32 = u32::MAX;
 
 impl Events {
     pub(super) fn new(
@@ -54,61 +77,59 @@ impl Events {
         Self {
             endpoint,
             client_id: client_id.map(Into::into),
-            parameters,
+            inbox_after: parameters
+                .inbox_after
+                .map(|(epoch, offset)| Box::new(Position { epoch, offset })),
             standing,
             subscriptions: Vec::new(),
             resume: None,
+            encoding: parameters.encoding,
+            welcome: parameters.welcome,
             is_greeted: false,
             uncounted: 0,
+            unanswered: Vec::new(),
         }
     }
 
-    pub(super) fn begin(&self, shard: &Shard, peer: PeerId) -> Flow {
+    pub(super) fn begin(&mut self, shard: &Shard, peer: PeerId) -> Flow {
         if matches!(self.standing, Standing::Refused) {
             let refusal = Refusal::new(None, "AUTHENTICATION_FAILED", "Invalid or expired token");
             error(shard, peer, &refusal);
             return Flow::End(Disconnect::Unauthenticated);
         }
         let identity = self.identity();
-        let session_id = shard.session_id(self.endpoint, peer);
         let about = About {
             client_id: self.client_id.clone(),
             endpoint: self.endpoint,
-            user: identity.map(|identity| identity.user.as_str().into()),
-            name: self.user().map(Into::into),
-            role: identity.and_then(|identity| identity.role.as_deref().map(Into::into)),
+            user: identity.map(|identity| {
+                Box::new(User {
+                    id: identity.user.as_str().into(),
+                    name: name_of(identity).into(),
+                    role: identity.role.as_deref().map(Into::into),
+                })
+            }),
             connected_ms: shard.clock.wall_ms(),
         };
-        let (client_id, user, role) = (
-            about.client_id.clone(),
-            about.name.clone(),
-            about.role.clone(),
-        );
         shard.introduce(peer, about);
-        let (endpoint, welcome) = (self.endpoint, self.parameters.welcome);
-        let greet = move |shard: &Shard| {
-            let greeting = Greeting {
-                client_id: client_id.as_deref().unwrap_or(&session_id),
-                session_id: &session_id,
-                user: user.as_deref(),
-                role: role.as_deref(),
-                endpoint,
-            };
-            answer(shard, peer, |w| w.greeting(&greeting));
-            if welcome && endpoint != "prod" {
-                answer(shard, peer, |w| w.welcome(endpoint));
-            }
-        };
-        let inbox_after = self.parameters.inbox_after;
-        let resume = inbox_after.map(|(epoch, offset)| Position { epoch, offset });
+        let resume = self.inbox_after.as_deref().copied();
         let inbox = identity.map(|identity| topic::inbox_of(&identity.user));
         let permissions = self.permissions(shard);
         let inbox = inbox.filter(|inbox| permissions.may_subscribe(&Selector::Topic(inbox)));
-        if shard.attend(peer, inbox.as_deref(), resume, greet).is_err() {
+        let (ticket, subscribed, confirmation) = shard.engine(|engine| {
+            let ticket = engine.begin_subscription(peer);
+            let broadcasts = engine.subscribe(peer, topic::BROADCAST, Begin::Live, ticket);
+            let begin = resume.map_or(Begin::Live, Begin::After);
+            let inbox = inbox.map_or(Ok(()), |inbox| {
+                engine.subscribe(peer, &inbox, begin, ticket)
+            });
+            (ticket, broadcasts.and(inbox), engine.confirm(ticket))
+        });
+        if subscribed.is_err() {
             // Better no connection than one that misses what is meant for it.
             error(shard, peer, &Refusal::too_many_topics(""));
             return Flow::End(Disconnect::Overloaded);
         }
+        self.await_confirmation(shard, peer, (ticket, Unanswered::Greeting), confirmation);
         Flow::Continue
     }
 
@@ -122,12 +143,12 @@ impl Events {
     ) -> Flow {
         if !self.is_greeted {
             // Nothing is answered before the greeting, which waits for homes.
-            if shard.is_confirming(peer) {
+            if shard.engine(|engine| engine.is_confirming(peer)) {
                 return Flow::Wait;
             }
             self.is_greeted = true;
         }
-        match (self.parameters.encoding, opcode) {
+        match (self.encoding, opcode) {
             (Encoding::Json | Encoding::JsonBatch, OpCode::Text) => {
                 match simdutf8::basic::from_utf8(payload) {
                     Ok(text) => self.text(shard, peer, text),
@@ -283,10 +304,12 @@ impl Events {
     fn may_ask(&self, shard: &Shard, peer: PeerId, act: &Act<'_>) -> bool {
         match act {
             Act::Unsubscribe(names) if names.is_empty() => {
-                shard.may_subscribe(peer, self.subscriptions.iter().map(|name| &**name))
+                let all = self.subscriptions.iter().map(|name| &**name);
+                shard.engine(|engine| engine.may_subscribe(peer, all))
             }
             Act::Subscribe(names, _) | Act::Unsubscribe(names) => {
-                shard.may_subscribe(peer, names.iter().map(|name| &**name))
+                let names = names.iter().map(|name| &**name);
+                shard.engine(|engine| engine.may_subscribe(peer, names))
             }
             _ => true,
         }
@@ -294,9 +317,17 @@ impl Events {
 
     /// The user's name to show.
     fn user(&self) -> Option<&str> {
-        let identity = self.identity()?;
-        Some(identity.name.as_ref().unwrap_or(&identity.user))
+        self.identity().map(name_of)
     }
+}
+
+fn name_of(identity: &Identity) -> &str {
+    identity.name.as_ref().unwrap_or(&identity.user)
+}
+
+/// Tells a peer that it misses messages.
+pub(super) fn gap(shard: &Shard, peer: PeerId, gap: &Gap) {
+    answer(shard, peer, |w| w.gap(gap.topic.as_deref(), gap.lost));
 }
 
 /// Tells a peer that there is no room for it.
@@ -338,4 +369,15 @@ fn error(shard: &Shard, peer: PeerId, refusal: &Refusal) {
 /// The details of an error about a limit.
 fn limit_of(limit: usize) -> String {
     format!(r#"{{"limit":{limit}}}"#)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_every_connection_has_is_small() {
+        // The size that the allocator has a class of.
+        assert!(size_of::<Events>() <= 128, "{}", size_of::<Events>());
+    }
 }

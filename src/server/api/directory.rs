@@ -13,7 +13,6 @@ use super::State;
 use super::operation::{Access, Group, Operation, Parameter, Reply, UNAVAILABLE};
 use crate::http::{Answer, ClientAddress, refuse, respond};
 use crate::protocol::schema::{Field, Kind, Object};
-use crate::shard;
 
 /// Connections or subscriptions in one answer, and how many there are if nothing
 /// is said.
@@ -33,7 +32,7 @@ pub(super) async fn connections(
         Ok(limit) => limit,
         Err(answer) => return *answer,
     };
-    let asked = shard::local(|shard| shard.ask_all(move |shard| shard.list_connections(limit)));
+    let asked = state.shard.ask_connections(limit);
     let (mut total, mut authenticated, mut items) = (0, 0, Vec::new());
     for answer in asked {
         let Ok(listing) = answer.await else {
@@ -65,7 +64,7 @@ pub(super) async fn subscriptions(
         Ok(limit) => limit,
         Err(answer) => return *answer,
     };
-    let asked = shard::local(|shard| shard.ask_all(move |shard| shard.list_subscriptions(limit)));
+    let asked = state.shard.ask_subscriptions(limit);
     let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut count = 0;
     for answer in asked {

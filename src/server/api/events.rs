@@ -37,7 +37,7 @@ pub(super) async fn publish(Shared(state): Shared<Arc<State>>, request: Request)
     if let Err(answer) = permitted.and_then(|()| count(&state, service.publisher, 1)) {
         return *answer;
     }
-    match event.put().await {
+    match event.put(&state).await {
         Ok(receipt) => accepted(receipt),
         Err(answer) => *answer,
     }
@@ -101,7 +101,7 @@ pub(super) async fn publish_batch(Shared(state): Shared<Arc<State>>, request: Re
     }
     let (mut offsets, mut delivered) = (String::new(), 0);
     for (index, event) in events.iter().enumerate() {
-        match event.put().await {
+        match event.put(&state).await {
             Ok(receipt) => {
                 let comma = if index > 0 { "," } else { "" };
                 let _ = write!(offsets, "{comma}{}", receipt.offset);

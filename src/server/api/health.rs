@@ -56,13 +56,13 @@ pub(super) async fn metrics(
     let asks_for_text =
         query.is_some_and(|query| query.split('&').any(|pair| pair == "format=prometheus"));
     if wants_text || asks_for_text {
-        let text = render_prometheus(&state.counters, &Disconnect::LABELS, uptime);
+        let text = render_prometheus(&state.process.counters, &Disconnect::LABELS, uptime);
         respond(200, "text/plain; version=0.0.4; charset=utf-8", text)
     } else {
         respond(
             200,
             JSON,
-            render_json(&state.counters, &Disconnect::LABELS, uptime),
+            render_json(&state.process.counters, &Disconnect::LABELS, uptime),
         )
     }
 }

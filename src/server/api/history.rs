@@ -8,14 +8,20 @@ use axum::http::HeaderMap;
 
 use super::State;
 use super::operation::{Access, Group, Operation, Parameter, Reply, UNAVAILABLE};
+use crate::engine::{HISTORY_BYTES_MAX, Kept};
 use crate::http::{Answer, ClientAddress, refuse, respond};
+use crate::id::Position;
+use crate::protocol::events::{Publication, Writer};
 use crate::protocol::schema::{Field, Kind, Object};
-use crate::shard;
+use crate::shard::timestamp_of;
 use crate::topic;
 
 /// Events in one answer, and how many there are if nothing is said.
-const LIMIT_MAX: usize = 1000;
-const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: u32 = 1000;
+const LIMIT_DEFAULT: u32 = 100;
+
+/// Bytes of an answer, but for its last event: no more than there are of data.
+const BODY_BYTES_MAX: usize = HISTORY_BYTES_MAX;
 
 /// Answers with the events after `since`, an offset, oldest first.
 pub(super) async fn history(
@@ -55,14 +61,42 @@ pub(super) async fn history(
             return refuse(422, &why, &[]);
         }
     }
-    let read = shard::local(|shard| {
-        let topic = name.clone();
-        shard.ask_home(&name, move |home| home.history(&topic, since, limit))
-    });
-    match read.await {
-        Ok(body) => respond(200, "application/json", body),
-        Err(_) => refuse(503, "The gateway is stopping", &[]),
+    match state.shard.history(&name, since, limit).await {
+        Some(kept) => respond(200, "application/json", body(&name, &kept)),
+        None => refuse(503, "The gateway is stopping", &[]),
     }
+}
+
+/// What is retained, as JSON: as many events as fit.
+fn body(name: &str, kept: &Kept) -> Vec<u8> {
+    let Position { epoch, offset } = kept.position;
+    let oldest = kept.oldest.map(|oldest| oldest.to_string());
+    let oldest = oldest.as_deref().unwrap_or("null");
+    let mut body = format!(
+        r#"{{"topic":"{name}","epoch":{epoch},"offset":{offset},"oldest":{oldest},"events":["#
+    )
+    .into_bytes();
+    let mut more = kept.more;
+    for (index, message) in kept.messages.iter().enumerate() {
+        if body.len() >= BODY_BYTES_MAX {
+            more = true;
+            break;
+        }
+        if index > 0 {
+            body.push(b',');
+        }
+        let timestamp = timestamp_of(message.time_ms);
+        Writer::new(&mut body, &timestamp).event(&Publication {
+            kind: message.kind,
+            topic: name,
+            name: &message.name,
+            data: &message.data,
+            epoch,
+            offset: message.offset,
+        });
+    }
+    body.extend_from_slice(format!(r#"],"more":{more}}}"#).as_bytes());
+    body
 }
 
 fn pairs(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {

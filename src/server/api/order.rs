@@ -13,11 +13,11 @@ use tokio::time::{sleep, timeout};
 
 use super::State;
 use super::credentials::Service;
-use crate::engine::Post;
+use crate::engine::{Outcome, Post, PublishResult};
 use crate::http::{Answer, ClientAddress, refuse};
 use crate::metrics::Limited;
 use crate::protocol::events::Kind;
-use crate::shard::{self, Counting, Delivered, Publisher};
+use crate::shard::{Counted, Publisher};
 use crate::topic;
 
 /// How long a publication waits for room before its sender is asked to come again.
@@ -107,7 +107,7 @@ impl<'a> Order<'a> {
         }
         let size_max = state.config.namespace(&topic).max_message_size;
         if data.len() > size_max {
-            shard::local(|shard| shard.counters.limited(Limited::MessageSize));
+            state.shard.counters.limited(Limited::MessageSize);
             return Err(format!(
                 "the data has {} bytes; this topic takes {size_max}",
                 data.len()
@@ -170,8 +170,8 @@ impl<'a> Order<'a> {
     ///
     /// # Errors
     /// The answer that says why it was not published.
-    pub(super) async fn put(&self) -> Result<Receipt, Box<Answer>> {
-        self.try_put().await.map_err(Failed::answer)
+    pub(super) async fn put(&self, state: &State) -> Result<Receipt, Box<Answer>> {
+        self.try_put(state).await.map_err(Failed::answer)
     }
 
     /// Publishes it, and waits for its place and for how many it reaches; for room, too,
@@ -179,10 +179,10 @@ impl<'a> Order<'a> {
     ///
     /// # Errors
     /// Why it was not published.
-    pub(super) async fn try_put(&self) -> Result<Receipt, Failed> {
+    pub(super) async fn try_put(&self, state: &State) -> Result<Receipt, Failed> {
         let mut deadline = None;
         loop {
-            match receipt(self.begin()).await {
+            match receipt(self.begin(state)).await {
                 Err(Failed::Busy) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {
                     deadline.get_or_insert_with(|| Instant::now() + WAIT_MAX);
                     sleep(WAIT_STEP).await;
@@ -193,7 +193,7 @@ impl<'a> Order<'a> {
     }
 
     /// Publishes it, once.
-    pub(super) fn begin(&self) -> Counting {
+    pub(super) fn begin(&self, state: &State) -> Counted {
         let post = Post {
             topic: &self.topic,
             name: &self.name,
@@ -202,7 +202,7 @@ impl<'a> Order<'a> {
             key: &self.key,
             only_live: self.only_live,
         };
-        shard::local(|shard| shard.publish_counted(&post))
+        state.shard.publish_counted(&post)
     }
 }
 
@@ -242,24 +242,23 @@ impl Failed {
 }
 
 /// What has come of an order that was begun.
-pub(super) async fn receipt(counting: Counting) -> Result<Receipt, Failed> {
-    let delivered = match counting {
-        Counting::Done(delivered) => delivered,
-        Counting::Underway(answer) => match timeout(ANSWER_MAX, answer).await {
-            Ok(answer) => answer.unwrap_or(Delivered::Busy),
+pub(super) async fn receipt(counted: Counted) -> Result<Receipt, Failed> {
+    let result = match counted {
+        Counted::Done(result) => result,
+        Counted::Pending(answer) => match timeout(ANSWER_MAX, answer).await {
+            Ok(Ok(Outcome::Published { result, .. })) => result,
+            // A core that has a part in it has ended.
+            Ok(_) => PublishResult::Busy,
             Err(_) => return Err(Failed::NoAnswer),
         },
     };
-    match delivered {
-        Delivered::At {
-            offset,
-            subscribers,
-        } => Ok(Receipt {
-            offset,
-            delivered: subscribers,
+    match result {
+        PublishResult::Stored(stored) => Ok(Receipt {
+            offset: stored.offset,
+            delivered: stored.members,
         }),
-        Delivered::Busy => Err(Failed::Busy),
-        Delivered::TooManyTopics => Err(Failed::TooManyTopics),
+        PublishResult::Busy | PublishResult::Forwarded => Err(Failed::Busy),
+        PublishResult::TooManyTopics => Err(Failed::TooManyTopics),
     }
 }
 
@@ -312,17 +311,16 @@ pub(super) fn count(state: &State, publisher: Publisher, events: usize) -> Resul
             format!("A batch has at most {max} events: as many as may be published in a minute");
         return Err(Box::new(refuse(413, &why, &[])));
     }
-    shard::local(|shard| {
-        shard.clock.refresh();
-        let now = shard.clock.now_ms();
-        let taken = shard.process.publishers.take(publisher, events, now);
-        taken.map_err(|over| {
-            shard.counters.limited(Limited::PublishesPerMinute);
-            let why = format!("At most {max} events may be published in a minute");
-            let mut answer = refuse(429, &why, &[]);
-            let retry_after = HeaderValue::from(over.retry_after(now));
-            answer.headers_mut().insert(RETRY_AFTER, retry_after);
-            Box::new(answer)
-        })
+    let shard = &state.shard;
+    shard.clock.refresh();
+    let now = shard.clock.now_ms();
+    let taken = shard.process.publishers.take(publisher, events, now);
+    taken.map_err(|over| {
+        shard.counters.limited(Limited::PublishesPerMinute);
+        let why = format!("At most {max} events may be published in a minute");
+        let mut answer = refuse(429, &why, &[]);
+        let retry_after = HeaderValue::from(over.retry_after(now));
+        answer.headers_mut().insert(RETRY_AFTER, retry_after);
+        Box::new(answer)
     })
 }

@@ -37,7 +37,7 @@ pub(super) async fn publish(Shared(state): Shared<Arc<State>>, request: Request)
     if let Err(answer) = permitted.and_then(|()| count(&state, service.publisher, 1)) {
         return *answer;
     }
-    match order.put().await {
+    match order.put(&state).await {
         Ok(receipt) => accepted(receipt),
         Err(answer) => *answer,
     }

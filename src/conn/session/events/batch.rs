@@ -16,9 +16,9 @@ impl Events {
         shard: &Shard,
         peer: PeerId,
         messages: &[Raw<'_>],
-        done: usize,
+        done: u32,
     ) -> Flow {
-        for (index, message) in messages.iter().enumerate().skip(done) {
+        for (index, message) in (0_u32..).zip(messages).skip(done as usize) {
             // The first one gets on in any case, or this might not end.
             let flow = if index > done && shard.is_outbox_full(peer) {
                 Flow::Wait

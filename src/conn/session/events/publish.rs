@@ -3,12 +3,12 @@
 use super::{answer, error, limit_of, note_name};
 use crate::auth::Permissions;
 use crate::conn::session::Flow;
-use crate::engine::{Post, ReplyTo};
+use crate::engine::{Post, PublishResult};
 use crate::id::PeerId;
 use crate::metrics::Limited;
 use crate::protocol::events::Refusal;
 use crate::protocol::json::Raw;
-use crate::shard::{Published, Shard};
+use crate::shard::Shard;
 use crate::topic;
 
 /// Publishes `data`, if this is something that a client may publish.
@@ -56,13 +56,15 @@ pub(super) fn publish(
     // Without an id nobody waits for the answer, but a refusal is still told.
     let id_text = id.map_or("", Raw::text);
     let post = Post::event(event, data.as_bytes());
-    match shard.publish(&post, Some((ReplyTo::Peer(peer), id_text))) {
-        Published::At(offset) if id.is_some() => {
-            answer(shard, peer, |w| w.published(id_text, offset));
+    match shard.engine(|engine| engine.publish(peer, &post, id_text)) {
+        PublishResult::Stored(stored) if id.is_some() => {
+            answer(shard, peer, |w| w.published(id_text, stored.offset));
         }
-        Published::At(_) | Published::Forwarded => {}
-        Published::Wait => return Flow::Wait,
-        Published::TooManyTopics => error(shard, peer, &Refusal::too_many_topics(id_text)),
+        PublishResult::Stored(_) | PublishResult::Forwarded => {}
+        PublishResult::Busy => return Flow::Wait,
+        PublishResult::TooManyTopics => {
+            error(shard, peer, &Refusal::too_many_topics(id_text));
+        }
     }
     Flow::Continue
 }

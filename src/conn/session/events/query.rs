@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{Events, answer, error};
+use super::{Events, Unanswered, answer, error};
+use crate::engine::ROSTER_USERS_MAX;
 use crate::id::PeerId;
 use crate::protocol::events::{Query, Refusal};
 use crate::protocol::json::Raw;
-use crate::shard::{ROSTER_USERS_MAX, Shard};
+use crate::shard::Shard;
 use crate::topic::{self, Selector};
 
 /// Whose roster is asked for, and which part of it.
@@ -25,7 +26,7 @@ fn all() -> usize {
 
 impl Events {
     pub(super) fn query(
-        &self,
+        &mut self,
         shard: &Shard,
         peer: PeerId,
         id: Option<Raw<'_>>,
@@ -67,7 +68,7 @@ impl Events {
     }
 
     /// Asks the home of a topic who is there; the answer comes from it.
-    fn presence(&self, shard: &Shard, peer: PeerId, id: Option<Raw<'_>>, params: &str) {
+    fn presence(&mut self, shard: &Shard, peer: PeerId, id: Option<Raw<'_>>, params: &str) {
         let refuse = |code, why: &str| {
             error(shard, peer, &Refusal::new(id, code, why.to_owned()));
         };
@@ -93,9 +94,16 @@ impl Events {
         if !shard.config.namespace(&event).presence {
             return refuse("NO_PRESENCE", "Presence is not kept for this topic");
         }
-        if !shard.answer_roster(peer, id.map(Raw::text), &event, &after, limit) {
-            refuse("BUSY", "The topic's core is busy; ask again in a moment");
-        }
+        let asked = shard.engine(|engine| engine.ask_roster(peer, &event, &after, limit));
+        let Some(ticket) = asked else {
+            return refuse("BUSY", "The topic's core is busy; ask again in a moment");
+        };
+        let roster = Unanswered::Roster {
+            id: id.map(|id| id.text().into()),
+            topic: event.into(),
+        };
+        self.unanswered.push((ticket, roster));
+        self.take_outcomes(shard, peer);
     }
 
     /// The answer to the query `name`; `None` if there is none of that name.

@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use super::{Events, answer, error, limit_of, note_name};
+use super::{Events, Unanswered, answer, error, limit_of, note_name};
 use crate::auth::Permissions;
-use crate::engine::Position;
-use crate::id::PeerId;
+use crate::engine::Begin;
+use crate::id::{PeerId, Position};
 use crate::metrics::Limited;
-use crate::protocol::events::{Begun, Recover, Refusal};
+use crate::protocol::events::{Recover, Refusal};
 use crate::protocol::json::Raw;
-use crate::shard::{Begin, Resumed, Shard, Start};
+use crate::shard::Shard;
 use crate::topic::{self, Selector};
 
 impl Events {
@@ -30,7 +30,7 @@ impl Events {
         let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
         let (mut over_limit, mut too_many_topics) = (false, false);
         let may = Permissions::new(&shard.config, self.standing.identity());
-        let pending = shard.pending(peer);
+        let ticket = shard.engine(|engine| engine.begin_subscription(peer));
         for name in names {
             let name: &str = name;
             let known = self.subscriptions.iter().any(|known| **known == *name);
@@ -47,10 +47,13 @@ impl Events {
                 }
                 Some(Selector::Topic(topic)) => {
                     let begin = position_in(recover, topic).map_or(Begin::Live, Begin::After);
-                    let joined = shard.subscribe(peer, topic, begin, &pending).is_ok();
+                    let subscribed =
+                        shard.engine(|engine| engine.subscribe(peer, topic, begin, ticket));
+                    let joined = subscribed.is_ok();
                     too_many_topics |= !joined;
                     if joined && shard.config.namespace(topic).presence {
-                        shard.enter(topic, &self.attendee(shard, peer));
+                        let attendee = self.attendee(shard, peer);
+                        shard.engine(|engine| engine.enter(topic, &attendee));
                     }
                     joined
                 }
@@ -62,14 +65,18 @@ impl Events {
                         .filter(|topic| topic::check_topic(topic).is_ok())
                         .filter(|topic| pattern.matches(topic))
                         .collect();
-                    for topic in &known {
-                        let begin = position_in(recover, topic).map_or(Begin::Live, Begin::After);
-                        too_many_topics |= shard.subscribe(peer, topic, begin, &pending).is_err();
-                    }
-                    shard.subscribe_pattern(peer, &pattern, &pending);
-                    for topic in known {
-                        shard.unsubscribe(peer, topic);
-                    }
+                    shard.engine(|engine| {
+                        for topic in &known {
+                            let begin =
+                                position_in(recover, topic).map_or(Begin::Live, Begin::After);
+                            too_many_topics |=
+                                engine.subscribe(peer, topic, begin, ticket).is_err();
+                        }
+                        engine.subscribe_pattern(peer, &pattern, ticket);
+                        for topic in known {
+                            engine.unsubscribe(peer, topic);
+                        }
+                    });
                     true
                 }
             };
@@ -83,19 +90,13 @@ impl Events {
             }
         }
         let id_text = id.map(Raw::text);
-        let (own_id, accepted, rejected) = (
-            id_text.map(str::to_owned),
-            owned(&accepted),
-            owned(&rejected),
-        );
-        shard.confirm(pending, move |shard, starts| {
-            let accepted: Vec<&str> = accepted.iter().map(|name| &**name).collect();
-            let rejected: Vec<&str> = rejected.iter().map(|name| &**name).collect();
-            let begun = starts.iter().map(begun);
-            answer(shard, peer, |w| {
-                w.subscribed(own_id.as_deref(), &accepted, &rejected, begun);
-            });
-        });
+        let unanswered = Unanswered::Subscribe {
+            id: id_text.map(Into::into),
+            accepted: owned(&accepted),
+            rejected: owned(&rejected),
+        };
+        let confirmation = shard.engine(|engine| engine.confirm(ticket));
+        self.await_confirmation(shard, peer, (ticket, unanswered), confirmation);
         if over_limit {
             shard.counters.limited(Limited::Subscriptions);
             let limit = shard.config.events.max_subscriptions;
@@ -137,12 +138,15 @@ impl Events {
     pub(super) fn give_up(&self, shard: &Shard, peer: PeerId, name: &str) {
         match Selector::parse(name) {
             Ok(Selector::Topic(topic)) => {
-                shard.unsubscribe(peer, topic);
+                shard.engine(|engine| engine.unsubscribe(peer, topic));
                 if shard.config.namespace(topic).presence {
-                    shard.exit(topic, &self.attendee(shard, peer));
+                    let attendee = self.attendee(shard, peer);
+                    shard.engine(|engine| engine.exit(topic, &attendee));
                 }
             }
-            Ok(Selector::Pattern(pattern)) => shard.unsubscribe_pattern(peer, &pattern),
+            Ok(Selector::Pattern(pattern)) => {
+                shard.engine(|engine| engine.unsubscribe_pattern(peer, &pattern));
+            }
             Err(_) => unreachable!("only checked names are kept"),
         }
     }
@@ -159,16 +163,4 @@ fn position_in(recover: &[Recover<'_>], topic: &str) -> Option<Position> {
         epoch: recover.epoch,
         offset: recover.offset,
     })
-}
-
-fn begun(start: &Start) -> Begun<'_> {
-    Begun {
-        topic: &start.name,
-        epoch: start.position.epoch,
-        offset: start.position.offset,
-        recovered: start.resumed.map(|resumed| match resumed {
-            Resumed::Complete(count) => (true, count),
-            _ => (false, 0),
-        }),
-    }
 }

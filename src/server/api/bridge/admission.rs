@@ -14,7 +14,6 @@ use crate::protocol::bridge::Invalid;
 use crate::server::api::State;
 use crate::server::api::credentials::Service;
 use crate::server::api::order::{address_of, body_of};
-use crate::shard;
 
 /// A request that is looked at.
 pub(super) struct Admitted {
@@ -47,18 +46,16 @@ fn count_request(state: &State, address: IpAddr) -> Result<(), Box<Answer>> {
     if state.config.bridge.requests_per_minute == 0 {
         return Ok(());
     }
-    shard::local(|shard| {
-        shard.clock.refresh();
-        let (now, requests) = (shard.clock.now_ms(), &shard.process.bridge_requests);
-        requests
-            .take(requests.address(address), 1, now)
-            .map_err(|over| {
-                shard.counters.limited(Limited::BridgeRequestsPerMinute);
-                let mut answer = refuse(429, "Rate limit exceeded", &[]);
-                let retry_after = HeaderValue::from(over.retry_after(now));
-                answer.headers_mut().insert(RETRY_AFTER, retry_after);
-                Box::new(answer)
-            })
+    let shard = &state.shard;
+    shard.clock.refresh();
+    let (now, requests) = (shard.clock.now_ms(), &shard.process.bridge_requests);
+    let taken = requests.take(requests.address(address), 1, now);
+    taken.map_err(|over| {
+        shard.counters.limited(Limited::BridgeRequestsPerMinute);
+        let mut answer = refuse(429, "Rate limit exceeded", &[]);
+        let retry_after = HeaderValue::from(over.retry_after(now));
+        answer.headers_mut().insert(RETRY_AFTER, retry_after);
+        Box::new(answer)
     })
 }
 

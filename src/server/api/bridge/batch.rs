@@ -6,12 +6,13 @@ use axum::extract::{Request, State as Shared};
 
 use super::admission::{admit, invalid};
 use super::{JSON, note, order};
+use crate::engine::PublishResult;
 use crate::http::{Answer, respond};
 use crate::protocol::bridge::{Invalid, Push};
 use crate::protocol::json::put_string;
 use crate::server::api::State;
 use crate::server::api::order::{Failed, count, receipt};
-use crate::shard::{Counting, Delivered};
+use crate::shard::Counted;
 
 /// Messages after which others get their turn.
 const MESSAGES_PER_TURN: usize = 256;
@@ -44,7 +45,7 @@ pub(in crate::server::api) async fn push_batch(
         if index > 0 && index % MESSAGES_PER_TURN == 0 {
             tokio::task::yield_now().await;
         }
-        let Some(order) = order(&state.config, push, None, &mut frame) else {
+        let Some(order) = order(&state, push, None, &mut frame) else {
             begun.push(None);
             continue;
         };
@@ -52,14 +53,14 @@ pub(in crate::server::api) async fn push_batch(
             begun.push(Some(Begun::Over(Err(Failed::Forbidden))));
             continue;
         }
-        begun.push(Some(match order.begin() {
+        begun.push(Some(match order.begin(&state) {
             // Those behind it wait, too: the messages of a user keep their order.
-            Counting::Done(Delivered::Busy) if may_wait => {
-                let put = order.try_put().await;
+            Counted::Done(PublishResult::Busy) if may_wait => {
+                let put = order.try_put(&state).await;
                 may_wait = put.is_ok();
                 Begun::Over(put.map(|receipt| receipt.delivered))
             }
-            counting => Begun::Counting(counting),
+            counted => Begun::Counted(counted),
         }));
     }
     let mut out = Vec::with_capacity(16 + 64 * pushes.len());
@@ -67,10 +68,10 @@ pub(in crate::server::api) async fn push_batch(
     for ((index, push), begun) in pushes.iter().enumerate().zip(begun) {
         let delivered = match begun {
             None => Ok(false),
-            Some(Begun::Over(outcome)) => outcome.map(note),
-            Some(Begun::Counting(counting)) => {
-                let receipt = receipt(counting).await;
-                receipt.map(|receipt| note(receipt.delivered))
+            Some(Begun::Over(outcome)) => outcome.map(|reached| note(&state, reached)),
+            Some(Begun::Counted(counted)) => {
+                let receipt = receipt(counted).await;
+                receipt.map(|receipt| note(&state, receipt.delivered))
             }
         };
         if index > 0 {
@@ -85,7 +86,7 @@ pub(in crate::server::api) async fn push_batch(
 
 /// A message of a batch that has been put on its way.
 enum Begun {
-    Counting(Counting),
+    Counted(Counted),
     Over(Result<u64, Failed>),
 }
 

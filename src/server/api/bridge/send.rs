@@ -18,7 +18,7 @@ use crate::http::{Answer, refuse};
 use crate::metrics::Limited;
 use crate::protocol::bridge::{Correlation, Invalid, Push, put_error_event};
 use crate::server::api::State;
-use crate::shard::{self, NoCall, Shard};
+use crate::shard::NoCall;
 
 /// Sends a message and streams what its user answers.
 pub(in crate::server::api) async fn send(
@@ -38,21 +38,28 @@ pub(in crate::server::api) async fn send(
         None => Correlation::generate(),
     };
     // Before the message goes out, so that no answer can be faster.
-    let caller = match Shard::call(&correlation.key(), target(&state.config, &push)).await {
+    let caller = match state
+        .shard
+        .call(&correlation.key(), target(&state.config, &push))
+        .await
+    {
         Ok(caller) => caller,
-        Err(why) => return refusal(why),
+        Err(why) => return refusal(&state, why),
     };
     let mut frame = Vec::new();
-    let delivered = match order(&state.config, &push, Some(&correlation), &mut frame) {
+    let delivered = match order(&state, &push, Some(&correlation), &mut frame) {
         Some(order) => match may_put(&state, &admitted.service, &order, 1) {
-            Ok(()) => order.put().await.map(|receipt| note(receipt.delivered)),
+            Ok(()) => order
+                .put(&state)
+                .await
+                .map(|receipt| note(&state, receipt.delivered)),
             Err(answer) => Err(answer),
         },
         None => Ok(false),
     };
     match delivered {
         Ok(true) => {
-            shard::local(|shard| shard.counters.calls.add(1));
+            state.shard.counters.calls.add(1);
             let timeout = state.config.bridge.response_timeout;
             let stream = AnswerStream::new(caller, &correlation, timeout);
             event_stream(Body::from_stream(stream))
@@ -69,11 +76,11 @@ pub(in crate::server::api) async fn send(
     }
 }
 
-fn refusal(why: NoCall) -> Answer {
+fn refusal(state: &State, why: NoCall) -> Answer {
     match why {
         NoCall::InUse => refuse(409, "correlation_id already in use", &[]),
         NoCall::TooMany => {
-            shard::local(|shard| shard.counters.limited(Limited::Calls));
+            state.shard.counters.limited(Limited::Calls);
             let why = "Too many requests wait for answers; try again later";
             refuse(503, why, &[(RETRY_AFTER, "1")])
         }

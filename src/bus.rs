@@ -1,4 +1,7 @@
-//! The queues between shards. Bounded, lock-free, one wake per batch.
+//! The lanes between shards: bounded, lock-free queues, one wake per batch.
+//!
+//! What an engine asks and sends ([`Lanes`]) is put into batches, which go over when their turn ends.
+//! Between the same lanes' requests go notes from shard to shard, which are no engine's matter.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,7 +11,7 @@ use std::task::{Context, Poll};
 use atomic_waker::AtomicWaker;
 use crossbeam::queue::ArrayQueue;
 
-use super::{Delivery, Request};
+use crate::engine::{Delivery, Lanes, Request};
 use crate::id::ShardId;
 
 /// Batches in one lane.
@@ -17,9 +20,9 @@ const BATCHES_MAX: usize = 64;
 /// A batch is handed over when it reaches this size, or when its turn ends.
 const BATCH_BYTES: usize = 128 * 1024;
 
-/// A batch that finds its lane full grows to this size; then its lane is full
-/// for whoever wants to add to it. So a pair of shards holds at most
-/// `BATCHES_MAX * BATCH_BYTES + BATCH_BYTES_MAX` bytes in a lane.
+/// A batch that finds its lane full grows to this size; then its lane is full for whoever wants to
+/// add to it. So a pair of shards holds at most `BATCHES_MAX * BATCH_BYTES + BATCH_BYTES_MAX` bytes
+/// in a lane.
 const BATCH_BYTES_MAX: usize = 2 * BATCH_BYTES;
 
 /// Items in a batch, each of which takes memory too.
@@ -27,20 +30,41 @@ const BATCH_ITEMS_MAX: usize = BATCH_BYTES_MAX / 64;
 
 /// Bytes in a [`Batch`].
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Span {
+struct Span {
     start: u32,
     end: u32,
 }
 
-/// Items and the bytes they speak of, which go from one shard to another at once.
+/// Items and the bytes they refer to, which go from one shard to another at once.
 #[derive(Debug)]
-pub struct Batch<T> {
-    /// What was said, oldest first.
-    pub items: Vec<T>,
-    /// When it was handed over: of two batches of a process, the one that was first
-    /// has the smaller number.
-    pub stamp: u64,
-    bytes: Vec<u8>,
+struct Batch<T> {
+    /// Oldest first.
+    items: Vec<T>,
+    /// When it was handed over: of two batches of a process, the one that was first has the smaller
+    /// number.
+    stamp: u64,
+    bytes: Bytes,
+}
+
+/// The bytes of a batch.
+#[derive(Debug, Default)]
+struct Bytes(Vec<u8>);
+
+impl Bytes {
+    fn put(&mut self, bytes: &[u8]) -> Span {
+        let start = self.0.len();
+        self.0.extend_from_slice(bytes);
+        let at = |index: usize| u32::try_from(index).expect("batches are small");
+        Span {
+            start: at(start),
+            end: at(self.0.len()),
+        }
+    }
+
+    fn get(&self, span: Span) -> &[u8] {
+        let range: Range<usize> = span.start as usize..span.end as usize;
+        &self.0[range]
+    }
 }
 
 impl<T> Default for Batch<T> {
@@ -48,32 +72,81 @@ impl<T> Default for Batch<T> {
         Self {
             items: Vec::new(),
             stamp: 0,
-            bytes: Vec::new(),
+            bytes: Bytes::default(),
         }
     }
 }
 
 impl<T> Batch<T> {
-    /// Copies bytes into the batch.
-    pub fn put(&mut self, bytes: &[u8]) -> Span {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(bytes);
-        let at = |index: usize| u32::try_from(index).expect("batches are small");
-        Span {
-            start: at(start),
-            end: at(self.bytes.len()),
-        }
-    }
-
-    /// The bytes of `span`, which this batch gave.
-    #[must_use]
-    pub fn get(&self, span: Span) -> &[u8] {
-        let range: Range<usize> = span.start as usize..span.end as usize;
-        &self.bytes[range]
-    }
-
     fn is_full(&self, bytes_max: usize) -> bool {
-        self.bytes.len() >= bytes_max || self.items.len() >= BATCH_ITEMS_MAX
+        self.bytes.0.len() >= bytes_max || self.items.len() >= BATCH_ITEMS_MAX
+    }
+}
+
+/// What a shard asks another one.
+#[derive(Debug)]
+enum Item<N> {
+    /// Its engine.
+    Request(Request<Span>),
+    /// The shard itself; `None` once it has been taken.
+    Note(Option<N>),
+}
+
+/// Requests of one shard, taken from its lane.
+#[derive(Debug)]
+pub struct Requests<N> {
+    batch: Batch<Item<N>>,
+    /// How many of them have been done.
+    done: usize,
+}
+
+/// One of [`Requests`].
+#[derive(Debug)]
+pub enum Asked<'a, N> {
+    /// Of the engine.
+    Request(Request<&'a [u8]>),
+    /// Of the shard.
+    Note(N),
+}
+
+/// Deliveries of one shard, taken from its lane.
+#[derive(Debug)]
+pub struct Deliveries(Batch<Delivery<Span>>);
+
+impl<N> Requests<N> {
+    /// When they were handed over: of two batches of a process, the one that was first has the
+    /// smaller number.
+    #[must_use]
+    pub fn stamp(&self) -> u64 {
+        self.batch.stamp
+    }
+
+    /// Gives `take` one after the other, until it returns `false` for a request, which is to be
+    /// given again. Returns whether that was all, and whether it was any.
+    pub fn take_each(&mut self, mut take: impl FnMut(Asked<'_, N>) -> bool) -> (bool, bool) {
+        let before = self.done;
+        let Batch { items, bytes, .. } = &mut self.batch;
+        for item in &mut items[before..] {
+            let asked = match item {
+                Item::Request(request) => Asked::Request(request.map(|span| bytes.get(span))),
+                Item::Note(note) => Asked::Note(note.take().expect("notes are taken once")),
+            };
+            if !take(asked) {
+                return (false, self.done > before);
+            }
+            self.done += 1;
+        }
+        (true, true)
+    }
+}
+
+impl Deliveries {
+    /// Gives `take` one after the other.
+    pub fn take_each(self, mut take: impl FnMut(Delivery<&[u8]>)) {
+        let Batch { items, bytes, .. } = self.0;
+        for item in items {
+            take(item.map(|span| bytes.get(span)));
+        }
     }
 }
 
@@ -109,18 +182,18 @@ impl Bell {
     }
 }
 
-/// All lanes of a process.
+/// All lanes of a process. `N` is what shards note for each other.
 #[derive(Debug)]
-pub struct Mesh {
+pub struct Mesh<N> {
     shards: u16,
-    requests: Vec<Lane<Request>>,
-    deliveries: Vec<Lane<Delivery>>,
+    requests: Vec<Lane<Item<N>>>,
+    deliveries: Vec<Lane<Delivery<Span>>>,
     bells: Vec<Bell>,
     /// The next batch of requests' stamp.
     stamp: AtomicU64,
 }
 
-impl Mesh {
+impl<N> Mesh<N> {
     /// The lanes between `shards` shards.
     #[must_use]
     pub fn new(shards: u16) -> Arc<Self> {
@@ -147,17 +220,17 @@ impl Mesh {
 
 /// A shard's end of the mesh.
 #[derive(Debug)]
-pub struct Port {
+pub struct Port<N> {
     shard: ShardId,
-    mesh: Arc<Mesh>,
-    requests: Vec<Batch<Request>>,
-    deliveries: Vec<Batch<Delivery>>,
+    mesh: Arc<Mesh<N>>,
+    requests: Vec<Batch<Item<N>>>,
+    deliveries: Vec<Batch<Delivery<Span>>>,
 }
 
-impl Port {
+impl<N> Port<N> {
     /// The end that belongs to `shard`.
     #[must_use]
-    pub fn new(shard: ShardId, mesh: Arc<Mesh>) -> Self {
+    pub fn new(shard: ShardId, mesh: Arc<Mesh<N>>) -> Self {
         let shards = usize::from(mesh.shards);
         Self {
             shard,
@@ -173,18 +246,6 @@ impl Port {
         self.mesh.shards
     }
 
-    /// Whether `to` has to catch up before it is asked more.
-    #[must_use]
-    pub fn requests_full(&self, to: ShardId) -> bool {
-        self.requests[to.index()].is_full(BATCH_BYTES_MAX)
-    }
-
-    /// Whether `to` has to catch up before it is sent more.
-    #[must_use]
-    pub fn deliveries_full(&self, to: ShardId) -> bool {
-        self.deliveries[to.index()].is_full(BATCH_BYTES_MAX)
-    }
-
     /// Whether anything waits to be handed over.
     #[must_use]
     pub fn has_unsent(&self) -> bool {
@@ -192,33 +253,19 @@ impl Port {
         requests || self.deliveries.iter().any(|batch| !batch.items.is_empty())
     }
 
-    /// Asks `to` something at the end of the turn. `make` may put bytes in the
-    /// batch. Never refused: whoever can wait looks at [`Self::requests_full`] first.
-    pub fn request(&mut self, to: ShardId, make: impl FnOnce(&mut Batch<Request>) -> Request) {
+    /// Notes something for another shard, in the order of the requests to it. Never refused.
+    pub fn note(&mut self, to: ShardId, note: N) {
+        self.requests[to.index()].items.push(Item::Note(Some(note)));
+        self.hand_over_full_requests(to);
+    }
+
+    fn hand_over_full_requests(&mut self, to: ShardId) {
         let batch = &mut self.requests[to.index()];
-        let item = make(batch);
-        batch.items.push(item);
         if batch.is_full(BATCH_BYTES) {
             let lane = self.mesh.lane(self.shard, to);
             hand_over(
                 batch,
                 &self.mesh.requests[lane],
-                &self.mesh.bells[to.index()],
-                &self.mesh.stamp,
-            );
-        }
-    }
-
-    /// Sends `to` something at the end of the turn, as [`Self::request`].
-    pub fn deliver(&mut self, to: ShardId, make: impl FnOnce(&mut Batch<Delivery>) -> Delivery) {
-        let batch = &mut self.deliveries[to.index()];
-        let item = make(batch);
-        batch.items.push(item);
-        if batch.is_full(BATCH_BYTES) {
-            let lane = self.mesh.lane(self.shard, to);
-            hand_over(
-                batch,
-                &self.mesh.deliveries[lane],
                 &self.mesh.bells[to.index()],
                 &self.mesh.stamp,
             );
@@ -257,14 +304,15 @@ impl Port {
 
     /// The next batch that another shard asks.
     #[must_use]
-    pub fn next_request(&self, from: ShardId) -> Option<Batch<Request>> {
-        self.take(&self.mesh.requests, from)
+    pub fn next_requests(&self, from: ShardId) -> Option<Requests<N>> {
+        let batch = self.take(&self.mesh.requests, from)?;
+        Some(Requests { batch, done: 0 })
     }
 
     /// The next batch that another shard sends.
     #[must_use]
-    pub fn next_delivery(&self, from: ShardId) -> Option<Batch<Delivery>> {
-        self.take(&self.mesh.deliveries, from)
+    pub fn next_deliveries(&self, from: ShardId) -> Option<Deliveries> {
+        self.take(&self.mesh.deliveries, from).map(Deliveries)
     }
 
     fn take<T>(&self, lanes: &[Lane<T>], from: ShardId) -> Option<Batch<T>> {
@@ -284,6 +332,37 @@ impl Port {
             Poll::Ready(())
         } else {
             Poll::Pending
+        }
+    }
+}
+
+impl<N> Lanes for Port<N> {
+    fn requests_full(&self, to: ShardId) -> bool {
+        self.requests[to.index()].is_full(BATCH_BYTES_MAX)
+    }
+
+    fn deliveries_full(&self, to: ShardId) -> bool {
+        self.deliveries[to.index()].is_full(BATCH_BYTES_MAX)
+    }
+
+    fn request(&mut self, to: ShardId, request: Request<&[u8]>) {
+        let Batch { items, bytes, .. } = &mut self.requests[to.index()];
+        items.push(Item::Request(request.map(|part| bytes.put(part))));
+        self.hand_over_full_requests(to);
+    }
+
+    fn deliver(&mut self, to: ShardId, delivery: Delivery<&[u8]>) {
+        let batch = &mut self.deliveries[to.index()];
+        let Batch { items, bytes, .. } = batch;
+        items.push(delivery.map(|part| bytes.put(part)));
+        if batch.is_full(BATCH_BYTES) {
+            let lane = self.mesh.lane(self.shard, to);
+            hand_over(
+                batch,
+                &self.mesh.deliveries[lane],
+                &self.mesh.bells[to.index()],
+                &self.mesh.stamp,
+            );
         }
     }
 }
@@ -316,23 +395,37 @@ fn hand_over<T>(batch: &mut Batch<T>, lane: &Lane<T>, bell: &Bell, stamp: &Atomi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::home_of;
     use crate::protocol::events::Kind;
     use std::task::Waker;
 
-    fn publish(port: &mut Port, to: ShardId, number: u32) {
-        port.request(to, |batch| {
-            let data = batch.put(&number.to_le_bytes());
+    fn publish(port: &mut Port<u32>, to: ShardId, number: u32) {
+        // Requests and notes share a lane, and so an order.
+        if number.is_multiple_of(1000) {
+            return port.note(to, number);
+        }
+        port.request(
+            to,
             Request::Publish {
-                topic: Span::default(),
-                name: Span::default(),
+                topic: b"topic",
+                name: b"",
                 kind: Kind::Event,
-                data,
-                key: Span::default(),
+                data: &number.to_le_bytes(),
+                key: b"",
                 only_live: false,
                 reply: None,
+            },
+        );
+    }
+
+    fn number(asked: &Asked<'_, u32>) -> u32 {
+        match asked {
+            Asked::Note(number) => *number,
+            Asked::Request(Request::Publish { topic, data, .. }) => {
+                assert_eq!(*topic, b"topic");
+                u32::from_le_bytes((*data).try_into().unwrap())
             }
-        });
+            Asked::Request(other) => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -355,13 +448,25 @@ mod tests {
             filled += u32::from(full);
             assert_eq!(b.poll_rung(&cx), Poll::Ready(()));
             assert_eq!(a.poll_rung(&cx), Poll::Pending);
-            while let Some(batch) = b.next_request(ShardId(0)) {
-                for item in &batch.items {
-                    let Request::Publish { data, .. } = item else {
-                        panic!("{item:?}")
-                    };
-                    assert_eq!(batch.get(*data), heard.to_le_bytes());
-                    heard += 1;
+            while let Some(mut requests) = b.next_requests(ShardId(0)) {
+                let mut refused = false;
+                loop {
+                    let (all, _) = requests.take_each(|asked| {
+                        // A request that is refused is given again.
+                        if heard % 777 == 7
+                            && matches!(asked, Asked::Request(_))
+                            && !std::mem::replace(&mut refused, true)
+                        {
+                            return false;
+                        }
+                        refused = false;
+                        assert_eq!(number(&asked), heard);
+                        heard += 1;
+                        true
+                    });
+                    if all {
+                        break;
+                    }
                 }
             }
             if full {
@@ -369,20 +474,5 @@ mod tests {
             }
         }
         assert!(filled > 0, "the test fills the lane");
-    }
-
-    #[test]
-    fn homes_are_spread_evenly() {
-        for shards in [1, 2, 3, 8, 64] {
-            let mut counts = vec![0u32; usize::from(shards)];
-            for topic in 0..10_000 {
-                counts[home_of(&format!("topic.{topic}"), shards).index()] += 1;
-            }
-            let mean = 10_000 / u32::from(shards);
-            assert!(
-                counts.iter().all(|&n| n > mean / 2 && n < mean * 2),
-                "{counts:?}"
-            );
-        }
     }
 }

@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
+use super::hub::Hub;
 use crate::collections::HashMap;
-use crate::engine::hub::Hub;
 use crate::id::{PeerId, Position, TopicId, WireFormat};
 use crate::sse::{CursorKey, Gap, GapReason, Scope, put_gap, put_id};
 

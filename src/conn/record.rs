@@ -1,0 +1,49 @@
+//! What a shard's connections are, reachable without their tasks: what the engine has to tell a peer
+//! is handed to the peer's session before a flush.
+
+use std::cell::RefCell;
+
+use super::session::Session;
+use crate::engine::Outcome;
+use crate::id::{PeerId, Slot};
+use crate::shard::Shard;
+
+/// The sessions of a shard's connections, by slot.
+#[derive(Debug, Default)]
+pub struct Records(RefCell<Vec<Option<Session>>>);
+
+impl Records {
+    /// Keeps the session of a new connection, or one that was lent.
+    pub(super) fn put(&self, slot: Slot, session: Session) {
+        let mut records = self.0.borrow_mut();
+        if records.len() <= slot.index() {
+            records.resize_with(slot.index() + 1, || None);
+        }
+        records[slot.index()] = Some(session);
+    }
+
+    /// Forgets the session of a connection, or lends it until [`Self::put`].
+    pub(super) fn take(&self, slot: Slot) -> Option<Session> {
+        self.0.borrow_mut().get_mut(slot.index())?.take()
+    }
+
+    /// Tells the sessions of `shard` what the engine has for them, until it has nothing more.
+    ///
+    /// Cost: one comparison where there is nothing.
+    pub fn tell(&self, shard: &Shard) {
+        while let Some((peer, outcome)) = shard.next_outcome() {
+            self.tell_one(shard, peer, outcome);
+        }
+    }
+
+    fn tell_one(&self, shard: &Shard, peer: PeerId, outcome: Outcome) {
+        // The slot of one that has left may be another one's.
+        if !shard.is_present(peer) {
+            return;
+        }
+        if let Some(mut session) = self.take(peer.slot) {
+            session.outcome(shard, peer, outcome);
+            self.put(peer.slot, session);
+        }
+    }
+}

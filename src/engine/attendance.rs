@@ -1,0 +1,138 @@
+//! Who comes to a topic and leaves it, told to the topic's subscribers.
+
+use std::collections::VecDeque;
+
+use super::presence::{Change, Presence, ROSTER_USERS_MAX};
+use super::subscribe::ANSWERS_MAX;
+use super::{Asker, Lanes, Outcome, Place, Post, PublishResult, Request, Ticket, Turn};
+use crate::collections::HashSet;
+use crate::id::PeerId;
+use crate::protocol::events::Kind;
+
+/// The rosters of this home and what has not been told of them.
+#[derive(Debug, Default)]
+pub(super) struct Attendance {
+    pub(super) presence: Presence,
+    /// Changes that wait for room in their topics.
+    untold: VecDeque<Change>,
+}
+
+/// Changes that wait for room in their topics. Beyond it the oldest are never told.
+const UNTOLD_MAX: usize = 100_000;
+
+impl<L: Lanes> Turn<'_, L> {
+    /// A connection of `user` came to a topic, where that is of interest.
+    pub fn enter(&mut self, topic: &str, user: &str) {
+        self.enter_or_exit(topic, user, true);
+    }
+
+    /// A connection of `user` left a topic.
+    pub fn exit(&mut self, topic: &str, user: &str) {
+        self.enter_or_exit(topic, user, false);
+    }
+
+    fn enter_or_exit(&mut self, topic: &str, user: &str, enters: bool) {
+        if !self.engine.config.namespace(topic).presence {
+            return;
+        }
+        match self.engine.place_of(topic) {
+            Place::Here => self.note_presence(topic, user, enters),
+            Place::Shard(home) => self.ask(
+                home,
+                Request::Presence {
+                    topic: topic.as_bytes(),
+                    user: user.as_bytes(),
+                    enters,
+                },
+            ),
+        }
+    }
+
+    /// Notes at this home that a connection came or left.
+    pub(super) fn note_presence(&mut self, topic: &str, user: &str, enters: bool) {
+        let attendance = &mut self.engine.homes.attendance;
+        if enters {
+            let change = attendance.presence.enter(topic, user, self.now.wall_ms);
+            attendance.untold.extend(change);
+            self.tell_presence();
+        } else {
+            let grace = self.engine.config.namespace(topic).presence_grace;
+            let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+            let leaves_ms = self.now.ms.saturating_add(grace_ms);
+            attendance.presence.exit(topic, user, leaves_ms);
+        }
+    }
+
+    /// Tells who has left, and what could not be told before. Called by the ticker.
+    pub fn sweep_presence(&mut self) {
+        let attendance = &mut self.engine.homes.attendance;
+        let left = attendance.presence.take_left(self.now.ms);
+        attendance.untold.extend(left);
+        self.tell_presence();
+    }
+
+    /// Tells what can be told; what has no room in its topic waits, and does not keep other topics
+    /// waiting.
+    fn tell_presence(&mut self) {
+        let mut untold = std::mem::take(&mut self.engine.homes.attendance.untold);
+        let mut busy: HashSet<Box<str>> = HashSet::default();
+        untold.retain(|change| {
+            if busy.contains(&change.topic) {
+                return true;
+            }
+            let data = self.engine.encoder.presence(change);
+            let post = Post {
+                kind: Kind::Presence,
+                ..Post::event(&change.topic, &data)
+            };
+            let is_busy = self.publish_here(&post, None) == PublishResult::Busy;
+            if is_busy {
+                busy.insert(change.topic.clone());
+            }
+            is_busy
+        });
+        let surplus = untold.len().saturating_sub(UNTOLD_MAX);
+        untold.drain(..surplus);
+        self.counters.messages_dropped.add(surplus as u64);
+        self.engine.homes.attendance.untold = untold;
+    }
+
+    /// Asks who is in `topic`: `limit` users behind `after` in the order of their names. An
+    /// [`Outcome::Roster`] for this ticket answers it. `None` if there is no room to ask.
+    pub fn ask_roster(
+        &mut self,
+        peer: PeerId,
+        topic: &str,
+        after: &str,
+        limit: usize,
+    ) -> Option<Ticket> {
+        let place = self.engine.place_of(topic);
+        // What homes are asked for one peer at a time is limited.
+        let hub = &mut self.engine.readers.hub;
+        let is_full = matches!(place, Place::Shard(home) if self.lanes.requests_full(home));
+        if is_full || !hub.is_present(peer) || hub.answers_awaited(peer) >= ANSWERS_MAX {
+            return None;
+        }
+        hub.note_asked(peer);
+        let ticket = self.engine.outcomes.ticket();
+        let (limit, asker) = (limit.min(ROSTER_USERS_MAX), Asker::Peer(peer));
+        match place {
+            Place::Here => {
+                let presence = &self.engine.homes.attendance.presence;
+                let roster = Box::new(presence.roster(topic, after, limit));
+                self.tell(asker, Outcome::Roster { ticket, roster });
+            }
+            Place::Shard(home) => self.ask(
+                home,
+                Request::Roster {
+                    topic: topic.as_bytes(),
+                    after: after.as_bytes(),
+                    limit: u32::try_from(limit).expect("it is limited"),
+                    asker,
+                    ticket,
+                },
+            ),
+        }
+        Some(ticket)
+    }
+}

@@ -1,0 +1,92 @@
+//! Events that are sent a few at a time, to clients that asked for it (`?batch=true`,
+//! docs/protocol.md).
+//!
+//! A topic's events are grouped once for all who read them so, and a group is one frame of the
+//! topic's log.
+
+use super::hub::Hub;
+use super::{Encode, Lanes, Turn};
+use crate::collections::HashMap;
+use crate::id::{TopicId, WireFormat};
+
+/// Events of one group. Besides, a group goes when the ticker comes by, which is ten times a second.
+const EVENTS_MAX: usize = 10;
+
+/// Bytes of one group, but for its last event.
+const BYTES_MAX: usize = 64 * 1024;
+
+/// The groups that are being filled.
+#[derive(Debug, Default)]
+pub(super) struct Groups(HashMap<TopicId, Group>);
+
+#[derive(Debug)]
+struct Group {
+    /// The events, comma between them.
+    events: Vec<u8>,
+    count: usize,
+    /// The first one's offset, and the last one's.
+    first: u64,
+    last: u64,
+}
+
+impl Groups {
+    /// Adds an event to the group of its topic. Returns whether the group is full.
+    pub(super) fn add(&mut self, topic: TopicId, event: &[u8], offset: u64) -> bool {
+        let group = self.0.entry(topic).or_insert_with(|| Group {
+            events: Vec::new(),
+            count: 0,
+            first: offset,
+            last: offset,
+        });
+        if group.count > 0 {
+            group.events.push(b',');
+        }
+        group.events.extend_from_slice(event);
+        group.count += 1;
+        group.last = offset;
+        group.count == EVENTS_MAX || group.events.len() >= BYTES_MAX
+    }
+
+    /// Drops the group of a topic without readers.
+    pub(super) fn drop(&mut self, topic: TopicId) {
+        self.0.remove(&topic);
+    }
+
+    /// Appends the group of a topic, if there is one, to its log.
+    pub(super) fn close(
+        &mut self,
+        hub: &mut Hub,
+        topic: TopicId,
+        encoder: &mut dyn Encode,
+        time_ms: u64,
+    ) {
+        if let Some(group) = self.0.remove(&topic) {
+            let frame = encoder.group(&group.events, group.count, time_ms);
+            let numbers = group.first..=group.last;
+            hub.append_group(topic, WireFormat::EventsBatch, frame, numbers);
+        }
+    }
+}
+
+impl<L: Lanes> Turn<'_, L> {
+    /// Ends the group of a topic.
+    pub(super) fn close_group(&mut self, topic: TopicId) {
+        let engine = &mut *self.engine;
+        let time_ms = self.now.wall_ms;
+        engine
+            .readers
+            .close_group(topic, &mut *engine.encoder, time_ms);
+    }
+
+    /// Ends all groups. Called by the ticker.
+    pub fn close_groups(&mut self) {
+        if self.engine.readers.groups.0.is_empty() {
+            return;
+        }
+        let topics: Vec<TopicId> = self.engine.readers.groups.0.keys().copied().collect();
+        for topic in topics {
+            self.close_group(topic);
+        }
+        self.engine.flush_wanted = true;
+    }
+}

@@ -1,0 +1,345 @@
+//! A publication's way: to its home, into an offset, into the logs.
+
+use super::home::{Interest, Opened};
+use super::readers::Readers;
+use super::{Asker, Delivery, Lanes, Outcome, Place, Post, Receipt, Request, Ticket, Turn};
+use crate::collections::HashMap;
+use crate::id::{PeerId, ShardId, TopicId, WireFormat};
+use crate::metrics::Limited;
+use crate::protocol::events::{Kind, Publication};
+
+/// What became of a publication.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PublishResult {
+    /// It is stored.
+    Stored(Stored),
+    /// It is on its way to its home, whose answer will be an outcome.
+    Forwarded,
+    /// There is no room. Try again after the next flush, and read no more from its publisher until
+    /// then.
+    Busy,
+    /// There are too many topics to make a new one.
+    TooManyTopics,
+}
+
+/// A publication that is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Stored {
+    /// At this offset of its topic.
+    pub offset: u64,
+    /// Subscribers that have it queued, as far as they have been counted.
+    pub members: u64,
+    /// Other places that have been asked to say how many subscribers they have.
+    pub receipts: u16,
+}
+
+/// A publication whose subscribers are counted.
+#[must_use]
+#[derive(Clone, Copy, Debug)]
+pub enum Counting {
+    /// They have been: all of them are here.
+    Done(PublishResult),
+    /// Other places have to say how many they have: [`Outcome::Published`] comes for this ticket.
+    /// There is none if one of them ends before.
+    Pending(Ticket),
+}
+
+/// Publications whose subscribers are being counted.
+#[derive(Debug, Default)]
+pub(super) struct Receipts(HashMap<Ticket, Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    /// The home's answer.
+    offset: Option<u64>,
+    members: u64,
+    /// Places that have to say how many subscribers they have; below zero while they are faster
+    /// than the home.
+    left: i64,
+}
+
+impl Receipts {
+    fn open(&mut self, ticket: Ticket) {
+        self.0.insert(ticket, Counted::default());
+    }
+
+    /// The home has answered. Returns what has become of the publication, if that is all.
+    fn answer(&mut self, ticket: Ticket, result: PublishResult) -> Option<PublishResult> {
+        let counted = self.0.get_mut(&ticket)?;
+        if let PublishResult::Stored(stored) = result {
+            counted.offset = Some(stored.offset);
+            counted.members += stored.members;
+            counted.left += i64::from(stored.receipts);
+            return self.settle(ticket);
+        }
+        self.0.remove(&ticket);
+        Some(result)
+    }
+
+    /// A place has said how many subscribers it has.
+    fn count(&mut self, ticket: Ticket, members: u32) -> Option<PublishResult> {
+        let counted = self.0.get_mut(&ticket)?;
+        counted.members += u64::from(members);
+        counted.left -= 1;
+        self.settle(ticket)
+    }
+
+    fn settle(&mut self, ticket: Ticket) -> Option<PublishResult> {
+        let counted = self.0.get(&ticket)?;
+        let offset = counted.offset.filter(|_| counted.left == 0)?;
+        let stored = Stored {
+            offset,
+            members: counted.members,
+            receipts: 0,
+        };
+        self.0.remove(&ticket);
+        Some(PublishResult::Stored(stored))
+    }
+}
+
+impl<L: Lanes> Turn<'_, L> {
+    /// Publishes `post` for `publisher`. If the topic lives elsewhere, the answer will be an
+    /// [`Outcome::Published`] with this `id`; a success without one is not told.
+    ///
+    /// Cost: one lookup, one encoding per wire format in use and one copy into each log, whatever
+    /// the number of subscribers.
+    pub fn publish(&mut self, publisher: PeerId, post: &Post<'_>, id: &str) -> PublishResult {
+        match self.engine.place_of(post.topic) {
+            Place::Here => self.publish_here(post, None),
+            Place::Shard(home) => self.forward(home, post, (Asker::Peer(publisher), id)),
+        }
+    }
+
+    /// Publishes `post` and counts whom it reaches.
+    ///
+    /// Cost: that of [`Self::publish`], if topic and subscribers are all here.
+    pub fn publish_counted(&mut self, post: &Post<'_>) -> Counting {
+        let ticket = self.engine.outcomes.ticket();
+        let result = match self.engine.place_of(post.topic) {
+            Place::Here => {
+                let shard = self.engine.shard;
+                self.publish_here(post, Some(Receipt { shard, ticket }))
+            }
+            Place::Shard(home) => self.forward(home, post, (Asker::Task(ticket), "")),
+        };
+        match result {
+            PublishResult::Forwarded => self.engine.receipts.open(ticket),
+            PublishResult::Stored(stored) if stored.receipts > 0 => {
+                self.engine.receipts.open(ticket);
+                let settled = self.engine.receipts.answer(ticket, result);
+                debug_assert!(settled.is_none(), "the others have not been asked yet");
+            }
+            done => return Counting::Done(done),
+        }
+        Counting::Pending(ticket)
+    }
+
+    /// Publishes `post` to a topic that lives here, for the gateway itself.
+    pub fn publish_own(&mut self, post: &Post<'_>) -> PublishResult {
+        debug_assert_eq!(self.engine.place_of(post.topic), Place::Here);
+        self.publish_here(post, None)
+    }
+
+    fn forward(&mut self, home: ShardId, post: &Post<'_>, reply: (Asker, &str)) -> PublishResult {
+        if self.lanes.requests_full(home) {
+            self.counters.publications_waited.add(1);
+            return PublishResult::Busy;
+        }
+        let (asker, id) = reply;
+        self.ask(
+            home,
+            Request::Publish {
+                topic: post.topic.as_bytes(),
+                name: post.name.as_bytes(),
+                kind: post.kind,
+                data: post.data,
+                key: post.key.as_bytes(),
+                only_live: post.only_live,
+                reply: Some((asker, id.as_bytes())),
+            },
+        );
+        PublishResult::Forwarded
+    }
+
+    /// Publishes to a topic that lives here.
+    pub(super) fn publish_here(
+        &mut self,
+        post: &Post<'_>,
+        receipt: Option<Receipt>,
+    ) -> PublishResult {
+        let (topic, now) = (post.topic, self.now);
+        if !post.key.is_empty() {
+            let known = self.engine.homes.recent.find(topic, post.key, now.ms);
+            if let Some(offset) = known {
+                return PublishResult::Stored(Stored {
+                    offset,
+                    ..Stored::default()
+                });
+            }
+        }
+        if post.only_live && !self.engine.homes.home.is_wanted(topic) {
+            return PublishResult::Stored(Stored::default());
+        }
+        let id = match self.engine.homes.home.open(topic) {
+            Opened::Known(id) => id,
+            Opened::Appeared(id, wanted) => {
+                self.announce(id, topic, &wanted);
+                id
+            }
+            Opened::Full => {
+                self.counters.limited(Limited::Topics);
+                return PublishResult::TooManyTopics;
+            }
+        };
+        let here = self.engine.shard;
+        let local = self.engine.readers.hub.find(topic);
+        if self.is_congested(id, local) {
+            // A full log is flushed by this shard, which has been told so when it was appended to;
+            // a full lane rings when there is room.
+            self.counters.publications_waited.add(1);
+            return PublishResult::Busy;
+        }
+        let homes = &mut self.engine.homes;
+        let offset = homes.home.take(id, post, now.wall_ms);
+        if !post.key.is_empty() {
+            homes.recent.note(topic, post.key, offset, now.ms);
+        }
+        self.counters.publications.add(1);
+        let mut stored = Stored {
+            offset,
+            ..Stored::default()
+        };
+        let home_topic = homes.home.topic(id);
+        if home_topic.interest().is_empty() {
+            return PublishResult::Stored(stored);
+        }
+        let publication = Publication {
+            kind: post.kind,
+            topic,
+            name: name_of(topic, post.name, post.kind),
+            data: post.data,
+            epoch: home_topic.position().epoch,
+            offset,
+        };
+        let (readers, encoder) = (&mut self.engine.readers, &mut *self.engine.encoder);
+        for format in WireFormat::ALL {
+            let mut wanting = home_topic.interest().iter();
+            let mut wanting = wanting
+                .by_ref()
+                .filter(|wanted| wanted.format == format)
+                .peekable();
+            if wanting.peek().is_none() {
+                continue;
+            }
+            let frame = encoder.event(format, &publication, now.wall_ms);
+            let mut is_group_full = false;
+            for wanted in wanting {
+                if wanted.shard != here {
+                    stored.receipts += 1;
+                    self.lanes.deliver(
+                        wanted.shard,
+                        Delivery::Append {
+                            home: id,
+                            format,
+                            offset,
+                            frame,
+                            receipt,
+                        },
+                    );
+                } else if let Some(local) = local {
+                    let appended = readers.append(local, format, frame, offset);
+                    self.counters.deliveries.add(appended.members as u64);
+                    stored.members += appended.members as u64;
+                    is_group_full = appended.is_group_full;
+                }
+            }
+            if let Some(local) = local.filter(|_| is_group_full) {
+                readers.close_group(local, encoder, now.wall_ms);
+            }
+        }
+        self.engine.flush_wanted = true;
+        PublishResult::Stored(stored)
+    }
+
+    /// Whether a log or a lane that a publication has to go into has no room.
+    fn is_congested(&self, id: TopicId, local: Option<TopicId>) -> bool {
+        let Readers { hub, merges, .. } = &self.engine.readers;
+        let is_full = |wanted: &Interest| match (wanted.shard == self.engine.shard, local) {
+            (false, _) => self.lanes.deliveries_full(wanted.shard),
+            (true, None) => false,
+            (true, Some(local)) if wanted.format == WireFormat::Sse => {
+                merges.is_congested(hub, local)
+            }
+            (true, Some(local)) => hub.is_congested(local),
+        };
+        let topic = self.engine.homes.home.topic(id);
+        topic.interest().iter().any(is_full)
+    }
+
+    /// Tells the places whose patterns match a new topic, this one included.
+    pub(super) fn announce(&mut self, id: TopicId, topic: &str, wanted: &[Interest]) {
+        let position = self.engine.homes.home.topic(id).position();
+        for &Interest { shard, format } in wanted {
+            if shard == self.engine.shard {
+                self.engine.readers.hub.open(topic);
+            } else {
+                let announced = super::Announced {
+                    home: id,
+                    topic: topic.as_bytes(),
+                    format,
+                    position,
+                };
+                self.lanes.deliver(shard, Delivery::Appeared(announced));
+            }
+        }
+    }
+
+    /// A home has answered.
+    pub(super) fn take_published(&mut self, asker: Asker, id: &str, result: PublishResult) {
+        match asker {
+            Asker::Task(ticket) => {
+                let settled = self.engine.receipts.answer(ticket, result);
+                self.tell_counted(ticket, settled);
+            }
+            // Without an id nobody waits for a success; a refusal is still told.
+            Asker::Peer(_) if id.is_empty() && matches!(result, PublishResult::Stored(_)) => {}
+            Asker::Peer(_) => {
+                let id = id.into();
+                self.tell(asker, Outcome::Published { id, result });
+            }
+        }
+    }
+
+    /// A place has said how many subscribers a publication has reached there.
+    pub(super) fn take_count(&mut self, ticket: Ticket, members: u32) {
+        let settled = self.engine.receipts.count(ticket, members);
+        self.tell_counted(ticket, settled);
+    }
+
+    fn tell_counted(&mut self, ticket: Ticket, settled: Option<PublishResult>) {
+        if let Some(result) = settled {
+            let id = Box::default();
+            self.tell(Asker::Task(ticket), Outcome::Published { id, result });
+        }
+    }
+
+    /// Says how many subscribers a publication has reached here.
+    pub(super) fn sign(&mut self, receipt: Receipt, members: usize) {
+        let members = u32::try_from(members).expect("members are connections");
+        let Receipt { shard, ticket } = receipt;
+        if shard == self.engine.shard {
+            return self.take_count(ticket, members);
+        }
+        let reached = Delivery::Reached { ticket, members };
+        self.lanes.deliver(shard, reached);
+    }
+}
+
+/// What a publication is called: as its topic, unless it has a name of its own.
+pub(super) fn name_of<'a>(topic: &'a str, name: &'a str, kind: Kind) -> &'a str {
+    match name {
+        "" if kind != Kind::Broadcast => topic,
+        name => name,
+    }
+}

@@ -1,0 +1,184 @@
+//! Streams of events: who reads which topics, from where on.
+
+use super::catch_up::CatchUp;
+use super::home::Interest;
+use super::hub::{Enqueue, Policy};
+use super::interest::Standing;
+use super::merge::{MissedPart, Waiting, log_name};
+use super::subscribe::TooManyTopics;
+use super::{Asker, Lanes, Missed, Outcome, Place, Turn};
+use crate::id::{PeerId, Position, Priority, TopicId, WireFormat};
+use crate::sse::{EventsRequest, put_retry};
+
+impl<L: Lanes> Turn<'_, L> {
+    /// Makes a peer a reader of the topics it asks for. It is sent `head` as soon as nothing
+    /// published from then on passes it by; then how long to wait before it comes back, what it has
+    /// missed, and where it stands.
+    ///
+    /// # Errors
+    /// A topic is new and there are too many.
+    pub fn open_stream(
+        &mut self,
+        peer: PeerId,
+        request: &EventsRequest,
+        head: Vec<u8>,
+    ) -> Result<(), TooManyTopics> {
+        let log = self.open_log(&request.topics)?;
+        let merges = &mut self.engine.readers.merges;
+        let from = merges.read(log, request.cursor.as_deref());
+        let waiting = Waiting {
+            peer,
+            since_ms: self.now.ms,
+            opening: head,
+            from,
+        };
+        merges.wait(log, waiting);
+        self.begin_streams(log);
+        Ok(())
+    }
+
+    /// The log of the stream over these topics, made if need be.
+    fn open_log(&mut self, names: &[Box<str>]) -> Result<TopicId, TooManyTopics> {
+        let log_name = log_name(names);
+        let hub = &mut self.engine.readers.hub;
+        if let Some(log) = hub.find(&log_name) {
+            return Ok(log);
+        }
+        let mut topics = Vec::with_capacity(names.len());
+        topics.extend(names.iter().map_while(|name| hub.open(name)));
+        let policies = topics.iter().map(|&topic| hub.policy_of(topic));
+        let log = policies
+            .reduce(Policy::strictest)
+            .filter(|_| topics.len() == names.len())
+            .and_then(|policy| hub.open_internal(&log_name, policy));
+        let Some(log) = log else {
+            for topic in topics {
+                self.engine.tickets.note_vacant(topic, WireFormat::Sse);
+            }
+            return Err(TooManyTopics);
+        };
+        let merges = &mut self.engine.readers.merges;
+        merges.insert(log, names, topics.clone());
+        for (name, topic) in names.iter().zip(topics) {
+            if !self.engine.readers.merges.is_located(topic) {
+                self.want_part(name, topic);
+            }
+        }
+        Ok(log)
+    }
+
+    /// Has a topic's messages sent here for streams, and finds out where it stands.
+    fn want_part(&mut self, name: &str, topic: TopicId) {
+        let format = WireFormat::Sse;
+        match self.engine.place_of(name) {
+            Place::Here => {
+                let shard = self.engine.shard;
+                let id = self.take_interest(name, Interest { shard, format });
+                let position = self.engine.homes.home.topic(id).position();
+                self.engine.readers.merges.locate(topic, position);
+            }
+            Place::Shard(home) => {
+                let standing = self.engine.readers.interests.standing(topic, format);
+                if standing == Standing::None {
+                    self.ask_interest(home, topic, name, format);
+                }
+            }
+        }
+    }
+
+    /// A home has said where a topic stands that is a part of streams.
+    pub(super) fn locate_part(&mut self, topic: TopicId, position: Position) {
+        for log in self.engine.readers.merges.locate(topic, position) {
+            self.begin_streams(log);
+        }
+    }
+
+    /// Begins the streams of those who were ahead of this shard, if it has come as far. Called when a
+    /// turn ends, and by the ticker.
+    pub fn begin_ahead(&mut self) {
+        for log in self.engine.readers.merges.take_ahead() {
+            self.begin_streams(log);
+        }
+    }
+
+    /// Begins the streams of those who wait for one, if all that has to be known for it is.
+    fn begin_streams(&mut self, log: TopicId) {
+        let waiting = self.engine.readers.merges.take_waiting(log, self.now.ms);
+        for Waiting {
+            peer,
+            from,
+            opening: mut out,
+            ..
+        } in waiting
+        {
+            let engine = &mut *self.engine;
+            let (hub, merges) = (&mut engine.readers.hub, &mut engine.readers.merges);
+            if !hub.is_present(peer) {
+                // It was to be the last one, maybe.
+                engine.tickets.note_vacant(log, WireFormat::Sse);
+                continue;
+            }
+            let seed = u64::from(peer.generation) << 16 | u64::from(engine.shard.0);
+            put_retry(&mut out, engine.config.sse.retry, merges.draw(seed));
+            let missed = merges.begin(&mut out, peer, (log, hub.name(log)), &from);
+            let queued = hub.send(peer.slot, Priority::Critical, &out);
+            let _ = hub.subscribe(peer.slot, log);
+            let hold = (!missed.is_empty()).then(|| hub.hold(peer.slot, log));
+            engine.flush_wanted = true;
+            self.note_dropped(queued);
+            if let Some(hold) = hold {
+                self.catch_up_stream(peer, log, hold, missed);
+            }
+        }
+    }
+
+    /// Counts what had to give way to a frame.
+    fn note_dropped(&self, enqueue: Enqueue) {
+        if let Enqueue::Overflow(dropped) = enqueue {
+            self.counters.messages_dropped.add(dropped as u64);
+        }
+    }
+
+    /// Sends a peer what it missed of the topics of its stream, which is on hold.
+    fn catch_up_stream(&mut self, peer: PeerId, log: TopicId, hold: u16, parts: Vec<MissedPart>) {
+        let catch_ups = parts.into_iter().map(|part| CatchUp {
+            topic: part.topic,
+            held: log,
+            place: part.place,
+            missed: Missed {
+                peer,
+                hold,
+                format: WireFormat::Sse,
+                epoch: part.epoch,
+                after: part.after,
+                until: part.until,
+            },
+        });
+        self.begin_catch_up(peer, catch_ups);
+    }
+
+    /// A peer has what it missed: if it reads a stream it is told where it stands, so that it does
+    /// not hear of the same gaps again.
+    pub(super) fn end_behind(&mut self, peer: PeerId) {
+        let mut position = Vec::new();
+        if self.engine.readers.merges.end_behind(&mut position, peer) {
+            self.tell(Asker::Peer(peer), Outcome::CaughtUp(position.into()));
+        }
+    }
+
+    /// Gives up streams that nobody reads any more; `true` if `log` is the log of one, used or not.
+    pub(super) fn sweep_stream(&mut self, log: TopicId) -> bool {
+        let engine = &mut *self.engine;
+        let (hub, merges) = (&mut engine.readers.hub, &mut engine.readers.merges);
+        if !merges.is_log(log) {
+            return false;
+        }
+        if let Some(topics) = merges.remove(hub, log) {
+            hub.close_topic(log);
+            for topic in topics {
+                engine.tickets.note_vacant(topic, WireFormat::Sse);
+            }
+        }
+        true
+    }
+}

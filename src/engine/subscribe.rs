@@ -1,0 +1,408 @@
+//! A subscription's way: into the hub, to the topic's home, and back as the confirmation that from
+//! here on everything arrives.
+
+use super::home::Interest;
+use super::hub::Subscribed;
+use super::interest::Standing;
+use super::{Asker, Lanes, Outcome, Place, Reach, Request, Ticket, Turn};
+use crate::id::{PeerId, Position, ShardId, TopicId, WireFormat};
+use crate::topic::Pattern;
+
+/// Answers that one peer may wait for: confirmations and rosters. Beyond it the peer is not read
+/// from until homes have answered.
+pub(super) const ANSWERS_MAX: u8 = 16;
+
+/// There are too many topics to make a new one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooManyTopics;
+
+/// Where a membership begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Begin {
+    /// With the next message that arrives here, which the subscriber may have seen elsewhere.
+    Live,
+    /// With the first message that the topic's home takes from now on, or a later one if the home
+    /// hears of it late: never with one that the subscriber can have seen.
+    Here,
+    /// Behind this place, as far as the topic reaches back.
+    After(Position),
+}
+
+/// How a topic begins for a subscriber.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Start<'a> {
+    /// The topic's name.
+    pub name: &'a str,
+    /// The live stream goes on from here.
+    pub position: Position,
+    /// What came of the wish to go on from where the subscriber was.
+    pub resumed: Option<Resumed>,
+}
+
+/// Whether a subscriber gets all that it has missed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resumed {
+    /// This many messages, before anything newer.
+    Complete(u64),
+    /// No: the topic's messages are not those it knew.
+    OtherEpoch,
+    /// No: this many messages, the oldest of which are not retained.
+    TooOld(u64),
+    /// No: it was ahead of the topic.
+    NeverSeen,
+    /// No: it is being sent the topic already, because of another subscription.
+    Underway,
+}
+
+/// What a peer is to be told of its subscription: all of it is true by now.
+///
+/// Whoever has told the peer calls [`Turn::go_on`], which sends what it has missed.
+#[must_use]
+#[derive(Debug)]
+pub struct Confirmation {
+    /// Which subscription.
+    pub ticket: Ticket,
+    /// Whose.
+    pub peer: PeerId,
+    pub(super) topics: Vec<Subscribing>,
+}
+
+/// A topic of a subscription.
+#[derive(Debug)]
+pub(super) struct Subscribing {
+    pub(super) name: Box<str>,
+    pub(super) topic: TopicId,
+    /// Where the live stream begins for the peer; unknown while the home is asked.
+    pub(super) position: Option<Position>,
+    /// From where on the peer wants it, and what the home knows of that.
+    pub(super) resume: Option<Resume>,
+}
+
+/// A wish to go on where one was.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Resume {
+    /// `None`: from where the home is.
+    from: Option<Position>,
+    /// Which hold of the membership ends with it.
+    pub(super) hold: u16,
+    pub(super) reach: Option<Reach>,
+    /// The membership has begun before, and cannot begin again.
+    is_underway: bool,
+}
+
+impl Confirmation {
+    pub(super) fn new(ticket: Ticket, peer: PeerId) -> Self {
+        Self {
+            ticket,
+            peer,
+            topics: Vec::new(),
+        }
+    }
+
+    /// How each topic begins.
+    pub fn starts(&self) -> impl Iterator<Item = Start<'_>> {
+        self.topics.iter().map(Subscribing::start)
+    }
+}
+
+impl<L: Lanes> Turn<'_, L> {
+    /// Whether a change of `peer`'s subscriptions to `names` may be asked for now. If not, try again
+    /// after the next flush; until then, read no more from it.
+    ///
+    /// What homes are asked never finds a lane full ([`Lanes::request`]), so whoever asks looks here
+    /// first; what one message asks for is bounded by its size.
+    #[must_use]
+    pub fn may_subscribe<'a>(
+        &self,
+        peer: PeerId,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> bool {
+        let engine = &*self.engine;
+        if engine.readers.hub.answers_awaited(peer) >= ANSWERS_MAX {
+            return false;
+        }
+        let is_full = |home: ShardId| self.lanes.requests_full(home);
+        if !engine.others().any(is_full) {
+            return true;
+        }
+        // A pattern asks every home.
+        let asks_full = |name: &str| {
+            name.contains('*')
+                || matches!(engine.place_of(name), Place::Shard(home) if is_full(home))
+        };
+        !names.into_iter().any(asks_full)
+    }
+
+    /// Whether homes have not answered all that was asked for `peer`, or it has not been told.
+    #[must_use]
+    pub fn is_confirming(&self, peer: PeerId) -> bool {
+        self.engine.readers.hub.answers_awaited(peer) > 0
+    }
+
+    /// Begins a subscription of `peer` to any number of topics, whose confirmation has this number.
+    /// [`Self::confirm`] ends it.
+    #[must_use]
+    pub fn begin_subscription(&mut self, peer: PeerId) -> Ticket {
+        let ticket = self.engine.outcomes.ticket();
+        self.engine.readers.hub.note_asked(peer);
+        self.engine.tickets.open(ticket, peer);
+        ticket
+    }
+
+    /// Ends what [`Self::begin_subscription`] began. Returns the confirmation if nothing has to be
+    /// waited for; otherwise it will be an [`Outcome::Confirmed`].
+    #[must_use]
+    pub fn confirm(&mut self, ticket: Ticket) -> Option<Confirmation> {
+        self.engine.tickets.settle(ticket)
+    }
+
+    /// The peer has been told what a confirmation says: what it has missed follows, and then what is
+    /// new.
+    pub fn go_on(&mut self, confirmation: &Confirmation) {
+        let Confirmation { peer, topics, .. } = confirmation;
+        self.engine.readers.hub.note_answered(*peer);
+        for begun in topics {
+            let Start {
+                position, resumed, ..
+            } = begun.start();
+            if let (Some(resume), Some(resumed)) = (begun.resume, resumed) {
+                let (hold, after) = (resume.hold, resume.after());
+                self.catch_up(*peer, begun.topic, hold, after, position, resumed);
+            }
+        }
+    }
+
+    /// Makes a peer a member of a topic. A peer that is a member already only stays one for longer.
+    ///
+    /// # Errors
+    /// The topic is new and there are too many.
+    pub fn subscribe(
+        &mut self,
+        peer: PeerId,
+        name: &str,
+        begin: Begin,
+        ticket: Ticket,
+    ) -> Result<(), TooManyTopics> {
+        let from = match begin {
+            Begin::Live => None,
+            Begin::Here => Some(None),
+            Begin::After(position) => Some(Some(position)),
+        };
+        let topic = self.engine.readers.hub.open(name).ok_or(TooManyTopics)?;
+        self.close_group(topic);
+        let hub = &mut self.engine.readers.hub;
+        let is_underway = hub.subscribe(peer.slot, topic) == Subscribed::Covered;
+        let format = hub.format_of(peer.slot);
+        let resume = from.map(|from| Resume {
+            from,
+            hold: match is_underway {
+                true => 0,
+                false => hub.hold(peer.slot, topic),
+            },
+            reach: None,
+            is_underway,
+        });
+        if self.engine.tickets.has(ticket, topic) {
+            return Ok(());
+        }
+        let begun = Subscribing {
+            name: name.into(),
+            topic,
+            position: None,
+            resume,
+        };
+        match self.engine.place_of(name) {
+            Place::Here => self.subscribe_here(ticket, begun, format),
+            Place::Shard(home) => self.subscribe_there(home, ticket, begun, format),
+        }
+        Ok(())
+    }
+
+    fn subscribe_here(&mut self, ticket: Ticket, mut begun: Subscribing, format: WireFormat) {
+        let shard = self.engine.shard;
+        let id = self.take_interest(&begun.name, Interest { shard, format });
+        begun.position = Some(self.engine.homes.home.topic(id).position());
+        if let Some(resume) = &mut begun.resume {
+            resume.reach = Some(self.engine.reach(&begun.name, resume.after(), self.now));
+        }
+        self.engine.tickets.add(ticket, begun, 0);
+    }
+
+    fn subscribe_there(
+        &mut self,
+        home: ShardId,
+        ticket: Ticket,
+        mut begun: Subscribing,
+        format: WireFormat,
+    ) {
+        let (topic, name) = (begun.topic, begun.name.clone());
+        let standing = self.engine.readers.interests.standing(topic, format);
+        if standing == Standing::None {
+            self.ask_interest(home, topic, &name, format);
+        }
+        let is_live = standing == Standing::Live;
+        if is_live {
+            begun.position = Some(self.engine.live_position(topic, format));
+        }
+        let after = begun.resume.map(|resume| resume.after());
+        let answers = usize::from(!is_live) + usize::from(after.is_some());
+        let index = self.engine.tickets.add(ticket, begun, answers);
+        if !is_live {
+            self.engine.tickets.wait_for_topic(ticket, topic, format);
+        }
+        if let Some(after) = after {
+            let topic = name.as_bytes();
+            self.ask(
+                home,
+                Request::Reach {
+                    topic,
+                    after,
+                    ticket,
+                    index,
+                },
+            );
+        }
+    }
+
+    /// Makes a peer a member of all topics that a pattern matches.
+    ///
+    /// Cost: one match for each known topic.
+    pub fn subscribe_pattern(&mut self, peer: PeerId, pattern: &Pattern, ticket: Ticket) {
+        let format = self.engine.readers.hub.format_of(peer.slot);
+        if format == WireFormat::EventsBatch {
+            self.close_groups();
+        }
+        let engine = &mut *self.engine;
+        let shard = engine.shard;
+        let home = &mut engine.homes.home;
+        let hub = &mut engine.readers.hub;
+        for topic in home.add_pattern(Interest { shard, format }, pattern.clone()) {
+            hub.open(home.topic(topic).name());
+        }
+        hub.add_pattern(peer.slot, pattern.clone());
+        for other in self.engine.others() {
+            self.engine.tickets.wait(ticket);
+            let pattern = pattern.as_str().as_bytes();
+            self.ask(
+                other,
+                Request::Pattern {
+                    pattern,
+                    format,
+                    ticket,
+                },
+            );
+        }
+        self.engine.flush_wanted = true;
+    }
+
+    /// Notes at this home that a shard wants a topic.
+    pub(super) fn take_interest(&mut self, name: &str, interest: Interest) -> TopicId {
+        let (id, wanted) = self.engine.homes.home.open_for_subscriber(name);
+        self.announce(id, name, &wanted);
+        self.engine.homes.home.add_interest(id, interest);
+        id
+    }
+
+    pub(super) fn ask_interest(
+        &mut self,
+        home: ShardId,
+        topic: TopicId,
+        name: &str,
+        format: WireFormat,
+    ) {
+        let interests = &mut self.engine.readers.interests;
+        interests.set(topic, format, Standing::Requested);
+        let topic = name.as_bytes();
+        self.ask(home, Request::Interest { topic, format });
+    }
+
+    /// A home has answered about a topic: what waited for it waits no more.
+    pub(super) fn settle_topic(&mut self, topic: TopicId, format: WireFormat, position: Position) {
+        for ticket in self.engine.tickets.locate(topic, format, position) {
+            self.settle(ticket);
+        }
+    }
+
+    /// A home has said how far back a topic reaches. All that it had published by then has arrived
+    /// here, so the peer has seen nothing newer: a live stream begins for it here and now, and not
+    /// where it was when the peer came, since the peer may have been ahead of this shard.
+    pub(super) fn settle_reach(&mut self, ticket: Ticket, index: u32, reach: Reach) {
+        let engine = &mut *self.engine;
+        if let Some((peer, begun)) = engine.tickets.reach(ticket, index, reach)
+            && let Some(resume) = begun.resume
+            && engine.readers.hub.is_present(peer)
+            && engine.readers.hub.is_topic(begun.topic)
+        {
+            let (topic, readers) = (begun.topic, &mut engine.readers);
+            let format = readers.hub.format_of(peer.slot);
+            let is_live = readers.interests.standing(topic, format) == Standing::Live;
+            if is_live && readers.hub.is_held(peer.slot, topic, resume.hold) {
+                readers.close_group(topic, &mut *engine.encoder, self.now.wall_ms);
+                readers.hub.skip_to_head(peer.slot, topic);
+                begun.position = Some(Position {
+                    epoch: readers.interests.epoch(topic),
+                    offset: readers.hub.number(topic, format),
+                });
+            }
+        }
+        self.settle(ticket);
+    }
+
+    /// One answer less that a confirmation waits for.
+    pub(super) fn settle(&mut self, ticket: Ticket) {
+        if let Some(confirmation) = self.engine.tickets.settle(ticket) {
+            let peer = Asker::Peer(confirmation.peer);
+            self.tell(peer, Outcome::Confirmed(confirmation));
+        }
+    }
+}
+
+impl super::Engine {
+    /// Where a topic of another home stands that arrives here.
+    fn live_position(&self, topic: TopicId, format: WireFormat) -> Position {
+        Position {
+            epoch: self.readers.interests.epoch(topic),
+            offset: self.readers.hub.number(topic, format),
+        }
+    }
+}
+
+impl Resume {
+    /// The offset behind which messages are wanted; none is if that is not said.
+    fn after(&self) -> u64 {
+        self.from.map_or(u64::MAX, |from| from.offset)
+    }
+}
+
+impl Subscribing {
+    fn start(&self) -> Start<'_> {
+        let position = self.position.unwrap_or_default();
+        Start {
+            name: &self.name,
+            position,
+            resumed: self.resume.map(|resume| resume.resumed(position)),
+        }
+    }
+}
+
+impl Resume {
+    /// What has come of it, if the live stream begins at `position`.
+    fn resumed(&self, position: Position) -> Resumed {
+        if self.is_underway {
+            return Resumed::Underway;
+        }
+        let Some(from) = self.from else {
+            return Resumed::Complete(0);
+        };
+        if from.epoch != position.epoch {
+            return Resumed::OtherEpoch;
+        }
+        let is_complete = |reach: Reach| reach.complete && reach.epoch == position.epoch;
+        match position.offset.checked_sub(from.offset) {
+            None => Resumed::NeverSeen,
+            Some(0) => Resumed::Complete(0),
+            Some(missed) if self.reach.is_some_and(is_complete) => Resumed::Complete(missed),
+            Some(missed) => Resumed::TooOld(missed),
+        }
+    }
+}

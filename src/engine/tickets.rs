@@ -1,0 +1,129 @@
+//! Subscriptions that wait for homes to answer, and topics that nobody may read any more.
+
+use super::Ticket;
+use super::message::Reach;
+use super::subscribe::{Confirmation, Subscribing};
+use crate::collections::HashMap;
+use crate::id::{PeerId, Position, TopicId, WireFormat};
+
+/// Confirmations that wait for homes.
+#[derive(Debug, Default)]
+pub(super) struct Tickets {
+    open: HashMap<Ticket, Waiting>,
+    /// Which tickets wait for the answer about a topic.
+    topics: HashMap<(TopicId, WireFormat), Vec<Ticket>>,
+    /// Topics that may have lost their last member.
+    vacant: Vec<(TopicId, WireFormat)>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    confirmation: Confirmation,
+    /// Answers that have not come, and one more until all has been asked for.
+    left: usize,
+}
+
+impl Tickets {
+    /// Begins a confirmation for `peer`.
+    pub(super) fn open(&mut self, ticket: Ticket, peer: PeerId) {
+        let waiting = Waiting {
+            confirmation: Confirmation::new(ticket, peer),
+            left: 1,
+        };
+        self.open.insert(ticket, waiting);
+    }
+
+    /// Whether a confirmation speaks of a topic already.
+    pub(super) fn has(&self, ticket: Ticket, topic: TopicId) -> bool {
+        let topics = &self.open[&ticket].confirmation.topics;
+        topics.iter().any(|begun| begun.topic == topic)
+    }
+
+    /// Adds a topic to a confirmation, and how many answers it waits for besides. Returns its place
+    /// among the topics.
+    pub(super) fn add(&mut self, ticket: Ticket, topic: Subscribing, answers: usize) -> u32 {
+        let waiting = self.waiting(ticket);
+        waiting.left += answers;
+        let topics = &mut waiting.confirmation.topics;
+        topics.push(topic);
+        u32::try_from(topics.len() - 1).expect("subscriptions are limited")
+    }
+
+    /// One answer more that a confirmation waits for.
+    pub(super) fn wait(&mut self, ticket: Ticket) {
+        self.waiting(ticket).left += 1;
+    }
+
+    /// Notes that a confirmation waits for the answer about a topic.
+    pub(super) fn wait_for_topic(&mut self, ticket: Ticket, topic: TopicId, format: WireFormat) {
+        let waiting = self.topics.entry((topic, format)).or_default();
+        waiting.push(ticket);
+    }
+
+    fn waiting(&mut self, ticket: Ticket) -> &mut Waiting {
+        let waiting = self.open.get_mut(&ticket);
+        waiting.expect("it is open until its last answer")
+    }
+
+    /// A home has said where a topic stands. Returns the tickets that waited for it.
+    pub(super) fn locate(
+        &mut self,
+        topic: TopicId,
+        format: WireFormat,
+        position: Position,
+    ) -> Vec<Ticket> {
+        let tickets = self.topics.remove(&(topic, format)).unwrap_or_default();
+        for ticket in &tickets {
+            if let Some(waiting) = self.open.get_mut(ticket) {
+                let topics = waiting.confirmation.topics.iter_mut();
+                for begun in topics.filter(|begun| begun.topic == topic) {
+                    begun.position.get_or_insert(position);
+                }
+            }
+        }
+        tickets
+    }
+
+    /// A home has said how far back a topic reaches.
+    pub(super) fn reach(
+        &mut self,
+        ticket: Ticket,
+        index: u32,
+        reach: Reach,
+    ) -> Option<(PeerId, &mut Subscribing)> {
+        let waiting = self.open.get_mut(&ticket)?;
+        let Confirmation { peer, topics, .. } = &mut waiting.confirmation;
+        let begun = &mut topics[index as usize];
+        if let Some(resume) = &mut begun.resume {
+            resume.reach = Some(reach);
+        }
+        Some((*peer, begun))
+    }
+
+    /// One answer less that a confirmation waits for. Returns it with the last one.
+    pub(super) fn settle(&mut self, ticket: Ticket) -> Option<Confirmation> {
+        let waiting = self.open.get_mut(&ticket)?;
+        waiting.left -= 1;
+        if waiting.left > 0 {
+            return None;
+        }
+        let settled = self.open.remove(&ticket)?;
+        if self.open.is_empty() && self.open.capacity() > SPARSE_FROM {
+            self.open = HashMap::default();
+        }
+        Some(settled.confirmation)
+    }
+
+    /// Notes that a topic may have no members.
+    pub(super) fn note_vacant(&mut self, topic: TopicId, format: WireFormat) {
+        self.vacant.push((topic, format));
+    }
+
+    /// Topics that may have lost their last member since the last call.
+    pub(super) fn take_vacant(&mut self) -> Vec<(TopicId, WireFormat)> {
+        std::mem::take(&mut self.vacant)
+    }
+}
+
+/// Confirmations that there has to be room for before it is given back.
+const SPARSE_FROM: usize = 1024;

@@ -1,0 +1,253 @@
+//! Tasks that wait for what the engine will answer: HTTP handlers, and callers of users.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::process::CallPlace;
+use super::{Handle, Shard};
+use crate::collections::HashMap;
+use crate::engine::{Counting, Kept, Outcome, Post, PublishResult, Ticket};
+
+/// An answer that will come. There is none if a shard that has a part in it ends before.
+pub type Answering = oneshot::Receiver<Outcome>;
+
+/// Who waits for answers on this shard, by ticket.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    waiting: HashMap<Ticket, oneshot::Sender<Outcome>>,
+    callers: HashMap<Ticket, Calling>,
+    /// Callers that there are, whether or not they have been told the last.
+    callers_open: usize,
+}
+
+#[derive(Debug)]
+struct Calling {
+    said: mpsc::UnboundedSender<Said>,
+    queued_bytes: Arc<AtomicUsize>,
+    /// More came than may wait: the rest is dropped.
+    overflowed: bool,
+}
+
+/// A publication whose subscribers are counted.
+#[must_use]
+#[derive(Debug)]
+pub enum Counted {
+    /// They have been: all of them are here.
+    Done(PublishResult),
+    /// Other shards have to say how many they have: [`Outcome::Published`].
+    Pending(Answering),
+}
+
+/// How long the end of a call waits until its home has forgotten it.
+const FORGET_MAX: Duration = Duration::from_secs(1);
+
+/// What a caller is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Said {
+    /// An answer; more may follow.
+    More(Bytes),
+    /// The last answer.
+    Last(Bytes),
+    /// More answers came than may wait for the caller to take them. Nothing follows.
+    Overflow,
+    /// The gateway stops. Nothing follows.
+    Stopping,
+}
+
+/// Why a call is not made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoCall {
+    /// The key is that of a call that waits.
+    InUse,
+    /// As many wait as may.
+    TooMany,
+    /// The gateway stops.
+    Stopping,
+}
+
+/// The end of a call at which somebody waits. Dropping it ends the call: what is answered later goes
+/// nowhere.
+#[derive(Debug)]
+pub struct Caller {
+    shard: Handle,
+    ticket: Ticket,
+    said: mpsc::UnboundedReceiver<Said>,
+    queued_bytes: Arc<AtomicUsize>,
+    _place: CallPlace,
+}
+
+impl Caller {
+    /// Waits for what is said next; `None` after the last.
+    pub fn poll_said(&mut self, cx: &mut Context<'_>) -> Poll<Option<Said>> {
+        self.said.poll_recv(cx).map(|said| {
+            if let Some(Said::More(bytes) | Said::Last(bytes)) = &said {
+                self.queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+            }
+            said
+        })
+    }
+
+    /// Ends the call. Whoever is told of the end when this is done can call again by the same key.
+    pub async fn end(self) {
+        if let Some(forgotten) = self.shard.hang_up(self.ticket) {
+            // A home that has ended before this shard knows no calls, and does not say so.
+            let _ = timeout(FORGET_MAX, forgotten).await;
+        }
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.shard.answers.borrow_mut().callers_open -= 1;
+        // Nobody waits for it to be forgotten.
+        drop(self.shard.hang_up(self.ticket));
+    }
+}
+
+impl Handle {
+    /// Makes a call to `user` that is known by `key`, before anything is sent.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn call(&self, key: &str, user: &str) -> Result<Caller, NoCall> {
+        let place = self.process.enter_call().ok_or(NoCall::TooMany)?;
+        let (sender, said) = mpsc::unbounded_channel();
+        let queued_bytes = Arc::<AtomicUsize>::default();
+        let calling = Calling {
+            said: sender,
+            queued_bytes: queued_bytes.clone(),
+            overflowed: false,
+        };
+        let ticket = self.engine(|engine| engine.call(key, user));
+        let is_free = {
+            let mut answers = self.answers.borrow_mut();
+            answers.callers.insert(ticket, calling);
+            answers.callers_open += 1;
+            answers.wait(ticket)
+        };
+        let mut caller = Caller {
+            shard: self.clone(),
+            ticket,
+            said,
+            queued_bytes,
+            _place: place,
+        };
+        let mut is_free = pin!(is_free);
+        poll_fn(|cx| match is_free.as_mut().poll(cx) {
+            Poll::Ready(Ok(Outcome::Called(true))) => Poll::Ready(Ok(())),
+            Poll::Ready(Ok(_)) => Poll::Ready(Err(NoCall::InUse)),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(NoCall::Stopping)),
+            // A home that has ended before this shard does not answer any more.
+            Poll::Pending => caller.poll_said(cx).map(|_| Err(NoCall::Stopping)),
+        })
+        .await?;
+        Ok(caller)
+    }
+
+    /// What is retained of a topic: at most `limit` messages after `since`. `None` if the gateway
+    /// stops.
+    pub async fn history(&self, topic: &str, since: u64, limit: u32) -> Option<Box<Kept>> {
+        self.clock.refresh();
+        let ticket = self.engine(|engine| engine.read_history(topic, since, limit));
+        let kept = self.answers.borrow_mut().wait(ticket);
+        match kept.await {
+            Ok(Outcome::History(kept)) => Some(kept),
+            _ => None,
+        }
+    }
+}
+
+impl Shard {
+    /// Publishes `post` and counts whom it reaches.
+    pub fn publish_counted(&self, post: &Post<'_>) -> Counted {
+        match self.engine(|engine| engine.publish_counted(post)) {
+            Counting::Done(result) => Counted::Done(result),
+            Counting::Pending(ticket) => Counted::Pending(self.answers.borrow_mut().wait(ticket)),
+        }
+    }
+
+    /// An answer has come for a task.
+    pub(super) fn take_answer(&self, ticket: Ticket, outcome: Outcome) {
+        let mut answers = self.answers.borrow_mut();
+        if let Outcome::Answered { said, is_last } = outcome {
+            let is_taken = answers.hear(ticket, said, is_last, self.config.bridge.max_answer_bytes);
+            let counters = &self.counters;
+            match is_taken {
+                Some(true) => counters.answers.add(1),
+                Some(false) => {}
+                None => counters.answers_unclaimed.add(1),
+            }
+        } else if let Some(waiting) = answers.waiting.remove(&ticket) {
+            // Whoever asked may have gone away meanwhile.
+            let _ = waiting.send(outcome);
+        }
+    }
+
+    /// A caller does not wait any more. Says when the call's home has forgotten it, if it has not by
+    /// now.
+    fn hang_up(&self, ticket: Ticket) -> Option<Answering> {
+        let is_asked = self.engine(|engine| engine.hang_up(ticket));
+        let mut answers = self.answers.borrow_mut();
+        answers.callers.remove(&ticket);
+        is_asked.then(|| answers.wait(ticket))
+    }
+
+    /// Whether anybody here has not taken the end of a call.
+    #[must_use]
+    pub fn has_calls(&self) -> bool {
+        self.answers.borrow().callers_open > 0
+    }
+
+    /// Ends all calls that wait here, since the gateway stops.
+    pub fn end_calls(&self) {
+        for calling in self.answers.borrow().callers.values() {
+            // Whoever waited may have just gone away.
+            let _ = calling.said.send(Said::Stopping);
+        }
+    }
+}
+
+impl Answers {
+    fn wait(&mut self, ticket: Ticket) -> Answering {
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.insert(ticket, sender);
+        receiver
+    }
+
+    /// An answer has come to a caller. Returns whether it was taken, or more has come than may wait;
+    /// `None` if the caller is not waiting.
+    fn hear(
+        &mut self,
+        ticket: Ticket,
+        said: Bytes,
+        is_last: bool,
+        queued_bytes_max: usize,
+    ) -> Option<bool> {
+        let calling = self.callers.get_mut(&ticket);
+        let calling = calling.filter(|calling| !calling.overflowed)?;
+        let queued = calling
+            .queued_bytes
+            .fetch_add(said.len(), Ordering::Relaxed);
+        calling.overflowed = queued > 0 && queued + said.len() > queued_bytes_max;
+        let is_taken = !calling.overflowed;
+        let said = match (is_taken, is_last) {
+            (false, _) => Said::Overflow,
+            (true, true) => Said::Last(said),
+            (true, false) => Said::More(said),
+        };
+        // Whoever waited may have just gone away.
+        let _ = calling.said.send(said);
+        if is_last {
+            self.callers.remove(&ticket);
+        }
+        Some(is_taken)
+    }
+}

@@ -1,0 +1,156 @@
+//! What is for one peer alone: frames, texts, heads.
+
+use super::links::Transport;
+use super::{Core, Shard};
+use crate::engine::hub::Enqueue;
+use crate::id::{PeerId, Priority, WireFormat};
+use crate::protocol::events::msgpack;
+use crate::ws::OpCode;
+use crate::ws::deflate::Inflater;
+
+impl Shard {
+    /// Queues bytes that are frames already, or an HTTP head.
+    pub fn send_raw(&self, peer: PeerId, priority: Priority, bytes: &[u8]) {
+        let mut core = self.core.borrow_mut();
+        let queued = core.engine.send(peer, priority, bytes);
+        self.note_queued(&mut core, queued);
+    }
+
+    /// Queues one message for one peer, compressed where the peer agreed to it.
+    pub fn send(&self, peer: PeerId, priority: Priority, opcode: OpCode, payload: &[u8]) {
+        let mut core = self.core.borrow_mut();
+        let window_bits = match core.links.get(peer).map(|link| link.transport) {
+            Some(Transport::WebSocket { window_bits }) => window_bits,
+            Some(Transport::Sse) | None => return,
+        };
+        let mut codec = self.buffers.codec.borrow_mut();
+        let frame = codec.message(window_bits, opcode, payload);
+        let queued = core.engine.send(peer, priority, frame);
+        self.note_queued(&mut core, queued);
+    }
+
+    /// Queues a message in the peer's own encoding. `write` writes it as JSON text; it is given the
+    /// time, too.
+    pub fn send_text(
+        &self,
+        peer: PeerId,
+        priority: Priority,
+        write: impl FnOnce(&mut Vec<u8>, &[u8]),
+    ) {
+        let timestamp = self.clock.timestamp();
+        let mut text = std::mem::take(&mut self.buffers.codec.borrow_mut().text);
+        text.clear();
+        write(&mut text, &timestamp);
+        self.send_json(peer, priority, &text);
+        self.buffers.codec.borrow_mut().text = text;
+    }
+
+    /// Queues a message whose JSON text is given in the peer's own encoding.
+    fn send_json(&self, peer: PeerId, priority: Priority, text: &[u8]) {
+        let format = {
+            let core = self.core.borrow();
+            let hub = core.engine.hub();
+            if !hub.is_present(peer) {
+                return;
+            }
+            hub.format_of(peer.slot)
+        };
+        match format {
+            WireFormat::EventsJson
+            | WireFormat::EventsJsonDeflate
+            | WireFormat::EventsBatch
+            | WireFormat::Bridge
+            | WireFormat::BridgeDeflate => {
+                self.send(peer, priority, OpCode::Text, text);
+            }
+            WireFormat::EventsMsgpack => {
+                let mut packed = std::mem::take(&mut self.buffers.codec.borrow_mut().packed);
+                packed.clear();
+                msgpack::from_json(text, &mut packed);
+                self.send(peer, priority, OpCode::Binary, &packed);
+                self.buffers.codec.borrow_mut().packed = packed;
+            }
+            // A stream has events only; its session writes them as they are.
+            WireFormat::Sse => {}
+        }
+    }
+
+    /// Answers a ping.
+    pub fn send_pong(&self, peer: PeerId, payload: &[u8]) {
+        let mut core = self.core.borrow_mut();
+        let mut codec = self.buffers.codec.borrow_mut();
+        let frame = codec.control(OpCode::Pong, payload);
+        let queued = core.engine.send_pong(peer, frame);
+        self.note_queued(&mut core, queued);
+    }
+
+    /// Queues a ping.
+    pub(super) fn send_ping(&self, peer: PeerId) {
+        let mut core = self.core.borrow_mut();
+        let mut codec = self.buffers.codec.borrow_mut();
+        let frame = codec.control(OpCode::Ping, b"");
+        let queued = core.engine.send(peer, Priority::Critical, frame);
+        self.note_queued(&mut core, queued);
+    }
+
+    fn note_queued(&self, core: &mut Core, queued: Enqueue) {
+        if let Enqueue::Overflow(dropped) = queued {
+            self.counters.messages_dropped.add(dropped as u64);
+        }
+        if core.engine.take_flush_wanted() {
+            self.flusher.raise();
+        }
+    }
+
+    /// Holds back the answer to a connection's upgrade request until [`Self::open`]. Its task reads
+    /// nothing until then.
+    pub fn hold_open(&self, peer: PeerId, head: Vec<u8>) {
+        if let Some(link) = self.core.borrow_mut().links.get_mut(peer) {
+            link.head = Some(head.into());
+        }
+    }
+
+    /// Whether a connection's upgrade request has not been answered.
+    #[must_use]
+    pub fn is_opening(&self, peer: PeerId) -> bool {
+        let core = self.core.borrow();
+        core.links.get(peer).is_some_and(|link| link.head.is_some())
+    }
+
+    /// Sends the answer to a connection's upgrade request, if it was held back.
+    pub fn open(&self, peer: PeerId) {
+        let head = {
+            let mut core = self.core.borrow_mut();
+            core.links.get_mut(peer).and_then(|link| link.head.take())
+        };
+        if let Some(head) = head {
+            self.send_raw(peer, Priority::Critical, &head);
+        }
+    }
+
+    /// Lets `read` use this shard's scratch buffer and inflater.
+    pub fn with_scratch<T>(&self, read: impl FnOnce(&mut [u8], &mut Inflater) -> T) -> T {
+        read(
+            &mut self.buffers.scratch.borrow_mut(),
+            &mut self.buffers.inflater.borrow_mut(),
+        )
+    }
+
+    /// Lends `read` an empty buffer for the text of a message that came in another encoding.
+    pub fn with_text<T>(&self, read: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let mut text = std::mem::take(&mut self.buffers.codec.borrow_mut().inbound);
+        text.clear();
+        let outcome = read(&mut text);
+        self.buffers.codec.borrow_mut().inbound = text;
+        outcome
+    }
+
+    /// Lends `read` an empty buffer for the text of an answer to a caller.
+    pub fn with_answer<T>(&self, read: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let mut text = std::mem::take(&mut self.buffers.codec.borrow_mut().answer);
+        text.clear();
+        let outcome = read(&mut text);
+        self.buffers.codec.borrow_mut().answer = text;
+        outcome
+    }
+}
