@@ -13,7 +13,9 @@ from .process import READY_SECONDS_MAX, free_port, pinned, running
 sys.path.insert(0, str(ROOT / "perf" / "peers"))
 import adapters  # noqa: E402  (the peers' directory is no package of ours)
 
-OURS = ("gateway", "gateway-2", "baseline", "limit")
+# The gateway of `--against`: a name that no column has to be wider for.
+AGAINST = "gateway-other"
+OURS = ("gateway", "gateway-2", AGAINST, "baseline", "limit")
 
 
 def is_at_hand(name):
@@ -37,7 +39,9 @@ def versions(names):
     """What runs, by contender."""
     described = {}
     for name in names:
-        if name in OURS:
+        if name == AGAINST:
+            described[name] = "another build"
+        elif name in OURS:
             described[name] = "this commit"
         else:
             described[name] = adapters.adapter(name).version()
@@ -77,7 +81,8 @@ class Server:
             return [TARGET / "examples" / "baseline", "--listen", address], {}
         if not self.name.startswith("gateway"):
             return adapters.adapter(self.name).command(port, scratch, len(self.cores))
-        server = [self.options.gateway, "serve", "--shards", str(self.shards), "--listen", address]
+        gateway = self.options.against if self.name == AGAINST else self.options.gateway
+        server = [gateway, "serve", "--shards", str(self.shards), "--listen", address]
         server += self.options.gateway_args.split()
         if not self.has_token:
             return [*server, "--mode", "demo"], {}
