@@ -410,6 +410,7 @@ impl Driver {
         );
         let _ = self.shard.process.hold_unfinished(self.unfinished_bytes, 0);
         self.unfinished_bytes = 0;
+        self.records.tell_peer(&self.shard, self.peer);
         self.with_session(Session::end);
         self.shard.part(self.peer, why);
         let deadline = Instant::now() + self.shard.config.websocket.close_timeout;

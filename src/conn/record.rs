@@ -36,6 +36,14 @@ impl Records {
         }
     }
 
+    /// As [`Self::tell`], for one peer, which is about to be sent its last frame: what it is written
+    /// before that does not come without what has to be told first.
+    pub(super) fn tell_peer(&self, shard: &Shard, peer: PeerId) {
+        while let Some(outcome) = shard.next_outcome_for(peer) {
+            self.tell_one(shard, peer, outcome);
+        }
+    }
+
     fn tell_one(&self, shard: &Shard, peer: PeerId, outcome: Outcome) {
         // The slot of one that has left may be another one's.
         if !shard.is_present(peer) {

@@ -153,6 +153,7 @@ impl Driver {
     fn part(&mut self, why: Disconnect) {
         if self.phase == Phase::Open {
             self.phase = Phase::Closing;
+            self.records.tell_peer(&self.shard, self.peer);
             self.shard.part(self.peer, why);
             let deadline = Instant::now() + self.shard.config.websocket.close_timeout;
             self.closing = Some(Box::pin(sleep_until(deadline)));
