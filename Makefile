@@ -9,11 +9,15 @@ BIN := $(or $(CARGO_TARGET_DIR),target)/release
 FUZZ_SECONDS ?= 60
 ARGS ?=
 
-.PHONY: help run test bench fuzz ci setup
+# Seeds that `make model` runs the engine with.
+SEEDS ?= 10000
+
+.PHONY: help run test model bench fuzz ci setup
 
 help:
 	@echo "make run    build, then serve on 127.0.0.1:8080 with everything open (demo mode)"
 	@echo "make test   the whole test suite"
+	@echo "make model  the engine against its model, with SEEDS ($(SEEDS)) seeds; FANFARE_MODEL_SEED=7 runs one"
 	@echo "make bench  the benchmarks"
 	@echo "make fuzz   every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)) seconds"
 	@echo "make ci     what continuous integration runs, conformance included"
@@ -35,6 +39,9 @@ run: setup
 test:
 	@scripts/setup test
 	cargo test --workspace --locked
+
+model: setup
+	FANFARE_MODEL_SEEDS=$(SEEDS) cargo test --locked --lib engine::model -- --nocapture
 
 bench: setup
 	cargo bench --workspace --locked

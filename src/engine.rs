@@ -24,6 +24,8 @@ mod incidents;
 mod interest;
 mod merge;
 mod message;
+#[cfg(test)]
+mod model;
 mod outcome;
 mod place;
 mod presence;

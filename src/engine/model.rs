@@ -1,0 +1,89 @@
+//! Engines joined by lanes against a naive model.
+//!
+//! One to four engines run in memory, as their shards would drive them: clients join, leave, subscribe,
+//! publish and come back, sockets and lanes fill, stop and go on, time passes. Beside them stands
+//! what is true (`oracle.rs`), and what each client may expect (`client.rs`, `track.rs`, `stream.rs`). All of it
+//! follows from a seed. A seed that fails is printed with the shortest trace found.
+//!
+//! `FANFARE_MODEL_SEEDS=10000` runs so many seeds, `FANFARE_MODEL_SEED=7` one, with its trace.
+
+mod apply;
+mod client;
+mod encoder;
+mod ended;
+mod faults;
+mod generate;
+mod lanes;
+mod node;
+mod ops;
+mod oracle;
+mod peers;
+mod random;
+mod run;
+mod seen;
+mod settle;
+mod shrink;
+mod sockets;
+mod stream;
+mod tasks;
+mod track;
+mod world;
+
+use std::collections::BTreeSet;
+
+use generate::generate;
+use run::run;
+use seen::Seen;
+use shrink::{Sought, shortest};
+
+/// Seeds of an ordinary test run.
+const SEEDS: u64 = 500;
+
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number")),
+    )
+}
+
+#[test]
+fn engines_keep_their_promises() {
+    let one = variable("FANFARE_MODEL_SEED");
+    let seeds = variable("FANFARE_MODEL_SEEDS").unwrap_or(SEEDS);
+    let (first, end) = one.map_or((0, seeds), |seed| (seed, seed + 1));
+    let (mut seen, mut faults) = (Seen::default(), BTreeSet::new());
+    for seed in first..end {
+        let (setup, ops) = generate(seed);
+        if one.is_some() {
+            println!("{}", shrink::trace(&setup, &ops));
+        }
+        match run(&setup, &ops) {
+            Ok(report) => {
+                seen.merge(&report.seen);
+                faults.extend(report.faults);
+            }
+            Err(violation) => {
+                let sought = Sought::Violation(violation.check);
+                let (setup, ops) = shortest(setup, ops, &sought);
+                let found = run(&setup, &ops);
+                panic!(
+                    "seed {seed}: {violation:?}\n\nshortest: {found:?}\n{}",
+                    shrink::trace(&setup, &ops)
+                );
+            }
+        }
+        if (seed + 1) % 1000 == 0 {
+            println!("{} seeds", seed + 1);
+        }
+    }
+    if one.is_some() {
+        return;
+    }
+    println!("known faults seen: {faults:?}");
+    for (thing, times) in seen.all() {
+        println!("{times:>9} {thing:?}");
+    }
+    let never: Vec<_> = seen.all().filter(|(_, times)| *times == 0).collect();
+    assert!(never.is_empty(), "the model never sees {never:?}");
+}

@@ -1,0 +1,283 @@
+//! What each operation does.
+
+use super::client::View;
+use super::ops::{CLIENTS, Names, Op};
+use super::peers::Connection;
+use super::stream::StreamView;
+use super::world::{WHOLE, World};
+use crate::engine::{FlushBudget, Post};
+use crate::id::WireFormat;
+use crate::protocol::events::Kind;
+use crate::sse::EventsRequest;
+use crate::topic;
+
+/// Milliseconds after which a full socket that takes nothing is given up.
+const STALL_MS: u64 = 5000;
+
+impl World {
+    /// Does one operation, as far as it is possible now.
+    pub(super) fn apply(&mut self, op: &Op) {
+        let nodes = self.nodes.len();
+        let at = |node: u8| usize::from(node) % nodes;
+        let who = |client: u8| usize::from(client % CLIENTS);
+        match *op {
+            Op::Join {
+                client,
+                node,
+                format,
+                greet,
+            } => self.join(who(client), at(node), format, greet),
+            Op::Leave { client } => self.leave(who(client)),
+            Op::Close { client } => {
+                if self.is_open(who(client)) {
+                    self.take_outcomes(who(client));
+                    self.close(who(client));
+                }
+            }
+            Op::CloseUntold { client } => {
+                if self.is_open(who(client)) {
+                    self.close(who(client));
+                }
+            }
+            Op::Subscribe {
+                client,
+                names,
+                recover,
+            } => {
+                if self.may_speak(who(client)) {
+                    self.subscribe(who(client), &listed(&names), recover);
+                }
+            }
+            Op::Unsubscribe { client, names } => {
+                if self.may_speak(who(client)) {
+                    self.unsubscribe(who(client), &listed(&names));
+                }
+            }
+            Op::Publish {
+                client,
+                topic,
+                key,
+                answer,
+                bytes,
+            } => {
+                if self.may_speak(who(client)) {
+                    self.publish(who(client), (topic, key), answer, bytes);
+                }
+            }
+            Op::Count {
+                node,
+                topic,
+                key,
+                only_live,
+                bytes,
+            } => {
+                let post = Post {
+                    key,
+                    only_live,
+                    ..Post::event(topic, b"")
+                };
+                self.count(at(node), &post, bytes);
+            }
+            Op::Push {
+                node,
+                client,
+                bytes,
+            } => {
+                let inbox = topic::inbox_of(&self.clients[who(client)].user);
+                let post = Post {
+                    kind: Kind::Push,
+                    only_live: true,
+                    ..Post::event(&inbox, b"")
+                };
+                self.count(at(node), &post, bytes);
+            }
+            Op::Broadcast { node } => {
+                let post = Post {
+                    kind: Kind::Broadcast,
+                    ..Post::event(topic::BROADCAST, b"")
+                };
+                self.count(at(node), &post, 0);
+            }
+            Op::Room { client, bytes } => self.make_room(who(client), bytes as usize),
+            Op::Cut { client } => {
+                if let Some(connection) = &self.clients[who(client)].connection {
+                    let (node, slot) = (connection.node, connection.peer.slot);
+                    self.nodes[node].sockets.get(slot).is_gone = true;
+                }
+            }
+            Op::Roster { client, topic } => {
+                if self.may_speak(who(client)) {
+                    let connection = self.connection(who(client));
+                    let (node, peer) = (connection.node, connection.peer);
+                    let ticket = self.turn(node, |turn| turn.ask_roster(peer, topic, "", 1000));
+                    let asked = ticket.map(|ticket| ticket.0);
+                    self.connection(who(client)).rosters.extend(asked);
+                }
+            }
+            Op::Call { node, key, client } => self.call(at(node), key, who(client)),
+            Op::Answer {
+                client,
+                key,
+                is_last,
+            } => {
+                if self.is_open(who(client)) && self.may_answer(who(client)) {
+                    self.answer(who(client), key, is_last);
+                }
+            }
+            Op::HangUp { call } => {
+                let calls = &self.tasks.calls;
+                let open = (0..calls.len()).filter(|&at| !calls[at].is_hung_up);
+                if let Some(call) = open.into_iter().nth(usize::from(call)) {
+                    self.hang_up(call);
+                }
+            }
+            Op::History {
+                node,
+                topic,
+                since,
+                limit,
+            } => self.read_history(at(node), topic, u64::from(since), u32::from(limit)),
+            Op::Stream {
+                client,
+                node,
+                topics,
+                resume,
+            } => self.open_stream(who(client), at(node), &topics, resume),
+            Op::Exchange {
+                node,
+                deliveries,
+                requests,
+            } => {
+                self.reap(at(node));
+                self.exchange(at(node), usize::from(deliveries), usize::from(requests));
+            }
+            Op::Flush {
+                node,
+                writes,
+                bytes,
+            } => {
+                let budget = FlushBudget {
+                    writes_max: usize::from(writes),
+                    bytes_max: bytes as usize,
+                };
+                let _ = self.flush(at(node), budget);
+            }
+            Op::Run { rounds } => {
+                for _ in 0..rounds {
+                    for node in 0..nodes {
+                        self.reap(node);
+                        self.exchange(node, 4, 4 * nodes);
+                        let _ = self.flush(node, WHOLE);
+                    }
+                }
+            }
+            Op::Stop { from, to } => self.mesh.stop(at(from), at(to), true),
+            Op::Go { from, to } => self.mesh.stop(at(from), at(to), false),
+            Op::CloseGroups { node } => self.turn(at(node), |turn| turn.close_groups()),
+            Op::Tick { node } => {
+                self.turn(at(node), |turn| {
+                    turn.begin_ahead();
+                    turn.find_stalled(STALL_MS);
+                    turn.close_groups();
+                    turn.sweep_vacant();
+                });
+                self.at_home(at(node), None, |turn| turn.sweep_presence());
+            }
+            Op::SweepVacant { node } => self.turn(at(node), |turn| turn.sweep_vacant()),
+            Op::SweepPresence { node } => {
+                self.at_home(at(node), None, |turn| turn.sweep_presence());
+            }
+            Op::SweepHome { node, rarely } => {
+                self.turn(at(node), |turn| turn.sweep_home(rarely));
+            }
+            Op::Tidy { node } => {
+                let now = self.now();
+                self.nodes[at(node)].engine.tidy(now);
+            }
+            Op::FindStalled { node } => {
+                self.turn(at(node), |turn| turn.find_stalled(STALL_MS));
+            }
+            Op::Advance { ms } => self.now_ms += u64::from(ms),
+        }
+    }
+
+    /// Whether a client has a connection that is not being closed.
+    fn is_open(&self, client: usize) -> bool {
+        let connection = self.clients[client].connection.as_ref();
+        connection.is_some_and(|connection| !connection.is_closing && !connection.is_doomed)
+    }
+
+    /// Whether a client is read from and has something to say.
+    fn may_speak(&self, client: usize) -> bool {
+        let Some(connection) = &self.clients[client].connection else {
+            return false;
+        };
+        let hub = self.nodes[connection.node].engine.hub();
+        self.is_open(client)
+            && !connection.format.is_bridge()
+            && connection.format != WireFormat::Sse
+            && !hub.is_outbox_full(connection.peer.slot)
+    }
+
+    fn may_answer(&self, client: usize) -> bool {
+        let connection = self.clients[client].connection.as_ref();
+        connection.is_some_and(|connection| connection.format != WireFormat::Sse)
+    }
+
+    fn make_room(&mut self, client: usize, bytes: usize) {
+        let Some(connection) = &self.clients[client].connection else {
+            return;
+        };
+        let (node, peer) = (connection.node, connection.peer);
+        self.nodes[node].sockets.get(peer.slot).room += bytes;
+        if self.nodes[node].engine.hub().is_blocked(peer.slot) {
+            self.turn(node, |turn| turn.unblock(peer));
+        }
+    }
+
+    /// A client reads a stream of events.
+    fn open_stream(&mut self, client: usize, node: usize, topics: &Names, resume: bool) {
+        let mut topics: Vec<Box<str>> = listed(topics).into_iter().map(Into::into).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        if topics.is_empty() {
+            return;
+        }
+        self.leave(client);
+        let peer = self.nodes[node].engine.join(WireFormat::Sse);
+        self.nodes[node]
+            .sockets
+            .insert(peer.slot, self.setup.room + 300);
+        let list = topics.join(",");
+        let cursor = self.clients[client].cursors.get(&list).filter(|_| resume);
+        let cursor = cursor.filter(|cursor| !cursor.is_empty()).cloned();
+        let view = StreamView::new(
+            self.cursors.clone(),
+            &topics,
+            cursor.as_deref(),
+            &mut self.oracle,
+        );
+        let stored = self.clients[client].stored.clone();
+        let unread = View::new(WireFormat::Sse, stored, self.has_room());
+        let mut connection = Connection::new(node, peer, WireFormat::Sse, unread);
+        connection.stream = Some((list, view));
+        self.clients[client].connection = Some(connection);
+        self.changes += 1;
+        let request = EventsRequest {
+            topics,
+            cursor: cursor.map(Into::into),
+        };
+        let head = b": open\n\n".to_vec();
+        if self
+            .turn(node, |turn| turn.open_stream(peer, &request, head))
+            .is_err()
+        {
+            self.leave(client);
+        }
+    }
+}
+
+fn listed(names: &Names) -> Vec<&'static str> {
+    let names = names.iter().copied();
+    names.filter(|name| !name.is_empty()).collect()
+}

@@ -1,0 +1,502 @@
+//! What a client of the WebSocket protocols reads, and what it may expect of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::encoder::Event;
+use super::ended::Ended;
+use super::oracle::{Check, Oracle, expect, fail};
+use super::seen::Thing;
+use super::track::{Membership, Track};
+use crate::engine::{Resumed, Start};
+use crate::id::{Position, WireFormat};
+use crate::topic::{Pattern, is_internal};
+
+/// Where all topics stand, by name.
+pub(super) type Heads = BTreeMap<String, Position>;
+
+/// What a client sees of one connection.
+#[derive(Debug)]
+pub(super) struct View {
+    format: WireFormat,
+    /// Bytes of a frame that has not ended.
+    buffer: Vec<u8>,
+    /// Topics that it is a member of, but for those of patterns of which nothing has come.
+    pub(super) tracks: BTreeMap<String, Track>,
+    /// Subscriptions, by ticket.
+    pub(super) asked: BTreeMap<u32, Asked>,
+    pub(super) patterns: Vec<Covering>,
+    /// What it has not been told the end of.
+    ended: Ended,
+    /// Confirmations that were handed over while a frame had not ended.
+    told_late: BTreeSet<u32>,
+    /// Topics that it has been a member of, and how often.
+    ever: BTreeMap<String, u32>,
+    /// Frames for it alone have been lost: nothing is known of confirmations and gaps.
+    is_deaf: bool,
+    /// Its last frame is queued, behind what was queued before.
+    pub(super) is_closing: bool,
+    /// There is room for all topics: patterns cover all.
+    has_room: bool,
+    /// That is to be told.
+    has_lost_frames: bool,
+    /// Where the client was in each topic, to come back to.
+    pub(super) stored: Heads,
+    /// Where a client of the bridge protocol was in its inbox.
+    seen_before: Option<Position>,
+}
+
+/// A subscription.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    /// The confirmation has been handed over.
+    pub(super) is_told: bool,
+    /// The confirmation has been read.
+    pub(super) is_read: bool,
+    pub(super) topics: Vec<AskedTopic>,
+}
+
+#[derive(Debug)]
+pub(super) struct AskedTopic {
+    pub(super) name: String,
+    /// Which membership of the topic it speaks of.
+    pub(super) life: u32,
+    /// It was a member before.
+    pub(super) was_member: bool,
+    pub(super) from: Option<Position>,
+}
+
+/// A pattern that was subscribed to.
+#[derive(Debug)]
+pub(super) struct Covering {
+    pub(super) pattern: Pattern,
+    pub(super) ticket: u32,
+    /// The unsubscription that the client has to be told of first; 0 for none.
+    behind: u32,
+    /// Where topics stood when the client was told.
+    pub(super) base: Option<Heads>,
+}
+
+impl View {
+    pub(super) fn new(format: WireFormat, stored: Heads, has_room: bool) -> Self {
+        Self {
+            format,
+            buffer: Vec::new(),
+            tracks: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            patterns: Vec::new(),
+            ended: Ended::default(),
+            told_late: BTreeSet::new(),
+            ever: BTreeMap::new(),
+            is_deaf: false,
+            has_lost_frames: false,
+            is_closing: false,
+            has_room,
+            stored,
+            seen_before: None,
+        }
+    }
+
+    /// Notes what the client has seen of its inbox, and must not get again.
+    pub(super) fn seen_before(&mut self, position: Option<Position>) {
+        self.seen_before = position;
+    }
+
+    /// Notes that the client is to become a member of a topic. Returns which life of the membership
+    /// that is.
+    pub(super) fn begin(&mut self, name: &str, ticket: u32, was_member: bool) -> u32 {
+        if was_member && let Some(track) = self.tracks.get(name) {
+            return track.life;
+        }
+        self.begin_covered(name);
+        let track = self.tracks.get_mut(name).expect("it was just begun");
+        if !was_member {
+            (track.awaits, track.base) = (Some(ticket), None);
+        }
+        track.life
+    }
+
+    /// Notes that the client is no member any more, unless a pattern or `is_named` says so.
+    pub(super) fn end(&mut self, name: &str, is_named: bool) {
+        if is_named || self.is_covered(name) {
+            return;
+        }
+        if let Some(track) = self.tracks.remove(name) {
+            self.ended.put(name, track);
+        }
+    }
+
+    /// Notes that a confirmation is handed over, while topics stand at `heads`.
+    pub(super) fn tell(&mut self, ticket: u32, heads: &Heads) {
+        if let Some(asked) = self.asked.get_mut(&ticket) {
+            asked.is_told = true;
+        }
+        for one in self.patterns.iter_mut().filter(|one| one.ticket == ticket) {
+            one.base = Some(heads.clone());
+        }
+        if !self.buffer.is_empty() {
+            self.told_late.insert(ticket);
+        }
+    }
+
+    /// Notes that frames for it alone gave way.
+    pub(super) fn lose_frames(&mut self, is_told: bool) {
+        match is_told {
+            true => self.has_lost_frames = true,
+            false => {
+                // What was to be told may be among them.
+                self.has_lost_frames = false;
+                self.grow_deaf();
+            }
+        }
+    }
+
+    /// The number of the next unsubscription.
+    pub(super) fn next_end(&mut self) -> u32 {
+        self.ended.next()
+    }
+
+    /// The client is told of an unsubscription.
+    fn told_end(&mut self, number: u32) {
+        if self.is_closing {
+            // What was queued before the last frame comes before it.
+            return;
+        }
+        if self.is_deaf {
+            return self.ended.forget_tracks();
+        }
+        self.ended.forget(number);
+        let news = self.patterns.iter_mut().map(|one| &mut one.behind);
+        let news = news.chain(self.tracks.values_mut().map(|track| &mut track.behind));
+        for behind in news.filter(|behind| **behind <= number) {
+            *behind = 0;
+        }
+    }
+
+    /// Nothing is known of confirmations and gaps any more.
+    fn grow_deaf(&mut self) {
+        self.is_deaf = true;
+        self.ended.forget_tracks();
+        self.tracks.values_mut().for_each(Track::grow_deaf);
+    }
+
+    /// Notes that a pattern is subscribed to.
+    pub(super) fn begin_pattern(&mut self, pattern: Pattern, ticket: u32) {
+        self.patterns.push(Covering {
+            pattern,
+            ticket,
+            behind: self.ended.newest(),
+            base: None,
+        });
+    }
+
+    /// Notes that a pattern is given up. Topics are ended one by one.
+    pub(super) fn end_pattern(&mut self, pattern: &Pattern) {
+        self.patterns.retain(|one| one.pattern != *pattern);
+        self.ended.put_pattern(pattern.clone());
+    }
+
+    /// Whether a pattern of the client matches a topic.
+    pub(super) fn is_covered(&self, name: &str) -> bool {
+        self.patterns.iter().any(|one| one.pattern.matches(name))
+    }
+
+    /// Whether a pattern matches a topic that is older than all that the client has not been told the
+    /// end of.
+    fn is_covered_since(&self, name: &str) -> bool {
+        let mut patterns = self.patterns.iter();
+        patterns.any(|one| one.behind == 0 && one.pattern.matches(name))
+    }
+
+    /// The topics that it is a member of, as far as it can know.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.tracks.keys().cloned().collect()
+    }
+
+    /// Reads bytes.
+    pub(super) fn read(&mut self, bytes: &[u8], oracle: &mut Oracle) {
+        self.buffer.extend_from_slice(bytes);
+        let buffer = std::mem::take(&mut self.buffer);
+        let mut rest = &buffer[..];
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let line = str::from_utf8(&rest[..end]).expect("frames are text");
+            self.line(line, oracle);
+            self.told_late.clear();
+            rest = &rest[end + 1..];
+        }
+        self.buffer = rest.to_vec();
+    }
+
+    /// Whether a part of a frame has come.
+    pub(super) fn is_cut(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    fn line(&mut self, line: &str, oracle: &mut Oracle) {
+        let (head, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match head.split_at(1) {
+            ("E", format) => {
+                let is_ours = format == self.format.index().to_string()
+                    // What was missed does not come in groups.
+                    || self.format == WireFormat::EventsBatch
+                        && format == WireFormat::EventsJson.index().to_string();
+                if !is_ours {
+                    fail(Check::Frame, format!("format {format}: {line}"));
+                }
+                self.event(rest, oracle);
+            }
+            ("B", count) => {
+                expect(Check::Frame, &self.format, &WireFormat::EventsBatch, line);
+                let events: Vec<&str> = rest.split(',').collect();
+                expect(
+                    Check::Frame,
+                    &events.len().to_string().as_str(),
+                    &count,
+                    line,
+                );
+                oracle.seen.note(match events.len() {
+                    10.. => Thing::GroupFull,
+                    _ => Thing::GroupOfSome,
+                });
+                let topic = |event: &str| Event::parse(event).map(|event| event.topic.to_owned());
+                if events.iter().any(|event| topic(event) != topic(events[0])) {
+                    fail(Check::Frame, format!("a group of several topics: {line}"));
+                }
+                for event in events {
+                    self.event(event, oracle);
+                }
+            }
+            ("C", ticket) => {
+                let ticket = ticket.parse().expect("the session wrote it");
+                self.confirmation(ticket, rest, oracle);
+            }
+            ("G", _) => self.gap(rest, oracle),
+            ("U", number) => self.told_end(number.parse().expect("the session wrote it")),
+            // Answers are looked at when they are told.
+            ("A" | "R" | "X", _) => {}
+            _ => fail(Check::Frame, format!("{line:?} is no frame")),
+        }
+    }
+
+    fn event(&mut self, text: &str, oracle: &mut Oracle) {
+        let Some(event) = Event::parse(text) else {
+            fail(Check::Frame, format!("{text:?} is no event"));
+        };
+        oracle.check_data(event.topic, event.position, event.data);
+        self.stored.insert(event.topic.into(), event.position);
+        if let Some(seen) = self.seen_before
+            && seen.epoch == event.position.epoch
+            && event.position.offset <= seen.offset
+        {
+            fail(Check::Order, format!("{text} after {seen:?}"));
+        }
+        if let Some(life) = self.ended.find(event.topic).map(|track| track.life) {
+            oracle.seen.note(Thing::CutFrame);
+            let recovers = self.recovers(event.topic, life);
+            let track = self.ended.find(event.topic).expect("as above");
+            return track.event(&event, Membership::Ended, recovers, oracle);
+        }
+        let track = self.tracks.get(event.topic);
+        if track.is_some_and(|track| track.behind != 0) {
+            return oracle.seen.note(Thing::CutFrame);
+        }
+        let is_of_pattern = self.is_covered(event.topic);
+        if is_of_pattern {
+            oracle.seen.note(Thing::PatternEvent);
+        }
+        if !self.tracks.contains_key(event.topic) {
+            if self.ended.covers(event.topic) != 0 && !self.is_covered_since(event.topic) {
+                // Its first message was cut.
+                return oracle.seen.note(Thing::CutFrame);
+            }
+            if self.is_deaf && self.ever.contains_key(event.topic) {
+                // That it is no member any more may not have been told.
+                return;
+            }
+            if !is_of_pattern {
+                fail(Check::NotSubscribed, text);
+            }
+            self.begin_covered(event.topic);
+        }
+        let track = &self.tracks[event.topic];
+        let told = track
+            .awaits
+            .filter(|ticket| self.asked[ticket].is_told && !self.told_late.contains(ticket));
+        if told.is_some() && !self.is_deaf {
+            fail(Check::BeforeConfirmation, text);
+        }
+        let recovers = self.recovers(event.topic, track.life);
+        let track = self.tracks.get_mut(event.topic).expect("as above");
+        track.event(&event, Membership::Live, recovers, oracle);
+        if is_internal(event.topic) {
+            oracle.seen.note(Thing::Broadcast);
+        } else if event.topic.starts_with("user:") {
+            oracle.seen.note(Thing::Inbox);
+        }
+    }
+
+    /// Whether a subscription that has not been confirmed asks for a topic from a place on, although
+    /// it flows.
+    fn recovers(&self, name: &str, life: u32) -> bool {
+        let is_it = |topic: &AskedTopic| {
+            topic.name == name && topic.life == life && topic.was_member && topic.from.is_some()
+        };
+        let mut unread = self.asked.values().filter(|asked| !asked.is_read);
+        unread.any(|asked| asked.topics.iter().any(is_it))
+    }
+
+    /// Begins a membership because of patterns.
+    fn begin_covered(&mut self, name: &str) {
+        let lives = self.ever.entry(name.into()).or_default();
+        *lives += 1;
+        let mut track = Track::new(*lives);
+        track.base = self.base_of(name);
+        if !self.is_deaf && !self.is_covered_since(name) {
+            track.behind = self.ended.covers(name);
+        }
+        if self.is_deaf {
+            track.grow_deaf();
+        }
+        self.tracks.insert(name.into(), track);
+    }
+
+    /// Where a topic stood when the client was told that it gets all that is published: the place
+    /// behind which nothing may be missing. `None` if it has not been told.
+    pub(super) fn base_of(&self, name: &str) -> Option<Position> {
+        if !self.has_room {
+            return None;
+        }
+        let covering = self.patterns.iter().filter(|one| one.pattern.matches(name));
+        let bases = covering.filter_map(|one| one.base.as_ref());
+        let positions = bases.map(|base| base.get(name).copied().unwrap_or_default());
+        positions.min_by_key(|at| (at.epoch, at.offset))
+    }
+
+    fn gap(&mut self, text: &str, oracle: &mut Oracle) {
+        let (name, lost) = text.split_once(' ').expect("the session wrote it");
+        let lost: Option<u64> = lost.parse().ok();
+        if name == "-" {
+            oracle.seen.note(Thing::PrivateGap);
+            // Broadcasts have no name either.
+            self.has_lost_frames = false;
+            return self.grow_deaf();
+        }
+        if let Some(track) = self.ended.find(name) {
+            track.gap(lost);
+        }
+        if !self.tracks.contains_key(name) {
+            let is_old = self.ended.covers(name) != 0;
+            if !self.is_covered(name) {
+                if !is_old && !self.ever.contains_key(name) {
+                    fail(Check::Gap, format!("{name} was never asked for"));
+                }
+                return;
+            }
+            self.begin_covered(name);
+        }
+        let track = self.tracks.get_mut(name).expect("as above");
+        // A gap of an earlier membership may have been on its way.
+        track.may_be_old |= track.life > 1;
+        track.gap(lost);
+    }
+
+    fn confirmation(&mut self, ticket: u32, text: &str, oracle: &mut Oracle) {
+        let Some(asked) = self.asked.get_mut(&ticket) else {
+            fail(Check::Confirmation, format!("{ticket} was not asked for"));
+        };
+        if std::mem::replace(&mut asked.is_read, true) {
+            fail(Check::Confirmation, format!("{ticket} is told twice"));
+        }
+        oracle.seen.note(Thing::Confirmed);
+        let mut names = BTreeSet::new();
+        for text in text.split(';').filter(|text| !text.is_empty()) {
+            let (name, position, resumed) = read_start(text);
+            names.insert(name);
+            if self.is_deaf {
+                // That the membership before has ended may not have been told.
+                self.ended.forget_track(name);
+            }
+            let Some(topic) = asked.topics.iter().find(|topic| topic.name == name) else {
+                fail(Check::Confirmation, format!("{name} was not asked for"));
+            };
+            let track = self.tracks.get_mut(name);
+            let Some(track) = track.filter(|track| track.life == topic.life) else {
+                continue;
+            };
+            if topic.was_member {
+                track.named_while_flowing(position, resumed, oracle);
+            } else {
+                track.named(position, resumed, topic.from, oracle);
+            }
+            self.stored.entry(name.into()).or_insert(position);
+        }
+        for topic in &asked.topics {
+            if !names.contains(topic.name.as_str()) {
+                fail(Check::Confirmation, format!("{} is not named", topic.name));
+            }
+        }
+    }
+
+    /// Checks that all has come: the topics stand at `heads`.
+    pub(super) fn finish(&self, heads: &Heads) {
+        if self.has_lost_frames {
+            fail(Check::Gap, "lost frames were never told of");
+        }
+        for (ticket, asked) in &self.asked {
+            if !(asked.is_told && (asked.is_read || self.is_deaf)) {
+                fail(
+                    Check::Unanswered,
+                    format!("subscription {ticket}: {asked:?}"),
+                );
+            }
+        }
+        for (name, track) in &self.tracks {
+            let head = heads.get(name).copied().unwrap_or_default();
+            track.finish(name, head);
+        }
+        for (name, head) in heads {
+            let base = self.base_of(name).filter(|_| !self.is_deaf);
+            if let Some(base) = base
+                && !self.tracks.contains_key(name)
+                && (base.epoch != head.epoch && head.offset > 0 || head.offset > base.offset)
+            {
+                fail(Check::Missing, format!("{name}: {head:?} after {base:?}"));
+            }
+        }
+    }
+}
+
+/// How a session writes where a topic begins.
+pub(super) fn put_start(out: &mut String, start: &Start<'_>) {
+    let Start {
+        name,
+        position: Position { epoch, offset },
+        resumed,
+    } = start;
+    let resumed = match resumed {
+        None => "-".to_owned(),
+        Some(Resumed::Complete(count)) => format!("c{count}"),
+        Some(Resumed::OtherEpoch) => "e".to_owned(),
+        Some(Resumed::TooOld(count)) => format!("t{count}"),
+        Some(Resumed::NeverSeen) => "n".to_owned(),
+        Some(Resumed::Underway) => "u".to_owned(),
+    };
+    out.push_str(&format!("{name}|{epoch}|{offset}|{resumed};"));
+}
+
+fn read_start(text: &str) -> (&str, Position, Option<Resumed>) {
+    let fields: Vec<&str> = text.split('|').collect();
+    let number = |text: &str| -> u64 { text.parse().expect("the session wrote it") };
+    let position = Position {
+        epoch: number(fields[1]),
+        offset: number(fields[2]),
+    };
+    let resumed = match fields[3].split_at(1) {
+        ("c", count) => Some(Resumed::Complete(number(count))),
+        ("e", _) => Some(Resumed::OtherEpoch),
+        ("t", count) => Some(Resumed::TooOld(number(count))),
+        ("n", _) => Some(Resumed::NeverSeen),
+        ("u", _) => Some(Resumed::Underway),
+        _ => None,
+    };
+    (fields[0], position, resumed)
+}

@@ -1,0 +1,224 @@
+//! What is true: the publications of each topic in the order in which its home took them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+use super::seen::{Seen, Thing};
+use crate::id::Position;
+
+/// What a run can find wrong.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Check {
+    /// The engine panicked.
+    Panic,
+    /// Bytes that are no frame, or one of another format.
+    Frame,
+    /// A message of a topic that the client is no member of.
+    NotSubscribed,
+    /// A message again, or an older one.
+    Order,
+    /// Messages are missing, and no gap tells of it.
+    Missing,
+    /// A gap tells of more messages than are missing, or of other topics.
+    Gap,
+    /// A message before the confirmation that names its topic.
+    BeforeConfirmation,
+    /// A message that its confirmation says was before.
+    AfterConfirmation,
+    /// A confirmation that says something else than it should.
+    Confirmation,
+    /// Two messages at one offset.
+    Data,
+    /// A key was taken twice, or forgotten.
+    Key,
+    /// An answer to a publication is wrong.
+    Published,
+    /// A publication reached another number of members.
+    Members,
+    /// Presence is wrong.
+    Presence,
+    /// A call is wrong.
+    Call,
+    /// Something was asked and never answered.
+    Unanswered,
+    /// A cursor of a stream says something else than its client has.
+    Cursor,
+    /// A history is wrong.
+    History,
+    /// A client's publications changed their order.
+    Overtaken,
+    /// Something is left in the end.
+    Left,
+    /// Something waits, and nothing will move it.
+    Stuck,
+}
+
+/// What is known to be wrong, and is mended in a later change. A run notes that it was seen and goes
+/// on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum KnownFault {
+    /// A message of a topic reaches the client before the confirmation that names it, because
+    /// memberships are live at once while the confirmation waits for other homes.
+    ConfirmationIsOvertaken,
+    /// A topic that flows already is named where this shard is, and not at the last message that the
+    /// connection was sent.
+    FlowingIsNamedElsewhere,
+    /// A topic that flows already is asked for from a place on: what has come of it and has not been
+    /// written is skipped when its home answers, and no gap tells of it before what is newer.
+    RecoverySkipsWhatFlows,
+    /// A topic whose home has forgotten it while one format of it was given up and another one was asked
+    /// for: the engine remembers for good what the home called it before.
+    NameIsNotForgotten,
+    /// Whoever comes back on another engine is overtaken by itself where what it asked before stands in
+    /// a lane behind a request that waits for room.
+    StalledIsOvertaken,
+    /// A topic begins a new epoch while the hub still has its log, since somebody came before its home's
+    /// answer that the old interest is forgotten: numbers of messages fall, which an assertion of the
+    /// log does not expect. The run ends with it.
+    NumbersFall,
+    /// Frames for one peer alone that give way while its socket is not full are not told of until it
+    /// has been full once, if ever.
+    PrivateLossIsNotTold,
+    /// A new topic that a pattern of its own home's engine matches finds that engine's hub full. The
+    /// home keeps the interest for good, and never forgets the topic.
+    InterestWithoutRoom,
+}
+
+impl KnownFault {
+    pub(super) const ALL: [Self; 8] = [
+        Self::ConfirmationIsOvertaken,
+        Self::FlowingIsNamedElsewhere,
+        Self::RecoverySkipsWhatFlows,
+        Self::NameIsNotForgotten,
+        Self::StalledIsOvertaken,
+        Self::NumbersFall,
+        Self::PrivateLossIsNotTold,
+        Self::InterestWithoutRoom,
+    ];
+}
+
+/// Something is wrong: what a run panics with.
+#[derive(Clone, Debug)]
+pub(super) struct Violation {
+    pub(super) check: Check,
+    pub(super) detail: String,
+}
+
+/// Ends the run.
+pub(super) fn fail(check: Check, detail: impl Into<String>) -> ! {
+    let mut detail: String = detail.into();
+    // What data is filled up with says nothing.
+    while detail.contains("xxxx") {
+        detail = detail.replace("xxxx", "xx");
+    }
+    std::panic::panic_any(Violation { check, detail })
+}
+
+/// Ends the run unless both are the same.
+pub(super) fn expect<T: PartialEq + Debug>(check: Check, found: &T, expected: &T, what: &str) {
+    if found != expected {
+        fail(check, format!("{what}: {found:?} instead of {expected:?}"));
+    }
+}
+
+/// What is known of a run.
+#[derive(Debug, Default)]
+pub(super) struct Oracle {
+    /// By topic and epoch: the data of each offset, where it is known.
+    logs: BTreeMap<(String, u64), Vec<Option<String>>>,
+    /// When a key was taken first, and its offset.
+    keys: BTreeMap<(String, String), (u64, u64)>,
+    /// The offsets that publications got, by their data.
+    offsets: BTreeMap<String, u64>,
+    /// The newest of each client's publications to a topic.
+    newest: BTreeMap<(String, String), u64>,
+    /// What is being taken was handed over later than what waits for room.
+    pub(super) passes_stalled: bool,
+    /// That has happened.
+    pub(super) has_passed: bool,
+    /// Publishers of topics, of whom this is so.
+    overtaken: BTreeSet<(String, String)>,
+    /// What clients read is printed.
+    pub(super) is_loud: bool,
+    pub(super) seen: Seen,
+    pub(super) faults: BTreeSet<KnownFault>,
+}
+
+/// How long a key is remembered.
+const KEY_MS: u64 = 5 * 60 * 1000;
+
+impl Oracle {
+    pub(super) fn note_fault(&mut self, fault: KnownFault) {
+        self.faults.insert(fault);
+    }
+
+    /// A home has taken a message. `None`: its data is not known.
+    pub(super) fn append(&mut self, topic: &str, at: Position, data: Option<&str>) {
+        let is_new = at.offset == 1 && self.logs.keys().any(|(known, _)| known == topic);
+        let log = self.logs.entry((topic.into(), at.epoch)).or_default();
+        expect(Check::Data, &(log.len() as u64 + 1), &at.offset, topic);
+        log.push(data.map(Into::into));
+        if is_new {
+            self.seen.note(Thing::EpochChanged);
+        }
+    }
+
+    /// A client, a reader of a history or the like has got a message.
+    pub(super) fn check_data(&mut self, topic: &str, at: Position, data: &str) {
+        let log = self.logs.get_mut(&(topic.into(), at.epoch));
+        let index = usize::try_from(at.offset).unwrap_or(0).wrapping_sub(1);
+        let Some(known) = log.and_then(|log| log.get_mut(index)) else {
+            fail(Check::Data, format!("{topic} has no {at:?}"));
+        };
+        let known = known.get_or_insert_with(|| data.into());
+        if known != data {
+            fail(
+                Check::Data,
+                format!("{topic} {at:?} is {data} and was {known}"),
+            );
+        }
+    }
+
+    /// The offset that a publication with this key must get, if there was one.
+    pub(super) fn known_key(&self, topic: &str, key: &str, now_ms: u64) -> Option<u64> {
+        let (since, offset) = self.keys.get(&(topic.into(), key.into()))?;
+        (now_ms - since < KEY_MS).then_some(*offset)
+    }
+
+    /// A home has taken a publication with a key.
+    pub(super) fn note_key(&mut self, topic: &str, key: &str, now_ms: u64, offset: u64) {
+        let name = (topic.to_owned(), key.to_owned());
+        self.keys.insert(name, (now_ms, offset));
+    }
+
+    /// What the publication of `data` is to be answered with.
+    pub(super) fn note_offset(&mut self, data: &str, offset: u64) {
+        if let Some(known) = self.offsets.insert(data.into(), offset) {
+            fail(Check::Published, format!("{data} was {known} before"));
+        }
+    }
+
+    /// An answer says this.
+    pub(super) fn check_offset(&self, data: &str, offset: u64) {
+        let known = self.offsets.get(data).copied();
+        expect(Check::Published, &Some(offset), &known, data);
+    }
+
+    /// A home has taken the publication with this number of somebody.
+    pub(super) fn check_order(&mut self, topic: &str, publisher: &str, number: u64) {
+        let name = (topic.to_owned(), publisher.to_owned());
+        if self.passes_stalled {
+            self.overtaken.insert(name.clone());
+        }
+        let is_excused = self.overtaken.contains(&name);
+        let newest = self.newest.entry(name).or_default();
+        if *newest < number {
+            *newest = number;
+        } else if is_excused {
+            self.note_fault(KnownFault::StalledIsOvertaken);
+        } else {
+            let what = format!("{publisher} published {number} to {topic} before {newest}");
+            fail(Check::Overtaken, what);
+        }
+    }
+}

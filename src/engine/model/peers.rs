@@ -1,0 +1,512 @@
+//! Clients, their connections, and what sessions do for them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use super::client::{Asked, AskedTopic, Heads, View, put_start};
+use super::ops::Recover;
+use super::oracle::{Check, KnownFault, Oracle, fail};
+use super::seen::Thing;
+use super::stream::StreamView;
+use super::world::World;
+use crate::engine::hub::Enqueue;
+use crate::engine::{Begin, Confirmation, Gap, GapCause, Outcome, PublishResult, Ticket};
+use crate::id::{PeerId, Position, Priority, WireFormat};
+use crate::sse::{self, GapReason, put_gap};
+use crate::topic::{self, Pattern};
+
+/// Somebody who connects, leaves and comes back.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) user: String,
+    pub(super) connection: Option<Connection>,
+    /// Where it was in each topic.
+    pub(super) stored: Heads,
+    /// Where it was in each stream, by its topics.
+    pub(super) cursors: BTreeMap<String, String>,
+    /// Counts the times after which its publications may come in another order.
+    pub(super) life: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) node: usize,
+    pub(super) peer: PeerId,
+    pub(super) format: WireFormat,
+    /// The names and patterns subscribed to.
+    pub(super) names: Vec<String>,
+    /// Topics that it got without asking.
+    pub(super) own: Vec<String>,
+    pub(super) view: View,
+    /// Its stream of events, and the stream's topics.
+    pub(super) stream: Option<(String, StreamView)>,
+    /// It has been told to go.
+    pub(super) is_doomed: bool,
+    /// Its last frame is queued.
+    pub(super) is_closing: bool,
+    /// Rosters that it waits for.
+    pub(super) rosters: BTreeSet<u32>,
+    /// Publications whose answers it waits for.
+    pub(super) answers: BTreeSet<String>,
+}
+
+impl Client {
+    pub(super) fn new(index: u8) -> Self {
+        Self {
+            user: format!("u{index}"),
+            connection: None,
+            stored: Heads::new(),
+            cursors: BTreeMap::new(),
+            life: 0,
+        }
+    }
+}
+
+impl Connection {
+    pub(super) fn new(node: usize, peer: PeerId, format: WireFormat, view: View) -> Self {
+        Self {
+            node,
+            peer,
+            format,
+            names: Vec::new(),
+            own: Vec::new(),
+            view,
+            stream: None,
+            is_doomed: false,
+            is_closing: false,
+            rosters: BTreeSet::new(),
+            answers: BTreeSet::new(),
+        }
+    }
+
+    /// Reads bytes.
+    pub(super) fn read(&mut self, bytes: &[u8], oracle: &mut Oracle) {
+        match &mut self.stream {
+            Some((_, stream)) => stream.read(bytes, oracle),
+            None => self.view.read(bytes, oracle),
+        }
+    }
+
+    /// Whether it waits for its stream although all that has to be known is.
+    pub(super) fn waits_for_stream(&self, is_located: impl Fn(&str) -> bool) -> bool {
+        let waiting = self.stream.as_ref().filter(|(_, stream)| !stream.is_open);
+        waiting.is_some_and(|(topics, _)| topics.split(',').all(is_located))
+    }
+
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.names
+            .iter()
+            .chain(&self.own)
+            .any(|known| known == name)
+    }
+}
+
+impl World {
+    pub(super) fn connection(&mut self, client: usize) -> &mut Connection {
+        let connection = self.clients[client].connection.as_mut();
+        connection.expect("the caller has looked")
+    }
+
+    /// The client behind a peer, unless it has left.
+    fn client_of(&self, node: usize, peer: PeerId) -> Option<usize> {
+        self.clients.iter().position(|client| {
+            let connection = client.connection.as_ref();
+            connection.is_some_and(|known| known.node == node && known.peer == peer)
+        })
+    }
+
+    /// Whether there is room for all topics.
+    pub(super) fn has_room(&self) -> bool {
+        self.setup.topics > 10
+    }
+
+    /// Queues a frame for a client.
+    pub(super) fn send(&mut self, client: usize, frame: &[u8]) {
+        let connection = self.connection(client);
+        let (node, peer) = (connection.node, connection.peer);
+        let queued = self.nodes[node].engine.send(peer, Priority::High, frame);
+        if let Enqueue::Overflow(_) = queued {
+            let is_told = self.nodes[node].engine.hub().is_blocked(peer.slot);
+            let connection = self.connection(client);
+            connection.view.lose_frames(is_told);
+            let stream = connection.stream.as_mut();
+            let is_stream = stream.map(|(_, stream)| stream.lose_frames()).is_some();
+            if !is_told || is_stream {
+                self.oracle.note_fault(KnownFault::PrivateLossIsNotTold);
+            }
+        }
+        self.turn(node, |_| ());
+    }
+
+    /// A peer's session is told something.
+    pub(super) fn outcome(&mut self, node: usize, peer: PeerId, outcome: Outcome) {
+        let Some(client) = self.client_of(node, peer) else {
+            return;
+        };
+        match outcome {
+            Outcome::Confirmed(confirmation) => {
+                self.oracle.seen.note(Thing::ConfirmedLater);
+                self.confirm(client, &confirmation);
+            }
+            Outcome::Gap(gap) => self.gap(client, &gap),
+            Outcome::Published { id, result } => {
+                if !self.connection(client).answers.remove(&*id) && !id.is_empty() {
+                    fail(Check::Published, format!("{id} was not asked for"));
+                }
+                match result {
+                    PublishResult::Stored(stored) => self.oracle.check_offset(&id, stored.offset),
+                    PublishResult::TooManyTopics => self.oracle.seen.note(Thing::TooManyTopics),
+                    PublishResult::Busy | PublishResult::Forwarded => {
+                        fail(
+                            Check::Published,
+                            format!("{id} is answered with {result:?}"),
+                        );
+                    }
+                }
+                self.send(client, b"A\n");
+            }
+            Outcome::Roster { ticket, roster } => {
+                if !self.connection(client).rosters.remove(&ticket.0) {
+                    fail(Check::Unanswered, "a roster that was not asked for");
+                }
+                let users: Vec<_> = roster.users.iter().map(|one| &one.user).collect();
+                if !users.is_sorted() || users.len() != roster.count || roster.more {
+                    fail(Check::Presence, format!("{roster:?}"));
+                }
+                self.oracle.seen.note(Thing::Roster);
+                self.send(client, b"R\n");
+            }
+            Outcome::CaughtUp(position) => self.send(client, &position),
+            Outcome::Slow | Outcome::Gone => {
+                let thing = match outcome {
+                    Outcome::Slow => Thing::Slow,
+                    _ => Thing::Gone,
+                };
+                self.oracle.seen.note(thing);
+                self.connection(client).is_doomed = true;
+            }
+            Outcome::History(_)
+            | Outcome::Called(_)
+            | Outcome::HungUp
+            | Outcome::Answered { .. } => {
+                fail(Check::Unanswered, format!("{outcome:?} for a peer"));
+            }
+        }
+    }
+
+    fn gap(&mut self, client: usize, gap: &Gap) {
+        let (thing, reason) = match gap.cause {
+            GapCause::Slow => (Thing::GapOfSlow, GapReason::Slow),
+            GapCause::History => (Thing::GapOfHistory, GapReason::History),
+        };
+        self.oracle.seen.note(thing);
+        let mut out = Vec::new();
+        if self.connection(client).format == WireFormat::Sse {
+            let Some(topic) = &gap.topic else { return };
+            let lost = gap.lost;
+            put_gap(
+                &mut out,
+                &sse::Gap {
+                    topic,
+                    lost,
+                    reason,
+                },
+            );
+        } else {
+            let topic = gap.topic.as_deref().unwrap_or("-");
+            let lost = gap
+                .lost
+                .map_or_else(|| "?".to_owned(), |lost| lost.to_string());
+            out = format!("G {topic} {lost}\n").into_bytes();
+        }
+        self.send(client, &out);
+    }
+
+    /// Tells a client what it has subscribed to, and lets it go on.
+    fn confirm(&mut self, client: usize, confirmation: &Confirmation) {
+        let mut frame = format!("C{} ", confirmation.ticket.0);
+        for start in confirmation.starts() {
+            put_start(&mut frame, &start);
+        }
+        frame.push('\n');
+        self.send(client, frame.as_bytes());
+        let heads = self.heads();
+        let connection = self.connection(client);
+        let node = connection.node;
+        connection.view.tell(confirmation.ticket.0, &heads);
+        self.turn(node, |turn| turn.go_on(confirmation));
+    }
+
+    /// Says what there is to be said to a client before anything else is answered.
+    pub(super) fn take_outcomes(&mut self, client: usize) {
+        let &mut Connection { node, peer, .. } = self.connection(client);
+        while let Some(outcome) = self.turn(node, |turn| turn.next_outcome_for(peer)) {
+            self.outcome(node, peer, outcome);
+        }
+    }
+
+    /// A client of the events protocol comes: with broadcasts and its inbox if `greet`. One of the
+    /// bridge protocol has its inbox alone.
+    pub(super) fn join(&mut self, client: usize, node: usize, format: WireFormat, greet: bool) {
+        self.leave(client);
+        let peer = self.nodes[node].engine.join(format);
+        self.nodes[node].sockets.insert(peer.slot, self.setup.room);
+        let stored = self.clients[client].stored.clone();
+        let view = View::new(format, stored, self.has_room());
+        let mut connection = Connection::new(node, peer, format, view);
+        let inbox = topic::inbox_of(&self.clients[client].user);
+        if format.is_bridge() {
+            let seen = self.stored(client, &inbox);
+            connection.view.seen_before(seen);
+        }
+        self.clients[client].connection = Some(connection);
+        self.changes += 1;
+        if !greet && !format.is_bridge() {
+            return;
+        }
+        let ticket = self.turn(node, |turn| turn.begin_subscription(peer));
+        self.connection(client)
+            .view
+            .asked
+            .insert(ticket.0, Asked::default());
+        let mut has_room = true;
+        if !format.is_bridge() {
+            has_room &= self.begin(client, topic::BROADCAST, Begin::Live, ticket);
+            self.connection(client).own.push(topic::BROADCAST.into());
+        }
+        let stored = self.clients[client].stored.get(&inbox).copied();
+        let begin = match format.is_bridge() {
+            true => Begin::Here,
+            false => stored.map_or(Begin::Live, Begin::After),
+        };
+        has_room &= self.begin(client, &inbox, begin, ticket);
+        self.connection(client).own.push(inbox);
+        if let Some(confirmation) = self.turn(node, |turn| turn.confirm(ticket)) {
+            self.confirm(client, &confirmation);
+        }
+        if !has_room {
+            self.leave(client);
+        }
+    }
+
+    /// Makes a client a member of a topic. Returns whether there was room.
+    fn begin(&mut self, client: usize, name: &str, begin: Begin, ticket: Ticket) -> bool {
+        let &mut Connection { node, peer, .. } = self.connection(client);
+        let hub = self.nodes[node].engine.hub();
+        let topic = hub.find(name);
+        let was_member =
+            topic.is_some_and(|topic| hub.topics_of(peer.slot).any(|other| other == topic));
+        // A peer with a pattern becomes a member of a new topic before it is one by its name.
+        let is_covered = topic.is_none()
+            && self
+                .connection(client)
+                .view
+                .patterns
+                .iter()
+                .any(|one| one.pattern.matches(name));
+        let was_member = was_member || is_covered;
+        let subscribed = self.turn(node, |turn| turn.subscribe(peer, name, begin, ticket));
+        self.changes += 1;
+        if subscribed.is_err() {
+            self.oracle.seen.note(Thing::TooManyTopics);
+            return false;
+        }
+        let view = &mut self.connection(client).view;
+        let life = view.begin(name, ticket.0, was_member);
+        let asked = view.asked.get_mut(&ticket.0).expect("it was just begun");
+        if !asked.topics.iter().any(|topic| topic.name == name) {
+            asked.topics.push(AskedTopic {
+                name: name.into(),
+                life,
+                was_member,
+                from: match begin {
+                    Begin::After(position) => Some(position),
+                    Begin::Live | Begin::Here => None,
+                },
+            });
+        }
+        true
+    }
+
+    /// A client subscribes, as `conn/session/events/subscribe.rs` does it.
+    pub(super) fn subscribe(&mut self, client: usize, names: &[&str], recover: Recover) {
+        let &mut Connection { node, peer, .. } = self.connection(client);
+        self.take_outcomes(client);
+        if !self.turn(node, |turn| turn.may_subscribe(peer, names.iter().copied())) {
+            return self.oracle.seen.note(Thing::Busy);
+        }
+        let mut stored = match recover {
+            Recover::Nothing => Heads::new(),
+            Recover::Stored | Recover::Ahead => self.connection(client).view.stored.clone(),
+        };
+        if recover == Recover::Ahead {
+            stored.values_mut().for_each(|at| at.offset += 3);
+        }
+        let begin_at = |topic: &str| stored.get(topic).copied().map_or(Begin::Live, Begin::After);
+        let ticket = self.turn(node, |turn| turn.begin_subscription(peer));
+        self.connection(client)
+            .view
+            .asked
+            .insert(ticket.0, Asked::default());
+        for &name in names {
+            if self
+                .connection(client)
+                .names
+                .iter()
+                .any(|known| known == name)
+            {
+                continue;
+            }
+            if !name.contains('*') {
+                if self.begin(client, name, begin_at(name), ticket) {
+                    self.connection(client).names.push(name.into());
+                    self.enter_or_exit(client, name, true);
+                }
+                continue;
+            }
+            self.changes += 1;
+            let pattern = Pattern::parse(name).expect("it is one");
+            let known = stored.keys().map(|name| &**name);
+            let known: Vec<&str> = known.filter(|name| pattern.matches(name)).collect();
+            for topic in &known {
+                let _ = self.begin(client, topic, begin_at(topic), ticket);
+            }
+            self.turn(node, |turn| turn.subscribe_pattern(peer, &pattern, ticket));
+            for topic in known {
+                self.turn(node, |turn| turn.unsubscribe(peer, topic));
+            }
+            let connection = self.connection(client);
+            connection.names.push(name.into());
+            connection.view.begin_pattern(pattern, ticket.0);
+        }
+        if let Some(confirmation) = self.turn(node, |turn| turn.confirm(ticket)) {
+            self.confirm(client, &confirmation);
+            self.take_outcomes(client);
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, client: usize, names: &[&str]) {
+        let &mut Connection { node, peer, .. } = self.connection(client);
+        self.take_outcomes(client);
+        if !self.turn(node, |turn| turn.may_subscribe(peer, names.iter().copied())) {
+            return self.oracle.seen.note(Thing::Busy);
+        }
+        let number = self.connection(client).view.next_end();
+        for name in names {
+            let known = &mut self.connection(client).names;
+            if let Some(at) = known.iter().position(|known| known == name) {
+                known.remove(at);
+                self.give_up(client, name);
+            }
+        }
+        self.send(client, format!("U{number}\n").as_bytes());
+    }
+
+    /// Ends a subscription by the name it was made with, which has been forgotten.
+    fn give_up(&mut self, client: usize, name: &str) {
+        let &mut Connection { node, peer, .. } = self.connection(client);
+        self.changes += 1;
+        if !name.contains('*') {
+            self.turn(node, |turn| turn.unsubscribe(peer, name));
+            self.enter_or_exit(client, name, false);
+            return self.connection(client).view.end(name, false);
+        }
+        let pattern = Pattern::parse(name).expect("it is one");
+        self.turn(node, |turn| turn.unsubscribe_pattern(peer, &pattern));
+        let connection = self.connection(client);
+        connection.view.end_pattern(&pattern);
+        for name in connection.view.names() {
+            let is_named = connection.is_named(&name);
+            connection.view.end(&name, is_named);
+        }
+    }
+
+    fn enter_or_exit(&mut self, client: usize, topic: &str, enters: bool) {
+        let user = self.clients[client].user.clone();
+        let node = self.connection(client).node;
+        self.at_home(node, None, |turn| match enters {
+            true => turn.enter(topic, &user),
+            false => turn.exit(topic, &user),
+        });
+        let connections = self.present.entry(topic.into()).or_default();
+        let connections = connections.entry(user).or_default();
+        match enters {
+            true => *connections += 1,
+            false => *connections -= 1,
+        }
+    }
+
+    /// A client's session ends.
+    fn end(&mut self, client: usize) {
+        let _ = self.connection(client).view.next_end();
+        for name in std::mem::take(&mut self.connection(client).names) {
+            self.give_up(client, &name);
+        }
+    }
+
+    /// The gateway closes a client's connection.
+    pub(super) fn close(&mut self, client: usize) {
+        self.end(client);
+        let &mut Connection {
+            node, peer, format, ..
+        } = self.connection(client);
+        let engine = &mut self.nodes[node].engine;
+        engine.note_vacant_topics_of(peer);
+        let last: &[u8] = match format {
+            WireFormat::Sse => b"",
+            _ => b"X\n",
+        };
+        engine.send_last(peer, last);
+        self.turn(node, |_| ());
+        let connection = self.connection(client);
+        (connection.is_closing, connection.view.is_closing) = (true, true);
+        for name in std::mem::take(&mut connection.own) {
+            connection.view.end(&name, false);
+        }
+        self.changes += 1;
+    }
+
+    /// A client's connection is gone, if it has one.
+    pub(super) fn leave(&mut self, client: usize) {
+        if self.clients[client].connection.is_none() {
+            return;
+        }
+        self.end(client);
+        let &mut Connection { node, peer, .. } = self.connection(client);
+        self.nodes[node].engine.leave(peer);
+        self.nodes[node].sockets.remove(peer.slot);
+        self.mesh.hand_over(node);
+        let is_unsent = self.mesh.has_unsent_requests(node);
+        let client = &mut self.clients[client];
+        // What it has published there may be overtaken by what it publishes elsewhere.
+        client.life += u32::from(is_unsent);
+        if let Some(connection) = client.connection.take() {
+            match connection.stream {
+                Some((topics, stream)) => {
+                    client.cursors.insert(topics, stream.last_id);
+                }
+                None => client.stored = connection.view.stored,
+            }
+        }
+        self.changes += 1;
+    }
+
+    /// The name under which a client publishes: one as long as its publications keep their order.
+    pub(super) fn publisher(&mut self, client: usize, topic: &str) -> String {
+        let node = self.connection(client).node;
+        let is_overtaking = self.home_of(topic) == node && self.has_requests(node);
+        if is_overtaking || self.mesh.is_starved(node) {
+            // What it published elsewhere may come later.
+            self.clients[client].life += 1;
+        }
+        let Client { user, life, .. } = &self.clients[client];
+        let mut name = user.clone();
+        write!(name, "-{life}").expect("memory takes everything");
+        name
+    }
+
+    /// Where a client was.
+    pub(super) fn stored(&self, client: usize, topic: &str) -> Option<Position> {
+        self.clients[client].stored.get(topic).copied()
+    }
+}

@@ -1,0 +1,93 @@
+//! One run, and what came of it.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use super::ops::{Op, Setup};
+use super::oracle::{Check, KnownFault, Violation};
+use super::seen::{Seen, Thing};
+use super::world::World;
+
+/// What came of a run that found nothing wrong.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) seen: Seen,
+    /// Known faults that it met.
+    pub(super) faults: BTreeSet<KnownFault>,
+}
+
+thread_local! {
+    /// What panics here is looked at and not shown.
+    static IS_SILENT: Cell<bool> = const { Cell::new(false) };
+    /// Where the engine panicked.
+    static PLACE: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Runs `ops`, then lets everything arrive and everybody leave.
+pub(super) fn run(setup: &Setup, ops: &[Op]) -> Result<Report, Violation> {
+    run_and_tell(setup, ops, false)
+}
+
+/// As [`run`]. If `is_loud`, what happens is printed.
+pub(super) fn run_and_tell(setup: &Setup, ops: &[Op], is_loud: bool) -> Result<Report, Violation> {
+    watch_panics();
+    IS_SILENT.set(true);
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        let mut world = World::new(*setup);
+        world.oracle.is_loud = is_loud;
+        for op in ops {
+            if is_loud {
+                println!("{op:?}");
+            }
+            world.apply(op);
+        }
+        world.finish();
+        let mut seen = world.oracle.seen;
+        seen.add(Thing::LaneFull, world.mesh.full.get());
+        Report {
+            seen,
+            faults: world.oracle.faults,
+        }
+    }));
+    IS_SILENT.set(false);
+    done.or_else(|why| {
+        let violation = violation_of(&*why);
+        match violation.detail.starts_with("message numbers rise") {
+            true => Ok(Report {
+                seen: Seen::default(),
+                faults: [KnownFault::NumbersFall].into(),
+            }),
+            false => Err(violation),
+        }
+    })
+}
+
+fn violation_of(why: &(dyn Any + Send)) -> Violation {
+    if let Some(violation) = why.downcast_ref::<Violation>() {
+        return violation.clone();
+    }
+    let text = why.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| why.downcast_ref::<&str>().copied());
+    let place = PLACE.take().unwrap_or_default();
+    Violation {
+        check: Check::Panic,
+        detail: format!("{} at {place}", text.unwrap_or_default()),
+    }
+}
+
+/// Keeps panics of runs from being printed: a run that is made shorter panics some thousand times.
+fn watch_panics() {
+    static WATCHED: Once = Once::new();
+    WATCHED.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !IS_SILENT.get() {
+                return before(panic);
+            }
+            PLACE.set(panic.location().map(ToString::to_string));
+        }));
+    });
+}

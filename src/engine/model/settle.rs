@@ -1,0 +1,308 @@
+//! The end of a run: everything that waits arrives, everybody leaves, nothing is left.
+
+use super::oracle::{Check, KnownFault, expect, fail};
+use super::world::World;
+use crate::engine::FlushBudget;
+use crate::engine::attendance::Attendance;
+use crate::engine::calls::{Callers, Calls};
+use crate::engine::catch_up::CatchUps;
+use crate::engine::groups::Groups;
+use crate::engine::home::Interest;
+use crate::engine::hub::Flush;
+use crate::engine::interest::Interests;
+use crate::engine::publish::Receipts;
+use crate::engine::tickets::Tickets;
+
+/// Rounds after which what waits will wait forever.
+const ROUNDS_MAX: usize = 400;
+
+/// Flushes of one engine in one turn after which it will never come to an end.
+const FLUSHES_MAX: usize = 2000;
+
+impl World {
+    /// Lets everything that waits arrive, and checks that all has.
+    pub(super) fn finish(&mut self) {
+        for client in 0..self.clients.len() {
+            self.drain(client);
+        }
+        self.mesh.go_all();
+        self.settle();
+        self.check_arrived();
+        self.check_presence();
+        self.end_all();
+        self.check_empty();
+    }
+
+    /// A client's socket takes everything from now on.
+    fn drain(&mut self, client: usize) {
+        let Some(connection) = &self.clients[client].connection else {
+            return;
+        };
+        let (node, peer) = (connection.node, connection.peer);
+        self.nodes[node].sockets.get(peer.slot).room = usize::MAX;
+        if self.nodes[node].engine.hub().is_blocked(peer.slot) {
+            self.turn(node, |turn| turn.unblock(peer));
+        }
+    }
+
+    /// Runs until nothing waits. An engine is flushed only where it asked for it, or where a shard
+    /// would do it on its own.
+    fn settle(&mut self) {
+        let mut idle = 0;
+        for round in 1..ROUNDS_MAX {
+            let mut is_busy = false;
+            for node in 0..self.nodes.len() {
+                let taken = self.exchange(node, 4, 4 * self.nodes.len());
+                is_busy |= taken | self.reap(node);
+                if round % 5 == 0 {
+                    self.turn(node, |turn| {
+                        turn.begin_ahead();
+                        turn.close_groups();
+                    });
+                    self.at_home(node, None, |turn| turn.sweep_presence());
+                }
+                if self.nodes[node].is_wanted || self.mesh.may_hand_over(node) {
+                    is_busy = true;
+                    self.flush_all(node);
+                }
+            }
+            self.now_ms += 20;
+            idle = if is_busy { 0 } else { idle + 1 };
+            if idle == 12 {
+                break;
+            }
+        }
+        if idle < 12 || !self.is_quiet() {
+            fail(Check::Stuck, format!("{:?}", self.mesh));
+        }
+    }
+
+    /// Flushes until nothing waits but what full sockets do not take.
+    fn flush_all(&mut self, node: usize) {
+        let budget = FlushBudget {
+            writes_max: 3,
+            bytes_max: 100_000,
+        };
+        for _ in 0..FLUSHES_MAX {
+            if self.flush(node, budget) == Flush::Done {
+                return;
+            }
+        }
+        fail(Check::Stuck, "a flush does not come to its end");
+    }
+
+    /// Connections that have been told to go, or have got their last frame, leave.
+    pub(super) fn reap(&mut self, node: usize) -> bool {
+        let mut any = false;
+        for client in 0..self.clients.len() {
+            let Some(connection) = &self.clients[client].connection else {
+                continue;
+            };
+            let hub = self.nodes[connection.node].engine.hub();
+            let is_closed = connection.is_closing && hub.is_drained(connection.peer.slot);
+            if connection.node == node && (connection.is_doomed || is_closed) {
+                self.leave(client);
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn check_arrived(&self) {
+        let heads = self.heads();
+        self.tasks.finish();
+        for client in &self.clients {
+            let Some(connection) = &client.connection else {
+                continue;
+            };
+            let (peer, hub) = (connection.peer, self.nodes[connection.node].engine.hub());
+            let awaited = hub.answers_awaited(peer);
+            if awaited != 0 || !connection.rosters.is_empty() || !connection.answers.is_empty() {
+                let what = format!("{awaited} answers: {connection:?}");
+                fail(Check::Unanswered, what);
+            }
+            if !hub.is_drained(peer.slot) || connection.view.is_cut() {
+                fail(Check::Stuck, format!("{connection:?} is not drained"));
+            }
+            match &connection.stream {
+                Some((_, stream)) => stream.finish(&heads),
+                None => connection.view.finish(&heads),
+            }
+        }
+    }
+
+    /// Whoever has left for longer than it may be away has been told of.
+    fn check_presence(&mut self) {
+        // Telling finds out whose sockets are gone, who leave then.
+        for _ in 0..3 {
+            self.now_ms += self.setup.grace_ms;
+            for node in 0..self.nodes.len() {
+                self.at_home(node, None, |turn| turn.sweep_presence());
+            }
+            self.settle();
+        }
+        for (topic, users) in &self.present {
+            let home = &self.nodes[self.home_of(topic)]
+                .engine
+                .homes
+                .attendance
+                .presence;
+            let roster = home.roster(topic, "", 1000).users;
+            let roster = roster
+                .into_iter()
+                .map(|one| (one.user.into(), one.connections));
+            let there = users.iter().filter(|(_, connections)| **connections > 0);
+            let there: Vec<(String, u32)> = match topic.starts_with("p.") {
+                true => there.map(|(user, count)| (user.clone(), *count)).collect(),
+                false => Vec::new(),
+            };
+            expect(Check::Presence, &roster.collect(), &there, topic);
+        }
+        self.check_arrived();
+    }
+
+    /// Everybody leaves, and everything is swept.
+    fn end_all(&mut self) {
+        for client in 0..self.clients.len() {
+            self.leave(client);
+        }
+        for call in 0..self.tasks.calls.len() {
+            if !self.tasks.calls[call].is_hung_up {
+                self.hang_up(call);
+            }
+        }
+        // Interests are given up one by one where lanes are short.
+        let mut rounds = 6;
+        for _ in 0..60 {
+            rounds -= usize::from(
+                self.nodes
+                    .iter()
+                    .all(|node| node.engine.hub().topics().next().is_none()),
+            );
+            if rounds == 0 {
+                break;
+            }
+            // What is kept is too old then.
+            self.now_ms += 400_000;
+            for node in 0..self.nodes.len() {
+                self.at_home(node, None, |turn| turn.sweep_presence());
+                self.turn(node, |turn| {
+                    turn.close_groups();
+                    turn.sweep_vacant();
+                });
+            }
+            self.settle();
+            for node in 0..self.nodes.len() {
+                let now = self.now();
+                self.nodes[node].engine.tidy(now);
+                self.turn(node, |turn| turn.sweep_home(true));
+            }
+        }
+    }
+
+    fn check_empty(&mut self) {
+        self.tasks.finish();
+        for number in 0..self.nodes.len() {
+            if !self.has_forgotten_all(number) {
+                self.oracle.note_fault(KnownFault::InterestWithoutRoom);
+            }
+            if self.remembers_names(number) {
+                self.oracle.note_fault(KnownFault::NameIsNotForgotten);
+            }
+        }
+        for (number, node) in self.nodes.iter().enumerate() {
+            let engine = &node.engine;
+            let hub = engine.hub();
+            // A home that keeps an interest keeps the hub's topic, too.
+            let is_kept = |name: &str| engine.homes.home.find(name).is_some();
+            let topics = hub.topics().map(|(_, name)| name);
+            let topics: Vec<&str> = topics.filter(|name| !is_kept(name)).collect();
+            let left = |what: &str, is_left: bool| {
+                if is_left {
+                    fail(Check::Left, format!("engine {number}: {what}"));
+                }
+            };
+            left(&format!("topics {topics:?}"), !topics.is_empty());
+            left("subscriptions", hub.subscription_count() > 0);
+            let is_all = hub.topics().next().is_none();
+            left(&format!("{} bytes", hub.held()), is_all && hub.held() > 0);
+            left("peers", hub.peer_count() > 0);
+            left("histories", engine.history_held() > 0);
+            // What is empty looks like what is new.
+            let debug = [
+                (
+                    "tickets",
+                    format!("{:?}", engine.tickets),
+                    format!("{:?}", Tickets::default()),
+                ),
+                (
+                    "pages",
+                    format!("{:?}", engine.catch_ups),
+                    format!("{:?}", CatchUps::default()),
+                ),
+                (
+                    "receipts",
+                    format!("{:?}", engine.receipts),
+                    format!("{:?}", Receipts::default()),
+                ),
+                (
+                    "callers",
+                    format!("{:?}", engine.callers),
+                    format!("{:?}", Callers::default()),
+                ),
+                (
+                    "calls",
+                    format!("{:?}", engine.homes.calls),
+                    format!("{:?}", Calls::default()),
+                ),
+                (
+                    "groups",
+                    format!("{:?}", engine.readers.groups),
+                    format!("{:?}", Groups::default()),
+                ),
+                (
+                    "presence",
+                    format!("{:?}", engine.homes.attendance),
+                    format!("{:?}", Attendance::default()),
+                ),
+            ];
+            for (what, found, empty) in debug {
+                left(&format!("{what}: {found}"), found != empty);
+            }
+            let merges = format!("{:?}", engine.readers.merges);
+            for part in ["parts: {}", "streams: {}", "behind: {}", "ahead: []"] {
+                left(&format!("{part} in {merges}"), !merges.contains(part));
+            }
+        }
+    }
+
+    /// Whether a home knows no topic any more. Those that found its own hub full are left.
+    fn has_forgotten_all(&self, number: usize) -> bool {
+        let engine = &self.nodes[number].engine;
+        let mut is_all = true;
+        for topic in engine.homes.home.topics() {
+            let own = |interest: &Interest| interest.shard.index() == number;
+            let is_known = !self.has_room()
+                && !topic.interest().is_empty()
+                && topic.interest().iter().all(own);
+            if !is_known {
+                fail(Check::Left, format!("engine {number}: {topic:?}"));
+            }
+            is_all = false;
+        }
+        is_all
+    }
+
+    /// Whether an engine remembers what homes called topics that it does not want any more. Nothing
+    /// else of its interests is left.
+    fn remembers_names(&self, number: usize) -> bool {
+        let interests = format!("{:?}", self.nodes[number].engine.readers.interests);
+        let is_left = interests != format!("{:?}", Interests::default());
+        let is_name = interests.starts_with("Interests { standing: {}, local: {")
+            && interests.ends_with(", epochs: {} }");
+        if is_left && !is_name {
+            fail(Check::Left, format!("engine {number}: {interests}"));
+        }
+        is_left
+    }
+}

@@ -1,0 +1,55 @@
+//! Sockets that take so many bytes and no more, or are gone.
+
+use std::collections::BTreeMap;
+use std::io::IoSlice;
+
+use crate::engine::hub::{Sink, Written};
+use crate::id::Slot;
+
+/// The sockets of an engine, by slot.
+#[derive(Debug, Default)]
+pub(super) struct Sockets(BTreeMap<u32, Socket>);
+
+#[derive(Debug, Default)]
+pub(super) struct Socket {
+    /// Bytes that it takes.
+    pub(super) room: usize,
+    pub(super) is_gone: bool,
+    /// Bytes that it has taken since they were looked at.
+    pub(super) taken: Vec<u8>,
+}
+
+impl Sockets {
+    pub(super) fn insert(&mut self, slot: Slot, room: usize) {
+        let socket = Socket {
+            room,
+            ..Socket::default()
+        };
+        assert!(self.0.insert(slot.0, socket).is_none(), "one writer each");
+    }
+
+    pub(super) fn remove(&mut self, slot: Slot) {
+        self.0.remove(&slot.0);
+    }
+
+    pub(super) fn get(&mut self, slot: Slot) -> &mut Socket {
+        self.0.get_mut(&slot.0).expect("it is open")
+    }
+}
+
+impl Sink for Sockets {
+    fn write(&mut self, slot: Slot, bytes: &[IoSlice<'_>]) -> Written {
+        let socket = self.get(slot);
+        if socket.is_gone {
+            return Written::Gone;
+        }
+        let mut written = 0;
+        for slice in bytes {
+            let takes = slice.len().min(socket.room);
+            socket.taken.extend_from_slice(&slice[..takes]);
+            socket.room -= takes;
+            written += takes;
+        }
+        Written::Bytes(written)
+    }
+}

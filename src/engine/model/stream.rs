@@ -1,0 +1,216 @@
+//! What a client of event streams reads, and what its cursors say.
+
+use std::sync::Arc;
+
+use super::client::Heads;
+use super::encoder::Event;
+use super::oracle::{Check, Oracle, expect, fail};
+use super::seen::Thing;
+use crate::id::Position;
+use crate::sse::{CursorKey, Scope};
+
+/// What a client sees of one stream.
+#[derive(Debug)]
+pub(super) struct StreamView {
+    key: Arc<CursorKey>,
+    scope: Scope,
+    topics: Vec<Part>,
+    buffer: Vec<u8>,
+    /// The newest id: what the client comes back with.
+    pub(super) last_id: String,
+    /// Something has come.
+    pub(super) is_open: bool,
+    /// It has been said where the stream begins.
+    is_located: bool,
+}
+
+/// A topic of a stream.
+#[derive(Debug)]
+struct Part {
+    name: String,
+    /// What the client has, as far as is known.
+    last: Option<Position>,
+    /// Messages that are missing, as far as has been told.
+    lost: u64,
+    /// It has been told that any number is missing.
+    is_lost: bool,
+    /// It may not hear of what is missing.
+    is_deaf: bool,
+}
+
+impl Part {
+    /// The client has been told that the topic stands here, and no message of it came.
+    fn stands(&mut self, at: Position, what: &str) {
+        if let Some(last) = self.last
+            && !self.is_lost
+        {
+            let is_told = last.epoch == at.epoch && last.offset + self.lost == at.offset;
+            if !is_told {
+                let lost = self.lost;
+                let name = &self.name;
+                let why = format!("{what}: {name} at {at:?}, has {last:?}, {lost} told missing");
+                fail(Check::Cursor, why);
+            }
+        }
+        (self.last, self.lost, self.is_lost) = (Some(at), 0, self.is_deaf);
+    }
+}
+
+impl StreamView {
+    /// A stream over `names`, from `cursor` on.
+    pub(super) fn new(
+        key: Arc<CursorKey>,
+        names: &[Box<str>],
+        cursor: Option<&str>,
+        oracle: &mut Oracle,
+    ) -> Self {
+        let scope = key.scope(names.iter().map(|name| &**name));
+        let cursor = cursor.filter(|cursor| !cursor.is_empty());
+        let then = cursor.map(|cursor| key.read(&scope, cursor.as_bytes()).expect("it is ours"));
+        if then.is_some() {
+            oracle.seen.note(Thing::StreamResumed);
+        }
+        let part = |(place, name): (usize, &str)| Part {
+            name: name.to_string(),
+            last: then.as_ref().map(|then| then[place]),
+            lost: 0,
+            is_lost: false,
+            is_deaf: false,
+        };
+        Self {
+            topics: names
+                .iter()
+                .map(|name| &**name)
+                .enumerate()
+                .map(part)
+                .collect(),
+            key,
+            scope,
+            buffer: Vec::new(),
+            last_id: cursor.unwrap_or_default().into(),
+            is_open: false,
+            is_located: false,
+        }
+    }
+
+    /// Reads bytes.
+    pub(super) fn read(&mut self, bytes: &[u8], oracle: &mut Oracle) {
+        self.buffer.extend_from_slice(bytes);
+        let buffer = std::mem::take(&mut self.buffer);
+        let text = str::from_utf8(&buffer).expect("streams are text");
+        let mut rest = text;
+        while let Some((block, behind)) = rest.split_once("\n\n") {
+            self.is_open = true;
+            self.block(block, oracle);
+            rest = behind;
+        }
+        self.buffer = rest.as_bytes().to_vec();
+    }
+
+    fn block(&mut self, block: &str, oracle: &mut Oracle) {
+        let (mut id, mut name, mut data) = (None, None, None);
+        for line in block.lines() {
+            match line.split_once(": ") {
+                Some(("id", text)) => id = Some(text),
+                Some(("event", text)) => name = Some(text),
+                Some(("data", text)) => data = Some(text),
+                Some(("retry" | "", _)) => {}
+                _ => fail(Check::Frame, format!("{line:?} in a stream")),
+            }
+        }
+        match (id, name, data) {
+            (None, None, None) => {}
+            (None, Some("gap"), Some(data)) => self.gap(data, oracle),
+            (Some(id), None, None) => {
+                let positions = self.positions(id);
+                for (part, at) in self.topics.iter_mut().zip(positions) {
+                    part.stands(at, "id alone");
+                }
+                self.is_located = true;
+            }
+            (Some(id), Some("e"), Some(data)) => self.event(id, data, oracle),
+            _ => fail(Check::Frame, format!("{block:?} in a stream")),
+        }
+    }
+
+    fn positions(&mut self, id: &str) -> Vec<Position> {
+        self.last_id = id.into();
+        match self.key.read(&self.scope, id.as_bytes()) {
+            Some(positions) => positions,
+            None => fail(Check::Cursor, format!("{id} is none for these topics")),
+        }
+    }
+
+    fn event(&mut self, id: &str, data: &str, oracle: &mut Oracle) {
+        let Some(event) = Event::parse(data) else {
+            fail(Check::Frame, format!("{data:?} is no event"));
+        };
+        oracle.check_data(event.topic, event.position, event.data);
+        if !self.is_located {
+            fail(Check::BeforeConfirmation, data);
+        }
+        let positions = self.positions(id);
+        let mut is_part = false;
+        for (part, at) in self.topics.iter_mut().zip(positions) {
+            if part.name != event.topic {
+                part.stands(at, data);
+                continue;
+            }
+            is_part = true;
+            expect(Check::Cursor, &at, &event.position, data);
+            if let Some(last) = part.last
+                && !part.is_lost
+            {
+                if last.epoch != at.epoch || at.offset <= last.offset {
+                    fail(Check::Order, format!("stream: {data} after {last:?}"));
+                }
+                let missing = at.offset - last.offset - 1;
+                if missing != part.lost {
+                    let lost = part.lost;
+                    let why = format!("stream: {data} after {last:?}, {lost} told missing");
+                    fail(Check::Missing, why);
+                }
+            }
+            (part.last, part.lost, part.is_lost) = (Some(at), 0, part.is_deaf);
+        }
+        if !is_part {
+            fail(Check::NotSubscribed, data);
+        }
+    }
+
+    fn gap(&mut self, data: &str, oracle: &mut Oracle) {
+        oracle.seen.note(Thing::StreamGap);
+        let gap: serde_json::Value = serde_json::from_str(data).expect("a gap is JSON");
+        let name = gap["event"].as_str().unwrap_or_default();
+        let Some(part) = self.topics.iter_mut().find(|part| part.name == name) else {
+            fail(Check::Gap, format!("stream: {data}"));
+        };
+        match gap["lost"].as_u64() {
+            Some(lost) => part.lost += lost,
+            None => part.is_lost = true,
+        }
+    }
+
+    /// Notes that what it was to be told gave way to other frames.
+    pub(super) fn lose_frames(&mut self) {
+        for part in &mut self.topics {
+            (part.is_deaf, part.is_lost) = (true, true);
+        }
+    }
+
+    /// Checks that all has come: the topics stand at `heads`.
+    pub(super) fn finish(&self, heads: &Heads) {
+        if !self.is_located {
+            fail(Check::Unanswered, format!("a stream never began: {self:?}"));
+        }
+        for part in &self.topics {
+            let head = heads.get(&part.name).copied().unwrap_or_default();
+            let last = part.last.unwrap_or_default();
+            let is_all = last.epoch == head.epoch && last.offset + part.lost == head.offset;
+            if !is_all && !part.is_lost {
+                let why = format!("stream: {part:?}, stands at {head:?}");
+                fail(Check::Missing, why);
+            }
+        }
+    }
+}
