@@ -40,9 +40,19 @@ pub(super) struct CatchUp {
     /// The topic's place among those of the stream of events.
     pub(super) place: usize,
     pub(super) missed: Missed,
+    /// Messages up to this offset have been written.
+    pub(super) written: u64,
 }
 
 impl CatchUps {
+    /// The offset up to which a peer that catches up with a topic has been written it.
+    pub(super) fn written(&self, peer: PeerId, topic: TopicId) -> Option<u64> {
+        let mut queue = self.peers.get(&peer)?.iter();
+        let catch_up = queue.find(|catch_up| catch_up.topic == topic)?;
+        Some(catch_up.written)
+    }
+
+
     /// Forgets a peer that has left.
     pub(super) fn forget(&mut self, peer: PeerId) {
         self.peers.remove(&peer);
@@ -56,8 +66,8 @@ impl CatchUps {
         was_idle
     }
 
-    fn first(&self, peer: PeerId) -> Option<&CatchUp> {
-        self.peers.get(&peer)?.front()
+    fn first_mut(&mut self, peer: PeerId) -> Option<&mut CatchUp> {
+        self.peers.get_mut(&peer)?.front_mut()
     }
 
     /// What a peer is being sent, if it is what was asked for.
@@ -203,22 +213,14 @@ impl<L: Lanes> Turn<'_, L> {
         resumed: Resumed,
     ) {
         let hub = &mut self.engine.readers.hub;
-        if !hub.is_present(peer) || !hub.is_topic(topic) {
-            return;
-        }
-        let cause = GapCause::History;
-        if resumed == Resumed::Underway {
-            let topic = Some(hub.name(topic).into());
-            let lost = None;
-            return self.tell_gap(peer, Gap { topic, lost, cause });
-        }
-        if !hub.is_held(peer.slot, topic, hold) {
+        let is_topic = hub.is_present(peer) && hub.is_topic(topic);
+        if !is_topic || !hub.is_held(peer.slot, topic, hold) {
             return;
         }
         let lost = match resumed {
             Resumed::Complete(0) => {
                 hub.release(peer.slot, topic);
-                return;
+                return self.engine.flush_wanted = true;
             }
             Resumed::Complete(_) => {
                 let missed = Missed {
@@ -234,6 +236,7 @@ impl<L: Lanes> Turn<'_, L> {
                     held: topic,
                     place: 0,
                     missed,
+                    written: after,
                 };
                 return self.begin_catch_up(peer, [catch_up]);
             }
@@ -247,9 +250,17 @@ impl<L: Lanes> Turn<'_, L> {
             Gap {
                 topic: name,
                 lost,
-                cause,
+                cause: GapCause::History,
             },
         );
+    }
+
+    /// Tells a peer that wants a topic from where it was that it is being sent the topic already.
+    pub(super) fn tell_underway(&mut self, peer: PeerId, topic: TopicId) {
+        if let Some(topic) = self.engine.topic_name(topic) {
+            let (topic, lost, cause) = (Some(topic), None, GapCause::History);
+            self.tell_gap(peer, Gap { topic, lost, cause });
+        }
     }
 
     /// Sends a peer what it missed of topics, one after the other.
@@ -265,7 +276,9 @@ impl<L: Lanes> Turn<'_, L> {
 
     /// Asks for the next page of what a peer has missed, if there is any.
     pub(super) fn ask_page(&mut self, peer: PeerId) {
-        while let Some(first) = self.engine.catch_ups.first(peer) {
+        while let Some(first) = self.engine.catch_ups.first_mut(peer) {
+            // What was asked for before has been written.
+            first.written = first.missed.after;
             let (topic, held, missed) = (first.topic, first.held, first.missed);
             let hub = &mut self.engine.readers.hub;
             if !hub.is_present(peer) {

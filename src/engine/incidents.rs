@@ -31,16 +31,16 @@ impl<L: Lanes> Turn<'_, L> {
     /// What has to be told next, in the order in which it came, and whom.
     pub fn next_outcome(&mut self) -> Option<(Asker, Outcome)> {
         self.take_incidents();
-        let (asker, outcome) = self.engine.outcomes.pop()?;
-        self.note_told(asker, &outcome);
+        let (asker, mut outcome) = self.engine.outcomes.pop()?;
+        self.note_told(asker, &mut outcome);
         Some((asker, outcome))
     }
 
     /// What `peer` has to be told next, whatever waits for others.
     pub fn next_outcome_for(&mut self, peer: PeerId) -> Option<Outcome> {
         self.take_incidents();
-        let outcome = self.engine.outcomes.pop_for(peer)?;
-        self.note_told(Asker::Peer(peer), &outcome);
+        let mut outcome = self.engine.outcomes.pop_for(peer)?;
+        self.note_told(Asker::Peer(peer), &mut outcome);
         Some(outcome)
     }
 
@@ -128,9 +128,13 @@ impl<L: Lanes> Turn<'_, L> {
         self.engine.flush_wanted = true;
     }
 
-    fn note_told(&mut self, asker: Asker, outcome: &Outcome) {
-        if let (Asker::Peer(peer), Outcome::Roster { .. }) = (asker, outcome) {
-            self.engine.readers.hub.note_answered(peer);
+    fn note_told(&mut self, asker: Asker, outcome: &mut Outcome) {
+        match (asker, outcome) {
+            (Asker::Peer(peer), Outcome::Roster { .. }) => {
+                self.engine.readers.hub.note_answered(peer);
+            }
+            (_, Outcome::Confirmed(confirmation)) => self.locate_flowing(confirmation),
+            _ => {}
         }
     }
 }

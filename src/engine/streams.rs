@@ -153,6 +153,7 @@ impl<L: Lanes> Turn<'_, L> {
                 after: part.after,
                 until: part.until,
             },
+            written: part.after,
         });
         self.begin_catch_up(peer, catch_ups);
     }

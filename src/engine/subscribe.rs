@@ -74,6 +74,9 @@ pub(super) struct Subscribing {
     pub(super) topic: TopicId,
     /// Where the live stream begins for the peer; unknown while the home is asked.
     pub(super) position: Option<Position>,
+    /// Which hold of the membership ends when the peer has been told; `None` if the peer is sent the
+    /// topic already, because of another subscription.
+    pub(super) hold: Option<u16>,
     /// From where on the peer wants it, and what the home knows of that.
     pub(super) resume: Option<Resume>,
 }
@@ -83,11 +86,7 @@ pub(super) struct Subscribing {
 pub(super) struct Resume {
     /// `None`: from where the home is.
     from: Option<Position>,
-    /// Which hold of the membership ends with it.
-    pub(super) hold: u16,
     pub(super) reach: Option<Reach>,
-    /// The membership has begun before, and cannot begin again.
-    is_underway: bool,
 }
 
 impl Confirmation {
@@ -153,7 +152,29 @@ impl<L: Lanes> Turn<'_, L> {
     /// waited for; otherwise it will be an [`Outcome::Confirmed`].
     #[must_use]
     pub fn confirm(&mut self, ticket: Ticket) -> Option<Confirmation> {
-        self.engine.tickets.settle(ticket)
+        let mut confirmation = self.engine.tickets.settle(ticket)?;
+        self.locate_flowing(&mut confirmation);
+        Some(confirmation)
+    }
+
+    /// Where the topics stand that the peer is sent already: behind the last message that it has been
+    /// written. Called when it is about to be told.
+    pub(super) fn locate_flowing(&self, confirmation: &mut Confirmation) {
+        let Confirmation { peer, topics, .. } = confirmation;
+        let engine = &*self.engine;
+        for begun in topics.iter_mut().filter(|begun| begun.hold.is_none()) {
+            if let Some(position) = &mut begun.position
+                && engine.readers.hub.is_present(*peer)
+                && engine.readers.hub.is_topic(begun.topic)
+            {
+                // What it is catching up with comes behind the confirmation, too.
+                let written = engine.catch_ups.written(*peer, begun.topic).or_else(|| {
+                    let hub = &engine.readers.hub;
+                    hub.written_number(peer.slot, begun.topic)
+                });
+                position.offset = written.unwrap_or(position.offset);
+            }
+        }
     }
 
     /// The peer has been told what a confirmation says: what it has missed follows, and then what is
@@ -165,9 +186,12 @@ impl<L: Lanes> Turn<'_, L> {
             let Start {
                 position, resumed, ..
             } = begun.start();
-            if let (Some(resume), Some(resumed)) = (begun.resume, resumed) {
-                let (hold, after) = (resume.hold, resume.after());
-                self.catch_up(*peer, begun.topic, hold, after, position, resumed);
+            let after = begun.resume.map_or(u64::MAX, |resume| resume.after());
+            let resumed = resumed.unwrap_or(Resumed::Complete(0));
+            match begun.hold {
+                Some(hold) => self.catch_up(*peer, begun.topic, hold, after, position, resumed),
+                None if resumed == Resumed::Underway => self.tell_underway(*peer, begun.topic),
+                None => {}
             }
         }
     }
@@ -191,24 +215,19 @@ impl<L: Lanes> Turn<'_, L> {
         let topic = self.engine.readers.hub.open(name).ok_or(TooManyTopics)?;
         self.close_group(topic);
         let hub = &mut self.engine.readers.hub;
-        let is_underway = hub.subscribe(peer.slot, topic) == Subscribed::Covered;
+        let is_new = hub.subscribe(peer.slot, topic) != Subscribed::Covered;
         let format = hub.format_of(peer.slot);
-        let resume = from.map(|from| Resume {
-            from,
-            hold: match is_underway {
-                true => 0,
-                false => hub.hold(peer.slot, topic),
-            },
-            reach: None,
-            is_underway,
-        });
+        // Nothing is written of it before the peer has been told where it begins.
+        let hold = is_new.then(|| hub.hold(peer.slot, topic));
         if self.engine.tickets.has(ticket, topic) {
             return Ok(());
         }
+        let resume = from.map(|from| Resume { from, reach: None });
         let begun = Subscribing {
             name: name.into(),
             topic,
             position: None,
+            hold,
             resume,
         };
         match self.engine.place_of(name) {
@@ -329,14 +348,14 @@ impl<L: Lanes> Turn<'_, L> {
     pub(super) fn settle_reach(&mut self, ticket: Ticket, index: u32, reach: Reach) {
         let engine = &mut *self.engine;
         if let Some((peer, begun)) = engine.tickets.reach(ticket, index, reach)
-            && let Some(resume) = begun.resume
+            && let Some(hold) = begun.hold
             && engine.readers.hub.is_present(peer)
             && engine.readers.hub.is_topic(begun.topic)
         {
             let (topic, readers) = (begun.topic, &mut engine.readers);
             let format = readers.hub.format_of(peer.slot);
             let is_live = readers.interests.standing(topic, format) == Standing::Live;
-            if is_live && readers.hub.is_held(peer.slot, topic, resume.hold) {
+            if is_live && readers.hub.is_held(peer.slot, topic, hold) {
                 readers.close_group(topic, &mut *engine.encoder, self.now.wall_ms);
                 readers.hub.skip_to_head(peer.slot, topic);
                 begun.position = Some(Position {
@@ -380,7 +399,10 @@ impl Subscribing {
         Start {
             name: &self.name,
             position,
-            resumed: self.resume.map(|resume| resume.resumed(position)),
+            resumed: self.resume.map(|resume| match self.hold {
+                Some(_) => resume.resumed(position),
+                None => Resumed::Underway,
+            }),
         }
     }
 }
@@ -388,9 +410,6 @@ impl Subscribing {
 impl Resume {
     /// What has come of it, if the live stream begins at `position`.
     fn resumed(&self, position: Position) -> Resumed {
-        if self.is_underway {
-            return Resumed::Underway;
-        }
         let Some(from) = self.from else {
             return Resumed::Complete(0);
         };

@@ -2,6 +2,7 @@
 //! everything from the confirmation on.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -323,4 +324,90 @@ fn the_first_publication_to_a_topic_reaches_those_whose_pattern_covers_it() {
         assert_eq!(seen.len(), expected);
         assert!(client.is_silent(Duration::from_millis(20)));
     }
+}
+
+/// The offset in an event's id.
+fn offset_of(event: &Value) -> u64 {
+    let id = event["event_id"].as_str().expect("an event has an id");
+    let (_, offset) = id.rsplit_once('-').expect("epoch and offset");
+    offset.parse().expect("a number")
+}
+
+/// Takes frames up to the confirmation, and the next event of each topic, several in a frame or one.
+/// Checks that nothing of a topic comes before it is named, and that what comes first is behind the
+/// offset that is named.
+fn check_confirmation(client: &mut Client, topics: &[&str], flowing: bool) {
+    client.say(&json!({ "type": "subscribe", "events": topics }));
+    let mut confirmed: Option<Value> = None;
+    let mut newest = vec![0; topics.len()];
+    let mut begun = vec![false; topics.len()];
+    while !begun.iter().all(|&begun| begun) {
+        let frame = client.json();
+        let events: Vec<Value> = match frame["type"].as_str() {
+            Some("subscription_confirmed") => {
+                confirmed = Some(frame["topics"].clone());
+                continue;
+            }
+            Some("batch") => frame["messages"].as_array().unwrap().clone(),
+            _ => vec![frame],
+        };
+        for event in &events {
+            assert_eq!(event["type"], "event", "{event}");
+            let at = topics.iter().position(|&topic| event["event"] == topic);
+            let at = at.expect("a topic that was asked for");
+            let offset = offset_of(event);
+            let Some(confirmed) = &confirmed else {
+                assert!(flowing, "before the confirmation: {event}");
+                newest[at] = offset;
+                continue;
+            };
+            if begun[at] {
+                continue;
+            }
+            let named = confirmed[topics[at]]["offset"].as_u64().unwrap();
+            assert_eq!(offset, named + 1, "{event}, named {confirmed}");
+            assert!(newest[at] <= named);
+            begun[at] = true;
+        }
+    }
+}
+
+#[test]
+fn a_confirmation_is_exact_for_every_topic_in_it() {
+    let gateway = TestGateway::with(|config| config.server.shards = 2);
+    let address = gateway.address;
+    let topics = &TOPICS[..4];
+    let stop = Arc::new(AtomicBool::new(false));
+    let publishers = {
+        let stop = stop.clone();
+        spawn(4, move |index| {
+            let mut client = Client::events(address);
+            let event = json!({ "type": "publish", "event": TOPICS[index], "data": 1 });
+            while !stop.load(Ordering::Relaxed) {
+                for _ in 0..20 {
+                    client.say(&event);
+                }
+                // Answered when all before it has been taken.
+                client.say(&json!({ "type": "ping" }));
+                assert_eq!(client.json()["type"], "pong");
+            }
+        })
+    };
+    let readers = spawn(2, move |index| {
+        let query = ["", "?batch=true"][index];
+        for _ in 0..20 {
+            let mut client = Client::connect(address, &format!("/api/v1/ws/demo{query}"));
+            assert_eq!(client.json()["type"], "connection_established");
+            check_confirmation(&mut client, topics, false);
+            // What flows already, because of a pattern, is named where it is.
+            let mut client = Client::connect(address, &format!("/api/v1/ws/demo{query}"));
+            assert_eq!(client.json()["type"], "connection_established");
+            client.say(&json!({ "type": "subscribe", "events": ["t.*"] }));
+            while client.json()["type"] != "subscription_confirmed" {}
+            check_confirmation(&mut client, topics, true);
+        }
+    });
+    join(readers);
+    stop.store(true, Ordering::Relaxed);
+    join(publishers);
 }

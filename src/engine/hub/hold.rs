@@ -20,6 +20,17 @@ impl Hub {
         stream.map_or(0, |id| self.streams[id.index()].number)
     }
 
+    /// The number of the newest message of a topic that a peer has been written, or that has been
+    /// skipped for it.
+    #[must_use]
+    pub fn written_number(&self, slot: Slot, topic: TopicId) -> Option<u64> {
+        let peer = self.peers.get(slot.index())?;
+        let Sub { stream, member, .. } = peer.subs[peer.sub_of(topic)?];
+        let stream = &self.streams[stream.index()];
+        let cursor = stream.members[member as usize].cursor;
+        Some(stream.number - stream.log.messages_after(cursor))
+    }
+
     /// Writes nothing more of a topic to a peer until [`Self::release`]: what
     /// came before has to be written first. The topic's policy holds meanwhile.
     /// Returns the number of this hold, which ends with the membership.
