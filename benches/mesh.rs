@@ -8,7 +8,7 @@ use std::sync::mpsc;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fanfare::bus::{Mesh, Port};
-use fanfare::engine::{Delivery, Lanes, home_of};
+use fanfare::engine::{Delivery, Lanes, Offsets, home_of};
 use fanfare::id::{ShardId, TopicId, WireFormat};
 
 const FRAME: [u8; 256] = [b'x'; 256];
@@ -21,7 +21,7 @@ fn ours(from: &mut Port<()>, to: &Port<()>, count: u64) -> usize {
             Delivery::Append {
                 home: TopicId(7),
                 format: WireFormat::EventsJson,
-                offset,
+                offsets: Offsets::At(offset),
                 frame: black_box(&FRAME),
                 receipt: None,
             },

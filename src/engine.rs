@@ -43,7 +43,7 @@ use std::sync::Arc;
 pub use catch_up::HISTORY_BYTES_MAX;
 pub use encode::Encode;
 pub use history::{Kept, KeptMessage};
-pub use message::{Announced, Delivery, Lanes, Missed, Post, Reach, Receipt, Request};
+pub use message::{Announced, Delivery, Lanes, Missed, Offsets, Post, Reach, Receipt, Request};
 pub use outcome::{Asker, Gap, GapCause, Outcome, Ticket};
 pub use place::{Place, home_of};
 pub use presence::{Attendee, Change, ROSTER_USERS_MAX, Roster};

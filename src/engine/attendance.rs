@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 
-use super::presence::{Change, Presence, ROSTER_USERS_MAX};
+use super::Turn;
+use super::home::HomeTopic;
+use super::presence::{Change, Presence, ROSTER_USERS_MAX, Roster};
 use super::subscribe::ANSWERS_MAX;
-use super::{Asker, Lanes, Outcome, Place, Post, PublishResult, Request, Ticket, Turn};
+use super::{Asker, Engine, Homes, Lanes, Outcome, Place, Post, PublishResult, Request, Ticket};
 use crate::collections::HashSet;
 use crate::id::PeerId;
 use crate::protocol::events::Kind;
@@ -19,6 +21,19 @@ pub(super) struct Attendance {
 
 /// Changes that wait for room in their topics. Beyond it the oldest are never told.
 const UNTOLD_MAX: usize = 100_000;
+
+impl Engine {
+    /// Who is in a topic that lives here.
+    pub(super) fn roster(&self, topic: &str, after: &str, limit: usize) -> Roster {
+        let Homes {
+            home, attendance, ..
+        } = &self.homes;
+        Roster {
+            sequence: home.find(topic).map_or(0, HomeTopic::presence_sequence),
+            ..attendance.presence.roster(topic, after, limit)
+        }
+    }
+}
 
 impl<L: Lanes> Turn<'_, L> {
     /// A connection of `user` came to a topic, where that is of interest.
@@ -118,8 +133,7 @@ impl<L: Lanes> Turn<'_, L> {
         let (limit, asker) = (limit.min(ROSTER_USERS_MAX), Asker::Peer(peer));
         match place {
             Place::Here => {
-                let presence = &self.engine.homes.attendance.presence;
-                let roster = Box::new(presence.roster(topic, after, limit));
+                let roster = Box::new(self.engine.roster(topic, after, limit));
                 self.tell(asker, Outcome::Roster { ticket, roster });
             }
             Place::Shard(home) => self.ask(

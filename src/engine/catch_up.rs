@@ -52,7 +52,6 @@ impl CatchUps {
         Some(catch_up.written)
     }
 
-
     /// Forgets a peer that has left.
     pub(super) fn forget(&mut self, peer: PeerId) {
         self.peers.remove(&peer);

@@ -5,6 +5,7 @@
 //! topic's log.
 
 use super::hub::Hub;
+use super::message::Offsets;
 use super::{Encode, Lanes, Turn};
 use crate::collections::HashMap;
 use crate::id::{TopicId, WireFormat};
@@ -24,26 +25,27 @@ struct Group {
     /// The events, comma between them.
     events: Vec<u8>,
     count: usize,
-    /// The first one's offset, and the last one's.
+    /// The first message's offset, and the last one's; a smaller one if there is none.
     first: u64,
     last: u64,
 }
 
 impl Groups {
     /// Adds an event to the group of its topic. Returns whether the group is full.
-    pub(super) fn add(&mut self, topic: TopicId, event: &[u8], offset: u64) -> bool {
+    pub(super) fn add(&mut self, topic: TopicId, event: &[u8], offsets: Offsets) -> bool {
+        let numbers = offsets.numbers();
         let group = self.0.entry(topic).or_insert_with(|| Group {
             events: Vec::new(),
             count: 0,
-            first: offset,
-            last: offset,
+            first: *numbers.start(),
+            last: *numbers.end(),
         });
         if group.count > 0 {
             group.events.push(b',');
         }
         group.events.extend_from_slice(event);
         group.count += 1;
-        group.last = offset;
+        group.last = *numbers.end();
         group.count == EVENTS_MAX || group.events.len() >= BYTES_MAX
     }
 

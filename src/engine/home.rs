@@ -36,6 +36,8 @@ pub(super) struct HomeTopic {
     epoch: u64,
     /// The newest message's offset; the first one is 1.
     offset: u64,
+    /// The newest presence message's number; the first one is 1.
+    presence_sequence: u64,
     interest: Vec<Interest>,
     retention: Retention,
     history: Option<Box<History>>,
@@ -79,6 +81,12 @@ impl HomeTopic {
             epoch: self.epoch,
             offset: self.offset,
         }
+    }
+
+    /// The number of the newest presence message.
+    #[must_use]
+    pub(super) fn presence_sequence(&self) -> u64 {
+        self.presence_sequence
     }
 
     /// Whether all messages after `offset` can still be had. Of none it can.
@@ -162,6 +170,7 @@ impl Home {
             name: name.into(),
             epoch: self.epoch,
             offset: 0,
+            presence_sequence: 0,
             interest: interest.clone(),
             retention: Retention {
                 // What everybody gets is for those who are there.
@@ -225,6 +234,13 @@ impl Home {
             }
         }
         offset
+    }
+
+    /// Gives a presence message its number among those of its topic. It is no message of the topic.
+    pub(super) fn take_presence(&mut self, id: TopicId) -> u64 {
+        let topic = &mut self.topics[id.index()];
+        topic.presence_sequence += 1;
+        topic.presence_sequence
     }
 
     /// Makes room for an eighth of what may be kept: the largest histories give

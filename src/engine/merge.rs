@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use super::hub::Hub;
+use super::message::Offsets;
 use crate::collections::HashMap;
 use crate::id::{PeerId, Position, TopicId, WireFormat};
 use crate::sse::{CursorKey, Gap, GapReason, Scope, put_gap, put_id};
@@ -333,7 +334,7 @@ impl Merges {
         hub: &mut Hub,
         topic: TopicId,
         message: &[u8],
-        offset: u64,
+        offsets: Offsets,
     ) -> usize {
         let Some(part) = self.parts.get_mut(&topic) else {
             return 0;
@@ -341,8 +342,10 @@ impl Merges {
         let Some(position) = &mut part.position else {
             return 0;
         };
-        debug_assert!(offset > position.offset, "offsets rise");
-        position.offset = offset;
+        if let Offsets::At(offset) = offsets {
+            debug_assert!(offset > position.offset, "offsets rise");
+            position.offset = offset;
+        }
         let mut readers = 0;
         for &(log, place) in &part.streams {
             let merge = self
@@ -353,10 +356,17 @@ impl Merges {
             if hub.member_count(log, WireFormat::Sse) == 0 {
                 continue;
             }
+            let number = merge.number;
+            if let Offsets::Behind(_) = offsets {
+                // It has no place to go on from.
+                let behind = Offsets::Behind(number).numbers();
+                readers += hub.append_group(log, WireFormat::Sse, message, behind);
+                continue;
+            }
             self.frame.clear();
             put_cursor(&self.key, &mut self.frame, &merge.scope, &merge.positions);
             self.frame.extend_from_slice(message);
-            merge.number += 1;
+            merge.number = number + 1;
             readers += hub.append(log, WireFormat::Sse, &self.frame, merge.number);
         }
         readers

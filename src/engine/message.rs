@@ -9,6 +9,8 @@
 //! `B` is how bytes are referred to: slices while a message is handed over, spans of a batch while
 //! it is on its way (`map` turns one into the other).
 
+use std::ops::RangeInclusive;
+
 use super::history::Kept;
 use super::outcome::{Asker, Ticket};
 use super::presence::Roster;
@@ -256,8 +258,8 @@ pub enum Delivery<B> {
         home: TopicId,
         /// In which format.
         format: WireFormat,
-        /// The message's offset.
-        offset: u64,
+        /// Where it is in its topic.
+        offsets: Offsets,
         /// The frame.
         frame: B,
         /// Who wants to know how many subscribers it reaches.
@@ -335,6 +337,27 @@ pub enum Delivery<B> {
         /// Whether nothing follows.
         is_last: bool,
     },
+}
+
+/// Where what is published is in its topic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Offsets {
+    /// It is the message with this offset.
+    At(u64),
+    /// It is no message of the topic, and comes behind the one with this offset: it is neither
+    /// retained nor counted.
+    Behind(u64),
+}
+
+impl Offsets {
+    /// The numbers of the messages that it is; an empty range behind the newest one's if it is none.
+    #[must_use]
+    pub fn numbers(self) -> RangeInclusive<u64> {
+        match self {
+            Self::At(offset) => offset..=offset,
+            Self::Behind(offset) => offset + 1..=offset,
+        }
+    }
 }
 
 /// A topic whose messages follow.
@@ -484,13 +507,13 @@ impl<B> Delivery<B> {
             Self::Append {
                 home,
                 format,
-                offset,
+                offsets,
                 frame,
                 receipt,
             } => Delivery::Append {
                 home,
                 format,
-                offset,
+                offsets,
                 frame: refer(frame),
                 receipt,
             },

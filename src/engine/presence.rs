@@ -52,6 +52,9 @@ pub struct Change {
 /// Who is in a topic.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Roster {
+    /// The number of the newest presence message of the topic: those with larger ones change what
+    /// this says. Some changes that it has already may still be told.
+    pub sequence: u64,
     /// How many users.
     pub count: usize,
     /// How many connections of them.
@@ -187,6 +190,7 @@ impl Presence {
             since_ms: present.since_ms,
         });
         Roster {
+            sequence: 0,
             count: room.users.len(),
             connections: room.connections,
             users: users.collect(),

@@ -1,6 +1,7 @@
 //! A publication's way: to its home, into an offset, into the logs.
 
 use super::home::{Interest, Opened};
+use super::message::Offsets;
 use super::readers::Readers;
 use super::{Asker, Delivery, Lanes, Outcome, Place, Post, Receipt, Request, Ticket, Turn};
 use crate::collections::HashMap;
@@ -201,7 +202,13 @@ impl<L: Lanes> Turn<'_, L> {
             return PublishResult::Busy;
         }
         let homes = &mut self.engine.homes;
-        let offset = homes.home.take(id, post, now.wall_ms);
+        let (offset, offsets) = if post.kind == Kind::Presence {
+            let newest = homes.home.topic(id).position().offset;
+            (homes.home.take_presence(id), Offsets::Behind(newest))
+        } else {
+            let offset = homes.home.take(id, post, now.wall_ms);
+            (offset, Offsets::At(offset))
+        };
         if !post.key.is_empty() {
             homes.recent.note(topic, post.key, offset, now.ms);
         }
@@ -242,13 +249,13 @@ impl<L: Lanes> Turn<'_, L> {
                         Delivery::Append {
                             home: id,
                             format,
-                            offset,
+                            offsets,
                             frame,
                             receipt,
                         },
                     );
                 } else if let Some(local) = local {
-                    let appended = readers.append(local, format, frame, offset);
+                    let appended = readers.append(local, format, frame, offsets);
                     self.counters.deliveries.add(appended.members as u64);
                     stored.members += appended.members as u64;
                     is_group_full = appended.is_group_full;

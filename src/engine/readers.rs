@@ -7,6 +7,7 @@ use super::groups::Groups;
 use super::hub::Hub;
 use super::interest::Interests;
 use super::merge::Merges;
+use super::message::Offsets;
 use crate::id::{TopicId, WireFormat};
 use crate::sse::CursorKey;
 
@@ -39,7 +40,8 @@ impl Readers {
         }
     }
 
-    /// Appends a message to its topic's log, or to those of the streams that the topic is in.
+    /// Appends messages, which are one frame, to their topic's log, or to those of the streams that
+    /// the topic is in.
     ///
     /// Cost: see [`Hub::append`] and [`Merges::append`].
     pub(super) fn append(
@@ -47,24 +49,24 @@ impl Readers {
         topic: TopicId,
         format: WireFormat,
         frame: &[u8],
-        offset: u64,
+        offsets: Offsets,
     ) -> Appended {
         let (hub, mut is_group_full) = (&mut self.hub, false);
         let members = match format {
-            WireFormat::Sse => self.merges.append(hub, topic, frame, offset),
+            WireFormat::Sse => self.merges.append(hub, topic, frame, offsets),
             WireFormat::EventsBatch => {
                 let members = hub.member_count(topic, format);
                 if members == 0 {
                     // The readers that a group was begun for have left. Only where the topic stands
                     // is noted.
                     self.groups.drop(topic);
-                    hub.append(topic, format, frame, offset);
+                    hub.append_group(topic, format, frame, offsets.numbers());
                 } else {
-                    is_group_full = self.groups.add(topic, frame, offset);
+                    is_group_full = self.groups.add(topic, frame, offsets);
                 }
                 members
             }
-            _ => hub.append(topic, format, frame, offset),
+            _ => hub.append_group(topic, format, frame, offsets.numbers()),
         };
         Appended {
             members,

@@ -135,8 +135,7 @@ impl<L: Lanes> Turn<'_, L> {
                 asker,
                 ticket,
             } => {
-                let presence = &self.engine.homes.attendance.presence;
-                let roster = presence.roster(text(topic), text(after), limit as usize);
+                let roster = self.engine.roster(text(topic), text(after), limit as usize);
                 let roster = Delivery::Roster {
                     asker,
                     ticket,
@@ -207,14 +206,14 @@ impl<L: Lanes> Turn<'_, L> {
             Delivery::Append {
                 home,
                 format,
-                offset,
+                offsets,
                 frame,
                 receipt,
             } => {
                 let readers = &mut self.engine.readers;
                 let mut members = 0;
                 if let Some(topic) = readers.interests.local(from, home, format) {
-                    let appended = readers.append(topic, format, frame, offset);
+                    let appended = readers.append(topic, format, frame, offsets);
                     members = appended.members;
                     if appended.is_group_full {
                         self.close_group(topic);

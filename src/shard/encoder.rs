@@ -76,6 +76,9 @@ impl Encoder {
             payload.extend_from_slice(publication.name.as_bytes());
             payload.extend_from_slice(b"\",\"data\":");
             payload.extend_from_slice(publication.data);
+            payload.extend_from_slice(b",\"presence_seq\":");
+            let sequence = itoa::Buffer::new().format(publication.offset).to_owned();
+            payload.extend_from_slice(sequence.as_bytes());
             payload.push(b'}');
             put_event(&mut self.frame, PRESENCE, payload)
         } else {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, TestGateway, frame};
+use crate::support::{Client, EventStream, TestGateway, frame};
 
 fn gateway(shards: usize, grace: &str) -> TestGateway {
     let toml = format!("[namespace.\"room.\"]\npresence = true\npresence_grace = \"{grace}\"");
@@ -229,4 +229,75 @@ fn m10_a_roster_comes_page_by_page_and_each_user_is_on_one() {
     assert_eq!((users.len(), pages), (40, 3));
     assert!(users.is_sorted());
     drop(crowd);
+}
+
+#[test]
+fn presence_takes_no_place_in_a_topic() {
+    let toml = "[namespace.\"room.\"]\npresence = true\nhistory_size = 3";
+    for shards in [1, 2] {
+        let gateway = TestGateway::from_toml(toml, |config| config.server.shards = shards);
+        let mut ann = client(&gateway, "ann");
+        ann.say(&json!({ "type": "subscribe", "events": ["room.1"] }));
+        let confirmed = ann.json();
+        assert_eq!(confirmed["type"], "subscription_confirmed", "{confirmed}");
+        let offset = |value: &Value| value["topics"]["room.1"]["offset"].as_u64().unwrap();
+        let mut stream = EventStream::subscribe(gateway.address, "topics=room.1");
+        let before = stream.last_id.clone();
+        let mut others: Vec<Client> = Vec::new();
+        for number in 1..=5 {
+            let mut other = client(&gateway, &format!("user{number}"));
+            let mut seen = subscribe(&mut other, "room.1");
+            assert!(seen.is_empty(), "{seen:?}");
+            others.push(other);
+            seen.clear();
+        }
+        let mut sequence = 0;
+        while sequence < 6 {
+            let frame = ann.json();
+            assert_eq!(frame["type"], "presence", "{frame}");
+            assert!(frame.get("event_id").is_none(), "{frame}");
+            sequence += 1;
+            assert_eq!(frame["presence_seq"], sequence, "{frame}");
+        }
+        let answer = roster(&mut ann, json!({ "event": "room.1" }));
+        assert_eq!(answer["result"]["presence_seq"], 6);
+        ann.say(&json!({ "type": "publish", "event": "room.1", "data": "first" }));
+        let event = ann.json();
+        let id = event["event_id"].as_str().unwrap();
+        let (epoch, first) = id.split_once('-').unwrap();
+        assert_eq!(
+            first,
+            (offset(&confirmed) + 1).to_string(),
+            "the first event"
+        );
+        // A stream's place moves with events alone.
+        loop {
+            let event = stream.event();
+            if event.name != "presence" {
+                assert_eq!(event.json(), "first");
+                assert_ne!(event.id, before);
+                break;
+            }
+            assert_eq!(event.id, before);
+            assert!(event.json()["presence_seq"].is_number(), "{}", event.data);
+        }
+        // Joins push no event out of a history of three, and are not sent again.
+        drop(others);
+        let mut back = client(&gateway, "ben");
+        back.say(&json!({
+            "type": "subscribe",
+            "events": ["room.1"],
+            "recover": { "room.1": { "epoch": epoch, "offset": offset(&confirmed) } },
+        }));
+        let mut confirmed = back.json();
+        while confirmed["type"] != "subscription_confirmed" {
+            confirmed = back.json();
+        }
+        let topic = &confirmed["topics"]["room.1"];
+        assert_eq!(
+            (&topic["recovered"], &topic["count"]),
+            (&json!(true), &json!(1))
+        );
+        assert_eq!(back.json()["data"], "first");
+    }
 }

@@ -35,7 +35,8 @@ struct Segment {
     start: u64,
     /// The first message's number. Numbers within a segment have no holes.
     first: u64,
-    /// More than one: the segment's only frame has this many messages in it.
+    /// How many messages each frame is: one, or none; more than one, and the segment's only frame has
+    /// them all.
     group: u64,
     bytes: Vec<u8>,
     /// Where each frame ends, relative to `start`.
@@ -53,10 +54,10 @@ impl Segment {
 
     fn takes(&self, frame: &[u8], number: u64, group: u64) -> bool {
         self.ends.is_empty()
-            || (group == 1
-                && self.group == 1
+            || (group <= 1
+                && self.group == group
                 && self.bytes.len() + frame.len() <= SEGMENT_BYTES_MAX
-                && number == self.first + self.ends.len() as u64)
+                && number == self.first + self.messages(self.ends.len()))
     }
 
     /// How many messages there are in this many frames.
@@ -66,10 +67,11 @@ impl Segment {
 }
 
 impl Log {
-    /// Appends one frame with these messages of its topic.
+    /// Appends one frame with these messages of its topic. An empty range, behind the newest number,
+    /// is for a frame that is no message: it is nobody's loss.
     ///
     /// Cost: one copy; no allocation once warm. A frame with several messages has
-    /// a segment of its own.
+    /// a segment of its own, and so have frames that are none.
     pub(crate) fn append(&mut self, frame: &[u8], numbers: RangeInclusive<u64>) {
         let (number, group) = (*numbers.start(), 1 + numbers.end() - numbers.start());
         debug_assert!(number >= self.next, "message numbers rise");
@@ -149,12 +151,16 @@ impl Log {
     }
 
     /// The oldest frame boundary from which at most `bytes_max` bytes and at
-    /// least one frame, if there is one, lead to the head.
+    /// least one message, if there is one, lead to the head.
     pub(crate) fn tail(&self, bytes_max: u64) -> u64 {
         let wanted = self.head.saturating_sub(bytes_max);
         let Some(last) = self.segments.back().filter(|last| !last.ends.is_empty()) else {
             return self.head;
         };
+        // What is newest is a message, if there is one.
+        let mut newest = self.segments.iter().rev();
+        let newest = newest.find(|segment| segment.group > 0 && !segment.ends.is_empty());
+        let last = newest.unwrap_or(last);
         let newest = match last.ends.len() {
             1 => last.start,
             frames => last.start + u64::from(last.ends[frames - 2]),
@@ -328,6 +334,27 @@ mod tests {
             prop_assert!(log.held() <= SEGMENT_BYTES_MIN + SEGMENT_BYTES_MIN / 4);
             check(&log, &model, log.head());
         }
+    }
+
+    #[test]
+    fn what_is_no_message_counts_for_none() {
+        let mut log = Log::default();
+        // After message 0: nothing yet.
+        log.append(b"join", 1..=0);
+        assert_eq!((log.messages_after(0), log.tail(0)), (0, 0));
+        log.append(b"one", 1..=1);
+        log.append(b"join", 2..=1);
+        log.append(b"leave", 2..=1);
+        log.append(b"two", 2..=2);
+        log.append(b"join", 3..=2);
+        let bytes: Vec<u8> = log.slices(0).flatten().copied().collect();
+        assert_eq!(bytes, b"joinonejoinleavetwojoin");
+        assert_eq!(log.messages_after(0), 2);
+        assert_eq!(log.messages_after(7), 1);
+        assert_eq!(log.messages_after(19), 0);
+        // What is kept of a log begins with a message.
+        assert_eq!(log.tail(0), 16);
+        assert_eq!((log.tail_messages(1), log.tail_messages(2)), (16, 4));
     }
 
     #[test]

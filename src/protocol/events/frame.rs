@@ -33,7 +33,7 @@ pub struct Publication<'a> {
     pub data: &'a [u8],
     /// Which life of the topic it belongs to.
     pub epoch: u64,
-    /// Its place in the topic.
+    /// Its place in the topic; of a presence message, its number among these.
     pub offset: u64,
 }
 
@@ -134,6 +134,11 @@ impl<'a> Writer<'a> {
             }
         }
         self.out.extend_from_slice(publication.data);
+        if publication.kind == Kind::Presence {
+            self.put(r#","presence_seq":"#);
+            self.put_number(publication.offset);
+            return self.end();
+        }
         self.put(r#","event_id":""#);
         self.put_number(publication.epoch);
         self.out.push(b'-');

@@ -125,9 +125,12 @@ fn begun(start: Start<'_>) -> Begun<'_> {
 /// Who is in a topic, as JSON.
 fn put_roster(out: &mut Vec<u8>, topic: &str, roster: &Roster) {
     let (count, connections, more) = (roster.count, roster.connections, roster.more);
+    let sequence = roster.sequence;
     out.extend_from_slice(
-        format!(r#"{{"event":"{topic}","count":{count},"connections":{connections},"users":["#)
-            .as_bytes(),
+        format!(
+            r#"{{"event":"{topic}","presence_seq":{sequence},"count":{count},"connections":{connections},"users":["#
+        )
+        .as_bytes(),
     );
     for (index, attendee) in roster.users.iter().enumerate() {
         if index > 0 {
