@@ -736,7 +736,7 @@ impl Hub {
     fn make_ready(&mut self, slot: Slot) {
         let peer = &mut self.peers[slot.index()];
         if !peer.blocked {
-            self.turns.stand(slot, &mut peer.stands, Line::Few);
+            self.turns.stand(slot, &mut peer.stands, Line::Private);
         }
     }
 

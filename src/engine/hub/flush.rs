@@ -55,9 +55,9 @@ impl Hub {
         bytes_max: usize,
     ) -> Flush {
         // Whoever was walked before is written to first, so that more is joined the
-        // more there is to do; those who are there for their outboxes only are few.
+        // more there is to do.
         let (few, crowd) = (self.turns.len(Line::Few), self.turns.len(Line::Crowd));
-        if !self.dirty.is_empty() && few <= PRIVATE_READY_MAX {
+        if !self.dirty.is_empty() && few <= WALKED_LEFT_MAX {
             self.walk_dirty(Line::Few);
         }
         if !self.dirty_crowds.is_empty() && crowd == 0 {
@@ -104,8 +104,8 @@ impl Hub {
             });
         }
         // Whoever is of the crowd alone comes back to it.
-        let mut line = match peer.outbox.is_some() {
-            true => Line::Few,
+        let mut line = match peer.has_private() {
+            true => Line::Private,
             false => Line::Crowd,
         };
         for sub in 0..peer.subs.len() {
@@ -127,7 +127,7 @@ impl Hub {
             }
             if !member.is_held() && member.cursor < stream.log.head() {
                 peer.link(index_of(sub));
-                if stream.members.len() <= self.limits.few_members_max {
+                if line == Line::Crowd && stream.members.len() <= self.limits.few_members_max {
                     line = Line::Few;
                 }
             }
@@ -233,7 +233,7 @@ impl Hub {
     fn dirty_in(&mut self, line: Line) -> &mut Vec<StreamId> {
         match line {
             Line::Crowd => &mut self.dirty_crowds,
-            Line::Few | Line::Nowhere => &mut self.dirty,
+            Line::Few | Line::Private | Line::Nowhere => &mut self.dirty,
         }
     }
 
@@ -436,9 +436,10 @@ impl Hub {
     }
 }
 
-/// Peers in their line up to which a flush looks at dirty streams before it has
-/// served them all.
-const PRIVATE_READY_MAX: usize = 64;
+/// Members of topics with few of them that may be left from the last walk when a flush looks at dirty
+/// streams again. So a message of such a topic waits for three times as many writes as there are peers
+/// in its line, at most, whatever else there is to write.
+const WALKED_LEFT_MAX: usize = 64;
 
 /// Collects what waits for a peer: the rest of a cut frame, its outbox, its
 /// topics, its close frame. Returns how many slices and bytes that is and

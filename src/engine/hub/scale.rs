@@ -79,6 +79,33 @@ fn a_small_topic_does_not_wait_until_a_large_one_is_written() {
 }
 
 #[test]
+fn a_small_topic_and_a_large_one_are_served_while_private_output_never_ends() {
+    let mut hub = hub();
+    let (large, small) = (open(&mut hub, 1), open(&mut hub, 2));
+    for _ in 0..=FEW {
+        let peer = hub.join(JSON);
+        let _ = hub.subscribe(peer.slot, large);
+    }
+    let reader = hub.join(JSON);
+    let _ = hub.subscribe(reader.slot, small);
+    let asking: Vec<PeerId> = (0..200).map(|_| hub.join(JSON)).collect();
+    hub.append(small, JSON, b"s", 1);
+    hub.append(large, JSON, b"l", 1);
+    let (mut taken, mut flushes) = (Taken::default(), 0);
+    let count = |taken: &Taken, byte| taken.0.iter().filter(|&&taken| taken == byte).count();
+    while count(&taken, b's') + count(&taken, b'l') < 1 + FEW + 1 {
+        for peer in &asking {
+            let _ = hub.send(peer.slot, Priority::High, b"p");
+        }
+        assert_eq!(hub.flush(&mut taken, 0, 60, usize::MAX), Flush::More);
+        flushes += 1;
+        // The small topic in the first flush, a third of each for the large one.
+        assert_eq!(count(&taken, b's'), 1);
+    }
+    assert!(flushes <= (FEW + 1).div_ceil(20), "{flushes} flushes");
+}
+
+#[test]
 fn a_flush_ends_early_after_so_many_bytes() {
     let mut hub = hub();
     let topic = open(&mut hub, 1);

@@ -1,8 +1,7 @@
 //! Whose turn it is to be written to.
 //!
-//! The members of a large topic stand in a line of their own, which takes every
-//! other turn: a message of a small topic does not wait until a large one has been
-//! written to everybody.
+//! What peers are sent in private, topics with few members and topics with many have a line each, and
+//! the lines take turns: however much waits in one of them, the others get every third write.
 
 use std::collections::VecDeque;
 
@@ -14,7 +13,9 @@ pub(crate) enum Line {
     /// None.
     #[default]
     Nowhere,
-    /// The peers with something of their own, or of topics with few members.
+    /// The peers with something of their own. They are written what their topics have, too.
+    Private,
+    /// The peers with something of a topic with few members.
     Few,
     /// The peers with something of a topic with many members, and nothing else.
     Crowd,
@@ -23,47 +24,55 @@ pub(crate) enum Line {
 /// Peers with something to write.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    few: VecDeque<Slot>,
-    /// Some of these may have moved on to the other line.
-    crowd: VecDeque<Slot>,
-    /// Whose turn it is if there is somebody in both lines.
-    crowd_is_next: bool,
+    /// In the order of their turns. Some of the last one's may have moved on to another line.
+    lines: [VecDeque<Slot>; 3],
+    /// Whose turn it is.
+    next: usize,
 }
 
 impl Turns {
-    /// Puts a peer in a line, unless it stands there or in a better one already.
+    /// Puts a peer in a line, unless it stands in one already that is no crowd's.
     pub(super) fn stand(&mut self, slot: Slot, stands: &mut Line, line: Line) {
-        match (*stands, line) {
-            (Line::Nowhere | Line::Crowd, Line::Few) => self.few.push_back(slot),
-            (Line::Nowhere, Line::Crowd) => self.crowd.push_back(slot),
-            _ => return,
+        let moves = match *stands {
+            Line::Nowhere => true,
+            Line::Crowd => line != Line::Crowd,
+            Line::Private | Line::Few => false,
+        };
+        if moves && let Some(index) = index_of(line) {
+            self.lines[index].push_back(slot);
+            *stands = line;
         }
-        *stands = line;
     }
 
-    /// The next one. Whoever has left its line meanwhile is still named.
+    /// The next one. A peer that has left its line meanwhile is still named.
     pub(super) fn next(&mut self) -> Option<Slot> {
-        let crowd_is_next = self.crowd_is_next;
-        self.crowd_is_next = !crowd_is_next;
-        let (first, second) = match crowd_is_next {
-            true => (&mut self.crowd, &mut self.few),
-            false => (&mut self.few, &mut self.crowd),
-        };
-        first.pop_front().or_else(|| second.pop_front())
+        for _ in 0..self.lines.len() {
+            let line = &mut self.lines[self.next];
+            self.next = (self.next + 1) % 3;
+            if let Some(slot) = line.pop_front() {
+                return Some(slot);
+            }
+        }
+        None
     }
 
     /// How many stand in a line.
     pub(super) fn len(&self, line: Line) -> usize {
-        match line {
-            Line::Nowhere => 0,
-            Line::Few => self.few.len(),
-            Line::Crowd => self.crowd.len(),
-        }
+        index_of(line).map_or(0, |index| self.lines[index].len())
     }
 
     /// Whether nobody waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.few.is_empty() && self.crowd.is_empty()
+        self.lines.iter().all(VecDeque::is_empty)
+    }
+}
+
+fn index_of(line: Line) -> Option<usize> {
+    match line {
+        Line::Nowhere => None,
+        Line::Private => Some(0),
+        Line::Few => Some(1),
+        Line::Crowd => Some(2),
     }
 }
 
@@ -72,18 +81,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crowd_takes_every_other_turn_and_all_when_it_is_alone() {
+    fn lines_take_turns_and_one_takes_all_when_it_is_alone() {
         let mut turns = Turns::default();
-        for slot in 0..4 {
-            turns.stand(Slot(slot), &mut Line::default(), Line::Crowd);
-        }
-        for slot in 10..12 {
-            turns.stand(Slot(slot), &mut Line::default(), Line::Few);
+        for (line, slots) in [
+            (Line::Crowd, 0..4),
+            (Line::Few, 10..12),
+            (Line::Private, 20..23),
+        ] {
+            for slot in slots {
+                turns.stand(Slot(slot), &mut Line::default(), line);
+            }
         }
         let order: Vec<u32> = std::iter::from_fn(|| turns.next())
             .map(|slot| slot.0)
             .collect();
-        assert_eq!(order, [10, 0, 11, 1, 2, 3]);
+        assert_eq!(order, [20, 10, 0, 21, 11, 1, 22, 2, 3]);
         assert!(turns.is_empty());
     }
 
@@ -95,7 +107,9 @@ mod tests {
         turns.stand(Slot(1), &mut stands, Line::Crowd);
         assert_eq!((stands, turns.len(Line::Crowd)), (Line::Crowd, 1));
         turns.stand(Slot(1), &mut stands, Line::Few);
+        turns.stand(Slot(1), &mut stands, Line::Private);
         turns.stand(Slot(1), &mut stands, Line::Crowd);
         assert_eq!((stands, turns.len(Line::Few)), (Line::Few, 1));
+        assert_eq!(turns.len(Line::Private), 0);
     }
 }
