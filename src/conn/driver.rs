@@ -57,8 +57,10 @@ pub(super) fn start(
             Box::new(Kept {
                 message: None,
                 rest,
+                from: 0,
             })
         }),
+        turn_over: false,
         unfinished_bytes: 0,
         control: Budget::default(),
         phase: Phase::Open,
@@ -80,6 +82,8 @@ struct Driver {
     records: Rc<Records>,
     /// What has been read and could not be dealt with yet.
     kept: Option<Box<Kept>>,
+    /// What is kept can be dealt with; others get their turn first.
+    turn_over: bool,
     /// As it was last reported to the process.
     unfinished_bytes: usize,
     control: Budget,
@@ -93,9 +97,47 @@ struct Driver {
 struct Kept {
     /// A decoded message that has to wait.
     message: Option<(OpCode, Vec<u8>)>,
-    /// Bytes behind it, as they were received.
+    /// Bytes as they were received, those behind the message from here on.
     rest: Vec<u8>,
+    from: usize,
 }
+
+/// Why bytes are not dealt with to their end.
+enum Stop {
+    /// The connection ends.
+    End(Disconnect),
+    /// There is no room for what this message or the ones behind it cause. So many bytes are left.
+    Full(Option<(OpCode, Vec<u8>)>, usize),
+    /// Others get their turn. So many bytes are left.
+    TurnOver(usize),
+}
+
+/// What is left of a connection's turn. It counts what is done and not what has come: a few
+/// compressed bytes may be megabytes, and a few bytes a message.
+struct TurnBudget {
+    messages: usize,
+    bytes: usize,
+}
+
+impl TurnBudget {
+    const NEW: Self = Self {
+        messages: MESSAGES_PER_TURN,
+        bytes: BYTES_PER_TURN,
+    };
+
+    /// Takes a message of so many bytes, inflated. Returns whether the turn is over.
+    fn take(&mut self, messages: usize, bytes: usize) -> bool {
+        self.messages = self.messages.saturating_sub(messages);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.messages == 0 || self.bytes == 0
+    }
+}
+
+/// Messages and control frames of one connection that are dealt with before others get their turn.
+const MESSAGES_PER_TURN: usize = 512;
+
+/// Bytes of them, but for the last one.
+const BYTES_PER_TURN: usize = 256 * 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -168,9 +210,13 @@ impl Future for Driver {
                     this.shard.pause(this.peer);
                     return Poll::Pending;
                 }
+                if std::mem::take(&mut this.turn_over) {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 if let Some(kept) = this.kept.take() {
-                    this.resume(*kept);
-                    if this.kept.is_some() {
+                    this.resume(kept);
+                    if this.kept.is_some() && !this.turn_over {
                         this.shard.wake_after_flush(cx.waker());
                         this.shard.pause(this.peer);
                         return Poll::Pending;
@@ -230,8 +276,7 @@ impl Driver {
             }
             if self.phase == Phase::Open {
                 shard.counters.bytes_in.add(read as u64);
-                let unfinished = self.feed(&mut scratch[..read], inflater);
-                shard.heard(self.peer, unfinished);
+                self.feed(&mut scratch[..read], inflater);
             }
             Poll::Ready(if read == scratch.len() {
                 Read::More
@@ -254,39 +299,51 @@ impl Driver {
         session.expect("it is there as long as the connection")
     }
 
-    /// Deals with bytes that were read. What has to wait is kept. Returns what
-    /// they leave unfinished.
-    fn feed(&mut self, bytes: &mut [u8], inflater: &mut Inflater) -> Unfinished {
-        let mut session = self.take_session();
-        let (end, unfinished) = self.decode(&mut session, bytes, inflater);
-        self.records.put(self.peer.slot, session);
+    /// Deals with bytes that were read. What has to wait is kept.
+    fn feed(&mut self, bytes: &mut [u8], inflater: &mut Inflater) {
+        let (stop, unfinished) = self.decode(bytes, inflater);
+        if let Some((message, left)) = self.stop(stop)
+            && (message.is_some() || left > 0)
+        {
+            let rest = bytes[bytes.len() - left..].to_vec();
+            self.kept = Some(Box::new(Kept {
+                message,
+                rest,
+                from: 0,
+            }));
+        }
+        self.shard.heard(self.peer, unfinished);
+    }
+
+    /// Acts on why decoding stopped. Returns what is to be kept, if anything is.
+    fn stop(&mut self, stop: Option<Stop>) -> Option<(Option<(OpCode, Vec<u8>)>, usize)> {
         let held = self.decoder.held_bytes();
         let has_room = self
             .shard
             .process
             .hold_unfinished(self.unfinished_bytes, held);
         self.unfinished_bytes = held;
-        if let Some(why) = end.or_else(|| (!has_room).then_some(Disconnect::Overloaded)) {
-            self.part(why);
+        match stop {
+            Some(Stop::End(why)) => self.part(why),
+            _ if !has_room => self.part(Disconnect::Overloaded),
+            None => {}
+            Some(Stop::Full(message, left)) => return Some((message, left)),
+            Some(Stop::TurnOver(left)) => {
+                self.turn_over = left > 0;
+                return Some((None, left));
+            }
         }
-        if self.decoder.is_mid_message() {
-            unfinished
-        } else {
-            Unfinished::Nothing
-        }
+        None
     }
 
-    /// Decodes what was read and gives it to the session. Returns why the connection ends, if it
-    /// does, and what the bytes leave unfinished.
-    fn decode(
-        &mut self,
-        session: &mut Session,
-        bytes: &mut [u8],
-        inflater: &mut Inflater,
-    ) -> (Option<Disconnect>, Unfinished) {
+    /// Decodes bytes and gives what they are to the session. Returns why it stopped before their end, if
+    /// it did, and what they leave unfinished.
+    fn decode(&mut self, bytes: &mut [u8], inflater: &mut Inflater) -> (Option<Stop>, Unfinished) {
+        let mut session = self.take_session();
         let mut input = Input::new(bytes);
         let mut unfinished = Unfinished::Same;
-        let end = loop {
+        let mut turn = TurnBudget::NEW;
+        let stop = loop {
             let event = match self.decoder.next(&mut input, inflater) {
                 Ok(Some(event)) => event,
                 Ok(None) => break None,
@@ -295,22 +352,22 @@ impl Driver {
                     if code == CloseCode::MESSAGE_TOO_BIG {
                         self.shard.counters.limited(Limited::MessageSize);
                     }
-                    break Some(Disconnect::Protocol(code.0));
+                    break Some(Stop::End(Disconnect::Protocol(code.0)));
                 }
             };
+            let (mut messages, mut size) = (1, 0);
             match event {
                 Event::Message { opcode, payload } => {
                     unfinished = Unfinished::New;
+                    size = payload.len();
                     self.shard.counters.messages_in.add(1);
-                    self.shard
-                        .counters
-                        .message_sizes
-                        .record(payload.len() as f64);
+                    self.shard.counters.message_sizes.record(size as f64);
                     let flow = match self.quota.admit(&self.shard) {
                         Admission::Taken => {
                             let flow = session.message(&self.shard, self.peer, opcode, payload);
                             let more = session.take_uncounted();
                             self.quota.charge(more, &self.shard);
+                            messages += more as usize;
                             flow
                         }
                         Admission::Refused(over) => {
@@ -320,57 +377,47 @@ impl Driver {
                         Admission::Dropped => Flow::Continue,
                     };
                     match flow {
-                        Flow::Continue if self.shard.is_outbox_full(self.peer) => {
-                            self.keep_rest(&input);
-                            break None;
-                        }
                         Flow::Continue => {}
-                        Flow::End(why) => break Some(why),
+                        Flow::End(why) => break Some(Stop::End(why)),
                         Flow::Wait => {
                             let message = Some((opcode, payload.to_vec()));
-                            let rest = input.rest().to_vec();
-                            self.kept = Some(Box::new(Kept { message, rest }));
-                            break None;
+                            break Some(Stop::Full(message, input.rest().len()));
                         }
                     }
                 }
                 Event::Ping(payload) => {
                     self.shard.send_pong(self.peer, payload);
                     if !self.control.allows(&self.shard) {
-                        break Some(Disconnect::ControlFlood);
-                    }
-                    if self.shard.is_outbox_full(self.peer) {
-                        self.keep_rest(&input);
-                        break None;
+                        break Some(Stop::End(Disconnect::ControlFlood));
                     }
                 }
                 Event::Pong(_) => {
                     if !self.control.allows(&self.shard) {
-                        break Some(Disconnect::ControlFlood);
+                        break Some(Stop::End(Disconnect::ControlFlood));
                     }
                 }
                 Event::Close(close) => {
-                    break Some(Disconnect::Closed(close.map(|(code, _)| code.0)));
+                    let code = close.map(|(code, _)| code.0);
+                    break Some(Stop::End(Disconnect::Closed(code)));
                 }
             }
+            if self.shard.is_outbox_full(self.peer) {
+                break Some(Stop::Full(None, input.rest().len()));
+            }
+            if turn.take(messages, size) {
+                break Some(Stop::TurnOver(input.rest().len()));
+            }
         };
-        (end, unfinished)
-    }
-
-    fn keep_rest(&mut self, input: &Input<'_>) {
-        if !input.is_empty() {
-            let rest = input.rest().to_vec();
-            self.kept = Some(Box::new(Kept {
-                message: None,
-                rest,
-            }));
+        self.records.put(self.peer.slot, session);
+        if !self.decoder.is_mid_message() {
+            unfinished = Unfinished::Nothing;
         }
+        (stop, unfinished)
     }
 
     /// Goes on with what was kept.
-    fn resume(&mut self, kept: Kept) {
-        let Kept { message, mut rest } = kept;
-        if let Some((opcode, payload)) = message {
+    fn resume(&mut self, mut kept: Box<Kept>) {
+        if let Some((opcode, payload)) = kept.message.take() {
             let (flow, more) = self.with_session(|session, shard, peer| {
                 let flow = session.message(shard, peer, opcode, &payload);
                 (flow, session.take_uncounted())
@@ -380,16 +427,24 @@ impl Driver {
                 Flow::Continue => {}
                 Flow::End(why) => return self.part(why),
                 Flow::Wait => {
-                    self.kept = Some(Box::new(Kept {
-                        message: Some((opcode, payload)),
-                        rest,
-                    }));
+                    kept.message = Some((opcode, payload));
+                    self.kept = Some(kept);
                     return;
                 }
             }
         }
         let shard = self.shard.clone();
-        let unfinished = shard.with_scratch(|_, inflater| self.feed(&mut rest, inflater));
+        let (stop, unfinished) = shard.with_scratch(|_, inflater| {
+            let from = kept.from;
+            self.decode(&mut kept.rest[from..], inflater)
+        });
+        if let Some((message, left)) = self.stop(stop)
+            && (message.is_some() || left > 0)
+        {
+            kept.message = message;
+            kept.from = kept.rest.len() - left;
+            self.kept = Some(kept);
+        }
         shard.heard(self.peer, unfinished);
     }
 
@@ -455,5 +510,20 @@ impl Budget {
         }
         self.used += 1;
         self.used <= per_second.saturating_mul(2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_counts_what_is_done() {
+        let mut turn = TurnBudget::NEW;
+        assert!(!turn.take(MESSAGES_PER_TURN - 1, 0));
+        assert!(turn.take(1, 0), "as many messages as a turn has");
+        let mut turn = TurnBudget::NEW;
+        assert!(!turn.take(1, BYTES_PER_TURN - 1));
+        assert!(turn.take(1, 10 * BYTES_PER_TURN), "inflated, whatever came");
     }
 }
