@@ -270,7 +270,7 @@ impl Engine {
     pub fn tidy(&mut self, now: Now) {
         self.encoder.tidy();
         self.readers.merges.tidy();
-        self.homes.home.forget_old(now.wall_ms);
+        self.homes.home.forget_old(now.ms);
         self.readers.hub.give_back();
     }
 

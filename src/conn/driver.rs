@@ -106,10 +106,27 @@ struct Kept {
 enum Stop {
     /// The connection ends.
     End(Disconnect),
-    /// There is no room for what this message or the ones behind it cause. So many bytes are left.
-    Full(Option<(OpCode, Vec<u8>)>, usize),
-    /// Others get their turn. So many bytes are left.
-    TurnOver(usize),
+    /// There is no room for what comes next.
+    Full(Left),
+    /// Others get their turn.
+    TurnOver(Left),
+}
+
+/// What has not been dealt with.
+struct Left {
+    /// A decoded message that has to wait.
+    message: Option<(OpCode, Vec<u8>)>,
+    /// Bytes behind it.
+    bytes: usize,
+}
+
+impl Left {
+    fn behind(input: &Input<'_>) -> Self {
+        Self {
+            message: None,
+            bytes: input.rest().len(),
+        }
+    }
 }
 
 /// What is left of a connection's turn. It counts what is done and not what has come: a few
@@ -302,13 +319,10 @@ impl Driver {
     /// Deals with bytes that were read. What has to wait is kept.
     fn feed(&mut self, bytes: &mut [u8], inflater: &mut Inflater) {
         let (stop, unfinished) = self.decode(bytes, inflater);
-        if let Some((message, left)) = self.stop(stop)
-            && (message.is_some() || left > 0)
-        {
-            let rest = bytes[bytes.len() - left..].to_vec();
+        if let Some(left) = self.stop(stop) {
             self.kept = Some(Box::new(Kept {
-                message,
-                rest,
+                message: left.message,
+                rest: bytes[bytes.len() - left.bytes..].to_vec(),
                 from: 0,
             }));
         }
@@ -316,24 +330,29 @@ impl Driver {
     }
 
     /// Acts on why decoding stopped. Returns what is to be kept, if anything is.
-    fn stop(&mut self, stop: Option<Stop>) -> Option<(Option<(OpCode, Vec<u8>)>, usize)> {
+    fn stop(&mut self, stop: Option<Stop>) -> Option<Left> {
         let held = self.decoder.held_bytes();
         let has_room = self
             .shard
             .process
             .hold_unfinished(self.unfinished_bytes, held);
         self.unfinished_bytes = held;
-        match stop {
-            Some(Stop::End(why)) => self.part(why),
-            _ if !has_room => self.part(Disconnect::Overloaded),
-            None => {}
-            Some(Stop::Full(message, left)) => return Some((message, left)),
-            Some(Stop::TurnOver(left)) => {
-                self.turn_over = left > 0;
-                return Some((None, left));
+        let (left, turn_over) = match stop {
+            Some(Stop::End(why)) => {
+                self.part(why);
+                return None;
             }
-        }
-        None
+            _ if !has_room => {
+                self.part(Disconnect::Overloaded);
+                return None;
+            }
+            None => return None,
+            Some(Stop::Full(left)) => (left, false),
+            Some(Stop::TurnOver(left)) => (left, true),
+        };
+        let is_left = left.message.is_some() || left.bytes > 0;
+        self.turn_over = turn_over && is_left;
+        is_left.then_some(left)
     }
 
     /// Decodes bytes and gives what they are to the session. Returns why it stopped before their end, if
@@ -381,7 +400,10 @@ impl Driver {
                         Flow::End(why) => break Some(Stop::End(why)),
                         Flow::Wait => {
                             let message = Some((opcode, payload.to_vec()));
-                            break Some(Stop::Full(message, input.rest().len()));
+                            break Some(Stop::Full(Left {
+                                message,
+                                ..Left::behind(&input)
+                            }));
                         }
                     }
                 }
@@ -402,10 +424,10 @@ impl Driver {
                 }
             }
             if self.shard.is_outbox_full(self.peer) {
-                break Some(Stop::Full(None, input.rest().len()));
+                break Some(Stop::Full(Left::behind(&input)));
             }
             if turn.take(messages, size) {
-                break Some(Stop::TurnOver(input.rest().len()));
+                break Some(Stop::TurnOver(Left::behind(&input)));
             }
         };
         self.records.put(self.peer.slot, session);
@@ -438,11 +460,9 @@ impl Driver {
             let from = kept.from;
             self.decode(&mut kept.rest[from..], inflater)
         });
-        if let Some((message, left)) = self.stop(stop)
-            && (message.is_some() || left > 0)
-        {
-            kept.message = message;
-            kept.from = kept.rest.len() - left;
+        if let Some(left) = self.stop(stop) {
+            kept.message = left.message;
+            kept.from = kept.rest.len() - left.bytes;
             self.kept = Some(kept);
         }
         shard.heard(self.peer, unfinished);

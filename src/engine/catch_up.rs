@@ -126,7 +126,7 @@ impl Engine {
         let topic = self.homes.home.find(name);
         topic.map_or_else(Reach::default, |topic| Reach {
             epoch: topic.position().epoch,
-            complete: topic.reaches_back_to(after, now.wall_ms),
+            complete: topic.reaches_back_to(after, now.ms),
         })
     }
 
@@ -137,14 +137,11 @@ impl Engine {
         };
         let mut kept = Kept {
             position: topic.position(),
-            oldest: topic
-                .after(0, now.wall_ms)
-                .map(|record| record.offset)
-                .next(),
+            oldest: topic.after(0, now.ms).map(|record| record.offset).next(),
             ..Kept::default()
         };
         let mut bytes = 0;
-        for record in topic.after(since, now.wall_ms) {
+        for record in topic.after(since, now.ms) {
             if kept.messages.len() == limit || bytes >= HISTORY_BYTES_MAX {
                 kept.more = true;
                 break;
@@ -384,7 +381,7 @@ fn read_page(
     };
     let (mut first, mut count, mut bytes) = (None, 0, 0);
     for record in topic
-        .after(missed.after, now.wall_ms)
+        .after(missed.after, now.ms)
         .take_while(|record| record.offset <= missed.until)
     {
         if bytes >= PAGE_BYTES {

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::Post;
+use super::{Now, Post};
 use crate::id::Position;
 use crate::protocol::events::Kind;
 
@@ -53,6 +53,8 @@ pub(super) struct Record<'a> {
     pub offset: u64,
     /// When it was published, in milliseconds since the epoch.
     pub time_ms: u64,
+    /// The same in milliseconds since the process began, which no change of the wall clock moves.
+    pub kept_ms: u64,
     /// What it is.
     pub kind: Kind,
     /// What it is called; empty: as its topic.
@@ -101,11 +103,13 @@ impl Segment {
         };
         let bytes = &self.bytes[start..self.ends[index] as usize];
         let (time_ms, rest) = bytes.split_at(8);
+        let (kept_ms, rest) = rest.split_at(8);
         let (kind, name_len) = (rest[0], usize::from(rest[1]));
         let (name, data) = rest[2..].split_at(name_len);
         Record {
             offset: self.first + index as u64,
             time_ms: u64::from_le_bytes(time_ms.try_into().expect("eight bytes were split off")),
+            kept_ms: u64::from_le_bytes(kept_ms.try_into().expect("eight bytes were split off")),
             kind: KINDS[usize::from(kind)],
             name: str::from_utf8(name).expect("names are ASCII"),
             data,
@@ -120,14 +124,8 @@ impl History {
     /// Keeps a message, and no more than `messages_max` in all.
     ///
     /// Cost: one copy; no allocation for most.
-    pub(super) fn append(
-        &mut self,
-        offset: u64,
-        time_ms: u64,
-        post: &Post<'_>,
-        messages_max: usize,
-    ) {
-        let size = 10 + post.name.len() + post.data.len();
+    pub(super) fn append(&mut self, offset: u64, now: Now, post: &Post<'_>, messages_max: usize) {
+        let size = 18 + post.name.len() + post.data.len();
         let takes = |last: &Segment| last.bytes.len() + size <= SEGMENT_BYTES_MAX;
         if !self.segments.back().is_some_and(takes) {
             self.segments.push_back(Segment {
@@ -145,7 +143,8 @@ impl History {
         let kind = KINDS.iter().position(|&kind| kind == post.kind);
         let kind = u8::try_from(kind.expect("all kinds are listed")).expect("there are four");
         let name_len = u8::try_from(post.name.len()).expect("names have at most 128 bytes");
-        last.bytes.extend_from_slice(&time_ms.to_le_bytes());
+        last.bytes.extend_from_slice(&now.wall_ms.to_le_bytes());
+        last.bytes.extend_from_slice(&now.ms.to_le_bytes());
         last.bytes.extend_from_slice(&[kind, name_len]);
         last.bytes.extend_from_slice(post.name.as_bytes());
         last.bytes.extend_from_slice(post.data);
@@ -183,9 +182,9 @@ impl History {
         })
     }
 
-    /// Gives up what was published before `time_ms`.
-    pub(super) fn forget_before(&mut self, time_ms: u64) {
-        while self.oldest().is_some_and(|record| record.time_ms < time_ms) {
+    /// Gives up what was published before `ms` of the process's clock.
+    pub(super) fn forget_before(&mut self, ms: u64) {
+        while self.oldest().is_some_and(|record| record.kept_ms < ms) {
             self.forget_oldest();
         }
     }
@@ -263,7 +262,8 @@ mod tests {
                         offset += 1;
                         let data = vec![b'0' + u8::try_from(offset % 10).unwrap(); size];
                         let post = Post { name: "x.y", ..Post::event("t", &data) };
-                        history.append(offset, offset, &post, messages_max);
+                        let now = Now { ms: offset, wall_ms: 7 };
+                        history.append(offset, now, &post, messages_max);
                         model.push((offset, offset, data));
                         let surplus = model.len().saturating_sub(messages_max);
                         model.drain(..surplus);
@@ -285,7 +285,7 @@ mod tests {
                 for after in [0, oldest.unwrap_or(0), offset.saturating_sub(3), offset, offset + 9] {
                     let read: Vec<_> = history
                         .after(after)
-                        .map(|record| (record.offset, record.time_ms, record.data.to_vec()))
+                        .map(|record| (record.offset, record.kept_ms, record.data.to_vec()))
                         .collect();
                     let expected: Vec<_> =
                         model.iter().filter(|(at, ..)| *at > after).cloned().collect();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use super::Post;
 use super::history::{History, Record, Retention};
+use super::{Now, Post};
 use crate::collections::HashMap;
 use crate::config::Config;
 use crate::id::Position;
@@ -102,7 +102,7 @@ impl HomeTopic {
         let since = now_ms.saturating_sub(self.retention.age_ms_max);
         let kept = self.history.iter();
         kept.flat_map(move |history| history.after(offset))
-            .skip_while(move |record| record.time_ms < since)
+            .skip_while(move |record| record.kept_ms < since)
     }
 
     /// Who wants the topic's messages, in which format.
@@ -219,7 +219,7 @@ impl Home {
     /// to a user who has never been there to come back for it is not kept.
     ///
     /// Cost: a copy of the message if it is kept.
-    pub(super) fn take(&mut self, id: TopicId, post: &Post<'_>, now_ms: u64) -> u64 {
+    pub(super) fn take(&mut self, id: TopicId, post: &Post<'_>, now: Now) -> u64 {
         let topic = &mut self.topics[id.index()];
         topic.offset += 1;
         let offset = topic.offset;
@@ -227,7 +227,7 @@ impl Home {
         if is_kept && topic.retention.messages_max > 0 {
             let history = topic.history.get_or_insert_default();
             let held = history.held();
-            history.append(offset, now_ms, post, topic.retention.messages_max);
+            history.append(offset, now, post, topic.retention.messages_max);
             self.history_held = self.history_held + history.held() - held;
             if self.history_held > self.history_max {
                 self.relieve();
@@ -386,6 +386,10 @@ impl Home {
 mod tests {
     use super::*;
 
+    fn at(ms: u64) -> Now {
+        Now { ms, wall_ms: 0 }
+    }
+
     fn interest(shard: u16) -> Interest {
         Interest {
             shard: ShardId(shard),
@@ -411,7 +415,10 @@ mod tests {
         let mut home = home(10);
         let id = known(&mut home, "a");
         let post = Post::event("a", b"1");
-        assert_eq!((home.take(id, &post, 0), home.take(id, &post, 0)), (1, 2));
+        assert_eq!(
+            (home.take(id, &post, at(0)), home.take(id, &post, at(0))),
+            (1, 2)
+        );
         assert_eq!(home.topic(id).position().offset, 2);
     }
 
@@ -446,16 +453,16 @@ mod tests {
             format: WireFormat::Bridge,
         };
         home.add_interest(id, bridge);
-        home.take(id, &push, 0);
+        home.take(id, &push, at(0));
         assert_eq!(home.history_held(), 0);
         assert!(home.topic(id).reaches_back_to(1, 0) && !home.topic(id).reaches_back_to(0, 0));
         home.add_interest(id, interest(1));
-        home.take(id, &push, 0);
+        home.take(id, &push, at(0));
         assert!(home.history_held() > 0);
         assert!(home.topic(id).reaches_back_to(1, 0) && !home.topic(id).reaches_back_to(0, 0));
         // From then on nothing is left out, whoever is there: offsets have no holes.
         home.remove_interest("user:a:events", interest(1));
-        home.take(id, &push, 0);
+        home.take(id, &push, at(0));
         assert!(home.topic(id).reaches_back_to(1, 0));
     }
 
@@ -464,7 +471,7 @@ mod tests {
         let mut home = home(1);
         let id = known(&mut home, "a");
         let epoch = home.topic(id).position().epoch;
-        home.take(id, &Post::event("a", b"1"), 0);
+        home.take(id, &Post::event("a", b"1"), at(0));
         home.sweep();
         assert!(matches!(home.open("b"), Opened::Full));
         home.sweep();
@@ -489,7 +496,7 @@ mod tests {
         home.sweep();
         assert_eq!(home.topics().count(), 2, "there is room");
         let published = known(&mut home, "c");
-        home.take(published, &Post::event("c", b"1"), 0);
+        home.take(published, &Post::event("c", b"1"), at(0));
         home.open_for_subscriber("d");
         assert!(home.is_tight());
         home.sweep();
@@ -503,7 +510,7 @@ mod tests {
         let mut home = Home::new(Arc::new(Config::from_toml(config).unwrap()), 1, 7);
         let id = known(&mut home, "a");
         for now_ms in [1000, 2000, 3000, 4000] {
-            home.take(id, &Post::event("a", b"1"), now_ms);
+            home.take(id, &Post::event("a", b"1"), at(now_ms));
         }
         let kept = |home: &Home, now_ms| -> Vec<u64> {
             let kept = home.topic(id).after(0, now_ms);
@@ -530,7 +537,7 @@ mod tests {
         for topic in 0..40 {
             let name = format!("b.{topic}");
             let id = known(&mut home, &name);
-            home.take(id, &Post::event(&name, &large), 20_000);
+            home.take(id, &Post::event(&name, &large), at(20_000));
             assert!(home.history_held() <= 1 << 20);
         }
         assert!(home.history_held() > 1 << 19);

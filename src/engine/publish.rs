@@ -206,7 +206,7 @@ impl<L: Lanes> Turn<'_, L> {
             let newest = homes.home.topic(id).position().offset;
             (homes.home.take_presence(id), Offsets::Behind(newest))
         } else {
-            let offset = homes.home.take(id, post, now.wall_ms);
+            let offset = homes.home.take(id, post, now);
             (offset, Offsets::At(offset))
         };
         if !post.key.is_empty() {

@@ -338,15 +338,16 @@ mod tests {
 
     #[test]
     fn what_is_no_message_counts_for_none() {
+        let none = |next: u64| next..=next - 1;
         let mut log = Log::default();
         // After message 0: nothing yet.
-        log.append(b"join", 1..=0);
+        log.append(b"join", none(1));
         assert_eq!((log.messages_after(0), log.tail(0)), (0, 0));
         log.append(b"one", 1..=1);
-        log.append(b"join", 2..=1);
-        log.append(b"leave", 2..=1);
+        log.append(b"join", none(2));
+        log.append(b"leave", none(2));
         log.append(b"two", 2..=2);
-        log.append(b"join", 3..=2);
+        log.append(b"join", none(3));
         let bytes: Vec<u8> = log.slices(0).flatten().copied().collect();
         assert_eq!(bytes, b"joinonejoinleavetwojoin");
         assert_eq!(log.messages_after(0), 2);
