@@ -15,6 +15,7 @@ mod handshakes;
 mod life;
 mod links;
 mod logins;
+mod probes;
 mod process;
 mod publishers;
 mod seats;
@@ -37,6 +38,7 @@ pub use handle::Handle;
 pub use life::Limits as LifeLimits;
 pub use links::{Lease, Unfinished};
 pub use logins::{AlreadyConnected, Connection, Login, Logins};
+pub use probes::PROBE_MS_MAX;
 pub use process::{NoRoom, Place, Process};
 pub use publishers::{Publisher, Publishers};
 pub use seats::{Crowd, Seat, SeatLimits, Seats, block_of};
@@ -60,6 +62,7 @@ use exchange::Inbox;
 use flush::Wakers;
 use handshakes::Handshakes;
 use links::{Links, Since, Transport};
+use probes::Probes;
 
 /// All state of one thread.
 #[derive(Debug)]
@@ -94,6 +97,7 @@ struct Core {
     port: Port<Note>,
     inbox: Inbox,
     handshakes: Handshakes,
+    probes: Probes,
 }
 
 impl Shard {
@@ -108,6 +112,7 @@ impl Shard {
             port: Port::new(settings.id, mesh.clone()),
             inbox: Inbox::new(shards),
             handshakes: Handshakes::default(),
+            probes: Probes::default(),
         };
         Rc::new(Self {
             id: settings.id,
@@ -269,6 +274,7 @@ impl Shard {
     /// begins with the message, also right behind another one.
     pub fn heard(&self, peer: PeerId, unfinished: Unfinished) {
         let now = self.clock.now().ms;
+        self.end_probes_of(peer);
         if let Some(link) = self.core.borrow_mut().links.get_mut(peer) {
             link.life.heard = now;
             link.life.pinged = None;

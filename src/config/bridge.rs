@@ -31,8 +31,9 @@ section! {
         /// Accounts that take over a message whose text mentions them, as @helpdesk. ci_bot, email_bot,
         /// notification_bot and system_bot always do; these do besides.
         public_accounts: BTreeSet<String> = BTreeSet::new(), Accounts;
-        /// A second connection of a user: "refuse": closed with 1008, the first stays; "replace": the
-        /// first is closed with 1008; "allow": both stay, and both receive.
+        /// A second connection of a user: "refuse": closed with 1008, the first stays, if it answers a
+        /// ping within 2 s; "replace": the first is closed with 1008; "allow": both stay, and both
+        /// receive.
         duplicate: Duplicate = Duplicate::Refuse, OneOf;
         /// How long a question waits for its first answer, and after each for the next one. Then its
         /// stream ends with an error event.

@@ -215,6 +215,10 @@ impl Future for Driver {
             if this.phase == Phase::Open {
                 // Nothing is answered before the upgrade request is.
                 if this.shard.is_opening(this.peer) {
+                    if let Flow::End(why) = this.with_session(Session::open_again) {
+                        this.part(why);
+                        continue;
+                    }
                     this.shard.wake_after_flush(cx.waker());
                     return Poll::Pending;
                 }

@@ -87,6 +87,14 @@ impl Session {
         }
     }
 
+    /// The connection is not open yet: it may be by now.
+    pub(super) fn open_again(&mut self, shard: &Shard, peer: PeerId) -> Flow {
+        match self {
+            Self::Echo | Self::Stream | Self::Events(_) => Flow::Continue,
+            Self::Bridge(bridge) => bridge.open_again(shard, peer),
+        }
+    }
+
     /// The connection is open, and there is no room for it.
     pub(super) fn refuse(&self, shard: &Shard, peer: PeerId, crowd: Crowd) -> Flow {
         match self {

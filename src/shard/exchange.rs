@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use super::{Core, Listing, Shard};
+use super::{Connection, Core, Listing, Shard};
 use crate::bus::{Asked, Port, Requests};
 use crate::engine::hub::Hub;
 use crate::engine::{Place, Taken, Turn, home_of};
@@ -23,6 +23,13 @@ pub enum Note {
         peer: PeerId,
         /// Why.
         why: Disconnect,
+    },
+    /// Find out whether this connection is there still.
+    Probe {
+        /// Which one.
+        peer: PeerId,
+        /// The connection that waits for what comes of it.
+        asker: Connection,
     },
     /// Say who is connected.
     Connections {
@@ -216,6 +223,7 @@ impl Shard {
         // Whoever asked may have gone away meanwhile.
         match note {
             Note::Disconnect { peer, why } => self.condemn(peer, why),
+            Note::Probe { peer, asker } => self.begin_probe(peer, asker),
             Note::Connections { limit, reply } => {
                 let _ = reply.send(self.list_connections(limit));
             }

@@ -37,6 +37,10 @@ impl Shard {
         let Core { engine, links, .. } = &mut *core;
         let hub = engine.hub();
         for link in links.iter_mut() {
+            if link.head.is_some() {
+                // What it waits for may be there.
+                link.wake();
+            }
             let life = &mut link.life;
             let passed = |since: u64, limit: u64| now.saturating_sub(since) >= limit;
             if life.closing.is_some() {
@@ -79,6 +83,7 @@ impl Shard {
         for (peer, why) in condemned {
             self.condemn(peer, why);
         }
+        self.check_probes();
         self.engine(|engine| {
             engine.begin_ahead();
             engine.find_stalled(limits.stalled_after);

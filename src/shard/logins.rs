@@ -30,9 +30,9 @@ pub struct Login {
     connection: Connection,
 }
 
-/// The user is connected already, and that stays so.
+/// The user is connected already, by this connection, and that stays so.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct AlreadyConnected;
+pub struct AlreadyConnected(pub Connection);
 
 /// Users that there has to be room for before it is given back.
 const SPARSE_FROM: usize = 1024;
@@ -60,12 +60,14 @@ impl Logins {
     ) -> Result<(Login, Vec<Connection>), AlreadyConnected> {
         let mut users = self.lock();
         let connections = users.entry(user.into()).or_default();
-        let replaced = match duplicate {
-            _ if connections.is_empty() => Vec::new(),
-            Duplicate::Refuse => return Err(AlreadyConnected),
-            Duplicate::Replace => std::mem::take(connections),
-            Duplicate::Allow if connections.len() >= per_user_max => return Err(AlreadyConnected),
-            Duplicate::Allow => Vec::new(),
+        let replaced = match (duplicate, connections.first()) {
+            (_, None) => Vec::new(),
+            (Duplicate::Refuse, Some(&first)) => return Err(AlreadyConnected(first)),
+            (Duplicate::Replace, _) => std::mem::take(connections),
+            (Duplicate::Allow, Some(&first)) if connections.len() >= per_user_max => {
+                return Err(AlreadyConnected(first));
+            }
+            (Duplicate::Allow, _) => Vec::new(),
         };
         connections.push(connection);
         drop(users);
@@ -135,7 +137,7 @@ mod tests {
             .expect("nobody is there");
         for number in 2..5 {
             let refused = logins.enter("a", connection(number), Duplicate::Refuse, 9);
-            assert_eq!(refused.unwrap_err(), AlreadyConnected);
+            assert_eq!(refused.unwrap_err(), AlreadyConnected(connection(1)));
         }
         assert_eq!((first.user(), logins.users()), ("a", 1));
         drop(first);
@@ -178,7 +180,7 @@ mod tests {
         let ((first, none), (second, _)) = (enter(1), enter(2));
         assert!(none.is_empty());
         let third = logins.enter("a", connection(3), Duplicate::Allow, 2);
-        assert_eq!(third.unwrap_err(), AlreadyConnected);
+        assert_eq!(third.unwrap_err(), AlreadyConnected(connection(1)));
         drop(first);
         assert_eq!(logins.users(), 1);
         drop(second);

@@ -194,6 +194,14 @@ fn upgrade(address: SocketAddr, user: &str) -> std::net::TcpStream {
     stream
 }
 
+/// A second connection of a user whose `first` one is there, and says so when it is asked.
+#[track_caller]
+fn second(address: SocketAddr, user: &str, first: &mut Client) -> Client {
+    let stream = upgrade(address, user);
+    first.answer_ping();
+    answered(stream)
+}
+
 /// The connection with the answer to its upgrade request, which comes before anything else.
 #[track_caller]
 fn answered(mut stream: std::net::TcpStream) -> Client {

@@ -7,7 +7,7 @@ use crate::id::{PeerId, Priority};
 use crate::metrics::Limited;
 use crate::protocol::Disconnect;
 use crate::protocol::bridge::{Inbound, put_error_frame};
-use crate::shard::{Login, Shard};
+use crate::shard::{AlreadyConnected, Login, PROBE_MS_MAX, Shard};
 use crate::topic;
 use crate::ws::OpCode;
 
@@ -21,6 +21,9 @@ pub(in crate::conn) struct Bridge {
     head: Vec<u8>,
     /// Why the connection ends as soon as it is open.
     refused: Option<Disconnect>,
+    /// Another connection of the user has been asked whether it is there still, at this time of the
+    /// shard's clock.
+    probing_since_ms: Option<u64>,
 }
 
 impl Bridge {
@@ -30,6 +33,7 @@ impl Bridge {
             login: None,
             head,
             refused,
+            probing_since_ms: None,
         }
     }
 
@@ -37,34 +41,59 @@ impl Bridge {
     /// it: a client that knows that it is connected misses nothing.
     pub(super) fn begin(&mut self, shard: &Shard, peer: PeerId) -> Flow {
         shard.hold_open(peer, std::mem::take(&mut self.head));
-        if self.refused.is_none() {
-            let duplicate = shard.config.bridge.duplicate;
-            let per_user_max = match shard.config.events.max_connections_per_user {
-                0 => usize::MAX,
-                max => max,
-            };
-            let entered =
-                shard
-                    .process
-                    .logins
-                    .enter(&self.user, (shard.id, peer), duplicate, per_user_max);
-            match entered {
-                Ok((login, replaced)) => {
-                    self.login = Some(login);
-                    for (shard_id, peer) in replaced {
-                        shard.condemn_at(shard_id, peer, Disconnect::Replaced);
-                    }
+        match self.refused {
+            Some(why) => Flow::End(why),
+            None => self.enter(shard, peer),
+        }
+    }
+
+    /// The connection is not open yet: it may be by now.
+    pub(super) fn open_again(&mut self, shard: &Shard, peer: PeerId) -> Flow {
+        match self.probing_since_ms {
+            Some(_) => self.enter(shard, peer),
+            None => Flow::Continue,
+        }
+    }
+
+    /// Takes the user's place, or finds out whether the connection that has it is there still.
+    fn enter(&mut self, shard: &Shard, peer: PeerId) -> Flow {
+        let duplicate = shard.config.bridge.duplicate;
+        let per_user_max = match shard.config.events.max_connections_per_user {
+            0 => usize::MAX,
+            max => max,
+        };
+        let logins = &shard.process.logins;
+        match logins.enter(&self.user, (shard.id, peer), duplicate, per_user_max) {
+            Ok((login, replaced)) => {
+                self.login = Some(login);
+                self.probing_since_ms = None;
+                for (shard_id, peer) in replaced {
+                    shard.condemn_at(shard_id, peer, Disconnect::Replaced);
                 }
-                Err(_) if duplicate == Duplicate::Allow => {
-                    shard.counters.limited(Limited::ConnectionsPerUser);
-                    self.refused = Some(Disconnect::ConnectionLimit);
+                self.attend(shard, peer)
+            }
+            Err(_) if duplicate == Duplicate::Allow => {
+                shard.counters.limited(Limited::ConnectionsPerUser);
+                Flow::End(Disconnect::ConnectionLimit)
+            }
+            Err(AlreadyConnected(first)) => {
+                let now_ms = shard.clock.now_ms();
+                let Some(since_ms) = self.probing_since_ms else {
+                    self.probing_since_ms = Some(now_ms);
+                    shard.probe(first, peer);
+                    return Flow::Continue;
+                };
+                // A third one was faster, or the first one's shard does not answer.
+                match now_ms.saturating_sub(since_ms) > 2 * PROBE_MS_MAX {
+                    true => Flow::End(Disconnect::Duplicate),
+                    false => Flow::Continue,
                 }
-                Err(_) => self.refused = Some(Disconnect::Duplicate),
             }
         }
-        if let Some(why) = self.refused {
-            return Flow::End(why);
-        }
+    }
+
+    /// Becomes a member of the user's inbox.
+    fn attend(&self, shard: &Shard, peer: PeerId) -> Flow {
         let inbox = topic::inbox_of(&self.user);
         let (subscribed, confirmation) = shard.engine(|engine| {
             let ticket = engine.begin_subscription(peer);

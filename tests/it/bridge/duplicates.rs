@@ -33,7 +33,7 @@ fn a_second_connection_is_refused_and_the_first_is_not_disturbed() {
         assert_eq!(first.json()["correlation_id"], "c");
         // As many as it takes to have them on each shard.
         for number in 0..12 {
-            let mut second = user(address, "alice");
+            let mut second = super::second(address, "alice", &mut first);
             assert_eq!(
                 closed(&mut second),
                 (1008, "User already connected".to_owned())
@@ -74,24 +74,61 @@ fn one_of_many_that_connect_at_once_stays() {
             let threads: Vec<_> = (0..12)
                 .map(|_| {
                     let path = format!("/ws?user_id={name}");
-                    thread::spawn(move || Client::connect(address, &path))
+                    thread::spawn(move || {
+                        let mut client = Client::connect(address, &path);
+                        loop {
+                            let frame = client.next().expect("a frame");
+                            match frame.first {
+                                // The one that stays is asked by the others.
+                                0x89 => client.send(0x8a, &frame.payload),
+                                _ => return frame,
+                            }
+                        }
+                    })
                 })
                 .collect();
-            // The push goes to the one that stays; the others see the close frame.
-            let clients = join(threads);
+            // The others see the close frame.
+            while threads
+                .iter()
+                .filter(|thread| !thread.is_finished())
+                .count()
+                > 1
+            {
+                thread::sleep(Duration::from_millis(5));
+            }
             assert!(push(address, &name, &json!({ "number": round })));
             let mut stayed = 0;
-            for mut client in clients {
-                match client.next().expect("a frame") {
-                    frame if frame.first == 0x81 => {
-                        assert_eq!(frame.json()["number"], round);
-                        stayed += 1;
-                    }
-                    frame => assert_eq!(frame.close_code(), Some(1008), "{frame:?}"),
+            for frame in join(threads) {
+                if frame.first == 0x81 {
+                    assert_eq!(frame.json()["number"], round);
+                    stayed += 1;
+                } else {
+                    assert_eq!(frame.close_code(), Some(1008), "{frame:?}");
                 }
             }
             assert_eq!(stayed, 1, "{shards} shards");
         }
+    }
+}
+
+#[test]
+fn a_user_whose_network_went_away_is_in_again_when_the_first_connection_does_not_answer() {
+    for shards in [1, 3] {
+        let gateway = with(shards, Duplicate::Refuse);
+        let address = gateway.address;
+        // More than one, so that the two are on one shard, and on two.
+        for number in 0..4 {
+            let name = format!("u{number}");
+            let mut gone = user(address, &name);
+            check_reached(address, &name, &mut gone, 1);
+            // It answers nothing, and so the second one is in, and nothing is meant for the first.
+            let mut back = user(address, &name);
+            check_reached(address, &name, &mut back, 2);
+            assert_eq!(gone.next().expect("a ping").first, 0x89);
+            assert!(gone.next().is_none(), "it has ended without a word");
+            leave(back);
+        }
+        assert_eq!(metric(address, "disconnects_total{reason=\"silent\"}"), 4);
     }
 }
 
@@ -152,8 +189,8 @@ fn a_refused_connection_does_not_keep_the_place_of_the_first() {
         let gateway = with(shards, Duplicate::Refuse);
         let address = gateway.address;
         for number in 0..10 {
-            let first = user(address, "alice");
-            let mut second = user(address, "alice");
+            let mut first = user(address, "alice");
+            let mut second = super::second(address, "alice", &mut first);
             assert_eq!(closed(&mut second).0, 1008);
             leave(first);
             assert!(!push(address, "alice", &json!({})), "nobody is there");
@@ -162,7 +199,7 @@ fn a_refused_connection_does_not_keep_the_place_of_the_first() {
             // Only now does the refused one take leave.
             drop(second);
             check_reached(address, "alice", &mut third, number);
-            let mut fourth = user(address, "alice");
+            let mut fourth = super::second(address, "alice", &mut third);
             assert_eq!(closed(&mut fourth).0, 1008);
             leave(third);
         }
@@ -284,11 +321,9 @@ fn users_are_told_apart_byte_by_byte() {
     }
     // Other spellings of one name in a query.
     for name in ["%61lice", "alice&user_id=alice", "alice&x=1"] {
-        assert_eq!(closed(&mut user(address, name)).0, 1008, "{name}");
+        let mut second = super::second(address, name, &mut clients[0]);
+        assert_eq!(closed(&mut second).0, 1008, "{name}");
     }
-    assert_eq!(
-        closed(&mut user(address, "alice+")).0,
-        1008,
-        "a plus is a space"
-    );
+    let mut second = super::second(address, "alice+", &mut clients[2]);
+    assert_eq!(closed(&mut second).0, 1008, "a plus is a space");
 }

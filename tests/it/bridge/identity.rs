@@ -154,7 +154,12 @@ fn where_tokens_are_needed_none_is_the_end_after_the_upgrade() {
         ));
         assert_eq!(alice.json()["n"], 1);
         // Not even with a token is there a second one.
-        let mut second = Client::connect(address, &path);
+        let connecting = {
+            let path = path.clone();
+            std::thread::spawn(move || Client::connect(address, &path))
+        };
+        alice.answer_ping();
+        let mut second = connecting.join().expect("it is answered");
         assert_eq!(
             closed(&mut second),
             (1008, "User already connected".to_owned())

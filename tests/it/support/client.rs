@@ -203,6 +203,14 @@ impl Client {
         self.next().expect("a frame, not the end").json()
     }
 
+    /// Answers the ping that has to be the next frame.
+    #[track_caller]
+    pub(crate) fn answer_ping(&mut self) {
+        let frame = self.next().expect("a ping, not the end");
+        assert_eq!(frame.first, 0x89, "{frame:?}");
+        self.send(0x8a, &frame.payload);
+    }
+
     /// Frames up to a close frame or the end; the close code, if there was one.
     pub(crate) fn until_close(&mut self) -> Option<u16> {
         loop {
