@@ -3,6 +3,8 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::topic::check_topic;
+
 use super::error::Problem;
 use super::layers::{Setting, Target, nearest};
 use super::raw::Raw;
@@ -90,6 +92,15 @@ impl<'a> File<'_, 'a> {
                     let accepted = "a prefix; for all topics set [hub] and [events]";
                     self.refuse(at, "namespace", "an empty prefix", accepted);
                 }
+                (name, DeValue::Table(_)) if check_topic(name).is_err() => {
+                    // A namespace that no topic can be in protects nothing.
+                    let prefix: String = name.chars().filter(|&c| is_name(c)).collect();
+                    let accepted = format!(
+                        "the beginning of topics' names, without `*`, as [namespace.\"{prefix}\"]; \
+                         names have letters, digits and _ . : -"
+                    );
+                    self.refuse(at, "namespace", &format!("\"{name}\""), &accepted);
+                }
                 (prefix, DeValue::Table(keys)) => self.namespace(prefix, keys),
                 (prefix, value) => {
                     let given = Raw::Toml(value).show();
@@ -139,6 +150,11 @@ impl<'a> File<'_, 'a> {
 
 fn is_section(name: &str) -> bool {
     section_names().iter().any(|known| known == name)
+}
+
+/// Whether a character can be in the name of a topic.
+fn is_name(c: char) -> bool {
+    check_topic(c.encode_utf8(&mut [0; 4])).is_ok()
 }
 
 fn section_names() -> Vec<String> {

@@ -94,6 +94,11 @@ fn a_prefix_with_an_unquoted_dot_is_told_to_be_quoted() {
          accepted: a prefix in quotes, as [namespace.\"chat.vip\"]",
     );
     refused(
+        "[namespace.\"internal.*\"]\npublish = \"nobody\"",
+        "fanfare.toml:2: `namespace` cannot be \"internal.*\"; accepted: the beginning of topics' names, without `*`, \
+         as [namespace.\"internal.\"]; names have letters, digits and _ . : -",
+    );
+    refused(
         "[namespace]\nchat = 1",
         "fanfare.toml:3: `namespace.chat` cannot be 1; accepted: a section, as [namespace.\"chat.\"]",
     );
