@@ -9,6 +9,7 @@ mod escape;
 mod exit;
 mod files;
 mod gen_token;
+mod log_queue;
 mod logging;
 mod output;
 mod post;
@@ -61,7 +62,13 @@ fn start<E: Display>(settings: &Settings, serve: impl FnOnce(Config) -> Result<(
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    logging::init(&config.log);
+    let _logging = match logging::init(&config.log) {
+        Ok(logging) => logging,
+        Err(error) => {
+            output::complain(&format_args!("cannot start the log: {error}"));
+            return Exit::Failure;
+        }
+    };
     if let Some((file, settings)) = env_file {
         tracing::info!(file, settings, "environment file read");
     }
@@ -71,7 +78,7 @@ fn start<E: Display>(settings: &Settings, serve: impl FnOnce(Config) -> Result<(
     match serve(config) {
         Ok(()) => Exit::Ok,
         Err(error) => {
-            output::complain(&error);
+            tracing::error!("{error}");
             Exit::Failure
         }
     }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -205,13 +207,13 @@ fn flags_come_over_the_environment_and_that_over_the_file() {
             "--shards",
             "3",
             "--listen",
-            "[::1]:1",
+            "127.0.0.2:8100",
         ],
         env,
         "",
     );
     done(&ran);
-    let expected = "\nmode = \"demo\"\n\n[server]\nlisten = [\"[::1]:1\"]\nshards = 3\nbacklog = 200\n\n[hub]\nmax_topics = 7\n";
+    let expected = "\nmode = \"demo\"\n\n[server]\nlisten = [\"127.0.0.2:8100\"]\nshards = 3\nbacklog = 200\n\n[hub]\nmax_topics = 7\n";
     assert!(ran.stdout.ends_with(expected), "{}", ran.stdout);
 }
 
@@ -820,14 +822,14 @@ fn an_environment_file_is_read_by_every_command_that_needs_the_configuration() {
 
 #[test]
 fn an_environment_file_can_be_named_and_then_has_to_be_there() {
-    let directory = Directory::new("named", "PORT=81\n");
-    let other = Scratch::new("other.env", "PORT=82\n");
+    let directory = Directory::new("named", "PORT=8181\n");
+    let other = Scratch::new("other.env", "PORT=8182\n");
     for (arguments, env, port) in [
-        (&[][..], &[][..], "81"),
-        (&["--env-file", other.path()], &[], "82"),
-        (&[], &[("FANFARE_ENV_FILE", other.path())], "82"),
-        (&[], &[("PORT", "83")], "83"),
-        (&["--listen", "127.0.0.1:84"], &[("PORT", "83")], "84"),
+        (&[][..], &[][..], "8181"),
+        (&["--env-file", other.path()], &[], "8182"),
+        (&[], &[("FANFARE_ENV_FILE", other.path())], "8182"),
+        (&[], &[("PORT", "8183")], "8183"),
+        (&["--listen", "127.0.0.1:8184"], &[("PORT", "8183")], "8184"),
     ] {
         let ran = directory.fanfare(&[DEMO, arguments].concat(), env);
         done(&ran);
@@ -864,7 +866,7 @@ fn a_mistake_in_a_variable_ends_with_78_and_names_it() {
         refused(
             &directory.fanfare(&arguments, &[]),
             78,
-            ".env:2: LOG_LEVEL: `log.level` cannot be \"loud\"; accepted: one of DEBUG, INFO, WARNING, ERROR, CRITICAL",
+            ".env:2: LOG_LEVEL: `log.level` cannot be \"loud\"; accepted: one of TRACE, DEBUG, INFO, WARN",
         );
         refused(
             &fanfare_with(&arguments, &[("PORT", "70000")], ""),
@@ -1028,4 +1030,156 @@ fn the_doctor_looks_at_this_machine_without_credentials() {
     );
     let wrong = [("FANFARE_SERVER__BACKLOG", "many")];
     refused(&fanfare_with(&["doctor"], &wrong, ""), 78, "server.backlog");
+}
+
+/// How long something that must happen may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// `fanfare serve` with a standard error of the test's choice. It is killed when it is dropped.
+struct Serving {
+    address: SocketAddr,
+    child: Child,
+}
+
+impl Serving {
+    /// In demo mode, started by `sh` after these commands of its.
+    fn start(
+        first: &str,
+        stderr: impl Into<Stdio>,
+        arguments: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
+        // A port that was free a moment ago.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let program = env!("CARGO_BIN_EXE_fanfare");
+        let script = format!("{first}\nexec {program} serve --mode demo --listen {address} \"$@\"");
+        let child = Command::new("sh")
+            .args(["-c", &script, "sh"])
+            .args(arguments)
+            .env_clear()
+            .env("FANFARE_ENV_FILE", "")
+            .envs(env.iter().copied())
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        let serving = Self { address, child };
+        serving.answers("/health", PATIENCE);
+        serving
+    }
+
+    /// The answer to a GET, if there is one within a second.
+    fn get(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(self.address).ok()?;
+        let patience = Some(Duration::from_secs(1));
+        stream.set_read_timeout(patience).unwrap();
+        let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        answer.starts_with("HTTP/1.1 ").then_some(answer)
+    }
+
+    /// The answer to a GET, which comes before `limit` is over.
+    #[track_caller]
+    fn answers(&self, path: &str, limit: Duration) -> String {
+        let start = Instant::now();
+        loop {
+            if let Some(answer) = self.get(path) {
+                return answer;
+            }
+            assert!(start.elapsed() < limit, "no answer to {path}");
+            pause();
+        }
+    }
+
+    fn lost_lines(&self) -> u64 {
+        let metrics = self.answers("/metrics?format=prometheus", PATIENCE);
+        let name = "\nfanfare_log_lines_lost_total ";
+        let (_, lost) = metrics.split_once(name).unwrap();
+        lost.lines().next().unwrap().parse().unwrap()
+    }
+
+    /// Ends at SIGTERM, with 0.
+    #[track_caller]
+    fn stops(mut self) {
+        let id = self.child.id().to_string();
+        let killed = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(killed.unwrap().success());
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert_eq!(status.code(), Some(0));
+                return;
+            }
+            pause();
+        }
+        panic!("it does not stop");
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test waits for a process")]
+fn pause() {
+    thread::sleep(Duration::from_millis(20));
+}
+
+#[test]
+fn l01_the_gateway_serves_and_stops_when_the_reader_of_its_log_has_gone() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let gateway = Serving::start("", writer, &[], &[]);
+    assert!(gateway.lost_lines() > 0);
+    gateway.stops();
+}
+
+#[test]
+fn l01_the_gateway_serves_and_stops_when_nobody_reads_its_log() {
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    // As much as a pipe takes.
+    writer.write_all(&[b'x'; 64 * 1024]).unwrap();
+    let gateway = Serving::start("", writer, &[], &[("LOG_LEVEL", "trace")]);
+    gateway.stops();
+}
+
+#[test]
+fn l02_the_gateway_serves_and_stops_when_its_log_cannot_grow() {
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let gateway = Serving::start("", full, &[], &[]);
+    assert!(gateway.lost_lines() > 0);
+    gateway.stops();
+    // A file at its limit would end the process with SIGXFSZ.
+    let log = Scratch::new("limited.log", "");
+    let file = fs::File::options().append(true).open(log.path()).unwrap();
+    let gateway = Serving::start("ulimit -f 0", file, &[], &[]);
+    assert!(gateway.lost_lines() > 0);
+    gateway.stops();
+    // One that is closed is none.
+    Serving::start("exec 2>&-", Stdio::null(), &[], &[]).stops();
+}
+
+#[test]
+fn l03_connections_are_accepted_again_when_there_are_descriptors_whatever_the_log_does() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let gateway = Serving::start("ulimit -n 60", writer, &["--shards", "2"], &[]);
+    let connect = |_| TcpStream::connect(gateway.address).unwrap();
+    let crowd: Vec<_> = (0..80).map(connect).collect();
+    let files = format!("/proc/{}/fd", gateway.child.id());
+    let start = Instant::now();
+    while fs::read_dir(&files).unwrap().count() < 60 {
+        assert!(start.elapsed() < PATIENCE, "there are descriptors left");
+        pause();
+    }
+    assert_eq!(gateway.get("/health"), None);
+    drop(crowd);
+    gateway.answers("/health", Duration::from_secs(1));
+    gateway.stops();
 }

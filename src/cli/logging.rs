@@ -1,25 +1,84 @@
 //! The log on standard error: one line per event, whatever text it carries.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};
+use std::{panic, thread};
 
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::escape::escaped;
+use super::log_queue::LogQueue;
 use crate::config::{Log, LogFormat, LogLevel};
 
+/// The log of the process. Dropped, it waits a moment for lines that are not written yet.
+#[derive(Debug)]
+pub(super) struct Logging(LogQueue);
+
 /// Starts the log of the process; called once, before anything is logged.
-pub(super) fn init(log: &Log) {
+///
+/// # Errors
+/// The thread that writes it could not be made.
+pub(super) fn init(log: &Log) -> io::Result<Logging> {
+    outlive_full_files()?;
+    let queue = LogQueue::start(io::stderr())?;
+    let lines = queue.clone();
     let builder = tracing_subscriber::fmt()
         .with_max_level(level(log.level))
         .with_ansi(false)
         .with_target(false)
-        .with_writer(OneLine(io::stderr));
+        .log_internal_errors(false)
+        .with_writer(OneLine(move || Line(lines.clone())));
     let started = match log.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     started.expect("the log is started once");
+    panic::set_hook(Box::new(log_panic));
+    Ok(Logging(queue))
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
+}
+
+/// Makes a file that may not grow any more (`ulimit -f`) an error of `write`, instead of the end of the process.
+fn outlive_full_files() -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    let _guard = runtime.enter();
+    // The handler stays when this is gone.
+    drop(signal(SignalKind::from_raw(SIGXFSZ))?);
+    Ok(())
+}
+
+/// Logs a panic instead of writing it to standard error, which may block.
+fn log_panic(panic: &panic::PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        tracing::error!(thread, %backtrace, "{panic}");
+    } else {
+        tracing::error!(thread, "{panic}");
+    }
+}
+
+/// Gives whole lines to the thread that writes them.
+struct Line(LogQueue);
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn level(level: LogLevel) -> Level {
@@ -63,6 +122,9 @@ impl<W: Write> Write for OneLineWriter<W> {
         self.0.flush()
     }
 }
+
+/// "File size limit exceeded".
+const SIGXFSZ: i32 = 25;
 
 #[cfg(test)]
 mod tests {

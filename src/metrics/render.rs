@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::counters::{LIMITS, REFUSALS};
-use super::{Counter, Counters, Gauge, Histogram};
+use super::{Counter, Counters, Gauge, Histogram, log_lines_lost};
 
 type Shards<'a> = &'a [Arc<Counters>];
 type CounterOf = fn(&Counters) -> &Counter;
@@ -133,6 +133,13 @@ pub fn render_prometheus(shards: Shards<'_>, disconnects: &[&str], uptime_second
         );
         let _ = writeln!(out, "fanfare_{name} {}", sum(shards, of));
     }
+    let _ = write!(
+        out,
+        "# HELP fanfare_log_lines_lost_total Lines of the log that could not be written.\n\
+         # TYPE fanfare_log_lines_lost_total counter\n\
+         fanfare_log_lines_lost_total {}\n",
+        log_lines_lost()
+    );
     for (name, help, of) in GAUGES {
         let _ = write!(
             out,
@@ -235,6 +242,7 @@ pub fn render_json(shards: Shards<'_>, disconnects: &[&str], uptime_seconds: f64
         shards.len()
     );
     let _ = write!(out, r#","uptime_seconds":{uptime_seconds:.3}"#);
+    let _ = write!(out, r#","log_lines_lost_total":{}"#, log_lines_lost());
     for (name, _, of) in COUNTERS {
         let _ = write!(out, r#","{name}":{}"#, sum(shards, of));
     }

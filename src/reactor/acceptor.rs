@@ -2,7 +2,7 @@
 
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -17,6 +17,9 @@ use crate::shard::Shard;
 /// (HOSTILE R05): trying at once would only burn a core.
 const REST: Duration = Duration::from_millis(50);
 
+/// The log says at most once in this time that a listener rests.
+const TOLD_EVERY: Duration = Duration::from_mins(1);
+
 /// Accepts until the process stops.
 pub(super) async fn run(
     shard: Rc<Shard>,
@@ -25,7 +28,7 @@ pub(super) async fn run(
     api: Api,
     mut phase: watch::Receiver<Phase>,
 ) {
-    let mut told = false;
+    let mut told: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -43,7 +46,8 @@ pub(super) async fn run(
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                if !std::mem::replace(&mut told, true) {
+                if told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+                    told = Some(Instant::now());
                     tracing::error!(%error, "cannot accept connections; raise the limit of open files");
                 }
                 sleep(REST).await;
