@@ -1183,3 +1183,78 @@ fn l03_connections_are_accepted_again_when_there_are_descriptors_whatever_the_lo
     gateway.answers("/health", Duration::from_secs(1));
     gateway.stops();
 }
+
+#[test]
+fn l04_the_gateway_starts_in_a_pod_beside_a_service_of_its_name() {
+    let env = [
+        ("FANFARE_SERVICE_HOST", "10.96.14.7"),
+        ("FANFARE_SERVICE_PORT", "8080"),
+        ("FANFARE_PORT", "tcp://10.96.14.7:8080"),
+        ("FANFARE_PORT_8080_TCP", "tcp://10.96.14.7:8080"),
+        ("FANFARE_PORT_8080_TCP_PROTO", "tcp"),
+        ("FANFARE_PORT_8080_TCP_PORT", "8080"),
+        ("FANFARE_PORT_8080_TCP_ADDR", "10.96.14.7"),
+    ];
+    done(&fanfare_with(DEMO, &env, ""));
+    refused(
+        &fanfare_with(DEMO, &[("FANFARE_PORT", "8080")], ""),
+        78,
+        "unknown variable `FANFARE_PORT`",
+    );
+}
+
+#[test]
+fn l05_an_empty_variable_is_one_that_is_not_set() {
+    let names = [
+        "LOG_LEVEL",
+        "PORT",
+        "HOST",
+        "DEBUG",
+        "JWT_SECRET",
+        "CORS_ORIGINS",
+        "FANFARE_CONFIG",
+        "FANFARE_MODE",
+    ];
+    let empty = names.map(|name| (name, ""));
+    let ran = fanfare_with(DEMO, &empty, "");
+    done(&ran);
+    assert_eq!(ran.stdout, fanfare(DEMO).stdout);
+    // A flag that is empty is a mistake.
+    refused(
+        &fanfare(&[DEMO, &["--config", ""]].concat()),
+        78,
+        "cannot use",
+    );
+    let (url, serving) = gateway("HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n");
+    let arguments = ["publish", "--url", &url, "--event", "a", "--data", "{}"];
+    done(&fanfare_with(&arguments, &[("FANFARE_TOKEN", "")], ""));
+    assert!(!serving.join().unwrap().contains("authorization"));
+}
+
+#[test]
+fn l07_in_a_directory_that_may_not_be_entered_there_is_no_environment_file() {
+    let directory = Directory::new("closed", "PORT=none\n");
+    let program = directory.0.with_extension("program");
+    fs::copy(env!("CARGO_BIN_EXE_fanfare"), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    // Root may enter every directory, so the program is run as nobody.
+    let somebody = if is_root {
+        "setpriv --reuid=65534 --clear-groups"
+    } else {
+        ""
+    };
+    let run = |mode: &str| {
+        let script = format!("chmod {mode} . && exec {somebody} \"$0\" check-config --mode demo");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).arg(&program);
+        command.env_clear().current_dir(&directory.0);
+        command.output().unwrap()
+    };
+    let entered = run("755");
+    let closed = run("600");
+    let _ = fs::remove_file(&program);
+    fs::set_permissions(&directory.0, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(entered.status.code(), Some(78), "{entered:?}");
+    assert_eq!(closed.status.code(), Some(0), "{closed:?}");
+}

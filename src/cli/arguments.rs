@@ -1,5 +1,6 @@
 //! The grammar of the command line, and the help that teaches it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ pub(super) struct GenToken {
     pub role: Option<String>,
     /// Configuration file that names the secret
     #[arg(long, value_name = "FILE", env = CONFIG_VARIABLE)]
-    pub config: Option<PathBuf>,
+    pub config: Option<OsString>,
     #[command(flatten)]
     pub env_file: EnvFile,
     /// File that holds the secret, at least 32 bytes; comes before the configuration's
@@ -216,9 +217,14 @@ Environment:
   SSE_API_KEY            bridge.api_key
   SSE_RATE_LIMIT         bridge.requests_per_minute
   JWT_SECRET             auth.jwt_secret
-  LOG_LEVEL              log.level: DEBUG, INFO, WARNING, ERROR or CRITICAL
-  LOG_FORMAT             log.format: json, text, or a template with {message}, which means text
-  DEBUG                  true: log.level = \"debug\", unless LOG_LEVEL is set
+  LOG_LEVEL              log.level: TRACE, DEBUG, INFO, WARN(ING), ERROR, FATAL or CRITICAL
+  LOG_FORMAT             log.format: json, text, or a template with {message} or %(message)s,
+                         which means text
+  DEBUG                  true: log.level = \"debug\", unless LOG_LEVEL is set; passed over when it
+                         is neither true nor false
+
+An empty variable is one that is not set, and white space around a value does not count. What
+Kubernetes says of a Service called fanfare (FANFARE_SERVICE_HOST, ..) is passed over.
 
 The environment file (.env) has the same variables as NAME=value lines. It counts below the
 configuration file and the environment; other names in it are passed over.

@@ -27,9 +27,10 @@ pub(super) fn run(arguments: &Publish) -> Exit {
             return Exit::Data;
         }
     };
+    let token = arguments.token.as_deref().map(str::trim);
     let request = Post {
         uri,
-        token: arguments.token.as_deref(),
+        token: token.filter(|token| !token.is_empty()),
         body,
         timeout: arguments.timeout,
     };

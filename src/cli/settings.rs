@@ -1,10 +1,9 @@
 //! The arguments that make a configuration, and making it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -20,7 +19,7 @@ use crate::config::{CONFIG_VARIABLE, Config, Document, ENV_FILE_VARIABLE, Flag, 
 pub(super) struct Settings {
     /// Configuration file (TOML); `fanfare default-config` prints one
     #[arg(long, value_name = "FILE", env = CONFIG_VARIABLE)]
-    config: Option<PathBuf>,
+    config: Option<OsString>,
     #[command(flatten)]
     env_file: EnvFile,
     /// Address to listen on; repeat it for more [default: 127.0.0.1:8080]
@@ -62,7 +61,7 @@ pub(super) fn modes() -> impl TypedValueParser<Value = Mode> {
 
 impl Settings {
     /// Only files and the environment.
-    pub(super) fn of_files(config: Option<PathBuf>, env_file: EnvFile) -> Self {
+    pub(super) fn of_files(config: Option<OsString>, env_file: EnvFile) -> Self {
         Self {
             config,
             env_file,
@@ -101,9 +100,10 @@ impl Settings {
     }
 
     fn read_file(&self) -> Result<Option<(String, String)>, Exit> {
-        let Some(path) = &self.config else {
+        let Some(name) = self.config.as_deref().filter(|name| !is_unset(name)) else {
             return Ok(None);
         };
+        let path = Path::new(name);
         let bytes = files::read(path);
         let bytes = bytes.map_err(|error| unusable("configuration", path, &error))?;
         text("configuration", path, bytes).map(Some)
@@ -161,13 +161,8 @@ impl EnvFile {
         };
         match files::read(path) {
             Ok(bytes) => text("environment", path, bytes).map(Some),
-            // A directory of that name is no setting of ours.
-            Err(error)
-                if self.name.is_none()
-                    && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) =>
-            {
-                Ok(None)
-            }
+            // A directory of that name is no setting of ours; in one that may not be entered there is nothing.
+            Err(_) if self.name.is_none() && !path.is_file() => Ok(None),
             Err(error) => Err(unusable("environment", path, &error)),
         }
     }
@@ -189,6 +184,12 @@ impl EnvFile {
         };
         sources.document().map_err(|error| refused(&error))
     }
+}
+
+/// Whether `name` is the value of an empty variable, which is one that is not set.
+fn is_unset(name: &OsStr) -> bool {
+    let is_empty = |value: OsString| value.is_empty();
+    name.is_empty() && std::env::var_os(CONFIG_VARIABLE).is_some_and(is_empty)
 }
 
 /// Says that the configuration is refused.

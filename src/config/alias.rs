@@ -27,7 +27,7 @@ pub(super) enum Form {
     Seconds,
     /// A number of bytes, or as those of the key.
     Bytes,
-    /// A level of Python's `logging`.
+    /// A level by any of its usual names.
     Level,
     /// A format, or a template.
     Format,
@@ -99,10 +99,11 @@ fn micros(value: &str) -> Option<u64> {
 
 fn level(value: &str) -> Option<&'static str> {
     match value.to_ascii_uppercase().as_str() {
+        "TRACE" => Some("trace"),
         "DEBUG" => Some("debug"),
         "INFO" => Some("info"),
-        "WARNING" => Some("warn"),
-        "ERROR" | "CRITICAL" => Some("error"),
+        "WARN" | "WARNING" => Some("warn"),
+        "ERROR" | "CRITICAL" | "FATAL" => Some("error"),
         _ => None,
     }
 }
@@ -111,20 +112,24 @@ fn format(value: &str) -> Option<&'static str> {
     match value.to_ascii_lowercase().as_str() {
         "json" => Some("json"),
         "text" => Some("text"),
-        template if template.contains("{message}") => Some("text"),
+        // Of loguru, or of Python's `logging`.
+        template if template.contains("{message}") || template.contains("%(message)s") => {
+            Some("text")
+        }
         _ => None,
     }
 }
 
-fn is_digits(text: &str) -> bool {
+pub(super) fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// What `LOG_LEVEL` accepts.
-const LEVELS: &str = "one of DEBUG, INFO, WARNING, ERROR, CRITICAL";
+const LEVELS: &str = "one of TRACE, DEBUG, INFO, WARN, WARNING, ERROR, FATAL, CRITICAL";
 
 /// What `LOG_FORMAT` accepts.
-const FORMATS: &str = "\"json\", \"text\", or a template with {message}, which means \"text\"";
+const FORMATS: &str =
+    "\"json\", \"text\", or a template with {message} or %(message)s, which means \"text\"";
 
 const fn alias(name: &'static str, section: &'static str, key: &'static str, form: Form) -> Alias {
     Alias {
@@ -234,17 +239,20 @@ mod tests {
     }
 
     #[test]
-    fn levels_are_those_of_python_in_any_case() {
+    fn levels_have_their_usual_names_in_any_case() {
         for (value, expected) in [
             ("DEBUG", "debug"),
             ("Info", "info"),
             ("warning", "warn"),
             ("ERROR", "error"),
             ("critical", "error"),
+            ("fatal", "error"),
+            ("warn", "warn"),
+            ("trace", "trace"),
         ] {
             check(Form::Level, value, expected);
         }
-        for value in ["", "warn", "trace", "INFO ", "20"] {
+        for value in ["", "loud", "20"] {
             assert_eq!(Form::Level.translate(value), Err(LEVELS), "{value:?}");
         }
     }
@@ -255,6 +263,7 @@ mod tests {
         check(Form::Format, "text", "text");
         let template = "{time:YYYY-MM-DD HH:mm:ss} | {level} | {message}";
         check(Form::Format, template, "text");
+        check(Form::Format, "%(asctime)s %(message)s", "text");
         for value in ["", "{level}", "xml", "message"] {
             assert_eq!(Form::Format.translate(value), Err(FORMATS), "{value:?}");
         }

@@ -79,7 +79,7 @@ struct Wrong {
     accepted: &'static str,
 }
 
-/// The variables of the environment whose names are Unicode.
+/// The variables of the environment whose names are Unicode, but for those that Kubernetes made.
 pub(super) fn given(env: &[(OsString, OsString)]) -> Vec<Given> {
     let unicode = env.iter().filter_map(|(name, value)| {
         Some(Given {
@@ -88,7 +88,8 @@ pub(super) fn given(env: &[(OsString, OsString)]) -> Vec<Given> {
             value: value.to_str().map(str::to_owned).ok_or(NoValue::NotUnicode),
         })
     });
-    unicode.collect()
+    let is_meant = |given: &Given| given.is_set() && !given.is_about_service();
+    unicode.filter(is_meant).collect()
 }
 
 impl<'a> Layer<'a> {
@@ -164,11 +165,12 @@ impl<'a> Layer<'a> {
             return None;
         }
         let given = last(self.own, "DEBUG")?;
+        // One that is no flag is another program's: npm packages read patterns from it.
+        if !given.text().ok().and_then(alias::flag)? {
+            return None;
+        }
         let mut variable = given.variable("log", "level", Form::Flag);
         if let Ok(value) = &mut variable.value {
-            if value.word == "false" {
-                return None;
-            }
             value.word = "debug".into();
         }
         Some(variable)
@@ -198,6 +200,43 @@ fn listen<'a>(
 }
 
 impl Given {
+    /// Whether it has more than white space as its value: an empty variable is one that is not set.
+    pub(super) fn is_set(&self) -> bool {
+        self.value
+            .as_ref()
+            .map_or(true, |value| !value.trim().is_empty())
+    }
+
+    /// Whether Kubernetes made it for a Service called `fanfare` or `fanfare-..`, as it does in every pod of the
+    /// Service's namespace: <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>.
+    fn is_about_service(&self) -> bool {
+        let is_link = |name: &str| {
+            let value = self.value.as_deref().unwrap_or_default();
+            name.ends_with("_PORT") && value.contains("://")
+        };
+        let is_port = |(_, port): (&str, &str)| {
+            let mut parts = port.split('_');
+            let number = parts.next().is_some_and(alias::is_digits);
+            let protocol = parts
+                .next()
+                .is_some_and(|p| matches!(p, "TCP" | "UDP" | "SCTP"));
+            let what = parts
+                .next()
+                .is_none_or(|w| matches!(w, "PROTO" | "PORT" | "ADDR"));
+            number && protocol && what && parts.next().is_none()
+        };
+        let is_service =
+            |name: &str| name.ends_with("_SERVICE_HOST") || name.ends_with("_SERVICE_PORT");
+        let name = self.name.as_str();
+        // Two underscores are between section and key only.
+        name.starts_with(PREFIX)
+            && !name.contains("__")
+            && (is_service(name)
+                || name.contains("_SERVICE_PORT_")
+                || is_link(name)
+                || name.split_once("_PORT_").is_some_and(is_port))
+    }
+
     /// Where it is, and its name.
     fn origin(&self) -> String {
         match &self.place {
@@ -206,8 +245,13 @@ impl Given {
         }
     }
 
-    /// The value, if there is one.
+    /// The value without white space around it, if there is one.
     fn text(&self) -> Result<&str, Wrong> {
+        self.whole().map(str::trim)
+    }
+
+    /// The value as it was given, if there is one. [`Raw::Word`] takes white space off.
+    fn whole(&self) -> Result<&str, Wrong> {
         self.value.as_deref().map_err(|why| match why {
             NoValue::NotUnicode => Wrong {
                 given: "a value that is not Unicode".to_owned(),
@@ -240,7 +284,12 @@ impl Given {
 
     /// This variable for a key, its values being written as `form` says.
     fn variable(&self, section: &'static str, key: &'static str, form: Form) -> Variable<'_> {
-        let value = self.text().and_then(|text| {
+        let text = if form == Form::AsKey {
+            self.whole()
+        } else {
+            self.text()
+        };
+        let value = text.and_then(|text| {
             let word = form.translate(text).map_err(|accepted| Wrong {
                 given: Raw::Word(text).show(),
                 accepted,
@@ -273,7 +322,7 @@ impl Given {
             origin: self.origin(),
             section,
             key: key.into(),
-            value: self.text().map(|text| Value {
+            value: self.whole().map(|text| Value {
                 word: text.into(),
                 spelling: None,
             }),

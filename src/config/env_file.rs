@@ -39,6 +39,7 @@ pub(super) fn parse(name: &str, text: &str, problems: &mut Vec<Problem>) -> Vec<
                 Some(value) => Ok(value.to_owned()),
             },
         })
+        .filter(Given::is_set)
         .collect()
 }
 
@@ -95,7 +96,7 @@ mod tests {
             "A=\"a # b\\n\"\nB='a # b\\n'",
             &[(1, "A", "a # b\n"), (2, "B", "a # b\\n")],
         );
-        check("A=\"1\n2\"\nB=", &[(1, "A", "1\n2"), (3, "B", "")]);
+        check("A=\"1\n2\"\nB=\nC=' '", &[(1, "A", "1\n2")]);
     }
 
     #[test]

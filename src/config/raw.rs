@@ -8,7 +8,8 @@ use toml::de::DeValue;
 pub(super) enum Raw<'a> {
     /// A typed value of a TOML document.
     Toml(&'a DeValue<'a>),
-    /// A word without quotes: an environment variable, a flag, a list's part.
+    /// A word without quotes: an environment variable, a flag, a list's part. White space around it does
+    /// not count.
     Word(&'a str),
 }
 
@@ -20,7 +21,7 @@ impl<'a> Raw<'a> {
                 u64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok()
             }
             Self::Toml(_) => None,
-            Self::Word(word) => word.parse().ok(),
+            Self::Word(word) => word.trim().parse().ok(),
         }
     }
 
@@ -28,9 +29,11 @@ impl<'a> Raw<'a> {
     pub(super) fn boolean(self) -> Option<bool> {
         match self {
             Self::Toml(value) => value.as_bool(),
-            Self::Word("true" | "1") => Some(true),
-            Self::Word("false" | "0") => Some(false),
-            Self::Word(_) => None,
+            Self::Word(word) => match word.trim() {
+                "true" | "1" => Some(true),
+                "false" | "0" => Some(false),
+                _ => None,
+            },
         }
     }
 
@@ -38,11 +41,11 @@ impl<'a> Raw<'a> {
     pub(super) fn text(self) -> Option<&'a str> {
         match self {
             Self::Toml(value) => value.as_str(),
-            Self::Word(word) => Some(word),
+            Self::Word(word) => Some(word.trim()),
         }
     }
 
-    /// The parts of a list: a TOML array, or words separated by commas.
+    /// The parts of a list: a TOML array, or words separated by commas, of which empty ones do not count.
     pub(super) fn list(self) -> Option<Vec<Self>> {
         match self {
             Self::Toml(value) => Some(
@@ -52,8 +55,15 @@ impl<'a> Raw<'a> {
                     .map(|item| Raw::Toml(item.get_ref()))
                     .collect(),
             ),
-            Self::Word("") => Some(Vec::new()),
-            Self::Word(word) => Some(word.split(',').map(|part| Raw::Word(part.trim())).collect()),
+            Self::Word(word) => {
+                let parts = word.split(',').map(str::trim);
+                Some(
+                    parts
+                        .filter(|part| !part.is_empty())
+                        .map(Raw::Word)
+                        .collect(),
+                )
+            }
         }
     }
 

@@ -67,7 +67,7 @@ fn lists_of_the_environment_are_separated_by_commas() {
 fn an_unknown_variable_of_ours_is_refused_and_a_foreign_one_is_not() {
     check(
         &Given {
-            env: &[("FANFARE_SERVER__LISTN", ""), ("PATH", "/bin")],
+            env: &[("FANFARE_SERVER__LISTN", "x"), ("PATH", "/bin")],
             flags: &[("", "mode", "demo")],
             ..Given::default()
         },

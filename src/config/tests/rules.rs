@@ -109,7 +109,7 @@ fn origins_and_access_are_read_from_file_and_environment() {
                 "ALLOWED_ORIGINS",
                 "https://a.example.com, https://*.example.org",
             ),
-            ("CORS_ORIGINS", ""),
+            ("CORS_ORIGINS", ","),
         ],
         ..Given::default()
     });
