@@ -8,6 +8,6 @@ mod stream;
 
 pub use affinity::{available_cores, pin_to_core};
 pub use limits::raise_file_limit;
-pub use listener::{Acceptor, Listener, Tuning, check_free, listen};
+pub use listener::{Acceptor, Families, Listener, Tuning, check_free, listen};
 pub use pages::use_small_pages;
 pub use stream::{Reader, Stream, Writer};

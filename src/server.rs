@@ -24,8 +24,8 @@ use crate::shard::{Process, Settings};
 use crate::sse::CursorKey;
 use api::Routes;
 use control::{Control, Order};
-pub use listeners::ListenError;
 use listeners::Listeners;
+pub use listeners::{ListenError, unusable_addresses};
 
 /// Why a gateway does not run.
 #[derive(Debug, thiserror::Error)]

@@ -1258,3 +1258,35 @@ fn l07_in_a_directory_that_may_not_be_entered_there_is_no_environment_file() {
     assert_eq!(entered.status.code(), Some(78), "{entered:?}");
     assert_eq!(closed.status.code(), Some(0), "{closed:?}");
 }
+
+#[test]
+fn l08_what_cannot_be_listened_on_is_said_as_it_is() {
+    let check = |addresses: &[&str], message: &str| {
+        let listen = addresses.iter().flat_map(|address| ["--listen", address]);
+        let listen: Vec<_> = listen.collect();
+        refused(&fanfare(&[DEMO, &listen].concat()), 78, message);
+        let serve = ["serve", "--mode", "demo"];
+        refused(&fanfare(&[&serve[..], &listen].concat()), 78, message);
+    };
+    check(
+        &["127.0.0.1:9000", "127.0.0.1:9000"],
+        "--listen: `server.listen` cannot be a list with \"127.0.0.1:9000\" twice; accepted",
+    );
+    check(
+        &["[::ffff:127.0.0.1]:9000"],
+        "is an IPv4 address in IPv6's form, which cannot be listened on: write 127.0.0.1:9000",
+    );
+    // What another machine may have, or another user may do, is a warning of check-config.
+    let foreign = ["--allow-open", "--listen", "192.0.2.1:9000"];
+    let ran = fanfare(&[DEMO, &foreign].concat());
+    let why = "cannot listen on 192.0.2.1:9000: Cannot assign requested address (os error 99); no network interface";
+    assert!(ran.code == 0 && ran.stderr.contains(why), "{ran:?}");
+    let serve = ["serve", "--mode", "demo"];
+    refused(&fanfare(&[&serve[..], &foreign].concat()), 1, why);
+    // A port that is in use is one of the gateway that runs.
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let in_use = other.local_addr().unwrap().to_string();
+    done(&fanfare(&[DEMO, &["--listen", &in_use]].concat()));
+    let ran = fanfare(&[&serve[..], &["--listen", &in_use]].concat());
+    refused(&ran, 1, "another program listens there");
+}

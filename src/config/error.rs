@@ -112,6 +112,16 @@ pub enum Problem {
         /// What is open, by key and value.
         open: String,
     },
+    /// An IPv4 address in the form of IPv6.
+    #[error(
+        "`server.listen`: {listen} is an IPv4 address in IPv6's form, which cannot be listened on: write {plain}"
+    )]
+    MappedAddress {
+        /// The listener.
+        listen: SocketAddr,
+        /// The same as IPv4 writes it.
+        plain: SocketAddr,
+    },
     /// A path of the bridge that has another meaning.
     #[error(
         "`{key}` is \"{path}\", and `{taken}` with all that is below it belongs to other endpoints of the gateway: choose another path"

@@ -21,6 +21,14 @@ pub(super) trait Kind<T> {
     fn is_secret(&self) -> bool {
         false
     }
+    /// A refused value, to go on "cannot be ".
+    fn describe(&self, raw: Raw<'_>) -> String {
+        if self.is_secret() {
+            "the value given (not shown)".to_owned()
+        } else {
+            raw.show()
+        }
+    }
 }
 
 /// A whole number within a range.
@@ -212,8 +220,7 @@ impl<T: PartialEq, K: Kind<T>> Kind<Vec<T>> for ListOf<K> {
             .into_iter()
             .map(|item| self.item.read(item))
             .collect::<Option<_>>()?;
-        let repeated = (1..items.len()).any(|at| items[..at].contains(&items[at]));
-        (self.len.contains(&items.len()) && !repeated).then_some(items)
+        (self.len.contains(&items.len()) && repeated(&items).is_none()).then_some(items)
     }
 
     fn show(&self, value: &Vec<T>) -> Option<String> {
@@ -236,6 +243,28 @@ impl<T: PartialEq, K: Kind<T>> Kind<Vec<T>> for ListOf<K> {
     fn is_secret(&self) -> bool {
         self.item.is_secret()
     }
+
+    fn describe(&self, raw: Raw<'_>) -> String {
+        let parts = raw.list().unwrap_or_default();
+        if let (Raw::Word(_), ..=1) = (raw, parts.len()) {
+            return self.item.describe(raw);
+        }
+        let items: Vec<_> = parts.iter().map(|part| self.item.read(*part)).collect();
+        if let Some(at) = items.iter().position(Option::is_none) {
+            format!("a list with {}", self.item.describe(parts[at]))
+        } else if let Some(at) = repeated(&items) {
+            format!("a list with {} twice", self.item.describe(parts[at]))
+        } else if parts.is_empty() {
+            raw.show()
+        } else {
+            format!("a list of {}", parts.len())
+        }
+    }
+}
+
+/// The first of `items` that is there before.
+fn repeated<T: PartialEq>(items: &[T]) -> Option<usize> {
+    (1..items.len()).find(|at| items[..*at].contains(&items[*at]))
 }
 
 /// Another kind, or nothing when the key is left out.
@@ -256,5 +285,9 @@ impl<T, K: Kind<T>> Kind<Option<T>> for Maybe<K> {
 
     fn is_secret(&self) -> bool {
         self.0.is_secret()
+    }
+
+    fn describe(&self, raw: Raw<'_>) -> String {
+        self.0.describe(raw)
     }
 }

@@ -76,6 +76,7 @@ impl<'a> Raw<'a> {
             Self::Toml(DeValue::Float(number)) => number.as_str().to_owned(),
             Self::Toml(DeValue::Boolean(flag)) => flag.to_string(),
             Self::Toml(DeValue::Datetime(time)) => format!("the date {time}"),
+            Self::Toml(DeValue::Array(list)) if list.is_empty() => "an empty list".to_owned(),
             Self::Toml(DeValue::Array(_)) => "a list".to_owned(),
             Self::Toml(DeValue::Table(_)) => "a section".to_owned(),
         };

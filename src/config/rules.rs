@@ -1,7 +1,7 @@
 //! The rules that join several keys: credentials, exposure, lag.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use super::error::Problem;
@@ -92,6 +92,7 @@ impl Config {
                 open: open.join(", "),
             });
         }
+        problems.extend(self.mapped_addresses());
         problems.extend(self.auth.broken_rules());
         problems.extend(self.bridge.broken_rules());
         problems.extend(self.lags_beyond_log());
@@ -103,6 +104,14 @@ impl Config {
             });
         }
         problems
+    }
+
+    fn mapped_addresses(&self) -> impl Iterator<Item = Problem> {
+        self.server.listen.iter().filter_map(|&listen| {
+            let ip = listen.ip().to_canonical();
+            let plain = SocketAddr::new(ip, listen.port());
+            (listen.is_ipv6() && ip.is_ipv4()).then_some(Problem::MappedAddress { listen, plain })
+        })
     }
 
     fn lags_beyond_log(&self) -> impl Iterator<Item = Problem> {
@@ -189,12 +198,7 @@ impl Auth {
 
 /// Whether only this machine can reach `listen`.
 fn is_loopback(listen: &SocketAddr) -> bool {
-    match listen.ip() {
-        IpAddr::V4(ip) => ip.is_loopback(),
-        IpAddr::V6(ip) => {
-            ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback())
-        }
-    }
+    listen.ip().to_canonical().is_loopback()
 }
 
 /// Prefixes of one configuration: each is compared when a topic appears.

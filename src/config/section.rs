@@ -131,11 +131,7 @@ pub(super) use section;
 /// Reads a value of `kind`, or says what was given and what is accepted.
 pub(super) fn read<T>(kind: &impl Kind<T>, raw: Raw<'_>) -> Result<T, WrongValue> {
     kind.read(raw).ok_or_else(|| WrongValue {
-        given: if kind.is_secret() {
-            "the value given (not shown)".to_owned()
-        } else {
-            raw.show()
-        },
+        given: kind.describe(raw),
         accepted: kind.accepts(),
     })
 }

@@ -1,7 +1,7 @@
 //! Listening sockets that shards share, and the options of those they accept.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -20,6 +20,28 @@ pub struct Tuning {
     pub unacknowledged_max: Duration,
     /// `SO_SNDBUF`; 0: the kernel's choice.
     pub send_buffer_bytes: usize,
+}
+
+/// Whose connections a listener of an IPv6 address takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Families {
+    /// Those of its own address.
+    Own,
+    /// Those of IPv4, too: it listens on `[::]`, and nothing else on all addresses of IPv4.
+    Both,
+}
+
+impl Families {
+    /// Whose connections `address` takes, one of those in `listen`.
+    #[must_use]
+    pub fn of(address: SocketAddr, listen: &[SocketAddr]) -> Self {
+        let any_ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+        if address.ip() == Ipv6Addr::UNSPECIFIED && !listen.contains(&any_ipv4) {
+            Self::Both
+        } else {
+            Self::Own
+        }
+    }
 }
 
 /// A listening socket that no runtime polls yet. The kernel queues its connections. Closed when dropped.
@@ -49,12 +71,14 @@ impl Listener {
 pub struct Acceptor(TcpListener);
 
 impl Acceptor {
-    /// The next connection and its peer's address. None is lost when this is dropped.
+    /// The next connection and its peer's address, that of IPv4 in its own form. None is lost when this is
+    /// dropped.
     ///
     /// # Errors
     /// The kernel's: about this connection, or there can be no more files.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        let (stream, address) = self.0.accept().await?;
+        let (stream, mut address) = self.0.accept().await?;
+        address.set_ip(address.ip().to_canonical());
         Ok((Stream(stream), address))
     }
 }
@@ -64,17 +88,14 @@ impl Acceptor {
 ///
 /// # Errors
 /// The kernel's: the address is in use by somebody else, or is not ours.
-pub fn listen(address: SocketAddr, backlog: u32, tuning: Tuning) -> io::Result<Listener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
+pub fn listen(
+    address: SocketAddr,
+    families: Families,
+    backlog: u32,
+    tuning: Tuning,
+) -> io::Result<Listener> {
+    let socket = socket(address, families)?;
     socket.set_reuse_port(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
     socket.set_nonblocking(true)?;
     // Connections have a listener's options from the start: no system call for each of them.
     // A head and what follows it may be two writes (RFC 896).
@@ -90,25 +111,23 @@ pub fn listen(address: SocketAddr, backlog: u32, tuning: Tuning) -> io::Result<L
 
 /// Checks that nobody listens on `address`. [`listen`] alone does not notice
 /// another gateway of the same user: its listeners can be shared, too, and the
-/// kernel would give each of the two a part of the connections.
+/// kernel would give each of the two a part of the connections. On port 0 only the address is checked.
 ///
 /// # Errors
 /// The kernel's, as for [`listen`].
-pub fn check_free(address: SocketAddr) -> io::Result<()> {
-    if address.port() == 0 {
-        return Ok(());
-    }
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+pub fn check_free(address: SocketAddr, families: Families) -> io::Result<()> {
+    socket(address, families)?.bind(&address.into())
+}
+
+fn socket(address: SocketAddr, families: Families) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     // Connections of the last run that linger are no hindrance.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(families == Families::Own)?;
     }
-    socket.bind(&address.into())
+    Ok(socket)
 }
 
 #[cfg(test)]
@@ -130,7 +149,8 @@ mod tests {
                 unacknowledged_max: limit,
                 send_buffer_bytes: 16 * 1024,
             };
-            let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 16, tuning).unwrap();
+            let listener = SocketAddr::from(([127, 0, 0, 1], 0));
+            let listener = listen(listener, Families::Own, 16, tuning).unwrap();
             let address = listener.address().unwrap();
             let listener = listener.register().unwrap();
             let (stream, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());

@@ -1,16 +1,14 @@
 //! The listeners of all shards, opened before the first shard's thread starts.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 use crate::config::Config;
-use crate::net::{self, Listener, Tuning};
+use crate::net::{self, Families, Listener, Tuning};
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot listen on {address}: {error}; is another program using the port, or is the address not this machine's?"
-)]
+#[error("cannot listen on {address}: {error}{}", advice(error))]
 pub struct ListenError {
     /// The configured address; a port of 0 that the kernel has replaced is the replaced one.
     pub address: SocketAddr,
@@ -42,15 +40,17 @@ impl Listeners {
         };
         if !server.share_port {
             for &address in &server.listen {
-                net::check_free(address).map_err(|error| ListenError { address, error })?;
+                check_free(address, config)?;
             }
         }
         let mut addresses = server.listen.clone();
         let mut by_shard = Vec::with_capacity(usize::from(shards));
         for _ in 0..shards {
             let mut listeners = Vec::with_capacity(addresses.len());
-            for address in &mut addresses {
-                let opened = net::listen(*address, server.backlog, tuning).and_then(|listener| {
+            for (address, &configured) in addresses.iter_mut().zip(&server.listen) {
+                let families = Families::of(configured, &server.listen);
+                let opened = net::listen(*address, families, server.backlog, tuning);
+                let opened = opened.and_then(|listener| {
                     // The first shard's listener replaces a port of 0 for the others.
                     *address = listener.address()?;
                     Ok(listener)
@@ -68,6 +68,40 @@ impl Listeners {
         })
     }
 }
+
+/// The addresses of `config` that this process could not listen on, whoever else listens there now.
+#[must_use]
+pub fn unusable_addresses(config: &Config) -> Vec<ListenError> {
+    let addresses = config.server.listen.iter();
+    let errors = addresses.filter_map(|&address| check_free(address, config).err());
+    errors
+        .filter(|error| error.error.kind() != ErrorKind::AddrInUse)
+        .collect()
+}
+
+fn check_free(address: SocketAddr, config: &Config) -> Result<(), ListenError> {
+    let families = Families::of(address, &config.server.listen);
+    net::check_free(address, families).map_err(|error| ListenError { address, error })
+}
+
+/// What to do about `error`.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::AddrInUse => "; another program listens there: stop it, or choose another port",
+        ErrorKind::AddrNotAvailable => "; no network interface of this machine has the address",
+        ErrorKind::PermissionDenied => {
+            "; low ports are not for every user: choose one from 1024 on, or grant CAP_NET_BIND_SERVICE \
+             (AmbientCapabilities= of systemd, --cap-add of containers)"
+        }
+        _ if error.raw_os_error() == Some(EAFNOSUPPORT) => {
+            "; this machine has no IPv6: leave the address out"
+        }
+        _ => "",
+    }
+}
+
+/// "Address family not supported by protocol".
+const EAFNOSUPPORT: i32 = 97;
 
 #[cfg(test)]
 mod tests {
@@ -110,7 +144,7 @@ mod tests {
             config.server.share_port = share_port;
             let error = Listeners::open(&config, 2).unwrap_err();
             assert_eq!(error.address, in_use);
-            assert_eq!(error.error.kind(), io::ErrorKind::AddrInUse);
+            assert_eq!(error.error.kind(), ErrorKind::AddrInUse);
         }
     }
 

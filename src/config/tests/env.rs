@@ -390,6 +390,34 @@ fn l06_between_commas_there_may_be_nothing() {
 }
 
 #[test]
+fn l08_a_list_is_refused_with_what_is_wrong_in_it() {
+    let accepted = "accepted: a list of 1 to 64, without repetition, of: an IP address with a port, as \
+                    \"127.0.0.1:8080\" or \"[::1]:8080\"";
+    for (value, told) in [
+        (
+            "[::1]:81,127.0.0.1:81, [::1]:81",
+            "a list with \"[::1]:81\" twice",
+        ),
+        ("127.0.0.1:81,localhost:81", "a list with \"localhost:81\""),
+        ("localhost:81", "\"localhost:81\""),
+        (",", "\",\""),
+    ] {
+        let told = format!("SERVER_ADDR: `server.listen` cannot be {told}; {accepted}");
+        wrong("SERVER_ADDR", value, &told);
+    }
+    refused(
+        "[server]\nlisten = []",
+        &format!("fanfare.toml:3: `server.listen` cannot be an empty list; {accepted}"),
+    );
+    wrong(
+        "SERVER_ADDR",
+        "[::ffff:127.0.0.1]:81",
+        "`server.listen`: [::ffff:127.0.0.1]:81 is an IPv4 address in IPv6's form, which cannot be listened on: write \
+         127.0.0.1:81",
+    );
+}
+
+#[test]
 fn debug_sets_the_level_unless_log_level_does() {
     for (env_file, env, expected) in [
         ("", &[("DEBUG", "True")][..], LogLevel::Debug),

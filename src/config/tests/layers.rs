@@ -160,7 +160,7 @@ fn networks_are_read_with_and_without_their_length() {
     );
     refused(
         "[server]\nforwarded_from = [\"10.0.0.0/33\"]",
-        "fanfare.toml:3: `server.forwarded_from` cannot be a list; accepted: a list of 0 to 1000, without repetition, \
+        "fanfare.toml:3: `server.forwarded_from` cannot be a list with \"10.0.0.0/33\"; accepted: a list of 0 to 1000, without repetition, \
          of: a network, as \"10.0.0.0/8\" or \"fd00::/8\", or an address",
     );
 }
