@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::config::{Config, Mode};
+use crate::server::unusable_addresses;
 use arguments::{Cli, Command, DefaultConfig};
 use escape::escaped;
 use exit::Exit;
@@ -58,7 +59,11 @@ fn execute<E: Display>(command: Command, serve: impl FnOnce(Config) -> Result<()
 }
 
 fn start<E: Display>(settings: &Settings, serve: impl FnOnce(Config) -> Result<(), E>) -> Exit {
-    let Loaded { config, env_file } = match settings.load() {
+    let Loaded {
+        config,
+        warnings,
+        env_file,
+    } = match settings.load() {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
@@ -72,7 +77,7 @@ fn start<E: Display>(settings: &Settings, serve: impl FnOnce(Config) -> Result<(
     if let Some((file, settings)) = env_file {
         tracing::info!(file, settings, "environment file read");
     }
-    for warning in config.warnings() {
+    for warning in warnings {
         tracing::warn!("{warning}");
     }
     match serve(config) {
@@ -85,11 +90,16 @@ fn start<E: Display>(settings: &Settings, serve: impl FnOnce(Config) -> Result<(
 }
 
 fn check_config(settings: &Settings) -> Exit {
-    let Loaded { config, env_file } = match settings.load() {
+    let Loaded {
+        config,
+        mut warnings,
+        env_file,
+    } = match settings.load() {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    for warning in config.warnings() {
+    warnings.extend(unusable_addresses(&config).iter().map(ToString::to_string));
+    for warning in warnings {
         output::complain(&format_args!("warning: {warning}"));
     }
     let env_file = env_file.map_or_else(String::new, |(file, settings)| {

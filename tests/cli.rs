@@ -1290,3 +1290,40 @@ fn l08_what_cannot_be_listened_on_is_said_as_it_is() {
     let ran = fanfare(&[&serve[..], &["--listen", &in_use]].concat());
     refused(&ran, 1, "another program listens there");
 }
+
+#[test]
+fn l10_white_space_behind_a_secret_is_taken_off_with_a_warning() {
+    let plain = Scratch::new("plain-secret", &format!("{SECRET}\n"));
+    let padded = Scratch::new("padded-secret", &format!("\u{feff}{SECRET} \r\n\n"));
+    let text = format!(
+        "[auth]\njwt_secret_file = \"{}\"\nprevious_secret_file = \"{}\"",
+        plain.path(),
+        padded.path()
+    );
+    let config = Scratch::new("padded.toml", &text);
+    let ran = fanfare(&["check-config", "--config", config.path()]);
+    let warning = format!(
+        "warning: the secret {} has white space around it",
+        padded.path()
+    );
+    assert!(
+        ran.code == 0 && ran.stderr.starts_with(&format!("fanfare: {warning}")),
+        "{ran:?}"
+    );
+    assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    let ran = fanfare_with(
+        &["check-config"],
+        &[("JWT_SECRET", &format!("{SECRET}\n"))],
+        "",
+    );
+    assert!(
+        ran.stderr
+            .contains("the secret `auth.jwt_secret` has white space"),
+        "{ran:?}"
+    );
+    let ran = fanfare(&["gen-token", "--sub", "a", "--secret-file", padded.path()]);
+    assert!(
+        ran.code == 0 && ran.stderr.contains("warning: white space"),
+        "{ran:?}"
+    );
+}

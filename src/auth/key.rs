@@ -25,6 +25,8 @@ pub(super) struct TokenKey {
     pub(super) serial: KeySerial,
     /// The SHA-256 of the key.
     fingerprint: [u8; 32],
+    /// See [`Secret::is_padded`].
+    pub(super) is_padded: bool,
 }
 
 impl TokenKey {
@@ -39,7 +41,10 @@ impl TokenKey {
             );
         }
         let key = DecodingKey::from_secret(secret.expose());
-        Ok(Self::new(key, Algorithm::HS256, id, secret.expose()))
+        Ok(Self {
+            is_padded: secret.is_padded(),
+            ..Self::new(key, Algorithm::HS256, id, secret.expose())
+        })
     }
 
     /// The public key in the PEM text `bytes`, or what is wrong with it.
@@ -101,6 +106,7 @@ impl TokenKey {
             id: id.map(Into::into),
             serial: KeySerial::default(),
             fingerprint,
+            is_padded: false,
         }
     }
 

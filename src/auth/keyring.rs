@@ -75,6 +75,22 @@ impl Keyring {
             || auth.previous_key_file().is_some()
     }
 
+    /// What is allowed yet likely not meant, a sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let keys = self.keys.load();
+        let files = [&self.auth.jwt_secret_file, &self.auth.previous_secret_file];
+        let padded = keys.keys.iter().zip(files).filter(|(key, _)| key.is_padded);
+        let warnings = padded.map(|(_, file)| {
+            format!(
+                "the secret {} has white space around it or a byte order mark, which are no part of it: take them out, \
+                 so that all who sign or check tokens have the same",
+                place(file.as_deref())
+            )
+        });
+        warnings.collect()
+    }
+
     /// The serials of the valid keys; a connection whose token was checked with another has lost its
     /// ground.
     ///

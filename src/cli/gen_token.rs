@@ -69,6 +69,12 @@ fn signer(arguments: &GenToken) -> Result<Signer, Exit> {
         }
         (None, Some(path)) => {
             let secret = Secret::from_file(path, files::read);
+            if secret.as_ref().is_ok_and(Secret::is_padded) {
+                output::complain(&format_args!(
+                    "warning: white space at the end of {} and a byte order mark are no part of the secret",
+                    path.display()
+                ));
+            }
             (
                 path,
                 secret.map(|secret| SigningKey::of_secret(&secret, id)),

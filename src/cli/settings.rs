@@ -49,6 +49,8 @@ pub(super) struct EnvFile {
 pub(super) struct Loaded {
     /// The configuration.
     pub config: Config,
+    /// What is allowed yet likely not meant, a sentence each.
+    pub warnings: Vec<String>,
     /// The environment file, if one was read, and how many settings it gives.
     pub env_file: Option<(String, usize)>,
 }
@@ -77,10 +79,16 @@ impl Settings {
         let sources = self.sources()?;
         let config =
             Config::from_sources(&sources, files::read).map_err(|error| refused(&error))?;
-        Keyring::load(&config.auth, files::read).map_err(|error| refused(&error))?;
+        let keys = Keyring::load(&config.auth, files::read).map_err(|error| refused(&error))?;
+        let mut warnings = config.warnings();
+        warnings.extend(keys.warnings());
         let settings = sources.settings_of_env_file();
         let env_file = sources.env_file.map(|(name, _)| (name, settings));
-        Ok(Loaded { config, env_file })
+        Ok(Loaded {
+            config,
+            warnings,
+            env_file,
+        })
     }
 
     /// The same without its credentials, which are not asked for, and whose files are not read: for what

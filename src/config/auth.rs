@@ -17,8 +17,8 @@ section! {
         /// The secret of HS256, at least 32 bytes. Better kept in jwt_secret_file, or in the
         /// environment as JWT_SECRET.
         jwt_secret: Option<Secret> = None, Maybe(SecretText);
-        /// A file that holds the secret; one newline at its end is not part of it. Key files are read
-        /// again when they change.
+        /// A file that holds the secret; white space at its end and a byte order mark are not part of it.
+        /// Key files are read again when they change.
         jwt_secret_file: Option<PathBuf> = None, Maybe(FILE);
         /// A file that holds the public key of the other algorithms (PEM; RSA: at least 2048 bits).
         jwt_public_key_file: Option<PathBuf> = None, Maybe(FILE);

@@ -11,7 +11,10 @@ use super::raw::Raw;
 /// Bytes that only some may know: an HS256 secret of at least [`Secret::LEN_MIN`] bytes, or a key that
 /// services send. Never shown: `Debug` writes `Secret(..)`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Box<[u8]>);
+pub struct Secret {
+    bytes: Box<[u8]>,
+    is_padded: bool,
+}
 
 impl Secret {
     /// The least length of a secret that signs, in bytes: that of a SHA-256 output (RFC 7518 section 3.2).
@@ -20,40 +23,54 @@ impl Secret {
     /// Takes `bytes` if there are enough of them.
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Option<Self> {
         let bytes = bytes.into();
-        (bytes.len() >= Self::LEN_MIN).then_some(Self(bytes))
+        let is_padded = false;
+        (bytes.len() >= Self::LEN_MIN).then_some(Self { bytes, is_padded })
     }
 
     /// Takes a key that services send in a header (RFC 9110 section 5.5): 16 to 1024 visible ASCII characters.
     pub fn api_key(text: &str) -> Option<Self> {
         let fits = API_KEY_LEN.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        fits.then(|| Self(text.as_bytes().into()))
+        fits.then(|| Self {
+            bytes: text.as_bytes().into(),
+            is_padded: false,
+        })
     }
 
-    /// Takes what `read` finds at `path`; one newline at its end is not part of the secret. Otherwise says
-    /// what is wrong with the file.
+    /// Takes what `read` finds at `path`, without white space at its end and without a byte order mark, which
+    /// editors add to text; of a file that is no text only one newline is taken off. Otherwise says what is wrong
+    /// with the file.
     pub fn from_file(
         path: &Path,
         read: impl FnOnce(&Path) -> io::Result<Vec<u8>>,
     ) -> Result<Self, String> {
-        let mut bytes = read(path).map_err(|error| error.to_string())?;
-        if bytes.last() == Some(&b'\n') {
-            bytes.pop();
-            if bytes.last() == Some(&b'\r') {
-                bytes.pop();
-            }
-        }
-        let len = bytes.len();
-        Self::new(bytes).ok_or_else(|| {
+        let bytes = read(path).map_err(|error| error.to_string())?;
+        let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let secret = match str::from_utf8(line) {
+            Ok(text) => text.trim_start_matches('\u{feff}').trim_end().as_bytes(),
+            Err(_) => line,
+        };
+        let short = || {
             format!(
-                "it holds {len} bytes and a secret has at least {} (`openssl rand -hex 32`)",
+                "it holds {} bytes and a secret has at least {} (`openssl rand -hex 32`)",
+                secret.len(),
                 Self::LEN_MIN
             )
-        })
+        };
+        let mut taken = Self::new(secret).ok_or_else(short)?;
+        taken.is_padded = secret.len() < line.len();
+        Ok(taken)
+    }
+
+    /// Whether it was given with white space around it or a byte order mark, which are no part of it.
+    /// Who signs may think otherwise.
+    pub fn is_padded(&self) -> bool {
+        self.is_padded
     }
 
     /// The secret itself, for the code that signs and verifies.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
@@ -98,7 +115,10 @@ pub(super) struct SecretText;
 
 impl Kind<Secret> for SecretText {
     fn read(&self, raw: Raw<'_>) -> Option<Secret> {
-        Secret::new(raw.text()?.as_bytes())
+        let text = raw.text()?;
+        let mut secret = Secret::new(text.as_bytes())?;
+        secret.is_padded = matches!(raw, Raw::Word(whole) if whole.len() > text.len());
+        Some(secret)
     }
 
     fn show(&self, _: &Secret) -> Option<String> {
@@ -181,6 +201,31 @@ mod tests {
     fn a_secret_below_32_bytes_is_refused() {
         assert!(Secret::new([1; 31]).is_none());
         assert!(Secret::new([1; 32]).is_some());
+    }
+
+    #[test]
+    fn l10_white_space_behind_a_secret_and_a_byte_order_mark_are_no_part_of_it() {
+        let text = "0123456789abcdef0123456789abcdef";
+        let check = |content: &[u8], expected: &[u8], is_padded: bool| {
+            let secret = Secret::from_file(Path::new("x"), |_| Ok(content.to_vec())).unwrap();
+            assert_eq!(secret.expose(), expected, "{content:?}");
+            assert_eq!(secret.is_padded(), is_padded, "{content:?}");
+        };
+        for usual in ["", "\n", "\r\n"] {
+            check(format!("{text}{usual}").as_bytes(), text.as_bytes(), false);
+        }
+        for padded in [" ", "\n\n", "\t\n", "\r\n\r\n", " \n"] {
+            check(format!("{text}{padded}").as_bytes(), text.as_bytes(), true);
+        }
+        let marked = format!("\u{feff}{text}\n");
+        check(marked.as_bytes(), text.as_bytes(), true);
+        // Not so bytes that are no text: any of them may be a space.
+        let mut binary = [0xff; 33];
+        binary[32] = b' ';
+        check(&binary, &binary, false);
+        // What is left has to be long enough.
+        let short = Secret::from_file(Path::new("x"), |_| Ok(vec![b' '; 40]));
+        assert!(short.unwrap_err().contains("it holds 0 bytes"));
     }
 
     #[test]

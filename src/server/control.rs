@@ -98,6 +98,9 @@ impl KeyFiles {
             Ok(changed) => {
                 if changed {
                     tracing::info!("the keys of tokens have changed");
+                    for warning in keys.warnings() {
+                        tracing::warn!("{warning}");
+                    }
                 } else if asked {
                     tracing::info!("the keys of tokens are the same");
                 }

@@ -381,6 +381,17 @@ fn l06_white_space_around_a_value_does_not_count() {
 }
 
 #[test]
+fn l10_a_secret_of_the_environment_with_white_space_is_known_as_such() {
+    let config = accepted(&Given {
+        env: &[("JWT_SECRET", &format!("{SECRET}\n"))],
+        ..Given::default()
+    });
+    let secret = config.auth.jwt_secret.unwrap();
+    assert_eq!(secret.expose(), SECRET.as_bytes());
+    assert!(secret.is_padded());
+}
+
+#[test]
 fn l06_between_commas_there_may_be_nothing() {
     let config = of(&[("CORS_ORIGINS", "https://a.example,, http://b.example ,")]);
     assert_eq!(
