@@ -8,6 +8,7 @@
 mod api_keys;
 mod audience;
 mod authenticator;
+mod claims;
 mod failures;
 mod identity;
 mod issue;
@@ -21,6 +22,7 @@ mod token;
 
 pub use api_keys::ApiKeys;
 pub use authenticator::Authenticator;
+pub use claims::Claim;
 pub use failures::Failures;
 pub use identity::Identity;
 pub use issue::{Grant, Terms, issue};

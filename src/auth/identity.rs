@@ -1,9 +1,5 @@
 //! Who a verified credential speaks for.
 
-use std::fmt;
-
-use serde::de::{self, Deserializer, Visitor};
-
 use super::key::KeySerial;
 use super::rights::Rights;
 
@@ -39,37 +35,11 @@ impl Identity {
 }
 
 /// The role of services' tokens.
-const SERVICE_ROLE: &str = "service";
+pub(super) const SERVICE_ROLE: &str = "service";
 
-/// A name of an identity: text of 1 to [`NAME_LEN_MAX`] bytes without control characters.
-pub(super) fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    deserializer.deserialize_str(Name).map(Some)
-}
-
-/// Whether `text` is a name of an identity.
+/// Whether `text` is a name of an identity: 1 to [`NAME_LEN_MAX`] bytes without control characters.
 pub(super) fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= NAME_LEN_MAX && !text.chars().any(char::is_control)
-}
-
-struct Name;
-
-impl Visitor<'_> for Name {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "a text of 1 to {NAME_LEN_MAX} bytes without control characters"
-        )
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
-        if is_name(text) {
-            Ok(text.to_owned())
-        } else {
-            Err(E::invalid_value(de::Unexpected::Other("text"), &self))
-        }
-    }
 }
 
 /// Users become parts of topic names and log lines, so they stay short.

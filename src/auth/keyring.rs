@@ -113,9 +113,10 @@ impl Keys {
     }
 
     /// The keys that a token with this `kid` may be signed with: where keys have ids the one of that
-    /// id, and none without one; where they have none, all, and none for a token that names one.
+    /// id, and none without one; where they have none, all, whatever the token names: many issuers always name one.
     pub(super) fn of_id(&self, id: Option<&str>) -> impl Iterator<Item = &TokenKey> {
-        self.keys.iter().filter(move |key| key.id.as_deref() == id)
+        let keys = self.keys.iter();
+        keys.filter(move |key| key.id.is_none() || key.id.as_deref() == id)
     }
 
     /// Takes `keys` instead of the present ones; those that stay keep their serials. Returns whether

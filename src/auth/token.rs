@@ -2,26 +2,20 @@
 //!
 //! The algorithm belongs to the key, so a token's header cannot choose it
 //! (RFC 8725 section 3.1), and it cannot bring keys or addresses of its own.
-//! Claims are read by their exact types: one of a wrong type is refused, not
-//! taken for absent.
 
-use std::marker::PhantomData;
+use std::io;
 use std::path::Path;
-use std::{fmt, io};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Header;
 use jsonwebtoken::errors::ErrorKind;
-use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
 
 use super::audience::Audience;
-use super::identity::{self, Identity};
+use super::claims::{Claim, Claims};
+use super::identity::Identity;
 use super::key::KeySerial;
 use super::keyring::{KeyError, Keyring};
-use super::rights::Rights;
 use crate::config::Auth;
 
 /// Checks tokens against the keys that are valid at the time, for the whole process.
@@ -46,27 +40,36 @@ pub enum TokenError {
     /// Another algorithm than the configured one, or a header that asks for what is not supported.
     #[error("token uses an algorithm or header that is not accepted")]
     Algorithm,
-    /// It names a key that is not known, or none where keys have ids.
-    #[error("token does not name a known key")]
+    /// Where keys have ids, it names none of them.
+    #[error("token names no known key (`kid`)")]
     Key,
     /// Signed by somebody else, or changed.
-    #[error("token signature does not match")]
+    #[error("token signature matches no configured key")]
     Signature,
-    /// A claim is missing, repeated, of a wrong type, or contradicts another.
-    #[error("token claims are not accepted")]
-    Claims,
+    /// What is signed is no JSON object.
+    #[error("token payload is not a JSON object")]
+    Payload,
+    /// A claim is missing, repeated, or of a wrong type or form.
+    #[error("token claim `{0}` is missing, repeated, or of a wrong type or form")]
+    Claim(Claim),
+    /// It names no user, or two.
+    #[error("token claims `sub` and `user_id` are both missing, or differ")]
+    User,
     /// `iss` is not the configured one.
-    #[error("token is from another issuer")]
+    #[error("token claim `iss` is not auth.issuer")]
     Issuer,
     /// `aud` names nobody that this gateway is.
-    #[error("token is for another audience")]
+    #[error("token claim `aud` names none of auth.audience")]
     Audience,
     /// `exp` has passed.
-    #[error("token has expired")]
+    #[error("token has expired (`exp`)")]
     Expired,
     /// `nbf` has not come.
-    #[error("token is not valid yet")]
+    #[error("token is not valid yet (`nbf`)")]
     NotYetValid,
+    /// It is not the only one: a request has others, which differ.
+    #[error("request has several tokens that differ")]
+    Several,
 }
 
 impl TokenVerifier {
@@ -114,11 +117,10 @@ impl TokenVerifier {
         let key = self.signer(&header, message, signature)?;
         let payload = URL_SAFE_NO_PAD.decode(payload);
         let payload = payload.map_err(|_| TokenError::Malformed)?;
-        let mut json = serde_json::Deserializer::from_slice(&payload);
-        let claims: Claims = object(&mut json).map_err(|_| TokenError::Claims)?;
-        json.end().map_err(|_| TokenError::Claims)?;
-        self.check(&claims, now)?;
-        claims.identity(key).ok_or(TokenError::Claims)
+        let claims = Claims::read(&payload)?;
+        let expires_at = claims.exp.ok_or(TokenError::Claim(Claim::Exp))?;
+        self.check(&claims, expires_at, now)?;
+        claims.identity(expires_at, key).ok_or(TokenError::User)
     }
 
     /// When an identity is void for good, in seconds of Unix time: `exp` and the leeway.
@@ -153,9 +155,9 @@ impl TokenVerifier {
         Err(refusal)
     }
 
-    fn check(&self, claims: &Claims, now: u64) -> Result<(), TokenError> {
+    fn check(&self, claims: &Claims, expires_at: u64, now: u64) -> Result<(), TokenError> {
         // RFC 7519 section 4.1.4: not on or after; section 4.1.5: not before.
-        if now >= claims.exp.saturating_add(self.leeway_secs) {
+        if now >= expires_at.saturating_add(self.leeway_secs) {
             return Err(TokenError::Expired);
         }
         let earliest = now.saturating_add(self.leeway_secs);
@@ -173,35 +175,9 @@ impl TokenVerifier {
     }
 }
 
-/// The claims that count; others are passed over. A repeated one is an error of the derived reader.
-#[derive(Debug, Deserialize)]
-struct Claims {
-    exp: u64,
-    #[serde(default, deserialize_with = "seconds")]
-    nbf: Option<u64>,
-    #[serde(default, deserialize_with = "seconds", rename = "iat")]
-    _iat: Option<u64>,
-    #[serde(default, deserialize_with = "text")]
-    iss: Option<String>,
-    #[serde(default, deserialize_with = "audience")]
-    aud: Option<Audience>,
-    #[serde(default, deserialize_with = "identity::name")]
-    sub: Option<String>,
-    #[serde(default, deserialize_with = "identity::name")]
-    user_id: Option<String>,
-    #[serde(default, deserialize_with = "identity::name")]
-    name: Option<String>,
-    #[serde(default, deserialize_with = "identity::name")]
-    username: Option<String>,
-    #[serde(default, deserialize_with = "identity::name")]
-    role: Option<String>,
-    #[serde(default, deserialize_with = "rights")]
-    fanfare: Option<Box<Rights>>,
-}
-
 impl Claims {
     /// `None` without a user, or with two.
-    fn identity(self, key: KeySerial) -> Option<Identity> {
+    fn identity(self, expires_at: u64, key: KeySerial) -> Option<Identity> {
         let user = match (self.sub, self.user_id) {
             (Some(sub), Some(user_id)) if sub != user_id => return None,
             (sub, user_id) => sub.or(user_id)?,
@@ -210,53 +186,11 @@ impl Claims {
             user,
             name: self.name.or(self.username),
             role: self.role,
-            expires_at: self.exp,
+            expires_at,
             key,
             rights: self.fanfare,
         })
     }
-}
-
-/// A claim that may be left out, but may not be `null` or of another type.
-fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    u64::deserialize(deserializer).map(Some)
-}
-
-fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    String::deserialize(deserializer).map(Some)
-}
-
-fn audience<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Audience>, D::Error> {
-    Audience::deserialize(deserializer).map(Some)
-}
-
-fn rights<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Box<Rights>>, D::Error> {
-    object(deserializer).map(|rights| Some(Box::new(rights)))
-}
-
-/// Reads an object and nothing else: derived readers would take an array for its fields in their order.
-fn object<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    struct Object<T>(PhantomData<T>);
-
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
-        type Value = T;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-            T::deserialize(MapAccessDeserializer::new(map))
-        }
-    }
-
-    deserializer.deserialize_map(Object(PhantomData))
 }
 
 /// Whether a header names keys, encryption, compression or extensions, none of which is

@@ -23,7 +23,7 @@ section! {
         /// A file that holds the public key of the other algorithms (PEM; RSA: at least 2048 bits).
         jwt_public_key_file: Option<PathBuf> = None, Maybe(FILE);
         /// The `kid` of tokens signed with this key. Where key ids are set, tokens must name one of
-        /// them; where none are, tokens must name none.
+        /// them; where none are, what tokens name is not looked at.
         jwt_key_id: Option<String> = None, Maybe(KEY_ID);
         /// A file with a second secret whose tokens are valid, too, while keys are changed. An empty
         /// file holds none.

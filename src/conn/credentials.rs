@@ -82,7 +82,7 @@ fn verify(shard: &Shard, token: &str) -> Option<Identity> {
         .ok()
 }
 
-/// What a request gives as its token.
+/// What a request gives as its token. An empty one is none.
 struct Given<'r> {
     /// `None` if sources disagree.
     token: Option<Cow<'r, str>>,
@@ -97,9 +97,11 @@ impl<'r> Given<'r> {
         let mut meant = query_tokens(query.unwrap_or(""))
             .chain(bearer_tokens(headers).map(Cow::Borrowed))
             .chain(protocol_tokens(headers).map(Cow::Borrowed))
+            .filter(|token| !token.is_empty())
             .peekable();
         let only_cookies = meant.peek().is_none();
-        let mut all = meant.chain(cookie_tokens(headers, &auth.cookie_name).map(Cow::Borrowed));
+        let cookies = cookie_tokens(headers, &auth.cookie_name).filter(|token| !token.is_empty());
+        let mut all = meant.chain(cookies.map(Cow::Borrowed));
         let token = all.next()?;
         let agreed = all.all(|other| other == token);
         Some(Self {
@@ -189,12 +191,22 @@ mod tests {
     }
 
     #[test]
+    fn t6_an_empty_token_is_none() {
+        check("token=", &[], None);
+        check("token=t&token=", &[], Some((Some("t"), false)));
+        check("", &[("authorization", "Bearer ")], None);
+        check("", &[("cookie", "access_token=")], None);
+        check("", &[("sec-websocket-protocol", "bearer, ")], None);
+        let cookie = [("cookie", "access_token=t")];
+        check("token=", &cookie, Some((Some("t"), true)));
+    }
+
+    #[test]
     fn sources_that_disagree_are_no_token() {
         let same = [("authorization", "Bearer t"), ("cookie", "access_token=t")];
         check("token=t", &same, Some((Some("t"), false)));
         let none = Some((None, false));
         check("token=t&token=u", &[], none);
-        check("token=t&token=", &[], none);
         check("token=u", &same, none);
         check(
             "",

@@ -603,3 +603,40 @@ fn a18_an_address_with_too_many_wrong_credentials_waits() {
     before.say(&json!({ "type": "ping" }));
     assert_eq!(before.json()["type"], "pong");
 }
+
+#[test]
+fn t6_an_empty_token_is_none() {
+    let gateway = TestGateway::start();
+    for path in ["/api/v1/ws?token=", "/api/v1/ws?token=&client_id=a"] {
+        let greeting = Client::connect(gateway.address, path).json();
+        assert_eq!(
+            greeting["type"], "connection_established",
+            "{path}: {greeting}"
+        );
+        assert_eq!(greeting["authenticated"], false);
+    }
+    let cleared =
+        Client::connect_with(gateway.address, "/api/v1/ws", "Cookie: access_token=\r\n").json();
+    assert_eq!(cleared["authenticated"], false, "{cleared}");
+}
+
+#[test]
+fn t1_t2_t3_t4_tokens_of_common_libraries_are_taken() {
+    let gateway = TestGateway::in_mode(Mode::Dev, |config| {
+        config.auth.jwt_secret = Secret::new(SECRET);
+    });
+    let f64_now = || f64::from(u32::try_from(now()).unwrap());
+    let header = json!({ "alg": "HS256", "typ": "JWT", "kid": "their-key" });
+    let claims = json!({
+        "sub": "alice",
+        "iat": f64_now() + 0.336_421,
+        "nbf": f64_now() - 0.5,
+        "exp": f64_now() + 600.25,
+        "name": null,
+        "role": ["admin"],
+    });
+    let token = forged(&SECRET, &header, &claims);
+    let greeting = Client::connect(gateway.address, &format!("/api/v1/ws?token={token}")).json();
+    assert_eq!(greeting["authenticated"], true, "{greeting}");
+    assert_eq!(greeting["role"], "admin", "{greeting}");
+}

@@ -135,14 +135,15 @@ impl State {
     }
 }
 
-/// The API key and the bearer token of a request.
+/// The API key and the bearer token of a request; an empty one is none.
 fn given(headers: &HeaderMap) -> (Option<&str>, Option<&str>) {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = header(AUTHORIZATION.as_str()).and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
-    (header("x-api-key"), bearer)
+    let given = |text: &&str| !text.is_empty();
+    (header("x-api-key").filter(given), bearer.filter(given))
 }
 
 fn unauthenticated() -> Box<Answer> {

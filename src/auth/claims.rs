@@ -1,0 +1,276 @@
+//! The claims of a token (RFC 7519 section 4) that count.
+//!
+//! Read by their exact types: one of a wrong type is refused, and named, not taken for absent.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::audience::Audience;
+use super::identity::{SERVICE_ROLE, is_name};
+use super::rights::Rights;
+use super::token::TokenError;
+
+/// A claim that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// When the token expires.
+    Exp = 0,
+    /// From when on it is valid.
+    Nbf = 1,
+    /// Who issued it.
+    Iss = 2,
+    /// Whom it is for.
+    Aud = 3,
+    /// The user.
+    Sub = 4,
+    /// The user, in the words of other issuers.
+    UserId = 5,
+    /// A name to show.
+    Name = 6,
+    /// Likewise.
+    Username = 7,
+    /// What the user is.
+    Role = 8,
+    /// What the user may do here.
+    Fanfare = 9,
+}
+
+impl Claim {
+    /// Their names as tokens write them, in the order of the values.
+    const NAMES: [(&'static str, Self); 10] = [
+        ("exp", Self::Exp),
+        ("nbf", Self::Nbf),
+        ("iss", Self::Iss),
+        ("aud", Self::Aud),
+        ("sub", Self::Sub),
+        ("user_id", Self::UserId),
+        ("name", Self::Name),
+        ("username", Self::Username),
+        ("role", Self::Role),
+        ("fanfare", Self::Fanfare),
+    ];
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::NAMES[*self as usize].0)
+    }
+}
+
+/// The claims that count; others are passed over, `iat` among them.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    pub(super) exp: Option<u64>,
+    pub(super) nbf: Option<u64>,
+    pub(super) iss: Option<String>,
+    pub(super) aud: Option<Audience>,
+    pub(super) sub: Option<String>,
+    pub(super) user_id: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) role: Option<String>,
+    pub(super) fanfare: Option<Box<Rights>>,
+}
+
+impl Claims {
+    /// The claims of `payload`. One that is repeated or not of its type is the error.
+    pub(super) fn read(payload: &[u8]) -> Result<Self, TokenError> {
+        let mut at = None;
+        let mut json = serde_json::Deserializer::from_slice(payload);
+        let claims = json.deserialize_map(ClaimsVisitor { at: &mut at });
+        let claims = claims.and_then(|claims| json.end().map(|()| claims));
+        claims.map_err(|_| at.map_or(TokenError::Payload, TokenError::Claim))
+    }
+}
+
+struct ClaimsVisitor<'a> {
+    /// The claim that is being read.
+    at: &'a mut Option<Claim>,
+}
+
+impl<'de> Visitor<'de> for ClaimsVisitor<'_> {
+    type Value = Claims;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claims, A::Error> {
+        let mut claims = Claims::default();
+        let mut seen = [false; Claim::NAMES.len()];
+        while let Some(Key(claim)) = map.next_key()? {
+            let Some(claim) = claim else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            *self.at = Some(claim);
+            if mem::replace(&mut seen[claim as usize], true) {
+                return Err(de::Error::custom("repeated"));
+            }
+            let name = |name: Option<Name>| name.map(|Name(name)| name);
+            match claim {
+                Claim::Exp => claims.exp = Some(map.next_value::<NumericDate>()?.0),
+                Claim::Nbf => claims.nbf = Some(map.next_value::<NumericDate>()?.0),
+                Claim::Iss => claims.iss = map.next_value()?,
+                Claim::Aud => claims.aud = map.next_value()?,
+                Claim::Sub => claims.sub = name(map.next_value()?),
+                Claim::UserId => claims.user_id = name(map.next_value()?),
+                Claim::Name => claims.name = map.next_value::<Shown>()?.0,
+                Claim::Username => claims.username = map.next_value::<Shown>()?.0,
+                Claim::Role => claims.role = map.next_value::<Shown>()?.0,
+                Claim::Fanfare => claims.fanfare = Some(map.next_value::<Object<_>>()?.0),
+            }
+            *self.at = None;
+        }
+        Ok(claims)
+    }
+}
+
+/// The name of a claim; `None` of one that does not count.
+struct Key(Option<Claim>);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+
+        impl Visitor<'_> for KeyVisitor {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Key, E> {
+                let named = Claim::NAMES.iter().find(|(known, _)| *known == name);
+                Ok(Key(named.map(|(_, claim)| *claim)))
+            }
+        }
+
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+/// Seconds of Unix time (RFC 7519 section 2), which may have a fraction. It is cut off, as most libraries do.
+struct NumericDate(u64);
+
+impl<'de> Deserialize<'de> for NumericDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Seconds;
+
+        impl Visitor<'_> for Seconds {
+            type Value = NumericDate;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("seconds of Unix time")
+            }
+
+            fn visit_u64<E>(self, seconds: u64) -> Result<NumericDate, E> {
+                Ok(NumericDate(seconds))
+            }
+
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "the fraction is cut off, and the range is checked"
+            )]
+            fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<NumericDate, E> {
+                if (0.0..FRACTIONAL_SECONDS_END).contains(&seconds) {
+                    Ok(NumericDate(seconds as u64))
+                } else {
+                    Err(E::custom("no time"))
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Seconds)
+    }
+}
+
+/// A name of an identity.
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        if is_name(&name) {
+            Ok(Self(name))
+        } else {
+            Err(de::Error::custom("no name"))
+        }
+    }
+}
+
+/// What is shown of a user: a name, or a list of them, of which the role that this gateway knows counts, or the
+/// first. `null` and the empty text, which some issuers write for what they do not have, are none.
+struct Shown(Option<String>);
+
+impl<'de> Deserialize<'de> for Shown {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Clone, Copy)]
+        struct ShownVisitor;
+
+        impl<'de> Visitor<'de> for ShownVisitor {
+            type Value = Shown;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, a list of texts, or null")
+            }
+
+            fn visit_unit<E>(self) -> Result<Shown, E> {
+                Ok(Shown(None))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Shown, E> {
+                match text {
+                    "" => Ok(Shown(None)),
+                    name if is_name(name) => Ok(Shown(Some(name.to_owned()))),
+                    _ => Err(E::custom("no name")),
+                }
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Shown, A::Error> {
+                let mut counts = None;
+                while let Some(text) = list.next_element::<Cow<'_, str>>()? {
+                    let Shown(name) = self.visit_str(&text)?;
+                    if counts.is_none() || name.as_deref() == Some(SERVICE_ROLE) {
+                        counts = name;
+                    }
+                }
+                Ok(Shown(counts))
+            }
+        }
+
+        deserializer.deserialize_any(ShownVisitor)
+    }
+}
+
+/// An object and nothing else: derived readers would take an array for its fields in their order.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+/// Beyond it a number with a fraction or an exponent says no single second any more.
+const FRACTIONAL_SECONDS_END: f64 = 9_007_199_254_740_992.0;
