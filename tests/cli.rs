@@ -1327,3 +1327,24 @@ fn l10_white_space_behind_a_secret_is_taken_off_with_a_warning() {
         "{ran:?}"
     );
 }
+
+#[test]
+fn t5_the_log_says_why_tokens_are_refused_and_nothing_of_them() {
+    let log = Scratch::new("refused.log", "");
+    let file = fs::File::options().append(true).open(log.path()).unwrap();
+    let gateway = Serving::start(
+        "",
+        file,
+        &[],
+        &[("JWT_SECRET", SECRET), ("WS_AUTH_REQUIRED", "true")],
+    );
+    for secret in ["hunter2", "hunter3.x.y", "hunter4"] {
+        let answer = gateway.answers(&format!("/api/v1/sse?topics=a&token={secret}"), PATIENCE);
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    }
+    gateway.stops();
+    let log = fs::read_to_string(log.path()).unwrap();
+    let refused = "a token is refused reason=token is malformed";
+    assert_eq!(log.matches(refused).count(), 1, "{log}");
+    assert!(!log.contains("hunter"), "{log}");
+}

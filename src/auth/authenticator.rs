@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use super::{ApiKeys, Failures, KeyError, TokenVerifier};
+use super::{ApiKeys, Failures, KeyError, Refusals, TokenVerifier};
 use crate::config::Config;
 
 /// All that a credential is checked against.
@@ -17,6 +17,8 @@ pub struct Authenticator {
     pub bridge_key: ApiKeys,
     /// Who has failed too often.
     pub failures: Failures,
+    /// Why tokens were refused.
+    pub refusals: Refusals,
 }
 
 impl Authenticator {
@@ -34,6 +36,7 @@ impl Authenticator {
             api_keys: ApiKeys::new(auth),
             bridge_key: ApiKeys::only(config.bridge.api_key.as_ref()),
             failures: Failures::new(auth.max_failures_per_minute),
+            refusals: Refusals::default(),
         })
     }
 }

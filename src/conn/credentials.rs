@@ -9,11 +9,11 @@ use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, SEC_WEBSOCKET_
 use percent_encoding::percent_decode_str;
 
 use super::session::Standing;
-use crate::auth::Identity;
+use crate::auth::{Identity, TokenError};
 use crate::config::Auth;
 use crate::http::{Answer, is_own_page, refuse, too_many_failures};
 use crate::metrics::Refused;
-use crate::shard::{Shard, block_of};
+use crate::shard::{Shard, block_of, log_refused_token};
 
 /// The subprotocol that carries a token as the one named behind it, for browsers, which cannot set
 /// headers: `new WebSocket(url, ["bearer", token])`.
@@ -52,7 +52,10 @@ pub(super) fn admit<B>(
     let token = match given.token {
         Some(token) if token == "dev" && !is_required => return Ok(Standing::Anonymous),
         Some(token) => token,
-        None => return Ok(Standing::Refused),
+        None => {
+            log_refused_token(&shard.authenticator, TokenError::Several);
+            return Ok(Standing::Refused);
+        }
     };
     let (failures, network) = (&shard.authenticator.failures, block_of(address));
     if let Some(wait) = failures.wait_for(network, Instant::now()) {
@@ -76,9 +79,8 @@ fn verify(shard: &Shard, token: &str) -> Option<Identity> {
     shard.clock.refresh();
     let now = shard.clock.wall_seconds();
     let verified = shard.authenticator.tokens.verify(token, now);
-    // Why, never what: tokens do not appear in logs (HOSTILE A13).
     verified
-        .inspect_err(|error| tracing::debug!(%error, "a token is refused"))
+        .inspect_err(|reason| log_refused_token(&shard.authenticator, *reason))
         .ok()
 }
 

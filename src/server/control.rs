@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Refusals};
 
 /// How often key files are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -53,6 +53,7 @@ impl Control {
                         Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                     }
                     keys.authenticator.failures.tidy(Instant::now());
+                    log_left_out(&keys.authenticator.refusals);
                 }
             })?;
         Ok(Self {
@@ -74,6 +75,13 @@ impl Drop for Control {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// Logs how many tokens were refused beside those that have a line of their own.
+fn log_left_out(refusals: &Refusals) {
+    for (reason, left_out) in refusals.take_left_out(Instant::now()) {
+        tracing::info!(%reason, left_out, "more tokens were refused");
     }
 }
 

@@ -10,7 +10,7 @@ use super::State;
 use crate::auth::{Identity, Permissions};
 use crate::config::Config;
 use crate::http::{Answer, may_post, refuse, too_many_failures};
-use crate::shard::{Publisher, block_of};
+use crate::shard::{Publisher, block_of, log_refused_token};
 
 /// A service that may use the API.
 pub(super) struct Service {
@@ -80,7 +80,11 @@ impl State {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
         let tokens = &self.authenticator.tokens;
-        match bearer.and_then(|token| tokens.verify(token, now).ok()) {
+        let verified = bearer.map(|token| {
+            let verified = tokens.verify(token, now);
+            verified.inspect_err(|reason| log_refused_token(&self.authenticator, *reason))
+        });
+        match verified.and_then(Result::ok) {
             Some(identity) if identity.is_service() => Ok(Service {
                 publisher: publishers.user(&identity.user),
                 identity: Some(identity),
