@@ -50,9 +50,6 @@ pub enum ProtocolError {
     /// RFC 7692 section 7.2.2: the payload is not a DEFLATE stream, or refers to data before it.
     #[error("compressed message is corrupt")]
     CorruptDeflate,
-    /// The message inflates to more times its compressed size than any useful one does.
-    #[error("compressed message expands too much")]
-    DeflateBomb,
     /// The message is mostly compressed bytes that produce nothing: a cost without a content.
     #[error("compressed message has too many empty blocks")]
     DeflateWaste,
@@ -77,7 +74,7 @@ impl ProtocolError {
             Self::InvalidCloseReason | Self::InvalidUtf8 | Self::CorruptDeflate => {
                 CloseCode::INVALID_PAYLOAD
             }
-            Self::MessageTooBig(_) | Self::DeflateBomb => CloseCode::MESSAGE_TOO_BIG,
+            Self::MessageTooBig(_) => CloseCode::MESSAGE_TOO_BIG,
             Self::DeflateWaste => CloseCode::POLICY_VIOLATION,
         }
     }

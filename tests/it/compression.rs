@@ -83,7 +83,7 @@ fn c01_bombs_are_given_up_at_the_limit() {
     let mut gateway = Process::start(&["--shards", "1"]);
     gateway.check_alive();
     let mut best = Compress::new(Compression::best(), false);
-    let bomb = deflate(&mut best, &vec![0; 16 << 20]);
+    let bomb = deflate(&mut best, &vec![0; 18 << 20]);
     assert!(bomb.len() < 100 << 10);
     let (rss, cpu) = (gateway.rss(), gateway.cpu());
     let mut clients = Vec::new();
@@ -112,11 +112,47 @@ fn c01_bombs_are_given_up_at_the_limit() {
         assert_eq!(client.until_close(), Some(1009));
         assert_eq!(client.next(), None);
     }
-    // Inflated to their ends they are 320 MB.
-    let held = gateway.rss().saturating_sub(rss);
-    assert!(held < 48 << 20, "{held} bytes");
+    // Inflated to their ends they are 360 MB. What was freed is given back within seconds.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while let held = gateway.rss().saturating_sub(rss)
+        && held >= 48 << 20
+    {
+        assert!(Instant::now() < deadline, "{held} bytes");
+        thread::sleep(Duration::from_millis(100));
+    }
     assert!(gateway.cpu() - cpu < Duration::from_secs(10));
     gateway.check_alive();
+}
+
+#[test]
+fn case_c2_a_message_under_its_limit_is_taken_however_small_it_was_made() {
+    let gateway = TestGateway::with(|config| config.events.max_message_size = 1 << 20);
+    let best = || Compress::new(Compression::best(), false);
+    let mut client = connect(gateway.address, "/api/v1/ws/demo", OFFER);
+    client.next().expect("the greeting");
+    for len in [100_000, (1 << 20) - 100] {
+        let message = json!({ "type": "ping", "filler": "x".repeat(len) }).to_string();
+        let small = deflate(&mut best(), message.as_bytes());
+        assert!(small.len() * 500 < message.len());
+        client.send(0xc1, &small);
+        let answer = client.next().expect("a pong");
+        let answer = if answer.first == 0xc1 {
+            inflate(&answer.payload, 15)
+        } else {
+            answer.payload
+        };
+        assert!(answer.starts_with(br#"{"type":"pong""#), "{len}");
+    }
+    // The bridge protocol's limit is a larger one.
+    let mut client = connect(gateway.address, "/ws?user_id=ann", OFFER);
+    client.send(0xc1, &deflate(&mut best(), "x".repeat(1 << 20).as_bytes()));
+    client.send(0x89, b"here");
+    assert_eq!(client.next().unwrap().payload, b"here");
+    client.send(
+        0xc1,
+        &deflate(&mut best(), "x".repeat((1 << 20) + 1).as_bytes()),
+    );
+    assert_eq!(client.until_close(), Some(1009));
 }
 
 #[test]
@@ -124,7 +160,7 @@ fn c01_the_limit_holds_for_what_comes_out() {
     let gateway = TestGateway::start();
     let mut client = connect(gateway.address, "/api/v1/ws/demo", OFFER);
     client.next().expect("the greeting");
-    // 64 KiB are taken and 64 KiB and one are not; a ratio that is legal at this size.
+    // 64 KiB are taken and 64 KiB and one are not.
     for (len, fits) in [(64 << 10, true), ((64 << 10) + 1, false)] {
         let message = json!({ "type": "ping", "filler": "" }).to_string();
         let filler = " ".repeat(len - message.len());

@@ -5,11 +5,6 @@ use flate2::{Decompress, FlushDecompress, Status};
 use super::super::error::ProtocolError;
 use super::TAIL;
 
-/// A message may inflate to this much whatever its compressed size.
-const RATIO_FREE_BYTES: usize = 64 * 1024;
-/// Beyond that, to so many times its compressed size. DEFLATE can do 1,030, text does 3 to 20.
-const RATIO_MAX: usize = 100;
-
 /// A message may have this much input whatever comes out of it.
 const WASTE_FREE_BYTES: usize = 16 * 1024;
 /// Beyond that, so many times its output. The most wasteful legal sender, one that flushes after
@@ -86,8 +81,8 @@ impl Inflater {
     /// # Errors
     ///
     /// When the payload is not a complete DEFLATE stream or refers to data that is not there, when
-    /// it inflates to more than `limit` or to an absurd multiple of its size, and when most of it
-    /// inflates to nothing. `out` then holds what came out so far.
+    /// it inflates to more than `limit`, and when most of it inflates to nothing. `out` then holds what
+    /// came out so far.
     pub fn inflate(
         &mut self,
         compressed: &[u8],
@@ -103,16 +98,10 @@ impl Inflater {
             }
             None => self.stream.insert(Decompress::new(false)),
         };
-        let ratio_max = RATIO_FREE_BYTES.max(compressed.len().saturating_mul(RATIO_MAX));
         let mut run = Run {
             stream,
             start: out.len(),
-            out_max: limit.min(ratio_max),
-            error_at_max: if limit <= ratio_max {
-                ProtocolError::MessageTooBig(limit)
-            } else {
-                ProtocolError::DeflateBomb
-            },
+            out_max: limit,
             bytes_in: 0,
             ends: 0,
             out,
@@ -145,7 +134,6 @@ struct Run<'a> {
     /// Length of `out` before the message.
     start: usize,
     out_max: usize,
-    error_at_max: ProtocolError,
     bytes_in: usize,
     /// Final blocks met.
     ends: usize,
@@ -186,7 +174,7 @@ impl Run<'_> {
         *input = &input[taken..];
         self.bytes_in += taken;
         if self.out.len() - self.start > self.out_max {
-            return Err(self.error_at_max);
+            return Err(ProtocolError::MessageTooBig(self.out_max));
         }
         let is_end = status == Status::StreamEnd;
         if taken == 0 && self.out.len() == written && !is_end && !input.is_empty() {
