@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, SEC_WEBSOCKET_PROTOCOL};
-use percent_encoding::percent_decode_str;
+use percent_encoding::{percent_decode, percent_decode_str};
 
 use super::session::Standing;
 use crate::auth::{Identity, TokenError};
@@ -103,7 +103,7 @@ impl<'r> Given<'r> {
             .peekable();
         let only_cookies = meant.peek().is_none();
         let cookies = cookie_tokens(headers, &auth.cookie_name).filter(|token| !token.is_empty());
-        let mut all = meant.chain(cookies.map(Cow::Borrowed));
+        let mut all = meant.chain(cookies);
         let token = all.next()?;
         let agreed = all.all(|other| other == token);
         Some(Self {
@@ -122,16 +122,46 @@ fn query_tokens(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
 }
 
 fn bearer_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    texts(headers, AUTHORIZATION).filter_map(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    })
+    texts(headers, AUTHORIZATION).filter_map(token_of_bearer)
 }
 
-fn cookie_tokens<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = &'h str> {
-    texts(headers, COOKIE)
-        .flat_map(|line| line.split(';'))
-        .filter_map(move |cookie| cookie.trim().strip_prefix(name)?.strip_prefix('='))
+/// The token behind the scheme `Bearer`.
+fn token_of_bearer(credentials: &str) -> Option<&str> {
+    let (scheme, token) = credentials.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The tokens in cookies of that name. Other cookies may have any bytes. One without a value is
+/// what is left of a cookie that was taken back.
+fn cookie_tokens<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = Cow<'h, str>> {
+    let lines = headers.get_all(COOKIE).into_iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|&byte| byte == b';'))
+        .filter_map(move |cookie| {
+            let value = cookie.trim_ascii().strip_prefix(name.as_bytes())?;
+            Some(token_of_cookie(value.strip_prefix(b"=")?))
+        })
+        .filter(|token| !token.is_empty())
+}
+
+/// The token in a cookie's value: bare or behind `Bearer`, in quotes or not (Python's libraries put
+/// a value with a space in quotes), and percent-encoded (JavaScript's libraries) or not. What is not
+/// UTF-8 then is kept as text that no token is.
+fn token_of_cookie(value: &[u8]) -> Cow<'_, str> {
+    match percent_decode(value).decode_utf8_lossy() {
+        Cow::Borrowed(text) => Cow::Borrowed(bare_token(text)),
+        Cow::Owned(text) => Cow::Owned(bare_token(&text).to_owned()),
+    }
+}
+
+/// A token without quotes and scheme.
+fn bare_token(text: &str) -> &str {
+    let text = text.trim();
+    let inner = text
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    let credentials = inner.unwrap_or(text).trim();
+    token_of_bearer(credentials).unwrap_or(credentials)
 }
 
 /// The subprotocols that are named right behind `bearer`.
@@ -155,6 +185,7 @@ fn texts(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
     use crate::config::{Config, Mode};
+    use hyper::header::HeaderValue;
 
     /// The token of a request with this query and these headers: `None` for no credential,
     /// `Some(None)` for some that disagree; and whether only cookies have it.
@@ -190,6 +221,45 @@ mod tests {
         let cookie = Some((Some("a.b.c"), true));
         check("", &[("cookie", "x=y; access_token=a.b.c;z=")], cookie);
         check("", &[("cookie", "xaccess_token=a; access_tokens=b")], None);
+        check("", &[("cookie", "access_token=; access_token=\"\"")], None);
+    }
+
+    #[test]
+    fn case_h4_a_cookie_has_its_token_in_each_of_the_usual_forms() {
+        let expected = Some((Some("a.b.c"), true));
+        for value in [
+            "a.b.c",
+            "\"a.b.c\"",
+            "Bearer a.b.c",
+            "\"Bearer a.b.c\"",
+            "\"bearer  a.b.c\" ",
+            "Bearer%20a.b.c",
+            "%22Bearer%20a.b.c%22",
+            "a%2Eb.c",
+        ] {
+            let cookie = format!("x=y; access_token={value}; z=1");
+            check("", &[("cookie", &cookie)], expected);
+        }
+        let cookie = [("cookie", "access_token=\"Bearer a.b.c\"")];
+        check("token=a.b.c", &cookie, Some((Some("a.b.c"), false)));
+        for (value, token) in [("\"a.b.c", "\"a.b.c"), ("Basic a.b.c", "Basic a.b.c")] {
+            let cookie = format!("access_token={value}");
+            check("", &[("cookie", &cookie)], Some((Some(token), true)));
+        }
+    }
+
+    #[test]
+    fn case_h3_bytes_of_one_cookie_do_not_spoil_the_others() {
+        let check = |cookie: &[u8], expected: Option<&str>| {
+            let cookie = HeaderValue::from_bytes(cookie).unwrap();
+            let request = Request::get("/x").header(COOKIE, cookie).body(()).unwrap();
+            let given = Given::find(&Config::for_mode(Mode::Prod).auth, &request);
+            assert_eq!(given.and_then(|given| given.token).as_deref(), expected);
+        };
+        check(b"n=Zo\xc3\xab; access_token=a.b.c", Some("a.b.c"));
+        check(b"n=Zo\xeb; access_token=a.b.c; \xff=\xfe", Some("a.b.c"));
+        check(b"access_token=a.\xeb.c", Some("a.\u{fffd}.c"));
+        check(b"\xeb", None);
     }
 
     #[test]
