@@ -109,6 +109,58 @@ fn metrics_are_json_unless_prometheus_is_asked_for() {
 }
 
 /// Reads every line of the text format: names, types, labels, values.
+#[test]
+fn case_h9_metrics_are_what_accept_asks_for() {
+    let gateway = TestGateway::start();
+    let (json, text) = (
+        "application/json",
+        "text/plain; version=0.0.4; charset=utf-8",
+    );
+    for (path, accept, expected) in [
+        ("/metrics", None, json),
+        ("/metrics", Some("*/*"), json),
+        ("/metrics", Some("application/json, text/plain, */*"), json),
+        ("/metrics", Some("application/json, text/plain;q=0.5"), json),
+        ("/metrics", Some("text/plain;q=0, */*"), json),
+        ("/metrics", Some("application/json;q=0.5, text/plain"), text),
+        ("/metrics", Some("application/json;q=0, */*"), text),
+        ("/metrics", Some("Text/Plain; Version=0.0.4"), text),
+        ("/metrics", Some("text/*;q=0.2, */*;q=0.1"), text),
+        (
+            "/metrics",
+            Some("application/openmetrics-text;version=1.0.0"),
+            text,
+        ),
+        ("/metrics", Some("text/plain;version=1.0.0"), text),
+        (
+            "/metrics",
+            Some(
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+                 application/openmetrics-text;version=0.0.1;q=0.4,\
+                 text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+            ),
+            text,
+        ),
+        (
+            "/metrics",
+            Some("text/html,application/xhtml+xml,*/*;q=0.8"),
+            json,
+        ),
+        ("/metrics?format=json", Some("text/plain"), json),
+        ("/metrics?format=prometheus", Some("application/json"), text),
+    ] {
+        let headers = accept.map_or(String::new(), |accept| format!("Accept: {accept}\r\n"));
+        let answer = send(gateway.address, &format!("GET {path}"), &headers, b"");
+        assert_eq!(answer.header("content-type"), Some(expected), "{accept:?}");
+        let vary: Vec<&str> = answer
+            .head
+            .lines()
+            .filter(|line| line.starts_with("vary"))
+            .collect();
+        assert_eq!(vary, ["vary: Accept", "vary: Origin"], "{answer:?}");
+    }
+}
+
 fn check_prometheus(text: &str) {
     let is_name = |name: &str| {
         name.starts_with("fanfare_")

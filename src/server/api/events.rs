@@ -48,8 +48,10 @@ pub(super) async fn publish(Shared(state): Shared<Arc<State>>, request: Request)
 pub(super) async fn publish_batch(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
     let content_type = request.headers().get(CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok());
-    let is_lines =
-        content_type.is_some_and(|kind| kind.contains("ndjson") || kind.contains("jsonl"));
+    let is_lines = content_type.is_some_and(|kind| {
+        let kind = kind.to_ascii_lowercase();
+        kind.contains("ndjson") || kind.contains("jsonl")
+    });
     let (service, body) = match open(&state, request).await {
         Ok(opened) => opened,
         Err(answer) => return *answer,

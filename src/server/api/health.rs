@@ -4,17 +4,20 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State as Shared};
 use axum::http::HeaderMap;
-use axum::http::header::ACCEPT;
+use axum::http::header::{HeaderValue, VARY};
 
 use super::State;
 use super::operation::{Access, Group, Operation, Parameter, Reply};
-use crate::http::{Answer, refuse, respond};
+use crate::http::{Answer, preferred, refuse, respond};
 use crate::metrics::{render_json, render_prometheus};
 use crate::protocol::Disconnect;
 use crate::protocol::schema::{Field, Kind, Object};
 use crate::reactor::Phase;
 
 const JSON: &str = "application/json";
+
+/// The text that Prometheus reads.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `GET /health`: what all existing clients look for at once (spec/gateway.md 6.2).
 pub(super) async fn health(Shared(state): Shared<Arc<State>>) -> Answer {
@@ -48,22 +51,33 @@ pub(super) async fn metrics(
     headers: HeaderMap,
 ) -> Answer {
     let uptime = state.started.elapsed().as_secs_f64();
-    let wants_text = headers.get_all(ACCEPT).iter().any(|value| {
-        value
-            .to_str()
-            .is_ok_and(|accept| accept.contains("text/plain") || accept.contains("openmetrics"))
-    });
-    let asks_for_text =
-        query.is_some_and(|query| query.split('&').any(|pair| pair == "format=prometheus"));
-    if wants_text || asks_for_text {
-        let text = render_prometheus(&state.process.counters, &Disconnect::LABELS, uptime);
-        respond(200, "text/plain; version=0.0.4; charset=utf-8", text)
+    let counters = &state.process.counters;
+    let mut answer = if wants_text(query.as_deref().unwrap_or(""), &headers) {
+        let text = render_prometheus(counters, &Disconnect::LABELS, uptime);
+        respond(200, TEXT, text)
     } else {
-        respond(
-            200,
-            JSON,
-            render_json(&state.process.counters, &Disconnect::LABELS, uptime),
-        )
+        let json = render_json(counters, &Disconnect::LABELS, uptime);
+        respond(200, JSON, json)
+    };
+    let vary = HeaderValue::from_static("Accept");
+    answer.headers_mut().insert(VARY, vary);
+    answer
+}
+
+/// Whether metrics are wanted as Prometheus text: `format` says so, or else `Accept`. Scrapers that
+/// only ask for OpenMetrics, or for another version of the text, read this one.
+fn wants_text(query: &str, headers: &HeaderMap) -> bool {
+    let formats = query.split('&');
+    match formats
+        .filter_map(|pair| pair.strip_prefix("format="))
+        .next()
+    {
+        Some("prometheus") => true,
+        Some("json") => false,
+        _ => match preferred(headers, &[JSON, TEXT, "application/openmetrics-text"]) {
+            Some(place) => place > 0,
+            None => preferred(headers, &["text/plain"]).is_some(),
+        },
     }
 }
 
@@ -160,8 +174,8 @@ static STATUS: Object<1> = Object {
 pub(super) static METRICS: Operation = Operation {
     group: Group::Health,
     summary: "What the gateway counts",
-    doc: "JSON, or Prometheus text for whoever asks for it with `Accept: text/plain`, as scrapers do, or \
-          with `format=prometheus`.",
+    doc: "JSON, or Prometheus text for whoever prefers it by `Accept: text/plain`, as scrapers do; `format` \
+          comes before `Accept`.",
     access: Access::Open,
     parameters: &[Parameter::query(Field::optional(
         "format",
