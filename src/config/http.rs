@@ -24,22 +24,23 @@ section! {
         /// or "https://*.example.com" for any one label; empty: all. Others: status 403 before the
         /// upgrade. Clients that send no Origin are no web pages and pass.
         allowed_origins: Vec<OriginPattern> = Vec::new(), ListOf { item: ORIGIN, len: 0..=1000 };
-        /// Origins of the web pages that may use the HTTP API and SSE of another host (CORS); empty:
-        /// none; "*": all, without cookies.
+        /// Origins of the web pages that may use the HTTP API and SSE of another host (CORS), as for
+        /// allowed_origins, or "http://localhost:*" for any port; empty: none; "*": all, without cookies.
         cors_origins: Vec<CorsOrigin> = local_pages(mode), ListOf { item: CORS_ORIGIN, len: 0..=1000 };
     }
 }
 
-/// The pages that may use the API by default: in demo and dev mode those of this machine's
-/// usual ports.
+/// The pages that may use the API by default: in demo and dev mode those of this machine.
 fn local_pages(mode: Mode) -> Vec<CorsOrigin> {
     let origins: &[&str] = match mode {
         Mode::Prod => &[],
         Mode::Demo | Mode::Dev => &[
-            "http://localhost",
-            "http://127.0.0.1",
-            "https://localhost",
-            "https://127.0.0.1",
+            "http://localhost:*",
+            "http://127.0.0.1:*",
+            "http://[::1]:*",
+            "https://localhost:*",
+            "https://127.0.0.1:*",
+            "https://[::1]:*",
         ],
     };
     let parse = |origin: &&str| OriginPattern::parse(origin).expect("these are origins");

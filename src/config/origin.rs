@@ -2,8 +2,8 @@
 
 use super::kind::Parsed;
 
-/// One origin, or all whose first label is any: `https://app.example.com`,
-/// `http://localhost:3000`, `https://*.example.com`.
+/// One origin, or all whose first label or whose port is any: `https://app.example.com`,
+/// `http://localhost:3000`, `https://*.example.com`, `http://localhost:*`.
 ///
 /// Compared byte for byte with what a browser sends, which has exactly one spelling for each
 /// origin. Nothing is folded, decoded or cut, so that no other spelling can pass (HOSTILE A14).
@@ -11,15 +11,17 @@ use super::kind::Parsed;
 pub struct OriginPattern {
     /// Whether one label stands between scheme and `rest`.
     any_label: bool,
+    /// Whether any port may stand behind `rest`, or none.
+    any_port: bool,
     /// The scheme with `://`.
     scheme: String,
-    /// Host and port; behind a wildcard with the dot in front.
+    /// Host and port, if that is not any; behind a wildcard with the dot in front.
     rest: String,
 }
 
 impl OriginPattern {
     /// Reads an origin in the spelling of browsers, or with `*` as its first label and at least two
-    /// labels behind it.
+    /// labels behind it, or with `*` as its port.
     pub fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let mut letters = scheme.bytes();
@@ -33,8 +35,9 @@ impl OriginPattern {
             return None;
         }
         let (host, port) = split_port(authority)?;
-        if let Some(port) = port {
-            let number: u16 = port.parse().ok().filter(|_| !port.starts_with('0'))?;
+        let any_port = port == Some("*");
+        if let Some(port) = port.filter(|_| !any_port) {
+            let number = port_of(port)?;
             let default = match scheme {
                 "http" => Some(80),
                 "https" => Some(443),
@@ -51,8 +54,9 @@ impl OriginPattern {
             || name.split('.').all(is_label) && (!any_label || name.contains('.'));
         is_name.then(|| Self {
             any_label,
+            any_port,
             scheme: format!("{scheme}://"),
-            rest: authority[usize::from(any_label)..].to_owned(),
+            rest: (if any_port { host } else { authority })[usize::from(any_label)..].to_owned(),
         })
     }
 
@@ -60,9 +64,17 @@ impl OriginPattern {
     ///
     /// Cost: two comparisons.
     pub fn matches(&self, origin: &str) -> bool {
-        let Some(authority) = origin.strip_prefix(self.scheme.as_str()) else {
+        let Some(mut authority) = origin.strip_prefix(self.scheme.as_str()) else {
             return false;
         };
+        if self.any_port {
+            match split_port(authority) {
+                Some((host, port)) if port.is_none_or(|port| port_of(port).is_some()) => {
+                    authority = host;
+                }
+                _ => return false,
+            }
+        }
         match authority.strip_suffix(self.rest.as_str()) {
             Some("") => !self.any_label,
             Some(label) => self.any_label && is_label(label),
@@ -72,7 +84,8 @@ impl OriginPattern {
 
     fn show(&self) -> String {
         let star = if self.any_label { "*" } else { "" };
-        format!("{}{star}{}", self.scheme, self.rest)
+        let port = if self.any_port { ":*" } else { "" };
+        format!("{}{star}{}{port}", self.scheme, self.rest)
     }
 }
 
@@ -95,6 +108,12 @@ fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
             Some((host, Some(&port[1..])))
         }
     }
+}
+
+/// The number of a port as browsers write it.
+fn port_of(text: &str) -> Option<u16> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    text.parse().ok().filter(|_| is_number)
 }
 
 /// Lower-case letters, digits, `-` and `_`, not empty.
@@ -121,8 +140,8 @@ pub(super) const ORIGIN: Parsed<OriginPattern> = Parsed {
     read: OriginPattern::parse,
     show: OriginPattern::show,
     accepts: "an origin as browsers write it, in lower case without path and default port, as \
-              \"https://app.example.com\" or \"http://localhost:3000\", or with any first label, as \
-              \"https://*.example.com\"",
+              \"https://app.example.com\" or \"http://localhost:3000\", or with any first label or port, as \
+              \"https://*.example.com\" or \"http://localhost:*\"",
 };
 
 /// The kind of an origin that may use the HTTP API, or of all.
@@ -136,8 +155,8 @@ pub(super) const CORS_ORIGIN: Parsed<CorsOrigin> = Parsed {
         CorsOrigin::Only(pattern) => pattern.show(),
     },
     accepts: "\"*\" for all without cookies, or an origin as browsers write it, in lower case without path and \
-              default port, as \"https://app.example.com\" or \"http://localhost:3000\", or with any first label, as \
-              \"https://*.example.com\"",
+              default port, as \"https://app.example.com\" or \"http://localhost:3000\", or with any first label or port, as \
+              \"https://*.example.com\" or \"http://localhost:*\"",
 };
 
 #[cfg(test)]
@@ -186,6 +205,35 @@ mod tests {
             "https://A.example.com:8443",
         ] {
             check(pattern, origin, false);
+        }
+    }
+
+    #[test]
+    fn case_h17_a_wildcard_stands_for_any_port_and_none() {
+        for origin in [
+            "http://localhost",
+            "http://localhost:3000",
+            "http://localhost:65535",
+        ] {
+            check("http://localhost:*", origin, true);
+        }
+        check("http://[::1]:*", "http://[::1]:5173", true);
+        check("https://*.example.com:*", "https://a.example.com:1", true);
+        for origin in [
+            "https://localhost:3000",
+            "http://localhost:",
+            "http://localhost:0",
+            "http://localhost:03000",
+            "http://localhost:+80",
+            "http://localhost:65536",
+            "http://localhost:*",
+            "http://localhost:3000.evil.example",
+            "http://localhost:3000@evil.example",
+            "http://localhost.evil.example:3000",
+            "http://localhost:3000:3000",
+            "http://localhost:3000/",
+        ] {
+            check("http://localhost:*", origin, false);
         }
     }
 

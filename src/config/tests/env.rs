@@ -516,8 +516,8 @@ fn a_wrong_value_is_told_as_it_was_written() {
         "localhost:3000",
         "CORS_ORIGINS: `http.cors_origins` cannot be \"localhost:3000\"; accepted: a list of 0 to 1000, without \
          repetition, of: \"*\" for all without cookies, or an origin as browsers write it, in lower case without path \
-         and default port, as \"https://app.example.com\" or \"http://localhost:3000\", or with any first label, as \
-         \"https://*.example.com\"",
+         and default port, as \"https://app.example.com\" or \"http://localhost:3000\", or with any first label or port, as \
+         \"https://*.example.com\" or \"http://localhost:*\"",
     );
     wrong(
         "SSE_RATE_LIMIT",

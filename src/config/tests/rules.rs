@@ -126,7 +126,7 @@ fn origins_and_access_are_read_from_file_and_environment() {
         "[http]\nallowed_origins = [\"*\"]",
         "fanfare.toml:3: `http.allowed_origins` cannot be a list with \"*\"; accepted: a list of 0 to 1000, without repetition, of: an \
          origin as browsers write it, in lower case without path and default port, as \"https://app.example.com\" or \
-         \"http://localhost:3000\", or with any first label, as \"https://*.example.com\"",
+         \"http://localhost:3000\", or with any first label or port, as \"https://*.example.com\" or \"http://localhost:*\"",
     );
 }
 
