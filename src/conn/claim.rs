@@ -6,14 +6,16 @@ use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::rc::Rc;
 
-use hyper::Request;
 use hyper::header::{HeaderName, RETRY_AFTER, UPGRADE};
+use hyper::{Method, Request};
 
 use super::credentials::{self, BEARER_PROTOCOL};
 use super::quota::Quota;
 use super::session::{Session, Standing};
 use super::sse;
-use crate::http::{Answer, Route, is_allowed_page, preflight, refuse, route};
+use crate::http::{
+    Answer, Route, allow_page, event_stream_headers, is_allowed_page, preflight, refuse, route,
+};
 use crate::metrics::{Limited, Refused};
 use crate::protocol::Dialect;
 use crate::protocol::events::{Encoding, Parameters};
@@ -54,8 +56,17 @@ pub(super) enum Decision {
     Api,
 }
 
-/// Decides about a request.
+/// Decides about a request. The pages that may read the API's answers may read these, too.
 pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr) -> Decision {
+    let mut decision = decide_for_any_page(shard, request, address);
+    if let Decision::Answer(answer) = &mut decision {
+        let origins = &shard.config.http.cors_origins;
+        allow_page(origins, request.headers(), answer.headers_mut());
+    }
+    decision
+}
+
+fn decide_for_any_page<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr) -> Decision {
     let config = &shard.config;
     let bridge = config.bridge.enabled.then_some(&*config.bridge.ws_path);
     let route = route(request.uri().path(), bridge);
@@ -74,17 +85,12 @@ pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr
         }
         Route::BadClientId => return Decision::Answer(Box::new(refuse(404, BAD_CLIENT_ID, &[]))),
     };
+    let (origins, headers) = (&config.http.cors_origins, request.headers());
+    if let Some(answer) = preflight(origins, request.method(), headers) {
+        return Decision::Answer(Box::new(answer));
+    }
     if !exists {
         return Decision::Answer(Box::new(refuse(404, "Not Found", &[])));
-    }
-    if route == Route::Sse
-        && let Some(answer) = preflight(
-            &config.http.cors_origins,
-            request.method(),
-            request.headers(),
-        )
-    {
-        return Decision::Answer(Box::new(answer));
     }
     let claimed = match route {
         Route::Sse => {
@@ -96,6 +102,9 @@ pub(super) fn decide<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAddr
         _ => claim(shard, request, route, address).map(|claim| Claimed::WebSocket(Box::new(claim))),
     };
     match claimed {
+        Ok(Claimed::Sse(_)) if request.method() == Method::HEAD => {
+            Decision::Answer(Box::new(event_stream_headers()))
+        }
         Ok(claimed) => Decision::Claim(claimed),
         Err((why, answer)) => {
             shard.counters.refused[why as usize].add(1);

@@ -15,7 +15,7 @@ pub(super) use claim::{Claim, claim};
 
 use super::record::Records;
 use super::session::Session;
-use crate::http::refuse_raw;
+use crate::http::{event_stream_head, refuse_raw_with};
 use crate::id::{PeerId, Priority};
 use crate::net::{Reader, Stream};
 use crate::protocol::Disconnect;
@@ -56,12 +56,12 @@ pub(super) fn start(
         _place: claim.place,
         _seat: claim.seat,
     };
-    let (request, head) = (claim.request, claim.head);
+    let (request, head) = (claim.request, event_stream_head(&claim.page));
     if shard
         .engine(|engine| engine.open_stream(peer, &request, head))
         .is_err()
     {
-        let refusal = refuse_raw(503, "Too many topics");
+        let refusal = refuse_raw_with(503, "Too many topics", &claim.page);
         shard.send_raw(peer, Priority::Critical, &refusal);
         driver.part(Disconnect::Overloaded);
     }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{
-    CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use axum::http::{Response, StatusCode};
 
@@ -44,44 +45,86 @@ pub fn too_many_failures(wait: Duration) -> Answer {
     answer
 }
 
-/// A response with a body of this type.
+/// A response with a body of this type. A 401 says which credentials are asked for (RFC 9110
+/// section 15.5.2).
 #[must_use]
 pub fn respond(status: u16, content_type: &'static str, body: impl Into<Body>) -> Answer {
     let mut answer = Response::new(body.into());
     *answer.status_mut() = StatusCode::from_u16(status).expect("statuses are constants");
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if status == 401 {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     answer
 }
 
 /// The bytes of a refusal to a connection whose request never reached the parser.
 #[must_use]
 pub fn refuse_raw(status: u16, why: &str) -> Vec<u8> {
+    refuse_raw_with(status, why, &HeaderMap::new())
+}
+
+/// As [`refuse_raw`], with `more` in the head.
+#[must_use]
+pub fn refuse_raw_with(status: u16, why: &str, more: &HeaderMap) -> Vec<u8> {
     let reason = StatusCode::from_u16(status)
         .ok()
         .and_then(|status| status.canonical_reason());
     let body = serde_json::json!({ "detail": why }).to_string();
-    format!(
-        "HTTP/1.1 {status} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{CONNECTION}: close\r\n\r\n{body}",
+    let mut answer = format!(
+        "HTTP/1.1 {status} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{CONNECTION}: close\r\n",
         reason.unwrap_or(""),
         body.len(),
     )
-    .into_bytes()
+    .into_bytes();
+    end_head(&mut answer, more);
+    answer.extend_from_slice(body.as_bytes());
+    answer
 }
 
 /// The head of a response that is a stream of events, which ends with the
 /// connection (RFC 9112 section 6.3). `more` goes into it besides.
 #[must_use]
 pub fn event_stream_head(more: &HeaderMap) -> Vec<u8> {
-    let mut head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
-        cache-control: no-store\r\nx-accel-buffering: no\r\nconnection: close\r\n"
-        .to_vec();
+    let mut head = b"HTTP/1.1 200 OK\r\n".to_vec();
+    for (name, value) in EVENT_STREAM {
+        put_header(&mut head, &name, value.as_bytes());
+    }
+    put_header(&mut head, &CONNECTION, b"close");
+    end_head(&mut head, more);
+    head
+}
+
+/// The answer to a HEAD request for a stream of events: the head of one, and nothing behind it.
+#[must_use]
+pub fn event_stream_headers() -> Answer {
+    let mut answer = Response::new(Body::empty());
+    for (name, value) in EVENT_STREAM {
+        let value = HeaderValue::from_static(value);
+        answer.headers_mut().insert(name, value);
+    }
+    answer
+}
+
+/// What the head of a stream of events says: no cache keeps it, and no proxy holds it back to
+/// compress it or to fill a buffer.
+const EVENT_STREAM: [(HeaderName, &str); 3] = [
+    (CONTENT_TYPE, "text/event-stream"),
+    (CACHE_CONTROL, "no-store, no-transform"),
+    (HeaderName::from_static("x-accel-buffering"), "no"),
+];
+
+/// Appends `more` and the end of a head.
+fn end_head(head: &mut Vec<u8>, more: &HeaderMap) {
     for (name, value) in more {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            head.extend_from_slice(part);
-        }
+        put_header(head, name, value.as_bytes());
     }
     head.extend_from_slice(b"\r\n");
-    head
+}
+
+fn put_header(head: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    for part in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
+        head.extend_from_slice(part);
+    }
 }

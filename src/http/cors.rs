@@ -70,7 +70,8 @@ fn permit(origins: &[CorsOrigin], origin: &str) -> Option<Permit> {
 }
 
 /// The answer to a browser that asks whether a page may send a request, in the words of
-/// spec/bridge.md 1.1; `None` if this is no such question, or no page may.
+/// spec/bridge.md 1.1, but for what [`allow_page`] says; `None` if this is no such question, or no
+/// page may.
 #[must_use]
 pub fn preflight(origins: &[CorsOrigin], method: &Method, request: &HeaderMap) -> Option<Answer> {
     let asks = method == Method::OPTIONS
@@ -79,24 +80,20 @@ pub fn preflight(origins: &[CorsOrigin], method: &Method, request: &HeaderMap) -
     if origins.is_empty() || !asks {
         return None;
     }
-    let mut answer = if one(request, ORIGIN).is_some_and(|origin| permit(origins, origin).is_some())
-    {
-        let mut granted = respond(200, TEXT, "OK".to_owned());
-        for (name, value) in [
-            (ACCESS_CONTROL_ALLOW_METHODS, METHODS),
-            (ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS),
-            (ACCESS_CONTROL_MAX_AGE, "600"),
-        ] {
-            granted
-                .headers_mut()
-                .insert(name, HeaderValue::from_static(value));
-        }
-        granted
-    } else {
-        respond(400, TEXT, "Disallowed CORS origin".to_owned())
-    };
-    allow_page(origins, request, answer.headers_mut());
-    Some(answer)
+    let origin = one(request, ORIGIN);
+    if origin.is_none_or(|origin| permit(origins, origin).is_none()) {
+        return Some(respond(400, TEXT, "Disallowed CORS origin"));
+    }
+    let mut granted = respond(200, TEXT, "OK");
+    for (name, value) in [
+        (ACCESS_CONTROL_ALLOW_METHODS, METHODS),
+        (ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS),
+        (ACCESS_CONTROL_MAX_AGE, "600"),
+    ] {
+        let value = HeaderValue::from_static(value);
+        granted.headers_mut().insert(name, value);
+    }
+    Some(granted)
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -104,6 +101,10 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// The methods that a page may use; whether a path knows them is the path's matter.
 const METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
 
-/// The headers that a page may set.
-const REQUEST_HEADERS: &str =
-    "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-API-Key";
+/// The headers that a page may set: what the API takes, what replacements of EventSource and clients
+/// built on fetch send (`Accept`, `Cache-Control`, `Last-Event-ID`, `Pragma`, `X-Requested-With`), and
+/// what tracing adds to all requests of a page. Not just any: a proxy in front of the gateway may
+/// believe others.
+const REQUEST_HEADERS: &str = "Accept, Authorization, Baggage, Cache-Control, Content-Type, \
+    Idempotency-Key, Last-Event-ID, Pragma, Sentry-Trace, Traceparent, Tracestate, X-API-Key, \
+    X-Requested-With";

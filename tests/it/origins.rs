@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fanfare::auth::{Grant, issue};
 use fanfare::config::{Config, CorsOrigin, Mode, OriginPattern, Secret};
 
-use crate::support::{Client, Response, TestGateway, metric, request};
+use crate::support::{Client, EventStream, Response, TestGateway, metric, request};
 
 const SECRET: [u8; 32] = [7; 32];
 
@@ -345,6 +345,171 @@ fn a20_all_pages_may_use_the_api_without_cookies_and_listed_ones_with_them() {
             assert_eq!(header("access-control-allow-origin"), Some(allowed));
             assert_eq!(header("access-control-allow-credentials"), credentials);
             assert_eq!(header("vary"), Some("Origin"));
+        }
+    }
+}
+
+#[test]
+fn case_h6_a_page_that_may_read_a_stream_may_read_why_there_is_none() {
+    let own = "https://app.example.com";
+    let refusals = |change: fn(&mut Config), asked: &[(&str, &str, &str, u16)]| {
+        let gateway = gateway(|config| {
+            config.http.cors_origins = listed(own);
+            change(config);
+        });
+        for (method, path, headers, status) in asked {
+            for (origin, allowed) in [(own, Some(own)), ("https://elsewhere.example", None)] {
+                let headers = format!("Origin: {origin}\r\n{headers}");
+                let answer = ask(gateway.address, method, path, &headers);
+                assert_eq!(answer.status, *status, "{method} {path}: {answer:?}");
+                let header = |name| answer.header(name);
+                assert_eq!(header("access-control-allow-origin"), allowed, "{answer:?}");
+                let credentials = allowed.map(|_| "true");
+                assert_eq!(header("access-control-allow-credentials"), credentials);
+                let exposed = allowed.map(|_| "Retry-After");
+                assert_eq!(header("access-control-expose-headers"), exposed);
+                assert_eq!(answer.head.matches("vary: Origin").count(), 1, "{answer:?}");
+            }
+        }
+    };
+    let sse = "/api/v1/sse?topics=t";
+    let cookie = "Cookie: access_token=x\r\n";
+    refusals(
+        |_| {},
+        &[
+            ("GET", sse, "", 401),
+            ("GET", "/api/v1/sse?topics=t&token=x", "", 401),
+            ("GET", sse, cookie, 403),
+            ("POST", sse, "", 405),
+            ("HEAD", sse, "", 401),
+            // A page finds out by fetch why its WebSocket was refused.
+            ("GET", "/api/v1/ws", "", 426),
+            ("GET", "/ws?user_id=", "", 426),
+        ],
+    );
+    refusals(
+        |config| config.events.auth_required = false,
+        &[
+            ("GET", "/api/v1/sse", "", 400),
+            ("GET", "/api/v1/sse?topics=user:7:x", "", 403),
+        ],
+    );
+    refusals(
+        |config| config.sse.enabled = false,
+        &[("GET", sse, "", 404)],
+    );
+}
+
+#[test]
+fn case_h6_a_page_is_told_that_there_is_no_room() {
+    let gateway = gateway(|config| {
+        config.http.cors_origins = listed("https://app.example.com");
+        config.events.auth_required = false;
+        config.events.max_connections_per_ip = 1;
+        config.auth.max_failures_per_minute = 1;
+    });
+    let own = "Origin: https://app.example.com\r\n";
+    let check = |path: &str, status: u16| {
+        let answer = ask(gateway.address, "GET", path, own);
+        assert_eq!(answer.status, status, "{answer:?}");
+        let allowed = answer.header("access-control-allow-origin");
+        assert_eq!(allowed, Some("https://app.example.com"), "{answer:?}");
+        assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    };
+    let sse = "/api/v1/sse?topics=t";
+    let _stream = EventStream::subscribe(gateway.address, "topics=t");
+    check(sse, 429);
+    let wrong = "/api/v1/sse?topics=t&token=x";
+    ask(gateway.address, "GET", wrong, own);
+    check(wrong, 429);
+    let mut full = TestGateway::in_mode(Mode::Demo, |config| {
+        config.http.cors_origins = listed("https://app.example.com");
+        config.events.max_connections = 1;
+    });
+    let _stream = EventStream::subscribe(full.address, "topics=t");
+    let answer = ask(full.address, "GET", sse, own);
+    assert_eq!(answer.status, 503, "{answer:?}");
+    let allowed = answer.header("access-control-allow-origin");
+    assert_eq!(allowed, Some("https://app.example.com"), "{answer:?}");
+    // Topics are counted after the request is taken.
+    full = TestGateway::in_mode(Mode::Demo, |config| {
+        config.http.cors_origins = listed("https://app.example.com");
+        config.hub.max_topics = 1;
+        config.server.shards = 1;
+    });
+    let many: Vec<String> = (0..40).map(|number| format!("t{number}")).collect();
+    let path = format!("/api/v1/sse?topics={}", many.join(","));
+    let answer = ask(full.address, "GET", &path, own);
+    assert_eq!(answer.status, 503, "{answer:?}");
+    let allowed = answer.header("access-control-allow-origin");
+    assert_eq!(allowed, Some("https://app.example.com"), "{answer:?}");
+}
+
+#[test]
+fn case_h7_a_preflight_allows_what_clients_of_streams_and_apis_send() {
+    let gateway = gateway(|config| {
+        config.http.cors_origins = listed("https://app.example.com");
+    });
+    let question = "Origin: https://app.example.com\r\nAccess-Control-Request-Method: GET\r\n\
+        Access-Control-Request-Headers: authorization,cache-control,last-event-id\r\n";
+    for path in [
+        "/api/v1/sse?topics=t",
+        "/sse/send",
+        "/api/v1/events",
+        "/metrics",
+    ] {
+        let granted = ask(gateway.address, "OPTIONS", path, question);
+        assert_eq!(granted.status, 200, "{granted:?}");
+        assert_eq!(
+            granted.head.matches("vary: Origin").count(),
+            1,
+            "{granted:?}"
+        );
+        let allowed = granted.header("access-control-allow-headers").unwrap();
+        let allowed = allowed.to_ascii_lowercase();
+        let allowed: Vec<&str> = allowed.split(", ").collect();
+        for header in [
+            "accept",
+            "authorization",
+            "cache-control",
+            "content-type",
+            "idempotency-key",
+            "last-event-id",
+            "pragma",
+            "traceparent",
+            "x-api-key",
+            "x-requested-with",
+        ] {
+            assert!(allowed.contains(&header), "{header}: {allowed:?}");
+        }
+        assert!(!allowed.contains(&"x-forwarded-for"), "{allowed:?}");
+    }
+}
+
+#[test]
+fn case_h17_in_demo_mode_pages_of_any_port_of_this_machine_may_post() {
+    let gateway = TestGateway::start();
+    let body = r#"{"user_id":"nobody","data":{"message":"?"}}"#;
+    for (origin, status) in [
+        ("http://localhost:3000", 200),
+        ("http://localhost", 200),
+        ("http://127.0.0.1:5173", 200),
+        ("https://localhost:8443", 200),
+        ("http://[::1]:3000", 200),
+        ("http://localhost.evil.example:3000", 403),
+        ("http://evil.example", 403),
+        ("null", 403),
+    ] {
+        for path in ["/sse/send", "/sse/push"] {
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: x:8080\r\nConnection: close\r\nOrigin: {origin}\r\n\
+                 Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let answer = request(gateway.address, head.as_bytes());
+            assert_eq!(answer.status, status, "{origin}: {answer:?}");
+            let allowed = (status == 200).then_some(origin);
+            assert_eq!(answer.header("access-control-allow-origin"), allowed);
         }
     }
 }

@@ -353,6 +353,65 @@ fn the_cookies_name_is_configured() {
 }
 
 #[test]
+fn case_h3_h4_a_cookie_counts_whatever_stands_beside_it_and_around_its_token() {
+    let gateway = gateway(|_| {});
+    let alice = token("alice", None, None);
+    let own = format!("Origin: http://{}\r\n", gateway.address);
+    for cookie in [
+        format!("n=Zo\u{eb}; access_token={alice}"),
+        format!("access_token={alice}; n=\u{fffd}"),
+        format!("access_token=\"{alice}\""),
+        format!("access_token=\"Bearer {alice}\"; x=\"y\""),
+        format!("access_token=Bearer {alice}"),
+        format!("access_token=Bearer%20{alice}"),
+    ] {
+        let headers = format!("{own}Cookie: {cookie}\r\n");
+        let mut client = Client::connect_with(gateway.address, "/api/v1/ws", &headers);
+        assert_eq!(client.json()["user"], "alice", "{cookie}");
+    }
+}
+
+#[test]
+fn case_h10_every_401_says_which_credentials_are_asked_for() {
+    let gateway = TestGateway::in_mode(Mode::Prod, |config| {
+        config.auth.jwt_secret = Secret::new(SECRET);
+    });
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let post = |path: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{{}}"
+        )
+    };
+    for head in [
+        get_upgrade("/ws?user_id=ann&token=a.b.c", ""),
+        get_upgrade("/ws", ""),
+        get_upgrade("/ws?user_id=ann", "Authorization: Bearer x\r\n"),
+        get("/api/v1/sse?topics=t"),
+        get("/api/v1/sse?topics=t&token=a.b.c"),
+        get("/api/v1/ws/connections"),
+        get("/api/v1/ws/subscriptions"),
+        get("/api/v1/history?event=t"),
+        post("/api/v1/events"),
+        post("/api/v1/events/batch"),
+        post("/api/v1/publish"),
+        post("/sse/push"),
+        post("/sse/push/batch"),
+        post("/sse/send"),
+    ] {
+        let answer = request(gateway.address, head.as_bytes());
+        if answer.status == 404 {
+            continue;
+        }
+        assert_eq!(answer.status, 401, "{head}: {answer:?}");
+        assert_eq!(
+            answer.header("www-authenticate"),
+            Some("Bearer"),
+            "{head}: {answer:?}"
+        );
+    }
+}
+
+#[test]
 fn a12_a_connection_ends_with_its_token_and_hears_nothing_after() {
     let gateway = gateway(|config| config.auth.leeway = Duration::from_secs(1));
     let end = now() + 2;

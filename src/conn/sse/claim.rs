@@ -3,16 +3,14 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use hyper::header::{
-    ALLOW, CONTENT_LENGTH, HeaderMap, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
-};
+use hyper::header::{ALLOW, CONTENT_LENGTH, HeaderMap, RETRY_AFTER, TRANSFER_ENCODING};
 use hyper::{Method, Request};
 
 use crate::auth::Permissions;
 use crate::conn::claim::{Refusal, enter, lease_of, refusal, take_seat};
 use crate::conn::credentials;
 use crate::conn::session::Standing;
-use crate::http::{allow_page, event_stream_head, is_allowed_page};
+use crate::http::{allow_page, is_allowed_page};
 use crate::metrics::{Limited, Refused};
 use crate::shard::{Crowd, Lease, Place, Seat, Shard};
 use crate::sse::EventsRequest;
@@ -21,15 +19,15 @@ use crate::topic::Selector;
 /// A socket that becomes a stream of events.
 #[derive(Debug)]
 pub(in crate::conn) struct Claim {
-    /// The head of the response.
-    pub(super) head: Vec<u8>,
+    /// What the head of the response says to the page that asks.
+    pub(super) page: HeaderMap,
     pub(super) request: EventsRequest,
     pub(super) lease: Option<Lease>,
     pub(super) place: Place,
     pub(super) seat: Seat,
 }
 
-/// Decides about a request. A browser's EventSource gives up for good where a
+/// Decides about a request, GET or HEAD. A browser's EventSource gives up for good where a
 /// request is refused, which is right: it would be refused again.
 pub(in crate::conn) fn claim<B>(
     shard: &Rc<Shard>,
@@ -37,9 +35,9 @@ pub(in crate::conn) fn claim<B>(
     address: IpAddr,
 ) -> Result<Claim, Refusal> {
     let refuse = |status, why: &str| refusal(Refused::Handshake, status, why, &[]);
-    if request.method() != Method::GET {
-        let why = "Events are asked for with GET";
-        return Err(refusal(Refused::Handshake, 405, why, &[(ALLOW, "GET")]));
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        let (why, allow) = ("Events are asked for with GET", [(ALLOW, "GET, HEAD")]);
+        return Err(refusal(Refused::Handshake, 405, why, &allow));
     }
     // Whatever came behind the head would be taken for the client's chatter.
     if has_body(request.headers()) {
@@ -52,9 +50,7 @@ pub(in crate::conn) fn claim<B>(
     }
     let standing = credentials::admit(shard, request, address, config.events.auth_required)?;
     if matches!(standing, Standing::Refused) {
-        let challenge = [(WWW_AUTHENTICATE, "Bearer")];
-        let why = "Invalid or expired token";
-        return Err(refusal(Refused::Handshake, 401, why, &challenge));
+        return Err(refuse(401, "Invalid or expired token"));
     }
     let query = request.uri().query().unwrap_or("");
     let last_event_id = request.headers().get("last-event-id");
@@ -86,10 +82,10 @@ pub(in crate::conn) fn claim<B>(
         shard.counters.limited(limited);
         refusal(Refused::Connections, 429, why, &[(RETRY_AFTER, "1")])
     })?;
-    let mut head = HeaderMap::new();
-    allow_page(&config.http.cors_origins, request.headers(), &mut head);
+    let mut page = HeaderMap::new();
+    allow_page(&config.http.cors_origins, request.headers(), &mut page);
     Ok(Claim {
-        head: event_stream_head(&head),
+        page,
         lease: lease_of(shard, &standing),
         request: wanted,
         place,

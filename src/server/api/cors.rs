@@ -18,14 +18,14 @@ pub(super) async fn layer(
     next: Next,
 ) -> Answer {
     let origins = &state.config.http.cors_origins;
-    if let Some(answer) = preflight(origins, request.method(), request.headers()) {
-        return answer;
-    }
     if origins.is_empty() {
         return next.run(request).await;
     }
     let asked = origins_of(&request);
-    let mut answer = next.run(request).await;
+    let mut answer = match preflight(origins, request.method(), request.headers()) {
+        Some(answer) => answer,
+        None => next.run(request).await,
+    };
     allow_page(origins, &asked, answer.headers_mut());
     answer
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::http::HeaderMap;
-use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::header::AUTHORIZATION;
 
 use super::State;
 use crate::auth::{Identity, Permissions};
@@ -151,9 +151,5 @@ fn given(headers: &HeaderMap) -> (Option<&str>, Option<&str>) {
 }
 
 fn unauthenticated() -> Box<Answer> {
-    Box::new(refuse(
-        401,
-        "Not authenticated",
-        &[(WWW_AUTHENTICATE, "Bearer")],
-    ))
+    Box::new(refuse(401, "Not authenticated", &[]))
 }

@@ -17,7 +17,7 @@ fn a_stream_is_chunked_and_has_the_headers_of_one() {
         for (name, value) in [
             ("content-type", Some("text/event-stream; charset=utf-8")),
             ("transfer-encoding", Some("chunked")),
-            ("cache-control", Some("no-cache")),
+            ("cache-control", Some("no-cache, no-transform")),
             ("x-accel-buffering", Some("no")),
             ("content-length", None),
             ("content-encoding", None),

@@ -92,7 +92,7 @@ fn event_stream(body: Body) -> Answer {
     let mut answer = Response::new(body);
     for (name, value) in [
         (CONTENT_TYPE, "text/event-stream; charset=utf-8"),
-        (CACHE_CONTROL, "no-cache"),
+        (CACHE_CONTROL, "no-cache, no-transform"),
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ] {
         let value = HeaderValue::from_static(value);
