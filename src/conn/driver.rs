@@ -10,14 +10,14 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::claim::Claim;
-use super::quota::{Admission, Quota};
+use super::quota::Quota;
 use super::record::Records;
 use super::session::{Flow, Session};
 use crate::id::{PeerId, Priority};
 use crate::metrics::Limited;
 use crate::net::{Reader, Stream};
 use crate::protocol::Disconnect;
-use crate::shard::{Place, Shard, Unfinished};
+use crate::shard::{Over, Place, Shard, Unfinished};
 use crate::ws::deflate::{Agreed, Inflater};
 use crate::ws::{CloseCode, Decoder, Event, Input, Limits, OpCode};
 
@@ -94,9 +94,12 @@ struct Driver {
     _place: Place,
 }
 
+/// A decoded message, and the rate that it is beyond, if it is.
+type Waiting = (OpCode, Vec<u8>, Option<Over>);
+
 struct Kept {
-    /// A decoded message that has to wait.
-    message: Option<(OpCode, Vec<u8>)>,
+    /// A decoded message that has to wait, and the rate that it is beyond.
+    message: Option<Waiting>,
     /// Bytes as they were received, those behind the message from here on.
     rest: Vec<u8>,
     from: usize,
@@ -114,8 +117,8 @@ enum Stop {
 
 /// What has not been dealt with.
 struct Left {
-    /// A decoded message that has to wait.
-    message: Option<(OpCode, Vec<u8>)>,
+    /// As in [`Kept`].
+    message: Option<Waiting>,
     /// Bytes behind it.
     bytes: usize,
 }
@@ -385,25 +388,16 @@ impl Driver {
                     size = payload.len();
                     self.shard.counters.messages_in.add(1);
                     self.shard.counters.message_sizes.record(size as f64);
-                    let flow = match self.quota.admit(&self.shard) {
-                        Admission::Taken => {
-                            let flow = session.message(&self.shard, self.peer, opcode, payload);
-                            let more = session.take_uncounted();
-                            self.quota.charge(more, &self.shard);
-                            messages += more as usize;
-                            flow
-                        }
-                        Admission::Refused(over) => {
-                            session.limited(&self.shard, self.peer, over);
-                            Flow::Continue
-                        }
-                        Admission::Dropped => Flow::Continue,
-                    };
+                    let over = self.quota.admit(&self.shard).err();
+                    let (quota, shard) = (&mut self.quota, &self.shard);
+                    let given = (opcode, &*payload, over);
+                    let (flow, more) = deliver(&mut session, shard, self.peer, quota, given);
+                    messages += more as usize;
                     match flow {
                         Flow::Continue => {}
                         Flow::End(why) => break Some(Stop::End(why)),
                         Flow::Wait => {
-                            let message = Some((opcode, payload.to_vec()));
+                            let message = Some((opcode, payload.to_vec(), over));
                             break Some(Stop::Full(Left {
                                 message,
                                 ..Left::behind(&input)
@@ -443,17 +437,17 @@ impl Driver {
 
     /// Goes on with what was kept.
     fn resume(&mut self, mut kept: Box<Kept>) {
-        if let Some((opcode, payload)) = kept.message.take() {
-            let (flow, more) = self.with_session(|session, shard, peer| {
-                let flow = session.message(shard, peer, opcode, &payload);
-                (flow, session.take_uncounted())
-            });
-            self.quota.charge(more, &self.shard);
+        if let Some((opcode, payload, over)) = kept.message.take() {
+            let mut session = self.take_session();
+            let (quota, shard) = (&mut self.quota, &self.shard);
+            let given = (opcode, &payload[..], over);
+            let (flow, _) = deliver(&mut session, shard, self.peer, quota, given);
+            self.records.put(self.peer.slot, session);
             match flow {
                 Flow::Continue => {}
                 Flow::End(why) => return self.part(why),
                 Flow::Wait => {
-                    kept.message = Some((opcode, payload));
+                    kept.message = Some((opcode, payload, over));
                     self.kept = Some(kept);
                     return;
                 }
@@ -504,6 +498,24 @@ impl Driver {
             self.shard.counters.disconnects[why.index()].add(1);
         }
     }
+}
+
+/// Gives a message to the session, to be dealt with, or to be dropped if it is beyond a rate. Returns
+/// how many messages it was besides.
+fn deliver(
+    session: &mut Session,
+    shard: &Shard,
+    peer: PeerId,
+    quota: &mut Quota,
+    (opcode, payload, over): (OpCode, &[u8], Option<Over>),
+) -> (Flow, u32) {
+    if let Some(over) = over {
+        return (session.limited(shard, peer, (opcode, payload), over), 0);
+    }
+    let flow = session.message(shard, peer, opcode, payload);
+    let more = session.take_uncounted();
+    quota.charge(more, shard);
+    (flow, more)
 }
 
 impl Drop for Driver {

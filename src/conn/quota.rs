@@ -9,22 +9,8 @@ use crate::shard::{Crowd, Over, Seat, Shard, Window};
 pub(super) struct Quota {
     frames: Window,
     frames_max: u32,
-    /// The peer knows that nothing is taken before, in milliseconds of the clock.
-    quiet_until_ms: u64,
     seat: Option<Seat>,
     crowd: Option<Crowd>,
-}
-
-/// What becomes of a message.
-#[must_use]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Admission {
-    /// It is looked at.
-    Taken,
-    /// It is dropped, and the peer is told so for the first time in this window.
-    Refused(Over),
-    /// It is dropped.
-    Dropped,
 }
 
 impl Quota {
@@ -68,20 +54,17 @@ impl Quota {
     ///
     /// Cost: a few comparisons, and one locked instruction where the address
     /// has a limit.
-    pub(super) fn admit(&mut self, shard: &Shard) -> Admission {
+    ///
+    /// # Errors
+    /// It is one too many, to be dropped.
+    pub(super) fn admit(&mut self, shard: &Shard) -> Result<(), Over> {
         let now = shard.clock.now_ms();
-        let (over, limited) = match self.frames.take(1, self.frames_max, now) {
-            Err(over) => (over, Limited::FramesPerMinute),
-            Ok(()) => match self.seat.as_ref().map(|seat| seat.take_frame(now)) {
-                Some(Err(over)) => (over, Limited::FramesPerMinutePerIp),
-                Some(Ok(())) | None => return Admission::Taken,
-            },
-        };
-        shard.counters.limited(limited);
-        if now < self.quiet_until_ms {
-            return Admission::Dropped;
-        }
-        self.quiet_until_ms = over.ends_ms;
-        Admission::Refused(over)
+        let own = self.frames.take(1, self.frames_max, now);
+        own.inspect_err(|_| shard.counters.limited(Limited::FramesPerMinute))?;
+        let shared = self
+            .seat
+            .as_ref()
+            .map_or(Ok(()), |seat| seat.take_frame(now));
+        shared.inspect_err(|_| shard.counters.limited(Limited::FramesPerMinutePerIp))
     }
 }

@@ -104,11 +104,19 @@ impl Session {
         Flow::End(Disconnect::ConnectionLimit)
     }
 
-    /// A message was dropped because there were too many before it.
-    pub(super) fn limited(&self, shard: &Shard, peer: PeerId, over: Over) {
+    /// A message came, or comes again after [`Flow::Wait`], that is dropped because there were too
+    /// many before it.
+    pub(super) fn limited(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        (opcode, payload): (OpCode, &[u8]),
+        over: Over,
+    ) -> Flow {
         match self {
-            Self::Echo | Self::Stream | Self::Bridge(_) => {}
-            Self::Events(_) => events::limited(shard, peer, over),
+            // They have no rate.
+            Self::Echo | Self::Stream | Self::Bridge(_) => Flow::Continue,
+            Self::Events(events) => events.limited(shard, peer, (opcode, payload), over),
         }
     }
 

@@ -7,7 +7,7 @@ pub mod msgpack;
 mod parameters;
 mod refusal;
 
-pub use command::{AGENT_COMMANDS, Act, BATCH_MESSAGES_MAX, Command, Query, Recover};
+pub use command::{AGENT_COMMANDS, Act, BATCH_MESSAGES_MAX, Command, Envelope, Query, Recover};
 pub use frame::{Begun, Greeting, Kind, Publication, Writer};
 pub use parameters::{BadParameter, Encoding, Parameters};
 pub use refusal::Refusal;

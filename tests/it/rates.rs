@@ -105,7 +105,7 @@ fn pongs_before_limit(client: &mut Client, count: usize) -> (usize, Value) {
 }
 
 #[test]
-fn the_101st_message_of_a_minute_is_dropped_and_answered_once() {
+fn the_101st_message_of_a_minute_is_dropped_and_answered() {
     let gateway = TestGateway::with(|config| config.events.frames_per_minute = 100);
     let mut client = Client::events(gateway.address);
     let (pongs, error) = pongs_before_limit(&mut client, 110);
@@ -117,16 +117,150 @@ fn the_101st_message_of_a_minute_is_dropped_and_answered_once() {
     assert_eq!(error["details"]["window"], "1m");
     let retry_after = error["details"]["retry_after"].as_u64().unwrap();
     assert!((1..=60).contains(&retry_after), "{error}");
+    (0..9).for_each(|_| assert_eq!(client.json()["code"], "RATE_LIMIT_EXCEEDED"));
     // The connection stays, and control frames are no messages.
-    client.send(0x81, PING);
     client.send(0x89, b"still here");
     let next = client.next().unwrap();
     assert_eq!((next.first, &next.payload[..]), (0x8a, &b"still here"[..]));
-    assert_eq!(metric(gateway.address, &limited("frames_per_minute")), 11);
+    assert_eq!(metric(gateway.address, &limited("frames_per_minute")), 10);
     // A neighbour has a count of its own.
     let mut other = Client::events(gateway.address);
     other.send_bytes(&frame(0x81, PING).repeat(100));
     (0..100).for_each(|_| assert_eq!(other.json()["type"], "pong"));
+}
+
+#[test]
+fn case_c3_each_dropped_message_is_answered_with_its_id_and_type() {
+    let gateway = TestGateway::with(|config| config.events.frames_per_minute = 2);
+    for format in ["", "?format=msgpack"] {
+        let mut client = Client::connect(gateway.address, &format!("/api/v1/ws/demo{format}"));
+        let mut say = |text: &str| {
+            let value: Value = serde_json::from_str(text).unwrap();
+            if format.is_empty() {
+                client.send(0x81, text.as_bytes());
+            } else {
+                client.send(0x82, &rmp_serde::to_vec(&value).unwrap());
+            }
+        };
+        say(r#"{"type":"ping","id":1}"#);
+        say(r#"{"type":"ping","id":2}"#);
+        for text in [
+            r#"{"type":"ping","id":3}"#,
+            r#"{"type":"subscribe","events":["x"],"id":"four"}"#,
+            r#"{"type":"no_such_type"}"#,
+            r#"{"type":5,"id":null}"#,
+            r#"[1]"#,
+            r#"{"type":"batch","messages":[{"type":"ping","id":5},{"type":"query","id":6},7]}"#,
+            r#"{"type":"batch","id":8,"messages":[{"type":"ping","id":9}]}"#,
+            r#"{"type":"batch","id":10}"#,
+        ] {
+            say(text);
+        }
+        let mut next = || -> Value {
+            let frame = client.next().expect("an answer");
+            if format.is_empty() {
+                serde_json::from_slice(&frame.payload).unwrap()
+            } else {
+                rmp_serde::from_slice(&frame.payload).unwrap()
+            }
+        };
+        assert_eq!(next()["type"], "connection_established");
+        assert_eq!(
+            (next()["id"].clone(), next()["id"].clone()),
+            (json!(1), json!(2))
+        );
+        for (id, kind) in [
+            (json!(3), json!("ping")),
+            (json!("four"), json!("subscribe")),
+            (Value::Null, json!("no_such_type")),
+            (Value::Null, Value::Null),
+            (Value::Null, Value::Null),
+            (json!(5), json!("ping")),
+            (json!(6), json!("query")),
+            (Value::Null, Value::Null),
+            (json!(9), json!("ping")),
+            (json!(8), json!("batch")),
+            (json!(10), json!("batch")),
+        ] {
+            let answer = next();
+            assert_eq!(answer["type"], "error", "{answer}");
+            assert_eq!(answer["code"], "RATE_LIMIT_EXCEEDED", "{answer}");
+            assert_eq!(answer["message"], "Too many requests", "{answer}");
+            assert_eq!(
+                answer.get("id"),
+                Some(&id).filter(|id| !id.is_null()),
+                "{answer}"
+            );
+            assert_eq!(answer["details"]["type"], kind, "{answer}");
+            assert_eq!(answer["details"]["limit"], 2, "{answer}");
+            assert_eq!(answer["details"]["window"], "1m", "{answer}");
+            let retry_after = answer["details"]["retry_after"].as_u64().unwrap();
+            assert!((1..=60).contains(&retry_after), "{answer}");
+            assert!(answer["timestamp"].is_string(), "{answer}");
+        }
+        assert!(client.is_silent(Duration::from_millis(100)));
+    }
+}
+
+#[test]
+fn case_c3_who_takes_no_answers_is_not_read_from_and_has_them_all_at_last() {
+    const COUNT: u64 = 20_000;
+    let gateway = TestGateway::with(|config| {
+        config.server.shards = 1;
+        config.events.frames_per_minute = 1;
+        config.hub.outbox_max_messages = 20;
+        config.server.send_buffer = 32 * 1024;
+    });
+    let mut client = Client::events(gateway.address);
+    SockRef::from(&client.stream)
+        .set_recv_buffer_size(16 * 1024)
+        .unwrap();
+    let mut writer = client.stream.try_clone().unwrap();
+    let flood = thread::spawn(move || {
+        for first in (0..COUNT).step_by(50) {
+            let one = |id| format!(r#"{{"type":"ping","id":{id}}}"#);
+            let many: Vec<String> = (first..first + 50).map(one).collect();
+            let batch = format!(r#"{{"type":"batch","messages":[{}]}}"#, many.join(","));
+            writer.write_all(&frame(0x81, batch.as_bytes())).unwrap();
+        }
+    });
+    // The sender gets stuck, and nobody else does.
+    thread::sleep(Duration::from_millis(500));
+    let read_so_far = metric(gateway.address, "errors_sent_total");
+    assert!(read_so_far < COUNT / 2, "{read_so_far}");
+    let mut other = Client::events(gateway.address);
+    other.send(0x81, PING);
+    assert_eq!(other.json()["type"], "pong");
+    for id in 0..COUNT {
+        // The first batch is taken, which the limit of one feels afterwards.
+        let answer = client.json();
+        assert_eq!(answer["id"], id, "{answer}");
+        assert_eq!(answer["type"] == "error", id >= 50, "{answer}");
+    }
+    flood.join().unwrap();
+}
+
+#[test]
+fn case_c3_nothing_is_answered_before_the_greeting() {
+    let gateway = TestGateway::with(|config| {
+        behind_proxy(config);
+        config.server.shards = 4;
+        config.events.frames_per_minute_per_ip = 1;
+    });
+    let _first = enter(&gateway, "192.0.2.1", "/api/v1/ws/demo");
+    for number in 0..20 {
+        let head = format!(
+            "GET /api/v1/ws/demo HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        let mut stream = std::net::TcpStream::connect(gateway.address).unwrap();
+        let early = [head.as_bytes(), &frame(0x81, PING)].concat();
+        stream.write_all(&early).unwrap();
+        let mut client = Client::answered(stream).expect("the upgrade succeeds");
+        assert_eq!(client.json()["type"], "connection_established", "{number}");
+        let expected = if number == 0 { "pong" } else { "error" };
+        assert_eq!(client.json()["type"], expected, "{number}");
+    }
 }
 
 #[test]
@@ -136,9 +270,9 @@ fn a_dropped_message_does_nothing() {
     client.subscribe(&["x"]);
     let publish = frame(0x81, br#"{"type":"publish","event":"x","data":1}"#);
     client.send_bytes(&publish.repeat(3));
-    let mut types = [client.json()["type"].clone(), client.json()["type"].clone()];
+    let mut types = [(); 3].map(|()| client.json()["type"].clone());
     types.sort_by_key(ToString::to_string);
-    assert_eq!(types, ["error", "event"]);
+    assert_eq!(types, ["error", "error", "event"]);
     assert!(client.is_silent(Duration::from_millis(100)));
     assert_eq!(metric(gateway.address, "publications_total"), 1);
 }
@@ -185,9 +319,10 @@ fn all_connections_of_an_address_share_its_rate_on_all_shards() {
             let (pongs, error) = pongs_before_limit(&mut client, 5);
             assert_eq!((pongs, &error["code"]), (0, &json!("RATE_LIMIT_EXCEEDED")));
             assert_eq!(error["details"]["limit"], 40);
-            // Each connection is told, once.
+            // Each connection is told, each time.
             let mut late = enter(&gateway, "192.0.2.1", "/api/v1/ws/demo");
             assert_eq!(pongs_before_limit(&mut late, 5).0, 0);
+            (0..4).for_each(|_| assert_eq!(late.json()["code"], "RATE_LIMIT_EXCEEDED"));
             assert!(late.is_silent(Duration::from_millis(100)));
         }
     }

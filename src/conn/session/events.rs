@@ -15,7 +15,9 @@ use crate::id::{PeerId, Position, Priority};
 use crate::metrics::Limited;
 use crate::protocol::Disconnect;
 use crate::protocol::bridge::Answer;
-use crate::protocol::events::{Act, Command, Encoding, Parameters, Refusal, Writer, msgpack};
+use crate::protocol::events::{
+    Act, Command, Encoding, Envelope, Parameters, Refusal, Writer, msgpack,
+};
 use crate::protocol::json::Raw;
 use crate::shard::{About, Crowd, Over, Shard, User};
 use crate::topic::{self, NameError, Selector};
@@ -141,12 +143,8 @@ impl Events {
         opcode: OpCode,
         payload: &[u8],
     ) -> Flow {
-        if !self.is_greeted {
-            // Nothing is answered before the greeting, which waits for homes.
-            if shard.engine(|engine| engine.is_confirming(peer)) {
-                return Flow::Wait;
-            }
-            self.is_greeted = true;
+        if !self.may_answer(shard, peer) {
+            return Flow::Wait;
         }
         match (self.encoding, opcode) {
             (Encoding::Json | Encoding::JsonBatch, OpCode::Text) => {
@@ -166,6 +164,64 @@ impl Events {
             }),
             _ => Flow::End(Disconnect::Unsupported),
         }
+    }
+
+    /// A message came, or comes again, that is beyond a rate: it is answered and does nothing. A
+    /// batch is answered message by message, as it would have been.
+    pub(super) fn limited(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        (opcode, payload): (OpCode, &[u8]),
+        over: Over,
+    ) -> Flow {
+        if !self.may_answer(shard, peer) {
+            return Flow::Wait;
+        }
+        match (self.encoding, opcode) {
+            (Encoding::Json | Encoding::JsonBatch, OpCode::Text) => {
+                let text = str::from_utf8(payload).unwrap_or("");
+                self.drop_message(shard, peer, &Envelope::read(text), over)
+            }
+            (Encoding::Msgpack, OpCode::Binary) => shard.with_text(|text| {
+                let is_read = msgpack::to_json(payload, text).is_ok();
+                let text = str::from_utf8(text).ok().filter(|_| is_read);
+                let message = Envelope::read(text.unwrap_or(""));
+                self.drop_message(shard, peer, &message, over)
+            }),
+            _ => self.drop_message(shard, peer, &Envelope::default(), over),
+        }
+    }
+
+    /// Answers a message that is dropped, those of a batch first. Where nobody takes the answers it
+    /// stops, and goes on when the message comes again.
+    fn drop_message(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        message: &Envelope<'_>,
+        over: Over,
+    ) -> Flow {
+        let done = self.resume.take().unwrap_or(0);
+        for (index, one) in (0_u32..).zip(&message.messages).skip(done as usize) {
+            if index > done && shard.is_outbox_full(peer) {
+                self.resume = Some(index);
+                return Flow::Wait;
+            }
+            limited(shard, peer, &Envelope::read(one.text()), over);
+        }
+        if message.messages.is_empty() || message.id.is_some() {
+            limited(shard, peer, message, over);
+        }
+        Flow::Continue
+    }
+
+    /// Whether answers may be sent: nothing is before the greeting, which waits for homes.
+    fn may_answer(&mut self, shard: &Shard, peer: PeerId) -> bool {
+        if !self.is_greeted {
+            self.is_greeted = !shard.engine(|engine| engine.is_confirming(peer));
+        }
+        self.is_greeted
     }
 
     /// How many messages have been dealt with besides those that were counted,
@@ -341,11 +397,14 @@ pub(super) fn refuse(shard: &Shard, peer: PeerId, crowd: Crowd) {
     answer(shard, peer, |w| w.crowded(limit, scope));
 }
 
-/// Tells a peer that its messages are dropped for a while.
-pub(super) fn limited(shard: &Shard, peer: PeerId, over: Over) {
+/// Tells a peer that a message is dropped, and when the next one is taken.
+fn limited(shard: &Shard, peer: PeerId, message: &Envelope<'_>, over: Over) {
     shard.counters.errors_sent.add(1);
     let retry_after = over.retry_after(shard.clock.now_ms());
-    answer(shard, peer, |w| w.rate_limited(over.limit, retry_after));
+    let (id, kind) = (message.id.map(Raw::text), message.kind.as_deref());
+    answer(shard, peer, |w| {
+        w.rate_limited(id, kind, over.limit, retry_after);
+    });
 }
 
 /// Counts a name that is refused because it is too long.

@@ -83,15 +83,45 @@ struct Fields<'a> {
     messages: Option<Raw<'a>>,
 }
 
-impl<'a> Command<'a> {
-    /// Reads one message.
-    ///
-    /// Cost: one pass over the text; only the fields that decide are looked at.
-    ///
-    /// # Errors
-    /// The refusal to answer with.
-    pub fn parse(text: &'a str) -> Result<Self, Refusal> {
-        let mut fields = Fields::default();
+/// What the answer to a message repeats of it, where nothing else is looked at.
+#[derive(Debug, Default)]
+pub struct Envelope<'a> {
+    /// The message's `id`, a string or a number.
+    pub id: Option<Raw<'a>>,
+    /// Its `type`, if that is a name of a usual length.
+    pub kind: Option<Cow<'a, str>>,
+    /// The messages in it, if it is a batch.
+    pub messages: Vec<Raw<'a>>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads as much of a message as there is.
+    #[must_use]
+    pub fn read(text: &'a str) -> Self {
+        let Ok(fields) = Fields::read(text) else {
+            return Self::default();
+        };
+        let kind = fields.kind.and_then(Raw::as_string);
+        let kind = kind.filter(|kind| kind.len() <= KIND_BYTES_MAX && is_type_name(kind));
+        let messages = match kind.as_deref() {
+            Some("batch") => batch(&fields, None).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        Self {
+            id: fields.id.filter(|id| id.is_scalar_id()),
+            kind,
+            messages,
+        }
+    }
+}
+
+/// Bytes of a `type` that an answer repeats.
+const KIND_BYTES_MAX: usize = 64;
+
+impl<'a> Fields<'a> {
+    /// Finds the fields of a message.
+    fn read(text: &'a str) -> Result<Self, JsonError> {
+        let mut fields = Self::default();
         json::fields(text, |key, value| {
             let field = match key {
                 "type" => &mut fields.kind,
@@ -108,8 +138,20 @@ impl<'a> Command<'a> {
                 _ => return,
             };
             *field = Some(value);
-        })
-        .map_err(|error| match error {
+        })?;
+        Ok(fields)
+    }
+}
+
+impl<'a> Command<'a> {
+    /// Reads one message.
+    ///
+    /// Cost: one pass over the text; only the fields that decide are looked at.
+    ///
+    /// # Errors
+    /// The refusal to answer with.
+    pub fn parse(text: &'a str) -> Result<Self, Refusal> {
+        let fields = Fields::read(text).map_err(|error| match error {
             JsonError::Syntax => Refusal::new(None, "INVALID_JSON", "Invalid JSON format"),
             JsonError::NotObject | JsonError::NotArray => {
                 Refusal::invalid(None, "A message is a JSON object")
@@ -310,6 +352,34 @@ mod tests {
             r#"{"type":"publish","data":1}"#,
             Err("INVALID_MESSAGE: `event` is missing: the name to publish to"),
         );
+    }
+
+    #[test]
+    fn case_c3_of_a_message_that_is_dropped_id_and_type_are_known() {
+        let check = |text: &str, id: Option<&str>, kind: Option<&str>, messages: usize| {
+            let read = Envelope::read(text);
+            assert_eq!(read.id.map(Raw::text), id, "{text}");
+            assert_eq!(read.kind.as_deref(), kind, "{text}");
+            assert_eq!(read.messages.len(), messages, "{text}");
+        };
+        check(r#"{"type":"ping","id":7}"#, Some("7"), Some("ping"), 0);
+        check(
+            r#"{"type":"nonsense","id":"x"}"#,
+            Some("\"x\""),
+            Some("nonsense"),
+            0,
+        );
+        check(r#"{"type":"subscribe"}"#, None, Some("subscribe"), 0);
+        check(r#"{"type":5,"id":{}}"#, None, None, 0);
+        check(r#"{"type":"<b>","id":1}"#, Some("1"), None, 0);
+        let long = format!(r#"{{"type":"{}","id":1}}"#, "x".repeat(65));
+        check(&long, Some("1"), None, 0);
+        let batch = r#"{"type":"batch","messages":[{"type":"ping","id":1},5]}"#;
+        check(batch, None, Some("batch"), 2);
+        check(r#"{"type":"batch","id":1}"#, Some("1"), Some("batch"), 0);
+        for text in ["", "{", "[]", "7"] {
+            check(text, None, None, 0);
+        }
     }
 
     #[test]

@@ -258,15 +258,23 @@ impl<'a> Writer<'a> {
         self.end_with_id(refusal.id.as_deref());
     }
 
-    /// The error that the first message beyond a rate is answered with: so many
-    /// are taken in a minute, and the next one in `retry_after` seconds.
-    pub fn rate_limited(mut self, limit: u32, retry_after: u64) {
-        self.put(r#"{"type":"error","code":"RATE_LIMIT_EXCEEDED","message":"Too many requests","details":{"limit":"#);
+    /// The error that a message of this `kind` beyond a rate is answered with: `limit` are taken in a
+    /// minute, and the next one in `retry_after` seconds.
+    pub fn rate_limited(
+        mut self,
+        id: Option<&str>,
+        kind: Option<&str>,
+        limit: u32,
+        retry_after: u64,
+    ) {
+        self.put(r#"{"type":"error","code":"RATE_LIMIT_EXCEEDED","message":"Too many requests","details":{"type":"#);
+        self.put_optional(kind);
+        self.put(r#","limit":"#);
         self.put_number(u64::from(limit));
         self.put(r#","window":"1m","retry_after":"#);
         self.put_number(retry_after);
         self.out.push(b'}');
-        self.end();
+        self.end_with_id(id);
     }
 
     /// The error of a connection that there is no room for: its `user` or its
@@ -450,9 +458,14 @@ mod tests {
             json!({"type":"echo","original":{"type":"x"}}),
         );
         check(
-            |w| w.rate_limited(100, 42),
+            |w| w.rate_limited(Some("7"), Some("ping"), 100, 42),
+            json!({"type":"error","id":7,"code":"RATE_LIMIT_EXCEEDED","message":"Too many requests",
+                "details":{"type":"ping","limit":100,"window":"1m","retry_after":42}}),
+        );
+        check(
+            |w| w.rate_limited(None, None, 100, 42),
             json!({"type":"error","code":"RATE_LIMIT_EXCEEDED","message":"Too many requests",
-                "details":{"limit":100,"window":"1m","retry_after":42}}),
+                "details":{"type":null,"limit":100,"window":"1m","retry_after":42}}),
         );
         check(
             |w| w.crowded(5, "user"),
