@@ -2,7 +2,7 @@
 //!
 //! Shares no code with the server. It knows just what this generator needs, and
 //! is stricter than a browser: lines end in LF, every event has an id, and the id
-//! comes first.
+//! comes before it.
 
 use memchr::memchr;
 
@@ -14,7 +14,8 @@ pub(crate) const EVENT_BYTES_MAX: usize = 32 << 20;
 pub(crate) enum Split {
     /// No empty line yet.
     Partial,
-    /// A whole event: what is behind its id, the line ends included, is `body..len - 1`.
+    /// A whole event: what is behind its id, the line ends included, is `body..len - 1`. Before it
+    /// there may be more than one id, comments, and the time to come back.
     Event { body: usize, len: usize },
     /// Lines that are no event: a comment, an id alone, the time to come back.
     Other { len: usize },
@@ -27,18 +28,20 @@ pub(crate) enum Split {
 /// Cost: one search for each line, no copy.
 #[inline]
 pub(crate) fn split(bytes: &[u8]) -> Split {
-    let Some(first) = memchr(b'\n', bytes) else {
-        return partial(bytes);
-    };
-    if first == 0 {
-        return Split::Other { len: 1 };
+    let (mut body, mut has_id) = (0, false);
+    loop {
+        let rest = &bytes[body..];
+        let is_id = rest.starts_with(b"id: ");
+        if !is_id && !rest.starts_with(b":") && !rest.starts_with(b"retry: ") {
+            break;
+        }
+        match memchr(b'\n', rest) {
+            Some(end) => body += end + 1,
+            None => return partial(bytes),
+        }
+        has_id |= is_id;
     }
-    let body = if bytes.starts_with(b"id: ") {
-        first + 1
-    } else {
-        0
-    };
-    let mut line = first + 1;
+    let mut line = body;
     loop {
         match bytes.get(line) {
             Some(b'\n') => break,
@@ -51,7 +54,7 @@ pub(crate) fn split(bytes: &[u8]) -> Split {
         }
     }
     let len = line + 1;
-    if body > 4 && bytes[body..].starts_with(b"event: ") {
+    if has_id && bytes[body..].starts_with(b"event: ") {
         return Split::Event { body, len };
     }
     other(&bytes[..len], body)
@@ -69,12 +72,10 @@ fn partial(bytes: &[u8]) -> Split {
 fn other(block: &[u8], body: usize) -> Split {
     let len = block.len();
     match &block[body..] {
-        // What is missing is told without an id: a client that is cut off right
-        // behind it is told again.
+        // What is missing may be told without an id: a client that is cut off
+        // right behind it is told again.
         gap if gap.starts_with(b"event: gap\n") => Split::Event { body, len },
         b"\n" => Split::Other { len },
-        comment if comment.starts_with(b":") => Split::Other { len },
-        retry if retry.starts_with(b"retry: ") => Split::Other { len },
         event if event.starts_with(b"event: ") => Split::Invalid("event without an id"),
         _ => Split::Invalid("not a field of an event"),
     }
@@ -99,6 +100,14 @@ mod tests {
         check(
             "event: gap\ndata: {}\n\n",
             Split::Event { body: 0, len: 21 },
+        );
+        check(
+            "retry: 5\nid: a\n:\nid: x\nevent: t\ndata: 1\n\n",
+            Split::Event { body: 23, len: 41 },
+        );
+        check(
+            "id: x\nevent: gap\ndata: {}\n\n",
+            Split::Event { body: 6, len: 27 },
         );
         check("id: x\n\n", Split::Other { len: 7 });
         check("retry: 5\n\n", Split::Other { len: 10 });

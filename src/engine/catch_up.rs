@@ -286,7 +286,7 @@ impl<L: Lanes> Turn<'_, L> {
                 if is_done && is_last && hub.is_topic(held) {
                     hub.release(peer.slot, held);
                     self.engine.flush_wanted = true;
-                    self.end_behind(peer);
+                    self.engine.readers.merges.forget(peer);
                 }
                 continue;
             }
@@ -333,15 +333,17 @@ impl<L: Lanes> Turn<'_, L> {
         };
         let after = (first + count).saturating_sub(1).min(missed.until);
         current.missed.after = after;
-        engine.readers.merges.pass(peer, current.place, after);
-        let topic = current.topic;
-        let lost = (first - 1).min(missed.until) - missed.after;
+        let (topic, place) = (current.topic, current.place);
+        let before = (first - 1).min(missed.until);
+        let lost = before - missed.after;
         if lost > 0 {
+            self.tell_position(peer, place, before);
             self.counters.messages_dropped.add(lost);
             let topic = self.engine.topic_name(topic);
             let (lost, cause) = (Some(lost), GapCause::History);
             self.tell_gap(peer, Gap { topic, lost, cause });
         }
+        self.engine.readers.merges.pass(peer, place, after);
         if page.is_empty() {
             return false;
         }

@@ -241,8 +241,9 @@ impl Merges {
     }
 
     /// Begins a stream for `peer`: appends gaps for what its cursor proves nothing
-    /// about, and the id from which it goes on. Returns what it has missed
-    /// besides, to be sent before anything newer.
+    /// about, and the id from which it goes on, a line of the last gap's block or of
+    /// the next event's. Returns what it has missed besides, to be sent before
+    /// anything newer.
     pub(super) fn begin(
         &mut self,
         out: &mut Vec<u8>,
@@ -251,7 +252,7 @@ impl Merges {
         from: &Origin,
     ) -> Vec<MissedPart> {
         let merge = &self.streams[&log];
-        let mut missed = Vec::new();
+        let (mut missed, mut gaps) = (Vec::new(), Vec::new());
         let mut positions = merge.positions.clone();
         if !matches!(from, Origin::Now) {
             for (place, topic) in topics_of(name).enumerate() {
@@ -272,23 +273,21 @@ impl Merges {
                         });
                     }
                     Ok(_) => {}
-                    Err(reason) => {
-                        let lost = None;
-                        put_gap(
-                            out,
-                            &Gap {
-                                topic,
-                                lost,
-                                reason,
-                            },
-                        );
-                    }
+                    Err(reason) => gaps.push(Gap {
+                        topic,
+                        lost: None,
+                        reason,
+                    }),
                 }
             }
         }
         let scope = merge.scope;
+        let last = gaps.pop();
+        gaps.iter().for_each(|gap| put_gap(out, gap));
         put_cursor(&self.key, out, &scope, &positions);
-        out.push(b'\n');
+        if let Some(last) = last {
+            put_gap(out, &last);
+        }
         if !missed.is_empty() {
             self.behind.insert(peer, Behind { scope, positions });
         }
@@ -302,22 +301,11 @@ impl Merges {
         }
     }
 
-    /// Appends the id of an event for a reader that is behind.
+    /// Appends the id of an event for a reader that is behind; nothing for others.
     pub(super) fn put_missed_id(&self, out: &mut Vec<u8>, peer: PeerId) {
         if let Some(behind) = self.behind.get(&peer) {
             put_cursor(&self.key, out, &behind.scope, &behind.positions);
         }
-    }
-
-    /// Notes that a reader is where its stream is, and appends the id that says
-    /// so. Returns whether it was behind at all.
-    pub(super) fn end_behind(&mut self, out: &mut Vec<u8>, peer: PeerId) -> bool {
-        let Some(behind) = self.behind.remove(&peer) else {
-            return false;
-        };
-        put_cursor(&self.key, out, &behind.scope, &behind.positions);
-        out.push(b'\n');
-        true
     }
 
     /// Forgets that a reader was behind.

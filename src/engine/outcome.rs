@@ -59,8 +59,8 @@ pub enum Outcome {
     },
     /// The peer misses messages, and is to be told before it is sent anything newer.
     Gap(Gap),
-    /// The peer has what it missed of a stream of events: the line that says where it stands.
-    CaughtUp(Bytes),
+    /// Where the reader of a stream of events stands after what it is told next: the line that says so.
+    Position(Bytes),
     /// The peer does not keep up and has to go.
     Slow,
     /// The peer's socket is gone.

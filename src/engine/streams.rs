@@ -158,12 +158,15 @@ impl<L: Lanes> Turn<'_, L> {
         self.begin_catch_up(peer, catch_ups);
     }
 
-    /// A peer has what it missed: if it reads a stream it is told where it stands, so that it does
-    /// not hear of the same gaps again.
-    pub(super) fn end_behind(&mut self, peer: PeerId) {
-        let mut position = Vec::new();
-        if self.engine.readers.merges.end_behind(&mut position, peer) {
-            self.tell(Asker::Peer(peer), Outcome::CaughtUp(position.into()));
+    /// Tells a peer, if it reads a stream, where it stands after a gap that it is told of next, up to
+    /// `offset` of a topic: so it does not hear of the same gap again.
+    pub(super) fn tell_position(&mut self, peer: PeerId, place: usize, offset: u64) {
+        let merges = &mut self.engine.readers.merges;
+        let mut id = Vec::new();
+        merges.pass(peer, place, offset);
+        merges.put_missed_id(&mut id, peer);
+        if !id.is_empty() {
+            self.tell(Asker::Peer(peer), Outcome::Position(id.into()));
         }
     }
 

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use memchr::{memchr2, memchr3};
 
-/// A comment, which every parser ignores: something to send when there is nothing to say.
-pub const HEARTBEAT: &[u8] = b":\n\n";
+/// A comment, which every parser ignores: something to send when there is nothing to say. No blank
+/// line follows, since some clients make an event without data of it: the comment is a line of the
+/// next event's block.
+pub const HEARTBEAT: &[u8] = b":\n";
 
 /// A character that would end a field early, or make a parser ignore it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -50,8 +52,8 @@ impl GapReason {
     }
 }
 
-/// Writes the field that says where the stream stands after the event it is in.
-/// `write` writes the id itself.
+/// Writes the field that says where the stream stands after the event it is in, which is what
+/// follows. `write` writes the id itself.
 ///
 /// # Errors
 /// The id would not be read back as it is; then nothing is written.
@@ -97,14 +99,15 @@ pub fn put_gap(out: &mut Vec<u8>, gap: &Gap<'_>) {
 
 /// Writes how long the client is to wait before it comes back: half of `base`
 /// to one and a half of it, as `random` says, so that clients that were cut off
-/// together do not come back together (HOSTILE R09).
+/// together do not come back together (HOSTILE R09). It is a line of the next event's block, and
+/// holds as soon as it is read (WHATWG HTML 9.2.6).
 pub fn put_retry(out: &mut Vec<u8>, base: Duration, random: u32) {
     let base_ms = u64::try_from(base.as_millis()).unwrap_or(u64::MAX / 2);
     let share = (u128::from(base_ms) * u128::from(random)) >> 32;
     let delay_ms = base_ms / 2 + u64::try_from(share).expect("a part of a u64");
     out.extend_from_slice(b"retry: ");
     out.extend_from_slice(itoa::Buffer::new().format(delay_ms).as_bytes());
-    out.extend_from_slice(b"\n\n");
+    out.push(b'\n');
 }
 
 fn put_field(
@@ -196,9 +199,38 @@ mod tests {
             put_retry(&mut out, Duration::from_secs(2), random);
             String::from_utf8(out).unwrap()
         };
-        assert_eq!(retry(0), "retry: 1000\n\n");
-        assert_eq!(retry(1 << 31), "retry: 2000\n\n");
-        assert_eq!(retry(u32::MAX), "retry: 2999\n\n");
+        assert_eq!(retry(0), "retry: 1000\n");
+        assert_eq!(retry(1 << 31), "retry: 2000\n");
+        assert_eq!(retry(u32::MAX), "retry: 2999\n");
+    }
+
+    #[test]
+    fn case_c6_what_is_no_event_is_in_the_block_of_one() {
+        let mut stream = Vec::new();
+        put_retry(&mut stream, Duration::from_secs(2), 0);
+        put_id(&mut stream, |out| out.extend_from_slice(b"opening")).unwrap();
+        let opening_len = stream.len();
+        stream.extend(HEARTBEAT);
+        stream.extend(encoded("first", "t", "1").unwrap());
+        let first_len = stream.len();
+        stream.extend(HEARTBEAT.repeat(2));
+        stream.extend(encoded("second", "t", "2").unwrap());
+        let text = str::from_utf8(&stream).unwrap();
+        let mut blocks = text.split_terminator("\n\n");
+        assert!(blocks.all(|block| block.contains("\ndata: ")), "{text}");
+        for cut in 0..=stream.len() {
+            let mut parser = Parser::default();
+            let seen = parser.feed(&stream[..cut]);
+            // The time to come back holds at once, and the id with the event that it is in: whoever
+            // is cut off is where the last event that it has seen was.
+            let has_retry = cut >= "retry: 1000\n".len();
+            assert_eq!(parser.retry_ms, has_retry.then_some(1000), "{cut}");
+            let last = seen.last().map_or("", |event| &*event.id);
+            assert_eq!(parser.last_id, last, "{cut}");
+            let count = usize::from(cut >= first_len) + usize::from(cut == stream.len());
+            assert_eq!(seen.len(), count, "{cut}");
+            assert!(cut > opening_len || parser.last_id.is_empty());
+        }
     }
 
     /// Text with a good share of what means something to a parser.

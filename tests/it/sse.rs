@@ -51,20 +51,30 @@ fn shards(count: usize) -> TestGateway {
 
 const NO_GAPS: [Value; 0] = [];
 
-/// The gaps at the beginning of a stream, then nothing but its first id.
+/// The gaps at the beginning of a stream, the last of which has its first id.
 fn opening_gaps(stream: &mut EventStream) -> Vec<Value> {
-    let retry = stream.block().expect("the time to come back");
+    if !opening_lines(stream)
+        .iter()
+        .any(|line| line == "event: gap")
+    {
+        stream.take_opening();
+        return Vec::new();
+    }
+    let retry = stream.line();
     assert!(retry.starts_with("retry: "), "{retry}");
     let mut gaps = Vec::new();
-    loop {
-        let block = stream.block().expect("an id at last");
-        if block.starts_with("id: ") {
-            assert_eq!(block.lines().filter(|line| !line.is_empty()).count(), 1);
-            return gaps;
-        }
-        let data = block.strip_prefix("event: gap\ndata: ").expect("a gap");
-        gaps.push(serde_json::from_str(data.trim_end()).expect("JSON"));
+    while stream.last_id.is_empty() {
+        let event = stream.event();
+        assert_eq!(event.name, "gap");
+        gaps.push(event.json());
     }
+    gaps
+}
+
+/// The lines that came with a stream's head, in one write with it.
+fn opening_lines(stream: &EventStream) -> Vec<String> {
+    let text = String::from_utf8_lossy(stream.rest());
+    text.lines().map(str::to_owned).collect()
 }
 
 #[test]
@@ -73,16 +83,16 @@ fn a_stream_begins_with_its_head_the_time_to_come_back_and_where_it_stands() {
     let mut stream = EventStream::connect(gateway.address, "topics=a,b");
     assert_eq!(
         stream.head,
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store\r\n\
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store, no-transform\r\n\
          x-accel-buffering: no\r\nconnection: close\r\nvary: Origin\r\n\r\n"
     );
-    let retry = stream.block().unwrap();
+    let retry = stream.line();
     let delay = retry.strip_prefix("retry: ").unwrap().trim_end();
     assert!(
         (1000..3000).contains(&delay.parse::<u64>().unwrap()),
         "{retry}"
     );
-    let id = stream.block().unwrap();
+    let id = stream.line();
     let cursor = id.strip_prefix("id: ").unwrap().trim_end();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     assert!(cursor.len() >= 16 && cursor.bytes().all(is_plain), "{id}");
@@ -105,6 +115,91 @@ fn an_event_has_an_id_its_topics_name_and_the_data_as_it_was_published() {
         "{block}"
     );
     assert_ne!(stream.last_id, began);
+}
+
+#[test]
+fn case_h16_a_head_request_is_answered_with_the_head_of_the_stream_or_of_the_refusal() {
+    let gateway = TestGateway::with(|config| config.events.max_connections = 1);
+    let address = gateway.address;
+    for _ in 0..3 {
+        let answer = get(address, "HEAD /api/v1/sse?topics=a");
+        assert_eq!((answer.status, &*answer.body), (200, ""), "{answer:?}");
+        assert_eq!(answer.header("content-type"), Some("text/event-stream"));
+        let caching = answer.header("cache-control");
+        assert_eq!(caching, Some("no-store, no-transform"));
+        assert_eq!(answer.header("x-accel-buffering"), Some("no"));
+        assert_eq!(answer.header("content-length"), None, "{answer:?}");
+        assert!(answer.closed);
+    }
+    for (head, status) in [
+        ("HEAD /api/v1/sse", 400),
+        ("HEAD /api/v1/sse?topics=user:7:x", 403),
+    ] {
+        let answer = get(address, head);
+        assert_eq!((answer.status, &*answer.body), (status, ""), "{answer:?}");
+    }
+    // It took nobody's place.
+    let _stream = EventStream::subscribe(address, "topics=a");
+    assert_eq!(get(address, "HEAD /api/v1/sse?topics=a").status, 503);
+}
+
+#[test]
+fn case_c6_no_block_is_without_data_whatever_happens() {
+    let gateway = with_history(1, "[hub]\nhistory_size = 5\n[sse]\nheartbeat = \"1s\"");
+    let address = gateway.address;
+    let query = "topics=a,b";
+    let began = EventStream::subscribe(address, query).last_id;
+    let quiet = EventStream::connect(address, query);
+    let mut publisher = Client::events(address);
+    for number in 0..20 {
+        publish_and_wait(&mut publisher, "a", &json!(number));
+    }
+    publish_and_wait(&mut publisher, "b", &json!(0));
+    let mut streams = vec![
+        EventStream::connect(address, query),
+        EventStream::resume(address, query, &began),
+        EventStream::resume(address, query, "of-nobody"),
+    ];
+    thread::sleep(Duration::from_millis(2500));
+    publish(&mut publisher, "b", &json!("last"));
+    streams.push(quiet);
+    for stream in &mut streams {
+        let mut seen = Vec::new();
+        loop {
+            let block = stream.block().expect("the last event at last");
+            assert!(block.contains("\ndata: "), "{block:?} behind {seen:?}");
+            let is_last = block.ends_with("data: \"last\"\n\n");
+            seen.push(block);
+            if is_last {
+                break;
+            }
+        }
+        assert!(seen.concat().contains("\n:\n"), "no heartbeat: {seen:?}");
+        assert!(seen[0].starts_with("retry: "), "{seen:?}");
+        // Whoever has the last event is where it says, and nothing is told twice.
+        let mut again = EventStream::resume(address, query, &stream.last_id);
+        assert_eq!(opening_gaps(&mut again), NO_GAPS);
+    }
+}
+
+#[test]
+fn case_c6_a_reader_that_is_cut_off_before_its_first_event_comes_back_to_where_it_was() {
+    let gateway = with_history(2, "[hub]\nhistory_size = 10");
+    let address = gateway.address;
+    let mut stream = EventStream::subscribe(address, "topics=t");
+    let mut publisher = Client::events(address);
+    publish_and_wait(&mut publisher, "t", &json!(1));
+    let first = stream.event();
+    // It comes back, and is cut off before anything has happened: it has its cursor still.
+    drop(EventStream::resume(address, "topics=t", &first.id));
+    publish_and_wait(&mut publisher, "t", &json!(2));
+    let mut back = EventStream::resume(address, "topics=t", &first.id);
+    assert_eq!(back.event().json(), 2);
+    // The first id is where the stream stood when its head came, for those who read lines.
+    let opened = EventStream::subscribe(address, "topics=t");
+    publish_and_wait(&mut publisher, "t", &json!(3));
+    let mut back = EventStream::resume(address, "topics=t", &opened.last_id);
+    assert_eq!(back.event().json(), 3);
 }
 
 #[test]
@@ -253,7 +348,7 @@ fn a_stream_at_rest_is_kept_alive_by_comments() {
     let mut stream = EventStream::subscribe(gateway.address, "topics=t");
     let began = Instant::now();
     for _ in 0..3 {
-        assert_eq!(stream.block().unwrap(), ":\n\n");
+        assert_eq!(stream.line(), ":\n");
     }
     assert!(
         began.elapsed() > Duration::from_millis(300),
@@ -343,12 +438,11 @@ fn r01_a_slow_reader_is_told_once_what_is_not_kept() {
     let address = gateway.address;
     let (published, received, last_id) = cut_off(address);
     let mut back = EventStream::resume(address, "topics=t", &last_id);
-    assert_eq!(opening_gaps(&mut back), NO_GAPS);
     let gap = back.event();
     let lost = published - received;
     let expected = json!({ "event": "t", "lost": lost, "reason": "not_in_history" });
     assert_eq!((&*gap.name, gap.json()), ("gap", expected));
-    assert!(back.block().expect("where it stands").starts_with("id: "));
+    assert_ne!(gap.id, last_id, "where it stands");
     let mut again = EventStream::resume(address, "topics=t", &back.last_id);
     let mut publisher = Client::events(address);
     publish(&mut publisher, "t", &json!("next"));
@@ -427,9 +521,7 @@ fn a15_a_request_that_cannot_be_served_is_told_why() {
         405,
         "Events are asked for with GET",
     );
-    assert_eq!(response.header("allow"), Some("GET"));
-    let head = get(address, "HEAD /api/v1/sse?topics=a");
-    assert_eq!((head.status, &*head.body), (405, ""));
+    assert_eq!(response.header("allow"), Some("GET, HEAD"));
     let missing = "say which topics: ?topics=a,b or ?topic=a&topic=b";
     check("GET /api/v1/sse", 400, missing);
     check(
@@ -670,6 +762,7 @@ fn with_history(count: usize, history: &str) -> TestGateway {
     let parsed = Config::from_toml(&text).expect("a configuration");
     TestGateway::with(|config| {
         (config.hub, config.namespaces) = (parsed.hub, parsed.namespaces);
+        config.sse.heartbeat = parsed.sse.heartbeat;
         config.server.shards = count;
     })
 }
@@ -733,7 +826,6 @@ fn what_is_still_kept_follows_the_gap() {
         }
     }
     let mut back = EventStream::resume(address, query, &began);
-    assert_eq!(opening_gaps(&mut back), NO_GAPS);
     // The stream may begin before its shard has heard of the last messages; they
     // come as new ones then.
     let topics = ["kept.0", "kept.1", "none"];

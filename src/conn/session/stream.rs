@@ -9,7 +9,7 @@ use crate::sse::{Gap, GapReason, put_gap};
 pub(super) fn outcome(shard: &Shard, peer: PeerId, outcome: &Outcome) {
     match outcome {
         Outcome::Gap(missing) => gap(shard, peer, missing),
-        Outcome::CaughtUp(position) => shard.send_raw(peer, Priority::High, position),
+        Outcome::Position(id) => shard.send_raw(peer, Priority::High, id),
         _ => {}
     }
 }

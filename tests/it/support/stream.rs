@@ -75,20 +75,28 @@ impl EventStream {
         Self::connect_with(address, query, &format!("Last-Event-ID: {last_id}\r\n"))
     }
 
-    /// Takes the time to come back and the first id.
+    /// Takes the time to come back and the first id, which begin the first event's block.
     pub(crate) fn take_opening(&mut self) {
-        let retry = self.block().expect("the time to come back");
+        let retry = self.line();
         assert!(retry.starts_with("retry: "), "{retry}");
-        let id = self.block().expect("where the stream stands");
-        let is_alone = id.trim_end().lines().count() == 1;
-        assert!(id.starts_with("id: ") && is_alone, "{id}");
+        let id = self.line();
+        let id = id
+            .strip_prefix("id: ")
+            .unwrap_or_else(|| panic!("where it stands, not {id}"));
+        // A browser would do so with the block's end.
+        id.trim_end().clone_into(&mut self.last_id);
+    }
+
+    /// The next line, which there has to be.
+    pub(crate) fn line(&mut self) -> String {
+        self.until("\n").expect("a line")
     }
 
     /// The next lines up to an empty one, as they came; `None` at the end of the stream.
     pub(crate) fn block(&mut self) -> Option<String> {
         let block = self.until("\n\n")?;
-        if let Some(id) = block.lines().find_map(|line| line.strip_prefix("id: ")) {
-            id.clone_into(&mut self.last_id);
+        if let Some(id) = block.lines().rfind(|line| line.starts_with("id: ")) {
+            id["id: ".len()..].clone_into(&mut self.last_id);
         }
         Some(block)
     }

@@ -75,12 +75,8 @@ impl Sse {
             self.last_id = id;
         }
         if !event.has_data {
-            if is_moved {
-                ledger.keep_told();
-            }
-            return;
-        }
-        if event.name == self.topic {
+            // It says where the stream stands, or nothing.
+        } else if event.name == self.topic {
             ledger.event(layout, &event.data);
         } else if event.name == "gap" {
             match serde_json::from_slice::<Gap>(&event.data) {
@@ -90,6 +86,9 @@ impl Sse {
                 Ok(_) => {}
                 Err(_) => ledger.corrupt(),
             }
+        }
+        if is_moved {
+            ledger.keep_told();
         }
     }
 }

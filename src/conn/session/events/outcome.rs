@@ -76,7 +76,7 @@ impl Events {
             | Outcome::Called(_)
             | Outcome::HungUp
             | Outcome::Answered { .. }
-            | Outcome::CaughtUp(_)
+            | Outcome::Position(_)
             | Outcome::Slow
             | Outcome::Gone => {}
         }
