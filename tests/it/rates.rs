@@ -249,10 +249,8 @@ fn case_c3_nothing_is_answered_before_the_greeting() {
     });
     let _first = enter(&gateway, "192.0.2.1", "/api/v1/ws/demo");
     for number in 0..20 {
-        let head = format!(
-            "GET /api/v1/ws/demo HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\nUpgrade: websocket\r\n\
-             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        );
+        let head = "GET /api/v1/ws/demo HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         let mut stream = std::net::TcpStream::connect(gateway.address).unwrap();
         let early = [head.as_bytes(), &frame(0x81, PING)].concat();
         stream.write_all(&early).unwrap();
