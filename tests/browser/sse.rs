@@ -40,6 +40,34 @@ fn an_event_source_resumes_after_its_connection_is_cut() {
 }
 
 #[test]
+fn case_c6_an_event_source_without_an_event_yet_begins_anew_and_one_with_an_id_does_not() {
+    let gateway = gateway();
+    let proxy = Proxy::to(gateway.address);
+    let browser = Browser::start();
+    let page = listen(&browser, &proxy);
+    page.eval("var opened = 1; source.onopen = () => { opened += 1; }");
+    let cut = |missed: &str| {
+        let opened = page.eval("opened").as_u64().unwrap();
+        proxy.close();
+        post(gateway.address, "news", &json!(missed));
+        proxy.lead_to(gateway.address);
+        page.wait(&format!("opened > {opened}"));
+    };
+    // By the standard no id counts before its block has ended; the page loads its state at `open`.
+    cut("before the first event");
+    post(gateway.address, "news", &json!("first"));
+    page.wait("got.length === 1");
+    // From now on it has one, whether or not there is an event on each connection.
+    cut("second");
+    page.wait("got.length === 2");
+    cut("third");
+    page.wait("got.length === 3");
+    let expected = json!(["first", "second", "third"]);
+    assert_eq!(page.eval("got"), expected);
+    assert_eq!(page.eval("gaps"), json!([]));
+}
+
+#[test]
 fn an_event_source_comes_back_after_a_restart_and_is_told_of_the_gap() {
     let first = gateway();
     let proxy = Proxy::to(first.address);
