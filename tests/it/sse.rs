@@ -184,7 +184,7 @@ fn case_c6_no_block_is_without_data_whatever_happens() {
 
 #[test]
 fn case_c6_a_reader_that_is_cut_off_before_its_first_event_comes_back_to_where_it_was() {
-    let gateway = with_history(2, "[hub]\nhistory_size = 10");
+    let gateway = with_history(1, "[hub]\nhistory_size = 10");
     let address = gateway.address;
     let mut stream = EventStream::subscribe(address, "topics=t");
     let mut publisher = Client::events(address);
