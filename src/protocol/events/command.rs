@@ -473,11 +473,19 @@ mod tests {
             r#"{"command":"x","agent_id":"a"}"#,
             "INVALID_COMMAND: Invalid command: x",
         );
-        let long = format!(r#"{{"command":"stop","agent_id":"{}"}}"#, "a".repeat(129));
         for data in [
             r#"{"command":"stop"}"#,
+            r#"{"command":"stop","agent_id":null}"#,
             r#"{"command":"stop","agent_id":5}"#,
             r#"{"command":"stop","agent_id":""}"#,
+        ] {
+            check_data(
+                data,
+                "INVALID_COMMAND: `data.agent_id` is missing: the agent that the command is for",
+            );
+        }
+        let long = format!(r#"{{"command":"stop","agent_id":"{}"}}"#, "a".repeat(129));
+        for data in [
             r#"{"command":"stop","agent_id":"a b"}"#,
             r#"{"command":"stop","agent_id":"é"}"#,
             &long,

@@ -74,14 +74,23 @@ pub(super) fn agent_command<'a>(
     let known = AGENT_COMMANDS.into_iter().find(|known| *known == command);
     let command = known
         .ok_or_else(|| Refusal::unknown(id, "INVALID_COMMAND", "Invalid command", &command))?;
-    match agent_id.filter(|agent_id| is_agent_id(agent_id)) {
-        Some(agent_id) => Ok(Act::AgentCommand { command, agent_id }),
-        None => Err(Refusal::new(
+    // A command without an agent is none, as in the existing system (spec/events.md 3.2).
+    let agent_id = agent_id.filter(|agent_id| !agent_id.is_empty());
+    let agent_id = agent_id.ok_or_else(|| {
+        Refusal::new(
+            id,
+            "INVALID_COMMAND",
+            "`data.agent_id` is missing: the agent that the command is for",
+        )
+    })?;
+    if !is_agent_id(&agent_id) {
+        return Err(Refusal::new(
             id,
             "INVALID_AGENT_ID",
             "`data.agent_id` is 1 to 128 letters, digits, `_` and `-`",
-        )),
+        ));
     }
+    Ok(Act::AgentCommand { command, agent_id })
 }
 
 pub(super) fn batch<'a>(fields: &Fields<'a>, id: Option<Raw<'a>>) -> Result<Vec<Raw<'a>>, Refusal> {
