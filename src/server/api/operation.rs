@@ -252,8 +252,8 @@ impl Operation {
     pub(super) fn all_replies(&self) -> Vec<Reply> {
         let body: &[Reply] = match (&self.body, self.access) {
             (None, _) => &[],
-            (Some(_), Access::BridgeService) => &[TOO_LARGE],
-            (Some(_), _) => &[TOO_LARGE, BAD_BODY],
+            (Some(_), Access::BridgeService) => &[TOO_LARGE, CODED],
+            (Some(_), _) => &[TOO_LARGE, CODED, BAD_BODY],
         };
         let mut replies = self.replies.to_vec();
         for common in self.access.replies().iter().chain(body) {
@@ -394,6 +394,12 @@ const TOO_LARGE: Reply = Reply::refusal(
     413,
     "The body is larger than `http.max_body_size`.",
     r#"{"detail":"The body is larger than 1048576 bytes"}"#,
+);
+
+const CODED: Reply = Reply::refusal(
+    415,
+    "The body has a `Content-Encoding`. `Accept-Encoding` names what is taken: `identity`.",
+    r#"{"detail":"The body has a Content-Encoding: send it as it is (`identity`)"}"#,
 );
 
 const BAD_BODY: Reply = Reply::refusal(

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use axum::body::{Bytes, to_bytes};
+use axum::body::{Bytes, HttpBody, to_bytes};
 use axum::extract::Request;
 use axum::http::HeaderValue;
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, RETRY_AFTER};
 use http_body_util::LengthLimitError;
 use tokio::time::{sleep, timeout};
 
@@ -287,21 +287,44 @@ pub(super) fn text_of(body: &Bytes) -> Result<&str, Box<Answer>> {
         .map_err(|_| Box::new(refuse(422, "The body is not UTF-8", &[])))
 }
 
-/// The body of a request.
+/// The body of a request, without a byte order mark. One that is announced as too large, or coded, is
+/// refused before any of it is asked for, which includes `100 Continue`.
 ///
 /// # Errors
 /// The answer that says why it has not come.
 pub(super) async fn body_of(state: &State, request: Request) -> Result<Bytes, Box<Answer>> {
     let max = state.config.http.max_body_size;
-    to_bytes(request.into_body(), max).await.map_err(|error| {
+    let too_large = || {
+        let why = format!("The body is larger than {max} bytes");
+        Box::new(refuse(413, &why, &[]))
+    };
+    let mut codings = request.headers().get_all(CONTENT_ENCODING).iter();
+    if !codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let why = "The body has a Content-Encoding: send it as it is (`identity`)";
+        // RFC 9110, section 12.5.3: what the refusal of a coding names.
+        let accepted = [(ACCEPT_ENCODING, "identity")];
+        return Err(Box::new(refuse(415, why, &accepted)));
+    }
+    let body = request.into_body();
+    if body.size_hint().lower() > max as u64 {
+        return Err(too_large());
+    }
+    let body = to_bytes(body, max).await.map_err(|error| {
         let error = error.into_inner();
-        let (status, why) = match error.is::<LengthLimitError>() {
-            true => (413, format!("The body is larger than {max} bytes")),
-            false => (400, format!("The body has not come: {error}")),
-        };
-        Box::new(refuse(status, &why, &[]))
+        match error.is::<LengthLimitError>() {
+            true => too_large(),
+            false => Box::new(refuse(400, &format!("The body has not come: {error}"), &[])),
+        }
+    })?;
+    // RFC 8259, section 8.1: it is not sent, and may be passed over.
+    Ok(match body.starts_with(BYTE_ORDER_MARK) {
+        true => body.slice(BYTE_ORDER_MARK.len()..),
+        false => body,
     })
 }
+
+/// What some editors and libraries put in front of UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Counts events among those of their publisher, all of them or none.
 pub(super) fn count(state: &State, publisher: Publisher, events: usize) -> Result<(), Box<Answer>> {
