@@ -88,7 +88,6 @@ async fn serve(plan: Plan) -> io::Result<()> {
             records.clone(),
             listener,
             api.clone(),
-            phase.clone(),
         ));
     }
     let _ = ready.send(());

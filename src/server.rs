@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -51,7 +51,7 @@ pub struct Gateway {
     pub addresses: Vec<SocketAddr>,
     shards: Vec<JoinHandle<io::Result<()>>>,
     phase: watch::Sender<Phase>,
-    drain_timeout: std::time::Duration,
+    stopping: Stopping,
     control: Control,
 }
 
@@ -75,7 +75,7 @@ pub fn run(config: Config) -> Result<(), ServeError> {
         let phase = if again {
             Phase::Stopping
         } else {
-            Phase::Draining(Instant::now() + gateway.drain_timeout)
+            gateway.stopping.begin()
         };
         tracing::info!(signal, again, "stopping");
         let _ = stop.send(phase);
@@ -105,7 +105,10 @@ impl Gateway {
         };
         let shards = u16::try_from(shards).unwrap_or(u16::MAX);
         let listeners = Listeners::open(&config, shards)?;
-        let drain_timeout = config.server.drain_timeout;
+        let stopping = Stopping {
+            ready_delay: config.server.ready_delay,
+            drain_timeout: config.server.drain_timeout,
+        };
         let process = Process::new(&config, shards);
         let cursors = Arc::new(cursor_key(&config));
         let (config, mesh) = (Arc::new(config), Mesh::new(shards));
@@ -115,7 +118,7 @@ impl Gateway {
             addresses: listeners.addresses,
             shards: Vec::new(),
             phase,
-            drain_timeout,
+            stopping,
             control: Control::start(authenticator.clone()).map_err(ServeError::Start)?,
         };
         let mut starting = Vec::with_capacity(usize::from(shards));
@@ -168,9 +171,7 @@ impl Gateway {
     /// # Errors
     /// A shard failed.
     pub fn stop(self) -> Result<(), ServeError> {
-        let _ = self
-            .phase
-            .send(Phase::Draining(Instant::now() + self.drain_timeout));
+        let _ = self.phase.send(self.stopping.begin());
         join(self.shards, &self.phase)
     }
 
@@ -178,6 +179,24 @@ impl Gateway {
     fn give_up(self, error: ServeError) -> ServeError {
         let _ = self.phase.send(Phase::Stopping);
         join(self.shards, &self.phase).err().unwrap_or(error)
+    }
+}
+
+/// How a gateway stops.
+#[derive(Clone, Copy, Debug)]
+struct Stopping {
+    ready_delay: Duration,
+    drain_timeout: Duration,
+}
+
+impl Stopping {
+    /// What it does if it is told to stop now.
+    fn begin(self) -> Phase {
+        let from = Instant::now() + self.ready_delay;
+        Phase::Draining {
+            from,
+            until: from + self.drain_timeout,
+        }
     }
 }
 

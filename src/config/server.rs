@@ -24,9 +24,12 @@ section! {
         /// Connections the kernel keeps waiting to be accepted, per listener and shard; it drops those
         /// beyond it, and the client tries again. net.core.somaxconn may lower it.
         backlog: u32 = 4096, Count(1..=65_535);
-        /// From SIGTERM to the exit: clients are closed spread over this time, the rest is cut off at
-        /// its end.
-        drain_timeout: Duration = Duration::from_secs(10), Time(Duration::ZERO..=Duration::from_hours(1));
+        /// After SIGTERM the gateway is not ready (/health/ready) but serves as ever for this long, which
+        /// is for a load balancer that needs to see it. Then it closes its clients.
+        ready_delay: Duration = Duration::ZERO, Time(Duration::ZERO..=Duration::from_hours(1));
+        /// From then to the exit: clients are closed spread over this time, the rest is cut off at its
+        /// end. Many supervisors kill what has not ended 10 s after SIGTERM.
+        drain_timeout: Duration = Duration::from_secs(6), Time(Duration::ZERO..=Duration::from_hours(1));
         /// Open connections of the process. Beyond it: status 503 with Retry-After, before the upgrade.
         max_connections: usize = 100_000, Count(1..=100_000_000);
         /// Open connections from one address, an IPv6 network of 64 bits being one; 0: no limit. Beyond

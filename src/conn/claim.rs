@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::rc::Rc;
 
-use hyper::header::{HeaderName, RETRY_AFTER, UPGRADE};
+use hyper::header::{HeaderName, RETRY_AFTER};
 use hyper::{Method, Request};
 
 use super::credentials::{self, BEARER_PROTOCOL};
@@ -21,7 +21,7 @@ use crate::protocol::Dialect;
 use crate::protocol::events::{Encoding, Parameters};
 use crate::shard::{Lease, NoRoom, Place, Seat, Shard};
 use crate::ws::deflate::{Agreed, DeflateOptions, negotiate};
-use crate::ws::handshake::Upgrade;
+use crate::ws::handshake::{Upgrade, offers_websocket};
 
 /// A socket that becomes a WebSocket connection.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ fn decide_for_any_page<B>(shard: &Rc<Shard>, request: &Request<B>, address: IpAd
         Route::Events | Route::EventsAs(_) => true,
         Route::Bridge => true,
         Route::Sse => config.sse.enabled,
-        Route::Reserved(_) if !request.headers().contains_key(UPGRADE) => return Decision::Api,
+        Route::Reserved(_) if !offers_websocket(request.headers()) => return Decision::Api,
         Route::Reserved(id) => {
             let why = format!("`{id}` is reserved: choose another client id");
             return Decision::Answer(Box::new(refuse(404, &why, &[])));
@@ -223,8 +223,12 @@ pub(super) fn refusal(
     (counted, Box::new(refuse(status, why, headers)))
 }
 
-/// Takes a place for a connection from `address`.
+/// Takes a place for a connection from `address`; there is none while clients are being closed.
 pub(super) fn enter(shard: &Shard, address: IpAddr) -> Result<Place, Refusal> {
+    if shard.process.is_draining() {
+        let why = "The gateway is stopping";
+        return Err(refusal(Refused::Draining, 503, why, &[(RETRY_AFTER, "1")]));
+    }
     shard.process.enter(address).map_err(|no_room| {
         let (counted, why) = match no_room {
             NoRoom::Connections => (Refused::Connections, "Too many connections"),

@@ -60,10 +60,14 @@ pub enum Refused {
     Failures = 6,
     /// Its credential does not make it the user it says it is.
     Credentials = 7,
+    /// It began with TLS, on a port that speaks plain HTTP.
+    Tls = 8,
+    /// The gateway is closing its clients.
+    Draining = 9,
 }
 
 /// The names of [`Refused`], as labels.
-pub(super) const REFUSALS: [&str; 8] = [
+pub(super) const REFUSALS: [&str; 10] = [
     "connections",
     "per_ip",
     "handshake",
@@ -72,6 +76,8 @@ pub(super) const REFUSALS: [&str; 8] = [
     "origin",
     "failures",
     "credentials",
+    "tls",
+    "draining",
 ];
 
 /// A configured limit that somebody has reached.

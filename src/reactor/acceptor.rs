@@ -4,10 +4,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::Phase;
 use crate::conn::{self, Records};
 use crate::http::Api;
 use crate::net::Acceptor;
@@ -20,21 +18,11 @@ const REST: Duration = Duration::from_millis(50);
 /// The log says at most once in this time that a listener rests.
 const TOLD_EVERY: Duration = Duration::from_mins(1);
 
-/// Accepts until the process stops.
-pub(super) async fn run(
-    shard: Rc<Shard>,
-    records: Rc<Records>,
-    listener: Acceptor,
-    api: Api,
-    mut phase: watch::Receiver<Phase>,
-) {
+/// Accepts until the shard ends: one that closes its clients still answers requests.
+pub(super) async fn run(shard: Rc<Shard>, records: Rc<Records>, listener: Acceptor, api: Api) {
     let mut told: Option<Instant> = None;
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
-        };
-        match accepted {
+        match listener.accept().await {
             Ok((stream, address)) => {
                 tokio::task::spawn_local(conn::accept(
                     shard.clone(),

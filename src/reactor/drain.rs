@@ -1,5 +1,6 @@
 //! The end of a shard: its clients are told one after the other, so that they do
-//! not all come back somewhere else in the same moment.
+//! not all come back somewhere else in the same moment. Requests are answered until
+//! the process ends, so that a load balancer can see that it is not ready.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,8 +16,14 @@ use crate::shard::Shard;
 pub enum Phase {
     /// Serving.
     Running,
-    /// Closing its clients, done at this time at the latest.
-    Draining(std::time::Instant),
+    /// About to stop, and not ready for new clients.
+    Draining {
+        /// When it begins to close its clients. Until then it serves as ever, since a load balancer
+        /// needs a while to see that it is not ready.
+        from: std::time::Instant,
+        /// When it has ended at the latest.
+        until: std::time::Instant,
+    },
     /// Stopping now.
     Stopping,
 }
@@ -34,19 +41,27 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Waits until the process stops and this shard's clients have been closed.
 pub(super) async fn wait(shard: &Rc<Shard>, mut phase: watch::Receiver<Phase>) {
     let began = phase.wait_for(|phase| *phase != Phase::Running).await;
-    let deadline = match began.map(|phase| *phase) {
-        Ok(Phase::Draining(deadline)) => Instant::from_std(deadline),
+    let (from, deadline) = match began.map(|phase| *phase) {
+        Ok(Phase::Draining { from, until }) => (Instant::from_std(from), Instant::from_std(until)),
         // Nobody is left to say more.
         Ok(Phase::Running | Phase::Stopping) | Err(_) => return,
     };
     let drained = async {
+        sleep_until(from).await;
+        shard.process.begin_drain();
         // Before the users go whose answers they wait for.
         shard.end_calls();
         close_all(shard, deadline).await;
+        let mut is_drained = false;
         loop {
             shard.end_calls();
             let peers = shard.peers();
-            if peers.is_empty() && !shard.has_calls() {
+            if !is_drained && peers.is_empty() && !shard.has_calls() {
+                is_drained = true;
+                shard.process.note_drained();
+            }
+            // The shards end together: each has a part of the listeners and of the topics.
+            if shard.process.is_drained() {
                 break;
             }
             // Those who upgrade late, too; the others know already.

@@ -21,12 +21,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
+use axum::extract::State as Extract;
+use axum::http::{Method, Uri};
 use axum::middleware::from_fn_with_state;
 use tokio::sync::watch;
 
 use crate::auth::Authenticator;
 use crate::config::{Config, Mode};
-use crate::http::{Answer, Api, refuse};
+use crate::http::{Api, refuse};
 use crate::reactor::Phase;
 use crate::shard::{Handle, Process};
 use operation::Endpoint;
@@ -97,10 +99,18 @@ impl Routes {
             .into_iter()
             .fold(Router::new(), |router, endpoint| endpoint.join(router));
         let router = served
-            .fallback(async || -> Answer { refuse(404, "Not Found", &[]) })
-            .method_not_allowed_fallback(async || -> Answer {
-                refuse(405, "Method Not Allowed", &[])
-            })
+            .fallback(
+                async |Extract(state): Extract<Arc<State>>, method: Method, uri: Uri| {
+                    let check = health::check(&state, &method, &uri);
+                    check.unwrap_or_else(|| refuse(404, "Not Found", &[]))
+                },
+            )
+            .method_not_allowed_fallback(
+                async |Extract(state): Extract<Arc<State>>, method: Method, uri: Uri| {
+                    let check = health::check(&state, &method, &uri);
+                    check.unwrap_or_else(|| refuse(405, "Method Not Allowed", &[]))
+                },
+            )
             .layer(from_fn_with_state(state.clone(), cors::layer))
             .with_state(state);
         Api::new(router, shortcuts)

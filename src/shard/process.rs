@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::logins::Logins;
@@ -27,6 +27,8 @@ pub struct Process {
     pub counters: Arc<[Arc<Counters>]>,
     /// Where the clocks of all shards begin, so that they can count together.
     pub(super) began: Instant,
+    draining: AtomicBool,
+    drained_shards: AtomicUsize,
     connections: AtomicUsize,
     connections_max: usize,
     unfinished_bytes: AtomicUsize,
@@ -78,6 +80,8 @@ impl Process {
             logins: Logins::new(),
             counters: (0..shards).map(|_| Arc::default()).collect(),
             began: Instant::now(),
+            draining: AtomicBool::new(false),
+            drained_shards: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             connections_max: server.max_connections,
             unfinished_bytes: AtomicUsize::new(0),
@@ -87,6 +91,28 @@ impl Process {
             per_ip_max: server.max_connections_per_ip,
             per_ip: Default::default(),
         })
+    }
+
+    /// From now on clients are closed, and new ones are turned away.
+    pub fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether clients are being closed.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the clients of one more shard have left.
+    pub fn note_drained(&self) {
+        self.drained_shards.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the clients of all shards have left.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.drained_shards.load(Ordering::Relaxed) >= self.counters.len()
     }
 
     /// Takes a place for a connection from `address`.

@@ -87,6 +87,12 @@ pub struct Upgrade<'h> {
     accept: String,
 }
 
+/// Whether a request offers to go on as a WebSocket, properly or not.
+#[must_use]
+pub fn offers_websocket(headers: &HeaderMap) -> bool {
+    names(headers, &UPGRADE, "websocket")
+}
+
 impl<'h> Upgrade<'h> {
     /// Checks a request's head (RFC 6455 section 4.2.1); its target is for the caller to check.
     ///
@@ -112,7 +118,7 @@ impl<'h> Upgrade<'h> {
         if !headers.contains_key(UPGRADE) {
             return Err(HandshakeError::NoUpgrade);
         }
-        if !names(headers, &UPGRADE, "websocket") {
+        if !offers_websocket(headers) {
             return Err(HandshakeError::Upgrade);
         }
         if !names(headers, &CONNECTION, "upgrade") {

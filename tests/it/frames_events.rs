@@ -368,7 +368,11 @@ fn an_agent_command_is_acknowledged() {
     // Case C4: a command without an agent is none.
     let missing = "`data.agent_id` is missing: the agent that the command is for";
     fails(r#"{"command":"start"}"#, "INVALID_COMMAND", missing);
-    fails(r#"{"command":"start","agent_id":null}"#, "INVALID_COMMAND", missing);
+    fails(
+        r#"{"command":"start","agent_id":null}"#,
+        "INVALID_COMMAND",
+        missing,
+    );
     for agent in ["\"a b\"", "\"a\\u0000\"", "\"../b\""] {
         let data = format!(r#"{{"command":"stop","agent_id":{agent}}}"#);
         let message = "`data.agent_id` is 1 to 128 letters, digits, `_` and `-`";

@@ -432,10 +432,12 @@ fn r16_a_second_sigterm_stops_at_once() {
         // Told, but none of them answers.
         assert_eq!(client.until_close(), Some(1001));
     }
-    assert!(
-        TcpStream::connect(process.address).is_err(),
-        "nobody is let in any more"
+    // Nobody is let in any more.
+    let late = request(
+        process.address,
+        b"GET /api/v1/sse?topics=a HTTP/1.1\r\nHost: x\r\n\r\n",
     );
+    assert_eq!(late.status, 503, "{late:?}");
     thread::sleep(Duration::from_millis(100));
     process.signal("TERM");
     let (status, log) = process.finish(PATIENCE);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State as Shared};
-use axum::http::HeaderMap;
 use axum::http::header::{HeaderValue, VARY};
+use axum::http::{HeaderMap, Method, Uri};
 
 use super::State;
 use super::operation::{Access, Group, Operation, Parameter, Reply};
@@ -38,9 +38,24 @@ pub(super) async fn live() -> Answer {
 
 /// `GET /health/ready`: new connections are welcome.
 pub(super) async fn ready(Shared(state): Shared<Arc<State>>) -> Answer {
+    readiness(&state)
+}
+
+/// `OPTIONS` of the whole gateway, as `*` or `/`, or of a path above: how HAProxy checks a server unless
+/// it is told a method (`option httpchk`). `None` for any other request.
+pub(super) fn check(state: &State, method: &Method, uri: &Uri) -> Option<Answer> {
+    match uri.path() {
+        _ if method != Method::OPTIONS => None,
+        "*" | "/" | "/health/ready" => Some(readiness(state)),
+        "/health" | "/api/v1/health" | "/health/live" => Some(Answer::default()),
+        _ => None,
+    }
+}
+
+fn readiness(state: &State) -> Answer {
     match *state.phase.borrow() {
         Phase::Running => respond(200, JSON, r#"{"status":"ready"}"#.to_owned()),
-        Phase::Draining(_) | Phase::Stopping => refuse(503, "The gateway is stopping", &[]),
+        Phase::Draining { .. } | Phase::Stopping => refuse(503, "The gateway is stopping", &[]),
     }
 }
 

@@ -1,0 +1,94 @@
+//! The end of the gateway, as load balancers and clients that do not leave see it (cases H11 and C5).
+
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::{Client, Process, Response, TestGateway, request};
+
+fn get(address: SocketAddr, path: &str, headers: &str) -> Response {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+    request(address, head.as_bytes())
+}
+
+const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+const READY: &str = "/health/ready";
+
+#[test]
+fn case_h11_while_clients_are_closed_requests_are_answered_and_new_clients_are_refused() {
+    for shards in [1, 3] {
+        let gateway = TestGateway::with(|config| {
+            config.server.shards = shards;
+            config.server.drain_timeout = Duration::from_secs(3);
+        });
+        let address = gateway.address;
+        // It never answers the close frame.
+        let _stubborn = Client::events(address);
+        assert_eq!(get(address, READY, "Connection: close\r\n").status, 200);
+        let began = Instant::now();
+        let stopping = thread::spawn(move || gateway.stop());
+        thread::sleep(Duration::from_millis(200));
+        let mut probes = 0;
+        while began.elapsed() < Duration::from_millis(2500) {
+            let ready = get(address, READY, "");
+            assert_eq!((ready.status, ready.closed), (503, true), "{ready:?}");
+            assert_eq!(get(address, "/health/live", "").status, 200);
+            let options = request(address, b"OPTIONS / HTTP/1.0\r\n\r\n");
+            assert_eq!(options.status, 503, "{options:?}");
+            for (path, headers) in [
+                ("/api/v1/ws", UPGRADE),
+                ("/ws?user_id=u", UPGRADE),
+                ("/debug/echo", UPGRADE),
+                ("/api/v1/sse?topics=a", ""),
+            ] {
+                let refused = get(address, path, headers);
+                assert_eq!(refused.status, 503, "{path}: {refused:?}");
+                assert!(
+                    refused.body.contains("The gateway is stopping"),
+                    "{refused:?}"
+                );
+                assert_eq!(refused.header("retry-after"), Some("1"), "{refused:?}");
+            }
+            probes += 1;
+        }
+        assert!(probes > 0);
+        assert!(stopping.join().unwrap() < Duration::from_secs(5));
+        assert!(TcpStream::connect(address).is_err());
+    }
+}
+
+#[test]
+fn case_h11_before_clients_are_closed_a_load_balancer_may_see_that_it_is_not_ready() {
+    let gateway = TestGateway::with(|config| config.server.ready_delay = Duration::from_secs(2));
+    let address = gateway.address;
+    let mut client = Client::events(address);
+    let began = Instant::now();
+    let stopping = thread::spawn(move || gateway.stop());
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(get(address, READY, "Connection: close\r\n").status, 503);
+    // Whoever still comes is served until then.
+    let mut late = Client::events(address);
+    late.subscribe(&["a"]);
+    assert_eq!(client.until_close(), Some(1001));
+    assert!(began.elapsed() > Duration::from_millis(1900));
+    assert_eq!(late.until_close(), Some(1001));
+    drop((client, late));
+    assert!(stopping.join().unwrap() < Duration::from_secs(5));
+}
+
+#[test]
+fn case_c5_by_default_it_has_stopped_in_8_s_whatever_clients_do() {
+    let process = Process::start(&["--shards", "2"]);
+    let clients: Vec<Client> = (0..300).map(|_| Client::events(process.address)).collect();
+    let began = Instant::now();
+    process.signal("TERM");
+    let (status, log) = process.finish(Duration::from_secs(8));
+    assert!(status.success(), "{log}");
+    assert!(
+        began.elapsed() > Duration::from_secs(3),
+        "they are waited for"
+    );
+    drop(clients);
+}
