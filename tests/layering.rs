@@ -32,6 +32,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("crossbeam", &["bus"]),
     ("fragile", &["shard"]),
     ("form_urlencoded", &["conn", "sse"]),
+    ("httpdate", &["http"]),
     ("hyper", &["cli", "http", "conn"]),
     ("ipnet", &["config", "http"]),
     ("jsonwebtoken", &["auth"]),

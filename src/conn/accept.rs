@@ -4,19 +4,21 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::sync::Once;
+use std::task::{Poll, ready};
+use std::time::{Duration, Instant, SystemTime};
 
 use hyper::Response;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{sleep_until, timeout};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::time::{sleep_until, timeout_at};
 
 use super::claim::{self, Claimed, Decision};
 use super::guarded::{Guarded, Progress};
@@ -24,29 +26,17 @@ use super::preamble::{self, Preamble};
 use super::record::Records;
 use super::watched::Watched;
 use super::{driver, sse};
-use crate::http::{AnswerBody, Api, GuardLimits, client_of, refuse_raw};
+use crate::http::{AnswerBody, Api, GuardLimits, HeadError, client_of, refuse_raw};
 use crate::metrics::Refused;
 use crate::net::Stream;
 use crate::shard::Shard;
+use crate::ws::handshake::offers_websocket;
 
-/// How a connection's HTTP part ended.
-enum End {
-    /// It becomes something else.
-    Claimed(Claimed, Stream, Vec<u8>),
-    /// What came is refused, with this status and text; the peer has not been told.
-    Refused(u16, String, Stream),
-    /// It did not get on in time; `true` if it was in the middle of something.
-    TimedOut(Stream, bool),
-    /// Everything has been said.
-    Over,
-}
+/// A socket that becomes something else than HTTP, and what the peer sent behind its request.
+type Taken = (Claimed, Stream, Vec<u8>);
 
 /// What becomes of one request.
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Watched<AnswerBody>>, Infallible>>>>;
-
-/// Bytes of a refused request that are read and thrown away, so that the
-/// refusal is not lost to a reset.
-const LINGER_BYTES_MAX: u64 = 256 * 1024;
 
 /// Serves one accepted connection: answers its requests until one claims the
 /// socket, which then lives on in a task of its own.
@@ -60,56 +50,69 @@ pub async fn accept(
     let evicted = shard.begin_handshake();
     let head_timeout = shard.config.server.handshake_timeout;
     let progress = Rc::new(Progress::until(Instant::now() + head_timeout));
-    let end = {
+    let taken = {
         let mut serving = pin!(serve(&shard, api, stream, address, &progress));
         poll_fn(|cx| match serving.as_mut().poll(cx) {
-            Poll::Ready(end) => Poll::Ready(end),
+            Poll::Ready(taken) => Poll::Ready(taken),
             // The oldest is not always idle: a stream of answers may last.
             Poll::Pending => match evicted.poll_raised(cx) {
-                Poll::Ready(()) if !progress.answering.get() => Poll::Ready(End::Over),
+                Poll::Ready(()) if !progress.answering.get() => Poll::Ready(None),
                 _ => Poll::Pending,
             },
         })
         .await
     };
     shard.end_handshake();
-    match end {
-        End::Claimed(Claimed::WebSocket(claim), stream, rest) => {
+    match taken {
+        Some((Claimed::WebSocket(claim), stream, rest)) => {
             driver::start(&shard, records, *claim, stream, rest);
         }
-        End::Claimed(Claimed::Sse(claim), stream, rest) => {
+        Some((Claimed::Sse(claim), stream, rest)) => {
             sse::start(&shard, records, *claim, stream, &rest);
         }
-        End::Refused(status, why, stream) => {
-            shard.counters.refused[Refused::Handshake as usize].add(1);
-            close(stream, &refuse_raw(status, &why)).await;
-        }
-        End::TimedOut(stream, in_request) => {
-            shard.counters.refused[Refused::Timeout as usize].add(1);
-            if in_request {
-                close(stream, &refuse_raw(408, "Request not received in time")).await;
-            }
-        }
-        End::Over => {}
+        None => {}
     }
 }
 
+/// Answers requests; `None` when everything has been said.
 async fn serve(
     shard: &Rc<Shard>,
     api: Api,
     mut stream: Stream,
     address: IpAddr,
     progress: &Rc<Progress>,
-) -> End {
+) -> Option<Taken> {
     let config = shard.config.clone();
     let head_timeout = config.server.handshake_timeout;
     let deadline = progress.deadline.get();
     let reading = preamble::read(&config.server, &mut stream, address, deadline).await;
     let (address, begun) = match reading {
         Preamble::Read(address, begun) => (address, begun),
-        Preamble::Refused(error) => return End::Refused(400, error.to_string(), stream),
-        Preamble::TimedOut => return End::TimedOut(stream, true),
-        Preamble::Over => return End::Over,
+        Preamble::Refused(error) => {
+            refuse(
+                shard,
+                stream,
+                Refused::Handshake,
+                400,
+                &error.to_string(),
+                HEAD_LINGER,
+            )
+            .await;
+            return None;
+        }
+        Preamble::TimedOut => {
+            refuse(
+                shard,
+                stream,
+                Refused::Timeout,
+                408,
+                NOT_IN_TIME,
+                HEAD_LINGER,
+            )
+            .await;
+            return None;
+        }
+        Preamble::Over => return None,
     };
     let limits = GuardLimits {
         head_bytes_max: config.http.max_head_size,
@@ -122,8 +125,9 @@ async fn serve(
         let claimed = claimed.clone();
         let request_timeout = shard.config.websocket.message_timeout;
         progress.deadline.set(Instant::now() + request_timeout);
+        progress.busy.set(true);
         let answering: Answering = Box::pin(async move {
-            let asks_for_upgrade = request.headers().contains_key(UPGRADE);
+            let asks_for_upgrade = offers_websocket(request.headers());
             let server = &shard.config.server;
             let address = client_of(server, address, request.headers());
             let (mut answer, is_last) = match claim::decide(&shard, &request, address) {
@@ -138,9 +142,10 @@ async fn serve(
                     (api.answer(request, address).await, asks_for_upgrade)
                 }
             };
-            if is_last {
-                // What follows a refused upgrade may be meant for a connection that
-                // somebody in front of us believes to be one (HOSTILE H08).
+            // What follows a refused upgrade may be meant for a connection that somebody in
+            // front of us believes to be one (HOSTILE H08). What still comes of a body that
+            // nobody wants is not looked for a request behind it.
+            if is_last || progress.in_request.get() || shard.process.is_draining() {
                 answer
                     .headers_mut()
                     .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -164,6 +169,9 @@ async fn serve(
             if claimed.borrow().is_some() || polled.is_ready() {
                 return Poll::Ready(false);
             }
+            if !progress.busy.get() && progress.withheld.replace(false) {
+                continue;
+            }
             if progress.last.replace(false) {
                 Pin::new(&mut connection).graceful_shutdown();
             }
@@ -182,38 +190,123 @@ async fn serve(
     })
     .await;
     let parts = connection.into_parts();
+    progress.answering.set(false);
     let (stream, rest) = parts.io.into_parts();
     let claim = claimed.borrow_mut().take();
     if let Some(claim) = claim {
-        return End::Claimed(claim, stream, [&parts.read_buf[..], &rest].concat());
+        return Some((claim, stream, [&parts.read_buf[..], &rest].concat()));
     }
-    if timed_out {
-        return End::TimedOut(stream, !progress.idle.get());
+    let linger = match progress.in_request.get() {
+        true => BODY_LINGER,
+        false => HEAD_LINGER,
+    };
+    if timed_out && progress.idle.get() {
+        shard.counters.refused[Refused::Timeout as usize].add(1);
+    } else if timed_out {
+        refuse(shard, stream, Refused::Timeout, 408, NOT_IN_TIME, linger).await;
+    } else if let Some(error) = progress.refused.get() {
+        let why = match error {
+            HeadError::Tls => {
+                note_tls(address);
+                Refused::Tls
+            }
+            _ => Refused::Handshake,
+        };
+        refuse(
+            shard,
+            stream,
+            why,
+            error.status(),
+            &error.to_string(),
+            linger,
+        )
+        .await;
+    } else {
+        close(stream, b"", linger).await;
     }
-    match progress.refused.get() {
-        Some(error) => End::Refused(error.status(), error.to_string(), stream),
-        None => {
-            close(stream, b"").await;
-            End::Over
+    None
+}
+
+/// What is said to a peer in the middle of a request.
+const NOT_IN_TIME: &str = "Request not received in time";
+
+/// Says once that clients speak TLS, which is somebody's mistake and not each client's.
+fn note_tls(address: IpAddr) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        tracing::warn!(
+            %address,
+            "a client speaks TLS to this port of plain HTTP, and is refused; said once, then only \
+             counted: use http:// or ws://, or a proxy that ends TLS"
+        );
+    });
+}
+
+/// The last words to a peer whose request did not reach the parser.
+async fn refuse(
+    shard: &Shard,
+    stream: Stream,
+    why: Refused,
+    status: u16,
+    text: &str,
+    linger: Linger,
+) {
+    shard.counters.refused[why as usize].add(1);
+    close(stream, &refuse_raw(status, text, SystemTime::now()), linger).await;
+}
+
+/// How much more is read, and thrown away, from a peer that has been told everything. Closing on bytes
+/// that were not read would reset the connection, and with it answers that are still on their way.
+#[derive(Clone, Copy)]
+struct Linger {
+    bytes: usize,
+    time: Duration,
+    silence: Duration,
+}
+
+/// Of a peer that has no more to say: a moment.
+const HEAD_LINGER: Linger = Linger {
+    bytes: 256 * 1024,
+    time: Duration::from_secs(1),
+    silence: Duration::from_secs(1),
+};
+
+/// Of a peer in the middle of a body: many clients look for the answer only behind it.
+const BODY_LINGER: Linger = Linger {
+    bytes: 64 * 1024 * 1024,
+    time: Duration::from_secs(30),
+    silence: Duration::from_secs(5),
+};
+
+/// Writes the last words, if there are any, and waits for the peer to take what it was sent.
+async fn close(mut stream: Stream, last_words: &[u8], linger: Linger) {
+    let deadline = Instant::now() + linger.time;
+    let ending = async {
+        stream.write_all(last_words).await?;
+        stream.shutdown().await
+    };
+    let ended = timeout_at(deadline.into(), ending).await;
+    let mut left = linger.bytes;
+    while matches!(ended, Ok(Ok(()))) && left > 0 {
+        let until = deadline.min(Instant::now() + linger.silence);
+        match timeout_at(until.into(), discard(&mut stream)).await {
+            Ok(Ok(read @ 1..)) => left = left.saturating_sub(read),
+            // It has gone away, or takes its time.
+            _ => return,
         }
     }
 }
 
-/// Writes the last words, if there are any, and waits a moment for the peer to
-/// take what it was sent: closing on bytes that were not read would reset the
-/// connection, and with it answers that are still on their way.
-async fn close(mut stream: Stream, last_words: &[u8]) {
-    let ending = async {
-        stream.write_all(last_words).await?;
-        stream.shutdown().await?;
-        let mut rest = stream.take(LINGER_BYTES_MAX);
-        let mut bytes = [0; 4096];
-        while rest.read(&mut bytes).await? > 0 {}
-        io::Result::Ok(())
-    };
-    // A peer that has gone away or takes its time is not waited for.
-    let _ = timeout(LINGER_MAX, ending).await;
+/// Reads some bytes to no purpose; 0 at the end.
+async fn discard(stream: &mut Stream) -> io::Result<usize> {
+    poll_fn(|cx| {
+        let mut bytes = [const { MaybeUninit::uninit() }; DISCARD_BYTES];
+        let mut read = ReadBuf::uninit(&mut bytes);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut read))?;
+        Poll::Ready(Ok(read.filled().len()))
+    })
+    .await
 }
 
-/// How long a refused peer is given to read why.
-const LINGER_MAX: Duration = Duration::from_secs(1);
+/// Bytes thrown away at once.
+const DISCARD_BYTES: usize = 16 * 1024;

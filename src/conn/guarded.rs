@@ -25,6 +25,12 @@ pub(super) struct Progress {
     pub(super) idle: Cell<bool>,
     /// A request is being answered: the connection makes no room for newer ones.
     pub(super) answering: Cell<bool>,
+    /// A request is with the service, or its answer is being written.
+    pub(super) busy: Cell<bool>,
+    /// There are bytes that the parser has to come back for when it is not busy.
+    pub(super) withheld: Cell<bool>,
+    /// More of the request being read is to come.
+    pub(super) in_request: Cell<bool>,
     /// The parser was given nothing because this came.
     pub(super) refused: Cell<Option<HeadError>>,
 }
@@ -37,6 +43,9 @@ impl Progress {
             last: Cell::new(false),
             idle: Cell::new(false),
             answering: Cell::new(false),
+            busy: Cell::new(false),
+            withheld: Cell::new(false),
+            in_request: Cell::new(false),
             refused: Cell::new(None),
         }
     }
@@ -87,6 +96,12 @@ impl Read for Guarded {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
+            // The parser reads ahead, and would give up a request for what is wrong with the next one.
+            // It is told when this one is answered; after an upgrade these bytes are frames.
+            if this.progress.busy.get() && this.guard.holds_next() {
+                this.progress.withheld.set(true);
+                return Poll::Pending;
+            }
             match this.guard.pass() {
                 Err(error) => {
                     this.progress.refused.set(Some(error));
@@ -98,6 +113,7 @@ impl Read for Guarded {
                     }
                     let bytes = passed.bytes.min(buffer.remaining());
                     buffer.put_slice(this.guard.give(bytes));
+                    this.progress.in_request.set(this.guard.is_in_request());
                     return Poll::Ready(Ok(()));
                 }
                 Ok(None) => {}

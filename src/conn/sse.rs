@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -56,12 +57,13 @@ pub(super) fn start(
         _place: claim.place,
         _seat: claim.seat,
     };
-    let (request, head) = (claim.request, event_stream_head(&claim.page));
+    let now = SystemTime::now();
+    let (request, head) = (claim.request, event_stream_head(&claim.page, now));
     if shard
         .engine(|engine| engine.open_stream(peer, &request, head))
         .is_err()
     {
-        let refusal = refuse_raw_with(503, "Too many topics", &claim.page);
+        let refusal = refuse_raw_with(503, "Too many topics", now, &claim.page);
         shard.send_raw(peer, Priority::Critical, &refusal);
         driver.part(Disconnect::Overloaded);
     }

@@ -44,6 +44,7 @@ impl<B> Watched<B> {
 impl<B> Drop for Watched<B> {
     fn drop(&mut self) {
         self.progress.answering.set(false);
+        self.progress.busy.set(false);
     }
 }
 

@@ -1,13 +1,14 @@
 //! Answers with a body that says why.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
 use axum::http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
 use axum::http::{Response, StatusCode};
+use httpdate::fmt_http_date;
 
 /// What an answer has behind its head.
 pub type AnswerBody = Body;
@@ -59,23 +60,24 @@ pub fn respond(status: u16, content_type: &'static str, body: impl Into<Body>) -
     answer
 }
 
-/// The bytes of a refusal to a connection whose request never reached the parser.
+/// The bytes of a refusal at this time to a connection whose request never reached the parser.
 #[must_use]
-pub fn refuse_raw(status: u16, why: &str) -> Vec<u8> {
-    refuse_raw_with(status, why, &HeaderMap::new())
+pub fn refuse_raw(status: u16, why: &str, now: SystemTime) -> Vec<u8> {
+    refuse_raw_with(status, why, now, &HeaderMap::new())
 }
 
 /// As [`refuse_raw`], with `more` in the head.
 #[must_use]
-pub fn refuse_raw_with(status: u16, why: &str, more: &HeaderMap) -> Vec<u8> {
+pub fn refuse_raw_with(status: u16, why: &str, now: SystemTime, more: &HeaderMap) -> Vec<u8> {
     let reason = StatusCode::from_u16(status)
         .ok()
         .and_then(|status| status.canonical_reason());
     let body = serde_json::json!({ "detail": why }).to_string();
     let mut answer = format!(
-        "HTTP/1.1 {status} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{CONNECTION}: close\r\n",
+        "HTTP/1.1 {status} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{CONNECTION}: close\r\n{DATE}: {}\r\n",
         reason.unwrap_or(""),
         body.len(),
+        fmt_http_date(now),
     )
     .into_bytes();
     end_head(&mut answer, more);
@@ -84,14 +86,15 @@ pub fn refuse_raw_with(status: u16, why: &str, more: &HeaderMap) -> Vec<u8> {
 }
 
 /// The head of a response that is a stream of events, which ends with the
-/// connection (RFC 9112 section 6.3). `more` goes into it besides.
+/// connection (RFC 9112 section 6.3), begun at this time. `more` goes into it besides.
 #[must_use]
-pub fn event_stream_head(more: &HeaderMap) -> Vec<u8> {
+pub fn event_stream_head(more: &HeaderMap, now: SystemTime) -> Vec<u8> {
     let mut head = b"HTTP/1.1 200 OK\r\n".to_vec();
     for (name, value) in EVENT_STREAM {
         put_header(&mut head, &name, value.as_bytes());
     }
     put_header(&mut head, &CONNECTION, b"close");
+    put_header(&mut head, &DATE, fmt_http_date(now).as_bytes());
     end_head(&mut head, more);
     head
 }

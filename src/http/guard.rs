@@ -35,6 +35,9 @@ pub enum HeadError {
     /// No `Host` or more than one, or one that names no host.
     #[error("missing, repeated or malformed Host")]
     Host,
+    /// A TLS record instead of a request.
+    #[error("this port speaks plain HTTP, not TLS: use http:// or ws://, or a proxy that ends TLS")]
+    Tls,
 }
 
 impl HeadError {
@@ -140,6 +143,19 @@ impl Guard {
         &self.held[start..self.given]
     }
 
+    /// Whether more of a request that the parser has begun to read is to come; of chunks, only the
+    /// parser knows.
+    #[must_use]
+    pub fn is_in_request(&self) -> bool {
+        self.state != State::Head
+    }
+
+    /// Whether there is something of the request behind the one that the parser has.
+    #[must_use]
+    pub fn holds_next(&self) -> bool {
+        self.state == State::Head && self.given < self.held.len()
+    }
+
     /// What has not been given to the parser: after an upgrade, the peer's first frames.
     #[must_use]
     pub fn into_rest(mut self) -> Vec<u8> {
@@ -153,14 +169,22 @@ impl Guard {
             self.given += 2;
             self.scanned = self.scanned.max(self.given);
         }
+        // What can never become a request is not waited for to end.
+        match self.held[self.given..] {
+            [TLS_HANDSHAKE, ..] => return Err(HeadError::Tls),
+            // A line end may follow.
+            [b'\r'] => {}
+            [first, ..] if !first.is_ascii_alphabetic() => return Err(HeadError::RequestLine),
+            _ => {}
+        }
         let from = self
             .scanned
             .max(self.given)
             .saturating_sub(3)
             .max(self.given);
         let end = memchr::memmem::find(&self.held[from..], b"\r\n\r\n");
-        self.scanned = self.held.len();
         let Some(end) = end.map(|at| from + at + 4) else {
+            self.scanned = self.held.len();
             let waiting = self.held.len() - self.given;
             return if waiting > self.limits.head_bytes_max {
                 Err(HeadError::TooLarge)
@@ -283,6 +307,9 @@ fn check_request_line(line: &[u8]) -> Result<Version, HeadError> {
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
+
+/// The first byte of a TLS connection (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// A body may announce no more than this; what a request may really have is a
 /// matter of its route.
@@ -416,6 +443,18 @@ mod tests {
             "GET / HTTP/1.1\nHost: a\r\n\r\n",
             Err(HeadError::RequestLine),
         );
+    }
+
+    #[test]
+    fn case_h13_what_cannot_become_a_request_is_refused_at_its_first_byte() {
+        check("\x16\x03\x01\x02\0\x01", Err(HeadError::Tls));
+        check("\r\n\x16", Err(HeadError::Tls));
+        for start in [" ", "\0", "\x10", "/", "{", "\n", "\r\r\n", "\r\n\t"] {
+            check(start, Err(HeadError::RequestLine));
+        }
+        // A line end may come before a request, in pieces, too.
+        assert_eq!(passed(b"\r", 1), (Vec::new(), Ok(())));
+        assert_eq!(passed(b"\r\n\r", 1), (Vec::new(), Ok(())));
     }
 
     #[test]

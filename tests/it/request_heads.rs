@@ -412,6 +412,28 @@ fn h08_what_follows_an_accepted_upgrade_is_frames_only() {
 }
 
 #[test]
+fn a_request_is_answered_whatever_follows_it() {
+    let gateway = TestGateway::start();
+    for (next, status) in [
+        ("\x16\x03\x01", 400),
+        ("X : y\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nX : y\r\n\r\n", 400),
+    ] {
+        let response = request(gateway.address, format!("{SECOND}{next}").as_bytes());
+        assert_eq!(
+            (response.status, response.count()),
+            (200, 2),
+            "{next:?}: {response:?}"
+        );
+        let second = format!("HTTP/1.1 {status}");
+        assert!(
+            response.body.contains(&second) && response.closed,
+            "{next:?}: {response:?}"
+        );
+    }
+}
+
+#[test]
 fn h09_a_body_of_an_upgrade_is_never_taken_for_frames() {
     let gateway = TestGateway::start();
     let frame = "\u{1}\u{1}\0\0\0\0\0\0\0\0";
@@ -555,11 +577,11 @@ fn h18_a_proxy_header_is_a_bad_request() {
     let response = request(gateway.address, &whole);
     assert_eq!((response.status, response.count()), (400, 1));
     assert!(response.closed);
-    // A truncated one is waited for as long as for any head.
+    // Of a truncated one no more is waited for: no request begins like this.
     let mut stream = connect(gateway.address);
     stream.write_all(&v2[..14]).unwrap();
     let response = read_response(&mut stream);
-    assert_eq!((response.status, response.count()), (408, 1));
+    assert_eq!((response.status, response.count()), (400, 1));
     assert!(response.closed);
 }
 
@@ -570,5 +592,11 @@ fn h19_http_2_is_not_spoken() {
     check_last(gateway.address, preface, 400);
     let h2c = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n\
                Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n";
-    check_last(gateway.address, h2c, 200);
+    // The offer is passed over (case H14): what follows is HTTP/1.1.
+    let response = request(gateway.address, format!("{h2c}{SECOND}").as_bytes());
+    assert_eq!(
+        (response.status, response.count()),
+        (200, 2),
+        "{response:?}"
+    );
 }

@@ -81,8 +81,10 @@ fn opening_lines(stream: &EventStream) -> Vec<String> {
 fn a_stream_begins_with_its_head_the_time_to_come_back_and_where_it_stands() {
     let gateway = TestGateway::start();
     let mut stream = EventStream::connect(gateway.address, "topics=a,b");
+    let (start, date) = stream.head.split_once("date: ").unwrap();
+    let (_, end) = date.split_once("\r\n").unwrap();
     assert_eq!(
-        stream.head,
+        format!("{start}{end}"),
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store, no-transform\r\n\
          x-accel-buffering: no\r\nconnection: close\r\nvary: Origin\r\n\r\n"
     );
