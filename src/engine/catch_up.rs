@@ -28,6 +28,8 @@ pub const HISTORY_BYTES_MAX: usize = 1024 * 1024;
 pub(super) struct CatchUps {
     /// Topic by topic; the first one is being sent.
     peers: HashMap<PeerId, VecDeque<CatchUp>>,
+    /// Where peers were that have not been told yet what came of their wish to go on from there.
+    asked: HashMap<PeerId, Vec<(TopicId, Position)>>,
 }
 
 /// What a peer has missed of one topic.
@@ -46,15 +48,37 @@ pub(super) struct CatchUp {
 
 impl CatchUps {
     /// The offset up to which a peer that catches up with a topic has been written it.
-    pub(super) fn written(&self, peer: PeerId, topic: TopicId) -> Option<u64> {
+    pub(super) fn written(&self, peer: PeerId, topic: TopicId, epoch: u64) -> Option<u64> {
+        if let Some(asked) = self.asked.get(&peer)
+            && let Some((_, was)) = asked.iter().find(|(other, _)| *other == topic)
+        {
+            // Messages of another life are not sent.
+            return Some(was.offset).filter(|_| was.epoch == epoch);
+        }
         let mut queue = self.peers.get(&peer)?.iter();
         let catch_up = queue.find(|catch_up| catch_up.topic == topic)?;
         Some(catch_up.written)
     }
 
+    /// Notes that a peer wants to go on in a topic from where it was.
+    pub(super) fn ask(&mut self, peer: PeerId, topic: TopicId, from: Position) {
+        self.asked.entry(peer).or_default().push((topic, from));
+    }
+
+    /// Notes that a peer has been told what came of it.
+    pub(super) fn tell(&mut self, peer: PeerId, topic: TopicId) {
+        if let Some(asked) = self.asked.get_mut(&peer) {
+            asked.retain(|(other, _)| *other != topic);
+            if asked.is_empty() {
+                self.asked.remove(&peer);
+            }
+        }
+    }
+
     /// Forgets a peer that has left.
     pub(super) fn forget(&mut self, peer: PeerId) {
         self.peers.remove(&peer);
+        self.asked.remove(&peer);
     }
 
     /// Adds what a peer has missed. Returns whether it was not catching up before.

@@ -159,20 +159,22 @@ impl<L: Lanes> Turn<'_, L> {
 
     /// Where the topics stand that the peer is sent already: behind the last message that it has been
     /// written. Called when it is about to be told.
-    pub(super) fn locate_flowing(&self, confirmation: &mut Confirmation) {
+    pub(super) fn locate_flowing(&mut self, confirmation: &mut Confirmation) {
         let Confirmation { peer, topics, .. } = confirmation;
-        let engine = &*self.engine;
         for begun in topics.iter_mut().filter(|begun| begun.hold.is_none()) {
-            if let Some(position) = &mut begun.position
-                && engine.readers.hub.is_present(*peer)
-                && engine.readers.hub.is_topic(begun.topic)
-            {
-                // What it is catching up with comes behind the confirmation, too.
-                let written = engine.catch_ups.written(*peer, begun.topic).or_else(|| {
-                    let hub = &engine.readers.hub;
-                    hub.written_number(peer.slot, begun.topic)
-                });
-                position.offset = written.unwrap_or(position.offset);
+            let (topic, hub) = (begun.topic, &self.engine.readers.hub);
+            if !hub.is_present(*peer) || !hub.is_topic(topic) {
+                continue;
+            }
+            // What waits in a group comes behind the confirmation, and so does what the peer is
+            // catching up with.
+            self.close_group(topic);
+            let engine = &*self.engine;
+            let epoch = begun.position.map_or(0, |position| position.epoch);
+            let written = engine.catch_ups.written(*peer, topic, epoch);
+            let written = written.or_else(|| engine.readers.hub.written_number(peer.slot, topic));
+            if let (Some(position), Some(written)) = (&mut begun.position, written) {
+                position.offset = written;
             }
         }
     }
@@ -183,6 +185,9 @@ impl<L: Lanes> Turn<'_, L> {
         let Confirmation { peer, topics, .. } = confirmation;
         self.engine.readers.hub.note_answered(*peer);
         for begun in topics {
+            if begun.hold.is_some() && begun.resume.is_some() {
+                self.engine.catch_ups.tell(*peer, begun.topic);
+            }
             let Start {
                 position, resumed, ..
             } = begun.start();
@@ -222,6 +227,9 @@ impl<L: Lanes> Turn<'_, L> {
         if self.engine.tickets.has(ticket, topic) {
             return Ok(());
         }
+        if let (Some(_), Some(Some(from))) = (hold, from) {
+            self.engine.catch_ups.ask(peer, topic, from);
+        }
         let resume = from.map(|from| Resume { from, reach: None });
         let begun = Subscribing {
             name: name.into(),
@@ -240,7 +248,11 @@ impl<L: Lanes> Turn<'_, L> {
     fn subscribe_here(&mut self, ticket: Ticket, mut begun: Subscribing, format: WireFormat) {
         let shard = self.engine.shard;
         let id = self.take_interest(&begun.name, Interest { shard, format });
-        begun.position = Some(self.engine.homes.home.topic(id).position());
+        let position = self.engine.homes.home.topic(id).position();
+        // It may have been published to before anybody here read it in this format.
+        let hub = &mut self.engine.readers.hub;
+        hub.begin(begun.topic, format, position.offset);
+        begun.position = Some(position);
         if let Some(resume) = &mut begun.resume {
             resume.reach = Some(self.engine.reach(&begun.name, resume.after(), self.now));
         }

@@ -20,15 +20,16 @@ impl Hub {
         stream.map_or(0, |id| self.streams[id.index()].number)
     }
 
-    /// The number of the newest message of a topic that a peer has been written, or that has been
-    /// skipped for it.
+    /// The number of the newest message of a topic that a peer has been written. Of those that were
+    /// skipped for it behind that one it has to be told yet.
     #[must_use]
     pub fn written_number(&self, slot: Slot, topic: TopicId) -> Option<u64> {
         let peer = self.peers.get(slot.index())?;
         let Sub { stream, member, .. } = peer.subs[peer.sub_of(topic)?];
         let stream = &self.streams[stream.index()];
-        let cursor = stream.members[member as usize].cursor;
-        Some(stream.number - stream.log.messages_after(cursor))
+        let Member { cursor, lost, .. } = stream.members[member as usize];
+        let passed = stream.number - stream.log.messages_after(cursor);
+        Some(passed.saturating_sub(u64::from(lost)))
     }
 
     /// Writes nothing more of a topic to a peer until [`Self::release`]: what

@@ -281,19 +281,19 @@ impl View {
         let Some(event) = Event::parse(text) else {
             fail(Check::Frame, format!("{text:?} is no event"));
         };
-        oracle.check_data(event.topic, event.position, event.data);
-        self.stored.insert(event.topic.into(), event.position);
+        oracle.check_data(&event);
+        if !event.is_presence {
+            self.stored.insert(event.topic.into(), event.position);
+        }
         if let Some(seen) = self.seen_before
             && seen.epoch == event.position.epoch
             && event.position.offset <= seen.offset
         {
             fail(Check::Order, format!("{text} after {seen:?}"));
         }
-        if let Some(life) = self.ended.find(event.topic).map(|track| track.life) {
+        if let Some(track) = self.ended.find(event.topic) {
             oracle.seen.note(Thing::CutFrame);
-            let recovers = self.recovers(event.topic, life);
-            let track = self.ended.find(event.topic).expect("as above");
-            return track.event(&event, Membership::Ended, recovers, oracle);
+            return track.event(&event, Membership::Ended, oracle);
         }
         let track = self.tracks.get(event.topic);
         if track.is_some_and(|track| track.behind != 0) {
@@ -324,24 +324,13 @@ impl View {
         if told.is_some() && !self.is_deaf {
             fail(Check::BeforeConfirmation, text);
         }
-        let recovers = self.recovers(event.topic, track.life);
         let track = self.tracks.get_mut(event.topic).expect("as above");
-        track.event(&event, Membership::Live, recovers, oracle);
+        track.event(&event, Membership::Live, oracle);
         if is_internal(event.topic) {
             oracle.seen.note(Thing::Broadcast);
         } else if event.topic.starts_with("user:") {
             oracle.seen.note(Thing::Inbox);
         }
-    }
-
-    /// Whether a subscription that has not been confirmed asks for a topic from a place on, although
-    /// it flows.
-    fn recovers(&self, name: &str, life: u32) -> bool {
-        let is_it = |topic: &AskedTopic| {
-            topic.name == name && topic.life == life && topic.was_member && topic.from.is_some()
-        };
-        let mut unread = self.asked.values().filter(|asked| !asked.is_read);
-        unread.any(|asked| asked.topics.iter().any(is_it))
     }
 
     /// Begins a membership because of patterns.

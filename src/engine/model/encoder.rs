@@ -15,6 +15,7 @@ pub(super) struct Lines(Vec<u8>);
 pub(super) struct Event<'a> {
     pub(super) topic: &'a str,
     pub(super) position: Position,
+    /// Then the offset is its number among the presence messages of the topic.
     pub(super) is_presence: bool,
     pub(super) data: &'a str,
 }
@@ -60,7 +61,11 @@ impl Encode for Lines {
         let bare = bare(publication);
         self.0.clear();
         match format {
-            WireFormat::Sse => put_event(&mut self.0, "e", bare.as_bytes()).expect("no line ends"),
+            WireFormat::Sse => {
+                let is_presence = publication.kind == Kind::Presence;
+                let name = if is_presence { "p" } else { "e" };
+                put_event(&mut self.0, name, bare.as_bytes()).expect("no line ends");
+            }
             WireFormat::EventsBatch => self.0.extend_from_slice(bare.as_bytes()),
             format => {
                 let line = format!("E{} {bare}\n", format.index());

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
+use super::encoder::Event;
 use super::seen::{Seen, Thing};
 use crate::id::Position;
 
@@ -57,15 +58,9 @@ pub(super) enum Check {
 /// on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum KnownFault {
-    /// A message of a topic reaches the client before the confirmation that names it, because
-    /// memberships are live at once while the confirmation waits for other homes.
-    ConfirmationIsOvertaken,
-    /// A topic that flows already is named where this shard is, and not at the last message that the
-    /// connection was sent.
+    /// A topic that was given up and asked for again, while what the client had asked of it before has
+    /// not been answered, is named behind what the client knows.
     FlowingIsNamedElsewhere,
-    /// A topic that flows already is asked for from a place on: what has come of it and has not been
-    /// written is skipped when its home answers, and no gap tells of it before what is newer.
-    RecoverySkipsWhatFlows,
     /// A topic whose home has forgotten it while one format of it was given up and another one was asked
     /// for: the engine remembers for good what the home called it before.
     NameIsNotForgotten,
@@ -85,10 +80,8 @@ pub(super) enum KnownFault {
 }
 
 impl KnownFault {
-    pub(super) const ALL: [Self; 8] = [
-        Self::ConfirmationIsOvertaken,
+    pub(super) const ALL: [Self; 6] = [
         Self::FlowingIsNamedElsewhere,
-        Self::RecoverySkipsWhatFlows,
         Self::NameIsNotForgotten,
         Self::StalledIsOvertaken,
         Self::NumbersFall,
@@ -126,6 +119,8 @@ pub(super) fn expect<T: PartialEq + Debug>(check: Check, found: &T, expected: &T
 pub(super) struct Oracle {
     /// By topic and epoch: the data of each offset, where it is known.
     logs: BTreeMap<(String, u64), Vec<Option<String>>>,
+    /// The data of presence messages, by topic, epoch and number.
+    presence: BTreeMap<(String, u64, u64), String>,
     /// When a key was taken first, and its offset.
     keys: BTreeMap<(String, String), (u64, u64)>,
     /// The offsets that publications got, by their data.
@@ -164,7 +159,24 @@ impl Oracle {
     }
 
     /// A client, a reader of a history or the like has got a message.
-    pub(super) fn check_data(&mut self, topic: &str, at: Position, data: &str) {
+    pub(super) fn check_data(&mut self, event: &Event<'_>) {
+        let (topic, at) = (event.topic, event.position);
+        if event.is_presence {
+            let key = (topic.into(), at.epoch, at.offset);
+            let known = self
+                .presence
+                .entry(key)
+                .or_insert_with(|| event.data.into());
+            if **known != *event.data {
+                fail(Check::Data, format!("{event:?} was {known}"));
+            }
+            return;
+        }
+        self.check_message(topic, at, event.data);
+    }
+
+    /// As [`Self::check_data`], for a message.
+    pub(super) fn check_message(&mut self, topic: &str, at: Position, data: &str) {
         let log = self.logs.get_mut(&(topic.into(), at.epoch));
         let index = usize::try_from(at.offset).unwrap_or(0).wrapping_sub(1);
         let Some(known) = log.and_then(|log| log.get_mut(index)) else {

@@ -176,7 +176,7 @@ impl World {
                 self.oracle.seen.note(Thing::Roster);
                 self.send(client, b"R\n");
             }
-            Outcome::CaughtUp(position) => self.send(client, &position),
+            Outcome::Position(id) => self.send(client, &id),
             Outcome::Slow | Outcome::Gone => {
                 let thing = match outcome {
                     Outcome::Slow => Thing::Slow,

@@ -108,11 +108,11 @@ impl World {
         any
     }
 
-    fn check_arrived(&self) {
+    fn check_arrived(&mut self) {
         let heads = self.heads();
         self.tasks.finish();
-        for client in &self.clients {
-            let Some(connection) = &client.connection else {
+        for client in &mut self.clients {
+            let Some(connection) = &mut client.connection else {
                 continue;
             };
             let (peer, hub) = (connection.peer, self.nodes[connection.node].engine.hub());
@@ -124,7 +124,7 @@ impl World {
             if !hub.is_drained(peer.slot) || connection.view.is_cut() {
                 fail(Check::Stuck, format!("{connection:?} is not drained"));
             }
-            match &connection.stream {
+            match &mut connection.stream {
                 Some((_, stream)) => stream.finish(&heads),
                 None => connection.view.finish(&heads),
             }

@@ -99,37 +99,72 @@ impl StreamView {
         let buffer = std::mem::take(&mut self.buffer);
         let text = str::from_utf8(&buffer).expect("streams are text");
         let mut rest = text;
+        self.is_open |= !text.is_empty();
         while let Some((block, behind)) = rest.split_once("\n\n") {
-            self.is_open = true;
             self.block(block, oracle);
             rest = behind;
         }
         self.buffer = rest.as_bytes().to_vec();
+        if let Some(id) = self.opening() {
+            self.last_id = id;
+        }
+    }
+
+    /// The first id of the stream, while nothing has come behind it: it stands in the first event's
+    /// block, and is where one that reads lines goes on from.
+    fn opening(&self) -> Option<String> {
+        let (lines, _) = str::from_utf8(&self.buffer).ok()?.rsplit_once('\n')?;
+        let mut ids = lines.lines().filter_map(|line| line.strip_prefix("id: "));
+        ids.next().filter(|_| !self.is_located).map(Into::into)
     }
 
     fn block(&mut self, block: &str, oracle: &mut Oracle) {
-        let (mut id, mut name, mut data) = (None, None, None);
+        let (mut ids, mut name, mut data) = (Vec::new(), None, None);
         for line in block.lines() {
             match line.split_once(": ") {
-                Some(("id", text)) => id = Some(text),
+                Some(("id", text)) => ids.push(text),
                 Some(("event", text)) => name = Some(text),
                 Some(("data", text)) => data = Some(text),
                 Some(("retry" | "", _)) => {}
+                _ if line == ":" => {}
                 _ => fail(Check::Frame, format!("{line:?} in a stream")),
             }
         }
-        match (id, name, data) {
-            (None, None, None) => {}
-            (None, Some("gap"), Some(data)) => self.gap(data, oracle),
-            (Some(id), None, None) => {
-                let positions = self.positions(id);
-                for (part, at) in self.topics.iter_mut().zip(positions) {
-                    part.stands(at, "id alone");
-                }
-                self.is_located = true;
+        match (name, data) {
+            (None, None) => self.stand(&ids),
+            // The last id says where the reader stands behind the gap.
+            (Some("gap"), Some(data)) => {
+                let (before, behind) = ids.split_at(ids.len().saturating_sub(1));
+                self.stand(before);
+                self.gap(data, oracle);
+                self.stand(behind);
             }
-            (Some(id), Some("e"), Some(data)) => self.event(id, data, oracle),
+            (Some("p"), Some(data)) => {
+                self.stand(&ids);
+                match Event::parse(data) {
+                    Some(event) if self.is_located => oracle.check_data(&event),
+                    _ => fail(Check::BeforeConfirmation, data),
+                }
+            }
+            (Some("e"), Some(data)) => {
+                let Some((id, opening)) = ids.split_last() else {
+                    fail(Check::Frame, format!("{block:?} has no id"));
+                };
+                self.stand(opening);
+                self.event(id, data, oracle);
+            }
             _ => fail(Check::Frame, format!("{block:?} in a stream")),
+        }
+    }
+
+    /// It has been said where the stream stands, and no message came.
+    fn stand(&mut self, ids: &[&str]) {
+        for id in ids {
+            let positions = self.positions(id);
+            for (part, at) in self.topics.iter_mut().zip(positions) {
+                part.stands(at, "id alone");
+            }
+            self.is_located = true;
         }
     }
 
@@ -145,7 +180,7 @@ impl StreamView {
         let Some(event) = Event::parse(data) else {
             fail(Check::Frame, format!("{data:?} is no event"));
         };
-        oracle.check_data(event.topic, event.position, event.data);
+        oracle.check_data(&event);
         if !self.is_located {
             fail(Check::BeforeConfirmation, data);
         }
@@ -199,7 +234,10 @@ impl StreamView {
     }
 
     /// Checks that all has come: the topics stand at `heads`.
-    pub(super) fn finish(&self, heads: &Heads) {
+    pub(super) fn finish(&mut self, heads: &Heads) {
+        if let Some(id) = self.opening() {
+            self.stand(&[&id]);
+        }
         if !self.is_located {
             fail(Check::Unanswered, format!("a stream never began: {self:?}"));
         }

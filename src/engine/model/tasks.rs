@@ -270,7 +270,7 @@ impl World {
                 ..kept.position
             };
             let data = str::from_utf8(&message.data).expect("data is text");
-            self.oracle.check_data(read.topic, at, data);
+            self.oracle.check_message(read.topic, at, data);
             next += 1;
         }
         let is_end = next == 0 || next == kept.position.offset + 1;

@@ -24,8 +24,6 @@ pub(super) struct Track {
     pub(super) base: Option<Position>,
     /// Nothing up to here may come.
     floor: Option<Position>,
-    /// The floor is that of a topic that flowed already.
-    is_floor_of_flowing: bool,
     /// Messages that are missing, as far as has been told.
     lost: u64,
     /// It has been told that any number is missing.
@@ -36,8 +34,8 @@ pub(super) struct Track {
     owes_gap: bool,
     /// Gaps may be those of an earlier membership.
     pub(super) may_be_old: bool,
-    /// Messages came before the confirmation.
-    is_overtaken: bool,
+    /// The newest presence message's number.
+    presence: Option<Position>,
     /// Who came or left last, by user.
     users: BTreeMap<String, bool>,
 }
@@ -58,39 +56,31 @@ impl Track {
             last: None,
             base: None,
             floor: None,
-            is_floor_of_flowing: false,
             lost: 0,
             is_lost: false,
             is_deaf: false,
             owes_gap: false,
             may_be_old: false,
-            is_overtaken: false,
+            presence: None,
             users: BTreeMap::new(),
         }
     }
 
-    /// A message has come. `recovers`: the topic has been asked for from a place on, although it flows.
-    pub(super) fn event(
-        &mut self,
-        event: &Event<'_>,
-        membership: Membership,
-        recovers: bool,
-        oracle: &mut Oracle,
-    ) {
+    /// A message has come.
+    pub(super) fn event(&mut self, event: &Event<'_>, membership: Membership, oracle: &mut Oracle) {
+        if event.is_presence {
+            return self.presence(event, membership, oracle);
+        }
         let at = event.position;
         let what = |why: &str| format!("{} {at:?}: {why}", event.topic);
-        if membership == Membership::Live && self.awaits.take().is_some() {
-            oracle.note_fault(KnownFault::ConfirmationIsOvertaken);
-            self.is_overtaken = true;
+        if membership == Membership::Live && self.awaits.is_some() {
+            fail(Check::BeforeConfirmation, what("it has not been named"));
         }
         if let Some(floor) = self.floor
             && floor.epoch == at.epoch
             && at.offset <= floor.offset
         {
-            match self.is_floor_of_flowing {
-                true => oracle.note_fault(KnownFault::FlowingIsNamedElsewhere),
-                false => fail(Check::AfterConfirmation, what(&format!("named {floor:?}"))),
-            }
+            fail(Check::AfterConfirmation, what(&format!("named {floor:?}")));
         }
         let mut is_next = true;
         if let Some(expected) = self.expected(at, &what) {
@@ -100,15 +90,9 @@ impl Track {
             let missing = at.offset - expected;
             is_next = missing == 0;
             if !self.is_lost && missing > self.lost {
-                if recovers {
-                    oracle.note_fault(KnownFault::RecoverySkipsWhatFlows);
-                } else {
-                    let told = self.lost;
-                    fail(
-                        Check::Missing,
-                        what(&format!("{missing} missing, {told} told")),
-                    );
-                }
+                let told = self.lost;
+                let why = format!("{missing} missing, {told} told");
+                fail(Check::Missing, what(&why));
             }
             if !self.is_lost && self.counts_exactly() && missing < self.lost {
                 let told = self.lost;
@@ -122,9 +106,6 @@ impl Track {
         self.last = Some(at);
         if !is_next {
             self.users.clear();
-        }
-        if event.is_presence {
-            self.presence(event, oracle);
         }
     }
 
@@ -151,8 +132,22 @@ impl Track {
         }
     }
 
-    fn presence(&mut self, event: &Event<'_>, oracle: &mut Oracle) {
+    /// Somebody came or left: a count of its own, which jumps where something gave way.
+    fn presence(&mut self, event: &Event<'_>, membership: Membership, oracle: &mut Oracle) {
         oracle.seen.note(Thing::PresenceTold);
+        if membership == Membership::Live && self.awaits.is_some() {
+            fail(Check::BeforeConfirmation, event.data);
+        }
+        let at = event.position;
+        let is_next = match self.presence.replace(at) {
+            Some(last) if last.epoch == at.epoch && at.offset <= last.offset => {
+                fail(Check::Presence, format!("{at:?} after {last:?}"));
+            }
+            last => last.is_some_and(|last| last.epoch == at.epoch && at.offset == last.offset + 1),
+        };
+        if !is_next {
+            self.users.clear();
+        }
         let (sign, user) = event.data.split_at(1);
         let came = sign == "+";
         if self.users.insert(user.into(), came) == Some(came) {
@@ -184,10 +179,6 @@ impl Track {
         oracle: &mut Oracle,
     ) {
         self.awaits = None;
-        if self.is_overtaken {
-            // It may name an older place, too.
-            return;
-        }
         if self.is_lost {
             // Anything may have been lost before.
             self.last = None;
@@ -240,9 +231,17 @@ impl Track {
             oracle.seen.note(Thing::Underway);
         }
         match self.last {
-            Some(last) if last == at => {}
-            Some(_) => oracle.note_fault(KnownFault::FlowingIsNamedElsewhere),
-            None => (self.floor, self.is_floor_of_flowing) = (Some(at), true),
+            Some(last) if last == at || self.is_lost => {}
+            // It is named behind the gap that is still to be told, as in the confirmation before.
+            Some(_) if self.owes_gap => {}
+            Some(last) => {
+                // What has been told missing is behind it by then.
+                let is_told = last.epoch == at.epoch && last.offset + self.lost == at.offset;
+                if !is_told {
+                    oracle.note_fault(KnownFault::FlowingIsNamedElsewhere);
+                }
+            }
+            None => self.floor = Some(at),
         }
     }
 
