@@ -6,8 +6,8 @@
 //! memory, which is what `engine/model.rs` does: several engines, joined by lanes, against a naive
 //! model.
 //!
-//! An engine is two things at once. As a **home** ([`Homes`]) it decides about order, offsets and
-//! history of the topics that live here. As a **reader** ([`Readers`]) it has the logs, cursors and
+//! An engine is two things at once. As a **home** (`Homes`) it decides about order, offsets and
+//! history of the topics that live here. As a **reader** (`Readers`) it has the logs, cursors and
 //! memberships of the peers that are here, whatever place their topics live at.
 //!
 //! What changes anything is a method of [`Turn`], which lends the engine the time and the lanes.

@@ -12,7 +12,7 @@ use super::size::GIB;
 section! {
     /// Listeners, shards, and what a connection may cost before it speaks.
     pub struct Server(mode) {
-        /// Addresses to listen on. "[::]:8080" takes IPv4, too, unless "0.0.0.0:8080" is listed beside it.
+        /// Addresses to listen on. `[::]:8080` takes IPv4, too, unless `0.0.0.0:8080` is listed beside it.
         /// While anything is open to clients without credentials, only loopback addresses are accepted
         /// (see allow_open).
         listen: Vec<SocketAddr> = vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
