@@ -584,13 +584,6 @@ fn traces_of_known_faults() {
     }
 }
 
-#[test]
-fn scratch() {
-    use crate::engine::model::run::run_and_tell;
-    let (setup, ops): (Setup, &[Op]) = include!("/tmp/mine/scratch.txt");
-    println!("{:?}", run_and_tell(&setup, ops, true));
-}
-
 /// A topic that flows in groups is named before those that have not been written.
 #[test]
 fn a_group_that_waits_is_behind_the_confirmation() {
