@@ -372,10 +372,9 @@ fn hand_over<T>(batch: &mut Batch<T>, lane: &Lane<T>, bell: &Bell, stamp: &Atomi
         return;
     }
     // Whoever hears of what a batch says, and says something because of it, does so in a
-    // batch with a larger stamp. One that finds no room keeps its own.
-    if batch.stamp == 0 {
-        batch.stamp = stamp.fetch_add(1, Ordering::Relaxed) + 1;
-    }
+    // batch with a larger stamp. One that finds no room gets a new one each time: what is added to
+    // it meanwhile may have been said because of others.
+    batch.stamp = stamp.fetch_add(1, Ordering::Relaxed) + 1;
     match lane.queue.push(std::mem::take(batch)) {
         Ok(()) => bell.ring(),
         Err(back) => {
