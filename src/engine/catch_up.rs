@@ -238,10 +238,7 @@ impl<L: Lanes> Turn<'_, L> {
             return;
         }
         let lost = match resumed {
-            Resumed::Complete(0) => {
-                hub.release(peer.slot, topic);
-                return self.engine.flush_wanted = true;
-            }
+            Resumed::Complete(0) => return self.release(peer, topic),
             Resumed::Complete(_) => {
                 let missed = Missed {
                     peer,
@@ -264,21 +261,28 @@ impl<L: Lanes> Turn<'_, L> {
             Resumed::OtherEpoch | Resumed::NeverSeen | Resumed::Underway => None,
         };
         let name = Some(hub.name(topic).into());
-        hub.release(peer.slot, topic);
-        self.tell_gap(
-            peer,
-            Gap {
-                topic: name,
-                lost,
-                cause: GapCause::History,
-            },
-        );
+        let gap = Gap {
+            topic: name,
+            lost,
+            cause: GapCause::History,
+        };
+        self.tell_gap(peer, gap);
+        self.release(peer, topic);
     }
 
-    /// Tells a peer that wants a topic from where it was that it is being sent the topic already.
-    pub(super) fn tell_underway(&mut self, peer: PeerId, topic: TopicId) {
-        if let Some(topic) = self.engine.topic_name(topic) {
-            let (topic, lost, cause) = (Some(topic), None, GapCause::History);
+    /// Ends a hold: what is new is written from now on.
+    fn release(&mut self, peer: PeerId, topic: TopicId) {
+        self.engine.readers.hub.release(peer.slot, topic);
+        // What was lost meanwhile is told by the name that the topic has now.
+        self.take_incidents();
+        self.engine.flush_wanted = true;
+    }
+
+    /// Tells a peer that wants a topic from where it was that it is being sent the topic already, if it
+    /// still is: it may have given it up while homes were asked.
+    pub(super) fn tell_underway(&mut self, peer: PeerId, topic: TopicId, name: &str) {
+        if self.engine.readers.is_reading(peer, topic, name) {
+            let (topic, lost, cause) = (Some(name.into()), None, GapCause::History);
             self.tell_gap(peer, Gap { topic, lost, cause });
         }
     }
@@ -308,9 +312,8 @@ impl<L: Lanes> Turn<'_, L> {
             if is_done || !hub.is_topic(topic) || !hub.is_held(peer.slot, held, missed.hold) {
                 let is_last = self.engine.catch_ups.end_first(peer, held);
                 if is_done && is_last && hub.is_topic(held) {
-                    hub.release(peer.slot, held);
-                    self.engine.flush_wanted = true;
                     self.engine.readers.merges.forget(peer);
+                    self.release(peer, held);
                 }
                 continue;
             }

@@ -491,6 +491,13 @@ impl Hub {
         }
     }
 
+    /// Whether a peer is a member of `topic`.
+    #[must_use]
+    pub fn is_in(&self, slot: Slot, topic: TopicId) -> bool {
+        let peer = self.peers.get(slot.index());
+        peer.is_some_and(|peer| peer.sub_of(topic).is_some())
+    }
+
     /// Whether a peer is a member of any topic.
     #[must_use]
     pub fn is_member(&self, slot: Slot) -> bool {

@@ -3,7 +3,6 @@
 use super::hub::{Flush, Incident, Sink};
 use super::{Asker, FlushBudget, Gap, GapCause, Lanes, Outcome, Request, Turn};
 use crate::id::{PeerId, ShardId, TopicId, WireFormat};
-use crate::topic::is_internal;
 
 impl<L: Lanes> Turn<'_, L> {
     /// Writes what waits, within `budget`.
@@ -88,32 +87,36 @@ impl<L: Lanes> Turn<'_, L> {
         let (lost, cause) = (Some(u64::from(lost)), GapCause::Slow);
         let name = topic.and_then(|topic| self.engine.topic_name(topic));
         if self.engine.find_peer_format(peer) == Some(WireFormat::Sse) {
-            // Of what is for it alone a stream loses nothing but heartbeats.
-            let Some(log) = name else { return };
+            // Which of several topics they were of is not known, so it is told for each. What gave way
+            // of what is for it alone may have told of any number.
+            let hub = &self.engine.readers.hub;
+            let log = topic.or_else(|| hub.topics_of(peer.slot).next());
+            let Some(log) = log.and_then(|log| self.engine.topic_name(log)) else {
+                return;
+            };
             let topics: Vec<&str> = super::merge::topics_of(&log).collect();
-            // Which of several topics they were of is not known, so it is told for each.
-            let lost = lost.filter(|_| topics.len() == 1);
+            let lost = lost.filter(|_| topics.len() == 1 && topic.is_some());
             for topic in topics {
                 let topic = Some(topic.into());
                 self.tell_gap(peer, Gap { topic, lost, cause });
             }
             return;
         }
-        self.tell_gap(
-            peer,
-            Gap {
-                topic: name,
-                lost,
-                cause,
-            },
-        );
+        let topic = name;
+        self.tell_gap_first(peer, Gap { topic, lost, cause });
     }
 
     /// Tells a peer that it misses messages. Of topics that it has not named itself it is not told
     /// the name.
-    pub(super) fn tell_gap(&mut self, peer: PeerId, mut gap: Gap) {
-        gap.topic = gap.topic.filter(|topic| !is_internal(topic));
-        self.tell(Asker::Peer(peer), Outcome::Gap(gap));
+    pub(super) fn tell_gap(&mut self, peer: PeerId, gap: Gap) {
+        self.tell(Asker::Peer(peer), Outcome::Gap(gap.for_peer()));
+    }
+
+    /// As [`Self::tell_gap`], before a confirmation that waits: it names its topics behind the gap.
+    fn tell_gap_first(&mut self, peer: PeerId, gap: Gap) {
+        let gap = Outcome::Gap(gap.for_peer());
+        self.engine.outcomes.push_first(Asker::Peer(peer), gap);
+        self.engine.flush_wanted = true;
     }
 
     /// Queues an outcome.

@@ -24,8 +24,17 @@ pub(super) struct Interests {
     standing: HashMap<(TopicId, WireFormat), Standing>,
     /// The hub's topic for a topic of a home.
     local: HashMap<(ShardId, TopicId), TopicId>,
+    /// What is known of the topics that arrive.
+    lives: HashMap<TopicId, Life>,
+}
+
+/// A topic as its home knows it.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    /// The home's number of it.
+    home: TopicId,
     /// Which life of the topic its messages belong to.
-    epochs: HashMap<TopicId, u64>,
+    epoch: u64,
 }
 
 impl Interests {
@@ -54,23 +63,29 @@ impl Interests {
             .any(|&format| self.standing.contains_key(&(topic, format)))
     }
 
-    /// Notes what a home's topic is called here, and its epoch.
+    /// Notes what a home's topic is called here, and its epoch. What it was called in an earlier life is
+    /// forgotten.
     pub(super) fn name(&mut self, shard: ShardId, home: TopicId, topic: TopicId, epoch: u64) {
+        self.unname(shard, topic);
         self.local.insert((shard, home), topic);
-        self.epochs.insert(topic, epoch);
+        self.lives.insert(topic, Life { home, epoch });
     }
 
-    /// Forgets what a home's topic is called here.
-    pub(super) fn unname(&mut self, shard: ShardId, home: TopicId) {
-        if let Some(topic) = self.local.remove(&(shard, home)) {
-            self.epochs.remove(&topic);
+    /// Forgets what a topic's home calls it.
+    pub(super) fn unname(&mut self, shard: ShardId, topic: TopicId) {
+        let Some(Life { home, .. }) = self.lives.remove(&topic) else {
+            return;
+        };
+        // By now the home may call another topic so.
+        if self.local.get(&(shard, home)) == Some(&topic) {
+            self.local.remove(&(shard, home));
         }
     }
 
     /// Which life of the topic its messages belong to; 0 if it is not known.
     #[must_use]
     pub(super) fn epoch(&self, topic: TopicId) -> u64 {
-        self.epochs.get(&topic).copied().unwrap_or(0)
+        self.lives.get(&topic).map_or(0, |life| life.epoch)
     }
 
     /// Where a message from a home goes; `None` if nobody wants it any more.

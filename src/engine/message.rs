@@ -245,8 +245,6 @@ pub enum Delivery<B> {
     },
     /// The home has forgotten the interest: nothing follows.
     Forgotten {
-        /// The topic's number at its home; `None` if it was not known.
-        home: Option<TopicId>,
         /// The topic's name.
         topic: B,
         /// In which format.
@@ -495,12 +493,7 @@ impl<B> Delivery<B> {
             Self::Interested(announced) => Delivery::Interested(announced.map(refer)),
             Self::Appeared(announced) => Delivery::Appeared(announced.map(refer)),
             Self::Patterned { ticket } => Delivery::Patterned { ticket },
-            Self::Forgotten {
-                home,
-                topic,
-                format,
-            } => Delivery::Forgotten {
-                home,
+            Self::Forgotten { topic, format } => Delivery::Forgotten {
                 topic: refer(topic),
                 format,
             },

@@ -11,7 +11,6 @@ mod apply;
 mod client;
 mod encoder;
 mod ended;
-mod faults;
 mod generate;
 mod lanes;
 mod node;
@@ -26,15 +25,14 @@ mod shrink;
 mod sockets;
 mod stream;
 mod tasks;
+mod traces;
 mod track;
 mod world;
-
-use std::collections::BTreeSet;
 
 use generate::generate;
 use run::run;
 use seen::Seen;
-use shrink::{Sought, shortest};
+use shrink::shortest;
 
 /// Seeds of an ordinary test run.
 const SEEDS: u64 = 500;
@@ -52,20 +50,16 @@ fn engines_keep_their_promises() {
     let one = variable("FANFARE_MODEL_SEED");
     let seeds = variable("FANFARE_MODEL_SEEDS").unwrap_or(SEEDS);
     let (first, end) = one.map_or((0, seeds), |seed| (seed, seed + 1));
-    let (mut seen, mut faults) = (Seen::default(), BTreeSet::new());
+    let mut seen = Seen::default();
     for seed in first..end {
         let (setup, ops) = generate(seed);
         if one.is_some() {
             println!("{}", shrink::trace(&setup, &ops));
         }
         match run(&setup, &ops) {
-            Ok(report) => {
-                seen.merge(&report.seen);
-                faults.extend(report.faults);
-            }
+            Ok(other) => seen.merge(&other),
             Err(violation) => {
-                let sought = Sought::Violation(violation.check);
-                let (setup, ops) = shortest(setup, ops, &sought);
+                let (setup, ops) = shortest(setup, ops, violation.check);
                 let found = run(&setup, &ops);
                 panic!(
                     "seed {seed}: {violation:?}\n\nshortest: {found:?}\n{}",
@@ -80,7 +74,6 @@ fn engines_keep_their_promises() {
     if one.is_some() {
         return;
     }
-    println!("known faults seen: {faults:?}");
     for (thing, times) in seen.all() {
         println!("{times:>9} {thing:?}");
     }

@@ -11,6 +11,7 @@ use super::presence::Roster;
 use super::publish::PublishResult;
 use super::subscribe::Confirmation;
 use crate::id::PeerId;
+use crate::topic::is_internal;
 
 /// The number of something that waits for an answer, unique among those that wait.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -78,6 +79,14 @@ pub struct Gap {
     pub cause: GapCause,
 }
 
+impl Gap {
+    /// As its peer is told: of topics that it has not named itself not the name.
+    pub(super) fn for_peer(mut self) -> Self {
+        self.topic = self.topic.filter(|topic| !is_internal(topic));
+        self
+    }
+}
+
 /// Why messages are missing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GapCause {
@@ -103,6 +112,11 @@ impl Outcomes {
 
     pub(super) fn push(&mut self, to: Asker, outcome: Outcome) {
         self.queue.push_back((to, outcome));
+    }
+
+    /// As [`Self::push`], before all others.
+    pub(super) fn push_first(&mut self, to: Asker, outcome: Outcome) {
+        self.queue.push_front((to, outcome));
     }
 
     pub(super) fn pop(&mut self) -> Option<(Asker, Outcome)> {

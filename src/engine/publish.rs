@@ -289,7 +289,12 @@ impl<L: Lanes> Turn<'_, L> {
         let position = self.engine.homes.home.topic(id).position();
         for &Interest { shard, format } in wanted {
             if shard == self.engine.shard {
-                self.engine.readers.hub.open(topic);
+                if self.engine.readers.hub.open(topic).is_none() {
+                    // Too many topics here: as where another home says so.
+                    self.counters.limited(Limited::Topics);
+                    let interest = Interest { shard, format };
+                    self.engine.homes.home.remove_interest(topic, interest);
+                }
             } else {
                 let announced = super::Announced {
                     home: id,

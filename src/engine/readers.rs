@@ -8,7 +8,7 @@ use super::hub::Hub;
 use super::interest::Interests;
 use super::merge::Merges;
 use super::message::Offsets;
-use crate::id::{TopicId, WireFormat};
+use crate::id::{PeerId, TopicId, WireFormat};
 use crate::sse::CursorKey;
 
 /// The readers' side of an engine.
@@ -84,6 +84,20 @@ impl Readers {
         match format {
             WireFormat::Sse => self.merges.wants(topic),
             _ => self.hub.member_count(topic, format) > 0,
+        }
+    }
+
+    /// Whether `topic` is what is called `name` still, and `peer` reads it. Numbers of topics are given
+    /// again.
+    pub(super) fn is_reading(&self, peer: PeerId, topic: TopicId, name: &str) -> bool {
+        let hub = &self.hub;
+        hub.is_present(peer) && hub.find(name) == Some(topic) && hub.is_in(peer.slot, topic)
+    }
+
+    /// Forgets a topic that has no members.
+    pub(super) fn close_topic(&mut self, topic: TopicId) {
+        if self.hub.close_topic(topic) {
+            self.groups.drop(topic);
         }
     }
 

@@ -162,8 +162,8 @@ impl<L: Lanes> Turn<'_, L> {
     pub(super) fn locate_flowing(&mut self, confirmation: &mut Confirmation) {
         let Confirmation { peer, topics, .. } = confirmation;
         for begun in topics.iter_mut().filter(|begun| begun.hold.is_none()) {
-            let (topic, hub) = (begun.topic, &self.engine.readers.hub);
-            if !hub.is_present(*peer) || !hub.is_topic(topic) {
+            let topic = begun.topic;
+            if !self.engine.readers.is_reading(*peer, topic, &begun.name) {
                 continue;
             }
             // What waits in a group comes behind the confirmation, and so does what the peer is
@@ -171,8 +171,10 @@ impl<L: Lanes> Turn<'_, L> {
             self.close_group(topic);
             let engine = &*self.engine;
             let epoch = begun.position.map_or(0, |position| position.epoch);
-            let written = engine.catch_ups.written(*peer, topic, epoch);
-            let written = written.or_else(|| engine.readers.hub.written_number(peer.slot, topic));
+            let live = engine.readers.hub.written_number(peer.slot, topic);
+            let missed = engine.catch_ups.written(*peer, topic, epoch);
+            // Where the peer says that it was, it may never have been.
+            let written = missed.map_or(live, |missed| live.map(|live| live.min(missed)));
             if let (Some(position), Some(written)) = (&mut begun.position, written) {
                 position.offset = written;
             }
@@ -195,7 +197,9 @@ impl<L: Lanes> Turn<'_, L> {
             let resumed = resumed.unwrap_or(Resumed::Complete(0));
             match begun.hold {
                 Some(hold) => self.catch_up(*peer, begun.topic, hold, after, position, resumed),
-                None if resumed == Resumed::Underway => self.tell_underway(*peer, begun.topic),
+                None if resumed == Resumed::Underway => {
+                    self.tell_underway(*peer, begun.topic, &begun.name);
+                }
                 None => {}
             }
         }
@@ -303,13 +307,9 @@ impl<L: Lanes> Turn<'_, L> {
         if format == WireFormat::EventsBatch {
             self.close_groups();
         }
-        let engine = &mut *self.engine;
-        let shard = engine.shard;
-        let home = &mut engine.homes.home;
-        let hub = &mut engine.readers.hub;
-        for topic in home.add_pattern(Interest { shard, format }, pattern.clone()) {
-            hub.open(home.topic(topic).name());
-        }
+        let shard = self.engine.shard;
+        self.take_pattern(Interest { shard, format }, pattern);
+        let hub = &mut self.engine.readers.hub;
         hub.add_pattern(peer.slot, pattern.clone());
         for other in self.engine.others() {
             self.engine.tickets.wait(ticket);
@@ -332,6 +332,15 @@ impl<L: Lanes> Turn<'_, L> {
         self.announce(id, name, &wanted);
         self.engine.homes.home.add_interest(id, interest);
         id
+    }
+
+    /// Notes at this home that a shard wants whatever matches.
+    pub(super) fn take_pattern(&mut self, interest: Interest, pattern: &Pattern) {
+        let home = &mut self.engine.homes.home;
+        for id in home.add_pattern(interest, pattern.clone()) {
+            let name: Box<str> = self.engine.homes.home.topic(id).name().into();
+            self.announce(id, &name, &[interest]);
+        }
     }
 
     pub(super) fn ask_interest(

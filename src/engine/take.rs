@@ -6,7 +6,8 @@ use super::home::Interest;
 use super::interest::Standing;
 use super::{Announced, Asker, Delivery, Lanes, Missed, Outcome, Post, PublishResult, Receipt};
 use super::{Request, Turn};
-use crate::id::{Position, ShardId};
+use crate::id::{Position, ShardId, WireFormat};
+use crate::metrics::Limited;
 use crate::topic::Pattern;
 
 /// What became of a request.
@@ -67,16 +68,9 @@ impl<L: Lanes> Turn<'_, L> {
             Request::Disinterest { topic, format } => {
                 let shard = from;
                 let interest = Interest { shard, format };
-                let home = self
-                    .engine
-                    .homes
-                    .home
-                    .remove_interest(text(topic), interest);
-                let forgotten = Delivery::Forgotten {
-                    home,
-                    topic,
-                    format,
-                };
+                let home = &mut self.engine.homes.home;
+                home.remove_interest(text(topic), interest);
+                let forgotten = Delivery::Forgotten { topic, format };
                 self.lanes.deliver(from, forgotten);
             }
             Request::Pattern {
@@ -85,16 +79,7 @@ impl<L: Lanes> Turn<'_, L> {
                 ticket,
             } => {
                 let shard = from;
-                let interest = Interest { shard, format };
-                let found = self
-                    .engine
-                    .homes
-                    .home
-                    .add_pattern(interest, pattern_of(pattern));
-                for id in found {
-                    let name: Box<str> = self.engine.homes.home.topic(id).name().into();
-                    self.announce(id, &name, &[interest]);
-                }
+                self.take_pattern(Interest { shard, format }, &pattern_of(pattern));
                 self.lanes.deliver(from, Delivery::Patterned { ticket });
             }
             Request::Unpattern { pattern, format } => {
@@ -229,10 +214,9 @@ impl<L: Lanes> Turn<'_, L> {
             }
             Delivery::Patterned { ticket } => self.settle(ticket),
             Delivery::Forgotten {
-                home,
                 topic: name,
                 format,
-            } => self.take_forgotten(from, home, text(name), format),
+            } => self.take_forgotten(from, text(name), format),
             Delivery::Published { asker, id, result } => {
                 self.take_published(asker, text(id), result);
             }
@@ -281,6 +265,7 @@ impl<L: Lanes> Turn<'_, L> {
         let readers = &mut self.engine.readers;
         let Some(topic) = readers.hub.open(text(name)) else {
             // Too many topics here: the home need not send this one.
+            self.counters.limited(Limited::Topics);
             let topic = name;
             return self.ask(from, Request::Disinterest { topic, format });
         };
@@ -292,7 +277,7 @@ impl<L: Lanes> Turn<'_, L> {
         readers.interests.name(from, home, topic, position.epoch);
         readers.interests.set(topic, format, Standing::Live);
         readers.hub.begin(topic, format, position.offset);
-        if format == crate::id::WireFormat::Sse {
+        if format == WireFormat::Sse {
             self.locate_part(topic, position);
         }
         self.settle_topic(topic, format, position);
@@ -301,21 +286,15 @@ impl<L: Lanes> Turn<'_, L> {
     }
 
     /// A home has forgotten that this place is interested in a topic.
-    fn take_forgotten(
-        &mut self,
-        from: ShardId,
-        home: Option<crate::id::TopicId>,
-        name: &str,
-        format: crate::id::WireFormat,
-    ) {
+    fn take_forgotten(&mut self, from: ShardId, name: &str, format: WireFormat) {
         let readers = &mut self.engine.readers;
         let Some(topic) = readers.hub.find(name) else {
             return;
         };
         readers.interests.set(topic, format, Standing::None);
         let is_unwanted = !readers.interests.has_any(topic);
-        if let Some(home) = home.filter(|_| is_unwanted) {
-            readers.interests.unname(from, home);
+        if is_unwanted {
+            readers.interests.unname(from, topic);
         }
         if readers.is_wanted(topic, format) {
             return self.ask_interest(from, topic, name, format);
@@ -324,7 +303,7 @@ impl<L: Lanes> Turn<'_, L> {
         // The peers that came meanwhile have left again, and are told what they asked for.
         self.settle_topic(topic, format, Position::default());
         if is_unwanted {
-            self.engine.readers.hub.close_topic(topic);
+            self.engine.readers.close_topic(topic);
         }
     }
 

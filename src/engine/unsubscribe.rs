@@ -87,7 +87,7 @@ impl<L: Lanes> Turn<'_, L> {
         let is_held = engine.readers.interests.has_any(topic)
             || engine.homes.home.is_wanted_by(&name, engine.shard);
         if !is_held {
-            engine.readers.hub.close_topic(topic);
+            engine.readers.close_topic(topic);
         }
     }
 }

@@ -87,22 +87,16 @@ impl Hub {
     /// The socket of `slot` takes bytes again. Reports the gaps that the peer
     /// has to be told of first.
     pub fn unblock(&mut self, slot: Slot) {
-        let Some(peer) = self.peers.get_mut(slot.index()).filter(|peer| peer.blocked) else {
+        if !self.is_blocked(slot) {
             return;
-        };
-        peer.blocked = false;
+        }
+        self.peers[slot.index()].blocked = false;
+        self.tell_private_loss(slot);
+        let peer = &mut self.peers[slot.index()];
         let id = PeerId {
             slot,
             generation: peer.generation,
         };
-        if peer.lost > 0 {
-            let lost = std::mem::take(&mut peer.lost);
-            self.incidents.push(Incident::Gap {
-                peer: id,
-                topic: None,
-                lost,
-            });
-        }
         // Whoever is of the crowd alone comes back to it.
         let mut line = match peer.has_private() {
             true => Line::Private,
@@ -133,6 +127,23 @@ impl Hub {
             }
         }
         self.turns.stand(slot, &mut peer.stands, line);
+    }
+
+    /// Reports that messages for a peer alone gave way, unless its socket is full: nothing would be
+    /// written of that before there is room.
+    fn tell_private_loss(&mut self, slot: Slot) {
+        let peer = &mut self.peers[slot.index()];
+        if peer.lost > 0 && !peer.blocked && !peer.closing {
+            let lost = std::mem::take(&mut peer.lost);
+            self.incidents.push(Incident::Gap {
+                peer: PeerId {
+                    slot,
+                    generation: peer.generation,
+                },
+                topic: None,
+                lost,
+            });
+        }
     }
 
     /// Finds peers whose sockets have taken nothing for `stall_ms`.
@@ -372,6 +383,7 @@ impl Hub {
                 peer.progress_ms = now_ms;
                 peer.blocked = written < offered;
                 self.advance(slot, written);
+                self.tell_private_loss(slot);
                 if !complete && written == offered {
                     let stands = &mut self.peers[slot.index()].stands;
                     self.turns.stand(slot, stands, line);

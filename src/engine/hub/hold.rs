@@ -7,10 +7,12 @@ use crate::id::{PeerId, Slot, TopicId, WireFormat};
 
 impl Hub {
     /// Notes that a topic's messages arrive in `format` from the one after
-    /// `number` on.
+    /// `number` on, which may be a smaller one: the topic's life may be another one.
     pub fn begin(&mut self, topic: TopicId, format: WireFormat, number: u64) {
         let id = self.stream_of(topic, format);
-        self.streams[id.index()].number = number;
+        let stream = &mut self.streams[id.index()];
+        stream.number = number;
+        stream.log.begin(number + 1);
     }
 
     /// The newest message's number; 0 before the first.

@@ -101,6 +101,11 @@ impl Log {
         self.next = numbers.end() + 1;
     }
 
+    /// The next message may have this number, also if there have been larger ones.
+    pub(crate) fn begin(&mut self, number: u64) {
+        self.next = self.next.min(number);
+    }
+
     /// The position after the newest frame.
     pub(crate) fn head(&self) -> u64 {
         self.head

@@ -30,12 +30,6 @@ impl World {
             Op::Leave { client } => self.leave(who(client)),
             Op::Close { client } => {
                 if self.is_open(who(client)) {
-                    self.take_outcomes(who(client));
-                    self.close(who(client));
-                }
-            }
-            Op::CloseUntold { client } => {
-                if self.is_open(who(client)) {
                     self.close(who(client));
                 }
             }
@@ -251,6 +245,7 @@ impl World {
         let list = topics.join(",");
         let cursor = self.clients[client].cursors.get(&list).filter(|_| resume);
         let cursor = cursor.filter(|cursor| !cursor.is_empty()).cloned();
+        self.oracle.now_ms = self.now_ms;
         let view = StreamView::new(
             self.cursors.clone(),
             &topics,

@@ -72,6 +72,8 @@ pub(super) struct Covering {
     pub(super) ticket: u32,
     /// The unsubscription that the client has to be told of first; 0 for none.
     behind: u32,
+    /// Where topics of the same engine stood when it was subscribed to: nothing up to here may come.
+    floor: Heads,
     /// Where topics stood when the client was told.
     pub(super) base: Option<Heads>,
 }
@@ -110,7 +112,7 @@ impl View {
         self.begin_covered(name);
         let track = self.tracks.get_mut(name).expect("it was just begun");
         if !was_member {
-            (track.awaits, track.base) = (Some(ticket), None);
+            (track.awaits, track.base, track.floor) = (Some(ticket), None, None);
         }
         track.life
     }
@@ -139,14 +141,11 @@ impl View {
     }
 
     /// Notes that frames for it alone gave way.
-    pub(super) fn lose_frames(&mut self, is_told: bool) {
-        match is_told {
-            true => self.has_lost_frames = true,
-            false => {
-                // What was to be told may be among them.
-                self.has_lost_frames = false;
-                self.grow_deaf();
-            }
+    pub(super) fn lose_frames(&mut self, is_told_first: bool) {
+        self.has_lost_frames = true;
+        if !is_told_first {
+            // What was to be told may be among them.
+            self.grow_deaf();
         }
     }
 
@@ -179,12 +178,14 @@ impl View {
         self.tracks.values_mut().for_each(Track::grow_deaf);
     }
 
-    /// Notes that a pattern is subscribed to.
-    pub(super) fn begin_pattern(&mut self, pattern: Pattern, ticket: u32) {
+    /// Notes that a pattern is subscribed to, while topics of the same engine stand at `floor`.
+    pub(super) fn begin_pattern(&mut self, pattern: Pattern, ticket: u32, mut floor: Heads) {
+        floor.retain(|name, _| !self.is_covered(name) && !self.tracks.contains_key(name));
         self.patterns.push(Covering {
             pattern,
             ticket,
             behind: self.ended.newest(),
+            floor,
             base: None,
         });
     }
@@ -224,6 +225,11 @@ impl View {
             rest = &rest[end + 1..];
         }
         self.buffer = rest.to_vec();
+    }
+
+    /// The newest message of a topic that the client has, if that is known.
+    pub(super) fn last(&self, name: &str) -> Option<Position> {
+        self.tracks.get(name)?.last()
     }
 
     /// Whether a part of a frame has come.
@@ -291,6 +297,10 @@ impl View {
         {
             fail(Check::Order, format!("{text} after {seen:?}"));
         }
+        if self.is_deaf {
+            // Neither what began nor what ended nor what is missing may have been told.
+            return;
+        }
         if let Some(track) = self.ended.find(event.topic) {
             oracle.seen.note(Thing::CutFrame);
             return track.event(&event, Membership::Ended, oracle);
@@ -342,10 +352,24 @@ impl View {
         if !self.is_deaf && !self.is_covered_since(name) {
             track.behind = self.ended.covers(name);
         }
+        track.floor = self.floor_of(name);
         if self.is_deaf {
             track.grow_deaf();
         }
         self.tracks.insert(name.into(), track);
+    }
+
+    /// The place up to which no message may come, if only one pattern can have begun the membership.
+    fn floor_of(&self, name: &str) -> Option<Position> {
+        let is_first = self.ever.get(name) == Some(&1);
+        let mut patterns = self.patterns.iter().filter(|one| one.pattern.matches(name));
+        let only = patterns
+            .next()
+            .filter(|_| is_first && self.ended.covers(name) == 0)?;
+        match patterns.next() {
+            None => only.floor.get(name).copied(),
+            Some(_) => None,
+        }
     }
 
     /// Where a topic stood when the client was told that it gets all that is published: the place

@@ -191,7 +191,7 @@ impl Maker {
                 only_live: m.random.chance(20),
                 bytes: m.bytes(),
             }),
-            (3, |m| Op::Push {
+            (6, |m| Op::Push {
                 node: m.node(),
                 client: m.client(),
                 bytes: m.bytes(),

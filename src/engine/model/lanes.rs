@@ -77,11 +77,8 @@ impl<T> Lane<T> {
         if self.unsent.items.is_empty() {
             return;
         }
-        // A batch that finds no room keeps its stamp.
-        if self.unsent.stamp == 0 {
-            *stamp += 1;
-            self.unsent.stamp = *stamp;
-        }
+        *stamp += 1;
+        self.unsent.stamp = *stamp;
         if self.queue.len() < batches_max {
             self.queue.push_back(std::mem::take(&mut self.unsent));
         }
@@ -141,8 +138,7 @@ impl Mesh {
         (0..self.engines).any(|to| !self.requests[self.pair(from, to)].unsent.items.is_empty())
     }
 
-    /// Whether a batch of `from` has found no room. What is added to it goes with it, and may so
-    /// overtake what was handed over by others meanwhile (as in `bus`).
+    /// Whether a batch of `from` has found no room: what others hand over meanwhile comes before it.
     pub(super) fn is_starved(&self, from: usize) -> bool {
         (0..self.engines).any(|to| self.requests[self.pair(from, to)].unsent.stamp != 0)
     }

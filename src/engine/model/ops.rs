@@ -68,10 +68,6 @@ pub(super) enum Op {
     Close {
         client: u8,
     },
-    /// Likewise, and what there is to be told is not told before.
-    CloseUntold {
-        client: u8,
-    },
     /// A client subscribes.
     Subscribe {
         client: u8,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::client::{Asked, AskedTopic, Heads, View, put_start};
 use super::ops::Recover;
-use super::oracle::{Check, KnownFault, Oracle, fail};
+use super::oracle::{Check, Oracle, fail};
 use super::seen::Thing;
 use super::stream::StreamView;
 use super::world::World;
@@ -126,13 +126,11 @@ impl World {
         let (node, peer) = (connection.node, connection.peer);
         let queued = self.nodes[node].engine.send(peer, Priority::High, frame);
         if let Enqueue::Overflow(_) = queued {
-            let is_told = self.nodes[node].engine.hub().is_blocked(peer.slot);
+            let is_told_first = self.nodes[node].engine.hub().is_blocked(peer.slot);
             let connection = self.connection(client);
-            connection.view.lose_frames(is_told);
-            let stream = connection.stream.as_mut();
-            let is_stream = stream.map(|(_, stream)| stream.lose_frames()).is_some();
-            if !is_told || is_stream {
-                self.oracle.note_fault(KnownFault::PrivateLossIsNotTold);
+            connection.view.lose_frames(is_told_first);
+            if let Some((_, stream)) = &mut connection.stream {
+                stream.lose_frames();
             }
         }
         self.turn(node, |_| ());
@@ -200,6 +198,9 @@ impl World {
             GapCause::History => (Thing::GapOfHistory, GapReason::History),
         };
         self.oracle.seen.note(thing);
+        if let (Some(topic), Some(_), GapCause::History) = (&gap.topic, gap.lost, gap.cause) {
+            self.check_forgotten(client, topic);
+        }
         let mut out = Vec::new();
         if self.connection(client).format == WireFormat::Sse {
             let Some(topic) = &gap.topic else { return };
@@ -220,6 +221,25 @@ impl World {
             out = format!("G {topic} {lost}\n").into_bytes();
         }
         self.send(client, &out);
+    }
+
+    /// Checks that what a client is to be told that it cannot have is not retained.
+    fn check_forgotten(&mut self, client: usize, topic: &str) {
+        let connection = self.connection(client);
+        let last = match &connection.stream {
+            Some((_, stream)) => stream.last(topic),
+            None => connection.view.last(topic),
+        };
+        let now_ms = self.now_ms;
+        let home = &self.nodes[self.home_of(topic)].engine.homes.home;
+        if let Some(last) = last
+            && let Some(known) = home.find(topic)
+            && known.position().epoch == last.epoch
+            && let Some(next) = known.after(last.offset, now_ms).next()
+            && next.offset == last.offset + 1
+        {
+            fail(Check::Gap, format!("{topic}: {} is retained", next.offset));
+        }
     }
 
     /// Tells a client what it has subscribed to, and lets it go on.
@@ -344,10 +364,8 @@ impl World {
         }
         let begin_at = |topic: &str| stored.get(topic).copied().map_or(Begin::Live, Begin::After);
         let ticket = self.turn(node, |turn| turn.begin_subscription(peer));
-        self.connection(client)
-            .view
-            .asked
-            .insert(ticket.0, Asked::default());
+        let asked = &mut self.connection(client).view.asked;
+        asked.insert(ticket.0, Asked::default());
         for &name in names {
             if self
                 .connection(client)
@@ -366,6 +384,7 @@ impl World {
             }
             self.changes += 1;
             let pattern = Pattern::parse(name).expect("it is one");
+            let floor = self.heads_of(node);
             let known = stored.keys().map(|name| &**name);
             let known: Vec<&str> = known.filter(|name| pattern.matches(name)).collect();
             for topic in &known {
@@ -377,7 +396,7 @@ impl World {
             }
             let connection = self.connection(client);
             connection.names.push(name.into());
-            connection.view.begin_pattern(pattern, ticket.0);
+            connection.view.begin_pattern(pattern, ticket.0, floor);
         }
         if let Some(confirmation) = self.turn(node, |turn| turn.confirm(ticket)) {
             self.confirm(client, &confirmation);
@@ -446,6 +465,7 @@ impl World {
 
     /// The gateway closes a client's connection.
     pub(super) fn close(&mut self, client: usize) {
+        self.take_outcomes(client);
         self.end(client);
         let &mut Connection {
             node, peer, format, ..

@@ -3,37 +3,24 @@
 use std::fmt::Write;
 
 use super::ops::{Op, Setup};
-use super::oracle::{Check, KnownFault};
+use super::oracle::Check;
 use super::run::run;
 
 /// Runs that are tried at most.
 const RUNS_MAX: usize = 6000;
 
-/// What a shorter run has to show as well.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Sought {
-    Violation(Check),
-    Fault(KnownFault),
-}
-
-impl Sought {
-    /// Whether a run shows it. Tables with keys of their own make some runs differ from one time to
-    /// the next.
-    fn is_found(self, setup: &Setup, ops: &[Op]) -> bool {
-        (0..TRIES).any(|_| match (self, run(setup, ops)) {
-            (Self::Violation(check), Err(violation)) => violation.check == check,
-            (Self::Fault(fault), Ok(report)) => report.faults.contains(&fault),
-            _ => false,
-        })
-    }
+/// Whether a run fails in the same check. Tables with keys of their own make some runs differ from one
+/// time to the next.
+fn fails(check: Check, setup: &Setup, ops: &[Op]) -> bool {
+    (0..TRIES).any(|_| run(setup, ops).is_err_and(|violation| violation.check == check))
 }
 
 /// How often a run is tried.
 const TRIES: usize = 3;
 
-/// The shortest run found that shows what is sought: chunks of operations are left out, from halves
+/// The shortest run found that fails in `check`: chunks of operations are left out, from halves
 /// down to single ones, and what the setup limits is limited no more.
-pub(super) fn shortest(mut setup: Setup, mut ops: Vec<Op>, sought: &Sought) -> (Setup, Vec<Op>) {
+pub(super) fn shortest(mut setup: Setup, mut ops: Vec<Op>, check: Check) -> (Setup, Vec<Op>) {
     let mut runs = 0;
     let mut chunk = ops.len() / 2;
     while chunk > 0 && runs < RUNS_MAX {
@@ -44,7 +31,7 @@ pub(super) fn shortest(mut setup: Setup, mut ops: Vec<Op>, sought: &Sought) -> (
             let mut shorter = ops.clone();
             shorter.drain(from..at);
             runs += 1;
-            if sought.is_found(&setup, &shorter) {
+            if fails(check, &setup, &shorter) {
                 ops = shorter;
             }
             at = from;
@@ -54,7 +41,7 @@ pub(super) fn shortest(mut setup: Setup, mut ops: Vec<Op>, sought: &Sought) -> (
         }
     }
     for simpler in simpler(&setup) {
-        if sought.is_found(&simpler(setup), &ops) {
+        if fails(check, &simpler(setup), &ops) {
             setup = simpler(setup);
         }
     }

@@ -18,6 +18,10 @@ pub(super) struct StreamView {
     buffer: Vec<u8>,
     /// The newest id: what the client comes back with.
     pub(super) last_id: String,
+    /// When it was asked for.
+    since_ms: u64,
+    /// Something gave way in the outbox that it has not been told of.
+    has_lost_frames: bool,
     /// Something has come.
     pub(super) is_open: bool,
     /// It has been said where the stream begins.
@@ -88,6 +92,8 @@ impl StreamView {
             scope,
             buffer: Vec::new(),
             last_id: cursor.unwrap_or_default().into(),
+            since_ms: oracle.now_ms,
+            has_lost_frames: false,
             is_open: false,
             is_located: false,
         }
@@ -220,23 +226,38 @@ impl StreamView {
         let Some(part) = self.topics.iter_mut().find(|part| part.name == name) else {
             fail(Check::Gap, format!("stream: {data}"));
         };
+        // Nobody makes cursors up: a reader is ahead of this engine at most, which is waited for.
+        if gap["reason"] == "invalid_cursor" && oracle.now_ms - self.since_ms < AHEAD_MS {
+            fail(Check::Gap, format!("stream: {data} at once"));
+        }
         match gap["lost"].as_u64() {
             Some(lost) => part.lost += lost,
-            None => part.is_lost = true,
+            None => (part.is_lost, self.has_lost_frames) = (true, false),
         }
     }
 
     /// Notes that what it was to be told gave way to other frames.
     pub(super) fn lose_frames(&mut self) {
+        self.has_lost_frames = true;
         for part in &mut self.topics {
             (part.is_deaf, part.is_lost) = (true, true);
         }
+    }
+
+    /// The newest message of a topic that the client has, if that is known.
+    pub(super) fn last(&self, name: &str) -> Option<Position> {
+        let part = self.topics.iter().find(|part| part.name == name)?;
+        let is_known = self.is_located && !part.is_lost && part.lost == 0;
+        part.last.filter(|_| is_known)
     }
 
     /// Checks that all has come: the topics stand at `heads`.
     pub(super) fn finish(&mut self, heads: &Heads) {
         if let Some(id) = self.opening() {
             self.stand(&[&id]);
+        }
+        if self.has_lost_frames {
+            fail(Check::Gap, "lost frames were never told of");
         }
         if !self.is_located {
             fail(Check::Unanswered, format!("a stream never began: {self:?}"));
@@ -252,3 +273,6 @@ impl StreamView {
         }
     }
 }
+
+/// How long a stream waits for what its reader has had on another engine.
+const AHEAD_MS: u64 = 5000;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::encoder::Event;
-use super::oracle::{Check, KnownFault, Oracle, expect, fail};
+use super::oracle::{Check, Oracle, expect, fail};
 use super::seen::Thing;
 use crate::engine::Resumed;
 use crate::id::Position;
@@ -23,7 +23,7 @@ pub(super) struct Track {
     /// For patterns: nothing behind this place may be missing.
     pub(super) base: Option<Position>,
     /// Nothing up to here may come.
-    floor: Option<Position>,
+    pub(super) floor: Option<Position>,
     /// Messages that are missing, as far as has been told.
     lost: u64,
     /// It has been told that any number is missing.
@@ -161,6 +161,11 @@ impl Track {
         (self.is_deaf, self.is_lost, self.owes_gap) = (true, true, false);
     }
 
+    /// The newest message that the client has, if that is known.
+    pub(super) fn last(&self) -> Option<Position> {
+        self.last.filter(|_| !self.is_lost && self.awaits.is_none())
+    }
+
     /// A gap is told.
     pub(super) fn gap(&mut self, lost: Option<u64>) {
         match lost {
@@ -238,7 +243,8 @@ impl Track {
                 // What has been told missing is behind it by then.
                 let is_told = last.epoch == at.epoch && last.offset + self.lost == at.offset;
                 if !is_told {
-                    oracle.note_fault(KnownFault::FlowingIsNamedElsewhere);
+                    let what = format!("{at:?} while it flows, after {last:?}, {} lost", self.lost);
+                    fail(Check::Confirmation, what);
                 }
             }
             None => self.floor = Some(at),

@@ -74,6 +74,7 @@ impl World {
         act: impl FnOnce(&mut Turn<'_, Port<'_>>) -> T,
     ) -> T {
         let now = self.now();
+        self.oracle.now_ms = self.now_ms;
         let Node {
             engine,
             counters,
@@ -239,7 +240,8 @@ impl World {
                 break;
             };
             let mut others = self.nodes[node].begun.iter().flatten();
-            self.oracle.passes_stalled = others.any(|other| other.batch.stamp < begun.batch.stamp);
+            self.oracle.passes_stalled =
+                others.any(|other| other.is_stalled && other.batch.stamp < begun.batch.stamp);
             self.oracle.has_passed |= self.oracle.passes_stalled;
             while let Some(item) = begun.batch.items.front() {
                 if self.take_request(from, node, item) == Taken::Stalled {
