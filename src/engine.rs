@@ -27,6 +27,8 @@ mod message;
 #[cfg(test)]
 mod model;
 mod outcome;
+mod pattern_index;
+mod patterns;
 mod place;
 mod presence;
 mod publish;
@@ -56,6 +58,7 @@ use crate::config::Config;
 use crate::id::{PeerId, Priority, ShardId, TopicId, WireFormat};
 use crate::metrics::Counters;
 use crate::sse::CursorKey;
+use crate::topic::is_internal;
 use attendance::Attendance;
 use calls::{Callers, Calls};
 use catch_up::CatchUps;
@@ -206,8 +209,8 @@ impl Engine {
         self.readers.hub.join(format)
     }
 
-    /// Forgets a peer, its subscriptions and whatever waited for it. Its patterns and its presence
-    /// have been given up before.
+    /// Forgets a peer, its subscriptions and whatever waited for it. Its presence has been given up
+    /// before, and its patterns by [`Turn::end_patterns`].
     pub fn leave(&mut self, peer: PeerId) {
         self.note_vacant_topics_of(peer);
         self.readers.hub.leave(peer);
@@ -250,6 +253,20 @@ impl Engine {
                 self.tickets.note_vacant(topic, format);
             }
         }
+    }
+
+    /// The topics and patterns that a peer has asked for.
+    pub fn selectors_of(&self, peer: PeerId) -> impl Iterator<Item = &str> {
+        let Readers { hub, patterns, .. } = &self.readers;
+        let topics = hub.topics_of(peer.slot).map(|topic| hub.name(topic));
+        let topics = topics.filter(|name| !is_internal(name));
+        topics.chain(patterns.selectors_of(peer))
+    }
+
+    /// How many subscriptions there are.
+    #[must_use]
+    pub fn subscription_count(&self) -> usize {
+        self.readers.hub.subscription_count() + self.readers.patterns.selector_count()
     }
 
     /// Whether anybody wants what is published to a topic that lives here.

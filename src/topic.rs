@@ -169,29 +169,35 @@ impl Pattern {
     /// Cost: one pass over both texts; no recursion, no backtracking.
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
-        if is_inbox(topic) || is_internal(topic) {
-            return false;
-        }
-        let (mut pattern, mut topic) = (self.0.as_bytes(), topic.as_bytes());
-        while let Some((&expected, rest)) = pattern.split_first() {
-            if expected != b'*' {
-                if topic.first() != Some(&expected) {
-                    return false;
-                }
-                topic = &topic[1..];
-            } else if rest.is_empty() {
-                return true;
-            } else {
-                let segment = topic
-                    .iter()
-                    .take_while(|&&byte| !is_separator(byte))
-                    .count();
-                topic = &topic[segment..];
-            }
-            pattern = rest;
-        }
-        topic.is_empty()
+        !is_inbox(topic) && !is_internal(topic) && matches_rest(&self.0, topic)
     }
+}
+
+/// Whether what is left of a pattern, from the beginning of a segment on, matches what is left of a name
+/// there.
+///
+/// Cost: one pass over both texts; no recursion, no backtracking.
+#[must_use]
+pub fn matches_rest(pattern: &str, topic: &str) -> bool {
+    let (mut pattern, mut topic) = (pattern.as_bytes(), topic.as_bytes());
+    while let Some((&expected, rest)) = pattern.split_first() {
+        if expected != b'*' {
+            if topic.first() != Some(&expected) {
+                return false;
+            }
+            topic = &topic[1..];
+        } else if rest.is_empty() {
+            return true;
+        } else {
+            let segment = topic
+                .iter()
+                .take_while(|&&byte| !is_separator(byte))
+                .count();
+            topic = &topic[segment..];
+        }
+        pattern = rest;
+    }
+    topic.is_empty()
 }
 
 /// The pattern of all topics that begin with `prefix`; `None` if no topic does.
@@ -299,7 +305,9 @@ fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-')
 }
 
-fn is_separator(byte: u8) -> bool {
+/// Whether a byte ends a segment of a name.
+#[must_use]
+pub fn is_separator(byte: u8) -> bool {
     matches!(byte, b'.' | b':')
 }
 

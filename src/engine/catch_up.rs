@@ -10,7 +10,7 @@ use super::history::{Kept, KeptMessage, Record};
 use super::home::HomeTopic;
 use super::merge::Merges;
 use super::publish::name_of;
-use super::subscribe::Resumed;
+use super::subscribe::{Resumed, Subscribing};
 use super::{Asker, Engine, Gap, GapCause, Lanes, Missed, Now, Outcome, Place, Reach, Request};
 use super::{Ticket, Turn};
 use crate::collections::HashMap;
@@ -60,6 +60,11 @@ impl CatchUps {
         Some(catch_up.written)
     }
 
+    /// Whether a peer is sent what it has missed, or has asked for it.
+    pub(super) fn has(&self, peer: PeerId) -> bool {
+        self.peers.contains_key(&peer) || self.asked.contains_key(&peer)
+    }
+
     /// Notes that a peer wants to go on in a topic from where it was.
     pub(super) fn ask(&mut self, peer: PeerId, topic: TopicId, from: Position) {
         self.asked.entry(peer).or_default().push((topic, from));
@@ -83,6 +88,10 @@ impl CatchUps {
 
     /// Adds what a peer has missed. Returns whether it was not catching up before.
     fn add(&mut self, peer: PeerId, topics: impl IntoIterator<Item = CatchUp>) -> bool {
+        let mut topics = topics.into_iter().peekable();
+        if topics.peek().is_none() {
+            return false;
+        }
         let queue = self.peers.entry(peer).or_default();
         let was_idle = queue.is_empty();
         queue.extend(topics);
@@ -221,57 +230,45 @@ impl<L: Lanes> Turn<'_, L> {
         ticket
     }
 
-    /// Sends a peer what it missed of a topic that it is a member of and that is on hold, or tells it
-    /// that it cannot have it; then what is new.
-    pub(super) fn catch_up(
+    /// What a peer is to be sent of a topic before what is new, whose hold has not ended; if it cannot
+    /// have it, it is told.
+    pub(super) fn miss(
         &mut self,
         peer: PeerId,
-        topic: TopicId,
-        hold: u16,
-        after: u64,
+        (begun, hold): (&Subscribing, u16),
         start: Position,
         resumed: Resumed,
-    ) {
-        let hub = &mut self.engine.readers.hub;
-        let is_topic = hub.is_present(peer) && hub.is_topic(topic);
-        if !is_topic || !hub.is_held(peer.slot, topic, hold) {
-            return;
-        }
+    ) -> Option<CatchUp> {
         let lost = match resumed {
-            Resumed::Complete(0) => return self.release(peer, topic),
-            Resumed::Complete(_) => {
+            Resumed::Complete(0) => return None,
+            Resumed::Complete(missed) => {
+                let after = start.offset - missed;
                 let missed = Missed {
                     peer,
                     hold,
-                    format: hub.format_of(peer.slot),
+                    format: self.engine.readers.hub.format_of(peer.slot),
                     epoch: start.epoch,
                     after,
                     until: start.offset,
                 };
-                let catch_up = CatchUp {
-                    topic,
-                    held: topic,
+                return Some(CatchUp {
+                    topic: begun.topic,
+                    held: begun.log,
                     place: 0,
                     missed,
                     written: after,
-                };
-                return self.begin_catch_up(peer, [catch_up]);
+                });
             }
             Resumed::TooOld(missed) => Some(missed),
             Resumed::OtherEpoch | Resumed::NeverSeen | Resumed::Underway => None,
         };
-        let name = Some(hub.name(topic).into());
-        let gap = Gap {
-            topic: name,
-            lost,
-            cause: GapCause::History,
-        };
-        self.tell_gap(peer, gap);
-        self.release(peer, topic);
+        let (topic, cause) = (Some(begun.name.clone()), GapCause::History);
+        self.tell_gap(peer, Gap { topic, lost, cause });
+        None
     }
 
     /// Ends a hold: what is new is written from now on.
-    fn release(&mut self, peer: PeerId, topic: TopicId) {
+    pub(super) fn release(&mut self, peer: PeerId, topic: TopicId) {
         self.engine.readers.hub.release(peer.slot, topic);
         // What was lost meanwhile is told by the name that the topic has now.
         self.take_incidents();

@@ -4,11 +4,10 @@
 //! A topic's events are grouped once for all who read them so, and a group is one frame of the
 //! topic's log.
 
-use super::hub::Hub;
 use super::message::Offsets;
-use super::{Encode, Lanes, Turn};
+use super::{Lanes, Turn};
 use crate::collections::HashMap;
-use crate::id::{TopicId, WireFormat};
+use crate::id::TopicId;
 
 /// Events of one group. Besides, a group goes when the ticker comes by, which is ten times a second.
 const EVENTS_MAX: usize = 10;
@@ -20,14 +19,15 @@ const BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Groups(HashMap<TopicId, Group>);
 
+/// Events that are sent as one frame.
 #[derive(Debug)]
-struct Group {
+pub(super) struct Group {
     /// The events, comma between them.
-    events: Vec<u8>,
-    count: usize,
+    pub(super) events: Vec<u8>,
+    pub(super) count: usize,
     /// The first message's offset, and the last one's; a smaller one if there is none.
-    first: u64,
-    last: u64,
+    pub(super) first: u64,
+    pub(super) last: u64,
 }
 
 impl Groups {
@@ -49,24 +49,9 @@ impl Groups {
         group.count == EVENTS_MAX || group.events.len() >= BYTES_MAX
     }
 
-    /// Drops the group of a topic without readers.
-    pub(super) fn drop(&mut self, topic: TopicId) {
-        self.0.remove(&topic);
-    }
-
-    /// Appends the group of a topic, if there is one, to its log.
-    pub(super) fn close(
-        &mut self,
-        hub: &mut Hub,
-        topic: TopicId,
-        encoder: &mut dyn Encode,
-        time_ms: u64,
-    ) {
-        if let Some(group) = self.0.remove(&topic) {
-            let frame = encoder.group(&group.events, group.count, time_ms);
-            let numbers = group.first..=group.last;
-            hub.append_group(topic, WireFormat::EventsBatch, frame, numbers);
-        }
+    /// Takes the group of a topic, if there is one.
+    pub(super) fn take(&mut self, topic: TopicId) -> Option<Group> {
+        self.0.remove(&topic)
     }
 }
 

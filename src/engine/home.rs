@@ -5,6 +5,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::history::{History, Record, Retention};
+use super::pattern_index::PatternIndex;
 use super::{Now, Post};
 use crate::collections::HashMap;
 use crate::config::Config;
@@ -18,7 +19,9 @@ use crate::topic::{self, Pattern};
 pub(super) struct Home {
     topics: Slab<HomeTopic>,
     names: HashMap<Box<str>, TopicId>,
-    patterns: HashMap<Pattern, Vec<Interest>>,
+    patterns: PatternIndex<Interest>,
+    /// How often a pattern was added: a topic that has been looked up before is again.
+    patterns_added: u32,
     config: Arc<Config>,
     /// The next topic's epoch.
     epoch: u64,
@@ -39,6 +42,8 @@ pub(super) struct HomeTopic {
     /// The newest presence message's number; the first one is 1.
     presence_sequence: u64,
     interest: Vec<Interest>,
+    /// [`Home::patterns_added`] when its name was last looked up among the patterns.
+    looked_up: u32,
     retention: Retention,
     history: Option<Box<History>>,
     /// Somebody has subscribed to it who may come back for what was missed.
@@ -124,7 +129,8 @@ impl Home {
         Self {
             topics: Slab::new(),
             names: HashMap::default(),
-            patterns: HashMap::default(),
+            patterns: PatternIndex::default(),
+            patterns_added: 0,
             epoch,
             history_held: 0,
             history_max: config.hub.max_history_memory / shards.max(1),
@@ -134,7 +140,7 @@ impl Home {
 
     /// The topic of this name for a publication, made if need be.
     ///
-    /// Cost: one lookup; for a new topic, one match for each pattern.
+    /// Cost: one lookup; for a new topic, that of [`PatternIndex::find`].
     pub(super) fn open(&mut self, name: &str) -> Opened {
         if let Some(&id) = self.names.get(name) {
             self.topics[id.index()].used = true;
@@ -158,13 +164,11 @@ impl Home {
 
     fn make(&mut self, name: &str) -> (TopicId, Vec<Interest>) {
         let mut interest: Vec<Interest> = Vec::new();
-        for (pattern, wanting) in &self.patterns {
-            if pattern.matches(name) {
-                let new = wanting.iter().filter(|wanted| !interest.contains(wanted));
-                let new: Vec<Interest> = new.copied().collect();
-                interest.extend(new);
+        self.patterns.find(name, |wanted| {
+            if !interest.contains(&wanted) {
+                interest.push(wanted);
             }
-        }
+        });
         let namespace = self.config.namespace(name);
         let topic = HomeTopic {
             name: name.into(),
@@ -172,6 +176,7 @@ impl Home {
             offset: 0,
             presence_sequence: 0,
             interest: interest.clone(),
+            looked_up: self.patterns_added,
             retention: Retention {
                 // What everybody gets is for those who are there.
                 messages_max: match topic::is_internal(name) {
@@ -306,8 +311,36 @@ impl Home {
     /// Whether anybody wants a topic.
     #[must_use]
     pub(super) fn is_wanted(&self, name: &str) -> bool {
-        self.find(name)
-            .is_some_and(|topic| !topic.interest.is_empty())
+        let known = self.find(name);
+        if known.is_some_and(|topic| !topic.interest.is_empty()) {
+            return true;
+        }
+        let mut is_wanted = false;
+        if known.is_none_or(|topic| topic.looked_up != self.patterns_added) {
+            self.patterns.find(name, |_| is_wanted = true);
+        }
+        is_wanted
+    }
+
+    /// Those who want a topic because of patterns that were added since it was last looked up, and did
+    /// not want it before. From now on they do.
+    ///
+    /// Cost: one comparison; that of [`PatternIndex::find`] where a pattern was added.
+    pub(super) fn look_up(&mut self, id: TopicId) -> Vec<Interest> {
+        let topic = &mut self.topics[id.index()];
+        let mut new: Vec<Interest> = Vec::new();
+        if topic.looked_up == self.patterns_added {
+            return new;
+        }
+        topic.looked_up = self.patterns_added;
+        self.patterns.find(&topic.name, |wanted| {
+            if !topic.interest.contains(&wanted) && !new.contains(&wanted) {
+                new.push(wanted);
+            }
+        });
+        topic.recoverable |= new.iter().any(|wanted| !wanted.format.is_bridge());
+        topic.interest.extend(&new);
+        new
     }
 
     /// Whether a shard wants a topic, in any format.
@@ -319,32 +352,15 @@ impl Home {
         })
     }
 
-    /// Notes that a shard wants whatever matches, and returns the topics that
-    /// do and that it did not want before.
-    pub(super) fn add_pattern(&mut self, interest: Interest, pattern: Pattern) -> Vec<TopicId> {
-        let mut found = Vec::new();
-        for (id, topic) in &mut self.topics {
-            if pattern.matches(&topic.name) && !topic.interest.contains(&interest) {
-                topic.recoverable = true;
-                topic.interest.push(interest);
-                found.push(TopicId(u32::try_from(id).expect("as in open")));
-            }
-        }
-        let wanting = self.patterns.entry(pattern).or_default();
-        if !wanting.contains(&interest) {
-            wanting.push(interest);
-        }
-        found
+    /// Notes that a shard wants whatever matches.
+    pub(super) fn add_pattern(&mut self, interest: Interest, pattern: &Pattern) {
+        self.patterns.insert(pattern, interest);
+        self.patterns_added = self.patterns_added.wrapping_add(1);
     }
 
     /// Forgets a pattern for topics that are yet to come.
     pub(super) fn remove_pattern(&mut self, interest: Interest, pattern: &Pattern) {
-        if let Some(wanting) = self.patterns.get_mut(pattern) {
-            wanting.retain(|other| *other != interest);
-            if wanting.is_empty() {
-                self.patterns.remove(pattern);
-            }
-        }
+        self.patterns.remove(pattern, interest);
     }
 
     /// Whether there are more than half of the topics there may be.
@@ -426,8 +442,13 @@ mod tests {
         let before = known(&mut home, "a.1");
         known(&mut home, "b.1");
         let pattern = Pattern::parse("a.*").unwrap();
-        assert_eq!(home.add_pattern(interest(3), pattern.clone()), [before]);
-        assert!(home.add_pattern(interest(3), pattern.clone()).is_empty());
+        assert!(!home.is_wanted("a.1") && !home.is_wanted("a.2"));
+        home.add_pattern(interest(3), &pattern);
+        assert!(home.is_wanted("a.1") && home.is_wanted("a.2") && !home.is_wanted("b.1"));
+        assert_eq!(home.look_up(before), [interest(3)]);
+        assert!(home.look_up(before).is_empty());
+        home.add_pattern(interest(3), &pattern);
+        assert!(home.look_up(before).is_empty());
         let Opened::Appeared(id, wanted) = home.open("a.2") else {
             panic!("new")
         };

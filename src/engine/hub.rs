@@ -33,9 +33,10 @@ pub use policy::{Policies, Policy};
 use crate::collections::HashMap;
 use crate::id::{PeerId, Priority, Slot, TopicId, WireFormat};
 use crate::topic::{self, Pattern};
+use log::Tag;
 use outbox::Outbox;
 use peer::{Peer, Sub};
-use stream::{Member, Stream, StreamId};
+use stream::{Kept, Member, Stream, StreamId};
 use turns::{Line, Turns};
 
 /// How much a hub holds.
@@ -68,7 +69,6 @@ pub struct Hub {
     topics: Slab<Topic>,
     names: HashMap<Box<str>, TopicId>,
     streams: Slab<Stream>,
-    patterns: HashMap<Pattern, Vec<Slot>>,
     /// Streams appended to since their members were last walked.
     dirty: Vec<StreamId>,
     /// Likewise, those with many members.
@@ -99,6 +99,8 @@ struct Topic {
     policy: Policy,
     /// Memberships are not the peers' own doing and not counted as theirs.
     internal: bool,
+    /// It is a log that has the messages of other topics.
+    is_shared: bool,
     streams: [Option<StreamId>; WireFormat::COUNT],
 }
 
@@ -173,7 +175,6 @@ impl Hub {
             topics: Slab::new(),
             names: HashMap::default(),
             streams: Slab::new(),
-            patterns: HashMap::default(),
             dirty: Vec::new(),
             dirty_crowds: Vec::new(),
             warm: Vec::new(),
@@ -199,8 +200,7 @@ impl Hub {
         }
     }
 
-    /// Forgets a peer, its subscriptions and whatever waited for it. Its
-    /// patterns have been removed before.
+    /// Forgets a peer, its subscriptions and whatever waited for it.
     ///
     /// Cost: one step for each of its subscriptions, whatever the size of the topics.
     pub fn leave(&mut self, peer: PeerId) {
@@ -210,12 +210,6 @@ impl Hub {
         while let Some(sub) = self.peers[peer.slot.index()].subs.last() {
             self.remove_member(sub.stream, sub.member as usize);
         }
-        debug_assert!(
-            !self
-                .patterns
-                .values()
-                .any(|slots| slots.contains(&peer.slot))
-        );
         let gone = self.peers.remove(peer.slot.index());
         self.held -= gone.carry.len() + gone.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
     }
@@ -280,50 +274,47 @@ impl Hub {
     }
 
     /// The topic of this name, made if need be; `None` at the limit of topics.
-    /// Peers with a pattern that matches a new topic become its members here.
     ///
-    /// Cost: one lookup; for a new topic, one match for each distinct pattern.
+    /// Cost: one lookup.
     pub fn open(&mut self, name: &str) -> Option<TopicId> {
         if let Some(&topic) = self.names.get(name) {
             return Some(topic);
         }
-        let id = self.make(name, self.policies.of(name))?;
-        let matching = self
-            .patterns
-            .iter()
-            .filter(|(pattern, _)| pattern.matches(name));
-        let wanting: Vec<Slot> = matching
-            .flat_map(|(_, slots)| slots.iter().copied())
-            .collect();
-        for slot in wanting {
-            let _ = self.subscribe(slot, id);
+        if self.topics.len() >= self.limits.topics_max {
+            return None;
         }
-        Some(id)
+        Some(self.make(name, self.policies.of(name), false))
     }
 
     /// Makes a topic of the gateway's own, which is not known yet, with a policy
     /// of its own; `None` at the limit of topics.
     pub fn open_internal(&mut self, name: &str, policy: Policy) -> Option<TopicId> {
         debug_assert!(topic::is_internal(name) && self.find(name).is_none());
-        self.make(name, policy)
+        let has_room = self.topics.len() < self.limits.topics_max;
+        has_room.then(|| self.make(name, policy, false))
     }
 
-    fn make(&mut self, name: &str, policy: Policy) -> Option<TopicId> {
-        if self.topics.len() >= self.limits.topics_max {
-            return None;
-        }
+    /// Makes a log for the messages of all topics that these patterns match, which is not known yet.
+    /// There is no limit of such logs but that of their members.
+    pub fn open_shared(&mut self, name: &str, patterns: &[Pattern]) -> TopicId {
+        debug_assert!(topic::is_internal(name) && self.find(name).is_none());
+        self.make(name, self.policies.of_patterns(patterns), true)
+    }
+
+    fn make(&mut self, name: &str, policy: Policy, is_shared: bool) -> TopicId {
         let internal = topic::is_internal(name);
         self.topics_internal += usize::from(internal);
         let topic = Topic {
             name: name.into(),
             policy,
             internal,
+            is_shared,
             streams: [None; WireFormat::COUNT],
         };
         let id =
             TopicId(u32::try_from(self.topics.insert(topic)).expect("topics_max is below 2^32"));
         self.names.insert(name.into(), id);
-        Some(id)
+        id
     }
 
     /// The policy of a topic.
@@ -359,6 +350,12 @@ impl Hub {
                 &*topic.name,
             )
         })
+    }
+
+    /// The numbers of all topics are below this one.
+    #[must_use]
+    pub fn topics_end(&self) -> usize {
+        self.topics.capacity()
     }
 
     /// Forgets a topic that has no members. Returns whether it had none.
@@ -445,6 +442,86 @@ impl Hub {
         Unsubscribed::Left
     }
 
+    /// Ends a membership, however many selectors cover the topic. What has been set aside is delivered,
+    /// nothing else of what waits.
+    pub fn quit(&mut self, slot: Slot, topic: TopicId) {
+        if let Some(sub) = self.peers[slot.index()].sub_of(topic) {
+            let Sub { stream, member, .. } = self.peers[slot.index()].subs[sub];
+            self.remove_member(stream, member as usize);
+        }
+    }
+
+    /// Gives up what was set aside for a peer of topics that `keep` does not say.
+    pub fn retain_aside(&mut self, slot: Slot, keep: impl FnMut(TopicId) -> bool) {
+        let peer = &mut self.peers[slot.index()];
+        if let Some(outbox) = &mut peer.outbox {
+            let bytes = outbox.bytes();
+            outbox.retain_aside(keep, |_| {});
+            self.held -= bytes - outbox.bytes();
+        }
+    }
+
+    /// The topics of what was set aside for a peer, each once for each frame.
+    pub fn topics_aside(&self, slot: Slot) -> impl Iterator<Item = TopicId> {
+        let outbox = self.peers[slot.index()].outbox.as_deref();
+        outbox.into_iter().flat_map(Outbox::topics_aside)
+    }
+
+    /// The topics of what waits for a peer in a shared log, each once for each frame.
+    pub fn topics_waiting(&self, slot: Slot, shared: TopicId) -> impl Iterator<Item = TopicId> {
+        let peer = &self.peers[slot.index()];
+        let sub = peer.sub_of(shared).map(|sub| &peer.subs[sub]);
+        let frames = sub.into_iter().flat_map(move |sub| {
+            let stream = &self.streams[sub.stream.index()];
+            stream
+                .log
+                .frames(stream.members[sub.member as usize].cursor, shared)
+        });
+        frames.map(|frame| frame.tag.topic)
+    }
+
+    /// Has a peer sent what waits for it in a topic or a shared log, whatever becomes of its membership:
+    /// the frames of those topics that `keep` says. Of the others it has lost nothing either.
+    ///
+    /// Cost: one step for each frame that waits, one copy of those that are kept.
+    pub fn set_aside(&mut self, slot: Slot, from: TopicId, mut keep: impl FnMut(TopicId) -> bool) {
+        let peer = &mut self.peers[slot.index()];
+        let Some(sub) = peer.sub_of(from) else { return };
+        let Sub {
+            stream,
+            member: place,
+            ..
+        } = peer.subs[sub];
+        let stream = &mut self.streams[stream.index()];
+        let member = &mut stream.members[place as usize];
+        if let Some(losses) = stream.losses.as_mut().and_then(|all| all.get_mut(&slot)) {
+            let bytes = losses.bytes();
+            losses.retain(&mut keep);
+            member.lost = losses.count();
+            self.held -= bytes - losses.bytes();
+        } else if !keep(from) {
+            member.lost = 0;
+        }
+        // What is lost comes before what is set aside.
+        let id = PeerId {
+            slot,
+            generation: peer.generation,
+        };
+        let cursor = std::mem::replace(&mut member.cursor, stream.log.head());
+        let newest = stream.tell_lost(place, id, &mut self.incidents);
+        let waiting = stream.log.frames(cursor, from);
+        let waiting: Vec<_> = waiting.filter(|frame| keep(frame.tag.topic)).collect();
+        self.held += waiting.iter().map(|frame| frame.bytes.len()).sum::<usize>();
+        if waiting.is_empty() && newest.is_empty() {
+            return;
+        }
+        let outbox = outbox_of(&mut peer.outbox, &mut self.spare);
+        for frame in newest.iter().map(Kept::frame).chain(waiting) {
+            outbox.set_aside(&frame);
+        }
+        self.make_ready(slot);
+    }
+
     /// The format a peer reads.
     #[must_use]
     pub fn format_of(&self, slot: Slot) -> WireFormat {
@@ -505,64 +582,9 @@ impl Hub {
         peer.is_some_and(|peer| !peer.subs.is_empty())
     }
 
-    /// The topics and patterns a peer has asked for.
-    ///
-    /// Cost: a look at every pattern of the hub.
-    pub fn selectors_of(&self, slot: Slot) -> impl Iterator<Item = &str> {
-        let patterns = self.patterns.iter();
-        let patterns = patterns.filter(move |(_, slots)| slots.contains(&slot));
-        let subs = self.peers[slot.index()].subs.iter();
-        let topics = subs.map(|sub| &self.topics[sub.topic.index()]);
-        topics
-            .filter(|topic| !topic.internal)
-            .map(|topic| &*topic.name)
-            .chain(patterns.map(|(pattern, _)| pattern.as_str()))
-    }
-
     /// The topics a peer is a member of.
     pub fn topics_of(&self, slot: Slot) -> impl Iterator<Item = TopicId> {
         self.peers[slot.index()].subs.iter().map(|sub| sub.topic)
-    }
-
-    /// Makes a peer a member of every topic that `pattern` matches, those that
-    /// are known and those that will be.
-    ///
-    /// Cost: one match for each known topic.
-    pub fn add_pattern(&mut self, slot: Slot, pattern: Pattern) {
-        let known = self.topics().filter(|(_, name)| pattern.matches(name));
-        let matching: Vec<TopicId> = known.map(|(topic, _)| topic).collect();
-        for topic in matching {
-            let _ = self.subscribe(slot, topic);
-        }
-        self.patterns.entry(pattern).or_default().push(slot);
-    }
-
-    /// Takes back [`Self::add_pattern`]. Returns the topics that the peer left.
-    pub fn remove_pattern(&mut self, slot: Slot, pattern: &Pattern) -> Vec<TopicId> {
-        if let Some(slots) = self.patterns.get_mut(pattern) {
-            if let Some(at) = slots.iter().position(|&other| other == slot) {
-                slots.swap_remove(at);
-            }
-            if slots.is_empty() {
-                self.patterns.remove(pattern);
-            }
-        }
-        let mut left: Vec<TopicId> = self.topics_of(slot).collect();
-        left.retain(|&topic| {
-            pattern.matches(self.name(topic)) && self.unsubscribe(slot, topic) == Unsubscribed::Left
-        });
-        left
-    }
-
-    /// Whether a peer that reads `format` has this pattern.
-    #[must_use]
-    pub fn has_pattern(&self, pattern: &Pattern, format: WireFormat) -> bool {
-        let slots = self.patterns.get(pattern);
-        slots.is_some_and(|slots| {
-            slots
-                .iter()
-                .any(|slot| self.peers[slot.index()].format == format)
-        })
     }
 
     /// Whether publications to `topic` should wait for the next flush.
@@ -622,13 +644,53 @@ impl Hub {
         let Some(id) = self.topics[topic.index()].streams[format.index()] else {
             return 0;
         };
+        self.streams[id.index()].number = *numbers.end();
+        self.append_to(id, frame, numbers, None)
+    }
+
+    /// Appends a frame with these messages of another topic to the log `shared`, for the members that
+    /// read `format`. Returns how many there are.
+    ///
+    /// Cost: that of [`Self::append`].
+    pub fn append_shared(
+        &mut self,
+        shared: TopicId,
+        format: WireFormat,
+        frame: &[u8],
+        (topic, numbers): (TopicId, RangeInclusive<u64>),
+    ) -> usize {
+        let Some(id) = self.topics[shared.index()].streams[format.index()] else {
+            return 0;
+        };
         let stream = &mut self.streams[id.index()];
-        stream.number = *numbers.end();
+        let first = *numbers.start();
+        let before = stream.number;
+        stream.number += 1 + numbers.end() - first;
+        let tag = Tag { topic, first };
+        self.append_to(
+            id,
+            frame,
+            before + 1..=self.streams[id.index()].number,
+            Some(tag),
+        )
+    }
+
+    fn append_to(
+        &mut self,
+        id: StreamId,
+        frame: &[u8],
+        numbers: RangeInclusive<u64>,
+        tag: Option<Tag>,
+    ) -> usize {
+        let stream = &mut self.streams[id.index()];
         if stream.members.is_empty() {
             return 0;
         }
         let held = stream.log.held();
         stream.log.append(frame, numbers);
+        if let Some(tag) = tag {
+            stream.log.tag(tag);
+        }
         self.held = self.held + stream.log.held() - held;
         if !stream.dirty {
             stream.dirty = true;
@@ -654,10 +716,7 @@ impl Hub {
         else {
             return Enqueue::Gone;
         };
-        let spare = &mut self.spare;
-        let outbox = peer
-            .outbox
-            .get_or_insert_with(|| spare.pop().unwrap_or_default());
+        let outbox = outbox_of(&mut peer.outbox, &mut self.spare);
         let bytes = outbox.bytes();
         let dropped = outbox.push(priority, frame, self.limits.outbox);
         self.held = self.held + outbox.bytes() - bytes;
@@ -675,10 +734,7 @@ impl Hub {
     pub fn send_pong(&mut self, slot: Slot, frame: &[u8]) -> Enqueue {
         match self.peers.get_mut(slot.index()) {
             Some(peer) if peer.blocked && !peer.closing => {
-                let spare = &mut self.spare;
-                let outbox = peer
-                    .outbox
-                    .get_or_insert_with(|| spare.pop().unwrap_or_default());
+                let outbox = outbox_of(&mut peer.outbox, &mut self.spare);
                 let bytes = outbox.bytes();
                 outbox.set_pong(frame);
                 self.held = self.held + outbox.bytes() - bytes;
@@ -752,6 +808,11 @@ impl Hub {
     fn remove_member(&mut self, id: StreamId, member: usize) {
         let stream = &mut self.streams[id.index()];
         let gone = stream.members.swap_remove(member);
+        let lost = stream
+            .losses
+            .as_mut()
+            .and_then(|all| all.remove(&gone.slot));
+        self.held -= lost.map_or(0, |lost| lost.bytes());
         if let Some(moved) = stream.members.get(member) {
             self.peers[moved.slot.index()].subs[moved.sub as usize].member = index_of(member);
         }
@@ -764,12 +825,24 @@ impl Hub {
 
     /// The stream of a topic in a format, made if need be.
     fn stream_of(&mut self, topic: TopicId, format: WireFormat) -> StreamId {
-        let known = &mut self.topics[topic.index()].streams[format.index()];
+        let Topic {
+            streams, is_shared, ..
+        } = &mut self.topics[topic.index()];
+        let (known, is_shared) = (&mut streams[format.index()], *is_shared);
         *known.get_or_insert_with(|| {
-            let id = self.streams.insert(Stream::new(topic));
+            let id = self.streams.insert(Stream::new(topic, is_shared));
             StreamId(u32::try_from(id).expect("a few for each topic"))
         })
     }
+}
+
+/// The outbox of a peer, one that was used before if it has none.
+#[expect(clippy::vec_box, reason = "they go back into peers as they are")]
+fn outbox_of<'a>(
+    outbox: &'a mut Option<Box<Outbox>>,
+    spare: &mut Vec<Box<Outbox>>,
+) -> &'a mut Outbox {
+    outbox.get_or_insert_with(|| spare.pop().unwrap_or_default())
 }
 
 fn slot_of(index: usize) -> Slot {

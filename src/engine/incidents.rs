@@ -102,8 +102,21 @@ impl<L: Lanes> Turn<'_, L> {
             }
             return;
         }
-        let topic = name;
-        self.tell_gap_first(peer, Gap { topic, lost, cause });
+        let patterns = topic.map(|topic| self.engine.readers.patterns.of_log(topic));
+        let patterns: Vec<Box<str>> = patterns
+            .into_iter()
+            .flatten()
+            .map(|pattern| pattern.as_str().into())
+            .collect();
+        if patterns.is_empty() {
+            let topic = name;
+            return self.tell_gap_first(peer, Gap { topic, lost, cause });
+        }
+        // Of so many topics that it is told for their patterns.
+        let lost = lost.filter(|_| patterns.len() == 1);
+        for topic in patterns.into_iter().map(Some) {
+            self.tell_gap_first(peer, Gap { topic, lost, cause });
+        }
     }
 
     /// Tells a peer that it misses messages. Of topics that it has not named itself it is not told

@@ -2,7 +2,6 @@
 
 use super::home::{Interest, Opened};
 use super::message::Offsets;
-use super::readers::Readers;
 use super::{Asker, Delivery, Lanes, Outcome, Place, Post, Receipt, Request, Ticket, Turn};
 use crate::collections::HashMap;
 use crate::id::{PeerId, ShardId, TopicId, WireFormat};
@@ -193,6 +192,8 @@ impl<L: Lanes> Turn<'_, L> {
                 return PublishResult::TooManyTopics;
             }
         };
+        let wanted = self.engine.homes.home.look_up(id);
+        self.announce(id, topic, &wanted);
         let here = self.engine.shard;
         let local = self.engine.readers.hub.find(topic);
         if self.is_congested(id, local) {
@@ -270,21 +271,20 @@ impl<L: Lanes> Turn<'_, L> {
     }
 
     /// Whether a log or a lane that a publication has to go into has no room.
-    fn is_congested(&self, id: TopicId, local: Option<TopicId>) -> bool {
-        let Readers { hub, merges, .. } = &self.engine.readers;
-        let is_full = |wanted: &Interest| match (wanted.shard == self.engine.shard, local) {
-            (false, _) => self.lanes.deliveries_full(wanted.shard),
+    fn is_congested(&mut self, id: TopicId, local: Option<TopicId>) -> bool {
+        let (engine, lanes) = (&mut *self.engine, &*self.lanes);
+        let (here, readers) = (engine.shard, &mut engine.readers);
+        let mut is_full = |wanted: &Interest| match (wanted.shard == here, local) {
+            (false, _) => lanes.deliveries_full(wanted.shard),
             (true, None) => false,
-            (true, Some(local)) if wanted.format == WireFormat::Sse => {
-                merges.is_congested(hub, local)
-            }
-            (true, Some(local)) => hub.is_congested(local),
+            (true, Some(local)) => readers.is_congested(local, wanted.format),
         };
-        let topic = self.engine.homes.home.topic(id);
-        topic.interest().iter().any(is_full)
+        let topic = engine.homes.home.topic(id);
+        topic.interest().iter().any(&mut is_full)
     }
 
-    /// Tells the places whose patterns match a new topic, this one included.
+    /// Tells the places whose patterns match a topic and that did not want it before, this one
+    /// included.
     pub(super) fn announce(&mut self, id: TopicId, topic: &str, wanted: &[Interest]) {
         let position = self.engine.homes.home.topic(id).position();
         for &Interest { shard, format } in wanted {

@@ -1,5 +1,6 @@
 //! What the peers of a place read: logs with cursors, and where their messages come from.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::Encode;
@@ -8,6 +9,7 @@ use super::hub::Hub;
 use super::interest::Interests;
 use super::merge::Merges;
 use super::message::Offsets;
+use super::patterns::Patterns;
 use crate::id::{PeerId, TopicId, WireFormat};
 use crate::sse::CursorKey;
 
@@ -18,6 +20,7 @@ pub(super) struct Readers {
     pub(super) interests: Interests,
     pub(super) merges: Merges,
     pub(super) groups: Groups,
+    pub(super) patterns: Patterns,
 }
 
 /// What came of a message that was appended.
@@ -37,13 +40,14 @@ impl Readers {
             interests: Interests::default(),
             merges: Merges::new(cursors),
             groups: Groups::default(),
+            patterns: Patterns::default(),
         }
     }
 
-    /// Appends messages, which are one frame, to their topic's log, or to those of the streams that
-    /// the topic is in.
+    /// Appends messages, which are one frame, to their topic's log and those of patterns that match it,
+    /// or to those of the streams that the topic is in.
     ///
-    /// Cost: see [`Hub::append`] and [`Merges::append`].
+    /// Cost: see [`Hub::append`] and [`Merges::append`]; one copy for each log.
     pub(super) fn append(
         &mut self,
         topic: TopicId,
@@ -51,22 +55,22 @@ impl Readers {
         frame: &[u8],
         offsets: Offsets,
     ) -> Appended {
-        let (hub, mut is_group_full) = (&mut self.hub, false);
+        let mut is_group_full = false;
         let members = match format {
-            WireFormat::Sse => self.merges.append(hub, topic, frame, offsets),
+            WireFormat::Sse => self.merges.append(&mut self.hub, topic, frame, offsets),
             WireFormat::EventsBatch => {
-                let members = hub.member_count(topic, format);
+                let members = self.member_count(topic, format);
                 if members == 0 {
                     // The readers that a group was begun for have left. Only where the topic stands
                     // is noted.
-                    self.groups.drop(topic);
-                    hub.append_group(topic, format, frame, offsets.numbers());
+                    drop(self.groups.take(topic));
+                    self.put(topic, format, frame, offsets.numbers());
                 } else {
                     is_group_full = self.groups.add(topic, frame, offsets);
                 }
                 members
             }
-            _ => hub.append_group(topic, format, frame, offsets.numbers()),
+            _ => self.put(topic, format, frame, offsets.numbers()),
         };
         Appended {
             members,
@@ -74,30 +78,83 @@ impl Readers {
         }
     }
 
+    fn put(
+        &mut self,
+        topic: TopicId,
+        format: WireFormat,
+        frame: &[u8],
+        numbers: RangeInclusive<u64>,
+    ) -> usize {
+        let hub = &mut self.hub;
+        let mut members = hub.append_group(topic, format, frame, numbers.clone());
+        for &log in self.patterns.logs_of(hub, topic) {
+            members += hub.append_shared(log, format, frame, (topic, numbers.clone()));
+        }
+        members
+    }
+
+    /// How many read a topic in a format, by its name or by patterns.
+    fn member_count(&mut self, topic: TopicId, format: WireFormat) -> usize {
+        let (hub, logs) = (&self.hub, self.patterns.logs_of(&self.hub, topic));
+        let logs = logs.iter().map(|&log| hub.member_count(log, format));
+        hub.member_count(topic, format) + logs.sum::<usize>()
+    }
+
+    /// Whether publications to a topic should wait for the next flush.
+    pub(super) fn is_congested(&mut self, topic: TopicId, format: WireFormat) -> bool {
+        if format == WireFormat::Sse {
+            return self.merges.is_congested(&self.hub, topic);
+        }
+        let (hub, logs) = (&self.hub, self.patterns.logs_of(&self.hub, topic));
+        hub.is_congested(topic) || logs.iter().any(|&log| hub.is_congested(log))
+    }
+
     /// Ends the group of a topic, if there is one, so that whoever comes now begins behind it.
     pub(super) fn close_group(&mut self, topic: TopicId, encoder: &mut dyn Encode, time_ms: u64) {
-        self.groups.close(&mut self.hub, topic, encoder, time_ms);
+        if let Some(group) = self.groups.take(topic) {
+            let frame = encoder.group(&group.events, group.count, time_ms);
+            self.put(
+                topic,
+                WireFormat::EventsBatch,
+                frame,
+                group.first..=group.last,
+            );
+        }
     }
 
     /// Whether a peer here reads a topic in a format.
-    pub(super) fn is_wanted(&self, topic: TopicId, format: WireFormat) -> bool {
+    pub(super) fn is_wanted(&mut self, topic: TopicId, format: WireFormat) -> bool {
         match format {
             WireFormat::Sse => self.merges.wants(topic),
-            _ => self.hub.member_count(topic, format) > 0,
+            _ => self.member_count(topic, format) > 0,
+        }
+    }
+
+    /// In which topic's log a peer reads a topic: that of its patterns, or its own.
+    pub(super) fn log_of(&self, peer: PeerId, topic: TopicId, name: &str) -> TopicId {
+        self.patterns.log_of(peer, name).unwrap_or(topic)
+    }
+
+    /// The number of the newest message of a topic that a peer has been written.
+    pub(super) fn written_number(&self, peer: PeerId, topic: TopicId, name: &str) -> Option<u64> {
+        match self.patterns.log_of(peer, name) {
+            Some(log) => self.hub.written_number_in(peer.slot, log, topic),
+            None => self.hub.written_number(peer.slot, topic),
         }
     }
 
     /// Whether `topic` is what is called `name` still, and `peer` reads it. Numbers of topics are given
     /// again.
     pub(super) fn is_reading(&self, peer: PeerId, topic: TopicId, name: &str) -> bool {
-        let hub = &self.hub;
-        hub.is_present(peer) && hub.find(name) == Some(topic) && hub.is_in(peer.slot, topic)
+        let (hub, log) = (&self.hub, self.log_of(peer, topic, name));
+        hub.is_present(peer) && hub.find(name) == Some(topic) && hub.is_in(peer.slot, log)
     }
 
     /// Forgets a topic that has no members.
     pub(super) fn close_topic(&mut self, topic: TopicId) {
         if self.hub.close_topic(topic) {
-            self.groups.drop(topic);
+            drop(self.groups.take(topic));
+            self.patterns.forget_topic(topic);
         }
     }
 

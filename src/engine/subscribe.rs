@@ -1,9 +1,11 @@
 //! A subscription's way: into the hub, to the topic's home, and back as the confirmation that from
 //! here on everything arrives.
 
+use super::catch_up::CatchUp;
 use super::home::Interest;
 use super::hub::Subscribed;
 use super::interest::Standing;
+use super::patterns::{Regrouped, is_log_name};
 use super::{Asker, Lanes, Outcome, Place, Reach, Request, Ticket, Turn};
 use crate::id::{PeerId, Position, ShardId, TopicId, WireFormat};
 use crate::topic::Pattern;
@@ -72,6 +74,8 @@ pub struct Confirmation {
 pub(super) struct Subscribing {
     pub(super) name: Box<str>,
     pub(super) topic: TopicId,
+    /// The topic in whose log the peer reads it: another one where it does so by a pattern.
+    pub(super) log: TopicId,
     /// Where the live stream begins for the peer; unknown while the home is asked.
     pub(super) position: Option<Position>,
     /// Which hold of the membership ends when the peer has been told; `None` if the peer is sent the
@@ -100,7 +104,8 @@ impl Confirmation {
 
     /// How each topic begins.
     pub fn starts(&self) -> impl Iterator<Item = Start<'_>> {
-        self.topics.iter().map(Subscribing::start)
+        let named = self.topics.iter().filter(|begun| !is_log_name(&begun.name));
+        named.map(Subscribing::start)
     }
 }
 
@@ -111,13 +116,13 @@ impl<L: Lanes> Turn<'_, L> {
     /// What homes are asked never finds a lane full ([`Lanes::request`]), so whoever asks looks here
     /// first; what one message asks for is bounded by its size.
     #[must_use]
-    pub fn may_subscribe<'a>(
-        &self,
-        peer: PeerId,
-        names: impl IntoIterator<Item = &'a str>,
-    ) -> bool {
+    pub fn may_subscribe(&self, peer: PeerId, names: &[&str]) -> bool {
         let engine = &*self.engine;
         if engine.readers.hub.answers_awaited(peer) >= ANSWERS_MAX {
+            return false;
+        }
+        let is_pattern = |name: &&str| name.contains('*');
+        if names.iter().any(is_pattern) && !self.may_regroup(peer) {
             return false;
         }
         let is_full = |home: ShardId| self.lanes.requests_full(home);
@@ -125,11 +130,19 @@ impl<L: Lanes> Turn<'_, L> {
             return true;
         }
         // A pattern asks every home.
-        let asks_full = |name: &str| {
-            name.contains('*')
-                || matches!(engine.place_of(name), Place::Shard(home) if is_full(home))
+        let asks_full = |name: &&str| {
+            is_pattern(name) || matches!(engine.place_of(name), Place::Shard(home) if is_full(home))
         };
-        !names.into_iter().any(asks_full)
+        !names.iter().any(asks_full)
+    }
+
+    /// Whether the patterns of a peer may be changed. What waits for it in logs goes with it
+    /// ([`Self::regroup`]), so that has to be little, and nothing may be on hold.
+    fn may_regroup(&self, peer: PeerId) -> bool {
+        let engine = &*self.engine;
+        let hub = &engine.readers.hub;
+        let is_held = hub.answers_awaited(peer) > 0 || engine.catch_ups.has(peer);
+        !is_held && !hub.is_blocked(peer.slot) && !hub.is_outbox_full(peer.slot)
     }
 
     /// Whether homes have not answered all that was asked for `peer`, or it has not been told.
@@ -171,7 +184,7 @@ impl<L: Lanes> Turn<'_, L> {
             self.close_group(topic);
             let engine = &*self.engine;
             let epoch = begun.position.map_or(0, |position| position.epoch);
-            let live = engine.readers.hub.written_number(peer.slot, topic);
+            let live = engine.readers.written_number(*peer, topic, &begun.name);
             let missed = engine.catch_ups.written(*peer, topic, epoch);
             // Where the peer says that it was, it may never have been.
             let written = missed.map_or(live, |missed| live.map(|live| live.min(missed)));
@@ -185,7 +198,11 @@ impl<L: Lanes> Turn<'_, L> {
     /// new.
     pub fn go_on(&mut self, confirmation: &Confirmation) {
         let Confirmation { peer, topics, .. } = confirmation;
+        if !self.engine.readers.hub.is_present(*peer) {
+            return;
+        }
         self.engine.readers.hub.note_answered(*peer);
+        let mut missed = Vec::new();
         for begun in topics {
             if begun.hold.is_some() && begun.resume.is_some() {
                 self.engine.catch_ups.tell(*peer, begun.topic);
@@ -193,16 +210,27 @@ impl<L: Lanes> Turn<'_, L> {
             let Start {
                 position, resumed, ..
             } = begun.start();
-            let after = begun.resume.map_or(u64::MAX, |resume| resume.after());
             let resumed = resumed.unwrap_or(Resumed::Complete(0));
             match begun.hold {
-                Some(hold) => self.catch_up(*peer, begun.topic, hold, after, position, resumed),
+                Some(hold) if self.engine.readers.hub.is_held(peer.slot, begun.log, hold) => {
+                    missed.extend(self.miss(*peer, (begun, hold), position, resumed));
+                }
                 None if resumed == Resumed::Underway => {
                     self.tell_underway(*peer, begun.topic, &begun.name);
                 }
-                None => {}
+                _ => {}
             }
         }
+        let held = topics
+            .iter()
+            .filter_map(|begun| Some((begun.log, begun.hold?)));
+        for (log, hold) in held {
+            let is_missed = missed.iter().any(|missed: &CatchUp| missed.held == log);
+            if !is_missed && self.engine.readers.hub.is_held(peer.slot, log, hold) {
+                self.release(*peer, log);
+            }
+        }
+        self.begin_catch_up(*peer, missed);
     }
 
     /// Makes a peer a member of a topic. A peer that is a member already only stays one for longer.
@@ -223,11 +251,21 @@ impl<L: Lanes> Turn<'_, L> {
         };
         let topic = self.engine.readers.hub.open(name).ok_or(TooManyTopics)?;
         self.close_group(topic);
-        let hub = &mut self.engine.readers.hub;
-        let is_new = hub.subscribe(peer.slot, topic) != Subscribed::Covered;
-        let format = hub.format_of(peer.slot);
-        // Nothing is written of it before the peer has been told where it begins.
-        let hold = is_new.then(|| hub.hold(peer.slot, topic));
+        let readers = &mut self.engine.readers;
+        let format = readers.hub.format_of(peer.slot);
+        let (log, hold) = match readers.patterns.log_of(peer, name) {
+            Some(log) => {
+                let flows = readers.patterns.flows(peer, name, ticket);
+                readers.patterns.add_name(peer, name);
+                let hold = self.engine.tickets.hold_of(ticket, log);
+                (log, hold.filter(|_| !flows))
+            }
+            None => {
+                let is_new = readers.hub.subscribe(peer.slot, topic) != Subscribed::Covered;
+                // Nothing is written of it before the peer has been told where it begins.
+                (topic, is_new.then(|| readers.hub.hold(peer.slot, topic)))
+            }
+        };
         if self.engine.tickets.has(ticket, topic) {
             return Ok(());
         }
@@ -238,6 +276,7 @@ impl<L: Lanes> Turn<'_, L> {
         let begun = Subscribing {
             name: name.into(),
             topic,
+            log,
             position: None,
             hold,
             resume,
@@ -275,10 +314,8 @@ impl<L: Lanes> Turn<'_, L> {
         if standing == Standing::None {
             self.ask_interest(home, topic, &name, format);
         }
-        let is_live = standing == Standing::Live;
-        if is_live {
-            begun.position = Some(self.engine.live_position(topic, format));
-        }
+        begun.position = self.engine.live_position(&name, topic, format);
+        let is_live = begun.position.is_some();
         let after = begun.resume.map(|resume| resume.after());
         let answers = usize::from(!is_live) + usize::from(after.is_some());
         let index = self.engine.tickets.add(ticket, begun, answers);
@@ -299,31 +336,67 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// Makes a peer a member of all topics that a pattern matches.
+    /// Has a peer read all topics that these patterns match, those that there are and those that will
+    /// be. Comes before the topics that are named in the same subscription.
     ///
-    /// Cost: one match for each known topic.
-    pub fn subscribe_pattern(&mut self, peer: PeerId, pattern: &Pattern, ticket: Ticket) {
-        let format = self.engine.readers.hub.format_of(peer.slot);
-        if format == WireFormat::EventsBatch {
-            self.close_groups();
-        }
-        let shard = self.engine.shard;
-        self.take_pattern(Interest { shard, format }, pattern);
-        let hub = &mut self.engine.readers.hub;
-        hub.add_pattern(peer.slot, pattern.clone());
-        for other in self.engine.others() {
-            self.engine.tickets.wait(ticket);
-            let pattern = pattern.as_str().as_bytes();
-            self.ask(
-                other,
-                Request::Pattern {
+    /// Cost: one round for each home; see [`Patterns::regroup`](super::patterns::Patterns::regroup).
+    pub fn subscribe_patterns(&mut self, peer: PeerId, patterns: &[Pattern], ticket: Ticket) {
+        let Some(format) = self.engine.find_peer_format(peer) else {
+            return;
+        };
+        let (shard, mut is_new) = (self.engine.shard, false);
+        for pattern in patterns {
+            if !self
+                .engine
+                .readers
+                .patterns
+                .add((peer, format), pattern, ticket)
+            {
+                continue;
+            }
+            is_new = true;
+            let home = &mut self.engine.homes.home;
+            home.add_pattern(Interest { shard, format }, pattern);
+            for other in self.engine.others() {
+                self.engine.tickets.wait(ticket);
+                let pattern = pattern.as_str().as_bytes();
+                let request = Request::Pattern {
                     pattern,
                     format,
                     ticket,
-                },
-            );
+                };
+                self.ask(other, request);
+            }
+        }
+        if !is_new {
+            return;
+        }
+        for log in self.regroup(peer) {
+            let hub = &mut self.engine.readers.hub;
+            let begun = Subscribing {
+                name: hub.name(log).into(),
+                topic: log,
+                log,
+                position: None,
+                hold: Some(hub.hold(peer.slot, log)),
+                resume: None,
+            };
+            self.engine.tickets.add(ticket, begun, 0);
         }
         self.engine.flush_wanted = true;
+    }
+
+    /// Has a peer read what its patterns say by now. Returns the logs that it enters.
+    pub(super) fn regroup(&mut self, peer: PeerId) -> Vec<TopicId> {
+        self.close_groups();
+        let readers = &mut self.engine.readers;
+        let format = readers.hub.format_of(peer.slot);
+        let Regrouped { entered, left } = readers.patterns.regroup(&mut readers.hub, peer);
+        self.take_incidents();
+        for log in left {
+            self.engine.tickets.note_vacant(log, format);
+        }
+        entered
     }
 
     /// Notes at this home that a shard wants a topic.
@@ -332,15 +405,6 @@ impl<L: Lanes> Turn<'_, L> {
         self.announce(id, name, &wanted);
         self.engine.homes.home.add_interest(id, interest);
         id
-    }
-
-    /// Notes at this home that a shard wants whatever matches.
-    pub(super) fn take_pattern(&mut self, interest: Interest, pattern: &Pattern) {
-        let home = &mut self.engine.homes.home;
-        for id in home.add_pattern(interest, pattern.clone()) {
-            let name: Box<str> = self.engine.homes.home.topic(id).name().into();
-            self.announce(id, &name, &[interest]);
-        }
     }
 
     pub(super) fn ask_interest(
@@ -363,34 +427,51 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// A home has said how far back a topic reaches. All that it had published by then has arrived
-    /// here, so the peer has seen nothing newer: a live stream begins for it here and now, and not
-    /// where it was when the peer came, since the peer may have been ahead of this shard.
+    /// A home has said how far back a topic reaches.
     pub(super) fn settle_reach(&mut self, ticket: Ticket, index: u32, reach: Reach) {
-        let engine = &mut *self.engine;
-        if let Some((peer, begun)) = engine.tickets.reach(ticket, index, reach)
-            && let Some(hold) = begun.hold
-            && engine.readers.hub.is_present(peer)
-            && engine.readers.hub.is_topic(begun.topic)
-        {
-            let (topic, readers) = (begun.topic, &mut engine.readers);
-            let format = readers.hub.format_of(peer.slot);
-            let is_live = readers.interests.standing(topic, format) == Standing::Live;
-            if is_live && readers.hub.is_held(peer.slot, topic, hold) {
-                readers.close_group(topic, &mut *engine.encoder, self.now.wall_ms);
-                readers.hub.skip_to_head(peer.slot, topic);
-                begun.position = Some(Position {
-                    epoch: readers.interests.epoch(topic),
-                    offset: readers.hub.number(topic, format),
-                });
-            }
-        }
+        self.engine.tickets.reach(ticket, index, reach);
         self.settle(ticket);
+    }
+
+    /// All that homes had published when they said how far back topics reach has arrived here, so the
+    /// peer has seen nothing newer: live streams begin for it here and now, and not where they were when
+    /// it came, since it may have been ahead of this shard.
+    fn begin_live(&mut self, confirmation: &mut Confirmation) {
+        let Confirmation { peer, topics, .. } = confirmation;
+        let is_there = |begun: &&Subscribing| {
+            begun.resume.is_some() && self.engine.place_of(&begun.name) != Place::Here
+        };
+        let resumed = topics.iter().filter(is_there);
+        let resumed: Vec<(TopicId, u16)> = resumed
+            .filter_map(|begun| Some((begun.log, begun.hold?)))
+            .collect();
+        for (log, hold) in resumed {
+            let hub = &self.engine.readers.hub;
+            if !hub.is_present(*peer) || !hub.is_held(peer.slot, log, hold) {
+                continue;
+            }
+            self.close_groups();
+            let format = self.engine.readers.hub.format_of(peer.slot);
+            let mut missed: Vec<TopicId> = Vec::new();
+            let begun = topics
+                .iter_mut()
+                .filter(|begun| begun.log == log && begun.hold.is_some());
+            for begun in begun.filter(|begun| begun.resume.is_some()) {
+                if let Some(now) = self.engine.live_position(&begun.name, begun.topic, format) {
+                    begun.position = Some(now);
+                    missed.push(begun.topic);
+                }
+            }
+            let hub = &mut self.engine.readers.hub;
+            hub.set_aside(peer.slot, log, |topic| !missed.contains(&topic));
+            self.take_incidents();
+        }
     }
 
     /// One answer less that a confirmation waits for.
     pub(super) fn settle(&mut self, ticket: Ticket) {
-        if let Some(confirmation) = self.engine.tickets.settle(ticket) {
+        if let Some(mut confirmation) = self.engine.tickets.settle(ticket) {
+            self.begin_live(&mut confirmation);
             let peer = Asker::Peer(confirmation.peer);
             self.tell(peer, Outcome::Confirmed(confirmation));
         }
@@ -398,12 +479,16 @@ impl<L: Lanes> Turn<'_, L> {
 }
 
 impl super::Engine {
-    /// Where a topic of another home stands that arrives here.
-    fn live_position(&self, topic: TopicId, format: WireFormat) -> Position {
-        Position {
+    /// Where a topic stands, as far as its messages have come here; `None` if they do not.
+    fn live_position(&self, name: &str, topic: TopicId, format: WireFormat) -> Option<Position> {
+        if self.place_of(name) == Place::Here {
+            return Some(self.homes.home.find(name)?.position());
+        }
+        let is_live = self.readers.interests.standing(topic, format) == Standing::Live;
+        is_live.then(|| Position {
             epoch: self.readers.interests.epoch(topic),
             offset: self.readers.hub.number(topic, format),
-        }
+        })
     }
 }
 

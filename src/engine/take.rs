@@ -79,7 +79,8 @@ impl<L: Lanes> Turn<'_, L> {
                 ticket,
             } => {
                 let shard = from;
-                self.take_pattern(Interest { shard, format }, &pattern_of(pattern));
+                let home = &mut self.engine.homes.home;
+                home.add_pattern(Interest { shard, format }, &pattern_of(pattern));
                 self.lanes.deliver(from, Delivery::Patterned { ticket });
             }
             Request::Unpattern { pattern, format } => {

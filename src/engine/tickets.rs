@@ -14,6 +14,10 @@ pub(super) struct Tickets {
     topics: HashMap<(TopicId, WireFormat), Vec<Ticket>>,
     /// Topics that may have lost their last member.
     vacant: Vec<(TopicId, WireFormat)>,
+    /// All topics from this number on may have.
+    from: Option<usize>,
+    /// And then all before it.
+    again: bool,
 }
 
 #[derive(Debug)]
@@ -37,6 +41,12 @@ impl Tickets {
     pub(super) fn has(&self, ticket: Ticket, topic: TopicId) -> bool {
         let topics = &self.open[&ticket].confirmation.topics;
         topics.iter().any(|begun| begun.topic == topic)
+    }
+
+    /// The hold of a log that began with a confirmation.
+    pub(super) fn hold_of(&self, ticket: Ticket, log: TopicId) -> Option<u16> {
+        let topics = &self.open[&ticket].confirmation.topics;
+        topics.iter().find(|begun| begun.topic == log)?.hold
     }
 
     /// Adds a topic to a confirmation, and how many answers it waits for besides. Returns its place
@@ -85,19 +95,12 @@ impl Tickets {
     }
 
     /// A home has said how far back a topic reaches.
-    pub(super) fn reach(
-        &mut self,
-        ticket: Ticket,
-        index: u32,
-        reach: Reach,
-    ) -> Option<(PeerId, &mut Subscribing)> {
-        let waiting = self.open.get_mut(&ticket)?;
-        let Confirmation { peer, topics, .. } = &mut waiting.confirmation;
-        let begun = &mut topics[index as usize];
-        if let Some(resume) = &mut begun.resume {
+    pub(super) fn reach(&mut self, ticket: Ticket, index: u32, reach: Reach) {
+        if let Some(waiting) = self.open.get_mut(&ticket)
+            && let Some(resume) = &mut waiting.confirmation.topics[index as usize].resume
+        {
             resume.reach = Some(reach);
         }
-        Some((*peer, begun))
     }
 
     /// One answer less that a confirmation waits for. Returns it with the last one.
@@ -117,6 +120,25 @@ impl Tickets {
     /// Notes that a topic may have no members.
     pub(super) fn note_vacant(&mut self, topic: TopicId, format: WireFormat) {
         self.vacant.push((topic, format));
+    }
+
+    /// Notes that any topic may have no members.
+    pub(super) fn look_through(&mut self) {
+        self.again = self.from.is_some();
+        self.from.get_or_insert(0);
+    }
+
+    /// From which number on topics may have no members.
+    pub(super) fn next_to_look_at(&self) -> Option<usize> {
+        self.from
+    }
+
+    /// Notes that topics have been looked at up to `until`, which are all if `is_end`.
+    pub(super) fn note_looked_at(&mut self, until: usize, is_end: bool) {
+        self.from = match is_end {
+            false => Some(until),
+            true => std::mem::take(&mut self.again).then_some(0),
+        };
     }
 
     /// Topics that may have lost their last member since the last call.

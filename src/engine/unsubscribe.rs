@@ -13,50 +13,111 @@ impl<L: Lanes> Turn<'_, L> {
         let Some(format) = self.engine.find_peer_format(peer) else {
             return;
         };
-        let hub = &mut self.engine.readers.hub;
+        let readers = &mut self.engine.readers;
+        if readers.patterns.remove_name(peer, name) {
+            return;
+        }
+        let hub = &mut readers.hub;
         let Some(topic) = hub.find(name) else { return };
         if hub.unsubscribe(peer.slot, topic) == Unsubscribed::Left {
+            hub.retain_aside(peer.slot, |aside| aside != topic);
             self.engine.tickets.note_vacant(topic, format);
             self.cancel_catch_up(peer, topic);
         }
     }
 
-    /// Ends a peer's interest in all topics that a pattern matches.
-    pub fn unsubscribe_pattern(&mut self, peer: PeerId, pattern: &Pattern) {
+    /// Ends a peer's interest in all topics that these patterns match, but for those that others of its
+    /// subscriptions cover.
+    ///
+    /// Cost: see [`Patterns::regroup`](super::patterns::Patterns::regroup).
+    pub fn unsubscribe_patterns(&mut self, peer: PeerId, patterns: &[Pattern]) {
         let Some(format) = self.engine.find_peer_format(peer) else {
             return;
         };
-        let hub = &mut self.engine.readers.hub;
-        let left = hub.remove_pattern(peer.slot, pattern);
-        let is_last = !hub.has_pattern(pattern, format);
-        for topic in left {
-            self.engine.tickets.note_vacant(topic, format);
-            self.cancel_catch_up(peer, topic);
+        let all = &mut self.engine.readers.patterns;
+        let is_last = |pattern: &&Pattern| all.remove(peer, format, pattern);
+        let unwanted: Vec<Pattern> = patterns.iter().filter(is_last).cloned().collect();
+        self.regroup(peer);
+        self.give_up_patterns(&unwanted, format);
+        self.engine.flush_wanted = true;
+    }
+
+    /// Gives up the patterns of a peer whose topics have ended ([`Engine::send_last`]) or that is about
+    /// to leave.
+    ///
+    /// [`Engine::send_last`]: super::Engine::send_last
+    pub fn end_patterns(&mut self, peer: PeerId) {
+        if let Some(format) = self.engine.find_peer_format(peer) {
+            let unwanted = self.engine.readers.patterns.forget(peer, format);
+            self.give_up_patterns(&unwanted, format);
         }
-        if is_last {
-            let shard = self.engine.shard;
-            let interest = Interest { shard, format };
+    }
+
+    /// Nobody here that reads `format` has these patterns any more.
+    fn give_up_patterns(&mut self, patterns: &[Pattern], format: WireFormat) {
+        let shard = self.engine.shard;
+        let interest = Interest { shard, format };
+        for pattern in patterns {
             self.engine.homes.home.remove_pattern(interest, pattern);
             for other in self.engine.others() {
                 let pattern = pattern.as_str().as_bytes();
                 self.ask(other, Request::Unpattern { pattern, format });
             }
-            self.engine.flush_wanted = true;
         }
     }
 
     /// Gives up topics that have no member any more. Called by the ticker, so that a topic whose
     /// subscribers come and go is not asked for each time.
     pub fn sweep_vacant(&mut self) {
+        self.look_for_vacant();
         for (topic, format) in self.engine.tickets.take_vacant() {
             let is_topic = self.engine.readers.hub.is_topic(topic);
             if is_topic
                 && !self.sweep_stream(topic)
+                && !self.sweep_log(topic, format)
                 && !self.engine.readers.is_wanted(topic, format)
             {
                 self.give_up(topic, format);
             }
         }
+    }
+
+    /// Gives up a log of patterns that nobody reads any more; `true` if `log` is one, used or not.
+    fn sweep_log(&mut self, log: TopicId, format: WireFormat) -> bool {
+        let readers = &mut self.engine.readers;
+        if !readers.patterns.is_log(log) {
+            return false;
+        }
+        if readers.hub.member_count(log, format) == 0 {
+            readers.patterns.close(&mut readers.hub, log);
+            // Which topics were wanted for its sake alone is found out in turns.
+            self.engine.tickets.look_through();
+        }
+        true
+    }
+
+    /// Looks for topics that nobody reads any more since a log of patterns has lost its last member, a
+    /// number of them in each turn.
+    fn look_for_vacant(&mut self) {
+        let Some(from) = self.engine.tickets.next_to_look_at() else {
+            return;
+        };
+        let end = self.engine.readers.hub.topics_end();
+        let until = end.min(from + LOOKED_AT_MAX);
+        for index in from..until {
+            let topic = TopicId(u32::try_from(index).expect("topics_max is below 2^32"));
+            if !self.engine.readers.hub.is_topic(topic) {
+                continue;
+            }
+            for format in WireFormat::ALL {
+                if self.engine.is_held(topic, format)
+                    && !self.engine.readers.is_wanted(topic, format)
+                {
+                    self.engine.tickets.note_vacant(topic, format);
+                }
+            }
+        }
+        self.engine.tickets.note_looked_at(until, until == end);
     }
 
     /// Gives up a topic that no peer here reads in `format`.
@@ -88,6 +149,24 @@ impl<L: Lanes> Turn<'_, L> {
             || engine.homes.home.is_wanted_by(&name, engine.shard);
         if !is_held {
             engine.readers.close_topic(topic);
+        }
+    }
+}
+
+/// Topics that are looked at in one turn.
+const LOOKED_AT_MAX: usize = 4096;
+
+impl super::Engine {
+    /// Whether a topic's home knows of an interest of this place in it.
+    fn is_held(&self, topic: TopicId, format: WireFormat) -> bool {
+        let name = self.readers.hub.name(topic);
+        match self.place_of(name) {
+            Place::Here => {
+                let shard = self.shard;
+                let known = self.homes.home.find(name);
+                known.is_some_and(|known| known.interest().contains(&Interest { shard, format }))
+            }
+            Place::Shard(_) => self.readers.interests.standing(topic, format) == Standing::Live,
         }
     }
 }

@@ -145,7 +145,7 @@ impl Shard {
             out.extend_from_slice(
                 format!(r#","metadata":{{"endpoint":"{endpoint}"}},"subscriptions":["#).as_bytes(),
             );
-            for (index, name) in hub.selectors_of(link.peer.slot).enumerate() {
+            for (index, name) in engine.selectors_of(link.peer).enumerate() {
                 if index > 0 {
                     out.push(b',');
                 }
@@ -172,7 +172,7 @@ impl Shard {
             if !hub.is_present(link.peer) {
                 continue;
             }
-            for name in hub.selectors_of(link.peer.slot) {
+            for name in engine.selectors_of(link.peer) {
                 if pairs.len() == limit {
                     return pairs;
                 }

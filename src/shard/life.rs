@@ -107,7 +107,7 @@ impl Shard {
         self.counters.sse_connections.set(streams as u64);
         self.counters
             .subscriptions
-            .set(hub.subscription_count() as u64);
+            .set(engine.subscription_count() as u64);
         self.counters.topics.set(hub.topic_count() as u64);
         self.counters.handshakes.set(handshakes.open() as u64);
         if self.id.0 == 0 {

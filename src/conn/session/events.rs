@@ -66,9 +66,6 @@ enum Unanswered {
     },
 }
 
-/// All of a message has been dealt with; it only waits for others' turn.
-const DONE: u32 = u32::MAX;
-
 impl Events {
     pub(super) fn new(
         endpoint: &'static str,
@@ -232,15 +229,13 @@ impl Events {
 
     pub(super) fn end(&mut self, shard: &Shard, peer: PeerId) {
         for name in std::mem::take(&mut self.subscriptions) {
-            self.give_up(shard, peer, &name);
+            let _ = self.give_up(shard, peer, &name);
         }
+        shard.engine(|engine| engine.end_patterns(peer));
     }
 
     fn text(&mut self, shard: &Shard, peer: PeerId, text: &str) -> Flow {
         let done = self.resume.take();
-        if done == Some(DONE) {
-            return Flow::Continue;
-        }
         match Command::parse(text) {
             Ok(Command {
                 act: Act::Batch(messages),
@@ -277,12 +272,6 @@ impl Events {
             }
             Act::Subscribe(names, recover) => {
                 self.subscribe(shard, peer, command.id, &names, &recover);
-                if names.iter().any(|name| name.contains('*')) {
-                    // A pattern is held against every topic there is: others get
-                    // their turn before the next one.
-                    self.resume = Some(DONE);
-                    return Flow::Wait;
-                }
             }
             Act::Unsubscribe(names) => self.unsubscribe(shard, peer, id, &names),
             Act::Ping => answer(shard, peer, |w| {
@@ -358,17 +347,16 @@ impl Events {
 
     /// Whether homes can be asked what a message asks for.
     fn may_ask(&self, shard: &Shard, peer: PeerId, act: &Act<'_>) -> bool {
-        match act {
+        let names: Vec<&str> = match act {
             Act::Unsubscribe(names) if names.is_empty() => {
-                let all = self.subscriptions.iter().map(|name| &**name);
-                shard.engine(|engine| engine.may_subscribe(peer, all))
+                self.subscriptions.iter().map(|name| &**name).collect()
             }
             Act::Subscribe(names, _) | Act::Unsubscribe(names) => {
-                let names = names.iter().map(|name| &**name);
-                shard.engine(|engine| engine.may_subscribe(peer, names))
+                names.iter().map(|name| &**name).collect()
             }
-            _ => true,
-        }
+            _ => return true,
+        };
+        shard.engine(|engine| engine.may_subscribe(peer, &names))
     }
 
     /// The user's name to show.

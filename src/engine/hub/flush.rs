@@ -2,12 +2,16 @@
 
 use std::io::IoSlice;
 
+use super::log::Frame;
 use super::peer::{Peer, Sub};
-use super::stream::{Stream, StreamId};
+use super::stream::{Member, Stream, StreamId};
 use super::turns::Line;
-use super::{Hub, Incident, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX, index_of, slot_of};
+use super::{
+    Hub, Incident, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX, index_of, outbox_of, slot_of,
+};
+use crate::collections::HashMap;
 use crate::config::SlowConsumer;
-use crate::id::{PeerId, Slot};
+use crate::id::{PeerId, Slot, TopicId};
 
 /// Where a peer's bytes go. Implemented by the sockets of a shard; it must not
 /// call back into the hub.
@@ -103,22 +107,16 @@ impl Hub {
             false => Line::Crowd,
         };
         for sub in 0..peer.subs.len() {
-            let Sub {
-                topic,
-                stream,
-                member,
-                ..
-            } = peer.subs[sub];
+            let Sub { stream, member, .. } = peer.subs[sub];
             let stream = &mut self.streams[stream.index()];
-            let member = &mut stream.members[member as usize];
-            if member.lost > 0 && !member.is_held() {
-                let lost = std::mem::take(&mut member.lost);
-                self.incidents.push(Incident::Gap {
-                    peer: id,
-                    topic: Some(topic),
-                    lost,
-                });
+            if !stream.members[member as usize].is_held() {
+                let newest = stream.tell_lost(member, id, &mut self.incidents);
+                for kept in &newest {
+                    outbox_of(&mut peer.outbox, &mut self.spare).set_aside(&kept.frame());
+                    line = Line::Private;
+                }
             }
+            let member = &stream.members[member as usize];
             if !member.is_held() && member.cursor < stream.log.head() {
                 peer.link(index_of(sub));
                 if line == Line::Crowd && stream.members.len() <= self.limits.few_members_max {
@@ -288,6 +286,10 @@ impl Hub {
         let stream = &mut self.streams[id.index()];
         let slot = stream.members[member].slot;
         let policy = self.topics[stream.topic.index()].policy;
+        if policy.slow != SlowConsumer::Disconnect {
+            self.give_up_aside(id, member, policy.slow);
+        }
+        let stream = &mut self.streams[id.index()];
         match policy.slow {
             SlowConsumer::Disconnect => {
                 let peer = &mut self.peers[slot.index()];
@@ -311,11 +313,63 @@ impl Hub {
                 };
                 skip_to(stream, member, by_bytes.max(by_messages));
             }
+            SlowConsumer::Conflate if stream.losses.is_some() => {
+                let bytes_max = if tight { 0 } else { policy.lag_bytes_max };
+                self.held = self
+                    .held
+                    .wrapping_add_signed(conflate(stream, member, bytes_max));
+            }
             SlowConsumer::Conflate => skip_to(stream, member, stream.log.tail(0)),
             SlowConsumer::DropLowest => {
                 self.drop_lowest(slot, if tight { 0 } else { policy.lag_bytes_max });
             }
         }
+    }
+
+    /// What was set aside or kept for a member is older than what it is about to skip, and lost before.
+    fn give_up_aside(&mut self, id: StreamId, member: usize, slow: SlowConsumer) {
+        let stream = &mut self.streams[id.index()];
+        let entry = &mut stream.members[member];
+        if slow != SlowConsumer::Conflate
+            && let Some(losses) = stream
+                .losses
+                .as_mut()
+                .and_then(|all| all.get_mut(&entry.slot))
+        {
+            self.held -= losses.bytes();
+            losses.trim(0);
+            entry.lost = losses.count();
+        }
+        let peer = &mut self.peers[entry.slot.index()];
+        let Some(outbox) = peer.outbox.as_deref_mut() else {
+            return;
+        };
+        if outbox.topics_aside().next().is_none() {
+            return;
+        }
+        let (own, is_shared) = (stream.topic, stream.losses.is_some());
+        let is_other = |topic: TopicId| match is_shared {
+            true => peer.subs.iter().any(|sub| sub.topic == topic),
+            false => topic != own,
+        };
+        let before = outbox.bytes();
+        match &mut stream.losses {
+            Some(losses) => {
+                let losses = losses.entry(entry.slot).or_default();
+                let kept = losses.bytes();
+                outbox.retain_aside(is_other, |frame| match slow {
+                    SlowConsumer::Conflate if frame.messages > 0 => losses.renew(frame),
+                    _ => losses.add(frame.tag.topic, frame.messages),
+                });
+                entry.lost = losses.count();
+                self.held = self.held + losses.bytes() - kept;
+            }
+            None => outbox.retain_aside(is_other, |frame| {
+                let messages = u32::try_from(frame.messages).unwrap_or(u32::MAX);
+                entry.lost = entry.lost.saturating_add(messages);
+            }),
+        }
+        self.held = self.held + outbox.bytes() - before;
     }
 
     /// Skips whole topics of a peer, lowest rank first, until no more than
@@ -348,6 +402,7 @@ impl Hub {
             if total <= lag_bytes_max {
                 break;
             }
+            self.give_up_aside(stream, member as usize, SlowConsumer::DropLowest);
             let stream = &mut self.streams[stream.index()];
             skip_to(stream, member as usize, stream.log.head());
             total -= lag;
@@ -492,10 +547,50 @@ fn gather<'a>(
 fn skip_to(stream: &mut Stream, member: usize, cursor: u64) {
     let entry = &mut stream.members[member];
     if cursor > entry.cursor {
+        if let Some(losses) = &mut stream.losses {
+            let losses = losses.entry(entry.slot).or_default();
+            let mut left = cursor - entry.cursor;
+            for frame in stream.log.frames(entry.cursor, stream.topic) {
+                let bytes = frame.bytes.len() as u64;
+                if left < bytes {
+                    break;
+                }
+                left -= bytes;
+                losses.add(frame.tag.topic, frame.messages);
+            }
+        }
         let skipped = stream.log.messages_after(entry.cursor) - stream.log.messages_after(cursor);
         entry.lost = entry
             .lost
             .saturating_add(u32::try_from(skipped).unwrap_or(u32::MAX));
         entry.cursor = cursor;
     }
+}
+
+/// Moves a cursor of a log of several topics to its head, and keeps the newest message of each topic.
+/// Returns how many bytes more are kept.
+fn conflate(stream: &mut Stream, member: usize, bytes_max: u64) -> isize {
+    let Member { slot, cursor, .. } = stream.members[member];
+    let losses = stream
+        .losses
+        .as_mut()
+        .expect("it is a log of several topics");
+    let losses = losses.entry(slot).or_default();
+    let before = losses.bytes();
+    let waiting = stream.log.frames(cursor, stream.topic);
+    let waiting: Vec<Frame<'_>> = waiting.filter(|frame| frame.messages > 0).collect();
+    let newest = waiting
+        .iter()
+        .map(|frame| (frame.tag.topic, frame.tag.first));
+    let newest: HashMap<TopicId, u64> = newest.collect();
+    for frame in &waiting {
+        match newest[&frame.tag.topic] == frame.tag.first {
+            true => losses.renew(frame),
+            false => losses.add(frame.tag.topic, frame.messages),
+        }
+    }
+    losses.trim(bytes_max);
+    let entry = &mut stream.members[member];
+    (entry.cursor, entry.lost) = (stream.log.head(), losses.count());
+    losses.bytes().cast_signed() - before.cast_signed()
 }

@@ -2,7 +2,7 @@
 
 use super::peer::Sub;
 use super::stream::Member;
-use super::{Hub, Incident, index_of};
+use super::{Hub, index_of, outbox_of};
 use crate::id::{PeerId, Slot, TopicId, WireFormat};
 
 impl Hub {
@@ -30,8 +30,39 @@ impl Hub {
         let Sub { stream, member, .. } = peer.subs[peer.sub_of(topic)?];
         let stream = &self.streams[stream.index()];
         let Member { cursor, lost, .. } = stream.members[member as usize];
-        let passed = stream.number - stream.log.messages_after(cursor);
+        let aside = peer.outbox.as_ref().and_then(|all| all.find_aside(topic));
+        let passed = match aside {
+            Some(first) => first - 1,
+            None => stream.number - stream.log.messages_after(cursor),
+        };
         Some(passed.saturating_sub(u64::from(lost)))
+    }
+
+    /// As [`Self::written_number`], for a topic whose messages a peer reads in a shared log.
+    ///
+    /// Cost: a look at each frame that waits for the peer in the log.
+    #[must_use]
+    pub fn written_number_in(&self, slot: Slot, shared: TopicId, topic: TopicId) -> Option<u64> {
+        let peer = self.peers.get(slot.index())?;
+        let Sub { stream, member, .. } = peer.subs[peer.sub_of(shared)?];
+        let stream = &self.streams[stream.index()];
+        let waiting = stream
+            .log
+            .frames(stream.members[member as usize].cursor, shared);
+        let mut waiting = waiting.map(|frame| frame.tag);
+        let waiting = || waiting.find(|tag| tag.topic == topic).map(|tag| tag.first);
+        let aside = peer.outbox.as_ref().and_then(|all| all.find_aside(topic));
+        let losses = stream.losses.as_ref().and_then(|all| all.get(&slot));
+        let kept = losses.iter().flat_map(|losses| &losses.newest);
+        let mut kept = kept.filter(|kept| kept.tag.topic == topic);
+        let kept = kept.next().map(|kept| kept.tag.first);
+        let passed = match aside.or(kept).or_else(waiting) {
+            Some(first) => first - 1,
+            None => self.number(topic, peer.format),
+        };
+        let mut lost = losses.iter().flat_map(|losses| &losses.topics);
+        let lost = lost.find(|(other, _)| *other == topic);
+        Some(passed.saturating_sub(lost.map_or(0, |(_, lost)| u64::from(*lost))))
     }
 
     /// Writes nothing more of a topic to a peer until [`Self::release`]: what
@@ -44,23 +75,6 @@ impl Hub {
             member.hold = hold;
         }
         hold
-    }
-
-    /// Begins a membership that is on hold anew, here and now: what has come since
-    /// it began is for whoever holds it to send.
-    pub fn skip_to_head(&mut self, slot: Slot, topic: TopicId) {
-        let Some(peer) = self.peers.get(slot.index()) else {
-            return;
-        };
-        let Some(sub) = peer.sub_of(topic) else {
-            return;
-        };
-        let Sub { stream, member, .. } = peer.subs[sub];
-        let stream = &mut self.streams[stream.index()];
-        let head = stream.log.head();
-        let member = &mut stream.members[member as usize];
-        member.cursor = head;
-        member.lost = 0;
     }
 
     /// Whether this hold has not ended.
@@ -77,27 +91,31 @@ impl Hub {
 
     /// Takes back [`Self::hold`]. What was lost meanwhile is told.
     pub fn release(&mut self, slot: Slot, topic: TopicId) {
-        let Some(member) = self.member_mut(slot, topic) else {
+        let Some(peer) = self.peers.get_mut(slot.index()) else {
             return;
         };
-        member.hold = 0;
-        let lost = std::mem::take(&mut member.lost);
-        let peer = &mut self.peers[slot.index()];
-        if lost > 0 {
-            self.incidents.push(Incident::Gap {
-                peer: PeerId {
-                    slot,
-                    generation: peer.generation,
-                },
-                topic: Some(topic),
-                lost,
-            });
-        }
-        let sub = peer.sub_of(topic).expect("it was just found");
+        let Some(sub) = peer.sub_of(topic) else {
+            return;
+        };
+        let id = PeerId {
+            slot,
+            generation: peer.generation,
+        };
         let Sub { stream, member, .. } = peer.subs[sub];
-        let stream = &self.streams[stream.index()];
-        if stream.members[member as usize].cursor < stream.log.head() && !peer.closing {
+        let stream = &mut self.streams[stream.index()];
+        stream.members[member as usize].hold = 0;
+        let newest = stream.tell_lost(member, id, &mut self.incidents);
+        if !newest.is_empty() {
+            let outbox = outbox_of(&mut peer.outbox, &mut self.spare);
+            newest
+                .iter()
+                .for_each(|kept| outbox.set_aside(&kept.frame()));
+        }
+        let is_behind = stream.members[member as usize].cursor < stream.log.head();
+        if is_behind && !peer.closing {
             peer.link(index_of(sub));
+        }
+        if is_behind || !newest.is_empty() {
             self.make_ready(slot);
         }
     }
@@ -118,10 +136,7 @@ impl Hub {
         else {
             return;
         };
-        let spare = &mut self.spare;
-        let outbox = peer
-            .outbox
-            .get_or_insert_with(|| spare.pop().unwrap_or_default());
+        let outbox = outbox_of(&mut peer.outbox, &mut self.spare);
         let bytes = outbox.bytes();
         outbox.set_page(frames);
         peer.refilled = true;

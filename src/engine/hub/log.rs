@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
+use crate::id::TopicId;
+
 /// A segment grows to this size, then the next one begins. A frame that is
 /// larger has a segment of its own.
 const SEGMENT_BYTES_MAX: usize = 64 * 1024;
@@ -41,6 +43,27 @@ struct Segment {
     bytes: Vec<u8>,
     /// Where each frame ends, relative to `start`.
     ends: Vec<u32>,
+    /// Of which topic each frame is; empty where all are of one.
+    tags: Vec<Tag>,
+}
+
+/// A frame of a log that has those of several topics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Tag {
+    /// Of which topic it is.
+    pub(crate) topic: TopicId,
+    /// The number of its first message in that topic.
+    pub(crate) first: u64,
+}
+
+/// A frame of a log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// How many messages it has.
+    pub(crate) messages: u64,
+    /// Of which topic it is, and the number of its first message in that.
+    pub(crate) tag: Tag,
 }
 
 impl Segment {
@@ -49,7 +72,9 @@ impl Segment {
     }
 
     fn held(&self) -> usize {
-        self.bytes.capacity() + self.ends.capacity() * size_of::<u32>()
+        self.bytes.capacity()
+            + self.ends.capacity() * size_of::<u32>()
+            + self.tags.capacity() * size_of::<Tag>()
     }
 
     fn takes(&self, frame: &[u8], number: u64, group: u64) -> bool {
@@ -99,6 +124,39 @@ impl Log {
         self.held = self.held + last.held() - held;
         self.head += frame.len() as u64;
         self.next = numbers.end() + 1;
+    }
+
+    /// Says of which topic the newest frame is, right after it was appended. Either all frames of a log
+    /// are given one or none.
+    pub(crate) fn tag(&mut self, tag: Tag) {
+        let last = self.segments.back_mut().expect("a frame was appended");
+        let held = last.held();
+        last.tags.push(tag);
+        self.held = self.held + last.held() - held;
+    }
+
+    /// The frames from `cursor`, a frame boundary, to the head, oldest first. Those without a tag are of
+    /// `topic`.
+    ///
+    /// Cost: one step for each.
+    pub(crate) fn frames(&self, cursor: u64, topic: TopicId) -> impl Iterator<Item = Frame<'_>> {
+        let from = self.segment_at(cursor);
+        self.segments.range(from..).flat_map(move |segment| {
+            let at = offset_in(cursor.max(segment.start), segment.start);
+            let first = segment.ends.partition_point(|&end| end <= at);
+            let start = move |frame: usize| match frame {
+                0 => 0,
+                frame => segment.ends[frame - 1] as usize,
+            };
+            (first..segment.ends.len()).map(move |frame| Frame {
+                bytes: &segment.bytes[start(frame)..segment.ends[frame] as usize],
+                messages: segment.group,
+                tag: segment.tags.get(frame).copied().unwrap_or_else(|| Tag {
+                    topic,
+                    first: segment.first + segment.messages(frame),
+                }),
+            })
+        })
     }
 
     /// The next message may have this number, also if there have been larger ones.
@@ -226,6 +284,7 @@ impl Log {
         {
             last.bytes.clear();
             last.ends.clear();
+            last.tags.clear();
         }
     }
 
@@ -236,6 +295,7 @@ impl Log {
             Some(last) if last.ends.is_empty() => {
                 last.bytes.shrink_to(SEGMENT_BYTES_MIN);
                 last.ends.shrink_to(SEGMENT_BYTES_MIN / 16);
+                last.tags.shrink_to(0);
                 self.segments.drain(..self.segments.len() - 1);
                 self.held = self.segments[0].held();
                 true

@@ -6,7 +6,8 @@
 
 use std::collections::VecDeque;
 
-use crate::id::Priority;
+use super::log::{Frame, Tag};
+use crate::id::{Priority, TopicId};
 
 /// How much one outbox holds.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +28,23 @@ pub(crate) struct Outbox {
     /// What the peer missed, a page of it: it gives way to nothing and counts
     /// for nothing, since it is one, and asked for when there is room.
     page: Vec<u8>,
+    /// What waited in logs that the peer is no member of any more: it gives way to nothing, and counts
+    /// for nothing but for whether the peer is read from.
+    aside: Vec<u8>,
+    /// What each of its frames is.
+    aside_frames: Vec<Aside>,
     /// A pong that waits behind a full socket: the newest replaces it
     /// (RFC 6455 5.5.3; HOSTILE F09).
     pong: Vec<u8>,
+}
+
+/// A frame that was set aside.
+#[derive(Clone, Copy, Debug)]
+struct Aside {
+    tag: Tag,
+    messages: u64,
+    /// Where it ends.
+    end: usize,
 }
 
 /// Frames of one class, joined.
@@ -100,8 +115,60 @@ impl Outbox {
         self.page = Vec::new();
     }
 
+    /// Queues frames that are older than whatever waits for the peer in logs, behind what is high and
+    /// before pages.
+    pub(crate) fn set_aside(&mut self, frame: &Frame<'_>) {
+        self.aside.extend_from_slice(frame.bytes);
+        self.bytes += frame.bytes.len();
+        self.aside_frames.push(Aside {
+            tag: frame.tag,
+            messages: frame.messages,
+            end: self.aside.len(),
+        });
+    }
+
+    /// Gives up what was set aside of topics that `keep` does not say: `gone` is given it.
+    pub(crate) fn retain_aside(
+        &mut self,
+        mut keep: impl FnMut(TopicId) -> bool,
+        mut gone: impl FnMut(&Frame<'_>),
+    ) {
+        let (mut kept, mut start) = (Vec::new(), 0);
+        self.bytes -= self.aside.len();
+        self.aside_frames.retain_mut(|aside| {
+            let frame = Frame {
+                bytes: &self.aside[start..aside.end],
+                messages: aside.messages,
+                tag: aside.tag,
+            };
+            start = aside.end;
+            let is_kept = keep(aside.tag.topic);
+            if is_kept {
+                kept.extend_from_slice(frame.bytes);
+                aside.end = kept.len();
+            } else {
+                gone(&frame);
+            }
+            is_kept
+        });
+        self.aside = kept;
+        self.bytes += self.aside.len();
+    }
+
+    /// The topics of what was set aside, each once for each frame.
+    pub(crate) fn topics_aside(&self) -> impl Iterator<Item = TopicId> {
+        self.aside_frames.iter().map(|aside| aside.tag.topic)
+    }
+
+    /// The number of the oldest message of a topic that was set aside and has not been written.
+    pub(crate) fn find_aside(&self, topic: TopicId) -> Option<u64> {
+        let mut frames = self.aside_frames.iter();
+        let oldest = frames.find(|aside| aside.tag.topic == topic);
+        oldest.map(|aside| aside.tag.first)
+    }
+
     fn own_bytes(&self) -> usize {
-        self.bytes - self.page.len()
+        self.bytes - self.page.len() - self.aside.len()
     }
 
     /// Sets the one pong that waits while the socket is full.
@@ -116,8 +183,10 @@ impl Outbox {
     pub(crate) fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let [lower @ .., high, critical] = &self.classes;
         let lower = lower.iter().rev().map(Class::waiting);
-        [critical.waiting(), &self.pong, high.waiting(), &self.page]
+        let first = [critical.waiting(), &self.pong, high.waiting()];
+        first
             .into_iter()
+            .chain([&self.aside[..], &self.page])
             .chain(lower)
             .filter(|bytes| !bytes.is_empty())
     }
@@ -143,12 +212,17 @@ impl Outbox {
                 self.pong.clear();
                 written -= cut;
             }
-            if rank == 1 && written > 0 && !self.page.is_empty() {
-                self.bytes -= self.page.len();
-                let cut = written.min(self.page.len());
-                carry.extend_from_slice(&self.page[cut..]);
-                self.page = Vec::new();
-                written -= cut;
+            if rank == 1 {
+                for frames in [&mut self.aside, &mut self.page] {
+                    if written > 0 && !frames.is_empty() {
+                        let frames = std::mem::take(frames);
+                        self.aside_frames.clear();
+                        self.bytes -= frames.len();
+                        let cut = written.min(frames.len());
+                        carry.extend_from_slice(&frames[cut..]);
+                        written -= cut;
+                    }
+                }
             }
         }
         written
@@ -156,7 +230,8 @@ impl Outbox {
 
     /// Whether half of what the limits allow waits.
     pub(crate) fn is_half_full(&self, limits: OutboxLimits) -> bool {
-        self.own_bytes() > limits.bytes_max / 2 || self.messages > limits.messages_max / 2
+        let bytes = self.own_bytes() + self.aside.len();
+        bytes > limits.bytes_max / 2 || self.messages > limits.messages_max / 2
     }
 
     /// Bytes that wait.
@@ -175,7 +250,7 @@ impl Outbox {
         let bytes: usize = classes
             .map(|class| class.bytes.capacity() + class.ends.capacity() * size_of::<usize>())
             .sum();
-        bytes + self.pong.capacity() + self.page.capacity()
+        bytes + self.pong.capacity() + self.page.capacity() + self.aside.capacity()
     }
 
     fn lowest(&self) -> Option<Priority> {

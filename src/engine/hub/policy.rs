@@ -2,6 +2,7 @@
 
 use crate::config::SlowConsumer;
 use crate::id::Priority;
+use crate::topic::{Pattern, covers, overlaps};
 
 /// How a topic treats its subscribers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +65,32 @@ impl Policies {
         }
     }
 
+    /// The policy of a log that has the messages of whatever these patterns match.
+    ///
+    /// Cost: a walk over all namespaces for each pattern.
+    #[must_use]
+    pub fn of_patterns(&self, patterns: &[Pattern]) -> Policy {
+        let all = patterns.iter().flat_map(|pattern| self.of_pattern(pattern));
+        all.reduce(Policy::strictest).unwrap_or(self.default)
+    }
+
+    /// The policies of the topics that a pattern may match.
+    fn of_pattern(&self, pattern: &Pattern) -> Vec<Policy> {
+        let mut met = Vec::new();
+        for (prefix, policy) in &self.namespaces {
+            let below = format!("{prefix}*");
+            if overlaps(&below, pattern.as_str()) {
+                met.push(*policy);
+            }
+            if covers(&below, pattern.as_str()) {
+                // Shorter prefixes are for other topics.
+                return met;
+            }
+        }
+        met.push(self.default);
+        met
+    }
+
     /// The policy of `topic`: that of the longest prefix it starts with.
     ///
     /// Cost: a walk over all namespaces, paid once when a topic appears.
@@ -95,6 +122,41 @@ mod tests {
         assert_eq!(a.strictest(b), both);
         assert_eq!(b.strictest(a), both);
         assert_eq!(a.strictest(a), a);
+    }
+
+    #[test]
+    fn a_log_of_patterns_is_as_strict_as_what_they_may_match() {
+        let policy = |slow| Policy {
+            slow,
+            lag_bytes_max: 1,
+            lag_messages_max: 0,
+            priority: Priority::Normal,
+        };
+        let policies = Policies::new(
+            policy(SlowConsumer::DropOldest),
+            [
+                ("a.".into(), policy(SlowConsumer::Disconnect)),
+                ("a.b.".into(), policy(SlowConsumer::Conflate)),
+                ("c.".into(), policy(SlowConsumer::DropLowest)),
+            ],
+        );
+        let check = |patterns: &[&str], expected| {
+            let patterns = patterns.iter().map(|text| Pattern::parse(text).unwrap());
+            let patterns: Vec<Pattern> = patterns.collect();
+            assert_eq!(
+                policies.of_patterns(&patterns).slow,
+                expected,
+                "{patterns:?}"
+            );
+        };
+        check(&["a.b.*"], SlowConsumer::Conflate);
+        check(&["a.b.c*"], SlowConsumer::Conflate);
+        check(&["a.*"], SlowConsumer::Disconnect);
+        check(&["x.*"], SlowConsumer::DropOldest);
+        check(&["c.*"], SlowConsumer::DropLowest);
+        check(&["c.*", "a.b.*"], SlowConsumer::DropLowest);
+        check(&["*"], SlowConsumer::Disconnect);
+        check(&["*.d"], SlowConsumer::Disconnect);
     }
 
     #[test]

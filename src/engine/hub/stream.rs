@@ -1,7 +1,9 @@
 //! A topic in one wire format: its log and the cursors into it.
 
-use super::log::Log;
-use crate::id::{Slot, TopicId};
+use super::Incident;
+use super::log::{Frame, Log, Tag};
+use crate::collections::HashMap;
+use crate::id::{PeerId, Slot, TopicId};
 
 /// A stream's number in the hub.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +28,9 @@ pub(crate) struct Stream {
     pub(crate) dirty: bool,
     /// In the list of streams whose memory may be given back.
     pub(crate) warm: bool,
+    /// For a log of several topics: what its members have lost of which, as far as they have not been
+    /// told.
+    pub(crate) losses: Option<Box<HashMap<Slot, Losses>>>,
     /// Its topic has been forgotten. It is there only for the lists that it is in.
     pub(crate) closed: bool,
 }
@@ -47,6 +52,101 @@ pub(crate) struct Member {
     pub(crate) hold: u16,
 }
 
+/// What a member of a log of several topics has lost.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    /// What it is sent instead, where only the newest message of each topic counts.
+    pub(crate) newest: Vec<Kept>,
+    /// By topic.
+    pub(crate) topics: Vec<(TopicId, u32)>,
+    /// Of those that there was no room for.
+    pub(crate) others: u32,
+}
+
+/// A frame that was kept of a log which does not have it any more.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) tag: Tag,
+    pub(crate) messages: u64,
+    pub(crate) bytes: Box<[u8]>,
+}
+
+impl Kept {
+    pub(crate) fn frame(&self) -> Frame<'_> {
+        Frame {
+            bytes: &self.bytes,
+            messages: self.messages,
+            tag: self.tag,
+        }
+    }
+}
+
+/// Topics of which losses are told one by one.
+const LOST_TOPICS_MAX: usize = 64;
+
+impl Losses {
+    pub(crate) fn add(&mut self, topic: TopicId, messages: u64) {
+        if messages == 0 {
+            return;
+        }
+        let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+        let known = self.topics.iter().position(|(other, _)| *other == topic);
+        let lost = match known {
+            Some(at) => &mut self.topics[at].1,
+            None if self.topics.len() < LOST_TOPICS_MAX => {
+                self.topics.push((topic, 0));
+                &mut self.topics.last_mut().expect("it was just pushed").1
+            }
+            None => &mut self.others,
+        };
+        *lost = lost.saturating_add(messages);
+    }
+
+    /// Keeps a frame instead of those of its topic that were kept before.
+    pub(crate) fn renew(&mut self, frame: &Frame<'_>) {
+        let topic = frame.tag.topic;
+        let older = self.newest.iter().position(|kept| kept.tag.topic == topic);
+        if let Some(older) = older.map(|at| self.newest.remove(at)) {
+            self.add(topic, older.messages);
+        }
+        self.newest.push(Kept {
+            tag: frame.tag,
+            messages: frame.messages,
+            bytes: frame.bytes.into(),
+        });
+    }
+
+    /// Gives up the oldest frames that were kept, down to this many bytes.
+    pub(crate) fn trim(&mut self, bytes_max: u64) {
+        let mut bytes = self.bytes() as u64;
+        let mut kept = std::mem::take(&mut self.newest).into_iter();
+        while bytes > bytes_max
+            && let Some(gone) = kept.next()
+        {
+            bytes -= gone.bytes.len() as u64;
+            self.add(gone.tag.topic, gone.messages);
+        }
+        self.newest = kept.collect();
+    }
+
+    /// Bytes of the frames that were kept.
+    pub(crate) fn bytes(&self) -> usize {
+        self.newest.iter().map(|kept| kept.bytes.len()).sum()
+    }
+
+    /// How many messages were lost.
+    pub(crate) fn count(&self) -> u32 {
+        let lost = self.topics.iter().map(|(_, lost)| *lost);
+        lost.fold(self.others, u32::saturating_add)
+    }
+
+    /// Forgets what was lost and kept of topics that `keep` does not say.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(TopicId) -> bool) {
+        self.topics.retain(|(topic, _)| keep(*topic));
+        self.newest.retain(|kept| keep(kept.tag.topic));
+    }
+}
+
 impl Member {
     pub(crate) fn is_held(&self) -> bool {
         self.hold != 0
@@ -54,9 +154,10 @@ impl Member {
 }
 
 impl Stream {
-    pub(crate) fn new(topic: TopicId) -> Self {
+    pub(crate) fn new(topic: TopicId, is_shared: bool) -> Self {
         Self {
             topic,
+            losses: is_shared.then(Box::default),
             log: Log::default(),
             members: Vec::new(),
             offered: 0,
@@ -72,6 +173,36 @@ impl Stream {
         self.closed = true;
         self.log = Log::default();
         self.offered = self.log.head();
+    }
+
+    /// Reports what a member has lost since it was last told: of each topic, where there are several.
+    /// Returns what it is to be sent next.
+    #[must_use]
+    pub(crate) fn tell_lost(
+        &mut self,
+        member: u32,
+        peer: PeerId,
+        incidents: &mut Vec<Incident>,
+    ) -> Vec<Kept> {
+        let lost = std::mem::take(&mut self.members[member as usize].lost);
+        let mut tell = |topic, lost| {
+            let topic = Some(topic);
+            if lost > 0 {
+                incidents.push(Incident::Gap { peer, topic, lost });
+            }
+        };
+        let Some(losses) = &mut self.losses else {
+            tell(self.topic, lost);
+            return Vec::new();
+        };
+        let Some(losses) = losses.remove(&peer.slot) else {
+            return Vec::new();
+        };
+        for (topic, lost) in losses.topics {
+            tell(topic, lost);
+        }
+        tell(self.topic, losses.others);
+        losses.newest
     }
 
     /// Gives up what every member has been written.

@@ -31,6 +31,8 @@ pub(super) struct View {
     told_late: BTreeSet<u32>,
     /// Topics that it has been a member of, and how often.
     ever: BTreeMap<String, u32>,
+    /// Topics that it had named before it last subscribed.
+    pub(super) named: Vec<String>,
     /// Frames for it alone have been lost: nothing is known of confirmations and gaps.
     is_deaf: bool,
     /// Its last frame is queued, behind what was queued before.
@@ -89,6 +91,7 @@ impl View {
             ended: Ended::default(),
             told_late: BTreeSet::new(),
             ever: BTreeMap::new(),
+            named: Vec::new(),
             is_deaf: false,
             has_lost_frames: false,
             is_closing: false,
@@ -194,6 +197,14 @@ impl View {
     pub(super) fn end_pattern(&mut self, pattern: &Pattern) {
         self.patterns.retain(|one| one.pattern != *pattern);
         self.ended.put_pattern(pattern.clone());
+    }
+
+    /// Whether the client gets a topic, which a pattern matches, since an earlier subscription than
+    /// `ticket`.
+    pub(super) fn flows(&self, name: &str, ticket: u32) -> bool {
+        let mut patterns = self.patterns.iter();
+        self.named.iter().any(|named| named == name)
+            || patterns.any(|one| one.ticket != ticket && one.pattern.matches(name))
     }
 
     /// Whether a pattern of the client matches a topic.

@@ -312,19 +312,18 @@ impl World {
     /// Makes a client a member of a topic. Returns whether there was room.
     fn begin(&mut self, client: usize, name: &str, begin: Begin, ticket: Ticket) -> bool {
         let &mut Connection { node, peer, .. } = self.connection(client);
+        let view = &self.clients[client]
+            .connection
+            .as_ref()
+            .expect("as above")
+            .view;
         let hub = self.nodes[node].engine.hub();
-        let topic = hub.find(name);
-        let was_member =
-            topic.is_some_and(|topic| hub.topics_of(peer.slot).any(|other| other == topic));
-        // A peer with a pattern becomes a member of a new topic before it is one by its name.
-        let is_covered = topic.is_none()
-            && self
-                .connection(client)
-                .view
-                .patterns
-                .iter()
-                .any(|one| one.pattern.matches(name));
-        let was_member = was_member || is_covered;
+        let was_member = match view.is_covered(name) {
+            true => view.flows(name, ticket.0),
+            false => hub
+                .find(name)
+                .is_some_and(|topic| hub.topics_of(peer.slot).any(|other| other == topic)),
+        };
         let subscribed = self.turn(node, |turn| turn.subscribe(peer, name, begin, ticket));
         self.changes += 1;
         if subscribed.is_err() {
@@ -352,7 +351,7 @@ impl World {
     pub(super) fn subscribe(&mut self, client: usize, names: &[&str], recover: Recover) {
         let &mut Connection { node, peer, .. } = self.connection(client);
         self.take_outcomes(client);
-        if !self.turn(node, |turn| turn.may_subscribe(peer, names.iter().copied())) {
+        if !self.turn(node, |turn| turn.may_subscribe(peer, names)) {
             return self.oracle.seen.note(Thing::Busy);
         }
         let mut stored = match recover {
@@ -366,37 +365,42 @@ impl World {
         let ticket = self.turn(node, |turn| turn.begin_subscription(peer));
         let asked = &mut self.connection(client).view.asked;
         asked.insert(ticket.0, Asked::default());
-        for &name in names {
-            if self
-                .connection(client)
-                .names
-                .iter()
-                .any(|known| known == name)
-            {
-                continue;
+        let known = self.connection(client).names.clone();
+        let mut new: Vec<&str> = names.to_vec();
+        new.sort_unstable();
+        new.dedup();
+        new.retain(|name| !known.iter().any(|known| known == name));
+        let (patterns, topics): (Vec<&str>, Vec<&str>) =
+            new.into_iter().partition(|name| name.contains('*'));
+        let floor = self.heads_of(node);
+        self.changes += patterns.len() as u64;
+        let parsed = patterns
+            .iter()
+            .map(|name| Pattern::parse(name).expect("it is one"));
+        let parsed: Vec<Pattern> = parsed.collect();
+        self.turn(node, |turn| turn.subscribe_patterns(peer, &parsed, ticket));
+        let connection = self.connection(client);
+        let named = known.iter().filter(|name| !name.contains('*'));
+        connection.view.named = named.cloned().collect();
+        for pattern in &parsed {
+            connection.names.push(pattern.as_str().into());
+            let floor = floor.clone();
+            connection
+                .view
+                .begin_pattern(pattern.clone(), ticket.0, floor);
+        }
+        for name in topics {
+            if self.begin(client, name, begin_at(name), ticket) {
+                self.connection(client).names.push(name.into());
+                self.enter_or_exit(client, name, true);
             }
-            if !name.contains('*') {
-                if self.begin(client, name, begin_at(name), ticket) {
-                    self.connection(client).names.push(name.into());
-                    self.enter_or_exit(client, name, true);
-                }
-                continue;
+        }
+        let missed = stored.keys().map(|name| &**name);
+        for name in missed.filter(|name| parsed.iter().any(|one| one.matches(name))) {
+            if !self.connection(client).is_named(name) {
+                let _ = self.begin(client, name, begin_at(name), ticket);
+                self.turn(node, |turn| turn.unsubscribe(peer, name));
             }
-            self.changes += 1;
-            let pattern = Pattern::parse(name).expect("it is one");
-            let floor = self.heads_of(node);
-            let known = stored.keys().map(|name| &**name);
-            let known: Vec<&str> = known.filter(|name| pattern.matches(name)).collect();
-            for topic in &known {
-                let _ = self.begin(client, topic, begin_at(topic), ticket);
-            }
-            self.turn(node, |turn| turn.subscribe_pattern(peer, &pattern, ticket));
-            for topic in known {
-                self.turn(node, |turn| turn.unsubscribe(peer, topic));
-            }
-            let connection = self.connection(client);
-            connection.names.push(name.into());
-            connection.view.begin_pattern(pattern, ticket.0, floor);
         }
         if let Some(confirmation) = self.turn(node, |turn| turn.confirm(ticket)) {
             self.confirm(client, &confirmation);
@@ -407,33 +411,42 @@ impl World {
     pub(super) fn unsubscribe(&mut self, client: usize, names: &[&str]) {
         let &mut Connection { node, peer, .. } = self.connection(client);
         self.take_outcomes(client);
-        if !self.turn(node, |turn| turn.may_subscribe(peer, names.iter().copied())) {
+        if !self.turn(node, |turn| turn.may_subscribe(peer, names)) {
             return self.oracle.seen.note(Thing::Busy);
         }
         let number = self.connection(client).view.next_end();
-        for name in names {
-            let known = &mut self.connection(client).names;
-            if let Some(at) = known.iter().position(|known| known == name) {
-                known.remove(at);
-                self.give_up(client, name);
-            }
+        let known = &mut self.connection(client).names;
+        let gone: Vec<String> = known
+            .extract_if(.., |known| names.contains(&known.as_str()))
+            .collect();
+        let mut patterns = Vec::new();
+        for name in &gone {
+            patterns.extend(self.give_up(client, name));
         }
+        self.turn(node, |turn| turn.unsubscribe_patterns(peer, &patterns));
+        self.end_patterns(client, &patterns);
         self.send(client, format!("U{number}\n").as_bytes());
     }
 
-    /// Ends a subscription by the name it was made with, which has been forgotten.
-    fn give_up(&mut self, client: usize, name: &str) {
+    /// Ends a subscription by the name it was made with, which has been forgotten; a pattern is
+    /// returned.
+    fn give_up(&mut self, client: usize, name: &str) -> Option<Pattern> {
         let &mut Connection { node, peer, .. } = self.connection(client);
         self.changes += 1;
-        if !name.contains('*') {
-            self.turn(node, |turn| turn.unsubscribe(peer, name));
-            self.enter_or_exit(client, name, false);
-            return self.connection(client).view.end(name, false);
+        if name.contains('*') {
+            return Some(Pattern::parse(name).expect("it is one"));
         }
-        let pattern = Pattern::parse(name).expect("it is one");
-        self.turn(node, |turn| turn.unsubscribe_pattern(peer, &pattern));
+        self.turn(node, |turn| turn.unsubscribe(peer, name));
+        self.enter_or_exit(client, name, false);
+        self.connection(client).view.end(name, false);
+        None
+    }
+
+    fn end_patterns(&mut self, client: usize, patterns: &[Pattern]) {
         let connection = self.connection(client);
-        connection.view.end_pattern(&pattern);
+        for pattern in patterns {
+            connection.view.end_pattern(pattern);
+        }
         for name in connection.view.names() {
             let is_named = connection.is_named(&name);
             connection.view.end(&name, is_named);
@@ -458,9 +471,13 @@ impl World {
     /// A client's session ends.
     fn end(&mut self, client: usize) {
         let _ = self.connection(client).view.next_end();
+        let &mut Connection { node, peer, .. } = self.connection(client);
+        let mut patterns = Vec::new();
         for name in std::mem::take(&mut self.connection(client).names) {
-            self.give_up(client, &name);
+            patterns.extend(self.give_up(client, &name));
         }
+        self.turn(node, |turn| turn.end_patterns(peer));
+        self.end_patterns(client, &patterns);
     }
 
     /// The gateway closes a client's connection.

@@ -216,22 +216,15 @@ impl World {
             let streams = logs.map(|(log, _)| hub.member_count(log, WireFormat::Sse));
             named.sum::<usize>() + streams.sum::<usize>()
         };
-        let home = &self.nodes[self.home_of(topic)].engine.homes.home;
-        if home.find(topic).is_none() {
-            // Those whose patterns match become members with the publication.
-            let connections = self
-                .clients
-                .iter()
-                .filter_map(|one| one.connection.as_ref());
-            let covers = connections.filter(|one| one.view.is_covered(topic));
-            return covers.count() as u64;
-        }
+        let connections = self.clients.iter();
+        let connections = connections.filter_map(|one| one.connection.as_ref());
+        let covered = connections.filter(|one| one.view.is_covered(topic));
         let all: usize = self
             .nodes
             .iter()
             .map(|node| of_hub(node.engine.hub()))
             .sum();
-        all as u64
+        (all + covered.count()) as u64
     }
 
     /// A task reads a history.

@@ -1,6 +1,6 @@
 //! `batch`: many messages in one, each answered as if it had come alone.
 
-use super::{DONE, Events, error};
+use super::{Events, error};
 use crate::conn::session::Flow;
 use crate::id::PeerId;
 use crate::protocol::events::Command;
@@ -34,11 +34,6 @@ impl Events {
             match flow {
                 // The first one was counted as the message that it came in.
                 Flow::Continue => self.uncounted += u32::from(index > 0),
-                Flow::Wait if self.resume == Some(DONE) => {
-                    self.uncounted += u32::from(index > 0);
-                    self.resume = Some(index + 1);
-                    return Flow::Wait;
-                }
                 Flow::Wait => {
                     self.resume = Some(index);
                     return Flow::Wait;

@@ -10,7 +10,7 @@ use crate::metrics::Limited;
 use crate::protocol::events::{Recover, Refusal};
 use crate::protocol::json::Raw;
 use crate::shard::Shard;
-use crate::topic::{self, Selector};
+use crate::topic::{self, Pattern, Selector};
 
 impl Events {
     pub(super) fn subscribe(
@@ -27,10 +27,10 @@ impl Events {
             let refusal = Refusal::new(id, "SUBSCRIPTION_LIMIT", message);
             return error(shard, peer, &refusal.with_details(limit_of(limit)));
         }
-        let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
         let (mut over_limit, mut too_many_topics) = (false, false);
         let may = Permissions::new(&shard.config, self.standing.identity());
         let ticket = shard.engine(|engine| engine.begin_subscription(peer));
+        let (mut taken, mut topics, mut patterns) = (Vec::new(), Vec::new(), Vec::new());
         for name in names {
             let name: &str = name;
             let known = self.subscriptions.iter().any(|known| **known == *name);
@@ -38,68 +38,62 @@ impl Events {
                 .inspect_err(|why| note_name(shard, *why))
                 .ok()
                 .filter(|selector| may.may_subscribe(selector));
-            let taken = match selector {
-                _ if known => true,
-                None => false,
-                Some(_) if self.subscriptions.len() >= shard.config.events.max_subscriptions => {
-                    over_limit = true;
-                    false
-                }
-                Some(Selector::Topic(topic)) => {
-                    let begin = position_in(recover, topic).map_or(Begin::Live, Begin::After);
-                    let subscribed =
-                        shard.engine(|engine| engine.subscribe(peer, topic, begin, ticket));
-                    let joined = subscribed.is_ok();
-                    too_many_topics |= !joined;
-                    if joined && shard.config.namespace(topic).presence {
-                        let attendee = self.attendee(shard, peer);
-                        shard.engine(|engine| engine.enter(topic, &attendee));
-                    }
-                    joined
-                }
-                Some(Selector::Pattern(pattern)) => {
-                    // Topics to go on in must not begin before that is settled.
-                    let known: Vec<&str> = recover
-                        .iter()
-                        .map(|recover| &*recover.topic)
-                        .filter(|topic| topic::check_topic(topic).is_ok())
-                        .filter(|topic| pattern.matches(topic))
-                        .collect();
-                    shard.engine(|engine| {
-                        for topic in &known {
-                            let begin =
-                                position_in(recover, topic).map_or(Begin::Live, Begin::After);
-                            too_many_topics |=
-                                engine.subscribe(peer, topic, begin, ticket).is_err();
-                        }
-                        engine.subscribe_pattern(peer, &pattern, ticket);
-                        for topic in known {
-                            engine.unsubscribe(peer, topic);
-                        }
-                    });
-                    true
-                }
-            };
-            if taken && !known {
-                self.subscriptions.push(name.into());
+            let has_room = self.subscriptions.len() < limit;
+            over_limit |= !known && selector.is_some() && !has_room;
+            let selector = selector.filter(|_| has_room && !known);
+            taken.push(known || selector.is_some());
+            match selector {
+                Some(Selector::Topic(topic)) => topics.push(topic),
+                Some(Selector::Pattern(pattern)) => patterns.push(pattern),
+                None => continue,
             }
-            if taken {
-                accepted.push(name);
-            } else {
-                rejected.push(name);
+            self.subscriptions.push(name.into());
+        }
+        // Topics that one of the patterns matches are read by it.
+        shard.engine(|engine| engine.subscribe_patterns(peer, &patterns, ticket));
+        let begin_at = |topic| position_in(recover, topic).map_or(Begin::Live, Begin::After);
+        for topic in topics {
+            let begin = begin_at(topic);
+            let subscribed = shard.engine(|engine| engine.subscribe(peer, topic, begin, ticket));
+            if subscribed.is_err() {
+                too_many_topics = true;
+                self.subscriptions.retain(|known| **known != *topic);
+                for (name, taken) in names.iter().zip(&mut taken) {
+                    *taken &= **name != *topic;
+                }
+            } else if shard.config.namespace(topic).presence {
+                let attendee = self.attendee(shard, peer);
+                shard.engine(|engine| engine.enter(topic, &attendee));
             }
         }
+        // Those to go on in that are not named.
+        let missed = recover.iter().map(|recover| &*recover.topic);
+        let missed = missed.filter(|topic| topic::check_topic(topic).is_ok());
+        for topic in missed.filter(|topic| patterns.iter().any(|pattern| pattern.matches(topic))) {
+            if self.subscriptions.iter().any(|known| **known == *topic) {
+                continue;
+            }
+            let begin = begin_at(topic);
+            shard.engine(|engine| {
+                too_many_topics |= engine.subscribe(peer, topic, begin, ticket).is_err();
+                engine.unsubscribe(peer, topic);
+            });
+        }
+        let of = |is_meant: bool| {
+            let names = names.iter().zip(&taken);
+            let names = names.filter(move |(_, taken)| **taken == is_meant);
+            names.map(|(name, _)| (**name).into()).collect()
+        };
         let id_text = id.map(Raw::text);
         let unanswered = Unanswered::Subscribe {
             id: id_text.map(Into::into),
-            accepted: owned(&accepted),
-            rejected: owned(&rejected),
+            accepted: of(true),
+            rejected: of(false),
         };
         let confirmation = shard.engine(|engine| engine.confirm(ticket));
         self.await_confirmation(shard, peer, (ticket, unanswered), confirmation);
         if over_limit {
             shard.counters.limited(Limited::Subscriptions);
-            let limit = shard.config.events.max_subscriptions;
             let message = format!("At most {limit} subscriptions");
             let refusal = Refusal::new(id, "SUBSCRIPTION_LIMIT", message);
             error(shard, peer, &refusal.with_details(limit_of(limit)));
@@ -127,15 +121,20 @@ impl Events {
             .subscriptions
             .extract_if(.., |name| is_meant(name))
             .collect();
+        let mut patterns = Vec::new();
         for name in &removed {
-            self.give_up(shard, peer, name);
+            patterns.extend(self.give_up(shard, peer, name));
+        }
+        if !patterns.is_empty() {
+            shard.engine(|engine| engine.unsubscribe_patterns(peer, &patterns));
         }
         let removed: Vec<&str> = removed.iter().map(|name| &**name).collect();
         answer(shard, peer, |w| w.unsubscribed(id, &removed));
     }
 
-    /// Ends a subscription by the name it was made with.
-    pub(super) fn give_up(&self, shard: &Shard, peer: PeerId, name: &str) {
+    /// Ends a subscription by the name it was made with. A pattern is returned, to be given up with
+    /// others.
+    pub(super) fn give_up(&self, shard: &Shard, peer: PeerId, name: &str) -> Option<Pattern> {
         match Selector::parse(name) {
             Ok(Selector::Topic(topic)) => {
                 shard.engine(|engine| engine.unsubscribe(peer, topic));
@@ -143,17 +142,12 @@ impl Events {
                     let attendee = self.attendee(shard, peer);
                     shard.engine(|engine| engine.exit(topic, &attendee));
                 }
+                None
             }
-            Ok(Selector::Pattern(pattern)) => {
-                shard.engine(|engine| engine.unsubscribe_pattern(peer, &pattern));
-            }
+            Ok(Selector::Pattern(pattern)) => Some(pattern),
             Err(_) => unreachable!("only checked names are kept"),
         }
     }
-}
-
-fn owned(names: &[&str]) -> Vec<Box<str>> {
-    names.iter().map(|&name| name.into()).collect()
 }
 
 /// Where the client was in `topic`, if it says so.
