@@ -3,7 +3,6 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
-use fanfare::ws::deflate::Inflater;
 use fanfare::ws::{Decoder, Event, Input, Limits, OpCode, encode, unmask};
 
 use crate::PUBLISH;
@@ -24,10 +23,10 @@ fn read_of(payload: &[u8]) -> (Vec<u8>, u64) {
     (frame.repeat(count), count as u64)
 }
 
-fn ours(decoder: &mut Decoder, inflater: &mut Inflater, read: &mut [u8]) -> usize {
+fn ours(decoder: &mut Decoder, read: &mut [u8]) -> usize {
     let mut input = Input::new(read);
     let mut bytes = 0;
-    while let Some(event) = decoder.next(&mut input, inflater).expect("legal") {
+    while let Some(event) = decoder.next(&mut input).expect("legal") {
         if let Event::Message { payload, .. } = event {
             bytes += payload.len();
         }
@@ -69,12 +68,11 @@ pub(crate) fn bench(criterion: &mut Criterion) {
             message_bytes_max: 1 << 20,
         };
         let mut decoder = Decoder::new(limits, None);
-        let mut inflater = Inflater::new();
         group.throughput(Throughput::Elements(count));
         group.bench_function(BenchmarkId::new("ours", length), |bencher| {
             bencher.iter_batched_ref(
                 || read.clone(),
-                |read| ours(&mut decoder, &mut inflater, read),
+                |read| ours(&mut decoder, read),
                 BatchSize::SmallInput,
             );
         });

@@ -41,7 +41,14 @@ fn outcome(
         received += read.len();
         let mut input = Input::new(read);
         loop {
-            match decoder.next(&mut input, &mut inflater) {
+            let event = match decoder.next(&mut input) {
+                Ok(Some(Event::Fragment)) => continue,
+                Ok(Some(Event::Compressed)) => decoder
+                    .inflate(&mut input, &mut inflater)
+                    .map(|(opcode, payload)| Some(Event::Message { opcode, payload })),
+                other => other,
+            };
+            match event {
                 Ok(Some(event)) => heard.push(tell(&event)),
                 Ok(None) => break,
                 Err(error) => return (heard, Err(error)),

@@ -26,12 +26,17 @@ section! {
         /// Who may publish to topics, likewise; over HTTP, too. Beyond it: error FORBIDDEN, status 403.
         publish: Access = Access::Everyone, OneOf;
         /// Messages a connection may send in a minute, counted from its first; 0: no limit. A token may
-        /// carry its own. Beyond it they are dropped, and the first of them is answered with error
+        /// carry its own. Beyond it they are dropped, and each is answered with error
         /// RATE_LIMIT_EXCEEDED.
         frames_per_minute: u32 = in_prod(mode, 100), Count(0..=FRAMES_MAX);
         /// Messages that all connections of an address may send in a minute; 0: no limit. Beyond it: as
         /// frames_per_minute.
         frames_per_minute_per_ip: u32 = in_prod(mode, 1000), Count(0..=FRAMES_MAX);
+        /// How many times a rate may be dropped in a minute: a connection that sends more than that beyond
+        /// frames_per_minute (or, without one, frames_per_minute_per_ip) is closed with 1008. Beyond as
+        /// many times frames_per_minute_per_ip, dropped messages of the address are answered unread,
+        /// without their id. 0: no limit.
+        max_rate_excess: u32 = 10, Count(0..=1000);
         /// Events that a service, or an address where no credential is asked for, may publish over HTTP
         /// in a minute; 0: no limit. Beyond it: status 429 with Retry-After.
         publishes_per_minute: u32 = 0, Count(0..=FRAMES_MAX);

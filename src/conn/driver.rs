@@ -2,7 +2,7 @@
 //! and sees the connection to its end. It writes nothing; the flusher does.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::claim::Claim;
-use super::quota::Quota;
+use super::quota::{Quota, Rate};
 use super::record::Records;
 use super::session::{Flow, Session};
 use crate::id::{PeerId, Priority};
@@ -19,7 +19,7 @@ use crate::net::{Reader, Stream};
 use crate::protocol::Disconnect;
 use crate::shard::{Over, Place, Shard, Unfinished};
 use crate::ws::deflate::{Agreed, Inflater};
-use crate::ws::{CloseCode, Decoder, Event, Input, Limits, OpCode};
+use crate::ws::{CloseCode, Decoder, Event, Input, Limits, OpCode, ProtocolError};
 
 /// Begins the connection that `claim` describes. `rest` is what the peer sent
 /// behind its request.
@@ -133,28 +133,29 @@ impl Left {
 }
 
 /// What is left of a connection's turn. It counts what is done and not what has come: a few
-/// compressed bytes may be megabytes, and a few bytes a message.
+/// compressed bytes may be megabytes, and a few bytes a frame.
 struct TurnBudget {
-    messages: usize,
+    frames: usize,
     bytes: usize,
 }
 
 impl TurnBudget {
     const NEW: Self = Self {
-        messages: MESSAGES_PER_TURN,
+        frames: FRAMES_PER_TURN,
         bytes: BYTES_PER_TURN,
     };
 
-    /// Takes a message of so many bytes, inflated. Returns whether the turn is over.
-    fn take(&mut self, messages: usize, bytes: usize) -> bool {
-        self.messages = self.messages.saturating_sub(messages);
+    /// Takes frames, and the bytes of a message that they complete, inflated. Each message of a batch is
+    /// one more. Returns whether the turn is over.
+    fn take(&mut self, frames: usize, bytes: usize) -> bool {
+        self.frames = self.frames.saturating_sub(frames);
         self.bytes = self.bytes.saturating_sub(bytes);
-        self.messages == 0 || self.bytes == 0
+        self.frames == 0 || self.bytes == 0
     }
 }
 
-/// Messages and control frames of one connection that are dealt with before others get their turn.
-const MESSAGES_PER_TURN: usize = 512;
+/// Frames of one connection, fragments and control frames too, that are dealt with before others get their turn.
+const FRAMES_PER_TURN: usize = 512;
 
 /// Bytes of them, but for the last one.
 const BYTES_PER_TURN: usize = 256 * 1024;
@@ -235,7 +236,7 @@ impl Future for Driver {
                     return Poll::Pending;
                 }
                 if std::mem::take(&mut this.turn_over) {
-                    cx.waker().wake_by_ref();
+                    give_way(cx);
                     return Poll::Pending;
                 }
                 if let Some(kept) = this.kept.take() {
@@ -251,7 +252,7 @@ impl Future for Driver {
             match ready!(this.read(cx)) {
                 Read::More => {
                     // A full buffer's worth at a time: others get their turn.
-                    cx.waker().wake_by_ref();
+                    give_way(cx);
                     return Poll::Pending;
                 }
                 Read::Some => {}
@@ -264,6 +265,12 @@ impl Future for Driver {
             }
         }
     }
+}
+
+/// Has this task polled again when all that are ready have been, and the sockets have been looked at:
+/// who floods the gateway does not come before a message that nobody has noticed yet.
+fn give_way(cx: &mut Context<'_>) {
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
 enum Read {
@@ -369,62 +376,82 @@ impl Driver {
         let mut input = Input::new(bytes);
         let mut unfinished = Unfinished::Same;
         let mut turn = TurnBudget::NEW;
+        let may_pass_over = self.decoder.may_pass_over();
         let stop = loop {
-            let event = match self.decoder.next(&mut input, inflater) {
+            let event = match self.decoder.next(&mut input) {
                 Ok(Some(event)) => event,
                 Ok(None) => break None,
-                Err(error) => {
-                    let code = error.close_code();
-                    if code == CloseCode::MESSAGE_TOO_BIG {
-                        self.shard.counters.limited(Limited::MessageSize);
-                    }
-                    break Some(Stop::End(Disconnect::Protocol(code.0)));
-                }
+                Err(error) => break Some(self.fault(error)),
             };
-            let (mut messages, mut size) = (1, 0);
-            match event {
-                Event::Message { opcode, payload } => {
+            // Whether a message is wanted is asked before anything is spent on it.
+            let rate = match event {
+                Event::Message { .. } | Event::Compressed => {
                     unfinished = Unfinished::New;
-                    size = payload.len();
                     self.shard.counters.messages_in.add(1);
-                    self.shard.counters.message_sizes.record(size as f64);
-                    let over = self.quota.admit(&self.shard).err();
-                    let (quota, shard) = (&mut self.quota, &self.shard);
-                    let given = (opcode, &*payload, over);
-                    let (flow, more) = deliver(&mut session, shard, self.peer, quota, given);
-                    messages += more as usize;
-                    match flow {
-                        Flow::Continue => {}
-                        Flow::End(why) => break Some(Stop::End(why)),
-                        Flow::Wait => {
-                            let message = Some((opcode, payload.to_vec(), over));
-                            break Some(Stop::Full(Left {
-                                message,
-                                ..Left::behind(&input)
-                            }));
-                        }
-                    }
+                    self.quota.admit(&self.shard)
                 }
+                _ => Rate::Within,
+            };
+            let over = match rate {
+                Rate::Within => None,
+                Rate::Beyond(over) | Rate::FarBeyond(over) => Some(over),
+                Rate::Exceeded => break Some(Stop::End(Disconnect::RateExceeded)),
+            };
+            let message = match event {
+                Event::Compressed if matches!(rate, Rate::FarBeyond(_)) && !may_pass_over => {
+                    break Some(Stop::End(Disconnect::RateExceeded));
+                }
+                Event::Message { .. } | Event::Compressed if matches!(rate, Rate::FarBeyond(_)) => {
+                    Some((OpCode::Text, &mut [][..]))
+                }
+                Event::Message { opcode, payload } => Some((opcode, payload)),
+                Event::Compressed => match self.decoder.inflate(&mut input, inflater) {
+                    Ok(message) => Some(message),
+                    Err(error) => break Some(self.fault(error)),
+                },
+                Event::Fragment => None,
                 Event::Ping(payload) => {
                     self.shard.send_pong(self.peer, payload);
                     if !self.control.allows(&self.shard) {
                         break Some(Stop::End(Disconnect::ControlFlood));
                     }
+                    None
                 }
                 Event::Pong(_) => {
                     if !self.control.allows(&self.shard) {
                         break Some(Stop::End(Disconnect::ControlFlood));
                     }
+                    None
                 }
                 Event::Close(close) => {
                     let code = close.map(|(code, _)| code.0);
                     break Some(Stop::End(Disconnect::Closed(code)));
                 }
+            };
+            let (mut frames, mut size) = (1, 0);
+            if let Some((opcode, payload)) = message {
+                size = payload.len();
+                self.shard.counters.message_sizes.record(size as f64);
+                let (quota, shard) = (&mut self.quota, &self.shard);
+                let given = (opcode, &*payload, over);
+                let (flow, more) = deliver(&mut session, shard, self.peer, quota, given);
+                frames += more as usize;
+                match flow {
+                    Flow::Continue => {}
+                    Flow::End(why) => break Some(Stop::End(why)),
+                    Flow::Wait => {
+                        let message = Some((opcode, payload.to_vec(), over));
+                        break Some(Stop::Full(Left {
+                            message,
+                            ..Left::behind(&input)
+                        }));
+                    }
+                }
             }
             if self.shard.is_outbox_full(self.peer) {
                 break Some(Stop::Full(Left::behind(&input)));
             }
-            if turn.take(messages, size) {
+            if turn.take(frames, size) {
                 break Some(Stop::TurnOver(Left::behind(&input)));
             }
         };
@@ -433,6 +460,15 @@ impl Driver {
             unfinished = Unfinished::Nothing;
         }
         (stop, unfinished)
+    }
+
+    /// The peer broke the protocol or a size limit.
+    fn fault(&self, error: ProtocolError) -> Stop {
+        let code = error.close_code();
+        if code == CloseCode::MESSAGE_TOO_BIG {
+            self.shard.counters.limited(Limited::MessageSize);
+        }
+        Stop::End(Disconnect::Protocol(code.0))
     }
 
     /// Goes on with what was kept.
@@ -510,7 +546,10 @@ fn deliver(
     (opcode, payload, over): (OpCode, &[u8], Option<Over>),
 ) -> (Flow, u32) {
     if let Some(over) = over {
-        return (session.limited(shard, peer, (opcode, payload), over), 0);
+        let flow = session.limited(shard, peer, (opcode, payload), over);
+        let more = session.take_uncounted();
+        quota.charge_dropped(more, shard);
+        return (flow, more);
     }
     let flow = session.message(shard, peer, opcode, payload);
     let more = session.take_uncounted();
@@ -556,7 +595,7 @@ mod tests {
     #[test]
     fn a_turn_counts_what_is_done() {
         let mut turn = TurnBudget::NEW;
-        assert!(!turn.take(MESSAGES_PER_TURN - 1, 0));
+        assert!(!turn.take(FRAMES_PER_TURN - 1, 0));
         assert!(turn.take(1, 0), "as many messages as a turn has");
         let mut turn = TurnBudget::NEW;
         assert!(!turn.take(1, BYTES_PER_TURN - 1));

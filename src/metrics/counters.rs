@@ -159,7 +159,7 @@ pub struct Counters {
     /// What went beyond a limit, by [`Limited`].
     pub limited: [Counter; LIMITS.len()],
     /// Connections that ended, by reason.
-    pub disconnects: [Counter; 17],
+    pub disconnects: [Counter; 18],
     /// HTTP requests answered, upgrades not counted.
     pub http_requests: Counter,
     /// Messages that clients sent.

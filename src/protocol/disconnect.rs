@@ -24,6 +24,8 @@ pub enum Disconnect {
     Unfinished,
     /// The peer sends more pings and pongs than anybody needs.
     ControlFlood,
+    /// The peer goes on sending far beyond its rate.
+    RateExceeded,
     /// The process holds too many unfinished messages.
     Overloaded,
     /// The user or the address has as many connections as it may.
@@ -42,7 +44,7 @@ pub enum Disconnect {
 
 impl Disconnect {
     /// The reasons' names, as labels of a counter.
-    pub const LABELS: [&'static str; 17] = [
+    pub const LABELS: [&'static str; 18] = [
         "closed",
         "gone",
         "protocol",
@@ -60,6 +62,7 @@ impl Disconnect {
         "duplicate",
         "replaced",
         "token_required",
+        "rate_exceeded",
     ];
 
     /// This reason's place in [`Self::LABELS`].
@@ -83,6 +86,7 @@ impl Disconnect {
             Self::Duplicate => 14,
             Self::Replaced => 15,
             Self::TokenRequired => 16,
+            Self::RateExceeded => 17,
         }
     }
 
@@ -105,6 +109,7 @@ impl Disconnect {
             Self::Slow => (1013, "Slow consumer"),
             Self::Unfinished => (1008, "Message not finished in time"),
             Self::ControlFlood => (1008, "Too many control frames"),
+            Self::RateExceeded => (1008, "Too many messages beyond the rate"),
             Self::Overloaded => (1013, "Overloaded, try again later"),
             Self::ConnectionLimit => (1008, "Too many connections"),
             Self::Duplicate => (1008, "User already connected"),

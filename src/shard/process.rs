@@ -74,6 +74,9 @@ impl Process {
                 per_ip_max: events.max_connections_per_ip,
                 per_user_max: events.max_connections_per_user,
                 frames_per_ip_max: events.frames_per_minute_per_ip,
+                dropped_per_ip_max: events
+                    .frames_per_minute_per_ip
+                    .saturating_mul(events.max_rate_excess),
             }),
             publishers: Publishers::new(events.publishes_per_minute),
             bridge_requests: Publishers::new(config.bridge.requests_per_minute),

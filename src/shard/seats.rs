@@ -22,6 +22,8 @@ pub struct SeatLimits {
     pub per_user_max: usize,
     /// Messages of one address in a minute.
     pub frames_per_ip_max: u32,
+    /// Messages of one address in a minute that are read though they are beyond a rate.
+    pub dropped_per_ip_max: u32,
 }
 
 /// The connections of the events protocol in this process.
@@ -44,6 +46,15 @@ type Shared<T> = std::sync::Mutex<T>;
 struct Address {
     open: AtomicUsize,
     frames: SharedWindow,
+    /// Messages beyond a rate.
+    dropped: SharedWindow,
+}
+
+impl Address {
+    /// Whether none of its messages counts any more.
+    fn is_over(&self, now_ms: u64) -> bool {
+        self.frames.is_over(now_ms) && self.dropped.is_over(now_ms)
+    }
 }
 
 /// Which of the limits leaves no room.
@@ -127,7 +138,7 @@ impl Seats {
     /// Cost: a look at every address.
     pub fn sweep(&self, now_ms: u64) {
         lock(&self.addresses).retain(|_, address| {
-            address.open.load(Ordering::Relaxed) > 0 || !address.frames.is_over(now_ms)
+            address.open.load(Ordering::Relaxed) > 0 || !address.is_over(now_ms)
         });
     }
 }
@@ -178,6 +189,21 @@ impl Seat {
             Some((_, address)) => address
                 .frames
                 .take(self.seats.limits.frames_per_ip_max, now_ms),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts a message that is dropped, its connection's rate or its address's being used up.
+    ///
+    /// Cost: as [`Self::take_frame`].
+    ///
+    /// # Errors
+    /// The address has had as many dropped as are read in a minute.
+    pub fn drop_frame(&self, now_ms: u64) -> Result<(), Over> {
+        match &self.address {
+            Some((_, address)) => address
+                .dropped
+                .take(self.seats.limits.dropped_per_ip_max, now_ms),
             None => Ok(()),
         }
     }
@@ -234,6 +260,7 @@ mod tests {
         per_ip_max: 3,
         per_user_max: 2,
         frames_per_ip_max: 0,
+        dropped_per_ip_max: 0,
     };
 
     fn address(last: u8) -> IpAddr {

@@ -34,6 +34,11 @@ pub enum Event<'a> {
         /// work in place.
         payload: &'a mut [u8],
     },
+    /// A frame of a message that goes on. It has nothing for anybody, and counts as work done.
+    Fragment,
+    /// A complete message that is compressed: [`Decoder::inflate`] gives it, now or never. What it
+    /// takes to inflate it is spent only if somebody wants it.
+    Compressed,
     /// A ping, to be answered with a pong of the same payload (at most 125 bytes).
     Ping(&'a [u8]),
     /// A pong.
@@ -48,20 +53,20 @@ pub enum Event<'a> {
 /// that arrives in pieces is collected in one buffer that grows by what arrived.
 ///
 /// ```
-/// use fanfare::ws::{Decoder, Event, Input, Limits, OpCode, deflate::Inflater};
+/// use fanfare::ws::{Decoder, Event, Input, Limits, OpCode};
 ///
 /// let mut decoder = Decoder::new(Limits { message_bytes_max: 1024 }, None);
-/// let mut inflater = Inflater::new(); // one for all connections of a thread
 /// let mut read = *b"\x82\x85\0\0\0\0hello\x89\x80\0\0";
 /// let mut input = Input::new(&mut read);
 /// let mut messages = 0;
-/// while let Some(event) = decoder.next(&mut input, &mut inflater)? {
+/// while let Some(event) = decoder.next(&mut input)? {
 ///     match event {
 ///         Event::Message { opcode, payload } => {
 ///             assert_eq!((opcode, &*payload), (OpCode::Binary, &b"hello"[..]));
 ///             messages += 1;
 ///         }
-///         Event::Ping(_) | Event::Pong(_) | Event::Close(_) => unreachable!("not sent above"),
+///         Event::Compressed => unreachable!("it was not agreed on"),
+///         Event::Fragment | Event::Ping(_) | Event::Pong(_) | Event::Close(_) => unreachable!("not sent above"),
 ///     }
 /// }
 /// assert_eq!(messages, 1);
@@ -87,11 +92,21 @@ enum Compression {
     WithContext,
 }
 
+/// What a frame has brought.
+#[derive(Debug)]
+enum Step {
+    /// A part of a message.
+    Fragment,
+    Whole(Whole),
+}
+
 /// An event before its payload is borrowed.
 #[derive(Debug)]
-struct Step {
+struct Whole {
     opcode: OpCode,
     payload: Place,
+    /// The payload has not been inflated.
+    compressed: bool,
 }
 
 /// Where the payload of an event is.
@@ -124,7 +139,7 @@ impl Decoder {
     /// After a [`Event::Close`], and after an error, everything else is consumed and ignored.
     ///
     /// Cost: a small whole message is unmasked and borrowed where it lies, without allocation or
-    /// copy. `inflater` is only used for compressed messages.
+    /// copy. Nothing is inflated.
     ///
     /// # Errors
     ///
@@ -134,7 +149,6 @@ impl Decoder {
     pub fn next<'a>(
         &'a mut self,
         input: &'a mut Input<'_>,
-        inflater: &mut Inflater,
     ) -> Result<Option<Event<'a>>, ProtocolError> {
         if self.partial.is_none()
             && !self.closed
@@ -152,7 +166,55 @@ impl Decoder {
                 payload,
             }));
         }
-        self.next_any(input, inflater)
+        self.next_any(input)
+    }
+
+    /// Inflates the message that the last [`Event::Compressed`] told of, with the same `input`; its kind
+    /// and payload are as in [`Event::Message`].
+    ///
+    /// `inflater` is for all connections of a thread; of a peer that keeps a context, the decoder has
+    /// one of its own.
+    ///
+    /// Cost: some nanoseconds a byte, and one allocation that the next call of [`next`](Self::next) frees.
+    ///
+    /// # Errors
+    ///
+    /// As for [`next`](Self::next): the payload is no DEFLATE stream, no UTF-8, or too large.
+    ///
+    /// # Panics
+    ///
+    /// When the last event was another one.
+    pub fn inflate<'a>(
+        &'a mut self,
+        input: &mut Input<'_>,
+        inflater: &mut Inflater,
+    ) -> Result<(OpCode, &'a mut [u8]), ProtocolError> {
+        let whole = self.partial.as_mut().and_then(|it| it.compressed.take());
+        let Whole {
+            opcode, payload, ..
+        } = whole.expect("the last event was a compressed message");
+        let inflated = match payload {
+            Place::Input(range) => self.inflated(opcode, input.at(range), inflater),
+            Place::Lent => {
+                let compressed = std::mem::take(&mut self.partial().lent);
+                self.inflated(opcode, &compressed, inflater)
+            }
+        };
+        match inflated {
+            Ok(lent) => {
+                let payload = &mut self.partial().lent;
+                *payload = lent;
+                Ok((opcode, payload))
+            }
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// Whether a compressed message may be passed over without inflating it: not where later ones may
+    /// refer to it. If it is all the same, [`next`](Self::next) has no more than an error.
+    #[must_use]
+    pub const fn may_pass_over(&self) -> bool {
+        !matches!(self.compression, Compression::WithContext)
     }
 
     /// Whether a message or a frame has begun and not ended: what a deadline is for.
@@ -179,23 +241,23 @@ impl Decoder {
     fn next_any<'a>(
         &'a mut self,
         input: &'a mut Input<'_>,
-        inflater: &mut Inflater,
     ) -> Result<Option<Event<'a>>, ProtocolError> {
-        let step = match self.step(input, inflater) {
-            Ok(Some(step)) => step,
+        let whole = match self.step(input) {
+            Ok(Some(Step::Whole(whole))) => whole,
+            Ok(Some(Step::Fragment)) => return Ok(Some(Event::Fragment)),
             Ok(None) => return Ok(None),
-            Err(error) => {
-                self.closed = true;
-                self.partial = None;
-                return Err(error);
-            }
+            Err(error) => return Err(self.fail(error)),
         };
-        let payload: &mut [u8] = match (step.payload, &mut self.partial) {
+        if whole.compressed {
+            self.partial().compressed = Some(whole);
+            return Ok(Some(Event::Compressed));
+        }
+        let payload: &mut [u8] = match (whole.payload, &mut self.partial) {
             (Place::Input(range), _) => input.at(range),
             (Place::Lent, Some(partial)) => &mut partial.lent,
             (Place::Lent, None) => unreachable!("a payload is lent by a partial"),
         };
-        Ok(Some(match step.opcode {
+        Ok(Some(match whole.opcode {
             OpCode::Ping => Event::Ping(payload),
             OpCode::Pong => Event::Pong(payload),
             OpCode::Close => {
@@ -206,42 +268,46 @@ impl Decoder {
         }))
     }
 
-    /// Consumes input up to the end of the next event's frame, or all of it.
-    fn step(
-        &mut self,
-        input: &mut Input<'_>,
-        inflater: &mut Inflater,
-    ) -> Result<Option<Step>, ProtocolError> {
-        self.release();
+    /// Nothing comes after an error.
+    fn fail(&mut self, error: ProtocolError) -> ProtocolError {
+        self.closed = true;
+        self.partial = None;
+        error
+    }
+
+    /// Consumes input up to the end of the next frame, or all of it.
+    fn step(&mut self, input: &mut Input<'_>) -> Result<Option<Step>, ProtocolError> {
+        self.release()?;
         if self.closed {
             input.clear();
             return Ok(None);
         }
-        while let Some(frame) = self.frame(input)? {
-            let step = if frame.opcode.is_control() {
-                self.control(frame, input)
-            } else if frame.fin && frame.opcode != OpCode::Continuation && frame.is_whole_in(input)
-            {
-                Some(self.whole_message(frame, input, inflater)?)
-            } else {
-                self.fragment(frame, input, inflater)?
-            };
-            if step.is_some() {
-                return Ok(step);
-            }
+        let Some(frame) = self.frame(input)? else {
+            return Ok(None);
+        };
+        if frame.opcode.is_control() {
+            Ok(self.control(frame, input).map(Step::Whole))
+        } else if frame.fin && frame.opcode != OpCode::Continuation && frame.is_whole_in(input) {
+            whole_message(frame, input).map(|whole| Some(Step::Whole(whole)))
+        } else {
+            self.fragment(frame, input)
         }
-        Ok(None)
     }
 
     /// Frees what the last event borrowed, and everything once nothing is open.
-    fn release(&mut self) {
+    fn release(&mut self) -> Result<(), ProtocolError> {
         if let Some(partial) = &mut self.partial {
+            let was_passed_over = partial.compressed.take().is_some();
             if partial.is_open() {
                 partial.lent = Vec::new();
             } else {
                 self.partial = None;
             }
+            if was_passed_over && !self.may_pass_over() {
+                return Err(ProtocolError::CorruptDeflate);
+            }
         }
+        Ok(())
     }
 
     fn partial(&mut self) -> &mut Partial {
@@ -321,11 +387,15 @@ impl Decoder {
     }
 
     /// Takes what is there of a control frame.
-    fn control(&mut self, mut frame: Frame, input: &mut Input<'_>) -> Option<Step> {
+    fn control(&mut self, mut frame: Frame, input: &mut Input<'_>) -> Option<Whole> {
         let opcode = frame.opcode;
         if frame.is_whole_in(input) {
             let payload = Place::Input(frame.take(input));
-            return Some(Step { opcode, payload });
+            return Some(Whole {
+                opcode,
+                payload,
+                compressed: false,
+            });
         }
         let chunk = frame.take(input);
         let partial = self.partial();
@@ -335,33 +405,10 @@ impl Decoder {
             return None;
         }
         partial.lent = std::mem::take(&mut partial.control);
-        Some(Step {
+        Some(Whole {
             opcode,
             payload: Place::Lent,
-        })
-    }
-
-    /// Takes an unfragmented message that lies in `input` in one piece.
-    fn whole_message(
-        &mut self,
-        mut frame: Frame,
-        input: &mut Input<'_>,
-        inflater: &mut Inflater,
-    ) -> Result<Step, ProtocolError> {
-        let range = frame.take(input);
-        let payload = if frame.compressed {
-            let lent = self.inflate(frame.opcode, input.at(range), inflater)?;
-            self.partial().lent = lent;
-            Place::Lent
-        } else {
-            if frame.opcode == OpCode::Text {
-                utf8::check(input.at(range.clone()))?;
-            }
-            Place::Input(range)
-        };
-        Ok(Step {
-            opcode: frame.opcode,
-            payload,
+            compressed: false,
         })
     }
 
@@ -370,7 +417,6 @@ impl Decoder {
         &mut self,
         mut frame: Frame,
         input: &mut Input<'_>,
-        inflater: &mut Inflater,
     ) -> Result<Option<Step>, ProtocolError> {
         let message_bytes_max = self.message_bytes_max;
         let chunk = frame.take(input);
@@ -389,24 +435,19 @@ impl Decoder {
             return Ok(None);
         }
         let Some(message) = partial.message.take_if(|_| frame.fin) else {
-            return Ok(None);
+            return Ok(Some(Step::Fragment));
         };
         message.check_end()?;
-        let opcode = message.opcode;
-        let lent = if message.compressed {
-            self.inflate(opcode, &message.bytes, inflater)?
-        } else {
-            message.bytes
-        };
-        self.partial().lent = lent;
-        Ok(Some(Step {
-            opcode,
+        partial.lent = message.bytes;
+        Ok(Some(Step::Whole(Whole {
+            opcode: message.opcode,
             payload: Place::Lent,
-        }))
+            compressed: message.compressed,
+        })))
     }
 
     /// Inflates a complete message and checks it if it is text.
-    fn inflate(
+    fn inflated(
         &mut self,
         opcode: OpCode,
         compressed: &[u8],
@@ -425,6 +466,19 @@ impl Decoder {
         }
         Ok(payload)
     }
+}
+
+/// Takes an unfragmented message that lies in `input` in one piece.
+fn whole_message(mut frame: Frame, input: &mut Input<'_>) -> Result<Whole, ProtocolError> {
+    let range = frame.take(input);
+    if frame.opcode == OpCode::Text && !frame.compressed {
+        utf8::check(input.at(range.clone()))?;
+    }
+    Ok(Whole {
+        opcode: frame.opcode,
+        payload: Place::Input(range),
+        compressed: frame.compressed,
+    })
 }
 
 #[cfg(test)]

@@ -37,9 +37,14 @@ pub(super) fn hear(
 ) -> Result<(), ProtocolError> {
     let mut read = read.to_vec();
     let mut input = Input::new(&mut read);
-    while let Some(event) = decoder.next(&mut input, inflater)? {
+    while let Some(event) = decoder.next(&mut input)? {
         heard.push(match event {
             Event::Message { opcode, payload } => (opcode, payload.to_vec()),
+            Event::Fragment => continue,
+            Event::Compressed => {
+                let (opcode, payload) = decoder.inflate(&mut input, inflater)?;
+                (opcode, payload.to_vec())
+            }
             Event::Ping(payload) => (OpCode::Ping, payload.to_vec()),
             Event::Pong(payload) => (OpCode::Pong, payload.to_vec()),
             Event::Close(None) => (OpCode::Close, Vec::new()),

@@ -208,6 +208,7 @@ fn case_c3_who_takes_no_answers_is_not_read_from_and_has_them_all_at_last() {
     let gateway = TestGateway::with(|config| {
         config.server.shards = 1;
         config.events.frames_per_minute = 1;
+        config.events.max_rate_excess = 0;
         config.hub.outbox_max_messages = 20;
         config.server.send_buffer = 32 * 1024;
     });
@@ -259,6 +260,100 @@ fn case_c3_nothing_is_answered_before_the_greeting() {
         let expected = if number == 0 { "pong" } else { "error" };
         assert_eq!(client.json()["type"], expected, "{number}");
     }
+}
+
+const RATE_EXCEEDED: &str = "disconnects_total{reason=\"rate_exceeded\"}";
+
+/// An offer of compression in which no message refers to earlier ones.
+const DEFLATE: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+
+/// A message that says it is compressed and is not.
+fn corrupt() -> Vec<u8> {
+    frame(0xc1, &[0xff; 20])
+}
+
+#[test]
+fn r11_who_stays_far_beyond_its_rate_is_closed_and_its_last_message_is_not_inflated() {
+    let gateway = TestGateway::with(|config| {
+        config.events.frames_per_minute = 2;
+        config.events.max_rate_excess = 3;
+        config.websocket.deflate_min_size = 1 << 20;
+    });
+    let mut client = Client::connect_with(gateway.address, "/api/v1/ws/demo", DEFLATE);
+    assert_eq!(client.json()["type"], "connection_established");
+    for id in 0..8 {
+        client.say(&json!({ "type": "ping", "id": id }));
+    }
+    client.send_bytes(&corrupt());
+    for id in 0..8 {
+        let answer = client.json();
+        assert_eq!(answer["id"], id, "{answer}");
+        assert_eq!(answer["type"] == "error", id >= 2, "{answer}");
+    }
+    let close = client.next().expect("a close frame");
+    assert_eq!(close.close_code(), Some(1008));
+    assert_eq!(&close.payload[2..], b"Too many messages beyond the rate");
+    assert_eq!(metric(gateway.address, RATE_EXCEEDED), 1);
+    assert_eq!(metric(gateway.address, &limited("frames_per_minute")), 7);
+}
+
+#[test]
+fn r11_messages_of_a_dropped_batch_count_as_dropped() {
+    let gateway = TestGateway::with(|config| {
+        config.events.frames_per_minute = 1;
+        config.events.max_rate_excess = 10;
+    });
+    let mut client = Client::events(gateway.address);
+    client.send(0x81, PING);
+    let batch = json!({ "type": "batch", "messages": vec![json!({ "type": "ping" }); 9] });
+    client.say(&batch);
+    client.send_bytes(&frame(0x81, PING).repeat(2));
+    assert_eq!(client.json()["type"], "pong");
+    (0..10).for_each(|_| assert_eq!(client.json()["code"], "RATE_LIMIT_EXCEEDED"));
+    assert_eq!(client.until_close(), Some(1008));
+}
+
+#[test]
+fn r11_an_address_far_beyond_its_rate_is_answered_unread() {
+    let gateway = TestGateway::with(|config| {
+        behind_proxy(config);
+        config.events.frames_per_minute_per_ip = 1;
+        config.events.max_rate_excess = 5;
+        config.websocket.deflate_client_contexts = true;
+        config.websocket.deflate_min_size = 1 << 20;
+    });
+    // Its connections come and go, and each sends little.
+    let mut first = enter(&gateway, "192.0.2.1", "/api/v1/ws/demo");
+    first.send_bytes(&frame(0x81, PING).repeat(4));
+    assert_eq!(first.json()["type"], "pong");
+    (0..3).for_each(|_| assert_eq!(first.json()["details"]["type"], "ping"));
+    let connect = |offer: &str| {
+        let headers = format!(
+            "X-Forwarded-For: 192.0.2.1\r\nSec-WebSocket-Extensions: permessage-deflate{offer}\r\n"
+        );
+        let mut client = Client::connect_with(gateway.address, "/api/v1/ws/demo", &headers);
+        assert_eq!(client.json()["type"], "connection_established");
+        client
+    };
+    let mut second = connect("; client_no_context_takeover");
+    second.send_bytes(&frame(0x81, br#"{"type":"ping","id":1}"#).repeat(3));
+    second.send_bytes(&corrupt());
+    for is_read in [true, true, false, false] {
+        let answer = second.json();
+        assert_eq!(answer["code"], "RATE_LIMIT_EXCEEDED", "{answer}");
+        assert_eq!(answer["id"] == 1, is_read, "{answer}");
+        assert_eq!(answer["details"]["type"] == "ping", is_read, "{answer}");
+        assert_eq!(answer["details"]["limit"], 1, "{answer}");
+    }
+    // Where later messages may refer to this one, it cannot be passed over.
+    let mut third = connect("");
+    third.send_bytes(&corrupt());
+    assert_eq!(third.until_close(), Some(1008));
+    assert_eq!(metric(gateway.address, RATE_EXCEEDED), 1);
+    // Another address has a rate of its own.
+    let mut other = enter(&gateway, "192.0.2.2", "/api/v1/ws/demo");
+    other.send(0x81, PING);
+    assert_eq!(other.json()["type"], "pong");
 }
 
 #[test]

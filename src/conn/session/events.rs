@@ -206,6 +206,7 @@ impl Events {
                 return Flow::Wait;
             }
             limited(shard, peer, &Envelope::read(one.text()), over);
+            self.uncounted += u32::from(index > 0);
         }
         if message.messages.is_empty() || message.id.is_some() {
             limited(shard, peer, message, over);

@@ -7,6 +7,7 @@ use super::super::header::{HEADER_BYTES_MAX, Header, OpCode};
 use super::super::input::Input;
 use super::super::mask::rotate;
 use super::super::message::Message;
+use super::Whole;
 
 /// Everything that has begun and not ended, and what was lent out.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub(super) struct Partial {
     pub(super) message: Option<Message>,
     /// The payload lent out with the last event; freed by the next call.
     pub(super) lent: Vec<u8>,
+    /// A compressed message that was told of and not asked for yet.
+    pub(super) compressed: Option<Whole>,
 }
 
 /// The frame whose payload is arriving.

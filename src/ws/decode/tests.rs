@@ -433,7 +433,8 @@ fn what_is_not_consumed_can_be_handed_in_again() {
     let mut decoder = Decoder::new(LIMITS, None);
     let mut inflater = Inflater::new();
     let mut input = Input::new(&mut read);
-    let first = decoder.next(&mut input, &mut inflater).unwrap();
+    assert_eq!(decoder.next(&mut input), Ok(Some(Event::Fragment)));
+    let first = decoder.next(&mut input).unwrap();
     let payload = &mut b"one two".to_vec()[..];
     assert_eq!(
         first,
@@ -447,6 +448,33 @@ fn what_is_not_consumed_can_be_handed_in_again() {
     let mut heard = Vec::new();
     hear(&mut decoder, &mut inflater, &rest, &mut heard).unwrap();
     assert_eq!(heard, [(Binary, b"three".to_vec())]);
+}
+
+#[test]
+fn a_compressed_message_may_be_passed_over_where_no_later_one_refers_to_it() {
+    for (agreed, expected) in [(agreed(), true), (agreed_with_context(), false)] {
+        let mut read = [
+            compressed(0x01, b"one"),
+            compressed(0x01, b"two"),
+            frame(0x81, b"three"),
+        ]
+        .concat();
+        let mut decoder = Decoder::new(LIMITS, Some(&agreed));
+        let mut input = Input::new(&mut read);
+        assert_eq!(decoder.may_pass_over(), expected);
+        assert_eq!(decoder.next(&mut input), Ok(Some(Event::Compressed)));
+        if !expected {
+            assert_eq!(decoder.next(&mut input), Err(ProtocolError::CorruptDeflate));
+            assert_eq!(decoder.next(&mut input), Ok(None));
+            continue;
+        }
+        assert_eq!(decoder.next(&mut input), Ok(Some(Event::Compressed)));
+        let payload = &mut b"two".to_vec()[..];
+        let inflated = decoder.inflate(&mut input, &mut Inflater::new());
+        assert_eq!(inflated, Ok((Text, payload)));
+        let rest = input.rest().to_vec();
+        assert_eq!(rest, frame(0x81, b"three"));
+    }
 }
 
 #[test]
