@@ -4,6 +4,7 @@
 //! module and none lives across an await. Whoever is called while it is borrowed does not call back.
 
 mod answers;
+mod budget;
 mod clock;
 mod codec;
 mod directory;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 pub use answers::{Answering, Caller, Counted, NoCall, Said};
+pub use budget::{Budget, Held};
 pub use clock::{Clock, timestamp_of};
 pub use directory::{About, Listing, User};
 pub use exchange::Note;

@@ -18,6 +18,10 @@ section! {
         max_headers: usize = 100, Count(16..=1000);
         /// Bytes of a request body. Beyond it: status 413.
         max_body_size: usize = MIB, Size(KIB..=GIB);
+        /// Bytes that the bodies of requests, and those of answers that clients have not taken yet, may
+        /// come to in the whole process; at least one body of max_body_size always may. Beyond it: status
+        /// 503 with Retry-After. Answers of up to 16 KiB do not count.
+        max_buffered_bytes: usize = 256 * MIB, Size(MIB..=1024 * GIB);
         /// How long a connection may wait for its next request; then it is closed.
         keep_alive_timeout: Duration = Duration::from_secs(75), Time(Duration::from_secs(1)..=Duration::from_hours(1));
         /// Origins of the web pages that may open WebSocket connections, as `"https://app.example.com"`,

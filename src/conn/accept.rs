@@ -13,7 +13,7 @@ use std::task::{Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 
 use hyper::Response;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -26,8 +26,10 @@ use super::preamble::{self, Preamble};
 use super::record::Records;
 use super::watched::Watched;
 use super::{driver, sse};
-use crate::http::{AnswerBody, Api, GuardLimits, HeadError, client_of, refuse_raw};
-use crate::metrics::Refused;
+use crate::http::{
+    Answer, AnswerBody, Api, GuardLimits, HeadError, client_of, refuse_raw, too_many_buffered,
+};
+use crate::metrics::{Limited, Refused};
 use crate::net::Stream;
 use crate::shard::Shard;
 use crate::ws::handshake::offers_websocket;
@@ -139,7 +141,8 @@ async fn serve(
                 Decision::Api => {
                     shard.counters.http_requests.add(1);
                     progress.answering.set(true);
-                    (api.answer(request, address).await, asks_for_upgrade)
+                    let answer = api.answer(request, address).await;
+                    (hold(&shard, &progress, answer), asks_for_upgrade)
                 }
             };
             // What follows a refused upgrade may be meant for a connection that somebody in
@@ -226,6 +229,25 @@ async fn serve(
     }
     None
 }
+
+/// Counts the body of an answer until it has been written; a refusal instead of one that there is no
+/// memory for. Small ones do not count: whatever others hold, health can be asked for.
+fn hold(shard: &Shard, progress: &Progress, answer: Answer) -> Answer {
+    let bytes = usize::try_from(answer.body().size_hint().lower()).unwrap_or(usize::MAX);
+    if bytes <= UNCOUNTED_BYTES_MAX {
+        return answer;
+    }
+    let mut held = shard.process.http_bodies.hold();
+    if !held.set(bytes) {
+        shard.counters.limited(Limited::HttpBufferedBytes);
+        return too_many_buffered();
+    }
+    progress.answer.replace(Some(held));
+    answer
+}
+
+/// Bytes of an answer that does not count.
+const UNCOUNTED_BYTES_MAX: usize = 16 * 1024;
 
 /// What is said to a peer in the middle of a request.
 const NOT_IN_TIME: &str = "Request not received in time";

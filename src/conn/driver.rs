@@ -17,7 +17,7 @@ use crate::id::{PeerId, Priority};
 use crate::metrics::Limited;
 use crate::net::{Reader, Stream};
 use crate::protocol::Disconnect;
-use crate::shard::{Over, Place, Shard, Unfinished};
+use crate::shard::{Held, Over, Place, Shard, Unfinished};
 use crate::ws::deflate::{Agreed, Inflater};
 use crate::ws::{CloseCode, Decoder, Event, Input, Limits, OpCode, ProtocolError};
 
@@ -61,7 +61,7 @@ pub(super) fn start(
             })
         }),
         turn_over: false,
-        unfinished_bytes: 0,
+        unfinished: shard.process.unfinished.hold(),
         control: Budget::default(),
         phase: Phase::Open,
         closing: None,
@@ -84,8 +84,8 @@ struct Driver {
     kept: Option<Box<Kept>>,
     /// What is kept can be dealt with; others get their turn first.
     turn_over: bool,
-    /// As it was last reported to the process.
-    unfinished_bytes: usize,
+    /// What the decoder holds, as it was last reported to the process.
+    unfinished: Held,
     control: Budget,
     phase: Phase,
     /// When the peer is not waited for any longer.
@@ -345,12 +345,7 @@ impl Driver {
 
     /// Acts on why decoding stopped. Returns what is to be kept, if anything is.
     fn stop(&mut self, stop: Option<Stop>) -> Option<Left> {
-        let held = self.decoder.held_bytes();
-        let has_room = self
-            .shard
-            .process
-            .hold_unfinished(self.unfinished_bytes, held);
-        self.unfinished_bytes = held;
+        let has_room = self.unfinished.set(self.decoder.held_bytes());
         let (left, turn_over) = match stop {
             Some(Stop::End(why)) => {
                 self.part(why);
@@ -517,8 +512,7 @@ impl Driver {
             },
             None,
         );
-        let _ = self.shard.process.hold_unfinished(self.unfinished_bytes, 0);
-        self.unfinished_bytes = 0;
+        let _ = self.unfinished.set(0);
         self.records.tell_peer(&self.shard, self.peer);
         self.with_session(Session::end);
         self.shard.part(self.peer, why);
@@ -566,7 +560,6 @@ impl Drop for Driver {
         }
         drop(self.records.take(self.peer.slot));
         self.shard.leave(self.peer);
-        let _ = self.shard.process.hold_unfinished(self.unfinished_bytes, 0);
     }
 }
 

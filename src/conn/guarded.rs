@@ -1,6 +1,6 @@
 //! A socket as the HTTP parser sees it: request heads arrive whole and checked.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http::{Guard, GuardLimits, HeadError};
 use crate::net::Stream;
+use crate::shard::Held;
 
 /// What the parser's side and the task's side of one connection tell each other.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(super) struct Progress {
     pub(super) withheld: Cell<bool>,
     /// More of the request being read is to come.
     pub(super) in_request: Cell<bool>,
+    /// What the answer that is being written holds.
+    pub(super) answer: RefCell<Option<Held>>,
     /// The parser was given nothing because this came.
     pub(super) refused: Cell<Option<HeadError>>,
 }
@@ -46,6 +49,7 @@ impl Progress {
             busy: Cell::new(false),
             withheld: Cell::new(false),
             in_request: Cell::new(false),
+            answer: RefCell::new(None),
             refused: Cell::new(None),
         }
     }
@@ -143,7 +147,9 @@ impl Write for Guarded {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
+    /// Called when everything has been written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.progress.answer.take();
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

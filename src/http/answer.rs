@@ -46,6 +46,13 @@ pub fn too_many_failures(wait: Duration) -> Answer {
     answer
 }
 
+/// The refusal of a request whose body, or whose answer, there is no memory for in the process.
+#[must_use]
+pub fn too_many_buffered() -> Answer {
+    let why = "Requests and answers hold as much memory as `http.max_buffered_bytes` allows; try again later";
+    refuse(503, why, &[(RETRY_AFTER, "1")])
+}
+
 /// A response with a body of this type. A 401 says which credentials are asked for (RFC 9110
 /// section 15.5.2).
 #[must_use]

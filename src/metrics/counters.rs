@@ -108,10 +108,13 @@ pub enum Limited {
     BridgeRequestsPerMinute = 10,
     /// A question to a user was refused: `bridge.max_calls`.
     Calls = 11,
+    /// A request, or its answer, was refused for the bytes of its body, or a caller's answers ended:
+    /// `http.max_buffered_bytes`.
+    HttpBufferedBytes = 12,
 }
 
 /// The names of [`Limited`], as labels: those of the keys where there is one.
-pub(super) const LIMITS: [&str; 12] = [
+pub(super) const LIMITS: [&str; 13] = [
     "frames_per_minute",
     "frames_per_minute_per_ip",
     "publishes_per_minute",
@@ -124,6 +127,7 @@ pub(super) const LIMITS: [&str; 12] = [
     "max_topics",
     "bridge_requests_per_minute",
     "max_calls",
+    "max_buffered_bytes",
 ];
 
 /// Bounds of message sizes, in bytes.
@@ -206,6 +210,8 @@ pub struct Counters {
     pub history_bytes: Gauge,
     /// Bytes of messages that are not finished.
     pub unfinished_bytes: Gauge,
+    /// Bytes of the bodies of requests, and of answers that wait for their clients.
+    pub http_body_bytes: Gauge,
     /// Connections of the events protocol.
     pub events_connections: Gauge,
     /// Addresses of these, as far as they are counted.
@@ -252,6 +258,7 @@ impl Default for Counters {
             held_bytes: Gauge::default(),
             history_bytes: Gauge::default(),
             unfinished_bytes: Gauge::default(),
+            http_body_bytes: Gauge::default(),
             events_connections: Gauge::default(),
             events_addresses: Gauge::default(),
             events_users: Gauge::default(),

@@ -81,7 +81,7 @@ const COUNTERS: [(&str, &str, CounterOf); 18] = [
     ),
 ];
 
-const GAUGES: [(&str, &str, GaugeOf); 10] = [
+const GAUGES: [(&str, &str, GaugeOf); 11] = [
     ("connections", "Connections open, WebSocket and SSE.", |c| {
         &c.connections
     }),
@@ -104,6 +104,11 @@ const GAUGES: [(&str, &str, GaugeOf); 10] = [
         "unfinished_bytes",
         "Bytes of messages not finished by their senders.",
         |c| &c.unfinished_bytes,
+    ),
+    (
+        "http_body_bytes",
+        "Bytes of bodies of requests, and of answers that wait for their clients.",
+        |c| &c.http_body_bytes,
     ),
     (
         "events_connections",

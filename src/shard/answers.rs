@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::budget::Budget;
 use super::process::CallPlace;
 use super::{Handle, Shard};
 use crate::collections::HashMap;
@@ -90,6 +91,7 @@ impl Caller {
         self.said.poll_recv(cx).map(|said| {
             if let Some(Said::More(bytes) | Said::Last(bytes)) = &said {
                 self.queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+                self.shard.process.http_bodies.give(bytes.len());
             }
             said
         })
@@ -109,6 +111,8 @@ impl Drop for Caller {
         self.shard.answers.borrow_mut().callers_open -= 1;
         // Nobody waits for it to be forgotten.
         drop(self.shard.hang_up(self.ticket));
+        let untaken = self.queued_bytes.load(Ordering::Relaxed);
+        self.shard.process.http_bodies.give(untaken);
     }
 }
 
@@ -178,7 +182,13 @@ impl Shard {
     pub(super) fn take_answer(&self, ticket: Ticket, outcome: Outcome) {
         let mut answers = self.answers.borrow_mut();
         if let Outcome::Answered { said, is_last } = outcome {
-            let is_taken = answers.hear(ticket, said, is_last, self.config.bridge.max_answer_bytes);
+            let is_taken = answers.hear(
+                ticket,
+                said,
+                is_last,
+                self.config.bridge.max_answer_bytes,
+                &self.process.http_bodies,
+            );
             let counters = &self.counters;
             match is_taken {
                 Some(true) => counters.answers.add(1),
@@ -230,14 +240,18 @@ impl Answers {
         said: Bytes,
         is_last: bool,
         queued_bytes_max: usize,
+        budget: &Budget,
     ) -> Option<bool> {
         let calling = self.callers.get_mut(&ticket);
         let calling = calling.filter(|calling| !calling.overflowed)?;
-        let queued = calling
-            .queued_bytes
-            .fetch_add(said.len(), Ordering::Relaxed);
-        calling.overflowed = queued > 0 && queued + said.len() > queued_bytes_max;
-        let is_taken = !calling.overflowed;
+        let queued = calling.queued_bytes.load(Ordering::Relaxed);
+        let is_taken =
+            (queued == 0 || queued + said.len() <= queued_bytes_max) && budget.take(said.len());
+        calling.overflowed = !is_taken;
+        if is_taken {
+            let queued = &calling.queued_bytes;
+            queued.fetch_add(said.len(), Ordering::Relaxed);
+        }
         let said = match (is_taken, is_last) {
             (false, _) => Said::Overflow,
             (true, true) => Said::Last(said),

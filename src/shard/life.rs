@@ -112,8 +112,9 @@ impl Shard {
         self.counters.handshakes.set(handshakes.open() as u64);
         if self.id.0 == 0 {
             // Counted for the process; one shard reports it.
-            let unfinished = self.process.unfinished_bytes() as u64;
-            self.counters.unfinished_bytes.set(unfinished);
+            let (unfinished, bodies) = (&self.process.unfinished, &self.process.http_bodies);
+            self.counters.unfinished_bytes.set(unfinished.held() as u64);
+            self.counters.http_body_bytes.set(bodies.held() as u64);
             let seats = &self.process.seats;
             seats.sweep(self.clock.now_ms());
             self.counters.events_connections.set(seats.taken() as u64);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use super::budget::Budget;
 use super::logins::Logins;
 use super::publishers::Publishers;
 use super::seats::{SeatLimits, Seats, block_of};
@@ -25,14 +26,16 @@ pub struct Process {
     pub logins: Arc<Logins>,
     /// What all shards count, by shard.
     pub counters: Arc<[Arc<Counters>]>,
+    /// Bytes of unfinished messages.
+    pub unfinished: Arc<Budget>,
+    /// Bytes of the bodies of requests, and of answers that wait for their clients.
+    pub http_bodies: Arc<Budget>,
     /// Where the clocks of all shards begin, so that they can count together.
     pub(super) began: Instant,
     draining: AtomicBool,
     drained_shards: AtomicUsize,
     connections: AtomicUsize,
     connections_max: usize,
-    unfinished_bytes: AtomicUsize,
-    unfinished_bytes_max: usize,
     calls: AtomicUsize,
     calls_max: usize,
     per_ip_max: usize,
@@ -82,13 +85,19 @@ impl Process {
             bridge_requests: Publishers::new(config.bridge.requests_per_minute),
             logins: Logins::new(),
             counters: (0..shards).map(|_| Arc::default()).collect(),
+            unfinished: Budget::new(config.websocket.max_unfinished_bytes),
+            // One body as large as it may be always fits.
+            http_bodies: Budget::new(
+                config
+                    .http
+                    .max_buffered_bytes
+                    .max(config.http.max_body_size),
+            ),
             began: Instant::now(),
             draining: AtomicBool::new(false),
             drained_shards: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             connections_max: server.max_connections,
-            unfinished_bytes: AtomicUsize::new(0),
-            unfinished_bytes_max: config.websocket.max_unfinished_bytes,
             calls: AtomicUsize::new(0),
             calls_max: config.bridge.max_calls,
             per_ip_max: server.max_connections_per_ip,
@@ -181,24 +190,6 @@ impl Process {
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
     }
-
-    /// Notes that unfinished messages hold other bytes than before. Returns
-    /// whether the process may go on.
-    pub fn hold_unfinished(&self, before: usize, now: usize) -> bool {
-        if now <= before {
-            self.unfinished_bytes
-                .fetch_sub(before - now, Ordering::Relaxed);
-            return true;
-        }
-        let more = now - before;
-        self.unfinished_bytes.fetch_add(more, Ordering::Relaxed) + more <= self.unfinished_bytes_max
-    }
-
-    /// Bytes that unfinished messages hold.
-    #[must_use]
-    pub fn unfinished_bytes(&self) -> usize {
-        self.unfinished_bytes.load(Ordering::Relaxed)
-    }
 }
 
 impl Drop for CallPlace {
@@ -231,17 +222,16 @@ mod tests {
     use super::*;
     use crate::config::Mode;
 
-    fn process(connections_max: usize, per_ip_max: usize, bytes_max: usize) -> Arc<Process> {
+    fn process(connections_max: usize, per_ip_max: usize) -> Arc<Process> {
         let mut config = Config::for_mode(Mode::Demo);
         config.server.max_connections = connections_max;
         config.server.max_connections_per_ip = per_ip_max;
-        config.websocket.max_unfinished_bytes = bytes_max;
         Process::new(&config, 1)
     }
 
     #[test]
     fn places_are_limited_and_come_back() {
-        let process = process(3, 2, 0);
+        let process = process(3, 2);
         let (a, b): (IpAddr, IpAddr) = ("127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap());
         let first = process.enter(a).unwrap();
         let _second = process.enter(a).unwrap();
@@ -255,7 +245,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_network_counts_as_one() {
-        let process = process(9, 1, 0);
+        let process = process(9, 1);
         let _place = process.enter("2001:db8::1".parse().unwrap()).unwrap();
         assert_eq!(
             process.enter("2001:db8::2".parse().unwrap()).unwrap_err(),
@@ -267,14 +257,5 @@ mod tests {
             process.enter("10.0.0.1".parse().unwrap()).unwrap_err(),
             NoRoom::PerIp
         );
-    }
-
-    #[test]
-    fn unfinished_bytes_are_limited() {
-        let process = process(9, 0, 100);
-        assert!(process.hold_unfinished(0, 60));
-        assert!(!process.hold_unfinished(0, 60));
-        assert!(process.hold_unfinished(60, 0));
-        assert!(process.hold_unfinished(60, 100));
     }
 }

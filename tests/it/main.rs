@@ -10,6 +10,7 @@ mod support;
 
 mod addresses;
 mod batch;
+mod bodies;
 mod bridge;
 mod compression;
 mod direct;

@@ -77,8 +77,8 @@ fn overcommit(host: &Host) -> Finding {
 }
 
 const MEMORY: &str = "memory";
-const MEMORY_WHY: &str = "Beyond it the kernel ends the gateway with all its connections; budgets in [hub] and \
-                          [websocket], 2 KiB in the process (3 with server.huge_pages) and 5 KiB in the \
+const MEMORY_WHY: &str = "Beyond it the kernel ends the gateway with all its connections; budgets in [hub], \
+                          [websocket] and [http], 2 KiB in the process (3 with server.huge_pages) and 5 KiB in the \
                           kernel for each connection.";
 const SWAP: &str = "swap";
 const SWAP_WHY: &str =
@@ -110,7 +110,7 @@ mod tests {
             &[
                 (
                     Level::Ok,
-                    "4 GiB of the machine, may come to 2.1 GiB with 100,000 connections",
+                    "4 GiB of the machine, may come to 2.4 GiB with 100,000 connections",
                 ),
                 (Level::Ok, "none"),
                 (Level::Ok, "0"),
@@ -132,11 +132,11 @@ mod tests {
             &found[..1],
             &[(
                 Level::Warn,
-                "1 GiB of its group, may come to 2.1 GiB with 100,000 connections",
+                "1 GiB of its group, may come to 2.4 GiB with 100,000 connections",
             )],
         );
         let keep = found[0].remedy.clone().unwrap().keep.unwrap();
-        assert_eq!(keep.text, "[Service]\nMemoryMax=2220M");
+        assert_eq!(keep.text, "[Service]\nMemoryMax=2476M");
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
             &found[..1],
             &[(
                 Level::Warn,
-                "1 GiB of its group, may come to 2.1 GiB with 100,000 connections",
+                "1 GiB of its group, may come to 2.4 GiB with 100,000 connections",
             )],
         );
     }

@@ -40,11 +40,17 @@ impl<'a> Needs<'a> {
     /// Bytes that the gateway may come to: its budgets, and its own and the kernel's part for each
     /// connection at rest. What sockets hold is not in it; see `tcp_mem`.
     pub(super) fn memory(&self) -> u64 {
-        let Config { hub, websocket, .. } = self.config;
+        let Config {
+            hub,
+            websocket,
+            http,
+            ..
+        } = self.config;
         let budgets = [
             hub.max_memory,
             hub.max_history_memory,
             websocket.max_unfinished_bytes,
+            http.max_buffered_bytes,
         ];
         let budgets: u64 = budgets.iter().map(|&bytes| bytes as u64).sum();
         budgets.saturating_add(self.connections.saturating_mul(self.connection_bytes()))
@@ -98,7 +104,7 @@ mod tests {
     fn memory_is_the_budgets_and_seven_kib_a_connection() {
         let mut config = Config::for_mode(Mode::Demo);
         let none = Needs::of(&config, Some(0)).memory();
-        assert_eq!(none, (1024 + 256 + 256) << 20);
+        assert_eq!(none, (1024 + 256 + 256 + 256) << 20);
         assert_eq!(
             Needs::of(&config, Some(1000)).memory() - none,
             1000 * 7 * 1024

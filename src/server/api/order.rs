@@ -4,20 +4,20 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use axum::body::{Bytes, HttpBody, to_bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, RETRY_AFTER};
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt;
 use tokio::time::{sleep, timeout};
 
 use super::State;
 use super::credentials::Service;
 use crate::engine::{Outcome, Post, PublishResult};
-use crate::http::{Answer, ClientAddress, refuse};
+use crate::http::{Answer, ClientAddress, refuse, too_many_buffered};
 use crate::metrics::Limited;
 use crate::protocol::events::Kind;
-use crate::shard::{Counted, Publisher};
+use crate::shard::{Counted, Held, Publisher};
 use crate::topic;
 
 /// How long a publication waits for room before its sender is asked to come again.
@@ -309,11 +309,15 @@ pub(super) async fn body_of(state: &State, request: Request) -> Result<Bytes, Bo
     if body.size_hint().lower() > max as u64 {
         return Err(too_large());
     }
-    let body = to_bytes(body, max).await.map_err(|error| {
-        let error = error.into_inner();
-        match error.is::<LengthLimitError>() {
-            true => too_large(),
-            false => Box::new(refuse(400, &format!("The body has not come: {error}"), &[])),
+    let held = state.process.http_bodies.hold();
+    let body = receive(body, max, held).await.map_err(|why| match why {
+        NotReceived::TooLarge => too_large(),
+        NotReceived::NoMemory => {
+            state.shard.counters.limited(Limited::HttpBufferedBytes);
+            Box::new(too_many_buffered())
+        }
+        NotReceived::Failed(error) => {
+            Box::new(refuse(400, &format!("The body has not come: {error}"), &[]))
         }
     })?;
     // RFC 8259, section 8.1: it is not sent, and may be passed over.
@@ -321,6 +325,63 @@ pub(super) async fn body_of(state: &State, request: Request) -> Result<Bytes, Bo
         true => body.slice(BYTE_ORDER_MARK.len()..),
         false => body,
     })
+}
+
+/// Why a body has not been received.
+enum NotReceived {
+    TooLarge,
+    /// Others hold as much as all may.
+    NoMemory,
+    Failed(axum::Error),
+}
+
+/// Receives a body of at most `max` bytes. What it takes is `held` until the last of it is dropped.
+async fn receive(mut body: Body, max: usize, mut held: Held) -> Result<Bytes, NotReceived> {
+    let mut first = Bytes::new();
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(NotReceived::Failed)?.into_data() else {
+            continue;
+        };
+        let len = first.len() + bytes.len() + piece.len();
+        if len > max {
+            return Err(NotReceived::TooLarge);
+        }
+        // Most bodies come in one piece, which is not copied.
+        let is_first = first.is_empty() && bytes.is_empty();
+        // Memory grows by what has come, not by what was announced.
+        let capacity = match is_first || len <= bytes.capacity() {
+            true => len.max(bytes.capacity()),
+            false => len.max(2 * bytes.capacity()).min(max),
+        };
+        if !held.set(capacity) {
+            return Err(NotReceived::NoMemory);
+        }
+        if is_first {
+            first = piece;
+            continue;
+        }
+        bytes.reserve_exact(capacity - bytes.len());
+        bytes.extend_from_slice(&std::mem::take(&mut first));
+        bytes.extend_from_slice(&piece);
+    }
+    let bytes = match first.is_empty() {
+        true => bytes.into(),
+        false => first,
+    };
+    Ok(Bytes::from_owner(HeldBody { bytes, _held: held }))
+}
+
+/// A body whose bytes are counted as long as anybody has them.
+struct HeldBody {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for HeldBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// What some editors and libraries put in front of UTF-8.
