@@ -12,5 +12,5 @@ mod session;
 mod sse;
 mod watched;
 
-pub use accept::accept;
+pub use accept::{accept, turn_away};
 pub use record::Records;

@@ -8,6 +8,8 @@ mod stream;
 
 pub use affinity::{available_cores, pin_to_core};
 pub use limits::raise_file_limit;
-pub use listener::{Acceptor, Families, Listener, Tuning, check_free, listen};
+pub use listener::{
+    Acceptor, Families, Listener, Spare, Tuning, check_free, is_out_of_files, listen,
+};
 pub use pages::use_small_pages;
 pub use stream::{Reader, Stream, Writer};

@@ -2,6 +2,7 @@
 
 mod api;
 mod control;
+mod files;
 mod listeners;
 mod signals;
 
@@ -24,6 +25,7 @@ use crate::shard::{Process, Settings};
 use crate::sse::CursorKey;
 use api::Routes;
 use control::{Control, Order};
+pub(crate) use files::FILES_BESIDES;
 use listeners::Listeners;
 pub use listeners::{ListenError, unusable_addresses};
 
@@ -94,8 +96,7 @@ impl Gateway {
     ///
     /// # Errors
     /// It could not be started.
-    pub fn start(config: Config) -> Result<Self, ServeError> {
-        check_file_limit(&config);
+    pub fn start(mut config: Config) -> Result<Self, ServeError> {
         let authenticator = Authenticator::new(&config, control::read_key_file)?;
         let authenticator = Arc::new(authenticator);
         let cores = net::available_cores();
@@ -104,6 +105,7 @@ impl Gateway {
             shards => shards,
         };
         let shards = u16::try_from(shards).unwrap_or(u16::MAX);
+        files::fit(&mut config, shards);
         let listeners = Listeners::open(&config, shards)?;
         let stopping = Stopping {
             ready_delay: config.server.ready_delay,
@@ -239,18 +241,3 @@ fn join(
     }
     failed.map_or(Ok(()), Err)
 }
-
-/// Raises the limit of open files and says so if it is below what was asked for.
-fn check_file_limit(config: &Config) {
-    let wanted = config.server.max_connections as u64 + FILES_BESIDES;
-    if let Some(limit) = net::raise_file_limit().filter(|&limit| limit < wanted) {
-        tracing::warn!(
-            limit,
-            wanted,
-            "the limit of open files is below server.max_connections; raise LimitNOFILE= or `ulimit -n`"
-        );
-    }
-}
-
-/// Files that are no client's: listeners, epoll, standard streams, logs.
-pub(crate) const FILES_BESIDES: u64 = 64;

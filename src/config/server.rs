@@ -30,7 +30,9 @@ section! {
         /// From then to the exit: clients are closed spread over this time, the rest is cut off at its
         /// end. Many supervisors kill what has not ended 10 s after SIGTERM.
         drain_timeout: Duration = Duration::from_secs(6), Time(Duration::ZERO..=Duration::from_hours(1));
-        /// Open connections of the process. Beyond it: status 503 with Retry-After, before the upgrade.
+        /// Open connections of the process. Beyond it: status 503 with Retry-After, before the upgrade. The
+        /// limit of open files lowers it: 1,024 of these, or a quarter if that is less, are for everything
+        /// else. The log says so at the start.
         max_connections: usize = 100_000, Count(1..=100_000_000);
         /// Open connections from one address, an IPv6 network of 64 bits being one; 0: no limit. Beyond
         /// it: status 503 with Retry-After, before the upgrade.
@@ -49,7 +51,8 @@ section! {
         /// however slowly its bytes arrive. Then the connection is closed.
         handshake_timeout: Duration = Duration::from_secs(10),
             Time(Duration::from_millis(100)..=Duration::from_mins(5));
-        /// Connections of the process that have not upgraded. Beyond it the oldest of them is closed.
+        /// Connections of the process that have not upgraded. Beyond it the oldest of them is closed. The
+        /// limit of open files lowers it, too.
         max_handshakes: usize = 16_384, Count(16..=10_000_000);
         /// SO_SNDBUF of every connection: unsent bytes the kernel holds for it; "0B": the kernel's
         /// choice.

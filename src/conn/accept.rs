@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hyper::Response;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
@@ -27,7 +27,8 @@ use super::record::Records;
 use super::watched::Watched;
 use super::{driver, sse};
 use crate::http::{
-    Answer, AnswerBody, Api, GuardLimits, HeadError, client_of, refuse_raw, too_many_buffered,
+    Answer, AnswerBody, Api, GuardLimits, HeadError, client_of, refuse_raw, refuse_raw_with,
+    too_many_buffered,
 };
 use crate::metrics::{Limited, Refused};
 use crate::net::Stream;
@@ -276,6 +277,26 @@ async fn refuse(
     shard.counters.refused[why as usize].add(1);
     close(stream, &refuse_raw(status, text, SystemTime::now()), linger).await;
 }
+
+/// Answers a client that there is no file for, with one that is needed for the next: whatever it has sent.
+pub async fn turn_away(shard: &Shard, mut stream: Stream) {
+    shard.counters.refused[Refused::Connections as usize].add(1);
+    let why = "The gateway has as many files open as it may (LimitNOFILE=); try again later";
+    let mut headers = HeaderMap::new();
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    let answer = refuse_raw_with(503, why, SystemTime::now(), &headers);
+    let deadline = Instant::now() + TURN_AWAY_MAX;
+    // Closing on bytes that were not read would reset the connection, and the answer with it.
+    let _ = timeout_at(deadline.into(), async {
+        discard(&mut stream).await?;
+        stream.write_all(&answer).await?;
+        stream.shutdown().await
+    })
+    .await;
+}
+
+/// How long one client that is turned away keeps the others waiting, at most.
+const TURN_AWAY_MAX: Duration = Duration::from_millis(10);
 
 /// How much more is read, and thrown away, from a peer that has been told everything. Closing on bytes
 /// that were not read would reset the connection, and with it answers that are still on their way.

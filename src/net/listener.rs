@@ -2,8 +2,11 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
@@ -81,6 +84,32 @@ impl Acceptor {
         address.set_ip(address.ip().to_canonical());
         Ok((Stream(stream), address))
     }
+}
+
+/// A file that is kept open so that there is one for a connection when there can be no more.
+#[derive(Debug)]
+pub struct Spare(Option<OwnedFd>);
+
+impl Spare {
+    /// A file, if there is one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(eventfd(0, EventfdFlags::CLOEXEC).ok())
+    }
+
+    /// Gives the file up. Returns whether there was one.
+    pub fn give_up(&mut self) -> bool {
+        self.0.take().is_some()
+    }
+}
+
+/// Whether an error says that the process or the machine can have no more files.
+#[must_use]
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE]
+        .iter()
+        .any(|errno| code == Some(errno.raw_os_error()))
 }
 
 /// Opens a listener of one shard. The kernel spreads connections over all listeners

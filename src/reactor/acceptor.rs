@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::conn::{self, Records};
 use crate::http::Api;
-use crate::net::Acceptor;
+use crate::net::{Acceptor, Spare, is_out_of_files};
 use crate::shard::Shard;
 
 /// How long a listener rests when the process or the machine has no more files
@@ -21,6 +21,7 @@ const TOLD_EVERY: Duration = Duration::from_mins(1);
 /// Accepts until the shard ends: one that closes its clients still answers requests.
 pub(super) async fn run(shard: Rc<Shard>, records: Rc<Records>, listener: Acceptor, api: Api) {
     let mut told: Option<Instant> = None;
+    let mut spare = Spare::new();
     loop {
         match listener.accept().await {
             Ok((stream, address)) => {
@@ -38,7 +39,15 @@ pub(super) async fn run(shard: Rc<Shard>, records: Rc<Records>, listener: Accept
                     told = Some(Instant::now());
                     tracing::error!(%error, "cannot accept connections; raise the limit of open files");
                 }
-                sleep(REST).await;
+                // Who waits is told so, one after the other, with the file that is kept for it.
+                if is_out_of_files(&error) && spare.give_up() {
+                    if let Ok((stream, _)) = listener.accept().await {
+                        conn::turn_away(&shard, stream).await;
+                    }
+                } else {
+                    sleep(REST).await;
+                }
+                spare = Spare::new();
             }
         }
     }

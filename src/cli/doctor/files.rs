@@ -147,14 +147,14 @@ mod tests {
     fn the_hard_limit_of_the_shell_is_what_counts() {
         let files = [SYSTEM[0], SYSTEM[1], ("proc/self/limits", LIMITS)];
         expect(
-            &findings(check, &files, "", Some(19_936)),
+            &findings(check, &files, "", Some(18_976)),
             &[
                 (Level::Ok, "1,048,576, needs 20,000"),
                 (Level::Ok, "20,000 of this shell, needs 20,000"),
                 (Level::Ok, "no limit and 1,000 are open, needs 20,000"),
             ],
         );
-        let found = findings(check, &files, "", Some(19_937));
+        let found = findings(check, &files, "", Some(18_977));
         expect(
             &found[1..2],
             &[(Level::Fail, "20,000 of this shell, needs 20,001")],
@@ -172,7 +172,7 @@ mod tests {
         );
         expect(
             &findings(check, &[("proc/self/limits", LIMITS), unit], "", None)[1..2],
-            &[(Level::Ok, "524,288 of the unit, needs 100,064")],
+            &[(Level::Ok, "524,288 of the unit, needs 101,024")],
         );
         let unit = ("usr/lib/systemd/system/fanfare.service", "[Service]\n");
         expect(
@@ -191,9 +191,9 @@ mod tests {
         expect(
             &found,
             &[
-                (Level::Fail, "1,048,576, needs 2,000,064"),
+                (Level::Fail, "1,048,576, needs 2,001,024"),
                 (Level::Unknown, "cannot be read here"),
-                (Level::Fail, "1,000,000 and 1,000 are open, needs 2,000,064"),
+                (Level::Fail, "1,000,000 and 1,000 are open, needs 2,001,024"),
             ],
         );
         assert_eq!(
@@ -212,7 +212,7 @@ mod tests {
         for (nr_open, files) in [
             ("120000", 120_000),
             ("1048576", 131_072),
-            ("65536", 100_064),
+            ("65536", 101_024),
         ] {
             let tree = [("proc/sys/fs/nr_open", nr_open), unit];
             let found = findings(check, &tree, "", Some(100_000));
@@ -231,9 +231,9 @@ mod tests {
 
     #[test]
     fn a_gateway_that_runs_is_not_counted_twice() {
-        let files = [("proc/sys/fs/file-nr", "101000 0 120000")];
+        let files = [("proc/sys/fs/file-nr", "102000 0 120000")];
         let found = findings(check, &files, "", Some(100_000));
-        let expected = "120,000 and 101,000 are open, needs 101,000";
+        let expected = "120,000 and 102,000 are open, needs 102,000";
         expect(&found[2..], &[(Level::Ok, expected)]);
     }
 }
