@@ -7,6 +7,7 @@ mod arguments;
 mod doctor;
 mod escape;
 mod exit;
+mod explain;
 mod files;
 mod gen_token;
 mod log_queue;
@@ -49,7 +50,10 @@ pub fn run<E: Display>(serve: impl FnOnce(Config) -> Result<(), E>) -> ExitCode 
 fn execute<E: Display>(command: Command, serve: impl FnOnce(Config) -> Result<(), E>) -> Exit {
     match command {
         Command::Serve(settings) => start(&settings, serve),
-        Command::CheckConfig(settings) => check_config(&settings),
+        Command::CheckConfig(arguments) => match &arguments.explain {
+            Some(topic) => explain::run(topic, &arguments.settings),
+            None => check_config(&arguments.settings),
+        },
         Command::DefaultConfig(arguments) => default_config(&arguments),
         Command::GenToken(arguments) => gen_token::run(&arguments),
         Command::Publish(arguments) => publish::run(&arguments),

@@ -12,6 +12,9 @@ pub const NAME_BYTES_MAX: usize = 128;
 /// patterns never cover them (spec/gateway.md 6.4, identity rule).
 const INBOX_PREFIX: &str = "user:";
 
+/// The longest prefix of inboxes: three bytes for each of the 128 of a user's name, and a topic's name.
+const INBOX_PREFIX_BYTES_MAX: usize = INBOX_PREFIX.len() + 4 * NAME_BYTES_MAX;
+
 /// Why a name is no topic and no pattern.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NameError {
@@ -42,6 +45,51 @@ pub fn check_topic(name: &str) -> Result<(), NameError> {
     }
 }
 
+/// Checks that some topic's name is `prefix` or begins with it. The user in the name of an inbox is
+/// escaped, as [`inbox_of`] does it.
+///
+/// # Errors
+/// What is wrong with the prefix.
+pub fn check_prefix(prefix: &str) -> Result<(), NameError> {
+    let Some((user, rest)) = split_inbox(prefix) else {
+        return check_topic(prefix);
+    };
+    let is_escaped = user_of(prefix).is_some_and(|name| inboxes_of(&name) == inboxes(user));
+    if !is_escaped || !rest.bytes().all(is_name_byte) {
+        return Err(NameError::Character);
+    }
+    match prefix.len() {
+        ..=INBOX_PREFIX_BYTES_MAX => Ok(()),
+        _ => Err(NameError::TooLong),
+    }
+}
+
+/// What of `text` all topics' names could begin with, as far as it can be told: without wildcards,
+/// path separators and whatever else names do not have. Empty: any name.
+#[must_use]
+pub fn likely_prefix(text: &str) -> String {
+    let literal = text.split(['*', '?', '#', '+', '>', '{', '[', '(']);
+    let literal = literal.map(str::trim).next().unwrap_or_default();
+    let name = |text: &str| -> String {
+        let separated = text.replace(['/', '\\', ' ', ','], ".");
+        let names = separated
+            .chars()
+            .filter(|c| u8::try_from(*c).is_ok_and(is_name_byte));
+        names.take(NAME_BYTES_MAX).collect()
+    };
+    match (split_inbox(literal), user_of(literal)) {
+        (Some(("", _)), _) => INBOX_PREFIX.to_owned(),
+        (Some((_, rest)), Some(user)) => inboxes_of(&user) + &name(rest),
+        _ => name(literal),
+    }
+}
+
+/// The escaped user of an inbox, and what follows the separator behind it.
+fn split_inbox(name: &str) -> Option<(&str, &str)> {
+    let inbox = name.strip_prefix(INBOX_PREFIX)?;
+    Some(inbox.split_once(':').unwrap_or((inbox, "")))
+}
+
 /// Whether `name` is somebody's inbox.
 #[must_use]
 pub fn is_inbox(name: &str) -> bool {
@@ -59,7 +107,7 @@ pub fn inbox_of(user: &str) -> String {
 /// The user whose inbox `name` is, the opposite of [`inbox_of`].
 #[must_use]
 pub fn user_of(name: &str) -> Option<String> {
-    let escaped = name.strip_prefix(INBOX_PREFIX)?.split(':').next()?;
+    let (escaped, _) = split_inbox(name)?;
     let user = percent_encoding::percent_decode_str(escaped).decode_utf8();
     user.ok().map(std::borrow::Cow::into_owned)
 }
@@ -72,7 +120,7 @@ pub fn is_inbox_of(user: &str, name: &str) -> bool {
 
 /// What the names of a user's inboxes begin with.
 fn inboxes_of(user: &str) -> String {
-    let mut name = String::from(INBOX_PREFIX);
+    let mut name = String::new();
     for byte in user.bytes() {
         if is_name_byte(byte) && byte != b':' {
             name.push(char::from(byte));
@@ -80,8 +128,12 @@ fn inboxes_of(user: &str) -> String {
             let _ = write!(name, "%{byte:02X}");
         }
     }
-    name.push(':');
-    name
+    inboxes(&name)
+}
+
+/// The same for a user whose name is escaped.
+fn inboxes(escaped: &str) -> String {
+    format!("{INBOX_PREFIX}{escaped}:")
 }
 
 /// What every connection of the events protocol gets, subscribed to or not.
@@ -324,6 +376,59 @@ mod tests {
         assert_eq!(check_topic(&"x".repeat(129)), Err(NameError::TooLong));
         for bad in ["a b", "a\r", "a/b", "é", "a*", "a%00"] {
             assert_eq!(check_topic(bad), Err(NameError::Character), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_one_that_some_topic_begins_with() {
+        for good in [
+            "a",
+            "a.",
+            "chat..",
+            "user:",
+            "user:ann",
+            "user:a.b:",
+            "user:a%40b:events",
+        ] {
+            assert_eq!(check_prefix(good), Ok(()), "{good}");
+        }
+        assert_eq!(check_prefix(&inbox_of(&"\u{fc}".repeat(64))), Ok(()));
+        for bad in [
+            "a b",
+            "a%40",
+            "user:a@b:",
+            "user:a%3a:",
+            "user:%41:",
+            "user:a%4",
+            "user:%FF:",
+            "user:a:%41",
+        ] {
+            assert_eq!(check_prefix(bad), Err(NameError::Character), "{bad}");
+        }
+        assert_eq!(check_prefix(""), Err(NameError::Empty));
+        for long in ["a".repeat(129), format!("user:{}", "a".repeat(513))] {
+            assert_eq!(check_prefix(&long), Err(NameError::TooLong));
+        }
+    }
+
+    #[test]
+    fn the_likely_prefix_is_one() {
+        for (text, prefix) in [
+            ("internal.*", "internal."),
+            ("internal/payroll/#", "internal.payroll."),
+            ("chat.>", "chat."),
+            ("chat.*.vip", "chat."),
+            ("caf\u{e9} bar", "caf.bar"),
+            ("user:a@b.c:*", "user:a%40b.c:"),
+            ("user:a%3ab", "user:a%3Ab:"),
+            ("user:*", "user:"),
+            ("*", ""),
+        ] {
+            assert_eq!(likely_prefix(text), prefix, "{text}");
+            assert!(
+                prefix.is_empty() || check_prefix(prefix).is_ok(),
+                "{prefix}"
+            );
         }
     }
 

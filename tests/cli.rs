@@ -251,6 +251,240 @@ fn a_refused_configuration_ends_with_78_and_says_what_to_do() {
 }
 
 #[test]
+fn a_namespace_that_no_topic_can_be_in_is_refused() {
+    for (section, message) in [
+        (
+            "topic.\"prices\"",
+            "unknown section `topic.prices`; did you mean `namespace.\"prices\"`?",
+        ),
+        (
+            "topics.prices.eu",
+            "unknown section `topics.\"prices.eu\"`; did you mean `namespace.\"prices.eu\"`?",
+        ),
+        (
+            "\"prices.\"",
+            "unknown section `prices.`; did you mean `namespace.\"prices.\"`?",
+        ),
+        (
+            "events.topic.\"prices/#\"",
+            "unknown section `events.topic`; did you mean `namespace.\"prices.\"`?",
+        ),
+        (
+            "hub.\"prices.\"",
+            "unknown section `hub.\"prices.\"`; did you mean `namespace.\"prices.\"`?",
+        ),
+        (
+            "namespace.\"prices.*.eu\"",
+            "`namespace` cannot be \"prices.*.eu\"; accepted: the beginning of topics' names, without `*`, as [namespace.\"prices.\"]",
+        ),
+        ("namespace.\"prices/eu\"", "as [namespace.\"prices.eu\"]"),
+        ("namespace.\"user:a@b:\"", "as [namespace.\"user:a%40b:\"]"),
+        ("namespace.\"*\"", "for all topics set [hub] and [events]"),
+        ("namespace.a.b.c", "as [namespace.\"a.b.c\"]"),
+        (
+            "[namespace]",
+            "`namespace` cannot be a list; accepted: a section, as [namespace.\"chat.\"]",
+        ),
+    ] {
+        let text = format!("mode = \"demo\"\n[{section}]\npublish = \"service\"\n");
+        let file = Scratch::new("never.toml", &text);
+        for command in ["check-config", "serve"] {
+            let ran = fanfare(&[command, "--config", file.path()]);
+            refused(&ran, 78, "never.toml:2: ");
+            refused(&ran, 78, message);
+        }
+    }
+    let text = format!("mode = \"demo\"\n[namespace.\"{}\"]\n", "a".repeat(129));
+    let file = Scratch::new("long.toml", &text);
+    let ran = fanfare(&["check-config", "--config", file.path()]);
+    refused(&ran, 78, "long.toml:2: ");
+    refused(&ran, 78, "at most 128 bytes");
+    for inbox in ["user:", "user:a%40b:", "user:a%40b:events"] {
+        let text = format!("mode = \"demo\"\n[namespace.\"{inbox}\"]\nhistory_size = 1\n");
+        let file = Scratch::new("inbox.toml", &text);
+        done(&fanfare(&["check-config", "--config", file.path()]));
+    }
+}
+
+#[test]
+fn a_namespace_that_is_likely_not_meant_is_a_warning() {
+    let text = "mode = \"demo\"\n[namespace.\"chat.\"]\npublish = \"service\"\n[namespace.\"chat.vip.\"]\n\
+                [namespace.\"ops..\"]\npublish = \"nobody\"\n";
+    let file = Scratch::new("likely.toml", text);
+    let ran = fanfare(&["check-config", "--config", file.path()]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    for warning in [
+        "[namespace.\"chat.vip.\"] leaves out `publish`, which is \"everyone\" there by [events] and not \"service\"",
+        "[namespace.\"ops..\"] holds only for topics with nothing between two separators",
+    ] {
+        assert!(ran.stderr.contains(warning), "{ran:?}");
+    }
+    assert!(
+        ran.stdout.contains("\n[namespace.\"chat.vip.\"]\n"),
+        "{ran:?}"
+    );
+}
+
+/// `check-config --explain` with a file: what it prints, and every part of it in order.
+#[track_caller]
+fn explains(arguments: &[&str], env: &[(&str, &str)], expected: &[&str]) {
+    let mut all = vec!["check-config"];
+    all.extend(arguments);
+    let ran = fanfare_with(&all, env, "");
+    done(&ran);
+    let mut rest = ran.stdout.as_str();
+    for part in expected {
+        let at = rest.find(part);
+        let at = at.unwrap_or_else(|| panic!("{part:?} is not in {rest}"));
+        rest = &rest[at + part.len()..];
+    }
+}
+
+#[test]
+fn a_topic_is_explained() {
+    let file = Scratch::new(
+        "explain.toml",
+        "mode = \"dev\"\n[hub]\nmax_lag = \"2MiB\"\n[namespace.ch]\n[namespace.\"chat.\"]\npublish = \"service\"\n\
+         history_size = 7\n[namespace.\"ops.\"]\nsubscribe = \"nobody\"\npublish = \"authenticated\"\n",
+    );
+    let config = ["--config", file.path(), "--explain"];
+    let ask = |topic: &'static str| [config[0], config[1], config[2], topic];
+    let env = [
+        ("FANFARE_EVENTS__SUBSCRIBE", "authenticated"),
+        ("JWT_SECRET", SECRET),
+    ];
+    explains(
+        &ask("chat.lobby"),
+        &env,
+        &[
+            "# chat.lobby is in this namespace",
+            "[namespace.\"chat.\"]   # ",
+            "explain.toml:5\n",
+            "max_lag = \"2MiB\"",
+            "# hub.max_lag, ",
+            "explain.toml:3\n",
+            "priority = 5",
+            "# default\n",
+            "subscribe = \"authenticated\"",
+            "# events.subscribe, FANFARE_EVENTS__SUBSCRIBE\n",
+            "publish = \"service\"",
+            "explain.toml:6\n",
+            "history_size = 7",
+            "explain.toml:7\n",
+            "presence = false",
+            "# hub.presence, default of mode dev\n",
+            "being shorter: [namespace.\"ch\"]",
+            "# Who may subscribe\n#   Whoever has a valid token.\n",
+            "`fanfare.subscribe`: if an entry of it covers chat.lobby",
+            "# Who may publish\n#   Services: tokens whose role is \"service\".\n#   Over HTTP: services only",
+            "`fanfare.deny`",
+        ],
+    );
+    explains(
+        &ask("ops.a"),
+        &env,
+        &[
+            "subscribe\n#   Nobody, whatever a token says.\n",
+            "publish\n#   Whoever has a valid token.\n",
+        ],
+    );
+    explains(
+        &ask("user:a%40b:events"),
+        &env,
+        &[
+            "in no namespace",
+            "The user \"a@b\" alone",
+            "publish\n#   Services: ",
+        ],
+    );
+    explains(
+        &ask("system.metrics"),
+        &env,
+        &["publish\n#   The gateway alone."],
+    );
+    // A pattern meets all that its topics may meet.
+    explains(
+        &ask("*"),
+        &env,
+        &[
+            "# * has topics of 4 namespaces",
+            "[namespace.\"chat.\"]",
+            "[namespace.\"ops.\"]",
+            "[namespace.\"ch\"]",
+            "# Topics of * in no other namespace",
+            "subscribe\n#   Nobody, whatever a token says. The strictest",
+            "publish\n#   A publication has one topic",
+        ],
+    );
+    explains(
+        &ask("chat.a*"),
+        &env,
+        &[
+            "[namespace.\"chat.\"]",
+            "subscribe\n#   Whoever has a valid token. The",
+        ],
+    );
+    explains(
+        &ask("user:*"),
+        &env,
+        &["subscribe\n#   Nobody: no pattern matches inboxes."],
+    );
+    refused(
+        &fanfare_with(
+            &[
+                "check-config",
+                "--config",
+                file.path(),
+                "--explain",
+                "a b\u{7}",
+            ],
+            &env,
+            "",
+        ),
+        2,
+        "\"a b\\u{7}\" is no topic and no pattern: a topic name has only letters, digits and _ . : -",
+    );
+    refused(
+        &fanfare(&["check-config", "--explain", "a*b"]),
+        2,
+        "`*` stands for a whole segment",
+    );
+    refused(
+        &fanfare(&["check-config", "--explain", ""]),
+        2,
+        "cannot be empty",
+    );
+}
+
+#[test]
+fn a_topic_is_explained_without_a_file_and_without_credentials() {
+    explains(
+        &["--mode", "demo", "--explain", "chat.a"],
+        &[],
+        &[
+            "# chat.a is in no namespace",
+            "history_size = 1000",
+            "default of mode demo",
+            "subscribe\n#   Whoever may connect: anybody",
+            "publish\n#   Whoever may connect: anybody",
+            "all of them are services",
+        ],
+    );
+    let ran = fanfare(&["check-config", "--explain", "chat.a"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("does not start: mode \"prod\" needs credentials"),
+        "{ran:?}"
+    );
+    assert!(ran.stdout.contains("No token is valid yet"), "{ran:?}");
+    assert!(
+        ran.stdout.contains("with a valid token to /api/v1/ws"),
+        "{ran:?}"
+    );
+}
+
+#[test]
 fn a_warning_does_not_refuse() {
     let ran = fanfare(&[
         "check-config",

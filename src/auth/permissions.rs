@@ -146,26 +146,9 @@ impl<'a> Permissions<'a> {
 
     /// Whether `holds` of every namespace that a topic of `selector` may be in.
     fn all(&self, selector: &Selector<'_>, holds: impl Fn(&Namespace) -> bool) -> bool {
-        let namespaces = &self.config.namespaces;
-        let pattern = match selector {
-            Selector::Topic(name) => return holds(namespaces.of(name)),
-            Selector::Pattern(pattern) => pattern.as_str(),
-        };
-        // The longest prefix counts. Behind the longest one that all topics of the pattern begin
-        // with, shorter ones and the default hold for none of them.
-        for (prefix, namespace) in namespaces.iter() {
-            // A prefix that no topic can begin with holds for none.
-            let Some(region) = topic::beginning_with(prefix) else {
-                continue;
-            };
-            if topic::overlaps(&region, pattern) && !holds(namespace) {
-                return false;
-            }
-            if topic::covers(&region, pattern) {
-                return true;
-            }
-        }
-        holds(namespaces.default())
+        self.config
+            .namespaces
+            .all(selector, |_, namespace| holds(namespace))
     }
 }
 

@@ -31,7 +31,12 @@ pub(super) enum Command {
     ///
     /// Takes the flags of `serve`. Prints the mode and every key that differs from its default there
     /// as TOML, secrets hidden. Ends with 0 when `serve` would accept it, with 78 otherwise.
-    CheckConfig(Settings),
+    ///
+    /// With --explain it says instead what holds for a topic, or for the topics of a pattern: which
+    /// namespace it is in, each value and where that comes from, and who may subscribe and publish.
+    /// Credentials are not asked for then.
+    #[command(after_help = CHECK_CONFIG)]
+    CheckConfig(Box<CheckConfig>),
     /// Print a configuration file with every key, what it means and its default
     ///
     /// With --from-env, the file that the environment amounts to instead: the mode and every key that
@@ -58,6 +63,15 @@ pub(super) enum Command {
     Doctor(Box<Doctor>),
     /// Print the version
     Version,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckConfig {
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Say what holds for this topic or pattern
+    #[arg(long, value_name = "TOPIC")]
+    pub explain: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -234,6 +248,15 @@ addresses are accepted, unless --allow-open says otherwise.
 
 Exit codes:
   0 stopped by a signal, 1 failed while running, 2 wrong arguments, 78 configuration refused";
+
+const CHECK_CONFIG: &str = "\
+Examples:
+  fanfare check-config --config fanfare.toml
+  fanfare check-config --config fanfare.toml --explain chat.lobby
+  fanfare check-config --mode demo --explain 'chat.*'
+
+Exit codes:
+  0 accepted or explained, 2 wrong arguments, 78 configuration refused";
 
 const GEN_TOKEN: &str = "\
 Examples:

@@ -12,7 +12,9 @@ use super::escape::escaped;
 use super::exit::Exit;
 use super::{files, output};
 use crate::auth::Keyring;
-use crate::config::{CONFIG_VARIABLE, Config, Document, ENV_FILE_VARIABLE, Flag, Mode, Sources};
+use crate::config::{
+    CONFIG_VARIABLE, Config, Document, ENV_FILE_VARIABLE, Explained, Flag, Mode, Sources,
+};
 
 /// The arguments that make a configuration.
 #[derive(Debug, Args)]
@@ -96,6 +98,12 @@ impl Settings {
     pub(super) fn values(&self) -> Result<Config, Exit> {
         let values = self.sources()?.values();
         values.map_err(|error| refused(&error))
+    }
+
+    /// The same, with every value's place.
+    pub(super) fn explained(&self) -> Result<Explained, Exit> {
+        let explained = self.sources()?.explained();
+        explained.map_err(|error| refused(&error))
     }
 
     fn sources(&self) -> Result<Sources, Exit> {

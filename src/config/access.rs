@@ -2,8 +2,8 @@
 
 use super::kind::Choice;
 
-/// Who may do something where no token says more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Who may do something where no token says more; the stricter is the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Access {
     /// Whoever may connect.
     Everyone,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::error::{ConfigError, Problem};
 use super::kind::Choice;
-use super::layers::{Draft, Sources, Target, toml_key};
+use super::layers::{Draft, Sources, Target, namespace_path};
 use super::namespace::Overrides;
 use super::section::Section;
 use super::{Config, Mode};
@@ -36,12 +36,11 @@ impl Config {
         }
         let defaults = Overrides::for_mode(self.mode);
         for (prefix, keys) in &self.namespaces.given {
-            differences(
-                &mut text,
-                &format!("[namespace.{}]", toml_key(prefix)),
-                keys,
-                &defaults,
-            );
+            let header = format!("[{}]", namespace_path(prefix));
+            if *keys == defaults {
+                let _ = writeln!(text, "\n{header}");
+            }
+            differences(&mut text, &header, keys, &defaults);
         }
         text
     }

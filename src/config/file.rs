@@ -3,11 +3,13 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::topic::check_topic;
+use crate::topic::{self, NameError};
 
 use super::error::Problem;
-use super::layers::{Setting, Target, nearest};
+use super::layers::{Setting, Target, nearest, toml_key};
+use super::namespace::{Overrides, as_section};
 use super::raw::Raw;
+use super::section::Section;
 use super::{Config, Mode};
 
 /// Parses `text`; what is not TOML is a problem with its line.
@@ -29,26 +31,31 @@ pub(super) fn parse<'a>(
     }
 }
 
-/// Adds every value of `table` to `settings`.
+/// Adds every value of `table` to `settings`. The prefixes of its namespaces, and where they are, come back:
+/// one without a key holds as well.
 pub(super) fn settings<'a>(
     name: &str,
     text: &str,
     table: &'a DeTable<'a>,
     settings: &mut Vec<Setting<'a>>,
     problems: &mut Vec<Problem>,
-) {
+) -> Vec<(&'a str, String)> {
     let mut file = File {
         name,
         text,
         settings,
         problems,
+        prefixes: Vec::new(),
     };
     for (key, value) in table {
         let at = key.span().start;
         match (key.get_ref().as_ref(), value.get_ref()) {
             ("namespace", DeValue::Table(namespaces)) => file.namespaces(namespaces),
             (section, DeValue::Table(keys)) if is_section(section) => file.section(section, keys),
-            (section, DeValue::Table(_)) => file.unknown_section(at, section),
+            (section, DeValue::Table(keys)) => file.unknown_section(at, section, keys),
+            ("namespace", other) => {
+                file.refuse(at, "namespace", &Raw::Toml(other).show(), A_NAMESPACE);
+            }
             (section, other) if is_section(section) => {
                 let accepted = format!("a section, as [{section}]");
                 file.refuse(at, section, &Raw::Toml(other).show(), &accepted);
@@ -56,6 +63,7 @@ pub(super) fn settings<'a>(
             (top, other) => file.add(at, Target::Top(top), other),
         }
     }
+    file.prefixes
 }
 
 /// A file whose values are being collected.
@@ -64,14 +72,38 @@ struct File<'s, 'a> {
     text: &'s str,
     settings: &'s mut Vec<Setting<'a>>,
     problems: &'s mut Vec<Problem>,
+    prefixes: Vec<(&'a str, String)>,
 }
 
 impl<'a> File<'_, 'a> {
     fn section(&mut self, section: &'a str, keys: &'a DeTable<'a>) {
         for (key, value) in keys {
-            let target = Target::Key(section, key.get_ref());
-            self.add(key.span().start, target, value.get_ref());
+            let at = key.span().start;
+            match value.get_ref() {
+                DeValue::Table(inner) => {
+                    self.misplaced(at, section, key.get_ref(), inner);
+                }
+                other => self.add(at, Target::Key(section, key.get_ref()), other),
+            }
         }
+    }
+
+    /// Refuses a section within one that has none. Its author most likely means topics.
+    fn misplaced(&mut self, at: usize, section: &str, name: &str, keys: &DeTable<'_>) {
+        let path = format!("{section}.{}", toml_key(name));
+        let meant = match NAMES_OF_NAMESPACES.contains(&name) {
+            true => keys
+                .iter()
+                .map(|(prefix, value)| joined(prefix.get_ref(), value.get_ref()))
+                .next(),
+            false => Some(joined(name, &DeValue::Table(keys.clone()))),
+        };
+        self.problems.push(Problem::Unknown {
+            origin: origin(self.name, self.text, at),
+            what: "section",
+            name: path,
+            nearest: meant.as_deref().and_then(as_section),
+        });
     }
 
     fn add(&mut self, at: usize, target: Target<'a>, value: &'a DeValue<'a>) {
@@ -92,32 +124,42 @@ impl<'a> File<'_, 'a> {
                     let accepted = "a prefix; for all topics set [hub] and [events]";
                     self.refuse(at, "namespace", "an empty prefix", accepted);
                 }
-                (name, DeValue::Table(_)) if check_topic(name).is_err() => {
+                (prefix, DeValue::Table(keys)) => match topic::check_prefix(prefix) {
+                    Ok(()) => self.namespace(at, prefix, keys),
                     // A namespace that no topic can be in protects nothing.
-                    let prefix: String = name.chars().filter(|&c| is_name(c)).collect();
-                    let accepted = format!(
-                        "the beginning of topics' names, without `*`, as [namespace.\"{prefix}\"]; \
-                         names have letters, digits and _ . : -"
-                    );
-                    self.refuse(at, "namespace", &format!("\"{name}\""), &accepted);
-                }
-                (prefix, DeValue::Table(keys)) => self.namespace(prefix, keys),
+                    Err(error) => self.refuse(
+                        at,
+                        "namespace",
+                        &format!("\"{prefix}\""),
+                        &instead_of(prefix, error),
+                    ),
+                },
                 (prefix, value) => {
                     let given = Raw::Toml(value).show();
-                    let accepted = "a section, as [namespace.\"chat.\"]";
-                    self.refuse(at, &format!("namespace.{prefix}"), &given, accepted);
+                    let key = format!("namespace.{}", toml_key(prefix));
+                    self.refuse(at, &key, &given, A_NAMESPACE);
                 }
             }
         }
     }
 
-    fn namespace(&mut self, prefix: &'a str, keys: &'a DeTable<'a>) {
+    fn namespace(&mut self, at: usize, prefix: &'a str, keys: &'a DeTable<'a>) {
+        self.prefixes
+            .push((prefix, origin(self.name, self.text, at)));
         for (key, value) in keys {
             let at = key.span().start;
             // A dot that was not quoted makes a section within the section.
             if value.get_ref().is_table() {
-                let path = format!("{prefix}.{}", key.get_ref());
-                let accepted = format!("a prefix in quotes, as [namespace.\"{path}\"]");
+                let dot = if prefix.ends_with(['.', ':']) {
+                    ""
+                } else {
+                    "."
+                };
+                let path = format!("{prefix}{dot}{}", joined(key.get_ref(), value.get_ref()));
+                let accepted = match as_section(&path) {
+                    Some(section) => format!("a prefix in quotes, as [{section}]"),
+                    None => A_NAMESPACE.to_owned(),
+                };
                 self.refuse(at, &format!("namespace.{path}"), "a section", &accepted);
             } else {
                 self.add(
@@ -138,23 +180,78 @@ impl<'a> File<'_, 'a> {
         });
     }
 
-    fn unknown_section(&mut self, at: usize, section: &str) {
+    /// Refuses a section whose name means nothing. One that has sections, or the keys of a namespace
+    /// alone, is meant to be one.
+    fn unknown_section(&mut self, at: usize, section: &str, keys: &DeTable<'_>) {
+        let mut within = keys
+            .iter()
+            .filter(|(_, value)| value.get_ref().is_table())
+            .peekable();
+        if within.peek().is_some() {
+            for (prefix, value) in within {
+                let path = joined(prefix.get_ref(), value.get_ref());
+                self.problems.push(Problem::Unknown {
+                    origin: origin(self.name, self.text, prefix.span().start),
+                    what: "section",
+                    name: format!("{}.{}", toml_key(section), toml_key(&path)),
+                    nearest: as_section(&path),
+                });
+            }
+            return;
+        }
+        let known = Overrides::for_mode(Mode::Prod).keys();
+        let is_namespace = !keys.is_empty()
+            && keys
+                .keys()
+                .all(|key| known.iter().any(|known| key.get_ref() == known.name));
+        let meant = as_section(section).filter(|_| is_namespace);
         self.problems.push(Problem::Unknown {
             origin: origin(self.name, self.text, at),
             what: "section",
             name: section.to_owned(),
-            nearest: nearest(section, section_names()),
+            nearest: nearest(section, section_names()).or(meant),
         });
     }
 }
 
-fn is_section(name: &str) -> bool {
-    section_names().iter().any(|known| known == name)
+/// What is accepted instead of a prefix that no topic's name begins with.
+fn instead_of(prefix: &str, error: NameError) -> String {
+    match (error, as_section(prefix)) {
+        (NameError::TooLong, _) => format!(
+            "a prefix of at most {} bytes, as topics' names have",
+            topic::NAME_BYTES_MAX
+        ),
+        (_, Some(section)) => format!(
+            "the beginning of topics' names, without `*`, as [{section}]; names have letters, digits and _ . : -"
+        ),
+        (_, None) => "a prefix; for all topics set [hub] and [events]".to_owned(),
+    }
 }
 
-/// Whether a character can be in the name of a topic.
-fn is_name(c: char) -> bool {
-    check_topic(c.encode_utf8(&mut [0; 4])).is_ok()
+/// The name that `key` begins, where dots that were not quoted have made sections of its parts.
+fn joined(key: &str, value: &DeValue<'_>) -> String {
+    let (mut path, mut value) = (key.to_owned(), value);
+    while let DeValue::Table(keys) = value {
+        let mut keys = keys.iter();
+        match (keys.next(), keys.next()) {
+            (Some((key, inner)), None) if inner.get_ref().is_table() => {
+                path = format!("{path}.{}", key.get_ref());
+                value = inner.get_ref();
+            }
+            _ => break,
+        }
+    }
+    path
+}
+
+/// What a namespace is written as.
+const A_NAMESPACE: &str = "a section, as [namespace.\"chat.\"]";
+
+/// What people call the sections of topics where they stand within another one.
+const NAMES_OF_NAMESPACES: [&str; 4] = ["namespace", "namespaces", "topic", "topics"];
+
+fn is_section(name: &str) -> bool {
+    section_names().iter().any(|known| known == name)
 }
 
 fn section_names() -> Vec<String> {

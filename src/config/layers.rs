@@ -186,9 +186,12 @@ impl Sources {
         for variable in &below {
             variable.settle(&mut settings, &mut problems);
         }
-        if let (Some(table), Some((name, text))) = (&table, &self.file) {
-            file::settings(name, text, table.get_ref(), &mut settings, &mut problems);
-        }
+        let prefixes = match (&table, &self.file) {
+            (Some(table), Some((name, text))) => {
+                file::settings(name, text, table.get_ref(), &mut settings, &mut problems)
+            }
+            _ => Vec::new(),
+        };
         let above = Layer {
             own: &env,
             below: &env_file,
@@ -203,6 +206,10 @@ impl Sources {
         let mut config = Config::for_mode(mode(&settings, &mut problems));
         let mut namespaces = Vec::new();
         let mut origins = BTreeMap::new();
+        for (prefix, origin) in prefixes {
+            namespace(&mut namespaces, prefix, config.mode);
+            origins.insert(namespace_path(prefix), origin);
+        }
         for setting in &settings {
             origins.insert(setting.target.path(), setting.origin.clone());
             config
@@ -277,9 +284,14 @@ impl Target<'_> {
         match self {
             Self::Top(key) => key.to_owned(),
             Self::Key(section, key) => format!("{section}.{key}"),
-            Self::Namespace(prefix, key) => format!("namespace.{}.{key}", toml_key(prefix)),
+            Self::Namespace(prefix, key) => format!("{}.{key}", namespace_path(prefix)),
         }
     }
+}
+
+/// The section of a namespace, as a person writes it.
+pub(super) fn namespace_path(prefix: &str) -> String {
+    format!("namespace.{}", toml_key(prefix))
 }
 
 impl Flag {

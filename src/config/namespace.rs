@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::id::Priority;
+use crate::topic::{self, Selector};
 
 use super::kind::{Choice, Count, Flag, Maybe, OneNumberOf, OneOf, Size, Time};
+use super::layers::namespace_path;
 use super::section::section;
 use super::size::{GIB, KIB, MIB};
 use super::{Access, Events, Hub, SlowConsumer};
@@ -130,12 +132,95 @@ impl Namespaces {
         &self.default
     }
 
+    /// Whether `holds` of every namespace that a topic of `selector` may be in, given with its prefix; the
+    /// default has none. The longest prefix comes first.
+    ///
+    /// Cost: for a topic as [`Self::of`]; for a pattern two passes over it per configured prefix.
+    pub fn all<'a>(
+        &'a self,
+        selector: &Selector<'_>,
+        mut holds: impl FnMut(Option<&'a str>, &'a Namespace) -> bool,
+    ) -> bool {
+        for (prefix, namespace) in self.iter() {
+            let (overlaps, covers) = match selector {
+                Selector::Topic(name) => (name.starts_with(prefix), name.starts_with(prefix)),
+                Selector::Pattern(pattern) => match topic::beginning_with(prefix) {
+                    Some(region) => (
+                        topic::overlaps(&region, pattern.as_str()),
+                        topic::covers(&region, pattern.as_str()),
+                    ),
+                    // Inboxes alone begin so, and no pattern matches one.
+                    None => (false, false),
+                },
+            };
+            if overlaps && !holds(Some(prefix), namespace) {
+                return false;
+            }
+            // Behind the longest prefix that all of these topics begin with, shorter ones and the
+            // default hold for none of them.
+            if covers {
+                return true;
+            }
+        }
+        holds(None, &self.default)
+    }
+
+    /// What is allowed yet likely not meant, a sentence each.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (at, (prefix, keys)) in self.given.iter().enumerate() {
+            let section = namespace_path(prefix);
+            if prefix.starts_with(['.', ':']) || prefix.contains("..") || prefix.contains("::") {
+                warnings.push(format!(
+                    "[{section}] holds only for topics with nothing between two separators, as {prefix}a"
+                ));
+            }
+            // The next one that its topics would be in comes behind it.
+            let shorter = self.given[at + 1..].iter();
+            let mut shorter = shorter.filter(|(shorter, _)| prefix.starts_with(shorter.as_str()));
+            if let Some((shorter, theirs)) = shorter.next() {
+                let shorter = namespace_path(shorter);
+                for (key, own, theirs, base) in [
+                    (
+                        "subscribe",
+                        keys.subscribe,
+                        theirs.subscribe,
+                        self.default.subscribe,
+                    ),
+                    (
+                        "publish",
+                        keys.publish,
+                        theirs.publish,
+                        self.default.publish,
+                    ),
+                ] {
+                    if let (None, Some(theirs)) = (own, theirs)
+                        && theirs > base
+                    {
+                        let (theirs, base) = (theirs.name(), base.name());
+                        warnings.push(format!(
+                            "[{section}] leaves out `{key}`, which is \"{base}\" there by [events] and not \"{theirs}\" \
+                             as in [{shorter}]: write `{key} = \"{theirs}\"` or `{key} = \"{base}\"`"
+                        ));
+                    }
+                }
+            }
+        }
+        warnings
+    }
+
     /// Every prefix with what holds for it, the longest first.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Namespace)> {
         self.by_prefix
             .iter()
             .map(|(prefix, namespace)| (prefix.as_str(), namespace))
     }
+}
+
+/// The section of the namespace that is likely meant by `name`, which may be a glob or a path; `None`: all topics.
+pub(super) fn as_section(name: &str) -> Option<String> {
+    let prefix = topic::likely_prefix(name);
+    (!prefix.is_empty()).then(|| format!("namespace.\"{prefix}\""))
 }
 
 impl Namespace {

@@ -52,6 +52,7 @@ impl Config {
                 "{listen} is open to clients without credentials: {open}"
             ));
         }
+        warnings.extend(self.namespaces.warnings());
         warnings
     }
 

@@ -285,6 +285,19 @@ fn the_longest_prefix_decides() {
 }
 
 #[test]
+fn a_namespace_without_a_key_holds() {
+    let file =
+        "mode = \"demo\"\n[namespace.\"chat.\"]\npresence = true\n[namespace.\"chat.vip.\"]\n";
+    let config = Config::from_toml(file).unwrap();
+    assert!(config.namespace("chat.a").presence);
+    assert!(!config.namespace("chat.vip.a").presence);
+    assert_eq!(
+        Config::from_toml(&config.differences()).unwrap().namespaces,
+        config.namespaces
+    );
+}
+
+#[test]
 fn a_lag_beyond_the_log_is_refused() {
     refused(
         "[hub]\nmax_log_size = \"8MiB\"\n[namespace.\"a.\"]\nmax_lag = \"9MiB\"",
