@@ -154,12 +154,37 @@ impl Shard {
         if had_to_evict {
             self.counters.refused[Refused::Evicted as usize].add(1);
         }
+        self.count_standing(&core);
         evicted
     }
 
     /// Notes that a handshake is over, one way or the other.
     pub fn end_handshake(&self) {
-        self.core.borrow_mut().handshakes.leave();
+        let mut core = self.core.borrow_mut();
+        core.handshakes.leave();
+        self.count_standing(&core);
+    }
+
+    /// Brings the gauges of this shard up to date. Called before anything is written that tells a client
+    /// of what they count, so that what a client can know a scrape shows.
+    ///
+    /// Cost: a load and a store for each.
+    fn count_standing(&self, core: &Core) {
+        let Core {
+            engine,
+            links,
+            handshakes,
+            ..
+        } = core;
+        let (counters, hub, open) = (&self.counters, engine.hub(), links.open());
+        counters.connections.set(open.connections);
+        counters.sse_connections.set(open.streams);
+        counters.handshakes.set(handshakes.open() as u64);
+        let subscriptions = engine.subscription_count();
+        counters.subscriptions.set(subscriptions as u64);
+        counters.topics.set(hub.topic_count() as u64);
+        counters.held_bytes.set(hub.held() as u64);
+        counters.history_bytes.set(engine.history_held() as u64);
     }
 
     /// A new connection. Whatever is sent to it is written to `writer`. `window_bits` is what was
@@ -205,6 +230,7 @@ impl Shard {
         let mut core = self.core.borrow_mut();
         core.engine.leave(peer);
         core.links.remove(peer);
+        self.count_standing(&core);
     }
 
     /// Begins the end of a connection: queues the close frame, if the peer can be told, as the last
@@ -214,19 +240,16 @@ impl Shard {
         self.open(peer);
         let mut core = self.core.borrow_mut();
         core.engine.note_vacant_topics_of(peer);
-        let Some((code, reason)) = why.close() else {
-            return;
-        };
         let Core { engine, links, .. } = &mut *core;
-        if let Some(link) = links.get_mut(peer) {
+        if let Some(link) = links.get(peer) {
             let mut codec = self.buffers.codec.borrow_mut();
-            let last = match link.transport {
-                Transport::WebSocket { .. } => codec.close(code, reason),
+            let last = match (link.transport, why.close()) {
+                (Transport::WebSocket { .. }, Some((code, reason))) => codec.close(code, reason),
                 // The end of the stream says it all.
-                Transport::Sse => b"",
+                _ => b"",
             };
             engine.send_last(peer, last);
-            link.life.closing = Some(Since::new(self.clock.now().ms));
+            links.begin_close(peer, self.clock.now().ms);
             self.flusher.raise();
         }
     }

@@ -514,6 +514,8 @@ impl Driver {
         );
         let _ = self.unfinished.set(0);
         self.records.tell_peer(&self.shard, self.peer);
+        // Its client may come again before this connection's socket has gone.
+        self.quota = Quota::default();
         self.with_session(Session::end);
         self.shard.part(self.peer, why);
         let deadline = Instant::now() + self.shard.config.websocket.close_timeout;
@@ -559,6 +561,8 @@ impl Drop for Driver {
             self.shard.counters.disconnects[Disconnect::Internal.index()].add(1);
         }
         drop(self.records.take(self.peer.slot));
+        // Before the socket goes, so that a client that sees its end is not counted.
+        self.quota = Quota::default();
         self.shard.leave(self.peer);
     }
 }

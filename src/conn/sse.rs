@@ -55,7 +55,7 @@ pub(super) fn start(
         phase: Phase::Open,
         closing: None,
         _place: claim.place,
-        _seat: claim.seat,
+        seat: Some(claim.seat),
     };
     let now = SystemTime::now();
     let (request, head) = (claim.request, event_stream_head(&claim.page, now));
@@ -82,7 +82,8 @@ struct Driver {
     /// When the peer is not waited for any longer.
     closing: Option<Pin<Box<Sleep>>>,
     _place: Place,
-    _seat: Seat,
+    /// Given back when the end begins.
+    seat: Option<Seat>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -155,6 +156,7 @@ impl Driver {
     fn part(&mut self, why: Disconnect) {
         if self.phase == Phase::Open {
             self.phase = Phase::Closing;
+            drop(self.seat.take());
             self.records.tell_peer(&self.shard, self.peer);
             self.shard.part(self.peer, why);
             let deadline = Instant::now() + self.shard.config.websocket.close_timeout;
@@ -178,6 +180,8 @@ impl Drop for Driver {
             self.shard.counters.disconnects[Disconnect::Internal.index()].add(1);
         }
         drop(self.records.take(self.peer.slot));
+        // Before the socket goes, so that a client that sees its end is not counted.
+        drop(self.seat.take());
         self.shard.leave(self.peer);
     }
 }

@@ -246,15 +246,6 @@ impl Hub {
         self.peers.len()
     }
 
-    /// How many peers read `format`.
-    ///
-    /// Cost: a look at every peer.
-    #[must_use]
-    pub fn peer_count_of(&self, format: WireFormat) -> usize {
-        let peers = self.peers.iter();
-        peers.filter(|(_, peer)| peer.format == format).count()
-    }
-
     /// How many memberships there are.
     #[must_use]
     pub fn subscription_count(&self) -> usize {

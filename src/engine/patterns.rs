@@ -17,6 +17,8 @@ use crate::topic::{Pattern, covers, overlaps};
 #[derive(Debug, Default)]
 pub(super) struct Patterns {
     peers: HashMap<PeerId, Selection>,
+    /// How many patterns and topics peers have asked for that are no memberships of their own.
+    selectors: usize,
     /// How many peers have a pattern.
     users: HashMap<(Pattern, WireFormat), usize>,
     logs: HashMap<TopicId, Box<[Pattern]>>,
@@ -65,10 +67,9 @@ impl Patterns {
         })
     }
 
-    /// How many selectors of peers are no memberships of their own.
+    /// How many patterns and topics peers have asked for that are no memberships of their own.
     pub(super) fn selector_count(&self) -> usize {
-        let all = self.peers.values();
-        all.map(|all| all.patterns.len() + all.names.len()).sum()
+        self.selectors
     }
 
     /// Whether a topic of the hub is a log of patterns.
@@ -127,6 +128,7 @@ impl Patterns {
         let names = &mut self.peers.entry(peer).or_default().names;
         if !names.iter().any(|known| **known == *name) {
             names.push(name.into());
+            self.selectors += 1;
         }
     }
 
@@ -137,7 +139,9 @@ impl Patterns {
         };
         let before = selection.names.len();
         selection.names.retain(|known| **known != *name);
-        selection.names.len() < before
+        let is_removed = selection.names.len() < before;
+        self.selectors -= usize::from(is_removed);
+        is_removed
     }
 
     /// Adds a pattern to a peer's. Returns whether it is new to it.
@@ -152,6 +156,7 @@ impl Patterns {
             return false;
         }
         patterns.push((pattern.clone(), ticket));
+        self.selectors += 1;
         *self.users.entry((pattern.clone(), format)).or_default() += 1;
         true
     }
@@ -175,6 +180,7 @@ impl Patterns {
         if selection.patterns.len() == before {
             return false;
         }
+        self.selectors -= 1;
         let key = (pattern.clone(), format);
         let users = self.users.get_mut(&key).expect("this peer was one");
         *users -= 1;
@@ -213,6 +219,7 @@ impl Patterns {
             hub.set_aside(slot, topic, |_| true);
             hub.quit(slot, topic);
             selection.names.push(name);
+            self.selectors += 1;
         }
         let wanted = |hub: &Hub, topic: TopicId| {
             let name = hub.name(topic);
@@ -234,6 +241,7 @@ impl Patterns {
             .names
             .extract_if(.., |name| !matches(&patterns, name))
         {
+            self.selectors -= 1;
             let topic = hub.find(&name).expect("it was read");
             let _ = hub.subscribe(slot, topic);
         }
@@ -255,7 +263,8 @@ impl Patterns {
         let gone = selection.patterns.iter().map(|(pattern, _)| pattern);
         let mut gone: Vec<Pattern> = gone.cloned().collect();
         gone.retain(|pattern| self.remove(peer, format, pattern));
-        self.peers.remove(&peer);
+        let selection = self.peers.remove(&peer);
+        self.selectors -= selection.map_or(0, |selection| selection.names.len());
         gone
     }
 

@@ -152,7 +152,7 @@ pub struct Counters {
     pub connections_opened: Counter,
     /// Those of them that read a stream of events.
     pub sse_connections_opened: Counter,
-    /// Connections that are open, WebSocket and SSE.
+    /// Connections that are open, WebSocket and SSE; one that is being closed is not.
     pub connections: Gauge,
     /// Those of them that read a stream of events.
     pub sse_connections: Gauge,

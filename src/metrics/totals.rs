@@ -11,7 +11,7 @@ pub struct Totals {
     pub messages_in: u64,
     /// Messages put before subscribers.
     pub messages_out: u64,
-    /// Memberships, as they were at most a second ago.
+    /// Memberships.
     pub subscriptions: u64,
 }
 

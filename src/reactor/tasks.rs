@@ -97,9 +97,9 @@ async fn tick(shard: Rc<Shard>) {
         shard.check_deadlines(&limits);
         shard.engine(|engine| engine.close_groups());
         if tick % TICKS_PER_TIDY == 0 {
-            shard.tidy();
             shard.engine(|engine| engine.sweep_vacant());
             shard.engine(|engine| engine.sweep_home(false));
+            shard.tidy();
         }
         shard.engine(|engine| engine.sweep_presence());
         if tick % TICKS_PER_FIGURES == 0 {

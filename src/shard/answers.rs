@@ -172,7 +172,10 @@ impl Handle {
 impl Shard {
     /// Publishes `post` and counts whom it reaches.
     pub fn publish_counted(&self, post: &Post<'_>) -> Counted {
-        match self.engine(|engine| engine.publish_counted(post)) {
+        let counting = self.engine(|engine| engine.publish_counted(post));
+        // The answer over HTTP does not wait for a flush.
+        self.count_standing(&self.core.borrow());
+        match counting {
             Counting::Done(result) => Counted::Done(result),
             Counting::Pending(ticket) => Counted::Pending(self.answers.borrow_mut().wait(ticket)),
         }

@@ -107,11 +107,11 @@ impl Shard {
     pub(super) fn list_connections(&self, limit: usize) -> Listing {
         self.clock.refresh();
         let (now_ms, wall_ms) = (self.clock.now_ms(), self.clock.wall_ms());
-        let mut core = self.core.borrow_mut();
-        let Core { engine, links, .. } = &mut *core;
+        let core = self.core.borrow();
+        let Core { engine, links, .. } = &*core;
         let hub = engine.hub();
         let mut listing = Listing::default();
-        for link in links.iter_mut() {
+        for link in links.iter_open() {
             let Some(about) = &link.about else { continue };
             listing.total += 1;
             listing.authenticated += usize::from(about.user.is_some());
@@ -163,11 +163,11 @@ impl Shard {
     /// subscribed to it, in no order.
     #[must_use]
     pub(super) fn list_subscriptions(&self, limit: usize) -> Vec<(String, String)> {
-        let mut core = self.core.borrow_mut();
-        let Core { engine, links, .. } = &mut *core;
+        let core = self.core.borrow();
+        let Core { engine, links, .. } = &*core;
         let hub = engine.hub();
         let mut pairs = Vec::new();
-        for link in links.iter_mut() {
+        for link in links.iter_open() {
             let Some(about) = &link.about else { continue };
             if !hub.is_present(link.peer) {
                 continue;

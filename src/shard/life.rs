@@ -2,7 +2,7 @@
 
 use super::links::{Since, Transport};
 use super::{Core, Lease, Shard};
-use crate::id::{PeerId, Priority, WireFormat};
+use crate::id::{PeerId, Priority};
 use crate::protocol::Disconnect;
 use crate::sse::HEARTBEAT;
 
@@ -90,38 +90,16 @@ impl Shard {
         });
     }
 
-    /// Gives memory back and brings the gauges up to date.
+    /// Gives memory back. Called by the ticker, last.
     pub fn tidy(&self) {
         let mut core = self.core.borrow_mut();
-        let Core {
-            engine, handshakes, ..
-        } = &mut *core;
-        engine.tidy(self.clock.now());
+        core.engine.tidy(self.clock.now());
         self.buffers.codec.borrow_mut().tidy();
         nudge_allocator();
-        let hub = engine.hub();
-        let history = engine.history_held() as u64;
-        self.counters.history_bytes.set(history);
-        self.counters.connections.set(hub.peer_count() as u64);
-        let streams = hub.peer_count_of(WireFormat::Sse);
-        self.counters.sse_connections.set(streams as u64);
-        self.counters
-            .subscriptions
-            .set(engine.subscription_count() as u64);
-        self.counters.topics.set(hub.topic_count() as u64);
-        self.counters.handshakes.set(handshakes.open() as u64);
         if self.id.0 == 0 {
-            // Counted for the process; one shard reports it.
-            let (unfinished, bodies) = (&self.process.unfinished, &self.process.http_bodies);
-            self.counters.unfinished_bytes.set(unfinished.held() as u64);
-            self.counters.http_body_bytes.set(bodies.held() as u64);
-            let seats = &self.process.seats;
-            seats.sweep(self.clock.now_ms());
-            self.counters.events_connections.set(seats.taken() as u64);
-            self.counters.events_addresses.set(seats.addresses() as u64);
-            self.counters.events_users.set(seats.users() as u64);
+            self.process.seats.sweep(self.clock.now_ms());
         }
-        self.counters.held_bytes.set(hub.held() as u64);
+        self.count_standing(&core);
     }
 }
 

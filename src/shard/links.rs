@@ -99,9 +99,19 @@ pub enum Unfinished {
 #[derive(Debug, Default)]
 pub(super) struct Links {
     links: Vec<Option<Box<Link>>>,
+    open: Open,
     writes: u64,
     writes_short: u64,
     bytes_out: u64,
+}
+
+/// How many connections there are whose end has not begun: as far as their clients can know.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Open {
+    /// All of them.
+    pub(super) connections: u64,
+    /// Those that read a stream of events.
+    pub(super) streams: u64,
 }
 
 impl Links {
@@ -120,6 +130,8 @@ impl Links {
             heard: now_ms,
             ..Life::default()
         };
+        self.open.connections += 1;
+        self.open.streams += u64::from(matches!(transport, Transport::Sse));
         self.links[index] = Some(Box::new(Link {
             peer,
             transport,
@@ -133,12 +145,31 @@ impl Links {
     }
 
     pub(super) fn remove(&mut self, peer: PeerId) {
+        self.begin_close(peer, 0);
         if self.get(peer).is_some()
             && let Some(link) = self.links[peer.slot.index()].take()
         {
             // Its reader closes the socket in a moment, which ends our side as well.
             link.writer.forget();
         }
+    }
+
+    /// Notes that a connection has begun to end. It is not counted any longer.
+    pub(super) fn begin_close(&mut self, peer: PeerId, now_ms: u64) {
+        let Some(link) = self
+            .get_mut(peer)
+            .filter(|link| link.life.closing.is_none())
+        else {
+            return;
+        };
+        link.life.closing = Some(Since::new(now_ms));
+        let is_stream = matches!(link.transport, Transport::Sse);
+        self.open.connections -= 1;
+        self.open.streams -= u64::from(is_stream);
+    }
+
+    pub(super) fn open(&self) -> Open {
+        self.open
     }
 
     pub(super) fn get(&self, peer: PeerId) -> Option<&Link> {
@@ -162,6 +193,12 @@ impl Links {
             .writes_short
             .add(std::mem::take(&mut self.writes_short));
         counters.bytes_out.add(std::mem::take(&mut self.bytes_out));
+    }
+
+    /// Those whose end has not begun.
+    pub(super) fn iter_open(&self) -> impl Iterator<Item = &Link> {
+        let links = self.links.iter().filter_map(|link| link.as_deref());
+        links.filter(|link| link.life.closing.is_none())
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link> {

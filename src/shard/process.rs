@@ -34,6 +34,7 @@ pub struct Process {
     pub(super) began: Instant,
     draining: AtomicBool,
     drained_shards: AtomicUsize,
+    /// Places that are taken: sockets, also of connections that are being closed.
     connections: AtomicUsize,
     connections_max: usize,
     calls: AtomicUsize,
@@ -160,10 +161,26 @@ impl Process {
         Ok(place)
     }
 
-    /// How many connections there are.
+    /// How many connections are open, of all protocols; those that are being closed do not count.
+    ///
+    /// Cost: one read for each shard.
     #[must_use]
-    pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
+    pub fn connections(&self) -> u64 {
+        let shards = self.counters.iter();
+        shards.map(|shard| shard.connections.read()).sum()
+    }
+
+    /// Brings those gauges up to date that count for the whole process. The first shard reports them.
+    ///
+    /// Cost: as [`Seats::addresses`] and [`Seats::users`].
+    pub fn count_standing(&self) {
+        let (counters, seats) = (&self.counters[0], &self.seats);
+        let (unfinished, bodies) = (self.unfinished.held(), self.http_bodies.held());
+        counters.unfinished_bytes.set(unfinished as u64);
+        counters.http_body_bytes.set(bodies as u64);
+        counters.events_connections.set(seats.taken() as u64);
+        counters.events_addresses.set(seats.addresses() as u64);
+        counters.events_users.set(seats.users() as u64);
     }
 
     /// What all shards together have counted.
@@ -236,7 +253,7 @@ mod tests {
         let first = process.enter(a).unwrap();
         let _second = process.enter(a).unwrap();
         assert_eq!(process.enter(a).unwrap_err(), NoRoom::PerIp);
-        assert_eq!(process.connections(), 2);
+        assert_eq!(process.connections.load(Ordering::Relaxed), 2);
         let _third = process.enter(b).unwrap();
         assert_eq!(process.enter(b).unwrap_err(), NoRoom::Connections);
         drop(first);

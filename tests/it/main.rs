@@ -13,6 +13,7 @@ mod batch;
 mod bodies;
 mod bridge;
 mod compression;
+mod counts;
 mod direct;
 mod directory;
 mod docs_bridge;
