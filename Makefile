@@ -19,7 +19,7 @@ help:
 	@echo "make test   the whole test suite"
 	@echo "make model  the engine against its model, with SEEDS ($(SEEDS)) seeds; FANFARE_MODEL_SEED=7 runs one"
 	@echo "make bench  the benchmarks"
-	@echo "make fuzz   every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)) seconds"
+	@echo "make fuzz   every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)) seconds, two at a time"
 	@echo "make ci     what continuous integration runs, conformance included"
 
 setup:
@@ -48,10 +48,7 @@ bench: setup
 
 fuzz:
 	@scripts/setup fuzz
-	@for target in $$(cargo fuzz list); do \
-		echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
-		cargo fuzz run --sanitizer none "$$target" -- -max_total_time=$(FUZZ_SECONDS); \
-	done
+	scripts/fuzz $(FUZZ_SECONDS)
 
 ci:
 	.ci/run

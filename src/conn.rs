@@ -13,4 +13,5 @@ mod sse;
 mod watched;
 
 pub use accept::{accept, turn_away};
+pub use credentials::RequestToken;
 pub use record::Records;

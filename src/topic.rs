@@ -79,7 +79,10 @@ pub fn likely_prefix(text: &str) -> String {
     };
     match (split_inbox(literal), user_of(literal)) {
         (Some(("", _)), _) => INBOX_PREFIX.to_owned(),
-        (Some((_, rest)), Some(user)) => inboxes_of(&user) + &name(rest),
+        (Some((_, rest)), Some(user)) => {
+            let inbox = inboxes_of(&user) + &name(rest);
+            check_prefix(&inbox).map_or_else(|_| INBOX_PREFIX.to_owned(), |()| inbox)
+        }
         _ => name(literal),
     }
 }

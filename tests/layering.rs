@@ -31,7 +31,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("crossbeam", &["bus"]),
     ("fragile", &["shard"]),
-    ("form_urlencoded", &["conn", "sse"]),
+    ("form_urlencoded", &["protocol", "sse"]),
     ("httpdate", &["http"]),
     ("hyper", &["cli", "http", "conn"]),
     ("ipnet", &["config", "http"]),

@@ -11,9 +11,9 @@ fuzz_target!(|text: &str| {
     let strict = serde_json::from_str::<Value>(text);
     match Push::parse(text) {
         Ok(push) => {
-            push.mention(|name| name == "a");
+            let _ = push.mention(|name| name == "a");
             let correlation = push.correlation().unwrap_or_else(Correlation::generate);
-            correlation.key();
+            let _ = correlation.key();
             let mut out = Vec::new();
             push.put_frame(&mut out, &correlation);
             if let Ok(body) = strict {

@@ -23,7 +23,9 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(text.as_bytes(), again);
     let mut answer = Vec::new();
     match Command::parse(&text) {
-        Ok(command) => Writer::new(&mut answer, TIMESTAMP).echo(command.id.map(|id| id.text()), &text),
+        Ok(command) => {
+            Writer::new(&mut answer, TIMESTAMP).echo(command.id.map(|id| id.text()), &text)
+        }
         Err(refusal) => {
             let Refusal { code, .. } = refusal;
             assert!(code.starts_with("INVALID_"), "{code}");

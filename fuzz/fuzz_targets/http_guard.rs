@@ -35,5 +35,19 @@ fuzz_target!(|input: &[u8]| {
     let (cut, cut_outcome) = passed(bytes, usize::from(piece).max(1));
     assert_eq!(outcome, cut_outcome);
     assert_eq!(whole, cut);
-    assert!(bytes.windows(whole.len().max(1)).any(|part| part == whole) || whole.is_empty());
+    assert!(is_left_of(&whole, bytes));
 });
+
+/// Whether `passed` is what `bytes` begin with but for line ends that were left out: those between requests.
+fn is_left_of(passed: &[u8], bytes: &[u8]) -> bool {
+    let mut passed = passed.iter().peekable();
+    for byte in bytes {
+        match passed.peek() {
+            None => return true,
+            Some(next) if *next == byte => drop(passed.next()),
+            Some(_) if matches!(byte, b'\r' | b'\n') => {}
+            Some(_) => return false,
+        }
+    }
+    passed.peek().is_none()
+}

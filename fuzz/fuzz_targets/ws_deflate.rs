@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use fanfare::ws::deflate::{Deflater, DeflateOptions, Inflater, negotiate};
+use fanfare::ws::deflate::{DeflateOptions, Deflater, Inflater, negotiate};
 use libfuzzer_sys::fuzz_target;
 
 const LIMIT: usize = 100_000;

@@ -34,12 +34,12 @@ pub(super) fn is_pem(bytes: &[u8]) -> bool {
 pub(super) fn read(bytes: &[u8]) -> Result<Pem, PemError> {
     let text = str::from_utf8(bytes).map_err(|_| PemError::NoBlock)?;
     let (_, block) = text.split_once(BEGIN).ok_or(PemError::NoBlock)?;
-    let (label, block) = block.split_once("-----").ok_or(PemError::NoBlock)?;
-    let end = format!("-----END {label}-----");
-    let (body, behind) = block.split_once(end.as_str()).ok_or(PemError::NoBlock)?;
-    if behind.contains(BEGIN) {
+    if block.contains(BEGIN) {
         return Err(PemError::SeveralBlocks);
     }
+    let (label, block) = block.split_once("-----").ok_or(PemError::NoBlock)?;
+    let end = format!("-----END {label}-----");
+    let (body, _) = block.split_once(end.as_str()).ok_or(PemError::NoBlock)?;
     let digits: String = body.split_ascii_whitespace().collect();
     let der = STANDARD.decode(digits).map_err(|_| PemError::Base64)?;
     Ok(Pem {
@@ -70,6 +70,11 @@ mod tests {
         check(&block.replace('\n', "\r\n"), good);
         check(&block.replace('\n', ""), good);
         check(&format!("{block}\n{block}"), Err(PemError::SeveralBlocks));
+        // The dashes of one line are those of the next.
+        check(
+            &format!("{block}BEGIN PRIVATE KEY-----\n"),
+            Err(PemError::SeveralBlocks),
+        );
         check(&block.replace("AQID", "AQ!D"), Err(PemError::Base64));
         check(
             &block.replace("END PUBLIC", "END PRIVATE"),

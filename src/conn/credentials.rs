@@ -39,7 +39,7 @@ pub(super) fn admit<B>(
             Standing::Anonymous
         }
     };
-    let Some(given) = Given::find(&config.auth, request) else {
+    let Some(given) = RequestToken::find(&config.auth, request) else {
         return Ok(standing_without());
     };
     // A browser sends cookies along for every page, also for one that wants to speak in its
@@ -72,7 +72,7 @@ pub(super) fn admit<B>(
 
 /// Whether a request has any token, good or not.
 pub(super) fn are_given<B>(auth: &Auth, request: &Request<B>) -> bool {
-    Given::find(auth, request).is_some()
+    RequestToken::find(auth, request).is_some()
 }
 
 fn verify(shard: &Shard, token: &str) -> Option<Identity> {
@@ -85,15 +85,17 @@ fn verify(shard: &Shard, token: &str) -> Option<Identity> {
 }
 
 /// What a request gives as its token. An empty one is none.
-struct Given<'r> {
+#[derive(Debug)]
+pub struct RequestToken<'r> {
     /// `None` if sources disagree.
-    token: Option<Cow<'r, str>>,
+    pub token: Option<Cow<'r, str>>,
     /// Nothing but cookies says so.
-    only_cookies: bool,
+    pub only_cookies: bool,
 }
 
-impl<'r> Given<'r> {
-    fn find<B>(auth: &Auth, request: &'r Request<B>) -> Option<Self> {
+impl<'r> RequestToken<'r> {
+    /// The token that `request` gives in any of the places that `auth` has open; `None` if in none.
+    pub fn find<B>(auth: &Auth, request: &'r Request<B>) -> Option<Self> {
         let headers = request.headers();
         let query = request.uri().query().filter(|_| auth.token_in_query);
         let mut meant = query_tokens(query.unwrap_or(""))
@@ -197,7 +199,7 @@ mod tests {
         }
         let request = request.body(()).unwrap();
         let auth = Config::for_mode(Mode::Prod).auth;
-        let given = Given::find(&auth, &request);
+        let given = RequestToken::find(&auth, &request);
         let given = given
             .as_ref()
             .map(|given| (given.token.as_deref(), given.only_cookies));
@@ -253,7 +255,7 @@ mod tests {
         let check = |cookie: &[u8], expected: Option<&str>| {
             let cookie = HeaderValue::from_bytes(cookie).unwrap();
             let request = Request::get("/x").header(COOKIE, cookie).body(()).unwrap();
-            let given = Given::find(&Config::for_mode(Mode::Prod).auth, &request);
+            let given = RequestToken::find(&Config::for_mode(Mode::Prod).auth, &request);
             assert_eq!(given.and_then(|given| given.token).as_deref(), expected);
         };
         check(b"n=Zo\xc3\xab; access_token=a.b.c", Some("a.b.c"));
@@ -305,6 +307,6 @@ mod tests {
             token_in_query: false,
             ..Config::for_mode(Mode::Prod).auth
         };
-        assert!(Given::find(&auth, &request).is_none());
+        assert!(RequestToken::find(&auth, &request).is_none());
     }
 }

@@ -11,6 +11,7 @@ mod invalid;
 mod mention;
 mod push;
 mod syntax;
+mod user;
 
 pub use answer::Answer;
 pub use correlation::{CORRELATION_BYTES_MAX, Correlation};
@@ -20,3 +21,4 @@ pub use frame::{put_completed, put_error_frame};
 pub use inbound::Inbound;
 pub use invalid::{DETAILS_MAX, Invalid};
 pub use push::{MESSAGE, Push};
+pub use user::user_of;
