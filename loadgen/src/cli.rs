@@ -26,6 +26,7 @@ Examples:
   loadgen topics --topics 10000 --subscribers 10
   loadgen slow --slow 1                         one reader stalls; nobody else may notice
   loadgen resume --duration 30                  every connection is cut about once a second
+  loadgen resume --topics 20                    the same, each subscribed to 20 topics at once
   loadgen idle --connections 9000 --pid $(pidof fanfare)
   loadgen bridge push                           services push over HTTP; every user's frames are checked
   loadgen bridge batch --batch 100 --rate 150000
@@ -321,11 +322,14 @@ pub(crate) struct Churn {
     pub(crate) load: Load,
 }
 
-/// The topic needs a history as long as the connections are away, such as
+/// The topics need a history as long as the connections are away, such as
 /// FANFARE_HUB__HISTORY_SIZE=100000 in the server's environment.
+///
+/// Over WebSocket, besides: nothing of a topic comes before the confirmation that says where it
+/// stands, and its positions never go back. Only a server of two or more shards makes this hard.
 #[derive(Debug, Args)]
 pub(crate) struct Resume {
-    /// Subscribers of the topic.
+    /// Subscribers of the topics.
     #[arg(long, value_parser = at_least_one, visible_alias = "connections", default_value_t = 200)]
     pub(crate) subscribers: usize,
 
@@ -354,7 +358,12 @@ pub(crate) struct Resume {
     #[arg(long, default_value_t = 128, value_name = "BYTES", value_parser = payload_bytes)]
     pub(crate) payload: usize,
 
-    /// Name of the topic.
+    /// Topics, which every subscriber names in one request; messages go round them. Servers have
+    /// limits: events.max_subscriptions and sse.max_topics are 50 unless set.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = at_least_one)]
+    pub(crate) topics: usize,
+
+    /// Name of the topic, or what the names begin with: NAME.0, NAME.1, ..
     #[arg(long, default_value = "resume", value_name = "NAME")]
     pub(crate) topic: String,
 }

@@ -2,6 +2,7 @@
 //! subscriber must have every message exactly once in the end, or have been told
 //! of the gap.
 
+mod books;
 mod client;
 mod ledger;
 mod publisher;
@@ -26,6 +27,7 @@ use crate::outcome::{Latency, Outcome, grouped};
 use crate::payload::Layout;
 use crate::verify::{Counts, new_histogram};
 
+use books::Topics;
 use client::Client;
 use ledger::Verdict;
 use sse::Sse;
@@ -51,7 +53,7 @@ enum Phase {
 /// What everybody in the run knows. All of it is one thread's.
 struct Shared {
     target: Target,
-    topic: String,
+    topics: Rc<Topics>,
     layout: Layout,
     seed: u64,
     cut_every: Duration,
@@ -139,7 +141,7 @@ pub(crate) fn run(
     let window = Window::new(common.pid)?;
     let shared = Rc::new(Shared {
         target: target.clone(),
-        topic: options.topic.clone(),
+        topics: Rc::new(Topics::new(&options.topic, options.topics)),
         layout: Layout::new(options.payload, common.seed),
         seed: common.seed,
         cut_every: options.cut_every,
@@ -213,14 +215,14 @@ impl Run<'_> {
     fn subscriber(&self, number: usize) -> Subscriber {
         let Shared {
             target,
-            topic,
+            topics,
             seed,
             ..
         } = &*self.shared;
         let seed = seed ^ (number as u64 + 1) << 32;
         let client: Box<dyn Client> = match self.options.transport {
-            Transport::Websocket => Box::new(WebSocket::new(target, topic, seed)),
-            Transport::Sse => Box::new(Sse::new(target, topic)),
+            Transport::Websocket => Box::new(WebSocket::new(target, topics, seed)),
+            Transport::Sse => Box::new(Sse::new(target, topics)),
         };
         Subscriber::new(&self.shared, client, seed)
     }

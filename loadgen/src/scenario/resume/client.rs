@@ -3,7 +3,7 @@
 use crate::net::End;
 use crate::payload::Layout;
 
-use super::ledger::Ledger;
+use super::books::Books;
 
 /// One subscriber's side of a transport. It lives as long as the subscriber and
 /// keeps the position from one connection to the next.
@@ -21,7 +21,7 @@ pub(super) trait Client {
         bytes: &[u8],
         out: &mut Vec<u8>,
         layout: &Layout,
-        ledger: &mut Ledger,
+        books: &mut Books,
     ) -> Result<usize, Trouble>;
 
     /// Whether this connection's subscription is confirmed.
@@ -52,29 +52,30 @@ impl From<End> for Trouble {
     }
 }
 
-/// Feeds `stream` to a client as connections of one piece and cut in two at every
-/// byte: they must agree. Returns the ledger and what was answered.
+/// Feeds `stream` to a client of one topic, as connections of one piece and cut in two at every byte:
+/// they must agree. Returns the books and what was answered.
 #[cfg(test)]
 pub(super) fn check_cuts<C: Client>(
     layout: &Layout,
     stream: &[u8],
     new: impl Fn() -> C,
-) -> (C, Ledger, Vec<u8>) {
+) -> (C, Books, Vec<u8>) {
+    let topics = super::books::Topics::new("t", 1);
     let feed = |cut: usize| {
-        let (mut client, mut ledger, mut out) = (new(), Ledger::default(), Vec::new());
+        let (mut client, mut books, mut out) = (new(), Books::new(&topics), Vec::new());
         client.begin();
         let mut kept = Vec::new();
         for part in [&stream[..cut], &stream[cut..]] {
             kept.extend_from_slice(part);
-            let taken = client.take(&kept, &mut out, layout, &mut ledger).unwrap();
+            let taken = client.take(&kept, &mut out, layout, &mut books).unwrap();
             kept.drain(..taken);
         }
-        (client, ledger, out)
+        (client, books, out)
     };
     let whole = feed(stream.len());
     for cut in 0..stream.len() {
-        let (client, ledger, _) = feed(cut);
-        assert_eq!(ledger.received(), whole.1.received(), "cut at {cut}");
+        let (client, books, _) = feed(cut);
+        assert_eq!(books.received(), whole.1.received(), "cut at {cut}");
         assert_eq!(client.is_subscribed(), whole.0.is_subscribed());
     }
     whole

@@ -1,14 +1,16 @@
-//! What one subscriber has, over all of its connections: every message once, or
-//! a gap that was told.
+//! What one subscriber has of a topic, over all of its connections: every message once,
+//! or a gap that was told.
 
 use crate::payload::{self, Head, Layout, Source};
 use crate::verify::{Counts, Gaps, Late};
 
-/// The one stream of messages: one topic, one publisher.
-pub(super) const SOURCE: Source = Source {
-    topic: 0,
-    publisher: 0,
-};
+/// Where the messages of a topic come from: there is one publisher.
+pub(super) fn source_of(topic: usize) -> Source {
+    Source {
+        topic: topic as u32,
+        publisher: 0,
+    }
+}
 
 /// What a subscriber has been told about messages that it will not get.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,6 +36,8 @@ impl Told {
 /// Checks messages by their sequence numbers, which the publisher counts from 0.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
+    /// As in the payloads.
+    source: u32,
     next: u32,
     told: Told,
     /// Told on this connection about what is behind the position: the next one
@@ -48,13 +52,20 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
+    pub(super) fn of_topic(topic: usize) -> Self {
+        Self {
+            source: source_of(topic).number(),
+            ..Self::default()
+        }
+    }
+
     /// One publication's data.
     pub(super) fn event(&mut self, layout: &Layout, data: &[u8]) {
         let sequence = Head::of(data).and_then(|head| {
             let sequence = payload::number(head.sequence)?;
             let is_whole = data.len() == layout.bytes()
-                && payload::number(head.source) == Some(SOURCE.number())
-                && layout.tail_matches(data, SOURCE.number(), sequence);
+                && payload::number(head.source) == Some(self.source)
+                && layout.tail_matches(data, self.source, sequence);
             is_whole.then_some(sequence)
         });
         match sequence {
@@ -180,7 +191,7 @@ mod tests {
             match comes {
                 Message(sequence) => {
                     let mut data = Vec::new();
-                    layout.write(&mut data, SOURCE, sequence, 5);
+                    layout.write(&mut data, source_of(0), sequence, 5);
                     ledger.event(&layout, &data);
                 }
                 Gap(lost) => ledger.gap(lost),
@@ -271,7 +282,7 @@ mod tests {
         let layout = Layout::new(64, 1);
         let mut ledger = Ledger::default();
         let mut data = Vec::new();
-        layout.write(&mut data, SOURCE, 0, 5);
+        layout.write(&mut data, source_of(0), 0, 5);
         data[50] ^= 1;
         ledger.event(&layout, &data);
         assert_eq!(ledger.finish(0).counts.corrupt, 1);

@@ -1,4 +1,4 @@
-//! The one publisher: numbered messages on a schedule, over WebSocket.
+//! The one publisher: numbered messages on a schedule, to each topic in turn, over WebSocket.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::Shared;
-use super::ledger::SOURCE;
+use super::ledger::source_of;
 use crate::frame::{self, FIN, Split, opcode};
 use crate::net::{End, handshake};
 use crate::payload::Random;
@@ -31,13 +31,13 @@ pub(super) async fn publish(shared: &Shared, rate: f64) -> Result<u32, String> {
             let Some(due_ns) = schedule.take(shared.now_ns()) else {
                 break;
             };
-            let sequence = shared.published.get();
-            shared.published.set(sequence + 1);
+            let (topic, sequence) = shared.topics.place(shared.published.get());
+            shared.published.set(shared.published.get() + 1);
             frame::encode(&mut out, opcode::TEXT, line.random.mask(), |out| {
                 out.extend_from_slice(br#"{"type":"publish","event":""#);
-                out.extend_from_slice(shared.topic.as_bytes());
+                out.extend_from_slice(shared.topics.names()[topic].as_bytes());
                 out.extend_from_slice(br#"","data":"#);
-                shared.layout.write(out, SOURCE, sequence, due_ns);
+                shared.layout.write(out, source_of(topic), sequence, due_ns);
                 out.push(b'}');
             });
         }

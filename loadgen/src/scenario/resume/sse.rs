@@ -1,16 +1,18 @@
 //! A subscriber over Server-Sent Events (WHATWG HTML 9.2): comes back with the
 //! id of the last event that was complete.
 
+use std::rc::Rc;
+
 use serde::Deserialize;
 
+use super::books::{Books, Topics};
 use super::client::{Client, Trouble};
-use super::ledger::Ledger;
 use crate::net::{Target, handshake};
 use crate::payload::Layout;
 
 pub(super) struct Sse {
     target: Target,
-    topic: String,
+    topics: Rc<Topics>,
     /// The id of the last complete event; empty before the first.
     last_id: String,
     is_open: bool,
@@ -34,10 +36,10 @@ struct Gap {
 }
 
 impl Sse {
-    pub(super) fn new(target: &Target, topic: &str) -> Self {
+    pub(super) fn new(target: &Target, topics: &Rc<Topics>) -> Self {
         Self {
             target: target.clone(),
-            topic: topic.to_owned(),
+            topics: Rc::clone(topics),
             last_id: String::new(),
             is_open: false,
             event: Event::default(),
@@ -45,9 +47,9 @@ impl Sse {
     }
 
     /// One line without its end.
-    fn line(&mut self, line: &[u8], layout: &Layout, ledger: &mut Ledger) {
+    fn line(&mut self, line: &[u8], layout: &Layout, books: &mut Books) {
         if line.is_empty() {
-            return self.dispatch(layout, ledger);
+            return self.dispatch(layout, books);
         }
         let colon = line.iter().position(|&byte| byte == b':');
         let (field, value) = line.split_at(colon.unwrap_or(line.len()));
@@ -68,7 +70,7 @@ impl Sse {
         }
     }
 
-    fn dispatch(&mut self, layout: &Layout, ledger: &mut Ledger) {
+    fn dispatch(&mut self, layout: &Layout, books: &mut Books) {
         let event = std::mem::take(&mut self.event);
         let is_moved = event.id.is_some();
         if let Some(id) = event.id {
@@ -76,19 +78,22 @@ impl Sse {
         }
         if !event.has_data {
             // It says where the stream stands, or nothing.
-        } else if event.name == self.topic {
-            ledger.event(layout, &event.data);
+        } else if let Some(topic) = self.topics.number(&event.name) {
+            books.event(topic, layout, &event.data);
         } else if event.name == "gap" {
             match serde_json::from_slice::<Gap>(&event.data) {
-                Ok(gap) if gap.event.as_deref().is_none_or(|topic| topic == self.topic) => {
-                    ledger.gap(gap.lost);
+                Ok(gap) => {
+                    for (topic, name) in self.topics.names().iter().enumerate() {
+                        if gap.event.as_ref().is_none_or(|event| event == name) {
+                            books.gap(topic, gap.lost);
+                        }
+                    }
                 }
-                Ok(_) => {}
-                Err(_) => ledger.corrupt(),
+                Err(_) => books.corrupt(),
             }
         }
         if is_moved {
-            ledger.keep_told();
+            books.keep_all_told();
         }
     }
 }
@@ -98,7 +103,7 @@ impl Client for Sse {
         self.is_open = false;
         self.event = Event::default();
         let last_id = Some(&*self.last_id).filter(|id| !id.is_empty());
-        let topics = std::iter::once(&*self.topic);
+        let topics = self.topics.names().iter().map(String::as_str);
         self.target.stream_request(topics, last_id)
     }
 
@@ -107,7 +112,7 @@ impl Client for Sse {
         bytes: &[u8],
         _out: &mut Vec<u8>,
         layout: &Layout,
-        ledger: &mut Ledger,
+        books: &mut Books,
     ) -> Result<usize, Trouble> {
         let mut taken = 0;
         if !self.is_open {
@@ -119,7 +124,7 @@ impl Client for Sse {
         }
         while let Some(end) = bytes[taken..].iter().position(|&byte| byte == b'\n') {
             let line = &bytes[taken..taken + end];
-            self.line(line.strip_suffix(b"\r").unwrap_or(line), layout, ledger);
+            self.line(line.strip_suffix(b"\r").unwrap_or(line), layout, books);
             taken += end + 1;
         }
         Ok(taken)
@@ -142,19 +147,19 @@ impl Client for Sse {
 #[cfg(test)]
 mod tests {
     use super::super::client::check_cuts;
-    use super::super::ledger::SOURCE;
+    use super::super::ledger::source_of;
     use super::*;
 
     const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
 
     fn client() -> Sse {
         let target = Target::new("ws://127.0.0.1:80/?token=x", "/ws", Vec::new()).unwrap();
-        Sse::new(&target, "t")
+        Sse::new(&target, &Rc::new(Topics::new("t", 1)))
     }
 
     fn event(layout: &Layout, sequence: u32) -> String {
         let mut data = Vec::new();
-        layout.write(&mut data, SOURCE, sequence, 5);
+        layout.write(&mut data, source_of(0), sequence, 5);
         let data = String::from_utf8(data).unwrap();
         format!("id: c{sequence}\nevent: t\ndata: {data}\n\n")
     }
@@ -171,8 +176,9 @@ mod tests {
             &cut[..cut.len() - 1],
         ]
         .concat();
-        let (mut client, mut ledger, _) = check_cuts(&layout, stream.as_bytes(), client);
-        assert_eq!(ledger.finish(2).counts.received, 2);
+        let (mut client, mut books, _) = check_cuts(&layout, stream.as_bytes(), client);
+        let topics = Topics::new("t", 1);
+        assert_eq!(books.finish(&topics, 2).0.counts.received, 2);
         let again = String::from_utf8(client.begin()).unwrap();
         assert!(
             again.starts_with("GET /api/v1/sse?token=x&topics=t HTTP/1.1\r\n"),
@@ -182,12 +188,43 @@ mod tests {
     }
 
     #[test]
+    fn events_and_gaps_are_their_topics() {
+        let layout = Layout::new(64, 1);
+        let topics = Rc::new(Topics::new("t", 2));
+        let target = Target::new("ws://127.0.0.1:80", "/ws", Vec::new()).unwrap();
+        let mut client = Sse::new(&target, &topics);
+        let request = String::from_utf8(client.begin()).unwrap();
+        assert!(
+            request.starts_with("GET /api/v1/sse?topics=t.0,t.1 "),
+            "{request}"
+        );
+        let of = |topic: usize, sequence| {
+            let mut data = Vec::new();
+            layout.write(&mut data, source_of(topic), sequence, 5);
+            let data = String::from_utf8(data).unwrap();
+            format!("id: c{topic}{sequence}\nevent: t.{topic}\ndata: {data}\n\n")
+        };
+        let gap = "event: gap\ndata: {\"event\":\"t.1\",\"lost\":1,\"reason\":\"x\"}\n\n";
+        let stream = [HEAD, &of(0, 0), gap, &of(1, 1), &of(0, 1)].concat();
+        let mut books = Books::new(&topics);
+        let mut out = Vec::new();
+        client
+            .take(stream.as_bytes(), &mut out, &layout, &mut books)
+            .unwrap();
+        let (verdict, violation) = books.finish(&topics, 4);
+        assert_eq!(
+            (verdict.counts.lost, verdict.told_lost, violation),
+            (0, 1, None)
+        );
+    }
+
+    #[test]
     fn a_gap_is_counted() {
         let layout = Layout::new(64, 1);
         let gap = "event: gap\ndata: {\"event\":\"t\",\"lost\":2,\"reason\":\"x\"}\n\n";
         let stream = [HEAD, &event(&layout, 0), gap, &event(&layout, 3)].concat();
-        let (_, mut ledger, _) = check_cuts(&layout, stream.as_bytes(), client);
-        let verdict = ledger.finish(4);
+        let (_, mut books, _) = check_cuts(&layout, stream.as_bytes(), client);
+        let (verdict, _) = books.finish(&Topics::new("t", 1), 4);
         assert_eq!(
             (verdict.gaps, verdict.told_lost, verdict.counts.lost),
             (1, 2, 0)
@@ -198,8 +235,8 @@ mod tests {
     fn a_refusal_is_an_end() {
         let layout = Layout::new(64, 1);
         let refusal = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nfull";
-        let mut ledger = Ledger::default();
-        let taken = client().take(refusal, &mut Vec::new(), &layout, &mut ledger);
+        let mut books = Books::new(&Topics::new("t", 1));
+        let taken = client().take(refusal, &mut Vec::new(), &layout, &mut books);
         assert!(matches!(taken, Err(Trouble::Ended(why)) if why.contains("503: full")));
     }
 }

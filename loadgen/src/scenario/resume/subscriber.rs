@@ -9,8 +9,9 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::books::Books;
 use super::client::{Client, Trouble};
-use super::ledger::{Ledger, Verdict};
+use super::ledger::Verdict;
 use super::{Phase, Shared};
 use crate::payload::Random;
 
@@ -35,7 +36,7 @@ pub(super) struct Subscriber {
     shared: Rc<Shared>,
     phase: watch::Receiver<Phase>,
     client: Box<dyn Client>,
-    ledger: Ledger,
+    books: Books,
     random: Random,
     kept: Vec<u8>,
     /// Whether it has ever been subscribed.
@@ -51,7 +52,7 @@ impl Subscriber {
             shared: shared.clone(),
             phase: shared.phase.subscribe(),
             client,
-            ledger: Ledger::default(),
+            books: Books::new(&shared.topics),
             random: Random::new(seed),
             kept: Vec::new(),
             has_arrived: false,
@@ -88,7 +89,11 @@ impl Subscriber {
             }
         }
         let sent = self.shared.published.get();
-        self.ledger.finish(sent)
+        let (verdict, violation) = self.books.finish(&self.shared.topics, sent);
+        if let Some(why) = violation {
+            self.shared.fail(why);
+        }
+        verdict
     }
 
     /// One connection, from the first byte to the cut.
@@ -102,7 +107,7 @@ impl Subscriber {
         let lost = |error: std::io::Error| Trouble::Ended(format!("lost: {error}"));
         stream.set_nodelay(true).map_err(lost)?;
         self.kept.clear();
-        self.ledger.begin_again();
+        self.books.begin_again();
         let mut out = self.client.begin();
         let cut_at = Instant::now() + shared.cut_every.mul_f64(2.0 * self.share());
         let mut sent = None;
@@ -148,7 +153,9 @@ impl Subscriber {
                 shared.note_subscribed(!self.has_arrived, shared.now_ns() - began_ns);
                 self.has_arrived = true;
             }
-            if complete_since.is_none() && sent.is_some_and(|sent| self.ledger.has_all(sent)) {
+            if complete_since.is_none()
+                && sent.is_some_and(|sent| self.books.has_all(&shared.topics, sent))
+            {
                 complete_since = Some(Instant::now());
             }
         }
@@ -159,16 +166,16 @@ impl Subscriber {
         let Self {
             shared,
             client,
-            ledger,
+            books,
             kept,
             ..
         } = self;
-        let before = (ledger.received(), ledger.faults());
-        let taken = client.take(kept, out, &shared.layout, ledger);
+        let before = (books.received(), books.faults());
+        let taken = client.take(kept, out, &shared.layout, books);
         shared.note_read(
             read,
-            ledger.received() - before.0,
-            ledger.faults().saturating_sub(before.1),
+            books.received() - before.0,
+            books.faults().saturating_sub(before.1),
         );
         shared
             .replayed

@@ -1,28 +1,28 @@
-//! A subscriber over WebSocket: subscribes with `recover`, and takes its
-//! position from the `event_id` of what it gets.
+//! A subscriber over WebSocket: subscribes to all topics at once with `recover`, and takes its
+//! positions from the `event_id` of what it gets.
+
+use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::books::{Books, Topics};
 use super::client::{Client, Trouble};
-use super::ledger::Ledger;
 use crate::frame::{self, FIN, Split, opcode};
 use crate::net::{End, Target, handshake};
 use crate::payload::{Layout, Random};
 
-/// Epoch and offset, as they were written.
-type Position = (String, String);
+/// Epoch, as it was written, and offset.
+type Position = (String, u64);
 
 pub(super) struct WebSocket {
     target: Target,
-    topic: String,
-    /// What every event of the topic begins with.
-    prefix: Vec<u8>,
+    topics: Rc<Topics>,
     random: Random,
-    /// The newest message that this subscriber has, or where it began.
-    position: Option<Position>,
-    /// Where it goes on after a gap that is about to be told.
-    renewed: Option<Position>,
+    /// By topic: the newest message that this subscriber has, or where it began.
+    positions: Vec<Option<Position>>,
+    /// By topic: where it goes on after a gap that is about to be told.
+    renewed: Vec<Option<Position>>,
     replayed: u64,
     /// The handshake's key, until it is answered.
     key: Option<String>,
@@ -57,16 +57,14 @@ struct Begun<'a> {
 }
 
 impl WebSocket {
-    pub(super) fn new(target: &Target, topic: &str, seed: u64) -> Self {
-        let prefix =
-            format!(r#"{{"type":"event","event":"{topic}","event_type":"{topic}","data":"#);
+    pub(super) fn new(target: &Target, topics: &Rc<Topics>, seed: u64) -> Self {
+        let count = topics.names().len();
         Self {
             target: target.clone(),
-            topic: topic.to_owned(),
-            prefix: prefix.into_bytes(),
+            topics: Rc::clone(topics),
             random: Random::new(seed),
-            position: None,
-            renewed: None,
+            positions: vec![None; count],
+            renewed: vec![None; count],
             replayed: 0,
             key: None,
             is_subscribed: false,
@@ -78,16 +76,24 @@ impl WebSocket {
         frame::encode(out, op, mask, |out| out.extend_from_slice(payload));
     }
 
-    fn subscribe(&mut self, out: &mut Vec<u8>) {
-        let topic = &self.topic;
-        let recover = match &self.position {
-            None => String::new(),
-            Some((epoch, offset)) => {
-                format!(r#","recover":{{"{topic}":{{"epoch":"{epoch}","offset":{offset}}}}}"#)
-            }
+    /// Asks for all topics, each from where this subscriber was.
+    fn subscription(&self) -> String {
+        let names = self.topics.names();
+        let recover = names.iter().zip(&self.positions);
+        let recover: Vec<String> = recover
+            .filter_map(|(name, position)| {
+                let (epoch, offset) = position.as_ref()?;
+                Some(format!(
+                    r#""{name}":{{"epoch":"{epoch}","offset":{offset}}}"#
+                ))
+            })
+            .collect();
+        let recover = match recover.is_empty() {
+            true => String::new(),
+            false => format!(r#","recover":{{{}}}"#, recover.join(",")),
         };
-        let text = format!(r#"{{"type":"subscribe","events":["{topic}"]{recover}}}"#);
-        self.put(out, opcode::TEXT, text.as_bytes());
+        let names = names.join(r#"",""#);
+        format!(r#"{{"type":"subscribe","events":["{names}"]{recover}}}"#)
     }
 
     fn text(
@@ -95,35 +101,41 @@ impl WebSocket {
         text: &[u8],
         out: &mut Vec<u8>,
         layout: &Layout,
-        ledger: &mut Ledger,
+        books: &mut Books,
     ) -> Result<(), Trouble> {
-        if let Some((data, id)) = self.usual_event(text, layout.bytes()) {
-            ledger.event(layout, data);
-            let id = (id.0.to_owned(), id.1.to_owned());
-            self.position = Some(id);
+        if let Some((topic, data, position)) = self.usual_event(text, layout.bytes()) {
+            books.event_at(topic, position, layout, data);
+            self.stand_at(topic, position);
             return Ok(());
         }
         let Ok(frame) = serde_json::from_slice::<Frame<'_>>(text) else {
-            ledger.corrupt();
+            books.corrupt();
             return Ok(());
         };
+        let topic = frame.event.and_then(|name| self.topics.number(name));
         match frame.kind {
-            "connection_established" => self.subscribe(out),
-            "subscription_confirmed" => self.confirmed(frame)?,
+            "connection_established" => {
+                let subscription = self.subscription();
+                self.put(out, opcode::TEXT, subscription.as_bytes());
+            }
+            "subscription_confirmed" => self.confirmed(frame, books)?,
             "event" => {
-                let position = frame.event_id.and_then(|id| id.split_once('-'));
-                let (Some(data), Some((epoch, offset))) = (frame.data, position) else {
-                    ledger.corrupt();
+                let position = frame.event_id.and_then(position);
+                let (Some(topic), Some(data), Some(position)) = (topic, frame.data, position)
+                else {
+                    books.corrupt();
                     return Ok(());
                 };
-                ledger.event(layout, data.get().as_bytes());
-                self.position = Some((epoch.to_owned(), offset.to_owned()));
+                books.event_at(topic, position, layout, data.get().as_bytes());
+                self.stand_at(topic, position);
             }
-            "gap" if frame.event == Some(&self.topic) => {
-                ledger.gap(frame.lost);
-                if let Some(renewed) = self.renewed.take() {
-                    self.position = Some(renewed);
-                    ledger.keep_told();
+            "gap" => {
+                if let Some(topic) = topic {
+                    books.gap_at(topic, frame.lost);
+                    if let Some(renewed) = self.renewed[topic].take() {
+                        self.positions[topic] = Some(renewed);
+                        books.keep_told(topic);
+                    }
                 }
             }
             "error" => {
@@ -136,46 +148,78 @@ impl WebSocket {
         Ok(())
     }
 
-    /// Data and id of an event in its usual form; anything else takes the long way.
+    /// Topic, data and position of an event in its usual form; anything else takes the long way.
     ///
-    /// Cost: a comparison of the beginning and a search in the last 100 bytes.
+    /// Cost: a lookup of the name and a search in the last 100 bytes.
     fn usual_event<'a>(
         &self,
         text: &'a [u8],
         data_bytes: usize,
-    ) -> Option<(&'a [u8], (&'a str, &'a str))> {
-        let (data, rest) = text
-            .strip_prefix(&*self.prefix)?
-            .split_at_checked(data_bytes)?;
+    ) -> Option<(usize, &'a [u8], (&'a str, u64))> {
+        let rest = text.strip_prefix(br#"{"type":"event","event":""#)?;
+        let end = rest.iter().position(|&byte| byte == b'"')?;
+        let (name, rest) = rest.split_at(end);
+        let topic = self.topics.number(str::from_utf8(name).ok()?)?;
+        let rest = rest.strip_prefix(br#"","event_type":""#)?;
+        let rest = rest.strip_prefix(name)?.strip_prefix(br#"","data":"#)?;
+        let (data, rest) = rest.split_at_checked(data_bytes)?;
         let id = rest.strip_prefix(br#","event_id":""#)?;
         let end = id.iter().position(|&byte| byte == b'"')?;
-        let (epoch, offset) = str::from_utf8(&id[..end]).ok()?.split_once('-')?;
-        (rest.last() == Some(&b'}')).then_some((data, (epoch, offset)))
+        let position = position(str::from_utf8(&id[..end]).ok()?)?;
+        (rest.last() == Some(&b'}')).then_some((topic, data, position))
     }
 
-    fn confirmed(&mut self, frame: Frame<'_>) -> Result<(), Trouble> {
+    fn stand_at(&mut self, topic: usize, (epoch, offset): (&str, u64)) {
+        match &mut self.positions[topic] {
+            Some((known, at)) if known == epoch => *at = offset,
+            position => *position = Some((epoch.to_owned(), offset)),
+        }
+    }
+
+    fn confirmed(&mut self, frame: Frame<'_>, books: &mut Books) -> Result<(), Trouble> {
         self.is_subscribed = true;
-        let topics = frame.topics.unwrap_or_default();
-        let begun = topics.get(&*self.topic).ok_or_else(|| {
-            let topic = &self.topic;
-            Trouble::Broken(format!(
-                "the confirmation does not say where {topic} begins: is resuming supported?"
-            ))
-        })?;
-        let number = |raw: &RawValue| raw.get().trim_matches('"').to_owned();
-        let position = || (number(begun.epoch), number(begun.offset));
-        match (&self.position, begun.recovered) {
-            // What was missed follows; until it is here, the old position holds.
-            (Some(_), Some(true)) => self.replayed += begun.count.unwrap_or(0),
-            (Some(_), None) => {
-                return Err(Trouble::Broken("`recover` was not answered".into()));
-            }
-            // A gap follows; until it is here, the old position holds.
-            (Some(_), Some(false)) => self.renewed = Some(position()),
-            (None, _) => self.position = Some(position()),
+        let begun = frame.topics.unwrap_or_default();
+        for (topic, name) in self.topics.names().iter().enumerate() {
+            let begun = begun.get(&**name).ok_or_else(|| {
+                Trouble::Broken(format!(
+                    "the confirmation does not say where {name} begins: is resuming supported?"
+                ))
+            })?;
+            let number = |raw: &RawValue| raw.get().trim_matches('"').to_owned();
+            let epoch = number(begun.epoch);
+            let offset = number(begun.offset)
+                .parse()
+                .map_err(|_| Trouble::Broken(format!("{name} begins at {}", begun.offset)))?;
+            // What comes next is behind this one.
+            let from = match (&self.positions[topic], begun.recovered) {
+                // What was missed follows; until it is here, the old position holds.
+                (Some((_, had)), Some(true)) => {
+                    self.replayed += begun.count.unwrap_or(0);
+                    *had
+                }
+                (Some(_), None) => {
+                    return Err(Trouble::Broken("`recover` was not answered".into()));
+                }
+                // A gap follows; until it is here, the old position holds. Behind it comes what there is.
+                (Some(_), Some(false)) => {
+                    self.renewed[topic] = Some((epoch.clone(), offset));
+                    0
+                }
+                (None, _) => {
+                    self.positions[topic] = Some((epoch.clone(), offset));
+                    offset
+                }
+            };
+            books.confirm(topic, &epoch, from);
         }
         Ok(())
     }
+}
+
+/// Epoch and offset of an `event_id`.
+fn position(event_id: &str) -> Option<(&str, u64)> {
+    let (epoch, offset) = event_id.split_once('-')?;
+    Some((epoch, offset.parse().ok()?))
 }
 
 impl Client for WebSocket {
@@ -183,7 +227,7 @@ impl Client for WebSocket {
         let key = handshake::key();
         let request = self.target.request(&key);
         self.key = Some(key);
-        self.renewed = None;
+        self.renewed.fill(None);
         self.is_subscribed = false;
         request
     }
@@ -193,7 +237,7 @@ impl Client for WebSocket {
         bytes: &[u8],
         out: &mut Vec<u8>,
         layout: &Layout,
-        ledger: &mut Ledger,
+        books: &mut Books,
     ) -> Result<usize, Trouble> {
         let mut taken = 0;
         if let Some(key) = &self.key {
@@ -215,7 +259,7 @@ impl Client for WebSocket {
                 } => {
                     let content = &rest[head..head + payload];
                     match first {
-                        TEXT => self.text(content, out, layout, ledger)?,
+                        TEXT => self.text(content, out, layout, books)?,
                         PING => self.put(out, opcode::PONG, content),
                         CLOSE => return Err(Trouble::from(End::closed(content))),
                         _ => {
@@ -234,7 +278,7 @@ impl Client for WebSocket {
     }
 
     fn has_position(&self) -> bool {
-        self.position.is_some()
+        self.positions.iter().all(Option::is_some)
     }
 
     fn replayed(&self) -> u64 {
@@ -249,12 +293,15 @@ const CLOSE: u8 = FIN | opcode::CLOSE;
 #[cfg(test)]
 mod tests {
     use super::super::client::check_cuts;
-    use super::super::ledger::SOURCE;
+    use super::super::ledger::{Verdict, source_of};
     use super::*;
+
+    /// Messages of a run.
+    const SENT: u32 = 30;
 
     fn client() -> WebSocket {
         let target = Target::new("ws://127.0.0.1:80", "/ws", Vec::new()).unwrap();
-        WebSocket::new(&target, "t", 1)
+        WebSocket::new(&target, &Rc::new(Topics::new("t", 1)), 1)
     }
 
     fn frame(text: &str) -> Vec<u8> {
@@ -272,7 +319,7 @@ mod tests {
 
     fn event(layout: &Layout, sequence: u32, more: &str) -> Vec<u8> {
         let mut data = Vec::new();
-        layout.write(&mut data, SOURCE, sequence, 5);
+        layout.write(&mut data, source_of(0), sequence, 5);
         let data = String::from_utf8(data).unwrap();
         let id = format!("9-{}", sequence + 8);
         frame(&format!(
@@ -287,17 +334,19 @@ mod tests {
     }
 
     /// Feeds frames to a client whose upgrade is done; returns its position.
-    fn check(frames: &[Vec<u8>], layout: &Layout, expected: Option<(&str, &str)>) -> Ledger {
+    fn check(frames: &[Vec<u8>], layout: &Layout, expected: Option<(&str, u64)>) -> Verdict {
         let stream = frames.concat();
-        let (client, ledger, _) = check_cuts(layout, &stream, || {
+        let (client, mut books, _) = check_cuts(layout, &stream, || {
             let mut client = client();
             client.key = None;
             Upgraded(client)
         });
-        let position = client.0.position.as_ref();
-        let position = position.map(|(epoch, offset)| (&**epoch, &**offset));
+        let position = client.0.positions[0].as_ref();
+        let position = position.map(|(epoch, offset)| (&**epoch, *offset));
         assert_eq!(position, expected);
-        ledger
+        let (verdict, violation) = books.finish(&Topics::new("t", 1), SENT);
+        assert_eq!(violation, None);
+        verdict
     }
 
     /// A client that begins behind the upgrade.
@@ -312,9 +361,9 @@ mod tests {
             bytes: &[u8],
             out: &mut Vec<u8>,
             layout: &Layout,
-            ledger: &mut Ledger,
+            books: &mut Books,
         ) -> Result<usize, Trouble> {
-            self.0.take(bytes, out, layout, ledger)
+            self.0.take(bytes, out, layout, books)
         }
         fn is_subscribed(&self) -> bool {
             self.0.is_subscribed()
@@ -332,10 +381,10 @@ mod tests {
         let layout = Layout::new(64, 1);
         let begin = confirmed(r#"{"epoch":"9","offset":7}"#);
         check(&[], &layout, None);
-        check(std::slice::from_ref(&begin), &layout, Some(("9", "7")));
+        check(std::slice::from_ref(&begin), &layout, Some(("9", 7)));
         let frames = [begin, event(&layout, 0, ""), event(&layout, 1, r#""x":1,"#)];
-        let mut ledger = check(&frames, &layout, Some(("9", "9")));
-        assert_eq!(ledger.finish(2).counts.received, 2);
+        let verdict = check(&frames, &layout, Some(("9", 9)));
+        assert_eq!(verdict.counts.received, 2);
     }
 
     #[test]
@@ -347,12 +396,12 @@ mod tests {
         ]
         .concat();
         let recovered = confirmed(r#"{"epoch":9,"offset":50,"recovered":true,"count":42}"#);
-        check(&[first.clone(), recovered], &layout, Some(("9", "8")));
+        check(&[first.clone(), recovered], &layout, Some(("9", 8)));
         let lost = confirmed(r#"{"epoch":10,"offset":50,"recovered":false,"count":0}"#);
-        check(&[first.clone(), lost.clone()], &layout, Some(("9", "8")));
+        check(&[first.clone(), lost.clone()], &layout, Some(("9", 8)));
         let gap = frame(r#"{"type":"gap","event":"t","lost":null}"#);
-        let mut ledger = check(&[first, lost, gap], &layout, Some(("10", "50")));
-        assert_eq!(ledger.finish(30).told_lost, 29);
+        let verdict = check(&[first, lost, gap], &layout, Some(("10", 50)));
+        assert_eq!(verdict.told_lost, u64::from(SENT) - 1);
     }
 
     #[test]
@@ -360,9 +409,9 @@ mod tests {
         let layout = Layout::new(64, 1);
         let take = |bytes: &[u8]| {
             let mut client = client();
-            client.position = Some(("9".into(), "7".into()));
-            let (mut out, mut ledger) = (Vec::new(), Ledger::default());
-            client.take(bytes, &mut out, &layout, &mut ledger)
+            client.positions[0] = Some(("9".into(), 7));
+            let (mut out, mut books) = (Vec::new(), Books::new(&client.topics));
+            client.take(bytes, &mut out, &layout, &mut books)
         };
         assert!(matches!(take(b"\x88\x02\x03\xF5"), Err(Trouble::Ended(_))));
         assert!(matches!(take(b"\xC1\x00"), Err(Trouble::Broken(_))));
@@ -370,5 +419,41 @@ mod tests {
         assert_eq!(take(&error), Err(Trouble::Broken("error X: y".into())));
         let silent = confirmed(r#"{"epoch":9,"offset":7}"#);
         assert!(matches!(take(&silent), Err(Trouble::Broken(_))));
+    }
+
+    #[test]
+    fn several_topics_are_asked_for_at_once_and_each_has_its_position() {
+        let (layout, topics) = (Layout::new(64, 1), Rc::new(Topics::new("t", 2)));
+        let target = Target::new("ws://127.0.0.1:80", "/ws", Vec::new()).unwrap();
+        let mut client = WebSocket::new(&target, &topics, 1);
+        let of = |topic: usize, sequence: u32| {
+            let mut data = Vec::new();
+            layout.write(&mut data, source_of(topic), sequence, 5);
+            let data = String::from_utf8(data).unwrap();
+            frame(&format!(
+                r#"{{"type":"event","event":"t.{topic}","event_type":"t.{topic}","data":{data},"event_id":"9-{}"}}"#,
+                sequence + 1
+            ))
+        };
+        let confirmed = frame(
+            r#"{"type":"subscription_confirmed","topics":{"t.0":{"epoch":9,"offset":0},"t.1":{"epoch":9,"offset":0}}}"#,
+        );
+        let mut check = |stream: &[Vec<u8>], expected: Option<&str>| {
+            let (mut out, mut books) = (Vec::new(), Books::new(&topics));
+            books.begin_again();
+            let stream = stream.concat();
+            client.take(&stream, &mut out, &layout, &mut books).unwrap();
+            assert_eq!(books.finish(&topics, 0).1.as_deref(), expected);
+        };
+        check(&[confirmed, of(0, 0), of(1, 0), of(1, 1)], None);
+        // Its verifier sees what comes too early.
+        let early = Some("topic 1: an event before the confirmation");
+        check(&[of(1, 2)], early);
+        let at = |offset| Some(("9".to_owned(), offset));
+        assert_eq!(client.positions, [at(1), at(3)]);
+        assert_eq!(
+            client.subscription(),
+            r#"{"type":"subscribe","events":["t.0","t.1"],"recover":{"t.0":{"epoch":"9","offset":1},"t.1":{"epoch":"9","offset":3}}}"#
+        );
     }
 }
