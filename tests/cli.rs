@@ -762,7 +762,7 @@ fn the_examples_about_configuration_are_true() {
     let document = fs::read_to_string("docs/configuration.md").unwrap();
     let secret = Scratch::new("docs-configuration-secret", SECRET);
     let configurations = blocks(&document, "toml");
-    assert_eq!(configurations.len(), 2);
+    assert_eq!(configurations.len(), 3);
     for text in configurations {
         let text = text
             .replace("/etc/fanfare/jwt_secret", secret.path())

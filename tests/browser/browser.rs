@@ -188,13 +188,18 @@ impl Page<'_> {
 
     /// Waits until a JavaScript expression is true.
     pub(crate) fn wait(&self, condition: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_for(condition, PATIENCE);
+    }
+
+    /// As [`Self::wait`], for what takes its time.
+    pub(crate) fn wait_for(&self, condition: &str, patience: Duration) {
+        let deadline = Instant::now() + patience;
         while self.eval(condition) != json!(true) {
             if Instant::now() > deadline {
                 let text = self.eval("document.body.innerText");
                 let text = text.as_str().unwrap_or("");
                 let complaints = self.complaints();
-                panic!("not within {PATIENCE:?}: {condition}\n{text}\n{complaints:?}");
+                panic!("not within {patience:?}: {condition}\n{text}\n{complaints:?}");
             }
             thread::sleep(LOOK_EVERY);
         }
@@ -230,6 +235,8 @@ impl Page<'_> {
 
     /// Writes what is seen as a PNG to this path below `target/`.
     pub(crate) fn screenshot(&self, name: &str) {
+        // What is behind another tab is not drawn.
+        self.call("Page.bringToFront", &json!({}));
         let image = self.call("Page.captureScreenshot", &json!({ "format": "png" }));
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../screenshots");
         fs::create_dir_all(&directory).unwrap();

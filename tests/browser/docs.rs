@@ -74,12 +74,12 @@ fn check_script(heading: &str, end: &str) {
 
 #[test]
 fn the_websocket_example_misses_nothing() {
-    check_script("WebSocket in a browser", "stop()");
+    check_script("WebSocket in a browser", "client.stop()");
 }
 
 #[test]
 fn the_event_source_example_misses_nothing() {
-    check_script("EventSource", "close()");
+    check_script("EventSource", "listener.stop()");
 }
 
 /// The JavaScript of a document, with the gateway's address in place of the usual one.

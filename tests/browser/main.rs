@@ -8,7 +8,9 @@
 
 mod bridge;
 mod browser;
+mod clients;
 mod docs;
+mod nginx;
 mod page;
 mod proxy;
 mod sse;
