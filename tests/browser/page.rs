@@ -84,9 +84,13 @@ fn a_refusal_is_explained() {
     page.fill("#token", "nonsense");
     page.click("#connect");
     wait_for_text(&page, "#ws .state", "closed: Authentication failed");
-    wait_for_text(&page, "#sse .state", "refused");
+    wait_for_text(
+        &page,
+        "#sse .state",
+        "closed: Invalid or expired token (401)",
+    );
     page.wait("/expired token/.test(document.querySelector('#say').textContent)");
-    page.wait("/refused with 401/.test(document.querySelector('#sse ol').textContent)");
+    page.wait("/401/.test(document.querySelector('#sse ol').textContent)");
 }
 
 /// Writes what the page looks like to `target/screenshots`, for people to look at.

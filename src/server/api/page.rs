@@ -11,6 +11,12 @@ use crate::http::{Answer, page_policy, respond};
 /// The page: markup, style and script in one, nothing from elsewhere.
 const PAGE: &str = include_str!("page.html");
 
+/// The clients that docs/clients.md shows.
+const CLIENTS: &str = concat!(
+    include_str!("../../../examples/follow.js"),
+    include_str!("../../../examples/listen.js"),
+);
+
 static ABOUT: Operation = Operation {
     group: Group::Pages,
     summary: "A page to try the gateway out",
@@ -45,7 +51,8 @@ fn page(config: &Config) -> String {
         Mode::Prod => "/api/v1/ws",
     };
     let takes_token = endpoint != "/api/v1/ws/demo";
-    PAGE.replace("{{endpoint}}", endpoint)
+    PAGE.replace("{{clients}}", CLIENTS)
+        .replace("{{endpoint}}", endpoint)
         .replace("{{token}}", &takes_token.to_string())
 }
 
