@@ -136,12 +136,16 @@ fn the_first_examples_show_what_is_published() {
     let gateway = gateway();
     let before = "var said = []; console.log = what => { said.push(what); }";
     let scripts_of_readme = scripts(include_str!("../../README.md"), &gateway);
-    let [websocket, events, user] = &scripts_of_readme[..] else {
-        panic!("three examples");
+    let [websocket, events, client, user] = &scripts_of_readme[..] else {
+        panic!("four examples");
     };
     for script in [websocket, events] {
         check_reader(script, &gateway, before, "news");
     }
+    let before_client = include_str!("../../examples/follow.js").to_owned()
+        + "var said = []; console.log = (...what) => { said.push(String(what)); };
+           fetch = async () => ({ text: async () => 'dev' });";
+    check_reader(client, &gateway, &before_client, "news");
     check_user(user, &gateway);
     let before =
         "var said = []; var show = what => { said.push(String(what)); }; var reload = show";
