@@ -55,17 +55,17 @@ function follow(url, topics, handlers) {
     open = false;
     pause = clearTimeout(pause);
     renewed.clear();
+    const why = reason || (code === 1006 ? "connection lost" : `closed with ${code}`);
     for (const [id, { sent, reject }] of requests) {
       if (!sent) continue; // it goes out on the next connection
       requests.delete(id);
-      reject(new Error("The connection was lost: whether it was done is not known"));
+      reject(new Error(`${why}: whether it was done is not known`));
     }
     refused = code === 4002 || /^Authentication/.test(reason);
     // After these the same would only happen again.
     const final = refused ? !handlers.getToken
       : code === 1008 ? !/^Too many connections|^Message not finished/.test(reason)
       : [1002, 1003, 1007].includes(code);
-    const why = reason || (code === 1006 ? "connection lost" : `closed with ${code}`);
     if (final) end(why);
     else again(why);
   }
@@ -114,7 +114,9 @@ function follow(url, topics, handlers) {
         else if (!advance(topic, epoch, offset)) return;
         return onEvent(message.event, message.data, message);
       }
-      case "gap": // `topics` of the confirmation said where it goes on
+      case "gap":
+        if (message.event === null) return drop("answers are missing");
+        // The confirmation said where it goes on.
         if (renewed.has(message.event)) positions.set(message.event, renewed.get(message.event));
         renewed.delete(message.event);
         return onGap(message.event, message.lost);
