@@ -16,7 +16,7 @@ function listen(url, topics, { withCredentials = false, types = [], ...handlers 
   let source, retry, lastId = "", attempts = 0, opened = false, ended = false, refused = false;
 
   async function connect() {
-    retry = undefined;
+    retry = source = undefined;
     onState("connecting");
     const address = new URL(url);
     address.searchParams.set("topics", topics.join(","));

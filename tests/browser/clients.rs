@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::DESKTOP;
 use crate::browser::{Browser, Page};
 use crate::nginx::{SECRET, Site, block};
+use crate::proxy::Proxy;
 use crate::support::{Client, request};
 
 const GUIDE: &str = include_str!("../../docs/clients.md");
@@ -47,9 +48,15 @@ fn connect(site: &Site, user: &str) -> Client {
     client
 }
 
-/// A page with the clients. `ws` and `sse` have what comes to each.
+/// A page with the clients.
 fn open<'b>(browser: &'b Browser, site: &Site) -> Page<'b> {
     let page = browser.open(&site.url("empty.html"), DESKTOP);
+    prepare(&page);
+    page
+}
+
+/// Gives a page the clients. `ws` and `sse` have what comes to each.
+fn prepare(page: &Page<'_>) {
     for heading in ["WebSocket in a browser", "EventSource", "Who is there"] {
         page.eval(block(GUIDE, heading, "js"));
     }
@@ -75,7 +82,6 @@ fn open<'b>(browser: &'b Browser, site: &Site) -> Page<'b> {
          var ws = note(), sse = note(), has = (notes, text) => notes.states.some((state) => state.includes(text));
          var isOpen = (notes) => notes.states.at(-1) === 'open';",
     );
-    page
 }
 
 /// Starts both clients on the topic `chat.a`, with tokens from `/pages/token`.
@@ -357,6 +363,33 @@ fn a_pattern_of_many_topics_comes_back() {
     page.wait("ws.seen.length === 63");
     // Of the oldest nobody can say whether something is missing.
     assert_eq!(page.eval("ws.gaps"), json!([[null, null]]));
+}
+
+/// A network that goes away tells nobody.
+#[test]
+fn a_connection_that_is_silent_is_asked_and_given_up() {
+    let gateway = crate::gateway();
+    let proxy = Proxy::to(gateway.address);
+    let browser = Browser::start();
+    let url = format!("http://{}/health/live", gateway.address);
+    let page = browser.open(&url, DESKTOP);
+    prepare(&page);
+    page.eval(&format!(
+        "var every = setInterval;
+         setInterval = (act, ms) => every(act, ms / 50);
+         ws.client = follow('ws://{}/api/v1/ws/demo', ['news'], ws.handlers);",
+        proxy.address
+    ));
+    page.wait("isOpen(ws)");
+    let publish = |number: u32| crate::post(gateway.address, "news", &json!(number));
+    publish(0);
+    page.wait("ws.seen.length === 1");
+    proxy.silence();
+    publish(1);
+    page.wait("has(ws, 'waiting: no answer') && isOpen(ws)");
+    publish(2);
+    page.wait("ws.seen.length === 3");
+    assert_eq!(page.eval("[ws.seen, ws.gaps]"), json!([[0, 1, 2], []]));
 }
 
 /// Every row of the table of close codes is what the client does.

@@ -8,6 +8,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -22,6 +23,8 @@ struct State {
     /// Where connections go; none are taken while there is nowhere.
     to: Option<SocketAddr>,
     sockets: Vec<TcpStream>,
+    /// Whether bytes of the connections that there are go nowhere.
+    silent: Arc<AtomicBool>,
 }
 
 impl Proxy {
@@ -32,6 +35,7 @@ impl Proxy {
         let state = Arc::new(Mutex::new(State {
             to: Some(to),
             sockets: Vec::new(),
+            silent: Arc::default(),
         }));
         let shared = state.clone();
         thread::spawn(move || {
@@ -40,8 +44,8 @@ impl Proxy {
                 // Dropped, and so closed, where there is no gateway.
                 if let Some(far) = state.to.and_then(|to| TcpStream::connect(to).ok()) {
                     state.sockets.extend([clone(&near), clone(&far)]);
-                    pump(clone(&near), clone(&far));
-                    pump(far, near);
+                    pump(clone(&near), clone(&far), state.silent.clone());
+                    pump(far, near, state.silent.clone());
                 }
             }
         });
@@ -53,6 +57,13 @@ impl Proxy {
         for socket in self.state.lock().unwrap().sockets.drain(..) {
             let _ = socket.shutdown(Shutdown::Both);
         }
+    }
+
+    /// Lets nothing through on the connections that there are, nor tells anybody: as a
+    /// network does that has gone.
+    pub(crate) fn silence(&self) {
+        let silent = &mut self.state.lock().unwrap().silent;
+        std::mem::take(silent).store(true, Ordering::Relaxed);
     }
 
     /// Cuts, and takes no connections until there is somewhere [to](Self::lead_to) go.
@@ -72,15 +83,17 @@ fn clone(socket: &TcpStream) -> TcpStream {
 }
 
 /// Carries bytes one way until either end is gone.
-fn pump(mut from: TcpStream, mut to: TcpStream) {
+fn pump(mut from: TcpStream, mut to: TcpStream, silent: Arc<AtomicBool>) {
     thread::spawn(move || {
         let mut bytes = [0; 16 * 1024];
         while let Ok(read @ 1..) = from.read(&mut bytes) {
-            if to.write_all(&bytes[..read]).is_err() {
+            if !silent.load(Ordering::Relaxed) && to.write_all(&bytes[..read]).is_err() {
                 break;
             }
         }
-        let _ = to.shutdown(Shutdown::Both);
-        let _ = from.shutdown(Shutdown::Both);
+        if !silent.load(Ordering::Relaxed) {
+            let _ = to.shutdown(Shutdown::Both);
+            let _ = from.shutdown(Shutdown::Both);
+        }
     });
 }
