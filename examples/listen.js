@@ -46,7 +46,7 @@ function listen(url, topics, { withCredentials = false, types = [], ...handlers 
       else again(why);
     };
     const on = (name, handle) => own.addEventListener(name, ({ data, lastEventId }) => {
-      lastId = lastEventId || lastId; // presence has none
+      lastId = lastEventId || lastId; // of several gaps one has it
       handle(JSON.parse(data));
     });
     for (const name of new Set([...topics, ...types])) on(name, (data) => onEvent(name, data, lastId));
