@@ -27,8 +27,8 @@ use super::record::Records;
 use super::watched::Watched;
 use super::{driver, sse};
 use crate::http::{
-    Answer, AnswerBody, Api, GuardLimits, HeadError, client_of, refuse_raw, refuse_raw_with,
-    too_many_buffered,
+    Answer, AnswerBody, Api, GuardLimits, HeadError, client_of, names_client_in_vain, refuse_raw,
+    refuse_raw_with, too_many_buffered,
 };
 use crate::metrics::{Limited, Refused};
 use crate::net::Stream;
@@ -135,6 +135,9 @@ async fn serve(
             let address = client_of(server, address, request.headers());
             let (mut answer, is_last) = match claim::decide(&shard, &request, address) {
                 Decision::Claim(claim) => {
+                    if names_client_in_vain(server, request.headers()) {
+                        note_proxy(address);
+                    }
                     *claimed.borrow_mut() = Some(claim);
                     std::future::pending().await
                 }
@@ -261,6 +264,18 @@ fn note_tls(address: IpAddr) {
             %address,
             "a client speaks TLS to this port of plain HTTP, and is refused; said once, then only \
              counted: use http:// or ws://, or a proxy that ends TLS"
+        );
+    });
+}
+
+/// Says once that a proxy is not believed, which is the operator's mistake if it is theirs.
+fn note_proxy(address: IpAddr) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        tracing::warn!(
+            %address,
+            "clients come through a proxy that may not name them (X-Forwarded-For, Forwarded), so that all of \
+             them share the limits of its address; said once: if it is yours, add it to server.forwarded_from"
         );
     });
 }

@@ -42,6 +42,15 @@ pub fn client_of(server: &Server, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     client
 }
 
+/// Whether a request names the client that it is for although no proxy may, so that all
+/// clients behind whoever sent it count as one address.
+#[must_use]
+pub fn names_client_in_vain(server: &Server, headers: &HeaderMap) -> bool {
+    server.forwarded_from.is_empty()
+        && server.proxy_protocol_from.is_empty()
+        && (headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(FORWARDED))
+}
+
 /// Whether one of `networks` has `address` in it.
 pub(super) fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(&address))

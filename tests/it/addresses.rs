@@ -280,3 +280,23 @@ fn h18_an_untrusted_peers_header_is_a_bad_request_and_its_address_is_logged_nowh
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(!log.contains("203.0.113"), "{log}");
 }
+
+#[test]
+fn a_proxy_that_is_not_believed_is_named_once_in_the_log() {
+    for (variables, expected) in [
+        (&[][..], 1),
+        (&[("FANFARE_SERVER__FORWARDED_FROM", "127.0.0.1/32")][..], 0),
+    ] {
+        let process = Process::with(&["--shards", "2"], variables);
+        for _ in 0..3 {
+            enters(process.address, b"", "X-Forwarded-For: 192.0.2.1\r\n");
+        }
+        let stream =
+            "GET /api/v1/sse?topics=news HTTP/1.1\r\nHost: x\r\nForwarded: for=192.0.2.1\r\n\r\n";
+        request(process.address, stream.as_bytes());
+        process.signal("TERM");
+        let (_, log) = process.finish(Duration::from_secs(15));
+        let lines = log.matches("add it to server.forwarded_from").count();
+        assert_eq!(lines, expected, "{log}");
+    }
+}
