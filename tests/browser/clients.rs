@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fanfare::config::Config;
 use serde_json::{Value, json};
 
-use crate::DESKTOP;
 use crate::browser::{Browser, Page};
 use crate::nginx::{SECRET, Site, block};
 use crate::proxy::Proxy;
 use crate::support::{Client, request};
+use crate::{DESKTOP, PHONE};
 
 const GUIDE: &str = include_str!("../../docs/clients.md");
 /// A rate lasts a minute; much more, since machines may be busy.
@@ -155,9 +155,9 @@ fn clients_survive_restarts_of_nginx_and_of_the_gateway() {
 fn a_token_is_asked_for_anew_and_what_is_wrong_with_it_is_shown() {
     let mut site = Site::start(HISTORY, |config| config.auth.leeway = Duration::ZERO);
     let good = token("ann", "user", 600);
-    site.write("token", &token("ann", "user", 5));
     let browser = Browser::start();
     let page = open(&browser, &site);
+    site.write("token", &token("ann", "user", 6));
     start(&page, &site);
     check(&page, &site, 0..1);
 
@@ -476,6 +476,24 @@ fn wait_for_line(page: &Page<'_>, line: &str) {
         &format!("[...document.querySelectorAll('#lines li:not(.wait)')].some((item) => item.textContent === {line:?})"),
         RATE_PATIENCE,
     );
+}
+
+#[test]
+fn the_chat_opens_as_a_file_beside_a_demo_gateway() {
+    let gateway = crate::gateway();
+    let browser = Browser::start();
+    let url = format!(
+        "file://{}/examples/chat.html?gateway=ws://{}/api/v1/ws",
+        env!("CARGO_MANIFEST_DIR"),
+        gateway.address
+    );
+    let page = browser.open(&url, PHONE);
+    page.eval("$('join').requestSubmit()");
+    page.wait("$('state').textContent === 'open'");
+    says(&page, "<b>hello</b>");
+    page.wait("document.querySelector('#lines li:not(.wait)') !== null");
+    assert!(lines(&page, false)[0].ends_with("<b>hello</b>"));
+    page.screenshot("chat-phone.png");
 }
 
 /// Production, presence and history, two shards, nginx, two users: each sees every
