@@ -30,9 +30,13 @@ fn token(user: &str, role: &str, seconds: u64) -> String {
 
 /// Publishes as a backend does.
 fn publish(site: &Site, topic: &str, data: &Value) {
-    let body = json!({ "event": topic, "data": data }).to_string();
+    post(site, "events", &json!({ "event": topic, "data": data }));
+}
+
+fn post(site: &Site, endpoint: &str, body: &Value) {
+    let body = body.to_string();
     let head = format!(
-        "POST /api/v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
+        "POST /api/v1/{endpoint} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
         token("backend", "service", 600),
         body.len()
     );
@@ -363,6 +367,45 @@ fn a_pattern_of_many_topics_comes_back() {
     page.wait("ws.seen.length === 63");
     // Of the oldest nobody can say whether something is missing.
     assert_eq!(page.eval("ws.gaps"), json!([[null, null]]));
+}
+
+#[test]
+fn events_with_names_of_their_own_and_the_inbox_come_back() {
+    let mut site = Site::start(
+        &format!("{HISTORY}[namespace.\"user:\"]\nhistory_size = 10\n"),
+        |_| {},
+    );
+    site.write("token", &token("ann", "user", 600));
+    let browser = Browser::start();
+    let page = open(&browser, &site);
+    page.eval("sse.handlers.types = ['order.paid']");
+    start(&page, &site);
+    let mut number = 0;
+    let mut publish = |site: &Site| {
+        let body = json!({ "topic": "chat.a", "type": "order.paid", "payload": number });
+        post(site, "publish", &body);
+        let body =
+            json!({ "event": "hello", "data": format!("for ann {number}"), "user_id": "ann" });
+        post(site, "events", &body);
+        number += 1;
+    };
+    publish(&site);
+    page.wait("ws.seen.length === 2 && sse.seen.length === 1");
+    site.stop_nginx();
+    publish(&site);
+    site.start_nginx();
+    page.wait("isOpen(ws) && isOpen(sse)");
+    publish(&site);
+    page.wait("ws.seen.includes(2) && ws.seen.includes('for ann 2') && sse.seen.includes(2)");
+    // Topics have no order among them.
+    let numbers = "(seen) => seen.filter(Number.isInteger)";
+    let texts = "(seen) => seen.filter((data) => !Number.isInteger(data))";
+    let ordered = json!([0, 1, 2]);
+    assert_eq!(page.eval(&format!("({numbers})(ws.seen)")), ordered);
+    assert_eq!(page.eval("sse.seen"), ordered);
+    let for_ann = json!(["for ann 0", "for ann 1", "for ann 2"]);
+    assert_eq!(page.eval(&format!("({texts})(ws.seen)")), for_ann);
+    assert_eq!(page.eval("[ws.gaps, sse.gaps]"), json!([[], []]));
 }
 
 /// A network that goes away tells nobody.
