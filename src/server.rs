@@ -105,13 +105,13 @@ impl Gateway {
             shards => shards,
         };
         let shards = u16::try_from(shards).unwrap_or(u16::MAX);
-        files::fit(&mut config, shards);
+        let sockets_max = files::fit(&mut config, shards);
         let listeners = Listeners::open(&config, shards)?;
         let stopping = Stopping {
             ready_delay: config.server.ready_delay,
             drain_timeout: config.server.drain_timeout,
         };
-        let process = Process::new(&config, shards);
+        let process = Process::new(&config, shards, sockets_max);
         let cursors = Arc::new(cursor_key(&config));
         let (config, mesh) = (Arc::new(config), Mesh::new(shards));
         let (phase, watching) = watch::channel(Phase::Running);

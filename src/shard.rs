@@ -149,7 +149,7 @@ impl Shard {
     #[must_use]
     pub fn begin_handshake(&self) -> Rc<Signal> {
         let mut core = self.core.borrow_mut();
-        let open_max = self.config.server.max_handshakes / usize::from(core.port.shards());
+        let open_max = self.process.handshakes_max() / usize::from(core.port.shards());
         let (evicted, had_to_evict) = core.handshakes.enter(open_max.max(1));
         if had_to_evict {
             self.counters.refused[Refused::Evicted as usize].add(1);

@@ -37,6 +37,8 @@ pub struct Process {
     /// Places that are taken: sockets, also of connections that are being closed.
     connections: AtomicUsize,
     connections_max: usize,
+    handshakes_max: usize,
+    sockets_max: usize,
     calls: AtomicUsize,
     calls_max: usize,
     per_ip_max: usize,
@@ -68,9 +70,10 @@ pub struct Place {
 pub(super) struct CallPlace(Arc<Process>);
 
 impl Process {
-    /// A process of so many shards without connections, with the limits of `config`.
+    /// A process of so many shards without connections, with the limits of `config`, that may have
+    /// `sockets_max` of clients open.
     #[must_use]
-    pub fn new(config: &Config, shards: u16) -> Arc<Self> {
+    pub fn new(config: &Config, shards: u16, sockets_max: usize) -> Arc<Self> {
         let (server, events) = (&config.server, &config.events);
         Arc::new(Self {
             seats: Seats::new(SeatLimits {
@@ -99,6 +102,8 @@ impl Process {
             drained_shards: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             connections_max: server.max_connections,
+            handshakes_max: server.max_handshakes,
+            sockets_max,
             calls: AtomicUsize::new(0),
             calls_max: config.bridge.max_calls,
             per_ip_max: server.max_connections_per_ip,
@@ -183,6 +188,13 @@ impl Process {
         counters.events_users.set(seats.users() as u64);
     }
 
+    /// How many connections there may be now that have not upgraded.
+    #[must_use]
+    pub(super) fn handshakes_max(&self) -> usize {
+        let room = self.sockets_max.saturating_sub(self.connections());
+        self.handshakes_max.min(room)
+    }
+
     /// What all shards together have counted.
     ///
     /// Cost: three reads for each shard.
@@ -243,7 +255,7 @@ mod tests {
         let mut config = Config::for_mode(Mode::Demo);
         config.server.max_connections = connections_max;
         config.server.max_connections_per_ip = per_ip_max;
-        Process::new(&config, 1)
+        Process::new(&config, 1, usize::MAX)
     }
 
     #[test]
