@@ -25,6 +25,8 @@ Examples:
                                                 another library, through an echo server of its own
   loadgen topics --topics 10000 --subscribers 10
   loadgen slow --slow 1                         one reader stalls; nobody else may notice
+  loadgen slow --slow 1000 --subscribers 50 --rate 500 --canary-p99 50
+                                                a thousand stall; a pair on another topic waits 50 ms at most
   loadgen resume --duration 30                  every connection is cut about once a second
   loadgen resume --topics 20                    the same, each subscribed to 20 topics at once
   loadgen idle --connections 9000 --pid $(pidof fanfare)
@@ -299,6 +301,11 @@ pub(crate) struct Slow {
     /// Subscribers that stop reading when the load starts.
     #[arg(long, default_value_t = 1)]
     pub(crate) slow: usize,
+
+    /// A pair of clients beside all of them sends 10 messages a second on a topic of its own. The run
+    /// fails when it loses one, or when its p99 is above this many milliseconds.
+    #[arg(long, value_name = "MS", value_parser = milliseconds)]
+    pub(crate) canary_p99: Option<Duration>,
 
     #[command(flatten)]
     pub(crate) load: Load,
@@ -604,6 +611,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.strip_suffix('s').unwrap_or(text);
     let seconds: f64 = number.parse().map_err(|_| "not a number of seconds")?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix("ms").unwrap_or(text);
+    let milliseconds: f64 = number.parse().map_err(|_| "not a number of milliseconds")?;
+    Duration::try_from_secs_f64(milliseconds / 1e3).map_err(|error| error.to_string())
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -1,6 +1,7 @@
 //! What a run found out: a table for people, JSON for programs.
 
 use std::fmt;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -51,6 +52,8 @@ pub(crate) struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bottleneck: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) canary: Option<Canary>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory: Option<Memory>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kernel_memory: Option<KernelMemory>,
@@ -60,6 +63,16 @@ pub(crate) struct Outcome {
     pub(crate) notes: Vec<String>,
     /// Why the run failed; empty in a good one.
     pub(crate) failures: Vec<String>,
+}
+
+/// How a pair of clients fared beside the load.
+#[derive(Debug, Serialize)]
+pub(crate) struct Canary {
+    pub(crate) sent: usize,
+    pub(crate) lost: usize,
+    /// From when a message was due to when it was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) latency_us: Option<Latency>,
 }
 
 /// The server's use of the machine within the window.
@@ -139,6 +152,22 @@ impl Latency {
 }
 
 impl Outcome {
+    /// Adds how a pair of clients fared, of which none may be lost, and p99 at most `p99_max`.
+    pub(crate) fn judge_canary(&mut self, canary: Canary, p99_max: Duration) {
+        if canary.lost > 0 || canary.sent == 0 {
+            let Canary { lost, sent, .. } = canary;
+            let failure = format!("the canary lost {lost} of {sent} messages");
+            self.failures.push(failure);
+        }
+        let p99 = canary.latency_us.as_ref().map_or(0.0, |it| it.p99);
+        let max = p99_max.as_secs_f64() * 1e6;
+        if p99 > max {
+            let failure = format!("the canary's p99 is {}, above {}", time(p99), time(max));
+            self.failures.push(failure);
+        }
+        self.canary = Some(canary);
+    }
+
     /// Adds what the verifier's counts mean for success.
     pub(crate) fn judge(&mut self) {
         if let Some(counts) = self.verified
@@ -210,6 +239,18 @@ impl fmt::Display for Outcome {
                 ),
             )?;
         }
+        if let Some(canary) = &self.canary {
+            let latency = canary.latency_us.as_ref().map_or_else(String::new, |it| {
+                format!(
+                    ", p50 {}  p99 {}  max {}",
+                    time(it.p50),
+                    time(it.p99),
+                    time(it.max)
+                )
+            });
+            let (sent, lost) = (canary.sent, canary.lost);
+            row("canary", format!("{sent} sent, {lost} lost{latency}"))?;
+        }
         if let (Some(bytes), Some(per_read)) = (self.wire_bytes_per_message, self.messages_per_read)
         {
             row(
@@ -277,6 +318,15 @@ impl fmt::Display for Outcome {
                     memory.per_connection_bytes, memory.unreclaimable_per_connection_bytes
                 ),
             )?;
+            row(
+                "of it in TCP",
+                format!(
+                    "{} before, {} with them, {} after",
+                    bytes(memory.before.tcp_buffer_bytes as f64),
+                    bytes(memory.with.tcp_buffer_bytes as f64),
+                    bytes(memory.after.tcp_buffer_bytes as f64)
+                ),
+            )?;
         }
         for (end, count) in &self.ends {
             row("ended", format!("{count}: {end}"))?;
@@ -332,6 +382,24 @@ mod tests {
         assert_eq!(grouped(1234567.4), "1,234,567");
         assert_eq!(time(12.3), "12 us");
         assert_eq!(time(1_500.0), "1.50 ms");
+    }
+
+    #[test]
+    fn a_canary_that_loses_or_waits_too_long_fails_a_run() {
+        let canary = |lost, ms: u64| {
+            let mut latencies = crate::verify::new_histogram();
+            latencies.record(ms * 1_000_000).unwrap();
+            Canary {
+                sent: 10,
+                lost,
+                latency_us: Latency::of(&latencies),
+            }
+        };
+        for (lost, ms, failures) in [(0, 49, 0), (1, 49, 1), (0, 51, 1), (1, 51, 2)] {
+            let mut outcome = Outcome::default();
+            outcome.judge_canary(canary(lost, ms), Duration::from_millis(50));
+            assert_eq!(outcome.failures.len(), failures, "{lost} lost, {ms} ms");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod arrivals;
 pub(crate) mod bridge;
+mod canary;
 pub(crate) mod connect;
 pub(crate) mod echo;
 pub(crate) mod fanout;

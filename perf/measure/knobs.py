@@ -75,6 +75,7 @@ KNOBS = (
     key("server.pin_threads", "true", "false", f"{FAN} --burst 64", cores="roaming"),
     key("server.huge_pages, at rest", "false", "true", IDLE, ("rss_per_connection", "rss_after")),
     key("server.huge_pages, 10,000 topics", "false", "true", "topics --topics 10000 --subscribers 10 --burst 64"),
+    key("server.max_unsent", "128KiB", "0B", f"{FAN} --burst 1024"),
     key("server.send_buffer", "0B", "32KiB", f"{FAN} --burst 1024"),
     key("hub.flush_delay", "0s", "1ms", "fanout --subscribers 200 --payload 128 --rate 2000", PACED),
     key("hub.history_size", "0", "1000", "publish --publishers 100 --payload 129 --burst 64"),

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::kind::{Choice, Count, Flag, ListOf, OneOf, Parsed, Size, Time};
 use super::section::section;
-use super::size::GIB;
+use super::size::{GIB, KIB};
 
 section! {
     /// Listeners, shards, and what a connection may cost before it speaks.
@@ -51,11 +51,14 @@ section! {
         /// however slowly its bytes arrive. Then the connection is closed.
         handshake_timeout: Duration = Duration::from_secs(10),
             Time(Duration::from_millis(100)..=Duration::from_mins(5));
-        /// Connections of the process that have not upgraded. Beyond it the oldest of them is closed. The
-        /// limit of open files lowers it, too.
+        /// Connections of the process that have not upgraded. Beyond it, or where there are no more files,
+        /// the oldest of them is closed.
         max_handshakes: usize = 16_384, Count(16..=10_000_000);
-        /// SO_SNDBUF of every connection: unsent bytes the kernel holds for it; "0B": the kernel's
-        /// choice.
+        /// Bytes that the kernel takes for a connection before it can send them (TCP_NOTSENT_LOWAT), about
+        /// 64 KiB more at times: what a client that does not read costs it; "0B": the kernel's choice.
+        max_unsent: usize = 128 * KIB, Size(0..=GIB);
+        /// SO_SNDBUF of every connection: bytes the kernel holds for it, those on their way included; "0B":
+        /// the kernel's choice, which grows with the distance of a client.
         send_buffer: usize = 0, Size(0..=GIB);
         /// Whether another process may listen on the same ports; the kernel spreads connections over both.
         /// It must be this gateway, too, and of the same user; each process has topics of its own. If

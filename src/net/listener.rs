@@ -23,6 +23,11 @@ pub struct Tuning {
     pub unacknowledged_max: Duration,
     /// `SO_SNDBUF`; 0: the kernel's choice.
     pub send_buffer_bytes: usize,
+    /// `TCP_NOTSENT_LOWAT`; 0: the kernel's choice.
+    ///
+    /// The kernel takes as many bytes as `net.ipv4.tcp_wmem` says, 4 MiB, for a peer that reads none of
+    /// them. This bounds those that have not been sent, and leaves it what is on its way to a distant peer.
+    pub unsent_bytes_max: usize,
 }
 
 /// Whose connections a listener of an IPv6 address takes.
@@ -133,6 +138,9 @@ pub fn listen(
     if tuning.send_buffer_bytes > 0 {
         socket.set_send_buffer_size(tuning.send_buffer_bytes)?;
     }
+    if tuning.unsent_bytes_max > 0 {
+        socket.set_tcp_notsent_lowat(u32::try_from(tuning.unsent_bytes_max).unwrap_or(u32::MAX))?;
+    }
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(Listener(socket.into()))
@@ -177,6 +185,7 @@ mod tests {
             let tuning = Tuning {
                 unacknowledged_max: limit,
                 send_buffer_bytes: 16 * 1024,
+                unsent_bytes_max: 128 * 1024,
             };
             let listener = SocketAddr::from(([127, 0, 0, 1], 0));
             let listener = listen(listener, Families::Own, 16, tuning).unwrap();
@@ -189,6 +198,7 @@ mod tests {
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(limit));
             // The kernel doubles what it is asked for.
             assert_eq!(socket.send_buffer_size().unwrap(), 32 * 1024);
+            assert_eq!(socket.tcp_notsent_lowat().unwrap(), 128 * 1024);
         });
     }
 }

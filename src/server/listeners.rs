@@ -37,6 +37,7 @@ impl Listeners {
             // A ping is acknowledged by the peer's kernel as soon as it arrives.
             unacknowledged_max: config.websocket.ping_interval + config.websocket.ping_timeout,
             send_buffer_bytes: server.send_buffer,
+            unsent_bytes_max: server.max_unsent,
         };
         if !server.share_port {
             for &address in &server.listen {

@@ -12,11 +12,13 @@ use peers::Peers;
 use plan::{Kind, Plan};
 
 use super::HANDSHAKES_MAX;
+use super::canary::Singing;
 use crate::cli::{Common, Load, Scenario};
 use crate::foreign::Foreign;
+use crate::kernel::Kernel;
 use crate::measure::{Progress, Window};
 use crate::net::{Net, Target};
-use crate::outcome::{Latency, Outcome};
+use crate::outcome::{KernelMemory, Latency, Outcome};
 use crate::payload::Layout;
 use crate::schedule::Schedule;
 use crate::verify::{Verifier, Wire, new_histogram};
@@ -39,6 +41,12 @@ pub(crate) fn run(
     common: &Common,
 ) -> Result<Outcome, String> {
     let (plan, load) = Plan::of(scenario, common.seed).expect("only called for those scenarios");
+    let slow = match scenario {
+        Scenario::Slow(slow) => Some(slow),
+        _ => None,
+    };
+    let kernel = || Kernel::now().map_err(|error| format!("the kernel's memory: {error}"));
+    let before = kernel()?;
     let window = Window::new(common.pid)?;
     let connections = plan.members.len() + usize::from(load.publishers);
     let mut net = super::net(target, common, connections)?;
@@ -66,15 +74,28 @@ pub(crate) fn run(
         net,
         peers,
     };
+    let canary = match slow.and_then(|slow| slow.canary_p99) {
+        Some(p99_max) => Some((Singing::start(target, common)?, p99_max)),
+        None => None,
+    };
     run.pause_slow();
     let began_ns = run.net.now_ns();
     run.publish_until_stopped(began_ns)?;
+    let with = kernel()?;
     run.drain()?;
+    let canary = match canary {
+        Some((singing, p99_max)) => Some((singing.stop()?, p99_max)),
+        None => None,
+    };
     run.collect_slow()?;
-    Ok(run.report(
-        super::outcome(scenario, target, common, "deliveries"),
-        began_ns,
-    ))
+    let mut outcome = super::outcome(scenario, target, common, "deliveries");
+    if let Some((canary, p99_max)) = canary {
+        outcome.judge_canary(canary, p99_max);
+    }
+    if let Some(slow) = slow {
+        outcome.kernel_memory = Some(KernelMemory::new(slow.slow, before, with, kernel()?));
+    }
+    Ok(run.report(outcome, began_ns))
 }
 
 /// Opens all connections and waits until every one is subscribed or ready to

@@ -84,7 +84,10 @@ fn fan_out_is_complete_and_in_one_order() {
 #[test]
 fn variations_of_fan_out_are_complete() {
     check("topics --topics 120 --subscribers 3 --subs-per-conn 50 --publishers 2");
-    let slow = check("slow --subscribers 10 --slow 2 --rate 500");
+    let slow = check("slow --subscribers 10 --slow 2 --rate 500 --canary-p99 4000");
+    assert_eq!(slow["canary"]["lost"], 0);
+    assert!(slow["canary"]["sent"].as_u64().unwrap() > 0);
+    assert!(slow["kernel_memory"]["with"]["tcp_buffer_bytes"].is_u64());
     assert!(
         slow["notes"][0]
             .as_str()

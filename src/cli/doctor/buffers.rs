@@ -59,10 +59,14 @@ fn of_each(host: &Host, needs: &Needs<'_>) -> Finding {
         let found = format!("{} by server.send_buffer, doubled", size(set));
         return Finding::new(SEND, EACH_WHY, Level::Ok, found);
     }
-    let worst = (send.saturating_add(receive)).saturating_mul(needs.connections);
+    let (to_send, by) = match needs.unsent_bytes() {
+        Some(max) if max < send => (max, " by server.max_unsent"),
+        _ => (send, ""),
+    };
+    let worst = (to_send.saturating_add(receive)).saturating_mul(needs.connections);
     let found = format!(
-        "up to {} to send and {} received; {} if every client stalls",
-        size(send),
+        "up to {} to send{by} and {} received; {} if every client stalls",
+        size(to_send),
         size(receive),
         size(worst)
     );
@@ -102,7 +106,7 @@ const ALL_WHY: &str =
     "When all sockets together hold more, every connection suffers, not only the slow ones.";
 const SEND: &str = "net.ipv4.tcp_wmem";
 const RECEIVE: &str = "net.ipv4.tcp_rmem";
-const EACH_WHY: &str = "A client may lag by what its socket holds before the gateway sees it; server.send_buffer bounds it.";
+const EACH_WHY: &str = "A client may lag by what its socket holds before the gateway sees it; server.max_unsent and server.send_buffer bound it.";
 const SEND_MAX: &str = "net.core.wmem_max";
 const SEND_MAX_WHY: &str = "Lowers server.send_buffer.";
 const NOT_SENT: &str = "net.ipv4.tcp_notsent_lowat";
@@ -140,7 +144,7 @@ mod tests {
                 ),
                 (
                     Level::Ok,
-                    "up to 4 MiB to send and 6 MiB received; 9.7 GiB if every client stalls",
+                    "up to 192 KiB to send by server.max_unsent and 6 MiB received; 6 GiB if every client stalls",
                 ),
             ],
         );

@@ -28,8 +28,11 @@ fn enough(host: &Host, needs: &Needs<'_>) -> Finding {
         _ => (total, "of the machine"),
     };
     let needed = needs.memory();
+    let stalled = needs.unsent_bytes().map_or_else(String::new, |bytes| {
+        format!(", and {} for each client that does not read", size(bytes))
+    });
     let found = format!(
-        "{} {whose}, may come to {} with {} connections",
+        "{} {whose}, may come to {} with {} connections{stalled}",
         size(there_is),
         size(needed),
         grouped(needs.connections)
@@ -110,7 +113,7 @@ mod tests {
             &[
                 (
                     Level::Ok,
-                    "4 GiB of the machine, may come to 2.4 GiB with 100,000 connections",
+                    "4 GiB of the machine, may come to 2.4 GiB with 100,000 connections, and 192 KiB for each client that does not read",
                 ),
                 (Level::Ok, "none"),
                 (Level::Ok, "0"),
@@ -132,7 +135,7 @@ mod tests {
             &found[..1],
             &[(
                 Level::Warn,
-                "1 GiB of its group, may come to 2.4 GiB with 100,000 connections",
+                "1 GiB of its group, may come to 2.4 GiB with 100,000 connections, and 192 KiB for each client that does not read",
             )],
         );
         let keep = found[0].remedy.clone().unwrap().keep.unwrap();
@@ -148,7 +151,7 @@ mod tests {
             &found[..1],
             &[(
                 Level::Warn,
-                "1 GiB of its group, may come to 2.4 GiB with 100,000 connections",
+                "1 GiB of its group, may come to 2.4 GiB with 100,000 connections, and 192 KiB for each client that does not read",
             )],
         );
     }

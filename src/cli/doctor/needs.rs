@@ -70,6 +70,15 @@ impl<'a> Needs<'a> {
         process + KERNEL_BYTES + contexts
     }
 
+    /// Bytes that the kernel holds for a client that does not read, before it can send them, if the
+    /// configuration bounds them.
+    pub(super) fn unsent_bytes(&self) -> Option<u64> {
+        match self.config.server.max_unsent {
+            0 => None,
+            max => Some(max as u64 + SEGMENT_BYTES),
+        }
+    }
+
     /// Whether clients or a proxy on this machine connect over loopback.
     pub(super) fn loopback_addresses(&self) -> usize {
         let listen = &self.config.server.listen;
@@ -92,6 +101,8 @@ const PROCESS_BYTES_HUGE: u64 = 3 * KIB as u64;
 /// What an idle TCP connection costs in the kernel: on Linux 6.18 both ends of one take 9.9 KiB, of which a
 /// `tcp_sock` is 2,368 bytes, its inode 832, file and dentry 192 each and entries of epoll about 200.
 const KERNEL_BYTES: u64 = 5 * KIB as u64;
+/// What the kernel takes at once, beyond a limit of what is not sent.
+const SEGMENT_BYTES: u64 = 64 * KIB as u64;
 /// With `websocket.deflate_client_contexts`.
 const CONTEXT_BYTES: u64 = 32 * KIB as u64;
 
