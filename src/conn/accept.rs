@@ -85,10 +85,8 @@ async fn serve(
     address: IpAddr,
     progress: &Rc<Progress>,
 ) -> Option<Taken> {
-    let config = shard.config.clone();
-    let head_timeout = config.server.handshake_timeout;
     let deadline = progress.deadline.get();
-    let reading = preamble::read(&config.server, &mut stream, address, deadline).await;
+    let reading = preamble::read(&shard.config.server, &mut stream, address, deadline).await;
     let (address, begun) = match reading {
         Preamble::Read(address, begun) => (address, begun),
         Preamble::Refused(error) => {
@@ -117,6 +115,21 @@ async fn serve(
         }
         Preamble::Over => return None,
     };
+    // Its size is for those who speak.
+    Box::pin(serve_requests(shard, api, stream, address, begun, progress)).await
+}
+
+/// As [`serve`], of a peer that has begun to speak.
+async fn serve_requests(
+    shard: &Rc<Shard>,
+    api: Api,
+    stream: Stream,
+    address: IpAddr,
+    begun: Vec<u8>,
+    progress: &Rc<Progress>,
+) -> Option<Taken> {
+    let config = shard.config.clone();
+    let head_timeout = config.server.handshake_timeout;
     let limits = GuardLimits {
         head_bytes_max: config.http.max_head_size,
         headers_max: config.http.max_headers,

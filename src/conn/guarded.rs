@@ -65,7 +65,7 @@ pub(super) struct Guarded {
 }
 
 /// Bytes read at once before a connection is claimed.
-const READ_BYTES: usize = 16 * 1024;
+pub(super) const READ_BYTES: usize = 16 * 1024;
 
 impl Guarded {
     /// A socket of which `begun` has been read already.

@@ -66,6 +66,25 @@ fn get(address: SocketAddr, path: &str) -> Value {
     request(address, head.as_bytes()).json()
 }
 
+#[test]
+fn h06_a_connection_that_says_nothing_has_no_buffers() {
+    let process = Process::with(
+        &["--shards", "1"],
+        &[("FANFARE_SERVER__PIN_THREADS", "false")],
+    );
+    let connect = |_| TcpStream::connect(process.address).unwrap();
+    // What the first ones leave in the allocator is not theirs.
+    drop((0..100).map(connect).collect::<Vec<_>>());
+    await_metric(process.address, "/handshakes", 0);
+    let before = process.rss();
+    const COUNT: u64 = 2000;
+    let _silent: Vec<TcpStream> = (0..COUNT).map(connect).collect();
+    await_metric(process.address, "/handshakes", COUNT);
+    let each = process.rss().saturating_sub(before) / COUNT;
+    // 15 KiB with buffers.
+    assert!(each < 6 * 1024, "{each} bytes");
+}
+
 /// Waits until `path` of the metrics is `value`.
 fn await_metric(address: SocketAddr, path: &str, value: u64) {
     let deadline = Instant::now() + PATIENCE;
