@@ -12,6 +12,7 @@ use crate::protocol::Disconnect;
 use crate::protocol::events::Parameters;
 use crate::shard::{Crowd, Over, Shard};
 use crate::ws::OpCode;
+use stream::Stream;
 
 /// What happens after a message.
 #[must_use]
@@ -50,8 +51,7 @@ impl Standing {
 #[derive(Debug)]
 pub(super) enum Session {
     Echo,
-    /// A stream of events.
-    Stream,
+    Stream(Stream),
     Bridge(Box<bridge::Bridge>),
     Events(Box<events::Events>),
 }
@@ -59,6 +59,11 @@ pub(super) enum Session {
 impl Session {
     pub(super) fn echo() -> Self {
         Self::Echo
+    }
+
+    /// A stream of these topics, of this user's if a token says so.
+    pub(super) fn stream(shard: &Shard, user: Option<&str>, topics: &[Box<str>]) -> Self {
+        Self::Stream(Stream::new(&shard.config, user, topics))
     }
 
     /// `head` is the answer to the upgrade request. With `refused` the connection
@@ -81,7 +86,11 @@ impl Session {
     /// The connection is open.
     pub(super) fn begin(&mut self, shard: &Shard, peer: PeerId) -> Flow {
         match self {
-            Self::Echo | Self::Stream => Flow::Continue,
+            Self::Echo => Flow::Continue,
+            Self::Stream(stream) => {
+                stream.begin(shard);
+                Flow::Continue
+            }
             Self::Bridge(bridge) => bridge.begin(shard, peer),
             Self::Events(events) => events.begin(shard, peer),
         }
@@ -90,7 +99,7 @@ impl Session {
     /// The connection is not open yet: it may be by now.
     pub(super) fn open_again(&mut self, shard: &Shard, peer: PeerId) -> Flow {
         match self {
-            Self::Echo | Self::Stream | Self::Events(_) => Flow::Continue,
+            Self::Echo | Self::Stream(_) | Self::Events(_) => Flow::Continue,
             Self::Bridge(bridge) => bridge.open_again(shard, peer),
         }
     }
@@ -98,7 +107,7 @@ impl Session {
     /// The connection is open, and there is no room for it.
     pub(super) fn refuse(&self, shard: &Shard, peer: PeerId, crowd: Crowd) -> Flow {
         match self {
-            Self::Echo | Self::Stream | Self::Bridge(_) => {}
+            Self::Echo | Self::Stream(_) | Self::Bridge(_) => {}
             Self::Events(_) => events::refuse(shard, peer, crowd),
         }
         Flow::End(Disconnect::ConnectionLimit)
@@ -115,7 +124,7 @@ impl Session {
     ) -> Flow {
         match self {
             // They have no rate.
-            Self::Echo | Self::Stream | Self::Bridge(_) => Flow::Continue,
+            Self::Echo | Self::Stream(_) | Self::Bridge(_) => Flow::Continue,
             Self::Events(events) => events.limited(shard, peer, (opcode, payload), over),
         }
     }
@@ -130,7 +139,7 @@ impl Session {
     ) -> Flow {
         match self {
             Self::Echo => echo::message(shard, peer, opcode, payload),
-            Self::Stream => Flow::Continue,
+            Self::Stream(_) => Flow::Continue,
             Self::Bridge(bridge) => bridge.message(shard, peer, opcode, payload),
             Self::Events(events) => events.message(shard, peer, opcode, payload),
         }
@@ -140,7 +149,7 @@ impl Session {
     /// the last call.
     pub(super) fn take_uncounted(&mut self) -> u32 {
         match self {
-            Self::Echo | Self::Stream | Self::Bridge(_) => 0,
+            Self::Echo | Self::Stream(_) | Self::Bridge(_) => 0,
             Self::Events(events) => events.take_uncounted(),
         }
     }
@@ -151,7 +160,7 @@ impl Session {
             (Self::Events(events), outcome) => events.outcome(shard, peer, outcome),
             (Self::Bridge(_), outcome) => bridge::outcome(shard, peer, &outcome),
             (Self::Echo, Outcome::Gap(gap)) => events::gap(shard, peer, &gap),
-            (Self::Stream, outcome) => stream::outcome(shard, peer, &outcome),
+            (Self::Stream(_), outcome) => stream::outcome(shard, peer, &outcome),
             (Self::Echo, _) => {}
         }
     }
@@ -159,7 +168,8 @@ impl Session {
     /// The connection is over.
     pub(super) fn end(&mut self, shard: &Shard, peer: PeerId) {
         match self {
-            Self::Echo | Self::Stream => {}
+            Self::Echo => {}
+            Self::Stream(stream) => stream.end(shard),
             Self::Bridge(bridge) => bridge.end(),
             Self::Events(events) => events.end(shard, peer),
         }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(super) use claim::{Claim, claim};
 
 use super::record::Records;
-use super::session::Session;
+use super::session::{Flow, Session};
 use crate::http::{event_stream_head, refuse_raw_with};
 use crate::id::{PeerId, Priority};
 use crate::net::{Reader, Stream};
@@ -45,7 +45,8 @@ pub(super) fn start(
     if let Some(lease) = claim.lease {
         shard.lease(peer, lease);
     }
-    records.put(peer.slot, Session::Stream);
+    let session = Session::stream(shard, claim.user.as_deref(), &claim.request.topics);
+    records.put(peer.slot, session);
     let mut driver = Driver {
         shard: shard.clone(),
         records,
@@ -59,13 +60,16 @@ pub(super) fn start(
     };
     let now = SystemTime::now();
     let (request, head) = (claim.request, event_stream_head(&claim.page, now));
-    if shard
-        .engine(|engine| engine.open_stream(peer, &request, head))
-        .is_err()
-    {
-        let refusal = refuse_raw_with(503, "Too many topics", now, &claim.page);
-        shard.send_raw(peer, Priority::Critical, &refusal);
-        driver.part(Disconnect::Overloaded);
+    match shard.engine(|engine| engine.open_stream(peer, &request, head)) {
+        // A stream always goes on.
+        Ok(()) => driver.with_session(|session| {
+            let _ = session.begin(shard, peer);
+        }),
+        Err(_) => {
+            let refusal = refuse_raw_with(503, "Too many topics", now, &claim.page);
+            shard.send_raw(peer, Priority::Critical, &refusal);
+            driver.part(Disconnect::Overloaded);
+        }
     }
     tokio::task::spawn_local(driver);
 }
@@ -139,6 +143,14 @@ impl Future for Driver {
 }
 
 impl Driver {
+    /// Lends `act` the stream's session.
+    fn with_session(&self, act: impl FnOnce(&mut Session)) {
+        let session = self.records.take(self.peer.slot);
+        let mut session = session.expect("it is there as long as the connection");
+        act(&mut session);
+        self.records.put(self.peer.slot, session);
+    }
+
     /// Reads what the client says, to no purpose; 0 at the end of it.
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         let shard = &self.shard;
@@ -158,6 +170,7 @@ impl Driver {
             self.phase = Phase::Closing;
             drop(self.seat.take());
             self.records.tell_peer(&self.shard, self.peer);
+            self.with_session(|session| session.end(&self.shard, self.peer));
             self.shard.part(self.peer, why);
             let deadline = Instant::now() + self.shard.config.websocket.close_timeout;
             self.closing = Some(Box::pin(sleep_until(deadline)));
@@ -179,7 +192,9 @@ impl Drop for Driver {
         if self.phase == Phase::Open {
             self.shard.counters.disconnects[Disconnect::Internal.index()].add(1);
         }
-        drop(self.records.take(self.peer.slot));
+        if let Some(mut session) = self.records.take(self.peer.slot) {
+            session.end(&self.shard, self.peer);
+        }
         // Before the socket goes, so that a client that sees its end is not counted.
         drop(self.seat.take());
         self.shard.leave(self.peer);

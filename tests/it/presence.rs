@@ -1,7 +1,9 @@
 //! Who is in a topic: told as it changes, and on request.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use fanfare::auth::{Grant, issue};
+use fanfare::config::Secret;
 use serde_json::{Value, json};
 
 use crate::support::{Client, EventStream, TestGateway, frame};
@@ -70,6 +72,18 @@ fn roster_of(client: &mut Client, topic: &str, connections: u64) -> Value {
             return answer;
         }
         assert!(Instant::now() < deadline, "{answer}");
+    }
+}
+
+/// Waits until so many users are in `room.1`.
+fn wait_for_users(client: &mut Client, users: u64) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let count = roster(client, json!({ "event": "room.1" }))["result"]["count"].clone();
+        if count == users {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{count} are there");
     }
 }
 
@@ -167,13 +181,103 @@ fn r03_who_vanishes_leaves_and_counts_are_right_again() {
             member.send_bytes(&frame(0x81, b"{}")[..3]);
         }
     }
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let count = roster(&mut watcher, json!({ "event": "room.1" }))["result"]["count"].clone();
-        if count == 1 {
-            break;
+    wait_for_users(&mut watcher, 1);
+}
+
+const SECRET: [u8; 32] = [7; 32];
+
+/// A query that proves to be `user` for so many seconds.
+fn token(user: &str, seconds: u64) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap().as_secs();
+    let grant = Grant {
+        user,
+        role: None,
+        issued_at: now,
+        expires_at: now + seconds,
+    };
+    let token = issue(&grant, &Secret::new(SECRET).unwrap()).unwrap();
+    format!("token={token}")
+}
+
+/// As [`gateway`], with tokens.
+fn gateway_with_tokens(shards: usize) -> TestGateway {
+    let toml = "[namespace.\"room.\"]\npresence = true\npresence_grace = \"0s\"";
+    TestGateway::from_toml(toml, |config| {
+        config.server.shards = shards;
+        config.auth.jwt_secret = Secret::new(SECRET);
+        config.auth.leeway = Duration::ZERO;
+    })
+}
+
+/// A stream of `room.1` and `hall`, which keeps no presence.
+fn stream(gateway: &TestGateway, token: &str) -> EventStream {
+    EventStream::subscribe(gateway.address, &format!("topics=room.1,hall&{token}"))
+}
+
+#[test]
+fn case_c7_a_stream_with_a_token_is_its_users_presence() {
+    for shards in [1, 3] {
+        let gateway = gateway_with_tokens(shards);
+        let mut watcher = client(&gateway, "watcher");
+        subscribe(&mut watcher, "room.1");
+        roster_of(&mut watcher, "room.1", 1);
+        let nobody = stream(&gateway, "");
+        let mut first = stream(&gateway, &token("ann", 600));
+        assert_eq!(change(&mut watcher), told("join", "ann", 2));
+        // The user is one, whatever its connections are.
+        let second = stream(&gateway, &token("ann", 600));
+        let mut socket = Client::connect(
+            gateway.address,
+            &format!("/api/v1/ws?{}", token("ann", 600)),
+        );
+        assert_eq!(socket.json()["user"], "ann");
+        subscribe(&mut socket, "room.1");
+        let answer = roster_of(&mut watcher, "room.1", 4);
+        assert_eq!(answer["result"]["count"], 2);
+        assert_eq!(answer["result"]["users"][0]["user"], "ann");
+        assert_eq!(answer["result"]["users"][0]["connections"], 3);
+        drop((nobody, second));
+        roster_of(&mut watcher, "room.1", 3);
+        drop(socket);
+        roster_of(&mut watcher, "room.1", 2);
+        assert!(watcher.is_silent(Duration::from_millis(50)));
+        // It sees others come and go, and is told to have gone itself.
+        let bob = stream(&gateway, &token("bob", 600));
+        assert_eq!(change(&mut watcher), told("join", "bob", 3));
+        loop {
+            let seen = first.event();
+            assert_eq!(seen.name, "presence");
+            if change_in(&seen.json()).1 == "bob" {
+                break;
+            }
         }
-        assert!(Instant::now() < deadline, "{count} are left");
+        drop(first);
+        assert_eq!(change(&mut watcher), told("leave", "ann", 2));
+        drop(bob);
+        assert_eq!(change(&mut watcher), told("leave", "bob", 1));
+    }
+}
+
+#[test]
+fn case_c7_a_stream_that_the_gateway_ends_has_left() {
+    for shards in [1, 3] {
+        let gateway = gateway_with_tokens(shards);
+        let mut watcher = client(&gateway, "watcher");
+        subscribe(&mut watcher, "room.1");
+        roster_of(&mut watcher, "room.1", 1);
+        // Its token ends. The client keeps the socket, as one whose network is gone.
+        let mut expires = stream(&gateway, &token("ann", 2));
+        assert_eq!(change(&mut watcher), told("join", "ann", 2));
+        assert_eq!(change(&mut watcher), told("leave", "ann", 1));
+        expires.until_end();
+        // Many come and vanish at once; with unread events, the kernel resets them.
+        let crowd: Vec<EventStream> = (0..40)
+            .map(|number| stream(&gateway, &token(&format!("member-{number}"), 600)))
+            .collect();
+        assert_eq!(roster_of(&mut watcher, "room.1", 41)["result"]["count"], 41);
+        drop(crowd);
+        wait_for_users(&mut watcher, 1);
     }
 }
 

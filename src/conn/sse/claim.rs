@@ -22,6 +22,8 @@ pub(in crate::conn) struct Claim {
     /// What the head of the response says to the page that asks.
     pub(super) page: HeaderMap,
     pub(super) request: EventsRequest,
+    /// Whose it is, if a token says so.
+    pub(super) user: Option<Box<str>>,
     pub(super) lease: Option<Lease>,
     pub(super) place: Place,
     pub(super) seat: Seat,
@@ -87,6 +89,7 @@ pub(in crate::conn) fn claim<B>(
     Ok(Claim {
         page,
         lease: lease_of(shard, &standing),
+        user: user.map(Into::into),
         request: wanted,
         place,
         seat,

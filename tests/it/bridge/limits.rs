@@ -190,8 +190,16 @@ fn the_limit_of_connections_counts_users_and_is_given_back() {
         let _others = [user(address, "b"), user(address, "c")];
         assert_eq!(super::refused(address, "/ws?user_id=d", "").status, 503);
         super::leave(first);
-        wait_until("there is room", || super::connections(address) == 2);
-        let mut again = user(address, "a");
+        assert_eq!(super::connections(address), 2);
+        // Its place among the sockets is free when its socket has gone.
+        let mut again = None;
+        wait_until("there is room", || {
+            let client = super::answered(super::upgrade(address, "a"));
+            let is_in = client.head.starts_with("HTTP/1.1 101 ");
+            again = is_in.then_some(client);
+            is_in
+        });
+        let mut again = again.expect("it is in");
         assert!(push(address, "a", &json!({ "n": 1 })));
         assert_eq!(again.json()["n"], 1);
     }
