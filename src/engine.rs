@@ -198,6 +198,13 @@ impl Engine {
         std::mem::take(&mut self.flush_wanted)
     }
 
+    /// What has been done for patterns since the last call, in steps of some 50 ns: what others have
+    /// subscribed to is paid for by who publishes to a new topic, so their turn has to end in time.
+    #[must_use]
+    pub fn take_steps(&mut self) -> usize {
+        self.homes.home.take_steps() + self.readers.patterns.take_steps()
+    }
+
     /// Whether nothing has to be told.
     #[must_use]
     pub fn is_all_told(&self) -> bool {

@@ -144,6 +144,12 @@ impl Shard {
         done
     }
 
+    /// What the engine has done for patterns since the last call, in its steps.
+    #[must_use]
+    pub fn take_steps(&self) -> usize {
+        self.core.borrow_mut().engine.take_steps()
+    }
+
     /// Notes a connection that has to become one yet. The signal is raised if it has to make room
     /// for newer ones.
     #[must_use]

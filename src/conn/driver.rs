@@ -137,12 +137,14 @@ impl Left {
 struct TurnBudget {
     frames: usize,
     bytes: usize,
+    steps: usize,
 }
 
 impl TurnBudget {
     const NEW: Self = Self {
         frames: FRAMES_PER_TURN,
         bytes: BYTES_PER_TURN,
+        steps: STEPS_PER_TURN,
     };
 
     /// Takes frames, and the bytes of a message that they complete, inflated. Each message of a batch is
@@ -152,6 +154,12 @@ impl TurnBudget {
         self.bytes = self.bytes.saturating_sub(bytes);
         self.frames == 0 || self.bytes == 0
     }
+
+    /// Takes what the engine has done for patterns. Returns whether the turn is over.
+    fn take_steps(&mut self, steps: usize) -> bool {
+        self.steps = self.steps.saturating_sub(steps);
+        self.steps == 0
+    }
 }
 
 /// Frames of one connection, fragments and control frames too, that are dealt with before others get their turn.
@@ -159,6 +167,9 @@ const FRAMES_PER_TURN: usize = 512;
 
 /// Bytes of them, but for the last one.
 const BYTES_PER_TURN: usize = 256 * 1024;
+
+/// Steps that the engine takes for patterns because of them, but for those of the last one.
+const STEPS_PER_TURN: usize = 20_000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -446,7 +457,7 @@ impl Driver {
             if self.shard.is_outbox_full(self.peer) {
                 break Some(Stop::Full(Left::behind(&input)));
             }
-            if turn.take(frames, size) {
+            if turn.take(frames, size) || turn.take_steps(self.shard.take_steps()) {
                 break Some(Stop::TurnOver(Left::behind(&input)));
             }
         };

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(super) use claim::{Claim, claim};
 
 use super::record::Records;
-use super::session::{Flow, Session};
+use super::session::Session;
 use crate::http::{event_stream_head, refuse_raw_with};
 use crate::id::{PeerId, Priority};
 use crate::net::{Reader, Stream};

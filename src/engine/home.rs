@@ -22,6 +22,8 @@ pub(super) struct Home {
     patterns: PatternIndex<Interest>,
     /// How often a pattern was added: a topic that has been looked up before is again.
     patterns_added: u32,
+    /// Steps taken to look topics up among the patterns.
+    steps: usize,
     config: Arc<Config>,
     /// The next topic's epoch.
     epoch: u64,
@@ -131,6 +133,7 @@ impl Home {
             names: HashMap::default(),
             patterns: PatternIndex::default(),
             patterns_added: 0,
+            steps: 0,
             epoch,
             history_held: 0,
             history_max: config.hub.max_history_memory / shards.max(1),
@@ -164,7 +167,7 @@ impl Home {
 
     fn make(&mut self, name: &str) -> (TopicId, Vec<Interest>) {
         let mut interest: Vec<Interest> = Vec::new();
-        self.patterns.find(name, |wanted| {
+        self.steps += self.patterns.find(name, |wanted| {
             if !interest.contains(&wanted) {
                 interest.push(wanted);
             }
@@ -322,6 +325,11 @@ impl Home {
         is_wanted
     }
 
+    /// Steps taken to look topics up among the patterns since the last call.
+    pub(super) fn take_steps(&mut self) -> usize {
+        std::mem::take(&mut self.steps)
+    }
+
     /// Those who want a topic because of patterns that were added since it was last looked up, and did
     /// not want it before. From now on they do.
     ///
@@ -333,7 +341,7 @@ impl Home {
             return new;
         }
         topic.looked_up = self.patterns_added;
-        self.patterns.find(&topic.name, |wanted| {
+        self.steps += self.patterns.find(&topic.name, |wanted| {
             if !topic.interest.contains(&wanted) && !new.contains(&wanted) {
                 new.push(wanted);
             }

@@ -27,6 +27,8 @@ pub(super) struct Patterns {
     version: u32,
     /// What topics were found to be in, by their number.
     found: Vec<Found>,
+    /// Steps taken to look topics up, for messages' ways into several logs, and for changes of patterns.
+    steps: usize,
 }
 
 /// What a peer has asked for.
@@ -103,14 +105,19 @@ impl Patterns {
         if found.version != self.version {
             found.version = self.version;
             let mut logs = Vec::new();
-            self.index.find(hub.name(topic), |log| {
-                if !logs.contains(&log) {
-                    logs.push(log);
-                }
-            });
+            self.steps += self.index.find(hub.name(topic), |log| logs.push(log));
+            // A log several of whose patterns match comes as often.
+            logs.sort_unstable_by_key(|log: &TopicId| log.0);
+            logs.dedup();
             found.logs = logs.into();
         }
+        self.steps += found.logs.len();
         &found.logs
+    }
+
+    /// Steps taken since the last call.
+    pub(super) fn take_steps(&mut self) -> usize {
+        std::mem::take(&mut self.steps)
     }
 
     /// Forgets a topic, whose number may be given to another one.
@@ -203,6 +210,7 @@ impl Patterns {
         let mut selection = self.peers.remove(&peer).unwrap_or_default();
         let patterns = selection.patterns.iter().map(|(pattern, _)| pattern);
         let patterns: Vec<Pattern> = patterns.cloned().collect();
+        self.steps += patterns.len() * patterns.len();
         let parts = divide(&patterns);
         let logs: Vec<TopicId> = parts.into_iter().map(|part| self.open(hub, part)).collect();
         let before = std::mem::replace(&mut selection.logs, logs);

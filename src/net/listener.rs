@@ -98,7 +98,7 @@ pub struct Spare(Option<OwnedFd>);
 impl Spare {
     /// A file, if there is one.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn open() -> Self {
         Self(eventfd(0, EventfdFlags::CLOEXEC).ok())
     }
 

@@ -21,7 +21,7 @@ const TOLD_EVERY: Duration = Duration::from_mins(1);
 /// Accepts until the shard ends: one that closes its clients still answers requests.
 pub(super) async fn run(shard: Rc<Shard>, records: Rc<Records>, listener: Acceptor, api: Api) {
     let mut told: Option<Instant> = None;
-    let mut spare = Spare::new();
+    let mut spare = Spare::open();
     loop {
         match listener.accept().await {
             Ok((stream, address)) => {
@@ -47,7 +47,7 @@ pub(super) async fn run(shard: Rc<Shard>, records: Rc<Records>, listener: Accept
                 } else {
                     sleep(REST).await;
                 }
-                spare = Spare::new();
+                spare = Spare::open();
             }
         }
     }

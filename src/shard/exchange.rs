@@ -14,6 +14,9 @@ use crate::protocol::Disconnect;
 /// Batches taken from one shard per turn.
 const BATCHES_PER_TURN: usize = 4;
 
+/// Steps that the engine takes for patterns because of requests, but for those of the last one.
+const STEPS_PER_TURN: usize = 20_000;
+
 /// What a shard notes for another one.
 #[derive(Debug)]
 pub enum Note {
@@ -184,7 +187,7 @@ impl Shard {
             }
             usize::from(core.port.shards())
         };
-        let (mut some, mut notes) = (false, Vec::new());
+        let (mut some, mut notes, mut steps) = (false, Vec::new(), 0);
         for _ in 0..BATCHES_PER_TURN * shards {
             let mut core = self.core.borrow_mut();
             let Core {
@@ -196,9 +199,15 @@ impl Shard {
             let Some((from, mut requests)) = inbox.next(port, self.id) else {
                 return (true, some);
             };
-            let mut turn = engine.turn(self.clock.now(), port, &self.counters);
+            let mut is_stalled = false;
             let (all, any) = requests.take_each(|asked| match asked {
-                Asked::Request(request) => turn.request(from, request) == Taken::Done,
+                Asked::Request(_) if steps >= STEPS_PER_TURN => false,
+                Asked::Request(request) => {
+                    let mut turn = engine.turn(self.clock.now(), port, &self.counters);
+                    is_stalled = turn.request(from, request) == Taken::Stalled;
+                    steps += engine.take_steps();
+                    !is_stalled
+                }
                 Asked::Note(note) => {
                     notes.push(note);
                     true
@@ -208,12 +217,15 @@ impl Shard {
             if !all {
                 inbox.lanes[from.index()] = Some(Begun {
                     requests,
-                    is_stalled: true,
+                    is_stalled,
                 });
             }
             drop(core);
             for note in notes.drain(..) {
                 self.take_note(note);
+            }
+            if steps >= STEPS_PER_TURN {
+                break;
             }
         }
         (false, some)

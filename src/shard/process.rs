@@ -191,7 +191,8 @@ impl Process {
     /// How many connections there may be now that have not upgraded.
     #[must_use]
     pub(super) fn handshakes_max(&self) -> usize {
-        let room = self.sockets_max.saturating_sub(self.connections());
+        let taken = self.connections.load(Ordering::Relaxed);
+        let room = self.sockets_max.saturating_sub(taken);
         self.handshakes_max.min(room)
     }
 
