@@ -44,8 +44,8 @@ use turns::{Line, Turns};
 pub struct HubLimits {
     /// Topics known at once. At the limit a new one is refused.
     pub topics_max: usize,
-    /// Bytes in all logs and outboxes. At the limit every peer that lags is
-    /// treated as slow, and publications wait until there is room.
+    /// Bytes in all logs and outboxes, and of memberships. At the limit every peer that lags is
+    /// treated as slow, and publications wait until there is room. Memberships take half of it at most.
     pub memory_max: usize,
     /// Bytes in one log. At the limit publications wait for the next flush,
     /// which either drains the log or finds out who is slow.
@@ -86,6 +86,8 @@ pub struct Hub {
     held: usize,
     /// Memberships that somebody has asked for.
     subscriptions: usize,
+    /// All memberships.
+    members: usize,
     /// The most topics since memory was last made to fit them.
     topics_peak: usize,
     topics_internal: usize,
@@ -160,6 +162,9 @@ pub enum Unsubscribed {
     Left,
 }
 
+/// What a membership takes, in bytes: its two sides, with room to grow.
+const MEMBER_BYTES: usize = (size_of::<Sub>() + size_of::<Member>()) * 3 / 2;
+
 /// Outboxes kept for reuse, and how large one may be to be kept.
 const SPARE_OUTBOXES_MAX: usize = 256;
 const SPARE_OUTBOX_BYTES_MAX: usize = 128 * 1024;
@@ -184,6 +189,7 @@ impl Hub {
             generation: 0,
             held: 0,
             subscriptions: 0,
+            members: 0,
             topics_peak: 0,
             topics_internal: 0,
             holds: 0,
@@ -410,6 +416,7 @@ impl Hub {
             hold: 0,
         });
         self.subscriptions += usize::from(!self.topics[topic.index()].internal);
+        self.members += 1;
         if member == 0 {
             Subscribed::First
         } else {
@@ -578,10 +585,22 @@ impl Hub {
         self.peers[slot.index()].subs.iter().map(|sub| sub.topic)
     }
 
+    /// Whether there is memory for one membership more: they take half of it at most.
+    #[must_use]
+    pub fn has_room_for_members(&self) -> bool {
+        (self.members + 1).saturating_mul(MEMBER_BYTES) <= self.limits.memory_max / 2
+    }
+
+    /// What memberships leave for logs and outboxes, in bytes.
+    fn memory_max(&self) -> usize {
+        let members = self.members.saturating_mul(MEMBER_BYTES);
+        self.limits.memory_max.saturating_sub(members)
+    }
+
     /// Whether publications to `topic` should wait for the next flush.
     #[must_use]
     pub fn is_congested(&self, topic: TopicId) -> bool {
-        if self.held >= self.limits.memory_max {
+        if self.held >= self.memory_max() {
             return self.has_more_to_write();
         }
         self.topics[topic.index()]
@@ -812,6 +831,7 @@ impl Hub {
         }
         let internal = self.topics[self.streams[id.index()].topic.index()].internal;
         self.subscriptions -= usize::from(!internal);
+        self.members -= 1;
     }
 
     /// The stream of a topic in a format, made if need be.

@@ -14,9 +14,14 @@ use crate::topic::Pattern;
 /// from until homes have answered.
 pub(super) const ANSWERS_MAX: u8 = 16;
 
-/// There are too many topics to make a new one.
+/// Why a subscription cannot be had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TooManyTopics;
+pub enum NoRoom {
+    /// There are too many topics to make a new one.
+    Topics,
+    /// Memberships take as much memory as they may.
+    Memory,
+}
 
 /// Where a membership begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -236,20 +241,20 @@ impl<L: Lanes> Turn<'_, L> {
     /// Makes a peer a member of a topic. A peer that is a member already only stays one for longer.
     ///
     /// # Errors
-    /// The topic is new and there are too many.
+    /// The topic is new and there are too many, or there is no memory for a membership of its own.
     pub fn subscribe(
         &mut self,
         peer: PeerId,
         name: &str,
         begin: Begin,
         ticket: Ticket,
-    ) -> Result<(), TooManyTopics> {
+    ) -> Result<(), NoRoom> {
         let from = match begin {
             Begin::Live => None,
             Begin::Here => Some(None),
             Begin::After(position) => Some(Some(position)),
         };
-        let topic = self.engine.readers.hub.open(name).ok_or(TooManyTopics)?;
+        let topic = self.engine.readers.hub.open(name).ok_or(NoRoom::Topics)?;
         self.close_group(topic);
         let readers = &mut self.engine.readers;
         let format = readers.hub.format_of(peer.slot);
@@ -260,6 +265,7 @@ impl<L: Lanes> Turn<'_, L> {
                 let hold = self.engine.tickets.hold_of(ticket, log);
                 (log, hold.filter(|_| !flows))
             }
+            None if !readers.hub.has_room_for_members() => return Err(NoRoom::Memory),
             None => {
                 let is_new = readers.hub.subscribe(peer.slot, topic) != Subscribed::Covered;
                 // Nothing is written of it before the peer has been told where it begins.

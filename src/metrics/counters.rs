@@ -111,10 +111,12 @@ pub enum Limited {
     /// A request, or its answer, was refused for the bytes of its body, or a caller's answers ended:
     /// `http.max_buffered_bytes`.
     HttpBufferedBytes = 12,
+    /// A subscription found that subscriptions take half of `hub.max_memory`.
+    SubscriptionMemory = 13,
 }
 
 /// The names of [`Limited`], as labels: those of the keys where there is one.
-pub(super) const LIMITS: [&str; 13] = [
+pub(super) const LIMITS: [&str; 14] = [
     "frames_per_minute",
     "frames_per_minute_per_ip",
     "publishes_per_minute",
@@ -128,6 +130,7 @@ pub(super) const LIMITS: [&str; 13] = [
     "bridge_requests_per_minute",
     "max_calls",
     "max_buffered_bytes",
+    "subscription_memory",
 ];
 
 /// Bounds of message sizes, in bytes.

@@ -308,6 +308,37 @@ fn unsubscribe_without_names_means_all_and_unknown_names_are_nothing() {
 }
 
 #[test]
+fn m10_subscriptions_by_name_take_half_of_the_memory_and_patterns_next_to_nothing() {
+    let gateway = TestGateway::with(|config| {
+        config.server.shards = 1;
+        config.hub.max_memory = 256 * 1024;
+        config.events.max_subscriptions = 100_000;
+    });
+    let mut client = Client::events(gateway.address);
+    let names: Vec<String> = (0..2000).map(|n| format!("t.{n}")).collect();
+    client.say(&json!({ "type": "subscribe", "events": names, "id": 1 }));
+    let answer = client.json();
+    let taken = answer["events"].as_array().unwrap().len();
+    assert!((500..2000).contains(&taken), "{taken}");
+    assert_eq!(answer["rejected"], json!(names[taken..]));
+    let error = client.json();
+    assert_eq!(
+        (&error["code"], &error["id"]),
+        (&json!("SUBSCRIPTION_LIMIT"), &json!(1))
+    );
+    // A pattern reads what was rejected, too, and gives the memory of the names back.
+    let answer = ask(&mut client, r#"{"type":"subscribe","events":["t.*"]}"#);
+    assert_eq!(answer["events"], json!(["t.*"]));
+    let mut other = Client::events(gateway.address);
+    other.say(&json!({ "type": "subscribe", "events": names[..500] }));
+    assert_eq!(other.json()["events"].as_array().unwrap().len(), 500);
+    for name in [&names[0], &names[1999]] {
+        other.say(&json!({ "type": "publish", "event": name, "data": 1 }));
+        assert_eq!(client.json()["event"], json!(name));
+    }
+}
+
+#[test]
 fn a_connection_has_fifty_subscriptions() {
     let gateway = TestGateway::start();
     let mut client = Client::events(gateway.address);

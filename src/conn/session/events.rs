@@ -123,9 +123,9 @@ impl Events {
             });
             (ticket, broadcasts.and(inbox), engine.confirm(ticket))
         });
-        if subscribed.is_err() {
+        if let Err(why) = subscribed {
             // Better no connection than one that misses what is meant for it.
-            error(shard, peer, &Refusal::too_many_topics(""));
+            subscribe::refuse(shard, peer, None, why);
             return Flow::End(Disconnect::Overloaded);
         }
         self.await_confirmation(shard, peer, (ticket, Unanswered::Greeting), confirmation);

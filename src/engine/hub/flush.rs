@@ -193,12 +193,12 @@ impl Hub {
     /// many, in their line; decides about those that lag; gives up what all have been
     /// written.
     fn walk_dirty(&mut self, line: Line) {
-        if self.held >= self.limits.memory_max {
+        if self.held >= self.memory_max() {
             self.relieve();
         }
         let mut dirty = std::mem::take(self.dirty_in(line));
         // Nothing helped: whoever lags at all is too slow.
-        let tight = self.held >= self.limits.memory_max;
+        let tight = self.held >= self.memory_max();
         for id in dirty.drain(..) {
             let mut overdue = Vec::new();
             let stream = &mut self.streams[id.index()];
@@ -252,7 +252,7 @@ impl Hub {
     /// Cost: a look at every log that is not empty and its members. Pays for
     /// itself, because a quarter of the memory has to be filled until the next time.
     fn relieve(&mut self) {
-        let enough = self.limits.memory_max / 4 * 3;
+        let enough = self.memory_max() / 4 * 3;
         let mut logs: Vec<(usize, StreamId)> = self
             .warm
             .iter()

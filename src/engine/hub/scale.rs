@@ -151,6 +151,24 @@ fn m07_very_many_topics_of_one_peer_join_and_leave_with_a_step_each() {
 }
 
 #[test]
+fn m10_memberships_take_half_of_the_memory_and_logs_the_rest() {
+    let mut hub = hub();
+    hub.limits.memory_max = 1000 * MEMBER_BYTES;
+    let topic = open(&mut hub, 1);
+    let mut peers = Vec::new();
+    while hub.has_room_for_members() {
+        let peer = hub.join(JSON);
+        let _ = hub.subscribe(peer.slot, topic);
+        peers.push(peer);
+    }
+    assert_eq!((peers.len(), hub.memory_max()), (500, 500 * MEMBER_BYTES));
+    hub.leave(peers[0]);
+    assert!(hub.has_room_for_members());
+    hub.leave(peers[1]);
+    assert_eq!(hub.memory_max(), 502 * MEMBER_BYTES);
+}
+
+#[test]
 fn m07_topics_that_go_leave_nothing_behind_and_others_take_their_numbers() {
     let mut hub = hub();
     let peer = hub.join(JSON);

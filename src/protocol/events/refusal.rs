@@ -56,6 +56,18 @@ impl Refusal {
         }
     }
 
+    /// Subscriptions take as much memory as they may. `id` is that of the request as it was written.
+    #[must_use]
+    pub fn no_memory(id: Option<&str>) -> Self {
+        Self {
+            id: id.map(ToOwned::to_owned),
+            code: "SUBSCRIPTION_LIMIT",
+            message: "The gateway has no memory for more subscriptions; try again later, or use a pattern"
+                .into(),
+            details: None,
+        }
+    }
+
     /// The message lacks something or has it in the wrong shape.
     pub fn invalid(id: Option<Raw<'_>>, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(id, "INVALID_MESSAGE", message)

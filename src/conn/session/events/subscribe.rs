@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Events, Unanswered, answer, error, limit_of, note_name};
 use crate::auth::Permissions;
-use crate::engine::Begin;
+use crate::engine::{Begin, NoRoom};
 use crate::id::{PeerId, Position};
 use crate::metrics::Limited;
 use crate::protocol::events::{Recover, Refusal};
@@ -27,7 +27,7 @@ impl Events {
             let refusal = Refusal::new(id, "SUBSCRIPTION_LIMIT", message);
             return error(shard, peer, &refusal.with_details(limit_of(limit)));
         }
-        let (mut over_limit, mut too_many_topics) = (false, false);
+        let (mut over_limit, mut no_room) = (false, None);
         let may = Permissions::new(&shard.config, self.standing.identity());
         let ticket = shard.engine(|engine| engine.begin_subscription(peer));
         let (mut taken, mut topics, mut patterns) = (Vec::new(), Vec::new(), Vec::new());
@@ -55,8 +55,8 @@ impl Events {
         for topic in topics {
             let begin = begin_at(topic);
             let subscribed = shard.engine(|engine| engine.subscribe(peer, topic, begin, ticket));
-            if subscribed.is_err() {
-                too_many_topics = true;
+            if let Err(why) = subscribed {
+                no_room = Some(why);
                 self.subscriptions.retain(|known| **known != *topic);
                 for (name, taken) in names.iter().zip(&mut taken) {
                     *taken &= **name != *topic;
@@ -75,7 +75,10 @@ impl Events {
             }
             let begin = begin_at(topic);
             shard.engine(|engine| {
-                too_many_topics |= engine.subscribe(peer, topic, begin, ticket).is_err();
+                no_room = engine
+                    .subscribe(peer, topic, begin, ticket)
+                    .err()
+                    .or(no_room);
                 engine.unsubscribe(peer, topic);
             });
         }
@@ -98,13 +101,8 @@ impl Events {
             let refusal = Refusal::new(id, "SUBSCRIPTION_LIMIT", message);
             error(shard, peer, &refusal.with_details(limit_of(limit)));
         }
-        if too_many_topics {
-            shard.counters.limited(Limited::Topics);
-            error(
-                shard,
-                peer,
-                &Refusal::too_many_topics(id_text.unwrap_or("")),
-            );
+        if let Some(why) = no_room {
+            refuse(shard, peer, id_text, why);
         }
     }
 
@@ -148,6 +146,16 @@ impl Events {
             Err(_) => unreachable!("only checked names are kept"),
         }
     }
+}
+
+/// Tells a client that there is no room for a subscription.
+pub(super) fn refuse(shard: &Shard, peer: PeerId, id: Option<&str>, why: NoRoom) {
+    let (limited, refusal) = match why {
+        NoRoom::Topics => (Limited::Topics, Refusal::too_many_topics(id.unwrap_or(""))),
+        NoRoom::Memory => (Limited::SubscriptionMemory, Refusal::no_memory(id)),
+    };
+    shard.counters.limited(limited);
+    error(shard, peer, &refusal);
 }
 
 /// Where the client was in `topic`, if it says so.
