@@ -97,6 +97,43 @@ impl Account {
     }
 }
 
+/// Of many messages that are lost at once it is not counted which topic each was of.
+#[test]
+fn m10_who_reads_a_pattern_too_slowly_is_told_of_the_pattern_or_of_each_topic() {
+    const MANY: u64 = 30_000;
+    let gateway = TestGateway::with(|config| {
+        config.server.shards = 2;
+        config.server.send_buffer = 16 * 1024;
+        config.hub.slow_consumer = SlowConsumer::DropOldest;
+        config.hub.max_lag = 512 * 1024;
+        config.hub.history_size = 0;
+    });
+    let mut slow = stalled(gateway.address, &["t.*"]);
+    let mut publisher = Client::events(gateway.address);
+    for number in 0..MANY {
+        let event = format!("t.{}", number % 3);
+        publisher.say(&json!({ "type": "publish", "event": event, "data": number }));
+    }
+    let (mut received, mut lost, mut of_pattern) = ([0; 3], 0, false);
+    let mut is_over = [false; 3];
+    while is_over != [true; 3] {
+        let frame = slow.json();
+        let event = frame["event"].as_str().unwrap();
+        if frame["type"] == "gap" {
+            lost += frame["lost"].as_u64().unwrap();
+            of_pattern |= event == "t.*";
+            continue;
+        }
+        let number = frame["data"].as_u64().unwrap();
+        let topic = usize::try_from(number % 3).unwrap();
+        assert_eq!(event, format!("t.{topic}"));
+        received[topic] += 1;
+        is_over[topic] = number + 3 >= MANY;
+    }
+    assert!(of_pattern && lost > 1024, "{lost}");
+    assert_eq!(received.iter().sum::<u64>() + lost, MANY);
+}
+
 const MESSAGES: usize = 400;
 
 /// A subscriber stalls on `topic` while three others read everything; then it

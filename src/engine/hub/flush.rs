@@ -9,7 +9,6 @@ use super::turns::Line;
 use super::{
     Hub, Incident, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX, index_of, outbox_of, slot_of,
 };
-use crate::collections::HashMap;
 use crate::config::SlowConsumer;
 use crate::id::{PeerId, Slot, TopicId};
 
@@ -197,6 +196,7 @@ impl Hub {
             self.relieve();
         }
         let mut dirty = std::mem::take(self.dirty_in(line));
+        let (mut again, mut steps) = (Vec::new(), 0);
         // Nothing helped: whoever lags at all is too slow.
         let tight = self.held >= self.memory_max();
         for id in dirty.drain(..) {
@@ -233,9 +233,16 @@ impl Hub {
             stream.log.trim(oldest);
             self.held = self.held + stream.log.held() - held;
             for member in overdue {
-                self.decide(id, member, tight);
+                if steps >= STEPS_PER_WALK && !tight {
+                    // They lag a little more, and are decided about in the next walk.
+                    self.streams[id.index()].dirty = true;
+                    again.push(id);
+                    break;
+                }
+                steps += self.decide(id, member, tight);
             }
         }
+        dirty.append(&mut again);
         *self.dirty_in(line) = dirty;
     }
 
@@ -282,7 +289,8 @@ impl Hub {
     }
 
     /// Applies the topic's policy to a member that lags too far.
-    fn decide(&mut self, id: StreamId, member: usize, tight: bool) {
+    /// Returns how many messages had to be looked at one by one.
+    fn decide(&mut self, id: StreamId, member: usize, tight: bool) -> usize {
         let stream = &mut self.streams[id.index()];
         let slot = stream.members[member].slot;
         let policy = self.topics[stream.topic.index()].policy;
@@ -293,7 +301,8 @@ impl Hub {
         match policy.slow {
             SlowConsumer::Disconnect => {
                 let peer = &mut self.peers[slot.index()];
-                skip_to(stream, member, stream.log.head());
+                // Nobody will ask what it has lost.
+                stream.members[member].cursor = stream.log.head();
                 if !peer.doomed {
                     peer.doomed = true;
                     let peer = PeerId {
@@ -315,15 +324,16 @@ impl Hub {
             }
             SlowConsumer::Conflate if stream.losses.is_some() => {
                 let bytes_max = if tight { 0 } else { policy.lag_bytes_max };
-                self.held = self
-                    .held
-                    .wrapping_add_signed(conflate(stream, member, bytes_max));
+                let (bytes, steps) = conflate(stream, member, bytes_max);
+                self.held = self.held.wrapping_add_signed(bytes);
+                return steps;
             }
             SlowConsumer::Conflate => skip_to(stream, member, stream.log.tail(0)),
             SlowConsumer::DropLowest => {
                 self.drop_lowest(slot, if tight { 0 } else { policy.lag_bytes_max });
             }
         }
+        0
     }
 
     /// What was set aside or kept for a member is older than what it is about to skip, and lost before.
@@ -358,7 +368,7 @@ impl Hub {
                 let losses = losses.entry(entry.slot).or_default();
                 let kept = losses.bytes();
                 outbox.retain_aside(is_other, |frame| match slow {
-                    SlowConsumer::Conflate if frame.messages > 0 => losses.renew(frame),
+                    SlowConsumer::Conflate if frame.messages > 0 => losses.renew(&[*frame]),
                     _ => losses.add(frame.tag.topic, frame.messages),
                 });
                 entry.lost = losses.count();
@@ -547,19 +557,23 @@ fn gather<'a>(
 fn skip_to(stream: &mut Stream, member: usize, cursor: u64) {
     let entry = &mut stream.members[member];
     if cursor > entry.cursor {
+        let skipped = stream.log.messages_after(entry.cursor) - stream.log.messages_after(cursor);
         if let Some(losses) = &mut stream.losses {
             let losses = losses.entry(entry.slot).or_default();
-            let mut left = cursor - entry.cursor;
-            for frame in stream.log.frames(entry.cursor, stream.topic) {
-                let bytes = frame.bytes.len() as u64;
-                if left < bytes {
-                    break;
+            if skipped > LOST_ONE_BY_ONE_MAX {
+                losses.add_others(skipped);
+            } else {
+                let mut left = cursor - entry.cursor;
+                for frame in stream.log.frames(entry.cursor, stream.topic) {
+                    let bytes = frame.bytes.len() as u64;
+                    if left < bytes {
+                        break;
+                    }
+                    left -= bytes;
+                    losses.add(frame.tag.topic, frame.messages);
                 }
-                left -= bytes;
-                losses.add(frame.tag.topic, frame.messages);
             }
         }
-        let skipped = stream.log.messages_after(entry.cursor) - stream.log.messages_after(cursor);
         entry.lost = entry
             .lost
             .saturating_add(u32::try_from(skipped).unwrap_or(u32::MAX));
@@ -567,9 +581,15 @@ fn skip_to(stream: &mut Stream, member: usize, cursor: u64) {
     }
 }
 
+/// Messages of a log of several topics that are counted topic by topic when they are lost at once.
+const LOST_ONE_BY_ONE_MAX: u64 = 1024;
+
+/// Messages that a walk looks at one by one, but for those of the last member.
+const STEPS_PER_WALK: usize = 100_000;
+
 /// Moves a cursor of a log of several topics to its head, and keeps the newest message of each topic.
-/// Returns how many bytes more are kept.
-fn conflate(stream: &mut Stream, member: usize, bytes_max: u64) -> isize {
+/// Returns how many bytes more are kept, and how many messages that was.
+fn conflate(stream: &mut Stream, member: usize, bytes_max: u64) -> (isize, usize) {
     let Member { slot, cursor, .. } = stream.members[member];
     let losses = stream
         .losses
@@ -579,18 +599,10 @@ fn conflate(stream: &mut Stream, member: usize, bytes_max: u64) -> isize {
     let before = losses.bytes();
     let waiting = stream.log.frames(cursor, stream.topic);
     let waiting: Vec<Frame<'_>> = waiting.filter(|frame| frame.messages > 0).collect();
-    let newest = waiting
-        .iter()
-        .map(|frame| (frame.tag.topic, frame.tag.first));
-    let newest: HashMap<TopicId, u64> = newest.collect();
-    for frame in &waiting {
-        match newest[&frame.tag.topic] == frame.tag.first {
-            true => losses.renew(frame),
-            false => losses.add(frame.tag.topic, frame.messages),
-        }
-    }
+    losses.renew(&waiting);
     losses.trim(bytes_max);
     let entry = &mut stream.members[member];
     (entry.cursor, entry.lost) = (stream.log.head(), losses.count());
-    losses.bytes().cast_signed() - before.cast_signed()
+    let bytes = losses.bytes().cast_signed() - before.cast_signed();
+    (bytes, waiting.len())
 }
