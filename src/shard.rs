@@ -35,7 +35,7 @@ use std::task::{Context, Poll, Waker};
 pub use answers::{Answering, Caller, Counted, NoCall, Said};
 pub use budget::{Budget, Held};
 pub use clock::{Clock, timestamp_of};
-pub use directory::{About, Listing, User};
+pub use directory::{About, Listing, Pairs, User};
 pub use exchange::Note;
 pub use handle::Handle;
 pub use life::Limits as LifeLimits;

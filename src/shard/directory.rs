@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::clock::timestamp_of;
-use super::{Core, Note, Shard};
+use super::{Note, Shard};
 use crate::engine::{Post, PublishResult};
 use crate::id::{PeerId, ShardId};
 use crate::protocol::json::put_string;
@@ -32,16 +32,36 @@ pub struct User {
     pub role: Option<Box<str>>,
 }
 
-/// One shard's part of a list of connections.
+/// A page of one shard's connections.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// How many there are.
+    /// How many there are in it.
     pub total: usize,
     /// How many of them have a user.
     pub authenticated: usize,
-    /// The first of them, each as JSON.
-    pub items: Vec<String>,
+    /// How many of them are in `items`.
+    pub listed: usize,
+    /// The first of them, each as JSON, with commas between them.
+    pub items: String,
+    /// The slot where the next page begins, if there is one.
+    pub next: Option<usize>,
 }
+
+/// A page of what one shard's connections have subscribed to.
+#[derive(Debug, Default)]
+pub struct Pairs {
+    /// A topic or pattern and what the connection is called, in no order.
+    pub pairs: Vec<(String, String)>,
+    /// The slot where the next page begins, if there is one.
+    pub next: Option<usize>,
+}
+
+/// What a page costs, at most, but for its last connection: a step is a slot, a name, or a pattern of the shard that
+/// a listed connection may have. About a millisecond.
+const PAGE_STEPS: usize = 4096;
+
+/// A connection, or a pair, that is written down.
+const ITEM_STEPS: usize = 16;
 
 impl Shard {
     /// Notes who a connection is.
@@ -65,61 +85,70 @@ impl Shard {
         }
     }
 
-    /// The connections of all shards that have introduced themselves, `limit` of each in full.
-    pub fn ask_connections(&self, limit: usize) -> Vec<oneshot::Receiver<Listing>> {
-        self.ask_all(
-            || self.list_connections(limit),
-            |reply| Note::Connections { limit, reply },
-        )
+    /// All shards, for those who ask each of them.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> {
+        (0..self.core.borrow().port.shards()).map(ShardId)
     }
 
-    /// Pairs of a topic or pattern and a connection that has subscribed to it, in no order, up to
-    /// `limit` of each shard.
-    pub fn ask_subscriptions(&self, limit: usize) -> Vec<oneshot::Receiver<Vec<(String, String)>>> {
-        self.ask_all(
-            || self.list_subscriptions(limit),
-            |reply| Note::Subscriptions { limit, reply },
-        )
-    }
-
-    /// What every shard says. There is no answer of one that ends before.
-    fn ask_all<T>(
+    /// A page of the connections of a shard that have introduced themselves, from a slot on, `limit` of it
+    /// in full. There is no answer of a shard that ends before.
+    pub fn ask_connections(
         &self,
-        here: impl FnOnce() -> T,
-        note: impl Fn(oneshot::Sender<T>) -> Note,
-    ) -> Vec<oneshot::Receiver<T>> {
-        let mut here = Some(here);
-        let shards = 0..self.core.borrow().port.shards();
-        let asked = shards.map(ShardId).map(|shard| {
-            let (reply, answer) = oneshot::channel();
-            match here.take_if(|_| shard == self.id) {
-                Some(here) => drop(reply.send(here())),
-                None => self.note(shard, note(reply)),
-            }
-            answer
-        });
-        asked.collect()
+        shard: ShardId,
+        from: usize,
+        limit: usize,
+    ) -> oneshot::Receiver<Listing> {
+        let (reply, answer) = oneshot::channel();
+        if shard == self.id {
+            let _ = reply.send(self.list_connections(from, limit));
+        } else {
+            self.note(shard, Note::Connections { from, limit, reply });
+        }
+        answer
     }
 
-    /// This shard's connections that have introduced themselves, `limit` of them
-    /// in full.
+    /// A page of what the connections of a shard have subscribed to, from a slot on. There is no answer of a
+    /// shard that ends before.
+    pub fn ask_subscriptions(&self, shard: ShardId, from: usize) -> oneshot::Receiver<Pairs> {
+        let (reply, answer) = oneshot::channel();
+        if shard == self.id {
+            let _ = reply.send(self.list_subscriptions(from));
+        } else {
+            self.note(shard, Note::Subscriptions { from, reply });
+        }
+        answer
+    }
+
+    /// A page of this shard's connections that have introduced themselves, `limit` of it in full.
     #[must_use]
-    pub(super) fn list_connections(&self, limit: usize) -> Listing {
+    pub(super) fn list_connections(&self, from: usize, limit: usize) -> Listing {
         self.clock.refresh();
         let (now_ms, wall_ms) = (self.clock.now_ms(), self.clock.wall_ms());
         let core = self.core.borrow();
-        let Core { engine, links, .. } = &*core;
+        let (engine, links) = (&core.engine, &core.links);
         let hub = engine.hub();
         let mut listing = Listing::default();
-        for link in links.iter_open() {
+        let mut out = Vec::new();
+        let mut steps = 0;
+        for (slot, link) in links.iter_from(from) {
+            if steps >= PAGE_STEPS {
+                listing.next = Some(slot);
+                break;
+            }
+            steps += 1;
             let Some(about) = &link.about else { continue };
             listing.total += 1;
             listing.authenticated += usize::from(about.user.is_some());
-            if listing.items.len() == limit || !hub.is_present(link.peer) {
+            if listing.listed == limit || !hub.is_present(link.peer) {
                 continue;
             }
+            if listing.listed > 0 {
+                out.push(b',');
+            }
+            listing.listed += 1;
+            steps += ITEM_STEPS;
             let heard_ms = wall_ms - now_ms.saturating_sub(link.life.heard).min(wall_ms);
-            let mut out = br#"{"client_id":"#.to_vec();
+            out.extend_from_slice(br#"{"client_id":"#);
             put_string(&mut out, &self.client_id(about, link.peer));
             let user = about.user.as_deref();
             for (key, value) in [
@@ -150,36 +179,39 @@ impl Shard {
                     out.push(b',');
                 }
                 put_string(&mut out, name);
+                steps += 1;
             }
             out.extend_from_slice(b"]}");
-            listing
-                .items
-                .push(String::from_utf8(out).expect("it was put together of text"));
         }
+        listing.items = String::from_utf8(out).expect("it was put together of text");
         listing
     }
 
-    /// Up to `limit` pairs of a topic or pattern and a connection that has
-    /// subscribed to it, in no order.
+    /// A page of pairs of a topic or pattern and a connection that has subscribed to it.
     #[must_use]
-    pub(super) fn list_subscriptions(&self, limit: usize) -> Vec<(String, String)> {
+    pub(super) fn list_subscriptions(&self, from: usize) -> Pairs {
         let core = self.core.borrow();
-        let Core { engine, links, .. } = &*core;
+        let (engine, links) = (&core.engine, &core.links);
         let hub = engine.hub();
-        let mut pairs = Vec::new();
-        for link in links.iter_open() {
+        let mut page = Pairs::default();
+        let mut steps = 0;
+        for (slot, link) in links.iter_from(from) {
+            if steps >= PAGE_STEPS {
+                page.next = Some(slot);
+                break;
+            }
+            steps += 1;
             let Some(about) = &link.about else { continue };
             if !hub.is_present(link.peer) {
                 continue;
             }
             for name in engine.selectors_of(link.peer) {
-                if pairs.len() == limit {
-                    return pairs;
-                }
-                pairs.push((name.to_owned(), self.client_id(about, link.peer)));
+                page.pairs
+                    .push((name.to_owned(), self.client_id(about, link.peer)));
+                steps += ITEM_STEPS;
             }
         }
-        pairs
+        page
     }
 
     /// What the gateway tells of its work: connections, messages, time.

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use super::{Connection, Core, Listing, Shard};
+use super::{Connection, Core, Listing, Pairs, Shard};
 use crate::bus::{Asked, Port, Requests};
 use crate::engine::hub::Hub;
 use crate::engine::{Place, Taken, Turn, home_of};
@@ -36,6 +36,8 @@ pub enum Note {
     },
     /// Say who is connected.
     Connections {
+        /// A page of them, from this slot on.
+        from: usize,
         /// How many in full.
         limit: usize,
         /// Who wants to know.
@@ -43,10 +45,10 @@ pub enum Note {
     },
     /// Say what is subscribed to, and by whom.
     Subscriptions {
-        /// How many pairs.
-        limit: usize,
+        /// A page of them, from this slot on.
+        from: usize,
         /// Who wants to know.
-        reply: oneshot::Sender<Vec<(String, String)>>,
+        reply: oneshot::Sender<Pairs>,
     },
 }
 
@@ -236,11 +238,11 @@ impl Shard {
         match note {
             Note::Disconnect { peer, why } => self.condemn(peer, why),
             Note::Probe { peer, asker } => self.begin_probe(peer, asker),
-            Note::Connections { limit, reply } => {
-                let _ = reply.send(self.list_connections(limit));
+            Note::Connections { from, limit, reply } => {
+                let _ = reply.send(self.list_connections(from, limit));
             }
-            Note::Subscriptions { limit, reply } => {
-                let _ = reply.send(self.list_subscriptions(limit));
+            Note::Subscriptions { from, reply } => {
+                let _ = reply.send(self.list_subscriptions(from));
             }
         }
     }

@@ -195,10 +195,11 @@ impl Links {
         counters.bytes_out.add(std::mem::take(&mut self.bytes_out));
     }
 
-    /// Those whose end has not begun.
-    pub(super) fn iter_open(&self) -> impl Iterator<Item = &Link> {
-        let links = self.links.iter().filter_map(|link| link.as_deref());
-        links.filter(|link| link.life.closing.is_none())
+    /// Those whose slots are `from` and behind it, with these, and whose end has not begun.
+    pub(super) fn iter_from(&self, from: usize) -> impl Iterator<Item = (usize, &Link)> {
+        let behind = self.links.iter().enumerate().skip(from);
+        let present = behind.filter_map(|(slot, link)| Some((slot, link.as_deref()?)));
+        present.filter(|(_, link)| link.life.closing.is_none())
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link> {

@@ -1,5 +1,8 @@
 //! What services see of connections, and the gateway's own figures.
 
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::support::{Client, TestGateway, request};
@@ -55,6 +58,59 @@ fn connections_and_subscriptions_are_listed_over_all_shards() {
         assert_eq!(listing["connections"].as_array().unwrap().len(), 1);
         assert_eq!(listing["total_connections"], 3);
         assert_eq!(get(&gateway, "/api/v1/ws/connections?limit=0").0, 422);
+    }
+}
+
+#[test]
+fn a_listing_of_many_pages_has_everybody_once() {
+    for shards in [1, 2] {
+        let gateway = TestGateway::with(|config| config.server.shards = shards);
+        let mut clients: Vec<Client> = (0..500)
+            .map(|number| {
+                let path = format!("/api/v1/ws/client-{number}");
+                let mut client = Client::connect(gateway.address, &path);
+                client.json();
+                client.subscribe(&["all", &format!("own.{number}")]);
+                client
+            })
+            .collect();
+        // A part of them leaves, so that pages have gaps.
+        let mut expected: BTreeSet<String> = (0..500).map(|n| format!("client-{n}")).collect();
+        for number in (0..500).rev().filter(|number| number % 7 == 0) {
+            clients.swap_remove(number).say(&json!({ "type": "ping" }));
+        }
+        let mut names = BTreeSet::new();
+        for client in &mut clients {
+            client.say(&json!({ "type": "ping" }));
+            assert_eq!(client.json()["type"], "pong");
+        }
+        expected.retain(|name| {
+            let number: usize = name["client-".len()..].parse().unwrap();
+            number % 7 != 0
+        });
+        // Those that have left may take a moment.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            names.clear();
+            let (_, listing) = get(&gateway, "/api/v1/ws/connections?limit=10000");
+            let connections = listing["connections"].as_array().unwrap();
+            for connection in connections {
+                let name = connection["client_id"].as_str().unwrap().to_owned();
+                assert!(names.insert(name), "twice in {listing}");
+            }
+            assert_eq!(listing["total_connections"], connections.len());
+            if names == expected {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{names:?}");
+        }
+        let (_, listing) = get(&gateway, "/api/v1/ws/connections?limit=300");
+        assert_eq!(listing["connections"].as_array().unwrap().len(), 300);
+        assert_eq!(listing["total_connections"], expected.len());
+        let (_, listing) = get(&gateway, "/api/v1/ws/subscriptions?limit=10000");
+        let pairs = &listing["subscriptions"];
+        assert_eq!(pairs["all"].as_array().unwrap().len(), expected.len());
+        assert_eq!(pairs.as_object().unwrap().len(), 1 + expected.len());
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{RawQuery, State as Shared};
 use axum::http::HeaderMap;
+use tokio::task::yield_now;
 
 use super::State;
 use super::operation::{Access, Group, Operation, Parameter, Reply, UNAVAILABLE};
@@ -32,25 +33,31 @@ pub(super) async fn connections(
         Ok(limit) => limit,
         Err(answer) => return *answer,
     };
-    let asked = state.shard.ask_connections(limit);
-    let (mut total, mut authenticated, mut items) = (0, 0, Vec::new());
-    for answer in asked {
-        let Ok(listing) = answer.await else {
-            return refuse(503, "The gateway is stopping", &[]);
-        };
-        total += listing.total;
-        authenticated += listing.authenticated;
-        items.extend(listing.items);
+    let (mut total, mut authenticated, mut listed) = (0, 0, 0);
+    let mut body = r#"{"connections":["#.to_owned();
+    for shard in state.shard.shards().collect::<Vec<_>>() {
+        let mut from = Some(0);
+        while let Some(slot) = from {
+            let asked = state.shard.ask_connections(shard, slot, limit - listed);
+            let Ok(page) = asked.await else {
+                return refuse(503, "The gateway is stopping", &[]);
+            };
+            total += page.total;
+            authenticated += page.authenticated;
+            if listed > 0 && page.listed > 0 {
+                body.push(',');
+            }
+            listed += page.listed;
+            body.push_str(&page.items);
+            from = page.next;
+            // Others get their turn between two pages.
+            yield_now().await;
+        }
     }
-    items.truncate(limit);
-    let items = items.join(",");
-    respond(
-        200,
-        JSON,
-        format!(
-            r#"{{"total_connections":{total},"authenticated_connections":{authenticated},"connections":[{items}]}}"#
-        ),
-    )
+    let counts =
+        format!(r#"],"total_connections":{total},"authenticated_connections":{authenticated}}}"#);
+    body.push_str(&counts);
+    respond(200, JSON, body)
 }
 
 /// Answers with the topics and patterns that are subscribed to, and by whom.
@@ -64,18 +71,20 @@ pub(super) async fn subscriptions(
         Ok(limit) => limit,
         Err(answer) => return *answer,
     };
-    let asked = state.shard.ask_subscriptions(limit);
     let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut count = 0;
-    for answer in asked {
-        let Ok(pairs) = answer.await else {
-            return refuse(503, "The gateway is stopping", &[]);
-        };
-        for (name, client_id) in pairs {
-            if count < limit {
+    let mut room = limit;
+    for shard in state.shard.shards().collect::<Vec<_>>() {
+        let mut from = Some(0);
+        while let Some(slot) = from.filter(|_| room > 0) {
+            let Ok(page) = state.shard.ask_subscriptions(shard, slot).await else {
+                return refuse(503, "The gateway is stopping", &[]);
+            };
+            for (name, client_id) in page.pairs.into_iter().take(room) {
                 names.entry(name).or_default().push(client_id);
-                count += 1;
+                room -= 1;
             }
+            from = page.next;
+            yield_now().await;
         }
     }
     let body = serde_json::json!({ "subscriptions": names });
