@@ -64,6 +64,7 @@ pub(super) fn start(
         unfinished: shard.process.unfinished.hold(),
         control: Budget::default(),
         phase: Phase::Open,
+        discarded: 0,
         closing: None,
         quota: claim.quota,
         _place: claim.place,
@@ -88,6 +89,8 @@ struct Driver {
     unfinished: Held,
     control: Budget,
     phase: Phase,
+    /// Bytes that came since the end began.
+    discarded: usize,
     /// When the peer is not waited for any longer.
     closing: Option<Pin<Box<Sleep>>>,
     quota: Quota,
@@ -170,6 +173,10 @@ const BYTES_PER_TURN: usize = 256 * 1024;
 
 /// Steps that the engine takes for patterns because of them, but for those of the last one.
 const STEPS_PER_TURN: usize = 20_000;
+
+/// Bytes that are read and thrown away of a peer that is being closed, until it answers or its time is over:
+/// closing on more would reset the connection, and the close frame with it.
+const DISCARDED_BYTES_MAX: usize = 1024 * 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -260,6 +267,10 @@ impl Future for Driver {
                     continue;
                 }
             }
+            // Who goes on sending, to no purpose, is stopped by its own socket.
+            if this.discarded > DISCARDED_BYTES_MAX {
+                return Poll::Pending;
+            }
             match ready!(this.read(cx)) {
                 Read::More => {
                     // A full buffer's worth at a time: others get their turn.
@@ -319,6 +330,8 @@ impl Driver {
             if self.phase == Phase::Open {
                 shard.counters.bytes_in.add(read as u64);
                 self.feed(&mut scratch[..read], inflater);
+            } else {
+                self.discarded += read;
             }
             Poll::Ready(if read == scratch.len() {
                 Read::More

@@ -86,7 +86,7 @@ impl Shard {
     }
 
     /// All shards, for those who ask each of them.
-    pub fn shards(&self) -> impl Iterator<Item = ShardId> {
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
         (0..self.core.borrow().port.shards()).map(ShardId)
     }
 

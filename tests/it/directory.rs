@@ -76,7 +76,10 @@ fn a_listing_of_many_pages_has_everybody_once() {
             .collect();
         // A part of them leaves, so that pages have gaps.
         let mut expected: BTreeSet<String> = (0..500).map(|n| format!("client-{n}")).collect();
-        for number in (0..500).rev().filter(|number| number % 7 == 0) {
+        for number in (0..500)
+            .rev()
+            .filter(|number: &usize| number.is_multiple_of(7))
+        {
             clients.swap_remove(number).say(&json!({ "type": "ping" }));
         }
         let mut names = BTreeSet::new();
@@ -85,8 +88,8 @@ fn a_listing_of_many_pages_has_everybody_once() {
             assert_eq!(client.json()["type"], "pong");
         }
         expected.retain(|name| {
-            let number: usize = name["client-".len()..].parse().unwrap();
-            number % 7 != 0
+            let number: u32 = name["client-".len()..].parse().unwrap();
+            !number.is_multiple_of(7)
         });
         // Those that have left may take a moment.
         let deadline = Instant::now() + Duration::from_secs(10);

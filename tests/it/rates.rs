@@ -298,6 +298,26 @@ fn r11_who_stays_far_beyond_its_rate_is_closed_and_its_last_message_is_not_infla
 }
 
 #[test]
+fn r11_who_goes_on_sending_when_it_is_closed_is_not_read_from() {
+    let gateway = TestGateway::with(|config| {
+        config.events.frames_per_minute = 1;
+        config.events.max_rate_excess = 1;
+    });
+    let mut client = Client::events(gateway.address);
+    client.send_bytes(&frame(0x81, PING).repeat(3));
+    let timeout = Some(Duration::from_millis(500));
+    client.stream.set_write_timeout(timeout).unwrap();
+    let flood = frame(0x81, PING).repeat(5000);
+    let mut sent = 0;
+    while sent < 64 << 20 && client.stream.write_all(&flood).is_ok() {
+        sent += flood.len();
+    }
+    // What is thrown away, and what sockets hold.
+    assert!(sent < 32 << 20, "{sent} bytes");
+    assert_eq!(client.until_close(), Some(1008));
+}
+
+#[test]
 fn r11_messages_of_a_dropped_batch_count_as_dropped() {
     let gateway = TestGateway::with(|config| {
         config.events.frames_per_minute = 1;

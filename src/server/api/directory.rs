@@ -35,7 +35,7 @@ pub(super) async fn connections(
     };
     let (mut total, mut authenticated, mut listed) = (0, 0, 0);
     let mut body = r#"{"connections":["#.to_owned();
-    for shard in state.shard.shards().collect::<Vec<_>>() {
+    for shard in state.shard.shards() {
         let mut from = Some(0);
         while let Some(slot) = from {
             let asked = state.shard.ask_connections(shard, slot, limit - listed);
@@ -73,7 +73,7 @@ pub(super) async fn subscriptions(
     };
     let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut room = limit;
-    for shard in state.shard.shards().collect::<Vec<_>>() {
+    for shard in state.shard.shards() {
         let mut from = Some(0);
         while let Some(slot) = from.filter(|_| room > 0) {
             let Ok(page) = state.shard.ask_subscriptions(shard, slot).await else {
