@@ -5,7 +5,7 @@ use super::message::Offsets;
 use super::{Asker, Delivery, Lanes, Outcome, Place, Post, Receipt, Request, Ticket, Turn};
 use crate::collections::HashMap;
 use crate::id::{PeerId, ShardId, TopicId, WireFormat};
-use crate::metrics::Limited;
+use crate::metrics::{Counters, Limited};
 use crate::protocol::events::{Kind, Publication};
 
 /// What became of a publication.
@@ -179,6 +179,7 @@ impl<L: Lanes> Turn<'_, L> {
             }
         }
         if post.only_live && !self.engine.homes.home.is_wanted(topic) {
+            count_push(self.counters, post);
             return PublishResult::Stored(Stored::default());
         }
         let id = match self.engine.homes.home.open(topic) {
@@ -214,6 +215,7 @@ impl<L: Lanes> Turn<'_, L> {
             homes.recent.note(topic, post.key, offset, now.ms);
         }
         self.counters.publications.add(1);
+        count_push(self.counters, post);
         let mut stored = Stored {
             offset,
             ..Stored::default()
@@ -354,4 +356,10 @@ pub(super) fn name_of<'a>(topic: &'a str, name: &'a str, kind: Kind) -> &'a str 
         "" if kind != Kind::Broadcast => topic,
         name => name,
     }
+}
+
+/// Counts a push that is accepted, before its user has it.
+fn count_push(counters: &Counters, post: &Post<'_>) {
+    let is_push = post.kind == Kind::Push;
+    counters.pushes.add(u64::from(is_push));
 }

@@ -115,3 +115,32 @@ fn case_c1_a_scrape_counts_what_was_confirmed() {
         }
     }
 }
+
+#[test]
+fn case_c1_a_scrape_counts_what_a_user_was_pushed() {
+    for shards in [1, 3] {
+        let gateway = TestGateway::with(|config| config.server.shards = shards);
+        let address = gateway.address;
+        let push = move |user: String, number: u64| {
+            let body = json!({ "user_id": user, "data": { "n": number } }).to_string();
+            let head = format!(
+                "POST /sse/push HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
+                 Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            request(address, head.as_bytes())
+        };
+        for number in 0..20 {
+            let mut user = Client::connect(address, &format!("/ws?user_id=u{number}"));
+            // Its service's answer comes when it may.
+            let pushing = std::thread::spawn(move || push(format!("u{number}"), number));
+            assert_eq!(user.json()["n"], number);
+            assert_eq!(scrape(address)["pushes_total"], 2 * number + 1);
+            assert_eq!(pushing.join().unwrap().status, 200);
+            push("nobody".to_owned(), 0);
+            let counted = scrape(address);
+            assert_eq!(counted["pushes_total"], 2 * number + 2, "{counted}");
+            assert_eq!(counted["pushes_undelivered_total"], number + 1);
+        }
+    }
+}

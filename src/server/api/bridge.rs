@@ -87,6 +87,7 @@ fn order<'a>(
 ) -> Option<Order<'a>> {
     let target = target(&state.config, push);
     if target.is_empty() || target.len() > topic::NAME_BYTES_MAX {
+        state.shard.counters.pushes.add(1);
         note(state, 0);
         return None;
     }
@@ -102,10 +103,9 @@ fn order<'a>(
     Some(Order::push(target, push.event_type.as_deref(), text))
 }
 
-/// Counts a message that reached so many connections. Returns whether it reached any.
+/// Counts a push that reached nobody. Returns whether this one reached any connections.
 fn note(state: &State, connections: u64) -> bool {
     let counters = &state.shard.counters;
-    counters.pushes.add(1);
     counters.pushes_undelivered.add(u64::from(connections == 0));
     connections > 0
 }
