@@ -7,7 +7,7 @@ use super::home::HomeTopic;
 use super::presence::{Change, Presence, ROSTER_USERS_MAX, Roster};
 use super::subscribe::ANSWERS_MAX;
 use super::{Asker, Engine, Homes, Lanes, Outcome, Place, Post, PublishResult, Request, Ticket};
-use crate::collections::HashSet;
+use crate::collections::HashMap;
 use crate::id::PeerId;
 use crate::protocol::events::Kind;
 
@@ -15,12 +15,25 @@ use crate::protocol::events::Kind;
 #[derive(Debug, Default)]
 pub(super) struct Attendance {
     pub(super) presence: Presence,
-    /// Changes that wait for room in their topics.
+    /// Changes that wait for room in their topics, in the order in which they came.
     untold: VecDeque<Change>,
+    /// How many of them are of each topic.
+    untold_of: HashMap<Box<str>, usize>,
 }
 
 /// Changes that wait for room in their topics. Beyond it the oldest are never told.
 const UNTOLD_MAX: usize = 100_000;
+
+impl Attendance {
+    fn forget_untold(&mut self, topic: &str) {
+        if let Some(count) = self.untold_of.get_mut(topic) {
+            *count -= 1;
+            if *count == 0 {
+                self.untold_of.remove(topic);
+            }
+        }
+    }
+}
 
 impl Engine {
     /// Who is in a topic that lives here.
@@ -68,8 +81,9 @@ impl<L: Lanes> Turn<'_, L> {
         let attendance = &mut self.engine.homes.attendance;
         if enters {
             let change = attendance.presence.enter(topic, user, self.now.wall_ms);
-            attendance.untold.extend(change);
-            self.tell_presence();
+            if let Some(change) = change {
+                self.tell_change(change);
+            }
         } else {
             let grace = self.engine.config.namespace(topic).presence_grace;
             let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
@@ -82,34 +96,46 @@ impl<L: Lanes> Turn<'_, L> {
     pub fn sweep_presence(&mut self) {
         let attendance = &mut self.engine.homes.attendance;
         let left = attendance.presence.take_left(self.now.ms);
-        attendance.untold.extend(left);
-        self.tell_presence();
+        let left: Vec<Change> = left.into_iter().collect();
+        // What waits is older.
+        let attendance = &mut self.engine.homes.attendance;
+        attendance.untold_of.clear();
+        for change in std::mem::take(&mut attendance.untold)
+            .into_iter()
+            .chain(left)
+        {
+            self.tell_change(change);
+        }
     }
 
-    /// Tells what can be told; what has no room in its topic waits, and does not keep other topics
-    /// waiting.
-    fn tell_presence(&mut self) {
-        let mut untold = std::mem::take(&mut self.engine.homes.attendance.untold);
-        let mut busy: HashSet<Box<str>> = HashSet::default();
-        untold.retain(|change| {
-            if busy.contains(&change.topic) {
-                return true;
-            }
-            let data = self.engine.encoder.presence(change);
+    /// Tells a change; one that has no room in its topic, or comes behind such a one, waits, and does
+    /// not keep other topics waiting.
+    ///
+    /// Cost: one publication at most, however many wait.
+    fn tell_change(&mut self, change: Change) {
+        let attendance = &self.engine.homes.attendance;
+        if !attendance.untold_of.contains_key(&change.topic) {
+            let data = self.engine.encoder.presence(&change);
             let post = Post {
                 kind: Kind::Presence,
                 ..Post::event(&change.topic, &data)
             };
-            let is_busy = self.publish_here(&post, None) == PublishResult::Busy;
-            if is_busy {
-                busy.insert(change.topic.clone());
+            if self.publish_here(&post, None) != PublishResult::Busy {
+                return;
             }
-            is_busy
-        });
-        let surplus = untold.len().saturating_sub(UNTOLD_MAX);
-        untold.drain(..surplus);
-        self.counters.messages_dropped.add(surplus as u64);
-        self.engine.homes.attendance.untold = untold;
+        }
+        let attendance = &mut self.engine.homes.attendance;
+        *attendance
+            .untold_of
+            .entry(change.topic.clone())
+            .or_default() += 1;
+        attendance.untold.push_back(change);
+        if attendance.untold.len() > UNTOLD_MAX
+            && let Some(oldest) = attendance.untold.pop_front()
+        {
+            attendance.forget_untold(&oldest.topic);
+            self.counters.messages_dropped.add(1);
+        }
     }
 
     /// Asks who is in `topic`: `limit` users behind `after` in the order of their names. An

@@ -69,10 +69,9 @@ pub struct Hub {
     topics: Slab<Topic>,
     names: HashMap<Box<str>, TopicId>,
     streams: Slab<Stream>,
-    /// Streams appended to since their members were last walked.
-    dirty: Vec<StreamId>,
-    /// Likewise, those with many members.
-    dirty_crowds: Vec<StreamId>,
+    /// Streams appended to since their members were last walked: those with a handful of members, with
+    /// few and with many.
+    dirty: [Vec<StreamId>; 3],
     /// Streams whose memory may be given back.
     warm: Vec<StreamId>,
     /// Peers with something to write.
@@ -180,8 +179,7 @@ impl Hub {
             topics: Slab::new(),
             names: HashMap::default(),
             streams: Slab::new(),
-            dirty: Vec::new(),
-            dirty_crowds: Vec::new(),
+            dirty: Default::default(),
             warm: Vec::new(),
             turns: Turns::default(),
             spare: Vec::new(),
@@ -621,7 +619,7 @@ impl Hub {
     /// Cost: a look at every dirty stream.
     #[must_use]
     pub fn is_backlogged(&self) -> bool {
-        let mut dirty = self.dirty.iter().chain(&self.dirty_crowds);
+        let mut dirty = self.dirty.iter().flatten();
         dirty.any(|id| {
             let stream = &self.streams[id.index()];
             stream.log.head() - stream.offered >= self.limits.backlog_bytes_max
@@ -704,11 +702,8 @@ impl Hub {
         self.held = self.held + stream.log.held() - held;
         if !stream.dirty {
             stream.dirty = true;
-            let dirty = match stream.members.len() > self.limits.few_members_max {
-                true => &mut self.dirty_crowds,
-                false => &mut self.dirty,
-            };
-            dirty.push(id);
+            let line = line_of(stream.members.len(), self.limits.few_members_max);
+            dirty_in(&mut self.dirty, line).push(id);
         }
         if !stream.warm {
             stream.warm = true;
@@ -854,6 +849,27 @@ fn outbox_of<'a>(
     spare: &mut Vec<Box<Outbox>>,
 ) -> &'a mut Outbox {
     outbox.get_or_insert_with(|| spare.pop().unwrap_or_default())
+}
+
+/// The streams of a line that have been appended to.
+fn dirty_in(dirty: &mut [Vec<StreamId>; 3], line: Line) -> &mut Vec<StreamId> {
+    match line {
+        Line::Handful | Line::Private | Line::Nowhere => &mut dirty[0],
+        Line::Few => &mut dirty[1],
+        Line::Crowd => &mut dirty[2],
+    }
+}
+
+/// Members of a topic, in one format, that are a handful, unless few are less than twice as many.
+const HANDFUL_MAX: usize = 8;
+
+/// The line in which so many members of a topic stand.
+fn line_of(members: usize, few_max: usize) -> Line {
+    match members {
+        members if members <= HANDFUL_MAX.min(few_max / 2) => Line::Handful,
+        members if members <= few_max => Line::Few,
+        _ => Line::Crowd,
+    }
 }
 
 fn slot_of(index: usize) -> Slot {

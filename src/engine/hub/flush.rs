@@ -7,7 +7,8 @@ use super::peer::{Peer, Sub};
 use super::stream::{Member, Stream, StreamId};
 use super::turns::Line;
 use super::{
-    Hub, Incident, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX, index_of, outbox_of, slot_of,
+    Hub, Incident, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX, dirty_in, index_of, line_of,
+    outbox_of, slot_of,
 };
 use crate::config::SlowConsumer;
 use crate::id::{PeerId, Slot, TopicId};
@@ -59,12 +60,14 @@ impl Hub {
     ) -> Flush {
         // Whoever was walked before is written to first, so that more is joined the
         // more there is to do.
-        let (few, crowd) = (self.turns.len(Line::Few), self.turns.len(Line::Crowd));
-        if !self.dirty.is_empty() && few <= WALKED_LEFT_MAX {
-            self.walk_dirty(Line::Few);
-        }
-        if !self.dirty_crowds.is_empty() && crowd == 0 {
-            self.walk_dirty(Line::Crowd);
+        for (line, left_max) in [
+            (Line::Handful, WALKED_LEFT_MAX),
+            (Line::Few, WALKED_LEFT_MAX),
+            (Line::Crowd, 0),
+        ] {
+            if !dirty_in(&mut self.dirty, line).is_empty() && self.turns.len(line) <= left_max {
+                self.walk_dirty(line);
+            }
         }
         let mut written = 0;
         for _ in 0..writes_max {
@@ -84,7 +87,7 @@ impl Hub {
 
     /// Whether anything waits but what full sockets did not take.
     pub(super) fn has_more_to_write(&self) -> bool {
-        !self.turns.is_empty() || !self.dirty.is_empty() || !self.dirty_crowds.is_empty()
+        !self.turns.is_empty() || self.dirty.iter().any(|dirty| !dirty.is_empty())
     }
 
     /// The socket of `slot` takes bytes again. Reports the gaps that the peer
@@ -118,8 +121,11 @@ impl Hub {
             let member = &stream.members[member as usize];
             if !member.is_held() && member.cursor < stream.log.head() {
                 peer.link(index_of(sub));
-                if line == Line::Crowd && stream.members.len() <= self.limits.few_members_max {
-                    line = Line::Few;
+                let members = stream.members.len();
+                match line_of(members, self.limits.few_members_max) {
+                    Line::Few if line == Line::Crowd => line = Line::Few,
+                    Line::Handful if line != Line::Private => line = Line::Handful,
+                    _ => {}
                 }
             }
         }
@@ -195,7 +201,7 @@ impl Hub {
         if self.held >= self.memory_max() {
             self.relieve();
         }
-        let mut dirty = std::mem::take(self.dirty_in(line));
+        let mut dirty = std::mem::take(dirty_in(&mut self.dirty, line));
         let (mut again, mut steps) = (Vec::new(), 0);
         // Nothing helped: whoever lags at all is too slow.
         let tight = self.held >= self.memory_max();
@@ -243,14 +249,7 @@ impl Hub {
             }
         }
         dirty.append(&mut again);
-        *self.dirty_in(line) = dirty;
-    }
-
-    fn dirty_in(&mut self, line: Line) -> &mut Vec<StreamId> {
-        match line {
-            Line::Crowd => &mut self.dirty_crowds,
-            Line::Few | Line::Private | Line::Nowhere => &mut self.dirty,
-        }
+        *dirty_in(&mut self.dirty, line) = dirty;
     }
 
     /// Makes room for a quarter of the memory: the longest logs first, whichever
@@ -301,8 +300,7 @@ impl Hub {
         match policy.slow {
             SlowConsumer::Disconnect => {
                 let peer = &mut self.peers[slot.index()];
-                // Nobody will ask what it has lost.
-                stream.members[member].cursor = stream.log.head();
+                skip_to(stream, member, stream.log.head());
                 if !peer.doomed {
                     peer.doomed = true;
                     let peer = PeerId {
@@ -514,7 +512,7 @@ impl Hub {
 }
 
 /// Members of topics with few of them that may be left from the last walk when a flush looks at dirty
-/// streams again. So a message of such a topic waits for three times as many writes as there are peers
+/// streams again. So a message of such a topic waits for four times as many writes as there are peers
 /// in its line, at most, whatever else there is to write.
 const WALKED_LEFT_MAX: usize = 64;
 

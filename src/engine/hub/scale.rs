@@ -213,7 +213,7 @@ fn m07_topics_that_go_leave_nothing_behind_and_others_take_their_numbers() {
             (hub.streams.len(), hub.topic_count(), hub.held()),
             (0, 0, 0)
         );
-        assert!(hub.dirty.is_empty() && hub.warm.is_empty());
+        assert!(hub.dirty.iter().all(Vec::is_empty) && hub.warm.is_empty());
     }
 }
 

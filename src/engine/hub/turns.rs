@@ -1,7 +1,8 @@
 //! Whose turn it is to be written to.
 //!
-//! What peers are sent in private, topics with few members and topics with many have a line each, and
-//! the lines take turns: however much waits in one of them, the others get every third write.
+//! What peers are sent in private, topics with a handful of members, those with few and those with many
+//! have a line each, and the lines take turns: however much waits in one of them, the others get every
+//! fourth write.
 
 use std::collections::VecDeque;
 
@@ -15,28 +16,33 @@ pub(crate) enum Line {
     Nowhere,
     /// The peers with something of their own. They are written what their topics have, too.
     Private,
+    /// The peers with something of a topic with a handful of members.
+    Handful,
     /// The peers with something of a topic with few members.
     Few,
     /// The peers with something of a topic with many members, and nothing else.
     Crowd,
 }
 
+const LINES: usize = 4;
+
 /// Peers with something to write.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     /// In the order of their turns. Some of the last one's may have moved on to another line.
-    lines: [VecDeque<Slot>; 3],
+    lines: [VecDeque<Slot>; LINES],
     /// Whose turn it is.
     next: usize,
 }
 
 impl Turns {
-    /// Puts a peer in a line, unless it stands in one already that is no crowd's.
+    /// Puts a peer in a line, unless it stands in one already that is as short for it.
     pub(super) fn stand(&mut self, slot: Slot, stands: &mut Line, line: Line) {
         let moves = match *stands {
             Line::Nowhere => true,
             Line::Crowd => line != Line::Crowd,
-            Line::Private | Line::Few => false,
+            Line::Few => matches!(line, Line::Private | Line::Handful),
+            Line::Private | Line::Handful => false,
         };
         if moves && let Some(index) = index_of(line) {
             self.lines[index].push_back(slot);
@@ -46,9 +52,9 @@ impl Turns {
 
     /// The next one. A peer that has left its line meanwhile is still named.
     pub(super) fn next(&mut self) -> Option<Slot> {
-        for _ in 0..self.lines.len() {
+        for _ in 0..LINES {
             let line = &mut self.lines[self.next];
-            self.next = (self.next + 1) % 3;
+            self.next = (self.next + 1) % LINES;
             if let Some(slot) = line.pop_front() {
                 return Some(slot);
             }
@@ -71,8 +77,9 @@ fn index_of(line: Line) -> Option<usize> {
     match line {
         Line::Nowhere => None,
         Line::Private => Some(0),
-        Line::Few => Some(1),
-        Line::Crowd => Some(2),
+        Line::Handful => Some(1),
+        Line::Few => Some(2),
+        Line::Crowd => Some(3),
     }
 }
 
@@ -87,6 +94,7 @@ mod tests {
             (Line::Crowd, 0..4),
             (Line::Few, 10..12),
             (Line::Private, 20..23),
+            (Line::Handful, 30..31),
         ] {
             for slot in slots {
                 turns.stand(Slot(slot), &mut Line::default(), line);
@@ -95,7 +103,7 @@ mod tests {
         let order: Vec<u32> = std::iter::from_fn(|| turns.next())
             .map(|slot| slot.0)
             .collect();
-        assert_eq!(order, [20, 10, 0, 21, 11, 1, 22, 2, 3]);
+        assert_eq!(order, [20, 30, 10, 0, 21, 11, 1, 22, 2, 3]);
         assert!(turns.is_empty());
     }
 
@@ -109,7 +117,8 @@ mod tests {
         turns.stand(Slot(1), &mut stands, Line::Few);
         turns.stand(Slot(1), &mut stands, Line::Private);
         turns.stand(Slot(1), &mut stands, Line::Crowd);
-        assert_eq!((stands, turns.len(Line::Few)), (Line::Few, 1));
-        assert_eq!(turns.len(Line::Private), 0);
+        assert_eq!((stands, turns.len(Line::Private)), (Line::Private, 1));
+        turns.stand(Slot(1), &mut stands, Line::Handful);
+        assert_eq!((stands, turns.len(Line::Handful)), (Line::Private, 0));
     }
 }
