@@ -9,7 +9,7 @@
 use super::Ticket;
 use super::hub::Hub;
 use super::pattern_index::PatternIndex;
-use crate::collections::HashMap;
+use crate::collections::{HashMap, HashSet};
 use crate::id::{PeerId, TopicId, WireFormat};
 use crate::topic::{Pattern, covers, overlaps};
 
@@ -37,7 +37,7 @@ struct Selection {
     /// With the subscriptions with which they came.
     patterns: Vec<(Pattern, Ticket)>,
     /// Topics that it has named itself and reads by its patterns.
-    names: Vec<Box<str>>,
+    names: HashSet<Box<str>>,
     logs: Vec<TopicId>,
 }
 
@@ -133,20 +133,13 @@ impl Patterns {
     /// Notes that a peer names a topic that it reads by a pattern.
     pub(super) fn add_name(&mut self, peer: PeerId, name: &str) {
         let names = &mut self.peers.entry(peer).or_default().names;
-        if !names.iter().any(|known| **known == *name) {
-            names.push(name.into());
-            self.selectors += 1;
-        }
+        self.selectors += usize::from(names.insert(name.into()));
     }
 
     /// Takes back [`Self::add_name`]. Returns whether there was something to take back.
     pub(super) fn remove_name(&mut self, peer: PeerId, name: &str) -> bool {
-        let Some(selection) = self.peers.get_mut(&peer) else {
-            return false;
-        };
-        let before = selection.names.len();
-        selection.names.retain(|known| **known != *name);
-        let is_removed = selection.names.len() < before;
+        let selection = self.peers.get_mut(&peer);
+        let is_removed = selection.is_some_and(|selection| selection.names.remove(name));
         self.selectors -= usize::from(is_removed);
         is_removed
     }
@@ -172,7 +165,7 @@ impl Patterns {
     pub(super) fn flows(&self, peer: PeerId, name: &str, ticket: Ticket) -> bool {
         self.peers.get(&peer).is_some_and(|selection| {
             let mut patterns = selection.patterns.iter();
-            selection.names.iter().any(|known| **known == *name)
+            selection.names.contains(name)
                 || patterns.any(|(pattern, since)| *since != ticket && pattern.matches(name))
         })
     }
@@ -226,14 +219,12 @@ impl Patterns {
         for (topic, name) in named {
             hub.set_aside(slot, topic, |_| true);
             hub.quit(slot, topic);
-            selection.names.push(name);
+            selection.names.insert(name);
             self.selectors += 1;
         }
         let wanted = |hub: &Hub, topic: TopicId| {
             let name = hub.name(topic);
-            matches(&patterns, name)
-                || selection.names.iter().any(|known| **known == *name)
-                || hub.is_in(slot, topic)
+            matches(&patterns, name) || selection.names.contains(name) || hub.is_in(slot, topic)
         };
         let aside = hub.topics_aside(slot);
         let aside: Vec<TopicId> = aside.filter(|&topic| wanted(hub, topic)).collect();
@@ -245,10 +236,7 @@ impl Patterns {
             hub.quit(slot, log);
         }
         // Topics that are read by their names from now on.
-        for name in selection
-            .names
-            .extract_if(.., |name| !matches(&patterns, name))
-        {
+        for name in selection.names.extract_if(|name| !matches(&patterns, name)) {
             self.selectors -= 1;
             let topic = hub.find(&name).expect("it was read");
             let _ = hub.subscribe(slot, topic);

@@ -258,21 +258,22 @@ impl<L: Lanes> Turn<'_, L> {
         self.close_group(topic);
         let readers = &mut self.engine.readers;
         let format = readers.hub.format_of(peer.slot);
-        let (log, hold) = match readers.patterns.log_of(peer, name) {
+        let (log, is_new, hold) = match readers.patterns.log_of(peer, name) {
             Some(log) => {
                 let flows = readers.patterns.flows(peer, name, ticket);
                 readers.patterns.add_name(peer, name);
                 let hold = self.engine.tickets.hold_of(ticket, log);
-                (log, hold.filter(|_| !flows))
+                (log, false, hold.filter(|_| !flows))
             }
             None if !readers.hub.has_room_for_members() => return Err(NoRoom::Memory),
             None => {
                 let is_new = readers.hub.subscribe(peer.slot, topic) != Subscribed::Covered;
                 // Nothing is written of it before the peer has been told where it begins.
-                (topic, is_new.then(|| readers.hub.hold(peer.slot, topic)))
+                let hold = is_new.then(|| readers.hub.hold(peer.slot, topic));
+                (topic, is_new, hold)
             }
         };
-        if self.engine.tickets.has(ticket, topic) {
+        if !is_new && self.engine.tickets.has(ticket, topic) {
             return Ok(());
         }
         if let (Some(_), Some(Some(from))) = (hold, from) {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::{Events, Unanswered, answer, error, limit_of, note_name};
 use crate::auth::Permissions;
+use crate::collections::HashSet;
 use crate::engine::{Begin, NoRoom};
 use crate::id::{PeerId, Position};
 use crate::metrics::Limited;
@@ -31,9 +32,15 @@ impl Events {
         let may = Permissions::new(&shard.config, self.standing.identity());
         let ticket = shard.engine(|engine| engine.begin_subscription(peer));
         let (mut taken, mut topics, mut patterns) = (Vec::new(), Vec::new(), Vec::new());
+        let pairs = (self.subscriptions.len() + names.len()) * names.len();
+        let known_names = (pairs > LOOKED_THROUGH_MAX).then(|| self.subscriptions.iter().cloned());
+        let mut known_names: Option<HashSet<Box<str>>> = known_names.map(Iterator::collect);
         for name in names {
             let name: &str = name;
-            let known = self.subscriptions.iter().any(|known| **known == *name);
+            let known = match &known_names {
+                Some(known) => known.contains(name),
+                None => self.subscriptions.iter().any(|known| **known == *name),
+            };
             let selector = Selector::parse(name)
                 .inspect_err(|why| note_name(shard, *why))
                 .ok()
@@ -48,22 +55,30 @@ impl Events {
                 None => continue,
             }
             self.subscriptions.push(name.into());
+            if let Some(known) = &mut known_names {
+                known.insert(name.into());
+            }
         }
         // Topics that one of the patterns matches are read by it.
         shard.engine(|engine| engine.subscribe_patterns(peer, &patterns, ticket));
         let begin_at = |topic| position_in(recover, topic).map_or(Begin::Live, Begin::After);
+        let mut refused: HashSet<&str> = HashSet::default();
         for topic in topics {
             let begin = begin_at(topic);
             let subscribed = shard.engine(|engine| engine.subscribe(peer, topic, begin, ticket));
             if let Err(why) = subscribed {
                 no_room = Some(why);
-                self.subscriptions.retain(|known| **known != *topic);
-                for (name, taken) in names.iter().zip(&mut taken) {
-                    *taken &= **name != *topic;
-                }
+                refused.insert(topic);
             } else if shard.config.namespace(topic).presence {
                 let attendee = self.attendee(shard, peer);
                 shard.engine(|engine| engine.enter(topic, &attendee));
+            }
+        }
+        if !refused.is_empty() {
+            self.subscriptions
+                .retain(|known| !refused.contains(&**known));
+            for (name, taken) in names.iter().zip(&mut taken) {
+                *taken &= !refused.contains(&**name);
             }
         }
         // Those to go on in that are not named.
@@ -114,7 +129,15 @@ impl Events {
         names: &[Cow<'_, str>],
     ) {
         let all = names.is_empty();
-        let is_meant = |name: &str| all || names.iter().any(|other| **other == *name);
+        let is_large = self.subscriptions.len() * names.len() > LOOKED_THROUGH_MAX;
+        let meant: HashSet<&str> = match is_large {
+            true => names.iter().map(|name| &**name).collect(),
+            false => HashSet::default(),
+        };
+        let is_meant = |name: &str| match is_large {
+            true => meant.contains(name),
+            false => all || names.iter().any(|other| **other == *name),
+        };
         let removed: Vec<Box<str>> = self
             .subscriptions
             .extract_if(.., |name| is_meant(name))
@@ -147,6 +170,9 @@ impl Events {
         }
     }
 }
+
+/// Pairs of names that are compared one by one. Above it, a table pays.
+const LOOKED_THROUGH_MAX: usize = 16 * 1024;
 
 /// Tells a client that there is no room for a subscription.
 pub(super) fn refuse(shard: &Shard, peer: PeerId, id: Option<&str>, why: NoRoom) {
