@@ -100,7 +100,9 @@ function follow(url, topics, handlers) {
   }
 
   function subscribe() {
-    send({ type: "subscribe", id: "subscribe", events: topics, recover: Object.fromEntries(positions) });
+    // Where topics' positions were forgotten a pattern's would repeat events: a gap is told instead.
+    const known = [...positions].filter(([topic]) => !forgotten || !topic.includes("*"));
+    send({ type: "subscribe", id: "subscribe", events: topics, recover: Object.fromEntries(known) });
   }
 
   function handle(message) {
@@ -134,18 +136,19 @@ function follow(url, topics, handlers) {
   }
 
   function confirmed({ id, topics: places = {}, rejected }) {
-    for (const [topic, { epoch, offset, recovered }] of Object.entries(places)) {
+    const wasForgotten = forgotten;
+    forgotten = false;
+    for (const [topic, { epoch, offset, recovered, count = 0 }] of Object.entries(places)) {
       // Recovered: what was missed follows, and moves the position as it comes.
       // Not recovered: a gap follows. Until then, the old position holds.
-      if (recovered === undefined) advance(topic, String(epoch), String(offset));
-      else if (!recovered) renewed.set(topic, { epoch: String(epoch), offset: String(offset) });
+      if (recovered === false) renewed.set(topic, { epoch: String(epoch), offset: String(offset) });
+      else advance(topic, String(epoch), String(BigInt(offset) - BigInt(count)));
     }
     if (id !== "subscribe") return;
     open = true;
     attempts = 0;
     onState("open", rejected ? `not subscribed: ${rejected.join(", ")}` : "");
-    if (forgotten) onGap(null, null);
-    forgotten = false;
+    if (wasForgotten) onGap(null, null);
     flush();
   }
 

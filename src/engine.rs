@@ -45,7 +45,9 @@ use std::sync::Arc;
 pub use catch_up::HISTORY_BYTES_MAX;
 pub use encode::Encode;
 pub use history::{Kept, KeptMessage};
-pub use message::{Announced, Delivery, Lanes, Missed, Offsets, Post, Reach, Receipt, Request};
+pub use message::{
+    Announced, Covered, Delivery, Lanes, Missed, Offsets, Post, Reach, Receipt, Request,
+};
 pub use outcome::{Asker, Gap, GapCause, Outcome, Ticket};
 pub use place::{Place, home_of};
 pub use presence::{Attendee, Change, ROSTER_USERS_MAX, Roster};
@@ -89,6 +91,8 @@ pub struct EngineSettings {
     pub encoder: Box<dyn Encode>,
     /// Larger than the epoch of any topic of an earlier process: the wall clock in microseconds, say.
     pub epoch: u64,
+    /// Tells this process from earlier ones, the same for all shards.
+    pub process: u64,
 }
 
 /// The time of a turn.
@@ -105,6 +109,8 @@ pub struct Now {
 pub struct Engine {
     shard: ShardId,
     shards: u16,
+    /// The epoch of patterns' positions.
+    process: u64,
     config: Arc<Config>,
     encoder: Box<dyn Encode>,
     homes: Homes,
@@ -153,6 +159,7 @@ impl Engine {
         Self {
             shard: settings.shard,
             shards,
+            process: settings.process,
             encoder: settings.encoder,
             homes: Homes {
                 home: Home::new(config.clone(), usize::from(shards), settings.epoch),

@@ -164,6 +164,26 @@ impl History {
         Some(segment.record(segment.gone))
     }
 
+    /// The oldest message that is kept of those published at or after `ms` of the process's clock.
+    ///
+    /// Cost: a search.
+    pub(super) fn since(&self, ms: u64) -> Option<Record<'_>> {
+        let is_earlier = |segment: &Segment| segment.record(segment.gone).kept_ms < ms;
+        let from = self.segments.partition_point(is_earlier).saturating_sub(1);
+        let mut segments = self.segments.range(from..);
+        segments.find_map(|segment| {
+            let (mut first, mut end) = (segment.gone, segment.ends.len());
+            while first < end {
+                let middle = first.midpoint(end);
+                match segment.record(middle).kept_ms < ms {
+                    true => first = middle + 1,
+                    false => end = middle,
+                }
+            }
+            (first < segment.ends.len()).then(|| segment.record(first))
+        })
+    }
+
     /// The messages after `offset`, oldest first, from the first one kept on.
     ///
     /// Cost: a search for the first one.
@@ -290,6 +310,9 @@ mod tests {
                     let expected: Vec<_> =
                         model.iter().filter(|(at, ..)| *at > after).cloned().collect();
                     prop_assert_eq!(read, expected);
+                    let since = history.since(after).map(|record| record.offset);
+                    let expected = model.iter().find(|(_, at, _)| *at >= after);
+                    prop_assert_eq!(since, expected.map(|(at, ..)| *at));
                 }
                 prop_assert!(history.after(0).all(|record| record.name == "x.y"));
             }

@@ -22,8 +22,10 @@ pub(super) struct Home {
     patterns: PatternIndex<Interest>,
     /// How often a pattern was added: a topic that has been looked up before is again.
     patterns_added: u32,
-    /// Steps taken to look topics up among the patterns.
+    /// Steps taken to look topics up among the patterns, and patterns among the topics.
     steps: usize,
+    /// When the newest message of topics that have been forgotten was published.
+    forgotten_ms: Option<u64>,
     config: Arc<Config>,
     /// The next topic's epoch.
     epoch: u64,
@@ -41,6 +43,8 @@ pub(super) struct HomeTopic {
     epoch: u64,
     /// The newest message's offset; the first one is 1.
     offset: u64,
+    /// When it was published, in milliseconds since the process began.
+    published_ms: u64,
     /// The newest presence message's number; the first one is 1.
     presence_sequence: u64,
     interest: Vec<Interest>,
@@ -61,6 +65,15 @@ pub(super) struct Interest {
     pub shard: ShardId,
     /// In which format.
     pub format: WireFormat,
+}
+
+/// What a home knows of the topics that match a pattern and were published to since a time.
+#[derive(Debug)]
+pub(super) struct PublishedSince {
+    /// The topics, each with the place to go on behind; `None`: it does not keep all messages since.
+    pub(super) topics: Vec<(TopicId, Option<Position>)>,
+    /// Whether these are all.
+    pub(super) is_complete: bool,
 }
 
 /// A topic that was looked up.
@@ -112,6 +125,21 @@ impl HomeTopic {
             .skip_while(move |record| record.kept_ms < since)
     }
 
+    /// The place before the first message that was published at or after `since_ms`, if it and all
+    /// behind it are kept.
+    fn place_before(&self, since_ms: u64, now_ms: u64) -> Option<Position> {
+        // Which messages were published since is known if one that was not is kept, or the first of all.
+        let oldest = self.after(0, now_ms).next()?;
+        if oldest.offset > 1 && oldest.kept_ms >= since_ms {
+            return None;
+        }
+        let first = self.history.as_ref()?.since(since_ms)?;
+        Some(Position {
+            epoch: self.epoch,
+            offset: first.offset - 1,
+        })
+    }
+
     /// Who wants the topic's messages, in which format.
     #[must_use]
     pub(super) fn interest(&self) -> &[Interest] {
@@ -121,6 +149,9 @@ impl HomeTopic {
 
 /// Topics that there has to be room for before it is given back.
 const SPARSE_FROM: usize = 1024;
+
+/// Topics that a subscription goes on in because of its patterns.
+pub(super) const RECOVERED_TOPICS_MAX: usize = 1000;
 
 impl Home {
     /// A home without topics, one of `shards`. `epoch` must be larger than that
@@ -134,6 +165,7 @@ impl Home {
             patterns: PatternIndex::default(),
             patterns_added: 0,
             steps: 0,
+            forgotten_ms: None,
             epoch,
             history_held: 0,
             history_max: config.hub.max_history_memory / shards.max(1),
@@ -177,6 +209,7 @@ impl Home {
             name: name.into(),
             epoch: self.epoch,
             offset: 0,
+            published_ms: 0,
             presence_sequence: 0,
             interest: interest.clone(),
             looked_up: self.patterns_added,
@@ -230,6 +263,7 @@ impl Home {
     pub(super) fn take(&mut self, id: TopicId, post: &Post<'_>, now: Now) -> u64 {
         let topic = &mut self.topics[id.index()];
         topic.offset += 1;
+        topic.published_ms = now.ms;
         let offset = topic.offset;
         let is_kept = post.kind != Kind::Push || topic.recoverable || topic.history.is_some();
         if is_kept && topic.retention.messages_max > 0 {
@@ -325,7 +359,42 @@ impl Home {
         is_wanted
     }
 
-    /// Steps taken to look topics up among the patterns since the last call.
+    /// Topics that match a pattern and were published to at or after `since_ms`, at most
+    /// [`RECOVERED_TOPICS_MAX`].
+    ///
+    /// Cost: a look at every topic, and a search in the history of each that is found.
+    pub(super) fn published_since(
+        &mut self,
+        pattern: &Pattern,
+        since_ms: u64,
+        now_ms: u64,
+    ) -> PublishedSince {
+        self.steps += self.topics.len();
+        let is_meant = |topic: &HomeTopic| {
+            topic.offset > 0 && topic.published_ms >= since_ms && pattern.matches(&topic.name)
+        };
+        let all = self.topics.iter().filter(|(_, topic)| is_meant(topic));
+        let mut found = all.map(|(id, topic)| {
+            let id = TopicId(u32::try_from(id).expect("topics_max is below 2^32"));
+            (id, topic.place_before(since_ms, now_ms))
+        });
+        let topics: Vec<_> = found.by_ref().take(RECOVERED_TOPICS_MAX).collect();
+        let is_complete = found.next().is_none() && self.remembers_since(since_ms);
+        self.steps += topics.len();
+        PublishedSince {
+            topics,
+            is_complete,
+        }
+    }
+
+    /// Whether no topic has been forgotten that was published to at or after `since_ms`.
+    pub(super) fn remembers_since(&self, since_ms: u64) -> bool {
+        self.forgotten_ms
+            .is_none_or(|forgotten| forgotten < since_ms)
+    }
+
+    /// Steps taken to look topics up among the patterns, and patterns among the topics, since the last
+    /// call.
     pub(super) fn take_steps(&mut self) -> usize {
         std::mem::take(&mut self.steps)
     }
@@ -386,7 +455,7 @@ impl Home {
     /// never been published to go at once, if nobody wants them.
     pub(super) fn sweep(&mut self) {
         let is_tight = self.is_tight();
-        let names = &mut self.names;
+        let (names, forgotten_ms) = (&mut self.names, &mut self.forgotten_ms);
         self.topics.retain(|_, topic| {
             let was_used = std::mem::take(&mut topic.used);
             let keep = was_used && !(is_tight && topic.offset == 0)
@@ -394,6 +463,11 @@ impl Home {
                 || topic.history.is_some();
             if !keep {
                 names.remove(&topic.name);
+                // Patterns match neither inboxes nor what everybody gets.
+                let may_match = !topic::is_inbox(&topic.name) && !topic::is_internal(&topic.name);
+                if may_match && topic.offset > 0 {
+                    *forgotten_ms = (*forgotten_ms).max(Some(topic.published_ms));
+                }
             }
             keep
         });
@@ -512,6 +586,60 @@ mod tests {
         home.sweep();
         home.sweep();
         assert!(matches!(home.open("a"), Opened::Appeared(..)));
+    }
+
+    #[test]
+    fn what_was_published_since_a_time_is_found() {
+        let toml = "mode = \"demo\"\n[hub]\nhistory_size = 2\n[namespace.\"b.\"]\nhistory_size = 0";
+        let mut home = Home::new(Arc::new(Config::from_toml(toml).unwrap()), 1, 7);
+        let times = [
+            ("a.old", &[10, 19][..]),
+            ("a.one", &[10, 20]),
+            ("a.new", &[20, 30]),
+            ("a.cut", &[20, 30, 40]),
+            ("a.long", &[5, 10, 20]),
+            ("b.none", &[20]),
+            ("user:a:events", &[20]),
+        ];
+        for (name, times) in times {
+            let id = known(&mut home, name);
+            for &ms in times {
+                home.take(id, &Post::event(name, b"1"), at(ms));
+            }
+        }
+        let mut check = |pattern: &str, expected: &[(&str, Option<u64>)]| {
+            let pattern = Pattern::parse(pattern).unwrap();
+            home.take_steps();
+            let found = home.published_since(&pattern, 20, 50);
+            assert!(found.is_complete && home.take_steps() >= 7);
+            let found = found.topics.into_iter();
+            let found = found.map(|(id, at)| (home.topic(id).name(), at.map(|at| at.offset)));
+            assert_eq!(found.collect::<Vec<_>>(), expected);
+        };
+        let a = [
+            ("a.one", Some(1)),
+            ("a.new", Some(0)),
+            ("a.cut", None),
+            ("a.long", Some(2)),
+        ];
+        check("a.*", &a);
+        check("b.*", &[("b.none", None)]);
+        check("c.*", &[]);
+        home.sweep();
+        home.sweep();
+        assert!(
+            !home.remembers_since(20),
+            "a topic without history was forgotten"
+        );
+        assert!(home.remembers_since(21));
+        for number in 0..=RECOVERED_TOPICS_MAX {
+            let name = format!("d.{number}");
+            let id = known(&mut home, &name);
+            home.take(id, &Post::event(&name, b"1"), at(60));
+        }
+        let found = home.published_since(&Pattern::parse("d.*").unwrap(), 60, 60);
+        assert_eq!(found.topics.len(), RECOVERED_TOPICS_MAX);
+        assert!(!found.is_complete);
     }
 
     #[test]

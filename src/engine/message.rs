@@ -84,6 +84,18 @@ pub struct Reach {
     pub complete: bool,
 }
 
+/// What a home knows of a pattern that a subscriber comes back to.
+#[derive(Clone, Debug)]
+pub struct Covered<B> {
+    /// What matches is sent from this time of the home on, in milliseconds since the process began.
+    pub from_ms: u64,
+    /// Topics that were published to since the subscriber was there, and the place of each behind which
+    /// to go on: one of another epoch if not all is retained.
+    pub topics: Vec<(B, Position)>,
+    /// Whether these are all.
+    pub is_complete: bool,
+}
+
 /// Which part of a topic a peer has missed, and how to send it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Missed {
@@ -124,8 +136,13 @@ pub enum Request<B> {
         pattern: B,
         /// In which format.
         format: WireFormat,
-        /// Whose subscription waits for the answer.
+        /// Name the topics that were published to at or after this time, in milliseconds since the
+        /// process began.
+        since_ms: Option<u64>,
+        /// Whose subscription waits for the answer,
         ticket: Ticket,
+        /// and which pattern of it this is.
+        index: u32,
     },
     /// New topics need not match any more. Topics known by now are given up one by one.
     Unpattern {
@@ -242,6 +259,10 @@ pub enum Delivery<B> {
     Patterned {
         /// Whose subscription waited.
         ticket: Ticket,
+        /// For which of its patterns.
+        index: u32,
+        /// What the home knows.
+        covered: Covered<B>,
     },
     /// The home has forgotten the interest: nothing follows.
     Forgotten {
@@ -387,11 +408,15 @@ impl<B> Request<B> {
             Self::Pattern {
                 pattern,
                 format,
+                since_ms,
                 ticket,
+                index,
             } => Request::Pattern {
                 pattern: refer(pattern),
                 format,
+                since_ms,
                 ticket,
+                index,
             },
             Self::Unpattern { pattern, format } => Request::Unpattern {
                 pattern: refer(pattern),
@@ -492,7 +517,15 @@ impl<B> Delivery<B> {
         match self {
             Self::Interested(announced) => Delivery::Interested(announced.map(refer)),
             Self::Appeared(announced) => Delivery::Appeared(announced.map(refer)),
-            Self::Patterned { ticket } => Delivery::Patterned { ticket },
+            Self::Patterned {
+                ticket,
+                index,
+                covered,
+            } => Delivery::Patterned {
+                ticket,
+                index,
+                covered: covered.map(refer),
+            },
             Self::Forgotten { topic, format } => Delivery::Forgotten {
                 topic: refer(topic),
                 format,
@@ -555,6 +588,18 @@ impl<B> Delivery<B> {
                 said: refer(said),
                 is_last,
             },
+        }
+    }
+}
+
+impl<B> Covered<B> {
+    /// As [`Request::map`].
+    pub(super) fn map<C>(self, mut refer: impl FnMut(B) -> C) -> Covered<C> {
+        let topics = self.topics.into_iter();
+        Covered {
+            from_ms: self.from_ms,
+            topics: topics.map(|(name, at)| (refer(name), at)).collect(),
+            is_complete: self.is_complete,
         }
     }
 }

@@ -2,11 +2,11 @@
 //! here on everything arrives.
 
 use super::catch_up::CatchUp;
-use super::home::Interest;
+use super::home::{Interest, RECOVERED_TOPICS_MAX};
 use super::hub::Subscribed;
 use super::interest::Standing;
 use super::patterns::{Regrouped, is_log_name};
-use super::{Asker, Lanes, Outcome, Place, Reach, Request, Ticket, Turn};
+use super::{Asker, Covered, Gap, GapCause, Lanes, Outcome, Place, Reach, Request, Ticket, Turn};
 use crate::id::{PeerId, Position, ShardId, TopicId, WireFormat};
 use crate::topic::Pattern;
 
@@ -35,12 +35,13 @@ pub enum Begin {
     After(Position),
 }
 
-/// How a topic begins for a subscriber.
+/// How a topic begins for a subscriber, or a pattern.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Start<'a> {
-    /// The topic's name.
+    /// The topic's name, or the pattern.
     pub name: &'a str,
-    /// The live stream goes on from here.
+    /// The live stream goes on from here; of a pattern, the epoch is the process's and the offset its time
+    /// in milliseconds.
     pub position: Position,
     /// What came of the wish to go on from where the subscriber was.
     pub resumed: Option<Resumed>,
@@ -71,7 +72,21 @@ pub struct Confirmation {
     pub ticket: Ticket,
     /// Whose.
     pub peer: PeerId,
+    pub(super) patterns: Vec<Covering>,
     pub(super) topics: Vec<Subscribing>,
+}
+
+/// A pattern of a subscription.
+#[derive(Debug)]
+pub(super) struct Covering {
+    pub(super) pattern: Pattern,
+    /// Where the subscriber was.
+    pub(super) from: Option<Position>,
+    /// What is published from this time of its home on arrives: the offset is in milliseconds since the
+    /// process began, which the epoch tells from others.
+    pub(super) position: Position,
+    /// Whether every topic that was published to since is known, and gone on in.
+    pub(super) is_complete: bool,
 }
 
 /// A topic of a subscription.
@@ -103,14 +118,16 @@ impl Confirmation {
         Self {
             ticket,
             peer,
+            patterns: Vec::new(),
             topics: Vec::new(),
         }
     }
 
-    /// How each topic begins.
+    /// How each pattern and each topic begins.
     pub fn starts(&self) -> impl Iterator<Item = Start<'_>> {
         let named = self.topics.iter().filter(|begun| !is_log_name(&begun.name));
-        named.map(Subscribing::start)
+        let patterns = self.patterns.iter().map(Covering::start);
+        patterns.chain(named.map(Subscribing::start))
     }
 }
 
@@ -124,6 +141,10 @@ impl<L: Lanes> Turn<'_, L> {
     pub fn may_subscribe(&self, peer: PeerId, names: &[&str]) -> bool {
         let engine = &*self.engine;
         if engine.readers.hub.answers_awaited(peer) >= ANSWERS_MAX {
+            return false;
+        }
+        // Which topics a pattern brings back depends on what the peer has subscribed to besides.
+        if engine.tickets.is_recovering(peer) {
             return false;
         }
         let is_pattern = |name: &&str| name.contains('*');
@@ -170,6 +191,7 @@ impl<L: Lanes> Turn<'_, L> {
     /// waited for; otherwise it will be an [`Outcome::Confirmed`].
     #[must_use]
     pub fn confirm(&mut self, ticket: Ticket) -> Option<Confirmation> {
+        self.recover_here(ticket);
         let mut confirmation = self.engine.tickets.settle(ticket)?;
         self.locate_flowing(&mut confirmation);
         Some(confirmation)
@@ -202,11 +224,22 @@ impl<L: Lanes> Turn<'_, L> {
     /// The peer has been told what a confirmation says: what it has missed follows, and then what is
     /// new.
     pub fn go_on(&mut self, confirmation: &Confirmation) {
-        let Confirmation { peer, topics, .. } = confirmation;
+        let Confirmation {
+            peer,
+            patterns,
+            topics,
+            ..
+        } = confirmation;
         if !self.engine.readers.hub.is_present(*peer) {
             return;
         }
         self.engine.readers.hub.note_answered(*peer);
+        let is_lost = |one: &&Covering| one.from.is_some() && !one.is_complete;
+        for covering in patterns.iter().filter(is_lost) {
+            let topic = Some(covering.pattern.as_str().into());
+            let (lost, cause) = (None, GapCause::History);
+            self.tell_gap(*peer, Gap { topic, lost, cause });
+        }
         let mut missed = Vec::new();
         for begun in topics {
             if begun.hold.is_some() && begun.resume.is_some() {
@@ -288,11 +321,16 @@ impl<L: Lanes> Turn<'_, L> {
             hold,
             resume,
         };
-        match self.engine.place_of(name) {
+        self.locate(ticket, begun, format);
+        Ok(())
+    }
+
+    /// Adds a topic to a subscription and finds out where it stands.
+    fn locate(&mut self, ticket: Ticket, begun: Subscribing, format: WireFormat) {
+        match self.engine.place_of(&begun.name) {
             Place::Here => self.subscribe_here(ticket, begun, format),
             Place::Shard(home) => self.subscribe_there(home, ticket, begun, format),
         }
-        Ok(())
     }
 
     fn subscribe_here(&mut self, ticket: Ticket, mut begun: Subscribing, format: WireFormat) {
@@ -323,7 +361,8 @@ impl<L: Lanes> Turn<'_, L> {
         }
         begun.position = self.engine.live_position(&name, topic, format);
         let is_live = begun.position.is_some();
-        let after = begun.resume.map(|resume| resume.after());
+        let resume = begun.resume.filter(|resume| resume.reach.is_none());
+        let after = resume.map(|resume| resume.after());
         let answers = usize::from(!is_live) + usize::from(after.is_some());
         let index = self.engine.tickets.add(ticket, begun, answers);
         if !is_live {
@@ -344,15 +383,26 @@ impl<L: Lanes> Turn<'_, L> {
     }
 
     /// Has a peer read all topics that these patterns match, those that there are and those that will
-    /// be. Comes before the topics that are named in the same subscription.
+    /// be. Comes before the topics that are named in the same subscription. Where a pattern comes with
+    /// the position that an earlier confirmation named, the peer goes on in the topics that were published
+    /// to since, but for those that it has subscribed to besides.
     ///
-    /// Cost: one round for each home; see [`Patterns::regroup`](super::patterns::Patterns::regroup).
-    pub fn subscribe_patterns(&mut self, peer: PeerId, patterns: &[Pattern], ticket: Ticket) {
+    /// Cost: one round for each home; see [`Patterns::regroup`](super::patterns::Patterns::regroup). With
+    /// a position, a look at every topic of each home.
+    pub fn subscribe_patterns(
+        &mut self,
+        peer: PeerId,
+        patterns: &[(Pattern, Option<Position>)],
+        ticket: Ticket,
+    ) {
         let Some(format) = self.engine.find_peer_format(peer) else {
             return;
         };
         let (shard, mut is_new) = (self.engine.shard, false);
-        for pattern in patterns {
+        // A topic that several of them match begins where the first one says.
+        let mut patterns: Vec<_> = patterns.iter().collect();
+        patterns.sort_by_key(|(_, from)| from.map(|from| from.offset));
+        for (pattern, from) in patterns {
             if !self
                 .engine
                 .readers
@@ -364,13 +414,29 @@ impl<L: Lanes> Turn<'_, L> {
             is_new = true;
             let home = &mut self.engine.homes.home;
             home.add_pattern(Interest { shard, format }, pattern);
+            let position = Position {
+                epoch: self.engine.process,
+                offset: self.now.ms,
+            };
+            let is_of_now =
+                |from: Position| from.epoch == position.epoch && from.offset <= position.offset;
+            let covering = Covering {
+                pattern: pattern.clone(),
+                from: *from,
+                position,
+                is_complete: from.is_none_or(is_of_now),
+            };
+            let since_ms = covering.since_ms();
+            let index = self.engine.tickets.add_pattern(ticket, covering);
             for other in self.engine.others() {
                 self.engine.tickets.wait(ticket);
                 let pattern = pattern.as_str().as_bytes();
                 let request = Request::Pattern {
                     pattern,
                     format,
+                    since_ms,
                     ticket,
+                    index,
                 };
                 self.ask(other, request);
             }
@@ -391,6 +457,106 @@ impl<L: Lanes> Turn<'_, L> {
             self.engine.tickets.add(ticket, begun, 0);
         }
         self.engine.flush_wanted = true;
+    }
+
+    /// Goes on in the topics that live here, of the patterns of a subscription that has named its topics.
+    fn recover_here(&mut self, ticket: Ticket) {
+        for index in 0.. {
+            let Some(covering) = self.engine.tickets.patterns(ticket).get(index) else {
+                return;
+            };
+            if let Some(since_ms) = covering.since_ms() {
+                let pattern = covering.pattern.clone();
+                let covered = self.covered(&pattern, Some(since_ms));
+                let index = u32::try_from(index).expect("subscriptions are limited");
+                self.take_covered(ticket, index, &covered);
+            }
+        }
+    }
+
+    /// What this home knows of a pattern that a subscriber comes back to. Topics are announced before.
+    pub(super) fn covered(
+        &mut self,
+        pattern: &Pattern,
+        since_ms: Option<u64>,
+    ) -> Covered<Box<str>> {
+        let (now_ms, home) = (self.now.ms, &mut self.engine.homes.home);
+        let since = since_ms.map(|since_ms| home.published_since(pattern, since_ms, now_ms));
+        let mut covered = Covered {
+            from_ms: now_ms,
+            topics: Vec::new(),
+            is_complete: since.as_ref().is_none_or(|since| since.is_complete),
+        };
+        for (id, place) in since.into_iter().flat_map(|since| since.topics) {
+            let home = &mut self.engine.homes.home;
+            let (name, wanted) = (Box::from(home.topic(id).name()), home.look_up(id));
+            self.announce(id, &name, &wanted);
+            covered.topics.push((name, place.unwrap_or_default()));
+        }
+        covered
+    }
+
+    /// A home has said which topics a pattern brings back.
+    pub(super) fn take_covered(
+        &mut self,
+        ticket: Ticket,
+        index: u32,
+        covered: &Covered<impl AsRef<str>>,
+    ) {
+        let mut is_complete = covered.is_complete;
+        for (name, from) in &covered.topics {
+            is_complete &= self.recover(ticket, name.as_ref(), *from);
+        }
+        let covering = self.engine.tickets.pattern_mut(ticket, index);
+        covering.position.offset = covering.position.offset.min(covered.from_ms);
+        covering.is_complete &= is_complete;
+    }
+
+    /// Has a peer go on in a topic because of a pattern of the same subscription, unless it has subscribed
+    /// to it besides. Returns whether there was room.
+    fn recover(&mut self, ticket: Ticket, name: &str, from: Position) -> bool {
+        let peer = self.engine.tickets.peer_of(ticket);
+        let Some(format) = self.engine.find_peer_format(peer) else {
+            return true;
+        };
+        let (readers, tickets) = (&mut self.engine.readers, &self.engine.tickets);
+        let log = readers.patterns.log_of(peer, name);
+        let hold = log.and_then(|log| Some((log, tickets.hold_of(ticket, log)?)));
+        // None: the patterns of a peer that is about to leave have ended.
+        let Some((log, hold)) = hold else {
+            return true;
+        };
+        let known = readers.hub.find(name);
+        if readers.patterns.flows(peer, name, ticket)
+            || known.is_some_and(|topic| tickets.has(ticket, topic))
+        {
+            return true;
+        }
+        if tickets.topic_count(ticket) >= RECOVERED_TOPICS_MAX {
+            return false;
+        }
+        let Some(topic) = readers.hub.open(name) else {
+            return false;
+        };
+        self.close_group(topic);
+        self.engine.catch_ups.ask(peer, topic, from);
+        let reach = Reach {
+            epoch: from.epoch,
+            complete: true,
+        };
+        let begun = Subscribing {
+            name: name.into(),
+            topic,
+            log,
+            position: None,
+            hold: Some(hold),
+            resume: Some(Resume {
+                from: Some(from),
+                reach: Some(reach),
+            }),
+        };
+        self.locate(ticket, begun, format);
+        true
     }
 
     /// Has a peer read what its patterns say by now. Returns the logs that it enters.
@@ -496,6 +662,26 @@ impl super::Engine {
             epoch: self.readers.interests.epoch(topic),
             offset: self.readers.hub.number(topic, format),
         })
+    }
+}
+
+impl Covering {
+    /// The time since which topics are gone on in.
+    pub(super) fn since_ms(&self) -> Option<u64> {
+        self.from
+            .filter(|_| self.is_complete)
+            .map(|from| from.offset)
+    }
+
+    fn start(&self) -> Start<'_> {
+        Start {
+            name: self.pattern.as_str(),
+            position: self.position,
+            resumed: self.from.map(|_| match self.is_complete {
+                true => Resumed::Complete(0),
+                false => Resumed::OtherEpoch,
+            }),
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use bytes::Bytes;
 
 use super::home::Interest;
 use super::interest::Standing;
-use super::{Announced, Asker, Delivery, Lanes, Missed, Outcome, Post, PublishResult, Receipt};
+use super::{
+    Announced, Asker, Covered, Delivery, Lanes, Missed, Outcome, Post, PublishResult, Receipt,
+};
 use super::{Request, Turn};
 use crate::id::{Position, ShardId, WireFormat};
 use crate::metrics::Limited;
@@ -76,12 +78,25 @@ impl<L: Lanes> Turn<'_, L> {
             Request::Pattern {
                 pattern,
                 format,
+                since_ms,
                 ticket,
+                index,
             } => {
-                let shard = from;
+                let (shard, pattern) = (from, pattern_of(pattern));
                 let home = &mut self.engine.homes.home;
-                home.add_pattern(Interest { shard, format }, &pattern_of(pattern));
-                self.lanes.deliver(from, Delivery::Patterned { ticket });
+                home.add_pattern(Interest { shard, format }, &pattern);
+                let covered = self.covered(&pattern, since_ms);
+                let topics = covered.topics.iter();
+                let patterned = Delivery::Patterned {
+                    ticket,
+                    index,
+                    covered: Covered {
+                        from_ms: covered.from_ms,
+                        topics: topics.map(|(name, at)| (name.as_bytes(), *at)).collect(),
+                        is_complete: covered.is_complete,
+                    },
+                };
+                self.lanes.deliver(from, patterned);
             }
             Request::Unpattern { pattern, format } => {
                 let shard = from;
@@ -213,7 +228,14 @@ impl<L: Lanes> Turn<'_, L> {
             Delivery::Appeared(announced) | Delivery::Interested(announced) => {
                 self.take_announced(from, announced);
             }
-            Delivery::Patterned { ticket } => self.settle(ticket),
+            Delivery::Patterned {
+                ticket,
+                index,
+                covered,
+            } => {
+                self.take_covered(ticket, index, &covered.map(text));
+                self.settle(ticket);
+            }
             Delivery::Forgotten {
                 topic: name,
                 format,

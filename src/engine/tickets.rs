@@ -2,14 +2,16 @@
 
 use super::Ticket;
 use super::message::Reach;
-use super::subscribe::{Confirmation, Subscribing};
-use crate::collections::HashMap;
+use super::subscribe::{Confirmation, Covering, Subscribing};
+use crate::collections::{HashMap, HashSet};
 use crate::id::{PeerId, Position, TopicId, WireFormat};
 
 /// Confirmations that wait for homes.
 #[derive(Debug, Default)]
 pub(super) struct Tickets {
     open: HashMap<Ticket, Waiting>,
+    /// Peers that wait to be told which topics they go on in because of patterns.
+    recovering: HashSet<PeerId>,
     /// Which tickets wait for the answer about a topic.
     topics: HashMap<(TopicId, WireFormat), Vec<Ticket>>,
     /// Topics that may have lost their last member.
@@ -35,6 +37,43 @@ impl Tickets {
             left: 1,
         };
         self.open.insert(ticket, waiting);
+    }
+
+    /// Whose a confirmation is.
+    pub(super) fn peer_of(&self, ticket: Ticket) -> PeerId {
+        self.open[&ticket].confirmation.peer
+    }
+
+    /// The patterns of a confirmation.
+    pub(super) fn patterns(&self, ticket: Ticket) -> &[Covering] {
+        &self.open[&ticket].confirmation.patterns
+    }
+
+    /// One of these.
+    pub(super) fn pattern_mut(&mut self, ticket: Ticket, index: u32) -> &mut Covering {
+        &mut self.waiting(ticket).confirmation.patterns[index as usize]
+    }
+
+    /// Adds a pattern to a confirmation. Returns its place among the patterns.
+    pub(super) fn add_pattern(&mut self, ticket: Ticket, pattern: Covering) -> u32 {
+        let confirmation = &mut self.waiting(ticket).confirmation;
+        let is_back = pattern.since_ms().is_some();
+        confirmation.patterns.push(pattern);
+        let (index, peer) = (confirmation.patterns.len() - 1, confirmation.peer);
+        if is_back {
+            self.recovering.insert(peer);
+        }
+        u32::try_from(index).expect("subscriptions are limited")
+    }
+
+    /// Whether homes have not said yet which topics a peer goes on in because of patterns.
+    pub(super) fn is_recovering(&self, peer: PeerId) -> bool {
+        self.recovering.contains(&peer)
+    }
+
+    /// How many topics a confirmation speaks of.
+    pub(super) fn topic_count(&self, ticket: Ticket) -> usize {
+        self.open[&ticket].confirmation.topics.len()
     }
 
     /// Whether a confirmation speaks of a topic already.
@@ -111,8 +150,10 @@ impl Tickets {
             return None;
         }
         let settled = self.open.remove(&ticket)?;
+        self.recovering.remove(&settled.confirmation.peer);
         if self.open.is_empty() && self.open.capacity() > SPARSE_FROM {
             self.open = HashMap::default();
+            self.recovering = HashSet::default();
         }
         Some(settled.confirmation)
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::budget::Budget;
 use super::logins::Logins;
@@ -32,6 +32,9 @@ pub struct Process {
     pub http_bodies: Arc<Budget>,
     /// Where the clocks of all shards begin, so that they can count together.
     pub(super) began: Instant,
+    /// The same moment on the wall clock, in microseconds since the Unix epoch: tells this process from
+    /// others.
+    pub(super) epoch: u64,
     draining: AtomicBool,
     drained_shards: AtomicUsize,
     /// Places that are taken: sockets, also of connections that are being closed.
@@ -98,6 +101,11 @@ impl Process {
                     .max(config.http.max_body_size),
             ),
             began: Instant::now(),
+            epoch: SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |since| {
+                    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+                }),
             draining: AtomicBool::new(false),
             drained_shards: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),

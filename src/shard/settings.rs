@@ -47,6 +47,7 @@ pub(super) fn engine(settings: &Settings, shards: u16, wall_ms: u64) -> EngineSe
         encoder: Box::new(Encoder::new(&config.websocket)),
         // No process makes a million topics a second.
         epoch: wall_ms * 1000,
+        process: settings.process.epoch,
     }
 }
 

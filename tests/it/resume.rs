@@ -1,7 +1,7 @@
 //! Coming back: what was missed comes first, then what is new, without gap or
 //! duplicate; what cannot be had is told.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -439,4 +439,190 @@ fn topics_given_up_while_others_are_made_up_for_repeat_nothing() {
         }
         assert!(client.is_silent(Duration::from_millis(30)));
     }
+}
+
+/// Subscribes to patterns from places; returns what the confirmation says of topics.
+fn subscribe_from(client: &mut Client, patterns: &[&str], recover: &Value) -> Value {
+    client.say(&json!({ "type": "subscribe", "events": patterns, "recover": recover }));
+    let confirmed = client.json();
+    assert_eq!(confirmed["type"], "subscription_confirmed", "{confirmed}");
+    confirmed["topics"].clone()
+}
+
+#[test]
+fn a_pattern_brings_back_topics_that_were_new_meanwhile() {
+    for shards in [1, 3] {
+        let gateway = with_history(shards);
+        let mut publisher = Client::events(gateway.address);
+        publish_all(&mut publisher, "room.old", 2);
+        // What comes in the same millisecond may come again.
+        thread::sleep(Duration::from_millis(20));
+        let mut first = Client::events(gateway.address);
+        let start = first.subscribe(&["room.*"])["topics"]["room.*"].clone();
+        assert!(start.get("recovered").is_none(), "{start}");
+        publish_all(&mut publisher, "room.known", 1);
+        let known: Vec<Value> = (0..2).map(|_| first.json()).collect();
+        drop(first);
+        let topics: Vec<String> = (0..9).map(|number| format!("room.{number}")).collect();
+        for topic in &topics {
+            publish_all(&mut publisher, topic, 3);
+        }
+        publish_all(&mut publisher, "other", 1);
+        publish_all(&mut publisher, "room.known", 1);
+        for (query, more) in [("", 0), ("?batch=true", 2)] {
+            let path = format!("/api/v1/ws/demo{query}");
+            let mut client = Client::connect(gateway.address, &path);
+            assert_eq!(client.json()["type"], "connection_established");
+            let at = Place::of(&known[1]);
+            let recover = json!({
+                "room.*": start, "room.known": { "epoch": at.epoch, "offset": at.offset },
+            });
+            let words = subscribe_from(&mut client, &["room.*"], &recover);
+            assert_eq!(words.as_object().unwrap().len(), 11, "{words}");
+            assert_eq!(
+                (&words["room.*"]["recovered"], &words["room.*"]["count"]),
+                (&json!(true), &json!(0))
+            );
+            assert!(words["room.*"]["offset"].as_u64() > start["offset"].as_u64());
+            assert_eq!(words["room.known"]["count"], 2);
+            for topic in &topics {
+                let count = if topic == "room.3" { 4 + more } else { 4 };
+                assert_eq!(words[topic]["count"], count, "{words}");
+            }
+            publish_all(&mut publisher, "room.3", 1);
+            let mut places = BTreeMap::from([("room.known".to_owned(), at.offset)]);
+            let mut left = 9 * 4 + more + 2 + 2;
+            while left > 0 {
+                let frame = client.json();
+                let events = match frame["type"] == "batch" {
+                    true => frame["messages"].as_array().unwrap().clone(),
+                    false => vec![frame],
+                };
+                left -= events.len();
+                for event in events {
+                    let topic = event["event"].as_str().unwrap().to_owned();
+                    let offset = Place::of(&event).offset;
+                    let before = places.insert(topic, offset).unwrap_or_default();
+                    assert_eq!(offset, before + 1, "{event}");
+                }
+            }
+            assert_eq!(
+                places.len(),
+                10,
+                "not those before and of others: {places:?}"
+            );
+            assert!(client.is_silent(Duration::from_millis(20)));
+        }
+    }
+}
+
+#[test]
+fn a_pattern_brings_back_no_topic_that_comes_already() {
+    for shards in [1, 3] {
+        let gateway = with_history(shards);
+        let mut publisher = Client::events(gateway.address);
+        let mut client = Client::events(gateway.address);
+        let topics = client.subscribe(&["room.*", "room.1", "hall.*"])["topics"].clone();
+        assert!(topics["room.1"]["epoch"].is_u64() && topics["hall.*"]["epoch"].is_u64());
+        for topic in ["room.1", "room.2", "room.3"] {
+            publish_all(&mut publisher, topic, 1);
+            assert_eq!(
+                (client.json()["data"].as_u64(), &client.json()["data"]),
+                (Some(1), &json!("end"))
+            );
+        }
+        let recover = json!({ "*": topics["room.*"] });
+        let words = subscribe_from(&mut client, &["*"], &recover);
+        assert_eq!(words.as_object().unwrap().len(), 1, "{words}");
+        assert_eq!(words["*"]["recovered"], true);
+        let mut other = Client::events(gateway.address);
+        let words = subscribe_from(&mut other, &["*", "room.2"], &recover);
+        let mut names: Vec<&String> = words.as_object().unwrap().keys().collect();
+        names.sort();
+        assert_eq!(names, ["*", "room.1", "room.2", "room.3"]);
+        assert!(
+            words["room.2"].get("recovered").is_none(),
+            "begins now: {words}"
+        );
+        let mut events: Vec<String> = Vec::new();
+        for _ in 0..4 {
+            events.push(other.json()["event"].as_str().unwrap().to_owned());
+        }
+        events.sort();
+        assert_eq!(events, ["room.1", "room.1", "room.3", "room.3"]);
+        publish(&mut publisher, "room.2", 2);
+        assert_eq!(
+            (&client.json()["data"], &other.json()["data"]),
+            (&json!(2), &json!(2))
+        );
+        assert!(client.is_silent(Duration::from_millis(20)));
+    }
+}
+
+#[test]
+fn what_a_pattern_cannot_bring_back_is_told() {
+    let toml = "[hub]\nhistory_size = 100\n[namespace.\"room.bare\"]\nhistory_size = 0";
+    for shards in [1, 3] {
+        let gateway = TestGateway::from_toml(toml, |config| config.server.shards = shards);
+        let mut publisher = Client::events(gateway.address);
+        let mut first = Client::events(gateway.address);
+        let start = first.subscribe(&["room.*"])["topics"]["room.*"].clone();
+        let place = Place {
+            epoch: start["epoch"].as_u64().unwrap(),
+            offset: start["offset"].as_u64().unwrap(),
+        };
+        drop(first);
+        publish_all(&mut publisher, "room.bare", 1);
+        publish_all(&mut publisher, "room.long", 150);
+        publish_all(&mut publisher, "room.kept", 0);
+        let mut client = Client::events(gateway.address);
+        let words = subscribe_from(&mut client, &["room.*"], &json!({ "room.*": start }));
+        assert_eq!(words["room.*"]["recovered"], true, "{words}");
+        assert_eq!(words["room.kept"]["count"], 1, "{words}");
+        let mut gaps = Vec::new();
+        for topic in ["room.bare", "room.long"] {
+            assert_eq!(words[topic]["recovered"], false, "{words}");
+            let gap = client.json();
+            assert_eq!((&gap["type"], &gap["lost"]), (&json!("gap"), &json!(null)));
+            gaps.push(gap["event"].as_str().unwrap().to_owned());
+        }
+        gaps.sort();
+        assert_eq!(gaps, ["room.bare", "room.long"]);
+        assert_eq!(client.json()["event"], "room.kept");
+        for (epoch, offset) in [
+            (place.epoch - 1, place.offset),
+            (place.epoch, place.offset + 3_600_000),
+            (place.epoch, u64::MAX),
+            (0, 0),
+        ] {
+            let mut client = Client::events(gateway.address);
+            let word = recover(&mut client, "room.*", "room.*", Place { epoch, offset });
+            assert_eq!(
+                (&word["recovered"], &word["count"], &word["epoch"]),
+                (&json!(false), &json!(0), &json!(place.epoch))
+            );
+            let gap = client.json();
+            assert_eq!(
+                (&gap["type"], &gap["event"], &gap["lost"]),
+                (&json!("gap"), &json!("room.*"), &json!(null))
+            );
+            publish(&mut publisher, "room.kept", 1);
+            assert_eq!(client.json()["event"], "room.kept");
+        }
+    }
+}
+
+#[test]
+fn a_pattern_of_an_earlier_process_is_a_gap() {
+    let recover = {
+        let gateway = with_history(1);
+        let topics = Client::events(gateway.address).subscribe(&["*"])["topics"].clone();
+        assert!(topics["*"]["epoch"].is_u64(), "{topics}");
+        topics
+    };
+    let gateway = with_history(1);
+    let mut client = Client::events(gateway.address);
+    let words = subscribe_from(&mut client, &["*"], &recover);
+    assert_eq!(words["*"]["recovered"], false);
+    assert_eq!(client.json()["event"], "*");
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::encoder::Event;
 use super::ended::Ended;
+use super::node::PROCESS;
 use super::oracle::{Check, Oracle, expect, fail};
 use super::seen::Thing;
 use super::track::{Membership, Track};
@@ -57,7 +58,7 @@ pub(super) struct Asked {
     pub(super) topics: Vec<AskedTopic>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct AskedTopic {
     pub(super) name: String,
     /// Which membership of the topic it speaks of.
@@ -72,12 +73,35 @@ pub(super) struct AskedTopic {
 pub(super) struct Covering {
     pub(super) pattern: Pattern,
     pub(super) ticket: u32,
+    /// When, and from where on.
+    pub(super) begun_ms: u64,
+    pub(super) from: Option<Position>,
+    /// The client has been told that it gets all since.
+    pub(super) is_complete: bool,
+    /// The client is to be told that it does not.
+    pub(super) owes_gap: bool,
+    /// Topics and patterns that it got already.
+    flowing: (Vec<String>, Vec<Pattern>),
     /// The unsubscription that the client has to be told of first; 0 for none.
     behind: u32,
     /// Where topics of the same engine stood when it was subscribed to: nothing up to here may come.
     floor: Heads,
     /// Where topics stood when the client was told.
     pub(super) base: Option<Heads>,
+}
+
+impl Covering {
+    /// The time since which the client wants all.
+    pub(super) fn since_ms(&self) -> Option<u64> {
+        let is_of_now = |at: &Position| at.epoch == PROCESS && at.offset <= self.begun_ms;
+        self.from.filter(is_of_now).map(|from| from.offset)
+    }
+
+    /// Whether the client got a topic already.
+    fn flows(&self, name: &str) -> bool {
+        let (names, patterns) = &self.flowing;
+        names.iter().any(|known| known == name) || patterns.iter().any(|one| one.matches(name))
+    }
 }
 
 impl View {
@@ -136,11 +160,53 @@ impl View {
             asked.is_told = true;
         }
         for one in self.patterns.iter_mut().filter(|one| one.ticket == ticket) {
-            one.base = Some(heads.clone());
+            one.base.get_or_insert_with(|| heads.clone());
         }
         if !self.buffer.is_empty() {
             self.told_late.insert(ticket);
         }
+    }
+
+    /// The times since which it gets all because of a subscription's patterns.
+    pub(super) fn recovered(&self, ticket: u32) -> Vec<u64> {
+        let patterns = self.patterns.iter();
+        let recovered = patterns.filter(|one| one.ticket == ticket && one.is_complete);
+        let since = recovered.filter_map(Covering::since_ms);
+        since.collect()
+    }
+
+    /// Notes that a confirmation says that all since a time comes, before which topics stood at `before`;
+    /// now they do at `heads`.
+    pub(super) fn tell_recovered(
+        &mut self,
+        ticket: u32,
+        since_ms: u64,
+        before: &Heads,
+        heads: &Heads,
+    ) {
+        for one in self.patterns.iter_mut().filter(|one| one.ticket == ticket) {
+            if one.is_complete && one.from.is_some_and(|from| from.offset == since_ms) {
+                let mut base = before.clone();
+                base.retain(|name, _| !one.flows(name));
+                let flowing = heads.iter().filter(|(name, _)| one.flows(name));
+                base.extend(flowing.map(|(name, at)| (name.clone(), *at)));
+                one.base = Some(base);
+            }
+        }
+    }
+
+    /// The time since which it gets all of a topic because of a subscription's patterns.
+    pub(super) fn since_ms(&self, ticket: u32, name: &str) -> Option<u64> {
+        let patterns = self.patterns.iter();
+        let of_ticket = |one: &&Covering| one.ticket == ticket && one.pattern.matches(name);
+        let since = patterns.filter(of_ticket).filter_map(Covering::since_ms);
+        since.min()
+    }
+
+    /// What is known of a pattern of a subscription.
+    pub(super) fn covering(&mut self, ticket: u32, name: &str) -> Option<&mut Covering> {
+        let mut patterns = self.patterns.iter_mut();
+        patterns.find(|one| one.ticket == ticket && one.pattern.as_str() == name)
     }
 
     /// Notes that frames for it alone gave way.
@@ -182,11 +248,27 @@ impl View {
     }
 
     /// Notes that a pattern is subscribed to, while topics of the same engine stand at `floor`.
-    pub(super) fn begin_pattern(&mut self, pattern: Pattern, ticket: u32, mut floor: Heads) {
+    pub(super) fn begin_pattern(
+        &mut self,
+        pattern: Pattern,
+        (ticket, begun_ms, from): (u32, u64, Option<Position>),
+        mut floor: Heads,
+    ) {
         floor.retain(|name, _| !self.is_covered(name) && !self.tracks.contains_key(name));
+        if from.is_some() {
+            floor.clear();
+        }
+        let before = self.patterns.iter().filter(|one| one.ticket != ticket);
+        let before = before.map(|one| one.pattern.clone()).collect();
+        let flowing = (self.named.clone(), before);
         self.patterns.push(Covering {
             pattern,
             ticket,
+            begun_ms,
+            from,
+            is_complete: false,
+            owes_gap: false,
+            flowing,
             behind: self.ended.newest(),
             floor,
             base: None,
@@ -404,6 +486,16 @@ impl View {
             self.has_lost_frames = false;
             return self.grow_deaf();
         }
+        if name.contains('*') {
+            let mut patterns = self.patterns.iter_mut();
+            let owing = patterns.find(|one| one.pattern.as_str() == name && one.owes_gap);
+            match owing {
+                Some(owing) => owing.owes_gap = false,
+                None if self.is_deaf || self.ended.has_pattern(name) => {}
+                None => fail(Check::Gap, format!("{name} was recovered")),
+            }
+            return;
+        }
         if let Some(track) = self.ended.find(name) {
             track.gap(lost);
         }
@@ -431,16 +523,22 @@ impl View {
             fail(Check::Confirmation, format!("{ticket} is told twice"));
         }
         oracle.seen.note(Thing::Confirmed);
+        let topics = asked.topics.clone();
         let mut names = BTreeSet::new();
         for text in text.split(';').filter(|text| !text.is_empty()) {
             let (name, position, resumed) = read_start(text);
             names.insert(name);
+            if name.contains('*') {
+                self.stored.insert(name.into(), position);
+                continue;
+            }
             if self.is_deaf {
                 // That the membership before has ended may not have been told.
                 self.ended.forget_track(name);
             }
-            let Some(topic) = asked.topics.iter().find(|topic| topic.name == name) else {
-                fail(Check::Confirmation, format!("{name} was not asked for"));
+            let Some(topic) = topics.iter().find(|topic| topic.name == name) else {
+                self.recovered_by_pattern(ticket, (name, position, resumed), oracle);
+                continue;
             };
             let track = self.tracks.get_mut(name);
             let Some(track) = track.filter(|track| track.life == topic.life) else {
@@ -453,11 +551,55 @@ impl View {
             }
             self.stored.entry(name.into()).or_insert(position);
         }
-        for topic in &asked.topics {
+        for topic in &topics {
             if !names.contains(topic.name.as_str()) {
                 fail(Check::Confirmation, format!("{} is not named", topic.name));
             }
         }
+    }
+
+    /// A confirmation names a topic that a pattern brings back.
+    fn recovered_by_pattern(
+        &mut self,
+        ticket: u32,
+        (name, position, resumed): (&str, Position, Option<Resumed>),
+        oracle: &mut Oracle,
+    ) {
+        let Some(since_ms) = self.since_ms(ticket, name) else {
+            if !self.is_deaf && self.ended.covers(name) == 0 {
+                fail(Check::Confirmation, format!("{name} was not asked for"));
+            }
+            return;
+        };
+        let behind = match resumed {
+            Some(Resumed::Complete(count)) => Position {
+                epoch: position.epoch,
+                offset: position.offset - count,
+            },
+            _ => position,
+        };
+        self.stored.entry(name.into()).or_insert(behind);
+        if self.is_deaf {
+            return;
+        }
+        let mut patterns = self.patterns.iter();
+        if patterns.any(|one| one.ticket == ticket && one.flows(name)) {
+            fail(Check::Confirmation, format!("{name} flows"));
+        }
+        if !self.tracks.contains_key(name) {
+            self.begin_covered(name);
+        }
+        oracle.seen.note(match resumed {
+            Some(Resumed::OtherEpoch) => Thing::PatternTopicLost,
+            _ => Thing::PatternTopicRecovered,
+        });
+        let from = Position {
+            epoch: position.epoch,
+            offset: oracle.count_before(name, position.epoch, since_ms),
+        };
+        let track = self.tracks.get_mut(name).expect("it was just begun");
+        (track.base, track.floor) = (None, None);
+        track.named(position, resumed, Some(from), oracle);
     }
 
     /// Checks that all has come: the topics stand at `heads`.
@@ -472,6 +614,10 @@ impl View {
                     format!("subscription {ticket}: {asked:?}"),
                 );
             }
+        }
+        let mut patterns = self.patterns.iter();
+        if let Some(owing) = patterns.find(|one| one.owes_gap && !self.is_deaf) {
+            fail(Check::Gap, format!("{owing:?}: a gap was never told"));
         }
         for (name, track) in &self.tracks {
             let head = heads.get(name).copied().unwrap_or_default();

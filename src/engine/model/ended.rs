@@ -43,6 +43,12 @@ impl Ended {
         newest.map_or(0, |(number, _)| *number)
     }
 
+    /// Whether this pattern has ended.
+    pub(super) fn has_pattern(&self, name: &str) -> bool {
+        let mut patterns = self.patterns.iter();
+        patterns.any(|(_, pattern)| pattern.as_str() == name)
+    }
+
     /// The newest unsubscription that the client has not been told of.
     pub(super) fn newest(&self) -> u32 {
         let newest = self.patterns.last();

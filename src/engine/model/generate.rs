@@ -170,7 +170,7 @@ impl Maker {
             (1, |m| Op::Close { client: m.client() }),
             (14, |m| Op::Subscribe {
                 client: m.client(),
-                names: m.names(20),
+                names: m.names(30),
                 recover: m.random.pick(&RECOVERS),
             }),
             (10, |m| Op::Unsubscribe {
@@ -294,7 +294,7 @@ impl Maker {
 /// Makes an operation.
 type Make = fn(&mut Maker) -> Op;
 
-const RECOVERS: [Recover; 8] = [
+const RECOVERS: [Recover; 11] = [
     Recover::Nothing,
     Recover::Nothing,
     Recover::Nothing,
@@ -303,4 +303,7 @@ const RECOVERS: [Recover; 8] = [
     Recover::Stored,
     Recover::Stored,
     Recover::Ahead,
+    Recover::Restarted,
+    Recover::Ago,
+    Recover::Ago,
 ];

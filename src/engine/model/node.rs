@@ -13,6 +13,9 @@ use crate::id::{Priority, ShardId};
 use crate::metrics::Counters;
 use crate::sse::CursorKey;
 
+/// The epoch of patterns' positions.
+pub(super) const PROCESS: u64 = 77;
+
 /// One engine with what a shard has besides.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -83,6 +86,7 @@ impl Node {
             encoder: Box::new(Lines::default()),
             // Epochs of different engines look different in a trace.
             epoch: 1000 * (1 + u64::from(shard)),
+            process: PROCESS,
         });
         Self {
             engine,

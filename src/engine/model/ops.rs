@@ -48,6 +48,10 @@ pub(super) enum Recover {
     Stored,
     /// From a place that it makes up, ahead of where it was.
     Ahead,
+    /// From where it was, patterns from where it was in another process.
+    Restarted,
+    /// Patterns from a place that it makes up, some time ago.
+    Ago,
 }
 
 /// Something that happens. Clients and engines are counted modulo how many there are.

@@ -89,6 +89,8 @@ pub(super) fn expect<T: PartialEq + Debug>(check: Check, found: &T, expected: &T
 pub(super) struct Oracle {
     /// By topic and epoch: the data of each offset, where it is known.
     logs: BTreeMap<(String, u64), Vec<Option<String>>>,
+    /// When each of these was published.
+    times: BTreeMap<(String, u64), Vec<u64>>,
     /// The data of presence messages, by topic, epoch and number.
     presence: BTreeMap<(String, u64, u64), String>,
     /// When a key was taken first, and its offset.
@@ -120,9 +122,29 @@ impl Oracle {
         let log = self.logs.entry((topic.into(), at.epoch)).or_default();
         expect(Check::Data, &(log.len() as u64 + 1), &at.offset, topic);
         log.push(data.map(Into::into));
+        let times = self.times.entry((topic.into(), at.epoch)).or_default();
+        times.push(self.now_ms);
         if is_new {
             self.seen.note(Thing::EpochChanged);
         }
+    }
+
+    /// How many messages a life of a topic had before `ms`.
+    pub(super) fn count_before(&self, topic: &str, epoch: u64, ms: u64) -> u64 {
+        let times = self.times.get(&(topic.to_owned(), epoch));
+        times.map_or(0, |times| times.partition_point(|&time| time < ms) as u64)
+    }
+
+    /// Where topics stood before `ms`.
+    pub(super) fn heads_before(&self, ms: u64) -> BTreeMap<String, Position> {
+        let mut heads = BTreeMap::new();
+        for (topic, epoch) in self.times.keys() {
+            let (epoch, offset) = (*epoch, self.count_before(topic, *epoch, ms));
+            if offset > 0 {
+                heads.insert(topic.clone(), Position { epoch, offset });
+            }
+        }
+        heads
     }
 
     /// A client, a reader of a history or the like has got a message.

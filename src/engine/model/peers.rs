@@ -4,16 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::client::{Asked, AskedTopic, Heads, View, put_start};
+use super::node::PROCESS;
 use super::ops::Recover;
 use super::oracle::{Check, Oracle, fail};
 use super::seen::Thing;
 use super::stream::StreamView;
 use super::world::World;
 use crate::engine::hub::Enqueue;
-use crate::engine::{Begin, Confirmation, Gap, GapCause, Outcome, PublishResult, Ticket};
+use crate::engine::{Begin, Confirmation, Gap, GapCause, Outcome, PublishResult};
+use crate::engine::{Resumed, Start, Ticket};
 use crate::id::{PeerId, Position, Priority, WireFormat};
 use crate::sse::{self, GapReason, put_gap};
 use crate::topic::{self, Pattern};
+
+/// How long ago a client says that it was there.
+const AGO_MS: u64 = 150;
 
 /// Somebody who connects, leaves and comes back.
 #[derive(Debug)]
@@ -244,17 +249,87 @@ impl World {
 
     /// Tells a client what it has subscribed to, and lets it go on.
     fn confirm(&mut self, client: usize, confirmation: &Confirmation) {
-        let mut frame = format!("C{} ", confirmation.ticket.0);
+        let ticket = confirmation.ticket.0;
+        let mut frame = format!("C{ticket} ");
         for start in confirmation.starts() {
             put_start(&mut frame, &start);
+            if start.name.contains('*') {
+                self.check_pattern(client, ticket, &start);
+            } else if start.resumed == Some(Resumed::OtherEpoch) {
+                self.check_lost(client, ticket, &start);
+            }
         }
         frame.push('\n');
         self.send(client, frame.as_bytes());
         let heads = self.heads();
+        for since_ms in self.connection(client).view.recovered(ticket) {
+            let before = self.oracle.heads_before(since_ms);
+            self.connection(client)
+                .view
+                .tell_recovered(ticket, since_ms, &before, &heads);
+        }
         let connection = self.connection(client);
         let node = connection.node;
-        connection.view.tell(confirmation.ticket.0, &heads);
+        connection.view.tell(ticket, &heads);
         self.turn(node, |turn| turn.go_on(confirmation));
+    }
+
+    /// Checks that a topic that a pattern does not bring back is not retained.
+    fn check_lost(&mut self, client: usize, ticket: u32, start: &Start<'_>) {
+        let view = &self.connection(client).view;
+        if view.asked[&ticket]
+            .topics
+            .iter()
+            .any(|topic| topic.name == start.name)
+        {
+            return;
+        }
+        let Some(since_ms) = view.since_ms(ticket, start.name) else {
+            return;
+        };
+        let epoch = start.position.epoch;
+        let before = self.oracle.count_before(start.name, epoch, since_ms);
+        let home = &self.nodes[self.home_of(start.name)].engine.homes.home;
+        // Of the oldest message that is retained it is not known what was published before it.
+        let known = before.saturating_sub(1);
+        if let Some(topic) = home.find(start.name)
+            && topic.position().epoch == epoch
+            && topic.reaches_back_to(known, self.now_ms)
+        {
+            fail(Check::Gap, format!("{start:?}: retained behind {known}"));
+        }
+    }
+
+    /// Checks what a client is to be told of a pattern with which it comes back.
+    fn check_pattern(&mut self, client: usize, ticket: u32, start: &Start<'_>) {
+        let now_ms = self.now_ms;
+        let Some(covering) = self.connection(client).view.covering(ticket, start.name) else {
+            return;
+        };
+        let (from, begun_ms) = (covering.from, covering.begun_ms);
+        let since_ms = covering.since_ms();
+        let at = start.position;
+        if at.epoch != PROCESS || !(begun_ms..=now_ms).contains(&at.offset) {
+            fail(Check::Confirmation, format!("{}: {at:?}", start.name));
+        }
+        let remembers = since_ms.is_none_or(|since_ms| {
+            let mut nodes = self.nodes.iter();
+            nodes.all(|node| node.engine.homes.home.remembers_since(since_ms))
+        });
+        let thing = match (from, start.resumed) {
+            (None, None) => return,
+            (Some(_), Some(Resumed::Complete(0))) if since_ms.is_some() => Thing::PatternRecovered,
+            (Some(_), Some(Resumed::OtherEpoch)) if since_ms.is_none() => Thing::PatternRestarted,
+            (Some(_), Some(Resumed::OtherEpoch)) if !remembers || !self.has_room() => {
+                Thing::PatternForgotten
+            }
+            _ => fail(Check::Confirmation, format!("{from:?}: {start:?}")),
+        };
+        self.oracle.seen.note(thing);
+        let covering = self.connection(client).view.covering(ticket, start.name);
+        let covering = covering.expect("as above");
+        covering.is_complete = thing == Thing::PatternRecovered;
+        covering.owes_gap = !covering.is_complete;
     }
 
     /// Says what there is to be said to a client before anything else is answered.
@@ -356,10 +431,23 @@ impl World {
         }
         let mut stored = match recover {
             Recover::Nothing => Heads::new(),
-            Recover::Stored | Recover::Ahead => self.connection(client).view.stored.clone(),
+            Recover::Ago => {
+                let patterns = names.iter().filter(|name| name.contains('*'));
+                let offset = self.now_ms.saturating_sub(AGO_MS);
+                let at = Position {
+                    epoch: PROCESS,
+                    offset,
+                };
+                patterns.map(|name| ((*name).to_owned(), at)).collect()
+            }
+            _ => self.connection(client).view.stored.clone(),
         };
-        if recover == Recover::Ahead {
-            stored.values_mut().for_each(|at| at.offset += 3);
+        for (name, at) in &mut stored {
+            match recover {
+                Recover::Ahead => at.offset += 3,
+                Recover::Restarted if name.contains('*') => at.epoch -= 1,
+                _ => {}
+            }
         }
         let begin_at = |topic: &str| stored.get(topic).copied().map_or(Begin::Live, Begin::After);
         let ticket = self.turn(node, |turn| turn.begin_subscription(peer));
@@ -372,22 +460,25 @@ impl World {
         new.retain(|name| !known.iter().any(|known| known == name));
         let (patterns, topics): (Vec<&str>, Vec<&str>) =
             new.into_iter().partition(|name| name.contains('*'));
-        let floor = self.heads_of(node);
+        let (floor, now_ms) = (self.heads_of(node), self.now_ms);
         self.changes += patterns.len() as u64;
         let parsed = patterns
             .iter()
             .map(|name| Pattern::parse(name).expect("it is one"));
-        let parsed: Vec<Pattern> = parsed.collect();
+        let parsed = parsed.map(|pattern| {
+            let from = stored.get(pattern.as_str()).copied();
+            (pattern, from)
+        });
+        let parsed: Vec<(Pattern, Option<Position>)> = parsed.collect();
         self.turn(node, |turn| turn.subscribe_patterns(peer, &parsed, ticket));
         let connection = self.connection(client);
         let named = known.iter().filter(|name| !name.contains('*'));
         connection.view.named = named.cloned().collect();
-        for pattern in &parsed {
+        for (pattern, from) in &parsed {
             connection.names.push(pattern.as_str().into());
             let floor = floor.clone();
-            connection
-                .view
-                .begin_pattern(pattern.clone(), ticket.0, floor);
+            let begun = (ticket.0, now_ms, *from);
+            connection.view.begin_pattern(pattern.clone(), begun, floor);
         }
         for name in topics {
             if self.begin(client, name, begin_at(name), ticket) {
@@ -396,7 +487,8 @@ impl World {
             }
         }
         let missed = stored.keys().map(|name| &**name);
-        for name in missed.filter(|name| parsed.iter().any(|one| one.matches(name))) {
+        let missed = missed.filter(|name| !name.contains('*'));
+        for name in missed.filter(|name| parsed.iter().any(|(one, _)| one.matches(name))) {
             if !self.connection(client).is_named(name) {
                 let _ = self.begin(client, name, begin_at(name), ticket);
                 self.turn(node, |turn| turn.unsubscribe(peer, name));

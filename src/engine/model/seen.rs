@@ -45,9 +45,14 @@ pub(super) enum Thing {
     Inbox,
     Broadcast,
     CutFrame,
+    PatternRecovered,
+    PatternTopicRecovered,
+    PatternTopicLost,
+    PatternRestarted,
+    PatternForgotten,
 }
 
-const COUNT: usize = Thing::CutFrame as usize + 1;
+const COUNT: usize = Thing::PatternForgotten as usize + 1;
 
 /// How often each thing happened.
 #[derive(Clone, Debug)]
@@ -122,4 +127,9 @@ const ALL: [Thing; COUNT] = [
     Thing::Inbox,
     Thing::Broadcast,
     Thing::CutFrame,
+    Thing::PatternRecovered,
+    Thing::PatternTopicRecovered,
+    Thing::PatternTopicLost,
+    Thing::PatternRestarted,
+    Thing::PatternForgotten,
 ];

@@ -37,10 +37,10 @@ pub struct Publication<'a> {
     pub offset: u64,
 }
 
-/// How a topic begins for a subscriber.
+/// How a topic begins for a subscriber, or a pattern.
 #[derive(Clone, Copy, Debug)]
 pub struct Begun<'a> {
-    /// The topic's name.
+    /// The topic's name, or the pattern.
     pub topic: &'a str,
     /// Which life of the topic.
     pub epoch: u64,

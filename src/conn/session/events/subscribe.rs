@@ -51,7 +51,10 @@ impl Events {
             taken.push(known || selector.is_some());
             match selector {
                 Some(Selector::Topic(topic)) => topics.push(topic),
-                Some(Selector::Pattern(pattern)) => patterns.push(pattern),
+                Some(Selector::Pattern(pattern)) => {
+                    let from = position_in(recover, name);
+                    patterns.push((pattern, from));
+                }
                 None => continue,
             }
             self.subscriptions.push(name.into());
@@ -84,7 +87,8 @@ impl Events {
         // Those to go on in that are not named.
         let missed = recover.iter().map(|recover| &*recover.topic);
         let missed = missed.filter(|topic| topic::check_topic(topic).is_ok());
-        for topic in missed.filter(|topic| patterns.iter().any(|pattern| pattern.matches(topic))) {
+        let is_covered = |topic: &str| patterns.iter().any(|(pattern, _)| pattern.matches(topic));
+        for topic in missed.filter(|topic| is_covered(topic)) {
             if self.subscriptions.iter().any(|known| **known == *topic) {
                 continue;
             }

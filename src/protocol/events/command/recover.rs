@@ -5,14 +5,14 @@ use std::borrow::Cow;
 use super::{Fields, Refusal};
 use crate::protocol::json::{self, Raw};
 
-/// Where a client was in a topic.
+/// Where a client was in a topic, or in those that a pattern covers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recover<'a> {
-    /// The topic's name.
+    /// The topic's name, or the pattern.
     pub topic: Cow<'a, str>,
-    /// Which life of the topic the client knew.
+    /// Which life of the topic the client knew; of a pattern, of the process.
     pub epoch: u64,
-    /// The newest message it had.
+    /// The newest message it had; of a pattern, the time at which it subscribed.
     pub offset: u64,
 }
 
