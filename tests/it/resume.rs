@@ -560,6 +560,30 @@ fn a_pattern_brings_back_no_topic_that_comes_already() {
 }
 
 #[test]
+fn of_two_patterns_the_earlier_position_counts() {
+    for shards in [1, 3] {
+        let gateway = with_history(shards);
+        let mut publisher = Client::events(gateway.address);
+        let subscribe = |pattern: &str| {
+            let confirmed = Client::events(gateway.address).subscribe(&[pattern]);
+            confirmed["topics"][pattern].clone()
+        };
+        let early = subscribe("*");
+        publish_all(&mut publisher, "room.ab", 1);
+        thread::sleep(Duration::from_millis(20));
+        let late = subscribe("room.a*");
+        assert!(late["offset"].as_u64() > early["offset"].as_u64());
+        for patterns in [["*", "room.a*"], ["room.a*", "*"]] {
+            let mut client = Client::events(gateway.address);
+            let recover = json!({ "*": early, "room.a*": late });
+            let words = subscribe_from(&mut client, &patterns, &recover);
+            assert_eq!(words["room.ab"]["count"], 2, "{words}");
+            assert_eq!(client.json()["data"], 1);
+        }
+    }
+}
+
+#[test]
 fn what_a_pattern_cannot_bring_back_is_told() {
     let toml = "[hub]\nhistory_size = 100\n[namespace.\"room.bare\"]\nhistory_size = 0";
     for shards in [1, 3] {

@@ -98,7 +98,7 @@ impl Covering {
     }
 
     /// Whether the client got a topic already.
-    fn flows(&self, name: &str) -> bool {
+    pub(super) fn flows(&self, name: &str) -> bool {
         let (names, patterns) = &self.flowing;
         names.iter().any(|known| known == name) || patterns.iter().any(|one| one.matches(name))
     }

@@ -135,6 +135,13 @@ impl Oracle {
         times.map_or(0, |times| times.partition_point(|&time| time < ms) as u64)
     }
 
+    /// The lives of topics whose newest message was published at such a time.
+    pub(super) fn newest_of(&self, is_meant: impl Fn(u64) -> bool) -> Vec<(String, u64)> {
+        let times = self.times.iter();
+        let meant = times.filter(|(_, times)| times.last().is_some_and(|&ms| is_meant(ms)));
+        meant.map(|(life, _)| life.clone()).collect()
+    }
+
     /// Where topics stood before `ms`.
     pub(super) fn heads_before(&self, ms: u64) -> BTreeMap<String, Position> {
         let mut heads = BTreeMap::new();

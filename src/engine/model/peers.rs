@@ -255,6 +255,7 @@ impl World {
             put_start(&mut frame, &start);
             if start.name.contains('*') {
                 self.check_pattern(client, ticket, &start);
+                self.check_swept(client, &start, confirmation);
             } else if start.resumed == Some(Resumed::OtherEpoch) {
                 self.check_lost(client, ticket, &start);
             }
@@ -297,6 +298,35 @@ impl World {
             && topic.reaches_back_to(known, self.now_ms)
         {
             fail(Check::Gap, format!("{start:?}: retained behind {known}"));
+        }
+    }
+
+    /// Checks that no topic was forgotten of which a client that comes back to a pattern misses something.
+    fn check_swept(&mut self, client: usize, start: &Start<'_>, confirmation: &Confirmation) {
+        let has_room = self.has_room();
+        let ticket = confirmation.ticket.0;
+        let covering = self.connection(client).view.covering(ticket, start.name);
+        let Some(covering) = covering.filter(|one| one.is_complete && has_room) else {
+            return;
+        };
+        let since_ms = covering.since_ms().expect("it is complete");
+        let (pattern, missed_ms) = (covering.pattern.clone(), since_ms..covering.begun_ms);
+        let published = self.oracle.newest_of(|ms| missed_ms.contains(&ms));
+        for (topic, epoch) in published {
+            let home = &self.nodes[self.home_of(&topic)].engine.homes.home;
+            let is_swept = home
+                .find(&topic)
+                .is_none_or(|now| now.position().epoch != epoch);
+            let is_named = confirmation.starts().any(|start| start.name == topic);
+            if is_swept && !is_named && pattern.matches(&topic) {
+                let covering = self.connection(client).view.covering(ticket, start.name);
+                if covering.is_some_and(|one| !one.flows(&topic)) {
+                    fail(
+                        Check::Missing,
+                        format!("{topic} of {epoch}, since {since_ms}"),
+                    );
+                }
+            }
         }
     }
 
@@ -433,12 +463,15 @@ impl World {
             Recover::Nothing => Heads::new(),
             Recover::Ago => {
                 let patterns = names.iter().filter(|name| name.contains('*'));
-                let offset = self.now_ms.saturating_sub(AGO_MS);
-                let at = Position {
+                let now_ms = self.now_ms;
+                // Patterns that overlap differ in their length.
+                let at = |name: &str| Position {
                     epoch: PROCESS,
-                    offset,
+                    offset: now_ms.saturating_sub(AGO_MS * name.len() as u64),
                 };
-                patterns.map(|name| ((*name).to_owned(), at)).collect()
+                patterns
+                    .map(|name| ((*name).to_owned(), at(name)))
+                    .collect()
             }
             _ => self.connection(client).view.stored.clone(),
         };
