@@ -64,7 +64,7 @@ function follow(url, topics, handlers) {
     refused = code === 4002 || /^Authentication/.test(reason);
     // After these the same would only happen again.
     const final = refused ? !handlers.getToken
-      : code === 1008 ? !/^Too many connections|^Message not finished/.test(reason)
+      : code === 1008 ? !/^Too many (connections|messages)|^Message not finished/.test(reason)
       : [1002, 1003, 1007].includes(code);
     if (final) end(why);
     else again(why);
