@@ -387,8 +387,8 @@ impl<L: Lanes> Turn<'_, L> {
     /// the position that an earlier confirmation named, the peer goes on in the topics that were published
     /// to since, but for those that it has subscribed to besides.
     ///
-    /// Cost: one round for each home; see [`Patterns::regroup`](super::patterns::Patterns::regroup). With
-    /// a position, a look at every topic of each home.
+    /// Cost: one round for each home; one step for each pair of its patterns, each topic that it has named
+    /// and each frame that waits for it. With a position, a look at every topic of each home.
     pub fn subscribe_patterns(
         &mut self,
         peer: PeerId,

@@ -29,7 +29,8 @@ impl<L: Lanes> Turn<'_, L> {
     /// Ends a peer's interest in all topics that these patterns match, but for those that others of its
     /// subscriptions cover.
     ///
-    /// Cost: see [`Patterns::regroup`](super::patterns::Patterns::regroup).
+    /// Cost: one step for each pair of its patterns, each topic that it has named and each frame that
+    /// waits for it.
     pub fn unsubscribe_patterns(&mut self, peer: PeerId, patterns: &[Pattern]) {
         let Some(format) = self.engine.find_peer_format(peer) else {
             return;

@@ -127,7 +127,7 @@ impl Hub {
     }
 
     /// Queues frames that a peer missed; they do not give way to anything. An
-    /// [`Incident::Refillable`] follows when they have been written.
+    /// [`Incident::Refillable`](super::Incident::Refillable) follows when they have been written.
     pub fn refill(&mut self, slot: Slot, frames: &[u8]) {
         let Some(peer) = self
             .peers
