@@ -53,7 +53,7 @@ pub use place::{Place, home_of};
 pub use presence::{Attendee, Change, ROSTER_USERS_MAX, Roster};
 pub use publish::{Counting, PublishResult, Stored};
 pub use recent::KEY_BYTES_MAX;
-pub use subscribe::{Begin, Confirmation, NoRoom, Resumed, Start};
+pub use subscribe::{Begin, Confirmation, Resumed, Start, SubscribeError};
 pub use take::Taken;
 
 use crate::config::Config;

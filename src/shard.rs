@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 pub use answers::{Answering, Caller, Counted, NoCall, Said};
-pub use budget::{Budget, Held};
+pub use budget::{ByteBudget, Held};
 pub use clock::{Clock, timestamp_of};
 pub use directory::{About, Listing, Pairs, User};
 pub use exchange::Note;

@@ -36,7 +36,7 @@ use crate::topic::{self, Pattern};
 use log::Tag;
 use outbox::Outbox;
 use peer::{Peer, Sub};
-use stream::{Kept, Member, Stream, StreamId};
+use stream::{KeptFrame, Member, Stream, StreamId};
 use turns::{Line, Turns};
 
 /// How much a hub holds.
@@ -452,7 +452,7 @@ impl Hub {
         let peer = &mut self.peers[slot.index()];
         if let Some(outbox) = &mut peer.outbox {
             let bytes = outbox.bytes();
-            outbox.retain_aside(keep, |_| {});
+            drop(outbox.retain_aside(keep));
             self.held -= bytes - outbox.bytes();
         }
     }
@@ -512,7 +512,7 @@ impl Hub {
             return;
         }
         let outbox = outbox_of(&mut peer.outbox, &mut self.spare);
-        for frame in newest.iter().map(Kept::frame).chain(waiting) {
+        for frame in newest.iter().map(KeptFrame::frame).chain(waiting) {
             outbox.set_aside(&frame);
         }
         self.make_ready(slot);

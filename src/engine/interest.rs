@@ -25,12 +25,12 @@ pub(super) struct Interests {
     /// The hub's topic for a topic of a home.
     local: HashMap<(ShardId, TopicId), TopicId>,
     /// What is known of the topics that arrive.
-    lives: HashMap<TopicId, Life>,
+    lives: HashMap<TopicId, Arriving>,
 }
 
 /// A topic as its home knows it.
 #[derive(Clone, Copy, Debug)]
-struct Life {
+struct Arriving {
     /// The home's number of it.
     home: TopicId,
     /// Which life of the topic its messages belong to.
@@ -68,12 +68,12 @@ impl Interests {
     pub(super) fn name(&mut self, shard: ShardId, home: TopicId, topic: TopicId, epoch: u64) {
         self.unname(shard, topic);
         self.local.insert((shard, home), topic);
-        self.lives.insert(topic, Life { home, epoch });
+        self.lives.insert(topic, Arriving { home, epoch });
     }
 
     /// Forgets what a topic's home calls it.
     pub(super) fn unname(&mut self, shard: ShardId, topic: TopicId) {
-        let Some(Life { home, .. }) = self.lives.remove(&topic) else {
+        let Some(Arriving { home, .. }) = self.lives.remove(&topic) else {
             return;
         };
         // By now the home may call another topic so.

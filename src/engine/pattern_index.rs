@@ -6,12 +6,12 @@ use crate::topic::{Pattern, is_inbox, is_internal, is_separator, matches_rest};
 /// Patterns with values, as a trie of their segments.
 #[derive(Debug)]
 pub(super) struct PatternIndex<T> {
-    root: Node<T>,
+    root: TrieNode<T>,
 }
 
 /// What may follow after the same segments.
 #[derive(Debug)]
-struct Node<T> {
+struct TrieNode<T> {
     /// A certain segment, with the separator that ends it.
     literals: HashMap<Box<str>, Self>,
     /// Any segment, by the separator that ends it.
@@ -31,7 +31,7 @@ struct Node<T> {
 const DEPTH_MAX: usize = 8;
 
 /// What a pattern does at a node.
-enum Step<'a> {
+enum PatternStep<'a> {
     Literal(&'a str),
     Star(u8),
     End(&'a str),
@@ -41,12 +41,12 @@ enum Step<'a> {
 impl<T> Default for PatternIndex<T> {
     fn default() -> Self {
         Self {
-            root: Node::default(),
+            root: TrieNode::default(),
         }
     }
 }
 
-impl<T> Default for Node<T> {
+impl<T> Default for TrieNode<T> {
     fn default() -> Self {
         Self {
             literals: HashMap::default(),
@@ -69,19 +69,19 @@ impl<T: Copy + PartialEq> PatternIndex<T> {
             let (step, rest) = step(text);
             text = rest;
             node = match step {
-                Step::Literal(segment) => node.literals.entry(segment.into()).or_default(),
-                Step::Star(separator) => {
+                PatternStep::Literal(segment) => node.literals.entry(segment.into()).or_default(),
+                PatternStep::Star(separator) => {
                     let known = node.stars.iter().position(|(other, _)| *other == separator);
                     let at = known.unwrap_or_else(|| {
-                        node.stars.push((separator, Node::default()));
+                        node.stars.push((separator, TrieNode::default()));
                         node.stars.len() - 1
                     });
                     &mut node.stars[at].1
                 }
-                Step::End(segment) => {
+                PatternStep::End(segment) => {
                     return add(node.ends.entry(segment.into()).or_default(), value);
                 }
-                Step::Rest(prefix) => {
+                PatternStep::Rest(prefix) => {
                     let values = node.rests.entry(prefix.into()).or_default();
                     if values.is_empty() {
                         count(&mut node.lengths, prefix.len());
@@ -146,7 +146,7 @@ impl<T: Copy + PartialEq> PatternIndex<T> {
     }
 }
 
-impl<T> Node<T> {
+impl<T> TrieNode<T> {
     fn is_empty(&self) -> bool {
         self.literals.is_empty()
             && self.stars.is_empty()
@@ -157,17 +157,17 @@ impl<T> Node<T> {
 }
 
 /// The first step of a pattern, and what follows it.
-fn step(text: &str) -> (Step<'_>, &str) {
+fn step(text: &str) -> (PatternStep<'_>, &str) {
     let Some(end) = text.bytes().position(is_separator) else {
         return match text.strip_suffix('*') {
-            Some(prefix) => (Step::Rest(prefix), ""),
-            None => (Step::End(text), ""),
+            Some(prefix) => (PatternStep::Rest(prefix), ""),
+            None => (PatternStep::End(text), ""),
         };
     };
     let (segment, rest) = text.split_at(end + 1);
     match segment.as_bytes() {
-        [b'*', separator] => (Step::Star(*separator), rest),
-        _ => (Step::Literal(segment), rest),
+        [b'*', separator] => (PatternStep::Star(*separator), rest),
+        _ => (PatternStep::Literal(segment), rest),
     }
 }
 
@@ -193,7 +193,7 @@ fn discount(lengths: &mut Vec<(usize, usize)>, length: usize) {
 
 /// Removes a value from the pattern `text` below a node, and nodes that are empty then. As deep as a
 /// name has segments.
-fn remove<T: PartialEq>(node: &mut Node<T>, text: &str, value: T, depth: usize) {
+fn remove<T: PartialEq>(node: &mut TrieNode<T>, text: &str, value: T, depth: usize) {
     if depth == 0 {
         return node
             .tails
@@ -201,7 +201,7 @@ fn remove<T: PartialEq>(node: &mut Node<T>, text: &str, value: T, depth: usize) 
     }
     let (step, rest) = step(text);
     match step {
-        Step::Literal(segment) => {
+        PatternStep::Literal(segment) => {
             if let Some(next) = node.literals.get_mut(segment) {
                 remove(next, rest, value, depth - 1);
                 if next.is_empty() {
@@ -209,7 +209,7 @@ fn remove<T: PartialEq>(node: &mut Node<T>, text: &str, value: T, depth: usize) 
                 }
             }
         }
-        Step::Star(separator) => {
+        PatternStep::Star(separator) => {
             let star = node.stars.iter().position(|(other, _)| *other == separator);
             if let Some(at) = star {
                 remove(&mut node.stars[at].1, rest, value, depth - 1);
@@ -218,10 +218,10 @@ fn remove<T: PartialEq>(node: &mut Node<T>, text: &str, value: T, depth: usize) 
                 }
             }
         }
-        Step::End(segment) => {
+        PatternStep::End(segment) => {
             drop_value(&mut node.ends, segment, &value);
         }
-        Step::Rest(prefix) => {
+        PatternStep::Rest(prefix) => {
             if drop_value(&mut node.rests, prefix, &value) {
                 discount(&mut node.lengths, prefix.len());
             }

@@ -26,7 +26,7 @@ pub(super) struct Patterns {
     /// How often the index was changed: a topic that was looked up before is again.
     version: u32,
     /// What topics were found to be in, by their number.
-    found: Vec<Found>,
+    found: Vec<FoundLogs>,
     /// Steps taken to look topics up, for messages' ways into several logs, and for changes of patterns.
     steps: usize,
 }
@@ -43,7 +43,7 @@ struct Selection {
 
 /// The logs that a topic's messages go into.
 #[derive(Debug, Default)]
-struct Found {
+struct FoundLogs {
     /// [`Patterns::version`] then; 0: not looked up.
     version: u32,
     logs: Box<[TopicId]>,
@@ -99,7 +99,8 @@ impl Patterns {
             return &[];
         }
         if self.found.len() <= topic.index() {
-            self.found.resize_with(topic.index() + 1, Found::default);
+            self.found
+                .resize_with(topic.index() + 1, FoundLogs::default);
         }
         let found = &mut self.found[topic.index()];
         if found.version != self.version {
@@ -123,7 +124,7 @@ impl Patterns {
     /// Forgets a topic, whose number may be given to another one.
     pub(super) fn forget_topic(&mut self, topic: TopicId) {
         if let Some(found) = self.found.get_mut(topic.index()) {
-            *found = Found::default();
+            *found = FoundLogs::default();
         }
         if self.logs.is_empty() {
             self.found = Vec::new();
@@ -227,11 +228,11 @@ impl Patterns {
             matches(&patterns, name) || selection.names.contains(name) || hub.is_in(slot, topic)
         };
         let aside = hub.topics_aside(slot);
-        let aside: Vec<TopicId> = aside.filter(|&topic| wanted(hub, topic)).collect();
+        let aside: HashSet<TopicId> = aside.filter(|&topic| wanted(hub, topic)).collect();
         hub.retain_aside(slot, |topic| aside.contains(&topic));
         for &log in &left {
             let waiting = hub.topics_waiting(slot, log);
-            let kept: Vec<TopicId> = waiting.filter(|&topic| wanted(hub, topic)).collect();
+            let kept: HashSet<TopicId> = waiting.filter(|&topic| wanted(hub, topic)).collect();
             hub.set_aside(slot, log, |topic| kept.contains(&topic));
             hub.quit(slot, log);
         }

@@ -5,7 +5,7 @@ use super::home::Interest;
 use super::hub::{Enqueue, Policy};
 use super::interest::Standing;
 use super::merge::{MissedPart, Waiting, log_name};
-use super::subscribe::NoRoom;
+use super::subscribe::SubscribeError;
 use super::{Asker, Lanes, Missed, Outcome, Place, Turn};
 use crate::id::{PeerId, Position, Priority, TopicId, WireFormat};
 use crate::sse::{EventsRequest, put_retry};
@@ -22,7 +22,7 @@ impl<L: Lanes> Turn<'_, L> {
         peer: PeerId,
         request: &EventsRequest,
         head: Vec<u8>,
-    ) -> Result<(), NoRoom> {
+    ) -> Result<(), SubscribeError> {
         let log = self.open_log(&request.topics)?;
         let merges = &mut self.engine.readers.merges;
         let from = merges.read(log, request.cursor.as_deref());
@@ -38,7 +38,7 @@ impl<L: Lanes> Turn<'_, L> {
     }
 
     /// The log of the stream over these topics, made if need be.
-    fn open_log(&mut self, names: &[Box<str>]) -> Result<TopicId, NoRoom> {
+    fn open_log(&mut self, names: &[Box<str>]) -> Result<TopicId, SubscribeError> {
         let log_name = log_name(names);
         let hub = &mut self.engine.readers.hub;
         if let Some(log) = hub.find(&log_name) {
@@ -55,7 +55,7 @@ impl<L: Lanes> Turn<'_, L> {
             for topic in topics {
                 self.engine.tickets.note_vacant(topic, WireFormat::Sse);
             }
-            return Err(NoRoom::Topics);
+            return Err(SubscribeError::Topics);
         };
         let merges = &mut self.engine.readers.merges;
         merges.insert(log, names, topics.clone());

@@ -7,6 +7,7 @@ use super::hub::Subscribed;
 use super::interest::Standing;
 use super::patterns::{Regrouped, is_log_name};
 use super::{Asker, Covered, Gap, GapCause, Lanes, Outcome, Place, Reach, Request, Ticket, Turn};
+use crate::collections::HashSet;
 use crate::id::{PeerId, Position, ShardId, TopicId, WireFormat};
 use crate::topic::Pattern;
 
@@ -16,7 +17,7 @@ pub(super) const ANSWERS_MAX: u8 = 16;
 
 /// Why a subscription cannot be had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoRoom {
+pub enum SubscribeError {
     /// There are too many topics to make a new one.
     Topics,
     /// Memberships take as much memory as they may.
@@ -72,13 +73,13 @@ pub struct Confirmation {
     pub ticket: Ticket,
     /// Whose.
     pub peer: PeerId,
-    pub(super) patterns: Vec<Covering>,
+    pub(super) patterns: Vec<SubscribingPattern>,
     pub(super) topics: Vec<Subscribing>,
 }
 
 /// A pattern of a subscription.
 #[derive(Debug)]
-pub(super) struct Covering {
+pub(super) struct SubscribingPattern {
     pub(super) pattern: Pattern,
     /// Where the subscriber was.
     pub(super) from: Option<Position>,
@@ -126,7 +127,7 @@ impl Confirmation {
     /// How each pattern and each topic begins.
     pub fn starts(&self) -> impl Iterator<Item = Start<'_>> {
         let named = self.topics.iter().filter(|begun| !is_log_name(&begun.name));
-        let patterns = self.patterns.iter().map(Covering::start);
+        let patterns = self.patterns.iter().map(SubscribingPattern::start);
         patterns.chain(named.map(Subscribing::start))
     }
 }
@@ -234,7 +235,7 @@ impl<L: Lanes> Turn<'_, L> {
             return;
         }
         self.engine.readers.hub.note_answered(*peer);
-        let is_lost = |one: &&Covering| one.from.is_some() && !one.is_complete;
+        let is_lost = |one: &&SubscribingPattern| one.from.is_some() && !one.is_complete;
         for covering in patterns.iter().filter(is_lost) {
             let topic = Some(covering.pattern.as_str().into());
             let (lost, cause) = (None, GapCause::History);
@@ -281,13 +282,18 @@ impl<L: Lanes> Turn<'_, L> {
         name: &str,
         begin: Begin,
         ticket: Ticket,
-    ) -> Result<(), NoRoom> {
+    ) -> Result<(), SubscribeError> {
         let from = match begin {
             Begin::Live => None,
             Begin::Here => Some(None),
             Begin::After(position) => Some(Some(position)),
         };
-        let topic = self.engine.readers.hub.open(name).ok_or(NoRoom::Topics)?;
+        let topic = self
+            .engine
+            .readers
+            .hub
+            .open(name)
+            .ok_or(SubscribeError::Topics)?;
         self.close_group(topic);
         let readers = &mut self.engine.readers;
         let format = readers.hub.format_of(peer.slot);
@@ -298,7 +304,7 @@ impl<L: Lanes> Turn<'_, L> {
                 let hold = self.engine.tickets.hold_of(ticket, log);
                 (log, false, hold.filter(|_| !flows))
             }
-            None if !readers.hub.has_room_for_members() => return Err(NoRoom::Memory),
+            None if !readers.hub.has_room_for_members() => return Err(SubscribeError::Memory),
             None => {
                 let is_new = readers.hub.subscribe(peer.slot, topic) != Subscribed::Covered;
                 // Nothing is written of it before the peer has been told where it begins.
@@ -420,7 +426,7 @@ impl<L: Lanes> Turn<'_, L> {
             };
             let is_of_now =
                 |from: Position| from.epoch == position.epoch && from.offset <= position.offset;
-            let covering = Covering {
+            let covering = SubscribingPattern {
                 pattern: pattern.clone(),
                 from: *from,
                 position,
@@ -615,9 +621,10 @@ impl<L: Lanes> Turn<'_, L> {
             begun.resume.is_some() && self.engine.place_of(&begun.name) != Place::Here
         };
         let resumed = topics.iter().filter(is_there);
-        let resumed: Vec<(TopicId, u16)> = resumed
+        let mut resumed: Vec<(TopicId, u16)> = resumed
             .filter_map(|begun| Some((begun.log, begun.hold?)))
             .collect();
+        resumed.dedup();
         for (log, hold) in resumed {
             let hub = &self.engine.readers.hub;
             if !hub.is_present(*peer) || !hub.is_held(peer.slot, log, hold) {
@@ -625,14 +632,14 @@ impl<L: Lanes> Turn<'_, L> {
             }
             self.close_groups();
             let format = self.engine.readers.hub.format_of(peer.slot);
-            let mut missed: Vec<TopicId> = Vec::new();
+            let mut missed: HashSet<TopicId> = HashSet::default();
             let begun = topics
                 .iter_mut()
                 .filter(|begun| begun.log == log && begun.hold.is_some());
             for begun in begun.filter(|begun| begun.resume.is_some()) {
                 if let Some(now) = self.engine.live_position(&begun.name, begun.topic, format) {
                     begun.position = Some(now);
-                    missed.push(begun.topic);
+                    missed.insert(begun.topic);
                 }
             }
             let hub = &mut self.engine.readers.hub;
@@ -665,7 +672,7 @@ impl super::Engine {
     }
 }
 
-impl Covering {
+impl SubscribingPattern {
     /// The time since which topics are gone on in.
     pub(super) fn since_ms(&self) -> Option<u64> {
         self.from

@@ -2,7 +2,7 @@
 
 use super::Ticket;
 use super::message::Reach;
-use super::subscribe::{Confirmation, Covering, Subscribing};
+use super::subscribe::{Confirmation, Subscribing, SubscribingPattern};
 use crate::collections::{HashMap, HashSet};
 use crate::id::{PeerId, Position, TopicId, WireFormat};
 
@@ -45,17 +45,17 @@ impl Tickets {
     }
 
     /// The patterns of a confirmation.
-    pub(super) fn patterns(&self, ticket: Ticket) -> &[Covering] {
+    pub(super) fn patterns(&self, ticket: Ticket) -> &[SubscribingPattern] {
         &self.open[&ticket].confirmation.patterns
     }
 
     /// One of these.
-    pub(super) fn pattern_mut(&mut self, ticket: Ticket, index: u32) -> &mut Covering {
+    pub(super) fn pattern_mut(&mut self, ticket: Ticket, index: u32) -> &mut SubscribingPattern {
         &mut self.waiting(ticket).confirmation.patterns[index as usize]
     }
 
     /// Adds a pattern to a confirmation. Returns its place among the patterns.
-    pub(super) fn add_pattern(&mut self, ticket: Ticket, pattern: Covering) -> u32 {
+    pub(super) fn add_pattern(&mut self, ticket: Ticket, pattern: SubscribingPattern) -> u32 {
         let confirmation = &mut self.waiting(ticket).confirmation;
         let is_back = pattern.since_ms().is_some();
         confirmation.patterns.push(pattern);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::budget::Budget;
+use super::budget::ByteBudget;
 use super::process::CallPlace;
 use super::{Handle, Shard};
 use crate::collections::HashMap;
@@ -243,7 +243,7 @@ impl Answers {
         said: Bytes,
         is_last: bool,
         queued_bytes_max: usize,
-        budget: &Budget,
+        budget: &ByteBudget,
     ) -> Option<bool> {
         let calling = self.callers.get_mut(&ticket);
         let calling = calling.filter(|calling| !calling.overflowed)?;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A limit of bytes, and how many of them are held.
 #[derive(Debug)]
-pub struct Budget {
+pub struct ByteBudget {
     held: AtomicUsize,
     max: usize,
 }
@@ -13,11 +13,11 @@ pub struct Budget {
 /// What one holder has of a budget. Dropping it gives it back.
 #[derive(Debug)]
 pub struct Held {
-    budget: Arc<Budget>,
+    budget: Arc<ByteBudget>,
     bytes: usize,
 }
 
-impl Budget {
+impl ByteBudget {
     /// A budget of `max` bytes, none of which are held.
     #[must_use]
     pub fn new(max: usize) -> Arc<Self> {
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_budget_is_shared_and_comes_back() {
-        let budget = Budget::new(100);
+        let budget = ByteBudget::new(100);
         let (mut first, mut second) = (budget.hold(), budget.hold());
         assert!(first.set(60));
         assert!(!second.set(41));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
-use super::budget::Budget;
+use super::budget::ByteBudget;
 use super::logins::Logins;
 use super::publishers::Publishers;
 use super::seats::{SeatLimits, Seats, block_of};
@@ -27,9 +27,9 @@ pub struct Process {
     /// What all shards count, by shard.
     pub counters: Arc<[Arc<Counters>]>,
     /// Bytes of unfinished messages.
-    pub unfinished: Arc<Budget>,
+    pub unfinished: Arc<ByteBudget>,
     /// Bytes of the bodies of requests, and of answers that wait for their clients.
-    pub http_bodies: Arc<Budget>,
+    pub http_bodies: Arc<ByteBudget>,
     /// Where the clocks of all shards begin, so that they can count together.
     pub(super) began: Instant,
     /// The same moment on the wall clock, in microseconds since the Unix epoch: tells this process from
@@ -92,9 +92,9 @@ impl Process {
             bridge_requests: Publishers::new(config.bridge.requests_per_minute),
             logins: Logins::new(),
             counters: (0..shards).map(|_| Arc::default()).collect(),
-            unfinished: Budget::new(config.websocket.max_unfinished_bytes),
+            unfinished: ByteBudget::new(config.websocket.max_unfinished_bytes),
             // One body as large as it may be always fits.
-            http_bodies: Budget::new(
+            http_bodies: ByteBudget::new(
                 config
                     .http
                     .max_buffered_bytes

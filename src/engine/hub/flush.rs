@@ -2,9 +2,9 @@
 
 use std::io::IoSlice;
 
-use super::log::Frame;
+use super::log::LogFrame;
 use super::peer::{Peer, Sub};
-use super::stream::{Member, Stream, StreamId};
+use super::stream::{KeptFrame, Member, Stream, StreamId};
 use super::turns::Line;
 use super::{
     Hub, Incident, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX, dirty_in, index_of, line_of,
@@ -361,21 +361,23 @@ impl Hub {
             false => topic != own,
         };
         let before = outbox.bytes();
-        match &mut stream.losses {
-            Some(losses) => {
-                let losses = losses.entry(entry.slot).or_default();
-                let kept = losses.bytes();
-                outbox.retain_aside(is_other, |frame| match slow {
-                    SlowConsumer::Conflate if frame.messages > 0 => losses.renew(&[*frame]),
-                    _ => losses.add(frame.tag.topic, frame.messages),
-                });
-                entry.lost = losses.count();
-                self.held = self.held + losses.bytes() - kept;
+        let gone = outbox.retain_aside(is_other);
+        let gone: Vec<LogFrame<'_>> = gone.iter().map(KeptFrame::frame).collect();
+        if let Some(losses) = &mut stream.losses {
+            let losses = losses.entry(entry.slot).or_default();
+            let kept = losses.bytes();
+            if slow == SlowConsumer::Conflate {
+                losses.renew(&gone);
+            } else {
+                let lost = gone.iter();
+                lost.for_each(|frame| losses.add(frame.tag.topic, frame.messages));
             }
-            None => outbox.retain_aside(is_other, |frame| {
-                let messages = u32::try_from(frame.messages).unwrap_or(u32::MAX);
-                entry.lost = entry.lost.saturating_add(messages);
-            }),
+            entry.lost = losses.count();
+            self.held = self.held + losses.bytes() - kept;
+        } else {
+            let messages = gone.iter().map(|frame| frame.messages).sum::<u64>();
+            let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+            entry.lost = entry.lost.saturating_add(messages);
         }
         self.held = self.held + outbox.bytes() - before;
     }
@@ -596,7 +598,7 @@ fn conflate(stream: &mut Stream, member: usize, bytes_max: u64) -> (isize, usize
     let losses = losses.entry(slot).or_default();
     let before = losses.bytes();
     let waiting = stream.log.frames(cursor, stream.topic);
-    let waiting: Vec<Frame<'_>> = waiting.filter(|frame| frame.messages > 0).collect();
+    let waiting: Vec<LogFrame<'_>> = waiting.collect();
     losses.renew(&waiting);
     losses.trim(bytes_max);
     let entry = &mut stream.members[member];

@@ -58,7 +58,7 @@ pub(crate) struct Tag {
 
 /// A frame of a log.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Frame<'a> {
+pub(crate) struct LogFrame<'a> {
     pub(crate) bytes: &'a [u8],
     /// How many messages it has.
     pub(crate) messages: u64,
@@ -139,7 +139,7 @@ impl Log {
     /// `topic`.
     ///
     /// Cost: one step for each.
-    pub(crate) fn frames(&self, cursor: u64, topic: TopicId) -> impl Iterator<Item = Frame<'_>> {
+    pub(crate) fn frames(&self, cursor: u64, topic: TopicId) -> impl Iterator<Item = LogFrame<'_>> {
         let from = self.segment_at(cursor);
         self.segments.range(from..).flat_map(move |segment| {
             let at = offset_in(cursor.max(segment.start), segment.start);
@@ -148,7 +148,7 @@ impl Log {
                 0 => 0,
                 frame => segment.ends[frame - 1] as usize,
             };
-            (first..segment.ends.len()).map(move |frame| Frame {
+            (first..segment.ends.len()).map(move |frame| LogFrame {
                 bytes: &segment.bytes[start(frame)..segment.ends[frame] as usize],
                 messages: segment.group,
                 tag: segment.tags.get(frame).copied().unwrap_or_else(|| Tag {

@@ -6,7 +6,8 @@
 
 use std::collections::VecDeque;
 
-use super::log::{Frame, Tag};
+use super::log::{LogFrame, Tag};
+use super::stream::KeptFrame;
 use crate::id::{Priority, TopicId};
 
 /// How much one outbox holds.
@@ -117,7 +118,7 @@ impl Outbox {
 
     /// Queues frames that are older than whatever waits for the peer in logs, behind what is high and
     /// before pages.
-    pub(crate) fn set_aside(&mut self, frame: &Frame<'_>) {
+    pub(crate) fn set_aside(&mut self, frame: &LogFrame<'_>) {
         self.aside.extend_from_slice(frame.bytes);
         self.bytes += frame.bytes.len();
         self.aside_frames.push(Aside {
@@ -127,32 +128,29 @@ impl Outbox {
         });
     }
 
-    /// Gives up what was set aside of topics that `keep` does not say: `gone` is given it.
-    pub(crate) fn retain_aside(
-        &mut self,
-        mut keep: impl FnMut(TopicId) -> bool,
-        mut gone: impl FnMut(&Frame<'_>),
-    ) {
-        let (mut kept, mut start) = (Vec::new(), 0);
+    /// Gives up what was set aside of topics that `keep` does not say, and returns it.
+    pub(crate) fn retain_aside(&mut self, mut keep: impl FnMut(TopicId) -> bool) -> Vec<KeptFrame> {
+        let (mut kept, mut gone, mut start) = (Vec::new(), Vec::new(), 0);
         self.bytes -= self.aside.len();
         self.aside_frames.retain_mut(|aside| {
-            let frame = Frame {
-                bytes: &self.aside[start..aside.end],
-                messages: aside.messages,
-                tag: aside.tag,
-            };
+            let bytes = &self.aside[start..aside.end];
             start = aside.end;
             let is_kept = keep(aside.tag.topic);
             if is_kept {
-                kept.extend_from_slice(frame.bytes);
+                kept.extend_from_slice(bytes);
                 aside.end = kept.len();
             } else {
-                gone(&frame);
+                gone.push(KeptFrame {
+                    tag: aside.tag,
+                    messages: aside.messages,
+                    bytes: bytes.into(),
+                });
             }
             is_kept
         });
         self.aside = kept;
         self.bytes += self.aside.len();
+        gone
     }
 
     /// The topics of what was set aside, each once for each frame.

@@ -1,7 +1,7 @@
 //! A topic in one wire format: its log and the cursors into it.
 
 use super::Incident;
-use super::log::{Frame, Log, Tag};
+use super::log::{Log, LogFrame, Tag};
 use crate::collections::HashMap;
 use crate::id::{PeerId, Slot, TopicId};
 
@@ -56,7 +56,7 @@ pub(crate) struct Member {
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
     /// What it is sent instead, where only the newest message of each topic counts.
-    pub(crate) newest: Vec<Kept>,
+    pub(crate) newest: Vec<KeptFrame>,
     /// By topic.
     pub(crate) topics: Vec<(TopicId, u32)>,
     /// Of those that there was no room for.
@@ -65,15 +65,15 @@ pub(crate) struct Losses {
 
 /// A frame that was kept of a log which does not have it any more.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct KeptFrame {
     pub(crate) tag: Tag,
     pub(crate) messages: u64,
     pub(crate) bytes: Box<[u8]>,
 }
 
-impl Kept {
-    pub(crate) fn frame(&self) -> Frame<'_> {
-        Frame {
+impl KeptFrame {
+    pub(crate) fn frame(&self) -> LogFrame<'_> {
+        LogFrame {
             bytes: &self.bytes,
             messages: self.messages,
             tag: self.tag,
@@ -105,8 +105,10 @@ impl Losses {
     /// Keeps the newest of these frames of each topic, instead of those that were kept before.
     ///
     /// Cost: one step for each frame, and for each that was kept.
-    pub(crate) fn renew(&mut self, frames: &[Frame<'_>]) {
+    pub(crate) fn renew(&mut self, frames: &[LogFrame<'_>]) {
+        // What is no message is nobody's loss.
         let newest = frames.iter().enumerate();
+        let newest = newest.filter(|(_, frame)| frame.messages > 0);
         let newest = newest.map(|(index, frame)| (frame.tag.topic, index));
         let newest: HashMap<TopicId, usize> = newest.collect();
         let mut kept = std::mem::take(&mut self.newest);
@@ -114,8 +116,8 @@ impl Losses {
             self.add(older.tag.topic, older.messages);
         }
         for (index, frame) in frames.iter().enumerate() {
-            if newest[&frame.tag.topic] == index {
-                kept.push(Kept {
+            if newest.get(&frame.tag.topic) == Some(&index) {
+                kept.push(KeptFrame {
                     tag: frame.tag,
                     messages: frame.messages,
                     bytes: frame.bytes.into(),
@@ -200,7 +202,7 @@ impl Stream {
         member: u32,
         peer: PeerId,
         incidents: &mut Vec<Incident>,
-    ) -> Vec<Kept> {
+    ) -> Vec<KeptFrame> {
         let lost = std::mem::take(&mut self.members[member as usize].lost);
         let mut tell = |topic, lost| {
             let topic = Some(topic);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{Events, Unanswered, answer, error, limit_of, note_name};
 use crate::auth::Permissions;
 use crate::collections::HashSet;
-use crate::engine::{Begin, NoRoom};
+use crate::engine::{Begin, SubscribeError};
 use crate::id::{PeerId, Position};
 use crate::metrics::Limited;
 use crate::protocol::events::{Recover, Refusal};
@@ -179,10 +179,10 @@ impl Events {
 const LOOKED_THROUGH_MAX: usize = 16 * 1024;
 
 /// Tells a client that there is no room for a subscription.
-pub(super) fn refuse(shard: &Shard, peer: PeerId, id: Option<&str>, why: NoRoom) {
+pub(super) fn refuse(shard: &Shard, peer: PeerId, id: Option<&str>, why: SubscribeError) {
     let (limited, refusal) = match why {
-        NoRoom::Topics => (Limited::Topics, Refusal::too_many_topics(id.unwrap_or(""))),
-        NoRoom::Memory => (Limited::SubscriptionMemory, Refusal::no_memory(id)),
+        SubscribeError::Topics => (Limited::Topics, Refusal::too_many_topics(id.unwrap_or(""))),
+        SubscribeError::Memory => (Limited::SubscriptionMemory, Refusal::no_memory(id)),
     };
     shard.counters.limited(limited);
     error(shard, peer, &refusal);
