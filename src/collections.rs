@@ -15,6 +15,9 @@ pub type HashMap<K, V> = std::collections::HashMap<K, V, ahash::RandomState>;
 )]
 pub type HashSet<K> = std::collections::HashSet<K, ahash::RandomState>;
 
+/// A set that keeps the order in which its members came, hashed as [`HashSet`].
+pub type IndexSet<T> = indexmap::IndexSet<T, ahash::RandomState>;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -49,12 +49,14 @@ pub use message::{
     Announced, Covered, Delivery, Lanes, Missed, Offsets, Post, Reach, Receipt, Request,
 };
 pub use outcome::{Asker, Gap, GapCause, Outcome, Ticket};
+pub use patterns::PATTERNS_MAX;
 pub use place::{Place, home_of};
 pub use presence::{Attendee, Change, ROSTER_USERS_MAX, Roster};
 pub use publish::{Counting, PublishResult, Stored};
 pub use recent::KEY_BYTES_MAX;
 pub use subscribe::{Begin, Confirmation, Resumed, Start, SubscribeError};
 pub use take::Taken;
+pub use unsubscribe::SWEPT_MAX;
 
 use crate::config::Config;
 use crate::id::{PeerId, Priority, ShardId, TopicId, WireFormat};
@@ -122,6 +124,8 @@ pub struct Engine {
     outcomes: Outcomes,
     /// Something waits to be written, handed over or told.
     flush_wanted: bool,
+    /// Steps taken to begin and to end subscriptions by name.
+    subscription_steps: usize,
 }
 
 /// The topics, rosters and calls that live here.
@@ -174,6 +178,7 @@ impl Engine {
             callers: Callers::default(),
             outcomes: Outcomes::default(),
             flush_wanted: false,
+            subscription_steps: 0,
             config,
         }
     }
@@ -205,11 +210,13 @@ impl Engine {
         std::mem::take(&mut self.flush_wanted)
     }
 
-    /// What has been done for patterns since the last call, in steps of some 50 ns: what others have
-    /// subscribed to is paid for by who publishes to a new topic, so their turn has to end in time.
+    /// What has been done for subscriptions and patterns since the last call, in steps of some 50 ns: one
+    /// message may ask for many, and what others have subscribed to is paid for by who publishes to a new
+    /// topic, so their turn has to end in time.
     #[must_use]
     pub fn take_steps(&mut self) -> usize {
-        self.homes.home.take_steps() + self.readers.patterns.take_steps()
+        let subscriptions = std::mem::take(&mut self.subscription_steps);
+        self.homes.home.take_steps() + self.readers.patterns.take_steps() + subscriptions
     }
 
     /// Whether nothing has to be told.
@@ -224,7 +231,7 @@ impl Engine {
     }
 
     /// Forgets a peer, its subscriptions and whatever waited for it. Its presence has been given up
-    /// before, and its patterns by [`Turn::end_patterns`].
+    /// before, and its patterns by [`Turn::end_subscriptions`].
     pub fn leave(&mut self, peer: PeerId) {
         self.note_vacant_topics_of(peer);
         self.readers.hub.leave(peer);
@@ -252,6 +259,7 @@ impl Engine {
 
     /// Queues the last frame of a peer: its topics end here, and it is sent nothing after it.
     pub fn send_last(&mut self, peer: PeerId, frame: &[u8]) {
+        self.note_vacant_topics_of(peer);
         self.flush_wanted = true;
         if self.readers.hub.is_present(peer) {
             self.readers.hub.send_last(peer.slot, frame);
@@ -259,7 +267,7 @@ impl Engine {
     }
 
     /// Notes that a peer's topics may have lost their last member.
-    pub fn note_vacant_topics_of(&mut self, peer: PeerId) {
+    fn note_vacant_topics_of(&mut self, peer: PeerId) {
         let hub = &self.readers.hub;
         if hub.is_present(peer) {
             let format = hub.format_of(peer.slot);
@@ -329,14 +337,14 @@ impl Engine {
 
 impl<L: Lanes> Turn<'_, L> {
     /// Forgets topics that live here and that nobody wants or publishes to: one that comes back
-    /// begins a new epoch. `rarely` is false where this is only done if there are so many topics
-    /// that it should not wait.
-    ///
-    /// Cost: a look at every topic that lives here.
-    pub fn sweep_home(&mut self, rarely: bool) {
-        let home = &mut self.engine.homes.home;
-        if rarely || home.is_tight() {
-            home.sweep();
-        }
+    /// begins a new epoch. Looks at [`SWEPT_MAX`] of them, from this one on, and returns where to go on.
+    pub fn sweep_home(&mut self, from: usize) -> Option<usize> {
+        self.engine.homes.home.sweep(from, SWEPT_MAX)
+    }
+
+    /// Whether so many topics live here that [`Self::sweep_home`] should not wait.
+    #[must_use]
+    pub fn is_home_tight(&self) -> bool {
+        self.engine.homes.home.is_tight()
     }
 }

@@ -245,7 +245,6 @@ impl Shard {
         self.counters.disconnects[why.index()].add(1);
         self.open(peer);
         let mut core = self.core.borrow_mut();
-        core.engine.note_vacant_topics_of(peer);
         let Core { engine, links, .. } = &mut *core;
         if let Some(link) = links.get(peer) {
             let mut codec = self.buffers.codec.borrow_mut();

@@ -34,6 +34,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("form_urlencoded", &["protocol", "sse"]),
     ("httpdate", &["http"]),
     ("hyper", &["cli", "http", "conn"]),
+    ("indexmap", &["collections"]),
     ("ipnet", &["config", "http"]),
     ("jsonwebtoken", &["auth"]),
     ("percent_encoding", &["conn", "topic"]),

@@ -447,34 +447,42 @@ impl Home {
     }
 
     /// Forgets topics that nobody wants, that keep nothing and that were not used
-    /// since the last call. If one comes back, it does so in a new epoch.
-    ///
-    /// Cost: a look at every topic; called by the ticker.
+    /// since the last call. If one comes back, it does so in a new epoch. Looks at
+    /// so many, from this one on, and returns where to go on, if there are more.
     ///
     /// When more than half of the topics there may be are there, those that have
     /// never been published to go at once, if nobody wants them.
-    pub(super) fn sweep(&mut self) {
+    pub(super) fn sweep(&mut self, from: usize, count: usize) -> Option<usize> {
         let is_tight = self.is_tight();
-        let (names, forgotten_ms) = (&mut self.names, &mut self.forgotten_ms);
-        self.topics.retain(|_, topic| {
+        let end = self.topics.capacity();
+        let until = end.min(from.saturating_add(count));
+        for index in from..until {
+            let Some(topic) = self.topics.get_mut(index) else {
+                continue;
+            };
             let was_used = std::mem::take(&mut topic.used);
-            let keep = was_used && !(is_tight && topic.offset == 0)
+            let is_kept = was_used && !(is_tight && topic.offset == 0)
                 || !topic.interest.is_empty()
                 || topic.history.is_some();
-            if !keep {
-                names.remove(&topic.name);
-                // Patterns match neither inboxes nor what everybody gets.
-                let may_match = !topic::is_inbox(&topic.name) && !topic::is_internal(&topic.name);
-                if may_match && topic.offset > 0 {
-                    *forgotten_ms = (*forgotten_ms).max(Some(topic.published_ms));
-                }
+            if is_kept {
+                continue;
             }
-            keep
-        });
+            let topic = self.topics.remove(index);
+            self.names.remove(&topic.name);
+            // Patterns match neither inboxes nor what everybody gets.
+            let may_match = !topic::is_inbox(&topic.name) && !topic::is_internal(&topic.name);
+            if may_match && topic.offset > 0 {
+                self.forgotten_ms = self.forgotten_ms.max(Some(topic.published_ms));
+            }
+        }
+        if until < end {
+            return Some(until);
+        }
         if self.names.capacity() / 4 > self.names.len().max(SPARSE_FROM) {
             self.names.shrink_to(self.names.len() * 2);
             self.topics.shrink_to_fit();
         }
+        None
     }
 }
 
@@ -573,18 +581,18 @@ mod tests {
         let id = known(&mut home, "a");
         let epoch = home.topic(id).position().epoch;
         home.take(id, &Post::event("a", b"1"), at(0));
-        home.sweep();
+        let _ = home.sweep(0, usize::MAX);
         assert!(matches!(home.open("b"), Opened::Full));
-        home.sweep();
+        let _ = home.sweep(0, usize::MAX);
         let id = known(&mut home, "a");
         assert!(home.topic(id).position().epoch > epoch);
         home.add_interest(id, interest(0));
-        home.sweep();
-        home.sweep();
+        let _ = home.sweep(0, usize::MAX);
+        let _ = home.sweep(0, usize::MAX);
         assert!(matches!(home.open("a"), Opened::Known(_)));
         home.remove_interest("a", interest(0));
-        home.sweep();
-        home.sweep();
+        let _ = home.sweep(0, usize::MAX);
+        let _ = home.sweep(0, usize::MAX);
         assert!(matches!(home.open("a"), Opened::Appeared(..)));
     }
 
@@ -625,8 +633,8 @@ mod tests {
         check("a.*", &a);
         check("b.*", &[("b.none", None)]);
         check("c.*", &[]);
-        home.sweep();
-        home.sweep();
+        let _ = home.sweep(0, usize::MAX);
+        let _ = home.sweep(0, usize::MAX);
         assert!(
             !home.remembers_since(20),
             "a topic without history was forgotten"
@@ -648,13 +656,13 @@ mod tests {
         for name in ["a", "b"] {
             home.open_for_subscriber(name);
         }
-        home.sweep();
+        let _ = home.sweep(0, usize::MAX);
         assert_eq!(home.topics().count(), 2, "there is room");
         let published = known(&mut home, "c");
         home.take(published, &Post::event("c", b"1"), at(0));
         home.open_for_subscriber("d");
         assert!(home.is_tight());
-        home.sweep();
+        let _ = home.sweep(0, usize::MAX);
         let left: Vec<&str> = home.topics().map(HomeTopic::name).collect();
         assert_eq!(left, ["c"]);
     }
@@ -679,8 +687,8 @@ mod tests {
         assert!(!reaches(&home, 1, 12_500) && reaches(&home, 2, 12_500));
         home.forget_old(12_500);
         assert_eq!(kept(&home, 0), [3, 4]);
-        home.sweep();
-        home.sweep();
+        let _ = home.sweep(0, usize::MAX);
+        let _ = home.sweep(0, usize::MAX);
         assert!(
             matches!(home.open("a"), Opened::Known(_)),
             "it keeps something"

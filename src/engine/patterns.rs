@@ -13,6 +13,9 @@ use crate::collections::{HashMap, HashSet};
 use crate::id::{PeerId, TopicId, WireFormat};
 use crate::topic::{Pattern, covers, overlaps};
 
+/// Patterns that one peer may have: a change of them compares all with each other.
+pub const PATTERNS_MAX: usize = 1_000;
+
 /// The logs of patterns, and who reads by patterns.
 #[derive(Debug, Default)]
 pub(super) struct Patterns {
@@ -182,6 +185,11 @@ impl Patterns {
             return false;
         }
         self.selectors -= 1;
+        self.lose_user(pattern, format)
+    }
+
+    /// A peer does not have a pattern any more. Returns whether it was the last one with this format.
+    fn lose_user(&mut self, pattern: &Pattern, format: WireFormat) -> bool {
         let key = (pattern.clone(), format);
         let users = self.users.get_mut(&key).expect("this peer was one");
         *users -= 1;
@@ -254,15 +262,12 @@ impl Patterns {
     /// Forgets a peer that is about to leave. Returns the patterns that nobody with its format has any
     /// more.
     pub(super) fn forget(&mut self, peer: PeerId, format: WireFormat) -> Vec<Pattern> {
-        let Some(selection) = self.peers.get(&peer) else {
-            return Vec::new();
-        };
-        let gone = selection.patterns.iter().map(|(pattern, _)| pattern);
-        let mut gone: Vec<Pattern> = gone.cloned().collect();
-        gone.retain(|pattern| self.remove(peer, format, pattern));
-        let selection = self.peers.remove(&peer);
-        self.selectors -= selection.map_or(0, |selection| selection.names.len());
-        gone
+        let selection = self.peers.remove(&peer).unwrap_or_default();
+        self.selectors -= selection.patterns.len() + selection.names.len();
+        let patterns = selection.patterns.into_iter().map(|(pattern, _)| pattern);
+        patterns
+            .filter(|pattern| self.lose_user(pattern, format))
+            .collect()
     }
 
     /// The log of these patterns, made if need be.

@@ -15,6 +15,9 @@ use crate::topic::Pattern;
 /// from until homes have answered.
 pub(super) const ANSWERS_MAX: u8 = 16;
 
+/// What beginning one subscription takes, about, in the steps of a turn.
+const SUBSCRIPTION_STEPS: usize = 40;
+
 /// Why a subscription cannot be had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SubscribeError {
@@ -283,6 +286,7 @@ impl<L: Lanes> Turn<'_, L> {
         begin: Begin,
         ticket: Ticket,
     ) -> Result<(), SubscribeError> {
+        self.engine.subscription_steps += SUBSCRIPTION_STEPS;
         let from = match begin {
             Begin::Live => None,
             Begin::Here => Some(None),

@@ -182,9 +182,15 @@ impl Tickets {
         };
     }
 
-    /// Topics that may have lost their last member since the last call.
-    pub(super) fn take_vacant(&mut self) -> Vec<(TopicId, WireFormat)> {
-        std::mem::take(&mut self.vacant)
+    /// How many topics may have lost their last member.
+    pub(super) fn vacant_count(&self) -> usize {
+        self.vacant.len()
+    }
+
+    /// Takes topics that may have lost their last member, those that were noted first.
+    pub(super) fn take_vacant(&mut self, count_max: usize) -> Vec<(TopicId, WireFormat)> {
+        let rest = self.vacant.split_off(count_max.min(self.vacant.len()));
+        std::mem::replace(&mut self.vacant, rest)
     }
 }
 

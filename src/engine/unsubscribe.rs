@@ -13,6 +13,7 @@ impl<L: Lanes> Turn<'_, L> {
         let Some(format) = self.engine.find_peer_format(peer) else {
             return;
         };
+        self.engine.subscription_steps += UNSUBSCRIPTION_STEPS;
         let readers = &mut self.engine.readers;
         if readers.patterns.remove_name(peer, name) {
             return;
@@ -43,12 +44,16 @@ impl<L: Lanes> Turn<'_, L> {
         self.engine.flush_wanted = true;
     }
 
-    /// Gives up the patterns of a peer whose topics have ended ([`Engine::send_last`]) or that is about
-    /// to leave.
+    /// Gives up what a peer has subscribed to that is about to be sent its last frame
+    /// ([`Engine::send_last`]) or to leave: with that its memberships end, all at once.
     ///
     /// [`Engine::send_last`]: super::Engine::send_last
-    pub fn end_patterns(&mut self, peer: PeerId) {
+    pub fn end_subscriptions(&mut self, peer: PeerId) {
         if let Some(format) = self.engine.find_peer_format(peer) {
+            let readers = &mut self.engine.readers;
+            readers.hub.retain_aside(peer.slot, |_| false);
+            readers.hub.drain_refill(peer.slot);
+            self.engine.catch_ups.forget(peer);
             let unwanted = self.engine.readers.patterns.forget(peer, format);
             self.give_up_patterns(&unwanted, format);
         }
@@ -67,11 +72,17 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// Gives up topics that have no member any more. Called by the ticker, so that a topic whose
-    /// subscribers come and go is not asked for each time.
+    /// How many topics may have no member any more.
+    #[must_use]
+    pub fn vacant_count(&self) -> usize {
+        self.engine.tickets.vacant_count()
+    }
+
+    /// Gives up topics that have no member any more, [`SWEPT_MAX`] at most. Called by the ticker, so that a
+    /// topic whose subscribers come and go is not asked for each time.
     pub fn sweep_vacant(&mut self) {
         self.look_for_vacant();
-        for (topic, format) in self.engine.tickets.take_vacant() {
+        for (topic, format) in self.engine.tickets.take_vacant(SWEPT_MAX) {
             let is_topic = self.engine.readers.hub.is_topic(topic);
             if is_topic
                 && !self.sweep_stream(topic)
@@ -153,6 +164,12 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 }
+
+/// Topics that are given up in one turn.
+pub const SWEPT_MAX: usize = 4096;
+
+/// What ending one subscription takes, about, in the steps of a turn.
+const UNSUBSCRIPTION_STEPS: usize = 10;
 
 /// Topics that are looked at in one turn.
 const LOOKED_AT_MAX: usize = 4096;

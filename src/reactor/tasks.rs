@@ -8,6 +8,7 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::conn::Records;
+use crate::engine::SWEPT_MAX;
 use crate::engine::hub::Flush;
 use crate::shard::{LifeLimits, Shard};
 
@@ -78,6 +79,26 @@ async fn exchange(shard: Rc<Shard>) {
     }
 }
 
+/// Gives up the topics that have lost their last member by now, some in each turn.
+async fn sweep_vacant(shard: &Shard) {
+    let vacant = shard.engine(|engine| engine.vacant_count());
+    for _ in 0..=vacant / SWEPT_MAX {
+        shard.engine(|engine| engine.sweep_vacant());
+        yield_now().await;
+        shard.clock.refresh();
+    }
+}
+
+/// Forgets the topics that live here and that nobody uses, some in each turn.
+async fn sweep_home(shard: &Shard) {
+    let mut next = Some(0);
+    while let Some(from) = next {
+        next = shard.engine(|engine| engine.sweep_home(from));
+        yield_now().await;
+        shard.clock.refresh();
+    }
+}
+
 /// Looks at deadlines and gives memory back.
 async fn tick(shard: Rc<Shard>) {
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -97,16 +118,18 @@ async fn tick(shard: Rc<Shard>) {
         shard.check_deadlines(&limits);
         shard.engine(|engine| engine.close_groups());
         if tick % TICKS_PER_TIDY == 0 {
-            shard.engine(|engine| engine.sweep_vacant());
-            shard.engine(|engine| engine.sweep_home(false));
+            sweep_vacant(&shard).await;
             shard.tidy();
+            if shard.engine(|engine| engine.is_home_tight()) {
+                sweep_home(&shard).await;
+            }
         }
         shard.engine(|engine| engine.sweep_presence());
         if tick % TICKS_PER_FIGURES == 0 {
             shard.publish_figures();
         }
         if tick % TICKS_PER_HOME_SWEEP == 0 {
-            shard.engine(|engine| engine.sweep_home(true));
+            sweep_home(&shard).await;
         }
     }
 }

@@ -362,6 +362,71 @@ fn a_connection_has_fifty_subscriptions() {
 }
 
 #[test]
+fn r05_many_subscriptions_are_given_up_in_turns_and_confirmed_once() {
+    let gateway = TestGateway::with(|config| {
+        config.server.shards = 2;
+        config.events.max_subscriptions = 100_000;
+        config.events.max_message_size = 1024 * 1024;
+    });
+    let mut client = Client::events(gateway.address);
+    let mut names: Vec<String> = (0..10_000).map(|n| format!("t.{n}")).collect();
+    names.push("room.*".into());
+    for messages in [
+        json!({ "type": "unsubscribe", "id": 1 }),
+        json!({ "type": "unsubscribe", "events": names, "id": 1 }),
+        json!({ "type": "batch", "messages": [
+            { "type": "ping", "id": 0 }, { "type": "unsubscribe", "id": 1 }, { "type": "ping", "id": 2 },
+        ] }),
+    ] {
+        client.say(&json!({ "type": "subscribe", "events": names }));
+        assert_eq!(client.json()["events"], json!(names));
+        client.say(&messages);
+        // What comes behind it is dealt with behind it.
+        client.say(&json!({ "type": "query", "params": { "query": "subscriptions" }, "id": 3 }));
+        let mut answers = vec![client.json()];
+        while answers.last().unwrap()["id"] != 3 {
+            answers.push(client.json());
+        }
+        let ids: Vec<&Value> = answers.iter().map(|answer| &answer["id"]).collect();
+        match messages["type"] == "batch" {
+            true => assert_eq!(json!(ids), json!([0, 1, 2, 3])),
+            false => assert_eq!(json!(ids), json!([1, 3])),
+        }
+        let confirmed = answers.iter().find(|answer| answer["id"] == 1).unwrap();
+        assert_eq!(confirmed["type"], "unsubscription_confirmed");
+        assert_eq!(confirmed["events"], json!(names));
+        let last = answers.last().unwrap();
+        assert_eq!(last["result"]["count"], 0, "{last}");
+    }
+    let mut publisher = Client::events(gateway.address);
+    publisher.say(&json!({ "type": "publish", "event": "t.9999", "data": 1 }));
+    assert!(client.is_silent(QUIET));
+}
+
+#[test]
+fn a_connection_has_a_thousand_patterns_at_most() {
+    let gateway = TestGateway::with(|config| config.events.max_subscriptions = 2_000);
+    let mut client = Client::events(gateway.address);
+    let patterns: Vec<String> = (0..1_001).map(|n| format!("t.{n}.*")).collect();
+    client.say(&json!({ "type": "subscribe", "events": patterns, "id": "s" }));
+    let answer = client.json();
+    assert_eq!(answer["events"], json!(patterns[..1_000]));
+    assert_eq!(answer["rejected"], json!(patterns[1_000..]));
+    let error = client.json();
+    assert_eq!(error["code"], "SUBSCRIPTION_LIMIT");
+    assert_eq!(error["message"], "At most 1000 patterns");
+    assert_eq!(error["details"]["limit"], 1_000);
+    // Names are another matter, and one pattern less makes room.
+    assert_eq!(client.subscribe(&["u"])["events"], json!(["u"]));
+    client.say(&json!({ "type": "unsubscribe", "events": ["t.0.*"] }));
+    assert_eq!(client.json()["events"], json!(["t.0.*"]));
+    assert_eq!(
+        client.subscribe(&["t.1000.*"])["events"],
+        json!(["t.1000.*"])
+    );
+}
+
+#[test]
 fn publish_is_answered_only_when_it_has_an_id() {
     let gateway = TestGateway::with(|config| config.server.shards = 2);
     let mut publisher = Client::events(gateway.address);

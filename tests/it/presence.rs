@@ -336,6 +336,30 @@ fn m10_a_roster_comes_page_by_page_and_each_user_is_on_one() {
 }
 
 #[test]
+fn who_leaves_while_many_subscriptions_are_given_up_is_in_no_roster() {
+    let toml = "[namespace.\"room.\"]\npresence = true\npresence_grace = \"0s\"";
+    let gateway = TestGateway::from_toml(toml, |config| {
+        config.server.shards = 2;
+        config.events.max_subscriptions = 100_000;
+        config.events.max_message_size = 1024 * 1024;
+    });
+    let names: Vec<String> = (0..20_000).map(|n| format!("room.{n}")).collect();
+    let mut leaver = client(&gateway, "ann");
+    leaver.say(&json!({ "type": "subscribe", "events": names }));
+    while leaver.json()["type"] != "subscription_confirmed" {}
+    leaver.say(&json!({ "type": "unsubscribe" }));
+    drop(leaver);
+    let mut other = client(&gateway, "bob");
+    for name in [&names[0], &names[9_999], &names[19_999]] {
+        // Who has left is listed until rosters are swept.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while roster_of(&mut other, name, 0)["result"]["count"] != 0 {
+            assert!(Instant::now() < deadline, "{name}");
+        }
+    }
+}
+
+#[test]
 fn presence_takes_no_place_in_a_topic() {
     let toml = "[namespace.\"room.\"]\npresence = true\nhistory_size = 3";
     for shards in [1, 2] {

@@ -7,6 +7,7 @@ mod publish;
 mod query;
 mod registry;
 mod subscribe;
+mod subscriptions;
 
 use super::{Flow, Standing};
 use crate::auth::{Identity, Permissions};
@@ -22,6 +23,7 @@ use crate::protocol::json::Raw;
 use crate::shard::{About, Crowd, Over, Shard, User};
 use crate::topic::{self, NameError, Selector};
 use crate::ws::OpCode;
+use subscriptions::Subscriptions;
 
 /// One connection's side of the events protocol.
 #[derive(Debug)]
@@ -32,8 +34,9 @@ pub(in crate::conn) struct Events {
     /// The events that the user has had from its inbox, if it says so.
     inbox_after: Option<Box<Position>>,
     standing: Standing,
-    /// The names and patterns subscribed to, as they were given.
-    subscriptions: Vec<Box<str>>,
+    subscriptions: Subscriptions,
+    /// Subscriptions that are being given up, a number of them in each turn.
+    ending: Option<Box<Ending>>,
     /// The last message has to come again, since there was no room for all of
     /// it: how many messages of it, if it is a batch, have been dealt with.
     resume: Option<u32>,
@@ -46,6 +49,14 @@ pub(in crate::conn) struct Events {
     uncounted: u32,
     /// What is to be said when homes have answered.
     unanswered: Vec<(Ticket, Unanswered)>,
+}
+
+/// Subscriptions that are being given up.
+#[derive(Debug)]
+struct Ending {
+    names: Vec<Box<str>>,
+    /// How many of them have been.
+    done: usize,
 }
 
 /// What was asked that homes have to answer.
@@ -80,7 +91,8 @@ impl Events {
                 .inbox_after
                 .map(|(epoch, offset)| Box::new(Position { epoch, offset })),
             standing,
-            subscriptions: Vec::new(),
+            subscriptions: Subscriptions::default(),
+            ending: None,
             resume: None,
             encoding: parameters.encoding,
             welcome: parameters.welcome,
@@ -229,10 +241,14 @@ impl Events {
     }
 
     pub(super) fn end(&mut self, shard: &Shard, peer: PeerId) {
-        for name in std::mem::take(&mut self.subscriptions) {
-            let _ = self.give_up(shard, peer, &name);
+        let ending = self.ending.take();
+        let ending = ending
+            .iter()
+            .flat_map(|ending| &ending.names[ending.done..]);
+        for name in self.subscriptions.take().iter().chain(ending) {
+            self.exit(shard, peer, name);
         }
-        shard.engine(|engine| engine.end_patterns(peer));
+        shard.engine(|engine| engine.end_subscriptions(peer));
     }
 
     fn text(&mut self, shard: &Shard, peer: PeerId, text: &str) -> Flow {
@@ -274,7 +290,7 @@ impl Events {
             Act::Subscribe(names, recover) => {
                 self.subscribe(shard, peer, command.id, &names, &recover);
             }
-            Act::Unsubscribe(names) => self.unsubscribe(shard, peer, id, &names),
+            Act::Unsubscribe(names) => return self.unsubscribe(shard, peer, id, &names),
             Act::Ping => answer(shard, peer, |w| {
                 w.pong(id, command.timestamp.map(Raw::text));
             }),
@@ -349,9 +365,7 @@ impl Events {
     /// Whether homes can be asked what a message asks for.
     fn may_ask(&self, shard: &Shard, peer: PeerId, act: &Act<'_>) -> bool {
         let names: Vec<&str> = match act {
-            Act::Unsubscribe(names) if names.is_empty() => {
-                self.subscriptions.iter().map(|name| &**name).collect()
-            }
+            Act::Unsubscribe(names) if names.is_empty() => self.subscriptions.iter().collect(),
             Act::Subscribe(names, _) | Act::Unsubscribe(names) => {
                 names.iter().map(|name| &**name).collect()
             }

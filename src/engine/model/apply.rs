@@ -182,7 +182,9 @@ impl World {
                 self.at_home(at(node), None, |turn| turn.sweep_presence());
             }
             Op::SweepHome { node, rarely } => {
-                self.turn(at(node), |turn| turn.sweep_home(rarely));
+                if rarely || self.turn(at(node), |turn| turn.is_home_tight()) {
+                    self.sweep_home(at(node));
+                }
             }
             Op::Tidy { node } => {
                 let now = self.now();

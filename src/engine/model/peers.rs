@@ -562,9 +562,14 @@ impl World {
             return Some(Pattern::parse(name).expect("it is one"));
         }
         self.turn(node, |turn| turn.unsubscribe(peer, name));
+        self.end_topic(client, name);
+        None
+    }
+
+    /// A subscription to a topic has ended.
+    fn end_topic(&mut self, client: usize, name: &str) {
         self.enter_or_exit(client, name, false);
         self.connection(client).view.end(name, false);
-        None
     }
 
     fn end_patterns(&mut self, client: usize, patterns: &[Pattern]) {
@@ -599,9 +604,16 @@ impl World {
         let &mut Connection { node, peer, .. } = self.connection(client);
         let mut patterns = Vec::new();
         for name in std::mem::take(&mut self.connection(client).names) {
-            patterns.extend(self.give_up(client, &name));
+            match Pattern::parse(&name) {
+                Ok(pattern) if name.contains('*') => patterns.push(pattern),
+                _ => self.end_topic(client, &name),
+            }
         }
-        self.turn(node, |turn| turn.end_patterns(peer));
+        self.changes += 1;
+        // Streams have none.
+        if self.connection(client).stream.is_none() {
+            self.turn(node, |turn| turn.end_subscriptions(peer));
+        }
         self.end_patterns(client, &patterns);
     }
 
@@ -613,7 +625,6 @@ impl World {
             node, peer, format, ..
         } = self.connection(client);
         let engine = &mut self.nodes[node].engine;
-        engine.note_vacant_topics_of(peer);
         let last: &[u8] = match format {
             WireFormat::Sse => b"",
             _ => b"X\n",

@@ -194,8 +194,15 @@ impl World {
             for node in 0..self.nodes.len() {
                 let now = self.now();
                 self.nodes[node].engine.tidy(now);
-                self.turn(node, |turn| turn.sweep_home(true));
+                self.sweep_home(node);
             }
+        }
+    }
+
+    pub(super) fn sweep_home(&mut self, node: usize) {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = self.turn(node, |turn| turn.sweep_home(from));
         }
     }
 

@@ -113,7 +113,7 @@ impl Events {
             "metrics" => serde_json::from_str(&shard.figures()).expect("figures are JSON"),
             "server_info" => self.server_info(shard),
             "subscriptions" => json!({
-                "subscriptions": self.subscriptions,
+                "subscriptions": self.subscriptions.iter().collect::<Vec<_>>(),
                 "count": self.subscriptions.len(),
                 "limit": shard.config.events.max_subscriptions,
             }),

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::{Events, Unanswered, answer, error, limit_of, note_name};
+use super::{Ending, Events, Flow, Unanswered, answer, error, limit_of, note_name};
 use crate::auth::Permissions;
 use crate::collections::HashSet;
-use crate::engine::{Begin, SubscribeError};
+use crate::engine::{Begin, PATTERNS_MAX, SubscribeError};
 use crate::id::{PeerId, Position};
 use crate::metrics::Limited;
 use crate::protocol::events::{Recover, Refusal};
@@ -28,39 +28,46 @@ impl Events {
             let refusal = Refusal::new(id, "SUBSCRIPTION_LIMIT", message);
             return error(shard, peer, &refusal.with_details(limit_of(limit)));
         }
-        let (mut over_limit, mut no_room) = (false, None);
+        let (mut over_limit, mut no_room) = (None, None);
         let may = Permissions::new(&shard.config, self.standing.identity());
         let ticket = shard.engine(|engine| engine.begin_subscription(peer));
         let (mut taken, mut topics, mut patterns) = (Vec::new(), Vec::new(), Vec::new());
-        let pairs = (self.subscriptions.len() + names.len()) * names.len();
-        let known_names = (pairs > LOOKED_THROUGH_MAX).then(|| self.subscriptions.iter().cloned());
-        let mut known_names: Option<HashSet<Box<str>>> = known_names.map(Iterator::collect);
+        let mut pattern_count = match names.iter().any(|name| is_pattern(name)) {
+            true => self
+                .subscriptions
+                .iter()
+                .filter(|name| is_pattern(name))
+                .count(),
+            false => 0,
+        };
         for name in names {
             let name: &str = name;
-            let known = match &known_names {
-                Some(known) => known.contains(name),
-                None => self.subscriptions.iter().any(|known| **known == *name),
-            };
+            let is_known = self.subscriptions.contains(name);
             let selector = Selector::parse(name)
                 .inspect_err(|why| note_name(shard, *why))
                 .ok()
                 .filter(|selector| may.may_subscribe(selector));
-            let has_room = self.subscriptions.len() < limit;
-            over_limit |= !known && selector.is_some() && !has_room;
-            let selector = selector.filter(|_| has_room && !known);
-            taken.push(known || selector.is_some());
+            let over = match &selector {
+                _ if is_known => None,
+                Some(_) if self.subscriptions.len() >= limit => Some((limit, "subscriptions")),
+                Some(Selector::Pattern(_)) if pattern_count >= PATTERNS_MAX => {
+                    Some((PATTERNS_MAX, "patterns"))
+                }
+                _ => None,
+            };
+            over_limit = over_limit.or(over);
+            let selector = selector.filter(|_| over.is_none() && !is_known);
+            taken.push(is_known || selector.is_some());
             match selector {
                 Some(Selector::Topic(topic)) => topics.push(topic),
                 Some(Selector::Pattern(pattern)) => {
+                    pattern_count += 1;
                     let from = position_in(recover, name);
                     patterns.push((pattern, from));
                 }
                 None => continue,
             }
-            self.subscriptions.push(name.into());
-            if let Some(known) = &mut known_names {
-                known.insert(name.into());
-            }
+            self.subscriptions.add(name);
         }
         // Topics that one of the patterns matches are read by it.
         shard.engine(|engine| engine.subscribe_patterns(peer, &patterns, ticket));
@@ -77,11 +84,10 @@ impl Events {
                 shard.engine(|engine| engine.enter(topic, &attendee));
             }
         }
-        if !refused.is_empty() {
-            self.subscriptions
-                .retain(|known| !refused.contains(&**known));
-            for (name, taken) in names.iter().zip(&mut taken) {
-                *taken &= !refused.contains(&**name);
+        for (name, taken) in names.iter().zip(&mut taken) {
+            if refused.contains(&**name) {
+                *taken = false;
+                let _ = self.subscriptions.remove(name);
             }
         }
         // Those to go on in that are not named.
@@ -89,7 +95,7 @@ impl Events {
         let missed = missed.filter(|topic| topic::check_topic(topic).is_ok());
         let is_covered = |topic: &str| patterns.iter().any(|(pattern, _)| pattern.matches(topic));
         for topic in missed.filter(|topic| is_covered(topic)) {
-            if self.subscriptions.iter().any(|known| **known == *topic) {
+            if self.subscriptions.contains(topic) {
                 continue;
             }
             let begin = begin_at(topic);
@@ -114,9 +120,9 @@ impl Events {
         };
         let confirmation = shard.engine(|engine| engine.confirm(ticket));
         self.await_confirmation(shard, peer, (ticket, unanswered), confirmation);
-        if over_limit {
+        if let Some((limit, of)) = over_limit {
             shard.counters.limited(Limited::Subscriptions);
-            let message = format!("At most {limit} subscriptions");
+            let message = format!("At most {limit} {of}");
             let refusal = Refusal::new(id, "SUBSCRIPTION_LIMIT", message);
             error(shard, peer, &refusal.with_details(limit_of(limit)));
         }
@@ -125,58 +131,73 @@ impl Events {
         }
     }
 
+    /// Gives up subscriptions, a number of them in each turn: where some are left, the message has to come
+    /// again.
     pub(super) fn unsubscribe(
         &mut self,
         shard: &Shard,
         peer: PeerId,
         id: Option<&str>,
         names: &[Cow<'_, str>],
-    ) {
-        let all = names.is_empty();
-        let is_large = self.subscriptions.len() * names.len() > LOOKED_THROUGH_MAX;
-        let meant: HashSet<&str> = match is_large {
-            true => names.iter().map(|name| &**name).collect(),
-            false => HashSet::default(),
-        };
-        let is_meant = |name: &str| match is_large {
-            true => meant.contains(name),
-            false => all || names.iter().any(|other| **other == *name),
-        };
-        let removed: Vec<Box<str>> = self
-            .subscriptions
-            .extract_if(.., |name| is_meant(name))
+    ) -> Flow {
+        let mut ending = self.ending.take().unwrap_or_else(|| {
+            let names = match names.is_empty() {
+                true => self.subscriptions.take(),
+                false => names
+                    .iter()
+                    .filter_map(|name| self.subscriptions.remove(name))
+                    .collect(),
+            };
+            Box::new(Ending { names, done: 0 })
+        });
+        let Ending { names, done } = &mut *ending;
+        for name in names[*done..].iter().take(ENDED_PER_TURN) {
+            if !is_pattern(name) {
+                shard.engine(|engine| engine.unsubscribe(peer, name));
+                self.exit(shard, peer, name);
+            }
+            *done += 1;
+        }
+        let is_pattern = |name: &&str| is_pattern(name);
+        let patterns: Vec<&str> = names
+            .iter()
+            .map(|name| &**name)
+            .filter(is_pattern)
             .collect();
-        let mut patterns = Vec::new();
-        for name in &removed {
-            patterns.extend(self.give_up(shard, peer, name));
+        let is_last = *done == names.len();
+        if !is_last || !shard.engine(|engine| engine.may_subscribe(peer, &patterns)) {
+            self.ending = Some(ending);
+            self.resume = Some(0);
+            return Flow::Wait;
         }
         if !patterns.is_empty() {
+            let patterns = patterns.into_iter().map(Pattern::parse);
+            let patterns: Vec<Pattern> = patterns
+                .map(|known| known.expect("it was checked"))
+                .collect();
             shard.engine(|engine| engine.unsubscribe_patterns(peer, &patterns));
         }
-        let removed: Vec<&str> = removed.iter().map(|name| &**name).collect();
-        answer(shard, peer, |w| w.unsubscribed(id, &removed));
+        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        answer(shard, peer, |w| w.unsubscribed(id, &names));
+        Flow::Continue
     }
 
-    /// Ends a subscription by the name it was made with. A pattern is returned, to be given up with
-    /// others.
-    pub(super) fn give_up(&self, shard: &Shard, peer: PeerId, name: &str) -> Option<Pattern> {
-        match Selector::parse(name) {
-            Ok(Selector::Topic(topic)) => {
-                shard.engine(|engine| engine.unsubscribe(peer, topic));
-                if shard.config.namespace(topic).presence {
-                    let attendee = self.attendee(shard, peer);
-                    shard.engine(|engine| engine.exit(topic, &attendee));
-                }
-                None
-            }
-            Ok(Selector::Pattern(pattern)) => Some(pattern),
-            Err(_) => unreachable!("only checked names are kept"),
+    /// The client is in the roster of a topic no longer because of this subscription.
+    pub(super) fn exit(&self, shard: &Shard, peer: PeerId, name: &str) {
+        if !is_pattern(name) && shard.config.namespace(name).presence {
+            let attendee = self.attendee(shard, peer);
+            shard.engine(|engine| engine.exit(name, &attendee));
         }
     }
 }
 
-/// Pairs of names that are compared one by one. Above it, a table pays.
-const LOOKED_THROUGH_MAX: usize = 16 * 1024;
+/// Subscriptions that are given up in one turn.
+const ENDED_PER_TURN: usize = 4096;
+
+/// Whether the name of a subscription is a pattern.
+fn is_pattern(name: &str) -> bool {
+    name.contains('*')
+}
 
 /// Tells a client that there is no room for a subscription.
 pub(super) fn refuse(shard: &Shard, peer: PeerId, id: Option<&str>, why: SubscribeError) {
