@@ -11,6 +11,7 @@ mod apply;
 mod client;
 mod encoder;
 mod ended;
+mod fairness;
 mod generate;
 mod lanes;
 mod node;

@@ -6,7 +6,7 @@ use crate::config::SlowConsumer::*;
 use crate::id::WireFormat::*;
 
 /// Where nothing fills and nothing is kept.
-const WIDE: Setup = Setup {
+pub(super) const WIDE: Setup = Setup {
     engines: 3,
     slow: DropOldest,
     slow_b: DropOldest,

@@ -1,0 +1,225 @@
+//! How long a message may wait beside others, in flushes.
+//!
+//! One engine whose every kind of work never ends: peers that are sent something of their own, a topic with
+//! a few members, one with many, and readers of everything. Beside them are pairs: topics with one reader.
+
+use std::sync::Arc;
+
+use super::lanes::Mesh;
+use super::node::{Node, config};
+use super::ops::Setup;
+use super::random::Random;
+use super::traces::WIDE;
+use crate::engine::{Begin, FlushBudget, Now, Post, Ticket};
+use crate::id::{PeerId, Priority, WireFormat};
+use crate::sse::CursorKey;
+use crate::topic::Pattern;
+
+/// Lines between which the writes of a flush are divided.
+const LINES: usize = 4;
+
+/// Flushes that are looked at.
+const FLUSHES: usize = 60;
+
+/// What is done beside the pairs, and how much of it one flush may write.
+#[derive(Debug)]
+struct Load {
+    /// Clients that are sent something of their own before each flush.
+    asking: usize,
+    /// Members of a topic with a few, and of one with many.
+    few: usize,
+    crowd: usize,
+    /// Readers of all topics.
+    wildcards: usize,
+    pairs: usize,
+    writes_max: usize,
+}
+
+struct Engines {
+    node: Node,
+    mesh: Mesh,
+    load: Load,
+    asking: Vec<PeerId>,
+    /// The readers of pairs, each with what was published to it and it has not been written: the flush before which it was.
+    pairs: Vec<(PeerId, Option<usize>)>,
+}
+
+impl Engines {
+    fn new(load: Load) -> Self {
+        let setup = Setup {
+            engines: 1,
+            history: 0,
+            ..WIDE
+        };
+        let cursors = Arc::new(CursorKey::new(b"a secret of no less than thirty-two bytes"));
+        let mut world = Self {
+            node: Node::new(&setup, 0, &Arc::new(config(&setup)), &cursors),
+            mesh: Mesh::new(1, setup.lane_items, setup.lane_batches),
+            asking: Vec::new(),
+            pairs: Vec::new(),
+            load,
+        };
+        for _ in 0..world.load.asking {
+            let peer = world.join(&[]);
+            world.asking.push(peer);
+        }
+        for _ in 0..world.load.few {
+            world.join(&["few.1"]);
+        }
+        for _ in 0..world.load.crowd {
+            world.join(&["crowd.1"]);
+        }
+        for _ in 0..world.load.wildcards {
+            world.join(&["*"]);
+        }
+        for pair in 0..world.load.pairs {
+            let peer = world.join(&[&format!("pair.{pair}")]);
+            world.pairs.push((peer, None));
+        }
+        world
+    }
+
+    fn turn<T>(
+        &mut self,
+        act: impl FnOnce(&mut crate::engine::Turn<'_, super::lanes::Port<'_>>) -> T,
+    ) -> T {
+        let Node {
+            engine, counters, ..
+        } = &mut self.node;
+        act(&mut engine.turn(Now::default(), &mut self.mesh.port(0), counters))
+    }
+
+    /// A peer comes and subscribes.
+    fn join(&mut self, names: &[&str]) -> PeerId {
+        let peer = self.node.engine.join(WireFormat::EventsJson);
+        self.node.sockets.insert(peer.slot, usize::MAX);
+        self.turn(|turn| {
+            let ticket: Ticket = turn.begin_subscription(peer);
+            for name in names {
+                match name.contains('*') {
+                    true => {
+                        let pattern = Pattern::parse(name).expect("it is one");
+                        turn.subscribe_patterns(peer, &[(pattern, None)], ticket);
+                    }
+                    false => turn
+                        .subscribe(peer, name, Begin::Live, ticket)
+                        .expect("there is room"),
+                }
+            }
+            let confirmation = turn.confirm(ticket).expect("nobody else is asked");
+            turn.go_on(&confirmation);
+        });
+        peer
+    }
+
+    fn publish(&mut self, topic: &str) {
+        let post = Post::event(topic, b"x");
+        let _ = self.turn(|turn| turn.publish_own(&post));
+    }
+
+    /// What comes before each flush, and the flush.
+    fn step(&mut self, flush: usize, random: &mut Random) {
+        for index in 0..self.asking.len() {
+            let _ = self
+                .node
+                .engine
+                .send(self.asking[index], Priority::High, b"pong\n");
+        }
+        self.publish("few.1");
+        self.publish("crowd.1");
+        for pair in 0..self.pairs.len() {
+            if self.pairs[pair].1.is_none() && random.chance(70) {
+                self.pairs[pair].1 = Some(flush);
+                self.publish(&format!("pair.{pair}"));
+            }
+        }
+        let budget = FlushBudget {
+            writes_max: self.load.writes_max,
+            bytes_max: usize::MAX,
+        };
+        let Node {
+            engine,
+            counters,
+            sockets,
+            ..
+        } = &mut self.node;
+        let _ = engine
+            .turn(Now::default(), &mut self.mesh.port(0), counters)
+            .flush(sockets, budget);
+        for (peer, since) in &mut self.pairs {
+            let taken = std::mem::take(&mut sockets.get(peer.slot).taken);
+            if !taken.is_empty() {
+                assert_eq!(taken.split(|byte| *byte == b'\n').count(), 2, "one line");
+                let _ = since
+                    .take()
+                    .expect("what was published once is written once");
+            }
+        }
+    }
+}
+
+/// Runs a load and checks that the message of a pair waits for the pairs before it alone: while they get every
+/// fourth write, it is written in the flush whose share reaches it.
+fn check(load: Load, random: &mut Random) {
+    let flushes_max = (LINES * load.pairs).div_ceil(load.writes_max);
+    let shown = format!("{load:?}");
+    let mut engines = Engines::new(load);
+    for flush in 0..FLUSHES {
+        engines.step(flush, random);
+        for (pair, (_, since)) in engines.pairs.iter().enumerate() {
+            let waits = since.map_or(0, |since| flush + 1 - since);
+            assert!(
+                waits < flushes_max.max(1),
+                "pair {pair} waits {waits} of {flushes_max} flushes: {shown}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_pair_waits_for_other_pairs_alone() {
+    let load = Load {
+        asking: 0,
+        few: 0,
+        crowd: 0,
+        wildcards: 0,
+        pairs: 1,
+        writes_max: 60,
+    };
+    let random = &mut Random::new(1);
+    check(
+        Load {
+            asking: 200,
+            ..load
+        },
+        random,
+    );
+    check(Load { few: 100, ..load }, random);
+    check(
+        Load {
+            crowd: 1000,
+            ..load
+        },
+        random,
+    );
+    check(
+        Load {
+            wildcards: 300,
+            ..load
+        },
+        random,
+    );
+    for seed in 0..60 {
+        let random = &mut Random::new(seed);
+        let mut up_to = |most: u32| random.below(most + 1) as usize;
+        let load = Load {
+            asking: up_to(300),
+            few: up_to(60),
+            crowd: up_to(400),
+            wildcards: up_to(200),
+            pairs: 1 + up_to(40),
+            writes_max: 4 + up_to(200),
+        };
+        check(load, random);
+    }
+}
