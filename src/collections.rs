@@ -1,5 +1,9 @@
 //! The map types everybody uses: `ahash` with keys drawn at random per process,
-//! so that names chosen by a peer cannot be made to collide (HOSTILE M16).
+//! so that names chosen by a peer cannot be made to collide (HOSTILE M16); and bytes that arrive bit by bit.
+
+mod segments;
+
+pub use segments::{SEGMENT_BYTES, Segments};
 
 /// A hash map keyed by foreign or own values, safe against hash flooding.
 #[expect(

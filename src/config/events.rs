@@ -17,7 +17,7 @@ section! {
         endpoint: String = default_endpoint(mode).to_owned(), ENDPOINT;
         /// Payload bytes of a message from a client. Beyond it: closed with 1009.
         max_message_size: usize = 64 * KIB, Size(KIB..=64 * MIB);
-        /// Subscriptions of one connection, patterns included. Beyond it: error SUBSCRIPTION_LIMIT.
+        /// Subscriptions of one connection, of which 1,000 may be patterns. Beyond it: error SUBSCRIPTION_LIMIT.
         max_subscriptions: usize = 50, Count(1..=1_000_000);
         /// Who may subscribe to topics, unless a token says more: "everyone": whoever may connect;
         /// "authenticated": whoever has a valid token; "service": tokens whose role is "service";

@@ -438,7 +438,7 @@ impl Decoder {
             return Ok(Some(Step::Fragment));
         };
         message.check_end()?;
-        partial.lent = message.bytes;
+        partial.lent = message.bytes.join();
         Ok(Some(Step::Whole(Whole {
             opcode: message.opcode,
             payload: Place::Lent,

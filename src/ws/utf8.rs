@@ -36,6 +36,56 @@ fn is_ascii(text: &[u8]) -> bool {
     seen.iter().fold(0, |all, word| all | word) & HIGH_BITS == 0
 }
 
+/// Checks a text that arrives bit by bit.
+#[derive(Debug)]
+pub(super) struct Checker {
+    /// The last bytes that arrived, if they begin a character whose end is yet to come.
+    begun: [u8; 3],
+    begun_len: usize,
+}
+
+impl Checker {
+    pub(super) const fn new() -> Self {
+        Self {
+            begun: [0; 3],
+            begun_len: 0,
+        }
+    }
+
+    /// Checks what comes next. Fails at the first byte that no valid text can have at its place.
+    pub(super) fn check(&mut self, chunk: &[u8]) -> Result<(), ProtocolError> {
+        let mut rest = chunk;
+        if self.begun_len > 0 {
+            // The character that has begun ends in its next three bytes.
+            let (len, mut start) = (self.begun_len, [0; 6]);
+            let next = chunk.len().min(3);
+            start[..len].copy_from_slice(&self.begun[..len]);
+            start[len..len + next].copy_from_slice(&chunk[..next]);
+            let start = &start[..len + next];
+            match check_prefix(start)? {
+                0 => {
+                    self.begin(start);
+                    return Ok(());
+                }
+                whole => rest = &chunk[whole - len..],
+            }
+        }
+        let whole = check_prefix(rest)?;
+        self.begin(&rest[whole..]);
+        Ok(())
+    }
+
+    /// Whether what has arrived ends with a whole character.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.begun_len == 0
+    }
+
+    fn begin(&mut self, begun: &[u8]) {
+        self.begun_len = begun.len();
+        self.begun[..begun.len()].copy_from_slice(begun);
+    }
+}
+
 /// Checks the beginning of a text and returns how many of its bytes are whole characters; the at
 /// most three bytes after them begin a character whose end is yet to come.
 ///
@@ -62,6 +112,19 @@ mod tests {
             assert_eq!(check_prefix(&bytes[..=lead + bad_at]), refused, "{text:x?}");
             assert_eq!(check_prefix(&bytes), refused, "{text:x?}");
             assert_eq!(check(&bytes), Err(ProtocolError::InvalidUtf8), "{text:x?}");
+            for size in 1..=8 {
+                let mut checker = Checker::new();
+                let mut pieces = bytes.chunks(size);
+                assert!(
+                    pieces.any(|piece| checker.check(piece).is_err()),
+                    "{text:x?} by {size}"
+                );
+                let mut checker = Checker::new();
+                for piece in bytes[..lead + bad_at].chunks(size) {
+                    assert_eq!(checker.check(piece), Ok(()), "{text:x?} by {size}");
+                }
+                assert_eq!(checker.is_whole(), bad_at == 0, "{text:x?} by {size}");
+            }
         }
     }
 
@@ -84,6 +147,24 @@ mod tests {
         check_bad(b"\xf0\x9f\x98a", 3);
         check_bad(b"\xf0\x9fa", 2);
         check_bad(b"\xf0a", 1);
+    }
+
+    #[test]
+    fn a_text_in_pieces_is_whole_where_its_characters_are() {
+        let text = "añ€😀 €€ 😀😀 ñañ".repeat(3);
+        for size in 1..=9 {
+            let (mut checker, mut at) = (Checker::new(), 0);
+            for piece in text.as_bytes().chunks(size) {
+                assert_eq!(checker.check(piece), Ok(()));
+                assert_eq!(checker.check(b""), Ok(()));
+                at += piece.len();
+                assert_eq!(
+                    checker.is_whole(),
+                    text.is_char_boundary(at),
+                    "{at} by {size}"
+                );
+            }
+        }
     }
 
     #[test]

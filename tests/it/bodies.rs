@@ -61,10 +61,15 @@ fn unfinished_bodies_have_a_total_and_the_next_one_is_refused_until_they_end() {
         config.http.max_buffered_bytes = 100_000;
     });
     let ask = || request(gateway.address, &publication(60_000));
+    let held = || metric(gateway.address, "http_body_bytes");
     for finishes in [true, false] {
         let bytes = publication(60_000);
         let mut stream = TcpStream::connect(gateway.address).unwrap();
         stream.write_all(&bytes[..bytes.len() - 1]).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while held() < 60_000 {
+            assert!(Instant::now() < deadline, "{} bytes are held", held());
+        }
         check_refusal(gateway.address, &until_status(503, ask));
         // Small ones and others go on.
         assert_eq!(request(gateway.address, &publication(10)).status, 202);
@@ -77,7 +82,6 @@ fn unfinished_bodies_have_a_total_and_the_next_one_is_refused_until_they_end() {
         drop(stream);
         until_status(202, ask);
     }
-    let held = || metric(gateway.address, "http_body_bytes");
     let deadline = Instant::now() + PATIENCE;
     while held() > 0 {
         assert!(Instant::now() < deadline, "{} bytes stay held", held());

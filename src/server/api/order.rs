@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::State;
 use super::credentials::Service;
+use crate::collections::{SEGMENT_BYTES, Segments};
 use crate::engine::{Outcome, Post, PublishResult};
 use crate::http::{Answer, ClientAddress, refuse, too_many_buffered};
 use crate::metrics::Limited;
@@ -337,36 +338,33 @@ enum NotReceived {
 
 /// Receives a body of at most `max` bytes. What it takes is `held` until the last of it is dropped.
 async fn receive(mut body: Body, max: usize, mut held: Held) -> Result<Bytes, NotReceived> {
-    let mut first = Bytes::new();
-    let mut bytes = Vec::new();
+    let (mut first, mut segments) = (Bytes::new(), Segments::new());
     while let Some(frame) = body.frame().await {
         let Ok(piece) = frame.map_err(NotReceived::Failed)?.into_data() else {
             continue;
         };
-        let len = first.len() + bytes.len() + piece.len();
+        let len = first.len() + segments.len() + piece.len();
         if len > max {
             return Err(NotReceived::TooLarge);
         }
         // Most bodies come in one piece, which is not copied.
-        let is_first = first.is_empty() && bytes.is_empty();
-        // Memory grows by what has come, not by what was announced.
-        let capacity = match is_first || len <= bytes.capacity() {
-            true => len.max(bytes.capacity()),
-            false => len.max(2 * bytes.capacity()).min(max),
+        let is_first = first.is_empty() && segments.is_empty();
+        let takes = match is_first {
+            true => len,
+            false => len.next_multiple_of(SEGMENT_BYTES),
         };
-        if !held.set(capacity) {
+        if !held.set(takes) {
             return Err(NotReceived::NoMemory);
         }
         if is_first {
             first = piece;
             continue;
         }
-        bytes.reserve_exact(capacity - bytes.len());
-        bytes.extend_from_slice(&std::mem::take(&mut first));
-        bytes.extend_from_slice(&piece);
+        segments.append(&std::mem::take(&mut first), max);
+        segments.append(&piece, max);
     }
     let bytes = match first.is_empty() {
-        true => bytes.into(),
+        true => segments.join().into(),
         false => first,
     };
     Ok(Bytes::from_owner(HeldBody { bytes, _held: held }))
