@@ -29,6 +29,7 @@ Examples:
                                                 a thousand stall; a pair on another topic waits 50 ms at most
   loadgen resume --duration 30                  every connection is cut about once a second
   loadgen resume --topics 20                    the same, each subscribed to 20 topics at once
+  loadgen resume --encoding batch               the same, up to ten events in a frame; or msgpack
   loadgen idle --connections 9000 --pid $(pidof fanfare)
   loadgen bridge push                           services push over HTTP; every user's frames are checked
   loadgen bridge batch --batch 100 --rate 150000
@@ -127,6 +128,29 @@ pub(crate) enum Transport {
     Websocket,
     /// Server-Sent Events: a GET for each subscriber.
     Sse,
+}
+
+/// How the gateway writes events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Encoding {
+    /// JSON, an event a frame.
+    #[default]
+    Json,
+    /// JSON, up to ten events of a topic in a frame: batch=true.
+    Batch,
+    /// Binary frames: format=msgpack.
+    Msgpack,
+}
+
+impl Encoding {
+    /// What it adds to the path.
+    pub(crate) const fn parameter(self) -> Option<&'static str> {
+        match self {
+            Self::Json => None,
+            Self::Batch => Some("batch=true"),
+            Self::Msgpack => Some("format=msgpack"),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -343,6 +367,10 @@ pub(crate) struct Resume {
     /// How subscribers connect. The publisher uses WebSocket.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) transport: Transport,
+
+    /// How the gateway writes what subscribers get over WebSocket.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) encoding: Encoding,
 
     /// Messages a second, on a schedule.
     #[arg(long, default_value = "5000", value_name = "R", value_parser = rate)]

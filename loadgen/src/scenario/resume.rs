@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
-use crate::cli::{self, Common, Scenario, Transport};
+use crate::cli::{self, Common, Encoding, Scenario, Transport};
 use crate::measure::{Progress, Window};
 use crate::net::{Target, Traffic};
 use crate::outcome::{Latency, Outcome, grouped};
@@ -138,6 +138,9 @@ pub(crate) fn run(
     common: &Common,
 ) -> Result<Outcome, String> {
     super::check_file_limit(options.subscribers)?;
+    if options.transport == Transport::Sse && options.encoding != Encoding::Json {
+        return Err("--encoding is for --transport websocket".into());
+    }
     let window = Window::new(common.pid)?;
     let shared = Rc::new(Shared {
         target: target.clone(),
@@ -221,7 +224,10 @@ impl Run<'_> {
         } = &*self.shared;
         let seed = seed ^ (number as u64 + 1) << 32;
         let client: Box<dyn Client> = match self.options.transport {
-            Transport::Websocket => Box::new(WebSocket::new(target, topics, seed)),
+            Transport::Websocket => {
+                let encoding = self.options.encoding;
+                Box::new(WebSocket::new(target, topics, encoding, seed))
+            }
             Transport::Sse => Box::new(Sse::new(target, topics)),
         };
         Subscriber::new(&self.shared, client, seed)

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::books::{Books, Topics};
 use super::client::{Client, Trouble};
+use crate::cli::Encoding;
 use crate::frame::{self, FIN, Split, opcode};
 use crate::net::{End, Target, handshake};
 use crate::payload::{Layout, Random};
@@ -17,6 +18,7 @@ type Position = (String, u64);
 
 pub(super) struct WebSocket {
     target: Target,
+    encoding: Encoding,
     topics: Rc<Topics>,
     random: Random,
     /// By topic: the newest message that this subscriber has, or where it began.
@@ -41,6 +43,8 @@ struct Frame<'a> {
     #[serde(borrow)]
     topics: Option<std::collections::BTreeMap<&'a str, Begun<'a>>>,
     lost: Option<u64>,
+    #[serde(borrow)]
+    messages: Option<Vec<&'a RawValue>>,
     code: Option<&'a str>,
     message: Option<String>,
 }
@@ -57,10 +61,15 @@ struct Begun<'a> {
 }
 
 impl WebSocket {
-    pub(super) fn new(target: &Target, topics: &Rc<Topics>, seed: u64) -> Self {
+    pub(super) fn new(target: &Target, topics: &Rc<Topics>, encoding: Encoding, seed: u64) -> Self {
         let count = topics.names().len();
+        let mut target = target.clone();
+        if let Some(parameter) = encoding.parameter() {
+            target.add_parameter(parameter);
+        }
         Self {
-            target: target.clone(),
+            target,
+            encoding,
             topics: Rc::clone(topics),
             random: Random::new(seed),
             positions: vec![None; count],
@@ -116,7 +125,22 @@ impl WebSocket {
         match frame.kind {
             "connection_established" => {
                 let subscription = self.subscription();
-                self.put(out, opcode::TEXT, subscription.as_bytes());
+                match self.encoding {
+                    Encoding::Json | Encoding::Batch => {
+                        self.put(out, opcode::TEXT, subscription.as_bytes());
+                    }
+                    Encoding::Msgpack => {
+                        let subscription: serde_json::Value =
+                            serde_json::from_str(&subscription).expect("it is JSON");
+                        let packed = rmp_serde::to_vec(&subscription).expect("plain values");
+                        self.put(out, opcode::BINARY, &packed);
+                    }
+                }
+            }
+            "batch" if self.encoding == Encoding::Batch => {
+                for message in frame.messages.unwrap_or_default() {
+                    self.text(message.get().as_bytes(), out, layout, books)?;
+                }
             }
             "subscription_confirmed" => self.confirmed(frame, books)?,
             "event" => {
@@ -146,6 +170,23 @@ impl WebSocket {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A binary frame: as the text that says the same.
+    fn packed(
+        &mut self,
+        packed: &[u8],
+        out: &mut Vec<u8>,
+        layout: &Layout,
+        books: &mut Books,
+    ) -> Result<(), Trouble> {
+        match rmp_serde::from_slice::<serde_json::Value>(packed) {
+            Ok(frame) => self.text(frame.to_string().as_bytes(), out, layout, books),
+            Err(_) => {
+                books.corrupt();
+                Ok(())
+            }
+        }
     }
 
     /// Topic, data and position of an event in its usual form; anything else takes the long way.
@@ -259,7 +300,12 @@ impl Client for WebSocket {
                 } => {
                     let content = &rest[head..head + payload];
                     match first {
-                        TEXT => self.text(content, out, layout, books)?,
+                        TEXT if self.encoding != Encoding::Msgpack => {
+                            self.text(content, out, layout, books)?;
+                        }
+                        BINARY if self.encoding == Encoding::Msgpack => {
+                            self.packed(content, out, layout, books)?;
+                        }
                         PING => self.put(out, opcode::PONG, content),
                         CLOSE => return Err(Trouble::from(End::closed(content))),
                         _ => {
@@ -287,6 +333,7 @@ impl Client for WebSocket {
 }
 
 const TEXT: u8 = FIN | opcode::TEXT;
+const BINARY: u8 = FIN | opcode::BINARY;
 const PING: u8 = FIN | opcode::PING;
 const CLOSE: u8 = FIN | opcode::CLOSE;
 
@@ -301,7 +348,7 @@ mod tests {
 
     fn client() -> WebSocket {
         let target = Target::new("ws://127.0.0.1:80", "/ws", Vec::new()).unwrap();
-        WebSocket::new(&target, &Rc::new(Topics::new("t", 1)), 1)
+        WebSocket::new(&target, &Rc::new(Topics::new("t", 1)), Encoding::Json, 1)
     }
 
     fn frame(text: &str) -> Vec<u8> {
@@ -405,6 +452,52 @@ mod tests {
     }
 
     #[test]
+    fn an_event_is_the_same_in_every_encoding() {
+        let layout = Layout::new(64, 1);
+        let begin = r#"{"type":"subscription_confirmed","topics":{"t":{"epoch":"9","offset":0}}}"#;
+        let mut data = Vec::new();
+        layout.write(&mut data, source_of(0), 0, 5);
+        let data = String::from_utf8(data).unwrap();
+        let event = format!(r#"{{"type":"event","event":"t","data":{data},"event_id":"9-1"}}"#);
+        let batch = format!(r#"{{"type":"batch","messages":[{event}],"count":1}}"#);
+        let packed = |text: &str| {
+            let value: serde_json::Value = serde_json::from_str(text).unwrap();
+            let packed = rmp_serde::to_vec(&value).unwrap();
+            [&[BINARY, packed.len() as u8][..], &packed].concat()
+        };
+        let check = |encoding, stream: &[u8], parameter: &str| {
+            let topics = Rc::new(Topics::new("t", 1));
+            let target = Target::new("ws://127.0.0.1:80", "/ws", Vec::new()).unwrap();
+            let mut client = WebSocket::new(&target, &topics, encoding, 1);
+            assert!(
+                client.target.url.ends_with(parameter),
+                "{}",
+                client.target.url
+            );
+            let (mut out, mut books) = (Vec::new(), Books::new(&topics));
+            books.begin_again();
+            client.take(stream, &mut out, &layout, &mut books).unwrap();
+            assert_eq!(client.positions[0], Some(("9".to_owned(), 1)));
+            assert_eq!((books.received(), books.finish(&topics, 1).1), (1, None));
+        };
+        check(
+            Encoding::Json,
+            &[frame(begin), frame(&event)].concat(),
+            "/ws",
+        );
+        check(
+            Encoding::Batch,
+            &[frame(begin), frame(&batch)].concat(),
+            "/ws?batch=true",
+        );
+        check(
+            Encoding::Msgpack,
+            &[packed(begin), packed(&event)].concat(),
+            "/ws?format=msgpack",
+        );
+    }
+
+    #[test]
     fn ends_and_faults_are_told_apart() {
         let layout = Layout::new(64, 1);
         let take = |bytes: &[u8]| {
@@ -425,7 +518,7 @@ mod tests {
     fn several_topics_are_asked_for_at_once_and_each_has_its_position() {
         let (layout, topics) = (Layout::new(64, 1), Rc::new(Topics::new("t", 2)));
         let target = Target::new("ws://127.0.0.1:80", "/ws", Vec::new()).unwrap();
-        let mut client = WebSocket::new(&target, &topics, 1);
+        let mut client = WebSocket::new(&target, &topics, Encoding::Json, 1);
         let of = |topic: usize, sequence: u32| {
             let mut data = Vec::new();
             layout.write(&mut data, source_of(topic), sequence, 5);
