@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use fanfare::protocol::json;
+use fanfare::json;
 use serde_json::Value;
 use simd_json::prelude::ValueObjectAccess;
 

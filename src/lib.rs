@@ -3,6 +3,7 @@
 //! Modules import downwards only; ARCHITECTURE.md draws the order and
 //! `tests/layering.rs` holds it.
 
+pub mod api;
 pub mod auth;
 pub mod bus;
 pub mod cli;
@@ -12,8 +13,10 @@ pub mod conn;
 pub mod engine;
 pub mod http;
 pub mod id;
+pub mod json;
 pub mod metrics;
 pub mod net;
+pub mod process;
 pub mod protocol;
 pub mod reactor;
 pub mod server;

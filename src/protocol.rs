@@ -3,7 +3,6 @@
 pub mod bridge;
 pub mod disconnect;
 pub mod events;
-pub mod json;
 pub mod schema;
 
 pub use disconnect::Disconnect;

@@ -12,12 +12,11 @@ use std::sync::mpsc::Sender;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
-pub use drain::Phase;
-
 use crate::bus::Mesh;
 use crate::conn::Records;
 use crate::http::Api;
 use crate::net::{self, Listener};
+use crate::process::ProcessPhase;
 use crate::shard::{Handle, Note, Settings, Shard};
 
 /// Makes what answers the requests of one shard, on its thread.
@@ -35,7 +34,7 @@ pub struct Plan {
     /// The core its thread stays on, if it does.
     pub core: Option<usize>,
     /// What the process is doing.
-    pub phase: watch::Receiver<Phase>,
+    pub phase: watch::Receiver<ProcessPhase>,
     /// Told once when it serves; dropped without a word if it does not get that far.
     pub ready: Sender<()>,
     /// Its listeners, one for each address. Connections queue at them already.

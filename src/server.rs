@@ -1,6 +1,5 @@
 //! The process: as many shards as cores, started, watched and stopped together.
 
-mod api;
 mod control;
 mod files;
 mod listeners;
@@ -15,15 +14,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::api::Routes;
 use crate::auth::{Authenticator, KeyError};
 use crate::bus::Mesh;
 use crate::config::Config;
 use crate::id::ShardId;
 use crate::net;
-use crate::reactor::{self, Phase, Plan};
-use crate::shard::{Process, Settings};
+use crate::process::{Process, ProcessPhase};
+use crate::reactor::{self, Plan};
+use crate::shard::Settings;
 use crate::sse::CursorKey;
-use api::Routes;
 use control::{Control, Order};
 pub(crate) use files::FILES_BESIDES;
 use listeners::Listeners;
@@ -52,7 +52,7 @@ pub struct Gateway {
     /// Where it listens. Ports that were given as 0 have their numbers here.
     pub addresses: Vec<SocketAddr>,
     shards: Vec<JoinHandle<io::Result<()>>>,
-    phase: watch::Sender<Phase>,
+    phase: watch::Sender<ProcessPhase>,
     stopping: Stopping,
     control: Control,
 }
@@ -75,7 +75,7 @@ pub fn run(config: Config) -> Result<(), ServeError> {
     let (stop, orders) = (gateway.phase.clone(), gateway.control.orders());
     let stop = move |signal, again| {
         let phase = if again {
-            Phase::Stopping
+            ProcessPhase::Stopping
         } else {
             gateway.stopping.begin()
         };
@@ -114,7 +114,7 @@ impl Gateway {
         let process = Process::new(&config, shards, sockets_max);
         let cursors = Arc::new(cursor_key(&config));
         let (config, mesh) = (Arc::new(config), Mesh::new(shards));
-        let (phase, watching) = watch::channel(Phase::Running);
+        let (phase, watching) = watch::channel(ProcessPhase::Running);
         let routes = Routes::new(&config, &process, &authenticator, watching.clone());
         let mut gateway = Self {
             addresses: listeners.addresses,
@@ -179,7 +179,7 @@ impl Gateway {
 
     /// Stops the shards that have started. What a shard failed with says more than `error`.
     fn give_up(self, error: ServeError) -> ServeError {
-        let _ = self.phase.send(Phase::Stopping);
+        let _ = self.phase.send(ProcessPhase::Stopping);
         join(self.shards, &self.phase).err().unwrap_or(error)
     }
 }
@@ -193,9 +193,9 @@ struct Stopping {
 
 impl Stopping {
     /// What it does if it is told to stop now.
-    fn begin(self) -> Phase {
+    fn begin(self) -> ProcessPhase {
         let from = Instant::now() + self.ready_delay;
-        Phase::Draining {
+        ProcessPhase::Draining {
             from,
             until: from + self.drain_timeout,
         }
@@ -212,12 +212,12 @@ fn cursor_key(config: &Config) -> CursorKey {
 }
 
 /// Stops all shards when the thread that holds this panics.
-struct StopOnPanic(watch::Sender<Phase>);
+struct StopOnPanic(watch::Sender<ProcessPhase>);
 
 impl Drop for StopOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
-            let _ = self.0.send(Phase::Stopping);
+            let _ = self.0.send(ProcessPhase::Stopping);
         }
     }
 }
@@ -226,7 +226,7 @@ impl Drop for StopOnPanic {
 /// with a part of its topics missing serves nobody.
 fn join(
     shards: Vec<JoinHandle<io::Result<()>>>,
-    phase: &watch::Sender<Phase>,
+    phase: &watch::Sender<ProcessPhase>,
 ) -> Result<(), ServeError> {
     let mut failed = None;
     for (index, shard) in (0_u16..).zip(shards) {
@@ -236,7 +236,7 @@ fn join(
             Err(_) => failed = Some(ServeError::Shard(index)),
         }
         if failed.is_some() {
-            let _ = phase.send(Phase::Stopping);
+            let _ = phase.send(ProcessPhase::Stopping);
         }
     }
     failed.map_or(Ok(()), Err)

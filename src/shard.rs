@@ -4,7 +4,6 @@
 //! module and none lives across an await. Whoever is called while it is borrowed does not call back.
 
 mod answers;
-mod budget;
 mod clock;
 mod codec;
 mod directory;
@@ -15,16 +14,11 @@ mod handle;
 mod handshakes;
 mod life;
 mod links;
-mod logins;
 mod probes;
-mod process;
-mod publishers;
 mod refused;
-mod seats;
 mod send;
 mod settings;
 mod signal;
-mod window;
 
 use std::cell::RefCell;
 use std::io;
@@ -33,22 +27,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 pub use answers::{Answering, Caller, Counted, NoCall, Said};
-pub use budget::{ByteBudget, Held};
 pub use clock::{Clock, timestamp_of};
 pub use directory::{About, Listing, Pairs, User};
 pub use exchange::Note;
 pub use handle::Handle;
 pub use life::Limits as LifeLimits;
 pub use links::{Lease, Unfinished};
-pub use logins::{AlreadyConnected, Connection, Login, Logins};
 pub use probes::PROBE_MS_MAX;
-pub use process::{NoRoom, Place, Process};
-pub use publishers::{Publisher, Publishers};
 pub use refused::log_refused_token;
-pub use seats::{Crowd, Seat, SeatLimits, Seats, block_of};
 pub use settings::Settings;
 pub use signal::Signal;
-pub use window::{Over, Window};
 
 use crate::auth::Authenticator;
 use crate::bus::{Mesh, Port};
@@ -57,6 +45,7 @@ use crate::engine::{Engine, Turn};
 use crate::id::{PeerId, ShardId, WireFormat};
 use crate::metrics::{Counters, Refused};
 use crate::net::Writer;
+use crate::process::Process;
 use crate::protocol::events::Encoding;
 use crate::protocol::{Dialect, Disconnect};
 use answers::Answers;

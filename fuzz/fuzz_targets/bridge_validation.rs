@@ -100,7 +100,7 @@ fn check(invalid: &Invalid) {
         }
     } else {
         let mut fields = 0;
-        fanfare::protocol::json::fields(&body, |_, _| fields += 1).expect("a refusal is JSON");
+        fanfare::json::fields(&body, |_, _| fields += 1).expect("a refusal is JSON");
         assert_eq!(fields, 1);
     }
 }

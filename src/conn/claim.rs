@@ -17,9 +17,10 @@ use crate::http::{
     Answer, Route, allow_page, event_stream_headers, is_allowed_page, preflight, refuse, route,
 };
 use crate::metrics::{Limited, Refused};
+use crate::process::{NoRoom, Place, Seat};
 use crate::protocol::Dialect;
 use crate::protocol::events::{Encoding, Parameters};
-use crate::shard::{Lease, NoRoom, Place, Seat, Shard};
+use crate::shard::{Lease, Shard};
 use crate::ws::deflate::{Agreed, DeflateOptions, negotiate};
 use crate::ws::handshake::{Upgrade, offers_websocket};
 

@@ -13,7 +13,8 @@ use crate::auth::{Identity, TokenError};
 use crate::config::Auth;
 use crate::http::{Answer, is_own_page, refuse, too_many_failures};
 use crate::metrics::Refused;
-use crate::shard::{Shard, block_of, log_refused_token};
+use crate::process::block_of;
+use crate::shard::{Shard, log_refused_token};
 
 /// The subprotocol that carries a token as the one named behind it, for browsers, which cannot set
 /// headers: `new WebSocket(url, ["bearer", token])`.

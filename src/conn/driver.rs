@@ -16,8 +16,9 @@ use super::session::{Flow, Session};
 use crate::id::{PeerId, Priority};
 use crate::metrics::Limited;
 use crate::net::{Reader, Stream};
+use crate::process::{Held, Over, Place};
 use crate::protocol::Disconnect;
-use crate::shard::{Held, Over, Place, Shard, Unfinished};
+use crate::shard::{Shard, Unfinished};
 use crate::ws::deflate::{Agreed, Inflater};
 use crate::ws::{CloseCode, Decoder, Event, Input, Limits, OpCode, ProtocolError};
 

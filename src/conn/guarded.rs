@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http::{Guard, GuardLimits, HeadError};
 use crate::net::Stream;
-use crate::shard::Held;
+use crate::process::Held;
 
 /// What the parser's side and the task's side of one connection tell each other.
 #[derive(Debug)]

@@ -2,7 +2,8 @@
 //! a minute.
 
 use crate::metrics::Limited;
-use crate::shard::{Crowd, Over, Seat, Shard, Window};
+use crate::process::{Crowd, Over, Seat, Window};
+use crate::shard::Shard;
 
 /// What becomes of a message, by the rates of its connection and of its address.
 #[must_use]

@@ -8,9 +8,10 @@ mod stream;
 use crate::auth::Identity;
 use crate::engine::Outcome;
 use crate::id::PeerId;
+use crate::process::{Crowd, Over};
 use crate::protocol::Disconnect;
 use crate::protocol::events::Parameters;
-use crate::shard::{Crowd, Over, Shard};
+use crate::shard::Shard;
 use crate::ws::OpCode;
 use stream::Stream;
 

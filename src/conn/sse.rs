@@ -19,8 +19,9 @@ use super::session::Session;
 use crate::http::{event_stream_head, refuse_raw_with};
 use crate::id::{PeerId, Priority};
 use crate::net::{Reader, Stream};
+use crate::process::{Place, Seat};
 use crate::protocol::Disconnect;
-use crate::shard::{Place, Seat, Shard};
+use crate::shard::Shard;
 
 /// Bytes that a client may send behind its request, which nobody looks at.
 const IGNORED_BYTES_MAX: usize = 64 * 1024;

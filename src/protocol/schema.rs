@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::json::{self, JsonError, Raw};
+use crate::json::{self, JsonError, Raw};
 
 /// An object of `N` fields. It may have others, which nobody looks at.
 #[derive(Debug)]

@@ -8,25 +8,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::process::ProcessPhase;
 use crate::protocol::Disconnect;
 use crate::shard::Shard;
-
-/// What the process is doing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Phase {
-    /// Serving.
-    Running,
-    /// About to stop, and not ready for new clients.
-    Draining {
-        /// When it begins to close its clients. Until then it serves as ever, since a load balancer
-        /// needs a while to see that it is not ready.
-        from: std::time::Instant,
-        /// When it has ended at the latest.
-        until: std::time::Instant,
-    },
-    /// Stopping now.
-    Stopping,
-}
 
 /// The part of the drain time in which close frames go out; the rest is for
 /// clients to answer them.
@@ -39,12 +23,16 @@ const PER_CLIENT_MAX: Duration = Duration::from_millis(2);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Waits until the process stops and this shard's clients have been closed.
-pub(super) async fn wait(shard: &Rc<Shard>, mut phase: watch::Receiver<Phase>) {
-    let began = phase.wait_for(|phase| *phase != Phase::Running).await;
+pub(super) async fn wait(shard: &Rc<Shard>, mut phase: watch::Receiver<ProcessPhase>) {
+    let began = phase
+        .wait_for(|phase| *phase != ProcessPhase::Running)
+        .await;
     let (from, deadline) = match began.map(|phase| *phase) {
-        Ok(Phase::Draining { from, until }) => (Instant::from_std(from), Instant::from_std(until)),
+        Ok(ProcessPhase::Draining { from, until }) => {
+            (Instant::from_std(from), Instant::from_std(until))
+        }
         // Nobody is left to say more.
-        Ok(Phase::Running | Phase::Stopping) | Err(_) => return,
+        Ok(ProcessPhase::Running | ProcessPhase::Stopping) | Err(_) => return,
     };
     let drained = async {
         sleep_until(from).await;
@@ -74,7 +62,7 @@ pub(super) async fn wait(shard: &Rc<Shard>, mut phase: watch::Receiver<Phase>) {
     tokio::select! {
         () = drained => {}
         () = sleep_until(deadline) => {}
-        _ = phase.wait_for(|phase| *phase == Phase::Stopping) => {}
+        _ = phase.wait_for(|phase| *phase == ProcessPhase::Stopping) => {}
     }
 }
 

@@ -11,11 +11,10 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::budget::ByteBudget;
-use super::process::CallPlace;
 use super::{Handle, Shard};
 use crate::collections::HashMap;
 use crate::engine::{Counting, Kept, Outcome, Post, PublishResult, Ticket};
+use crate::process::{ByteBudget, CallPlace};
 
 /// An answer that will come. There is none if a shard that has a part in it ends before.
 pub type Answering = oneshot::Receiver<Outcome>;

@@ -6,7 +6,7 @@ use super::clock::timestamp_of;
 use super::{Note, Shard};
 use crate::engine::{Post, PublishResult};
 use crate::id::{PeerId, ShardId};
-use crate::protocol::json::put_string;
+use crate::json::put_string;
 
 /// Who a connection is.
 #[derive(Debug)]

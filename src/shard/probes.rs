@@ -4,8 +4,9 @@
 //! connection makes the gateway ping the first: without an answer the first is gone, and the second is in.
 
 use super::links::Transport;
-use super::{Connection, Note, Shard};
+use super::{Note, Shard};
 use crate::id::PeerId;
+use crate::process::Connection;
 use crate::protocol::Disconnect;
 
 /// How long a connection has for the answer to a ping that another one of its user waits for.

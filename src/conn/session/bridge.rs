@@ -5,9 +5,10 @@ use crate::config::Duplicate;
 use crate::engine::{Begin, Outcome};
 use crate::id::{PeerId, Priority};
 use crate::metrics::Limited;
+use crate::process::{AlreadyConnected, Login};
 use crate::protocol::Disconnect;
 use crate::protocol::bridge::{Inbound, put_error_frame};
-use crate::shard::{AlreadyConnected, Login, PROBE_MS_MAX, Shard};
+use crate::shard::{PROBE_MS_MAX, Shard};
 use crate::topic;
 use crate::ws::OpCode;
 

@@ -13,14 +13,15 @@ use super::{Flow, Standing};
 use crate::auth::{Identity, Permissions};
 use crate::engine::{Begin, Gap, Ticket};
 use crate::id::{PeerId, Position, Priority};
+use crate::json::Raw;
 use crate::metrics::Limited;
+use crate::process::{Crowd, Over};
 use crate::protocol::Disconnect;
 use crate::protocol::bridge::Answer;
 use crate::protocol::events::{
     Act, Command, Encoding, Envelope, Parameters, Refusal, Writer, msgpack,
 };
-use crate::protocol::json::Raw;
-use crate::shard::{About, Crowd, Over, Shard, User};
+use crate::shard::{About, Shard, User};
 use crate::topic::{self, NameError, Selector};
 use crate::ws::OpCode;
 use subscriptions::Subscriptions;

@@ -12,7 +12,8 @@ use crate::conn::credentials;
 use crate::conn::session::Standing;
 use crate::http::{allow_page, is_allowed_page};
 use crate::metrics::{Limited, Refused};
-use crate::shard::{Crowd, Lease, Place, Seat, Shard};
+use crate::process::{Crowd, Place, Seat};
+use crate::shard::{Lease, Shard};
 use crate::sse::EventsRequest;
 use crate::topic::Selector;
 

@@ -3,7 +3,7 @@
 
 use super::correlation::Correlation;
 use super::event::put_event;
-use crate::protocol::json::{self, Raw, Rest};
+use crate::json::{self, Raw, Rest};
 
 /// An answer. It borrows the message.
 #[derive(Debug)]

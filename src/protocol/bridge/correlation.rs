@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
-use crate::protocol::json::Raw;
+use crate::json::Raw;
 
 /// How long a correlation id may be, in bytes of JSON text. Callers keep it for
 /// as long as they wait for answers.
@@ -116,7 +116,7 @@ fn is_whole(number: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::json;
+    use crate::json;
     use proptest::prelude::*;
 
     fn read(text: &str) -> Result<Option<Correlation<'_>>, BadCorrelation> {

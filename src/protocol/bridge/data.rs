@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::correlation::{BadCorrelation, Correlation};
-use crate::protocol::json::{self, JsonError, Raw, Rest};
+use crate::json::{self, JsonError, Raw, Rest};
 use crate::protocol::schema::{Field, Kind, Object};
 
 /// What means something in the `data` of a message (spec/bridge.md 1.2, 1.4).

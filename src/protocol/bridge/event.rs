@@ -1,7 +1,7 @@
 //! What an `/sse/send` stream is made of: one line of JSON each (spec/bridge.md 1.3).
 
 use super::correlation::Correlation;
-use crate::protocol::json::put_string;
+use crate::json::put_string;
 
 /// Appends an event that says why its stream ends.
 pub fn put_error_event(out: &mut Vec<u8>, error: &str, correlation: &Correlation<'_>) {

@@ -3,7 +3,7 @@
 
 use super::correlation::Correlation;
 use super::data::{Data, put_set};
-use crate::protocol::json::put_string;
+use crate::json::put_string;
 
 /// Appends what `user` is sent of `data`, a JSON value that came by another
 /// protocol: an object is treated as that of a push, anything else becomes the

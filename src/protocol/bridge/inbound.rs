@@ -2,7 +2,7 @@
 
 use super::answer::Answer;
 use super::correlation::{BadCorrelation, Correlation};
-use crate::protocol::json::{self, JsonError};
+use crate::json::{self, JsonError};
 
 /// What a client's text message is.
 #[derive(Debug)]

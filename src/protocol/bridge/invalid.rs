@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::correlation::BadCorrelation;
 use super::syntax::first_fault;
-use crate::protocol::json::{Raw, put_string};
+use crate::json::{Raw, put_string};
 use crate::protocol::schema::Kind;
 
 /// How many faults of a body are told; each repeats a value of it.

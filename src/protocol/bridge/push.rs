@@ -6,7 +6,7 @@ use super::correlation::Correlation;
 use super::data::{DATA, Data};
 use super::invalid::{Faults, Invalid, MISSING, NO_OBJECT, Place, fault_of};
 use super::mention::first_mention;
-use crate::protocol::json::{self, JsonError, Raw};
+use crate::json::{self, JsonError, Raw};
 use crate::protocol::schema::{Field, Kind, Object};
 
 /// The body of a push, and each element of a batch.

@@ -3,7 +3,7 @@
 //!
 //! Read only when a body has been refused, so it is simple and not fast.
 
-use crate::protocol::json::{DEPTH_MAX, JSON_SPACE};
+use crate::json::{DEPTH_MAX, JSON_SPACE};
 
 /// The first thing in a text that keeps it from being JSON.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -195,7 +195,7 @@ fn fault_at(offset: usize, why: &'static str) -> SyntaxFault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::json::{self, JsonError};
+    use crate::json::{self, JsonError};
     use proptest::prelude::*;
 
     fn check(text: &str, expected: (usize, &str)) {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Refusal;
-use crate::protocol::json::{self, JsonError, Raw};
+use crate::json::{self, JsonError, Raw};
 
 mod recover;
 mod request;

@@ -2,7 +2,7 @@
 
 mod answer;
 
-use crate::protocol::json::put_string;
+use crate::json::put_string;
 
 use super::Refusal;
 

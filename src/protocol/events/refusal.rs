@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::protocol::json::Raw;
+use crate::json::Raw;
 
 /// Why a message is refused. The connection stays.
 #[derive(Clone, PartialEq, Eq, Debug)]

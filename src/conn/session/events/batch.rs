@@ -3,8 +3,8 @@
 use super::{Events, error};
 use crate::conn::session::Flow;
 use crate::id::PeerId;
+use crate::json::Raw;
 use crate::protocol::events::Command;
-use crate::protocol::json::Raw;
 use crate::shard::Shard;
 
 impl Events {

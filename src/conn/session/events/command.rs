@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::registry::{Call, Registry, Run};
 use super::{Events, answer, error};
 use crate::id::PeerId;
+use crate::json::Raw;
 use crate::protocol::events::Refusal;
-use crate::protocol::json::Raw;
 use crate::shard::Shard;
 
 /// What the demo endpoint, where nobody is known, may be used for.

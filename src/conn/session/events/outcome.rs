@@ -3,8 +3,8 @@
 use super::{Events, Unanswered, answer, error};
 use crate::engine::{Confirmation, Outcome, PublishResult, Resumed, Roster, Start, Ticket};
 use crate::id::PeerId;
+use crate::json::put_string;
 use crate::protocol::events::{Begun, Greeting, Refusal};
-use crate::protocol::json::put_string;
 use crate::shard::{Shard, timestamp_of};
 
 impl Events {

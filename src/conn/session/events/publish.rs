@@ -5,9 +5,9 @@ use crate::auth::Permissions;
 use crate::conn::session::Flow;
 use crate::engine::{Post, PublishResult};
 use crate::id::PeerId;
+use crate::json::Raw;
 use crate::metrics::Limited;
 use crate::protocol::events::Refusal;
-use crate::protocol::json::Raw;
 use crate::shard::Shard;
 use crate::topic;
 

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::{Events, Unanswered, answer, error};
 use crate::engine::ROSTER_USERS_MAX;
 use crate::id::PeerId;
+use crate::json::Raw;
 use crate::protocol::events::{Query, Refusal};
-use crate::protocol::json::Raw;
 use crate::shard::Shard;
 use crate::topic::{self, Selector};
 

@@ -7,9 +7,9 @@ use crate::auth::Permissions;
 use crate::collections::HashSet;
 use crate::engine::{Begin, PATTERNS_MAX, SubscribeError};
 use crate::id::{PeerId, Position};
+use crate::json::Raw;
 use crate::metrics::Limited;
 use crate::protocol::events::{Recover, Refusal};
-use crate::protocol::json::Raw;
 use crate::shard::Shard;
 use crate::topic::{self, Pattern, Selector};
 

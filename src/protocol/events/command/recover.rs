@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Fields, Refusal};
-use crate::protocol::json::{self, Raw};
+use crate::json::{self, Raw};
 
 /// Where a client was in a topic, or in those that a pattern covers.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Act, Fields, Refusal};
-use crate::protocol::json::{self, Raw};
+use crate::json::{self, Raw};
 
 /// Messages of one batch.
 pub const BATCH_MESSAGES_MAX: usize = 100;

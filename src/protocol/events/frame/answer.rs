@@ -1,7 +1,7 @@
 //! Answers to queries and commands.
 
 use super::Writer;
-use crate::protocol::json::put_string;
+use crate::json::put_string;
 
 impl Writer<'_> {
     /// The extra frame of the demo and dev endpoints, for those who ask for it.

@@ -2,7 +2,7 @@
 
 use rmp::encode;
 
-use crate::protocol::json::DEPTH_MAX;
+use crate::json::DEPTH_MAX;
 
 /// How deep frames nest: a client's message is repeated inside an answer, a
 /// publication's data inside an event inside a batch.

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::protocol::json::DEPTH_MAX;
+use crate::json::DEPTH_MAX;
 
 fn packed(text: &str) -> Vec<u8> {
     let mut out = b"before".to_vec();
@@ -200,7 +200,7 @@ proptest! {
         ],
     ) {
         let text = format!("{{\"a\":{text}}}");
-        if crate::protocol::json::fields(&text, |_, _| ()).is_ok() {
+        if crate::json::fields(&text, |_, _| ()).is_ok() {
             prop_assert_ne!(packed(&text), [0xC0]);
         }
     }

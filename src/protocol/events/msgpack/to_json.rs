@@ -2,7 +2,7 @@
 
 use rmp::Marker;
 
-use crate::protocol::json::{DEPTH_MAX, put_string};
+use crate::json::{DEPTH_MAX, put_string};
 
 /// Why bytes are no message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -1,12 +1,12 @@
 //! What is said of the bridge protocol's requests.
 
-use crate::protocol::bridge::MESSAGE;
-use crate::protocol::schema::{Field, Kind, Object};
-use crate::server::api::operation::{
+use crate::api::operation::{
     Access, BUSY, Body, Example, Group, Operation, Reply, UNAVAILABLE, UNKNOWN,
 };
+use crate::protocol::bridge::MESSAGE;
+use crate::protocol::schema::{Field, Kind, Object};
 
-pub(in crate::server::api) static PUSH: Operation = Operation {
+pub(in crate::api) static PUSH: Operation = Operation {
     group: Group::Bridge,
     summary: "Push a message to a user",
     doc: "The user has `data` with `original_sender`, `user_id` and `correlation_id` set. Nothing is kept for \
@@ -41,7 +41,7 @@ pub(in crate::server::api) static PUSH: Operation = Operation {
     ],
 };
 
-pub(in crate::server::api) static PUSH_BATCH: Operation = Operation {
+pub(in crate::api) static PUSH_BATCH: Operation = Operation {
     group: Group::Bridge,
     summary: "Push many messages",
     doc: "They are put on their way together. If one is not valid, none is delivered.",
@@ -66,7 +66,7 @@ pub(in crate::server::api) static PUSH_BATCH: Operation = Operation {
     ],
 };
 
-pub(in crate::server::api) static SEND: Operation = Operation {
+pub(in crate::api) static SEND: Operation = Operation {
     group: Group::Bridge,
     summary: "Ask a user",
     doc: "Pushes a message and streams back what the user sends with the same `correlation_id`: one event each, of \

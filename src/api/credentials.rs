@@ -10,7 +10,8 @@ use super::State;
 use crate::auth::{Identity, Permissions};
 use crate::config::Config;
 use crate::http::{Answer, may_post, refuse, too_many_failures};
-use crate::shard::{Publisher, block_of, log_refused_token};
+use crate::process::{Publisher, block_of};
+use crate::shard::log_refused_token;
 
 /// A service that may use the API.
 pub(super) struct Service {

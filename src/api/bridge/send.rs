@@ -14,17 +14,14 @@ use futures_util::stream::once;
 use super::admission::{admit, invalid};
 use super::stream::AnswerStream;
 use super::{may_put, note, order, target};
+use crate::api::State;
 use crate::http::{Answer, refuse};
 use crate::metrics::Limited;
 use crate::protocol::bridge::{Correlation, Invalid, Push, put_error_event};
-use crate::server::api::State;
 use crate::shard::NoCall;
 
 /// Sends a message and streams what its user answers.
-pub(in crate::server::api) async fn send(
-    Shared(state): Shared<Arc<State>>,
-    request: Request,
-) -> Answer {
+pub(in crate::api) async fn send(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
     let admitted = match admit(&state, request).await {
         Ok(admitted) => admitted,
         Err(answer) => return *answer,

@@ -13,7 +13,7 @@ use super::operation::{
 };
 use super::order::{Order, Receipt, count, open, text_of};
 use crate::http::{Answer, refuse, respond};
-use crate::protocol::json::{self, Raw};
+use crate::json::{self, Raw};
 use crate::protocol::schema::{Field, Kind, Object};
 
 /// Events in one batch.

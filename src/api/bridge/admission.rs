@@ -8,12 +8,12 @@ use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 
 use super::JSON;
+use crate::api::State;
+use crate::api::credentials::Service;
+use crate::api::order::{address_of, body_of};
 use crate::http::{Answer, refuse, respond};
 use crate::metrics::Limited;
 use crate::protocol::bridge::Invalid;
-use crate::server::api::State;
-use crate::server::api::credentials::Service;
-use crate::server::api::order::{address_of, body_of};
 
 /// A request that is looked at.
 pub(super) struct Admitted {

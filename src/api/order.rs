@@ -17,8 +17,9 @@ use crate::collections::{SEGMENT_BYTES, Segments};
 use crate::engine::{Outcome, Post, PublishResult};
 use crate::http::{Answer, ClientAddress, refuse, too_many_buffered};
 use crate::metrics::Limited;
+use crate::process::{Held, Publisher};
 use crate::protocol::events::Kind;
-use crate::shard::{Counted, Held, Publisher};
+use crate::shard::Counted;
 use crate::topic;
 
 /// How long a publication waits for room before its sender is asked to come again.

@@ -29,8 +29,8 @@ use tokio::sync::watch;
 use crate::auth::Authenticator;
 use crate::config::{Config, Mode};
 use crate::http::{Api, refuse};
-use crate::reactor::Phase;
-use crate::shard::{Handle, Process};
+use crate::process::{Process, ProcessPhase};
+use crate::shard::Handle;
 use operation::Endpoint;
 use page::Page;
 
@@ -47,7 +47,7 @@ struct State {
 struct Shared {
     config: Arc<Config>,
     process: Arc<Process>,
-    phase: watch::Receiver<Phase>,
+    phase: watch::Receiver<ProcessPhase>,
     authenticator: Arc<Authenticator>,
     started: Instant,
     /// What is said about all of this, for programs and for people.
@@ -72,7 +72,7 @@ impl Routes {
         config: &Arc<Config>,
         process: &Arc<Process>,
         authenticator: &Arc<Authenticator>,
-        phase: watch::Receiver<Phase>,
+        phase: watch::Receiver<ProcessPhase>,
     ) -> Self {
         let endpoints = endpoints(config);
         Self(Arc::new(Shared {

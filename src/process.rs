@@ -1,14 +1,24 @@
 //! What all shards of a process share: its limits, and the moment it began.
 
+mod budget;
+mod logins;
+mod phase;
+mod publishers;
+mod seats;
+mod window;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
-use super::budget::ByteBudget;
-use super::logins::Logins;
-use super::publishers::Publishers;
-use super::seats::{SeatLimits, Seats, block_of};
+pub use budget::{ByteBudget, Held};
+pub use logins::{AlreadyConnected, Connection, Login, Logins};
+pub use phase::ProcessPhase;
+pub use publishers::{Publisher, Publishers};
+pub use seats::{Crowd, Seat, SeatLimits, Seats, block_of};
+pub use window::{Over, Window};
+
 use crate::collections::HashMap;
 use crate::config::Config;
 use crate::metrics::{Counters, Totals};
@@ -31,10 +41,10 @@ pub struct Process {
     /// Bytes of the bodies of requests, and of answers that wait for their clients.
     pub http_bodies: Arc<ByteBudget>,
     /// Where the clocks of all shards begin, so that they can count together.
-    pub(super) began: Instant,
+    pub(crate) began: Instant,
     /// The same moment on the wall clock, in microseconds since the Unix epoch: tells this process from
     /// others.
-    pub(super) epoch: u64,
+    pub(crate) epoch: u64,
     draining: AtomicBool,
     drained_shards: AtomicUsize,
     /// Places that are taken: sockets, also of connections that are being closed.
@@ -70,7 +80,7 @@ pub struct Place {
 
 /// A call's place among those that wait in the process. Dropping it makes room.
 #[derive(Debug)]
-pub(super) struct CallPlace(Arc<Process>);
+pub(crate) struct CallPlace(Arc<Process>);
 
 impl Process {
     /// A process of so many shards without connections, with the limits of `config`, that may have
@@ -198,7 +208,7 @@ impl Process {
 
     /// How many connections there may be now that have not upgraded.
     #[must_use]
-    pub(super) fn handshakes_max(&self) -> usize {
+    pub(crate) fn handshakes_max(&self) -> usize {
         let taken = self.connections.load(Ordering::Relaxed);
         let room = self.sockets_max.saturating_sub(taken);
         self.handshakes_max.min(room)
@@ -214,7 +224,7 @@ impl Process {
 
     /// Takes a place for a call that waits for answers; `None` if all are taken.
     #[must_use]
-    pub(super) fn enter_call(self: &Arc<Self>) -> Option<CallPlace> {
+    pub(crate) fn enter_call(self: &Arc<Self>) -> Option<CallPlace> {
         let taken = self
             .calls
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {

@@ -13,8 +13,8 @@ const PAGE: &str = include_str!("page.html");
 
 /// The clients that docs/clients.md shows.
 const CLIENTS: &str = concat!(
-    include_str!("../../../examples/follow.js"),
-    include_str!("../../../examples/listen.js"),
+    include_str!("../../examples/follow.js"),
+    include_str!("../../examples/listen.js"),
 );
 
 static ABOUT: Operation = Operation {

@@ -14,7 +14,7 @@ use super::order::{DEFAULT_NAME, Order, count, open, text_of};
 use crate::engine::KEY_BYTES_MAX;
 use crate::http::{Answer, refuse};
 use crate::id::Priority;
-use crate::protocol::json::Raw;
+use crate::json::Raw;
 use crate::protocol::schema::{Field, Kind, Object};
 
 /// `POST /api/v1/publish`: `{"topic", "type"?, "payload", "user_id"?, "priority"?,

@@ -10,9 +10,9 @@ use super::State;
 use super::operation::{Access, Group, Operation, Parameter, Reply};
 use crate::http::{Answer, preferred, refuse, respond};
 use crate::metrics::{render_json, render_prometheus};
+use crate::process::ProcessPhase;
 use crate::protocol::Disconnect;
 use crate::protocol::schema::{Field, Kind, Object};
-use crate::reactor::Phase;
 
 const JSON: &str = "application/json";
 
@@ -54,8 +54,10 @@ pub(super) fn check(state: &State, method: &Method, uri: &Uri) -> Option<Answer>
 
 fn readiness(state: &State) -> Answer {
     match *state.phase.borrow() {
-        Phase::Running => respond(200, JSON, r#"{"status":"ready"}"#.to_owned()),
-        Phase::Draining { .. } | Phase::Stopping => refuse(503, "The gateway is stopping", &[]),
+        ProcessPhase::Running => respond(200, JSON, r#"{"status":"ready"}"#.to_owned()),
+        ProcessPhase::Draining { .. } | ProcessPhase::Stopping => {
+            refuse(503, "The gateway is stopping", &[])
+        }
     }
 }
 
