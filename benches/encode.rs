@@ -3,7 +3,9 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use fanfare::protocol::events::{Kind, Publication, Writer};
+use fanfare::engine::{Publication, PublicationKind};
+use fanfare::id::Form;
+use fanfare::protocol::events::Writer;
 use fanfare::ws::{OpCode, encode};
 use serde_json::{Value, json};
 
@@ -57,7 +59,8 @@ fn events(criterion: &mut Criterion) {
             bencher.iter(|| {
                 out.clear();
                 Writer::new(&mut out, TIMESTAMP).event(&Publication {
-                    kind: Kind::Event,
+                    kind: PublicationKind::Event,
+                    form: Form::NEUTRAL,
                     topic: black_box("prices.eur"),
                     name: "prices.eur",
                     data: data.as_bytes(),

@@ -12,7 +12,14 @@ use std::sync::Arc;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fanfare::config::SlowConsumer;
 use fanfare::engine::hub::{Flush, Hub, HubLimits, OutboxLimits, Policies, Policy, Sink, Written};
-use fanfare::id::{PeerId, Priority, Slot, WireFormat};
+use fanfare::id::{FormatId, Gather, PeerId, Priority, Slot};
+
+/// A format whose messages are frames.
+const JSON: FormatId = FormatId {
+    number: 0,
+    gather: Gather::Each,
+    recovers: true,
+};
 
 const SUBSCRIBERS: usize = 1000;
 const FRAME: [u8; 256] = [b'x'; 256];
@@ -66,14 +73,14 @@ fn joined(criterion: &mut Criterion) {
             let (mut hub, mut sink) = (hub(), Counting::default());
             let topic = hub.open("t").expect("below the limit");
             for _ in 0..SUBSCRIBERS {
-                let peer = hub.join(WireFormat::EventsJson);
+                let peer = hub.join(JSON);
                 let _ = hub.subscribe(peer.slot, topic);
             }
             let mut number = 0;
             bencher.iter(|| {
                 for _ in 0..burst {
                     number += 1;
-                    hub.append(topic, WireFormat::EventsJson, &FRAME, number);
+                    hub.append(topic, JSON, &FRAME, number);
                 }
                 flush(&mut hub, &mut sink);
             });
@@ -81,9 +88,7 @@ fn joined(criterion: &mut Criterion) {
         });
         group.bench_function(BenchmarkId::new("outbox", burst), |bencher| {
             let (mut hub, mut sink) = (hub(), Counting::default());
-            let peers: Vec<PeerId> = (0..SUBSCRIBERS)
-                .map(|_| hub.join(WireFormat::EventsJson))
-                .collect();
+            let peers: Vec<PeerId> = (0..SUBSCRIBERS).map(|_| hub.join(JSON)).collect();
             bencher.iter(|| {
                 for _ in 0..burst {
                     for peer in &peers {
@@ -123,7 +128,7 @@ fn one_member(criterion: &mut Criterion) {
         let topics: Vec<_> = (0..SUBSCRIBERS)
             .map(|index| {
                 let topic = hub.open(&format!("t{index}")).expect("below the limit");
-                let peer = hub.join(WireFormat::EventsJson);
+                let peer = hub.join(JSON);
                 let _ = hub.subscribe(peer.slot, topic);
                 topic
             })
@@ -131,16 +136,14 @@ fn one_member(criterion: &mut Criterion) {
         bencher.iter(|| {
             number += 1;
             for &topic in &topics {
-                hub.append(topic, WireFormat::EventsJson, &FRAME, number);
+                hub.append(topic, JSON, &FRAME, number);
             }
             flush(&mut hub, &mut sink);
         });
     });
     group.bench_function("outbox", |bencher| {
         let (mut hub, mut sink) = (hub(), Counting::default());
-        let peers: Vec<PeerId> = (0..SUBSCRIBERS)
-            .map(|_| hub.join(WireFormat::EventsJson))
-            .collect();
+        let peers: Vec<PeerId> = (0..SUBSCRIBERS).map(|_| hub.join(JSON)).collect();
         bencher.iter(|| {
             for peer in &peers {
                 let _ = hub.send(peer.slot, Priority::Normal, &FRAME);

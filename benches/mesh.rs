@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fanfare::bus::{Mesh, Port};
 use fanfare::engine::{Delivery, Lanes, Offsets, home_of};
-use fanfare::id::{ShardId, TopicId, WireFormat};
+use fanfare::id::{FormatId, Gather, ShardId, TopicId};
 
 const FRAME: [u8; 256] = [b'x'; 256];
 
@@ -20,7 +20,11 @@ fn ours(from: &mut Port<()>, to: &Port<()>, count: u64) -> usize {
             ShardId(1),
             Delivery::Append {
                 home: TopicId(7),
-                format: WireFormat::EventsJson,
+                format: FormatId {
+                    number: 0,
+                    gather: Gather::Each,
+                    recovers: true,
+                },
                 offsets: Offsets::At(offset),
                 frame: black_box(&FRAME),
                 receipt: None,

@@ -394,7 +394,8 @@ fn hand_over<T>(batch: &mut Batch<T>, lane: &Lane<T>, bell: &Bell, stamp: &Atomi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::events::Kind;
+    use crate::engine::PublicationKind;
+    use crate::id::Form;
     use std::task::Waker;
 
     fn publish(port: &mut Port<u32>, to: ShardId, number: u32) {
@@ -407,7 +408,8 @@ mod tests {
             Request::Publish {
                 topic: b"topic",
                 name: b"",
-                kind: Kind::Event,
+                kind: PublicationKind::Event,
+                form: Form::NEUTRAL,
                 data: &number.to_le_bytes(),
                 key: b"",
                 only_live: false,

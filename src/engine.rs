@@ -15,7 +15,7 @@
 mod attendance;
 mod calls;
 mod catch_up;
-mod encode;
+mod format;
 mod groups;
 mod history;
 mod home;
@@ -31,6 +31,7 @@ mod pattern_index;
 mod patterns;
 mod place;
 mod presence;
+mod publication;
 mod publish;
 mod readers;
 mod recent;
@@ -43,7 +44,7 @@ mod unsubscribe;
 use std::sync::Arc;
 
 pub use catch_up::HISTORY_BYTES_MAX;
-pub use encode::Encode;
+pub use format::{Format, FormatRegistry, Formats, MakeFormat, Packing};
 pub use history::{Kept, KeptMessage};
 pub use message::{
     Announced, Covered, Delivery, Lanes, Missed, Offsets, Post, Reach, Receipt, Request,
@@ -52,6 +53,7 @@ pub use outcome::{Asker, Gap, GapCause, Outcome, Ticket};
 pub use patterns::PATTERNS_MAX;
 pub use place::{Place, home_of};
 pub use presence::{Attendee, Change, ROSTER_USERS_MAX, Roster};
+pub use publication::{Publication, PublicationKind};
 pub use publish::{Counting, PublishResult, Stored};
 pub use recent::KEY_BYTES_MAX;
 pub use subscribe::{Begin, Confirmation, Resumed, Start, SubscribeError};
@@ -59,7 +61,7 @@ pub use take::Taken;
 pub use unsubscribe::SWEPT_MAX;
 
 use crate::config::Config;
-use crate::id::{PeerId, Priority, ShardId, TopicId, WireFormat};
+use crate::id::{FormatId, Gather, PeerId, Priority, ShardId, TopicId};
 use crate::metrics::Counters;
 use crate::sse::CursorKey;
 use crate::topic::is_internal;
@@ -68,6 +70,7 @@ use calls::{Callers, Calls};
 use catch_up::CatchUps;
 use home::Home;
 use hub::{Enqueue, Hub, HubLimits, Policies};
+use merge::Merges;
 use outcome::Outcomes;
 use publish::Receipts;
 use readers::Readers;
@@ -89,8 +92,8 @@ pub struct EngineSettings {
     pub policies: Policies,
     /// Signs the cursors of event streams, the same for all shards.
     pub cursors: Arc<CursorKey>,
-    /// Writes publications down.
-    pub encoder: Box<dyn Encode>,
+    /// Writes publications.
+    pub formats: Formats,
     /// Larger than the epoch of any topic of an earlier process: the wall clock in microseconds, say.
     pub epoch: u64,
     /// Tells this process from earlier ones, the same for all shards.
@@ -114,7 +117,7 @@ pub struct Engine {
     /// The epoch of patterns' positions.
     process: u64,
     config: Arc<Config>,
-    encoder: Box<dyn Encode>,
+    formats: Formats,
     homes: Homes,
     readers: Readers,
     tickets: Tickets,
@@ -160,18 +163,22 @@ impl Engine {
     #[must_use]
     pub fn new(settings: EngineSettings) -> Self {
         let EngineSettings { shards, config, .. } = settings;
+        let merged = settings.formats.find(Gather::Merge);
         Self {
             shard: settings.shard,
             shards,
             process: settings.process,
-            encoder: settings.encoder,
+            formats: settings.formats,
             homes: Homes {
                 home: Home::new(config.clone(), usize::from(shards), settings.epoch),
                 recent: Recent::default(),
                 attendance: Attendance::default(),
                 calls: Calls::default(),
             },
-            readers: Readers::new(Hub::new(settings.hub, settings.policies), settings.cursors),
+            readers: Readers::new(
+                Hub::new(settings.hub, settings.policies),
+                Merges::new(settings.cursors, merged),
+            ),
             tickets: Tickets::default(),
             catch_ups: CatchUps::default(),
             receipts: Receipts::default(),
@@ -196,6 +203,11 @@ impl Engine {
             lanes,
             counters,
         }
+    }
+
+    /// How messages are written.
+    pub fn formats_mut(&mut self) -> &mut Formats {
+        &mut self.formats
     }
 
     /// The hub, to look at.
@@ -226,7 +238,7 @@ impl Engine {
     }
 
     /// A new peer, which reads `format`.
-    pub fn join(&mut self, format: WireFormat) -> PeerId {
+    pub fn join(&mut self, format: FormatId) -> PeerId {
         self.readers.hub.join(format)
     }
 
@@ -307,7 +319,7 @@ impl Engine {
     ///
     /// Cost: a look at every topic that lives here and at every log in use.
     pub fn tidy(&mut self, now: Now) {
-        self.encoder.tidy();
+        self.formats.tidy();
         self.readers.merges.tidy();
         self.homes.home.forget_old(now.ms);
         self.readers.hub.give_back();
@@ -324,7 +336,7 @@ impl Engine {
         all.filter(move |&shard| shard != here)
     }
 
-    fn find_peer_format(&self, peer: PeerId) -> Option<WireFormat> {
+    fn find_peer_format(&self, peer: PeerId) -> Option<FormatId> {
         let hub = &self.readers.hub;
         hub.is_present(peer).then(|| hub.format_of(peer.slot))
     }

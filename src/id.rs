@@ -64,54 +64,46 @@ pub struct Position {
     pub offset: u64,
 }
 
+/// In whose words the data of a publication is: a protocol's, which registers it, or nobody's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub struct Form(pub u8);
+
+impl Form {
+    /// A JSON value that every protocol passes on as it is.
+    pub const NEUTRAL: Self = Self(0);
+}
+
 /// How a topic's publications look on the wire. The hub treats it as a key: a
 /// topic has one log per format in use.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum WireFormat {
-    /// Events protocol, JSON text frames.
-    EventsJson = 0,
-    /// Events protocol, JSON text frames compressed by permessage-deflate
-    /// without context, so that one compressed frame serves every such peer.
-    EventsJsonDeflate = 1,
-    /// Events protocol, MessagePack in binary frames.
-    EventsMsgpack = 2,
-    /// Server-Sent Events. A topic's home leaves out the `id`, which says where
-    /// all topics of a stream stand; it is put in front where streams are merged.
-    Sse = 3,
-    /// Events protocol, JSON text frames with several events in each. A topic's
-    /// home sends the events' texts; they are grouped where they are read.
-    EventsBatch = 4,
-    /// Bridge protocol, JSON text frames.
-    Bridge = 5,
-    /// Bridge protocol, compressed as [`Self::EventsJsonDeflate`].
-    BridgeDeflate = 6,
+pub struct FormatId {
+    /// Its number, below [`FORMATS_MAX`].
+    pub number: u8,
+    /// How its messages are put together where they are read.
+    pub gather: Gather,
+    /// Whether a reader may come back for what it missed.
+    pub recovers: bool,
 }
 
-impl WireFormat {
-    /// How many formats there are.
-    pub const COUNT: usize = 7;
-    /// All formats, in the order of their index.
-    pub const ALL: [Self; Self::COUNT] = [
-        Self::EventsJson,
-        Self::EventsJsonDeflate,
-        Self::EventsMsgpack,
-        Self::Sse,
-        Self::EventsBatch,
-        Self::Bridge,
-        Self::BridgeDeflate,
-    ];
+/// Wire formats that a process may have.
+pub const FORMATS_MAX: usize = 16;
 
+/// How messages are put together where they are read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Gather {
+    /// Not at all: each is a frame.
+    Each,
+    /// A few of a topic are one frame.
+    Group,
+    /// Those of several topics are one log, whose frames say where all of them stand.
+    Merge,
+}
+
+impl FormatId {
     /// This format's place in a per-format table.
     #[must_use]
     pub fn index(self) -> usize {
-        self as usize
-    }
-
-    /// Whether this is how the bridge protocol looks, which knows no coming back
-    /// for what was missed.
-    #[must_use]
-    pub fn is_bridge(self) -> bool {
-        matches!(self, Self::Bridge | Self::BridgeDeflate)
+        usize::from(self.number)
     }
 }
 

@@ -22,5 +22,6 @@ pub mod reactor;
 pub mod server;
 pub mod shard;
 pub mod sse;
+pub mod timestamp;
 pub mod topic;
 pub mod ws;

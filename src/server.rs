@@ -18,9 +18,11 @@ use crate::api::Routes;
 use crate::auth::{Authenticator, KeyError};
 use crate::bus::Mesh;
 use crate::config::Config;
+use crate::engine::FormatRegistry;
 use crate::id::ShardId;
 use crate::net;
 use crate::process::{Process, ProcessPhase};
+use crate::protocol::WireFormats;
 use crate::reactor::{self, Plan};
 use crate::shard::Settings;
 use crate::sse::CursorKey;
@@ -123,6 +125,9 @@ impl Gateway {
             stopping,
             control: Control::start(authenticator.clone()).map_err(ServeError::Start)?,
         };
+        let mut registry = FormatRegistry::default();
+        let known = WireFormats::register(&mut registry);
+        let formats = Arc::new((registry, known));
         let mut starting = Vec::with_capacity(usize::from(shards));
         for (index, listeners) in (0..shards).zip(listeners.by_shard) {
             let routes = routes.clone();
@@ -134,6 +139,7 @@ impl Gateway {
                     process: process.clone(),
                     authenticator: authenticator.clone(),
                     counters: process.counters[usize::from(index)].clone(),
+                    formats: formats.clone(),
                     cursors: cursors.clone(),
                 },
                 mesh: mesh.clone(),

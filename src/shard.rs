@@ -7,7 +7,6 @@ mod answers;
 mod clock;
 mod codec;
 mod directory;
-mod encoder;
 mod exchange;
 mod flush;
 mod handle;
@@ -27,7 +26,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 pub use answers::{Answering, Caller, Counted, NoCall, Said};
-pub use clock::{Clock, timestamp_of};
+pub use clock::Clock;
 pub use directory::{About, Listing, Pairs, User};
 pub use exchange::Note;
 pub use handle::Handle;
@@ -42,15 +41,14 @@ use crate::auth::Authenticator;
 use crate::bus::{Mesh, Port};
 use crate::config::Config;
 use crate::engine::{Engine, Turn};
-use crate::id::{PeerId, ShardId, WireFormat};
+use crate::id::{FormatId, PeerId, ShardId};
 use crate::metrics::{Counters, Refused};
 use crate::net::Writer;
 use crate::process::Process;
-use crate::protocol::events::Encoding;
-use crate::protocol::{Dialect, Disconnect};
+use crate::protocol::{Dialect, Disconnect, WireFormats};
+use crate::ws::text::SHARED_WINDOW_BITS;
 use answers::Answers;
 use codec::Buffers;
-use encoder::SHARED_WINDOW_BITS;
 use exchange::Inbox;
 use flush::Wakers;
 use handshakes::Handshakes;
@@ -70,6 +68,7 @@ pub struct Shard {
     pub authenticator: Arc<Authenticator>,
     /// What this shard counts.
     pub counters: Arc<Counters>,
+    formats: WireFormats,
     /// This shard's time.
     pub clock: Clock,
     /// Raised when something waits to be written or handed over.
@@ -114,6 +113,7 @@ impl Shard {
             process: settings.process,
             authenticator: settings.authenticator,
             counters: settings.counters,
+            formats: settings.formats.1,
             clock,
             flusher: Signal::default(),
             core: RefCell::new(core),
@@ -187,24 +187,17 @@ impl Shard {
     pub fn join(&self, dialect: Dialect, window_bits: Option<u8>, writer: Writer) -> PeerId {
         // A smaller window cannot read what all others share.
         let is_shared = window_bits == Some(SHARED_WINDOW_BITS);
-        let format = match (dialect, is_shared) {
-            (Dialect::Events(Encoding::Msgpack), _) => WireFormat::EventsMsgpack,
-            (Dialect::Events(Encoding::JsonBatch), _) => WireFormat::EventsBatch,
-            (Dialect::Events(Encoding::Json), true) => WireFormat::EventsJsonDeflate,
-            (Dialect::Events(Encoding::Json), false) => WireFormat::EventsJson,
-            (Dialect::Bridge, true) => WireFormat::BridgeDeflate,
-            (Dialect::Bridge, false) => WireFormat::Bridge,
-        };
+        let format = self.formats.of(dialect, is_shared);
         self.connect(format, Transport::WebSocket { window_bits }, writer)
     }
 
     /// A new connection that reads a stream of events. Whatever is sent to it is written to `writer`.
     pub fn join_stream(&self, writer: Writer) -> PeerId {
         self.counters.sse_connections_opened.add(1);
-        self.connect(WireFormat::Sse, Transport::Sse, writer)
+        self.connect(self.formats.sse, Transport::Sse, writer)
     }
 
-    fn connect(&self, format: WireFormat, transport: Transport, writer: Writer) -> PeerId {
+    fn connect(&self, format: FormatId, transport: Transport, writer: Writer) -> PeerId {
         let mut core = self.core.borrow_mut();
         let peer = core.engine.join(format);
         core.links

@@ -19,6 +19,7 @@ mod input;
 mod mask;
 mod message;
 mod syntax;
+pub mod text;
 mod utf8;
 
 #[cfg(test)]

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 /// Bottom to top. A module may import from any earlier row.
 const LAYERS: &[&[&str]] = &[
-    &["collections", "id", "topic"],
+    &["collections", "id", "timestamp", "topic"],
     &["config", "metrics"],
     &["json"],
-    &["auth", "http", "protocol", "sse", "ws"],
+    &["auth", "http", "sse", "ws"],
     &["engine", "net"],
-    &["bus", "process"],
+    &["bus", "process", "protocol"],
     &["shard"],
     &["conn"],
     &["api"],

@@ -3,7 +3,9 @@
 
 #![no_main]
 
-use fanfare::protocol::events::{Act, Command, Kind, Publication, Writer};
+use fanfare::engine::{Publication, PublicationKind};
+use fanfare::id::Form;
+use fanfare::protocol::events::{Act, Command, Writer};
 use libfuzzer_sys::fuzz_target;
 
 const TIMESTAMP: &[u8] = b"2026-11-21T07:34:31.524Z";
@@ -14,7 +16,8 @@ fuzz_target!(|text: &str| {
         Ok(command) => {
             if let Act::Publish { data, .. } = command.act {
                 let publication = Publication {
-                    kind: Kind::Event,
+                    kind: PublicationKind::Event,
+            form: Form::NEUTRAL,
                     topic: "t",
                     name: "t",
                     data: data.as_bytes(),

@@ -8,12 +8,14 @@ use axum::http::HeaderMap;
 
 use super::State;
 use super::operation::{Access, Group, Operation, Parameter, Reply, UNAVAILABLE};
+use crate::engine::Publication;
 use crate::engine::{HISTORY_BYTES_MAX, Kept};
 use crate::http::{Answer, ClientAddress, refuse, respond};
+use crate::id::Form;
 use crate::id::Position;
-use crate::protocol::events::{Publication, Writer};
+use crate::protocol::events::Writer;
 use crate::protocol::schema::{Field, Kind, Object};
-use crate::shard::timestamp_of;
+use crate::timestamp::timestamp_of;
 use crate::topic;
 
 /// Events in one answer, and how many there are if nothing is said.
@@ -88,6 +90,7 @@ fn body(name: &str, kept: &Kept) -> Vec<u8> {
         let timestamp = timestamp_of(message.time_ms);
         Writer::new(&mut body, &timestamp).event(&Publication {
             kind: message.kind,
+            form: Form::NEUTRAL,
             topic: name,
             name: &message.name,
             data: &message.data,

@@ -14,11 +14,12 @@ use tokio::time::{sleep, timeout};
 use super::State;
 use super::credentials::Service;
 use crate::collections::{SEGMENT_BYTES, Segments};
-use crate::engine::{Outcome, Post, PublishResult};
+use crate::engine::{Outcome, Post, PublicationKind, PublishResult};
 use crate::http::{Answer, ClientAddress, refuse, too_many_buffered};
+use crate::id::Form;
 use crate::metrics::Limited;
 use crate::process::{Held, Publisher};
-use crate::protocol::events::Kind;
+use crate::protocol::bridge::PUSH;
 use crate::shard::Counted;
 use crate::topic;
 
@@ -39,7 +40,8 @@ pub(super) const DEFAULT_NAME: &str = "message";
 pub(super) struct Order<'a> {
     topic: Cow<'a, str>,
     name: Cow<'a, str>,
-    kind: Kind,
+    kind: PublicationKind,
+    form: Form,
     data: &'a str,
     key: Cow<'a, str>,
     only_live: bool,
@@ -69,7 +71,7 @@ impl<'a> Order<'a> {
         if &*topic == topic::SYSTEM_METRICS {
             return Err("`system.metrics` is published by the gateway itself".to_owned());
         }
-        Self::checked(state, topic, name, Kind::Event, data)
+        Self::checked(state, topic, name, PublicationKind::Event, data)
     }
 
     /// For one user, wherever connected.
@@ -86,7 +88,7 @@ impl<'a> Order<'a> {
             return Err("`user_id` has 1 to 128 bytes".to_owned());
         }
         let topic = Cow::Owned(topic::inbox_of(user));
-        Self::checked(state, topic, name, Kind::Event, data)
+        Self::checked(state, topic, name, PublicationKind::Event, data)
     }
 
     /// For everybody. The name may be empty.
@@ -94,14 +96,20 @@ impl<'a> Order<'a> {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn to_all(state: &State, name: Cow<'a, str>, data: &'a str) -> Result<Self, String> {
-        Self::checked(state, topic::BROADCAST.into(), name, Kind::Broadcast, data)
+        Self::checked(
+            state,
+            topic::BROADCAST.into(),
+            name,
+            PublicationKind::Broadcast,
+            data,
+        )
     }
 
     fn checked(
         state: &State,
         topic: Cow<'a, str>,
         name: Cow<'a, str>,
-        kind: Kind,
+        kind: PublicationKind,
         data: &'a str,
     ) -> Result<Self, String> {
         if !name.is_empty() {
@@ -119,6 +127,7 @@ impl<'a> Order<'a> {
             topic,
             name,
             kind,
+            form: Form::NEUTRAL,
             data,
             key: Cow::Borrowed(""),
             only_live: false,
@@ -132,7 +141,8 @@ impl<'a> Order<'a> {
         Self {
             topic: Cow::Owned(topic::inbox_of(user)),
             name: Cow::Borrowed(name.unwrap_or(DEFAULT_NAME)),
-            kind: Kind::Push,
+            kind: PublicationKind::Event,
+            form: PUSH,
             data,
             key: Cow::Borrowed(""),
             only_live: true,
@@ -200,6 +210,7 @@ impl<'a> Order<'a> {
             topic: &self.topic,
             name: &self.name,
             kind: self.kind,
+            form: self.form,
             data: self.data.as_bytes(),
             key: &self.key,
             only_live: self.only_live,

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use super::Turn;
 use super::home::HomeTopic;
 use super::presence::{Change, Presence, ROSTER_USERS_MAX, Roster};
+use super::publication::PublicationKind;
 use super::subscribe::ANSWERS_MAX;
 use super::{Asker, Engine, Homes, Lanes, Outcome, Place, Post, PublishResult, Request, Ticket};
 use crate::collections::HashMap;
 use crate::id::PeerId;
-use crate::protocol::events::Kind;
 
 /// The rosters of this home and what has not been told of them.
 #[derive(Debug, Default)]
@@ -115,9 +115,9 @@ impl<L: Lanes> Turn<'_, L> {
     fn tell_change(&mut self, change: Change) {
         let attendance = &self.engine.homes.attendance;
         if !attendance.untold_of.contains_key(&change.topic) {
-            let data = self.engine.encoder.presence(&change);
+            let data = change.data();
             let post = Post {
-                kind: Kind::Presence,
+                kind: PublicationKind::Presence,
                 ..Post::event(&change.topic, &data)
             };
             if self.publish_here(&post, None) != PublishResult::Busy {

@@ -6,16 +6,17 @@
 
 use std::collections::VecDeque;
 
+use super::format::Formats;
 use super::history::{Kept, KeptMessage, Record};
 use super::home::HomeTopic;
 use super::merge::Merges;
+use super::publication::Publication;
 use super::publish::name_of;
 use super::subscribe::{Resumed, Subscribing};
 use super::{Asker, Engine, Gap, GapCause, Lanes, Missed, Now, Outcome, Place, Reach, Request};
 use super::{Ticket, Turn};
 use crate::collections::HashMap;
-use crate::id::{PeerId, Position, TopicId, WireFormat};
-use crate::protocol::events::Publication;
+use crate::id::{Gather, PeerId, Position, TopicId};
 
 /// Bytes of a page, but for its last message.
 const PAGE_BYTES: usize = 64 * 1024;
@@ -143,7 +144,7 @@ impl CatchUps {
         missed: &Missed,
         (offset, frame): (u64, &[u8]),
     ) {
-        if missed.format == WireFormat::Sse
+        if missed.format.gather == Gather::Merge
             && let Some(current) = self.current(missed)
         {
             merges.pass(missed.peer, current.place, offset);
@@ -203,7 +204,7 @@ impl Engine {
         each: impl FnMut(u64, &[u8]),
     ) -> (u64, u64) {
         let topic = self.homes.home.find(name);
-        read_page(&mut *self.encoder, topic, missed, now, each)
+        read_page(&mut self.formats, topic, missed, now, each)
     }
 }
 
@@ -323,7 +324,7 @@ impl<L: Lanes> Turn<'_, L> {
             let (catch_ups, merges) = (&mut engine.catch_ups, &mut engine.readers.merges);
             let mut page = Vec::new();
             let (first, count) = read_page(
-                &mut *engine.encoder,
+                &mut engine.formats,
                 engine.homes.home.find(&name),
                 &missed,
                 self.now,
@@ -390,7 +391,7 @@ impl<L: Lanes> Turn<'_, L> {
 }
 
 fn read_page(
-    encoder: &mut dyn super::Encode,
+    formats: &mut Formats,
     topic: Option<&HomeTopic>,
     missed: &Missed,
     now: Now,
@@ -399,11 +400,6 @@ fn read_page(
     let nothing = (missed.until + 1, 0);
     let Some(topic) = topic.filter(|topic| topic.position().epoch == missed.epoch) else {
         return nothing;
-    };
-    // Groups are made of what is new.
-    let format = match missed.format {
-        WireFormat::EventsBatch => WireFormat::EventsJson,
-        format => format,
     };
     let (mut first, mut count, mut bytes) = (None, 0, 0);
     for record in topic
@@ -414,7 +410,7 @@ fn read_page(
             break;
         }
         let publication = publication_of(topic.name(), &record, missed.epoch);
-        let frame = encoder.event(format, &publication, record.time_ms);
+        let frame = formats.encode_missed(missed.format, &publication, record.time_ms);
         first.get_or_insert(record.offset);
         count += 1;
         bytes += frame.len();
@@ -426,6 +422,7 @@ fn read_page(
 fn publication_of<'a>(topic: &'a str, record: &Record<'a>, epoch: u64) -> Publication<'a> {
     Publication {
         kind: record.kind,
+        form: record.form,
         topic,
         name: name_of(topic, record.name, record.kind),
         data: record.data,

@@ -7,7 +7,7 @@
 use super::message::Offsets;
 use super::{Lanes, Turn};
 use crate::collections::HashMap;
-use crate::id::TopicId;
+use crate::id::{FormatId, TopicId};
 
 /// Events of one group. Besides, a group goes when the ticker comes by, which is ten times a second.
 const EVENTS_MAX: usize = 10;
@@ -17,11 +17,13 @@ const BYTES_MAX: usize = 64 * 1024;
 
 /// The groups that are being filled.
 #[derive(Debug, Default)]
-pub(super) struct Groups(HashMap<TopicId, Group>);
+pub(super) struct Groups(HashMap<TopicId, Vec<Group>>);
 
 /// Events that are sent as one frame.
 #[derive(Debug)]
 pub(super) struct Group {
+    /// The format that it is read in.
+    pub(super) format: FormatId,
     /// The events, comma between them.
     pub(super) events: Vec<u8>,
     pub(super) count: usize,
@@ -32,14 +34,26 @@ pub(super) struct Group {
 
 impl Groups {
     /// Adds an event to the group of its topic. Returns whether the group is full.
-    pub(super) fn add(&mut self, topic: TopicId, event: &[u8], offsets: Offsets) -> bool {
+    pub(super) fn add(
+        &mut self,
+        (topic, format): (TopicId, FormatId),
+        event: &[u8],
+        offsets: Offsets,
+    ) -> bool {
         let numbers = offsets.numbers();
-        let group = self.0.entry(topic).or_insert_with(|| Group {
-            events: Vec::new(),
-            count: 0,
-            first: *numbers.start(),
-            last: *numbers.end(),
+        let groups = self.0.entry(topic).or_default();
+        let known = groups.iter().position(|group| group.format == format);
+        let group = known.unwrap_or_else(|| {
+            groups.push(Group {
+                format,
+                events: Vec::new(),
+                count: 0,
+                first: *numbers.start(),
+                last: *numbers.end(),
+            });
+            groups.len() - 1
         });
+        let group = &mut groups[group];
         if group.count > 0 {
             group.events.push(b',');
         }
@@ -49,9 +63,19 @@ impl Groups {
         group.count == EVENTS_MAX || group.events.len() >= BYTES_MAX
     }
 
-    /// Takes the group of a topic, if there is one.
-    pub(super) fn take(&mut self, topic: TopicId) -> Option<Group> {
-        self.0.remove(&topic)
+    /// Takes the groups of a topic, one for each format.
+    pub(super) fn take(&mut self, topic: TopicId) -> Vec<Group> {
+        self.0.remove(&topic).unwrap_or_default()
+    }
+
+    /// Forgets the group of a topic in a format.
+    pub(super) fn forget(&mut self, topic: TopicId, format: FormatId) {
+        if let Some(groups) = self.0.get_mut(&topic) {
+            groups.retain(|group| group.format != format);
+            if groups.is_empty() {
+                self.0.remove(&topic);
+            }
+        }
     }
 }
 
@@ -62,7 +86,7 @@ impl<L: Lanes> Turn<'_, L> {
         let time_ms = self.now.wall_ms;
         engine
             .readers
-            .close_group(topic, &mut *engine.encoder, time_ms);
+            .close_group(topic, &mut engine.formats, time_ms);
     }
 
     /// Ends all groups. Called by the ticker.

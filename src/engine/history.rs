@@ -7,9 +7,9 @@
 
 use std::collections::VecDeque;
 
+use super::publication::PublicationKind;
 use super::{Now, Post};
-use crate::id::Position;
-use crate::protocol::events::Kind;
+use crate::id::{Form, Position};
 
 /// A segment grows to this size, then the next one begins. A message that is
 /// larger has a segment of its own.
@@ -56,7 +56,9 @@ pub(super) struct Record<'a> {
     /// The same in milliseconds since the process began, which no change of the wall clock moves.
     pub kept_ms: u64,
     /// What it is.
-    pub kind: Kind,
+    pub kind: PublicationKind,
+    /// In whose words `data` is.
+    pub form: Form,
     /// What it is called; empty: as its topic.
     pub name: &'a str,
     /// A JSON value.
@@ -84,7 +86,7 @@ pub struct KeptMessage {
     /// When it was published, in milliseconds since the Unix epoch.
     pub time_ms: u64,
     /// What it is.
-    pub kind: Kind,
+    pub kind: PublicationKind,
     /// Its name; empty: a broadcast without one.
     pub name: Box<str>,
     /// A JSON value.
@@ -104,13 +106,14 @@ impl Segment {
         let bytes = &self.bytes[start..self.ends[index] as usize];
         let (time_ms, rest) = bytes.split_at(8);
         let (kept_ms, rest) = rest.split_at(8);
-        let (kind, name_len) = (rest[0], usize::from(rest[1]));
-        let (name, data) = rest[2..].split_at(name_len);
+        let (kind, form, name_len) = (rest[0], Form(rest[1]), usize::from(rest[2]));
+        let (name, data) = rest[3..].split_at(name_len);
         Record {
             offset: self.first + index as u64,
             time_ms: u64::from_le_bytes(time_ms.try_into().expect("eight bytes were split off")),
             kept_ms: u64::from_le_bytes(kept_ms.try_into().expect("eight bytes were split off")),
             kind: KINDS[usize::from(kind)],
+            form,
             name: str::from_utf8(name).expect("names are ASCII"),
             data,
         }
@@ -118,14 +121,18 @@ impl Segment {
 }
 
 /// How a kind is written down.
-const KINDS: [Kind; 4] = [Kind::Event, Kind::Broadcast, Kind::Presence, Kind::Push];
+const KINDS: [PublicationKind; 3] = [
+    PublicationKind::Event,
+    PublicationKind::Broadcast,
+    PublicationKind::Presence,
+];
 
 impl History {
     /// Keeps a message, and no more than `messages_max` in all.
     ///
     /// Cost: one copy; no allocation for most.
     pub(super) fn append(&mut self, offset: u64, now: Now, post: &Post<'_>, messages_max: usize) {
-        let size = 18 + post.name.len() + post.data.len();
+        let size = 19 + post.name.len() + post.data.len();
         let takes = |last: &Segment| last.bytes.len() + size <= SEGMENT_BYTES_MAX;
         if !self.segments.back().is_some_and(takes) {
             self.segments.push_back(Segment {
@@ -141,11 +148,11 @@ impl History {
         );
         let held = last.held();
         let kind = KINDS.iter().position(|&kind| kind == post.kind);
-        let kind = u8::try_from(kind.expect("all kinds are listed")).expect("there are four");
+        let kind = u8::try_from(kind.expect("all kinds are listed")).expect("there are three");
         let name_len = u8::try_from(post.name.len()).expect("names have at most 128 bytes");
         last.bytes.extend_from_slice(&now.wall_ms.to_le_bytes());
         last.bytes.extend_from_slice(&now.ms.to_le_bytes());
-        last.bytes.extend_from_slice(&[kind, name_len]);
+        last.bytes.extend_from_slice(&[kind, post.form.0, name_len]);
         last.bytes.extend_from_slice(post.name.as_bytes());
         last.bytes.extend_from_slice(post.data);
         let end = u32::try_from(last.bytes.len()).expect("a message is below 4 GiB");

@@ -10,8 +10,7 @@ use super::{Now, Post};
 use crate::collections::HashMap;
 use crate::config::Config;
 use crate::id::Position;
-use crate::id::{ShardId, TopicId, WireFormat};
-use crate::protocol::events::Kind;
+use crate::id::{FormatId, ShardId, TopicId};
 use crate::topic::{self, Pattern};
 
 /// The topics a shard is home to.
@@ -64,7 +63,7 @@ pub(super) struct Interest {
     /// Which shard.
     pub shard: ShardId,
     /// In which format.
-    pub format: WireFormat,
+    pub format: FormatId,
 }
 
 /// What a home knows of the topics that match a pattern and were published to since a time.
@@ -222,7 +221,7 @@ impl Home {
                 age_ms_max: u64::try_from(namespace.history_ttl.as_millis()).unwrap_or(u64::MAX),
             },
             history: None,
-            recoverable: interest.iter().any(|wanted| !wanted.format.is_bridge()),
+            recoverable: interest.iter().any(|wanted| wanted.format.recovers),
             used: true,
         };
         self.epoch += 1;
@@ -265,7 +264,7 @@ impl Home {
         topic.offset += 1;
         topic.published_ms = now.ms;
         let offset = topic.offset;
-        let is_kept = post.kind != Kind::Push || topic.recoverable || topic.history.is_some();
+        let is_kept = !post.only_live || topic.recoverable || topic.history.is_some();
         if is_kept && topic.retention.messages_max > 0 {
             let history = topic.history.get_or_insert_default();
             let held = history.held();
@@ -330,7 +329,7 @@ impl Home {
     /// Notes that a shard wants a topic.
     pub(super) fn add_interest(&mut self, id: TopicId, interest: Interest) {
         let topic = &mut self.topics[id.index()];
-        topic.recoverable |= !interest.format.is_bridge();
+        topic.recoverable |= interest.format.recovers;
         let all = &mut topic.interest;
         if !all.contains(&interest) {
             all.push(interest);
@@ -415,7 +414,7 @@ impl Home {
                 new.push(wanted);
             }
         });
-        topic.recoverable |= new.iter().any(|wanted| !wanted.format.is_bridge());
+        topic.recoverable |= new.iter().any(|wanted| wanted.format.recovers);
         topic.interest.extend(&new);
         new
     }
@@ -489,6 +488,8 @@ impl Home {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::model::encoder::{LIVE, PLAIN};
+    use crate::id::Form;
 
     fn at(ms: u64) -> Now {
         Now { ms, wall_ms: 0 }
@@ -497,7 +498,7 @@ mod tests {
     fn interest(shard: u16) -> Interest {
         Interest {
             shard: ShardId(shard),
-            format: WireFormat::EventsJson,
+            format: PLAIN,
         }
     }
 
@@ -554,12 +555,13 @@ mod tests {
         let mut home = Home::new(Arc::new(config), 1, 7);
         let id = known(&mut home, "user:a:events");
         let push = Post {
-            kind: Kind::Push,
+            form: Form(1),
+            only_live: true,
             ..Post::event("user:a:events", b"1")
         };
         let bridge = Interest {
             shard: ShardId(0),
-            format: WireFormat::Bridge,
+            format: LIVE,
         };
         home.add_interest(id, bridge);
         home.take(id, &push, at(0));

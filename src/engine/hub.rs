@@ -31,7 +31,7 @@ pub use outbox::OutboxLimits;
 pub use policy::{Policies, Policy};
 
 use crate::collections::HashMap;
-use crate::id::{PeerId, Priority, Slot, TopicId, WireFormat};
+use crate::id::{FORMATS_MAX, FormatId, PeerId, Priority, Slot, TopicId};
 use crate::topic::{self, Pattern};
 use log::Tag;
 use outbox::Outbox;
@@ -102,7 +102,7 @@ struct Topic {
     internal: bool,
     /// It is a log that has the messages of other topics.
     is_shared: bool,
-    streams: [Option<StreamId>; WireFormat::COUNT],
+    streams: [Option<StreamId>; FORMATS_MAX],
 }
 
 /// What the hub found out and somebody else has to act on.
@@ -195,7 +195,7 @@ impl Hub {
     }
 
     /// A new peer, which reads `format`.
-    pub fn join(&mut self, format: WireFormat) -> PeerId {
+    pub fn join(&mut self, format: FormatId) -> PeerId {
         self.generation = self.generation.wrapping_add(1);
         let slot = self.peers.insert(Peer::new(format, self.generation));
         PeerId {
@@ -304,7 +304,7 @@ impl Hub {
             policy,
             internal,
             is_shared,
-            streams: [None; WireFormat::COUNT],
+            streams: [None; FORMATS_MAX],
         };
         let id =
             TopicId(u32::try_from(self.topics.insert(topic)).expect("topics_max is below 2^32"));
@@ -384,7 +384,7 @@ impl Hub {
 
     /// How many members `topic` has in `format`.
     #[must_use]
-    pub fn member_count(&self, topic: TopicId, format: WireFormat) -> usize {
+    pub fn member_count(&self, topic: TopicId, format: FormatId) -> usize {
         let stream = self.topics[topic.index()].streams[format.index()];
         stream.map_or(0, |id| self.streams[id.index()].members.len())
     }
@@ -520,7 +520,7 @@ impl Hub {
 
     /// The format a peer reads.
     #[must_use]
-    pub fn format_of(&self, slot: Slot) -> WireFormat {
+    pub fn format_of(&self, slot: Slot) -> FormatId {
         self.peers[slot.index()].format
     }
 
@@ -631,13 +631,7 @@ impl Hub {
     ///
     /// Cost: one copy, whatever the number of members. No wake-up, no system
     /// call, no allocation once warm.
-    pub fn append(
-        &mut self,
-        topic: TopicId,
-        format: WireFormat,
-        frame: &[u8],
-        number: u64,
-    ) -> usize {
+    pub fn append(&mut self, topic: TopicId, format: FormatId, frame: &[u8], number: u64) -> usize {
         self.append_group(topic, format, frame, number..=number)
     }
 
@@ -645,7 +639,7 @@ impl Hub {
     pub fn append_group(
         &mut self,
         topic: TopicId,
-        format: WireFormat,
+        format: FormatId,
         frame: &[u8],
         numbers: RangeInclusive<u64>,
     ) -> usize {
@@ -663,7 +657,7 @@ impl Hub {
     pub fn append_shared(
         &mut self,
         shared: TopicId,
-        format: WireFormat,
+        format: FormatId,
         frame: &[u8],
         (topic, numbers): (TopicId, RangeInclusive<u64>),
     ) -> usize {
@@ -830,7 +824,7 @@ impl Hub {
     }
 
     /// The stream of a topic in a format, made if need be.
-    fn stream_of(&mut self, topic: TopicId, format: WireFormat) -> StreamId {
+    fn stream_of(&mut self, topic: TopicId, format: FormatId) -> StreamId {
         let Topic {
             streams, is_shared, ..
         } = &mut self.topics[topic.index()];

@@ -2,7 +2,7 @@
 
 use super::hub::{Flush, Incident, Sink};
 use super::{Asker, FlushBudget, Gap, GapCause, Lanes, Outcome, Request, Turn};
-use crate::id::{PeerId, ShardId, TopicId, WireFormat};
+use crate::id::{Gather, PeerId, ShardId, TopicId};
 
 impl<L: Lanes> Turn<'_, L> {
     /// Writes what waits, within `budget`.
@@ -86,7 +86,8 @@ impl<L: Lanes> Turn<'_, L> {
         }
         let (lost, cause) = (Some(u64::from(lost)), GapCause::Slow);
         let name = topic.and_then(|topic| self.engine.topic_name(topic));
-        if self.engine.find_peer_format(peer) == Some(WireFormat::Sse) {
+        let format = self.engine.find_peer_format(peer);
+        if format.is_some_and(|format| format.gather == Gather::Merge) {
             // Which of several topics they were of is not known, so it is told for each. What gave way
             // of what is for it alone may have told of any number.
             let hub = &self.engine.readers.hub;

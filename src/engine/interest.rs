@@ -1,7 +1,8 @@
 //! What a shard has told the homes of other shards' topics that it wants.
 
+use super::format::Formats;
 use crate::collections::HashMap;
-use crate::id::{ShardId, TopicId, WireFormat};
+use crate::id::{FormatId, ShardId, TopicId};
 
 /// How an interest stands between this shard and the topic's home.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,7 +22,7 @@ pub(super) enum Standing {
 /// This shard's interests in topics that live elsewhere.
 #[derive(Debug, Default)]
 pub(super) struct Interests {
-    standing: HashMap<(TopicId, WireFormat), Standing>,
+    standing: HashMap<(TopicId, FormatId), Standing>,
     /// The hub's topic for a topic of a home.
     local: HashMap<(ShardId, TopicId), TopicId>,
     /// What is known of the topics that arrive.
@@ -40,7 +41,7 @@ struct Arriving {
 impl Interests {
     /// How the interest in `topic` stands.
     #[must_use]
-    pub(super) fn standing(&self, topic: TopicId, format: WireFormat) -> Standing {
+    pub(super) fn standing(&self, topic: TopicId, format: FormatId) -> Standing {
         self.standing
             .get(&(topic, format))
             .copied()
@@ -48,7 +49,7 @@ impl Interests {
     }
 
     /// Notes how the interest in `topic` stands now.
-    pub(super) fn set(&mut self, topic: TopicId, format: WireFormat, standing: Standing) {
+    pub(super) fn set(&mut self, topic: TopicId, format: FormatId, standing: Standing) {
         match standing {
             Standing::None => self.standing.remove(&(topic, format)),
             _ => self.standing.insert((topic, format), standing),
@@ -57,10 +58,9 @@ impl Interests {
 
     /// Whether the homes know of any interest in `topic`.
     #[must_use]
-    pub(super) fn has_any(&self, topic: TopicId) -> bool {
-        WireFormat::ALL
-            .iter()
-            .any(|&format| self.standing.contains_key(&(topic, format)))
+    pub(super) fn has_any(&self, topic: TopicId, formats: &Formats) -> bool {
+        let mut numbers = formats.numbers();
+        numbers.any(|number| self.standing.contains_key(&(topic, formats.id(number))))
     }
 
     /// Notes what a home's topic is called here, and its epoch. What it was called in an earlier life is
@@ -90,12 +90,7 @@ impl Interests {
 
     /// Where a message from a home goes; `None` if nobody wants it any more.
     #[must_use]
-    pub(super) fn local(
-        &self,
-        shard: ShardId,
-        home: TopicId,
-        format: WireFormat,
-    ) -> Option<TopicId> {
+    pub(super) fn local(&self, shard: ShardId, home: TopicId, format: FormatId) -> Option<TopicId> {
         let topic = *self.local.get(&(shard, home))?;
         (self.standing(topic, format) == Standing::Live).then_some(topic)
     }

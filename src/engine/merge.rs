@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::hub::Hub;
 use super::message::Offsets;
 use crate::collections::HashMap;
-use crate::id::{PeerId, Position, TopicId, WireFormat};
+use crate::id::{FormatId, PeerId, Position, TopicId};
 use crate::sse::{CursorKey, Gap, GapReason, Scope, put_gap, put_id};
 
 /// The streams of a shard.
@@ -29,6 +29,8 @@ pub(super) struct Merges {
     ahead: Vec<TopicId>,
     /// The frame being put together.
     frame: Vec<u8>,
+    /// The format that they are read in; `None` if no protocol has one.
+    format: Option<FormatId>,
 }
 
 /// A reader that is not where its stream is.
@@ -115,15 +117,21 @@ pub(super) fn topics_of(log_name: &str) -> impl Iterator<Item = &str> + Clone {
 }
 
 impl Merges {
-    pub(super) fn new(key: Arc<CursorKey>) -> Self {
+    pub(super) fn new(key: Arc<CursorKey>, format: Option<FormatId>) -> Self {
         Self {
             key,
+            format,
             parts: HashMap::default(),
             streams: HashMap::default(),
             behind: HashMap::default(),
             ahead: Vec::new(),
             frame: Vec::new(),
         }
+    }
+
+    /// The format that streams are read in.
+    pub(super) fn format(&self) -> FormatId {
+        self.format.expect("who reads a stream has a format for it")
     }
 
     /// A number to spread clients by.
@@ -320,7 +328,7 @@ impl Merges {
     pub(super) fn append(
         &mut self,
         hub: &mut Hub,
-        topic: TopicId,
+        (topic, format): (TopicId, FormatId),
         message: &[u8],
         offsets: Offsets,
     ) -> usize {
@@ -341,21 +349,21 @@ impl Merges {
                 .get_mut(&log)
                 .expect("parts know their streams");
             merge.positions[place as usize] = *position;
-            if hub.member_count(log, WireFormat::Sse) == 0 {
+            if hub.member_count(log, format) == 0 {
                 continue;
             }
             let number = merge.number;
             if let Offsets::Behind(_) = offsets {
                 // It has no place to go on from.
                 let behind = Offsets::Behind(number).numbers();
-                readers += hub.append_group(log, WireFormat::Sse, message, behind);
+                readers += hub.append_group(log, format, message, behind);
                 continue;
             }
             self.frame.clear();
             put_cursor(&self.key, &mut self.frame, &merge.scope, &merge.positions);
             self.frame.extend_from_slice(message);
             merge.number = number + 1;
-            readers += hub.append(log, WireFormat::Sse, &self.frame, merge.number);
+            readers += hub.append(log, format, &self.frame, merge.number);
         }
         readers
     }
@@ -369,9 +377,10 @@ impl Merges {
     /// Forgets a stream that nobody reads or waits for. Returns the topics that
     /// are in no stream any more; `None` if it is in use.
     pub(super) fn remove(&mut self, hub: &Hub, log: TopicId) -> Option<Vec<TopicId>> {
+        let format = self.format();
         let merge = self.streams.get_mut(&log)?;
         merge.waiting.retain(|waiting| hub.is_present(waiting.peer));
-        if !merge.waiting.is_empty() || hub.member_count(log, WireFormat::Sse) > 0 {
+        if !merge.waiting.is_empty() || hub.member_count(log, format) > 0 {
             return None;
         }
         let mut topics = self.streams.remove(&log)?.topics.into_vec();

@@ -14,9 +14,9 @@ use std::ops::RangeInclusive;
 use super::history::Kept;
 use super::outcome::{Asker, Ticket};
 use super::presence::Roster;
+use super::publication::PublicationKind;
 use super::publish::PublishResult;
-use crate::id::{PeerId, Position, ShardId, TopicId, WireFormat};
-use crate::protocol::events::Kind;
+use crate::id::{Form, FormatId, PeerId, Position, ShardId, TopicId};
 
 /// The lanes from one place to all others.
 ///
@@ -41,13 +41,16 @@ pub struct Post<'a> {
     /// Its name, if not that of its topic.
     pub name: &'a str,
     /// What it is.
-    pub kind: Kind,
+    pub kind: PublicationKind,
+    /// In whose words `data` is.
+    pub form: Form,
     /// A JSON value, passed on byte for byte.
     pub data: &'a [u8],
     /// If not empty: of several posts to a topic with the same key only the first counts, and the
     /// others get its offset.
     pub key: &'a str,
-    /// Only if the topic has a subscriber: otherwise it is as if it had not been sent.
+    /// Only if the topic has a subscriber: otherwise it is as if it had not been sent. Kept only if somebody
+    /// has subscribed who may come back for it.
     pub only_live: bool,
 }
 
@@ -58,7 +61,8 @@ impl<'a> Post<'a> {
         Self {
             topic,
             name: "",
-            kind: Kind::Event,
+            kind: PublicationKind::Event,
+            form: Form::NEUTRAL,
             data,
             key: "",
             only_live: false,
@@ -104,7 +108,7 @@ pub struct Missed {
     /// Tells this catch-up from an earlier one of the same peer.
     pub hold: u16,
     /// In which format.
-    pub format: WireFormat,
+    pub format: FormatId,
     /// Of which life of the topic.
     pub epoch: u64,
     /// The messages after this offset
@@ -121,21 +125,21 @@ pub enum Request<B> {
         /// The topic's name.
         topic: B,
         /// In which format.
-        format: WireFormat,
+        format: FormatId,
     },
     /// Send no more of it.
     Disinterest {
         /// The topic's name.
         topic: B,
         /// In which format.
-        format: WireFormat,
+        format: FormatId,
     },
     /// Send what is published to every topic that matches.
     Pattern {
         /// What to match.
         pattern: B,
         /// In which format.
-        format: WireFormat,
+        format: FormatId,
         /// Name the topics that were published to at or after this time, in milliseconds since the
         /// process began.
         since_ms: Option<u64>,
@@ -149,7 +153,7 @@ pub enum Request<B> {
         /// What was matched.
         pattern: B,
         /// In which format.
-        format: WireFormat,
+        format: FormatId,
     },
     /// Publish to a topic.
     Publish {
@@ -158,7 +162,9 @@ pub enum Request<B> {
         /// The publication's name; empty: that of its topic.
         name: B,
         /// What it is.
-        kind: Kind,
+        kind: PublicationKind,
+        /// See [`Post::form`].
+        form: Form,
         /// The publication's data as it came.
         data: B,
         /// See [`Post::key`].
@@ -269,14 +275,14 @@ pub enum Delivery<B> {
         /// The topic's name.
         topic: B,
         /// In which format.
-        format: WireFormat,
+        format: FormatId,
     },
     /// One message, encoded.
     Append {
         /// The topic's number at its home.
         home: TopicId,
         /// In which format.
-        format: WireFormat,
+        format: FormatId,
         /// Where it is in its topic.
         offsets: Offsets,
         /// The frame.
@@ -387,7 +393,7 @@ pub struct Announced<B> {
     /// The topic's name.
     pub topic: B,
     /// In which format.
-    pub format: WireFormat,
+    pub format: FormatId,
     /// The place from which the live stream goes on.
     pub position: Position,
 }
@@ -426,6 +432,7 @@ impl<B> Request<B> {
                 topic,
                 name,
                 kind,
+                form,
                 data,
                 key,
                 only_live,
@@ -434,6 +441,7 @@ impl<B> Request<B> {
                 topic: refer(topic),
                 name: refer(name),
                 kind,
+                form,
                 data: refer(data),
                 key: refer(key),
                 only_live,

@@ -9,7 +9,7 @@
 
 mod apply;
 mod client;
-mod encoder;
+pub(super) mod encoder;
 mod ended;
 mod fairness;
 mod generate;

@@ -10,7 +10,7 @@ use super::Ticket;
 use super::hub::Hub;
 use super::pattern_index::PatternIndex;
 use crate::collections::{HashMap, HashSet};
-use crate::id::{PeerId, TopicId, WireFormat};
+use crate::id::{FormatId, PeerId, TopicId};
 use crate::topic::{Pattern, covers, overlaps};
 
 /// Patterns that one peer may have: a change of them compares all with each other.
@@ -23,7 +23,7 @@ pub(super) struct Patterns {
     /// How many patterns and topics peers have asked for that are no memberships of their own.
     selectors: usize,
     /// How many peers have a pattern.
-    users: HashMap<(Pattern, WireFormat), usize>,
+    users: HashMap<(Pattern, FormatId), usize>,
     logs: HashMap<TopicId, Box<[Pattern]>>,
     index: PatternIndex<TopicId>,
     /// How often the index was changed: a topic that was looked up before is again.
@@ -151,7 +151,7 @@ impl Patterns {
     /// Adds a pattern to a peer's. Returns whether it is new to it.
     pub(super) fn add(
         &mut self,
-        (peer, format): (PeerId, WireFormat),
+        (peer, format): (PeerId, FormatId),
         pattern: &Pattern,
         ticket: Ticket,
     ) -> bool {
@@ -175,7 +175,7 @@ impl Patterns {
     }
 
     /// Takes a pattern off a peer's. Returns whether it was the last peer with this format that had it.
-    pub(super) fn remove(&mut self, peer: PeerId, format: WireFormat, pattern: &Pattern) -> bool {
+    pub(super) fn remove(&mut self, peer: PeerId, format: FormatId, pattern: &Pattern) -> bool {
         let Some(selection) = self.peers.get_mut(&peer) else {
             return false;
         };
@@ -189,7 +189,7 @@ impl Patterns {
     }
 
     /// A peer does not have a pattern any more. Returns whether it was the last one with this format.
-    fn lose_user(&mut self, pattern: &Pattern, format: WireFormat) -> bool {
+    fn lose_user(&mut self, pattern: &Pattern, format: FormatId) -> bool {
         let key = (pattern.clone(), format);
         let users = self.users.get_mut(&key).expect("this peer was one");
         *users -= 1;
@@ -261,7 +261,7 @@ impl Patterns {
 
     /// Forgets a peer that is about to leave. Returns the patterns that nobody with its format has any
     /// more.
-    pub(super) fn forget(&mut self, peer: PeerId, format: WireFormat) -> Vec<Pattern> {
+    pub(super) fn forget(&mut self, peer: PeerId, format: FormatId) -> Vec<Pattern> {
         let selection = self.peers.remove(&peer).unwrap_or_default();
         self.selectors -= selection.patterns.len() + selection.names.len();
         let patterns = selection.patterns.into_iter().map(|(pattern, _)| pattern);
@@ -355,6 +355,7 @@ mod tests {
     use super::*;
     use crate::config::SlowConsumer;
     use crate::engine::hub::{HubLimits, Incident, OutboxLimits, Policies, Policy, Sink, Written};
+    use crate::engine::model::encoder::PLAIN;
     use crate::id::{Priority, Slot};
 
     fn parts(patterns: &[&str]) -> Vec<String> {
@@ -383,7 +384,7 @@ mod tests {
         assert_eq!(parts(&["a.b.*", "x*", "*"]), ["#pattern:*"]);
     }
 
-    const JSON: WireFormat = WireFormat::EventsJson;
+    const JSON: FormatId = PLAIN;
 
     /// A socket that takes so much.
     struct Socket {

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::collections::HashMap;
+use crate::json::put_string;
 
 /// The rosters of a home.
 #[derive(Debug, Default)]
@@ -47,6 +48,18 @@ pub struct Change {
     pub joined: bool,
     /// How many users there are now.
     pub users: usize,
+}
+
+impl Change {
+    /// The data of the publication that tells of it.
+    pub(super) fn data(&self) -> Vec<u8> {
+        let action = if self.joined { "join" } else { "leave" };
+        let users = self.users;
+        let mut data = format!(r#"{{"action":"{action}","users":{users},"user":"#).into_bytes();
+        put_string(&mut data, &self.user);
+        data.push(b'}');
+        data
+    }
 }
 
 /// Who is in a topic.

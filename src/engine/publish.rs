@@ -2,11 +2,11 @@
 
 use super::home::{Interest, Opened};
 use super::message::Offsets;
+use super::publication::{Publication, PublicationKind};
 use super::{Asker, Delivery, Lanes, Outcome, Place, Post, Receipt, Request, Ticket, Turn};
 use crate::collections::HashMap;
-use crate::id::{PeerId, ShardId, TopicId, WireFormat};
+use crate::id::{PeerId, ShardId, TopicId};
 use crate::metrics::{Counters, Limited};
-use crate::protocol::events::{Kind, Publication};
 
 /// What became of a publication.
 #[must_use]
@@ -153,6 +153,7 @@ impl<L: Lanes> Turn<'_, L> {
                 topic: post.topic.as_bytes(),
                 name: post.name.as_bytes(),
                 kind: post.kind,
+                form: post.form,
                 data: post.data,
                 key: post.key.as_bytes(),
                 only_live: post.only_live,
@@ -204,7 +205,7 @@ impl<L: Lanes> Turn<'_, L> {
             return PublishResult::Busy;
         }
         let homes = &mut self.engine.homes;
-        let (offset, offsets) = if post.kind == Kind::Presence {
+        let (offset, offsets) = if post.kind == PublicationKind::Presence {
             let newest = homes.home.topic(id).position().offset;
             (homes.home.take_presence(id), Offsets::Behind(newest))
         } else {
@@ -226,14 +227,16 @@ impl<L: Lanes> Turn<'_, L> {
         }
         let publication = Publication {
             kind: post.kind,
+            form: post.form,
             topic,
             name: name_of(topic, post.name, post.kind),
             data: post.data,
             epoch: home_topic.position().epoch,
             offset,
         };
-        let (readers, encoder) = (&mut self.engine.readers, &mut *self.engine.encoder);
-        for format in WireFormat::ALL {
+        let (readers, formats) = (&mut self.engine.readers, &mut self.engine.formats);
+        for number in formats.numbers() {
+            let format = formats.id(number);
             let mut wanting = home_topic.interest().iter();
             let mut wanting = wanting
                 .by_ref()
@@ -242,7 +245,7 @@ impl<L: Lanes> Turn<'_, L> {
             if wanting.peek().is_none() {
                 continue;
             }
-            let frame = encoder.event(format, &publication, now.wall_ms);
+            let frame = formats.encode(format, &publication, now.wall_ms);
             let mut is_group_full = false;
             for wanted in wanting {
                 if wanted.shard != here {
@@ -265,7 +268,7 @@ impl<L: Lanes> Turn<'_, L> {
                 }
             }
             if let Some(local) = local.filter(|_| is_group_full) {
-                readers.close_group(local, encoder, now.wall_ms);
+                readers.close_group(local, formats, now.wall_ms);
             }
         }
         self.engine.flush_wanted = true;
@@ -351,15 +354,14 @@ impl<L: Lanes> Turn<'_, L> {
 }
 
 /// What a publication is called: as its topic, unless it has a name of its own.
-pub(super) fn name_of<'a>(topic: &'a str, name: &'a str, kind: Kind) -> &'a str {
+pub(super) fn name_of<'a>(topic: &'a str, name: &'a str, kind: PublicationKind) -> &'a str {
     match name {
-        "" if kind != Kind::Broadcast => topic,
+        "" if kind != PublicationKind::Broadcast => topic,
         name => name,
     }
 }
 
 /// Counts a push that is accepted, before its user has it.
 fn count_push(counters: &Counters, post: &Post<'_>) {
-    let is_push = post.kind == Kind::Push;
-    counters.pushes.add(u64::from(is_push));
+    counters.pushes.add(u64::from(post.only_live));
 }

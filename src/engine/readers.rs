@@ -1,17 +1,15 @@
 //! What the peers of a place read: logs with cursors, and where their messages come from.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 
-use super::Encode;
+use super::format::Formats;
 use super::groups::Groups;
 use super::hub::Hub;
 use super::interest::Interests;
 use super::merge::Merges;
 use super::message::Offsets;
 use super::patterns::Patterns;
-use crate::id::{PeerId, TopicId, WireFormat};
-use crate::sse::CursorKey;
+use crate::id::{FormatId, Gather, PeerId, TopicId};
 
 /// The readers' side of an engine.
 #[derive(Debug)]
@@ -34,11 +32,11 @@ pub(super) struct Appended {
 }
 
 impl Readers {
-    pub(super) fn new(hub: Hub, cursors: Arc<CursorKey>) -> Self {
+    pub(super) fn new(hub: Hub, merges: Merges) -> Self {
         Self {
             hub,
             interests: Interests::default(),
-            merges: Merges::new(cursors),
+            merges,
             groups: Groups::default(),
             patterns: Patterns::default(),
         }
@@ -51,26 +49,29 @@ impl Readers {
     pub(super) fn append(
         &mut self,
         topic: TopicId,
-        format: WireFormat,
+        format: FormatId,
         frame: &[u8],
         offsets: Offsets,
     ) -> Appended {
         let mut is_group_full = false;
-        let members = match format {
-            WireFormat::Sse => self.merges.append(&mut self.hub, topic, frame, offsets),
-            WireFormat::EventsBatch => {
+        let members = match format.gather {
+            Gather::Merge => {
+                let read = (topic, format);
+                self.merges.append(&mut self.hub, read, frame, offsets)
+            }
+            Gather::Group => {
                 let members = self.member_count(topic, format);
                 if members == 0 {
                     // The readers that a group was begun for have left. Only where the topic stands
                     // is noted.
-                    drop(self.groups.take(topic));
+                    self.groups.forget(topic, format);
                     self.put(topic, format, frame, offsets.numbers());
                 } else {
-                    is_group_full = self.groups.add(topic, frame, offsets);
+                    is_group_full = self.groups.add((topic, format), frame, offsets);
                 }
                 members
             }
-            _ => self.put(topic, format, frame, offsets.numbers()),
+            Gather::Each => self.put(topic, format, frame, offsets.numbers()),
         };
         Appended {
             members,
@@ -81,7 +82,7 @@ impl Readers {
     fn put(
         &mut self,
         topic: TopicId,
-        format: WireFormat,
+        format: FormatId,
         frame: &[u8],
         numbers: RangeInclusive<u64>,
     ) -> usize {
@@ -94,15 +95,15 @@ impl Readers {
     }
 
     /// How many read a topic in a format, by its name or by patterns.
-    fn member_count(&mut self, topic: TopicId, format: WireFormat) -> usize {
+    fn member_count(&mut self, topic: TopicId, format: FormatId) -> usize {
         let (hub, logs) = (&self.hub, self.patterns.logs_of(&self.hub, topic));
         let logs = logs.iter().map(|&log| hub.member_count(log, format));
         hub.member_count(topic, format) + logs.sum::<usize>()
     }
 
     /// Whether publications to a topic should wait for the next flush.
-    pub(super) fn is_congested(&mut self, topic: TopicId, format: WireFormat) -> bool {
-        if format == WireFormat::Sse {
+    pub(super) fn is_congested(&mut self, topic: TopicId, format: FormatId) -> bool {
+        if format.gather == Gather::Merge {
             return self.merges.is_congested(&self.hub, topic);
         }
         let (hub, logs) = (&self.hub, self.patterns.logs_of(&self.hub, topic));
@@ -110,23 +111,18 @@ impl Readers {
     }
 
     /// Ends the group of a topic, if there is one, so that whoever comes now begins behind it.
-    pub(super) fn close_group(&mut self, topic: TopicId, encoder: &mut dyn Encode, time_ms: u64) {
-        if let Some(group) = self.groups.take(topic) {
-            let frame = encoder.group(&group.events, group.count, time_ms);
-            self.put(
-                topic,
-                WireFormat::EventsBatch,
-                frame,
-                group.first..=group.last,
-            );
+    pub(super) fn close_group(&mut self, topic: TopicId, formats: &mut Formats, time_ms: u64) {
+        for group in self.groups.take(topic) {
+            let frame = formats.group(group.format, &group.events, group.count, time_ms);
+            self.put(topic, group.format, frame, group.first..=group.last);
         }
     }
 
     /// Whether a peer here reads a topic in a format.
-    pub(super) fn is_wanted(&mut self, topic: TopicId, format: WireFormat) -> bool {
-        match format {
-            WireFormat::Sse => self.merges.wants(topic),
-            _ => self.member_count(topic, format) > 0,
+    pub(super) fn is_wanted(&mut self, topic: TopicId, format: FormatId) -> bool {
+        match format.gather {
+            Gather::Merge => self.merges.wants(topic),
+            Gather::Each | Gather::Group => self.member_count(topic, format) > 0,
         }
     }
 
@@ -159,8 +155,8 @@ impl Readers {
     }
 
     /// Notes that no messages of a topic come in this format any more.
-    pub(super) fn lose(&mut self, topic: TopicId, format: WireFormat) {
-        if format == WireFormat::Sse {
+    pub(super) fn lose(&mut self, topic: TopicId, format: FormatId) {
+        if format.gather == Gather::Merge {
             self.merges.lose(topic);
         }
     }

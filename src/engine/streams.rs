@@ -7,7 +7,7 @@ use super::interest::Standing;
 use super::merge::{MissedPart, Waiting, log_name};
 use super::subscribe::SubscribeError;
 use super::{Asker, Lanes, Missed, Outcome, Place, Turn};
-use crate::id::{PeerId, Position, Priority, TopicId, WireFormat};
+use crate::id::{PeerId, Position, Priority, TopicId};
 use crate::sse::{EventsRequest, put_retry};
 
 impl<L: Lanes> Turn<'_, L> {
@@ -52,8 +52,9 @@ impl<L: Lanes> Turn<'_, L> {
             .filter(|_| topics.len() == names.len())
             .and_then(|policy| hub.open_internal(&log_name, policy));
         let Some(log) = log else {
+            let format = self.engine.readers.merges.format();
             for topic in topics {
-                self.engine.tickets.note_vacant(topic, WireFormat::Sse);
+                self.engine.tickets.note_vacant(topic, format);
             }
             return Err(SubscribeError::Topics);
         };
@@ -69,7 +70,7 @@ impl<L: Lanes> Turn<'_, L> {
 
     /// Has a topic's messages sent here for streams, and finds out where it stands.
     fn want_part(&mut self, name: &str, topic: TopicId) {
-        let format = WireFormat::Sse;
+        let format = self.engine.readers.merges.format();
         match self.engine.place_of(name) {
             Place::Here => {
                 let shard = self.engine.shard;
@@ -115,7 +116,7 @@ impl<L: Lanes> Turn<'_, L> {
             let (hub, merges) = (&mut engine.readers.hub, &mut engine.readers.merges);
             if !hub.is_present(peer) {
                 // It was to be the last one, maybe.
-                engine.tickets.note_vacant(log, WireFormat::Sse);
+                engine.tickets.note_vacant(log, merges.format());
                 continue;
             }
             let seed = u64::from(peer.generation) << 16 | u64::from(engine.shard.0);
@@ -141,6 +142,7 @@ impl<L: Lanes> Turn<'_, L> {
 
     /// Sends a peer what it missed of the topics of its stream, which is on hold.
     fn catch_up_stream(&mut self, peer: PeerId, log: TopicId, hold: u16, parts: Vec<MissedPart>) {
+        let format = self.engine.readers.merges.format();
         let catch_ups = parts.into_iter().map(|part| CatchUp {
             topic: part.topic,
             held: log,
@@ -148,7 +150,7 @@ impl<L: Lanes> Turn<'_, L> {
             missed: Missed {
                 peer,
                 hold,
-                format: WireFormat::Sse,
+                format,
                 epoch: part.epoch,
                 after: part.after,
                 until: part.until,
@@ -180,7 +182,7 @@ impl<L: Lanes> Turn<'_, L> {
         if let Some(topics) = merges.remove(hub, log) {
             hub.close_topic(log);
             for topic in topics {
-                engine.tickets.note_vacant(topic, WireFormat::Sse);
+                engine.tickets.note_vacant(topic, merges.format());
             }
         }
         true

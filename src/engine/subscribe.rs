@@ -8,7 +8,7 @@ use super::interest::Standing;
 use super::patterns::{Regrouped, is_log_name};
 use super::{Asker, Covered, Gap, GapCause, Lanes, Outcome, Place, Reach, Request, Ticket, Turn};
 use crate::collections::HashSet;
-use crate::id::{PeerId, Position, ShardId, TopicId, WireFormat};
+use crate::id::{FormatId, PeerId, Position, ShardId, TopicId};
 use crate::topic::Pattern;
 
 /// Answers that one peer may wait for: confirmations and rosters. Beyond it the peer is not read
@@ -336,14 +336,14 @@ impl<L: Lanes> Turn<'_, L> {
     }
 
     /// Adds a topic to a subscription and finds out where it stands.
-    fn locate(&mut self, ticket: Ticket, begun: Subscribing, format: WireFormat) {
+    fn locate(&mut self, ticket: Ticket, begun: Subscribing, format: FormatId) {
         match self.engine.place_of(&begun.name) {
             Place::Here => self.subscribe_here(ticket, begun, format),
             Place::Shard(home) => self.subscribe_there(home, ticket, begun, format),
         }
     }
 
-    fn subscribe_here(&mut self, ticket: Ticket, mut begun: Subscribing, format: WireFormat) {
+    fn subscribe_here(&mut self, ticket: Ticket, mut begun: Subscribing, format: FormatId) {
         let shard = self.engine.shard;
         let id = self.take_interest(&begun.name, Interest { shard, format });
         let position = self.engine.homes.home.topic(id).position();
@@ -362,7 +362,7 @@ impl<L: Lanes> Turn<'_, L> {
         home: ShardId,
         ticket: Ticket,
         mut begun: Subscribing,
-        format: WireFormat,
+        format: FormatId,
     ) {
         let (topic, name) = (begun.topic, begun.name.clone());
         let standing = self.engine.readers.interests.standing(topic, format);
@@ -595,7 +595,7 @@ impl<L: Lanes> Turn<'_, L> {
         home: ShardId,
         topic: TopicId,
         name: &str,
-        format: WireFormat,
+        format: FormatId,
     ) {
         let interests = &mut self.engine.readers.interests;
         interests.set(topic, format, Standing::Requested);
@@ -604,7 +604,7 @@ impl<L: Lanes> Turn<'_, L> {
     }
 
     /// A home has answered about a topic: what waited for it waits no more.
-    pub(super) fn settle_topic(&mut self, topic: TopicId, format: WireFormat, position: Position) {
+    pub(super) fn settle_topic(&mut self, topic: TopicId, format: FormatId, position: Position) {
         for ticket in self.engine.tickets.locate(topic, format, position) {
             self.settle(ticket);
         }
@@ -664,7 +664,7 @@ impl<L: Lanes> Turn<'_, L> {
 
 impl super::Engine {
     /// Where a topic stands, as far as its messages have come here; `None` if they do not.
-    fn live_position(&self, name: &str, topic: TopicId, format: WireFormat) -> Option<Position> {
+    fn live_position(&self, name: &str, topic: TopicId, format: FormatId) -> Option<Position> {
         if self.place_of(name) == Place::Here {
             return Some(self.homes.home.find(name)?.position());
         }

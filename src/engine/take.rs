@@ -8,7 +8,7 @@ use super::{
     Announced, Asker, Covered, Delivery, Lanes, Missed, Outcome, Post, PublishResult, Receipt,
 };
 use super::{Request, Turn};
-use crate::id::{Position, ShardId, WireFormat};
+use crate::id::{FormatId, Gather, Position, ShardId};
 use crate::metrics::Limited;
 use crate::topic::Pattern;
 
@@ -40,6 +40,7 @@ impl<L: Lanes> Turn<'_, L> {
                 topic,
                 name,
                 kind,
+                form,
                 data,
                 key,
                 only_live,
@@ -49,6 +50,7 @@ impl<L: Lanes> Turn<'_, L> {
                     topic: text(topic),
                     name: text(name),
                     kind,
+                    form,
                     data,
                     key: text(key),
                     only_live,
@@ -300,7 +302,7 @@ impl<L: Lanes> Turn<'_, L> {
         readers.interests.name(from, home, topic, position.epoch);
         readers.interests.set(topic, format, Standing::Live);
         readers.hub.begin(topic, format, position.offset);
-        if format == WireFormat::Sse {
+        if format.gather == Gather::Merge {
             self.locate_part(topic, position);
         }
         self.settle_topic(topic, format, position);
@@ -309,13 +311,13 @@ impl<L: Lanes> Turn<'_, L> {
     }
 
     /// A home has forgotten that this place is interested in a topic.
-    fn take_forgotten(&mut self, from: ShardId, name: &str, format: WireFormat) {
+    fn take_forgotten(&mut self, from: ShardId, name: &str, format: FormatId) {
         let readers = &mut self.engine.readers;
         let Some(topic) = readers.hub.find(name) else {
             return;
         };
         readers.interests.set(topic, format, Standing::None);
-        let is_unwanted = !readers.interests.has_any(topic);
+        let is_unwanted = !readers.interests.has_any(topic, &self.engine.formats);
         if is_unwanted {
             readers.interests.unname(from, topic);
         }

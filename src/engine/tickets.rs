@@ -4,7 +4,7 @@ use super::Ticket;
 use super::message::Reach;
 use super::subscribe::{Confirmation, Subscribing, SubscribingPattern};
 use crate::collections::{HashMap, HashSet};
-use crate::id::{PeerId, Position, TopicId, WireFormat};
+use crate::id::{FormatId, PeerId, Position, TopicId};
 
 /// Confirmations that wait for homes.
 #[derive(Debug, Default)]
@@ -13,9 +13,9 @@ pub(super) struct Tickets {
     /// Peers that wait to be told which topics they go on in because of patterns.
     recovering: HashSet<PeerId>,
     /// Which tickets wait for the answer about a topic.
-    topics: HashMap<(TopicId, WireFormat), Vec<Ticket>>,
+    topics: HashMap<(TopicId, FormatId), Vec<Ticket>>,
     /// Topics that may have lost their last member.
-    vacant: Vec<(TopicId, WireFormat)>,
+    vacant: Vec<(TopicId, FormatId)>,
     /// All topics from this number on may have.
     from: Option<usize>,
     /// And then all before it.
@@ -104,7 +104,7 @@ impl Tickets {
     }
 
     /// Notes that a confirmation waits for the answer about a topic.
-    pub(super) fn wait_for_topic(&mut self, ticket: Ticket, topic: TopicId, format: WireFormat) {
+    pub(super) fn wait_for_topic(&mut self, ticket: Ticket, topic: TopicId, format: FormatId) {
         let waiting = self.topics.entry((topic, format)).or_default();
         waiting.push(ticket);
     }
@@ -118,7 +118,7 @@ impl Tickets {
     pub(super) fn locate(
         &mut self,
         topic: TopicId,
-        format: WireFormat,
+        format: FormatId,
         position: Position,
     ) -> Vec<Ticket> {
         let tickets = self.topics.remove(&(topic, format)).unwrap_or_default();
@@ -159,7 +159,7 @@ impl Tickets {
     }
 
     /// Notes that a topic may have no members.
-    pub(super) fn note_vacant(&mut self, topic: TopicId, format: WireFormat) {
+    pub(super) fn note_vacant(&mut self, topic: TopicId, format: FormatId) {
         self.vacant.push((topic, format));
     }
 
@@ -188,7 +188,7 @@ impl Tickets {
     }
 
     /// Takes topics that may have lost their last member, those that were noted first.
-    pub(super) fn take_vacant(&mut self, count_max: usize) -> Vec<(TopicId, WireFormat)> {
+    pub(super) fn take_vacant(&mut self, count_max: usize) -> Vec<(TopicId, FormatId)> {
         let rest = self.vacant.split_off(count_max.min(self.vacant.len()));
         std::mem::replace(&mut self.vacant, rest)
     }

@@ -4,7 +4,7 @@ use super::home::Interest;
 use super::hub::Unsubscribed;
 use super::interest::Standing;
 use super::{Lanes, Place, Request, Turn};
-use crate::id::{PeerId, TopicId, WireFormat};
+use crate::id::{FormatId, PeerId, TopicId};
 use crate::topic::Pattern;
 
 impl<L: Lanes> Turn<'_, L> {
@@ -60,7 +60,7 @@ impl<L: Lanes> Turn<'_, L> {
     }
 
     /// Nobody here that reads `format` has these patterns any more.
-    fn give_up_patterns(&mut self, patterns: &[Pattern], format: WireFormat) {
+    fn give_up_patterns(&mut self, patterns: &[Pattern], format: FormatId) {
         let shard = self.engine.shard;
         let interest = Interest { shard, format };
         for pattern in patterns {
@@ -95,7 +95,7 @@ impl<L: Lanes> Turn<'_, L> {
     }
 
     /// Gives up a log of patterns that nobody reads any more; `true` if `log` is one, used or not.
-    fn sweep_log(&mut self, log: TopicId, format: WireFormat) -> bool {
+    fn sweep_log(&mut self, log: TopicId, format: FormatId) -> bool {
         let readers = &mut self.engine.readers;
         if !readers.patterns.is_log(log) {
             return false;
@@ -121,7 +121,8 @@ impl<L: Lanes> Turn<'_, L> {
             if !self.engine.readers.hub.is_topic(topic) {
                 continue;
             }
-            for format in WireFormat::ALL {
+            for number in self.engine.formats.numbers() {
+                let format = self.engine.formats.id(number);
                 if self.engine.is_held(topic, format)
                     && !self.engine.readers.is_wanted(topic, format)
                 {
@@ -133,7 +134,7 @@ impl<L: Lanes> Turn<'_, L> {
     }
 
     /// Gives up a topic that no peer here reads in `format`.
-    fn give_up(&mut self, topic: TopicId, format: WireFormat) {
+    fn give_up(&mut self, topic: TopicId, format: FormatId) {
         let name: Box<str> = self.engine.readers.hub.name(topic).into();
         match self.engine.place_of(&name) {
             Place::Here => {
@@ -157,7 +158,7 @@ impl<L: Lanes> Turn<'_, L> {
         }
         // Other formats may be wanted, or have a sweep to come.
         let engine = &mut *self.engine;
-        let is_held = engine.readers.interests.has_any(topic)
+        let is_held = engine.readers.interests.has_any(topic, &engine.formats)
             || engine.homes.home.is_wanted_by(&name, engine.shard);
         if !is_held {
             engine.readers.close_topic(topic);
@@ -176,7 +177,7 @@ const LOOKED_AT_MAX: usize = 4096;
 
 impl super::Engine {
     /// Whether a topic's home knows of an interest of this place in it.
-    fn is_held(&self, topic: TopicId, format: WireFormat) -> bool {
+    fn is_held(&self, topic: TopicId, format: FormatId) -> bool {
         let name = self.readers.hub.name(topic);
         match self.place_of(name) {
             Place::Here => {

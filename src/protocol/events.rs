@@ -2,12 +2,14 @@
 //! in binary frames (spec/events.md 3.5).
 
 mod command;
+mod format;
 mod frame;
 pub mod msgpack;
 mod parameters;
 mod refusal;
 
 pub use command::{AGENT_COMMANDS, Act, BATCH_MESSAGES_MAX, Command, Envelope, Query, Recover};
-pub use frame::{Begun, Greeting, Kind, Publication, Writer};
+pub use format::EventsFormats;
+pub use frame::{Begun, Greeting, Writer};
 pub use parameters::{BadParameter, Encoding, Parameters};
 pub use refusal::Refusal;

@@ -1,10 +1,10 @@
 //! The time of a shard: read once per turn, not once per message.
 
 use std::cell::Cell;
-use std::io::Write;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::engine::Now;
+use crate::timestamp::{TIMESTAMP_LEN, timestamp_of};
 
 /// The shard's time as it was when the turn began.
 #[derive(Debug)]
@@ -14,9 +14,6 @@ pub struct Clock {
     /// The wall clock as text.
     timestamp: Cell<[u8; TIMESTAMP_LEN]>,
 }
-
-/// The length of `2026-11-21T07:34:31.524Z`.
-pub(super) const TIMESTAMP_LEN: usize = 24;
 
 impl Clock {
     /// A clock that counts from `start`.
@@ -78,15 +75,4 @@ impl Clock {
     pub fn timestamp(&self) -> [u8; TIMESTAMP_LEN] {
         self.timestamp.get()
     }
-}
-
-/// A time in milliseconds since the epoch as RFC 3339 in UTC with milliseconds.
-#[must_use]
-pub fn timestamp_of(wall_ms: u64) -> [u8; TIMESTAMP_LEN] {
-    // The last millisecond that four digits of a year can tell.
-    let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(wall_ms.min(253_402_300_799_999));
-    let mut text = [b'0'; TIMESTAMP_LEN];
-    write!(&mut text[..], "{}", humantime::format_rfc3339_millis(wall))
-        .expect("it fits until year 9999");
-    text
 }

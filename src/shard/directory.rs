@@ -2,11 +2,11 @@
 
 use tokio::sync::oneshot;
 
-use super::clock::timestamp_of;
 use super::{Note, Shard};
 use crate::engine::{Post, PublishResult};
 use crate::id::{PeerId, ShardId};
 use crate::json::put_string;
+use crate::timestamp::timestamp_of;
 
 /// Who a connection is.
 #[derive(Debug)]

@@ -2,9 +2,9 @@
 
 use super::links::Transport;
 use super::{Core, Shard};
+use crate::engine::Packing;
 use crate::engine::hub::Enqueue;
-use crate::id::{PeerId, Priority, WireFormat};
-use crate::protocol::events::msgpack;
+use crate::id::{PeerId, Priority};
 use crate::ws::OpCode;
 use crate::ws::deflate::Inflater;
 
@@ -55,24 +55,17 @@ impl Shard {
             }
             hub.format_of(peer.slot)
         };
-        match format {
-            WireFormat::EventsJson
-            | WireFormat::EventsJsonDeflate
-            | WireFormat::EventsBatch
-            | WireFormat::Bridge
-            | WireFormat::BridgeDeflate => {
-                self.send(peer, priority, OpCode::Text, text);
-            }
-            WireFormat::EventsMsgpack => {
-                let mut packed = std::mem::take(&mut self.buffers.codec.borrow_mut().packed);
-                packed.clear();
-                msgpack::from_json(text, &mut packed);
-                self.send(peer, priority, OpCode::Binary, &packed);
-                self.buffers.codec.borrow_mut().packed = packed;
-            }
-            // A stream has events only; its session writes them as they are.
-            WireFormat::Sse => {}
+        let mut packed = std::mem::take(&mut self.buffers.codec.borrow_mut().packed);
+        packed.clear();
+        let packing = {
+            let mut core = self.core.borrow_mut();
+            core.engine.formats_mut().pack(format, text, &mut packed)
+        };
+        match packing {
+            Packing::Text => self.send(peer, priority, OpCode::Text, text),
+            Packing::Binary => self.send(peer, priority, OpCode::Binary, &packed),
         }
+        self.buffers.codec.borrow_mut().packed = packed;
     }
 
     /// Answers a ping.

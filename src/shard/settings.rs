@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::Process;
-use super::encoder::Encoder;
 use crate::auth::Authenticator;
 use crate::config::Config;
-use crate::engine::EngineSettings;
 use crate::engine::hub::{HubLimits, OutboxLimits, Policies, Policy};
+use crate::engine::{EngineSettings, FormatRegistry};
 use crate::id::{Priority, ShardId};
 use crate::metrics::Counters;
+use crate::protocol::WireFormats;
 use crate::sse::CursorKey;
 
 /// Bytes that may be appended to a log before a flush has offered them to all
@@ -30,6 +30,8 @@ pub struct Settings {
     pub authenticator: Arc<Authenticator>,
     /// What it counts.
     pub counters: Arc<Counters>,
+    /// The wire formats of all protocols, and which is which.
+    pub formats: Arc<(FormatRegistry, WireFormats)>,
     /// Signs the cursors of event streams, the same for all shards.
     pub cursors: Arc<CursorKey>,
 }
@@ -44,7 +46,7 @@ pub(super) fn engine(settings: &Settings, shards: u16, wall_ms: u64) -> EngineSe
         hub: hub_limits(config, usize::from(shards)),
         policies: policies(config),
         cursors: settings.cursors.clone(),
-        encoder: Box::new(Encoder::new(&config.websocket)),
+        formats: settings.formats.0.make(config),
         // No process makes a million topics a second.
         epoch: wall_ms * 1000,
         process: settings.process.epoch,

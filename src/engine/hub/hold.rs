@@ -3,12 +3,12 @@
 use super::peer::Sub;
 use super::stream::Member;
 use super::{Hub, index_of, outbox_of};
-use crate::id::{PeerId, Slot, TopicId, WireFormat};
+use crate::id::{FormatId, PeerId, Slot, TopicId};
 
 impl Hub {
     /// Notes that a topic's messages arrive in `format` from the one after
     /// `number` on, which may be a smaller one: the topic's life may be another one.
-    pub fn begin(&mut self, topic: TopicId, format: WireFormat, number: u64) {
+    pub fn begin(&mut self, topic: TopicId, format: FormatId, number: u64) {
         let id = self.stream_of(topic, format);
         let stream = &mut self.streams[id.index()];
         stream.number = number;
@@ -17,7 +17,7 @@ impl Hub {
 
     /// The newest message's number; 0 before the first.
     #[must_use]
-    pub fn number(&self, topic: TopicId, format: WireFormat) -> u64 {
+    pub fn number(&self, topic: TopicId, format: FormatId) -> u64 {
         let stream = self.topics[topic.index()].streams[format.index()];
         stream.map_or(0, |id| self.streams[id.index()].number)
     }

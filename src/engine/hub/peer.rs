@@ -5,14 +5,14 @@ use super::outbox::Outbox;
 use super::stream::StreamId;
 use super::turns::Line;
 use crate::collections::HashMap;
-use crate::id::{TopicId, WireFormat};
+use crate::id::{FormatId, TopicId};
 
 /// A connection's side of the hub. Whatever could be large is allocated only
 /// while it is needed.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) generation: u32,
-    pub(crate) format: WireFormat,
+    pub(crate) format: FormatId,
     /// The socket took less than it was offered: nothing is written before
     /// [`Hub::unblock`](super::Hub::unblock).
     pub(crate) blocked: bool,
@@ -90,7 +90,7 @@ impl Sub {
 const MAPPED_FROM: usize = 64;
 
 impl Peer {
-    pub(crate) fn new(format: WireFormat, generation: u32) -> Self {
+    pub(crate) fn new(format: FormatId, generation: u32) -> Self {
         Self {
             generation,
             format,
@@ -233,6 +233,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::model::encoder::PLAIN;
 
     fn sub(topic: u32) -> Sub {
         Sub::new(TopicId(topic), StreamId(topic), 0)
@@ -251,7 +252,7 @@ mod tests {
         fn subscriptions_are_found_and_stay_in_turn_whatever_moves(
             steps in prop::collection::vec((0_u8..8, 0_u32..300), 1..1500),
         ) {
-            let mut peer = Peer::new(WireFormat::EventsJson, 1);
+            let mut peer = Peer::new(PLAIN, 1);
             let (mut topics, mut turn): (Vec<u32>, Vec<u32>) = Default::default();
             for (step, topic) in steps {
                 let at = peer.sub_of(TopicId(topic));
@@ -293,7 +294,7 @@ mod tests {
 
     #[test]
     fn m07_many_subscriptions_leave_no_memory_behind() {
-        let mut peer = Peer::new(WireFormat::EventsJson, 1);
+        let mut peer = Peer::new(PLAIN, 1);
         for topic in 0..10_000 {
             peer.add(sub(topic));
         }

@@ -1,5 +1,6 @@
 //! What very many topics and subscriptions cost, counted in steps.
 
+use crate::engine::model::encoder::PLAIN;
 use std::io::IoSlice;
 
 use super::*;
@@ -7,7 +8,7 @@ use crate::config::SlowConsumer;
 
 const TOPICS: u32 = 50_000;
 const FEW: usize = 100;
-const JSON: WireFormat = WireFormat::EventsJson;
+const JSON: FormatId = PLAIN;
 
 /// Sockets that take everything; what they took.
 #[derive(Default)]

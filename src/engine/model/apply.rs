@@ -1,13 +1,14 @@
 //! What each operation does.
 
 use super::client::View;
+use super::encoder::MERGED;
 use super::ops::{CLIENTS, Names, Op};
 use super::peers::Connection;
 use super::stream::StreamView;
 use super::world::{WHOLE, World};
+use crate::engine::PublicationKind;
 use crate::engine::{FlushBudget, Post};
-use crate::id::WireFormat;
-use crate::protocol::events::Kind;
+use crate::id::Form;
 use crate::sse::EventsRequest;
 use crate::topic;
 
@@ -79,7 +80,8 @@ impl World {
             } => {
                 let inbox = topic::inbox_of(&self.clients[who(client)].user);
                 let post = Post {
-                    kind: Kind::Push,
+                    kind: PublicationKind::Event,
+                    form: Form(1),
                     only_live: true,
                     ..Post::event(&inbox, b"")
                 };
@@ -87,7 +89,7 @@ impl World {
             }
             Op::Broadcast { node } => {
                 let post = Post {
-                    kind: Kind::Broadcast,
+                    kind: PublicationKind::Broadcast,
                     ..Post::event(topic::BROADCAST, b"")
                 };
                 self.count(at(node), &post, 0);
@@ -210,14 +212,14 @@ impl World {
         };
         let hub = self.nodes[connection.node].engine.hub();
         self.is_open(client)
-            && !connection.format.is_bridge()
-            && connection.format != WireFormat::Sse
+            && connection.format.recovers
+            && connection.format != MERGED
             && !hub.is_outbox_full(connection.peer.slot)
     }
 
     fn may_answer(&self, client: usize) -> bool {
         let connection = self.clients[client].connection.as_ref();
-        connection.is_some_and(|connection| connection.format != WireFormat::Sse)
+        connection.is_some_and(|connection| connection.format != MERGED)
     }
 
     fn make_room(&mut self, client: usize, bytes: usize) {
@@ -240,7 +242,7 @@ impl World {
             return;
         }
         self.leave(client);
-        let peer = self.nodes[node].engine.join(WireFormat::Sse);
+        let peer = self.nodes[node].engine.join(MERGED);
         self.nodes[node]
             .sockets
             .insert(peer.slot, self.setup.room + 300);
@@ -255,8 +257,8 @@ impl World {
             &mut self.oracle,
         );
         let stored = self.clients[client].stored.clone();
-        let unread = View::new(WireFormat::Sse, stored, self.has_room());
-        let mut connection = Connection::new(node, peer, WireFormat::Sse, unread);
+        let unread = View::new(MERGED, stored, self.has_room());
+        let mut connection = Connection::new(node, peer, MERGED, unread);
         connection.stream = Some((list, view));
         self.clients[client].connection = Some(connection);
         self.changes += 1;

@@ -1,5 +1,6 @@
 //! What a client of the WebSocket protocols reads, and what it may expect of it.
 
+use super::encoder::{GROUPED, PLAIN};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::encoder::Event;
@@ -9,7 +10,7 @@ use super::oracle::{Check, Oracle, expect, fail};
 use super::seen::Thing;
 use super::track::{Membership, Track};
 use crate::engine::{Resumed, Start};
-use crate::id::{Position, WireFormat};
+use crate::id::{FormatId, Position};
 use crate::topic::{Pattern, is_internal};
 
 /// Where all topics stand, by name.
@@ -18,7 +19,7 @@ pub(super) type Heads = BTreeMap<String, Position>;
 /// What a client sees of one connection.
 #[derive(Debug)]
 pub(super) struct View {
-    format: WireFormat,
+    format: FormatId,
     /// Bytes of a frame that has not ended.
     buffer: Vec<u8>,
     /// Topics that it is a member of, but for those of patterns of which nothing has come.
@@ -105,7 +106,7 @@ impl Covering {
 }
 
 impl View {
-    pub(super) fn new(format: WireFormat, stored: Heads, has_room: bool) -> Self {
+    pub(super) fn new(format: FormatId, stored: Heads, has_room: bool) -> Self {
         Self {
             format,
             buffer: Vec::new(),
@@ -336,15 +337,15 @@ impl View {
             ("E", format) => {
                 let is_ours = format == self.format.index().to_string()
                     // What was missed does not come in groups.
-                    || self.format == WireFormat::EventsBatch
-                        && format == WireFormat::EventsJson.index().to_string();
+                    || self.format == GROUPED
+                        && format == PLAIN.index().to_string();
                 if !is_ours {
                     fail(Check::Frame, format!("format {format}: {line}"));
                 }
                 self.event(rest, oracle);
             }
             ("B", count) => {
-                expect(Check::Frame, &self.format, &WireFormat::EventsBatch, line);
+                expect(Check::Frame, &self.format, &GROUPED, line);
                 let events: Vec<&str> = rest.split(',').collect();
                 expect(
                     Check::Frame,

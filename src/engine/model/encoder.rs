@@ -1,14 +1,14 @@
 //! Frames that are easy to read back.
 
-use crate::engine::{Change, Encode};
-use crate::id::{Position, WireFormat};
-use crate::protocol::events::{Kind, Publication};
+use crate::config::{Config, Mode};
+use crate::engine::{Format, FormatRegistry, Formats, MakeFormat, Publication, PublicationKind};
+use crate::id::{Form, FormatId, Gather, Position};
 use crate::sse::put_event;
 
 /// Writes a line for each publication: `E<format> topic epoch offset kind data`. A group is
 /// `B<count>` and bare events, comma between them.
-#[derive(Debug, Default)]
-pub(super) struct Lines(Vec<u8>);
+#[derive(Debug)]
+struct Lines(FormatId);
 
 /// A publication as a client reads it.
 #[derive(Clone, Copy, Debug)]
@@ -47,44 +47,104 @@ fn bare(publication: &Publication<'_>) -> String {
         ..
     } = publication;
     let kind = match publication.kind {
-        Kind::Event => 'e',
-        Kind::Broadcast => 'b',
-        Kind::Presence => 'p',
-        Kind::Push => 's',
+        PublicationKind::Event if publication.form != Form::NEUTRAL => 's',
+        PublicationKind::Event => 'e',
+        PublicationKind::Broadcast => 'b',
+        PublicationKind::Presence => 'p',
     };
     let data = str::from_utf8(publication.data).expect("data is text");
+    let change = |data: &str| {
+        let change: serde_json::Value = serde_json::from_str(data).expect("a change is JSON");
+        let sign = if change["action"] == "join" { '+' } else { '-' };
+        format!(
+            "{sign}{}",
+            change["user"].as_str().expect("somebody came or left")
+        )
+    };
+    let data = match publication.kind {
+        PublicationKind::Presence => change(data),
+        _ => data.to_owned(),
+    };
     format!("{topic} {epoch} {offset} {kind} {data}")
 }
 
-impl Encode for Lines {
-    fn event(&mut self, format: WireFormat, publication: &Publication<'_>, _: u64) -> &[u8] {
+impl Format for Lines {
+    fn encode(&mut self, publication: &Publication<'_>, _: u64, out: &mut Vec<u8>) {
         let bare = bare(publication);
-        self.0.clear();
-        match format {
-            WireFormat::Sse => {
-                let is_presence = publication.kind == Kind::Presence;
+        match self.0.gather {
+            Gather::Merge => {
+                let is_presence = publication.kind == PublicationKind::Presence;
                 let name = if is_presence { "p" } else { "e" };
-                put_event(&mut self.0, name, bare.as_bytes()).expect("no line ends");
+                put_event(out, name, bare.as_bytes()).expect("no line ends");
             }
-            WireFormat::EventsBatch => self.0.extend_from_slice(bare.as_bytes()),
-            format => {
-                let line = format!("E{} {bare}\n", format.index());
-                self.0.extend_from_slice(line.as_bytes());
-            }
+            Gather::Group => out.extend_from_slice(bare.as_bytes()),
+            Gather::Each => put_line(out, self.0, &bare),
         }
-        &self.0
     }
 
-    fn group(&mut self, events: &[u8], count: usize, _: u64) -> &[u8] {
-        self.0.clear();
-        self.0.extend_from_slice(format!("B{count} ").as_bytes());
-        self.0.extend_from_slice(events);
-        self.0.push(b'\n');
-        &self.0
+    fn encode_missed(&mut self, publication: &Publication<'_>, time_ms: u64, out: &mut Vec<u8>) {
+        match self.0.gather {
+            Gather::Group => put_line(out, PLAIN, &bare(publication)),
+            _ => self.encode(publication, time_ms, out),
+        }
     }
 
-    fn presence(&mut self, change: &Change) -> Vec<u8> {
-        let sign = if change.joined { '+' } else { '-' };
-        format!("{sign}{}", change.user).into_bytes()
+    fn group(&mut self, events: &[u8], count: usize, _: u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("B{count} ").as_bytes());
+        out.extend_from_slice(events);
+        out.push(b'\n');
     }
 }
+
+fn put_line(out: &mut Vec<u8>, format: FormatId, bare: &str) {
+    out.extend_from_slice(format!("E{} {bare}\n", format.index()).as_bytes());
+}
+
+/// The formats of the model.
+pub(super) fn formats() -> Formats {
+    let mut registry = FormatRegistry::default();
+    let makers: [MakeFormat; 7] = [
+        |_| Box::new(Lines(PLAIN)),
+        |_| Box::new(Lines(DEFLATED)),
+        |_| Box::new(Lines(PACKED)),
+        |_| Box::new(Lines(MERGED)),
+        |_| Box::new(Lines(GROUPED)),
+        |_| Box::new(Lines(LIVE)),
+        |_| Box::new(Lines(LIVE_DEFLATED)),
+    ];
+    for (format, make) in FORMATS.into_iter().zip(makers) {
+        assert_eq!(
+            registry.register(format.gather, format.recovers, make),
+            format
+        );
+    }
+    registry.make(&Config::for_mode(Mode::Demo))
+}
+
+const fn format(number: u8, gather: Gather, recovers: bool) -> FormatId {
+    FormatId {
+        number,
+        gather,
+        recovers,
+    }
+}
+
+pub(in crate::engine) const PLAIN: FormatId = format(0, Gather::Each, true);
+pub(in crate::engine) const DEFLATED: FormatId = format(1, Gather::Each, true);
+pub(in crate::engine) const PACKED: FormatId = format(2, Gather::Each, true);
+pub(in crate::engine) const MERGED: FormatId = format(3, Gather::Merge, true);
+pub(in crate::engine) const GROUPED: FormatId = format(4, Gather::Group, true);
+/// Of a protocol that knows no coming back for what was missed.
+pub(in crate::engine) const LIVE: FormatId = format(5, Gather::Each, false);
+pub(in crate::engine) const LIVE_DEFLATED: FormatId = format(6, Gather::Each, false);
+
+/// All of them, by number.
+pub(in crate::engine) const FORMATS: [FormatId; 7] = [
+    PLAIN,
+    DEFLATED,
+    PACKED,
+    MERGED,
+    GROUPED,
+    LIVE,
+    LIVE_DEFLATED,
+];

@@ -3,6 +3,7 @@
 //! One engine whose every kind of work never ends: peers that are sent something of their own, a topic with
 //! a few members, one with many, and readers of everything. Beside them are pairs: topics with one reader.
 
+use super::encoder::PLAIN;
 use std::sync::Arc;
 
 use super::lanes::Mesh;
@@ -11,7 +12,7 @@ use super::ops::Setup;
 use super::random::Random;
 use super::traces::WIDE;
 use crate::engine::{Begin, FlushBudget, Now, Post, Ticket};
-use crate::id::{PeerId, Priority, WireFormat};
+use crate::id::{PeerId, Priority};
 use crate::sse::CursorKey;
 use crate::topic::Pattern;
 
@@ -91,7 +92,7 @@ impl Engines {
 
     /// A peer comes and subscribes.
     fn join(&mut self, names: &[&str]) -> PeerId {
-        let peer = self.node.engine.join(WireFormat::EventsJson);
+        let peer = self.node.engine.join(PLAIN);
         self.node.sockets.insert(peer.slot, usize::MAX);
         self.turn(|turn| {
             let ticket: Ticket = turn.begin_subscription(peer);

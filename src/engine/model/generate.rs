@@ -1,9 +1,10 @@
 //! Setups and operations that follow from a seed.
 
+use super::encoder::{DEFLATED, GROUPED, LIVE, LIVE_DEFLATED, PACKED, PLAIN};
 use super::ops::{CLIENTS, Names, Op, Recover, Setup};
 use super::random::Random;
 use crate::config::SlowConsumer;
-use crate::id::WireFormat;
+use crate::id::FormatId;
 
 /// The setup and the operations that follow from a seed.
 pub(super) fn generate(seed: u64) -> (Setup, Vec<Op>) {
@@ -53,16 +54,16 @@ const POLICIES: [SlowConsumer; 4] = [
     SlowConsumer::DropLowest,
 ];
 
-const FORMATS: [WireFormat; 9] = [
-    WireFormat::EventsJson,
-    WireFormat::EventsJson,
-    WireFormat::EventsJson,
-    WireFormat::EventsMsgpack,
-    WireFormat::EventsBatch,
-    WireFormat::EventsBatch,
-    WireFormat::EventsJsonDeflate,
-    WireFormat::Bridge,
-    WireFormat::BridgeDeflate,
+const FORMATS: [FormatId; 9] = [
+    PLAIN,
+    PLAIN,
+    PLAIN,
+    PACKED,
+    GROUPED,
+    GROUPED,
+    DEFLATED,
+    LIVE,
+    LIVE_DEFLATED,
 ];
 
 fn setup(random: &mut Random, is_large: bool) -> Setup {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::encoder::Lines;
+use super::encoder::formats;
 use super::lanes::{Batch, Span};
 use super::ops::Setup;
 use super::sockets::Sockets;
@@ -83,7 +83,7 @@ impl Node {
                 [("b.".into(), policy(setup.slow_b, Priority::Low))],
             ),
             cursors: cursors.clone(),
-            encoder: Box::new(Lines::default()),
+            formats: formats(),
             // Epochs of different engines look different in a trace.
             epoch: 1000 * (1 + u64::from(shard)),
             process: PROCESS,

@@ -1,7 +1,7 @@
 //! What a run is made of: a setup and operations, all of which follow from a seed.
 
 use crate::config::SlowConsumer;
-use crate::id::WireFormat;
+use crate::id::FormatId;
 
 /// Clients of a run.
 pub(super) const CLIENTS: u8 = 7;
@@ -61,7 +61,7 @@ pub(super) enum Op {
     Join {
         client: u8,
         node: u8,
-        format: WireFormat,
+        format: FormatId,
         greet: bool,
     },
     /// A client's connection is gone.

@@ -1,5 +1,6 @@
 //! Clients, their connections, and what sessions do for them.
 
+use super::encoder::MERGED;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
@@ -13,7 +14,7 @@ use super::world::World;
 use crate::engine::hub::Enqueue;
 use crate::engine::{Begin, Confirmation, Gap, GapCause, Outcome, PublishResult};
 use crate::engine::{Resumed, Start, Ticket};
-use crate::id::{PeerId, Position, Priority, WireFormat};
+use crate::id::{FormatId, PeerId, Position, Priority};
 use crate::sse::{self, GapReason, put_gap};
 use crate::topic::{self, Pattern};
 
@@ -37,7 +38,7 @@ pub(super) struct Client {
 pub(super) struct Connection {
     pub(super) node: usize,
     pub(super) peer: PeerId,
-    pub(super) format: WireFormat,
+    pub(super) format: FormatId,
     /// The names and patterns subscribed to.
     pub(super) names: Vec<String>,
     /// Topics that it got without asking.
@@ -68,7 +69,7 @@ impl Client {
 }
 
 impl Connection {
-    pub(super) fn new(node: usize, peer: PeerId, format: WireFormat, view: View) -> Self {
+    pub(super) fn new(node: usize, peer: PeerId, format: FormatId, view: View) -> Self {
         Self {
             node,
             peer,
@@ -207,7 +208,7 @@ impl World {
             self.check_forgotten(client, topic);
         }
         let mut out = Vec::new();
-        if self.connection(client).format == WireFormat::Sse {
+        if self.connection(client).format == MERGED {
             let Some(topic) = &gap.topic else { return };
             let lost = gap.lost;
             put_gap(
@@ -372,7 +373,7 @@ impl World {
 
     /// A client of the events protocol comes: with broadcasts and its inbox if `greet`. One of the
     /// bridge protocol has its inbox alone.
-    pub(super) fn join(&mut self, client: usize, node: usize, format: WireFormat, greet: bool) {
+    pub(super) fn join(&mut self, client: usize, node: usize, format: FormatId, greet: bool) {
         self.leave(client);
         let peer = self.nodes[node].engine.join(format);
         self.nodes[node].sockets.insert(peer.slot, self.setup.room);
@@ -380,13 +381,13 @@ impl World {
         let view = View::new(format, stored, self.has_room());
         let mut connection = Connection::new(node, peer, format, view);
         let inbox = topic::inbox_of(&self.clients[client].user);
-        if format.is_bridge() {
+        if !format.recovers {
             let seen = self.stored(client, &inbox);
             connection.view.seen_before(seen);
         }
         self.clients[client].connection = Some(connection);
         self.changes += 1;
-        if !greet && !format.is_bridge() {
+        if !greet && format.recovers {
             return;
         }
         let ticket = self.turn(node, |turn| turn.begin_subscription(peer));
@@ -395,12 +396,12 @@ impl World {
             .asked
             .insert(ticket.0, Asked::default());
         let mut has_room = true;
-        if !format.is_bridge() {
+        if format.recovers {
             has_room &= self.begin(client, topic::BROADCAST, Begin::Live, ticket);
             self.connection(client).own.push(topic::BROADCAST.into());
         }
         let stored = self.clients[client].stored.get(&inbox).copied();
-        let begin = match format.is_bridge() {
+        let begin = match !format.recovers {
             true => Begin::Here,
             false => stored.map_or(Begin::Live, Begin::After),
         };
@@ -626,7 +627,7 @@ impl World {
         } = self.connection(client);
         let engine = &mut self.nodes[node].engine;
         let last: &[u8] = match format {
-            WireFormat::Sse => b"",
+            MERGED => b"",
             _ => b"X\n",
         };
         engine.send_last(peer, last);

@@ -1,5 +1,6 @@
 //! Tasks that wait for answers: of counted publications, histories and calls.
 
+use super::encoder::{FORMATS, MERGED};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::oracle::{Check, expect, fail};
@@ -7,7 +8,6 @@ use super::seen::Thing;
 use super::world::World;
 use crate::engine::hub::Hub;
 use crate::engine::{Counting, Kept, Outcome, Post, PublishResult, Stored, Taken, Ticket};
-use crate::id::WireFormat;
 
 /// Who waits, by engine and ticket.
 #[derive(Debug, Default)]
@@ -206,14 +206,14 @@ impl World {
     fn members(&self, topic: &str) -> u64 {
         let of_hub = |hub: &Hub| -> usize {
             let named = hub.find(topic).into_iter().flat_map(|id| {
-                let formats = WireFormat::ALL.into_iter();
+                let formats = FORMATS.into_iter();
                 formats.map(move |format| hub.member_count(id, format))
             });
             let logs = hub.topics().filter(|(_, name)| {
                 let topics = name.strip_prefix("#sse:");
                 topics.is_some_and(|topics| topics.split(',').any(|part| part == topic))
             });
-            let streams = logs.map(|(log, _)| hub.member_count(log, WireFormat::Sse));
+            let streams = logs.map(|(log, _)| hub.member_count(log, MERGED));
             named.sum::<usize>() + streams.sum::<usize>()
         };
         let connections = self.clients.iter();

@@ -1,9 +1,9 @@
 //! What was wrong once: each fault with the shortest trace that showed it.
 
+use super::encoder::*;
 use super::ops::{Op, Op::*, Recover::*, Setup};
 use super::run::run;
 use crate::config::SlowConsumer::*;
-use crate::id::WireFormat::*;
 
 /// Where nothing fills and nothing is kept.
 pub(super) const WIDE: Setup = Setup {
@@ -44,7 +44,7 @@ fn a_subscription_of_one_engine_meets_no_fault() {
             Join {
                 client: 0,
                 node: 0,
-                format: EventsJson,
+                format: PLAIN,
                 greet: true,
             },
             Subscribe {
@@ -89,7 +89,7 @@ fn a_confirmation_is_not_overtaken() {
             Join {
                 client: 6,
                 node: 0,
-                format: EventsJson,
+                format: PLAIN,
                 greet: true,
             },
             Subscribe {
@@ -111,7 +111,7 @@ fn a_topic_that_flows_is_named_where_it_is() {
             Join {
                 client: 0,
                 node: 0,
-                format: EventsJson,
+                format: PLAIN,
                 greet: false,
             },
             Subscribe {
@@ -149,7 +149,7 @@ fn recovery_skips_nothing_that_flows() {
             Join {
                 client: 5,
                 node: 1,
-                format: EventsJson,
+                format: PLAIN,
                 greet: false,
             },
             Subscribe {
@@ -222,7 +222,7 @@ fn a_home_keeps_no_interest_without_room() {
             Join {
                 client: 5,
                 node: 3,
-                format: EventsBatch,
+                format: GROUPED,
                 greet: true,
             },
             Count {
@@ -262,7 +262,7 @@ fn a_name_of_an_earlier_life_is_forgotten() {
             Join {
                 client: 1,
                 node: 1,
-                format: EventsJson,
+                format: PLAIN,
                 greet: true,
             },
             Leave { client: 1 },
@@ -280,7 +280,7 @@ fn a_name_of_an_earlier_life_is_forgotten() {
             Join {
                 client: 2,
                 node: 3,
-                format: EventsBatch,
+                format: GROUPED,
                 greet: true,
             },
             SweepHome {
@@ -305,7 +305,7 @@ fn numbers_may_fall_with_an_epoch() {
             Join {
                 client: 5,
                 node: 3,
-                format: EventsBatch,
+                format: GROUPED,
                 greet: true,
             },
             Broadcast { node: 1 },
@@ -321,7 +321,7 @@ fn numbers_may_fall_with_an_epoch() {
             Join {
                 client: 1,
                 node: 3,
-                format: EventsBatch,
+                format: GROUPED,
                 greet: true,
             },
             Run { rounds: 2 },
@@ -347,7 +347,7 @@ fn what_stands_behind_a_stalled_request_may_be_overtaken_elsewhere() {
             Join {
                 client: 0,
                 node: 2,
-                format: EventsBatch,
+                format: GROUPED,
                 greet: true,
             },
             Publish {
@@ -374,7 +374,7 @@ fn what_stands_behind_a_stalled_request_may_be_overtaken_elsewhere() {
             Join {
                 client: 0,
                 node: 0,
-                format: EventsBatch,
+                format: GROUPED,
                 greet: false,
             },
             Publish {
@@ -404,7 +404,7 @@ fn a_gap_never_names_a_topic_of_others() {
             Join {
                 client: 0,
                 node: 2,
-                format: EventsBatch,
+                format: GROUPED,
                 greet: false,
             },
             Subscribe {
@@ -451,7 +451,7 @@ fn private_losses_are_told() {
             Join {
                 client: 3,
                 node: 3,
-                format: EventsJson,
+                format: PLAIN,
                 greet: true,
             },
             Publish {
@@ -488,7 +488,7 @@ fn a_group_ends_with_its_topic() {
             Join {
                 client: 2,
                 node: 0,
-                format: EventsBatch,
+                format: GROUPED,
                 greet: true,
             },
             Subscribe {
@@ -516,13 +516,13 @@ fn a_group_that_waits_is_behind_the_confirmation() {
             Join {
                 client: 1,
                 node: 2,
-                format: EventsBatch,
+                format: GROUPED,
                 greet: false,
             },
             Join {
                 client: 3,
                 node: 2,
-                format: EventsBatch,
+                format: GROUPED,
                 greet: false,
             },
             Subscribe {
@@ -570,7 +570,7 @@ fn a_topic_given_up_and_asked_for_again_is_named_where_it_is() {
             Join {
                 client: 1,
                 node: 1,
-                format: EventsJsonDeflate,
+                format: DEFLATED,
                 greet: true,
             },
             count(3, "", 2),

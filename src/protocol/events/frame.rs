@@ -2,40 +2,10 @@
 
 mod answer;
 
+use crate::engine::{Publication, PublicationKind};
 use crate::json::put_string;
 
 use super::Refusal;
-
-/// What a publication is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// Something that happened.
-    Event,
-    /// Something for one user whose data is what clients of the bridge protocol
-    /// are sent; an event to others.
-    Push,
-    /// Something for everybody, whatever they subscribed to.
-    Broadcast,
-    /// Somebody came to the topic or left it.
-    Presence,
-}
-
-/// A publication as its subscribers see it.
-#[derive(Clone, Copy, Debug)]
-pub struct Publication<'a> {
-    /// What it is.
-    pub kind: Kind,
-    /// Where it was published.
-    pub topic: &'a str,
-    /// What it is called, which needs no escaping; empty: a broadcast without a name.
-    pub name: &'a str,
-    /// A JSON value, passed on byte for byte.
-    pub data: &'a [u8],
-    /// Which life of the topic it belongs to.
-    pub epoch: u64,
-    /// Its place in the topic; of a presence message, its number among these.
-    pub offset: u64,
-}
 
 /// How a topic begins for a subscriber, or a pattern.
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +79,7 @@ impl<'a> Writer<'a> {
     /// Cost: a few copies; no allocation once `out` is warm.
     pub fn event(mut self, publication: &Publication<'_>) {
         match publication.kind {
-            Kind::Event | Kind::Push => {
+            PublicationKind::Event => {
                 self.put(r#"{"type":"event","event":""#);
                 self.put(publication.name);
                 self.put(r#"","event_type":""#);
@@ -121,12 +91,12 @@ impl<'a> Writer<'a> {
                 }
                 self.put(r#"","data":"#);
             }
-            Kind::Broadcast if publication.name.is_empty() => {
+            PublicationKind::Broadcast if publication.name.is_empty() => {
                 self.put(r#"{"type":"broadcast","event":null,"data":"#);
             }
-            Kind::Broadcast | Kind::Presence => {
+            PublicationKind::Broadcast | PublicationKind::Presence => {
                 self.put(match publication.kind {
-                    Kind::Presence => r#"{"type":"presence","event":""#,
+                    PublicationKind::Presence => r#"{"type":"presence","event":""#,
                     _ => r#"{"type":"broadcast","event":""#,
                 });
                 self.put(publication.name);
@@ -134,7 +104,7 @@ impl<'a> Writer<'a> {
             }
         }
         self.out.extend_from_slice(publication.data);
-        if publication.kind == Kind::Presence {
+        if publication.kind == PublicationKind::Presence {
             self.put(r#","presence_seq":"#);
             self.put_number(publication.offset);
             return self.end();
@@ -337,6 +307,7 @@ impl<'a> Writer<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Form;
     use serde_json::{Value, json};
 
     const TIME: &[u8] = b"2026-11-21T07:34:31.524Z";
@@ -366,7 +337,8 @@ mod tests {
                 "data":{"client_id":"c1","session_id":"s1","server_version":env!("CARGO_PKG_VERSION"),"endpoint":"demo"}}),
         );
         let publication = Publication {
-            kind: Kind::Event,
+            kind: PublicationKind::Event,
+            form: Form::NEUTRAL,
             topic: "a.b",
             name: "a.b",
             data: br#"{"x":1}"#,
@@ -387,22 +359,26 @@ mod tests {
         );
         for (kind, name, expected) in [
             (
-                Kind::Broadcast,
+                PublicationKind::Broadcast,
                 "a",
                 json!({"type":"broadcast","event":"a"}),
             ),
             (
-                Kind::Broadcast,
+                PublicationKind::Broadcast,
                 "",
                 json!({"type":"broadcast","event":null}),
             ),
-            (Kind::Presence, "a", json!({"type":"presence","event":"a"})),
+            (
+                PublicationKind::Presence,
+                "a",
+                json!({"type":"presence","event":"a"}),
+            ),
         ] {
             let mut expected = expected;
             expected["data"] = json!({"x":1});
             // Presence has a count of its own.
             match kind {
-                Kind::Presence => expected["presence_seq"] = json!(12),
+                PublicationKind::Presence => expected["presence_seq"] = json!(12),
                 _ => expected["event_id"] = json!("7-12"),
             }
             let publication = Publication {

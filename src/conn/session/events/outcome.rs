@@ -5,7 +5,8 @@ use crate::engine::{Confirmation, Outcome, PublishResult, Resumed, Roster, Start
 use crate::id::PeerId;
 use crate::json::put_string;
 use crate::protocol::events::{Begun, Greeting, Refusal};
-use crate::shard::{Shard, timestamp_of};
+use crate::shard::Shard;
+use crate::timestamp::timestamp_of;
 
 impl Events {
     /// Tells the client what it has subscribed to, now or when homes have answered.

@@ -1,0 +1,62 @@
+//! Text messages that many peers share, compressed or not.
+
+use super::OpCode;
+use super::deflate::Deflater;
+use super::encode::{put_frame, put_header};
+use crate::config::Websocket;
+
+/// The window of frames that all peers share, as a power of two. A peer that asked for a smaller one
+/// gets broadcasts uncompressed.
+pub const SHARED_WINDOW_BITS: u8 = 15;
+
+/// A buffer that has grown beyond this is given back after use.
+const BUFFER_BYTES_MAX: usize = 256 * 1024;
+
+/// Writes text messages as frames; compressed ones keep no context, so that one frame serves all.
+#[derive(Debug)]
+pub struct TextFrames {
+    /// The deflater and the payloads that are worth it, if frames are compressed.
+    deflate: Option<(Deflater, usize)>,
+    deflated: Vec<u8>,
+}
+
+impl TextFrames {
+    /// Frames that are not compressed.
+    #[must_use]
+    pub const fn plain() -> Self {
+        Self {
+            deflate: None,
+            deflated: Vec::new(),
+        }
+    }
+
+    /// Frames that are compressed where it is worth it.
+    #[must_use]
+    pub fn deflated(config: &Websocket) -> Self {
+        Self {
+            deflate: Some((Deflater::new(config.deflate_level), config.deflate_min_size)),
+            deflated: Vec::new(),
+        }
+    }
+
+    /// Appends the frame of a message.
+    pub fn put(&mut self, out: &mut Vec<u8>, payload: &[u8]) {
+        let deflate = self.deflate.as_mut();
+        match deflate.filter(|(_, bytes_min)| payload.len() >= *bytes_min) {
+            None => put_frame(out, OpCode::Text, payload),
+            Some((deflater, _)) => {
+                self.deflated.clear();
+                deflater.compress(SHARED_WINDOW_BITS, payload, &mut self.deflated);
+                put_header(out, OpCode::Text, true, self.deflated.len());
+                out.extend_from_slice(&self.deflated);
+            }
+        }
+    }
+
+    /// Gives back what one large message has left behind.
+    pub fn tidy(&mut self) {
+        if self.deflated.capacity() > BUFFER_BYTES_MAX {
+            self.deflated = Vec::new();
+        }
+    }
+}
