@@ -1,5 +1,5 @@
 //! The map types everybody uses: `ahash` with keys drawn at random per process,
-//! so that names chosen by a peer cannot be made to collide (HOSTILE M16); and bytes that arrive bit by bit.
+//! so that names chosen by a peer cannot be made to collide (hostile-inputs.md M16); and bytes that arrive bit by bit.
 
 mod segments;
 

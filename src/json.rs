@@ -10,7 +10,7 @@ mod rest;
 
 pub use rest::{Rest, without};
 
-/// How deep arrays and objects may nest in a message (HOSTILE M01). The parser
+/// How deep arrays and objects may nest in a message (hostile-inputs.md M01). The parser
 /// underneath recurses, so this also bounds its stack.
 pub const DEPTH_MAX: usize = 64;
 

@@ -1,7 +1,8 @@
 //! Counters of a shard, read by whoever serves `/metrics`.
 //!
 //! Each has one writer, its shard's thread, so that counting is a load and a
-//! store without a locked instruction; only lost lines of the log are the process's. Label sets are fixed (HOSTILE M15).
+//! store without a locked instruction; only lost lines of the log are the process's. Label sets are fixed
+//! (hostile-inputs.md M15).
 
 mod counters;
 mod histogram;

@@ -1,7 +1,7 @@
 //! Topic names and the patterns that select them.
 //!
 //! One grammar for every protocol: 1 to 128 bytes of letters, digits and
-//! `_ . : -` (spec/events.md 3.5). `.` and `:` separate segments.
+//! `_ . : -` (docs/protocol.md, "subscribe"). `.` and `:` separate segments.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use std::fmt::Write;
 pub const NAME_BYTES_MAX: usize = 128;
 
 /// Names below this prefix are inboxes: only their user may subscribe, and
-/// patterns never cover them (spec/gateway.md 6.4, identity rule).
+/// patterns never cover them (docs/tokens.md, "Permissions").
 const INBOX_PREFIX: &str = "user:";
 
 /// The longest prefix of inboxes: three bytes for each of the 128 of a user's name, and a topic's name.
@@ -115,7 +115,7 @@ pub fn user_of(name: &str) -> Option<String> {
     user.ok().map(std::borrow::Cow::into_owned)
 }
 
-/// Whether `name` is an inbox of `user`: only one user's it can be (HOSTILE A16).
+/// Whether `name` is an inbox of `user`: only one user's it can be (hostile-inputs.md A16).
 #[must_use]
 pub fn is_inbox_of(user: &str, name: &str) -> bool {
     name.starts_with(&inboxes_of(user))

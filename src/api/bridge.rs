@@ -1,5 +1,5 @@
 //! The bridge protocol's requests: services push to users, and ask them
-//! (spec/bridge.md 1.1).
+//! (docs/bridge.md, "Endpoints").
 
 mod about;
 mod admission;
@@ -71,7 +71,7 @@ fn outcome(is_delivered: bool) -> Answer {
 }
 
 /// Whom a message goes to: the first public account that it mentions, or the user
-/// it names (spec/bridge.md 1.4).
+/// it names (docs/bridge.md, "Public accounts").
 fn target<'a>(config: &Config, push: &'a Push<'_>) -> &'a str {
     push.mention(|name| config.bridge.is_public(name))
         .unwrap_or(&push.user)

@@ -19,7 +19,7 @@ const JSON: &str = "application/json";
 /// The text that Prometheus reads.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// `GET /health`: what all existing clients look for at once (spec/gateway.md 6.2).
+/// `GET /health`: what all existing clients look for at once.
 pub(super) async fn health(Shared(state): Shared<Arc<State>>) -> Answer {
     let body = serde_json::json!({
         "status": "healthy",

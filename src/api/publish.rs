@@ -1,4 +1,5 @@
-//! Publishing over HTTP in words that every protocol shares (spec/gateway.md 6.5).
+//! Publishing over HTTP in words that every protocol shares
+//! (docs/protocol.md, "Publishing in general terms").
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How often credentials from one address may be wrong (HOSTILE A18).
+//! How often credentials from one address may be wrong (hostile-inputs.md A18).
 
 use std::net::IpAddr;
 use std::sync::PoisonError;

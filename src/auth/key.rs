@@ -1,5 +1,5 @@
 //! One key that tokens are checked with. It knows its algorithm, so that no
-//! token can choose one (RFC 8725 section 3.1, HOSTILE A01 and A02).
+//! token can choose one (RFC 8725 section 3.1, hostile-inputs.md A01 and A02).
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rsa;

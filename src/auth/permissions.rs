@@ -12,7 +12,7 @@ use crate::topic::{self, Selector};
 /// - Where a token lists what may be subscribed to, that and nothing else may be, and the same for
 ///   publishing; otherwise the topic's namespace decides. What a namespace gives to nobody no
 ///   token opens.
-/// - A pattern is allowed only if everything it covers is (HOSTILE A15), so that a subscription never
+/// - A pattern is allowed only if everything it covers is (hostile-inputs.md A15), so that a subscription never
 ///   has to be looked at again when a topic appears.
 /// - An inbox may be subscribed to by its user alone, and published to by services alone; the
 ///   gateway's own topics are published to by nobody.

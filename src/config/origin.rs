@@ -6,7 +6,7 @@ use super::kind::Parsed;
 /// `http://localhost:3000`, `https://*.example.com`, `http://localhost:*`.
 ///
 /// Compared byte for byte with what a browser sends, which has exactly one spelling for each
-/// origin. Nothing is folded, decoded or cut, so that no other spelling can pass (HOSTILE A14).
+/// origin. Nothing is folded, decoded or cut, so that no other spelling can pass (hostile-inputs.md A14).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OriginPattern {
     /// Whether one label stands between scheme and `rest`.

@@ -163,7 +163,7 @@ async fn serve_requests(
                 }
             };
             // What follows a refused upgrade may be meant for a connection that somebody in
-            // front of us believes to be one (HOSTILE H08). What still comes of a body that
+            // front of us believes to be one (hostile-inputs.md H08). What still comes of a body that
             // nobody wants is not looked for a request behind it.
             if is_last || progress.in_request.get() || shard.process.is_draining() {
                 answer

@@ -20,7 +20,7 @@ use crate::shard::{Shard, log_refused_token};
 /// headers: `new WebSocket(url, ["bearer", token])`.
 pub(super) const BEARER_PROTOCOL: &str = "bearer";
 
-/// What a request's token says about its sender (spec/events.md 3.5). Sources that disagree are as
+/// What a request's token says about its sender (docs/tokens.md). Sources that disagree are as
 /// good as no token.
 ///
 /// # Errors
@@ -44,7 +44,7 @@ pub(super) fn admit<B>(
         return Ok(standing_without());
     };
     // A browser sends cookies along for every page, also for one that wants to speak in its
-    // user's name (HOSTILE A14).
+    // user's name (hostile-inputs.md A14).
     if given.only_cookies && !is_own_page(&config.http.allowed_origins, request.headers()) {
         let why = "A token in a cookie is taken from pages of this host only, or of \
                    http.allowed_origins: the Origin header is another, or missing";

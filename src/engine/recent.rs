@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::collections::HashMap;
 
-/// How long a key is remembered (spec/gateway.md 6.5).
+/// How long a key is remembered (docs/protocol.md, "Publishing in general terms").
 const KEPT_MS: u64 = 5 * 60 * 1000;
 
 /// Keys remembered by one home. Beyond it the oldest are forgotten early.
@@ -13,7 +13,7 @@ const KEYS_MAX: usize = 200_000;
 /// The longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 128;
 
-/// A topic and a key. Two names, never one text made of both (HOSTILE A16).
+/// A topic and a key. Two names, never one text made of both (hostile-inputs.md A16).
 type Name = (Box<str>, Box<str>);
 
 /// The keys of recent publications and the offsets they got.

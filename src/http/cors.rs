@@ -69,9 +69,8 @@ fn permit(origins: &[CorsOrigin], origin: &str) -> Option<Permit> {
         .then_some(Permit::WithoutCookies)
 }
 
-/// The answer to a browser that asks whether a page may send a request, in the words of
-/// spec/bridge.md 1.1, but for what [`allow_page`] says; `None` if this is no such question, or no
-/// page may.
+/// The answer to a browser that asks whether a page may send a request (docs/tokens.md, "Web pages"), but
+/// for what [`allow_page`] says; `None` if this is no such question, or no page may.
 #[must_use]
 pub fn preflight(origins: &[CorsOrigin], method: &Method, request: &HeaderMap) -> Option<Answer> {
     let asks = method == Method::OPTIONS

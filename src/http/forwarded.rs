@@ -1,5 +1,5 @@
 //! Who the client behind proxies is: what they say counts only as far as each
-//! of them is trusted (HOSTILE H17).
+//! of them is trusted (hostile-inputs.md H17).
 
 use std::net::{IpAddr, SocketAddr};
 

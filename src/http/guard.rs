@@ -2,7 +2,7 @@
 //!
 //! A request head is passed on whole or not at all, after a check that is
 //! stricter than any parser needs to be: where two implementations could
-//! disagree about where a request ends, there is no request (HOSTILE H07).
+//! disagree about where a request ends, there is no request (hostile-inputs.md H07).
 //! The work is linear in the bytes received, however they are cut (H01, H02).
 
 /// How large a request head may be.

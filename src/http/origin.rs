@@ -21,7 +21,7 @@ pub fn is_allowed_page(allowed: &[OriginPattern], headers: &HeaderMap) -> bool {
 }
 
 /// Whether a request that is vouched for by a cookie comes from a page that may use it: one of
-/// `allowed`, or where that is empty one of the host the request is for (HOSTILE A14).
+/// `allowed`, or where that is empty one of the host the request is for (hostile-inputs.md A14).
 #[must_use]
 pub fn is_own_page(allowed: &[OriginPattern], headers: &HeaderMap) -> bool {
     let Some(origin) = one(headers, ORIGIN) else {

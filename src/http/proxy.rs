@@ -31,7 +31,7 @@ pub struct ProxyHeader {
 pub struct ProxyError;
 
 /// Whether a connection from `address` begins with a header: whoever is meant to
-/// send one always does, and from anybody else it is not believed (HOSTILE H18).
+/// send one always does, and from anybody else it is not believed (hostile-inputs.md H18).
 #[must_use]
 pub fn speaks_proxy(server: &Server, address: IpAddr) -> bool {
     is_in(&server.proxy_protocol_from, address.to_canonical())

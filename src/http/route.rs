@@ -35,7 +35,7 @@ const RESERVED: [&str; 3] = ["connections", "monitor", "subscriptions"];
 const CLIENT_ID_BYTES_MAX: usize = 64;
 
 /// Finds the route of a path; `bridge` is that of the bridge protocol, which is configured. Only the exact spelling counts: nothing is
-/// decoded, folded or cut (HOSTILE H16).
+/// decoded, folded or cut (hostile-inputs.md H16).
 #[must_use]
 pub fn route<'a>(path: &'a str, bridge: Option<&str>) -> Route<'a> {
     match path {

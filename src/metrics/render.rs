@@ -236,7 +236,7 @@ pub fn render_prometheus(shards: Shards<'_>, disconnects: &[&str], uptime_second
 }
 
 /// The numbers as one JSON object; `active_connections` and `service` are what
-/// existing clients look for (spec/gateway.md 6.2).
+/// existing clients look for.
 #[must_use]
 pub fn render_json(shards: Shards<'_>, disconnects: &[&str], uptime_seconds: f64) -> String {
     let mut out = String::with_capacity(2 * 1024);

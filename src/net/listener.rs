@@ -19,7 +19,7 @@ pub struct Tuning {
     ///
     /// Otherwise the kernel keeps a connection to a peer that has vanished, and
     /// what was sent to it, for a quarter of an hour (`TCP_USER_TIMEOUT`, RFC 5482;
-    /// HOSTILE R03), also after it was closed here.
+    /// hostile-inputs.md R03), also after it was closed here.
     pub unacknowledged_max: Duration,
     /// `SO_SNDBUF`; 0: the kernel's choice.
     pub send_buffer_bytes: usize,

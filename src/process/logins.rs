@@ -1,5 +1,5 @@
 //! Who is connected by the bridge protocol, where a user is one connection
-//! (spec/bridge.md 1.2).
+//! (docs/bridge.md, "A user's connection").
 //!
 //! Touched when a connection comes and goes, and never for a message.
 

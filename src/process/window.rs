@@ -1,5 +1,5 @@
 //! Counting what somebody does in a minute: a window begins with the first act,
-//! and 60 seconds later everything is forgotten (spec/events.md 3.5).
+//! and 60 seconds later everything is forgotten (docs/limits.md).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

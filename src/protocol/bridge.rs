@@ -1,4 +1,4 @@
-//! The bridge protocol (spec/bridge.md): services push over HTTP, users answer
+//! The bridge protocol (docs/bridge.md): services push over HTTP, users answer
 //! over WebSocket, answers go back as a stream of events.
 
 mod answer;

@@ -1,5 +1,5 @@
 //! The events protocol: JSON objects in text frames, or the same as MessagePack
-//! in binary frames (spec/events.md 3.5).
+//! in binary frames (docs/protocol.md).
 
 mod command;
 mod format;

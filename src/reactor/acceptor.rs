@@ -12,7 +12,7 @@ use crate::net::{Acceptor, Spare, is_out_of_files};
 use crate::shard::Shard;
 
 /// How long a listener rests when the process or the machine has no more files
-/// (HOSTILE R05): trying at once would only burn a core.
+/// (hostile-inputs.md R05): trying at once would only burn a core.
 const REST: Duration = Duration::from_millis(50);
 
 /// The log says at most once in this time that a listener rests.

@@ -18,7 +18,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Memory is given back and vacant topics are given up every so many ticks.
 const TICKS_PER_TIDY: u32 = 10;
 
-/// `system.metrics` is published every so many ticks (spec/events.md 3.5: 5 s).
+/// `system.metrics` is published every so many ticks: 5 s (docs/protocol.md).
 const TICKS_PER_FIGURES: u32 = 50;
 
 /// Homes forget topics that nobody has used for this many ticks, or twice that.

@@ -52,7 +52,7 @@ impl Clock {
     }
 
     /// Milliseconds since the process began, the same on every shard, which no change of the wall clock
-    /// moves (HOSTILE R12).
+    /// moves (hostile-inputs.md R12).
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.now.get().ms

@@ -24,7 +24,7 @@ pub(super) struct Wakers {
 
 impl Wakers {
     /// Those who wait, each of them the first one in its turn: whoever is woken first takes the room
-    /// that there is (HOSTILE M09).
+    /// that there is (hostile-inputs.md M09).
     fn take(&mut self) -> Vec<Waker> {
         let mut waiting = std::mem::take(&mut self.waiting);
         self.flushes = self.flushes.wrapping_add(1);

@@ -1,5 +1,5 @@
 //! Writes the text of an event stream, so that no parser finds more in it than
-//! was meant: one event each, with exactly this name and this data (HOSTILE M11).
+//! was meant: one event each, with exactly this name and this data (hostile-inputs.md M11).
 
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ pub fn put_gap(out: &mut Vec<u8>, gap: &Gap<'_>) {
 
 /// Writes how long the client is to wait before it comes back: half of `base`
 /// to one and a half of it, as `random` says, so that clients that were cut off
-/// together do not come back together (HOSTILE R09). It is a line of the next event's block, and
+/// together do not come back together (hostile-inputs.md R09). It is a line of the next event's block, and
 /// holds as soon as it is read (WHATWG HTML 9.2.6).
 pub fn put_retry(out: &mut Vec<u8>, base: Duration, random: u32) {
     let base_ms = u64::try_from(base.as_millis()).unwrap_or(u64::MAX / 2);

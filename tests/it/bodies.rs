@@ -1,4 +1,4 @@
-//! What the bodies of requests and answers may hold in the whole process (HOSTILE H05, R02).
+//! What the bodies of requests and answers may hold in the whole process (hostile-inputs.md H05, R02).
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};

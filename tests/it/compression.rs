@@ -1,5 +1,5 @@
 //! Compressed messages that are bombs, corrupt or empty, and what they leave
-//! behind (HOSTILE C01 to C07).
+//! behind (hostile-inputs.md C01 to C07).
 
 use std::net::SocketAddr;
 use std::thread;

@@ -1,4 +1,4 @@
-//! The events protocol, first part (spec/events.md 3.5).
+//! The events protocol, first part (docs/protocol.md).
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Frames that break the protocol, never end or come in floods (HOSTILE F01 to F17).
+//! Frames that break the protocol, never end or come in floods (hostile-inputs.md F01 to F17).
 
 #![expect(
     clippy::disallowed_types,

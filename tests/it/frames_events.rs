@@ -1,5 +1,5 @@
-//! The events protocol's endpoints and requests, a test for each row of
-//! spec/events.md 3.5 that is not in `events`.
+//! The events protocol's endpoints and requests, a test for each part of
+//! docs/protocol.md that is not in `events`.
 
 use fanfare::auth::{Grant, issue};
 use fanfare::config::{Mode, Secret};

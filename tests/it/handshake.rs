@@ -1,5 +1,5 @@
 //! The opening handshake: which requests become connections, and what is agreed
-//! about compression (HOSTILE H10 to H15).
+//! about compression (hostile-inputs.md H10 to H15).
 
 use std::net::SocketAddr;
 use std::time::Duration;

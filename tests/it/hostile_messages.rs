@@ -1,4 +1,4 @@
-//! Messages and names made to hurt (HOSTILE M01, M02, M05, M06, M14).
+//! Messages and names made to hurt (hostile-inputs.md M01, M02, M05, M06, M14).
 
 use std::fmt::Write;
 use std::time::Duration;

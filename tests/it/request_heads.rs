@@ -1,5 +1,5 @@
 //! Request heads that are too much, too slow, or that two readers could read
-//! in two ways (HOSTILE H01 to H09, H16 to H19).
+//! in two ways (hostile-inputs.md H01 to H09, H16 to H19).
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::payload::{Format, MAGIC};
 
-/// An event frame (spec/events.md 3.5), its data untouched.
+/// An event frame (docs/protocol.md), its data untouched.
 #[derive(Debug, Deserialize)]
 struct Event<'a, D> {
     #[serde(rename = "type")]

@@ -1,5 +1,5 @@
 //! `POST /sse/send`: a question to a user, whose answers are streamed back
-//! (spec/bridge.md 1.3).
+//! (docs/bridge.md, "Questions").
 
 use std::convert::Infallible;
 use std::future::ready;

@@ -1,4 +1,4 @@
-//! A connection of the bridge protocol: `GET /ws?user_id=` (spec/bridge.md 1.2, spec/gateway.md 6.2).
+//! A connection of the bridge protocol: `GET /ws?user_id=` (docs/bridge.md, "A user's connection").
 
 use std::net::IpAddr;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! The bridge protocol on a shard (spec/bridge.md 1.2).
+//! The bridge protocol on a shard (docs/bridge.md).
 
 use super::Flow;
 use crate::config::Duplicate;

@@ -1,4 +1,4 @@
-//! The events protocol on a shard (spec/events.md 3.5).
+//! The events protocol on a shard (docs/protocol.md).
 
 mod batch;
 mod command;
@@ -327,7 +327,7 @@ impl Events {
         }
     }
 
-    /// Gives an answer to whoever asked the user (spec/gateway.md 6.4).
+    /// Gives an answer to whoever asked the user (docs/bridge.md, "A user's connection").
     fn response(&mut self, shard: &Shard, text: &str) -> Flow {
         let user = &self.identity().expect("as the caller has seen").user;
         let Some(said) = Answer::from_response(text) else {

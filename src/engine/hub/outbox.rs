@@ -35,7 +35,7 @@ pub(crate) struct Outbox {
     /// What each of its frames is.
     aside_frames: Vec<Aside>,
     /// A pong that waits behind a full socket: the newest replaces it
-    /// (RFC 6455 5.5.3; HOSTILE F09).
+    /// (RFC 6455 5.5.3; hostile-inputs.md F09).
     pong: Vec<u8>,
 }
 

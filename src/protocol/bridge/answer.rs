@@ -1,5 +1,5 @@
 //! An answer of a user, and what the service that waits for it is sent
-//! (spec/bridge.md 1.2, 1.3).
+//! (docs/bridge.md, "Questions").
 
 use super::correlation::Correlation;
 use super::event::put_event;

@@ -6,7 +6,7 @@ use super::correlation::{BadCorrelation, Correlation};
 use crate::json::{self, JsonError, Raw, Rest};
 use crate::protocol::schema::{Field, Kind, Object};
 
-/// What means something in the `data` of a message (spec/bridge.md 1.2, 1.4).
+/// What means something in the `data` of a message (docs/bridge.md).
 pub static DATA: Object<9> = Object {
     name: "Data",
     doc: "What a user is sent. Any field may be there and is passed on as it was written, but for \
@@ -139,7 +139,7 @@ impl<'a> Data<'a> {
     }
 }
 
-/// Appends the fields that the gateway sets, in the order of spec/bridge.md 1.2,
+/// Appends the fields that the gateway sets, in the order of docs/bridge.md,
 /// and the closing brace. All but `out` are JSON.
 pub(super) fn put_set(
     out: &mut Vec<u8>,

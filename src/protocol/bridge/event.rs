@@ -1,4 +1,4 @@
-//! What an `/sse/send` stream is made of: one line of JSON each (spec/bridge.md 1.3).
+//! What an `/sse/send` stream is made of: one line of JSON each (docs/bridge.md, "Questions").
 
 use super::correlation::Correlation;
 use crate::json::put_string;
@@ -16,7 +16,7 @@ pub fn put_error_event(out: &mut Vec<u8>, error: &str, correlation: &Correlation
 
 /// Appends an event with the JSON that `write` appends. Line breaks in it, which
 /// can only stand between tokens, become spaces: a line break would end the field
-/// (HOSTILE M11).
+/// (hostile-inputs.md M11).
 ///
 /// Cost: one search for line breaks beside the copies.
 pub(super) fn put_event(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {

@@ -1,4 +1,4 @@
-//! What a client says (spec/bridge.md 1.2).
+//! What a client says (docs/bridge.md, "A user's connection").
 
 use super::answer::Answer;
 use super::correlation::{BadCorrelation, Correlation};

@@ -1,4 +1,4 @@
-//! `@name`: a message for a public account instead of its user (spec/bridge.md 1.4).
+//! `@name`: a message for a public account instead of its user (docs/bridge.md, "Public accounts").
 
 use memchr::memchr;
 

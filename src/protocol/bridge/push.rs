@@ -1,4 +1,4 @@
-//! What a service pushes (spec/bridge.md 1.1).
+//! What a service pushes (docs/bridge.md, "A message").
 
 use std::borrow::Cow;
 
@@ -175,7 +175,7 @@ impl<'a> Push<'a> {
         self.correlation.clone()
     }
 
-    /// Appends what the client is sent (spec/bridge.md 1.2): `data` with
+    /// Appends what the client is sent (docs/bridge.md, "A message"): `data` with
     /// `original_sender`, `user_id` and `correlation_id` as the gateway sets them.
     /// Every other field is passed on byte for byte.
     ///

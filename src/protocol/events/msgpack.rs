@@ -1,4 +1,4 @@
-//! MessagePack at the boundary (spec/events.md 3.5, `?format=msgpack`): a frame
+//! MessagePack at the boundary (docs/protocol.md, "MessagePack"): a frame
 //! is a map with the keys that the JSON object has.
 //!
 //! The protocol itself is spoken in JSON text. What a client sends is turned

@@ -32,7 +32,7 @@ fn ask(gateway: &TestGateway, path: &str, headers: &str) -> Response {
     post_with(gateway.address, path, headers, &body.to_string())
 }
 
-/// All requests with these headers get this status; a 401 in the words of spec/gateway.md.
+/// All requests with these headers get this status; a 401 in the words of docs/bridge.md.
 #[track_caller]
 fn check(gateway: &TestGateway, headers: &str, status: u16) {
     for path in PATHS {

@@ -74,7 +74,7 @@ pub(super) fn agent_command<'a>(
     let known = AGENT_COMMANDS.into_iter().find(|known| *known == command);
     let command = known
         .ok_or_else(|| Refusal::unknown(id, "INVALID_COMMAND", "Invalid command", &command))?;
-    // A command without an agent is none, as in the existing system (spec/events.md 3.2).
+    // A command without an agent is none (docs/protocol.md, "agent_command").
     let agent_id = agent_id.filter(|agent_id| !agent_id.is_empty());
     let agent_id = agent_id.ok_or_else(|| {
         Refusal::new(

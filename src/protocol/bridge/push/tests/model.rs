@@ -1,4 +1,4 @@
-//! The rules of spec/bridge.md 1.1 once more, on whole documents.
+//! The rules of docs/bridge.md once more, on whole documents.
 
 use serde_json::{Value, json};
 
