@@ -362,7 +362,7 @@ fn a_connection_has_fifty_subscriptions() {
 }
 
 #[test]
-fn r05_many_subscriptions_are_given_up_in_turns_and_confirmed_once() {
+fn r11_many_subscriptions_are_given_up_in_turns_and_confirmed_once() {
     let gateway = TestGateway::with(|config| {
         config.server.shards = 2;
         config.events.max_subscriptions = 100_000;
