@@ -4,7 +4,8 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use fanfare::protocol::bridge::{Correlation, Inbound, Push};
+use fanfare::call::Correlation;
+use fanfare::dialect::bridge::{Inbound, Push};
 use serde_json::{Value, json};
 
 pub(crate) fn bench(c: &mut Criterion) {

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use fanfare::protocol::events::{Act, Command};
+use fanfare::dialect::events::{Act, Command};
 use serde_json::Value;
 
 use crate::PUBLISH;

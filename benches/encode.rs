@@ -3,9 +3,9 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use fanfare::dialect::events::Writer;
 use fanfare::engine::{Publication, PublicationKind};
 use fanfare::id::Form;
-use fanfare::protocol::events::Writer;
 use fanfare::ws::{OpCode, encode};
 use serde_json::{Value, json};
 

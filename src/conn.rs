@@ -1,17 +1,25 @@
-//! One connection's life: HTTP until it is claimed or answered, then frames.
+//! One connection's life: HTTP until it is claimed or answered, then frames, or a response that does not end.
 
 mod accept;
-mod claim;
+mod admit;
 mod credentials;
+mod dialect;
 mod driver;
 mod guarded;
 mod preamble;
 mod quota;
 mod record;
 mod session;
-mod sse;
+mod stream;
 mod watched;
 
 pub use accept::{accept, turn_away};
-pub use credentials::RequestToken;
+pub use admit::{
+    Admission, Claim, Refusal, StreamClaim, agree, check_page, check_upgrade, enter, lease_of,
+    refusal, take_seat,
+};
+pub use credentials::{RequestToken, admit, are_given};
+pub use dialect::{Claimed, Dialect, Dialects, Route};
+pub use quota::Quota;
 pub use record::Records;
+pub use session::{Flow, Session, Standing};

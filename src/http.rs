@@ -9,7 +9,7 @@ mod media;
 mod origin;
 mod policy;
 mod proxy;
-mod route;
+pub mod schema;
 
 pub use answer::{
     Answer, AnswerBody, event_stream_head, event_stream_headers, refuse, refuse_plainly,
@@ -23,4 +23,3 @@ pub use media::preferred;
 pub use origin::{is_allowed_page, is_own_page};
 pub use policy::page_policy;
 pub use proxy::{PROXY_BYTES_MAX, ProxyError, ProxyHeader, parse_proxy, speaks_proxy};
-pub use route::{Route, route};

@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
 use crate::bus::Mesh;
-use crate::conn::Records;
+use crate::conn::{Dialects, Records};
 use crate::http::Api;
 use crate::net::{self, Listener};
 use crate::process::ProcessPhase;
@@ -29,6 +29,8 @@ pub struct Plan {
     pub settings: Settings,
     /// The lanes to the other shards.
     pub mesh: Arc<Mesh<Note>>,
+    /// The protocols of its connections.
+    pub dialects: Dialects,
     /// Makes what answers its requests.
     pub api: MakeApi,
     /// The core its thread stays on, if it does.
@@ -74,7 +76,7 @@ async fn serve(plan: Plan) -> io::Result<()> {
         ..
     } = plan;
     let shard = Shard::new(settings, &mesh);
-    let records = Rc::<Records>::default();
+    let records = Rc::new(Records::new(plan.dialects));
     let api = api(Handle::new(shard.clone()));
     let listeners = listeners
         .into_iter()

@@ -18,11 +18,11 @@ use crate::api::Routes;
 use crate::auth::{Authenticator, KeyError};
 use crate::bus::Mesh;
 use crate::config::Config;
+use crate::dialect;
 use crate::engine::FormatRegistry;
 use crate::id::ShardId;
 use crate::net;
 use crate::process::{Process, ProcessPhase};
-use crate::protocol::WireFormats;
 use crate::reactor::{self, Plan};
 use crate::shard::Settings;
 use crate::sse::CursorKey;
@@ -125,9 +125,9 @@ impl Gateway {
             stopping,
             control: Control::start(authenticator.clone()).map_err(ServeError::Start)?,
         };
-        let mut registry = FormatRegistry::default();
-        let known = WireFormats::register(&mut registry);
-        let formats = Arc::new((registry, known));
+        let mut formats = FormatRegistry::default();
+        let dialects = dialect::register(&mut formats);
+        let formats = Arc::new(formats);
         let mut starting = Vec::with_capacity(usize::from(shards));
         for (index, listeners) in (0..shards).zip(listeners.by_shard) {
             let routes = routes.clone();
@@ -143,6 +143,7 @@ impl Gateway {
                     cursors: cursors.clone(),
                 },
                 mesh: mesh.clone(),
+                dialects: dialects.clone(),
                 api: Box::new(move |shard| routes.of(shard)),
                 core: config
                     .server

@@ -7,6 +7,7 @@ mod answers;
 mod clock;
 mod codec;
 mod directory;
+mod disconnect;
 mod exchange;
 mod flush;
 mod handle;
@@ -28,6 +29,7 @@ use std::task::{Context, Poll, Waker};
 pub use answers::{Answering, Caller, Counted, NoCall, Said};
 pub use clock::Clock;
 pub use directory::{About, Listing, Pairs, User};
+pub use disconnect::Disconnect;
 pub use exchange::Note;
 pub use handle::Handle;
 pub use life::Limits as LifeLimits;
@@ -45,8 +47,6 @@ use crate::id::{FormatId, PeerId, ShardId};
 use crate::metrics::{Counters, Refused};
 use crate::net::Writer;
 use crate::process::Process;
-use crate::protocol::{Dialect, Disconnect, WireFormats};
-use crate::ws::text::SHARED_WINDOW_BITS;
 use answers::Answers;
 use codec::Buffers;
 use exchange::Inbox;
@@ -68,7 +68,6 @@ pub struct Shard {
     pub authenticator: Arc<Authenticator>,
     /// What this shard counts.
     pub counters: Arc<Counters>,
-    formats: WireFormats,
     /// This shard's time.
     pub clock: Clock,
     /// Raised when something waits to be written or handed over.
@@ -113,7 +112,6 @@ impl Shard {
             process: settings.process,
             authenticator: settings.authenticator,
             counters: settings.counters,
-            formats: settings.formats.1,
             clock,
             flusher: Signal::default(),
             core: RefCell::new(core),
@@ -182,19 +180,16 @@ impl Shard {
         counters.history_bytes.set(engine.history_held() as u64);
     }
 
-    /// A new connection. Whatever is sent to it is written to `writer`. `window_bits` is what was
-    /// agreed about compression, if anything was.
-    pub fn join(&self, dialect: Dialect, window_bits: Option<u8>, writer: Writer) -> PeerId {
-        // A smaller window cannot read what all others share.
-        let is_shared = window_bits == Some(SHARED_WINDOW_BITS);
-        let format = self.formats.of(dialect, is_shared);
+    /// A new connection, which reads publications in `format`. Whatever is sent to it is written to `writer`.
+    /// `window_bits` is what was agreed about compression, if anything was.
+    pub fn join(&self, format: FormatId, window_bits: Option<u8>, writer: Writer) -> PeerId {
         self.connect(format, Transport::WebSocket { window_bits }, writer)
     }
 
-    /// A new connection that reads a stream of events. Whatever is sent to it is written to `writer`.
-    pub fn join_stream(&self, writer: Writer) -> PeerId {
+    /// A new connection whose response does not end. Whatever is sent to it is written to `writer`.
+    pub fn join_stream(&self, format: FormatId, writer: Writer) -> PeerId {
         self.counters.sse_connections_opened.add(1);
-        self.connect(self.formats.sse, Transport::Sse, writer)
+        self.connect(format, Transport::Sse, writer)
     }
 
     fn connect(&self, format: FormatId, transport: Transport, writer: Writer) -> PeerId {

@@ -11,11 +11,12 @@ const LAYERS: &[&[&str]] = &[
     &["collections", "id", "timestamp", "topic"],
     &["config", "metrics"],
     &["json"],
-    &["auth", "http", "sse", "ws"],
+    &["auth", "call", "http", "sse", "ws"],
     &["engine", "net"],
-    &["bus", "process", "protocol"],
+    &["bus", "process"],
     &["shard"],
     &["conn"],
+    &["dialect"],
     &["api"],
     &["reactor"],
     &["server"],
@@ -33,14 +34,14 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("crossbeam", &["bus"]),
     ("fragile", &["shard"]),
-    ("form_urlencoded", &["protocol", "sse"]),
+    ("form_urlencoded", &["dialect", "sse"]),
     ("httpdate", &["http"]),
-    ("hyper", &["cli", "http", "conn"]),
+    ("hyper", &["cli", "http", "conn", "dialect"]),
     ("indexmap", &["collections"]),
     ("ipnet", &["config", "http"]),
     ("jsonwebtoken", &["auth"]),
     ("percent_encoding", &["conn", "topic"]),
-    ("rmp", &["protocol"]),
+    ("rmp", &["dialect"]),
     ("rustix", &["net"]),
     ("simd_json", &["json"]),
     ("socket2", &["net"]),
@@ -54,7 +55,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio_tungstenite", &["ws"]),
     ("toml", &["config"]),
     ("tracing_subscriber", &["cli"]),
-    ("uuid", &["protocol"]),
+    ("uuid", &["call"]),
 ];
 
 /// What `engine` must not know: it is told what happened, and answers with values.
@@ -134,6 +135,48 @@ fn layer(module: &str) -> usize {
         .iter()
         .position(|row| row.contains(&module))
         .unwrap_or_else(|| panic!("{module} has no layer: add it to LAYERS"))
+}
+
+/// What two protocols need is further down; none knows another, but for the list of them.
+#[test]
+fn no_dialect_imports_another() {
+    let mut violations = Vec::new();
+    for path in rust_files(Path::new("src/dialect")) {
+        let own = path.components().nth(2).unwrap();
+        let own = Path::new(&own)
+            .file_stem()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        for line in text.lines().filter(|line| !is_comment(line)) {
+            let named = line.split("crate::dialect::").skip(1);
+            let named = named.map(|rest| {
+                rest.split(|c: char| !c.is_alphanumeric() && c != '_')
+                    .next()
+            });
+            let others = named.flatten().filter(|other| *other != own);
+            violations.extend(others.map(|other| format!("{}: imports {other}", path.display())));
+        }
+    }
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
+}
+
+/// Rooms that are there before any protocol, and speak of none.
+const NEUTRAL: &[&str] = &["bus", "conn", "engine", "net", "reactor"];
+
+#[test]
+fn what_is_below_the_dialects_names_none() {
+    let mut named = Vec::new();
+    let is_neutral = |path: &PathBuf| NEUTRAL.contains(&module_of(path).as_str());
+    for path in rust_files(Path::new("src")).into_iter().filter(is_neutral) {
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.lines().filter(|line| !is_comment(line));
+        let names = code.filter(|line| mentions(line, "bridge") || mentions(line, "Bridge"));
+        named.extend(names.map(|line| format!("{}: {}", path.display(), line.trim())));
+    }
+    assert!(named.is_empty(), "{}", named.join("\n"));
 }
 
 /// `src/hub/outbox.rs` and `src/hub.rs` both belong to `hub`.

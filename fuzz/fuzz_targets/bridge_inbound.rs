@@ -3,7 +3,8 @@
 
 #![no_main]
 
-use fanfare::protocol::bridge::{Answer, Inbound, put_error_event};
+use fanfare::call::{Answer, put_error_event};
+use fanfare::dialect::bridge::Inbound;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

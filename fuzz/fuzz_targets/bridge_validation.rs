@@ -3,7 +3,8 @@
 
 #![no_main]
 
-use fanfare::protocol::bridge::{Correlation, Invalid, Push, put_completed};
+use fanfare::call::Correlation;
+use fanfare::dialect::bridge::{Invalid, Push, put_completed};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

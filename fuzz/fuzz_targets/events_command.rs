@@ -5,7 +5,7 @@
 
 use fanfare::engine::{Publication, PublicationKind};
 use fanfare::id::Form;
-use fanfare::protocol::events::{Act, Command, Writer};
+use fanfare::dialect::events::{Act, Command, Writer};
 use libfuzzer_sys::fuzz_target;
 
 const TIMESTAMP: &[u8] = b"2026-11-21T07:34:31.524Z";

@@ -3,8 +3,8 @@
 
 #![no_main]
 
-use fanfare::protocol::bridge::user_of;
-use fanfare::protocol::events::Parameters;
+use fanfare::dialect::bridge::user_of;
+use fanfare::dialect::events::Parameters;
 use fanfare::sse::EventsRequest;
 use fanfare::topic;
 use libfuzzer_sys::fuzz_target;

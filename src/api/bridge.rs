@@ -18,9 +18,10 @@ pub(super) use send::send;
 use super::State;
 use super::credentials::Service;
 use super::order::{Failed, Order, count};
+use crate::call::Correlation;
 use crate::config::Config;
+use crate::dialect::bridge::{Invalid, Push};
 use crate::http::{Answer, respond};
-use crate::protocol::bridge::{Correlation, Invalid, Push};
 use crate::topic;
 use admission::{admit, invalid};
 

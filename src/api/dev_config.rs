@@ -7,9 +7,9 @@ use axum::extract::State as Shared;
 use super::State;
 use super::operation::{Access, Group, Operation, Reply};
 use crate::config::Mode;
+use crate::dialect::events::BATCH_MESSAGES_MAX;
+use crate::http::schema::Kind;
 use crate::http::{Answer, refuse, respond};
-use crate::protocol::events::BATCH_MESSAGES_MAX;
-use crate::protocol::schema::Kind;
 
 /// `GET /api/v1/dev-config`: endpoints and defaults, in demo and dev mode.
 pub(super) async fn dev_config(Shared(state): Shared<Arc<State>>) -> Answer {

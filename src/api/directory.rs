@@ -12,8 +12,8 @@ use tokio::task::yield_now;
 
 use super::State;
 use super::operation::{Access, Group, Operation, Parameter, Reply, UNAVAILABLE};
+use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, ClientAddress, refuse, respond};
-use crate::protocol::schema::{Field, Kind, Object};
 
 /// Connections or subscriptions in one answer, and how many there are if nothing
 /// is said.

@@ -11,7 +11,7 @@ use super::State;
 use super::operation::{Access, Body, Endpoint, Group, Method, Operation, Place, Reply};
 use crate::config::Config;
 use crate::http::Answer;
-use crate::protocol::schema::{Field, Kind, Presence, Schema};
+use crate::http::schema::{Field, Kind, Presence, Schema};
 
 /// The page around the operations: markup, style and script in one, nothing from elsewhere.
 const PAGE: &str = include_str!("docs.html");

@@ -12,9 +12,9 @@ use super::operation::{
     Access, BUSY, Body, Example, Group, Operation, Reply, UNAVAILABLE, UNKNOWN,
 };
 use super::order::{Order, Receipt, count, open, text_of};
+use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, refuse, respond};
 use crate::json::{self, Raw};
-use crate::protocol::schema::{Field, Kind, Object};
 
 /// Events in one batch.
 const BATCH_EVENTS_MAX: usize = 10_000;

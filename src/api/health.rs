@@ -8,11 +8,11 @@ use axum::http::{HeaderMap, Method, Uri};
 
 use super::State;
 use super::operation::{Access, Group, Operation, Parameter, Reply};
+use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, preferred, refuse, respond};
 use crate::metrics::{render_json, render_prometheus};
 use crate::process::ProcessPhase;
-use crate::protocol::Disconnect;
-use crate::protocol::schema::{Field, Kind, Object};
+use crate::shard::Disconnect;
 
 const JSON: &str = "application/json";
 

@@ -8,13 +8,13 @@ use axum::http::HeaderMap;
 
 use super::State;
 use super::operation::{Access, Group, Operation, Parameter, Reply, UNAVAILABLE};
+use crate::dialect::events::Writer;
 use crate::engine::Publication;
 use crate::engine::{HISTORY_BYTES_MAX, Kept};
+use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, ClientAddress, refuse, respond};
 use crate::id::Form;
 use crate::id::Position;
-use crate::protocol::events::Writer;
-use crate::protocol::schema::{Field, Kind, Object};
 use crate::timestamp::timestamp_of;
 use crate::topic;
 

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use super::State;
 use super::operation::{Access, Endpoint, Group, Operation, Parameter, Place, Reply};
 use crate::config::Config;
+use crate::http::schema::{Field, Kind, Presence, Schema};
 use crate::http::{Answer, respond};
-use crate::protocol::schema::{Field, Kind, Presence, Schema};
 use crate::topic;
 
 pub(super) static ABOUT: Operation = Operation {

@@ -11,8 +11,8 @@ use axum::routing::{MethodRouter, get, post};
 use super::State;
 use super::cors::origins_of;
 use crate::config::Config;
+use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, Answering, Shortcut, allow_page};
-use crate::protocol::schema::{Field, Kind, Object};
 
 /// An operation where it is served.
 pub(super) struct Endpoint {

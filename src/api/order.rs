@@ -14,12 +14,12 @@ use tokio::time::{sleep, timeout};
 use super::State;
 use super::credentials::Service;
 use crate::collections::{SEGMENT_BYTES, Segments};
+use crate::dialect::bridge::PUSH;
 use crate::engine::{Outcome, Post, PublicationKind, PublishResult};
 use crate::http::{Answer, ClientAddress, refuse, too_many_buffered};
 use crate::id::Form;
 use crate::metrics::Limited;
 use crate::process::{Held, Publisher};
-use crate::protocol::bridge::PUSH;
 use crate::shard::Counted;
 use crate::topic;
 

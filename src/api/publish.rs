@@ -13,10 +13,10 @@ use super::operation::{
 };
 use super::order::{DEFAULT_NAME, Order, count, open, text_of};
 use crate::engine::KEY_BYTES_MAX;
+use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, refuse};
 use crate::id::Priority;
 use crate::json::Raw;
-use crate::protocol::schema::{Field, Kind, Object};
 
 /// `POST /api/v1/publish`: `{"topic", "type"?, "payload", "user_id"?, "priority"?,
 /// "id"?}`. With an `id` it may be sent again: within five minutes it is published

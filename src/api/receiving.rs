@@ -2,7 +2,7 @@
 //! streams of events.
 
 use super::operation::{Access, Group, Operation, Parameter, Reply};
-use crate::protocol::schema::{Field, Kind};
+use crate::http::schema::{Field, Kind};
 
 pub(super) static EVENTS: Operation = Operation {
     summary: "A WebSocket of the events protocol",

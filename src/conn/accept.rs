@@ -20,12 +20,13 @@ use hyper::service::service_fn;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::time::{sleep_until, timeout_at};
 
-use super::claim::{self, Claimed, Decision};
+use super::admit::{self, Decision};
+use super::dialect::Claimed;
+use super::driver;
 use super::guarded::{Guarded, Progress};
 use super::preamble::{self, Preamble};
 use super::record::Records;
 use super::watched::Watched;
-use super::{driver, sse};
 use crate::http::{
     Answer, AnswerBody, Api, GuardLimits, HeadError, client_of, names_client_in_vain, refuse_raw,
     refuse_raw_with, too_many_buffered,
@@ -54,7 +55,7 @@ pub async fn accept(
     let head_timeout = shard.config.server.handshake_timeout;
     let progress = Rc::new(Progress::until(Instant::now() + head_timeout));
     let taken = {
-        let mut serving = pin!(serve(&shard, api, stream, address, &progress));
+        let mut serving = pin!(serve((&shard, &records), api, stream, address, &progress));
         poll_fn(|cx| match serving.as_mut().poll(cx) {
             Poll::Ready(taken) => Poll::Ready(taken),
             // The oldest is not always idle: a stream of answers may last.
@@ -70,16 +71,16 @@ pub async fn accept(
         Some((Claimed::WebSocket(claim), stream, rest)) => {
             driver::start(&shard, records, *claim, stream, rest);
         }
-        Some((Claimed::Sse(claim), stream, rest)) => {
-            sse::start(&shard, records, *claim, stream, &rest);
+        Some((Claimed::Stream(claim), stream, rest)) => {
+            super::stream::start(&shard, records, *claim, stream, &rest);
         }
-        None => {}
+        Some((Claimed::Answer(_), ..)) | None => {}
     }
 }
 
 /// Answers requests; `None` when everything has been said.
 async fn serve(
-    shard: &Rc<Shard>,
+    (shard, records): (&Rc<Shard>, &Rc<Records>),
     api: Api,
     mut stream: Stream,
     address: IpAddr,
@@ -116,12 +117,20 @@ async fn serve(
         Preamble::Over => return None,
     };
     // Its size is for those who speak.
-    Box::pin(serve_requests(shard, api, stream, address, begun, progress)).await
+    Box::pin(serve_requests(
+        (shard, records),
+        api,
+        stream,
+        address,
+        begun,
+        progress,
+    ))
+    .await
 }
 
 /// As [`serve`], of a peer that has begun to speak.
 async fn serve_requests(
-    shard: &Rc<Shard>,
+    (shard, records): (&Rc<Shard>, &Rc<Records>),
     api: Api,
     stream: Stream,
     address: IpAddr,
@@ -138,6 +147,7 @@ async fn serve_requests(
     let claimed: Rc<RefCell<Option<Claimed>>> = Rc::default();
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let (shard, api, progress) = (shard.clone(), api.clone(), progress.clone());
+        let records = records.clone();
         let claimed = claimed.clone();
         let request_timeout = shard.config.websocket.message_timeout;
         progress.deadline.set(Instant::now() + request_timeout);
@@ -146,22 +156,23 @@ async fn serve_requests(
             let asks_for_upgrade = offers_websocket(request.headers());
             let server = &shard.config.server;
             let address = client_of(server, address, request.headers());
-            let (mut answer, is_last) = match claim::decide(&shard, &request, address) {
-                Decision::Claim(claim) => {
-                    if names_client_in_vain(server, request.headers()) {
-                        note_proxy(address);
+            let (mut answer, is_last) =
+                match admit::decide(records.dialects(), &shard, &request, address) {
+                    Decision::Claim(claim) => {
+                        if names_client_in_vain(server, request.headers()) {
+                            note_proxy(address);
+                        }
+                        *claimed.borrow_mut() = Some(claim);
+                        std::future::pending().await
                     }
-                    *claimed.borrow_mut() = Some(claim);
-                    std::future::pending().await
-                }
-                Decision::Answer(answer) => (*answer, true),
-                Decision::Api => {
-                    shard.counters.http_requests.add(1);
-                    progress.answering.set(true);
-                    let answer = api.answer(request, address).await;
-                    (hold(&shard, &progress, answer), asks_for_upgrade)
-                }
-            };
+                    Decision::Answer(answer) => (*answer, true),
+                    Decision::Api => {
+                        shard.counters.http_requests.add(1);
+                        progress.answering.set(true);
+                        let answer = api.answer(request, address).await;
+                        (hold(&shard, &progress, answer), asks_for_upgrade)
+                    }
+                };
             // What follows a refused upgrade may be meant for a connection that somebody in
             // front of us believes to be one (hostile-inputs.md H08). What still comes of a body that
             // nobody wants is not looked for a request behind it.

@@ -26,7 +26,7 @@ pub(super) const BEARER_PROTOCOL: &str = "bearer";
 /// # Errors
 /// The request is to be answered instead: a cookie was sent by a page that may not use it, or too
 /// many credentials from `address` were wrong.
-pub(super) fn admit<B>(
+pub fn admit<B>(
     shard: &Shard,
     request: &Request<B>,
     address: IpAddr,
@@ -72,7 +72,7 @@ pub(super) fn admit<B>(
 }
 
 /// Whether a request has any token, good or not.
-pub(super) fn are_given<B>(auth: &Auth, request: &Request<B>) -> bool {
+pub fn are_given<B>(auth: &Auth, request: &Request<B>) -> bool {
     RequestToken::find(auth, request).is_some()
 }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::claim::Claim;
+use super::admit::Claim;
 use super::quota::{Quota, Rate};
 use super::record::Records;
 use super::session::{Flow, Session};
@@ -17,8 +17,7 @@ use crate::id::{PeerId, Priority};
 use crate::metrics::Limited;
 use crate::net::{Reader, Stream};
 use crate::process::{Held, Over, Place};
-use crate::protocol::Disconnect;
-use crate::shard::{Shard, Unfinished};
+use crate::shard::{Disconnect, Shard, Unfinished};
 use crate::ws::deflate::{Agreed, Inflater};
 use crate::ws::{CloseCode, Decoder, Event, Input, Limits, OpCode, ProtocolError};
 
@@ -34,7 +33,7 @@ pub(super) fn start(
     shard.clock.refresh();
     let (reader, writer) = stream.into_split();
     let peer = shard.join(
-        claim.dialect,
+        claim.format,
         claim.agreed.as_ref().map(Agreed::server_window_bits),
         writer,
     );
@@ -238,7 +237,9 @@ impl Future for Driver {
             if this.phase == Phase::Open {
                 // Nothing is answered before the upgrade request is.
                 if this.shard.is_opening(this.peer) {
-                    if let Flow::End(why) = this.with_session(Session::open_again) {
+                    if let Flow::End(why) =
+                        this.with_session(|session, shard, peer| session.open_again(shard, peer))
+                    {
                         this.part(why);
                         continue;
                     }
@@ -310,7 +311,10 @@ impl Driver {
         let crowd = self.quota.crowd();
         let begun = self.with_session(|session, shard, peer| match crowd {
             None => session.begin(shard, peer),
-            Some(crowd) => session.refuse(shard, peer, crowd),
+            Some(crowd) => {
+                session.refuse(shard, peer, crowd);
+                Flow::End(Disconnect::ConnectionLimit)
+            }
         });
         if let Flow::End(why) = begun {
             self.part(why);
@@ -343,14 +347,14 @@ impl Driver {
     }
 
     /// Lends `act` the connection's session.
-    fn with_session<T>(&self, act: impl FnOnce(&mut Session, &Shard, PeerId) -> T) -> T {
+    fn with_session<T>(&self, act: impl FnOnce(&mut dyn Session, &Shard, PeerId) -> T) -> T {
         let mut session = self.take_session();
-        let done = act(&mut session, &self.shard, self.peer);
+        let done = act(&mut *session, &self.shard, self.peer);
         self.records.put(self.peer.slot, session);
         done
     }
 
-    fn take_session(&self) -> Session {
+    fn take_session(&self) -> Box<dyn Session> {
         let session = self.records.take(self.peer.slot);
         session.expect("it is there as long as the connection")
     }
@@ -454,7 +458,7 @@ impl Driver {
                 self.shard.counters.message_sizes.record(size as f64);
                 let (quota, shard) = (&mut self.quota, &self.shard);
                 let given = (opcode, &*payload, over);
-                let (flow, more) = deliver(&mut session, shard, self.peer, quota, given);
+                let (flow, more) = deliver(&mut *session, shard, self.peer, quota, given);
                 frames += more as usize;
                 match flow {
                     Flow::Continue => {}
@@ -497,7 +501,7 @@ impl Driver {
             let mut session = self.take_session();
             let (quota, shard) = (&mut self.quota, &self.shard);
             let given = (opcode, &payload[..], over);
-            let (flow, _) = deliver(&mut session, shard, self.peer, quota, given);
+            let (flow, _) = deliver(&mut *session, shard, self.peer, quota, given);
             self.records.put(self.peer.slot, session);
             match flow {
                 Flow::Continue => {}
@@ -541,7 +545,7 @@ impl Driver {
         self.records.tell_peer(&self.shard, self.peer);
         // Its client may come again before this connection's socket has gone.
         self.quota = Quota::default();
-        self.with_session(Session::end);
+        self.with_session(|session, shard, peer| session.end(shard, peer));
         self.shard.part(self.peer, why);
         let deadline = Instant::now() + self.shard.config.websocket.close_timeout;
         self.closing = Some(Box::pin(sleep_until(deadline)));
@@ -551,7 +555,7 @@ impl Driver {
     fn note_end(&mut self, why: Disconnect) {
         if self.phase == Phase::Open {
             self.phase = Phase::Shut;
-            self.with_session(Session::end);
+            self.with_session(|session, shard, peer| session.end(shard, peer));
             self.shard.counters.disconnects[why.index()].add(1);
         }
     }
@@ -560,7 +564,7 @@ impl Driver {
 /// Gives a message to the session, to be dealt with, or to be dropped if it is beyond a rate. Returns
 /// how many messages it was besides.
 fn deliver(
-    session: &mut Session,
+    session: &mut dyn Session,
     shard: &Shard,
     peer: PeerId,
     quota: &mut Quota,
@@ -582,7 +586,7 @@ impl Drop for Driver {
     /// Whatever happened, the shard forgets the connection.
     fn drop(&mut self) {
         if self.phase == Phase::Open {
-            self.with_session(Session::end);
+            self.with_session(|session, shard, peer| session.end(shard, peer));
             self.shard.counters.disconnects[Disconnect::Internal.index()].add(1);
         }
         drop(self.records.take(self.peer.slot));

@@ -21,7 +21,7 @@ pub(super) enum Rate {
 
 /// One connection's part of the process's limits.
 #[derive(Debug, Default)]
-pub(super) struct Quota {
+pub struct Quota {
     frames: Window,
     frames_max: u32,
     /// Messages beyond a rate.
@@ -33,7 +33,7 @@ pub(super) struct Quota {
 impl Quota {
     /// The quota of a connection that has `seat` and may send `frames_max`
     /// messages in a minute; 0: as many as its address may.
-    pub(super) fn seated(seat: Seat, frames_max: u32) -> Self {
+    pub fn seated(seat: Seat, frames_max: u32) -> Self {
         Self {
             frames_max,
             seat: Some(seat),
@@ -42,7 +42,7 @@ impl Quota {
     }
 
     /// The quota of a connection that there is no room for: it is told so.
-    pub(super) fn crowded(crowd: Crowd) -> Self {
+    pub fn crowded(crowd: Crowd) -> Self {
         Self {
             crowd: Some(crowd),
             ..Self::default()

@@ -3,19 +3,37 @@
 
 use std::cell::RefCell;
 
+use super::dialect::{Dialect, Dialects};
 use super::session::Session;
 use crate::engine::Outcome;
 use crate::id::{PeerId, Slot};
 use crate::shard::Shard;
 
 /// The sessions of a shard's connections, by slot.
-#[derive(Debug, Default)]
-pub struct Records(RefCell<Vec<Option<Session>>>);
+#[derive(Debug)]
+pub struct Records {
+    dialects: Dialects,
+    sessions: RefCell<Vec<Option<Box<dyn Session>>>>,
+}
 
 impl Records {
+    /// None yet, of connections of these protocols.
+    #[must_use]
+    pub fn new(dialects: Dialects) -> Self {
+        Self {
+            dialects,
+            sessions: RefCell::default(),
+        }
+    }
+
+    /// The protocols.
+    pub(super) fn dialects(&self) -> &[Box<dyn Dialect>] {
+        &self.dialects
+    }
+
     /// Keeps the session of a new connection, or one that was lent.
-    pub(super) fn put(&self, slot: Slot, session: Session) {
-        let mut records = self.0.borrow_mut();
+    pub(super) fn put(&self, slot: Slot, session: Box<dyn Session>) {
+        let mut records = self.sessions.borrow_mut();
         if records.len() <= slot.index() {
             records.resize_with(slot.index() + 1, || None);
         }
@@ -23,8 +41,8 @@ impl Records {
     }
 
     /// Forgets the session of a connection, or lends it until [`Self::put`].
-    pub(super) fn take(&self, slot: Slot) -> Option<Session> {
-        self.0.borrow_mut().get_mut(slot.index())?.take()
+    pub(super) fn take(&self, slot: Slot) -> Option<Box<dyn Session>> {
+        self.sessions.borrow_mut().get_mut(slot.index())?.take()
     }
 
     /// Tells the sessions of `shard` what the engine has for them, until it has nothing more.

@@ -559,11 +559,11 @@ mod tests {
             only_live: true,
             ..Post::event("user:a:events", b"1")
         };
-        let bridge = Interest {
+        let live = Interest {
             shard: ShardId(0),
             format: LIVE,
         };
-        home.add_interest(id, bridge);
+        home.add_interest(id, live);
         home.take(id, &push, at(0));
         assert_eq!(home.history_held(), 0);
         assert!(home.topic(id).reaches_back_to(1, 0) && !home.topic(id).reaches_back_to(0, 0));

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::process::ProcessPhase;
-use crate::protocol::Disconnect;
+use crate::shard::Disconnect;
 use crate::shard::Shard;
 
 /// The part of the drain time in which close frames go out; the rest is for

@@ -4,13 +4,13 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
+use super::Disconnect;
 use super::{Core, Listing, Pairs, Shard};
 use crate::bus::{Asked, Port, Requests};
 use crate::engine::hub::Hub;
 use crate::engine::{Place, Taken, Turn, home_of};
 use crate::id::{PeerId, ShardId};
 use crate::process::Connection;
-use crate::protocol::Disconnect;
 
 /// Batches taken from one shard per turn.
 const BATCHES_PER_TURN: usize = 4;

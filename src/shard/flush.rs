@@ -2,11 +2,11 @@
 
 use std::task::Waker;
 
+use super::Disconnect;
 use super::{Core, Shard};
 use crate::engine::hub::Flush;
 use crate::engine::{Asker, FlushBudget, Outcome};
 use crate::id::PeerId;
-use crate::protocol::Disconnect;
 
 /// What one flush writes before other work gets its turn: a millisecond or two.
 const BUDGET: FlushBudget = FlushBudget {

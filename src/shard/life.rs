@@ -1,9 +1,9 @@
 //! The deadlines of connections: pings, unfinished messages, unanswered closes.
 
+use super::Disconnect;
 use super::links::{Since, Transport};
 use super::{Core, Lease, Shard};
 use crate::id::{PeerId, Priority};
-use crate::protocol::Disconnect;
 use crate::sse::HEARTBEAT;
 
 /// Deadlines in milliseconds.

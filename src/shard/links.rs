@@ -7,11 +7,11 @@ use std::task::{Context, Poll, Waker};
 use super::directory::About;
 use crate::auth::KeySerial;
 
+use super::Disconnect;
 use crate::engine::hub::{Sink, Written};
 use crate::id::{PeerId, Slot};
 use crate::metrics::Counters;
 use crate::net::Writer;
-use crate::protocol::Disconnect;
 
 /// The writing side of one connection and what is known of its life.
 #[derive(Debug)]

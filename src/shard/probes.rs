@@ -3,11 +3,11 @@
 //! A user whose network went away is connected for as long as nobody has noticed. So a second
 //! connection makes the gateway ping the first: without an answer the first is gone, and the second is in.
 
+use super::Disconnect;
 use super::links::Transport;
 use super::{Note, Shard};
 use crate::id::PeerId;
 use crate::process::Connection;
-use crate::protocol::Disconnect;
 
 /// How long a connection has for the answer to a ping that another one of its user waits for.
 pub const PROBE_MS_MAX: u64 = 2_000;

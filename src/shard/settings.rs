@@ -9,7 +9,6 @@ use crate::engine::hub::{HubLimits, OutboxLimits, Policies, Policy};
 use crate::engine::{EngineSettings, FormatRegistry};
 use crate::id::{Priority, ShardId};
 use crate::metrics::Counters;
-use crate::protocol::WireFormats;
 use crate::sse::CursorKey;
 
 /// Bytes that may be appended to a log before a flush has offered them to all
@@ -30,8 +29,8 @@ pub struct Settings {
     pub authenticator: Arc<Authenticator>,
     /// What it counts.
     pub counters: Arc<Counters>,
-    /// The wire formats of all protocols, and which is which.
-    pub formats: Arc<(FormatRegistry, WireFormats)>,
+    /// The wire formats of all protocols.
+    pub formats: Arc<FormatRegistry>,
     /// Signs the cursors of event streams, the same for all shards.
     pub cursors: Arc<CursorKey>,
 }
@@ -46,7 +45,7 @@ pub(super) fn engine(settings: &Settings, shards: u16, wall_ms: u64) -> EngineSe
         hub: hub_limits(config, usize::from(shards)),
         policies: policies(config),
         cursors: settings.cursors.clone(),
-        formats: settings.formats.0.make(config),
+        formats: settings.formats.make(config),
         // No process makes a million topics a second.
         epoch: wall_ms * 1000,
         process: settings.process.epoch,

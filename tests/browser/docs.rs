@@ -192,7 +192,7 @@ fn the_curl_examples_miss_nothing() {
 
 #[test]
 fn every_close_code_is_in_the_guide() {
-    let source = include_str!("../../src/protocol/disconnect.rs");
+    let source = include_str!("../../src/shard/disconnect.rs");
     let (_, source) = source.split_once("pub fn close(self)").expect("a method");
     let mut count = 0;
     for (code, reason) in source.lines().filter_map(|line| {

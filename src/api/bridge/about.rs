@@ -3,8 +3,8 @@
 use crate::api::operation::{
     Access, BUSY, Body, Example, Group, Operation, Reply, UNAVAILABLE, UNKNOWN,
 };
-use crate::protocol::bridge::MESSAGE;
-use crate::protocol::schema::{Field, Kind, Object};
+use crate::dialect::bridge::MESSAGE;
+use crate::http::schema::{Field, Kind, Object};
 
 pub(in crate::api) static PUSH: Operation = Operation {
     group: Group::Bridge,

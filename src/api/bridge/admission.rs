@@ -11,9 +11,9 @@ use super::JSON;
 use crate::api::State;
 use crate::api::credentials::Service;
 use crate::api::order::{address_of, body_of};
+use crate::dialect::bridge::Invalid;
 use crate::http::{Answer, refuse, respond};
 use crate::metrics::Limited;
-use crate::protocol::bridge::Invalid;
 
 /// A request that is looked at.
 pub(super) struct Admitted {

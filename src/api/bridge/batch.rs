@@ -8,10 +8,10 @@ use super::admission::{admit, invalid};
 use super::{JSON, note, order};
 use crate::api::State;
 use crate::api::order::{Failed, count, receipt};
+use crate::dialect::bridge::{Invalid, Push};
 use crate::engine::PublishResult;
 use crate::http::{Answer, respond};
 use crate::json::put_string;
-use crate::protocol::bridge::{Invalid, Push};
 use crate::shard::Counted;
 
 /// Messages after which others get their turn.

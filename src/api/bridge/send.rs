@@ -15,9 +15,10 @@ use super::admission::{admit, invalid};
 use super::stream::AnswerStream;
 use super::{may_put, note, order, target};
 use crate::api::State;
+use crate::call::{Correlation, put_error_event};
+use crate::dialect::bridge::{Invalid, Push};
 use crate::http::{Answer, refuse};
 use crate::metrics::Limited;
-use crate::protocol::bridge::{Correlation, Invalid, Push, put_error_event};
 use crate::shard::NoCall;
 
 /// Sends a message and streams what its user answers.

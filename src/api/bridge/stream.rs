@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::protocol::bridge::{Correlation, put_error_event};
+use crate::call::{Correlation, put_error_event};
 use crate::shard::{Caller, Said};
 
 /// Answers, one event each, until the last one or until none comes in time.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::ops::RangeInclusive;
 
 use super::super::syntax::Scanner;
+use super::super::text::SHARED_WINDOW_BITS;
 
 /// Offers looked at, of any extension, over all header lines. A client makes one or two.
 pub const OFFERS_MAX: usize = 8;
@@ -50,6 +51,12 @@ impl Agreed {
     #[must_use]
     pub const fn server_window_bits(&self) -> u8 {
         self.server_window_bits
+    }
+
+    /// Whether the client can read the compressed frames that all share: one that asked for a smaller window cannot.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.server_window_bits == SHARED_WINDOW_BITS
     }
 
     /// Whether the client may refer to its earlier messages.

@@ -1,0 +1,104 @@
+//! A connection of the bridge protocol: `GET /ws?user_id=` (docs/bridge.md, "A user's connection").
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use hyper::Request;
+
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
+
+use super::session::BridgeSession;
+use super::{BridgeFormats, user_of};
+use crate::auth::Permissions;
+use crate::conn::{
+    Admission, Claim, Quota, Standing, admit, agree, are_given, check_upgrade, enter, lease_of,
+};
+use crate::http::{Answer, refuse_plainly};
+use crate::metrics::Refused;
+use crate::shard::{Disconnect, Shard};
+use crate::topic::{self, Selector};
+use crate::ws::deflate::Agreed;
+
+/// Users that the gateway itself speaks as, or that stand for more than one: only a
+/// token makes somebody one of them.
+const RESERVED: [&str; 4] = ["server", "system", "broadcast", "sse"];
+
+pub(super) fn claim(
+    formats: &BridgeFormats,
+    shard: &Rc<Shard>,
+    request: &Request<Incoming>,
+    address: IpAddr,
+) -> Admission<Claim> {
+    let config = &shard.config;
+    let upgrade = check_upgrade(shard, request, refuse)?;
+    let is_anonymous = !are_given(&config.auth, request);
+    let user = match user_of(request.uri().query().unwrap_or("")) {
+        Ok(Some(user)) => user,
+        Ok(None) if is_anonymous => {
+            return Err(refusal(
+                Refused::Handshake,
+                401,
+                "Missing authentication token",
+            ));
+        }
+        Ok(None) => {
+            let why = "`user_id` is missing: connect to this path with ?user_id=<user>";
+            return Err(refusal(Refused::Handshake, 400, why));
+        }
+        Err(why) => return Err(refusal(Refused::Handshake, 400, why)),
+    };
+    let place = enter(shard, address)?;
+    let standing = admit(shard, request, address, config.bridge_asks())?;
+    let mut refused = None;
+    match &standing {
+        Standing::Refused if is_anonymous => refused = Some(Disconnect::TokenRequired),
+        Standing::Refused => {
+            let why = "Invalid or expired token";
+            return Err(refusal(Refused::Credentials, 401, why));
+        }
+        Standing::Anonymous if RESERVED.contains(&&*user) => {
+            refused = Some(Disconnect::TokenRequired);
+        }
+        Standing::Anonymous => {}
+        Standing::Known(identity) if identity.user != user => {
+            let why = "The token is another user's than `user_id`";
+            return Err(refusal(Refused::Credentials, 403, why));
+        }
+        Standing::Known(identity) => {
+            let inbox = topic::inbox_of(&user);
+            let permissions = Permissions::new(config, Some(identity));
+            if !permissions.may_subscribe(&Selector::Topic(&inbox)) {
+                let why = "The token does not permit to read what is sent to its user";
+                return Err(refusal(Refused::Credentials, 403, why));
+            }
+        }
+    }
+    let (head, agreed) = agree(shard, &upgrade, true);
+    let is_deflated = agreed.as_ref().is_some_and(Agreed::is_shared);
+    Ok(Claim {
+        head: Vec::new(),
+        agreed,
+        format: formats.of(is_deflated),
+        session: Box::new(BridgeSession::new(&user, head, refused)),
+        message_bytes_max: config.bridge.max_message_size,
+        place,
+        lease: lease_of(shard, &standing),
+        quota: Quota::default(),
+    })
+}
+
+/// An answer whose body is the text that says why, as for all of this path's family.
+fn refuse(status: u16, why: &str, headers: &[(HeaderName, &'static str)]) -> Box<Answer> {
+    let mut answer = refuse_plainly(status, why);
+    for (name, value) in headers {
+        let value = HeaderValue::from_static(value);
+        answer.headers_mut().insert(name, value);
+    }
+    Box::new(answer)
+}
+
+/// A refusal, and what it counts as.
+fn refusal(counted: Refused, status: u16, why: &str) -> (Refused, Box<Answer>) {
+    (counted, refuse(status, why, &[]))
+}

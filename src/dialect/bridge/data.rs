@@ -1,0 +1,176 @@
+//! What a message carries, and what of it decides where it goes.
+
+use std::borrow::Cow;
+
+use crate::call::{BadCorrelation, Correlation};
+use crate::http::schema::{Field, Kind, Object};
+use crate::json::{self, JsonError, Raw, Rest};
+
+/// What means something in the `data` of a message (docs/bridge.md).
+pub static DATA: Object<9> = Object {
+    name: "Data",
+    doc: "What a user is sent. Any field may be there and is passed on as it was written, but for \
+          those that the gateway sets itself.",
+    fields: [
+        Field::optional(
+            "message",
+            Kind::Any,
+            r#""Deploy to production?""#,
+            "Where mentions of public accounts are looked for, if it is a string.",
+        ),
+        Field::optional(
+            "text",
+            Kind::Any,
+            r#""Deploy to production?""#,
+            "Likewise, if `message` is not a string.",
+        ),
+        Field::optional(
+            "data",
+            Kind::Any,
+            r#"{"build":7}"#,
+            "Likewise, if neither `message` nor `text` is a string.",
+        ),
+        Field::optional(
+            "content",
+            Kind::Any,
+            r#""Deploy to production?""#,
+            "Likewise, if nothing above is a string.",
+        ),
+        Field::optional(
+            "body",
+            Kind::Any,
+            r#""Deploy to production?""#,
+            "Likewise, if nothing above is a string.",
+        ),
+        Field::optional(
+            "timestamp",
+            Kind::Any,
+            "1763712871",
+            "Repeated as `original_sender.timestamp`.",
+        ),
+        Field::optional(
+            "correlation_id",
+            Kind::Id,
+            r#""req_1""#,
+            "What answers repeat: at most 1,024 bytes. If it is missing, `null` or empty, the \
+             gateway makes up a UUID.",
+        )
+        .nullable(),
+        Field::optional(
+            "user_id",
+            Kind::Any,
+            r#""alice""#,
+            "Replaced by the user that the message was sent to.",
+        ),
+        Field::optional(
+            "original_sender",
+            Kind::Any,
+            r#"{"user_id":"alice","timestamp":null}"#,
+            "Replaced by an object of `user_id` and `timestamp`.",
+        ),
+    ],
+};
+
+/// Those of [`DATA`] that may mention somebody: the first string counts.
+const TEXTS: usize = 5;
+const TIMESTAMP: usize = 5;
+/// This one and those behind it are set by the gateway.
+const CORRELATION: usize = 6;
+
+/// What a message carries: an object.
+#[derive(Debug)]
+pub(super) struct Data<'a> {
+    /// All fields but those that the gateway sets.
+    rest: Rest<'a>,
+    timestamp: Option<Raw<'a>>,
+    correlation: Option<Raw<'a>>,
+    /// The text that is looked at for mentions, if it has an `@` at all.
+    pub(super) text: Option<Cow<'a, str>>,
+}
+
+impl<'a> Data<'a> {
+    /// Reads an object.
+    ///
+    /// Cost: one pass over it.
+    ///
+    /// # Errors
+    /// The text is not JSON, or no object.
+    pub(super) fn read(object: &'a str) -> Result<Self, JsonError> {
+        let mut values = [None; 9];
+        let rest = json::without(object, |key, value| match DATA.position(key) {
+            Some(at) => {
+                values[at] = Some(value);
+                at >= CORRELATION
+            }
+            None => false,
+        })?;
+        let mut texts = values[..TEXTS].iter().flatten();
+        Ok(Self {
+            rest,
+            timestamp: values[TIMESTAMP],
+            correlation: values[CORRELATION],
+            text: texts
+                .find(|value| value.is_string())
+                .and_then(|text| with_mention(*text)),
+        })
+    }
+
+    /// The correlation id that it comes with, if any.
+    ///
+    /// # Errors
+    /// Why it is none, and the value.
+    pub(super) fn correlation(&self) -> Result<Option<Correlation<'a>>, (BadCorrelation, Raw<'a>)> {
+        match self.correlation {
+            Some(value) => Correlation::read(value).map_err(|bad| (bad, value)),
+            None => Ok(None),
+        }
+    }
+
+    /// Appends the object with what the gateway sets in it. `user` is a JSON
+    /// string.
+    ///
+    /// Cost: the copies; `out` grows once.
+    pub(super) fn put(&self, out: &mut Vec<u8>, user: &str, correlation: &Correlation<'_>) {
+        let timestamp = self.timestamp.map_or("null", Raw::text);
+        let bytes = self.rest.bytes() + timestamp.len() + 2 * user.len();
+        out.reserve(bytes + correlation.text().len() + SET_BYTES);
+        self.rest.put_open(out);
+        put_set(out, user, timestamp, correlation);
+    }
+}
+
+/// Appends the fields that the gateway sets, in the order of docs/bridge.md,
+/// and the closing brace. All but `out` are JSON.
+pub(super) fn put_set(
+    out: &mut Vec<u8>,
+    user: &str,
+    timestamp: &str,
+    correlation: &Correlation<'_>,
+) {
+    for part in [
+        r#""original_sender":{"user_id":"#,
+        user,
+        r#","timestamp":"#,
+        timestamp,
+        r#"},"user_id":"#,
+        user,
+        r#","correlation_id":"#,
+        correlation.text(),
+        "}",
+    ] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// What is written of those fields and around them whatever their values are,
+/// rounded up.
+const SET_BYTES: usize = 96;
+
+/// The value of a string that has an `@`.
+fn with_mention(string: Raw<'_>) -> Option<Cow<'_, str>> {
+    let bytes = string.text().as_bytes();
+    // An `@` may be written as an escape.
+    memchr::memchr2(b'@', b'\\', bytes)?;
+    let text = string.as_lossy_string()?;
+    text.contains('@').then_some(text)
+}

@@ -1,0 +1,93 @@
+//! What a client is sent that no service pushed: other protocols' publications,
+//! and errors.
+
+use super::data::{Data, put_set};
+use crate::call::Correlation;
+use crate::json::put_string;
+
+/// Appends what `user` is sent of `data`, a JSON value that came by another
+/// protocol: an object is treated as that of a push, anything else becomes the
+/// field `data` of one. It has a new correlation id unless it comes with one.
+pub fn put_completed(out: &mut Vec<u8>, user: &str, data: &str) {
+    let user = serde_json::to_string(user).expect("a string can always be written to memory");
+    match Data::read(data) {
+        Ok(data) => {
+            let given = data.correlation().ok().flatten();
+            let correlation = given.unwrap_or_else(Correlation::generate);
+            data.put(out, &user, &correlation);
+        }
+        Err(_) => {
+            out.extend_from_slice(br#"{"data":"#);
+            out.extend_from_slice(data.as_bytes());
+            out.push(b',');
+            put_set(out, &user, "null", &Correlation::generate());
+        }
+    }
+}
+
+/// Appends the answer to a message that cannot be understood.
+pub fn put_error_frame(out: &mut Vec<u8>, message: &str, timestamp_seconds: f64) {
+    out.extend_from_slice(br#"{"type":"error","message":"#);
+    put_string(out, message);
+    out.extend_from_slice(br#","timestamp":"#);
+    serde_json::to_writer(&mut *out, &timestamp_seconds).expect("a number can always be written");
+    out.push(b'}');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn check(data: &str, expected: Value) {
+        let mut out = Vec::new();
+        put_completed(&mut out, "a\"b", data);
+        let mut frame: Value = serde_json::from_slice(&out).unwrap();
+        if expected["correlation_id"] == "<uuid>" {
+            let id = frame["correlation_id"].take();
+            assert_eq!(id.as_str().unwrap().len(), 36, "{data}");
+            frame["correlation_id"] = "<uuid>".into();
+        }
+        assert_eq!(frame, expected, "{data}");
+    }
+
+    #[test]
+    fn an_object_is_completed_and_any_other_value_becomes_data() {
+        let completed = |mut data: Value, timestamp: Value| {
+            data["user_id"] = "a\"b".into();
+            data["original_sender"] = json!({"user_id": "a\"b", "timestamp": timestamp});
+            if data["correlation_id"].is_null() {
+                data["correlation_id"] = "<uuid>".into();
+            }
+            data
+        };
+        check("{}", completed(json!({}), Value::Null));
+        check(
+            r#"{"x":1,"timestamp":"t","user_id":5}"#,
+            completed(json!({"x": 1, "timestamp": "t"}), "t".into()),
+        );
+        check(
+            r#"{"correlation_id":7}"#,
+            completed(json!({"correlation_id": 7}), Value::Null),
+        );
+        for value in ["[1]", "null", "\"s\"", "1.5", "true"] {
+            let wrapped = format!(r#"{{"data":{value}}}"#);
+            let wrapped = serde_json::from_str(&wrapped).unwrap();
+            check(value, completed(wrapped, Value::Null));
+        }
+        check(
+            r#"{"correlation_id":[1]}"#,
+            completed(json!({}), Value::Null),
+        );
+    }
+
+    #[test]
+    fn an_error_has_the_time_as_a_number() {
+        let mut out = Vec::new();
+        put_error_frame(&mut out, "Error", 1_763_712_871.25);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            r#"{"type":"error","message":"Error","timestamp":1763712871.25}"#
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! Why a body is refused, said as the existing system's validation says it.
+
+use std::fmt::Write;
+
+use super::syntax::first_fault;
+use crate::call::BadCorrelation;
+use crate::http::schema::Kind;
+use crate::json::{Raw, put_string};
+
+/// How many faults of a body are told; each repeats a value of it.
+pub const DETAILS_MAX: usize = 100;
+
+/// Why a body is refused: what is answered with status 422.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Invalid {
+    /// JSON objects with commas between them.
+    details: String,
+}
+
+/// A kind of fault.
+#[derive(Debug)]
+pub(super) struct Fault {
+    kind: &'static str,
+    message: &'static str,
+    /// A JSON object that programs make use of.
+    context: Option<&'static str>,
+}
+
+const fn fault(kind: &'static str, message: &'static str) -> Fault {
+    Fault {
+        kind,
+        message,
+        context: None,
+    }
+}
+
+pub(super) static MISSING: Fault = fault("missing", "Field required");
+pub(super) static NO_OBJECT: Fault = fault(
+    "model_attributes_type",
+    "Input should be a valid dictionary or object to extract fields from",
+);
+static NO_LIST: Fault = fault("list_type", "Input should be a valid list");
+static NO_DICT: Fault = fault("dict_type", "Input should be a valid dictionary");
+static NO_STRING: Fault = fault("string_type", "Input should be a valid string");
+static NO_UNICODE: Fault = fault(
+    "string_unicode",
+    "Input should be a valid string, unable to parse raw data as a unicode string",
+);
+static NO_FLOAT: Fault = fault("float_type", "Input should be a valid number");
+static NO_FLOAT_TEXT: Fault = fault(
+    "float_parsing",
+    "Input should be a valid number, unable to parse string as a number",
+);
+static NO_CORRELATION: Fault = fault("string_type", "Input should be a valid string or number");
+static LONG_CORRELATION: Fault = Fault {
+    kind: "string_too_long",
+    message: "String should have at most 1024 bytes",
+    context: Some(r#"{"max_length":1024}"#),
+};
+
+impl Invalid {
+    /// The JSON body of the answer.
+    #[must_use]
+    pub fn body(&self) -> String {
+        format!(r#"{{"detail":[{}]}}"#, self.details)
+    }
+
+    /// There is no body where one has to be.
+    #[must_use]
+    pub fn missing_body() -> Self {
+        let mut faults = Faults::default();
+        faults.note(&Place::BODY, &MISSING, "null");
+        faults.into()
+    }
+
+    /// The body of a single message was not sent as JSON.
+    #[must_use]
+    pub fn unread(body: &[u8]) -> Self {
+        Self::unread_for(&NO_OBJECT, body)
+    }
+
+    /// The body of a batch was not sent as JSON.
+    #[must_use]
+    pub fn unread_batch(body: &[u8]) -> Self {
+        Self::unread_for(&NO_LIST, body)
+    }
+
+    fn unread_for(fault: &Fault, body: &[u8]) -> Self {
+        if body.is_empty() {
+            return Self::missing_body();
+        }
+        let mut input = Vec::new();
+        put_string(&mut input, &String::from_utf8_lossy(body));
+        let mut faults = Faults::default();
+        faults.note(&Place::BODY, fault, &String::from_utf8_lossy(&input));
+        faults.into()
+    }
+
+    /// The body of a batch is JSON, but no list.
+    pub(super) fn no_list(body: &str) -> Self {
+        let mut faults = Faults::default();
+        faults.note(&Place::BODY, &NO_LIST, body);
+        faults.into()
+    }
+
+    /// The body is not JSON.
+    pub(super) fn no_json(body: &str) -> Self {
+        // What is JSON to Python and not to us: half a surrogate pair in a key,
+        // or as the whole body.
+        let (offset, why) = first_fault(body).map_or((0, "Invalid \\uXXXX escape"), |fault| {
+            (fault.offset, fault.why)
+        });
+        let mut context = Vec::new();
+        put_string(&mut context, why);
+        let details = format!(
+            r#"{{"type":"json_invalid","loc":["body",{offset}],"msg":"JSON decode error","input":{{}},"ctx":{{"error":{}}}}}"#,
+            String::from_utf8_lossy(&context)
+        );
+        Self { details }
+    }
+}
+
+/// Where in a body a fault is.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    /// Which element of a batch it is in.
+    pub(super) index: Option<usize>,
+    /// The names of fields, outermost first.
+    pub(super) path: &'a [&'a str],
+}
+
+impl Place<'_> {
+    /// The body itself.
+    const BODY: Self = Self {
+        index: None,
+        path: &[],
+    };
+}
+
+/// The faults of a body, as they are found.
+#[derive(Default, Debug)]
+pub(super) struct Faults {
+    details: String,
+    count: usize,
+}
+
+impl Faults {
+    /// How many there are, up to [`DETAILS_MAX`].
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Notes a fault and the JSON value that has it, if not too many are known.
+    pub(super) fn note(&mut self, place: &Place<'_>, fault: &Fault, input: &str) {
+        if self.count == DETAILS_MAX {
+            return;
+        }
+        let comma = if self.count > 0 { "," } else { "" };
+        self.count += 1;
+        let out = &mut self.details;
+        let (kind, message) = (fault.kind, fault.message);
+        let _ = write!(out, r#"{comma}{{"type":"{kind}","loc":["body""#);
+        if let Some(index) = place.index {
+            let _ = write!(out, ",{index}");
+        }
+        for name in place.path {
+            let _ = write!(out, r#","{name}""#);
+        }
+        let _ = write!(out, r#"],"msg":"{message}","input":{}"#, input.trim());
+        if let Some(context) = fault.context {
+            let _ = write!(out, r#","ctx":{context}"#);
+        }
+        out.push('}');
+    }
+}
+
+impl From<Faults> for Invalid {
+    fn from(faults: Faults) -> Self {
+        Self {
+            details: faults.details,
+        }
+    }
+}
+
+/// What keeps `value` from being of this kind.
+pub(super) fn fault_of(kind: Kind, value: Raw<'_>) -> Option<&'static Fault> {
+    match kind {
+        Kind::String if !value.is_string() => Some(&NO_STRING),
+        Kind::String => value.as_string().is_none().then_some(&NO_UNICODE),
+        Kind::Object | Kind::Of(_) => (!value.is_object()).then_some(&NO_DICT),
+        Kind::Number if value.is_string() => {
+            let number = value.as_string().map(|text| text.trim().parse::<f64>());
+            let is_number = number.is_some_and(|number| number.is_ok());
+            (!is_number).then_some(&NO_FLOAT_TEXT)
+        }
+        Kind::Number => (!(value.is_number() || value.is_bool())).then_some(&NO_FLOAT),
+        // No message has a field of another kind.
+        _ => None,
+    }
+}
+
+impl BadCorrelation {
+    /// How it is told.
+    pub(super) fn fault(self) -> &'static Fault {
+        match self {
+            Self::Container | Self::Bool => &NO_CORRELATION,
+            Self::TooLong => &LONG_CORRELATION,
+            Self::Surrogate => &NO_UNICODE,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! `/debug/echo`: every message goes back as it came. For tests and measurements.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use hyper::Request;
+use hyper::body::Incoming;
+
+use crate::config::Config;
+use crate::conn::{
+    Admission, Claim, Claimed, Dialect, Flow, Quota, Route, Session, agree, check_upgrade, enter,
+};
+use crate::engine::{Format, FormatRegistry, Outcome, Publication};
+use crate::http::refuse;
+use crate::id::{FormatId, Gather, PeerId, Priority};
+use crate::shard::Shard;
+use crate::ws::OpCode;
+
+/// The echo.
+#[derive(Debug)]
+pub struct Echo {
+    format: FormatId,
+}
+
+impl Echo {
+    /// Registers a format, which nothing is ever written in.
+    pub fn register(formats: &mut FormatRegistry) -> Self {
+        Self {
+            format: formats.register(Gather::Each, false, |_| Box::new(Nothing)),
+        }
+    }
+}
+
+impl Dialect for Echo {
+    fn route(&self, config: &Config, path: &str) -> Option<Route> {
+        (path == "/debug/echo").then_some(match config.debug.echo {
+            true => Route::Connection,
+            false => Route::Disabled,
+        })
+    }
+
+    fn claim(
+        &self,
+        shard: &Rc<Shard>,
+        request: &Request<Incoming>,
+        address: IpAddr,
+    ) -> Admission<Claimed> {
+        let upgrade = check_upgrade(shard, request, |status, why, headers| {
+            Box::new(refuse(status, why, headers))
+        })?;
+        let place = enter(shard, address)?;
+        let (head, agreed) = agree(shard, &upgrade, true);
+        Ok(Claimed::WebSocket(Box::new(Claim {
+            head,
+            agreed,
+            format: self.format,
+            session: Box::new(EchoSession),
+            message_bytes_max: shard.config.debug.echo_max_message_size,
+            place,
+            lease: None,
+            quota: Quota::default(),
+        })))
+    }
+}
+
+#[derive(Debug)]
+struct EchoSession;
+
+impl Session for EchoSession {
+    fn begin(&mut self, _: &Shard, _: PeerId) -> Flow {
+        Flow::Continue
+    }
+
+    fn message(&mut self, shard: &Shard, peer: PeerId, opcode: OpCode, payload: &[u8]) -> Flow {
+        shard.send(peer, Priority::Normal, opcode, payload);
+        Flow::Continue
+    }
+
+    fn outcome(&mut self, _: &Shard, _: PeerId, _: Outcome) {}
+}
+
+#[derive(Debug)]
+struct Nothing;
+
+impl Format for Nothing {
+    fn encode(&mut self, _: &Publication<'_>, _: u64, _: &mut Vec<u8>) {}
+}

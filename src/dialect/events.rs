@@ -1,0 +1,78 @@
+//! The events protocol: JSON objects in text frames, or the same as MessagePack
+//! in binary frames (docs/protocol.md).
+
+mod claim;
+mod command;
+mod format;
+mod frame;
+pub mod msgpack;
+mod parameters;
+mod refusal;
+mod route;
+mod session;
+
+pub use command::{AGENT_COMMANDS, Act, BATCH_MESSAGES_MAX, Command, Envelope, Query, Recover};
+pub use format::EventsFormats;
+pub use frame::{Begun, Greeting, Writer};
+pub use parameters::{BadParameter, Encoding, Parameters};
+pub use refusal::Refusal;
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use hyper::Request;
+use hyper::body::Incoming;
+
+use crate::config::{Config, Mode};
+use crate::conn::{Admission, Claimed, Dialect, Route};
+use crate::engine::FormatRegistry;
+use crate::shard::Shard;
+use route::{EventsRoute, route};
+
+/// The events protocol.
+#[derive(Debug)]
+pub struct Events {
+    formats: EventsFormats,
+}
+
+impl Events {
+    /// Registers the protocol's formats.
+    pub fn register(formats: &mut FormatRegistry) -> Self {
+        Self {
+            formats: EventsFormats::register(formats),
+        }
+    }
+}
+
+impl Dialect for Events {
+    fn route(&self, config: &Config, path: &str) -> Option<Route> {
+        let exists = match route(path) {
+            EventsRoute::Other => return None,
+            EventsRoute::Demo => config.events.demo_enabled,
+            EventsRoute::Dev => config.mode != Mode::Prod,
+            EventsRoute::Prod | EventsRoute::As(_) => true,
+            EventsRoute::Reserved(id) => {
+                let why = format!("`{id}` is reserved: choose another client id");
+                return Some(Route::NoWebSocket(why));
+            }
+            EventsRoute::BadClientId => return Some(Route::Refused(BAD_CLIENT_ID)),
+        };
+        Some(match exists {
+            true => Route::Connection,
+            false => Route::Disabled,
+        })
+    }
+
+    fn claim(
+        &self,
+        shard: &Rc<Shard>,
+        request: &Request<Incoming>,
+        address: IpAddr,
+    ) -> Admission<Claimed> {
+        let claim = claim::claim(&self.formats, shard, request, address)?;
+        Ok(Claimed::WebSocket(Box::new(claim)))
+    }
+}
+
+/// What is said about a client id outside the grammar.
+const BAD_CLIENT_ID: &str = "A client id is 1 to 64 letters, digits, `_` and `-`";

@@ -1,0 +1,80 @@
+//! A connection of the events protocol: from an upgrade request to a claim.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use hyper::Request;
+use hyper::body::Incoming;
+
+use super::route::{EventsRoute, route};
+use super::session::EventsSession;
+use super::{Encoding, EventsFormats, Parameters};
+use crate::conn::{
+    Admission, Claim, Quota, Standing, admit, agree, check_upgrade, enter, lease_of, refusal,
+    take_seat,
+};
+use crate::http::refuse;
+use crate::metrics::Refused;
+use crate::process::Seat;
+use crate::shard::Shard;
+use crate::ws::deflate::Agreed;
+
+pub(super) fn claim(
+    formats: &EventsFormats,
+    shard: &Rc<Shard>,
+    request: &Request<Incoming>,
+    address: IpAddr,
+) -> Admission<Claim> {
+    let config = &shard.config;
+    let upgrade = check_upgrade(shard, request, |status, why, headers| {
+        Box::new(refuse(status, why, headers))
+    })?;
+    let parameters = Parameters::parse(request.uri().query().unwrap_or(""))
+        .map_err(|why| refusal(Refused::Handshake, 400, &why.to_string(), &[]))?;
+    let place = enter(shard, address)?;
+    // MessagePack is small as it is; what JSON shares compressed it cannot read.
+    let (head, agreed) = agree(shard, &upgrade, parameters.encoding == Encoding::Json);
+    let seat = take_seat(shard)?;
+    let route = route(request.uri().path());
+    let standing = match route {
+        EventsRoute::Demo => Standing::Anonymous,
+        _ => admit(shard, request, address, config.events.auth_required)?,
+    };
+    let lease = lease_of(shard, &standing);
+    let (endpoint, client_id) = match route {
+        EventsRoute::Demo => ("demo", None),
+        EventsRoute::Dev => ("dev", None),
+        EventsRoute::As(client_id) => ("prod", Some(client_id)),
+        _ => ("prod", None),
+    };
+    let is_deflated = agreed.as_ref().is_some_and(Agreed::is_shared);
+    Ok(Claim {
+        head,
+        agreed,
+        format: formats.of(parameters.encoding, is_deflated),
+        quota: quota(shard, seat, address, &standing),
+        session: Box::new(EventsSession::new(
+            endpoint, client_id, parameters, standing,
+        )),
+        message_bytes_max: config.events.max_message_size,
+        place,
+        lease,
+    })
+}
+
+/// What a connection of the events protocol may use. One whose credential is
+/// none has no seat: it takes nobody's place, neither its address's nor that of
+/// the user it claims to be.
+fn quota(shard: &Shard, mut seat: Seat, address: IpAddr, standing: &Standing) -> Quota {
+    let identity = match standing {
+        Standing::Refused => return Quota::default(),
+        Standing::Anonymous => None,
+        Standing::Known(identity) => Some(identity),
+    };
+    let user = identity.map(|identity| identity.user.as_str());
+    let own = identity.and_then(|identity| identity.frames_per_minute());
+    match seat.name(address, user) {
+        Ok(()) => Quota::seated(seat, own.unwrap_or(shard.config.events.frames_per_minute)),
+        Err(crowd) => Quota::crowded(crowd),
+    }
+}

@@ -1,0 +1,140 @@
+//! `command` and `agent_command`.
+
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+
+use super::registry::{Call, Registry, Run};
+use super::{EventsSession, answer, error};
+use crate::dialect::events::Refusal;
+use crate::id::PeerId;
+use crate::json::Raw;
+use crate::shard::Shard;
+
+/// What the demo endpoint, where nobody is known, may be used for.
+const DEMO_COMMANDS: [&str; 5] = ["echo", "list_commands", "ping", "server_info", "user_count"];
+
+/// The name under which `agent_command` messages are permitted.
+const AGENT_COMMAND: &str = "agent_command";
+
+static COMMANDS: LazyLock<Registry> = LazyLock::new(|| {
+    let mut registry = Registry::default();
+    let commands: [(&str, Run); 5] = [
+        ("echo", echo),
+        ("list_commands", list_commands),
+        ("ping", ping),
+        ("server_info", server_info),
+        ("user_count", user_count),
+    ];
+    for (name, run) in commands {
+        registry
+            .register(name, run)
+            .expect("the names above differ");
+    }
+    registry
+});
+
+impl EventsSession {
+    /// Runs a command of the registry and answers with its result.
+    pub(super) fn command(
+        &self,
+        shard: &Shard,
+        peer: PeerId,
+        id: Option<Raw<'_>>,
+        name: &str,
+        params: Option<Raw<'_>>,
+    ) {
+        let Some(run) = COMMANDS.find(name) else {
+            let refusal = Refusal::unknown(id, "UNKNOWN_COMMAND", "Unknown command", name);
+            return error(shard, peer, &refusal);
+        };
+        if !self.may_command(shard, name) {
+            return error(shard, peer, &not_permitted(id, name));
+        }
+        let call = Call {
+            shard,
+            caller: self,
+            params: params.map(Raw::text),
+        };
+        answer(shard, peer, |w| {
+            w.response(id.map(Raw::text), |out| run(&call, out));
+        });
+    }
+
+    /// Acknowledges a command to an agent. What becomes of it is the
+    /// application's, which is told by its own subscription.
+    pub(super) fn agent_command(
+        &self,
+        shard: &Shard,
+        peer: PeerId,
+        id: Option<Raw<'_>>,
+        command: &str,
+        agent_id: &str,
+    ) {
+        if !self.may_command(shard, AGENT_COMMAND) {
+            return error(shard, peer, &not_permitted(id, AGENT_COMMAND));
+        }
+        answer(shard, peer, |w| {
+            w.agent_command_result(id.map(Raw::text), agent_id, command);
+        });
+    }
+
+    /// Whether this client may use a command. The only place that decides.
+    fn may_command(&self, shard: &Shard, name: &str) -> bool {
+        let is_known =
+            self.endpoint != "demo" || name == AGENT_COMMAND || DEMO_COMMANDS.contains(&name);
+        is_known && self.permissions(shard).may_command(name)
+    }
+
+    /// `server_info`, as a command and as a query.
+    pub(super) fn server_info(&self, shard: &Shard) -> Value {
+        json!({
+            "name": "fanfare",
+            "version": env!("CARGO_PKG_VERSION"),
+            "endpoint": self.endpoint,
+            "connected_users": shard.process.connections(),
+            "uptime_seconds": shard.clock.now_ms() / 1000,
+            "timestamp": shard.clock.wall_seconds(),
+        })
+    }
+}
+
+fn not_permitted(id: Option<Raw<'_>>, name: &str) -> Refusal {
+    Refusal::unknown(id, "PERMISSION_DENIED", "Not permitted", name)
+}
+
+fn echo(call: &Call<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"echo":"#);
+    out.extend_from_slice(call.params.unwrap_or("null").as_bytes());
+    out.extend_from_slice(br#","sender":"#);
+    put(out, &json!(call.caller.user()));
+    out.push(b'}');
+}
+
+fn list_commands(call: &Call<'_>, out: &mut Vec<u8>) {
+    let commands: Vec<&str> = COMMANDS
+        .names()
+        .filter(|name| call.caller.may_command(call.shard, name))
+        .collect();
+    let count = commands.len();
+    put(out, &json!({ "commands": commands, "count": count }));
+}
+
+fn ping(call: &Call<'_>, out: &mut Vec<u8>) {
+    let timestamp = call.shard.clock.wall_seconds();
+    put(out, &json!({ "message": "pong", "timestamp": timestamp }));
+}
+
+fn server_info(call: &Call<'_>, out: &mut Vec<u8>) {
+    put(out, &call.caller.server_info(call.shard));
+}
+
+fn user_count(call: &Call<'_>, out: &mut Vec<u8>) {
+    let count = call.shard.process.connections();
+    let timestamp = call.shard.clock.wall_seconds();
+    put(out, &json!({ "count": count, "timestamp": timestamp }));
+}
+
+fn put(out: &mut Vec<u8>, value: &Value) {
+    serde_json::to_writer(out, value).expect("memory takes everything");
+}

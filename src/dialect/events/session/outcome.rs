@@ -1,0 +1,149 @@
+//! What homes have answered, in the words of the protocol.
+
+use super::{EventsSession, Unanswered, answer, error};
+use crate::dialect::events::{Begun, Greeting, Refusal};
+use crate::engine::{Confirmation, Outcome, PublishResult, Resumed, Roster, Start, Ticket};
+use crate::id::PeerId;
+use crate::json::put_string;
+use crate::shard::Shard;
+use crate::timestamp::timestamp_of;
+
+impl EventsSession {
+    /// Tells the client what it has subscribed to, now or when homes have answered.
+    pub(super) fn await_confirmation(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        unanswered: (Ticket, Unanswered),
+        confirmation: Option<Confirmation>,
+    ) {
+        self.unanswered.push(unanswered);
+        if let Some(confirmation) = confirmation {
+            self.confirm(shard, peer, &confirmation);
+            self.take_outcomes(shard, peer);
+        }
+    }
+
+    /// Says what there is to be said by now, before anything else is answered.
+    pub(super) fn take_outcomes(&mut self, shard: &Shard, peer: PeerId) {
+        while let Some(outcome) = shard.next_outcome_for(peer) {
+            self.tell(shard, peer, outcome);
+        }
+    }
+
+    /// Everything that a confirmation speaks of is true: the client is told, and goes on.
+    fn confirm(&mut self, shard: &Shard, peer: PeerId, confirmation: &Confirmation) {
+        match self.take_unanswered(confirmation.ticket) {
+            Some(Unanswered::Greeting) => self.greet(shard, peer),
+            Some(Unanswered::Subscribe {
+                id,
+                accepted,
+                rejected,
+            }) => {
+                let accepted: Vec<&str> = accepted.iter().map(|name| &**name).collect();
+                let rejected: Vec<&str> = rejected.iter().map(|name| &**name).collect();
+                let begun = confirmation.starts().map(begun);
+                answer(shard, peer, |w| {
+                    w.subscribed(id.as_deref(), &accepted, &rejected, begun);
+                });
+            }
+            Some(Unanswered::Roster { .. }) | None => {}
+        }
+        shard.engine(|engine| engine.go_on(confirmation));
+    }
+
+    /// Says what else has come of what the client asked for.
+    pub(super) fn tell(&mut self, shard: &Shard, peer: PeerId, outcome: Outcome) {
+        match outcome {
+            Outcome::Confirmed(confirmation) => self.confirm(shard, peer, &confirmation),
+            Outcome::Gap(gap) => super::gap(shard, peer, &gap),
+            Outcome::Published { id, result } => match result {
+                PublishResult::Stored(stored) => {
+                    answer(shard, peer, |w| w.published(&id, stored.offset));
+                }
+                PublishResult::TooManyTopics | PublishResult::Busy | PublishResult::Forwarded => {
+                    error(shard, peer, &Refusal::too_many_topics(&id));
+                }
+            },
+            Outcome::Roster { ticket, roster } => {
+                if let Some(Unanswered::Roster { id, topic }) = self.take_unanswered(ticket) {
+                    answer(shard, peer, |w| {
+                        w.response(id.as_deref(), |out| put_roster(out, &topic, &roster));
+                    });
+                }
+            }
+            // Not asked for by a session, or the shard's matter.
+            Outcome::History(_)
+            | Outcome::Called(_)
+            | Outcome::HungUp
+            | Outcome::Answered { .. }
+            | Outcome::Position(_)
+            | Outcome::Slow
+            | Outcome::Gone => {}
+        }
+    }
+
+    fn take_unanswered(&mut self, ticket: Ticket) -> Option<Unanswered> {
+        let mut waiting = self.unanswered.iter();
+        let at = waiting.position(|(other, _)| *other == ticket)?;
+        let (_, unanswered) = self.unanswered.remove(at);
+        if self.unanswered.is_empty() {
+            // Most connections ask once in their life.
+            self.unanswered = Vec::new();
+        }
+        Some(unanswered)
+    }
+
+    fn greet(&self, shard: &Shard, peer: PeerId) {
+        let session_id = shard.session_id(self.endpoint, peer);
+        let identity = self.identity();
+        let greeting = Greeting {
+            client_id: self.client_id.as_deref().unwrap_or(&session_id),
+            session_id: &session_id,
+            user: self.user(),
+            role: identity.and_then(|identity| identity.role.as_deref()),
+            endpoint: self.endpoint,
+        };
+        answer(shard, peer, |w| w.greeting(&greeting));
+        if self.welcome && self.endpoint != "prod" {
+            answer(shard, peer, |w| w.welcome(self.endpoint));
+        }
+    }
+}
+
+fn begun(start: Start<'_>) -> Begun<'_> {
+    Begun {
+        topic: start.name,
+        epoch: start.position.epoch,
+        offset: start.position.offset,
+        recovered: start.resumed.map(|resumed| match resumed {
+            Resumed::Complete(count) => (true, count),
+            _ => (false, 0),
+        }),
+    }
+}
+
+/// Who is in a topic, as JSON.
+fn put_roster(out: &mut Vec<u8>, topic: &str, roster: &Roster) {
+    let (count, connections, more) = (roster.count, roster.connections, roster.more);
+    let sequence = roster.sequence;
+    out.extend_from_slice(
+        format!(
+            r#"{{"event":"{topic}","presence_seq":{sequence},"count":{count},"connections":{connections},"users":["#
+        )
+        .as_bytes(),
+    );
+    for (index, attendee) in roster.users.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(br#"{"user":"#);
+        put_string(out, &attendee.user);
+        out.extend_from_slice(
+            format!(r#","connections":{},"since":""#, attendee.connections).as_bytes(),
+        );
+        out.extend_from_slice(&timestamp_of(attendee.since_ms));
+        out.extend_from_slice(br#""}"#);
+    }
+    out.extend_from_slice(format!(r#"],"more":{more}}}"#).as_bytes());
+}

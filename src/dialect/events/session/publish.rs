@@ -1,0 +1,70 @@
+//! `publish`.
+
+use super::{answer, error, limit_of, note_name};
+use crate::auth::Permissions;
+use crate::conn::Flow;
+use crate::dialect::events::Refusal;
+use crate::engine::{Post, PublishResult};
+use crate::id::PeerId;
+use crate::json::Raw;
+use crate::metrics::Limited;
+use crate::shard::Shard;
+use crate::topic;
+
+/// Publishes `data`, if this is something that a client may publish.
+pub(super) fn publish(
+    shard: &Shard,
+    peer: PeerId,
+    may: Permissions<'_>,
+    id: Option<Raw<'_>>,
+    event: &str,
+    data: &str,
+) -> Flow {
+    if let Err(why) = topic::check_topic(event) {
+        note_name(shard, why);
+        error(
+            shard,
+            peer,
+            &Refusal::new(id, "INVALID_MESSAGE", format!("`event`: {why}")),
+        );
+        return Flow::Continue;
+    }
+    if !may.may_publish(event) {
+        let message = if topic::is_inbox(event) {
+            "Inboxes are written to by services only".to_owned()
+        } else if event == topic::SYSTEM_METRICS {
+            "`system.metrics` is published by the gateway itself".to_owned()
+        } else {
+            format!(
+                "Publishing to `{event}` takes a token whose `fanfare.publish` covers it, or another namespace"
+            )
+        };
+        error(shard, peer, &Refusal::new(id, "FORBIDDEN", message));
+        return Flow::Continue;
+    }
+    let size_max = shard.config.namespace(event).max_message_size;
+    if data.len() > size_max {
+        shard.counters.limited(Limited::MessageSize);
+        let message = format!(
+            "`data` has {} bytes; this topic takes {size_max}",
+            data.len()
+        );
+        let refusal = Refusal::new(id, "MESSAGE_TOO_LARGE", message);
+        error(shard, peer, &refusal.with_details(limit_of(size_max)));
+        return Flow::Continue;
+    }
+    // Without an id nobody waits for the answer, but a refusal is still told.
+    let id_text = id.map_or("", Raw::text);
+    let post = Post::event(event, data.as_bytes());
+    match shard.engine(|engine| engine.publish(peer, &post, id_text)) {
+        PublishResult::Stored(stored) if id.is_some() => {
+            answer(shard, peer, |w| w.published(id_text, stored.offset));
+        }
+        PublishResult::Stored(_) | PublishResult::Forwarded => {}
+        PublishResult::Busy => return Flow::Wait,
+        PublishResult::TooManyTopics => {
+            error(shard, peer, &Refusal::too_many_topics(id_text));
+        }
+    }
+    Flow::Continue
+}

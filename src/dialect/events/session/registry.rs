@@ -1,0 +1,81 @@
+//! The commands that there are, by name.
+
+use std::collections::BTreeMap;
+
+use super::EventsSession;
+use crate::shard::Shard;
+
+/// Runs a command: writes its result, one JSON value, into the buffer.
+pub(super) type Run = fn(&Call<'_>, &mut Vec<u8>);
+
+/// One call of a command.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    /// Where it runs.
+    pub(super) shard: &'a Shard,
+    /// Who calls.
+    pub(super) caller: &'a EventsSession,
+    /// Its arguments, as they were written.
+    pub(super) params: Option<&'a str>,
+}
+
+/// The commands that there are.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    commands: BTreeMap<&'static str, Run>,
+}
+
+/// There is a command of this name already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("there is a command `{0}` already")]
+pub(super) struct AlreadyRegistered(&'static str);
+
+impl Registry {
+    /// Adds a command.
+    ///
+    /// # Errors
+    /// The name is taken; the command that has it stays.
+    pub(super) fn register(
+        &mut self,
+        name: &'static str,
+        run: Run,
+    ) -> Result<(), AlreadyRegistered> {
+        if self.commands.contains_key(name) {
+            return Err(AlreadyRegistered(name));
+        }
+        self.commands.insert(name, run);
+        Ok(())
+    }
+
+    /// The command of this name.
+    pub(super) fn find(&self, name: &str) -> Option<Run> {
+        self.commands.get(name).copied()
+    }
+
+    /// All names, in order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.commands.keys().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_registered_once() {
+        let one: Run = |_, out| out.push(b'1');
+        let two: Run = |_, out| out.push(b'2');
+        let mut registry = Registry::default();
+        registry.register("b", one).unwrap();
+        registry.register("a", two).unwrap();
+        assert_eq!(registry.register("b", two), Err(AlreadyRegistered("b")));
+        assert_eq!(registry.names().collect::<Vec<_>>(), ["a", "b"]);
+        assert!(
+            registry
+                .find("b")
+                .is_some_and(|run| std::ptr::fn_addr_eq(run, one))
+        );
+        assert!(registry.find("c").is_none());
+    }
+}

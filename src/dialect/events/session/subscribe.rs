@@ -1,0 +1,219 @@
+//! `subscribe` and `unsubscribe`.
+
+use std::borrow::Cow;
+
+use super::{Ending, EventsSession, Flow, Unanswered, answer, error, limit_of, note_name};
+use crate::auth::Permissions;
+use crate::collections::HashSet;
+use crate::dialect::events::{Recover, Refusal};
+use crate::engine::{Begin, PATTERNS_MAX, SubscribeError};
+use crate::id::{PeerId, Position};
+use crate::json::Raw;
+use crate::metrics::Limited;
+use crate::shard::Shard;
+use crate::topic::{self, Pattern, Selector};
+
+impl EventsSession {
+    pub(super) fn subscribe(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        id: Option<Raw<'_>>,
+        names: &[Cow<'_, str>],
+        recover: &[Recover<'_>],
+    ) {
+        let limit = shard.config.events.max_subscriptions;
+        if recover.len() > limit {
+            let message = format!("At most {limit} topics can be recovered at once");
+            let refusal = Refusal::new(id, "SUBSCRIPTION_LIMIT", message);
+            return error(shard, peer, &refusal.with_details(limit_of(limit)));
+        }
+        let (mut over_limit, mut no_room) = (None, None);
+        let may = Permissions::new(&shard.config, self.standing.identity());
+        let ticket = shard.engine(|engine| engine.begin_subscription(peer));
+        let (mut taken, mut topics, mut patterns) = (Vec::new(), Vec::new(), Vec::new());
+        let mut pattern_count = match names.iter().any(|name| is_pattern(name)) {
+            true => self
+                .subscriptions
+                .iter()
+                .filter(|name| is_pattern(name))
+                .count(),
+            false => 0,
+        };
+        for name in names {
+            let name: &str = name;
+            let is_known = self.subscriptions.contains(name);
+            let selector = Selector::parse(name)
+                .inspect_err(|why| note_name(shard, *why))
+                .ok()
+                .filter(|selector| may.may_subscribe(selector));
+            let over = match &selector {
+                _ if is_known => None,
+                Some(_) if self.subscriptions.len() >= limit => Some((limit, "subscriptions")),
+                Some(Selector::Pattern(_)) if pattern_count >= PATTERNS_MAX => {
+                    Some((PATTERNS_MAX, "patterns"))
+                }
+                _ => None,
+            };
+            over_limit = over_limit.or(over);
+            let selector = selector.filter(|_| over.is_none() && !is_known);
+            taken.push(is_known || selector.is_some());
+            match selector {
+                Some(Selector::Topic(topic)) => topics.push(topic),
+                Some(Selector::Pattern(pattern)) => {
+                    pattern_count += 1;
+                    let from = position_in(recover, name);
+                    patterns.push((pattern, from));
+                }
+                None => continue,
+            }
+            self.subscriptions.add(name);
+        }
+        // Topics that one of the patterns matches are read by it.
+        shard.engine(|engine| engine.subscribe_patterns(peer, &patterns, ticket));
+        let begin_at = |topic| position_in(recover, topic).map_or(Begin::Live, Begin::After);
+        let mut refused: HashSet<&str> = HashSet::default();
+        for topic in topics {
+            let begin = begin_at(topic);
+            let subscribed = shard.engine(|engine| engine.subscribe(peer, topic, begin, ticket));
+            if let Err(why) = subscribed {
+                no_room = Some(why);
+                refused.insert(topic);
+            } else if shard.config.namespace(topic).presence {
+                let attendee = self.attendee(shard, peer);
+                shard.engine(|engine| engine.enter(topic, &attendee));
+            }
+        }
+        for (name, taken) in names.iter().zip(&mut taken) {
+            if refused.contains(&**name) {
+                *taken = false;
+                let _ = self.subscriptions.remove(name);
+            }
+        }
+        // Those to go on in that are not named.
+        let missed = recover.iter().map(|recover| &*recover.topic);
+        let missed = missed.filter(|topic| topic::check_topic(topic).is_ok());
+        let is_covered = |topic: &str| patterns.iter().any(|(pattern, _)| pattern.matches(topic));
+        for topic in missed.filter(|topic| is_covered(topic)) {
+            if self.subscriptions.contains(topic) {
+                continue;
+            }
+            let begin = begin_at(topic);
+            shard.engine(|engine| {
+                no_room = engine
+                    .subscribe(peer, topic, begin, ticket)
+                    .err()
+                    .or(no_room);
+                engine.unsubscribe(peer, topic);
+            });
+        }
+        let of = |is_meant: bool| {
+            let names = names.iter().zip(&taken);
+            let names = names.filter(move |(_, taken)| **taken == is_meant);
+            names.map(|(name, _)| (**name).into()).collect()
+        };
+        let id_text = id.map(Raw::text);
+        let unanswered = Unanswered::Subscribe {
+            id: id_text.map(Into::into),
+            accepted: of(true),
+            rejected: of(false),
+        };
+        let confirmation = shard.engine(|engine| engine.confirm(ticket));
+        self.await_confirmation(shard, peer, (ticket, unanswered), confirmation);
+        if let Some((limit, of)) = over_limit {
+            shard.counters.limited(Limited::Subscriptions);
+            let message = format!("At most {limit} {of}");
+            let refusal = Refusal::new(id, "SUBSCRIPTION_LIMIT", message);
+            error(shard, peer, &refusal.with_details(limit_of(limit)));
+        }
+        if let Some(why) = no_room {
+            refuse(shard, peer, id_text, why);
+        }
+    }
+
+    /// Gives up subscriptions, a number of them in each turn: where some are left, the message has to come
+    /// again.
+    pub(super) fn unsubscribe(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        id: Option<&str>,
+        names: &[Cow<'_, str>],
+    ) -> Flow {
+        let mut ending = self.ending.take().unwrap_or_else(|| {
+            let names = match names.is_empty() {
+                true => self.subscriptions.take(),
+                false => names
+                    .iter()
+                    .filter_map(|name| self.subscriptions.remove(name))
+                    .collect(),
+            };
+            Box::new(Ending { names, done: 0 })
+        });
+        let Ending { names, done } = &mut *ending;
+        for name in names[*done..].iter().take(ENDED_PER_TURN) {
+            if !is_pattern(name) {
+                shard.engine(|engine| engine.unsubscribe(peer, name));
+                self.exit(shard, peer, name);
+            }
+            *done += 1;
+        }
+        let is_pattern = |name: &&str| is_pattern(name);
+        let patterns: Vec<&str> = names
+            .iter()
+            .map(|name| &**name)
+            .filter(is_pattern)
+            .collect();
+        let is_last = *done == names.len();
+        if !is_last || !shard.engine(|engine| engine.may_subscribe(peer, &patterns)) {
+            self.ending = Some(ending);
+            self.resume = Some(0);
+            return Flow::Wait;
+        }
+        if !patterns.is_empty() {
+            let patterns = patterns.into_iter().map(Pattern::parse);
+            let patterns: Vec<Pattern> = patterns
+                .map(|known| known.expect("it was checked"))
+                .collect();
+            shard.engine(|engine| engine.unsubscribe_patterns(peer, &patterns));
+        }
+        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        answer(shard, peer, |w| w.unsubscribed(id, &names));
+        Flow::Continue
+    }
+
+    /// The client is in the roster of a topic no longer because of this subscription.
+    pub(super) fn exit(&self, shard: &Shard, peer: PeerId, name: &str) {
+        if !is_pattern(name) && shard.config.namespace(name).presence {
+            let attendee = self.attendee(shard, peer);
+            shard.engine(|engine| engine.exit(name, &attendee));
+        }
+    }
+}
+
+/// Subscriptions that are given up in one turn.
+const ENDED_PER_TURN: usize = 4096;
+
+/// Whether the name of a subscription is a pattern.
+fn is_pattern(name: &str) -> bool {
+    name.contains('*')
+}
+
+/// Tells a client that there is no room for a subscription.
+pub(super) fn refuse(shard: &Shard, peer: PeerId, id: Option<&str>, why: SubscribeError) {
+    let (limited, refusal) = match why {
+        SubscribeError::Topics => (Limited::Topics, Refusal::too_many_topics(id.unwrap_or(""))),
+        SubscribeError::Memory => (Limited::SubscriptionMemory, Refusal::no_memory(id)),
+    };
+    shard.counters.limited(limited);
+    error(shard, peer, &refusal);
+}
+
+/// Where the client was in `topic`, if it says so.
+fn position_in(recover: &[Recover<'_>], topic: &str) -> Option<Position> {
+    let recover = recover.iter().find(|recover| recover.topic == topic)?;
+    Some(Position {
+        epoch: recover.epoch,
+        offset: recover.offset,
+    })
+}

@@ -1,0 +1,94 @@
+//! Decides about a request for a stream of events.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_LENGTH, HeaderMap, RETRY_AFTER, TRANSFER_ENCODING};
+use hyper::{Method, Request};
+
+use super::session::StreamSession;
+use crate::auth::Permissions;
+use crate::conn::{
+    Admission, Standing, StreamClaim, admit, check_page, enter, lease_of, refusal, take_seat,
+};
+use crate::http::allow_page;
+use crate::id::FormatId;
+use crate::metrics::{Limited, Refused};
+use crate::process::Crowd;
+use crate::shard::Shard;
+use crate::sse::EventsRequest;
+use crate::topic::Selector;
+
+/// Decides about a request, GET or HEAD. A browser's EventSource gives up for good where a
+/// request is refused, which is right: it would be refused again.
+pub(super) fn claim(
+    format: FormatId,
+    shard: &Rc<Shard>,
+    request: &Request<Incoming>,
+    address: IpAddr,
+) -> Admission<StreamClaim> {
+    let refuse = |status, why: &str| refusal(Refused::Handshake, status, why, &[]);
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        let (why, allow) = ("Events are asked for with GET", [(ALLOW, "GET, HEAD")]);
+        return Err(refusal(Refused::Handshake, 405, why, &allow));
+    }
+    // Whatever came behind the head would be taken for the client's chatter.
+    if has_body(request.headers()) {
+        return Err(refuse(400, "A request for events has no body"));
+    }
+    let config = &shard.config;
+    check_page(shard, request, |status, why, headers| {
+        Box::new(crate::http::refuse(status, why, headers))
+    })?;
+    let standing = admit(shard, request, address, config.events.auth_required)?;
+    if matches!(standing, Standing::Refused) {
+        return Err(refuse(401, "Invalid or expired token"));
+    }
+    let query = request.uri().query().unwrap_or("");
+    let last_event_id = request.headers().get("last-event-id");
+    let last_event_id = last_event_id.map(|value| value.as_bytes());
+    let wanted = EventsRequest::read(query, last_event_id, shard.config.sse.max_topics)
+        .map_err(|error| refuse(400, &error.to_string()))?;
+    let permissions = Permissions::new(config, standing.identity());
+    let may_read = |topic: &str| permissions.may_subscribe(&Selector::Topic(topic));
+    if let Some(topic) = wanted.topics.iter().find(|topic| !may_read(topic)) {
+        return Err(refuse(403, &format!("`{topic}`: not yours to read")));
+    }
+    let place = enter(shard, address)?;
+    let mut seat = take_seat(shard)?;
+    let user = match &standing {
+        Standing::Known(identity) => Some(identity.user.as_str()),
+        Standing::Anonymous | Standing::Refused => None,
+    };
+    seat.name(address, user).map_err(|crowd| {
+        let (limited, why) = match crowd {
+            Crowd::Ip(_) => (
+                Limited::ConnectionsPerIp,
+                "Too many connections from this address",
+            ),
+            Crowd::User(_) => (
+                Limited::ConnectionsPerUser,
+                "Too many connections of this user",
+            ),
+        };
+        shard.counters.limited(limited);
+        refusal(Refused::Connections, 429, why, &[(RETRY_AFTER, "1")])
+    })?;
+    let mut page = HeaderMap::new();
+    allow_page(&config.http.cors_origins, request.headers(), &mut page);
+    Ok(StreamClaim {
+        format,
+        lease: lease_of(shard, &standing),
+        session: Box::new(StreamSession::new(config, user, wanted, page)),
+        place,
+        seat,
+    })
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING)
+        || headers
+            .get(CONTENT_LENGTH)
+            .is_some_and(|length| length.as_bytes() != b"0")
+}

@@ -1,0 +1,37 @@
+//! Publications as readers of a stream of events get them (docs/sse.md).
+
+use crate::engine::{Format, FormatRegistry, Publication, PublicationKind};
+use crate::id::{FormatId, Gather};
+use crate::sse::{PRESENCE, event_type, put_event};
+
+/// Registers the format of streams.
+pub(super) fn register(registry: &mut FormatRegistry) -> FormatId {
+    registry.register(Gather::Merge, true, |_| Box::<EventStream>::default())
+}
+
+/// Events without their `id`, which says where all topics of a stream stand.
+#[derive(Default, Debug)]
+struct EventStream {
+    payload: Vec<u8>,
+}
+
+impl Format for EventStream {
+    fn encode(&mut self, publication: &Publication<'_>, _: u64, out: &mut Vec<u8>) {
+        let written = if publication.kind == PublicationKind::Presence {
+            let payload = &mut self.payload;
+            payload.clear();
+            payload.extend_from_slice(b"{\"event\":\"");
+            payload.extend_from_slice(publication.name.as_bytes());
+            payload.extend_from_slice(b"\",\"data\":");
+            payload.extend_from_slice(publication.data);
+            payload.extend_from_slice(b",\"presence_seq\":");
+            let mut sequence = itoa::Buffer::new();
+            payload.extend_from_slice(sequence.format(publication.offset).as_bytes());
+            payload.push(b'}');
+            put_event(out, PRESENCE, payload)
+        } else {
+            put_event(out, event_type(publication.name), publication.data)
+        };
+        written.expect("names are checked like those of topics");
+    }
+}
