@@ -1,22 +1,14 @@
 //! The requests that are answered: health, metrics, publishing.
 
-mod bridge;
 mod cors;
-mod credentials;
-mod dev_config;
 mod directory;
 mod docs;
-mod events;
 mod health;
 mod history;
 mod openapi;
-mod operation;
-mod order;
 mod page;
 mod publish;
-mod receiving;
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,55 +19,31 @@ use axum::middleware::from_fn_with_state;
 use tokio::sync::watch;
 
 use crate::auth::Authenticator;
-use crate::config::{Config, Mode};
-use crate::http::{Api, refuse};
+use crate::config::Config;
+use crate::conn::Dialects;
+use crate::http::{Api, Page, refuse};
 use crate::process::{Process, ProcessPhase};
+use crate::service::{Endpoint, Shared, State};
 use crate::shard::Handle;
-use operation::Endpoint;
-use page::Page;
-
-/// What handlers know.
-#[derive(Debug)]
-struct State {
-    shared: Arc<Shared>,
-    /// The shard whose requests they answer.
-    shard: Handle,
-}
-
-/// What the handlers of all shards know.
-#[derive(Debug)]
-struct Shared {
-    config: Arc<Config>,
-    process: Arc<Process>,
-    phase: watch::Receiver<ProcessPhase>,
-    authenticator: Arc<Authenticator>,
-    started: Instant,
-    /// What is said about all of this, for programs and for people.
-    openapi: String,
-    docs: Page,
-}
-
-impl Deref for State {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.shared
-    }
-}
 
 /// What can be asked of a gateway.
 #[derive(Clone, Debug)]
-pub(super) struct Routes(Arc<Shared>);
+pub struct Routes {
+    shared: Arc<Shared>,
+    dialects: Dialects,
+}
 
 impl Routes {
-    pub(super) fn new(
+    /// What can be asked of a process that is configured so and has these protocols.
+    #[must_use]
+    pub fn new(
         config: &Arc<Config>,
-        process: &Arc<Process>,
-        authenticator: &Arc<Authenticator>,
+        (process, authenticator): (&Arc<Process>, &Arc<Authenticator>),
         phase: watch::Receiver<ProcessPhase>,
+        dialects: Dialects,
     ) -> Self {
-        let endpoints = endpoints(config);
-        Self(Arc::new(Shared {
+        let endpoints = endpoints(config, &dialects);
+        let shared = Arc::new(Shared {
             config: config.clone(),
             process: process.clone(),
             phase,
@@ -83,13 +51,14 @@ impl Routes {
             started: Instant::now(),
             openapi: openapi::document(config, &endpoints).to_string(),
             docs: Page::new(docs::html(config, &endpoints)),
-        }))
+        });
+        Self { shared, dialects }
     }
 
     /// The router of one shard, for its thread.
-    pub(super) fn of(&self, shard: Handle) -> Api {
-        let shared = self.0.clone();
-        let endpoints = endpoints(&shared.config);
+    pub fn of(&self, shard: Handle) -> Api {
+        let shared = self.shared.clone();
+        let endpoints = endpoints(&shared.config, &self.dialects);
         let state = Arc::new(State { shared, shard });
         let shortcuts: Vec<_> = endpoints
             .iter()
@@ -118,17 +87,9 @@ impl Routes {
 }
 
 /// Everything that can be asked for with this configuration, and nothing else.
-fn endpoints(config: &Config) -> Vec<Endpoint> {
+fn endpoints(config: &Config, dialects: &Dialects) -> Vec<Endpoint> {
     let mut endpoints = vec![
         Endpoint::post("/api/v1/publish", &publish::ABOUT, publish::publish),
-        Endpoint::post("/api/v1/events", &events::PUBLISH, events::publish),
-        Endpoint::post(
-            "/api/v1/events/batch",
-            &events::PUBLISH_BATCH,
-            events::publish_batch,
-        ),
-        Endpoint::claimed("/api/v1/ws", &receiving::EVENTS),
-        Endpoint::claimed("/api/v1/ws/{client_id}", &receiving::EVENTS_AS),
         Endpoint::get(
             "/api/v1/topics/{topic}/history",
             &history::ABOUT,
@@ -151,36 +112,9 @@ fn endpoints(config: &Config) -> Vec<Endpoint> {
         Endpoint::get("/metrics", &health::METRICS, health::metrics),
         Endpoint::get("/docs", &docs::ABOUT, docs::docs),
         Endpoint::get("/openapi.json", &openapi::ABOUT, openapi::openapi),
-        Endpoint::get(
-            "/api/v1/dev-config",
-            &dev_config::ABOUT,
-            dev_config::dev_config,
-        ),
     ];
-    if config.mode != Mode::Prod {
-        endpoints.push(Endpoint::claimed("/api/v1/ws/dev", &receiving::EVENTS_DEV));
-    }
-    if config.events.demo_enabled {
-        endpoints.push(Endpoint::claimed(
-            "/api/v1/ws/demo",
-            &receiving::EVENTS_DEMO,
-        ));
-    }
-    if config.sse.enabled {
-        endpoints.push(Endpoint::claimed("/api/v1/sse", &receiving::SSE));
-    }
-    if config.debug.echo {
-        endpoints.push(Endpoint::claimed("/debug/echo", &receiving::ECHO));
-    }
-    if config.bridge.enabled {
-        let paths = &config.bridge;
-        endpoints.extend([
-            Endpoint::post(&paths.push_path, &bridge::PUSH, bridge::push),
-            Endpoint::post(&paths.batch_path, &bridge::PUSH_BATCH, bridge::push_batch),
-            Endpoint::post(&paths.send_path, &bridge::SEND, bridge::send),
-            Endpoint::claimed(&paths.ws_path, &receiving::BRIDGE),
-        ]);
-    }
+    let own = dialects.iter();
+    endpoints.extend(own.flat_map(|dialect| dialect.endpoints(config)));
     endpoints.extend(page::endpoint(config));
     endpoints
 }

@@ -7,6 +7,7 @@ mod forwarded;
 mod guard;
 mod media;
 mod origin;
+mod page;
 mod policy;
 mod proxy;
 pub mod schema;
@@ -16,10 +17,10 @@ pub use answer::{
     refuse_raw, refuse_raw_with, respond, too_many_buffered, too_many_failures,
 };
 pub use api::{Answering, Api, ClientAddress, Shortcut};
-pub use cors::{allow_page, may_post, preflight};
+pub use cors::{allow_page, may_post, origins_of, preflight};
 pub use forwarded::{client_of, names_client_in_vain};
 pub use guard::{Guard, GuardLimits, HeadError, Passed};
 pub use media::preferred;
 pub use origin::{is_allowed_page, is_own_page};
-pub use policy::page_policy;
+pub use page::Page;
 pub use proxy::{PROXY_BYTES_MAX, ProxyError, ProxyHeader, parse_proxy, speaks_proxy};

@@ -21,6 +21,7 @@ pub mod net;
 pub mod process;
 pub mod reactor;
 pub mod server;
+pub mod service;
 pub mod shard;
 pub mod sse;
 pub mod timestamp;

@@ -117,7 +117,11 @@ impl Gateway {
         let cursors = Arc::new(cursor_key(&config));
         let (config, mesh) = (Arc::new(config), Mesh::new(shards));
         let (phase, watching) = watch::channel(ProcessPhase::Running);
-        let routes = Routes::new(&config, &process, &authenticator, watching.clone());
+        let mut formats = FormatRegistry::default();
+        let dialects = dialect::register(&mut formats);
+        let formats = Arc::new(formats);
+        let known = (&process, &authenticator);
+        let routes = Routes::new(&config, known, watching.clone(), dialects.clone());
         let mut gateway = Self {
             addresses: listeners.addresses,
             shards: Vec::new(),
@@ -125,9 +129,6 @@ impl Gateway {
             stopping,
             control: Control::start(authenticator.clone()).map_err(ServeError::Start)?,
         };
-        let mut formats = FormatRegistry::default();
-        let dialects = dialect::register(&mut formats);
-        let formats = Arc::new(formats);
         let mut starting = Vec::with_capacity(usize::from(shards));
         for (index, listeners) in (0..shards).zip(listeners.by_shard) {
             let routes = routes.clone();

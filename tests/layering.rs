@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["engine", "net"],
     &["bus", "process"],
     &["shard"],
+    &["service"],
     &["conn"],
     &["dialect"],
     &["api"],
@@ -27,7 +28,7 @@ const LAYERS: &[&[&str]] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("ahash", &["collections"]),
     ("aws_lc_rs", &["auth", "http", "sse"]),
-    ("axum", &["api", "http"]),
+    ("axum", &["api", "dialect", "http", "service"]),
     ("arc_swap", &["auth", "config"]),
     ("atomic_waker", &["bus"]),
     ("base64", &["auth", "http", "sse"]),
@@ -48,7 +49,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sonic_rs", &["json"]),
     (
         "tokio",
-        &["api", "cli", "net", "shard", "conn", "reactor", "server"],
+        &[
+            "api", "cli", "net", "shard", "service", "conn", "dialect", "reactor", "server",
+        ],
     ),
     // Sockets: `cli` posts to a gateway, all else has the types of `net`.
     ("tokio::net", &["cli", "net"]),

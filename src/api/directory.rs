@@ -10,10 +10,10 @@ use axum::extract::{RawQuery, State as Shared};
 use axum::http::HeaderMap;
 use tokio::task::yield_now;
 
-use super::State;
-use super::operation::{Access, Group, Operation, Parameter, Reply, UNAVAILABLE};
 use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, ClientAddress, refuse, respond};
+use crate::service::State;
+use crate::service::{Access, Group, Operation, Parameter, Reply, UNAVAILABLE};
 
 /// Connections or subscriptions in one answer, and how many there are if nothing
 /// is said.

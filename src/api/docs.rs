@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use axum::extract::State as Shared;
 
-use super::State;
-use super::operation::{Access, Body, Endpoint, Group, Method, Operation, Place, Reply};
 use crate::config::Config;
 use crate::http::Answer;
 use crate::http::schema::{Field, Kind, Presence, Schema};
+use crate::service::State;
+use crate::service::{Access, Body, Endpoint, Group, Method, Operation, ParameterPlace, Reply};
 
 /// The page around the operations: markup, style and script in one, nothing from elsewhere.
 const PAGE: &str = include_str!("docs.html");
@@ -118,7 +118,7 @@ fn put_parameters(out: &mut String, about: &Operation) {
     out.push_str("<h4>Parameters</h4><table><thead><tr><th>name</th><th>type</th><th></th></tr></thead><tbody>");
     for parameter in about.parameters {
         let mut note = match parameter.place {
-            Place::Query => String::new(),
+            ParameterPlace::Query => String::new(),
             place => format!(" <i>{}</i>", place.name()),
         };
         note.push_str(presence(&parameter.field));
@@ -223,12 +223,12 @@ fn put_examples(out: &mut String, config: &Config, endpoint: &Endpoint) {
         let field = &parameter.field;
         let value = field.example.trim_matches('"');
         match parameter.place {
-            Place::Path => target = target.replace(&format!("{{{}}}", field.name), value),
-            Place::Query if field.is_required() => {
+            ParameterPlace::Path => target = target.replace(&format!("{{{}}}", field.name), value),
+            ParameterPlace::Query if field.is_required() => {
                 let _ = write!(target, "{separator}{}={value}", field.name);
                 separator = '&';
             }
-            Place::Query | Place::Header => {}
+            ParameterPlace::Query | ParameterPlace::Header => {}
         }
     }
     if is_socket {

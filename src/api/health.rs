@@ -6,12 +6,12 @@ use axum::extract::{RawQuery, State as Shared};
 use axum::http::header::{HeaderValue, VARY};
 use axum::http::{HeaderMap, Method, Uri};
 
-use super::State;
-use super::operation::{Access, Group, Operation, Parameter, Reply};
 use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, preferred, refuse, respond};
 use crate::metrics::{render_json, render_prometheus};
 use crate::process::ProcessPhase;
+use crate::service::State;
+use crate::service::{Access, Group, Operation, Parameter, Reply};
 use crate::shard::Disconnect;
 
 const JSON: &str = "application/json";

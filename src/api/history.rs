@@ -6,8 +6,6 @@ use axum::Extension;
 use axum::extract::{Path, RawQuery, State as Shared};
 use axum::http::HeaderMap;
 
-use super::State;
-use super::operation::{Access, Group, Operation, Parameter, Reply, UNAVAILABLE};
 use crate::dialect::events::Writer;
 use crate::engine::Publication;
 use crate::engine::{HISTORY_BYTES_MAX, Kept};
@@ -15,6 +13,8 @@ use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, ClientAddress, refuse, respond};
 use crate::id::Form;
 use crate::id::Position;
+use crate::service::State;
+use crate::service::{Access, Group, Operation, Parameter, Reply, UNAVAILABLE};
 use crate::timestamp::timestamp_of;
 use crate::topic;
 

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use axum::extract::State as Shared;
 use serde_json::{Map, Value, json};
 
-use super::State;
-use super::operation::{Access, Endpoint, Group, Operation, Parameter, Place, Reply};
 use crate::config::Config;
 use crate::http::schema::{Field, Kind, Presence, Schema};
 use crate::http::{Answer, respond};
+use crate::service::State;
+use crate::service::{Access, Endpoint, Group, Operation, Parameter, ParameterPlace, Reply};
 use crate::topic;
 
 pub(super) static ABOUT: Operation = Operation {
@@ -169,7 +169,7 @@ fn parameter(parameter: &Parameter, schemas: &mut Schemas) -> Value {
     json!({
         "name": field.name,
         "in": parameter.place.name(),
-        "required": parameter.place == Place::Path || field.is_required(),
+        "required": parameter.place == ParameterPlace::Path || field.is_required(),
         "description": field.doc,
         "schema": schema(field.kind, schemas),
         "example": value(field.example),

@@ -1,12 +1,8 @@
 //! `GET /`: a page to try the gateway out in a browser (`debug.page`).
 
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-};
-
-use super::operation::{Access, Endpoint, Group, Operation, Reply};
 use crate::config::{Config, Mode};
-use crate::http::{Answer, page_policy, respond};
+use crate::http::{Answer, Page};
+use crate::service::{Access, Endpoint, Group, Operation, Reply};
 
 /// The page: markup, style and script in one, nothing from elsewhere.
 const PAGE: &str = include_str!("page.html");
@@ -54,30 +50,4 @@ fn page(config: &Config) -> String {
     PAGE.replace("{{clients}}", CLIENTS)
         .replace("{{endpoint}}", endpoint)
         .replace("{{token}}", &takes_token.to_string())
-}
-
-/// A page of ours, which loads nothing from elsewhere.
-#[derive(Clone, Debug)]
-pub(super) struct Page {
-    html: String,
-    policy: HeaderValue,
-}
-
-impl Page {
-    /// A page with one `<style>` and one `<script>`.
-    pub(super) fn new(html: String) -> Self {
-        let policy = HeaderValue::from_str(&page_policy(&html)).expect("a policy is plain text");
-        Self { html, policy }
-    }
-
-    /// The response that shows it.
-    pub(super) fn answer(&self) -> Answer {
-        let mut answer = respond(200, "text/html; charset=utf-8", self.html.clone());
-        let headers = answer.headers_mut();
-        headers.insert(CONTENT_SECURITY_POLICY, self.policy.clone());
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        answer
-    }
 }

@@ -6,17 +6,15 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State as Shared};
 
-use super::State;
-use super::events::{ACCEPTED, ACCEPTED_EXAMPLE, accepted};
-use super::operation::{
-    Access, BUSY, Body, Example, Group, Operation, Reply, UNAVAILABLE, UNKNOWN,
-};
-use super::order::{DEFAULT_NAME, Order, count, open, text_of};
 use crate::engine::KEY_BYTES_MAX;
 use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, refuse};
 use crate::id::Priority;
 use crate::json::Raw;
+use crate::service::State;
+use crate::service::{ACCEPTED, ACCEPTED_EXAMPLE, accepted};
+use crate::service::{Access, BUSY, Body, Example, Group, Operation, Reply, UNAVAILABLE, UNKNOWN};
+use crate::service::{DEFAULT_NAME, Order, count, open, text_of};
 
 /// `POST /api/v1/publish`: `{"topic", "type"?, "payload", "user_id"?, "priority"?,
 /// "id"?}`. With an `id` it may be sent again: within five minutes it is published

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use super::admit::{Admission, Claim, StreamClaim};
 use crate::config::Config;
 use crate::http::Answer;
+use crate::service::Endpoint;
 use crate::shard::Shard;
 
 /// A protocol. It is registered at the start, and never again mentioned by name below.
@@ -18,6 +19,12 @@ pub trait Dialect: Debug + Send + Sync {
     /// What a path is to the dialect; `None`: nothing. Only the exact spelling counts: nothing is decoded,
     /// folded or cut (hostile-inputs.md H16).
     fn route(&self, config: &Config, path: &str) -> Option<Route>;
+
+    /// What it answers over HTTP, and what is said about its connections.
+    fn endpoints(&self, config: &Config) -> Vec<Endpoint> {
+        let _ = config;
+        Vec::new()
+    }
 
     /// Decides about a request to a path that becomes a connection.
     ///

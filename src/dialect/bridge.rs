@@ -1,6 +1,7 @@
 //! The bridge protocol (docs/bridge.md): services push over HTTP, users answer
 //! over WebSocket, answers go back as a stream of events.
 
+mod api;
 mod claim;
 mod data;
 mod format;
@@ -30,6 +31,7 @@ use hyper::body::Incoming;
 use crate::config::Config;
 use crate::conn::{Admission, Claimed, Dialect, Route};
 use crate::engine::FormatRegistry;
+use crate::service::Endpoint;
 use crate::shard::Shard;
 
 /// The bridge protocol.
@@ -51,6 +53,10 @@ impl Dialect for Bridge {
     fn route(&self, config: &Config, path: &str) -> Option<Route> {
         let is_own = config.bridge.enabled && path == &*config.bridge.ws_path;
         is_own.then_some(Route::Connection)
+    }
+
+    fn endpoints(&self, config: &Config) -> Vec<Endpoint> {
+        api::endpoints(config)
     }
 
     fn claim(

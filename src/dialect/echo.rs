@@ -13,6 +13,7 @@ use crate::conn::{
 use crate::engine::{Format, FormatRegistry, Outcome, Publication};
 use crate::http::refuse;
 use crate::id::{FormatId, Gather, PeerId, Priority};
+use crate::service::{Access, Endpoint, Operation, SOCKET};
 use crate::shard::Shard;
 use crate::ws::OpCode;
 
@@ -39,6 +40,13 @@ impl Dialect for Echo {
         })
     }
 
+    fn endpoints(&self, config: &Config) -> Vec<Endpoint> {
+        match config.debug.echo {
+            true => vec![Endpoint::claimed("/debug/echo", &ABOUT)],
+            false => Vec::new(),
+        }
+    }
+
     fn claim(
         &self,
         shard: &Rc<Shard>,
@@ -62,6 +70,14 @@ impl Dialect for Echo {
         })))
     }
 }
+
+static ABOUT: Operation = Operation {
+    summary: "A WebSocket that sends everything back",
+    doc: "For tests and measurements.",
+    access: Access::Open,
+    parameters: &[],
+    ..SOCKET
+};
 
 #[derive(Debug)]
 struct EchoSession;

@@ -1,8 +1,11 @@
 //! The events protocol: JSON objects in text frames, or the same as MessagePack
 //! in binary frames (docs/protocol.md).
 
+mod about;
+mod api;
 mod claim;
 mod command;
+mod dev_config;
 mod format;
 mod frame;
 pub mod msgpack;
@@ -26,6 +29,7 @@ use hyper::body::Incoming;
 use crate::config::{Config, Mode};
 use crate::conn::{Admission, Claimed, Dialect, Route};
 use crate::engine::FormatRegistry;
+use crate::service::Endpoint;
 use crate::shard::Shard;
 use route::{EventsRoute, route};
 
@@ -61,6 +65,31 @@ impl Dialect for Events {
             true => Route::Connection,
             false => Route::Disabled,
         })
+    }
+
+    fn endpoints(&self, config: &Config) -> Vec<Endpoint> {
+        let mut endpoints = vec![
+            Endpoint::post("/api/v1/events", &api::PUBLISH, api::publish),
+            Endpoint::post(
+                "/api/v1/events/batch",
+                &api::PUBLISH_BATCH,
+                api::publish_batch,
+            ),
+            Endpoint::claimed("/api/v1/ws", &about::EVENTS),
+            Endpoint::claimed("/api/v1/ws/{client_id}", &about::EVENTS_AS),
+            Endpoint::get(
+                "/api/v1/dev-config",
+                &dev_config::ABOUT,
+                dev_config::dev_config,
+            ),
+        ];
+        if config.mode != Mode::Prod {
+            endpoints.push(Endpoint::claimed("/api/v1/ws/dev", &about::EVENTS_DEV));
+        }
+        if config.events.demo_enabled {
+            endpoints.push(Endpoint::claimed("/api/v1/ws/demo", &about::EVENTS_DEMO));
+        }
+        endpoints
     }
 
     fn claim(

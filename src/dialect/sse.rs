@@ -1,5 +1,6 @@
 //! Streams of Server-Sent Events: `GET /api/v1/sse?topics=` (docs/sse.md).
 
+mod about;
 mod claim;
 mod format;
 mod session;
@@ -15,6 +16,7 @@ use crate::conn::{Admission, Claimed, Dialect, Route};
 use crate::engine::FormatRegistry;
 use crate::http::event_stream_headers;
 use crate::id::FormatId;
+use crate::service::Endpoint;
 use crate::shard::Shard;
 
 /// Streams of events.
@@ -38,6 +40,13 @@ impl Dialect for Sse {
             true => Route::Connection,
             false => Route::Disabled,
         })
+    }
+
+    fn endpoints(&self, config: &Config) -> Vec<Endpoint> {
+        match config.sse.enabled {
+            true => vec![Endpoint::claimed("/api/v1/sse", &about::SSE)],
+            false => Vec::new(),
+        }
     }
 
     fn claim(

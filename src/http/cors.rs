@@ -107,3 +107,10 @@ const METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
 const REQUEST_HEADERS: &str = "Accept, Authorization, Baggage, Cache-Control, Content-Type, \
     Idempotency-Key, Last-Event-ID, Pragma, Sentry-Trace, Traceparent, Tracestate, X-API-Key, \
     X-Requested-With";
+/// The headers of a request that say which page it comes from. Most requests come from
+/// services, which are no pages.
+#[must_use]
+pub fn origins_of(headers: &HeaderMap) -> HeaderMap {
+    let origins = headers.get_all(ORIGIN).into_iter();
+    origins.map(|origin| (ORIGIN, origin.clone())).collect()
+}

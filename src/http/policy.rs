@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 /// # Panics
 /// The page lacks one of the two elements.
 #[must_use]
-pub fn page_policy(page: &str) -> String {
+pub(super) fn page_policy(page: &str) -> String {
     let hash = |element| STANDARD.encode(digest(&SHA256, content(page, element).as_bytes()));
     format!(
         "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; \

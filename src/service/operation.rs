@@ -9,17 +9,17 @@ use axum::handler::Handler;
 use axum::routing::{MethodRouter, get, post};
 
 use super::State;
-use super::cors::origins_of;
 use crate::config::Config;
 use crate::http::schema::{Field, Kind, Object};
-use crate::http::{Answer, Answering, Shortcut, allow_page};
+use crate::http::{Answer, Answering, Shortcut, allow_page, origins_of};
 
 /// An operation where it is served.
-pub(super) struct Endpoint {
-    pub(super) method: Method,
+#[expect(missing_debug_implementations, reason = "it has a handler")]
+pub struct Endpoint {
+    pub(crate) method: Method,
     /// Its parameters are names between braces.
-    pub(super) path: String,
-    pub(super) about: &'static Operation,
+    pub(crate) path: String,
+    pub(crate) about: &'static Operation,
     /// What answers; `None` where the connection is taken out of HTTP before
     /// the router sees the request.
     handler: Option<MethodRouter<Arc<State>>>,
@@ -29,7 +29,7 @@ pub(super) struct Endpoint {
 
 /// The methods there are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Method {
+pub(crate) enum Method {
     Get,
     Post,
 }
@@ -37,22 +37,22 @@ pub(super) enum Method {
 /// What is said about an operation. Texts are CommonMark, of which the page at
 /// `/docs` knows code between backticks.
 #[derive(Debug)]
-pub(super) struct Operation {
-    pub(super) group: Group,
+pub(crate) struct Operation {
+    pub(crate) group: Group,
     /// A few words.
-    pub(super) summary: &'static str,
+    pub(crate) summary: &'static str,
     /// Some sentences.
-    pub(super) doc: &'static str,
-    pub(super) access: Access,
-    pub(super) parameters: &'static [Parameter],
-    pub(super) body: Option<Body>,
+    pub(crate) doc: &'static str,
+    pub(crate) access: Access,
+    pub(crate) parameters: &'static [Parameter],
+    pub(crate) body: Option<Body>,
     /// Its own responses; those of [`Access`] and [`Body`] come besides.
-    pub(super) replies: &'static [Reply],
+    pub(crate) replies: &'static [Reply],
 }
 
 /// What operations belong together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Group {
+pub(crate) enum Group {
     Bridge,
     Publishing,
     Receiving,
@@ -63,7 +63,7 @@ pub(super) enum Group {
 
 /// Who may ask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Access {
+pub(crate) enum Access {
     /// Everybody.
     Open,
     /// Services, where `events.auth_required` is on.
@@ -76,14 +76,14 @@ pub(super) enum Access {
 
 /// What an operation is told outside its body.
 #[derive(Debug)]
-pub(super) struct Parameter {
-    pub(super) place: Place,
-    pub(super) field: Field,
+pub(crate) struct Parameter {
+    pub(crate) place: ParameterPlace,
+    pub(crate) field: Field,
 }
 
 /// Where a parameter stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Place {
+pub(crate) enum ParameterPlace {
     Path,
     Query,
     Header,
@@ -91,35 +91,35 @@ pub(super) enum Place {
 
 /// What an operation is sent.
 #[derive(Debug)]
-pub(super) struct Body {
-    pub(super) kind: Kind,
+pub(crate) struct Body {
+    pub(crate) kind: Kind,
     /// Whether it may also be sent as one value a line.
-    pub(super) lines: bool,
+    pub(crate) lines: bool,
     /// Bodies that are accepted.
-    pub(super) examples: &'static [Example],
+    pub(crate) examples: &'static [Example],
 }
 
 /// A body, and what it is an example of.
 #[derive(Debug)]
-pub(super) struct Example {
-    pub(super) name: &'static str,
-    pub(super) json: &'static str,
+pub(crate) struct Example {
+    pub(crate) name: &'static str,
+    pub(crate) json: &'static str,
 }
 
 /// What may come back.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) doc: &'static str,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) doc: &'static str,
     /// What it is as JSON, with an example.
-    pub(super) json: Option<(Kind, &'static str)>,
+    pub(crate) json: Option<(Kind, &'static str)>,
     /// Its type as text, with an example.
-    pub(super) text: Option<(&'static str, &'static str)>,
+    pub(crate) text: Option<(&'static str, &'static str)>,
 }
 
 impl Endpoint {
     /// An operation that is asked for with GET.
-    pub(super) fn get<H: Handler<T, Arc<State>>, T: 'static>(
+    pub(crate) fn get<H: Handler<T, Arc<State>>, T: 'static>(
         path: impl Into<String>,
         about: &'static Operation,
         handler: H,
@@ -128,7 +128,7 @@ impl Endpoint {
     }
 
     /// An operation that is asked for with POST.
-    pub(super) fn post<F>(
+    pub(crate) fn post<F>(
         path: impl Into<String>,
         about: &'static Operation,
         handler: impl Fn(Shared<Arc<State>>, Request) -> F + Clone + Send + Sync + 'static,
@@ -140,7 +140,7 @@ impl Endpoint {
         let shortcut = move |state: Arc<State>| -> Shortcut {
             let handler = handler.clone();
             Arc::new(move |request| -> Answering {
-                let (state, origins) = (state.clone(), origins_of(&request));
+                let (state, origins) = (state.clone(), origins_of(request.headers()));
                 let answering = handler(Shared(state.clone()), request);
                 Box::pin(async move {
                     let mut answer = answering.await;
@@ -157,13 +157,13 @@ impl Endpoint {
     }
 
     /// The way past the router, if there is one.
-    pub(super) fn shortcut(&self, state: &Arc<State>) -> Option<(Box<str>, Shortcut)> {
+    pub(crate) fn shortcut(&self, state: &Arc<State>) -> Option<(Box<str>, Shortcut)> {
         let shortcut = self.shortcut.as_ref()?;
         Some((self.path.as_str().into(), shortcut(state.clone())))
     }
 
     /// A connection that `conn` takes out of HTTP.
-    pub(super) fn claimed(path: impl Into<String>, about: &'static Operation) -> Self {
+    pub(crate) fn claimed(path: impl Into<String>, about: &'static Operation) -> Self {
         Self::new(Method::Get, path.into(), about, None)
     }
 
@@ -183,7 +183,7 @@ impl Endpoint {
     }
 
     /// The router with this endpoint.
-    pub(super) fn join(self, router: Router<Arc<State>>) -> Router<Arc<State>> {
+    pub(crate) fn join(self, router: Router<Arc<State>>) -> Router<Arc<State>> {
         match self.handler {
             Some(handler) => router.route(&self.path, handler),
             None => router,
@@ -191,7 +191,7 @@ impl Endpoint {
     }
 
     /// A name that no other endpoint has.
-    pub(super) fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         let words = self.path.split(|c: char| !c.is_ascii_alphanumeric());
         let mut id = self.method.name().to_ascii_lowercase();
         for word in words.filter(|word| !word.is_empty()) {
@@ -203,7 +203,7 @@ impl Endpoint {
 }
 
 impl Method {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
@@ -213,7 +213,7 @@ impl Method {
 
 impl Group {
     /// All of them, in the order of the documentation.
-    pub(super) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Bridge,
         Self::Publishing,
         Self::Receiving,
@@ -222,7 +222,7 @@ impl Group {
         Self::Pages,
     ];
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bridge => "Bridge",
             Self::Publishing => "Publishing",
@@ -233,7 +233,7 @@ impl Group {
         }
     }
 
-    pub(super) fn doc(self) -> &'static str {
+    pub(crate) fn doc(self) -> &'static str {
         match self {
             Self::Bridge => "Services push to users and ask them; users answer over WebSocket.",
             Self::Publishing => "Services publish to topics, to users, or to everybody.",
@@ -249,7 +249,7 @@ impl Group {
 
 impl Operation {
     /// All responses, by their statuses. One of its own takes the place of a common one.
-    pub(super) fn all_replies(&self) -> Vec<Reply> {
+    pub(crate) fn all_replies(&self) -> Vec<Reply> {
         let body: &[Reply] = match (&self.body, self.access) {
             (None, _) => &[],
             (Some(_), Access::BridgeService) => &[TOO_LARGE, CODED],
@@ -268,7 +268,7 @@ impl Operation {
 
 impl Access {
     /// Whether a credential is asked for with this configuration.
-    pub(super) fn is_checked(self, config: &Config) -> bool {
+    pub(crate) fn is_checked(self, config: &Config) -> bool {
         match self {
             Self::Open => false,
             Self::Service | Self::Client => config.events.auth_required,
@@ -285,30 +285,30 @@ impl Access {
 }
 
 impl Parameter {
-    pub(super) const fn path(field: Field) -> Self {
+    pub(crate) const fn path(field: Field) -> Self {
         Self {
-            place: Place::Path,
+            place: ParameterPlace::Path,
             field,
         }
     }
 
-    pub(super) const fn query(field: Field) -> Self {
+    pub(crate) const fn query(field: Field) -> Self {
         Self {
-            place: Place::Query,
+            place: ParameterPlace::Query,
             field,
         }
     }
 
-    pub(super) const fn header(field: Field) -> Self {
+    pub(crate) const fn header(field: Field) -> Self {
         Self {
-            place: Place::Header,
+            place: ParameterPlace::Header,
             field,
         }
     }
 }
 
-impl Place {
-    pub(super) fn name(self) -> &'static str {
+impl ParameterPlace {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Path => "path",
             Self::Query => "query",
@@ -319,7 +319,7 @@ impl Place {
 
 impl Reply {
     /// A response without a body.
-    pub(super) const fn empty(status: u16, doc: &'static str) -> Self {
+    pub(crate) const fn empty(status: u16, doc: &'static str) -> Self {
         Self {
             status,
             doc,
@@ -329,12 +329,12 @@ impl Reply {
     }
 
     /// A refusal, whose body says why.
-    pub(super) const fn refusal(status: u16, doc: &'static str, example: &'static str) -> Self {
+    pub(crate) const fn refusal(status: u16, doc: &'static str, example: &'static str) -> Self {
         Self::json(status, doc, Kind::Of(&REFUSAL), example)
     }
 
     /// A response whose body is JSON.
-    pub(super) const fn json(
+    pub(crate) const fn json(
         status: u16,
         doc: &'static str,
         kind: Kind,
@@ -347,7 +347,7 @@ impl Reply {
     }
 
     /// A response whose body is text of the type `media`.
-    pub(super) const fn text(
+    pub(crate) const fn text(
         status: u16,
         doc: &'static str,
         media: &'static str,
@@ -361,7 +361,7 @@ impl Reply {
 }
 
 /// Why a request is refused.
-pub(super) static REFUSAL: Object<1> = Object {
+pub(crate) static REFUSAL: Object<1> = Object {
     name: "Refusal",
     doc: "Why a request is refused.",
     fields: [Field::required(
@@ -409,21 +409,21 @@ const BAD_BODY: Reply = Reply::refusal(
 );
 
 /// The gateway is about to stop, or too busy.
-pub(super) const UNAVAILABLE: Reply = Reply::refusal(
+pub(crate) const UNAVAILABLE: Reply = Reply::refusal(
     503,
     "The gateway is stopping, or has reached a limit. `Retry-After` says when to come back, where that is known.",
     r#"{"detail":"The gateway is stopping"}"#,
 );
 
 /// Another core did not answer in time.
-pub(super) const UNKNOWN: Reply = Reply::refusal(
+pub(crate) const UNKNOWN: Reply = Reply::refusal(
     504,
     "Another core did not say in time whether it was published. Sent again, it may be there twice.",
     r#"{"detail":"The topic's core is busy; whether it was published is not known"}"#,
 );
 
 /// What comes back is written to more slowly than it is published.
-pub(super) const BUSY: Reply = Reply::refusal(
+pub(crate) const BUSY: Reply = Reply::refusal(
     429,
     "Subscribers are written to more slowly than messages come, or there are too many requests, events or \
      wrong credentials. `Retry-After` says when to come back.",

@@ -14,7 +14,6 @@ use tokio::time::{sleep, timeout};
 use super::State;
 use super::credentials::Service;
 use crate::collections::{SEGMENT_BYTES, Segments};
-use crate::dialect::bridge::PUSH;
 use crate::engine::{Outcome, Post, PublicationKind, PublishResult};
 use crate::http::{Answer, ClientAddress, refuse, too_many_buffered};
 use crate::id::Form;
@@ -33,11 +32,11 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 const WAIT_STEP: Duration = Duration::from_millis(1);
 
 /// What an event for one user is called if nothing else is said.
-pub(super) const DEFAULT_NAME: &str = "message";
+pub(crate) const DEFAULT_NAME: &str = "message";
 
 /// What is to be published.
 #[derive(Debug)]
-pub(super) struct Order<'a> {
+pub(crate) struct Order<'a> {
     topic: Cow<'a, str>,
     name: Cow<'a, str>,
     kind: PublicationKind,
@@ -49,11 +48,11 @@ pub(super) struct Order<'a> {
 
 /// What came of an order.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Receipt {
+pub(crate) struct Receipt {
     /// Its place in its topic.
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
     /// How many connections have it queued.
-    pub(super) delivered: u64,
+    pub(crate) delivered: u64,
 }
 
 impl<'a> Order<'a> {
@@ -61,7 +60,7 @@ impl<'a> Order<'a> {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn to_topic(
+    pub(crate) fn to_topic(
         state: &State,
         topic: Cow<'a, str>,
         name: Cow<'a, str>,
@@ -78,7 +77,7 @@ impl<'a> Order<'a> {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn to_user(
+    pub(crate) fn to_user(
         state: &State,
         user: &str,
         name: Cow<'a, str>,
@@ -95,7 +94,7 @@ impl<'a> Order<'a> {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn to_all(state: &State, name: Cow<'a, str>, data: &'a str) -> Result<Self, String> {
+    pub(crate) fn to_all(state: &State, name: Cow<'a, str>, data: &'a str) -> Result<Self, String> {
         Self::checked(
             state,
             topic::BROADCAST.into(),
@@ -134,15 +133,14 @@ impl<'a> Order<'a> {
         })
     }
 
-    /// For one user, if connected: `data` is what a client of the bridge protocol is
-    /// sent. What cannot be an event's name is not taken as one.
-    pub(super) fn push(user: &str, name: Option<&'a str>, data: &'a str) -> Self {
+    /// For one user, if connected: `data` is in the words of `form`. What cannot be an event's name is not taken as one.
+    pub(crate) fn push(user: &str, name: Option<&'a str>, form: Form, data: &'a str) -> Self {
         let name = name.filter(|name| topic::check_topic(name).is_ok());
         Self {
             topic: Cow::Owned(topic::inbox_of(user)),
             name: Cow::Borrowed(name.unwrap_or(DEFAULT_NAME)),
             kind: PublicationKind::Event,
-            form: PUSH,
+            form,
             data,
             key: Cow::Borrowed(""),
             only_live: true,
@@ -150,12 +148,12 @@ impl<'a> Order<'a> {
     }
 
     /// The same, published once for all orders to its topic with this key.
-    pub(super) fn once(self, key: Cow<'a, str>) -> Self {
+    pub(crate) fn once(self, key: Cow<'a, str>) -> Self {
         Self { key, ..self }
     }
 
     /// Whether `service` may publish it.
-    pub(super) fn is_permitted(&self, state: &State, service: &Service) -> bool {
+    pub(crate) fn is_permitted(&self, state: &State, service: &Service) -> bool {
         service.permissions(&state.config).may_publish(&self.topic)
     }
 
@@ -163,7 +161,7 @@ impl<'a> Order<'a> {
     ///
     /// # Errors
     /// The answer that says that it may not, and what to do.
-    pub(super) fn check_permission(
+    pub(crate) fn check_permission(
         &self,
         state: &State,
         service: &Service,
@@ -182,7 +180,7 @@ impl<'a> Order<'a> {
     ///
     /// # Errors
     /// The answer that says why it was not published.
-    pub(super) async fn put(&self, state: &State) -> Result<Receipt, Box<Answer>> {
+    pub(crate) async fn put(&self, state: &State) -> Result<Receipt, Box<Answer>> {
         self.try_put(state).await.map_err(Failed::answer)
     }
 
@@ -191,7 +189,7 @@ impl<'a> Order<'a> {
     ///
     /// # Errors
     /// Why it was not published.
-    pub(super) async fn try_put(&self, state: &State) -> Result<Receipt, Failed> {
+    pub(crate) async fn try_put(&self, state: &State) -> Result<Receipt, Failed> {
         let mut deadline = None;
         loop {
             match receipt(self.begin(state)).await {
@@ -205,7 +203,7 @@ impl<'a> Order<'a> {
     }
 
     /// Publishes it, once.
-    pub(super) fn begin(&self, state: &State) -> Counted {
+    pub(crate) fn begin(&self, state: &State) -> Counted {
         let post = Post {
             topic: &self.topic,
             name: &self.name,
@@ -221,7 +219,7 @@ impl<'a> Order<'a> {
 
 /// Why an order was not put.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Failed {
+pub(crate) enum Failed {
     /// There was no room; it may be tried again.
     Busy,
     /// There are too many topics to make a new one.
@@ -234,7 +232,7 @@ pub(super) enum Failed {
 
 impl Failed {
     /// What is to be said about it.
-    pub(super) fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Busy => "Subscribers are written to more slowly than messages come; try again",
             Self::TooManyTopics => "There are too many topics",
@@ -243,7 +241,7 @@ impl Failed {
         }
     }
 
-    pub(super) fn answer(self) -> Box<Answer> {
+    pub(crate) fn answer(self) -> Box<Answer> {
         let (status, retry_after) = match self {
             Self::Busy => (429, "1"),
             Self::TooManyTopics => (503, "60"),
@@ -255,7 +253,7 @@ impl Failed {
 }
 
 /// What has come of an order that was begun.
-pub(super) async fn receipt(counted: Counted) -> Result<Receipt, Failed> {
+pub(crate) async fn receipt(counted: Counted) -> Result<Receipt, Failed> {
     let result = match counted {
         Counted::Done(result) => result,
         Counted::Pending(answer) => match timeout(ANSWER_MAX, answer).await {
@@ -279,13 +277,13 @@ pub(super) async fn receipt(counted: Counted) -> Result<Receipt, Failed> {
 ///
 /// # Errors
 /// The answer that says why not.
-pub(super) async fn open(state: &State, request: Request) -> Result<(Service, Bytes), Box<Answer>> {
+pub(crate) async fn open(state: &State, request: Request) -> Result<(Service, Bytes), Box<Answer>> {
     let service = state.check_service(request.headers(), address_of(&request))?;
     Ok((service, body_of(state, request).await?))
 }
 
 /// Where a request comes from.
-pub(super) fn address_of(request: &Request) -> IpAddr {
+pub(crate) fn address_of(request: &Request) -> IpAddr {
     let address = request.extensions().get::<ClientAddress>();
     let ClientAddress(address) = *address.expect("every request has one");
     address
@@ -295,7 +293,7 @@ pub(super) fn address_of(request: &Request) -> IpAddr {
 ///
 /// # Errors
 /// The answer that says that it is none.
-pub(super) fn text_of(body: &Bytes) -> Result<&str, Box<Answer>> {
+pub(crate) fn text_of(body: &Bytes) -> Result<&str, Box<Answer>> {
     simdutf8::basic::from_utf8(body)
         .map_err(|_| Box::new(refuse(422, "The body is not UTF-8", &[])))
 }
@@ -305,7 +303,7 @@ pub(super) fn text_of(body: &Bytes) -> Result<&str, Box<Answer>> {
 ///
 /// # Errors
 /// The answer that says why it has not come.
-pub(super) async fn body_of(state: &State, request: Request) -> Result<Bytes, Box<Answer>> {
+pub(crate) async fn body_of(state: &State, request: Request) -> Result<Bytes, Box<Answer>> {
     let max = state.config.http.max_body_size;
     let too_large = || {
         let why = format!("The body is larger than {max} bytes");
@@ -398,7 +396,7 @@ impl AsRef<[u8]> for HeldBody {
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Counts events among those of their publisher, all of them or none.
-pub(super) fn count(state: &State, publisher: Publisher, events: usize) -> Result<(), Box<Answer>> {
+pub(crate) fn count(state: &State, publisher: Publisher, events: usize) -> Result<(), Box<Answer>> {
     let max = state.config.events.publishes_per_minute;
     if max > 0 && events > max as usize {
         let why =

@@ -1,12 +1,13 @@
 //! What is said of the bridge protocol's requests.
 
-use crate::api::operation::{
-    Access, BUSY, Body, Example, Group, Operation, Reply, UNAVAILABLE, UNKNOWN,
-};
 use crate::dialect::bridge::MESSAGE;
 use crate::http::schema::{Field, Kind, Object};
+use crate::service::{
+    Access, BUSY, Body, Example, Group, NO_ROOM, Operation, Parameter, Reply, SOCKET, TOO_MANY,
+    UNAVAILABLE, UNKNOWN, UPGRADED,
+};
 
-pub(in crate::api) static PUSH: Operation = Operation {
+pub(super) static PUSH: Operation = Operation {
     group: Group::Bridge,
     summary: "Push a message to a user",
     doc: "The user has `data` with `original_sender`, `user_id` and `correlation_id` set. Nothing is kept for \
@@ -41,7 +42,7 @@ pub(in crate::api) static PUSH: Operation = Operation {
     ],
 };
 
-pub(in crate::api) static PUSH_BATCH: Operation = Operation {
+pub(super) static PUSH_BATCH: Operation = Operation {
     group: Group::Bridge,
     summary: "Push many messages",
     doc: "They are put on their way together. If one is not valid, none is delivered.",
@@ -66,7 +67,7 @@ pub(in crate::api) static PUSH_BATCH: Operation = Operation {
     ],
 };
 
-pub(in crate::api) static SEND: Operation = Operation {
+pub(super) static SEND: Operation = Operation {
     group: Group::Bridge,
     summary: "Ask a user",
     doc: "Pushes a message and streams back what the user sends with the same `correlation_id`: one event each, of \
@@ -211,4 +212,49 @@ static VALIDATION_ERROR: Object<5> = Object {
             "More about it.",
         ),
     ],
+};
+
+pub(super) static SOCKET_OF_USER: Operation = Operation {
+    group: Group::Bridge,
+    summary: "A user's WebSocket",
+    doc: "The user has what services push, one JSON object a message, and answers a question with an object that \
+          has its `correlation_id`; `\"is_final\":true` makes it the last answer. In demo and dev mode \
+          whoever names a user is that user; a token's user has to be the same. A second connection of a user is \
+          closed with 1008, unless `bridge.duplicate` says otherwise.",
+    parameters: &[Parameter::query(Field::required(
+        "user_id",
+        Kind::String,
+        r#""alice""#,
+        "The user, of 1 to 128 bytes.",
+    ))],
+    replies: &[
+        UPGRADED,
+        Reply::text(
+            400,
+            "`user_id` is empty, too long, not UTF-8 or given twice; or this is no WebSocket handshake.",
+            "text/plain; charset=utf-8",
+            "`user_id` is empty",
+        ),
+        Reply::text(
+            401,
+            "No `user_id` and no token, or a token that is not valid.",
+            "text/plain; charset=utf-8",
+            "Missing authentication token",
+        ),
+        Reply::text(
+            403,
+            "The token is another user's, or the page's origin is not in `http.allowed_origins`.",
+            "text/plain; charset=utf-8",
+            "The token is another user's than `user_id`",
+        ),
+        Reply::text(
+            426,
+            "The request asks for no upgrade.",
+            "text/plain; charset=utf-8",
+            "this path speaks WebSocket: an Upgrade header is needed",
+        ),
+        TOO_MANY,
+        NO_ROOM,
+    ],
+    ..SOCKET
 };

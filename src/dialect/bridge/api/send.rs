@@ -14,15 +14,15 @@ use futures_util::stream::once;
 use super::admission::{admit, invalid};
 use super::stream::AnswerStream;
 use super::{may_put, note, order, target};
-use crate::api::State;
 use crate::call::{Correlation, put_error_event};
 use crate::dialect::bridge::{Invalid, Push};
 use crate::http::{Answer, refuse};
 use crate::metrics::Limited;
+use crate::service::State;
 use crate::shard::NoCall;
 
 /// Sends a message and streams what its user answers.
-pub(in crate::api) async fn send(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
+pub(super) async fn send(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
     let admitted = match admit(&state, request).await {
         Ok(admitted) => admitted,
         Err(answer) => return *answer,

@@ -6,12 +6,12 @@ use axum::extract::{Request, State as Shared};
 
 use super::admission::{admit, invalid};
 use super::{JSON, note, order};
-use crate::api::State;
-use crate::api::order::{Failed, count, receipt};
 use crate::dialect::bridge::{Invalid, Push};
 use crate::engine::PublishResult;
 use crate::http::{Answer, respond};
 use crate::json::put_string;
+use crate::service::State;
+use crate::service::{Failed, count, receipt};
 use crate::shard::Counted;
 
 /// Messages after which others get their turn.
@@ -19,10 +19,7 @@ const MESSAGES_PER_TURN: usize = 256;
 
 /// Puts all messages of a batch on their way before it waits for any of them. One
 /// that is invalid is the end of the whole batch, before anything is published.
-pub(in crate::api) async fn push_batch(
-    Shared(state): Shared<Arc<State>>,
-    request: Request,
-) -> Answer {
+pub(super) async fn push_batch(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
     let admitted = match admit(&state, request).await {
         Ok(admitted) => admitted,
         Err(answer) => return *answer,

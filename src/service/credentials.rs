@@ -14,11 +14,11 @@ use crate::process::{Publisher, block_of};
 use crate::shard::log_refused_token;
 
 /// A service that may use the API.
-pub(super) struct Service {
+pub(crate) struct Service {
     /// What its token says; `None` with an API key, or where nobody is asked for credentials.
     identity: Option<Identity>,
     /// Whom its publications are counted for.
-    pub(super) publisher: Publisher,
+    pub(crate) publisher: Publisher,
 }
 
 impl Service {
@@ -31,7 +31,7 @@ impl Service {
     }
 
     /// What it may do.
-    pub(super) fn permissions<'a>(&'a self, config: &'a Config) -> Permissions<'a> {
+    pub(crate) fn permissions<'a>(&'a self, config: &'a Config) -> Permissions<'a> {
         match &self.identity {
             Some(identity) => Permissions::new(config, Some(identity)),
             None => Permissions::of_service(config),
@@ -42,7 +42,7 @@ impl Service {
 impl State {
     /// Checks that a request comes from a service: an API key as a bearer token
     /// or in `X-API-Key`, or a token whose role is `service`.
-    pub(super) fn check_service(
+    pub(crate) fn check_service(
         &self,
         headers: &HeaderMap,
         address: IpAddr,
@@ -105,7 +105,7 @@ impl State {
     /// Checks that a request of the bridge protocol comes from a service: with
     /// `bridge.api_key`, if there is one, or any service's credential where those are asked
     /// for. Where none is, web pages of other hosts are no services.
-    pub(super) fn check_bridge_service(
+    pub(crate) fn check_bridge_service(
         &self,
         headers: &HeaderMap,
         address: IpAddr,

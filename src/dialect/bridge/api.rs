@@ -11,24 +11,37 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State as Shared};
 
-pub(super) use about::{PUSH, PUSH_BATCH, SEND};
-pub(super) use batch::push_batch;
-pub(super) use send::send;
+use batch::push_batch;
+use send::send;
 
-use super::State;
-use super::credentials::Service;
-use super::order::{Failed, Order, count};
 use crate::call::Correlation;
 use crate::config::Config;
 use crate::dialect::bridge::{Invalid, Push};
 use crate::http::{Answer, respond};
+use crate::service::Service;
+use crate::service::{Endpoint, State};
+use crate::service::{Failed, Order, count};
 use crate::topic;
 use admission::{admit, invalid};
 
 const JSON: &str = "application/json";
 
+/// The protocol's endpoints.
+pub(super) fn endpoints(config: &Config) -> Vec<Endpoint> {
+    let paths = &config.bridge;
+    match paths.enabled {
+        true => vec![
+            Endpoint::post(&paths.push_path, &about::PUSH, push),
+            Endpoint::post(&paths.batch_path, &about::PUSH_BATCH, push_batch),
+            Endpoint::post(&paths.send_path, &about::SEND, send),
+            Endpoint::claimed(&paths.ws_path, &about::SOCKET_OF_USER),
+        ],
+        false => Vec::new(),
+    }
+}
+
 /// `POST /sse/push`: one message for one user.
-pub(super) async fn push(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
+async fn push(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
     let admitted = match admit(&state, request).await {
         Ok(admitted) => admitted,
         Err(answer) => return *answer,
@@ -101,7 +114,12 @@ fn order<'a>(
         },
     }
     let text = str::from_utf8(frame).expect("it is made of texts");
-    Some(Order::push(target, push.event_type.as_deref(), text))
+    Some(Order::push(
+        target,
+        push.event_type.as_deref(),
+        super::PUSH,
+        text,
+    ))
 }
 
 /// Counts a push that reached nobody. Returns whether this one reached any connections.

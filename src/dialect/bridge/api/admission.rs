@@ -8,12 +8,12 @@ use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 
 use super::JSON;
-use crate::api::State;
-use crate::api::credentials::Service;
-use crate::api::order::{address_of, body_of};
 use crate::dialect::bridge::Invalid;
 use crate::http::{Answer, refuse, respond};
 use crate::metrics::Limited;
+use crate::service::Service;
+use crate::service::State;
+use crate::service::{address_of, body_of};
 
 /// A request that is looked at.
 pub(super) struct Admitted {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::State as Shared;
 
-use super::State;
-use super::operation::{Access, Group, Operation, Reply};
 use crate::config::Mode;
 use crate::dialect::events::BATCH_MESSAGES_MAX;
 use crate::http::schema::Kind;
 use crate::http::{Answer, refuse, respond};
+use crate::service::State;
+use crate::service::{Access, Group, Operation, Reply};
 
 /// `GET /api/v1/dev-config`: endpoints and defaults, in demo and dev mode.
 pub(super) async fn dev_config(Shared(state): Shared<Arc<State>>) -> Answer {

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use axum::extract::{Request, State as Shared};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 
-use super::State;
-use super::operation::{
-    Access, BUSY, Body, Example, Group, Operation, Reply, UNAVAILABLE, UNKNOWN,
-};
-use super::order::{Order, Receipt, count, open, text_of};
 use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, refuse, respond};
 use crate::json::{self, Raw};
+use crate::service::{
+    ACCEPTED, ACCEPTED_EXAMPLE, Access, BUSY, Body, Example, Group, Operation, Order, Reply, State,
+    UNAVAILABLE, UNKNOWN, accepted, count, open, text_of,
+};
 
 /// Events in one batch.
 const BATCH_EVENTS_MAX: usize = 10_000;
@@ -132,16 +131,6 @@ pub(super) async fn publish_batch(Shared(state): Shared<Arc<State>>, request: Re
         format!(
             r#"{{"status":"accepted","count":{count},"delivered":{delivered},"offsets":[{offsets}]}}"#
         ),
-    )
-}
-
-/// The answer to a publication that has its place.
-pub(super) fn accepted(receipt: Receipt) -> Answer {
-    let Receipt { offset, delivered } = receipt;
-    respond(
-        202,
-        "application/json",
-        format!(r#"{{"status":"accepted","offset":{offset},"delivered":{delivered}}}"#),
     )
 }
 
@@ -286,34 +275,6 @@ static EVENT: Object<4> = Object {
         .nullable(),
     ],
 };
-
-/// What is answered to a publication.
-pub(super) static ACCEPTED: Object<3> = Object {
-    name: "Accepted",
-    doc: "What has been published.",
-    fields: [
-        Field::required(
-            "status",
-            Kind::OneOf(&[r#""accepted""#]),
-            r#""accepted""#,
-            "Always this.",
-        ),
-        Field::required(
-            "offset",
-            Kind::Integer(0, u64::MAX),
-            "42",
-            "Its place in the topic.",
-        ),
-        Field::required(
-            "delivered",
-            Kind::Integer(0, u64::MAX),
-            "12",
-            "How many connections have it queued.",
-        ),
-    ],
-};
-
-pub(super) const ACCEPTED_EXAMPLE: &str = r#"{"status":"accepted","offset":42,"delivered":12}"#;
 
 static ACCEPTED_BATCH: Object<4> = Object {
     name: "AcceptedBatch",

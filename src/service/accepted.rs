@@ -1,0 +1,43 @@
+//! The answer to a publication.
+
+use super::order::Receipt;
+use crate::http::schema::{Field, Kind, Object};
+use crate::http::{Answer, respond};
+
+/// The answer to a publication that has its place.
+pub(crate) fn accepted(receipt: Receipt) -> Answer {
+    let Receipt { offset, delivered } = receipt;
+    respond(
+        202,
+        "application/json",
+        format!(r#"{{"status":"accepted","offset":{offset},"delivered":{delivered}}}"#),
+    )
+}
+
+/// What is answered to a publication.
+pub(crate) static ACCEPTED: Object<3> = Object {
+    name: "Accepted",
+    doc: "What has been published.",
+    fields: [
+        Field::required(
+            "status",
+            Kind::OneOf(&[r#""accepted""#]),
+            r#""accepted""#,
+            "Always this.",
+        ),
+        Field::required(
+            "offset",
+            Kind::Integer(0, u64::MAX),
+            "42",
+            "Its place in the topic.",
+        ),
+        Field::required(
+            "delivered",
+            Kind::Integer(0, u64::MAX),
+            "12",
+            "How many connections have it queued.",
+        ),
+    ],
+};
+
+pub(crate) const ACCEPTED_EXAMPLE: &str = r#"{"status":"accepted","offset":42,"delivered":12}"#;
