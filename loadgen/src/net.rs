@@ -6,6 +6,7 @@
 //! [`Net::turn`] in its loop.
 
 mod connection;
+mod end;
 pub(crate) mod handshake;
 
 use std::io::{self, ErrorKind, Read};
@@ -17,8 +18,9 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use socket2::{Domain, Protocol, Socket, Type};
 
+pub(crate) use connection::Id;
 use connection::{Connection, Opening, Phase};
-pub(crate) use connection::{End, Id};
+pub(crate) use end::End;
 pub(crate) use handshake::Target;
 
 use crate::frame::{self, FIN, Split, opcode};

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
 use tokio_tungstenite::tungstenite::http::Uri;
 
-use super::End;
+use super::end::End;
 
 /// Largest response head and body of a refusal that is read, in bytes.
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
