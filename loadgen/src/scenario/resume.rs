@@ -6,16 +6,15 @@ mod books;
 mod client;
 mod ledger;
 mod publisher;
+mod shared;
 mod sse;
 mod subscriber;
 mod websocket;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
@@ -30,104 +29,13 @@ use crate::verify::{Counts, new_histogram};
 use books::Topics;
 use client::Client;
 use ledger::Verdict;
+use shared::{Phase, Shared};
 use sse::Sse;
 use subscriber::Subscriber;
 use websocket::WebSocket;
 
 /// Between two looks at the clock.
 const TICK: Duration = Duration::from_millis(10);
-
-/// Kinds of ends that are listed.
-const ENDS_MAX: usize = 10;
-
-/// What subscribers are doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// They are cut at random.
-    Cutting,
-    /// So many messages were sent, and no more will be: they come back once more
-    /// and stay until they have everything.
-    Last(u32),
-}
-
-/// What everybody in the run knows. All of it is one thread's.
-struct Shared {
-    target: Target,
-    topics: Rc<Topics>,
-    layout: Layout,
-    seed: u64,
-    cut_every: Duration,
-    away: Duration,
-    patience: Duration,
-    epoch: Instant,
-    phase: watch::Sender<Phase>,
-    publishing_ends: Cell<bool>,
-    published: Cell<u32>,
-    /// Subscribers that have been subscribed at least once.
-    arrived: Cell<usize>,
-    /// Subscriptions that were confirmed, over all connections.
-    subscribed: Cell<u64>,
-    received: Cell<u64>,
-    faults: Cell<u64>,
-    replayed: Cell<u64>,
-    /// Cuts by the end of the stream, and by a reset.
-    cuts: Cell<(u64, u64)>,
-    traffic: Cell<Traffic>,
-    reconnects: RefCell<Histogram<u64>>,
-    ends: RefCell<BTreeMap<String, u64>>,
-    failure: RefCell<Option<String>>,
-}
-
-impl Shared {
-    fn now_ns(&self) -> u64 {
-        self.epoch.elapsed().as_nanos() as u64
-    }
-
-    /// The first failure is the one that counts.
-    fn fail(&self, why: String) {
-        self.failure.borrow_mut().get_or_insert(why);
-    }
-
-    fn has_failed(&self) -> bool {
-        self.failure.borrow().is_some()
-    }
-
-    /// A connection that the server ended.
-    fn note_end(&self, why: String) {
-        let mut ends = self.ends.borrow_mut();
-        if ends.len() < ENDS_MAX || ends.contains_key(&why) {
-            *ends.entry(why).or_default() += 1;
-        }
-    }
-
-    fn note_subscribed(&self, first: bool, took_ns: u64) {
-        self.arrived.set(self.arrived.get() + usize::from(first));
-        self.subscribed.set(self.subscribed.get() + 1);
-        self.reconnects
-            .borrow_mut()
-            .saturating_record(took_ns.max(1));
-    }
-
-    fn note_cut(&self, reset: bool) {
-        let (ends, resets) = self.cuts.get();
-        let cuts = if reset {
-            (ends, resets + 1)
-        } else {
-            (ends + 1, resets)
-        };
-        self.cuts.set(cuts);
-    }
-
-    fn note_read(&self, bytes: usize, messages: u64, faults: u64) {
-        let mut traffic = self.traffic.get();
-        traffic.reads += 1;
-        traffic.read_bytes += bytes as u64;
-        traffic.messages += messages;
-        self.traffic.set(traffic);
-        self.received.set(self.received.get() + messages);
-        self.faults.set(self.faults.get() + faults);
-    }
-}
 
 /// Runs the scenario. Latency is from the beginning of a connection to its
 /// confirmed subscription.

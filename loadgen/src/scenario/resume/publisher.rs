@@ -6,8 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::Shared;
 use super::ledger::source_of;
+use super::shared::Shared;
 use crate::frame::{self, FIN, Split, opcode};
 use crate::net::{End, handshake};
 use crate::payload::Random;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::books::Books;
 use super::client::{Client, Trouble};
 use super::ledger::Verdict;
-use super::{Phase, Shared};
+use super::shared::{Phase, Shared};
 use crate::payload::Random;
 
 /// Room for one read.
