@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::foreign::{Foreign, Library, Side};
 use crate::payload::{Format, PAYLOAD_BYTES_MIN, PUBLISHERS_MAX, TOPICS_MAX};
-use crate::scenario::bridge::ANSWERS_MAX;
+
+/// Messages that may answer a call of the bridge before the final one.
+pub(crate) const ANSWERS_MAX: u32 = 60;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-pub(crate) use call::ANSWERS_MAX;
 use peers::Peers;
 use plan::{Kind, Plan};
 

@@ -11,14 +11,13 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::cli::ANSWERS_MAX;
 use crate::payload::{self, Head, Layout, Source};
 use crate::verify::Counts;
 
-/// Most messages that may answer a call, so that their numbers fit the payload's.
-pub(crate) const ANSWERS_MAX: u32 = 60;
-
-/// Payload sequence numbers of one call.
+/// Payload sequence numbers of one call. Its events, the final one twice, fit the bits of `seen`.
 const STRIDE: u32 = 64;
+const _: () = assert!(ANSWERS_MAX + 2 < STRIDE);
 
 /// A call under way.
 #[derive(Debug)]
