@@ -26,7 +26,6 @@ use envelope::Envelope;
 pub(crate) use envelope::Parsed;
 pub(crate) use gaps::{Gaps, Late};
 
-use crate::cli::Transport;
 use crate::foreign::Foreign;
 use crate::payload::{self, Format, Head, Layout, Source};
 
@@ -69,15 +68,6 @@ pub(crate) enum Wire {
     Stream,
     /// Messages of another product; of one topic.
     Foreign(Foreign),
-}
-
-impl From<Transport> for Wire {
-    fn from(transport: Transport) -> Self {
-        match transport {
-            Transport::Websocket => Self::Events,
-            Transport::Sse => Self::Stream,
-        }
-    }
 }
 
 /// The next message of one stream.

@@ -13,7 +13,7 @@ use plan::{Kind, Plan};
 
 use super::HANDSHAKES_MAX;
 use super::canary::Singing;
-use crate::cli::{Common, Load, Scenario};
+use crate::cli::{Common, Load, Scenario, Transport};
 use crate::foreign::Foreign;
 use crate::kernel::Kernel;
 use crate::measure::{Progress, Window};
@@ -110,7 +110,11 @@ fn connect(
 ) -> Result<Peers, String> {
     let layout = Layout::with_format(load.format, load.payload, common.seed);
     let (names, owners) = (plan.names.clone(), plan.owners());
-    let wire = foreign.map_or_else(|| load.transport.into(), Wire::Foreign);
+    let wire = match (foreign, load.transport) {
+        (Some(foreign), _) => Wire::Foreign(foreign),
+        (None, Transport::Websocket) => Wire::Events,
+        (None, Transport::Sse) => Wire::Stream,
+    };
     let verifier = Verifier::new(layout, plan.shape, wire, names, owners);
     let mut peers = Peers::new(plan, load, foreign, target.clone(), verifier);
     let mut progress = Progress::new(common.quiet, net.now_ns());
