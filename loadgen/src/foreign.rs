@@ -16,8 +16,8 @@ use clap::ValueEnum;
 pub(crate) use library::Library;
 
 use crate::frame::opcode;
+use crate::parsed::Parsed;
 use crate::payload::{Layout, Source};
-use crate::verify::Parsed;
 
 /// What a server speaks, named after the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

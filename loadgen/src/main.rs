@@ -9,6 +9,7 @@ mod kernel;
 mod measure;
 mod net;
 mod outcome;
+mod parsed;
 mod payload;
 mod process;
 mod reference;

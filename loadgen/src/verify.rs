@@ -23,10 +23,10 @@ use hdrhistogram::Histogram;
 
 pub(crate) use counts::Counts;
 use envelope::Envelope;
-pub(crate) use envelope::Parsed;
 pub(crate) use gaps::{Gaps, Late};
 
 use crate::foreign::Foreign;
+use crate::parsed::Parsed;
 use crate::payload::{self, Format, Head, Layout, Source};
 
 /// Every so many events one is parsed although it looked right.

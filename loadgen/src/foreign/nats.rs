@@ -5,7 +5,7 @@
 use memchr::memchr;
 
 use super::{Heard, Side, Step};
-use crate::verify::Parsed;
+use crate::parsed::Parsed;
 
 const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"tls_required\":false,\
                        \"lang\":\"loadgen\",\"version\":\"1\",\"protocol\":0}\r\n";

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Side;
-use crate::verify::Parsed;
+use crate::parsed::Parsed;
 
 pub(super) fn path(side: Side, topic: &str) -> String {
     match side {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Step, json};
-use crate::verify::Parsed;
+use crate::parsed::Parsed;
 
 /// The key in it, and the secret that channels are signed with, are those that perf/peers/sockudo
 /// starts the server with.

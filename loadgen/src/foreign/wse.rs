@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Side, Step, json};
+use crate::parsed::Parsed;
 use crate::payload::MAGIC;
-use crate::verify::Parsed;
 
 #[derive(Debug, Deserialize)]
 struct Message<'a> {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::parsed::Parsed;
 use crate::payload::{Format, MAGIC};
 
 /// An event frame (spec/events.md 3.5), its data untouched.
@@ -31,23 +32,6 @@ impl<D> Event<'_, D> {
             && !self.event_id.is_empty()
             && self.timestamp.ends_with('Z')
     }
-}
-
-/// What a frame is.
-#[derive(Debug)]
-pub(crate) enum Parsed<'a> {
-    /// A well-formed event.
-    Event {
-        /// Its topic.
-        name: Cow<'a, str>,
-        /// Where its data is, from the opening quote or the last byte of the
-        /// string's header to its end.
-        data: Range<usize>,
-    },
-    /// Another kind of frame.
-    Other,
-    /// Not of the format, or an event that lacks something.
-    Corrupt,
 }
 
 /// The type of any frame.
