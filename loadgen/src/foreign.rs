@@ -4,6 +4,7 @@
 //! differs. A connection says what its protocol wants until it is [`Step::Ready`]; from then on
 //! publishers publish, and subscribers hand their messages to the verifier.
 
+mod connection;
 mod json;
 mod library;
 mod nats;
@@ -13,6 +14,7 @@ mod wse;
 
 use clap::ValueEnum;
 
+pub(crate) use connection::{Heard, Side, Step};
 pub(crate) use library::Library;
 
 use crate::frame::opcode;
@@ -32,23 +34,6 @@ pub(crate) enum Foreign {
     Uwebsockets,
     /// WSE behind the application in perf/peers/wse.py.
     Wse,
-}
-
-/// What a connection is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Subscriber,
-    Publisher,
-}
-
-/// How a connection gets on with its set-up.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Something else has to come first.
-    Wait,
-    /// This is to be sent.
-    Say(Vec<u8>),
-    Ready,
 }
 
 impl Foreign {
@@ -156,17 +141,6 @@ impl Foreign {
             Self::Sockudo | Self::Wse => matches!(behind, [b',' | b'}', .., b'}'] | [b'}']),
         }
     }
-}
-
-/// What stood first in a subscriber's frame.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Heard<'a> {
-    /// One delivery, or a notice.
-    Message(&'a [u8]),
-    /// A question, and what to answer.
-    Answer(&'static [u8]),
-    /// Nothing of interest.
-    Nothing,
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use memchr::memchr;
 
-use super::{Heard, Side, Step};
+use super::connection::{Heard, Side, Step};
 use crate::parsed::Parsed;
 
 const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"tls_required\":false,\

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Side;
+use super::connection::Side;
 use crate::parsed::Parsed;
 
 pub(super) fn path(side: Side, topic: &str) -> String {

@@ -9,7 +9,8 @@ use aws_lc_rs::hmac;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Step, json};
+use super::connection::Step;
+use super::json;
 use crate::parsed::Parsed;
 
 /// The key in it, and the secret that channels are signed with, are those that perf/peers/sockudo

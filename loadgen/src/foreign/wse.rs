@@ -9,7 +9,8 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Side, Step, json};
+use super::connection::{Side, Step};
+use super::json;
 use crate::parsed::Parsed;
 use crate::payload::MAGIC;
 
