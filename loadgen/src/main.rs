@@ -2,6 +2,7 @@
 //! delivery. `loadgen --help` teaches.
 
 mod cli;
+mod events;
 mod foreign;
 mod frame;
 mod http;

@@ -18,8 +18,8 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use crate::events::ServerFrame;
 use crate::net::Target;
-use crate::scenario::ServerFrame;
 
 type Sender = SplitSink<WebSocketStream<TcpStream>, Message>;
 type Receiver = SplitStream<WebSocketStream<TcpStream>>;

@@ -11,12 +11,13 @@ use tokio::time::{sleep, timeout};
 
 use super::{Clock, Receiver, Sender, block_on, connect, expect, flush, next, send_text};
 use crate::cli::{Common, Load, Scenario};
+use crate::events;
 use crate::measure::{Progress, Window};
 use crate::net::{Target, Traffic};
 use crate::outcome::{Latency, Outcome};
 use crate::payload::{Layout, Source};
+use crate::scenario;
 use crate::scenario::fanout::plan::Plan;
-use crate::scenario::{self, subscribe};
 use crate::schedule::Schedule;
 use crate::verify::{Verifier, Wire, new_histogram};
 
@@ -136,7 +137,7 @@ async fn drive(
         let (mut sender, mut receiver) = connect(target).await?;
         expect(&mut receiver, "connection_established").await?;
         let names = member.topics.iter().map(|_| &*shared.name);
-        send_text(&mut sender, subscribe(names)).await?;
+        send_text(&mut sender, events::subscribe(names)).await?;
         flush(&mut sender).await?;
         expect(&mut receiver, "subscription_confirmed").await?;
         let shared = Rc::clone(&shared);

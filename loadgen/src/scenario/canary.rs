@@ -8,8 +8,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Deserialize;
 
-use super::ServerFrame;
 use crate::cli::Common;
+use crate::events::{self, ServerFrame};
 use crate::frame::opcode;
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::{Canary, Latency};
@@ -159,7 +159,7 @@ impl Handler for Pair {
         };
         match &*frame.kind {
             "connection_established" if id == self.subscriber => {
-                let text = super::subscribe([&*self.topic].into_iter());
+                let text = events::subscribe([&*self.topic].into_iter());
                 net.queue(id, opcode::TEXT, |out| out.extend_from_slice(&text));
                 net.flush(id);
             }

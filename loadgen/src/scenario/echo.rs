@@ -9,9 +9,9 @@ use hdrhistogram::Histogram;
 
 use pong::Pongs;
 
-use super::ServerFrame;
 use super::arrivals::{Arrivals, Arriving, gather};
 use crate::cli::{self, Common, Scenario};
+use crate::events::ServerFrame;
 use crate::frame::opcode;
 use crate::measure::{Progress, Window};
 use crate::net::{End, Handler, Id, Net, Target};

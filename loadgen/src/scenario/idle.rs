@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::ServerFrame;
 use super::arrivals::{Arrivals, Arriving, gather};
 use crate::cli::{self, Common, Scenario, Transport};
+use crate::events::{self, ServerFrame};
 use crate::frame::opcode;
 use crate::kernel::Kernel;
 use crate::measure::{Progress, Window};
@@ -149,7 +149,7 @@ impl Handler for Crowd {
         };
         match &*frame.kind {
             "connection_established" if self.subscribe => {
-                let text = super::subscribe([&*format!("idle-{id}")].into_iter());
+                let text = events::subscribe([&*format!("idle-{id}")].into_iter());
                 net.queue(id, opcode::TEXT, |out| out.extend_from_slice(&text));
                 net.flush(id);
             }

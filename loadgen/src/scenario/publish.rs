@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::ServerFrame;
 use super::arrivals::{Arrivals, Arriving, gather};
 use crate::cli::{self, Common, Scenario};
+use crate::events::ServerFrame;
 use crate::frame::opcode;
 use crate::measure::{Progress, Window};
 use crate::net::{End, Handler, Id, Net, Target};

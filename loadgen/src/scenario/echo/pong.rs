@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::scenario::ServerFrame;
+use crate::events::ServerFrame;
 
 const FIELD: &[u8] = b"\"client_timestamp\":";
 

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use super::plan::{Kind, Plan};
 use super::publisher::Publisher;
 use crate::cli::{Load, Transport};
+use crate::events::{self, ServerFrame};
 use crate::foreign::{Foreign, Side};
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::Outcome;
 use crate::payload::{Format, Random};
-use crate::scenario::{self, ServerFrame};
+use crate::scenario;
 use crate::verify::Verifier;
 
 /// How far a connection is.
@@ -284,8 +285,8 @@ impl Peers {
             (Stage::Greeting, "connection_established", Role::Member(member)) => {
                 peer.stage = Stage::Confirming;
                 let names = self.plan.names_of(member);
-                let frame = scenario::subscribe_in(self.format, names);
-                let op = scenario::message_opcode(self.format);
+                let frame = events::subscribe_in(self.format, names);
+                let op = events::message_opcode(self.format);
                 net.queue(id, op, |out| out.extend_from_slice(&frame));
                 net.flush(id);
             }
@@ -362,7 +363,7 @@ impl Handler for Peers {
         };
         match (peer.stage, peer.role) {
             (Stage::Ready | Stage::Leaving, Role::Member(_))
-                if op == scenario::message_opcode(self.format) =>
+                if op == events::message_opcode(self.format) =>
             {
                 if peer.parsed {
                     self.verifier.event(payload);

@@ -1,9 +1,9 @@
 //! One publishing connection of a fan-out.
 
+use crate::events;
 use crate::foreign::Foreign;
 use crate::net::{Id, Net};
 use crate::payload::{Format, Layout, Random, Source, put_str_header};
-use crate::scenario;
 
 /// Sends numbered messages and knows what is still on the way.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Publisher {
     ) {
         let opcode = match self.foreign {
             Some(foreign) => foreign.opcode(),
-            None => scenario::message_opcode(layout.format()),
+            None => events::message_opcode(layout.format()),
         };
         let is_joined = self.foreign.is_some_and(Foreign::joins_publications);
         let messages_per_frame = if is_joined { burst } else { 1 };

@@ -8,10 +8,10 @@ use tokio::time::{sleep, timeout};
 
 use super::ledger::source_of;
 use super::shared::Shared;
+use crate::events::ServerFrame;
 use crate::frame::{self, FIN, Split, opcode};
 use crate::net::{End, handshake};
 use crate::payload::Random;
-use crate::scenario::ServerFrame;
 use crate::schedule::Schedule;
 
 /// Between two looks at the schedule.
