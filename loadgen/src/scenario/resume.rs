@@ -9,6 +9,7 @@ mod publisher;
 mod shared;
 mod sse;
 mod subscriber;
+mod topics;
 mod websocket;
 
 use std::cell::{Cell, RefCell};
@@ -26,12 +27,12 @@ use crate::outcome::{Latency, Outcome, grouped};
 use crate::payload::Layout;
 use crate::verify::{Counts, new_histogram};
 
-use books::Topics;
 use client::Client;
 use ledger::Verdict;
 use shared::{Phase, Shared};
 use sse::Sse;
 use subscriber::Subscriber;
+use topics::Topics;
 use websocket::WebSocket;
 
 /// Between two looks at the clock.

@@ -1,52 +1,10 @@
 //! What one subscriber has of each of its topics, and whether the server has kept what it says about
 //! where they stand.
 
-use std::collections::BTreeMap;
-
 use super::ledger::{Ledger, Verdict};
+use super::topics::Topics;
 use crate::payload::Layout;
 use crate::verify::Counts;
-
-/// The topics of the run. Messages go round them.
-#[derive(Debug)]
-pub(super) struct Topics {
-    names: Vec<String>,
-    numbers: BTreeMap<String, usize>,
-}
-
-impl Topics {
-    /// One topic of this name, or `count` whose names begin with it.
-    pub(super) fn new(name: &str, count: usize) -> Self {
-        let names: Vec<String> = match count {
-            1 => vec![name.to_owned()],
-            _ => (0..count)
-                .map(|number| format!("{name}.{number}"))
-                .collect(),
-        };
-        let numbers = names.iter().cloned().zip(0..).collect();
-        Self { names, numbers }
-    }
-
-    pub(super) fn names(&self) -> &[String] {
-        &self.names
-    }
-
-    pub(super) fn number(&self, name: &str) -> Option<usize> {
-        self.numbers.get(name).copied()
-    }
-
-    /// The topic of message number `message` of the run, and its number there.
-    pub(super) fn place(&self, message: u32) -> (usize, u32) {
-        let topics = self.names.len() as u32;
-        ((message % topics) as usize, message / topics)
-    }
-
-    /// How many of the first `sent` messages of the run are this topic's.
-    fn share(&self, topic: usize, sent: u32) -> u32 {
-        let (next, round) = self.place(sent);
-        round + u32::from(topic < next)
-    }
-}
 
 /// Where a topic stands on the present connection.
 #[derive(Debug)]
@@ -68,7 +26,7 @@ pub(super) struct Books {
 
 impl Books {
     pub(super) fn new(topics: &Topics) -> Self {
-        let count = topics.names.len();
+        let count = topics.names().len();
         Self {
             ledgers: (0..count).map(Ledger::of_topic).collect(),
             standings: (0..count).map(|_| None).collect(),
@@ -190,23 +148,6 @@ impl Books {
 mod tests {
     use super::*;
     use crate::payload::Source;
-
-    #[test]
-    fn messages_go_round_the_topics() {
-        let topics = Topics::new("t", 3);
-        assert_eq!(topics.names(), ["t.0", "t.1", "t.2"]);
-        assert_eq!(topics.number("t.1"), Some(1));
-        for sent in 0..20 {
-            let mut counted = [0; 3];
-            for message in 0..sent {
-                let (topic, number) = topics.place(message);
-                assert_eq!(number, counted[topic]);
-                counted[topic] += 1;
-            }
-            assert_eq!([0, 1, 2].map(|topic| topics.share(topic, sent)), counted);
-        }
-        assert_eq!(Topics::new("t", 1).names(), ["t"]);
-    }
 
     /// What comes of two topics: a confirmation, an event with its position and number, or the next connection.
     enum Comes {

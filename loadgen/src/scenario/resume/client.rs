@@ -60,7 +60,7 @@ pub(super) fn check_cuts<C: Client>(
     stream: &[u8],
     new: impl Fn() -> C,
 ) -> (C, Books, Vec<u8>) {
-    let topics = super::books::Topics::new("t", 1);
+    let topics = super::topics::Topics::new("t", 1);
     let feed = |cut: usize| {
         let (mut client, mut books, mut out) = (new(), Books::new(&topics), Vec::new());
         client.begin();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use tokio::sync::watch;
 
-use super::books::Topics;
+use super::topics::Topics;
 use crate::net::{Target, Traffic};
 use crate::payload::Layout;
 

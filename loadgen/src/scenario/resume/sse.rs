@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 
-use super::books::{Books, Topics};
+use super::books::Books;
 use super::client::{Client, Trouble};
+use super::topics::Topics;
 use crate::net::{Target, handshake};
 use crate::payload::Layout;
 

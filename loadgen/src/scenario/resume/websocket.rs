@@ -6,8 +6,9 @@ use std::rc::Rc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::books::{Books, Topics};
+use super::books::Books;
 use super::client::{Client, Trouble};
+use super::topics::Topics;
 use crate::cli::Encoding;
 use crate::frame::{self, FIN, Split, opcode};
 use crate::net::{End, Target, handshake};
