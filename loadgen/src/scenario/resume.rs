@@ -1,41 +1,36 @@
-//! Resume under fire: every connection is cut again and again, and every
-//! subscriber must have every message exactly once in the end, or have been told
-//! of the gap.
+//! Resume: every subscriber cuts its connection again and again. In the end it must have every
+//! message exactly once, or an announced gap.
 
-mod books;
 mod client;
-mod ledger;
 mod publisher;
 mod shared;
 mod sse;
 mod subscriber;
+mod subscriber_verifier;
+mod topic_verifier;
 mod topics;
 mod websocket;
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use crate::cli::{self, Common, Encoding, Scenario, Transport};
 use crate::measure::{Progress, Window};
-use crate::net::{Target, Traffic};
+use crate::net::Target;
 use crate::outcome::{Latency, Outcome, grouped};
-use crate::payload::Layout;
-use crate::verify::{Counts, new_histogram};
+use crate::verify::Counts;
 
-use client::Client;
-use ledger::Verdict;
-use shared::{Phase, Shared};
+use client::ResumingClient;
+use shared::{ResumeShared, SubscriberPhase};
 use sse::Sse;
 use subscriber::Subscriber;
-use topics::Topics;
+use topic_verifier::ResumeReport;
 use websocket::WebSocket;
 
-/// Between two looks at the clock.
+/// Between two checks of the clock.
 const TICK: Duration = Duration::from_millis(10);
 
 /// Runs the scenario. Latency is from the beginning of a connection to its
@@ -51,68 +46,46 @@ pub(crate) fn run(
         return Err("--encoding is for --transport websocket".into());
     }
     let window = Window::new(common.pid)?;
-    let shared = Rc::new(Shared {
-        target: target.clone(),
-        topics: Rc::new(Topics::new(&options.topic, options.topics)),
-        layout: Layout::new(options.payload, common.seed),
-        seed: common.seed,
-        cut_every: options.cut_every,
-        away: options.away,
-        patience: common.patience,
-        epoch: Instant::now(),
-        phase: watch::Sender::new(Phase::Cutting),
-        publishing_ends: Cell::new(false),
-        published: Cell::new(0),
-        arrived: Cell::new(0),
-        subscribed: Cell::new(0),
-        received: Cell::new(0),
-        faults: Cell::new(0),
-        replayed: Cell::new(0),
-        cuts: Cell::new((0, 0)),
-        traffic: Cell::new(Traffic::default()),
-        reconnects: RefCell::new(new_histogram()),
-        ends: RefCell::default(),
-        failure: RefCell::default(),
-    });
+    let shared = Rc::new(ResumeShared::new(options, target, common));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("tokio: {error}"))?;
-    let mut run = Run {
+    let mut run = ResumeRun {
         shared,
         options,
         common,
         window,
     };
-    let verdicts = LocalSet::new().block_on(&runtime, run.fire());
+    let reports = LocalSet::new().block_on(&runtime, run.drive());
     Ok(run.report(
         super::outcome(scenario, target, common, "deliveries"),
-        &verdicts,
+        &reports,
     ))
 }
 
-struct Run<'a> {
-    shared: Rc<Shared>,
+struct ResumeRun<'a> {
+    shared: Rc<ResumeShared>,
     options: &'a cli::Resume,
     common: &'a Common,
     window: Window,
 }
 
-impl Run<'_> {
-    /// Subscribes, publishes and cuts, lets everybody come back, and returns what
-    /// each subscriber has then. What fails is noted.
-    async fn fire(&mut self) -> Vec<Verdict> {
+impl ResumeRun<'_> {
+    /// Runs subscribers and publisher until every subscriber is complete, and returns what each got.
+    /// Failures are in `shared`.
+    async fn drive(&mut self) -> Vec<ResumeReport> {
         let shared = self.shared.clone();
         let subscribers: Vec<_> = (0..self.options.subscribers)
-            .map(|number| spawn_local(self.subscriber(number).live()))
+            .map(|number| spawn_local(self.subscriber(number).run()))
             .collect();
-        if self.all_are_subscribed().await {
+        if self.wait_until_subscribed().await {
             let publisher = {
                 let (shared, rate) = (shared.clone(), self.options.rate);
                 spawn_local(async move { publisher::publish(&shared, rate).await })
             };
             self.measure().await;
-            shared.publishing_ends.set(true);
+            shared.stop_publishing.set(true);
             match publisher.await.expect("the publisher does not panic") {
                 Ok(_) => {}
                 Err(why) => shared.fail(why),
@@ -120,19 +93,19 @@ impl Run<'_> {
         }
         shared
             .phase
-            .send_replace(Phase::Last(shared.published.get()));
-        self.verdicts(subscribers).await
+            .send_replace(SubscriberPhase::Draining(shared.published.get()));
+        self.finish(subscribers).await
     }
 
     fn subscriber(&self, number: usize) -> Subscriber {
-        let Shared {
+        let ResumeShared {
             target,
             topics,
             seed,
             ..
         } = &*self.shared;
         let seed = seed ^ (number as u64 + 1) << 32;
-        let client: Box<dyn Client> = match self.options.transport {
+        let client: Box<dyn ResumingClient> = match self.options.transport {
             Transport::Websocket => {
                 let encoding = self.options.encoding;
                 Box::new(WebSocket::new(target, topics, encoding, seed))
@@ -142,18 +115,18 @@ impl Run<'_> {
         Subscriber::new(&self.shared, client, seed)
     }
 
-    /// Waits until each subscriber has been subscribed once.
-    async fn all_are_subscribed(&self) -> bool {
+    /// Waits until every subscriber was subscribed once.
+    async fn wait_until_subscribed(&self) -> bool {
         let wanted = self.options.subscribers;
         let began = Instant::now();
         while !self.shared.has_failed() {
-            let arrived = self.shared.arrived.get();
-            if arrived == wanted {
+            let subscribed_once = self.shared.subscribed_once.get();
+            if subscribed_once == wanted {
                 return true;
             }
             if began.elapsed() > self.common.patience {
                 self.shared.fail(format!(
-                    "only {arrived} of {wanted} are subscribed after {:?}",
+                    "only {subscribed_once} of {wanted} are subscribed after {:?}",
                     self.common.patience
                 ));
             }
@@ -185,7 +158,7 @@ impl Run<'_> {
                 "warming"
             };
             let faults = shared.faults.get();
-            let latency = &shared.reconnects;
+            let latency = &shared.connect_latency;
             progress.tick(
                 now_ns,
                 phase,
@@ -198,20 +171,20 @@ impl Run<'_> {
         }
     }
 
-    /// Waits for the subscribers to have everything.
-    async fn verdicts(&self, subscribers: Vec<JoinHandle<Verdict>>) -> Vec<Verdict> {
+    /// Waits until every subscriber is complete.
+    async fn finish(&self, subscribers: Vec<JoinHandle<ResumeReport>>) -> Vec<ResumeReport> {
         let patience = if self.shared.has_failed() {
             Duration::ZERO
         } else {
             self.common.patience
         };
         let until = tokio::time::Instant::now() + patience;
-        let mut verdicts = Vec::new();
+        let mut reports = Vec::new();
         let mut late = 0;
         for subscriber in subscribers {
             let left = until.saturating_duration_since(tokio::time::Instant::now());
             match timeout(left, subscriber).await {
-                Ok(verdict) => verdicts.push(verdict.expect("a subscriber does not panic")),
+                Ok(report) => reports.push(report.expect("a subscriber does not panic")),
                 Err(_) => late += 1,
             }
         }
@@ -220,24 +193,24 @@ impl Run<'_> {
                 "{late} subscribers do not have everything after {patience:?}"
             ));
         }
-        verdicts
+        reports
     }
 
-    fn report(self, mut outcome: Outcome, verdicts: &[Verdict]) -> Outcome {
+    fn report(self, mut outcome: Outcome, reports: &[ResumeReport]) -> Outcome {
         let shared = &self.shared;
         self.window.report(&mut outcome);
         outcome.client = match self.options.transport {
             Transport::Websocket => "websocket".into(),
             Transport::Sse => "sse".into(),
         };
-        let (mut counts, mut gaps, mut told_lost) = (Counts::default(), 0, 0);
-        for verdict in verdicts {
-            counts.add(verdict.counts);
-            gaps += verdict.gaps;
-            told_lost += verdict.told_lost;
+        let (mut counts, mut gaps, mut announced_lost) = (Counts::default(), 0, 0);
+        for report in reports {
+            counts.add(report.counts);
+            gaps += report.gaps;
+            announced_lost += report.announced_lost;
         }
         outcome.verified = Some(counts);
-        outcome.latency_us = Latency::of(&shared.reconnects.borrow());
+        outcome.latency_us = Latency::of(&shared.connect_latency.borrow());
         let note = "latency is from the beginning of a connection to its subscription";
         outcome.notes.push(note.into());
         let (ends, resets) = shared.cuts.get();
@@ -254,15 +227,15 @@ impl Run<'_> {
             ));
         }
         if gaps > 0 {
-            let told = format!(
+            let announced = format!(
                 "{} gaps were told, {} messages in all: is the topic's history long enough?",
                 grouped(gaps as f64),
-                grouped(told_lost as f64)
+                grouped(announced_lost as f64)
             );
             if self.options.no_gaps {
-                outcome.failures.push(told);
+                outcome.failures.push(announced);
             } else {
-                outcome.notes.push(told);
+                outcome.notes.push(announced);
             }
         }
         outcome.ends.extend(shared.ends.take());

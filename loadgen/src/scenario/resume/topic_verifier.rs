@@ -1,5 +1,5 @@
-//! What one subscriber has of a topic, over all of its connections: every message once,
-//! or a gap that was told.
+//! Checks what one subscriber gets of a topic over all of its connections: every message once,
+//! or a gap that the server announces.
 
 use crate::payload::{self, Head, Layout, Source};
 use crate::verify::{Counts, Gaps, Late};
@@ -12,46 +12,46 @@ pub(super) fn source_of(topic: usize) -> Source {
     }
 }
 
-/// What a subscriber has been told about messages that it will not get.
+/// How many messages the server announces as missing before the next one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Told {
+enum AnnouncedLoss {
     #[default]
-    Nothing,
-    /// This many are missing before the next one.
-    Lost(u64),
-    /// Some may be missing before the next one.
-    Some,
+    None,
+    Messages(u64),
+    /// Any number.
+    Unknown,
 }
 
-impl Told {
+impl AnnouncedLoss {
     fn and(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Nothing, told) | (told, Self::Nothing) => told,
-            (Self::Lost(first), Self::Lost(second)) => Self::Lost(first + second),
-            _ => Self::Some,
+            (Self::None, loss) | (loss, Self::None) => loss,
+            (Self::Messages(first), Self::Messages(second)) => Self::Messages(first + second),
+            _ => Self::Unknown,
         }
     }
 }
 
 /// Checks messages by their sequence numbers, which the publisher counts from 0.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
-    /// As in the payloads.
+pub(super) struct TopicVerifier {
+    /// [`Source::number`] of all messages.
     source: u32,
+    /// The next sequence number.
     next: u32,
-    told: Told,
-    /// Told on this connection about what is behind the position: the next one
-    /// will be told again.
-    told_now: Told,
-    holes: Gaps,
+    announced: AnnouncedLoss,
+    /// Announced on this connection, and not passed by the position yet: the next connection
+    /// announces it again.
+    pending: AnnouncedLoss,
+    missing: Gaps,
     counts: Counts,
-    /// Times that the server told of missing messages.
+    /// Gaps announced.
     gaps: u64,
-    /// Messages that are missing, as was told.
-    told_lost: u64,
+    /// Messages missing within announced gaps.
+    announced_lost: u64,
 }
 
-impl Ledger {
+impl TopicVerifier {
     pub(super) fn of_topic(topic: usize) -> Self {
         Self {
             source: source_of(topic).number(),
@@ -59,7 +59,7 @@ impl Ledger {
         }
     }
 
-    /// One publication's data.
+    /// Checks the data of one event.
     pub(super) fn event(&mut self, layout: &Layout, data: &[u8]) {
         let sequence = Head::of(data).and_then(|head| {
             let sequence = payload::number(head.sequence)?;
@@ -76,7 +76,7 @@ impl Ledger {
 
     fn take(&mut self, sequence: u32) {
         if sequence < self.next {
-            match self.holes.take(0, sequence) {
+            match self.missing.take(0, sequence) {
                 Late::Missing => {
                     self.counts.lost -= 1;
                     self.counts.reordered += 1;
@@ -86,73 +86,74 @@ impl Ledger {
             }
             return;
         }
-        let untold = self.excuse(u64::from(sequence - self.next));
-        if untold > 0 {
-            self.holes.add(0, self.next..sequence);
-            self.counts.lost += untold;
+        let lost = self.subtract_announced(u64::from(sequence - self.next));
+        if lost > 0 {
+            self.missing.add(0, self.next..sequence);
+            self.counts.lost += lost;
         }
         self.counts.received += 1;
         self.next = sequence + 1;
     }
 
-    /// Takes what was told off a hole; what is left of it nobody has told.
-    fn excuse(&mut self, hole: u64) -> u64 {
-        self.keep_told();
-        let excused = match std::mem::take(&mut self.told) {
-            Told::Nothing => 0,
-            Told::Lost(lost) => lost.min(hole),
-            Told::Some => hole,
+    /// Of `missing` messages, how many were not announced.
+    fn subtract_announced(&mut self, missing: u64) -> u64 {
+        self.commit_gaps();
+        let announced = match std::mem::take(&mut self.announced) {
+            AnnouncedLoss::None => 0,
+            AnnouncedLoss::Messages(lost) => lost.min(missing),
+            AnnouncedLoss::Unknown => missing,
         };
-        self.told_lost += excused;
-        hole - excused
+        self.announced_lost += announced;
+        missing - announced
     }
 
-    /// The server says that messages are missing; how many, if it knows.
+    /// The server announces that messages are missing; how many, if it knows.
     pub(super) fn gap(&mut self, lost: Option<u64>) {
         self.gaps += 1;
-        self.told_now = self.told_now.and(lost.map_or(Told::Some, Told::Lost));
+        self.pending = self
+            .pending
+            .and(lost.map_or(AnnouncedLoss::Unknown, AnnouncedLoss::Messages));
     }
 
-    /// The subscriber's position is behind the gaps that were told: they will
-    /// not be told again.
-    pub(super) fn keep_told(&mut self) {
-        self.told = self.told.and(std::mem::take(&mut self.told_now));
+    /// The position passed the announced gaps: no later connection announces them again.
+    pub(super) fn commit_gaps(&mut self) {
+        self.announced = self.announced.and(std::mem::take(&mut self.pending));
     }
 
-    /// A new connection begins, at the position.
-    pub(super) fn begin_again(&mut self) {
-        self.told_now = Told::Nothing;
+    /// A new connection resumes from the position.
+    pub(super) fn reconnect(&mut self) {
+        self.pending = AnnouncedLoss::None;
     }
 
-    /// A frame that is none.
+    /// Counts a frame that cannot be parsed.
     pub(super) fn corrupt(&mut self) {
         self.counts.corrupt += 1;
     }
 
-    /// Whether nothing of `sent` messages is due any more.
-    pub(super) fn has_all(&self, sent: u32) -> bool {
+    /// Whether every one of `sent` messages was received or announced as lost.
+    pub(super) fn is_complete(&self, sent: u32) -> bool {
         let missing = u64::from(sent.saturating_sub(self.next));
         missing == 0
-            || match self.told.and(self.told_now) {
-                Told::Nothing => false,
-                Told::Lost(lost) => lost >= missing,
-                Told::Some => true,
+            || match self.announced.and(self.pending) {
+                AnnouncedLoss::None => false,
+                AnnouncedLoss::Messages(lost) => lost >= missing,
+                AnnouncedLoss::Unknown => true,
             }
     }
 
-    /// The verdict, given how many messages were sent.
-    pub(super) fn finish(&mut self, sent: u32) -> Verdict {
-        let untold = self.excuse(u64::from(sent.saturating_sub(self.next)));
+    /// Counts what is missing of `sent` messages.
+    pub(super) fn finish(&mut self, sent: u32) -> ResumeReport {
+        let lost = self.subtract_announced(u64::from(sent.saturating_sub(self.next)));
         self.next = self.next.max(sent);
-        self.counts.lost += untold;
-        Verdict {
+        self.counts.lost += lost;
+        ResumeReport {
             counts: self.counts,
             gaps: self.gaps,
-            told_lost: self.told_lost,
+            announced_lost: self.announced_lost,
         }
     }
 
-    /// Messages so far.
+    /// Messages received so far.
     pub(super) fn received(&self) -> u64 {
         self.counts.received
     }
@@ -163,50 +164,50 @@ impl Ledger {
     }
 }
 
-/// What a subscriber's messages amount to.
+/// What one subscriber got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Verdict {
-    /// Gaps that were told are not in `lost`.
+pub(super) struct ResumeReport {
+    /// Messages within announced gaps do not count as `lost`.
     pub(super) counts: Counts,
     pub(super) gaps: u64,
-    pub(super) told_lost: u64,
+    pub(super) announced_lost: u64,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What comes: a message by its number, or a gap.
-    enum Comes {
+    /// A message by its sequence number, or a gap.
+    enum TopicInput {
         Message(u32),
         Gap(Option<u64>),
     }
-    use Comes::{Gap, Message};
+    use TopicInput::{Gap, Message};
 
-    /// Checks received, lost, duplicated, reordered, told as lost of 10 messages.
-    fn check(what: impl IntoIterator<Item = Comes>, expected: [u64; 5]) {
+    /// Of 10 messages: received, lost, duplicated, reordered, announced as lost.
+    fn check(inputs: impl IntoIterator<Item = TopicInput>, expected: [u64; 5]) {
         let layout = Layout::new(64, 1);
-        let mut ledger = Ledger::default();
-        for comes in what {
-            match comes {
+        let mut verifier = TopicVerifier::default();
+        for input in inputs {
+            match input {
                 Message(sequence) => {
                     let mut data = Vec::new();
                     layout.write(&mut data, source_of(0), sequence, 5);
-                    ledger.event(&layout, &data);
+                    verifier.event(&layout, &data);
                 }
-                Gap(lost) => ledger.gap(lost),
+                Gap(lost) => verifier.gap(lost),
             }
         }
-        let complete = ledger.has_all(10);
-        let verdict = ledger.finish(10);
-        let counts = verdict.counts;
+        let complete = verifier.is_complete(10);
+        let report = verifier.finish(10);
+        let counts = report.counts;
         assert_eq!(
             [
                 counts.received,
                 counts.lost,
                 counts.duplicated,
                 counts.reordered,
-                verdict.told_lost
+                report.announced_lost
             ],
             expected
         );
@@ -214,7 +215,7 @@ mod tests {
         assert_eq!(counts.corrupt, 0);
     }
 
-    fn messages(numbers: impl IntoIterator<Item = u32>) -> impl Iterator<Item = Comes> {
+    fn messages(numbers: impl IntoIterator<Item = u32>) -> impl Iterator<Item = TopicInput> {
         numbers.into_iter().map(Message)
     }
 
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_that_nobody_told_is_lost() {
+    fn a_gap_that_is_not_announced_is_lost() {
         check(messages((0..4).chain(6..10)), [8, 2, 0, 0, 0]);
         check(messages(1..10), [9, 1, 0, 0, 0]);
         check(messages(0..9), [9, 1, 0, 0, 0]);
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_again_is_duplicated_and_what_comes_late_reordered() {
+    fn repeated_messages_are_duplicated_and_late_ones_reordered() {
         check(messages((0..5).chain(3..10)), [10, 0, 2, 0, 0]);
         check(
             messages((0..3).chain([4, 3]).chain(5..10)),
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_excuses_what_it_tells_and_no_more() {
+    fn a_gap_covers_what_it_announces_and_no_more() {
         let around = |gap| messages(0..4).chain([gap]).chain(messages(7..10));
         check(around(Gap(Some(3))), [7, 0, 0, 0, 3]);
         check(around(Gap(None)), [7, 0, 0, 0, 3]);
@@ -251,27 +252,27 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_excuses_once() {
-        let what = messages(0..2)
+    fn a_gap_covers_messages_once() {
+        let inputs = messages(0..2)
             .chain([Gap(None)])
             .chain(messages(4..6))
             .chain(messages(8..10));
-        check(what, [6, 2, 0, 0, 2]);
+        check(inputs, [6, 2, 0, 0, 2]);
     }
 
     #[test]
-    fn a_gap_that_is_told_again_on_the_next_connection_counts_once() {
+    fn a_gap_that_the_next_connection_repeats_counts_once() {
         for (kept, expected) in [(false, 3), (true, 6)] {
-            let mut ledger = Ledger::default();
-            ledger.gap(Some(3));
+            let mut verifier = TopicVerifier::default();
+            verifier.gap(Some(3));
             if kept {
-                ledger.keep_told();
+                verifier.commit_gaps();
             }
-            ledger.begin_again();
-            ledger.gap(Some(3));
-            let verdict = ledger.finish(10);
+            verifier.reconnect();
+            verifier.gap(Some(3));
+            let report = verifier.finish(10);
             assert_eq!(
-                (verdict.told_lost, verdict.counts.lost),
+                (report.announced_lost, report.counts.lost),
                 (expected, 10 - expected)
             );
         }
@@ -280,11 +281,11 @@ mod tests {
     #[test]
     fn changed_data_is_corrupt() {
         let layout = Layout::new(64, 1);
-        let mut ledger = Ledger::default();
+        let mut verifier = TopicVerifier::default();
         let mut data = Vec::new();
         layout.write(&mut data, source_of(0), 0, 5);
         data[50] ^= 1;
-        ledger.event(&layout, &data);
-        assert_eq!(ledger.finish(0).counts.corrupt, 1);
+        verifier.event(&layout, &data);
+        assert_eq!(verifier.finish(0).counts.corrupt, 1);
     }
 }
