@@ -16,7 +16,7 @@ mod process;
 mod reference;
 mod scenario;
 mod schedule;
-mod stream;
+mod sse;
 mod verify;
 
 use std::fs;

@@ -1,21 +1,21 @@
-//! What parsing finds in a frame that a subscriber got, in whichever protocol.
+//! The result of parsing a frame that a subscriber got, in any protocol.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// What a frame is.
+/// A parsed frame.
 #[derive(Debug)]
 pub(crate) enum Parsed<'a> {
     /// A well-formed event.
     Event {
-        /// Its topic.
+        /// The topic's name.
         name: Cow<'a, str>,
-        /// Where its data is, from the opening quote or the last byte of the
-        /// string's header to its end.
+        /// Range of its data, from the opening quote or the last byte of the
+        /// string's header to the end of the string.
         data: Range<usize>,
     },
     /// Another kind of frame.
     Other,
-    /// Not of the format, or an event that lacks something.
+    /// Malformed, or an event with a missing or wrong field.
     Corrupt,
 }

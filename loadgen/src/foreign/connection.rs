@@ -1,4 +1,4 @@
-//! What a protocol knows and says of a connection.
+//! What a foreign protocol and its connections tell each other.
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,23 +7,22 @@ pub(crate) enum Side {
     Publisher,
 }
 
-/// How a connection gets on with its set-up.
+/// The next step of a connection's set-up.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Something else has to come first.
+pub(crate) enum SetupStep {
+    /// Wait for the server.
     Wait,
-    /// This is to be sent.
-    Say(Vec<u8>),
+    Send(Vec<u8>),
     Ready,
 }
 
-/// What stood first in a subscriber's frame.
+/// The first message of a frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Heard<'a> {
-    /// One delivery, or a notice.
+pub(crate) enum Received<'a> {
+    /// A delivery or a notice, for the verifier.
     Message(&'a [u8]),
-    /// A question, and what to answer.
-    Answer(&'static [u8]),
-    /// Nothing of interest.
+    /// A ping, and the reply that it requires.
+    Reply(&'static [u8]),
+    /// A message that requires nothing.
     Nothing,
 }

@@ -5,20 +5,20 @@ use std::fmt;
 /// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
-    /// No TCP connection came about.
+    /// The TCP connection failed.
     Unreachable(String),
-    /// The upgrade was answered with something else than 101.
+    /// The request was answered with another status than expected.
     Refused { status: u16, body: String },
-    /// A close frame came. 1005 stands for one without a code.
+    /// By a close frame; 1005 if it has no code.
     Closed { code: u16, reason: String },
-    /// The connection ended without a close frame.
+    /// Without a close frame.
     Lost(String),
-    /// The server broke RFC 6455.
+    /// The server broke the protocol.
     Protocol(&'static str),
 }
 
 impl End {
-    /// The meaning of a close frame's payload.
+    /// Parses a close frame's payload.
     pub(crate) fn closed(payload: &[u8]) -> Self {
         let (code, reason) = match payload {
             [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn close_frames_are_read() {
+    fn close_frames_are_parsed() {
         let closed = |code, reason: &str| End::Closed {
             code,
             reason: reason.into(),

@@ -22,8 +22,8 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Reads a `ws://` or `http://` URL, which mean the same. `path` stands in when it has none of its own;
-    /// `headers` are whole lines that go into the request.
+    /// Parses a `ws://` or `http://` URL, which mean the same. `path` is used if the URL has none;
+    /// `headers` are whole lines of every request.
     pub(crate) fn new(url: &str, path: &str, headers: Vec<String>) -> Result<Self, String> {
         let uri: Uri = url
             .parse()
@@ -81,8 +81,7 @@ impl Target {
         request.into_bytes()
     }
 
-    /// The request for a stream of events of these topics. Whoever comes back
-    /// shows the id of the last event it had.
+    /// The request for an event stream of these topics, resumed after `last_event_id`.
     pub(crate) fn stream_request<'a>(
         &self,
         topics: impl Iterator<Item = &'a str>,
@@ -132,8 +131,8 @@ pub(crate) fn key() -> String {
     generate_key()
 }
 
-/// Looks for a whole response head at the front of `bytes`; returns its length
-/// if the upgrade was accepted.
+/// The length of the response head at the front of `bytes`, once it is complete, if
+/// the upgrade was accepted.
 pub(crate) fn response(bytes: &[u8], key: &str) -> Result<Option<usize>, End> {
     let Some((head, length)) = accepted(bytes, 101)? else {
         return Ok(None);
@@ -147,7 +146,7 @@ pub(crate) fn response(bytes: &[u8], key: &str) -> Result<Option<usize>, End> {
     Ok(Some(length))
 }
 
-/// As [`response`], for a stream of events, which has to end with the connection.
+/// As [`response`], for an event stream, which must end with the connection.
 pub(crate) fn stream_response(bytes: &[u8]) -> Result<Option<usize>, End> {
     let Some((head, length)) = accepted(bytes, 200)? else {
         return Ok(None);
@@ -161,7 +160,7 @@ pub(crate) fn stream_response(bytes: &[u8]) -> Result<Option<usize>, End> {
     Ok(Some(length))
 }
 
-/// A whole response head of the status that is hoped for, and its length.
+/// A whole response head with the status `wanted`, and its length.
 fn accepted(bytes: &[u8], wanted: u16) -> Result<Option<(String, usize)>, End> {
     let Some(end) = find(bytes, b"\r\n\r\n") else {
         return if bytes.len() > RESPONSE_BYTES_MAX {
@@ -175,7 +174,7 @@ fn accepted(bytes: &[u8], wanted: u16) -> Result<Option<(String, usize)>, End> {
     if status != wanted {
         let expected = header(&head, "content-length").and_then(|length| length.parse().ok());
         let body = &bytes[end + 4..];
-        // Without a length the body ends with the stream; what came suffices.
+        // Without a length the body ends with the connection; what was read suffices.
         return if body.len() < expected.unwrap_or(0).min(RESPONSE_BYTES_MAX) {
             Ok(None)
         } else {

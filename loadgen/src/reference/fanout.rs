@@ -116,7 +116,7 @@ async fn drive(
     let verifier = Verifier::new(
         layout(),
         plan.shape,
-        Wire::Events,
+        Wire::WebSocket,
         plan.names.clone(),
         plan.owners(),
     );

@@ -16,9 +16,9 @@ use crate::frame::opcode;
 use crate::measure::{Progress, Window};
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::{Latency, Outcome};
-use crate::payload::{self, Head, Layout, Source};
+use crate::payload::{self, Layout, PayloadHead, Source};
 use crate::schedule::Schedule;
-use crate::verify::{Counts, Gaps, Late, new_histogram};
+use crate::verify::{Counts, LateMessage, MissingRanges, new_histogram};
 
 /// Bytes that may wait for a socket before a schedule holds back; times stay.
 const QUEUED_BYTES_MAX: usize = 1 << 20;
@@ -45,7 +45,7 @@ pub(crate) fn run(
         closed_loop: options.rate.is_none(),
         pongs: options.ping.then(Pongs::default),
         streams: Vec::new(),
-        gaps: Gaps::default(),
+        missing: MissingRanges::default(),
         counts: Counts::default(),
         latency: new_histogram(),
         sent: 0,
@@ -230,7 +230,7 @@ struct Echo {
     pongs: Option<Pongs>,
     /// By connection.
     streams: Vec<Stream>,
-    gaps: Gaps,
+    missing: MissingRanges,
     counts: Counts,
     latency: Histogram<u64>,
     sent: u64,
@@ -262,7 +262,8 @@ impl Echo {
 
     /// Checks an echoed message and counts it; returns when it was sent.
     fn echoed(&mut self, id: Id, op: u8, data: &[u8], now_ns: u64) -> Option<u64> {
-        let head = Head::of(data).filter(|_| op == self.op && data.len() == self.layout.bytes());
+        let head =
+            PayloadHead::of(data).filter(|_| op == self.op && data.len() == self.layout.bytes());
         let known = head.and_then(|head| {
             let source = payload::number(head.source)?;
             let sequence = payload::number(head.sequence)?;
@@ -282,16 +283,16 @@ impl Echo {
         if sequence >= stream.expected {
             if sequence > stream.expected {
                 self.counts.lost += u64::from(sequence - stream.expected);
-                self.gaps.add(id, stream.expected..sequence);
+                self.missing.add(id, stream.expected..sequence);
             }
             stream.expected = sequence + 1;
         } else {
-            match self.gaps.take(id, sequence) {
-                Late::Missing => {
+            match self.missing.take(id, sequence) {
+                LateMessage::WasMissing => {
                     self.counts.lost -= 1;
                     self.counts.reordered += 1;
                 }
-                Late::Seen => {
+                LateMessage::Duplicate => {
                     self.counts.duplicated += 1;
                     return None;
                 }

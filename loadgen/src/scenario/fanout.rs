@@ -112,8 +112,8 @@ fn connect(
     let (names, owners) = (plan.names.clone(), plan.owners());
     let wire = match (foreign, load.transport) {
         (Some(foreign), _) => Wire::Foreign(foreign),
-        (None, Transport::Websocket) => Wire::Events,
-        (None, Transport::Sse) => Wire::Stream,
+        (None, Transport::Websocket) => Wire::WebSocket,
+        (None, Transport::Sse) => Wire::Sse,
     };
     let verifier = Verifier::new(layout, plan.shape, wire, names, owners);
     let mut peers = Peers::new(plan, load, foreign, target.clone(), verifier);

@@ -1,4 +1,4 @@
-//! What stands around `data` in an event frame.
+//! Parses event frames, and learns the bytes before `data`.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use crate::payload::{Format, MAGIC};
 
 /// An event frame (spec/events.md 3.5), its data untouched.
 #[derive(Debug, Deserialize)]
-struct Event<'a, D> {
+struct EventFrame<'a, D> {
     #[serde(rename = "type")]
     kind: &'a str,
     #[serde(borrow)]
@@ -25,7 +25,7 @@ struct Event<'a, D> {
     timestamp: Cow<'a, str>,
 }
 
-impl<D> Event<'_, D> {
+impl<D> EventFrame<'_, D> {
     fn is_well_formed(&self) -> bool {
         self.kind == "event"
             && self.event == self.event_type
@@ -36,7 +36,7 @@ impl<D> Event<'_, D> {
 
 /// The type of any frame.
 #[derive(Debug, Deserialize)]
-struct Kind<'a> {
+struct FrameType<'a> {
     #[serde(rename = "type")]
     kind: &'a str,
 }
@@ -46,25 +46,25 @@ pub(crate) fn parse(format: Format, payload: &[u8]) -> Parsed<'_> {
     let (event, kind) = match format {
         Format::Json => (
             json_event(payload),
-            serde_json::from_slice::<Kind<'_>>(payload).ok(),
+            serde_json::from_slice::<FrameType<'_>>(payload).ok(),
         ),
         Format::Msgpack => (
             msgpack_event(payload),
-            rmp_serde::from_slice::<Kind<'_>>(payload).ok(),
+            rmp_serde::from_slice::<FrameType<'_>>(payload).ok(),
         ),
     };
     match (event, kind) {
         (Some((name, data)), _) => Parsed::Event { name, data },
-        // A changed byte in the type of an event leaves its other fields.
-        (None, Some(Kind { kind })) if kind != "event" && !contains(payload, &MAGIC) => {
+        // An event whose type was changed still carries a payload.
+        (None, Some(FrameType { kind })) if kind != "event" && !contains(payload, &MAGIC) => {
             Parsed::Other
         }
         _ => Parsed::Corrupt,
     }
 }
 
-/// Parses an event of a stream behind its id: its name, then one line of data.
-pub(crate) fn parse_stream(text: &[u8]) -> Parsed<'_> {
+/// Parses a Server-Sent Event from after its id: its name, then one line of data.
+pub(crate) fn parse_sse(text: &[u8]) -> Parsed<'_> {
     let lines = text
         .strip_suffix(b"\n")
         .map(|lines| lines.split(|&byte| byte == b'\n').collect::<Vec<_>>());
@@ -82,7 +82,7 @@ pub(crate) fn parse_stream(text: &[u8]) -> Parsed<'_> {
 }
 
 fn json_event(text: &[u8]) -> Option<(Cow<'_, str>, Range<usize>)> {
-    let event: Event<'_, &RawValue> = serde_json::from_slice(text).ok()?;
+    let event: EventFrame<'_, &RawValue> = serde_json::from_slice(text).ok()?;
     let data = event.data.get();
     let start = data.as_ptr().addr() - text.as_ptr().addr();
     event
@@ -91,9 +91,9 @@ fn json_event(text: &[u8]) -> Option<(Cow<'_, str>, Range<usize>)> {
 }
 
 fn msgpack_event(payload: &[u8]) -> Option<(Cow<'_, str>, Range<usize>)> {
-    let event: Event<'_, &str> = rmp_serde::from_slice(payload).ok()?;
+    let event: EventFrame<'_, &str> = rmp_serde::from_slice(payload).ok()?;
     let start = event.data.as_ptr().addr() - payload.as_ptr().addr();
-    // The parser does not mind what follows; the timestamp is the last value.
+    // The parser ignores trailing bytes; the timestamp is the last value.
     let is_whole = payload.ends_with(event.timestamp.as_bytes());
     (event.is_well_formed() && is_whole)
         .then_some((event.event, start - 1..start + event.data.len()))
@@ -103,8 +103,8 @@ fn contains(text: &[u8], what: &[u8]) -> bool {
     text.windows(what.len()).any(|window| window == what)
 }
 
-/// The bytes up to the first one of `data`, per topic, as a first event showed them. Their
-/// length is the same for all topics: names have a fixed width.
+/// The bytes up to the first one of `data`, per topic, as learned from its first event. Their
+/// length is the same for all topics, because names have a fixed width.
 #[derive(Debug)]
 pub(crate) struct Envelope {
     /// The length of every prefix, 0 before the first was learned.
@@ -140,14 +140,14 @@ impl Envelope {
         self.learned[topic].then(|| start..start + self.length)
     }
 
-    /// Remembers what stood up to the first byte of the data of `topic`. A length that differs
-    /// from the first one learned is ignored; such frames are parsed whole.
+    /// Learns the bytes up to the first one of the data of `topic`. A prefix of another length
+    /// than the first is not stored; such frames are parsed whole.
     pub(crate) fn learn(&mut self, topic: usize, prefix: &[u8]) {
         if self.length == 0 {
             self.length = prefix.len();
             self.prefixes = vec![0; self.learned.len() * prefix.len()];
         }
-        // Learned even when the length differs, to let the event be selected:
+        // Learned even when the length differs, so that the stream can be selected:
         // its prefix is all zeros then and never matches.
         self.learned[topic] = true;
         if self.length == prefix.len() {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::cli::ANSWERS_MAX;
-use crate::payload::{self, Head, Layout, Source};
+use crate::payload::{self, Layout, PayloadHead, Source};
 use crate::verify::Counts;
 
 /// Payload sequence numbers of one call. Its events, the final one twice, fit the bits of `seen`.
@@ -159,7 +159,7 @@ impl Call {
             return Seen::Corrupt;
         };
         let message = event.message.get().as_bytes();
-        let head = Head::of(message).filter(|_| message.len() == layout.bytes());
+        let head = PayloadHead::of(message).filter(|_| message.len() == layout.bytes());
         let whole = head.and_then(|head| {
             let source = payload::number(head.source)?;
             let sequence = payload::number(head.sequence)?;

@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 
 use super::plan::Plan;
 use super::request::{NOTIFICATION, PROBE, QUESTION, TIMESTAMP};
-use crate::payload::{self, Head, Layout, Source};
-use crate::verify::{Counts, Gaps, Late, new_histogram};
+use crate::payload::{self, Layout, PayloadHead, Source};
+use crate::verify::{Counts, LateMessage, MissingRanges, new_histogram};
 
 /// Every so many pushes one is parsed although it looked right.
 const PARSE_EVERY: u32 = 4_096;
@@ -82,7 +82,7 @@ pub(crate) struct Deliveries {
     expected: Vec<u32>,
     users: usize,
     slots: usize,
-    gaps: Gaps,
+    missing: MissingRanges,
     counts: Counts,
     latency: Histogram<u64>,
     template: Option<Template>,
@@ -102,7 +102,7 @@ impl Deliveries {
             expected: vec![0; users * slots],
             users,
             slots,
-            gaps: Gaps::default(),
+            missing: MissingRanges::default(),
             counts: Counts::default(),
             latency: new_histogram(),
             template: None,
@@ -238,7 +238,7 @@ impl Deliveries {
     fn letter(&self, data: &[u8], now_ns: u64) -> Option<Letter> {
         // The rest of the payload says nothing of the quote before it.
         let is_text = data.len() == self.layout.bytes() && data.first() == Some(&b'"');
-        let head = Head::of(data).filter(|_| is_text)?;
+        let head = PayloadHead::of(data).filter(|_| is_text)?;
         let source = payload::number(head.source)?;
         let sequence = payload::number(head.sequence)?;
         let sent_ns = payload::time_ns(head.time).filter(|&sent_ns| sent_ns <= now_ns)?;
@@ -260,16 +260,16 @@ impl Deliveries {
         if letter.sequence >= expected {
             if letter.sequence > expected {
                 self.counts.lost += u64::from(letter.sequence - expected);
-                self.gaps.add(stream, expected..letter.sequence);
+                self.missing.add(stream, expected..letter.sequence);
             }
             self.expected[stream] = letter.sequence + 1;
         } else {
-            match self.gaps.take(stream, letter.sequence) {
-                Late::Missing => {
+            match self.missing.take(stream, letter.sequence) {
+                LateMessage::WasMissing => {
                     self.counts.lost -= 1;
                     self.counts.reordered += 1;
                 }
-                Late::Seen => {
+                LateMessage::Duplicate => {
                     self.counts.duplicated += 1;
                     return;
                 }

@@ -10,7 +10,7 @@ use super::delivery::{Deliveries, Question};
 use super::plan::{Kind, Plan};
 use super::request::{Item, Requests};
 use crate::frame::opcode;
-use crate::net::{End, Handler, Id, Net, Part, Target};
+use crate::net::{End, Handler, Id, Net, ResponsePart, Target};
 use crate::payload::Layout;
 use crate::scenario::arrivals::{Arrivals, Arriving};
 use crate::scenario::{cannot_connect, failure};
@@ -473,15 +473,15 @@ impl Handler for Peers {
         }
     }
 
-    fn response(&mut self, net: &mut Net, id: Id, part: Part<'_>) {
+    fn response(&mut self, net: &mut Net, id: Id, part: ResponsePart<'_>) {
         let Role::Slot(number) = self.roles[id] else {
             return;
         };
         match part {
-            Part::Answer { status, body } => self.answered(net, number, status, body),
-            Part::Stream => {}
-            Part::Chunk(bytes) => self.chunk(number, bytes),
-            Part::End => self.ended(net, number),
+            ResponsePart::Answer { status, body } => self.answered(net, number, status, body),
+            ResponsePart::Stream => {}
+            ResponsePart::Chunk(bytes) => self.chunk(number, bytes),
+            ResponsePart::End => self.ended(net, number),
         }
     }
 

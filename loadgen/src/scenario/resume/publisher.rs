@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::shared::ResumeShared;
 use super::topic_verifier::source_of;
 use crate::events::ServerFrame;
-use crate::frame::{self, FIN, Split, opcode};
+use crate::frame::{self, FIN, FrameSplit, opcode};
 use crate::net::{End, handshake};
 use crate::payload::Random;
 use crate::schedule::Schedule;
@@ -114,9 +114,11 @@ impl PublisherConnection {
     async fn next(&mut self) -> Result<String, String> {
         loop {
             match frame::split(&self.kept) {
-                Split::Partial { .. } => self.read().await?,
-                Split::Invalid(problem) => return Err(publisher_error(&End::Protocol(problem))),
-                Split::Frame {
+                FrameSplit::Partial { .. } => self.read().await?,
+                FrameSplit::Invalid(problem) => {
+                    return Err(publisher_error(&End::Protocol(problem)));
+                }
+                FrameSplit::Frame {
                     first,
                     head,
                     payload,

@@ -1,8 +1,8 @@
 //! Checks what one subscriber gets of a topic over all of its connections: every message once,
 //! or a gap that the server announces.
 
-use crate::payload::{self, Head, Layout, Source};
-use crate::verify::{Counts, Gaps, Late};
+use crate::payload::{self, Layout, PayloadHead, Source};
+use crate::verify::{Counts, LateMessage, MissingRanges};
 
 /// Where the messages of a topic come from: there is one publisher.
 pub(super) fn source_of(topic: usize) -> Source {
@@ -43,7 +43,7 @@ pub(super) struct TopicVerifier {
     /// Announced on this connection, and not passed by the position yet: the next connection
     /// announces it again.
     pending: AnnouncedLoss,
-    missing: Gaps,
+    missing: MissingRanges,
     counts: Counts,
     /// Gaps announced.
     gaps: u64,
@@ -61,7 +61,7 @@ impl TopicVerifier {
 
     /// Checks the data of one event.
     pub(super) fn event(&mut self, layout: &Layout, data: &[u8]) {
-        let sequence = Head::of(data).and_then(|head| {
+        let sequence = PayloadHead::of(data).and_then(|head| {
             let sequence = payload::number(head.sequence)?;
             let is_whole = data.len() == layout.bytes()
                 && payload::number(head.source) == Some(self.source)
@@ -77,12 +77,12 @@ impl TopicVerifier {
     fn take(&mut self, sequence: u32) {
         if sequence < self.next {
             match self.missing.take(0, sequence) {
-                Late::Missing => {
+                LateMessage::WasMissing => {
                     self.counts.lost -= 1;
                     self.counts.reordered += 1;
                     self.counts.received += 1;
                 }
-                Late::Seen => self.counts.duplicated += 1,
+                LateMessage::Duplicate => self.counts.duplicated += 1,
             }
             return;
         }

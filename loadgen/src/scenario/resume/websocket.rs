@@ -10,7 +10,7 @@ use super::client::{ConnectionError, ResumingClient};
 use super::subscriber_verifier::SubscriberVerifier;
 use super::topics::RunTopics;
 use crate::cli::Encoding;
-use crate::frame::{self, FIN, Split, opcode};
+use crate::frame::{self, FIN, FrameSplit, opcode};
 use crate::net::{End, Target, handshake};
 use crate::payload::{Layout, Random};
 
@@ -306,11 +306,11 @@ impl ResumingClient for WebSocket {
         loop {
             let rest = &bytes[taken..];
             match frame::split(rest) {
-                Split::Partial { .. } => return Ok(taken),
-                Split::Invalid(problem) => {
+                FrameSplit::Partial { .. } => return Ok(taken),
+                FrameSplit::Invalid(problem) => {
                     return Err(ConnectionError::from(End::Protocol(problem)));
                 }
-                Split::Frame {
+                FrameSplit::Frame {
                     first,
                     head,
                     payload,

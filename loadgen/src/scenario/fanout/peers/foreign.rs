@@ -1,19 +1,25 @@
 //! Connections in the protocol of another product.
 
 use super::{Peers, Role, Stage};
-use crate::foreign::{Foreign, Heard, Step};
+use crate::foreign::{Foreign, Received, SetupStep};
 use crate::net::{Id, Net};
 
 impl Peers {
     /// A connection of another protocol has got on.
-    pub(super) fn foreign_step(&mut self, net: &mut Net, id: Id, foreign: Foreign, step: Step) {
+    pub(super) fn foreign_step(
+        &mut self,
+        net: &mut Net,
+        id: Id,
+        foreign: Foreign,
+        step: SetupStep,
+    ) {
         match step {
-            Step::Wait => {}
-            Step::Say(payload) => {
+            SetupStep::Wait => {}
+            SetupStep::Send(payload) => {
                 net.queue(id, foreign.opcode(), |out| out.extend_from_slice(&payload));
                 net.flush(id);
             }
-            Step::Ready => {
+            SetupStep::Ready => {
                 let peer = self.peers[id].as_mut().expect("it is being set up");
                 peer.stage = Stage::Ready;
                 let role = peer.role;
@@ -35,10 +41,10 @@ impl Peers {
         };
         let outcome = match (peer.stage, peer.role) {
             (Stage::Ready, Role::Member(_)) => self.foreign_deliveries(net, id, foreign, payload),
-            (Stage::Ready, Role::Publisher(_)) => foreign.publisher_heard(payload),
+            (Stage::Ready, Role::Publisher(_)) => foreign.publisher_received(payload),
             _ => {
                 let topic = &self.plan.names[0];
-                match foreign.answered(peer.role.side(), topic, payload) {
+                match foreign.set_up(peer.role.side(), topic, payload) {
                     Ok(step) => {
                         self.foreign_step(net, id, foreign, step);
                         Ok(None)
@@ -68,7 +74,7 @@ impl Peers {
         let (mut answer, mut messages) = (None, 0_u64);
         while !frame.is_empty() {
             match foreign.next(&mut frame)? {
-                Heard::Message(message) => {
+                Received::Message(message) => {
                     messages += 1;
                     let peer = self.peers[id].as_mut().expect("it has just spoken");
                     if std::mem::replace(&mut peer.parsed, true) {
@@ -77,8 +83,8 @@ impl Peers {
                         self.verifier.first_event(message);
                     }
                 }
-                Heard::Answer(wanted) => answer = Some(wanted),
-                Heard::Nothing => {}
+                Received::Reply(wanted) => answer = Some(wanted),
+                Received::Nothing => {}
             }
         }
         net.count_more_messages(messages.saturating_sub(1));

@@ -1,27 +1,25 @@
-//! Sequence numbers that were jumped over, per stream.
+//! Sequence numbers that were skipped, per stream.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Ranges remembered in all. When there are more, the oldest stream's go first
-/// and a late message of theirs counts as duplicated instead of reordered.
+/// Ranges kept in all. Beyond it those of the first stream are dropped, and a late
+/// message in them counts as duplicated instead of reordered.
 const RANGES_MAX: usize = 1 << 20;
 
-/// What a message with an old number turned out to be.
+/// A message with an older number than expected.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Late {
-    /// It had been missing until now.
-    Missing,
-    /// It had come before.
-    Seen,
+pub(crate) enum LateMessage {
+    WasMissing,
+    Duplicate,
 }
 
-/// Missing ranges by stream and start. Empty in every good run.
+/// End of each missing range, by stream and start. Empty in a run without faults.
 #[derive(Debug, Default)]
-pub(crate) struct Gaps(BTreeMap<(usize, u32), u32>);
+pub(crate) struct MissingRanges(BTreeMap<(usize, u32), u32>);
 
-impl Gaps {
-    /// Remembers that `missing` was jumped over.
+impl MissingRanges {
+    /// Adds a range that was skipped.
     pub(crate) fn add(&mut self, stream: usize, missing: Range<u32>) {
         if self.0.len() >= RANGES_MAX {
             self.0.pop_first();
@@ -29,14 +27,14 @@ impl Gaps {
         self.0.insert((stream, missing.start), missing.end);
     }
 
-    /// Takes `sequence` out of what is missing.
-    pub(crate) fn take(&mut self, stream: usize, sequence: u32) -> Late {
+    /// Removes a sequence number that arrived late.
+    pub(crate) fn take(&mut self, stream: usize, sequence: u32) -> LateMessage {
         let before = self.0.range((stream, 0)..=(stream, sequence)).next_back();
         let Some((&(_, start), &end)) = before else {
-            return Late::Seen;
+            return LateMessage::Duplicate;
         };
         if sequence >= end {
-            return Late::Seen;
+            return LateMessage::Duplicate;
         }
         self.0.remove(&(stream, start));
         if start < sequence {
@@ -45,7 +43,7 @@ impl Gaps {
         if sequence + 1 < end {
             self.0.insert((stream, sequence + 1), end);
         }
-        Late::Missing
+        LateMessage::WasMissing
     }
 
     pub(crate) fn forget(&mut self, stream: usize) {
