@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use peers::Peers;
-use plan::{Kind, Plan};
+use peers::BridgePeers;
+use plan::{BridgePlan, RequestKind};
 
 use super::arrivals::gather;
 use crate::cli::{self, Common, Scenario};
@@ -27,7 +27,7 @@ use crate::verify::new_histogram;
 /// Longest wait for events, so that windows open and close on time.
 const TURN_MAX: Duration = Duration::from_millis(5);
 
-/// Silence after which nothing more is expected from a run that failed.
+/// Time without progress after which a failed run stops draining.
 const QUIET_NS: u64 = 1_000_000_000;
 
 /// Runs the scenario.
@@ -38,9 +38,9 @@ pub(crate) fn run(
     common: &Common,
 ) -> Result<Outcome, String> {
     let load = options.load();
-    let plan = Plan::of(options)?;
+    let plan = BridgePlan::of(options)?;
     let rate = plan.rate;
-    let calls = plan.slots.contains(&Kind::Call);
+    let calls = plan.services.contains(&RequestKind::Call);
     let batch = plan.batch as u32;
     let unit = match &options.mode {
         cli::BridgeMode::Push(_) => "pushes",
@@ -49,15 +49,15 @@ pub(crate) fn run(
     };
     let window = Window::new(common.pid)?;
     let before_bytes = rss_bytes(common)?;
-    let mut peers = Peers::new(plan, target.clone(), || {
+    let mut peers = BridgePeers::new(plan, target.clone(), || {
         Layout::new(load.payload, common.seed)
     });
     let count = peers.count();
     let mut net = super::net(target, common, count)?;
     gather(&mut net, &mut peers, count, common)?;
-    find_users(&mut net, &mut peers, common)?;
+    wait_until_users_are_known(&mut net, &mut peers, common)?;
     let began_ns = net.now_ns();
-    let mut run = Run {
+    let mut run = BridgeRun {
         schedule: rate.map(|rate| Schedule::new(began_ns, rate, batch)),
         progress: Progress::new(common.quiet, began_ns),
         latency: new_histogram(),
@@ -81,7 +81,7 @@ pub(crate) fn run(
             before_bytes,
             with_bytes,
             after_bytes: rss_bytes(common)?,
-            // Requests and what waits to be written are in it.
+            // The memory is not that of idle connections.
             per_connection_bytes: None,
         });
     }
@@ -98,7 +98,11 @@ fn rss_bytes(common: &Common) -> Result<u64, String> {
 }
 
 /// Waits until the server knows every user.
-fn find_users(net: &mut Net, peers: &mut Peers, common: &Common) -> Result<(), String> {
+fn wait_until_users_are_known(
+    net: &mut Net,
+    peers: &mut BridgePeers,
+    common: &Common,
+) -> Result<(), String> {
     let deadline_ns = net.now_ns() + common.patience.as_nanos() as u64;
     peers.look_for_users(net);
     while !peers.are_all_seen() {
@@ -120,8 +124,8 @@ fn find_users(net: &mut Net, peers: &mut Peers, common: &Common) -> Result<(), S
     Ok(())
 }
 
-/// Waits for events, handles them, and does what they gave to do.
-fn turn(net: &mut Net, peers: &mut Peers, timeout: Duration) -> Result<(), String> {
+/// Handles readiness events, then sends answers and reconnects.
+fn turn(net: &mut Net, peers: &mut BridgePeers, timeout: Duration) -> Result<(), String> {
     let timeout = if peers.is_answering() {
         Duration::ZERO
     } else {
@@ -132,7 +136,7 @@ fn turn(net: &mut Net, peers: &mut Peers, timeout: Duration) -> Result<(), Strin
     peers.work(net)
 }
 
-/// What had been verified at one edge of the window.
+/// Totals at the start or end of the window.
 #[derive(Debug, Clone, Copy)]
 struct Mark {
     at_ns: u64,
@@ -141,11 +145,11 @@ struct Mark {
     rss_bytes: u64,
 }
 
-struct Run<'a> {
+struct BridgeRun<'a> {
     net: Net,
-    peers: Peers,
+    peers: BridgePeers,
     common: &'a Common,
-    /// What is measured: calls, or else messages.
+    /// Whether calls are measured instead of messages.
     calls: bool,
     unit: &'static str,
     schedule: Option<Schedule>,
@@ -154,11 +158,11 @@ struct Run<'a> {
     marks: Vec<Mark>,
     progress: Progress,
     latency: Histogram<u64>,
-    /// How much was done when that last changed, and when that was.
+    /// Progress when it last changed, and when that was.
     moved: (u64, u64),
 }
 
-impl Run<'_> {
+impl BridgeRun<'_> {
     fn count(&self) -> u64 {
         if self.calls {
             self.peers.totals.calls
@@ -228,7 +232,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Posts what is due; returns the nanoseconds until more is.
+    /// Posts what is due; returns the nanoseconds until the next request is.
     fn post_scheduled(&mut self, now_ns: u64) -> u64 {
         let Some(schedule) = &mut self.schedule else {
             return u64::MAX;
@@ -242,7 +246,7 @@ impl Run<'_> {
         u64::MAX
     }
 
-    /// What has gone wrong so far.
+    /// Faults so far.
     fn faults(&self) -> u64 {
         let counts = self.peers.deliveries.counts();
         counts.faults() + self.peers.events.faults() + self.peers.totals.refused
@@ -253,7 +257,7 @@ impl Run<'_> {
         quiet_ns > self.common.patience.as_nanos() as u64 && self.peers.unanswered() > 0
     }
 
-    /// One turn of the loop, and the books after it.
+    /// One turn of the loop, and the progress line.
     fn turn(&mut self, phase: &str, timeout: Duration) -> Result<(), String> {
         turn(&mut self.net, &mut self.peers, timeout)?;
         let now_ns = self.net.now_ns();
@@ -277,7 +281,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Waits for what is still due after the last request.
+    /// Waits for outstanding answers and deliveries.
     fn drain(&mut self) -> Result<(), String> {
         self.moved.1 = self.net.now_ns();
         while self.peers.unanswered() > 0 || self.peers.deliveries.outstanding() > 0 {
@@ -291,7 +295,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Ends all connections and lets the server settle, if its memory is looked at.
+    /// Closes all connections and lets the server settle, if its memory is measured.
     fn leave(&mut self, settle: Duration) -> Result<(), String> {
         if self.common.pid.is_none() {
             return Ok(());
@@ -332,7 +336,7 @@ impl Run<'_> {
         outcome
     }
 
-    /// Says what the table has no line for.
+    /// Adds what the report has no field for.
     fn note(&self, outcome: &mut Outcome) {
         let notes = &mut outcome.notes;
         if let [start, stop] = self.marks[..] {
