@@ -1,5 +1,5 @@
 //! Load generator for the gateway: publishes through it and verifies every
-//! delivery. `loadgen --help` teaches.
+//! delivery. See `loadgen --help`.
 
 mod cli;
 mod events;

@@ -1,9 +1,9 @@
-//! What can be tried on a server.
+//! The scenarios, and what they share.
 
-mod arrivals;
 pub(crate) mod bridge;
 mod canary;
 pub(crate) mod connect;
+mod connections;
 pub(crate) mod echo;
 pub(crate) mod fanout;
 pub(crate) mod idle;
@@ -14,10 +14,10 @@ use crate::cli::Common;
 use crate::net::{End, Id, Net, Target};
 use crate::outcome::Outcome;
 
-/// Handshakes under way at a time while a scenario sets up.
+/// Connections being set up at a time.
 pub(crate) const HANDSHAKES_MAX: usize = 64;
 
-/// Descriptors that are not connections.
+/// File descriptors that are not connections.
 const OTHER_FILES: u64 = 16;
 
 /// The fast client for `target`.
@@ -27,8 +27,8 @@ pub(crate) fn net(target: &Target, common: &Common, connections: usize) -> Resul
         .map_err(|error| format!("epoll: {error}"))
 }
 
-/// Raises the soft limit of open files to the hard one and says so if even that
-/// does not do.
+/// Raises the soft limit of open files to the hard one if necessary; fails if that is
+/// not enough.
 pub(crate) fn check_file_limit(connections: usize) -> Result<(), String> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let needed = connections as u64 + OTHER_FILES;
@@ -62,7 +62,7 @@ pub(crate) fn open_on(net: &mut Net, path: &str) -> Result<Id, String> {
     net.open_on(path).map_err(cannot_connect)
 }
 
-/// As [`open`], for a stream of events of these topics.
+/// As [`open`], for an event stream of these topics.
 pub(crate) fn open_stream<'a>(
     net: &mut Net,
     topics: impl Iterator<Item = &'a str>,
@@ -78,7 +78,7 @@ fn cannot_connect(error: std::io::Error) -> String {
     }
 }
 
-/// How a connection failed that should not have.
+/// The failure of a run whose connection `what` ended early.
 pub(crate) fn failure(target: &Target, what: &str, end: &End) -> String {
     match end {
         End::Unreachable(_) => format!("{}: {end}. Is the server running?", target.url),

@@ -14,7 +14,7 @@ use hdrhistogram::Histogram;
 use peers::BridgePeers;
 use plan::{BridgePlan, RequestKind};
 
-use super::arrivals::gather;
+use super::connections::connect_all;
 use crate::cli::{self, Common, Scenario};
 use crate::measure::{Progress, Window};
 use crate::net::{Net, Target, Traffic};
@@ -54,7 +54,7 @@ pub(crate) fn run(
     });
     let count = peers.count();
     let mut net = super::net(target, common, count)?;
-    gather(&mut net, &mut peers, count, common)?;
+    connect_all(&mut net, &mut peers, count, common)?;
     wait_until_users_are_known(&mut net, &mut peers, common)?;
     let began_ns = net.now_ns();
     let mut run = BridgeRun {
@@ -62,7 +62,7 @@ pub(crate) fn run(
         progress: Progress::new(common.quiet, began_ns),
         latency: new_histogram(),
         marks: Vec::new(),
-        moved: (0, began_ns),
+        last_change: (0, began_ns),
         calls,
         unit,
         window,
@@ -107,7 +107,7 @@ fn wait_until_users_are_known(
     peers.look_for_users(net);
     while !peers.are_all_seen() {
         turn(net, peers, TURN_MAX)?;
-        if let Some(failure) = peers.arrivals.failure() {
+        if let Some(failure) = peers.connections.failure() {
             return Err(failure.to_owned());
         }
         if let Some(refusal) = peers.first_refusal() {
@@ -159,7 +159,7 @@ struct BridgeRun<'a> {
     progress: Progress,
     latency: Histogram<u64>,
     /// Progress when it last changed, and when that was.
-    moved: (u64, u64),
+    last_change: (u64, u64),
 }
 
 impl BridgeRun<'_> {
@@ -209,13 +209,13 @@ impl BridgeRun<'_> {
             };
             self.turn(phase, Duration::from_nanos(until_due).min(TURN_MAX))?;
             if self.is_stalled() {
-                self.peers.arrivals.fail(format!(
+                self.peers.connections.fail(format!(
                     "stalled: {} requests have no answer and nothing came for {:?}",
                     self.peers.unanswered(),
                     self.common.patience
                 ));
             }
-            if self.peers.arrivals.failure().is_some() {
+            if self.peers.connections.failure().is_some() {
                 self.peers.sending = false;
                 return Ok(());
             }
@@ -253,7 +253,7 @@ impl BridgeRun<'_> {
     }
 
     fn is_stalled(&self) -> bool {
-        let quiet_ns = self.net.now_ns() - self.moved.1;
+        let quiet_ns = self.net.now_ns() - self.last_change.1;
         quiet_ns > self.common.patience.as_nanos() as u64 && self.peers.unanswered() > 0
     }
 
@@ -263,8 +263,8 @@ impl BridgeRun<'_> {
         let now_ns = self.net.now_ns();
         let counts = self.peers.deliveries.counts();
         let done = counts.received + self.peers.events.received + self.peers.totals.requests;
-        if done != self.moved.0 {
-            self.moved = (done, now_ns);
+        if done != self.last_change.0 {
+            self.last_change = (done, now_ns);
         }
         let faults = self.faults();
         let count = self.count();
@@ -283,11 +283,11 @@ impl BridgeRun<'_> {
 
     /// Waits for outstanding answers and deliveries.
     fn drain(&mut self) -> Result<(), String> {
-        self.moved.1 = self.net.now_ns();
+        self.last_change.1 = self.net.now_ns();
         while self.peers.unanswered() > 0 || self.peers.deliveries.outstanding() > 0 {
             self.turn("draining", TURN_MAX)?;
-            let quiet_ns = self.net.now_ns() - self.moved.1;
-            let failed = self.peers.arrivals.failure().is_some() || self.faults() > 0;
+            let quiet_ns = self.net.now_ns() - self.last_change.1;
+            let failed = self.peers.connections.failure().is_some() || self.faults() > 0;
             if quiet_ns > QUIET_NS && failed || quiet_ns > self.common.patience.as_nanos() as u64 {
                 break;
             }
@@ -331,7 +331,7 @@ impl BridgeRun<'_> {
         }
         outcome
             .failures
-            .extend(self.peers.arrivals.failure().map(str::to_owned));
+            .extend(self.peers.connections.failure().map(str::to_owned));
         outcome.judge();
         outcome
     }

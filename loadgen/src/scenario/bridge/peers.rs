@@ -12,7 +12,7 @@ use super::request::{Requests, UserMessage};
 use crate::frame::opcode;
 use crate::net::{End, Handler, Id, Net, ResponsePart, Target};
 use crate::payload::Layout;
-use crate::scenario::arrivals::{Arrivals, Arriving};
+use crate::scenario::connections::{ConnectionOwner, RunConnections};
 use crate::scenario::{cannot_connect, failure};
 use crate::verify::{Counts, new_histogram};
 
@@ -68,7 +68,7 @@ pub(crate) struct Totals {
 pub(crate) struct BridgePeers {
     pub(crate) plan: BridgePlan,
     pub(crate) deliveries: Deliveries,
-    pub(crate) arrivals: Arrivals,
+    pub(crate) connections: RunConnections,
     /// Events of all calls.
     pub(crate) events: Counts,
     /// From the request of a call to the end of its stream.
@@ -111,7 +111,7 @@ impl BridgePeers {
         };
         Self {
             deliveries: Deliveries::new(&plan, layout()),
-            arrivals: Arrivals::default(),
+            connections: RunConnections::default(),
             events: Counts::default(),
             call_latency: new_histogram(),
             totals: Totals::default(),
@@ -385,7 +385,7 @@ impl BridgePeers {
         if let Waiting::Call(call) = &mut self.services[usize::from(number)].waiting
             && let Err(problem) = call.chunk(&self.layout, bytes, &mut self.events)
         {
-            self.arrivals.fail(problem);
+            self.connections.fail(problem);
         }
     }
 
@@ -431,9 +431,9 @@ impl BridgePeers {
     }
 }
 
-impl Arriving for BridgePeers {
-    fn arrivals(&mut self) -> &mut Arrivals {
-        &mut self.arrivals
+impl ConnectionOwner for BridgePeers {
+    fn connections(&mut self) -> &mut RunConnections {
+        &mut self.connections
     }
 
     fn open(&mut self, net: &mut Net, number: usize) -> Result<Id, String> {
@@ -469,7 +469,7 @@ impl Handler for BridgePeers {
             }
             BridgeRole::None => {}
         }
-        self.arrivals.arrived(id);
+        self.connections.mark_ready(id);
     }
 
     fn message(&mut self, net: &mut Net, id: Id, _op: u8, payload: &[u8]) {
@@ -510,10 +510,10 @@ impl Handler for BridgePeers {
                     self.closed.push(number);
                 } else {
                     let text = failure(&self.target, "an HTTP connection", &end);
-                    self.arrivals.fail(text);
+                    self.connections.fail(text);
                 }
             }
-            _ => self.arrivals.fail(failure(&self.target, "a user", &end)),
+            _ => self.connections.fail(failure(&self.target, "a user", &end)),
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Connections in the protocol of another product.
+//! Connections in a foreign protocol.
 
-use super::{Peers, Role, Stage};
+use super::{FanoutPeers, FanoutRole, Stage};
 use crate::foreign::{Foreign, Received, SetupStep};
 use crate::net::{Id, Net};
 
-impl Peers {
-    /// A connection of another protocol has got on.
+impl FanoutPeers {
+    /// Takes the next step of a connection's set-up.
     pub(super) fn foreign_step(
         &mut self,
         net: &mut Net,
@@ -23,12 +23,12 @@ impl Peers {
                 let peer = self.peers[id].as_mut().expect("it is being set up");
                 peer.stage = Stage::Ready;
                 let role = peer.role;
-                self.got_ready(net, id, role);
+                self.mark_ready(net, id, role);
             }
         }
     }
 
-    /// A message in another protocol.
+    /// Handles a message in a foreign protocol.
     pub(super) fn foreign_message(
         &mut self,
         net: &mut Net,
@@ -39,9 +39,11 @@ impl Peers {
         let Some(peer) = self.peers[id] else {
             return;
         };
-        let outcome = match (peer.stage, peer.role) {
-            (Stage::Ready, Role::Member(_)) => self.foreign_deliveries(net, id, foreign, payload),
-            (Stage::Ready, Role::Publisher(_)) => foreign.publisher_received(payload),
+        let reply = match (peer.stage, peer.role) {
+            (Stage::Ready, FanoutRole::Member(_)) => {
+                self.foreign_deliveries(net, id, foreign, payload)
+            }
+            (Stage::Ready, FanoutRole::Publisher(_)) => foreign.publisher_received(payload),
             _ => {
                 let topic = &self.plan.names[0];
                 match foreign.set_up(peer.role.side(), topic, payload) {
@@ -53,17 +55,17 @@ impl Peers {
                 }
             }
         };
-        match outcome {
+        match reply {
             Ok(None) => {}
-            Ok(Some(answer)) => {
-                net.queue(id, foreign.opcode(), |out| out.extend_from_slice(answer));
+            Ok(Some(reply)) => {
+                net.queue(id, foreign.opcode(), |out| out.extend_from_slice(reply));
                 net.flush(id);
             }
             Err(problem) => self.fail(problem),
         }
     }
 
-    /// Checks all deliveries of a frame; returns what it wants to have answered.
+    /// Checks all deliveries of a frame; returns the reply that it requires.
     fn foreign_deliveries(
         &mut self,
         net: &mut Net,
@@ -71,7 +73,7 @@ impl Peers {
         foreign: Foreign,
         mut frame: &[u8],
     ) -> Result<Option<&'static [u8]>, String> {
-        let (mut answer, mut messages) = (None, 0_u64);
+        let (mut reply, mut messages) = (None, 0_u64);
         while !frame.is_empty() {
             match foreign.next(&mut frame)? {
                 Received::Message(message) => {
@@ -83,11 +85,11 @@ impl Peers {
                         self.verifier.first_event(message);
                     }
                 }
-                Received::Reply(wanted) => answer = Some(wanted),
+                Received::Reply(bytes) => reply = Some(bytes),
                 Received::Nothing => {}
             }
         }
         net.count_more_messages(messages.saturating_sub(1));
-        Ok(answer)
+        Ok(reply)
     }
 }
