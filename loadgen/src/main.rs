@@ -17,6 +17,7 @@ mod reference;
 mod scenario;
 mod schedule;
 mod sse;
+mod stall;
 mod verify;
 
 use std::fs;

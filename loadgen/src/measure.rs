@@ -8,11 +8,11 @@ use crate::net::Traffic;
 use crate::outcome::{Outcome, Server, grouped, time};
 use crate::process;
 
-/// Share of a core from which the generator is busy.
-const BUSY: f64 = 0.95;
+/// Share of a core from which the generator counts as busy.
+const GENERATOR_BUSY: f64 = 0.95;
 
-/// Share of a core from which the server is busy: it uses more than one thread.
-const IDLE: f64 = 0.90;
+/// Share of a core from which the server counts as busy.
+const SERVER_BUSY: f64 = 0.90;
 
 /// Counters at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -115,7 +115,7 @@ impl Window {
         outcome.generator_cpu_share = own_ns / wall_ns;
         outcome.generator_cpu_ns_per_unit = each(own_ns);
         let Some(pid) = self.pid else {
-            if outcome.generator_cpu_share >= BUSY {
+            if outcome.generator_cpu_share >= GENERATOR_BUSY {
                 let note =
                     "the generator's core was full; give --pid to see whether the server's was too";
                 outcome.notes.push(note.into());
@@ -137,8 +137,8 @@ impl Window {
             rss_bytes_before: self.rss_bytes_before,
         };
         let (own_busy, server_busy) = (
-            outcome.generator_cpu_share >= BUSY,
-            server.cpu_share >= IDLE,
+            outcome.generator_cpu_share >= GENERATOR_BUSY,
+            server.cpu_share >= SERVER_BUSY,
         );
         outcome.bottleneck = Some(match (own_busy, server_busy) {
             (true, false) => "generator",

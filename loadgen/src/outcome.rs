@@ -57,7 +57,7 @@ pub(crate) struct Outcome {
     pub(crate) memory: Option<Memory>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kernel_memory: Option<KernelMemory>,
-    /// How connections ended that are not verified, such as those of slow subscribers.
+    /// How connections ended whose end does not fail the run, such as those of slow subscribers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) ends: Vec<(String, u64)>,
     pub(crate) notes: Vec<String>,

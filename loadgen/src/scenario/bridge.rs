@@ -22,13 +22,14 @@ use crate::outcome::{Latency, Memory, Outcome, grouped};
 use crate::payload::Layout;
 use crate::process;
 use crate::schedule::Schedule;
+use crate::stall::StallTimer;
 use crate::verify::new_histogram;
 
 /// Longest wait for events, so that windows open and close on time.
 const TURN_MAX: Duration = Duration::from_millis(5);
 
 /// Time without progress after which a failed run stops draining.
-const QUIET_NS: u64 = 1_000_000_000;
+const FAILED_STALL: Duration = Duration::from_secs(1);
 
 /// Runs the scenario.
 pub(crate) fn run(
@@ -62,7 +63,7 @@ pub(crate) fn run(
         progress: Progress::new(common.quiet, began_ns),
         latency: new_histogram(),
         marks: Vec::new(),
-        last_change: (0, began_ns),
+        stall: StallTimer::new(began_ns),
         calls,
         unit,
         window,
@@ -158,8 +159,8 @@ struct BridgeRun<'a> {
     marks: Vec<Mark>,
     progress: Progress,
     latency: Histogram<u64>,
-    /// Progress when it last changed, and when that was.
-    last_change: (u64, u64),
+    /// Of events, deliveries and answers.
+    stall: StallTimer,
 }
 
 impl BridgeRun<'_> {
@@ -253,8 +254,7 @@ impl BridgeRun<'_> {
     }
 
     fn is_stalled(&self) -> bool {
-        let quiet_ns = self.net.now_ns() - self.last_change.1;
-        quiet_ns > self.common.patience.as_nanos() as u64 && self.peers.unanswered() > 0
+        self.stall.exceeds(self.common.patience, self.net.now_ns()) && self.peers.unanswered() > 0
     }
 
     /// One turn of the loop, and the progress line.
@@ -263,9 +263,7 @@ impl BridgeRun<'_> {
         let now_ns = self.net.now_ns();
         let counts = self.peers.deliveries.counts();
         let done = counts.received + self.peers.events.received + self.peers.totals.requests;
-        if done != self.last_change.0 {
-            self.last_change = (done, now_ns);
-        }
+        self.stall.update(done, now_ns);
         let faults = self.faults();
         let count = self.count();
         let recent = if self.calls {
@@ -283,12 +281,14 @@ impl BridgeRun<'_> {
 
     /// Waits for outstanding answers and deliveries.
     fn drain(&mut self) -> Result<(), String> {
-        self.last_change.1 = self.net.now_ns();
+        self.stall.restart(self.net.now_ns());
         while self.peers.unanswered() > 0 || self.peers.deliveries.outstanding() > 0 {
             self.turn("draining", TURN_MAX)?;
-            let quiet_ns = self.net.now_ns() - self.last_change.1;
+            let now_ns = self.net.now_ns();
             let failed = self.peers.connections.failure().is_some() || self.faults() > 0;
-            if quiet_ns > QUIET_NS && failed || quiet_ns > self.common.patience.as_nanos() as u64 {
+            if failed && self.stall.exceeds(FAILED_STALL, now_ns)
+                || self.stall.exceeds(self.common.patience, now_ns)
+            {
                 break;
             }
         }

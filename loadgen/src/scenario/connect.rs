@@ -9,6 +9,7 @@ use crate::events::ServerFrame;
 use crate::measure::{Progress, Window};
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::{Latency, Outcome};
+use crate::stall::StallTimer;
 use crate::verify::new_histogram;
 
 const TURN_MAX: Duration = Duration::from_millis(5);
@@ -35,7 +36,7 @@ pub(crate) fn run(
     let mut latency = new_histogram();
     let start_ns = net.now_ns() + common.warmup.as_nanos() as u64;
     let stop_ns = start_ns + common.duration.as_nanos() as u64;
-    let mut last_change = (0, net.now_ns());
+    let mut stall = StallTimer::new(net.now_ns());
     while handler.failure.is_none() {
         let now_ns = net.now_ns();
         if now_ns >= start_ns && !window.is_started() {
@@ -47,10 +48,8 @@ pub(crate) fn run(
             window.stop(now_ns, handler.greeted, 0, net.traffic());
             break;
         }
-        if handler.greeted != last_change.0 {
-            last_change = (handler.greeted, now_ns);
-        }
-        if now_ns - last_change.1 > common.patience.as_nanos() as u64 {
+        stall.update(handler.greeted, now_ns);
+        if stall.exceeds(common.patience, now_ns) {
             let patience = common.patience;
             handler.failure = Some(format!("stalled: no greeting for {patience:?}"));
         }

@@ -18,6 +18,7 @@ use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::{Latency, Outcome};
 use crate::payload::{self, Layout, PayloadHead, Source};
 use crate::schedule::Schedule;
+use crate::stall::StallTimer;
 use crate::verify::{Counts, LateMessage, MissingRanges, new_histogram};
 
 /// Bytes queued on a connection above which scheduled messages wait; they keep their times.
@@ -62,7 +63,7 @@ pub(crate) fn run(
         progress: Progress::new(common.quiet, net.now_ns()),
         latency: new_histogram(),
         next_connection: 0,
-        last_change: (0, net.now_ns()),
+        stall: StallTimer::new(net.now_ns()),
         window,
         net,
         handler,
@@ -83,8 +84,8 @@ struct EchoRun<'a> {
     latency: Histogram<u64>,
     /// The connection of the next scheduled message.
     next_connection: usize,
-    /// Number of echoes when it last changed, and when that was.
-    last_change: (u64, u64),
+    /// Of echoes.
+    stall: StallTimer,
 }
 
 impl EchoRun<'_> {
@@ -162,9 +163,7 @@ impl EchoRun<'_> {
             .map_err(|error| format!("epoll: {error}"))?;
         let now_ns = self.net.now_ns();
         let Counts { received, .. } = self.handler.counts;
-        if self.handler.answered != self.last_change.0 {
-            self.last_change = (self.handler.answered, now_ns);
-        }
+        self.stall.update(self.handler.answered, now_ns);
         let faults = self.handler.counts.faults();
         let recent = &mut self.handler.latency;
         let progress = &mut self.progress;
@@ -176,13 +175,12 @@ impl EchoRun<'_> {
     }
 
     fn stalled(&self) -> bool {
-        let waited_ns = self.net.now_ns() - self.last_change.1;
         self.handler.answered < self.handler.sent
-            && waited_ns > self.common.patience.as_nanos() as u64
+            && self.stall.exceeds(self.common.patience, self.net.now_ns())
     }
 
     fn drain(&mut self) -> Result<(), String> {
-        self.last_change.1 = self.net.now_ns();
+        self.stall.restart(self.net.now_ns());
         while self.handler.answered < self.handler.sent
             && self.handler.connections.failure().is_none()
             && !self.stalled()

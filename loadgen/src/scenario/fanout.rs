@@ -21,6 +21,7 @@ use crate::net::{Net, Target};
 use crate::outcome::{KernelMemory, Latency, Outcome};
 use crate::payload::Layout;
 use crate::schedule::Schedule;
+use crate::stall::StallTimer;
 use crate::verify::{Verifier, Wire, new_histogram};
 
 /// Bytes queued on a publisher's connection above which its next burst waits. A
@@ -32,7 +33,7 @@ const TURN_MAX: Duration = Duration::from_millis(5);
 
 /// Time without deliveries after which a failed run, or one that reads the rest of slow
 /// subscribers, ends.
-const QUIET_NS: u64 = 1_000_000_000;
+const FINAL_STALL: Duration = Duration::from_secs(1);
 
 /// Runs one of the fan-out scenarios.
 pub(crate) fn run(
@@ -68,8 +69,7 @@ pub(crate) fn run(
         window,
         published: 0,
         next_publisher: 0,
-        last_delivery_ns: net.now_ns(),
-        last_received: 0,
+        stall: StallTimer::new(net.now_ns()),
         load,
         common,
         net,
@@ -109,6 +109,7 @@ fn connect(
     target: &Target,
     common: &Common,
 ) -> Result<FanoutPeers, String> {
+    const LINE_NS: u64 = 1_000_000_000;
     let layout = Layout::with_format(load.format, load.payload, common.seed);
     let (names, owners) = (plan.names.clone(), plan.owners());
     let wire = match (foreign, load.transport) {
@@ -120,7 +121,7 @@ fn connect(
     let mut peers = FanoutPeers::new(plan, load, foreign, target.clone(), verifier);
     let mut progress = Progress::new(common.quiet, net.now_ns());
     let deadline_ns = net.now_ns() + common.patience.as_nanos() as u64;
-    let mut next_line_ns = net.now_ns() + QUIET_NS;
+    let mut next_line_ns = net.now_ns() + LINE_NS;
     while !peers.all_ready() {
         while peers.opening() < HANDSHAKES_MAX && peers.open_next(net)? {}
         net.turn(&mut peers, TURN_MAX)
@@ -132,7 +133,7 @@ fn connect(
             return Err(format!("after --patience, only {}", peers.readiness()));
         }
         if net.now_ns() > next_line_ns {
-            next_line_ns += QUIET_NS;
+            next_line_ns += LINE_NS;
             progress.write(&format!("connecting: {}", peers.readiness()));
         }
     }
@@ -153,9 +154,8 @@ struct FanoutRun<'a> {
     published: u64,
     /// The publisher of the next scheduled burst.
     next_publisher: usize,
-    /// When deliveries last increased, and to how many.
-    last_delivery_ns: u64,
-    last_received: u64,
+    /// Of deliveries.
+    stall: StallTimer,
 }
 
 impl FanoutRun<'_> {
@@ -211,7 +211,7 @@ impl FanoutRun<'_> {
     }
 
     fn stalled(&self) -> bool {
-        self.net.now_ns() - self.last_delivery_ns > self.common.patience.as_nanos() as u64
+        self.stall.exceeds(self.common.patience, self.net.now_ns())
     }
 
     /// Sends what is due or has room in the window; returns the nanoseconds until the next burst is due.
@@ -285,9 +285,7 @@ impl FanoutRun<'_> {
         self.peers.settle();
         let now_ns = self.net.now_ns();
         let received = self.peers.received();
-        if received != self.last_received {
-            (self.last_received, self.last_delivery_ns) = (received, now_ns);
-        }
+        self.stall.update(received, now_ns);
         let faults = self.peers.verifier.counts().faults();
         let recent = self.peers.verifier.latency_mut();
         let progress = &mut self.progress;
@@ -302,12 +300,12 @@ impl FanoutRun<'_> {
     fn drain(&mut self) -> Result<(), String> {
         let began_ns = self.net.now_ns();
         let patience_ns = self.common.patience.as_nanos() as u64;
-        self.last_delivery_ns = began_ns;
+        self.stall.restart(began_ns);
         while self.peers.outstanding() > 0 {
             self.turn("draining", TURN_MAX)?;
             let now_ns = self.net.now_ns();
-            let quiet = now_ns - self.last_delivery_ns > QUIET_NS && self.peers.failure().is_some();
-            if quiet || now_ns - began_ns > patience_ns {
+            let is_over = self.peers.failure().is_some() && self.stall.exceeds(FINAL_STALL, now_ns);
+            if is_over || now_ns - began_ns > patience_ns {
                 break;
             }
         }
@@ -320,15 +318,14 @@ impl FanoutRun<'_> {
             self.net.resume(id);
         }
         let began_ns = self.net.now_ns();
-        let mut last_change = (self.net.traffic().read_bytes, began_ns);
+        let mut stall = StallTimer::new(began_ns);
+        stall.update(self.net.traffic().read_bytes, began_ns);
         while !self.peers.ids(MemberKind::Slow).is_empty() {
             self.turn("slow ones", TURN_MAX)?;
             let now_ns = self.net.now_ns();
-            if self.net.traffic().read_bytes != last_change.0 {
-                last_change = (self.net.traffic().read_bytes, now_ns);
-            }
+            stall.update(self.net.traffic().read_bytes, now_ns);
             let waited_ns = now_ns - began_ns;
-            if now_ns - last_change.1 > QUIET_NS
+            if stall.exceeds(FINAL_STALL, now_ns)
                 || waited_ns > self.common.patience.as_nanos() as u64
             {
                 break;

@@ -18,6 +18,7 @@ use crate::measure::{Progress, Window};
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::{Latency, Outcome};
 use crate::payload::{Layout, Source};
+use crate::stall::StallTimer;
 use crate::verify::{Counts, new_histogram};
 
 const TURN_MAX: Duration = Duration::from_millis(5);
@@ -48,7 +49,7 @@ pub(crate) fn run(
     let mut latency = new_histogram();
     let start_ns = net.now_ns() + common.warmup.as_nanos() as u64;
     let stop_ns = start_ns + common.duration.as_nanos() as u64;
-    let mut last_change = (0, net.now_ns());
+    let mut stall = StallTimer::new(net.now_ns());
     handler.sending = true;
     for id in handler.connections.ready().to_vec() {
         for _ in 0..options.window {
@@ -58,9 +59,7 @@ pub(crate) fn run(
     while handler.connections.failure().is_none() {
         let now_ns = net.now_ns();
         let received = handler.counts.received;
-        if received != last_change.0 {
-            last_change = (received, now_ns);
-        }
+        stall.update(received, now_ns);
         if now_ns >= start_ns && !window.is_started() {
             latency.reset();
             handler.latency.reset();
@@ -73,7 +72,7 @@ pub(crate) fn run(
         if window.is_stopped() && handler.is_answered() {
             break;
         }
-        if now_ns - last_change.1 > common.patience.as_nanos() as u64 {
+        if stall.exceeds(common.patience, now_ns) {
             handler.connections.fail(format!(
                 "stalled: no answer for {:?}; {} bursts have none",
                 common.patience,
