@@ -19,7 +19,7 @@ use crate::outcome::{Latency, Outcome};
 use crate::payload::{self, Layout, PayloadHead, Source};
 use crate::schedule::Schedule;
 use crate::stall::StallTimer;
-use crate::verify::{Counts, LateMessage, MissingRanges, new_histogram};
+use crate::verify::{Counts, MissingRanges, new_histogram};
 
 /// Bytes queued on a connection above which scheduled messages wait; they keep their times.
 const QUEUED_BYTES_MAX: usize = 1 << 20;
@@ -281,25 +281,10 @@ impl EchoHandler {
             self.counts.misrouted += 1;
             return None;
         }
-        if sequence >= stream.expected {
-            if sequence > stream.expected {
-                self.counts.lost += u64::from(sequence - stream.expected);
-                self.missing.add(id, stream.expected..sequence);
-            }
-            stream.expected = sequence + 1;
-        } else {
-            match self.missing.take(id, sequence) {
-                LateMessage::WasMissing => {
-                    self.counts.lost -= 1;
-                    self.counts.reordered += 1;
-                }
-                LateMessage::Duplicate => {
-                    self.counts.duplicated += 1;
-                    return None;
-                }
-            }
-        }
-        Some(sent_ns)
+        let is_new = self
+            .missing
+            .count(id, sequence, &mut stream.expected, &mut self.counts);
+        is_new.then_some(sent_ns)
     }
 
     /// Checks a pong and counts faults; returns when its ping was sent.

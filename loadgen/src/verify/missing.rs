@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::counts::Counts;
+
 /// Ranges kept in all. Beyond it those of the first stream are dropped, and a late
 /// message in them counts as duplicated instead of reordered.
 const RANGES_MAX: usize = 1 << 20;
@@ -44,6 +46,35 @@ impl MissingRanges {
             self.0.insert((stream, sequence + 1), end);
         }
         LateMessage::WasMissing
+    }
+
+    /// Counts `sequence`, where `expected` is the next one of `stream`; false for a duplicate.
+    pub(crate) fn count(
+        &mut self,
+        stream: usize,
+        sequence: u32,
+        expected: &mut u32,
+        counts: &mut Counts,
+    ) -> bool {
+        if sequence < *expected {
+            match self.take(stream, sequence) {
+                LateMessage::WasMissing => {
+                    counts.lost -= 1;
+                    counts.reordered += 1;
+                }
+                LateMessage::Duplicate => {
+                    counts.duplicated += 1;
+                    return false;
+                }
+            }
+        } else {
+            if sequence > *expected {
+                counts.lost += u64::from(sequence - *expected);
+                self.add(stream, *expected..sequence);
+            }
+            *expected = sequence + 1;
+        }
+        true
     }
 
     pub(crate) fn forget(&mut self, stream: usize) {

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::plan::BridgePlan;
 use super::request::{NOTIFICATION, PROBE, QUESTION, TIMESTAMP};
 use crate::payload::{self, Layout, PayloadHead, Source};
-use crate::verify::{Counts, LateMessage, MissingRanges, new_histogram};
+use crate::verify::{Counts, MissingRanges, new_histogram};
 
 /// One of so many pushes is parsed although its bytes are as expected.
 const PARSE_EVERY: u32 = 4_096;
@@ -256,28 +256,15 @@ impl Deliveries {
     /// Counts a push received by its user.
     fn take(&mut self, push: PushPayload, now_ns: u64) {
         let stream = usize::from(push.service) * self.users + push.user;
-        let expected = self.expected[stream];
-        if push.sequence >= expected {
-            if push.sequence > expected {
-                self.counts.lost += u64::from(push.sequence - expected);
-                self.missing.add(stream, expected..push.sequence);
-            }
-            self.expected[stream] = push.sequence + 1;
-        } else {
-            match self.missing.take(stream, push.sequence) {
-                LateMessage::WasMissing => {
-                    self.counts.lost -= 1;
-                    self.counts.reordered += 1;
-                }
-                LateMessage::Duplicate => {
-                    self.counts.duplicated += 1;
-                    return;
-                }
-            }
+        let expected = &mut self.expected[stream];
+        if self
+            .missing
+            .count(stream, push.sequence, expected, &mut self.counts)
+        {
+            self.counts.received += 1;
+            self.latency
+                .saturating_record(now_ns.saturating_sub(push.sent_ns).max(1));
         }
-        self.counts.received += 1;
-        self.latency
-            .saturating_record(now_ns.saturating_sub(push.sent_ns).max(1));
     }
 }
 
