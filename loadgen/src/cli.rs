@@ -113,7 +113,7 @@ pub(crate) struct Common {
     pub(crate) quiet: bool,
 }
 
-/// The two clients.
+/// The client implementation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Client {
     /// One thread, own frame code, compares in place.
@@ -122,7 +122,7 @@ pub(crate) enum Client {
     Tungstenite,
 }
 
-/// What subscribers speak.
+/// How subscribers connect.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Transport {
     /// The events protocol.
@@ -145,7 +145,7 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// What it adds to the path.
+    /// The query parameter that asks for it.
     pub(crate) const fn parameter(self) -> Option<&'static str> {
         match self {
             Self::Json => None,
@@ -206,7 +206,7 @@ impl Scenario {
         }
     }
 
-    /// Whose protocol is spoken, if not the events protocol.
+    /// The foreign protocol, if not the events protocol.
     pub(crate) fn target(&self) -> Option<Foreign> {
         match self {
             Self::Fanout(fanout) => fanout.target,
@@ -278,7 +278,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Messages of one write.
+    /// Messages per write.
     pub(crate) fn burst(&self) -> u32 {
         let usual = if self.rate.is_some() { 1 } else { 64 };
         self.burst.unwrap_or(usual)
@@ -520,7 +520,7 @@ impl Bridge {
         }
     }
 
-    /// What all modes have.
+    /// The options that all modes share.
     pub(crate) fn load(&self) -> &BridgeLoad {
         match &self.mode {
             BridgeMode::Push(push) => &push.load,

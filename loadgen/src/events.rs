@@ -1,5 +1,5 @@
-//! The events protocol as a client sees it: what it subscribes with, and every frame but events.
-//! [`crate::verify`] checks those.
+//! Subscribe frames of the events protocol, and the server's frames that are not events. Events are
+//! checked by [`crate::verify`].
 
 use serde::Deserialize;
 

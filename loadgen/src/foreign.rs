@@ -21,7 +21,7 @@ use crate::frame::opcode;
 use crate::parsed::Parsed;
 use crate::payload::{Layout, Source};
 
-/// What a server speaks, named after the server.
+/// A foreign protocol, named after its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Foreign {
     /// nchan: raw messages, a path for subscribers and one for publishers.

@@ -65,7 +65,7 @@ impl Source {
     }
 }
 
-/// The fixed-width fields as they stand in the payload.
+/// The fixed-width fields of a payload, still as digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PayloadHead {
     /// Eight digits: [`Source::number`].

@@ -52,7 +52,7 @@ pub(crate) fn check_file_limit(connections: usize) -> Result<(), String> {
     ))
 }
 
-/// Opens one connection, with an error that says what to do.
+/// Opens one connection.
 pub(crate) fn open(net: &mut Net) -> Result<Id, String> {
     net.open().map_err(cannot_connect)
 }

@@ -28,10 +28,10 @@ use crate::foreign::Foreign;
 use crate::parsed::Parsed;
 use crate::payload::{self, Format, Layout, PayloadHead, Source};
 
-/// One of so many events is parsed although its bytes are as expected.
+/// Every so many events, one is parsed although its bytes are as expected.
 const PARSE_EVERY: u32 = 65_536;
 
-/// How many topics, publishers and subscribers there are.
+/// Numbers of topics, publishers and subscribers per topic.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
     pub(crate) topics: usize,
@@ -58,7 +58,7 @@ impl Shape {
     }
 }
 
-/// What deliveries look like.
+/// The wire format of deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wire {
     /// Frames of the events protocol, in the layout's format.

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-/// A library behind a server in perf/peers, which echoes and greets on paths of its own.
+/// A library with a server in perf/peers, which has a path for echo and one that greets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Library {
     /// uWebSockets: perf/peers/uwebsockets.cpp.

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use memchr::memmem;
 use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
 use tokio_tungstenite::tungstenite::http::Uri;
 
@@ -69,16 +70,11 @@ impl Target {
     /// As [`Self::request`], on another path.
     pub(crate) fn request_on(&self, path: &str, key: &str) -> Vec<u8> {
         let host = &self.host;
-        let mut request = format!(
+        let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
         );
-        for header in &self.headers {
-            request.push_str(header);
-            request.push_str("\r\n");
-        }
-        request.push_str("\r\n");
-        request.into_bytes()
+        self.finish_head(request)
     }
 
     /// The request for an event stream of these topics, resumed after `last_event_id`.
@@ -98,27 +94,27 @@ impl Target {
         if let Some(id) = last_event_id {
             request.push_str(&format!("Last-Event-ID: {id}\r\n"));
         }
-        for header in &self.headers {
-            request.push_str(header);
-            request.push_str("\r\n");
-        }
-        request.push_str("\r\n");
-        request.into_bytes()
+        self.finish_head(request)
     }
 
     /// The head of a POST of a JSON body of `length` bytes.
     pub(crate) fn post(&self, path: &str, length: usize) -> Vec<u8> {
         let host = &self.host;
-        let mut request = format!(
+        let request = format!(
             "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
              Content-Length: {length}\r\n"
         );
+        self.finish_head(request)
+    }
+
+    /// Adds the headers of every request and the end of the head.
+    fn finish_head(&self, mut head: String) -> Vec<u8> {
         for header in &self.headers {
-            request.push_str(header);
-            request.push_str("\r\n");
+            head.push_str(header);
+            head.push_str("\r\n");
         }
-        request.push_str("\r\n");
-        request.into_bytes()
+        head.push_str("\r\n");
+        head.into_bytes()
     }
 
     pub(crate) fn headers(&self) -> &[String] {
@@ -162,7 +158,7 @@ pub(crate) fn stream_response(bytes: &[u8]) -> Result<Option<usize>, End> {
 
 /// A whole response head with the status `wanted`, and its length.
 fn accepted(bytes: &[u8], wanted: u16) -> Result<Option<(String, usize)>, End> {
-    let Some(end) = find(bytes, b"\r\n\r\n") else {
+    let Some(end) = memmem::find(bytes, b"\r\n\r\n") else {
         return if bytes.len() > RESPONSE_BYTES_MAX {
             Err(End::Protocol("response head over 64 KiB"))
         } else {
@@ -189,15 +185,11 @@ fn accepted(bytes: &[u8], wanted: u16) -> Result<Option<(String, usize)>, End> {
 
 /// The refusal in a response that was cut short.
 pub(super) fn refusal(bytes: &[u8]) -> Option<End> {
-    let end = find(bytes, b"\r\n\r\n")?;
+    let end = memmem::find(bytes, b"\r\n\r\n")?;
     Some(End::Refused {
         status: status(&String::from_utf8_lossy(&bytes[..end]))?,
         body: String::from_utf8_lossy(&bytes[end + 4..]).into_owned(),
     })
-}
-
-fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
-    bytes.windows(what.len()).position(|window| window == what)
 }
 
 fn status(head: &str) -> Option<u16> {

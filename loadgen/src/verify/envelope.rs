@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::parsed::Parsed;
 use crate::payload::{Format, MAGIC};
 
-/// An event frame (spec/events.md 3.5), its data untouched.
+/// An event frame (docs/protocol.md, "publish, and events"), its data untouched.
 #[derive(Debug, Deserialize)]
 struct EventFrame<'a, D> {
     #[serde(rename = "type")]
@@ -56,7 +57,9 @@ pub(crate) fn parse(format: Format, payload: &[u8]) -> Parsed<'_> {
     match (event, kind) {
         (Some((name, data)), _) => Parsed::Event { name, data },
         // An event whose type was changed still carries a payload.
-        (None, Some(FrameType { kind })) if kind != "event" && !contains(payload, &MAGIC) => {
+        (None, Some(FrameType { kind }))
+            if kind != "event" && memmem::find(payload, &MAGIC).is_none() =>
+        {
             Parsed::Other
         }
         _ => Parsed::Corrupt,
@@ -97,10 +100,6 @@ fn msgpack_event(payload: &[u8]) -> Option<(Cow<'_, str>, Range<usize>)> {
     let is_whole = payload.ends_with(event.timestamp.as_bytes());
     (event.is_well_formed() && is_whole)
         .then_some((event.event, start - 1..start + event.data.len()))
-}
-
-fn contains(text: &[u8], what: &[u8]) -> bool {
-    text.windows(what.len()).any(|window| window == what)
 }
 
 /// The bytes up to the first one of `data`, per topic, as learned from its first event. Their

@@ -16,7 +16,7 @@ use super::request::{NOTIFICATION, PROBE, QUESTION, TIMESTAMP};
 use crate::payload::{self, Layout, PayloadHead, Source};
 use crate::verify::{Counts, MissingRanges, new_histogram};
 
-/// One of so many pushes is parsed although its bytes are as expected.
+/// Every so many pushes, one is parsed although its bytes are as expected.
 const PARSE_EVERY: u32 = 4_096;
 
 /// A frame to a user. Unknown and missing fields are faults.

@@ -14,7 +14,7 @@ use crate::net::{End, handshake};
 use crate::payload::Random;
 use crate::schedule::Schedule;
 
-/// Between two looks at the schedule.
+/// Between two checks of the schedule.
 const TICK: Duration = Duration::from_millis(1);
 
 /// Messages of one write at most, to catch up after a pause.

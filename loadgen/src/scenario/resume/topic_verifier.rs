@@ -4,7 +4,7 @@
 use crate::payload::{self, Layout, PayloadHead, Source};
 use crate::verify::{Counts, LateMessage, MissingRanges};
 
-/// Where the messages of a topic come from: there is one publisher.
+/// The source of a topic's messages; there is one publisher.
 pub(super) fn source_of(topic: usize) -> Source {
     Source {
         topic: topic as u32,
