@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::foreign::{Foreign, Library, Side};
 use crate::payload::{Format, PAYLOAD_BYTES_MIN, PUBLISHERS_MAX, TOPICS_MAX};
-use crate::scenario::bridge::ANSWERS_MAX;
+
+/// Messages that may answer a call of the bridge before the final one.
+pub(crate) const ANSWERS_MAX: u32 = 60;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -111,7 +113,7 @@ pub(crate) struct Common {
     pub(crate) quiet: bool,
 }
 
-/// The two clients.
+/// The client implementation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Client {
     /// One thread, own frame code, compares in place.
@@ -120,7 +122,7 @@ pub(crate) enum Client {
     Tungstenite,
 }
 
-/// What subscribers speak.
+/// How subscribers connect.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Transport {
     /// The events protocol.
@@ -143,7 +145,7 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// What it adds to the path.
+    /// The query parameter that asks for it.
     pub(crate) const fn parameter(self) -> Option<&'static str> {
         match self {
             Self::Json => None,
@@ -204,7 +206,7 @@ impl Scenario {
         }
     }
 
-    /// Whose protocol is spoken, if not the events protocol.
+    /// The foreign protocol, if not the events protocol.
     pub(crate) fn target(&self) -> Option<Foreign> {
         match self {
             Self::Fanout(fanout) => fanout.target,
@@ -276,7 +278,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Messages of one write.
+    /// Messages per write.
     pub(crate) fn burst(&self) -> u32 {
         let usual = if self.rate.is_some() { 1 } else { 64 };
         self.burst.unwrap_or(usual)
@@ -518,7 +520,7 @@ impl Bridge {
         }
     }
 
-    /// What all modes have.
+    /// The options that all modes share.
     pub(crate) fn load(&self) -> &BridgeLoad {
         match &self.mode {
             BridgeMode::Push(push) => &push.load,

@@ -1,9 +1,10 @@
 //! Other products' servers, each in its own protocol, as far as a fan-out needs it.
 //!
-//! The messages carry the same data and are verified the same way; only what stands around the data
-//! differs. A connection says what its protocol wants until it is [`Step::Ready`]; from then on
-//! publishers publish, and subscribers hand their messages to the verifier.
+//! The messages carry the same data and are verified the same way; only the envelope differs. A
+//! connection sends what its protocol requires until it is [`SetupStep::Ready`]; then publishers
+//! publish, and subscribers hand their messages to the verifier.
 
+mod connection;
 mod json;
 mod library;
 mod nats;
@@ -13,13 +14,14 @@ mod wse;
 
 use clap::ValueEnum;
 
+pub(crate) use connection::{Received, SetupStep, Side};
 pub(crate) use library::Library;
 
 use crate::frame::opcode;
+use crate::parsed::Parsed;
 use crate::payload::{Layout, Source};
-use crate::verify::Parsed;
 
-/// What a server speaks, named after the server.
+/// A foreign protocol, named after its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Foreign {
     /// nchan: raw messages, a path for subscribers and one for publishers.
@@ -34,25 +36,8 @@ pub(crate) enum Foreign {
     Wse,
 }
 
-/// What a connection is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Subscriber,
-    Publisher,
-}
-
-/// How a connection gets on with its set-up.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Something else has to come first.
-    Wait,
-    /// This is to be sent.
-    Say(Vec<u8>),
-    Ready,
-}
-
 impl Foreign {
-    /// The opcode of all frames that the client sends.
+    /// The opcode of all frames to the server.
     pub(crate) fn opcode(self) -> u8 {
         match self {
             Self::Nats => opcode::BINARY,
@@ -60,7 +45,7 @@ impl Foreign {
         }
     }
 
-    /// The path to upgrade on.
+    /// The path of the upgrade.
     pub(crate) fn path(self, side: Side, topic: &str) -> String {
         match self {
             Self::Nchan | Self::Uwebsockets => paths::path(side, topic),
@@ -70,27 +55,32 @@ impl Foreign {
         }
     }
 
-    /// After the upgrade.
-    pub(crate) fn opened(self, side: Side, topic: &str) -> Step {
+    /// The step after the upgrade.
+    pub(crate) fn opened(self, side: Side, topic: &str) -> SetupStep {
         match self {
-            Self::Nchan | Self::Uwebsockets => Step::Ready,
-            Self::Nats | Self::Sockudo => Step::Wait,
+            Self::Nchan | Self::Uwebsockets => SetupStep::Ready,
+            Self::Nats | Self::Sockudo => SetupStep::Wait,
             Self::Wse => wse::opened(side, topic),
         }
     }
 
-    /// After a message that came before the connection was ready.
-    pub(crate) fn answered(self, side: Side, topic: &str, payload: &[u8]) -> Result<Step, String> {
+    /// The step after a message to a connection that is not ready yet.
+    pub(crate) fn set_up(
+        self,
+        side: Side,
+        topic: &str,
+        payload: &[u8],
+    ) -> Result<SetupStep, String> {
         match self {
-            Self::Nchan | Self::Uwebsockets => Ok(Step::Ready),
-            Self::Nats => nats::answered(side, topic, payload),
-            Self::Sockudo => sockudo::answered(topic, payload),
-            Self::Wse => wse::answered(payload),
+            Self::Nchan | Self::Uwebsockets => Ok(SetupStep::Ready),
+            Self::Nats => nats::set_up(side, topic, payload),
+            Self::Sockudo => sockudo::set_up(topic, payload),
+            Self::Wse => wse::set_up(payload),
         }
     }
 
-    /// Whether a burst goes out as one frame, as the protocol's clients do it, instead of one for
-    /// each message.
+    /// Whether a burst is sent in one frame, as the protocol's own clients do, instead of one frame
+    /// per message.
     pub(crate) fn joins_publications(self) -> bool {
         self == Self::Nats
     }
@@ -113,31 +103,34 @@ impl Foreign {
         }
     }
 
-    /// Looks at a message to a publisher that is ready; returns an answer that the protocol wants.
-    pub(crate) fn publisher_heard(self, payload: &[u8]) -> Result<Option<&'static [u8]>, String> {
+    /// Checks a message to a publisher that is ready; returns the reply that it requires.
+    pub(crate) fn publisher_received(
+        self,
+        payload: &[u8],
+    ) -> Result<Option<&'static [u8]>, String> {
         match self {
-            Self::Nchan => paths::nchan_heard(payload).map(|()| None),
-            Self::Nats => nats::heard(payload),
-            Self::Sockudo => sockudo::heard(payload),
+            Self::Nchan => paths::nchan_received(payload).map(|()| None),
+            Self::Nats => nats::received(payload),
+            Self::Sockudo => sockudo::received(payload),
             Self::Uwebsockets | Self::Wse => Ok(None),
         }
     }
 
-    /// Takes the first message off a subscriber's frame, with the answer that it wants.
+    /// Takes the first message off a subscriber's frame.
     #[inline]
-    pub(crate) fn next<'a>(self, frame: &mut &'a [u8]) -> Result<Heard<'a>, String> {
+    pub(crate) fn next<'a>(self, frame: &mut &'a [u8]) -> Result<Received<'a>, String> {
         if self == Self::Nats {
             return nats::next(frame);
         }
         let message = std::mem::take(frame);
         Ok(match self {
-            Self::Sockudo if sockudo::is_ping(message) => Heard::Answer(sockudo::PONG),
-            _ => Heard::Message(message),
+            Self::Sockudo if sockudo::is_ping(message) => Received::Reply(sockudo::PONG),
+            _ => Received::Message(message),
         })
     }
 
-    /// Finds the data in a message. `topic` is the one that was subscribed to, for protocols that
-    /// do not say it again.
+    /// Finds the data in a message. `topic` is the subscribed one, for protocols whose messages
+    /// do not name it.
     pub(crate) fn parse<'a>(self, message: &'a [u8], topic: &'a str) -> Parsed<'a> {
         match self {
             Self::Nchan | Self::Uwebsockets => paths::parse(message, topic),
@@ -147,34 +140,23 @@ impl Foreign {
         }
     }
 
-    /// Whether a message may end like this behind its data.
+    /// Whether `tail` may follow the data of a message.
     #[inline]
-    pub(crate) fn ends_well(self, behind: &[u8]) -> bool {
+    pub(crate) fn is_valid_tail(self, tail: &[u8]) -> bool {
         match self {
-            Self::Nchan | Self::Uwebsockets => behind.is_empty(),
-            Self::Nats => behind == b"\r\n",
-            Self::Sockudo | Self::Wse => matches!(behind, [b',' | b'}', .., b'}'] | [b'}']),
+            Self::Nchan | Self::Uwebsockets => tail.is_empty(),
+            Self::Nats => tail == b"\r\n",
+            Self::Sockudo | Self::Wse => matches!(tail, [b',' | b'}', .., b'}'] | [b'}']),
         }
     }
-}
-
-/// What stood first in a subscriber's frame.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Heard<'a> {
-    /// One delivery, or a notice.
-    Message(&'a [u8]),
-    /// A question, and what to answer.
-    Answer(&'static [u8]),
-    /// Nothing of interest.
-    Nothing,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::Head;
+    use crate::payload::PayloadHead;
 
-    /// The data is found where it stands, under the name of its topic.
+    /// Finds the data between these bytes, under the name of its topic.
     pub(super) fn check_parse(foreign: Foreign, around: (&str, &str)) {
         let layout = Layout::new(64, 1);
         let mut message = around.0.as_bytes().to_vec();
@@ -189,9 +171,9 @@ mod tests {
         };
         assert_eq!(name, "t0");
         assert_eq!(data.start, around.0.len());
-        assert!(Head::of(&message[data.clone()]).is_some());
-        assert!(foreign.ends_well(&message[data.end..]));
-        assert!(!foreign.ends_well(b"x"));
+        assert!(PayloadHead::of(&message[data.clone()]).is_some());
+        assert!(foreign.is_valid_tail(&message[data.end..]));
+        assert!(!foreign.is_valid_tail(b"x"));
     }
 
     #[test]
@@ -210,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_delivery_is_told_apart_from_what_is_broken() {
+    fn notices_are_told_apart_from_corrupt_frames() {
         for (foreign, message) in [
             (Foreign::Sockudo, r#"{"event":"pusher:pong","data":"{}"}"#),
             (Foreign::Wse, r#"{"c":"WSE","t":"ping","p":{}}"#),

@@ -27,11 +27,10 @@ pub(crate) mod opcode {
     pub(crate) const PONG: u8 = 0xA;
 }
 
-/// What the front of a buffer holds.
+/// The frame at the front of a buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Split {
-    /// The header or payload is not complete; the frame needs this many bytes in
-    /// all as far as that is known yet.
+pub(crate) enum FrameSplit {
+    /// Incomplete; the frame has at least this many bytes.
     Partial { needs: usize },
     /// A whole frame: its payload is `head..head + payload`.
     Frame {
@@ -40,7 +39,7 @@ pub(crate) enum Split {
         head: usize,
         payload: usize,
     },
-    /// The server broke the protocol.
+    /// The server broke RFC 6455.
     Invalid(&'static str),
 }
 
@@ -48,51 +47,51 @@ pub(crate) enum Split {
 ///
 /// Cost: a few comparisons, no copy.
 #[inline]
-pub(crate) fn split(bytes: &[u8]) -> Split {
+pub(crate) fn split(bytes: &[u8]) -> FrameSplit {
     let &[first, second, ..] = bytes else {
-        return Split::Partial { needs: 2 };
+        return FrameSplit::Partial { needs: 2 };
     };
     let (head, payload) = match second {
         length @ 0..=125 => (2, usize::from(length)),
         126 => {
             let Some(&[_, _, high, low]) = bytes.first_chunk() else {
-                return Split::Partial { needs: 4 };
+                return FrameSplit::Partial { needs: 4 };
             };
             let length = u16::from_be_bytes([high, low]);
             if length < 126 {
-                return Split::Invalid("length not in its shortest form");
+                return FrameSplit::Invalid("length not in its shortest form");
             }
             (4, usize::from(length))
         }
         127 => {
             let Some(&[_, _, ref length @ ..]) = bytes.first_chunk::<HEAD_BYTES_MAX>() else {
-                return Split::Partial {
+                return FrameSplit::Partial {
                     needs: HEAD_BYTES_MAX,
                 };
             };
             let length = u64::from_be_bytes(*length);
             if length <= u64::from(u16::MAX) {
-                return Split::Invalid("length not in its shortest form");
+                return FrameSplit::Invalid("length not in its shortest form");
             }
             match usize::try_from(length) {
                 Ok(length) if length <= PAYLOAD_BYTES_MAX => (HEAD_BYTES_MAX, length),
-                _ => return Split::Invalid("frame larger than 32 MiB"),
+                _ => return FrameSplit::Invalid("frame larger than 32 MiB"),
             }
         }
-        _ => return Split::Invalid("masked frame from a server"),
+        _ => return FrameSplit::Invalid("masked frame from a server"),
     };
-    // The common first bytes, of whole messages, need no further look.
+    // The first bytes of unfragmented messages are valid.
     if !matches!(first, WHOLE_TEXT | WHOLE_BINARY)
         && let Some(problem) = first_byte_problem(first, payload)
     {
-        return Split::Invalid(problem);
+        return FrameSplit::Invalid(problem);
     }
     if bytes.len() < head + payload {
-        return Split::Partial {
+        return FrameSplit::Partial {
             needs: head + payload,
         };
     }
-    Split::Frame {
+    FrameSplit::Frame {
         first,
         head,
         payload,
@@ -203,7 +202,7 @@ mod tests {
             (70_000, 10),
         ] {
             let bytes = unmasked(0x81, &vec![b'x'; length]);
-            let expected = Split::Frame {
+            let expected = FrameSplit::Frame {
                 first: 0x81,
                 head: expected_head,
                 payload: length,
@@ -217,7 +216,7 @@ mod tests {
         for length in [0, 5, 125, 126, 300, 65_535, 65_536] {
             let bytes = unmasked(0x82, &vec![7; length]);
             for cut in (0..bytes.len()).take(400) {
-                let Split::Partial { needs } = split(&bytes[..cut]) else {
+                let FrameSplit::Partial { needs } = split(&bytes[..cut]) else {
                     panic!("{length} cut at {cut} is not partial");
                 };
                 assert!(cut < needs && needs <= bytes.len().max(2), "{length} {cut}");
@@ -237,7 +236,7 @@ mod tests {
             &[0x81, 127, 0, 0, 0, 1, 0, 0, 0, 0],       // too large
             &[0x89, 126, 0, 126],                       // long ping
         ] {
-            assert!(matches!(split(bytes), Split::Invalid(_)), "{bytes:?}");
+            assert!(matches!(split(bytes), FrameSplit::Invalid(_)), "{bytes:?}");
         }
     }
 

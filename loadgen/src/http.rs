@@ -1,8 +1,8 @@
 //! HTTP/1.1 responses as a client sees them (RFC 9112).
 //!
-//! Shares no code with the server. It knows just what this generator needs, and
-//! is stricter than a browser: a body has a length or is chunked, and streams of
-//! events are chunked.
+//! Shares no code with the server. It supports just what this generator needs, and
+//! is stricter than a browser: a body has a length or is chunked, and an event
+//! stream is chunked.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -15,10 +15,10 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Largest body or chunk accepted from a server, in bytes.
 const BODY_BYTES_MAX: usize = 32 << 20;
 
-/// What the front of a buffer holds.
+/// What is at the front of a buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step<'a> {
-    /// Not enough yet; this many bytes are needed in all as far as known.
+pub(crate) enum ResponseSplit<'a> {
+    /// Incomplete; at least this many bytes are needed, 0 if that is not known.
     Partial { needs: usize },
     /// A whole response, `len` bytes.
     Answer {
@@ -26,26 +26,26 @@ pub(crate) enum Step<'a> {
         body: Cow<'a, [u8]>,
         len: usize,
     },
-    /// The head of a stream of events, `len` bytes. Chunks follow.
+    /// The head of an event stream, `len` bytes. Chunks follow.
     Stream { len: usize },
-    /// A chunk of the stream, `len` bytes with its frame.
+    /// A chunk of the stream, `len` bytes with its size line and line end.
     Chunk { data: Range<usize>, len: usize },
     /// The end of the stream, `len` bytes.
     End { len: usize },
-    /// The server broke the format or does what is not known here.
+    /// Malformed, or not supported here.
     Invalid(&'static str),
 }
 
 /// Splits the responses of one connection.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Reader {
+pub(crate) struct ResponseReader {
     streaming: bool,
-    /// The server said that it closes after the current response.
+    /// The server closes the connection after the current response.
     last: bool,
 }
 
-/// What a head says of its body.
-struct Head {
+/// The fields of a response head that say how its body is framed.
+struct ResponseHead {
     status: u16,
     len: usize,
     content_length: Option<usize>,
@@ -53,64 +53,66 @@ struct Head {
     is_stream: bool,
 }
 
-impl Reader {
-    /// Whether the server closes the connection after what it answers now.
+impl ResponseReader {
+    /// Whether the server closes the connection after the current response.
     pub(crate) fn is_last(&self) -> bool {
         self.last
     }
 
-    /// Looks at the front of `bytes`; the caller drops `len` bytes and comes again.
+    /// Splits what is at the front of `bytes`; the caller drops `len` bytes and calls again.
     ///
-    /// Cost: one look at each line of the head. Only a chunked body is copied.
-    pub(crate) fn step<'a>(&mut self, bytes: &'a [u8]) -> Step<'a> {
+    /// Cost: one pass over the head. Only a chunked body is copied.
+    pub(crate) fn split<'a>(&mut self, bytes: &'a [u8]) -> ResponseSplit<'a> {
         if self.streaming {
-            return self.chunk_step(bytes);
+            return self.split_chunk(bytes);
         }
         let head = match self.head(bytes) {
             Ok(Some(head)) => head,
-            Ok(None) if bytes.len() > HEAD_BYTES_MAX => return Step::Invalid("head over 64 KiB"),
-            Ok(None) => return Step::Partial { needs: 0 },
-            Err(problem) => return Step::Invalid(problem),
+            Ok(None) if bytes.len() > HEAD_BYTES_MAX => {
+                return ResponseSplit::Invalid("head over 64 KiB");
+            }
+            Ok(None) => return ResponseSplit::Partial { needs: 0 },
+            Err(problem) => return ResponseSplit::Invalid(problem),
         };
         if head.is_chunked && head.is_stream && head.status == 200 {
             self.streaming = true;
-            return Step::Stream { len: head.len };
+            return ResponseSplit::Stream { len: head.len };
         }
         if head.is_chunked {
             return chunked_answer(bytes, &head);
         }
         let Some(length) = head.content_length else {
-            return Step::Invalid("a body without a length");
+            return ResponseSplit::Invalid("a body without a length");
         };
         let whole = head.len + length;
         match bytes.get(head.len..whole) {
-            Some(body) => Step::Answer {
+            Some(body) => ResponseSplit::Answer {
                 status: head.status,
                 body: Cow::Borrowed(body),
                 len: whole,
             },
-            None => Step::Partial { needs: whole },
+            None => ResponseSplit::Partial { needs: whole },
         }
     }
 
-    fn chunk_step(&mut self, bytes: &[u8]) -> Step<'static> {
+    fn split_chunk(&mut self, bytes: &[u8]) -> ResponseSplit<'static> {
         match chunk(bytes) {
-            Ok(Chunk::Data { data, len }) => Step::Chunk { data, len },
+            Ok(Chunk::Data { data, len }) => ResponseSplit::Chunk { data, len },
             Ok(Chunk::Last { len }) => {
                 self.streaming = false;
-                Step::End { len }
+                ResponseSplit::End { len }
             }
-            Ok(Chunk::Partial { needs }) => Step::Partial { needs },
-            Err(problem) => Step::Invalid(problem),
+            Ok(Chunk::Partial { needs }) => ResponseSplit::Partial { needs },
+            Err(problem) => ResponseSplit::Invalid(problem),
         }
     }
 
     /// Reads a whole head.
-    fn head(&mut self, bytes: &[u8]) -> Result<Option<Head>, &'static str> {
+    fn head(&mut self, bytes: &[u8]) -> Result<Option<ResponseHead>, &'static str> {
         let Some(end) = memmem::find(bytes, b"\r\n\r\n") else {
             return Ok(None);
         };
-        let mut head = Head {
+        let mut head = ResponseHead {
             status: status(bytes).ok_or("not an HTTP/1.1 response")?,
             len: end + 4,
             content_length: None,
@@ -161,7 +163,7 @@ enum Chunk {
     Last { len: usize },
 }
 
-/// Looks at the chunk at the front of `bytes` (RFC 9112 section 7.1).
+/// Splits the chunk at the front of `bytes` (RFC 9112 section 7.1).
 fn chunk(bytes: &[u8]) -> Result<Chunk, &'static str> {
     const LINE_BYTES_MAX: usize = 256;
     let Some(line_end) = memchr(b'\n', bytes) else {
@@ -188,8 +190,8 @@ fn chunk(bytes: &[u8]) -> Result<Chunk, &'static str> {
     }
 }
 
-/// A body of several chunks that is no stream of events, put together.
-fn chunked_answer(bytes: &[u8], head: &Head) -> Step<'static> {
+/// A chunked body that is no event stream, reassembled.
+fn chunked_answer(bytes: &[u8], head: &ResponseHead) -> ResponseSplit<'static> {
     let mut body = Vec::new();
     let mut at = head.len;
     loop {
@@ -199,17 +201,17 @@ fn chunked_answer(bytes: &[u8], head: &Head) -> Step<'static> {
                 at += len;
             }
             Ok(Chunk::Last { len }) => {
-                return Step::Answer {
+                return ResponseSplit::Answer {
                     status: head.status,
                     body: Cow::Owned(body),
                     len: at + len,
                 };
             }
             Ok(Chunk::Partial { needs }) if at + needs <= BODY_BYTES_MAX => {
-                return Step::Partial { needs: at + needs };
+                return ResponseSplit::Partial { needs: at + needs };
             }
-            Ok(Chunk::Partial { .. }) => return Step::Invalid("body over 32 MiB"),
-            Err(problem) => return Step::Invalid(problem),
+            Ok(Chunk::Partial { .. }) => return ResponseSplit::Invalid("body over 32 MiB"),
+            Err(problem) => return ResponseSplit::Invalid(problem),
         }
     }
 }
@@ -221,31 +223,31 @@ mod tests {
     const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\
         Transfer-Encoding: chunked\r\n\r\n";
 
-    /// What a reader finds in `text`: status and body of answers, `+` and the data of
+    /// What a reader splits from `reads`: status and body of answers, `+` and the data of
     /// chunks, `.` for the end of a stream, `!` for what it refuses.
     fn found(reads: &[&[u8]]) -> Vec<String> {
-        let (mut reader, mut kept, mut out) = (Reader::default(), Vec::new(), Vec::new());
+        let (mut reader, mut kept, mut out) = (ResponseReader::default(), Vec::new(), Vec::new());
         for read in reads {
             kept.extend_from_slice(read);
             loop {
                 let bytes = kept.clone();
-                let used = match reader.step(&bytes) {
-                    Step::Partial { .. } => break,
-                    Step::Answer { status, body, len } => {
+                let used = match reader.split(&bytes) {
+                    ResponseSplit::Partial { .. } => break,
+                    ResponseSplit::Answer { status, body, len } => {
                         let body = String::from_utf8_lossy(&body);
                         out.push(format!("{status} {body} {}", reader.is_last()));
                         len
                     }
-                    Step::Stream { len } => len,
-                    Step::Chunk { data, len } => {
+                    ResponseSplit::Stream { len } => len,
+                    ResponseSplit::Chunk { data, len } => {
                         out.push(format!("+{}", String::from_utf8_lossy(&bytes[data])));
                         len
                     }
-                    Step::End { len } => {
+                    ResponseSplit::End { len } => {
                         out.push(".".into());
                         len
                     }
-                    Step::Invalid(_) => {
+                    ResponseSplit::Invalid(_) => {
                         out.push("!".into());
                         return out;
                     }
@@ -256,7 +258,7 @@ mod tests {
         out
     }
 
-    /// Checks what is found in `text`, whole and cut at every byte.
+    /// Checks what is split from `text`, whole and cut at every byte.
     fn check(text: &str, expected: &[&str]) {
         assert_eq!(found(&[text.as_bytes()]), expected, "{text:?}");
         for cut in 0..text.len() {
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunked_answer_is_put_together() {
+    fn a_chunked_answer_is_reassembled() {
         check(
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\n{\"\r\n3;x=y\r\na\"}\r\n0\r\n\r\n",
             &["200 {\"a\"} false"],
@@ -285,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_of_events_is_handed_on_by_chunk_and_another_answer_may_follow() {
+    fn an_event_stream_is_handed_on_by_chunk_and_another_answer_may_follow() {
         check(
             &format!("{HEAD}9\r\ndata: 1\n\n\r\n0\r\n\r\n{HEAD}1\r\nx\r\n"),
             &["+data: 1\n\n", ".", "+x"],
@@ -293,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_refused() {
+    fn unsupported_responses_are_refused() {
         check("HTTP/1.0 200 OK\r\n\r\n", &["!"]);
         check("HTTP/1.1 200 OK\r\n\r\n", &["!"]);
         check("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", &["!"]);

@@ -1,10 +1,9 @@
-//! Memory that the kernel holds, of the whole machine, from /proc.
+//! Memory of the kernel on the whole machine, from /proc.
 //!
-//! Sockets, their files and what epoll knows of them are in its slabs. The kernel counts
-//! the inode and the name of each socket as reclaimable, which they are not while it is
-//! open, and beside them whatever it caches of files. So on a quiet machine the
-//! difference between two looks is what came in between, and never less than
-//! the part that cannot be reclaimed.
+//! Sockets, their files and their epoll entries are in slabs. The kernel counts the
+//! inode and the dentry of an open socket as reclaimable, although they are not, together
+//! with its cache of files. On a quiet machine the difference between two measurements
+//! is what the connections between them use; its unreclaimable part is a lower bound.
 
 use std::fs;
 use std::io;
@@ -18,13 +17,12 @@ pub(crate) struct Kernel {
     pub(crate) reclaimable_bytes: u64,
     /// Stacks of threads, and page tables of processes.
     pub(crate) stack_and_table_bytes: u64,
-    /// Bytes on the way between sockets. Those that lie in slabs count here, too; idle
-    /// connections have none.
+    /// Socket buffers. Those in slabs are counted twice; idle connections have none.
     pub(crate) tcp_buffer_bytes: u64,
 }
 
 impl Kernel {
-    /// What the kernel holds now.
+    /// Measures now.
     pub(crate) fn now() -> io::Result<Self> {
         let memory = fs::read_to_string("/proc/meminfo")?;
         let sockets = fs::read_to_string("/proc/net/sockstat")?;
@@ -33,7 +31,7 @@ impl Kernel {
             .ok_or_else(|| io::Error::other("/proc/meminfo or /proc/net/sockstat lacks a line"))
     }
 
-    /// Reads the two files.
+    /// Parses /proc/meminfo and /proc/net/sockstat.
     fn parse(memory: &str, sockets: &str, page_bytes: u64) -> Option<Self> {
         let kibibytes = |name: &str| -> Option<u64> {
             let line = memory.lines().find(|line| line.starts_with(name))?;
@@ -53,7 +51,7 @@ impl Kernel {
         })
     }
 
-    /// All of it.
+    /// The sum.
     pub(crate) fn total_bytes(&self) -> u64 {
         self.unreclaimable_bytes
             + self.reclaimable_bytes
@@ -72,7 +70,7 @@ mod tests {
         "sockets: used 17\nTCP: inuse 3 orphan 0 tw 4 alloc 3 mem 5\nUDP: inuse 0 mem 8\n";
 
     #[test]
-    fn the_kernels_memory_is_added_up() {
+    fn memory_is_parsed_and_added_up() {
         let kernel = Kernel::parse(MEMORY, SOCKETS, 4096).unwrap();
         let expected = Kernel {
             unreclaimable_bytes: 2048,
@@ -85,13 +83,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_lacks_a_line_is_not_guessed_at() {
+    fn a_missing_line_is_refused() {
         assert_eq!(Kernel::parse("MemTotal: 100 kB\n", SOCKETS, 4096), None);
         assert_eq!(Kernel::parse(MEMORY, "sockets: used 17\n", 4096), None);
     }
 
     #[test]
-    fn this_machine_tells() {
+    fn this_machine_has_the_files() {
         assert!(Kernel::now().unwrap().total_bytes() > 100_000);
     }
 }

@@ -1,7 +1,8 @@
 //! Load generator for the gateway: publishes through it and verifies every
-//! delivery. `loadgen --help` teaches.
+//! delivery. See `loadgen --help`.
 
 mod cli;
+mod events;
 mod foreign;
 mod frame;
 mod http;
@@ -9,12 +10,14 @@ mod kernel;
 mod measure;
 mod net;
 mod outcome;
+mod parsed;
 mod payload;
 mod process;
 mod reference;
 mod scenario;
 mod schedule;
-mod stream;
+mod sse;
+mod stall;
 mod verify;
 
 use std::fs;

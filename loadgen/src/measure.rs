@@ -8,11 +8,11 @@ use crate::net::Traffic;
 use crate::outcome::{Outcome, Server, grouped, time};
 use crate::process;
 
-/// A thread that uses this much of a core has none left.
-const BUSY: f64 = 0.95;
+/// Share of a core from which the generator counts as busy.
+const GENERATOR_BUSY: f64 = 0.95;
 
-/// A server that uses less than this could have done more.
-const IDLE: f64 = 0.90;
+/// Share of a core from which the server counts as busy.
+const SERVER_BUSY: f64 = 0.90;
 
 /// Counters at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +22,7 @@ struct Sample {
     published: u64,
     traffic: Traffic,
     own_cpu_ns: u64,
-    /// None without a process id, or when the process has ended.
+    /// `None` without a process id, or when the process has ended.
     server_cpu_ns: Option<u64>,
 }
 
@@ -36,8 +36,8 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Remembers the server's memory as it is now, before any connection.
-    /// Fails if `pid` cannot be read.
+    /// Measures the server's memory now, before any connection. Fails if `pid` cannot
+    /// be read.
     pub(crate) fn new(pid: Option<u32>) -> Result<Self, String> {
         let rss_bytes_before = match pid {
             Some(pid) => process::rss_bytes(&pid.to_string())
@@ -83,7 +83,7 @@ impl Window {
         }
     }
 
-    /// Fills in what the window says; nothing if it was never closed.
+    /// Adds the measured values, if the window was closed.
     pub(crate) fn report(&self, outcome: &mut Outcome) {
         let (Some(start), Some(stop)) = (self.start, self.stop) else {
             return;
@@ -115,7 +115,7 @@ impl Window {
         outcome.generator_cpu_share = own_ns / wall_ns;
         outcome.generator_cpu_ns_per_unit = each(own_ns);
         let Some(pid) = self.pid else {
-            if outcome.generator_cpu_share >= BUSY {
+            if outcome.generator_cpu_share >= GENERATOR_BUSY {
                 let note =
                     "the generator's core was full; give --pid to see whether the server's was too";
                 outcome.notes.push(note.into());
@@ -137,8 +137,8 @@ impl Window {
             rss_bytes_before: self.rss_bytes_before,
         };
         let (own_busy, server_busy) = (
-            outcome.generator_cpu_share >= BUSY,
-            server.cpu_share >= IDLE,
+            outcome.generator_cpu_share >= GENERATOR_BUSY,
+            server.cpu_share >= SERVER_BUSY,
         );
         outcome.bottleneck = Some(match (own_busy, server_busy) {
             (true, false) => "generator",
@@ -203,7 +203,7 @@ impl Progress {
             return;
         }
         let mut out = stderr().lock();
-        // Progress is no reason to fail.
+        // A progress line that cannot be written does not fail the run.
         let _ = if out.is_terminal() {
             self.drawn = true;
             write!(out, "\r\x1b[2K{line}").and_then(|()| out.flush())

@@ -1,11 +1,12 @@
 //! The fast client: many WebSocket, SSE and HTTP connections on one thread.
 //!
-//! Level-triggered epoll, one read per readiness into one large buffer that
-//! stays in the cache, frames and events handed on in place. Bytes are copied only when a
-//! read ends inside a frame. A scenario implements [`Handler`] and calls
+//! Level-triggered epoll, one read per readiness event into one large buffer that
+//! stays in the cache; frames and events are handed on in place. Bytes are copied only
+//! when a read ends inside a frame. A scenario implements [`Handler`] and calls
 //! [`Net::turn`] in its loop.
 
 mod connection;
+mod end;
 pub(crate) mod handshake;
 
 use std::io::{self, ErrorKind, Read};
@@ -17,14 +18,15 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use connection::{Connection, Opening, Phase};
-pub(crate) use connection::{End, Id};
+pub(crate) use connection::Id;
+use connection::{Connection, ConnectionKind, ConnectionPhase};
+pub(crate) use end::End;
 pub(crate) use handshake::Target;
 
-use crate::frame::{self, FIN, Split, opcode};
-use crate::http::{Reader, Step};
+use crate::frame::{self, FIN, FrameSplit, opcode};
+use crate::http::{ResponseReader, ResponseSplit};
 use crate::payload::Random;
-use crate::stream;
+use crate::sse;
 
 /// Bytes of one read at most. Larger ones save no system calls that matter and
 /// push the parsed bytes out of the L2 cache.
@@ -36,18 +38,18 @@ const EVENTS_MAX: usize = 1024;
 /// What a scenario does when something happens on a connection. Every method
 /// may write to any connection, open and close.
 pub(crate) trait Handler {
-    /// The upgrade was accepted, the stream of events has begun, or requests may go
-    /// out on an HTTP connection.
+    /// The upgrade was accepted, the event stream has begun, or the HTTP connection
+    /// is open for requests.
     fn opened(&mut self, net: &mut Net, id: Id);
 
     /// Bytes were read; the messages in them follow.
     fn read_began(&mut self, _net: &mut Net, _id: Id) {}
 
-    /// One whole data message, or an event without its id as a text.
+    /// One whole data message, or a Server-Sent Event without its id as text.
     fn message(&mut self, net: &mut Net, id: Id, op: u8, payload: &[u8]);
 
-    /// What came on an HTTP connection.
-    fn response(&mut self, _net: &mut Net, _id: Id, _part: Part<'_>) {}
+    /// A part of a response on an HTTP connection.
+    fn response(&mut self, _net: &mut Net, _id: Id, _part: ResponsePart<'_>) {}
 
     /// All whole messages of the read were handed on.
     fn read_ended(&mut self, _net: &mut Net, _id: Id) {}
@@ -58,18 +60,18 @@ pub(crate) trait Handler {
 
 /// A part of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part<'a> {
-    /// All of one that is no stream of events.
+pub(crate) enum ResponsePart<'a> {
+    /// A whole response that is no event stream.
     Answer { status: u16, body: &'a [u8] },
-    /// A stream of events begins.
+    /// An event stream begins.
     Stream,
-    /// Bytes of the stream, as much as the server put into one chunk.
+    /// The bytes of one chunk.
     Chunk(&'a [u8]),
     /// The stream ends.
     End,
 }
 
-/// What went over all sockets so far.
+/// Totals over all sockets.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Traffic {
     pub(crate) reads: u64,
@@ -98,8 +100,8 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    /// No connections yet. They will come from 127.0.0.1 up to
-    /// 127.0.0.`source_addresses`, or from wherever the system likes if that is 1.
+    /// No connections yet. Their source addresses will be 127.0.0.1 to
+    /// 127.0.0.`source_addresses`, or the system's choice if that is 1.
     pub(crate) fn new(target: Target, source_addresses: u8, seed: u64) -> io::Result<Self> {
         Ok(Self {
             target,
@@ -122,7 +124,7 @@ impl Net {
         self.epoch.elapsed().as_nanos() as u64
     }
 
-    /// When the bytes now handed on had been read.
+    /// When the bytes now handed on were read.
     pub(crate) fn read_at_ns(&self) -> u64 {
         self.read_at_ns
     }
@@ -131,7 +133,7 @@ impl Net {
         self.traffic
     }
 
-    /// Says that a frame held this many messages besides one.
+    /// Counts the messages of a frame beyond its first.
     pub(crate) fn count_more_messages(&mut self, more: u64) {
         self.traffic.messages += more;
     }
@@ -140,14 +142,14 @@ impl Net {
     pub(crate) fn open(&mut self) -> io::Result<Id> {
         let key = handshake::key();
         let request = self.target.request(&key);
-        self.start(request, Opening::WebSocket(key))
+        self.start(request, ConnectionKind::WebSocket(key))
     }
 
     /// As [`Self::open`], on this path.
     pub(crate) fn open_on(&mut self, path: &str) -> io::Result<Id> {
         let key = handshake::key();
         let request = self.target.request_on(path, &key);
-        self.start(request, Opening::WebSocket(key))
+        self.start(request, ConnectionKind::WebSocket(key))
     }
 
     /// As [`Self::open`], with `name=value` added to the query.
@@ -155,24 +157,24 @@ impl Net {
         let mut target = self.target.clone();
         target.add_parameter(parameter);
         let key = handshake::key();
-        self.start(target.request(&key), Opening::WebSocket(key))
+        self.start(target.request(&key), ConnectionKind::WebSocket(key))
     }
 
     /// As [`Self::open`], for requests, of which [`Target::post`] makes the heads.
     pub(crate) fn open_http(&mut self) -> io::Result<Id> {
-        self.start(Vec::new(), Opening::Http(Reader::default()))
+        self.start(Vec::new(), ConnectionKind::Http(ResponseReader::default()))
     }
 
-    /// As [`Self::open`], for a stream of events of these topics.
+    /// As [`Self::open`], for an event stream of these topics.
     pub(crate) fn open_stream<'a>(
         &mut self,
         topics: impl Iterator<Item = &'a str>,
     ) -> io::Result<Id> {
         let request = self.target.stream_request(topics, None);
-        self.start(request, Opening::Stream)
+        self.start(request, ConnectionKind::EventStream)
     }
 
-    fn start(&mut self, request: Vec<u8>, opening: Opening) -> io::Result<Id> {
+    fn start(&mut self, request: Vec<u8>, kind: ConnectionKind) -> io::Result<Id> {
         let stream = self.connect()?;
         let id = self.free.pop().unwrap_or_else(|| {
             self.connections.push(Connection::default());
@@ -184,7 +186,7 @@ impl Net {
             epoll::EventData::new_u64(id as u64),
             epoll::EventFlags::IN | epoll::EventFlags::OUT,
         )?;
-        self.connections[id].start(stream, request, opening);
+        self.connections[id].start(stream, request, kind);
         self.opened += 1;
         Ok(id)
     }
@@ -211,7 +213,7 @@ impl Net {
         Ok(socket)
     }
 
-    /// Appends a masked frame to what goes out on `id`. [`Self::flush`] sends it.
+    /// Queues a masked frame on `id`. [`Self::flush`] sends it.
     pub(crate) fn queue(&mut self, id: Id, op: u8, write: impl FnOnce(&mut Vec<u8>)) {
         let mask = self.random.mask();
         let out = &mut self.connections[id].out;
@@ -221,49 +223,47 @@ impl Net {
         self.traffic.sent_bytes += (out.len() - before) as u64;
     }
 
-    /// Appends the bytes of a request to what goes out on `id`.
+    /// Queues the bytes of a request on `id`.
     pub(crate) fn queue_request(&mut self, id: Id, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.connections[id].out);
     }
 
-    /// Whether no more requests may go out on `id`: the server said that it closes
-    /// after its last answer.
+    /// Whether `id` takes no more requests: the server closes it after its last response.
     pub(crate) fn is_last(&self, id: Id) -> bool {
-        matches!(&self.connections[id].opening, Opening::Http(reader) if reader.is_last())
+        matches!(&self.connections[id].kind, ConnectionKind::Http(reader) if reader.is_last())
     }
 
-    /// Bytes that wait to be sent on `id`.
+    /// Bytes queued on `id` and not sent yet.
     pub(crate) fn queued_bytes(&self, id: Id) -> usize {
         self.connections[id].queued_bytes()
     }
 
-    /// Writes what is queued on `id`; what the socket does not take follows
-    /// when it has room.
+    /// Writes what is queued on `id`; the rest follows when the socket is writable.
     pub(crate) fn flush(&mut self, id: Id) {
-        // A failed write shows as a failed read right after, which says more.
+        // The read after a failed write fails, too, with a better reason.
         if self.connections[id].flush().is_ok() {
             self.update_interest(id);
         }
     }
 
-    /// Starts the closing handshake (RFC 6455 section 7.1.2); of a stream or an HTTP
-    /// connection, ends our side.
+    /// Starts the closing handshake (RFC 6455 section 7.1.2); shuts down the write side
+    /// of an event stream or HTTP connection.
     pub(crate) fn close(&mut self, id: Id, code: u16) {
         if !self.connections[id].is_websocket() {
             if let Some(socket) = &self.connections[id].socket {
-                // Fails where the server has gone first.
+                // Fails where the server closed first.
                 let _ = socket.shutdown(Shutdown::Write);
             }
-        } else if self.connections[id].phase == Phase::Open {
+        } else if self.connections[id].phase == ConnectionPhase::Open {
             self.queue(id, opcode::CLOSE, |out| {
                 out.extend_from_slice(&code.to_be_bytes());
             });
-            self.connections[id].phase = Phase::Closing;
+            self.connections[id].phase = ConnectionPhase::Closing;
             self.flush(id);
         }
     }
 
-    /// Closes the socket with a reset and without a word. [`Handler::closed`] is
+    /// Closes the socket with a reset, without a close frame. [`Handler::closed`] is
     /// not called.
     pub(crate) fn abort(&mut self, id: Id) {
         if let Some(socket) = &self.connections[id].socket {
@@ -272,8 +272,7 @@ impl Net {
         self.release(id);
     }
 
-    /// Stops reading from `id`; the kernel's receive buffer is made small, so
-    /// that the server notices soon.
+    /// Stops reading from `id`, with a small receive buffer: the server notices soon.
     pub(crate) fn pause(&mut self, id: Id) {
         let connection = &mut self.connections[id];
         connection.paused = true;
@@ -283,7 +282,7 @@ impl Net {
         self.update_interest(id);
     }
 
-    /// Reads from `id` again, with a receive buffer that lets it catch up.
+    /// Reads from `id` again, with a large receive buffer to catch up.
     pub(crate) fn resume(&mut self, id: Id) {
         let connection = &mut self.connections[id];
         connection.paused = false;
@@ -293,7 +292,7 @@ impl Net {
         self.update_interest(id);
     }
 
-    /// Waits until something happens, at most `timeout`, and handles all of it.
+    /// Waits for readiness events, at most `timeout`, and handles them.
     pub(crate) fn turn(&mut self, handler: &mut impl Handler, timeout: Duration) -> io::Result<()> {
         let timeout = Timespec {
             tv_sec: timeout.as_secs().cast_signed(),
@@ -323,14 +322,14 @@ impl Net {
 
     fn writable(&mut self, handler: &mut impl Handler, id: Id) -> Option<End> {
         let connection = &mut self.connections[id];
-        if connection.phase == Phase::Connecting {
+        if connection.phase == ConnectionPhase::Connecting {
             let error = connection.socket.as_ref()?.take_error();
             if let Ok(Some(error)) | Err(error) = error {
                 return Some(End::Unreachable(error.to_string()));
             }
-            connection.phase = Phase::Upgrading;
-            if let Opening::Http(_) = connection.opening {
-                connection.phase = Phase::Open;
+            connection.phase = ConnectionPhase::Upgrading;
+            if let ConnectionKind::Http(_) = connection.kind {
+                connection.phase = ConnectionPhase::Open;
                 handler.opened(self, id);
             }
         }
@@ -352,7 +351,7 @@ impl Net {
         }
     }
 
-    /// Reads once and hands on what is complete.
+    /// Reads once and hands on all complete frames, events or response parts.
     fn read(&mut self, handler: &mut impl Handler, id: Id, buffer: &mut Vec<u8>) -> Option<End> {
         let connection = &mut self.connections[id];
         let socket = connection.socket.as_mut()?;
@@ -377,7 +376,7 @@ impl Net {
         self.traffic.read_bytes += read as u64;
         self.read_at_ns = self.epoch.elapsed().as_nanos() as u64;
         let bytes = &buffer[..kept + read];
-        let bytes = if connection.phase < Phase::Open {
+        let bytes = if connection.phase < ConnectionPhase::Open {
             match connection.upgrade(bytes) {
                 Ok(Some(head_bytes)) => {
                     handler.opened(self, id);
@@ -392,39 +391,39 @@ impl Net {
         } else {
             bytes
         };
-        match self.connections[id].opening {
-            Opening::WebSocket(_) => self.frames(handler, id, bytes),
-            Opening::Stream => self.events(handler, id, bytes),
-            Opening::Http(_) => self.responses(handler, id, bytes),
+        match self.connections[id].kind {
+            ConnectionKind::WebSocket(_) => self.frames(handler, id, bytes),
+            ConnectionKind::EventStream => self.events(handler, id, bytes),
+            ConnectionKind::Http(_) => self.responses(handler, id, bytes),
         }
     }
 
     fn responses(&mut self, handler: &mut impl Handler, id: Id, bytes: &[u8]) -> Option<End> {
         let mut rest = bytes;
-        while let Opening::Http(reader) = &mut self.connections[id].opening {
-            let len = match reader.step(rest) {
-                Step::Partial { needs } => {
+        while let ConnectionKind::Http(reader) = &mut self.connections[id].kind {
+            let len = match reader.split(rest) {
+                ResponseSplit::Partial { needs } => {
                     self.keep(id, rest, needs);
                     break;
                 }
-                Step::Answer { status, body, len } => {
+                ResponseSplit::Answer { status, body, len } => {
                     let body = &*body;
-                    handler.response(self, id, Part::Answer { status, body });
+                    handler.response(self, id, ResponsePart::Answer { status, body });
                     len
                 }
-                Step::Stream { len } => {
-                    handler.response(self, id, Part::Stream);
+                ResponseSplit::Stream { len } => {
+                    handler.response(self, id, ResponsePart::Stream);
                     len
                 }
-                Step::Chunk { data, len } => {
-                    handler.response(self, id, Part::Chunk(&rest[data]));
+                ResponseSplit::Chunk { data, len } => {
+                    handler.response(self, id, ResponsePart::Chunk(&rest[data]));
                     len
                 }
-                Step::End { len } => {
-                    handler.response(self, id, Part::End);
+                ResponseSplit::End { len } => {
+                    handler.response(self, id, ResponsePart::End);
                     len
                 }
-                Step::Invalid(problem) => return Some(End::Protocol(problem)),
+                ResponseSplit::Invalid(problem) => return Some(End::Protocol(problem)),
             };
             rest = &rest[len..];
         }
@@ -436,19 +435,19 @@ impl Net {
         let mut messages = 0;
         handler.read_began(self, id);
         let end = loop {
-            match stream::split(rest) {
-                stream::Split::Event { body, len } => {
+            match sse::split(rest) {
+                sse::EventSplit::Event { body, len } => {
                     messages += 1;
                     handler.message(self, id, opcode::TEXT, &rest[body..len - 1]);
                     rest = &rest[len..];
                 }
-                stream::Split::Other { len } => rest = &rest[len..],
-                stream::Split::Partial => {
-                    // Twice as much each time: a long event is not searched too often.
+                sse::EventSplit::Other { len } => rest = &rest[len..],
+                sse::EventSplit::Partial => {
+                    // Doubles each time, so that a long event is searched a few times only.
                     self.keep(id, rest, 2 * rest.len());
                     break None;
                 }
-                stream::Split::Invalid(problem) => break Some(End::Protocol(problem)),
+                sse::EventSplit::Invalid(problem) => break Some(End::Protocol(problem)),
             }
         };
         self.traffic.messages += messages;
@@ -462,7 +461,7 @@ impl Net {
         handler.read_began(self, id);
         let end = loop {
             match frame::split(rest) {
-                Split::Frame {
+                FrameSplit::Frame {
                     first,
                     head,
                     payload,
@@ -480,11 +479,11 @@ impl Net {
                         break Some(end);
                     }
                 }
-                Split::Partial { needs } => {
+                FrameSplit::Partial { needs } => {
                     self.keep(id, rest, needs);
                     break None;
                 }
-                Split::Invalid(problem) => break Some(End::Protocol(problem)),
+                FrameSplit::Invalid(problem) => break Some(End::Protocol(problem)),
             }
         };
         self.traffic.messages += messages;
@@ -492,10 +491,10 @@ impl Net {
         end
     }
 
-    /// Keeps the start of a frame or head for the next read.
+    /// Keeps an incomplete frame, event or head for the next read.
     fn keep(&mut self, id: Id, rest: &[u8], needs: usize) {
         let connection = &mut self.connections[id];
-        // The handler may have given the connection up meanwhile.
+        // The handler may have aborted the connection.
         if connection.socket.is_some() {
             connection.needs = needs;
             connection.rest.extend_from_slice(rest);
@@ -517,17 +516,17 @@ impl Net {
             }
             opcode::PONG => {}
             opcode::CLOSE => {
-                let closing = self.connections[id].phase == Phase::Closing;
+                let closing = self.connections[id].phase == ConnectionPhase::Closing;
                 if !closing {
-                    // The answer repeats the code (RFC 6455 section 5.5.1).
+                    // The reply echoes the code (RFC 6455 section 5.5.1).
                     let code = payload.get(..2).unwrap_or_default();
                     self.queue(id, opcode::CLOSE, |out| out.extend_from_slice(code));
                     self.flush(id);
                 }
-                // The server is the one to close the connection (RFC 6455 section
-                // 7.1.1), which also leaves TIME_WAIT and its port there.
+                // The server closes the connection first (RFC 6455 section 7.1.1), and
+                // so keeps its TIME_WAIT.
                 let connection = &mut self.connections[id];
-                connection.phase = Phase::Closing;
+                connection.phase = ConnectionPhase::Closing;
                 connection.close_frame = Some(End::closed(payload));
             }
             op => match self.connections[id].assemble(first & FIN != 0, op, payload) {
@@ -549,7 +548,7 @@ impl Net {
         }
     }
 
-    /// Gives up the socket; closing it also takes it out of epoll.
+    /// Closes the socket, which also removes it from epoll.
     fn release(&mut self, id: Id) {
         let connection = &mut self.connections[id];
         if connection.socket.is_some() {
@@ -558,7 +557,7 @@ impl Net {
         }
     }
 
-    /// Asks epoll for what the connection waits for.
+    /// Registers the connection's interest with epoll.
     fn update_interest(&mut self, id: Id) {
         let connection = &mut self.connections[id];
         let Some(socket) = &connection.socket else {

@@ -1,4 +1,4 @@
-//! What a run found out: a table for people, JSON for programs.
+//! The result of a run: a table for people, JSON for programs.
 
 use std::fmt;
 use std::time::Duration;
@@ -57,25 +57,25 @@ pub(crate) struct Outcome {
     pub(crate) memory: Option<Memory>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kernel_memory: Option<KernelMemory>,
-    /// How connections ended that were meant to, or that were not verified.
+    /// How connections ended whose end does not fail the run, such as those of slow subscribers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) ends: Vec<(String, u64)>,
     pub(crate) notes: Vec<String>,
-    /// Why the run failed; empty in a good one.
+    /// Why the run failed; empty if it succeeded.
     pub(crate) failures: Vec<String>,
 }
 
-/// How a pair of clients fared beside the load.
+/// The result of a pair of clients beside the load.
 #[derive(Debug, Serialize)]
 pub(crate) struct Canary {
     pub(crate) sent: usize,
     pub(crate) lost: usize,
-    /// From when a message was due to when it was read.
+    /// From the scheduled time of a message to its read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) latency_us: Option<Latency>,
 }
 
-/// The server's use of the machine within the window.
+/// The server's CPU and memory within the window.
 #[derive(Debug, Serialize)]
 pub(crate) struct Server {
     pub(crate) pid: u32,
@@ -86,27 +86,27 @@ pub(crate) struct Server {
     pub(crate) rss_bytes_before: u64,
 }
 
-/// Resident memory of the server around the connections of a run.
+/// Resident memory of the server before, with and after the connections of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Memory {
     pub(crate) connections: usize,
     pub(crate) before_bytes: u64,
     pub(crate) with_bytes: u64,
     pub(crate) after_bytes: u64,
-    /// Where connections did nothing.
+    /// Only if connections were idle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) per_connection_bytes: Option<f64>,
 }
 
-/// Memory of the kernel around the connections of a run: of the whole machine, so both ends
-/// of a connection on loopback, and all that others do meanwhile.
+/// Memory of the kernel before, with and after the connections of a run. It is that of the whole
+/// machine: both ends of a connection on loopback, and all other processes.
 #[derive(Debug, Serialize)]
 pub(crate) struct KernelMemory {
     pub(crate) before: Kernel,
     pub(crate) with: Kernel,
     pub(crate) after: Kernel,
     per_connection_bytes: f64,
-    /// What of it is certainly theirs.
+    /// The part that is no cache.
     unreclaimable_per_connection_bytes: f64,
 }
 
@@ -125,7 +125,7 @@ impl KernelMemory {
     }
 }
 
-/// Microseconds.
+/// Percentiles in microseconds.
 #[derive(Debug, Serialize)]
 pub(crate) struct Latency {
     pub(crate) mean: f64,
@@ -137,7 +137,7 @@ pub(crate) struct Latency {
 }
 
 impl Latency {
-    /// The percentiles of a histogram in nanoseconds; none of an empty one.
+    /// The percentiles of a histogram in nanoseconds; `None` if it is empty.
     pub(crate) fn of(histogram: &Histogram<u64>) -> Option<Self> {
         let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
         (!histogram.is_empty()).then(|| Self {
@@ -152,7 +152,7 @@ impl Latency {
 }
 
 impl Outcome {
-    /// Adds how a pair of clients fared, of which none may be lost, and p99 at most `p99_max`.
+    /// Adds the canary, and failures if it lost messages or its p99 is above `p99_max`.
     pub(crate) fn judge_canary(&mut self, canary: Canary, p99_max: Duration) {
         if canary.lost > 0 || canary.sent == 0 {
             let Canary { lost, sent, .. } = canary;
@@ -168,7 +168,7 @@ impl Outcome {
         self.canary = Some(canary);
     }
 
-    /// Adds what the verifier's counts mean for success.
+    /// Adds failures for the faults that were counted.
     pub(crate) fn judge(&mut self) {
         if let Some(counts) = self.verified
             && counts.faults() > 0
@@ -341,7 +341,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A number with its thousands apart.
+/// A number with thousands separators.
 pub(crate) fn grouped(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut out = String::new();

@@ -1,5 +1,5 @@
 //! The data value of every message: a string, in JSON of exactly the asked length,
-//! that says who sent it, where, as which number and when.
+//! with topic, publisher, sequence number and send time.
 //!
 //! ```text
 //! "fanfare WWWWWWWW SSSSSSSS tttttttttttttttt padding.. "     (without the spaces)
@@ -7,9 +7,9 @@
 //!
 //! `W` topic and publisher, `S` sequence number, `t` send time in nanoseconds
 //! since the generator started, all in lower-case hexadecimal. The padding is a
-//! window into a fixed random text that moves with the sequence number, so that
-//! bytes of one message cannot pass for those of another. In MessagePack a header
-//! stands for the opening quote, and there is no closing one.
+//! window into a fixed random text. It moves with the sequence number, so that
+//! bytes of one message do not match those of another. In MessagePack a header
+//! replaces the opening quote, and there is no closing one.
 
 use clap::ValueEnum;
 
@@ -22,7 +22,7 @@ pub(crate) enum Format {
     Msgpack,
 }
 
-/// Opens every payload, behind the quote or the last byte of the header.
+/// Starts every payload, after the quote or the last byte of the header.
 pub(crate) const MAGIC: [u8; 7] = *b"fanfare";
 
 /// Bytes before the padding.
@@ -43,7 +43,7 @@ pub(crate) const PUBLISHERS_MAX: u16 = 1 << PUBLISHER_BITS;
 /// Topics of one run.
 pub(crate) const TOPICS_MAX: u32 = 1 << (u32::BITS - PUBLISHER_BITS);
 
-/// Who sent a message and where to: topic and publisher number.
+/// Topic and publisher of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Source {
     /// Below [`TOPICS_MAX`].
@@ -65,9 +65,9 @@ impl Source {
     }
 }
 
-/// The fixed-width fields as they stand in the payload.
+/// The fixed-width fields of a payload, still as digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Head {
+pub(crate) struct PayloadHead {
     /// Eight digits: [`Source::number`].
     pub(crate) source: u64,
     /// Eight digits.
@@ -76,15 +76,15 @@ pub(crate) struct Head {
     pub(crate) time: u128,
 }
 
-impl Head {
-    /// The fields of a payload that starts with [`MAGIC`], whatever they hold.
+impl PayloadHead {
+    /// The fields of a payload that starts with [`MAGIC`], valid or not.
     #[inline]
     pub(crate) fn of(data: &[u8]) -> Option<Self> {
         let head: &[u8; HEAD_BYTES] = data.first_chunk()?;
         let ([magic, source, sequence, time_high, time_low], []) = head.as_chunks::<8>() else {
             return None;
         };
-        // What opens the string belongs to what stands before the data.
+        // The first byte, the quote or of the header, is compared with the envelope.
         if magic[1..] != MAGIC {
             return None;
         }
@@ -221,7 +221,7 @@ pub(crate) fn number(text: u64) -> Option<u32> {
     (digits(value) == text).then_some(value)
 }
 
-/// The nanoseconds in a [`Head`]'s time.
+/// The nanoseconds in a [`PayloadHead`]'s time.
 #[inline]
 pub(crate) fn time_ns(text: u128) -> Option<u64> {
     let high = number(text as u64)?;
@@ -308,7 +308,7 @@ mod tests {
             layout.write(&mut data, source, 77, 1 << 40);
             assert_eq!(data.len(), bytes);
             assert!(serde_json::from_slice::<String>(&data).is_ok());
-            let head = Head::of(&data).unwrap();
+            let head = PayloadHead::of(&data).unwrap();
             assert_eq!(number(head.source).map(Source::from_number), Some(source));
             assert_eq!(number(head.sequence), Some(77));
             assert_eq!(time_ns(head.time), Some(1 << 40));
@@ -336,7 +336,7 @@ mod tests {
             assert_eq!(json.bytes(), msgpack.bytes() + 1);
             let data = &packed[packed.len() - msgpack.bytes()..];
             assert_eq!(
-                Head::of(data).map(|head| number(head.sequence)),
+                PayloadHead::of(data).map(|head| number(head.sequence)),
                 Some(Some(77))
             );
             assert!(msgpack.tail_matches(data, source.number(), 77));
@@ -354,12 +354,12 @@ mod tests {
         };
         let mut data = Vec::new();
         layout.write(&mut data, source, 5, 9);
-        let whole = Head::of(&data);
-        // What opens it is compared with what stands before it.
+        let whole = PayloadHead::of(&data);
+        // The first byte is compared with the envelope.
         for at in 1..data.len() {
             let mut changed = data.clone();
             changed[at] ^= 1;
-            let same_head = Head::of(&changed) == whole;
+            let same_head = PayloadHead::of(&changed) == whole;
             assert!(!same_head || !layout.tail_matches(&changed, source.number(), 5));
         }
     }

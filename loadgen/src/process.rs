@@ -5,11 +5,11 @@ use std::io;
 
 /// Nanoseconds of CPU that all live threads of `pid` have used; `self` works too.
 ///
-/// Time of threads that have ended is not in it.
+/// Threads that have ended are not counted.
 pub(crate) fn cpu_ns(pid: &str) -> io::Result<u64> {
     let mut total = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread may end between the listing and the look.
+        // A thread may end after the listing.
         if let Ok(schedstat) = fs::read_to_string(task?.path().join("schedstat")) {
             total += first_number(&schedstat).unwrap_or(0);
         }

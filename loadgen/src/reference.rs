@@ -1,8 +1,8 @@
 //! The reference client: tokio-tungstenite, every message parsed whole.
 //!
 //! Slow and plain on purpose. When it and the fast client disagree about a
-//! server, one of them is wrong; when they agree, the frame code and the
-//! shortcuts of the fast one are not the reason.
+//! server, one of them is wrong. When they agree on a fault, the frame code and the
+//! shortcuts of the fast client are not its cause.
 
 pub(crate) mod echo;
 pub(crate) mod fanout;
@@ -18,11 +18,11 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use crate::events::ServerFrame;
 use crate::net::Target;
-use crate::scenario::ServerFrame;
 
-type Sender = SplitSink<WebSocketStream<TcpStream>, Message>;
-type Receiver = SplitStream<WebSocketStream<TcpStream>>;
+type WsSender = SplitSink<WebSocketStream<TcpStream>, Message>;
+type WsReceiver = SplitStream<WebSocketStream<TcpStream>>;
 
 /// Runs `work` with everything it spawns on this thread.
 fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
@@ -43,7 +43,7 @@ impl Clock {
     }
 }
 
-async fn connect(target: &Target) -> Result<(Sender, Receiver), String> {
+async fn connect(target: &Target) -> Result<(WsSender, WsReceiver), String> {
     let url = &target.url;
     let stream = TcpStream::connect(target.address)
         .await
@@ -77,7 +77,7 @@ async fn connect(target: &Target) -> Result<(Sender, Receiver), String> {
 }
 
 /// The next data message.
-async fn next(receiver: &mut Receiver) -> Result<Message, String> {
+async fn next(receiver: &mut WsReceiver) -> Result<Message, String> {
     loop {
         match receiver.next().await {
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
@@ -94,7 +94,7 @@ async fn next(receiver: &mut Receiver) -> Result<Message, String> {
 }
 
 /// Waits for a frame of the events protocol of this type.
-async fn expect(receiver: &mut Receiver, kind: &str) -> Result<ServerFrame, String> {
+async fn expect(receiver: &mut WsReceiver, kind: &str) -> Result<ServerFrame, String> {
     let message = next(receiver).await?;
     let frame = ServerFrame::parse(&message.into_data())?;
     if frame.kind == kind {
@@ -104,7 +104,7 @@ async fn expect(receiver: &mut Receiver, kind: &str) -> Result<ServerFrame, Stri
     }
 }
 
-async fn send_text(sender: &mut Sender, text: Vec<u8>) -> Result<(), String> {
+async fn send_text(sender: &mut WsSender, text: Vec<u8>) -> Result<(), String> {
     let text = String::from_utf8(text).expect("it was written as JSON");
     sender
         .feed(Message::text(text))
@@ -112,6 +112,6 @@ async fn send_text(sender: &mut Sender, text: Vec<u8>) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-async fn flush(sender: &mut Sender) -> Result<(), String> {
+async fn flush(sender: &mut WsSender) -> Result<(), String> {
     sender.flush().await.map_err(|error| error.to_string())
 }

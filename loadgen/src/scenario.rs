@@ -1,27 +1,23 @@
-//! What can be tried on a server.
+//! The scenarios, and what they share.
 
-mod arrivals;
 pub(crate) mod bridge;
 mod canary;
 pub(crate) mod connect;
+mod connections;
 pub(crate) mod echo;
 pub(crate) mod fanout;
 pub(crate) mod idle;
 pub(crate) mod publish;
 pub(crate) mod resume;
 
-use serde::Deserialize;
-
 use crate::cli::Common;
-use crate::frame::opcode;
 use crate::net::{End, Id, Net, Target};
 use crate::outcome::Outcome;
-use crate::payload::Format;
 
-/// Handshakes under way at a time while a scenario sets up.
+/// Connections being set up at a time.
 pub(crate) const HANDSHAKES_MAX: usize = 64;
 
-/// Descriptors that are not connections.
+/// File descriptors that are not connections.
 const OTHER_FILES: u64 = 16;
 
 /// The fast client for `target`.
@@ -31,8 +27,8 @@ pub(crate) fn net(target: &Target, common: &Common, connections: usize) -> Resul
         .map_err(|error| format!("epoll: {error}"))
 }
 
-/// Raises the soft limit of open files to the hard one and says so if even that
-/// does not do.
+/// Raises the soft limit of open files to the hard one if necessary; fails if that is
+/// not enough.
 pub(crate) fn check_file_limit(connections: usize) -> Result<(), String> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let needed = connections as u64 + OTHER_FILES;
@@ -56,7 +52,7 @@ pub(crate) fn check_file_limit(connections: usize) -> Result<(), String> {
     ))
 }
 
-/// Opens one connection, with an error that says what to do.
+/// Opens one connection.
 pub(crate) fn open(net: &mut Net) -> Result<Id, String> {
     net.open().map_err(cannot_connect)
 }
@@ -66,7 +62,7 @@ pub(crate) fn open_on(net: &mut Net, path: &str) -> Result<Id, String> {
     net.open_on(path).map_err(cannot_connect)
 }
 
-/// As [`open`], for a stream of events of these topics.
+/// As [`open`], for an event stream of these topics.
 pub(crate) fn open_stream<'a>(
     net: &mut Net,
     topics: impl Iterator<Item = &'a str>,
@@ -82,7 +78,7 @@ fn cannot_connect(error: std::io::Error) -> String {
     }
 }
 
-/// How a connection failed that should not have.
+/// The failure of a run whose connection `what` ended early.
 pub(crate) fn failure(target: &Target, what: &str, end: &End) -> String {
     match end {
         End::Unreachable(_) => format!("{}: {end}. Is the server running?", target.url),
@@ -109,59 +105,5 @@ pub(crate) fn outcome(
         }),
         unit,
         ..Outcome::default()
-    }
-}
-
-/// A frame of the events protocol that is not an event.
-#[derive(Debug, Deserialize)]
-pub(crate) struct ServerFrame {
-    #[serde(rename = "type")]
-    pub(crate) kind: String,
-    #[serde(default)]
-    pub(crate) events: Vec<String>,
-    pub(crate) id: Option<serde_json::Value>,
-    pub(crate) result: Option<serde_json::Value>,
-    pub(crate) client_timestamp: Option<u64>,
-}
-
-impl ServerFrame {
-    /// Parses a JSON frame.
-    pub(crate) fn parse(payload: &[u8]) -> Result<Self, String> {
-        Self::parse_in(Format::Json, payload)
-    }
-
-    /// Parses a frame.
-    pub(crate) fn parse_in(format: Format, payload: &[u8]) -> Result<Self, String> {
-        let parsed = match format {
-            Format::Json => serde_json::from_slice(payload).map_err(|error| error.to_string()),
-            Format::Msgpack => rmp_serde::from_slice(payload).map_err(|error| error.to_string()),
-        };
-        parsed.map_err(|error| {
-            let text = String::from_utf8_lossy(payload);
-            format!("not a frame of the events protocol ({error}): {text:.200}")
-        })
-    }
-}
-
-/// The payload of a subscribe frame in JSON.
-pub(crate) fn subscribe<'a>(names: impl Iterator<Item = &'a str>) -> Vec<u8> {
-    subscribe_in(Format::Json, names)
-}
-
-/// The payload of a subscribe frame in `format`.
-pub(crate) fn subscribe_in<'a>(format: Format, names: impl Iterator<Item = &'a str>) -> Vec<u8> {
-    let events: Vec<&str> = names.collect();
-    let frame = serde_json::json!({"type": "subscribe", "events": events});
-    match format {
-        Format::Json => frame.to_string().into_bytes(),
-        Format::Msgpack => rmp_serde::to_vec(&frame).expect("plain values"),
-    }
-}
-
-/// The opcode of frames in `format`.
-pub(crate) fn message_opcode(format: Format) -> u8 {
-    match format {
-        Format::Json => opcode::TEXT,
-        Format::Msgpack => opcode::BINARY,
     }
 }

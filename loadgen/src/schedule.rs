@@ -1,8 +1,8 @@
 //! When the messages of an open loop are due.
 //!
-//! Times are computed from the start, so they never drift, and a message that
-//! goes out late still carries the time it was due: waiting in the generator
-//! counts as latency and no stall hides itself (coordinated omission).
+//! Times are computed from the start, so they never drift. A message that is sent
+//! late still carries its scheduled time: waiting in the generator counts as latency,
+//! which avoids coordinated omission.
 
 /// Bursts of messages at a steady mean rate.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Schedule {
         self.start_ns + (self.taken as f64 * self.burst_ns) as u64
     }
 
-    /// Takes the next burst if it is due at `now_ns`, and says when it was due.
+    /// Takes the next burst if it is due at `now_ns`; returns its scheduled time.
     pub(crate) fn take(&mut self, now_ns: u64) -> Option<u64> {
         let due = self.next_ns();
         (due <= now_ns).then(|| {

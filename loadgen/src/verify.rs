@@ -1,21 +1,20 @@
 //! Checks every delivery: complete, once, in order, unchanged, and in the same
-//! order for everybody.
+//! order for all subscribers of a topic.
 //!
-//! A *stream* is what one publisher sends to one topic as one replica sees it.
-//! With R subscribers per topic there are R replicas, and each (replica, topic)
-//! pair belongs to one connection. Per stream the verifier knows the next
-//! sequence number; per (replica, topic) it keeps a rolling hash over (publisher,
-//! sequence), so that equal hashes mean one global order.
+//! With R subscribers per topic there are R replicas of it, and each (replica,
+//! topic) pair belongs to one connection. A *stream* is what one publisher sends
+//! to one topic, as one replica receives it. The verifier knows the next sequence
+//! number of every stream, and keeps a rolling hash over (publisher, sequence) for
+//! every (replica, topic): equal hashes mean one global order.
 //!
-//! The hot path never parses. The first event of a connection is parsed
-//! whole, which teaches where `data` starts and what stands before it. From then
-//! on the bytes before `data`, all of `data` and the bytes after it are compared
-//! in place; whatever does not fit exactly takes the whole parse, as does every
-//! [`PARSE_EVERY`]th event in any case.
+//! The hot path never parses. The first event of a connection is parsed whole, to
+//! learn where `data` starts and which bytes precede it. Later events are compared
+//! in place: the bytes before `data`, all of `data`, and the bytes after it. An
+//! event that differs is parsed whole, as is every [`PARSE_EVERY`]th.
 
 mod counts;
 mod envelope;
-mod gaps;
+mod missing;
 
 use std::ops::Range;
 
@@ -23,26 +22,25 @@ use hdrhistogram::Histogram;
 
 pub(crate) use counts::Counts;
 use envelope::Envelope;
-pub(crate) use envelope::Parsed;
-pub(crate) use gaps::{Gaps, Late};
+pub(crate) use missing::{LateMessage, MissingRanges};
 
-use crate::cli::Transport;
 use crate::foreign::Foreign;
-use crate::payload::{self, Format, Head, Layout, Source};
+use crate::parsed::Parsed;
+use crate::payload::{self, Format, Layout, PayloadHead, Source};
 
-/// Every so many events one is parsed although it looked right.
+/// Every so many events, one is parsed although its bytes are as expected.
 const PARSE_EVERY: u32 = 65_536;
 
-/// How many topics, publishers and subscribers there are.
+/// Numbers of topics, publishers and subscribers per topic.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
     pub(crate) topics: usize,
     pub(crate) publishers: usize,
-    /// Replicas of which everything is expected.
+    /// Replicas that must get every message.
     pub(crate) complete: usize,
-    /// Replicas after those that come and go: they may start anywhere.
+    /// Replicas after those that connect and disconnect: they may start anywhere.
     pub(crate) passing: usize,
-    /// Replicas after those that stop reading: gaps are theirs to have.
+    /// Replicas after those that stop reading: they may miss messages.
     pub(crate) slow: usize,
 }
 
@@ -60,36 +58,27 @@ impl Shape {
     }
 }
 
-/// What deliveries look like.
+/// The wire format of deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wire {
     /// Frames of the events protocol, in the layout's format.
-    Events,
+    WebSocket,
     /// Server-Sent Events.
-    Stream,
-    /// Messages of another product; of one topic.
+    Sse,
+    /// Messages of a foreign protocol, all of one topic.
     Foreign(Foreign),
-}
-
-impl From<Transport> for Wire {
-    fn from(transport: Transport) -> Self {
-        match transport {
-            Transport::Websocket => Self::Events,
-            Transport::Sse => Self::Stream,
-        }
-    }
 }
 
 /// The next message of one stream.
 #[derive(Debug, Clone, Copy)]
-struct Stream {
-    /// `digits(next)`, or 0, which no message carries, until a replica that may
-    /// start anywhere has its first.
+struct StreamState {
+    /// `digits(next)`; 0, which no message carries, before the first message of a
+    /// replica that may start anywhere.
     expected: u64,
     next: u32,
 }
 
-impl Stream {
+impl StreamState {
     const ANYWHERE: Self = Self {
         expected: 0,
         next: 0,
@@ -111,29 +100,29 @@ pub(crate) struct Verifier {
     wire: Wire,
     names: Vec<String>,
     /// By replica, topic, publisher.
-    streams: Vec<Stream>,
+    streams: Vec<StreamState>,
     /// Rolling hash by replica, topic.
     orders: Vec<u64>,
     /// The connection each (replica, topic) belongs to.
     owners: Vec<u32>,
     envelope: Envelope,
-    gaps: Gaps,
+    missing: MissingRanges,
     counts: Counts,
     slow_counts: Counts,
-    /// Deliveries to complete replicas, by publisher; its reader takes them.
+    /// Deliveries to complete replicas since [`Self::take_delivered`], by publisher.
     delivered: Vec<u64>,
     latency: Histogram<u64>,
     until_parse: u32,
-    /// Whole parses, which cost about a microsecond each.
+    /// Events parsed whole, about a microsecond each.
     parses: u64,
     /// The last frame that was not an event.
     last_other: String,
-    at: Position,
+    current: CurrentStream,
 }
 
-/// What consecutive events have in common, so that it is looked up once.
+/// The stream of the last event: looked up once for consecutive events.
 #[derive(Debug)]
-struct Position {
+struct CurrentStream {
     owner: u32,
     replica: usize,
     now_ns: u64,
@@ -146,7 +135,8 @@ struct Position {
     prefix: Range<usize>,
     time: u128,
     sent_ns: u64,
-    run: u64,
+    /// Deliveries not recorded yet, all with this publisher and send time.
+    run_length: u64,
 }
 
 impl Verifier {
@@ -162,10 +152,10 @@ impl Verifier {
         let pairs = shape.replicas() * shape.topics;
         assert_eq!(owners.len(), pairs, "one owner per replica and topic");
         assert_eq!(names.len(), shape.topics, "one name per topic");
-        let mut streams = vec![Stream::at(0); pairs * shape.publishers];
+        let mut streams = vec![StreamState::at(0); pairs * shape.publishers];
         let passing = shape.complete..shape.complete + shape.passing;
         let per_replica = shape.topics * shape.publishers;
-        streams[passing.start * per_replica..passing.end * per_replica].fill(Stream::ANYWHERE);
+        streams[passing.start * per_replica..passing.end * per_replica].fill(StreamState::ANYWHERE);
         Self {
             envelope: Envelope::new(shape.topics),
             layout,
@@ -175,7 +165,7 @@ impl Verifier {
             streams,
             orders: vec![0; pairs],
             owners,
-            gaps: Gaps::default(),
+            missing: MissingRanges::default(),
             counts: Counts::default(),
             slow_counts: Counts::default(),
             delivered: vec![0; shape.publishers],
@@ -183,7 +173,7 @@ impl Verifier {
             until_parse: PARSE_EVERY,
             parses: 0,
             last_other: String::new(),
-            at: Position {
+            current: CurrentStream {
                 owner: u32::MAX,
                 replica: 0,
                 now_ns: 0,
@@ -195,24 +185,24 @@ impl Verifier {
                 prefix: 0..0,
                 time: 0,
                 sent_ns: 0,
-                run: 0,
+                run_length: 0,
             },
         }
     }
 
-    /// Says whose events follow and when they were read.
+    /// The events that follow came on connection `owner` and were read at `now_ns`.
     pub(crate) fn begin(&mut self, owner: u32, replica: usize, now_ns: u64) {
-        if self.at.owner != owner || self.at.replica != replica {
-            self.at.owner = owner;
-            self.at.replica = replica;
-            self.at.source = 0;
+        if self.current.owner != owner || self.current.replica != replica {
+            self.current.owner = owner;
+            self.current.replica = replica;
+            self.current.source = 0;
         }
-        self.at.now_ns = now_ns;
+        self.current.now_ns = now_ns;
     }
 
-    /// Books what was seen since [`Self::begin`].
+    /// Ends the events of [`Self::begin`].
     pub(crate) fn end(&mut self) {
-        self.book();
+        self.record_run();
     }
 
     /// Checks one event frame's payload.
@@ -221,49 +211,49 @@ impl Verifier {
     #[inline]
     pub(crate) fn event(&mut self, text: &[u8]) {
         if !self.expected_event(text) {
-            self.any_event(text);
+            self.parsed_event(text);
         }
     }
 
     /// Checks a connection's first event frame, by parsing all of it.
     pub(crate) fn first_event(&mut self, text: &[u8]) {
-        self.any_event(text);
+        self.parsed_event(text);
     }
 
-    /// Takes the event if it is exactly what was expected; otherwise changes nothing.
+    /// Accepts an event whose every byte is as expected; otherwise changes nothing.
     #[inline]
     fn expected_event(&mut self, text: &[u8]) -> bool {
         let from = self.envelope.data_at();
-        let Some((data, behind)) = text
+        let Some((data, tail)) = text
             .get(from..)
             .and_then(|rest| rest.split_at_checked(self.layout.bytes()))
         else {
             return false;
         };
-        let ends_well = match (self.wire, self.layout.format()) {
-            (Wire::Stream, _) => behind == b"\n",
-            (Wire::Foreign(foreign), _) => foreign.ends_well(behind),
-            (_, Format::Json) => matches!(behind, [b',' | b'}', .., b'}'] | [b'}']),
+        let is_valid_tail = match (self.wire, self.layout.format()) {
+            (Wire::Sse, _) => tail == b"\n",
+            (Wire::Foreign(foreign), _) => foreign.is_valid_tail(tail),
+            (_, Format::Json) => matches!(tail, [b',' | b'}', .., b'}'] | [b'}']),
             // The next key, a short string; the timestamp is the last value.
-            (_, Format::Msgpack) => matches!(behind, [0xA0..0xC0, .., b'Z']),
+            (_, Format::Msgpack) => matches!(tail, [0xA0..0xC0, .., b'Z']),
         };
-        let Some(head) = Head::of(data) else {
+        let Some(head) = PayloadHead::of(data) else {
             return false;
         };
-        if head.source != self.at.source && !self.select(head.source) {
+        if head.source != self.current.source && !self.select(head.source) {
             return false;
         }
-        let stream = self.streams[self.at.stream];
+        let stream = self.streams[self.current.stream];
         if head.sequence != stream.expected
-            || text[..=from] != *self.envelope.prefix(&self.at.prefix)
-            || !ends_well
+            || text[..=from] != *self.envelope.prefix(&self.current.prefix)
+            || !is_valid_tail
             || !self
                 .layout
-                .tail_matches(data, self.at.source_number, stream.next)
+                .tail_matches(data, self.current.source_number, stream.next)
         {
             return false;
         }
-        if head.time != self.at.time && !self.select_time(head.time) {
+        if head.time != self.current.time && !self.select_time(head.time) {
             return false;
         }
         self.until_parse -= 1;
@@ -274,14 +264,14 @@ impl Verifier {
         true
     }
 
-    /// Looks at an event without any expectation, and counts what is wrong.
+    /// Parses an event, and counts what is wrong with it.
     #[cold]
-    fn any_event(&mut self, text: &[u8]) {
+    fn parsed_event(&mut self, text: &[u8]) {
         self.parses += 1;
         self.until_parse = PARSE_EVERY;
         let parsed = match self.wire {
-            Wire::Events => envelope::parse(self.layout.format(), text),
-            Wire::Stream => envelope::parse_stream(text),
+            Wire::WebSocket => envelope::parse(self.layout.format(), text),
+            Wire::Sse => envelope::parse_sse(text),
             Wire::Foreign(foreign) => foreign.parse(text, &self.names[0]),
         };
         let (name, data_range) = match parsed {
@@ -297,12 +287,12 @@ impl Verifier {
             }
         };
         let data = &text[data_range.clone()];
-        let source_and_sequence = Head::of(data).and_then(|head| {
+        let source_and_sequence = PayloadHead::of(data).and_then(|head| {
             let source = Source::from_number(payload::number(head.source)?);
             let sequence = payload::number(head.sequence)?;
             let whole = data.len() == self.layout.bytes()
                 && self.layout.tail_matches(data, source.number(), sequence)
-                && payload::time_ns(head.time)? <= self.at.now_ns;
+                && payload::time_ns(head.time)? <= self.current.now_ns;
             whole.then_some((head, source, sequence))
         });
         let Some((head, source, sequence)) = source_and_sequence else {
@@ -313,7 +303,7 @@ impl Verifier {
         if self.names.get(topic).map(String::as_str) != Some(&*name)
             || usize::from(source.publisher) >= self.shape.publishers
         {
-            // Whole, but not what this connection subscribed to under this name.
+            // Unchanged, but sent to a topic of another name.
             self.counts_mut().misrouted += 1;
             return;
         }
@@ -322,29 +312,29 @@ impl Verifier {
             self.counts_mut().misrouted += 1;
             return;
         }
-        let stream = self.streams[self.at.stream];
+        let stream = self.streams[self.current.stream];
         let first = stream.expected == 0;
         if first || sequence == stream.next {
             self.take(sequence);
         } else if sequence > stream.next {
-            self.gaps.add(self.at.stream, stream.next..sequence);
+            self.missing.add(self.current.stream, stream.next..sequence);
             self.counts_mut().lost += u64::from(sequence - stream.next);
             self.take(sequence);
         } else {
-            match self.gaps.take(self.at.stream, sequence) {
-                Late::Missing => {
+            match self.missing.take(self.current.stream, sequence) {
+                LateMessage::WasMissing => {
                     self.counts_mut().lost -= 1;
                     self.counts_mut().reordered += 1;
                     self.fold(sequence);
-                    self.at.run += 1;
+                    self.current.run_length += 1;
                 }
-                Late::Seen => self.counts_mut().duplicated += 1,
+                LateMessage::Duplicate => self.counts_mut().duplicated += 1,
             }
         }
     }
 
     fn counts_mut(&mut self) -> &mut Counts {
-        if self.shape.is_slow(self.at.replica) {
+        if self.shape.is_slow(self.current.replica) {
             &mut self.slow_counts
         } else {
             &mut self.counts
@@ -353,19 +343,19 @@ impl Verifier {
 
     #[inline]
     fn take(&mut self, sequence: u32) {
-        self.streams[self.at.stream] = Stream::at(sequence.wrapping_add(1));
+        self.streams[self.current.stream] = StreamState::at(sequence.wrapping_add(1));
         self.fold(sequence);
-        self.at.run += 1;
+        self.current.run_length += 1;
     }
 
     #[inline]
     fn fold(&mut self, sequence: u32) {
-        let step = u64::from(sequence) << 32 | self.at.publisher as u64;
-        let order = &mut self.orders[self.at.order];
+        let step = u64::from(sequence) << 32 | self.current.publisher as u64;
+        let order = &mut self.orders[self.current.order];
         *order = (order.rotate_left(5) ^ step).wrapping_mul(0x517C_C1B7_2722_0A95);
     }
 
-    /// Makes the stream of `source` the current one, if this connection has it.
+    /// Selects the stream of `source`, if it belongs to this connection.
     fn select(&mut self, source: u64) -> bool {
         let Some(number) = payload::number(source) else {
             return false;
@@ -375,55 +365,58 @@ impl Verifier {
         if topic >= self.shape.topics || publisher >= self.shape.publishers {
             return false;
         }
-        let order = self.at.replica * self.shape.topics + topic;
-        if self.owners[order] != self.at.owner {
+        let order = self.current.replica * self.shape.topics + topic;
+        if self.owners[order] != self.current.owner {
             return false;
         }
         let Some(prefix) = self.envelope.range(topic) else {
             return false;
         };
-        if publisher != self.at.publisher {
-            self.book();
+        if publisher != self.current.publisher {
+            self.record_run();
         }
-        self.at.source = source;
-        self.at.source_number = number;
-        self.at.publisher = publisher;
-        self.at.order = order;
-        self.at.stream = order * self.shape.publishers + publisher;
-        self.at.prefix = prefix;
+        self.current.source = source;
+        self.current.source_number = number;
+        self.current.publisher = publisher;
+        self.current.order = order;
+        self.current.stream = order * self.shape.publishers + publisher;
+        self.current.prefix = prefix;
         true
     }
 
-    /// Makes `time` the current send time.
+    /// Selects the send time `time`.
     fn select_time(&mut self, time: u128) -> bool {
         let Some(sent_ns) = payload::time_ns(time) else {
             return false;
         };
-        if sent_ns > self.at.now_ns {
+        if sent_ns > self.current.now_ns {
             return false;
         }
-        self.book();
-        self.at.time = time;
-        self.at.sent_ns = sent_ns;
+        self.record_run();
+        self.current.time = time;
+        self.current.sent_ns = sent_ns;
         true
     }
 
-    /// Books the run of deliveries with one send time and one publisher.
-    fn book(&mut self) {
-        let run = std::mem::take(&mut self.at.run);
-        if run == 0 {
+    /// Records the deliveries with one send time and one publisher.
+    fn record_run(&mut self) {
+        let count = std::mem::take(&mut self.current.run_length);
+        if count == 0 {
             return;
         }
-        self.counts_mut().received += run;
-        if self.at.replica < self.shape.complete {
-            self.delivered[self.at.publisher] += run;
-            let latency = self.at.now_ns.saturating_sub(self.at.sent_ns).max(1);
-            self.latency.saturating_record_n(latency, run);
+        self.counts_mut().received += count;
+        if self.current.replica < self.shape.complete {
+            self.delivered[self.current.publisher] += count;
+            let latency = self
+                .current
+                .now_ns
+                .saturating_sub(self.current.sent_ns)
+                .max(1);
+            self.latency.saturating_record_n(latency, count);
         }
     }
 
-    /// Takes the number of deliveries of `publisher` to complete replicas since
-    /// the last call.
+    /// Deliveries of `publisher` to complete replicas since the last call.
     pub(crate) fn take_delivered(&mut self, publisher: usize) -> u64 {
         std::mem::take(&mut self.delivered[publisher])
     }
@@ -433,7 +426,7 @@ impl Verifier {
         &self.last_other
     }
 
-    /// Latencies of deliveries to complete replicas, for the caller to take.
+    /// Latencies of deliveries to complete replicas, for the caller to reset.
     pub(crate) fn latency_mut(&mut self) -> &mut Histogram<u64> {
         &mut self.latency
     }
@@ -454,21 +447,21 @@ impl Verifier {
         self.parses
     }
 
-    /// A passing replica leaves; its connection's next life may start anywhere.
+    /// A passing replica disconnects; its next connection may start anywhere.
     pub(crate) fn restart(&mut self, replica: usize) {
         assert!(self.shape.is_passing(replica), "only those may start again");
         let per_replica = self.shape.topics * self.shape.publishers;
         let streams = replica * per_replica..(replica + 1) * per_replica;
         for stream in streams.clone() {
-            self.gaps.forget(stream);
+            self.missing.forget(stream);
         }
-        self.streams[streams].fill(Stream::ANYWHERE);
-        self.at.source = 0;
+        self.streams[streams].fill(StreamState::ANYWHERE);
+        self.current.source = 0;
     }
 
-    /// Counts what never came, given how many messages each (topic, publisher)
-    /// sent, and compares the order of the complete replicas topic by topic.
-    pub(crate) fn finish(&self, sent: &[u32]) -> Verdict {
+    /// Counts what is missing of the messages that each (topic, publisher) sent,
+    /// and compares the order of the complete replicas topic by topic.
+    pub(crate) fn finish(&self, sent: &[u32]) -> VerifierReport {
         let per_replica = self.shape.topics * self.shape.publishers;
         assert_eq!(sent.len(), per_replica, "one count per topic and publisher");
         let mut counts = self.counts;
@@ -478,7 +471,7 @@ impl Verifier {
             }
         }
         if counts.lost > 0 {
-            return Verdict {
+            return VerifierReport {
                 counts,
                 topics_disagreeing: None,
             };
@@ -490,16 +483,16 @@ impl Verifier {
             let first = orders.next();
             topics_disagreeing += u64::from(orders.any(|order| Some(order) != first));
         }
-        Verdict {
+        VerifierReport {
             counts,
             topics_disagreeing: Some(topics_disagreeing),
         }
     }
 }
 
-/// What is known once everything has arrived or was given up.
+/// The result of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Verdict {
+pub(crate) struct VerifierReport {
     pub(crate) counts: Counts,
     /// Topics of which two complete replicas saw different sequences; not known
     /// when messages are missing.

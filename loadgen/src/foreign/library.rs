@@ -1,8 +1,8 @@
-//! WebSocket libraries: the server is ours, so that it can do more than fan out.
+//! WebSocket libraries: their server is ours, so that it serves other scenarios than fan-out, too.
 
 use clap::ValueEnum;
 
-/// A library behind a server in perf/peers, which echoes and greets on paths of its own.
+/// A library with a server in perf/peers, which has a path for echo and one that greets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Library {
     /// uWebSockets: perf/peers/uwebsockets.cpp.
@@ -10,14 +10,14 @@ pub(crate) enum Library {
 }
 
 impl Library {
-    /// Where every message comes back.
+    /// The path that echoes every message.
     pub(crate) fn echo_path(self) -> &'static str {
         match self {
             Self::Uwebsockets => "/echo",
         }
     }
 
-    /// Where somebody who connects is greeted as in the events protocol, and then left alone.
+    /// The path that greets a new connection as the events protocol does, and sends nothing else.
     pub(crate) fn greeting_path(self) -> &'static str {
         match self {
             Self::Uwebsockets => "/greeting",

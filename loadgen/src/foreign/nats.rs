@@ -1,22 +1,22 @@
 //! The client protocol of NATS: lines, and data of an announced length.
 //!
-//! A frame holds as many protocol messages as the server had ready, and always whole ones.
+//! A frame holds one or more protocol messages, always whole ones.
 
 use memchr::memchr;
 
-use super::{Heard, Side, Step};
-use crate::verify::Parsed;
+use super::connection::{Received, SetupStep, Side};
+use crate::parsed::Parsed;
 
 const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"tls_required\":false,\
                        \"lang\":\"loadgen\",\"version\":\"1\",\"protocol\":0}\r\n";
 
-/// The server greets with INFO and answers the PING behind the subscription with PONG; by then
-/// the subscription counts.
-pub(super) fn answered(side: Side, topic: &str, payload: &[u8]) -> Result<Step, String> {
+/// The server greets with INFO and answers the PING after the subscription with PONG: then the
+/// subscription is active.
+pub(super) fn set_up(side: Side, topic: &str, payload: &[u8]) -> Result<SetupStep, String> {
     let mut lines = payload.split_inclusive(|&byte| byte == b'\n');
     // Another INFO may come with the PONG.
     if lines.clone().any(|line| line == b"PONG\r\n") {
-        return Ok(Step::Ready);
+        return Ok(SetupStep::Ready);
     }
     if lines.any(|line| line.starts_with(b"INFO ")) {
         let subscribe = match side {
@@ -24,9 +24,10 @@ pub(super) fn answered(side: Side, topic: &str, payload: &[u8]) -> Result<Step, 
             Side::Publisher => String::new(),
         };
         let greeting = format!("{CONNECT}{subscribe}PING\r\n");
-        return Ok(Step::Say(greeting.into_bytes()));
+        return Ok(SetupStep::Send(greeting.into_bytes()));
     }
-    heard(payload).map(|answer| answer.map_or(Step::Wait, |answer| Step::Say(answer.to_vec())))
+    received(payload)
+        .map(|answer| answer.map_or(SetupStep::Wait, |answer| SetupStep::Send(answer.to_vec())))
 }
 
 pub(super) fn publish(
@@ -44,24 +45,24 @@ pub(super) fn publish(
     out.extend_from_slice(b"\r\n");
 }
 
-/// What a frame without deliveries wants.
-pub(super) fn heard(mut payload: &[u8]) -> Result<Option<&'static [u8]>, String> {
-    let mut wanted = None;
+/// The reply that a frame without deliveries requires.
+pub(super) fn received(mut payload: &[u8]) -> Result<Option<&'static [u8]>, String> {
+    let mut reply = None;
     while !payload.is_empty() {
         match next(&mut payload)? {
-            Heard::Answer(answer) => wanted = Some(answer),
-            Heard::Nothing => {}
-            Heard::Message(_) => return Err("NATS delivered what nobody subscribed to".into()),
+            Received::Reply(bytes) => reply = Some(bytes),
+            Received::Nothing => {}
+            Received::Message(_) => return Err("NATS delivered what nobody subscribed to".into()),
         }
     }
-    Ok(wanted)
+    Ok(reply)
 }
 
 /// Takes the next protocol message off a frame.
 ///
-/// Cost: one search and a few digits; the data is not looked at.
+/// Cost: one search and a few digits; the data is not read.
 #[inline]
-pub(super) fn next<'a>(frame: &mut &'a [u8]) -> Result<Heard<'a>, String> {
+pub(super) fn next<'a>(frame: &mut &'a [u8]) -> Result<Received<'a>, String> {
     let bytes = *frame;
     let cut = || "a frame of NATS ends inside a message".to_owned();
     let line = memchr(b'\n', bytes).ok_or_else(cut)? + 1;
@@ -69,13 +70,13 @@ pub(super) fn next<'a>(frame: &mut &'a [u8]) -> Result<Heard<'a>, String> {
         let whole = line + data_bytes(&bytes[..line]).ok_or_else(cut)? + 2;
         let (message, rest) = bytes.split_at_checked(whole).ok_or_else(cut)?;
         *frame = rest;
-        return Ok(Heard::Message(message));
+        return Ok(Received::Message(message));
     }
     *frame = &bytes[line..];
     match &bytes[..line] {
-        b"PING\r\n" => Ok(Heard::Answer(b"PONG\r\n")),
-        b"PONG\r\n" | b"+OK\r\n" => Ok(Heard::Nothing),
-        info if info.starts_with(b"INFO ") => Ok(Heard::Nothing),
+        b"PING\r\n" => Ok(Received::Reply(b"PONG\r\n")),
+        b"PONG\r\n" | b"+OK\r\n" => Ok(Received::Nothing),
+        info if info.starts_with(b"INFO ") => Ok(Received::Nothing),
         other => {
             let text = String::from_utf8_lossy(other);
             Err(format!("NATS said: {:.200}", text.trim_end()))
@@ -120,11 +121,14 @@ mod tests {
     #[test]
     fn a_frame_is_taken_apart_message_by_message() {
         let mut frame: &[u8] = b"MSG t 1 2\r\nab\r\nPING\r\nMSG t 1 11\r\nhello\r\nworl\r\n";
-        assert_eq!(next(&mut frame), Ok(Heard::Message(b"MSG t 1 2\r\nab\r\n")));
-        assert_eq!(next(&mut frame), Ok(Heard::Answer(b"PONG\r\n")));
         assert_eq!(
             next(&mut frame),
-            Ok(Heard::Message(b"MSG t 1 11\r\nhello\r\nworl\r\n"))
+            Ok(Received::Message(b"MSG t 1 2\r\nab\r\n"))
+        );
+        assert_eq!(next(&mut frame), Ok(Received::Reply(b"PONG\r\n")));
+        assert_eq!(
+            next(&mut frame),
+            Ok(Received::Message(b"MSG t 1 11\r\nhello\r\nworl\r\n"))
         );
         assert!(frame.is_empty());
     }
@@ -143,17 +147,17 @@ mod tests {
 
     #[test]
     fn the_handshake_subscribes_and_waits_for_the_answer() {
-        let Ok(Step::Say(said)) = answered(Side::Subscriber, "t", b"INFO {}\r\n") else {
-            panic!("nothing said");
+        let Ok(SetupStep::Send(sent)) = set_up(Side::Subscriber, "t", b"INFO {}\r\n") else {
+            panic!("nothing is sent");
         };
-        assert!(said.ends_with(b"SUB t 1\r\nPING\r\n"));
+        assert!(sent.ends_with(b"SUB t 1\r\nPING\r\n"));
         assert_eq!(
-            answered(Side::Subscriber, "t", b"PONG\r\nINFO {}\r\n"),
-            Ok(Step::Ready)
+            set_up(Side::Subscriber, "t", b"PONG\r\nINFO {}\r\n"),
+            Ok(SetupStep::Ready)
         );
         assert_eq!(
-            answered(Side::Publisher, "t", b"PING\r\n"),
-            Ok(Step::Say(b"PONG\r\n".to_vec()))
+            set_up(Side::Publisher, "t", b"PING\r\n"),
+            Ok(SetupStep::Send(b"PONG\r\n".to_vec()))
         );
     }
 }

@@ -1,9 +1,9 @@
-//! nchan and applications like it: a message is a frame, and a topic a path.
+//! nchan and applications like it: a frame is a message, and a path names its topic.
 
 use std::borrow::Cow;
 
-use super::Side;
-use crate::verify::Parsed;
+use super::connection::Side;
+use crate::parsed::Parsed;
 
 pub(super) fn path(side: Side, topic: &str) -> String {
     match side {
@@ -13,7 +13,7 @@ pub(super) fn path(side: Side, topic: &str) -> String {
 }
 
 /// nchan answers every publication with the state of its channel, or with an error.
-pub(super) fn nchan_heard(payload: &[u8]) -> Result<(), String> {
+pub(super) fn nchan_received(payload: &[u8]) -> Result<(), String> {
     if payload.starts_with(b"queued messages: ") {
         Ok(())
     } else {
@@ -22,7 +22,7 @@ pub(super) fn nchan_heard(payload: &[u8]) -> Result<(), String> {
     }
 }
 
-/// All of it is data, which is a JSON string.
+/// The whole message is the data, a JSON string.
 pub(super) fn parse<'a>(message: &'a [u8], topic: &'a str) -> Parsed<'a> {
     if message.first() != Some(&b'"') {
         return Parsed::Corrupt;

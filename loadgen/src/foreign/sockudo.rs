@@ -9,11 +9,12 @@ use aws_lc_rs::hmac;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Step, json};
-use crate::verify::Parsed;
+use super::connection::SetupStep;
+use super::json;
+use crate::parsed::Parsed;
 
-/// The key in it, and the secret that channels are signed with, are those that perf/peers/sockudo
-/// starts the server with.
+/// Its key, and the secret for signing channels, are those that perf/peers/sockudo starts the server
+/// with.
 pub(super) const PATH: &str = "/app/app-key?protocol=7&client=loadgen&version=1";
 const SECRET: &[u8] = b"app-secret";
 const KEY: &str = "app-key";
@@ -21,7 +22,7 @@ const KEY: &str = "app-key";
 pub(super) const PONG: &[u8] = br#"{"event":"pusher:pong","data":{}}"#;
 
 #[derive(Debug, Deserialize)]
-struct Event<'a> {
+struct PusherEvent<'a> {
     #[serde(borrow)]
     event: Cow<'a, str>,
     #[serde(borrow)]
@@ -30,12 +31,12 @@ struct Event<'a> {
     data: Option<&'a RawValue>,
 }
 
-pub(super) fn answered(topic: &str, payload: &[u8]) -> Result<Step, String> {
+pub(super) fn set_up(topic: &str, payload: &[u8]) -> Result<SetupStep, String> {
     let unexpected = || {
         let text = String::from_utf8_lossy(payload);
         format!("unexpected answer while setting up: {text:.300}")
     };
-    let event: Event<'_> = serde_json::from_slice(payload).map_err(|_| unexpected())?;
+    let event: PusherEvent<'_> = serde_json::from_slice(payload).map_err(|_| unexpected())?;
     match &*event.event {
         "pusher:connection_established" => {
             let socket = event.data.and_then(socket_id).ok_or_else(unexpected)?;
@@ -44,14 +45,14 @@ pub(super) fn answered(topic: &str, payload: &[u8]) -> Result<Step, String> {
                 "event": "pusher:subscribe",
                 "data": {"channel": channel, "auth": format!("{KEY}:{auth}")},
             });
-            Ok(Step::Say(frame.to_string().into_bytes()))
+            Ok(SetupStep::Send(frame.to_string().into_bytes()))
         }
-        "pusher_internal:subscription_succeeded" => Ok(Step::Ready),
+        "pusher_internal:subscription_succeeded" => Ok(SetupStep::Ready),
         _ => Err(unexpected()),
     }
 }
 
-/// The data of an event of the protocol itself is JSON in a string.
+/// The data of the protocol's own events is JSON in a string.
 fn socket_id(data: &RawValue) -> Option<String> {
     #[derive(Deserialize)]
     struct Established {
@@ -66,7 +67,7 @@ fn channel(topic: &str) -> String {
     format!("private-{topic}")
 }
 
-/// HMAC-SHA256 of socket and channel, in hexadecimal.
+/// HMAC-SHA256 of socket id and channel, in hexadecimal.
 fn signature(socket: &str, topic: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET);
     let tag = hmac::sign(&key, format!("{socket}:{}", channel(topic)).as_bytes());
@@ -76,7 +77,7 @@ fn signature(socket: &str, topic: &str) -> String {
     })
 }
 
-/// Whether the server asks if anybody is there.
+/// Whether it is the protocol's ping.
 #[inline]
 pub(super) fn is_ping(message: &[u8]) -> bool {
     message.starts_with(br#"{"event":"pusher:ping""#)
@@ -90,9 +91,9 @@ pub(super) fn publish(out: &mut Vec<u8>, topic: &str, data: impl FnOnce(&mut Vec
     out.push(b'}');
 }
 
-/// A publisher hears questions, and errors where the server did not publish.
-pub(super) fn heard(payload: &[u8]) -> Result<Option<&'static [u8]>, String> {
-    let event: Option<Event<'_>> = serde_json::from_slice(payload).ok();
+/// A publisher gets pings, and errors for what the server did not publish.
+pub(super) fn received(payload: &[u8]) -> Result<Option<&'static [u8]>, String> {
+    let event: Option<PusherEvent<'_>> = serde_json::from_slice(payload).ok();
     match event.as_ref().map(|event| &*event.event) {
         Some("pusher:ping") => Ok(Some(PONG)),
         Some(name) if name != "pusher:error" => Ok(None),
@@ -104,7 +105,7 @@ pub(super) fn heard(payload: &[u8]) -> Result<Option<&'static [u8]>, String> {
 }
 
 pub(super) fn parse(message: &[u8]) -> Parsed<'_> {
-    let Ok(event) = serde_json::from_slice::<Event<'_>>(message) else {
+    let Ok(event) = serde_json::from_slice::<PusherEvent<'_>>(message) else {
         return Parsed::Corrupt;
     };
     let channel = event.channel.as_deref().unwrap_or_default();
@@ -126,7 +127,7 @@ mod tests {
     fn the_channel_is_signed_for_the_socket() {
         let established =
             br#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.2\"}"}"#;
-        let Ok(Step::Say(said)) = answered("t0", established) else {
+        let Ok(SetupStep::Send(said)) = set_up("t0", established) else {
             panic!("nothing said");
         };
         let said = String::from_utf8(said).unwrap();
@@ -137,14 +138,14 @@ mod tests {
             "{said}"
         );
         let succeeded = br#"{"event":"pusher_internal:subscription_succeeded","data":"{}"}"#;
-        assert_eq!(answered("t0", succeeded), Ok(Step::Ready));
+        assert_eq!(set_up("t0", succeeded), Ok(SetupStep::Ready));
     }
 
     #[test]
     fn an_error_to_a_publisher_is_a_failure() {
-        assert!(heard(br#"{"event":"pusher:error","data":{"code":4301}}"#).is_err());
+        assert!(received(br#"{"event":"pusher:error","data":{"code":4301}}"#).is_err());
         let ping = br#"{"event":"pusher:ping"}"#;
-        assert_eq!(heard(ping), Ok(Some(PONG)));
+        assert_eq!(received(ping), Ok(Some(PONG)));
         assert!(is_ping(ping) && !is_ping(PONG));
     }
 }

@@ -1,7 +1,7 @@
 //! The wire protocol of WSE with the application of perf/peers/wse.py behind it.
 //!
-//! WSE leaves to the application who subscribes to what and what publishing is; ours answers
-//! `subscription_update` as WSE's clients expect it, and broadcasts what comes as `publish`.
+//! WSE leaves subscribing and publishing to the application; ours answers `subscription_update` as
+//! WSE's clients expect it, and broadcasts the data of a `publish`.
 
 use std::borrow::Cow;
 
@@ -9,9 +9,10 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Side, Step, json};
+use super::connection::{SetupStep, Side};
+use super::json;
+use crate::parsed::Parsed;
 use crate::payload::MAGIC;
-use crate::verify::Parsed;
 
 #[derive(Debug, Deserialize)]
 struct Message<'a> {
@@ -28,10 +29,10 @@ struct Payload<'a> {
     data: &'a RawValue,
 }
 
-pub(super) fn opened(side: Side, topic: &str) -> Step {
+pub(super) fn opened(side: Side, topic: &str) -> SetupStep {
     match side {
-        Side::Publisher => Step::Ready,
-        Side::Subscriber => Step::Say(
+        Side::Publisher => SetupStep::Ready,
+        Side::Subscriber => SetupStep::Send(
             format!(
                 r#"{{"c":"WSE","t":"subscription_update","p":{{"action":"subscribe","topics":["{topic}"]}},"v":1}}"#
             )
@@ -40,13 +41,13 @@ pub(super) fn opened(side: Side, topic: &str) -> Step {
     }
 }
 
-pub(super) fn answered(payload: &[u8]) -> Result<Step, String> {
+pub(super) fn set_up(payload: &[u8]) -> Result<SetupStep, String> {
     match serde_json::from_slice::<Message<'_>>(payload) {
         Ok(Message {
             t: "subscription_update",
             ..
-        }) => Ok(Step::Ready),
-        Ok(Message { t, .. }) if t != "error" => Ok(Step::Wait),
+        }) => Ok(SetupStep::Ready),
+        Ok(Message { t, .. }) if t != "error" => Ok(SetupStep::Wait),
         _ => {
             let text = String::from_utf8_lossy(payload);
             Err(format!("unexpected answer while setting up: {text:.300}"))
@@ -75,7 +76,7 @@ pub(super) fn parse(message: &[u8]) -> Parsed<'_> {
             },
             Err(_) => Parsed::Corrupt,
         },
-        // A changed byte in the type of an event leaves its data.
+        // An event whose type was changed still carries a payload.
         Some(Message { t, .. }) if t != "event" && memmem::find(message, &MAGIC).is_none() => {
             Parsed::Other
         }

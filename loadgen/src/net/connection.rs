@@ -1,21 +1,21 @@
 //! One connection of the fast client.
 
-use std::fmt;
 use std::io::{self, ErrorKind, Write};
 
 use rustix::event::epoll::EventFlags;
 use socket2::Socket;
 
+use super::end::End;
 use super::handshake;
 use crate::frame::{PAYLOAD_BYTES_MAX, opcode};
-use crate::http::Reader;
+use crate::http::ResponseReader;
 
 /// Number of a connection; used again after it has closed.
 pub(crate) type Id = usize;
 
-/// Where a connection is in its life.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
+pub(crate) enum ConnectionPhase {
     #[default]
     Free,
     Connecting,
@@ -25,91 +25,42 @@ pub(crate) enum Phase {
     Closing,
 }
 
-/// How a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum End {
-    /// No TCP connection came about.
-    Unreachable(String),
-    /// The upgrade was answered with something else than 101.
-    Refused { status: u16, body: String },
-    /// A close frame came. 1005 stands for one without a code.
-    Closed { code: u16, reason: String },
-    /// The connection ended without a close frame.
-    Lost(String),
-    /// The server broke RFC 6455.
-    Protocol(&'static str),
-}
-
-impl End {
-    /// The meaning of a close frame's payload.
-    pub(crate) fn closed(payload: &[u8]) -> Self {
-        let (code, reason) = match payload {
-            [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
-            _ => (1005, &[][..]),
-        };
-        Self::Closed {
-            code,
-            reason: String::from_utf8_lossy(reason).into_owned(),
-        }
-    }
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreachable(error) => write!(f, "server not reachable: {error}"),
-            Self::Refused { status, body } => {
-                write!(f, "upgrade refused with status {status}: {}", body.trim())
-            }
-            Self::Closed { code, reason } if reason.is_empty() => {
-                write!(f, "closed by the server with code {code}")
-            }
-            Self::Closed { code, reason } => {
-                write!(f, "closed by the server with code {code} ({reason})")
-            }
-            Self::Lost(error) => write!(f, "lost without a close frame: {error}"),
-            Self::Protocol(problem) => write!(f, "server broke the protocol: {problem}"),
-        }
-    }
-}
-
-/// Socket and buffers of one connection. Buffers are empty while nothing is cut
-/// or stuck.
+/// Socket and buffers of one connection. Buffers are empty between whole frames.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(super) socket: Option<Socket>,
-    pub(super) phase: Phase,
-    /// Frames to send, from `sent` on.
+    pub(super) phase: ConnectionPhase,
+    /// Bytes to send, from `sent` on.
     pub(super) out: Vec<u8>,
     sent: usize,
-    /// The start of a frame or of the response head.
+    /// An incomplete frame, event or response head.
     pub(super) rest: Vec<u8>,
-    /// Bytes that the frame in `rest` needs, as far as known.
+    /// Least length of what is in `rest`, 0 if not known.
     pub(super) needs: usize,
     fragments: Option<(u8, Vec<u8>)>,
     pub(super) paused: bool,
-    /// What the server's close frame said, once it came.
+    /// The server's close frame, once received.
     pub(super) close_frame: Option<End>,
     pub(super) interest_set: EventFlags,
-    pub(super) opening: Opening,
+    pub(super) kind: ConnectionKind,
 }
 
-/// What was asked for, and how the answer is known to be right.
+/// What a connection is for, and what its response is checked with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Opening {
-    /// An upgrade, with this key.
+pub(super) enum ConnectionKind {
+    /// An upgrade with this Sec-WebSocket-Key.
     WebSocket(String),
-    /// A stream of events.
-    Stream,
-    /// Nothing: requests follow, and this splits their responses.
-    Http(Reader),
+    /// Server-Sent Events.
+    EventStream,
+    /// HTTP requests, whose responses this splits.
+    Http(ResponseReader),
 }
 
 impl Default for Connection {
     fn default() -> Self {
         Self {
             socket: None,
-            phase: Phase::Free,
+            phase: ConnectionPhase::Free,
             out: Vec::new(),
             sent: 0,
             rest: Vec::new(),
@@ -118,20 +69,20 @@ impl Default for Connection {
             paused: false,
             close_frame: None,
             interest_set: EventFlags::empty(),
-            opening: Opening::Stream,
+            kind: ConnectionKind::EventStream,
         }
     }
 }
 
 impl Connection {
-    /// Begins with `socket` connecting and the request to be sent.
-    pub(super) fn start(&mut self, socket: Socket, request: Vec<u8>, opening: Opening) {
+    /// Starts with a connecting `socket` and its request.
+    pub(super) fn start(&mut self, socket: Socket, request: Vec<u8>, kind: ConnectionKind) {
         *self = Self {
             socket: Some(socket),
-            phase: Phase::Connecting,
+            phase: ConnectionPhase::Connecting,
             out: request,
             interest_set: EventFlags::IN | EventFlags::OUT,
-            opening,
+            kind,
             ..Self::default()
         };
     }
@@ -141,7 +92,7 @@ impl Connection {
         if !self.paused {
             interest |= EventFlags::IN;
         }
-        if self.phase == Phase::Connecting || self.queued_bytes() > 0 {
+        if self.phase == ConnectionPhase::Connecting || self.queued_bytes() > 0 {
             interest |= EventFlags::OUT;
         }
         interest
@@ -151,9 +102,9 @@ impl Connection {
         self.out.len() - self.sent
     }
 
-    /// Writes until everything is out or the socket is full.
+    /// Writes until all bytes are sent or the socket is full.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        if self.phase == Phase::Connecting {
+        if self.phase == ConnectionPhase::Connecting {
             return Ok(());
         }
         let Some(socket) = &mut self.socket else {
@@ -166,7 +117,7 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    // Nothing will ever go out again.
+                    // No later write would succeed.
                     self.out.clear();
                     self.sent = 0;
                     return Err(error);
@@ -178,35 +129,35 @@ impl Connection {
         Ok(())
     }
 
-    /// Looks for the response head in `bytes` and returns its length.
+    /// The length of the response head at the front of `bytes`, once it is complete.
     pub(super) fn upgrade(&mut self, bytes: &[u8]) -> Result<Option<usize>, End> {
-        let head_bytes = match &mut self.opening {
-            Opening::Stream => handshake::stream_response(bytes)?,
-            Opening::Http(_) => Some(0),
-            Opening::WebSocket(key) => {
+        let head_bytes = match &mut self.kind {
+            ConnectionKind::EventStream => handshake::stream_response(bytes)?,
+            ConnectionKind::Http(_) => Some(0),
+            ConnectionKind::WebSocket(key) => {
                 let head_bytes = handshake::response(bytes, key)?;
                 if head_bytes.is_some() {
-                    // Not needed again.
+                    // Checked; frees its memory.
                     *key = String::new();
                 }
                 head_bytes
             }
         };
         if head_bytes.is_some() {
-            self.phase = Phase::Open;
+            self.phase = ConnectionPhase::Open;
         }
         Ok(head_bytes)
     }
 
     pub(super) fn is_websocket(&self) -> bool {
-        matches!(self.opening, Opening::WebSocket(_))
+        matches!(self.kind, ConnectionKind::WebSocket(_))
     }
 
     pub(super) fn is_fragmented(&self) -> bool {
         self.fragments.is_some()
     }
 
-    /// Takes one data frame; returns the message that it completes.
+    /// Adds one data frame; returns the message that it completes.
     pub(super) fn assemble(
         &mut self,
         fin: bool,
@@ -230,19 +181,19 @@ impl Connection {
         Ok(None)
     }
 
-    /// What the end of the byte stream means.
+    /// How a connection ended whose read returned 0.
     pub(super) fn end_of_stream(&mut self) -> End {
         if let Some(end) = self.close_frame.take() {
             return end;
         }
-        if self.phase < Phase::Open {
+        if self.phase < ConnectionPhase::Open {
             return handshake::refusal(&self.rest)
                 .unwrap_or_else(|| End::Lost("before the upgrade was answered".into()));
         }
         End::Lost("end of stream".into())
     }
 
-    /// What a failed read means.
+    /// How a connection ended whose read failed.
     pub(super) fn broken(&mut self, error: io::Error) -> End {
         if let Some(end) = self.close_frame.take() {
             return end;
@@ -256,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fragments_are_put_together() {
+    fn fragments_are_assembled() {
         let mut connection = Connection::default();
         assert_eq!(connection.assemble(false, opcode::TEXT, b"a"), Ok(None));
         assert!(connection.is_fragmented());
@@ -274,15 +225,5 @@ mod tests {
         );
         assert_eq!(connection.assemble(false, opcode::BINARY, b""), Ok(None));
         assert!(connection.assemble(true, opcode::TEXT, b"").is_err());
-    }
-
-    #[test]
-    fn close_frames_are_read() {
-        let closed = |code, reason: &str| End::Closed {
-            code,
-            reason: reason.into(),
-        };
-        assert_eq!(End::closed(b"\x03\xF0slow"), closed(1008, "slow"));
-        assert_eq!(End::closed(b""), closed(1005, ""));
     }
 }

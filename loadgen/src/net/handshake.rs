@@ -2,10 +2,11 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use memchr::memmem;
 use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
 use tokio_tungstenite::tungstenite::http::Uri;
 
-use super::End;
+use super::end::End;
 
 /// Largest response head and body of a refusal that is read, in bytes.
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
@@ -22,8 +23,8 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Reads a `ws://` or `http://` URL, which mean the same. `path` stands in when it has none of its own;
-    /// `headers` are whole lines that go into the request.
+    /// Parses a `ws://` or `http://` URL, which mean the same. `path` is used if the URL has none;
+    /// `headers` are whole lines of every request.
     pub(crate) fn new(url: &str, path: &str, headers: Vec<String>) -> Result<Self, String> {
         let uri: Uri = url
             .parse()
@@ -69,20 +70,14 @@ impl Target {
     /// As [`Self::request`], on another path.
     pub(crate) fn request_on(&self, path: &str, key: &str) -> Vec<u8> {
         let host = &self.host;
-        let mut request = format!(
+        let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
         );
-        for header in &self.headers {
-            request.push_str(header);
-            request.push_str("\r\n");
-        }
-        request.push_str("\r\n");
-        request.into_bytes()
+        self.finish_head(request)
     }
 
-    /// The request for a stream of events of these topics. Whoever comes back
-    /// shows the id of the last event it had.
+    /// The request for an event stream of these topics, resumed after `last_event_id`.
     pub(crate) fn stream_request<'a>(
         &self,
         topics: impl Iterator<Item = &'a str>,
@@ -99,27 +94,27 @@ impl Target {
         if let Some(id) = last_event_id {
             request.push_str(&format!("Last-Event-ID: {id}\r\n"));
         }
-        for header in &self.headers {
-            request.push_str(header);
-            request.push_str("\r\n");
-        }
-        request.push_str("\r\n");
-        request.into_bytes()
+        self.finish_head(request)
     }
 
     /// The head of a POST of a JSON body of `length` bytes.
     pub(crate) fn post(&self, path: &str, length: usize) -> Vec<u8> {
         let host = &self.host;
-        let mut request = format!(
+        let request = format!(
             "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
              Content-Length: {length}\r\n"
         );
+        self.finish_head(request)
+    }
+
+    /// Adds the headers of every request and the end of the head.
+    fn finish_head(&self, mut head: String) -> Vec<u8> {
         for header in &self.headers {
-            request.push_str(header);
-            request.push_str("\r\n");
+            head.push_str(header);
+            head.push_str("\r\n");
         }
-        request.push_str("\r\n");
-        request.into_bytes()
+        head.push_str("\r\n");
+        head.into_bytes()
     }
 
     pub(crate) fn headers(&self) -> &[String] {
@@ -132,8 +127,8 @@ pub(crate) fn key() -> String {
     generate_key()
 }
 
-/// Looks for a whole response head at the front of `bytes`; returns its length
-/// if the upgrade was accepted.
+/// The length of the response head at the front of `bytes`, once it is complete, if
+/// the upgrade was accepted.
 pub(crate) fn response(bytes: &[u8], key: &str) -> Result<Option<usize>, End> {
     let Some((head, length)) = accepted(bytes, 101)? else {
         return Ok(None);
@@ -147,7 +142,7 @@ pub(crate) fn response(bytes: &[u8], key: &str) -> Result<Option<usize>, End> {
     Ok(Some(length))
 }
 
-/// As [`response`], for a stream of events, which has to end with the connection.
+/// As [`response`], for an event stream, which must end with the connection.
 pub(crate) fn stream_response(bytes: &[u8]) -> Result<Option<usize>, End> {
     let Some((head, length)) = accepted(bytes, 200)? else {
         return Ok(None);
@@ -161,9 +156,9 @@ pub(crate) fn stream_response(bytes: &[u8]) -> Result<Option<usize>, End> {
     Ok(Some(length))
 }
 
-/// A whole response head of the status that is hoped for, and its length.
+/// A whole response head with the status `wanted`, and its length.
 fn accepted(bytes: &[u8], wanted: u16) -> Result<Option<(String, usize)>, End> {
-    let Some(end) = find(bytes, b"\r\n\r\n") else {
+    let Some(end) = memmem::find(bytes, b"\r\n\r\n") else {
         return if bytes.len() > RESPONSE_BYTES_MAX {
             Err(End::Protocol("response head over 64 KiB"))
         } else {
@@ -175,7 +170,7 @@ fn accepted(bytes: &[u8], wanted: u16) -> Result<Option<(String, usize)>, End> {
     if status != wanted {
         let expected = header(&head, "content-length").and_then(|length| length.parse().ok());
         let body = &bytes[end + 4..];
-        // Without a length the body ends with the stream; what came suffices.
+        // Without a length the body ends with the connection; what was read suffices.
         return if body.len() < expected.unwrap_or(0).min(RESPONSE_BYTES_MAX) {
             Ok(None)
         } else {
@@ -190,15 +185,11 @@ fn accepted(bytes: &[u8], wanted: u16) -> Result<Option<(String, usize)>, End> {
 
 /// The refusal in a response that was cut short.
 pub(super) fn refusal(bytes: &[u8]) -> Option<End> {
-    let end = find(bytes, b"\r\n\r\n")?;
+    let end = memmem::find(bytes, b"\r\n\r\n")?;
     Some(End::Refused {
         status: status(&String::from_utf8_lossy(&bytes[..end]))?,
         body: String::from_utf8_lossy(&bytes[end + 4..]).into_owned(),
     })
-}
-
-fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
-    bytes.windows(what.len()).position(|window| window == what)
 }
 
 fn status(head: &str) -> Option<u16> {

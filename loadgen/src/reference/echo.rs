@@ -45,13 +45,13 @@ pub(crate) fn run(
     Ok(outcome)
 }
 
-struct Shared {
+struct ReferenceEcho {
     layout: Layout,
     in_flight: u32,
     binary: bool,
     clock: Clock,
     counts: Cell<Counts>,
-    /// Messages without an answer.
+    /// Messages not echoed yet.
     due: Cell<u64>,
     latency: RefCell<Histogram<u64>>,
     stop: Cell<bool>,
@@ -63,8 +63,8 @@ async fn drive(
     target: &Target,
     common: &Common,
     window: &mut Window,
-) -> Result<Rc<Shared>, String> {
-    let shared = Rc::new(Shared {
+) -> Result<Rc<ReferenceEcho>, String> {
+    let shared = Rc::new(ReferenceEcho {
         layout: Layout::new(options.payload, common.seed),
         in_flight: options.in_flight,
         binary: options.binary,
@@ -90,9 +90,9 @@ async fn drive(
 
 /// Keeps one connection's messages in flight.
 async fn converse(
-    shared: &Shared,
+    shared: &ReferenceEcho,
     number: u32,
-    (mut sender, mut receiver): (super::Sender, super::Receiver),
+    (mut sender, mut receiver): (super::WsSender, super::WsReceiver),
 ) -> Result<(), String> {
     let mut sequence = 0;
     let mut waiting: VecDeque<(Message, u64)> = VecDeque::new();
@@ -140,7 +140,7 @@ async fn converse(
     }
 }
 
-async fn watch(shared: &Shared, common: &Common, window: &mut Window) {
+async fn watch(shared: &ReferenceEcho, common: &Common, window: &mut Window) {
     const TICK: Duration = Duration::from_millis(10);
     let mut progress = Progress::new(common.quiet, shared.clock.now_ns());
     let start_ns = shared.clock.now_ns() + common.warmup.as_nanos() as u64;

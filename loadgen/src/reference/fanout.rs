@@ -9,14 +9,15 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
-use super::{Clock, Receiver, Sender, block_on, connect, expect, flush, next, send_text};
+use super::{Clock, WsReceiver, WsSender, block_on, connect, expect, flush, next, send_text};
 use crate::cli::{Common, Load, Scenario};
+use crate::events;
 use crate::measure::{Progress, Window};
 use crate::net::{Target, Traffic};
 use crate::outcome::{Latency, Outcome};
 use crate::payload::{Layout, Source};
-use crate::scenario::fanout::plan::Plan;
-use crate::scenario::{self, subscribe};
+use crate::scenario;
+use crate::scenario::fanout::plan::FanoutPlan;
 use crate::schedule::Schedule;
 use crate::verify::{Verifier, Wire, new_histogram};
 
@@ -26,7 +27,7 @@ pub(crate) fn run(
     target: &Target,
     common: &Common,
 ) -> Result<Outcome, String> {
-    let (plan, load) = Plan::of(scenario, common.seed).expect("only called for fan-out");
+    let (plan, load) = FanoutPlan::of(scenario, common.seed).expect("only called for fan-out");
     scenario::check_file_limit(plan.members.len() + usize::from(load.publishers))?;
     let mut window = Window::new(common.pid)?;
     let (shared, latency) = block_on(drive(plan, load, target, common, &mut window))?;
@@ -42,8 +43,8 @@ pub(crate) fn run(
     Ok(outcome)
 }
 
-/// What the tasks of a run share.
-struct Shared {
+/// State that the tasks of a run share.
+struct ReferenceFanout {
     verifier: RefCell<Verifier>,
     layout: Layout,
     load: Load,
@@ -59,7 +60,7 @@ struct Shared {
     failure: RefCell<Option<String>>,
 }
 
-impl Shared {
+impl ReferenceFanout {
     fn fail(&self, problem: String) {
         self.failure.borrow_mut().get_or_insert(problem);
         self.stop.set(true);
@@ -74,8 +75,8 @@ impl Shared {
         self.verifier.borrow().counts().received
     }
 
-    /// Shows progress, and moves what was recorded since the last line to `latency`.
-    fn look(
+    /// Shows progress, and adds the latencies since the last line to `latency`.
+    fn show_progress(
         &self,
         now_ns: u64,
         phase: &str,
@@ -104,22 +105,22 @@ impl Shared {
 }
 
 async fn drive(
-    plan: Plan,
+    plan: FanoutPlan,
     load: Load,
     target: &Target,
     common: &Common,
     window: &mut Window,
-) -> Result<(Rc<Shared>, Histogram<u64>), String> {
+) -> Result<(Rc<ReferenceFanout>, Histogram<u64>), String> {
     let publishers = usize::from(load.publishers);
     let layout = || Layout::new(load.payload, common.seed);
     let verifier = Verifier::new(
         layout(),
         plan.shape,
-        Wire::Events,
+        Wire::WebSocket,
         plan.names.clone(),
         plan.owners(),
     );
-    let shared = Rc::new(Shared {
+    let shared = Rc::new(ReferenceFanout {
         verifier: RefCell::new(verifier),
         layout: layout(),
         name: plan.names[0].clone(),
@@ -136,7 +137,7 @@ async fn drive(
         let (mut sender, mut receiver) = connect(target).await?;
         expect(&mut receiver, "connection_established").await?;
         let names = member.topics.iter().map(|_| &*shared.name);
-        send_text(&mut sender, subscribe(names)).await?;
+        send_text(&mut sender, events::subscribe(names)).await?;
         flush(&mut sender).await?;
         expect(&mut receiver, "subscription_confirmed").await?;
         let shared = Rc::clone(&shared);
@@ -174,8 +175,8 @@ async fn drive(
     Ok((shared, latency))
 }
 
-/// Hands everything one subscriber gets to the verifier.
-async fn receive(shared: &Shared, owner: u32, replica: usize, mut receiver: Receiver) {
+/// Hands all messages of one subscriber to the verifier.
+async fn receive(shared: &ReferenceFanout, owner: u32, replica: usize, mut receiver: WsReceiver) {
     loop {
         let text = match next(&mut receiver).await {
             Ok(message) => message.into_data(),
@@ -200,9 +201,9 @@ async fn receive(shared: &Shared, owner: u32, replica: usize, mut receiver: Rece
 }
 
 async fn publish(
-    shared: &Shared,
+    shared: &ReferenceFanout,
     number: usize,
-    mut sender: Sender,
+    mut sender: WsSender,
     patience: Duration,
 ) -> Result<(), String> {
     let burst = shared.load.burst();
@@ -255,8 +256,8 @@ async fn publish(
     std::future::pending().await
 }
 
-/// Opens and closes the window and waits for the rest.
-async fn watch(shared: &Shared, common: &Common, window: &mut Window) -> Histogram<u64> {
+/// Opens and closes the window, and waits for outstanding deliveries.
+async fn watch(shared: &ReferenceFanout, common: &Common, window: &mut Window) -> Histogram<u64> {
     const TICK: Duration = Duration::from_millis(10);
     let mut latency = new_histogram();
     let mut progress = Progress::new(common.quiet, shared.clock.now_ns());
@@ -280,7 +281,7 @@ async fn watch(shared: &Shared, common: &Common, window: &mut Window) -> Histogr
         } else {
             "warming"
         };
-        shared.look(now_ns, phase, &mut progress, &mut latency);
+        shared.show_progress(now_ns, phase, &mut progress, &mut latency);
         let failed = shared.failure.borrow().is_some();
         if failed || now_ns > give_up_ns || (window.is_stopped() && shared.due() == 0) {
             break;

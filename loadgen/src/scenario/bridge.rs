@@ -11,11 +11,10 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-pub(crate) use call::ANSWERS_MAX;
-use peers::Peers;
-use plan::{Kind, Plan};
+use peers::BridgePeers;
+use plan::{BridgePlan, RequestKind};
 
-use super::arrivals::gather;
+use super::connections::connect_all;
 use crate::cli::{self, Common, Scenario};
 use crate::measure::{Progress, Window};
 use crate::net::{Net, Target, Traffic};
@@ -23,13 +22,14 @@ use crate::outcome::{Latency, Memory, Outcome, grouped};
 use crate::payload::Layout;
 use crate::process;
 use crate::schedule::Schedule;
+use crate::stall::StallTimer;
 use crate::verify::new_histogram;
 
 /// Longest wait for events, so that windows open and close on time.
 const TURN_MAX: Duration = Duration::from_millis(5);
 
-/// Silence after which nothing more is expected from a run that failed.
-const QUIET_NS: u64 = 1_000_000_000;
+/// Time without progress after which a failed run stops draining.
+const FAILED_STALL: Duration = Duration::from_secs(1);
 
 /// Runs the scenario.
 pub(crate) fn run(
@@ -39,9 +39,9 @@ pub(crate) fn run(
     common: &Common,
 ) -> Result<Outcome, String> {
     let load = options.load();
-    let plan = Plan::of(options)?;
+    let plan = BridgePlan::of(options)?;
     let rate = plan.rate;
-    let calls = plan.slots.contains(&Kind::Call);
+    let calls = plan.services.contains(&RequestKind::Call);
     let batch = plan.batch as u32;
     let unit = match &options.mode {
         cli::BridgeMode::Push(_) => "pushes",
@@ -50,20 +50,20 @@ pub(crate) fn run(
     };
     let window = Window::new(common.pid)?;
     let before_bytes = rss_bytes(common)?;
-    let mut peers = Peers::new(plan, target.clone(), || {
+    let mut peers = BridgePeers::new(plan, target.clone(), || {
         Layout::new(load.payload, common.seed)
     });
     let count = peers.count();
     let mut net = super::net(target, common, count)?;
-    gather(&mut net, &mut peers, count, common)?;
-    find_users(&mut net, &mut peers, common)?;
+    connect_all(&mut net, &mut peers, count, common)?;
+    wait_until_users_are_known(&mut net, &mut peers, common)?;
     let began_ns = net.now_ns();
-    let mut run = Run {
+    let mut run = BridgeRun {
         schedule: rate.map(|rate| Schedule::new(began_ns, rate, batch)),
         progress: Progress::new(common.quiet, began_ns),
         latency: new_histogram(),
         marks: Vec::new(),
-        moved: (0, began_ns),
+        stall: StallTimer::new(began_ns),
         calls,
         unit,
         window,
@@ -82,7 +82,7 @@ pub(crate) fn run(
             before_bytes,
             with_bytes,
             after_bytes: rss_bytes(common)?,
-            // Requests and what waits to be written are in it.
+            // The memory is not that of idle connections.
             per_connection_bytes: None,
         });
     }
@@ -99,12 +99,16 @@ fn rss_bytes(common: &Common) -> Result<u64, String> {
 }
 
 /// Waits until the server knows every user.
-fn find_users(net: &mut Net, peers: &mut Peers, common: &Common) -> Result<(), String> {
+fn wait_until_users_are_known(
+    net: &mut Net,
+    peers: &mut BridgePeers,
+    common: &Common,
+) -> Result<(), String> {
     let deadline_ns = net.now_ns() + common.patience.as_nanos() as u64;
     peers.look_for_users(net);
     while !peers.are_all_seen() {
         turn(net, peers, TURN_MAX)?;
-        if let Some(failure) = peers.arrivals.failure() {
+        if let Some(failure) = peers.connections.failure() {
             return Err(failure.to_owned());
         }
         if let Some(refusal) = peers.first_refusal() {
@@ -121,8 +125,8 @@ fn find_users(net: &mut Net, peers: &mut Peers, common: &Common) -> Result<(), S
     Ok(())
 }
 
-/// Waits for events, handles them, and does what they gave to do.
-fn turn(net: &mut Net, peers: &mut Peers, timeout: Duration) -> Result<(), String> {
+/// Handles readiness events, then sends answers and reconnects.
+fn turn(net: &mut Net, peers: &mut BridgePeers, timeout: Duration) -> Result<(), String> {
     let timeout = if peers.is_answering() {
         Duration::ZERO
     } else {
@@ -133,7 +137,7 @@ fn turn(net: &mut Net, peers: &mut Peers, timeout: Duration) -> Result<(), Strin
     peers.work(net)
 }
 
-/// What had been verified at one edge of the window.
+/// Totals at the start or end of the window.
 #[derive(Debug, Clone, Copy)]
 struct Mark {
     at_ns: u64,
@@ -142,11 +146,11 @@ struct Mark {
     rss_bytes: u64,
 }
 
-struct Run<'a> {
+struct BridgeRun<'a> {
     net: Net,
-    peers: Peers,
+    peers: BridgePeers,
     common: &'a Common,
-    /// What is measured: calls, or else messages.
+    /// Whether calls are measured instead of messages.
     calls: bool,
     unit: &'static str,
     schedule: Option<Schedule>,
@@ -155,11 +159,11 @@ struct Run<'a> {
     marks: Vec<Mark>,
     progress: Progress,
     latency: Histogram<u64>,
-    /// How much was done when that last changed, and when that was.
-    moved: (u64, u64),
+    /// Of events, deliveries and answers.
+    stall: StallTimer,
 }
 
-impl Run<'_> {
+impl BridgeRun<'_> {
     fn count(&self) -> u64 {
         if self.calls {
             self.peers.totals.calls
@@ -206,13 +210,13 @@ impl Run<'_> {
             };
             self.turn(phase, Duration::from_nanos(until_due).min(TURN_MAX))?;
             if self.is_stalled() {
-                self.peers.arrivals.fail(format!(
+                self.peers.connections.fail(format!(
                     "stalled: {} requests have no answer and nothing came for {:?}",
                     self.peers.unanswered(),
                     self.common.patience
                 ));
             }
-            if self.peers.arrivals.failure().is_some() {
+            if self.peers.connections.failure().is_some() {
                 self.peers.sending = false;
                 return Ok(());
             }
@@ -229,7 +233,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Posts what is due; returns the nanoseconds until more is.
+    /// Posts what is due; returns the nanoseconds until the next request is.
     fn post_scheduled(&mut self, now_ns: u64) -> u64 {
         let Some(schedule) = &mut self.schedule else {
             return u64::MAX;
@@ -243,26 +247,23 @@ impl Run<'_> {
         u64::MAX
     }
 
-    /// What has gone wrong so far.
+    /// Faults so far.
     fn faults(&self) -> u64 {
         let counts = self.peers.deliveries.counts();
         counts.faults() + self.peers.events.faults() + self.peers.totals.refused
     }
 
     fn is_stalled(&self) -> bool {
-        let quiet_ns = self.net.now_ns() - self.moved.1;
-        quiet_ns > self.common.patience.as_nanos() as u64 && self.peers.unanswered() > 0
+        self.stall.exceeds(self.common.patience, self.net.now_ns()) && self.peers.unanswered() > 0
     }
 
-    /// One turn of the loop, and the books after it.
+    /// One turn of the loop, and the progress line.
     fn turn(&mut self, phase: &str, timeout: Duration) -> Result<(), String> {
         turn(&mut self.net, &mut self.peers, timeout)?;
         let now_ns = self.net.now_ns();
         let counts = self.peers.deliveries.counts();
         let done = counts.received + self.peers.events.received + self.peers.totals.requests;
-        if done != self.moved.0 {
-            self.moved = (done, now_ns);
-        }
+        self.stall.update(done, now_ns);
         let faults = self.faults();
         let count = self.count();
         let recent = if self.calls {
@@ -278,21 +279,23 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Waits for what is still due after the last request.
+    /// Waits for outstanding answers and deliveries.
     fn drain(&mut self) -> Result<(), String> {
-        self.moved.1 = self.net.now_ns();
+        self.stall.restart(self.net.now_ns());
         while self.peers.unanswered() > 0 || self.peers.deliveries.outstanding() > 0 {
             self.turn("draining", TURN_MAX)?;
-            let quiet_ns = self.net.now_ns() - self.moved.1;
-            let failed = self.peers.arrivals.failure().is_some() || self.faults() > 0;
-            if quiet_ns > QUIET_NS && failed || quiet_ns > self.common.patience.as_nanos() as u64 {
+            let now_ns = self.net.now_ns();
+            let failed = self.peers.connections.failure().is_some() || self.faults() > 0;
+            if failed && self.stall.exceeds(FAILED_STALL, now_ns)
+                || self.stall.exceeds(self.common.patience, now_ns)
+            {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Ends all connections and lets the server settle, if its memory is looked at.
+    /// Closes all connections and lets the server settle, if its memory is measured.
     fn leave(&mut self, settle: Duration) -> Result<(), String> {
         if self.common.pid.is_none() {
             return Ok(());
@@ -328,12 +331,12 @@ impl Run<'_> {
         }
         outcome
             .failures
-            .extend(self.peers.arrivals.failure().map(str::to_owned));
+            .extend(self.peers.connections.failure().map(str::to_owned));
         outcome.judge();
         outcome
     }
 
-    /// Says what the table has no line for.
+    /// Adds what the report has no field for.
     fn note(&self, outcome: &mut Outcome) {
         let notes = &mut outcome.notes;
         if let [start, stop] = self.marks[..] {

@@ -1,4 +1,5 @@
-//! A pair of clients beside the load, on a thread and a topic of their own: what others have to bear.
+//! A publisher and a subscriber beside the load, on a thread and a topic of their own: what the load
+//! costs other clients.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -8,28 +9,28 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Deserialize;
 
-use super::ServerFrame;
 use crate::cli::Common;
+use crate::events::{self, ServerFrame};
 use crate::frame::opcode;
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::{Canary, Latency};
 use crate::schedule::Schedule;
 use crate::verify::new_histogram;
 
-/// Messages of the pair in a second.
+/// Messages per second.
 const RATE: f64 = 10.0;
 
 const TURN_MAX: Duration = Duration::from_millis(5);
 
-/// A pair that is at it.
+/// A connected pair that publishes.
 #[derive(Debug)]
-pub(crate) struct Singing {
+pub(crate) struct RunningCanary {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Result<Canary, String>>,
 }
 
-impl Singing {
-    /// Connects the pair. It publishes from then on.
+impl RunningCanary {
+    /// Connects the pair, which publishes until [`Self::stop`].
     pub(crate) fn start(target: &Target, common: &Common) -> Result<Self, String> {
         let stop = Arc::<AtomicBool>::default();
         let (ready, is_ready) = mpsc::channel();
@@ -38,24 +39,24 @@ impl Singing {
         let thread = thread::spawn(move || {
             let net = Net::new(target.clone(), 1, seed);
             let mut net = net.map_err(|error| format!("epoll: {error}"))?;
-            let mut pair = Pair::open(&mut net, &target)?;
-            let due = |pair: &Pair| pair.ready < 2;
+            let mut pair = CanaryPair::open(&mut net, &target)?;
+            let due = |pair: &CanaryPair| pair.ready < 2;
             pair.turn_while(&mut net, patience, due)?;
             if due(&pair) {
                 return Err("the canary is not ready in time".to_owned());
             }
-            // Somebody waits for it, or for its end.
+            // The receiver waits below.
             let _ = ready.send(());
-            pair.sing(&mut net, &stopped, patience)
+            pair.publish_until_stopped(&mut net, &stopped, patience)
         });
-        let singing = Self { stop, thread };
+        let running = Self { stop, thread };
         match is_ready.recv() {
-            Ok(()) => Ok(singing),
-            Err(_) => Err(singing.stop().err().unwrap_or_default()),
+            Ok(()) => Ok(running),
+            Err(_) => Err(running.stop().err().unwrap_or_default()),
         }
     }
 
-    /// Waits for what is on its way. Returns how the pair fared.
+    /// Waits for outstanding messages.
     pub(crate) fn stop(self) -> Result<Canary, String> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread
@@ -64,7 +65,7 @@ impl Singing {
     }
 }
 
-struct Pair {
+struct CanaryPair {
     target: Target,
     topic: String,
     publisher: Id,
@@ -79,11 +80,11 @@ struct Pair {
 
 /// An event of the pair's topic.
 #[derive(Deserialize)]
-struct Sung {
+struct CanaryEvent {
     data: usize,
 }
 
-impl Pair {
+impl CanaryPair {
     fn open(net: &mut Net, target: &Target) -> Result<Self, String> {
         Ok(Self {
             target: target.clone(),
@@ -98,7 +99,7 @@ impl Pair {
         })
     }
 
-    /// Turns as long as something is due, for `patience` at most.
+    /// Handles events while `due`, for `patience` at most.
     fn turn_while(
         &mut self,
         net: &mut Net,
@@ -116,7 +117,7 @@ impl Pair {
         Ok(())
     }
 
-    fn sing(
+    fn publish_until_stopped(
         mut self,
         net: &mut Net,
         stop: &AtomicBool,
@@ -149,7 +150,7 @@ impl Pair {
     }
 }
 
-impl Handler for Pair {
+impl Handler for CanaryPair {
     fn opened(&mut self, _net: &mut Net, _id: Id) {}
 
     fn message(&mut self, net: &mut Net, id: Id, _op: u8, payload: &[u8]) {
@@ -159,13 +160,13 @@ impl Handler for Pair {
         };
         match &*frame.kind {
             "connection_established" if id == self.subscriber => {
-                let text = super::subscribe([&*self.topic].into_iter());
+                let text = events::subscribe([&*self.topic].into_iter());
                 net.queue(id, opcode::TEXT, |out| out.extend_from_slice(&text));
                 net.flush(id);
             }
             "connection_established" | "subscription_confirmed" => self.ready += 1,
             "event" => match serde_json::from_slice(payload) {
-                Ok(Sung { data }) if data == self.received => {
+                Ok(CanaryEvent { data }) if data == self.received => {
                     let late_ns = net.read_at_ns().saturating_sub(self.due_ns[data]);
                     self.latency.saturating_record(late_ns);
                     self.received += 1;

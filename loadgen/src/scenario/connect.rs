@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::ServerFrame;
 use crate::cli::{self, Common, Scenario};
+use crate::events::ServerFrame;
 use crate::measure::{Progress, Window};
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::{Latency, Outcome};
+use crate::stall::StallTimer;
 use crate::verify::new_histogram;
 
 const TURN_MAX: Duration = Duration::from_millis(5);
@@ -22,7 +23,7 @@ pub(crate) fn run(
 ) -> Result<Outcome, String> {
     let mut window = Window::new(common.pid)?;
     let mut net = super::net(target, common, options.concurrency)?;
-    let mut visits = Visits {
+    let mut handler = ConnectHandler {
         began_ns: Vec::new(),
         abort: options.abort,
         live: 0,
@@ -35,38 +36,36 @@ pub(crate) fn run(
     let mut latency = new_histogram();
     let start_ns = net.now_ns() + common.warmup.as_nanos() as u64;
     let stop_ns = start_ns + common.duration.as_nanos() as u64;
-    let mut moved = (0, net.now_ns());
-    while visits.failure.is_none() {
+    let mut stall = StallTimer::new(net.now_ns());
+    while handler.failure.is_none() {
         let now_ns = net.now_ns();
         if now_ns >= start_ns && !window.is_started() {
             latency.reset();
-            visits.latency.reset();
-            window.start(now_ns, visits.greeted, 0, net.traffic());
+            handler.latency.reset();
+            window.start(now_ns, handler.greeted, 0, net.traffic());
         }
         if now_ns >= stop_ns {
-            window.stop(now_ns, visits.greeted, 0, net.traffic());
+            window.stop(now_ns, handler.greeted, 0, net.traffic());
             break;
         }
-        if visits.greeted != moved.0 {
-            moved = (visits.greeted, now_ns);
-        }
-        if now_ns - moved.1 > common.patience.as_nanos() as u64 {
+        stall.update(handler.greeted, now_ns);
+        if stall.exceeds(common.patience, now_ns) {
             let patience = common.patience;
-            visits.failure = Some(format!("stalled: no greeting for {patience:?}"));
+            handler.failure = Some(format!("stalled: no greeting for {patience:?}"));
         }
-        while visits.live < options.concurrency {
+        while handler.live < options.concurrency {
             let id = super::open(&mut net)?;
-            visits.opened_at(id, net.now_ns());
+            handler.opened_at(id, net.now_ns());
         }
-        net.turn(&mut visits, TURN_MAX)
+        net.turn(&mut handler, TURN_MAX)
             .map_err(|error| format!("epoll: {error}"))?;
         let phase = if window.is_started() {
             "measuring"
         } else {
             "warming"
         };
-        let recent = &mut visits.latency;
-        if progress.tick(net.now_ns(), phase, "connects", visits.greeted, 0, recent) {
+        let recent = &mut handler.latency;
+        if progress.tick(net.now_ns(), phase, "connects", handler.greeted, 0, recent) {
             latency.add(&*recent).expect("the bounds are equal");
             recent.reset();
         }
@@ -74,14 +73,14 @@ pub(crate) fn run(
     drop(progress);
     let mut outcome = super::outcome(scenario, target, common, "connects");
     window.report(&mut outcome);
-    latency.add(&visits.latency).expect("the bounds are equal");
+    latency.add(&handler.latency).expect("the bounds are equal");
     outcome.latency_us = Latency::of(&latency);
-    outcome.failures.extend(visits.failure);
+    outcome.failures.extend(handler.failure);
     Ok(outcome)
 }
 
-struct Visits {
-    /// When each connection was begun; none once it was greeted.
+struct ConnectHandler {
+    /// When each connection was started; `None` once it is greeted.
     began_ns: Vec<Option<u64>>,
     abort: bool,
     live: usize,
@@ -91,7 +90,7 @@ struct Visits {
     failure: Option<String>,
 }
 
-impl Visits {
+impl ConnectHandler {
     fn opened_at(&mut self, id: Id, now_ns: u64) {
         if self.began_ns.len() <= id {
             self.began_ns.resize(id + 1, None);
@@ -101,7 +100,7 @@ impl Visits {
     }
 }
 
-impl Handler for Visits {
+impl Handler for ConnectHandler {
     fn opened(&mut self, _net: &mut Net, _id: Id) {}
 
     fn message(&mut self, net: &mut Net, id: Id, _op: u8, payload: &[u8]) {

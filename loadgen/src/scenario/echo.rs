@@ -9,18 +9,19 @@ use hdrhistogram::Histogram;
 
 use pong::Pongs;
 
-use super::ServerFrame;
-use super::arrivals::{Arrivals, Arriving, gather};
+use super::connections::{ConnectionOwner, RunConnections, connect_all};
 use crate::cli::{self, Common, Scenario};
+use crate::events::ServerFrame;
 use crate::frame::opcode;
 use crate::measure::{Progress, Window};
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::{Latency, Outcome};
-use crate::payload::{self, Head, Layout, Source};
+use crate::payload::{self, Layout, PayloadHead, Source};
 use crate::schedule::Schedule;
-use crate::verify::{Counts, Gaps, Late, new_histogram};
+use crate::stall::StallTimer;
+use crate::verify::{Counts, MissingRanges, new_histogram};
 
-/// Bytes that may wait for a socket before a schedule holds back; times stay.
+/// Bytes queued on a connection above which scheduled messages wait; they keep their times.
 const QUEUED_BYTES_MAX: usize = 1 << 20;
 
 const TURN_MAX: Duration = Duration::from_millis(5);
@@ -34,7 +35,7 @@ pub(crate) fn run(
 ) -> Result<Outcome, String> {
     let window = Window::new(common.pid)?;
     let mut net = super::net(target, common, options.connections)?;
-    let mut echo = Echo {
+    let mut handler = EchoHandler {
         layout: Layout::new(options.payload, common.seed),
         op: if options.binary {
             opcode::BINARY
@@ -45,27 +46,27 @@ pub(crate) fn run(
         closed_loop: options.rate.is_none(),
         pongs: options.ping.then(Pongs::default),
         streams: Vec::new(),
-        gaps: Gaps::default(),
+        missing: MissingRanges::default(),
         counts: Counts::default(),
         latency: new_histogram(),
         sent: 0,
         answered: 0,
         sending: false,
         target: target.clone(),
-        arrivals: Arrivals::default(),
+        connections: RunConnections::default(),
     };
-    gather(&mut net, &mut echo, options.connections, common)?;
-    let mut run = Run {
+    connect_all(&mut net, &mut handler, options.connections, common)?;
+    let mut run = EchoRun {
         schedule: options
             .rate
             .map(|rate| Schedule::new(net.now_ns(), rate, 1)),
         progress: Progress::new(common.quiet, net.now_ns()),
         latency: new_histogram(),
-        at: 0,
-        moved: (0, net.now_ns()),
+        next_connection: 0,
+        stall: StallTimer::new(net.now_ns()),
         window,
         net,
-        echo,
+        handler,
         common,
     };
     run.send_until_stopped()?;
@@ -73,44 +74,44 @@ pub(crate) fn run(
     Ok(run.report(super::outcome(scenario, target, common, "echoes")))
 }
 
-struct Run<'a> {
+struct EchoRun<'a> {
     net: Net,
-    echo: Echo,
+    handler: EchoHandler,
     common: &'a Common,
     schedule: Option<Schedule>,
     window: Window,
     progress: Progress,
     latency: Histogram<u64>,
-    /// The connection whose turn it is on a schedule.
-    at: usize,
-    /// Answers when they last changed, and when that was.
-    moved: (u64, u64),
+    /// The connection of the next scheduled message.
+    next_connection: usize,
+    /// Of echoes.
+    stall: StallTimer,
 }
 
-impl Run<'_> {
+impl EchoRun<'_> {
     fn send_until_stopped(&mut self) -> Result<(), String> {
         let began_ns = self.net.now_ns();
         let start_ns = began_ns + self.common.warmup.as_nanos() as u64;
         let stop_ns = start_ns + self.common.duration.as_nanos() as u64;
-        self.echo.sending = true;
+        self.handler.sending = true;
         if self.schedule.is_none() {
-            for id in self.echo.arrivals.ready().to_vec() {
-                self.echo
-                    .send(&mut self.net, id, self.echo.in_flight, began_ns);
+            for id in self.handler.connections.ready().to_vec() {
+                self.handler
+                    .send(&mut self.net, id, self.handler.in_flight, began_ns);
                 self.net.flush(id);
             }
         }
         loop {
             let now_ns = self.net.now_ns();
-            let (count, traffic) = (self.echo.counts.received, self.net.traffic());
+            let (count, traffic) = (self.handler.counts.received, self.net.traffic());
             if now_ns >= start_ns && !self.window.is_started() {
                 self.latency.reset();
-                self.echo.latency.reset();
+                self.handler.latency.reset();
                 self.window.start(now_ns, count, 0, traffic);
             }
             if now_ns >= stop_ns {
                 self.window.stop(now_ns, count, 0, traffic);
-                self.echo.sending = false;
+                self.handler.sending = false;
                 return Ok(());
             }
             let until_due = self.send_scheduled(now_ns);
@@ -125,48 +126,46 @@ impl Run<'_> {
             )?;
             if self.stalled() {
                 let patience = self.common.patience;
-                let due = self.echo.sent - self.echo.answered;
-                self.echo.arrivals.fail(format!(
+                let due = self.handler.sent - self.handler.answered;
+                self.handler.connections.fail(format!(
                     "stalled: {due} echoes are due and none came for {patience:?}"
                 ));
             }
-            if self.echo.arrivals.failure().is_some() {
+            if self.handler.connections.failure().is_some() {
                 return Ok(());
             }
         }
     }
 
-    /// Sends what is due; returns the nanoseconds until more is.
+    /// Sends what is due; returns the nanoseconds until the next message is.
     fn send_scheduled(&mut self, now_ns: u64) -> u64 {
         let Some(schedule) = &mut self.schedule else {
             return u64::MAX;
         };
-        let ids = self.echo.arrivals.ready().len();
+        let ids = self.handler.connections.ready().len();
         loop {
-            let id = self.echo.arrivals.ready()[self.at];
+            let id = self.handler.connections.ready()[self.next_connection];
             if self.net.queued_bytes(id) >= QUEUED_BYTES_MAX {
                 return u64::MAX;
             }
             let Some(due_ns) = schedule.take(now_ns) else {
                 return schedule.next_ns() - now_ns;
             };
-            self.echo.send(&mut self.net, id, 1, due_ns);
+            self.handler.send(&mut self.net, id, 1, due_ns);
             self.net.flush(id);
-            self.at = (self.at + 1) % ids;
+            self.next_connection = (self.next_connection + 1) % ids;
         }
     }
 
     fn turn(&mut self, phase: &str, timeout: Duration) -> Result<(), String> {
         self.net
-            .turn(&mut self.echo, timeout)
+            .turn(&mut self.handler, timeout)
             .map_err(|error| format!("epoll: {error}"))?;
         let now_ns = self.net.now_ns();
-        let Counts { received, .. } = self.echo.counts;
-        if self.echo.answered != self.moved.0 {
-            self.moved = (self.echo.answered, now_ns);
-        }
-        let faults = self.echo.counts.faults();
-        let recent = &mut self.echo.latency;
+        let Counts { received, .. } = self.handler.counts;
+        self.stall.update(self.handler.answered, now_ns);
+        let faults = self.handler.counts.faults();
+        let recent = &mut self.handler.latency;
         let progress = &mut self.progress;
         if progress.tick(now_ns, phase, "echoes", received, faults, recent) {
             self.latency.add(&*recent).expect("the bounds are equal");
@@ -176,14 +175,14 @@ impl Run<'_> {
     }
 
     fn stalled(&self) -> bool {
-        let waited_ns = self.net.now_ns() - self.moved.1;
-        self.echo.answered < self.echo.sent && waited_ns > self.common.patience.as_nanos() as u64
+        self.handler.answered < self.handler.sent
+            && self.stall.exceeds(self.common.patience, self.net.now_ns())
     }
 
     fn drain(&mut self) -> Result<(), String> {
-        self.moved.1 = self.net.now_ns();
-        while self.echo.answered < self.echo.sent
-            && self.echo.arrivals.failure().is_none()
+        self.stall.restart(self.net.now_ns());
+        while self.handler.answered < self.handler.sent
+            && self.handler.connections.failure().is_none()
             && !self.stalled()
         {
             self.turn("draining", TURN_MAX)?;
@@ -195,53 +194,55 @@ impl Run<'_> {
         drop(self.progress);
         self.window.report(&mut outcome);
         self.latency
-            .add(&self.echo.latency)
+            .add(&self.handler.latency)
             .expect("the bounds are equal");
         outcome.latency_us = Latency::of(&self.latency);
-        for stream in &self.echo.streams {
-            self.echo.counts.lost += u64::from(stream.next - stream.expected);
+        for stream in &self.handler.streams {
+            self.handler.counts.lost += u64::from(stream.next - stream.expected);
         }
-        outcome.verified = Some(self.echo.counts);
+        outcome.verified = Some(self.handler.counts);
         outcome
             .failures
-            .extend(self.echo.arrivals.failure().map(str::to_owned));
+            .extend(self.handler.connections.failure().map(str::to_owned));
         outcome.judge();
         outcome
     }
 }
 
-/// What one connection sent and expects.
+/// The messages of one connection.
 #[derive(Debug, Default, Clone)]
-struct Stream {
+struct EchoStream {
+    /// Next sequence number to send.
     next: u32,
+    /// Next sequence number to be echoed.
     expected: u32,
     /// Send times of pings, oldest first.
     pings: VecDeque<u64>,
-    /// Answers since the read began.
+    /// Echoes within the current read.
     answers: u32,
 }
 
-struct Echo {
+struct EchoHandler {
     layout: Layout,
     op: u8,
     in_flight: u32,
     closed_loop: bool,
-    /// Present when pings are sent instead of messages to be echoed.
+    /// Set when pings are sent instead of messages.
     pongs: Option<Pongs>,
     /// By connection.
-    streams: Vec<Stream>,
-    gaps: Gaps,
+    streams: Vec<EchoStream>,
+    missing: MissingRanges,
     counts: Counts,
     latency: Histogram<u64>,
     sent: u64,
     answered: u64,
     sending: bool,
     target: Target,
-    arrivals: Arrivals,
+    connections: RunConnections,
 }
 
-impl Echo {
-    /// Queues `count` messages with the time `sent_ns`.
+impl EchoHandler {
+    /// Queues `count` messages with the send time `sent_ns`.
     fn send(&mut self, net: &mut Net, id: Id, count: u32, sent_ns: u64) {
         let stream = &mut self.streams[id];
         self.sent += u64::from(count);
@@ -260,9 +261,10 @@ impl Echo {
         }
     }
 
-    /// Checks an echoed message and counts it; returns when it was sent.
+    /// Checks an echoed message and counts faults; returns when it was sent.
     fn echoed(&mut self, id: Id, op: u8, data: &[u8], now_ns: u64) -> Option<u64> {
-        let head = Head::of(data).filter(|_| op == self.op && data.len() == self.layout.bytes());
+        let head =
+            PayloadHead::of(data).filter(|_| op == self.op && data.len() == self.layout.bytes());
         let known = head.and_then(|head| {
             let source = payload::number(head.source)?;
             let sequence = payload::number(head.sequence)?;
@@ -279,28 +281,13 @@ impl Echo {
             self.counts.misrouted += 1;
             return None;
         }
-        if sequence >= stream.expected {
-            if sequence > stream.expected {
-                self.counts.lost += u64::from(sequence - stream.expected);
-                self.gaps.add(id, stream.expected..sequence);
-            }
-            stream.expected = sequence + 1;
-        } else {
-            match self.gaps.take(id, sequence) {
-                Late::Missing => {
-                    self.counts.lost -= 1;
-                    self.counts.reordered += 1;
-                }
-                Late::Seen => {
-                    self.counts.duplicated += 1;
-                    return None;
-                }
-            }
-        }
-        Some(sent_ns)
+        let is_new = self
+            .missing
+            .count(id, sequence, &mut stream.expected, &mut self.counts);
+        is_new.then_some(sent_ns)
     }
 
-    /// Checks a pong and counts it; returns when its ping was sent.
+    /// Checks a pong and counts faults; returns when its ping was sent.
     fn ponged(&mut self, id: Id, payload: &[u8]) -> Option<u64> {
         let stream = &mut self.streams[id];
         let (Some(pongs), Some(sent_ns)) = (&mut self.pongs, stream.pings.pop_front()) else {
@@ -318,26 +305,28 @@ impl Echo {
 
     fn greeted(&mut self, id: Id, payload: &[u8]) {
         match ServerFrame::parse(payload) {
-            Ok(frame) if frame.kind == "connection_established" => self.arrivals.arrived(id),
-            Ok(frame) => self.arrivals.fail(format!("greeted with {}", frame.kind)),
-            Err(problem) => self.arrivals.fail(problem),
+            Ok(frame) if frame.kind == "connection_established" => self.connections.mark_ready(id),
+            Ok(frame) => self
+                .connections
+                .fail(format!("greeted with {}", frame.kind)),
+            Err(problem) => self.connections.fail(problem),
         }
     }
 }
 
-impl Arriving for Echo {
-    fn arrivals(&mut self) -> &mut Arrivals {
-        &mut self.arrivals
+impl ConnectionOwner for EchoHandler {
+    fn connections(&mut self) -> &mut RunConnections {
+        &mut self.connections
     }
 }
 
-impl Handler for Echo {
+impl Handler for EchoHandler {
     fn opened(&mut self, _net: &mut Net, id: Id) {
         if self.streams.len() <= id {
-            self.streams.resize(id + 1, Stream::default());
+            self.streams.resize(id + 1, EchoStream::default());
         }
         if self.pongs.is_none() {
-            self.arrivals.arrived(id);
+            self.connections.mark_ready(id);
         }
     }
 
@@ -350,7 +339,7 @@ impl Handler for Echo {
         } else {
             return self.greeted(id, payload);
         };
-        // A wrong answer is an answer too, as far as the loop is concerned.
+        // A wrong echo also makes room for the next message.
         self.streams[id].answers += 1;
         self.answered += 1;
         if let Some(sent_ns) = sent_ns {
@@ -371,6 +360,6 @@ impl Handler for Echo {
 
     fn closed(&mut self, _net: &mut Net, _id: Id, end: End) {
         let failure = super::failure(&self.target, "connection", &end);
-        self.arrivals.fail(failure);
+        self.connections.fail(failure);
     }
 }

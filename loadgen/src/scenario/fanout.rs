@@ -1,4 +1,4 @@
-//! Fan-out, and its variations: many topics, slow subscribers, passing ones.
+//! Fan-out, and its variations: many topics, slow subscribers, subscribers that come and go.
 
 mod peers;
 pub(crate) mod plan;
@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use peers::Peers;
-use plan::{Kind, Plan};
+use peers::FanoutPeers;
+use plan::{FanoutPlan, MemberKind};
 
 use super::HANDSHAKES_MAX;
-use super::canary::Singing;
-use crate::cli::{Common, Load, Scenario};
+use super::canary::RunningCanary;
+use crate::cli::{Common, Load, Scenario, Transport};
 use crate::foreign::Foreign;
 use crate::kernel::Kernel;
 use crate::measure::{Progress, Window};
@@ -21,18 +21,19 @@ use crate::net::{Net, Target};
 use crate::outcome::{KernelMemory, Latency, Outcome};
 use crate::payload::Layout;
 use crate::schedule::Schedule;
+use crate::stall::StallTimer;
 use crate::verify::{Verifier, Wire, new_histogram};
 
-/// Bytes that may wait for a publisher's socket before its next burst is held
-/// back. On a schedule the burst keeps its time.
+/// Bytes queued on a publisher's connection above which its next burst waits. A
+/// scheduled burst keeps its time.
 const QUEUED_BYTES_MAX: usize = 1 << 20;
 
 /// Longest wait for events, so that windows open and close on time.
 const TURN_MAX: Duration = Duration::from_millis(5);
 
-/// Silence after which nothing more is expected from a run that failed, or from
-/// slow subscribers at the end.
-const QUIET_NS: u64 = 1_000_000_000;
+/// Time without deliveries after which a failed run, or one that reads the rest of slow
+/// subscribers, ends.
+const FINAL_STALL: Duration = Duration::from_secs(1);
 
 /// Runs one of the fan-out scenarios.
 pub(crate) fn run(
@@ -40,7 +41,8 @@ pub(crate) fn run(
     target: &Target,
     common: &Common,
 ) -> Result<Outcome, String> {
-    let (plan, load) = Plan::of(scenario, common.seed).expect("only called for those scenarios");
+    let (plan, load) =
+        FanoutPlan::of(scenario, common.seed).expect("only called for those scenarios");
     let slow = match scenario {
         Scenario::Slow(slow) => Some(slow),
         _ => None,
@@ -56,7 +58,7 @@ pub(crate) fn run(
         Scenario::Churn(churn) => Some(Schedule::new(net.now_ns(), churn.churn_rate, 1)),
         _ => None,
     };
-    let mut run = Run {
+    let mut run = FanoutRun {
         layout: Layout::with_format(load.format, load.payload, common.seed),
         schedule: load
             .rate
@@ -66,16 +68,15 @@ pub(crate) fn run(
         latency: new_histogram(),
         window,
         published: 0,
-        turn: 0,
-        moved_ns: net.now_ns(),
-        moved: 0,
+        next_publisher: 0,
+        stall: StallTimer::new(net.now_ns()),
         load,
         common,
         net,
         peers,
     };
     let canary = match slow.and_then(|slow| slow.canary_p99) {
-        Some(p99_max) => Some((Singing::start(target, common)?, p99_max)),
+        Some(p99_max) => Some((RunningCanary::start(target, common)?, p99_max)),
         None => None,
     };
     run.pause_slow();
@@ -84,7 +85,7 @@ pub(crate) fn run(
     let with = kernel()?;
     run.drain()?;
     let canary = match canary {
-        Some((singing, p99_max)) => Some((singing.stop()?, p99_max)),
+        Some((canary, p99_max)) => Some((canary.stop()?, p99_max)),
         None => None,
     };
     run.collect_slow()?;
@@ -102,20 +103,25 @@ pub(crate) fn run(
 /// publish.
 fn connect(
     net: &mut Net,
-    plan: Plan,
+    plan: FanoutPlan,
     load: &Load,
     foreign: Option<Foreign>,
     target: &Target,
     common: &Common,
-) -> Result<Peers, String> {
+) -> Result<FanoutPeers, String> {
+    const LINE_NS: u64 = 1_000_000_000;
     let layout = Layout::with_format(load.format, load.payload, common.seed);
     let (names, owners) = (plan.names.clone(), plan.owners());
-    let wire = foreign.map_or_else(|| load.transport.into(), Wire::Foreign);
+    let wire = match (foreign, load.transport) {
+        (Some(foreign), _) => Wire::Foreign(foreign),
+        (None, Transport::Websocket) => Wire::WebSocket,
+        (None, Transport::Sse) => Wire::Sse,
+    };
     let verifier = Verifier::new(layout, plan.shape, wire, names, owners);
-    let mut peers = Peers::new(plan, load, foreign, target.clone(), verifier);
+    let mut peers = FanoutPeers::new(plan, load, foreign, target.clone(), verifier);
     let mut progress = Progress::new(common.quiet, net.now_ns());
     let deadline_ns = net.now_ns() + common.patience.as_nanos() as u64;
-    let mut next_line_ns = net.now_ns() + QUIET_NS;
+    let mut next_line_ns = net.now_ns() + LINE_NS;
     while !peers.all_ready() {
         while peers.opening() < HANDSHAKES_MAX && peers.open_next(net)? {}
         net.turn(&mut peers, TURN_MAX)
@@ -127,35 +133,34 @@ fn connect(
             return Err(format!("after --patience, only {}", peers.readiness()));
         }
         if net.now_ns() > next_line_ns {
-            next_line_ns += QUIET_NS;
+            next_line_ns += LINE_NS;
             progress.write(&format!("connecting: {}", peers.readiness()));
         }
     }
     Ok(peers)
 }
 
-struct Run<'a> {
+struct FanoutRun<'a> {
     common: &'a Common,
     load: Load,
     layout: Layout,
     net: Net,
-    peers: Peers,
+    peers: FanoutPeers,
     schedule: Option<Schedule>,
     churn: Option<Schedule>,
     window: Window,
     progress: Progress,
     latency: Histogram<u64>,
     published: u64,
-    /// The publisher whose turn it is on a schedule.
-    turn: usize,
-    /// When a delivery was last seen, and how many there were.
-    moved_ns: u64,
-    moved: u64,
+    /// The publisher of the next scheduled burst.
+    next_publisher: usize,
+    /// Of deliveries.
+    stall: StallTimer,
 }
 
-impl Run<'_> {
+impl FanoutRun<'_> {
     fn pause_slow(&mut self) {
-        for id in self.peers.ids(Kind::Slow) {
+        for id in self.peers.ids(MemberKind::Slow) {
             self.net.pause(id);
         }
     }
@@ -206,10 +211,10 @@ impl Run<'_> {
     }
 
     fn stalled(&self) -> bool {
-        self.net.now_ns() - self.moved_ns > self.common.patience.as_nanos() as u64
+        self.stall.exceeds(self.common.patience, self.net.now_ns())
     }
 
-    /// Sends what may be sent now; returns the nanoseconds until more may.
+    /// Sends what is due or has room in the window; returns the nanoseconds until the next burst is due.
     fn publish(&mut self, now_ns: u64) -> u64 {
         if self.schedule.is_some() {
             return self.publish_scheduled(now_ns);
@@ -227,7 +232,7 @@ impl Run<'_> {
 
     fn publish_scheduled(&mut self, now_ns: u64) -> u64 {
         loop {
-            let id = self.peers.publishers[self.turn].id;
+            let id = self.peers.publishers[self.next_publisher].id;
             if self.net.queued_bytes(id) >= QUEUED_BYTES_MAX {
                 return u64::MAX;
             }
@@ -235,12 +240,12 @@ impl Run<'_> {
             let Some(due_ns) = schedule.take(now_ns) else {
                 return schedule.next_ns() - now_ns;
             };
-            self.send(self.turn, due_ns);
-            self.turn = (self.turn + 1) % self.peers.publishers.len();
+            self.send(self.next_publisher, due_ns);
+            self.next_publisher = (self.next_publisher + 1) % self.peers.publishers.len();
         }
     }
 
-    /// Deliveries that one burst causes.
+    /// Deliveries due for one burst.
     fn burst_deliveries(&self) -> u64 {
         u64::from(self.load.burst()) * self.peers.plan.shape.complete as u64
     }
@@ -272,7 +277,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// One turn of the loop, and the books after it.
+    /// One turn of the loop, and the progress line.
     fn turn(&mut self, phase: &str, timeout: Duration) -> Result<(), String> {
         self.net
             .turn(&mut self.peers, timeout)
@@ -280,9 +285,7 @@ impl Run<'_> {
         self.peers.settle();
         let now_ns = self.net.now_ns();
         let received = self.peers.received();
-        if received != self.moved {
-            (self.moved, self.moved_ns) = (received, now_ns);
-        }
+        self.stall.update(received, now_ns);
         let faults = self.peers.verifier.counts().faults();
         let recent = self.peers.verifier.latency_mut();
         let progress = &mut self.progress;
@@ -293,37 +296,38 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Waits for what is still due after the last publication.
+    /// Waits for outstanding deliveries.
     fn drain(&mut self) -> Result<(), String> {
         let began_ns = self.net.now_ns();
         let patience_ns = self.common.patience.as_nanos() as u64;
-        self.moved_ns = began_ns;
+        self.stall.restart(began_ns);
         while self.peers.outstanding() > 0 {
             self.turn("draining", TURN_MAX)?;
             let now_ns = self.net.now_ns();
-            let quiet = now_ns - self.moved_ns > QUIET_NS && self.peers.failure().is_some();
-            if quiet || now_ns - began_ns > patience_ns {
+            let is_over = self.peers.failure().is_some() && self.stall.exceeds(FINAL_STALL, now_ns);
+            if is_over || now_ns - began_ns > patience_ns {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Reads what slow subscribers still get, to learn how they fared.
+    /// Reads the rest of the slow subscribers, to report on them.
     fn collect_slow(&mut self) -> Result<(), String> {
-        for id in self.peers.ids(Kind::Slow) {
+        for id in self.peers.ids(MemberKind::Slow) {
             self.net.resume(id);
         }
         let began_ns = self.net.now_ns();
-        let mut moved = (self.net.traffic().read_bytes, began_ns);
-        while !self.peers.ids(Kind::Slow).is_empty() {
+        let mut stall = StallTimer::new(began_ns);
+        stall.update(self.net.traffic().read_bytes, began_ns);
+        while !self.peers.ids(MemberKind::Slow).is_empty() {
             self.turn("slow ones", TURN_MAX)?;
             let now_ns = self.net.now_ns();
-            if self.net.traffic().read_bytes != moved.0 {
-                moved = (self.net.traffic().read_bytes, now_ns);
-            }
+            stall.update(self.net.traffic().read_bytes, now_ns);
             let waited_ns = now_ns - began_ns;
-            if now_ns - moved.1 > QUIET_NS || waited_ns > self.common.patience.as_nanos() as u64 {
+            if stall.exceeds(FINAL_STALL, now_ns)
+                || waited_ns > self.common.patience.as_nanos() as u64
+            {
                 break;
             }
         }

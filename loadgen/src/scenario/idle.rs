@@ -1,11 +1,11 @@
-//! Idle connections: what they cost the server in memory, and whether it comes
-//! back.
+//! Idle connections: their memory in the server and the kernel, and whether it is
+//! freed.
 
 use std::time::Duration;
 
-use super::ServerFrame;
-use super::arrivals::{Arrivals, Arriving, gather};
+use super::connections::{ConnectionOwner, RunConnections, connect_all};
 use crate::cli::{self, Common, Scenario, Transport};
+use crate::events::{self, ServerFrame};
 use crate::frame::opcode;
 use crate::kernel::Kernel;
 use crate::measure::{Progress, Window};
@@ -15,7 +15,7 @@ use crate::process;
 
 const TURN_MAX: Duration = Duration::from_millis(50);
 
-/// Runs the scenario: connect, look, hold for `--duration`, close, look.
+/// Runs the scenario: connect, measure, hold for `--duration`, close, measure.
 pub(crate) fn run(
     scenario: &Scenario,
     options: &cli::Idle,
@@ -30,45 +30,45 @@ pub(crate) fn run(
     };
     let kernel = || Kernel::now().map_err(|error| format!("the kernel's memory: {error}"));
     let mut net = super::net(target, common, options.connections)?;
-    let mut crowd = Crowd {
+    let mut handler = IdleHandler {
         subscribe: options.subscribe,
         transport: options.transport,
         leaving: false,
         left: 0,
         target: target.clone(),
-        arrivals: Arrivals::default(),
+        connections: RunConnections::default(),
     };
     let mut progress = Progress::new(common.quiet, net.now_ns());
     let (before_bytes, before) = (rss()?, kernel()?);
-    gather(&mut net, &mut crowd, options.connections, common)?;
+    connect_all(&mut net, &mut handler, options.connections, common)?;
     progress.write(&format!("{} connections are open", options.connections));
-    wait(&mut net, &mut crowd, options.settle)?;
+    wait(&mut net, &mut handler, options.settle)?;
     let (with_bytes, with) = (rss()?, kernel()?);
     window.start(net.now_ns(), 0, 0, net.traffic());
-    wait(&mut net, &mut crowd, common.duration)?;
-    let held = options.connections - crowd.left;
+    wait(&mut net, &mut handler, common.duration)?;
+    let held = options.connections - handler.left;
     window.stop(net.now_ns(), held as u64, 0, net.traffic());
-    crowd.leaving = true;
-    for id in crowd.arrivals.ready().to_vec() {
+    handler.leaving = true;
+    for id in handler.connections.ready().to_vec() {
         net.close(id, 1000);
     }
     let deadline_ns = net.now_ns() + common.patience.as_nanos() as u64;
-    while crowd.left < options.connections && net.now_ns() < deadline_ns {
-        wait(&mut net, &mut crowd, Duration::ZERO)?;
+    while handler.left < options.connections && net.now_ns() < deadline_ns {
+        wait(&mut net, &mut handler, Duration::ZERO)?;
     }
-    progress.write(&format!("{} connections are closed", crowd.left));
-    if crowd.left < options.connections {
-        let open = options.connections - crowd.left;
-        crowd
-            .arrivals
+    progress.write(&format!("{} connections are closed", handler.left));
+    if handler.left < options.connections {
+        let open = options.connections - handler.left;
+        handler
+            .connections
             .fail(format!("{open} connections did not close in time"));
     }
-    wait(&mut net, &mut crowd, options.settle)?;
+    wait(&mut net, &mut handler, options.settle)?;
     let (after_bytes, after) = (rss()?, kernel()?);
     drop(progress);
     let mut outcome = super::outcome(scenario, target, common, "connections held");
     window.report(&mut outcome);
-    // Being held is not done at a rate, and nothing is at its limit.
+    // Held connections have no rate, and neither side is at its limit.
     outcome.per_second = 0.0;
     outcome.bottleneck = None;
     outcome.kernel_memory = Some(KernelMemory::new(options.connections, before, with, after));
@@ -88,12 +88,12 @@ pub(crate) fn run(
     }
     outcome
         .failures
-        .extend(crowd.arrivals.failure().map(str::to_owned));
+        .extend(handler.connections.failure().map(str::to_owned));
     Ok(outcome)
 }
 
 /// Keeps answering pings for `time`, one turn at least.
-fn wait(net: &mut Net, crowd: &mut Crowd, time: Duration) -> Result<(), String> {
+fn wait(net: &mut Net, handler: &mut IdleHandler, time: Duration) -> Result<(), String> {
     let until_ns = net.now_ns() + time.as_nanos() as u64;
     loop {
         let left = Duration::from_nanos(until_ns.saturating_sub(net.now_ns()));
@@ -102,7 +102,7 @@ fn wait(net: &mut Net, crowd: &mut Crowd, time: Duration) -> Result<(), String> 
         } else {
             left.min(TURN_MAX)
         };
-        net.turn(crowd, timeout)
+        net.turn(handler, timeout)
             .map_err(|error| format!("epoll: {error}"))?;
         if net.now_ns() >= until_ns {
             return Ok(());
@@ -110,18 +110,18 @@ fn wait(net: &mut Net, crowd: &mut Crowd, time: Duration) -> Result<(), String> 
     }
 }
 
-struct Crowd {
+struct IdleHandler {
     subscribe: bool,
     transport: Transport,
     leaving: bool,
     left: usize,
     target: Target,
-    arrivals: Arrivals,
+    connections: RunConnections,
 }
 
-impl Arriving for Crowd {
-    fn arrivals(&mut self) -> &mut Arrivals {
-        &mut self.arrivals
+impl ConnectionOwner for IdleHandler {
+    fn connections(&mut self) -> &mut RunConnections {
+        &mut self.connections
     }
 
     fn open(&mut self, net: &mut Net, number: usize) -> Result<Id, String> {
@@ -135,26 +135,26 @@ impl Arriving for Crowd {
     }
 }
 
-impl Handler for Crowd {
+impl Handler for IdleHandler {
     fn opened(&mut self, _net: &mut Net, id: Id) {
         if self.transport == Transport::Sse {
-            self.arrivals.arrived(id);
+            self.connections.mark_ready(id);
         }
     }
 
     fn message(&mut self, net: &mut Net, id: Id, _op: u8, payload: &[u8]) {
         let frame = match ServerFrame::parse(payload) {
             Ok(frame) => frame,
-            Err(problem) => return self.arrivals.fail(problem),
+            Err(problem) => return self.connections.fail(problem),
         };
         match &*frame.kind {
             "connection_established" if self.subscribe => {
-                let text = super::subscribe([&*format!("idle-{id}")].into_iter());
+                let text = events::subscribe([&*format!("idle-{id}")].into_iter());
                 net.queue(id, opcode::TEXT, |out| out.extend_from_slice(&text));
                 net.flush(id);
             }
-            "connection_established" | "subscription_confirmed" => self.arrivals.arrived(id),
-            // Whatever else a server tells its idle clients.
+            "connection_established" | "subscription_confirmed" => self.connections.mark_ready(id),
+            // Other frames, such as heartbeats.
             _ => {}
         }
     }
@@ -163,7 +163,7 @@ impl Handler for Crowd {
         self.left += 1;
         if !self.leaving {
             let failure = super::failure(&self.target, "idle connection", &end);
-            self.arrivals.fail(failure);
+            self.connections.fail(failure);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Inbound: publications that nobody receives, as fast as the server takes them.
+//! Inbound: publications without subscribers, as fast as the server accepts them.
 //!
-//! The last message of every burst carries an id, and the offset in the answer
-//! must have advanced by exactly the size of the burst: that counts every
-//! message without an answer for each.
+//! The last message of every burst carries an id. The offset in its answer must
+//! have advanced by the size of the burst: that counts every message with one answer
+//! per burst.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::ServerFrame;
-use super::arrivals::{Arrivals, Arriving, gather};
+use super::connections::{ConnectionOwner, RunConnections, connect_all};
 use crate::cli::{self, Common, Scenario};
+use crate::events::ServerFrame;
 use crate::frame::opcode;
 use crate::measure::{Progress, Window};
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::{Latency, Outcome};
 use crate::payload::{Layout, Source};
+use crate::stall::StallTimer;
 use crate::verify::{Counts, new_histogram};
 
 const TURN_MAX: Duration = Duration::from_millis(5);
@@ -32,7 +33,7 @@ pub(crate) fn run(
     let mut window = Window::new(common.pid)?;
     let count = usize::from(options.publishers);
     let mut net = super::net(target, common, count)?;
-    let mut inbound = Inbound {
+    let mut handler = InboundHandler {
         layout: Layout::new(options.payload, common.seed),
         burst: options.burst,
         topic: options.topic.clone(),
@@ -41,54 +42,52 @@ pub(crate) fn run(
         latency: new_histogram(),
         sending: false,
         target: target.clone(),
-        arrivals: Arrivals::default(),
+        connections: RunConnections::default(),
     };
-    gather(&mut net, &mut inbound, count, common)?;
+    connect_all(&mut net, &mut handler, count, common)?;
     let mut progress = Progress::new(common.quiet, net.now_ns());
     let mut latency = new_histogram();
     let start_ns = net.now_ns() + common.warmup.as_nanos() as u64;
     let stop_ns = start_ns + common.duration.as_nanos() as u64;
-    let mut moved = (0, net.now_ns());
-    inbound.sending = true;
-    for id in inbound.arrivals.ready().to_vec() {
+    let mut stall = StallTimer::new(net.now_ns());
+    handler.sending = true;
+    for id in handler.connections.ready().to_vec() {
         for _ in 0..options.window {
-            inbound.send(&mut net, id);
+            handler.send(&mut net, id);
         }
     }
-    while inbound.arrivals.failure().is_none() {
+    while handler.connections.failure().is_none() {
         let now_ns = net.now_ns();
-        let received = inbound.counts.received;
-        if received != moved.0 {
-            moved = (received, now_ns);
-        }
+        let received = handler.counts.received;
+        stall.update(received, now_ns);
         if now_ns >= start_ns && !window.is_started() {
             latency.reset();
-            inbound.latency.reset();
+            handler.latency.reset();
             window.start(now_ns, received, 0, net.traffic());
         }
         if now_ns >= stop_ns && !window.is_stopped() {
             window.stop(now_ns, received, 0, net.traffic());
-            inbound.sending = false;
+            handler.sending = false;
         }
-        if window.is_stopped() && inbound.is_answered() {
+        if window.is_stopped() && handler.is_answered() {
             break;
         }
-        if now_ns - moved.1 > common.patience.as_nanos() as u64 {
-            inbound.arrivals.fail(format!(
+        if stall.exceeds(common.patience, now_ns) {
+            handler.connections.fail(format!(
                 "stalled: no answer for {:?}; {} bursts have none",
                 common.patience,
-                inbound.unanswered()
+                handler.unanswered()
             ));
         }
-        net.turn(&mut inbound, TURN_MAX)
+        net.turn(&mut handler, TURN_MAX)
             .map_err(|error| format!("epoll: {error}"))?;
         let phase = if window.is_started() {
             "measuring"
         } else {
             "warming"
         };
-        let (count, faults) = (inbound.counts.received, inbound.counts.faults());
-        let recent = &mut inbound.latency;
+        let (count, faults) = (handler.counts.received, handler.counts.faults());
+        let recent = &mut handler.latency;
         if progress.tick(net.now_ns(), phase, "messages", count, faults, recent) {
             latency.add(&*recent).expect("the bounds are equal");
             recent.reset();
@@ -97,23 +96,23 @@ pub(crate) fn run(
     drop(progress);
     let mut outcome = super::outcome(scenario, target, common, "publications");
     window.report(&mut outcome);
-    latency.add(&inbound.latency).expect("the bounds are equal");
+    latency.add(&handler.latency).expect("the bounds are equal");
     outcome.latency_us = Latency::of(&latency);
-    inbound.counts.lost += u64::from(options.burst) * inbound.unanswered() as u64;
-    outcome.verified = Some(inbound.counts);
+    handler.counts.lost += u64::from(options.burst) * handler.unanswered() as u64;
+    outcome.verified = Some(handler.counts);
     outcome.notes.push(format!(
         "latency is of the answer to a burst of {}",
         options.burst
     ));
     outcome
         .failures
-        .extend(inbound.arrivals.failure().map(str::to_owned));
+        .extend(handler.connections.failure().map(str::to_owned));
     outcome.judge();
     Ok(outcome)
 }
 
 #[derive(Debug, Default, Clone)]
-struct Publisher {
+struct InboundPublisher {
     number: u16,
     next: u32,
     bursts: u64,
@@ -122,20 +121,20 @@ struct Publisher {
     last_offset: Option<u64>,
 }
 
-struct Inbound {
+struct InboundHandler {
     layout: Layout,
     burst: u32,
     topic: String,
     /// By connection.
-    publishers: Vec<Publisher>,
+    publishers: Vec<InboundPublisher>,
     counts: Counts,
     latency: Histogram<u64>,
     sending: bool,
     target: Target,
-    arrivals: Arrivals,
+    connections: RunConnections,
 }
 
-impl Inbound {
+impl InboundHandler {
     fn unanswered(&self) -> usize {
         self.publishers
             .iter()
@@ -196,7 +195,7 @@ impl Inbound {
         }
         let advanced = match publisher.last_offset.replace(offset) {
             Some(last) => offset.saturating_sub(last),
-            // Where the topic began is not known.
+            // The topic's first offset is not known.
             None => u64::from(self.burst),
         };
         self.counts.received += advanced.min(self.burst.into());
@@ -206,16 +205,16 @@ impl Inbound {
     }
 }
 
-impl Arriving for Inbound {
-    fn arrivals(&mut self) -> &mut Arrivals {
-        &mut self.arrivals
+impl ConnectionOwner for InboundHandler {
+    fn connections(&mut self) -> &mut RunConnections {
+        &mut self.connections
     }
 }
 
-impl Handler for Inbound {
+impl Handler for InboundHandler {
     fn opened(&mut self, _net: &mut Net, id: Id) {
         if self.publishers.len() <= id {
-            self.publishers.resize(id + 1, Publisher::default());
+            self.publishers.resize(id + 1, InboundPublisher::default());
         }
         self.publishers[id].number = id as u16;
     }
@@ -223,26 +222,27 @@ impl Handler for Inbound {
     fn message(&mut self, net: &mut Net, id: Id, _op: u8, payload: &[u8]) {
         let frame = match ServerFrame::parse(payload) {
             Ok(frame) => frame,
-            Err(problem) => return self.arrivals.fail(problem),
+            Err(problem) => return self.connections.fail(problem),
         };
         match &*frame.kind {
-            "connection_established" => self.arrivals.arrived(id),
+            "connection_established" => self.connections.mark_ready(id),
             "response" => {
                 if let Err(problem) = self.answered(id, &frame, net.read_at_ns()) {
-                    self.arrivals.fail(problem);
+                    self.connections.fail(problem);
                 } else if self.sending {
                     self.send(net, id);
                 }
             }
             _ => {
                 let text = String::from_utf8_lossy(payload);
-                self.arrivals.fail(format!("unexpected frame: {text:.300}"));
+                self.connections
+                    .fail(format!("unexpected frame: {text:.300}"));
             }
         }
     }
 
     fn closed(&mut self, _net: &mut Net, _id: Id, end: End) {
         let failure = super::failure(&self.target, "publisher", &end);
-        self.arrivals.fail(failure);
+        self.connections.fail(failure);
     }
 }

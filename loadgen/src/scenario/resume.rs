@@ -1,133 +1,37 @@
-//! Resume under fire: every connection is cut again and again, and every
-//! subscriber must have every message exactly once in the end, or have been told
-//! of the gap.
+//! Resume: every subscriber cuts its connection again and again. In the end it must have every
+//! message exactly once, or an announced gap.
 
-mod books;
 mod client;
-mod ledger;
 mod publisher;
+mod shared;
 mod sse;
 mod subscriber;
+mod subscriber_verifier;
+mod topic_verifier;
+mod topics;
 mod websocket;
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use crate::cli::{self, Common, Encoding, Scenario, Transport};
 use crate::measure::{Progress, Window};
-use crate::net::{Target, Traffic};
+use crate::net::Target;
 use crate::outcome::{Latency, Outcome, grouped};
-use crate::payload::Layout;
-use crate::verify::{Counts, new_histogram};
+use crate::verify::Counts;
 
-use books::Topics;
-use client::Client;
-use ledger::Verdict;
+use client::ResumingClient;
+use shared::{ResumeShared, SubscriberPhase};
 use sse::Sse;
 use subscriber::Subscriber;
+use topic_verifier::ResumeReport;
 use websocket::WebSocket;
 
-/// Between two looks at the clock.
+/// Between two checks of the clock.
 const TICK: Duration = Duration::from_millis(10);
-
-/// Kinds of ends that are listed.
-const ENDS_MAX: usize = 10;
-
-/// What subscribers are doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// They are cut at random.
-    Cutting,
-    /// So many messages were sent, and no more will be: they come back once more
-    /// and stay until they have everything.
-    Last(u32),
-}
-
-/// What everybody in the run knows. All of it is one thread's.
-struct Shared {
-    target: Target,
-    topics: Rc<Topics>,
-    layout: Layout,
-    seed: u64,
-    cut_every: Duration,
-    away: Duration,
-    patience: Duration,
-    epoch: Instant,
-    phase: watch::Sender<Phase>,
-    publishing_ends: Cell<bool>,
-    published: Cell<u32>,
-    /// Subscribers that have been subscribed at least once.
-    arrived: Cell<usize>,
-    /// Subscriptions that were confirmed, over all connections.
-    subscribed: Cell<u64>,
-    received: Cell<u64>,
-    faults: Cell<u64>,
-    replayed: Cell<u64>,
-    /// Cuts by the end of the stream, and by a reset.
-    cuts: Cell<(u64, u64)>,
-    traffic: Cell<Traffic>,
-    reconnects: RefCell<Histogram<u64>>,
-    ends: RefCell<BTreeMap<String, u64>>,
-    failure: RefCell<Option<String>>,
-}
-
-impl Shared {
-    fn now_ns(&self) -> u64 {
-        self.epoch.elapsed().as_nanos() as u64
-    }
-
-    /// The first failure is the one that counts.
-    fn fail(&self, why: String) {
-        self.failure.borrow_mut().get_or_insert(why);
-    }
-
-    fn has_failed(&self) -> bool {
-        self.failure.borrow().is_some()
-    }
-
-    /// A connection that the server ended.
-    fn note_end(&self, why: String) {
-        let mut ends = self.ends.borrow_mut();
-        if ends.len() < ENDS_MAX || ends.contains_key(&why) {
-            *ends.entry(why).or_default() += 1;
-        }
-    }
-
-    fn note_subscribed(&self, first: bool, took_ns: u64) {
-        self.arrived.set(self.arrived.get() + usize::from(first));
-        self.subscribed.set(self.subscribed.get() + 1);
-        self.reconnects
-            .borrow_mut()
-            .saturating_record(took_ns.max(1));
-    }
-
-    fn note_cut(&self, reset: bool) {
-        let (ends, resets) = self.cuts.get();
-        let cuts = if reset {
-            (ends, resets + 1)
-        } else {
-            (ends + 1, resets)
-        };
-        self.cuts.set(cuts);
-    }
-
-    fn note_read(&self, bytes: usize, messages: u64, faults: u64) {
-        let mut traffic = self.traffic.get();
-        traffic.reads += 1;
-        traffic.read_bytes += bytes as u64;
-        traffic.messages += messages;
-        self.traffic.set(traffic);
-        self.received.set(self.received.get() + messages);
-        self.faults.set(self.faults.get() + faults);
-    }
-}
 
 /// Runs the scenario. Latency is from the beginning of a connection to its
 /// confirmed subscription.
@@ -142,68 +46,46 @@ pub(crate) fn run(
         return Err("--encoding is for --transport websocket".into());
     }
     let window = Window::new(common.pid)?;
-    let shared = Rc::new(Shared {
-        target: target.clone(),
-        topics: Rc::new(Topics::new(&options.topic, options.topics)),
-        layout: Layout::new(options.payload, common.seed),
-        seed: common.seed,
-        cut_every: options.cut_every,
-        away: options.away,
-        patience: common.patience,
-        epoch: Instant::now(),
-        phase: watch::Sender::new(Phase::Cutting),
-        publishing_ends: Cell::new(false),
-        published: Cell::new(0),
-        arrived: Cell::new(0),
-        subscribed: Cell::new(0),
-        received: Cell::new(0),
-        faults: Cell::new(0),
-        replayed: Cell::new(0),
-        cuts: Cell::new((0, 0)),
-        traffic: Cell::new(Traffic::default()),
-        reconnects: RefCell::new(new_histogram()),
-        ends: RefCell::default(),
-        failure: RefCell::default(),
-    });
+    let shared = Rc::new(ResumeShared::new(options, target, common));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("tokio: {error}"))?;
-    let mut run = Run {
+    let mut run = ResumeRun {
         shared,
         options,
         common,
         window,
     };
-    let verdicts = LocalSet::new().block_on(&runtime, run.fire());
+    let reports = LocalSet::new().block_on(&runtime, run.drive());
     Ok(run.report(
         super::outcome(scenario, target, common, "deliveries"),
-        &verdicts,
+        &reports,
     ))
 }
 
-struct Run<'a> {
-    shared: Rc<Shared>,
+struct ResumeRun<'a> {
+    shared: Rc<ResumeShared>,
     options: &'a cli::Resume,
     common: &'a Common,
     window: Window,
 }
 
-impl Run<'_> {
-    /// Subscribes, publishes and cuts, lets everybody come back, and returns what
-    /// each subscriber has then. What fails is noted.
-    async fn fire(&mut self) -> Vec<Verdict> {
+impl ResumeRun<'_> {
+    /// Runs subscribers and publisher until every subscriber is complete, and returns what each got.
+    /// Failures are in `shared`.
+    async fn drive(&mut self) -> Vec<ResumeReport> {
         let shared = self.shared.clone();
         let subscribers: Vec<_> = (0..self.options.subscribers)
-            .map(|number| spawn_local(self.subscriber(number).live()))
+            .map(|number| spawn_local(self.subscriber(number).run()))
             .collect();
-        if self.all_are_subscribed().await {
+        if self.wait_until_subscribed().await {
             let publisher = {
                 let (shared, rate) = (shared.clone(), self.options.rate);
                 spawn_local(async move { publisher::publish(&shared, rate).await })
             };
             self.measure().await;
-            shared.publishing_ends.set(true);
+            shared.stop_publishing.set(true);
             match publisher.await.expect("the publisher does not panic") {
                 Ok(_) => {}
                 Err(why) => shared.fail(why),
@@ -211,19 +93,19 @@ impl Run<'_> {
         }
         shared
             .phase
-            .send_replace(Phase::Last(shared.published.get()));
-        self.verdicts(subscribers).await
+            .send_replace(SubscriberPhase::Draining(shared.published.get()));
+        self.finish(subscribers).await
     }
 
     fn subscriber(&self, number: usize) -> Subscriber {
-        let Shared {
+        let ResumeShared {
             target,
             topics,
             seed,
             ..
         } = &*self.shared;
         let seed = seed ^ (number as u64 + 1) << 32;
-        let client: Box<dyn Client> = match self.options.transport {
+        let client: Box<dyn ResumingClient> = match self.options.transport {
             Transport::Websocket => {
                 let encoding = self.options.encoding;
                 Box::new(WebSocket::new(target, topics, encoding, seed))
@@ -233,18 +115,18 @@ impl Run<'_> {
         Subscriber::new(&self.shared, client, seed)
     }
 
-    /// Waits until each subscriber has been subscribed once.
-    async fn all_are_subscribed(&self) -> bool {
+    /// Waits until every subscriber was subscribed once.
+    async fn wait_until_subscribed(&self) -> bool {
         let wanted = self.options.subscribers;
         let began = Instant::now();
         while !self.shared.has_failed() {
-            let arrived = self.shared.arrived.get();
-            if arrived == wanted {
+            let subscribed_once = self.shared.subscribed_once.get();
+            if subscribed_once == wanted {
                 return true;
             }
             if began.elapsed() > self.common.patience {
                 self.shared.fail(format!(
-                    "only {arrived} of {wanted} are subscribed after {:?}",
+                    "only {subscribed_once} of {wanted} are subscribed after {:?}",
                     self.common.patience
                 ));
             }
@@ -276,7 +158,7 @@ impl Run<'_> {
                 "warming"
             };
             let faults = shared.faults.get();
-            let latency = &shared.reconnects;
+            let latency = &shared.connect_latency;
             progress.tick(
                 now_ns,
                 phase,
@@ -289,20 +171,20 @@ impl Run<'_> {
         }
     }
 
-    /// Waits for the subscribers to have everything.
-    async fn verdicts(&self, subscribers: Vec<JoinHandle<Verdict>>) -> Vec<Verdict> {
+    /// Waits until every subscriber is complete.
+    async fn finish(&self, subscribers: Vec<JoinHandle<ResumeReport>>) -> Vec<ResumeReport> {
         let patience = if self.shared.has_failed() {
             Duration::ZERO
         } else {
             self.common.patience
         };
         let until = tokio::time::Instant::now() + patience;
-        let mut verdicts = Vec::new();
+        let mut reports = Vec::new();
         let mut late = 0;
         for subscriber in subscribers {
             let left = until.saturating_duration_since(tokio::time::Instant::now());
             match timeout(left, subscriber).await {
-                Ok(verdict) => verdicts.push(verdict.expect("a subscriber does not panic")),
+                Ok(report) => reports.push(report.expect("a subscriber does not panic")),
                 Err(_) => late += 1,
             }
         }
@@ -311,24 +193,24 @@ impl Run<'_> {
                 "{late} subscribers do not have everything after {patience:?}"
             ));
         }
-        verdicts
+        reports
     }
 
-    fn report(self, mut outcome: Outcome, verdicts: &[Verdict]) -> Outcome {
+    fn report(self, mut outcome: Outcome, reports: &[ResumeReport]) -> Outcome {
         let shared = &self.shared;
         self.window.report(&mut outcome);
         outcome.client = match self.options.transport {
             Transport::Websocket => "websocket".into(),
             Transport::Sse => "sse".into(),
         };
-        let (mut counts, mut gaps, mut told_lost) = (Counts::default(), 0, 0);
-        for verdict in verdicts {
-            counts.add(verdict.counts);
-            gaps += verdict.gaps;
-            told_lost += verdict.told_lost;
+        let (mut counts, mut gaps, mut announced_lost) = (Counts::default(), 0, 0);
+        for report in reports {
+            counts.add(report.counts);
+            gaps += report.gaps;
+            announced_lost += report.announced_lost;
         }
         outcome.verified = Some(counts);
-        outcome.latency_us = Latency::of(&shared.reconnects.borrow());
+        outcome.latency_us = Latency::of(&shared.connect_latency.borrow());
         let note = "latency is from the beginning of a connection to its subscription";
         outcome.notes.push(note.into());
         let (ends, resets) = shared.cuts.get();
@@ -345,15 +227,15 @@ impl Run<'_> {
             ));
         }
         if gaps > 0 {
-            let told = format!(
+            let announced = format!(
                 "{} gaps were told, {} messages in all: is the topic's history long enough?",
                 grouped(gaps as f64),
-                grouped(told_lost as f64)
+                grouped(announced_lost as f64)
             );
             if self.options.no_gaps {
-                outcome.failures.push(told);
+                outcome.failures.push(announced);
             } else {
-                outcome.notes.push(told);
+                outcome.notes.push(announced);
             }
         }
         outcome.ends.extend(shared.ends.take());

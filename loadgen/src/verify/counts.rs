@@ -1,4 +1,4 @@
-//! What the verifier counted.
+//! Counts of deliveries and faults.
 
 use serde::Serialize;
 
@@ -7,15 +7,14 @@ use serde::Serialize;
 pub(crate) struct Counts {
     /// Whole messages, each counted once.
     pub(crate) received: u64,
-    /// Messages that did not come although later ones did.
+    /// Messages that did not arrive although later ones did.
     pub(crate) lost: u64,
     pub(crate) duplicated: u64,
-    /// Messages that came after a later one of the same publisher and topic.
+    /// Messages that arrived after a later one of the same publisher and topic.
     pub(crate) reordered: u64,
     /// Frames that are not an unchanged event.
     pub(crate) corrupt: u64,
-    /// Unchanged events that came to a connection or under a name they were not
-    /// sent to.
+    /// Unchanged events on a wrong connection or under a wrong name.
     pub(crate) misrouted: u64,
     /// Frames that are not events, such as notices; not a fault.
     pub(crate) other: u64,

@@ -1,16 +1,18 @@
-//! What stands around `data` in an event frame.
+//! Parses event frames, and learns the bytes before `data`.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
+use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::parsed::Parsed;
 use crate::payload::{Format, MAGIC};
 
-/// An event frame (docs/protocol.md), its data untouched.
+/// An event frame (docs/protocol.md, "publish, and events"), its data untouched.
 #[derive(Debug, Deserialize)]
-struct Event<'a, D> {
+struct EventFrame<'a, D> {
     #[serde(rename = "type")]
     kind: &'a str,
     #[serde(borrow)]
@@ -24,7 +26,7 @@ struct Event<'a, D> {
     timestamp: Cow<'a, str>,
 }
 
-impl<D> Event<'_, D> {
+impl<D> EventFrame<'_, D> {
     fn is_well_formed(&self) -> bool {
         self.kind == "event"
             && self.event == self.event_type
@@ -33,26 +35,9 @@ impl<D> Event<'_, D> {
     }
 }
 
-/// What a frame is.
-#[derive(Debug)]
-pub(crate) enum Parsed<'a> {
-    /// A well-formed event.
-    Event {
-        /// Its topic.
-        name: Cow<'a, str>,
-        /// Where its data is, from the opening quote or the last byte of the
-        /// string's header to its end.
-        data: Range<usize>,
-    },
-    /// Another kind of frame.
-    Other,
-    /// Not of the format, or an event that lacks something.
-    Corrupt,
-}
-
 /// The type of any frame.
 #[derive(Debug, Deserialize)]
-struct Kind<'a> {
+struct FrameType<'a> {
     #[serde(rename = "type")]
     kind: &'a str,
 }
@@ -62,25 +47,27 @@ pub(crate) fn parse(format: Format, payload: &[u8]) -> Parsed<'_> {
     let (event, kind) = match format {
         Format::Json => (
             json_event(payload),
-            serde_json::from_slice::<Kind<'_>>(payload).ok(),
+            serde_json::from_slice::<FrameType<'_>>(payload).ok(),
         ),
         Format::Msgpack => (
             msgpack_event(payload),
-            rmp_serde::from_slice::<Kind<'_>>(payload).ok(),
+            rmp_serde::from_slice::<FrameType<'_>>(payload).ok(),
         ),
     };
     match (event, kind) {
         (Some((name, data)), _) => Parsed::Event { name, data },
-        // A changed byte in the type of an event leaves its other fields.
-        (None, Some(Kind { kind })) if kind != "event" && !contains(payload, &MAGIC) => {
+        // An event whose type was changed still carries a payload.
+        (None, Some(FrameType { kind }))
+            if kind != "event" && memmem::find(payload, &MAGIC).is_none() =>
+        {
             Parsed::Other
         }
         _ => Parsed::Corrupt,
     }
 }
 
-/// Parses an event of a stream behind its id: its name, then one line of data.
-pub(crate) fn parse_stream(text: &[u8]) -> Parsed<'_> {
+/// Parses a Server-Sent Event from after its id: its name, then one line of data.
+pub(crate) fn parse_sse(text: &[u8]) -> Parsed<'_> {
     let lines = text
         .strip_suffix(b"\n")
         .map(|lines| lines.split(|&byte| byte == b'\n').collect::<Vec<_>>());
@@ -98,7 +85,7 @@ pub(crate) fn parse_stream(text: &[u8]) -> Parsed<'_> {
 }
 
 fn json_event(text: &[u8]) -> Option<(Cow<'_, str>, Range<usize>)> {
-    let event: Event<'_, &RawValue> = serde_json::from_slice(text).ok()?;
+    let event: EventFrame<'_, &RawValue> = serde_json::from_slice(text).ok()?;
     let data = event.data.get();
     let start = data.as_ptr().addr() - text.as_ptr().addr();
     event
@@ -107,20 +94,16 @@ fn json_event(text: &[u8]) -> Option<(Cow<'_, str>, Range<usize>)> {
 }
 
 fn msgpack_event(payload: &[u8]) -> Option<(Cow<'_, str>, Range<usize>)> {
-    let event: Event<'_, &str> = rmp_serde::from_slice(payload).ok()?;
+    let event: EventFrame<'_, &str> = rmp_serde::from_slice(payload).ok()?;
     let start = event.data.as_ptr().addr() - payload.as_ptr().addr();
-    // The parser does not mind what follows; the timestamp is the last value.
+    // The parser ignores trailing bytes; the timestamp is the last value.
     let is_whole = payload.ends_with(event.timestamp.as_bytes());
     (event.is_well_formed() && is_whole)
         .then_some((event.event, start - 1..start + event.data.len()))
 }
 
-fn contains(text: &[u8], what: &[u8]) -> bool {
-    text.windows(what.len()).any(|window| window == what)
-}
-
-/// The bytes up to the first one of `data`, per topic, as a first event showed them. Their
-/// length is the same for all topics: names have a fixed width.
+/// The bytes up to the first one of `data`, per topic, as learned from its first event. Their
+/// length is the same for all topics, because names have a fixed width.
 #[derive(Debug)]
 pub(crate) struct Envelope {
     /// The length of every prefix, 0 before the first was learned.
@@ -156,14 +139,14 @@ impl Envelope {
         self.learned[topic].then(|| start..start + self.length)
     }
 
-    /// Remembers what stood up to the first byte of the data of `topic`. A length that differs
-    /// from the first one learned is ignored; such frames are parsed whole.
+    /// Learns the bytes up to the first one of the data of `topic`. A prefix of another length
+    /// than the first is not stored; such frames are parsed whole.
     pub(crate) fn learn(&mut self, topic: usize, prefix: &[u8]) {
         if self.length == 0 {
             self.length = prefix.len();
             self.prefixes = vec![0; self.learned.len() * prefix.len()];
         }
-        // Learned even when the length differs, to let the event be selected:
+        // Learned even when the length differs, so that the stream can be selected:
         // its prefix is all zeros then and never matches.
         self.learned[topic] = true;
         if self.length == prefix.len() {

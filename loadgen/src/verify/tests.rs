@@ -15,7 +15,7 @@ fn layout() -> Layout {
 fn verifier() -> Verifier {
     let owners = vec![0, 0, 1, 1, 2, 2, 3, 3];
     let names = vec!["t0".into(), "t1".into()];
-    Verifier::new(layout(), SHAPE, Wire::Events, names, owners)
+    Verifier::new(layout(), SHAPE, Wire::WebSocket, names, owners)
 }
 
 fn event(topic: u32, publisher: u16, sequence: u32) -> String {
@@ -115,7 +115,7 @@ fn corrupt_and_misrouted_events_are_counted() {
 /// An event as the gateway packs it.
 fn packed_event(sequence: u32) -> Vec<u8> {
     #[derive(serde::Serialize)]
-    struct Event<'a> {
+    struct PackedEvent<'a> {
         r#type: &'a str,
         event: &'a str,
         event_type: &'a str,
@@ -126,7 +126,7 @@ fn packed_event(sequence: u32) -> Vec<u8> {
     let text = event(0, 0, sequence);
     let event: serde_json::Value = serde_json::from_str(&text).unwrap();
     let field = |name: &str| event[name].as_str().unwrap();
-    let event = Event {
+    let event = PackedEvent {
         r#type: field("type"),
         event: field("event"),
         event_type: field("event_type"),
@@ -154,7 +154,7 @@ fn check_changes(format: Format, event: impl Fn(u32) -> Vec<u8>) {
         let mut verifier = Verifier::new(
             layout,
             SHAPE,
-            Wire::Events,
+            Wire::WebSocket,
             vec!["t0".into(), "t1".into()],
             owners,
         );
@@ -247,7 +247,7 @@ fn passing_replicas_start_anywhere_and_slow_ones_keep_their_own_counts() {
 fn events_of_a_stream_are_checked_as_strictly() {
     let owners = vec![0, 0, 1, 1, 2, 2, 3, 3];
     let names = vec!["t0".into(), "t1".into()];
-    let mut verifier = Verifier::new(layout(), SHAPE, Wire::Stream, names, owners);
+    let mut verifier = Verifier::new(layout(), SHAPE, Wire::Sse, names, owners);
     let text = |sequence: u32| {
         let mut text = b"event: t0\ndata: ".to_vec();
         let source = Source {
@@ -314,11 +314,11 @@ fn messages_of_other_products_are_checked_as_strictly() {
         topic: 0,
         publisher: 0,
     };
-    for (foreign, before, behind) in around {
+    for (foreign, before, tail) in around {
         let message = |sequence| {
             let mut bytes = before.as_bytes().to_vec();
             layout().write(&mut bytes, source, sequence, 5);
-            bytes.extend_from_slice(behind.as_bytes());
+            bytes.extend_from_slice(tail.as_bytes());
             bytes
         };
         let verify = |messages: &[Vec<u8>]| {
@@ -348,7 +348,7 @@ fn messages_of_other_products_are_checked_as_strictly() {
         assert_eq!(counts, expected, "{foreign:?}");
         // Another time that has passed is as good as the one that was sent.
         let time = before.len() + 24..before.len() + 40;
-        let data = before.len()..message(1).len() - behind.len();
+        let data = before.len()..message(1).len() - tail.len();
         for at in data.filter(|at| !time.contains(at)) {
             let mut changed = message(1);
             changed[at] ^= 1;

@@ -1,5 +1,5 @@
-//! The bridge protocol in its plainest form, with one thing done wrong where it is
-//! asked to: to pushes, or to the answers of calls.
+//! A minimal server of the bridge protocol with at most one planted fault, in pushes or in the
+//! answers of calls.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -17,9 +17,9 @@ use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
-/// What is done wrong, now and then.
+/// The planted fault, which some messages have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum BridgeFault {
     /// Nothing.
     None,
     /// A message is left out.
@@ -28,43 +28,47 @@ pub(crate) enum Fault {
     Repeat,
     /// Two messages for the same recipient change places.
     Swap,
-    /// A message goes to somebody else.
+    /// A message goes to another recipient.
     Misdirect,
     /// A message has a byte changed.
     Change,
     /// A push comes without `original_sender`.
-    Bare,
-    /// A push is delivered, and the answer says that it was not.
+    NoSender,
+    /// The answer to a delivered push says that it was not delivered.
     Partial,
     /// The results of a batch come in another order.
-    Results,
-    /// Whoever answers is heard.
-    Anybody,
-    /// The connection is closed after every answer, as the head says.
+    ResultOrder,
+    /// Answers of users that were not asked reach the caller, too.
+    AnyUser,
+    /// The connection is closed after every answer, with `Connection: close`.
     Close,
 }
 
 /// Which messages have the fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum FaultSide {
     Pushes,
     Answers,
 }
 
 struct Bridge {
-    place: Place,
-    fault: Fault,
+    side: FaultSide,
+    fault: BridgeFault,
     users: RefCell<BTreeMap<String, UnboundedSender<String>>>,
-    /// Who was asked, and where the answers go, by correlation id.
+    /// The asked user and the caller's queue, by correlation id.
     calls: RefCell<BTreeMap<String, (String, UnboundedSender<String>)>>,
-    /// A message that is held back, and for whom it is.
+    /// Recipient and text of a message that is held back.
     held: RefCell<Option<(String, String)>>,
     count: Cell<u64>,
 }
 
-pub(crate) async fn serve(listener: TcpListener, place: Place, fault: Fault) -> Result<()> {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    side: FaultSide,
+    fault: BridgeFault,
+) -> Result<()> {
     let bridge = Rc::new(Bridge {
-        place,
+        side,
         fault,
         users: RefCell::default(),
         calls: RefCell::default(),
@@ -77,7 +81,7 @@ pub(crate) async fn serve(listener: TcpListener, place: Place, fault: Fault) -> 
         spawn_local(async move {
             let mut first = [0; 3];
             while stream.peek(&mut first).await.is_ok_and(|read| read < 3) {}
-            // Ends when the client goes.
+            // Ends when the client disconnects.
             if first == *b"GET" {
                 let _ = user(stream, &bridge).await;
             } else {
@@ -109,31 +113,33 @@ async fn user(stream: TcpStream, bridge: &Rc<Bridge>) -> Option<()> {
         let answer: Value = serde_json::from_str(&text).ok()?;
         let id = answer["correlation_id"].to_string();
         let asked = bridge.calls.borrow().get(&id).map(|(user, _)| user.clone());
-        if asked == Some(name.clone()) || asked.is_some() && bridge.fault == Fault::Anybody {
+        if asked == Some(name.clone()) || asked.is_some() && bridge.fault == BridgeFault::AnyUser {
             let is_second = answer["index"] == 1;
-            bridge.deliver(Place::Answers, &id, text.to_string(), is_second);
+            bridge.deliver(FaultSide::Answers, &id, text.to_string(), is_second);
         }
     }
     Some(())
 }
 
 impl Bridge {
-    /// Hands on a message as the fault has it, which only some may have.
-    fn deliver(self: &Rc<Self>, place: Place, to: &str, text: String, may_be_wrong: bool) {
+    /// Delivers a message to user or call `to`, with the fault if it `may_be_wrong`.
+    fn deliver(self: &Rc<Self>, side: FaultSide, to: &str, text: String, may_be_wrong: bool) {
         self.count.set(self.count.get() + 1);
-        let wrong = self.place == place && may_be_wrong && self.count.get() % 20 < 4;
-        let other = self.other(place, to);
+        let wrong = self.side == side && may_be_wrong && self.count.get() % 20 < 4;
+        let other = self.other(side, to);
         let text_and = |to: &str, text: &str| (to.to_owned(), text.to_owned());
         let out = match self.fault {
-            Fault::Drop if wrong => vec![],
-            Fault::Repeat if wrong => vec![text_and(to, &text), text_and(to, &text)],
-            Fault::Swap if wrong && self.held.borrow().is_none() => {
+            BridgeFault::Drop if wrong => vec![],
+            BridgeFault::Repeat if wrong => vec![text_and(to, &text), text_and(to, &text)],
+            BridgeFault::Swap if wrong && self.held.borrow().is_none() => {
                 *self.held.borrow_mut() = Some(text_and(to, &text));
                 spawn_local(Rc::clone(self).release());
                 vec![]
             }
-            Fault::Misdirect if wrong => vec![(other, text)],
-            Fault::Change if wrong => vec![text_and(to, &text.replacen("fanfare", "fanFare", 1))],
+            BridgeFault::Misdirect if wrong => vec![(other, text)],
+            BridgeFault::Change if wrong => {
+                vec![text_and(to, &text.replacen("fanfare", "fanFare", 1))]
+            }
             _ => {
                 let mut out = vec![(to.to_owned(), text)];
                 out.extend(self.held.borrow_mut().take_if(|(whose, _)| whose == to));
@@ -141,36 +147,36 @@ impl Bridge {
             }
         };
         for (to, text) in out {
-            self.hand_over(place, &to, text);
+            self.hand_over(side, &to, text);
         }
     }
 
-    /// Delivers what is held back when nothing came that it could change places with.
+    /// Delivers the held message if no other one was swapped with it in time.
     async fn release(self: Rc<Self>) {
         tokio::time::sleep(Duration::from_millis(200)).await;
         if let Some((to, text)) = self.held.take() {
-            self.hand_over(self.place, &to, text);
+            self.hand_over(self.side, &to, text);
         }
     }
 
-    fn hand_over(&self, place: Place, to: &str, text: String) {
+    fn hand_over(&self, side: FaultSide, to: &str, text: String) {
         let users = self.users.borrow();
         let calls = self.calls.borrow();
-        let sender = match place {
-            Place::Pushes => users.get(to),
-            Place::Answers => calls.get(to).map(|(_, sender)| sender),
+        let sender = match side {
+            FaultSide::Pushes => users.get(to),
+            FaultSide::Answers => calls.get(to).map(|(_, sender)| sender),
         };
         if let Some(sender) = sender {
             let _ = sender.send(text);
         }
     }
 
-    /// Somebody who is not `to`, if there is anybody.
-    fn other(&self, place: Place, to: &str) -> String {
+    /// Another recipient than `to`, if there is one.
+    fn other(&self, side: FaultSide, to: &str) -> String {
         let (users, calls) = (self.users.borrow(), self.calls.borrow());
-        let mut names: Box<dyn Iterator<Item = &String>> = match place {
-            Place::Pushes => Box::new(users.keys()),
-            Place::Answers => Box::new(calls.keys()),
+        let mut names: Box<dyn Iterator<Item = &String>> = match side {
+            FaultSide::Pushes => Box::new(users.keys()),
+            FaultSide::Answers => Box::new(calls.keys()),
         };
         names
             .find(|name| *name != to)
@@ -178,12 +184,12 @@ impl Bridge {
             .to_owned()
     }
 
-    /// Delivers the message of a request; false if its user is not there.
+    /// Delivers the message of a request; false if its user is not connected.
     fn push(self: &Rc<Self>, message: &Value) -> bool {
         let user = message["user_id"].as_str().expect("the generator wrote it");
         let mut data = message["data"].clone();
         let is_probe = data["type"] == "probe";
-        if self.fault != Fault::Bare || is_probe || self.count.get() % 20 != 4 {
+        if self.fault != BridgeFault::NoSender || is_probe || self.count.get() % 20 != 4 {
             data["original_sender"] = json!({"user_id": user, "timestamp": data["timestamp"]});
         }
         data["user_id"] = user.into();
@@ -194,7 +200,7 @@ impl Bridge {
             return false;
         }
         self.deliver(
-            Place::Pushes,
+            FaultSide::Pushes,
             user,
             data.to_string(),
             data["type"] == "notification",
@@ -226,7 +232,7 @@ async fn service(stream: TcpStream, bridge: &Rc<Bridge>) -> Result<()> {
             "/sse/push" => {
                 let success = bridge.push(&request);
                 let is_probe = request["data"]["type"] == "probe";
-                match success && (is_probe || bridge.fault != Fault::Partial) {
+                match success && (is_probe || bridge.fault != BridgeFault::Partial) {
                     true => json!({"status": "success", "message": "Message delivered"}),
                     false => json!({"status": "partial", "message": "User not connected"}),
                 }
@@ -238,7 +244,7 @@ async fn service(stream: TcpStream, bridge: &Rc<Bridge>) -> Result<()> {
             }
         };
         let text = answer.to_string();
-        let close = if bridge.fault == Fault::Close {
+        let close = if bridge.fault == BridgeFault::Close {
             "Connection: close\r\n"
         } else {
             ""
@@ -248,7 +254,7 @@ async fn service(stream: TcpStream, bridge: &Rc<Bridge>) -> Result<()> {
             text.len()
         );
         stream.write_all((head + &text).as_bytes()).await?;
-        if bridge.fault == Fault::Close {
+        if bridge.fault == BridgeFault::Close {
             return Ok(());
         }
     }
@@ -261,7 +267,7 @@ fn batch(request: &Value, bridge: &Rc<Bridge>) -> Value {
         json!({"index": index, "user_id": message["user_id"], "success": success})
     };
     let mut results: Vec<Value> = messages.iter().enumerate().map(result).collect();
-    if bridge.fault == Fault::Results {
+    if bridge.fault == BridgeFault::ResultOrder {
         results.reverse();
     }
     json!({"results": results})

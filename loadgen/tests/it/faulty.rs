@@ -1,4 +1,4 @@
-//! A fan-out that does one thing wrong, to its first subscriber only.
+//! A fan-out server with one planted fault, in what its first subscriber gets.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,9 +11,9 @@ use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-/// What is done wrong.
+/// The planted fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum FanoutFault {
     /// One message in a hundred is left out.
     Drop,
     /// One message in a hundred is sent twice.
@@ -22,7 +22,7 @@ pub(crate) enum Fault {
     Swap,
     /// One message in a hundred has a byte changed.
     Change,
-    /// The second publisher's first messages arrive later than elsewhere.
+    /// The second publisher's first messages come later than at other subscribers.
     OwnOrder,
     /// The connection is closed.
     Close,
@@ -31,11 +31,11 @@ pub(crate) enum Fault {
 #[derive(Default)]
 struct Hub {
     subscribers: RefCell<Vec<mpsc::UnboundedSender<Message>>>,
-    /// Messages published so far, and what is held back.
+    /// Messages published so far, and messages held back.
     state: RefCell<(u64, Vec<Message>)>,
 }
 
-pub(crate) async fn serve(listener: TcpListener, fault: Fault) -> std::io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, fault: FanoutFault) -> std::io::Result<()> {
     let hub = Rc::new(Hub::default());
     loop {
         let (stream, _) = listener.accept().await?;
@@ -44,7 +44,7 @@ pub(crate) async fn serve(listener: TcpListener, fault: Fault) -> std::io::Resul
     }
 }
 
-async fn connection(stream: TcpStream, hub: &Hub, fault: Fault) -> Option<()> {
+async fn connection(stream: TcpStream, hub: &Hub, fault: FanoutFault) -> Option<()> {
     let (mut sink, mut stream) = accept_async(stream).await.ok()?.split();
     let (sender, mut queue) = mpsc::unbounded_channel();
     sender
@@ -71,7 +71,7 @@ async fn connection(stream: TcpStream, hub: &Hub, fault: Fault) -> Option<()> {
     Some(())
 }
 
-fn publish(hub: &Hub, fault: Fault, request: &serde_json::Value) {
+fn publish(hub: &Hub, fault: FanoutFault, request: &serde_json::Value) {
     let (event, data) = (&request["event"], &request["data"]);
     let (count, held) = &mut *hub.state.borrow_mut();
     *count += 1;
@@ -89,19 +89,19 @@ fn publish(hub: &Hub, fault: Fault, request: &serde_json::Value) {
     let second_publisher = data.as_str().is_some_and(|data| &data[11..15] == "0001");
     let wrong = *count % 100 == 50;
     let to_first = match fault {
-        Fault::Drop if wrong => vec![],
-        Fault::Repeat if wrong => vec![message.clone(), message],
-        Fault::Swap if wrong => {
+        FanoutFault::Drop if wrong => vec![],
+        FanoutFault::Repeat if wrong => vec![message.clone(), message],
+        FanoutFault::Swap if wrong => {
             held.push(message);
             vec![]
         }
-        Fault::Change if wrong => vec![Message::text(text.replacen("fanfare", "fanFare", 1))],
-        // Held until the other publisher speaks: each publisher's own order stays.
-        Fault::OwnOrder if second_publisher && (*count < 500 || !held.is_empty()) => {
+        FanoutFault::Change if wrong => vec![Message::text(text.replacen("fanfare", "fanFare", 1))],
+        // Held until the other publisher publishes: each publisher's own order stays.
+        FanoutFault::OwnOrder if second_publisher && (*count < 500 || !held.is_empty()) => {
             held.push(message);
             vec![]
         }
-        Fault::Close if wrong => vec![Message::Close(Some(CloseFrame {
+        FanoutFault::Close if wrong => vec![Message::Close(Some(CloseFrame {
             code: 1008.into(),
             reason: "too slow".into(),
         }))],

@@ -1,4 +1,4 @@
-//! The program against real servers: the baseline, which it must find in order,
+//! The program against real servers: the baseline, in which it must find no fault,
 //! and servers with one planted fault each, which it must catch.
 
 #[path = "../../../examples/baseline.rs"]
@@ -14,7 +14,7 @@ use std::process::{Command, Output};
 use std::sync::mpsc;
 use std::thread;
 
-use faulty::Fault;
+use faulty::FanoutFault;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -138,10 +138,10 @@ fn connections_come_and_go() {
 
 /// Runs fan-out against a server with a planted fault; it must fail, and count
 /// that fault and no other.
-fn check_caught(fault: Fault, counter: &str) {
+fn check_caught(fault: FanoutFault, counter: &str) {
     for client in ["fast", "tungstenite"] {
         let server = start(move |listener| faulty::serve(listener, fault));
-        // On a schedule: a loop that waits for what was dropped would stall.
+        // On a schedule: a closed loop would wait for the dropped message.
         let arguments = format!("fanout --subscribers 3 --rate 2000 --client {client}");
         let output = loadgen(server, &arguments);
         let report = report(&output);
@@ -157,27 +157,27 @@ fn check_caught(fault: Fault, counter: &str) {
 
 #[test]
 fn a_dropped_message_is_caught() {
-    check_caught(Fault::Drop, "lost");
+    check_caught(FanoutFault::Drop, "lost");
 }
 
 #[test]
 fn a_repeated_message_is_caught() {
-    check_caught(Fault::Repeat, "duplicated");
+    check_caught(FanoutFault::Repeat, "duplicated");
 }
 
 #[test]
 fn swapped_messages_are_caught() {
-    check_caught(Fault::Swap, "reordered");
+    check_caught(FanoutFault::Swap, "reordered");
 }
 
 #[test]
 fn a_changed_message_is_caught() {
-    check_caught(Fault::Change, "corrupt");
+    check_caught(FanoutFault::Change, "corrupt");
 }
 
 #[test]
 fn two_orders_are_caught() {
-    let server = start(|listener| faulty::serve(listener, Fault::OwnOrder));
+    let server = start(|listener| faulty::serve(listener, FanoutFault::OwnOrder));
     let output = loadgen(server, "fanout --subscribers 3 --publishers 2 --rate 2000");
     let report = report(&output);
     assert_eq!(output.status.code(), Some(1), "{report:#}");
@@ -189,7 +189,7 @@ fn two_orders_are_caught() {
 
 #[test]
 fn a_closed_connection_is_named_with_its_code() {
-    let server = start(|listener| faulty::serve(listener, Fault::Close));
+    let server = start(|listener| faulty::serve(listener, FanoutFault::Close));
     let output = loadgen(server, "fanout --subscribers 3 --rate 2000");
     let report = report(&output);
     assert_eq!(output.status.code(), Some(1));
@@ -199,9 +199,9 @@ fn a_closed_connection_is_named_with_its_code() {
 
 #[test]
 fn a_missing_or_unwilling_server_is_explained() {
-    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+    let no_server = SocketAddr::from(([127, 0, 0, 1], 1));
     for client in ["fast", "tungstenite"] {
-        let output = loadgen(nobody, &format!("fanout --client {client}"));
+        let output = loadgen(no_server, &format!("fanout --client {client}"));
         let problem = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1));
         assert!(problem.contains("server not reachable"), "{problem}");
@@ -223,8 +223,12 @@ fn a_missing_or_unwilling_server_is_explained() {
 }
 
 /// Runs the resume scenario against a server with this fault over both
-/// transports, and hands out what it reported.
-fn check_resume(fault: resuming::Fault, arguments: &str, expected: impl Fn(Option<i32>, &Value)) {
+/// transports, and checks exit code and report.
+fn check_resume(
+    fault: resuming::ResumeFault,
+    arguments: &str,
+    expected: impl Fn(Option<i32>, &Value),
+) {
     for transport in ["websocket", "sse"] {
         let server = start(move |listener| resuming::serve(listener, fault));
         let arguments = format!(
@@ -238,7 +242,7 @@ fn check_resume(fault: resuming::Fault, arguments: &str, expected: impl Fn(Optio
 
 #[test]
 fn subscribers_that_are_cut_have_everything_once_in_the_end() {
-    check_resume(resuming::Fault::None, "--no-gaps", |code, report| {
+    check_resume(resuming::ResumeFault::None, "--no-gaps", |code, report| {
         assert_eq!(code, Some(0), "{report:#}");
         let received = report["verified"]["received"].as_u64().unwrap();
         assert!(received >= 5_000, "{report:#}");
@@ -249,7 +253,7 @@ fn subscribers_that_are_cut_have_everything_once_in_the_end() {
 
 #[test]
 fn a_hole_after_a_resume_is_caught() {
-    check_resume(resuming::Fault::Hole, "", |code, report| {
+    check_resume(resuming::ResumeFault::Hole, "", |code, report| {
         assert_eq!(code, Some(1), "{report:#}");
         assert_ne!(report["verified"]["lost"], 0, "{report:#}");
         assert_eq!(report["verified"]["duplicated"], 0, "{report:#}");
@@ -258,7 +262,7 @@ fn a_hole_after_a_resume_is_caught() {
 
 #[test]
 fn a_message_that_comes_again_after_a_resume_is_caught() {
-    check_resume(resuming::Fault::Repeat, "", |code, report| {
+    check_resume(resuming::ResumeFault::Repeat, "", |code, report| {
         assert_eq!(code, Some(1), "{report:#}");
         assert_eq!(report["verified"]["lost"], 0, "{report:#}");
         assert_ne!(report["verified"]["duplicated"], 0, "{report:#}");
@@ -267,11 +271,11 @@ fn a_message_that_comes_again_after_a_resume_is_caught() {
 
 #[test]
 fn a_gap_that_is_told_is_a_failure_only_where_none_may_be() {
-    check_resume(resuming::Fault::Gap, "", |code, report| {
+    check_resume(resuming::ResumeFault::Gap, "", |code, report| {
         assert_eq!(code, Some(0), "{report:#}");
         assert_eq!(report["verified"]["lost"], 0, "{report:#}");
     });
-    check_resume(resuming::Fault::Gap, "--no-gaps", |code, report| {
+    check_resume(resuming::ResumeFault::Gap, "--no-gaps", |code, report| {
         assert_eq!(code, Some(1), "{report:#}");
         let failures = report["failures"].to_string();
         assert!(failures.contains("gaps were told"), "{failures}");
@@ -280,8 +284,13 @@ fn a_gap_that_is_told_is_a_failure_only_where_none_may_be() {
 
 /// Runs a mode of the bridge scenario against a server with this fault; it must count
 /// these faults and no others, and fail if there are any.
-fn check_bridge(place: bridging::Place, fault: bridging::Fault, mode: &str, counters: &[&str]) {
-    let server = start(move |listener| bridging::serve(listener, place, fault));
+fn check_bridge(
+    side: bridging::FaultSide,
+    fault: bridging::BridgeFault,
+    mode: &str,
+    counters: &[&str],
+) {
+    let server = start(move |listener| bridging::serve(listener, side, fault));
     let output = loadgen(server, &format!("bridge {mode} --users 10"));
     let report = report(&output);
     let expected = i32::from(!counters.is_empty());
@@ -312,39 +321,53 @@ fn pushes_batches_and_calls_are_complete_and_in_order() {
         "send --calls 5 --beside 4 --batch 10 --intruders",
         "send --calls 2 --answers 0",
     ] {
-        check_bridge(bridging::Place::Pushes, bridging::Fault::None, mode, &[]);
+        check_bridge(
+            bridging::FaultSide::Pushes,
+            bridging::BridgeFault::None,
+            mode,
+            &[],
+        );
     }
 }
 
 #[test]
 fn a_service_goes_on_when_the_server_closes_after_an_answer() {
     let mode = "push --connections 3";
-    check_bridge(bridging::Place::Pushes, bridging::Fault::Close, mode, &[]);
+    check_bridge(
+        bridging::FaultSide::Pushes,
+        bridging::BridgeFault::Close,
+        mode,
+        &[],
+    );
 }
 
-/// As [`check_bridge`], for all of these at the same time.
-fn check_faults(place: bridging::Place, mode: &str, faults: &[(bridging::Fault, &[&str])]) {
+/// As [`check_bridge`], for all of these faults at the same time.
+fn check_faults(
+    side: bridging::FaultSide,
+    mode: &str,
+    faults: &[(bridging::BridgeFault, &[&str])],
+) {
     thread::scope(|scope| {
         for &(fault, counters) in faults {
-            scope.spawn(move || check_bridge(place, fault, mode, counters));
+            scope.spawn(move || check_bridge(side, fault, mode, counters));
         }
     });
 }
 
 #[test]
 fn every_fault_of_a_push_is_caught() {
-    use bridging::Fault;
+    use bridging::BridgeFault;
     for mode in ["push --connections 1", "batch --connections 1 --batch 7"] {
         check_faults(
-            bridging::Place::Pushes,
+            bridging::FaultSide::Pushes,
             mode,
             &[
-                (Fault::Drop, &["lost"]),
-                (Fault::Repeat, &["duplicated"]),
-                (Fault::Swap, &["reordered"]),
-                (Fault::Misdirect, &["misrouted", "lost"]),
-                (Fault::Change, &["corrupt", "lost"]),
-                (Fault::Bare, &["corrupt", "lost"]),
+                (BridgeFault::Drop, &["lost"]),
+                (BridgeFault::Repeat, &["duplicated"]),
+                (BridgeFault::Swap, &["reordered"]),
+                (BridgeFault::Misdirect, &["misrouted", "lost"]),
+                (BridgeFault::Change, &["corrupt", "lost"]),
+                (BridgeFault::NoSender, &["corrupt", "lost"]),
             ],
         );
     }
@@ -352,17 +375,17 @@ fn every_fault_of_a_push_is_caught() {
 
 #[test]
 fn every_fault_of_an_answer_is_caught() {
-    use bridging::Fault;
+    use bridging::BridgeFault;
     check_faults(
-        bridging::Place::Answers,
+        bridging::FaultSide::Answers,
         "send --calls 5 --intruders",
         &[
-            (Fault::Drop, &["lost"]),
-            (Fault::Repeat, &["duplicated"]),
-            (Fault::Swap, &["reordered"]),
-            (Fault::Misdirect, &["misrouted", "lost"]),
-            (Fault::Change, &["corrupt", "lost"]),
-            (Fault::Anybody, &["misrouted"]),
+            (BridgeFault::Drop, &["lost"]),
+            (BridgeFault::Repeat, &["duplicated"]),
+            (BridgeFault::Swap, &["reordered"]),
+            (BridgeFault::Misdirect, &["misrouted", "lost"]),
+            (BridgeFault::Change, &["corrupt", "lost"]),
+            (BridgeFault::AnyUser, &["misrouted"]),
         ],
     );
 }
@@ -370,11 +393,15 @@ fn every_fault_of_an_answer_is_caught() {
 #[test]
 fn an_answer_that_does_not_say_success_fails_a_run() {
     for (fault, mode, said) in [
-        (bridging::Fault::Partial, "push", "partial"),
-        (bridging::Fault::Results, "batch --batch 5", "results"),
+        (bridging::BridgeFault::Partial, "push", "partial"),
+        (
+            bridging::BridgeFault::ResultOrder,
+            "batch --batch 5",
+            "results",
+        ),
     ] {
-        let place = bridging::Place::Pushes;
-        let server = start(move |listener| bridging::serve(listener, place, fault));
+        let side = bridging::FaultSide::Pushes;
+        let server = start(move |listener| bridging::serve(listener, side, fault));
         let output = loadgen(server, &format!("bridge {mode} --users 10"));
         let failures = report(&output)["failures"].to_string();
         assert_eq!(output.status.code(), Some(1), "{failures}");
@@ -385,14 +412,14 @@ fn an_answer_that_does_not_say_success_fails_a_run() {
 
 #[test]
 fn an_impossible_bridge_run_is_explained() {
-    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
-    let output = loadgen(nobody, "bridge batch --users 10");
+    let no_server = SocketAddr::from(([127, 0, 0, 1], 1));
+    let output = loadgen(no_server, "bridge batch --users 10");
     let problem = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         problem.contains("--batch 100 needs as many --users"),
         "{problem}"
     );
-    let output = loadgen(nobody, "bridge push --users 10");
+    let output = loadgen(no_server, "bridge push --users 10");
     let problem = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(problem.contains("server not reachable"), "{problem}");
 }

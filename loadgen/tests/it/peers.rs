@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::report;
 
-/// What perf/peers/smoke ends with where there is nothing to try.
+/// Exit code of perf/peers/smoke if the peer is not installed.
 const NOT_INSTALLED: i32 = 77;
 
 /// Nothing is lost, reordered or changed, or the peer is not installed.

@@ -1,5 +1,5 @@
-//! A topic with a history, over WebSocket and SSE, that resumes subscribers, and
-//! does one thing wrong where it is asked to.
+//! A server of one topic with a history, over WebSocket and SSE, that resumes subscribers, with at
+//! most one planted fault.
 
 use std::cell::RefCell;
 use std::io::Result;
@@ -14,16 +14,16 @@ use tokio::task::spawn_local;
 use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::Message;
 
-/// What is done wrong when a subscriber resumes with something to catch up on.
+/// The planted fault, when a subscriber resumes and has missed messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum ResumeFault {
     /// Nothing.
     None,
     /// The first message that was missed is left out.
     Hole,
     /// The last message that the subscriber had is sent again.
     Repeat,
-    /// It does not go on where the subscriber was, and says so.
+    /// It continues at the head and announces a gap.
     Gap,
 }
 
@@ -31,10 +31,10 @@ struct Topic {
     /// The data of all messages, the first at offset 1.
     log: RefCell<Vec<String>>,
     head: watch::Sender<u64>,
-    fault: Fault,
+    fault: ResumeFault,
 }
 
-pub(crate) async fn serve(listener: TcpListener, fault: Fault) -> Result<()> {
+pub(crate) async fn serve(listener: TcpListener, fault: ResumeFault) -> Result<()> {
     let topic = Rc::new(Topic {
         log: RefCell::default(),
         head: watch::Sender::new(0),
@@ -46,7 +46,7 @@ pub(crate) async fn serve(listener: TcpListener, fault: Fault) -> Result<()> {
         spawn_local(async move {
             let mut start = [0; 15];
             while stream.peek(&mut start).await? < start.len() {}
-            // Whatever ends a connection here is what the test does to it.
+            // The test ends connections on purpose.
             if start.starts_with(b"GET /api/v1/sse") {
                 event_stream(stream, &topic).await
             } else {
@@ -58,11 +58,11 @@ pub(crate) async fn serve(listener: TcpListener, fault: Fault) -> Result<()> {
     }
 }
 
-/// Where a subscriber that has everything up to `had` goes on, and what it is told.
-enum Start {
-    /// From the message after this one.
+/// Where a resumed subscriber continues.
+enum ResumeStart {
+    /// After this offset.
     After(u64),
-    /// As [`Self::After`], and this many are missing.
+    /// After the first offset, with a gap of this many messages.
     Missing(u64, u64),
 }
 
@@ -71,14 +71,14 @@ impl Topic {
         *self.head.borrow()
     }
 
-    fn resume(&self, had: u64) -> Start {
+    fn resume(&self, had: u64) -> ResumeStart {
         let missed = self.head() - had;
         let is_due = missed > 0 && had > 0;
         match self.fault {
-            Fault::Hole if is_due => Start::After(had + 1),
-            Fault::Repeat if is_due => Start::After(had - 1),
-            Fault::Gap if is_due => Start::Missing(self.head(), missed),
-            _ => Start::After(had),
+            ResumeFault::Hole if is_due => ResumeStart::After(had + 1),
+            ResumeFault::Repeat if is_due => ResumeStart::After(had - 1),
+            ResumeFault::Gap if is_due => ResumeStart::Missing(self.head(), missed),
+            _ => ResumeStart::After(had),
         }
     }
 }
@@ -104,8 +104,8 @@ async fn web_socket(stream: TcpStream, topic: &Topic) -> Option<()> {
                         let mut gap = None;
                         if let Some(had) = request["recover"]["resume"]["offset"].as_u64() {
                             let (start, missing) = match topic.resume(had) {
-                                Start::After(start) => (start, None),
-                                Start::Missing(start, lost) => (start, Some(lost)),
+                                ResumeStart::After(start) => (start, None),
+                                ResumeStart::Missing(start, lost) => (start, Some(lost)),
                             };
                             at = Some(start);
                             begun["recovered"] = missing.is_none().into();
@@ -159,8 +159,8 @@ async fn event_stream(mut stream: TcpStream, topic: &Topic) -> Result<()> {
     let mut out = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n".to_owned();
     let mut at = match had.map(|had| topic.resume(had)) {
         None => topic.head(),
-        Some(Start::After(start)) => start,
-        Some(Start::Missing(start, lost)) => {
+        Some(ResumeStart::After(start)) => start,
+        Some(ResumeStart::Missing(start, lost)) => {
             out += &format!("event: gap\ndata: {{\"event\":\"resume\",\"lost\":{lost}}}\n\n");
             start
         }

@@ -1,44 +1,44 @@
-//! Answers to pushes and batches: every one must say that it was delivered.
+//! Checks the answers to pushes and batches: each must say that its messages were delivered.
 
 use serde::Deserialize;
 
-use super::plan::Plan;
+use super::plan::BridgePlan;
 
-/// Checks answers.
+/// The checker of answers.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
-    /// The last body that was parsed and said success.
+    /// The last body parsed as success; an equal one needs no parsing.
     success: Vec<u8>,
 }
 
 #[derive(Deserialize)]
-struct Answer<'a> {
+struct PushAnswer<'a> {
     status: &'a str,
     #[serde(rename = "message")]
     _message: &'a str,
 }
 
 #[derive(Deserialize)]
-struct Results<'a> {
+struct BatchResults<'a> {
     #[serde(borrow)]
-    results: Vec<Item<'a>>,
+    results: Vec<BatchResult<'a>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Item<'a> {
+struct BatchResult<'a> {
     index: usize,
     user_id: &'a str,
     success: bool,
 }
 
 impl Answers {
-    /// Whether a push was delivered; otherwise what the answer was.
+    /// Fails with the answer to a push that was not delivered.
     pub(crate) fn push(&mut self, status: u16, body: &[u8]) -> Result<(), String> {
         if status == 200 && body == self.success {
             return Ok(());
         }
-        match serde_json::from_slice::<Answer<'_>>(body) {
+        match serde_json::from_slice::<PushAnswer<'_>>(body) {
             Ok(answer) if status == 200 && answer.status == "success" => {
                 self.success = body.to_vec();
                 Ok(())
@@ -47,18 +47,23 @@ impl Answers {
         }
     }
 
-    /// Whether a batch for the users from `first` on was delivered, told in their
-    /// order.
-    pub(crate) fn batch(plan: &Plan, first: usize, status: u16, body: &[u8]) -> Result<(), String> {
-        let Ok(Results { results }) = serde_json::from_slice(body) else {
+    /// As [`Self::push`], for a batch to the users from `first` on, whose results must be in
+    /// their order.
+    pub(crate) fn batch(
+        plan: &BridgePlan,
+        first: usize,
+        status: u16,
+        body: &[u8],
+    ) -> Result<(), String> {
+        let Ok(BatchResults { results }) = serde_json::from_slice(body) else {
             return Err(refusal(status, body));
         };
-        let right = |(at, item): (usize, &Item<'_>)| {
-            item.success
-                && item.index == at
-                && item.user_id == plan.user((first + at) % plan.users.len())
+        let is_right = |(at, result): (usize, &BatchResult<'_>)| {
+            result.success
+                && result.index == at
+                && result.user_id == plan.user((first + at) % plan.users.len())
         };
-        let all = results.iter().enumerate().all(right);
+        let all = results.iter().enumerate().all(is_right);
         if status == 200 && results.len() == plan.batch && all {
             Ok(())
         } else {
@@ -67,7 +72,7 @@ impl Answers {
     }
 }
 
-/// An answer for people.
+/// An answer as text.
 pub(crate) fn refusal(status: u16, body: &[u8]) -> String {
     format!("{status} {:.300}", String::from_utf8_lossy(body))
 }

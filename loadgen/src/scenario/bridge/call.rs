@@ -1,8 +1,8 @@
-//! One `/sse/send` call: which events its stream must bring, and which it did.
+//! One `/sse/send` call: the events that its stream must have, and those received.
 //!
-//! The user that is asked answers with some messages and a final one. Every second
+//! The asked user answers with some messages and a final one. Every second
 //! call ends with `"is_final":true`, the others with `"type":"final_response"`, which
-//! the server hands on twice, the second time with `"is_final":true`. Ids are strings in two
+//! the server forwards twice, the second time with `"is_final":true`. Ids are strings in two
 //! of three connections and numbers in the third.
 
 use std::io::Write;
@@ -11,37 +11,36 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::payload::{self, Head, Layout, Source};
+use crate::cli::ANSWERS_MAX;
+use crate::payload::{self, Layout, PayloadHead, Source};
 use crate::verify::Counts;
 
-/// Most messages that may answer a call, so that their numbers fit the payload's.
-pub(crate) const ANSWERS_MAX: u32 = 60;
-
-/// Payload sequence numbers of one call.
+/// Payload sequence numbers of one call. Its events, the final one twice, fit the bits of `seen`.
 const STRIDE: u32 = 64;
+const _: () = assert!(ANSWERS_MAX + 2 < STRIDE);
 
 /// A call under way.
 #[derive(Debug)]
 pub(crate) struct Call {
-    pub(crate) slot: u16,
+    pub(crate) service: u16,
     pub(crate) user: usize,
     pub(crate) sequence: u32,
     pub(crate) began_ns: u64,
     /// The correlation id in JSON.
     pub(crate) correlation: String,
-    /// Whether the user has got the question.
+    /// Whether the user got the question.
     pub(crate) asked: bool,
     /// Messages before the final one.
     answers: u32,
-    /// A bit for each event that came.
+    /// A bit for each event received.
     seen: u64,
-    /// The start of an event that a chunk ended in.
+    /// An incomplete event at the end of the last chunk.
     rest: Vec<u8>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Event<'a> {
+struct CallEvent<'a> {
     #[serde(rename = "type")]
     kind: &'a str,
     #[serde(borrow)]
@@ -53,30 +52,36 @@ struct Event<'a> {
     is_final: Option<bool>,
 }
 
-/// The event that ends a stream which did not get its answers.
+/// The event that ends the stream of a failed call.
 #[derive(Deserialize)]
-struct Failure {
+struct CallFailure {
     error: String,
 }
 
-/// What an event turned out to be.
-enum Seen {
-    /// The event of this bit.
-    Own(u32),
-    /// One for another call, or from somebody who was not asked.
-    Foreign,
+/// The check of one event.
+enum EventCheck {
+    /// The event with this bit.
+    Expected(u32),
+    /// Of another call, or from a user that was not asked.
+    Misrouted,
     Corrupt,
 }
 
 impl Call {
-    pub(crate) fn new(slot: u16, user: usize, sequence: u32, answers: u32, began_ns: u64) -> Self {
-        let correlation = if slot % 3 == 2 {
-            (u64::from(slot) << 32 | u64::from(sequence)).to_string()
+    pub(crate) fn new(
+        service: u16,
+        user: usize,
+        sequence: u32,
+        answers: u32,
+        began_ns: u64,
+    ) -> Self {
+        let correlation = if service % 3 == 2 {
+            (u64::from(service) << 32 | u64::from(sequence)).to_string()
         } else {
-            format!("\"call-{slot}-{sequence}\"")
+            format!("\"call-{service}-{sequence}\"")
         };
         Self {
-            slot,
+            service,
             user,
             sequence,
             began_ns,
@@ -88,23 +93,23 @@ impl Call {
         }
     }
 
-    /// Whether the final answer comes twice.
-    fn ends_twice(sequence: u32) -> bool {
+    /// Whether the final event is sent twice.
+    fn repeats_final(sequence: u32) -> bool {
         sequence % 2 == 1
     }
 
-    /// A bit for each event that must come.
+    /// A bit for each event that must be received.
     fn expected(&self) -> u64 {
-        let events = self.answers + 1 + u32::from(Self::ends_twice(self.sequence));
+        let events = self.answers + 1 + u32::from(Self::repeats_final(self.sequence));
         (1 << events) - 1
     }
 
-    /// Whether everything came.
+    /// Whether all events were received.
     pub(crate) fn is_complete(&self) -> bool {
         self.seen == self.expected()
     }
 
-    /// Takes bytes of the stream; an error says why the run has failed.
+    /// Checks a chunk of the stream; an error fails the run.
     pub(crate) fn chunk(
         &mut self,
         layout: &Layout,
@@ -135,18 +140,18 @@ impl Call {
     }
 
     fn event(&mut self, layout: &Layout, data: &[u8], counts: &mut Counts) -> Result<(), String> {
-        match self.look(layout, data) {
-            Seen::Own(bit) if self.seen & 1 << bit != 0 => counts.duplicated += 1,
-            Seen::Own(bit) => {
+        match self.check_event(layout, data) {
+            EventCheck::Expected(bit) if self.seen & 1 << bit != 0 => counts.duplicated += 1,
+            EventCheck::Expected(bit) => {
                 if self.seen >> bit != 0 {
                     counts.reordered += 1;
                 }
                 self.seen |= 1 << bit;
                 counts.received += 1;
             }
-            Seen::Foreign => counts.misrouted += 1,
-            Seen::Corrupt => {
-                if let Ok(Failure { error }) = serde_json::from_slice(data) {
+            EventCheck::Misrouted => counts.misrouted += 1,
+            EventCheck::Corrupt => {
+                if let Ok(CallFailure { error }) = serde_json::from_slice(data) {
                     return Err(format!("a call's stream said: {error}"));
                 }
                 counts.corrupt += 1;
@@ -155,12 +160,12 @@ impl Call {
         Ok(())
     }
 
-    fn look(&self, layout: &Layout, data: &[u8]) -> Seen {
-        let Ok(event) = serde_json::from_slice::<Event<'_>>(data) else {
-            return Seen::Corrupt;
+    fn check_event(&self, layout: &Layout, data: &[u8]) -> EventCheck {
+        let Ok(event) = serde_json::from_slice::<CallEvent<'_>>(data) else {
+            return EventCheck::Corrupt;
         };
         let message = event.message.get().as_bytes();
-        let head = Head::of(message).filter(|_| message.len() == layout.bytes());
+        let head = PayloadHead::of(message).filter(|_| message.len() == layout.bytes());
         let whole = head.and_then(|head| {
             let source = payload::number(head.source)?;
             let sequence = payload::number(head.sequence)?;
@@ -169,29 +174,33 @@ impl Call {
                 .then_some((Source::from_number(source), sequence))
         });
         let Some((source, sequence)) = whole else {
-            return Seen::Corrupt;
+            return EventCheck::Corrupt;
         };
-        if (source.topic, usize::from(source.publisher)) != (self.slot.into(), self.user)
+        if (source.topic, usize::from(source.publisher)) != (self.service.into(), self.user)
             || sequence.wrapping_sub(self.sequence.wrapping_mul(STRIDE)) >= STRIDE
         {
-            return Seen::Foreign;
+            return EventCheck::Misrouted;
         }
         if event.correlation_id.get() != self.correlation || event.index != sequence % STRIDE {
-            return Seen::Corrupt;
+            return EventCheck::Corrupt;
         }
-        let twice = Self::ends_twice(self.sequence);
+        let repeats_final = Self::repeats_final(self.sequence);
         match (event.index, event.kind, event.is_final) {
-            (index, "response", None) if index < self.answers => Seen::Own(index),
-            (index, "response", Some(true)) if index == self.answers && !twice => Seen::Own(index),
-            (index, "final_response", None) if index == self.answers && twice => Seen::Own(index),
-            (index, "final_response", Some(true)) if index == self.answers && twice => {
-                Seen::Own(index + 1)
+            (index, "response", None) if index < self.answers => EventCheck::Expected(index),
+            (index, "response", Some(true)) if index == self.answers && !repeats_final => {
+                EventCheck::Expected(index)
             }
-            _ => Seen::Corrupt,
+            (index, "final_response", None) if index == self.answers && repeats_final => {
+                EventCheck::Expected(index)
+            }
+            (index, "final_response", Some(true)) if index == self.answers && repeats_final => {
+                EventCheck::Expected(index + 1)
+            }
+            _ => EventCheck::Corrupt,
         }
     }
 
-    /// Counts what never came when the stream has ended.
+    /// Counts the missing events at the end of the stream.
     pub(crate) fn end(&self, counts: &mut Counts) {
         counts.lost += u64::from((self.expected() & !self.seen).count_ones());
         if !self.rest.is_empty() {
@@ -200,19 +209,19 @@ impl Call {
     }
 }
 
-/// The answers that a user still has to give to one question.
+/// A question that a user has not answered completely.
 #[derive(Debug)]
-pub(crate) struct Pending {
+pub(crate) struct PendingAnswer {
     pub(crate) user: usize,
-    pub(crate) slot: u16,
+    pub(crate) service: u16,
     pub(crate) sequence: u32,
     pub(crate) correlation: String,
-    /// The next one.
+    /// Number of the next answer.
     pub(crate) index: u32,
 }
 
-impl Pending {
-    /// Appends the next answer as `user` says it; true if it was the final one.
+impl PendingAnswer {
+    /// Appends the next answer as sent by `user`; true if it is the final one.
     pub(crate) fn write(
         &self,
         out: &mut Vec<u8>,
@@ -222,8 +231,8 @@ impl Pending {
         now_ns: u64,
     ) -> bool {
         let is_final = self.index == answers;
-        let twice = Call::ends_twice(self.sequence);
-        let kind = if is_final && twice {
+        let repeats_final = Call::repeats_final(self.sequence);
+        let kind = if is_final && repeats_final {
             "final_response"
         } else {
             "response"
@@ -235,12 +244,12 @@ impl Pending {
         )
         .expect("a Vec grows");
         let source = Source {
-            topic: self.slot.into(),
+            topic: self.service.into(),
             publisher: user as u16,
         };
         let sequence = self.sequence.wrapping_mul(STRIDE).wrapping_add(index);
         layout.write(out, source, sequence, now_ns);
-        out.extend_from_slice(if is_final && !twice {
+        out.extend_from_slice(if is_final && !repeats_final {
             br#","is_final":true}"#
         } else {
             b"}"
@@ -259,15 +268,15 @@ mod tests {
         Layout::new(64, 1)
     }
 
-    /// The events of call `sequence` of `slot`, as a right server sends them.
-    fn events(slot: u16, sequence: u32, user: usize) -> Vec<String> {
-        let call = Call::new(slot, user, sequence, ANSWERS, 0);
+    /// The events of call `sequence` of `service`, as a correct server sends them.
+    fn events(service: u16, sequence: u32, user: usize) -> Vec<String> {
+        let call = Call::new(service, user, sequence, ANSWERS, 0);
         let mut events = Vec::new();
         for index in 0..=ANSWERS {
             let correlation = call.correlation.clone();
-            let pending = Pending {
+            let pending = PendingAnswer {
                 user,
-                slot,
+                service,
                 sequence,
                 correlation,
                 index,
@@ -276,7 +285,7 @@ mod tests {
             pending.write(&mut text, &layout(), ANSWERS, user, 0);
             events.push(String::from_utf8(text).unwrap());
         }
-        if Call::ends_twice(sequence) {
+        if Call::repeats_final(sequence) {
             let last = events.last().unwrap().clone();
             events.push(last.replace('}', ",\"is_final\":true}"));
         }
@@ -311,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_stream_has_no_faults() {
+    fn a_correct_stream_has_no_faults() {
         check(4, &events(2, 4, 3).concat(), [0; 5]);
         check(5, &events(2, 5, 3).concat(), [0; 5]);
         let commented = events(2, 4, 3).join(": ping\n\n");

@@ -1,9 +1,9 @@
-//! Checks what users get: the right user, once, in order for each connection that
-//! posts, unchanged, with all fields that the server adds.
+//! Checks what users get: every push at its user, once, unchanged, in the order of its
+//! service, with all fields that the server adds.
 //!
-//! The first push is parsed whole. It teaches where the parts that differ stand, and
-//! from then on a push is compared in place; whatever does not fit exactly, and every
-//! [`PARSE_EVERY`]th in any case, is parsed.
+//! The first push is parsed whole, to learn which ranges differ between pushes. Later
+//! ones are compared in place. A push that differs elsewhere is parsed, as is every
+//! [`PARSE_EVERY`]th.
 
 use std::ops::Range;
 
@@ -11,25 +11,25 @@ use hdrhistogram::Histogram;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::plan::Plan;
+use super::plan::BridgePlan;
 use super::request::{NOTIFICATION, PROBE, QUESTION, TIMESTAMP};
-use crate::payload::{self, Head, Layout, Source};
-use crate::verify::{Counts, Gaps, Late, new_histogram};
+use crate::payload::{self, Layout, PayloadHead, Source};
+use crate::verify::{Counts, MissingRanges, new_histogram};
 
-/// Every so many pushes one is parsed although it looked right.
+/// Every so many pushes, one is parsed although its bytes are as expected.
 const PARSE_EVERY: u32 = 4_096;
 
-/// A frame as the server sends it, any field out of place being a fault.
+/// A frame to a user. Unknown and missing fields are faults.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Frame<'a> {
+struct PushFrame<'a> {
     #[serde(rename = "type")]
     kind: &'a str,
     timestamp: Option<u64>,
     #[serde(borrow)]
     message: Option<&'a RawValue>,
     #[serde(borrow)]
-    original_sender: Sender<'a>,
+    original_sender: OriginalSender<'a>,
     #[serde(borrow)]
     user_id: &'a RawValue,
     #[serde(borrow)]
@@ -38,71 +38,71 @@ struct Frame<'a> {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Sender<'a> {
+struct OriginalSender<'a> {
     #[serde(borrow)]
     user_id: &'a RawValue,
     timestamp: Option<u64>,
 }
 
-/// A question that came to the user whom it was for.
+/// The question of a call, received by the user it is for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Question {
-    pub(crate) slot: u16,
+    pub(crate) service: u16,
     pub(crate) sequence: u32,
-    /// The id in JSON.
+    /// The correlation id in JSON.
     pub(crate) correlation: String,
 }
 
-/// What a payload says, once it is known to be whole.
+/// The content of an unchanged payload.
 #[derive(Debug, Clone, Copy)]
-struct Letter {
-    slot: u16,
+struct PushPayload {
+    service: u16,
     user: usize,
     sequence: u32,
     sent_ns: u64,
 }
 
-/// A push with the places of what differs from one to the next.
+/// A push, with the ranges that differ between pushes.
 #[derive(Debug)]
 struct Template {
     text: Vec<u8>,
     message: Range<usize>,
     users: [Range<usize>; 2],
     correlation: Range<usize>,
-    /// Everything else.
+    /// The ranges that are equal in all pushes.
     fixed: Vec<Range<usize>>,
 }
 
-/// Knows what must come to whom and counts what does.
+/// Knows what every user must get and counts what it does.
 #[derive(Debug)]
 pub(crate) struct Deliveries {
     layout: Layout,
-    /// Messages sent and the next one expected, by connection that posts and user.
+    /// Messages sent and next sequence number expected, by service and user.
     sent: Vec<u32>,
     expected: Vec<u32>,
     users: usize,
-    slots: usize,
-    gaps: Gaps,
+    services: usize,
+    missing: MissingRanges,
     counts: Counts,
     latency: Histogram<u64>,
     template: Option<Template>,
     until_parse: u32,
-    /// Messages that were sent.
+    /// Messages sent in all.
     pushed: u64,
-    /// The first frame that was corrupt or for another user.
+    /// The first corrupt or misrouted frame.
     first_fault: Option<String>,
 }
 
 impl Deliveries {
-    pub(crate) fn new(plan: &Plan, layout: Layout) -> Self {
-        let (users, slots) = (plan.users.len(), plan.slots.len());
+    pub(crate) fn new(plan: &BridgePlan, layout: Layout) -> Self {
+        let (users, services) = (plan.users.len(), plan.services.len());
         Self {
             layout,
-            sent: vec![0; users * slots],
-            expected: vec![0; users * slots],
+            sent: vec![0; users * services],
+            expected: vec![0; users * services],
             users,
-            slots,
-            gaps: Gaps::default(),
+            services,
+            missing: MissingRanges::default(),
             counts: Counts::default(),
             latency: new_histogram(),
             template: None,
@@ -112,9 +112,9 @@ impl Deliveries {
         }
     }
 
-    /// The number of the next message from `slot` to `user`, which is sent now.
-    pub(crate) fn send(&mut self, slot: u16, user: usize) -> u32 {
-        let sent = &mut self.sent[usize::from(slot) * self.users + user];
+    /// Counts a message from `service` to `user` as sent; returns its sequence number.
+    pub(crate) fn send(&mut self, service: u16, user: usize) -> u32 {
+        let sent = &mut self.sent[usize::from(service) * self.users + user];
         self.pushed += 1;
         *sent += 1;
         *sent - 1
@@ -124,7 +124,7 @@ impl Deliveries {
         self.counts
     }
 
-    /// Messages that were sent and did not come yet.
+    /// Messages sent and not received yet.
     pub(crate) fn outstanding(&self) -> u64 {
         self.pushed.saturating_sub(self.counts.received)
     }
@@ -137,7 +137,7 @@ impl Deliveries {
         self.first_fault.as_deref()
     }
 
-    /// Counts what never came.
+    /// Counts the messages that are still missing.
     pub(crate) fn finish(&mut self) -> Counts {
         let pairs = self.sent.iter().zip(&self.expected);
         self.counts.lost += pairs
@@ -146,37 +146,37 @@ impl Deliveries {
         self.counts
     }
 
-    /// Checks one frame that came to `user`; `name` is the user's in quotes.
+    /// Checks one frame to `user`; `name` is the user id in quotes.
     ///
-    /// Cost: about 100 ns and a comparison of all bytes for a push that is right.
+    /// Cost: about 100 ns and a comparison of all bytes for a correct push.
     pub(crate) fn frame(
         &mut self,
         user: usize,
         name: &str,
         text: &[u8],
-        plan: &Plan,
+        plan: &BridgePlan,
         now_ns: u64,
     ) -> Option<Question> {
         self.until_parse -= 1;
         if self.until_parse > 0
             && let Some(template) = &self.template
             && template.matches(text, name.as_bytes())
-            && let Some(letter) = self.letter(&text[template.message.clone()], now_ns)
-            && letter.user == user
+            && let Some(push) = self.payload(&text[template.message.clone()], now_ns)
+            && push.user == user
         {
-            self.take(letter, now_ns);
+            self.take(push, now_ns);
             return None;
         }
         self.until_parse = PARSE_EVERY;
-        self.any_frame(user, text, plan, now_ns)
+        self.uncommon_frame(user, text, plan, now_ns)
     }
 
     #[cold]
-    fn any_frame(
+    fn uncommon_frame(
         &mut self,
         user: usize,
         text: &[u8],
-        plan: &Plan,
+        plan: &BridgePlan,
         now_ns: u64,
     ) -> Option<Question> {
         let faults = self.counts.corrupt + self.counts.misrouted;
@@ -192,10 +192,10 @@ impl Deliveries {
         &mut self,
         user: usize,
         text: &[u8],
-        plan: &Plan,
+        plan: &BridgePlan,
         now_ns: u64,
     ) -> Option<Question> {
-        let Ok(frame) = serde_json::from_slice::<Frame<'_>>(text) else {
+        let Ok(frame) = serde_json::from_slice::<PushFrame<'_>>(text) else {
             self.counts.corrupt += 1;
             return None;
         };
@@ -204,27 +204,27 @@ impl Deliveries {
             return None;
         }
         let message = frame.message.map_or("", RawValue::get).as_bytes();
-        let Some(letter) = self.letter(message, now_ns) else {
+        let Some(push) = self.payload(message, now_ns) else {
             self.counts.corrupt += 1;
             return None;
         };
-        if !frame.is_for(&plan.users[letter.user]) {
+        if !frame.is_for(&plan.users[push.user]) {
             self.counts.corrupt += 1;
             return None;
         }
-        if letter.user != user {
+        if push.user != user {
             self.counts.misrouted += 1;
             return None;
         }
         match frame.kind {
             QUESTION => Some(Question {
-                slot: letter.slot,
-                sequence: letter.sequence,
+                service: push.service,
+                sequence: push.sequence,
                 correlation: frame.correlation_id.get().to_owned(),
             }),
             NOTIFICATION if is_quoted_uuid(frame.correlation_id.get().as_bytes()) => {
                 self.template = Template::of(text, &frame, message);
-                self.take(letter, now_ns);
+                self.take(push, now_ns);
                 None
             }
             _ => {
@@ -234,55 +234,42 @@ impl Deliveries {
         }
     }
 
-    /// What a payload says if nothing in it was changed.
-    fn letter(&self, data: &[u8], now_ns: u64) -> Option<Letter> {
-        // The rest of the payload says nothing of the quote before it.
+    /// The content of a payload, if it is unchanged.
+    fn payload(&self, data: &[u8], now_ns: u64) -> Option<PushPayload> {
+        // `tail_matches` does not check the opening quote.
         let is_text = data.len() == self.layout.bytes() && data.first() == Some(&b'"');
-        let head = Head::of(data).filter(|_| is_text)?;
+        let head = PayloadHead::of(data).filter(|_| is_text)?;
         let source = payload::number(head.source)?;
         let sequence = payload::number(head.sequence)?;
         let sent_ns = payload::time_ns(head.time).filter(|&sent_ns| sent_ns <= now_ns)?;
         let Source { topic, publisher } = Source::from_number(source);
-        let slot = u16::try_from(topic).ok()?;
-        let known = usize::from(slot) < self.slots && usize::from(publisher) < self.users;
-        (known && self.layout.tail_matches(data, source, sequence)).then_some(Letter {
-            slot,
+        let service = u16::try_from(topic).ok()?;
+        let known = usize::from(service) < self.services && usize::from(publisher) < self.users;
+        (known && self.layout.tail_matches(data, source, sequence)).then_some(PushPayload {
+            service,
             user: publisher.into(),
             sequence,
             sent_ns,
         })
     }
 
-    /// Counts a push that came to its user.
-    fn take(&mut self, letter: Letter, now_ns: u64) {
-        let stream = usize::from(letter.slot) * self.users + letter.user;
-        let expected = self.expected[stream];
-        if letter.sequence >= expected {
-            if letter.sequence > expected {
-                self.counts.lost += u64::from(letter.sequence - expected);
-                self.gaps.add(stream, expected..letter.sequence);
-            }
-            self.expected[stream] = letter.sequence + 1;
-        } else {
-            match self.gaps.take(stream, letter.sequence) {
-                Late::Missing => {
-                    self.counts.lost -= 1;
-                    self.counts.reordered += 1;
-                }
-                Late::Seen => {
-                    self.counts.duplicated += 1;
-                    return;
-                }
-            }
+    /// Counts a push received by its user.
+    fn take(&mut self, push: PushPayload, now_ns: u64) {
+        let stream = usize::from(push.service) * self.users + push.user;
+        let expected = &mut self.expected[stream];
+        if self
+            .missing
+            .count(stream, push.sequence, expected, &mut self.counts)
+        {
+            self.counts.received += 1;
+            self.latency
+                .saturating_record(now_ns.saturating_sub(push.sent_ns).max(1));
         }
-        self.counts.received += 1;
-        self.latency
-            .saturating_record(now_ns.saturating_sub(letter.sent_ns).max(1));
     }
 }
 
-impl Frame<'_> {
-    /// Whether everything the server adds names this user, in quotes.
+impl PushFrame<'_> {
+    /// Whether the fields that the server adds are those of the user with this id, in quotes.
     fn is_for(&self, name: &str) -> bool {
         self.user_id.get() == name
             && self.original_sender.user_id.get() == name
@@ -292,17 +279,17 @@ impl Frame<'_> {
 }
 
 impl Template {
-    /// None if the places are not apart from each other, which they always are.
-    fn of(text: &[u8], frame: &Frame<'_>, message: &[u8]) -> Option<Self> {
-        let place = |part: &[u8]| {
+    /// `None` if the ranges overlap, which no parsed frame has.
+    fn of(text: &[u8], frame: &PushFrame<'_>, message: &[u8]) -> Option<Self> {
+        let range = |part: &[u8]| {
             let start = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
             Some(start..start + part.len())
         };
-        let message = place(message)?;
-        let correlation = place(frame.correlation_id.get().as_bytes())?;
+        let message = range(message)?;
+        let correlation = range(frame.correlation_id.get().as_bytes())?;
         let users = [
-            place(frame.user_id.get().as_bytes())?,
-            place(frame.original_sender.user_id.get().as_bytes())?,
+            range(frame.user_id.get().as_bytes())?,
+            range(frame.original_sender.user_id.get().as_bytes())?,
         ];
         let mut holes = [
             message.clone(),
@@ -327,14 +314,14 @@ impl Template {
         })
     }
 
-    /// Whether `text` differs only where pushes for this user may.
+    /// Whether `text` is a push to this user; the payload is not checked.
     fn matches(&self, text: &[u8], name: &[u8]) -> bool {
         text.len() == self.text.len()
             && self
                 .fixed
                 .iter()
                 .all(|part| text[part.clone()] == self.text[part.clone()])
-            && self.users.iter().all(|place| text[place.clone()] == *name)
+            && self.users.iter().all(|range| text[range.clone()] == *name)
             && is_quoted_uuid(&text[self.correlation.clone()])
     }
 }
@@ -358,10 +345,10 @@ mod tests {
     use crate::cli::{Options, Scenario};
     use clap::Parser;
 
-    fn plan() -> Plan {
+    fn plan() -> BridgePlan {
         let options = Options::parse_from(["loadgen", "bridge", "push", "--users", "3"]);
         match &options.scenario {
-            Scenario::Bridge(bridge) => Plan::of(bridge).unwrap(),
+            Scenario::Bridge(bridge) => BridgePlan::of(bridge).unwrap(),
             _ => unreachable!("it was asked for"),
         }
     }
@@ -370,11 +357,11 @@ mod tests {
         Layout::new(64, 1)
     }
 
-    /// What a right server sends to a user.
-    fn frame(kind: &str, slot: u16, user: u16, sequence: u32) -> String {
+    /// A frame as a correct server sends it.
+    fn frame(kind: &str, service: u16, user: u16, sequence: u32) -> String {
         let mut message = Vec::new();
         let source = Source {
-            topic: slot.into(),
+            topic: service.into(),
             publisher: user,
         };
         layout().write(&mut message, source, sequence, 5);
@@ -384,11 +371,11 @@ mod tests {
         )
     }
 
-    fn push(slot: u16, user: u16, sequence: u32) -> String {
-        frame(NOTIFICATION, slot, user, sequence)
+    fn push(service: u16, user: u16, sequence: u32) -> String {
+        frame(NOTIFICATION, service, user, sequence)
     }
 
-    /// Sends three messages of connection 0 to user 1, hands `frames` to that user,
+    /// Sends three messages of service 0 to user 1, hands `frames` to that user,
     /// and compares received, lost, duplicated, reordered, corrupt, misrouted.
     fn check(frames: &[String], expected: [u64; 6]) {
         let plan = plan();
@@ -414,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn pushes_are_right_when_they_are_complete_and_in_order() {
+    fn complete_pushes_in_order_have_no_faults() {
         check(
             &[push(0, 1, 0), push(0, 1, 1), push(0, 1, 2)],
             [3, 0, 0, 0, 0, 0],
@@ -466,14 +453,14 @@ mod tests {
             for text in [&a, &changed, &c] {
                 deliveries.frame(1, &plan.users[1], text.as_bytes(), &plan, 10);
             }
-            // Any digit may stand in an id, and any time that is past in a message.
+            // An id may have any digits, and a payload any past time.
             let is_free = (id..id + 36).contains(&at) || changed.contains("0000000000000004");
             assert!(is_free || deliveries.counts().faults() > 0, "{changed}");
         }
     }
 
     #[test]
-    fn questions_are_handed_on_and_probes_passed_over() {
+    fn questions_are_returned_and_probes_ignored() {
         let plan = plan();
         let mut deliveries = Deliveries::new(&plan, layout());
         let mut to_user = |user: usize, text: String| {
@@ -481,7 +468,7 @@ mod tests {
             deliveries.frame(user, name, text.as_bytes(), &plan, 10)
         };
         let question = Question {
-            slot: 2,
+            service: 2,
             sequence: 7,
             correlation: r#""0190d5c6-5a5b-4c8e-9d3f-0123456789a1""#.into(),
         };

@@ -1,35 +1,36 @@
-//! All connections of a run: users, and those that post.
+//! All connections of a run: users over WebSocket, services over HTTP.
 
 use std::collections::VecDeque;
 
 use hdrhistogram::Histogram;
 
 use super::answer::{Answers, refusal};
-use super::call::{Call, Pending};
+use super::call::{Call, PendingAnswer};
 use super::delivery::{Deliveries, Question};
-use super::plan::{Kind, Plan};
-use super::request::{Item, Requests};
+use super::plan::{BridgePlan, RequestKind};
+use super::request::{Requests, UserMessage};
 use crate::frame::opcode;
-use crate::net::{End, Handler, Id, Net, Part, Target};
+use crate::net::{End, Handler, Id, Net, ResponsePart, Target};
 use crate::payload::Layout;
-use crate::scenario::arrivals::{Arrivals, Arriving};
+use crate::scenario::connections::{ConnectionOwner, RunConnections};
 use crate::scenario::{cannot_connect, failure};
 use crate::verify::{Counts, new_histogram};
 
-/// Who is behind a connection.
+/// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Nobody,
+enum BridgeRole {
+    /// It ended.
+    None,
     User(usize),
-    Slot(u16),
+    Service(u16),
 }
 
-/// What a connection that posts waits for.
+/// The answer that a service waits for.
 #[derive(Debug)]
 enum Waiting {
-    /// Nothing: it may post, if it is open.
+    /// None: it may post, if it is connected.
     Nothing,
-    /// Whether this user is there.
+    /// Whether the server knows this user.
     Probe(usize),
     Push,
     /// The results for users from this one on.
@@ -37,71 +38,71 @@ enum Waiting {
     Call(Box<Call>),
 }
 
-/// A connection that posts, one request at a time, opened again when the server
-/// closes it between two requests.
+/// A service: posts one request at a time, and reconnects when the server closes its
+/// connection between two requests.
 #[derive(Debug)]
-struct Slot {
-    kind: Kind,
-    /// None while it is being opened again.
+struct Service {
+    kind: RequestKind,
+    /// `None` while it reconnects.
     id: Option<Id>,
     waiting: Waiting,
-    /// Answers since it was opened.
+    /// Answers on this connection.
     answers: u64,
-    /// Number of its next call.
+    /// Sequence number of its next call.
     calls: u32,
 }
 
-/// What the server was asked for besides messages, and how often it did it.
+/// Totals of requests and answers.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Totals {
-    /// Pushes, batches and calls that were answered.
+    /// Answered pushes, batches and calls.
     pub(crate) requests: u64,
-    /// Calls that had all their answers.
+    /// Calls that got all their events.
     pub(crate) calls: u64,
-    /// Answers to pushes and batches that were not success.
+    /// Answers that do not say success.
     pub(crate) refused: u64,
     /// Connections that the server closed between two requests.
     pub(crate) reopened: u64,
 }
 
-pub(crate) struct Peers {
-    pub(crate) plan: Plan,
+pub(crate) struct BridgePeers {
+    pub(crate) plan: BridgePlan,
     pub(crate) deliveries: Deliveries,
-    pub(crate) arrivals: Arrivals,
-    /// Events at callers.
+    pub(crate) connections: RunConnections,
+    /// Events of all calls.
     pub(crate) events: Counts,
-    /// From the question to the end of its stream.
+    /// From the request of a call to the end of its stream.
     pub(crate) call_latency: Histogram<u64>,
     pub(crate) totals: Totals,
-    /// Whether answers are followed by the next request.
+    /// Whether services post; false once the window has closed.
     pub(crate) sending: bool,
     target: Target,
     layout: Layout,
     requests: Requests,
     answers: Answers,
     /// By connection.
-    roles: Vec<Role>,
-    slots: Vec<Slot>,
+    roles: Vec<BridgeRole>,
+    services: Vec<Service>,
     /// Connection of each user.
     users: Vec<Id>,
-    /// Slots that may post, on a schedule.
+    /// Services that may post, when there is a schedule.
     idle: VecDeque<u16>,
-    /// Slots to be opened again.
+    /// Services that must reconnect.
     closed: Vec<u16>,
-    /// Users that were not found yet, while they are looked for.
+    /// Users that the server is not known to know, before the run.
     unseen: Vec<usize>,
-    /// Answers that users have still to give.
-    pending: VecDeque<Pending>,
-    /// The user whose turn it is.
+    /// Questions that users have not answered completely.
+    pending: VecDeque<PendingAnswer>,
+    /// The user that gets the next push.
     turn: usize,
     first_refusal: Option<String>,
     leaving: bool,
     open: usize,
 }
 
-impl Peers {
-    pub(crate) fn new(plan: Plan, target: Target, layout: impl Fn() -> Layout) -> Self {
-        let slot = |&kind: &Kind| Slot {
+impl BridgePeers {
+    pub(crate) fn new(plan: BridgePlan, target: Target, layout: impl Fn() -> Layout) -> Self {
+        let service = |&kind: &RequestKind| Service {
             kind,
             id: None,
             waiting: Waiting::Nothing,
@@ -110,7 +111,7 @@ impl Peers {
         };
         Self {
             deliveries: Deliveries::new(&plan, layout()),
-            arrivals: Arrivals::default(),
+            connections: RunConnections::default(),
             events: Counts::default(),
             call_latency: new_histogram(),
             totals: Totals::default(),
@@ -119,7 +120,7 @@ impl Peers {
             requests: Requests::new(target.clone(), layout(), &plan),
             answers: Answers::default(),
             roles: Vec::new(),
-            slots: plan.slots.iter().map(slot).collect(),
+            services: plan.services.iter().map(service).collect(),
             users: vec![0; plan.users.len()],
             idle: VecDeque::new(),
             closed: Vec::new(),
@@ -136,7 +137,7 @@ impl Peers {
 
     /// Connections of the run.
     pub(crate) fn count(&self) -> usize {
-        self.plan.users.len() + self.slots.len()
+        self.plan.users.len() + self.services.len()
     }
 
     /// Connections that are open.
@@ -144,43 +145,43 @@ impl Peers {
         self.open
     }
 
-    /// Requests without an answer.
+    /// Requests not answered yet.
     pub(crate) fn unanswered(&self) -> usize {
-        let waiting = |slot: &&Slot| !matches!(slot.waiting, Waiting::Nothing);
-        self.slots.iter().filter(waiting).count()
+        let waiting = |service: &&Service| !matches!(service.waiting, Waiting::Nothing);
+        self.services.iter().filter(waiting).count()
     }
 
-    /// The first answer to a push or batch that was not success.
+    /// The first answer that does not say success.
     pub(crate) fn first_refusal(&self) -> Option<&str> {
         self.first_refusal.as_deref()
     }
 
-    /// Lets every connection that posts look for a user. The upgrade may be answered
-    /// before the server knows where the user is. [`Self::are_all_seen`] ends it.
+    /// Makes every service probe users: the server may answer an upgrade before it can
+    /// push to the user. [`Self::are_all_seen`] ends it.
     pub(crate) fn look_for_users(&mut self, net: &mut Net) {
-        for slot in 0..self.slots.len() {
-            self.next(net, slot as u16);
+        for service in 0..self.services.len() {
+            self.next(net, service as u16);
         }
     }
 
-    /// Whether every user was found.
+    /// Whether the server knows every user.
     pub(crate) fn are_all_seen(&self) -> bool {
         self.unseen.is_empty() && self.unanswered() == 0
     }
 
-    /// Lets every connection post its first request.
+    /// Makes every service post its first request.
     pub(crate) fn start(&mut self, net: &mut Net) {
         self.sending = true;
         self.idle.clear();
-        for slot in 0..self.slots.len() {
-            self.next(net, slot as u16);
+        for service in 0..self.services.len() {
+            self.next(net, service as u16);
         }
     }
 
-    /// Posts on a connection that has nothing to do, if there is one.
+    /// Posts on an idle service, if there is one.
     pub(crate) fn post_scheduled(&mut self, net: &mut Net, due_ns: u64) -> bool {
         while let Some(number) = self.idle.pop_front() {
-            if self.slots[usize::from(number)].id.is_some() {
+            if self.services[usize::from(number)].id.is_some() {
                 self.post(net, number, due_ns);
                 return true;
             }
@@ -188,41 +189,41 @@ impl Peers {
         false
     }
 
-    /// Whether [`Self::post_scheduled`] would find a connection.
+    /// Whether a service may be idle.
     pub(crate) fn has_idle(&self) -> bool {
         !self.idle.is_empty()
     }
 
-    /// Gives one of the answers to each question, and opens what was closed.
+    /// Sends the next answer to each question, and reconnects closed services.
     pub(crate) fn work(&mut self, net: &mut Net) -> Result<(), String> {
         for _ in 0..self.pending.len() {
             let Some(mut pending) = self.pending.pop_front() else {
                 break;
             };
             if self.plan.intruders && pending.index == 0 {
-                self.intrude(net, &pending);
+                self.answer_unasked(net, &pending);
             }
             if !self.answer(net, &pending, pending.user) {
                 pending.index += 1;
                 self.pending.push_back(pending);
             }
         }
-        for slot in std::mem::take(&mut self.closed) {
+        for service in std::mem::take(&mut self.closed) {
             let id = net.open_http().map_err(cannot_connect)?;
-            self.assign(id, Role::Slot(slot));
+            self.assign(id, BridgeRole::Service(service));
         }
         Ok(())
     }
 
-    /// Lets somebody answer who was not asked.
-    fn intrude(&self, net: &mut Net, pending: &Pending) {
+    /// Answers from a random user that was not asked.
+    fn answer_unasked(&self, net: &mut Net, pending: &PendingAnswer) {
         let others = self.plan.users.len() - 1;
         let other = (pending.user + 1 + net.random.below(others)) % self.plan.users.len();
         self.answer(net, pending, other);
     }
 
-    /// Sends the next answer as `user`; true if it was the final one.
-    fn answer(&self, net: &mut Net, pending: &Pending, user: usize) -> bool {
+    /// Sends the next answer from `user`; true if it is the final one.
+    fn answer(&self, net: &mut Net, pending: &PendingAnswer, user: usize) -> bool {
         let id = self.users[user];
         let now_ns = net.now_ns();
         let mut is_final = false;
@@ -233,50 +234,50 @@ impl Peers {
         is_final
     }
 
-    /// Counts what the streams still lack that have not ended.
+    /// Counts the missing events of calls that have not ended.
     pub(crate) fn abandon_calls(&mut self) {
-        for slot in &self.slots {
-            if let Waiting::Call(call) = &slot.waiting {
+        for service in &self.services {
+            if let Waiting::Call(call) = &service.waiting {
                 call.end(&mut self.events);
             }
         }
     }
 
-    /// Whether a user has still to answer something.
+    /// Whether a question is not answered completely.
     pub(crate) fn is_answering(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// Ends all connections; [`Self::open_count`] says when they are gone.
+    /// Closes all connections; [`Self::open_count`] becomes 0 when they have ended.
     pub(crate) fn leave(&mut self, net: &mut Net) {
         self.leaving = true;
         for id in 0..self.roles.len() {
-            if self.roles[id] != Role::Nobody {
+            if self.roles[id] != BridgeRole::None {
                 net.close(id, 1000);
             }
         }
     }
 
-    fn assign(&mut self, id: Id, role: Role) {
+    fn assign(&mut self, id: Id, role: BridgeRole) {
         if self.roles.len() <= id {
-            self.roles.resize(id + 1, Role::Nobody);
+            self.roles.resize(id + 1, BridgeRole::None);
         }
         self.roles[id] = role;
     }
 
-    /// Goes on with a connection that has its answer.
+    /// Continues with a service that has its answer.
     fn next(&mut self, net: &mut Net, number: u16) {
-        let slot = &mut self.slots[usize::from(number)];
-        slot.waiting = Waiting::Nothing;
-        let Some(id) = slot.id else {
+        let service = &mut self.services[usize::from(number)];
+        service.waiting = Waiting::Nothing;
+        let Some(id) = service.id else {
             return;
         };
         if net.is_last(id) {
-            // It is opened again when the server has closed it.
+            // The server closes it now; then it reconnects.
             return;
         }
         if let Some(user) = self.unseen.pop() {
-            slot.waiting = Waiting::Probe(user);
+            service.waiting = Waiting::Probe(user);
             net.queue_request(id, |out| self.requests.probe(out, &self.plan, user));
             net.flush(id);
         } else if self.sending && self.plan.rate.is_none() {
@@ -287,65 +288,71 @@ impl Peers {
         }
     }
 
-    /// Posts the next request of a connection.
+    /// Posts the next request of a service.
     fn post(&mut self, net: &mut Net, number: u16, sent_ns: u64) {
-        let slot = &mut self.slots[usize::from(number)];
-        let id = slot.id.expect("the caller looked");
+        let service = &mut self.services[usize::from(number)];
+        let id = service.id.expect("the caller looked");
         let users = self.plan.users.len();
         let (plan, requests, deliveries) = (&self.plan, &self.requests, &mut self.deliveries);
-        match slot.kind {
-            Kind::Push | Kind::Batch => {
+        match service.kind {
+            RequestKind::Push | RequestKind::Batch => {
                 let first = self.turn;
-                let count = if slot.kind == Kind::Push {
+                let count = if service.kind == RequestKind::Push {
                     1
                 } else {
                     plan.batch
                 };
                 self.turn = (first + count) % users;
-                slot.waiting = match slot.kind {
-                    Kind::Push => Waiting::Push,
+                service.waiting = match service.kind {
+                    RequestKind::Push => Waiting::Push,
                     _ => Waiting::Batch(first),
                 };
-                let is_batch = slot.kind == Kind::Batch;
+                let is_batch = service.kind == RequestKind::Batch;
                 net.queue_request(id, |out| {
-                    requests.head(out, slot.kind);
+                    requests.head(out, service.kind);
                     for at in 0..count {
                         if is_batch {
                             out.push(if at == 0 { b'[' } else { b',' });
                         }
                         let user = (first + at) % users;
                         let sequence = deliveries.send(number, user);
-                        requests.item(out, plan, number, Item { user, sequence }, sent_ns);
+                        requests.message(
+                            out,
+                            plan,
+                            number,
+                            UserMessage { user, sequence },
+                            sent_ns,
+                        );
                     }
                     if is_batch {
                         out.push(b']');
                     }
                 });
             }
-            Kind::Call => {
+            RequestKind::Call => {
                 let user = net.random.below(users);
-                let sequence = slot.calls;
-                slot.calls = sequence.wrapping_add(1);
+                let sequence = service.calls;
+                service.calls = sequence.wrapping_add(1);
                 let call = Call::new(number, user, sequence, plan.answers, sent_ns);
-                let item = Item { user, sequence };
+                let message = UserMessage { user, sequence };
                 net.queue_request(id, |out| {
-                    requests.call(out, plan, number, item, &call.correlation, sent_ns);
+                    requests.call(out, plan, number, message, &call.correlation, sent_ns);
                 });
-                slot.waiting = Waiting::Call(Box::new(call));
+                service.waiting = Waiting::Call(Box::new(call));
             }
         }
         net.flush(id);
     }
 
-    /// Takes an answer that is no stream.
+    /// Handles an answer that is no event stream.
     fn answered(&mut self, net: &mut Net, number: u16, status: u16, body: &[u8]) {
-        let slot = &mut self.slots[usize::from(number)];
-        slot.answers += 1;
-        let result = match &slot.waiting {
+        let service = &mut self.services[usize::from(number)];
+        service.answers += 1;
+        let result = match &service.waiting {
             Waiting::Nothing => Err(format!("nobody asked: {}", refusal(status, body))),
             Waiting::Probe(user) => {
                 if status == 200 && self.answers.push(status, body).is_err() {
-                    // Not known to the server yet.
+                    // The server does not know the user yet: probe again.
                     self.unseen.insert(0, *user);
                     Ok(())
                 } else {
@@ -373,20 +380,20 @@ impl Peers {
         self.next(net, number);
     }
 
-    /// Takes bytes of a call's stream.
+    /// Handles a chunk of a call's stream.
     fn chunk(&mut self, number: u16, bytes: &[u8]) {
-        if let Waiting::Call(call) = &mut self.slots[usize::from(number)].waiting
+        if let Waiting::Call(call) = &mut self.services[usize::from(number)].waiting
             && let Err(problem) = call.chunk(&self.layout, bytes, &mut self.events)
         {
-            self.arrivals.fail(problem);
+            self.connections.fail(problem);
         }
     }
 
-    /// A call's stream has ended.
+    /// Handles the end of a call's stream.
     fn ended(&mut self, net: &mut Net, number: u16) {
-        let slot = &mut self.slots[usize::from(number)];
-        slot.answers += 1;
-        if let Waiting::Call(call) = &slot.waiting {
+        let service = &mut self.services[usize::from(number)];
+        service.answers += 1;
+        if let Waiting::Call(call) = &service.waiting {
             self.totals.requests += 1;
             call.end(&mut self.events);
             if call.is_complete() {
@@ -398,24 +405,24 @@ impl Peers {
         self.next(net, number);
     }
 
-    /// A question came to the user whom its payload names.
+    /// Handles a question received by its user.
     fn asked(&mut self, user: usize, question: Question) {
-        let slot = self.slots.get_mut(usize::from(question.slot));
-        let Some(Waiting::Call(call)) = slot.map(|slot| &mut slot.waiting) else {
+        let service = self.services.get_mut(usize::from(question.service));
+        let Some(Waiting::Call(call)) = service.map(|service| &mut service.waiting) else {
             self.events.misrouted += 1;
             return;
         };
         if call.user != user || call.sequence != question.sequence {
-            // It was for another call of this connection, which is over.
+            // Of an earlier call of this service.
             self.events.duplicated += 1;
         } else if call.correlation != question.correlation {
             self.events.corrupt += 1;
         } else if std::mem::replace(&mut call.asked, true) {
             self.events.duplicated += 1;
         } else {
-            self.pending.push_back(Pending {
+            self.pending.push_back(PendingAnswer {
                 user,
-                slot: question.slot,
+                service: question.service,
                 sequence: question.sequence,
                 correlation: question.correlation,
                 index: 0,
@@ -424,18 +431,21 @@ impl Peers {
     }
 }
 
-impl Arriving for Peers {
-    fn arrivals(&mut self) -> &mut Arrivals {
-        &mut self.arrivals
+impl ConnectionOwner for BridgePeers {
+    fn connections(&mut self) -> &mut RunConnections {
+        &mut self.connections
     }
 
     fn open(&mut self, net: &mut Net, number: usize) -> Result<Id, String> {
         let users = self.plan.users.len();
         let (opened, role) = if number < users {
             let parameter = format!("user_id={}", self.plan.user(number));
-            (net.open_with(&parameter), Role::User(number))
+            (net.open_with(&parameter), BridgeRole::User(number))
         } else {
-            (net.open_http(), Role::Slot((number - users) as u16))
+            (
+                net.open_http(),
+                BridgeRole::Service((number - users) as u16),
+            )
         };
         let id = opened.map_err(cannot_connect)?;
         self.assign(id, role);
@@ -443,27 +453,27 @@ impl Arriving for Peers {
     }
 }
 
-impl Handler for Peers {
+impl Handler for BridgePeers {
     fn opened(&mut self, net: &mut Net, id: Id) {
         self.open += 1;
         match self.roles[id] {
-            Role::User(user) => self.users[user] = id,
-            Role::Slot(number) => {
-                let slot = &mut self.slots[usize::from(number)];
-                slot.id = Some(id);
-                slot.answers = 0;
+            BridgeRole::User(user) => self.users[user] = id,
+            BridgeRole::Service(number) => {
+                let service = &mut self.services[usize::from(number)];
+                service.id = Some(id);
+                service.answers = 0;
                 if self.totals.reopened > 0 && !self.leaving {
                     self.next(net, number);
                     return;
                 }
             }
-            Role::Nobody => {}
+            BridgeRole::None => {}
         }
-        self.arrivals.arrived(id);
+        self.connections.mark_ready(id);
     }
 
     fn message(&mut self, net: &mut Net, id: Id, _op: u8, payload: &[u8]) {
-        let Role::User(user) = self.roles[id] else {
+        let BridgeRole::User(user) = self.roles[id] else {
             return;
         };
         let (plan, now_ns) = (&self.plan, net.read_at_ns());
@@ -473,37 +483,37 @@ impl Handler for Peers {
         }
     }
 
-    fn response(&mut self, net: &mut Net, id: Id, part: Part<'_>) {
-        let Role::Slot(number) = self.roles[id] else {
+    fn response(&mut self, net: &mut Net, id: Id, part: ResponsePart<'_>) {
+        let BridgeRole::Service(number) = self.roles[id] else {
             return;
         };
         match part {
-            Part::Answer { status, body } => self.answered(net, number, status, body),
-            Part::Stream => {}
-            Part::Chunk(bytes) => self.chunk(number, bytes),
-            Part::End => self.ended(net, number),
+            ResponsePart::Answer { status, body } => self.answered(net, number, status, body),
+            ResponsePart::Stream => {}
+            ResponsePart::Chunk(bytes) => self.chunk(number, bytes),
+            ResponsePart::End => self.ended(net, number),
         }
     }
 
     fn closed(&mut self, _net: &mut Net, id: Id, end: End) {
         self.open = self.open.saturating_sub(1);
-        let role = std::mem::replace(&mut self.roles[id], Role::Nobody);
+        let role = std::mem::replace(&mut self.roles[id], BridgeRole::None);
         if self.leaving {
             return;
         }
         match role {
-            Role::Slot(number) => {
-                let slot = &mut self.slots[usize::from(number)];
-                slot.id = None;
-                if slot.answers > 0 && matches!(slot.waiting, Waiting::Nothing) {
+            BridgeRole::Service(number) => {
+                let service = &mut self.services[usize::from(number)];
+                service.id = None;
+                if service.answers > 0 && matches!(service.waiting, Waiting::Nothing) {
                     self.totals.reopened += 1;
                     self.closed.push(number);
                 } else {
                     let text = failure(&self.target, "an HTTP connection", &end);
-                    self.arrivals.fail(text);
+                    self.connections.fail(text);
                 }
             }
-            _ => self.arrivals.fail(failure(&self.target, "a user", &end)),
+            _ => self.connections.fail(failure(&self.target, "a user", &end)),
         }
     }
 }

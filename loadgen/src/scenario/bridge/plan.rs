@@ -1,11 +1,11 @@
-//! Who takes part in a run.
+//! The connections and messages of a run.
 
 use crate::cli::{Bridge, BridgeLoad, BridgeMode};
 
-/// What a connection that posts does.
+/// What a service's HTTP connection posts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// `/sse/push`, one message a request.
+pub(crate) enum RequestKind {
+    /// `/sse/push`, one message per request.
     Push,
     /// `/sse/push/batch`.
     Batch,
@@ -13,30 +13,30 @@ pub(crate) enum Kind {
     Call,
 }
 
-/// Connections, sizes and names of a run.
+/// Users, services and messages of a run.
 #[derive(Debug)]
-pub(crate) struct Plan {
-    /// Names of the users, all of one length, in quotes.
+pub(crate) struct BridgePlan {
+    /// User ids in quotes, all of one length.
     pub(crate) users: Vec<String>,
-    /// Kind of each connection that posts.
-    pub(crate) slots: Vec<Kind>,
-    /// Messages of a batch, none of them for the same user.
+    /// What each service posts.
+    pub(crate) services: Vec<RequestKind>,
+    /// Messages of a batch, each for another user.
     pub(crate) batch: usize,
     /// Messages that answer a call before the final one.
     pub(crate) answers: u32,
-    /// Whether other users try to answer, too.
+    /// Whether a user that was not asked answers each call, too.
     pub(crate) intruders: bool,
-    /// Messages a second; none sends as fast as answers come.
+    /// Messages per second; `None` for a closed loop.
     pub(crate) rate: Option<f64>,
 }
 
-impl Plan {
-    /// Reads the command line.
+impl BridgePlan {
+    /// The plan of these options.
     pub(crate) fn of(bridge: &Bridge) -> Result<Self, String> {
         let load = bridge.load();
         let mut plan = Self {
             users: names(load),
-            slots: Vec::new(),
+            services: Vec::new(),
             batch: 1,
             answers: 0,
             intruders: false,
@@ -44,27 +44,27 @@ impl Plan {
         };
         match &bridge.mode {
             BridgeMode::Push(push) => {
-                plan.slots = vec![Kind::Push; push.connections.into()];
+                plan.services = vec![RequestKind::Push; push.connections.into()];
                 plan.rate = push.rate;
             }
             BridgeMode::Batch(batch) => {
-                plan.slots = vec![Kind::Batch; batch.connections.into()];
+                plan.services = vec![RequestKind::Batch; batch.connections.into()];
                 plan.batch = batch.batch;
                 plan.rate = batch.rate;
             }
             BridgeMode::Send(send) => {
                 let beside = usize::from(send.beside.unwrap_or(0));
-                plan.slots = vec![Kind::Push; beside.div_ceil(2)];
-                plan.slots.resize(beside, Kind::Batch);
-                plan.slots
-                    .resize(beside + usize::from(send.calls), Kind::Call);
+                plan.services = vec![RequestKind::Push; beside.div_ceil(2)];
+                plan.services.resize(beside, RequestKind::Batch);
+                plan.services
+                    .resize(beside + usize::from(send.calls), RequestKind::Call);
                 plan.batch = send.batch;
                 plan.answers = send.answers;
                 plan.intruders = send.intruders;
             }
         }
         let (batch, users) = (plan.batch, plan.users.len());
-        if plan.slots.contains(&Kind::Batch) && batch > users {
+        if plan.services.contains(&RequestKind::Batch) && batch > users {
             return Err(format!(
                 "--batch {batch} needs as many --users ({users}): two messages of one batch \
                  for the same user have no order that could be checked"
@@ -76,7 +76,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The name of a user, without quotes.
+    /// A user id without quotes.
     pub(crate) fn user(&self, number: usize) -> &str {
         self.users[number].trim_matches('"')
     }

@@ -1,51 +1,51 @@
-//! The requests. All of one kind have the same length but calls, so that their
-//! heads are made once.
+//! Writes HTTP requests. Pushes all have one length, and so do batches: their heads are
+//! written once.
 
 use std::io::Write;
 
-use super::plan::{Kind, Plan};
+use super::plan::{BridgePlan, RequestKind};
 use crate::net::Target;
 use crate::payload::{Layout, Source};
 
-/// `data.timestamp` of every message; the server repeats it in `original_sender`.
+/// `data.timestamp` of every message; the server copies it to `original_sender`.
 pub(crate) const TIMESTAMP: u64 = 1_767_225_600;
 
-/// `data.type` of messages that ask for nothing.
+/// `data.type` of pushed messages.
 pub(crate) const NOTIFICATION: &str = "notification";
 
-/// `data.type` of messages that want an answer.
+/// `data.type` of calls.
 pub(crate) const QUESTION: &str = "question";
 
-/// `data.type` of messages that only find out whether a user is there.
+/// `data.type` of pushes that check whether the server knows a user.
 pub(crate) const PROBE: &str = "probe";
 
-/// One message of a push or batch.
+/// One message by recipient and sequence number.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Item {
+pub(crate) struct UserMessage {
     pub(crate) user: usize,
     pub(crate) sequence: u32,
 }
 
-/// Writes requests.
+/// The writer of requests.
 #[derive(Debug)]
 pub(crate) struct Requests {
     target: Target,
     layout: Layout,
     push_head: Vec<u8>,
     batch_head: Vec<u8>,
-    /// What stands between a user's name and the message.
+    /// The JSON between user id and payload.
     middle: String,
 }
 
 impl Requests {
-    pub(crate) fn new(target: Target, layout: Layout, plan: &Plan) -> Self {
+    pub(crate) fn new(target: Target, layout: Layout, plan: &BridgePlan) -> Self {
         let middle =
             format!(r#","data":{{"type":"{NOTIFICATION}","timestamp":{TIMESTAMP},"message":"#);
-        let item_bytes =
+        let message_bytes =
             r#"{"user_id":}}"#.len() + plan.users[0].len() + middle.len() + layout.bytes();
         Self {
-            push_head: target.post("/sse/push", item_bytes),
-            batch_head: target.post("/sse/push/batch", plan.batch * (item_bytes + 1) + 1),
+            push_head: target.post("/sse/push", message_bytes),
+            batch_head: target.post("/sse/push/batch", plan.batch * (message_bytes + 1) + 1),
             target,
             layout,
             middle,
@@ -53,28 +53,35 @@ impl Requests {
     }
 
     /// Appends the head of a push or of a whole batch.
-    pub(crate) fn head(&self, out: &mut Vec<u8>, kind: Kind) {
+    pub(crate) fn head(&self, out: &mut Vec<u8>, kind: RequestKind) {
         out.extend_from_slice(match kind {
-            Kind::Batch => &self.batch_head,
+            RequestKind::Batch => &self.batch_head,
             _ => &self.push_head,
         });
     }
 
-    /// Appends one message as connection `slot` sends it.
-    pub(crate) fn item(&self, out: &mut Vec<u8>, plan: &Plan, slot: u16, item: Item, sent_ns: u64) {
+    /// Appends one message of `service`.
+    pub(crate) fn message(
+        &self,
+        out: &mut Vec<u8>,
+        plan: &BridgePlan,
+        service: u16,
+        message: UserMessage,
+        sent_ns: u64,
+    ) {
         let source = Source {
-            topic: slot.into(),
-            publisher: item.user as u16,
+            topic: service.into(),
+            publisher: message.user as u16,
         };
         out.extend_from_slice(br#"{"user_id":"#);
-        out.extend_from_slice(plan.users[item.user].as_bytes());
+        out.extend_from_slice(plan.users[message.user].as_bytes());
         out.extend_from_slice(self.middle.as_bytes());
-        self.layout.write(out, source, item.sequence, sent_ns);
+        self.layout.write(out, source, message.sequence, sent_ns);
         out.extend_from_slice(b"}}");
     }
 
-    /// Appends a whole push that carries nothing.
-    pub(crate) fn probe(&self, out: &mut Vec<u8>, plan: &Plan, user: usize) {
+    /// Appends a whole push without a payload.
+    pub(crate) fn probe(&self, out: &mut Vec<u8>, plan: &BridgePlan, user: usize) {
         let user = &plan.users[user];
         let body = format!(r#"{{"user_id":{user},"data":{{"type":"{PROBE}"}}}}"#);
         out.extend_from_slice(&self.target.post("/sse/push", body.len()));
@@ -85,24 +92,25 @@ impl Requests {
     pub(crate) fn call(
         &self,
         out: &mut Vec<u8>,
-        plan: &Plan,
-        slot: u16,
-        item: Item,
+        plan: &BridgePlan,
+        service: u16,
+        message: UserMessage,
         correlation: &str,
         sent_ns: u64,
     ) {
         let source = Source {
-            topic: slot.into(),
-            publisher: item.user as u16,
+            topic: service.into(),
+            publisher: message.user as u16,
         };
         let mut body = Vec::with_capacity(2 * self.layout.bytes());
-        let user = &plan.users[item.user];
+        let user = &plan.users[message.user];
         write!(
             body,
             r#"{{"user_id":{user},"data":{{"type":"{QUESTION}","timestamp":{TIMESTAMP},"correlation_id":{correlation},"message":"#
         )
         .expect("a Vec grows");
-        self.layout.write(&mut body, source, item.sequence, sent_ns);
+        self.layout
+            .write(&mut body, source, message.sequence, sent_ns);
         body.extend_from_slice(b"}}");
         out.extend_from_slice(&self.target.post("/sse/send", body.len()));
         out.extend_from_slice(&body);
@@ -115,7 +123,7 @@ mod tests {
     use crate::cli::Options;
     use clap::Parser;
 
-    /// The length that the head says is that of the body, which is JSON.
+    /// Checks path and length of a request; returns its JSON body.
     fn check(request: &[u8], path: &str) -> serde_json::Value {
         let text = str::from_utf8(request).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -134,25 +142,25 @@ mod tests {
         let crate::cli::Scenario::Bridge(bridge) = &options.scenario else {
             unreachable!("it was asked for");
         };
-        let plan = Plan::of(bridge).unwrap();
+        let plan = BridgePlan::of(bridge).unwrap();
         let target = Target::new("http://127.0.0.1:1", "/ws", Vec::new()).unwrap();
         let requests = Requests::new(target, Layout::new(128, 1), &plan);
-        let item = |user| Item { user, sequence: 7 };
+        let message = |user| UserMessage { user, sequence: 7 };
         let mut push = Vec::new();
-        requests.head(&mut push, Kind::Push);
-        requests.item(&mut push, &plan, 1, item(2), 9);
+        requests.head(&mut push, RequestKind::Push);
+        requests.message(&mut push, &plan, 1, message(2), 9);
         let push = check(&push, "/sse/push");
         assert_eq!(push["user_id"], "u00002");
         let mut batch = Vec::new();
-        requests.head(&mut batch, Kind::Batch);
+        requests.head(&mut batch, RequestKind::Batch);
         for (user, before) in [b'[', b',', b','].into_iter().enumerate() {
             batch.push(before);
-            requests.item(&mut batch, &plan, 1, item(user), 9);
+            requests.message(&mut batch, &plan, 1, message(user), 9);
         }
         batch.push(b']');
         assert_eq!(check(&batch, "/sse/push/batch")[2], push);
         let mut call = Vec::new();
-        requests.call(&mut call, &plan, 1, item(2), "5", 9);
+        requests.call(&mut call, &plan, 1, message(2), "5", 9);
         assert_eq!(check(&call, "/sse/send")["data"]["correlation_id"], 5);
         let mut probe = Vec::new();
         requests.probe(&mut probe, &plan, 999);

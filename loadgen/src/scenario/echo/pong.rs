@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::scenario::ServerFrame;
+use crate::events::ServerFrame;
 
 const FIELD: &[u8] = b"\"client_timestamp\":";
 
@@ -17,7 +17,7 @@ pub(super) fn write_ping(out: &mut Vec<u8>, sent_ns: u64) {
     write!(out, r#"{{"type":"ping","timestamp":{}}}"#, BASE + sent_ns).expect("a Vec grows");
 }
 
-/// Recognises pongs; knows where the timestamp stood in the last one.
+/// Checks pongs; remembers the position of the timestamp in the last one.
 #[derive(Debug, Default)]
 pub(super) struct Pongs {
     at: usize,

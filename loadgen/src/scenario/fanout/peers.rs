@@ -1,38 +1,39 @@
-//! The connections of a fan-out and what they are at.
+//! The connections of a fan-out and their state.
 
 mod foreign;
 
 use std::collections::BTreeMap;
 
-use super::plan::{Kind, Plan};
-use super::publisher::Publisher;
+use super::plan::{FanoutPlan, MemberKind};
+use super::publisher::FanoutPublisher;
 use crate::cli::{Load, Transport};
+use crate::events::{self, ServerFrame};
 use crate::foreign::{Foreign, Side};
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::Outcome;
 use crate::payload::{Format, Random};
-use crate::scenario::{self, ServerFrame};
+use crate::scenario;
 use crate::verify::Verifier;
 
-/// How far a connection is.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Upgrading,
     Greeting,
     Confirming,
     Ready,
-    /// Closing on purpose.
+    /// A passing member that disconnects.
     Leaving,
 }
 
-/// Who is behind a connection.
+/// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+enum FanoutRole {
     Member(usize),
     Publisher(u16),
 }
 
-impl Role {
+impl FanoutRole {
     fn side(self) -> Side {
         match self {
             Self::Member(_) => Side::Subscriber,
@@ -43,29 +44,29 @@ impl Role {
 
 #[derive(Debug, Clone, Copy)]
 struct Peer {
-    role: Role,
+    role: FanoutRole,
     stage: Stage,
     /// Whether its first event was parsed whole.
     parsed: bool,
 }
 
-/// All peers of a run by connection.
+/// All connections of a run.
 #[derive(Debug)]
-pub(crate) struct Peers {
-    pub(crate) plan: Plan,
+pub(crate) struct FanoutPeers {
+    pub(crate) plan: FanoutPlan,
     pub(crate) verifier: Verifier,
-    pub(crate) publishers: Vec<Publisher>,
+    pub(crate) publishers: Vec<FanoutPublisher>,
     target: Target,
     transport: Transport,
-    /// Whose protocol is spoken, if not the events protocol.
+    /// The server's protocol, if not the events protocol.
     foreign: Option<Foreign>,
     format: Format,
-    /// By connection id; none where a connection ended.
+    /// By connection id; `None` where a connection ended.
     peers: Vec<Option<Peer>>,
     /// Connection of each member.
     ids: Vec<Option<Id>>,
-    /// Who is still to be connected, in reverse.
-    to_open: Vec<Role>,
+    /// Connections to open, in reverse.
+    to_open: Vec<FanoutRole>,
     opening: usize,
     ready: usize,
     publishers_wanted: usize,
@@ -76,17 +77,18 @@ pub(crate) struct Peers {
     failure: Option<String>,
 }
 
-impl Peers {
+impl FanoutPeers {
     pub(crate) fn new(
-        plan: Plan,
+        plan: FanoutPlan,
         load: &Load,
         foreign: Option<Foreign>,
         target: Target,
         verifier: Verifier,
     ) -> Self {
         let publishers = usize::from(load.publishers);
-        let mut to_open: Vec<Role> = (0..load.publishers).map(Role::Publisher).collect();
-        to_open.extend((0..plan.members.len()).map(Role::Member));
+        let mut to_open: Vec<FanoutRole> =
+            (0..load.publishers).map(FanoutRole::Publisher).collect();
+        to_open.extend((0..plan.members.len()).map(FanoutRole::Member));
         to_open.reverse();
         Self {
             ids: vec![None; plan.members.len()],
@@ -109,7 +111,7 @@ impl Peers {
         }
     }
 
-    /// Starts the next connection; false if all have been started.
+    /// Starts the next connection; false if all are started.
     pub(crate) fn open_next(&mut self, net: &mut Net) -> Result<bool, String> {
         let Some(role) = self.to_open.pop() else {
             return Ok(false);
@@ -119,7 +121,7 @@ impl Peers {
                 let path = foreign.path(role.side(), &self.plan.names[0]);
                 scenario::open_on(net, &path)?
             }
-            (Role::Member(member), Transport::Sse, _) => {
+            (FanoutRole::Member(member), Transport::Sse, _) => {
                 let names = self.plan.names_of(member);
                 scenario::open_stream(net, names)?
             }
@@ -133,7 +135,7 @@ impl Peers {
             stage: Stage::Upgrading,
             parsed: false,
         });
-        if let Role::Member(member) = role {
+        if let FanoutRole::Member(member) = role {
             self.ids[member] = Some(id);
         }
         self.opening += 1;
@@ -158,12 +160,12 @@ impl Peers {
         self.failure.as_deref()
     }
 
-    /// Remembers why the run failed; the first reason stays.
+    /// Fails the run; the first reason is reported.
     pub(crate) fn fail(&mut self, reason: String) {
         self.failure.get_or_insert(reason);
     }
 
-    /// Messages received by everybody but slow subscribers.
+    /// Messages received by all subscribers but slow ones.
     pub(crate) fn received(&self) -> u64 {
         self.verifier.counts().received
     }
@@ -176,7 +178,7 @@ impl Peers {
             .sum()
     }
 
-    /// Takes deliveries off what is due.
+    /// Subtracts the verified deliveries from the outstanding ones.
     pub(crate) fn settle(&mut self) {
         for (number, publisher) in self.publishers.iter_mut().enumerate() {
             let delivered = self.verifier.take_delivered(number);
@@ -184,8 +186,8 @@ impl Peers {
         }
     }
 
-    /// Live connections of members of one kind.
-    pub(crate) fn ids(&self, kind: Kind) -> Vec<Id> {
+    /// Open connections of members of one kind.
+    pub(crate) fn ids(&self, kind: MemberKind) -> Vec<Id> {
         let members = self.plan.members.iter().zip(&self.ids);
         members
             .filter(|(member, _)| member.kind == kind)
@@ -193,8 +195,8 @@ impl Peers {
             .collect()
     }
 
-    /// Sends the next passing member away, by a close handshake or by a reset in
-    /// turn; a new one is opened by [`Self::open_next`].
+    /// Disconnects the next passing member, by a close handshake and by a reset
+    /// alternately; [`Self::open_next`] connects it again.
     pub(crate) fn replace_next(&mut self, net: &mut Net) -> Result<(), String> {
         let first = self.plan.shape.complete;
         let count = self.plan.shape.passing;
@@ -218,26 +220,26 @@ impl Peers {
             net.close(id, 1000);
         } else {
             net.abort(id);
-            self.left(id, member);
+            self.member_left(id, member);
         }
         Ok(())
     }
 
-    /// A passing member is gone and is to come again.
-    fn left(&mut self, id: Id, member: usize) {
+    /// A passing member has disconnected: it will connect again.
+    fn member_left(&mut self, id: Id, member: usize) {
         self.peers[id] = None;
         self.ids[member] = None;
         self.ready -= 1;
         self.verifier.restart(self.plan.members[member].replica);
-        self.to_open.push(Role::Member(member));
+        self.to_open.push(FanoutRole::Member(member));
     }
 
-    /// Adds how connections fared.
+    /// Adds failures, ends and slow subscribers to the report.
     pub(crate) fn report(&self, outcome: &mut Outcome) {
         outcome.failures.extend(self.failure.clone());
         outcome.ends = self.ends.clone().into_iter().collect();
         if self.plan.shape.slow > 0 {
-            let open = self.ids(Kind::Slow).len() as u64;
+            let open = self.ids(MemberKind::Slow).len() as u64;
             if open > 0 {
                 outcome
                     .ends
@@ -271,25 +273,25 @@ impl Peers {
         }
     }
 
-    /// Greeting and subscribing.
+    /// Handles a frame of a connection that is not ready yet.
     fn set_up(&mut self, net: &mut Net, id: Id, mut peer: Peer, payload: &[u8]) {
         let frame = match ServerFrame::parse_in(self.format, payload) {
             Ok(frame) => frame,
             Err(problem) => return self.fail(problem),
         };
         match (peer.stage, &*frame.kind, peer.role) {
-            (Stage::Greeting, "connection_established", Role::Publisher(_)) => {
+            (Stage::Greeting, "connection_established", FanoutRole::Publisher(_)) => {
                 peer.stage = Stage::Ready;
             }
-            (Stage::Greeting, "connection_established", Role::Member(member)) => {
+            (Stage::Greeting, "connection_established", FanoutRole::Member(member)) => {
                 peer.stage = Stage::Confirming;
                 let names = self.plan.names_of(member);
-                let frame = scenario::subscribe_in(self.format, names);
-                let op = scenario::message_opcode(self.format);
+                let frame = events::subscribe_in(self.format, names);
+                let op = events::message_opcode(self.format);
                 net.queue(id, op, |out| out.extend_from_slice(&frame));
                 net.flush(id);
             }
-            (Stage::Confirming, "subscription_confirmed", Role::Member(member))
+            (Stage::Confirming, "subscription_confirmed", FanoutRole::Member(member))
                 if frame.events.len() == self.plan.members[member].topics.len() =>
             {
                 peer.stage = Stage::Ready;
@@ -300,19 +302,19 @@ impl Peers {
             }
         }
         if peer.stage == Stage::Ready {
-            self.got_ready(net, id, peer.role);
+            self.mark_ready(net, id, peer.role);
         }
         self.peers[id] = Some(peer);
     }
 
-    fn got_ready(&mut self, net: &mut Net, id: Id, role: Role) {
+    fn mark_ready(&mut self, net: &mut Net, id: Id, role: FanoutRole) {
         self.opening -= 1;
         self.ready += 1;
-        if let Role::Publisher(number) = role {
+        if let FanoutRole::Publisher(number) = role {
             let mut random = Random::new(net.random.next());
             let topics = self.plan.shape.topics;
-            let publisher = Publisher::new(number, id, self.foreign, topics, &mut random);
-            // They may get ready in any order.
+            let publisher = FanoutPublisher::new(number, id, self.foreign, topics, &mut random);
+            // Publishers become ready in any order.
             let at = self
                 .publishers
                 .partition_point(|other| other.number < number);
@@ -321,16 +323,16 @@ impl Peers {
     }
 }
 
-impl Handler for Peers {
+impl Handler for FanoutPeers {
     fn opened(&mut self, net: &mut Net, id: Id) {
         let Some(peer) = &mut self.peers[id] else {
             return;
         };
-        if let (Role::Member(_), Transport::Sse) = (peer.role, self.transport) {
-            // Its answer is the confirmation.
+        if let (FanoutRole::Member(_), Transport::Sse) = (peer.role, self.transport) {
+            // The response confirms the subscription.
             peer.stage = Stage::Ready;
             let role = peer.role;
-            self.got_ready(net, id, role);
+            self.mark_ready(net, id, role);
             return;
         }
         peer.stage = Stage::Greeting;
@@ -342,7 +344,7 @@ impl Handler for Peers {
 
     fn read_began(&mut self, net: &mut Net, id: Id) {
         if let Some(Peer {
-            role: Role::Member(member),
+            role: FanoutRole::Member(member),
             ..
         }) = self.peers[id]
         {
@@ -361,8 +363,8 @@ impl Handler for Peers {
             return;
         };
         match (peer.stage, peer.role) {
-            (Stage::Ready | Stage::Leaving, Role::Member(_))
-                if op == scenario::message_opcode(self.format) =>
+            (Stage::Ready | Stage::Leaving, FanoutRole::Member(_))
+                if op == events::message_opcode(self.format) =>
             {
                 if peer.parsed {
                     self.verifier.event(payload);
@@ -392,12 +394,12 @@ impl Handler for Peers {
             return;
         };
         let kind = match peer.role {
-            Role::Member(member) => Some((member, self.plan.members[member].kind)),
-            Role::Publisher(_) => None,
+            FanoutRole::Member(member) => Some((member, self.plan.members[member].kind)),
+            FanoutRole::Publisher(_) => None,
         };
         match (kind, peer.stage) {
-            (Some((member, Kind::Passing)), Stage::Leaving) => self.left(id, member),
-            (Some((member, Kind::Slow)), Stage::Ready) => {
+            (Some((member, MemberKind::Passing)), Stage::Leaving) => self.member_left(id, member),
+            (Some((member, MemberKind::Slow)), Stage::Ready) => {
                 self.ids[member] = None;
                 *self
                     .ends
@@ -409,8 +411,8 @@ impl Handler for Peers {
                     self.ids[member] = None;
                 }
                 let what = match peer.role {
-                    Role::Publisher(_) => "publisher",
-                    Role::Member(_) => "subscriber",
+                    FanoutRole::Publisher(_) => "publisher",
+                    FanoutRole::Member(_) => "subscriber",
                 };
                 self.fail(scenario::failure(&self.target, what, &end));
             }

@@ -1,15 +1,15 @@
-//! Who subscribes to what.
+//! The subscribers of a run and their topics.
 
 use crate::cli::{Load, Scenario};
 use crate::payload::Random;
 use crate::verify::Shape;
 
-/// What a subscriber is there for.
+/// What a subscriber does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Gets everything, from first to last.
+pub(crate) enum MemberKind {
+    /// Must get every message.
     Complete,
-    /// Comes and goes.
+    /// Connects and disconnects.
     Passing,
     /// Stops reading.
     Slow,
@@ -18,21 +18,21 @@ pub(crate) enum Kind {
 /// One subscribing connection.
 #[derive(Debug)]
 pub(crate) struct Member {
-    pub(crate) kind: Kind,
+    pub(crate) kind: MemberKind,
     pub(crate) replica: usize,
     pub(crate) topics: Vec<u32>,
 }
 
 /// All subscribers of a run.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct FanoutPlan {
     pub(crate) shape: Shape,
     pub(crate) names: Vec<String>,
     pub(crate) members: Vec<Member>,
 }
 
-impl Plan {
-    /// The plan of one of the fan-out scenarios and how it is loaded.
+impl FanoutPlan {
+    /// The plan and the load of a fan-out scenario; `None` for other scenarios.
     pub(crate) fn of(scenario: &Scenario, seed: u64) -> Option<(Self, Load)> {
         let (topics, per_connection, complete, passing, slow, load) = match scenario {
             Scenario::Fanout(fanout) => (1, 1, fanout.subscribers, 0, 0, &fanout.load),
@@ -55,7 +55,7 @@ impl Plan {
             passing,
             slow,
         };
-        // All names are of one length, so that data stands at one place.
+        // Names of one length let data start at the same byte in all events.
         let width = (topics - 1).to_string().len();
         let names = (0..topics)
             .map(|topic| format!("{}{topic:0width$}", load.topic))
@@ -64,13 +64,13 @@ impl Plan {
         let mut members = Vec::new();
         for replica in 0..shape.replicas() {
             let kind = if replica < complete {
-                Kind::Complete
+                MemberKind::Complete
             } else if replica < complete + passing {
-                Kind::Passing
+                MemberKind::Passing
             } else {
-                Kind::Slow
+                MemberKind::Slow
             };
-            // Every replica deals the topics out differently.
+            // Every replica assigns the topics to its members differently.
             let mut all: Vec<u32> = (0..topics as u32).collect();
             random.shuffle(&mut all);
             members.extend(all.chunks(per_connection).map(|topics| Member {
@@ -93,7 +93,7 @@ impl Plan {
         topics.map(|&topic| &*self.names[topic as usize])
     }
 
-    /// The member that has each (replica, topic), replica by replica.
+    /// The member that subscribes to each (replica, topic), replica by replica.
     pub(crate) fn owners(&self) -> Vec<u32> {
         let mut owners = vec![u32::MAX; self.shape.replicas() * self.shape.topics];
         for (number, member) in self.members.iter().enumerate() {
@@ -112,10 +112,10 @@ mod tests {
     use super::*;
     use crate::cli::Options;
 
-    fn plan(arguments: &str) -> Plan {
+    fn plan(arguments: &str) -> FanoutPlan {
         let whole = ["loadgen"].into_iter().chain(arguments.split(' '));
         let options = Options::try_parse_from(whole).unwrap();
-        Plan::of(&options.scenario, 1).unwrap().0
+        FanoutPlan::of(&options.scenario, 1).unwrap().0
     }
 
     #[test]
@@ -130,9 +130,9 @@ mod tests {
     #[test]
     fn slow_and_passing_members_come_after_the_complete_ones() {
         let slow = plan("slow --subscribers 4 --slow 2");
-        assert_eq!(slow.members[3].kind, Kind::Complete);
-        assert_eq!(slow.members[4].kind, Kind::Slow);
+        assert_eq!(slow.members[3].kind, MemberKind::Complete);
+        assert_eq!(slow.members[4].kind, MemberKind::Slow);
         let churn = plan("churn --subscribers 1 --passing 1");
-        assert_eq!(churn.members[1].kind, Kind::Passing);
+        assert_eq!(churn.members[1].kind, MemberKind::Passing);
     }
 }

@@ -1,27 +1,27 @@
 //! One publishing connection of a fan-out.
 
+use crate::events;
 use crate::foreign::Foreign;
 use crate::net::{Id, Net};
 use crate::payload::{Format, Layout, Random, Source, put_str_header};
-use crate::scenario;
 
-/// Sends numbered messages and knows what is still on the way.
+/// Sends numbered messages and counts outstanding deliveries.
 #[derive(Debug)]
-pub(crate) struct Publisher {
+pub(crate) struct FanoutPublisher {
     pub(crate) number: u16,
     pub(crate) id: Id,
-    /// Whose protocol is spoken, if not the events protocol.
+    /// The server's protocol, if not the events protocol.
     foreign: Option<Foreign>,
     /// Next sequence number by topic.
     next: Vec<u32>,
-    /// Topics in the order they are published to, over and over.
-    turn: Vec<u32>,
-    at: usize,
-    /// Deliveries that are due to complete subscribers.
+    /// Topics in the order of publishing, repeated.
+    order: Vec<u32>,
+    next_in_order: usize,
+    /// Deliveries due to complete subscribers.
     pub(crate) outstanding: u64,
 }
 
-impl Publisher {
+impl FanoutPublisher {
     pub(crate) fn new(
         number: u16,
         id: Id,
@@ -29,25 +29,25 @@ impl Publisher {
         topics: usize,
         random: &mut Random,
     ) -> Self {
-        let mut turn: Vec<u32> = (0..topics as u32).collect();
-        random.shuffle(&mut turn);
+        let mut order: Vec<u32> = (0..topics as u32).collect();
+        random.shuffle(&mut order);
         Self {
             number,
             id,
             foreign,
             next: vec![0; topics],
-            turn,
-            at: 0,
+            order,
+            next_in_order: 0,
             outstanding: 0,
         }
     }
 
-    /// Messages sent so far to `topic`.
+    /// Messages sent to `topic` so far.
     pub(crate) fn sent(&self, topic: usize) -> u32 {
         self.next[topic]
     }
 
-    /// Sends `burst` messages in one write, all with the time `sent_ns`.
+    /// Sends `burst` messages in one write, all with the send time `sent_ns`.
     pub(crate) fn send(
         &mut self,
         net: &mut Net,
@@ -58,7 +58,7 @@ impl Publisher {
     ) {
         let opcode = match self.foreign {
             Some(foreign) => foreign.opcode(),
-            None => scenario::message_opcode(layout.format()),
+            None => events::message_opcode(layout.format()),
         };
         let is_joined = self.foreign.is_some_and(Foreign::joins_publications);
         let messages_per_frame = if is_joined { burst } else { 1 };
@@ -74,8 +74,8 @@ impl Publisher {
 
     /// Appends the next message.
     fn put(&mut self, out: &mut Vec<u8>, layout: &Layout, names: &[String], sent_ns: u64) {
-        let topic = self.turn[self.at];
-        self.at = (self.at + 1) % self.turn.len();
+        let topic = self.order[self.next_in_order];
+        self.next_in_order = (self.next_in_order + 1) % self.order.len();
         let next = &mut self.next[topic as usize];
         let sequence = *next;
         *next += 1;
@@ -94,7 +94,7 @@ impl Publisher {
                 out.push(b'}');
             }
             (None, Format::Msgpack) => {
-                // A map of three; the short strings are keys and the type.
+                // A map of three entries; the literals are its keys and its type.
                 out.extend_from_slice(b"\x83\xA4type\xA7publish\xA5event");
                 put_str_header(out, name.len());
                 out.extend_from_slice(name.as_bytes());

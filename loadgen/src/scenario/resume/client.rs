@@ -1,81 +1,79 @@
-//! What a subscriber's connection says and understands, without a socket.
+//! One subscriber's side of a transport, without a socket.
 
 use crate::net::End;
 use crate::payload::Layout;
 
-use super::books::Books;
+use super::subscriber_verifier::SubscriberVerifier;
 
-/// One subscriber's side of a transport. It lives as long as the subscriber and
-/// keeps the position from one connection to the next.
-pub(super) trait Client {
-    /// The first bytes of a new connection.
+/// Writes and parses for one subscriber, over all of its connections: keeps the position from one to
+/// the next.
+pub(super) trait ResumingClient {
+    /// Starts a new connection; returns its request.
     fn begin(&mut self) -> Vec<u8>;
 
-    /// Takes all that is complete from the front of `bytes`, books it, and
-    /// appends what has to be answered to `out`. Returns how many bytes it took.
-    ///
-    /// # Errors
-    /// The connection is of no use any more.
+    /// Hands all complete frames or events at the front of `bytes` to `verifier`, and appends
+    /// replies to `out`. Returns how many bytes it consumed.
     fn take(
         &mut self,
         bytes: &[u8],
         out: &mut Vec<u8>,
         layout: &Layout,
-        books: &mut Books,
-    ) -> Result<usize, Trouble>;
+        verifier: &mut SubscriberVerifier,
+    ) -> Result<usize, ConnectionError>;
 
     /// Whether this connection's subscription is confirmed.
     fn is_subscribed(&self) -> bool;
 
-    /// Whether a next connection could go on where this one ends.
+    /// Whether the next connection can resume where this one ends.
     fn has_position(&self) -> bool;
 
-    /// Messages that confirmations have announced as missed and about to follow.
+    /// Missed messages that confirmations announced as about to be replayed.
     fn replayed(&self) -> u64;
 }
 
-/// Why a connection is of no use any more.
+/// Why a connection cannot go on.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// The server ended or refused it; another one may do.
+pub(super) enum ConnectionError {
+    /// The server ended or refused it; another attempt may succeed.
     Ended(String),
-    /// The server does not do what it should.
-    Broken(String),
+    /// The server broke the protocol: the run has failed.
+    Violation(String),
 }
 
-impl From<End> for Trouble {
+impl From<End> for ConnectionError {
     fn from(end: End) -> Self {
         match end {
-            End::Protocol(_) => Self::Broken(end.to_string()),
+            End::Protocol(_) => Self::Violation(end.to_string()),
             _ => Self::Ended(end.to_string()),
         }
     }
 }
 
-/// Feeds `stream` to a client of one topic, as connections of one piece and cut in two at every byte:
-/// they must agree. Returns the books and what was answered.
+/// Feeds `stream` to a client of one topic, whole and cut at every byte: all must agree. Returns the
+/// client, its verifier and its replies.
 #[cfg(test)]
-pub(super) fn check_cuts<C: Client>(
+pub(super) fn check_cuts<C: ResumingClient>(
     layout: &Layout,
     stream: &[u8],
     new: impl Fn() -> C,
-) -> (C, Books, Vec<u8>) {
-    let topics = super::books::Topics::new("t", 1);
+) -> (C, SubscriberVerifier, Vec<u8>) {
+    let topics = super::topics::RunTopics::new("t", 1);
     let feed = |cut: usize| {
-        let (mut client, mut books, mut out) = (new(), Books::new(&topics), Vec::new());
+        let (mut client, mut verifier, mut out) =
+            (new(), SubscriberVerifier::new(&topics), Vec::new());
         client.begin();
         let mut kept = Vec::new();
         for part in [&stream[..cut], &stream[cut..]] {
             kept.extend_from_slice(part);
-            let taken = client.take(&kept, &mut out, layout, &mut books).unwrap();
+            let taken = client.take(&kept, &mut out, layout, &mut verifier).unwrap();
             kept.drain(..taken);
         }
-        (client, books, out)
+        (client, verifier, out)
     };
     let whole = feed(stream.len());
     for cut in 0..stream.len() {
-        let (client, books, _) = feed(cut);
-        assert_eq!(books.received(), whole.1.received(), "cut at {cut}");
+        let (client, verifier, _) = feed(cut);
+        assert_eq!(verifier.received(), whole.1.received(), "cut at {cut}");
         assert_eq!(client.is_subscribed(), whole.0.is_subscribed());
     }
     whole

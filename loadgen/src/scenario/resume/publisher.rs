@@ -6,34 +6,33 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::Shared;
-use super::ledger::source_of;
-use crate::frame::{self, FIN, Split, opcode};
+use super::shared::ResumeShared;
+use super::topic_verifier::source_of;
+use crate::events::ServerFrame;
+use crate::frame::{self, FIN, FrameSplit, opcode};
 use crate::net::{End, handshake};
 use crate::payload::Random;
-use crate::scenario::ServerFrame;
 use crate::schedule::Schedule;
 
-/// Between two looks at the schedule.
+/// Between two checks of the schedule.
 const TICK: Duration = Duration::from_millis(1);
 
 /// Messages of one write at most, to catch up after a pause.
 const BURST_MAX: u32 = 1000;
 
-/// Publishes until `shared` says that it is enough; returns how many messages
-/// the server has taken.
-pub(super) async fn publish(shared: &Shared, rate: f64) -> Result<u32, String> {
-    let mut line = Line::connect(shared).await?;
+/// Publishes until `stop_publishing`; returns how many messages the server has accepted.
+pub(super) async fn publish(shared: &ResumeShared, rate: f64) -> Result<u32, String> {
+    let mut connection = PublisherConnection::connect(shared).await?;
     let mut schedule = Schedule::new(shared.now_ns(), rate, 1);
     let mut out = Vec::new();
-    while !shared.publishing_ends.get() {
+    while !shared.stop_publishing.get() {
         for _ in 0..BURST_MAX {
             let Some(due_ns) = schedule.take(shared.now_ns()) else {
                 break;
             };
-            let (topic, sequence) = shared.topics.place(shared.published.get());
+            let (topic, sequence) = shared.topics.topic_and_sequence(shared.published.get());
             shared.published.set(shared.published.get() + 1);
-            frame::encode(&mut out, opcode::TEXT, line.random.mask(), |out| {
+            frame::encode(&mut out, opcode::TEXT, connection.random.mask(), |out| {
                 out.extend_from_slice(br#"{"type":"publish","event":""#);
                 out.extend_from_slice(shared.topics.names()[topic].as_bytes());
                 out.extend_from_slice(br#"","data":"#);
@@ -41,21 +40,21 @@ pub(super) async fn publish(shared: &Shared, rate: f64) -> Result<u32, String> {
                 out.push(b'}');
             });
         }
-        line.send(&out).await?;
+        connection.send(&out).await?;
         out.clear();
         tokio::select! {
             () = sleep(TICK) => {}
-            kind = line.next() => { kind?; }
+            kind = connection.next() => { kind?; }
         }
     }
-    // Whatever is answered after this has been taken before it.
+    // The pong comes after the server has handled every publish.
     let ping = br#"{"type":"ping"}"#;
-    frame::encode(&mut out, opcode::TEXT, line.random.mask(), |out| {
+    frame::encode(&mut out, opcode::TEXT, connection.random.mask(), |out| {
         out.extend_from_slice(ping);
     });
-    line.send(&out).await?;
+    connection.send(&out).await?;
     let answered = async {
-        while line.next().await? != "pong" {}
+        while connection.next().await? != "pong" {}
         Ok::<_, String>(())
     };
     let patience = shared.patience;
@@ -65,34 +64,37 @@ pub(super) async fn publish(shared: &Shared, rate: f64) -> Result<u32, String> {
     Ok(shared.published.get())
 }
 
-/// An upgraded connection.
-struct Line {
+/// The publisher's upgraded connection.
+struct PublisherConnection {
     stream: TcpStream,
+    /// Bytes read and not consumed yet.
     kept: Vec<u8>,
     random: Random,
 }
 
-impl Line {
-    async fn connect(shared: &Shared) -> Result<Self, String> {
+impl PublisherConnection {
+    async fn connect(shared: &ResumeShared) -> Result<Self, String> {
         let target = &shared.target;
         let lost = |error: std::io::Error| format!("publisher: {error}");
         let stream = TcpStream::connect(target.address).await.map_err(lost)?;
         stream.set_nodelay(true).map_err(lost)?;
-        let mut line = Self {
+        let mut connection = Self {
             stream,
             kept: Vec::new(),
             random: Random::new(shared.seed),
         };
         let key = handshake::key();
-        line.send(&target.request(&key)).await?;
+        connection.send(&target.request(&key)).await?;
         let head_bytes = loop {
-            match handshake::response(&line.kept, &key).map_err(|end| named(&end))? {
+            match handshake::response(&connection.kept, &key)
+                .map_err(|end| publisher_error(&end))?
+            {
                 Some(head_bytes) => break head_bytes,
-                None => line.read().await?,
+                None => connection.read().await?,
             }
         };
-        line.kept.drain(..head_bytes);
-        Ok(line)
+        connection.kept.drain(..head_bytes);
+        Ok(connection)
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
@@ -102,20 +104,21 @@ impl Line {
 
     async fn read(&mut self) -> Result<(), String> {
         match self.stream.read_buf(&mut self.kept).await {
-            Ok(0) => Err(named(&End::Lost("end of stream".into()))),
+            Ok(0) => Err(publisher_error(&End::Lost("end of stream".into()))),
             Ok(_) => Ok(()),
-            Err(error) => Err(named(&End::Lost(error.to_string()))),
+            Err(error) => Err(publisher_error(&End::Lost(error.to_string()))),
         }
     }
 
-    /// The type of the next message; an error it speaks of ends the run. May be
-    /// dropped while it waits.
+    /// The type of the next message; an `error` fails the run. Cancel safe.
     async fn next(&mut self) -> Result<String, String> {
         loop {
             match frame::split(&self.kept) {
-                Split::Partial { .. } => self.read().await?,
-                Split::Invalid(problem) => return Err(named(&End::Protocol(problem))),
-                Split::Frame {
+                FrameSplit::Partial { .. } => self.read().await?,
+                FrameSplit::Invalid(problem) => {
+                    return Err(publisher_error(&End::Protocol(problem)));
+                }
+                FrameSplit::Frame {
                     first,
                     head,
                     payload,
@@ -138,7 +141,7 @@ impl Line {
                             });
                             self.send(&pong).await?;
                         }
-                        opcode::CLOSE => return Err(named(&End::closed(&content))),
+                        opcode::CLOSE => return Err(publisher_error(&End::closed(&content))),
                         _ => {}
                     }
                 }
@@ -147,6 +150,6 @@ impl Line {
     }
 }
 
-fn named(end: &End) -> String {
+fn publisher_error(end: &End) -> String {
     format!("publisher: {end}")
 }

@@ -1,27 +1,28 @@
-//! A subscriber over Server-Sent Events (WHATWG HTML 9.2): comes back with the
-//! id of the last event that was complete.
+//! A subscriber over Server-Sent Events (WHATWG HTML 9.2): resumes with the id of the last complete
+//! event.
 
 use std::rc::Rc;
 
 use serde::Deserialize;
 
-use super::books::{Books, Topics};
-use super::client::{Client, Trouble};
+use super::client::{ConnectionError, ResumingClient};
+use super::subscriber_verifier::SubscriberVerifier;
+use super::topics::RunTopics;
 use crate::net::{Target, handshake};
 use crate::payload::Layout;
 
 pub(super) struct Sse {
     target: Target,
-    topics: Rc<Topics>,
+    topics: Rc<RunTopics>,
     /// The id of the last complete event; empty before the first.
     last_id: String,
     is_open: bool,
-    event: Event,
+    event: SseEvent,
 }
 
 /// The event that is being read.
 #[derive(Default)]
-struct Event {
+struct SseEvent {
     name: String,
     data: Vec<u8>,
     has_data: bool,
@@ -36,20 +37,20 @@ struct Gap {
 }
 
 impl Sse {
-    pub(super) fn new(target: &Target, topics: &Rc<Topics>) -> Self {
+    pub(super) fn new(target: &Target, topics: &Rc<RunTopics>) -> Self {
         Self {
             target: target.clone(),
             topics: Rc::clone(topics),
             last_id: String::new(),
             is_open: false,
-            event: Event::default(),
+            event: SseEvent::default(),
         }
     }
 
     /// One line without its end.
-    fn line(&mut self, line: &[u8], layout: &Layout, books: &mut Books) {
+    fn line(&mut self, line: &[u8], layout: &Layout, verifier: &mut SubscriberVerifier) {
         if line.is_empty() {
-            return self.dispatch(layout, books);
+            return self.dispatch(layout, verifier);
         }
         let colon = line.iter().position(|&byte| byte == b':');
         let (field, value) = line.split_at(colon.unwrap_or(line.len()));
@@ -70,38 +71,38 @@ impl Sse {
         }
     }
 
-    fn dispatch(&mut self, layout: &Layout, books: &mut Books) {
+    fn dispatch(&mut self, layout: &Layout, verifier: &mut SubscriberVerifier) {
         let event = std::mem::take(&mut self.event);
-        let is_moved = event.id.is_some();
+        let has_id = event.id.is_some();
         if let Some(id) = event.id {
             self.last_id = id;
         }
         if !event.has_data {
-            // It says where the stream stands, or nothing.
+            // An id alone states the position.
         } else if let Some(topic) = self.topics.number(&event.name) {
-            books.event(topic, layout, &event.data);
+            verifier.event(topic, layout, &event.data);
         } else if event.name == "gap" {
             match serde_json::from_slice::<Gap>(&event.data) {
                 Ok(gap) => {
                     for (topic, name) in self.topics.names().iter().enumerate() {
                         if gap.event.as_ref().is_none_or(|event| event == name) {
-                            books.gap(topic, gap.lost);
+                            verifier.gap(topic, gap.lost);
                         }
                     }
                 }
-                Err(_) => books.corrupt(),
+                Err(_) => verifier.corrupt(),
             }
         }
-        if is_moved {
-            books.keep_all_told();
+        if has_id {
+            verifier.commit_all_gaps();
         }
     }
 }
 
-impl Client for Sse {
+impl ResumingClient for Sse {
     fn begin(&mut self) -> Vec<u8> {
         self.is_open = false;
-        self.event = Event::default();
+        self.event = SseEvent::default();
         let last_id = Some(&*self.last_id).filter(|id| !id.is_empty());
         let topics = self.topics.names().iter().map(String::as_str);
         self.target.stream_request(topics, last_id)
@@ -112,11 +113,11 @@ impl Client for Sse {
         bytes: &[u8],
         _out: &mut Vec<u8>,
         layout: &Layout,
-        books: &mut Books,
-    ) -> Result<usize, Trouble> {
+        verifier: &mut SubscriberVerifier,
+    ) -> Result<usize, ConnectionError> {
         let mut taken = 0;
         if !self.is_open {
-            match handshake::stream_response(bytes).map_err(Trouble::from)? {
+            match handshake::stream_response(bytes).map_err(ConnectionError::from)? {
                 Some(head_bytes) => taken = head_bytes,
                 None => return Ok(0),
             }
@@ -124,7 +125,7 @@ impl Client for Sse {
         }
         while let Some(end) = bytes[taken..].iter().position(|&byte| byte == b'\n') {
             let line = &bytes[taken..taken + end];
-            self.line(line.strip_suffix(b"\r").unwrap_or(line), layout, books);
+            self.line(line.strip_suffix(b"\r").unwrap_or(line), layout, verifier);
             taken += end + 1;
         }
         Ok(taken)
@@ -138,7 +139,7 @@ impl Client for Sse {
         !self.last_id.is_empty()
     }
 
-    /// An event stream does not announce what it repeats.
+    /// An event stream does not announce replayed messages.
     fn replayed(&self) -> u64 {
         0
     }
@@ -147,14 +148,14 @@ impl Client for Sse {
 #[cfg(test)]
 mod tests {
     use super::super::client::check_cuts;
-    use super::super::ledger::source_of;
+    use super::super::topic_verifier::source_of;
     use super::*;
 
     const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
 
     fn client() -> Sse {
         let target = Target::new("ws://127.0.0.1:80/?token=x", "/ws", Vec::new()).unwrap();
-        Sse::new(&target, &Rc::new(Topics::new("t", 1)))
+        Sse::new(&target, &Rc::new(RunTopics::new("t", 1)))
     }
 
     fn event(layout: &Layout, sequence: u32) -> String {
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn it_comes_back_with_the_id_of_the_last_complete_event() {
+    fn it_resumes_with_the_id_of_the_last_complete_event() {
         let layout = Layout::new(64, 1);
         let cut = event(&layout, 2);
         let stream = [
@@ -176,9 +177,9 @@ mod tests {
             &cut[..cut.len() - 1],
         ]
         .concat();
-        let (mut client, mut books, _) = check_cuts(&layout, stream.as_bytes(), client);
-        let topics = Topics::new("t", 1);
-        assert_eq!(books.finish(&topics, 2).0.counts.received, 2);
+        let (mut client, mut verifier, _) = check_cuts(&layout, stream.as_bytes(), client);
+        let topics = RunTopics::new("t", 1);
+        assert_eq!(verifier.finish(&topics, 2).0.counts.received, 2);
         let again = String::from_utf8(client.begin()).unwrap();
         assert!(
             again.starts_with("GET /api/v1/sse?token=x&topics=t HTTP/1.1\r\n"),
@@ -188,9 +189,9 @@ mod tests {
     }
 
     #[test]
-    fn events_and_gaps_are_their_topics() {
+    fn events_and_gaps_are_counted_by_topic() {
         let layout = Layout::new(64, 1);
-        let topics = Rc::new(Topics::new("t", 2));
+        let topics = Rc::new(RunTopics::new("t", 2));
         let target = Target::new("ws://127.0.0.1:80", "/ws", Vec::new()).unwrap();
         let mut client = Sse::new(&target, &topics);
         let request = String::from_utf8(client.begin()).unwrap();
@@ -206,14 +207,14 @@ mod tests {
         };
         let gap = "event: gap\ndata: {\"event\":\"t.1\",\"lost\":1,\"reason\":\"x\"}\n\n";
         let stream = [HEAD, &of(0, 0), gap, &of(1, 1), &of(0, 1)].concat();
-        let mut books = Books::new(&topics);
+        let mut verifier = SubscriberVerifier::new(&topics);
         let mut out = Vec::new();
         client
-            .take(stream.as_bytes(), &mut out, &layout, &mut books)
+            .take(stream.as_bytes(), &mut out, &layout, &mut verifier)
             .unwrap();
-        let (verdict, violation) = books.finish(&topics, 4);
+        let (report, violation) = verifier.finish(&topics, 4);
         assert_eq!(
-            (verdict.counts.lost, verdict.told_lost, violation),
+            (report.counts.lost, report.announced_lost, violation),
             (0, 1, None)
         );
     }
@@ -223,10 +224,10 @@ mod tests {
         let layout = Layout::new(64, 1);
         let gap = "event: gap\ndata: {\"event\":\"t\",\"lost\":2,\"reason\":\"x\"}\n\n";
         let stream = [HEAD, &event(&layout, 0), gap, &event(&layout, 3)].concat();
-        let (_, mut books, _) = check_cuts(&layout, stream.as_bytes(), client);
-        let (verdict, _) = books.finish(&Topics::new("t", 1), 4);
+        let (_, mut verifier, _) = check_cuts(&layout, stream.as_bytes(), client);
+        let (report, _) = verifier.finish(&RunTopics::new("t", 1), 4);
         assert_eq!(
-            (verdict.gaps, verdict.told_lost, verdict.counts.lost),
+            (report.gaps, report.announced_lost, report.counts.lost),
             (1, 2, 0)
         );
     }
@@ -235,8 +236,8 @@ mod tests {
     fn a_refusal_is_an_end() {
         let layout = Layout::new(64, 1);
         let refusal = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nfull";
-        let mut books = Books::new(&Topics::new("t", 1));
-        let taken = client().take(refusal, &mut Vec::new(), &layout, &mut books);
-        assert!(matches!(taken, Err(Trouble::Ended(why)) if why.contains("503: full")));
+        let mut verifier = SubscriberVerifier::new(&RunTopics::new("t", 1));
+        let taken = client().take(refusal, &mut Vec::new(), &layout, &mut verifier);
+        assert!(matches!(taken, Err(ConnectionError::Ended(why)) if why.contains("503: full")));
     }
 }

@@ -1,4 +1,4 @@
-//! One subscriber: connects, is cut, comes back, and goes on where it was.
+//! One subscriber: connects, cuts its connection, and resumes.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,76 +9,81 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::books::Books;
-use super::client::{Client, Trouble};
-use super::ledger::Verdict;
-use super::{Phase, Shared};
+use super::client::{ConnectionError, ResumingClient};
+use super::shared::{ResumeShared, SubscriberPhase};
+use super::subscriber_verifier::SubscriberVerifier;
+use super::topic_verifier::ResumeReport;
 use crate::payload::Random;
 
 /// Room for one read.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Between two attempts when the server does not take a connection.
+/// Between two attempts when the server refuses or ends a connection.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// How long a subscriber that has everything listens on, for what comes twice.
+/// How long a complete subscriber still reads, to catch duplicates.
 const LINGER: Duration = Duration::from_millis(200);
 
-/// How a connection ended that did what it should.
-enum Left {
-    /// It was cut here.
+/// How a connection ended without an error.
+enum ConnectionOutcome {
+    /// The subscriber cut it.
     Cut,
-    /// Everything has come over it.
-    Finished,
+    /// The subscriber has every message.
+    Complete,
 }
 
 pub(super) struct Subscriber {
-    shared: Rc<Shared>,
-    phase: watch::Receiver<Phase>,
-    client: Box<dyn Client>,
-    books: Books,
+    shared: Rc<ResumeShared>,
+    phase: watch::Receiver<SubscriberPhase>,
+    client: Box<dyn ResumingClient>,
+    verifier: SubscriberVerifier,
     random: Random,
+    /// Bytes read and not consumed yet.
     kept: Vec<u8>,
-    /// Whether it has ever been subscribed.
-    has_arrived: bool,
-    /// Whether it has connected since publishing ended.
-    has_returned: bool,
+    /// Whether a subscription was ever confirmed.
+    was_subscribed_once: bool,
+    /// Whether it connected after publishing ended.
+    is_draining: bool,
     replayed: u64,
 }
 
 impl Subscriber {
-    pub(super) fn new(shared: &Rc<Shared>, client: Box<dyn Client>, seed: u64) -> Self {
+    pub(super) fn new(
+        shared: &Rc<ResumeShared>,
+        client: Box<dyn ResumingClient>,
+        seed: u64,
+    ) -> Self {
         Self {
             shared: shared.clone(),
             phase: shared.phase.subscribe(),
             client,
-            books: Books::new(&shared.topics),
+            verifier: SubscriberVerifier::new(&shared.topics),
             random: Random::new(seed),
             kept: Vec::new(),
-            has_arrived: false,
-            has_returned: false,
+            was_subscribed_once: false,
+            is_draining: false,
             replayed: 0,
         }
     }
 
-    /// Lives until everything has come, or until nothing more can.
-    pub(super) async fn live(mut self) -> Verdict {
-        let mut useless_since = None;
+    /// Runs until the subscriber has every message, or the run has failed.
+    pub(super) async fn run(mut self) -> ResumeReport {
+        let mut failing_since = None;
         loop {
-            match self.visit().await {
-                Ok(Left::Finished) => break,
-                Ok(Left::Cut) => {
-                    useless_since = None;
-                    if !self.has_returned {
-                        sleep(self.shared.away.mul_f64(self.share())).await;
+            match self.run_connection().await {
+                Ok(ConnectionOutcome::Complete) => break,
+                Ok(ConnectionOutcome::Cut) => {
+                    failing_since = None;
+                    if !self.is_draining {
+                        sleep(self.shared.away.mul_f64(self.random_fraction())).await;
                     }
                 }
-                Err(Trouble::Broken(why)) => {
+                Err(ConnectionError::Violation(why)) => {
                     self.shared.fail(why);
                     break;
                 }
-                Err(Trouble::Ended(why)) => {
-                    let since = *useless_since.get_or_insert_with(Instant::now);
+                Err(ConnectionError::Ended(why)) => {
+                    let since = *failing_since.get_or_insert_with(Instant::now);
                     if !self.client.has_position() || since.elapsed() > self.shared.patience {
                         self.shared.fail(why);
                         break;
@@ -89,30 +94,32 @@ impl Subscriber {
             }
         }
         let sent = self.shared.published.get();
-        let (verdict, violation) = self.books.finish(&self.shared.topics, sent);
+        let (report, violation) = self.verifier.finish(&self.shared.topics, sent);
         if let Some(why) = violation {
             self.shared.fail(why);
         }
-        verdict
+        report
     }
 
-    /// One connection, from the first byte to the cut.
-    async fn visit(&mut self) -> Result<Left, Trouble> {
+    /// Runs one connection until it ends.
+    async fn run_connection(&mut self) -> Result<ConnectionOutcome, ConnectionError> {
         let shared = self.shared.clone();
         let url = &shared.target.url;
         let began_ns = shared.now_ns();
         let mut stream = TcpStream::connect(shared.target.address)
             .await
-            .map_err(|error| Trouble::Ended(format!("{url}: server not reachable: {error}")))?;
-        let lost = |error: std::io::Error| Trouble::Ended(format!("lost: {error}"));
+            .map_err(|error| {
+                ConnectionError::Ended(format!("{url}: server not reachable: {error}"))
+            })?;
+        let lost = |error: std::io::Error| ConnectionError::Ended(format!("lost: {error}"));
         stream.set_nodelay(true).map_err(lost)?;
         self.kept.clear();
-        self.books.begin_again();
+        self.verifier.reconnect();
         let mut out = self.client.begin();
-        let cut_at = Instant::now() + shared.cut_every.mul_f64(2.0 * self.share());
+        let cut_at = Instant::now() + shared.cut_every.mul_f64(2.0 * self.random_fraction());
         let mut sent = None;
-        if let Phase::Last(count) = *self.phase.borrow_and_update() {
-            self.has_returned = true;
+        if let SubscriberPhase::Draining(count) = *self.phase.borrow_and_update() {
+            self.is_draining = true;
             sent = Some(count);
         }
         let mut was_subscribed = false;
@@ -131,51 +138,51 @@ impl Subscriber {
             tokio::select! {
                 biased;
                 _ = self.phase.changed(), if sent.is_none() && may_be_cut => {
-                    // Publishing has ended: one last time.
+                    // Publishing has ended: resume once more.
                     self.cut(&stream);
-                    return Ok(Left::Cut);
+                    return Ok(ConnectionOutcome::Cut);
                 }
                 () = sleep_until(wait_until), if complete_since.is_some() => {
-                    return Ok(Left::Finished);
+                    return Ok(ConnectionOutcome::Complete);
                 }
                 () = sleep_until(cut_at), if sent.is_none() && may_be_cut => {
                     self.cut(&stream);
-                    return Ok(Left::Cut);
+                    return Ok(ConnectionOutcome::Cut);
                 }
                 read = stream.read_buf(&mut self.kept) => match read {
-                    Ok(0) => return Err(Trouble::Ended("lost: end of stream".into())),
+                    Ok(0) => return Err(ConnectionError::Ended("lost: end of stream".into())),
                     Ok(read) => self.read(read, &mut out)?,
                     Err(error) => return Err(lost(error)),
                 },
             }
             if self.client.is_subscribed() && !was_subscribed {
                 was_subscribed = true;
-                shared.note_subscribed(!self.has_arrived, shared.now_ns() - began_ns);
-                self.has_arrived = true;
+                shared.note_subscribed(!self.was_subscribed_once, shared.now_ns() - began_ns);
+                self.was_subscribed_once = true;
             }
             if complete_since.is_none()
-                && sent.is_some_and(|sent| self.books.has_all(&shared.topics, sent))
+                && sent.is_some_and(|sent| self.verifier.is_complete(&shared.topics, sent))
             {
                 complete_since = Some(Instant::now());
             }
         }
     }
 
-    /// Deals with the bytes that came.
-    fn read(&mut self, read: usize, out: &mut Vec<u8>) -> Result<(), Trouble> {
+    /// Handles `read` new bytes at the end of `kept`.
+    fn read(&mut self, read: usize, out: &mut Vec<u8>) -> Result<(), ConnectionError> {
         let Self {
             shared,
             client,
-            books,
+            verifier,
             kept,
             ..
         } = self;
-        let before = (books.received(), books.faults());
-        let taken = client.take(kept, out, &shared.layout, books);
+        let before = (verifier.received(), verifier.faults());
+        let taken = client.take(kept, out, &shared.layout, verifier);
         shared.note_read(
             read,
-            books.received() - before.0,
-            books.faults().saturating_sub(before.1),
+            verifier.received() - before.0,
+            verifier.faults().saturating_sub(before.1),
         );
         shared
             .replayed
@@ -185,8 +192,7 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Prepares for the socket to be closed without a word: with a reset, or with
-    /// the end of the stream.
+    /// Lets the socket close without a close frame: by RST or by FIN, at random.
     fn cut(&mut self, stream: &TcpStream) {
         let reset = self.random.next().is_multiple_of(2);
         let socket = SockRef::from(stream);
@@ -195,13 +201,13 @@ impl Subscriber {
         } else {
             socket.shutdown(std::net::Shutdown::Write)
         };
-        // A socket that is gone already needs no cut.
+        // Fails where the server closed first.
         let _ = prepared;
         self.shared.note_cut(reset);
     }
 
-    /// A random share of one.
-    fn share(&mut self) -> f64 {
+    /// A random number from 0 to 1.
+    fn random_fraction(&mut self) -> f64 {
         (self.random.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }

@@ -1,39 +1,40 @@
 //! A subscriber over WebSocket: subscribes to all topics at once with `recover`, and takes its
-//! positions from the `event_id` of what it gets.
+//! positions from the `event_id` of events.
 
 use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::books::{Books, Topics};
-use super::client::{Client, Trouble};
+use super::client::{ConnectionError, ResumingClient};
+use super::subscriber_verifier::SubscriberVerifier;
+use super::topics::RunTopics;
 use crate::cli::Encoding;
-use crate::frame::{self, FIN, Split, opcode};
+use crate::frame::{self, FIN, FrameSplit, opcode};
 use crate::net::{End, Target, handshake};
 use crate::payload::{Layout, Random};
 
-/// Epoch, as it was written, and offset.
-type Position = (String, u64);
+/// Epoch, as the server wrote it, and offset.
+type EventPosition = (String, u64);
 
 pub(super) struct WebSocket {
     target: Target,
     encoding: Encoding,
-    topics: Rc<Topics>,
+    topics: Rc<RunTopics>,
     random: Random,
-    /// By topic: the newest message that this subscriber has, or where it began.
-    positions: Vec<Option<Position>>,
-    /// By topic: where it goes on after a gap that is about to be told.
-    renewed: Vec<Option<Position>>,
+    /// By topic: the newest message received, or where the subscription began.
+    positions: Vec<Option<EventPosition>>,
+    /// By topic: the position after a gap that the confirmation announced.
+    after_gap: Vec<Option<EventPosition>>,
     replayed: u64,
-    /// The handshake's key, until it is answered.
+    /// Sec-WebSocket-Key of the upgrade, until it is answered.
     key: Option<String>,
     is_subscribed: bool,
 }
 
-/// Any frame that a subscriber may get.
+/// The fields of all frames that a subscriber may get.
 #[derive(Deserialize)]
-struct Frame<'a> {
+struct SubscriberFrame<'a> {
     #[serde(rename = "type")]
     kind: &'a str,
     event: Option<&'a str>,
@@ -41,7 +42,7 @@ struct Frame<'a> {
     data: Option<&'a RawValue>,
     event_id: Option<&'a str>,
     #[serde(borrow)]
-    topics: Option<std::collections::BTreeMap<&'a str, Begun<'a>>>,
+    topics: Option<std::collections::BTreeMap<&'a str, TopicStart<'a>>>,
     lost: Option<u64>,
     #[serde(borrow)]
     messages: Option<Vec<&'a RawValue>>,
@@ -49,9 +50,9 @@ struct Frame<'a> {
     message: Option<String>,
 }
 
-/// How the topic begins, in a confirmation.
+/// Where a topic starts, in a confirmation.
 #[derive(Deserialize)]
-struct Begun<'a> {
+struct TopicStart<'a> {
     #[serde(borrow)]
     epoch: &'a RawValue,
     #[serde(borrow)]
@@ -61,7 +62,12 @@ struct Begun<'a> {
 }
 
 impl WebSocket {
-    pub(super) fn new(target: &Target, topics: &Rc<Topics>, encoding: Encoding, seed: u64) -> Self {
+    pub(super) fn new(
+        target: &Target,
+        topics: &Rc<RunTopics>,
+        encoding: Encoding,
+        seed: u64,
+    ) -> Self {
         let count = topics.names().len();
         let mut target = target.clone();
         if let Some(parameter) = encoding.parameter() {
@@ -73,19 +79,19 @@ impl WebSocket {
             topics: Rc::clone(topics),
             random: Random::new(seed),
             positions: vec![None; count],
-            renewed: vec![None; count],
+            after_gap: vec![None; count],
             replayed: 0,
             key: None,
             is_subscribed: false,
         }
     }
 
-    fn put(&mut self, out: &mut Vec<u8>, op: u8, payload: &[u8]) {
+    fn send(&mut self, out: &mut Vec<u8>, op: u8, payload: &[u8]) {
         let mask = self.random.mask();
         frame::encode(out, op, mask, |out| out.extend_from_slice(payload));
     }
 
-    /// Asks for all topics, each from where this subscriber was.
+    /// Subscribes to all topics, from their positions.
     fn subscription(&self) -> String {
         let names = self.topics.names();
         let recover = names.iter().zip(&self.positions);
@@ -110,15 +116,15 @@ impl WebSocket {
         text: &[u8],
         out: &mut Vec<u8>,
         layout: &Layout,
-        books: &mut Books,
-    ) -> Result<(), Trouble> {
-        if let Some((topic, data, position)) = self.usual_event(text, layout.bytes()) {
-            books.event_at(topic, position, layout, data);
-            self.stand_at(topic, position);
+        verifier: &mut SubscriberVerifier,
+    ) -> Result<(), ConnectionError> {
+        if let Some((topic, data, position)) = self.common_event(text, layout.bytes()) {
+            verifier.event_at(topic, position, layout, data);
+            self.set_position(topic, position);
             return Ok(());
         }
-        let Ok(frame) = serde_json::from_slice::<Frame<'_>>(text) else {
-            books.corrupt();
+        let Ok(frame) = serde_json::from_slice::<SubscriberFrame<'_>>(text) else {
+            verifier.corrupt();
             return Ok(());
         };
         let topic = frame.event.and_then(|name| self.topics.number(name));
@@ -127,72 +133,74 @@ impl WebSocket {
                 let subscription = self.subscription();
                 match self.encoding {
                     Encoding::Json | Encoding::Batch => {
-                        self.put(out, opcode::TEXT, subscription.as_bytes());
+                        self.send(out, opcode::TEXT, subscription.as_bytes());
                     }
                     Encoding::Msgpack => {
                         let subscription: serde_json::Value =
                             serde_json::from_str(&subscription).expect("it is JSON");
                         let packed = rmp_serde::to_vec(&subscription).expect("plain values");
-                        self.put(out, opcode::BINARY, &packed);
+                        self.send(out, opcode::BINARY, &packed);
                     }
                 }
             }
             "batch" if self.encoding == Encoding::Batch => {
                 for message in frame.messages.unwrap_or_default() {
-                    self.text(message.get().as_bytes(), out, layout, books)?;
+                    self.text(message.get().as_bytes(), out, layout, verifier)?;
                 }
             }
-            "subscription_confirmed" => self.confirmed(frame, books)?,
+            "subscription_confirmed" => self.confirmed(frame, verifier)?,
             "event" => {
                 let position = frame.event_id.and_then(position);
                 let (Some(topic), Some(data), Some(position)) = (topic, frame.data, position)
                 else {
-                    books.corrupt();
+                    verifier.corrupt();
                     return Ok(());
                 };
-                books.event_at(topic, position, layout, data.get().as_bytes());
-                self.stand_at(topic, position);
+                verifier.event_at(topic, position, layout, data.get().as_bytes());
+                self.set_position(topic, position);
             }
             "gap" => {
                 if let Some(topic) = topic {
-                    books.gap_at(topic, frame.lost);
-                    if let Some(renewed) = self.renewed[topic].take() {
-                        self.positions[topic] = Some(renewed);
-                        books.keep_told(topic);
+                    verifier.gap_after_confirmation(topic, frame.lost);
+                    if let Some(after_gap) = self.after_gap[topic].take() {
+                        self.positions[topic] = Some(after_gap);
+                        verifier.commit_gaps(topic);
                     }
                 }
             }
             "error" => {
                 let code = frame.code.unwrap_or("no code");
                 let message = frame.message.unwrap_or_default();
-                return Err(Trouble::Broken(format!("error {code}: {message}")));
+                return Err(ConnectionError::Violation(format!(
+                    "error {code}: {message}"
+                )));
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// A binary frame: as the text that says the same.
+    /// A MessagePack frame, handled as the same in JSON.
     fn packed(
         &mut self,
         packed: &[u8],
         out: &mut Vec<u8>,
         layout: &Layout,
-        books: &mut Books,
-    ) -> Result<(), Trouble> {
+        verifier: &mut SubscriberVerifier,
+    ) -> Result<(), ConnectionError> {
         match rmp_serde::from_slice::<serde_json::Value>(packed) {
-            Ok(frame) => self.text(frame.to_string().as_bytes(), out, layout, books),
+            Ok(frame) => self.text(frame.to_string().as_bytes(), out, layout, verifier),
             Err(_) => {
-                books.corrupt();
+                verifier.corrupt();
                 Ok(())
             }
         }
     }
 
-    /// Topic, data and position of an event in its usual form; anything else takes the long way.
+    /// Topic, data and position of an event in its usual form; [`Self::text`] parses all others.
     ///
     /// Cost: a lookup of the name and a search in the last 100 bytes.
-    fn usual_event<'a>(
+    fn common_event<'a>(
         &self,
         text: &'a [u8],
         data_bytes: usize,
@@ -210,40 +218,47 @@ impl WebSocket {
         (rest.last() == Some(&b'}')).then_some((topic, data, position))
     }
 
-    fn stand_at(&mut self, topic: usize, (epoch, offset): (&str, u64)) {
+    fn set_position(&mut self, topic: usize, (epoch, offset): (&str, u64)) {
         match &mut self.positions[topic] {
             Some((known, at)) if known == epoch => *at = offset,
             position => *position = Some((epoch.to_owned(), offset)),
         }
     }
 
-    fn confirmed(&mut self, frame: Frame<'_>, books: &mut Books) -> Result<(), Trouble> {
+    fn confirmed(
+        &mut self,
+        frame: SubscriberFrame<'_>,
+        verifier: &mut SubscriberVerifier,
+    ) -> Result<(), ConnectionError> {
         self.is_subscribed = true;
         let begun = frame.topics.unwrap_or_default();
         for (topic, name) in self.topics.names().iter().enumerate() {
             let begun = begun.get(&**name).ok_or_else(|| {
-                Trouble::Broken(format!(
+                ConnectionError::Violation(format!(
                     "the confirmation does not say where {name} begins: is resuming supported?"
                 ))
             })?;
             let number = |raw: &RawValue| raw.get().trim_matches('"').to_owned();
             let epoch = number(begun.epoch);
-            let offset = number(begun.offset)
-                .parse()
-                .map_err(|_| Trouble::Broken(format!("{name} begins at {}", begun.offset)))?;
-            // What comes next is behind this one.
+            let offset = number(begun.offset).parse().map_err(|_| {
+                ConnectionError::Violation(format!("{name} begins at {}", begun.offset))
+            })?;
+            // Events follow this offset.
             let from = match (&self.positions[topic], begun.recovered) {
-                // What was missed follows; until it is here, the old position holds.
+                // Replayed messages follow; until they arrive, the old position holds.
                 (Some((_, had)), Some(true)) => {
                     self.replayed += begun.count.unwrap_or(0);
                     *had
                 }
                 (Some(_), None) => {
-                    return Err(Trouble::Broken("`recover` was not answered".into()));
+                    return Err(ConnectionError::Violation(
+                        "`recover` was not answered".into(),
+                    ));
                 }
-                // A gap follows; until it is here, the old position holds. Behind it comes what there is.
+                // A gap follows; until it arrives, the old position holds. Retained messages
+                // come after it.
                 (Some(_), Some(false)) => {
-                    self.renewed[topic] = Some((epoch.clone(), offset));
+                    self.after_gap[topic] = Some((epoch.clone(), offset));
                     0
                 }
                 (None, _) => {
@@ -251,7 +266,7 @@ impl WebSocket {
                     offset
                 }
             };
-            books.confirm(topic, &epoch, from);
+            verifier.confirm(topic, &epoch, from);
         }
         Ok(())
     }
@@ -263,12 +278,12 @@ fn position(event_id: &str) -> Option<(&str, u64)> {
     Some((epoch, offset.parse().ok()?))
 }
 
-impl Client for WebSocket {
+impl ResumingClient for WebSocket {
     fn begin(&mut self) -> Vec<u8> {
         let key = handshake::key();
         let request = self.target.request(&key);
         self.key = Some(key);
-        self.renewed.fill(None);
+        self.after_gap.fill(None);
         self.is_subscribed = false;
         request
     }
@@ -278,11 +293,11 @@ impl Client for WebSocket {
         bytes: &[u8],
         out: &mut Vec<u8>,
         layout: &Layout,
-        books: &mut Books,
-    ) -> Result<usize, Trouble> {
+        verifier: &mut SubscriberVerifier,
+    ) -> Result<usize, ConnectionError> {
         let mut taken = 0;
         if let Some(key) = &self.key {
-            match handshake::response(bytes, key).map_err(Trouble::from)? {
+            match handshake::response(bytes, key).map_err(ConnectionError::from)? {
                 Some(head_bytes) => taken = head_bytes,
                 None => return Ok(0),
             }
@@ -291,9 +306,11 @@ impl Client for WebSocket {
         loop {
             let rest = &bytes[taken..];
             match frame::split(rest) {
-                Split::Partial { .. } => return Ok(taken),
-                Split::Invalid(problem) => return Err(Trouble::from(End::Protocol(problem))),
-                Split::Frame {
+                FrameSplit::Partial { .. } => return Ok(taken),
+                FrameSplit::Invalid(problem) => {
+                    return Err(ConnectionError::from(End::Protocol(problem)));
+                }
+                FrameSplit::Frame {
                     first,
                     head,
                     payload,
@@ -301,16 +318,16 @@ impl Client for WebSocket {
                     let content = &rest[head..head + payload];
                     match first {
                         TEXT if self.encoding != Encoding::Msgpack => {
-                            self.text(content, out, layout, books)?;
+                            self.text(content, out, layout, verifier)?;
                         }
                         BINARY if self.encoding == Encoding::Msgpack => {
-                            self.packed(content, out, layout, books)?;
+                            self.packed(content, out, layout, verifier)?;
                         }
-                        PING => self.put(out, opcode::PONG, content),
-                        CLOSE => return Err(Trouble::from(End::closed(content))),
+                        PING => self.send(out, opcode::PONG, content),
+                        CLOSE => return Err(ConnectionError::from(End::closed(content))),
                         _ => {
                             let what = format!("a frame that begins with {first:#04x}");
-                            return Err(Trouble::Broken(what));
+                            return Err(ConnectionError::Violation(what));
                         }
                     }
                     taken += head + payload;
@@ -340,7 +357,7 @@ const CLOSE: u8 = FIN | opcode::CLOSE;
 #[cfg(test)]
 mod tests {
     use super::super::client::check_cuts;
-    use super::super::ledger::{Verdict, source_of};
+    use super::super::topic_verifier::{ResumeReport, source_of};
     use super::*;
 
     /// Messages of a run.
@@ -348,7 +365,7 @@ mod tests {
 
     fn client() -> WebSocket {
         let target = Target::new("ws://127.0.0.1:80", "/ws", Vec::new()).unwrap();
-        WebSocket::new(&target, &Rc::new(Topics::new("t", 1)), Encoding::Json, 1)
+        WebSocket::new(&target, &Rc::new(RunTopics::new("t", 1)), Encoding::Json, 1)
     }
 
     fn frame(text: &str) -> Vec<u8> {
@@ -380,10 +397,10 @@ mod tests {
         ))
     }
 
-    /// Feeds frames to a client whose upgrade is done; returns its position.
-    fn check(frames: &[Vec<u8>], layout: &Layout, expected: Option<(&str, u64)>) -> Verdict {
+    /// Feeds frames to an upgraded client and compares its position.
+    fn check(frames: &[Vec<u8>], layout: &Layout, expected: Option<(&str, u64)>) -> ResumeReport {
         let stream = frames.concat();
-        let (client, mut books, _) = check_cuts(layout, &stream, || {
+        let (client, mut verifier, _) = check_cuts(layout, &stream, || {
             let mut client = client();
             client.key = None;
             Upgraded(client)
@@ -391,15 +408,15 @@ mod tests {
         let position = client.0.positions[0].as_ref();
         let position = position.map(|(epoch, offset)| (&**epoch, *offset));
         assert_eq!(position, expected);
-        let (verdict, violation) = books.finish(&Topics::new("t", 1), SENT);
+        let (report, violation) = verifier.finish(&RunTopics::new("t", 1), SENT);
         assert_eq!(violation, None);
-        verdict
+        report
     }
 
-    /// A client that begins behind the upgrade.
+    /// A client that starts after the upgrade.
     struct Upgraded(WebSocket);
 
-    impl Client for Upgraded {
+    impl ResumingClient for Upgraded {
         fn begin(&mut self) -> Vec<u8> {
             Vec::new()
         }
@@ -408,9 +425,9 @@ mod tests {
             bytes: &[u8],
             out: &mut Vec<u8>,
             layout: &Layout,
-            books: &mut Books,
-        ) -> Result<usize, Trouble> {
-            self.0.take(bytes, out, layout, books)
+            verifier: &mut SubscriberVerifier,
+        ) -> Result<usize, ConnectionError> {
+            self.0.take(bytes, out, layout, verifier)
         }
         fn is_subscribed(&self) -> bool {
             self.0.is_subscribed()
@@ -430,8 +447,8 @@ mod tests {
         check(&[], &layout, None);
         check(std::slice::from_ref(&begin), &layout, Some(("9", 7)));
         let frames = [begin, event(&layout, 0, ""), event(&layout, 1, r#""x":1,"#)];
-        let verdict = check(&frames, &layout, Some(("9", 9)));
-        assert_eq!(verdict.counts.received, 2);
+        let report = check(&frames, &layout, Some(("9", 9)));
+        assert_eq!(report.counts.received, 2);
     }
 
     #[test]
@@ -447,8 +464,8 @@ mod tests {
         let lost = confirmed(r#"{"epoch":10,"offset":50,"recovered":false,"count":0}"#);
         check(&[first.clone(), lost.clone()], &layout, Some(("9", 8)));
         let gap = frame(r#"{"type":"gap","event":"t","lost":null}"#);
-        let verdict = check(&[first, lost, gap], &layout, Some(("10", 50)));
-        assert_eq!(verdict.told_lost, u64::from(SENT) - 1);
+        let report = check(&[first, lost, gap], &layout, Some(("10", 50)));
+        assert_eq!(report.announced_lost, u64::from(SENT) - 1);
     }
 
     #[test]
@@ -466,7 +483,7 @@ mod tests {
             [&[BINARY, packed.len() as u8][..], &packed].concat()
         };
         let check = |encoding, stream: &[u8], parameter: &str| {
-            let topics = Rc::new(Topics::new("t", 1));
+            let topics = Rc::new(RunTopics::new("t", 1));
             let target = Target::new("ws://127.0.0.1:80", "/ws", Vec::new()).unwrap();
             let mut client = WebSocket::new(&target, &topics, encoding, 1);
             assert!(
@@ -474,11 +491,16 @@ mod tests {
                 "{}",
                 client.target.url
             );
-            let (mut out, mut books) = (Vec::new(), Books::new(&topics));
-            books.begin_again();
-            client.take(stream, &mut out, &layout, &mut books).unwrap();
+            let (mut out, mut verifier) = (Vec::new(), SubscriberVerifier::new(&topics));
+            verifier.reconnect();
+            client
+                .take(stream, &mut out, &layout, &mut verifier)
+                .unwrap();
             assert_eq!(client.positions[0], Some(("9".to_owned(), 1)));
-            assert_eq!((books.received(), books.finish(&topics, 1).1), (1, None));
+            assert_eq!(
+                (verifier.received(), verifier.finish(&topics, 1).1),
+                (1, None)
+            );
         };
         check(
             Encoding::Json,
@@ -503,20 +525,29 @@ mod tests {
         let take = |bytes: &[u8]| {
             let mut client = client();
             client.positions[0] = Some(("9".into(), 7));
-            let (mut out, mut books) = (Vec::new(), Books::new(&client.topics));
-            client.take(bytes, &mut out, &layout, &mut books)
+            let (mut out, mut verifier) = (Vec::new(), SubscriberVerifier::new(&client.topics));
+            client.take(bytes, &mut out, &layout, &mut verifier)
         };
-        assert!(matches!(take(b"\x88\x02\x03\xF5"), Err(Trouble::Ended(_))));
-        assert!(matches!(take(b"\xC1\x00"), Err(Trouble::Broken(_))));
+        assert!(matches!(
+            take(b"\x88\x02\x03\xF5"),
+            Err(ConnectionError::Ended(_))
+        ));
+        assert!(matches!(
+            take(b"\xC1\x00"),
+            Err(ConnectionError::Violation(_))
+        ));
         let error = frame(r#"{"type":"error","code":"X","message":"y"}"#);
-        assert_eq!(take(&error), Err(Trouble::Broken("error X: y".into())));
+        assert_eq!(
+            take(&error),
+            Err(ConnectionError::Violation("error X: y".into()))
+        );
         let silent = confirmed(r#"{"epoch":9,"offset":7}"#);
-        assert!(matches!(take(&silent), Err(Trouble::Broken(_))));
+        assert!(matches!(take(&silent), Err(ConnectionError::Violation(_))));
     }
 
     #[test]
-    fn several_topics_are_asked_for_at_once_and_each_has_its_position() {
-        let (layout, topics) = (Layout::new(64, 1), Rc::new(Topics::new("t", 2)));
+    fn one_request_subscribes_to_all_topics_from_their_positions() {
+        let (layout, topics) = (Layout::new(64, 1), Rc::new(RunTopics::new("t", 2)));
         let target = Target::new("ws://127.0.0.1:80", "/ws", Vec::new()).unwrap();
         let mut client = WebSocket::new(&target, &topics, Encoding::Json, 1);
         let of = |topic: usize, sequence: u32| {
@@ -532,14 +563,16 @@ mod tests {
             r#"{"type":"subscription_confirmed","topics":{"t.0":{"epoch":9,"offset":0},"t.1":{"epoch":9,"offset":0}}}"#,
         );
         let mut check = |stream: &[Vec<u8>], expected: Option<&str>| {
-            let (mut out, mut books) = (Vec::new(), Books::new(&topics));
-            books.begin_again();
+            let (mut out, mut verifier) = (Vec::new(), SubscriberVerifier::new(&topics));
+            verifier.reconnect();
             let stream = stream.concat();
-            client.take(&stream, &mut out, &layout, &mut books).unwrap();
-            assert_eq!(books.finish(&topics, 0).1.as_deref(), expected);
+            client
+                .take(&stream, &mut out, &layout, &mut verifier)
+                .unwrap();
+            assert_eq!(verifier.finish(&topics, 0).1.as_deref(), expected);
         };
         check(&[confirmed, of(0, 0), of(1, 0), of(1, 1)], None);
-        // Its verifier sees what comes too early.
+        // An event before the confirmation of the next connection.
         let early = Some("topic 1: an event before the confirmation");
         check(&[of(1, 2)], early);
         let at = |offset| Some(("9".to_owned(), offset));

@@ -1,28 +1,34 @@
-//! Connections in the protocol of another product.
+//! Connections in a foreign protocol.
 
-use super::{Peers, Role, Stage};
-use crate::foreign::{Foreign, Heard, Step};
+use super::{FanoutPeers, FanoutRole, Stage};
+use crate::foreign::{Foreign, Received, SetupStep};
 use crate::net::{Id, Net};
 
-impl Peers {
-    /// A connection of another protocol has got on.
-    pub(super) fn foreign_step(&mut self, net: &mut Net, id: Id, foreign: Foreign, step: Step) {
+impl FanoutPeers {
+    /// Takes the next step of a connection's set-up.
+    pub(super) fn foreign_step(
+        &mut self,
+        net: &mut Net,
+        id: Id,
+        foreign: Foreign,
+        step: SetupStep,
+    ) {
         match step {
-            Step::Wait => {}
-            Step::Say(payload) => {
+            SetupStep::Wait => {}
+            SetupStep::Send(payload) => {
                 net.queue(id, foreign.opcode(), |out| out.extend_from_slice(&payload));
                 net.flush(id);
             }
-            Step::Ready => {
+            SetupStep::Ready => {
                 let peer = self.peers[id].as_mut().expect("it is being set up");
                 peer.stage = Stage::Ready;
                 let role = peer.role;
-                self.got_ready(net, id, role);
+                self.mark_ready(net, id, role);
             }
         }
     }
 
-    /// A message in another protocol.
+    /// Handles a message in a foreign protocol.
     pub(super) fn foreign_message(
         &mut self,
         net: &mut Net,
@@ -33,12 +39,14 @@ impl Peers {
         let Some(peer) = self.peers[id] else {
             return;
         };
-        let outcome = match (peer.stage, peer.role) {
-            (Stage::Ready, Role::Member(_)) => self.foreign_deliveries(net, id, foreign, payload),
-            (Stage::Ready, Role::Publisher(_)) => foreign.publisher_heard(payload),
+        let reply = match (peer.stage, peer.role) {
+            (Stage::Ready, FanoutRole::Member(_)) => {
+                self.foreign_deliveries(net, id, foreign, payload)
+            }
+            (Stage::Ready, FanoutRole::Publisher(_)) => foreign.publisher_received(payload),
             _ => {
                 let topic = &self.plan.names[0];
-                match foreign.answered(peer.role.side(), topic, payload) {
+                match foreign.set_up(peer.role.side(), topic, payload) {
                     Ok(step) => {
                         self.foreign_step(net, id, foreign, step);
                         Ok(None)
@@ -47,17 +55,17 @@ impl Peers {
                 }
             }
         };
-        match outcome {
+        match reply {
             Ok(None) => {}
-            Ok(Some(answer)) => {
-                net.queue(id, foreign.opcode(), |out| out.extend_from_slice(answer));
+            Ok(Some(reply)) => {
+                net.queue(id, foreign.opcode(), |out| out.extend_from_slice(reply));
                 net.flush(id);
             }
             Err(problem) => self.fail(problem),
         }
     }
 
-    /// Checks all deliveries of a frame; returns what it wants to have answered.
+    /// Checks all deliveries of a frame; returns the reply that it requires.
     fn foreign_deliveries(
         &mut self,
         net: &mut Net,
@@ -65,10 +73,10 @@ impl Peers {
         foreign: Foreign,
         mut frame: &[u8],
     ) -> Result<Option<&'static [u8]>, String> {
-        let (mut answer, mut messages) = (None, 0_u64);
+        let (mut reply, mut messages) = (None, 0_u64);
         while !frame.is_empty() {
             match foreign.next(&mut frame)? {
-                Heard::Message(message) => {
+                Received::Message(message) => {
                     messages += 1;
                     let peer = self.peers[id].as_mut().expect("it has just spoken");
                     if std::mem::replace(&mut peer.parsed, true) {
@@ -77,11 +85,11 @@ impl Peers {
                         self.verifier.first_event(message);
                     }
                 }
-                Heard::Answer(wanted) => answer = Some(wanted),
-                Heard::Nothing => {}
+                Received::Reply(bytes) => reply = Some(bytes),
+                Received::Nothing => {}
             }
         }
         net.count_more_messages(messages.saturating_sub(1));
-        Ok(answer)
+        Ok(reply)
     }
 }

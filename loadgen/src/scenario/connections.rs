@@ -1,4 +1,4 @@
-//! Connecting a number of connections before a run.
+//! Opens the connections of a run.
 
 use std::time::Duration;
 
@@ -9,27 +9,27 @@ use crate::net::{Handler, Id, Net};
 
 const TURN_MAX: Duration = Duration::from_millis(5);
 
-/// How many connections are on the way and there, and what went wrong.
+/// The connections of a run, and why it failed.
 #[derive(Debug, Default)]
-pub(crate) struct Arrivals {
+pub(crate) struct RunConnections {
     opening: usize,
     ready: Vec<Id>,
     failure: Option<String>,
 }
 
-impl Arrivals {
-    /// A connection is as far as it has to be.
-    pub(crate) fn arrived(&mut self, id: Id) {
+impl RunConnections {
+    /// A connection is set up.
+    pub(crate) fn mark_ready(&mut self, id: Id) {
         self.opening = self.opening.saturating_sub(1);
         self.ready.push(id);
     }
 
-    /// The connections that arrived, in the order they did.
+    /// Connections that are set up, in the order they were.
     pub(crate) fn ready(&self) -> &[Id] {
         &self.ready
     }
 
-    /// Remembers why the run failed; the first reason stays.
+    /// Fails the run; the first reason is reported.
     pub(crate) fn fail(&mut self, reason: String) {
         self.failure.get_or_insert(reason);
     }
@@ -39,9 +39,9 @@ impl Arrivals {
     }
 }
 
-/// A handler whose connections arrive.
-pub(crate) trait Arriving: Handler {
-    fn arrivals(&mut self) -> &mut Arrivals;
+/// A handler with a number of connections to open before the run.
+pub(crate) trait ConnectionOwner: Handler {
+    fn connections(&mut self) -> &mut RunConnections;
 
     /// Starts connection `number`.
     fn open(&mut self, net: &mut Net, _number: usize) -> Result<Id, String> {
@@ -49,10 +49,10 @@ pub(crate) trait Arriving: Handler {
     }
 }
 
-/// Opens `count` connections and waits until all have arrived.
-pub(crate) fn gather(
+/// Opens `count` connections and waits until all are set up.
+pub(crate) fn connect_all(
     net: &mut Net,
-    handler: &mut impl Arriving,
+    handler: &mut impl ConnectionOwner,
     count: usize,
     common: &Common,
 ) -> Result<(), String> {
@@ -62,18 +62,18 @@ pub(crate) fn gather(
     let mut next_line_ns = net.now_ns() + LINE_NS;
     let mut opened = 0;
     loop {
-        while opened < count && handler.arrivals().opening < HANDSHAKES_MAX {
+        while opened < count && handler.connections().opening < HANDSHAKES_MAX {
             handler.open(net, opened)?;
             opened += 1;
-            handler.arrivals().opening += 1;
+            handler.connections().opening += 1;
         }
         net.turn(handler, TURN_MAX)
             .map_err(|error| format!("epoll: {error}"))?;
-        let arrivals = handler.arrivals();
-        if let Some(failure) = &arrivals.failure {
+        let connections = handler.connections();
+        if let Some(failure) = &connections.failure {
             return Err(failure.clone());
         }
-        let ready = arrivals.ready.len();
+        let ready = connections.ready.len();
         if ready == count {
             return Ok(());
         }

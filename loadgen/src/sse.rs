@@ -1,33 +1,33 @@
 //! Server-Sent Events as a client sees them (WHATWG HTML 9.2.6).
 //!
-//! Shares no code with the server. It knows just what this generator needs, and
-//! is stricter than a browser: lines end in LF, every event has an id, and the id
-//! comes before it.
+//! Shares no code with the server. It supports just what this generator needs, and
+//! is stricter than a browser: lines end in LF, and every event but a gap has an id,
+//! before its other fields.
 
 use memchr::memchr;
 
 /// Largest event accepted from a server, in bytes.
 pub(crate) const EVENT_BYTES_MAX: usize = 32 << 20;
 
-/// What the front of a buffer holds.
+/// What is at the front of a buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Split {
+pub(crate) enum EventSplit {
     /// No empty line yet.
     Partial,
-    /// A whole event: what is behind its id, the line ends included, is `body..len - 1`. Before it
-    /// there may be more than one id, comments, and the time to come back.
+    /// A whole event: its lines after the id are `body..len - 1`. Ids, comments and `retry` fields
+    /// precede them.
     Event { body: usize, len: usize },
-    /// Lines that are no event: a comment, an id alone, the time to come back.
+    /// No event: comments, ids and `retry` fields alone.
     Other { len: usize },
-    /// The server broke the format or promised more than it kept.
+    /// Malformed, or an event without an id.
     Invalid(&'static str),
 }
 
-/// Looks at the lines up to the first empty one.
+/// Splits the lines up to the first empty one.
 ///
 /// Cost: one search for each line, no copy.
 #[inline]
-pub(crate) fn split(bytes: &[u8]) -> Split {
+pub(crate) fn split(bytes: &[u8]) -> EventSplit {
     let (mut body, mut has_id) = (0, false);
     loop {
         let rest = &bytes[body..];
@@ -55,29 +55,29 @@ pub(crate) fn split(bytes: &[u8]) -> Split {
     }
     let len = line + 1;
     if has_id && bytes[body..].starts_with(b"event: ") {
-        return Split::Event { body, len };
+        return EventSplit::Event { body, len };
     }
     other(&bytes[..len], body)
 }
 
-fn partial(bytes: &[u8]) -> Split {
+fn partial(bytes: &[u8]) -> EventSplit {
     if bytes.len() > EVENT_BYTES_MAX {
-        Split::Invalid("event larger than 32 MiB")
+        EventSplit::Invalid("event larger than 32 MiB")
     } else {
-        Split::Partial
+        EventSplit::Partial
     }
 }
 
 #[cold]
-fn other(block: &[u8], body: usize) -> Split {
+fn other(block: &[u8], body: usize) -> EventSplit {
     let len = block.len();
     match &block[body..] {
-        // What is missing may be told without an id: a client that is cut off
-        // right behind it is told again.
-        gap if gap.starts_with(b"event: gap\n") => Split::Event { body, len },
-        b"\n" => Split::Other { len },
-        event if event.starts_with(b"event: ") => Split::Invalid("event without an id"),
-        _ => Split::Invalid("not a field of an event"),
+        // A gap may have no id: a client that loses the connection right after it
+        // gets it again.
+        gap if gap.starts_with(b"event: gap\n") => EventSplit::Event { body, len },
+        b"\n" => EventSplit::Other { len },
+        event if event.starts_with(b"event: ") => EventSplit::Invalid("event without an id"),
+        _ => EventSplit::Invalid("not a field of an event"),
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
 
     const EVENT: &[u8] = b"id: x\nevent: t\ndata: 1\n\n";
 
-    fn check(text: &str, expected: Split) {
+    fn check(text: &str, expected: EventSplit) {
         assert_eq!(split(text.as_bytes()), expected, "{text:?}");
     }
 
@@ -95,38 +95,38 @@ mod tests {
     fn blocks_are_told_apart() {
         check(
             "id: x\nevent: t\ndata: 1\n\nid",
-            Split::Event { body: 6, len: 24 },
+            EventSplit::Event { body: 6, len: 24 },
         );
         check(
             "event: gap\ndata: {}\n\n",
-            Split::Event { body: 0, len: 21 },
+            EventSplit::Event { body: 0, len: 21 },
         );
         check(
             "retry: 5\nid: a\n:\nid: x\nevent: t\ndata: 1\n\n",
-            Split::Event { body: 23, len: 41 },
+            EventSplit::Event { body: 23, len: 41 },
         );
         check(
             "id: x\nevent: gap\ndata: {}\n\n",
-            Split::Event { body: 6, len: 27 },
+            EventSplit::Event { body: 6, len: 27 },
         );
-        check("id: x\n\n", Split::Other { len: 7 });
-        check("retry: 5\n\n", Split::Other { len: 10 });
-        check(":\n\nid: x\n\n", Split::Other { len: 3 });
+        check("id: x\n\n", EventSplit::Other { len: 7 });
+        check("retry: 5\n\n", EventSplit::Other { len: 10 });
+        check(":\n\nid: x\n\n", EventSplit::Other { len: 3 });
         check(
             "event: t\ndata: 1\n\n",
-            Split::Invalid("event without an id"),
+            EventSplit::Invalid("event without an id"),
         );
         check(
             "HTTP/1.1 200 OK\n\n",
-            Split::Invalid("not a field of an event"),
+            EventSplit::Invalid("not a field of an event"),
         );
-        check("\n:\n\n", Split::Other { len: 1 });
+        check("\n:\n\n", EventSplit::Other { len: 1 });
     }
 
     #[test]
     fn an_event_cut_anywhere_is_partial() {
         for cut in 0..EVENT.len() {
-            assert_eq!(split(&EVENT[..cut]), Split::Partial, "{cut}");
+            assert_eq!(split(&EVENT[..cut]), EventSplit::Partial, "{cut}");
         }
     }
 }
