@@ -18,7 +18,7 @@ use crate::api::Routes;
 use crate::auth::{Authenticator, KeyError};
 use crate::bus::Mesh;
 use crate::config::Config;
-use crate::dialect;
+use crate::dialect::{self, RegisterDialect};
 use crate::engine::FormatRegistry;
 use crate::id::ShardId;
 use crate::net;
@@ -65,12 +65,20 @@ pub struct Gateway {
 /// # Errors
 /// It could not be started, or a shard failed.
 pub fn run(config: Config) -> Result<(), ServeError> {
+    run_with(config, &[])
+}
+
+/// As [`run`], with protocols besides the gateway's (docs/extending.md).
+///
+/// # Errors
+/// It could not be started, or a shard failed.
+pub fn run_with(config: Config, more: &[RegisterDialect]) -> Result<(), ServeError> {
     let mode = config.mode;
     if !config.server.huge_pages {
         net::use_small_pages();
     }
     let signals = signals::install().map_err(ServeError::Start)?;
-    let gateway = Gateway::start(config)?;
+    let gateway = Gateway::start_with(config, more)?;
     for address in &gateway.addresses {
         tracing::info!(%address, shards = gateway.shards.len(), %mode, "listening");
     }
@@ -98,7 +106,15 @@ impl Gateway {
     ///
     /// # Errors
     /// It could not be started.
-    pub fn start(mut config: Config) -> Result<Self, ServeError> {
+    pub fn start(config: Config) -> Result<Self, ServeError> {
+        Self::start_with(config, &[])
+    }
+
+    /// As [`Self::start`], with protocols besides the gateway's (docs/extending.md).
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn start_with(mut config: Config, more: &[RegisterDialect]) -> Result<Self, ServeError> {
         let authenticator = Authenticator::new(&config, control::read_key_file)?;
         let authenticator = Arc::new(authenticator);
         let cores = net::available_cores();
@@ -118,7 +134,7 @@ impl Gateway {
         let (config, mesh) = (Arc::new(config), Mesh::new(shards));
         let (phase, watching) = watch::channel(ProcessPhase::Running);
         let mut formats = FormatRegistry::default();
-        let dialects = dialect::register(&mut formats);
+        let dialects = dialect::register(&mut formats, more);
         let formats = Arc::new(formats);
         let known = (&process, &authenticator);
         let routes = Routes::new(&config, known, watching.clone(), dialects.clone());
