@@ -1213,7 +1213,7 @@ fn the_doctor_says_what_to_raise_for_so_many_connections() {
         "LimitNOFILE=262144",
         "sysctl -w net.core.somaxconn=4096",
         "cat >> /etc/sysctl.d/90-fanfare.conf <<'END'\nnet.core.somaxconn = 4096\nEND",
-        "docs/tuning.md",
+        "tuning.md",
     ] {
         assert!(ran.stdout.contains(line), "{line} is missing in: {ran:?}");
     }

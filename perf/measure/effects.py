@@ -5,7 +5,7 @@ import json
 from . import RESULTS, ROOT, Failed, markers
 from .summary import middle
 
-PAGE = ROOT / "docs" / "tuning.md"
+PAGE = ROOT / "tuning.md"
 BEGIN = "<!-- written by `perf/tuning` -->"
 END = "<!-- end of what `perf/tuning` writes -->"
 

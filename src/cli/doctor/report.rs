@@ -71,7 +71,7 @@ impl Report {
         });
         let _ = writeln!(out, "\n{}.", counts.join(", "));
         out.push_str(&self.commands());
-        out.push_str("\nNothing was changed. docs/tuning.md says what each of these trades, and what it did when measured.\n");
+        out.push_str("\nNothing was changed. tuning.md says what each of these trades, and what it did when measured.\n");
         out
     }
 
@@ -234,7 +234,7 @@ a.b = 2
 a.c = 1 2 3
 END
 
-Nothing was changed. docs/tuning.md says what each of these trades, and what it did when measured.
+Nothing was changed. tuning.md says what each of these trades, and what it did when measured.
 "
         );
     }
