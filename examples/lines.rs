@@ -16,7 +16,8 @@ use std::rc::Rc;
 
 use fanfare::config::{Config, Mode};
 use fanfare::conn::{
-    Admission, Claim, Claimed, Dialect, Flow, Quota, Route, Session, agree, check_upgrade, enter,
+    Admission, Claimed, Dialect, Flow, Quota, Route, Session, WebSocketClaim, agree, check_upgrade,
+    enter,
 };
 use fanfare::engine::{
     Begin, Confirmation, Format, FormatRegistry, Outcome, Post, Publication, PublishResult,
@@ -61,7 +62,7 @@ impl Dialect for Lines {
         })?;
         let place = enter(shard, address)?;
         let (head, agreed) = agree(shard, &upgrade, false);
-        Ok(Claimed::WebSocket(Box::new(Claim {
+        Ok(Claimed::WebSocket(Box::new(WebSocketClaim {
             head,
             agreed,
             format: self.format,

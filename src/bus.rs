@@ -28,7 +28,7 @@ const BATCH_BYTES_MAX: usize = 2 * BATCH_BYTES;
 /// Items in a batch, each of which takes memory too.
 const BATCH_ITEMS_MAX: usize = BATCH_BYTES_MAX / 64;
 
-/// Bytes in a [`Batch`].
+/// Bytes in a [`LaneBatch`].
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 struct Span {
     start: u32,
@@ -37,7 +37,7 @@ struct Span {
 
 /// Items and the bytes they refer to, which go from one shard to another at once.
 #[derive(Debug)]
-struct Batch<T> {
+struct LaneBatch<T> {
     /// Oldest first.
     items: Vec<T>,
     /// When it was handed over: of two batches of a process, the one that was first has the smaller
@@ -67,7 +67,7 @@ impl Bytes {
     }
 }
 
-impl<T> Default for Batch<T> {
+impl<T> Default for LaneBatch<T> {
     fn default() -> Self {
         Self {
             items: Vec::new(),
@@ -77,7 +77,7 @@ impl<T> Default for Batch<T> {
     }
 }
 
-impl<T> Batch<T> {
+impl<T> LaneBatch<T> {
     fn is_full(&self, bytes_max: usize) -> bool {
         self.bytes.0.len() >= bytes_max || self.items.len() >= BATCH_ITEMS_MAX
     }
@@ -95,7 +95,7 @@ enum Item<N> {
 /// Requests of one shard, taken from its lane.
 #[derive(Debug)]
 pub struct Requests<N> {
-    batch: Batch<Item<N>>,
+    batch: LaneBatch<Item<N>>,
     /// How many of them have been done.
     done: usize,
 }
@@ -111,7 +111,7 @@ pub enum Asked<'a, N> {
 
 /// Deliveries of one shard, taken from its lane.
 #[derive(Debug)]
-pub struct Deliveries(Batch<Delivery<Span>>);
+pub struct Deliveries(LaneBatch<Delivery<Span>>);
 
 impl<N> Requests<N> {
     /// When they were handed over: of two batches of a process, the one that was first has the
@@ -125,7 +125,7 @@ impl<N> Requests<N> {
     /// given again. Returns whether that was all, and whether it was any.
     pub fn take_each(&mut self, mut take: impl FnMut(Asked<'_, N>) -> bool) -> (bool, bool) {
         let before = self.done;
-        let Batch { items, bytes, .. } = &mut self.batch;
+        let LaneBatch { items, bytes, .. } = &mut self.batch;
         for item in &mut items[before..] {
             let asked = match item {
                 Item::Request(request) => Asked::Request(request.map(|span| bytes.get(span))),
@@ -143,7 +143,7 @@ impl<N> Requests<N> {
 impl Deliveries {
     /// Gives `take` one after the other.
     pub fn take_each(self, mut take: impl FnMut(Delivery<&[u8]>)) {
-        let Batch { items, bytes, .. } = self.0;
+        let LaneBatch { items, bytes, .. } = self.0;
         for item in items {
             take(item.map(|span| bytes.get(span)));
         }
@@ -153,7 +153,7 @@ impl Deliveries {
 /// One direction between two shards.
 #[derive(Debug)]
 struct Lane<T> {
-    queue: ArrayQueue<Batch<T>>,
+    queue: ArrayQueue<LaneBatch<T>>,
     /// The sender has more than fits and wants to be told of room.
     starved: AtomicBool,
 }
@@ -223,8 +223,8 @@ impl<N> Mesh<N> {
 pub struct Port<N> {
     shard: ShardId,
     mesh: Arc<Mesh<N>>,
-    requests: Vec<Batch<Item<N>>>,
-    deliveries: Vec<Batch<Delivery<Span>>>,
+    requests: Vec<LaneBatch<Item<N>>>,
+    deliveries: Vec<LaneBatch<Delivery<Span>>>,
 }
 
 impl<N> Port<N> {
@@ -234,8 +234,8 @@ impl<N> Port<N> {
         let shards = usize::from(mesh.shards);
         Self {
             shard,
-            requests: (0..shards).map(|_| Batch::default()).collect(),
-            deliveries: (0..shards).map(|_| Batch::default()).collect(),
+            requests: (0..shards).map(|_| LaneBatch::default()).collect(),
+            deliveries: (0..shards).map(|_| LaneBatch::default()).collect(),
             mesh,
         }
     }
@@ -315,7 +315,7 @@ impl<N> Port<N> {
         self.take(&self.mesh.deliveries, from).map(Deliveries)
     }
 
-    fn take<T>(&self, lanes: &[Lane<T>], from: ShardId) -> Option<Batch<T>> {
+    fn take<T>(&self, lanes: &[Lane<T>], from: ShardId) -> Option<LaneBatch<T>> {
         let lane = &lanes[self.mesh.lane(from, self.shard)];
         let batch = lane.queue.pop()?;
         if lane.starved.load(Ordering::Acquire) && lane.starved.swap(false, Ordering::AcqRel) {
@@ -346,14 +346,14 @@ impl<N> Lanes for Port<N> {
     }
 
     fn request(&mut self, to: ShardId, request: Request<&[u8]>) {
-        let Batch { items, bytes, .. } = &mut self.requests[to.index()];
+        let LaneBatch { items, bytes, .. } = &mut self.requests[to.index()];
         items.push(Item::Request(request.map(|part| bytes.put(part))));
         self.hand_over_full_requests(to);
     }
 
     fn deliver(&mut self, to: ShardId, delivery: Delivery<&[u8]>) {
         let batch = &mut self.deliveries[to.index()];
-        let Batch { items, bytes, .. } = batch;
+        let LaneBatch { items, bytes, .. } = batch;
         items.push(delivery.map(|part| bytes.put(part)));
         if batch.is_full(BATCH_BYTES) {
             let lane = self.mesh.lane(self.shard, to);
@@ -367,7 +367,7 @@ impl<N> Lanes for Port<N> {
     }
 }
 
-fn hand_over<T>(batch: &mut Batch<T>, lane: &Lane<T>, bell: &Bell, stamp: &AtomicU64) {
+fn hand_over<T>(batch: &mut LaneBatch<T>, lane: &Lane<T>, bell: &Bell, stamp: &AtomicU64) {
     if batch.items.is_empty() {
         return;
     }

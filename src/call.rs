@@ -5,6 +5,6 @@ mod answer;
 mod correlation;
 mod event;
 
-pub use answer::Answer;
+pub use answer::CallAnswer;
 pub use correlation::{BadCorrelation, CORRELATION_BYTES_MAX, Correlation};
 pub use event::{put_error_event, put_event};

@@ -24,7 +24,7 @@ use clap::Parser;
 
 use crate::config::{Config, Mode};
 use crate::server::unusable_addresses;
-use arguments::{Cli, Command, DefaultConfig};
+use arguments::{Cli, CliCommand, DefaultConfig};
 use escape::escaped;
 use exit::Exit;
 use settings::{Loaded, Settings};
@@ -47,18 +47,18 @@ pub fn run<E: Display>(serve: impl FnOnce(Config) -> Result<(), E>) -> ExitCode 
     exit.into()
 }
 
-fn execute<E: Display>(command: Command, serve: impl FnOnce(Config) -> Result<(), E>) -> Exit {
+fn execute<E: Display>(command: CliCommand, serve: impl FnOnce(Config) -> Result<(), E>) -> Exit {
     match command {
-        Command::Serve(settings) => start(&settings, serve),
-        Command::CheckConfig(arguments) => match &arguments.explain {
+        CliCommand::Serve(settings) => start(&settings, serve),
+        CliCommand::CheckConfig(arguments) => match &arguments.explain {
             Some(topic) => explain::run(topic, &arguments.settings),
             None => check_config(&arguments.settings),
         },
-        Command::DefaultConfig(arguments) => default_config(&arguments),
-        Command::GenToken(arguments) => gen_token::run(&arguments),
-        Command::Publish(arguments) => publish::run(&arguments),
-        Command::Doctor(arguments) => doctor::run(&arguments),
-        Command::Version => output::print(concat!("fanfare ", env!("CARGO_PKG_VERSION"), "\n")),
+        CliCommand::DefaultConfig(arguments) => default_config(&arguments),
+        CliCommand::GenToken(arguments) => gen_token::run(&arguments),
+        CliCommand::Publish(arguments) => publish::run(&arguments),
+        CliCommand::Doctor(arguments) => doctor::run(&arguments),
+        CliCommand::Version => output::print(concat!("fanfare ", env!("CARGO_PKG_VERSION"), "\n")),
     }
 }
 

@@ -15,8 +15,8 @@ mod watched;
 
 pub use accept::{accept, turn_away};
 pub use admit::{
-    Admission, Claim, Refusal, StreamClaim, agree, check_page, check_upgrade, enter, lease_of,
-    refusal, take_seat,
+    Admission, StreamClaim, UpgradeRefusal, WebSocketClaim, agree, check_page, check_upgrade,
+    enter, lease_of, refusal, take_seat,
 };
 pub use credentials::{RequestToken, admit, are_given};
 pub use dialect::{Claimed, Dialect, Dialects, Route};

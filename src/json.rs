@@ -131,7 +131,7 @@ impl<'a> Raw<'a> {
 /// # Errors
 /// The text is not JSON, nests too deep, or is not an object.
 pub fn fields<'a>(text: &'a str, mut each: impl FnMut(&str, Raw<'a>)) -> Result<(), JsonError> {
-    let mut plain = plain::Fields::default();
+    let mut plain = plain::PlainFields::default();
     if plain::find(&mut plain, text).is_some() {
         plain.iter().for_each(|(key, value)| each(key, value));
         return Ok(());
@@ -408,7 +408,7 @@ mod tests {
         fn both_ways_lead_to_the_same_fields(
             text in r#"\{"a" ?:([\[\]{}:, 0e]|"b"|null|-1\.5|"c":|,"d":|"\\n\\""|"\\ud83e"|"\\u12"|\\|\n){0,12}\}"#,
         ) {
-            let mut plain = plain::Fields::default();
+            let mut plain = plain::PlainFields::default();
             if plain::find(&mut plain, &text).is_some() {
                 let mut seen = Vec::new();
                 let outcome = any_fields(&text, |key, value| seen.push((key.to_owned(), value)));

@@ -73,7 +73,7 @@ pub enum NoRoom {
 
 /// A connection's place in the process. Dropping it makes room.
 #[derive(Debug)]
-pub struct Place {
+pub struct ConnectionSlot {
     process: Arc<Process>,
     address: Option<IpAddr>,
 }
@@ -155,7 +155,7 @@ impl Process {
     ///
     /// # Errors
     /// Which limit has been reached.
-    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Place, NoRoom> {
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionSlot, NoRoom> {
         let taken = self
             .connections
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
@@ -164,7 +164,7 @@ impl Process {
         if taken.is_err() {
             return Err(NoRoom::Connections);
         }
-        let mut place = Place {
+        let mut place = ConnectionSlot {
             process: self.clone(),
             address: None,
         };
@@ -246,7 +246,7 @@ impl Drop for CallPlace {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.process.connections.fetch_sub(1, Ordering::Relaxed);
         if let Some(address) = self.address {

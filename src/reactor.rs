@@ -17,7 +17,7 @@ use crate::conn::{Dialects, Records};
 use crate::http::Api;
 use crate::net::{self, Listener};
 use crate::process::ProcessPhase;
-use crate::shard::{Handle, Note, Settings, Shard};
+use crate::shard::{Handle, Note, Shard, ShardSettings};
 
 /// Makes what answers the requests of one shard, on its thread.
 pub type MakeApi = Box<dyn FnOnce(Handle) -> Api + Send>;
@@ -26,7 +26,7 @@ pub type MakeApi = Box<dyn FnOnce(Handle) -> Api + Send>;
 #[expect(missing_debug_implementations, reason = "it has a closure")]
 pub struct Plan {
     /// What its shard is made from.
-    pub settings: Settings,
+    pub settings: ShardSettings,
     /// The lanes to the other shards.
     pub mesh: Arc<Mesh<Note>>,
     /// The protocols of its connections.

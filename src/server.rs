@@ -24,9 +24,9 @@ use crate::id::ShardId;
 use crate::net;
 use crate::process::{Process, ProcessPhase};
 use crate::reactor::{self, Plan};
-use crate::shard::Settings;
+use crate::shard::ShardSettings;
 use crate::sse::CursorKey;
-use control::{Control, Order};
+use control::{Control, ControlOrder};
 pub(crate) use files::FILES_BESIDES;
 use listeners::Listeners;
 pub use listeners::{ListenError, unusable_addresses};
@@ -93,7 +93,7 @@ pub fn run_with(config: Config, more: &[RegisterDialect]) -> Result<(), ServeErr
         let _ = stop.send(phase);
     };
     let reload = move || {
-        let _ = orders.send(Order::Reload);
+        let _ = orders.send(ControlOrder::Reload);
     };
     signals.watch(stop, reload).map_err(ServeError::Start)?;
     join(gateway.shards, &gateway.phase)?;
@@ -150,7 +150,7 @@ impl Gateway {
             let routes = routes.clone();
             let (ready, is_ready) = mpsc::channel();
             let plan = Plan {
-                settings: Settings {
+                settings: ShardSettings {
                     id: ShardId(index),
                     config: config.clone(),
                     process: process.clone(),

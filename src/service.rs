@@ -23,8 +23,8 @@ pub(crate) use accepted::{ACCEPTED, ACCEPTED_EXAMPLE, accepted};
 pub(crate) use credentials::Service;
 pub use operation::Endpoint;
 pub(crate) use operation::{
-    Access, BUSY, Body, Example, Group, Method, Operation, Parameter, ParameterPlace, Reply,
-    UNAVAILABLE, UNKNOWN,
+    BUSY, EndpointAccess, EndpointGroup, Example, Method, Operation, Parameter, ParameterPlace,
+    Reply, RequestBody, UNAVAILABLE, UNKNOWN,
 };
 pub(crate) use order::{
     DEFAULT_NAME, Failed, Order, address_of, body_of, count, open, receipt, text_of,

@@ -36,7 +36,7 @@ pub use life::Limits as LifeLimits;
 pub use links::{Lease, Unfinished};
 pub use probes::PROBE_MS_MAX;
 pub use refused::log_refused_token;
-pub use settings::Settings;
+pub use settings::ShardSettings;
 pub use signal::Signal;
 
 use crate::auth::Authenticator;
@@ -94,7 +94,7 @@ struct Core {
 impl Shard {
     /// A shard, for the calling thread.
     #[must_use]
-    pub fn new(settings: Settings, mesh: &Arc<Mesh<Note>>) -> Rc<Self> {
+    pub fn new(settings: ShardSettings, mesh: &Arc<Mesh<Note>>) -> Rc<Self> {
         let clock = Clock::since(settings.process.began);
         let shards = mesh.shards();
         let core = Core {

@@ -9,7 +9,7 @@ mod testing;
 
 pub use cursor::{CursorKey, Scope};
 pub use event::{
-    ControlCharacter, Gap, GapReason, HEARTBEAT, put_event, put_gap, put_id, put_retry,
+    ControlCharacter, GapReason, HEARTBEAT, StreamGap, put_event, put_gap, put_id, put_retry,
 };
 pub use request::{EventsRequest, RequestError, event_type};
 

@@ -265,7 +265,7 @@ pub fn beginning_with(prefix: &str) -> Option<String> {
 /// A place in a pattern's text, for comparing two patterns. Between two separators a pattern has
 /// either literals or one star, so a walk over it never has to choose.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum PatternPlace {
     /// This byte comes next.
     Literal(u8),
     /// Any bytes but separators, then this separator.
@@ -276,12 +276,12 @@ enum Place {
     End,
 }
 
-fn place(pattern: &[u8]) -> Place {
+fn place(pattern: &[u8]) -> PatternPlace {
     match *pattern {
-        [] => Place::End,
-        [b'*'] => Place::Rest,
-        [b'*', separator, ..] => Place::Segment(separator),
-        [byte, ..] => Place::Literal(byte),
+        [] => PatternPlace::End,
+        [b'*'] => PatternPlace::Rest,
+        [b'*', separator, ..] => PatternPlace::Segment(separator),
+        [byte, ..] => PatternPlace::Literal(byte),
     }
 }
 
@@ -294,14 +294,14 @@ pub fn covers(wide: &str, narrow: &str) -> bool {
     let (mut wide, mut narrow) = (wide.as_bytes(), narrow.as_bytes());
     loop {
         match (place(wide), place(narrow)) {
-            (Place::Rest, _) | (Place::End, Place::End) => return true,
-            (Place::Literal(a), Place::Literal(b)) if a == b => {
+            (PatternPlace::Rest, _) | (PatternPlace::End, PatternPlace::End) => return true,
+            (PatternPlace::Literal(a), PatternPlace::Literal(b)) if a == b => {
                 (wide, narrow) = (&wide[1..], &narrow[1..]);
             }
-            (Place::Segment(a), Place::Segment(b)) if a == b => {
+            (PatternPlace::Segment(a), PatternPlace::Segment(b)) if a == b => {
                 (wide, narrow) = (&wide[2..], &narrow[2..]);
             }
-            (Place::Segment(separator), Place::Literal(byte)) => {
+            (PatternPlace::Segment(separator), PatternPlace::Literal(byte)) => {
                 narrow = &narrow[1..];
                 if is_separator(byte) {
                     if byte != separator {
@@ -326,14 +326,16 @@ pub fn overlaps(one: &str, other: &str) -> bool {
     loop {
         match (place(one), place(other)) {
             // The other one can be finished in some way, and this one takes it.
-            (Place::Rest, _) | (_, Place::Rest) | (Place::End, Place::End) => return true,
-            (Place::Literal(a), Place::Literal(b)) if a == b => {
+            (PatternPlace::Rest, _)
+            | (_, PatternPlace::Rest)
+            | (PatternPlace::End, PatternPlace::End) => return true,
+            (PatternPlace::Literal(a), PatternPlace::Literal(b)) if a == b => {
                 (one, other) = (&one[1..], &other[1..]);
             }
-            (Place::Segment(a), Place::Segment(b)) if a == b => {
+            (PatternPlace::Segment(a), PatternPlace::Segment(b)) if a == b => {
                 (one, other) = (&one[2..], &other[2..]);
             }
-            (Place::Segment(separator), Place::Literal(byte)) => {
+            (PatternPlace::Segment(separator), PatternPlace::Literal(byte)) => {
                 other = &other[1..];
                 if is_separator(byte) {
                     if byte != separator {
@@ -342,7 +344,7 @@ pub fn overlaps(one: &str, other: &str) -> bool {
                     one = &one[2..];
                 }
             }
-            (Place::Literal(_), Place::Segment(_)) => (one, other) = (other, one),
+            (PatternPlace::Literal(_), PatternPlace::Segment(_)) => (one, other) = (other, one),
             _ => return false,
         }
     }

@@ -26,7 +26,7 @@ mod utf8;
 mod testing;
 
 pub use close::CloseCode;
-pub use decode::{Decoder, Event, Limits};
+pub use decode::{Decoder, DecoderLimits, Event};
 pub use error::ProtocolError;
 pub use header::OpCode;
 pub use input::Input;

@@ -13,7 +13,7 @@ use tokio::task::yield_now;
 use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, ClientAddress, refuse, respond};
 use crate::service::State;
-use crate::service::{Access, Group, Operation, Parameter, Reply, UNAVAILABLE};
+use crate::service::{EndpointAccess, EndpointGroup, Operation, Parameter, Reply, UNAVAILABLE};
 
 /// Connections or subscriptions in one answer, and how many there are if nothing
 /// is said.
@@ -114,10 +114,10 @@ fn open(
 }
 
 pub(super) static CONNECTIONS: Operation = Operation {
-    group: Group::Looking,
+    group: EndpointGroup::Looking,
     summary: "Who is connected",
     doc: "The connections of the events protocol.",
-    access: Access::Service,
+    access: EndpointAccess::Service,
     parameters: &[LIMIT],
     body: None,
     replies: &[
@@ -133,10 +133,10 @@ pub(super) static CONNECTIONS: Operation = Operation {
 };
 
 pub(super) static SUBSCRIPTIONS: Operation = Operation {
-    group: Group::Looking,
+    group: EndpointGroup::Looking,
     summary: "What is subscribed to, and by whom",
     doc: "Topics and patterns, each with the ids of its clients.",
-    access: Access::Service,
+    access: EndpointAccess::Service,
     parameters: &[LIMIT],
     body: None,
     replies: &[

@@ -9,9 +9,11 @@ use axum::extract::State as Shared;
 
 use crate::config::Config;
 use crate::http::Answer;
-use crate::http::schema::{Field, Kind, Presence, Schema};
+use crate::http::schema::{Field, FieldPresence, Kind, Schema};
 use crate::service::State;
-use crate::service::{Access, Body, Endpoint, Group, Method, Operation, ParameterPlace, Reply};
+use crate::service::{
+    Endpoint, EndpointAccess, EndpointGroup, Method, Operation, ParameterPlace, Reply, RequestBody,
+};
 
 /// The page around the operations: markup, style and script in one, nothing from elsewhere.
 const PAGE: &str = include_str!("docs.html");
@@ -20,10 +22,10 @@ const PAGE: &str = include_str!("docs.html");
 const ORIGIN: &str = "http://127.0.0.1:8080";
 
 pub(super) static ABOUT: Operation = Operation {
-    group: Group::Pages,
+    group: EndpointGroup::Pages,
     summary: "This page",
     doc: "Every operation with its fields, an example and its responses.",
-    access: Access::Open,
+    access: EndpointAccess::Open,
     parameters: &[],
     body: None,
     replies: &[Reply::text(
@@ -43,7 +45,7 @@ pub(super) async fn docs(Shared(state): Shared<Arc<State>>) -> Answer {
 pub(super) fn html(config: &Config, endpoints: &[Endpoint]) -> String {
     let (mut list, mut operations) = (String::new(), String::new());
     let mut shown = BTreeSet::new();
-    for group in Group::ALL {
+    for group in EndpointGroup::ALL {
         let mut members = endpoints
             .iter()
             .filter(|endpoint| endpoint.about.group == group)
@@ -94,18 +96,18 @@ fn put_operation(
 }
 
 /// Who may ask, if not everybody.
-fn who(access: Access, config: &Config) -> Option<&'static str> {
+fn who(access: EndpointAccess, config: &Config) -> Option<&'static str> {
     match access {
         _ if !access.is_checked(config) => None,
-        Access::Open => None,
-        Access::Service => Some(
+        EndpointAccess::Open => None,
+        EndpointAccess::Service => Some(
             "For services: an API key, as `Authorization: Bearer` or `X-API-Key`, or a token whose role is `service`.",
         ),
-        Access::BridgeService => Some(
+        EndpointAccess::BridgeService => Some(
             "For services: the bridge's key or an API key, as `Authorization: Bearer` or `X-API-Key`, or a token \
              whose role is `service`.",
         ),
-        Access::Client => Some(
+        EndpointAccess::Client => Some(
             "With a token: `Authorization: Bearer`, `?token=`, the subprotocol `bearer`, or the cookie.",
         ),
     }
@@ -128,13 +130,13 @@ fn put_parameters(out: &mut String, about: &Operation) {
 }
 
 /// `shown` are the objects whose fields have been listed already.
-fn put_body(out: &mut String, body: &Body, shown: &mut BTreeSet<&'static str>) {
+fn put_body(out: &mut String, body: &RequestBody, shown: &mut BTreeSet<&'static str>) {
     let (object, is_list) = match body.kind {
         Kind::Of(object) => (object, false),
         Kind::ListOf(Kind::Of(object)) => (*object, true),
         _ => return,
     };
-    let _ = write!(out, "<h4>Body</h4><p>{}", prose(object.doc()));
+    let _ = write!(out, "<h4>RequestBody</h4><p>{}", prose(object.doc()));
     if is_list {
         out.push_str(" An array of them");
         out.push_str(match body.lines {
@@ -160,7 +162,7 @@ fn put_fields(out: &mut String, object: &dyn Schema) {
     out.push_str("<table><thead><tr><th>field</th><th>type</th><th></th></tr></thead><tbody>");
     for field in object.fields() {
         let mut note = presence(field).to_owned();
-        if let Presence::Unless(other) = field.presence {
+        if let FieldPresence::Unless(other) = field.presence {
             let _ = write!(note, " <b>required</b> without <code>{other}</code>");
         }
         put_field(out, field, &note);
@@ -255,7 +257,7 @@ fn put_examples(out: &mut String, config: &Config, endpoint: &Endpoint) {
     }
     if about.access.is_checked(config) {
         let name = match about.access {
-            Access::Client => "TOKEN",
+            EndpointAccess::Client => "TOKEN",
             _ => "API_KEY",
         };
         let _ = write!(command, " \\\n  -H \"Authorization: Bearer ${name}\"");

@@ -11,7 +11,7 @@ use crate::http::{Answer, preferred, refuse, respond};
 use crate::metrics::{render_json, render_prometheus};
 use crate::process::ProcessPhase;
 use crate::service::State;
-use crate::service::{Access, Group, Operation, Parameter, Reply};
+use crate::service::{EndpointAccess, EndpointGroup, Operation, Parameter, Reply};
 use crate::shard::Disconnect;
 
 const JSON: &str = "application/json";
@@ -100,10 +100,10 @@ fn wants_text(query: &str, headers: &HeaderMap) -> bool {
 }
 
 pub(super) static HEALTH: Operation = Operation {
-    group: Group::Health,
+    group: EndpointGroup::Health,
     summary: "Whether the gateway is healthy",
     doc: "Has what clients of all protocols look for.",
-    access: Access::Open,
+    access: EndpointAccess::Open,
     parameters: &[],
     body: None,
     replies: &[Reply::json(
@@ -147,10 +147,10 @@ static HEALTH_STATUS: Object<5> = Object {
 };
 
 pub(super) static LIVE: Operation = Operation {
-    group: Group::Health,
+    group: EndpointGroup::Health,
     summary: "Whether the process answers",
     doc: "For a supervisor that restarts what does not.",
-    access: Access::Open,
+    access: EndpointAccess::Open,
     parameters: &[],
     body: None,
     replies: &[Reply::json(
@@ -162,10 +162,10 @@ pub(super) static LIVE: Operation = Operation {
 };
 
 pub(super) static READY: Operation = Operation {
-    group: Group::Health,
+    group: EndpointGroup::Health,
     summary: "Whether new connections are welcome",
     doc: "For a load balancer: a gateway that is stopping finishes what it has and takes nothing new.",
-    access: Access::Open,
+    access: EndpointAccess::Open,
     parameters: &[],
     body: None,
     replies: &[
@@ -190,11 +190,11 @@ static STATUS: Object<1> = Object {
 };
 
 pub(super) static METRICS: Operation = Operation {
-    group: Group::Health,
+    group: EndpointGroup::Health,
     summary: "What the gateway counts",
     doc: "JSON, or Prometheus text for whoever prefers it by `Accept: text/plain`, as scrapers do; `format` \
           comes before `Accept`.",
-    access: Access::Open,
+    access: EndpointAccess::Open,
     parameters: &[Parameter::query(Field::optional(
         "format",
         Kind::OneOf(&[r#""prometheus""#, r#""json""#]),

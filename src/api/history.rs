@@ -14,7 +14,7 @@ use crate::http::{Answer, ClientAddress, refuse, respond};
 use crate::id::Form;
 use crate::id::Position;
 use crate::service::State;
-use crate::service::{Access, Group, Operation, Parameter, Reply, UNAVAILABLE};
+use crate::service::{EndpointAccess, EndpointGroup, Operation, Parameter, Reply, UNAVAILABLE};
 use crate::timestamp::timestamp_of;
 use crate::topic;
 
@@ -108,11 +108,11 @@ fn pairs(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
 }
 
 pub(super) static ABOUT: Operation = Operation {
-    group: Group::Looking,
+    group: EndpointGroup::Looking,
     summary: "What a topic keeps",
     doc: "Events after an offset, oldest first, up to about 1 MiB. If `oldest` is larger than `since` + 1, events \
           in between are gone; if `epoch` is not the one you know, all are.",
-    access: Access::Service,
+    access: EndpointAccess::Service,
     parameters: &[
         Parameter::path(Field::required(
             "topic",

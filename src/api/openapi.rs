@@ -8,17 +8,19 @@ use axum::extract::State as Shared;
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
-use crate::http::schema::{Field, Kind, Presence, Schema};
+use crate::http::schema::{Field, FieldPresence, Kind, Schema};
 use crate::http::{Answer, respond};
 use crate::service::State;
-use crate::service::{Access, Endpoint, Group, Operation, Parameter, ParameterPlace, Reply};
+use crate::service::{
+    Endpoint, EndpointAccess, EndpointGroup, Operation, Parameter, ParameterPlace, Reply,
+};
 use crate::topic;
 
 pub(super) static ABOUT: Operation = Operation {
-    group: Group::Pages,
+    group: EndpointGroup::Pages,
     summary: "This document",
     doc: "An OpenAPI 3.1 description of all of this.",
-    access: Access::Open,
+    access: EndpointAccess::Open,
     parameters: &[],
     body: None,
     replies: &[Reply::json(
@@ -45,7 +47,7 @@ pub(super) fn document(config: &Config, endpoints: &[Endpoint]) -> Value {
         let method = endpoint.method.name().to_ascii_lowercase();
         path[method] = operation(config, endpoint, &mut schemas);
     }
-    let tags: Vec<_> = Group::ALL
+    let tags: Vec<_> = EndpointGroup::ALL
         .iter()
         .map(|group| json!({ "name": group.name(), "description": group.doc() }))
         .collect();
@@ -134,10 +136,10 @@ fn operation(config: &Config, endpoint: &Endpoint, schemas: &mut Schemas) -> Val
 }
 
 /// Any one of these will do; an empty one stands for none at all.
-fn security(config: &Config, access: Access) -> Value {
+fn security(config: &Config, access: EndpointAccess) -> Value {
     match (access, access.is_checked(config)) {
-        (Access::Client, true) => json!([{ BEARER: [] }, { TOKEN: [] }]),
-        (Access::Client, false) => json!([{}, { BEARER: [] }, { TOKEN: [] }]),
+        (EndpointAccess::Client, true) => json!([{ BEARER: [] }, { TOKEN: [] }]),
+        (EndpointAccess::Client, false) => json!([{}, { BEARER: [] }, { TOKEN: [] }]),
         (_, true) => json!([{ BEARER: [] }, { API_KEY: [] }]),
         (_, false) => json!([]),
     }
@@ -235,7 +237,7 @@ fn object_schema(object: &dyn Schema, schemas: &mut Schemas) -> Value {
         schema["required"] = required.into();
     }
     for field in fields {
-        if let Presence::Unless(other) = field.presence {
+        if let FieldPresence::Unless(other) = field.presence {
             schema["anyOf"] = json!([{ "required": [field.name] }, { "required": [other] }]);
         }
     }

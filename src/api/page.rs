@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Mode};
 use crate::http::{Answer, Page};
-use crate::service::{Access, Endpoint, Group, Operation, Reply};
+use crate::service::{Endpoint, EndpointAccess, EndpointGroup, Operation, Reply};
 
 /// The page: markup, style and script in one, nothing from elsewhere.
 const PAGE: &str = include_str!("page.html");
@@ -14,10 +14,10 @@ const CLIENTS: &str = concat!(
 );
 
 static ABOUT: Operation = Operation {
-    group: Group::Pages,
+    group: EndpointGroup::Pages,
     summary: "A page to try the gateway out",
     doc: "The same events over WebSocket and as Server-Sent Events, in a browser.",
-    access: Access::Open,
+    access: EndpointAccess::Open,
     parameters: &[],
     body: None,
     replies: &[Reply::text(

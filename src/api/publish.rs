@@ -13,7 +13,10 @@ use crate::id::Priority;
 use crate::json::Raw;
 use crate::service::State;
 use crate::service::{ACCEPTED, ACCEPTED_EXAMPLE, accepted};
-use crate::service::{Access, BUSY, Body, Example, Group, Operation, Reply, UNAVAILABLE, UNKNOWN};
+use crate::service::{
+    BUSY, EndpointAccess, EndpointGroup, Example, Operation, Reply, RequestBody, UNAVAILABLE,
+    UNKNOWN,
+};
 use crate::service::{DEFAULT_NAME, Order, count, open, text_of};
 
 /// `POST /api/v1/publish`: `{"topic", "type"?, "payload", "user_id"?, "priority"?,
@@ -89,13 +92,13 @@ fn string<'a>(name: &str, value: Option<Raw<'a>>) -> Result<Option<Cow<'a, str>>
 }
 
 pub(super) static ABOUT: Operation = Operation {
-    group: Group::Publishing,
+    group: EndpointGroup::Publishing,
     summary: "Publish to a topic or to a user",
     doc: "In words that no protocol owns: the subscribers of a topic, or all connections of a user, have it \
           in the form of their protocol. With an `id` it can be sent again when no answer came.",
-    access: Access::Service,
+    access: EndpointAccess::Service,
     parameters: &[],
-    body: Some(Body {
+    body: Some(RequestBody {
         kind: Kind::Of(&PUBLICATION),
         lines: false,
         examples: &[

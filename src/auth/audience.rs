@@ -17,13 +17,13 @@ impl Audience {
 
 impl<'de> Deserialize<'de> for Audience {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Names).map(Self)
+        deserializer.deserialize_any(AudienceNames).map(Self)
     }
 }
 
-struct Names;
+struct AudienceNames;
 
-impl<'de> Visitor<'de> for Names {
+impl<'de> Visitor<'de> for AudienceNames {
     type Value = Vec<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

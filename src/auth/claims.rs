@@ -31,7 +31,7 @@ pub enum Claim {
     /// The user, in the words of other issuers.
     UserId = 5,
     /// A name to show.
-    Name = 6,
+    ClaimName = 6,
     /// Likewise.
     Username = 7,
     /// What the user is.
@@ -49,7 +49,7 @@ impl Claim {
         ("aud", Self::Aud),
         ("sub", Self::Sub),
         ("user_id", Self::UserId),
-        ("name", Self::Name),
+        ("name", Self::ClaimName),
         ("username", Self::Username),
         ("role", Self::Role),
         ("fanfare", Self::Fanfare),
@@ -103,7 +103,7 @@ impl<'de> Visitor<'de> for ClaimsVisitor<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claims, A::Error> {
         let mut claims = Claims::default();
         let mut seen = [false; Claim::NAMES.len()];
-        while let Some(Key(claim)) = map.next_key()? {
+        while let Some(ClaimKey(claim)) = map.next_key()? {
             let Some(claim) = claim else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -112,7 +112,7 @@ impl<'de> Visitor<'de> for ClaimsVisitor<'_> {
             if mem::replace(&mut seen[claim as usize], true) {
                 return Err(de::Error::custom("repeated"));
             }
-            let name = |name: Option<Name>| name.map(|Name(name)| name);
+            let name = |name: Option<ClaimName>| name.map(|ClaimName(name)| name);
             match claim {
                 Claim::Exp => claims.exp = Some(map.next_value::<NumericDate>()?.0),
                 Claim::Nbf => claims.nbf = Some(map.next_value::<NumericDate>()?.0),
@@ -120,10 +120,10 @@ impl<'de> Visitor<'de> for ClaimsVisitor<'_> {
                 Claim::Aud => claims.aud = map.next_value()?,
                 Claim::Sub => claims.sub = name(map.next_value()?),
                 Claim::UserId => claims.user_id = name(map.next_value()?),
-                Claim::Name => claims.name = map.next_value::<Shown>()?.0,
+                Claim::ClaimName => claims.name = map.next_value::<Shown>()?.0,
                 Claim::Username => claims.username = map.next_value::<Shown>()?.0,
                 Claim::Role => claims.role = map.next_value::<Shown>()?.0,
-                Claim::Fanfare => claims.fanfare = Some(map.next_value::<Object<_>>()?.0),
+                Claim::Fanfare => claims.fanfare = Some(map.next_value::<StrictObject<_>>()?.0),
             }
             *self.at = None;
         }
@@ -132,22 +132,22 @@ impl<'de> Visitor<'de> for ClaimsVisitor<'_> {
 }
 
 /// The name of a claim; `None` of one that does not count.
-struct Key(Option<Claim>);
+struct ClaimKey(Option<Claim>);
 
-impl<'de> Deserialize<'de> for Key {
+impl<'de> Deserialize<'de> for ClaimKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct KeyVisitor;
 
         impl Visitor<'_> for KeyVisitor {
-            type Value = Key;
+            type Value = ClaimKey;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a name")
             }
 
-            fn visit_str<E>(self, name: &str) -> Result<Key, E> {
+            fn visit_str<E>(self, name: &str) -> Result<ClaimKey, E> {
                 let named = Claim::NAMES.iter().find(|(known, _)| *known == name);
-                Ok(Key(named.map(|(_, claim)| *claim)))
+                Ok(ClaimKey(named.map(|(_, claim)| *claim)))
             }
         }
 
@@ -192,9 +192,9 @@ impl<'de> Deserialize<'de> for NumericDate {
 }
 
 /// A name of an identity.
-struct Name(String);
+struct ClaimName(String);
 
-impl<'de> Deserialize<'de> for Name {
+impl<'de> Deserialize<'de> for ClaimName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         if is_name(&name) {
@@ -250,21 +250,21 @@ impl<'de> Deserialize<'de> for Shown {
 }
 
 /// An object and nothing else: derived readers would take an array for its fields in their order.
-struct Object<T>(T);
+struct StrictObject<T>(T);
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for StrictObject<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ObjectVisitor<T>(PhantomData<T>);
 
         impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-            type Value = Object<T>;
+            type Value = StrictObject<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<StrictObject<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(StrictObject)
             }
         }
 

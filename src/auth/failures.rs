@@ -18,12 +18,12 @@ pub struct Failures {
         clippy::disallowed_types,
         reason = "touched when a credential is wrong, and where one has been in the last minute"
     )]
-    windows: std::sync::Mutex<HashMap<IpAddr, Window>>,
+    windows: std::sync::Mutex<HashMap<IpAddr, FailureWindow>>,
 }
 
 /// A minute of one address.
 #[derive(Debug, Clone, Copy)]
-struct Window {
+struct FailureWindow {
     began: Instant,
     failures: u32,
 }
@@ -61,7 +61,8 @@ impl Failures {
         if self.per_minute == 0 {
             return;
         }
-        let is_over = |window: &Window| now.saturating_duration_since(window.began) >= WINDOW;
+        let is_over =
+            |window: &FailureWindow| now.saturating_duration_since(window.began) >= WINDOW;
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         if windows.len() >= ADDRESSES_MAX && !windows.contains_key(&address) {
             windows.retain(|_, window| !is_over(window));
@@ -70,7 +71,7 @@ impl Failures {
                 windows.clear();
             }
         }
-        let fresh = Window {
+        let fresh = FailureWindow {
             began: now,
             failures: 0,
         };

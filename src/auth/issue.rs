@@ -49,7 +49,7 @@ impl Terms<'_> {
     #[must_use]
     pub fn sign(&self, key: &SigningKey) -> Option<String> {
         #[derive(Serialize)]
-        struct Header<'a> {
+        struct TokenHeader<'a> {
             alg: &'a str,
             typ: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,7 @@ impl Terms<'_> {
         if !is_name(self.grant.user) || !self.grant.role.is_none_or(is_name) {
             return None;
         }
-        let header = Header {
+        let header = TokenHeader {
             alg: key.algorithm().name(),
             typ: "JWT",
             kid: key.id.as_deref(),

@@ -12,12 +12,12 @@ pub struct Refusals {
         clippy::disallowed_types,
         reason = "touched when a token is refused, and by the control thread"
     )]
-    windows: std::sync::Mutex<Vec<Window>>,
+    windows: std::sync::Mutex<Vec<RefusalWindow>>,
 }
 
 /// A minute of one reason.
 #[derive(Debug)]
-struct Window {
+struct RefusalWindow {
     reason: TokenError,
     began: Instant,
     /// Refusals since then that the log has not been told of.
@@ -39,7 +39,7 @@ impl Refusals {
                 None
             }
             None => {
-                windows.push(Window {
+                windows.push(RefusalWindow {
                     reason,
                     began: now,
                     left_out: 0,
@@ -60,7 +60,7 @@ impl Refusals {
     }
 }
 
-impl Window {
+impl RefusalWindow {
     fn is_over(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.began) >= WINDOW
     }

@@ -12,13 +12,13 @@ use crate::config::{Secret, TokenAlgorithm};
 /// A key that tokens are signed with, and its id.
 #[derive(Debug)]
 pub struct SigningKey {
-    key: Key,
+    key: KeyMaterial,
     /// The `kid` of its tokens.
     pub id: Option<String>,
 }
 
 #[derive(Debug)]
-enum Key {
+enum KeyMaterial {
     Hmac(Box<hmac::Key>),
     Rsa(RsaKeyPair),
     Ecdsa(EcdsaKeyPair),
@@ -30,7 +30,7 @@ impl SigningKey {
     #[must_use]
     pub fn of_secret(secret: &Secret, id: Option<String>) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose());
-        let key = Key::Hmac(Box::new(key));
+        let key = KeyMaterial::Hmac(Box::new(key));
         Self { key, id }
     }
 
@@ -50,7 +50,7 @@ impl SigningKey {
                 return Err("HS256 is signed with a secret, not with a private key".to_owned());
             }
             (TokenAlgorithm::Rs256, "RSA PRIVATE KEY") => {
-                Key::Rsa(RsaKeyPair::from_der(&pem.der).map_err(unfit)?)
+                KeyMaterial::Rsa(RsaKeyPair::from_der(&pem.der).map_err(unfit)?)
             }
             (_, label) if label != "PRIVATE KEY" => {
                 return Err(format!(
@@ -58,14 +58,14 @@ impl SigningKey {
                 ));
             }
             (TokenAlgorithm::Rs256, _) => {
-                Key::Rsa(RsaKeyPair::from_pkcs8(&pem.der).map_err(unfit)?)
+                KeyMaterial::Rsa(RsaKeyPair::from_pkcs8(&pem.der).map_err(unfit)?)
             }
             (TokenAlgorithm::Es256, _) => {
                 let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pem.der);
-                Key::Ecdsa(pair.map_err(unfit)?)
+                KeyMaterial::Ecdsa(pair.map_err(unfit)?)
             }
             (TokenAlgorithm::EdDsa, _) => {
-                Key::Ed25519(Ed25519KeyPair::from_pkcs8(&pem.der).map_err(unfit)?)
+                KeyMaterial::Ed25519(Ed25519KeyPair::from_pkcs8(&pem.der).map_err(unfit)?)
             }
         };
         Ok(Self { key, id })
@@ -75,10 +75,10 @@ impl SigningKey {
     #[must_use]
     pub fn algorithm(&self) -> TokenAlgorithm {
         match self.key {
-            Key::Hmac(_) => TokenAlgorithm::Hs256,
-            Key::Rsa(_) => TokenAlgorithm::Rs256,
-            Key::Ecdsa(_) => TokenAlgorithm::Es256,
-            Key::Ed25519(_) => TokenAlgorithm::EdDsa,
+            KeyMaterial::Hmac(_) => TokenAlgorithm::Hs256,
+            KeyMaterial::Rsa(_) => TokenAlgorithm::Rs256,
+            KeyMaterial::Ecdsa(_) => TokenAlgorithm::Es256,
+            KeyMaterial::Ed25519(_) => TokenAlgorithm::EdDsa,
         }
     }
 
@@ -86,14 +86,14 @@ impl SigningKey {
     pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
         let random = SystemRandom::new();
         Ok(match &self.key {
-            Key::Hmac(key) => hmac::sign(key, message).as_ref().to_vec(),
-            Key::Rsa(pair) => {
+            KeyMaterial::Hmac(key) => hmac::sign(key, message).as_ref().to_vec(),
+            KeyMaterial::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)?;
                 signature
             }
-            Key::Ecdsa(pair) => pair.sign(&random, message)?.as_ref().to_vec(),
-            Key::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
+            KeyMaterial::Ecdsa(pair) => pair.sign(&random, message)?.as_ref().to_vec(),
+            KeyMaterial::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
         })
     }
 }

@@ -7,14 +7,14 @@ use crate::json::{self, Raw, Rest};
 
 /// An answer. It borrows the message.
 #[derive(Debug)]
-pub struct Answer<'a> {
+pub struct CallAnswer<'a> {
     correlation: Correlation<'a>,
-    form: Form<'a>,
+    form: AnswerForm<'a>,
 }
 
 /// What becomes of the message.
 #[derive(Debug)]
-enum Form<'a> {
+enum AnswerForm<'a> {
     /// One event, as it was sent.
     AsSent { text: &'a str, is_last: bool },
     /// As it was sent, and again as the last one: the fields without `is_final`.
@@ -24,7 +24,7 @@ enum Form<'a> {
     Translated { rest: Rest<'a>, is_last: bool },
 }
 
-impl<'a> Answer<'a> {
+impl<'a> CallAnswer<'a> {
     /// A message of this protocol. `rest` is what is left of `text` without
     /// `is_final`.
     pub fn own(
@@ -37,9 +37,9 @@ impl<'a> Answer<'a> {
         let is_last = is_final.is_some_and(is_truthy);
         let kind = kind.and_then(Raw::as_string);
         let form = if !is_last && kind.as_deref() == Some("final_response") {
-            Form::Repeated { text, rest }
+            AnswerForm::Repeated { text, rest }
         } else {
-            Form::AsSent { text, is_last }
+            AnswerForm::AsSent { text, is_last }
         };
         Self { correlation, form }
     }
@@ -67,7 +67,7 @@ impl<'a> Answer<'a> {
         let rest = rest.ok()?;
         let correlation = Correlation::read(id?).ok()??;
         let is_last = is_final.is_none_or(is_truthy);
-        let form = Form::Translated { rest, is_last };
+        let form = AnswerForm::Translated { rest, is_last };
         Some(Self { correlation, form })
     }
 
@@ -81,8 +81,8 @@ impl<'a> Answer<'a> {
     #[must_use]
     pub fn is_last(&self) -> bool {
         match self.form {
-            Form::AsSent { is_last, .. } | Form::Translated { is_last, .. } => is_last,
-            Form::Repeated { .. } => true,
+            AnswerForm::AsSent { is_last, .. } | AnswerForm::Translated { is_last, .. } => is_last,
+            AnswerForm::Repeated { .. } => true,
         }
     }
 
@@ -92,15 +92,15 @@ impl<'a> Answer<'a> {
     /// Cost: the copies, and a search for line breaks.
     pub fn put_events(&self, out: &mut Vec<u8>) {
         match &self.form {
-            Form::AsSent { text, .. } => put_as_sent(out, text),
-            Form::Repeated { text, rest } => {
+            AnswerForm::AsSent { text, .. } => put_as_sent(out, text),
+            AnswerForm::Repeated { text, rest } => {
                 put_as_sent(out, text);
                 put_event(out, |out| {
                     rest.put_open(out);
                     out.extend_from_slice(br#""is_final":true}"#);
                 });
             }
-            Form::Translated { rest, is_last } => put_event(out, |out| {
+            AnswerForm::Translated { rest, is_last } => put_event(out, |out| {
                 rest.put_open(out);
                 out.extend_from_slice(br#""correlation_id":"#);
                 out.extend_from_slice(self.correlation.text().as_bytes());

@@ -16,11 +16,11 @@ use crate::config::{CONFIG_VARIABLE, Mode, TOKEN_VARIABLE, TokenAlgorithm, parse
 pub(super) struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(super) enum CliCommand {
     /// Run the gateway until SIGTERM or SIGINT
     ///
     /// Every setting comes from the defaults of the mode, then .env, then the configuration file, then

@@ -30,7 +30,7 @@ pub(super) fn init(log: &Log) -> io::Result<Logging> {
         .with_ansi(false)
         .with_target(false)
         .log_internal_errors(false)
-        .with_writer(OneLine(move || Line(lines.clone())));
+        .with_writer(OneLine(move || LineWriter(lines.clone())));
     let started = match log.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
@@ -68,9 +68,9 @@ fn log_panic(panic: &panic::PanicHookInfo<'_>) {
 }
 
 /// Gives whole lines to the thread that writes them.
-struct Line(LogQueue);
+struct LineWriter(LogQueue);
 
-impl Write for Line {
+impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(line.to_vec());
         Ok(line.len())

@@ -25,7 +25,7 @@ pub(super) struct Post<'a> {
 
 /// What came back.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct PostAnswer {
     /// The status.
     pub status: StatusCode,
     /// The body; bytes that are not UTF-8 are replaced.
@@ -49,11 +49,11 @@ pub(super) enum PostError {
     Timeout,
     /// More came than an answer can be.
     #[error("the answer is larger than 1 MiB, or broke off")]
-    Answer,
+    PostAnswer,
 }
 
 /// Sends `post` and waits for the answer.
-pub(super) fn send(post: Post<'_>) -> Result<Answer, PostError> {
+pub(super) fn send(post: Post<'_>) -> Result<PostAnswer, PostError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -65,7 +65,7 @@ pub(super) fn send(post: Post<'_>) -> Result<Answer, PostError> {
     })
 }
 
-async fn exchange(mut post: Post<'_>) -> Result<Answer, PostError> {
+async fn exchange(mut post: Post<'_>) -> Result<PostAnswer, PostError> {
     let request = post.request()?;
     // An IPv6 address is in brackets in a URI, and without them in a lookup.
     let host = post.uri.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -77,8 +77,8 @@ async fn exchange(mut post: Post<'_>) -> Result<Answer, PostError> {
         let body = Limited::new(response.into_body(), ANSWER_LEN_MAX)
             .collect()
             .await;
-        let body = body.map_err(|_| PostError::Answer)?.to_bytes();
-        Ok(Answer {
+        let body = body.map_err(|_| PostError::PostAnswer)?.to_bytes();
+        Ok(PostAnswer {
             status,
             body: String::from_utf8_lossy(&body).into_owned(),
         })

@@ -13,12 +13,12 @@ pub(super) struct Alias {
     /// The key.
     pub key: &'static str,
     /// How its values are written.
-    pub form: Form,
+    pub form: AliasForm,
 }
 
 /// How the values of a variable are written, where that differs from its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum AliasForm {
     /// As those of the key.
     AsKey,
     /// A flag in any of Python's spellings.
@@ -33,7 +33,7 @@ pub(super) enum Form {
     Format,
 }
 
-impl Form {
+impl AliasForm {
     /// `value` as its key reads it, or what would have been accepted.
     pub(super) fn translate(self, value: &str) -> Result<Cow<'_, str>, &'static str> {
         let translated = match self {
@@ -131,7 +131,12 @@ const LEVELS: &str = "one of TRACE, DEBUG, INFO, WARN, WARNING, ERROR, FATAL, CR
 const FORMATS: &str =
     "\"json\", \"text\", or a template with {message} or %(message)s, which means \"text\"";
 
-const fn alias(name: &'static str, section: &'static str, key: &'static str, form: Form) -> Alias {
+const fn alias(
+    name: &'static str,
+    section: &'static str,
+    key: &'static str,
+    form: AliasForm,
+) -> Alias {
     Alias {
         name,
         section,
@@ -143,57 +148,77 @@ const fn alias(name: &'static str, section: &'static str, key: &'static str, for
 /// Every alias that stands for one key alone; later ones come over earlier. `HOST`, `PORT` and `DEBUG`
 /// are none of these, since what they mean depends on others.
 pub(super) const ALIASES: &[Alias] = &[
-    alias("SERVER_ADDR", "server", "listen", Form::AsKey),
-    alias("ALLOWED_ORIGINS", "http", "allowed_origins", Form::AsKey),
-    alias("CORS_ORIGINS", "http", "cors_origins", Form::AsKey),
+    alias("SERVER_ADDR", "server", "listen", AliasForm::AsKey),
+    alias(
+        "ALLOWED_ORIGINS",
+        "http",
+        "allowed_origins",
+        AliasForm::AsKey,
+    ),
+    alias("CORS_ORIGINS", "http", "cors_origins", AliasForm::AsKey),
     alias(
         "WS_PING_INTERVAL",
         "websocket",
         "ping_interval",
-        Form::Seconds,
+        AliasForm::Seconds,
     ),
     alias(
         "WS_PING_TIMEOUT",
         "websocket",
         "ping_timeout",
-        Form::Seconds,
+        AliasForm::Seconds,
     ),
-    alias("WS_AUTH_REQUIRED", "events", "auth_required", Form::Flag),
-    alias("WS_AUTH_REQUIRED", "bridge", "auth_required", Form::Flag),
-    alias("WS_DEMO_ENABLED", "events", "demo_enabled", Form::Flag),
-    alias("WS_ENDPOINT", "events", "endpoint", Form::AsKey),
+    alias(
+        "WS_AUTH_REQUIRED",
+        "events",
+        "auth_required",
+        AliasForm::Flag,
+    ),
+    alias(
+        "WS_AUTH_REQUIRED",
+        "bridge",
+        "auth_required",
+        AliasForm::Flag,
+    ),
+    alias("WS_DEMO_ENABLED", "events", "demo_enabled", AliasForm::Flag),
+    alias("WS_ENDPOINT", "events", "endpoint", AliasForm::AsKey),
     alias(
         "WS_MAX_CONNECTIONS",
         "events",
         "max_connections",
-        Form::AsKey,
+        AliasForm::AsKey,
     ),
-    alias("WS_PATH", "bridge", "ws_path", Form::AsKey),
-    alias("SSE_PATH", "bridge", "push_path", Form::AsKey),
-    alias("SSE_BATCH_PATH", "bridge", "batch_path", Form::AsKey),
-    alias("PUBLIC_ACCOUNTS", "bridge", "public_accounts", Form::AsKey),
+    alias("WS_PATH", "bridge", "ws_path", AliasForm::AsKey),
+    alias("SSE_PATH", "bridge", "push_path", AliasForm::AsKey),
+    alias("SSE_BATCH_PATH", "bridge", "batch_path", AliasForm::AsKey),
+    alias(
+        "PUBLIC_ACCOUNTS",
+        "bridge",
+        "public_accounts",
+        AliasForm::AsKey,
+    ),
     alias(
         "SSE_RESPONSE_TIMEOUT",
         "bridge",
         "response_timeout",
-        Form::Seconds,
+        AliasForm::Seconds,
     ),
     alias(
         "WS_MAX_MESSAGE_SIZE",
         "bridge",
         "max_message_size",
-        Form::Bytes,
+        AliasForm::Bytes,
     ),
-    alias("SSE_API_KEY", "bridge", "api_key", Form::AsKey),
+    alias("SSE_API_KEY", "bridge", "api_key", AliasForm::AsKey),
     alias(
         "SSE_RATE_LIMIT",
         "bridge",
         "requests_per_minute",
-        Form::AsKey,
+        AliasForm::AsKey,
     ),
-    alias("JWT_SECRET", "auth", "jwt_secret", Form::AsKey),
-    alias("LOG_LEVEL", "log", "level", Form::Level),
-    alias("LOG_FORMAT", "log", "format", Form::Format),
+    alias("JWT_SECRET", "auth", "jwt_secret", AliasForm::AsKey),
+    alias("LOG_LEVEL", "log", "level", AliasForm::Level),
+    alias("LOG_FORMAT", "log", "format", AliasForm::Format),
 ];
 
 #[cfg(test)]
@@ -203,15 +228,15 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(form: Form, value: &str, expected: &str) {
+    fn check(form: AliasForm, value: &str, expected: &str) {
         assert_eq!(form.translate(value).as_deref(), Ok(expected), "{form:?}");
     }
 
     #[test]
     fn seconds_may_have_a_fraction() {
-        check(Form::Seconds, "30", "30000000us");
-        check(Form::Seconds, "0.5", "500000us");
-        check(Form::Seconds, "1.000001", "1000001us");
+        check(AliasForm::Seconds, "30", "30000000us");
+        check(AliasForm::Seconds, "0.5", "500000us");
+        check(AliasForm::Seconds, "1.000001", "1000001us");
         for value in [
             "",
             ".",
@@ -226,15 +251,15 @@ mod tests {
             " 30",
             "99999999999999999999",
         ] {
-            check(Form::Seconds, value, value);
+            check(AliasForm::Seconds, value, value);
         }
     }
 
     #[test]
     fn bytes_may_have_no_unit() {
-        check(Form::Bytes, "1048576", "1048576B");
+        check(AliasForm::Bytes, "1048576", "1048576B");
         for value in ["", "1MiB", "-1", "+1", "1.5"] {
-            check(Form::Bytes, value, value);
+            check(AliasForm::Bytes, value, value);
         }
     }
 
@@ -250,35 +275,39 @@ mod tests {
             ("warn", "warn"),
             ("trace", "trace"),
         ] {
-            check(Form::Level, value, expected);
+            check(AliasForm::Level, value, expected);
         }
         for value in ["", "loud", "20"] {
-            assert_eq!(Form::Level.translate(value), Err(LEVELS), "{value:?}");
+            assert_eq!(AliasForm::Level.translate(value), Err(LEVELS), "{value:?}");
         }
     }
 
     #[test]
     fn a_template_means_text() {
-        check(Form::Format, "JSON", "json");
-        check(Form::Format, "text", "text");
+        check(AliasForm::Format, "JSON", "json");
+        check(AliasForm::Format, "text", "text");
         let template = "{time:YYYY-MM-DD HH:mm:ss} | {level} | {message}";
-        check(Form::Format, template, "text");
-        check(Form::Format, "%(asctime)s %(message)s", "text");
+        check(AliasForm::Format, template, "text");
+        check(AliasForm::Format, "%(asctime)s %(message)s", "text");
         for value in ["", "{level}", "xml", "message"] {
-            assert_eq!(Form::Format.translate(value), Err(FORMATS), "{value:?}");
+            assert_eq!(
+                AliasForm::Format.translate(value),
+                Err(FORMATS),
+                "{value:?}"
+            );
         }
     }
 
     #[test]
     fn flags_are_those_of_python() {
         for value in ["True", "TRUE", "1", "yes", "on"] {
-            check(Form::Flag, value, "true");
+            check(AliasForm::Flag, value, "true");
         }
         for value in ["False", "0", "No", "off"] {
-            check(Form::Flag, value, "false");
+            check(AliasForm::Flag, value, "false");
         }
         for value in ["", "2", "tru", "app:*"] {
-            assert!(Form::Flag.translate(value).is_err(), "{value:?}");
+            assert!(AliasForm::Flag.translate(value).is_err(), "{value:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::kind::{Choice, Count, Flag, ListOf, Maybe, OneOf, Parsed, Time};
+use super::kind::{Choice, Count, FlagKind, ListOf, Maybe, OneOf, Parsed, Time};
 use super::mode::Mode;
 use super::secret::{KeyHash, KeyHashText, Secret, SecretText};
 use super::section::section;
@@ -45,7 +45,7 @@ section! {
         cookie_name: String = "access_token".to_owned(), COOKIE_NAME;
         /// Whether a token may come in the query (?token=), which others may write into their logs;
         /// this gateway never does. If not, it is not looked at.
-        token_in_query: bool = true, Flag;
+        token_in_query: bool = true, FlagKind;
         /// Credentials from one address that may turn out wrong in a minute; 0: no limit. Beyond it:
         /// status 429 with Retry-After for every credential, before it is checked.
         max_failures_per_minute: u32 = if mode == Mode::Prod { 60 } else { 0 }, Count(0..=1_000_000);

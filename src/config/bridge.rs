@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::Config;
 use super::error::Problem;
-use super::kind::{Choice, Count, Flag, Kind, Maybe, OneOf, Parsed, Size, Time};
+use super::kind::{Choice, Count, FlagKind, Kind, Maybe, OneOf, Parsed, Size, Time};
 use super::mode::Mode;
-use super::raw::Raw;
+use super::raw::RawValue;
 use super::secret::{ApiKeyText, Secret};
 use super::section::section;
 use super::size::{KIB, MIB};
@@ -16,10 +16,10 @@ section! {
     /// The bridge: services push and ask over HTTP, users receive and answer over WebSocket.
     pub struct Bridge(mode) {
         /// Whether the paths below exist.
-        enabled: bool = true, Flag;
+        enabled: bool = true, FlagKind;
         /// Whether users prove with a token who they are, and services with a key or a token that they
         /// are services. In prod mode they always do; if not, whoever says a user's name is that user.
-        auth_required: bool = mode == Mode::Prod, Flag;
+        auth_required: bool = mode == Mode::Prod, FlagKind;
         /// The path that users connect to, as /ws?user_id=alice.
         ws_path: String = "/ws".to_owned(), PATH;
         /// The path that a message for one user is posted to.
@@ -153,7 +153,7 @@ fn is_path(text: &str) -> bool {
 struct Accounts;
 
 impl Kind<BTreeSet<String>> for Accounts {
-    fn read(&self, raw: Raw<'_>) -> Option<BTreeSet<String>> {
+    fn read(&self, raw: RawValue<'_>) -> Option<BTreeSet<String>> {
         let accounts = raw
             .list()?
             .into_iter()
@@ -221,7 +221,7 @@ mod tests {
     #[track_caller]
     fn check(key: &str, word: &str, accepted: bool) {
         let mut bridge = Bridge::for_mode(Mode::Prod);
-        let result = bridge.set(key, Raw::Word(word));
+        let result = bridge.set(key, RawValue::Word(word));
         assert_eq!(result.is_ok(), accepted, "{key} = {word:?}");
     }
 
@@ -269,7 +269,7 @@ mod tests {
     fn four_accounts_are_always_public() {
         let mut bridge = Bridge::for_mode(Mode::Prod);
         bridge
-            .set("public_accounts", Raw::Word("helpdesk,ci_bot"))
+            .set("public_accounts", RawValue::Word("helpdesk,ci_bot"))
             .unwrap();
         for name in BUILT_IN.into_iter().chain(["helpdesk"]) {
             assert!(bridge.is_public(name), "{name}");

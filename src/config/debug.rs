@@ -1,6 +1,6 @@
 //! `[debug]`: endpoints that serve tests and measurements.
 
-use super::kind::{Flag, Size};
+use super::kind::{FlagKind, Size};
 use super::mode::Mode;
 use super::section::section;
 use super::size::{GIB, KIB, MIB};
@@ -9,10 +9,10 @@ section! {
     /// Endpoints for tests and measurements.
     pub struct Debug(mode) {
         /// Whether /debug/echo sends every message back to its sender. It never asks for a token.
-        echo: bool = mode != Mode::Prod, Flag;
+        echo: bool = mode != Mode::Prod, FlagKind;
         /// Whether / serves a page to try the gateway out in a browser. It is the same for everybody;
         /// what can be done with it is a matter of tokens.
-        page: bool = mode != Mode::Prod, Flag;
+        page: bool = mode != Mode::Prod, FlagKind;
         /// Payload bytes of a message to /debug/echo. Beyond it: closed with 1009.
         echo_max_message_size: usize = 17 * MIB, Size(KIB..=GIB);
     }

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::alias::{self, ALIASES, Form};
+use super::alias::{self, ALIASES, AliasForm};
 use super::error::Problem;
 use super::layers::{Setting, Spelling, Target, nearest};
-use super::raw::Raw;
+use super::raw::RawValue;
 use super::{Config, Mode};
 
 /// Names the configuration file, where `--config` does not.
@@ -169,7 +169,7 @@ impl<'a> Layer<'a> {
         if !given.text().ok().and_then(alias::flag)? {
             return None;
         }
-        let mut variable = given.variable("log", "level", Form::Flag);
+        let mut variable = given.variable("log", "level", AliasForm::Flag);
         if let Ok(value) = &mut variable.value {
             value.word = "debug".into();
         }
@@ -272,7 +272,7 @@ impl Given {
     fn read<T>(&self, read: fn(&str) -> Option<T>, accepted: &'static str) -> Result<T, Wrong> {
         let text = self.text()?;
         read(text).ok_or_else(|| Wrong {
-            given: Raw::Word(text).show(),
+            given: RawValue::Word(text).show(),
             accepted,
         })
     }
@@ -283,15 +283,15 @@ impl Given {
     }
 
     /// This variable for a key, its values being written as `form` says.
-    fn variable(&self, section: &'static str, key: &'static str, form: Form) -> Variable<'_> {
-        let text = if form == Form::AsKey {
+    fn variable(&self, section: &'static str, key: &'static str, form: AliasForm) -> Variable<'_> {
+        let text = if form == AliasForm::AsKey {
             self.whole()
         } else {
             self.text()
         };
         let value = text.and_then(|text| {
             let word = form.translate(text).map_err(|accepted| Wrong {
-                given: Raw::Word(text).show(),
+                given: RawValue::Word(text).show(),
                 accepted,
             })?;
             let spelling = Spelling {
@@ -300,7 +300,7 @@ impl Given {
             };
             Ok(Value {
                 word,
-                spelling: (form != Form::AsKey).then_some(spelling),
+                spelling: (form != AliasForm::AsKey).then_some(spelling),
             })
         });
         Variable {
@@ -354,7 +354,7 @@ impl Variable<'_> {
             Ok(value) => settings.push(Setting {
                 origin: self.origin.clone(),
                 target,
-                raw: Raw::Word(&value.word),
+                raw: RawValue::Word(&value.word),
                 spelling: value.spelling,
             }),
             Err(wrong) => problems.push(Problem::Value {

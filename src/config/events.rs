@@ -1,7 +1,7 @@
 //! `[events]`: who may use the events protocol, and how much of it.
 
 use super::Access;
-use super::kind::{Count, Flag, OneOf, Parsed, Size};
+use super::kind::{Count, FlagKind, OneOf, Parsed, Size};
 use super::mode::Mode;
 use super::section::section;
 use super::size::{KIB, MIB};
@@ -10,9 +10,9 @@ section! {
     /// Who may use the events protocol, and how much of it.
     pub struct Events(mode) {
         /// Whether /api/v1/ws, /api/v1/ws/dev and POST /api/v1/events ask for a token.
-        auth_required: bool = mode != Mode::Demo, Flag;
+        auth_required: bool = mode != Mode::Demo, FlagKind;
         /// Whether /api/v1/ws/demo exists. It never asks for a token.
-        demo_enabled: bool = mode != Mode::Prod, Flag;
+        demo_enabled: bool = mode != Mode::Prod, FlagKind;
         /// The path that clients which are not told another one connect to.
         endpoint: String = default_endpoint(mode).to_owned(), ENDPOINT;
         /// Payload bytes of a message from a client. Beyond it: closed with 1009.

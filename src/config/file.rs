@@ -8,7 +8,7 @@ use crate::topic::{self, NameError};
 use super::error::Problem;
 use super::layers::{Setting, Target, nearest, toml_key};
 use super::namespace::{Overrides, as_section};
-use super::raw::Raw;
+use super::raw::RawValue;
 use super::section::Section;
 use super::{Config, Mode};
 
@@ -54,11 +54,11 @@ pub(super) fn settings<'a>(
             (section, DeValue::Table(keys)) if is_section(section) => file.section(section, keys),
             (section, DeValue::Table(keys)) => file.unknown_section(at, section, keys),
             ("namespace", other) => {
-                file.refuse(at, "namespace", &Raw::Toml(other).show(), A_NAMESPACE);
+                file.refuse(at, "namespace", &RawValue::Toml(other).show(), A_NAMESPACE);
             }
             (section, other) if is_section(section) => {
                 let accepted = format!("a section, as [{section}]");
-                file.refuse(at, section, &Raw::Toml(other).show(), &accepted);
+                file.refuse(at, section, &RawValue::Toml(other).show(), &accepted);
             }
             (top, other) => file.add(at, Target::Top(top), other),
         }
@@ -111,7 +111,7 @@ impl<'a> File<'_, 'a> {
         self.settings.push(Setting {
             origin,
             target,
-            raw: Raw::Toml(value),
+            raw: RawValue::Toml(value),
             spelling: None,
         });
     }
@@ -135,7 +135,7 @@ impl<'a> File<'_, 'a> {
                     ),
                 },
                 (prefix, value) => {
-                    let given = Raw::Toml(value).show();
+                    let given = RawValue::Toml(value).show();
                     let key = format!("namespace.{}", toml_key(prefix));
                     self.refuse(at, &key, &given, A_NAMESPACE);
                 }

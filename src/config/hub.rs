@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::kind::{Choice, Count, Flag, OneOf, Size, Time};
+use super::kind::{Choice, Count, FlagKind, OneOf, Size, Time};
 use super::mode::Mode;
 use super::section::section;
 use super::size::{GIB, KIB, MIB};
@@ -47,7 +47,7 @@ section! {
         max_history_memory: usize = 256 * MIB, Size(MIB..=1024 * GIB);
         /// Whether topics tell who comes and goes, and who is there. Counts subscriptions by name, not
         /// by pattern.
-        presence: bool = false, Flag;
+        presence: bool = false, FlagKind;
         /// How long somebody may be away before it is told.
         presence_grace: Duration = Duration::from_secs(5), Time(Duration::ZERO..=Duration::from_hours(1));
     }

@@ -6,13 +6,13 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::raw::Raw;
+use super::raw::RawValue;
 use super::{duration, size};
 
 /// Reads and writes the values of one key.
 pub(super) trait Kind<T> {
     /// The value, or `None` when it is not accepted.
-    fn read(&self, raw: Raw<'_>) -> Option<T>;
+    fn read(&self, raw: RawValue<'_>) -> Option<T>;
     /// The value as TOML, or `None` when it is not set.
     fn show(&self, value: &T) -> Option<String>;
     /// What is accepted, to end the sentence "accepted: ..".
@@ -22,7 +22,7 @@ pub(super) trait Kind<T> {
         false
     }
     /// A refused value, to go on "cannot be ".
-    fn describe(&self, raw: Raw<'_>) -> String {
+    fn describe(&self, raw: RawValue<'_>) -> String {
         if self.is_secret() {
             "the value given (not shown)".to_owned()
         } else {
@@ -35,7 +35,7 @@ pub(super) trait Kind<T> {
 pub(super) struct Count(pub RangeInclusive<u64>);
 
 impl Kind<usize> for Count {
-    fn read(&self, raw: Raw<'_>) -> Option<usize> {
+    fn read(&self, raw: RawValue<'_>) -> Option<usize> {
         raw.integer()
             .filter(|number| self.0.contains(number))
             .and_then(|number| number.try_into().ok())
@@ -51,7 +51,7 @@ impl Kind<usize> for Count {
 }
 
 impl Kind<u32> for Count {
-    fn read(&self, raw: Raw<'_>) -> Option<u32> {
+    fn read(&self, raw: RawValue<'_>) -> Option<u32> {
         raw.integer()
             .filter(|number| self.0.contains(number))
             .and_then(|number| number.try_into().ok())
@@ -70,7 +70,7 @@ impl Kind<u32> for Count {
 pub(super) struct Size(pub RangeInclusive<usize>);
 
 impl Kind<usize> for Size {
-    fn read(&self, raw: Raw<'_>) -> Option<usize> {
+    fn read(&self, raw: RawValue<'_>) -> Option<usize> {
         size::parse(raw.text()?).filter(|bytes| self.0.contains(bytes))
     }
 
@@ -88,7 +88,7 @@ impl Kind<usize> for Size {
 pub(super) struct Time(pub RangeInclusive<Duration>);
 
 impl Kind<Duration> for Time {
-    fn read(&self, raw: Raw<'_>) -> Option<Duration> {
+    fn read(&self, raw: RawValue<'_>) -> Option<Duration> {
         duration::parse(raw.text()?).filter(|duration| self.0.contains(duration))
     }
 
@@ -106,10 +106,10 @@ impl Kind<Duration> for Time {
 }
 
 /// `true` or `false`.
-pub(super) struct Flag;
+pub(super) struct FlagKind;
 
-impl Kind<bool> for Flag {
-    fn read(&self, raw: Raw<'_>) -> Option<bool> {
+impl Kind<bool> for FlagKind {
+    fn read(&self, raw: RawValue<'_>) -> Option<bool> {
         raw.boolean()
     }
 
@@ -138,7 +138,7 @@ pub(super) trait Choice: Copy + PartialEq + 'static {
 pub(super) struct OneOf;
 
 impl<T: Choice> Kind<T> for OneOf {
-    fn read(&self, raw: Raw<'_>) -> Option<T> {
+    fn read(&self, raw: RawValue<'_>) -> Option<T> {
         let text = raw.text()?;
         T::NAMES
             .iter()
@@ -163,7 +163,7 @@ impl<T: Choice> Kind<T> for OneOf {
 pub(super) struct OneNumberOf;
 
 impl<T: Choice> Kind<T> for OneNumberOf {
-    fn read(&self, raw: Raw<'_>) -> Option<T> {
+    fn read(&self, raw: RawValue<'_>) -> Option<T> {
         let number = raw.integer()?.to_string();
         T::NAMES
             .iter()
@@ -192,7 +192,7 @@ pub(super) struct Parsed<T> {
 }
 
 impl<T> Kind<T> for Parsed<T> {
-    fn read(&self, raw: Raw<'_>) -> Option<T> {
+    fn read(&self, raw: RawValue<'_>) -> Option<T> {
         (self.read)(raw.text()?)
     }
 
@@ -214,7 +214,7 @@ pub(super) struct ListOf<K> {
 }
 
 impl<T: PartialEq, K: Kind<T>> Kind<Vec<T>> for ListOf<K> {
-    fn read(&self, raw: Raw<'_>) -> Option<Vec<T>> {
+    fn read(&self, raw: RawValue<'_>) -> Option<Vec<T>> {
         let items: Vec<T> = raw
             .list()?
             .into_iter()
@@ -244,9 +244,9 @@ impl<T: PartialEq, K: Kind<T>> Kind<Vec<T>> for ListOf<K> {
         self.item.is_secret()
     }
 
-    fn describe(&self, raw: Raw<'_>) -> String {
+    fn describe(&self, raw: RawValue<'_>) -> String {
         let parts = raw.list().unwrap_or_default();
-        if let (Raw::Word(_), ..=1) = (raw, parts.len()) {
+        if let (RawValue::Word(_), ..=1) = (raw, parts.len()) {
             return self.item.describe(raw);
         }
         let items: Vec<_> = parts.iter().map(|part| self.item.read(*part)).collect();
@@ -271,7 +271,7 @@ fn repeated<T: PartialEq>(items: &[T]) -> Option<usize> {
 pub(super) struct Maybe<K>(pub K);
 
 impl<T, K: Kind<T>> Kind<Option<T>> for Maybe<K> {
-    fn read(&self, raw: Raw<'_>) -> Option<Option<T>> {
+    fn read(&self, raw: RawValue<'_>) -> Option<Option<T>> {
         self.0.read(raw).map(Some)
     }
 
@@ -287,7 +287,7 @@ impl<T, K: Kind<T>> Kind<Option<T>> for Maybe<K> {
         self.0.is_secret()
     }
 
-    fn describe(&self, raw: Raw<'_>) -> String {
+    fn describe(&self, raw: RawValue<'_>) -> String {
         self.0.describe(raw)
     }
 }

@@ -12,8 +12,8 @@ use super::error::{ConfigError, Problem};
 use super::file;
 use super::kind::OneOf;
 use super::namespace::{Namespaces, Overrides};
-use super::raw::Raw;
-use super::section::{self, Refusal, Section, WrongValue};
+use super::raw::RawValue;
+use super::section::{self, KeyRefusal, Section, WrongValue};
 use super::{Config, Mode};
 
 /// What a configuration is made from.
@@ -50,7 +50,7 @@ pub(super) struct Setting<'a> {
     /// Where it goes.
     pub target: Target<'a>,
     /// The value.
-    pub raw: Raw<'a>,
+    pub raw: RawValue<'a>,
     /// How it was written, if that differs.
     pub spelling: Option<Spelling<'a>>,
 }
@@ -121,18 +121,18 @@ impl Config {
         let result = match setting.target {
             // Read before the others, for they start from it.
             Target::Top("mode") => Ok(()),
-            Target::Top(_) => Err(Refusal::UnknownKey),
+            Target::Top(_) => Err(KeyRefusal::UnknownKey),
             Target::Key(name, key) => match self.section_mut(name) {
                 Some(section) => section.set(key, setting.raw),
-                None => Err(Refusal::UnknownKey),
+                None => Err(KeyRefusal::UnknownKey),
             },
             Target::Namespace(prefix, key) => {
                 namespace(namespaces, prefix, self.mode).set(key, setting.raw)
             }
         };
         result.map_err(|refusal| match refusal {
-            Refusal::Value(wrong) => setting.refused(wrong),
-            Refusal::UnknownKey => Problem::Unknown {
+            KeyRefusal::Value(wrong) => setting.refused(wrong),
+            KeyRefusal::UnknownKey => Problem::Unknown {
                 origin: setting.origin.clone(),
                 what: "key",
                 name: setting.target.path(),
@@ -264,7 +264,7 @@ impl Setting<'_> {
         let WrongValue { given, accepted } = wrong;
         let (given, accepted) = match self.spelling {
             Some(spelling) => (
-                Raw::Word(spelling.given).show(),
+                RawValue::Word(spelling.given).show(),
                 format!("{}{accepted}", spelling.accepts_also),
             ),
             None => (given, accepted),
@@ -301,7 +301,7 @@ impl Flag {
             target: self.section.map_or(Target::Top(self.key), |section| {
                 Target::Key(section, self.key)
             }),
-            raw: Raw::Word(&self.value),
+            raw: RawValue::Word(&self.value),
             spelling: None,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::id::Priority;
 use crate::topic::{self, Selector};
 
-use super::kind::{Choice, Count, Flag, Maybe, OneNumberOf, OneOf, Size, Time};
+use super::kind::{Choice, Count, FlagKind, Maybe, OneNumberOf, OneOf, Size, Time};
 use super::layers::namespace_path;
 use super::section::section;
 use super::size::{GIB, KIB, MIB};
@@ -34,7 +34,7 @@ section! {
         /// As hub.history_ttl.
         history_ttl: Option<Duration> = None, Maybe(Time(Duration::from_secs(1)..=Duration::from_hours(24 * 365)));
         /// As hub.presence.
-        presence: Option<bool> = None, Maybe(Flag);
+        presence: Option<bool> = None, Maybe(FlagKind);
         /// As hub.presence_grace.
         presence_grace: Option<Duration> = None, Maybe(Time(Duration::ZERO..=Duration::from_hours(1)));
     }

@@ -5,7 +5,7 @@ use toml::de::DeValue;
 
 /// A value as it was given.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Raw<'a> {
+pub(super) enum RawValue<'a> {
     /// A typed value of a TOML document.
     Toml(&'a DeValue<'a>),
     /// A word without quotes: an environment variable, a flag, a list's part. White space around it does
@@ -13,7 +13,7 @@ pub(super) enum Raw<'a> {
     Word(&'a str),
 }
 
-impl<'a> Raw<'a> {
+impl<'a> RawValue<'a> {
     /// A whole number of at most 64 bits.
     pub(super) fn integer(self) -> Option<u64> {
         match self {
@@ -52,7 +52,7 @@ impl<'a> Raw<'a> {
                 value
                     .as_array()?
                     .iter()
-                    .map(|item| Raw::Toml(item.get_ref()))
+                    .map(|item| RawValue::Toml(item.get_ref()))
                     .collect(),
             ),
             Self::Word(word) => {
@@ -60,7 +60,7 @@ impl<'a> Raw<'a> {
                 Some(
                     parts
                         .filter(|part| !part.is_empty())
-                        .map(Raw::Word)
+                        .map(RawValue::Word)
                         .collect(),
                 )
             }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::kind::Kind;
-use super::raw::Raw;
+use super::raw::RawValue;
 
 /// Bytes that only some may know: an HS256 secret of at least [`Secret::LEN_MIN`] bytes, or a key that
 /// services send. Never shown: `Debug` writes `Secret(..)`.
@@ -114,10 +114,10 @@ impl fmt::Debug for KeyHash {
 pub(super) struct SecretText;
 
 impl Kind<Secret> for SecretText {
-    fn read(&self, raw: Raw<'_>) -> Option<Secret> {
+    fn read(&self, raw: RawValue<'_>) -> Option<Secret> {
         let text = raw.text()?;
         let mut secret = Secret::new(text.as_bytes())?;
-        secret.is_padded = matches!(raw, Raw::Word(whole) if whole.len() > text.len());
+        secret.is_padded = matches!(raw, RawValue::Word(whole) if whole.len() > text.len());
         Some(secret)
     }
 
@@ -141,7 +141,7 @@ impl Kind<Secret> for SecretText {
 pub(super) struct ApiKeyText;
 
 impl Kind<Secret> for ApiKeyText {
-    fn read(&self, raw: Raw<'_>) -> Option<Secret> {
+    fn read(&self, raw: RawValue<'_>) -> Option<Secret> {
         Secret::api_key(raw.text()?)
     }
 
@@ -166,7 +166,7 @@ impl Kind<Secret> for ApiKeyText {
 pub(super) struct KeyHashText;
 
 impl Kind<KeyHash> for KeyHashText {
-    fn read(&self, raw: Raw<'_>) -> Option<KeyHash> {
+    fn read(&self, raw: RawValue<'_>) -> Option<KeyHash> {
         KeyHash::parse(raw.text()?)
     }
 

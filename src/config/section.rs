@@ -6,7 +6,7 @@
 
 use super::kind::Kind;
 use super::mode::Mode;
-use super::raw::Raw;
+use super::raw::RawValue;
 
 /// One key of a section.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +19,7 @@ pub(super) struct Key {
 
 /// Why a value was not set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum KeyRefusal {
     /// The section has no such key.
     UnknownKey,
     /// The key does not accept the value.
@@ -35,7 +35,7 @@ pub(super) struct WrongValue {
     pub accepted: String,
 }
 
-impl From<WrongValue> for Refusal {
+impl From<WrongValue> for KeyRefusal {
     fn from(value: WrongValue) -> Self {
         Self::Value(value)
     }
@@ -52,7 +52,7 @@ pub(super) trait Section {
     /// Its keys in the order of the file.
     fn keys(&self) -> &'static [Key];
     /// Sets one key.
-    fn set(&mut self, key: &str, raw: Raw<'_>) -> Result<(), Refusal>;
+    fn set(&mut self, key: &str, raw: RawValue<'_>) -> Result<(), KeyRefusal>;
     /// The value of one key as TOML, secrets hidden; `None` when it is not set.
     fn show(&self, key: &str) -> Option<String>;
     /// Whether the value of one key is a secret.
@@ -97,14 +97,14 @@ macro_rules! section {
             fn set(
                 &mut self,
                 key: &str,
-                raw: $crate::config::raw::Raw<'_>,
-            ) -> Result<(), $crate::config::section::Refusal> {
+                raw: $crate::config::raw::RawValue<'_>,
+            ) -> Result<(), $crate::config::section::KeyRefusal> {
                 match key {
                     $(stringify!($key) => {
                         self.$key = $crate::config::section::read(&$kind, raw)?;
                         Ok(())
                     })*
-                    _ => Err($crate::config::section::Refusal::UnknownKey),
+                    _ => Err($crate::config::section::KeyRefusal::UnknownKey),
                 }
             }
 
@@ -129,7 +129,7 @@ macro_rules! section {
 pub(super) use section;
 
 /// Reads a value of `kind`, or says what was given and what is accepted.
-pub(super) fn read<T>(kind: &impl Kind<T>, raw: Raw<'_>) -> Result<T, WrongValue> {
+pub(super) fn read<T>(kind: &impl Kind<T>, raw: RawValue<'_>) -> Result<T, WrongValue> {
     kind.read(raw).ok_or_else(|| WrongValue {
         given: kind.describe(raw),
         accepted: kind.accepts(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::kind::{Choice, Count, Flag, ListOf, OneOf, Parsed, Size, Time};
+use super::kind::{Choice, Count, FlagKind, ListOf, OneOf, Parsed, Size, Time};
 use super::section::section;
 use super::size::{GIB, KIB};
 
@@ -20,7 +20,7 @@ section! {
         /// Threads that serve connections, each with its own listener; 0: one per available core.
         shards: usize = 0, Count(0..=1024);
         /// Whether each shard's thread stays on one core.
-        pin_threads: bool = true, Flag;
+        pin_threads: bool = true, FlagKind;
         /// Connections the kernel keeps waiting to be accepted, per listener and shard; it drops those
         /// beyond it, and the client tries again. net.core.somaxconn may lower it.
         backlog: u32 = 4096, Count(1..=65_535);
@@ -63,13 +63,13 @@ section! {
         /// Whether another process may listen on the same ports; the kernel spreads connections over both.
         /// It must be this gateway, too, and of the same user; each process has topics of its own. If
         /// not, a port in use is refused at the start.
-        share_port: bool = false, Flag;
+        share_port: bool = false, FlagKind;
         /// Whether the kernel may back memory with huge pages of 2 MiB. Fewer misses of the processor's
         /// address cache, for more resident memory: a connection takes half as much again, and what it
         /// leaves stays.
-        huge_pages: bool = false, Flag;
+        huge_pages: bool = false, FlagKind;
         /// Accept listeners beyond loopback although something is open to clients without credentials.
-        allow_open: bool = false, Flag;
+        allow_open: bool = false, FlagKind;
     }
 }
 

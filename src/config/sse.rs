@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::kind::{Count, Flag, Maybe, Time};
+use super::kind::{Count, FlagKind, Maybe, Time};
 use super::secret::{Secret, SecretText};
 use super::section::section;
 
@@ -10,7 +10,7 @@ section! {
     /// Streams of Server-Sent Events. Tokens are asked for as events.auth_required says.
     pub struct Sse(mode) {
         /// Whether /api/v1/sse exists.
-        enabled: bool = true, Flag;
+        enabled: bool = true, FlagKind;
         /// Topics of one stream. Beyond it: status 400.
         max_topics: usize = 50, Count(1..=1000);
         /// How long a client is told to wait before it connects again: between half of this and one

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::kind::{Count, Flag, Size, Time};
+use super::kind::{Count, FlagKind, Size, Time};
 use super::section::section;
 use super::size::{GIB, MIB};
 
@@ -23,7 +23,7 @@ section! {
         /// Pings and pongs a client may send per second, sustained. Beyond it: closed with 1008.
         max_control_frames_per_second: u32 = 1000, Count(1..=1_000_000);
         /// Whether permessage-deflate (RFC 7692) is negotiated with clients that offer it.
-        deflate: bool = true, Flag;
+        deflate: bool = true, FlagKind;
         /// Effort of the compressor, 1 (fastest) to 9 (smallest). A broadcast is compressed once for all
         /// its receivers.
         deflate_level: u32 = 1, Count(1..=9);
@@ -31,6 +31,6 @@ section! {
         deflate_min_size: usize = 64, Size(0..=MIB);
         /// Whether a client may keep its compression context between messages: smaller messages from it
         /// for about 32 KiB of memory per connection.
-        deflate_client_contexts: bool = false, Flag;
+        deflate_client_contexts: bool = false, FlagKind;
     }
 }

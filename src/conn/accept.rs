@@ -37,10 +37,11 @@ use crate::shard::Shard;
 use crate::ws::handshake::offers_websocket;
 
 /// A socket that becomes something else than HTTP, and what the peer sent behind its request.
-type Taken = (Claimed, Stream, Vec<u8>);
+type TakenSocket = (Claimed, Stream, Vec<u8>);
 
 /// What becomes of one request.
-type Answering = Pin<Box<dyn Future<Output = Result<Response<Watched<AnswerBody>>, Infallible>>>>;
+type RequestAnswer =
+    Pin<Box<dyn Future<Output = Result<Response<Watched<AnswerBody>>, Infallible>>>>;
 
 /// Serves one accepted connection: answers its requests until one claims the
 /// socket, which then lives on in a task of its own.
@@ -85,7 +86,7 @@ async fn serve(
     mut stream: Stream,
     address: IpAddr,
     progress: &Rc<Progress>,
-) -> Option<Taken> {
+) -> Option<TakenSocket> {
     let deadline = progress.deadline.get();
     let reading = preamble::read(&shard.config.server, &mut stream, address, deadline).await;
     let (address, begun) = match reading {
@@ -136,7 +137,7 @@ async fn serve_requests(
     address: IpAddr,
     begun: Vec<u8>,
     progress: &Rc<Progress>,
-) -> Option<Taken> {
+) -> Option<TakenSocket> {
     let config = shard.config.clone();
     let head_timeout = config.server.handshake_timeout;
     let limits = GuardLimits {
@@ -152,13 +153,13 @@ async fn serve_requests(
         let request_timeout = shard.config.websocket.message_timeout;
         progress.deadline.set(Instant::now() + request_timeout);
         progress.busy.set(true);
-        let answering: Answering = Box::pin(async move {
+        let answering: RequestAnswer = Box::pin(async move {
             let asks_for_upgrade = offers_websocket(request.headers());
             let server = &shard.config.server;
             let address = client_of(server, address, request.headers());
             let (mut answer, is_last) =
                 match admit::decide(records.dialects(), &shard, &request, address) {
-                    Decision::Claim(claim) => {
+                    Decision::WebSocketClaim(claim) => {
                         if names_client_in_vain(server, request.headers()) {
                             note_proxy(address);
                         }

@@ -18,14 +18,14 @@ use super::session::{Session, Standing};
 use crate::http::{Answer, allow_page, is_allowed_page, preflight, refuse};
 use crate::id::FormatId;
 use crate::metrics::{Limited, Refused};
-use crate::process::{NoRoom, Place, Seat};
+use crate::process::{ConnectionSlot, NoRoom, Seat};
 use crate::shard::{Lease, Shard};
 use crate::ws::deflate::{Agreed, DeflateOptions, negotiate};
 use crate::ws::handshake::{Upgrade, offers_websocket};
 
 /// A socket that becomes a WebSocket connection.
 #[derive(Debug)]
-pub struct Claim {
+pub struct WebSocketClaim {
     /// The answer to the upgrade request; empty if the session sends it.
     pub head: Vec<u8>,
     /// What was agreed about compression.
@@ -37,7 +37,7 @@ pub struct Claim {
     /// The largest message that it may send.
     pub message_bytes_max: usize,
     /// Its slot among the process's connections.
-    pub place: Place,
+    pub place: ConnectionSlot,
     /// Until when the connection may last, if its token says so.
     pub lease: Option<Lease>,
     /// What it may use of what all share.
@@ -52,7 +52,7 @@ pub struct StreamClaim {
     /// Its side of the protocol, which sends the head of the response.
     pub session: Box<dyn Session>,
     /// Its slot among the process's connections.
-    pub place: Place,
+    pub place: ConnectionSlot,
     /// Its seat among those that topics are read on.
     pub seat: Seat,
     /// Until when the connection may last, if its token says so.
@@ -60,14 +60,14 @@ pub struct StreamClaim {
 }
 
 /// An answer that turns a request away, and what it counts as.
-pub type Refusal = (Refused, Box<Answer>);
+pub type UpgradeRefusal = (Refused, Box<Answer>);
 
 /// What comes of a step.
-pub type Admission<T> = Result<T, Refusal>;
+pub type Admission<T> = Result<T, UpgradeRefusal>;
 
 /// What is done with a request.
 pub(super) enum Decision {
-    Claim(Claimed),
+    WebSocketClaim(Claimed),
     /// This answer, the last one of its connection.
     Answer(Box<Answer>),
     /// The router answers.
@@ -118,7 +118,7 @@ fn decide_for_any_page(
     }
     match dialect.claim(shard, request, address) {
         Ok(Claimed::Answer(answer)) => Decision::Answer(answer),
-        Ok(claimed) => Decision::Claim(claimed),
+        Ok(claimed) => Decision::WebSocketClaim(claimed),
         Err((why, answer)) => {
             shard.counters.refused[why as usize].add(1);
             Decision::Answer(answer)
@@ -197,12 +197,12 @@ pub fn refusal(
     status: u16,
     why: &str,
     headers: &[(HeaderName, &'static str)],
-) -> Refusal {
+) -> UpgradeRefusal {
     (counted, Box::new(refuse(status, why, headers)))
 }
 
 /// Takes a place for a connection from `address`; there is none while clients are being closed.
-pub fn enter(shard: &Shard, address: IpAddr) -> Result<Place, Refusal> {
+pub fn enter(shard: &Shard, address: IpAddr) -> Result<ConnectionSlot, UpgradeRefusal> {
     if shard.process.is_draining() {
         let why = "The gateway is stopping";
         return Err(refusal(Refused::Draining, 503, why, &[(RETRY_AFTER, "1")]));
@@ -217,7 +217,7 @@ pub fn enter(shard: &Shard, address: IpAddr) -> Result<Place, Refusal> {
 }
 
 /// Takes a seat among the connections that topics are read on.
-pub fn take_seat(shard: &Shard) -> Result<Seat, Refusal> {
+pub fn take_seat(shard: &Shard) -> Result<Seat, UpgradeRefusal> {
     shard.process.seats.take().ok_or_else(|| {
         shard.counters.limited(Limited::Connections);
         let headers = [(RETRY_AFTER, "1")];

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hyper::Request;
 use hyper::body::Incoming;
 
-use super::admit::{Admission, Claim, StreamClaim};
+use super::admit::{Admission, StreamClaim, WebSocketClaim};
 use crate::config::Config;
 use crate::http::Answer;
 use crate::service::Endpoint;
@@ -58,7 +58,7 @@ pub enum Route {
 #[derive(Debug)]
 pub enum Claimed {
     /// A WebSocket connection.
-    WebSocket(Box<Claim>),
+    WebSocket(Box<WebSocketClaim>),
     /// A response that does not end.
     Stream(Box<StreamClaim>),
     /// Nothing: this answer was asked for alone.

@@ -9,24 +9,24 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::admit::Claim;
+use super::admit::WebSocketClaim;
 use super::quota::{Quota, Rate};
 use super::record::Records;
 use super::session::{Flow, Session};
 use crate::id::{PeerId, Priority};
 use crate::metrics::Limited;
 use crate::net::{Reader, Stream};
-use crate::process::{Held, Over, Place};
+use crate::process::{ConnectionSlot, Held, Over};
 use crate::shard::{Disconnect, Shard, Unfinished};
 use crate::ws::deflate::{Agreed, Inflater};
-use crate::ws::{CloseCode, Decoder, Event, Input, Limits, OpCode, ProtocolError};
+use crate::ws::{CloseCode, Decoder, DecoderLimits, Event, Input, OpCode, ProtocolError};
 
 /// Begins the connection that `claim` describes. `rest` is what the peer sent
 /// behind its request.
 pub(super) fn start(
     shard: &Rc<Shard>,
     records: Rc<Records>,
-    claim: Claim,
+    claim: WebSocketClaim,
     stream: Stream,
     rest: Vec<u8>,
 ) {
@@ -44,17 +44,17 @@ pub(super) fn start(
         shard.send_raw(peer, Priority::Critical, &claim.head);
     }
     records.put(peer.slot, claim.session);
-    let limits = Limits {
+    let limits = DecoderLimits {
         message_bytes_max: claim.message_bytes_max,
     };
-    let mut driver = Driver {
+    let mut driver = WebSocketDriver {
         shard: shard.clone(),
         peer,
         reader,
         decoder: Decoder::new(limits, claim.agreed.as_ref()),
         records,
         kept: (!rest.is_empty()).then(|| {
-            Box::new(Kept {
+            Box::new(KeptInput {
                 message: None,
                 rest,
                 from: 0,
@@ -62,8 +62,8 @@ pub(super) fn start(
         }),
         turn_over: false,
         unfinished: shard.process.unfinished.hold(),
-        control: Budget::default(),
-        phase: Phase::Open,
+        control: ControlBudget::default(),
+        phase: ConnectionPhase::Open,
         discarded: 0,
         closing: None,
         quota: claim.quota,
@@ -74,7 +74,7 @@ pub(super) fn start(
     tokio::task::spawn_local(driver);
 }
 
-struct Driver {
+struct WebSocketDriver {
     shard: Rc<Shard>,
     peer: PeerId,
     reader: Reader,
@@ -82,27 +82,27 @@ struct Driver {
     /// Where the session is.
     records: Rc<Records>,
     /// What has been read and could not be dealt with yet.
-    kept: Option<Box<Kept>>,
+    kept: Option<Box<KeptInput>>,
     /// What is kept can be dealt with; others get their turn first.
     turn_over: bool,
     /// What the decoder holds, as it was last reported to the process.
     unfinished: Held,
-    control: Budget,
-    phase: Phase,
+    control: ControlBudget,
+    phase: ConnectionPhase,
     /// Bytes that came since the end began.
     discarded: usize,
     /// When the peer is not waited for any longer.
     closing: Option<Pin<Box<Sleep>>>,
     quota: Quota,
-    _place: Place,
+    _place: ConnectionSlot,
 }
 
 /// A decoded message, and the rate that it is beyond, if it is.
-type Waiting = (OpCode, Vec<u8>, Option<Over>);
+type WaitingMessage = (OpCode, Vec<u8>, Option<Over>);
 
-struct Kept {
+struct KeptInput {
     /// A decoded message that has to wait, and the rate that it is beyond.
-    message: Option<Waiting>,
+    message: Option<WaitingMessage>,
     /// Bytes as they were received, those behind the message from here on.
     rest: Vec<u8>,
     from: usize,
@@ -120,8 +120,8 @@ enum Stop {
 
 /// What has not been dealt with.
 struct Left {
-    /// As in [`Kept`].
-    message: Option<Waiting>,
+    /// As in [`KeptInput`].
+    message: Option<WaitingMessage>,
     /// Bytes behind it.
     bytes: usize,
 }
@@ -179,7 +179,7 @@ const STEPS_PER_TURN: usize = 20_000;
 const DISCARDED_BYTES_MAX: usize = 1024 * 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum ConnectionPhase {
     Open,
     /// The close frame is queued; what arrives is thrown away.
     Closing,
@@ -191,12 +191,12 @@ enum Phase {
 
 /// Control frames per second, with a second's worth in stock.
 #[derive(Default)]
-struct Budget {
+struct ControlBudget {
     used: u32,
     since_ms: u64,
 }
 
-impl Future for Driver {
+impl Future for WebSocketDriver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -217,24 +217,24 @@ impl Future for Driver {
                 }
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
-            if matches!(this.phase, Phase::Closing | Phase::Deaf)
+            if matches!(this.phase, ConnectionPhase::Closing | ConnectionPhase::Deaf)
                 && this.shard.is_drained(this.peer)
             {
                 this.shard.shut(this.peer);
-                if this.phase == Phase::Deaf {
+                if this.phase == ConnectionPhase::Deaf {
                     return Poll::Ready(());
                 }
-                this.phase = Phase::Shut;
+                this.phase = ConnectionPhase::Shut;
             }
             if let Some(sleep) = &mut this.closing
                 && sleep.as_mut().poll(cx).is_ready()
             {
                 return Poll::Ready(());
             }
-            if this.phase == Phase::Deaf {
+            if this.phase == ConnectionPhase::Deaf {
                 return Poll::Pending;
             }
-            if this.phase == Phase::Open {
+            if this.phase == ConnectionPhase::Open {
                 // Nothing is answered before the upgrade request is.
                 if this.shard.is_opening(this.peer) {
                     if let Flow::End(why) =
@@ -281,7 +281,9 @@ impl Future for Driver {
                 }
                 Read::Some => {}
                 // A peer that has ended its side may still wait for the answer.
-                Read::End if this.phase == Phase::Closing => this.phase = Phase::Deaf,
+                Read::End if this.phase == ConnectionPhase::Closing => {
+                    this.phase = ConnectionPhase::Deaf;
+                }
                 Read::End => {
                     this.note_end(Disconnect::Gone);
                     return Poll::Ready(());
@@ -306,7 +308,7 @@ enum Read {
     End,
 }
 
-impl Driver {
+impl WebSocketDriver {
     fn begin(&mut self) {
         let crowd = self.quota.crowd();
         let begun = self.with_session(|session, shard, peer| match crowd {
@@ -332,7 +334,7 @@ impl Driver {
             if read == 0 {
                 return Poll::Ready(Read::End);
             }
-            if self.phase == Phase::Open {
+            if self.phase == ConnectionPhase::Open {
                 shard.counters.bytes_in.add(read as u64);
                 self.feed(&mut scratch[..read], inflater);
             } else {
@@ -363,7 +365,7 @@ impl Driver {
     fn feed(&mut self, bytes: &mut [u8], inflater: &mut Inflater) {
         let (stop, unfinished) = self.decode(bytes, inflater);
         if let Some(left) = self.stop(stop) {
-            self.kept = Some(Box::new(Kept {
+            self.kept = Some(Box::new(KeptInput {
                 message: left.message,
                 rest: bytes[bytes.len() - left.bytes..].to_vec(),
                 from: 0,
@@ -496,7 +498,7 @@ impl Driver {
     }
 
     /// Goes on with what was kept.
-    fn resume(&mut self, mut kept: Box<Kept>) {
+    fn resume(&mut self, mut kept: Box<KeptInput>) {
         if let Some((opcode, payload, over)) = kept.message.take() {
             let mut session = self.take_session();
             let (quota, shard) = (&mut self.quota, &self.shard);
@@ -529,14 +531,14 @@ impl Driver {
     /// Begins the end: the close frame goes out, and the peer has a while to
     /// answer it.
     fn part(&mut self, why: Disconnect) {
-        if self.phase != Phase::Open {
+        if self.phase != ConnectionPhase::Open {
             return;
         }
-        self.phase = Phase::Closing;
+        self.phase = ConnectionPhase::Closing;
         self.kept = None;
         // Nothing of the peer's is looked at any more; its memory is for others.
         self.decoder = Decoder::new(
-            Limits {
+            DecoderLimits {
                 message_bytes_max: 0,
             },
             None,
@@ -553,8 +555,8 @@ impl Driver {
 
     /// The socket has ended; counted unless the end had begun before.
     fn note_end(&mut self, why: Disconnect) {
-        if self.phase == Phase::Open {
-            self.phase = Phase::Shut;
+        if self.phase == ConnectionPhase::Open {
+            self.phase = ConnectionPhase::Shut;
             self.with_session(|session, shard, peer| session.end(shard, peer));
             self.shard.counters.disconnects[why.index()].add(1);
         }
@@ -582,10 +584,10 @@ fn deliver(
     (flow, more)
 }
 
-impl Drop for Driver {
+impl Drop for WebSocketDriver {
     /// Whatever happened, the shard forgets the connection.
     fn drop(&mut self) {
-        if self.phase == Phase::Open {
+        if self.phase == ConnectionPhase::Open {
             self.with_session(|session, shard, peer| session.end(shard, peer));
             self.shard.counters.disconnects[Disconnect::Internal.index()].add(1);
         }
@@ -596,7 +598,7 @@ impl Drop for Driver {
     }
 }
 
-impl Budget {
+impl ControlBudget {
     /// Takes one control frame out of the stock.
     fn allows(&mut self, shard: &Shard) -> bool {
         let per_second = shard.config.websocket.max_control_frames_per_second;

@@ -14,7 +14,7 @@ use super::record::Records;
 use super::session::{Flow, Session};
 use crate::id::PeerId;
 use crate::net::{Reader, Stream};
-use crate::process::{Place, Seat};
+use crate::process::{ConnectionSlot, Seat};
 use crate::shard::{Disconnect, Shard};
 
 /// Bytes that a client may send behind its request, which nobody looks at.
@@ -41,13 +41,13 @@ pub(super) fn start(
         shard.lease(peer, lease);
     }
     records.put(peer.slot, claim.session);
-    let mut driver = Driver {
+    let mut driver = StreamDriver {
         shard: shard.clone(),
         records,
         peer,
         reader,
         ignored: rest.len(),
-        phase: Phase::Open,
+        phase: StreamPhase::Open,
         closing: None,
         _place: claim.place,
         seat: Some(claim.seat),
@@ -60,7 +60,7 @@ pub(super) fn start(
     tokio::task::spawn_local(driver);
 }
 
-struct Driver {
+struct StreamDriver {
     shard: Rc<Shard>,
     /// Where the session is.
     records: Rc<Records>,
@@ -68,16 +68,16 @@ struct Driver {
     reader: Reader,
     /// Bytes that came and were thrown away.
     ignored: usize,
-    phase: Phase,
+    phase: StreamPhase,
     /// When the peer is not waited for any longer.
     closing: Option<Pin<Box<Sleep>>>,
-    _place: Place,
+    _place: ConnectionSlot,
     /// Given back when the end begins.
     seat: Option<Seat>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum StreamPhase {
     Open,
     /// What is queued goes out; nothing follows.
     Closing,
@@ -85,7 +85,7 @@ enum Phase {
     Shut,
 }
 
-impl Future for Driver {
+impl Future for StreamDriver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -105,9 +105,9 @@ impl Future for Driver {
                 this.note_end(Disconnect::Gone);
                 return Poll::Ready(());
             }
-            if this.phase == Phase::Closing && this.shard.is_drained(this.peer) {
+            if this.phase == StreamPhase::Closing && this.shard.is_drained(this.peer) {
                 this.shard.shut(this.peer);
-                this.phase = Phase::Shut;
+                this.phase = StreamPhase::Shut;
             }
             if let Some(sleep) = &mut this.closing
                 && sleep.as_mut().poll(cx).is_ready()
@@ -128,7 +128,7 @@ impl Future for Driver {
     }
 }
 
-impl Driver {
+impl StreamDriver {
     /// Lends `act` the stream's session.
     fn with_session(&self, act: impl FnOnce(&mut dyn Session)) {
         let session = self.records.take(self.peer.slot);
@@ -152,8 +152,8 @@ impl Driver {
     /// Begins the end: what is queued goes out, and the client has a while to
     /// leave.
     fn part(&mut self, why: Disconnect) {
-        if self.phase == Phase::Open {
-            self.phase = Phase::Closing;
+        if self.phase == StreamPhase::Open {
+            self.phase = StreamPhase::Closing;
             drop(self.seat.take());
             self.records.tell_peer(&self.shard, self.peer);
             self.with_session(|session| session.end(&self.shard, self.peer));
@@ -165,17 +165,17 @@ impl Driver {
 
     /// The connection has ended; counted unless the end had begun before.
     fn note_end(&mut self, why: Disconnect) {
-        if self.phase == Phase::Open {
-            self.phase = Phase::Shut;
+        if self.phase == StreamPhase::Open {
+            self.phase = StreamPhase::Shut;
             self.shard.counters.disconnects[why.index()].add(1);
         }
     }
 }
 
-impl Drop for Driver {
+impl Drop for StreamDriver {
     /// Whatever happened, the shard forgets the connection.
     fn drop(&mut self) {
-        if self.phase == Phase::Open {
+        if self.phase == StreamPhase::Open {
             self.shard.counters.disconnects[Disconnect::Internal.index()].add(1);
         }
         if let Some(mut session) = self.records.take(self.peer.slot) {

@@ -8,12 +8,13 @@ use hyper::body::Incoming;
 
 use crate::config::Config;
 use crate::conn::{
-    Admission, Claim, Claimed, Dialect, Flow, Quota, Route, Session, agree, check_upgrade, enter,
+    Admission, Claimed, Dialect, Flow, Quota, Route, Session, WebSocketClaim, agree, check_upgrade,
+    enter,
 };
 use crate::engine::{Format, FormatRegistry, Outcome, Publication};
 use crate::http::refuse;
 use crate::id::{FormatId, Gather, PeerId, Priority};
-use crate::service::{Access, Endpoint, Operation, SOCKET};
+use crate::service::{Endpoint, EndpointAccess, Operation, SOCKET};
 use crate::shard::Shard;
 use crate::ws::OpCode;
 
@@ -58,7 +59,7 @@ impl Dialect for Echo {
         })?;
         let place = enter(shard, address)?;
         let (head, agreed) = agree(shard, &upgrade, true);
-        Ok(Claimed::WebSocket(Box::new(Claim {
+        Ok(Claimed::WebSocket(Box::new(WebSocketClaim {
             head,
             agreed,
             format: self.format,
@@ -74,7 +75,7 @@ impl Dialect for Echo {
 static ABOUT: Operation = Operation {
     summary: "A WebSocket that sends everything back",
     doc: "For tests and measurements.",
-    access: Access::Open,
+    access: EndpointAccess::Open,
     parameters: &[],
     ..SOCKET
 };

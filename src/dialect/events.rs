@@ -16,7 +16,7 @@ mod session;
 
 pub use command::{AGENT_COMMANDS, Act, BATCH_MESSAGES_MAX, Command, Envelope, Query, Recover};
 pub use format::EventsFormats;
-pub use frame::{Begun, Greeting, Writer};
+pub use frame::{Greeting, TopicStart, Writer};
 pub use parameters::{BadParameter, Encoding, Parameters};
 pub use refusal::Refusal;
 

@@ -28,7 +28,7 @@ pub(super) struct Retention {
 #[derive(Debug, Default)]
 pub(super) struct History {
     /// Oldest first.
-    segments: VecDeque<Segment>,
+    segments: VecDeque<HistorySegment>,
     /// Messages in all segments.
     messages: usize,
     /// Bytes of memory in all segments.
@@ -36,7 +36,7 @@ pub(super) struct History {
 }
 
 #[derive(Debug, Default)]
-struct Segment {
+struct HistorySegment {
     /// The first message's offset, whether or not it has been given up.
     first: u64,
     /// Messages given up, at the front.
@@ -93,7 +93,7 @@ pub struct KeptMessage {
     pub data: Box<[u8]>,
 }
 
-impl Segment {
+impl HistorySegment {
     fn held(&self) -> usize {
         self.bytes.capacity() + self.ends.capacity() * size_of::<u32>()
     }
@@ -133,11 +133,11 @@ impl History {
     /// Cost: one copy; no allocation for most.
     pub(super) fn append(&mut self, offset: u64, now: Now, post: &Post<'_>, messages_max: usize) {
         let size = 19 + post.name.len() + post.data.len();
-        let takes = |last: &Segment| last.bytes.len() + size <= SEGMENT_BYTES_MAX;
+        let takes = |last: &HistorySegment| last.bytes.len() + size <= SEGMENT_BYTES_MAX;
         if !self.segments.back().is_some_and(takes) {
-            self.segments.push_back(Segment {
+            self.segments.push_back(HistorySegment {
                 first: offset,
-                ..Segment::default()
+                ..HistorySegment::default()
             });
         }
         let last = self.segments.back_mut().expect("one was just made sure of");
@@ -175,7 +175,7 @@ impl History {
     ///
     /// Cost: a search.
     pub(super) fn since(&self, ms: u64) -> Option<Record<'_>> {
-        let is_earlier = |segment: &Segment| segment.record(segment.gone).kept_ms < ms;
+        let is_earlier = |segment: &HistorySegment| segment.record(segment.gone).kept_ms < ms;
         let from = self.segments.partition_point(is_earlier).saturating_sub(1);
         let mut segments = self.segments.range(from..);
         segments.find_map(|segment| {

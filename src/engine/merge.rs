@@ -12,7 +12,7 @@ use super::hub::Hub;
 use super::message::Offsets;
 use crate::collections::HashMap;
 use crate::id::{FormatId, PeerId, Position, TopicId};
-use crate::sse::{CursorKey, Gap, GapReason, Scope, put_gap, put_id};
+use crate::sse::{CursorKey, GapReason, Scope, StreamGap, put_gap, put_id};
 
 /// The streams of a shard.
 #[derive(Debug)]
@@ -74,12 +74,12 @@ struct Merge {
     /// The number of the log's newest message.
     number: u64,
     /// Who reads as soon as all positions are known.
-    waiting: Vec<Waiting>,
+    waiting: Vec<WaitingReader>,
 }
 
 /// A peer that is to read a stream.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct WaitingReader {
     pub(super) peer: PeerId,
     /// Since when, in milliseconds of the shard's clock.
     pub(super) since_ms: u64,
@@ -207,7 +207,7 @@ impl Merges {
     }
 
     /// Notes that a peer is to read a stream.
-    pub(super) fn wait(&mut self, log: TopicId, waiting: Waiting) {
+    pub(super) fn wait(&mut self, log: TopicId, waiting: WaitingReader) {
         let merge = self
             .streams
             .get_mut(&log)
@@ -218,7 +218,7 @@ impl Merges {
     /// Those who may begin to read a stream; none until it is known where all
     /// its topics stand. Whoever is ahead of this shard waits until it has come
     /// as far: otherwise it would get messages twice.
-    pub(super) fn take_waiting(&mut self, log: TopicId, now_ms: u64) -> Vec<Waiting> {
+    pub(super) fn take_waiting(&mut self, log: TopicId, now_ms: u64) -> Vec<WaitingReader> {
         let parts = &self.parts;
         let is_located = |topic: &TopicId| parts[topic].position.is_some();
         let Some(merge) = self
@@ -229,7 +229,7 @@ impl Merges {
             return Vec::new();
         };
         let positions = &merge.positions;
-        let may_begin = |waiting: &mut Waiting| {
+        let may_begin = |waiting: &mut WaitingReader| {
             let is_late = now_ms.saturating_sub(waiting.since_ms) >= AHEAD_MS_MAX;
             is_late || !is_ahead(&waiting.from, positions)
         };
@@ -281,7 +281,7 @@ impl Merges {
                         });
                     }
                     Ok(_) => {}
-                    Err(reason) => gaps.push(Gap {
+                    Err(reason) => gaps.push(StreamGap {
                         topic,
                         lost: None,
                         reason,

@@ -47,10 +47,10 @@ pub enum Counting {
 
 /// Publications whose subscribers are being counted.
 #[derive(Debug, Default)]
-pub(super) struct Receipts(HashMap<Ticket, Counted>);
+pub(super) struct Receipts(HashMap<Ticket, CountedReceipts>);
 
 #[derive(Debug, Default)]
-struct Counted {
+struct CountedReceipts {
     /// The home's answer.
     offset: Option<u64>,
     members: u64,
@@ -61,7 +61,7 @@ struct Counted {
 
 impl Receipts {
     fn open(&mut self, ticket: Ticket) {
-        self.0.insert(ticket, Counted::default());
+        self.0.insert(ticket, CountedReceipts::default());
     }
 
     /// The home has answered. Returns what has become of the publication, if that is all.

@@ -14,14 +14,14 @@ const KEYS_MAX: usize = 200_000;
 pub const KEY_BYTES_MAX: usize = 128;
 
 /// A topic and a key. Two names, never one text made of both (hostile-inputs.md A16).
-type Name = (Box<str>, Box<str>);
+type PublicationKey = (Box<str>, Box<str>);
 
 /// The keys of recent publications and the offsets they got.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    offsets: HashMap<Name, u64>,
+    offsets: HashMap<PublicationKey, u64>,
     /// Oldest first, each with the time it came.
-    order: VecDeque<(u64, Name)>,
+    order: VecDeque<(u64, PublicationKey)>,
 }
 
 impl Recent {
@@ -33,7 +33,7 @@ impl Recent {
 
     /// Remembers the offset of a publication.
     pub(super) fn note(&mut self, topic: &str, key: &str, offset: u64, now_ms: u64) {
-        let name: Name = (topic.into(), key.into());
+        let name: PublicationKey = (topic.into(), key.into());
         if self.offsets.insert(name.clone(), offset).is_none() {
             self.order.push_back((now_ms, name));
         }

@@ -4,7 +4,7 @@ use super::catch_up::CatchUp;
 use super::home::Interest;
 use super::hub::{Enqueue, Policy};
 use super::interest::Standing;
-use super::merge::{MissedPart, Waiting, log_name};
+use super::merge::{MissedPart, WaitingReader, log_name};
 use super::subscribe::SubscribeError;
 use super::{Asker, Lanes, Missed, Outcome, Place, Turn};
 use crate::id::{PeerId, Position, Priority, TopicId};
@@ -26,7 +26,7 @@ impl<L: Lanes> Turn<'_, L> {
         let log = self.open_log(&request.topics)?;
         let merges = &mut self.engine.readers.merges;
         let from = merges.read(log, request.cursor.as_deref());
-        let waiting = Waiting {
+        let waiting = WaitingReader {
             peer,
             since_ms: self.now.ms,
             opening: head,
@@ -105,7 +105,7 @@ impl<L: Lanes> Turn<'_, L> {
     /// Begins the streams of those who wait for one, if all that has to be known for it is.
     fn begin_streams(&mut self, log: TopicId) {
         let waiting = self.engine.readers.merges.take_waiting(log, self.now.ms);
-        for Waiting {
+        for WaitingReader {
             peer,
             from,
             opening: mut out,

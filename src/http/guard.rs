@@ -69,13 +69,13 @@ pub struct Guard {
     given: usize,
     /// How far the end of the head has been looked for.
     scanned: usize,
-    state: State,
+    state: GuardState,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+enum GuardState {
     Head,
-    Body(u64),
+    BodyGuard(u64),
     /// The rest of the connection is one chunked body, or whatever follows an upgrade.
     Last,
 }
@@ -89,7 +89,7 @@ impl Guard {
             held: Vec::new(),
             given: 0,
             scanned: 0,
-            state: State::Head,
+            state: GuardState::Head,
         }
     }
 
@@ -113,17 +113,17 @@ impl Guard {
             return Ok(None);
         }
         match self.state {
-            State::Last => Ok(Some(Passed {
+            GuardState::Last => Ok(Some(Passed {
                 bytes: waiting.len(),
                 last: true,
             })),
-            State::Body(left) => {
+            GuardState::BodyGuard(left) => {
                 let bytes = waiting
                     .len()
                     .min(usize::try_from(left).unwrap_or(usize::MAX));
                 Ok(Some(Passed { bytes, last: false }))
             }
-            State::Head => self.pass_head(),
+            GuardState::Head => self.pass_head(),
         }
     }
 
@@ -131,12 +131,12 @@ impl Guard {
     pub fn give(&mut self, bytes: usize) -> &[u8] {
         let start = self.given;
         self.given += bytes;
-        if let State::Body(left) = self.state {
+        if let GuardState::BodyGuard(left) = self.state {
             let left = left - bytes as u64;
             self.state = if left == 0 {
-                State::Head
+                GuardState::Head
             } else {
-                State::Body(left)
+                GuardState::BodyGuard(left)
             };
             self.scanned = self.given;
         }
@@ -147,13 +147,13 @@ impl Guard {
     /// parser knows.
     #[must_use]
     pub fn is_in_request(&self) -> bool {
-        self.state != State::Head
+        self.state != GuardState::Head
     }
 
     /// Whether there is something of the request behind the one that the parser has.
     #[must_use]
     pub fn holds_next(&self) -> bool {
-        self.state == State::Head && self.given < self.held.len()
+        self.state == GuardState::Head && self.given < self.held.len()
     }
 
     /// What has not been given to the parser: after an upgrade, the peer's first frames.
@@ -199,25 +199,25 @@ impl Guard {
         let bytes = end - self.given;
         self.state = match body {
             // A head without a body is given out like a body of its own length.
-            Body::Length(length) => State::Body(bytes as u64 + length),
-            Body::Chunked => State::Last,
+            BodyGuard::Length(length) => GuardState::BodyGuard(bytes as u64 + length),
+            BodyGuard::Chunked => GuardState::Last,
         };
         self.scanned = end;
         Ok(Some(Passed {
             bytes,
-            last: body == Body::Chunked,
+            last: body == BodyGuard::Chunked,
         }))
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Body {
+enum BodyGuard {
     Length(u64),
     Chunked,
 }
 
 /// Checks a head whose last line end is included and whose empty line is not.
-fn check_head(head: &[u8], headers_max: usize) -> Result<Body, HeadError> {
+fn check_head(head: &[u8], headers_max: usize) -> Result<BodyGuard, HeadError> {
     let mut lines = head
         .split_inclusive(|&byte| byte == b'\n')
         .map(|line| line.strip_suffix(b"\r\n"));
@@ -270,9 +270,9 @@ fn check_head(head: &[u8], headers_max: usize) -> Result<Body, HeadError> {
         return Err(HeadError::Host);
     }
     match (length, chunked) {
-        (None, true) if version == Version::Http11 => Ok(Body::Chunked),
+        (None, true) if version == Version::Http11 => Ok(BodyGuard::Chunked),
         (_, true) => Err(HeadError::Length),
-        (length, false) => Ok(Body::Length(length.unwrap_or(0))),
+        (length, false) => Ok(BodyGuard::Length(length.unwrap_or(0))),
     }
 }
 

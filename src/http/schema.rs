@@ -34,7 +34,7 @@ pub struct Field {
     /// What its value is.
     pub kind: Kind,
     /// Whether it has to be there.
-    pub presence: Presence,
+    pub presence: FieldPresence,
     /// Whether its value may be `null`. In what is read that is as if it were not there.
     pub nullable: bool,
     /// What it means: a sentence or two.
@@ -45,7 +45,7 @@ pub struct Field {
 
 /// Whether a field has to be there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Presence {
+pub enum FieldPresence {
     /// It has to.
     Required,
     /// It need not.
@@ -139,7 +139,7 @@ impl Field {
         Self {
             name,
             kind,
-            presence: Presence::Required,
+            presence: FieldPresence::Required,
             nullable: false,
             doc,
             example,
@@ -156,7 +156,7 @@ impl Field {
     ) -> Self {
         let field = Self::required(name, kind, example, doc);
         Self {
-            presence: Presence::Optional,
+            presence: FieldPresence::Optional,
             ..field
         }
     }
@@ -165,7 +165,7 @@ impl Field {
     #[must_use]
     pub const fn unless(self, other: &'static str) -> Self {
         Self {
-            presence: Presence::Unless(other),
+            presence: FieldPresence::Unless(other),
             ..self
         }
     }
@@ -182,7 +182,7 @@ impl Field {
     /// Whether it has to be there whatever else is.
     #[must_use]
     pub fn is_required(&self) -> bool {
-        self.presence == Presence::Required
+        self.presence == FieldPresence::Required
     }
 }
 

@@ -9,12 +9,12 @@ const FIELDS_MAX: usize = 12;
 
 /// The fields of one object, in their order.
 #[derive(Default)]
-pub(super) struct Fields<'a> {
+pub(super) struct PlainFields<'a> {
     found: [(&'a str, &'a str); FIELDS_MAX],
     count: usize,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> PlainFields<'a> {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, Raw<'a>)> {
         let found = self.found[..self.count].iter();
         found.map(|&(key, value)| (key, Raw(value)))
@@ -24,7 +24,7 @@ impl<'a> Fields<'a> {
 /// Finds the fields of the object that `text` is, from none; `None` if it is no object, or not plain.
 ///
 /// Cost: one look at each byte outside strings, two vectorised ones at each within; no allocation.
-pub(super) fn find<'a>(fields: &mut Fields<'a>, text: &'a str) -> Option<()> {
+pub(super) fn find<'a>(fields: &mut PlainFields<'a>, text: &'a str) -> Option<()> {
     // Within strings they would be wrong, between tokens white space.
     let has_controls = text.bytes().fold(false, |has, byte| has | (byte < b' '));
     let mut cursor = Cursor { text, at: 0 };
@@ -210,8 +210,8 @@ mod tests {
 
     use super::*;
 
-    fn fields(text: &str) -> Option<Fields<'_>> {
-        let mut fields = Fields::default();
+    fn fields(text: &str) -> Option<PlainFields<'_>> {
+        let mut fields = PlainFields::default();
         find(&mut fields, text).map(|()| fields)
     }
 

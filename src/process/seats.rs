@@ -31,15 +31,15 @@ pub struct SeatLimits {
 pub struct Seats {
     limits: SeatLimits,
     taken: AtomicUsize,
-    addresses: Shared<HashMap<IpAddr, Arc<Address>>>,
-    users: Shared<HashMap<Box<str>, usize>>,
+    addresses: SharedSeats<HashMap<IpAddr, Arc<Address>>>,
+    users: SharedSeats<HashMap<Box<str>, usize>>,
 }
 
 #[expect(
     clippy::disallowed_types,
     reason = "touched when a connection comes and goes, and only where a limit asks for it"
 )]
-type Shared<T> = std::sync::Mutex<T>;
+type SharedSeats<T> = std::sync::Mutex<T>;
 
 /// What the connections of an address share.
 #[derive(Default, Debug)]
@@ -86,8 +86,8 @@ impl Seats {
         Arc::new(Self {
             limits,
             taken: AtomicUsize::new(0),
-            addresses: Shared::default(),
-            users: Shared::default(),
+            addresses: SharedSeats::default(),
+            users: SharedSeats::default(),
         })
     }
 
@@ -234,7 +234,7 @@ impl Drop for Seat {
     }
 }
 
-fn lock<T>(shared: &Shared<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(shared: &SharedSeats<T>) -> std::sync::MutexGuard<'_, T> {
     shared
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)

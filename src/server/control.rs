@@ -19,13 +19,13 @@ const KEY_FILE_LEN_MAX: u64 = 64 * 1024;
 /// The control thread. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Control {
-    orders: Sender<Order>,
+    orders: Sender<ControlOrder>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// What the control thread is told.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Order {
+pub(super) enum ControlOrder {
     /// Read the key files now.
     Reload,
     /// End.
@@ -48,9 +48,9 @@ impl Control {
                 };
                 loop {
                     match receiver.recv_timeout(PERIOD) {
-                        Ok(Order::Reload) => keys.look(true),
+                        Ok(ControlOrder::Reload) => keys.look(true),
                         Err(RecvTimeoutError::Timeout) => keys.look(false),
-                        Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                        Ok(ControlOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                     }
                     keys.authenticator.failures.tidy(Instant::now());
                     log_left_out(&keys.authenticator.refusals);
@@ -63,7 +63,7 @@ impl Control {
     }
 
     /// Where orders are taken.
-    pub(super) fn orders(&self) -> Sender<Order> {
+    pub(super) fn orders(&self) -> Sender<ControlOrder> {
         self.orders.clone()
     }
 }
@@ -71,7 +71,7 @@ impl Control {
 impl Drop for Control {
     fn drop(&mut self) {
         // A thread that is gone needs no order.
-        let _ = self.orders.send(Order::Stop);
+        let _ = self.orders.send(ControlOrder::Stop);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -1,12 +1,12 @@
 //! The answer to a publication.
 
-use super::order::Receipt;
+use super::order::PublishReceipt;
 use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, respond};
 
 /// The answer to a publication that has its place.
-pub(crate) fn accepted(receipt: Receipt) -> Answer {
-    let Receipt { offset, delivered } = receipt;
+pub(crate) fn accepted(receipt: PublishReceipt) -> Answer {
+    let PublishReceipt { offset, delivered } = receipt;
     respond(
         202,
         "application/json",

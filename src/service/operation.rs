@@ -38,21 +38,21 @@ pub(crate) enum Method {
 /// `/docs` knows code between backticks.
 #[derive(Debug)]
 pub(crate) struct Operation {
-    pub(crate) group: Group,
+    pub(crate) group: EndpointGroup,
     /// A few words.
     pub(crate) summary: &'static str,
     /// Some sentences.
     pub(crate) doc: &'static str,
-    pub(crate) access: Access,
+    pub(crate) access: EndpointAccess,
     pub(crate) parameters: &'static [Parameter],
-    pub(crate) body: Option<Body>,
-    /// Its own responses; those of [`Access`] and [`Body`] come besides.
+    pub(crate) body: Option<RequestBody>,
+    /// Its own responses; those of [`EndpointAccess`] and [`RequestBody`] come besides.
     pub(crate) replies: &'static [Reply],
 }
 
 /// What operations belong together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Group {
+pub(crate) enum EndpointGroup {
     Bridge,
     Publishing,
     Receiving,
@@ -63,7 +63,7 @@ pub(crate) enum Group {
 
 /// Who may ask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Access {
+pub(crate) enum EndpointAccess {
     /// Everybody.
     Open,
     /// Services, where `events.auth_required` is on.
@@ -91,7 +91,7 @@ pub(crate) enum ParameterPlace {
 
 /// What an operation is sent.
 #[derive(Debug)]
-pub(crate) struct Body {
+pub(crate) struct RequestBody {
     pub(crate) kind: Kind,
     /// Whether it may also be sent as one value a line.
     pub(crate) lines: bool,
@@ -211,7 +211,7 @@ impl Method {
     }
 }
 
-impl Group {
+impl EndpointGroup {
     /// All of them, in the order of the documentation.
     pub(crate) const ALL: [Self; 6] = [
         Self::Bridge,
@@ -252,7 +252,7 @@ impl Operation {
     pub(crate) fn all_replies(&self) -> Vec<Reply> {
         let body: &[Reply] = match (&self.body, self.access) {
             (None, _) => &[],
-            (Some(_), Access::BridgeService) => &[TOO_LARGE, CODED],
+            (Some(_), EndpointAccess::BridgeService) => &[TOO_LARGE, CODED],
             (Some(_), _) => &[TOO_LARGE, CODED, BAD_BODY],
         };
         let mut replies = self.replies.to_vec();
@@ -266,7 +266,7 @@ impl Operation {
     }
 }
 
-impl Access {
+impl EndpointAccess {
     /// Whether a credential is asked for with this configuration.
     pub(crate) fn is_checked(self, config: &Config) -> bool {
         match self {

@@ -48,7 +48,7 @@ pub(crate) struct Order<'a> {
 
 /// What came of an order.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Receipt {
+pub(crate) struct PublishReceipt {
     /// Its place in its topic.
     pub(crate) offset: u64,
     /// How many connections have it queued.
@@ -180,7 +180,7 @@ impl<'a> Order<'a> {
     ///
     /// # Errors
     /// The answer that says why it was not published.
-    pub(crate) async fn put(&self, state: &State) -> Result<Receipt, Box<Answer>> {
+    pub(crate) async fn put(&self, state: &State) -> Result<PublishReceipt, Box<Answer>> {
         self.try_put(state).await.map_err(Failed::answer)
     }
 
@@ -189,7 +189,7 @@ impl<'a> Order<'a> {
     ///
     /// # Errors
     /// Why it was not published.
-    pub(crate) async fn try_put(&self, state: &State) -> Result<Receipt, Failed> {
+    pub(crate) async fn try_put(&self, state: &State) -> Result<PublishReceipt, Failed> {
         let mut deadline = None;
         loop {
             match receipt(self.begin(state)).await {
@@ -253,7 +253,7 @@ impl Failed {
 }
 
 /// What has come of an order that was begun.
-pub(crate) async fn receipt(counted: Counted) -> Result<Receipt, Failed> {
+pub(crate) async fn receipt(counted: Counted) -> Result<PublishReceipt, Failed> {
     let result = match counted {
         Counted::Done(result) => result,
         Counted::Pending(answer) => match timeout(ANSWER_MAX, answer).await {
@@ -264,7 +264,7 @@ pub(crate) async fn receipt(counted: Counted) -> Result<Receipt, Failed> {
         },
     };
     match result {
-        PublishResult::Stored(stored) => Ok(Receipt {
+        PublishResult::Stored(stored) => Ok(PublishReceipt {
             offset: stored.offset,
             delivered: stored.members,
         }),

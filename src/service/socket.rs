@@ -1,13 +1,13 @@
 //! What is said about requests that become connections.
 
-use super::operation::{Access, Group, Operation, Reply};
+use super::operation::{EndpointAccess, EndpointGroup, Operation, Reply};
 
 /// What all WebSockets have in common.
 pub(crate) const SOCKET: Operation = Operation {
-    group: Group::Receiving,
+    group: EndpointGroup::Receiving,
     summary: "",
     doc: "",
-    access: Access::Client,
+    access: EndpointAccess::Client,
     parameters: &[],
     body: None,
     replies: &[

@@ -57,13 +57,13 @@ pub enum Note {
 #[derive(Debug)]
 pub(super) struct Inbox {
     /// By the shard that asks.
-    lanes: Vec<Option<Begun>>,
+    lanes: Vec<Option<BegunRequest>>,
     /// Deliveries wait until logs have been flushed.
     is_deferred: bool,
 }
 
 #[derive(Debug)]
-struct Begun {
+struct BegunRequest {
     requests: Requests<Note>,
     /// The next one waits for room.
     is_stalled: bool,
@@ -79,7 +79,7 @@ impl Inbox {
 
     /// Whether something waits here for room that a flush may make.
     fn is_stalled(&self) -> bool {
-        let stalls = |begun: &Begun| begun.is_stalled;
+        let stalls = |begun: &BegunRequest| begun.is_stalled;
         self.is_deferred || self.lanes.iter().flatten().any(stalls)
     }
 
@@ -91,7 +91,7 @@ impl Inbox {
             let mut found = false;
             for (from, lane) in (0..).map(ShardId).zip(self.lanes.iter_mut()) {
                 if lane.is_none() && from != here {
-                    *lane = port.next_requests(from).map(|requests| Begun {
+                    *lane = port.next_requests(from).map(|requests| BegunRequest {
                         requests,
                         is_stalled: false,
                     });
@@ -218,7 +218,7 @@ impl Shard {
             });
             some |= any;
             if !all {
-                inbox.lanes[from.index()] = Some(Begun {
+                inbox.lanes[from.index()] = Some(BegunRequest {
                     requests,
                     is_stalled,
                 });

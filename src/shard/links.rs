@@ -99,7 +99,7 @@ pub enum Unfinished {
 #[derive(Debug, Default)]
 pub(super) struct Links {
     links: Vec<Option<Box<Link>>>,
-    open: Open,
+    open: OpenCount,
     writes: u64,
     writes_short: u64,
     bytes_out: u64,
@@ -107,7 +107,7 @@ pub(super) struct Links {
 
 /// How many connections there are whose end has not begun: as far as their clients can know.
 #[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Open {
+pub(super) struct OpenCount {
     /// All of them.
     pub(super) connections: u64,
     /// Those that read a stream of events.
@@ -168,7 +168,7 @@ impl Links {
         self.open.streams -= u64::from(is_stream);
     }
 
-    pub(super) fn open(&self) -> Open {
+    pub(super) fn open(&self) -> OpenCount {
         self.open
     }
 

@@ -18,7 +18,7 @@ const BACKLOG_BYTES_MAX: u64 = 4 << 20;
 
 /// What a shard is made from.
 #[derive(Debug)]
-pub struct Settings {
+pub struct ShardSettings {
     /// Which shard it is.
     pub id: ShardId,
     /// What was configured.
@@ -36,7 +36,7 @@ pub struct Settings {
 }
 
 /// What the engine of one of `shards` is made from.
-pub(super) fn engine(settings: &Settings, shards: u16, wall_ms: u64) -> EngineSettings {
+pub(super) fn engine(settings: &ShardSettings, shards: u16, wall_ms: u64) -> EngineSettings {
     let config = &settings.config;
     EngineSettings {
         shard: settings.id,

@@ -17,7 +17,7 @@ pub struct ControlCharacter;
 
 /// Messages of a topic that a stream does not have.
 #[derive(Clone, Copy, Debug)]
-pub struct Gap<'a> {
+pub struct StreamGap<'a> {
     /// The topic, a name that needs no escaping.
     pub topic: &'a str,
     /// How many, if that is known.
@@ -84,7 +84,7 @@ pub fn put_event(out: &mut Vec<u8>, name: &str, data: &[u8]) -> Result<(), Contr
 }
 
 /// Writes the event that says which messages are missing.
-pub fn put_gap(out: &mut Vec<u8>, gap: &Gap<'_>) {
+pub fn put_gap(out: &mut Vec<u8>, gap: &StreamGap<'_>) {
     out.extend_from_slice(b"event: gap\ndata: {\"event\":\"");
     out.extend_from_slice(gap.topic.as_bytes());
     out.extend_from_slice(b"\",\"lost\":");
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn a_gap_says_which_topic_how_many_and_why() {
         let mut out = Vec::new();
-        let mut gap = Gap {
+        let mut gap = StreamGap {
             topic: "a.b",
             lost: None,
             reason: GapReason::Cursor,

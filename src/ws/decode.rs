@@ -17,7 +17,7 @@ mod small;
 
 /// What a connection may make its decoder hold.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct DecoderLimits {
     /// The largest message in bytes, all its fragments together, after inflating. A frame that
     /// would exceed it is refused by its header, before any of its payload is taken.
     pub message_bytes_max: usize,
@@ -104,14 +104,14 @@ enum Step {
 #[derive(Debug)]
 struct Whole {
     opcode: OpCode,
-    payload: Place,
+    payload: PayloadPlace,
     /// The payload has not been inflated.
     compressed: bool,
 }
 
 /// Where the payload of an event is.
 #[derive(Debug)]
-enum Place {
+enum PayloadPlace {
     Input(Range<usize>),
     Lent,
 }
@@ -119,7 +119,7 @@ enum Place {
 impl Decoder {
     /// A decoder for a connection that has just been upgraded. Allocates nothing.
     #[must_use]
-    pub const fn new(limits: Limits, agreed: Option<&Agreed>) -> Self {
+    pub const fn new(limits: DecoderLimits, agreed: Option<&Agreed>) -> Self {
         Self {
             partial: None,
             context: None,
@@ -194,8 +194,8 @@ impl Decoder {
             opcode, payload, ..
         } = whole.expect("the last event was a compressed message");
         let inflated = match payload {
-            Place::Input(range) => self.inflated(opcode, input.at(range), inflater),
-            Place::Lent => {
+            PayloadPlace::Input(range) => self.inflated(opcode, input.at(range), inflater),
+            PayloadPlace::Lent => {
                 let compressed = std::mem::take(&mut self.partial().lent);
                 self.inflated(opcode, &compressed, inflater)
             }
@@ -253,9 +253,9 @@ impl Decoder {
             return Ok(Some(Event::Compressed));
         }
         let payload: &mut [u8] = match (whole.payload, &mut self.partial) {
-            (Place::Input(range), _) => input.at(range),
-            (Place::Lent, Some(partial)) => &mut partial.lent,
-            (Place::Lent, None) => unreachable!("a payload is lent by a partial"),
+            (PayloadPlace::Input(range), _) => input.at(range),
+            (PayloadPlace::Lent, Some(partial)) => &mut partial.lent,
+            (PayloadPlace::Lent, None) => unreachable!("a payload is lent by a partial"),
         };
         Ok(Some(match whole.opcode {
             OpCode::Ping => Event::Ping(payload),
@@ -390,7 +390,7 @@ impl Decoder {
     fn control(&mut self, mut frame: Frame, input: &mut Input<'_>) -> Option<Whole> {
         let opcode = frame.opcode;
         if frame.is_whole_in(input) {
-            let payload = Place::Input(frame.take(input));
+            let payload = PayloadPlace::Input(frame.take(input));
             return Some(Whole {
                 opcode,
                 payload,
@@ -407,7 +407,7 @@ impl Decoder {
         partial.lent = std::mem::take(&mut partial.control);
         Some(Whole {
             opcode,
-            payload: Place::Lent,
+            payload: PayloadPlace::Lent,
             compressed: false,
         })
     }
@@ -441,7 +441,7 @@ impl Decoder {
         partial.lent = message.bytes.join();
         Ok(Some(Step::Whole(Whole {
             opcode: message.opcode,
-            payload: Place::Lent,
+            payload: PayloadPlace::Lent,
             compressed: message.compressed,
         })))
     }
@@ -476,7 +476,7 @@ fn whole_message(mut frame: Frame, input: &mut Input<'_>) -> Result<Whole, Proto
     }
     Ok(Whole {
         opcode: frame.opcode,
-        payload: Place::Input(range),
+        payload: PayloadPlace::Input(range),
         compressed: frame.compressed,
     })
 }

@@ -12,7 +12,8 @@ use super::session::BridgeSession;
 use super::{BridgeFormats, user_of};
 use crate::auth::Permissions;
 use crate::conn::{
-    Admission, Claim, Quota, Standing, admit, agree, are_given, check_upgrade, enter, lease_of,
+    Admission, Quota, Standing, WebSocketClaim, admit, agree, are_given, check_upgrade, enter,
+    lease_of,
 };
 use crate::http::{Answer, refuse_plainly};
 use crate::metrics::Refused;
@@ -29,7 +30,7 @@ pub(super) fn claim(
     shard: &Rc<Shard>,
     request: &Request<Incoming>,
     address: IpAddr,
-) -> Admission<Claim> {
+) -> Admission<WebSocketClaim> {
     let config = &shard.config;
     let upgrade = check_upgrade(shard, request, refuse)?;
     let is_anonymous = !are_given(&config.auth, request);
@@ -76,7 +77,7 @@ pub(super) fn claim(
     }
     let (head, agreed) = agree(shard, &upgrade, true);
     let is_deflated = agreed.as_ref().is_some_and(Agreed::is_shared);
-    Ok(Claim {
+    Ok(WebSocketClaim {
         head: Vec::new(),
         agreed,
         format: formats.of(is_deflated),

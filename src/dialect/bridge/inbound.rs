@@ -1,6 +1,6 @@
 //! What a client says (docs/bridge.md, "A user's connection").
 
-use crate::call::Answer;
+use crate::call::CallAnswer;
 use crate::call::{BadCorrelation, Correlation};
 use crate::json::{self, JsonError};
 
@@ -8,7 +8,7 @@ use crate::json::{self, JsonError};
 #[derive(Debug)]
 pub enum Inbound<'a> {
     /// An answer, if somebody waits for one with its correlation id.
-    Answer(Answer<'a>),
+    Answer(CallAnswer<'a>),
     /// Nothing that anybody waits for: not JSON, or without a correlation id.
     Ignored,
     /// JSON that is no answer and nothing else either; the client is told.
@@ -41,7 +41,7 @@ impl<'a> Inbound<'a> {
         };
         match correlation.map_or(Ok(None), Correlation::read) {
             Ok(Some(correlation)) => {
-                Self::Answer(Answer::own(text, correlation, kind, is_final, rest))
+                Self::Answer(CallAnswer::own(text, correlation, kind, is_final, rest))
             }
             Err(BadCorrelation::Container) => Self::Broken,
             Ok(None)

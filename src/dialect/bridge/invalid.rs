@@ -69,7 +69,7 @@ impl Invalid {
     #[must_use]
     pub fn missing_body() -> Self {
         let mut faults = Faults::default();
-        faults.note(&Place::BODY, &MISSING, "null");
+        faults.note(&ConnectionSlot::BODY, &MISSING, "null");
         faults.into()
     }
 
@@ -92,14 +92,18 @@ impl Invalid {
         let mut input = Vec::new();
         put_string(&mut input, &String::from_utf8_lossy(body));
         let mut faults = Faults::default();
-        faults.note(&Place::BODY, fault, &String::from_utf8_lossy(&input));
+        faults.note(
+            &ConnectionSlot::BODY,
+            fault,
+            &String::from_utf8_lossy(&input),
+        );
         faults.into()
     }
 
     /// The body of a batch is JSON, but no list.
     pub(super) fn no_list(body: &str) -> Self {
         let mut faults = Faults::default();
-        faults.note(&Place::BODY, &NO_LIST, body);
+        faults.note(&ConnectionSlot::BODY, &NO_LIST, body);
         faults.into()
     }
 
@@ -122,14 +126,14 @@ impl Invalid {
 
 /// Where in a body a fault is.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct ConnectionSlot<'a> {
     /// Which element of a batch it is in.
     pub(super) index: Option<usize>,
     /// The names of fields, outermost first.
     pub(super) path: &'a [&'a str],
 }
 
-impl Place<'_> {
+impl ConnectionSlot<'_> {
     /// The body itself.
     const BODY: Self = Self {
         index: None,
@@ -151,7 +155,7 @@ impl Faults {
     }
 
     /// Notes a fault and the JSON value that has it, if not too many are known.
-    pub(super) fn note(&mut self, place: &Place<'_>, fault: &Fault, input: &str) {
+    pub(super) fn note(&mut self, place: &ConnectionSlot<'_>, fault: &Fault, input: &str) {
         if self.count == DETAILS_MAX {
             return;
         }

@@ -16,7 +16,7 @@ pub(super) struct SyntaxFault {
 
 /// The first fault in `text`.
 pub(super) fn first_fault(text: &str) -> Option<SyntaxFault> {
-    let mut reader = Reader { text, at: 0 };
+    let mut reader = SyntaxReader { text, at: 0 };
     let read = reader.value(0).and_then(|()| {
         reader.skip_space();
         match reader.peek() {
@@ -27,12 +27,12 @@ pub(super) fn first_fault(text: &str) -> Option<SyntaxFault> {
     read.err()
 }
 
-struct Reader<'a> {
+struct SyntaxReader<'a> {
     text: &'a str,
     at: usize,
 }
 
-impl Reader<'_> {
+impl SyntaxReader<'_> {
     fn value(&mut self, depth: usize) -> Result<(), SyntaxFault> {
         self.skip_space();
         match self.peek() {

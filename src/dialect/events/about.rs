@@ -2,8 +2,8 @@
 
 use crate::http::schema::{Field, Kind};
 use crate::service::{
-    Access, BAD_ORIGIN, BAD_REQUEST, NO_ROOM, NO_UPGRADE, Operation, Parameter, Reply, SOCKET,
-    TOO_MANY, UPGRADED,
+    BAD_ORIGIN, BAD_REQUEST, EndpointAccess, NO_ROOM, NO_UPGRADE, Operation, Parameter, Reply,
+    SOCKET, TOO_MANY, UPGRADED,
 };
 
 pub(super) static EVENTS: Operation = Operation {
@@ -51,7 +51,7 @@ pub(super) static EVENTS_DEV: Operation = Operation {
 pub(super) static EVENTS_DEMO: Operation = Operation {
     summary: "The same, for everybody",
     doc: "No token is ever looked at. Messages of an unknown type are echoed.",
-    access: Access::Open,
+    access: EndpointAccess::Open,
     parameters: &[FORMAT, BATCH, WELCOME],
     ..SOCKET
 };

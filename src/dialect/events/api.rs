@@ -11,8 +11,8 @@ use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, refuse, respond};
 use crate::json::{self, Raw};
 use crate::service::{
-    ACCEPTED, ACCEPTED_EXAMPLE, Access, BUSY, Body, Example, Group, Operation, Order, Reply, State,
-    UNAVAILABLE, UNKNOWN, accepted, count, open, text_of,
+    ACCEPTED, ACCEPTED_EXAMPLE, BUSY, EndpointAccess, EndpointGroup, Example, Operation, Order,
+    Reply, RequestBody, State, UNAVAILABLE, UNKNOWN, accepted, count, open, text_of,
 };
 
 /// Events in one batch.
@@ -166,12 +166,12 @@ fn parse<'a>(state: &State, text: &'a str) -> Result<Order<'a>, String> {
 }
 
 pub(super) static PUBLISH: Operation = Operation {
-    group: Group::Publishing,
+    group: EndpointGroup::Publishing,
     summary: "Publish an event",
     doc: "To the subscribers of the topic `event`, to the connections of one user, or to everybody.",
-    access: Access::Service,
+    access: EndpointAccess::Service,
     parameters: &[],
-    body: Some(Body {
+    body: Some(RequestBody {
         kind: Kind::Of(&EVENT),
         lines: false,
         examples: &[
@@ -203,12 +203,12 @@ pub(super) static PUBLISH: Operation = Operation {
 };
 
 pub(super) static PUBLISH_BATCH: Operation = Operation {
-    group: Group::Publishing,
+    group: EndpointGroup::Publishing,
     summary: "Publish many events",
     doc: "Up to 10,000, as an array or one a line. All are checked before the first is published.",
-    access: Access::Service,
+    access: EndpointAccess::Service,
     parameters: &[],
-    body: Some(Body {
+    body: Some(RequestBody {
         kind: Kind::ListOf(&Kind::Of(&EVENT)),
         lines: true,
         examples: &[Example {

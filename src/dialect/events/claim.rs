@@ -10,8 +10,8 @@ use super::route::{EventsRoute, route};
 use super::session::EventsSession;
 use super::{Encoding, EventsFormats, Parameters};
 use crate::conn::{
-    Admission, Claim, Quota, Standing, admit, agree, check_upgrade, enter, lease_of, refusal,
-    take_seat,
+    Admission, Quota, Standing, WebSocketClaim, admit, agree, check_upgrade, enter, lease_of,
+    refusal, take_seat,
 };
 use crate::http::refuse;
 use crate::metrics::Refused;
@@ -24,7 +24,7 @@ pub(super) fn claim(
     shard: &Rc<Shard>,
     request: &Request<Incoming>,
     address: IpAddr,
-) -> Admission<Claim> {
+) -> Admission<WebSocketClaim> {
     let config = &shard.config;
     let upgrade = check_upgrade(shard, request, |status, why, headers| {
         Box::new(refuse(status, why, headers))
@@ -48,7 +48,7 @@ pub(super) fn claim(
         _ => ("prod", None),
     };
     let is_deflated = agreed.as_ref().is_some_and(Agreed::is_shared);
-    Ok(Claim {
+    Ok(WebSocketClaim {
         head,
         agreed,
         format: formats.of(parameters.encoding, is_deflated),

@@ -69,7 +69,7 @@ pub enum Act<'a> {
 
 /// The fields that matter, as they were written. Of a repeated one the last counts.
 #[derive(Default)]
-struct Fields<'a> {
+struct CommandFields<'a> {
     kind: Option<Raw<'a>>,
     id: Option<Raw<'a>>,
     timestamp: Option<Raw<'a>>,
@@ -98,7 +98,7 @@ impl<'a> Envelope<'a> {
     /// Reads as much of a message as there is.
     #[must_use]
     pub fn read(text: &'a str) -> Self {
-        let Ok(fields) = Fields::read(text) else {
+        let Ok(fields) = CommandFields::read(text) else {
             return Self::default();
         };
         let kind = fields.kind.and_then(Raw::as_string);
@@ -118,7 +118,7 @@ impl<'a> Envelope<'a> {
 /// Bytes of a `type` that an answer repeats.
 const KIND_BYTES_MAX: usize = 64;
 
-impl<'a> Fields<'a> {
+impl<'a> CommandFields<'a> {
     /// Finds the fields of a message.
     fn read(text: &'a str) -> Result<Self, JsonError> {
         let mut fields = Self::default();
@@ -151,7 +151,7 @@ impl<'a> Command<'a> {
     /// # Errors
     /// The refusal to answer with.
     pub fn parse(text: &'a str) -> Result<Self, Refusal> {
-        let fields = Fields::read(text).map_err(|error| match error {
+        let fields = CommandFields::read(text).map_err(|error| match error {
             JsonError::Syntax => Refusal::new(None, "INVALID_JSON", "Invalid JSON format"),
             JsonError::NotObject | JsonError::NotArray => {
                 Refusal::invalid(None, "A message is a JSON object")
@@ -201,7 +201,7 @@ impl<'a> Command<'a> {
     }
 }
 
-fn publish<'a>(fields: &Fields<'a>, id: Option<Raw<'a>>) -> Result<Act<'a>, Refusal> {
+fn publish<'a>(fields: &CommandFields<'a>, id: Option<Raw<'a>>) -> Result<Act<'a>, Refusal> {
     let event = fields.event.and_then(Raw::as_string);
     let event =
         event.ok_or_else(|| Refusal::invalid(id, "`event` is missing: the name to publish to"))?;
@@ -212,7 +212,7 @@ fn publish<'a>(fields: &Fields<'a>, id: Option<Raw<'a>>) -> Result<Act<'a>, Refu
 /// The list of names, wherever clients put it: `events`, `event_types`, or
 /// either below `data`.
 fn names<'a>(
-    fields: &Fields<'a>,
+    fields: &CommandFields<'a>,
     id: Option<Raw<'a>>,
 ) -> Result<Option<Vec<Cow<'a, str>>>, Refusal> {
     let (mut events, mut event_types) = (fields.events, fields.event_types);

@@ -9,7 +9,7 @@ use crate::dialect::events::BATCH_MESSAGES_MAX;
 use crate::http::schema::Kind;
 use crate::http::{Answer, refuse, respond};
 use crate::service::State;
-use crate::service::{Access, Group, Operation, Reply};
+use crate::service::{EndpointAccess, EndpointGroup, Operation, Reply};
 
 /// `GET /api/v1/dev-config`: endpoints and defaults, in demo and dev mode.
 pub(super) async fn dev_config(Shared(state): Shared<Arc<State>>) -> Answer {
@@ -47,10 +47,10 @@ pub(super) async fn dev_config(Shared(state): Shared<Arc<State>>) -> Answer {
 }
 
 pub(super) static ABOUT: Operation = Operation {
-    group: Group::Pages,
+    group: EndpointGroup::Pages,
     summary: "Endpoints, formats and limits",
     doc: "What a client needs to know to begin, in demo and dev mode.",
-    access: Access::Open,
+    access: EndpointAccess::Open,
     parameters: &[],
     body: None,
     replies: &[

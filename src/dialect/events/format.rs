@@ -21,13 +21,15 @@ impl EventsFormats {
     /// Registers them.
     pub fn register(registry: &mut FormatRegistry) -> Self {
         Self {
-            json: registry.register(Gather::Each, true, |_| Json::boxed(TextFrames::plain())),
-            deflated: registry.register(Gather::Each, true, |config| {
-                Json::boxed(TextFrames::deflated(&config.websocket))
+            json: registry.register(Gather::Each, true, |_| {
+                JsonFormat::boxed(TextFrames::plain())
             }),
-            msgpack: registry.register(Gather::Each, true, |_| Box::<Msgpack>::default()),
+            deflated: registry.register(Gather::Each, true, |config| {
+                JsonFormat::boxed(TextFrames::deflated(&config.websocket))
+            }),
+            msgpack: registry.register(Gather::Each, true, |_| Box::<MsgpackFormat>::default()),
             batch: registry.register(Gather::Group, true, |_| {
-                Box::new(Batch(Json::new(TextFrames::plain())))
+                Box::new(BatchFormat(JsonFormat::new(TextFrames::plain())))
             }),
         }
     }
@@ -46,13 +48,13 @@ impl EventsFormats {
 
 /// JSON text frames.
 #[derive(Debug)]
-struct Json {
+struct JsonFormat {
     frames: TextFrames,
     timestamp: LastTimestamp,
     payload: Vec<u8>,
 }
 
-impl Json {
+impl JsonFormat {
     fn new(frames: TextFrames) -> Self {
         Self {
             frames,
@@ -66,7 +68,7 @@ impl Json {
     }
 }
 
-impl Format for Json {
+impl Format for JsonFormat {
     fn encode(&mut self, publication: &Publication<'_>, time_ms: u64, out: &mut Vec<u8>) {
         self.payload.clear();
         Writer::new(&mut self.payload, self.timestamp.of(time_ms)).event(publication);
@@ -81,9 +83,9 @@ impl Format for Json {
 
 /// JSON text frames with several events in each.
 #[derive(Debug)]
-struct Batch(Json);
+struct BatchFormat(JsonFormat);
 
-impl Format for Batch {
+impl Format for BatchFormat {
     fn encode(&mut self, publication: &Publication<'_>, time_ms: u64, out: &mut Vec<u8>) {
         Writer::new(out, self.0.timestamp.of(time_ms)).event(publication);
     }
@@ -93,7 +95,7 @@ impl Format for Batch {
     }
 
     fn group(&mut self, events: &[u8], count: usize, time_ms: u64, out: &mut Vec<u8>) {
-        let Json {
+        let JsonFormat {
             payload, timestamp, ..
         } = &mut self.0;
         payload.clear();
@@ -108,13 +110,13 @@ impl Format for Batch {
 
 /// MessagePack in binary frames.
 #[derive(Default, Debug)]
-struct Msgpack {
+struct MsgpackFormat {
     timestamp: LastTimestamp,
     payload: Vec<u8>,
     packed: Vec<u8>,
 }
 
-impl Format for Msgpack {
+impl Format for MsgpackFormat {
     fn encode(&mut self, publication: &Publication<'_>, time_ms: u64, out: &mut Vec<u8>) {
         self.payload.clear();
         Writer::new(&mut self.payload, self.timestamp.of(time_ms)).event(publication);

@@ -9,7 +9,7 @@ use super::Refusal;
 
 /// How a topic begins for a subscriber, or a pattern.
 #[derive(Clone, Copy, Debug)]
-pub struct Begun<'a> {
+pub struct TopicStart<'a> {
     /// The topic's name, or the pattern.
     pub topic: &'a str,
     /// Which life of the topic.
@@ -136,7 +136,7 @@ impl<'a> Writer<'a> {
         id: Option<&str>,
         accepted: &[&str],
         rejected: &[&str],
-        topics: impl Iterator<Item = Begun<'b>>,
+        topics: impl Iterator<Item = TopicStart<'b>>,
     ) {
         let mut any = false;
         self.put(r#"{"type":"subscription_confirmed""#);
@@ -399,7 +399,7 @@ mod tests {
                 "rejected":["b\"\n"],"data":{"events":["a"],"status":"active"}}),
         );
         let topics = [(None, "a"), (Some((true, 3)), "b"), (Some((false, 0)), "c")];
-        let topics = topics.map(|(recovered, topic)| Begun {
+        let topics = topics.map(|(recovered, topic)| TopicStart {
             topic,
             epoch: 7,
             offset: 12,

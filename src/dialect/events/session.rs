@@ -11,7 +11,7 @@ mod subscriptions;
 
 use super::{Act, Command, Encoding, Envelope, Parameters, Refusal, Writer, msgpack};
 use crate::auth::{Identity, Permissions};
-use crate::call::Answer;
+use crate::call::CallAnswer;
 use crate::conn::{Flow, Session, Standing};
 use crate::engine::{Begin, Gap, Outcome, Ticket};
 use crate::id::{PeerId, Position, Priority};
@@ -210,7 +210,7 @@ impl EventsSession {
     /// Gives an answer to whoever asked the user (docs/bridge.md, "A user's connection").
     fn response(&mut self, shard: &Shard, text: &str) -> Flow {
         let user = &self.identity().expect("as the caller has seen").user;
-        let Some(said) = Answer::from_response(text) else {
+        let Some(said) = CallAnswer::from_response(text) else {
             return Flow::Continue;
         };
         let had_room = shard.with_answer(|out| {

@@ -1,14 +1,16 @@
 //! What is said about streams of events.
 
 use crate::http::schema::{Field, Kind};
-use crate::service::{Access, Group, NO_ROOM, Operation, Parameter, Reply, TOO_MANY};
+use crate::service::{
+    EndpointAccess, EndpointGroup, NO_ROOM, Operation, Parameter, Reply, TOO_MANY,
+};
 
 pub(super) static SSE: Operation = Operation {
-    group: Group::Receiving,
+    group: EndpointGroup::Receiving,
     summary: "A stream of Server-Sent Events",
     doc: "The events of some topics, for `EventSource`, `curl` and anything that reads HTTP. The `id` of each says \
           where all topics of the stream stand: a client that comes back with it goes on there.",
-    access: Access::Client,
+    access: EndpointAccess::Client,
     parameters: &[
         Parameter::query(Field::required(
             "topics",

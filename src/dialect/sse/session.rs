@@ -10,7 +10,7 @@ use crate::engine::{self, GapCause, Outcome};
 use crate::http::{event_stream_head, refuse_raw_with};
 use crate::id::{PeerId, Priority};
 use crate::shard::{Disconnect, Shard};
-use crate::sse::{EventsRequest, Gap, GapReason, put_gap};
+use crate::sse::{EventsRequest, GapReason, StreamGap, put_gap};
 use crate::ws::OpCode;
 
 /// A stream of events.
@@ -104,7 +104,7 @@ fn gap(shard: &Shard, peer: PeerId, gap: &engine::Gap) {
     let mut out = Vec::new();
     put_gap(
         &mut out,
-        &Gap {
+        &StreamGap {
             topic,
             lost: gap.lost,
             reason,

@@ -213,7 +213,7 @@ impl World {
             let lost = gap.lost;
             put_gap(
                 &mut out,
-                &sse::Gap {
+                &sse::StreamGap {
                     topic,
                     lost,
                     reason,

@@ -13,7 +13,7 @@ mod differential;
 
 const MESSAGE_BYTES_MAX: usize = 100_000;
 
-const LIMITS: Limits = Limits {
+const LIMITS: DecoderLimits = DecoderLimits {
     message_bytes_max: MESSAGE_BYTES_MAX,
 };
 
@@ -173,7 +173,7 @@ fn f01_f02_a_frame_over_the_limit_is_refused_by_its_header() {
 #[test]
 fn f02_a_declared_length_allocates_nothing() {
     let mut decoder = Decoder::new(
-        Limits {
+        DecoderLimits {
             message_bytes_max: 1 << 24,
         },
         None,
@@ -291,7 +291,7 @@ fn f07_fragments_have_their_order() {
 #[test]
 fn f08_memory_is_independent_of_the_number_of_fragments() {
     let mut decoder = Decoder::new(
-        Limits {
+        DecoderLimits {
             message_bytes_max: 1 << 20,
         },
         None,
@@ -315,7 +315,7 @@ fn f08_memory_is_independent_of_the_number_of_fragments() {
 #[test]
 fn f08_65536_legal_fragments_pass() {
     let mut decoder = Decoder::new(
-        Limits {
+        DecoderLimits {
             message_bytes_max: 4 << 20,
         },
         None,

@@ -98,7 +98,7 @@ impl Inflater {
             }
             None => self.stream.insert(Decompress::new(false)),
         };
-        let mut run = Run {
+        let mut run = Inflation {
             stream,
             start: out.len(),
             out_max: limit,
@@ -128,7 +128,7 @@ impl Default for Inflater {
 }
 
 /// One message's way through the stream.
-struct Run<'a> {
+struct Inflation<'a> {
     stream: &'a mut Decompress,
     out: &'a mut Vec<u8>,
     /// Length of `out` before the message.
@@ -139,7 +139,7 @@ struct Run<'a> {
     ends: usize,
 }
 
-impl Run<'_> {
+impl Inflation<'_> {
     /// Inflates all of `input`. Ends when neither input nor output moves.
     fn feed(&mut self, mut input: &[u8]) -> Result<(), ProtocolError> {
         loop {

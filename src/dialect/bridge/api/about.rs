@@ -3,18 +3,18 @@
 use crate::dialect::bridge::MESSAGE;
 use crate::http::schema::{Field, Kind, Object};
 use crate::service::{
-    Access, BUSY, Body, Example, Group, NO_ROOM, Operation, Parameter, Reply, SOCKET, TOO_MANY,
-    UNAVAILABLE, UNKNOWN, UPGRADED,
+    BUSY, EndpointAccess, EndpointGroup, Example, NO_ROOM, Operation, Parameter, Reply,
+    RequestBody, SOCKET, TOO_MANY, UNAVAILABLE, UNKNOWN, UPGRADED,
 };
 
 pub(super) static PUSH: Operation = Operation {
-    group: Group::Bridge,
+    group: EndpointGroup::Bridge,
     summary: "Push a message to a user",
     doc: "The user has `data` with `original_sender`, `user_id` and `correlation_id` set. Nothing is kept for \
           whoever is not connected.",
-    access: Access::BridgeService,
+    access: EndpointAccess::BridgeService,
     parameters: &[],
-    body: Some(Body {
+    body: Some(RequestBody {
         kind: Kind::Of(&MESSAGE),
         lines: false,
         examples: &[
@@ -43,12 +43,12 @@ pub(super) static PUSH: Operation = Operation {
 };
 
 pub(super) static PUSH_BATCH: Operation = Operation {
-    group: Group::Bridge,
+    group: EndpointGroup::Bridge,
     summary: "Push many messages",
     doc: "They are put on their way together. If one is not valid, none is delivered.",
-    access: Access::BridgeService,
+    access: EndpointAccess::BridgeService,
     parameters: &[],
-    body: Some(Body {
+    body: Some(RequestBody {
         kind: Kind::ListOf(&Kind::Of(&MESSAGE)),
         lines: false,
         examples: &[Example {
@@ -68,15 +68,15 @@ pub(super) static PUSH_BATCH: Operation = Operation {
 };
 
 pub(super) static SEND: Operation = Operation {
-    group: Group::Bridge,
+    group: EndpointGroup::Bridge,
     summary: "Ask a user",
     doc: "Pushes a message and streams back what the user sends with the same `correlation_id`: one event each, of \
           one line of JSON, until an answer has `\"is_final\":true` or `\"type\":\"final_response\"`, or none comes for \
           `bridge.response_timeout` (30 s). Why a stream ends without an answer is an event as well: \
           `{\"error\":\"User not connected\",\"correlation_id\":\"req_1\"}`.",
-    access: Access::BridgeService,
+    access: EndpointAccess::BridgeService,
     parameters: &[],
-    body: Some(Body {
+    body: Some(RequestBody {
         kind: Kind::Of(&MESSAGE),
         lines: false,
         examples: &[Example {
@@ -215,7 +215,7 @@ static VALIDATION_ERROR: Object<5> = Object {
 };
 
 pub(super) static SOCKET_OF_USER: Operation = Operation {
-    group: Group::Bridge,
+    group: EndpointGroup::Bridge,
     summary: "A user's WebSocket",
     doc: "The user has what services push, one JSON object a message, and answers a question with an object that \
           has its `correlation_id`; `\"is_final\":true` makes it the last answer. In demo and dev mode \

@@ -47,7 +47,7 @@ pub(super) async fn push_batch(Shared(state): Shared<Arc<State>>, request: Reque
             continue;
         };
         if !order.is_permitted(&state, &admitted.service) {
-            begun.push(Some(Begun::Over(Err(Failed::Forbidden))));
+            begun.push(Some(BegunPush::Over(Err(Failed::Forbidden))));
             continue;
         }
         begun.push(Some(match order.begin(&state) {
@@ -55,9 +55,9 @@ pub(super) async fn push_batch(Shared(state): Shared<Arc<State>>, request: Reque
             Counted::Done(PublishResult::Busy) if may_wait => {
                 let put = order.try_put(&state).await;
                 may_wait = put.is_ok();
-                Begun::Over(put.map(|receipt| receipt.delivered))
+                BegunPush::Over(put.map(|receipt| receipt.delivered))
             }
-            counted => Begun::Counted(counted),
+            counted => BegunPush::Counted(counted),
         }));
     }
     let mut out = Vec::with_capacity(16 + 64 * pushes.len());
@@ -65,8 +65,8 @@ pub(super) async fn push_batch(Shared(state): Shared<Arc<State>>, request: Reque
     for ((index, push), begun) in pushes.iter().enumerate().zip(begun) {
         let delivered = match begun {
             None => Ok(false),
-            Some(Begun::Over(outcome)) => outcome.map(|reached| note(&state, reached)),
-            Some(Begun::Counted(counted)) => {
+            Some(BegunPush::Over(outcome)) => outcome.map(|reached| note(&state, reached)),
+            Some(BegunPush::Counted(counted)) => {
                 let receipt = receipt(counted).await;
                 receipt.map(|receipt| note(&state, receipt.delivered))
             }
@@ -82,7 +82,7 @@ pub(super) async fn push_batch(Shared(state): Shared<Arc<State>>, request: Reque
 }
 
 /// A message of a batch that has been put on its way.
-enum Begun {
+enum BegunPush {
     Counted(Counted),
     Over(Result<u64, Failed>),
 }

@@ -14,14 +14,14 @@ use crate::shard::{Caller, Said};
 
 /// Answers, one event each, until the last one or until none comes in time.
 pub(super) struct AnswerStream {
-    phase: Phase,
+    phase: AnswerPhase,
     correlation: Correlation<'static>,
     /// How long each answer may take.
     timeout: Duration,
     timer: Pin<Box<Sleep>>,
 }
 
-enum Phase {
+enum AnswerPhase {
     /// Somebody may answer.
     Waiting(Caller),
     /// The event that says why nobody may any more, when the call is forgotten.
@@ -33,7 +33,7 @@ enum Phase {
 impl AnswerStream {
     pub(super) fn new(caller: Caller, correlation: &Correlation<'_>, timeout: Duration) -> Self {
         Self {
-            phase: Phase::Waiting(caller),
+            phase: AnswerPhase::Waiting(caller),
             correlation: correlation.clone().into_owned(),
             timeout,
             timer: Box::pin(sleep(timeout)),
@@ -51,14 +51,14 @@ impl AnswerStream {
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             let caller = match &mut self.phase {
-                Phase::Waiting(caller) => caller,
-                Phase::Ending(forgotten, why) => {
+                AnswerPhase::Waiting(caller) => caller,
+                AnswerPhase::Ending(forgotten, why) => {
                     let why = *why;
                     ready!(forgotten.as_mut().poll(cx));
-                    self.phase = Phase::Over;
+                    self.phase = AnswerPhase::Over;
                     return Poll::Ready(Some(self.last_words(why)));
                 }
-                Phase::Over => return Poll::Ready(None),
+                AnswerPhase::Over => return Poll::Ready(None),
             };
             let why = match caller.poll_said(cx) {
                 Poll::Ready(Some(Said::More(event))) => {
@@ -66,13 +66,13 @@ impl AnswerStream {
                     return Poll::Ready(Some(event));
                 }
                 Poll::Ready(Some(Said::Last(event))) => {
-                    self.phase = Phase::Over;
+                    self.phase = AnswerPhase::Over;
                     return Poll::Ready(Some(event));
                 }
                 Poll::Ready(Some(Said::Overflow)) => "Answers are read too slowly",
                 Poll::Ready(Some(Said::Stopping) | None) => {
                     // Nobody can call again, and the home may have ended already.
-                    self.phase = Phase::Over;
+                    self.phase = AnswerPhase::Over;
                     return Poll::Ready(Some(self.last_words("Server shutdown")));
                 }
                 Poll::Pending => {
@@ -80,8 +80,10 @@ impl AnswerStream {
                     "Timeout waiting for response"
                 }
             };
-            if let Phase::Waiting(caller) = std::mem::replace(&mut self.phase, Phase::Over) {
-                self.phase = Phase::Ending(Box::pin(caller.end()), why);
+            if let AnswerPhase::Waiting(caller) =
+                std::mem::replace(&mut self.phase, AnswerPhase::Over)
+            {
+                self.phase = AnswerPhase::Ending(Box::pin(caller.end()), why);
             }
         }
     }

@@ -17,7 +17,7 @@ fn check(text: &str, expected: Result<(&[&str], bool), &str>) {
 }
 
 /// The data of an answer's events, which are one line each.
-fn events_of(answer: &Answer<'_>) -> Vec<String> {
+fn events_of(answer: &CallAnswer<'_>) -> Vec<String> {
     let mut out = Vec::new();
     answer.put_events(&mut out);
     let text = String::from_utf8(out).unwrap();
@@ -135,7 +135,7 @@ fn json_that_is_no_message_is_broken() {
 #[test]
 fn a_response_of_the_events_protocol_is_the_last_unless_it_says_otherwise() {
     let check = |text: &str, expected: &str, is_last: bool| {
-        let answer = Answer::from_response(text).expect(text);
+        let answer = CallAnswer::from_response(text).expect(text);
         assert_eq!(events_of(&answer), [expected]);
         assert_eq!(answer.is_last(), is_last, "{text}");
         assert_eq!(answer.correlation().key(), "\"c\"");
@@ -158,7 +158,7 @@ fn a_response_of_the_events_protocol_is_the_last_unless_it_says_otherwise() {
         r#"{"id":[]}"#,
         r#"{"id":true}"#,
     ] {
-        assert!(Answer::from_response(text).is_none(), "{text}");
+        assert!(CallAnswer::from_response(text).is_none(), "{text}");
     }
 }
 

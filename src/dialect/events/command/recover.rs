@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Fields, Refusal};
+use super::{CommandFields, Refusal};
 use crate::json::{self, Raw};
 
 /// Where a client was in a topic, or in those that a pattern covers.
@@ -18,7 +18,7 @@ pub struct Recover<'a> {
 
 /// Reads `recover`: `{"topic":{"epoch":..,"offset":..}}`.
 pub(super) fn recover<'a>(
-    fields: &Fields<'a>,
+    fields: &CommandFields<'a>,
     id: Option<Raw<'a>>,
 ) -> Result<Vec<Recover<'a>>, Refusal> {
     let wrong = || {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Act, Fields, Refusal};
+use super::{Act, CommandFields, Refusal};
 use crate::json::{self, Raw};
 
 /// Messages of one batch.
@@ -30,7 +30,10 @@ pub enum Query<'a> {
     Typed(Cow<'a, str>),
 }
 
-pub(super) fn query<'a>(fields: &Fields<'a>, id: Option<Raw<'a>>) -> Result<Query<'a>, Refusal> {
+pub(super) fn query<'a>(
+    fields: &CommandFields<'a>,
+    id: Option<Raw<'a>>,
+) -> Result<Query<'a>, Refusal> {
     if let Some(params) = fields.params
         && let [Some(name)] = strings_of(params, ["query"])
     {
@@ -44,7 +47,10 @@ pub(super) fn query<'a>(fields: &Fields<'a>, id: Option<Raw<'a>>) -> Result<Quer
 
 /// A command stands at the top, where `params` are its arguments, or together
 /// with its arguments in `params` or `data`.
-pub(super) fn command<'a>(fields: &Fields<'a>, id: Option<Raw<'a>>) -> Result<Act<'a>, Refusal> {
+pub(super) fn command<'a>(
+    fields: &CommandFields<'a>,
+    id: Option<Raw<'a>>,
+) -> Result<Act<'a>, Refusal> {
     let (mut name, mut params) = (fields.command, fields.params);
     if name.is_none()
         && let Some(inner) = [fields.params, fields.data]
@@ -63,7 +69,7 @@ pub(super) fn command<'a>(fields: &Fields<'a>, id: Option<Raw<'a>>) -> Result<Ac
 }
 
 pub(super) fn agent_command<'a>(
-    fields: &Fields<'a>,
+    fields: &CommandFields<'a>,
     id: Option<Raw<'a>>,
 ) -> Result<Act<'a>, Refusal> {
     let data = fields.data.filter(|data| data.is_object());
@@ -93,7 +99,10 @@ pub(super) fn agent_command<'a>(
     Ok(Act::AgentCommand { command, agent_id })
 }
 
-pub(super) fn batch<'a>(fields: &Fields<'a>, id: Option<Raw<'a>>) -> Result<Vec<Raw<'a>>, Refusal> {
+pub(super) fn batch<'a>(
+    fields: &CommandFields<'a>,
+    id: Option<Raw<'a>>,
+) -> Result<Vec<Raw<'a>>, Refusal> {
     let messages = fields
         .messages
         .and_then(|list| json::items(list.text(), BATCH_MESSAGES_MAX + 1).ok());

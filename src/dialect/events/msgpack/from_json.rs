@@ -14,7 +14,7 @@ struct Malformed;
 
 /// A container that has not ended.
 #[derive(Clone, Copy, Default)]
-struct Open {
+struct OpenContainer {
     /// Where its one-byte header is.
     at: usize,
     /// Values in it so far; a map's keys count, too.
@@ -43,7 +43,7 @@ pub fn from_json(text: &[u8], out: &mut Vec<u8>) {
 }
 
 fn transcode(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
-    let mut stack = [Open::default(); FRAME_DEPTH_MAX];
+    let mut stack = [OpenContainer::default(); FRAME_DEPTH_MAX];
     let mut depth = 0_usize;
     let mut rest = text;
     let mut is_done = false;
@@ -68,7 +68,7 @@ fn transcode(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
         match byte {
             b'{' | b'[' => {
                 let is_map = byte == b'{';
-                *stack.get_mut(depth).ok_or(Malformed)? = Open {
+                *stack.get_mut(depth).ok_or(Malformed)? = OpenContainer {
                     at: out.len(),
                     values: 0,
                     is_map,
@@ -88,7 +88,7 @@ fn transcode(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
 }
 
 /// Writes how many values a container has into its header.
-fn close(open: Open, out: &mut Vec<u8>) -> Result<(), Malformed> {
+fn close(open: OpenContainer, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let (fix, wide, len) = if open.is_map {
         (FIX_MAP, MAP_16, open.values / 2)
     } else {

@@ -32,7 +32,7 @@ pub enum MsgpackError {
 
 /// A container that has not ended.
 #[derive(Clone, Copy, Default)]
-struct Open {
+struct OpenContainer {
     /// Values still to come; a map's keys count, too.
     left: u64,
     is_map: bool,
@@ -48,7 +48,7 @@ struct Open {
 /// The bytes are not one value, or it cannot be said in JSON. What has been
 /// appended by then means nothing.
 pub fn to_json(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), MsgpackError> {
-    let mut stack = [Open::default(); DEPTH_MAX];
+    let mut stack = [OpenContainer::default(); DEPTH_MAX];
     let mut depth = 0_usize;
     let mut rest = bytes;
     loop {
@@ -69,7 +69,7 @@ pub fn to_json(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), MsgpackError> {
         } else if expects_key {
             return Err(MsgpackError::Key);
         } else if let Some((len, is_map)) = container(marker, &mut rest)? {
-            *stack.get_mut(depth).ok_or(MsgpackError::TooDeep)? = Open {
+            *stack.get_mut(depth).ok_or(MsgpackError::TooDeep)? = OpenContainer {
                 left: if is_map { len * 2 } else { len },
                 is_map,
                 is_first: true,
@@ -97,7 +97,7 @@ pub fn to_json(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), MsgpackError> {
 
 /// Writes what stands before the next value of a container, of which there is
 /// one. Returns whether that value is a key.
-fn separate(open: &mut Open, out: &mut Vec<u8>) -> bool {
+fn separate(open: &mut OpenContainer, out: &mut Vec<u8>) -> bool {
     let is_key = open.is_map && open.left.is_multiple_of(2);
     if open.is_map && !is_key {
         out.push(b':');

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use super::registry::{Call, Registry, Run};
+use super::registry::{CommandCall, Registry, RunCommand};
 use super::{EventsSession, answer, error};
 use crate::dialect::events::Refusal;
 use crate::id::PeerId;
@@ -19,7 +19,7 @@ const AGENT_COMMAND: &str = "agent_command";
 
 static COMMANDS: LazyLock<Registry> = LazyLock::new(|| {
     let mut registry = Registry::default();
-    let commands: [(&str, Run); 5] = [
+    let commands: [(&str, RunCommand); 5] = [
         ("echo", echo),
         ("list_commands", list_commands),
         ("ping", ping),
@@ -51,7 +51,7 @@ impl EventsSession {
         if !self.may_command(shard, name) {
             return error(shard, peer, &not_permitted(id, name));
         }
-        let call = Call {
+        let call = CommandCall {
             shard,
             caller: self,
             params: params.map(Raw::text),
@@ -103,7 +103,7 @@ fn not_permitted(id: Option<Raw<'_>>, name: &str) -> Refusal {
     Refusal::unknown(id, "PERMISSION_DENIED", "Not permitted", name)
 }
 
-fn echo(call: &Call<'_>, out: &mut Vec<u8>) {
+fn echo(call: &CommandCall<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"echo":"#);
     out.extend_from_slice(call.params.unwrap_or("null").as_bytes());
     out.extend_from_slice(br#","sender":"#);
@@ -111,7 +111,7 @@ fn echo(call: &Call<'_>, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn list_commands(call: &Call<'_>, out: &mut Vec<u8>) {
+fn list_commands(call: &CommandCall<'_>, out: &mut Vec<u8>) {
     let commands: Vec<&str> = COMMANDS
         .names()
         .filter(|name| call.caller.may_command(call.shard, name))
@@ -120,16 +120,16 @@ fn list_commands(call: &Call<'_>, out: &mut Vec<u8>) {
     put(out, &json!({ "commands": commands, "count": count }));
 }
 
-fn ping(call: &Call<'_>, out: &mut Vec<u8>) {
+fn ping(call: &CommandCall<'_>, out: &mut Vec<u8>) {
     let timestamp = call.shard.clock.wall_seconds();
     put(out, &json!({ "message": "pong", "timestamp": timestamp }));
 }
 
-fn server_info(call: &Call<'_>, out: &mut Vec<u8>) {
+fn server_info(call: &CommandCall<'_>, out: &mut Vec<u8>) {
     put(out, &call.caller.server_info(call.shard));
 }
 
-fn user_count(call: &Call<'_>, out: &mut Vec<u8>) {
+fn user_count(call: &CommandCall<'_>, out: &mut Vec<u8>) {
     let count = call.shard.process.connections();
     let timestamp = call.shard.clock.wall_seconds();
     put(out, &json!({ "count": count, "timestamp": timestamp }));

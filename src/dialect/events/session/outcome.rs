@@ -1,7 +1,7 @@
 //! What homes have answered, in the words of the protocol.
 
 use super::{EventsSession, Unanswered, answer, error};
-use crate::dialect::events::{Begun, Greeting, Refusal};
+use crate::dialect::events::{Greeting, Refusal, TopicStart};
 use crate::engine::{Confirmation, Outcome, PublishResult, Resumed, Roster, Start, Ticket};
 use crate::id::PeerId;
 use crate::json::put_string;
@@ -111,8 +111,8 @@ impl EventsSession {
     }
 }
 
-fn begun(start: Start<'_>) -> Begun<'_> {
-    Begun {
+fn begun(start: Start<'_>) -> TopicStart<'_> {
+    TopicStart {
         topic: start.name,
         epoch: start.position.epoch,
         offset: start.position.offset,

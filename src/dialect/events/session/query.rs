@@ -12,7 +12,7 @@ use crate::topic::{self, Selector};
 
 /// Whose roster is asked for, and which part of it.
 #[derive(serde::Deserialize)]
-struct Roster {
+struct RosterQuery {
     event: String,
     #[serde(default)]
     after: String,
@@ -72,7 +72,7 @@ impl EventsSession {
         let refuse = |code, why: &str| {
             error(shard, peer, &Refusal::new(id, code, why.to_owned()));
         };
-        let Ok(Roster {
+        let Ok(RosterQuery {
             event,
             after,
             limit,

@@ -6,11 +6,11 @@ use super::EventsSession;
 use crate::shard::Shard;
 
 /// Runs a command: writes its result, one JSON value, into the buffer.
-pub(super) type Run = fn(&Call<'_>, &mut Vec<u8>);
+pub(super) type RunCommand = fn(&CommandCall<'_>, &mut Vec<u8>);
 
 /// One call of a command.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call<'a> {
+pub(super) struct CommandCall<'a> {
     /// Where it runs.
     pub(super) shard: &'a Shard,
     /// Who calls.
@@ -22,7 +22,7 @@ pub(super) struct Call<'a> {
 /// The commands that there are.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    commands: BTreeMap<&'static str, Run>,
+    commands: BTreeMap<&'static str, RunCommand>,
 }
 
 /// There is a command of this name already.
@@ -38,7 +38,7 @@ impl Registry {
     pub(super) fn register(
         &mut self,
         name: &'static str,
-        run: Run,
+        run: RunCommand,
     ) -> Result<(), AlreadyRegistered> {
         if self.commands.contains_key(name) {
             return Err(AlreadyRegistered(name));
@@ -48,7 +48,7 @@ impl Registry {
     }
 
     /// The command of this name.
-    pub(super) fn find(&self, name: &str) -> Option<Run> {
+    pub(super) fn find(&self, name: &str) -> Option<RunCommand> {
         self.commands.get(name).copied()
     }
 
@@ -64,8 +64,8 @@ mod tests {
 
     #[test]
     fn a_name_is_registered_once() {
-        let one: Run = |_, out| out.push(b'1');
-        let two: Run = |_, out| out.push(b'2');
+        let one: RunCommand = |_, out| out.push(b'1');
+        let two: RunCommand = |_, out| out.push(b'2');
         let mut registry = Registry::default();
         registry.register("b", one).unwrap();
         registry.register("a", two).unwrap();
