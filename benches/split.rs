@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
-use fanfare::ws::{Decoder, Event, Input, Limits, OpCode, encode, unmask};
+use fanfare::ws::{Decoder, DecoderLimits, Event, Input, OpCode, encode, unmask};
 
 use crate::PUBLISH;
 
@@ -64,7 +64,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("split");
     for length in [20, 128, 175] {
         let (read, count) = read_of(&PUBLISH.as_bytes()[..length]);
-        let limits = Limits {
+        let limits = DecoderLimits {
             message_bytes_max: 1 << 20,
         };
         let mut decoder = Decoder::new(limits, None);

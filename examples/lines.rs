@@ -124,7 +124,9 @@ impl Session for LineSession {
             Outcome::Confirmed(confirmation) => confirm(shard, peer, &confirmation),
             Outcome::Gap(gap) => {
                 let topic = gap.topic.as_deref().unwrap_or("*");
-                let lost = gap.lost.map_or("some".to_owned(), |lost| lost.to_string());
+                let lost = gap
+                    .lost
+                    .map_or_else(|| "some".to_owned(), |lost| lost.to_string());
                 say(shard, peer, &format!("? {topic} {lost}"));
             }
             _ => {}

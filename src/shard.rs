@@ -218,7 +218,7 @@ impl Shard {
 
     /// Begins the end of a connection: queues the close frame, if the peer can be told, as the last
     /// one.
-    pub fn part(&self, peer: PeerId, why: Disconnect) {
+    pub fn begin_close(&self, peer: PeerId, why: Disconnect) {
         self.counters.disconnects[why.index()].add(1);
         self.open(peer);
         let mut core = self.core.borrow_mut();
@@ -238,19 +238,19 @@ impl Shard {
 
     /// Tells a connection's task that it has to end. One that is ending already is told only that its
     /// socket is gone.
-    pub fn condemn(&self, peer: PeerId, why: Disconnect) {
+    pub fn disconnect(&self, peer: PeerId, why: Disconnect) {
         if let Some(link) = self.core.borrow_mut().links.get_mut(peer)
             && (link.life.closing.is_none() || why == Disconnect::Gone)
         {
-            link.verdict.get_or_insert(why);
+            link.disconnect.get_or_insert(why);
             link.wake();
         }
     }
 
-    /// As [`Self::condemn`], for a connection of any shard.
-    pub fn condemn_at(&self, at: ShardId, peer: PeerId, why: Disconnect) {
+    /// As [`Self::disconnect`], for a connection of any shard.
+    pub fn disconnect_at(&self, at: ShardId, peer: PeerId, why: Disconnect) {
         if at == self.id {
-            self.condemn(peer, why);
+            self.disconnect(peer, why);
         } else {
             self.note(at, Note::Disconnect { peer, why });
         }
@@ -258,7 +258,7 @@ impl Shard {
 
     /// Why a connection has to end, if it has to. Also notes who to wake.
     #[must_use]
-    pub fn verdict(&self, peer: PeerId, waker: &Waker) -> Option<Disconnect> {
+    pub fn take_disconnect(&self, peer: PeerId, waker: &Waker) -> Option<Disconnect> {
         let mut core = self.core.borrow_mut();
         let Some(link) = core.links.get_mut(peer) else {
             return Some(Disconnect::Gone);
@@ -268,7 +268,7 @@ impl Shard {
             link.life.heard = self.clock.now().ms;
             link.life.pinged = None;
         }
-        link.verdict.take()
+        link.disconnect.take()
     }
 
     /// Notes that a peer is not read from until its task is woken: until then it is not expected to

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use fanfare::call::{Answer, put_error_event};
+use fanfare::call::{CallAnswer, put_error_event};
 use fanfare::dialect::bridge::Inbound;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -31,13 +31,13 @@ fuzz_target!(|text: &str| {
             }
         }
     }
-    if let Some(answer) = Answer::from_response(text) {
+    if let Some(answer) = CallAnswer::from_response(text) {
         assert_eq!(check(&answer).len(), 1);
     }
 });
 
 /// The data of an answer's events.
-fn check(answer: &Answer<'_>) -> Vec<String> {
+fn check(answer: &CallAnswer<'_>) -> Vec<String> {
     let mut out = Vec::new();
     answer.put_events(&mut out);
     put_error_event(

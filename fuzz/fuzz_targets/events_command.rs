@@ -3,9 +3,9 @@
 
 #![no_main]
 
+use fanfare::dialect::events::{Act, Command, Writer};
 use fanfare::engine::{Publication, PublicationKind};
 use fanfare::id::Form;
-use fanfare::dialect::events::{Act, Command, Writer};
 use libfuzzer_sys::fuzz_target;
 
 const TIMESTAMP: &[u8] = b"2026-11-21T07:34:31.524Z";
@@ -17,7 +17,7 @@ fuzz_target!(|text: &str| {
             if let Act::Publish { data, .. } = command.act {
                 let publication = Publication {
                     kind: PublicationKind::Event,
-            form: Form::NEUTRAL,
+                    form: Form::NEUTRAL,
                     topic: "t",
                     name: "t",
                     data: data.as_bytes(),

@@ -6,10 +6,10 @@
 #![no_main]
 
 use fanfare::ws::deflate::{Agreed, DeflateOptions, Inflater, negotiate};
-use fanfare::ws::{Decoder, Event, Input, Limits, ProtocolError};
+use fanfare::ws::{Decoder, DecoderLimits, Event, Input, ProtocolError};
 use libfuzzer_sys::fuzz_target;
 
-const LIMITS: Limits = Limits {
+const LIMITS: DecoderLimits = DecoderLimits {
     message_bytes_max: 100_000,
 };
 

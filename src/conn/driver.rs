@@ -184,7 +184,7 @@ enum ConnectionPhase {
     /// The close frame is queued; what arrives is thrown away.
     Closing,
     /// The close frame is queued; nothing more can arrive.
-    Deaf,
+    PeerHalfClosed,
     /// The close frame has been written and our side is shut.
     Shut,
 }
@@ -203,12 +203,12 @@ impl Future for WebSocketDriver {
         let this = &mut *self;
         this.shard.clock.refresh();
         loop {
-            if let Some(why) = this.shard.verdict(this.peer, cx.waker()) {
+            if let Some(why) = this.shard.take_disconnect(this.peer, cx.waker()) {
                 if why.close().is_none() {
                     this.note_end(why);
                     return Poll::Ready(());
                 }
-                this.part(why);
+                this.begin_close(why);
             }
             match this.shard.poll_unblocked(this.peer, cx) {
                 Poll::Ready(Err(_)) => {
@@ -217,11 +217,13 @@ impl Future for WebSocketDriver {
                 }
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
-            if matches!(this.phase, ConnectionPhase::Closing | ConnectionPhase::Deaf)
-                && this.shard.is_drained(this.peer)
+            if matches!(
+                this.phase,
+                ConnectionPhase::Closing | ConnectionPhase::PeerHalfClosed
+            ) && this.shard.is_drained(this.peer)
             {
                 this.shard.shut(this.peer);
-                if this.phase == ConnectionPhase::Deaf {
+                if this.phase == ConnectionPhase::PeerHalfClosed {
                     return Poll::Ready(());
                 }
                 this.phase = ConnectionPhase::Shut;
@@ -231,7 +233,7 @@ impl Future for WebSocketDriver {
             {
                 return Poll::Ready(());
             }
-            if this.phase == ConnectionPhase::Deaf {
+            if this.phase == ConnectionPhase::PeerHalfClosed {
                 return Poll::Pending;
             }
             if this.phase == ConnectionPhase::Open {
@@ -240,7 +242,7 @@ impl Future for WebSocketDriver {
                     if let Flow::End(why) =
                         this.with_session(|session, shard, peer| session.open_again(shard, peer))
                     {
-                        this.part(why);
+                        this.begin_close(why);
                         continue;
                     }
                     this.shard.wake_after_flush(cx.waker());
@@ -282,7 +284,7 @@ impl Future for WebSocketDriver {
                 Read::Some => {}
                 // A peer that has ended its side may still wait for the answer.
                 Read::End if this.phase == ConnectionPhase::Closing => {
-                    this.phase = ConnectionPhase::Deaf;
+                    this.phase = ConnectionPhase::PeerHalfClosed;
                 }
                 Read::End => {
                     this.note_end(Disconnect::Gone);
@@ -319,7 +321,7 @@ impl WebSocketDriver {
             }
         });
         if let Flow::End(why) = begun {
-            self.part(why);
+            self.begin_close(why);
         }
     }
 
@@ -379,11 +381,11 @@ impl WebSocketDriver {
         let has_room = self.unfinished.set(self.decoder.held_bytes());
         let (left, turn_over) = match stop {
             Some(Stop::End(why)) => {
-                self.part(why);
+                self.begin_close(why);
                 return None;
             }
             _ if !has_room => {
-                self.part(Disconnect::Overloaded);
+                self.begin_close(Disconnect::Overloaded);
                 return None;
             }
             None => return None,
@@ -507,7 +509,7 @@ impl WebSocketDriver {
             self.records.put(self.peer.slot, session);
             match flow {
                 Flow::Continue => {}
-                Flow::End(why) => return self.part(why),
+                Flow::End(why) => return self.begin_close(why),
                 Flow::Wait => {
                     kept.message = Some((opcode, payload, over));
                     self.kept = Some(kept);
@@ -530,7 +532,7 @@ impl WebSocketDriver {
 
     /// Begins the end: the close frame goes out, and the peer has a while to
     /// answer it.
-    fn part(&mut self, why: Disconnect) {
+    fn begin_close(&mut self, why: Disconnect) {
         if self.phase != ConnectionPhase::Open {
             return;
         }
@@ -548,7 +550,7 @@ impl WebSocketDriver {
         // Its client may come again before this connection's socket has gone.
         self.quota = Quota::default();
         self.with_session(|session, shard, peer| session.end(shard, peer));
-        self.shard.part(self.peer, why);
+        self.shard.begin_close(self.peer, why);
         let deadline = Instant::now() + self.shard.config.websocket.close_timeout;
         self.closing = Some(Box::pin(sleep_until(deadline)));
     }

@@ -55,7 +55,7 @@ pub(super) fn start(
     let mut begun = Flow::Continue;
     driver.with_session(|session| begun = session.begin(shard, peer));
     if let Flow::End(why) = begun {
-        driver.part(why);
+        driver.begin_close(why);
     }
     tokio::task::spawn_local(driver);
 }
@@ -92,14 +92,14 @@ impl Future for StreamDriver {
         let this = &mut *self;
         this.shard.clock.refresh();
         loop {
-            if let Some(why) = this.shard.verdict(this.peer, cx.waker()) {
+            if let Some(why) = this.shard.take_disconnect(this.peer, cx.waker()) {
                 if matches!(why, Disconnect::Gone | Disconnect::Slow) {
                     // A socket that takes nothing is not waited for: the client
                     // comes back and goes on where it was.
                     this.note_end(why);
                     return Poll::Ready(());
                 }
-                this.part(why);
+                this.begin_close(why);
             }
             if let Poll::Ready(Err(_)) = this.shard.poll_unblocked(this.peer, cx) {
                 this.note_end(Disconnect::Gone);
@@ -122,7 +122,7 @@ impl Future for StreamDriver {
                 read => this.ignored = this.ignored.saturating_add(read),
             }
             if this.ignored > IGNORED_BYTES_MAX {
-                this.part(Disconnect::Unsupported);
+                this.begin_close(Disconnect::Unsupported);
             }
         }
     }
@@ -151,13 +151,13 @@ impl StreamDriver {
 
     /// Begins the end: what is queued goes out, and the client has a while to
     /// leave.
-    fn part(&mut self, why: Disconnect) {
+    fn begin_close(&mut self, why: Disconnect) {
         if self.phase == StreamPhase::Open {
             self.phase = StreamPhase::Closing;
             drop(self.seat.take());
             self.records.tell_peer(&self.shard, self.peer);
             self.with_session(|session| session.end(&self.shard, self.peer));
-            self.shard.part(self.peer, why);
+            self.shard.begin_close(self.peer, why);
             let deadline = Instant::now() + self.shard.config.websocket.close_timeout;
             self.closing = Some(Box::pin(sleep_until(deadline)));
         }

@@ -754,7 +754,7 @@ impl Hub {
             return;
         };
         peer.closing = true;
-        peer.farewell.extend_from_slice(frame);
+        peer.close_frame.extend_from_slice(frame);
         while let Some(sub) = self.peers[slot.index()].subs.last() {
             self.remove_member(sub.stream, sub.member as usize);
         }

@@ -54,7 +54,7 @@ pub(super) async fn wait(shard: &Rc<Shard>, mut phase: watch::Receiver<ProcessPh
             }
             // Those who upgrade late, too; the others know already.
             for peer in peers {
-                shard.condemn(peer, Disconnect::Drain);
+                shard.disconnect(peer, Disconnect::Drain);
             }
             sleep(LOOK).await;
         }
@@ -74,6 +74,6 @@ async fn close_all(shard: &Rc<Shard>, deadline: Instant) {
     let step = (spread / count).min(PER_CLIENT_MAX);
     for (index, peer) in (0_u32..).zip(peers) {
         sleep_until(began + step * index).await;
-        shard.condemn(peer, Disconnect::Drain);
+        shard.disconnect(peer, Disconnect::Drain);
     }
 }

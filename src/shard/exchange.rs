@@ -237,7 +237,7 @@ impl Shard {
     fn take_note(&self, note: Note) {
         // Whoever asked may have gone away meanwhile.
         match note {
-            Note::Disconnect { peer, why } => self.condemn(peer, why),
+            Note::Disconnect { peer, why } => self.disconnect(peer, why),
             Note::Probe { peer, asker } => self.begin_probe(peer, asker),
             Note::Connections { from, limit, reply } => {
                 let _ = reply.send(self.list_connections(from, limit));

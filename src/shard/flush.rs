@@ -50,8 +50,8 @@ impl Shard {
         loop {
             match self.engine(|engine| engine.next_outcome())? {
                 (Asker::Task(ticket), outcome) => self.take_answer(ticket, outcome),
-                (Asker::Peer(peer), Outcome::Slow) => self.condemn(peer, Disconnect::Slow),
-                (Asker::Peer(peer), Outcome::Gone) => self.condemn(peer, Disconnect::Gone),
+                (Asker::Peer(peer), Outcome::Slow) => self.disconnect(peer, Disconnect::Slow),
+                (Asker::Peer(peer), Outcome::Gone) => self.disconnect(peer, Disconnect::Gone),
                 (Asker::Peer(peer), outcome) => return Some((peer, outcome)),
             }
         }
@@ -62,8 +62,8 @@ impl Shard {
     pub fn next_outcome_for(&self, peer: PeerId) -> Option<Outcome> {
         loop {
             match self.engine(|engine| engine.next_outcome_for(peer))? {
-                Outcome::Slow => self.condemn(peer, Disconnect::Slow),
-                Outcome::Gone => self.condemn(peer, Disconnect::Gone),
+                Outcome::Slow => self.disconnect(peer, Disconnect::Slow),
+                Outcome::Gone => self.disconnect(peer, Disconnect::Gone),
                 outcome => return Some(outcome),
             }
         }

@@ -81,7 +81,7 @@ impl Shard {
             self.send_ping(peer);
         }
         for (peer, why) in condemned {
-            self.condemn(peer, why);
+            self.disconnect(peer, why);
         }
         self.check_probes();
         self.engine(|engine| {

@@ -24,7 +24,7 @@ pub(super) struct Link {
     /// Wakes the connection's task.
     waker: Option<Waker>,
     /// Why the connection is to end, if somebody else than its task found out.
-    pub(super) verdict: Option<Disconnect>,
+    pub(super) disconnect: Option<Disconnect>,
     pub(super) life: Life,
     /// Who the connection is, if it has said so.
     pub(super) about: Option<Box<About>>,
@@ -138,7 +138,7 @@ impl Links {
             writer,
             head: None,
             waker: None,
-            verdict: None,
+            disconnect: None,
             life,
             about: None,
         }));

@@ -100,11 +100,11 @@ impl Shard {
         let is_late = |probe: &Probe| now_ms.saturating_sub(probe.since_ms) >= PROBE_MS_MAX;
         let late = self.core.borrow_mut().probes.take(is_late);
         for probe in late {
-            self.condemn(probe.peer, Disconnect::Silent);
+            self.disconnect(probe.peer, Disconnect::Silent);
         }
     }
 
     fn tell_asker(&self, (at, asker): Connection) {
-        self.condemn_at(at, asker, Disconnect::Duplicate);
+        self.disconnect_at(at, asker, Disconnect::Duplicate);
     }
 }

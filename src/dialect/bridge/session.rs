@@ -50,7 +50,7 @@ impl BridgeSession {
                 self.login = Some(login);
                 self.probing_since_ms = None;
                 for (shard_id, peer) in replaced {
-                    shard.condemn_at(shard_id, peer, Disconnect::Replaced);
+                    shard.disconnect_at(shard_id, peer, Disconnect::Replaced);
                 }
                 self.attend(shard, peer)
             }

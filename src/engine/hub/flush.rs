@@ -155,8 +155,8 @@ impl Hub {
     pub fn find_stalled(&mut self, now_ms: u64, stall_ms: u64) {
         for (slot, peer) in &mut self.peers {
             let stalled = peer.blocked && now_ms.saturating_sub(peer.progress_ms) >= stall_ms;
-            if stalled && !peer.closing && !peer.doomed {
-                peer.doomed = true;
+            if stalled && !peer.closing && !peer.slow_reported {
+                peer.slow_reported = true;
                 let peer = PeerId {
                     slot: slot_of(slot),
                     generation: peer.generation,
@@ -301,8 +301,8 @@ impl Hub {
             SlowConsumer::Disconnect => {
                 let peer = &mut self.peers[slot.index()];
                 skip_to(stream, member, stream.log.head());
-                if !peer.doomed {
-                    peer.doomed = true;
+                if !peer.slow_reported {
+                    peer.slow_reported = true;
                     let peer = PeerId {
                         slot,
                         generation: peer.generation,
@@ -436,7 +436,7 @@ impl Hub {
         match sink.write(slot, &slices[..filled]) {
             Written::Gone => {
                 peer.blocked = true;
-                peer.doomed = true;
+                peer.slow_reported = true;
                 let peer = PeerId {
                     slot,
                     generation: peer.generation,
@@ -508,7 +508,7 @@ impl Hub {
             peer.unlink_first();
         }
         if left > 0 {
-            peer.farewell.drain(..left);
+            peer.close_frame.drain(..left);
         }
     }
 }
@@ -536,11 +536,11 @@ fn gather<'a>(
             .log
             .slices(stream.members[sub.member as usize].cursor)
     });
-    let farewell = std::iter::once(&peer.farewell[..]);
+    let close_frame = std::iter::once(&peer.close_frame[..]);
     let (mut filled, mut bytes) = (0, 0);
     for slice in private
         .chain(topics)
-        .chain(farewell)
+        .chain(close_frame)
         .filter(|slice| !slice.is_empty())
     {
         if filled == SLICES_MAX {

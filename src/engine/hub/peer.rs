@@ -21,7 +21,7 @@ pub(crate) struct Peer {
     /// The peer is being closed: nothing new is queued for it.
     pub(crate) closing: bool,
     /// Reported as a slow consumer already.
-    pub(crate) doomed: bool,
+    pub(crate) slow_reported: bool,
     /// Somebody waits until the outbox is empty.
     pub(crate) refilled: bool,
     /// Answers of homes that the peer waits for.
@@ -40,7 +40,7 @@ pub(crate) struct Peer {
     /// The rest of a frame that the socket took a part of. It goes first.
     pub(crate) carry: Vec<u8>,
     /// The close frame: it goes last, and nothing after it.
-    pub(crate) farewell: Vec<u8>,
+    pub(crate) close_frame: Vec<u8>,
 }
 
 /// One membership, from the peer's side.
@@ -97,7 +97,7 @@ impl Peer {
             blocked: false,
             stands: Line::Nowhere,
             closing: false,
-            doomed: false,
+            slow_reported: false,
             refilled: false,
             answers_awaited: 0,
             lost: 0,
@@ -107,7 +107,7 @@ impl Peer {
             pending: Pending::EMPTY,
             outbox: None,
             carry: Vec::new(),
-            farewell: Vec::new(),
+            close_frame: Vec::new(),
         }
     }
 
@@ -224,7 +224,7 @@ impl Peer {
 
     /// Whether anything but topics waits to be written.
     pub(crate) fn has_private(&self) -> bool {
-        !self.carry.is_empty() || self.outbox.is_some() || !self.farewell.is_empty()
+        !self.carry.is_empty() || self.outbox.is_some() || !self.close_frame.is_empty()
     }
 }
 
