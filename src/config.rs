@@ -35,6 +35,7 @@ mod rules;
 mod secret;
 mod section;
 mod server;
+mod setting;
 mod size;
 mod sse;
 #[cfg(test)]

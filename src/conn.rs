@@ -2,6 +2,7 @@
 
 mod accept;
 mod admit;
+mod claim;
 mod credentials;
 mod dialect;
 mod driver;
@@ -14,12 +15,10 @@ mod stream;
 mod watched;
 
 pub use accept::{accept, turn_away};
-pub use admit::{
-    Admission, StreamClaim, UpgradeRefusal, WebSocketClaim, agree, check_page, check_upgrade,
-    enter, lease_of, refusal, take_seat,
-};
+pub use admit::{agree, check_page, check_upgrade, enter, lease_of, refusal, take_seat};
+pub use claim::{Admission, Claimed, Route, StreamClaim, UpgradeRefusal, WebSocketClaim};
 pub use credentials::{RequestToken, admit, are_given};
-pub use dialect::{Claimed, Dialect, Dialects, Route};
+pub use dialect::{Dialect, Dialects};
 pub use quota::Quota;
 pub use record::Records;
 pub use session::{Flow, Session, Standing};

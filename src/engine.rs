@@ -15,6 +15,7 @@
 mod attendance;
 mod calls;
 mod catch_up;
+mod confirmation;
 mod format;
 mod groups;
 mod history;
@@ -33,31 +34,36 @@ mod place;
 mod presence;
 mod publication;
 mod publish;
+mod publish_result;
 mod readers;
 mod recent;
 mod streams;
 mod subscribe;
 mod take;
+mod ticket;
 mod tickets;
 mod unsubscribe;
 
 use std::sync::Arc;
 
 pub use catch_up::HISTORY_BYTES_MAX;
+pub use confirmation::{Confirmation, Resumed, Start};
 pub use format::{Format, FormatRegistry, Formats, MakeFormat, Packing};
 pub use history::{Kept, KeptMessage};
 pub use message::{
     Announced, Covered, Delivery, Lanes, Missed, Offsets, Post, Reach, Receipt, Request,
 };
-pub use outcome::{Asker, Gap, GapCause, Outcome, Ticket};
+pub use outcome::{Gap, GapCause, Outcome};
 pub use patterns::PATTERNS_MAX;
 pub use place::{Place, home_of};
 pub use presence::{Attendee, Change, ROSTER_USERS_MAX, Roster};
 pub use publication::{Publication, PublicationKind};
-pub use publish::{Counting, PublishResult, Stored};
+pub use publish::Counting;
+pub use publish_result::{PublishResult, Stored};
 pub use recent::KEY_BYTES_MAX;
-pub use subscribe::{Begin, Confirmation, Resumed, Start, SubscribeError};
+pub use subscribe::{Begin, SubscribeError};
 pub use take::Taken;
+pub use ticket::{Asker, Ticket};
 pub use unsubscribe::SWEPT_MAX;
 
 use crate::config::Config;

@@ -9,6 +9,7 @@
 //! - [`deflate`] negotiates compression and holds the compressors a shard shares.
 
 mod close;
+mod close_code;
 mod decode;
 pub mod deflate;
 pub mod encode;
@@ -25,7 +26,7 @@ mod utf8;
 #[cfg(test)]
 mod testing;
 
-pub use close::CloseCode;
+pub use close_code::CloseCode;
 pub use decode::{Decoder, DecoderLimits, Event};
 pub use error::ProtocolError;
 pub use header::OpCode;

@@ -11,56 +11,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::audience::Audience;
-use super::identity::{SERVICE_ROLE, is_name};
+use super::identity::SERVICE_ROLE;
+use super::name::is_name;
 use super::rights::Rights;
-use super::token::TokenError;
-
-/// A claim that counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
-    /// When the token expires.
-    Exp = 0,
-    /// From when on it is valid.
-    Nbf = 1,
-    /// Who issued it.
-    Iss = 2,
-    /// Whom it is for.
-    Aud = 3,
-    /// The user.
-    Sub = 4,
-    /// The user, in the words of other issuers.
-    UserId = 5,
-    /// A name to show.
-    ClaimName = 6,
-    /// Likewise.
-    Username = 7,
-    /// What the user is.
-    Role = 8,
-    /// What the user may do here.
-    Fanfare = 9,
-}
-
-impl Claim {
-    /// Their names as tokens write them, in the order of the values.
-    const NAMES: [(&'static str, Self); 10] = [
-        ("exp", Self::Exp),
-        ("nbf", Self::Nbf),
-        ("iss", Self::Iss),
-        ("aud", Self::Aud),
-        ("sub", Self::Sub),
-        ("user_id", Self::UserId),
-        ("name", Self::ClaimName),
-        ("username", Self::Username),
-        ("role", Self::Role),
-        ("fanfare", Self::Fanfare),
-    ];
-}
-
-impl fmt::Display for Claim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Self::NAMES[*self as usize].0)
-    }
-}
+use super::token_error::{Claim, TokenError};
 
 /// The claims that count; others are passed over, `iat` among them.
 #[derive(Debug, Default)]
@@ -120,7 +74,7 @@ impl<'de> Visitor<'de> for ClaimsVisitor<'_> {
                 Claim::Aud => claims.aud = map.next_value()?,
                 Claim::Sub => claims.sub = name(map.next_value()?),
                 Claim::UserId => claims.user_id = name(map.next_value()?),
-                Claim::ClaimName => claims.name = map.next_value::<Shown>()?.0,
+                Claim::Name => claims.name = map.next_value::<Shown>()?.0,
                 Claim::Username => claims.username = map.next_value::<Shown>()?.0,
                 Claim::Role => claims.role = map.next_value::<Shown>()?.0,
                 Claim::Fanfare => claims.fanfare = Some(map.next_value::<StrictObject<_>>()?.0),

@@ -36,11 +36,3 @@ impl Identity {
 
 /// The role of services' tokens.
 pub(super) const SERVICE_ROLE: &str = "service";
-
-/// Whether `text` is a name of an identity: 1 to [`NAME_LEN_MAX`] bytes without control characters.
-pub(super) fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= NAME_LEN_MAX && !text.chars().any(char::is_control)
-}
-
-/// Users become parts of topic names and log lines, so they stay short.
-const NAME_LEN_MAX: usize = 128;

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
-use super::identity::is_name;
+use super::name::is_name;
 use super::rights::Rights;
 use super::signing::SigningKey;
 use crate::config::Secret;

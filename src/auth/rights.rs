@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
-use super::identity::is_name;
+use super::name::is_name;
 use crate::topic::{self, Selector};
 
 /// What a token says about what its user may do. What is left out is up to the topics' namespaces.

@@ -12,10 +12,11 @@ use jsonwebtoken::Header;
 use jsonwebtoken::errors::ErrorKind;
 
 use super::audience::Audience;
-use super::claims::{Claim, Claims};
+use super::claims::Claims;
 use super::identity::Identity;
 use super::key::KeySerial;
 use super::keyring::{KeyError, Keyring};
+use super::token_error::{Claim, TokenError};
 use crate::config::Auth;
 
 /// Checks tokens against the keys that are valid at the time, for the whole process.
@@ -26,50 +27,6 @@ pub struct TokenVerifier {
     issuer: Option<String>,
     audience: Vec<String>,
     leeway_secs: u64,
-}
-
-/// Why a token is refused. Says nothing of its content, so that it may be logged and sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    /// Longer than [`TokenVerifier::TOKEN_LEN_MAX`]; not looked at.
-    #[error("token is too long")]
-    TooLong,
-    /// Not three parts of base64url with a header.
-    #[error("token is malformed")]
-    Malformed,
-    /// Another algorithm than the configured one, or a header that asks for what is not supported.
-    #[error("token uses an algorithm or header that is not accepted")]
-    Algorithm,
-    /// Where keys have ids, it names none of them.
-    #[error("token names no known key (`kid`)")]
-    Key,
-    /// Signed by somebody else, or changed.
-    #[error("token signature matches no configured key")]
-    Signature,
-    /// What is signed is no JSON object.
-    #[error("token payload is not a JSON object")]
-    Payload,
-    /// A claim is missing, repeated, or of a wrong type or form.
-    #[error("token claim `{0}` is missing, repeated, or of a wrong type or form")]
-    Claim(Claim),
-    /// It names no user, or two.
-    #[error("token claims `sub` and `user_id` are both missing, or differ")]
-    User,
-    /// `iss` is not the configured one.
-    #[error("token claim `iss` is not auth.issuer")]
-    Issuer,
-    /// `aud` names nobody that this gateway is.
-    #[error("token claim `aud` names none of auth.audience")]
-    Audience,
-    /// `exp` has passed.
-    #[error("token has expired (`exp`)")]
-    Expired,
-    /// `nbf` has not come.
-    #[error("token is not valid yet (`nbf`)")]
-    NotYetValid,
-    /// It is not the only one: a request has others, which differ.
-    #[error("request has several tokens that differ")]
-    Several,
 }
 
 impl TokenVerifier {

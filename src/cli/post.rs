@@ -49,7 +49,7 @@ pub(super) enum PostError {
     Timeout,
     /// More came than an answer can be.
     #[error("the answer is larger than 1 MiB, or broke off")]
-    PostAnswer,
+    Answer,
 }
 
 /// Sends `post` and waits for the answer.
@@ -77,7 +77,7 @@ async fn exchange(mut post: Post<'_>) -> Result<PostAnswer, PostError> {
         let body = Limited::new(response.into_body(), ANSWER_LEN_MAX)
             .collect()
             .await;
-        let body = body.map_err(|_| PostError::PostAnswer)?.to_bytes();
+        let body = body.map_err(|_| PostError::Answer)?.to_bytes();
         Ok(PostAnswer {
             status,
             body: String::from_utf8_lossy(&body).into_owned(),

@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use super::error::{ConfigError, Problem};
 use super::kind::Choice;
-use super::layers::{Draft, Sources, Target, namespace_path};
+use super::layers::{Draft, Sources};
 use super::namespace::Overrides;
 use super::section::Section;
+use super::setting::{Target, namespace_path};
 use super::{Config, Mode};
 
 impl Config {

@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::alias::{self, ALIASES, AliasForm};
 use super::error::Problem;
-use super::layers::{Setting, Spelling, Target, nearest};
 use super::raw::RawValue;
+use super::setting::{Setting, Spelling, Target, nearest};
 use super::{Config, Mode};
 
 /// Names the configuration file, where `--config` does not.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::Config;
 use super::error::{ConfigError, Problem};
-use super::layers::{Draft, Sources, Target, namespace_path};
+use super::layers::{Draft, Sources};
 use super::section::Section;
+use super::setting::{Target, namespace_path};
 
 /// A configuration that knows where its values come from.
 #[derive(Debug)]

@@ -6,10 +6,10 @@ use toml::de::{DeTable, DeValue};
 use crate::topic::{self, NameError};
 
 use super::error::Problem;
-use super::layers::{Setting, Target, nearest, toml_key};
 use super::namespace::{Overrides, as_section};
 use super::raw::RawValue;
 use super::section::Section;
+use super::setting::{Setting, Target, nearest, toml_key};
 use super::{Config, Mode};
 
 /// Parses `text`; what is not TOML is a problem with its line.

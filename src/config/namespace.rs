@@ -6,8 +6,8 @@ use crate::id::Priority;
 use crate::topic::{self, Selector};
 
 use super::kind::{Choice, Count, FlagKind, Maybe, OneNumberOf, OneOf, Size, Time};
-use super::layers::namespace_path;
 use super::section::section;
+use super::setting::namespace_path;
 use super::size::{GIB, KIB, MIB};
 use super::{Access, Events, Hub, SlowConsumer};
 

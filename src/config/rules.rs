@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::error::Problem;
-use super::layers::Target;
 use super::secret::Secret;
+use super::setting::Target;
 use super::size;
 use super::{Auth, Config, Mode, TokenAlgorithm};
 

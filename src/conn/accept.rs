@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::time::{sleep_until, timeout_at};
 
 use super::admit::{self, Decision};
-use super::dialect::Claimed;
+use super::claim::Claimed;
 use super::driver;
 use super::guarded::{Guarded, Progress};
 use super::preamble::{self, Preamble};
@@ -159,7 +159,7 @@ async fn serve_requests(
             let address = client_of(server, address, request.headers());
             let (mut answer, is_last) =
                 match admit::decide(records.dialects(), &shard, &request, address) {
-                    Decision::WebSocketClaim(claim) => {
+                    Decision::Claim(claim) => {
                         if names_client_in_vain(server, request.headers()) {
                             note_proxy(address);
                         }

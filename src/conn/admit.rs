@@ -11,63 +11,20 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, RETRY_AFTER};
 
+use super::claim::{Admission, Claimed, Route, UpgradeRefusal};
 use super::credentials::BEARER_PROTOCOL;
-use super::dialect::{Claimed, Dialect, Route};
-use super::quota::Quota;
-use super::session::{Session, Standing};
+use super::dialect::Dialect;
+use super::session::Standing;
 use crate::http::{Answer, allow_page, is_allowed_page, preflight, refuse};
-use crate::id::FormatId;
 use crate::metrics::{Limited, Refused};
 use crate::process::{ConnectionSlot, NoRoom, Seat};
 use crate::shard::{Lease, Shard};
 use crate::ws::deflate::{Agreed, DeflateOptions, negotiate};
 use crate::ws::handshake::{Upgrade, offers_websocket};
 
-/// A socket that becomes a WebSocket connection.
-#[derive(Debug)]
-pub struct WebSocketClaim {
-    /// The answer to the upgrade request; empty if the session sends it.
-    pub head: Vec<u8>,
-    /// What was agreed about compression.
-    pub agreed: Option<Agreed>,
-    /// How it reads publications.
-    pub format: FormatId,
-    /// Its side of the protocol.
-    pub session: Box<dyn Session>,
-    /// The largest message that it may send.
-    pub message_bytes_max: usize,
-    /// Its slot among the process's connections.
-    pub place: ConnectionSlot,
-    /// Until when the connection may last, if its token says so.
-    pub lease: Option<Lease>,
-    /// What it may use of what all share.
-    pub quota: Quota,
-}
-
-/// A socket whose response does not end. What its peer sends is thrown away.
-#[derive(Debug)]
-pub struct StreamClaim {
-    /// How it reads publications.
-    pub format: FormatId,
-    /// Its side of the protocol, which sends the head of the response.
-    pub session: Box<dyn Session>,
-    /// Its slot among the process's connections.
-    pub place: ConnectionSlot,
-    /// Its seat among those that topics are read on.
-    pub seat: Seat,
-    /// Until when the connection may last, if its token says so.
-    pub lease: Option<Lease>,
-}
-
-/// An answer that turns a request away, and what it counts as.
-pub type UpgradeRefusal = (Refused, Box<Answer>);
-
-/// What comes of a step.
-pub type Admission<T> = Result<T, UpgradeRefusal>;
-
 /// What is done with a request.
 pub(super) enum Decision {
-    WebSocketClaim(Claimed),
+    Claim(Claimed),
     /// This answer, the last one of its connection.
     Answer(Box<Answer>),
     /// The router answers.
@@ -118,7 +75,7 @@ fn decide_for_any_page(
     }
     match dialect.claim(shard, request, address) {
         Ok(Claimed::Answer(answer)) => Decision::Answer(answer),
-        Ok(claimed) => Decision::WebSocketClaim(claimed),
+        Ok(claimed) => Decision::Claim(claimed),
         Err((why, answer)) => {
             shard.counters.refused[why as usize].add(1);
             Decision::Answer(answer)

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use hyper::Request;
 use hyper::body::Incoming;
 
-use super::admit::{Admission, StreamClaim, WebSocketClaim};
+use super::claim::{Admission, Claimed, Route};
 use crate::config::Config;
-use crate::http::Answer;
 use crate::service::Endpoint;
 use crate::shard::Shard;
 
@@ -40,27 +39,3 @@ pub trait Dialect: Debug + Send + Sync {
 
 /// All protocols of a process.
 pub type Dialects = Arc<[Box<dyn Dialect>]>;
-
-/// What a path is to a dialect.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Route {
-    /// It becomes a connection.
-    Connection,
-    /// It would, if it were not switched off.
-    Disabled,
-    /// A request that asks for a WebSocket is refused with 404 and this text; others are the router's.
-    NoWebSocket(String),
-    /// It is refused with 404 and this text.
-    Refused(&'static str),
-}
-
-/// A socket that becomes something else than HTTP.
-#[derive(Debug)]
-pub enum Claimed {
-    /// A WebSocket connection.
-    WebSocket(Box<WebSocketClaim>),
-    /// A response that does not end.
-    Stream(Box<StreamClaim>),
-    /// Nothing: this answer was asked for alone.
-    Answer(Box<Answer>),
-}

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::admit::WebSocketClaim;
+use super::claim::WebSocketClaim;
 use super::quota::{Quota, Rate};
 use super::record::Records;
 use super::session::{Flow, Session};

@@ -6,13 +6,12 @@
 
 use std::collections::VecDeque;
 
+use super::confirmation::{Resumed, Subscribing};
 use super::format::Formats;
 use super::history::{Kept, KeptMessage, Record};
 use super::home::HomeTopic;
 use super::merge::Merges;
-use super::publication::Publication;
-use super::publish::name_of;
-use super::subscribe::{Resumed, Subscribing};
+use super::publication::{Publication, name_of};
 use super::{Asker, Engine, Gap, GapCause, Lanes, Missed, Now, Outcome, Place, Reach, Request};
 use super::{Ticket, Turn};
 use crate::collections::HashMap;

@@ -12,10 +12,10 @@
 use std::ops::RangeInclusive;
 
 use super::history::Kept;
-use super::outcome::{Asker, Ticket};
 use super::presence::Roster;
 use super::publication::PublicationKind;
-use super::publish::PublishResult;
+use super::publish_result::PublishResult;
+use super::ticket::{Asker, Ticket};
 use crate::id::{Form, FormatId, PeerId, Position, ShardId, TopicId};
 
 /// The lanes from one place to all others.

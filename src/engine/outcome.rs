@@ -6,25 +6,13 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::confirmation::Confirmation;
 use super::history::Kept;
 use super::presence::Roster;
-use super::publish::PublishResult;
-use super::subscribe::Confirmation;
+use super::publish_result::PublishResult;
+use super::ticket::{Asker, Ticket};
 use crate::id::PeerId;
 use crate::topic::is_internal;
-
-/// The number of something that waits for an answer, unique among those that wait.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Ticket(pub u32);
-
-/// Who waits for an answer that crosses places.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Asker {
-    /// A connection.
-    Peer(PeerId),
-    /// A task, which knows its ticket.
-    Task(Ticket),
-}
 
 /// What has come of something.
 #[derive(Debug)]

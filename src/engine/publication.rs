@@ -31,3 +31,11 @@ pub struct Publication<'a> {
     /// Its place in the topic; of a presence message, its number among these.
     pub offset: u64,
 }
+
+/// What a publication is called: as its topic, unless it has a name of its own.
+pub(super) fn name_of<'a>(topic: &'a str, name: &'a str, kind: PublicationKind) -> &'a str {
+    match name {
+        "" if kind != PublicationKind::Broadcast => topic,
+        name => name,
+    }
+}

@@ -2,37 +2,12 @@
 
 use super::home::{Interest, Opened};
 use super::message::Offsets;
-use super::publication::{Publication, PublicationKind};
+use super::publication::{Publication, PublicationKind, name_of};
+use super::publish_result::{PublishResult, Stored};
 use super::{Asker, Delivery, Lanes, Outcome, Place, Post, Receipt, Request, Ticket, Turn};
 use crate::collections::HashMap;
 use crate::id::{PeerId, ShardId, TopicId};
 use crate::metrics::{Counters, Limited};
-
-/// What became of a publication.
-#[must_use]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PublishResult {
-    /// It is stored.
-    Stored(Stored),
-    /// It is on its way to its home, whose answer will be an outcome.
-    Forwarded,
-    /// There is no room. Try again after the next flush, and read no more from its publisher until
-    /// then.
-    Busy,
-    /// There are too many topics to make a new one.
-    TooManyTopics,
-}
-
-/// A publication that is stored.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Stored {
-    /// At this offset of its topic.
-    pub offset: u64,
-    /// Subscribers that have it queued, as far as they have been counted.
-    pub members: u64,
-    /// Other places that have been asked to say how many subscribers they have.
-    pub receipts: u16,
-}
 
 /// A publication whose subscribers are counted.
 #[must_use]
@@ -350,14 +325,6 @@ impl<L: Lanes> Turn<'_, L> {
         }
         let reached = Delivery::Reached { ticket, members };
         self.lanes.deliver(shard, reached);
-    }
-}
-
-/// What a publication is called: as its topic, unless it has a name of its own.
-pub(super) fn name_of<'a>(topic: &'a str, name: &'a str, kind: PublicationKind) -> &'a str {
-    match name {
-        "" if kind != PublicationKind::Broadcast => topic,
-        name => name,
     }
 }
 

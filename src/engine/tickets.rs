@@ -1,8 +1,8 @@
 //! Subscriptions that wait for homes to answer, and topics that nobody may read any more.
 
 use super::Ticket;
+use super::confirmation::{Confirmation, Subscribing, SubscribingPattern};
 use super::message::Reach;
-use super::subscribe::{Confirmation, Subscribing, SubscribingPattern};
 use crate::collections::{HashMap, HashSet};
 use crate::id::{FormatId, PeerId, Position, TopicId};
 

@@ -75,7 +75,7 @@ pub struct Guard {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum GuardState {
     Head,
-    BodyGuard(u64),
+    Body(u64),
     /// The rest of the connection is one chunked body, or whatever follows an upgrade.
     Last,
 }
@@ -117,7 +117,7 @@ impl Guard {
                 bytes: waiting.len(),
                 last: true,
             })),
-            GuardState::BodyGuard(left) => {
+            GuardState::Body(left) => {
                 let bytes = waiting
                     .len()
                     .min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -131,12 +131,12 @@ impl Guard {
     pub fn give(&mut self, bytes: usize) -> &[u8] {
         let start = self.given;
         self.given += bytes;
-        if let GuardState::BodyGuard(left) = self.state {
+        if let GuardState::Body(left) = self.state {
             let left = left - bytes as u64;
             self.state = if left == 0 {
                 GuardState::Head
             } else {
-                GuardState::BodyGuard(left)
+                GuardState::Body(left)
             };
             self.scanned = self.given;
         }
@@ -199,7 +199,7 @@ impl Guard {
         let bytes = end - self.given;
         self.state = match body {
             // A head without a body is given out like a body of its own length.
-            BodyGuard::Length(length) => GuardState::BodyGuard(bytes as u64 + length),
+            BodyGuard::Length(length) => GuardState::Body(bytes as u64 + length),
             BodyGuard::Chunked => GuardState::Last,
         };
         self.scanned = end;

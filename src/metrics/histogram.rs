@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Counter;
+use super::counter::Counter;
 
 /// A histogram with `N` bounds and one bucket above them.
 #[derive(Debug)]

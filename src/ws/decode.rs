@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::close::{self, CloseCode};
+use super::close;
+use super::close_code::CloseCode;
 use super::deflate::{Agreed, Inflater, compressed_bytes_max};
 use super::error::ProtocolError;
 use super::header::{Header, OpCode};

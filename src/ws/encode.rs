@@ -1,6 +1,7 @@
 //! The frames of a server: never masked, never fragmented (RFC 6455 section 5.1).
 
-use super::close::{CloseCode, REASON_BYTES_MAX};
+use super::close::REASON_BYTES_MAX;
+use super::close_code::CloseCode;
 use super::header::OpCode;
 
 /// The longest header [`put_header`] writes.

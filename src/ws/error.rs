@@ -1,6 +1,6 @@
 //! What a peer can do wrong once it speaks WebSocket.
 
-use super::close::CloseCode;
+use super::close_code::CloseCode;
 
 /// A violation that ends the connection. The text says what was wrong and fits a close reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

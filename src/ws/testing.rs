@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::close::CloseCode;
+use super::close_code::CloseCode;
 use super::deflate::Inflater;
 use super::header::OpCode;
 use super::mask::unmask;

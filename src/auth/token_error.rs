@@ -1,0 +1,94 @@
+//! Why a token does not count.
+
+use std::fmt;
+
+/// Why a token is refused. Says nothing of its content, so that it may be logged and sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Longer than `TokenVerifier::TOKEN_LEN_MAX`; not looked at.
+    #[error("token is too long")]
+    TooLong,
+    /// Not three parts of base64url with a header.
+    #[error("token is malformed")]
+    Malformed,
+    /// Another algorithm than the configured one, or a header that asks for what is not supported.
+    #[error("token uses an algorithm or header that is not accepted")]
+    Algorithm,
+    /// Where keys have ids, it names none of them.
+    #[error("token names no known key (`kid`)")]
+    Key,
+    /// Signed by somebody else, or changed.
+    #[error("token signature matches no configured key")]
+    Signature,
+    /// What is signed is no JSON object.
+    #[error("token payload is not a JSON object")]
+    Payload,
+    /// A claim is missing, repeated, or of a wrong type or form.
+    #[error("token claim `{0}` is missing, repeated, or of a wrong type or form")]
+    Claim(Claim),
+    /// It names no user, or two.
+    #[error("token claims `sub` and `user_id` are both missing, or differ")]
+    User,
+    /// `iss` is not the configured one.
+    #[error("token claim `iss` is not auth.issuer")]
+    Issuer,
+    /// `aud` names nobody that this gateway is.
+    #[error("token claim `aud` names none of auth.audience")]
+    Audience,
+    /// `exp` has passed.
+    #[error("token has expired (`exp`)")]
+    Expired,
+    /// `nbf` has not come.
+    #[error("token is not valid yet (`nbf`)")]
+    NotYetValid,
+    /// It is not the only one: a request has others, which differ.
+    #[error("request has several tokens that differ")]
+    Several,
+}
+
+/// A claim that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// When the token expires.
+    Exp = 0,
+    /// From when on it is valid.
+    Nbf = 1,
+    /// Who issued it.
+    Iss = 2,
+    /// Whom it is for.
+    Aud = 3,
+    /// The user.
+    Sub = 4,
+    /// The user, in the words of other issuers.
+    UserId = 5,
+    /// A name to show.
+    Name = 6,
+    /// Likewise.
+    Username = 7,
+    /// What the user is.
+    Role = 8,
+    /// What the user may do here.
+    Fanfare = 9,
+}
+
+impl Claim {
+    /// Their names as tokens write them, in the order of the values.
+    pub(super) const NAMES: [(&'static str, Self); 10] = [
+        ("exp", Self::Exp),
+        ("nbf", Self::Nbf),
+        ("iss", Self::Iss),
+        ("aud", Self::Aud),
+        ("sub", Self::Sub),
+        ("user_id", Self::UserId),
+        ("name", Self::Name),
+        ("username", Self::Username),
+        ("role", Self::Role),
+        ("fanfare", Self::Fanfare),
+    ];
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::NAMES[*self as usize].0)
+    }
+}
