@@ -35,7 +35,7 @@ pub enum Resumed {
 
 /// What a peer is to be told of its subscription: all of it is true by now.
 ///
-/// Whoever has told the peer calls [`Turn::go_on`], which sends what it has missed.
+/// Whoever has told the peer calls [`Turn::go_on`](super::Turn::go_on), which sends what it has missed.
 #[must_use]
 #[derive(Debug)]
 pub struct Confirmation {
