@@ -17,7 +17,7 @@ use std::rc::Rc;
 use fanfare::config::{Config, Mode};
 use fanfare::conn::{
     Admission, Claimed, Dialect, Flow, Quota, Route, Session, WebSocketClaim, agree, check_upgrade,
-    enter,
+    take_slot,
 };
 use fanfare::engine::{
     Begin, Confirmation, Format, FormatRegistry, Outcome, Post, Publication, PublishResult,
@@ -60,7 +60,7 @@ impl Dialect for Lines {
         let upgrade = check_upgrade(shard, request, |status, why, headers| {
             Box::new(refuse(status, why, headers))
         })?;
-        let place = enter(shard, address)?;
+        let slot = take_slot(shard, address)?;
         let (head, agreed) = agree(shard, &upgrade, false);
         Ok(Claimed::WebSocket(Box::new(WebSocketClaim {
             head,
@@ -68,7 +68,7 @@ impl Dialect for Lines {
             format: self.format,
             session: Box::new(LineSession),
             message_bytes_max: 64 * 1024,
-            place,
+            slot,
             lease: None,
             quota: Quota::default(),
         })))

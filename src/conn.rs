@@ -1,4 +1,5 @@
-//! One connection's life: HTTP until it is claimed or answered, then frames, or a response that does not end.
+//! The life of one connection: it begins as HTTP/1.1; a claimed one then becomes a WebSocket connection or an endless
+//! response.
 
 mod accept;
 mod admit;
@@ -9,16 +10,16 @@ mod driver;
 mod guarded;
 mod preamble;
 mod quota;
-mod record;
 mod session;
+mod session_table;
 mod stream;
 mod watched;
 
-pub use accept::{accept, turn_away};
-pub use admit::{agree, check_page, check_upgrade, enter, lease_of, refusal, take_seat};
+pub use accept::{accept, refuse_out_of_files};
+pub use admit::{agree, check_page, check_upgrade, lease_of, refusal, take_seat, take_slot};
 pub use claim::{Admission, Claimed, Route, StreamClaim, UpgradeRefusal, WebSocketClaim};
 pub use credentials::{RequestToken, admit, are_given};
 pub use dialect::{Dialect, Dialects};
 pub use quota::Quota;
-pub use record::Records;
-pub use session::{Flow, Session, Standing};
+pub use session::{Authentication, Flow, Session};
+pub use session_table::SessionTable;

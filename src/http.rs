@@ -18,7 +18,7 @@ pub use answer::{
 };
 pub use api::{Answering, Api, ClientAddress, Shortcut};
 pub use cors::{allow_page, may_post, origins_of, preflight};
-pub use forwarded::{client_of, names_client_in_vain};
+pub use forwarded::{client_of, has_untrusted_forwarding};
 pub use guard::{Guard, GuardLimits, HeadError, Passed};
 pub use media::preferred;
 pub use origin::{is_allowed_page, is_own_page};

@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
-pub use budget::{ByteBudget, Held};
+pub use budget::{ByteBudget, Reservation};
 pub use logins::{AlreadyConnected, Connection, Login, Logins};
 pub use phase::ProcessPhase;
 pub use publishers::{Publisher, Publishers};
-pub use seats::{Crowd, Seat, SeatLimits, Seats, block_of};
-pub use window::{Over, Window};
+pub use seats::{LimitReached, Seat, SeatLimits, Seats, block_of};
+pub use window::{RateLimited, Window};
 
 use crate::collections::HashMap;
 use crate::config::Config;
@@ -80,7 +80,7 @@ pub struct ConnectionSlot {
 
 /// A call's place among those that wait in the process. Dropping it makes room.
 #[derive(Debug)]
-pub(crate) struct CallPlace(Arc<Process>);
+pub(crate) struct CallSlot(Arc<Process>);
 
 impl Process {
     /// A process of so many shards without connections, with the limits of `config`, that may have
@@ -155,7 +155,7 @@ impl Process {
     ///
     /// # Errors
     /// Which limit has been reached.
-    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionSlot, NoRoom> {
+    pub fn take_slot(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionSlot, NoRoom> {
         let taken = self
             .connections
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
@@ -164,7 +164,7 @@ impl Process {
         if taken.is_err() {
             return Err(NoRoom::Connections);
         }
-        let mut place = ConnectionSlot {
+        let mut slot = ConnectionSlot {
             process: self.clone(),
             address: None,
         };
@@ -179,9 +179,9 @@ impl Process {
                 return Err(NoRoom::PerIp);
             }
             *open += 1;
-            place.address = Some(address);
+            slot.address = Some(address);
         }
-        Ok(place)
+        Ok(slot)
     }
 
     /// How many connections are open, of all protocols; those that are being closed do not count.
@@ -196,7 +196,7 @@ impl Process {
     /// Brings those gauges up to date that count for the whole process. The first shard reports them.
     ///
     /// Cost: as [`Seats::addresses`] and [`Seats::users`].
-    pub fn count_standing(&self) {
+    pub fn update_gauges(&self) {
         let (counters, seats) = (&self.counters[0], &self.seats);
         let (unfinished, bodies) = (self.unfinished.held(), self.http_bodies.held());
         counters.unfinished_bytes.set(unfinished as u64);
@@ -224,13 +224,13 @@ impl Process {
 
     /// Takes a place for a call that waits for answers; `None` if all are taken.
     #[must_use]
-    pub(crate) fn enter_call(self: &Arc<Self>) -> Option<CallPlace> {
+    pub(crate) fn take_call_slot(self: &Arc<Self>) -> Option<CallSlot> {
         let taken = self
             .calls
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
                 (open < self.calls_max).then_some(open + 1)
             });
-        taken.ok().map(|_| CallPlace(self.clone()))
+        taken.ok().map(|_| CallSlot(self.clone()))
     }
 
     /// How many calls wait for answers.
@@ -240,7 +240,7 @@ impl Process {
     }
 }
 
-impl Drop for CallPlace {
+impl Drop for CallSlot {
     fn drop(&mut self) {
         self.0.calls.fetch_sub(1, Ordering::Relaxed);
     }
@@ -281,28 +281,36 @@ mod tests {
     fn places_are_limited_and_come_back() {
         let process = process(3, 2);
         let (a, b): (IpAddr, IpAddr) = ("127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap());
-        let first = process.enter(a).unwrap();
-        let _second = process.enter(a).unwrap();
-        assert_eq!(process.enter(a).unwrap_err(), NoRoom::PerIp);
+        let first = process.take_slot(a).unwrap();
+        let _second = process.take_slot(a).unwrap();
+        assert_eq!(process.take_slot(a).unwrap_err(), NoRoom::PerIp);
         assert_eq!(process.connections.load(Ordering::Relaxed), 2);
-        let _third = process.enter(b).unwrap();
-        assert_eq!(process.enter(b).unwrap_err(), NoRoom::Connections);
+        let _third = process.take_slot(b).unwrap();
+        assert_eq!(process.take_slot(b).unwrap_err(), NoRoom::Connections);
         drop(first);
-        assert!(process.enter(a).is_ok());
+        assert!(process.take_slot(a).is_ok());
     }
 
     #[test]
     fn an_ipv6_network_counts_as_one() {
         let process = process(9, 1);
-        let _place = process.enter("2001:db8::1".parse().unwrap()).unwrap();
+        let _slot = process.take_slot("2001:db8::1".parse().unwrap()).unwrap();
         assert_eq!(
-            process.enter("2001:db8::2".parse().unwrap()).unwrap_err(),
+            process
+                .take_slot("2001:db8::2".parse().unwrap())
+                .unwrap_err(),
             NoRoom::PerIp
         );
-        assert!(process.enter("2001:db8:0:1::1".parse().unwrap()).is_ok());
-        let _v4 = process.enter("::ffff:10.0.0.1".parse().unwrap()).unwrap();
+        assert!(
+            process
+                .take_slot("2001:db8:0:1::1".parse().unwrap())
+                .is_ok()
+        );
+        let _v4 = process
+            .take_slot("::ffff:10.0.0.1".parse().unwrap())
+            .unwrap();
         assert_eq!(
-            process.enter("10.0.0.1".parse().unwrap()).unwrap_err(),
+            process.take_slot("10.0.0.1".parse().unwrap()).unwrap_err(),
             NoRoom::PerIp
         );
     }

@@ -26,13 +26,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-pub use answers::{Answering, Caller, Counted, NoCall, Said};
+pub use answers::{CallError, Caller, CallerEvent, CountedPublish, PendingOutcome};
 pub use clock::Clock;
-pub use directory::{About, Listing, Pairs, User};
+pub use directory::{ConnectionInfo, ConnectionPage, ConnectionUser, SubscriptionPage};
 pub use disconnect::Disconnect;
 pub use exchange::Note;
 pub use handle::Handle;
-pub use life::Limits as LifeLimits;
+pub use life::Deadlines;
 pub use links::{Lease, Unfinished};
 pub use probes::PROBE_MS_MAX;
 pub use refused::log_refused_token;
@@ -92,7 +92,7 @@ struct Core {
 }
 
 impl Shard {
-    /// A shard, for the calling thread.
+    /// A shard, for the call thread.
     #[must_use]
     pub fn new(settings: ShardSettings, mesh: &Arc<Mesh<Note>>) -> Rc<Self> {
         let clock = Clock::since(settings.process.began);
@@ -147,7 +147,7 @@ impl Shard {
         if had_to_evict {
             self.counters.refused[Refused::Evicted as usize].add(1);
         }
-        self.count_standing(&core);
+        self.update_gauges(&core);
         evicted
     }
 
@@ -155,14 +155,14 @@ impl Shard {
     pub fn end_handshake(&self) {
         let mut core = self.core.borrow_mut();
         core.handshakes.leave();
-        self.count_standing(&core);
+        self.update_gauges(&core);
     }
 
     /// Brings the gauges of this shard up to date. Called before anything is written that tells a client
     /// of what they count, so that what a client can know a scrape shows.
     ///
     /// Cost: a load and a store for each.
-    fn count_standing(&self, core: &Core) {
+    fn update_gauges(&self, core: &Core) {
         let Core {
             engine,
             links,
@@ -213,7 +213,7 @@ impl Shard {
         let mut core = self.core.borrow_mut();
         core.engine.leave(peer);
         core.links.remove(peer);
-        self.count_standing(&core);
+        self.update_gauges(&core);
     }
 
     /// Begins the end of a connection: queues the close frame, if the peer can be told, as the last
@@ -265,7 +265,7 @@ impl Shard {
         };
         link.watch(waker);
         if std::mem::take(&mut link.life.paused) {
-            link.life.heard = self.clock.now().ms;
+            link.life.received = self.clock.now().ms;
             link.life.pinged = None;
         }
         link.disconnect.take()
@@ -281,11 +281,11 @@ impl Shard {
 
     /// Notes that a peer has sent something, and what of it is not complete yet. A message's time
     /// begins with the message, also right behind another one.
-    pub fn heard(&self, peer: PeerId, unfinished: Unfinished) {
+    pub fn note_received(&self, peer: PeerId, unfinished: Unfinished) {
         let now = self.clock.now().ms;
         self.end_probes_of(peer);
         if let Some(link) = self.core.borrow_mut().links.get_mut(peer) {
-            link.life.heard = now;
+            link.life.received = now;
             link.life.pinged = None;
             link.life.unfinished = match unfinished {
                 Unfinished::Nothing => None,

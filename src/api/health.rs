@@ -68,7 +68,7 @@ pub(super) async fn metrics(
     headers: HeaderMap,
 ) -> Answer {
     let uptime = state.started.elapsed().as_secs_f64();
-    state.process.count_standing();
+    state.process.update_gauges();
     let counters = &state.process.counters;
     let mut answer = if wants_text(query.as_deref().unwrap_or(""), &headers) {
         let text = render_prometheus(counters, &Disconnect::LABELS, uptime);

@@ -1,4 +1,4 @@
-//! From an accepted socket to a claimed connection, or to the last answer.
+//! Serves HTTP/1.1 on an accepted socket until a request claims it as a connection, or the connection ends.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -25,29 +25,28 @@ use super::claim::Claimed;
 use super::driver;
 use super::guarded::{Guarded, Progress};
 use super::preamble::{self, Preamble};
-use super::record::Records;
+use super::session_table::SessionTable;
 use super::watched::Watched;
 use crate::http::{
-    Answer, AnswerBody, Api, GuardLimits, HeadError, client_of, names_client_in_vain, refuse_raw,
-    refuse_raw_with, too_many_buffered,
+    Answer, AnswerBody, Api, GuardLimits, HeadError, client_of, has_untrusted_forwarding,
+    refuse_raw, refuse_raw_with, too_many_buffered,
 };
 use crate::metrics::{Limited, Refused};
 use crate::net::Stream;
 use crate::shard::Shard;
 use crate::ws::handshake::offers_websocket;
 
-/// A socket that becomes something else than HTTP, and what the peer sent behind its request.
+/// A claimed socket, and the bytes received after the request that claimed it.
 type TakenSocket = (Claimed, Stream, Vec<u8>);
 
-/// What becomes of one request.
+/// The response to one request.
 type RequestAnswer =
     Pin<Box<dyn Future<Output = Result<Response<Watched<AnswerBody>>, Infallible>>>>;
 
-/// Serves one accepted connection: answers its requests until one claims the
-/// socket, which then lives on in a task of its own.
+/// Serves one accepted connection: answers its requests until one claims the socket, for which a task is spawned.
 pub async fn accept(
     shard: Rc<Shard>,
-    records: Rc<Records>,
+    sessions: Rc<SessionTable>,
     api: Api,
     stream: Stream,
     address: IpAddr,
@@ -56,10 +55,10 @@ pub async fn accept(
     let head_timeout = shard.config.server.handshake_timeout;
     let progress = Rc::new(Progress::until(Instant::now() + head_timeout));
     let taken = {
-        let mut serving = pin!(serve((&shard, &records), api, stream, address, &progress));
+        let mut serving = pin!(serve((&shard, &sessions), api, stream, address, &progress));
         poll_fn(|cx| match serving.as_mut().poll(cx) {
             Poll::Ready(taken) => Poll::Ready(taken),
-            // The oldest is not always idle: a stream of answers may last.
+            // The oldest handshake may be a long response, which is not evicted.
             Poll::Pending => match evicted.poll_raised(cx) {
                 Poll::Ready(()) if !progress.answering.get() => Poll::Ready(None),
                 _ => Poll::Pending,
@@ -70,18 +69,18 @@ pub async fn accept(
     shard.end_handshake();
     match taken {
         Some((Claimed::WebSocket(claim), stream, rest)) => {
-            driver::start(&shard, records, *claim, stream, rest);
+            driver::start(&shard, sessions, *claim, stream, rest);
         }
         Some((Claimed::Stream(claim), stream, rest)) => {
-            super::stream::start(&shard, records, *claim, stream, &rest);
+            super::stream::start(&shard, sessions, *claim, stream, &rest);
         }
         Some((Claimed::Answer(_), ..)) | None => {}
     }
 }
 
-/// Answers requests; `None` when everything has been said.
+/// Answers requests; `None` when the connection has ended.
 async fn serve(
-    (shard, records): (&Rc<Shard>, &Rc<Records>),
+    (shard, sessions): (&Rc<Shard>, &Rc<SessionTable>),
     api: Api,
     mut stream: Stream,
     address: IpAddr,
@@ -115,11 +114,11 @@ async fn serve(
             .await;
             return None;
         }
-        Preamble::Over => return None,
+        Preamble::Closed => return None,
     };
-    // Its size is for those who speak.
+    // Boxed: a silent connection does not pay for the size of this future.
     Box::pin(serve_requests(
-        (shard, records),
+        (shard, sessions),
         api,
         stream,
         address,
@@ -129,9 +128,9 @@ async fn serve(
     .await
 }
 
-/// As [`serve`], of a peer that has begun to speak.
+/// As [`serve`], for a peer that has sent `begun`.
 async fn serve_requests(
-    (shard, records): (&Rc<Shard>, &Rc<Records>),
+    (shard, sessions): (&Rc<Shard>, &Rc<SessionTable>),
     api: Api,
     stream: Stream,
     address: IpAddr,
@@ -148,7 +147,7 @@ async fn serve_requests(
     let claimed: Rc<RefCell<Option<Claimed>>> = Rc::default();
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let (shard, api, progress) = (shard.clone(), api.clone(), progress.clone());
-        let records = records.clone();
+        let sessions = sessions.clone();
         let claimed = claimed.clone();
         let request_timeout = shard.config.websocket.message_timeout;
         progress.deadline.set(Instant::now() + request_timeout);
@@ -158,10 +157,10 @@ async fn serve_requests(
             let server = &shard.config.server;
             let address = client_of(server, address, request.headers());
             let (mut answer, is_last) =
-                match admit::decide(records.dialects(), &shard, &request, address) {
-                    Decision::Claim(claim) => {
-                        if names_client_in_vain(server, request.headers()) {
-                            note_proxy(address);
+                match admit::decide(sessions.dialects(), &shard, &request, address) {
+                    Decision::Claimed(claim) => {
+                        if has_untrusted_forwarding(server, request.headers()) {
+                            warn_of_proxy_once(address);
                         }
                         *claimed.borrow_mut() = Some(claim);
                         std::future::pending().await
@@ -171,12 +170,12 @@ async fn serve_requests(
                         shard.counters.http_requests.add(1);
                         progress.answering.set(true);
                         let answer = api.answer(request, address).await;
-                        (hold(&shard, &progress, answer), asks_for_upgrade)
+                        (count_body(&shard, &progress, answer), asks_for_upgrade)
                     }
                 };
-            // What follows a refused upgrade may be meant for a connection that somebody in
-            // front of us believes to be one (hostile-inputs.md H08). What still comes of a body that
-            // nobody wants is not looked for a request behind it.
+            // After a refused upgrade a proxy may believe that the connection was upgraded and forward a client's
+            // frames as requests (docs/hostile-inputs.md, H08). A body that is not read is not skipped for the request
+            // after it.
             if is_last || progress.in_request.get() || shard.process.is_draining() {
                 answer
                     .headers_mut()
@@ -239,7 +238,7 @@ async fn serve_requests(
     } else if let Some(error) = progress.refused.get() {
         let why = match error {
             HeadError::Tls => {
-                note_tls(address);
+                warn_of_tls_once(address);
                 Refused::Tls
             }
             _ => Refused::Handshake,
@@ -259,9 +258,9 @@ async fn serve_requests(
     None
 }
 
-/// Counts the body of an answer until it has been written; a refusal instead of one that there is no
-/// memory for. Small ones do not count: whatever others hold, health can be asked for.
-fn hold(shard: &Shard, progress: &Progress, answer: Answer) -> Answer {
+/// Reserves the bytes of a response's body in `http.max_buffered_bytes` until it has been written. Returns a 503
+/// instead if there is no room. Small bodies are not counted, so that health checks are always answered.
+fn count_body(shard: &Shard, progress: &Progress, answer: Answer) -> Answer {
     let bytes = usize::try_from(answer.body().size_hint().lower()).unwrap_or(usize::MAX);
     if bytes <= UNCOUNTED_BYTES_MAX {
         return answer;
@@ -275,14 +274,14 @@ fn hold(shard: &Shard, progress: &Progress, answer: Answer) -> Answer {
     answer
 }
 
-/// Bytes of an answer that does not count.
+/// The largest body that is not counted.
 const UNCOUNTED_BYTES_MAX: usize = 16 * 1024;
 
-/// What is said to a peer in the middle of a request.
+/// The text of a 408.
 const NOT_IN_TIME: &str = "Request not received in time";
 
-/// Says once that clients speak TLS, which is somebody's mistake and not each client's.
-fn note_tls(address: IpAddr) {
+/// Warns once per process that clients speak TLS: one misconfiguration affects all of them.
+fn warn_of_tls_once(address: IpAddr) {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
         tracing::warn!(
@@ -293,8 +292,8 @@ fn note_tls(address: IpAddr) {
     });
 }
 
-/// Says once that a proxy is not believed, which is the operator's mistake if it is theirs.
-fn note_proxy(address: IpAddr) {
+/// Warns once per process that a proxy's forwarding headers are not trusted.
+fn warn_of_proxy_once(address: IpAddr) {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
         tracing::warn!(
@@ -305,7 +304,7 @@ fn note_proxy(address: IpAddr) {
     });
 }
 
-/// The last words to a peer whose request did not reach the parser.
+/// Refuses a request that hyper was not given, and closes the connection.
 async fn refuse(
     shard: &Shard,
     stream: Stream,
@@ -318,15 +317,16 @@ async fn refuse(
     close(stream, &refuse_raw(status, text, SystemTime::now()), linger).await;
 }
 
-/// Answers a client that there is no file for, with one that is needed for the next: whatever it has sent.
-pub async fn turn_away(shard: &Shard, mut stream: Stream) {
+/// Answers 503 to a client beyond the file limit, whatever it has sent, and closes its connection. It uses the spare
+/// file of the listener, which the next client beyond the limit needs.
+pub async fn refuse_out_of_files(shard: &Shard, mut stream: Stream) {
     shard.counters.refused[Refused::Connections as usize].add(1);
     let why = "The gateway has as many files open as it may (LimitNOFILE=); try again later";
     let mut headers = HeaderMap::new();
     headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     let answer = refuse_raw_with(503, why, SystemTime::now(), &headers);
-    let deadline = Instant::now() + TURN_AWAY_MAX;
-    // Closing on bytes that were not read would reset the connection, and the answer with it.
+    let deadline = Instant::now() + OUT_OF_FILES_TIME_MAX;
+    // Closing a socket with unread input resets the connection, and the response may be lost.
     let _ = timeout_at(deadline.into(), async {
         discard(&mut stream).await?;
         stream.write_all(&answer).await?;
@@ -335,11 +335,11 @@ pub async fn turn_away(shard: &Shard, mut stream: Stream) {
     .await;
 }
 
-/// How long one client that is turned away keeps the others waiting, at most.
-const TURN_AWAY_MAX: Duration = Duration::from_millis(10);
+/// How long refusing one client may delay the listener.
+const OUT_OF_FILES_TIME_MAX: Duration = Duration::from_millis(10);
 
-/// How much more is read, and thrown away, from a peer that has been told everything. Closing on bytes
-/// that were not read would reset the connection, and with it answers that are still on their way.
+/// How much input is discarded after the last response. Closing a socket with unread input resets the connection, and
+/// responses in flight may be lost.
 #[derive(Clone, Copy)]
 struct Linger {
     bytes: usize,
@@ -347,25 +347,25 @@ struct Linger {
     silence: Duration,
 }
 
-/// Of a peer that has no more to say: a moment.
+/// For a peer between requests or in a request head.
 const HEAD_LINGER: Linger = Linger {
     bytes: 256 * 1024,
     time: Duration::from_secs(1),
     silence: Duration::from_secs(1),
 };
 
-/// Of a peer in the middle of a body: many clients look for the answer only behind it.
+/// For a peer in the middle of a body: many clients read the response only after sending the whole body.
 const BODY_LINGER: Linger = Linger {
     bytes: 64 * 1024 * 1024,
     time: Duration::from_secs(30),
     silence: Duration::from_secs(5),
 };
 
-/// Writes the last words, if there are any, and waits for the peer to take what it was sent.
-async fn close(mut stream: Stream, last_words: &[u8], linger: Linger) {
+/// Writes the last response, if any, shuts down our side and discards input until the peer closes or `linger` ends.
+async fn close(mut stream: Stream, answer: &[u8], linger: Linger) {
     let deadline = Instant::now() + linger.time;
     let ending = async {
-        stream.write_all(last_words).await?;
+        stream.write_all(answer).await?;
         stream.shutdown().await
     };
     let ended = timeout_at(deadline.into(), ending).await;
@@ -374,13 +374,13 @@ async fn close(mut stream: Stream, last_words: &[u8], linger: Linger) {
         let until = deadline.min(Instant::now() + linger.silence);
         match timeout_at(until.into(), discard(&mut stream)).await {
             Ok(Ok(read @ 1..)) => left = left.saturating_sub(read),
-            // It has gone away, or takes its time.
+            // EOF, an error, or silence.
             _ => return,
         }
     }
 }
 
-/// Reads some bytes to no purpose; 0 at the end.
+/// Discards input. Returns its length; 0 is EOF.
 async fn discard(stream: &mut Stream) -> io::Result<usize> {
     poll_fn(|cx| {
         let mut bytes = [const { MaybeUninit::uninit() }; DISCARD_BYTES];
@@ -391,5 +391,5 @@ async fn discard(stream: &mut Stream) -> io::Result<usize> {
     .await
 }
 
-/// Bytes thrown away at once.
+/// Bytes discarded per read.
 const DISCARD_BYTES: usize = 16 * 1024;

@@ -1,7 +1,7 @@
-//! The one way in: from a request to a socket that is claimed, or to the answer that turns it away.
+//! Admission: decides whether a request becomes a connection, or which response refuses it.
 //!
-//! The steps, in their order: the handshake is valid, the page may connect, the process has a slot, the seats have room,
-//! the credential is one, the user and its address have room. A dialect takes them and says which it does without.
+//! The steps, in order: a valid handshake, an allowed origin, a connection slot of the process, a seat, valid
+//! credentials, the limits per user and per address. A dialect runs them and documents those that it omits.
 
 use std::net::IpAddr;
 use std::num::NonZeroU64;
@@ -14,7 +14,7 @@ use hyper::header::{HeaderName, RETRY_AFTER};
 use super::claim::{Admission, Claimed, Route, UpgradeRefusal};
 use super::credentials::BEARER_PROTOCOL;
 use super::dialect::Dialect;
-use super::session::Standing;
+use super::session::Authentication;
 use crate::http::{Answer, allow_page, is_allowed_page, preflight, refuse};
 use crate::metrics::{Limited, Refused};
 use crate::process::{ConnectionSlot, NoRoom, Seat};
@@ -22,16 +22,17 @@ use crate::shard::{Lease, Shard};
 use crate::ws::deflate::{Agreed, DeflateOptions, negotiate};
 use crate::ws::handshake::{Upgrade, offers_websocket};
 
-/// What is done with a request.
+/// What happens to a request.
 pub(super) enum Decision {
-    Claim(Claimed),
-    /// This answer, the last one of its connection.
+    /// The socket becomes a connection.
+    Claimed(Claimed),
+    /// This response, after which the connection is closed.
     Answer(Box<Answer>),
     /// The router answers.
     Api,
 }
 
-/// Decides about a request. The pages that may read the API's answers may read these, too.
+/// Decides about a request. Responses get the CORS headers of the API.
 pub(super) fn decide(
     dialects: &[Box<dyn Dialect>],
     shard: &Rc<Shard>,
@@ -75,7 +76,7 @@ fn decide_for_any_page(
     }
     match dialect.claim(shard, request, address) {
         Ok(Claimed::Answer(answer)) => Decision::Answer(answer),
-        Ok(claimed) => Decision::Claim(claimed),
+        Ok(claimed) => Decision::Claimed(claimed),
         Err((why, answer)) => {
             shard.counters.refused[why as usize].add(1);
             Decision::Answer(answer)
@@ -83,10 +84,10 @@ fn decide_for_any_page(
     }
 }
 
-/// Checks an upgrade request and the page that it comes from. `refuse` writes a refusal as the dialect does.
+/// Checks the handshake and the origin of an upgrade request. `refuse` writes a refusal in the dialect's form.
 ///
 /// # Errors
-/// The request is no handshake, or its page may not connect.
+/// The handshake is not valid (RFC 6455 section 4.2.1), or the origin is not allowed.
 pub fn check_upgrade<'r>(
     shard: &Shard,
     request: &'r Request<Incoming>,
@@ -102,10 +103,10 @@ pub fn check_upgrade<'r>(
     Ok(upgrade)
 }
 
-/// Checks that the page that a request comes from may connect.
+/// Checks a request's `Origin` against `http.allowed_origins`.
 ///
 /// # Errors
-/// It may not.
+/// It is not allowed.
 pub fn check_page(
     shard: &Shard,
     request: &Request<Incoming>,
@@ -120,7 +121,7 @@ pub fn check_page(
     }
 }
 
-/// Agrees to an upgrade: the answer, and what was agreed about compression, which is asked for if `may_deflate`.
+/// Accepts an upgrade: returns the response and the negotiated compression, which is none unless `may_deflate`.
 #[must_use]
 pub fn agree(shard: &Shard, upgrade: &Upgrade<'_>, may_deflate: bool) -> (Vec<u8>, Option<Agreed>) {
     let config = &shard.config.websocket;
@@ -132,23 +133,23 @@ pub fn agree(shard: &Shard, upgrade: &Upgrade<'_>, may_deflate: bool) -> (Vec<u8
         .extensions()
         .filter(|_| config.deflate && may_deflate);
     let agreed = negotiate(offers, &options);
-    // A browser gives up if none of what it offered is chosen.
+    // A browser that offered subprotocols fails the connection unless the server selects one (RFC 6455 section 4.1).
     let mut protocols = upgrade.protocols();
     let protocol = protocols.find(|protocol| *protocol == BEARER_PROTOCOL);
     (upgrade.response(protocol, agreed.as_ref()), agreed)
 }
 
-/// Until when a connection may stay.
-pub fn lease_of(shard: &Shard, standing: &Standing) -> Option<Lease> {
+/// The lease of a connection with a token.
+pub fn lease_of(shard: &Shard, authentication: &Authentication) -> Option<Lease> {
     let end_of = |identity| shard.authenticator.tokens.end_of(identity);
-    standing.identity().map(|identity| Lease {
-        // What ended when time began has ended.
+    authentication.identity().map(|identity| Lease {
+        // A token that expired at 0 has expired at 1 just as well.
         until: NonZeroU64::new(end_of(identity)).unwrap_or(NonZeroU64::MIN),
         key: identity.key,
     })
 }
 
-/// A refusal with a JSON body that says why.
+/// A refusal with a JSON body that states `why`.
 pub fn refusal(
     counted: Refused,
     status: u16,
@@ -158,13 +159,13 @@ pub fn refusal(
     (counted, Box::new(refuse(status, why, headers)))
 }
 
-/// Takes a place for a connection from `address`; there is none while clients are being closed.
-pub fn enter(shard: &Shard, address: IpAddr) -> Result<ConnectionSlot, UpgradeRefusal> {
+/// Takes a connection slot of the process for a connection from `address`. Refused while the gateway drains.
+pub fn take_slot(shard: &Shard, address: IpAddr) -> Result<ConnectionSlot, UpgradeRefusal> {
     if shard.process.is_draining() {
         let why = "The gateway is stopping";
         return Err(refusal(Refused::Draining, 503, why, &[(RETRY_AFTER, "1")]));
     }
-    shard.process.enter(address).map_err(|no_room| {
+    shard.process.take_slot(address).map_err(|no_room| {
         let (counted, why) = match no_room {
             NoRoom::Connections => (Refused::Connections, "Too many connections"),
             NoRoom::PerIp => (Refused::PerIp, "Too many connections from this address"),
@@ -173,7 +174,7 @@ pub fn enter(shard: &Shard, address: IpAddr) -> Result<ConnectionSlot, UpgradeRe
     })
 }
 
-/// Takes a seat among the connections that topics are read on.
+/// Takes a seat among `events.max_connections`.
 pub fn take_seat(shard: &Shard) -> Result<Seat, UpgradeRefusal> {
     shard.process.seats.take().ok_or_else(|| {
         shard.counters.limited(Limited::Connections);

@@ -1,4 +1,4 @@
-//! What becomes of a request that is no ordinary one.
+//! What a request that becomes a connection is claimed as.
 
 use super::quota::Quota;
 use super::session::Session;
@@ -12,65 +12,65 @@ use crate::ws::deflate::Agreed;
 /// A socket that becomes a WebSocket connection.
 #[derive(Debug)]
 pub struct WebSocketClaim {
-    /// The answer to the upgrade request; empty if the session sends it.
+    /// The upgrade response; empty if the session sends it.
     pub head: Vec<u8>,
-    /// What was agreed about compression.
+    /// The negotiated compression.
     pub agreed: Option<Agreed>,
-    /// How it reads publications.
+    /// The wire format of publications sent to it.
     pub format: FormatId,
-    /// Its side of the protocol.
+    /// Its session.
     pub session: Box<dyn Session>,
-    /// The largest message that it may send.
+    /// The largest message that it may send, after inflation.
     pub message_bytes_max: usize,
     /// Its slot among the process's connections.
-    pub place: ConnectionSlot,
-    /// Until when the connection may last, if its token says so.
+    pub slot: ConnectionSlot,
+    /// When its token expires, and the key that signed it.
     pub lease: Option<Lease>,
-    /// What it may use of what all share.
+    /// Its seat and its rate limits.
     pub quota: Quota,
 }
 
-/// A socket whose response does not end. What its peer sends is thrown away.
+/// A socket whose response does not end. Further input is discarded.
 #[derive(Debug)]
 pub struct StreamClaim {
-    /// How it reads publications.
+    /// The wire format of publications sent to it.
     pub format: FormatId,
-    /// Its side of the protocol, which sends the head of the response.
+    /// Its session, which sends the head of the response.
     pub session: Box<dyn Session>,
     /// Its slot among the process's connections.
-    pub place: ConnectionSlot,
-    /// Its seat among those that topics are read on.
+    pub slot: ConnectionSlot,
+    /// Its seat among `events.max_connections`.
     pub seat: Seat,
-    /// Until when the connection may last, if its token says so.
+    /// When its token expires, and the key that signed it.
     pub lease: Option<Lease>,
 }
 
-/// An answer that turns a request away, and what it counts as.
+/// The response that refuses a request, and the counter's label.
 pub type UpgradeRefusal = (Refused, Box<Answer>);
 
-/// What comes of a step.
+/// The result of one step.
 pub type Admission<T> = Result<T, UpgradeRefusal>;
 
-/// What a path is to a dialect.
+/// What a dialect does with a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Route {
     /// It becomes a connection.
     Connection,
-    /// It would, if it were not switched off.
+    /// It is disabled in the configuration: 404.
     Disabled,
-    /// A request that asks for a WebSocket is refused with 404 and this text; others are the router's.
+    /// Upgrade requests are refused with 404 and this text; the router answers others.
     NoWebSocket(String),
-    /// It is refused with 404 and this text.
+    /// All requests are refused with 404 and this text.
     Refused(&'static str),
 }
 
-/// A socket that becomes something else than HTTP.
+/// What a request becomes.
 #[derive(Debug)]
 pub enum Claimed {
     /// A WebSocket connection.
     WebSocket(Box<WebSocketClaim>),
     /// A response that does not end.
     Stream(Box<StreamClaim>),
-    /// Nothing: this answer was asked for alone.
+    /// No connection: the request is answered.
     Answer(Box<Answer>),
 }

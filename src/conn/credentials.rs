@@ -1,4 +1,4 @@
-//! The token of a request: where it stands, and whom it proves.
+//! The token of a request: where it is found, and whose it is.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use hyper::Request;
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 use percent_encoding::{percent_decode, percent_decode_str};
 
-use super::session::Standing;
+use super::session::Authentication;
 use crate::auth::{Identity, TokenError};
 use crate::config::Auth;
 use crate::http::{Answer, is_own_page, refuse, too_many_failures};
@@ -20,42 +20,40 @@ use crate::shard::{Shard, log_refused_token};
 /// headers: `new WebSocket(url, ["bearer", token])`.
 pub(super) const BEARER_PROTOCOL: &str = "bearer";
 
-/// What a request's token says about its sender (docs/tokens.md). Sources that disagree are as
-/// good as no token.
+/// Authenticates a request by its token (docs/tokens.md). Sources with different tokens count as an invalid one.
 ///
 /// # Errors
-/// The request is to be answered instead: a cookie was sent by a page that may not use it, or too
-/// many credentials from `address` were wrong.
+/// The response that refuses the request: a cookie was sent by a page whose origin is not allowed, or too many
+/// credentials from `address` were wrong.
 pub fn admit<B>(
     shard: &Shard,
     request: &Request<B>,
     address: IpAddr,
     is_required: bool,
-) -> Result<Standing, (Refused, Box<Answer>)> {
+) -> Result<Authentication, (Refused, Box<Answer>)> {
     let config = &shard.config;
-    let standing_without = || {
+    let without_token = || {
         if is_required {
-            Standing::Refused
+            Authentication::Refused
         } else {
-            Standing::Anonymous
+            Authentication::Anonymous
         }
     };
     let Some(given) = RequestToken::find(&config.auth, request) else {
-        return Ok(standing_without());
+        return Ok(without_token());
     };
-    // A browser sends cookies along for every page, also for one that wants to speak in its
-    // user's name (hostile-inputs.md A14).
+    // Browsers attach cookies to requests of every page: cross-site WebSocket hijacking (docs/hostile-inputs.md, A14).
     if given.only_cookies && !is_own_page(&config.http.allowed_origins, request.headers()) {
         let why = "A token in a cookie is taken from pages of this host only, or of \
                    http.allowed_origins: the Origin header is another, or missing";
         return Err((Refused::Origin, Box::new(refuse(403, why, &[]))));
     }
     let token = match given.token {
-        Some(token) if token == "dev" && !is_required => return Ok(Standing::Anonymous),
+        Some(token) if token == "dev" && !is_required => return Ok(Authentication::Anonymous),
         Some(token) => token,
         None => {
             log_refused_token(&shard.authenticator, TokenError::Several);
-            return Ok(Standing::Refused);
+            return Ok(Authentication::Refused);
         }
     };
     let (failures, network) = (&shard.authenticator.failures, block_of(address));
@@ -66,12 +64,12 @@ pub fn admit<B>(
     if identity.is_none() {
         failures.note(network, Instant::now());
     }
-    Ok(identity.map_or(Standing::Refused, |identity| {
-        Standing::Known(Box::new(identity))
+    Ok(identity.map_or(Authentication::Refused, |identity| {
+        Authentication::Known(Box::new(identity))
     }))
 }
 
-/// Whether a request has any token, good or not.
+/// Whether a request has any token, valid or not.
 pub fn are_given<B>(auth: &Auth, request: &Request<B>) -> bool {
     RequestToken::find(auth, request).is_some()
 }
@@ -85,17 +83,17 @@ fn verify(shard: &Shard, token: &str) -> Option<Identity> {
         .ok()
 }
 
-/// What a request gives as its token. An empty one is none.
+/// The token of a request. Empty tokens are ignored.
 #[derive(Debug)]
 pub struct RequestToken<'r> {
-    /// `None` if sources disagree.
+    /// `None` if sources have different tokens.
     pub token: Option<Cow<'r, str>>,
-    /// Nothing but cookies says so.
+    /// The token came in cookies only.
     pub only_cookies: bool,
 }
 
 impl<'r> RequestToken<'r> {
-    /// The token that `request` gives in any of the places that `auth` has open; `None` if in none.
+    /// The token of `request` in any of the sources that `auth` allows; `None` if there is none.
     pub fn find<B>(auth: &Auth, request: &'r Request<B>) -> Option<Self> {
         let headers = request.headers();
         let query = request.uri().query().filter(|_| auth.token_in_query);
@@ -116,7 +114,7 @@ impl<'r> RequestToken<'r> {
     }
 }
 
-/// `?token=`, percent-decoded. What is not UTF-8 then is kept as text that no token is.
+/// `?token=`, percent-decoded. Bytes that are not UTF-8 are replaced, which makes an invalid token.
 fn query_tokens(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
     query
         .split('&')
@@ -134,8 +132,8 @@ fn token_of_bearer(credentials: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// The tokens in cookies of that name. Other cookies may have any bytes. One without a value is
-/// what is left of a cookie that was taken back.
+/// The tokens in cookies called `name`. Other cookies may have any bytes. A cookie without a value is ignored: sites
+/// clear cookies by emptying them.
 fn cookie_tokens<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = Cow<'h, str>> {
     let lines = headers.get_all(COOKIE).into_iter();
     lines
@@ -147,9 +145,9 @@ fn cookie_tokens<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item =
         .filter(|token| !token.is_empty())
 }
 
-/// The token in a cookie's value: bare or behind `Bearer`, in quotes or not (Python's libraries put
-/// a value with a space in quotes), and percent-encoded (JavaScript's libraries) or not. What is not
-/// UTF-8 then is kept as text that no token is.
+/// The token in a cookie's value: with or without the scheme `Bearer`, quotes (Python's libraries quote a value with a
+/// space) and percent-encoding (JavaScript's libraries). Bytes that are not UTF-8 are replaced, which makes an invalid
+/// token.
 fn token_of_cookie(value: &[u8]) -> Cow<'_, str> {
     match percent_decode(value).decode_utf8_lossy() {
         Cow::Borrowed(text) => Cow::Borrowed(bare_token(text)),
@@ -167,7 +165,7 @@ fn bare_token(text: &str) -> &str {
     token_of_bearer(credentials).unwrap_or(credentials)
 }
 
-/// The subprotocols that are named right behind `bearer`.
+/// The subprotocols that directly follow `bearer` in the list.
 fn protocol_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let mut is_next = false;
     texts(headers, SEC_WEBSOCKET_PROTOCOL)

@@ -1,4 +1,4 @@
-//! What a protocol is to connections: which requests are its own, and what becomes of them.
+//! What a protocol implements: which paths are its own, and how requests to them become connections.
 
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -13,22 +13,22 @@ use crate::config::Config;
 use crate::service::Endpoint;
 use crate::shard::Shard;
 
-/// A protocol. It is registered at the start, and never again mentioned by name below.
+/// A protocol, registered at the start.
 pub trait Dialect: Debug + Send + Sync {
-    /// What a path is to the dialect; `None`: nothing. Only the exact spelling counts: nothing is decoded,
-    /// folded or cut (hostile-inputs.md H16).
+    /// Whether `path` belongs to the dialect; `None` if not. Paths are compared as they are, without decoding, case
+    /// folding or normalization (docs/hostile-inputs.md, H16).
     fn route(&self, config: &Config, path: &str) -> Option<Route>;
 
-    /// What it answers over HTTP, and what is said about its connections.
+    /// Its HTTP endpoints, and the documentation of its connections.
     fn endpoints(&self, config: &Config) -> Vec<Endpoint> {
         let _ = config;
         Vec::new()
     }
 
-    /// Decides about a request to a path that becomes a connection.
+    /// Decides about a request to a path whose route is [`Route::Connection`].
     ///
     /// # Errors
-    /// The answer that turns it away.
+    /// The response that refuses it.
     fn claim(
         &self,
         shard: &Rc<Shard>,

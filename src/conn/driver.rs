@@ -1,5 +1,5 @@
-//! A WebSocket connection's task: reads, decodes, hands messages to the session,
-//! and sees the connection to its end. It writes nothing; the flusher does.
+//! The task of a WebSocket connection: reads, decodes, passes messages to the session and closes the connection. It
+//! writes nothing; the shard's flush does.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -11,21 +11,20 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::claim::WebSocketClaim;
 use super::quota::{Quota, Rate};
-use super::record::Records;
 use super::session::{Flow, Session};
+use super::session_table::SessionTable;
 use crate::id::{PeerId, Priority};
 use crate::metrics::Limited;
 use crate::net::{Reader, Stream};
-use crate::process::{ConnectionSlot, Held, Over};
+use crate::process::{ConnectionSlot, RateLimited, Reservation};
 use crate::shard::{Disconnect, Shard, Unfinished};
 use crate::ws::deflate::{Agreed, Inflater};
 use crate::ws::{CloseCode, Decoder, DecoderLimits, Event, Input, OpCode, ProtocolError};
 
-/// Begins the connection that `claim` describes. `rest` is what the peer sent
-/// behind its request.
+/// Starts the connection that `claim` describes. `rest`: bytes received after the upgrade request.
 pub(super) fn start(
     shard: &Rc<Shard>,
-    records: Rc<Records>,
+    sessions: Rc<SessionTable>,
     claim: WebSocketClaim,
     stream: Stream,
     rest: Vec<u8>,
@@ -43,7 +42,7 @@ pub(super) fn start(
     if !claim.head.is_empty() {
         shard.send_raw(peer, Priority::Critical, &claim.head);
     }
-    records.put(peer.slot, claim.session);
+    sessions.put(peer.slot, claim.session);
     let limits = DecoderLimits {
         message_bytes_max: claim.message_bytes_max,
     };
@@ -52,7 +51,7 @@ pub(super) fn start(
         peer,
         reader,
         decoder: Decoder::new(limits, claim.agreed.as_ref()),
-        records,
+        sessions,
         kept: (!rest.is_empty()).then(|| {
             Box::new(KeptInput {
                 message: None,
@@ -67,9 +66,9 @@ pub(super) fn start(
         discarded: 0,
         closing: None,
         quota: claim.quota,
-        _place: claim.place,
+        _slot: claim.slot,
     };
-    // At once, so that the answer to the upgrade and the greeting are one write.
+    // Before the task is polled, so that the upgrade response and the greeting go out in one write.
     driver.begin();
     tokio::task::spawn_local(driver);
 }
@@ -79,54 +78,54 @@ struct WebSocketDriver {
     peer: PeerId,
     reader: Reader,
     decoder: Decoder,
-    /// Where the session is.
-    records: Rc<Records>,
-    /// What has been read and could not be dealt with yet.
+    /// Holds this connection's session.
+    sessions: Rc<SessionTable>,
+    /// Input that was read and not processed, because of backpressure or the end of the turn.
     kept: Option<Box<KeptInput>>,
-    /// What is kept can be dealt with; others get their turn first.
+    /// `kept` can be processed as soon as other tasks have had their turn.
     turn_over: bool,
-    /// What the decoder holds, as it was last reported to the process.
-    unfinished: Held,
+    /// Bytes of unfinished messages in the decoder, as last reported to the process's budget.
+    unfinished: Reservation,
     control: ControlBudget,
     phase: ConnectionPhase,
-    /// Bytes that came since the end began.
+    /// Bytes received, and discarded, since the close began.
     discarded: usize,
-    /// When the peer is not waited for any longer.
+    /// The close timeout, once the close has begun.
     closing: Option<Pin<Box<Sleep>>>,
     quota: Quota,
-    _place: ConnectionSlot,
+    _slot: ConnectionSlot,
 }
 
-/// A decoded message, and the rate that it is beyond, if it is.
-type WaitingMessage = (OpCode, Vec<u8>, Option<Over>);
+/// A decoded message, and the rate limit that it exceeds, if any.
+type WaitingMessage = (OpCode, Vec<u8>, Option<RateLimited>);
 
 struct KeptInput {
-    /// A decoded message that has to wait, and the rate that it is beyond.
+    /// A message that the session answered with [`Flow::Wait`].
     message: Option<WaitingMessage>,
-    /// Bytes as they were received, those behind the message from here on.
+    /// Bytes as received; those not decoded yet begin at `from`.
     rest: Vec<u8>,
     from: usize,
 }
 
-/// Why bytes are not dealt with to their end.
+/// Why decoding stopped before the end of the input.
 enum Stop {
     /// The connection ends.
     End(Disconnect),
-    /// There is no room for what comes next.
-    Full(Left),
-    /// Others get their turn.
-    TurnOver(Left),
+    /// Backpressure: the outbox, or the destination of a message, is full.
+    Full(Unprocessed),
+    /// The connection's turn is over.
+    TurnOver(Unprocessed),
 }
 
-/// What has not been dealt with.
-struct Left {
+/// The part of the input that was not processed.
+struct Unprocessed {
     /// As in [`KeptInput`].
     message: Option<WaitingMessage>,
-    /// Bytes behind it.
+    /// The length of the input after that message.
     bytes: usize,
 }
 
-impl Left {
+impl Unprocessed {
     fn behind(input: &Input<'_>) -> Self {
         Self {
             message: None,
@@ -135,8 +134,8 @@ impl Left {
     }
 }
 
-/// What is left of a connection's turn. It counts what is done and not what has come: a few
-/// compressed bytes may be megabytes, and a few bytes a frame.
+/// What a connection may still do in this turn. Work is counted, not bytes received: a few compressed bytes may inflate
+/// to megabytes, and a frame may take two bytes.
 struct TurnBudget {
     frames: usize,
     bytes: usize,
@@ -150,50 +149,50 @@ impl TurnBudget {
         steps: STEPS_PER_TURN,
     };
 
-    /// Takes frames, and the bytes of a message that they complete, inflated. Each message of a batch is
-    /// one more. Returns whether the turn is over.
+    /// Takes `frames`, and the inflated `bytes` of the message that they complete. Each further message of a batch
+    /// counts as a frame. Returns whether the turn is over.
     fn take(&mut self, frames: usize, bytes: usize) -> bool {
         self.frames = self.frames.saturating_sub(frames);
         self.bytes = self.bytes.saturating_sub(bytes);
         self.frames == 0 || self.bytes == 0
     }
 
-    /// Takes what the engine has done for patterns. Returns whether the turn is over.
+    /// Takes the engine's `steps` for patterns. Returns whether the turn is over.
     fn take_steps(&mut self, steps: usize) -> bool {
         self.steps = self.steps.saturating_sub(steps);
         self.steps == 0
     }
 }
 
-/// Frames of one connection, fragments and control frames too, that are dealt with before others get their turn.
+/// Frames of one connection in one turn, including fragments and control frames.
 const FRAMES_PER_TURN: usize = 512;
 
-/// Bytes of them, but for the last one.
+/// Inflated bytes of messages in one turn. The message that reaches the limit is processed whole.
 const BYTES_PER_TURN: usize = 256 * 1024;
 
-/// Steps that the engine takes for patterns because of them, but for those of the last one.
+/// Steps of the engine for patterns in one turn. The message that reaches the limit is processed whole.
 const STEPS_PER_TURN: usize = 20_000;
 
-/// Bytes that are read and thrown away of a peer that is being closed, until it answers or its time is over:
-/// closing on more would reset the connection, and the close frame with it.
+/// Bytes discarded from a peer between our close frame and its answer. After that many it is not read from until the
+/// close timeout: closing a socket with unread input resets the connection, and the close frame may be lost.
 const DISCARDED_BYTES_MAX: usize = 1024 * 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ConnectionPhase {
     Open,
-    /// The close frame is queued; what arrives is thrown away.
+    /// The close frame is queued; input is discarded.
     Closing,
-    /// The close frame is queued; nothing more can arrive.
+    /// The close frame is queued; the peer has shut down its writing side.
     PeerHalfClosed,
-    /// The close frame has been written and our side is shut.
+    /// The close frame has been written and our writing side is shut down.
     Shut,
 }
 
-/// Control frames per second, with a second's worth in stock.
+/// A token bucket for control frames: `websocket.max_control_frames_per_second`, with a burst of twice as many.
 #[derive(Default)]
 struct ControlBudget {
     used: u32,
-    since_ms: u64,
+    refilled_ms: u64,
 }
 
 impl Future for WebSocketDriver {
@@ -237,7 +236,7 @@ impl Future for WebSocketDriver {
                 return Poll::Pending;
             }
             if this.phase == ConnectionPhase::Open {
-                // Nothing is answered before the upgrade request is.
+                // No input is processed before the upgrade response is sent.
                 if this.shard.is_opening(this.peer) {
                     if let Flow::End(why) =
                         this.with_session(|session, shard, peer| session.open_again(shard, peer))
@@ -248,8 +247,8 @@ impl Future for WebSocketDriver {
                     this.shard.wake_after_flush(cx.waker());
                     return Poll::Pending;
                 }
-                // Whoever does not take answers asks no more questions. A full
-                // socket wakes this task itself when it takes bytes again.
+                // Backpressure: a peer whose outbox is full is not read from. If its socket is full, that socket
+                // wakes this task when it is writable.
                 if this.shard.is_outbox_full(this.peer) {
                     if !this.shard.is_blocked(this.peer) {
                         this.shard.wake_after_flush(cx.waker());
@@ -258,7 +257,7 @@ impl Future for WebSocketDriver {
                     return Poll::Pending;
                 }
                 if std::mem::take(&mut this.turn_over) {
-                    give_way(cx);
+                    reschedule(cx);
                     return Poll::Pending;
                 }
                 if let Some(kept) = this.kept.take() {
@@ -271,22 +270,22 @@ impl Future for WebSocketDriver {
                     continue;
                 }
             }
-            // Who goes on sending, to no purpose, is stopped by its own socket.
+            // No longer read, the peer is stopped by its TCP window.
             if this.discarded > DISCARDED_BYTES_MAX {
                 return Poll::Pending;
             }
             match ready!(this.read(cx)) {
-                Read::More => {
-                    // A full buffer's worth at a time: others get their turn.
-                    give_way(cx);
+                ReadResult::BufferFull => {
+                    // One buffer of input per turn.
+                    reschedule(cx);
                     return Poll::Pending;
                 }
-                Read::Some => {}
-                // A peer that has ended its side may still wait for the answer.
-                Read::End if this.phase == ConnectionPhase::Closing => {
+                ReadResult::Drained => {}
+                // A peer that has half-closed may still read our close frame.
+                ReadResult::Eof if this.phase == ConnectionPhase::Closing => {
                     this.phase = ConnectionPhase::PeerHalfClosed;
                 }
-                Read::End => {
+                ReadResult::Eof => {
                     this.note_end(Disconnect::Gone);
                     return Poll::Ready(());
                 }
@@ -295,28 +294,28 @@ impl Future for WebSocketDriver {
     }
 }
 
-/// Has this task polled again when all that are ready have been, and the sockets have been looked at:
-/// who floods the gateway does not come before a message that nobody has noticed yet.
-fn give_way(cx: &mut Context<'_>) {
+/// Reschedules this task behind all ready tasks and a poll of the sockets, so that a flooding peer does not delay input
+/// that has arrived on other sockets.
+fn reschedule(cx: &mut Context<'_>) {
     let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
-enum Read {
-    /// As much as fits; there may be more.
-    More,
-    /// What there was.
-    Some,
-    /// There will be no more.
-    End,
+enum ReadResult {
+    /// The buffer was filled; the socket may hold more.
+    BufferFull,
+    /// The socket was emptied.
+    Drained,
+    /// EOF, or the socket failed.
+    Eof,
 }
 
 impl WebSocketDriver {
     fn begin(&mut self) {
-        let crowd = self.quota.crowd();
-        let begun = self.with_session(|session, shard, peer| match crowd {
+        let limit_reached = self.quota.limit_reached();
+        let begun = self.with_session(|session, shard, peer| match limit_reached {
             None => session.begin(shard, peer),
-            Some(crowd) => {
-                session.refuse(shard, peer, crowd);
+            Some(limit_reached) => {
+                session.refuse(shard, peer, limit_reached);
                 Flow::End(Disconnect::ConnectionLimit)
             }
         });
@@ -325,16 +324,16 @@ impl WebSocketDriver {
         }
     }
 
-    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<ReadResult> {
         let shard = self.shard.clone();
         shard.with_scratch(|scratch, inflater| {
             let mut buffer = ReadBuf::new(scratch);
             if ready!(Pin::new(&mut self.reader).poll_read(cx, &mut buffer)).is_err() {
-                return Poll::Ready(Read::End);
+                return Poll::Ready(ReadResult::Eof);
             }
             let read = buffer.filled().len();
             if read == 0 {
-                return Poll::Ready(Read::End);
+                return Poll::Ready(ReadResult::Eof);
             }
             if self.phase == ConnectionPhase::Open {
                 shard.counters.bytes_in.add(read as u64);
@@ -343,9 +342,9 @@ impl WebSocketDriver {
                 self.discarded += read;
             }
             Poll::Ready(if read == scratch.len() {
-                Read::More
+                ReadResult::BufferFull
             } else {
-                Read::Some
+                ReadResult::Drained
             })
         })
     }
@@ -354,16 +353,16 @@ impl WebSocketDriver {
     fn with_session<T>(&self, act: impl FnOnce(&mut dyn Session, &Shard, PeerId) -> T) -> T {
         let mut session = self.take_session();
         let done = act(&mut *session, &self.shard, self.peer);
-        self.records.put(self.peer.slot, session);
+        self.sessions.put(self.peer.slot, session);
         done
     }
 
     fn take_session(&self) -> Box<dyn Session> {
-        let session = self.records.take(self.peer.slot);
+        let session = self.sessions.take(self.peer.slot);
         session.expect("it is there as long as the connection")
     }
 
-    /// Deals with bytes that were read. What has to wait is kept.
+    /// Processes bytes that were read. What cannot be processed now is kept.
     fn feed(&mut self, bytes: &mut [u8], inflater: &mut Inflater) {
         let (stop, unfinished) = self.decode(bytes, inflater);
         if let Some(left) = self.stop(stop) {
@@ -373,11 +372,11 @@ impl WebSocketDriver {
                 from: 0,
             }));
         }
-        self.shard.heard(self.peer, unfinished);
+        self.shard.note_received(self.peer, unfinished);
     }
 
-    /// Acts on why decoding stopped. Returns what is to be kept, if anything is.
-    fn stop(&mut self, stop: Option<Stop>) -> Option<Left> {
+    /// Acts on why decoding stopped. Returns the input to keep, if any.
+    fn stop(&mut self, stop: Option<Stop>) -> Option<Unprocessed> {
         let has_room = self.unfinished.set(self.decoder.held_bytes());
         let (left, turn_over) = match stop {
             Some(Stop::End(why)) => {
@@ -397,8 +396,8 @@ impl WebSocketDriver {
         is_left.then_some(left)
     }
 
-    /// Decodes bytes and gives what they are to the session. Returns why it stopped before their end, if
-    /// it did, and what they leave unfinished.
+    /// Decodes `bytes` and passes messages to the session. Returns why it stopped early, if it did, and whether a
+    /// message is left unfinished.
     fn decode(&mut self, bytes: &mut [u8], inflater: &mut Inflater) -> (Option<Stop>, Unfinished) {
         let mut session = self.take_session();
         let mut input = Input::new(bytes);
@@ -409,33 +408,35 @@ impl WebSocketDriver {
             let event = match self.decoder.next(&mut input) {
                 Ok(Some(event)) => event,
                 Ok(None) => break None,
-                Err(error) => break Some(self.fault(error)),
+                Err(error) => break Some(self.protocol_error(error)),
             };
-            // Whether a message is wanted is asked before anything is spent on it.
+            // Rate limits are checked before a message is inflated or parsed.
             let rate = match event {
                 Event::Message { .. } | Event::Compressed => {
                     unfinished = Unfinished::New;
                     self.shard.counters.messages_in.add(1);
                     self.quota.admit(&self.shard)
                 }
-                _ => Rate::Within,
+                _ => Rate::Allowed,
             };
             let over = match rate {
-                Rate::Within => None,
-                Rate::Beyond(over) | Rate::FarBeyond(over) => Some(over),
+                Rate::Allowed => None,
+                Rate::Dropped(over) | Rate::DroppedUnread(over) => Some(over),
                 Rate::Exceeded => break Some(Stop::End(Disconnect::RateExceeded)),
             };
             let message = match event {
-                Event::Compressed if matches!(rate, Rate::FarBeyond(_)) && !may_pass_over => {
+                Event::Compressed if matches!(rate, Rate::DroppedUnread(_)) && !may_pass_over => {
                     break Some(Stop::End(Disconnect::RateExceeded));
                 }
-                Event::Message { .. } | Event::Compressed if matches!(rate, Rate::FarBeyond(_)) => {
+                Event::Message { .. } | Event::Compressed
+                    if matches!(rate, Rate::DroppedUnread(_)) =>
+                {
                     Some((OpCode::Text, &mut [][..]))
                 }
                 Event::Message { opcode, payload } => Some((opcode, payload)),
                 Event::Compressed => match self.decoder.inflate(&mut input, inflater) {
                     Ok(message) => Some(message),
-                    Err(error) => break Some(self.fault(error)),
+                    Err(error) => break Some(self.protocol_error(error)),
                 },
                 Event::Fragment => None,
                 Event::Ping(payload) => {
@@ -469,29 +470,29 @@ impl WebSocketDriver {
                     Flow::End(why) => break Some(Stop::End(why)),
                     Flow::Wait => {
                         let message = Some((opcode, payload.to_vec(), over));
-                        break Some(Stop::Full(Left {
+                        break Some(Stop::Full(Unprocessed {
                             message,
-                            ..Left::behind(&input)
+                            ..Unprocessed::behind(&input)
                         }));
                     }
                 }
             }
             if self.shard.is_outbox_full(self.peer) {
-                break Some(Stop::Full(Left::behind(&input)));
+                break Some(Stop::Full(Unprocessed::behind(&input)));
             }
             if turn.take(frames, size) || turn.take_steps(self.shard.take_steps()) {
-                break Some(Stop::TurnOver(Left::behind(&input)));
+                break Some(Stop::TurnOver(Unprocessed::behind(&input)));
             }
         };
-        self.records.put(self.peer.slot, session);
+        self.sessions.put(self.peer.slot, session);
         if !self.decoder.is_mid_message() {
             unfinished = Unfinished::Nothing;
         }
         (stop, unfinished)
     }
 
-    /// The peer broke the protocol or a size limit.
-    fn fault(&self, error: ProtocolError) -> Stop {
+    /// The peer violated the protocol or a size limit.
+    fn protocol_error(&self, error: ProtocolError) -> Stop {
         let code = error.close_code();
         if code == CloseCode::MESSAGE_TOO_BIG {
             self.shard.counters.limited(Limited::MessageSize);
@@ -499,14 +500,14 @@ impl WebSocketDriver {
         Stop::End(Disconnect::Protocol(code.0))
     }
 
-    /// Goes on with what was kept.
+    /// Processes input that was kept.
     fn resume(&mut self, mut kept: Box<KeptInput>) {
         if let Some((opcode, payload, over)) = kept.message.take() {
             let mut session = self.take_session();
             let (quota, shard) = (&mut self.quota, &self.shard);
             let given = (opcode, &payload[..], over);
             let (flow, _) = deliver(&mut *session, shard, self.peer, quota, given);
-            self.records.put(self.peer.slot, session);
+            self.sessions.put(self.peer.slot, session);
             match flow {
                 Flow::Continue => {}
                 Flow::End(why) => return self.begin_close(why),
@@ -527,18 +528,17 @@ impl WebSocketDriver {
             kept.from = kept.rest.len() - left.bytes;
             self.kept = Some(kept);
         }
-        shard.heard(self.peer, unfinished);
+        shard.note_received(self.peer, unfinished);
     }
 
-    /// Begins the end: the close frame goes out, and the peer has a while to
-    /// answer it.
+    /// Begins to close: queues the close frame. The peer has `websocket.close_timeout` to answer it.
     fn begin_close(&mut self, why: Disconnect) {
         if self.phase != ConnectionPhase::Open {
             return;
         }
         self.phase = ConnectionPhase::Closing;
         self.kept = None;
-        // Nothing of the peer's is looked at any more; its memory is for others.
+        // No further input is decoded, so the decoder's buffers are freed.
         self.decoder = Decoder::new(
             DecoderLimits {
                 message_bytes_max: 0,
@@ -546,8 +546,8 @@ impl WebSocketDriver {
             None,
         );
         let _ = self.unfinished.set(0);
-        self.records.tell_peer(&self.shard, self.peer);
-        // Its client may come again before this connection's socket has gone.
+        self.sessions.deliver_outcomes_to(&self.shard, self.peer);
+        // The seat is free from here on, so that the client may reconnect before this socket is closed.
         self.quota = Quota::default();
         self.with_session(|session, shard, peer| session.end(shard, peer));
         self.shard.begin_close(self.peer, why);
@@ -555,7 +555,7 @@ impl WebSocketDriver {
         self.closing = Some(Box::pin(sleep_until(deadline)));
     }
 
-    /// The socket has ended; counted unless the end had begun before.
+    /// Counts the end of a socket, unless the close has begun and was counted.
     fn note_end(&mut self, why: Disconnect) {
         if self.phase == ConnectionPhase::Open {
             self.phase = ConnectionPhase::Shut;
@@ -565,53 +565,53 @@ impl WebSocketDriver {
     }
 }
 
-/// Gives a message to the session, to be dealt with, or to be dropped if it is beyond a rate. Returns
-/// how many messages it was besides.
+/// Passes a message to the session, which drops it if it exceeds a rate limit. Returns how many further messages were
+/// batched in it.
 fn deliver(
     session: &mut dyn Session,
     shard: &Shard,
     peer: PeerId,
     quota: &mut Quota,
-    (opcode, payload, over): (OpCode, &[u8], Option<Over>),
+    (opcode, payload, over): (OpCode, &[u8], Option<RateLimited>),
 ) -> (Flow, u32) {
     if let Some(over) = over {
         let flow = session.limited(shard, peer, (opcode, payload), over);
-        let more = session.take_uncounted();
+        let more = session.take_uncharged();
         quota.charge_dropped(more, shard);
         return (flow, more);
     }
     let flow = session.message(shard, peer, opcode, payload);
-    let more = session.take_uncounted();
+    let more = session.take_uncharged();
     quota.charge(more, shard);
     (flow, more)
 }
 
 impl Drop for WebSocketDriver {
-    /// Whatever happened, the shard forgets the connection.
+    /// Removes the connection from the shard, also if the task panicked or was cancelled.
     fn drop(&mut self) {
         if self.phase == ConnectionPhase::Open {
             self.with_session(|session, shard, peer| session.end(shard, peer));
             self.shard.counters.disconnects[Disconnect::Internal.index()].add(1);
         }
-        drop(self.records.take(self.peer.slot));
-        // Before the socket goes, so that a client that sees its end is not counted.
+        drop(self.sessions.take(self.peer.slot));
+        // Before the socket is closed: a client that sees EOF no longer counts toward limits.
         self.quota = Quota::default();
         self.shard.leave(self.peer);
     }
 }
 
 impl ControlBudget {
-    /// Takes one control frame out of the stock.
+    /// Takes one control frame from the bucket. Returns whether it was within the limit.
     fn allows(&mut self, shard: &Shard) -> bool {
         let per_second = shard.config.websocket.max_control_frames_per_second;
         let now = shard.clock.now_ms();
-        let refilled = (now - self.since_ms).saturating_mul(u64::from(per_second)) / 1000;
+        let refilled = (now - self.refilled_ms).saturating_mul(u64::from(per_second)) / 1000;
         if refilled > 0 {
             self.used = self
                 .used
                 .saturating_sub(u32::try_from(refilled).unwrap_or(u32::MAX));
-            // The part of a frame that is left over counts next time.
-            self.since_ms += refilled * 1000 / u64::from(per_second);
+            // The remaining fraction of a frame is kept for the next refill.
+            self.refilled_ms += refilled * 1000 / u64::from(per_second);
         }
         self.used += 1;
         self.used <= per_second.saturating_mul(2)

@@ -1,4 +1,4 @@
-//! A socket as the HTTP parser sees it: request heads arrive whole and checked.
+//! The socket that hyper reads from: request heads are passed on whole, after `http/guard.rs` has checked them.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -13,33 +13,33 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http::{Guard, GuardLimits, HeadError};
 use crate::net::Stream;
-use crate::process::Held;
+use crate::process::Reservation;
 
-/// What the parser's side and the task's side of one connection tell each other.
+/// State of one HTTP connection, shared by its socket, its response body and its task.
 #[derive(Debug)]
 pub(super) struct Progress {
-    /// When the peer has to have got on.
+    /// When the connection times out. Moved with each request, response and idle period.
     pub(super) deadline: Cell<Instant>,
-    /// The request being read is the last one.
+    /// The request being read is the last one of the connection.
     pub(super) last: Cell<bool>,
-    /// The connection waits between two requests.
+    /// The connection waits for the next request.
     pub(super) idle: Cell<bool>,
-    /// A request is being answered: the connection makes no room for newer ones.
+    /// The router is answering a request: the connection is not evicted for newer ones.
     pub(super) answering: Cell<bool>,
-    /// A request is with the service, or its answer is being written.
+    /// A request is being processed, or its response is being written.
     pub(super) busy: Cell<bool>,
-    /// There are bytes that the parser has to come back for when it is not busy.
+    /// A complete next request was withheld from hyper while `busy`: hyper has to be polled again.
     pub(super) withheld: Cell<bool>,
-    /// More of the request being read is to come.
+    /// The request being read is not complete.
     pub(super) in_request: Cell<bool>,
-    /// What the answer that is being written holds.
-    pub(super) answer: RefCell<Option<Held>>,
-    /// The parser was given nothing because this came.
+    /// The budget that the response being written has reserved.
+    pub(super) answer: RefCell<Option<Reservation>>,
+    /// Why the guard refused the request head; hyper was not given it.
     pub(super) refused: Cell<Option<HeadError>>,
 }
 
 impl Progress {
-    /// Of a peer whose first request has to come by then.
+    /// The state of a connection whose first request is due at `deadline`.
     pub(super) fn until(deadline: Instant) -> Self {
         Self {
             deadline: Cell::new(deadline),
@@ -55,7 +55,7 @@ impl Progress {
     }
 }
 
-/// The socket with its guard.
+/// A socket behind its guard.
 #[derive(Debug)]
 pub(super) struct Guarded {
     stream: Stream,
@@ -64,11 +64,11 @@ pub(super) struct Guarded {
     head_timeout: Duration,
 }
 
-/// Bytes read at once before a connection is claimed.
+/// Bytes per read before a connection is claimed.
 pub(super) const READ_BYTES: usize = 16 * 1024;
 
 impl Guarded {
-    /// A socket of which `begun` has been read already.
+    /// A socket from which `begun` has been read already.
     pub(super) fn new(
         stream: Stream,
         begun: &[u8],
@@ -86,7 +86,7 @@ impl Guarded {
         }
     }
 
-    /// The socket and the bytes that the parser has not been given.
+    /// The socket, and the bytes that hyper has not been given.
     pub(super) fn into_parts(self) -> (Stream, Vec<u8>) {
         (self.stream, self.guard.into_rest())
     }
@@ -100,8 +100,8 @@ impl Read for Guarded {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
-            // The parser reads ahead, and would give up a request for what is wrong with the next one.
-            // It is told when this one is answered; after an upgrade these bytes are frames.
+            // hyper reads ahead, and would fail the current request for an error in the next one. So the next one is
+            // withheld until the current one is answered. After an upgrade these bytes are frames.
             if this.progress.busy.get() && this.guard.holds_next() {
                 this.progress.withheld.set(true);
                 return Poll::Pending;
@@ -147,7 +147,7 @@ impl Write for Guarded {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
-    /// Called when everything has been written.
+    /// hyper calls this when the response has been written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.progress.answer.take();
         Pin::new(&mut self.stream).poll_flush(cx)

@@ -1,4 +1,4 @@
-//! What a proxy says in front of the first request.
+//! The start of a connection: a PROXY header, where one is required, and the first bytes of a request.
 
 use std::future::poll_fn;
 use std::io;
@@ -16,20 +16,20 @@ use crate::config::Server;
 use crate::http::{PROXY_BYTES_MAX, ProxyError, parse_proxy, speaks_proxy};
 use crate::net::Stream;
 
-/// How the beginning of a connection turned out.
+/// The result of reading the start of a connection.
 pub(super) enum Preamble {
-    /// The connection is from this address, and these bytes follow.
+    /// The client's address, and the bytes received after the PROXY header.
     Read(IpAddr, Vec<u8>),
-    /// There is no header where there has to be one.
+    /// The PROXY header is missing or malformed.
     Refused(ProxyError),
-    /// It did not come in time.
+    /// The deadline has passed.
     TimedOut,
-    /// The peer left before it was complete.
-    Over,
+    /// The peer closed the connection before the start was complete.
+    Closed,
 }
 
-/// Reads the PROXY header of a connection whose socket's address is `address`,
-/// if one has to come from there, and waits for what follows.
+/// Reads the PROXY header, if one is required from `address`, the socket's peer, and waits for the first bytes of a
+/// request.
 pub(super) async fn read(
     server: &Server,
     stream: &mut Stream,
@@ -50,18 +50,18 @@ pub(super) async fn read(
             Ok(None) => {}
             Err(error) => return Preamble::Refused(error),
         }
-        // A header that is not complete is shorter than this.
+        // An incomplete header is shorter than this.
         bytes.reserve_exact(PROXY_BYTES_MAX - bytes.len());
         match timeout_at(deadline.into(), stream.read_buf(&mut bytes)).await {
             Err(_) => return Preamble::TimedOut,
             Ok(Ok(1..)) => {}
-            Ok(Ok(0) | Err(_)) => return Preamble::Over,
+            Ok(Ok(0) | Err(_)) => return Preamble::Closed,
         }
     }
 }
 
-/// Waits for the first bytes of a request, if none have come with the header: the parser has buffers from
-/// its beginning, so it does not begin for a peer that says nothing.
+/// Waits for the first bytes of a request, unless they came with the header. hyper allocates buffers when it starts, so
+/// it is not started for a silent peer.
 async fn begin(
     stream: &mut Stream,
     address: IpAddr,
@@ -80,6 +80,6 @@ async fn begin(
     match timeout_at(deadline.into(), first).await {
         Err(_) => Preamble::TimedOut,
         Ok(Ok(begun)) if !begun.is_empty() => Preamble::Read(address, begun),
-        Ok(_) => Preamble::Over,
+        Ok(_) => Preamble::Closed,
     }
 }

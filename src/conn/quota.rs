@@ -1,38 +1,37 @@
-//! What one connection may use of what all share: its seat, and its messages in
-//! a minute.
+//! The limits of one connection: its seat, and its messages per minute.
 
 use crate::metrics::Limited;
-use crate::process::{Crowd, Over, Seat, Window};
+use crate::process::{LimitReached, RateLimited, Seat, Window};
 use crate::shard::Shard;
 
-/// What becomes of a message, by the rates of its connection and of its address.
+/// What happens to a message, by the rate limits of its connection and of its address.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Rate {
-    /// It is dealt with.
-    Within,
-    /// It is dropped, and answered by what can be read of it.
-    Beyond(Over),
-    /// It is dropped and answered unread: its address is far beyond its rate.
-    FarBeyond(Over),
-    /// It is the one too many that ends its connection.
+    /// It is processed.
+    Allowed,
+    /// It is dropped, and answered with an error that refers to it.
+    Dropped(RateLimited),
+    /// It is dropped unparsed, and answered with an error: its address exceeds `max_rate_excess`.
+    DroppedUnread(RateLimited),
+    /// It ends the connection, which exceeds `max_rate_excess`.
     Exceeded,
 }
 
-/// One connection's part of the process's limits.
+/// One connection's rate limits and seat.
 #[derive(Debug, Default)]
 pub struct Quota {
     frames: Window,
     frames_max: u32,
-    /// Messages beyond a rate.
+    /// Messages dropped for a rate limit.
     dropped: Window,
     seat: Option<Seat>,
-    crowd: Option<Crowd>,
+    limit_reached: Option<LimitReached>,
 }
 
 impl Quota {
-    /// The quota of a connection that has `seat` and may send `frames_max`
-    /// messages in a minute; 0: as many as its address may.
+    /// The quota of a connection that has `seat` and may send `frames_max` messages per minute; 0: no limit of its own,
+    /// only that of its address.
     pub fn seated(seat: Seat, frames_max: u32) -> Self {
         Self {
             frames_max,
@@ -41,21 +40,21 @@ impl Quota {
         }
     }
 
-    /// The quota of a connection that there is no room for: it is told so.
-    pub fn crowded(crowd: Crowd) -> Self {
+    /// The quota of a connection beyond a limit: it is accepted, told so, and closed.
+    pub fn over_limit(limit_reached: LimitReached) -> Self {
         Self {
-            crowd: Some(crowd),
+            limit_reached: Some(limit_reached),
             ..Self::default()
         }
     }
 
-    /// Why there is no room for this connection, if there is none.
-    pub(super) fn crowd(&self) -> Option<Crowd> {
-        self.crowd
+    /// The limit that this connection exceeds, if any.
+    pub(super) fn limit_reached(&self) -> Option<LimitReached> {
+        self.limit_reached
     }
 
-    /// Counts what one message has turned out to be more than one message, as far
-    /// as there is room for it in the window: the next ones feel it.
+    /// Counts `messages` that were batched in one message, up to the limit: they were processed, but later messages
+    /// have less of the window.
     pub(super) fn charge(&mut self, messages: u32, shard: &Shard) {
         let now = shard.clock.now_ms();
         for _ in 0..messages {
@@ -67,7 +66,7 @@ impl Quota {
         }
     }
 
-    /// As [`Self::charge`], of a message that was dropped.
+    /// As [`Self::charge`], for a batch that was dropped.
     pub(super) fn charge_dropped(&mut self, messages: u32, shard: &Shard) {
         for _ in 0..messages {
             if self.drop_one(shard) != Dropped::Within {
@@ -76,24 +75,23 @@ impl Quota {
         }
     }
 
-    /// Counts a message, before anything is done with it.
+    /// Counts a message, before it is inflated or parsed.
     ///
-    /// Cost: a few comparisons, and one locked instruction where the address
-    /// has a limit.
+    /// Cost: a few comparisons, and one locked instruction where the address has a limit.
     pub(super) fn admit(&mut self, shard: &Shard) -> Rate {
         let (over, limited) = match self.take(shard) {
-            Ok(()) => return Rate::Within,
+            Ok(()) => return Rate::Allowed,
             Err(beyond) => beyond,
         };
         shard.counters.limited(limited);
         match self.drop_one(shard) {
-            Dropped::Within => Rate::Beyond(over),
-            Dropped::AddressFull => Rate::FarBeyond(over),
+            Dropped::Within => Rate::Dropped(over),
+            Dropped::AddressFull => Rate::DroppedUnread(over),
             Dropped::Full => Rate::Exceeded,
         }
     }
 
-    fn take(&mut self, shard: &Shard) -> Result<(), (Over, Limited)> {
+    fn take(&mut self, shard: &Shard) -> Result<(), (RateLimited, Limited)> {
         let now = shard.clock.now_ms();
         let own = self.frames.take(1, self.frames_max, now);
         own.map_err(|over| (over, Limited::FramesPerMinute))?;
@@ -107,7 +105,7 @@ impl Quota {
     fn drop_one(&mut self, shard: &Shard) -> Dropped {
         let now = shard.clock.now_ms();
         let events = &shard.config.events;
-        // A connection without a rate of its own has its address's.
+        // A connection without a limit of its own has that of its address.
         let rate = match self.frames_max {
             0 => events.frames_per_minute_per_ip,
             own => own,
@@ -123,12 +121,12 @@ impl Quota {
     }
 }
 
-/// Whether a message that is dropped is still worth reading.
+/// Whether the number of dropped messages is within `max_rate_excess` times the rate limit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Dropped {
     Within,
-    /// Not by what its address has had dropped.
+    /// The address has exceeded it.
     AddressFull,
-    /// Not by what its connection has had dropped.
+    /// The connection has exceeded it.
     Full,
 }

@@ -1,39 +1,39 @@
-//! What a connection's messages do: a session for each connection, which its dialect makes.
+//! The protocol state of a connection, which its dialect creates: what its messages do, and how outcomes are written.
 
 use std::fmt::Debug;
 
 use crate::auth::Identity;
 use crate::engine::Outcome;
 use crate::id::PeerId;
-use crate::process::{Crowd, Over};
+use crate::process::{LimitReached, RateLimited};
 use crate::shard::{Disconnect, Shard};
 use crate::ws::OpCode;
 
-/// What happens after a message.
+/// What the connection's task does after a message.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flow {
-    /// The next one.
+    /// Processes the next message.
     Continue,
-    /// There is no room: the same message again after the next flush.
+    /// Backpressure: passes the same message again after the next flush.
     Wait,
-    /// The end.
+    /// Closes the connection.
     End(Disconnect),
 }
 
-/// Who a connection belongs to.
+/// The result of checking a request's credentials.
 #[derive(Debug)]
-pub enum Standing {
-    /// Nobody asked.
+pub enum Authentication {
+    /// No credentials were given, and none are required.
     Anonymous,
-    /// A valid credential says so.
+    /// The credentials are valid.
     Known(Box<Identity>),
-    /// A credential was asked for, and what came is none.
+    /// The credentials are not valid, or are required and missing.
     Refused,
 }
 
-impl Standing {
-    /// Who is known to be at the other end.
+impl Authentication {
+    /// The authenticated identity.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
         match self {
@@ -43,47 +43,48 @@ impl Standing {
     }
 }
 
-/// One connection's side of a protocol. It lives in [`Records`](super::Records), reachable without the connection's task.
+/// The protocol state of one connection. It is in the [`SessionTable`](super::SessionTable), reachable without the
+/// connection's task.
 pub trait Session: Debug {
     /// The connection is open.
     fn begin(&mut self, shard: &Shard, peer: PeerId) -> Flow;
 
-    /// The answer to the upgrade request has been held back ([`Shard::hold_open`]): it may go out by now.
+    /// The upgrade response is held back ([`Shard::hold_open`]): called whenever the task is polled, to send it if the
+    /// condition now holds.
     fn open_again(&mut self, shard: &Shard, peer: PeerId) -> Flow {
         let _ = (shard, peer);
         Flow::Continue
     }
 
-    /// The connection is open, there is no room for it, and it ends. It may be told so before.
-    fn refuse(&mut self, shard: &Shard, peer: PeerId, crowd: Crowd) {
-        let _ = (shard, peer, crowd);
+    /// The connection is open but exceeds a limit: the session may send an error before it is closed.
+    fn refuse(&mut self, shard: &Shard, peer: PeerId, limit_reached: LimitReached) {
+        let _ = (shard, peer, limit_reached);
     }
 
-    /// A message came, or comes again after [`Flow::Wait`].
+    /// Processes a message, a new one or one that was answered with [`Flow::Wait`].
     fn message(&mut self, shard: &Shard, peer: PeerId, opcode: OpCode, payload: &[u8]) -> Flow;
 
-    /// A message came, or comes again after [`Flow::Wait`], that is dropped because there were too
-    /// many before it.
+    /// As [`Self::message`], for a message that exceeds a rate limit: it is answered with an error and dropped.
     fn limited(
         &mut self,
         shard: &Shard,
         peer: PeerId,
         (opcode, payload): (OpCode, &[u8]),
-        over: Over,
+        over: RateLimited,
     ) -> Flow {
         let _ = (shard, peer, opcode, payload, over);
         Flow::Continue
     }
 
-    /// Messages that one message has turned out to be besides itself, not yet charged to the rate limit.
-    fn take_uncounted(&mut self) -> u32 {
+    /// Takes the number of batched messages that are not yet charged to the rate limit: those besides the first.
+    fn take_uncharged(&mut self) -> u32 {
         0
     }
 
-    /// The engine has something to tell.
+    /// Writes an outcome of the engine to the peer.
     fn outcome(&mut self, shard: &Shard, peer: PeerId, outcome: Outcome);
 
-    /// The connection is over.
+    /// The close has begun, or the socket has ended: undoes what the session has registered. May be called twice.
     fn end(&mut self, shard: &Shard, peer: PeerId) {
         let _ = (shard, peer);
     }

@@ -1,5 +1,4 @@
-//! The task of a connection that reads a stream of events: it waits for the
-//! peer's end and for ours. It writes nothing; the flusher does.
+//! The task of an SSE connection: waits for either side to close it. It writes nothing; the shard's flush does.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,27 +9,26 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::claim::StreamClaim;
-use super::record::Records;
 use super::session::{Flow, Session};
+use super::session_table::SessionTable;
 use crate::id::PeerId;
 use crate::net::{Reader, Stream};
 use crate::process::{ConnectionSlot, Seat};
 use crate::shard::{Disconnect, Shard};
 
-/// Bytes that a client may send behind its request, which nobody looks at.
+/// Bytes that a client may send after its request. They are discarded; a client that sends more is disconnected.
 const IGNORED_BYTES_MAX: usize = 64 * 1024;
 
-/// Begins the stream that `claim` describes. `rest` is what the peer sent behind
-/// its request.
+/// Starts the stream that `claim` describes. `rest`: bytes received after the request.
 pub(super) fn start(
     shard: &Rc<Shard>,
-    records: Rc<Records>,
+    sessions: Rc<SessionTable>,
     claim: StreamClaim,
     stream: Stream,
     rest: &[u8],
 ) {
     let config = &shard.config;
-    // A heartbeat is acknowledged by the peer's kernel as soon as it arrives.
+    // A live peer's kernel acknowledges each heartbeat, so an unacknowledged one means that the peer is gone.
     let unacknowledged_max = config.sse.heartbeat + config.websocket.ping_timeout;
     if stream.limit_unacknowledged(unacknowledged_max).is_err() {
         return;
@@ -40,16 +38,16 @@ pub(super) fn start(
     if let Some(lease) = claim.lease {
         shard.lease(peer, lease);
     }
-    records.put(peer.slot, claim.session);
+    sessions.put(peer.slot, claim.session);
     let mut driver = StreamDriver {
         shard: shard.clone(),
-        records,
+        sessions,
         peer,
         reader,
         ignored: rest.len(),
         phase: StreamPhase::Open,
         closing: None,
-        _place: claim.place,
+        _slot: claim.slot,
         seat: Some(claim.seat),
     };
     let mut begun = Flow::Continue;
@@ -62,26 +60,26 @@ pub(super) fn start(
 
 struct StreamDriver {
     shard: Rc<Shard>,
-    /// Where the session is.
-    records: Rc<Records>,
+    /// Holds this connection's session.
+    sessions: Rc<SessionTable>,
     peer: PeerId,
     reader: Reader,
-    /// Bytes that came and were thrown away.
+    /// Bytes discarded.
     ignored: usize,
     phase: StreamPhase,
-    /// When the peer is not waited for any longer.
+    /// The close timeout, once the close has begun.
     closing: Option<Pin<Box<Sleep>>>,
-    _place: ConnectionSlot,
-    /// Given back when the end begins.
+    _slot: ConnectionSlot,
+    /// Released when the close begins.
     seat: Option<Seat>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum StreamPhase {
     Open,
-    /// What is queued goes out; nothing follows.
+    /// What is queued is still written; nothing more is queued.
     Closing,
-    /// Our side is shut.
+    /// Our writing side is shut down.
     Shut,
 }
 
@@ -94,8 +92,7 @@ impl Future for StreamDriver {
         loop {
             if let Some(why) = this.shard.take_disconnect(this.peer, cx.waker()) {
                 if matches!(why, Disconnect::Gone | Disconnect::Slow) {
-                    // A socket that takes nothing is not waited for: the client
-                    // comes back and goes on where it was.
+                    // Closed at once, without flushing: a slow client reconnects and resumes from its cursor.
                     this.note_end(why);
                     return Poll::Ready(());
                 }
@@ -131,13 +128,13 @@ impl Future for StreamDriver {
 impl StreamDriver {
     /// Lends `act` the stream's session.
     fn with_session(&self, act: impl FnOnce(&mut dyn Session)) {
-        let session = self.records.take(self.peer.slot);
+        let session = self.sessions.take(self.peer.slot);
         let mut session = session.expect("it is there as long as the connection");
         act(&mut *session);
-        self.records.put(self.peer.slot, session);
+        self.sessions.put(self.peer.slot, session);
     }
 
-    /// Reads what the client says, to no purpose; 0 at the end of it.
+    /// Discards input. Returns its length; 0 is EOF.
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         let shard = &self.shard;
         shard.with_scratch(|scratch, _| {
@@ -149,13 +146,13 @@ impl StreamDriver {
         })
     }
 
-    /// Begins the end: what is queued goes out, and the client has a while to
-    /// leave.
+    /// Begins to close: what is queued is still written, and the client has `websocket.close_timeout` to close its
+    /// side.
     fn begin_close(&mut self, why: Disconnect) {
         if self.phase == StreamPhase::Open {
             self.phase = StreamPhase::Closing;
             drop(self.seat.take());
-            self.records.tell_peer(&self.shard, self.peer);
+            self.sessions.deliver_outcomes_to(&self.shard, self.peer);
             self.with_session(|session| session.end(&self.shard, self.peer));
             self.shard.begin_close(self.peer, why);
             let deadline = Instant::now() + self.shard.config.websocket.close_timeout;
@@ -163,7 +160,7 @@ impl StreamDriver {
         }
     }
 
-    /// The connection has ended; counted unless the end had begun before.
+    /// Counts the end of a connection, unless the close has begun and was counted.
     fn note_end(&mut self, why: Disconnect) {
         if self.phase == StreamPhase::Open {
             self.phase = StreamPhase::Shut;
@@ -173,15 +170,15 @@ impl StreamDriver {
 }
 
 impl Drop for StreamDriver {
-    /// Whatever happened, the shard forgets the connection.
+    /// Removes the connection from the shard, also if the task panicked or was cancelled.
     fn drop(&mut self) {
         if self.phase == StreamPhase::Open {
             self.shard.counters.disconnects[Disconnect::Internal.index()].add(1);
         }
-        if let Some(mut session) = self.records.take(self.peer.slot) {
+        if let Some(mut session) = self.sessions.take(self.peer.slot) {
             session.end(&self.shard, self.peer);
         }
-        // Before the socket goes, so that a client that sees its end is not counted.
+        // Before the socket is closed: a client that sees EOF no longer counts toward limits.
         drop(self.seat.take());
         self.shard.leave(self.peer);
     }

@@ -1,5 +1,5 @@
-//! The body of a response, watched: a peer has to take it in time, yet a body may
-//! take its own time to come.
+//! A response body with a write deadline: the peer has to take each piece in time, while the handler may take any time
+//! to produce it.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -10,17 +10,17 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::guarded::Progress;
 
-/// A body that keeps its connection's deadline.
+/// A body that sets its connection's deadline as it is sent.
 pub(super) struct Watched<B> {
     body: B,
     progress: Rc<Progress>,
-    /// How long the peer may take for each piece of a body that comes piece by piece.
+    /// The time that the peer has to take one piece of a streamed body.
     piece_timeout: Duration,
-    /// How long the connection may be idle after the body.
+    /// The keep-alive timeout after the body.
     idle_timeout: Duration,
 }
 
-/// As good as never.
+/// A deadline that is not reached: a year.
 const NEVER: Duration = Duration::from_hours(24 * 365);
 
 impl<B> Watched<B> {
@@ -52,17 +52,16 @@ impl<B: Body + Unpin> Body for Watched<B> {
     type Data = B::Data;
     type Error = B::Error;
 
-    /// Asked for the next piece when the connection has room for it, which is a few
-    /// pieces.
+    /// Called by hyper when its write buffer, of a few pieces, has room for the next one.
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = &mut *self;
-        // Until there is something to take, nobody can be late.
+        // No deadline for the peer while the handler produces the next piece.
         this.progress.deadline.set(Instant::now() + NEVER);
         let piece = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        // Nobody asks again behind the last piece.
+        // Not polled again after the last piece.
         let timeout = match piece.is_some() && !this.body.is_end_stream() {
             true => this.piece_timeout,
             false => this.idle_timeout,

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use crate::config::Config;
 use crate::conn::{
     Admission, Claimed, Dialect, Flow, Quota, Route, Session, WebSocketClaim, agree, check_upgrade,
-    enter,
+    take_slot,
 };
 use crate::engine::{Format, FormatRegistry, Outcome, Publication};
 use crate::http::refuse;
@@ -57,7 +57,7 @@ impl Dialect for Echo {
         let upgrade = check_upgrade(shard, request, |status, why, headers| {
             Box::new(refuse(status, why, headers))
         })?;
-        let place = enter(shard, address)?;
+        let slot = take_slot(shard, address)?;
         let (head, agreed) = agree(shard, &upgrade, true);
         Ok(Claimed::WebSocket(Box::new(WebSocketClaim {
             head,
@@ -65,7 +65,7 @@ impl Dialect for Echo {
             format: self.format,
             session: Box::new(EchoSession),
             message_bytes_max: shard.config.debug.echo_max_message_size,
-            place,
+            slot,
             lease: None,
             quota: Quota::default(),
         })))

@@ -45,7 +45,7 @@ pub fn client_of(server: &Server, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
 /// Whether a request names the client that it is for although no proxy may, so that all
 /// clients behind whoever sent it count as one address.
 #[must_use]
-pub fn names_client_in_vain(server: &Server, headers: &HeaderMap) -> bool {
+pub fn has_untrusted_forwarding(server: &Server, headers: &HeaderMap) -> bool {
     server.forwarded_from.is_empty()
         && server.proxy_protocol_from.is_empty()
         && (headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(FORWARDED))

@@ -12,7 +12,7 @@ pub struct ByteBudget {
 
 /// What one holder has of a budget. Dropping it gives it back.
 #[derive(Debug)]
-pub struct Held {
+pub struct Reservation {
     budget: Arc<ByteBudget>,
     bytes: usize,
 }
@@ -29,8 +29,8 @@ impl ByteBudget {
 
     /// A holder that has nothing yet.
     #[must_use]
-    pub fn hold(self: &Arc<Self>) -> Held {
-        Held {
+    pub fn hold(self: &Arc<Self>) -> Reservation {
+        Reservation {
             budget: self.clone(),
             bytes: 0,
         }
@@ -62,7 +62,7 @@ impl ByteBudget {
     }
 }
 
-impl Held {
+impl Reservation {
     /// Holds so many bytes now. Returns whether there were as many; if not, as many are held as before.
     ///
     /// Cost: one locked instruction if it is another number than before.
@@ -77,7 +77,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.budget.give(self.bytes);
     }

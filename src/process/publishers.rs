@@ -4,7 +4,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 
 use super::seats::block_of;
-use super::window::{Over, Window};
+use super::window::{RateLimited, Window};
 use crate::collections::{HashMap, HashSet};
 
 /// Whom an HTTP request to publish comes from: a number that keeps no
@@ -67,7 +67,12 @@ impl Publishers {
     ///
     /// # Errors
     /// There are too many with them.
-    pub fn take(&self, publisher: Publisher, events: usize, now_ms: u64) -> Result<(), Over> {
+    pub fn take(
+        &self,
+        publisher: Publisher,
+        events: usize,
+        now_ms: u64,
+    ) -> Result<(), RateLimited> {
         if self.per_minute_max == 0 {
             return Ok(());
         }
@@ -80,7 +85,7 @@ impl Publishers {
         }
         let counted = match windows.len() < COUNTED_MAX || windows.contains_key(&publisher) {
             true => publisher,
-            false => EVERYBODY_ELSE,
+            false => SHARED_PUBLISHER,
         };
         let events = u32::try_from(events).unwrap_or(u32::MAX);
         let window = windows.entry(counted).or_default();
@@ -89,7 +94,7 @@ impl Publishers {
 }
 
 /// Whose count those share that there is no room for.
-const EVERYBODY_ELSE: Publisher = Publisher(0);
+const SHARED_PUBLISHER: Publisher = Publisher(0);
 
 #[cfg(test)]
 mod tests {

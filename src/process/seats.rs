@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::window::{Over, SharedWindow};
+use super::window::{RateLimited, SharedWindow};
 use crate::collections::HashMap;
 
 /// How many there may be; 0: as many as like.
@@ -59,7 +59,7 @@ impl Address {
 
 /// Which of the limits leaves no room.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Crowd {
+pub enum LimitReached {
     /// The address has this many already.
     Ip(usize),
     /// The user has this many already.
@@ -148,7 +148,7 @@ impl Seat {
     ///
     /// # Errors
     /// The limit that has been reached.
-    pub fn name(&mut self, address: IpAddr, user: Option<&str>) -> Result<(), Crowd> {
+    pub fn name(&mut self, address: IpAddr, user: Option<&str>) -> Result<(), LimitReached> {
         let limits = self.seats.limits;
         if limits.per_ip_max > 0 || limits.frames_per_ip_max > 0 {
             let block = block_of(address);
@@ -157,7 +157,7 @@ impl Seat {
             // Written under the lock only.
             let open = entry.open.load(Ordering::Relaxed);
             if limits.per_ip_max > 0 && open >= limits.per_ip_max {
-                return Err(Crowd::Ip(limits.per_ip_max));
+                return Err(LimitReached::Ip(limits.per_ip_max));
             }
             entry.open.store(open + 1, Ordering::Relaxed);
             self.address = Some((block, entry.clone()));
@@ -166,7 +166,7 @@ impl Seat {
             let mut users = lock(&self.seats.users);
             match users.get_mut(user) {
                 Some(open) if *open >= limits.per_user_max => {
-                    return Err(Crowd::User(limits.per_user_max));
+                    return Err(LimitReached::User(limits.per_user_max));
                 }
                 Some(open) => *open += 1,
                 None => {
@@ -184,7 +184,7 @@ impl Seat {
     ///
     /// # Errors
     /// The address has sent as many as it may in a minute.
-    pub fn take_frame(&self, now_ms: u64) -> Result<(), Over> {
+    pub fn take_frame(&self, now_ms: u64) -> Result<(), RateLimited> {
         match &self.address {
             Some((_, address)) => address
                 .frames
@@ -199,7 +199,7 @@ impl Seat {
     ///
     /// # Errors
     /// The address has had as many dropped as are read in a minute.
-    pub fn drop_frame(&self, now_ms: u64) -> Result<(), Over> {
+    pub fn drop_frame(&self, now_ms: u64) -> Result<(), RateLimited> {
         match &self.address {
             Some((_, address)) => address
                 .dropped
@@ -268,7 +268,11 @@ mod tests {
     }
 
     /// Takes a seat and names it.
-    fn sit(seats: &Arc<Seats>, from: IpAddr, user: Option<&str>) -> Result<Seat, Option<Crowd>> {
+    fn sit(
+        seats: &Arc<Seats>,
+        from: IpAddr,
+        user: Option<&str>,
+    ) -> Result<Seat, Option<LimitReached>> {
         let mut seat = seats.take().ok_or(None)?;
         seat.name(from, user)?;
         Ok(seat)
@@ -281,13 +285,13 @@ mod tests {
         all.push(sit(&seats, address(2), Some("a")).unwrap());
         assert_eq!(
             sit(&seats, address(3), Some("a")).unwrap_err(),
-            Some(Crowd::User(2))
+            Some(LimitReached::User(2))
         );
         all.push(sit(&seats, address(1), None).unwrap());
         all.push(sit(&seats, address(1), Some("b")).unwrap());
         assert_eq!(
             sit(&seats, address(1), Some("c")).unwrap_err(),
-            Some(Crowd::Ip(3))
+            Some(LimitReached::Ip(3))
         );
         // The refused ones have left nothing behind.
         assert_eq!((seats.taken(), seats.addresses(), seats.users()), (4, 2, 2));
@@ -305,12 +309,12 @@ mod tests {
         });
         let _seat = sit(&seats, "2001:db8::1".parse().unwrap(), None).unwrap();
         let same = sit(&seats, "2001:db8::ffff:0:0:2".parse().unwrap(), None);
-        assert_eq!(same.unwrap_err(), Some(Crowd::Ip(1)));
+        assert_eq!(same.unwrap_err(), Some(LimitReached::Ip(1)));
         assert!(sit(&seats, "2001:db8:0:1::1".parse().unwrap(), None).is_ok());
         let _v4 = sit(&seats, "::ffff:10.0.0.1".parse().unwrap(), None).unwrap();
         assert_eq!(
             sit(&seats, address(1), None).unwrap_err(),
-            Some(Crowd::Ip(1))
+            Some(LimitReached::Ip(1))
         );
     }
 
@@ -332,7 +336,7 @@ mod tests {
         assert!(third.take_frame(3).is_ok());
         assert_eq!(
             third.take_frame(4),
-            Err(Over {
+            Err(RateLimited {
                 limit: 3,
                 ends_ms: 60_000
             })

@@ -8,14 +8,14 @@ pub(super) const WINDOW_MS: u64 = 60_000;
 
 /// One window's count has reached its limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Over {
+pub struct RateLimited {
     /// How many acts the window takes.
     pub limit: u32,
     /// When it ends, in milliseconds of the clock that was given.
     pub ends_ms: u64,
 }
 
-impl Over {
+impl RateLimited {
     /// Whole seconds until the window ends, 1 to 60.
     #[must_use]
     pub fn retry_after(&self, now_ms: u64) -> u64 {
@@ -40,7 +40,7 @@ impl Window {
     ///
     /// # Errors
     /// There are more than `limit` with them.
-    pub fn take(&mut self, acts: u32, limit: u32, now_ms: u64) -> Result<(), Over> {
+    pub fn take(&mut self, acts: u32, limit: u32, now_ms: u64) -> Result<(), RateLimited> {
         if limit == 0 {
             return Ok(());
         }
@@ -55,7 +55,7 @@ impl Window {
                 self.used = used;
                 Ok(())
             }
-            None => Err(Over {
+            None => Err(RateLimited {
                 limit,
                 ends_ms: self.began_ms + WINDOW_MS,
             }),
@@ -88,7 +88,7 @@ impl SharedWindow {
     ///
     /// # Errors
     /// There are more than `limit` with it.
-    pub(super) fn take(&self, limit: u32, now_ms: u64) -> Result<(), Over> {
+    pub(super) fn take(&self, limit: u32, now_ms: u64) -> Result<(), RateLimited> {
         if limit == 0 {
             return Ok(());
         }
@@ -99,7 +99,7 @@ impl SharedWindow {
                 let mut window = unpack(word);
                 window.take(1, limit, now_ms).is_ok().then(|| pack(window))
             });
-        taken.map(drop).map_err(|word| Over {
+        taken.map(drop).map_err(|word| RateLimited {
             limit,
             ends_ms: unpack(word).began_ms + WINDOW_MS,
         })
@@ -132,7 +132,8 @@ mod tests {
     #[track_caller]
     fn check(limit: u32, acts_ms: &[u64], expected: &[Option<u64>]) {
         let (mut window, shared) = (Window::default(), SharedWindow::default());
-        let wait = |taken: Result<(), Over>, now| taken.err().map(|over| over.retry_after(now));
+        let wait =
+            |taken: Result<(), RateLimited>, now| taken.err().map(|over| over.retry_after(now));
         let own: Vec<_> = acts_ms
             .iter()
             .map(|&now| wait(window.take(1, limit, now), now))
@@ -191,7 +192,7 @@ mod tests {
         assert_eq!(window.take(1, 4, 2), Ok(()));
         assert_eq!(
             window.take(u32::MAX, 4, 3),
-            Err(Over {
+            Err(RateLimited {
                 limit: 4,
                 ends_ms: WINDOW_MS
             })
@@ -224,7 +225,7 @@ mod tests {
         })));
         assert_eq!(
             shared.take(u32::MAX, 8),
-            Err(Over {
+            Err(RateLimited {
                 limit: COUNT_MAX,
                 ends_ms: 7 + WINDOW_MS
             })

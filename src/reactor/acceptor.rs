@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use crate::conn::{self, Records};
+use crate::conn::{self, SessionTable};
 use crate::http::Api;
 use crate::net::{Acceptor, Spare, is_out_of_files};
 use crate::shard::Shard;
@@ -19,7 +19,12 @@ const REST: Duration = Duration::from_millis(50);
 const TOLD_EVERY: Duration = Duration::from_mins(1);
 
 /// Accepts until the shard ends: one that closes its clients still answers requests.
-pub(super) async fn run(shard: Rc<Shard>, records: Rc<Records>, listener: Acceptor, api: Api) {
+pub(super) async fn run(
+    shard: Rc<Shard>,
+    sessions: Rc<SessionTable>,
+    listener: Acceptor,
+    api: Api,
+) {
     let mut told: Option<Instant> = None;
     let mut spare = Spare::open();
     loop {
@@ -27,7 +32,7 @@ pub(super) async fn run(shard: Rc<Shard>, records: Rc<Records>, listener: Accept
             Ok((stream, address)) => {
                 tokio::task::spawn_local(conn::accept(
                     shard.clone(),
-                    records.clone(),
+                    sessions.clone(),
                     api.clone(),
                     stream,
                     address.ip(),
@@ -42,7 +47,7 @@ pub(super) async fn run(shard: Rc<Shard>, records: Rc<Records>, listener: Accept
                 // Who waits is told so, one after the other, with the file that is kept for it.
                 if is_out_of_files(&error) && spare.give_up() {
                     if let Ok((stream, _)) = listener.accept().await {
-                        conn::turn_away(&shard, stream).await;
+                        conn::refuse_out_of_files(&shard, stream).await;
                     }
                 } else {
                     sleep(REST).await;

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::conn::Records;
+use crate::conn::SessionTable;
 use crate::engine::SWEPT_MAX;
 use crate::engine::hub::Flush;
-use crate::shard::{LifeLimits, Shard};
+use crate::shard::{Deadlines, Shard};
 
 /// Deadlines are looked at this often, so they are late by this much at most.
 const TICK: Duration = Duration::from_millis(100);
@@ -25,9 +25,9 @@ const TICKS_PER_FIGURES: u32 = 50;
 const TICKS_PER_HOME_SWEEP: u32 = 600;
 
 /// Starts the tasks of a shard. None of them ends but by a defect.
-pub(super) fn start(shard: &Rc<Shard>, records: &Rc<Records>) -> JoinSet<()> {
+pub(super) fn start(shard: &Rc<Shard>, sessions: &Rc<SessionTable>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    tasks.spawn_local(flush(shard.clone(), records.clone()));
+    tasks.spawn_local(flush(shard.clone(), sessions.clone()));
     tasks.spawn_local(exchange(shard.clone()));
     tasks.spawn_local(tick(shard.clone()));
     tasks
@@ -35,7 +35,7 @@ pub(super) fn start(shard: &Rc<Shard>, records: &Rc<Records>) -> JoinSet<()> {
 
 /// Writes what waits when the turn ends: raised by the first message of a turn,
 /// this task stands behind all others that are ready, and so sees all they did.
-async fn flush(shard: Rc<Shard>, records: Rc<Records>) {
+async fn flush(shard: Rc<Shard>, sessions: Rc<SessionTable>) {
     let delay = shard.config.hub.flush_delay;
     loop {
         poll_fn(|cx| shard.flusher.poll_raised(cx)).await;
@@ -43,7 +43,7 @@ async fn flush(shard: Rc<Shard>, records: Rc<Records>) {
             sleep(delay).await;
         }
         let began = Instant::now();
-        while flush_once(&shard, &records) == Flush::More {
+        while flush_once(&shard, &sessions) == Flush::More {
             yield_now().await;
         }
         shard
@@ -61,11 +61,11 @@ async fn flush(shard: Rc<Shard>, records: Rc<Records>) {
 }
 
 /// What the engine has to tell is told before anything newer is written.
-fn flush_once(shard: &Shard, records: &Records) -> Flush {
+fn flush_once(shard: &Shard, sessions: &SessionTable) -> Flush {
     shard.begin_flush();
-    records.tell(shard);
+    sessions.deliver_outcomes(shard);
     let flush = shard.flush();
-    records.tell(shard);
+    sessions.deliver_outcomes(shard);
     flush
 }
 
@@ -103,12 +103,12 @@ async fn sweep_home(shard: &Shard) {
 async fn tick(shard: Rc<Shard>) {
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let websocket = &shard.config.websocket;
-    let limits = LifeLimits {
-        ping_after: ms(websocket.ping_interval),
-        silent_after: ms(websocket.ping_timeout),
-        unfinished_after: ms(websocket.message_timeout),
-        stalled_after: ms(shard.config.hub.max_stall),
-        heartbeat_after: ms(shard.config.sse.heartbeat),
+    let limits = Deadlines {
+        ping_after_ms: ms(websocket.ping_interval),
+        silent_after_ms: ms(websocket.ping_timeout),
+        unfinished_after_ms: ms(websocket.message_timeout),
+        stalled_after_ms: ms(shard.config.hub.max_stall),
+        heartbeat_after_ms: ms(shard.config.sse.heartbeat),
     };
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -126,7 +126,7 @@ async fn tick(shard: Rc<Shard>) {
         }
         shard.engine(|engine| engine.sweep_presence());
         if tick % TICKS_PER_FIGURES == 0 {
-            shard.publish_figures();
+            shard.publish_system_metrics();
         }
         if tick % TICKS_PER_HOME_SWEEP == 0 {
             sweep_home(&shard).await;

@@ -18,8 +18,8 @@ use crate::engine::{Outcome, Post, PublicationKind, PublishResult};
 use crate::http::{Answer, ClientAddress, refuse, too_many_buffered};
 use crate::id::Form;
 use crate::metrics::Limited;
-use crate::process::{Held, Publisher};
-use crate::shard::Counted;
+use crate::process::{Publisher, Reservation};
+use crate::shard::CountedPublish;
 use crate::topic;
 
 /// How long a publication waits for room before its sender is asked to come again.
@@ -203,7 +203,7 @@ impl<'a> Order<'a> {
     }
 
     /// Publishes it, once.
-    pub(crate) fn begin(&self, state: &State) -> Counted {
+    pub(crate) fn begin(&self, state: &State) -> CountedPublish {
         let post = Post {
             topic: &self.topic,
             name: &self.name,
@@ -253,10 +253,10 @@ impl Failed {
 }
 
 /// What has come of an order that was begun.
-pub(crate) async fn receipt(counted: Counted) -> Result<PublishReceipt, Failed> {
+pub(crate) async fn receipt(counted: CountedPublish) -> Result<PublishReceipt, Failed> {
     let result = match counted {
-        Counted::Done(result) => result,
-        Counted::Pending(answer) => match timeout(ANSWER_MAX, answer).await {
+        CountedPublish::Done(result) => result,
+        CountedPublish::Pending(answer) => match timeout(ANSWER_MAX, answer).await {
             Ok(Ok(Outcome::Published { result, .. })) => result,
             // A core that has a part in it has ended.
             Ok(_) => PublishResult::Busy,
@@ -347,7 +347,7 @@ enum NotReceived {
 }
 
 /// Receives a body of at most `max` bytes. What it takes is `held` until the last of it is dropped.
-async fn receive(mut body: Body, max: usize, mut held: Held) -> Result<Bytes, NotReceived> {
+async fn receive(mut body: Body, max: usize, mut held: Reservation) -> Result<Bytes, NotReceived> {
     let (mut first, mut segments) = (Bytes::new(), Segments::new());
     while let Some(frame) = body.frame().await {
         let Ok(piece) = frame.map_err(NotReceived::Failed)?.into_data() else {
@@ -383,7 +383,7 @@ async fn receive(mut body: Body, max: usize, mut held: Held) -> Result<Bytes, No
 /// A body whose bytes are counted as long as anybody has them.
 struct HeldBody {
     bytes: Bytes,
-    _held: Held,
+    _held: Reservation,
 }
 
 impl AsRef<[u8]> for HeldBody {

@@ -14,23 +14,23 @@ use tokio::time::timeout;
 use super::{Handle, Shard};
 use crate::collections::HashMap;
 use crate::engine::{Counting, Kept, Outcome, Post, PublishResult, Ticket};
-use crate::process::{ByteBudget, CallPlace};
+use crate::process::{ByteBudget, CallSlot};
 
 /// An answer that will come. There is none if a shard that has a part in it ends before.
-pub type Answering = oneshot::Receiver<Outcome>;
+pub type PendingOutcome = oneshot::Receiver<Outcome>;
 
 /// Who waits for answers on this shard, by ticket.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     waiting: HashMap<Ticket, oneshot::Sender<Outcome>>,
-    callers: HashMap<Ticket, Calling>,
+    callers: HashMap<Ticket, CallQueue>,
     /// Callers that there are, whether or not they have been told the last.
     callers_open: usize,
 }
 
 #[derive(Debug)]
-struct Calling {
-    said: mpsc::UnboundedSender<Said>,
+struct CallQueue {
+    said: mpsc::UnboundedSender<CallerEvent>,
     queued_bytes: Arc<AtomicUsize>,
     /// More came than may wait: the rest is dropped.
     overflowed: bool,
@@ -39,11 +39,11 @@ struct Calling {
 /// A publication whose subscribers are counted.
 #[must_use]
 #[derive(Debug)]
-pub enum Counted {
+pub enum CountedPublish {
     /// They have been: all of them are here.
     Done(PublishResult),
     /// Other shards have to say how many they have: [`Outcome::Published`].
-    Pending(Answering),
+    Pending(PendingOutcome),
 }
 
 /// How long the end of a call waits until its home has forgotten it.
@@ -51,7 +51,7 @@ const FORGET_MAX: Duration = Duration::from_secs(1);
 
 /// What a caller is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Said {
+pub enum CallerEvent {
     /// An answer; more may follow.
     More(Bytes),
     /// The last answer.
@@ -64,7 +64,7 @@ pub enum Said {
 
 /// Why a call is not made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoCall {
+pub enum CallError {
     /// The key is that of a call that waits.
     InUse,
     /// As many wait as may.
@@ -79,16 +79,16 @@ pub enum NoCall {
 pub struct Caller {
     shard: Handle,
     ticket: Ticket,
-    said: mpsc::UnboundedReceiver<Said>,
+    said: mpsc::UnboundedReceiver<CallerEvent>,
     queued_bytes: Arc<AtomicUsize>,
-    _place: CallPlace,
+    _slot: CallSlot,
 }
 
 impl Caller {
     /// Waits for what is said next; `None` after the last.
-    pub fn poll_said(&mut self, cx: &mut Context<'_>) -> Poll<Option<Said>> {
+    pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<CallerEvent>> {
         self.said.poll_recv(cx).map(|said| {
-            if let Some(Said::More(bytes) | Said::Last(bytes)) = &said {
+            if let Some(CallerEvent::More(bytes) | CallerEvent::Last(bytes)) = &said {
                 self.queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
                 self.shard.process.http_bodies.give(bytes.len());
             }
@@ -120,11 +120,11 @@ impl Handle {
     ///
     /// # Errors
     /// Why not.
-    pub async fn call(&self, key: &str, user: &str) -> Result<Caller, NoCall> {
-        let place = self.process.enter_call().ok_or(NoCall::TooMany)?;
+    pub async fn call(&self, key: &str, user: &str) -> Result<Caller, CallError> {
+        let slot = self.process.take_call_slot().ok_or(CallError::TooMany)?;
         let (sender, said) = mpsc::unbounded_channel();
         let queued_bytes = Arc::<AtomicUsize>::default();
-        let calling = Calling {
+        let call = CallQueue {
             said: sender,
             queued_bytes: queued_bytes.clone(),
             overflowed: false,
@@ -132,7 +132,7 @@ impl Handle {
         let ticket = self.engine(|engine| engine.call(key, user));
         let is_free = {
             let mut answers = self.answers.borrow_mut();
-            answers.callers.insert(ticket, calling);
+            answers.callers.insert(ticket, call);
             answers.callers_open += 1;
             answers.wait(ticket)
         };
@@ -141,15 +141,15 @@ impl Handle {
             ticket,
             said,
             queued_bytes,
-            _place: place,
+            _slot: slot,
         };
         let mut is_free = pin!(is_free);
         poll_fn(|cx| match is_free.as_mut().poll(cx) {
             Poll::Ready(Ok(Outcome::Called(true))) => Poll::Ready(Ok(())),
-            Poll::Ready(Ok(_)) => Poll::Ready(Err(NoCall::InUse)),
-            Poll::Ready(Err(_)) => Poll::Ready(Err(NoCall::Stopping)),
+            Poll::Ready(Ok(_)) => Poll::Ready(Err(CallError::InUse)),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(CallError::Stopping)),
             // A home that has ended before this shard does not answer any more.
-            Poll::Pending => caller.poll_said(cx).map(|_| Err(NoCall::Stopping)),
+            Poll::Pending => caller.poll_event(cx).map(|_| Err(CallError::Stopping)),
         })
         .await?;
         Ok(caller)
@@ -170,13 +170,15 @@ impl Handle {
 
 impl Shard {
     /// Publishes `post` and counts whom it reaches.
-    pub fn publish_counted(&self, post: &Post<'_>) -> Counted {
+    pub fn publish_counted(&self, post: &Post<'_>) -> CountedPublish {
         let counting = self.engine(|engine| engine.publish_counted(post));
         // The answer over HTTP does not wait for a flush.
-        self.count_standing(&self.core.borrow());
+        self.update_gauges(&self.core.borrow());
         match counting {
-            Counting::Done(result) => Counted::Done(result),
-            Counting::Pending(ticket) => Counted::Pending(self.answers.borrow_mut().wait(ticket)),
+            Counting::Done(result) => CountedPublish::Done(result),
+            Counting::Pending(ticket) => {
+                CountedPublish::Pending(self.answers.borrow_mut().wait(ticket))
+            }
         }
     }
 
@@ -184,7 +186,7 @@ impl Shard {
     pub(super) fn take_answer(&self, ticket: Ticket, outcome: Outcome) {
         let mut answers = self.answers.borrow_mut();
         if let Outcome::Answered { said, is_last } = outcome {
-            let is_taken = answers.hear(
+            let is_taken = answers.queue_answer(
                 ticket,
                 said,
                 is_last,
@@ -205,7 +207,7 @@ impl Shard {
 
     /// A caller does not wait any more. Says when the call's home has forgotten it, if it has not by
     /// now.
-    fn hang_up(&self, ticket: Ticket) -> Option<Answering> {
+    fn hang_up(&self, ticket: Ticket) -> Option<PendingOutcome> {
         let is_asked = self.engine(|engine| engine.hang_up(ticket));
         let mut answers = self.answers.borrow_mut();
         answers.callers.remove(&ticket);
@@ -220,15 +222,15 @@ impl Shard {
 
     /// Ends all calls that wait here, since the gateway stops.
     pub fn end_calls(&self) {
-        for calling in self.answers.borrow().callers.values() {
+        for call in self.answers.borrow().callers.values() {
             // Whoever waited may have just gone away.
-            let _ = calling.said.send(Said::Stopping);
+            let _ = call.said.send(CallerEvent::Stopping);
         }
     }
 }
 
 impl Answers {
-    fn wait(&mut self, ticket: Ticket) -> Answering {
+    fn wait(&mut self, ticket: Ticket) -> PendingOutcome {
         let (sender, receiver) = oneshot::channel();
         self.waiting.insert(ticket, sender);
         receiver
@@ -236,7 +238,7 @@ impl Answers {
 
     /// An answer has come to a caller. Returns whether it was taken, or more has come than may wait;
     /// `None` if the caller is not waiting.
-    fn hear(
+    fn queue_answer(
         &mut self,
         ticket: Ticket,
         said: Bytes,
@@ -244,23 +246,23 @@ impl Answers {
         queued_bytes_max: usize,
         budget: &ByteBudget,
     ) -> Option<bool> {
-        let calling = self.callers.get_mut(&ticket);
-        let calling = calling.filter(|calling| !calling.overflowed)?;
-        let queued = calling.queued_bytes.load(Ordering::Relaxed);
+        let call = self.callers.get_mut(&ticket);
+        let call = call.filter(|call| !call.overflowed)?;
+        let queued = call.queued_bytes.load(Ordering::Relaxed);
         let is_taken =
             (queued == 0 || queued + said.len() <= queued_bytes_max) && budget.take(said.len());
-        calling.overflowed = !is_taken;
+        call.overflowed = !is_taken;
         if is_taken {
-            let queued = &calling.queued_bytes;
+            let queued = &call.queued_bytes;
             queued.fetch_add(said.len(), Ordering::Relaxed);
         }
         let said = match (is_taken, is_last) {
-            (false, _) => Said::Overflow,
-            (true, true) => Said::Last(said),
-            (true, false) => Said::More(said),
+            (false, _) => CallerEvent::Overflow,
+            (true, true) => CallerEvent::Last(said),
+            (true, false) => CallerEvent::More(said),
         };
         // Whoever waited may have just gone away.
-        let _ = calling.said.send(said);
+        let _ = call.said.send(said);
         if is_last {
             self.callers.remove(&ticket);
         }

@@ -10,20 +10,20 @@ use crate::timestamp::timestamp_of;
 
 /// Who a connection is.
 #[derive(Debug)]
-pub struct About {
+pub struct ConnectionInfo {
     /// What it calls itself, if it does.
     pub client_id: Option<Box<str>>,
     /// `demo`, `dev` or `prod`.
     pub endpoint: &'static str,
     /// Whose it is, if a credential said so.
-    pub user: Option<Box<User>>,
+    pub user: Option<Box<ConnectionUser>>,
     /// When it was opened, in milliseconds since the epoch.
     pub connected_ms: u64,
 }
 
 /// Whose a connection is.
 #[derive(Debug)]
-pub struct User {
+pub struct ConnectionUser {
     /// The user.
     pub id: Box<str>,
     /// Its name to show.
@@ -34,7 +34,7 @@ pub struct User {
 
 /// A page of one shard's connections.
 #[derive(Debug, Default)]
-pub struct Listing {
+pub struct ConnectionPage {
     /// How many there are in it.
     pub total: usize,
     /// How many of them have a user.
@@ -49,7 +49,7 @@ pub struct Listing {
 
 /// A page of what one shard's connections have subscribed to.
 #[derive(Debug, Default)]
-pub struct Pairs {
+pub struct SubscriptionPage {
     /// A topic or pattern and what the connection is called, in no order.
     pub pairs: Vec<(String, String)>,
     /// The slot where the next page begins, if there is one.
@@ -57,7 +57,7 @@ pub struct Pairs {
 }
 
 /// What a page costs, at most, but for its last connection: a step is a slot, a name, or a pattern of the shard that
-/// a listed connection may have. About a millisecond.
+/// a listed connection may have. ConnectionInfo a millisecond.
 const PAGE_STEPS: usize = 4096;
 
 /// A connection, or a pair, that is written down.
@@ -65,9 +65,9 @@ const ITEM_STEPS: usize = 16;
 
 impl Shard {
     /// Notes who a connection is.
-    pub fn introduce(&self, peer: PeerId, about: About) {
+    pub fn set_info(&self, peer: PeerId, about: ConnectionInfo) {
         if let Some(link) = self.core.borrow_mut().links.get_mut(peer) {
-            link.about = Some(Box::new(about));
+            link.info = Some(Box::new(about));
         }
     }
 
@@ -78,7 +78,7 @@ impl Shard {
         format!("{endpoint}_{}-{peer}", self.id.0)
     }
 
-    fn client_id(&self, about: &About, peer: PeerId) -> String {
+    fn client_id(&self, about: &ConnectionInfo, peer: PeerId) -> String {
         match &about.client_id {
             Some(client_id) => client_id.to_string(),
             None => self.session_id(about.endpoint, peer),
@@ -97,7 +97,7 @@ impl Shard {
         shard: ShardId,
         from: usize,
         limit: usize,
-    ) -> oneshot::Receiver<Listing> {
+    ) -> oneshot::Receiver<ConnectionPage> {
         let (reply, answer) = oneshot::channel();
         if shard == self.id {
             let _ = reply.send(self.list_connections(from, limit));
@@ -109,7 +109,11 @@ impl Shard {
 
     /// A page of what the connections of a shard have subscribed to, from a slot on. There is no answer of a
     /// shard that ends before.
-    pub fn ask_subscriptions(&self, shard: ShardId, from: usize) -> oneshot::Receiver<Pairs> {
+    pub fn ask_subscriptions(
+        &self,
+        shard: ShardId,
+        from: usize,
+    ) -> oneshot::Receiver<SubscriptionPage> {
         let (reply, answer) = oneshot::channel();
         if shard == self.id {
             let _ = reply.send(self.list_subscriptions(from));
@@ -121,13 +125,13 @@ impl Shard {
 
     /// A page of this shard's connections that have introduced themselves, `limit` of it in full.
     #[must_use]
-    pub(super) fn list_connections(&self, from: usize, limit: usize) -> Listing {
+    pub(super) fn list_connections(&self, from: usize, limit: usize) -> ConnectionPage {
         self.clock.refresh();
         let (now_ms, wall_ms) = (self.clock.now_ms(), self.clock.wall_ms());
         let core = self.core.borrow();
         let (engine, links) = (&core.engine, &core.links);
         let hub = engine.hub();
-        let mut listing = Listing::default();
+        let mut listing = ConnectionPage::default();
         let mut out = Vec::new();
         let mut steps = 0;
         for (slot, link) in links.iter_from(from) {
@@ -136,7 +140,7 @@ impl Shard {
                 break;
             }
             steps += 1;
-            let Some(about) = &link.about else { continue };
+            let Some(about) = &link.info else { continue };
             listing.total += 1;
             listing.authenticated += usize::from(about.user.is_some());
             if listing.listed == limit || !hub.is_present(link.peer) {
@@ -147,7 +151,7 @@ impl Shard {
             }
             listing.listed += 1;
             steps += ITEM_STEPS;
-            let heard_ms = wall_ms - now_ms.saturating_sub(link.life.heard).min(wall_ms);
+            let received_ms = wall_ms - now_ms.saturating_sub(link.life.received).min(wall_ms);
             out.extend_from_slice(br#"{"client_id":"#);
             put_string(&mut out, &self.client_id(about, link.peer));
             let user = about.user.as_deref();
@@ -164,7 +168,7 @@ impl Shard {
             }
             for (key, ms) in [
                 ("connected_at", about.connected_ms),
-                ("last_heartbeat", heard_ms),
+                ("last_heartbeat", received_ms),
             ] {
                 out.extend_from_slice(format!(r#","{key}":""#).as_bytes());
                 out.extend_from_slice(&timestamp_of(ms));
@@ -189,11 +193,11 @@ impl Shard {
 
     /// A page of pairs of a topic or pattern and a connection that has subscribed to it.
     #[must_use]
-    pub(super) fn list_subscriptions(&self, from: usize) -> Pairs {
+    pub(super) fn list_subscriptions(&self, from: usize) -> SubscriptionPage {
         let core = self.core.borrow();
         let (engine, links) = (&core.engine, &core.links);
         let hub = engine.hub();
-        let mut page = Pairs::default();
+        let mut page = SubscriptionPage::default();
         let mut steps = 0;
         for (slot, link) in links.iter_from(from) {
             if steps >= PAGE_STEPS {
@@ -201,7 +205,7 @@ impl Shard {
                 break;
             }
             steps += 1;
-            let Some(about) = &link.about else { continue };
+            let Some(about) = &link.info else { continue };
             if !hub.is_present(link.peer) {
                 continue;
             }
@@ -216,7 +220,7 @@ impl Shard {
 
     /// What the gateway tells of its work: connections, messages, time.
     #[must_use]
-    pub fn figures(&self) -> String {
+    pub fn system_metrics(&self) -> String {
         let totals = self.process.totals();
         format!(
             r#"{{"connections":{},"messages_in":{},"messages_out":{},"subscriptions":{},"uptime_seconds":{}}}"#,
@@ -228,12 +232,12 @@ impl Shard {
         )
     }
 
-    /// Publishes the figures, if they are published here and somebody listens.
-    pub fn publish_figures(&self) {
+    /// Publishes the system_metrics, if they are published here and somebody listens.
+    pub fn publish_system_metrics(&self) {
         let topic = crate::topic::SYSTEM_METRICS;
         if self.core.borrow().engine.is_wanted(topic) {
-            let figures = self.figures();
-            let post = Post::event(topic, figures.as_bytes());
+            let system_metrics = self.system_metrics();
+            let post = Post::event(topic, system_metrics.as_bytes());
             // Whoever does not read misses a figure; the next one is newer.
             let _: PublishResult = self.engine(|engine| engine.publish_own(&post));
         }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
 use super::Disconnect;
-use super::{Core, Listing, Pairs, Shard};
+use super::{ConnectionPage, Core, Shard, SubscriptionPage};
 use crate::bus::{Asked, Port, Requests};
 use crate::engine::hub::Hub;
 use crate::engine::{Place, Taken, Turn, home_of};
@@ -42,14 +42,14 @@ pub enum Note {
         /// How many in full.
         limit: usize,
         /// Who wants to know.
-        reply: oneshot::Sender<Listing>,
+        reply: oneshot::Sender<ConnectionPage>,
     },
     /// Say what is subscribed to, and by whom.
     Subscriptions {
         /// A page of them, from this slot on.
         from: usize,
         /// Who wants to know.
-        reply: oneshot::Sender<Pairs>,
+        reply: oneshot::Sender<SubscriptionPage>,
     },
 }
 

@@ -76,7 +76,7 @@ impl Shard {
     pub fn flush(&self) -> Flush {
         let flush = {
             let mut core = self.core.borrow_mut();
-            self.count_standing(&core);
+            self.update_gauges(&core);
             let Core {
                 engine,
                 links,

@@ -8,31 +8,31 @@ use crate::sse::HEARTBEAT;
 
 /// Deadlines in milliseconds.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct Deadlines {
     /// Silence after which a ping goes out.
-    pub ping_after: u64,
+    pub ping_after_ms: u64,
     /// Silence after the ping that ends the connection.
-    pub silent_after: u64,
+    pub silent_after_ms: u64,
     /// Time for one message.
-    pub unfinished_after: u64,
+    pub unfinished_after_ms: u64,
     /// Time for a full socket to take something.
-    pub stalled_after: u64,
+    pub stalled_after_ms: u64,
     /// Silence towards a stream of events after which a comment goes out.
-    pub heartbeat_after: u64,
+    pub heartbeat_after_ms: u64,
 }
 
 impl Shard {
     /// Looks at every connection and acts on deadlines that have passed.
     ///
     /// Cost: a few nanoseconds per connection; called by the ticker.
-    pub fn check_deadlines(&self, limits: &Limits) {
+    pub fn check_deadlines(&self, deadlines: &Deadlines) {
         let now = self.clock.now_ms();
         let wall = self.clock.wall_seconds();
         let keys = self.authenticator.tokens.keys.serials();
         let holds = |lease: Lease| wall < lease.until.get() && keys.contains(&Some(lease.key));
         let mut to_ping: Vec<PeerId> = Vec::new();
-        let mut condemned: Vec<(PeerId, Disconnect)> = Vec::new();
-        let mut quiet: Vec<PeerId> = Vec::new();
+        let mut to_disconnect: Vec<(PeerId, Disconnect)> = Vec::new();
+        let mut to_heartbeat: Vec<PeerId> = Vec::new();
         let mut core = self.core.borrow_mut();
         let Core { engine, links, .. } = &mut *core;
         let hub = engine.hub();
@@ -46,47 +46,47 @@ impl Shard {
             if life.closing.is_some() {
                 // The connection's own task has a timer for this.
             } else if life.lease.is_some_and(|lease| !holds(lease)) {
-                condemned.push((link.peer, Disconnect::Expired));
+                to_disconnect.push((link.peer, Disconnect::Expired));
             } else if let Transport::Sse = link.transport {
                 // Its client says nothing; what it does not take is found out below. It is a member
                 // from when it gets events.
                 let slot = link.peer.slot;
                 if hub.is_member(slot)
                     && !hub.is_blocked(slot)
-                    && passed(hub.written_ms(slot), limits.heartbeat_after)
+                    && passed(hub.written_ms(slot), deadlines.heartbeat_after_ms)
                 {
-                    quiet.push(link.peer);
+                    to_heartbeat.push(link.peer);
                 }
             } else if life
                 .unfinished
-                .is_some_and(|since| passed(since.ms(), limits.unfinished_after))
+                .is_some_and(|since| passed(since.ms(), deadlines.unfinished_after_ms))
             {
-                condemned.push((link.peer, Disconnect::Unfinished));
+                to_disconnect.push((link.peer, Disconnect::Unfinished));
             } else if life.paused {
                 // It is not read from, so its silence is ours.
             } else if let Some(pinged) = life.pinged {
-                if passed(pinged.ms(), limits.silent_after) {
-                    condemned.push((link.peer, Disconnect::Silent));
+                if passed(pinged.ms(), deadlines.silent_after_ms) {
+                    to_disconnect.push((link.peer, Disconnect::Silent));
                 }
-            } else if passed(life.heard, limits.ping_after) {
+            } else if passed(life.received, deadlines.ping_after_ms) {
                 life.pinged = Some(Since::new(now));
                 to_ping.push(link.peer);
             }
         }
         drop(core);
-        for peer in quiet {
+        for peer in to_heartbeat {
             self.send_raw(peer, Priority::Background, HEARTBEAT);
         }
         for peer in to_ping {
             self.send_ping(peer);
         }
-        for (peer, why) in condemned {
+        for (peer, why) in to_disconnect {
             self.disconnect(peer, why);
         }
         self.check_probes();
         self.engine(|engine| {
             engine.begin_ahead();
-            engine.find_stalled(limits.stalled_after);
+            engine.find_stalled(deadlines.stalled_after_ms);
         });
     }
 
@@ -99,7 +99,7 @@ impl Shard {
         if self.id.0 == 0 {
             self.process.seats.sweep(self.clock.now_ms());
         }
-        self.count_standing(&core);
+        self.update_gauges(&core);
     }
 }
 

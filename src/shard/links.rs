@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
 use std::task::{Context, Poll, Waker};
 
-use super::directory::About;
+use super::directory::ConnectionInfo;
 use crate::auth::KeySerial;
 
 use super::Disconnect;
@@ -27,7 +27,7 @@ pub(super) struct Link {
     pub(super) disconnect: Option<Disconnect>,
     pub(super) life: Life,
     /// Who the connection is, if it has said so.
-    pub(super) about: Option<Box<About>>,
+    pub(super) info: Option<Box<ConnectionInfo>>,
 }
 
 /// What a connection is besides a socket.
@@ -46,7 +46,7 @@ pub(super) enum Transport {
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Life {
     /// The peer's last bytes.
-    pub(super) heard: u64,
+    pub(super) received: u64,
     /// The ping that has not been answered by anything.
     pub(super) pinged: Option<Since>,
     /// The first bytes of a message that is not complete.
@@ -127,7 +127,7 @@ impl Links {
             self.links.resize_with(index + 1, || None);
         }
         let life = Life {
-            heard: now_ms,
+            received: now_ms,
             ..Life::default()
         };
         self.open.connections += 1;
@@ -140,7 +140,7 @@ impl Links {
             waker: None,
             disconnect: None,
             life,
-            about: None,
+            info: None,
         }));
     }
 
@@ -278,7 +278,11 @@ mod tests {
     fn what_every_connection_has_is_small() {
         // Sizes that the allocator has classes of.
         assert!(size_of::<Link>() <= 128, "{}", size_of::<Link>());
-        assert!(size_of::<About>() <= 48, "{}", size_of::<About>());
+        assert!(
+            size_of::<ConnectionInfo>() <= 48,
+            "{}",
+            size_of::<ConnectionInfo>()
+        );
         assert_eq!(size_of::<Option<Since>>(), 8);
         assert_eq!(Since::new(0).ms(), 0);
     }

@@ -12,8 +12,8 @@ use super::session::BridgeSession;
 use super::{BridgeFormats, user_of};
 use crate::auth::Permissions;
 use crate::conn::{
-    Admission, Quota, Standing, WebSocketClaim, admit, agree, are_given, check_upgrade, enter,
-    lease_of,
+    Admission, Authentication, Quota, WebSocketClaim, admit, agree, are_given, check_upgrade,
+    lease_of, take_slot,
 };
 use crate::http::{Answer, refuse_plainly};
 use crate::metrics::Refused;
@@ -49,24 +49,24 @@ pub(super) fn claim(
         }
         Err(why) => return Err(refusal(Refused::Handshake, 400, why)),
     };
-    let place = enter(shard, address)?;
-    let standing = admit(shard, request, address, config.bridge_asks())?;
+    let slot = take_slot(shard, address)?;
+    let authentication = admit(shard, request, address, config.bridge_asks())?;
     let mut refused = None;
-    match &standing {
-        Standing::Refused if is_anonymous => refused = Some(Disconnect::TokenRequired),
-        Standing::Refused => {
+    match &authentication {
+        Authentication::Refused if is_anonymous => refused = Some(Disconnect::TokenRequired),
+        Authentication::Refused => {
             let why = "Invalid or expired token";
             return Err(refusal(Refused::Credentials, 401, why));
         }
-        Standing::Anonymous if RESERVED.contains(&&*user) => {
+        Authentication::Anonymous if RESERVED.contains(&&*user) => {
             refused = Some(Disconnect::TokenRequired);
         }
-        Standing::Anonymous => {}
-        Standing::Known(identity) if identity.user != user => {
+        Authentication::Anonymous => {}
+        Authentication::Known(identity) if identity.user != user => {
             let why = "The token is another user's than `user_id`";
             return Err(refusal(Refused::Credentials, 403, why));
         }
-        Standing::Known(identity) => {
+        Authentication::Known(identity) => {
             let inbox = topic::inbox_of(&user);
             let permissions = Permissions::new(config, Some(identity));
             if !permissions.may_subscribe(&Selector::Topic(&inbox)) {
@@ -83,8 +83,8 @@ pub(super) fn claim(
         format: formats.of(is_deflated),
         session: Box::new(BridgeSession::new(&user, head, refused)),
         message_bytes_max: config.bridge.max_message_size,
-        place,
-        lease: lease_of(shard, &standing),
+        slot,
+        lease: lease_of(shard, &authentication),
         quota: Quota::default(),
     })
 }

@@ -69,7 +69,7 @@ impl Invalid {
     #[must_use]
     pub fn missing_body() -> Self {
         let mut faults = Faults::default();
-        faults.note(&ConnectionSlot::BODY, &MISSING, "null");
+        faults.note(&FaultLocation::BODY, &MISSING, "null");
         faults.into()
     }
 
@@ -93,7 +93,7 @@ impl Invalid {
         put_string(&mut input, &String::from_utf8_lossy(body));
         let mut faults = Faults::default();
         faults.note(
-            &ConnectionSlot::BODY,
+            &FaultLocation::BODY,
             fault,
             &String::from_utf8_lossy(&input),
         );
@@ -103,7 +103,7 @@ impl Invalid {
     /// The body of a batch is JSON, but no list.
     pub(super) fn no_list(body: &str) -> Self {
         let mut faults = Faults::default();
-        faults.note(&ConnectionSlot::BODY, &NO_LIST, body);
+        faults.note(&FaultLocation::BODY, &NO_LIST, body);
         faults.into()
     }
 
@@ -126,14 +126,14 @@ impl Invalid {
 
 /// Where in a body a fault is.
 #[derive(Debug)]
-pub(super) struct ConnectionSlot<'a> {
+pub(super) struct FaultLocation<'a> {
     /// Which element of a batch it is in.
     pub(super) index: Option<usize>,
     /// The names of fields, outermost first.
     pub(super) path: &'a [&'a str],
 }
 
-impl ConnectionSlot<'_> {
+impl FaultLocation<'_> {
     /// The body itself.
     const BODY: Self = Self {
         index: None,
@@ -155,7 +155,7 @@ impl Faults {
     }
 
     /// Notes a fault and the JSON value that has it, if not too many are known.
-    pub(super) fn note(&mut self, place: &ConnectionSlot<'_>, fault: &Fault, input: &str) {
+    pub(super) fn note(&mut self, location: &FaultLocation<'_>, fault: &Fault, input: &str) {
         if self.count == DETAILS_MAX {
             return;
         }
@@ -164,10 +164,10 @@ impl Faults {
         let out = &mut self.details;
         let (kind, message) = (fault.kind, fault.message);
         let _ = write!(out, r#"{comma}{{"type":"{kind}","loc":["body""#);
-        if let Some(index) = place.index {
+        if let Some(index) = location.index {
             let _ = write!(out, ",{index}");
         }
-        for name in place.path {
+        for name in location.path {
             let _ = write!(out, r#","{name}""#);
         }
         let _ = write!(out, r#"],"msg":"{message}","input":{}"#, input.trim());

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::data::{DATA, Data};
-use super::invalid::{ConnectionSlot, Faults, Invalid, MISSING, NO_OBJECT, fault_of};
+use super::invalid::{FaultLocation, Faults, Invalid, MISSING, NO_OBJECT, fault_of};
 use super::mention::first_mention;
 use crate::call::Correlation;
 use crate::http::schema::{Field, Kind, Object};
@@ -116,7 +116,7 @@ impl<'a> Push<'a> {
         faults: &mut Faults,
     ) -> Result<Option<Self>, JsonError> {
         let mut note = |path: &[&str], fault, input| {
-            faults.note(&ConnectionSlot { index, path }, fault, input);
+            faults.note(&FaultLocation { index, path }, fault, input);
         };
         let values = match MESSAGE.read(text) {
             Err(JsonError::NotObject) if index.is_some() || !is_missing(text) => {

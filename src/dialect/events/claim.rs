@@ -10,8 +10,8 @@ use super::route::{EventsRoute, route};
 use super::session::EventsSession;
 use super::{Encoding, EventsFormats, Parameters};
 use crate::conn::{
-    Admission, Quota, Standing, WebSocketClaim, admit, agree, check_upgrade, enter, lease_of,
-    refusal, take_seat,
+    Admission, Authentication, Quota, WebSocketClaim, admit, agree, check_upgrade, lease_of,
+    refusal, take_seat, take_slot,
 };
 use crate::http::refuse;
 use crate::metrics::Refused;
@@ -31,16 +31,16 @@ pub(super) fn claim(
     })?;
     let parameters = Parameters::parse(request.uri().query().unwrap_or(""))
         .map_err(|why| refusal(Refused::Handshake, 400, &why.to_string(), &[]))?;
-    let place = enter(shard, address)?;
+    let slot = take_slot(shard, address)?;
     // MessagePack is small as it is; what JSON shares compressed it cannot read.
     let (head, agreed) = agree(shard, &upgrade, parameters.encoding == Encoding::Json);
     let seat = take_seat(shard)?;
     let route = route(request.uri().path());
-    let standing = match route {
-        EventsRoute::Demo => Standing::Anonymous,
+    let authentication = match route {
+        EventsRoute::Demo => Authentication::Anonymous,
         _ => admit(shard, request, address, config.events.auth_required)?,
     };
-    let lease = lease_of(shard, &standing);
+    let lease = lease_of(shard, &authentication);
     let (endpoint, client_id) = match route {
         EventsRoute::Demo => ("demo", None),
         EventsRoute::Dev => ("dev", None),
@@ -52,12 +52,15 @@ pub(super) fn claim(
         head,
         agreed,
         format: formats.of(parameters.encoding, is_deflated),
-        quota: quota(shard, seat, address, &standing),
+        quota: quota(shard, seat, address, &authentication),
         session: Box::new(EventsSession::new(
-            endpoint, client_id, parameters, standing,
+            endpoint,
+            client_id,
+            parameters,
+            authentication,
         )),
         message_bytes_max: config.events.max_message_size,
-        place,
+        slot,
         lease,
     })
 }
@@ -65,16 +68,16 @@ pub(super) fn claim(
 /// What a connection of the events protocol may use. One whose credential is
 /// none has no seat: it takes nobody's place, neither its address's nor that of
 /// the user it claims to be.
-fn quota(shard: &Shard, mut seat: Seat, address: IpAddr, standing: &Standing) -> Quota {
-    let identity = match standing {
-        Standing::Refused => return Quota::default(),
-        Standing::Anonymous => None,
-        Standing::Known(identity) => Some(identity),
+fn quota(shard: &Shard, mut seat: Seat, address: IpAddr, authentication: &Authentication) -> Quota {
+    let identity = match authentication {
+        Authentication::Refused => return Quota::default(),
+        Authentication::Anonymous => None,
+        Authentication::Known(identity) => Some(identity),
     };
     let user = identity.map(|identity| identity.user.as_str());
     let own = identity.and_then(|identity| identity.frames_per_minute());
     match seat.name(address, user) {
         Ok(()) => Quota::seated(seat, own.unwrap_or(shard.config.events.frames_per_minute)),
-        Err(crowd) => Quota::crowded(crowd),
+        Err(limit_reached) => Quota::over_limit(limit_reached),
     }
 }

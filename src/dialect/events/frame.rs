@@ -249,7 +249,7 @@ impl<'a> Writer<'a> {
 
     /// The error of a connection that there is no room for: its `user` or its
     /// `ip`, the scope, has `limit` of them.
-    pub fn crowded(mut self, limit: usize, scope: &str) {
+    pub fn connection_limit(mut self, limit: usize, scope: &str) {
         self.put(r#"{"type":"error","code":"CONNECTION_LIMIT_EXCEEDED","message":"Too many connections","details":{"limit":"#);
         self.put_number(limit as u64);
         self.put(r#","scope":""#);
@@ -444,7 +444,7 @@ mod tests {
                 "details":{"type":null,"limit":100,"window":"1m","retry_after":42}}),
         );
         check(
-            |w| w.crowded(5, "user"),
+            |w| w.connection_limit(5, "user"),
             json!({"type":"error","code":"CONNECTION_LIMIT_EXCEEDED","message":"Too many connections",
                 "details":{"limit":5,"scope":"user"}}),
         );

@@ -12,13 +12,13 @@ mod subscriptions;
 use super::{Act, Command, Encoding, Envelope, Parameters, Refusal, Writer, msgpack};
 use crate::auth::{Identity, Permissions};
 use crate::call::CallAnswer;
-use crate::conn::{Flow, Session, Standing};
+use crate::conn::{Authentication, Flow, Session};
 use crate::engine::{Begin, Gap, Outcome, Ticket};
 use crate::id::{PeerId, Position, Priority};
 use crate::json::Raw;
 use crate::metrics::Limited;
-use crate::process::{Crowd, Over};
-use crate::shard::{About, Disconnect, Shard, User};
+use crate::process::{LimitReached, RateLimited};
+use crate::shard::{ConnectionInfo, ConnectionUser, Disconnect, Shard};
 use crate::topic::{self, NameError, Selector};
 use crate::ws::OpCode;
 use subscriptions::Subscriptions;
@@ -31,7 +31,7 @@ pub(super) struct EventsSession {
     client_id: Option<Box<str>>,
     /// The events that the user has had from its inbox, if it says so.
     inbox_after: Option<Box<Position>>,
-    standing: Standing,
+    authentication: Authentication,
     subscriptions: Subscriptions,
     /// Subscriptions that are being given up, a number of them in each turn.
     ending: Option<Box<Ending>>,
@@ -80,7 +80,7 @@ impl EventsSession {
         endpoint: &'static str,
         client_id: Option<&str>,
         parameters: Parameters,
-        standing: Standing,
+        authentication: Authentication,
     ) -> Self {
         Self {
             endpoint,
@@ -88,7 +88,7 @@ impl EventsSession {
             inbox_after: parameters
                 .inbox_after
                 .map(|(epoch, offset)| Box::new(Position { epoch, offset })),
-            standing,
+            authentication,
             subscriptions: Subscriptions::default(),
             ending: None,
             resume: None,
@@ -107,7 +107,7 @@ impl EventsSession {
         shard: &Shard,
         peer: PeerId,
         message: &Envelope<'_>,
-        over: Over,
+        over: RateLimited,
     ) -> Flow {
         let done = self.resume.take().unwrap_or(0);
         for (index, one) in (0_u32..).zip(&message.messages).skip(done as usize) {
@@ -235,7 +235,7 @@ impl EventsSession {
     }
 
     fn identity(&self) -> Option<&Identity> {
-        self.standing.identity()
+        self.authentication.identity()
     }
 
     /// What this client may do.
@@ -263,17 +263,17 @@ impl EventsSession {
 
 impl Session for EventsSession {
     fn begin(&mut self, shard: &Shard, peer: PeerId) -> Flow {
-        if matches!(self.standing, Standing::Refused) {
+        if matches!(self.authentication, Authentication::Refused) {
             let refusal = Refusal::new(None, "AUTHENTICATION_FAILED", "Invalid or expired token");
             error(shard, peer, &refusal);
             return Flow::End(Disconnect::Unauthenticated);
         }
         let identity = self.identity();
-        let about = About {
+        let about = ConnectionInfo {
             client_id: self.client_id.clone(),
             endpoint: self.endpoint,
             user: identity.map(|identity| {
-                Box::new(User {
+                Box::new(ConnectionUser {
                     id: identity.user.as_str().into(),
                     name: name_of(identity).into(),
                     role: identity.role.as_deref().map(Into::into),
@@ -281,7 +281,7 @@ impl Session for EventsSession {
             }),
             connected_ms: shard.clock.wall_ms(),
         };
-        shard.introduce(peer, about);
+        shard.set_info(peer, about);
         let resume = self.inbox_after.as_deref().copied();
         let inbox = identity.map(|identity| topic::inbox_of(&identity.user));
         let permissions = self.permissions(shard);
@@ -336,7 +336,7 @@ impl Session for EventsSession {
         shard: &Shard,
         peer: PeerId,
         (opcode, payload): (OpCode, &[u8]),
-        over: Over,
+        over: RateLimited,
     ) -> Flow {
         if !self.may_answer(shard, peer) {
             return Flow::Wait;
@@ -358,7 +358,7 @@ impl Session for EventsSession {
 
     /// How many messages have been dealt with besides those that were counted,
     /// since the last call.
-    fn take_uncounted(&mut self) -> u32 {
+    fn take_uncharged(&mut self) -> u32 {
         std::mem::take(&mut self.uncounted)
     }
 
@@ -373,14 +373,14 @@ impl Session for EventsSession {
         shard.engine(|engine| engine.end_subscriptions(peer));
     }
 
-    fn refuse(&mut self, shard: &Shard, peer: PeerId, crowd: Crowd) {
+    fn refuse(&mut self, shard: &Shard, peer: PeerId, limit_reached: LimitReached) {
         shard.counters.errors_sent.add(1);
-        let (limited, limit, scope) = match crowd {
-            Crowd::Ip(limit) => (Limited::ConnectionsPerIp, limit, "ip"),
-            Crowd::User(limit) => (Limited::ConnectionsPerUser, limit, "user"),
+        let (limited, limit, scope) = match limit_reached {
+            LimitReached::Ip(limit) => (Limited::ConnectionsPerIp, limit, "ip"),
+            LimitReached::User(limit) => (Limited::ConnectionsPerUser, limit, "user"),
         };
         shard.counters.limited(limited);
-        answer(shard, peer, |w| w.crowded(limit, scope));
+        answer(shard, peer, |w| w.connection_limit(limit, scope));
     }
 
     fn outcome(&mut self, shard: &Shard, peer: PeerId, outcome: Outcome) {
@@ -398,7 +398,7 @@ fn gap(shard: &Shard, peer: PeerId, gap: &Gap) {
 }
 
 /// Tells a peer that a message is dropped, and when the next one is taken.
-fn limited(shard: &Shard, peer: PeerId, message: &Envelope<'_>, over: Over) {
+fn limited(shard: &Shard, peer: PeerId, message: &Envelope<'_>, over: RateLimited) {
     shard.counters.errors_sent.add(1);
     let retry_after = over.retry_after(shard.clock.now_ms());
     let (id, kind) = (message.id.map(Raw::text), message.kind.as_deref());

@@ -10,12 +10,13 @@ use hyper::{Method, Request};
 use super::session::StreamSession;
 use crate::auth::Permissions;
 use crate::conn::{
-    Admission, Standing, StreamClaim, admit, check_page, enter, lease_of, refusal, take_seat,
+    Admission, Authentication, StreamClaim, admit, check_page, lease_of, refusal, take_seat,
+    take_slot,
 };
 use crate::http::allow_page;
 use crate::id::FormatId;
 use crate::metrics::{Limited, Refused};
-use crate::process::Crowd;
+use crate::process::LimitReached;
 use crate::shard::Shard;
 use crate::sse::EventsRequest;
 use crate::topic::Selector;
@@ -41,8 +42,8 @@ pub(super) fn claim(
     check_page(shard, request, |status, why, headers| {
         Box::new(crate::http::refuse(status, why, headers))
     })?;
-    let standing = admit(shard, request, address, config.events.auth_required)?;
-    if matches!(standing, Standing::Refused) {
+    let authentication = admit(shard, request, address, config.events.auth_required)?;
+    if matches!(authentication, Authentication::Refused) {
         return Err(refuse(401, "Invalid or expired token"));
     }
     let query = request.uri().query().unwrap_or("");
@@ -50,24 +51,24 @@ pub(super) fn claim(
     let last_event_id = last_event_id.map(|value| value.as_bytes());
     let wanted = EventsRequest::read(query, last_event_id, shard.config.sse.max_topics)
         .map_err(|error| refuse(400, &error.to_string()))?;
-    let permissions = Permissions::new(config, standing.identity());
+    let permissions = Permissions::new(config, authentication.identity());
     let may_read = |topic: &str| permissions.may_subscribe(&Selector::Topic(topic));
     if let Some(topic) = wanted.topics.iter().find(|topic| !may_read(topic)) {
         return Err(refuse(403, &format!("`{topic}`: not yours to read")));
     }
-    let place = enter(shard, address)?;
+    let slot = take_slot(shard, address)?;
     let mut seat = take_seat(shard)?;
-    let user = match &standing {
-        Standing::Known(identity) => Some(identity.user.as_str()),
-        Standing::Anonymous | Standing::Refused => None,
+    let user = match &authentication {
+        Authentication::Known(identity) => Some(identity.user.as_str()),
+        Authentication::Anonymous | Authentication::Refused => None,
     };
-    seat.name(address, user).map_err(|crowd| {
-        let (limited, why) = match crowd {
-            Crowd::Ip(_) => (
+    seat.name(address, user).map_err(|limit_reached| {
+        let (limited, why) = match limit_reached {
+            LimitReached::Ip(_) => (
                 Limited::ConnectionsPerIp,
                 "Too many connections from this address",
             ),
-            Crowd::User(_) => (
+            LimitReached::User(_) => (
                 Limited::ConnectionsPerUser,
                 "Too many connections of this user",
             ),
@@ -79,9 +80,9 @@ pub(super) fn claim(
     allow_page(&config.http.cors_origins, request.headers(), &mut page);
     Ok(StreamClaim {
         format,
-        lease: lease_of(shard, &standing),
+        lease: lease_of(shard, &authentication),
         session: Box::new(StreamSession::new(config, user, wanted, page)),
-        place,
+        slot,
         seat,
     })
 }

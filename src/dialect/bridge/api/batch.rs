@@ -12,7 +12,7 @@ use crate::http::{Answer, respond};
 use crate::json::put_string;
 use crate::service::State;
 use crate::service::{Failed, count, receipt};
-use crate::shard::Counted;
+use crate::shard::CountedPublish;
 
 /// Messages after which others get their turn.
 const MESSAGES_PER_TURN: usize = 256;
@@ -52,7 +52,7 @@ pub(super) async fn push_batch(Shared(state): Shared<Arc<State>>, request: Reque
         }
         begun.push(Some(match order.begin(&state) {
             // Those behind it wait, too: the messages of a user keep their order.
-            Counted::Done(PublishResult::Busy) if may_wait => {
+            CountedPublish::Done(PublishResult::Busy) if may_wait => {
                 let put = order.try_put(&state).await;
                 may_wait = put.is_ok();
                 BegunPush::Over(put.map(|receipt| receipt.delivered))
@@ -83,7 +83,7 @@ pub(super) async fn push_batch(Shared(state): Shared<Arc<State>>, request: Reque
 
 /// A message of a batch that has been put on its way.
 enum BegunPush {
-    Counted(Counted),
+    Counted(CountedPublish),
     Over(Result<u64, Failed>),
 }
 

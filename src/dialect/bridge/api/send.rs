@@ -19,7 +19,7 @@ use crate::dialect::bridge::{Invalid, Push};
 use crate::http::{Answer, refuse};
 use crate::metrics::Limited;
 use crate::service::State;
-use crate::shard::NoCall;
+use crate::shard::CallError;
 
 /// Sends a message and streams what its user answers.
 pub(super) async fn send(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
@@ -74,15 +74,15 @@ pub(super) async fn send(Shared(state): Shared<Arc<State>>, request: Request) ->
     }
 }
 
-fn refusal(state: &State, why: NoCall) -> Answer {
+fn refusal(state: &State, why: CallError) -> Answer {
     match why {
-        NoCall::InUse => refuse(409, "correlation_id already in use", &[]),
-        NoCall::TooMany => {
+        CallError::InUse => refuse(409, "correlation_id already in use", &[]),
+        CallError::TooMany => {
             state.shard.counters.limited(Limited::Calls);
             let why = "Too many requests wait for answers; try again later";
             refuse(503, why, &[(RETRY_AFTER, "1")])
         }
-        NoCall::Stopping => refuse(503, "The gateway is stopping", &[(RETRY_AFTER, "1")]),
+        CallError::Stopping => refuse(503, "The gateway is stopping", &[(RETRY_AFTER, "1")]),
     }
 }
 

@@ -10,7 +10,7 @@ use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::call::{Correlation, put_error_event};
-use crate::shard::{Caller, Said};
+use crate::shard::{Caller, CallerEvent};
 
 /// Answers, one event each, until the last one or until none comes in time.
 pub(super) struct AnswerStream {
@@ -60,17 +60,17 @@ impl AnswerStream {
                 }
                 AnswerPhase::Over => return Poll::Ready(None),
             };
-            let why = match caller.poll_said(cx) {
-                Poll::Ready(Some(Said::More(event))) => {
+            let why = match caller.poll_event(cx) {
+                Poll::Ready(Some(CallerEvent::More(event))) => {
                     self.timer.as_mut().reset(Instant::now() + self.timeout);
                     return Poll::Ready(Some(event));
                 }
-                Poll::Ready(Some(Said::Last(event))) => {
+                Poll::Ready(Some(CallerEvent::Last(event))) => {
                     self.phase = AnswerPhase::Over;
                     return Poll::Ready(Some(event));
                 }
-                Poll::Ready(Some(Said::Overflow)) => "Answers are read too slowly",
-                Poll::Ready(Some(Said::Stopping) | None) => {
+                Poll::Ready(Some(CallerEvent::Overflow)) => "Answers are read too slowly",
+                Poll::Ready(Some(CallerEvent::Stopping) | None) => {
                     // Nobody can call again, and the home may have ended already.
                     self.phase = AnswerPhase::Over;
                     return Poll::Ready(Some(self.last_words("Server shutdown")));

@@ -110,7 +110,7 @@ impl EventsSession {
     fn look_up(&self, shard: &Shard, name: &str) -> Option<Value> {
         Some(match name {
             "connections" => json!({ "count": shard.process.connections() }),
-            "metrics" => serde_json::from_str(&shard.figures()).expect("figures are JSON"),
+            "metrics" => serde_json::from_str(&shard.system_metrics()).expect("figures are JSON"),
             "server_info" => self.server_info(shard),
             "subscriptions" => json!({
                 "subscriptions": self.subscriptions.iter().collect::<Vec<_>>(),

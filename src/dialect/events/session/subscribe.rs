@@ -29,7 +29,7 @@ impl EventsSession {
             return error(shard, peer, &refusal.with_details(limit_of(limit)));
         }
         let (mut over_limit, mut no_room) = (None, None);
-        let may = Permissions::new(&shard.config, self.standing.identity());
+        let may = Permissions::new(&shard.config, self.authentication.identity());
         let ticket = shard.engine(|engine| engine.begin_subscription(peer));
         let (mut taken, mut topics, mut patterns) = (Vec::new(), Vec::new(), Vec::new());
         let mut pattern_count = match names.iter().any(|name| is_pattern(name)) {
