@@ -4,6 +4,7 @@
 mod accept;
 mod admit;
 mod claim;
+mod connection;
 mod credentials;
 mod dialect;
 mod driver;

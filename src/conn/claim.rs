@@ -5,7 +5,7 @@ use super::session::Session;
 use crate::http::Answer;
 use crate::id::FormatId;
 use crate::metrics::Refused;
-use crate::process::{ConnectionSlot, Seat};
+use crate::process::ConnectionSlot;
 use crate::shard::Lease;
 use crate::ws::deflate::Agreed;
 
@@ -40,7 +40,7 @@ pub struct StreamClaim {
     /// Its slot among the process's connections.
     pub slot: ConnectionSlot,
     /// Its seat among `events.max_connections`.
-    pub seat: Seat,
+    pub quota: Quota,
     /// When its token expires, and the key that signed it.
     pub lease: Option<Lease>,
 }

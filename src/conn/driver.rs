@@ -6,17 +6,15 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
-
 use super::claim::WebSocketClaim;
+use super::connection::{Connection, ConnectionPhase};
 use super::quota::{Quota, Rate};
 use super::session::{Flow, Session};
 use super::session_table::SessionTable;
 use crate::id::{PeerId, Priority};
 use crate::metrics::Limited;
-use crate::net::{Reader, Stream};
-use crate::process::{ConnectionSlot, RateLimited, Reservation};
+use crate::net::Stream;
+use crate::process::{RateLimited, Reservation};
 use crate::shard::{Disconnect, Shard, Unfinished};
 use crate::ws::deflate::{Agreed, Inflater};
 use crate::ws::{CloseCode, Decoder, DecoderLimits, Event, Input, OpCode, ProtocolError};
@@ -31,27 +29,18 @@ pub(super) fn start(
 ) {
     shard.clock.refresh();
     let (reader, writer) = stream.into_split();
-    let peer = shard.join(
-        claim.format,
-        claim.agreed.as_ref().map(Agreed::server_window_bits),
-        writer,
-    );
-    if let Some(lease) = claim.lease {
-        shard.lease(peer, lease);
-    }
+    let window_bits = claim.agreed.as_ref().map(Agreed::server_window_bits);
+    let peer = shard.join(claim.format, window_bits, writer);
     if !claim.head.is_empty() {
         shard.send_raw(peer, Priority::Critical, &claim.head);
     }
-    sessions.put(peer.slot, claim.session);
     let limits = DecoderLimits {
         message_bytes_max: claim.message_bytes_max,
     };
+    let held = (claim.quota, claim.lease, claim.slot);
     let mut driver = WebSocketDriver {
-        shard: shard.clone(),
-        peer,
-        reader,
+        connection: Connection::new(shard, sessions, (peer, reader), claim.session, held),
         decoder: Decoder::new(limits, claim.agreed.as_ref()),
-        sessions,
         kept: (!rest.is_empty()).then(|| {
             Box::new(KeptInput {
                 message: None,
@@ -62,11 +51,7 @@ pub(super) fn start(
         turn_over: false,
         unfinished: shard.process.unfinished.hold(),
         control: ControlBudget::default(),
-        phase: ConnectionPhase::Open,
         discarded: 0,
-        closing: None,
-        quota: claim.quota,
-        _slot: claim.slot,
     };
     // Before the task is polled, so that the upgrade response and the greeting go out in one write.
     driver.begin();
@@ -74,12 +59,8 @@ pub(super) fn start(
 }
 
 struct WebSocketDriver {
-    shard: Rc<Shard>,
-    peer: PeerId,
-    reader: Reader,
+    connection: Connection,
     decoder: Decoder,
-    /// Holds this connection's session.
-    sessions: Rc<SessionTable>,
     /// Input that was read and not processed, because of backpressure or the end of the turn.
     kept: Option<Box<KeptInput>>,
     /// `kept` can be processed as soon as other tasks have had their turn.
@@ -87,13 +68,8 @@ struct WebSocketDriver {
     /// Bytes of unfinished messages in the decoder, as last reported to the process's budget.
     unfinished: Reservation,
     control: ControlBudget,
-    phase: ConnectionPhase,
     /// Bytes received, and discarded, since the close began.
     discarded: usize,
-    /// The close timeout, once the close has begun.
-    closing: Option<Pin<Box<Sleep>>>,
-    quota: Quota,
-    _slot: ConnectionSlot,
 }
 
 /// A decoded message, and the rate limit that it exceeds, if any.
@@ -177,17 +153,6 @@ const STEPS_PER_TURN: usize = 20_000;
 /// close timeout: closing a socket with unread input resets the connection, and the close frame may be lost.
 const DISCARDED_BYTES_MAX: usize = 1024 * 1024;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ConnectionPhase {
-    Open,
-    /// The close frame is queued; input is discarded.
-    Closing,
-    /// The close frame is queued; the peer has shut down its writing side.
-    PeerHalfClosed,
-    /// The close frame has been written and our writing side is shut down.
-    Shut,
-}
-
 /// A token bucket for control frames: `websocket.max_control_frames_per_second`, with a burst of twice as many.
 #[derive(Default)]
 struct ControlBudget {
@@ -200,60 +165,42 @@ impl Future for WebSocketDriver {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        this.shard.clock.refresh();
+        this.connection.shard.clock.refresh();
         loop {
-            if let Some(why) = this.shard.take_disconnect(this.peer, cx.waker()) {
+            let Connection { shard, peer, .. } = &this.connection;
+            if let Some(why) = shard.take_disconnect(*peer, cx.waker()) {
                 if why.close().is_none() {
-                    this.note_end(why);
+                    this.connection.note_end(why);
                     return Poll::Ready(());
                 }
                 this.begin_close(why);
             }
-            match this.shard.poll_unblocked(this.peer, cx) {
-                Poll::Ready(Err(_)) => {
-                    this.note_end(Disconnect::Gone);
-                    return Poll::Ready(());
-                }
-                Poll::Ready(Ok(())) | Poll::Pending => {}
-            }
-            if matches!(
-                this.phase,
-                ConnectionPhase::Closing | ConnectionPhase::PeerHalfClosed
-            ) && this.shard.is_drained(this.peer)
-            {
-                this.shard.shut(this.peer);
-                if this.phase == ConnectionPhase::PeerHalfClosed {
-                    return Poll::Ready(());
-                }
-                this.phase = ConnectionPhase::Shut;
-            }
-            if let Some(sleep) = &mut this.closing
-                && sleep.as_mut().poll(cx).is_ready()
-            {
+            if this.connection.poll_end(cx).is_ready() {
                 return Poll::Ready(());
             }
-            if this.phase == ConnectionPhase::PeerHalfClosed {
+            if this.connection.phase == ConnectionPhase::PeerHalfClosed {
                 return Poll::Pending;
             }
-            if this.phase == ConnectionPhase::Open {
+            if this.connection.phase == ConnectionPhase::Open {
                 // No input is processed before the upgrade response is sent.
-                if this.shard.is_opening(this.peer) {
-                    if let Flow::End(why) =
-                        this.with_session(|session, shard, peer| session.open_again(shard, peer))
+                if this.connection.shard.is_opening(this.connection.peer) {
+                    if let Flow::End(why) = this
+                        .connection
+                        .with_session(|session, shard, peer| session.open_again(shard, peer))
                     {
                         this.begin_close(why);
                         continue;
                     }
-                    this.shard.wake_after_flush(cx.waker());
+                    this.connection.shard.wake_after_flush(cx.waker());
                     return Poll::Pending;
                 }
                 // Backpressure: a peer whose outbox is full is not read from. If its socket is full, that socket
                 // wakes this task when it is writable.
-                if this.shard.is_outbox_full(this.peer) {
-                    if !this.shard.is_blocked(this.peer) {
-                        this.shard.wake_after_flush(cx.waker());
+                if this.connection.shard.is_outbox_full(this.connection.peer) {
+                    if !this.connection.shard.is_blocked(this.connection.peer) {
+                        this.connection.shard.wake_after_flush(cx.waker());
                     }
-                    this.shard.pause(this.peer);
+                    this.connection.shard.pause(this.connection.peer);
                     return Poll::Pending;
                 }
                 if std::mem::take(&mut this.turn_over) {
@@ -263,8 +210,8 @@ impl Future for WebSocketDriver {
                 if let Some(kept) = this.kept.take() {
                     this.resume(kept);
                     if this.kept.is_some() && !this.turn_over {
-                        this.shard.wake_after_flush(cx.waker());
-                        this.shard.pause(this.peer);
+                        this.connection.shard.wake_after_flush(cx.waker());
+                        this.connection.shard.pause(this.connection.peer);
                         return Poll::Pending;
                     }
                     continue;
@@ -282,11 +229,11 @@ impl Future for WebSocketDriver {
                 }
                 ReadResult::Drained => {}
                 // A peer that has half-closed may still read our close frame.
-                ReadResult::Eof if this.phase == ConnectionPhase::Closing => {
-                    this.phase = ConnectionPhase::PeerHalfClosed;
+                ReadResult::Eof if this.connection.phase == ConnectionPhase::Closing => {
+                    this.connection.phase = ConnectionPhase::PeerHalfClosed;
                 }
                 ReadResult::Eof => {
-                    this.note_end(Disconnect::Gone);
+                    this.connection.note_end(Disconnect::Gone);
                     return Poll::Ready(());
                 }
             }
@@ -311,31 +258,29 @@ enum ReadResult {
 
 impl WebSocketDriver {
     fn begin(&mut self) {
-        let limit_reached = self.quota.limit_reached();
-        let begun = self.with_session(|session, shard, peer| match limit_reached {
-            None => session.begin(shard, peer),
-            Some(limit_reached) => {
-                session.refuse(shard, peer, limit_reached);
-                Flow::End(Disconnect::ConnectionLimit)
-            }
-        });
+        let limit_reached = self.connection.quota.limit_reached();
+        let begun = self
+            .connection
+            .with_session(|session, shard, peer| match limit_reached {
+                None => session.begin(shard, peer),
+                Some(limit_reached) => {
+                    session.refuse(shard, peer, limit_reached);
+                    Flow::End(Disconnect::ConnectionLimit)
+                }
+            });
         if let Flow::End(why) = begun {
             self.begin_close(why);
         }
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<ReadResult> {
-        let shard = self.shard.clone();
+        let shard = self.connection.shard.clone();
         shard.with_scratch(|scratch, inflater| {
-            let mut buffer = ReadBuf::new(scratch);
-            if ready!(Pin::new(&mut self.reader).poll_read(cx, &mut buffer)).is_err() {
-                return Poll::Ready(ReadResult::Eof);
-            }
-            let read = buffer.filled().len();
-            if read == 0 {
-                return Poll::Ready(ReadResult::Eof);
-            }
-            if self.phase == ConnectionPhase::Open {
+            let read = match ready!(self.connection.poll_read(cx, scratch)) {
+                0 => return Poll::Ready(ReadResult::Eof),
+                read => read,
+            };
+            if self.connection.phase == ConnectionPhase::Open {
                 shard.counters.bytes_in.add(read as u64);
                 self.feed(&mut scratch[..read], inflater);
             } else {
@@ -349,19 +294,6 @@ impl WebSocketDriver {
         })
     }
 
-    /// Lends `act` the connection's session.
-    fn with_session<T>(&self, act: impl FnOnce(&mut dyn Session, &Shard, PeerId) -> T) -> T {
-        let mut session = self.take_session();
-        let done = act(&mut *session, &self.shard, self.peer);
-        self.sessions.put(self.peer.slot, session);
-        done
-    }
-
-    fn take_session(&self) -> Box<dyn Session> {
-        let session = self.sessions.take(self.peer.slot);
-        session.expect("it is there as long as the connection")
-    }
-
     /// Processes bytes that were read. What cannot be processed now is kept.
     fn feed(&mut self, bytes: &mut [u8], inflater: &mut Inflater) {
         let (stop, unfinished) = self.decode(bytes, inflater);
@@ -372,7 +304,9 @@ impl WebSocketDriver {
                 from: 0,
             }));
         }
-        self.shard.note_received(self.peer, unfinished);
+        self.connection
+            .shard
+            .note_received(self.connection.peer, unfinished);
     }
 
     /// Acts on why decoding stopped. Returns the input to keep, if any.
@@ -399,7 +333,7 @@ impl WebSocketDriver {
     /// Decodes `bytes` and passes messages to the session. Returns why it stopped early, if it did, and whether a
     /// message is left unfinished.
     fn decode(&mut self, bytes: &mut [u8], inflater: &mut Inflater) -> (Option<Stop>, Unfinished) {
-        let mut session = self.take_session();
+        let mut session = self.connection.take_session();
         let mut input = Input::new(bytes);
         let mut unfinished = Unfinished::Same;
         let mut turn = TurnBudget::NEW;
@@ -414,8 +348,8 @@ impl WebSocketDriver {
             let rate = match event {
                 Event::Message { .. } | Event::Compressed => {
                     unfinished = Unfinished::New;
-                    self.shard.counters.messages_in.add(1);
-                    self.quota.admit(&self.shard)
+                    self.connection.shard.counters.messages_in.add(1);
+                    self.connection.quota.admit(&self.connection.shard)
                 }
                 _ => Rate::Allowed,
             };
@@ -440,14 +374,16 @@ impl WebSocketDriver {
                 },
                 Event::Fragment => None,
                 Event::Ping(payload) => {
-                    self.shard.send_pong(self.peer, payload);
-                    if !self.control.allows(&self.shard) {
+                    self.connection
+                        .shard
+                        .send_pong(self.connection.peer, payload);
+                    if !self.control.allows(&self.connection.shard) {
                         break Some(Stop::End(Disconnect::ControlFlood));
                     }
                     None
                 }
                 Event::Pong(_) => {
-                    if !self.control.allows(&self.shard) {
+                    if !self.control.allows(&self.connection.shard) {
                         break Some(Stop::End(Disconnect::ControlFlood));
                     }
                     None
@@ -460,10 +396,15 @@ impl WebSocketDriver {
             let (mut frames, mut size) = (1, 0);
             if let Some((opcode, payload)) = message {
                 size = payload.len();
-                self.shard.counters.message_sizes.record(size as f64);
-                let (quota, shard) = (&mut self.quota, &self.shard);
+                self.connection
+                    .shard
+                    .counters
+                    .message_sizes
+                    .record(size as f64);
+                let (quota, shard) = (&mut self.connection.quota, &self.connection.shard);
                 let given = (opcode, &*payload, over);
-                let (flow, more) = deliver(&mut *session, shard, self.peer, quota, given);
+                let (flow, more) =
+                    deliver(&mut *session, shard, self.connection.peer, quota, given);
                 frames += more as usize;
                 match flow {
                     Flow::Continue => {}
@@ -477,14 +418,14 @@ impl WebSocketDriver {
                     }
                 }
             }
-            if self.shard.is_outbox_full(self.peer) {
+            if self.connection.shard.is_outbox_full(self.connection.peer) {
                 break Some(Stop::Full(Unprocessed::behind(&input)));
             }
-            if turn.take(frames, size) || turn.take_steps(self.shard.take_steps()) {
+            if turn.take(frames, size) || turn.take_steps(self.connection.shard.take_steps()) {
                 break Some(Stop::TurnOver(Unprocessed::behind(&input)));
             }
         };
-        self.sessions.put(self.peer.slot, session);
+        self.connection.put_session(session);
         if !self.decoder.is_mid_message() {
             unfinished = Unfinished::Nothing;
         }
@@ -495,7 +436,7 @@ impl WebSocketDriver {
     fn protocol_error(&self, error: ProtocolError) -> Stop {
         let code = error.close_code();
         if code == CloseCode::MESSAGE_TOO_BIG {
-            self.shard.counters.limited(Limited::MessageSize);
+            self.connection.shard.counters.limited(Limited::MessageSize);
         }
         Stop::End(Disconnect::Protocol(code.0))
     }
@@ -503,11 +444,11 @@ impl WebSocketDriver {
     /// Processes input that was kept.
     fn resume(&mut self, mut kept: Box<KeptInput>) {
         if let Some((opcode, payload, over)) = kept.message.take() {
-            let mut session = self.take_session();
-            let (quota, shard) = (&mut self.quota, &self.shard);
+            let mut session = self.connection.take_session();
+            let (quota, shard) = (&mut self.connection.quota, &self.connection.shard);
             let given = (opcode, &payload[..], over);
-            let (flow, _) = deliver(&mut *session, shard, self.peer, quota, given);
-            self.sessions.put(self.peer.slot, session);
+            let (flow, _) = deliver(&mut *session, shard, self.connection.peer, quota, given);
+            self.connection.put_session(session);
             match flow {
                 Flow::Continue => {}
                 Flow::End(why) => return self.begin_close(why),
@@ -518,7 +459,7 @@ impl WebSocketDriver {
                 }
             }
         }
-        let shard = self.shard.clone();
+        let shard = self.connection.shard.clone();
         let (stop, unfinished) = shard.with_scratch(|_, inflater| {
             let from = kept.from;
             self.decode(&mut kept.rest[from..], inflater)
@@ -528,39 +469,18 @@ impl WebSocketDriver {
             kept.from = kept.rest.len() - left.bytes;
             self.kept = Some(kept);
         }
-        shard.note_received(self.peer, unfinished);
+        shard.note_received(self.connection.peer, unfinished);
     }
 
-    /// Begins to close: queues the close frame. The peer has `websocket.close_timeout` to answer it.
+    /// Begins to close. No further input is decoded, so the decoder's buffers are freed.
     fn begin_close(&mut self, why: Disconnect) {
-        if self.phase != ConnectionPhase::Open {
-            return;
-        }
-        self.phase = ConnectionPhase::Closing;
-        self.kept = None;
-        // No further input is decoded, so the decoder's buffers are freed.
-        self.decoder = Decoder::new(
-            DecoderLimits {
+        if self.connection.begin_close(why) {
+            self.kept = None;
+            let limits = DecoderLimits {
                 message_bytes_max: 0,
-            },
-            None,
-        );
-        let _ = self.unfinished.set(0);
-        self.sessions.deliver_outcomes_to(&self.shard, self.peer);
-        // The seat is free from here on, so that the client may reconnect before this socket is closed.
-        self.quota = Quota::default();
-        self.with_session(|session, shard, peer| session.end(shard, peer));
-        self.shard.begin_close(self.peer, why);
-        let deadline = Instant::now() + self.shard.config.websocket.close_timeout;
-        self.closing = Some(Box::pin(sleep_until(deadline)));
-    }
-
-    /// Counts the end of a socket, unless the close has begun and was counted.
-    fn note_end(&mut self, why: Disconnect) {
-        if self.phase == ConnectionPhase::Open {
-            self.phase = ConnectionPhase::Shut;
-            self.with_session(|session, shard, peer| session.end(shard, peer));
-            self.shard.counters.disconnects[why.index()].add(1);
+            };
+            self.decoder = Decoder::new(limits, None);
+            let _ = self.unfinished.set(0);
         }
     }
 }
@@ -584,20 +504,6 @@ fn deliver(
     let more = session.take_uncharged();
     quota.charge(more, shard);
     (flow, more)
-}
-
-impl Drop for WebSocketDriver {
-    /// Removes the connection from the shard, also if the task panicked or was cancelled.
-    fn drop(&mut self) {
-        if self.phase == ConnectionPhase::Open {
-            self.with_session(|session, shard, peer| session.end(shard, peer));
-            self.shard.counters.disconnects[Disconnect::Internal.index()].add(1);
-        }
-        drop(self.sessions.take(self.peer.slot));
-        // Before the socket is closed: a client that sees EOF no longer counts toward limits.
-        self.quota = Quota::default();
-        self.shard.leave(self.peer);
-    }
 }
 
 impl ControlBudget {

@@ -10,7 +10,7 @@ use hyper::{Method, Request};
 use super::session::StreamSession;
 use crate::auth::Permissions;
 use crate::conn::{
-    Admission, Authentication, StreamClaim, admit, check_page, lease_of, refusal, take_seat,
+    Admission, Authentication, Quota, StreamClaim, admit, check_page, lease_of, refusal, take_seat,
     take_slot,
 };
 use crate::http::allow_page;
@@ -83,7 +83,8 @@ pub(super) fn claim(
         lease: lease_of(shard, &authentication),
         session: Box::new(StreamSession::new(config, user, wanted, page)),
         slot,
-        seat,
+        // It sends no messages.
+        quota: Quota::seated(seat, 0),
     })
 }
 

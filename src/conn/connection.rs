@@ -1,0 +1,157 @@
+//! What the tasks of all connections have in common: the session, the close, and the release of what the connection holds.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::quota::Quota;
+use super::session::Session;
+use super::session_table::SessionTable;
+use crate::id::PeerId;
+use crate::net::Reader;
+use crate::process::ConnectionSlot;
+use crate::shard::{Disconnect, Lease, Shard};
+
+/// A connection, for its task. Dropping it removes it from the shard.
+pub(super) struct Connection {
+    pub(super) shard: Rc<Shard>,
+    pub(super) peer: PeerId,
+    pub(super) phase: ConnectionPhase,
+    /// Released when the close begins.
+    pub(super) quota: Quota,
+    reader: Reader,
+    sessions: Rc<SessionTable>,
+    /// The close timeout, once the close has begun.
+    closing: Option<Pin<Box<Sleep>>>,
+    _slot: ConnectionSlot,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ConnectionPhase {
+    Open,
+    /// The last frame is queued; input is discarded.
+    Closing,
+    /// The last frame is queued; the peer has shut down its writing side.
+    PeerHalfClosed,
+    /// The last frame has been written and our writing side is shut down.
+    Shut,
+}
+
+impl Connection {
+    /// A connection that has joined its shard.
+    pub(super) fn new(
+        shard: &Rc<Shard>,
+        sessions: Rc<SessionTable>,
+        (peer, reader): (PeerId, Reader),
+        session: Box<dyn Session>,
+        (quota, lease, slot): (Quota, Option<Lease>, ConnectionSlot),
+    ) -> Self {
+        if let Some(lease) = lease {
+            shard.lease(peer, lease);
+        }
+        sessions.put(peer.slot, session);
+        Self {
+            shard: shard.clone(),
+            peer,
+            phase: ConnectionPhase::Open,
+            quota,
+            reader,
+            sessions,
+            closing: None,
+            _slot: slot,
+        }
+    }
+
+    /// Lends `act` the session.
+    pub(super) fn with_session<T>(
+        &self,
+        act: impl FnOnce(&mut dyn Session, &Shard, PeerId) -> T,
+    ) -> T {
+        let mut session = self.take_session();
+        let done = act(&mut *session, &self.shard, self.peer);
+        self.put_session(session);
+        done
+    }
+
+    /// Takes the session, until [`Self::put_session`].
+    pub(super) fn take_session(&self) -> Box<dyn Session> {
+        let session = self.sessions.take(self.peer.slot);
+        session.expect("it is there as long as the connection")
+    }
+
+    pub(super) fn put_session(&self, session: Box<dyn Session>) {
+        self.sessions.put(self.peer.slot, session);
+    }
+
+    /// Reads into `buffer`. Returns the number of bytes; 0 is EOF, or a socket that failed.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<usize> {
+        let mut buffer = ReadBuf::new(buffer);
+        let outcome = ready!(Pin::new(&mut self.reader).poll_read(cx, &mut buffer));
+        Poll::Ready(outcome.map_or(0, |()| buffer.filled().len()))
+    }
+
+    /// Ready when the connection is over: its socket has failed, all is written and the peer has closed, or the
+    /// close timeout has passed. Shuts our writing side down when the last frame has been written.
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Poll::Ready(Err(_)) = self.shard.poll_unblocked(self.peer, cx) {
+            self.note_end(Disconnect::Gone);
+            return Poll::Ready(());
+        }
+        let is_closing = matches!(
+            self.phase,
+            ConnectionPhase::Closing | ConnectionPhase::PeerHalfClosed
+        );
+        if is_closing && self.shard.is_drained(self.peer) {
+            self.shard.shut(self.peer);
+            if self.phase == ConnectionPhase::PeerHalfClosed {
+                return Poll::Ready(());
+            }
+            self.phase = ConnectionPhase::Shut;
+        }
+        match &mut self.closing {
+            Some(timeout) => timeout.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Begins to close: queues the last frame. The peer has `websocket.close_timeout` to close its side. Returns whether the
+    /// close had not begun before.
+    pub(super) fn begin_close(&mut self, why: Disconnect) -> bool {
+        if self.phase != ConnectionPhase::Open {
+            return false;
+        }
+        self.phase = ConnectionPhase::Closing;
+        self.sessions.deliver_outcomes_to(&self.shard, self.peer);
+        // The seat is free from here on, so that the client may reconnect before this socket is closed.
+        self.quota = Quota::default();
+        self.with_session(|session, shard, peer| session.end(shard, peer));
+        self.shard.begin_close(self.peer, why);
+        let deadline = Instant::now() + self.shard.config.websocket.close_timeout;
+        self.closing = Some(Box::pin(sleep_until(deadline)));
+        true
+    }
+
+    /// Counts the end of a socket, unless the close has begun and was counted.
+    pub(super) fn note_end(&mut self, why: Disconnect) {
+        if self.phase == ConnectionPhase::Open {
+            self.phase = ConnectionPhase::Shut;
+            self.with_session(|session, shard, peer| session.end(shard, peer));
+            self.shard.counters.disconnects[why.index()].add(1);
+        }
+    }
+}
+
+impl Drop for Connection {
+    /// Removes the connection from the shard, also if the task panicked or was cancelled.
+    fn drop(&mut self) {
+        self.note_end(Disconnect::Internal);
+        drop(self.sessions.take(self.peer.slot));
+        // Before the socket is closed: a client that sees EOF no longer counts toward limits.
+        self.quota = Quota::default();
+        self.shard.leave(self.peer);
+    }
+}
