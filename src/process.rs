@@ -1,4 +1,4 @@
-//! What all shards of a process share: its limits, and the moment it began.
+//! State that all shards of a process share: its limits, and its start time.
 
 mod budget;
 mod logins;
@@ -23,31 +23,30 @@ use crate::collections::HashMap;
 use crate::config::Config;
 use crate::metrics::{Counters, Totals};
 
-/// Counts that hold for the whole process.
+/// Limits and tables of the whole process.
 #[derive(Debug)]
 pub struct Process {
-    /// The connections of the events protocol.
+    /// Limits of connections and messages of the events protocol, by user and address.
     pub seats: Arc<Seats>,
-    /// Who publishes over HTTP.
+    /// Rate limits of publishers over HTTP.
     pub publishers: Publishers,
-    /// Who sends requests of the bridge protocol.
+    /// Rate limits of requests of the bridge protocol.
     pub bridge_requests: Publishers,
-    /// Who is connected by the bridge protocol.
+    /// Connected users of the bridge protocol.
     pub logins: Arc<Logins>,
-    /// What all shards count, by shard.
+    /// The counters, by shard.
     pub counters: Arc<[Arc<Counters>]>,
-    /// Bytes of unfinished messages.
+    /// Bytes of unfinished WebSocket messages.
     pub unfinished: Arc<ByteBudget>,
-    /// Bytes of the bodies of requests, and of answers that wait for their clients.
+    /// Bytes of request bodies, and of responses that clients have not taken.
     pub http_bodies: Arc<ByteBudget>,
-    /// Where the clocks of all shards begin, so that they can count together.
+    /// The zero of all shards' clocks.
     pub(crate) began: Instant,
-    /// The same moment on the wall clock, in microseconds since the Unix epoch: tells this process from
-    /// others.
+    /// `began` in microseconds since the Unix epoch, which identifies this process.
     pub(crate) epoch: u64,
     draining: AtomicBool,
     drained_shards: AtomicUsize,
-    /// Places that are taken: sockets, also of connections that are being closed.
+    /// Connection slots that are taken, including those of closing connections.
     connections: AtomicUsize,
     connections_max: usize,
     handshakes_max: usize,
@@ -62,29 +61,28 @@ pub struct Process {
     per_ip: std::sync::Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// Why there is no place for a connection.
+/// Which limit refuses a connection slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NoRoom {
-    /// The process has as many as it may.
+    /// `server.max_connections`.
     Connections,
-    /// The address has as many as it may.
+    /// `server.max_connections_per_ip`.
     PerIp,
 }
 
-/// A connection's place in the process. Dropping it makes room.
+/// One of `server.max_connections`. Dropping it frees it.
 #[derive(Debug)]
 pub struct ConnectionSlot {
     process: Arc<Process>,
     address: Option<IpAddr>,
 }
 
-/// A call's place among those that wait in the process. Dropping it makes room.
+/// One of `bridge.max_calls`. Dropping it frees it.
 #[derive(Debug)]
 pub(crate) struct CallSlot(Arc<Process>);
 
 impl Process {
-    /// A process of so many shards without connections, with the limits of `config`, that may have
-    /// `sockets_max` of clients open.
+    /// A process of `shards`, with the limits of `config`, whose file limit allows `sockets_max` sockets of clients.
     #[must_use]
     pub fn new(config: &Config, shards: u16, sockets_max: usize) -> Arc<Self> {
         let (server, events) = (&config.server, &config.events);
@@ -103,7 +101,7 @@ impl Process {
             logins: Logins::new(),
             counters: (0..shards).map(|_| Arc::default()).collect(),
             unfinished: ByteBudget::new(config.websocket.max_unfinished_bytes),
-            // One body as large as it may be always fits.
+            // At least one body of the largest size fits.
             http_bodies: ByteBudget::new(
                 config
                     .http
@@ -129,12 +127,12 @@ impl Process {
         })
     }
 
-    /// From now on clients are closed, and new ones are turned away.
+    /// From now on clients are closed, and new ones are refused.
     pub fn begin_drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether clients are being closed.
+    /// Whether clients are closed and refused.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
@@ -151,10 +149,10 @@ impl Process {
         self.drained_shards.load(Ordering::Relaxed) >= self.counters.len()
     }
 
-    /// Takes a place for a connection from `address`.
+    /// Takes a slot for a connection from `address`.
     ///
     /// # Errors
-    /// Which limit has been reached.
+    /// The limit that is reached.
     pub fn take_slot(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionSlot, NoRoom> {
         let taken = self
             .connections
@@ -184,16 +182,16 @@ impl Process {
         Ok(slot)
     }
 
-    /// How many connections are open, of all protocols; those that are being closed do not count.
+    /// The number of open connections of all protocols, without those that are closing.
     ///
-    /// Cost: one read for each shard.
+    /// Cost: one load per shard.
     #[must_use]
     pub fn connections(&self) -> u64 {
         let shards = self.counters.iter();
         shards.map(|shard| shard.connections.read()).sum()
     }
 
-    /// Brings those gauges up to date that count for the whole process. The first shard reports them.
+    /// Sets the gauges of the whole process, in the counters of the first shard.
     ///
     /// Cost: as [`Seats::addresses`] and [`Seats::users`].
     pub fn update_gauges(&self) {
@@ -206,7 +204,7 @@ impl Process {
         counters.events_users.set(seats.users() as u64);
     }
 
-    /// How many connections there may be now that have not upgraded.
+    /// How many handshakes may be open now: `server.max_handshakes`, or fewer if the file limit leaves less room.
     #[must_use]
     pub(crate) fn handshakes_max(&self) -> usize {
         let taken = self.connections.load(Ordering::Relaxed);
@@ -214,15 +212,15 @@ impl Process {
         self.handshakes_max.min(room)
     }
 
-    /// What all shards together have counted.
+    /// The sums of all shards' counters.
     ///
-    /// Cost: three reads for each shard.
+    /// Cost: three loads per shard.
     #[must_use]
     pub fn totals(&self) -> Totals {
         Totals::of(&self.counters)
     }
 
-    /// Takes a place for a call that waits for answers; `None` if all are taken.
+    /// Takes a slot for a call; `None` if all are taken.
     #[must_use]
     pub(crate) fn take_call_slot(self: &Arc<Self>) -> Option<CallSlot> {
         let taken = self
@@ -233,7 +231,7 @@ impl Process {
         taken.ok().map(|_| CallSlot(self.clone()))
     }
 
-    /// How many calls wait for answers.
+    /// The number of open calls.
     #[must_use]
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::Relaxed)

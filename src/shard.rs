@@ -1,7 +1,7 @@
-//! What one thread owns: an engine, the sockets of its peers, and buffers.
+//! The state of one thread: an engine, the sockets of its peers, and buffers.
 //!
-//! Engine and links are in one `RefCell`, borrowed for one call at a time: no guard leaves this
-//! module and none lives across an await. Whoever is called while it is borrowed does not call back.
+//! Engine and sockets are in one `RefCell`, borrowed for one call at a time: no guard leaves this module and none lives
+//! across an await. Code that runs during the borrow must not call the shard.
 
 mod answers;
 mod clock;
@@ -60,27 +60,27 @@ use probes::Probes;
 pub struct Shard {
     /// Which shard this is.
     pub id: ShardId,
-    /// What was configured.
+    /// The configuration.
     pub config: Arc<Config>,
-    /// What all shards share.
+    /// Limits and tables that all shards share.
     pub process: Arc<Process>,
-    /// What credentials are checked against.
+    /// Keys and secrets that credentials are checked against.
     pub authenticator: Arc<Authenticator>,
-    /// What this shard counts.
+    /// This shard's counters and gauges.
     pub counters: Arc<Counters>,
-    /// This shard's time.
+    /// The time, read once per turn.
     pub clock: Clock,
-    /// Raised when something waits to be written or handed over.
+    /// Wakes the flush task: raised when output or requests to other shards are pending.
     pub flusher: Signal,
     core: RefCell<Core>,
     buffers: Buffers,
-    /// Tasks that wait until the next flush.
+    /// Tasks that wait for the next flush.
     wakers: RefCell<Wakers>,
-    /// Tasks that wait for answers.
+    /// Tasks that wait for outcomes of the engine.
     answers: RefCell<Answers>,
 }
 
-/// The engine, and what it reaches peers and other shards by.
+/// The engine, the sockets of its peers, and the lanes to other shards.
 #[derive(Debug)]
 struct Core {
     engine: Engine,
@@ -92,7 +92,7 @@ struct Core {
 }
 
 impl Shard {
-    /// A shard, for the call thread.
+    /// A shard, for the calling thread.
     #[must_use]
     pub fn new(settings: ShardSettings, mesh: &Arc<Mesh<Note>>) -> Rc<Self> {
         let clock = Clock::since(settings.process.began);
@@ -120,7 +120,7 @@ impl Shard {
         })
     }
 
-    /// Lends `act` the engine. `act` must not call the shard.
+    /// Runs `act` on the engine. `act` must not call the shard.
     pub fn engine<T>(&self, act: impl FnOnce(&mut Turn<'_, Port<Note>>) -> T) -> T {
         let mut core = self.core.borrow_mut();
         let Core { engine, port, .. } = &mut *core;
@@ -131,14 +131,14 @@ impl Shard {
         done
     }
 
-    /// What the engine has done for patterns since the last call, in its steps.
+    /// Takes the number of steps that the engine has spent on patterns since the last call.
     #[must_use]
     pub fn take_steps(&self) -> usize {
         self.core.borrow_mut().engine.take_steps()
     }
 
-    /// Notes a connection that has to become one yet. The signal is raised if it has to make room
-    /// for newer ones.
+    /// Registers an accepted socket that is not a connection yet, and evicts the oldest one beyond the limit. The
+    /// signal is raised when this one is evicted.
     #[must_use]
     pub fn begin_handshake(&self) -> Rc<Signal> {
         let mut core = self.core.borrow_mut();
@@ -151,17 +151,17 @@ impl Shard {
         evicted
     }
 
-    /// Notes that a handshake is over, one way or the other.
+    /// Ends a handshake, whether it became a connection or not.
     pub fn end_handshake(&self) {
         let mut core = self.core.borrow_mut();
         core.handshakes.leave();
         self.update_gauges(&core);
     }
 
-    /// Brings the gauges of this shard up to date. Called before anything is written that tells a client
-    /// of what they count, so that what a client can know a scrape shows.
+    /// Sets the gauges of this shard. Called before each write, so that a scrape is never older than what a client has
+    /// been told.
     ///
-    /// Cost: a load and a store for each.
+    /// Cost: a load and a store per gauge.
     fn update_gauges(&self, core: &Core) {
         let Core {
             engine,
@@ -180,13 +180,13 @@ impl Shard {
         counters.history_bytes.set(engine.history_held() as u64);
     }
 
-    /// A new connection, which reads publications in `format`. Whatever is sent to it is written to `writer`.
-    /// `window_bits` is what was agreed about compression, if anything was.
+    /// Registers a WebSocket connection that reads publications in `format`. `window_bits`: the server's negotiated
+    /// compression window (RFC 7692 section 7.1.2.1), `None` without compression.
     pub fn join(&self, format: FormatId, window_bits: Option<u8>, writer: Writer) -> PeerId {
         self.connect(format, Transport::WebSocket { window_bits }, writer)
     }
 
-    /// A new connection whose response does not end. Whatever is sent to it is written to `writer`.
+    /// Registers an SSE connection that reads publications in `format`.
     pub fn join_stream(&self, format: FormatId, writer: Writer) -> PeerId {
         self.counters.sse_connections_opened.add(1);
         self.connect(format, Transport::Sse, writer)
@@ -201,14 +201,14 @@ impl Shard {
         peer
     }
 
-    /// Lets a connection last no longer than what it was let in by.
+    /// Ends a connection when its token expires or its key is removed.
     pub fn lease(&self, peer: PeerId, lease: Lease) {
         if let Some(link) = self.core.borrow_mut().links.get_mut(peer) {
             link.life.lease = Some(lease);
         }
     }
 
-    /// Forgets a connection. Its session has given up its patterns before.
+    /// Removes a connection. Its session has unsubscribed from its patterns before.
     pub fn leave(&self, peer: PeerId) {
         let mut core = self.core.borrow_mut();
         core.engine.leave(peer);
@@ -216,8 +216,7 @@ impl Shard {
         self.update_gauges(&core);
     }
 
-    /// Begins the end of a connection: queues the close frame, if the peer can be told, as the last
-    /// one.
+    /// Begins to close a connection: queues the close frame as its last frame. An SSE connection just ends.
     pub fn begin_close(&self, peer: PeerId, why: Disconnect) {
         self.counters.disconnects[why.index()].add(1);
         self.open(peer);
@@ -227,7 +226,7 @@ impl Shard {
             let mut codec = self.buffers.codec.borrow_mut();
             let last = match (link.transport, why.close()) {
                 (Transport::WebSocket { .. }, Some((code, reason))) => codec.close(code, reason),
-                // The end of the stream says it all.
+                // SSE has no close frame.
                 _ => b"",
             };
             engine.send_last(peer, last);
@@ -236,8 +235,7 @@ impl Shard {
         }
     }
 
-    /// Tells a connection's task that it has to end. One that is ending already is told only that its
-    /// socket is gone.
+    /// Asks a connection's task to close it. While it is closing, only [`Disconnect::Gone`] has an effect.
     pub fn disconnect(&self, peer: PeerId, why: Disconnect) {
         if let Some(link) = self.core.borrow_mut().links.get_mut(peer)
             && (link.life.closing.is_none() || why == Disconnect::Gone)
@@ -256,7 +254,7 @@ impl Shard {
         }
     }
 
-    /// Why a connection has to end, if it has to. Also notes who to wake.
+    /// Takes the reason why a connection has to end, if any, and registers `waker` for the next one.
     #[must_use]
     pub fn take_disconnect(&self, peer: PeerId, waker: &Waker) -> Option<Disconnect> {
         let mut core = self.core.borrow_mut();
@@ -271,16 +269,15 @@ impl Shard {
         link.disconnect.take()
     }
 
-    /// Notes that a peer is not read from until its task is woken: until then it is not expected to
-    /// be heard.
+    /// Marks a peer as not read from until its task is woken: until then its silence does not time out.
     pub fn pause(&self, peer: PeerId) {
         if let Some(link) = self.core.borrow_mut().links.get_mut(peer) {
             link.life.paused = true;
         }
     }
 
-    /// Notes that a peer has sent something, and what of it is not complete yet. A message's time
-    /// begins with the message, also right behind another one.
+    /// Notes that bytes were received from a peer, and whether a message is incomplete. The message timeout starts with
+    /// each message, also one that begins in the same read as the end of another.
     pub fn note_received(&self, peer: PeerId, unfinished: Unfinished) {
         let now = self.clock.now().ms;
         self.end_probes_of(peer);
@@ -295,7 +292,7 @@ impl Shard {
         }
     }
 
-    /// Looks whether a full socket takes bytes again, and lets the next flush write to it if so.
+    /// Polls whether a full socket is writable, and has the next flush write to it if so.
     pub fn poll_unblocked(&self, peer: PeerId, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let ready = {
             let core = self.core.borrow();
@@ -313,19 +310,19 @@ impl Shard {
         ready
     }
 
-    /// Whether a connection is there still.
+    /// Whether a connection is still registered.
     #[must_use]
     pub fn is_present(&self, peer: PeerId) -> bool {
         self.core.borrow().engine.hub().is_present(peer)
     }
 
-    /// Whether a peer has to take answers before it may ask more.
+    /// Whether a peer's outbox is full: it is not read from until the peer has taken some of it.
     #[must_use]
     pub fn is_outbox_full(&self, peer: PeerId) -> bool {
         self.core.borrow().engine.hub().is_outbox_full(peer.slot)
     }
 
-    /// Whether all that was queued for a peer has been written.
+    /// Whether everything queued for a peer has been written.
     #[must_use]
     pub fn is_drained(&self, peer: PeerId) -> bool {
         let core = self.core.borrow();
@@ -333,20 +330,20 @@ impl Shard {
         !hub.is_present(peer) || hub.is_drained(peer.slot)
     }
 
-    /// Whether a peer's socket is full: its task is woken when it no longer is.
+    /// Whether a peer's socket is full. Its task is woken when it is writable.
     #[must_use]
     pub fn is_blocked(&self, peer: PeerId) -> bool {
         self.core.borrow().engine.hub().is_blocked(peer.slot)
     }
 
-    /// Shuts the writing side of a connection after its last frame.
+    /// Shuts down the writing side of a connection after its last frame.
     pub fn shut(&self, peer: PeerId) {
         if let Some(link) = self.core.borrow().links.get(peer) {
             link.shut();
         }
     }
 
-    /// All connections, to be closed one after the other.
+    /// All connections.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerId> {
         self.core.borrow().engine.hub().peers().collect()

@@ -1,16 +1,16 @@
-//! Bytes that the whole process may hold for one purpose, whoever makes it hold them.
+//! A budget of bytes for one purpose, shared by the whole process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A limit of bytes, and how many of them are held.
+/// A limit of bytes, and how many are reserved.
 #[derive(Debug)]
 pub struct ByteBudget {
     held: AtomicUsize,
     max: usize,
 }
 
-/// What one holder has of a budget. Dropping it gives it back.
+/// Bytes reserved from a budget. Dropping it releases them.
 #[derive(Debug)]
 pub struct Reservation {
     budget: Arc<ByteBudget>,
@@ -18,7 +18,7 @@ pub struct Reservation {
 }
 
 impl ByteBudget {
-    /// A budget of `max` bytes, none of which are held.
+    /// A budget of `max` bytes.
     #[must_use]
     pub fn new(max: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -27,7 +27,7 @@ impl ByteBudget {
         })
     }
 
-    /// A holder that has nothing yet.
+    /// A reservation of 0 bytes.
     #[must_use]
     pub fn hold(self: &Arc<Self>) -> Reservation {
         Reservation {
@@ -36,44 +36,43 @@ impl ByteBudget {
         }
     }
 
-    /// Bytes that are held now.
+    /// Bytes that are reserved.
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Takes so many bytes more, until they are [given back](Self::give). Returns whether they were there; if not,
-    /// nothing is taken.
+    /// Reserves `bytes` until [`Self::give`]. Returns whether they were available; if not, nothing is reserved.
     ///
     /// Cost: one locked instruction.
     #[must_use]
     pub fn take(&self, bytes: usize) -> bool {
         let before = self.held.fetch_add(bytes, Ordering::Relaxed);
-        let is_there = before.saturating_add(bytes) <= self.max;
-        if !is_there {
+        let is_available = before.saturating_add(bytes) <= self.max;
+        if !is_available {
             self.give(bytes);
         }
-        is_there
+        is_available
     }
 
-    /// Gives so many bytes back.
+    /// Releases `bytes`.
     pub fn give(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
 impl Reservation {
-    /// Holds so many bytes now. Returns whether there were as many; if not, as many are held as before.
+    /// Sets the reservation to `bytes`. Returns whether they were available; if not, it is unchanged.
     ///
-    /// Cost: one locked instruction if it is another number than before.
+    /// Cost: one locked instruction if the number changes.
     #[must_use]
     pub fn set(&mut self, bytes: usize) -> bool {
-        let is_there = bytes <= self.bytes || self.budget.take(bytes - self.bytes);
-        if is_there {
+        let is_available = bytes <= self.bytes || self.budget.take(bytes - self.bytes);
+        if is_available {
             self.budget.give(self.bytes.saturating_sub(bytes));
             self.bytes = bytes;
         }
-        is_there
+        is_available
     }
 }
 

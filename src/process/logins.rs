@@ -1,7 +1,7 @@
-//! Who is connected by the bridge protocol, where a user is one connection
+//! The connected users of the bridge protocol, where a user has one connection unless `bridge.duplicate` allows more
 //! (docs/bridge.md, "A user's connection").
 //!
-//! Touched when a connection comes and goes, and never for a message.
+//! Locked when a connection begins and ends, never for a message.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::collections::HashMap;
 use crate::config::Duplicate;
 use crate::id::{PeerId, ShardId};
 
-/// The users that are connected, and by which connections.
+/// The connected users and their connections.
 #[derive(Debug)]
 pub struct Logins {
     #[expect(
@@ -19,10 +19,10 @@ pub struct Logins {
     users: std::sync::Mutex<HashMap<Box<str>, Vec<Connection>>>,
 }
 
-/// A connection anywhere in the process.
+/// A connection of any shard.
 pub type Connection = (ShardId, PeerId);
 
-/// A user's connection. Dropping it makes room for another one of the user.
+/// A user's connection in the table. Dropping it removes it.
 #[derive(Debug)]
 pub struct Login {
     logins: Arc<Logins>,
@@ -30,15 +30,15 @@ pub struct Login {
     connection: Connection,
 }
 
-/// The user is connected already, by this connection, and that stays so.
+/// The user is already connected by this connection, which stays.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AlreadyConnected(pub Connection);
 
-/// Users that there has to be room for before it is given back.
+/// The map is not shrunk below a capacity of four times as many users.
 const SPARSE_FROM: usize = 1024;
 
 impl Logins {
-    /// Nobody is connected.
+    /// An empty table.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
@@ -46,11 +46,11 @@ impl Logins {
         })
     }
 
-    /// Connects a user, by `per_user_max` connections at most where more than one are
-    /// allowed. Returns the connections that have to go in exchange.
+    /// Adds a connection of a user. With [`Duplicate::Allow`] a user may have `per_user_max`. Returns the connections
+    /// that it replaces, which the caller disconnects.
     ///
     /// # Errors
-    /// Another connection of the user is there and stays: nothing has changed.
+    /// Another connection of the user stays; the table is unchanged.
     pub fn enter(
         self: &Arc<Self>,
         user: &str,
@@ -79,7 +79,7 @@ impl Logins {
         Ok((login, replaced))
     }
 
-    /// How many users are connected.
+    /// The number of connected users.
     #[must_use]
     pub fn users(&self) -> usize {
         self.lock().len()
@@ -93,7 +93,7 @@ impl Logins {
 }
 
 impl Login {
-    /// Whose it is.
+    /// Its user.
     #[must_use]
     pub fn user(&self) -> &str {
         &self.user

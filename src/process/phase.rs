@@ -1,18 +1,18 @@
-//! Whether the process serves or stops.
+//! The phases of a process: running, draining, stopping.
 
 use std::time::Instant;
 
-/// What the process is doing.
+/// The phase of the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProcessPhase {
     /// Serving.
     Running,
-    /// About to stop, and not ready for new clients.
+    /// Stopping: `/health/ready` fails, and clients are closed from `from` on.
     Draining {
-        /// When it begins to close its clients. Until then it serves as ever, since a load balancer
-        /// needs a while to see that it is not ready.
+        /// When it begins to close clients. Until then it serves as before, since a load balancer needs time to see
+        /// that it is not ready.
         from: Instant,
-        /// When it has ended at the latest.
+        /// When it stops at the latest.
         until: Instant,
     },
     /// Stopping now.

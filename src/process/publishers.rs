@@ -1,4 +1,4 @@
-//! How much each publisher over HTTP has published this minute.
+//! Rate limits of HTTP publishers, per minute and publisher.
 
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -7,12 +7,12 @@ use super::seats::block_of;
 use super::window::{RateLimited, Window};
 use crate::collections::{HashMap, HashSet};
 
-/// Whom an HTTP request to publish comes from: a number that keeps no
-/// credential, and that nobody can aim at.
+/// The publisher of an HTTP request: a keyed hash of its key, user or address. It contains no credential, and
+/// collisions cannot be constructed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Publisher(u64);
 
-/// The publishers of this process, counted only where there is a limit.
+/// The counts of publishers. Empty where there is no limit.
 #[derive(Debug)]
 pub struct Publishers {
     per_minute_max: u32,
@@ -21,17 +21,16 @@ pub struct Publishers {
         reason = "touched once for each HTTP request, and only where there is a limit"
     )]
     windows: std::sync::Mutex<HashMap<Publisher, Window>>,
-    /// Numbers publishers, with keys of its own.
+    /// Its hasher, with random keys, makes a [`Publisher`].
     numbers: HashSet<()>,
 }
 
-/// Publishers that are counted at once. Beyond it those whose minute is over
-/// are forgotten, and if none is, everybody new shares the count of one.
+/// Publishers that are counted separately. At the limit those whose window is over are removed; if none is, all further
+/// publishers share one count.
 const COUNTED_MAX: usize = 65_536;
 
 impl Publishers {
-    /// Publishers that may each publish so many events in a minute; 0: as many
-    /// as they like.
+    /// Counts for a limit of `per_minute_max` events per publisher; 0: no limit.
     #[must_use]
     pub fn new(per_minute_max: u32) -> Self {
         Self {
@@ -41,19 +40,19 @@ impl Publishers {
         }
     }
 
-    /// The service with this API key.
+    /// The publisher with this API key.
     #[must_use]
     pub fn key(&self, key: &str) -> Publisher {
         self.number(("key", key))
     }
 
-    /// The service whose token names this user.
+    /// The publisher with a token of this user.
     #[must_use]
     pub fn user(&self, user: &str) -> Publisher {
         self.number(("user", user))
     }
 
-    /// Anybody at this address, where no credential is asked for.
+    /// The publisher without credentials at this address.
     #[must_use]
     pub fn address(&self, address: IpAddr) -> Publisher {
         self.number(block_of(address))
@@ -66,7 +65,7 @@ impl Publishers {
     /// Counts `events` of `publisher`, all of them or none.
     ///
     /// # Errors
-    /// There are too many with them.
+    /// They exceed the limit.
     pub fn take(
         &self,
         publisher: Publisher,
@@ -93,7 +92,7 @@ impl Publishers {
     }
 }
 
-/// Whose count those share that there is no room for.
+/// The count that publishers beyond [`COUNTED_MAX`] share.
 const SHARED_PUBLISHER: Publisher = Publisher(0);
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
-//! The connections of the events protocol: how many there are in all, of each
-//! address and of each user, and what the connections of an address share.
+//! Limits of the events protocol: connections in total, per address and per user, and messages per address.
 //!
-//! Touched when a connection comes and goes, and never for a message: what a
-//! message needs hangs at the connection's [`Seat`].
+//! The maps are locked when a connection begins and ends, never for a message: what a message needs is in the
+//! connection's [`Seat`].
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,18 +10,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::window::{RateLimited, SharedWindow};
 use crate::collections::HashMap;
 
-/// How many there may be; 0: as many as like.
+/// The limits; 0: no limit.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct SeatLimits {
-    /// In all.
+    /// Connections in total.
     pub connections_max: usize,
-    /// Of one address.
+    /// Connections of one address.
     pub per_ip_max: usize,
-    /// Of one user.
+    /// Connections of one user.
     pub per_user_max: usize,
-    /// Messages of one address in a minute.
+    /// Messages of one address per minute.
     pub frames_per_ip_max: u32,
-    /// Messages of one address in a minute that are read though they are beyond a rate.
+    /// Messages of one address per minute that are dropped but still parsed, for an error that refers to them.
     pub dropped_per_ip_max: u32,
 }
 
@@ -41,32 +40,33 @@ pub struct Seats {
 )]
 type SharedSeats<T> = std::sync::Mutex<T>;
 
-/// What the connections of an address share.
+/// The counts that the connections of an address share.
 #[derive(Default, Debug)]
 struct Address {
+    /// Connections. Written under the lock of the map only.
     open: AtomicUsize,
     frames: SharedWindow,
-    /// Messages beyond a rate.
+    /// Messages dropped for a rate limit.
     dropped: SharedWindow,
 }
 
 impl Address {
-    /// Whether none of its messages counts any more.
+    /// Whether both windows are over.
     fn is_over(&self, now_ms: u64) -> bool {
         self.frames.is_over(now_ms) && self.dropped.is_over(now_ms)
     }
 }
 
-/// Which of the limits leaves no room.
+/// The limit that refuses a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LimitReached {
-    /// The address has this many already.
+    /// The limit per address, which is this many.
     Ip(usize),
-    /// The user has this many already.
+    /// The limit per user, which is this many.
     User(usize),
 }
 
-/// One connection's seat. Dropping it makes room.
+/// One of the connections that are counted. Dropping it frees it.
 #[derive(Debug)]
 pub struct Seat {
     seats: Arc<Seats>,
@@ -74,13 +74,12 @@ pub struct Seat {
     user: Option<Box<str>>,
 }
 
-/// Addresses without a connection that are remembered because their messages of
-/// this minute still count. Beyond it they are forgotten at once, so that an
-/// owner of many networks fills no memory.
+/// Addresses that are kept without a connection because their window is not over. Beyond that many they are removed at
+/// once, so that a client with many networks cannot exhaust memory.
 const REMEMBERED_MAX: usize = 65_536;
 
 impl Seats {
-    /// No connections.
+    /// No seats are taken.
     #[must_use]
     pub fn new(limits: SeatLimits) -> Arc<Self> {
         Arc::new(Self {
@@ -110,13 +109,15 @@ impl Seats {
         })
     }
 
-    /// How many seats are taken.
+    /// The number of seats taken.
     #[must_use]
     pub fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Addresses with connections, as far as they are counted.
+    /// The number of addresses with connections; 0 where no limit per address is set.
+    ///
+    /// Cost: a pass over all addresses, under the lock.
     #[must_use]
     pub fn addresses(&self) -> usize {
         let addresses = lock(&self.addresses);
@@ -126,16 +127,15 @@ impl Seats {
             .count()
     }
 
-    /// Users with connections, as far as they are counted.
+    /// The number of users with connections; 0 where no limit per user is set.
     #[must_use]
     pub fn users(&self) -> usize {
         lock(&self.users).len()
     }
 
-    /// Forgets addresses that have neither connections nor messages that still
-    /// count. Called by the ticker.
+    /// Removes addresses without connections whose windows are over. Called by the ticker.
     ///
-    /// Cost: a look at every address.
+    /// Cost: a pass over all addresses, under the lock.
     pub fn sweep(&self, now_ms: u64) {
         lock(&self.addresses).retain(|_, address| {
             address.open.load(Ordering::Relaxed) > 0 || !address.is_over(now_ms)
@@ -144,17 +144,16 @@ impl Seats {
 }
 
 impl Seat {
-    /// Names who sits here: the address and, if a credential named one, the user.
+    /// Assigns the seat to an address and, if authenticated, a user.
     ///
     /// # Errors
-    /// The limit that has been reached.
-    pub fn name(&mut self, address: IpAddr, user: Option<&str>) -> Result<(), LimitReached> {
+    /// The limit that is reached.
+    pub fn assign(&mut self, address: IpAddr, user: Option<&str>) -> Result<(), LimitReached> {
         let limits = self.seats.limits;
         if limits.per_ip_max > 0 || limits.frames_per_ip_max > 0 {
             let block = block_of(address);
             let mut addresses = lock(&self.seats.addresses);
             let entry = addresses.entry(block).or_default();
-            // Written under the lock only.
             let open = entry.open.load(Ordering::Relaxed);
             if limits.per_ip_max > 0 && open >= limits.per_ip_max {
                 return Err(LimitReached::Ip(limits.per_ip_max));
@@ -183,7 +182,7 @@ impl Seat {
     /// Cost: one locked instruction where there is a limit.
     ///
     /// # Errors
-    /// The address has sent as many as it may in a minute.
+    /// The address has reached its limit for this minute.
     pub fn take_frame(&self, now_ms: u64) -> Result<(), RateLimited> {
         match &self.address {
             Some((_, address)) => address
@@ -193,12 +192,12 @@ impl Seat {
         }
     }
 
-    /// Counts a message that is dropped, its connection's rate or its address's being used up.
+    /// Counts a message that is dropped for the rate limit of its connection or its address.
     ///
     /// Cost: as [`Self::take_frame`].
     ///
     /// # Errors
-    /// The address has had as many dropped as are read in a minute.
+    /// So many were dropped this minute that further ones are not parsed.
     pub fn drop_frame(&self, now_ms: u64) -> Result<(), RateLimited> {
         match &self.address {
             Some((_, address)) => address
@@ -216,7 +215,7 @@ impl Drop for Seat {
             let mut addresses = lock(&self.seats.addresses);
             let open = address.open.load(Ordering::Relaxed) - 1;
             address.open.store(open, Ordering::Relaxed);
-            // Who comes back within the minute finds its count where it left it.
+            // Kept until its window is over, so that reconnecting does not reset the count.
             let counts = self.seats.limits.frames_per_ip_max > 0;
             if open == 0 && (!counts || addresses.len() > REMEMBERED_MAX) {
                 addresses.remove(&block);
@@ -240,7 +239,7 @@ fn lock<T>(shared: &SharedSeats<T>) -> std::sync::MutexGuard<'_, T> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// What counts as one address: an IPv6 subscriber has a /64 of them.
+/// The block of addresses that limits count as one: the /64 of an IPv6 address, which one subscriber has.
 #[must_use]
 pub fn block_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -274,7 +273,7 @@ mod tests {
         user: Option<&str>,
     ) -> Result<Seat, Option<LimitReached>> {
         let mut seat = seats.take().ok_or(None)?;
-        seat.name(from, user)?;
+        seat.assign(from, user)?;
         Ok(seat)
     }
 

@@ -1,17 +1,16 @@
-//! Counting what somebody does in a minute: a window begins with the first act,
-//! and 60 seconds later everything is forgotten (docs/limits.md).
+//! Fixed-window rate limits: a window begins with the first event counted in it and lasts 60 seconds (docs/limits.md).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How long a window lasts, in milliseconds.
 pub(super) const WINDOW_MS: u64 = 60_000;
 
-/// One window's count has reached its limit.
+/// A window has reached its limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RateLimited {
-    /// How many acts the window takes.
+    /// The limit.
     pub limit: u32,
-    /// When it ends, in milliseconds of the clock that was given.
+    /// When the window ends, in milliseconds of the shards' clock.
     pub ends_ms: u64,
 }
 
@@ -26,7 +25,7 @@ impl RateLimited {
     }
 }
 
-/// What one thread counts in a minute.
+/// A window for one thread.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Window {
     began_ms: u64,
@@ -34,13 +33,13 @@ pub struct Window {
 }
 
 impl Window {
-    /// Counts `acts` at `now_ms`, all of them or none. A limit of 0 is none.
+    /// Counts `events` at `now_ms`, all of them or none. 0 means no limit.
     ///
     /// Cost: two comparisons.
     ///
     /// # Errors
-    /// There are more than `limit` with them.
-    pub fn take(&mut self, acts: u32, limit: u32, now_ms: u64) -> Result<(), RateLimited> {
+    /// They exceed `limit`.
+    pub fn take(&mut self, events: u32, limit: u32, now_ms: u64) -> Result<(), RateLimited> {
         if limit == 0 {
             return Ok(());
         }
@@ -50,7 +49,7 @@ impl Window {
                 used: 0,
             };
         }
-        match self.used.checked_add(acts).filter(|&used| used <= limit) {
+        match self.used.checked_add(events).filter(|&used| used <= limit) {
             Some(used) => {
                 self.used = used;
                 Ok(())
@@ -62,32 +61,30 @@ impl Window {
         }
     }
 
-    /// Whether nothing of it counts any more.
+    /// Whether the window is over, or empty.
     #[must_use]
     pub fn is_over(&self, now_ms: u64) -> bool {
         self.used == 0 || now_ms.saturating_sub(self.began_ms) >= WINDOW_MS
     }
 }
 
-/// A [`Window`] that several threads count in.
+/// A [`Window`] shared by threads.
 ///
-/// The beginning, in milliseconds, and the count share one word, so that a
-/// window's end and the first act of the next one are one step.
+/// Start time and count are in one atomic word, so that starting a new window and counting in it is one step.
 #[derive(Default, Debug)]
 pub(super) struct SharedWindow(AtomicU64);
 
-/// The low bits of the word: the count. The others last for 34 years.
+/// The low bits of the word are the count. The other 40 are milliseconds, which last for 34 years.
 const COUNT_BITS: u32 = 24;
 const COUNT_MAX: u32 = (1 << COUNT_BITS) - 1;
 
 impl SharedWindow {
-    /// Counts one act at `now_ms`. A limit of 0 is none; one above 16,777,215
-    /// counts as that.
+    /// Counts one event at `now_ms`. 0 means no limit; a limit above 16,777,215 counts as that.
     ///
-    /// Cost: one locked instruction; none where the window is full.
+    /// Cost: one locked instruction; none if the window is full.
     ///
     /// # Errors
-    /// There are more than `limit` with it.
+    /// It exceeds `limit`.
     pub(super) fn take(&self, limit: u32, now_ms: u64) -> Result<(), RateLimited> {
         if limit == 0 {
             return Ok(());
@@ -105,7 +102,7 @@ impl SharedWindow {
         })
     }
 
-    /// Whether nothing of it counts any more.
+    /// Whether the window is over, or empty.
     #[must_use]
     pub(super) fn is_over(&self, now_ms: u64) -> bool {
         unpack(self.0.load(Ordering::Relaxed)).is_over(now_ms)
@@ -127,7 +124,7 @@ fn pack(window: Window) -> u64 {
 mod tests {
     use super::*;
 
-    /// Both kinds of windows, given the same acts, say `expected`: `None` for
+    /// Both kinds of windows, given the same events, say `expected`: `None` for
     /// an act that is taken, or the seconds to wait.
     #[track_caller]
     fn check(limit: u32, acts_ms: &[u64], expected: &[Option<u64>]) {

@@ -1,4 +1,4 @@
-//! Tasks that wait for what the engine will answer: HTTP handlers, and callers of users.
+//! Tasks that wait for outcomes of the engine: HTTP handlers, and callers, which stream a user's answers.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -16,15 +16,15 @@ use crate::collections::HashMap;
 use crate::engine::{Counting, Kept, Outcome, Post, PublishResult, Ticket};
 use crate::process::{ByteBudget, CallSlot};
 
-/// An answer that will come. There is none if a shard that has a part in it ends before.
+/// An outcome to come. The sender is dropped if a shard that contributes to it ends before.
 pub type PendingOutcome = oneshot::Receiver<Outcome>;
 
-/// Who waits for answers on this shard, by ticket.
+/// The tasks of this shard that wait for outcomes, by ticket.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     waiting: HashMap<Ticket, oneshot::Sender<Outcome>>,
     callers: HashMap<Ticket, CallQueue>,
-    /// Callers that there are, whether or not they have been told the last.
+    /// The number of `Caller` values, including those that have been sent their last event.
     callers_open: usize,
 }
 
@@ -32,49 +32,48 @@ pub(super) struct Answers {
 struct CallQueue {
     said: mpsc::UnboundedSender<CallerEvent>,
     queued_bytes: Arc<AtomicUsize>,
-    /// More came than may wait: the rest is dropped.
+    /// The queue has reached its limit: further answers are dropped.
     overflowed: bool,
 }
 
-/// A publication whose subscribers are counted.
+/// A publication that reports how many connections it reaches.
 #[must_use]
 #[derive(Debug)]
 pub enum CountedPublish {
-    /// They have been: all of them are here.
+    /// All subscribers are on this shard: the result is final.
     Done(PublishResult),
-    /// Other shards have to say how many they have: [`Outcome::Published`].
+    /// Other shards report their counts: [`Outcome::Published`] follows.
     Pending(PendingOutcome),
 }
 
-/// How long the end of a call waits until its home has forgotten it.
+/// How long the end of a call waits for its home to forget it.
 const FORGET_MAX: Duration = Duration::from_secs(1);
 
-/// What a caller is told.
+/// What a caller receives.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CallerEvent {
     /// An answer; more may follow.
     More(Bytes),
     /// The last answer.
     Last(Bytes),
-    /// More answers came than may wait for the caller to take them. Nothing follows.
+    /// The queue reached `bridge.max_answer_bytes`: answers are lost. Nothing follows.
     Overflow,
     /// The gateway stops. Nothing follows.
     Stopping,
 }
 
-/// Why a call is not made.
+/// Why a call is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CallError {
-    /// The key is that of a call that waits.
+    /// Another call with this key is open.
     InUse,
-    /// As many wait as may.
+    /// `bridge.max_calls` are open.
     TooMany,
     /// The gateway stops.
     Stopping,
 }
 
-/// The end of a call at which somebody waits. Dropping it ends the call: what is answered later goes
-/// nowhere.
+/// The receiving end of a call. Dropping it ends the call: later answers are discarded.
 #[derive(Debug)]
 pub struct Caller {
     shard: Handle,
@@ -85,7 +84,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Waits for what is said next; `None` after the last.
+    /// Waits for the next event; `None` after the last.
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<CallerEvent>> {
         self.said.poll_recv(cx).map(|said| {
             if let Some(CallerEvent::More(bytes) | CallerEvent::Last(bytes)) = &said {
@@ -96,10 +95,11 @@ impl Caller {
         })
     }
 
-    /// Ends the call. Whoever is told of the end when this is done can call again by the same key.
+    /// Ends the call, and waits until its home has forgotten the key, so that a client that sees the end of this
+    /// response can use the key again.
     pub async fn end(self) {
         if let Some(forgotten) = self.shard.hang_up(self.ticket) {
-            // A home that has ended before this shard knows no calls, and does not say so.
+            // A home that ended before this shard does not answer.
             let _ = timeout(FORGET_MAX, forgotten).await;
         }
     }
@@ -108,7 +108,7 @@ impl Caller {
 impl Drop for Caller {
     fn drop(&mut self) {
         self.shard.answers.borrow_mut().callers_open -= 1;
-        // Nobody waits for it to be forgotten.
+        // Not awaited here.
         drop(self.shard.hang_up(self.ticket));
         let untaken = self.queued_bytes.load(Ordering::Relaxed);
         self.shard.process.http_bodies.give(untaken);
@@ -148,15 +148,14 @@ impl Handle {
             Poll::Ready(Ok(Outcome::Called(true))) => Poll::Ready(Ok(())),
             Poll::Ready(Ok(_)) => Poll::Ready(Err(CallError::InUse)),
             Poll::Ready(Err(_)) => Poll::Ready(Err(CallError::Stopping)),
-            // A home that has ended before this shard does not answer any more.
+            // A home that ended before this shard does not answer.
             Poll::Pending => caller.poll_event(cx).map(|_| Err(CallError::Stopping)),
         })
         .await?;
         Ok(caller)
     }
 
-    /// What is retained of a topic: at most `limit` messages after `since`. `None` if the gateway
-    /// stops.
+    /// The retained messages of a topic: at most `limit` after `since`. `None` if the gateway stops.
     pub async fn history(&self, topic: &str, since: u64, limit: u32) -> Option<Box<Kept>> {
         self.clock.refresh();
         let ticket = self.engine(|engine| engine.read_history(topic, since, limit));
@@ -169,10 +168,10 @@ impl Handle {
 }
 
 impl Shard {
-    /// Publishes `post` and counts whom it reaches.
+    /// Publishes `post` and counts the connections that it reaches.
     pub fn publish_counted(&self, post: &Post<'_>) -> CountedPublish {
         let counting = self.engine(|engine| engine.publish_counted(post));
-        // The answer over HTTP does not wait for a flush.
+        // The HTTP response does not wait for a flush, which would set the gauges.
         self.update_gauges(&self.core.borrow());
         match counting {
             Counting::Done(result) => CountedPublish::Done(result),
@@ -182,7 +181,7 @@ impl Shard {
         }
     }
 
-    /// An answer has come for a task.
+    /// Passes an outcome to the task that waits for it.
     pub(super) fn take_answer(&self, ticket: Ticket, outcome: Outcome) {
         let mut answers = self.answers.borrow_mut();
         if let Outcome::Answered { said, is_last } = outcome {
@@ -200,13 +199,13 @@ impl Shard {
                 None => counters.answers_unclaimed.add(1),
             }
         } else if let Some(waiting) = answers.waiting.remove(&ticket) {
-            // Whoever asked may have gone away meanwhile.
+            // The receiver may have been dropped.
             let _ = waiting.send(outcome);
         }
     }
 
-    /// A caller does not wait any more. Says when the call's home has forgotten it, if it has not by
-    /// now.
+    /// Ends a caller's wait. Returns the outcome that tells when the call's home has forgotten it, unless it has
+    /// already.
     fn hang_up(&self, ticket: Ticket) -> Option<PendingOutcome> {
         let is_asked = self.engine(|engine| engine.hang_up(ticket));
         let mut answers = self.answers.borrow_mut();
@@ -214,16 +213,16 @@ impl Shard {
         is_asked.then(|| answers.wait(ticket))
     }
 
-    /// Whether anybody here has not taken the end of a call.
+    /// Whether any caller of this shard is left.
     #[must_use]
     pub fn has_calls(&self) -> bool {
         self.answers.borrow().callers_open > 0
     }
 
-    /// Ends all calls that wait here, since the gateway stops.
+    /// Ends all calls of this shard, since the gateway stops.
     pub fn end_calls(&self) {
         for call in self.answers.borrow().callers.values() {
-            // Whoever waited may have just gone away.
+            // The caller may have been dropped.
             let _ = call.said.send(CallerEvent::Stopping);
         }
     }
@@ -236,8 +235,8 @@ impl Answers {
         receiver
     }
 
-    /// An answer has come to a caller. Returns whether it was taken, or more has come than may wait;
-    /// `None` if the caller is not waiting.
+    /// Queues an answer for a caller. Returns whether there was room; `None` if the caller has left or its queue has
+    /// overflowed before.
     fn queue_answer(
         &mut self,
         ticket: Ticket,
@@ -261,7 +260,7 @@ impl Answers {
             (true, true) => CallerEvent::Last(said),
             (true, false) => CallerEvent::More(said),
         };
-        // Whoever waited may have just gone away.
+        // The caller may have been dropped.
         let _ = call.said.send(said);
         if is_last {
             self.callers.remove(&ticket);

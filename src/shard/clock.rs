@@ -1,4 +1,4 @@
-//! The time of a shard: read once per turn, not once per message.
+//! The clock of a shard: read once per turn, not once per message.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::engine::Now;
 use crate::timestamp::{TIMESTAMP_LEN, timestamp_of};
 
-/// The shard's time as it was when the turn began.
+/// The time at the last [`Clock::refresh`].
 #[derive(Debug)]
 pub struct Clock {
     start: Instant,
@@ -28,9 +28,9 @@ impl Clock {
         clock
     }
 
-    /// Reads the time. Called when a turn of work begins.
+    /// Reads the system's clocks. Called when a task is polled.
     ///
-    /// Cost: two reads of the kernel's clock page; once a millisecond, a date.
+    /// Cost: two clock reads through the vDSO; once per millisecond, the formatting of a date.
     pub fn refresh(&self) {
         let since = self.start.elapsed();
         let ms = u64::try_from(since.as_millis()).expect("no process lives that long");
@@ -45,14 +45,13 @@ impl Clock {
         }
     }
 
-    /// The time of the turn.
+    /// The time of this turn.
     #[must_use]
     pub fn now(&self) -> Now {
         self.now.get()
     }
 
-    /// Milliseconds since the process began, the same on every shard, which no change of the wall clock
-    /// moves (hostile-inputs.md R12).
+    /// Monotonic milliseconds since the process began, the same on every shard (docs/hostile-inputs.md, R12).
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.now.get().ms

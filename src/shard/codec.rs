@@ -1,5 +1,4 @@
-//! Buffers of a shard that stay, and the encoding of what is for one peer alone: no allocation once
-//! warm.
+//! The reusable buffers of a shard, and the encoding of frames for a single peer: no allocation once warm.
 
 use std::cell::RefCell;
 
@@ -8,10 +7,10 @@ use crate::ws::deflate::{Deflater, Inflater};
 use crate::ws::encode::{put_close, put_frame, put_header};
 use crate::ws::{CloseCode, OpCode};
 
-/// Bytes read from one connection per turn.
+/// Bytes read from one connection per turn, at most.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// What is lent for a moment, each by itself.
+/// Buffers that are borrowed for one call, each in a `RefCell` of its own.
 #[derive(Debug)]
 pub(super) struct Buffers {
     pub(super) scratch: RefCell<Box<[u8]>>,
@@ -34,19 +33,19 @@ impl Buffers {
 pub(super) struct Codec {
     deflater: Deflater,
     deflate_min_bytes: usize,
-    /// A payload being put together by a session.
+    /// The JSON payload that a session is writing.
     pub(super) text: Vec<u8>,
-    /// The same as MessagePack.
+    /// `text` as MessagePack.
     pub(super) packed: Vec<u8>,
-    /// A client's message, as JSON.
+    /// A client's MessagePack message, converted to JSON.
     pub(super) inbound: Vec<u8>,
-    /// A client's answer, as its caller gets it.
+    /// A client's answer to a call, as the events that its caller gets.
     pub(super) answer: Vec<u8>,
     deflated: Vec<u8>,
     frame: Vec<u8>,
 }
 
-/// A buffer that has grown beyond this is given back after use.
+/// A buffer with a larger capacity is freed by the ticker.
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
 
 impl Codec {
@@ -63,7 +62,7 @@ impl Codec {
         }
     }
 
-    /// A message for a peer that agreed to a window of this many bits or to no compression.
+    /// Encodes a message for a peer. `window_bits`: its negotiated compression window, if any.
     pub(super) fn message(
         &mut self,
         window_bits: Option<u8>,
@@ -95,7 +94,7 @@ impl Codec {
         &self.frame
     }
 
-    /// Gives back buffers that one large message has left behind.
+    /// Frees buffers that a large message has grown.
     pub(super) fn tidy(&mut self) {
         let Self {
             text,
@@ -110,7 +109,7 @@ impl Codec {
     }
 }
 
-/// Gives back buffers that one large message has left behind.
+/// Frees buffers above [`BUFFER_BYTES_MAX`].
 pub(super) fn shrink<const N: usize>(buffers: [&mut Vec<u8>; N]) {
     for buffer in buffers {
         if buffer.capacity() > BUFFER_BYTES_MAX {
@@ -119,7 +118,7 @@ pub(super) fn shrink<const N: usize>(buffers: [&mut Vec<u8>; N]) {
     }
 }
 
-/// Appends a message as one frame; deflated with a window of so many bits, if one is given.
+/// Appends a message as one frame; compressed with a window of the given bits, if `deflated` is given.
 pub(super) fn put_message(
     out: &mut Vec<u8>,
     deflated: Option<(u8, &mut Deflater, &mut Vec<u8>)>,

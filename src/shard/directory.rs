@@ -1,4 +1,4 @@
-//! Who is connected to this shard, for operators.
+//! Listings of this shard's connections and their subscriptions, for operators, and the system metrics topic.
 
 use tokio::sync::oneshot;
 
@@ -8,71 +8,70 @@ use crate::id::{PeerId, ShardId};
 use crate::json::put_string;
 use crate::timestamp::timestamp_of;
 
-/// Who a connection is.
+/// What is known of a connection, for listings.
 #[derive(Debug)]
 pub struct ConnectionInfo {
-    /// What it calls itself, if it does.
+    /// The client id of its URL, if it gave one.
     pub client_id: Option<Box<str>>,
     /// `demo`, `dev` or `prod`.
     pub endpoint: &'static str,
-    /// Whose it is, if a credential said so.
+    /// Its user, if it is authenticated.
     pub user: Option<Box<ConnectionUser>>,
     /// When it was opened, in milliseconds since the epoch.
     pub connected_ms: u64,
 }
 
-/// Whose a connection is.
+/// The user of a connection.
 #[derive(Debug)]
 pub struct ConnectionUser {
-    /// The user.
+    /// Its id.
     pub id: Box<str>,
-    /// Its name to show.
+    /// Its display name.
     pub name: Box<str>,
     /// Its role, if it has one.
     pub role: Option<Box<str>>,
 }
 
-/// A page of one shard's connections.
+/// A page of a shard's connections.
 #[derive(Debug, Default)]
 pub struct ConnectionPage {
-    /// How many there are in it.
+    /// The number of connections in the page.
     pub total: usize,
-    /// How many of them have a user.
+    /// How many of them are authenticated.
     pub authenticated: usize,
     /// How many of them are in `items`.
     pub listed: usize,
-    /// The first of them, each as JSON, with commas between them.
+    /// The first `listed` connections as JSON objects, separated by commas.
     pub items: String,
     /// The slot where the next page begins, if there is one.
     pub next: Option<usize>,
 }
 
-/// A page of what one shard's connections have subscribed to.
+/// A page of the subscriptions of a shard's connections.
 #[derive(Debug, Default)]
 pub struct SubscriptionPage {
-    /// A topic or pattern and what the connection is called, in no order.
+    /// Pairs of a topic or pattern and a client id, in no order.
     pub pairs: Vec<(String, String)>,
     /// The slot where the next page begins, if there is one.
     pub next: Option<usize>,
 }
 
-/// What a page costs, at most, but for its last connection: a step is a slot, a name, or a pattern of the shard that
-/// a listed connection may have. ConnectionInfo a millisecond.
+/// The cost of a page in steps, about a millisecond. A step is a slot, a name or a pattern that is looked at. The
+/// connection that reaches the limit is listed whole.
 const PAGE_STEPS: usize = 4096;
 
-/// A connection, or a pair, that is written down.
+/// The cost of writing one connection, or one pair, in steps.
 const ITEM_STEPS: usize = 16;
 
 impl Shard {
-    /// Notes who a connection is.
+    /// Adds a connection to the listings.
     pub fn set_info(&self, peer: PeerId, about: ConnectionInfo) {
         if let Some(link) = self.core.borrow_mut().links.get_mut(peer) {
             link.info = Some(Box::new(about));
         }
     }
 
-    /// What a connection is called that does not call itself anything: unique over
-    /// the life of the process.
+    /// The client id of a connection that gave none: unique for the life of the process.
     #[must_use]
     pub fn session_id(&self, endpoint: &str, peer: PeerId) -> String {
         format!("{endpoint}_{}-{peer}", self.id.0)
@@ -85,13 +84,13 @@ impl Shard {
         }
     }
 
-    /// All shards, for those who ask each of them.
+    /// All shards of the process.
     pub fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
         (0..self.core.borrow().port.shards()).map(ShardId)
     }
 
-    /// A page of the connections of a shard that have introduced themselves, from a slot on, `limit` of it
-    /// in full. There is no answer of a shard that ends before.
+    /// Asks a shard for a page of its connections from slot `from` on, of which it lists `limit`. The sender is dropped
+    /// if the shard ends before it answers.
     pub fn ask_connections(
         &self,
         shard: ShardId,
@@ -107,8 +106,8 @@ impl Shard {
         answer
     }
 
-    /// A page of what the connections of a shard have subscribed to, from a slot on. There is no answer of a
-    /// shard that ends before.
+    /// Asks a shard for a page of its connections' subscriptions from slot `from` on. The sender is dropped if the
+    /// shard ends before it answers.
     pub fn ask_subscriptions(
         &self,
         shard: ShardId,
@@ -123,7 +122,7 @@ impl Shard {
         answer
     }
 
-    /// A page of this shard's connections that have introduced themselves, `limit` of it in full.
+    /// A page of this shard's connections that have a [`ConnectionInfo`], of which `limit` are listed.
     #[must_use]
     pub(super) fn list_connections(&self, from: usize, limit: usize) -> ConnectionPage {
         self.clock.refresh();
@@ -191,7 +190,7 @@ impl Shard {
         listing
     }
 
-    /// A page of pairs of a topic or pattern and a connection that has subscribed to it.
+    /// A page of this shard's subscriptions.
     #[must_use]
     pub(super) fn list_subscriptions(&self, from: usize) -> SubscriptionPage {
         let core = self.core.borrow();
@@ -218,7 +217,7 @@ impl Shard {
         page
     }
 
-    /// What the gateway tells of its work: connections, messages, time.
+    /// The process's counts of connections, messages and subscriptions, and its uptime, as JSON.
     #[must_use]
     pub fn system_metrics(&self) -> String {
         let totals = self.process.totals();
@@ -232,13 +231,13 @@ impl Shard {
         )
     }
 
-    /// Publishes the system_metrics, if they are published here and somebody listens.
+    /// Publishes the system metrics, if their topic's home is this shard and it has subscribers.
     pub fn publish_system_metrics(&self) {
         let topic = crate::topic::SYSTEM_METRICS;
         if self.core.borrow().engine.is_wanted(topic) {
             let system_metrics = self.system_metrics();
             let post = Post::event(topic, system_metrics.as_bytes());
-            // Whoever does not read misses a figure; the next one is newer.
+            // Best effort: the next publication replaces this one.
             let _: PublishResult = self.engine(|engine| engine.publish_own(&post));
         }
     }

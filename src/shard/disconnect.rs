@@ -1,49 +1,48 @@
-//! Why a connection ends. There is exactly one reason; the close code, its text
-//! and the counter follow from it.
+//! The reason why a connection ends. There is exactly one; close code, text and counter derive from it.
 
 /// Why a connection ends.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Disconnect {
-    /// The peer sent a close frame with this code; it is answered in kind.
+    /// The peer sent a close frame with this code, which is echoed (RFC 6455 section 5.5.1).
     Closed(Option<u16>),
-    /// The socket ended or failed without a close frame.
+    /// EOF or an error of the socket without a close frame.
     Gone,
-    /// The peer broke the WebSocket protocol: the code that names how.
+    /// The peer violated the WebSocket protocol; the close code for it.
     Protocol(u16),
-    /// The peer sent a kind of message that its endpoint does not take.
+    /// The peer sent a kind of message that its endpoint does not accept.
     Unsupported,
     /// The credentials are missing or not valid.
     Unauthenticated,
-    /// The token that let the peer in has expired, or its key is no longer valid.
+    /// The peer's token has expired, or the key that signed it has been removed.
     Expired,
-    /// The peer does not take what it subscribed to.
+    /// The peer reads its subscriptions too slowly.
     Slow,
-    /// The peer answers nothing, not even a ping.
+    /// The peer did not answer a ping.
     Silent,
-    /// The peer began a message and did not finish it in time.
+    /// The peer did not complete a message in time.
     Unfinished,
-    /// The peer sends more pings and pongs than anybody needs.
+    /// The peer sent more than `websocket.max_control_frames_per_second`.
     ControlFlood,
-    /// The peer goes on sending far beyond its rate.
+    /// The peer exceeded `events.max_rate_excess`.
     RateExceeded,
-    /// The process holds too many unfinished messages.
+    /// A limit of memory or topics is reached.
     Overloaded,
-    /// The user or the address has as many connections as it may.
+    /// The user or the address has too many connections.
     ConnectionLimit,
     /// The user is connected already.
     Duplicate,
-    /// A newer connection of the user takes this one's place.
+    /// A newer connection of the user replaces this one.
     Replaced,
-    /// The user is one that takes a token to be.
+    /// A token is required for this user, or by the configuration.
     TokenRequired,
     /// The gateway stops.
     Drain,
-    /// Something failed that should not.
+    /// A defect: the connection's task ended unexpectedly.
     Internal,
 }
 
 impl Disconnect {
-    /// The reasons' names, as labels of a counter.
+    /// The counter's label of each reason.
     pub const LABELS: [&'static str; 18] = [
         "closed",
         "gone",
@@ -65,7 +64,7 @@ impl Disconnect {
         "rate_exceeded",
     ];
 
-    /// This reason's place in [`Self::LABELS`].
+    /// The index of this reason in [`Self::LABELS`].
     #[must_use]
     pub fn index(self) -> usize {
         match self {

@@ -1,4 +1,4 @@
-//! What other shards ask and send.
+//! Requests, deliveries and notes from other shards.
 
 use std::task::{Context, Poll};
 
@@ -12,13 +12,13 @@ use crate::engine::{Place, Taken, Turn, home_of};
 use crate::id::{PeerId, ShardId};
 use crate::process::Connection;
 
-/// Batches taken from one shard per turn.
+/// Batches taken from one other shard per turn.
 const BATCHES_PER_TURN: usize = 4;
 
-/// Steps that the engine takes for patterns because of requests, but for those of the last one.
+/// Steps of the engine for patterns per turn. The request that reaches the limit is processed whole.
 const STEPS_PER_TURN: usize = 20_000;
 
-/// What a shard notes for another one.
+/// A message to another shard about connections, in order with its requests about topics.
 #[derive(Debug)]
 pub enum Note {
     /// End this connection.
@@ -28,44 +28,44 @@ pub enum Note {
         /// Why.
         why: Disconnect,
     },
-    /// Find out whether this connection is there still.
+    /// Probe whether this connection is alive.
     Probe {
         /// Which one.
         peer: PeerId,
-        /// The connection that waits for what comes of it.
+        /// The newer connection, which waits for the result.
         asker: Connection,
     },
-    /// Say who is connected.
+    /// List the shard's connections.
     Connections {
-        /// A page of them, from this slot on.
+        /// The slot where the page begins.
         from: usize,
-        /// How many in full.
+        /// How many to list; further ones are only counted.
         limit: usize,
-        /// Who wants to know.
+        /// Where the page goes.
         reply: oneshot::Sender<ConnectionPage>,
     },
-    /// Say what is subscribed to, and by whom.
+    /// List the subscriptions of the shard's connections.
     Subscriptions {
-        /// A page of them, from this slot on.
+        /// The slot where the page begins.
         from: usize,
-        /// Who wants to know.
+        /// Where the page goes.
         reply: oneshot::Sender<SubscriptionPage>,
     },
 }
 
-/// Requests that have been taken from lanes and not been done.
+/// Batches of requests that have been taken from lanes and are not finished.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    /// By the shard that asks.
+    /// By sending shard.
     lanes: Vec<Option<BegunRequest>>,
-    /// Deliveries wait until logs have been flushed.
+    /// Deliveries stay in their lanes until a flush has offered the backlog of logs.
     is_deferred: bool,
 }
 
 #[derive(Debug)]
 struct BegunRequest {
     requests: Requests<Note>,
-    /// The next one waits for room.
+    /// The next request of the batch waits for room in a lane or log.
     is_stalled: bool,
 }
 
@@ -77,16 +77,16 @@ impl Inbox {
         }
     }
 
-    /// Whether something waits here for room that a flush may make.
+    /// Whether requests or deliveries wait for room that a flush may make.
     fn is_stalled(&self) -> bool {
         let stalls = |begun: &BegunRequest| begun.is_stalled;
         self.is_deferred || self.lanes.iter().flatten().any(stalls)
     }
 
-    /// Takes the oldest batch of requests that can be gone on with.
+    /// Takes the oldest batch of requests that is not stalled.
     fn next(&mut self, port: &Port<Note>, here: ShardId) -> Option<(ShardId, Requests<Note>)> {
-        // One that was handed over because of another, which is seen, is not older: so whatever is
-        // missing when a look at all lanes finds nothing new is younger.
+        // Lanes are polled until a pass finds no new batch. A batch that depends on a visible one was handed over
+        // later, so every batch not seen after that pass is younger than those seen.
         loop {
             let mut found = false;
             for (from, lane) in (0..).map(ShardId).zip(self.lanes.iter_mut()) {
@@ -113,8 +113,8 @@ impl Inbox {
 }
 
 impl Shard {
-    /// Waits until another shard has said something or has room again. Then the next flush hands over
-    /// what did not fit, and lets those who wait for that go on.
+    /// Waits until another shard has sent something or has made room in a lane. Then the next flush hands over what did
+    /// not fit, and wakes the tasks that wait for room.
     pub fn poll_mesh(&self, cx: &Context<'_>) -> Poll<()> {
         let core = self.core.borrow();
         let rung = core.port.poll_rung(cx);
@@ -124,7 +124,7 @@ impl Shard {
         rung
     }
 
-    /// Takes what other shards have said. Returns whether there is more that could be taken now.
+    /// Processes what other shards have sent, up to this turn's limits. Returns whether more can be processed now.
     pub fn exchange(&self) -> bool {
         self.clock.refresh();
         let shards = {
@@ -148,15 +148,14 @@ impl Shard {
         let (all, some) = self.take_requests();
         more |= !all;
         taken |= some;
-        // Where nothing could be taken there is nothing to flush either: whatever makes room wakes
-        // this shard.
+        // Without progress no flush is needed: the shard that makes room wakes this one.
         if taken {
             self.flusher.raise();
         }
         more
     }
 
-    /// Takes a batch of deliveries. Returns whether there was one that could be taken.
+    /// Processes a batch of deliveries. Returns whether there was one, and it was not deferred.
     fn take_deliveries(&self, from: ShardId) -> bool {
         let mut core = self.core.borrow_mut();
         let Core {
@@ -165,8 +164,8 @@ impl Shard {
             inbox,
             ..
         } = &mut *core;
-        // The lane fills behind logs that no flush has offered, and its home holds publishers back. A
-        // flush always clears this.
+        // Backpressure: while logs have too many bytes that no flush has offered, the lane fills, and the home holds
+        // publishers back. The next flush clears the condition.
         if Hub::is_backlogged(engine.hub()) {
             inbox.is_deferred = true;
             return false;
@@ -179,9 +178,8 @@ impl Shard {
         true
     }
 
-    /// Does what other shards have asked, a part of it if there is much, in the order in which it was
-    /// asked: also of two shards, if one knew of the other. Returns whether that was all that can be
-    /// done now, and whether it was anything.
+    /// Processes requests of other shards, up to this turn's limits, oldest batch first: causal order also holds across
+    /// shards. Returns whether all that can be processed now has been, and whether anything was.
     fn take_requests(&self) -> (bool, bool) {
         let shards = {
             let mut core = self.core.borrow_mut();
@@ -235,7 +233,7 @@ impl Shard {
     }
 
     fn take_note(&self, note: Note) {
-        // Whoever asked may have gone away meanwhile.
+        // The receiver of a reply may have been dropped.
         match note {
             Note::Disconnect { peer, why } => self.disconnect(peer, why),
             Note::Probe { peer, asker } => self.begin_probe(peer, asker),
@@ -248,21 +246,20 @@ impl Shard {
         }
     }
 
-    /// Notes something for another shard, after what has been asked of it before.
+    /// Sends a note to another shard, after the requests sent to it before.
     pub(super) fn note(&self, to: ShardId, note: Note) {
         self.core.borrow_mut().port.note(to, note);
         self.flusher.raise();
     }
 
-    /// Whether something waits here for room that a flush may make.
+    /// Whether requests or deliveries wait for room that a flush may make.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
         self.core.borrow().inbox.is_stalled()
     }
 
-    /// Gives `said`, the answer of `user` to the call known by `key`, to its caller. Returns whether
-    /// there was room: if not, try again after the next flush, and read no more from the user until
-    /// then.
+    /// Passes `said`, the answer of `user` to the call `key`, to its caller. Returns whether there was room: if not,
+    /// retry after the next flush, and do not read from the user until then.
     #[must_use]
     pub fn answer_call(&self, key: &str, user: &str, said: &[u8], is_last: bool) -> bool {
         let has_requests = {
@@ -270,7 +267,7 @@ impl Shard {
             home_of(key, self.id, port.shards()) == Place::Here && port.has_requests()
         };
         if has_requests {
-            // What the user said before, on a connection elsewhere, comes first.
+            // Earlier answers of the user, from a connection of another shard, come first.
             let _ = self.take_requests();
         }
         let answer = |engine: &mut Turn<'_, _>| engine.answer(key, user, said, is_last);

@@ -1,4 +1,4 @@
-//! The end of a turn: what has to be told, handed over and written.
+//! The flush at the end of a turn: outcomes to sessions, requests to other shards, bytes to sockets.
 
 use std::task::Waker;
 
@@ -8,23 +8,23 @@ use crate::engine::hub::Flush;
 use crate::engine::{Asker, FlushBudget, Outcome};
 use crate::id::PeerId;
 
-/// What one flush writes before other work gets its turn: a millisecond or two.
+/// The limits of one flush, after which other tasks get their turn: one or two milliseconds.
 const BUDGET: FlushBudget = FlushBudget {
     writes_max: 512,
     bytes_max: 4 * 1024 * 1024,
 };
 
-/// Tasks that wait until the next flush.
+/// Tasks that wait for the next flush.
 #[derive(Debug, Default)]
 pub(super) struct Wakers {
     waiting: Vec<Waker>,
-    /// How many flushes there were.
+    /// The number of flushes so far.
     flushes: usize,
 }
 
 impl Wakers {
-    /// Those who wait, each of them the first one in its turn: whoever is woken first takes the room
-    /// that there is (hostile-inputs.md M09).
+    /// Takes the waiting tasks, beginning with another one at each flush: the first one woken may take all the room
+    /// (docs/hostile-inputs.md, M09).
     fn take(&mut self) -> Vec<Waker> {
         let mut waiting = std::mem::take(&mut self.waiting);
         self.flushes = self.flushes.wrapping_add(1);
@@ -37,14 +37,13 @@ impl Wakers {
 }
 
 impl Shard {
-    /// Begins the end of a turn. Whoever calls this hands over what [`Self::next_outcome`] gives, and
-    /// then calls [`Self::flush`].
+    /// Begins a flush. The caller then hands all of [`Self::next_outcome`] to sessions and calls [`Self::flush`].
     pub fn begin_flush(&self) {
         self.clock.refresh();
         self.engine(|engine| engine.begin_ahead());
     }
 
-    /// What a peer's session has to be told next. What is for tasks is given to them.
+    /// Takes the next outcome for a peer's session. Outcomes for tasks are passed to them.
     #[must_use]
     pub fn next_outcome(&self) -> Option<(PeerId, Outcome)> {
         loop {
@@ -57,7 +56,7 @@ impl Shard {
         }
     }
 
-    /// What the session of `peer` has to be told next, whatever waits for others.
+    /// Takes the next outcome for the session of `peer` only.
     #[must_use]
     pub fn next_outcome_for(&self, peer: PeerId) -> Option<Outcome> {
         loop {
@@ -69,10 +68,11 @@ impl Shard {
         }
     }
 
-    /// Hands over what other shards are to know and writes what waits.
+    /// Hands requests and deliveries over to other shards, writes to sockets, and wakes the tasks that wait for a
+    /// flush.
     ///
     /// # Panics
-    /// If an outcome has not been handed over.
+    /// If an outcome has not been handed to its session.
     pub fn flush(&self) -> Flush {
         let flush = {
             let mut core = self.core.borrow_mut();
@@ -99,8 +99,8 @@ impl Shard {
         flush
     }
 
-    /// Wakes `waker` after the next flush. There will be one: whatever a task waits for ends with a
-    /// flush, be it that of this turn or the one after another shard has made room.
+    /// Wakes `waker` after the next flush. A flush always follows a wait for room: at the end of this turn, or when
+    /// another shard has made room.
     pub fn wake_after_flush(&self, waker: &Waker) {
         self.wakers.borrow_mut().waiting.push(waker.clone());
     }

@@ -1,4 +1,4 @@
-//! A way to a shard for code that has to be `Send`.
+//! A handle to a shard for code that has to be `Send`.
 
 use std::ops::Deref;
 use std::rc::Rc;
@@ -7,8 +7,8 @@ use fragile::Fragile;
 
 use super::Shard;
 
-/// A shard as HTTP handlers hold it, whose futures have to be `Send` although they never leave the
-/// shard's thread.
+/// A shard as HTTP handlers hold it: axum requires their futures to be `Send`, although they never leave the shard's
+/// thread.
 ///
 /// Cost: one comparison of thread numbers per use.
 ///
@@ -18,7 +18,7 @@ use super::Shard;
 pub struct Handle(Fragile<Rc<Shard>>);
 
 impl Handle {
-    /// A way to `shard`, for its own thread.
+    /// A handle to `shard`, for use on its own thread.
     #[must_use]
     pub fn new(shard: Rc<Shard>) -> Self {
         Self(Fragile::new(shard))

@@ -1,4 +1,4 @@
-//! Connections that have not become one yet. There is a limit; the oldest goes first.
+//! Accepted sockets that are not connections yet. At the limit the oldest is evicted.
 
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
@@ -12,17 +12,16 @@ pub(super) struct Handshakes {
     open: usize,
 }
 
-/// Entries of handshakes that are over, beyond as many as are open, before they
-/// are swept out.
+/// Entries of finished handshakes that may stay in the queue, in addition to one per open handshake.
 const SLACK: usize = 64;
 
 impl Handshakes {
-    /// Notes a new one. Evicts the oldest if there are more than `open_max`;
-    /// returns whether it did.
+    /// Registers a handshake. Evicts the oldest if more than `open_max` are open; returns whether it did.
     pub(super) fn enter(&mut self, open_max: usize) -> (Rc<Signal>, bool) {
         let evicted = Rc::new(Signal::default());
         if self.queue.len() >= self.open * 2 + SLACK {
-            // One that stays, a kept connection, must not pile up those behind it.
+            // `leave` removes finished ones from the front only: a kept-alive connection at the front must not let
+            // those behind it accumulate.
             self.queue.retain(|one| one.strong_count() > 0);
         }
         self.queue.push_back(Rc::downgrade(&evicted));
@@ -39,7 +38,7 @@ impl Handshakes {
         (evicted, true)
     }
 
-    /// Notes that one is over.
+    /// Ends a handshake, whose signal has been dropped.
     pub(super) fn leave(&mut self) {
         self.open -= 1;
         while self
@@ -51,7 +50,7 @@ impl Handshakes {
         }
     }
 
-    /// How many there are.
+    /// How many are open.
     pub(super) fn open(&self) -> usize {
         self.open
     }

@@ -1,4 +1,4 @@
-//! The sockets of a shard, by slot: where the flusher writes and the ticker looks.
+//! The sockets of a shard by slot, with their timestamps: the flush writes to them, the ticker checks them.
 
 use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
@@ -13,55 +13,53 @@ use crate::id::{PeerId, Slot};
 use crate::metrics::Counters;
 use crate::net::Writer;
 
-/// The writing side of one connection and what is known of its life.
+/// The writing side of one connection, with its timestamps and state.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) peer: PeerId,
     pub(super) transport: Transport,
     writer: Writer,
-    /// The answer to the upgrade request, while it waits. Nothing else goes out before.
+    /// The upgrade response, while it is held back. Nothing is written before it.
     pub(super) head: Option<Box<[u8]>>,
     /// Wakes the connection's task.
     waker: Option<Waker>,
-    /// Why the connection is to end, if somebody else than its task found out.
+    /// Why the connection has to end, until its task takes it.
     pub(super) disconnect: Option<Disconnect>,
     pub(super) life: Life,
-    /// Who the connection is, if it has said so.
+    /// For listings; `None` if the connection is not listed.
     pub(super) info: Option<Box<ConnectionInfo>>,
 }
 
-/// What a connection is besides a socket.
+/// The protocol on the socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Transport {
-    /// Frames both ways.
+    /// WebSocket.
     WebSocket {
-        /// What was agreed about compression.
+        /// The server's compression window; `None` without compression.
         window_bits: Option<u8>,
     },
-    /// A stream of events.
+    /// Server-Sent Events.
     Sse,
 }
 
-/// When what was last heard and said, in milliseconds of the shard's clock.
+/// When a connection last did what its deadlines count from, in milliseconds of the shard's clock.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Life {
-    /// The peer's last bytes.
+    /// When bytes were last received.
     pub(super) received: u64,
-    /// The ping that has not been answered by anything.
+    /// When the last ping was sent, if nothing was received since.
     pub(super) pinged: Option<Since>,
-    /// The first bytes of a message that is not complete.
+    /// When the incomplete message began.
     pub(super) unfinished: Option<Since>,
-    /// The peer is not read from: it does not take answers, or there is no room
-    /// for what it publishes.
+    /// The peer is not read from: its outbox is full, or there is no room for its publications.
     pub(super) paused: bool,
-    /// The close frame was queued.
+    /// When the close frame was queued.
     pub(super) closing: Option<Since>,
-    /// Until when it may last.
+    /// When its token expires, if it has one.
     pub(super) lease: Option<Lease>,
 }
 
-/// A time in milliseconds of the shard's clock. `Option<Since>` takes eight bytes, which counts for
-/// what every connection has.
+/// A time in milliseconds of the shard's clock. `Option<Since>` takes eight bytes, which keeps connections small.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Since(NonZeroU64);
 
@@ -75,23 +73,23 @@ impl Since {
     }
 }
 
-/// What a connection was let in by, and until when that holds.
+/// How long a connection's token is valid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lease {
-    /// Seconds of Unix time: from then on it does not.
+    /// When the token expires, in seconds since the Unix epoch.
     pub until: NonZeroU64,
-    /// Nor when this key is no longer valid.
+    /// The key that signed it: the token is invalid once this key is removed.
     pub key: KeySerial,
 }
 
-/// What a peer's bytes leave unfinished.
+/// Whether received bytes end within a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unfinished {
-    /// Whatever began has ended.
+    /// They end between messages.
     Nothing,
-    /// A message, which began in these bytes: another one ended in them.
+    /// They end within a message, and another one ended in them.
     New,
-    /// The message that was unfinished before, if one was.
+    /// They end within a message, and no other one ended in them.
     Same,
 }
 
@@ -105,12 +103,12 @@ pub(super) struct Links {
     bytes_out: u64,
 }
 
-/// How many connections there are whose end has not begun: as far as their clients can know.
+/// The number of connections that are not closing, which is what clients can know.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct OpenCount {
     /// All of them.
     pub(super) connections: u64,
-    /// Those that read a stream of events.
+    /// SSE connections.
     pub(super) streams: u64,
 }
 
@@ -149,12 +147,12 @@ impl Links {
         if self.get(peer).is_some()
             && let Some(link) = self.links[peer.slot.index()].take()
         {
-            // Its reader closes the socket in a moment, which ends our side as well.
+            // Dropping the reader closes the socket, so no shutdown is needed.
             link.writer.forget();
         }
     }
 
-    /// Notes that a connection has begun to end. It is not counted any longer.
+    /// Marks a connection as closing. It is no longer counted as open.
     pub(super) fn begin_close(&mut self, peer: PeerId, now_ms: u64) {
         let Some(link) = self
             .get_mut(peer)
@@ -186,7 +184,7 @@ impl Links {
             .filter(|link| link.peer == peer)
     }
 
-    /// Adds what has been written since the last call to `counters`.
+    /// Adds the writes since the last call to `counters`.
     pub(super) fn count_into(&mut self, counters: &Counters) {
         counters.writes.add(std::mem::take(&mut self.writes));
         counters
@@ -195,7 +193,7 @@ impl Links {
         counters.bytes_out.add(std::mem::take(&mut self.bytes_out));
     }
 
-    /// Those whose slots are `from` and behind it, with these, and whose end has not begun.
+    /// The connections from slot `from` on that are not closing, with their slots.
     pub(super) fn iter_from(&self, from: usize) -> impl Iterator<Item = (usize, &Link)> {
         let behind = self.links.iter().enumerate().skip(from);
         let present = behind.filter_map(|(slot, link)| Some((slot, link.as_deref()?)));
@@ -224,8 +222,7 @@ impl Link {
         }
     }
 
-    /// Ends the stream towards the peer. A socket that is gone is left to its
-    /// reader to find out.
+    /// Shuts down the writing side. An error is ignored: the reader sees that the socket is gone.
     pub(super) fn shut(&self) {
         let _ = self.writer.shut();
     }
@@ -258,8 +255,8 @@ impl Sink for Links {
             Err(_) => return Written::Gone,
         };
         self.bytes_out += written as u64;
-        // The connection's task waits for the socket to take more, or for the
-        // last bytes before the end.
+        // The connection's task waits for the socket to become writable or, when closing, for the last bytes to be
+        // written.
         if written < offered {
             self.writes_short += 1;
             link.wake();

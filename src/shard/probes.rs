@@ -1,7 +1,7 @@
-//! Connections that are asked whether they are there still, because another one of their user wants in.
+//! Liveness probes of a user's connection when another one of the same user connects, where a user may have only one.
 //!
-//! A user whose network went away is connected for as long as nobody has noticed. So a second
-//! connection makes the gateway ping the first: without an answer the first is gone, and the second is in.
+//! A connection whose network is gone stays open until a timeout. So the gateway pings the first connection: if it
+//! answers, the second is refused; if not, the first is closed and the second takes its place.
 
 use super::Disconnect;
 use super::links::Transport;
@@ -9,10 +9,10 @@ use super::{Note, Shard};
 use crate::id::PeerId;
 use crate::process::Connection;
 
-/// How long a connection has for the answer to a ping that another one of its user waits for.
+/// How long the first connection has to answer the probe.
 pub const PROBE_MS_MAX: u64 = 2_000;
 
-/// The connections of a shard that are being asked.
+/// The probes of a shard's connections that are in progress.
 #[derive(Debug, Default)]
 pub(super) struct Probes(Vec<Probe>);
 
@@ -20,14 +20,14 @@ pub(super) struct Probes(Vec<Probe>);
 struct Probe {
     peer: PeerId,
     since_ms: u64,
-    /// The connection that waits for what comes of it.
+    /// The newer connection, which waits for the result.
     asker: Connection,
 }
 
 impl Probes {
-    /// Takes those for which `is_over` holds.
+    /// Takes the probes for which `is_over` holds.
     ///
-    /// Cost: one comparison if there are none.
+    /// Cost: one comparison if there are no probes.
     fn take(&mut self, is_over: impl Fn(&Probe) -> bool) -> Vec<Probe> {
         if self.0.is_empty() {
             return Vec::new();
@@ -37,8 +37,8 @@ impl Probes {
 }
 
 impl Shard {
-    /// Finds out whether `first` is there still. If it is, `asker`, a connection of this shard, is told
-    /// that its user is connected already; if not, `first` ends.
+    /// Probes `first`. If it answers, `asker`, a connection of this shard, ends with [`Disconnect::Duplicate`]; if not,
+    /// `first` ends with [`Disconnect::Silent`].
     pub fn probe(&self, first: Connection, asker: PeerId) {
         let (at, peer) = first;
         let asker = (self.id, asker);
@@ -50,19 +50,19 @@ impl Shard {
     }
 
     pub(super) fn begin_probe(&self, peer: PeerId, asker: Connection) {
-        let is_there = {
+        let is_alive = {
             let mut core = self.core.borrow_mut();
             match core.links.get_mut(peer) {
-                // It has just left.
+                // It has left.
                 None => return,
-                // It has just come, or is not read from, so that its silence is ours.
+                // Not open yet, or not read from: a pong would not be seen, so it counts as alive.
                 Some(link) => {
                     let is_socket = matches!(link.transport, Transport::WebSocket { .. });
                     link.head.is_some() || link.life.paused || !is_socket
                 }
             }
         };
-        if is_there {
+        if is_alive {
             return self.tell_asker(asker);
         }
         let since_ms = self.clock.now().ms;
@@ -82,7 +82,7 @@ impl Shard {
         }
     }
 
-    /// A connection has been heard: those who wanted to know are told.
+    /// Ends the probes of a connection that has sent something: the newer connections are refused.
     pub(super) fn end_probes_of(&self, peer: PeerId) {
         let over = self
             .core
@@ -94,7 +94,7 @@ impl Shard {
         }
     }
 
-    /// Ends connections that have not answered. Called by the ticker.
+    /// Disconnects connections that have not answered a probe in time. Called by the ticker.
     pub(super) fn check_probes(&self) {
         let now_ms = self.clock.now().ms;
         let is_late = |probe: &Probe| now_ms.saturating_sub(probe.since_ms) >= PROBE_MS_MAX;

@@ -1,11 +1,11 @@
-//! Tokens that are refused, in the log.
+//! Logging of refused tokens.
 
 use std::time::Instant;
 
 use crate::auth::{Authenticator, TokenError};
 
-/// Logs that a token was refused: why, and never what it says (hostile-inputs.md A13). There is a line a minute and
-/// reason; the others are counted, and told by the control thread.
+/// Logs why a token was refused, never its content (docs/hostile-inputs.md, A13). At most one line per minute and
+/// reason; the others are counted, and the control thread logs the count.
 pub fn log_refused_token(authenticator: &Authenticator, reason: TokenError) {
     match authenticator.refusals.note(reason, Instant::now()) {
         Some(0) => tracing::info!(%reason, "a token is refused"),

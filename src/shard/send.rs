@@ -1,4 +1,4 @@
-//! What is for one peer alone: frames, texts, heads.
+//! Output for a single peer: messages, control frames, the upgrade response.
 
 use super::links::Transport;
 use super::{Core, Shard};
@@ -9,14 +9,14 @@ use crate::ws::OpCode;
 use crate::ws::deflate::Inflater;
 
 impl Shard {
-    /// Queues bytes that are frames already, or an HTTP head.
+    /// Queues encoded bytes: frames, or an HTTP head.
     pub fn send_raw(&self, peer: PeerId, priority: Priority, bytes: &[u8]) {
         let mut core = self.core.borrow_mut();
         let queued = core.engine.send(peer, priority, bytes);
         self.note_queued(&mut core, queued);
     }
 
-    /// Queues one message for one peer, compressed where the peer agreed to it.
+    /// Queues one message for one peer, compressed if that was negotiated.
     pub fn send(&self, peer: PeerId, priority: Priority, opcode: OpCode, payload: &[u8]) {
         let mut core = self.core.borrow_mut();
         let window_bits = match core.links.get(peer).map(|link| link.transport) {
@@ -29,8 +29,8 @@ impl Shard {
         self.note_queued(&mut core, queued);
     }
 
-    /// Queues a message in the peer's own encoding. `write` writes it as JSON text; it is given the
-    /// time, too.
+    /// Queues a message in the peer's encoding, JSON or MessagePack. `write` writes it as JSON text; its second
+    /// argument is the timestamp.
     pub fn send_text(
         &self,
         peer: PeerId,
@@ -45,7 +45,7 @@ impl Shard {
         self.buffers.codec.borrow_mut().text = text;
     }
 
-    /// Queues a message whose JSON text is given in the peer's own encoding.
+    /// Queues a JSON text in the peer's encoding.
     fn send_json(&self, peer: PeerId, priority: Priority, text: &[u8]) {
         let format = {
             let core = self.core.borrow();
@@ -95,22 +95,21 @@ impl Shard {
         }
     }
 
-    /// Holds back the answer to a connection's upgrade request until [`Self::open`]. Its task reads
-    /// nothing until then.
+    /// Holds back a connection's upgrade response until [`Self::open`]. Its task does not read until then.
     pub fn hold_open(&self, peer: PeerId, head: Vec<u8>) {
         if let Some(link) = self.core.borrow_mut().links.get_mut(peer) {
             link.head = Some(head.into());
         }
     }
 
-    /// Whether a connection's upgrade request has not been answered.
+    /// Whether a connection's upgrade response is held back.
     #[must_use]
     pub fn is_opening(&self, peer: PeerId) -> bool {
         let core = self.core.borrow();
         core.links.get(peer).is_some_and(|link| link.head.is_some())
     }
 
-    /// Sends the answer to a connection's upgrade request, if it was held back.
+    /// Sends a connection's upgrade response, if it is held back.
     pub fn open(&self, peer: PeerId) {
         let head = {
             let mut core = self.core.borrow_mut();
@@ -121,7 +120,7 @@ impl Shard {
         }
     }
 
-    /// Lets `read` use this shard's scratch buffer and inflater.
+    /// Lends `read` this shard's scratch buffer and inflater.
     pub fn with_scratch<T>(&self, read: impl FnOnce(&mut [u8], &mut Inflater) -> T) -> T {
         read(
             &mut self.buffers.scratch.borrow_mut(),
@@ -129,7 +128,7 @@ impl Shard {
         )
     }
 
-    /// Lends `read` an empty buffer for the text of a message that came in another encoding.
+    /// Lends `read` an empty buffer for the JSON text of a MessagePack message.
     pub fn with_text<T>(&self, read: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let mut text = std::mem::take(&mut self.buffers.codec.borrow_mut().inbound);
         text.clear();
@@ -138,7 +137,7 @@ impl Shard {
         outcome
     }
 
-    /// Lends `read` an empty buffer for the text of an answer to a caller.
+    /// Lends `read` an empty buffer for the events of an answer to a call.
     pub fn with_answer<T>(&self, read: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let mut text = std::mem::take(&mut self.buffers.codec.borrow_mut().answer);
         text.clear();

@@ -1,4 +1,4 @@
-//! What a shard is made from.
+//! The settings of a shard.
 
 use std::sync::Arc;
 
@@ -11,23 +11,22 @@ use crate::id::{Priority, ShardId};
 use crate::metrics::Counters;
 use crate::sse::CursorKey;
 
-/// Bytes that may be appended to a log before a flush has offered them to all
-/// members. Publishers wait beyond it, so that a topic that is published to
-/// faster than it can be written does not grow its subscribers' latency.
+/// Bytes of a log that no flush has offered to all members yet. Publishers wait at the limit, so that publishing faster
+/// than the shard can write does not increase latency.
 const BACKLOG_BYTES_MAX: u64 = 4 << 20;
 
-/// What a shard is made from.
+/// What a shard is created from.
 #[derive(Debug)]
 pub struct ShardSettings {
     /// Which shard it is.
     pub id: ShardId,
-    /// What was configured.
+    /// The configuration.
     pub config: Arc<Config>,
-    /// What all shards share.
+    /// Limits and tables that all shards share.
     pub process: Arc<Process>,
-    /// What credentials are checked against.
+    /// Keys and secrets that credentials are checked against.
     pub authenticator: Arc<Authenticator>,
-    /// What it counts.
+    /// Its counters and gauges.
     pub counters: Arc<Counters>,
     /// The wire formats of all protocols.
     pub formats: Arc<FormatRegistry>,
@@ -35,7 +34,7 @@ pub struct ShardSettings {
     pub cursors: Arc<CursorKey>,
 }
 
-/// What the engine of one of `shards` is made from.
+/// The settings of the engine of one of `shards`.
 pub(super) fn engine(settings: &ShardSettings, shards: u16, wall_ms: u64) -> EngineSettings {
     let config = &settings.config;
     EngineSettings {
@@ -46,16 +45,18 @@ pub(super) fn engine(settings: &ShardSettings, shards: u16, wall_ms: u64) -> Eng
         policies: policies(config),
         cursors: settings.cursors.clone(),
         formats: settings.formats.make(config),
-        // No process makes a million topics a second.
+        // Epochs count up from here, one per topic: at most 1,000 topics per millisecond keeps them unique across
+        // restarts.
         epoch: wall_ms * 1000,
         process: settings.process.epoch,
     }
 }
 
-/// Subscribers of a topic that one flush writes to: a topic with more is paced.
+/// Subscribers of a topic up to which one flush writes to all of them; those of larger topics have a queue of their
+/// own.
 const FEW_MEMBERS_MAX: usize = 512;
 
-/// One shard's part of the process's limits.
+/// One shard's share of the process's limits.
 fn hub_limits(config: &Config, shards: usize) -> HubLimits {
     HubLimits {
         topics_max: config.hub.max_topics,

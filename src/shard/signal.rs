@@ -1,4 +1,4 @@
-//! Wakes one task of the shard, once per turn.
+//! A flag that wakes one task of the shard, once per turn.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll, Waker};

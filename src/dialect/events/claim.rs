@@ -76,7 +76,7 @@ fn quota(shard: &Shard, mut seat: Seat, address: IpAddr, authentication: &Authen
     };
     let user = identity.map(|identity| identity.user.as_str());
     let own = identity.and_then(|identity| identity.frames_per_minute());
-    match seat.name(address, user) {
+    match seat.assign(address, user) {
         Ok(()) => Quota::seated(seat, own.unwrap_or(shard.config.events.frames_per_minute)),
         Err(limit_reached) => Quota::over_limit(limit_reached),
     }

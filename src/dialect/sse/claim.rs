@@ -62,7 +62,7 @@ pub(super) fn claim(
         Authentication::Known(identity) => Some(identity.user.as_str()),
         Authentication::Anonymous | Authentication::Refused => None,
     };
-    seat.name(address, user).map_err(|limit_reached| {
+    seat.assign(address, user).map_err(|limit_reached| {
         let (limited, why) = match limit_reached {
             LimitReached::Ip(_) => (
                 Limited::ConnectionsPerIp,
