@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use fanfare::dialect::events::{Act, Command};
+use fanfare::dialect::events::{Action, Command};
 use serde_json::Value;
 
 use crate::PUBLISH;
@@ -36,8 +36,8 @@ fn naive(text: &str) -> usize {
 
 fn ours(text: &str) -> usize {
     match Command::parse(text).expect("legal").act {
-        Act::Publish { event, data, .. } => event.len() + data.len(),
-        Act::Subscribe(names, _) => names.iter().map(|name| name.len()).sum(),
+        Action::Publish { event, data, .. } => event.len() + data.len(),
+        Action::Subscribe(names, _) => names.iter().map(|name| name.len()).sum(),
         _ => 0,
     }
 }

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use fanfare::dialect::events::{Act, Command, Writer};
+use fanfare::dialect::events::{Action, Command, Writer};
 use fanfare::engine::{Publication, PublicationKind};
 use fanfare::id::Form;
 use libfuzzer_sys::fuzz_target;
@@ -14,7 +14,7 @@ fuzz_target!(|text: &str| {
     let mut out = Vec::new();
     match Command::parse(text) {
         Ok(command) => {
-            if let Act::Publish { data, .. } = command.act {
+            if let Action::Publish { data, .. } = command.act {
                 let publication = Publication {
                     kind: PublicationKind::Event,
                     form: Form::NEUTRAL,

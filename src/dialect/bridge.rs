@@ -1,5 +1,5 @@
-//! The bridge protocol (docs/bridge.md): services push over HTTP, users answer
-//! over WebSocket, answers go back as a stream of events.
+//! The bridge protocol (docs/bridge.md): services push to users over HTTP; users answer over WebSocket; a service that
+//! asked gets the answers as an SSE response.
 
 mod api;
 mod claim;

@@ -1,4 +1,4 @@
-//! `/debug/echo`: every message goes back as it came. For tests and measurements.
+//! `/debug/echo`: every message is sent back unchanged. For tests and measurements.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -18,17 +18,17 @@ use crate::service::{Endpoint, EndpointAccess, Operation, SOCKET};
 use crate::shard::Shard;
 use crate::ws::OpCode;
 
-/// The echo.
+/// The echo protocol.
 #[derive(Debug)]
 pub struct Echo {
     format: FormatId,
 }
 
 impl Echo {
-    /// Registers a format, which nothing is ever written in.
+    /// Registers a format that is never used, since an echo subscribes to nothing.
     pub fn register(formats: &mut FormatRegistry) -> Self {
         Self {
-            format: formats.register(Gather::Each, false, |_| Box::new(Nothing)),
+            format: formats.register(Gather::Each, false, |_| Box::new(NoFormat)),
         }
     }
 }
@@ -97,8 +97,8 @@ impl Session for EchoSession {
 }
 
 #[derive(Debug)]
-struct Nothing;
+struct NoFormat;
 
-impl Format for Nothing {
+impl Format for NoFormat {
     fn encode(&mut self, _: &Publication<'_>, _: u64, _: &mut Vec<u8>) {}
 }

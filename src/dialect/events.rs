@@ -14,7 +14,7 @@ mod refusal;
 mod route;
 mod session;
 
-pub use command::{AGENT_COMMANDS, Act, BATCH_MESSAGES_MAX, Command, Envelope, Query, Recover};
+pub use command::{AGENT_COMMANDS, Action, BATCH_MESSAGES_MAX, Command, Envelope, Query, Recover};
 pub use format::EventsFormats;
 pub use frame::{Greeting, TopicStart, Writer};
 pub use parameters::{BadParameter, Encoding, Parameters};

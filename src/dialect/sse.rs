@@ -1,4 +1,4 @@
-//! Streams of Server-Sent Events: `GET /api/v1/sse?topics=` (docs/sse.md).
+//! Server-Sent Events: `GET /api/v1/sse?topics=` (docs/sse.md).
 
 mod about;
 mod claim;
@@ -19,14 +19,14 @@ use crate::id::FormatId;
 use crate::service::Endpoint;
 use crate::shard::Shard;
 
-/// Streams of events.
+/// The SSE protocol.
 #[derive(Debug)]
 pub struct Sse {
     format: FormatId,
 }
 
 impl Sse {
-    /// Registers the format of streams.
+    /// Registers the format of SSE.
     pub fn register(formats: &mut FormatRegistry) -> Self {
         Self {
             format: format::register(formats),

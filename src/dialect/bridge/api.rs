@@ -1,5 +1,5 @@
-//! The bridge protocol's requests: services push to users, and ask them
-//! (docs/bridge.md, "Endpoints").
+//! The HTTP endpoints of the bridge protocol: services push to users, and ask them questions (docs/bridge.md,
+//! "Endpoints").
 
 mod about;
 mod admission;
@@ -54,7 +54,7 @@ async fn push(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
     let Some(order) = order(&state, &push, None, &mut frame) else {
         return outcome(false);
     };
-    if let Err(answer) = may_put(&state, &admitted.service, &order, 1) {
+    if let Err(answer) = check_order(&state, &admitted.service, &order, 1) {
         return *answer;
     }
     match order.put(&state).await {
@@ -63,8 +63,8 @@ async fn push(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
     }
 }
 
-/// Whether a service may publish an order, and so many now.
-fn may_put(
+/// Checks that a service may publish an order, and counts `messages` toward its rate limit.
+fn check_order(
     state: &State,
     service: &Service,
     order: &Order<'_>,
@@ -84,15 +84,15 @@ fn outcome(is_delivered: bool) -> Answer {
     respond(200, JSON, body)
 }
 
-/// Whom a message goes to: the first public account that it mentions, or the user
-/// it names (docs/bridge.md, "Public accounts").
+/// The recipient of a message: the first public account that it mentions, else its `user_id` (docs/bridge.md, "Public
+/// accounts").
 fn target<'a>(config: &Config, push: &'a Push<'_>) -> &'a str {
     push.mention(|name| config.bridge.is_public(name))
         .unwrap_or(&push.user)
 }
 
-/// What is to be published for a message; nothing if nobody can be connected as its
-/// user. `frame` is where its text is put.
+/// The order that publishes a message; `None` if its recipient is no valid user id, so that no connection can have it.
+/// `frame` receives the text.
 fn order<'a>(
     state: &State,
     push: &'a Push<'_>,
@@ -122,7 +122,7 @@ fn order<'a>(
     ))
 }
 
-/// Counts a push that reached nobody. Returns whether this one reached any connections.
+/// Counts the push as undelivered if it reached no connections. Returns whether it reached any.
 fn note(state: &State, connections: u64) -> bool {
     let counters = &state.shard.counters;
     counters.pushes_undelivered.add(u64::from(connections == 0));

@@ -1,4 +1,4 @@
-//! A connection of the bridge protocol: `GET /ws?user_id=` (docs/bridge.md, "A user's connection").
+//! Admission of a connection of the bridge protocol: `GET /ws?user_id=` (docs/bridge.md, "A user's connection").
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -21,8 +21,7 @@ use crate::shard::{Disconnect, Shard};
 use crate::topic::{self, Selector};
 use crate::ws::deflate::Agreed;
 
-/// Users that the gateway itself speaks as, or that stand for more than one: only a
-/// token makes somebody one of them.
+/// User ids that the gateway itself sends as, or that denote more than one user: they require a token.
 const RESERVED: [&str; 4] = ["server", "system", "broadcast", "sse"];
 
 pub(super) fn claim(
@@ -89,7 +88,7 @@ pub(super) fn claim(
     })
 }
 
-/// An answer whose body is the text that says why, as for all of this path's family.
+/// A refusal with a plain-text body, as all endpoints of this protocol have.
 fn refuse(status: u16, why: &str, headers: &[(HeaderName, &'static str)]) -> Box<Answer> {
     let mut answer = refuse_plainly(status, why);
     for (name, value) in headers {
@@ -99,7 +98,7 @@ fn refuse(status: u16, why: &str, headers: &[(HeaderName, &'static str)]) -> Box
     Box::new(answer)
 }
 
-/// A refusal, and what it counts as.
+/// A refusal and the counter's label.
 fn refusal(counted: Refused, status: u16, why: &str) -> (Refused, Box<Answer>) {
     (counted, refuse(status, why, &[]))
 }

@@ -1,4 +1,4 @@
-//! What a message carries, and what of it decides where it goes.
+//! The `data` object of a message: its mentions, its correlation id, and the fields that the gateway sets.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use crate::call::{BadCorrelation, Correlation};
 use crate::http::schema::{Field, Kind, Object};
 use crate::json::{self, JsonError, Raw, Rest};
 
-/// What means something in the `data` of a message (docs/bridge.md).
+/// The fields of a message's `data` that the gateway reads or sets (docs/bridge.md).
 pub static DATA: Object<9> = Object {
     name: "Data",
     doc: "What a user is sent. Any field may be there and is passed on as it was written, but for \
@@ -71,20 +71,20 @@ pub static DATA: Object<9> = Object {
     ],
 };
 
-/// Those of [`DATA`] that may mention somebody: the first string counts.
-const TEXTS: usize = 5;
+/// The first fields of [`DATA`] may contain mentions. The first one that is a string counts.
+const TEXT_FIELDS: usize = 5;
 const TIMESTAMP: usize = 5;
-/// This one and those behind it are set by the gateway.
+/// This field of [`DATA`] and those after it are set by the gateway.
 const CORRELATION: usize = 6;
 
-/// What a message carries: an object.
+/// The `data` of a message, an object.
 #[derive(Debug)]
 pub(super) struct Data<'a> {
-    /// All fields but those that the gateway sets.
+    /// All fields except those that the gateway sets.
     rest: Rest<'a>,
     timestamp: Option<Raw<'a>>,
     correlation: Option<Raw<'a>>,
-    /// The text that is looked at for mentions, if it has an `@` at all.
+    /// The text that is searched for mentions, if it contains an `@`.
     pub(super) text: Option<Cow<'a, str>>,
 }
 
@@ -94,7 +94,7 @@ impl<'a> Data<'a> {
     /// Cost: one pass over it.
     ///
     /// # Errors
-    /// The text is not JSON, or no object.
+    /// The text is not JSON, or not an object.
     pub(super) fn read(object: &'a str) -> Result<Self, JsonError> {
         let mut values = [None; 9];
         let rest = json::without(object, |key, value| match DATA.position(key) {
@@ -104,7 +104,7 @@ impl<'a> Data<'a> {
             }
             None => false,
         })?;
-        let mut texts = values[..TEXTS].iter().flatten();
+        let mut texts = values[..TEXT_FIELDS].iter().flatten();
         Ok(Self {
             rest,
             timestamp: values[TIMESTAMP],
@@ -115,10 +115,10 @@ impl<'a> Data<'a> {
         })
     }
 
-    /// The correlation id that it comes with, if any.
+    /// Its correlation id, if any.
     ///
     /// # Errors
-    /// Why it is none, and the value.
+    /// Why the value is not valid, and the value.
     pub(super) fn correlation(&self) -> Result<Option<Correlation<'a>>, (BadCorrelation, Raw<'a>)> {
         match self.correlation {
             Some(value) => Correlation::read(value).map_err(|bad| (bad, value)),
@@ -126,22 +126,21 @@ impl<'a> Data<'a> {
         }
     }
 
-    /// Appends the object with what the gateway sets in it. `user` is a JSON
-    /// string.
+    /// Appends the object, with the fields that the gateway sets. `user` is a JSON string.
     ///
-    /// Cost: the copies; `out` grows once.
+    /// Cost: one copy; `out` grows once.
     pub(super) fn put(&self, out: &mut Vec<u8>, user: &str, correlation: &Correlation<'_>) {
         let timestamp = self.timestamp.map_or("null", Raw::text);
         let bytes = self.rest.bytes() + timestamp.len() + 2 * user.len();
-        out.reserve(bytes + correlation.text().len() + SET_BYTES);
+        out.reserve(bytes + correlation.text().len() + GATEWAY_FIELDS_BYTES);
         self.rest.put_open(out);
-        put_set(out, user, timestamp, correlation);
+        put_gateway_fields(out, user, timestamp, correlation);
     }
 }
 
 /// Appends the fields that the gateway sets, in the order of docs/bridge.md,
 /// and the closing brace. All but `out` are JSON.
-pub(super) fn put_set(
+pub(super) fn put_gateway_fields(
     out: &mut Vec<u8>,
     user: &str,
     timestamp: &str,
@@ -162,11 +161,10 @@ pub(super) fn put_set(
     }
 }
 
-/// What is written of those fields and around them whatever their values are,
-/// rounded up.
-const SET_BYTES: usize = 96;
+/// Bytes written for those fields without their values, rounded up.
+const GATEWAY_FIELDS_BYTES: usize = 96;
 
-/// The value of a string that has an `@`.
+/// The value of a JSON string, if it contains an `@`.
 fn with_mention(string: Raw<'_>) -> Option<Cow<'_, str>> {
     let bytes = string.text().as_bytes();
     // An `@` may be written as an escape.

@@ -1,4 +1,4 @@
-//! Publications as clients of the bridge protocol get them.
+//! The wire formats of publications to clients of the bridge protocol.
 
 use super::put_completed;
 use crate::engine::{Format, FormatRegistry, Publication};
@@ -6,10 +6,10 @@ use crate::id::{Form, FormatId, Gather};
 use crate::topic;
 use crate::ws::text::TextFrames;
 
-/// The form of a push: what clients are sent.
+/// The form of a push: its data is the payload for clients.
 pub const PUSH: Form = Form(1);
 
-/// The formats of the protocol, which knows no coming back for what was missed.
+/// The formats of the protocol. Its clients cannot recover missed messages.
 #[derive(Clone, Copy, Debug)]
 pub struct BridgeFormats {
     json: FormatId,
@@ -17,7 +17,7 @@ pub struct BridgeFormats {
 }
 
 impl BridgeFormats {
-    /// Registers them.
+    /// Registers the formats.
     pub fn register(registry: &mut FormatRegistry) -> Self {
         Self {
             json: registry.register(Gather::Each, false, |_| {
@@ -29,7 +29,7 @@ impl BridgeFormats {
         }
     }
 
-    /// That of a connection, which reads compressed frames that it shares with others or not.
+    /// The format of a connection: with shared compressed frames, or uncompressed.
     #[must_use]
     pub fn of(&self, is_deflated: bool) -> FormatId {
         match is_deflated {
@@ -57,7 +57,7 @@ impl BridgeJson {
 
 impl Format for BridgeJson {
     fn encode(&mut self, publication: &Publication<'_>, _: u64, out: &mut Vec<u8>) {
-        // What was pushed is what they are sent.
+        // The data of a push is the payload.
         if publication.form == PUSH {
             return self.frames.put(out, publication.data);
         }
@@ -76,5 +76,5 @@ impl Format for BridgeJson {
     }
 }
 
-/// A buffer that has grown beyond this is given back after use.
+/// A buffer with a larger capacity is freed by the ticker.
 const BUFFER_BYTES_MAX: usize = 256 * 1024;

@@ -1,13 +1,11 @@
-//! What a client is sent that no service pushed: other protocols' publications,
-//! and errors.
+//! Payloads for clients other than pushes: publications of other protocols, and errors.
 
-use super::data::{Data, put_set};
+use super::data::{Data, put_gateway_fields};
 use crate::call::Correlation;
 use crate::json::put_string;
 
-/// Appends what `user` is sent of `data`, a JSON value that came by another
-/// protocol: an object is treated as that of a push, anything else becomes the
-/// field `data` of one. It has a new correlation id unless it comes with one.
+/// Appends the payload for `user` of `data`, a JSON value published by another protocol. An object is treated as the
+/// `data` of a push; any other value becomes its field `data`. A correlation id is generated unless `data` has one.
 pub fn put_completed(out: &mut Vec<u8>, user: &str, data: &str) {
     let user = serde_json::to_string(user).expect("a string can always be written to memory");
     match Data::read(data) {
@@ -20,12 +18,12 @@ pub fn put_completed(out: &mut Vec<u8>, user: &str, data: &str) {
             out.extend_from_slice(br#"{"data":"#);
             out.extend_from_slice(data.as_bytes());
             out.push(b',');
-            put_set(out, &user, "null", &Correlation::generate());
+            put_gateway_fields(out, &user, "null", &Correlation::generate());
         }
     }
 }
 
-/// Appends the answer to a message that cannot be understood.
+/// Appends an error payload.
 pub fn put_error_frame(out: &mut Vec<u8>, message: &str, timestamp_seconds: f64) {
     out.extend_from_slice(br#"{"type":"error","message":"#);
     put_string(out, message);

@@ -1,17 +1,17 @@
-//! What a client says (docs/bridge.md, "A user's connection").
+//! Messages of clients (docs/bridge.md, "A user's connection").
 
 use crate::call::CallAnswer;
 use crate::call::{BadCorrelation, Correlation};
 use crate::json::{self, JsonError};
 
-/// What a client's text message is.
+/// A client's text message.
 #[derive(Debug)]
 pub enum Inbound<'a> {
-    /// An answer, if somebody waits for one with its correlation id.
+    /// An answer to the call with its correlation id, if one is open.
     Answer(CallAnswer<'a>),
-    /// Nothing that anybody waits for: not JSON, or without a correlation id.
+    /// Not JSON, or without a valid correlation id: ignored.
     Ignored,
-    /// JSON that is no answer and nothing else either; the client is told.
+    /// JSON that is not an object, or whose correlation id is an array or object: answered with an error.
     Broken,
 }
 

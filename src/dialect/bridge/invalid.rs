@@ -1,4 +1,5 @@
-//! Why a body is refused, said as the existing system's validation says it.
+//! The 422 for an invalid body: the list of faults, in the format of FastAPI's validation errors, which existing
+//! services parse.
 
 use std::fmt::Write;
 
@@ -7,13 +8,13 @@ use crate::call::BadCorrelation;
 use crate::http::schema::Kind;
 use crate::json::{Raw, put_string};
 
-/// How many faults of a body are told; each repeats a value of it.
+/// The largest number of faults listed. Each repeats a value of the body.
 pub const DETAILS_MAX: usize = 100;
 
-/// Why a body is refused: what is answered with status 422.
+/// The faults of a body that is refused with status 422.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Invalid {
-    /// JSON objects with commas between them.
+    /// JSON objects, separated by commas.
     details: String,
 }
 
@@ -22,7 +23,7 @@ pub struct Invalid {
 pub(super) struct Fault {
     kind: &'static str,
     message: &'static str,
-    /// A JSON object that programs make use of.
+    /// A JSON object with details for programs.
     context: Option<&'static str>,
 }
 
@@ -59,13 +60,13 @@ static LONG_CORRELATION: Fault = Fault {
 };
 
 impl Invalid {
-    /// The JSON body of the answer.
+    /// The JSON body of the response.
     #[must_use]
     pub fn body(&self) -> String {
         format!(r#"{{"detail":[{}]}}"#, self.details)
     }
 
-    /// There is no body where one has to be.
+    /// The body is missing.
     #[must_use]
     pub fn missing_body() -> Self {
         let mut faults = Faults::default();
@@ -73,13 +74,13 @@ impl Invalid {
         faults.into()
     }
 
-    /// The body of a single message was not sent as JSON.
+    /// The content type of a single message is not JSON.
     #[must_use]
     pub fn unread(body: &[u8]) -> Self {
         Self::unread_for(&NO_OBJECT, body)
     }
 
-    /// The body of a batch was not sent as JSON.
+    /// The content type of a batch is not JSON.
     #[must_use]
     pub fn unread_batch(body: &[u8]) -> Self {
         Self::unread_for(&NO_LIST, body)
@@ -100,7 +101,7 @@ impl Invalid {
         faults.into()
     }
 
-    /// The body of a batch is JSON, but no list.
+    /// The body of a batch is JSON, but not a list.
     pub(super) fn no_list(body: &str) -> Self {
         let mut faults = Faults::default();
         faults.note(&FaultLocation::BODY, &NO_LIST, body);
@@ -109,8 +110,7 @@ impl Invalid {
 
     /// The body is not JSON.
     pub(super) fn no_json(body: &str) -> Self {
-        // What is JSON to Python and not to us: half a surrogate pair in a key,
-        // or as the whole body.
+        // Python accepts some texts that this gateway does not: a lone surrogate in a key, or as the whole body.
         let (offset, why) = first_fault(body).map_or((0, "Invalid \\uXXXX escape"), |fault| {
             (fault.offset, fault.why)
         });
@@ -124,10 +124,10 @@ impl Invalid {
     }
 }
 
-/// Where in a body a fault is.
+/// The location of a fault in a body.
 #[derive(Debug)]
 pub(super) struct FaultLocation<'a> {
-    /// Which element of a batch it is in.
+    /// The index of the batch's element.
     pub(super) index: Option<usize>,
     /// The names of fields, outermost first.
     pub(super) path: &'a [&'a str],
@@ -141,7 +141,7 @@ impl FaultLocation<'_> {
     };
 }
 
-/// The faults of a body, as they are found.
+/// The faults of a body found so far.
 #[derive(Default, Debug)]
 pub(super) struct Faults {
     details: String,
@@ -149,12 +149,12 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    /// How many there are, up to [`DETAILS_MAX`].
+    /// The number of faults, up to [`DETAILS_MAX`].
     pub(super) fn count(&self) -> usize {
         self.count
     }
 
-    /// Notes a fault and the JSON value that has it, if not too many are known.
+    /// Adds a fault with the JSON value at its location, unless there are [`DETAILS_MAX`].
     pub(super) fn note(&mut self, location: &FaultLocation<'_>, fault: &Fault, input: &str) {
         if self.count == DETAILS_MAX {
             return;
@@ -186,7 +186,7 @@ impl From<Faults> for Invalid {
     }
 }
 
-/// What keeps `value` from being of this kind.
+/// The fault of `value` if it is not of this kind.
 pub(super) fn fault_of(kind: Kind, value: Raw<'_>) -> Option<&'static Fault> {
     match kind {
         Kind::String if !value.is_string() => Some(&NO_STRING),
@@ -198,13 +198,13 @@ pub(super) fn fault_of(kind: Kind, value: Raw<'_>) -> Option<&'static Fault> {
             (!is_number).then_some(&NO_FLOAT_TEXT)
         }
         Kind::Number => (!(value.is_number() || value.is_bool())).then_some(&NO_FLOAT),
-        // No message has a field of another kind.
+        // Messages have no fields of other kinds.
         _ => None,
     }
 }
 
 impl BadCorrelation {
-    /// How it is told.
+    /// The fault that reports it.
     pub(super) fn fault(self) -> &'static Fault {
         match self {
             Self::Container | Self::Bool => &NO_CORRELATION,

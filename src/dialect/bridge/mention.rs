@@ -2,12 +2,11 @@
 
 use memchr::memchr;
 
-/// The first name mentioned in `text` that `is_public` says yes to.
+/// The first name mentioned in `text` for which `is_public` holds.
 ///
-/// A name is what follows an `@`, as many ASCII letters, digits and `_` as
-/// there are; what stands before the `@` does not matter.
+/// A name is the longest run of ASCII letters, digits and `_` after an `@`, whatever precedes the `@`.
 ///
-/// Cost: a vectorised search for each `@`.
+/// Cost: one vectorised search per `@`.
 pub(super) fn first_mention(text: &str, is_public: impl Fn(&str) -> bool) -> Option<&str> {
     let mut rest = text;
     while let Some(at) = memchr(b'@', rest.as_bytes()) {

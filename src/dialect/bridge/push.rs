@@ -1,4 +1,4 @@
-//! What a service pushes (docs/bridge.md, "A message").
+//! The message that a service pushes (docs/bridge.md, "A message").
 
 use std::borrow::Cow;
 
@@ -48,11 +48,11 @@ pub static MESSAGE: Object<5> = Object {
 /// A message that a service pushes. It borrows the request's body.
 #[derive(Debug)]
 pub struct Push<'a> {
-    /// Who it is for, unless it mentions a public account.
+    /// The recipient, unless the message mentions a public account.
     pub user: Cow<'a, str>,
-    /// What other protocols call it.
+    /// The type of the event that clients of other protocols get.
     pub event_type: Option<Cow<'a, str>>,
-    /// The user as a JSON string, as it was written.
+    /// `user` as the JSON string of the body.
     user_text: &'a str,
     data: Data<'a>,
     correlation: Option<Correlation<'a>>,
@@ -64,7 +64,7 @@ impl<'a> Push<'a> {
     /// Cost: one pass over the body and one over its `data`.
     ///
     /// # Errors
-    /// What to answer with: everything that is wrong with the body.
+    /// All faults of the body.
     pub fn parse(body: &'a str) -> Result<Self, Invalid> {
         let mut faults = Faults::default();
         match Self::read(body, None, &mut faults) {
@@ -75,17 +75,17 @@ impl<'a> Push<'a> {
         }
     }
 
-    /// Reads the body of a batch: an array. If one element is wrong, none counts.
+    /// Reads the body of a batch, an array. One invalid element refuses the whole batch.
     ///
     /// Cost: as for [`Push::parse`], and one more pass over the body.
     ///
     /// # Errors
-    /// What to answer with: what is wrong, up to [`DETAILS_MAX`](super::DETAILS_MAX) faults.
+    /// The faults of the body, up to [`DETAILS_MAX`](super::DETAILS_MAX).
     pub fn parse_batch(body: &'a str) -> Result<Vec<Self>, Invalid> {
         let (mut pushes, mut faults) = (Vec::new(), Faults::default());
         let (mut index, mut is_json) = (0, true);
         let read = json::each_item(body, usize::MAX, |item| {
-            // Of what is wrong enough has been said.
+            // No further faults are listed.
             if faults.count() >= super::DETAILS_MAX {
                 return;
             }
@@ -100,7 +100,7 @@ impl<'a> Push<'a> {
             Ok(()) if is_json && faults.count() == 0 => Ok(pushes),
             Ok(()) if is_json => Err(faults.into()),
             Err(JsonError::NotArray) if is_missing(body) => Err(Invalid::missing_body()),
-            // Whether it is JSON at all has not been looked at.
+            // The syntax of the rest has not been checked yet.
             Err(JsonError::NotArray) if json::fields(body, |_, _| ()) != Err(JsonError::Syntax) => {
                 Err(Invalid::no_list(body))
             }
@@ -108,8 +108,8 @@ impl<'a> Push<'a> {
         }
     }
 
-    /// Reads one message; notes what is wrong with it and gives `None`, or says
-    /// that it is not JSON at all.
+    /// Reads one message. Adds its faults to `faults` and returns `None` if it has any; an error means that it is not
+    /// JSON.
     fn read(
         text: &'a str,
         index: Option<usize>,
@@ -162,30 +162,28 @@ impl<'a> Push<'a> {
         }))
     }
 
-    /// The first account that its text mentions and `is_public` says yes to: it
-    /// is for that one then, and not for the user.
+    /// The first account mentioned in its text for which `is_public` holds: the recipient instead of the user.
     #[must_use]
     pub fn mention(&self, is_public: impl Fn(&str) -> bool) -> Option<&str> {
         first_mention(self.data.text.as_deref()?, is_public)
     }
 
-    /// What answers to it are to repeat, if the service says.
+    /// The correlation id that the service chose, if any. Answers repeat it.
     #[must_use]
     pub fn correlation(&self) -> Option<Correlation<'a>> {
         self.correlation.clone()
     }
 
-    /// Appends what the client is sent (docs/bridge.md, "A message"): `data` with
-    /// `original_sender`, `user_id` and `correlation_id` as the gateway sets them.
-    /// Every other field is passed on byte for byte.
+    /// Appends the payload for clients (docs/bridge.md, "A message"): `data` with `original_sender`, `user_id` and
+    /// `correlation_id` set by the gateway. All other fields are copied byte for byte.
     ///
-    /// Cost: the copies; `out` grows once.
+    /// Cost: one copy; `out` grows once.
     pub fn put_frame(&self, out: &mut Vec<u8>, correlation: &Correlation<'_>) {
         self.data.put(out, self.user_text, correlation);
     }
 }
 
-/// Whether there is no body, or one that says so.
+/// Whether the body is empty or `null`.
 fn is_missing(body: &str) -> bool {
     body.is_empty() || body.trim_matches(json::JSON_SPACE) == "null"
 }

@@ -1,4 +1,4 @@
-//! The bridge protocol on a shard (docs/bridge.md).
+//! The session of a WebSocket connection of the bridge protocol (docs/bridge.md).
 
 use super::{Inbound, put_error_frame};
 use crate::config::Duplicate;
@@ -11,18 +11,17 @@ use crate::shard::{Disconnect, PROBE_MS_MAX, Shard};
 use crate::topic;
 use crate::ws::OpCode;
 
-/// One connection's side of the bridge protocol.
+/// The session of a WebSocket connection of the bridge protocol.
 #[derive(Debug)]
 pub(super) struct BridgeSession {
     user: Box<str>,
-    /// The user's place, while the connection has it.
+    /// The entry in the table of connected users, while the connection has it.
     login: Option<Login>,
-    /// The answer to the upgrade request, until it has gone out.
+    /// The upgrade response, until the connection begins.
     head: Vec<u8>,
-    /// Why the connection ends as soon as it is open.
+    /// Why the connection is closed as soon as it is open.
     refused: Option<Disconnect>,
-    /// Another connection of the user has been asked whether it is there still, at this time of the
-    /// shard's clock.
+    /// When the probe of another connection of the user began, in milliseconds of the shard's clock.
     probing_since_ms: Option<u64>,
 }
 
@@ -37,7 +36,7 @@ impl BridgeSession {
         }
     }
 
-    /// Takes the user's place, or finds out whether the connection that has it is there still.
+    /// Enters the user into the table, or probes whether the connection that is there is alive.
     fn enter(&mut self, shard: &Shard, peer: PeerId) -> Flow {
         let duplicate = shard.config.bridge.duplicate;
         let per_user_max = match shard.config.events.max_connections_per_user {
@@ -52,7 +51,7 @@ impl BridgeSession {
                 for (shard_id, peer) in replaced {
                     shard.disconnect_at(shard_id, peer, Disconnect::Replaced);
                 }
-                self.attend(shard, peer)
+                self.subscribe_inbox(shard, peer)
             }
             Err(_) if duplicate == Duplicate::Allow => {
                 shard.counters.limited(Limited::ConnectionsPerUser);
@@ -65,7 +64,7 @@ impl BridgeSession {
                     shard.probe(first, peer);
                     return Flow::Continue;
                 };
-                // A third one was faster, or the first one's shard does not answer.
+                // A third connection was faster, or the shard of the first one does not answer.
                 match now_ms.saturating_sub(since_ms) > 2 * PROBE_MS_MAX {
                     true => Flow::End(Disconnect::Duplicate),
                     false => Flow::Continue,
@@ -74,8 +73,8 @@ impl BridgeSession {
         }
     }
 
-    /// Becomes a member of the user's inbox.
-    fn attend(&self, shard: &Shard, peer: PeerId) -> Flow {
+    /// Subscribes to the user's inbox.
+    fn subscribe_inbox(&self, shard: &Shard, peer: PeerId) -> Flow {
         let inbox = topic::inbox_of(&self.user);
         let (subscribed, confirmation) = shard.engine(|engine| {
             let ticket = engine.begin_subscription(peer);
@@ -83,19 +82,19 @@ impl BridgeSession {
             (subscribed, engine.confirm(ticket))
         });
         if subscribed.is_err() {
-            // Better no connection than one that misses what is meant for it.
+            // No connection is better than one that misses its user's messages.
             return Flow::End(Disconnect::Overloaded);
         }
         if let Some(confirmation) = confirmation {
-            tell(shard, peer, &Outcome::Confirmed(confirmation));
+            handle_outcome(shard, peer, &Outcome::Confirmed(confirmation));
         }
         Flow::Continue
     }
 }
 
 impl Session for BridgeSession {
-    /// Opens the connection, when whatever is pushed to its user from then on reaches
-    /// it: a client that knows that it is connected misses nothing.
+    /// The upgrade response is held back until the inbox is subscribed, so that a client that sees itself connected
+    /// gets every later push.
     fn begin(&mut self, shard: &Shard, peer: PeerId) -> Flow {
         shard.hold_open(peer, std::mem::take(&mut self.head));
         match self.refused {
@@ -104,7 +103,7 @@ impl Session for BridgeSession {
         }
     }
 
-    /// The connection is not open yet: it may be by now.
+    /// Checks whether the table has room for the user by now.
     fn open_again(&mut self, shard: &Shard, peer: PeerId) -> Flow {
         match self.probing_since_ms {
             Some(_) => self.enter(shard, peer),
@@ -112,7 +111,6 @@ impl Session for BridgeSession {
         }
     }
 
-    /// A message came, or comes again after [`Flow::Wait`].
     fn message(&mut self, shard: &Shard, peer: PeerId, opcode: OpCode, payload: &[u8]) -> Flow {
         if opcode != OpCode::Text {
             return Flow::End(Disconnect::Unsupported);
@@ -138,25 +136,24 @@ impl Session for BridgeSession {
         }
     }
 
-    /// The user's place is free before the peer has left: whoever knows that a
-    /// connection ends may connect again.
+    /// The user is removed from the table before the close frame is sent, so that a client that sees it can reconnect.
     fn end(&mut self, _: &Shard, _: PeerId) {
         self.login = None;
     }
 
     fn outcome(&mut self, shard: &Shard, peer: PeerId, outcome: Outcome) {
-        tell(shard, peer, &outcome);
+        handle_outcome(shard, peer, &outcome);
     }
 }
 
-/// The engine has something to tell.
-fn tell(shard: &Shard, peer: PeerId, outcome: &Outcome) {
+/// Writes an outcome of the engine to the peer.
+fn handle_outcome(shard: &Shard, peer: PeerId, outcome: &Outcome) {
     match outcome {
         Outcome::Confirmed(confirmation) => {
             shard.open(peer);
             shard.engine(|engine| engine.go_on(confirmation));
         }
-        // The protocol has no gaps, but errors.
+        // The protocol has no gap frames: a gap is an error.
         Outcome::Gap(gap) => {
             let lost = gap.lost.map(|lost| format!("{lost} messages"));
             let lost = lost.as_deref().unwrap_or("Messages");

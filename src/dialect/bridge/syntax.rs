@@ -1,20 +1,20 @@
-//! Where a text stops being JSON, in the words of Python's `json` module: those
-//! that services of the existing system know.
+//! The first syntax error of a text that is not JSON, with the messages of Python's `json` module, which existing
+//! services know.
 //!
-//! Read only when a body has been refused, so it is simple and not fast.
+//! Runs only for refused bodies, so it is simple rather than fast.
 
 use crate::json::{DEPTH_MAX, JSON_SPACE};
 
-/// The first thing in a text that keeps it from being JSON.
+/// The first syntax error of a text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct SyntaxFault {
-    /// The byte that it is at.
+    /// Its byte offset.
     pub(super) offset: usize,
-    /// What is wrong.
+    /// Python's message.
     pub(super) why: &'static str,
 }
 
-/// The first fault in `text`.
+/// The first syntax error of `text`; `None` if it is JSON.
 pub(super) fn first_fault(text: &str) -> Option<SyntaxFault> {
     let mut reader = SyntaxReader { text, at: 0 };
     let read = reader.value(0).and_then(|()| {
@@ -161,7 +161,7 @@ impl SyntaxReader<'_> {
     }
 }
 
-/// How many bytes at the start of `text` are a number; 0 if it is none.
+/// The length of the number at the start of `text`; 0 if there is none.
 fn number_bytes(text: &str) -> usize {
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     let sign = usize::from(text.starts_with('-'));

@@ -1,11 +1,11 @@
-//! Whom a connection says it is: `?user_id=` of its upgrade.
+//! The user of a connection: `?user_id=` of the upgrade request.
 
 use crate::topic;
 
-/// The user that the query of an upgrade names, if it names one: 1 to 128 bytes.
+/// The user in the query of an upgrade request, if any: 1 to 128 bytes.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Why it is not valid.
 pub fn user_of(query: &str) -> Result<Option<String>, &'static str> {
     let mut users = form_urlencoded::parse(query.as_bytes())
         .filter(|(name, _)| name == "user_id")

@@ -21,12 +21,12 @@ pub struct Command<'a> {
     /// The client's `timestamp`, whatever it is.
     pub timestamp: Option<Raw<'a>>,
     /// What is to be done.
-    pub act: Act<'a>,
+    pub act: Action<'a>,
 }
 
 /// What is to be done.
 #[derive(Debug)]
-pub enum Act<'a> {
+pub enum Action<'a> {
     /// Answer `pong`.
     Ping,
     /// Answer `heartbeat_ack`.
@@ -168,19 +168,19 @@ impl<'a> Command<'a> {
         let kind = kind.ok_or_else(|| Refusal::invalid(id, "`type` is missing or not a string"))?;
         let act = match &*kind {
             "publish" => publish(&fields, id)?,
-            "ping" => Act::Ping,
-            "heartbeat" => Act::Heartbeat,
+            "ping" => Action::Ping,
+            "heartbeat" => Action::Heartbeat,
             "subscribe" => match names(&fields, id)? {
-                Some(names) => Act::Subscribe(names, recover(&fields, id)?),
+                Some(names) => Action::Subscribe(names, recover(&fields, id)?),
                 None => return Err(Refusal::invalid(id, "`events` is missing: a list of names")),
             },
-            "unsubscribe" => Act::Unsubscribe(names(&fields, id)?.unwrap_or_default()),
-            "query" => Act::Query(query(&fields, id)?),
+            "unsubscribe" => Action::Unsubscribe(names(&fields, id)?.unwrap_or_default()),
+            "query" => Action::Query(query(&fields, id)?),
             "command" => command(&fields, id)?,
             "agent_command" => agent_command(&fields, id)?,
-            "response" => Act::Response,
-            "batch" => Act::Batch(batch(&fields, id)?),
-            _ if is_type_name(&kind) => Act::Unknown(kind),
+            "response" => Action::Response,
+            "batch" => Action::Batch(batch(&fields, id)?),
+            _ if is_type_name(&kind) => Action::Unknown(kind),
             _ => return Err(Refusal::invalid(id, "`type` is not a name")),
         };
         Ok(Self {
@@ -195,18 +195,18 @@ impl<'a> Command<'a> {
     #[must_use]
     pub fn messages(&self) -> usize {
         match &self.act {
-            Act::Batch(messages) => messages.len().max(1),
+            Action::Batch(messages) => messages.len().max(1),
             _ => 1,
         }
     }
 }
 
-fn publish<'a>(fields: &CommandFields<'a>, id: Option<Raw<'a>>) -> Result<Act<'a>, Refusal> {
+fn publish<'a>(fields: &CommandFields<'a>, id: Option<Raw<'a>>) -> Result<Action<'a>, Refusal> {
     let event = fields.event.and_then(Raw::as_string);
     let event =
         event.ok_or_else(|| Refusal::invalid(id, "`event` is missing: the name to publish to"))?;
     let data = fields.data.map_or("null", Raw::text);
-    Ok(Act::Publish { event, data })
+    Ok(Action::Publish { event, data })
 }
 
 /// The list of names, wherever clients put it: `events`, `event_types`, or

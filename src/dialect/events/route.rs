@@ -28,7 +28,8 @@ const RESERVED: [&str; 3] = ["connections", "monitor", "subscriptions"];
 /// The longest client id, in bytes.
 const CLIENT_ID_BYTES_MAX: usize = 64;
 
-/// Finds the route of a path. Only the exact spelling counts: nothing is decoded, folded or cut (hostile-inputs.md H16).
+/// Finds the route of a path. Only the exact spelling counts: nothing is decoded, folded or cut (hostile-inputs.md
+/// H16).
 pub(super) fn route(path: &str) -> EventsRoute<'_> {
     match path {
         "/api/v1/ws/demo" => EventsRoute::Demo,

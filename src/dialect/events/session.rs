@@ -9,7 +9,7 @@ mod registry;
 mod subscribe;
 mod subscriptions;
 
-use super::{Act, Command, Encoding, Envelope, Parameters, Refusal, Writer, msgpack};
+use super::{Action, Command, Encoding, Envelope, Parameters, Refusal, Writer, msgpack};
 use crate::auth::{Identity, Permissions};
 use crate::call::CallAnswer;
 use crate::conn::{Authentication, Flow, Session};
@@ -34,7 +34,7 @@ pub(super) struct EventsSession {
     authentication: Authentication,
     subscriptions: Subscriptions,
     /// Subscriptions that are being given up, a number of them in each turn.
-    ending: Option<Box<Ending>>,
+    unsubscribing: Option<Box<Unsubscribing>>,
     /// The last message has to come again, since there was no room for all of
     /// it: how many messages of it, if it is a batch, have been dealt with.
     resume: Option<u32>,
@@ -44,14 +44,14 @@ pub(super) struct EventsSession {
     /// The greeting has gone out.
     is_greeted: bool,
     /// Messages of batches that have not been counted in any limit.
-    uncounted: u32,
+    uncharged: u32,
     /// What is to be said when homes have answered.
-    unanswered: Vec<(Ticket, Unanswered)>,
+    pending: Vec<(Ticket, PendingReply)>,
 }
 
 /// Subscriptions that are being given up.
 #[derive(Debug)]
-struct Ending {
+struct Unsubscribing {
     names: Vec<Box<str>>,
     /// How many of them have been.
     done: usize,
@@ -59,7 +59,7 @@ struct Ending {
 
 /// What was asked that homes have to answer.
 #[derive(Debug)]
-enum Unanswered {
+enum PendingReply {
     /// Nothing: the client is greeted when everything arrives from then on.
     Greeting,
     /// To subscribe.
@@ -90,13 +90,13 @@ impl EventsSession {
                 .map(|(epoch, offset)| Box::new(Position { epoch, offset })),
             authentication,
             subscriptions: Subscriptions::default(),
-            ending: None,
+            unsubscribing: None,
             resume: None,
             encoding: parameters.encoding,
             welcome: parameters.welcome,
             is_greeted: false,
-            uncounted: 0,
-            unanswered: Vec::new(),
+            uncharged: 0,
+            pending: Vec::new(),
         }
     }
 
@@ -116,7 +116,7 @@ impl EventsSession {
                 return Flow::Wait;
             }
             limited(shard, peer, &Envelope::read(one.text()), over);
-            self.uncounted += u32::from(index > 0);
+            self.uncharged += u32::from(index > 0);
         }
         if message.messages.is_empty() || message.id.is_some() {
             limited(shard, peer, message, over);
@@ -136,7 +136,7 @@ impl EventsSession {
         let done = self.resume.take();
         match Command::parse(text) {
             Ok(Command {
-                act: Act::Batch(messages),
+                act: Action::Batch(messages),
                 ..
             }) => self.batch(shard, peer, &messages, done.unwrap_or(0)),
             Ok(command) => self.act(shard, peer, text, command),
@@ -154,7 +154,7 @@ impl EventsSession {
             return Flow::Wait;
         }
         match command.act {
-            Act::Publish { event, data } => {
+            Action::Publish { event, data } => {
                 let flow = publish::publish(
                     shard,
                     peer,
@@ -168,30 +168,32 @@ impl EventsSession {
                 }
                 return flow;
             }
-            Act::Subscribe(names, recover) => {
+            Action::Subscribe(names, recover) => {
                 self.subscribe(shard, peer, command.id, &names, &recover);
             }
-            Act::Unsubscribe(names) => return self.unsubscribe(shard, peer, id, &names),
-            Act::Ping => answer(shard, peer, |w| {
+            Action::Unsubscribe(names) => return self.unsubscribe(shard, peer, id, &names),
+            Action::Ping => answer(shard, peer, |w| {
                 w.pong(id, command.timestamp.map(Raw::text));
             }),
-            Act::Heartbeat => answer(shard, peer, |w| w.heartbeat_ack(id)),
-            Act::Query(query) => self.query(shard, peer, command.id, &query),
-            Act::Command { name, params } => self.command(shard, peer, command.id, &name, params),
-            Act::AgentCommand {
+            Action::Heartbeat => answer(shard, peer, |w| w.heartbeat_ack(id)),
+            Action::Query(query) => self.query(shard, peer, command.id, &query),
+            Action::Command { name, params } => {
+                self.command(shard, peer, command.id, &name, params)
+            }
+            Action::AgentCommand {
                 command: name,
                 agent_id,
             } => self.agent_command(shard, peer, command.id, name, &agent_id),
-            Act::Batch(_) => {
+            Action::Batch(_) => {
                 let refusal = Refusal::invalid(command.id, "A batch has no batches in it");
                 error(shard, peer, &refusal);
             }
-            Act::Response if self.identity().is_some() => {
+            Action::Response if self.identity().is_some() => {
                 return self.response(shard, text);
             }
             // Nobody can have been asked who is not known.
-            Act::Response => self.unknown(shard, peer, text, command.id, "response"),
-            Act::Unknown(kind) => self.unknown(shard, peer, text, command.id, &kind),
+            Action::Response => self.unknown(shard, peer, text, command.id, "response"),
+            Action::Unknown(kind) => self.unknown(shard, peer, text, command.id, &kind),
         }
         Flow::Continue
     }
@@ -244,10 +246,10 @@ impl EventsSession {
     }
 
     /// Whether homes can be asked what a message asks for.
-    fn may_ask(&self, shard: &Shard, peer: PeerId, act: &Act<'_>) -> bool {
+    fn may_ask(&self, shard: &Shard, peer: PeerId, act: &Action<'_>) -> bool {
         let names: Vec<&str> = match act {
-            Act::Unsubscribe(names) if names.is_empty() => self.subscriptions.iter().collect(),
-            Act::Subscribe(names, _) | Act::Unsubscribe(names) => {
+            Action::Unsubscribe(names) if names.is_empty() => self.subscriptions.iter().collect(),
+            Action::Subscribe(names, _) | Action::Unsubscribe(names) => {
                 names.iter().map(|name| &**name).collect()
             }
             _ => return true,
@@ -300,7 +302,7 @@ impl Session for EventsSession {
             subscribe::refuse(shard, peer, None, why);
             return Flow::End(Disconnect::Overloaded);
         }
-        self.await_confirmation(shard, peer, (ticket, Unanswered::Greeting), confirmation);
+        self.await_confirmation(shard, peer, (ticket, PendingReply::Greeting), confirmation);
         Flow::Continue
     }
 
@@ -359,15 +361,15 @@ impl Session for EventsSession {
     /// How many messages have been dealt with besides those that were counted,
     /// since the last call.
     fn take_uncharged(&mut self) -> u32 {
-        std::mem::take(&mut self.uncounted)
+        std::mem::take(&mut self.uncharged)
     }
 
     fn end(&mut self, shard: &Shard, peer: PeerId) {
-        let ending = self.ending.take();
-        let ending = ending
+        let unsubscribing = self.unsubscribing.take();
+        let unsubscribing = unsubscribing
             .iter()
-            .flat_map(|ending| &ending.names[ending.done..]);
-        for name in self.subscriptions.take().iter().chain(ending) {
+            .flat_map(|unsubscribing| &unsubscribing.names[unsubscribing.done..]);
+        for name in self.subscriptions.take().iter().chain(unsubscribing) {
             self.exit(shard, peer, name);
         }
         shard.engine(|engine| engine.end_subscriptions(peer));
@@ -384,7 +386,7 @@ impl Session for EventsSession {
     }
 
     fn outcome(&mut self, shard: &Shard, peer: PeerId, outcome: Outcome) {
-        self.tell(shard, peer, outcome);
+        self.handle_outcome(shard, peer, outcome);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is said about streams of events.
+//! The documentation of the SSE endpoint.
 
 use crate::http::schema::{Field, Kind};
 use crate::service::{

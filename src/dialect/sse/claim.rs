@@ -1,4 +1,4 @@
-//! Decides about a request for a stream of events.
+//! Admission of a request for an event stream.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -21,8 +21,8 @@ use crate::shard::Shard;
 use crate::sse::EventsRequest;
 use crate::topic::Selector;
 
-/// Decides about a request, GET or HEAD. A browser's EventSource gives up for good where a
-/// request is refused, which is right: it would be refused again.
+/// Admits a GET or HEAD request. A browser's EventSource does not reconnect after a refusal, as intended: it would be
+/// refused again.
 pub(super) fn claim(
     format: FormatId,
     shard: &Rc<Shard>,
@@ -34,7 +34,7 @@ pub(super) fn claim(
         let (why, allow) = ("Events are asked for with GET", [(ALLOW, "GET, HEAD")]);
         return Err(refusal(Refused::Handshake, 405, why, &allow));
     }
-    // Whatever came behind the head would be taken for the client's chatter.
+    // A body would be mistaken for input after the request, which is discarded.
     if has_body(request.headers()) {
         return Err(refuse(400, "A request for events has no body"));
     }

@@ -1,15 +1,15 @@
-//! Publications as readers of a stream of events get them (docs/sse.md).
+//! The wire format of publications in SSE (docs/sse.md).
 
 use crate::engine::{Format, FormatRegistry, Publication, PublicationKind};
 use crate::id::{FormatId, Gather};
 use crate::sse::{PRESENCE, event_type, put_event};
 
-/// Registers the format of streams.
+/// Registers the format of SSE.
 pub(super) fn register(registry: &mut FormatRegistry) -> FormatId {
     registry.register(Gather::Merge, true, |_| Box::<EventStream>::default())
 }
 
-/// Events without their `id`, which says where all topics of a stream stand.
+/// Events without their `id`, which encodes the positions of all topics of a stream and is added by its merged log.
 #[derive(Default, Debug)]
 struct EventStream {
     payload: Vec<u8>,

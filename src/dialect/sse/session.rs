@@ -1,4 +1,4 @@
-//! A stream of events: whose presence it is, and what its reader is told besides events.
+//! The session of an SSE connection: opens the stream, reports its user's presence, and writes gaps.
 
 use std::time::SystemTime;
 
@@ -13,24 +13,24 @@ use crate::shard::{Disconnect, Shard};
 use crate::sse::{EventsRequest, GapReason, StreamGap, put_gap};
 use crate::ws::OpCode;
 
-/// A stream of events.
+/// The session of an SSE connection.
 #[derive(Debug)]
 pub(super) struct StreamSession {
-    /// What is asked for, and what the head of the response says to the page that asks; until it has begun.
+    /// The request, and the CORS headers of the response; `None` once the stream has begun.
     opening: Option<Box<(EventsRequest, HeaderMap)>>,
-    attended: Option<Box<Attended>>,
+    presence: Option<Box<StreamPresence>>,
 }
 
-/// Where the user of a stream is present by it.
+/// The topics in whose rosters the user of a stream is listed.
 #[derive(Debug)]
-struct Attended {
+struct StreamPresence {
     user: Box<str>,
     topics: Box<[Box<str>]>,
 }
 
 impl StreamSession {
-    /// A stream of the topics of `request`. With a user it counts in the rosters of those that keep presence. Without
-    /// one it is nobody's: it has no name that it would have again when it comes back.
+    /// A stream of the topics of `request`. An authenticated user is listed in the rosters of those topics that keep
+    /// presence; an anonymous stream is not, since it has no name that would be the same after a reconnect.
     pub(super) fn new(
         config: &Config,
         user: Option<&str>,
@@ -43,9 +43,9 @@ impl StreamSession {
         let user = user.filter(|_| !topics.is_empty());
         Self {
             opening: Some(Box::new((request, page))),
-            attended: user.map(|user| {
+            presence: user.map(|user| {
                 let user = user.into();
-                Box::new(Attended { user, topics })
+                Box::new(StreamPresence { user, topics })
             }),
         }
     }
@@ -60,12 +60,12 @@ impl Session for StreamSession {
             .engine(|engine| engine.open_stream(peer, &request, head))
             .is_err()
         {
-            self.attended = None;
+            self.presence = None;
             let refusal = refuse_raw_with(503, "Too many topics", now, &page);
             shard.send_raw(peer, Priority::Critical, &refusal);
             return Flow::End(Disconnect::Overloaded);
         }
-        if let Some(Attended { user, topics }) = self.attended.as_deref() {
+        if let Some(StreamPresence { user, topics }) = self.presence.as_deref() {
             for topic in topics {
                 shard.engine(|engine| engine.enter(topic, user));
             }
@@ -86,7 +86,7 @@ impl Session for StreamSession {
     }
 
     fn end(&mut self, shard: &Shard, _: PeerId) {
-        if let Some(Attended { user, topics }) = self.attended.take().as_deref() {
+        if let Some(StreamPresence { user, topics }) = self.presence.take().as_deref() {
             for topic in topics {
                 shard.engine(|engine| engine.exit(topic, user));
             }
@@ -94,7 +94,7 @@ impl Session for StreamSession {
     }
 }
 
-/// Tells the reader that messages are missing. Of what has no topic a stream has nothing.
+/// Writes a gap event. A gap without a topic (broadcasts, inbox) does not concern a stream.
 fn gap(shard: &Shard, peer: PeerId, gap: &engine::Gap) {
     let Some(topic) = &gap.topic else { return };
     let reason = match gap.cause {

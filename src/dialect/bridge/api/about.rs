@@ -1,4 +1,4 @@
-//! What is said of the bridge protocol's requests.
+//! The documentation of the bridge protocol's endpoints.
 
 use crate::dialect::bridge::MESSAGE;
 use crate::http::schema::{Field, Kind, Object};

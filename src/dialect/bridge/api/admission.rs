@@ -1,4 +1,4 @@
-//! Which requests of the bridge protocol are looked at: by whom, how many, of what.
+//! Admission of the bridge protocol's HTTP requests: credentials, rate limit, content type.
 
 use std::net::IpAddr;
 
@@ -15,18 +15,18 @@ use crate::service::Service;
 use crate::service::State;
 use crate::service::{address_of, body_of};
 
-/// A request that is looked at.
+/// An admitted request.
 pub(super) struct Admitted {
     pub(super) service: Service,
     body: Bytes,
-    /// Its sender calls it JSON, or nothing.
+    /// Its content type is JSON, or missing.
     is_json: bool,
 }
 
-/// Lets a request in, if whoever sent it may. Its body is not waited for before.
+/// Checks credentials and rate limit, then receives the body.
 ///
 /// # Errors
-/// The answer that says why not.
+/// The response that refuses the request.
 pub(super) async fn admit(state: &State, request: Request) -> Result<Admitted, Box<Answer>> {
     let address = address_of(&request);
     let headers = request.headers();
@@ -41,7 +41,7 @@ pub(super) async fn admit(state: &State, request: Request) -> Result<Admitted, B
     })
 }
 
-/// Counts a request among those of its address.
+/// Counts a request toward the rate limit of its address.
 fn count_request(state: &State, address: IpAddr) -> Result<(), Box<Answer>> {
     if state.config.bridge.requests_per_minute == 0 {
         return Ok(());
@@ -60,8 +60,8 @@ fn count_request(state: &State, address: IpAddr) -> Result<(), Box<Answer>> {
 }
 
 impl Admitted {
-    /// The text of a body that is to be read as JSON: where no type is said, it is.
-    /// `unread` is what is said of one that is not.
+    /// The text of a JSON body. A body without a content type counts as JSON; `unread` makes the refusal of one with
+    /// another type.
     pub(super) fn text(&self, unread: fn(&[u8]) -> Invalid) -> Result<&str, Invalid> {
         if self.body.is_empty() {
             return Err(Invalid::missing_body());
@@ -73,7 +73,7 @@ impl Admitted {
     }
 }
 
-/// Whether a body of this type is JSON: `application/json` or anything built on it.
+/// Whether a content type is JSON: `application/json`, or one with the suffix `+json`.
 fn is_json(kind: &HeaderValue) -> bool {
     let kind = kind.to_str().unwrap_or("");
     let essence = kind.split(';').next().unwrap_or("").trim();
@@ -84,7 +84,7 @@ fn is_json(kind: &HeaderValue) -> bool {
     family.eq_ignore_ascii_case("application") && (form == "json" || form.ends_with("+json"))
 }
 
-/// The refusal of a body that is not what it should be.
+/// The 422 for an invalid body.
 pub(super) fn invalid(why: &Invalid) -> Answer {
     respond(422, JSON, why.body())
 }

@@ -1,4 +1,4 @@
-//! `POST /sse/push/batch`: messages for many users in one request.
+//! `POST /sse/push/batch`: several messages in one request.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use crate::service::State;
 use crate::service::{Failed, count, receipt};
 use crate::shard::CountedPublish;
 
-/// Messages after which others get their turn.
+/// Messages published before other tasks get their turn.
 const MESSAGES_PER_TURN: usize = 256;
 
-/// Puts all messages of a batch on their way before it waits for any of them. One
-/// that is invalid is the end of the whole batch, before anything is published.
+/// Publishes all messages of a batch, then waits for their results. One invalid message refuses the whole batch before
+/// anything is published.
 pub(super) async fn push_batch(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
     let admitted = match admit(&state, request).await {
         Ok(admitted) => admitted,
@@ -35,7 +35,7 @@ pub(super) async fn push_batch(Shared(state): Shared<Arc<State>>, request: Reque
         return *answer;
     }
     let mut begun = Vec::with_capacity(pushes.len());
-    // A batch waits for room once, as a push does.
+    // The whole batch waits for room at most once, as one push does.
     let mut may_wait = true;
     let mut frame = Vec::new();
     for (index, push) in pushes.iter().enumerate() {
@@ -47,17 +47,17 @@ pub(super) async fn push_batch(Shared(state): Shared<Arc<State>>, request: Reque
             continue;
         };
         if !order.is_permitted(&state, &admitted.service) {
-            begun.push(Some(BegunPush::Over(Err(Failed::Forbidden))));
+            begun.push(Some(BatchedPush::Finished(Err(Failed::Forbidden))));
             continue;
         }
         begun.push(Some(match order.begin(&state) {
-            // Those behind it wait, too: the messages of a user keep their order.
+            // Later messages wait, too, which keeps the order of a user's messages.
             CountedPublish::Done(PublishResult::Busy) if may_wait => {
                 let put = order.try_put(&state).await;
                 may_wait = put.is_ok();
-                BegunPush::Over(put.map(|receipt| receipt.delivered))
+                BatchedPush::Finished(put.map(|receipt| receipt.delivered))
             }
-            counted => BegunPush::Counted(counted),
+            counted => BatchedPush::Pending(counted),
         }));
     }
     let mut out = Vec::with_capacity(16 + 64 * pushes.len());
@@ -65,8 +65,8 @@ pub(super) async fn push_batch(Shared(state): Shared<Arc<State>>, request: Reque
     for ((index, push), begun) in pushes.iter().enumerate().zip(begun) {
         let delivered = match begun {
             None => Ok(false),
-            Some(BegunPush::Over(outcome)) => outcome.map(|reached| note(&state, reached)),
-            Some(BegunPush::Counted(counted)) => {
+            Some(BatchedPush::Finished(outcome)) => outcome.map(|reached| note(&state, reached)),
+            Some(BatchedPush::Pending(counted)) => {
                 let receipt = receipt(counted).await;
                 receipt.map(|receipt| note(&state, receipt.delivered))
             }
@@ -81,10 +81,10 @@ pub(super) async fn push_batch(Shared(state): Shared<Arc<State>>, request: Reque
     respond(200, JSON, body)
 }
 
-/// A message of a batch that has been put on its way.
-enum BegunPush {
-    Counted(CountedPublish),
-    Over(Result<u64, Failed>),
+/// A message of a batch: its publication is pending or finished.
+enum BatchedPush {
+    Pending(CountedPublish),
+    Finished(Result<u64, Failed>),
 }
 
 fn put_result(out: &mut Vec<u8>, index: usize, user: &str, delivered: Result<bool, Failed>) {

@@ -1,5 +1,4 @@
-//! `POST /sse/send`: a question to a user, whose answers are streamed back
-//! (docs/bridge.md, "Questions").
+//! `POST /sse/send`: asks a user a question and streams the answers as the response (docs/bridge.md, "Questions").
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -13,7 +12,7 @@ use futures_util::stream::once;
 
 use super::admission::{admit, invalid};
 use super::stream::AnswerStream;
-use super::{may_put, note, order, target};
+use super::{check_order, note, order, target};
 use crate::call::{Correlation, put_error_event};
 use crate::dialect::bridge::{Invalid, Push};
 use crate::http::{Answer, refuse};
@@ -21,7 +20,7 @@ use crate::metrics::Limited;
 use crate::service::State;
 use crate::shard::CallError;
 
-/// Sends a message and streams what its user answers.
+/// Pushes a message and streams its user's answers.
 pub(super) async fn send(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
     let admitted = match admit(&state, request).await {
         Ok(admitted) => admitted,
@@ -35,7 +34,7 @@ pub(super) async fn send(Shared(state): Shared<Arc<State>>, request: Request) ->
         Some(correlation) => correlation,
         None => Correlation::generate(),
     };
-    // Before the message goes out, so that no answer can be faster.
+    // The call is registered before the message is published, so that no answer is missed.
     let caller = match state
         .shard
         .call(&correlation.key(), target(&state.config, &push))
@@ -46,7 +45,7 @@ pub(super) async fn send(Shared(state): Shared<Arc<State>>, request: Request) ->
     };
     let mut frame = Vec::new();
     let delivered = match order(&state, &push, Some(&correlation), &mut frame) {
-        Some(order) => match may_put(&state, &admitted.service, &order, 1) {
+        Some(order) => match check_order(&state, &admitted.service, &order, 1) {
             Ok(()) => order
                 .put(&state)
                 .await
@@ -66,7 +65,7 @@ pub(super) async fn send(Shared(state): Shared<Arc<State>>, request: Request) ->
             caller.end().await;
             let mut event = Vec::new();
             put_error_event(&mut event, "User not connected", &correlation);
-            // Piece by piece like any other stream.
+            // A streamed body, like that of any other call.
             let event = Ok::<_, Infallible>(Bytes::from(event));
             event_stream(Body::from_stream(once(ready(event))))
         }

@@ -1,4 +1,4 @@
-//! The answers to one question as the body of a response.
+//! The response body of a call: one event per answer.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -12,22 +12,22 @@ use tokio::time::{Instant, Sleep, sleep};
 use crate::call::{Correlation, put_error_event};
 use crate::shard::{Caller, CallerEvent};
 
-/// Answers, one event each, until the last one or until none comes in time.
+/// The answers, one event each, until the last one or a timeout.
 pub(super) struct AnswerStream {
     phase: AnswerPhase,
     correlation: Correlation<'static>,
-    /// How long each answer may take.
+    /// The timeout of each answer.
     timeout: Duration,
     timer: Pin<Box<Sleep>>,
 }
 
 enum AnswerPhase {
-    /// Somebody may answer.
+    /// The call is open.
     Waiting(Caller),
-    /// The event that says why nobody may any more, when the call is forgotten.
+    /// The call is being ended at its home; then an event that states this reason follows.
     Ending(Pin<Box<dyn Future<Output = ()> + Send>>, &'static str),
-    /// The last event has been given.
-    Over,
+    /// The last event has been returned.
+    Done,
 }
 
 impl AnswerStream {
@@ -40,8 +40,8 @@ impl AnswerStream {
         }
     }
 
-    /// The event that says why no answer follows.
-    fn last_words(&self, why: &str) -> Bytes {
+    /// The event that states why no further answer follows.
+    fn end_event(&self, why: &str) -> Bytes {
         let mut event = Vec::new();
         put_error_event(&mut event, why, &self.correlation);
         event.into()
@@ -55,10 +55,10 @@ impl AnswerStream {
                 AnswerPhase::Ending(forgotten, why) => {
                     let why = *why;
                     ready!(forgotten.as_mut().poll(cx));
-                    self.phase = AnswerPhase::Over;
-                    return Poll::Ready(Some(self.last_words(why)));
+                    self.phase = AnswerPhase::Done;
+                    return Poll::Ready(Some(self.end_event(why)));
                 }
-                AnswerPhase::Over => return Poll::Ready(None),
+                AnswerPhase::Done => return Poll::Ready(None),
             };
             let why = match caller.poll_event(cx) {
                 Poll::Ready(Some(CallerEvent::More(event))) => {
@@ -66,14 +66,14 @@ impl AnswerStream {
                     return Poll::Ready(Some(event));
                 }
                 Poll::Ready(Some(CallerEvent::Last(event))) => {
-                    self.phase = AnswerPhase::Over;
+                    self.phase = AnswerPhase::Done;
                     return Poll::Ready(Some(event));
                 }
                 Poll::Ready(Some(CallerEvent::Overflow)) => "Answers are read too slowly",
                 Poll::Ready(Some(CallerEvent::Stopping) | None) => {
-                    // Nobody can call again, and the home may have ended already.
-                    self.phase = AnswerPhase::Over;
-                    return Poll::Ready(Some(self.last_words("Server shutdown")));
+                    // The gateway stops: the key cannot be reused, and the home may have ended already.
+                    self.phase = AnswerPhase::Done;
+                    return Poll::Ready(Some(self.end_event("Server shutdown")));
                 }
                 Poll::Pending => {
                     ready!(self.timer.as_mut().poll(cx));
@@ -81,7 +81,7 @@ impl AnswerStream {
                 }
             };
             if let AnswerPhase::Waiting(caller) =
-                std::mem::replace(&mut self.phase, AnswerPhase::Over)
+                std::mem::replace(&mut self.phase, AnswerPhase::Done)
             {
                 self.phase = AnswerPhase::Ending(Box::pin(caller.end()), why);
             }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Act, CommandFields, Refusal};
+use super::{Action, CommandFields, Refusal};
 use crate::json::{self, Raw};
 
 /// Messages of one batch.
@@ -50,7 +50,7 @@ pub(super) fn query<'a>(
 pub(super) fn command<'a>(
     fields: &CommandFields<'a>,
     id: Option<Raw<'a>>,
-) -> Result<Act<'a>, Refusal> {
+) -> Result<Action<'a>, Refusal> {
     let (mut name, mut params) = (fields.command, fields.params);
     if name.is_none()
         && let Some(inner) = [fields.params, fields.data]
@@ -63,7 +63,7 @@ pub(super) fn command<'a>(
         (name, params) = (command, inner_params.or(parameters));
     }
     match name.and_then(Raw::as_string) {
-        Some(name) => Ok(Act::Command { name, params }),
+        Some(name) => Ok(Action::Command { name, params }),
         None => Err(Refusal::invalid(id, "`command` is missing: a name")),
     }
 }
@@ -71,7 +71,7 @@ pub(super) fn command<'a>(
 pub(super) fn agent_command<'a>(
     fields: &CommandFields<'a>,
     id: Option<Raw<'a>>,
-) -> Result<Act<'a>, Refusal> {
+) -> Result<Action<'a>, Refusal> {
     let data = fields.data.filter(|data| data.is_object());
     let data = data.ok_or_else(|| Refusal::invalid(id, "`data` is missing: an object"))?;
     let [command, agent_id] = strings_of(data, ["command", "agent_id"]);
@@ -96,7 +96,7 @@ pub(super) fn agent_command<'a>(
             "`data.agent_id` is 1 to 128 letters, digits, `_` and `-`",
         ));
     }
-    Ok(Act::AgentCommand { command, agent_id })
+    Ok(Action::AgentCommand { command, agent_id })
 }
 
 pub(super) fn batch<'a>(

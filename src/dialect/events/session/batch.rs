@@ -33,7 +33,7 @@ impl EventsSession {
             };
             match flow {
                 // The first one was counted as the message that it came in.
-                Flow::Continue => self.uncounted += u32::from(index > 0),
+                Flow::Continue => self.uncharged += u32::from(index > 0),
                 Flow::Wait => {
                     self.resume = Some(index);
                     return Flow::Wait;

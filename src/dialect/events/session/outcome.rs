@@ -1,6 +1,6 @@
 //! What homes have answered, in the words of the protocol.
 
-use super::{EventsSession, Unanswered, answer, error};
+use super::{EventsSession, PendingReply, answer, error};
 use crate::dialect::events::{Greeting, Refusal, TopicStart};
 use crate::engine::{Confirmation, Outcome, PublishResult, Resumed, Roster, Start, Ticket};
 use crate::id::PeerId;
@@ -14,10 +14,10 @@ impl EventsSession {
         &mut self,
         shard: &Shard,
         peer: PeerId,
-        unanswered: (Ticket, Unanswered),
+        pending: (Ticket, PendingReply),
         confirmation: Option<Confirmation>,
     ) {
-        self.unanswered.push(unanswered);
+        self.pending.push(pending);
         if let Some(confirmation) = confirmation {
             self.confirm(shard, peer, &confirmation);
             self.take_outcomes(shard, peer);
@@ -27,33 +27,33 @@ impl EventsSession {
     /// Says what there is to be said by now, before anything else is answered.
     pub(super) fn take_outcomes(&mut self, shard: &Shard, peer: PeerId) {
         while let Some(outcome) = shard.next_outcome_for(peer) {
-            self.tell(shard, peer, outcome);
+            self.handle_outcome(shard, peer, outcome);
         }
     }
 
     /// Everything that a confirmation speaks of is true: the client is told, and goes on.
     fn confirm(&mut self, shard: &Shard, peer: PeerId, confirmation: &Confirmation) {
-        match self.take_unanswered(confirmation.ticket) {
-            Some(Unanswered::Greeting) => self.greet(shard, peer),
-            Some(Unanswered::Subscribe {
+        match self.take_pending(confirmation.ticket) {
+            Some(PendingReply::Greeting) => self.greet(shard, peer),
+            Some(PendingReply::Subscribe {
                 id,
                 accepted,
                 rejected,
             }) => {
                 let accepted: Vec<&str> = accepted.iter().map(|name| &**name).collect();
                 let rejected: Vec<&str> = rejected.iter().map(|name| &**name).collect();
-                let begun = confirmation.starts().map(begun);
+                let topic_start = confirmation.starts().map(topic_start);
                 answer(shard, peer, |w| {
-                    w.subscribed(id.as_deref(), &accepted, &rejected, begun);
+                    w.subscribed(id.as_deref(), &accepted, &rejected, topic_start);
                 });
             }
-            Some(Unanswered::Roster { .. }) | None => {}
+            Some(PendingReply::Roster { .. }) | None => {}
         }
         shard.engine(|engine| engine.go_on(confirmation));
     }
 
     /// Says what else has come of what the client asked for.
-    pub(super) fn tell(&mut self, shard: &Shard, peer: PeerId, outcome: Outcome) {
+    pub(super) fn handle_outcome(&mut self, shard: &Shard, peer: PeerId, outcome: Outcome) {
         match outcome {
             Outcome::Confirmed(confirmation) => self.confirm(shard, peer, &confirmation),
             Outcome::Gap(gap) => super::gap(shard, peer, &gap),
@@ -66,7 +66,7 @@ impl EventsSession {
                 }
             },
             Outcome::Roster { ticket, roster } => {
-                if let Some(Unanswered::Roster { id, topic }) = self.take_unanswered(ticket) {
+                if let Some(PendingReply::Roster { id, topic }) = self.take_pending(ticket) {
                     answer(shard, peer, |w| {
                         w.response(id.as_deref(), |out| put_roster(out, &topic, &roster));
                     });
@@ -83,15 +83,15 @@ impl EventsSession {
         }
     }
 
-    fn take_unanswered(&mut self, ticket: Ticket) -> Option<Unanswered> {
-        let mut waiting = self.unanswered.iter();
+    fn take_pending(&mut self, ticket: Ticket) -> Option<PendingReply> {
+        let mut waiting = self.pending.iter();
         let at = waiting.position(|(other, _)| *other == ticket)?;
-        let (_, unanswered) = self.unanswered.remove(at);
-        if self.unanswered.is_empty() {
+        let (_, pending) = self.pending.remove(at);
+        if self.pending.is_empty() {
             // Most connections ask once in their life.
-            self.unanswered = Vec::new();
+            self.pending = Vec::new();
         }
-        Some(unanswered)
+        Some(pending)
     }
 
     fn greet(&self, shard: &Shard, peer: PeerId) {
@@ -111,7 +111,7 @@ impl EventsSession {
     }
 }
 
-fn begun(start: Start<'_>) -> TopicStart<'_> {
+fn topic_start(start: Start<'_>) -> TopicStart<'_> {
     TopicStart {
         topic: start.name,
         epoch: start.position.epoch,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{EventsSession, Unanswered, answer, error};
+use super::{EventsSession, PendingReply, answer, error};
 use crate::dialect::events::{Query, Refusal};
 use crate::engine::ROSTER_USERS_MAX;
 use crate::id::PeerId;
@@ -98,11 +98,11 @@ impl EventsSession {
         let Some(ticket) = asked else {
             return refuse("BUSY", "The topic's core is busy; ask again in a moment");
         };
-        let roster = Unanswered::Roster {
+        let roster = PendingReply::Roster {
             id: id.map(|id| id.text().into()),
             topic: event.into(),
         };
-        self.unanswered.push((ticket, roster));
+        self.pending.push((ticket, roster));
         self.take_outcomes(shard, peer);
     }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Ending, EventsSession, Flow, Unanswered, answer, error, limit_of, note_name};
+use super::{EventsSession, Flow, PendingReply, Unsubscribing, answer, error, limit_of, note_name};
 use crate::auth::Permissions;
 use crate::collections::HashSet;
 use crate::dialect::events::{Recover, Refusal};
@@ -113,13 +113,13 @@ impl EventsSession {
             names.map(|(name, _)| (**name).into()).collect()
         };
         let id_text = id.map(Raw::text);
-        let unanswered = Unanswered::Subscribe {
+        let pending = PendingReply::Subscribe {
             id: id_text.map(Into::into),
             accepted: of(true),
             rejected: of(false),
         };
         let confirmation = shard.engine(|engine| engine.confirm(ticket));
-        self.await_confirmation(shard, peer, (ticket, unanswered), confirmation);
+        self.await_confirmation(shard, peer, (ticket, pending), confirmation);
         if let Some((limit, of)) = over_limit {
             shard.counters.limited(Limited::Subscriptions);
             let message = format!("At most {limit} {of}");
@@ -140,7 +140,7 @@ impl EventsSession {
         id: Option<&str>,
         names: &[Cow<'_, str>],
     ) -> Flow {
-        let mut ending = self.ending.take().unwrap_or_else(|| {
+        let mut unsubscribing = self.unsubscribing.take().unwrap_or_else(|| {
             let names = match names.is_empty() {
                 true => self.subscriptions.take(),
                 false => names
@@ -148,10 +148,10 @@ impl EventsSession {
                     .filter_map(|name| self.subscriptions.remove(name))
                     .collect(),
             };
-            Box::new(Ending { names, done: 0 })
+            Box::new(Unsubscribing { names, done: 0 })
         });
-        let Ending { names, done } = &mut *ending;
-        for name in names[*done..].iter().take(ENDED_PER_TURN) {
+        let Unsubscribing { names, done } = &mut *unsubscribing;
+        for name in names[*done..].iter().take(UNSUBSCRIBED_PER_TURN) {
             if !is_pattern(name) {
                 shard.engine(|engine| engine.unsubscribe(peer, name));
                 self.exit(shard, peer, name);
@@ -166,7 +166,7 @@ impl EventsSession {
             .collect();
         let is_last = *done == names.len();
         if !is_last || !shard.engine(|engine| engine.may_subscribe(peer, &patterns)) {
-            self.ending = Some(ending);
+            self.unsubscribing = Some(unsubscribing);
             self.resume = Some(0);
             return Flow::Wait;
         }
@@ -192,7 +192,7 @@ impl EventsSession {
 }
 
 /// Subscriptions that are given up in one turn.
-const ENDED_PER_TURN: usize = 4096;
+const UNSUBSCRIBED_PER_TURN: usize = 4096;
 
 /// Whether the name of a subscription is a pattern.
 fn is_pattern(name: &str) -> bool {
