@@ -1,16 +1,15 @@
-//! Everything a shard knows about topics, as one pure value.
+//! One shard's topic state, as a pure value.
 //!
-//! The engine has no sockets, tasks, locks, channels, stored closures or clock. It is told what
-//! happened and answers with values: messages for other places go into [`Lanes`], what somebody has
-//! to be told into a queue of [`Outcome`]s, bytes into a [`Sink`](hub::Sink). So all of it runs in
-//! memory, which is what `engine/model.rs` does: several engines, joined by lanes, against a naive
-//! model.
+//! The engine has no sockets, tasks, locks, channels, stored closures or clock. Events come in as method calls;
+//! results go out as values: messages to other shards into [`Lanes`], notifications for peers and tasks into a queue
+//! of [`Outcome`]s, bytes for sockets into a [`Sink`](hub::Sink). So all of it runs in memory; `engine/model.rs` runs
+//! several engines, joined by lanes, against a naive model.
 //!
-//! An engine is two things at once. As a **home** (`Homes`) it decides about order, offsets and
-//! history of the topics that live here. As a **reader** (`Readers`) it has the logs, cursors and
-//! memberships of the peers that are here, whatever place their topics live at.
+//! An engine has two roles. As a **home** (`Homes`) it assigns order and offsets to the topics hashed to this shard
+//! and keeps their histories. As a **reader** (`Readers`) it holds the logs, cursors and memberships of this shard's
+//! peers, whichever shard is home to their topics.
 //!
-//! What changes anything is a method of [`Turn`], which lends the engine the time and the lanes.
+//! Every change of state is a method of [`Turn`], which lends the engine the time and the lanes.
 
 mod attendance;
 mod calls;
@@ -49,9 +48,9 @@ use std::sync::Arc;
 pub use catch_up::HISTORY_BYTES_MAX;
 pub use confirmation::{Confirmation, Resumed, Start};
 pub use format::{Format, FormatRegistry, Formats, MakeFormat, Packing};
-pub use history::{Kept, KeptMessage};
+pub use history::{HistoryExcerpt, RetainedMessage};
 pub use message::{
-    Announced, Covered, Delivery, Lanes, Missed, Offsets, Post, Reach, Receipt, Request,
+    Announced, Delivery, Lanes, Missed, Offsets, PatternRecovery, Post, Reach, Receipt, Request,
 };
 pub use outcome::{Gap, GapCause, Outcome};
 pub use patterns::PATTERNS_MAX;
@@ -83,26 +82,26 @@ use readers::Readers;
 use recent::Recent;
 use tickets::Tickets;
 
-/// What an engine is made from.
+/// The arguments of [`Engine::new`].
 #[derive(Debug)]
 pub struct EngineSettings {
-    /// Which shard's it is.
+    /// This shard's number.
     pub shard: ShardId,
-    /// How many there are.
+    /// Shards in the process.
     pub shards: u16,
-    /// What was configured.
+    /// The configuration.
     pub config: Arc<Config>,
-    /// How much its hub holds.
+    /// Limits of the hub.
     pub hub: HubLimits,
-    /// What happens to slow consumers, by topic.
+    /// The slow-consumer policies, by topic.
     pub policies: Policies,
     /// Signs the cursors of event streams, the same for all shards.
     pub cursors: Arc<CursorKey>,
-    /// Writes publications.
+    /// Encodes publications, one encoder for each wire format.
     pub formats: Formats,
     /// Larger than the epoch of any topic of an earlier process: the wall clock in microseconds, say.
     pub epoch: u64,
-    /// Tells this process from earlier ones, the same for all shards.
+    /// Distinguishes this process from earlier ones; the same for all shards.
     pub process: u64,
 }
 
@@ -111,16 +110,16 @@ pub struct EngineSettings {
 pub struct Now {
     /// Milliseconds since the process began, the same on every shard. Never goes back.
     pub ms: u64,
-    /// Milliseconds since the Unix epoch, as far as the wall clock is right.
+    /// Milliseconds since the Unix epoch by the wall clock, which may be set.
     pub wall_ms: u64,
 }
 
-/// Everything a shard knows about topics.
+/// One shard's topic state; see the module comment.
 #[derive(Debug)]
 pub struct Engine {
     shard: ShardId,
     shards: u16,
-    /// The epoch of patterns' positions.
+    /// The epoch in the positions of patterns.
     process: u64,
     config: Arc<Config>,
     formats: Formats,
@@ -131,13 +130,13 @@ pub struct Engine {
     receipts: Receipts,
     callers: Callers,
     outcomes: Outcomes,
-    /// Something waits to be written, handed over or told.
+    /// Whether bytes wait to be written, messages to be handed over, or outcomes to be taken.
     flush_wanted: bool,
-    /// Steps taken to begin and to end subscriptions by name.
+    /// Steps spent on subscriptions by name since the last [`Engine::take_steps`].
     subscription_steps: usize,
 }
 
-/// The topics, rosters and calls that live here.
+/// The topics, rosters and calls whose home is this shard.
 #[derive(Debug)]
 struct Homes {
     home: Home,
@@ -146,7 +145,7 @@ struct Homes {
     calls: Calls,
 }
 
-/// An engine with what one turn of work needs besides.
+/// An engine with the time, lanes and counters of one turn of work.
 #[derive(Debug)]
 pub struct Turn<'a, L> {
     engine: &'a mut Engine,
@@ -155,17 +154,17 @@ pub struct Turn<'a, L> {
     counters: &'a Counters,
 }
 
-/// How much one flush writes before other work gets its turn.
+/// Limits of one flush, after which other work runs.
 #[derive(Clone, Copy, Debug)]
 pub struct FlushBudget {
     /// Writes.
     pub writes_max: usize,
-    /// Bytes, give or take one write.
+    /// Bytes; the last write may exceed it.
     pub bytes_max: usize,
 }
 
 impl Engine {
-    /// An engine without topics and peers.
+    /// An engine without topics or peers.
     #[must_use]
     pub fn new(settings: EngineSettings) -> Self {
         let EngineSettings { shards, config, .. } = settings;
@@ -196,7 +195,7 @@ impl Engine {
         }
     }
 
-    /// Begins a turn of work: `now` is its time, messages for other places go into `lanes`.
+    /// Begins a turn of work at `now`; messages to other shards go into `lanes`.
     pub fn turn<'a, L: Lanes>(
         &'a mut self,
         now: Now,
@@ -211,45 +210,45 @@ impl Engine {
         }
     }
 
-    /// How messages are written.
+    /// The encoders of this shard.
     pub fn formats_mut(&mut self) -> &mut Formats {
         &mut self.formats
     }
 
-    /// The hub, to look at.
+    /// The hub, read-only.
     #[must_use]
     pub fn hub(&self) -> &Hub {
         &self.readers.hub
     }
 
-    /// Whether a flush has to come, since the last call.
+    /// Whether a flush is due; cleared by the call.
     #[must_use]
     pub fn take_flush_wanted(&mut self) -> bool {
         std::mem::take(&mut self.flush_wanted)
     }
 
-    /// What has been done for subscriptions and patterns since the last call, in steps of some 50 ns: one
-    /// message may ask for many, and what others have subscribed to is paid for by who publishes to a new
-    /// topic, so their turn has to end in time.
+    /// Steps of about 50 ns spent on subscriptions and patterns since the last call. One message may subscribe to
+    /// many topics, and publishing to a new topic pays for the patterns of others, so a turn that takes many steps
+    /// ends early.
     #[must_use]
     pub fn take_steps(&mut self) -> usize {
         let subscriptions = std::mem::take(&mut self.subscription_steps);
         self.homes.home.take_steps() + self.readers.patterns.take_steps() + subscriptions
     }
 
-    /// Whether nothing has to be told.
+    /// Whether the queue of outcomes is empty.
     #[must_use]
-    pub fn is_all_told(&self) -> bool {
+    pub fn has_no_outcomes(&self) -> bool {
         self.outcomes.is_empty()
     }
 
-    /// A new peer, which reads `format`.
+    /// Adds a peer that reads `format`.
     pub fn join(&mut self, format: FormatId) -> PeerId {
         self.readers.hub.join(format)
     }
 
-    /// Forgets a peer, its subscriptions and whatever waited for it. Its presence has been given up
-    /// before, and its patterns by [`Turn::end_subscriptions`].
+    /// Removes a peer, its memberships and its queued frames. Its presence has been withdrawn before, and its patterns
+    /// by [`Turn::end_subscriptions`].
     pub fn leave(&mut self, peer: PeerId) {
         self.note_vacant_topics_of(peer);
         self.readers.hub.leave(peer);
@@ -266,7 +265,7 @@ impl Engine {
         self.readers.hub.send(peer.slot, priority, frame)
     }
 
-    /// Queues a pong for one peer. Behind a full socket only the newest one waits.
+    /// Queues a pong for one peer. While its socket is full, a new pong replaces the queued one.
     pub fn send_pong(&mut self, peer: PeerId, frame: &[u8]) -> Enqueue {
         if !self.readers.hub.is_present(peer) {
             return Enqueue::Gone;
@@ -275,7 +274,7 @@ impl Engine {
         self.readers.hub.send_pong(peer.slot, frame)
     }
 
-    /// Queues the last frame of a peer: its topics end here, and it is sent nothing after it.
+    /// Queues the last frame of a peer: its memberships end, and no frame follows.
     pub fn send_last(&mut self, peer: PeerId, frame: &[u8]) {
         self.note_vacant_topics_of(peer);
         self.flush_wanted = true;
@@ -284,7 +283,7 @@ impl Engine {
         }
     }
 
-    /// Notes that a peer's topics may have lost their last member.
+    /// Notes that the topics of a peer may lose their last member.
     fn note_vacant_topics_of(&mut self, peer: PeerId) {
         let hub = &self.readers.hub;
         if hub.is_present(peer) {
@@ -295,7 +294,7 @@ impl Engine {
         }
     }
 
-    /// The topics and patterns that a peer has asked for.
+    /// The topics and patterns that a peer has subscribed to.
     pub fn selectors_of(&self, peer: PeerId) -> impl Iterator<Item = &str> {
         let Readers { hub, patterns, .. } = &self.readers;
         let topics = hub.topics_of(peer.slot).map(|topic| hub.name(topic));
@@ -303,32 +302,32 @@ impl Engine {
         topics.chain(patterns.selectors_of(peer))
     }
 
-    /// How many subscriptions there are.
+    /// Subscriptions of all peers, to topics and to patterns.
     #[must_use]
     pub fn subscription_count(&self) -> usize {
         self.readers.hub.subscription_count() + self.readers.patterns.selector_count()
     }
 
-    /// Whether anybody wants what is published to a topic that lives here.
+    /// Whether any shard has a subscriber of a topic whose home is this shard.
     #[must_use]
     pub fn is_wanted(&self, topic: &str) -> bool {
         self.homes.home.is_wanted(topic)
     }
 
-    /// Bytes of memory in all histories that live here.
+    /// Bytes of memory in the histories of all topics whose home is this shard.
     #[must_use]
     pub fn history_held(&self) -> usize {
         self.homes.home.history_held()
     }
 
-    /// Gives memory back. Called about once a second.
+    /// Shrinks buffers and drops messages past their retention. Called about once a second.
     ///
-    /// Cost: a look at every topic that lives here and at every log in use.
+    /// Cost: a look at every topic whose home is this shard and at every log in use.
     pub fn tidy(&mut self, now: Now) {
         self.formats.tidy();
         self.readers.merges.tidy();
         self.homes.home.forget_old(now.ms);
-        self.readers.hub.give_back();
+        self.readers.hub.free_unused();
     }
 
     fn place_of(&self, name: &str) -> Place {
@@ -354,15 +353,15 @@ impl Engine {
 }
 
 impl<L: Lanes> Turn<'_, L> {
-    /// Forgets topics that live here and that nobody wants or publishes to: one that comes back
-    /// begins a new epoch. Looks at [`SWEPT_MAX`] of them, from this one on, and returns where to go on.
+    /// Forgets topics whose home is this shard, that have no subscribers and were not used lately; one that is used
+    /// again begins a new epoch. Looks at [`SWEPT_MAX`] topics from index `from` and returns the next index.
     pub fn sweep_home(&mut self, from: usize) -> Option<usize> {
         self.engine.homes.home.sweep(from, SWEPT_MAX)
     }
 
-    /// Whether so many topics live here that [`Self::sweep_home`] should not wait.
+    /// Whether more than half of the topic limit is in use, so that [`Self::sweep_home`] should run at once.
     #[must_use]
-    pub fn is_home_tight(&self) -> bool {
-        self.engine.homes.home.is_tight()
+    pub fn is_home_over_half(&self) -> bool {
+        self.engine.homes.home.is_over_half()
     }
 }

@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 
 use crate::dialect::events::Writer;
 use crate::engine::Publication;
-use crate::engine::{HISTORY_BYTES_MAX, Kept};
+use crate::engine::{HISTORY_BYTES_MAX, HistoryExcerpt};
 use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, ClientAddress, refuse, respond};
 use crate::id::Form;
@@ -70,7 +70,7 @@ pub(super) async fn history(
 }
 
 /// What is retained, as JSON: as many events as fit.
-fn body(name: &str, kept: &Kept) -> Vec<u8> {
+fn body(name: &str, kept: &HistoryExcerpt) -> Vec<u8> {
     let Position { epoch, offset } = kept.position;
     let oldest = kept.oldest.map(|oldest| oldest.to_string());
     let oldest = oldest.as_deref().unwrap_or("null");

@@ -1,4 +1,4 @@
-//! Who comes to a topic and leaves it, told to the topic's subscribers.
+//! Presence at this home: joins and leaves, published to the topic's subscribers.
 
 use std::collections::VecDeque;
 
@@ -11,32 +11,32 @@ use super::{Asker, Engine, Homes, Lanes, Outcome, Place, Post, PublishResult, Re
 use crate::collections::HashMap;
 use crate::id::PeerId;
 
-/// The rosters of this home and what has not been told of them.
+/// The rosters of this home, and changes not yet published.
 #[derive(Debug, Default)]
 pub(super) struct Attendance {
     pub(super) presence: Presence,
-    /// Changes that wait for room in their topics, in the order in which they came.
-    untold: VecDeque<Change>,
-    /// How many of them are of each topic.
-    untold_of: HashMap<Box<str>, usize>,
+    /// Changes not yet published because their topic is congested, oldest first.
+    unpublished: VecDeque<Change>,
+    /// How many of them each topic has.
+    unpublished_of: HashMap<Box<str>, usize>,
 }
 
-/// Changes that wait for room in their topics. Beyond it the oldest are never told.
-const UNTOLD_MAX: usize = 100_000;
+/// Limit of `unpublished`. Beyond it the oldest changes are dropped unpublished.
+const UNPUBLISHED_MAX: usize = 100_000;
 
 impl Attendance {
-    fn forget_untold(&mut self, topic: &str) {
-        if let Some(count) = self.untold_of.get_mut(topic) {
+    fn forget_unpublished(&mut self, topic: &str) {
+        if let Some(count) = self.unpublished_of.get_mut(topic) {
             *count -= 1;
             if *count == 0 {
-                self.untold_of.remove(topic);
+                self.unpublished_of.remove(topic);
             }
         }
     }
 }
 
 impl Engine {
-    /// Who is in a topic that lives here.
+    /// The users in a topic whose home is this shard.
     pub(super) fn roster(&self, topic: &str, after: &str, limit: usize) -> Roster {
         let Homes {
             home, attendance, ..
@@ -49,12 +49,12 @@ impl Engine {
 }
 
 impl<L: Lanes> Turn<'_, L> {
-    /// A connection of `user` came to a topic, where that is of interest.
+    /// A connection of `user` came to a topic that has presence.
     pub fn enter(&mut self, topic: &str, user: &str) {
         self.enter_or_exit(topic, user, true);
     }
 
-    /// A connection of `user` left a topic.
+    /// A connection of `user` left a topic that has presence.
     pub fn exit(&mut self, topic: &str, user: &str) {
         self.enter_or_exit(topic, user, false);
     }
@@ -76,13 +76,13 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// Notes at this home that a connection came or left.
+    /// Records at this home that a connection came or left.
     pub(super) fn note_presence(&mut self, topic: &str, user: &str, enters: bool) {
         let attendance = &mut self.engine.homes.attendance;
         if enters {
             let change = attendance.presence.enter(topic, user, self.now.wall_ms);
             if let Some(change) = change {
-                self.tell_change(change);
+                self.publish_change(change);
             }
         } else {
             let grace = self.engine.config.namespace(topic).presence_grace;
@@ -92,29 +92,29 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// Tells who has left, and what could not be told before. Called by the ticker.
+    /// Publishes who has left, and changes that waited for room. Called by the ticker.
     pub fn sweep_presence(&mut self) {
         let attendance = &mut self.engine.homes.attendance;
         let left = attendance.presence.take_left(self.now.ms);
         let left: Vec<Change> = left.into_iter().collect();
-        // What waits is older.
+        // Waiting changes are older, so they come first.
         let attendance = &mut self.engine.homes.attendance;
-        attendance.untold_of.clear();
-        for change in std::mem::take(&mut attendance.untold)
+        attendance.unpublished_of.clear();
+        for change in std::mem::take(&mut attendance.unpublished)
             .into_iter()
             .chain(left)
         {
-            self.tell_change(change);
+            self.publish_change(change);
         }
     }
 
-    /// Tells a change; one that has no room in its topic, or comes behind such a one, waits, and does
-    /// not keep other topics waiting.
+    /// Publishes a change. If its topic is congested, or an earlier change of it waits, the change waits; other
+    /// topics are not delayed.
     ///
-    /// Cost: one publication at most, however many wait.
-    fn tell_change(&mut self, change: Change) {
+    /// Cost: at most one publication, however many changes wait.
+    fn publish_change(&mut self, change: Change) {
         let attendance = &self.engine.homes.attendance;
-        if !attendance.untold_of.contains_key(&change.topic) {
+        if !attendance.unpublished_of.contains_key(&change.topic) {
             let data = change.data();
             let post = Post {
                 kind: PublicationKind::Presence,
@@ -126,20 +126,20 @@ impl<L: Lanes> Turn<'_, L> {
         }
         let attendance = &mut self.engine.homes.attendance;
         *attendance
-            .untold_of
+            .unpublished_of
             .entry(change.topic.clone())
             .or_default() += 1;
-        attendance.untold.push_back(change);
-        if attendance.untold.len() > UNTOLD_MAX
-            && let Some(oldest) = attendance.untold.pop_front()
+        attendance.unpublished.push_back(change);
+        if attendance.unpublished.len() > UNPUBLISHED_MAX
+            && let Some(oldest) = attendance.unpublished.pop_front()
         {
-            attendance.forget_untold(&oldest.topic);
+            attendance.forget_unpublished(&oldest.topic);
             self.counters.messages_dropped.add(1);
         }
     }
 
-    /// Asks who is in `topic`: `limit` users behind `after` in the order of their names. An
-    /// [`Outcome::Roster`] for this ticket answers it. `None` if there is no room to ask.
+    /// Requests the roster of `topic`: up to `limit` users that sort after `after`. Answered by an [`Outcome::Roster`]
+    /// for this ticket. `None` if the lane has no room.
     pub fn ask_roster(
         &mut self,
         peer: PeerId,
@@ -148,7 +148,7 @@ impl<L: Lanes> Turn<'_, L> {
         limit: usize,
     ) -> Option<Ticket> {
         let place = self.engine.place_of(topic);
-        // What homes are asked for one peer at a time is limited.
+        // The number of pending answers of one peer is limited.
         let hub = &mut self.engine.readers.hub;
         let is_full = matches!(place, Place::Shard(home) if self.lanes.requests_full(home));
         if is_full || !hub.is_present(peer) || hub.answers_awaited(peer) >= ANSWERS_MAX {

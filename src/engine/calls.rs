@@ -1,8 +1,8 @@
-//! Calls to users: who may answer, and who waits.
+//! Calls to users: a request to a user's connections, answered zero or more times.
 //!
-//! A call is known in two places: at the home of its key, so that a key is one call's in the whole
-//! process, and where its caller waits. An answer goes to the home, which knows the caller's place.
-//! Both lanes keep their order, so the answers of a connection arrive as it gave them.
+//! A call is recorded at the home of its key, so that a key names one call in the process, and at its caller's shard.
+//! An answer goes to the key's home, which knows the caller's shard. Both lanes keep their order, so the answers of one
+//! connection arrive in order.
 
 use bytes::Bytes;
 
@@ -11,27 +11,27 @@ use super::{Asker, Delivery, Lanes, Outcome, Place, Request, Ticket, Turn};
 use crate::collections::HashMap;
 use crate::id::ShardId;
 
-/// The calls that live here.
+/// The calls whose home is this shard, by key.
 #[derive(Debug, Default)]
 pub(super) struct Calls(HashMap<Box<str>, Call>);
 
 /// One call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Call {
-    /// Where the caller waits,
+    /// The caller's shard.
     caller: ShardId,
-    /// by this ticket.
+    /// The caller's ticket there.
     ticket: Ticket,
-    /// Who was asked: answers of others do not count.
+    /// The user called: answers of other users are ignored.
     user: Box<str>,
 }
 
-/// The keys of those who wait for answers here.
+/// The keys of callers at this shard that wait for answers.
 #[derive(Debug, Default)]
 pub(super) struct Callers(HashMap<Ticket, Box<str>>);
 
 impl Calls {
-    /// Notes a call. Returns whether none is known by this key already.
+    /// Records a call. Returns `false` if the key is in use.
     pub(super) fn open(&mut self, key: &str, caller: ShardId, ticket: Ticket, user: &str) -> bool {
         if self.0.contains_key(key) {
             return false;
@@ -45,7 +45,7 @@ impl Calls {
         true
     }
 
-    /// Who waits for what `user` answers to the call known by `key`, if anybody does.
+    /// The caller of the call `key`, if `user` was called.
     ///
     /// Cost: one lookup.
     fn find(&self, key: &str, user: &str) -> Option<(ShardId, Ticket)> {
@@ -53,22 +53,21 @@ impl Calls {
         Some((call.caller, call.ticket))
     }
 
-    /// Forgets a call, unless the key is another one's by now.
+    /// Forgets a call, unless its key has been given to a later call.
     pub(super) fn close(&mut self, key: &str, caller: ShardId, ticket: Ticket) {
         let is_it = |call: &Call| (call.caller, call.ticket) == (caller, ticket);
         if self.0.get(key).is_some_and(is_it) {
             self.0.remove(key);
         }
-        if self.0.capacity() / 4 > self.0.len().max(SPARSE_FROM) {
+        if self.0.capacity() / 4 > self.0.len().max(SHRINK_FROM) {
             self.0.shrink_to(self.0.len() * 2);
         }
     }
 }
 
 impl<L: Lanes> Turn<'_, L> {
-    /// Makes a call to `user` that is known by `key`. An [`Outcome::Called`] for this ticket says
-    /// whether the key was free, and then come [`Outcome::Answered`]s. It ends with the last answer,
-    /// or with [`Self::hang_up`].
+    /// Calls `user` under the key `key`. An [`Outcome::Called`] for this ticket says whether the key was free; then
+    /// [`Outcome::Answered`]s follow. The call ends with the last answer or with [`Self::hang_up`].
     pub fn call(&mut self, key: &str, user: &str) -> Ticket {
         let ticket = self.engine.outcomes.ticket();
         self.engine.callers.0.insert(ticket, key.into());
@@ -90,8 +89,8 @@ impl<L: Lanes> Turn<'_, L> {
         ticket
     }
 
-    /// Ends a call: what is answered later goes nowhere. Returns whether an [`Outcome::HungUp`] will
-    /// say that its home has forgotten it; otherwise it has by now.
+    /// Ends a call; later answers are dropped. Returns `true` if an [`Outcome::HungUp`] will confirm that its home has
+    /// forgotten it; `false` if it has already.
     #[must_use]
     pub fn hang_up(&mut self, ticket: Ticket) -> bool {
         let Some(key) = self.engine.callers.0.remove(&ticket) else {
@@ -111,10 +110,9 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// Gives `said`, the answer of `user` to the call known by `key`, to the caller; to nobody if
-    /// none waits.
+    /// Passes `said`, the answer of `user` to the call `key`, to the caller. Dropped if no caller waits.
     ///
-    /// Cost: one lookup and one copy; one more of each if the call is known elsewhere.
+    /// Cost: one lookup and one copy; one more of each if the call's home is another shard.
     pub fn answer(&mut self, key: &str, user: &str, said: &[u8], is_last: bool) -> Taken {
         let home = match self.engine.place_of(key) {
             Place::Here => return self.answer_here(key, user, said, is_last),
@@ -135,7 +133,7 @@ impl<L: Lanes> Turn<'_, L> {
         Taken::Done
     }
 
-    /// Gives an answer to a call that lives here to its caller.
+    /// Passes an answer to the caller of a call whose home is this shard.
     pub(super) fn answer_here(
         &mut self,
         key: &str,
@@ -167,22 +165,22 @@ impl<L: Lanes> Turn<'_, L> {
         Taken::Done
     }
 
-    /// An answer has come to a caller that waits here, or waited.
+    /// An answer has come for a caller at this shard; the call may have ended.
     pub(super) fn take_answer(&mut self, ticket: Ticket, said: Bytes, is_last: bool) {
         if !self.engine.callers.0.contains_key(&ticket) {
             self.counters.answers_unclaimed.add(1);
             return;
         }
         if is_last {
-            // The home has forgotten the call when it sent this.
+            // The home forgot the call when it sent the last answer.
             self.engine.callers.0.remove(&ticket);
         }
         self.tell(Asker::Task(ticket), Outcome::Answered { said, is_last });
     }
 }
 
-/// Calls that there has to be room for before it is given back.
-const SPARSE_FROM: usize = 256;
+/// Capacity of the table of calls below which it is not shrunk.
+const SHRINK_FROM: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -222,6 +220,6 @@ mod tests {
         for number in 0..100_000 {
             calls.close(&number.to_string(), ONE, Ticket(number));
         }
-        assert!(calls.0.is_empty() && calls.0.capacity() <= 4 * SPARSE_FROM);
+        assert!(calls.0.is_empty() && calls.0.capacity() <= 4 * SHRINK_FROM);
     }
 }

@@ -1,14 +1,14 @@
-//! What a subscriber has missed, sent to it page by page before anything newer.
+//! Catch-up: the messages a subscriber missed, sent page by page before any newer one.
 //!
-//! Its membership is on hold meanwhile: the live stream waits in the topic's log, and the topic's
-//! policy for slow consumers bounds what waits. A page is asked for when the one before has been
-//! written, so a peer that catches up costs a page of memory and reads at its own speed.
+//! Its membership is on hold meanwhile: live messages stay in the topic's log, bounded by the topic's slow-consumer
+//! policy. The next page is requested when the last one has been written, so catching up costs one page of memory and
+//! proceeds at the peer's speed.
 
 use std::collections::VecDeque;
 
 use super::confirmation::{Resumed, Subscribing};
 use super::format::Formats;
-use super::history::{Kept, KeptMessage, Record};
+use super::history::{HistoryExcerpt, Record, RetainedMessage};
 use super::home::HomeTopic;
 use super::merge::Merges;
 use super::publication::{Publication, name_of};
@@ -17,42 +17,41 @@ use super::{Ticket, Turn};
 use crate::collections::HashMap;
 use crate::id::{Gather, PeerId, Position, TopicId};
 
-/// Bytes of a page, but for its last message.
+/// Bytes of one page; the last message may exceed it.
 const PAGE_BYTES: usize = 64 * 1024;
 
-/// Bytes of the data of what is asked for at once of a history, but for its last message.
+/// Bytes of data in one history answer; the last message may exceed it.
 pub const HISTORY_BYTES_MAX: usize = 1024 * 1024;
 
-/// Who is catching up.
+/// The peers that are catching up.
 #[derive(Debug, Default)]
 pub(super) struct CatchUps {
-    /// Topic by topic; the first one is being sent.
+    /// For each peer its topics; the first one is being sent.
     peers: HashMap<PeerId, VecDeque<CatchUp>>,
-    /// Where peers were that have not been told yet what came of their wish to go on from there.
+    /// Positions to resume from, of peers that have not been told the result yet.
     asked: HashMap<PeerId, Vec<(TopicId, Position)>>,
 }
 
-/// What a peer has missed of one topic.
+/// The messages of one topic that a peer missed.
 #[derive(Debug)]
 pub(super) struct CatchUp {
     pub(super) topic: TopicId,
-    /// The topic whose live stream is on hold meanwhile: the same one, or the log of a stream of
-    /// events that `topic` is a part of.
+    /// The topic whose log is on hold: `topic` itself, or the log of the event stream that merges it.
     pub(super) held: TopicId,
-    /// The topic's place among those of the stream of events.
+    /// The topic's index in the event stream.
     pub(super) place: usize,
     pub(super) missed: Missed,
-    /// Messages up to this offset have been written.
+    /// The offset of the last message written.
     pub(super) written: u64,
 }
 
 impl CatchUps {
-    /// The offset up to which a peer that catches up with a topic has been written it.
+    /// The offset up to which a topic's missed messages have been written to a peer.
     pub(super) fn written(&self, peer: PeerId, topic: TopicId, epoch: u64) -> Option<u64> {
         if let Some(asked) = self.asked.get(&peer)
             && let Some((_, was)) = asked.iter().find(|(other, _)| *other == topic)
         {
-            // Messages of another life are not sent.
+            // Messages of another epoch are not sent.
             return Some(was.offset).filter(|_| was.epoch == epoch);
         }
         let mut queue = self.peers.get(&peer)?.iter();
@@ -60,17 +59,17 @@ impl CatchUps {
         Some(catch_up.written)
     }
 
-    /// Whether a peer is sent what it has missed, or has asked for it.
+    /// Whether a peer is catching up, or has asked to resume.
     pub(super) fn has(&self, peer: PeerId) -> bool {
         self.peers.contains_key(&peer) || self.asked.contains_key(&peer)
     }
 
-    /// Notes that a peer wants to go on in a topic from where it was.
+    /// Records that a peer asks to resume a topic after a position.
     pub(super) fn ask(&mut self, peer: PeerId, topic: TopicId, from: Position) {
         self.asked.entry(peer).or_default().push((topic, from));
     }
 
-    /// Notes that a peer has been told what came of it.
+    /// Records that a peer has been told the result.
     pub(super) fn tell(&mut self, peer: PeerId, topic: TopicId) {
         if let Some(asked) = self.asked.get_mut(&peer) {
             asked.retain(|(other, _)| *other != topic);
@@ -86,7 +85,7 @@ impl CatchUps {
         self.asked.remove(&peer);
     }
 
-    /// Adds what a peer has missed. Returns whether it was not catching up before.
+    /// Adds topics to catch up with. Returns `true` if the peer was not catching up before.
     fn add(&mut self, peer: PeerId, topics: impl IntoIterator<Item = CatchUp>) -> bool {
         let mut topics = topics.into_iter().peekable();
         if topics.peek().is_none() {
@@ -102,13 +101,13 @@ impl CatchUps {
         self.peers.get_mut(&peer)?.front_mut()
     }
 
-    /// What a peer is being sent, if it is what was asked for.
+    /// The catch-up of a peer that a page belongs to; `None` if it is a later one or has ended.
     fn current(&mut self, missed: &Missed) -> Option<&mut CatchUp> {
         let current = self.peers.get_mut(&missed.peer)?.front_mut()?;
         Some(current).filter(|current| current.missed == *missed)
     }
 
-    /// Gives up a topic. Returns whether it was the one being sent.
+    /// Drops a topic. Returns whether it was the one being sent.
     fn cancel(&mut self, peer: PeerId, topic: TopicId) -> bool {
         let Some(queue) = self.peers.get_mut(&peer) else {
             return false;
@@ -121,8 +120,8 @@ impl CatchUps {
         is_first
     }
 
-    /// A peer has what it missed of one topic. Returns whether that was the last one for which `held`
-    /// is on hold.
+    /// A peer has received what it missed of one topic. Returns whether that was the last one that keeps `held` on
+    /// hold.
     fn end_first(&mut self, peer: PeerId, held: TopicId) -> bool {
         let Some(queue) = self.peers.get_mut(&peer) else {
             return true;
@@ -154,24 +153,24 @@ impl CatchUps {
 }
 
 impl Engine {
-    /// Whether this home retains everything after an offset.
+    /// Whether this home retains every message after an offset.
     pub(super) fn reach(&self, name: &str, after: u64, now: Now) -> Reach {
         let topic = self.homes.home.find(name);
         topic.map_or_else(Reach::default, |topic| Reach {
             epoch: topic.position().epoch,
-            complete: topic.reaches_back_to(after, now.ms),
+            complete: topic.retains_all_after(after, now.ms),
         })
     }
 
-    /// Up to `limit` messages after `since` of a topic that lives here.
-    pub(super) fn history(&self, name: &str, since: u64, limit: usize, now: Now) -> Kept {
+    /// Up to `limit` messages after `since` of a topic whose home is this shard.
+    pub(super) fn history(&self, name: &str, since: u64, limit: usize, now: Now) -> HistoryExcerpt {
         let Some(topic) = self.homes.home.find(name) else {
-            return Kept::default();
+            return HistoryExcerpt::default();
         };
-        let mut kept = Kept {
+        let mut kept = HistoryExcerpt {
             position: topic.position(),
             oldest: topic.after(0, now.ms).map(|record| record.offset).next(),
-            ..Kept::default()
+            ..HistoryExcerpt::default()
         };
         let mut bytes = 0;
         for record in topic.after(since, now.ms) {
@@ -180,7 +179,7 @@ impl Engine {
                 break;
             }
             bytes += record.data.len();
-            kept.messages.push(KeptMessage {
+            kept.messages.push(RetainedMessage {
                 offset: record.offset,
                 time_ms: record.time_ms,
                 kind: record.kind,
@@ -191,8 +190,8 @@ impl Engine {
         kept
     }
 
-    /// Calls `each` with the messages of a page that this home retains, encoded. Returns the first
-    /// one's offset and how many there are.
+    /// Calls `each` with the encoded messages of a page that this home retains. Returns the offset of the first and
+    /// their number.
     ///
     /// Cost: one encoding per message.
     pub(super) fn read_page(
@@ -208,8 +207,8 @@ impl Engine {
 }
 
 impl<L: Lanes> Turn<'_, L> {
-    /// Finds out what is retained of a topic: an [`Outcome::History`] for this ticket. At most
-    /// `limit` messages after `since`, and about 1 MiB.
+    /// Requests the history of a topic: answered by an [`Outcome::History`] for this ticket, with at most `limit`
+    /// messages after `since`, and about [`HISTORY_BYTES_MAX`] of data.
     pub fn read_history(&mut self, name: &str, since: u64, limit: u32) -> Ticket {
         let ticket = self.engine.outcomes.ticket();
         match self.engine.place_of(name) {
@@ -230,8 +229,8 @@ impl<L: Lanes> Turn<'_, L> {
         ticket
     }
 
-    /// What a peer is to be sent of a topic before what is new, whose hold has not ended; if it cannot
-    /// have it, it is told.
+    /// The catch-up of a peer with a topic, if it is still on hold. If the messages are not retained, the peer is told
+    /// of a gap instead.
     pub(super) fn miss(
         &mut self,
         peer: PeerId,
@@ -267,16 +266,16 @@ impl<L: Lanes> Turn<'_, L> {
         None
     }
 
-    /// Ends a hold: what is new is written from now on.
+    /// Releases a hold: live messages are written from now on.
     pub(super) fn release(&mut self, peer: PeerId, topic: TopicId) {
         self.engine.readers.hub.release(peer.slot, topic);
-        // What was lost meanwhile is told by the name that the topic has now.
+        // Messages dropped meanwhile are reported under the topic's current name.
         self.take_incidents();
         self.engine.flush_wanted = true;
     }
 
-    /// Tells a peer that wants a topic from where it was that it is being sent the topic already, if it
-    /// still is: it may have given it up while homes were asked.
+    /// Tells a peer that asked to resume a topic that another subscription delivers it already, if it still does:
+    /// the peer may have unsubscribed while homes were asked.
     pub(super) fn tell_underway(&mut self, peer: PeerId, topic: TopicId, name: &str) {
         if self.engine.readers.is_reading(peer, topic, name) {
             let (topic, lost, cause) = (Some(name.into()), None, GapCause::History);
@@ -284,7 +283,7 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// Sends a peer what it missed of topics, one after the other.
+    /// Sends a peer the messages it missed, topic by topic.
     pub(super) fn begin_catch_up(
         &mut self,
         peer: PeerId,
@@ -295,10 +294,10 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// Asks for the next page of what a peer has missed, if there is any.
+    /// Requests the next page for a peer, if one is left.
     pub(super) fn ask_page(&mut self, peer: PeerId) {
         while let Some(first) = self.engine.catch_ups.first_mut(peer) {
-            // What was asked for before has been written.
+            // The page requested before has been written.
             first.written = first.missed.after;
             let (topic, held, missed) = (first.topic, first.held, first.missed);
             let hub = &mut self.engine.readers.hub;
@@ -335,7 +334,7 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// Takes a page that came from the topic's home.
+    /// Takes a page from the topic's home.
     pub(super) fn take_frames(&mut self, missed: Missed, first: u64, frames: &[&[u8]]) {
         let engine = &mut *self.engine;
         let merges = &mut engine.readers.merges;
@@ -348,11 +347,11 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// Takes a page. Returns whether something is to be written before the next one is asked for.
+    /// Takes a page. Returns `true` if frames were queued that have to be written before the next request.
     fn take_page(&mut self, missed: Missed, first: u64, count: u64, page: &[u8]) -> bool {
         let (peer, engine) = (missed.peer, &mut *self.engine);
         let Some(current) = engine.catch_ups.current(&missed) else {
-            // The peer has left, or has given the topic up.
+            // The peer has left or unsubscribed.
             return true;
         };
         let after = (first + count).saturating_sub(1).min(missed.until);
@@ -380,7 +379,7 @@ impl<L: Lanes> Turn<'_, L> {
         true
     }
 
-    /// Gives up sending a peer what it missed of a topic that it has left.
+    /// Ends the catch-up of a peer with a topic that it has unsubscribed from.
     pub(super) fn cancel_catch_up(&mut self, peer: PeerId, topic: TopicId) {
         if self.engine.catch_ups.cancel(peer, topic) {
             self.engine.readers.hub.drain_refill(peer.slot);

@@ -1,4 +1,4 @@
-//! What a peer is to be told of its subscription.
+//! What a peer is told about its subscription.
 
 use super::message::Reach;
 use super::patterns::is_log_name;
@@ -6,80 +6,80 @@ use super::ticket::Ticket;
 use crate::id::{PeerId, Position, TopicId};
 use crate::topic::Pattern;
 
-/// How a topic begins for a subscriber, or a pattern.
+/// Where delivery of a topic or a pattern begins for a subscriber.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Start<'a> {
     /// The topic's name, or the pattern.
     pub name: &'a str,
-    /// The live stream goes on from here; of a pattern, the epoch is the process's and the offset its time
-    /// in milliseconds.
+    /// The live stream begins after this position. For a pattern the epoch is the process's, and the offset is
+    /// its time in milliseconds.
     pub position: Position,
-    /// What came of the wish to go on from where the subscriber was.
+    /// The result of resuming; `None` if the subscriber did not ask to resume.
     pub resumed: Option<Resumed>,
 }
 
-/// Whether a subscriber gets all that it has missed.
+/// Whether a subscriber that resumes gets every message it missed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Resumed {
-    /// This many messages, before anything newer.
+    /// Yes: this many messages, before any newer one.
     Complete(u64),
-    /// No: the topic's messages are not those it knew.
+    /// No: the topic has begun a new epoch.
     OtherEpoch,
-    /// No: this many messages, the oldest of which are not retained.
+    /// No: it missed this many messages, the oldest of which are not retained.
     TooOld(u64),
-    /// No: it was ahead of the topic.
+    /// No: its offset is beyond the newest message.
     NeverSeen,
-    /// No: it is being sent the topic already, because of another subscription.
+    /// No: another subscription delivers the topic to it already.
     Underway,
 }
 
-/// What a peer is to be told of its subscription: all of it is true by now.
+/// The content of a subscription's reply to a peer. Every request for it has been answered.
 ///
-/// Whoever has told the peer calls [`Turn::go_on`](super::Turn::go_on), which sends what it has missed.
+/// After writing the reply the caller calls [`Turn::go_on`](super::Turn::go_on), which sends the missed messages.
 #[must_use]
 #[derive(Debug)]
 pub struct Confirmation {
-    /// Which subscription.
+    /// The subscription.
     pub ticket: Ticket,
-    /// Whose.
+    /// The subscriber.
     pub peer: PeerId,
     pub(super) patterns: Vec<SubscribingPattern>,
     pub(super) topics: Vec<Subscribing>,
 }
 
-/// A pattern of a subscription.
+/// A pattern of a pending subscription.
 #[derive(Debug)]
 pub(super) struct SubscribingPattern {
     pub(super) pattern: Pattern,
-    /// Where the subscriber was.
+    /// The position to resume from.
     pub(super) from: Option<Position>,
-    /// What is published from this time of its home on arrives: the offset is in milliseconds since the
-    /// process began, which the epoch tells from others.
+    /// Messages that their home accepts after this position are delivered. The offset is in milliseconds since the
+    /// process began; the epoch identifies the process.
     pub(super) position: Position,
-    /// Whether every topic that was published to since is known, and gone on in.
+    /// Whether every topic published to since `from` is known and resumed.
     pub(super) is_complete: bool,
 }
 
-/// A topic of a subscription.
+/// A topic of a pending subscription.
 #[derive(Debug)]
 pub(super) struct Subscribing {
     pub(super) name: Box<str>,
     pub(super) topic: TopicId,
-    /// The topic in whose log the peer reads it: another one where it does so by a pattern.
+    /// The topic whose log the peer reads: another one if it reads by a pattern.
     pub(super) log: TopicId,
-    /// Where the live stream begins for the peer; unknown while the home is asked.
+    /// Where the live stream begins; `None` until the home has answered.
     pub(super) position: Option<Position>,
-    /// Which hold of the membership ends when the peer has been told; `None` if the peer is sent the
-    /// topic already, because of another subscription.
+    /// The hold to release when the peer has been told; `None` if another subscription delivers the topic to the peer
+    /// already.
     pub(super) hold: Option<u16>,
-    /// From where on the peer wants it, and what the home knows of that.
+    /// The position to resume from, and the home's answer.
     pub(super) resume: Option<Resume>,
 }
 
-/// A wish to go on where one was.
+/// A request to resume.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resume {
-    /// `None`: from where the home is.
+    /// `None`: from the newest message at the home ([`Begin::Here`]).
     pub(super) from: Option<Position>,
     pub(super) reach: Option<Reach>,
 }
@@ -94,7 +94,7 @@ impl Confirmation {
         }
     }
 
-    /// How each pattern and each topic begins.
+    /// Where each pattern and each topic begins.
     pub fn starts(&self) -> impl Iterator<Item = Start<'_>> {
         let named = self.topics.iter().filter(|begun| !is_log_name(&begun.name));
         let patterns = self.patterns.iter().map(SubscribingPattern::start);
@@ -103,7 +103,7 @@ impl Confirmation {
 }
 
 impl SubscribingPattern {
-    /// The time since which topics are gone on in.
+    /// The time since which topics are resumed.
     pub(super) fn since_ms(&self) -> Option<u64> {
         self.from
             .filter(|_| self.is_complete)
@@ -123,7 +123,7 @@ impl SubscribingPattern {
 }
 
 impl Resume {
-    /// The offset behind which messages are wanted; none is if that is not said.
+    /// The offset to resume after; `u64::MAX` if no position was given.
     pub(super) fn after(&self) -> u64 {
         self.from.map_or(u64::MAX, |from| from.offset)
     }
@@ -144,7 +144,7 @@ impl Subscribing {
 }
 
 impl Resume {
-    /// What has come of it, if the live stream begins at `position`.
+    /// The result, if the live stream begins at `position`.
     pub(super) fn resumed(&self, position: Position) -> Resumed {
         let Some(from) = self.from else {
             return Resumed::Complete(0);

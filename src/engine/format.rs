@@ -1,6 +1,6 @@
-//! Wire formats: how publications are written for those who read them.
+//! Wire formats: encoders of publications.
 //!
-//! A format is a number. What it looks like is its protocol's, which registers it at the start.
+//! A format is known here by its number. Protocols register the encoders at startup.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -9,34 +9,33 @@ use super::publication::Publication;
 use crate::config::Config;
 use crate::id::{FORMATS_MAX, FormatId, Gather};
 
-/// Writes publications in one wire format. Asked once for each message, whatever the number of subscribers.
+/// Encodes publications in one wire format. Called once for each message, whatever the number of subscribers.
 pub trait Format: Debug {
-    /// Appends the frame of a publication, published at `time_ms` since the Unix epoch. What is put together
-    /// where it is read ([`Gather`]) comes as it is in there: bare in a group, without the `id` in a stream.
+    /// Appends the frame of a publication, published at `time_ms` since the Unix epoch. For a [`Gather`]ed format it
+    /// appends the part: a bare event for a group, an event without its `id` for a stream.
     fn encode(&mut self, publication: &Publication<'_>, time_ms: u64, out: &mut Vec<u8>);
 
-    /// As [`Self::encode`], for a reader that missed it: groups are made of what is new.
+    /// As [`Self::encode`], for a reader that catches up: missed messages are not grouped.
     fn encode_missed(&mut self, publication: &Publication<'_>, time_ms: u64, out: &mut Vec<u8>) {
         self.encode(publication, time_ms, out);
     }
 
-    /// Appends `count` events of [`Gather::Group`], comma between them, as one frame.
+    /// Appends `count` comma-separated events of [`Gather::Group`] as one frame.
     fn group(&mut self, events: &[u8], count: usize, time_ms: u64, out: &mut Vec<u8>) {
         unreachable!("{self:?} gathers no groups: {count} of {events:?} at {time_ms} in {out:?}");
     }
 
-    /// How a message for one peer alone, which is given as JSON, is sent in this format; where it is not text,
-    /// it is appended to `packed`.
+    /// Encodes a message for a single peer, given as JSON. A binary encoding is appended to `packed`.
     fn pack(&mut self, json: &[u8], packed: &mut Vec<u8>) -> Packing {
         let _ = (json, packed);
         Packing::Text
     }
 
-    /// Gives back what one large message has left behind.
+    /// Shrinks buffers that a large message has grown.
     fn tidy(&mut self) {}
 }
 
-/// How a message for one peer alone is sent.
+/// The encoding of a message for a single peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Packing {
     /// As JSON text.
@@ -45,7 +44,7 @@ pub enum Packing {
     Binary,
 }
 
-/// Makes a format for one shard.
+/// Makes the encoder of a format for one shard.
 pub type MakeFormat = fn(&Config) -> Box<dyn Format>;
 
 /// The formats of a process, by number.
@@ -53,11 +52,10 @@ pub type MakeFormat = fn(&Config) -> Box<dyn Format>;
 pub struct FormatRegistry(Vec<(FormatId, MakeFormat)>);
 
 impl FormatRegistry {
-    /// Registers a format: how its messages are put together where they are read, and whether a reader may come
-    /// back for what it missed.
+    /// Registers a format: how readers' shards gather its messages, and whether its readers can resume.
     ///
     /// # Panics
-    /// There are as many as there may be.
+    /// Too many formats are registered.
     pub fn register(&mut self, gather: Gather, recovers: bool, make: MakeFormat) -> FormatId {
         let number = self.0.len();
         assert!(number < FORMATS_MAX, "at most {FORMATS_MAX} wire formats");
@@ -70,7 +68,7 @@ impl FormatRegistry {
         id
     }
 
-    /// The formats of one shard.
+    /// Makes the encoders of one shard.
     #[must_use]
     pub fn make(&self, config: &Config) -> Formats {
         Formats {
@@ -81,7 +79,7 @@ impl FormatRegistry {
     }
 }
 
-/// The formats of one shard.
+/// The encoders of one shard.
 #[derive(Default, Debug)]
 pub struct Formats {
     ids: Vec<FormatId>,
@@ -89,7 +87,7 @@ pub struct Formats {
     frame: Vec<u8>,
 }
 
-/// A buffer that has grown beyond this is given back after use.
+/// A buffer that has grown beyond this is shrunk after use.
 const FRAME_BYTES_MAX: usize = 256 * 1024;
 
 impl Formats {
@@ -102,7 +100,7 @@ impl Formats {
         self.ids[number]
     }
 
-    /// The format whose messages are put together so, if there is one.
+    /// The format with this way of gathering, if one is registered.
     pub(super) fn find(&self, gather: Gather) -> Option<FormatId> {
         self.ids.iter().find(|id| id.gather == gather).copied()
     }
@@ -119,7 +117,7 @@ impl Formats {
         &self.frame
     }
 
-    /// The frame of a publication for a reader that missed it.
+    /// The frame of a publication for a reader that catches up.
     pub(super) fn encode_missed(
         &mut self,
         id: FormatId,
@@ -144,7 +142,7 @@ impl Formats {
         &self.frame
     }
 
-    /// How a message for one peer alone is sent in a format: see [`Format::pack`].
+    /// Encodes a message for a single peer: see [`Format::pack`].
     pub fn pack(&mut self, id: FormatId, json: &[u8], packed: &mut Vec<u8>) -> Packing {
         self.formats[id.index()].pack(json, packed)
     }

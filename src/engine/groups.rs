@@ -1,18 +1,16 @@
-//! Events that are sent a few at a time, to clients that asked for it (`?batch=true`,
-//! docs/protocol.md).
+//! Events sent in groups, to clients that connected with `?batch=true` (docs/protocol.md).
 //!
-//! A topic's events are grouped once for all who read them so, and a group is one frame of the
-//! topic's log.
+//! A topic's events are grouped once for all such readers, and a group is one frame of the topic's log.
 
 use super::message::Offsets;
 use super::{Lanes, Turn};
 use crate::collections::HashMap;
 use crate::id::{FormatId, TopicId};
 
-/// Events of one group. Besides, a group goes when the ticker comes by, which is ten times a second.
+/// Events in one group. A group that is not full is sent by the ticker, ten times a second.
 const EVENTS_MAX: usize = 10;
 
-/// Bytes of one group, but for its last event.
+/// Bytes in one group; the last event may exceed it.
 const BYTES_MAX: usize = 64 * 1024;
 
 /// The groups that are being filled.
@@ -22,18 +20,18 @@ pub(super) struct Groups(HashMap<TopicId, Vec<Group>>);
 /// Events that are sent as one frame.
 #[derive(Debug)]
 pub(super) struct Group {
-    /// The format that it is read in.
+    /// The format of its readers.
     pub(super) format: FormatId,
-    /// The events, comma between them.
+    /// The events, separated by commas.
     pub(super) events: Vec<u8>,
     pub(super) count: usize,
-    /// The first message's offset, and the last one's; a smaller one if there is none.
+    /// The offsets of the first message and the last; `last < first` if there is none.
     pub(super) first: u64,
     pub(super) last: u64,
 }
 
 impl Groups {
-    /// Adds an event to the group of its topic. Returns whether the group is full.
+    /// Adds an event to the group of its topic. Returns whether the group is full and has to be sent.
     pub(super) fn add(
         &mut self,
         (topic, format): (TopicId, FormatId),
@@ -68,7 +66,7 @@ impl Groups {
         self.0.remove(&topic).unwrap_or_default()
     }
 
-    /// Forgets the group of a topic in a format.
+    /// Drops the group of a topic in a format.
     pub(super) fn forget(&mut self, topic: TopicId, format: FormatId) {
         if let Some(groups) = self.0.get_mut(&topic) {
             groups.retain(|group| group.format != format);
@@ -80,7 +78,7 @@ impl Groups {
 }
 
 impl<L: Lanes> Turn<'_, L> {
-    /// Ends the group of a topic.
+    /// Sends the group of a topic.
     pub(super) fn close_group(&mut self, topic: TopicId) {
         let engine = &mut *self.engine;
         let time_ms = self.now.wall_ms;
@@ -89,7 +87,7 @@ impl<L: Lanes> Turn<'_, L> {
             .close_group(topic, &mut engine.formats, time_ms);
     }
 
-    /// Ends all groups. Called by the ticker.
+    /// Sends all groups. Called by the ticker.
     pub fn close_groups(&mut self) {
         if self.engine.readers.groups.0.is_empty() {
             return;

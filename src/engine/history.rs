@@ -1,9 +1,7 @@
-//! What a topic's home remembers of it, for those who come back.
+//! The history of a topic, kept at its home for subscribers that resume.
 //!
-//! Messages are kept as they were published, not as they look on a wire: one
-//! copy serves every format. Callers append at the end, read from an offset and
-//! let go at the front; nothing else is asked of it, so that a store on a disk
-//! can stand behind the same three.
+//! Messages are kept as published, not as encoded: one copy serves every format. The three operations are append at the
+//! end, read from an offset and drop at the front, so a store on disk could implement them.
 
 use std::collections::VecDeque;
 
@@ -11,16 +9,15 @@ use super::publication::PublicationKind;
 use super::{Now, Post};
 use crate::id::{Form, Position};
 
-/// A segment grows to this size, then the next one begins. A message that is
-/// larger has a segment of its own.
+/// The size at which a segment is full. A message that is larger has a segment of its own.
 const SEGMENT_BYTES_MAX: usize = 16 * 1024;
 
-/// What is kept of a topic.
+/// The retention limits of a topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Retention {
-    /// Messages; 0: nothing is kept.
+    /// Messages; 0 disables history.
     pub messages_max: usize,
-    /// Milliseconds.
+    /// Age in milliseconds.
     pub age_ms_max: u64,
 }
 
@@ -37,57 +34,57 @@ pub(super) struct History {
 
 #[derive(Debug, Default)]
 struct HistorySegment {
-    /// The first message's offset, whether or not it has been given up.
+    /// The offset of the segment's first message, dropped or not.
     first: u64,
-    /// Messages given up, at the front.
+    /// Messages dropped at the front.
     gone: usize,
     bytes: Vec<u8>,
     /// Where each record ends in `bytes`.
     ends: Vec<u32>,
 }
 
-/// One message that was kept.
+/// One retained message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Record<'a> {
-    /// Its place in the topic.
+    /// Its offset in the topic.
     pub offset: u64,
-    /// When it was published, in milliseconds since the epoch.
+    /// When it was published, in milliseconds since the Unix epoch.
     pub time_ms: u64,
-    /// The same in milliseconds since the process began, which no change of the wall clock moves.
+    /// The same on the process's monotonic clock, in milliseconds.
     pub kept_ms: u64,
-    /// What it is.
+    /// Its kind.
     pub kind: PublicationKind,
-    /// In whose words `data` is.
+    /// The protocol whose words `data` uses.
     pub form: Form,
-    /// What it is called; empty: as its topic.
+    /// Its name; empty if it is the topic's.
     pub name: &'a str,
     /// A JSON value.
     pub data: &'a [u8],
 }
 
-/// A part of what is retained of a topic, oldest message first.
+/// An excerpt of a topic's history, oldest message first.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Kept {
-    /// Where the topic stands.
+pub struct HistoryExcerpt {
+    /// The topic's newest position.
     pub position: Position,
     /// The offset of the oldest message that is retained.
     pub oldest: Option<u64>,
-    /// The messages that were asked for.
-    pub messages: Vec<KeptMessage>,
-    /// Whether there are more behind them.
+    /// The messages requested.
+    pub messages: Vec<RetainedMessage>,
+    /// Whether more messages follow.
     pub more: bool,
 }
 
-/// One message of a [`Kept`].
+/// One message of a [`HistoryExcerpt`].
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KeptMessage {
-    /// Its place in the topic.
+pub struct RetainedMessage {
+    /// Its offset in the topic.
     pub offset: u64,
     /// When it was published, in milliseconds since the Unix epoch.
     pub time_ms: u64,
-    /// What it is.
+    /// Its kind.
     pub kind: PublicationKind,
-    /// Its name; empty: a broadcast without one.
+    /// Its name; empty for a broadcast without one.
     pub name: Box<str>,
     /// A JSON value.
     pub data: Box<[u8]>,
@@ -120,7 +117,7 @@ impl HistorySegment {
     }
 }
 
-/// How a kind is written down.
+/// The stored number of a kind is its index.
 const KINDS: [PublicationKind; 3] = [
     PublicationKind::Event,
     PublicationKind::Broadcast,
@@ -128,9 +125,9 @@ const KINDS: [PublicationKind; 3] = [
 ];
 
 impl History {
-    /// Keeps a message, and no more than `messages_max` in all.
+    /// Appends a message, and drops the oldest ones beyond `messages_max`.
     ///
-    /// Cost: one copy; no allocation for most.
+    /// Cost: one copy; an allocation once in a segment.
     pub(super) fn append(&mut self, offset: u64, now: Now, post: &Post<'_>, messages_max: usize) {
         let size = 19 + post.name.len() + post.data.len();
         let takes = |last: &HistorySegment| last.bytes.len() + size <= SEGMENT_BYTES_MAX;
@@ -164,16 +161,16 @@ impl History {
         }
     }
 
-    /// The oldest message that is kept.
+    /// The oldest retained message.
     #[must_use]
     pub(super) fn oldest(&self) -> Option<Record<'_>> {
         let segment = self.segments.front()?;
         Some(segment.record(segment.gone))
     }
 
-    /// The oldest message that is kept of those published at or after `ms` of the process's clock.
+    /// The oldest retained message published at or after `ms` on the process's clock.
     ///
-    /// Cost: a search.
+    /// Cost: a binary search.
     pub(super) fn since(&self, ms: u64) -> Option<Record<'_>> {
         let is_earlier = |segment: &HistorySegment| segment.record(segment.gone).kept_ms < ms;
         let from = self.segments.partition_point(is_earlier).saturating_sub(1);
@@ -191,9 +188,9 @@ impl History {
         })
     }
 
-    /// The messages after `offset`, oldest first, from the first one kept on.
+    /// The retained messages after `offset`, oldest first.
     ///
-    /// Cost: a search for the first one.
+    /// Cost: a search for the first.
     pub(super) fn after(&self, offset: u64) -> impl Iterator<Item = Record<'_>> {
         let next = offset.saturating_add(1);
         let from = self
@@ -209,14 +206,14 @@ impl History {
         })
     }
 
-    /// Gives up what was published before `ms` of the process's clock.
+    /// Drops messages published before `ms` on the process's clock.
     pub(super) fn forget_before(&mut self, ms: u64) {
         while self.oldest().is_some_and(|record| record.kept_ms < ms) {
             self.forget_oldest();
         }
     }
 
-    /// Gives up the older half, a segment at least.
+    /// Drops the older half, at least one segment.
     pub(super) fn forget_half(&mut self) {
         let keep = self.segments.len() / 2;
         while self.segments.len() > keep {
@@ -224,7 +221,7 @@ impl History {
         }
     }
 
-    /// Whether nothing is kept.
+    /// Whether no message is retained.
     #[must_use]
     pub(super) fn is_empty(&self) -> bool {
         self.messages == 0
@@ -301,7 +298,7 @@ mod tests {
                     }
                     Act::ForgetHalf => {
                         history.forget_half();
-                        // Whatever is left is the newest part.
+                        // The retained messages are the newest ones.
                         let oldest = history.oldest().map(|record| record.offset);
                         model.retain(|(at, ..)| oldest.is_some_and(|oldest| *at >= oldest));
                     }

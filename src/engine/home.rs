@@ -1,4 +1,4 @@
-//! A home: the topics whose order and offsets this shard decides.
+//! A home: the topics to which this shard assigns order and offsets.
 
 use std::sync::Arc;
 
@@ -19,70 +19,69 @@ pub(super) struct Home {
     topics: Slab<HomeTopic>,
     names: HashMap<Box<str>, TopicId>,
     patterns: PatternIndex<Interest>,
-    /// How often a pattern was added: a topic that has been looked up before is again.
+    /// Patterns added so far: a topic last looked up at another count is looked up again.
     patterns_added: u32,
-    /// Steps taken to look topics up among the patterns, and patterns among the topics.
+    /// Steps of matching names against patterns, both ways, since the last [`Home::take_steps`].
     steps: usize,
-    /// When the newest message of topics that have been forgotten was published.
+    /// When the newest message of any forgotten topic was published.
     forgotten_ms: Option<u64>,
     config: Arc<Config>,
-    /// The next topic's epoch.
+    /// The epoch of the next topic.
     epoch: u64,
-    /// Bytes of memory in all histories, and how many there may be.
+    /// Bytes of memory in all histories, and their limit.
     history_held: usize,
     history_max: usize,
 }
 
-/// A topic at its home.
+/// A topic at its home shard.
 #[derive(Debug)]
 pub(super) struct HomeTopic {
     name: Box<str>,
-    /// Tells this life of the topic from an earlier one whose offsets mean
-    /// something else.
+    /// Distinguishes this incarnation of the topic from earlier ones, whose offsets count other messages.
     epoch: u64,
     /// The newest message's offset; the first one is 1.
     offset: u64,
-    /// When it was published, in milliseconds since the process began.
+    /// When the newest message was published, in milliseconds since the process began.
     published_ms: u64,
     /// The newest presence message's number; the first one is 1.
     presence_sequence: u64,
     interest: Vec<Interest>,
     /// [`Home::patterns_added`] when its name was last looked up among the patterns.
-    looked_up: u32,
+    patterns_seen: u32,
     retention: Retention,
     history: Option<Box<History>>,
-    /// Somebody has subscribed to it who may come back for what was missed.
+    /// Whether it has had a subscriber whose format can resume.
     recoverable: bool,
-    /// Published to or asked about since the last sweep.
+    /// Published to or subscribed to since the last sweep.
     used: bool,
 }
 
-/// A shard that has subscribers of a topic in a format.
+/// A shard that has subscribers of a topic in one format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Interest {
-    /// Which shard.
+    /// The shard.
     pub shard: ShardId,
-    /// In which format.
+    /// The format it is sent.
     pub format: FormatId,
 }
 
-/// What a home knows of the topics that match a pattern and were published to since a time.
+/// The topics that match a pattern and were published to since a given time.
 #[derive(Debug)]
 pub(super) struct PublishedSince {
-    /// The topics, each with the place to go on behind; `None`: it does not keep all messages since.
+    /// Each topic with the position to resume from; `None`: not every message since is retained.
     pub(super) topics: Vec<(TopicId, Option<Position>)>,
-    /// Whether these are all.
+    /// Whether no matching topic was left out.
     pub(super) is_complete: bool,
 }
 
-/// A topic that was looked up.
+/// What [`Home::open`] found.
 #[derive(Debug)]
 pub(super) enum Opened {
-    /// It was there.
-    Known(TopicId),
-    /// It is new, and these shards want it because of their patterns.
-    Appeared(TopicId, Vec<Interest>),
-    /// It is not there and there are as many as a publication may make.
+    /// The topic existed.
+    Existing(TopicId),
+    /// The topic is new; these shards have patterns that match it.
+    Created(TopicId, Vec<Interest>),
+    /// The topic does not exist, and publications may create no more.
     Full,
 }
 
@@ -93,7 +92,7 @@ impl HomeTopic {
         &self.name
     }
 
-    /// Where the topic stands.
+    /// The epoch, and the offset of the newest message.
     #[must_use]
     pub(super) fn position(&self) -> Position {
         Position {
@@ -108,15 +107,15 @@ impl HomeTopic {
         self.presence_sequence
     }
 
-    /// Whether all messages after `offset` can still be had. Of none it can.
+    /// Whether every message after `offset` is retained; true at the head.
     #[must_use]
-    pub(super) fn reaches_back_to(&self, offset: u64, now_ms: u64) -> bool {
+    pub(super) fn retains_all_after(&self, offset: u64, now_ms: u64) -> bool {
         let oldest = self.after(offset, now_ms).next();
         offset <= self.offset
             && oldest.map_or(offset == self.offset, |record| record.offset == offset + 1)
     }
 
-    /// The messages after `offset` that are kept, oldest first.
+    /// The retained messages after `offset`, oldest first.
     pub(super) fn after(&self, offset: u64, now_ms: u64) -> impl Iterator<Item = Record<'_>> {
         let since = now_ms.saturating_sub(self.retention.age_ms_max);
         let kept = self.history.iter();
@@ -124,10 +123,10 @@ impl HomeTopic {
             .skip_while(move |record| record.kept_ms < since)
     }
 
-    /// The place before the first message that was published at or after `since_ms`, if it and all
-    /// behind it are kept.
-    fn place_before(&self, since_ms: u64, now_ms: u64) -> Option<Position> {
-        // Which messages were published since is known if one that was not is kept, or the first of all.
+    /// The position just before the first message published at or after `since_ms`, if that message and all later
+    /// ones are retained.
+    fn position_before(&self, since_ms: u64, now_ms: u64) -> Option<Position> {
+        // Complete only if an older message is retained, or the topic's first one is.
         let oldest = self.after(0, now_ms).next()?;
         if oldest.offset > 1 && oldest.kept_ms >= since_ms {
             return None;
@@ -139,23 +138,22 @@ impl HomeTopic {
         })
     }
 
-    /// Who wants the topic's messages, in which format.
+    /// The shards that have subscribers, each with a format.
     #[must_use]
     pub(super) fn interest(&self) -> &[Interest] {
         &self.interest
     }
 }
 
-/// Topics that there has to be room for before it is given back.
-const SPARSE_FROM: usize = 1024;
+/// Capacity of the topic tables below which they are not shrunk.
+const SHRINK_FROM: usize = 1024;
 
-/// Topics that a subscription goes on in because of its patterns.
+/// Topics that one subscription may resume because of its patterns.
 pub(super) const RECOVERED_TOPICS_MAX: usize = 1000;
 
 impl Home {
-    /// A home without topics, one of `shards`. `epoch` must be larger than that
-    /// of any earlier process: the wall clock in microseconds, say, since no process
-    /// makes a million topics a second.
+    /// A home without topics, one of `shards`. `epoch` must exceed every epoch of earlier processes. The wall clock in
+    /// microseconds does: no process creates a million topics a second.
     #[must_use]
     pub(super) fn new(config: Arc<Config>, shards: usize, epoch: u64) -> Self {
         Self {
@@ -172,23 +170,23 @@ impl Home {
         }
     }
 
-    /// The topic of this name for a publication, made if need be.
+    /// Finds the topic of this name for a publication, or creates it.
     ///
     /// Cost: one lookup; for a new topic, that of [`PatternIndex::find`].
     pub(super) fn open(&mut self, name: &str) -> Opened {
         if let Some(&id) = self.names.get(name) {
             self.topics[id.index()].used = true;
-            return Opened::Known(id);
+            return Opened::Existing(id);
         }
         if self.topics.len() >= self.config.hub.max_topics {
             return Opened::Full;
         }
         let (id, interest) = self.make(name);
-        Opened::Appeared(id, interest)
+        Opened::Created(id, interest)
     }
 
-    /// The topic of this name for a subscriber, made if need be, and who else
-    /// wants it if it is new. Subscribers are limited by the hubs they are in.
+    /// Finds the topic of this name for a subscriber, or creates it. Returns the shards whose patterns match it if
+    /// it is new. Not limited here: the limits of the hubs apply.
     pub(super) fn open_for_subscriber(&mut self, name: &str) -> (TopicId, Vec<Interest>) {
         match self.names.get(name) {
             Some(&id) => (id, Vec::new()),
@@ -211,9 +209,9 @@ impl Home {
             published_ms: 0,
             presence_sequence: 0,
             interest: interest.clone(),
-            looked_up: self.patterns_added,
+            patterns_seen: self.patterns_added,
             retention: Retention {
-                // What everybody gets is for those who are there.
+                // A broadcast is for the clients that are connected, so none is retained.
                 messages_max: match topic::is_internal(name) {
                     true => 0,
                     false => namespace.history_size,
@@ -231,13 +229,13 @@ impl Home {
         (id, interest)
     }
 
-    /// A topic that [`Self::open`] gave.
+    /// The topic of an id that [`Self::open`] returned.
     #[must_use]
     pub(super) fn topic(&self, id: TopicId) -> &HomeTopic {
         &self.topics[id.index()]
     }
 
-    /// The topic of this name, if it is known.
+    /// The topic of this name, if it exists.
     #[must_use]
     pub(super) fn find(&self, name: &str) -> Option<&HomeTopic> {
         self.names.get(name).map(|id| &self.topics[id.index()])
@@ -255,10 +253,10 @@ impl Home {
         self.history_held
     }
 
-    /// Gives a message its offset, and keeps it where that is configured. A push
-    /// to a user who has never been there to come back for it is not kept.
+    /// Assigns the next offset to a message, and retains it if the topic has a retention. A push to a user that has
+    /// never had a resumable subscriber is not retained.
     ///
-    /// Cost: a copy of the message if it is kept.
+    /// Cost: a copy of the message if it is retained.
     pub(super) fn take(&mut self, id: TopicId, post: &Post<'_>, now: Now) -> u64 {
         let topic = &mut self.topics[id.index()];
         topic.offset += 1;
@@ -271,24 +269,23 @@ impl Home {
             history.append(offset, now, post, topic.retention.messages_max);
             self.history_held = self.history_held + history.held() - held;
             if self.history_held > self.history_max {
-                self.relieve();
+                self.free_memory();
             }
         }
         offset
     }
 
-    /// Gives a presence message its number among those of its topic. It is no message of the topic.
+    /// Assigns the next presence number of a topic. Presence messages do not count as the topic's messages.
     pub(super) fn take_presence(&mut self, id: TopicId) -> u64 {
         let topic = &mut self.topics[id.index()];
         topic.presence_sequence += 1;
         topic.presence_sequence
     }
 
-    /// Makes room for an eighth of what may be kept: the largest histories give
-    /// up their older half first.
+    /// Frees an eighth of the history memory limit: the largest histories drop their older half first.
     ///
-    /// Cost: a look at every topic; an eighth has to be filled until the next time.
-    fn relieve(&mut self) {
+    /// Cost: a look at every topic, at most once for each eighth of the limit that is filled.
+    fn free_memory(&mut self) {
         let enough = self.history_max / 8 * 7;
         let mut largest: Vec<(usize, usize)> = self
             .topics
@@ -310,9 +307,9 @@ impl Home {
         }
     }
 
-    /// Gives up what has been kept for as long as it should be.
+    /// Drops messages older than their topic's retention.
     ///
-    /// Cost: a look at every topic; called by the ticker.
+    /// Cost: a look at every topic. Called by the ticker.
     pub(super) fn forget_old(&mut self, now_ms: u64) {
         for (_, topic) in &mut self.topics {
             if let Some(history) = &mut topic.history {
@@ -326,7 +323,7 @@ impl Home {
         }
     }
 
-    /// Notes that a shard wants a topic.
+    /// Adds a shard to the subscribers of a topic.
     pub(super) fn add_interest(&mut self, id: TopicId, interest: Interest) {
         let topic = &mut self.topics[id.index()];
         topic.recoverable |= interest.format.recovers;
@@ -336,7 +333,7 @@ impl Home {
         }
     }
 
-    /// Forgets that a shard wants a topic.
+    /// Removes a shard from the subscribers of a topic.
     pub(super) fn remove_interest(&mut self, name: &str, interest: Interest) {
         if let Some(id) = self.names.get(name) {
             let topic = &mut self.topics[id.index()];
@@ -344,7 +341,7 @@ impl Home {
         }
     }
 
-    /// Whether anybody wants a topic.
+    /// Whether any shard has subscribers of a topic.
     #[must_use]
     pub(super) fn is_wanted(&self, name: &str) -> bool {
         let known = self.find(name);
@@ -352,16 +349,16 @@ impl Home {
             return true;
         }
         let mut is_wanted = false;
-        if known.is_none_or(|topic| topic.looked_up != self.patterns_added) {
+        if known.is_none_or(|topic| topic.patterns_seen != self.patterns_added) {
             self.patterns.find(name, |_| is_wanted = true);
         }
         is_wanted
     }
 
-    /// Topics that match a pattern and were published to at or after `since_ms`, at most
+    /// Topics that match a pattern and were published to at or after `since_ms`; at most
     /// [`RECOVERED_TOPICS_MAX`].
     ///
-    /// Cost: a look at every topic, and a search in the history of each that is found.
+    /// Cost: a look at every topic, and a search in the history of each match.
     pub(super) fn published_since(
         &mut self,
         pattern: &Pattern,
@@ -375,7 +372,7 @@ impl Home {
         let all = self.topics.iter().filter(|(_, topic)| is_meant(topic));
         let mut found = all.map(|(id, topic)| {
             let id = TopicId(u32::try_from(id).expect("topics_max is below 2^32"));
-            (id, topic.place_before(since_ms, now_ms))
+            (id, topic.position_before(since_ms, now_ms))
         });
         let topics: Vec<_> = found.by_ref().take(RECOVERED_TOPICS_MAX).collect();
         let is_complete = found.next().is_none() && self.remembers_since(since_ms);
@@ -392,23 +389,22 @@ impl Home {
             .is_none_or(|forgotten| forgotten < since_ms)
     }
 
-    /// Steps taken to look topics up among the patterns, and patterns among the topics, since the last
-    /// call.
+    /// Steps of matching names against patterns, both ways, since the last call.
     pub(super) fn take_steps(&mut self) -> usize {
         std::mem::take(&mut self.steps)
     }
 
-    /// Those who want a topic because of patterns that were added since it was last looked up, and did
-    /// not want it before. From now on they do.
+    /// The shards whose patterns match a topic, were added since its last lookup and were not among its subscribers.
+    /// Adds them.
     ///
     /// Cost: one comparison; that of [`PatternIndex::find`] where a pattern was added.
-    pub(super) fn look_up(&mut self, id: TopicId) -> Vec<Interest> {
+    pub(super) fn take_new_interests(&mut self, id: TopicId) -> Vec<Interest> {
         let topic = &mut self.topics[id.index()];
         let mut new: Vec<Interest> = Vec::new();
-        if topic.looked_up == self.patterns_added {
+        if topic.patterns_seen == self.patterns_added {
             return new;
         }
-        topic.looked_up = self.patterns_added;
+        topic.patterns_seen = self.patterns_added;
         self.steps += self.patterns.find(&topic.name, |wanted| {
             if !topic.interest.contains(&wanted) && !new.contains(&wanted) {
                 new.push(wanted);
@@ -428,31 +424,31 @@ impl Home {
         })
     }
 
-    /// Notes that a shard wants whatever matches.
+    /// Adds a pattern: topics created later that match it are sent to the shard.
     pub(super) fn add_pattern(&mut self, interest: Interest, pattern: &Pattern) {
         self.patterns.insert(pattern, interest);
         self.patterns_added = self.patterns_added.wrapping_add(1);
     }
 
-    /// Forgets a pattern for topics that are yet to come.
+    /// Removes a pattern. Existing topics keep the shard among their subscribers.
     pub(super) fn remove_pattern(&mut self, interest: Interest, pattern: &Pattern) {
         self.patterns.remove(pattern, interest);
     }
 
-    /// Whether there are more than half of the topics there may be.
+    /// Whether more than half of the topic limit is in use.
     #[must_use]
-    pub(super) fn is_tight(&self) -> bool {
+    pub(super) fn is_over_half(&self) -> bool {
         self.topics.len() > self.config.hub.max_topics / 2
     }
 
-    /// Forgets topics that nobody wants, that keep nothing and that were not used
-    /// since the last call. If one comes back, it does so in a new epoch. Looks at
-    /// so many, from this one on, and returns where to go on, if there are more.
+    /// Forgets topics that have no subscribers, retain nothing and were not used since the last sweep. One that is
+    /// used again begins a new epoch. Looks at `count` topics from index `from`, and returns the next index, or
+    /// `None` at the end.
     ///
-    /// When more than half of the topics there may be are there, those that have
-    /// never been published to go at once, if nobody wants them.
+    /// While more than half of the topic limit is in use, topics that were never published to go at once if they have
+    /// no subscribers.
     pub(super) fn sweep(&mut self, from: usize, count: usize) -> Option<usize> {
-        let is_tight = self.is_tight();
+        let is_over_half = self.is_over_half();
         let end = self.topics.capacity();
         let until = end.min(from.saturating_add(count));
         for index in from..until {
@@ -460,7 +456,7 @@ impl Home {
                 continue;
             };
             let was_used = std::mem::take(&mut topic.used);
-            let is_kept = was_used && !(is_tight && topic.offset == 0)
+            let is_kept = was_used && !(is_over_half && topic.offset == 0)
                 || !topic.interest.is_empty()
                 || topic.history.is_some();
             if is_kept {
@@ -468,7 +464,7 @@ impl Home {
             }
             let topic = self.topics.remove(index);
             self.names.remove(&topic.name);
-            // Patterns match neither inboxes nor what everybody gets.
+            // Patterns match neither inboxes nor the broadcast topic.
             let may_match = !topic::is_inbox(&topic.name) && !topic::is_internal(&topic.name);
             if may_match && topic.offset > 0 {
                 self.forgotten_ms = self.forgotten_ms.max(Some(topic.published_ms));
@@ -477,7 +473,7 @@ impl Home {
         if until < end {
             return Some(until);
         }
-        if self.names.capacity() / 4 > self.names.len().max(SPARSE_FROM) {
+        if self.names.capacity() / 4 > self.names.len().max(SHRINK_FROM) {
             self.names.shrink_to(self.names.len() * 2);
             self.topics.shrink_to_fit();
         }
@@ -510,7 +506,7 @@ mod tests {
 
     fn known(home: &mut Home, name: &str) -> TopicId {
         match home.open(name) {
-            Opened::Known(id) | Opened::Appeared(id, _) => id,
+            Opened::Existing(id) | Opened::Created(id, _) => id,
             Opened::Full => panic!("full"),
         }
     }
@@ -536,17 +532,17 @@ mod tests {
         assert!(!home.is_wanted("a.1") && !home.is_wanted("a.2"));
         home.add_pattern(interest(3), &pattern);
         assert!(home.is_wanted("a.1") && home.is_wanted("a.2") && !home.is_wanted("b.1"));
-        assert_eq!(home.look_up(before), [interest(3)]);
-        assert!(home.look_up(before).is_empty());
+        assert_eq!(home.take_new_interests(before), [interest(3)]);
+        assert!(home.take_new_interests(before).is_empty());
         home.add_pattern(interest(3), &pattern);
-        assert!(home.look_up(before).is_empty());
-        let Opened::Appeared(id, wanted) = home.open("a.2") else {
+        assert!(home.take_new_interests(before).is_empty());
+        let Opened::Created(id, wanted) = home.open("a.2") else {
             panic!("new")
         };
         assert_eq!(wanted, [interest(3)]);
         assert_eq!(home.topic(id).interest(), [interest(3)]);
         home.remove_pattern(interest(3), &pattern);
-        assert!(matches!(home.open("a.3"), Opened::Appeared(_, wanted) if wanted.is_empty()));
+        assert!(matches!(home.open("a.3"), Opened::Created(_, wanted) if wanted.is_empty()));
     }
 
     #[test]
@@ -566,15 +562,15 @@ mod tests {
         home.add_interest(id, live);
         home.take(id, &push, at(0));
         assert_eq!(home.history_held(), 0);
-        assert!(home.topic(id).reaches_back_to(1, 0) && !home.topic(id).reaches_back_to(0, 0));
+        assert!(home.topic(id).retains_all_after(1, 0) && !home.topic(id).retains_all_after(0, 0));
         home.add_interest(id, interest(1));
         home.take(id, &push, at(0));
         assert!(home.history_held() > 0);
-        assert!(home.topic(id).reaches_back_to(1, 0) && !home.topic(id).reaches_back_to(0, 0));
-        // From then on nothing is left out, whoever is there: offsets have no holes.
+        assert!(home.topic(id).retains_all_after(1, 0) && !home.topic(id).retains_all_after(0, 0));
+        // Retention goes on without subscribers: offsets have no holes.
         home.remove_interest("user:a:events", interest(1));
         home.take(id, &push, at(0));
-        assert!(home.topic(id).reaches_back_to(1, 0));
+        assert!(home.topic(id).retains_all_after(1, 0));
     }
 
     #[test]
@@ -591,11 +587,11 @@ mod tests {
         home.add_interest(id, interest(0));
         let _ = home.sweep(0, usize::MAX);
         let _ = home.sweep(0, usize::MAX);
-        assert!(matches!(home.open("a"), Opened::Known(_)));
+        assert!(matches!(home.open("a"), Opened::Existing(_)));
         home.remove_interest("a", interest(0));
         let _ = home.sweep(0, usize::MAX);
         let _ = home.sweep(0, usize::MAX);
-        assert!(matches!(home.open("a"), Opened::Appeared(..)));
+        assert!(matches!(home.open("a"), Opened::Created(..)));
     }
 
     #[test]
@@ -663,7 +659,7 @@ mod tests {
         let published = known(&mut home, "c");
         home.take(published, &Post::event("c", b"1"), at(0));
         home.open_for_subscriber("d");
-        assert!(home.is_tight());
+        assert!(home.is_over_half());
         let _ = home.sweep(0, usize::MAX);
         let left: Vec<&str> = home.topics().map(HomeTopic::name).collect();
         assert_eq!(left, ["c"]);
@@ -683,7 +679,8 @@ mod tests {
         };
         assert_eq!(kept(&home, 4000), [2, 3, 4]);
         assert_eq!(kept(&home, 12_500), [3, 4]);
-        let reaches = |home: &Home, offset, now_ms| home.topic(id).reaches_back_to(offset, now_ms);
+        let reaches =
+            |home: &Home, offset, now_ms| home.topic(id).retains_all_after(offset, now_ms);
         assert!(reaches(&home, 1, 4000) && reaches(&home, 4, 4000));
         assert!(!reaches(&home, 0, 4000) && !reaches(&home, 5, 4000));
         assert!(!reaches(&home, 1, 12_500) && reaches(&home, 2, 12_500));
@@ -692,7 +689,7 @@ mod tests {
         let _ = home.sweep(0, usize::MAX);
         let _ = home.sweep(0, usize::MAX);
         assert!(
-            matches!(home.open("a"), Opened::Known(_)),
+            matches!(home.open("a"), Opened::Existing(_)),
             "it keeps something"
         );
         home.forget_old(20_000);

@@ -39,28 +39,27 @@ use peer::{Peer, Sub};
 use stream::{KeptFrame, Member, Stream, StreamId};
 use turns::{Line, Turns};
 
-/// How much a hub holds.
+/// Limits of a hub.
 #[derive(Clone, Copy, Debug)]
 pub struct HubLimits {
-    /// Topics known at once. At the limit a new one is refused.
+    /// Topics. At the limit a new one is refused.
     pub topics_max: usize,
-    /// Bytes in all logs and outboxes, and of memberships. At the limit every peer that lags is
-    /// treated as slow, and publications wait until there is room. Memberships take half of it at most.
+    /// Bytes in all logs, outboxes and memberships. At the limit every peer that lags is treated as slow, and
+    /// publications wait until there is room. Memberships take at most half of it.
     pub memory_max: usize,
-    /// Bytes in one log. At the limit publications wait for the next flush,
-    /// which either drains the log or finds out who is slow.
+    /// Bytes in one log. At the limit publications wait for the next flush, which drains the log or applies the policy
+    /// to slow members.
     pub log_bytes_max: usize,
-    /// Bytes of one log that no flush has offered to its members. At the limit
-    /// publications wait: they would only make the log longer.
+    /// Bytes of one log not yet offered to its members by a flush. At the limit publications wait, since they would
+    /// only lengthen the log.
     pub backlog_bytes_max: u64,
-    /// Members of a topic, in one format, beyond which it is a crowd: others do not
-    /// wait until all of them have been written to.
+    /// Members of a topic, in one format, above which it is a large topic: smaller topics are written ahead of it.
     pub few_members_max: usize,
-    /// Each peer's outbox.
+    /// Limits of each peer's outbox.
     pub outbox: OutboxLimits,
 }
 
-/// All state of one shard's subscriptions and what waits to be written.
+/// All subscriptions and queued output of one shard.
 #[derive(Debug)]
 pub struct Hub {
     limits: HubLimits,
@@ -69,14 +68,13 @@ pub struct Hub {
     topics: Slab<Topic>,
     names: HashMap<Box<str>, TopicId>,
     streams: Slab<Stream>,
-    /// Streams appended to since their members were last walked: those with a handful of members, with
-    /// few and with many.
+    /// Streams appended to since their members were last walked: of small, medium and large topics.
     dirty: [Vec<StreamId>; 3],
-    /// Streams whose memory may be given back.
+    /// Streams whose memory may be shrunk.
     warm: Vec<StreamId>,
-    /// Peers with something to write.
+    /// The queues of peers with something to write.
     turns: Turns,
-    /// Drained outboxes, kept for the next peer that needs one.
+    /// Empty outboxes, kept for reuse.
     #[expect(clippy::vec_box, reason = "they go back into peers as they are")]
     spare: Vec<Box<Outbox>>,
     incidents: Vec<Incident>,
@@ -87,10 +85,10 @@ pub struct Hub {
     subscriptions: usize,
     /// All memberships.
     members: usize,
-    /// The most topics since memory was last made to fit them.
+    /// The peak number of topics since the tables were last shrunk.
     topics_peak: usize,
     topics_internal: usize,
-    /// The number of the newest hold.
+    /// The newest hold id.
     holds: u16,
 }
 
@@ -98,46 +96,46 @@ pub struct Hub {
 struct Topic {
     name: Box<str>,
     policy: Policy,
-    /// Memberships are not the peers' own doing and not counted as theirs.
+    /// One of the gateway's own topics: its memberships do not count as subscriptions.
     internal: bool,
-    /// It is a log that has the messages of other topics.
+    /// Its log holds messages of several topics.
     is_shared: bool,
     streams: [Option<StreamId>; FORMATS_MAX],
 }
 
-/// What the hub found out and somebody else has to act on.
+/// A finding of the hub that the engine has to act on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Incident {
-    /// The peer does not keep up and its topic's policy is to disconnect.
+    /// The peer is a slow consumer, and its topic's policy is to disconnect.
     Slow(PeerId),
-    /// The socket is gone.
+    /// The peer's socket is closed.
     Gone(PeerId),
-    /// The peer missed messages of a topic and can be told now.
+    /// The peer missed messages, and the report can be written now.
     Gap {
-        /// Who missed them.
+        /// The peer.
         peer: PeerId,
-        /// Of which topic; `None`: messages for it alone.
+        /// The topic; `None` for private messages.
         topic: Option<TopicId>,
-        /// How many.
+        /// The number of messages.
         lost: u32,
     },
-    /// What [`Hub::refill`] queued has been written.
+    /// The frames queued by [`Hub::refill`] have been written.
     Refillable(PeerId),
 }
 
-/// What became of a message for one peer.
+/// The result of queueing a private frame.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Enqueue {
     /// Queued; the next flush writes it.
     Queued,
-    /// The outbox was full: this many messages, of this or a lower class, gave way.
+    /// The outbox was full: this many messages, of this or a lower class, were dropped.
     Overflow(usize),
     /// The peer has left or is being closed.
     Gone,
 }
 
-/// What a subscription changed.
+/// The effect of a subscription.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Subscribed {
@@ -145,26 +143,26 @@ pub enum Subscribed {
     First,
     /// One more member.
     Joined,
-    /// The peer was a member already; one more of its selectors covers the topic.
+    /// The peer was a member already; one more of its subscriptions covers the topic.
     Covered,
 }
 
-/// What an unsubscription changed.
+/// The effect of an unsubscription.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unsubscribed {
     /// The peer was no member.
     Never,
-    /// Another of the peer's selectors still covers the topic.
+    /// Another subscription of the peer still covers the topic.
     Covered,
     /// The peer left the topic.
     Left,
 }
 
-/// What a membership takes, in bytes: its two sides, with room to grow.
+/// Memory of one membership in bytes: its entries in the peer and in the stream, with room to grow.
 const MEMBER_BYTES: usize = (size_of::<Sub>() + size_of::<Member>()) * 3 / 2;
 
-/// Outboxes kept for reuse, and how large one may be to be kept.
+/// Empty outboxes kept for reuse, and the largest that is kept.
 const SPARE_OUTBOXES_MAX: usize = 256;
 const SPARE_OUTBOX_BYTES_MAX: usize = 128 * 1024;
 
@@ -194,7 +192,7 @@ impl Hub {
         }
     }
 
-    /// A new peer, which reads `format`.
+    /// Adds a peer that reads `format`.
     pub fn join(&mut self, format: FormatId) -> PeerId {
         self.generation = self.generation.wrapping_add(1);
         let slot = self.peers.insert(Peer::new(format, self.generation));
@@ -204,7 +202,7 @@ impl Hub {
         }
     }
 
-    /// Forgets a peer, its subscriptions and whatever waited for it.
+    /// Removes a peer, its memberships and its queued output.
     ///
     /// Cost: one step for each of its subscriptions, whatever the size of the topics.
     pub fn leave(&mut self, peer: PeerId) {
@@ -218,7 +216,7 @@ impl Hub {
         self.held -= gone.carry.len() + gone.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
     }
 
-    /// Whether `peer` is the present tenant of its slot.
+    /// Whether `peer` still occupies its slot.
     #[must_use]
     pub fn is_present(&self, peer: PeerId) -> bool {
         self.peers
@@ -226,7 +224,7 @@ impl Hub {
             .is_some_and(|present| present.generation == peer.generation)
     }
 
-    /// The present tenant of `slot`.
+    /// The peer that occupies `slot`.
     #[must_use]
     pub fn peer_at(&self, slot: Slot) -> Option<PeerId> {
         let peer = self.peers.get(slot.index())?;
@@ -244,19 +242,19 @@ impl Hub {
         })
     }
 
-    /// How many peers there are.
+    /// The number of peers.
     #[must_use]
     pub fn peer_count(&self) -> usize {
         self.peers.len()
     }
 
-    /// How many memberships there are.
+    /// Memberships that clients have requested.
     #[must_use]
     pub fn subscription_count(&self) -> usize {
         self.subscriptions
     }
 
-    /// How many topics are known that somebody has named.
+    /// Topics, without the gateway's own.
     #[must_use]
     pub fn topic_count(&self) -> usize {
         self.topics.len() - self.topics_internal
@@ -268,7 +266,7 @@ impl Hub {
         self.held
     }
 
-    /// The topic of this name, made if need be; `None` at the limit of topics.
+    /// Finds the topic of this name, or creates it; `None` at the limit of topics.
     ///
     /// Cost: one lookup.
     pub fn open(&mut self, name: &str) -> Option<TopicId> {
@@ -281,16 +279,15 @@ impl Hub {
         Some(self.make(name, self.policies.of(name), false))
     }
 
-    /// Makes a topic of the gateway's own, which is not known yet, with a policy
-    /// of its own; `None` at the limit of topics.
+    /// Creates one of the gateway's own topics, with its own policy; `None` at the limit of topics. The name must
+    /// be new.
     pub fn open_internal(&mut self, name: &str, policy: Policy) -> Option<TopicId> {
         debug_assert!(topic::is_internal(name) && self.find(name).is_none());
         let has_room = self.topics.len() < self.limits.topics_max;
         has_room.then(|| self.make(name, policy, false))
     }
 
-    /// Makes a log for the messages of all topics that these patterns match, which is not known yet.
-    /// There is no limit of such logs but that of their members.
+    /// Creates the shared log of these patterns. The name must be new. Such logs are limited only by their members.
     pub fn open_shared(&mut self, name: &str, patterns: &[Pattern]) -> TopicId {
         debug_assert!(topic::is_internal(name) && self.find(name).is_none());
         self.make(name, self.policies.of_patterns(patterns), true)
@@ -318,13 +315,13 @@ impl Hub {
         self.topics[topic.index()].policy
     }
 
-    /// The topic of this name, if it is known.
+    /// The topic of this name, if it exists.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<TopicId> {
         self.names.get(name).copied()
     }
 
-    /// Whether there is such a topic.
+    /// Whether the topic exists.
     #[must_use]
     pub fn is_topic(&self, topic: TopicId) -> bool {
         self.topics.contains(topic.index())
@@ -347,15 +344,15 @@ impl Hub {
         })
     }
 
-    /// The numbers of all topics are below this one.
+    /// One more than the largest topic number in use.
     #[must_use]
     pub fn topics_end(&self) -> usize {
         self.topics.capacity()
     }
 
-    /// Forgets a topic that has no members. Returns whether it had none.
+    /// Removes a topic that has no members. Returns `false` if it has.
     ///
-    /// Cost: one step; the lists that its streams may be in skip them later.
+    /// Cost: one step; lists that name its streams skip them later.
     pub fn close_topic(&mut self, topic: TopicId) -> bool {
         let streams = self.topics[topic.index()].streams;
         let mut ids = streams.into_iter().flatten();
@@ -374,7 +371,7 @@ impl Hub {
         true
     }
 
-    /// Forgets a closed stream that no list refers to any more.
+    /// Frees the index of a closed stream that is in no list any more.
     fn drop_closed(&mut self, id: StreamId) {
         let stream = &self.streams[id.index()];
         if stream.closed && !stream.dirty && !stream.warm {
@@ -382,15 +379,15 @@ impl Hub {
         }
     }
 
-    /// How many members `topic` has in `format`.
+    /// Members of `topic` in `format`.
     #[must_use]
     pub fn member_count(&self, topic: TopicId, format: FormatId) -> usize {
         let stream = self.topics[topic.index()].streams[format.index()];
         stream.map_or(0, |id| self.streams[id.index()].members.len())
     }
 
-    /// Makes a peer a member of `topic` from the next publication on, or notes
-    /// that one more of its selectors covers the topic.
+    /// Makes a peer a member of `topic` from the next publication on, or counts one more subscription that covers the
+    /// topic.
     pub fn subscribe(&mut self, slot: Slot, topic: TopicId) -> Subscribed {
         let peer = &mut self.peers[slot.index()];
         if let Some(sub) = peer.sub_of(topic) {
@@ -422,8 +419,7 @@ impl Hub {
         }
     }
 
-    /// Takes back one subscription. What was published before and not written
-    /// yet is not delivered any more.
+    /// Ends one subscription. With the last one the membership ends, and unread messages are not delivered.
     pub fn unsubscribe(&mut self, slot: Slot, topic: TopicId) -> Unsubscribed {
         let Some(sub) = self.peers[slot.index()].sub_of(topic) else {
             return Unsubscribed::Never;
@@ -438,8 +434,8 @@ impl Hub {
         Unsubscribed::Left
     }
 
-    /// Ends a membership, however many selectors cover the topic. What has been set aside is delivered,
-    /// nothing else of what waits.
+    /// Ends a membership, however many subscriptions cover the topic. Only frames that were set aside are still
+    /// delivered.
     pub fn quit(&mut self, slot: Slot, topic: TopicId) {
         if let Some(sub) = self.peers[slot.index()].sub_of(topic) {
             let Sub { stream, member, .. } = self.peers[slot.index()].subs[sub];
@@ -447,7 +443,7 @@ impl Hub {
         }
     }
 
-    /// Gives up what was set aside for a peer of topics that `keep` does not say.
+    /// Drops the frames set aside for a peer of topics for which `keep` is false.
     pub fn retain_aside(&mut self, slot: Slot, keep: impl FnMut(TopicId) -> bool) {
         let peer = &mut self.peers[slot.index()];
         if let Some(outbox) = &mut peer.outbox {
@@ -457,13 +453,13 @@ impl Hub {
         }
     }
 
-    /// The topics of what was set aside for a peer, each once for each frame.
+    /// The topics of the frames set aside for a peer, once for each frame.
     pub fn topics_aside(&self, slot: Slot) -> impl Iterator<Item = TopicId> {
         let outbox = self.peers[slot.index()].outbox.as_deref();
         outbox.into_iter().flat_map(Outbox::topics_aside)
     }
 
-    /// The topics of what waits for a peer in a shared log, each once for each frame.
+    /// The topics of a peer's unread frames in a shared log, once for each frame.
     pub fn topics_waiting(&self, slot: Slot, shared: TopicId) -> impl Iterator<Item = TopicId> {
         let peer = &self.peers[slot.index()];
         let sub = peer.sub_of(shared).map(|sub| &peer.subs[sub]);
@@ -476,10 +472,11 @@ impl Hub {
         frames.map(|frame| frame.tag.topic)
     }
 
-    /// Has a peer sent what waits for it in a topic or a shared log, whatever becomes of its membership:
-    /// the frames of those topics that `keep` says. Of the others it has lost nothing either.
+    /// Copies a peer's unread frames of a topic or a shared log to its outbox, so that they are delivered whatever
+    /// becomes of its membership: the frames of topics for which `keep` is true. The others are skipped without a
+    /// report.
     ///
-    /// Cost: one step for each frame that waits, one copy of those that are kept.
+    /// Cost: one step for each unread frame, one copy of those kept.
     pub fn set_aside(&mut self, slot: Slot, from: TopicId, mut keep: impl FnMut(TopicId) -> bool) {
         let peer = &mut self.peers[slot.index()];
         let Some(sub) = peer.sub_of(from) else { return };
@@ -498,7 +495,7 @@ impl Hub {
         } else if !keep(from) {
             member.lost = 0;
         }
-        // What is lost comes before what is set aside.
+        // Losses are older than the frames set aside, so they are reported first.
         let id = PeerId {
             slot,
             generation: peer.generation,
@@ -532,7 +529,7 @@ impl Hub {
             .is_some_and(|peer| peer.blocked)
     }
 
-    /// When the peer's socket last took bytes, in milliseconds of the shard's clock.
+    /// When the peer's socket last accepted bytes, in milliseconds of the shard's clock.
     #[must_use]
     pub fn written_ms(&self, slot: Slot) -> u64 {
         self.peers
@@ -540,7 +537,7 @@ impl Hub {
             .map_or(0, |peer| peer.progress_ms)
     }
 
-    /// Answers of homes that a peer waits for; 0 if it has left.
+    /// Unanswered requests of a peer to homes; 0 if it has left.
     #[must_use]
     pub fn answers_awaited(&self, peer: PeerId) -> u8 {
         let known = self.peers.get(peer.slot.index());
@@ -549,7 +546,7 @@ impl Hub {
             .map_or(0, |known| known.answers_awaited)
     }
 
-    /// Notes that a peer waits for one answer more.
+    /// Counts a request of a peer to a home.
     pub fn note_asked(&mut self, peer: PeerId) {
         if self.is_present(peer) {
             let awaited = &mut self.peers[peer.slot.index()].answers_awaited;
@@ -557,7 +554,7 @@ impl Hub {
         }
     }
 
-    /// Notes that a peer has got one of the answers that it waits for.
+    /// Counts an answer to one of a peer's requests.
     pub fn note_answered(&mut self, peer: PeerId) {
         if self.is_present(peer) {
             self.peers[peer.slot.index()].answers_awaited -= 1;
@@ -583,13 +580,13 @@ impl Hub {
         self.peers[slot.index()].subs.iter().map(|sub| sub.topic)
     }
 
-    /// Whether there is memory for one membership more: they take half of it at most.
+    /// Whether there is memory for one more membership: they take at most half of the limit.
     #[must_use]
     pub fn has_room_for_members(&self) -> bool {
         (self.members + 1).saturating_mul(MEMBER_BYTES) <= self.limits.memory_max / 2
     }
 
-    /// What memberships leave for logs and outboxes, in bytes.
+    /// The memory limit for logs and outboxes, in bytes: what memberships leave.
     fn memory_max(&self) -> usize {
         let members = self.members.saturating_mul(MEMBER_BYTES);
         self.limits.memory_max.saturating_sub(members)
@@ -614,7 +611,7 @@ impl Hub {
             })
     }
 
-    /// Whether any log has more than a flush should be behind with.
+    /// Whether any log exceeds what one flush should write.
     ///
     /// Cost: a look at every dirty stream.
     #[must_use]
@@ -626,8 +623,7 @@ impl Hub {
         })
     }
 
-    /// Appends message `number` of `topic` for the members that read `format`.
-    /// Returns how many there are.
+    /// Appends message `number` of `topic` for the members that read `format`. Returns their number.
     ///
     /// Cost: one copy, whatever the number of members. No wake-up, no system
     /// call, no allocation once warm.
@@ -635,7 +631,7 @@ impl Hub {
         self.append_group(topic, format, frame, number..=number)
     }
 
-    /// As [`Self::append`], for a frame that has several messages in it.
+    /// As [`Self::append`], for a frame with several messages.
     pub fn append_group(
         &mut self,
         topic: TopicId,
@@ -650,8 +646,8 @@ impl Hub {
         self.append_to(id, frame, numbers, None)
     }
 
-    /// Appends a frame with these messages of another topic to the log `shared`, for the members that
-    /// read `format`. Returns how many there are.
+    /// Appends a frame with messages of another topic to the log `shared`, for the members that read `format`. Returns
+    /// their number.
     ///
     /// Cost: that of [`Self::append`].
     pub fn append_shared(
@@ -729,7 +725,7 @@ impl Hub {
         }
     }
 
-    /// Queues a pong. Behind a full socket only the newest one waits.
+    /// Queues a pong. While the socket is full, a new pong replaces the queued one.
     pub fn send_pong(&mut self, slot: Slot, frame: &[u8]) -> Enqueue {
         match self.peers.get_mut(slot.index()) {
             Some(peer) if peer.blocked && !peer.closing => {
@@ -743,8 +739,8 @@ impl Hub {
         }
     }
 
-    /// Queues the last frame of a peer. What is queued already goes out before
-    /// it, nothing is taken after it, and topics end here.
+    /// Queues the last frame of a peer. Private frames already queued are written before it, none is accepted after
+    /// it, and its memberships end.
     pub fn send_last(&mut self, slot: Slot, frame: &[u8]) {
         let Some(peer) = self
             .peers
@@ -761,9 +757,8 @@ impl Hub {
         self.make_ready(slot);
     }
 
-    /// Whether so much waits for a peer in private that it should not be read
-    /// from: half of what its outbox holds, so that the answers to what has been
-    /// read still fit.
+    /// Whether the peer should not be read from: its outbox is half full. The other half takes the replies to what
+    /// has been read already.
     #[must_use]
     pub fn is_outbox_full(&self, slot: Slot) -> bool {
         let outbox = self
@@ -773,8 +768,7 @@ impl Hub {
         outbox.is_some_and(|outbox| outbox.is_half_full(self.limits.outbox))
     }
 
-    /// Bytes that wait in a peer's outbox: what it was sent in private and has
-    /// not taken.
+    /// Bytes in a peer's outbox.
     #[cfg(test)]
     fn outbox_bytes(&self, slot: Slot) -> usize {
         let peer = self.peers.get(slot.index());
@@ -783,14 +777,14 @@ impl Hub {
         })
     }
 
-    /// Whether everything queued for a peer has been written.
+    /// Whether all queued output of a peer has been written.
     #[must_use]
     pub fn is_drained(&self, slot: Slot) -> bool {
         let peer = self.peers.get(slot.index());
         peer.is_none_or(|peer| !peer.has_private() && peer.first_pending().is_none())
     }
 
-    /// What has been found out since the last call.
+    /// Takes the incidents since the last call.
     pub fn take_incidents(&mut self) -> Vec<Incident> {
         std::mem::take(&mut self.incidents)
     }
@@ -798,12 +792,11 @@ impl Hub {
     fn make_ready(&mut self, slot: Slot) {
         let peer = &mut self.peers[slot.index()];
         if !peer.blocked {
-            self.turns.stand(slot, &mut peer.stands, Line::Private);
+            self.turns.enqueue(slot, &mut peer.line, Line::Private);
         }
     }
 
-    /// Takes a member out of a stream and out of its peer's list, keeping the
-    /// two lists' references to each other right.
+    /// Removes a member from its stream and from its peer's list, and updates the lists' references to each other.
     fn remove_member(&mut self, id: StreamId, member: usize) {
         let stream = &mut self.streams[id.index()];
         let gone = stream.members.swap_remove(member);
@@ -823,7 +816,7 @@ impl Hub {
         self.members -= 1;
     }
 
-    /// The stream of a topic in a format, made if need be.
+    /// Finds the stream of a topic in a format, or creates it.
     fn stream_of(&mut self, topic: TopicId, format: FormatId) -> StreamId {
         let Topic {
             streams, is_shared, ..
@@ -836,7 +829,7 @@ impl Hub {
     }
 }
 
-/// The outbox of a peer, one that was used before if it has none.
+/// The outbox of a peer; takes a spare one or a new one if it has none.
 #[expect(clippy::vec_box, reason = "they go back into peers as they are")]
 fn outbox_of<'a>(
     outbox: &'a mut Option<Box<Outbox>>,
@@ -845,24 +838,24 @@ fn outbox_of<'a>(
     outbox.get_or_insert_with(|| spare.pop().unwrap_or_default())
 }
 
-/// The streams of a line that have been appended to.
+/// The dirty streams of a line.
 fn dirty_in(dirty: &mut [Vec<StreamId>; 3], line: Line) -> &mut Vec<StreamId> {
     match line {
-        Line::Handful | Line::Private | Line::Nowhere => &mut dirty[0],
-        Line::Few => &mut dirty[1],
-        Line::Crowd => &mut dirty[2],
+        Line::Small | Line::Private | Line::None => &mut dirty[0],
+        Line::Medium => &mut dirty[1],
+        Line::Large => &mut dirty[2],
     }
 }
 
-/// Members of a topic, in one format, that are a handful, unless few are less than twice as many.
-const HANDFUL_MAX: usize = 8;
+/// Members of a small topic, in one format, at most; less if `few_members_max` is below twice that.
+const SMALL_MEMBERS_MAX: usize = 8;
 
-/// The line in which so many members of a topic stand.
+/// The line of a topic with this many members.
 fn line_of(members: usize, few_max: usize) -> Line {
     match members {
-        members if members <= HANDFUL_MAX.min(few_max / 2) => Line::Handful,
-        members if members <= few_max => Line::Few,
-        _ => Line::Crowd,
+        members if members <= SMALL_MEMBERS_MAX.min(few_max / 2) => Line::Small,
+        members if members <= few_max => Line::Medium,
+        _ => Line::Large,
     }
 }
 

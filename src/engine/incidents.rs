@@ -1,17 +1,17 @@
-//! Flushing, and what the hub finds out while it does.
+//! Flushing, and the incidents that the hub reports while it flushes.
 
 use super::hub::{Flush, Incident, Sink};
 use super::{Asker, FlushBudget, Gap, GapCause, Lanes, Outcome, Request, Turn};
 use crate::id::{Gather, PeerId, ShardId, TopicId};
 
 impl<L: Lanes> Turn<'_, L> {
-    /// Writes what waits, within `budget`.
+    /// Writes queued bytes, within `budget`.
     ///
     /// Cost: see [`Hub::flush`](super::hub::Hub::flush).
     ///
     /// # Panics
-    /// If an outcome has not been handed to its peer's session: what it says must not be overtaken by
-    /// what is written now.
+    /// If an outcome has not been taken by its peer's session: the frame that reports it has to come before the frames
+    /// written now.
     pub fn flush(&mut self, sink: &mut impl Sink, budget: FlushBudget) -> Flush {
         assert!(
             self.engine.outcomes.is_empty(),
@@ -27,7 +27,7 @@ impl<L: Lanes> Turn<'_, L> {
         flush
     }
 
-    /// What has to be told next, in the order in which it came, and whom.
+    /// The next outcome and its recipient, oldest first.
     pub fn next_outcome(&mut self) -> Option<(Asker, Outcome)> {
         self.take_incidents();
         let (asker, mut outcome) = self.engine.outcomes.pop()?;
@@ -35,7 +35,7 @@ impl<L: Lanes> Turn<'_, L> {
         Some((asker, outcome))
     }
 
-    /// What `peer` has to be told next, whatever waits for others.
+    /// The next outcome for `peer`, ahead of those for others.
     pub fn next_outcome_for(&mut self, peer: PeerId) -> Option<Outcome> {
         self.take_incidents();
         let mut outcome = self.engine.outcomes.pop_for(peer)?;
@@ -43,14 +43,14 @@ impl<L: Lanes> Turn<'_, L> {
         Some(outcome)
     }
 
-    /// The socket of `peer` takes bytes again.
+    /// The socket of `peer` is writable again.
     pub fn unblock(&mut self, peer: PeerId) {
         self.engine.readers.hub.unblock(peer.slot);
         self.take_incidents();
         self.engine.flush_wanted = true;
     }
 
-    /// Finds peers whose sockets have taken nothing for `stall_ms`. Called by the ticker.
+    /// Reports peers whose sockets have accepted nothing for `stall_ms`. Called by the ticker.
     ///
     /// Cost: a look at every peer.
     pub fn find_stalled(&mut self, stall_ms: u64) {
@@ -58,7 +58,7 @@ impl<L: Lanes> Turn<'_, L> {
         self.take_incidents();
     }
 
-    /// Acts on what the hub has found out.
+    /// Acts on the incidents that the hub has reported.
     pub(super) fn take_incidents(&mut self) {
         loop {
             let incidents = self.engine.readers.hub.take_incidents();
@@ -79,7 +79,7 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// Tells a peer how many messages it has lost because it reads too slowly.
+    /// Tells a peer how many messages were dropped because it reads too slowly.
     fn tell_lost(&mut self, peer: PeerId, topic: Option<TopicId>, lost: u32) {
         if topic.is_some() {
             self.counters.messages_dropped.add(u64::from(lost));
@@ -88,8 +88,8 @@ impl<L: Lanes> Turn<'_, L> {
         let name = topic.and_then(|topic| self.engine.topic_name(topic));
         let format = self.engine.find_peer_format(peer);
         if format.is_some_and(|format| format.gather == Gather::Merge) {
-            // Which of several topics they were of is not known, so it is told for each. What gave way
-            // of what is for it alone may have told of any number.
+            // A log of patterns does not say which topics lost messages, so a gap is reported for each pattern. Dropped
+            // frames for the peer alone may have reported any number of losses themselves.
             let hub = &self.engine.readers.hub;
             let log = topic.or_else(|| hub.topics_of(peer.slot).next());
             let Some(log) = log.and_then(|log| self.engine.topic_name(log)) else {
@@ -113,20 +113,19 @@ impl<L: Lanes> Turn<'_, L> {
             let topic = name;
             return self.tell_gap_first(peer, Gap { topic, lost, cause });
         }
-        // Of so many topics that it is told for their patterns.
+        // With several patterns the number for each is unknown.
         let lost = lost.filter(|_| patterns.len() == 1);
         for topic in patterns.into_iter().map(Some) {
             self.tell_gap_first(peer, Gap { topic, lost, cause });
         }
     }
 
-    /// Tells a peer that it misses messages. Of topics that it has not named itself it is not told
-    /// the name.
+    /// Tells a peer of a gap. The name of a topic that it has not subscribed to itself is left out.
     pub(super) fn tell_gap(&mut self, peer: PeerId, gap: Gap) {
         self.tell(Asker::Peer(peer), Outcome::Gap(gap.for_peer()));
     }
 
-    /// As [`Self::tell_gap`], before a confirmation that waits: it names its topics behind the gap.
+    /// As [`Self::tell_gap`], ahead of a queued confirmation, whose positions come after the gap.
     fn tell_gap_first(&mut self, peer: PeerId, gap: Gap) {
         let gap = Outcome::Gap(gap.for_peer());
         self.engine.outcomes.push_first(Asker::Peer(peer), gap);
@@ -139,7 +138,7 @@ impl<L: Lanes> Turn<'_, L> {
         self.engine.flush_wanted = true;
     }
 
-    /// Puts a request into the lane to `home`.
+    /// Sends a request to `home`.
     pub(super) fn ask(&mut self, home: ShardId, request: Request<&[u8]>) {
         self.lanes.request(home, request);
         self.engine.flush_wanted = true;
@@ -150,7 +149,7 @@ impl<L: Lanes> Turn<'_, L> {
             (Asker::Peer(peer), Outcome::Roster { .. }) => {
                 self.engine.readers.hub.note_answered(peer);
             }
-            (_, Outcome::Confirmed(confirmation)) => self.locate_flowing(confirmation),
+            (_, Outcome::Confirmed(confirmation)) => self.locate_underway(confirmation),
             _ => {}
         }
     }

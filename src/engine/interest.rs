@@ -1,97 +1,95 @@
-//! What a shard has told the homes of other shards' topics that it wants.
+//! This shard's interests: the topics of other homes whose messages are sent here.
 
 use super::format::Formats;
 use crate::collections::HashMap;
 use crate::id::{FormatId, ShardId, TopicId};
 
-/// How an interest stands between this shard and the topic's home.
+/// The state of one interest, between this shard and the topic's home.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Standing {
-    /// The home knows nothing.
+pub(super) enum InterestState {
+    /// The home does not know of it.
     None,
-    /// Asked for, not answered.
+    /// Requested, not answered.
     Requested,
-    /// Messages arrive.
+    /// Messages are sent here.
     Live,
-    /// Taken back, not answered. What still arrives belongs to nobody, and a
-    /// new subscriber waits until the home has forgotten the old interest: its
-    /// stream must begin at one point only.
+    /// Withdrawn, not answered. Messages that still arrive are dropped, and a new subscriber waits until the home has
+    /// forgotten the old interest, so that its stream begins at one defined point.
     Closing,
 }
 
-/// This shard's interests in topics that live elsewhere.
+/// This shard's interests in topics whose home is another shard.
 #[derive(Debug, Default)]
 pub(super) struct Interests {
-    standing: HashMap<(TopicId, FormatId), Standing>,
-    /// The hub's topic for a topic of a home.
+    states: HashMap<(TopicId, FormatId), InterestState>,
+    /// The hub's id of each topic, by its home and its id there.
     local: HashMap<(ShardId, TopicId), TopicId>,
-    /// What is known of the topics that arrive.
-    lives: HashMap<TopicId, Arriving>,
+    /// The home's id and epoch of each topic that is sent here, by its id in the hub.
+    remote: HashMap<TopicId, RemoteTopic>,
 }
 
 /// A topic as its home knows it.
 #[derive(Clone, Copy, Debug)]
-struct Arriving {
-    /// The home's number of it.
+struct RemoteTopic {
+    /// Its id at the home.
     home: TopicId,
-    /// Which life of the topic its messages belong to.
+    /// The epoch that its messages belong to.
     epoch: u64,
 }
 
 impl Interests {
-    /// How the interest in `topic` stands.
+    /// The state of the interest in `topic`.
     #[must_use]
-    pub(super) fn standing(&self, topic: TopicId, format: FormatId) -> Standing {
-        self.standing
+    pub(super) fn state(&self, topic: TopicId, format: FormatId) -> InterestState {
+        self.states
             .get(&(topic, format))
             .copied()
-            .unwrap_or(Standing::None)
+            .unwrap_or(InterestState::None)
     }
 
-    /// Notes how the interest in `topic` stands now.
-    pub(super) fn set(&mut self, topic: TopicId, format: FormatId, standing: Standing) {
-        match standing {
-            Standing::None => self.standing.remove(&(topic, format)),
-            _ => self.standing.insert((topic, format), standing),
+    /// Sets the state of the interest in `topic`.
+    pub(super) fn set(&mut self, topic: TopicId, format: FormatId, state: InterestState) {
+        match state {
+            InterestState::None => self.states.remove(&(topic, format)),
+            _ => self.states.insert((topic, format), state),
         };
     }
 
-    /// Whether the homes know of any interest in `topic`.
+    /// Whether a home knows of an interest in `topic`, in any format.
     #[must_use]
     pub(super) fn has_any(&self, topic: TopicId, formats: &Formats) -> bool {
         let mut numbers = formats.numbers();
-        numbers.any(|number| self.standing.contains_key(&(topic, formats.id(number))))
+        numbers.any(|number| self.states.contains_key(&(topic, formats.id(number))))
     }
 
-    /// Notes what a home's topic is called here, and its epoch. What it was called in an earlier life is
-    /// forgotten.
-    pub(super) fn name(&mut self, shard: ShardId, home: TopicId, topic: TopicId, epoch: u64) {
-        self.unname(shard, topic);
+    /// Maps a home's topic id to the hub's, and records its epoch. Replaces the id of an earlier epoch.
+    pub(super) fn bind(&mut self, shard: ShardId, home: TopicId, topic: TopicId, epoch: u64) {
+        self.unbind(shard, topic);
         self.local.insert((shard, home), topic);
-        self.lives.insert(topic, Arriving { home, epoch });
+        self.remote.insert(topic, RemoteTopic { home, epoch });
     }
 
-    /// Forgets what a topic's home calls it.
-    pub(super) fn unname(&mut self, shard: ShardId, topic: TopicId) {
-        let Some(Arriving { home, .. }) = self.lives.remove(&topic) else {
+    /// Removes the mapping of a topic.
+    pub(super) fn unbind(&mut self, shard: ShardId, topic: TopicId) {
+        let Some(RemoteTopic { home, .. }) = self.remote.remove(&topic) else {
             return;
         };
-        // By now the home may call another topic so.
+        // The home may have given its id to another topic.
         if self.local.get(&(shard, home)) == Some(&topic) {
             self.local.remove(&(shard, home));
         }
     }
 
-    /// Which life of the topic its messages belong to; 0 if it is not known.
+    /// The epoch of the messages that arrive; 0 if unknown.
     #[must_use]
     pub(super) fn epoch(&self, topic: TopicId) -> u64 {
-        self.lives.get(&topic).map_or(0, |life| life.epoch)
+        self.remote.get(&topic).map_or(0, |topic| topic.epoch)
     }
 
-    /// Where a message from a home goes; `None` if nobody wants it any more.
+    /// The topic in the hub that a home's message goes to; `None` if the interest has been withdrawn.
     #[must_use]
     pub(super) fn local(&self, shard: ShardId, home: TopicId, format: FormatId) -> Option<TopicId> {
         let topic = *self.local.get(&(shard, home))?;
-        (self.standing(topic, format) == Standing::Live).then_some(topic)
+        (self.state(topic, format) == InterestState::Live).then_some(topic)
     }
 }

@@ -1,10 +1,9 @@
-//! Several topics in one log: what the readers of a stream of events share.
+//! Event streams: several topics merged into one log.
 //!
-//! All peers of a shard that ask for the same topics read one log of the hub. A
-//! message of a topic, as its home encoded it, is given the `id` that says where
-//! all topics of a stream stand after it, and appended to the log of each stream
-//! that has the topic. So `id` is complete in every event, and still each frame is
-//! made once, however many read it.
+//! All peers of a shard that request the same topics share one log of the hub. A message of a topic, as its home
+//! encoded it, gets an `id` that encodes the positions of all topics of a stream after it, and is appended to the
+//! log of each stream that includes the topic. So the `id` of every event is complete, and each frame is made once,
+//! whatever the number of readers.
 
 use std::sync::Arc;
 
@@ -14,51 +13,51 @@ use crate::collections::HashMap;
 use crate::id::{FormatId, PeerId, Position, TopicId};
 use crate::sse::{CursorKey, GapReason, Scope, StreamGap, put_gap, put_id};
 
-/// The streams of a shard.
+/// The event streams of a shard.
 #[derive(Debug)]
 pub(super) struct Merges {
     key: Arc<CursorKey>,
-    /// Topics that are a part of streams, by their number in the hub. One is
-    /// here for as long as its home may send messages of it.
+    /// Topics that streams include, by their number in the hub. An entry lives as long as the topic's home may send
+    /// messages of it.
     parts: HashMap<TopicId, Part>,
     /// Streams, by the number of their log in the hub.
     streams: HashMap<TopicId, Merge>,
-    /// Where those stand who are being sent what they missed.
-    behind: HashMap<PeerId, Behind>,
-    /// Streams that somebody waits for although all their topics are located.
+    /// The positions of readers that are catching up.
+    behind: HashMap<PeerId, ReaderPositions>,
+    /// Streams whose topics are all located but that have readers ahead of this shard.
     ahead: Vec<TopicId>,
-    /// The frame being put together.
+    /// Scratch buffer for one frame.
     frame: Vec<u8>,
-    /// The format that they are read in; `None` if no protocol has one.
+    /// The format of event streams; `None` if no protocol registered one.
     format: Option<FormatId>,
 }
 
-/// A reader that is not where its stream is.
+/// The position of a reader that is catching up.
 #[derive(Debug)]
-struct Behind {
+struct ReaderPositions {
     scope: Scope,
     positions: Box<[Position]>,
 }
 
-/// What a reader of a stream has missed of one of its topics.
+/// The messages of one topic that a stream's reader missed.
 #[derive(Debug)]
 pub(super) struct MissedPart {
     pub(super) topic: TopicId,
-    /// The topic's place among those of the stream.
+    /// The topic's index in the stream.
     pub(super) place: usize,
-    /// Which life of the topic.
+    /// The topic's epoch.
     pub(super) epoch: u64,
-    /// The messages after this one
+    /// Missed messages have offsets above this one,
     pub(super) after: u64,
-    /// up to this one.
+    /// up to and including this one.
     pub(super) until: u64,
 }
 
 #[derive(Debug, Default)]
 struct Part {
-    /// The newest message that has come; `None` until the home has said.
+    /// The newest message that has arrived; `None` until the home has answered.
     position: Option<Position>,
-    /// The streams it is in, and its place among their topics.
+    /// The streams that include it, and its index in each.
     streams: Vec<(TopicId, u32)>,
 }
 
@@ -66,46 +65,44 @@ struct Part {
 #[derive(Debug)]
 struct Merge {
     scope: Scope,
-    /// In the order of the topics' names.
+    /// Sorted by name.
     topics: Box<[TopicId]>,
-    /// Where each topic stands. True as soon as all have been located, and so
-    /// whenever anybody reads.
+    /// The position of each topic. Valid once all topics are located, which is before a reader begins.
     positions: Box<[Position]>,
     /// The number of the log's newest message.
     number: u64,
-    /// Who reads as soon as all positions are known.
+    /// Readers that wait until all positions are known.
     waiting: Vec<WaitingReader>,
 }
 
-/// A peer that is to read a stream.
+/// A reader that waits for its stream to begin.
 #[derive(Debug)]
 pub(super) struct WaitingReader {
     pub(super) peer: PeerId,
-    /// Since when, in milliseconds of the shard's clock.
+    /// When it began to wait, in milliseconds of the shard's clock.
     pub(super) since_ms: u64,
-    /// What it is sent first.
+    /// The head of its response.
     pub(super) opening: Vec<u8>,
-    /// Where it goes on.
+    /// The position it resumes from.
     pub(super) from: Origin,
 }
 
-/// Where a reader of a stream goes on.
+/// The position a stream's reader resumes from.
 #[derive(Debug)]
 pub(super) enum Origin {
-    /// It begins with what is new.
-    Now,
-    /// It was here, topic by topic.
-    There(Vec<Position>),
-    /// Its cursor says nothing.
-    Nowhere,
+    /// None: it begins with new messages.
+    Live,
+    /// These positions, by index of the topic.
+    At(Vec<Position>),
+    /// Its cursor is invalid.
+    Invalid,
 }
 
-/// How long a stream waits for messages that its reader has had already, because
-/// it read them on a shard that was ahead of this one. They are on their way, so
-/// the limit is for what should not happen.
+/// How long a reader that resumes from a position beyond this shard's waits. It read from a shard that was ahead of
+/// this one, so the messages are on their way and the limit is a safeguard.
 const AHEAD_MS_MAX: u64 = 5_000;
 
-/// The name of the log of a stream over these topics, which no client can spell.
+/// The name of the log of the stream over these topics. Clients cannot use it as a topic name.
 pub(super) fn log_name(topics: &[Box<str>]) -> String {
     format!("{LOG_PREFIX}{}", topics.join(","))
 }
@@ -129,24 +126,24 @@ impl Merges {
         }
     }
 
-    /// The format that streams are read in.
+    /// The format of event streams.
     pub(super) fn format(&self) -> FormatId {
         self.format.expect("who reads a stream has a format for it")
     }
 
-    /// A number to spread clients by.
+    /// A number derived from `seed`, to spread the retry delays of clients.
     pub(super) fn draw(&self, seed: u64) -> u32 {
         self.key.draw(seed)
     }
 
-    /// Adds the stream over `topics`, given with their numbers in the hub.
+    /// Adds the stream over the topics `names`, whose numbers in the hub are `topics`.
     pub(super) fn insert(&mut self, log: TopicId, names: &[Box<str>], topics: Vec<TopicId>) {
         let mut positions = Vec::with_capacity(topics.len());
         for (place, topic) in topics.iter().enumerate() {
             let part = self.parts.entry(*topic).or_default();
             let place = u32::try_from(place).expect("topics of a stream are limited");
             part.streams.push((log, place));
-            positions.push(part.position.unwrap_or(NOWHERE));
+            positions.push(part.position.unwrap_or(UNKNOWN));
         }
         let merge = Merge {
             scope: self.key.scope(names.iter().map(|name| &**name)),
@@ -158,27 +155,26 @@ impl Merges {
         self.streams.insert(log, merge);
     }
 
-    /// Whether a topic of the hub is the log of a stream.
+    /// Whether a topic of the hub is a stream's log.
     pub(super) fn is_log(&self, topic: TopicId) -> bool {
         self.streams.contains_key(&topic)
     }
 
-    /// Whether messages of a topic are wanted.
+    /// Whether a stream includes a topic.
     pub(super) fn wants(&self, topic: TopicId) -> bool {
         self.parts
             .get(&topic)
             .is_some_and(|part| !part.streams.is_empty())
     }
 
-    /// Whether it is known where a topic stands.
+    /// Whether a topic's position is known.
     pub(super) fn is_located(&self, topic: TopicId) -> bool {
         self.parts
             .get(&topic)
             .is_some_and(|part| part.position.is_some())
     }
 
-    /// Notes where a topic stands: what its home sends from here on is everything.
-    /// Returns the streams it is in.
+    /// Sets the position of a topic: its home sends every message after it. Returns the streams that include it.
     pub(super) fn locate(&mut self, topic: TopicId, position: Position) -> Vec<TopicId> {
         let part = self.parts.entry(topic).or_default();
         part.position = Some(position);
@@ -189,24 +185,24 @@ impl Merges {
         part.streams.iter().map(|(log, _)| *log).collect()
     }
 
-    /// Forgets a topic: its home sends nothing of it any more. If it is wanted
-    /// still, it has to be located anew.
-    pub(super) fn lose(&mut self, topic: TopicId) {
+    /// Forgets the position of a topic: its home sends no more messages of it. If a stream includes it still, it has to
+    /// be located again.
+    pub(super) fn unlocate(&mut self, topic: TopicId) {
         if !self.wants(topic) {
             self.parts.remove(&topic);
         }
     }
 
-    /// Where a cursor for a stream says that its reader was.
+    /// The position in the cursor of a stream's reader.
     pub(super) fn read(&self, log: TopicId, cursor: Option<&str>) -> Origin {
         let Some(cursor) = cursor else {
-            return Origin::Now;
+            return Origin::Live;
         };
         let positions = self.key.read(&self.streams[&log].scope, cursor.as_bytes());
-        positions.map_or(Origin::Nowhere, Origin::There)
+        positions.map_or(Origin::Invalid, Origin::At)
     }
 
-    /// Notes that a peer is to read a stream.
+    /// Adds a peer that waits to read a stream.
     pub(super) fn wait(&mut self, log: TopicId, waiting: WaitingReader) {
         let merge = self
             .streams
@@ -215,9 +211,8 @@ impl Merges {
         merge.waiting.push(waiting);
     }
 
-    /// Those who may begin to read a stream; none until it is known where all
-    /// its topics stand. Whoever is ahead of this shard waits until it has come
-    /// as far: otherwise it would get messages twice.
+    /// Takes the readers that may begin: none until the positions of all topics are known. A reader that is ahead
+    /// of this shard waits until the shard has caught up; otherwise it would receive messages twice.
     pub(super) fn take_waiting(&mut self, log: TopicId, now_ms: u64) -> Vec<WaitingReader> {
         let parts = &self.parts;
         let is_located = |topic: &TopicId| parts[topic].position.is_some();
@@ -235,7 +230,7 @@ impl Merges {
         };
         let ready = merge.waiting.extract_if(.., may_begin).collect();
         if merge.waiting.is_empty() {
-            // A stream at rest owns no room for those who may come.
+            // A stream without waiting readers owns no memory for them.
             merge.waiting = Vec::new();
         } else if !self.ahead.contains(&log) {
             self.ahead.push(log);
@@ -243,15 +238,14 @@ impl Merges {
         ready
     }
 
-    /// Streams that somebody waits for, to be looked at again.
+    /// Takes the streams that have readers ahead of this shard, to be checked again.
     pub(super) fn take_ahead(&mut self) -> Vec<TopicId> {
         std::mem::take(&mut self.ahead)
     }
 
-    /// Begins a stream for `peer`: appends gaps for what its cursor proves nothing
-    /// about, and the id from which it goes on, a line of the last gap's block or of
-    /// the next event's. Returns what it has missed besides, to be sent before
-    /// anything newer.
+    /// Begins a stream for `peer`: appends a gap for each topic that its cursor is invalid for, then the `id` to
+    /// resume from, as a line of the last gap's block or of the next event's. Returns the messages it missed, to be
+    /// sent before any newer one.
     pub(super) fn begin(
         &mut self,
         out: &mut Vec<u8>,
@@ -262,14 +256,14 @@ impl Merges {
         let merge = &self.streams[&log];
         let (mut missed, mut gaps) = (Vec::new(), Vec::new());
         let mut positions = merge.positions.clone();
-        if !matches!(from, Origin::Now) {
+        if !matches!(from, Origin::Live) {
             for (place, topic) in topics_of(name).enumerate() {
                 let now = merge.positions[place];
                 let then = match from {
-                    Origin::There(then) => Some(then[place]),
-                    Origin::Now | Origin::Nowhere => None,
+                    Origin::At(then) => Some(then[place]),
+                    Origin::Live | Origin::Invalid => None,
                 };
-                match since(then, now) {
+                match resume_after(then, now) {
                     Ok(after) if after < now.offset => {
                         positions[place].offset = after;
                         missed.push(MissedPart {
@@ -297,32 +291,32 @@ impl Merges {
             put_gap(out, &last);
         }
         if !missed.is_empty() {
-            self.behind.insert(peer, Behind { scope, positions });
+            self.behind
+                .insert(peer, ReaderPositions { scope, positions });
         }
         missed
     }
 
-    /// Notes that a reader that is behind has got a topic's messages up to `offset`.
+    /// Records that a reader that is catching up has received a topic's messages up to `offset`.
     pub(super) fn pass(&mut self, peer: PeerId, place: usize, offset: u64) {
         if let Some(behind) = self.behind.get_mut(&peer) {
             behind.positions[place].offset = offset;
         }
     }
 
-    /// Appends the id of an event for a reader that is behind; nothing for others.
+    /// Appends the `id` of an event for a reader that is catching up; nothing for others.
     pub(super) fn put_missed_id(&self, out: &mut Vec<u8>, peer: PeerId) {
         if let Some(behind) = self.behind.get(&peer) {
             put_cursor(&self.key, out, &behind.scope, &behind.positions);
         }
     }
 
-    /// Forgets that a reader was behind.
+    /// Forgets the position of a reader that has caught up or left.
     pub(super) fn forget(&mut self, peer: PeerId) {
         self.behind.remove(&peer);
     }
 
-    /// Appends a message of `topic`, which is a part of streams, to their logs.
-    /// Returns how many read it.
+    /// Appends a message of `topic` to the logs of the streams that include it. Returns the number of readers.
     ///
     /// Cost: for each stream with readers one signature and one copy.
     pub(super) fn append(
@@ -354,7 +348,7 @@ impl Merges {
             }
             let number = merge.number;
             if let Offsets::Behind(_) = offsets {
-                // It has no place to go on from.
+                // A presence message has no offset to resume from.
                 let behind = Offsets::Behind(number).numbers();
                 readers += hub.append_group(log, format, message, behind);
                 continue;
@@ -374,8 +368,8 @@ impl Merges {
         part.is_some_and(|part| part.streams.iter().any(|(log, _)| hub.is_congested(*log)))
     }
 
-    /// Forgets a stream that nobody reads or waits for. Returns the topics that
-    /// are in no stream any more; `None` if it is in use.
+    /// Removes a stream that has no readers, waiting ones included. Returns the topics that no stream includes any
+    /// more; `None` if it is in use.
     pub(super) fn remove(&mut self, hub: &Hub, log: TopicId) -> Option<Vec<TopicId>> {
         let format = self.format();
         let merge = self.streams.get_mut(&log)?;
@@ -392,7 +386,7 @@ impl Merges {
         Some(topics)
     }
 
-    /// Gives back what one large message has left behind.
+    /// Shrinks buffers that a large message has grown.
     pub(super) fn tidy(&mut self) {
         if self.frame.capacity() > FRAME_BYTES_MAX {
             self.frame = Vec::new();
@@ -400,45 +394,44 @@ impl Merges {
     }
 }
 
-/// Appends the line that says where all topics of a stream stand.
+/// Appends the `id` line with the positions of all topics of a stream.
 fn put_cursor(key: &CursorKey, out: &mut Vec<u8>, scope: &Scope, positions: &[Position]) {
     let positions = positions.iter().copied();
     put_id(out, |out| key.put(out, scope, positions)).expect("a cursor is base64url");
 }
 
-/// Whether somebody has had messages of a topic that have not come here.
+/// Whether a reader has received messages that have not arrived at this shard.
 fn is_ahead(from: &Origin, positions: &[Position]) -> bool {
     match from {
-        Origin::Now | Origin::Nowhere => false,
-        Origin::There(then) => then
+        Origin::Live | Origin::Invalid => false,
+        Origin::At(then) => then
             .iter()
             .zip(positions)
             .any(|(then, now)| then.epoch == now.epoch && then.offset > now.offset),
     }
 }
 
-/// The offset from which whoever was at `then` goes on in a topic that stands at
-/// `now`, or why there is none.
-fn since(then: Option<Position>, now: Position) -> Result<u64, GapReason> {
+/// The offset to resume a topic after, for a reader that was at `then`; the reason for a gap if there is none.
+fn resume_after(then: Option<Position>, now: Position) -> Result<u64, GapReason> {
     let then = then.ok_or(GapReason::Cursor)?;
     if then.epoch != now.epoch {
         return Err(GapReason::Epoch);
     }
-    // It has been where nobody has been yet.
+    // An offset that the topic has not reached.
     if then.offset > now.offset {
         return Err(GapReason::Cursor);
     }
     Ok(then.offset)
 }
 
-/// The names of streams' logs begin like this: they are internal topics.
+/// The prefix of the names of stream logs, which makes them internal topics.
 const LOG_PREFIX: &str = "#sse:";
 
-/// Stands for a position that is not known yet; never shown to anybody.
-const NOWHERE: Position = Position {
+/// An unknown position; never sent to a client.
+const UNKNOWN: Position = Position {
     epoch: 0,
     offset: 0,
 };
 
-/// A buffer that has grown beyond this is given back after use.
+/// A buffer that has grown beyond this is shrunk after use.
 const FRAME_BYTES_MAX: usize = 256 * 1024;

@@ -1,56 +1,54 @@
-//! What engines say to each other: requests to a topic's home, deliveries back from it.
+//! Messages between engines: requests to a topic's home, and deliveries from it.
 //!
-//! Every ordered pair of places has two bounded lanes, one for each kind, and both keep their
-//! order. That makes a home's answer to a subscription the exact point from which the live stream
-//! counts. A place takes deliveries whatever it waits for itself, since they need nothing but its
-//! own hub; requests may have to wait until deliveries find room. So places never wait for each
-//! other in a circle.
+//! Every ordered pair of shards has two bounded lanes, one for each kind, and both keep their order. So a home's
+//! answer to a subscription marks the exact point at which the live stream begins. A shard accepts deliveries
+//! whatever it waits for itself, since they need only its own hub; requests may have to wait until deliveries find
+//! room. So shards never wait for each other in a cycle.
 //!
-//! `B` is how bytes are referred to: slices while a message is handed over, spans of a batch while
-//! it is on its way (`map` turns one into the other).
+//! `B` is how bytes are referred to: slices while a message is handed over, spans of a batch while it is on its way
+//! (`map` converts between them).
 
 use std::ops::RangeInclusive;
 
-use super::history::Kept;
+use super::history::HistoryExcerpt;
 use super::presence::Roster;
 use super::publication::PublicationKind;
 use super::publish_result::PublishResult;
 use super::ticket::{Asker, Ticket};
 use crate::id::{Form, FormatId, PeerId, Position, ShardId, TopicId};
 
-/// The lanes from one place to all others.
+/// The lanes from one shard to all others.
 ///
-/// An engine puts messages in; whoever owns the lanes carries them over and gives them to the other
-/// engine ([`Turn::request`](super::Turn::request), [`Turn::delivery`](super::Turn::delivery)).
+/// An engine puts messages in; the owner of the lanes carries them over and passes them to the other engine
+/// ([`Turn::request`](super::Turn::request), [`Turn::delivery`](super::Turn::delivery)).
 pub trait Lanes {
-    /// Whether `to` has to catch up before it is asked more. What can wait looks here first.
+    /// Whether the lane of requests to `to` is full. Work that can wait checks this first.
     fn requests_full(&self, to: ShardId) -> bool;
-    /// Whether `to` has to catch up before it is sent more.
+    /// Whether the lane of deliveries to `to` is full.
     fn deliveries_full(&self, to: ShardId) -> bool;
-    /// Puts a request into the lane to `to`. Never refused.
+    /// Puts a request into the lane to `to`. Never refused, even when full.
     fn request(&mut self, to: ShardId, request: Request<&[u8]>);
-    /// Puts a delivery into the lane to `to`. Never refused.
+    /// Puts a delivery into the lane to `to`. Never refused, even when full.
     fn deliver(&mut self, to: ShardId, delivery: Delivery<&[u8]>);
 }
 
-/// A publication as its publisher gives it.
+/// A publication as its publisher submits it.
 #[derive(Clone, Copy, Debug)]
 pub struct Post<'a> {
-    /// Where to.
+    /// The topic.
     pub topic: &'a str,
-    /// Its name, if not that of its topic.
+    /// Its name; empty if it is the topic's.
     pub name: &'a str,
-    /// What it is.
+    /// Its kind.
     pub kind: PublicationKind,
-    /// In whose words `data` is.
+    /// The protocol whose words `data` uses.
     pub form: Form,
     /// A JSON value, passed on byte for byte.
     pub data: &'a [u8],
-    /// If not empty: of several posts to a topic with the same key only the first counts, and the
-    /// others get its offset.
+    /// If not empty: of several posts to a topic with the same key only the first is stored, and the others get its
+    /// offset.
     pub key: &'a str,
-    /// Only if the topic has a subscriber: otherwise it is as if it had not been sent. Kept only if somebody
-    /// has subscribed who may come back for it.
+    /// Discarded unless the topic has a subscriber, and retained only if it has had one that can resume.
     pub only_live: bool,
 }
 
@@ -70,89 +68,89 @@ impl<'a> Post<'a> {
     }
 }
 
-/// Who counts the subscribers that a post reached.
+/// Where to report the number of subscribers that a post reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Receipt {
-    /// On which shard.
+    /// The shard that counts.
     pub shard: ShardId,
     /// Its ticket there.
     pub ticket: Ticket,
 }
 
-/// What a home knows of a topic that a subscriber comes back to.
+/// A home's answer about the history of a topic that a subscriber resumes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Reach {
-    /// Which life of the topic.
+    /// The topic's epoch.
     pub epoch: u64,
     /// Whether every message after the offset in question is retained.
     pub complete: bool,
 }
 
-/// What a home knows of a pattern that a subscriber comes back to.
+/// A home's answer about a pattern that a subscriber resumes.
 #[derive(Clone, Debug)]
-pub struct Covered<B> {
-    /// What matches is sent from this time of the home on, in milliseconds since the process began.
+pub struct PatternRecovery<B> {
+    /// Matching messages are sent from this time of the home on, in milliseconds since the process began.
     pub from_ms: u64,
-    /// Topics that were published to since the subscriber was there, and the place of each behind which
-    /// to go on: one of another epoch if not all is retained.
+    /// Matching topics published to since the subscriber's position, and the position of each to resume from: one of
+    /// another epoch if not every message is retained.
     pub topics: Vec<(B, Position)>,
-    /// Whether these are all.
+    /// Whether no matching topic was left out.
     pub is_complete: bool,
 }
 
-/// Which part of a topic a peer has missed, and how to send it.
+/// The messages of a topic that a peer missed, and how to send them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Missed {
-    /// Who.
+    /// The peer.
     pub peer: PeerId,
-    /// Tells this catch-up from an earlier one of the same peer.
+    /// Distinguishes this catch-up from an earlier one of the same peer.
     pub hold: u16,
-    /// In which format.
+    /// The peer's format.
     pub format: FormatId,
-    /// Of which life of the topic.
+    /// The topic's epoch.
     pub epoch: u64,
-    /// The messages after this offset
+    /// Missed messages have offsets above this one,
     pub after: u64,
-    /// up to this one.
+    /// up to and including this one.
     pub until: u64,
 }
 
-/// What a place asks a topic's home.
+/// What a shard requests of a topic's home.
 #[derive(Clone, Copy, Debug)]
 pub enum Request<B> {
     /// Send what is published to this topic from now on.
     Interest {
         /// The topic's name.
         topic: B,
-        /// In which format.
+        /// The format to send.
         format: FormatId,
     },
-    /// Send no more of it.
+    /// Stop sending what is published to this topic.
     Disinterest {
         /// The topic's name.
         topic: B,
-        /// In which format.
+        /// The format to stop.
         format: FormatId,
     },
     /// Send what is published to every topic that matches.
     Pattern {
-        /// What to match.
+        /// The pattern.
         pattern: B,
-        /// In which format.
+        /// The format to send.
         format: FormatId,
-        /// Name the topics that were published to at or after this time, in milliseconds since the
-        /// process began.
+        /// Name the matching topics that were published to at or after this time, in milliseconds since the process
+        /// began.
         since_ms: Option<u64>,
-        /// Whose subscription waits for the answer,
+        /// The subscription that waits for the answer,
         ticket: Ticket,
-        /// and which pattern of it this is.
+        /// and the index of the pattern in it.
         index: u32,
     },
-    /// New topics need not match any more. Topics known by now are given up one by one.
+    /// Stop announcing new topics that match. Interests in existing topics are withdrawn one by one.
     Unpattern {
-        /// What was matched.
+        /// The pattern.
         pattern: B,
-        /// In which format.
+        /// The format to stop.
         format: FormatId,
     },
     /// Publish to a topic.
@@ -161,7 +159,7 @@ pub enum Request<B> {
         topic: B,
         /// The publication's name; empty: that of its topic.
         name: B,
-        /// What it is.
+        /// Its kind.
         kind: PublicationKind,
         /// See [`Post::form`].
         form: Form,
@@ -171,7 +169,7 @@ pub enum Request<B> {
         key: B,
         /// See [`Post::only_live`].
         only_live: bool,
-        /// Who wants to know the offset, and the `id` it asked with.
+        /// Where to send the result, and the `id` of the request.
         reply: Option<(Asker, B)>,
     },
     /// Say whether every message after an offset is retained.
@@ -180,9 +178,9 @@ pub enum Request<B> {
         topic: B,
         /// The offset.
         after: u64,
-        /// Whose subscription waits for the answer,
+        /// The subscription that waits for the answer,
         ticket: Ticket,
-        /// and which topic of it this is.
+        /// and the index of the topic in it.
         index: u32,
     },
     /// Send a page of what a peer has missed.
@@ -196,7 +194,7 @@ pub enum Request<B> {
     Presence {
         /// The topic's name.
         topic: B,
-        /// Who.
+        /// The user.
         user: B,
         /// Whether it came.
         enters: bool,
@@ -205,51 +203,51 @@ pub enum Request<B> {
     Roster {
         /// The topic's name.
         topic: B,
-        /// The users behind this name, in order.
+        /// Only users that sort after this name.
         after: B,
         /// How many of them at most.
         limit: u32,
-        /// Who wants to know.
+        /// Where to send the answer.
         asker: Asker,
-        /// Its ticket.
+        /// The ticket of the request.
         ticket: Ticket,
     },
-    /// Say what is retained of a topic.
+    /// Send an excerpt of a topic's history.
     History {
         /// The topic's name.
         topic: B,
-        /// The messages after this offset.
+        /// Only messages after this offset.
         since: u64,
         /// How many of them at most.
         limit: u32,
-        /// Who wants to know.
+        /// The ticket of the request.
         ticket: Ticket,
     },
-    /// Note a call, unless another one is known by the same key.
+    /// Record a call, unless its key is in use.
     Call {
-        /// What the call is known by.
+        /// The call's key.
         key: B,
-        /// Who is asked: answers of others do not count.
+        /// The user called: answers of other users are ignored.
         user: B,
         /// The caller's ticket.
         ticket: Ticket,
     },
     /// Forget a call.
     HangUp {
-        /// What the call is known by.
+        /// The call's key.
         key: B,
         /// The caller's ticket.
         ticket: Ticket,
     },
-    /// Give a user's answer to the caller that waits for it.
+    /// Pass a user's answer to the caller that waits for it.
     Answer {
-        /// What the call is known by.
+        /// The call's key.
         key: B,
-        /// Who answers.
+        /// The user that answers.
         user: B,
-        /// What is said to the caller.
+        /// The answer's data.
         said: B,
-        /// Whether nothing follows.
+        /// Whether this is the call's last answer.
         is_last: bool,
     },
 }
@@ -257,98 +255,97 @@ pub enum Request<B> {
 /// What a topic's home answers and sends.
 #[derive(Clone, Debug)]
 pub enum Delivery<B> {
-    /// The home knows of the interest: what follows is everything.
+    /// The home has recorded the interest: every later message follows.
     Interested(Announced<B>),
-    /// A topic that one of the place's patterns matches.
+    /// A topic that matches one of the shard's patterns.
     Appeared(Announced<B>),
-    /// The home knows of the pattern: matching topics were announced before.
+    /// The home has recorded the pattern; matching topics have been announced.
     Patterned {
-        /// Whose subscription waited.
+        /// The subscription that waits,
         ticket: Ticket,
-        /// For which of its patterns.
+        /// and the index of the pattern in it.
         index: u32,
-        /// What the home knows.
-        covered: Covered<B>,
+        /// The topics to resume.
+        recovery: PatternRecovery<B>,
     },
-    /// The home has forgotten the interest: nothing follows.
+    /// The home has forgotten the interest: no message follows.
     Forgotten {
         /// The topic's name.
         topic: B,
-        /// In which format.
+        /// The format.
         format: FormatId,
     },
     /// One message, encoded.
     Append {
         /// The topic's number at its home.
         home: TopicId,
-        /// In which format.
+        /// The format of the frame.
         format: FormatId,
-        /// Where it is in its topic.
+        /// The message's offset in its topic.
         offsets: Offsets,
         /// The frame.
         frame: B,
-        /// Who wants to know how many subscribers it reaches.
+        /// Where to report the number of subscribers.
         receipt: Option<Receipt>,
     },
     /// The answer to a publication.
     Published {
-        /// Who asked.
+        /// The publisher.
         asker: Asker,
-        /// The `id` it asked with.
+        /// The `id` of the request.
         id: B,
-        /// What became of it.
+        /// The result.
         result: PublishResult,
     },
-    /// How many subscribers a post has reached here.
+    /// How many subscribers a post has reached at this shard.
     Reached {
-        /// Who counts.
+        /// The ticket of the count.
         ticket: Ticket,
-        /// How many.
+        /// Subscribers.
         members: u32,
     },
     /// The answer to [`Request::Reach`].
     Reaches {
-        /// Whose subscription waits.
+        /// The subscription that waits,
         ticket: Ticket,
-        /// Which topic of it.
+        /// and the index of the topic in it.
         index: u32,
-        /// What the home knows.
+        /// The answer.
         reach: Reach,
     },
-    /// The answer to [`Request::Replay`]: messages one after the other, the first of which has the
-    /// offset `first`.
+    /// The answer to [`Request::Replay`]: consecutive messages, the first at offset `first`.
     Page {
-        /// What was asked for.
+        /// The `missed` of the request.
         missed: Missed,
-        /// The first message's offset; beyond `missed.until` if nothing is left.
+        /// The first message's offset; beyond `missed.until` if none is retained.
         first: u64,
-        /// The messages in the format that was asked for.
+        /// The messages, encoded in the requested format.
         frames: Vec<B>,
     },
     /// The answer to [`Request::Roster`].
     Roster {
         /// Who asked.
         asker: Asker,
-        /// Its ticket.
+        /// The ticket of the request.
         ticket: Ticket,
-        /// Who is there.
+        /// The roster.
         roster: Box<Roster>,
     },
     /// The answer to [`Request::History`].
     History {
-        /// Who asked.
+        /// The ticket of the request.
         ticket: Ticket,
-        /// What is retained.
-        kept: Box<Kept>,
+        /// The excerpt.
+        kept: Box<HistoryExcerpt>,
     },
     /// The answer to [`Request::Call`].
     Called {
         /// The caller's ticket.
         ticket: Ticket,
-        /// Whether the key was free: otherwise no call is known.
+        /// Whether the key was free; otherwise the call is not recorded.
         is_free: bool,
     },
-    /// The call is forgotten.
+    /// The home has forgotten the call.
     HungUp {
         /// The caller's ticket.
         ticket: Ticket,
@@ -357,25 +354,25 @@ pub enum Delivery<B> {
     Answered {
         /// The caller's ticket.
         ticket: Ticket,
-        /// What was said.
+        /// The answer's data.
         said: B,
-        /// Whether nothing follows.
+        /// Whether this is the call's last answer.
         is_last: bool,
     },
 }
 
-/// Where what is published is in its topic.
+/// How a frame counts in its topic's offsets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Offsets {
-    /// It is the message with this offset.
+    /// The message with this offset.
     At(u64),
-    /// It is no message of the topic, and comes behind the one with this offset: it is neither
+    /// Not a message of the topic, such as a presence message: it follows the one with this offset, and is neither
     /// retained nor counted.
     Behind(u64),
 }
 
 impl Offsets {
-    /// The numbers of the messages that it is; an empty range behind the newest one's if it is none.
+    /// The offsets it occupies; for [`Self::Behind`] an empty range after the newest one.
     #[must_use]
     pub fn numbers(self) -> RangeInclusive<u64> {
         match self {
@@ -385,22 +382,21 @@ impl Offsets {
     }
 }
 
-/// A topic whose messages follow.
+/// A topic whose messages will follow.
 #[derive(Clone, Copy, Debug)]
 pub struct Announced<B> {
     /// The topic's number at its home.
     pub home: TopicId,
     /// The topic's name.
     pub topic: B,
-    /// In which format.
+    /// The format of the messages.
     pub format: FormatId,
-    /// The place from which the live stream goes on.
+    /// The position after which the live stream begins.
     pub position: Position,
 }
 
 impl<B> Request<B> {
-    /// The same request, its bytes referred to as `refer` says. Bytes are given in the order in
-    /// which they stand here.
+    /// The same request, with its bytes converted by `refer`, in the order of the fields.
     pub fn map<C>(self, mut refer: impl FnMut(B) -> C) -> Request<C> {
         match self {
             Self::Interest { topic, format } => Request::Interest {
@@ -528,11 +524,11 @@ impl<B> Delivery<B> {
             Self::Patterned {
                 ticket,
                 index,
-                covered,
+                recovery,
             } => Delivery::Patterned {
                 ticket,
                 index,
-                covered: covered.map(refer),
+                recovery: recovery.map(refer),
             },
             Self::Forgotten { topic, format } => Delivery::Forgotten {
                 topic: refer(topic),
@@ -600,11 +596,11 @@ impl<B> Delivery<B> {
     }
 }
 
-impl<B> Covered<B> {
+impl<B> PatternRecovery<B> {
     /// As [`Request::map`].
-    pub(super) fn map<C>(self, mut refer: impl FnMut(B) -> C) -> Covered<C> {
+    pub(super) fn map<C>(self, mut refer: impl FnMut(B) -> C) -> PatternRecovery<C> {
         let topics = self.topics.into_iter();
-        Covered {
+        PatternRecovery {
             from_ms: self.from_ms,
             topics: topics.map(|(name, at)| (refer(name), at)).collect(),
             is_complete: self.is_complete,

@@ -1,11 +1,11 @@
 //! Engines joined by lanes against a naive model.
 //!
-//! One to four engines run in memory, as their shards would drive them: clients join, leave, subscribe,
-//! publish and come back, sockets and lanes fill, stop and go on, time passes. Beside them stands
-//! what is true (`oracle.rs`), and what each client may expect (`client.rs`, `track.rs`, `stream.rs`). All of it
-//! follows from a seed. A seed that fails is printed with the shortest trace found.
+//! One to four engines run in memory, as their shards would drive them: clients join, leave, subscribe, publish and
+//! resume; sockets and lanes fill, stall and drain; time passes. The reference model has the true state
+//! (`oracle.rs`) and what each client may expect (`client.rs`, `track.rs`, `stream.rs`). Every run follows from a
+//! seed; a failing seed is printed with the shortest trace found.
 //!
-//! `FANFARE_MODEL_SEEDS=10000` runs so many seeds, `FANFARE_MODEL_SEED=7` one, with its trace.
+//! `FANFARE_MODEL_SEEDS=10000` sets the number of seeds, `FANFARE_MODEL_SEED=7` runs one and prints its trace.
 
 mod apply;
 mod client;

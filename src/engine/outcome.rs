@@ -1,74 +1,74 @@
-//! What the engine tells those who asked it something, or have to hear of something.
+//! Notifications from the engine to peers and tasks: answers, gaps and disconnects.
 //!
-//! Values only: whoever speaks for a peer writes the frame that says so, in its own protocol.
+//! Values only: a peer's session encodes them in its own protocol.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
 use super::confirmation::Confirmation;
-use super::history::Kept;
+use super::history::HistoryExcerpt;
 use super::presence::Roster;
 use super::publish_result::PublishResult;
 use super::ticket::{Asker, Ticket};
 use crate::id::PeerId;
 use crate::topic::is_internal;
 
-/// What has come of something.
+/// A notification.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Everything that a confirmation speaks of is known.
+    /// Every position in a confirmation is known.
     Confirmed(Confirmation),
-    /// A publication that went to its home has been answered.
+    /// The result of a publication whose home is another shard.
     Published {
-        /// The `id` it was asked with.
+        /// The `id` of the request.
         id: Box<str>,
-        /// What became of it.
+        /// The result.
         result: PublishResult,
     },
-    /// Who is in a topic.
+    /// The users in a topic.
     Roster {
-        /// Whose question this answers.
+        /// The ticket of the request.
         ticket: Ticket,
         /// The answer.
         roster: Box<Roster>,
     },
-    /// What is retained of a topic.
-    History(Box<Kept>),
-    /// A call is known from now on; `false`: another one is, by the same key.
+    /// An excerpt of a topic's history.
+    History(Box<HistoryExcerpt>),
+    /// The call is recorded; `false`: its key is in use.
     Called(bool),
-    /// A call is forgotten.
+    /// The call's home has forgotten it.
     HungUp,
     /// An answer to a call.
     Answered {
-        /// What was said.
+        /// The answer's data.
         said: Bytes,
-        /// Whether nothing follows.
+        /// Whether this is the call's last answer.
         is_last: bool,
     },
-    /// The peer misses messages, and is to be told before it is sent anything newer.
+    /// The peer misses messages. It is told before anything newer is written.
     Gap(Gap),
-    /// Where the reader of a stream of events stands after what it is told next: the line that says so.
+    /// The `id` line with the position of an event stream's reader after the next gap.
     Position(Bytes),
-    /// The peer does not keep up and has to go.
+    /// The peer is to be disconnected as a slow consumer.
     Slow,
-    /// The peer's socket is gone.
+    /// The peer's socket is closed.
     Gone,
 }
 
-/// Messages that a peer does not get.
+/// Messages that a peer does not receive.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Gap {
-    /// Of which topic; `None`: of those for the peer alone, or of what it has not subscribed to itself.
+    /// The topic; `None` for frames to the peer alone, and for topics it has not subscribed to by name.
     pub topic: Option<Box<str>>,
-    /// How many, if that is known.
+    /// How many, if known.
     pub lost: Option<u64>,
-    /// Why.
+    /// The cause.
     pub cause: GapCause,
 }
 
 impl Gap {
-    /// As its peer is told: of topics that it has not named itself not the name.
+    /// As the peer is told: without the name of a topic it has not subscribed to by name.
     pub(super) fn for_peer(mut self) -> Self {
         self.topic = self.topic.filter(|topic| !is_internal(topic));
         self
@@ -84,7 +84,7 @@ pub enum GapCause {
     History,
 }
 
-/// Outcomes in the order in which they came, and the numbers of tickets.
+/// The queue of outcomes, oldest first, and the next ticket.
 #[derive(Debug, Default)]
 pub(super) struct Outcomes {
     queue: VecDeque<(Asker, Outcome)>,
@@ -92,7 +92,7 @@ pub(super) struct Outcomes {
 }
 
 impl Outcomes {
-    /// A ticket that no one else has.
+    /// A ticket that is not in use.
     pub(super) fn ticket(&mut self) -> Ticket {
         self.ticket = self.ticket.wrapping_add(1);
         Ticket(self.ticket)
@@ -102,7 +102,7 @@ impl Outcomes {
         self.queue.push_back((to, outcome));
     }
 
-    /// As [`Self::push`], before all others.
+    /// As [`Self::push`], ahead of all others.
     pub(super) fn push_first(&mut self, to: Asker, outcome: Outcome) {
         self.queue.push_front((to, outcome));
     }
@@ -115,7 +115,7 @@ impl Outcomes {
         next
     }
 
-    /// The next one for `peer`, whatever waits for others.
+    /// The next one for `peer`, ahead of those for others.
     pub(super) fn pop_for(&mut self, peer: PeerId) -> Option<Outcome> {
         let mut queued = self.queue.iter();
         let at = queued.position(|(to, _)| *to == Asker::Peer(peer))?;
@@ -127,5 +127,5 @@ impl Outcomes {
     }
 }
 
-/// Outcomes that there stays room for.
+/// Capacity that the queue keeps when it empties.
 const CAPACITY_KEPT_MAX: usize = 1024;

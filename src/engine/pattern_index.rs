@@ -1,4 +1,4 @@
-//! Patterns, found by the names that they match.
+//! An index of patterns, searched by topic name.
 
 use crate::collections::HashMap;
 use crate::topic::{Pattern, is_inbox, is_internal, is_separator, matches_rest};
@@ -9,28 +9,28 @@ pub(super) struct PatternIndex<T> {
     root: TrieNode<T>,
 }
 
-/// What may follow after the same segments.
+/// What can follow one prefix.
 #[derive(Debug)]
 struct TrieNode<T> {
-    /// A certain segment, with the separator that ends it.
+    /// A literal segment with the separator that ends it.
     literals: HashMap<Box<str>, Self>,
-    /// Any segment, by the separator that ends it.
+    /// A `*` segment, by the separator that ends it.
     stars: Vec<(u8, Self)>,
-    /// A certain last segment.
+    /// A literal last segment.
     ends: HashMap<Box<str>, Vec<T>>,
-    /// Whatever begins so.
+    /// A literal prefix of the rest of the name.
     rests: HashMap<Box<str>, Vec<T>>,
-    /// The lengths of what `rests` begin with, and how many are so long.
+    /// The distinct lengths of the keys of `rests`, each with the number of keys.
     lengths: Vec<(usize, usize)>,
-    /// What is left of patterns below [`DEPTH_MAX`].
+    /// The remainders of patterns deeper than [`DEPTH_MAX`], searched linearly.
     tails: Vec<(Box<str>, T)>,
 }
 
-/// Segments that a trie tells apart. What is behind them is looked through: patterns that differ in many
-/// ways between segments and stars would make more nodes than there are patterns.
+/// Segments that the trie distinguishes. Remainders below are searched linearly: patterns that vary in many
+/// segments would make more nodes than there are patterns.
 const DEPTH_MAX: usize = 8;
 
-/// What a pattern does at a node.
+/// One step of a pattern at a node.
 enum PatternStep<'a> {
     Literal(&'a str),
     Star(u8),
@@ -60,7 +60,7 @@ impl<T> Default for TrieNode<T> {
 }
 
 impl<T: Copy + PartialEq> PatternIndex<T> {
-    /// Adds a value to a pattern, unless it has it.
+    /// Adds a value to a pattern, unless the pattern has it.
     ///
     /// Cost: one lookup for each segment.
     pub(super) fn insert(&mut self, pattern: &Pattern, value: T) {
@@ -96,16 +96,16 @@ impl<T: Copy + PartialEq> PatternIndex<T> {
         }
     }
 
-    /// Takes back [`Self::insert`].
+    /// Removes a value from a pattern.
     pub(super) fn remove(&mut self, pattern: &Pattern, value: T) {
         remove(&mut self.root, pattern.as_str(), value, DEPTH_MAX);
     }
 
-    /// Calls `each` with the values of all patterns that match a topic, in no order; one that
-    /// several of them have comes several times. Returns how many steps that took.
+    /// Calls `each` with the values of all patterns that match a topic, in no order; a value of several matching
+    /// patterns comes several times. Returns the number of steps taken.
     ///
-    /// Cost: a few lookups for each of the first segments; one pass for each pattern that is longer and begins
-    /// likewise.
+    /// Cost: a few lookups for each of the first [`DEPTH_MAX`] segments; one match for each deeper pattern with the
+    /// same prefix.
     pub(super) fn find(&self, topic: &str, mut each: impl FnMut(T)) -> usize {
         if is_inbox(topic) || is_internal(topic) {
             return 0;
@@ -156,7 +156,7 @@ impl<T> TrieNode<T> {
     }
 }
 
-/// The first step of a pattern, and what follows it.
+/// The first step of a pattern, and the remainder.
 fn step(text: &str) -> (PatternStep<'_>, &str) {
     let Some(end) = text.bytes().position(is_separator) else {
         return match text.strip_suffix('*') {
@@ -191,8 +191,8 @@ fn discount(lengths: &mut Vec<(usize, usize)>, length: usize) {
     });
 }
 
-/// Removes a value from the pattern `text` below a node, and nodes that are empty then. As deep as a
-/// name has segments.
+/// Removes a value from the pattern `text` below a node, and nodes that become empty. Recurses once per segment, at
+/// most [`DEPTH_MAX`] deep.
 fn remove<T: PartialEq>(node: &mut TrieNode<T>, text: &str, value: T, depth: usize) {
     if depth == 0 {
         return node
@@ -229,7 +229,7 @@ fn remove<T: PartialEq>(node: &mut TrieNode<T>, text: &str, value: T, depth: usi
     }
 }
 
-/// Returns whether it was the last value there.
+/// Removes a value. Returns whether it was the key's last one.
 fn drop_value<T: PartialEq>(all: &mut HashMap<Box<str>, Vec<T>>, key: &str, value: &T) -> bool {
     let Some(values) = all.get_mut(key) else {
         return false;

@@ -1,9 +1,8 @@
-//! What peers read by patterns: logs that those with the same patterns share.
+//! Subscriptions by pattern: peers with the same patterns share a log.
 //!
-//! A message goes once into each log one of whose patterns its topic matches, so a pattern costs its
-//! subscriber a cursor, whatever the number of topics. The patterns of a peer are divided so that no
-//! two of its logs can have a topic in common ([`divide`]); and a topic that it has named itself and
-//! that one of its patterns matches, it reads in that pattern's log alone. So it is sent each message
+//! A message is appended once to each log with a matching pattern, so a pattern costs its subscriber one cursor,
+//! whatever the number of topics. The patterns of a peer are divided so that no topic matches two of its logs
+//! ([`divide`]); a topic that it has also named is read in the pattern's log only. So the peer is sent each message
 //! once, in its topic's order.
 
 use super::Ticket;
@@ -13,56 +12,57 @@ use crate::collections::{HashMap, HashSet};
 use crate::id::{FormatId, PeerId, TopicId};
 use crate::topic::{Pattern, covers, overlaps};
 
-/// Patterns that one peer may have: a change of them compares all with each other.
+/// Patterns of one peer. A change compares all of them with each other.
 pub const PATTERNS_MAX: usize = 1_000;
 
-/// The logs of patterns, and who reads by patterns.
+/// The logs of patterns, and the patterns of each peer.
 #[derive(Debug, Default)]
 pub(super) struct Patterns {
     peers: HashMap<PeerId, Selection>,
-    /// How many patterns and topics peers have asked for that are no memberships of their own.
+    /// Patterns of all peers, and the topics they named that a pattern covers: those have no memberships.
     selectors: usize,
-    /// How many peers have a pattern.
+    /// How many peers have each pattern.
     users: HashMap<(Pattern, FormatId), usize>,
     logs: HashMap<TopicId, Box<[Pattern]>>,
     index: PatternIndex<TopicId>,
-    /// How often the index was changed: a topic that was looked up before is again.
+    /// Changes of the index so far: a topic last looked up at another version is looked up again.
     version: u32,
-    /// What topics were found to be in, by their number.
+    /// Caches the lookup of each topic, by its number.
     found: Vec<FoundLogs>,
-    /// Steps taken to look topics up, for messages' ways into several logs, and for changes of patterns.
+    /// Steps spent on lookups, on appends to several logs and on pattern changes since the last
+    /// [`Patterns::take_steps`].
     steps: usize,
 }
 
-/// What a peer has asked for.
+/// The subscriptions of one peer that patterns serve.
 #[derive(Debug, Default)]
 struct Selection {
-    /// With the subscriptions with which they came.
+    /// Each pattern with its subscription.
     patterns: Vec<(Pattern, Ticket)>,
-    /// Topics that it has named itself and reads by its patterns.
+    /// Topics that it has named and that its patterns cover.
     names: HashSet<Box<str>>,
     logs: Vec<TopicId>,
 }
 
-/// The logs that a topic's messages go into.
+/// The logs with a pattern that matches a topic.
 #[derive(Debug, Default)]
 struct FoundLogs {
-    /// [`Patterns::version`] then; 0: not looked up.
+    /// [`Patterns::version`] at the lookup; 0: not looked up.
     version: u32,
     logs: Box<[TopicId]>,
 }
 
-/// What a change of a peer's patterns did.
+/// The result of a change of a peer's patterns.
 #[derive(Debug)]
 pub(super) struct Regrouped {
-    /// The logs that it reads now and did not read before.
+    /// Logs that the peer has begun to read.
     pub(super) entered: Vec<TopicId>,
-    /// Those that it reads no more.
+    /// Logs that the peer has ceased to read.
     pub(super) left: Vec<TopicId>,
 }
 
 impl Patterns {
-    /// The patterns and topics that a peer has asked for and that are no memberships of their own.
+    /// The patterns of a peer, and the topics it named that they cover.
     pub(super) fn selectors_of(&self, peer: PeerId) -> impl Iterator<Item = &str> {
         let selection = self.peers.get(&peer).into_iter();
         selection.flat_map(|selection| {
@@ -72,7 +72,7 @@ impl Patterns {
         })
     }
 
-    /// How many patterns and topics peers have asked for that are no memberships of their own.
+    /// The number of [`Self::selectors_of`], over all peers.
     pub(super) fn selector_count(&self) -> usize {
         self.selectors
     }
@@ -87,14 +87,14 @@ impl Patterns {
         self.logs.get(&log).map_or(&[], |patterns| patterns)
     }
 
-    /// The log in which a peer reads a topic, if it does so by a pattern.
+    /// The log in which a peer reads a topic by a pattern, if it does.
     pub(super) fn log_of(&self, peer: PeerId, name: &str) -> Option<TopicId> {
         let logs = &self.peers.get(&peer)?.logs;
         let is_in = |log: &&TopicId| matches(&self.logs[*log], name);
         logs.iter().find(is_in).copied()
     }
 
-    /// The logs that a topic's messages go into.
+    /// The logs with a pattern that matches a topic.
     ///
     /// Cost: one comparison; that of [`PatternIndex::find`] where patterns have changed.
     pub(super) fn logs_of(&mut self, hub: &Hub, topic: TopicId) -> &[TopicId] {
@@ -110,7 +110,7 @@ impl Patterns {
             found.version = self.version;
             let mut logs = Vec::new();
             self.steps += self.index.find(hub.name(topic), |log| logs.push(log));
-            // A log several of whose patterns match comes as often.
+            // A log with several matching patterns is found several times.
             logs.sort_unstable_by_key(|log: &TopicId| log.0);
             logs.dedup();
             found.logs = logs.into();
@@ -124,7 +124,7 @@ impl Patterns {
         std::mem::take(&mut self.steps)
     }
 
-    /// Forgets a topic, whose number may be given to another one.
+    /// Forgets a topic; its number may be reused.
     pub(super) fn forget_topic(&mut self, topic: TopicId) {
         if let Some(found) = self.found.get_mut(topic.index()) {
             *found = FoundLogs::default();
@@ -134,13 +134,13 @@ impl Patterns {
         }
     }
 
-    /// Notes that a peer names a topic that it reads by a pattern.
+    /// Records that a peer names a topic that its patterns cover.
     pub(super) fn add_name(&mut self, peer: PeerId, name: &str) {
         let names = &mut self.peers.entry(peer).or_default().names;
         self.selectors += usize::from(names.insert(name.into()));
     }
 
-    /// Takes back [`Self::add_name`]. Returns whether there was something to take back.
+    /// Reverts [`Self::add_name`]. Returns whether the name was recorded.
     pub(super) fn remove_name(&mut self, peer: PeerId, name: &str) -> bool {
         let selection = self.peers.get_mut(&peer);
         let is_removed = selection.is_some_and(|selection| selection.names.remove(name));
@@ -148,7 +148,7 @@ impl Patterns {
         is_removed
     }
 
-    /// Adds a pattern to a peer's. Returns whether it is new to it.
+    /// Adds a pattern to a peer. Returns whether the peer did not have it.
     pub(super) fn add(
         &mut self,
         (peer, format): (PeerId, FormatId),
@@ -165,8 +165,8 @@ impl Patterns {
         true
     }
 
-    /// Whether a peer reads a topic by its patterns since an earlier subscription than `ticket`.
-    pub(super) fn flows(&self, peer: PeerId, name: &str, ticket: Ticket) -> bool {
+    /// Whether a subscription before `ticket` delivers a topic to a peer by pattern.
+    pub(super) fn is_underway(&self, peer: PeerId, name: &str, ticket: Ticket) -> bool {
         self.peers.get(&peer).is_some_and(|selection| {
             let mut patterns = selection.patterns.iter();
             selection.names.contains(name)
@@ -174,7 +174,7 @@ impl Patterns {
         })
     }
 
-    /// Takes a pattern off a peer's. Returns whether it was the last peer with this format that had it.
+    /// Removes a pattern from a peer. Returns whether no other peer with its format has it.
     pub(super) fn remove(&mut self, peer: PeerId, format: FormatId, pattern: &Pattern) -> bool {
         let Some(selection) = self.peers.get_mut(&peer) else {
             return false;
@@ -185,11 +185,11 @@ impl Patterns {
             return false;
         }
         self.selectors -= 1;
-        self.lose_user(pattern, format)
+        self.release_pattern(pattern, format)
     }
 
-    /// A peer does not have a pattern any more. Returns whether it was the last one with this format.
-    fn lose_user(&mut self, pattern: &Pattern, format: FormatId) -> bool {
+    /// Counts one peer less for a pattern. Returns whether it was the last with this format.
+    fn release_pattern(&mut self, pattern: &Pattern, format: FormatId) -> bool {
         let key = (pattern.clone(), format);
         let users = self.users.get_mut(&key).expect("this peer was one");
         *users -= 1;
@@ -200,13 +200,13 @@ impl Patterns {
         is_last
     }
 
-    /// Has a peer read what its patterns say, after they have changed: what waits for it and is wanted
-    /// still is set aside, and it reads on in other logs, and topics, from here.
+    /// Moves a peer to the logs of its current patterns and names: unread frames that it still wants are set aside for
+    /// it, and its cursors continue in the new logs.
     ///
-    /// Nothing of what it reads is on hold, and its socket is not full.
+    /// None of its logs is on hold, and its socket is not full.
     ///
-    /// Cost: one step for each pair of its patterns, for each topic that it has named, and for each
-    /// frame that waits in logs that it leaves.
+    /// Cost: one step for each pair of its patterns, each topic it has named, and each unread frame in the logs it
+    /// leaves.
     pub(super) fn regroup(&mut self, hub: &mut Hub, peer: PeerId) -> Regrouped {
         let slot = peer.slot;
         let mut selection = self.peers.remove(&peer).unwrap_or_default();
@@ -220,7 +220,7 @@ impl Patterns {
         let entered: Vec<TopicId> = selection.logs.iter().filter(is_new).copied().collect();
         let is_left = |log: &TopicId| !selection.logs.contains(log);
         let left: Vec<TopicId> = before.iter().copied().filter(is_left).collect();
-        // Topics that were read by their names.
+        // Topics that it read by membership.
         let named = hub.topics_of(slot).map(|topic| (topic, hub.name(topic)));
         let named = named.filter(|(_, name)| matches(&patterns, name));
         let named: Vec<(TopicId, Box<str>)> =
@@ -244,7 +244,7 @@ impl Patterns {
             hub.set_aside(slot, log, |topic| kept.contains(&topic));
             hub.quit(slot, log);
         }
-        // Topics that are read by their names from now on.
+        // Topics that it reads by membership from now on.
         for name in selection.names.extract_if(|name| !matches(&patterns, name)) {
             self.selectors -= 1;
             let topic = hub.find(&name).expect("it was read");
@@ -259,18 +259,17 @@ impl Patterns {
         Regrouped { entered, left }
     }
 
-    /// Forgets a peer that is about to leave. Returns the patterns that nobody with its format has any
-    /// more.
+    /// Removes a peer that is about to leave. Returns its patterns that no other peer with its format has.
     pub(super) fn forget(&mut self, peer: PeerId, format: FormatId) -> Vec<Pattern> {
         let selection = self.peers.remove(&peer).unwrap_or_default();
         self.selectors -= selection.patterns.len() + selection.names.len();
         let patterns = selection.patterns.into_iter().map(|(pattern, _)| pattern);
         patterns
-            .filter(|pattern| self.lose_user(pattern, format))
+            .filter(|pattern| self.release_pattern(pattern, format))
             .collect()
     }
 
-    /// The log of these patterns, made if need be.
+    /// Finds the log of these patterns, or creates it.
     fn open(&mut self, hub: &mut Hub, patterns: Box<[Pattern]>) -> TopicId {
         let name = log_name(&patterns);
         if let Some(log) = hub.find(&name) {
@@ -285,7 +284,7 @@ impl Patterns {
         log
     }
 
-    /// Forgets a log, if nobody reads it. Returns whether nobody does.
+    /// Removes a log that has no readers. Returns whether it had none.
     pub(super) fn close(&mut self, hub: &mut Hub, log: TopicId) -> bool {
         if !hub.close_topic(log) {
             return false;
@@ -307,8 +306,7 @@ fn matches(patterns: &[Pattern], name: &str) -> bool {
     patterns.iter().any(|pattern| pattern.matches(name))
 }
 
-/// Divides patterns so that no topic is matched by two parts. Those that add nothing to another one
-/// are left out.
+/// Divides patterns so that no topic matches two parts. Patterns that another one includes are dropped.
 fn divide(patterns: &[Pattern]) -> Vec<Box<[Pattern]>> {
     let mut parts: Vec<Vec<&Pattern>> = Vec::new();
     for pattern in patterns {
@@ -334,16 +332,16 @@ fn divide(patterns: &[Pattern]) -> Vec<Box<[Pattern]>> {
     parts.collect()
 }
 
-/// The name of the log of these patterns, which no client can spell.
+/// The name of the log of these patterns. Clients cannot use it as a topic name.
 fn log_name(patterns: &[Pattern]) -> String {
     let names: Vec<&str> = patterns.iter().map(Pattern::as_str).collect();
     format!("{LOG_PREFIX}{}", names.join(","))
 }
 
-/// The names of patterns' logs begin like this: they are internal topics.
+/// The prefix of the names of pattern logs, which makes them internal topics.
 const LOG_PREFIX: &str = "#pattern:";
 
-/// Whether a topic's name is that of a log of patterns.
+/// Whether a topic's name is that of a pattern log.
 pub(super) fn is_log_name(name: &str) -> bool {
     name.starts_with(LOG_PREFIX)
 }
@@ -386,7 +384,7 @@ mod tests {
 
     const JSON: FormatId = PLAIN;
 
-    /// A socket that takes so much.
+    /// A socket that accepts a limited number of bytes.
     struct Socket {
         room: usize,
         taken: String,
@@ -488,7 +486,7 @@ mod tests {
         let _ = hub.flush(&mut socket, 0, 10, usize::MAX);
         assert_eq!(socket.taken, "a1 b1 c1 a3 b2 ");
         hub.leave(peer);
-        hub.give_back();
-        hub.give_back();
+        hub.free_unused();
+        hub.free_unused();
     }
 }

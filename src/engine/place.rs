@@ -1,24 +1,24 @@
-//! Where topics live.
+//! The mapping of topics to their home shards.
 
 use crate::id::ShardId;
 
-/// Where a topic lives.
+/// The home of a topic, seen from one shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
-    /// At this engine.
+    /// This shard.
     Here,
-    /// At another shard of this process.
+    /// Another shard of this process.
     Shard(ShardId),
 }
 
-/// Where `topic` lives, seen from shard `here` of `shards`; the same on every shard of a process.
-/// The only place that knows.
+/// The home of `topic`, seen from shard `here` of `shards`; the same on every shard of a process. The only function
+/// that decides this.
 ///
 /// Cost: one multiplication for each byte of the name.
 #[must_use]
 pub fn home_of(topic: &str, here: ShardId, shards: u16) -> Place {
-    // FNV-1a: stable, and a few nanoseconds for a name. Nothing is gained by aiming names at one
-    // shard that publishing to one topic would not give.
+    // FNV-1a: stable, and a few nanoseconds for a name. It resists no chosen names, but names that hash to one shard
+    // gain an attacker nothing over publishing to one topic.
     let hash = topic.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

@@ -1,7 +1,7 @@
-//! Who is in the topics that are at home here.
+//! The rosters of the topics whose home is this shard.
 //!
-//! A user is there as long as one of its connections is, and a little longer, so
-//! that a quick reconnect is no news to anybody.
+//! A user is present while it has a connection, and for a grace period after, so that a quick reconnect is not
+//! published.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -12,46 +12,46 @@ use crate::json::put_string;
 /// The rosters of a home.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
-    topics: HashMap<Box<str>, Room>,
-    /// Users without connections, by when they will have left.
-    leaving: BinaryHeap<Reverse<Leaving>>,
+    topics: HashMap<Box<str>, TopicUsers>,
+    /// Users without connections, by the time their grace period ends.
+    leaving: BinaryHeap<Reverse<Departure>>,
 }
 
-/// When somebody will have left, which topic, and who.
-type Leaving = (u64, Box<str>, Box<str>);
+/// When a grace period ends, the topic, and the user.
+type Departure = (u64, Box<str>, Box<str>);
 
-/// Who is in one topic, by name.
+/// The users in one topic, by name.
 #[derive(Debug, Default)]
-struct Room {
-    users: BTreeMap<Box<str>, Present>,
+struct TopicUsers {
+    users: BTreeMap<Box<str>, PresentUser>,
     connections: usize,
 }
 
 #[derive(Debug)]
-struct Present {
+struct PresentUser {
     connections: u32,
     since_ms: u64,
-    /// When it will have left, while it has no connections.
+    /// When its grace period ends; `None` while it has connections.
     leaves_ms: Option<u64>,
-    /// It is in the list of those who are leaving, once.
+    /// Whether `leaving` has an entry for it; it has one at most.
     is_listed: bool,
 }
 
-/// Somebody came or left.
+/// A user joined or left.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Change {
     /// The topic.
     pub topic: Box<str>,
-    /// Who.
+    /// The user.
     pub user: Box<str>,
-    /// Whether it came.
+    /// Joined or left.
     pub joined: bool,
-    /// How many users there are now.
+    /// Users after the change.
     pub users: usize,
 }
 
 impl Change {
-    /// The data of the publication that tells of it.
+    /// The data of the presence message.
     pub(super) fn data(&self) -> Vec<u8> {
         let action = if self.joined { "join" } else { "leave" };
         let users = self.users;
@@ -62,39 +62,38 @@ impl Change {
     }
 }
 
-/// Who is in a topic.
+/// The users in a topic.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Roster {
-    /// The number of the newest presence message of the topic: those with larger ones change what
-    /// this says. Some changes that it has already may still be told.
+    /// The number of the topic's newest presence message. Later ones change this roster; some of them may report
+    /// changes that it includes already.
     pub sequence: u64,
-    /// How many users.
+    /// Users in all.
     pub count: usize,
-    /// How many connections of them.
+    /// Their connections.
     pub connections: usize,
-    /// The users that were asked for, in the order of their names.
+    /// The requested users, sorted by name.
     pub users: Vec<Attendee>,
-    /// Whether there are more behind them.
+    /// Whether more users follow.
     pub more: bool,
 }
 
 /// One user of a roster.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Attendee {
-    /// Who.
+    /// The user's name.
     pub user: Box<str>,
-    /// With how many connections; 0 for a moment after the last one has gone.
+    /// Its connections; 0 during the grace period.
     pub connections: u32,
-    /// Since when, in milliseconds since the Unix epoch.
+    /// When it joined, in milliseconds since the Unix epoch.
     pub since_ms: u64,
 }
 
-/// Users in one answer, and how many there are if nothing is said.
+/// Users in one answer: the limit and the default.
 pub const ROSTER_USERS_MAX: usize = 1000;
 
 impl Presence {
-    /// A connection of `user` came to `topic`, at `since_ms` of the wall clock.
-    /// Returns the change, if it is one.
+    /// A connection of `user` came to `topic`, at `since_ms` of the wall clock. Returns a change if it is its first.
     pub(super) fn enter(&mut self, topic: &str, user: &str, since_ms: u64) -> Option<Change> {
         let roster = match self.topics.get_mut(topic) {
             Some(roster) => roster,
@@ -106,7 +105,7 @@ impl Presence {
             present.leaves_ms = None;
             return None;
         }
-        let present = Present {
+        let present = PresentUser {
             connections: 1,
             since_ms,
             leaves_ms: None,
@@ -121,8 +120,8 @@ impl Presence {
         })
     }
 
-    /// A connection of `user` left `topic`. With its last one the user has left
-    /// at `leaves_ms` of a clock that is never set, if none comes before.
+    /// A connection of `user` left `topic`. After its last one the user leaves at `leaves_ms` of the monotonic clock,
+    /// unless a connection comes before.
     pub(super) fn exit(&mut self, topic: &str, user: &str, leaves_ms: u64) {
         let Some(roster) = self.topics.get_mut(topic) else {
             return;
@@ -141,7 +140,7 @@ impl Presence {
         }
     }
 
-    /// Those who have left by now.
+    /// Removes the users whose grace period has ended.
     ///
     /// Cost: a step for each of them.
     pub(super) fn take_left(&mut self, now_ms: u64) -> Vec<Change> {
@@ -161,7 +160,7 @@ impl Presence {
             };
             match present.leaves_ms {
                 Some(when) if when <= now_ms => {}
-                // It has come back, and may be leaving again at another time.
+                // It has reconnected, and its grace period may have begun again.
                 Some(when) => {
                     self.leaving.push(Reverse((when, topic, user)));
                     continue;
@@ -186,7 +185,7 @@ impl Presence {
         left
     }
 
-    /// Who is in `topic`: `limit` users behind `after` in the order of their names.
+    /// Up to `limit` users in `topic` that sort after `after`.
     ///
     /// Cost: one step and one copy for each of them.
     #[must_use]
@@ -258,8 +257,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever order they come and go in, everybody's coming and leaving
-        /// is told in turn, and in the end nobody is left.
+        /// Whatever the order, joins and leaves of a user alternate, and in the end the topic is empty.
         #[test]
         fn changes_add_up(steps in prop::collection::vec((0usize..4, any::<bool>()), 0..80)) {
             let mut presence = Presence::default();

@@ -1,38 +1,38 @@
-//! A publication, in no protocol's words.
+//! A publication, independent of any protocol.
 
 use crate::id::Form;
 
-/// What a publication is.
+/// The kind of a publication.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PublicationKind {
-    /// Something that happened.
+    /// An event of a topic.
     Event,
-    /// Something for everybody, whatever they subscribed to.
+    /// A message to all clients, whatever they subscribed to.
     Broadcast,
-    /// Somebody came to the topic or left it.
+    /// A user joined the topic or left it.
     Presence,
 }
 
-/// A publication as its subscribers see it.
+/// A publication as an encoder gets it.
 #[derive(Clone, Copy, Debug)]
 pub struct Publication<'a> {
-    /// What it is.
+    /// Its kind.
     pub kind: PublicationKind,
-    /// In whose words `data` is.
+    /// The protocol whose words `data` uses.
     pub form: Form,
-    /// Where it was published.
+    /// The topic.
     pub topic: &'a str,
-    /// What it is called, which needs no escaping; empty: a broadcast without a name.
+    /// Its name, which needs no escaping; empty for a broadcast without one.
     pub name: &'a str,
     /// A JSON value, passed on byte for byte.
     pub data: &'a [u8],
-    /// Which life of the topic it belongs to.
+    /// The topic's epoch.
     pub epoch: u64,
-    /// Its place in the topic; of a presence message, its number among these.
+    /// Its offset in the topic; for a presence message its presence number.
     pub offset: u64,
 }
 
-/// What a publication is called: as its topic, unless it has a name of its own.
+/// The name of a publication: the topic's, unless it has its own.
 pub(super) fn name_of<'a>(topic: &'a str, name: &'a str, kind: PublicationKind) -> &'a str {
     match name {
         "" if kind != PublicationKind::Broadcast => topic,

@@ -1,4 +1,4 @@
-//! A publication's way: to its home, into an offset, into the logs.
+//! The steps of a publication: to its home, where it gets an offset, and into the logs.
 
 use super::home::{Interest, Opened};
 use super::message::Offsets;
@@ -9,14 +9,13 @@ use crate::collections::HashMap;
 use crate::id::{PeerId, ShardId, TopicId};
 use crate::metrics::{Counters, Limited};
 
-/// A publication whose subscribers are counted.
+/// A publication that reports its number of subscribers.
 #[must_use]
 #[derive(Clone, Copy, Debug)]
 pub enum Counting {
-    /// They have been: all of them are here.
+    /// All of them are on this shard.
     Done(PublishResult),
-    /// Other places have to say how many they have: [`Outcome::Published`] comes for this ticket.
-    /// There is none if one of them ends before.
+    /// Other shards have to report theirs: an [`Outcome::Published`] comes for this ticket, unless a shard stops first.
     Pending(Ticket),
 }
 
@@ -29,8 +28,7 @@ struct CountedReceipts {
     /// The home's answer.
     offset: Option<u64>,
     members: u64,
-    /// Places that have to say how many subscribers they have; below zero while they are faster
-    /// than the home.
+    /// Shards that have not reported; negative while reports come before the home's answer.
     left: i64,
 }
 
@@ -39,7 +37,7 @@ impl Receipts {
         self.0.insert(ticket, CountedReceipts::default());
     }
 
-    /// The home has answered. Returns what has become of the publication, if that is all.
+    /// The home has answered. Returns the result if all shards have reported.
     fn answer(&mut self, ticket: Ticket, result: PublishResult) -> Option<PublishResult> {
         let counted = self.0.get_mut(&ticket)?;
         if let PublishResult::Stored(stored) = result {
@@ -52,7 +50,7 @@ impl Receipts {
         Some(result)
     }
 
-    /// A place has said how many subscribers it has.
+    /// A shard has reported its subscribers. Returns the result if it was the last.
     fn count(&mut self, ticket: Ticket, members: u32) -> Option<PublishResult> {
         let counted = self.0.get_mut(&ticket)?;
         counted.members += u64::from(members);
@@ -74,8 +72,8 @@ impl Receipts {
 }
 
 impl<L: Lanes> Turn<'_, L> {
-    /// Publishes `post` for `publisher`. If the topic lives elsewhere, the answer will be an
-    /// [`Outcome::Published`] with this `id`; a success without one is not told.
+    /// Publishes `post` for `publisher`. If its home is another shard, an [`Outcome::Published`] with this `id`
+    /// follows; a success without an `id` is not reported.
     ///
     /// Cost: one lookup, one encoding per wire format in use and one copy into each log, whatever
     /// the number of subscribers.
@@ -86,9 +84,9 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// Publishes `post` and counts whom it reaches.
+    /// Publishes `post` and counts the subscribers it reaches.
     ///
-    /// Cost: that of [`Self::publish`], if topic and subscribers are all here.
+    /// Cost: that of [`Self::publish`], if home and subscribers are all on this shard.
     pub fn publish_counted(&mut self, post: &Post<'_>) -> Counting {
         let ticket = self.engine.outcomes.ticket();
         let result = match self.engine.place_of(post.topic) {
@@ -110,7 +108,7 @@ impl<L: Lanes> Turn<'_, L> {
         Counting::Pending(ticket)
     }
 
-    /// Publishes `post` to a topic that lives here, for the gateway itself.
+    /// Publishes `post` to a topic whose home is this shard, for the gateway itself.
     pub fn publish_own(&mut self, post: &Post<'_>) -> PublishResult {
         debug_assert_eq!(self.engine.place_of(post.topic), Place::Here);
         self.publish_here(post, None)
@@ -138,7 +136,7 @@ impl<L: Lanes> Turn<'_, L> {
         PublishResult::Forwarded
     }
 
-    /// Publishes to a topic that lives here.
+    /// Publishes to a topic whose home is this shard.
     pub(super) fn publish_here(
         &mut self,
         post: &Post<'_>,
@@ -159,8 +157,8 @@ impl<L: Lanes> Turn<'_, L> {
             return PublishResult::Stored(Stored::default());
         }
         let id = match self.engine.homes.home.open(topic) {
-            Opened::Known(id) => id,
-            Opened::Appeared(id, wanted) => {
+            Opened::Existing(id) => id,
+            Opened::Created(id, wanted) => {
                 self.announce(id, topic, &wanted);
                 id
             }
@@ -169,13 +167,12 @@ impl<L: Lanes> Turn<'_, L> {
                 return PublishResult::TooManyTopics;
             }
         };
-        let wanted = self.engine.homes.home.look_up(id);
+        let wanted = self.engine.homes.home.take_new_interests(id);
         self.announce(id, topic, &wanted);
         let here = self.engine.shard;
         let local = self.engine.readers.hub.find(topic);
         if self.is_congested(id, local) {
-            // A full log is flushed by this shard, which has been told so when it was appended to;
-            // a full lane rings when there is room.
+            // The append that filled the log has requested a flush; a full lane notifies this shard when it has room.
             self.counters.publications_waited.add(1);
             return PublishResult::Busy;
         }
@@ -250,7 +247,7 @@ impl<L: Lanes> Turn<'_, L> {
         PublishResult::Stored(stored)
     }
 
-    /// Whether a log or a lane that a publication has to go into has no room.
+    /// Whether a log or a lane that a publication has to go into is full.
     fn is_congested(&mut self, id: TopicId, local: Option<TopicId>) -> bool {
         let (engine, lanes) = (&mut *self.engine, &*self.lanes);
         let (here, readers) = (engine.shard, &mut engine.readers);
@@ -263,14 +260,13 @@ impl<L: Lanes> Turn<'_, L> {
         topic.interest().iter().any(&mut is_full)
     }
 
-    /// Tells the places whose patterns match a topic and that did not want it before, this one
-    /// included.
+    /// Announces a topic to the shards whose patterns match it and that were not sent it before, this one included.
     pub(super) fn announce(&mut self, id: TopicId, topic: &str, wanted: &[Interest]) {
         let position = self.engine.homes.home.topic(id).position();
         for &Interest { shard, format } in wanted {
             if shard == self.engine.shard {
                 if self.engine.readers.hub.open(topic).is_none() {
-                    // Too many topics here: as where another home says so.
+                    // This shard is at its topic limit: as when another home announces the topic.
                     self.counters.limited(Limited::Topics);
                     let interest = Interest { shard, format };
                     self.engine.homes.home.remove_interest(topic, interest);
@@ -294,7 +290,7 @@ impl<L: Lanes> Turn<'_, L> {
                 let settled = self.engine.receipts.answer(ticket, result);
                 self.tell_counted(ticket, settled);
             }
-            // Without an id nobody waits for a success; a refusal is still told.
+            // Without an id the publisher does not wait for a success; a refusal is still reported.
             Asker::Peer(_) if id.is_empty() && matches!(result, PublishResult::Stored(_)) => {}
             Asker::Peer(_) => {
                 let id = id.into();
@@ -303,7 +299,7 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// A place has said how many subscribers a publication has reached there.
+    /// A shard has reported how many subscribers a publication reached.
     pub(super) fn take_count(&mut self, ticket: Ticket, members: u32) {
         let settled = self.engine.receipts.count(ticket, members);
         self.tell_counted(ticket, settled);
@@ -316,8 +312,8 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// Says how many subscribers a publication has reached here.
-    pub(super) fn sign(&mut self, receipt: Receipt, members: usize) {
+    /// Reports how many subscribers a publication reached on this shard.
+    pub(super) fn report_receipt(&mut self, receipt: Receipt, members: usize) {
         let members = u32::try_from(members).expect("members are connections");
         let Receipt { shard, ticket } = receipt;
         if shard == self.engine.shard {
@@ -328,7 +324,7 @@ impl<L: Lanes> Turn<'_, L> {
     }
 }
 
-/// Counts a push that is accepted, before its user has it.
+/// Counts a push that is accepted, whether or not it is delivered yet.
 fn count_push(counters: &Counters, post: &Post<'_>) {
     counters.pushes.add(u64::from(post.only_live));
 }

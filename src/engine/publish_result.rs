@@ -1,27 +1,26 @@
-//! What comes of a publication.
+//! The result of a publication.
 
-/// What became of a publication.
+/// The result of a publication.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PublishResult {
     /// It is stored.
     Stored(Stored),
-    /// It is on its way to its home, whose answer will be an outcome.
+    /// It has been sent to its home; the answer will be an outcome.
     Forwarded,
-    /// There is no room. Try again after the next flush, and read no more from its publisher until
-    /// then.
+    /// A log or a lane is full. Try again after the next flush, and do not read from the publisher until then.
     Busy,
-    /// There are too many topics to make a new one.
+    /// The topic is new and its home is at its topic limit.
     TooManyTopics,
 }
 
 /// A publication that is stored.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Stored {
-    /// At this offset of its topic.
+    /// Its offset in the topic.
     pub offset: u64,
-    /// Subscribers that have it queued, as far as they have been counted.
+    /// Subscribers it has been queued for, as far as they are counted.
     pub members: u64,
-    /// Other places that have been asked to say how many subscribers they have.
+    /// Other shards that will report how many subscribers they have.
     pub receipts: u16,
 }

@@ -1,4 +1,4 @@
-//! What the peers of a place read: logs with cursors, and where their messages come from.
+//! The reading side of a shard: logs, cursors, and interests in the topics of other homes.
 
 use std::ops::RangeInclusive;
 
@@ -21,13 +21,13 @@ pub(super) struct Readers {
     pub(super) patterns: Patterns,
 }
 
-/// What came of a message that was appended.
+/// The result of an append.
 #[must_use]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Appended {
-    /// How many it is for.
+    /// How many peers read it.
     pub(super) members: usize,
-    /// It was the last one of its group, which is to be closed.
+    /// The group is full and has to be sent.
     pub(super) is_group_full: bool,
 }
 
@@ -42,8 +42,8 @@ impl Readers {
         }
     }
 
-    /// Appends messages, which are one frame, to their topic's log and those of patterns that match it,
-    /// or to those of the streams that the topic is in.
+    /// Appends messages, encoded as one frame, to the log of their topic and those of matching patterns, or to those of
+    /// the streams that include the topic.
     ///
     /// Cost: see [`Hub::append`] and [`Merges::append`]; one copy for each log.
     pub(super) fn append(
@@ -62,8 +62,7 @@ impl Readers {
             Gather::Group => {
                 let members = self.member_count(topic, format);
                 if members == 0 {
-                    // The readers that a group was begun for have left. Only where the topic stands
-                    // is noted.
+                    // The readers of the open group have left; only the topic's position is recorded.
                     self.groups.forget(topic, format);
                     self.put(topic, format, frame, offsets.numbers());
                 } else {
@@ -94,7 +93,7 @@ impl Readers {
         members
     }
 
-    /// How many read a topic in a format, by its name or by patterns.
+    /// Peers that read a topic in a format, by name or by pattern.
     fn member_count(&mut self, topic: TopicId, format: FormatId) -> usize {
         let (hub, logs) = (&self.hub, self.patterns.logs_of(&self.hub, topic));
         let logs = logs.iter().map(|&log| hub.member_count(log, format));
@@ -110,7 +109,7 @@ impl Readers {
         hub.is_congested(topic) || logs.iter().any(|&log| hub.is_congested(log))
     }
 
-    /// Ends the group of a topic, if there is one, so that whoever comes now begins behind it.
+    /// Sends the open group of a topic, if there is one, so that a new reader begins after it.
     pub(super) fn close_group(&mut self, topic: TopicId, formats: &mut Formats, time_ms: u64) {
         for group in self.groups.take(topic) {
             let frame = formats.group(group.format, &group.events, group.count, time_ms);
@@ -118,7 +117,7 @@ impl Readers {
         }
     }
 
-    /// Whether a peer here reads a topic in a format.
+    /// Whether a peer of this shard reads a topic in a format.
     pub(super) fn is_wanted(&mut self, topic: TopicId, format: FormatId) -> bool {
         match format.gather {
             Gather::Merge => self.merges.wants(topic),
@@ -126,12 +125,12 @@ impl Readers {
         }
     }
 
-    /// In which topic's log a peer reads a topic: that of its patterns, or its own.
+    /// The log in which a peer reads a topic: that of its patterns, or the topic's own.
     pub(super) fn log_of(&self, peer: PeerId, topic: TopicId, name: &str) -> TopicId {
         self.patterns.log_of(peer, name).unwrap_or(topic)
     }
 
-    /// The number of the newest message of a topic that a peer has been written.
+    /// The number of the newest message of a topic that has been written to a peer.
     pub(super) fn written_number(&self, peer: PeerId, topic: TopicId, name: &str) -> Option<u64> {
         match self.patterns.log_of(peer, name) {
             Some(log) => self.hub.written_number_in(peer.slot, log, topic),
@@ -139,14 +138,13 @@ impl Readers {
         }
     }
 
-    /// Whether `topic` is what is called `name` still, and `peer` reads it. Numbers of topics are given
-    /// again.
+    /// Whether `topic` is still called `name` and `peer` reads it. Topic numbers are reused.
     pub(super) fn is_reading(&self, peer: PeerId, topic: TopicId, name: &str) -> bool {
         let (hub, log) = (&self.hub, self.log_of(peer, topic, name));
         hub.is_present(peer) && hub.find(name) == Some(topic) && hub.is_in(peer.slot, log)
     }
 
-    /// Forgets a topic that has no members.
+    /// Removes a topic that has no members.
     pub(super) fn close_topic(&mut self, topic: TopicId) {
         if self.hub.close_topic(topic) {
             drop(self.groups.take(topic));
@@ -154,10 +152,10 @@ impl Readers {
         }
     }
 
-    /// Notes that no messages of a topic come in this format any more.
-    pub(super) fn lose(&mut self, topic: TopicId, format: FormatId) {
+    /// Records that messages of a topic no longer arrive in this format.
+    pub(super) fn end_format(&mut self, topic: TopicId, format: FormatId) {
         if format.gather == Gather::Merge {
-            self.merges.lose(topic);
+            self.merges.unlocate(topic);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Keys of recent publications, so that the same one is not published twice.
+//! Idempotency keys of recent publications.
 
 use std::collections::VecDeque;
 
@@ -7,31 +7,31 @@ use crate::collections::HashMap;
 /// How long a key is remembered (docs/protocol.md, "Publishing in general terms").
 const KEPT_MS: u64 = 5 * 60 * 1000;
 
-/// Keys remembered by one home. Beyond it the oldest are forgotten early.
+/// Keys that one home remembers. Beyond it the oldest are forgotten before their time.
 const KEYS_MAX: usize = 200_000;
 
 /// The longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 128;
 
-/// A topic and a key. Two names, never one text made of both (hostile-inputs.md A16).
+/// A topic and a key; a pair, since a concatenation would be ambiguous (hostile-inputs.md A16).
 type PublicationKey = (Box<str>, Box<str>);
 
-/// The keys of recent publications and the offsets they got.
+/// The keys of recent publications, and their offsets.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     offsets: HashMap<PublicationKey, u64>,
-    /// Oldest first, each with the time it came.
+    /// Oldest first, each with the time it was recorded.
     order: VecDeque<(u64, PublicationKey)>,
 }
 
 impl Recent {
-    /// The offset that a publication with this key has got.
+    /// The offset of the publication with this key.
     pub(super) fn find(&mut self, topic: &str, key: &str, now_ms: u64) -> Option<u64> {
         self.forget(now_ms);
         self.offsets.get(&(topic.into(), key.into())).copied()
     }
 
-    /// Remembers the offset of a publication.
+    /// Records the offset of a publication.
     pub(super) fn note(&mut self, topic: &str, key: &str, offset: u64, now_ms: u64) {
         let name: PublicationKey = (topic.into(), key.into());
         if self.offsets.insert(name.clone(), offset).is_none() {

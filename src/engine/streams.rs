@@ -1,9 +1,9 @@
-//! Streams of events: who reads which topics, from where on.
+//! Event streams: begin, catch-up and end.
 
 use super::catch_up::CatchUp;
 use super::home::Interest;
 use super::hub::{Enqueue, Policy};
-use super::interest::Standing;
+use super::interest::InterestState;
 use super::merge::{MissedPart, WaitingReader, log_name};
 use super::subscribe::SubscribeError;
 use super::{Asker, Lanes, Missed, Outcome, Place, Turn};
@@ -11,12 +11,11 @@ use crate::id::{PeerId, Position, Priority, TopicId};
 use crate::sse::{EventsRequest, put_retry};
 
 impl<L: Lanes> Turn<'_, L> {
-    /// Makes a peer a reader of the topics it asks for. It is sent `head` as soon as nothing
-    /// published from then on passes it by; then how long to wait before it comes back, what it has
-    /// missed, and where it stands.
+    /// Makes a peer a reader of the topics it requests. It is sent `head` as soon as it is sure to receive every
+    /// message published after that; then the retry delay, the messages it missed, and its position.
     ///
     /// # Errors
-    /// A topic is new and there are too many.
+    /// A topic is new and the hub is at its topic limit.
     pub fn open_stream(
         &mut self,
         peer: PeerId,
@@ -37,7 +36,7 @@ impl<L: Lanes> Turn<'_, L> {
         Ok(())
     }
 
-    /// The log of the stream over these topics, made if need be.
+    /// Finds the log of the stream over these topics, or creates it.
     fn open_log(&mut self, names: &[Box<str>]) -> Result<TopicId, SubscribeError> {
         let log_name = log_name(names);
         let hub = &mut self.engine.readers.hub;
@@ -62,14 +61,14 @@ impl<L: Lanes> Turn<'_, L> {
         merges.insert(log, names, topics.clone());
         for (name, topic) in names.iter().zip(topics) {
             if !self.engine.readers.merges.is_located(topic) {
-                self.want_part(name, topic);
+                self.request_part(name, topic);
             }
         }
         Ok(log)
     }
 
-    /// Has a topic's messages sent here for streams, and finds out where it stands.
-    fn want_part(&mut self, name: &str, topic: TopicId) {
+    /// Subscribes this shard to a topic that a stream includes, and determines its position.
+    fn request_part(&mut self, name: &str, topic: TopicId) {
         let format = self.engine.readers.merges.format();
         match self.engine.place_of(name) {
             Place::Here => {
@@ -79,30 +78,30 @@ impl<L: Lanes> Turn<'_, L> {
                 self.engine.readers.merges.locate(topic, position);
             }
             Place::Shard(home) => {
-                let standing = self.engine.readers.interests.standing(topic, format);
-                if standing == Standing::None {
+                let state = self.engine.readers.interests.state(topic, format);
+                if state == InterestState::None {
                     self.ask_interest(home, topic, name, format);
                 }
             }
         }
     }
 
-    /// A home has said where a topic stands that is a part of streams.
+    /// A home has given the position of a topic that streams include.
     pub(super) fn locate_part(&mut self, topic: TopicId, position: Position) {
         for log in self.engine.readers.merges.locate(topic, position) {
             self.begin_streams(log);
         }
     }
 
-    /// Begins the streams of those who were ahead of this shard, if it has come as far. Called when a
-    /// turn ends, and by the ticker.
+    /// Begins the streams of readers that were ahead of this shard, if it has caught up. Called at the end of a
+    /// turn, and by the ticker.
     pub fn begin_ahead(&mut self) {
         for log in self.engine.readers.merges.take_ahead() {
             self.begin_streams(log);
         }
     }
 
-    /// Begins the streams of those who wait for one, if all that has to be known for it is.
+    /// Begins the streams of waiting readers, if all positions are known.
     fn begin_streams(&mut self, log: TopicId) {
         let waiting = self.engine.readers.merges.take_waiting(log, self.now.ms);
         for WaitingReader {
@@ -115,7 +114,7 @@ impl<L: Lanes> Turn<'_, L> {
             let engine = &mut *self.engine;
             let (hub, merges) = (&mut engine.readers.hub, &mut engine.readers.merges);
             if !hub.is_present(peer) {
-                // It was to be the last one, maybe.
+                // The stream may have no reader left.
                 engine.tickets.note_vacant(log, merges.format());
                 continue;
             }
@@ -133,14 +132,14 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// Counts what had to give way to a frame.
+    /// Counts frames dropped to make room for a frame.
     fn note_dropped(&self, enqueue: Enqueue) {
         if let Enqueue::Overflow(dropped) = enqueue {
             self.counters.messages_dropped.add(dropped as u64);
         }
     }
 
-    /// Sends a peer what it missed of the topics of its stream, which is on hold.
+    /// Sends a peer the messages it missed of its stream's topics, while the stream is on hold.
     fn catch_up_stream(&mut self, peer: PeerId, log: TopicId, hold: u16, parts: Vec<MissedPart>) {
         let format = self.engine.readers.merges.format();
         let catch_ups = parts.into_iter().map(|part| CatchUp {
@@ -160,8 +159,8 @@ impl<L: Lanes> Turn<'_, L> {
         self.begin_catch_up(peer, catch_ups);
     }
 
-    /// Tells a peer, if it reads a stream, where it stands after a gap that it is told of next, up to
-    /// `offset` of a topic: so it does not hear of the same gap again.
+    /// Tells the reader of a stream its position after the gap that it is told of next, up to `offset` of a topic, so
+    /// that it does not hear of the same gap again.
     pub(super) fn tell_position(&mut self, peer: PeerId, place: usize, offset: u64) {
         let merges = &mut self.engine.readers.merges;
         let mut id = Vec::new();
@@ -172,7 +171,7 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// Gives up streams that nobody reads any more; `true` if `log` is the log of one, used or not.
+    /// Removes streams without readers. Returns whether `log` is a stream's log, in use or not.
     pub(super) fn sweep_stream(&mut self, log: TopicId) -> bool {
         let engine = &mut *self.engine;
         let (hub, merges) = (&mut engine.readers.hub, &mut engine.readers.merges);

@@ -1,58 +1,61 @@
-//! A subscription's way: into the hub, to the topic's home, and back as the confirmation that from
-//! here on everything arrives.
+//! The steps of a subscription: into the hub, to the topic's home, and back as the confirmation from which every
+//! message is delivered.
 
 use super::catch_up::CatchUp;
 use super::confirmation::{Confirmation, Resume, Resumed, Start, Subscribing, SubscribingPattern};
 use super::home::{Interest, RECOVERED_TOPICS_MAX};
 use super::hub::Subscribed;
-use super::interest::Standing;
+use super::interest::InterestState;
 use super::patterns::Regrouped;
-use super::{Asker, Covered, Gap, GapCause, Lanes, Outcome, Place, Reach, Request, Ticket, Turn};
+use super::{
+    Asker, Gap, GapCause, Lanes, Outcome, PatternRecovery, Place, Reach, Request, Ticket, Turn,
+};
 use crate::collections::HashSet;
 use crate::id::{FormatId, PeerId, Position, ShardId, TopicId};
 use crate::topic::Pattern;
 
-/// Answers that one peer may wait for: confirmations and rosters. Beyond it the peer is not read
-/// from until homes have answered.
+/// Unanswered requests of one peer: confirmations and rosters. At the limit the peer is not read from until homes
+/// have answered.
 pub(super) const ANSWERS_MAX: u8 = 16;
 
-/// What beginning one subscription takes, about, in the steps of a turn.
+/// The approximate cost of beginning one subscription, in the steps of
+/// [`Engine::take_steps`](super::Engine::take_steps).
 const SUBSCRIPTION_STEPS: usize = 40;
 
-/// Why a subscription cannot be had.
+/// Why a subscription is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SubscribeError {
-    /// There are too many topics to make a new one.
+    /// The topic is new and the hub is at its topic limit.
     Topics,
-    /// Memberships take as much memory as they may.
+    /// The hub is at its memory limit for memberships.
     Memory,
 }
 
-/// Where a membership begins.
+/// Where delivery begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Begin {
-    /// With the next message that arrives here, which the subscriber may have seen elsewhere.
+    /// With the next message that arrives at this shard, which the subscriber may have received from another shard.
     Live,
-    /// With the first message that the topic's home takes from now on, or a later one if the home
-    /// hears of it late: never with one that the subscriber can have seen.
+    /// With a message that the topic's home accepts from now on: never with one that the subscriber can have received
+    /// before. Messages accepted before the home learns of the subscription are skipped.
     Here,
-    /// Behind this place, as far as the topic reaches back.
+    /// After this position, as far as history is retained.
     After(Position),
 }
 
 impl<L: Lanes> Turn<'_, L> {
-    /// Whether a change of `peer`'s subscriptions to `names` may be asked for now. If not, try again
-    /// after the next flush; until then, read no more from it.
+    /// Whether `peer` may change its subscriptions to `names` now. If not, try again after the next flush, and do not
+    /// read from the peer until then.
     ///
-    /// What homes are asked never finds a lane full ([`Lanes::request`]), so whoever asks looks here
-    /// first; what one message asks for is bounded by its size.
+    /// [`Lanes::request`] never refuses, so callers check here first; what one message can request is bounded by
+    /// its size.
     #[must_use]
     pub fn may_subscribe(&self, peer: PeerId, names: &[&str]) -> bool {
         let engine = &*self.engine;
         if engine.readers.hub.answers_awaited(peer) >= ANSWERS_MAX {
             return false;
         }
-        // Which topics a pattern brings back depends on what the peer has subscribed to besides.
+        // Which topics a pattern resumes depends on the peer's other subscriptions.
         if engine.tickets.is_recovering(peer) {
             return false;
         }
@@ -64,15 +67,15 @@ impl<L: Lanes> Turn<'_, L> {
         if !engine.others().any(is_full) {
             return true;
         }
-        // A pattern asks every home.
+        // A pattern is sent to every home.
         let asks_full = |name: &&str| {
             is_pattern(name) || matches!(engine.place_of(name), Place::Shard(home) if is_full(home))
         };
         !names.iter().any(asks_full)
     }
 
-    /// Whether the patterns of a peer may be changed. What waits for it in logs goes with it
-    /// ([`Self::regroup`]), so that has to be little, and nothing may be on hold.
+    /// Whether the patterns of a peer may be changed. [`Self::regroup`] moves its unread frames, so these have to
+    /// be few, and none of its logs may be on hold.
     fn may_regroup(&self, peer: PeerId) -> bool {
         let engine = &*self.engine;
         let hub = &engine.readers.hub;
@@ -80,14 +83,14 @@ impl<L: Lanes> Turn<'_, L> {
         !is_held && !hub.is_blocked(peer.slot) && !hub.is_outbox_full(peer.slot)
     }
 
-    /// Whether homes have not answered all that was asked for `peer`, or it has not been told.
+    /// Whether a request of `peer` is unanswered, or an answer not yet written to it.
     #[must_use]
     pub fn is_confirming(&self, peer: PeerId) -> bool {
         self.engine.readers.hub.answers_awaited(peer) > 0
     }
 
-    /// Begins a subscription of `peer` to any number of topics, whose confirmation has this number.
-    /// [`Self::confirm`] ends it.
+    /// Opens a subscription of `peer` to any number of topics; the ticket identifies its confirmation.
+    /// [`Self::confirm`] closes it.
     #[must_use]
     pub fn begin_subscription(&mut self, peer: PeerId) -> Ticket {
         let ticket = self.engine.outcomes.ticket();
@@ -96,33 +99,32 @@ impl<L: Lanes> Turn<'_, L> {
         ticket
     }
 
-    /// Ends what [`Self::begin_subscription`] began. Returns the confirmation if nothing has to be
-    /// waited for; otherwise it will be an [`Outcome::Confirmed`].
+    /// Closes what [`Self::begin_subscription`] opened. Returns the confirmation if no home has to answer; otherwise it
+    /// comes as an [`Outcome::Confirmed`].
     #[must_use]
     pub fn confirm(&mut self, ticket: Ticket) -> Option<Confirmation> {
         self.recover_here(ticket);
         let mut confirmation = self.engine.tickets.settle(ticket)?;
-        self.locate_flowing(&mut confirmation);
+        self.locate_underway(&mut confirmation);
         Some(confirmation)
     }
 
-    /// Where the topics stand that the peer is sent already: behind the last message that it has been
-    /// written. Called when it is about to be told.
-    pub(super) fn locate_flowing(&mut self, confirmation: &mut Confirmation) {
+    /// Sets the positions of topics that were delivered to the peer before: after the last message written to it.
+    /// Called just before the reply is written.
+    pub(super) fn locate_underway(&mut self, confirmation: &mut Confirmation) {
         let Confirmation { peer, topics, .. } = confirmation;
         for begun in topics.iter_mut().filter(|begun| begun.hold.is_none()) {
             let topic = begun.topic;
             if !self.engine.readers.is_reading(*peer, topic, &begun.name) {
                 continue;
             }
-            // What waits in a group comes behind the confirmation, and so does what the peer is
-            // catching up with.
+            // An open group is written after the reply, and so is what the peer has yet to catch up with.
             self.close_group(topic);
             let engine = &*self.engine;
             let epoch = begun.position.map_or(0, |position| position.epoch);
             let live = engine.readers.written_number(*peer, topic, &begun.name);
             let missed = engine.catch_ups.written(*peer, topic, epoch);
-            // Where the peer says that it was, it may never have been.
+            // The position that the peer claims may be one it never reached.
             let written = missed.map_or(live, |missed| live.map(|live| live.min(missed)));
             if let (Some(position), Some(written)) = (&mut begun.position, written) {
                 position.offset = written;
@@ -130,8 +132,8 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// The peer has been told what a confirmation says: what it has missed follows, and then what is
-    /// new.
+    /// The reply to a subscription has been written: releases the holds, so that missed messages and then new ones are
+    /// written.
     pub fn go_on(&mut self, confirmation: &Confirmation) {
         let Confirmation {
             peer,
@@ -144,8 +146,8 @@ impl<L: Lanes> Turn<'_, L> {
         }
         self.engine.readers.hub.note_answered(*peer);
         let is_lost = |one: &&SubscribingPattern| one.from.is_some() && !one.is_complete;
-        for covering in patterns.iter().filter(is_lost) {
-            let topic = Some(covering.pattern.as_str().into());
+        for pending in patterns.iter().filter(is_lost) {
+            let topic = Some(pending.pattern.as_str().into());
             let (lost, cause) = (None, GapCause::History);
             self.tell_gap(*peer, Gap { topic, lost, cause });
         }
@@ -180,10 +182,10 @@ impl<L: Lanes> Turn<'_, L> {
         self.begin_catch_up(*peer, missed);
     }
 
-    /// Makes a peer a member of a topic. A peer that is a member already only stays one for longer.
+    /// Makes a peer a member of a topic. A peer that is a member already stays one.
     ///
     /// # Errors
-    /// The topic is new and there are too many, or there is no memory for a membership of its own.
+    /// The hub is at its limit of topics, or of memory for memberships.
     pub fn subscribe(
         &mut self,
         peer: PeerId,
@@ -208,7 +210,7 @@ impl<L: Lanes> Turn<'_, L> {
         let format = readers.hub.format_of(peer.slot);
         let (log, is_new, hold) = match readers.patterns.log_of(peer, name) {
             Some(log) => {
-                let flows = readers.patterns.flows(peer, name, ticket);
+                let flows = readers.patterns.is_underway(peer, name, ticket);
                 readers.patterns.add_name(peer, name);
                 let hold = self.engine.tickets.hold_of(ticket, log);
                 (log, false, hold.filter(|_| !flows))
@@ -216,7 +218,7 @@ impl<L: Lanes> Turn<'_, L> {
             None if !readers.hub.has_room_for_members() => return Err(SubscribeError::Memory),
             None => {
                 let is_new = readers.hub.subscribe(peer.slot, topic) != Subscribed::Covered;
-                // Nothing is written of it before the peer has been told where it begins.
+                // No message of it is written before the reply that says where it begins.
                 let hold = is_new.then(|| readers.hub.hold(peer.slot, topic));
                 (topic, is_new, hold)
             }
@@ -240,19 +242,19 @@ impl<L: Lanes> Turn<'_, L> {
         Ok(())
     }
 
-    /// Adds a topic to a subscription and finds out where it stands.
+    /// Adds a topic to a subscription and determines its position.
     fn locate(&mut self, ticket: Ticket, begun: Subscribing, format: FormatId) {
         match self.engine.place_of(&begun.name) {
-            Place::Here => self.subscribe_here(ticket, begun, format),
-            Place::Shard(home) => self.subscribe_there(home, ticket, begun, format),
+            Place::Here => self.subscribe_local(ticket, begun, format),
+            Place::Shard(home) => self.subscribe_remote(home, ticket, begun, format),
         }
     }
 
-    fn subscribe_here(&mut self, ticket: Ticket, mut begun: Subscribing, format: FormatId) {
+    fn subscribe_local(&mut self, ticket: Ticket, mut begun: Subscribing, format: FormatId) {
         let shard = self.engine.shard;
         let id = self.take_interest(&begun.name, Interest { shard, format });
         let position = self.engine.homes.home.topic(id).position();
-        // It may have been published to before anybody here read it in this format.
+        // It may have been published to before it had a reader in this format.
         let hub = &mut self.engine.readers.hub;
         hub.begin(begun.topic, format, position.offset);
         begun.position = Some(position);
@@ -262,7 +264,7 @@ impl<L: Lanes> Turn<'_, L> {
         self.engine.tickets.add(ticket, begun, 0);
     }
 
-    fn subscribe_there(
+    fn subscribe_remote(
         &mut self,
         home: ShardId,
         ticket: Ticket,
@@ -270,8 +272,8 @@ impl<L: Lanes> Turn<'_, L> {
         format: FormatId,
     ) {
         let (topic, name) = (begun.topic, begun.name.clone());
-        let standing = self.engine.readers.interests.standing(topic, format);
-        if standing == Standing::None {
+        let state = self.engine.readers.interests.state(topic, format);
+        if state == InterestState::None {
             self.ask_interest(home, topic, &name, format);
         }
         begun.position = self.engine.live_position(&name, topic, format);
@@ -297,13 +299,12 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// Has a peer read all topics that these patterns match, those that there are and those that will
-    /// be. Comes before the topics that are named in the same subscription. Where a pattern comes with
-    /// the position that an earlier confirmation named, the peer goes on in the topics that were published
-    /// to since, but for those that it has subscribed to besides.
+    /// Subscribes a peer to all topics that match these patterns, existing and future. Comes before the topics named in
+    /// the same subscription. A pattern with the position of an earlier confirmation resumes the topics published to
+    /// since, except those that the peer has subscribed to by name.
     ///
-    /// Cost: one round for each home; one step for each pair of its patterns, each topic that it has named
-    /// and each frame that waits for it. With a position, a look at every topic of each home.
+    /// Cost: one round trip to each home; one step for each pair of its patterns, each topic it has named and each of
+    /// its unread frames. With a position, a look at every topic of each home.
     pub fn subscribe_patterns(
         &mut self,
         peer: PeerId,
@@ -314,7 +315,7 @@ impl<L: Lanes> Turn<'_, L> {
             return;
         };
         let (shard, mut is_new) = (self.engine.shard, false);
-        // A topic that several of them match begins where the first one says.
+        // A topic that several of them match begins at the earliest position.
         let mut patterns: Vec<_> = patterns.iter().collect();
         patterns.sort_by_key(|(_, from)| from.map(|from| from.offset));
         for (pattern, from) in patterns {
@@ -335,14 +336,14 @@ impl<L: Lanes> Turn<'_, L> {
             };
             let is_of_now =
                 |from: Position| from.epoch == position.epoch && from.offset <= position.offset;
-            let covering = SubscribingPattern {
+            let pending = SubscribingPattern {
                 pattern: pattern.clone(),
                 from: *from,
                 position,
                 is_complete: from.is_none_or(is_of_now),
             };
-            let since_ms = covering.since_ms();
-            let index = self.engine.tickets.add_pattern(ticket, covering);
+            let since_ms = pending.since_ms();
+            let index = self.engine.tickets.add_pattern(ticket, pending);
             for other in self.engine.others() {
                 self.engine.tickets.wait(ticket);
                 let pattern = pattern.as_str().as_bytes();
@@ -374,61 +375,64 @@ impl<L: Lanes> Turn<'_, L> {
         self.engine.flush_wanted = true;
     }
 
-    /// Goes on in the topics that live here, of the patterns of a subscription that has named its topics.
+    /// Resumes the topics whose home is this shard, for the patterns of a subscription whose topics have been added.
     fn recover_here(&mut self, ticket: Ticket) {
         for index in 0.. {
-            let Some(covering) = self.engine.tickets.patterns(ticket).get(index) else {
+            let Some(pending) = self.engine.tickets.patterns(ticket).get(index) else {
                 return;
             };
-            if let Some(since_ms) = covering.since_ms() {
-                let pattern = covering.pattern.clone();
-                let covered = self.covered(&pattern, Some(since_ms));
+            if let Some(since_ms) = pending.since_ms() {
+                let pattern = pending.pattern.clone();
+                let recovery = self.pattern_recovery(&pattern, Some(since_ms));
                 let index = u32::try_from(index).expect("subscriptions are limited");
-                self.take_covered(ticket, index, &covered);
+                self.take_pattern_recovery(ticket, index, &recovery);
             }
         }
     }
 
-    /// What this home knows of a pattern that a subscriber comes back to. Topics are announced before.
-    pub(super) fn covered(
+    /// This home's answer to a pattern that a subscriber resumes. Its topics are announced first.
+    pub(super) fn pattern_recovery(
         &mut self,
         pattern: &Pattern,
         since_ms: Option<u64>,
-    ) -> Covered<Box<str>> {
+    ) -> PatternRecovery<Box<str>> {
         let (now_ms, home) = (self.now.ms, &mut self.engine.homes.home);
         let since = since_ms.map(|since_ms| home.published_since(pattern, since_ms, now_ms));
-        let mut covered = Covered {
+        let mut recovery = PatternRecovery {
             from_ms: now_ms,
             topics: Vec::new(),
             is_complete: since.as_ref().is_none_or(|since| since.is_complete),
         };
         for (id, place) in since.into_iter().flat_map(|since| since.topics) {
             let home = &mut self.engine.homes.home;
-            let (name, wanted) = (Box::from(home.topic(id).name()), home.look_up(id));
+            let (name, wanted) = (
+                Box::from(home.topic(id).name()),
+                home.take_new_interests(id),
+            );
             self.announce(id, &name, &wanted);
-            covered.topics.push((name, place.unwrap_or_default()));
+            recovery.topics.push((name, place.unwrap_or_default()));
         }
-        covered
+        recovery
     }
 
-    /// A home has said which topics a pattern brings back.
-    pub(super) fn take_covered(
+    /// A home has named the topics that a pattern resumes.
+    pub(super) fn take_pattern_recovery(
         &mut self,
         ticket: Ticket,
         index: u32,
-        covered: &Covered<impl AsRef<str>>,
+        recovery: &PatternRecovery<impl AsRef<str>>,
     ) {
-        let mut is_complete = covered.is_complete;
-        for (name, from) in &covered.topics {
+        let mut is_complete = recovery.is_complete;
+        for (name, from) in &recovery.topics {
             is_complete &= self.recover(ticket, name.as_ref(), *from);
         }
-        let covering = self.engine.tickets.pattern_mut(ticket, index);
-        covering.position.offset = covering.position.offset.min(covered.from_ms);
-        covering.is_complete &= is_complete;
+        let pending = self.engine.tickets.pattern_mut(ticket, index);
+        pending.position.offset = pending.position.offset.min(recovery.from_ms);
+        pending.is_complete &= is_complete;
     }
 
-    /// Has a peer go on in a topic because of a pattern of the same subscription, unless it has subscribed
-    /// to it besides. Returns whether there was room.
+    /// Resumes a topic because of a pattern of the same subscription, unless the peer has subscribed to it by name.
+    /// Returns `false` at the limit.
     fn recover(&mut self, ticket: Ticket, name: &str, from: Position) -> bool {
         let peer = self.engine.tickets.peer_of(ticket);
         let Some(format) = self.engine.find_peer_format(peer) else {
@@ -437,12 +441,12 @@ impl<L: Lanes> Turn<'_, L> {
         let (readers, tickets) = (&mut self.engine.readers, &self.engine.tickets);
         let log = readers.patterns.log_of(peer, name);
         let hold = log.and_then(|log| Some((log, tickets.hold_of(ticket, log)?)));
-        // None: the patterns of a peer that is about to leave have ended.
+        // `None`: the peer is about to leave, and its patterns have been removed.
         let Some((log, hold)) = hold else {
             return true;
         };
         let known = readers.hub.find(name);
-        if readers.patterns.flows(peer, name, ticket)
+        if readers.patterns.is_underway(peer, name, ticket)
             || known.is_some_and(|topic| tickets.has(ticket, topic))
         {
             return true;
@@ -474,7 +478,7 @@ impl<L: Lanes> Turn<'_, L> {
         true
     }
 
-    /// Has a peer read what its patterns say by now. Returns the logs that it enters.
+    /// Moves a peer to the logs of its current patterns. Returns the logs that are new to it.
     pub(super) fn regroup(&mut self, peer: PeerId) -> Vec<TopicId> {
         self.close_groups();
         let readers = &mut self.engine.readers;
@@ -487,7 +491,7 @@ impl<L: Lanes> Turn<'_, L> {
         entered
     }
 
-    /// Notes at this home that a shard wants a topic.
+    /// Adds a shard to the subscribers of a topic at this home.
     pub(super) fn take_interest(&mut self, name: &str, interest: Interest) -> TopicId {
         let (id, wanted) = self.engine.homes.home.open_for_subscriber(name);
         self.announce(id, name, &wanted);
@@ -503,27 +507,27 @@ impl<L: Lanes> Turn<'_, L> {
         format: FormatId,
     ) {
         let interests = &mut self.engine.readers.interests;
-        interests.set(topic, format, Standing::Requested);
+        interests.set(topic, format, InterestState::Requested);
         let topic = name.as_bytes();
         self.ask(home, Request::Interest { topic, format });
     }
 
-    /// A home has answered about a topic: what waited for it waits no more.
+    /// A home has given a topic's position: subscriptions that wait for it go on.
     pub(super) fn settle_topic(&mut self, topic: TopicId, format: FormatId, position: Position) {
         for ticket in self.engine.tickets.locate(topic, format, position) {
             self.settle(ticket);
         }
     }
 
-    /// A home has said how far back a topic reaches.
+    /// A home has said whether it retains every message after an offset.
     pub(super) fn settle_reach(&mut self, ticket: Ticket, index: u32, reach: Reach) {
         self.engine.tickets.reach(ticket, index, reach);
         self.settle(ticket);
     }
 
-    /// All that homes had published when they said how far back topics reach has arrived here, so the
-    /// peer has seen nothing newer: live streams begin for it here and now, and not where they were when
-    /// it came, since it may have been ahead of this shard.
+    /// All messages that the homes had published when they answered [`Request::Reach`] have arrived at this shard,
+    /// so the peer has received nothing newer. Live streams begin for it at this point, not at the point of the
+    /// subscription, when the peer may have been ahead of this shard.
     fn begin_live(&mut self, confirmation: &mut Confirmation) {
         let Confirmation { peer, topics, .. } = confirmation;
         let is_there = |begun: &&Subscribing| {
@@ -557,7 +561,7 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// One answer less that a confirmation waits for.
+    /// One of the answers that a confirmation waits for has come.
     pub(super) fn settle(&mut self, ticket: Ticket) {
         if let Some(mut confirmation) = self.engine.tickets.settle(ticket) {
             self.begin_live(&mut confirmation);
@@ -568,12 +572,12 @@ impl<L: Lanes> Turn<'_, L> {
 }
 
 impl super::Engine {
-    /// Where a topic stands, as far as its messages have come here; `None` if they do not.
+    /// The position up to which a topic's messages have arrived at this shard; `None` if they are not sent here.
     fn live_position(&self, name: &str, topic: TopicId, format: FormatId) -> Option<Position> {
         if self.place_of(name) == Place::Here {
             return Some(self.homes.home.find(name)?.position());
         }
-        let is_live = self.readers.interests.standing(topic, format) == Standing::Live;
+        let is_live = self.readers.interests.state(topic, format) == InterestState::Live;
         is_live.then(|| Position {
             epoch: self.readers.interests.epoch(topic),
             offset: self.readers.hub.number(topic, format),

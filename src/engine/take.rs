@@ -1,31 +1,31 @@
-//! What other places ask and send.
+//! Handling of requests and deliveries from other shards.
 
 use bytes::Bytes;
 
 use super::home::Interest;
-use super::interest::Standing;
+use super::interest::InterestState;
 use super::{
-    Announced, Asker, Covered, Delivery, Lanes, Missed, Outcome, Post, PublishResult, Receipt,
+    Announced, Asker, Delivery, Lanes, Missed, Outcome, PatternRecovery, Post, PublishResult,
+    Receipt,
 };
 use super::{Request, Turn};
 use crate::id::{FormatId, Gather, Position, ShardId};
 use crate::metrics::Limited;
 use crate::topic::Pattern;
 
-/// What became of a request.
+/// The result of a request.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Taken {
-    /// It is done.
+    /// It is handled.
     Done,
-    /// There is no room for what it would cause: again after the next flush, and nothing else of the
-    /// place that asked before.
+    /// There is no room for its effects. Retry after the next flush, before any other request of the same shard.
     Stalled,
 }
 
 impl<L: Lanes> Turn<'_, L> {
-    /// Whether deliveries have to wait for the next flush, since a log has more than a flush should
-    /// be behind with: the lane fills, and its home holds publishers back.
+    /// Whether deliveries have to wait for the next flush, because a log exceeds what one flush writes: their lane
+    /// fills, and homes hold publishers back.
     ///
     /// Cost: a look at every dirty log.
     #[must_use]
@@ -33,7 +33,7 @@ impl<L: Lanes> Turn<'_, L> {
         self.engine.readers.hub.is_backlogged()
     }
 
-    /// Does what the place `from` asks.
+    /// Handles a request of the shard `from`.
     pub fn request(&mut self, from: ShardId, request: Request<&[u8]>) -> Taken {
         match request {
             Request::Publish {
@@ -87,15 +87,15 @@ impl<L: Lanes> Turn<'_, L> {
                 let (shard, pattern) = (from, pattern_of(pattern));
                 let home = &mut self.engine.homes.home;
                 home.add_pattern(Interest { shard, format }, &pattern);
-                let covered = self.covered(&pattern, since_ms);
-                let topics = covered.topics.iter();
+                let recovery = self.pattern_recovery(&pattern, since_ms);
+                let topics = recovery.topics.iter();
                 let patterned = Delivery::Patterned {
                     ticket,
                     index,
-                    covered: Covered {
-                        from_ms: covered.from_ms,
+                    recovery: PatternRecovery {
+                        from_ms: recovery.from_ms,
                         topics: topics.map(|(name, at)| (name.as_bytes(), *at)).collect(),
-                        is_complete: covered.is_complete,
+                        is_complete: recovery.is_complete,
                     },
                 };
                 self.lanes.deliver(from, patterned);
@@ -192,7 +192,7 @@ impl<L: Lanes> Turn<'_, L> {
             _ => None,
         };
         let result = self.publish_here(post, receipt);
-        // A task waits where it is, and the requests of others go on.
+        // A task of the requesting shard retries by itself, so later requests go on.
         if result == PublishResult::Busy && receipt.is_none() {
             return Taken::Stalled;
         }
@@ -203,7 +203,7 @@ impl<L: Lanes> Turn<'_, L> {
         Taken::Done
     }
 
-    /// Takes what the home `from` sends.
+    /// Handles a delivery from the home `from`.
     pub fn delivery(&mut self, from: ShardId, delivery: Delivery<&[u8]>) {
         match delivery {
             Delivery::Append {
@@ -224,7 +224,7 @@ impl<L: Lanes> Turn<'_, L> {
                 }
                 self.counters.deliveries.add(members as u64);
                 if let Some(receipt) = receipt {
-                    self.sign(receipt, members);
+                    self.report_receipt(receipt, members);
                 }
             }
             Delivery::Appeared(announced) | Delivery::Interested(announced) => {
@@ -233,9 +233,9 @@ impl<L: Lanes> Turn<'_, L> {
             Delivery::Patterned {
                 ticket,
                 index,
-                covered,
+                recovery,
             } => {
-                self.take_covered(ticket, index, &covered.map(text));
+                self.take_pattern_recovery(ticket, index, &recovery.map(text));
                 self.settle(ticket);
             }
             Delivery::Forgotten {
@@ -279,7 +279,7 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// A topic of another home arrives from now on.
+    /// Messages of a topic whose home is another shard arrive from now on.
     fn take_announced(&mut self, from: ShardId, announced: Announced<&[u8]>) {
         let Announced {
             home,
@@ -289,50 +289,49 @@ impl<L: Lanes> Turn<'_, L> {
         } = announced;
         let readers = &mut self.engine.readers;
         let Some(topic) = readers.hub.open(text(name)) else {
-            // Too many topics here: the home need not send this one.
+            // This shard is at its topic limit: the home need not send this one.
             self.counters.limited(Limited::Topics);
             let topic = name;
             return self.ask(from, Request::Disinterest { topic, format });
         };
-        if readers.interests.standing(topic, format) == Standing::Closing {
-            // Said before the home heard that the interest is taken back; that it has been forgotten
-            // is still to come.
+        if readers.interests.state(topic, format) == InterestState::Closing {
+            // Sent before the home learned that the interest is withdrawn; its confirmation is still to come.
             return;
         }
-        readers.interests.name(from, home, topic, position.epoch);
-        readers.interests.set(topic, format, Standing::Live);
+        readers.interests.bind(from, home, topic, position.epoch);
+        readers.interests.set(topic, format, InterestState::Live);
         readers.hub.begin(topic, format, position.offset);
         if format.gather == Gather::Merge {
             self.locate_part(topic, position);
         }
         self.settle_topic(topic, format, position);
-        // The peer that asked may have left while the answer was on its way.
+        // The peer that asked may have left in the meantime.
         self.engine.tickets.note_vacant(topic, format);
     }
 
-    /// A home has forgotten that this place is interested in a topic.
+    /// A home has forgotten this shard's interest in a topic.
     fn take_forgotten(&mut self, from: ShardId, name: &str, format: FormatId) {
         let readers = &mut self.engine.readers;
         let Some(topic) = readers.hub.find(name) else {
             return;
         };
-        readers.interests.set(topic, format, Standing::None);
+        readers.interests.set(topic, format, InterestState::None);
         let is_unwanted = !readers.interests.has_any(topic, &self.engine.formats);
         if is_unwanted {
-            readers.interests.unname(from, topic);
+            readers.interests.unbind(from, topic);
         }
         if readers.is_wanted(topic, format) {
             return self.ask_interest(from, topic, name, format);
         }
-        readers.lose(topic, format);
-        // The peers that came meanwhile have left again, and are told what they asked for.
+        readers.end_format(topic, format);
+        // The peers that subscribed meanwhile have left again; their requests are answered.
         self.settle_topic(topic, format, Position::default());
         if is_unwanted {
             self.engine.readers.close_topic(topic);
         }
     }
 
-    /// Sends a page of a topic's history to the place of the peer that missed it.
+    /// Sends a page of a topic's history to the shard of the peer that missed it.
     fn send_page(&mut self, to: ShardId, topic: &str, missed: Missed) {
         let mut page: Vec<u8> = Vec::new();
         let mut ends: Vec<usize> = Vec::new();

@@ -1,16 +1,16 @@
-//! Who asks, and under which number the answer comes.
+//! Requests that wait for an answer, and who asked.
 
 use crate::id::PeerId;
 
-/// The number of something that waits for an answer, unique among those that wait.
+/// Identifies a pending request; unique among those pending.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Ticket(pub u32);
 
-/// Who waits for an answer that crosses places.
+/// The recipient of an answer from another shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Asker {
     /// A connection.
     Peer(PeerId),
-    /// A task, which knows its ticket.
+    /// A task, by the ticket of its request.
     Task(Ticket),
 }

@@ -1,4 +1,4 @@
-//! Subscriptions that wait for homes to answer, and topics that nobody may read any more.
+//! Subscriptions that wait for answers of homes, and topics that may have lost their last member.
 
 use super::Ticket;
 use super::confirmation::{Confirmation, Subscribing, SubscribingPattern};
@@ -6,31 +6,31 @@ use super::message::Reach;
 use crate::collections::{HashMap, HashSet};
 use crate::id::{FormatId, PeerId, Position, TopicId};
 
-/// Confirmations that wait for homes.
+/// Confirmations that wait for homes, and the sweep of vacant topics.
 #[derive(Debug, Default)]
 pub(super) struct Tickets {
     open: HashMap<Ticket, Waiting>,
-    /// Peers that wait to be told which topics they go on in because of patterns.
+    /// Peers that wait to learn which topics their patterns resume.
     recovering: HashSet<PeerId>,
-    /// Which tickets wait for the answer about a topic.
+    /// The tickets that wait for a topic's position.
     topics: HashMap<(TopicId, FormatId), Vec<Ticket>>,
-    /// Topics that may have lost their last member.
+    /// Topics that may have lost their last member, to be checked.
     vacant: Vec<(TopicId, FormatId)>,
-    /// All topics from this number on may have.
-    from: Option<usize>,
-    /// And then all before it.
-    again: bool,
+    /// The scan of all topics for lost members: the next index; `None` if no scan runs.
+    scan_from: Option<usize>,
+    /// Whether the scan has to run again from the start.
+    scan_again: bool,
 }
 
 #[derive(Debug)]
 struct Waiting {
     confirmation: Confirmation,
-    /// Answers that have not come, and one more until all has been asked for.
+    /// Outstanding answers, plus one until all requests have been made.
     left: usize,
 }
 
 impl Tickets {
-    /// Begins a confirmation for `peer`.
+    /// Opens a confirmation for `peer`.
     pub(super) fn open(&mut self, ticket: Ticket, peer: PeerId) {
         let waiting = Waiting {
             confirmation: Confirmation::new(ticket, peer),
@@ -39,7 +39,7 @@ impl Tickets {
         self.open.insert(ticket, waiting);
     }
 
-    /// Whose a confirmation is.
+    /// The peer of a confirmation.
     pub(super) fn peer_of(&self, ticket: Ticket) -> PeerId {
         self.open[&ticket].confirmation.peer
     }
@@ -49,12 +49,12 @@ impl Tickets {
         &self.open[&ticket].confirmation.patterns
     }
 
-    /// One of these.
+    /// A pattern of a confirmation, by index.
     pub(super) fn pattern_mut(&mut self, ticket: Ticket, index: u32) -> &mut SubscribingPattern {
         &mut self.waiting(ticket).confirmation.patterns[index as usize]
     }
 
-    /// Adds a pattern to a confirmation. Returns its place among the patterns.
+    /// Adds a pattern to a confirmation. Returns its index.
     pub(super) fn add_pattern(&mut self, ticket: Ticket, pattern: SubscribingPattern) -> u32 {
         let confirmation = &mut self.waiting(ticket).confirmation;
         let is_back = pattern.since_ms().is_some();
@@ -66,30 +66,29 @@ impl Tickets {
         u32::try_from(index).expect("subscriptions are limited")
     }
 
-    /// Whether homes have not said yet which topics a peer goes on in because of patterns.
+    /// Whether a home has not said yet which topics a peer's patterns resume.
     pub(super) fn is_recovering(&self, peer: PeerId) -> bool {
         self.recovering.contains(&peer)
     }
 
-    /// How many topics a confirmation speaks of.
+    /// The number of topics in a confirmation.
     pub(super) fn topic_count(&self, ticket: Ticket) -> usize {
         self.open[&ticket].confirmation.topics.len()
     }
 
-    /// Whether a confirmation speaks of a topic already.
+    /// Whether a confirmation includes a topic.
     pub(super) fn has(&self, ticket: Ticket, topic: TopicId) -> bool {
         let topics = &self.open[&ticket].confirmation.topics;
         topics.iter().any(|begun| begun.topic == topic)
     }
 
-    /// The hold of a log that began with a confirmation.
+    /// The hold of a log that a confirmation began.
     pub(super) fn hold_of(&self, ticket: Ticket, log: TopicId) -> Option<u16> {
         let topics = &self.open[&ticket].confirmation.topics;
         topics.iter().find(|begun| begun.topic == log)?.hold
     }
 
-    /// Adds a topic to a confirmation, and how many answers it waits for besides. Returns its place
-    /// among the topics.
+    /// Adds a topic to a confirmation, and the number of answers to wait for. Returns its index.
     pub(super) fn add(&mut self, ticket: Ticket, topic: Subscribing, answers: usize) -> u32 {
         let waiting = self.waiting(ticket);
         waiting.left += answers;
@@ -98,12 +97,12 @@ impl Tickets {
         u32::try_from(topics.len() - 1).expect("subscriptions are limited")
     }
 
-    /// One answer more that a confirmation waits for.
+    /// A confirmation waits for one more answer.
     pub(super) fn wait(&mut self, ticket: Ticket) {
         self.waiting(ticket).left += 1;
     }
 
-    /// Notes that a confirmation waits for the answer about a topic.
+    /// A confirmation waits for a topic's position.
     pub(super) fn wait_for_topic(&mut self, ticket: Ticket, topic: TopicId, format: FormatId) {
         let waiting = self.topics.entry((topic, format)).or_default();
         waiting.push(ticket);
@@ -114,7 +113,7 @@ impl Tickets {
         waiting.expect("it is open until its last answer")
     }
 
-    /// A home has said where a topic stands. Returns the tickets that waited for it.
+    /// A home has given a topic's position. Returns the tickets that waited for it.
     pub(super) fn locate(
         &mut self,
         topic: TopicId,
@@ -133,7 +132,7 @@ impl Tickets {
         tickets
     }
 
-    /// A home has said how far back a topic reaches.
+    /// A home has said whether it retains every message after an offset.
     pub(super) fn reach(&mut self, ticket: Ticket, index: u32, reach: Reach) {
         if let Some(waiting) = self.open.get_mut(&ticket)
             && let Some(resume) = &mut waiting.confirmation.topics[index as usize].resume
@@ -142,7 +141,7 @@ impl Tickets {
         }
     }
 
-    /// One answer less that a confirmation waits for. Returns it with the last one.
+    /// One of the outstanding answers has come. Returns the confirmation if it was the last.
     pub(super) fn settle(&mut self, ticket: Ticket) -> Option<Confirmation> {
         let waiting = self.open.get_mut(&ticket)?;
         waiting.left -= 1;
@@ -151,48 +150,48 @@ impl Tickets {
         }
         let settled = self.open.remove(&ticket)?;
         self.recovering.remove(&settled.confirmation.peer);
-        if self.open.is_empty() && self.open.capacity() > SPARSE_FROM {
+        if self.open.is_empty() && self.open.capacity() > SHRINK_FROM {
             self.open = HashMap::default();
             self.recovering = HashSet::default();
         }
         Some(settled.confirmation)
     }
 
-    /// Notes that a topic may have no members.
+    /// Notes that a topic may have lost its last member.
     pub(super) fn note_vacant(&mut self, topic: TopicId, format: FormatId) {
         self.vacant.push((topic, format));
     }
 
-    /// Notes that any topic may have no members.
-    pub(super) fn look_through(&mut self) {
-        self.again = self.from.is_some();
-        self.from.get_or_insert(0);
+    /// Starts a scan of all topics for lost members, or repeats a running one.
+    pub(super) fn start_scan(&mut self) {
+        self.scan_again = self.scan_from.is_some();
+        self.scan_from.get_or_insert(0);
     }
 
-    /// From which number on topics may have no members.
-    pub(super) fn next_to_look_at(&self) -> Option<usize> {
-        self.from
+    /// The index at which the scan goes on.
+    pub(super) fn scan_index(&self) -> Option<usize> {
+        self.scan_from
     }
 
-    /// Notes that topics have been looked at up to `until`, which are all if `is_end`.
-    pub(super) fn note_looked_at(&mut self, until: usize, is_end: bool) {
-        self.from = match is_end {
+    /// Records that the scan has reached `until`, which is the end if `is_end`.
+    pub(super) fn note_scanned(&mut self, until: usize, is_end: bool) {
+        self.scan_from = match is_end {
             false => Some(until),
-            true => std::mem::take(&mut self.again).then_some(0),
+            true => std::mem::take(&mut self.scan_again).then_some(0),
         };
     }
 
-    /// How many topics may have lost their last member.
+    /// Topics noted by [`Self::note_vacant`] and not taken.
     pub(super) fn vacant_count(&self) -> usize {
         self.vacant.len()
     }
 
-    /// Takes topics that may have lost their last member, those that were noted first.
+    /// Takes noted topics, oldest first.
     pub(super) fn take_vacant(&mut self, count_max: usize) -> Vec<(TopicId, FormatId)> {
         let rest = self.vacant.split_off(count_max.min(self.vacant.len()));
         std::mem::replace(&mut self.vacant, rest)
     }
 }
 
-/// Confirmations that there has to be room for before it is given back.
-const SPARSE_FROM: usize = 1024;
+/// Capacity of the table of confirmations below which it is not shrunk.
+const SHRINK_FROM: usize = 1024;

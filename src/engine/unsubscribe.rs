@@ -1,8 +1,8 @@
-//! The end of subscriptions, and of topics that nobody reads any more.
+//! The end of subscriptions, and of topics without readers.
 
 use super::home::Interest;
 use super::hub::Unsubscribed;
-use super::interest::Standing;
+use super::interest::InterestState;
 use super::{Lanes, Place, Request, Turn};
 use crate::id::{FormatId, PeerId, TopicId};
 use crate::topic::Pattern;
@@ -27,11 +27,9 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// Ends a peer's interest in all topics that these patterns match, but for those that others of its
-    /// subscriptions cover.
+    /// Ends a peer's subscriptions to these patterns. Topics that its other subscriptions cover stay.
     ///
-    /// Cost: one step for each pair of its patterns, each topic that it has named and each frame that
-    /// waits for it.
+    /// Cost: one step for each pair of its patterns, each topic it has named and each of its unread frames.
     pub fn unsubscribe_patterns(&mut self, peer: PeerId, patterns: &[Pattern]) {
         let Some(format) = self.engine.find_peer_format(peer) else {
             return;
@@ -40,12 +38,12 @@ impl<L: Lanes> Turn<'_, L> {
         let is_last = |pattern: &&Pattern| all.remove(peer, format, pattern);
         let unwanted: Vec<Pattern> = patterns.iter().filter(is_last).cloned().collect();
         self.regroup(peer);
-        self.give_up_patterns(&unwanted, format);
+        self.withdraw_patterns(&unwanted, format);
         self.engine.flush_wanted = true;
     }
 
-    /// Gives up what a peer has subscribed to that is about to be sent its last frame
-    /// ([`Engine::send_last`]) or to leave: with that its memberships end, all at once.
+    /// Ends the patterns of a peer that is about to be sent its last frame ([`Engine::send_last`]) or to leave; these
+    /// calls end its memberships.
     ///
     /// [`Engine::send_last`]: super::Engine::send_last
     pub fn end_subscriptions(&mut self, peer: PeerId) {
@@ -55,12 +53,12 @@ impl<L: Lanes> Turn<'_, L> {
             readers.hub.drain_refill(peer.slot);
             self.engine.catch_ups.forget(peer);
             let unwanted = self.engine.readers.patterns.forget(peer, format);
-            self.give_up_patterns(&unwanted, format);
+            self.withdraw_patterns(&unwanted, format);
         }
     }
 
-    /// Nobody here that reads `format` has these patterns any more.
-    fn give_up_patterns(&mut self, patterns: &[Pattern], format: FormatId) {
+    /// Withdraws patterns that no peer of this shard with `format` has any more.
+    fn withdraw_patterns(&mut self, patterns: &[Pattern], format: FormatId) {
         let shard = self.engine.shard;
         let interest = Interest { shard, format };
         for pattern in patterns {
@@ -72,16 +70,16 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// How many topics may have no member any more.
+    /// Topics that may have lost their last member.
     #[must_use]
     pub fn vacant_count(&self) -> usize {
         self.engine.tickets.vacant_count()
     }
 
-    /// Gives up topics that have no member any more, [`SWEPT_MAX`] at most. Called by the ticker, so that a
-    /// topic whose subscribers come and go is not asked for each time.
+    /// Withdraws interests in topics without members, at most [`SWEPT_MAX`]. Called by the ticker, so that a topic
+    /// whose subscribers come and go is not requested each time.
     pub fn sweep_vacant(&mut self) {
-        self.look_for_vacant();
+        self.scan_vacant();
         for (topic, format) in self.engine.tickets.take_vacant(SWEPT_MAX) {
             let is_topic = self.engine.readers.hub.is_topic(topic);
             if is_topic
@@ -89,12 +87,12 @@ impl<L: Lanes> Turn<'_, L> {
                 && !self.sweep_log(topic, format)
                 && !self.engine.readers.is_wanted(topic, format)
             {
-                self.give_up(topic, format);
+                self.withdraw(topic, format);
             }
         }
     }
 
-    /// Gives up a log of patterns that nobody reads any more; `true` if `log` is one, used or not.
+    /// Removes a log of patterns without readers. Returns whether `log` is a log of patterns, in use or not.
     fn sweep_log(&mut self, log: TopicId, format: FormatId) -> bool {
         let readers = &mut self.engine.readers;
         if !readers.patterns.is_log(log) {
@@ -102,20 +100,19 @@ impl<L: Lanes> Turn<'_, L> {
         }
         if readers.hub.member_count(log, format) == 0 {
             readers.patterns.close(&mut readers.hub, log);
-            // Which topics were wanted for its sake alone is found out in turns.
-            self.engine.tickets.look_through();
+            // Which topics only this log needed is found by a scan, in several turns.
+            self.engine.tickets.start_scan();
         }
         true
     }
 
-    /// Looks for topics that nobody reads any more since a log of patterns has lost its last member, a
-    /// number of them in each turn.
-    fn look_for_vacant(&mut self) {
-        let Some(from) = self.engine.tickets.next_to_look_at() else {
+    /// Scans for topics that lost their last reader with a log of patterns, [`SCANNED_MAX`] in each turn.
+    fn scan_vacant(&mut self) {
+        let Some(from) = self.engine.tickets.scan_index() else {
             return;
         };
         let end = self.engine.readers.hub.topics_end();
-        let until = end.min(from + LOOKED_AT_MAX);
+        let until = end.min(from + SCANNED_MAX);
         for index in from..until {
             let topic = TopicId(u32::try_from(index).expect("topics_max is below 2^32"));
             if !self.engine.readers.hub.is_topic(topic) {
@@ -130,33 +127,33 @@ impl<L: Lanes> Turn<'_, L> {
                 }
             }
         }
-        self.engine.tickets.note_looked_at(until, until == end);
+        self.engine.tickets.note_scanned(until, until == end);
     }
 
-    /// Gives up a topic that no peer here reads in `format`.
-    fn give_up(&mut self, topic: TopicId, format: FormatId) {
+    /// Withdraws the interest in a topic that no peer of this shard reads in `format`.
+    fn withdraw(&mut self, topic: TopicId, format: FormatId) {
         let name: Box<str> = self.engine.readers.hub.name(topic).into();
         match self.engine.place_of(&name) {
             Place::Here => {
                 let shard = self.engine.shard;
                 let interest = Interest { shard, format };
                 self.engine.homes.home.remove_interest(&name, interest);
-                self.engine.readers.lose(topic, format);
+                self.engine.readers.end_format(topic, format);
             }
             Place::Shard(home) if self.lanes.requests_full(home) => {
                 return self.engine.tickets.note_vacant(topic, format);
             }
             Place::Shard(home) => {
                 let readers = &mut self.engine.readers;
-                if readers.interests.standing(topic, format) == Standing::Live {
-                    readers.interests.set(topic, format, Standing::Closing);
-                    readers.lose(topic, format);
+                if readers.interests.state(topic, format) == InterestState::Live {
+                    readers.interests.set(topic, format, InterestState::Closing);
+                    readers.end_format(topic, format);
                     let topic = name.as_bytes();
                     self.ask(home, Request::Disinterest { topic, format });
                 }
             }
         }
-        // Other formats may be wanted, or have a sweep to come.
+        // The topic may have readers in other formats, or be noted for another sweep.
         let engine = &mut *self.engine;
         let is_held = engine.readers.interests.has_any(topic, &engine.formats)
             || engine.homes.home.is_wanted_by(&name, engine.shard);
@@ -166,17 +163,17 @@ impl<L: Lanes> Turn<'_, L> {
     }
 }
 
-/// Topics that are given up in one turn.
+/// Topics swept in one turn.
 pub const SWEPT_MAX: usize = 4096;
 
-/// What ending one subscription takes, about, in the steps of a turn.
+/// The approximate cost of ending one subscription, in the steps of a turn.
 const UNSUBSCRIPTION_STEPS: usize = 10;
 
-/// Topics that are looked at in one turn.
-const LOOKED_AT_MAX: usize = 4096;
+/// Topics scanned in one turn.
+const SCANNED_MAX: usize = 4096;
 
 impl super::Engine {
-    /// Whether a topic's home knows of an interest of this place in it.
+    /// Whether a topic's home has an interest of this shard on record.
     fn is_held(&self, topic: TopicId, format: FormatId) -> bool {
         let name = self.readers.hub.name(topic);
         match self.place_of(name) {
@@ -185,7 +182,7 @@ impl super::Engine {
                 let known = self.homes.home.find(name);
                 known.is_some_and(|known| known.interest().contains(&Interest { shard, format }))
             }
-            Place::Shard(_) => self.readers.interests.standing(topic, format) == Standing::Live,
+            Place::Shard(_) => self.readers.interests.state(topic, format) == InterestState::Live,
         }
     }
 }

@@ -120,7 +120,7 @@ async fn tick(shard: Rc<Shard>) {
         if tick % TICKS_PER_TIDY == 0 {
             sweep_vacant(&shard).await;
             shard.tidy();
-            if shard.engine(|engine| engine.is_home_tight()) {
+            if shard.engine(|engine| engine.is_home_over_half()) {
                 sweep_home(&shard).await;
             }
         }

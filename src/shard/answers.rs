@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{Handle, Shard};
 use crate::collections::HashMap;
-use crate::engine::{Counting, Kept, Outcome, Post, PublishResult, Ticket};
+use crate::engine::{Counting, HistoryExcerpt, Outcome, Post, PublishResult, Ticket};
 use crate::process::{ByteBudget, CallSlot};
 
 /// An outcome to come. The sender is dropped if a shard that contributes to it ends before.
@@ -156,7 +156,12 @@ impl Handle {
     }
 
     /// The retained messages of a topic: at most `limit` after `since`. `None` if the gateway stops.
-    pub async fn history(&self, topic: &str, since: u64, limit: u32) -> Option<Box<Kept>> {
+    pub async fn history(
+        &self,
+        topic: &str,
+        since: u64,
+        limit: u32,
+    ) -> Option<Box<HistoryExcerpt>> {
         self.clock.refresh();
         let ticket = self.engine(|engine| engine.read_history(topic, since, limit));
         let kept = self.answers.borrow_mut().wait(ticket);

@@ -1,4 +1,4 @@
-//! Writing what waits: one write per peer per turn, whatever the number of messages.
+//! The flush: one write per peer, whatever the number of messages.
 
 use std::io::IoSlice;
 
@@ -13,44 +13,43 @@ use super::{
 use crate::config::SlowConsumer;
 use crate::id::{PeerId, Slot, TopicId};
 
-/// Where a peer's bytes go. Implemented by the sockets of a shard; it must not
-/// call back into the hub.
+/// The sockets of a shard, by peer. Must not call back into the hub.
 pub trait Sink {
-    /// Writes as much of `bytes` as `slot` takes at once.
+    /// Writes as much of `bytes` as the socket of `slot` accepts.
     fn write(&mut self, slot: Slot, bytes: &[IoSlice<'_>]) -> Written;
 }
 
-/// What became of a write.
+/// The result of a write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Written {
-    /// This many bytes were taken. Fewer than offered means that the socket is
-    /// full, and that whoever watches it calls [`Hub::unblock`].
+    /// This many bytes were accepted. Fewer than offered means that the socket is full; the shard calls
+    /// [`Hub::unblock`] when it is writable.
     Bytes(usize),
-    /// The socket is gone.
+    /// The socket is closed.
     Gone,
 }
 
-/// Whether a flush came to its end.
+/// Whether a flush wrote everything.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flush {
-    /// Nothing waits but what full sockets did not take.
+    /// Nothing is left but output for full sockets.
     Done,
-    /// The limit of writes was reached first.
+    /// A limit of the flush was reached first.
     More,
 }
 
-/// Topics that there have to have been before memory is made to fit what is left.
-const SPARSE_FROM: usize = 1024;
+/// Peak number of topics below which the topic tables are not shrunk.
+const SHRINK_FROM: usize = 1024;
 
 /// Slices in one write.
 const SLICES_MAX: usize = 32;
 
 impl Hub {
-    /// Writes what waits to peers whose sockets are not full, and decides about
-    /// those that lag. Ends early after `writes_max` writes, or `bytes_max` bytes.
+    /// Writes queued output to peers whose sockets are not full, and applies policies to members that lag. Ends
+    /// early after `writes_max` writes, or `bytes_max` bytes.
     ///
-    /// Cost: one step and one write per peer, however many messages wait.
+    /// Cost: one step and one write per peer, however many messages are queued.
     pub fn flush(
         &mut self,
         sink: &mut impl Sink,
@@ -58,12 +57,11 @@ impl Hub {
         writes_max: usize,
         bytes_max: usize,
     ) -> Flush {
-        // Whoever was walked before is written to first, so that more is joined the
-        // more there is to do.
+        // Members queued by the last walk are written to first, so that under load one write carries more messages.
         for (line, left_max) in [
-            (Line::Handful, WALKED_LEFT_MAX),
-            (Line::Few, WALKED_LEFT_MAX),
-            (Line::Crowd, 0),
+            (Line::Small, WALKED_LEFT_MAX),
+            (Line::Medium, WALKED_LEFT_MAX),
+            (Line::Large, 0),
         ] {
             if !dirty_in(&mut self.dirty, line).is_empty() && self.turns.len(line) <= left_max {
                 self.walk_dirty(line);
@@ -85,13 +83,12 @@ impl Hub {
         }
     }
 
-    /// Whether anything waits but what full sockets did not take.
+    /// Whether output is left for sockets that are not full.
     pub(super) fn has_more_to_write(&self) -> bool {
         !self.turns.is_empty() || self.dirty.iter().any(|dirty| !dirty.is_empty())
     }
 
-    /// The socket of `slot` takes bytes again. Reports the gaps that the peer
-    /// has to be told of first.
+    /// The socket of `slot` is writable again. Reports its gaps, of which the peer has to be told first.
     pub fn unblock(&mut self, slot: Slot) {
         if !self.is_blocked(slot) {
             return;
@@ -103,10 +100,10 @@ impl Hub {
             slot,
             generation: peer.generation,
         };
-        // Whoever is of the crowd alone comes back to it.
+        // A peer with output of large topics only goes back to their queue.
         let mut line = match peer.has_private() {
             true => Line::Private,
-            false => Line::Crowd,
+            false => Line::Large,
         };
         for sub in 0..peer.subs.len() {
             let Sub { stream, member, .. } = peer.subs[sub];
@@ -123,17 +120,16 @@ impl Hub {
                 peer.link(index_of(sub));
                 let members = stream.members.len();
                 match line_of(members, self.limits.few_members_max) {
-                    Line::Few if line == Line::Crowd => line = Line::Few,
-                    Line::Handful if line != Line::Private => line = Line::Handful,
+                    Line::Medium if line == Line::Large => line = Line::Medium,
+                    Line::Small if line != Line::Private => line = Line::Small,
                     _ => {}
                 }
             }
         }
-        self.turns.stand(slot, &mut peer.stands, line);
+        self.turns.enqueue(slot, &mut peer.line, line);
     }
 
-    /// Reports that messages for a peer alone gave way, unless its socket is full: nothing would be
-    /// written of that before there is room.
+    /// Reports dropped private messages, unless the socket is full: the report could not be written yet.
     fn tell_private_loss(&mut self, slot: Slot) {
         let peer = &mut self.peers[slot.index()];
         if peer.lost > 0 && !peer.blocked && !peer.closing {
@@ -149,9 +145,9 @@ impl Hub {
         }
     }
 
-    /// Finds peers whose sockets have taken nothing for `stall_ms`.
+    /// Reports peers whose sockets have accepted nothing for `stall_ms`.
     ///
-    /// Cost: a look at every peer; called by the ticker.
+    /// Cost: a look at every peer. Called by the ticker.
     pub fn find_stalled(&mut self, now_ms: u64, stall_ms: u64) {
         for (slot, peer) in &mut self.peers {
             let stalled = peer.blocked && now_ms.saturating_sub(peer.progress_ms) >= stall_ms;
@@ -166,9 +162,8 @@ impl Hub {
         }
     }
 
-    /// Gives up what everybody has been written, and the memory of logs that
-    /// have been empty since the last call.
-    pub fn give_back(&mut self) {
+    /// Drops what all members have been written, and frees the memory of logs that have been empty since the last call.
+    pub fn free_unused(&mut self) {
         let mut warm = std::mem::take(&mut self.warm);
         warm.retain(|&id| {
             let stream = &mut self.streams[id.index()];
@@ -186,7 +181,7 @@ impl Hub {
         });
         self.warm = warm;
         self.topics_peak = self.topics_peak.max(self.topics.len());
-        if self.topics_peak > SPARSE_FROM && self.topics.len() < self.topics_peak / 4 {
+        if self.topics_peak > SHRINK_FROM && self.topics.len() < self.topics_peak / 4 {
             self.topics_peak = self.topics.len();
             self.topics.shrink_to_fit();
             self.streams.shrink_to_fit();
@@ -194,16 +189,15 @@ impl Hub {
         }
     }
 
-    /// Puts the members of dirty streams, those with few members or those with
-    /// many, in their line; decides about those that lag; gives up what all have been
-    /// written.
+    /// Queues the members of the dirty streams of a line, applies policies to those that lag, and drops what all
+    /// members have been written.
     fn walk_dirty(&mut self, line: Line) {
         if self.held >= self.memory_max() {
-            self.relieve();
+            self.free_memory();
         }
         let mut dirty = std::mem::take(dirty_in(&mut self.dirty, line));
         let (mut again, mut steps) = (Vec::new(), 0);
-        // Nothing helped: whoever lags at all is too slow.
+        // Freeing memory did not suffice: any member that lags is slow.
         let tight = self.held >= self.memory_max();
         for id in dirty.drain(..) {
             let mut overdue = Vec::new();
@@ -232,7 +226,7 @@ impl Hub {
                     }
                 } else if member.cursor < head {
                     peer.link(member.sub);
-                    self.turns.stand(member.slot, &mut peer.stands, line);
+                    self.turns.enqueue(member.slot, &mut peer.line, line);
                 }
             }
             let held = stream.log.held();
@@ -240,24 +234,23 @@ impl Hub {
             self.held = self.held + stream.log.held() - held;
             for member in overdue {
                 if steps >= STEPS_PER_WALK && !tight {
-                    // They lag a little more, and are decided about in the next walk.
+                    // The remaining members lag a little more, and policies apply to them in the next walk.
                     self.streams[id.index()].dirty = true;
                     again.push(id);
                     break;
                 }
-                steps += self.decide(id, member, tight);
+                steps += self.apply_policy(id, member, tight);
             }
         }
         dirty.append(&mut again);
         *dirty_in(&mut self.dirty, line) = dirty;
     }
 
-    /// Makes room for a quarter of the memory: the longest logs first, whichever
-    /// topics they are of, give up what their slowest members wait for.
+    /// Frees a quarter of the memory limit: the longest logs first, whatever their topics, skip what their slowest
+    /// members have not read.
     ///
-    /// Cost: a look at every log that is not empty and its members. Pays for
-    /// itself, because a quarter of the memory has to be filled until the next time.
-    fn relieve(&mut self) {
+    /// Cost: a look at every log that is not empty, and at its members; at most once for each quarter that is filled.
+    fn free_memory(&mut self) {
         let enough = self.memory_max() / 4 * 3;
         let mut logs: Vec<(usize, StreamId)> = self
             .warm
@@ -279,7 +272,7 @@ impl Hub {
             let longest = blocked.clone().map(lag).max().unwrap_or(0);
             let slowest: Vec<usize> = blocked.filter(|&index| lag(index) > longest / 2).collect();
             for member in slowest {
-                self.decide(id, member, true);
+                self.apply_policy(id, member, true);
             }
             let stream = &mut self.streams[id.index()];
             stream.trim();
@@ -287,14 +280,13 @@ impl Hub {
         }
     }
 
-    /// Applies the topic's policy to a member that lags too far.
-    /// Returns how many messages had to be looked at one by one.
-    fn decide(&mut self, id: StreamId, member: usize, tight: bool) -> usize {
+    /// Applies the topic's policy to a member that lags too far. Returns the number of messages that were visited.
+    fn apply_policy(&mut self, id: StreamId, member: usize, tight: bool) -> usize {
         let stream = &mut self.streams[id.index()];
         let slot = stream.members[member].slot;
         let policy = self.topics[stream.topic.index()].policy;
         if policy.slow != SlowConsumer::Disconnect {
-            self.give_up_aside(id, member, policy.slow);
+            self.drop_aside(id, member, policy.slow);
         }
         let stream = &mut self.streams[id.index()];
         match policy.slow {
@@ -334,8 +326,8 @@ impl Hub {
         0
     }
 
-    /// What was set aside or kept for a member is older than what it is about to skip, and lost before.
-    fn give_up_aside(&mut self, id: StreamId, member: usize, slow: SlowConsumer) {
+    /// Frames set aside or kept for a member are older than what it is about to skip, so they are dropped first.
+    fn drop_aside(&mut self, id: StreamId, member: usize, slow: SlowConsumer) {
         let stream = &mut self.streams[id.index()];
         let entry = &mut stream.members[member];
         if slow != SlowConsumer::Conflate
@@ -382,8 +374,8 @@ impl Hub {
         self.held = self.held + outbox.bytes() - before;
     }
 
-    /// Skips whole topics of a peer, lowest rank first, until no more than
-    /// `lag_bytes_max` wait for it in all of them.
+    /// Skips whole topics of a peer, lowest rank first, until at most `lag_bytes_max` bytes are unread in all its
+    /// topics.
     fn drop_lowest(&mut self, slot: Slot, lag_bytes_max: u64) {
         let peer = &self.peers[slot.index()];
         let mut lagging: Vec<_> = peer
@@ -392,7 +384,7 @@ impl Hub {
             .map(|sub| {
                 let stream = &self.streams[sub.stream.index()];
                 let member = &stream.members[sub.member as usize];
-                // What is just about to be written does not lag.
+                // Frames that the next write takes are not lag.
                 let lag = match peer.blocked || member.is_held() {
                     true => stream.log.head() - member.cursor,
                     false => 0,
@@ -412,20 +404,20 @@ impl Hub {
             if total <= lag_bytes_max {
                 break;
             }
-            self.give_up_aside(stream, member as usize, SlowConsumer::DropLowest);
+            self.drop_aside(stream, member as usize, SlowConsumer::DropLowest);
             let stream = &mut self.streams[stream.index()];
             skip_to(stream, member as usize, stream.log.head());
             total -= lag;
         }
     }
 
-    /// Writes what waits for a peer. Returns how many bytes its socket took.
+    /// Writes the queued output of a peer. Returns how many bytes its socket accepted.
     fn write_to(&mut self, slot: Slot, sink: &mut impl Sink, now_ms: u64) -> usize {
         let Some(peer) = self.peers.get_mut(slot.index()) else {
             return 0;
         };
-        let line = std::mem::take(&mut peer.stands);
-        if line == Line::Nowhere || peer.blocked {
+        let line = std::mem::take(&mut peer.line);
+        if line == Line::None || peer.blocked {
             return 0;
         }
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
@@ -450,16 +442,15 @@ impl Hub {
                 self.advance(slot, written);
                 self.tell_private_loss(slot);
                 if !complete && written == offered {
-                    let stands = &mut self.peers[slot.index()].stands;
-                    self.turns.stand(slot, stands, line);
+                    let current = &mut self.peers[slot.index()].line;
+                    self.turns.enqueue(slot, current, line);
                 }
                 written
             }
         }
     }
 
-    /// Moves a peer's private queue and its cursors past `written` bytes, in
-    /// the order in which [`gather`] offered them.
+    /// Advances a peer's private queue and its cursors by `written` bytes, in the order of [`gather`].
     fn advance(&mut self, slot: Slot, written: usize) {
         let peer = &mut self.peers[slot.index()];
         let mut left = written;
@@ -513,14 +504,13 @@ impl Hub {
     }
 }
 
-/// Members of topics with few of them that may be left from the last walk when a flush looks at dirty
-/// streams again. So a message of such a topic waits for four times as many writes as there are peers
-/// in its line, at most, whatever else there is to write.
+/// Members in the queue of small or medium topics up to which a flush walks dirty streams of that size again. So a
+/// message of such a topic waits for at most four times as many writes as the queue has peers, whatever other
+/// output there is.
 const WALKED_LEFT_MAX: usize = 64;
 
-/// Collects what waits for a peer: the rest of a cut frame, its outbox, its
-/// topics, its close frame. Returns how many slices and bytes that is and
-/// whether it is everything.
+/// Collects the queued output of a peer: the rest of a partly written frame, its outbox, its topics, its close frame.
+/// Returns the numbers of slices and bytes, and whether that is all.
 fn gather<'a>(
     peer: &'a Peer,
     streams: &'a slab::Slab<Stream>,
@@ -553,7 +543,7 @@ fn gather<'a>(
     (filled, bytes, true)
 }
 
-/// Moves a cursor forward without writing and counts what was skipped.
+/// Moves a cursor forward without writing, and counts the messages skipped.
 fn skip_to(stream: &mut Stream, member: usize, cursor: u64) {
     let entry = &mut stream.members[member];
     if cursor > entry.cursor {
@@ -581,14 +571,14 @@ fn skip_to(stream: &mut Stream, member: usize, cursor: u64) {
     }
 }
 
-/// Messages of a log of several topics that are counted topic by topic when they are lost at once.
+/// Messages of a shared log up to which a loss is counted by topic.
 const LOST_ONE_BY_ONE_MAX: u64 = 1024;
 
-/// Messages that a walk looks at one by one, but for those of the last member.
+/// Messages that one walk may visit; the last member may exceed it.
 const STEPS_PER_WALK: usize = 100_000;
 
-/// Moves a cursor of a log of several topics to its head, and keeps the newest message of each topic.
-/// Returns how many bytes more are kept, and how many messages that was.
+/// Moves a cursor of a shared log to the head, and keeps the newest message of each topic. Returns the change in bytes
+/// kept, and the number of messages visited.
 fn conflate(stream: &mut Stream, member: usize, bytes_max: u64) -> (isize, usize) {
     let Member { slot, cursor, .. } = stream.members[member];
     let losses = stream

@@ -1,4 +1,4 @@
-//! Memberships on hold: a peer is sent what it missed before anything newer.
+//! Memberships on hold: a peer is written what it missed before anything newer.
 
 use super::peer::Sub;
 use super::stream::Member;
@@ -6,8 +6,8 @@ use super::{Hub, index_of, outbox_of};
 use crate::id::{FormatId, PeerId, Slot, TopicId};
 
 impl Hub {
-    /// Notes that a topic's messages arrive in `format` from the one after
-    /// `number` on, which may be a smaller one: the topic's life may be another one.
+    /// Sets the number of the newest message of a topic in `format`. It may be smaller than before: a new epoch of the
+    /// topic counts anew.
     pub fn begin(&mut self, topic: TopicId, format: FormatId, number: u64) {
         let id = self.stream_of(topic, format);
         let stream = &mut self.streams[id.index()];
@@ -15,15 +15,15 @@ impl Hub {
         stream.log.begin(number + 1);
     }
 
-    /// The newest message's number; 0 before the first.
+    /// The number of the newest message; 0 before the first.
     #[must_use]
     pub fn number(&self, topic: TopicId, format: FormatId) -> u64 {
         let stream = self.topics[topic.index()].streams[format.index()];
         stream.map_or(0, |id| self.streams[id.index()].number)
     }
 
-    /// The number of the newest message of a topic that a peer has been written. Of those that were
-    /// skipped for it behind that one it has to be told yet.
+    /// The number of the newest message of a topic that has been written to a peer. Messages skipped after it are
+    /// yet to be reported.
     #[must_use]
     pub fn written_number(&self, slot: Slot, topic: TopicId) -> Option<u64> {
         let peer = self.peers.get(slot.index())?;
@@ -38,9 +38,9 @@ impl Hub {
         Some(passed.saturating_sub(u64::from(lost)))
     }
 
-    /// As [`Self::written_number`], for a topic whose messages a peer reads in a shared log.
+    /// As [`Self::written_number`], for a topic that a peer reads in a shared log.
     ///
-    /// Cost: a look at each frame that waits for the peer in the log.
+    /// Cost: a look at each unread frame of the peer in the log.
     #[must_use]
     pub fn written_number_in(&self, slot: Slot, shared: TopicId, topic: TopicId) -> Option<u64> {
         let peer = self.peers.get(slot.index())?;
@@ -65,9 +65,8 @@ impl Hub {
         Some(passed.saturating_sub(lost.map_or(0, |(_, lost)| u64::from(*lost))))
     }
 
-    /// Writes nothing more of a topic to a peer until [`Self::release`]: what
-    /// came before has to be written first. The topic's policy holds meanwhile.
-    /// Returns the number of this hold, which ends with the membership.
+    /// Writes no more of a topic to a peer until [`Self::release`], so that older messages can be written first. The
+    /// topic's policy applies meanwhile. Returns the id of this hold, which ends with the membership at the latest.
     pub fn hold(&mut self, slot: Slot, topic: TopicId) -> u16 {
         self.holds = self.holds.wrapping_add(1).max(1);
         let hold = self.holds;
@@ -77,7 +76,7 @@ impl Hub {
         hold
     }
 
-    /// Whether this hold has not ended.
+    /// Whether this hold is still in effect.
     #[must_use]
     pub fn is_held(&self, slot: Slot, topic: TopicId, hold: u16) -> bool {
         let Some(peer) = self.peers.get(slot.index()) else {
@@ -89,7 +88,7 @@ impl Hub {
         })
     }
 
-    /// Takes back [`Self::hold`]. What was lost meanwhile is told.
+    /// Ends a hold, and reports what was lost meanwhile.
     pub fn release(&mut self, slot: Slot, topic: TopicId) {
         let Some(peer) = self.peers.get_mut(slot.index()) else {
             return;
@@ -126,7 +125,7 @@ impl Hub {
         Some(&mut self.streams[stream.index()].members[member as usize])
     }
 
-    /// Queues frames that a peer missed; they do not give way to anything. An
+    /// Queues a page of frames that a peer missed; they are never dropped for others. An
     /// [`Incident::Refillable`](super::Incident::Refillable) follows when they have been written.
     pub fn refill(&mut self, slot: Slot, frames: &[u8]) {
         let Some(peer) = self
@@ -144,7 +143,7 @@ impl Hub {
         self.make_ready(slot);
     }
 
-    /// Takes back [`Self::refill`], but for what is on its way.
+    /// Drops the frames that [`Self::refill`] queued, except one that is partly written.
     pub fn drain_refill(&mut self, slot: Slot) {
         let peer = self.peers.get_mut(slot.index());
         if let Some(outbox) = peer.and_then(|peer| peer.outbox.as_mut()) {

@@ -1,21 +1,18 @@
 //! A topic's publications in one wire format, as contiguous bytes.
 //!
-//! A position in the log is the count of bytes appended before it since the
-//! log began; it never goes back. Frames are never split over segments, so
-//! whatever lies between two frame boundaries can be handed to a socket as a
-//! few slices, and everybody at the same position writes the same bytes.
+//! A position in the log is the count of bytes appended before it since the log began; it never goes back. Frames are
+//! never split over segments, so the bytes between two frame boundaries can be handed to a socket as a few slices, and
+//! all members at the same position write the same bytes.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
 use crate::id::TopicId;
 
-/// A segment grows to this size, then the next one begins. A frame that is
-/// larger has a segment of its own.
+/// The size at which a segment is full. A frame that is larger has a segment of its own.
 const SEGMENT_BYTES_MAX: usize = 64 * 1024;
 
-/// What a log keeps while nothing is in it, so that small topics stay warm for
-/// free. [`Log::release`] gives up the rest.
+/// Capacity that an empty log keeps, so that small topics need no allocation. [`Log::release`] frees the rest.
 const SEGMENT_BYTES_MIN: usize = 1024;
 
 /// The log of one topic in one wire format.
@@ -25,7 +22,7 @@ pub(crate) struct Log {
     segments: VecDeque<Segment>,
     /// The position after the newest frame.
     head: u64,
-    /// The number after the newest message's.
+    /// The number of the next message.
     next: u64,
     /// Bytes of capacity in all segments.
     held: usize,
@@ -35,24 +32,23 @@ pub(crate) struct Log {
 struct Segment {
     /// The position of the first byte.
     start: u64,
-    /// The first message's number. Numbers within a segment have no holes.
+    /// The number of the first message. Numbers within a segment have no holes.
     first: u64,
-    /// How many messages each frame is: one, or none; more than one, and the segment's only frame has
-    /// them all.
+    /// Messages in each frame: 1, or 0 for frames that are no messages; above 1 the segment has a single frame.
     group: u64,
     bytes: Vec<u8>,
     /// Where each frame ends, relative to `start`.
     ends: Vec<u32>,
-    /// Of which topic each frame is; empty where all are of one.
+    /// The topic of each frame; empty unless the log is shared.
     tags: Vec<Tag>,
 }
 
-/// A frame of a log that has those of several topics.
+/// The origin of a frame in a shared log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Tag {
-    /// Of which topic it is.
+    /// The frame's topic.
     pub(crate) topic: TopicId,
-    /// The number of its first message in that topic.
+    /// The number of the frame's first message in its topic.
     pub(crate) first: u64,
 }
 
@@ -60,9 +56,9 @@ pub(crate) struct Tag {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogFrame<'a> {
     pub(crate) bytes: &'a [u8],
-    /// How many messages it has.
+    /// Messages in the frame.
     pub(crate) messages: u64,
-    /// Of which topic it is, and the number of its first message in that.
+    /// The frame's topic, and the number of its first message there.
     pub(crate) tag: Tag,
 }
 
@@ -85,15 +81,15 @@ impl Segment {
                 && number == self.first + self.messages(self.ends.len()))
     }
 
-    /// How many messages there are in this many frames.
+    /// Messages in the first `frames` frames.
     fn messages(&self, frames: usize) -> u64 {
         frames as u64 * self.group
     }
 }
 
 impl Log {
-    /// Appends one frame with these messages of its topic. An empty range, behind the newest number,
-    /// is for a frame that is no message: it is nobody's loss.
+    /// Appends one frame with the messages `numbers`. An empty range after the newest number appends a frame that is no
+    /// message: skipping it is not reported as a loss.
     ///
     /// Cost: one copy; no allocation once warm. A frame with several messages has
     /// a segment of its own, and so have frames that are none.
@@ -126,8 +122,7 @@ impl Log {
         self.next = numbers.end() + 1;
     }
 
-    /// Says of which topic the newest frame is, right after it was appended. Either all frames of a log
-    /// are given one or none.
+    /// Sets the origin of the newest frame, right after its append. Either all frames of a log have a tag or none.
     pub(crate) fn tag(&mut self, tag: Tag) {
         let last = self.segments.back_mut().expect("a frame was appended");
         let held = last.held();
@@ -135,8 +130,7 @@ impl Log {
         self.held = self.held + last.held() - held;
     }
 
-    /// The frames from `cursor`, a frame boundary, to the head, oldest first. Those without a tag are of
-    /// `topic`.
+    /// The frames from `cursor`, a frame boundary, to the head, oldest first. Frames without a tag are of `topic`.
     ///
     /// Cost: one step for each.
     pub(crate) fn frames(&self, cursor: u64, topic: TopicId) -> impl Iterator<Item = LogFrame<'_>> {
@@ -159,7 +153,7 @@ impl Log {
         })
     }
 
-    /// The next message may have this number, also if there have been larger ones.
+    /// Sets the number of the next message, which may be smaller than earlier ones.
     pub(crate) fn begin(&mut self, number: u64) {
         self.next = self.next.min(number);
     }
@@ -174,8 +168,8 @@ impl Log {
         self.held
     }
 
-    /// The bytes from `cursor` to the head, oldest first, one slice a segment.
-    /// `cursor` must be at a frame boundary that has not been trimmed.
+    /// The bytes from `cursor` to the head, oldest first, one slice for each segment. `cursor` must be a frame boundary
+    /// that has not been trimmed.
     pub(crate) fn slices(&self, cursor: u64) -> impl Iterator<Item = &[u8]> {
         let from = self.segment_at(cursor);
         self.segments.range(from..).filter_map(move |segment| {
@@ -184,7 +178,7 @@ impl Log {
         })
     }
 
-    /// What is left of the frame that `position` cuts; empty at a boundary.
+    /// The rest of the frame that `position` lies in; empty at a boundary.
     pub(crate) fn cut_frame(&self, position: u64) -> &[u8] {
         let Some(segment) = self.segments.get(self.segment_at(position)) else {
             return &[];
@@ -200,7 +194,7 @@ impl Log {
         }
     }
 
-    /// How many messages lie between `cursor`, a frame boundary, and the head.
+    /// Messages between `cursor`, a frame boundary, and the head.
     pub(crate) fn messages_after(&self, cursor: u64) -> u64 {
         let from = self.segment_at(cursor);
         self.segments
@@ -213,14 +207,14 @@ impl Log {
             .sum()
     }
 
-    /// The oldest frame boundary from which at most `bytes_max` bytes and at
-    /// least one message, if there is one, lead to the head.
+    /// The oldest frame boundary with at most `bytes_max` bytes, but at least one message if there is one, between
+    /// it and the head.
     pub(crate) fn tail(&self, bytes_max: u64) -> u64 {
         let wanted = self.head.saturating_sub(bytes_max);
         let Some(last) = self.segments.back().filter(|last| !last.ends.is_empty()) else {
             return self.head;
         };
-        // What is newest is a message, if there is one.
+        // The newest message is kept, even if frames that are no messages follow it.
         let mut newest = self.segments.iter().rev();
         let newest = newest.find(|segment| segment.group > 0 && !segment.ends.is_empty());
         let last = newest.unwrap_or(last);
@@ -243,14 +237,14 @@ impl Log {
         boundary.min(newest)
     }
 
-    /// The frame boundary from which at most `messages_max` messages, and at
-    /// least one if there is one, lead to the head.
+    /// The oldest frame boundary with at most `messages_max` messages, but at least one if there is one, between it and
+    /// the head.
     pub(crate) fn tail_messages(&self, messages_max: u64) -> u64 {
         let mut wanted = messages_max.max(1);
         for segment in self.segments.iter().rev() {
             let frames = segment.messages(segment.ends.len());
             if wanted < frames && segment.group > 1 {
-                // A group is kept whole or not at all, but for the newest one.
+                // A group is kept whole or dropped whole; the newest one is kept.
                 let is_newest = segment.end() == self.head;
                 return if is_newest {
                     segment.start
@@ -272,8 +266,7 @@ impl Log {
             .map_or(self.head, |oldest| oldest.start)
     }
 
-    /// Gives up whatever lies before `cursor`, segment by segment. The last
-    /// segment's memory is kept for what comes next.
+    /// Drops the segments before `cursor`. The last segment's memory is kept for the next append.
     pub(crate) fn trim(&mut self, cursor: u64) {
         while self.segments.len() > 1 && self.segments[0].end() <= cursor {
             let gone = self.segments.pop_front().expect("there are at least two");
@@ -288,8 +281,7 @@ impl Log {
         }
     }
 
-    /// Gives the memory of an empty log back, but for a little. Returns
-    /// whether the log was empty.
+    /// Shrinks an empty log to [`SEGMENT_BYTES_MIN`]. Returns whether the log was empty.
     pub(crate) fn release(&mut self) -> bool {
         match self.segments.back_mut() {
             Some(last) if last.ends.is_empty() => {
@@ -305,8 +297,8 @@ impl Log {
         }
     }
 
-    /// The index of the segment that `position` lies in: the last one that
-    /// starts at or before it, the first one where it was trimmed.
+    /// The index of the segment that `position` lies in: the last one that starts at or before it, or the first one if
+    /// its segment was trimmed.
     fn segment_at(&self, position: u64) -> usize {
         self.segments
             .partition_point(|segment| segment.start <= position)
@@ -323,7 +315,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Every frame with its number and position; nothing is ever trimmed.
+    /// A list of all frames with their numbers and positions; never trimmed.
     #[derive(Default)]
     struct Model {
         frames: Vec<(u64, Vec<u8>)>,

@@ -1,5 +1,5 @@
-//! The hub against a naive model: whatever peers join, lag, block and leave, each
-//! gets every message of its topics once and in order, or is told how many it missed.
+//! The hub against a naive model: however peers join, lag, block and leave, each gets every message of its topics once
+//! and in order, or is told how many it missed.
 
 use crate::engine::model::encoder::PLAIN;
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ enum Op {
     GiveBack,
 }
 
-/// Sockets that take so many bytes and no more.
+/// Sockets that accept a set number of bytes.
 #[derive(Default)]
 struct Sockets {
     taken: HashMap<Slot, Vec<u8>>,
@@ -46,7 +46,7 @@ impl Sink for Sockets {
     }
 }
 
-/// What one peer may still get of one topic.
+/// What one peer may still receive, by topic.
 #[derive(Default)]
 struct Expected {
     /// Numbers published while subscribed, by topic, not yet received.
@@ -171,7 +171,7 @@ impl World {
                     self.note_gaps();
                 }
             }
-            Op::GiveBack => self.hub.give_back(),
+            Op::GiveBack => self.hub.free_unused(),
         }
     }
 
@@ -183,7 +183,7 @@ impl World {
         }
     }
 
-    /// Checks what a peer was written against what it was to get.
+    /// Compares what a peer was written with what was expected.
     fn settle(&mut self, peer: PeerId) {
         let taken = std::mem::take(self.sockets.taken.get_mut(&peer.slot).unwrap());
         let text = String::from_utf8(taken).unwrap();
@@ -227,7 +227,7 @@ impl World {
             .extend(&text.as_bytes()[whole..]);
     }
 
-    /// Lets every socket take everything and checks that nothing is left.
+    /// Lets every socket accept everything, and checks that nothing is left.
     fn finish(mut self) {
         for peer in self.peers.clone() {
             *self.sockets.room.get_mut(&peer.slot).unwrap() = usize::MAX;
@@ -251,8 +251,8 @@ impl World {
             }
             self.hub.leave(peer);
         }
-        self.hub.give_back();
-        self.hub.give_back();
+        self.hub.free_unused();
+        self.hub.free_unused();
         assert_eq!(self.hub.subscription_count(), 0);
         assert!(
             self.hub.held() <= TOPICS * 2048,
@@ -262,7 +262,7 @@ impl World {
     }
 }
 
-/// So few that both lines are in use.
+/// Low enough for two queues to be used.
 const FEW: usize = 2;
 
 fn limits(memory_max: usize) -> HubLimits {
@@ -385,7 +385,7 @@ fn when_memory_is_short_those_who_hold_most_of_it_give_way() {
         append(&mut hub, a, number);
     }
     assert_eq!(hub.flush(&mut sockets, 0, 100, usize::MAX), Flush::Done);
-    // Behind a full socket for a moment; nothing is published to `a` any more.
+    // Its socket is full for a moment; nothing is published to `a` any more.
     for number in 1..=400 {
         append(&mut hub, b, number);
         assert_eq!(hub.flush(&mut sockets, 0, 100, usize::MAX), Flush::Done);

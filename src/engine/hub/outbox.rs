@@ -1,8 +1,7 @@
-//! What is addressed to one peer alone: answers, errors, control frames, pushes.
+//! Frames for a single peer: replies, errors, control frames, pushes.
 //!
-//! Five classes, highest first. When the outbox is full the lowest class gives
-//! way first: background, low, normal; high and critical only when nothing
-//! lower is left.
+//! Five classes, highest first. When the outbox is full, the lowest class is dropped first: background, low,
+//! normal; high and critical only when no lower class is left.
 
 use std::collections::VecDeque;
 
@@ -10,32 +9,30 @@ use super::log::{LogFrame, Tag};
 use super::stream::KeptFrame;
 use crate::id::{Priority, TopicId};
 
-/// How much one outbox holds.
+/// Limits of one outbox.
 #[derive(Clone, Copy, Debug)]
 pub struct OutboxLimits {
-    /// Bytes queued. One message is always taken, however large, so that a
-    /// limit below the largest message cannot make it undeliverable.
+    /// Bytes queued. One message is always accepted, so that a limit below the largest message cannot make it
+    /// undeliverable.
     pub bytes_max: usize,
     /// Messages queued.
     pub messages_max: usize,
 }
 
-/// A peer's private outbox. It exists only while something is queued.
+/// A peer's private outbox. Exists only while frames are queued.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     classes: [Class; Priority::COUNT],
     bytes: usize,
     messages: usize,
-    /// What the peer missed, a page of it: it gives way to nothing and counts
-    /// for nothing, since it is one, and asked for when there is room.
+    /// One page of missed messages. Never dropped, and not counted by the limits: the next page is requested only when
+    /// this one is written.
     page: Vec<u8>,
-    /// What waited in logs that the peer is no member of any more: it gives way to nothing, and counts
-    /// for nothing but for whether the peer is read from.
+    /// Frames set aside from logs that the peer has left. Never dropped; counted only by [`Self::is_half_full`].
     aside: Vec<u8>,
-    /// What each of its frames is.
+    /// The frames in `aside`.
     aside_frames: Vec<Aside>,
-    /// A pong that waits behind a full socket: the newest replaces it
-    /// (RFC 6455 5.5.3; hostile-inputs.md F09).
+    /// A pong queued while the socket is full: a newer one replaces it (RFC 6455 5.5.3; hostile-inputs.md F09).
     pong: Vec<u8>,
 }
 
@@ -44,17 +41,17 @@ pub(crate) struct Outbox {
 struct Aside {
     tag: Tag,
     messages: u64,
-    /// Where it ends.
+    /// Where it ends in `aside`.
     end: usize,
 }
 
-/// Frames of one class, joined.
+/// The queued frames of one class, concatenated.
 #[derive(Debug, Default)]
 struct Class {
     bytes: Vec<u8>,
-    /// Bytes at the front that have gone.
+    /// Bytes at the front already written.
     sent: usize,
-    /// Where each waiting frame ends in `bytes`.
+    /// Where each queued frame ends in `bytes`.
     ends: VecDeque<usize>,
 }
 
@@ -80,8 +77,8 @@ impl Class {
 }
 
 impl Outbox {
-    /// Queues one frame. Returns how many messages had to give way: waiting
-    /// ones of a lower or the same class, oldest first, or this one.
+    /// Queues one frame. Returns how many messages were dropped: queued ones of a lower or the same class, oldest
+    /// first, or this one.
     pub(crate) fn push(&mut self, priority: Priority, frame: &[u8], limits: OutboxLimits) -> usize {
         let mut dropped = 0;
         while self.messages > 0
@@ -102,22 +99,20 @@ impl Outbox {
         dropped
     }
 
-    /// Queues frames that the peer missed, behind what is high and before what
-    /// is not.
+    /// Queues a page of missed messages, after the high class and before the normal one.
     pub(crate) fn set_page(&mut self, frames: &[u8]) {
         self.clear_page();
         self.page.extend_from_slice(frames);
         self.bytes += frames.len();
     }
 
-    /// Gives up what the peer missed, but for what is on its way.
+    /// Drops the page, except a frame that is partly written.
     pub(crate) fn clear_page(&mut self) {
         self.bytes -= self.page.len();
         self.page = Vec::new();
     }
 
-    /// Queues frames that are older than whatever waits for the peer in logs, behind what is high and
-    /// before pages.
+    /// Queues a frame that is older than all unread frames of the peer in logs, after the high class and before pages.
     pub(crate) fn set_aside(&mut self, frame: &LogFrame<'_>) {
         self.aside.extend_from_slice(frame.bytes);
         self.bytes += frame.bytes.len();
@@ -128,7 +123,7 @@ impl Outbox {
         });
     }
 
-    /// Gives up what was set aside of topics that `keep` does not say, and returns it.
+    /// Removes and returns the frames set aside of topics for which `keep` is false.
     pub(crate) fn retain_aside(&mut self, mut keep: impl FnMut(TopicId) -> bool) -> Vec<KeptFrame> {
         let (mut kept, mut gone, mut start) = (Vec::new(), Vec::new(), 0);
         self.bytes -= self.aside.len();
@@ -153,12 +148,12 @@ impl Outbox {
         gone
     }
 
-    /// The topics of what was set aside, each once for each frame.
+    /// The topics of the frames set aside, once for each frame.
     pub(crate) fn topics_aside(&self) -> impl Iterator<Item = TopicId> {
         self.aside_frames.iter().map(|aside| aside.tag.topic)
     }
 
-    /// The number of the oldest message of a topic that was set aside and has not been written.
+    /// The number of the oldest message of a topic that is set aside and not written.
     pub(crate) fn find_aside(&self, topic: TopicId) -> Option<u64> {
         let mut frames = self.aside_frames.iter();
         let oldest = frames.find(|aside| aside.tag.topic == topic);
@@ -169,7 +164,7 @@ impl Outbox {
         self.bytes - self.page.len() - self.aside.len()
     }
 
-    /// Sets the one pong that waits while the socket is full.
+    /// Sets the pong that is queued while the socket is full.
     pub(crate) fn set_pong(&mut self, frame: &[u8]) {
         self.bytes -= self.pong.len();
         self.pong.clear();
@@ -177,7 +172,7 @@ impl Outbox {
         self.bytes += frame.len();
     }
 
-    /// What waits, in the order in which it goes out: critical first.
+    /// The queued bytes in the order in which they are written: critical first.
     pub(crate) fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let [lower @ .., high, critical] = &self.classes;
         let lower = lower.iter().rev().map(Class::waiting);
@@ -189,8 +184,8 @@ impl Outbox {
             .filter(|bytes| !bytes.is_empty())
     }
 
-    /// Takes `written` bytes off the front. The rest of a frame that was cut
-    /// moves to `carry`. Returns how many bytes were more than waited here.
+    /// Removes `written` bytes from the front. The rest of a frame that is partly written moves to `carry`. Returns how
+    /// many of the bytes were not from here.
     pub(crate) fn advance(&mut self, mut written: usize, carry: &mut Vec<u8>) -> usize {
         for (rank, class) in self.classes.iter_mut().rev().enumerate() {
             while written > 0 {
@@ -202,7 +197,7 @@ impl Outbox {
                 written -= cut;
             }
             class.tidy();
-            // The pong stands behind the critical class, which is the first.
+            // The pong comes right after the critical class, which is the first.
             if rank == 0 && written > 0 && !self.pong.is_empty() {
                 self.bytes -= self.pong.len();
                 let cut = written.min(self.pong.len());
@@ -226,18 +221,18 @@ impl Outbox {
         written
     }
 
-    /// Whether half of what the limits allow waits.
+    /// Whether half of a limit is reached.
     pub(crate) fn is_half_full(&self, limits: OutboxLimits) -> bool {
         let bytes = self.own_bytes() + self.aside.len();
         bytes > limits.bytes_max / 2 || self.messages > limits.messages_max / 2
     }
 
-    /// Bytes that wait.
+    /// Bytes queued.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing is queued.
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes == 0
     }
@@ -260,8 +255,8 @@ impl Outbox {
     fn drop_oldest(&mut self, priority: Priority) {
         let class = &mut self.classes[priority as usize];
         let bytes = class.pop().map_or(0, <[u8]>::len);
-        // What was given up must not pile up behind a socket that stays full;
-        // moving the rest only every so often keeps that cheap.
+        // Dropped frames must not accumulate while the socket stays full; compacting only when half is dropped
+        // keeps the cost of a drop constant.
         if class.sent * 2 >= class.bytes.len() {
             class.bytes.drain(..class.sent);
             for end in &mut class.ends {
@@ -432,7 +427,7 @@ mod tests {
             bytes_max: 1000,
             messages_max: 9,
         }));
-        // Cut in the middle, the rest of the page goes first next time.
+        // Partly written: the rest of the page goes first next time.
         let mut carry = Vec::new();
         assert_eq!(outbox.advance(page + 10, &mut carry), 0);
         assert_eq!(carry.len(), 990);

@@ -1,4 +1,4 @@
-//! One connection as the hub sees it: what it subscribes to and what waits for it.
+//! One connection as the hub sees it: its memberships and its queued output.
 
 use super::index_of;
 use super::outbox::Outbox;
@@ -7,37 +7,35 @@ use super::turns::Line;
 use crate::collections::HashMap;
 use crate::id::{FormatId, TopicId};
 
-/// A connection's side of the hub. Whatever could be large is allocated only
-/// while it is needed.
+/// A connection's state in the hub. Buffers are allocated only while they are in use.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) generation: u32,
     pub(crate) format: FormatId,
-    /// The socket took less than it was offered: nothing is written before
-    /// [`Hub::unblock`](super::Hub::unblock).
+    /// The socket took less than it was offered: nothing is written until [`Hub::unblock`](super::Hub::unblock).
     pub(crate) blocked: bool,
-    /// Where the peer stands among those to be written to.
-    pub(crate) stands: Line,
+    /// The queue of peers to write to that it is in.
+    pub(crate) line: Line,
     /// The peer is being closed: nothing new is queued for it.
     pub(crate) closing: bool,
     /// Reported as a slow consumer already.
     pub(crate) slow_reported: bool,
-    /// Somebody waits until the outbox is empty.
+    /// An [`Incident::Refillable`](super::Incident::Refillable) is due when the outbox is empty.
     pub(crate) refilled: bool,
     /// Answers of homes that the peer waits for.
     pub(crate) answers_awaited: u8,
-    /// Private messages that gave way since the peer was last told.
+    /// Private messages dropped and not yet reported.
     pub(crate) lost: u32,
-    /// When the socket last took bytes, in milliseconds of the shard's clock.
+    /// When the socket last accepted bytes, in milliseconds of the shard's clock.
     pub(crate) progress_ms: u64,
-    /// Changed by [`Peer::add`] and [`Peer::remove`] only.
+    /// The memberships. Changed by [`Peer::add`] and [`Peer::remove`] only.
     pub(crate) subs: Vec<Sub>,
-    /// Where each topic stands in `subs`; kept only while there are many.
+    /// The index of each topic in `subs`; present only while there are many.
     places: Option<Box<HashMap<TopicId, u32>>>,
-    /// The subscriptions with something to write, first and last.
+    /// The list of memberships with something to write.
     pub(crate) pending: Pending,
     pub(crate) outbox: Option<Box<Outbox>>,
-    /// The rest of a frame that the socket took a part of. It goes first.
+    /// The rest of a partly written frame. It goes first.
     pub(crate) carry: Vec<u8>,
     /// The close frame: it goes last, and nothing after it.
     pub(crate) close_frame: Vec<u8>,
@@ -50,13 +48,13 @@ pub(crate) struct Sub {
     pub(crate) stream: StreamId,
     /// The index in the stream's members.
     pub(crate) member: u32,
-    /// The next subscription with something to write, or a mark.
+    /// The next membership with something to write, or `UNLINKED` or `END`.
     next: u32,
-    /// The one before it, or a mark; of no meaning while `next` is unlinked.
+    /// The previous one, or `END`; undefined while `next` is `UNLINKED`.
     prev: u32,
 }
 
-/// A list threaded through [`Peer::subs`].
+/// A doubly linked list threaded through [`Peer::subs`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pending {
     first: u32,
@@ -85,8 +83,8 @@ impl Sub {
     }
 }
 
-/// Subscriptions from which on their topics are looked up in a map; half as many
-/// are looked through again. Below, a look at each is as fast and needs no memory.
+/// Memberships from which on a map is kept; it is dropped below half of that. With fewer, a scan is as fast and needs
+/// no memory.
 const MAPPED_FROM: usize = 64;
 
 impl Peer {
@@ -95,7 +93,7 @@ impl Peer {
             generation,
             format,
             blocked: false,
-            stands: Line::Nowhere,
+            line: Line::None,
             closing: false,
             slow_reported: false,
             refilled: false,
@@ -111,9 +109,9 @@ impl Peer {
         }
     }
 
-    /// Where `topic` stands in the list of subscriptions.
+    /// The index of the membership of `topic`.
     ///
-    /// Cost: a look at each of a few, or one lookup.
+    /// Cost: a scan of fewer than [`MAPPED_FROM`], or one lookup.
     pub(crate) fn sub_of(&self, topic: TopicId) -> Option<usize> {
         if let Some(places) = &self.places {
             return places.get(&topic).map(|&at| at as usize);
@@ -121,7 +119,7 @@ impl Peer {
         self.subs.iter().position(|sub| sub.topic == topic)
     }
 
-    /// Whether a topic is found by one lookup, however many subscriptions there are.
+    /// Whether the map is kept.
     #[cfg(test)]
     pub(crate) fn is_mapped(&self) -> bool {
         self.places
@@ -129,14 +127,14 @@ impl Peer {
             .is_some_and(|places| places.len() == self.subs.len())
     }
 
-    /// Adds a subscription to a topic that there is none of; its place in the list.
+    /// Adds a membership of a topic that has none, and returns its index.
     ///
-    /// Cost: one step; once, one for each subscription.
+    /// Cost: one step; at [`MAPPED_FROM`] one for each membership.
     pub(crate) fn add(&mut self, sub: Sub) -> u32 {
         let at = index_of(self.subs.len());
         let topic = sub.topic;
         if self.subs.is_empty() {
-            // Most have one for long: what everybody gets.
+            // Most peers are members of the broadcast topic only, for a long time.
             self.subs.reserve_exact(1);
         }
         self.subs.push(sub);
@@ -149,9 +147,8 @@ impl Peer {
         at
     }
 
-    /// Takes the subscription at `at` out of the list, whether or not it has
-    /// something to write. The last one moves into its place: returned for
-    /// whoever refers to it.
+    /// Removes the membership at index `at`, linked or not. The last one moves to that index and is returned, so
+    /// that the caller can update references to it.
     ///
     /// Cost: one step.
     pub(crate) fn remove(&mut self, at: u32) -> Option<&Sub> {
@@ -177,7 +174,7 @@ impl Peer {
         self.subs.get(at as usize)
     }
 
-    /// Notes that subscription `sub` has something to write.
+    /// Links a membership that has something to write.
     pub(crate) fn link(&mut self, sub: u32) {
         if self.subs[sub as usize].next != UNLINKED {
             return;
@@ -186,7 +183,7 @@ impl Peer {
         self.join(sub, END);
     }
 
-    /// Makes `right` follow `left` in the list of those with something to write.
+    /// Makes `right` the successor of `left` in the list.
     fn join(&mut self, left: u32, right: u32) {
         match left {
             END => self.pending.first = right,
@@ -198,7 +195,7 @@ impl Peer {
         }
     }
 
-    /// Takes a subscription off the list, if it is there.
+    /// Removes a membership from the list, if it is linked.
     fn unlink(&mut self, sub: u32) {
         let &Sub { next, prev, .. } = &self.subs[sub as usize];
         if next != UNLINKED {
@@ -207,22 +204,22 @@ impl Peer {
         }
     }
 
-    /// The first subscription with something to write.
+    /// The first membership in the list.
     pub(crate) fn first_pending(&self) -> Option<u32> {
         (self.pending.first != END).then_some(self.pending.first)
     }
 
-    /// The subscription with something to write after `sub`.
+    /// The successor of `sub` in the list.
     pub(crate) fn next_pending(&self, sub: u32) -> Option<u32> {
         Some(self.subs[sub as usize].next).filter(|&next| next != END)
     }
 
-    /// Takes the first subscription off the list: it is at its topic's head.
+    /// Unlinks the first membership: it is at its topic's head.
     pub(crate) fn unlink_first(&mut self) {
         self.unlink(self.pending.first);
     }
 
-    /// Whether anything but topics waits to be written.
+    /// Whether anything but topics' frames is queued.
     pub(crate) fn has_private(&self) -> bool {
         !self.carry.is_empty() || self.outbox.is_some() || !self.close_frame.is_empty()
     }
@@ -247,7 +244,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-        /// Against a list of topics and one of those with something to write.
+        /// Compared with a list of topics and a list of those with something to write.
         #[test]
         fn subscriptions_are_found_and_stay_in_turn_whatever_moves(
             steps in prop::collection::vec((0_u8..8, 0_u32..300), 1..1500),

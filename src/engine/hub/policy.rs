@@ -1,27 +1,25 @@
-//! What happens to a subscriber that does not keep up.
+//! The treatment of slow consumers, by topic.
 
 use crate::config::SlowConsumer;
 use crate::id::Priority;
 use crate::topic::{Pattern, covers, overlaps};
 
-/// How a topic treats its subscribers.
+/// The slow-consumer policy of a topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
-    /// What to do with a slow consumer. `DropOldest` goes down to half the limit,
-    /// `DropLowest` gives up whole topics, lowest rank first, until the peer is below
-    /// the limit, `Conflate` skips to the newest message. Each says how many were skipped.
+    /// The action. `DropOldest` skips to half the limit, `DropLowest` skips whole topics, lowest rank first, until the
+    /// peer is below the limit, `Conflate` skips to the newest message. Each reports how many were skipped.
     pub slow: SlowConsumer,
     /// The lag in bytes that makes a peer slow.
     pub lag_bytes_max: u64,
-    /// The lag in messages that makes a peer slow; 0: no such limit.
+    /// The lag in messages that makes a peer slow; 0 is unlimited.
     pub lag_messages_max: u64,
     /// The topic's rank, for [`SlowConsumer::DropLowest`].
     pub priority: Priority,
 }
 
 impl Policy {
-    /// The policy of a log that has the messages of two topics: whatever either
-    /// of them does not allow to be lost in silence or to wait is not.
+    /// The policy of a log that merges two topics: it loses or delays messages only where both allow it.
     #[must_use]
     pub fn strictest(self, other: Self) -> Self {
         let strictness = |policy: &Self| match policy.slow {
@@ -45,16 +43,16 @@ impl Policy {
     }
 }
 
-/// The policies of a gateway: a default and one per topic prefix.
+/// All policies: the default, and one for each topic prefix.
 #[derive(Clone, Debug)]
 pub struct Policies {
     default: Policy,
-    /// Longest prefix first, so that the first match is the right one.
+    /// Longest prefix first, so that the first match applies.
     namespaces: Vec<(Box<str>, Policy)>,
 }
 
 impl Policies {
-    /// The policies of topics in general and of those below certain prefixes.
+    /// The default policy, and those of topics that begin with certain prefixes.
     #[must_use]
     pub fn new(default: Policy, namespaces: impl IntoIterator<Item = (Box<str>, Policy)>) -> Self {
         let mut namespaces: Vec<_> = namespaces.into_iter().collect();
@@ -65,7 +63,7 @@ impl Policies {
         }
     }
 
-    /// The policy of a log that has the messages of whatever these patterns match.
+    /// The policy of the shared log of these patterns: the strictest of all topics they can match.
     ///
     /// Cost: a walk over all namespaces for each pattern.
     #[must_use]
@@ -74,7 +72,7 @@ impl Policies {
         all.reduce(Policy::strictest).unwrap_or(self.default)
     }
 
-    /// The policies of the topics that a pattern may match.
+    /// The policies of the topics that a pattern can match.
     fn of_pattern(&self, pattern: &Pattern) -> Vec<Policy> {
         let mut met = Vec::new();
         for (prefix, policy) in &self.namespaces {
@@ -83,7 +81,7 @@ impl Policies {
                 met.push(*policy);
             }
             if covers(&below, pattern.as_str()) {
-                // Shorter prefixes are for other topics.
+                // Shorter prefixes cannot apply: this one covers all matches.
                 return met;
             }
         }
@@ -91,9 +89,9 @@ impl Policies {
         met
     }
 
-    /// The policy of `topic`: that of the longest prefix it starts with.
+    /// The policy of `topic`: that of its longest matching prefix.
     ///
-    /// Cost: a walk over all namespaces, paid once when a topic appears.
+    /// Cost: a walk over all prefixes, once when a topic is created.
     #[must_use]
     pub fn of(&self, topic: &str) -> Policy {
         let found = self

@@ -1,4 +1,4 @@
-//! What very many topics and subscriptions cost, counted in steps.
+//! The cost of very many topics and subscriptions, counted in steps.
 
 use crate::engine::model::encoder::PLAIN;
 use std::io::IoSlice;
@@ -10,7 +10,7 @@ const TOPICS: u32 = 50_000;
 const FEW: usize = 100;
 const JSON: FormatId = PLAIN;
 
-/// Sockets that take everything; what they took.
+/// Sockets that accept everything and record it.
 #[derive(Default)]
 struct Taken(Vec<u8>);
 
@@ -58,7 +58,7 @@ fn a_small_topic_does_not_wait_until_a_large_one_is_written() {
         let _ = hub.subscribe(peer.slot, large);
     }
     let own = hub.join(JSON);
-    // One of the many has the small topic, too.
+    // One member of the large topic is in the small one, too.
     for slot in [own.slot, crowd[999].slot] {
         let _ = hub.subscribe(slot, small);
     }
@@ -74,7 +74,7 @@ fn a_small_topic_does_not_wait_until_a_large_one_is_written() {
     assert_eq!(hub.flush(&mut taken, 0, 5000, usize::MAX), Flush::More);
     assert_eq!(hub.flush(&mut taken, 0, 5000, usize::MAX), Flush::Done);
     let count = |byte| taken.0.iter().filter(|&&taken| taken == byte).count();
-    // Those of the crowd that were written early got the first message alone.
+    // Members of the large topic written early got only its first message.
     assert_eq!(10 + count(b'l') + written.matches('l').count(), 1010);
     assert_eq!(count(b'L') + written.matches('L').count(), 1000);
 }
@@ -100,7 +100,7 @@ fn a_small_topic_and_a_large_one_are_served_while_private_output_never_ends() {
         }
         assert_eq!(hub.flush(&mut taken, 0, 60, usize::MAX), Flush::More);
         flushes += 1;
-        // The small topic in the first flush, a third of each for the large one.
+        // The small topic in the first flush, a third of the large one in each.
         assert_eq!(count(&taken, b's'), 1);
     }
     assert!(flushes <= (FEW + 1).div_ceil(20), "{flushes} flushes");
@@ -135,7 +135,7 @@ fn m07_very_many_topics_of_one_peer_join_and_leave_with_a_step_each() {
     for &topic in &topics {
         assert_eq!(hub.subscribe(peer.slot, topic), Subscribed::Covered);
         assert_eq!(hub.unsubscribe(peer.slot, topic), Unsubscribed::Covered);
-        // Everything has something to write while it is given up.
+        // Every topic has something to write when it is left.
         hub.append(topic, JSON, b"x", 1);
     }
     assert_eq!(
@@ -180,20 +180,20 @@ fn m07_topics_that_go_leave_nothing_behind_and_others_take_their_numbers() {
         for (index, &topic) in topics.iter().enumerate() {
             assert_eq!(hub.subscribe(peer.slot, topic), Subscribed::First);
             hub.append(topic, JSON, b"old ", 1);
-            // Closed while both lists know it, one does, or none.
+            // Closed while in both lists, in one of them, or in none.
             match index % 3 {
                 0 => assert_eq!(
                     hub.flush(&mut Taken::default(), 0, 10, usize::MAX),
                     Flush::Done
                 ),
-                1 if index % 300 == 1 => hub.give_back(),
+                1 if index % 300 == 1 => hub.free_unused(),
                 _ => {}
             }
             assert!(!hub.close_topic(topic), "it has a member");
             assert_eq!(hub.unsubscribe(peer.slot, topic), Unsubscribed::Left);
             assert!(hub.close_topic(topic));
             if index % 5 == 0 {
-                // A newcomer may be given the same numbers at once.
+                // A new topic may reuse the numbers at once.
                 let next = hub.open("next").unwrap();
                 assert_eq!(hub.subscribe(peer.slot, next), Subscribed::First);
                 hub.append(next, JSON, b"new", 1);
@@ -209,7 +209,7 @@ fn m07_topics_that_go_leave_nothing_behind_and_others_take_their_numbers() {
             hub.flush(&mut Taken::default(), 0, 10, usize::MAX),
             Flush::Done
         );
-        hub.give_back();
+        hub.free_unused();
         assert_eq!(
             (hub.streams.len(), hub.topic_count(), hub.held()),
             (0, 0, 0)
@@ -222,10 +222,10 @@ fn m07_topics_that_go_leave_nothing_behind_and_others_take_their_numbers() {
 fn m07_a_flood_of_topics_gives_its_memory_back() {
     let mut hub = hub();
     let all: Vec<TopicId> = (0..TOPICS).map(|number| open(&mut hub, number)).collect();
-    hub.give_back();
+    hub.free_unused();
     for topic in all {
         assert!(hub.close_topic(topic));
     }
-    hub.give_back();
+    hub.free_unused();
     assert!(hub.names.capacity() < 1024 && hub.topics.capacity() < 1024);
 }

@@ -5,7 +5,7 @@ use super::log::{Log, LogFrame, Tag};
 use crate::collections::HashMap;
 use crate::id::{PeerId, Slot, TopicId};
 
-/// A stream's number in the hub.
+/// The index of a stream in the hub.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct StreamId(pub(crate) u32);
 
@@ -20,18 +20,17 @@ pub(crate) struct Stream {
     pub(crate) topic: TopicId,
     pub(crate) log: Log,
     pub(crate) members: Vec<Member>,
-    /// The head when the members were last walked.
+    /// The log's head when the members were last walked.
     pub(crate) offered: u64,
-    /// The newest message's number, whether or not anybody was there for it.
+    /// The number of the newest message, whether or not it had a member.
     pub(crate) number: u64,
-    /// In the list of streams to be walked.
+    /// In one of the hub's lists of streams to walk.
     pub(crate) dirty: bool,
-    /// In the list of streams whose memory may be given back.
+    /// In the hub's list of streams whose memory may be shrunk.
     pub(crate) warm: bool,
-    /// For a log of several topics: what its members have lost of which, as far as they have not been
-    /// told.
+    /// For a shared log: the losses of each member that have not been reported yet.
     pub(crate) losses: Option<Box<HashMap<Slot, Losses>>>,
-    /// Its topic has been forgotten. It is there only for the lists that it is in.
+    /// The topic has been removed. The stream remains until no list refers to it.
     pub(crate) closed: bool,
 }
 
@@ -39,31 +38,30 @@ pub(crate) struct Stream {
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) slot: Slot,
-    /// The index in the peer's subscriptions.
+    /// The index in the peer's memberships.
     pub(crate) sub: u32,
-    /// What the peer has been written up to: a frame boundary.
+    /// The position up to which the peer has been written: a frame boundary.
     pub(crate) cursor: u64,
-    /// Messages skipped since the peer was last told.
+    /// Messages skipped and not yet reported.
     pub(crate) lost: u32,
-    /// How many of the peer's selectors cover the topic.
+    /// How many of the peer's subscriptions cover the topic.
     pub(crate) covers: u16,
-    /// Not zero: what came before the cursor has not been written yet, and so
-    /// nothing after it is. The number is that of the hold.
+    /// The id of the hold, during which nothing is written from the log; 0 if there is none.
     pub(crate) hold: u16,
 }
 
-/// What a member of a log of several topics has lost.
+/// What a member of a shared log has lost.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
-    /// What it is sent instead, where only the newest message of each topic counts.
+    /// The newest frame of each topic, under [`SlowConsumer::Conflate`](crate::config::SlowConsumer::Conflate).
     pub(crate) newest: Vec<KeptFrame>,
-    /// By topic.
+    /// Lost messages by topic.
     pub(crate) topics: Vec<(TopicId, u32)>,
-    /// Of those that there was no room for.
+    /// Lost messages of topics beyond [`LOST_TOPICS_MAX`].
     pub(crate) others: u32,
 }
 
-/// A frame that was kept of a log which does not have it any more.
+/// A copy of a frame that its log has dropped.
 #[derive(Debug)]
 pub(crate) struct KeptFrame {
     pub(crate) tag: Tag,
@@ -81,7 +79,7 @@ impl KeptFrame {
     }
 }
 
-/// Topics of which losses are told one by one.
+/// Topics whose losses one member counts separately.
 const LOST_TOPICS_MAX: usize = 64;
 
 impl Losses {
@@ -102,11 +100,11 @@ impl Losses {
         *lost = lost.saturating_add(messages);
     }
 
-    /// Keeps the newest of these frames of each topic, instead of those that were kept before.
+    /// Keeps the newest of these frames of each topic, replacing the ones kept before.
     ///
-    /// Cost: one step for each frame, and for each that was kept.
+    /// Cost: one step for each frame given, and for each frame kept.
     pub(crate) fn renew(&mut self, frames: &[LogFrame<'_>]) {
-        // What is no message is nobody's loss.
+        // A frame that is no message is not a loss.
         let newest = frames.iter().enumerate();
         let newest = newest.filter(|(_, frame)| frame.messages > 0);
         let newest = newest.map(|(index, frame)| (frame.tag.topic, index));
@@ -129,13 +127,13 @@ impl Losses {
         self.newest = kept;
     }
 
-    /// Notes that messages of topics that are not known one by one were lost.
+    /// Counts lost messages whose topics are unknown.
     pub(crate) fn add_others(&mut self, messages: u64) {
         let messages = u32::try_from(messages).unwrap_or(u32::MAX);
         self.others = self.others.saturating_add(messages);
     }
 
-    /// Gives up the oldest frames that were kept, down to this many bytes.
+    /// Drops the oldest frames kept, down to `bytes_max`.
     pub(crate) fn trim(&mut self, bytes_max: u64) {
         let mut bytes = self.bytes() as u64;
         let mut kept = std::mem::take(&mut self.newest).into_iter();
@@ -148,18 +146,18 @@ impl Losses {
         self.newest = kept.collect();
     }
 
-    /// Bytes of the frames that were kept.
+    /// Bytes of the frames kept.
     pub(crate) fn bytes(&self) -> usize {
         self.newest.iter().map(|kept| kept.bytes.len()).sum()
     }
 
-    /// How many messages were lost.
+    /// Messages lost.
     pub(crate) fn count(&self) -> u32 {
         let lost = self.topics.iter().map(|(_, lost)| *lost);
         lost.fold(self.others, u32::saturating_add)
     }
 
-    /// Forgets what was lost and kept of topics that `keep` does not say.
+    /// Forgets the losses and the kept frames of topics for which `keep` is false.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(TopicId) -> bool) {
         self.topics.retain(|(topic, _)| keep(*topic));
         self.newest.retain(|kept| keep(kept.tag.topic));
@@ -187,15 +185,15 @@ impl Stream {
         }
     }
 
-    /// Ends a stream without members: nothing of it is left but its number.
+    /// Clears a stream without members; its index stays in use until no list refers to it.
     pub(crate) fn close(&mut self) {
         self.closed = true;
         self.log = Log::default();
         self.offered = self.log.head();
     }
 
-    /// Reports what a member has lost since it was last told: of each topic, where there are several.
-    /// Returns what it is to be sent next.
+    /// Reports the losses of a member since the last report; for a shared log by topic. Returns the frames to send it
+    /// next.
     #[must_use]
     pub(crate) fn tell_lost(
         &mut self,
@@ -224,7 +222,7 @@ impl Stream {
         losses.newest
     }
 
-    /// Gives up what every member has been written.
+    /// Drops what every member has been written.
     pub(crate) fn trim(&mut self) {
         let oldest = self.members.iter().map(|member| member.cursor).min();
         self.log.trim(oldest.unwrap_or_else(|| self.log.head()));

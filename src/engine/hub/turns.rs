@@ -1,56 +1,55 @@
-//! Whose turn it is to be written to.
+//! The order in which peers are written to: four queues, served round-robin.
 //!
-//! What peers are sent in private, topics with a handful of members, those with few and those with many
-//! have a line each, and the lines take turns: however much waits in one of them, the others get every
-//! fourth write.
+//! Peers with private output, and with output of small, medium and large topics, have a queue ("line") each. However
+//! long one of them is, each of the others gets every fourth write.
 
 use std::collections::VecDeque;
 
 use crate::id::Slot;
 
-/// The line a peer stands in.
+/// The queue that a peer is in.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) enum Line {
-    /// None.
+    /// Not queued.
     #[default]
-    Nowhere,
-    /// The peers with something of their own. They are written what their topics have, too.
+    None,
+    /// Peers with private output; their topics are written along with it.
     Private,
-    /// The peers with something of a topic with a handful of members.
-    Handful,
-    /// The peers with something of a topic with few members.
-    Few,
-    /// The peers with something of a topic with many members, and nothing else.
-    Crowd,
+    /// Peers with output of a topic with few members (see `line_of` in the hub).
+    Small,
+    /// Peers with output of a topic of medium size.
+    Medium,
+    /// Peers with output of large topics only.
+    Large,
 }
 
 const LINES: usize = 4;
 
-/// Peers with something to write.
+/// The queues of peers with something to write.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    /// In the order of their turns. Some of the last one's may have moved on to another line.
+    /// One queue for each line. The queue of large topics may hold stale entries of peers that moved to another one.
     lines: [VecDeque<Slot>; LINES],
-    /// Whose turn it is.
+    /// The queue to serve next.
     next: usize,
 }
 
 impl Turns {
-    /// Puts a peer in a line, unless it stands in one already that is as short for it.
-    pub(super) fn stand(&mut self, slot: Slot, stands: &mut Line, line: Line) {
-        let moves = match *stands {
-            Line::Nowhere => true,
-            Line::Crowd => line != Line::Crowd,
-            Line::Few => matches!(line, Line::Private | Line::Handful),
-            Line::Private | Line::Handful => false,
+    /// Queues a peer, unless it is in a queue that is served at least as soon.
+    pub(super) fn enqueue(&mut self, slot: Slot, current: &mut Line, line: Line) {
+        let moves = match *current {
+            Line::None => true,
+            Line::Large => line != Line::Large,
+            Line::Medium => matches!(line, Line::Private | Line::Small),
+            Line::Private | Line::Small => false,
         };
         if moves && let Some(index) = index_of(line) {
             self.lines[index].push_back(slot);
-            *stands = line;
+            *current = line;
         }
     }
 
-    /// The next one. A peer that has left its line meanwhile is still named.
+    /// The next peer to write to. Stale entries are returned too.
     pub(super) fn next(&mut self) -> Option<Slot> {
         for _ in 0..LINES {
             let line = &mut self.lines[self.next];
@@ -62,12 +61,12 @@ impl Turns {
         None
     }
 
-    /// How many stand in a line.
+    /// Entries in the queue of a line.
     pub(super) fn len(&self, line: Line) -> usize {
         index_of(line).map_or(0, |index| self.lines[index].len())
     }
 
-    /// Whether nobody waits.
+    /// Whether all queues are empty.
     pub(super) fn is_empty(&self) -> bool {
         self.lines.iter().all(VecDeque::is_empty)
     }
@@ -75,11 +74,11 @@ impl Turns {
 
 fn index_of(line: Line) -> Option<usize> {
     match line {
-        Line::Nowhere => None,
+        Line::None => None,
         Line::Private => Some(0),
-        Line::Handful => Some(1),
-        Line::Few => Some(2),
-        Line::Crowd => Some(3),
+        Line::Small => Some(1),
+        Line::Medium => Some(2),
+        Line::Large => Some(3),
     }
 }
 
@@ -91,13 +90,13 @@ mod tests {
     fn lines_take_turns_and_one_takes_all_when_it_is_alone() {
         let mut turns = Turns::default();
         for (line, slots) in [
-            (Line::Crowd, 0..4),
-            (Line::Few, 10..12),
+            (Line::Large, 0..4),
+            (Line::Medium, 10..12),
             (Line::Private, 20..23),
-            (Line::Handful, 30..31),
+            (Line::Small, 30..31),
         ] {
             for slot in slots {
-                turns.stand(Slot(slot), &mut Line::default(), line);
+                turns.enqueue(Slot(slot), &mut Line::default(), line);
             }
         }
         let order: Vec<u32> = std::iter::from_fn(|| turns.next())
@@ -111,14 +110,14 @@ mod tests {
     fn whoever_has_something_else_to_get_leaves_the_crowd() {
         let mut turns = Turns::default();
         let mut stands = Line::default();
-        turns.stand(Slot(1), &mut stands, Line::Crowd);
-        turns.stand(Slot(1), &mut stands, Line::Crowd);
-        assert_eq!((stands, turns.len(Line::Crowd)), (Line::Crowd, 1));
-        turns.stand(Slot(1), &mut stands, Line::Few);
-        turns.stand(Slot(1), &mut stands, Line::Private);
-        turns.stand(Slot(1), &mut stands, Line::Crowd);
+        turns.enqueue(Slot(1), &mut stands, Line::Large);
+        turns.enqueue(Slot(1), &mut stands, Line::Large);
+        assert_eq!((stands, turns.len(Line::Large)), (Line::Large, 1));
+        turns.enqueue(Slot(1), &mut stands, Line::Medium);
+        turns.enqueue(Slot(1), &mut stands, Line::Private);
+        turns.enqueue(Slot(1), &mut stands, Line::Large);
         assert_eq!((stands, turns.len(Line::Private)), (Line::Private, 1));
-        turns.stand(Slot(1), &mut stands, Line::Handful);
-        assert_eq!((stands, turns.len(Line::Handful)), (Line::Private, 0));
+        turns.enqueue(Slot(1), &mut stands, Line::Small);
+        assert_eq!((stands, turns.len(Line::Small)), (Line::Private, 0));
     }
 }

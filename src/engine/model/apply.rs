@@ -184,7 +184,7 @@ impl World {
                 self.at_home(at(node), None, |turn| turn.sweep_presence());
             }
             Op::SweepHome { node, rarely } => {
-                if rarely || self.turn(at(node), |turn| turn.is_home_tight()) {
+                if rarely || self.turn(at(node), |turn| turn.is_home_over_half()) {
                     self.sweep_home(at(node));
                 }
             }

@@ -296,7 +296,7 @@ impl World {
         let known = before.saturating_sub(1);
         if let Some(topic) = home.find(start.name)
             && topic.position().epoch == epoch
-            && topic.reaches_back_to(known, self.now_ms)
+            && topic.retains_all_after(known, self.now_ms)
         {
             fail(Check::Gap, format!("{start:?}: retained behind {known}"));
         }

@@ -7,7 +7,9 @@ use super::oracle::{Check, expect, fail};
 use super::seen::Thing;
 use super::world::World;
 use crate::engine::hub::Hub;
-use crate::engine::{Counting, Kept, Outcome, Post, PublishResult, Stored, Taken, Ticket};
+use crate::engine::{
+    Counting, HistoryExcerpt, Outcome, Post, PublishResult, Stored, Taken, Ticket,
+};
 
 /// Who waits, by engine and ticket.
 #[derive(Debug, Default)]
@@ -244,7 +246,7 @@ impl World {
         self.tasks.histories.insert((node, ticket.0), read);
     }
 
-    fn history(&mut self, read: &Read, kept: &Kept) {
+    fn history(&mut self, read: &Read, kept: &HistoryExcerpt) {
         self.oracle
             .seen
             .add(Thing::History, kept.messages.len() as u64);

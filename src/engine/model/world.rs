@@ -84,7 +84,7 @@ impl World {
         let mut port = self.mesh.port(node);
         let done = act(&mut engine.turn(now, &mut port, counters));
         *is_wanted |= engine.take_flush_wanted();
-        if !engine.is_all_told() && !*is_wanted {
+        if !engine.has_no_outcomes() && !*is_wanted {
             fail(Check::Stuck, "outcomes, and no flush is wanted");
         }
         done
@@ -329,7 +329,7 @@ impl World {
         let mut port = self.mesh.port(node);
         let flush = engine.turn(now, &mut port, counters).flush(sockets, budget);
         *is_wanted |= engine.take_flush_wanted() || flush == Flush::More;
-        if !engine.is_all_told() && !*is_wanted {
+        if !engine.has_no_outcomes() && !*is_wanted {
             fail(Check::Stuck, "outcomes of a flush, and no other is wanted");
         }
         self.tasks.note_flush(node);
