@@ -35,7 +35,7 @@ fn naive(text: &str) -> usize {
 }
 
 fn ours(text: &str) -> usize {
-    match Command::parse(text).expect("legal").act {
+    match Command::parse(text).expect("legal").action {
         Action::Publish { event, data, .. } => event.len() + data.len(),
         Action::Subscribe(names, _) => names.iter().map(|name| name.len()).sum(),
         _ => 0,

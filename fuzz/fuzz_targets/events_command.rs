@@ -14,7 +14,7 @@ fuzz_target!(|text: &str| {
     let mut out = Vec::new();
     match Command::parse(text) {
         Ok(command) => {
-            if let Action::Publish { data, .. } = command.act {
+            if let Action::Publish { data, .. } = command.action {
                 let publication = Publication {
                     kind: PublicationKind::Event,
                     form: Form::NEUTRAL,

@@ -103,5 +103,5 @@ impl Dialect for Events {
     }
 }
 
-/// What is said about a client id outside the grammar.
+/// The refusal of a client id outside the grammar.
 const BAD_CLIENT_ID: &str = "A client id is 1 to 64 letters, digits, `_` and `-`";

@@ -1,4 +1,4 @@
-//! What is said about the protocol's WebSockets.
+//! The documentation of the protocol's WebSocket endpoints.
 
 use crate::http::schema::{Field, Kind};
 use crate::service::{

@@ -42,8 +42,8 @@ pub(super) async fn publish(Shared(state): Shared<Arc<State>>, request: Request)
     }
 }
 
-/// `POST /api/v1/events/batch`: a JSON array of events, or one event a line
-/// (`application/x-ndjson`). All are checked before the first is published.
+/// `POST /api/v1/events/batch`: a JSON array of events, or one event per line (`application/x-ndjson`). All are
+/// validated before the first is published.
 pub(super) async fn publish_batch(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
     let content_type = request.headers().get(CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok());
@@ -240,7 +240,7 @@ pub(super) static PUBLISH_BATCH: Operation = Operation {
     ],
 };
 
-/// What is published.
+/// The body of a publication.
 static EVENT: Object<4> = Object {
     name: "Event",
     doc: "An event to publish.",

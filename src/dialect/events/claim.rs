@@ -1,4 +1,4 @@
-//! A connection of the events protocol: from an upgrade request to a claim.
+//! Admission of a connection of the events protocol.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -32,7 +32,7 @@ pub(super) fn claim(
     let parameters = Parameters::parse(request.uri().query().unwrap_or(""))
         .map_err(|why| refusal(Refused::Handshake, 400, &why.to_string(), &[]))?;
     let slot = take_slot(shard, address)?;
-    // MessagePack is small as it is; what JSON shares compressed it cannot read.
+    // No compression with MessagePack: it is compact, and cannot share the compressed JSON frames.
     let (head, agreed) = agree(shard, &upgrade, parameters.encoding == Encoding::Json);
     let seat = take_seat(shard)?;
     let route = route(request.uri().path());
@@ -65,9 +65,8 @@ pub(super) fn claim(
     })
 }
 
-/// What a connection of the events protocol may use. One whose credential is
-/// none has no seat: it takes nobody's place, neither its address's nor that of
-/// the user it claims to be.
+/// The quota of a connection. One with invalid credentials gets no seat: it does not count toward the limits of its
+/// address or of the user that it claims to be.
 fn quota(shard: &Shard, mut seat: Seat, address: IpAddr, authentication: &Authentication) -> Quota {
     let identity = match authentication {
         Authentication::Refused => return Quota::default(),

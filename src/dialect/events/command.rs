@@ -1,4 +1,4 @@
-//! What a client says.
+//! The messages of clients.
 
 use std::borrow::Cow;
 
@@ -18,32 +18,31 @@ use request::{agent_command, batch, command, query};
 pub struct Command<'a> {
     /// The request's `id`, a string or a number, repeated in the answer.
     pub id: Option<Raw<'a>>,
-    /// The client's `timestamp`, whatever it is.
+    /// The client's `timestamp`, any JSON value.
     pub timestamp: Option<Raw<'a>>,
-    /// What is to be done.
-    pub act: Action<'a>,
+    /// What it asks for.
+    pub action: Action<'a>,
 }
 
-/// What is to be done.
+/// What a message asks for.
 #[derive(Debug)]
 pub enum Action<'a> {
     /// Answer `pong`.
     Ping,
     /// Answer `heartbeat_ack`.
     Heartbeat,
-    /// Subscribe to these names and patterns, going on in some topics from
-    /// where the client was.
+    /// Subscribe to these names and patterns, resuming some topics at a position.
     Subscribe(Vec<Cow<'a, str>>, Vec<Recover<'a>>),
-    /// Unsubscribe from these, from all if there are none.
+    /// Unsubscribe from these names and patterns; from all if the list is empty.
     Unsubscribe(Vec<Cow<'a, str>>),
     /// Publish `data`, which is passed on byte for byte.
     Publish {
         /// The topic.
         event: Cow<'a, str>,
-        /// A JSON value as it was written.
+        /// A JSON value, unparsed.
         data: &'a str,
     },
-    /// Answer a question.
+    /// Answer a query.
     Query(Query<'a>),
     /// Run a command of the gateway and answer with its result.
     Command {
@@ -59,15 +58,15 @@ pub enum Action<'a> {
         /// The agent.
         agent_id: Cow<'a, str>,
     },
-    /// Give the message, an answer, to whoever waits for it under its `id`.
+    /// Pass the message, an answer to a call, to the caller with its `id`.
     Response,
-    /// Do these one after the other; none of them is a batch.
+    /// Execute these in order; none of them is a batch.
     Batch(Vec<Raw<'a>>),
-    /// Something this gateway does not know: the type's name.
+    /// An unknown type, with its name.
     Unknown(Cow<'a, str>),
 }
 
-/// The fields that matter, as they were written. Of a repeated one the last counts.
+/// The fields that are read, unparsed. If one is repeated, the last counts.
 #[derive(Default)]
 struct CommandFields<'a> {
     kind: Option<Raw<'a>>,
@@ -83,19 +82,19 @@ struct CommandFields<'a> {
     messages: Option<Raw<'a>>,
 }
 
-/// What the answer to a message repeats of it, where nothing else is looked at.
+/// The parts of a message that an error repeats, for a message that is dropped unparsed.
 #[derive(Debug, Default)]
 pub struct Envelope<'a> {
     /// The message's `id`, a string or a number.
     pub id: Option<Raw<'a>>,
-    /// Its `type`, if that is a name of a usual length.
+    /// Its `type`, if it is a string of at most [`KIND_BYTES_MAX`] bytes.
     pub kind: Option<Cow<'a, str>>,
     /// The messages in it, if it is a batch.
     pub messages: Vec<Raw<'a>>,
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads as much of a message as there is.
+    /// Reads the fields that are present; all are missing if `text` is not a JSON object.
     #[must_use]
     pub fn read(text: &'a str) -> Self {
         let Ok(fields) = CommandFields::read(text) else {
@@ -119,7 +118,7 @@ impl<'a> Envelope<'a> {
 const KIND_BYTES_MAX: usize = 64;
 
 impl<'a> CommandFields<'a> {
-    /// Finds the fields of a message.
+    /// Splits a message into its fields.
     fn read(text: &'a str) -> Result<Self, JsonError> {
         let mut fields = Self::default();
         json::fields(text, |key, value| {
@@ -146,10 +145,10 @@ impl<'a> CommandFields<'a> {
 impl<'a> Command<'a> {
     /// Reads one message.
     ///
-    /// Cost: one pass over the text; only the fields that decide are looked at.
+    /// Cost: one pass over the text; only the fields that its type needs are parsed.
     ///
     /// # Errors
-    /// The refusal to answer with.
+    /// The error to answer with.
     pub fn parse(text: &'a str) -> Result<Self, Refusal> {
         let fields = CommandFields::read(text).map_err(|error| match error {
             JsonError::Syntax => Refusal::new(None, "INVALID_JSON", "Invalid JSON format"),
@@ -166,7 +165,7 @@ impl<'a> Command<'a> {
         }
         let kind = fields.kind.and_then(Raw::as_string);
         let kind = kind.ok_or_else(|| Refusal::invalid(id, "`type` is missing or not a string"))?;
-        let act = match &*kind {
+        let action = match &*kind {
             "publish" => publish(&fields, id)?,
             "ping" => Action::Ping,
             "heartbeat" => Action::Heartbeat,
@@ -186,15 +185,14 @@ impl<'a> Command<'a> {
         Ok(Self {
             id,
             timestamp: fields.timestamp,
-            act,
+            action,
         })
     }
 
-    /// How many messages this is, for those who count them: a batch is as many
-    /// as it has, and one if it has none.
+    /// The number of messages that rate limits count: those in a batch, at least one.
     #[must_use]
     pub fn messages(&self) -> usize {
-        match &self.act {
+        match &self.action {
             Action::Batch(messages) => messages.len().max(1),
             _ => 1,
         }
@@ -209,8 +207,7 @@ fn publish<'a>(fields: &CommandFields<'a>, id: Option<Raw<'a>>) -> Result<Action
     Ok(Action::Publish { event, data })
 }
 
-/// The list of names, wherever clients put it: `events`, `event_types`, or
-/// either below `data`.
+/// The list of names: `events` or `event_types`, at the top level or in `data`.
 fn names<'a>(
     fields: &CommandFields<'a>,
     id: Option<Raw<'a>>,
@@ -249,7 +246,7 @@ mod tests {
     fn check(text: &str, expected: Result<&str, &str>) {
         match (Command::parse(text), expected) {
             (Ok(command), Ok(expected)) => {
-                assert_eq!(format!("{:?}", command.act), expected, "{text}");
+                assert_eq!(format!("{:?}", command.action), expected, "{text}");
             }
             (Err(refusal), Err(expected)) => {
                 assert_eq!(

@@ -1,4 +1,4 @@
-//! What a client needs to know to begin, where nothing is secret.
+//! The configuration that clients need to connect, in demo and dev mode.
 
 use std::sync::Arc;
 

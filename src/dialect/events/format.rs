@@ -1,4 +1,4 @@
-//! Publications as clients of the events protocol get them.
+//! The wire formats of publications to clients of the events protocol.
 
 use super::{Encoding, Writer, msgpack};
 use crate::engine::{Format, FormatRegistry, Packing, Publication};
@@ -18,7 +18,7 @@ pub struct EventsFormats {
 }
 
 impl EventsFormats {
-    /// Registers them.
+    /// Registers the formats.
     pub fn register(registry: &mut FormatRegistry) -> Self {
         Self {
             json: registry.register(Gather::Each, true, |_| {
@@ -34,7 +34,7 @@ impl EventsFormats {
         }
     }
 
-    /// That of a connection, which reads compressed frames that it shares with others or not.
+    /// The format of a connection: with shared compressed frames, or uncompressed.
     #[must_use]
     pub fn of(&self, encoding: Encoding, is_deflated: bool) -> FormatId {
         match encoding {
@@ -81,7 +81,7 @@ impl Format for JsonFormat {
     }
 }
 
-/// JSON text frames with several events in each.
+/// JSON text frames with several events each.
 #[derive(Debug)]
 struct BatchFormat(JsonFormat);
 
@@ -136,7 +136,7 @@ impl Format for MsgpackFormat {
     }
 }
 
-/// A buffer that has grown beyond this is given back after use.
+/// A buffer with a larger capacity is freed by the ticker.
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
 
 fn shrink(buffer: &mut Vec<u8>) {

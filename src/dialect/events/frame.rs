@@ -1,4 +1,4 @@
-//! What the gateway says: JSON objects with `type` first and `timestamp` last.
+//! The payloads that the gateway sends: JSON objects with `type` first and `timestamp` last.
 
 mod answer;
 
@@ -7,36 +7,35 @@ use crate::json::put_string;
 
 use super::Refusal;
 
-/// How a topic begins for a subscriber, or a pattern.
+/// The start of a subscription to a topic or pattern.
 #[derive(Clone, Copy, Debug)]
 pub struct TopicStart<'a> {
     /// The topic's name, or the pattern.
     pub topic: &'a str,
-    /// Which life of the topic.
+    /// The topic's epoch.
     pub epoch: u64,
-    /// The live stream goes on from here.
+    /// The offset at which the live stream begins.
     pub offset: u64,
-    /// Whether all that was missed follows, if that was asked for, and how
-    /// many messages that is.
+    /// If recovery was requested: whether it is complete, and the number of missed messages that follow.
     pub recovered: Option<(bool, u64)>,
 }
 
-/// What the first frame tells a client.
+/// The content of the first frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Greeting<'a> {
-    /// The client's name: its own choice, or the connection's.
+    /// The client id, chosen by the client or generated.
     pub client_id: &'a str,
-    /// The user, if a credential named one.
+    /// The user, if authenticated.
     pub user: Option<&'a str>,
     /// The user's role.
     pub role: Option<&'a str>,
-    /// The connection, whatever the client calls itself.
+    /// The connection's id, independent of the client id.
     pub session_id: &'a str,
     /// `demo`, `dev` or `prod`.
     pub endpoint: &'a str,
 }
 
-/// Writes frames' payloads. The timestamp is RFC 3339 in UTC with milliseconds.
+/// Writes payloads. The timestamp is RFC 3339 in UTC with milliseconds.
 #[derive(Debug)]
 pub struct Writer<'a> {
     out: &'a mut Vec<u8>,
@@ -85,7 +84,7 @@ impl<'a> Writer<'a> {
                 self.put(r#"","event_type":""#);
                 self.put(publication.name);
                 if publication.name != publication.topic {
-                    // Its `event_id` is a place in this topic.
+                    // Its `event_id` is a position in this topic.
                     self.put(r#"","topic":""#);
                     self.put(publication.topic);
                 }
@@ -171,7 +170,7 @@ impl<'a> Writer<'a> {
         self.end_with_id(id);
     }
 
-    /// The answer to `unsubscribe`: what was given up.
+    /// The answer to `unsubscribe`: the subscriptions that ended.
     pub fn unsubscribed(mut self, id: Option<&str>, removed: &[&str]) {
         self.put(r#"{"type":"unsubscription_confirmed""#);
         self.put_list(r#","events":"#, removed);
@@ -179,7 +178,7 @@ impl<'a> Writer<'a> {
         self.end_with_id(id);
     }
 
-    /// The answer to `publish` with an `id`: where the message stands in its topic.
+    /// The answer to `publish` with an `id`: the message's offset in its topic.
     pub fn published(mut self, id: &str, offset: u64) {
         self.put(r#"{"type":"response""#);
         self.put_raw(r#","id":"#, Some(id));
@@ -189,7 +188,7 @@ impl<'a> Writer<'a> {
         self.end();
     }
 
-    /// Several events in one frame: their texts, with commas between them.
+    /// Several events in one frame. `events`: their JSON texts, separated by commas.
     pub fn batch(mut self, events: &[u8], count: usize) {
         self.put(r#"{"type":"batch","messages":["#);
         self.out.extend_from_slice(events);
@@ -198,8 +197,7 @@ impl<'a> Writer<'a> {
         self.end();
     }
 
-    /// Says how many messages of a topic the client missed, if that is known, or
-    /// of those for everybody or for it alone if there is no topic.
+    /// Reports lost messages of a topic, and their number if known. Without a topic: of broadcasts or the inbox.
     pub fn gap(mut self, topic: Option<&str>, lost: Option<u64>) {
         self.put(r#"{"type":"gap","event":"#);
         self.put_optional(topic);
@@ -228,8 +226,8 @@ impl<'a> Writer<'a> {
         self.end_with_id(refusal.id.as_deref());
     }
 
-    /// The error that a message of this `kind` beyond a rate is answered with: `limit` are taken in a
-    /// minute, and the next one in `retry_after` seconds.
+    /// The error for a message of this `kind` that exceeds the rate limit of `limit` per minute. Retry in `retry_after`
+    /// seconds.
     pub fn rate_limited(
         mut self,
         id: Option<&str>,
@@ -247,8 +245,7 @@ impl<'a> Writer<'a> {
         self.end_with_id(id);
     }
 
-    /// The error of a connection that there is no room for: its `user` or its
-    /// `ip`, the scope, has `limit` of them.
+    /// The error for a connection beyond the `limit` of its `scope`, `user` or `ip`.
     pub fn connection_limit(mut self, limit: usize, scope: &str) {
         self.put(r#"{"type":"error","code":"CONNECTION_LIMIT_EXCEEDED","message":"Too many connections","details":{"limit":"#);
         self.put_number(limit as u64);

@@ -1,12 +1,10 @@
 //! MessagePack at the boundary (docs/protocol.md, "MessagePack"): a frame
 //! is a map with the keys that the JSON object has.
 //!
-//! The protocol itself is spoken in JSON text. What a client sends is turned
-//! into JSON before it is looked at ([`to_json`]), what it gets is turned into
-//! MessagePack last ([`from_json`]), for a publication once for all its
-//! subscribers. So the two formats cannot drift apart, and limits and checks
-//! are written once. Both directions are one pass without recursion, and
-//! neither builds a document.
+//! Internally the protocol is JSON text. A client's message is converted to JSON before it is parsed ([`to_json`]);
+//! output is converted to MessagePack last ([`from_json`]), a publication once for all its subscribers. So the two
+//! encodings cannot drift apart, and limits and checks exist once. Both conversions are one pass without recursion and
+//! without a document tree.
 
 mod from_json;
 mod to_json;

@@ -1,6 +1,6 @@
-//! What a client chooses in the query of its upgrade request.
+//! The query parameters of an upgrade request.
 
-/// The format of the frames in both directions.
+/// The encoding of frames, in both directions.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Encoding {
     /// JSON objects in text frames.
@@ -8,23 +8,22 @@ pub enum Encoding {
     Json,
     /// MessagePack maps in binary frames.
     Msgpack,
-    /// JSON objects in text frames, several events in one.
+    /// JSON objects in text frames, with several events per frame.
     JsonBatch,
 }
 
-/// What a client chooses in the query of its upgrade request.
+/// The query parameters of an upgrade request.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Parameters {
     /// `format` and `batch`: how frames are encoded.
     pub encoding: Encoding,
-    /// `welcome`: whether an extra frame says what the endpoint is for.
+    /// `welcome`: whether an additional first frame is sent.
     pub welcome: bool,
-    /// `inbox_after`: the epoch and offset of the last event that the user had
-    /// from its inbox, as its `event_id` says.
+    /// `inbox_after`: the epoch and offset of the last event received from the user's inbox, that is, its `event_id`.
     pub inbox_after: Option<(u64, u64)>,
 }
 
-/// A parameter whose value is not known.
+/// The parameter whose value is not valid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadParameter {
     /// `format`
@@ -42,12 +41,11 @@ pub enum BadParameter {
 }
 
 impl Parameters {
-    /// Reads the query of a URL; what it says of other things is not looked at.
-    /// Of a repeated parameter the last counts. Values are taken as they are
-    /// written: none has a character that would need an escape.
+    /// Reads the query of a URL. Other parameters are ignored; if one is repeated, the last counts. Values are not
+    /// percent-decoded, since no valid one needs escapes.
     ///
     /// # Errors
-    /// A parameter has a value that means nothing.
+    /// A parameter has an invalid value.
     pub fn parse(query: &str) -> Result<Self, BadParameter> {
         let (mut parameters, mut batch) = (Self::default(), false);
         for pair in query.split('&') {

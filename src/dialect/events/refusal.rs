@@ -1,4 +1,4 @@
-//! Why a message is refused.
+//! Errors that refuse a client's message.
 
 use std::borrow::Cow;
 
@@ -7,17 +7,17 @@ use crate::json::Raw;
 /// Why a message is refused. The connection stays.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
-    /// The request's `id`, as it was written.
+    /// The request's `id`, unparsed.
     pub id: Option<String>,
     /// The error's code.
     pub code: &'static str,
-    /// What is wrong.
+    /// The error's text.
     pub message: Cow<'static, str>,
-    /// What a program can make use of: a JSON object.
+    /// Details for programs: a JSON object.
     pub details: Option<String>,
 }
 
-/// Bytes of a client's own words that an error repeats.
+/// Bytes of a client's text that an error repeats.
 const QUOTED_BYTES_MAX: usize = 128;
 
 impl Refusal {
@@ -44,8 +44,7 @@ impl Refusal {
         }
     }
 
-    /// The gateway knows as many topics as it may. `id` is as it was written,
-    /// empty if there was none.
+    /// The limit of topics is reached. `id` is the request's, unparsed; empty if there is none.
     #[must_use]
     pub fn too_many_topics(id: &str) -> Self {
         Self {
@@ -56,7 +55,7 @@ impl Refusal {
         }
     }
 
-    /// Subscriptions take as much memory as they may. `id` is that of the request as it was written.
+    /// The memory limit of subscriptions is reached. `id` is the request's, unparsed.
     #[must_use]
     pub fn no_memory(id: Option<&str>) -> Self {
         Self {
@@ -68,12 +67,12 @@ impl Refusal {
         }
     }
 
-    /// The message lacks something or has it in the wrong shape.
+    /// A field of the message is missing or has the wrong type.
     pub fn invalid(id: Option<Raw<'_>>, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(id, "INVALID_MESSAGE", message)
     }
 
-    /// `what` that the gateway does not know, with the name that the client used.
+    /// An unknown `what`, with the name that the client used.
     #[must_use]
     pub fn unknown(id: Option<Raw<'_>>, code: &'static str, what: &str, name: &str) -> Self {
         let cut = name.floor_char_boundary(QUOTED_BYTES_MAX);

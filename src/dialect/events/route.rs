@@ -1,28 +1,28 @@
 //! The paths of the events protocol.
 
-/// Where a request goes.
+/// The route of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum EventsRoute<'a> {
-    /// `/api/v1/ws/demo`: open to everybody.
+    /// `/api/v1/ws/demo`: without authentication.
     Demo,
     /// `/api/v1/ws/dev`: with a token, unknown types echoed.
     Dev,
     /// `/api/v1/ws`: with a token.
     Prod,
-    /// `/api/v1/ws/{client_id}`: the same, for a client that names itself.
+    /// `/api/v1/ws/{client_id}`: the same, with a client id.
     As(&'a str),
-    /// `/api/v1/ws/` and a name that is no client's: a request, if anything.
+    /// `/api/v1/ws/` and a name that is no client id: an HTTP endpoint, or 404.
     Reserved(&'a str),
-    /// `/api/v1/ws/` and something that cannot be a name.
+    /// `/api/v1/ws/` and a text that is not a valid client id.
     BadClientId,
     /// Anything else.
     Other,
 }
 
-/// Below this path clients name themselves.
+/// The prefix of paths with a client id.
 const CLIENTS: &str = "/api/v1/ws/";
 
-/// Names that have, or had, a meaning of their own.
+/// Names that cannot be client ids, since they are or were endpoints.
 const RESERVED: [&str; 3] = ["connections", "monitor", "subscriptions"];
 
 /// The longest client id, in bytes.

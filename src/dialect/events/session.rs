@@ -1,4 +1,4 @@
-//! The events protocol on a shard (docs/protocol.md).
+//! The session of a WebSocket connection of the events protocol (docs/protocol.md).
 
 mod batch;
 mod command;
@@ -23,52 +23,51 @@ use crate::topic::{self, NameError, Selector};
 use crate::ws::OpCode;
 use subscriptions::Subscriptions;
 
-/// One connection's side of the events protocol.
+/// The session of a WebSocket connection of the events protocol.
 #[derive(Debug)]
 pub(super) struct EventsSession {
     endpoint: &'static str,
-    /// The name that the client gave itself.
+    /// The client id of the URL.
     client_id: Option<Box<str>>,
-    /// The events that the user has had from its inbox, if it says so.
+    /// The position in the user's inbox at which to resume.
     inbox_after: Option<Box<Position>>,
     authentication: Authentication,
     subscriptions: Subscriptions,
-    /// Subscriptions that are being given up, a number of them in each turn.
+    /// An `unsubscribe` in progress, over several turns.
     unsubscribing: Option<Box<Unsubscribing>>,
-    /// The last message has to come again, since there was no room for all of
-    /// it: how many messages of it, if it is a batch, have been dealt with.
+    /// Set if the last message returned [`Flow::Wait`]: the number of messages of the batch that are done.
     resume: Option<u32>,
     encoding: Encoding,
-    /// An extra frame says what the endpoint is for.
+    /// An additional first frame was requested.
     welcome: bool,
-    /// The greeting has gone out.
+    /// The greeting has been queued.
     is_greeted: bool,
-    /// Messages of batches that have not been counted in any limit.
+    /// Messages of batches not yet charged to the rate limit.
     uncharged: u32,
-    /// What is to be said when homes have answered.
+    /// Replies to write when homes have answered.
     pending: Vec<(Ticket, PendingReply)>,
 }
 
-/// Subscriptions that are being given up.
+/// An `unsubscribe` in progress.
 #[derive(Debug)]
 struct Unsubscribing {
     names: Vec<Box<str>>,
-    /// How many of them have been.
+    /// The number of names that are done.
     done: usize,
 }
 
-/// What was asked that homes have to answer.
+/// A reply that needs answers of homes.
 #[derive(Debug)]
 enum PendingReply {
-    /// Nothing: the client is greeted when everything arrives from then on.
+    /// The greeting, written when broadcasts and the inbox are subscribed.
     Greeting,
-    /// To subscribe.
+    /// The answer to `subscribe`.
     Subscribe {
         id: Option<Box<str>>,
         accepted: Vec<Box<str>>,
         rejected: Vec<Box<str>>,
     },
-    /// Who is in a topic.
+    /// The answer to a query of a topic's roster.
     Roster {
         id: Option<Box<str>>,
         topic: Box<str>,
@@ -100,8 +99,8 @@ impl EventsSession {
         }
     }
 
-    /// Answers a message that is dropped, those of a batch first. Where nobody takes the answers it
-    /// stops, and goes on when the message comes again.
+    /// Answers a dropped message with errors, for a batch one per message. It stops when the outbox is full, and
+    /// resumes when the message is passed again.
     fn drop_message(
         &mut self,
         shard: &Shard,
@@ -124,7 +123,7 @@ impl EventsSession {
         Flow::Continue
     }
 
-    /// Whether answers may be sent: nothing is before the greeting, which waits for homes.
+    /// Whether answers may be sent: nothing is sent before the greeting, which waits for homes.
     fn may_answer(&mut self, shard: &Shard, peer: PeerId) -> bool {
         if !self.is_greeted {
             self.is_greeted = !shard.engine(|engine| engine.is_confirming(peer));
@@ -136,10 +135,10 @@ impl EventsSession {
         let done = self.resume.take();
         match Command::parse(text) {
             Ok(Command {
-                act: Action::Batch(messages),
+                action: Action::Batch(messages),
                 ..
             }) => self.batch(shard, peer, &messages, done.unwrap_or(0)),
-            Ok(command) => self.act(shard, peer, text, command),
+            Ok(command) => self.execute(shard, peer, text, command),
             Err(refusal) => {
                 error(shard, peer, &refusal);
                 Flow::Continue
@@ -147,13 +146,13 @@ impl EventsSession {
         }
     }
 
-    /// Does what one message, which is `text`, asks for.
-    fn act(&mut self, shard: &Shard, peer: PeerId, text: &str, command: Command<'_>) -> Flow {
+    /// Executes one message, whose text is `text`.
+    fn execute(&mut self, shard: &Shard, peer: PeerId, text: &str, command: Command<'_>) -> Flow {
         let id = command.id.map(Raw::text);
-        if !self.may_ask(shard, peer, &command.act) {
+        if !self.may_proceed(shard, peer, &command.action) {
             return Flow::Wait;
         }
-        match command.act {
+        match command.action {
             Action::Publish { event, data } => {
                 let flow = publish::publish(
                     shard,
@@ -191,14 +190,14 @@ impl EventsSession {
             Action::Response if self.identity().is_some() => {
                 return self.response(shard, text);
             }
-            // Nobody can have been asked who is not known.
+            // Only authenticated users are called.
             Action::Response => self.unknown(shard, peer, text, command.id, "response"),
             Action::Unknown(kind) => self.unknown(shard, peer, text, command.id, &kind),
         }
         Flow::Continue
     }
 
-    /// Answers a message of a type that this gateway does not know.
+    /// Answers a message of an unknown type: with an error, or on the demo and dev endpoints with an echo.
     fn unknown(&self, shard: &Shard, peer: PeerId, text: &str, id: Option<Raw<'_>>, kind: &str) {
         if self.endpoint == "prod" {
             let refusal =
@@ -209,7 +208,7 @@ impl EventsSession {
         }
     }
 
-    /// Gives an answer to whoever asked the user (docs/bridge.md, "A user's connection").
+    /// Passes an answer to the caller that asked the user (docs/bridge.md, "A user's connection").
     fn response(&mut self, shard: &Shard, text: &str) -> Flow {
         let user = &self.identity().expect("as the caller has seen").user;
         let Some(said) = CallAnswer::from_response(text) else {
@@ -227,7 +226,7 @@ impl EventsSession {
         Flow::Wait
     }
 
-    /// Who the connection is in a topic's roster: its user, or itself.
+    /// The connection's name in rosters: its user, else its client id.
     fn attendee(&self, shard: &Shard, peer: PeerId) -> String {
         match (self.identity(), &self.client_id) {
             (Some(identity), _) => identity.user.clone(),
@@ -240,14 +239,14 @@ impl EventsSession {
         self.authentication.identity()
     }
 
-    /// What this client may do.
+    /// The client's permissions.
     fn permissions<'a>(&'a self, shard: &'a Shard) -> Permissions<'a> {
         Permissions::new(&shard.config, self.identity())
     }
 
-    /// Whether homes can be asked what a message asks for.
-    fn may_ask(&self, shard: &Shard, peer: PeerId, act: &Action<'_>) -> bool {
-        let names: Vec<&str> = match act {
+    /// Whether the engine can take the subscriptions of a message now; if not, the message waits.
+    fn may_proceed(&self, shard: &Shard, peer: PeerId, action: &Action<'_>) -> bool {
+        let names: Vec<&str> = match action {
             Action::Unsubscribe(names) if names.is_empty() => self.subscriptions.iter().collect(),
             Action::Subscribe(names, _) | Action::Unsubscribe(names) => {
                 names.iter().map(|name| &**name).collect()
@@ -257,7 +256,7 @@ impl EventsSession {
         shard.engine(|engine| engine.may_subscribe(peer, &names))
     }
 
-    /// The user's name to show.
+    /// The user's display name.
     fn user(&self) -> Option<&str> {
         self.identity().map(name_of)
     }
@@ -298,7 +297,7 @@ impl Session for EventsSession {
             (ticket, broadcasts.and(inbox), engine.confirm(ticket))
         });
         if let Err(why) = subscribed {
-            // Better no connection than one that misses what is meant for it.
+            // No connection is better than one that misses its user's messages.
             subscribe::refuse(shard, peer, None, why);
             return Flow::End(Disconnect::Overloaded);
         }
@@ -306,7 +305,6 @@ impl Session for EventsSession {
         Flow::Continue
     }
 
-    /// A message came, or comes again after [`Flow::Wait`].
     fn message(&mut self, shard: &Shard, peer: PeerId, opcode: OpCode, payload: &[u8]) -> Flow {
         if !self.may_answer(shard, peer) {
             return Flow::Wait;
@@ -331,8 +329,7 @@ impl Session for EventsSession {
         }
     }
 
-    /// A message came, or comes again, that is beyond a rate: it is answered and does nothing. A
-    /// batch is answered message by message, as it would have been.
+    /// Answers a message that exceeds a rate limit with an error; for a batch, one per message.
     fn limited(
         &mut self,
         shard: &Shard,
@@ -358,8 +355,6 @@ impl Session for EventsSession {
         }
     }
 
-    /// How many messages have been dealt with besides those that were counted,
-    /// since the last call.
     fn take_uncharged(&mut self) -> u32 {
         std::mem::take(&mut self.uncharged)
     }
@@ -394,12 +389,12 @@ fn name_of(identity: &Identity) -> &str {
     identity.name.as_ref().unwrap_or(&identity.user)
 }
 
-/// Tells a peer that it misses messages.
+/// Writes a gap frame.
 fn gap(shard: &Shard, peer: PeerId, gap: &Gap) {
     answer(shard, peer, |w| w.gap(gap.topic.as_deref(), gap.lost));
 }
 
-/// Tells a peer that a message is dropped, and when the next one is taken.
+/// Answers a dropped message with an error that says when to retry.
 fn limited(shard: &Shard, peer: PeerId, message: &Envelope<'_>, over: RateLimited) {
     shard.counters.errors_sent.add(1);
     let retry_after = over.retry_after(shard.clock.now_ms());
@@ -409,7 +404,7 @@ fn limited(shard: &Shard, peer: PeerId, message: &Envelope<'_>, over: RateLimite
     });
 }
 
-/// Counts a name that is refused because it is too long.
+/// Counts a name that is refused for its length.
 fn note_name(shard: &Shard, why: NameError) {
     if why == NameError::TooLong {
         shard.counters.limited(Limited::NameSize);
@@ -438,7 +433,7 @@ mod tests {
 
     #[test]
     fn what_every_connection_has_is_small() {
-        // The size that the allocator has a class of.
+        // A size class of the allocator.
         assert!(
             size_of::<EventsSession>() <= 128,
             "{}",

@@ -1,18 +1,18 @@
-//! Where a client was when it lost its connection.
+//! The positions at which a client resumes after a reconnect.
 
 use std::borrow::Cow;
 
 use super::{CommandFields, Refusal};
 use crate::json::{self, Raw};
 
-/// Where a client was in a topic, or in those that a pattern covers.
+/// A client's position in a topic, or in the topics that a pattern matches.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recover<'a> {
     /// The topic's name, or the pattern.
     pub topic: Cow<'a, str>,
-    /// Which life of the topic the client knew; of a pattern, of the process.
+    /// The topic's epoch; for a pattern, that of the process.
     pub epoch: u64,
-    /// The newest message it had; of a pattern, the time at which it subscribed.
+    /// The offset of the newest message received; for a pattern, the time of the subscription.
     pub offset: u64,
 }
 

@@ -1,14 +1,14 @@
-//! The messages that ask for something to be looked up or done.
+//! Parsing of queries, commands, agent commands and batches.
 
 use std::borrow::Cow;
 
 use super::{Action, CommandFields, Refusal};
 use crate::json::{self, Raw};
 
-/// Messages of one batch.
+/// The largest number of messages in a batch.
 pub const BATCH_MESSAGES_MAX: usize = 100;
 
-/// What agents can be told.
+/// The commands to agents.
 pub const AGENT_COMMANDS: [&str; 7] = [
     "start", "stop", "restart", "status", "update", "create", "delete",
 ];
@@ -16,12 +16,12 @@ pub const AGENT_COMMANDS: [&str; 7] = [
 /// The longest name of an agent, in bytes.
 const AGENT_ID_BYTES_MAX: usize = 128;
 
-/// A question.
+/// A query, in either of its two forms.
 #[derive(Debug)]
 pub enum Query<'a> {
     /// `params.query`: answered by a `response`.
     Named {
-        /// What is asked.
+        /// The query's name.
         name: Cow<'a, str>,
         /// All of `params`, an object.
         params: Raw<'a>,
@@ -45,8 +45,8 @@ pub(super) fn query<'a>(
     }
 }
 
-/// A command stands at the top, where `params` are its arguments, or together
-/// with its arguments in `params` or `data`.
+/// A command's name is at the top level, with its arguments in `params`, or in `params` or `data` together with its
+/// arguments.
 pub(super) fn command<'a>(
     fields: &CommandFields<'a>,
     id: Option<Raw<'a>>,
@@ -80,7 +80,7 @@ pub(super) fn agent_command<'a>(
     let known = AGENT_COMMANDS.into_iter().find(|known| *known == command);
     let command = known
         .ok_or_else(|| Refusal::unknown(id, "INVALID_COMMAND", "Invalid command", &command))?;
-    // A command without an agent is none (docs/protocol.md, "agent_command").
+    // The agent is required (docs/protocol.md, "agent_command").
     let agent_id = agent_id.filter(|agent_id| !agent_id.is_empty());
     let agent_id = agent_id.ok_or_else(|| {
         Refusal::new(
@@ -116,10 +116,10 @@ pub(super) fn batch<'a>(
     Ok(messages)
 }
 
-/// The values of these keys of an object; of anything else there are none.
+/// The values of these keys of an object; all `None` if `object` is another value.
 fn values_of<'a, const N: usize>(object: Raw<'a>, keys: [&str; N]) -> [Option<Raw<'a>>; N] {
     let mut values = [None; N];
-    // It is part of a text that has been checked.
+    // `object` is part of a text whose syntax has been checked.
     let _ = json::fields(object.text(), |key, value| {
         if let Some(at) = keys.iter().position(|wanted| *wanted == key) {
             values[at] = Some(value);

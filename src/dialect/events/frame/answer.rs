@@ -4,7 +4,7 @@ use super::Writer;
 use crate::json::put_string;
 
 impl Writer<'_> {
-    /// The extra frame of the demo and dev endpoints, for those who ask for it.
+    /// The additional first frame of the demo and dev endpoints, sent on request.
     pub fn welcome(mut self, endpoint: &str) {
         self.put(r#"{"type":""#);
         self.put(endpoint);
@@ -51,7 +51,7 @@ impl Writer<'_> {
     }
 }
 
-/// What the demo and dev endpoints are good for.
+/// The features of the demo and dev endpoints.
 const FEATURES: [&str; 3] = [
     "subscribe to events by name or pattern",
     "publish events to everybody who subscribes",

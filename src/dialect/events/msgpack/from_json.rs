@@ -1,32 +1,31 @@
-//! JSON text to MessagePack, for what the gateway says.
+//! JSON text to MessagePack, for output.
 
 use rmp::encode;
 
 use crate::json::DEPTH_MAX;
 
-/// How deep frames nest: a client's message is repeated inside an answer, a
-/// publication's data inside an event inside a batch.
+/// The nesting of output: a client's message is repeated inside an answer, a publication's data inside an event inside
+/// a batch.
 const FRAME_DEPTH_MAX: usize = DEPTH_MAX + 8;
 
 /// The text is not JSON, or nests deeper than any frame does.
 #[derive(Debug)]
 struct Malformed;
 
-/// A container that has not ended.
+/// An array or map whose end has not been read.
 #[derive(Clone, Copy, Default)]
 struct OpenContainer {
-    /// Where its one-byte header is.
+    /// The position of its one-byte header in the output.
     at: usize,
-    /// Values in it so far; a map's keys count, too.
+    /// The number of values so far, including a map's keys.
     values: u32,
     is_map: bool,
 }
 
-/// Appends the value that `text` writes in JSON.
+/// Appends the JSON value `text` as MessagePack.
 ///
-/// Integers from -2^63 to 2^64-1 stay exact, any other number becomes the
-/// nearest 64-bit float (an infinite one beyond its range). Half a surrogate
-/// pair, which UTF-8 cannot express, becomes U+FFFD. Repeated keys stay.
+/// Integers from -2^63 to 2^64-1 stay exact, any other number becomes the nearest 64-bit float (an infinite one beyond
+/// its range). A lone surrogate, which UTF-8 cannot express, becomes U+FFFD. Repeated keys stay.
 ///
 /// `text` has been checked to be JSON or was written here; anything else would
 /// be a defect, and becomes `nil`.
@@ -87,7 +86,7 @@ fn transcode(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     if is_done { Ok(()) } else { Err(Malformed) }
 }
 
-/// Writes how many values a container has into its header.
+/// Writes the number of values of a container into its header.
 fn close(open: OpenContainer, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let (fix, wide, len) = if open.is_map {
         (FIX_MAP, MAP_16, open.values / 2)
@@ -112,7 +111,7 @@ fn close(open: OpenContainer, out: &mut Vec<u8>) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// A string, from behind its opening quote. Returns what follows it.
+/// Converts a string; `text` begins after its opening quote. Returns the rest.
 fn string<'a>(text: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], Malformed> {
     let end = memchr::memchr2(b'"', b'\\', text).ok_or(Malformed)?;
     if text[end] == b'"' {
@@ -197,7 +196,7 @@ fn number<'a>(text: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], Malformed> 
     Ok(behind)
 }
 
-/// `-0` is no integer: only a float has it.
+/// Refuses `-0`, which only a float can represent.
 fn not_zero(number: i64) -> Result<i64, ()> {
     if number == 0 { Err(()) } else { Ok(number) }
 }

@@ -1,22 +1,22 @@
-//! MessagePack to JSON text, for what clients say.
+//! MessagePack to JSON text, for messages of clients.
 
 use rmp::Marker;
 
 use crate::json::{DEPTH_MAX, put_string};
 
-/// Why bytes are no message.
+/// Why a MessagePack message is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum MsgpackError {
-    /// A value, or a length, says that more follows than does.
+    /// The message ends within a value.
     #[error("the message ends in the middle of a value")]
     Truncated,
-    /// There is something behind the first value.
+    /// Bytes follow the first value.
     #[error("there is more than one value")]
     Trailing,
     /// Nested deeper than [`DEPTH_MAX`].
     #[error("nested deeper than 64 levels")]
     TooDeep,
-    /// A map has a key that is no string.
+    /// A map has a key that is not a string.
     #[error("a key is not a string")]
     Key,
     /// A string is not UTF-8.
@@ -30,23 +30,21 @@ pub enum MsgpackError {
     NotFinite,
 }
 
-/// A container that has not ended.
+/// An array or map whose end has not been read.
 #[derive(Clone, Copy, Default)]
 struct OpenContainer {
-    /// Values still to come; a map's keys count, too.
+    /// The number of values to come, including a map's keys.
     left: u64,
     is_map: bool,
     is_first: bool,
 }
 
-/// Appends the one value that `bytes` hold as JSON text. Integers stay exact.
+/// Appends the single value in `bytes` as JSON text. Integers stay exact.
 ///
-/// Cost: one pass. Lengths are believed only as far as bytes follow; the text is
-/// at most six times as long as the bytes, and nothing else is allocated.
+/// Cost: one pass. Declared lengths allocate nothing; the text is at most six times as long as the bytes.
 ///
 /// # Errors
-/// The bytes are not one value, or it cannot be said in JSON. What has been
-/// appended by then means nothing.
+/// The bytes are not a single value, or it has no JSON form. What was appended is incomplete.
 pub fn to_json(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), MsgpackError> {
     let mut stack = [OpenContainer::default(); DEPTH_MAX];
     let mut depth = 0_usize;
@@ -95,8 +93,7 @@ pub fn to_json(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), MsgpackError> {
     }
 }
 
-/// Writes what stands before the next value of a container, of which there is
-/// one. Returns whether that value is a key.
+/// Writes the separator before the next value of a container that has one. Returns whether that value is a key.
 fn separate(open: &mut OpenContainer, out: &mut Vec<u8>) -> bool {
     let is_key = open.is_map && open.left.is_multiple_of(2);
     if open.is_map && !is_key {
@@ -109,7 +106,7 @@ fn separate(open: &mut OpenContainer, out: &mut Vec<u8>) -> bool {
     is_key
 }
 
-/// How many entries a container has, if `marker` begins one, and whether it is a map.
+/// The number of entries of a container and whether it is a map, if `marker` begins one.
 fn container(marker: Marker, rest: &mut &[u8]) -> Result<Option<(u64, bool)>, MsgpackError> {
     Ok(match marker {
         Marker::FixMap(len) => Some((u64::from(len), true)),

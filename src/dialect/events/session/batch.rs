@@ -1,4 +1,4 @@
-//! `batch`: many messages in one, each answered as if it had come alone.
+//! `batch`: several messages in one, each answered as if sent alone.
 
 use super::{EventsSession, error};
 use crate::conn::Flow;
@@ -8,9 +8,8 @@ use crate::json::Raw;
 use crate::shard::Shard;
 
 impl EventsSession {
-    /// Does what `messages` ask, from number `done` on. Where one has to wait,
-    /// or nobody takes the answers, it stops there and goes on when the batch
-    /// comes again: nothing is done twice.
+    /// Executes `messages` from index `done` on. It stops where a message has to wait or the outbox is full, and
+    /// resumes there when the batch is passed again: none is executed twice.
     pub(super) fn batch(
         &mut self,
         shard: &Shard,
@@ -19,12 +18,12 @@ impl EventsSession {
         done: u32,
     ) -> Flow {
         for (index, message) in (0_u32..).zip(messages).skip(done as usize) {
-            // The first one gets on in any case, or this might not end.
+            // At least one message per call, so that every call makes progress.
             let flow = if index > done && shard.is_outbox_full(peer) {
                 Flow::Wait
             } else {
                 match Command::parse(message.text()) {
-                    Ok(command) => self.act(shard, peer, message.text(), command),
+                    Ok(command) => self.execute(shard, peer, message.text(), command),
                     Err(refusal) => {
                         error(shard, peer, &refusal);
                         Flow::Continue
@@ -32,7 +31,7 @@ impl EventsSession {
                 }
             };
             match flow {
-                // The first one was counted as the message that it came in.
+                // The first one was charged as the batch itself.
                 Flow::Continue => self.uncharged += u32::from(index > 0),
                 Flow::Wait => {
                     self.resume = Some(index);

@@ -11,7 +11,7 @@ use crate::id::PeerId;
 use crate::json::Raw;
 use crate::shard::Shard;
 
-/// What the demo endpoint, where nobody is known, may be used for.
+/// The commands of the demo endpoint, whose clients are anonymous.
 const DEMO_COMMANDS: [&str; 5] = ["echo", "list_commands", "ping", "server_info", "user_count"];
 
 /// The name under which `agent_command` messages are permitted.
@@ -61,8 +61,7 @@ impl EventsSession {
         });
     }
 
-    /// Acknowledges a command to an agent. What becomes of it is the
-    /// application's, which is told by its own subscription.
+    /// Acknowledges a command to an agent. The application, which subscribes to such messages, executes it.
     pub(super) fn agent_command(
         &self,
         shard: &Shard,
@@ -79,7 +78,7 @@ impl EventsSession {
         });
     }
 
-    /// Whether this client may use a command. The only place that decides.
+    /// Whether this client may use a command. No other code decides this.
     fn may_command(&self, shard: &Shard, name: &str) -> bool {
         let is_known =
             self.endpoint != "demo" || name == AGENT_COMMAND || DEMO_COMMANDS.contains(&name);

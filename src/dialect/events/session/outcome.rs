@@ -1,4 +1,4 @@
-//! What homes have answered, in the words of the protocol.
+//! Outcomes of the engine, written as frames.
 
 use super::{EventsSession, PendingReply, answer, error};
 use crate::dialect::events::{Greeting, Refusal, TopicStart};
@@ -9,7 +9,7 @@ use crate::shard::Shard;
 use crate::timestamp::timestamp_of;
 
 impl EventsSession {
-    /// Tells the client what it has subscribed to, now or when homes have answered.
+    /// Confirms a subscription to the client, at once or when homes have answered.
     pub(super) fn await_confirmation(
         &mut self,
         shard: &Shard,
@@ -24,14 +24,14 @@ impl EventsSession {
         }
     }
 
-    /// Says what there is to be said by now, before anything else is answered.
+    /// Writes the peer's outcomes so far, before anything else is answered.
     pub(super) fn take_outcomes(&mut self, shard: &Shard, peer: PeerId) {
         while let Some(outcome) = shard.next_outcome_for(peer) {
             self.handle_outcome(shard, peer, outcome);
         }
     }
 
-    /// Everything that a confirmation speaks of is true: the client is told, and goes on.
+    /// Writes a confirmation, and has the engine send what was missed.
     fn confirm(&mut self, shard: &Shard, peer: PeerId, confirmation: &Confirmation) {
         match self.take_pending(confirmation.ticket) {
             Some(PendingReply::Greeting) => self.greet(shard, peer),
@@ -52,7 +52,7 @@ impl EventsSession {
         shard.engine(|engine| engine.go_on(confirmation));
     }
 
-    /// Says what else has come of what the client asked for.
+    /// Writes an outcome to the client.
     pub(super) fn handle_outcome(&mut self, shard: &Shard, peer: PeerId, outcome: Outcome) {
         match outcome {
             Outcome::Confirmed(confirmation) => self.confirm(shard, peer, &confirmation),
@@ -72,7 +72,7 @@ impl EventsSession {
                     });
                 }
             }
-            // Not asked for by a session, or the shard's matter.
+            // Outcomes for tasks, or handled by the shard.
             Outcome::History(_)
             | Outcome::Called(_)
             | Outcome::HungUp
@@ -88,7 +88,7 @@ impl EventsSession {
         let at = waiting.position(|(other, _)| *other == ticket)?;
         let (_, pending) = self.pending.remove(at);
         if self.pending.is_empty() {
-            // Most connections ask once in their life.
+            // Most connections subscribe only once.
             self.pending = Vec::new();
         }
         Some(pending)
@@ -123,7 +123,7 @@ fn topic_start(start: Start<'_>) -> TopicStart<'_> {
     }
 }
 
-/// Who is in a topic, as JSON.
+/// Appends the roster of a topic as JSON.
 fn put_roster(out: &mut Vec<u8>, topic: &str, roster: &Roster) {
     let (count, connections, more) = (roster.count, roster.connections, roster.more);
     let sequence = roster.sequence;

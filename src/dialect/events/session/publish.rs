@@ -11,7 +11,7 @@ use crate::metrics::Limited;
 use crate::shard::Shard;
 use crate::topic;
 
-/// Publishes `data`, if this is something that a client may publish.
+/// Publishes `data`, after checks of the name, the permission and the size.
 pub(super) fn publish(
     shard: &Shard,
     peer: PeerId,
@@ -53,7 +53,7 @@ pub(super) fn publish(
         error(shard, peer, &refusal.with_details(limit_of(size_max)));
         return Flow::Continue;
     }
-    // Without an id nobody waits for the answer, but a refusal is still told.
+    // A message without an id gets no confirmation, only errors.
     let id_text = id.map_or("", Raw::text);
     let post = Post::event(event, data.as_bytes());
     match shard.engine(|engine| engine.publish(peer, &post, id_text)) {

@@ -1,4 +1,4 @@
-//! `query`: questions that are answered from what the shard knows.
+//! `query`: answered from the shard's state, or by a topic's home.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::json::Raw;
 use crate::shard::Shard;
 use crate::topic::{self, Selector};
 
-/// Whose roster is asked for, and which part of it.
+/// The topic whose roster is queried, and the page of it.
 #[derive(serde::Deserialize)]
 struct RosterQuery {
     event: String,
@@ -48,8 +48,7 @@ impl EventsSession {
                 name
             }
             Query::Typed(kind) => {
-                // This gateway has no agents and no world of its own; clients
-                // that ask get the empty answers that they understand.
+                // This gateway has no agents and no world state; clients that query them get valid empty results.
                 let fields: Option<&[u8]> = match &**kind {
                     "agent_status" => Some(br#""agents":[]"#),
                     "world_state" => Some(br#""world":{}"#),
@@ -67,7 +66,7 @@ impl EventsSession {
         error(shard, peer, &refusal);
     }
 
-    /// Asks the home of a topic who is there; the answer comes from it.
+    /// Requests the roster of a topic from its home.
     fn presence(&mut self, shard: &Shard, peer: PeerId, id: Option<Raw<'_>>, params: &str) {
         let refuse = |code, why: &str| {
             error(shard, peer, &Refusal::new(id, code, why.to_owned()));
@@ -106,7 +105,7 @@ impl EventsSession {
         self.take_outcomes(shard, peer);
     }
 
-    /// The answer to the query `name`; `None` if there is none of that name.
+    /// The result of the query `name`; `None` if it is unknown.
     fn look_up(&self, shard: &Shard, name: &str) -> Option<Value> {
         Some(match name {
             "connections" => json!({ "count": shard.process.connections() }),

@@ -1,4 +1,4 @@
-//! The commands that there are, by name.
+//! The registry of commands by name.
 
 use std::collections::BTreeMap;
 
@@ -11,21 +11,21 @@ pub(super) type RunCommand = fn(&CommandCall<'_>, &mut Vec<u8>);
 /// One call of a command.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CommandCall<'a> {
-    /// Where it runs.
+    /// The client's shard.
     pub(super) shard: &'a Shard,
-    /// Who calls.
+    /// The client's session.
     pub(super) caller: &'a EventsSession,
-    /// Its arguments, as they were written.
+    /// Its arguments, unparsed.
     pub(super) params: Option<&'a str>,
 }
 
-/// The commands that there are.
+/// Commands by name.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     commands: BTreeMap<&'static str, RunCommand>,
 }
 
-/// There is a command of this name already.
+/// A command of this name is registered already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("there is a command `{0}` already")]
 pub(super) struct AlreadyRegistered(&'static str);
@@ -34,7 +34,7 @@ impl Registry {
     /// Adds a command.
     ///
     /// # Errors
-    /// The name is taken; the command that has it stays.
+    /// The name is taken; its command stays.
     pub(super) fn register(
         &mut self,
         name: &'static str,
@@ -47,12 +47,12 @@ impl Registry {
         Ok(())
     }
 
-    /// The command of this name.
+    /// The command called `name`.
     pub(super) fn find(&self, name: &str) -> Option<RunCommand> {
         self.commands.get(name).copied()
     }
 
-    /// All names, in order.
+    /// All names, sorted.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.commands.keys().copied()
     }

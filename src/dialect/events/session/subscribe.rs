@@ -69,7 +69,7 @@ impl EventsSession {
             }
             self.subscriptions.add(name);
         }
-        // Topics that one of the patterns matches are read by it.
+        // Topics that one of the patterns matches are read through the pattern's log.
         shard.engine(|engine| engine.subscribe_patterns(peer, &patterns, ticket));
         let begin_at = |topic| position_in(recover, topic).map_or(Begin::Live, Begin::After);
         let mut refused: HashSet<&str> = HashSet::default();
@@ -90,7 +90,7 @@ impl EventsSession {
                 let _ = self.subscriptions.remove(name);
             }
         }
-        // Those to go on in that are not named.
+        // Topics in `recover` that are not in `names`.
         let missed = recover.iter().map(|recover| &*recover.topic);
         let missed = missed.filter(|topic| topic::check_topic(topic).is_ok());
         let is_covered = |topic: &str| patterns.iter().any(|(pattern, _)| pattern.matches(topic));
@@ -131,8 +131,8 @@ impl EventsSession {
         }
     }
 
-    /// Gives up subscriptions, a number of them in each turn: where some are left, the message has to come
-    /// again.
+    /// Unsubscribes, from at most [`UNSUBSCRIBED_PER_TURN`] names per turn: while some are left, it returns
+    /// [`Flow::Wait`] and is called again.
     pub(super) fn unsubscribe(
         &mut self,
         shard: &Shard,
@@ -182,7 +182,7 @@ impl EventsSession {
         Flow::Continue
     }
 
-    /// The client is in the roster of a topic no longer because of this subscription.
+    /// Removes this subscription from the roster of its topic.
     pub(super) fn exit(&self, shard: &Shard, peer: PeerId, name: &str) {
         if !is_pattern(name) && shard.config.namespace(name).presence {
             let attendee = self.attendee(shard, peer);
@@ -191,15 +191,15 @@ impl EventsSession {
     }
 }
 
-/// Subscriptions that are given up in one turn.
+/// Subscriptions that one turn ends.
 const UNSUBSCRIBED_PER_TURN: usize = 4096;
 
-/// Whether the name of a subscription is a pattern.
+/// Whether a subscription is a pattern.
 fn is_pattern(name: &str) -> bool {
     name.contains('*')
 }
 
-/// Tells a client that there is no room for a subscription.
+/// Answers a subscription that exceeds a limit with an error.
 pub(super) fn refuse(shard: &Shard, peer: PeerId, id: Option<&str>, why: SubscribeError) {
     let (limited, refusal) = match why {
         SubscribeError::Topics => (Limited::Topics, Refusal::too_many_topics(id.unwrap_or(""))),
@@ -209,7 +209,7 @@ pub(super) fn refuse(shard: &Shard, peer: PeerId, id: Option<&str>, why: Subscri
     error(shard, peer, &refusal);
 }
 
-/// Where the client was in `topic`, if it says so.
+/// The client's position in `topic`, if it sent one.
 fn position_in(recover: &[Recover<'_>], topic: &str) -> Option<Position> {
     let recover = recover.iter().find(|recover| recover.topic == topic)?;
     Some(Position {

@@ -2,15 +2,14 @@
 
 use crate::collections::IndexSet;
 
-/// Names, each once, in the order in which they came. A few are looked through; more are looked up, so that
-/// a short message costs little however many there are.
+/// A set of names in order of insertion: a list that is searched linearly, or an index set above [`FEW_MAX`] names.
 #[derive(Debug)]
 pub(super) enum Subscriptions {
     Few(Vec<Box<str>>),
     Many(Box<IndexSet<Box<str>>>),
 }
 
-/// Names that are looked through.
+/// The longest list that is searched linearly.
 const FEW_MAX: usize = 32;
 
 impl Default for Subscriptions {
@@ -34,7 +33,7 @@ impl Subscriptions {
         }
     }
 
-    /// Adds a name that is not there.
+    /// Adds a name that is not in the set.
     pub(super) fn add(&mut self, name: &str) {
         debug_assert!(!self.contains(name), "{name} is there");
         if let Self::Few(names) = self
@@ -50,7 +49,7 @@ impl Subscriptions {
         }
     }
 
-    /// Takes a name out, if it is there. Of many, the newest takes its place.
+    /// Removes a name. In an index set the last name takes its position.
     pub(super) fn remove(&mut self, name: &str) -> Option<Box<str>> {
         match self {
             Self::Few(names) => {
@@ -61,7 +60,7 @@ impl Subscriptions {
         }
     }
 
-    /// Takes all of them.
+    /// Removes and returns all names.
     pub(super) fn take(&mut self) -> Vec<Box<str>> {
         match std::mem::take(self) {
             Self::Few(names) => names,
