@@ -68,7 +68,6 @@ impl<L: Lanes> Turn<'_, L> {
             for incident in incidents {
                 match incident {
                     Incident::Slow(peer) => {
-                        self.counters.slow_consumers.add(1);
                         self.tell(Asker::Peer(peer), Outcome::Slow);
                     }
                     Incident::Gone(peer) => self.tell(Asker::Peer(peer), Outcome::Gone),

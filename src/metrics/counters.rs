@@ -129,126 +129,92 @@ const SIZE_BOUNDS: [f64; 8] = [
 /// Bounds of durations, in seconds.
 const TIME_BOUNDS: [f64; 8] = [0.000_01, 0.000_1, 0.000_5, 0.001, 0.005, 0.02, 0.1, 1.0];
 
-/// Everything a shard counts.
-#[derive(Debug)]
-pub struct Counters {
-    /// Connections that were opened, WebSocket and SSE.
-    pub connections_opened: Counter,
-    /// Those of them that read a stream of events.
-    pub sse_connections_opened: Counter,
-    /// Connections that are open, WebSocket and SSE; one that is being closed is not.
-    pub connections: Gauge,
-    /// Those of them that read a stream of events.
-    pub sse_connections: Gauge,
-    /// Connections that have not upgraded.
-    pub handshakes: Gauge,
-    /// Connections that were refused, by [`Refused`].
-    pub refused: [Counter; REFUSALS.len()],
-    /// What went beyond a limit, by [`Limited`].
-    pub limited: [Counter; LIMITS.len()],
-    /// Connections that ended, by reason.
-    pub disconnects: [Counter; 18],
-    /// HTTP requests answered, upgrades not counted.
-    pub http_requests: Counter,
-    /// Messages that clients sent.
-    pub messages_in: Counter,
-    /// Bytes that clients sent.
-    pub bytes_in: Counter,
-    /// Publications that topics homed here were given.
-    pub publications: Counter,
-    /// Times that a publisher had to wait.
-    pub publications_waited: Counter,
-    /// Messages put before subscribers: publications times subscribers.
-    pub deliveries: Counter,
-    /// Writes to sockets.
-    pub writes: Counter,
-    /// Writes that a socket took only a part of.
-    pub writes_short: Counter,
-    /// Bytes that sockets took.
-    pub bytes_out: Counter,
-    /// Messages that a slow consumer lost and was told of.
-    pub messages_dropped: Counter,
-    /// Slow consumers that were disconnected.
-    pub slow_consumers: Counter,
-    /// Errors that clients were told of.
-    pub errors_sent: Counter,
-    /// Messages sent again to subscribers that came back.
-    pub messages_replayed: Counter,
-    /// Messages that were pushed to users.
-    pub pushes: Counter,
-    /// Those of them that reached nobody.
-    pub pushes_undelivered: Counter,
-    /// Calls to users.
-    pub calls: Counter,
-    /// Answers that callers were given.
-    pub answers: Counter,
-    /// Answers that nobody waited for.
-    pub answers_unclaimed: Counter,
-    /// Memberships.
-    pub subscriptions: Gauge,
-    /// Topics known to the hub.
-    pub topics: Gauge,
-    /// Bytes in logs and outboxes.
-    pub held_bytes: Gauge,
-    /// Bytes kept for clients that come back.
-    pub history_bytes: Gauge,
-    /// Bytes of messages that are not finished.
-    pub unfinished_bytes: Gauge,
-    /// Bytes of the bodies of requests, and of answers that wait for their clients.
-    pub http_body_bytes: Gauge,
-    /// Connections of the events protocol.
-    pub events_connections: Gauge,
-    /// Addresses of these, as far as they are counted.
-    pub events_addresses: Gauge,
-    /// Users of these, as far as they are counted.
-    pub events_users: Gauge,
-    /// Sizes of clients' messages, in bytes.
-    pub message_sizes: Histogram<8>,
-    /// Time for one flush, in seconds.
-    pub flush_times: Histogram<8>,
+/// Defines what a shard counts: of each number its field, its name in `/metrics`, and what it is.
+macro_rules! define_counters {
+    (
+        counters { $($counter:ident = $counter_name:literal, $counter_help:literal;)* }
+        gauges { $($gauge:ident = $gauge_name:literal, $gauge_help:literal;)* }
+    ) => {
+        /// Everything a shard counts.
+        #[derive(Debug)]
+        pub struct Counters {
+            $(#[doc = $counter_help] pub $counter: Counter,)*
+            $(#[doc = $gauge_help] pub $gauge: Gauge,)*
+            /// SSE connections opened.
+            pub sse_connections_opened: Counter,
+            /// SSE connections open.
+            pub sse_connections: Gauge,
+            /// Connections refused, by [`Refused`].
+            pub refused: [Counter; REFUSALS.len()],
+            /// Times a limit was exceeded, by [`Limited`].
+            pub limited: [Counter; LIMITS.len()],
+            /// Connections that ended, by reason.
+            pub disconnects: [Counter; 18],
+            /// Sizes of clients' messages, in bytes.
+            pub message_sizes: Histogram<8>,
+            /// Time for one flush, in seconds.
+            pub flush_times: Histogram<8>,
+        }
+
+        impl Default for Counters {
+            fn default() -> Self {
+                Self {
+                    $($counter: Counter::default(),)*
+                    $($gauge: Gauge::default(),)*
+                    sse_connections_opened: Counter::default(),
+                    sse_connections: Gauge::default(),
+                    refused: Default::default(),
+                    limited: Default::default(),
+                    disconnects: Default::default(),
+                    message_sizes: Histogram::new(SIZE_BOUNDS),
+                    flush_times: Histogram::new(TIME_BOUNDS),
+                }
+            }
+        }
+
+        /// The counters without labels: name, help, field.
+        pub(super) const COUNTERS: &[(&str, &str, fn(&Counters) -> u64)] =
+            &[$(($counter_name, $counter_help, |counters| counters.$counter.read())),*];
+
+        /// The gauges without labels: name, help, field.
+        pub(super) const GAUGES: &[(&str, &str, fn(&Counters) -> u64)] =
+            &[$(($gauge_name, $gauge_help, |counters| counters.$gauge.read())),*];
+    };
 }
 
-impl Default for Counters {
-    fn default() -> Self {
-        Self {
-            connections_opened: Counter::default(),
-            sse_connections_opened: Counter::default(),
-            connections: Gauge::default(),
-            sse_connections: Gauge::default(),
-            handshakes: Gauge::default(),
-            refused: Default::default(),
-            limited: Default::default(),
-            disconnects: Default::default(),
-            http_requests: Counter::default(),
-            messages_in: Counter::default(),
-            bytes_in: Counter::default(),
-            publications: Counter::default(),
-            publications_waited: Counter::default(),
-            deliveries: Counter::default(),
-            writes: Counter::default(),
-            writes_short: Counter::default(),
-            bytes_out: Counter::default(),
-            messages_dropped: Counter::default(),
-            slow_consumers: Counter::default(),
-            errors_sent: Counter::default(),
-            messages_replayed: Counter::default(),
-            pushes: Counter::default(),
-            pushes_undelivered: Counter::default(),
-            calls: Counter::default(),
-            answers: Counter::default(),
-            answers_unclaimed: Counter::default(),
-            subscriptions: Gauge::default(),
-            topics: Gauge::default(),
-            held_bytes: Gauge::default(),
-            history_bytes: Gauge::default(),
-            unfinished_bytes: Gauge::default(),
-            http_body_bytes: Gauge::default(),
-            events_connections: Gauge::default(),
-            events_addresses: Gauge::default(),
-            events_users: Gauge::default(),
-            message_sizes: Histogram::new(SIZE_BOUNDS),
-            flush_times: Histogram::new(TIME_BOUNDS),
-        }
+define_counters! {
+    counters {
+    connections_opened = "connections_opened_total", "Connections opened, WebSocket and SSE.";
+    http_requests = "http_requests_total", "HTTP requests answered, upgrades not counted.";
+    messages_in = "messages_received_total", "Messages received from clients.";
+    bytes_in = "received_bytes_total", "Bytes received from clients.";
+    pushes = "pushes_total", "Messages pushed to users.";
+    pushes_undelivered = "pushes_undelivered_total", "Messages pushed to users who were not connected.";
+    calls = "calls_total", "Calls made to users.";
+    answers = "answers_total", "Answers given to callers.";
+    answers_unclaimed = "answers_unclaimed_total", "Answers nobody waited for.";
+    publications = "publications_total", "Publications accepted.";
+    publications_waited = "publications_waited_total", "Times a publisher had to wait for room.";
+    deliveries = "deliveries_total", "Publications times their subscribers.";
+    writes = "writes_total", "Writes to sockets.";
+    writes_short = "writes_short_total", "Writes of which a socket took only a part.";
+    bytes_out = "sent_bytes_total", "Bytes sent to clients.";
+    messages_dropped = "messages_dropped_total", "Messages slow consumers lost and were told of.";
+    errors_sent = "errors_sent_total", "Errors clients were told of.";
+    messages_replayed = "messages_replayed_total", "Messages sent again to subscribers that came back.";
+    }
+    gauges {
+    connections = "connections", "Connections open, WebSocket and SSE.";
+    handshakes = "handshakes", "Connections that have not upgraded.";
+    subscriptions = "subscriptions", "Topic memberships of connections.";
+    topics = "topics", "Topics known.";
+    held_bytes = "held_bytes", "Bytes in topic logs and outboxes.";
+    history_bytes = "history_bytes", "Bytes kept for clients that come back.";
+    unfinished_bytes = "unfinished_bytes", "Bytes of messages not finished by their senders.";
+    http_body_bytes = "http_body_bytes", "Bytes of bodies of requests, and of answers that wait for their clients.";
+    events_connections = "events_connections", "Connections of the events protocol.";
+    events_addresses = "events_addresses", "Addresses of these, where a limit has them counted.";
+    events_users = "events_users", "Users of these, where a limit has them counted.";
     }
 }
 

@@ -3,158 +3,28 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::counters::{LIMITS, REFUSALS};
-use super::{Counter, Counters, Gauge, Histogram, log_lines_lost};
+use super::counters::{COUNTERS, GAUGES, LIMITS, REFUSALS};
+use super::{Counters, Histogram, log_lines_lost};
 
 type Shards<'a> = &'a [Arc<Counters>];
-type CounterOf = fn(&Counters) -> &Counter;
-type GaugeOf = fn(&Counters) -> &Gauge;
-
-const COUNTERS: [(&str, &str, CounterOf); 18] = [
-    (
-        "connections_opened_total",
-        "Connections opened, WebSocket and SSE.",
-        |c| &c.connections_opened,
-    ),
-    (
-        "http_requests_total",
-        "HTTP requests answered, upgrades not counted.",
-        |c| &c.http_requests,
-    ),
-    (
-        "messages_received_total",
-        "Messages received from clients.",
-        |c| &c.messages_in,
-    ),
-    (
-        "received_bytes_total",
-        "Bytes received from clients.",
-        |c| &c.bytes_in,
-    ),
-    ("pushes_total", "Messages pushed to users.", |c| &c.pushes),
-    (
-        "pushes_undelivered_total",
-        "Messages pushed to users who were not connected.",
-        |c| &c.pushes_undelivered,
-    ),
-    ("calls_total", "Calls made to users.", |c| &c.calls),
-    ("answers_total", "Answers given to callers.", |c| &c.answers),
-    (
-        "answers_unclaimed_total",
-        "Answers nobody waited for.",
-        |c| &c.answers_unclaimed,
-    ),
-    ("publications_total", "Publications accepted.", |c| {
-        &c.publications
-    }),
-    (
-        "publications_waited_total",
-        "Times a publisher had to wait for room.",
-        |c| &c.publications_waited,
-    ),
-    (
-        "deliveries_total",
-        "Publications times their subscribers.",
-        |c| &c.deliveries,
-    ),
-    ("writes_total", "Writes to sockets.", |c| &c.writes),
-    (
-        "writes_short_total",
-        "Writes of which a socket took only a part.",
-        |c| &c.writes_short,
-    ),
-    ("sent_bytes_total", "Bytes sent to clients.", |c| {
-        &c.bytes_out
-    }),
-    (
-        "messages_dropped_total",
-        "Messages slow consumers lost and were told of.",
-        |c| &c.messages_dropped,
-    ),
-    ("errors_sent_total", "Errors clients were told of.", |c| {
-        &c.errors_sent
-    }),
-    (
-        "messages_replayed_total",
-        "Messages sent again to subscribers that came back.",
-        |c| &c.messages_replayed,
-    ),
-];
-
-const GAUGES: [(&str, &str, GaugeOf); 11] = [
-    ("connections", "Connections open, WebSocket and SSE.", |c| {
-        &c.connections
-    }),
-    ("handshakes", "Connections that have not upgraded.", |c| {
-        &c.handshakes
-    }),
-    ("subscriptions", "Topic memberships of connections.", |c| {
-        &c.subscriptions
-    }),
-    ("topics", "Topics known.", |c| &c.topics),
-    ("held_bytes", "Bytes in topic logs and outboxes.", |c| {
-        &c.held_bytes
-    }),
-    (
-        "history_bytes",
-        "Bytes kept for clients that come back.",
-        |c| &c.history_bytes,
-    ),
-    (
-        "unfinished_bytes",
-        "Bytes of messages not finished by their senders.",
-        |c| &c.unfinished_bytes,
-    ),
-    (
-        "http_body_bytes",
-        "Bytes of bodies of requests, and of answers that wait for their clients.",
-        |c| &c.http_body_bytes,
-    ),
-    (
-        "events_connections",
-        "Connections of the events protocol.",
-        |c| &c.events_connections,
-    ),
-    (
-        "events_addresses",
-        "Addresses of these, where a limit has them counted.",
-        |c| &c.events_addresses,
-    ),
-    (
-        "events_users",
-        "Users of these, where a limit has them counted.",
-        |c| &c.events_users,
-    ),
-];
 
 /// All numbers in Prometheus' text format.
 #[must_use]
 pub fn render_prometheus(shards: Shards<'_>, disconnects: &[&str], uptime_seconds: f64) -> String {
     let mut out = String::with_capacity(8 * 1024);
+    let mut put = |kind: &str, name: &str, help: &str, value: u64| {
+        let _ = write!(
+            out,
+            "# HELP fanfare_{name} {help}\n# TYPE fanfare_{name} {kind}\nfanfare_{name} {value}\n"
+        );
+    };
     for (name, help, of) in COUNTERS {
-        let _ = write!(
-            out,
-            "# HELP fanfare_{name} {help}\n# TYPE fanfare_{name} counter\n"
-        );
-        let _ = writeln!(out, "fanfare_{name} {}", sum(shards, of));
+        put("counter", name, help, sum(shards, of));
     }
-    let _ = write!(
-        out,
-        "# HELP fanfare_log_lines_lost_total Lines of the log that could not be written.\n\
-         # TYPE fanfare_log_lines_lost_total counter\n\
-         fanfare_log_lines_lost_total {}\n",
-        log_lines_lost()
-    );
+    let help = "Lines of the log that could not be written.";
+    put("counter", "log_lines_lost_total", help, log_lines_lost());
     for (name, help, of) in GAUGES {
-        let _ = write!(
-            out,
-            "# HELP fanfare_{name} {help}\n# TYPE fanfare_{name} gauge\n"
-        );
-        let _ = writeln!(
-            out,
-            "fanfare_{name} {}",
-            shards.iter().map(|shard| of(shard).read()).sum::<u64>()
-        );
+        put("gauge", name, help, sum(shards, of));
     }
     labelled(
         &mut out,
@@ -187,31 +57,21 @@ pub fn render_prometheus(shards: Shards<'_>, disconnects: &[&str], uptime_second
         ("refused_total", "counter"),
         "Connections refused before they were one.",
         ("reason", &REFUSALS),
-        |reason| {
-            shards
-                .iter()
-                .map(|shard| shard.refused[reason].read())
-                .sum()
-        },
+        |reason| sum(shards, |shard| shard.refused[reason].read()),
     );
     labelled(
         &mut out,
         ("limited_total", "counter"),
         "Times that somebody went beyond a limit.",
         ("reason", &LIMITS),
-        |limit| shards.iter().map(|shard| shard.limited[limit].read()).sum(),
+        |limit| sum(shards, |shard| shard.limited[limit].read()),
     );
     labelled(
         &mut out,
         ("disconnects_total", "counter"),
         "Connections that ended.",
         ("reason", disconnects),
-        |reason| {
-            shards
-                .iter()
-                .map(|shard| shard.disconnects[reason].read())
-                .sum()
-        },
+        |reason| sum(shards, |shard| shard.disconnects[reason].read()),
     );
     histogram(
         &mut out,
@@ -240,7 +100,7 @@ pub fn render_prometheus(shards: Shards<'_>, disconnects: &[&str], uptime_second
 #[must_use]
 pub fn render_json(shards: Shards<'_>, disconnects: &[&str], uptime_seconds: f64) -> String {
     let mut out = String::with_capacity(2 * 1024);
-    let open: u64 = shards.iter().map(|shard| shard.connections.read()).sum();
+    let open = sum(shards, |shard| shard.connections.read());
     let _ = write!(
         out,
         r#"{{"active_connections":{open},"service":"websocket-sse-server","shards":{}"#,
@@ -248,15 +108,8 @@ pub fn render_json(shards: Shards<'_>, disconnects: &[&str], uptime_seconds: f64
     );
     let _ = write!(out, r#","uptime_seconds":{uptime_seconds:.3}"#);
     let _ = write!(out, r#","log_lines_lost_total":{}"#, log_lines_lost());
-    for (name, _, of) in COUNTERS {
+    for (name, _, of) in COUNTERS.iter().chain(GAUGES) {
         let _ = write!(out, r#","{name}":{}"#, sum(shards, of));
-    }
-    for (name, _, of) in GAUGES {
-        let _ = write!(
-            out,
-            r#","{name}":{}"#,
-            shards.iter().map(|shard| of(shard).read()).sum::<u64>()
-        );
     }
     let object = |out: &mut String, key: &str, labels: &[&str], of: &dyn Fn(usize) -> u64| {
         let fields: Vec<_> = labels
@@ -267,26 +120,20 @@ pub fn render_json(shards: Shards<'_>, disconnects: &[&str], uptime_seconds: f64
         let _ = write!(out, r#","{key}":{{{}}}"#, fields.join(","));
     };
     object(&mut out, "refused", &REFUSALS, &|reason| {
-        shards
-            .iter()
-            .map(|shard| shard.refused[reason].read())
-            .sum()
+        sum(shards, |shard| shard.refused[reason].read())
     });
     object(&mut out, "limited", &LIMITS, &|limit| {
-        shards.iter().map(|shard| shard.limited[limit].read()).sum()
+        sum(shards, |shard| shard.limited[limit].read())
     });
     object(&mut out, "disconnects", disconnects, &|reason| {
-        shards
-            .iter()
-            .map(|shard| shard.disconnects[reason].read())
-            .sum()
+        sum(shards, |shard| shard.disconnects[reason].read())
     });
     out.push('}');
     out
 }
 
-fn sum(shards: Shards<'_>, of: CounterOf) -> u64 {
-    shards.iter().map(|shard| of(shard).read()).sum()
+fn sum(shards: Shards<'_>, of: impl Fn(&Counters) -> u64) -> u64 {
+    shards.iter().map(|shard| of(shard)).sum()
 }
 
 /// The values of the label `transport`.
@@ -298,8 +145,7 @@ fn by_transport(
     all: impl Fn(&Counters) -> u64,
     sse: impl Fn(&Counters) -> u64,
 ) -> [u64; TRANSPORTS.len()] {
-    let all: u64 = shards.iter().map(|shard| all(shard)).sum();
-    let sse: u64 = shards.iter().map(|shard| sse(shard)).sum();
+    let (all, sse) = (sum(shards, all), sum(shards, sse));
     // They are read one after the other, while the shards go on counting.
     [all.saturating_sub(sse), sse]
 }

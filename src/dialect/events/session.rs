@@ -177,7 +177,7 @@ impl EventsSession {
             Action::Heartbeat => answer(shard, peer, |w| w.heartbeat_ack(id)),
             Action::Query(query) => self.query(shard, peer, command.id, &query),
             Action::Command { name, params } => {
-                self.command(shard, peer, command.id, &name, params)
+                self.command(shard, peer, command.id, &name, params);
             }
             Action::AgentCommand {
                 command: name,
