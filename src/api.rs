@@ -1,4 +1,4 @@
-//! The requests that are answered: health, metrics, publishing.
+//! The router of all HTTP endpoints, and those of no protocol: health, metrics, publishing, history, listings.
 
 mod cors;
 mod directory;
@@ -26,7 +26,7 @@ use crate::process::{Process, ProcessPhase};
 use crate::service::{Endpoint, Shared, State};
 use crate::shard::Handle;
 
-/// What can be asked of a gateway.
+/// The routes of a gateway.
 #[derive(Clone, Debug)]
 pub struct Routes {
     shared: Arc<Shared>,
@@ -34,7 +34,7 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// What can be asked of a process that is configured so and has these protocols.
+    /// The routes with this configuration and these protocols.
     #[must_use]
     pub fn new(
         config: &Arc<Config>,
@@ -86,7 +86,7 @@ impl Routes {
     }
 }
 
-/// Everything that can be asked for with this configuration, and nothing else.
+/// All endpoints that are enabled by this configuration.
 fn endpoints(config: &Config, dialects: &Dialects) -> Vec<Endpoint> {
     let mut endpoints = vec![
         Endpoint::post("/api/v1/publish", &publish::ABOUT, publish::publish),

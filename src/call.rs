@@ -1,4 +1,4 @@
-//! Calls: what a service asks a user, and what the user answers, whatever protocols they speak
+//! Calls: a service asks a user a question and gets the user's answers, whatever protocols the two use
 //! (docs/bridge.md, "Questions").
 
 mod answer;

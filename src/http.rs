@@ -1,4 +1,4 @@
-//! HTTP: what may pass to the parser, and the answers this gateway gives itself.
+//! HTTP: checks of request heads before hyper parses them, origins, proxies, and responses.
 
 mod answer;
 mod api;

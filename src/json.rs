@@ -1,5 +1,4 @@
-//! JSON, looked at lazily: a message's routing fields are read, the rest is
-//! checked and passed on byte for byte.
+//! Lazy JSON parsing: a message's routing fields are read; the rest is validated and passed on byte for byte.
 
 use std::borrow::Cow;
 
@@ -14,21 +13,21 @@ pub use rest::{Rest, without};
 /// underneath recurses, so this also bounds its stack.
 pub const DEPTH_MAX: usize = 64;
 
-/// Why a text is not the JSON that was asked for.
+/// Why a text is not the expected JSON.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum JsonError {
     /// Not JSON, or nested deeper than [`DEPTH_MAX`].
     #[error("not valid JSON")]
     Syntax,
-    /// JSON, but no object.
+    /// JSON, but not an object.
     #[error("not a JSON object")]
     NotObject,
-    /// JSON or not, but no array.
+    /// Not an array; it may not be JSON at all.
     #[error("not a JSON array")]
     NotArray,
 }
 
-/// A value of a document, as it was written.
+/// The unparsed text of a JSON value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Raw<'a>(&'a str);
 
@@ -139,7 +138,7 @@ pub fn fields<'a>(text: &'a str, mut each: impl FnMut(&str, Raw<'a>)) -> Result<
     any_fields(text, each)
 }
 
-/// As [`fields`], of whatever there is.
+/// As [`fields`], by the general parser.
 fn any_fields<'a>(text: &'a str, mut each: impl FnMut(&str, Raw<'a>)) -> Result<(), JsonError> {
     if nests_deeper_than(text.as_bytes(), DEPTH_MAX) || has_bad_escape(text.as_bytes()) {
         return Err(JsonError::Syntax);
@@ -160,7 +159,7 @@ fn any_fields<'a>(text: &'a str, mut each: impl FnMut(&str, Raw<'a>)) -> Result<
         rest = &text[end_in(text, value.0)..];
         each(&key, value);
     }
-    // The iterator ends at the closing brace and does not look behind it.
+    // The iterator ends at the closing brace and does not check the text after it.
     let behind = rest.trim_start_matches(JSON_SPACE).strip_prefix('}');
     match behind.map(|behind| behind.trim_start_matches(JSON_SPACE)) {
         Some("") => Ok(()),
@@ -171,8 +170,7 @@ fn any_fields<'a>(text: &'a str, mut each: impl FnMut(&str, Raw<'a>)) -> Result<
 /// The first `items_max` items of the array that `text` is.
 ///
 /// # Errors
-/// The text is not JSON, nests too deep, or is not an array. What lies behind
-/// the last item asked for is not looked at.
+/// The text is not JSON, nests too deep, or is not an array. The text after the last item requested is not checked.
 pub fn items(text: &str, items_max: usize) -> Result<Vec<Raw<'_>>, JsonError> {
     let mut items = Vec::new();
     each_item(text, items_max, |item| items.push(item))?;
@@ -236,10 +234,8 @@ fn end_in(text: &str, part: &str) -> usize {
     part.as_ptr() as usize - text.as_ptr() as usize + part.len()
 }
 
-/// Whether a `\u` is not followed by four hexadecimal digits, which the parser
-/// does not look at where it only skips: passed on, it would break every
-/// subscriber's own parser. Backslashes stand in strings only, or the parser
-/// finds fault with them.
+/// Whether a `\u` is not followed by four hexadecimal digits. The parser does not check this in values that it skips,
+/// and such a value would break every subscriber's parser. Backslashes outside strings are found by the parser.
 ///
 /// Cost: a vectorised search for the first backslash.
 fn has_bad_escape(text: &[u8]) -> bool {

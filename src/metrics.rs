@@ -1,4 +1,4 @@
-//! Counters of a shard, read by whoever serves `/metrics`.
+//! The counters of each shard, which the shard that serves `/metrics` reads.
 //!
 //! Each has one writer, its shard's thread, so that counting is a load and a
 //! store without a locked instruction; only lost lines of the log are the process's. Label sets are fixed

@@ -19,32 +19,32 @@ use crate::net::{self, Listener};
 use crate::process::ProcessPhase;
 use crate::shard::{Handle, Note, Shard, ShardSettings};
 
-/// Makes what answers the requests of one shard, on its thread.
+/// Creates the HTTP API of one shard, on its thread.
 pub type MakeApi = Box<dyn FnOnce(Handle) -> Api + Send>;
 
-/// How one reactor is run.
+/// The settings of one reactor.
 #[expect(missing_debug_implementations, reason = "it has a closure")]
 pub struct Plan {
-    /// What its shard is made from.
+    /// The settings of its shard.
     pub settings: ShardSettings,
     /// The lanes to the other shards.
     pub mesh: Arc<Mesh<Note>>,
     /// The protocols of its connections.
     pub dialects: Dialects,
-    /// Makes what answers its requests.
+    /// Creates its HTTP API.
     pub api: MakeApi,
-    /// The core its thread stays on, if it does.
+    /// The core that its thread is pinned to, if any.
     pub core: Option<usize>,
-    /// What the process is doing.
+    /// The phase of the process.
     pub phase: watch::Receiver<ProcessPhase>,
-    /// Told once when it serves; dropped without a word if it does not get that far.
+    /// Sent to once the reactor serves; dropped if it fails before.
     pub ready: Sender<()>,
-    /// Its listeners, one for each address. Connections queue at them already.
+    /// Its listeners, one per address. The kernel queues connections at them already.
     pub listeners: Vec<Listener>,
 }
 
-/// Tasks that are polled before the sockets are looked at again. Large enough
-/// to join what many publishers sent, small enough to notice new input.
+/// Tasks polled between two polls of the sockets: large enough to batch output of many publishers, small enough to
+/// notice new input.
 const EVENT_INTERVAL: u32 = 61;
 
 /// Runs a reactor until the process has been told to stop and its connections
@@ -94,8 +94,7 @@ async fn serve(plan: Plan) -> io::Result<()> {
     let _ = ready.send(());
     tokio::select! {
         () = drain::wait(&shard, phase) => Ok(()),
-        // Without its flusher a shard serves nobody. The process notices that
-        // this thread has failed, and stops with an error.
+        // Without its flusher a shard serves no client. This thread fails, and the process stops with an error.
         ended = tasks.join_next() => panic!("a task of the shard ended: {ended:?}"),
     }
 }

@@ -1,4 +1,4 @@
-//! The process: as many shards as cores, started, watched and stopped together.
+//! The process: one shard per core, started, supervised and stopped together.
 
 mod control;
 mod files;
@@ -172,7 +172,7 @@ impl Gateway {
             };
             let thread = thread::Builder::new().name(format!("shard-{index}"));
             let stop = StopOnPanic(gateway.phase.clone());
-            // Without a thread its plan is dropped, which closes its listeners.
+            // If the thread cannot be created, its plan is dropped, which closes its listeners.
             let spawned = thread.spawn(move || {
                 let _stop = stop;
                 reactor::run(plan)
@@ -201,7 +201,7 @@ impl Gateway {
         join(self.shards, &self.phase)
     }
 
-    /// Stops the shards that have started. What a shard failed with says more than `error`.
+    /// Stops the shards that have started. A shard's own error is returned instead of `error`.
     fn give_up(self, error: ServeError) -> ServeError {
         let _ = self.phase.send(ProcessPhase::Stopping);
         join(self.shards, &self.phase).err().unwrap_or(error)
@@ -216,7 +216,7 @@ struct Stopping {
 }
 
 impl Stopping {
-    /// What it does if it is told to stop now.
+    /// The phase to enter when it is told to stop now.
     fn begin(self) -> ProcessPhase {
         let from = Instant::now() + self.ready_delay;
         ProcessPhase::Draining {
@@ -226,8 +226,8 @@ impl Stopping {
     }
 }
 
-/// What signs the cursors of event streams. They outlive this process if there
-/// is a secret that does.
+/// The key that signs the cursors of event streams. Cursors are valid beyond this process if it derives from a
+/// configured secret.
 fn cursor_key(config: &Config) -> CursorKey {
     let secret = config.sse.cursor_secret.as_ref();
     secret
@@ -246,8 +246,7 @@ impl Drop for StopOnPanic {
     }
 }
 
-/// Waits for all shards. One that fails takes the others with it: a gateway
-/// with a part of its topics missing serves nobody.
+/// Waits for all shards. If one fails, all are stopped: a gateway without some of its topics is of no use.
 fn join(
     shards: Vec<JoinHandle<io::Result<()>>>,
     phase: &watch::Sender<ProcessPhase>,

@@ -1,5 +1,5 @@
-//! What the handlers of HTTP requests share, whichever protocol they are of: what they know, who may ask, how something
-//! is published, and what is said about an operation in the documentation.
+//! What HTTP handlers of all protocols share: their state, credentials of services, publishing, and the documentation
+//! of operations.
 
 mod accepted;
 mod credentials;
@@ -31,31 +31,31 @@ pub(crate) use order::{
 };
 pub(crate) use socket::{BAD_ORIGIN, BAD_REQUEST, NO_ROOM, NO_UPGRADE, SOCKET, TOO_MANY, UPGRADED};
 
-/// What handlers know.
+/// The state of the handlers of one shard.
 #[derive(Debug)]
 pub struct State {
-    /// What those of all shards know.
+    /// The state that all shards share.
     pub shared: Arc<Shared>,
-    /// The shard whose requests they answer.
+    /// The shard whose requests are answered.
     pub shard: Handle,
 }
 
-/// What the handlers of all shards know.
+/// The state of the handlers of all shards.
 #[derive(Debug)]
 pub struct Shared {
-    /// What was configured.
+    /// The configuration.
     pub config: Arc<Config>,
-    /// What all shards share.
+    /// Limits and tables of the process.
     pub process: Arc<Process>,
-    /// Whether the process serves.
+    /// The phase of the process.
     pub phase: watch::Receiver<ProcessPhase>,
-    /// What credentials are checked against.
+    /// Keys and secrets that credentials are checked against.
     pub authenticator: Arc<Authenticator>,
     /// When the process began to serve.
     pub started: Instant,
-    /// What is said about all endpoints, for programs.
+    /// The OpenAPI document.
     pub openapi: String,
-    /// The same, for people.
+    /// The HTML documentation.
     pub docs: Page,
 }
 

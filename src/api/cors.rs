@@ -8,8 +8,7 @@ use axum::middleware::Next;
 use crate::http::{Answer, allow_page, origins_of, preflight};
 use crate::service::State;
 
-/// Answers a browser's question about a request itself; lets pages of `http.cors_origins` read the
-/// answers to the others.
+/// Answers preflight requests, and adds CORS headers for pages of `http.cors_origins` to other responses.
 pub(super) async fn layer(
     Shared(state): Shared<Arc<State>>,
     request: Request,

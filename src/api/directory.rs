@@ -1,5 +1,4 @@
-//! `GET /api/v1/ws/connections` and `/subscriptions`: who is connected, and to
-//! what, for services.
+//! `GET /api/v1/ws/connections` and `/subscriptions`: listings of connections and subscriptions, for services.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,8 +14,7 @@ use crate::http::{Answer, ClientAddress, refuse, respond};
 use crate::service::State;
 use crate::service::{EndpointAccess, EndpointGroup, Operation, Parameter, Reply, UNAVAILABLE};
 
-/// Connections or subscriptions in one answer, and how many there are if nothing
-/// is said.
+/// The largest and the default number of connections or subscriptions in one response.
 const LIMIT_MAX: usize = 10_000;
 const LIMIT_DEFAULT: usize = 1000;
 
@@ -50,7 +48,7 @@ pub(super) async fn connections(
             listed += page.listed;
             body.push_str(&page.items);
             from = page.next;
-            // Others get their turn between two pages.
+            // Other tasks get their turn between two pages.
             yield_now().await;
         }
     }
@@ -60,7 +58,7 @@ pub(super) async fn connections(
     respond(200, JSON, body)
 }
 
-/// Answers with the topics and patterns that are subscribed to, and by whom.
+/// Answers with the subscribed topics and patterns and their client ids.
 pub(super) async fn subscriptions(
     Shared(state): Shared<Arc<State>>,
     RawQuery(query): RawQuery,
@@ -91,7 +89,7 @@ pub(super) async fn subscriptions(
     respond(200, JSON, body.to_string())
 }
 
-/// How many a service may see.
+/// Authenticates the service and reads `limit`.
 fn open(
     state: &State,
     address: IpAddr,

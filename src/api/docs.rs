@@ -1,5 +1,4 @@
-//! `GET /docs`: what can be asked of the gateway, for people. Written once, when
-//! the gateway starts; the page has a script for conveniences only.
+//! `GET /docs`: the HTML documentation of all endpoints, generated once at the start. Its script is optional.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -15,10 +14,10 @@ use crate::service::{
     Endpoint, EndpointAccess, EndpointGroup, Method, Operation, ParameterPlace, Reply, RequestBody,
 };
 
-/// The page around the operations: markup, style and script in one, nothing from elsewhere.
+/// The page around the operations, with style and script inline; it loads nothing.
 const PAGE: &str = include_str!("docs.html");
 
-/// Where the examples send to. The page puts in its place where it came from.
+/// The origin in examples. The page's script replaces it by its own origin.
 const ORIGIN: &str = "http://127.0.0.1:8080";
 
 pub(super) static ABOUT: Operation = Operation {
@@ -95,7 +94,7 @@ fn put_operation(
     out.push_str("</section>");
 }
 
-/// Who may ask, if not everybody.
+/// The required credentials, if any.
 fn who(access: EndpointAccess, config: &Config) -> Option<&'static str> {
     match access {
         _ if !access.is_checked(config) => None,
@@ -129,7 +128,7 @@ fn put_parameters(out: &mut String, about: &Operation) {
     out.push_str("</tbody></table>");
 }
 
-/// `shown` are the objects whose fields have been listed already.
+/// `shown`: the objects whose fields have been listed already.
 fn put_body(out: &mut String, body: &RequestBody, shown: &mut BTreeSet<&'static str>) {
     let (object, is_list) = match body.kind {
         Kind::Of(object) => (object, false),
@@ -199,7 +198,7 @@ fn put_named_field(out: &mut String, name: &str, field: &Field, note: &str) {
     );
 }
 
-/// What a value is, in words.
+/// The type of a value, in words.
 fn kind_name(kind: Kind) -> String {
     match kind {
         Kind::Any => "any JSON".to_owned(),
@@ -342,7 +341,7 @@ fn prose(text: &str) -> String {
     out
 }
 
-/// Text as markup that shows it.
+/// Escapes text for HTML.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

@@ -1,4 +1,4 @@
-//! Whether the gateway lives, takes connections, and what it counts.
+//! Liveness, readiness and metrics.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::shard::Disconnect;
 
 const JSON: &str = "application/json";
 
-/// The text that Prometheus reads.
+/// The content type of Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// `GET /health`: what all existing clients look for at once.
+/// `GET /health`: status, version and counts, as existing clients expect them.
 pub(super) async fn health(Shared(state): Shared<Arc<State>>) -> Answer {
     let body = serde_json::json!({
         "status": "healthy",
@@ -31,12 +31,12 @@ pub(super) async fn health(Shared(state): Shared<Arc<State>>) -> Answer {
     respond(200, JSON, body.to_string())
 }
 
-/// `GET /health/live`: the process answers.
+/// `GET /health/live`: 200 as long as the process answers.
 pub(super) async fn live() -> Answer {
     respond(200, JSON, r#"{"status":"live"}"#.to_owned())
 }
 
-/// `GET /health/ready`: new connections are welcome.
+/// `GET /health/ready`: 200 as long as the gateway accepts new connections.
 pub(super) async fn ready(Shared(state): Shared<Arc<State>>) -> Answer {
     readiness(&state)
 }
@@ -61,7 +61,7 @@ fn readiness(state: &State) -> Answer {
     }
 }
 
-/// `GET /metrics`: JSON, or Prometheus text for those who ask for it.
+/// `GET /metrics`: JSON, or Prometheus text on request.
 pub(super) async fn metrics(
     Shared(state): Shared<Arc<State>>,
     RawQuery(query): RawQuery,

@@ -1,4 +1,4 @@
-//! `GET /api/v1/topics/{topic}/history`: what a topic's home keeps.
+//! `GET /api/v1/topics/{topic}/history`: the retained messages of a topic.
 
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ use crate::service::{EndpointAccess, EndpointGroup, Operation, Parameter, Reply,
 use crate::timestamp::timestamp_of;
 use crate::topic;
 
-/// Events in one answer, and how many there are if nothing is said.
+/// The largest and the default number of events in one response.
 const LIMIT_MAX: u32 = 1000;
 const LIMIT_DEFAULT: u32 = 100;
 
-/// Bytes of an answer, but for its last event: no more than there are of data.
+/// Bytes of a response. The event that reaches the limit is included.
 const BODY_BYTES_MAX: usize = HISTORY_BYTES_MAX;
 
 /// Answers with the events after `since`, an offset, oldest first.
@@ -69,7 +69,7 @@ pub(super) async fn history(
     }
 }
 
-/// What is retained, as JSON: as many events as fit.
+/// The retained events as JSON, as many as fit.
 fn body(name: &str, kept: &HistoryExcerpt) -> Vec<u8> {
     let Position { epoch, offset } = kept.position;
     let oldest = kept.oldest.map(|oldest| oldest.to_string());

@@ -1,5 +1,4 @@
-//! `GET /openapi.json`: what can be asked of the gateway, for programs
-//! (OpenAPI 3.1.0).
+//! `GET /openapi.json`: the OpenAPI 3.1.0 document of all endpoints.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -87,7 +86,7 @@ pub(super) fn document(config: &Config, endpoints: &[Endpoint]) -> Value {
     })
 }
 
-/// What credentials are called in the document.
+/// The names of the security schemes.
 const BEARER: &str = "bearer";
 const API_KEY: &str = "api_key";
 const TOKEN: &str = "token";
@@ -135,7 +134,7 @@ fn operation(config: &Config, endpoint: &Endpoint, schemas: &mut Schemas) -> Val
     operation
 }
 
-/// Any one of these will do; an empty one stands for none at all.
+/// The alternative security requirements; an empty object means that none is required.
 fn security(config: &Config, access: EndpointAccess) -> Value {
     match (access, access.is_checked(config)) {
         (EndpointAccess::Client, true) => json!([{ BEARER: [] }, { TOKEN: [] }]),
@@ -178,7 +177,7 @@ fn parameter(parameter: &Parameter, schemas: &mut Schemas) -> Value {
     })
 }
 
-/// The schema of a value. What it refers to is added to `schemas`.
+/// The schema of a value. Schemas that it refers to are added to `schemas`.
 fn schema(kind: Kind, schemas: &mut Schemas) -> Value {
     match kind {
         Kind::Any => json!({}),
@@ -258,7 +257,7 @@ fn property(field: &Field, schemas: &mut Schemas) -> Value {
     schema
 }
 
-/// The value that a text of ours is.
+/// Parses a JSON text of this crate.
 fn value(json: &str) -> Value {
     serde_json::from_str(json).expect("examples are JSON")
 }

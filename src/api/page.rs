@@ -1,10 +1,10 @@
-//! `GET /`: a page to try the gateway out in a browser (`debug.page`).
+//! `GET /`: a page for trying the gateway in a browser (`debug.page`).
 
 use crate::config::{Config, Mode};
 use crate::http::{Answer, Page};
 use crate::service::{Endpoint, EndpointAccess, EndpointGroup, Operation, Reply};
 
-/// The page: markup, style and script in one, nothing from elsewhere.
+/// The page, with style and script inline; it loads nothing.
 const PAGE: &str = include_str!("page.html");
 
 /// The clients that docs/clients.md shows.
@@ -28,7 +28,7 @@ static ABOUT: Operation = Operation {
     )],
 };
 
-/// The page's endpoint; none where it is switched off.
+/// The page's endpoint; `None` if it is disabled.
 pub(super) fn endpoint(config: &Config) -> Option<Endpoint> {
     if !config.debug.page {
         return None;
@@ -38,8 +38,8 @@ pub(super) fn endpoint(config: &Config) -> Option<Endpoint> {
     Some(Endpoint::get("/", &ABOUT, answer))
 }
 
-/// The page with the endpoint that fits the mode, and a field for a token
-/// where that endpoint looks at one.
+/// The page for this configuration: with the WebSocket endpoint of the mode, and a field for a token if that endpoint
+/// uses one.
 fn page(config: &Config) -> String {
     let endpoint = match config.mode {
         Mode::Demo if config.events.demo_enabled => "/api/v1/ws/demo",

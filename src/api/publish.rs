@@ -1,4 +1,4 @@
-//! Publishing over HTTP in words that every protocol shares
+//! Publishing over HTTP independently of a protocol
 //! (docs/protocol.md, "Publishing in general terms").
 
 use std::borrow::Cow;
@@ -19,9 +19,8 @@ use crate::service::{
 };
 use crate::service::{DEFAULT_NAME, Order, count, open, text_of};
 
-/// `POST /api/v1/publish`: `{"topic", "type"?, "payload", "user_id"?, "priority"?,
-/// "id"?}`. With an `id` it may be sent again: within five minutes it is published
-/// once, and each answer has the same offset.
+/// `POST /api/v1/publish`: `{"topic", "type"?, "payload", "user_id"?, "priority"?, "id"?}`. With an `id` it is
+/// idempotent for five minutes: it is published once, and each response has the same offset.
 pub(super) async fn publish(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
     let (service, body) = match open(&state, request).await {
         Ok(opened) => opened,
@@ -54,8 +53,8 @@ fn parse<'a>(state: &State, text: &'a str) -> Result<Order<'a>, String> {
     let topic = string("topic", topic)?;
     let name = string("type", kind)?;
     let user = string("user_id", user)?;
-    // Messages of a topic never overtake each other, so a priority is a topic's,
-    // set by its namespace. Yet a wrong one is a mistake to be told of.
+    // Messages of a topic keep their order, so a priority belongs to the topic's namespace. The field is validated
+    // only.
     let is_priority =
         |number: u64| u8::try_from(number).is_ok_and(|n| Priority::from_number(n).is_some());
     if priority.is_some_and(|given: Raw<'_>| !given.as_count().is_some_and(is_priority)) {

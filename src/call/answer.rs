@@ -1,4 +1,4 @@
-//! An answer of a user, and what the service that waits for it is sent
+//! An answer of a user, and the events that the calling service gets
 //! (docs/bridge.md, "Questions").
 
 use super::correlation::Correlation;
@@ -12,7 +12,7 @@ pub struct CallAnswer<'a> {
     form: AnswerForm<'a>,
 }
 
-/// What becomes of the message.
+/// How an answer is converted to events.
 #[derive(Debug)]
 enum AnswerForm<'a> {
     /// One event, as it was sent.
@@ -119,7 +119,7 @@ fn put_as_sent(out: &mut Vec<u8>, text: &str) {
     put_event(out, |out| out.extend_from_slice(text.as_bytes()));
 }
 
-/// What Python takes for true, as the existing system does.
+/// Whether a value is truthy in Python, as existing services and clients expect.
 fn is_truthy(value: Raw<'_>) -> bool {
     let text = value.text();
     match text.as_bytes() {

@@ -1,4 +1,4 @@
-//! What an answer and its request have in common.
+//! The correlation id, which an answer and its question have in common.
 
 use std::borrow::Cow;
 
@@ -25,12 +25,12 @@ pub enum BadCorrelation {
     Bool,
     /// Longer than [`CORRELATION_BYTES_MAX`].
     TooLong,
-    /// A string with half a surrogate pair, which cannot be compared.
+    /// A string with a lone surrogate, which cannot be compared.
     Surrogate,
 }
 
 impl<'a> Correlation<'a> {
-    /// A new one, which nobody else has: a random UUID (RFC 9562 section 5.4).
+    /// A new, unique one: a random UUID (RFC 9562 section 5.4).
     #[must_use]
     pub fn generate() -> Self {
         let mut text = String::with_capacity(38);
@@ -71,8 +71,7 @@ impl<'a> Correlation<'a> {
         &self.text
     }
 
-    /// What it is compared by: equal for equal JSON values however they are
-    /// written, and never equal for a string and a number.
+    /// The key for comparison: equal for equal JSON values in any notation, and never equal for a string and a number.
     ///
     /// Cost: nothing for a string without escapes and for a whole number.
     #[must_use]

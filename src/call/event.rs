@@ -1,4 +1,4 @@
-//! What an `/sse/send` stream is made of: one line of JSON each (docs/bridge.md, "Questions").
+//! The events of an `/sse/send` response: one line of JSON each (docs/bridge.md, "Questions").
 
 use super::correlation::Correlation;
 use crate::json::put_string;

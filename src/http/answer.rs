@@ -1,4 +1,4 @@
-//! Answers with a body that says why.
+//! Responses, and refusals with a body that says why.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use axum::http::header::{
 use axum::http::{Response, StatusCode};
 use httpdate::fmt_http_date;
 
-/// What an answer has behind its head.
+/// The body of a response.
 pub type AnswerBody = Body;
 
 /// An HTTP response, as the router gives it.
@@ -29,32 +29,31 @@ pub fn refuse(status: u16, why: &str, headers: &[(HeaderName, &'static str)]) ->
     answer
 }
 
-/// A refusal whose body is the text that says why.
+/// A refusal whose body is the plain text `why`.
 #[must_use]
 pub fn refuse_plainly(status: u16, why: &str) -> Answer {
     respond(status, "text/plain; charset=utf-8", format!("{why}\n"))
 }
 
-/// The answer to a credential from an address where too many have been wrong, without a look at it.
+/// The response to credentials from an address with too many failures; they are not checked.
 #[must_use]
 pub fn too_many_failures(wait: Duration) -> Answer {
     let why = "Too many wrong credentials from this address; try again later";
     let mut answer = refuse(429, why, &[]);
-    // Rounded up, so that who comes back then is not too early.
+    // Rounded up, so that a client that waits for it is not refused again.
     let seconds = HeaderValue::from(wait.as_secs() + 1);
     answer.headers_mut().insert(RETRY_AFTER, seconds);
     answer
 }
 
-/// The refusal of a request whose body, or whose answer, there is no memory for in the process.
+/// The refusal of a request whose body or response exceeds `http.max_buffered_bytes`.
 #[must_use]
 pub fn too_many_buffered() -> Answer {
     let why = "Requests and answers hold as much memory as `http.max_buffered_bytes` allows; try again later";
     refuse(503, why, &[(RETRY_AFTER, "1")])
 }
 
-/// A response with a body of this type. A 401 says which credentials are asked for (RFC 9110
-/// section 15.5.2).
+/// A response with a body of this type. A 401 names the authentication scheme (RFC 9110 section 15.5.2).
 #[must_use]
 pub fn respond(status: u16, content_type: &'static str, body: impl Into<Body>) -> Answer {
     let mut answer = Response::new(body.into());
@@ -67,7 +66,7 @@ pub fn respond(status: u16, content_type: &'static str, body: impl Into<Body>) -
     answer
 }
 
-/// The bytes of a refusal at this time to a connection whose request never reached the parser.
+/// The bytes of a refusal, for a request that did not reach hyper. `now` is its date.
 #[must_use]
 pub fn refuse_raw(status: u16, why: &str, now: SystemTime) -> Vec<u8> {
     refuse_raw_with(status, why, now, &HeaderMap::new())
@@ -92,8 +91,7 @@ pub fn refuse_raw_with(status: u16, why: &str, now: SystemTime, more: &HeaderMap
     answer
 }
 
-/// The head of a response that is a stream of events, which ends with the
-/// connection (RFC 9112 section 6.3), begun at this time. `more` goes into it besides.
+/// The head of an SSE response, whose body ends with the connection (RFC 9112 section 6.3). `more`: additional headers.
 #[must_use]
 pub fn event_stream_head(more: &HeaderMap, now: SystemTime) -> Vec<u8> {
     let mut head = b"HTTP/1.1 200 OK\r\n".to_vec();
@@ -106,7 +104,7 @@ pub fn event_stream_head(more: &HeaderMap, now: SystemTime) -> Vec<u8> {
     head
 }
 
-/// The answer to a HEAD request for a stream of events: the head of one, and nothing behind it.
+/// The response to a HEAD request for an event stream.
 #[must_use]
 pub fn event_stream_headers() -> Answer {
     let mut answer = Response::new(Body::empty());
@@ -117,8 +115,7 @@ pub fn event_stream_headers() -> Answer {
     answer
 }
 
-/// What the head of a stream of events says: no cache keeps it, and no proxy holds it back to
-/// compress it or to fill a buffer.
+/// The headers of an event stream: caches must not store it, and proxies must not compress or buffer it.
 const EVENT_STREAM: [(HeaderName, &str); 3] = [
     (CONTENT_TYPE, "text/event-stream"),
     (CACHE_CONTROL, "no-store, no-transform"),

@@ -1,4 +1,4 @@
-//! The requests that are answered instead of claimed.
+//! The handler of requests that are answered rather than claimed as connections.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -16,19 +16,18 @@ use hyper_util::service::TowerToHyperService;
 use super::Answer;
 use crate::collections::HashMap;
 
-/// Where a request comes from, as an extension of it: the client's address, if
-/// those in between are believed, or the socket's.
+/// The client's address, as an extension of the request: that given by trusted proxies, else the socket's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClientAddress(pub IpAddr);
 
-/// What answers the POST requests of one path without the router: services publish
-/// by the ten thousand a second, and the router's layers cost as much as publishing.
+/// The handler of the POST requests of one path, which bypasses the router: at tens of thousands of publications per
+/// second the router's layers cost as much as publishing.
 pub type Shortcut = Arc<dyn Fn(Request<Body>) -> Answering + Send + Sync>;
 
-/// An answer on its way.
+/// A response to come.
 pub type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-/// What answers the requests of a gateway, the same for every connection.
+/// The handler of all HTTP requests, shared by all connections.
 #[derive(Clone)]
 pub struct Api {
     router: Router,

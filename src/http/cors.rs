@@ -12,14 +12,14 @@ use super::answer::{Answer, respond};
 use super::origin::{is_own, one};
 use crate::config::CorsOrigin;
 
-/// Lets a page of one of `origins` read an answer, of which these are the headers. An origin that is
-/// listed is repeated; where all are, `*` goes to the others, for which browsers send no cookies
-/// (Fetch standard, section 3.2.5). Who is not listed gets nothing, so browsers keep the answer from them.
+/// Adds the headers that let pages of `origins` read a response. A listed origin is echoed, with credentials allowed;
+/// if all are allowed, others get `*`, which excludes credentials (Fetch standard, section 3.2.5). Other origins get
+/// none.
 pub fn allow_page(origins: &[CorsOrigin], request: &HeaderMap, answer: &mut HeaderMap) {
     if origins.is_empty() {
         return;
     }
-    // Also for those who get nothing: a cache must not give them what others got.
+    // Also without these headers: a cache must not serve a response for one origin to another.
     answer.append(VARY, HeaderValue::from_static("Origin"));
     let Some(origin) = one(request, ORIGIN) else {
         return;
@@ -50,7 +50,7 @@ pub fn may_post(origins: &[CorsOrigin], headers: &HeaderMap) -> bool {
     !headers.contains_key(ORIGIN) || one(headers, ORIGIN).is_some_and(is_known)
 }
 
-/// What a page may do.
+/// What a page is allowed to read.
 enum Permit {
     /// Read answers to requests that carry its visitor's cookies.
     WithCookies,
@@ -58,7 +58,7 @@ enum Permit {
     WithoutCookies,
 }
 
-/// What a page of `origin` may do; `None`: nothing.
+/// What a page of `origin` is allowed to read; `None`: nothing.
 fn permit(origins: &[CorsOrigin], origin: &str) -> Option<Permit> {
     let is_listed = |listed: &CorsOrigin| matches!(listed, CorsOrigin::Only(pattern) if pattern.matches(origin));
     if origins.iter().any(is_listed) {
@@ -97,7 +97,7 @@ pub fn preflight(origins: &[CorsOrigin], method: &Method, request: &HeaderMap) -
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// The methods that a page may use; whether a path knows them is the path's matter.
+/// The methods that a page may use; each path decides which it supports.
 const METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
 
 /// The headers that a page may set: what the API takes, what replacements of EventSource and clients

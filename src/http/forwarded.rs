@@ -1,5 +1,5 @@
-//! Who the client behind proxies is: what they say counts only as far as each
-//! of them is trusted (hostile-inputs.md H17).
+//! The address of a client behind proxies: forwarding headers count only as far as each proxy is trusted
+//! (docs/hostile-inputs.md, H17).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,12 +11,11 @@ use crate::config::{ForwardedHeader, Server};
 
 /// The address of the client that a request from `peer` comes from.
 ///
-/// Each proxy adds the address that it was talked to from at the end, so the
-/// list is read from there: trusted proxies are passed over, and the first
-/// address that is none of them is the client's. Whatever is before it was
-/// written by who knows whom. What cannot be read ends the list.
+/// Each proxy adds the address that it was talked to from at the end, so the list is read from there: trusted proxies
+/// are skipped, and the first untrusted address is the client's. Entries before it may be forged. A malformed entry
+/// ends the list.
 ///
-/// Cost: one comparison where nobody is trusted, otherwise linear in the header.
+/// Cost: one comparison if no proxy is trusted, otherwise linear in the header.
 #[must_use]
 pub fn client_of(server: &Server, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     let trusted = |address: IpAddr| is_in(&server.forwarded_from, address);
@@ -42,8 +41,8 @@ pub fn client_of(server: &Server, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     client
 }
 
-/// Whether a request names the client that it is for although no proxy may, so that all
-/// clients behind whoever sent it count as one address.
+/// Whether a request has forwarding headers although no proxy is trusted: all clients behind that proxy then count as
+/// one address.
 #[must_use]
 pub fn has_untrusted_forwarding(server: &Server, headers: &HeaderMap) -> bool {
     server.forwarded_from.is_empty()
@@ -71,7 +70,7 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     } else {
         value
     };
-    // Two of them in one element are as good as none.
+    // An element with two of them is malformed.
     node(value).filter(|_| values.next().is_none())
 }
 

@@ -14,7 +14,7 @@ pub struct GuardLimits {
     pub headers_max: usize,
 }
 
-/// Why a request head does not pass. Nothing behind it is looked at.
+/// Why a request head is refused. No further input is parsed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum HeadError {
     /// Larger than [`GuardLimits::head_bytes_max`].
@@ -26,13 +26,13 @@ pub enum HeadError {
     /// Not `METHOD target HTTP/1.x`.
     #[error("malformed request line")]
     RequestLine,
-    /// A line that is no header, or one that parsers read differently.
+    /// A malformed header line, or one that parsers interpret differently.
     #[error("malformed header")]
     Header,
-    /// A length that is missing, repeated, contradicted or no number.
+    /// A body length that is missing, repeated, contradictory or malformed.
     #[error("ambiguous message length")]
     Length,
-    /// No `Host` or more than one, or one that names no host.
+    /// `Host` is missing, repeated or malformed.
     #[error("missing, repeated or malformed Host")]
     Host,
     /// A TLS record instead of a request.
@@ -51,23 +51,23 @@ impl HeadError {
     }
 }
 
-/// What may go to the parser.
+/// Bytes that may be passed to the parser.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Passed {
-    /// This many bytes at the front of what is held.
+    /// The number of bytes, at the front of the buffer.
     pub bytes: usize,
-    /// The request that they belong to is the last one of the connection.
+    /// Their request is the last one of the connection.
     pub last: bool,
 }
 
-/// The bytes of a connection that the parser has not been given.
+/// The bytes of a connection that have not been passed to the parser.
 #[derive(Debug)]
 pub struct Guard {
     limits: GuardLimits,
     held: Vec<u8>,
-    /// Bytes at the front that have been given.
+    /// Bytes at the front that have been passed on.
     given: usize,
-    /// How far the end of the head has been looked for.
+    /// The position up to which the end of the head has been searched.
     scanned: usize,
     state: GuardState,
 }
@@ -76,7 +76,7 @@ pub struct Guard {
 enum GuardState {
     Head,
     Body(u64),
-    /// The rest of the connection is one chunked body, or whatever follows an upgrade.
+    /// All further bytes pass unchecked: a chunked body, or the bytes after an upgrade request.
     Last,
 }
 
@@ -127,7 +127,7 @@ impl Guard {
         }
     }
 
-    /// Hands out `bytes` of what [`Self::pass`] allowed.
+    /// Takes the first `bytes` of what [`Self::pass`] allowed.
     pub fn give(&mut self, bytes: usize) -> &[u8] {
         let start = self.given;
         self.given += bytes;
@@ -150,7 +150,7 @@ impl Guard {
         self.state != GuardState::Head
     }
 
-    /// Whether there is something of the request behind the one that the parser has.
+    /// Whether bytes of the next request have been received.
     #[must_use]
     pub fn holds_next(&self) -> bool {
         self.state == GuardState::Head && self.given < self.held.len()
@@ -169,7 +169,7 @@ impl Guard {
             self.given += 2;
             self.scanned = self.scanned.max(self.given);
         }
-        // What can never become a request is not waited for to end.
+        // Refused early: it can no longer become a valid request.
         match self.held[self.given..] {
             [TLS_HANDSHAKE, ..] => return Err(HeadError::Tls),
             // A line end may follow.

@@ -6,10 +6,10 @@ use std::cmp::Reverse;
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 
-/// The place in `offers`, which are media types, of the one that `Accept` asks for most; of equals
-/// the first. `None` where it takes none of them.
+/// The index in `offers`, media types, of the one that `Accept` prefers; of equals the first. `None` if none is
+/// acceptable.
 ///
-/// Cost: one pass over the header for each offer.
+/// Cost: one pass over the header per offer.
 #[must_use]
 pub fn preferred(headers: &HeaderMap, offers: &[&str]) -> Option<usize> {
     let values = headers.get_all(ACCEPT).into_iter();
@@ -49,7 +49,7 @@ impl<'a> MediaRange<'a> {
     /// Reads an element; `None` if it is none.
     fn read(element: &'a str) -> Option<Self> {
         let (essence, parameters) = split_parameters(element);
-        // Java's oldest client means all by a single star.
+        // Java's `HttpURLConnection` sends a single star for all types.
         let (family, form) = match essence {
             "*" => ("*", "*"),
             essence => essence.split_once('/')?,
@@ -81,8 +81,7 @@ impl<'a> MediaRange<'a> {
         is_range.then_some(range)
     }
 
-    /// How precisely this is `offer`; `None` if it is not. A parameter that the offer does not have
-    /// says nothing about it.
+    /// How specifically this range matches `offer`; `None` if it does not. Parameters that the offer lacks are ignored.
     fn precision(&self, offer: &str) -> Option<usize> {
         let (essence, parameters) = split_parameters(offer);
         let (family, form) = essence.split_once('/')?;
@@ -143,7 +142,7 @@ fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The quality of what is wanted most.
+/// The highest quality, in thousandths.
 const THOUSAND: u16 = 1000;
 
 #[cfg(test)]

@@ -1,18 +1,17 @@
 //! Which web pages a request comes from (RFC 6454), and whether they may send it.
 //!
 //! Browsers send `Origin` with every WebSocket handshake, in one spelling, and
-//! pages cannot change it. Whoever sends none is no web page.
+//! pages cannot change it. A client that sends none is not a web page.
 
 use axum::http::HeaderMap;
 use axum::http::header::{HOST, HeaderName, ORIGIN};
 
 use crate::config::OriginPattern;
 
-/// Where a request comes from, in the browser's words (Fetch Metadata, W3C).
+/// The relation of a request's origin to its host (W3C Fetch Metadata).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Whether a request may come from where it says it comes from: from no page, or from one of
-/// `allowed`; from any where that is empty.
+/// Whether a request's origin is allowed: it has none, it is in `allowed`, or `allowed` is empty.
 #[must_use]
 pub fn is_allowed_page(allowed: &[OriginPattern], headers: &HeaderMap) -> bool {
     allowed.is_empty()
@@ -47,7 +46,7 @@ fn is_one_of(origins: &[OriginPattern], origin: &str) -> bool {
     origins.iter().any(|pattern| pattern.matches(origin))
 }
 
-/// Whether `origin` is `host`'s. Whoever ends TLS in front of us hides the scheme, so both count.
+/// Whether `origin` is that of `host`. A proxy that terminates TLS hides the scheme, so both schemes count.
 fn is_same(origin: &str, host: &str) -> bool {
     let authority = |scheme, port| {
         let authority = origin.strip_prefix(scheme)?;
@@ -59,7 +58,7 @@ fn is_same(origin: &str, host: &str) -> bool {
         .unwrap_or(false)
 }
 
-/// The value of a header that is there exactly once, as text.
+/// The value of a header that occurs exactly once, as text.
 pub(super) fn one(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     let mut all = headers.get_all(name).into_iter();
     let first = all.next()?;

@@ -1,4 +1,4 @@
-//! Pages of the gateway's own.
+//! HTML pages of the gateway.
 
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
@@ -7,7 +7,7 @@ use axum::http::header::{
 use super::answer::{Answer, respond};
 use super::policy::page_policy;
 
-/// A page of ours, which loads nothing from elsewhere.
+/// An HTML page that loads no other resources.
 #[derive(Clone, Debug)]
 pub struct Page {
     html: String,

@@ -1,4 +1,4 @@
-//! What a page of ours may load and do: a Content-Security-Policy.
+//! The Content-Security-Policy of the gateway's pages.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;

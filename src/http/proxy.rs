@@ -1,5 +1,4 @@
-//! The PROXY protocol, versions 1 and 2: a proxy's word about where a connection
-//! comes from, in front of everything else.
+//! The PROXY protocol, versions 1 and 2: the client's address, sent by a proxy before all other bytes of a connection.
 //!
 //! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>. Of what a
 //! header may hold only the source address is read. Anything that is not exactly
@@ -25,13 +24,13 @@ pub struct ProxyHeader {
     pub source: Option<IpAddr>,
 }
 
-/// The bytes are no PROXY header.
+/// The bytes are not a PROXY header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("no PROXY protocol header")]
 pub struct ProxyError;
 
-/// Whether a connection from `address` begins with a header: whoever is meant to
-/// send one always does, and from anybody else it is not believed (hostile-inputs.md H18).
+/// Whether a connection from `address` must begin with a header. From other addresses a header is not accepted
+/// (docs/hostile-inputs.md, H18).
 #[must_use]
 pub fn speaks_proxy(server: &Server, address: IpAddr) -> bool {
     is_in(&server.proxy_protocol_from, address.to_canonical())
@@ -82,7 +81,7 @@ fn version_1(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
     let mut words = line.split(' ').skip(1);
     let family = words.next();
     if family == Some("UNKNOWN") {
-        // Whatever follows is to be passed over.
+        // The rest of the line is ignored.
         return Ok(header(None));
     }
     let mut address = || {
@@ -132,7 +131,7 @@ fn version_2(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
         return Ok(None);
     };
     let source = match fixed[13] {
-        // What a proxy says about itself does not count, whatever it is.
+        // LOCAL: the connection is the proxy's own, so addresses are ignored.
         _ if command == Some(LOCAL) => None,
         TCP4 if len >= 12 => rest
             .first_chunk()

@@ -1,11 +1,10 @@
-//! What a JSON object has: one description, by which bodies are read and from
-//! which documentation is made.
+//! Schemas of JSON objects: bodies are read by them, and the documentation is generated from them.
 
 use std::fmt;
 
 use crate::json::{self, JsonError, Raw};
 
-/// An object of `N` fields. It may have others, which nobody looks at.
+/// An object of `N` fields. Other fields are ignored.
 #[derive(Debug)]
 pub struct Object<const N: usize> {
     /// What the documentation calls it.
@@ -63,7 +62,7 @@ pub enum Kind {
     String,
     /// The name of a topic.
     Topic,
-    /// A string or a number that somebody else chose.
+    /// A string or a number chosen by a client or service.
     Id,
     /// A number, or a string of one.
     Number,

@@ -1,10 +1,9 @@
-//! The fields of an object on one line, with plain keys and not too many of them, which nearly all
-//! messages are. Whatever is not so plain is left to the parser that reads everything and says
-//! what is wrong.
+//! The fast path for plain objects, which nearly all messages are: on one line, at most [`FIELDS_MAX`] fields, keys
+//! without escapes. All other texts are left to the general parser, which also reports errors.
 
 use super::{DEPTH_MAX, Raw};
 
-/// Fields of a plain object.
+/// The largest number of fields of a plain object.
 const FIELDS_MAX: usize = 12;
 
 /// The fields of one object, in their order.
@@ -21,9 +20,9 @@ impl<'a> PlainFields<'a> {
     }
 }
 
-/// Finds the fields of the object that `text` is, from none; `None` if it is no object, or not plain.
+/// Adds the fields of the object `text` to `fields`, which is empty; `None` if it is not a plain object.
 ///
-/// Cost: one look at each byte outside strings, two vectorised ones at each within; no allocation.
+/// Cost: one pass over bytes outside strings, two vectorised passes over those within; no allocation.
 pub(super) fn find<'a>(fields: &mut PlainFields<'a>, text: &'a str) -> Option<()> {
     // Within strings they would be wrong, between tokens white space.
     let has_controls = text.bytes().fold(false, |has, byte| has | (byte < b' '));

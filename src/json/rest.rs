@@ -1,8 +1,8 @@
-//! An object without some of its fields.
+//! A JSON object without some of its fields.
 
 use super::{JSON_SPACE, JsonError, Raw, end_in, fields};
 
-/// The fields that are left of an object, as they were written.
+/// The remaining fields of an object, unparsed.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Rest<'a> {
     /// Fields that stand together in the object's text; most objects need no

@@ -1,4 +1,4 @@
-//! How often values fell below fixed bounds.
+//! Histograms with fixed bounds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,8 +1,8 @@
-//! Lines of the process's log that could not be written.
+//! The count of log lines that could not be written.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// There is one log, and any thread may lose a line of it.
+/// Of the process, since any thread may lose a line of its one log.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// Counts a line of the log that could not be written.

@@ -1,15 +1,15 @@
-//! What all shards together have counted.
+//! Sums over all shards.
 
 use std::sync::Arc;
 
 use super::Counters;
 
-/// What clients are told of the gateway's work.
+/// The sums that clients can query.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Totals {
     /// Messages that clients sent.
     pub messages_in: u64,
-    /// Messages put before subscribers.
+    /// Deliveries: publications times subscribers.
     pub messages_out: u64,
     /// Memberships.
     pub subscriptions: u64,

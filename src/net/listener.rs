@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use super::Stream;
 
-/// What a listener's connections are like.
+/// The options of a listener's connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Tuning {
     /// A connection ends when what was sent is not acknowledged for as long.
@@ -30,17 +30,17 @@ pub struct Tuning {
     pub unsent_bytes_max: usize,
 }
 
-/// Whose connections a listener of an IPv6 address takes.
+/// Which address families a listener of an IPv6 address accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Families {
-    /// Those of its own address.
+    /// Its own family only.
     Own,
-    /// Those of IPv4, too: it listens on `[::]`, and nothing else on all addresses of IPv4.
+    /// IPv4, too: it listens on `[::]`, and no other listener on `0.0.0.0`.
     Both,
 }
 
 impl Families {
-    /// Whose connections `address` takes, one of those in `listen`.
+    /// The families that `address`, one of `listen`, accepts.
     #[must_use]
     pub fn of(address: SocketAddr, listen: &[SocketAddr]) -> Self {
         let any_ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
@@ -79,11 +79,11 @@ impl Listener {
 pub struct Acceptor(TcpListener);
 
 impl Acceptor {
-    /// The next connection and its peer's address, that of IPv4 in its own form. None is lost when this is
-    /// dropped.
+    /// Accepts a connection. IPv4 addresses are not mapped to IPv6. Cancel-safe: dropping the future loses no
+    /// connection.
     ///
     /// # Errors
-    /// The kernel's: about this connection, or there can be no more files.
+    /// The kernel's: about this connection, or the file limit is reached.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         let (stream, mut address) = self.0.accept().await?;
         address.set_ip(address.ip().to_canonical());
@@ -91,24 +91,24 @@ impl Acceptor {
     }
 }
 
-/// A file that is kept open so that there is one for a connection when there can be no more.
+/// A spare open file: closing it allows one more connection to be accepted at the file limit.
 #[derive(Debug)]
 pub struct Spare(Option<OwnedFd>);
 
 impl Spare {
-    /// A file, if there is one.
+    /// Opens a file, if the limit allows.
     #[must_use]
     pub fn open() -> Self {
         Self(eventfd(0, EventfdFlags::CLOEXEC).ok())
     }
 
-    /// Gives the file up. Returns whether there was one.
+    /// Closes the file. Returns whether there was one.
     pub fn give_up(&mut self) -> bool {
         self.0.take().is_some()
     }
 }
 
-/// Whether an error says that the process or the machine can have no more files.
+/// Whether an error says that the file limit of the process or the system is reached.
 #[must_use]
 pub fn is_out_of_files(error: &io::Error) -> bool {
     let code = error.raw_os_error();
@@ -121,7 +121,7 @@ pub fn is_out_of_files(error: &io::Error) -> bool {
 /// of the same address (`SO_REUSEPORT`).
 ///
 /// # Errors
-/// The kernel's: the address is in use by somebody else, or is not ours.
+/// The kernel's: the address is in use by another user, or not an address of this machine.
 pub fn listen(
     address: SocketAddr,
     families: Families,
@@ -146,9 +146,8 @@ pub fn listen(
     Ok(Listener(socket.into()))
 }
 
-/// Checks that nobody listens on `address`. [`listen`] alone does not notice
-/// another gateway of the same user: its listeners can be shared, too, and the
-/// kernel would give each of the two a part of the connections. On port 0 only the address is checked.
+/// Checks that no process listens on `address`. [`listen`] alone does not notice another gateway of the same user: with
+/// `SO_REUSEPORT` the kernel would divide connections between the two. On port 0 only the address is checked.
 ///
 /// # Errors
 /// The kernel's, as for [`listen`].
@@ -159,7 +158,7 @@ pub fn check_free(address: SocketAddr, families: Families) -> io::Result<()> {
 fn socket(address: SocketAddr, families: Families) -> io::Result<Socket> {
     let domain = Domain::for_address(address);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-    // Connections of the last run that linger are no hindrance.
+    // Connections of the previous run in TIME_WAIT do not prevent listening.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(families == Families::Own)?;

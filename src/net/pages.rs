@@ -2,8 +2,8 @@
 
 use rustix::thread::disable_transparent_huge_pages;
 
-/// From now on the kernel backs this process's memory with small pages only. Huge ones make
-/// memory of 2 MiB resident at its first byte, and keep what connections leave behind.
+/// Disables transparent huge pages for this process. A huge page is resident as a whole, 2 MiB, from its first byte on,
+/// and as long as any part of it is in use.
 pub fn use_small_pages() {
     if let Err(error) = disable_transparent_huge_pages(true) {
         tracing::warn!(%error, "huge pages stay in use: memory will be larger than it has to be");

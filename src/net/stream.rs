@@ -1,6 +1,6 @@
 //! The sockets of accepted connections, whole and split: plain TCP.
 //!
-//! Nothing outside of `net` names a socket's type of the runtime. A call is that of the socket inside.
+//! No module outside of `net` uses the runtime's socket types. Methods call those of the inner socket.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -17,11 +17,11 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 #[derive(Debug)]
 pub struct Stream(pub(super) TcpStream);
 
-/// The side of a [`Stream`] that the peer's bytes are read from.
+/// The reading side of a [`Stream`].
 #[derive(Debug)]
 pub struct Reader(OwnedReadHalf);
 
-/// The side of a [`Stream`] that is written to. Ends our side of the connection when it is dropped.
+/// The writing side of a [`Stream`]. Dropping it shuts down our side of the connection.
 #[derive(Debug)]
 pub struct Writer(OwnedWriteHalf);
 
@@ -44,10 +44,10 @@ impl Stream {
 }
 
 impl Writer {
-    /// Writes what the socket takes at once.
+    /// Writes as much as fits into the socket's buffer.
     ///
     /// # Errors
-    /// `WouldBlock` if it takes nothing; the kernel's if the connection is gone.
+    /// `WouldBlock` if the buffer is full; the kernel's if the connection is gone.
     #[inline]
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.0.try_write(bytes)
@@ -62,7 +62,7 @@ impl Writer {
         self.0.try_write_vectored(bytes)
     }
 
-    /// Ready when the socket may take bytes again. One task waits at a time.
+    /// Ready when the socket may be writable. Only one task may wait.
     ///
     /// # Errors
     /// The runtime is being dropped.
@@ -71,7 +71,7 @@ impl Writer {
         self.0.as_ref().poll_write_ready(cx)
     }
 
-    /// Ends our side of the connection; the peer's may go on.
+    /// Shuts down our side of the connection; the peer may still send.
     ///
     /// # Errors
     /// The kernel's, if the connection is gone already.
@@ -79,7 +79,7 @@ impl Writer {
         SockRef::from(self.0.as_ref()).shutdown(Shutdown::Write)
     }
 
-    /// Drops this side without ending it: the reader's drop closes the socket.
+    /// Drops this side without a shutdown: dropping the reader closes the socket.
     #[inline]
     pub fn forget(self) {
         self.0.forget();

@@ -1,4 +1,4 @@
-//! Takes connections off a listener.
+//! Accepts connections from a listener.
 
 use std::io;
 use std::rc::Rc;
@@ -11,14 +11,13 @@ use crate::http::Api;
 use crate::net::{Acceptor, Spare, is_out_of_files};
 use crate::shard::Shard;
 
-/// How long a listener rests when the process or the machine has no more files
-/// (hostile-inputs.md R05): trying at once would only burn a core.
-const REST: Duration = Duration::from_millis(50);
+/// How long a listener backs off when the process or the system is out of files (docs/hostile-inputs.md, R05).
+const BACKOFF: Duration = Duration::from_millis(50);
 
-/// The log says at most once in this time that a listener rests.
-const TOLD_EVERY: Duration = Duration::from_mins(1);
+/// The shortest time between two log lines about this.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Accepts until the shard ends: one that closes its clients still answers requests.
+/// Accepts until the shard ends: during a drain requests are still answered.
 pub(super) async fn run(
     shard: Rc<Shard>,
     sessions: Rc<SessionTable>,
@@ -40,17 +39,17 @@ pub(super) async fn run(
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                if told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+                if told.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
                     told = Some(Instant::now());
                     tracing::error!(%error, "cannot accept connections; raise the limit of open files");
                 }
-                // Who waits is told so, one after the other, with the file that is kept for it.
+                // Queued clients are refused one after the other, using the spare file.
                 if is_out_of_files(&error) && spare.give_up() {
                     if let Ok((stream, _)) = listener.accept().await {
                         conn::refuse_out_of_files(&shard, stream).await;
                     }
                 } else {
-                    sleep(REST).await;
+                    sleep(BACKOFF).await;
                 }
                 spare = Spare::open();
             }
@@ -58,7 +57,7 @@ pub(super) async fn run(
     }
 }
 
-/// Whether only the connection that was about to be accepted is lost.
+/// Whether an error concerns only the connection that was being accepted.
 fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,6 +1,5 @@
-//! The end of a shard: its clients are told one after the other, so that they do
-//! not all come back somewhere else in the same moment. Requests are answered until
-//! the process ends, so that a load balancer can see that it is not ready.
+//! The drain of a shard: its clients are closed one after the other, so that they do not reconnect elsewhere all at
+//! once. HTTP requests are answered until the process ends, so that a load balancer sees that it is not ready.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,15 +11,14 @@ use crate::process::ProcessPhase;
 use crate::shard::Disconnect;
 use crate::shard::Shard;
 
-/// The part of the drain time in which close frames go out; the rest is for
-/// clients to answer them.
+/// The part of the drain time in which close frames are sent; in the rest clients may answer them.
 const SPREAD_PERCENT: u32 = 70;
 
-/// Few clients are not made to wait: this long for each at most.
+/// The longest time between two close frames, so that a shard with few clients drains quickly.
 const PER_CLIENT_MAX: Duration = Duration::from_millis(2);
 
-/// How often it is looked whether everybody has left.
-const LOOK: Duration = Duration::from_millis(10);
+/// How often it is checked whether all clients have left.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Waits until the process stops and this shard's clients have been closed.
 pub(super) async fn wait(shard: &Rc<Shard>, mut phase: watch::Receiver<ProcessPhase>) {
@@ -31,13 +29,13 @@ pub(super) async fn wait(shard: &Rc<Shard>, mut phase: watch::Receiver<ProcessPh
         Ok(ProcessPhase::Draining { from, until }) => {
             (Instant::from_std(from), Instant::from_std(until))
         }
-        // Nobody is left to say more.
+        // The sender is gone: the process ends.
         Ok(ProcessPhase::Running | ProcessPhase::Stopping) | Err(_) => return,
     };
     let drained = async {
         sleep_until(from).await;
         shard.process.begin_drain();
-        // Before the users go whose answers they wait for.
+        // Calls end before the users are disconnected whose answers they wait for.
         shard.end_calls();
         close_all(shard, deadline).await;
         let mut is_drained = false;
@@ -48,15 +46,15 @@ pub(super) async fn wait(shard: &Rc<Shard>, mut phase: watch::Receiver<ProcessPh
                 is_drained = true;
                 shard.process.note_drained();
             }
-            // The shards end together: each has a part of the listeners and of the topics.
+            // Shards end together, since each has a part of the listeners and topics.
             if shard.process.is_drained() {
                 break;
             }
-            // Those who upgrade late, too; the others know already.
+            // Also those that have upgraded meanwhile; the others are closing already.
             for peer in peers {
                 shard.disconnect(peer, Disconnect::Drain);
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     };
     tokio::select! {

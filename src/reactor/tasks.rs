@@ -1,4 +1,4 @@
-//! What a shard does besides its connections: flush, exchange, tick.
+//! The tasks of a shard besides those of its connections: flush, exchange, tick.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -12,19 +12,19 @@ use crate::engine::SWEPT_MAX;
 use crate::engine::hub::Flush;
 use crate::shard::{Deadlines, Shard};
 
-/// Deadlines are looked at this often, so they are late by this much at most.
+/// How often deadlines are checked, and thus how late they may be noticed.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Memory is given back and vacant topics are given up every so many ticks.
+/// Ticks between two frees of memory and removals of vacant topics.
 const TICKS_PER_TIDY: u32 = 10;
 
-/// `system.metrics` is published every so many ticks: 5 s (docs/protocol.md).
-const TICKS_PER_FIGURES: u32 = 50;
+/// Ticks between two publications of `system.metrics`: 5 s (docs/protocol.md).
+const TICKS_PER_SYSTEM_METRICS: u32 = 50;
 
-/// Homes forget topics that nobody has used for this many ticks, or twice that.
+/// A home forgets a topic that was not used for once to twice this many ticks.
 const TICKS_PER_HOME_SWEEP: u32 = 600;
 
-/// Starts the tasks of a shard. None of them ends but by a defect.
+/// Starts the tasks of a shard. None of them ends except by a defect.
 pub(super) fn start(shard: &Rc<Shard>, sessions: &Rc<SessionTable>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn_local(flush(shard.clone(), sessions.clone()));
@@ -33,8 +33,8 @@ pub(super) fn start(shard: &Rc<Shard>, sessions: &Rc<SessionTable>) -> JoinSet<(
     tasks
 }
 
-/// Writes what waits when the turn ends: raised by the first message of a turn,
-/// this task stands behind all others that are ready, and so sees all they did.
+/// Flushes at the end of a turn: the first message of a turn wakes this task, which then runs after all other ready
+/// tasks and so writes the output of all of them.
 async fn flush(shard: Rc<Shard>, sessions: Rc<SessionTable>) {
     let delay = shard.config.hub.flush_delay;
     loop {
@@ -54,13 +54,13 @@ async fn flush(shard: Rc<Shard>, sessions: Rc<SessionTable>) {
             while shard.exchange() {
                 yield_now().await;
             }
-            // Whatever is waited for, the rest of the shard goes on.
+            // Yields, so that the other tasks of the shard continue.
             yield_now().await;
         }
     }
 }
 
-/// What the engine has to tell is told before anything newer is written.
+/// Hands outcomes to sessions before anything newer is written.
 fn flush_once(shard: &Shard, sessions: &SessionTable) -> Flush {
     shard.begin_flush();
     sessions.deliver_outcomes(shard);
@@ -69,7 +69,7 @@ fn flush_once(shard: &Shard, sessions: &SessionTable) -> Flush {
     flush
 }
 
-/// Does what other shards ask and takes what they send.
+/// Processes requests and deliveries of other shards.
 async fn exchange(shard: Rc<Shard>) {
     loop {
         poll_fn(|cx| shard.poll_mesh(cx)).await;
@@ -79,7 +79,7 @@ async fn exchange(shard: Rc<Shard>) {
     }
 }
 
-/// Gives up the topics that have lost their last member by now, some in each turn.
+/// Unsubscribes from topics that have no members left, some per turn.
 async fn sweep_vacant(shard: &Shard) {
     let vacant = shard.engine(|engine| engine.vacant_count());
     for _ in 0..=vacant / SWEPT_MAX {
@@ -89,7 +89,7 @@ async fn sweep_vacant(shard: &Shard) {
     }
 }
 
-/// Forgets the topics that live here and that nobody uses, some in each turn.
+/// Removes unused topics whose home is this shard, some per turn.
 async fn sweep_home(shard: &Shard) {
     let mut next = Some(0);
     while let Some(from) = next {
@@ -99,7 +99,7 @@ async fn sweep_home(shard: &Shard) {
     }
 }
 
-/// Looks at deadlines and gives memory back.
+/// Checks deadlines and frees memory.
 async fn tick(shard: Rc<Shard>) {
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let websocket = &shard.config.websocket;
@@ -125,7 +125,7 @@ async fn tick(shard: Rc<Shard>) {
             }
         }
         shard.engine(|engine| engine.sweep_presence());
-        if tick % TICKS_PER_FIGURES == 0 {
+        if tick % TICKS_PER_SYSTEM_METRICS == 0 {
             shard.publish_system_metrics();
         }
         if tick % TICKS_PER_HOME_SWEEP == 0 {

@@ -1,4 +1,4 @@
-//! The control thread: what is looked at now and then, far from any message.
+//! The control thread: periodic work off the path of messages, such as reloading key files.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use crate::auth::{Authenticator, Refusals};
 
-/// How often key files are looked at.
+/// How often key files are checked.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Bytes of a key file.
+/// The largest key file, in bytes.
 const KEY_FILE_LEN_MAX: u64 = 64 * 1024;
 
 /// The control thread. It ends when this is dropped.
@@ -23,7 +23,7 @@ pub(super) struct Control {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the control thread is told.
+/// An order to the control thread.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ControlOrder {
     /// Read the key files now.
@@ -36,7 +36,7 @@ impl Control {
     /// Starts the thread.
     ///
     /// # Errors
-    /// There can be no more threads.
+    /// The thread cannot be created.
     pub(super) fn start(authenticator: Arc<Authenticator>) -> io::Result<Self> {
         let (orders, receiver) = mpsc::channel();
         let thread = thread::Builder::new()
@@ -62,7 +62,7 @@ impl Control {
         })
     }
 
-    /// Where orders are taken.
+    /// Sends orders to the thread.
     pub(super) fn orders(&self) -> Sender<ControlOrder> {
         self.orders.clone()
     }
@@ -70,7 +70,7 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        // A thread that is gone needs no order.
+        // The thread may have ended already.
         let _ = self.orders.send(ControlOrder::Stop);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -78,22 +78,21 @@ impl Drop for Control {
     }
 }
 
-/// Logs how many tokens were refused beside those that have a line of their own.
+/// Logs how many refused tokens had no log line of their own.
 fn log_left_out(refusals: &Refusals) {
     for (reason, left_out) in refusals.take_left_out(Instant::now()) {
         tracing::info!(%reason, left_out, "more tokens were refused");
     }
 }
 
-/// The key files, and what was wrong with them when they were last looked at.
+/// The key files and their errors at the last check.
 struct KeyFiles {
     authenticator: Arc<Authenticator>,
     complaint: Option<String>,
 }
 
 impl KeyFiles {
-    /// Reads the files and takes what has changed. `asked` for, it says what came of it; otherwise
-    /// only what is new.
+    /// Reads the files and installs changed keys. If `asked` for, it logs the result; otherwise only changes.
     fn look(&mut self, asked: bool) {
         let keys = &self.authenticator.tokens.keys;
         if !keys.has_files() {

@@ -1,24 +1,23 @@
-//! How many files the process may open, and who has them.
+//! The limit of open files, and its division among connections and other uses.
 
 use crate::config::{Config, Server};
 use crate::net;
 
-/// Files to have besides those of connections: the process's own, and those of requests that are no
-/// connection, which health can be asked for with.
+/// Files to reserve besides those of connections: the process's own, and sockets of HTTP requests such as health
+/// checks.
 pub(crate) const FILES_BESIDES: u64 = 1024;
 
-/// Files of the process at rest: standard streams, signals, keys, logs.
+/// Files of an idle process: standard streams, signals, keys, logs.
 const PROCESS_FILES: u64 = 12;
 
-/// Files of a shard besides its listeners: its runtime's, signals, and one to spare.
+/// Files of a shard besides its listeners: its runtime's, signals, and a spare one.
 const SHARD_FILES: u64 = 6;
 
-/// Handshakes that are possible whatever else is open.
+/// Handshakes that are always possible.
 const HANDSHAKES_MIN: u64 = 16;
 
-/// Raises the limit of open files as far as the process may, and lowers `server.max_connections` to it: a
-/// client that there is no file for could not even be told so. Returns how many sockets of clients may be
-/// open, connections or not.
+/// Raises the limit of open files as far as permitted, and lowers `server.max_connections` to fit it, since a client
+/// beyond the file limit could not be answered. Returns how many sockets of clients may be open, including handshakes.
 pub(super) fn fit(config: &mut Config, shards: u16) -> usize {
     let Some(limit) = net::raise_file_limit() else {
         return usize::MAX;
@@ -39,11 +38,11 @@ pub(super) fn fit(config: &mut Config, shards: u16) -> usize {
     fitting.sockets
 }
 
-/// What a limit of open files has room for, as far as it is configured.
+/// The numbers of sockets that fit a limit of open files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Fitting {
     connections: usize,
-    /// Connections, and what has not become one.
+    /// Connections and handshakes.
     sockets: usize,
 }
 
@@ -84,7 +83,7 @@ mod tests {
         check(65_536, 65_536 - 1024, 65_536 - 26);
         check(1024, 768, 1024 - 26);
         check(60, 60 - 26 - 16, 60 - 26);
-        // Too few for anything.
+        // Too few for any connection.
         check(30, 1, 1 + 16);
     }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::config::Config;
 use crate::net::{self, Families, Listener, Tuning};
 
-/// An address that cannot be listened on.
+/// Listening on an address failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {error}{}", advice(error))]
 pub struct ListenError {
@@ -34,7 +34,7 @@ impl Listeners {
     pub(super) fn open(config: &Config, shards: u16) -> Result<Self, ListenError> {
         let server = &config.server;
         let tuning = Tuning {
-            // A ping is acknowledged by the peer's kernel as soon as it arrives.
+            // A live peer's kernel acknowledges each ping, so an unacknowledged one means that the peer is gone.
             unacknowledged_max: config.websocket.ping_interval + config.websocket.ping_timeout,
             send_buffer_bytes: server.send_buffer,
             unsent_bytes_max: server.max_unsent,
@@ -70,7 +70,7 @@ impl Listeners {
     }
 }
 
-/// The addresses of `config` that this process could not listen on, whoever else listens there now.
+/// The addresses of `config` that this process cannot listen on, including those in use.
 #[must_use]
 pub fn unusable_addresses(config: &Config) -> Vec<ListenError> {
     let addresses = config.server.listen.iter();

@@ -6,7 +6,7 @@ use std::thread;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that have come and will come.
+/// The signals received since [`install`].
 pub(super) struct Signals {
     runtime: Runtime,
     terminate: Signal,
@@ -14,11 +14,11 @@ pub(super) struct Signals {
     hang_up: Signal,
 }
 
-/// Takes signals from now on; what to do about them is said by [`Signals::watch`]. Called before the
-/// gateway serves, so that none comes too early for it.
+/// Installs the handlers; [`Signals::watch`] sets what they do. Called before the gateway serves, so that no signal is
+/// missed.
 ///
 /// # Errors
-/// The runtime could not be made.
+/// The runtime could not be created.
 pub(super) fn install() -> io::Result<Signals> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (terminate, interrupt, hang_up) = {
@@ -38,11 +38,11 @@ pub(super) fn install() -> io::Result<Signals> {
 }
 
 impl Signals {
-    /// Calls `stop` with the name of a signal that asks for the end and whether it is not the first
-    /// one, and `reload` at SIGHUP.
+    /// Calls `stop` at SIGTERM and SIGINT, with the signal's name and whether it is a repeated one, and `reload` at
+    /// SIGHUP.
     ///
     /// # Errors
-    /// The thread could not be made.
+    /// The thread could not be created.
     pub(super) fn watch(
         self,
         stop: impl Fn(&'static str, bool) + Send + 'static,

@@ -4,7 +4,7 @@ use super::order::PublishReceipt;
 use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, respond};
 
-/// The answer to a publication that has its place.
+/// The response to a publication that has been stored.
 pub(crate) fn accepted(receipt: PublishReceipt) -> Answer {
     let PublishReceipt { offset, delivered } = receipt;
     respond(
@@ -14,7 +14,7 @@ pub(crate) fn accepted(receipt: PublishReceipt) -> Answer {
     )
 }
 
-/// What is answered to a publication.
+/// The body of that response.
 pub(crate) static ACCEPTED: Object<3> = Object {
     name: "Accepted",
     doc: "What has been published.",

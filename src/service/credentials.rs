@@ -1,4 +1,4 @@
-//! Who may publish over HTTP.
+//! Credentials of services that publish over HTTP.
 
 use std::net::IpAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -13,16 +13,16 @@ use crate::http::{Answer, may_post, refuse, too_many_failures};
 use crate::process::{Publisher, block_of};
 use crate::shard::log_refused_token;
 
-/// A service that may use the API.
+/// An authenticated service.
 pub(crate) struct Service {
-    /// What its token says; `None` with an API key, or where nobody is asked for credentials.
+    /// The identity of its token; `None` with an API key, or where no credentials are required.
     identity: Option<Identity>,
-    /// Whom its publications are counted for.
+    /// The publisher whose rate limit counts its publications.
     pub(crate) publisher: Publisher,
 }
 
 impl Service {
-    /// One that no token tells more about.
+    /// A service without a token.
     fn without_token(publisher: Publisher) -> Self {
         Self {
             identity: None,
@@ -30,7 +30,7 @@ impl Service {
         }
     }
 
-    /// What it may do.
+    /// Its permissions.
     pub(crate) fn permissions<'a>(&'a self, config: &'a Config) -> Permissions<'a> {
         match &self.identity {
             Some(identity) => Permissions::new(config, Some(identity)),
@@ -102,9 +102,9 @@ impl State {
         }
     }
 
-    /// Checks that a request of the bridge protocol comes from a service: with
-    /// `bridge.api_key`, if there is one, or any service's credential where those are asked
-    /// for. Where none is, web pages of other hosts are no services.
+    /// Checks that a request of the bridge protocol comes from a service: by `bridge.api_key` if configured, else by
+    /// any service's credential where those are required. Where none is required, web pages of other origins are
+    /// refused.
     pub(crate) fn check_bridge_service(
         &self,
         headers: &HeaderMap,
@@ -140,7 +140,7 @@ impl State {
     }
 }
 
-/// The API key and the bearer token of a request; an empty one is none.
+/// The API key and the bearer token of a request. Empty ones are ignored.
 fn given(headers: &HeaderMap) -> (Option<&str>, Option<&str>) {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = header(AUTHORIZATION.as_str()).and_then(|value| {

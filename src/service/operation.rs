@@ -1,5 +1,4 @@
-//! One thing that can be asked of the gateway over HTTP: what answers it, and
-//! what is said about it in the documentation.
+//! An HTTP operation: its handler and its documentation.
 
 use std::sync::Arc;
 
@@ -13,29 +12,28 @@ use crate::config::Config;
 use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, Answering, Shortcut, allow_page, origins_of};
 
-/// An operation where it is served.
+/// An operation at a path.
 #[expect(missing_debug_implementations, reason = "it has a handler")]
 pub struct Endpoint {
     pub(crate) method: Method,
-    /// Its parameters are names between braces.
+    /// The path; parameters are names in braces.
     pub(crate) path: String,
     pub(crate) about: &'static Operation,
-    /// What answers; `None` where the connection is taken out of HTTP before
-    /// the router sees the request.
+    /// The handler; `None` where `conn` claims the socket before the router sees the request.
     handler: Option<MethodRouter<Arc<State>>>,
-    /// The same, for requests that do not take the way through the router.
+    /// The handler of requests that bypass the router.
     shortcut: Option<Box<dyn Fn(Arc<State>) -> Shortcut>>,
 }
 
-/// The methods there are.
+/// The methods of operations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Method {
     Get,
     Post,
 }
 
-/// What is said about an operation. Texts are CommonMark, of which the page at
-/// `/docs` knows code between backticks.
+/// The documentation of an operation. Texts are CommonMark, of which the page at `/docs` renders only code between
+/// backticks.
 #[derive(Debug)]
 pub(crate) struct Operation {
     pub(crate) group: EndpointGroup,
@@ -46,11 +44,11 @@ pub(crate) struct Operation {
     pub(crate) access: EndpointAccess,
     pub(crate) parameters: &'static [Parameter],
     pub(crate) body: Option<RequestBody>,
-    /// Its own responses; those of [`EndpointAccess`] and [`RequestBody`] come besides.
+    /// Its own responses, in addition to those of [`EndpointAccess`] and [`RequestBody`].
     pub(crate) replies: &'static [Reply],
 }
 
-/// What operations belong together.
+/// The sections of the documentation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum EndpointGroup {
     Bridge,
@@ -61,27 +59,27 @@ pub(crate) enum EndpointGroup {
     Pages,
 }
 
-/// Who may ask.
+/// Which credentials an operation requires.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum EndpointAccess {
-    /// Everybody.
+    /// None.
     Open,
-    /// Services, where `events.auth_required` is on.
+    /// Those of a service, where `events.auth_required` is on.
     Service,
-    /// Services of the bridge, which may have a key of its own.
+    /// Those of a service, or `bridge.api_key`.
     BridgeService,
-    /// Whoever has a token, where `events.auth_required` is on.
+    /// Any valid token, where `events.auth_required` is on.
     Client,
 }
 
-/// What an operation is told outside its body.
+/// A parameter of an operation.
 #[derive(Debug)]
 pub(crate) struct Parameter {
     pub(crate) place: ParameterPlace,
     pub(crate) field: Field,
 }
 
-/// Where a parameter stands.
+/// Where a parameter is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ParameterPlace {
     Path,
@@ -89,24 +87,24 @@ pub(crate) enum ParameterPlace {
     Header,
 }
 
-/// What an operation is sent.
+/// The request body of an operation.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     pub(crate) kind: Kind,
-    /// Whether it may also be sent as one value a line.
+    /// Whether it may also be sent as one value per line.
     pub(crate) lines: bool,
     /// Bodies that are accepted.
     pub(crate) examples: &'static [Example],
 }
 
-/// A body, and what it is an example of.
+/// An example body and its title.
 #[derive(Debug)]
 pub(crate) struct Example {
     pub(crate) name: &'static str,
     pub(crate) json: &'static str,
 }
 
-/// What may come back.
+/// A possible response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -156,13 +154,13 @@ impl Endpoint {
         }
     }
 
-    /// The way past the router, if there is one.
+    /// The handler that bypasses the router, if there is one.
     pub(crate) fn shortcut(&self, state: &Arc<State>) -> Option<(Box<str>, Shortcut)> {
         let shortcut = self.shortcut.as_ref()?;
         Some((self.path.as_str().into(), shortcut(state.clone())))
     }
 
-    /// A connection that `conn` takes out of HTTP.
+    /// An endpoint whose socket `conn` claims as a connection.
     pub(crate) fn claimed(path: impl Into<String>, about: &'static Operation) -> Self {
         Self::new(Method::Get, path.into(), about, None)
     }
@@ -190,7 +188,7 @@ impl Endpoint {
         }
     }
 
-    /// A name that no other endpoint has.
+    /// A name that is unique among endpoints.
     pub(crate) fn id(&self) -> String {
         let words = self.path.split(|c: char| !c.is_ascii_alphanumeric());
         let mut id = self.method.name().to_ascii_lowercase();
@@ -248,7 +246,7 @@ impl EndpointGroup {
 }
 
 impl Operation {
-    /// All responses, by their statuses. One of its own takes the place of a common one.
+    /// All responses by status. Its own ones replace common ones with the same status.
     pub(crate) fn all_replies(&self) -> Vec<Reply> {
         let body: &[Reply] = match (&self.body, self.access) {
             (None, _) => &[],
@@ -267,7 +265,7 @@ impl Operation {
 }
 
 impl EndpointAccess {
-    /// Whether a credential is asked for with this configuration.
+    /// Whether credentials are required with this configuration.
     pub(crate) fn is_checked(self, config: &Config) -> bool {
         match self {
             Self::Open => false,

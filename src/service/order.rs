@@ -1,4 +1,4 @@
-//! A publication that a service asked for, and its way through the shards.
+//! Publishing over HTTP: validation, permission, waiting for room and for the result, and request bodies.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -22,19 +22,19 @@ use crate::process::{Publisher, Reservation};
 use crate::shard::CountedPublish;
 use crate::topic;
 
-/// How long a publication waits for room before its sender is asked to come again.
+/// How long a publication waits for room before it is refused with 429.
 const WAIT_MAX: Duration = Duration::from_millis(250);
 
-/// How long other cores may take to answer.
+/// The timeout for the answers of other shards.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// How long it waits between two attempts.
+/// The time between two attempts.
 const WAIT_STEP: Duration = Duration::from_millis(1);
 
-/// What an event for one user is called if nothing else is said.
+/// The default type of an event for one user.
 pub(crate) const DEFAULT_NAME: &str = "message";
 
-/// What is to be published.
+/// A validated publication.
 #[derive(Debug)]
 pub(crate) struct Order<'a> {
     topic: Cow<'a, str>,
@@ -46,12 +46,12 @@ pub(crate) struct Order<'a> {
     only_live: bool,
 }
 
-/// What came of an order.
+/// The result of an order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PublishReceipt {
-    /// Its place in its topic.
+    /// Its offset in its topic.
     pub(crate) offset: u64,
-    /// How many connections have it queued.
+    /// The number of connections that it was queued for.
     pub(crate) delivered: u64,
 }
 
@@ -90,7 +90,7 @@ impl<'a> Order<'a> {
         Self::checked(state, topic, name, PublicationKind::Event, data)
     }
 
-    /// For everybody. The name may be empty.
+    /// For all connections. The name may be empty.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -133,7 +133,8 @@ impl<'a> Order<'a> {
         })
     }
 
-    /// For one user, if connected: `data` is in the words of `form`. What cannot be an event's name is not taken as one.
+    /// For one user, only if connected. `form` says how `data` is interpreted. A `name` that is not a valid event name
+    /// is ignored.
     pub(crate) fn push(user: &str, name: Option<&'a str>, form: Form, data: &'a str) -> Self {
         let name = name.filter(|name| topic::check_topic(name).is_ok());
         Self {
@@ -147,7 +148,7 @@ impl<'a> Order<'a> {
         }
     }
 
-    /// The same, published once for all orders to its topic with this key.
+    /// Makes it idempotent: orders to its topic with the same key are published once.
     pub(crate) fn once(self, key: Cow<'a, str>) -> Self {
         Self { key, ..self }
     }
@@ -176,16 +177,15 @@ impl<'a> Order<'a> {
         Err(Box::new(refuse(403, &why, &[])))
     }
 
-    /// Publishes it, and waits for its place and for how many it reaches.
+    /// As [`Self::try_put`], with the response for a failure.
     ///
     /// # Errors
-    /// The answer that says why it was not published.
+    /// The response that says why it was not published.
     pub(crate) async fn put(&self, state: &State) -> Result<PublishReceipt, Box<Answer>> {
         self.try_put(state).await.map_err(Failed::answer)
     }
 
-    /// Publishes it, and waits for its place and for how many it reaches; for room, too,
-    /// if there is none at first.
+    /// Publishes it and waits for its offset and the number of connections reached. Waits up to [`WAIT_MAX`] for room.
     ///
     /// # Errors
     /// Why it was not published.
@@ -202,7 +202,7 @@ impl<'a> Order<'a> {
         }
     }
 
-    /// Publishes it, once.
+    /// Publishes it, without waiting for room.
     pub(crate) fn begin(&self, state: &State) -> CountedPublish {
         let post = Post {
             topic: &self.topic,
@@ -217,21 +217,21 @@ impl<'a> Order<'a> {
     }
 }
 
-/// Why an order was not put.
+/// Why an order failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Failed {
-    /// There was no room; it may be tried again.
+    /// There was no room within [`WAIT_MAX`].
     Busy,
-    /// There are too many topics to make a new one.
+    /// It needs a new topic, and `hub.max_topics` exist.
     TooManyTopics,
-    /// Another core has not answered. It may have been published.
+    /// Another shard has not answered. It may have been published.
     NoAnswer,
-    /// Whoever asked may not.
+    /// The service has no permission.
     Forbidden,
 }
 
 impl Failed {
-    /// What is to be said about it.
+    /// The text of the response.
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Busy => "Subscribers are written to more slowly than messages come; try again",
@@ -252,13 +252,13 @@ impl Failed {
     }
 }
 
-/// What has come of an order that was begun.
+/// Waits for the result of an order that was begun.
 pub(crate) async fn receipt(counted: CountedPublish) -> Result<PublishReceipt, Failed> {
     let result = match counted {
         CountedPublish::Done(result) => result,
         CountedPublish::Pending(answer) => match timeout(ANSWER_MAX, answer).await {
             Ok(Ok(Outcome::Published { result, .. })) => result,
-            // A core that has a part in it has ended.
+            // A shard that contributes to it has ended.
             Ok(_) => PublishResult::Busy,
             Err(_) => return Err(Failed::NoAnswer),
         },
@@ -273,16 +273,16 @@ pub(crate) async fn receipt(counted: CountedPublish) -> Result<PublishReceipt, F
     }
 }
 
-/// Who sent a request and its body, which is not waited for if the sender may not publish.
+/// Authenticates the service, then receives the body.
 ///
 /// # Errors
-/// The answer that says why not.
+/// The response that refuses the request.
 pub(crate) async fn open(state: &State, request: Request) -> Result<(Service, Bytes), Box<Answer>> {
     let service = state.check_service(request.headers(), address_of(&request))?;
     Ok((service, body_of(state, request).await?))
 }
 
-/// Where a request comes from.
+/// The client's address.
 pub(crate) fn address_of(request: &Request) -> IpAddr {
     let address = request.extensions().get::<ClientAddress>();
     let ClientAddress(address) = *address.expect("every request has one");
@@ -292,17 +292,17 @@ pub(crate) fn address_of(request: &Request) -> IpAddr {
 /// The text of a body.
 ///
 /// # Errors
-/// The answer that says that it is none.
+/// The response for a body that is not UTF-8.
 pub(crate) fn text_of(body: &Bytes) -> Result<&str, Box<Answer>> {
     simdutf8::basic::from_utf8(body)
         .map_err(|_| Box::new(refuse(422, "The body is not UTF-8", &[])))
 }
 
-/// The body of a request, without a byte order mark. One that is announced as too large, or coded, is
-/// refused before any of it is asked for, which includes `100 Continue`.
+/// The body of a request, without a byte order mark. One with a content coding, or whose declared length is too large,
+/// is refused before it is read and before `100 Continue` is sent.
 ///
 /// # Errors
-/// The answer that says why it has not come.
+/// The response that says why it was not received.
 pub(crate) async fn body_of(state: &State, request: Request) -> Result<Bytes, Box<Answer>> {
     let max = state.config.http.max_body_size;
     let too_large = || {
@@ -312,7 +312,7 @@ pub(crate) async fn body_of(state: &State, request: Request) -> Result<Bytes, Bo
     let mut codings = request.headers().get_all(CONTENT_ENCODING).iter();
     if !codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         let why = "The body has a Content-Encoding: send it as it is (`identity`)";
-        // RFC 9110, section 12.5.3: what the refusal of a coding names.
+        // RFC 9110 section 12.5.3: a 415 for a content coding lists the accepted ones.
         let accepted = [(ACCEPT_ENCODING, "identity")];
         return Err(Box::new(refuse(415, why, &accepted)));
     }
@@ -331,7 +331,7 @@ pub(crate) async fn body_of(state: &State, request: Request) -> Result<Bytes, Bo
             Box::new(refuse(400, &format!("The body has not come: {error}"), &[]))
         }
     })?;
-    // RFC 8259, section 8.1: it is not sent, and may be passed over.
+    // RFC 8259 section 8.1: parsers may ignore a byte order mark.
     Ok(match body.starts_with(BYTE_ORDER_MARK) {
         true => body.slice(BYTE_ORDER_MARK.len()..),
         false => body,
@@ -341,12 +341,12 @@ pub(crate) async fn body_of(state: &State, request: Request) -> Result<Bytes, Bo
 /// Why a body has not been received.
 enum NotReceived {
     TooLarge,
-    /// Others hold as much as all may.
+    /// `http.max_buffered_bytes` is reached.
     NoMemory,
     Failed(axum::Error),
 }
 
-/// Receives a body of at most `max` bytes. What it takes is `held` until the last of it is dropped.
+/// Receives a body of at most `max` bytes, which are reserved in `held` until the body is dropped.
 async fn receive(mut body: Body, max: usize, mut held: Reservation) -> Result<Bytes, NotReceived> {
     let (mut first, mut segments) = (Bytes::new(), Segments::new());
     while let Some(frame) = body.frame().await {
@@ -357,7 +357,7 @@ async fn receive(mut body: Body, max: usize, mut held: Reservation) -> Result<By
         if len > max {
             return Err(NotReceived::TooLarge);
         }
-        // Most bodies come in one piece, which is not copied.
+        // Most bodies arrive in one piece, which is not copied.
         let is_first = first.is_empty() && segments.is_empty();
         let takes = match is_first {
             true => len,
@@ -380,7 +380,7 @@ async fn receive(mut body: Body, max: usize, mut held: Reservation) -> Result<By
     Ok(Bytes::from_owner(HeldBody { bytes, _held: held }))
 }
 
-/// A body whose bytes are counted as long as anybody has them.
+/// A body together with its reservation.
 struct HeldBody {
     bytes: Bytes,
     _held: Reservation,
@@ -392,10 +392,10 @@ impl AsRef<[u8]> for HeldBody {
     }
 }
 
-/// What some editors and libraries put in front of UTF-8.
+/// The byte order mark, which some editors and libraries write before UTF-8.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Counts events among those of their publisher, all of them or none.
+/// Counts events toward the rate limit of their publisher, all of them or none.
 pub(crate) fn count(state: &State, publisher: Publisher, events: usize) -> Result<(), Box<Answer>> {
     let max = state.config.events.publishes_per_minute;
     if max > 0 && events > max as usize {

@@ -1,8 +1,8 @@
-//! What is said about requests that become connections.
+//! The documentation of requests that become connections.
 
 use super::operation::{EndpointAccess, EndpointGroup, Operation, Reply};
 
-/// What all WebSockets have in common.
+/// The documentation that all WebSocket endpoints have in common.
 pub(crate) const SOCKET: Operation = Operation {
     group: EndpointGroup::Receiving,
     summary: "",
