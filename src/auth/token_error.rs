@@ -11,13 +11,13 @@ pub enum TokenError {
     /// Not three parts of base64url with a header.
     #[error("token is malformed")]
     Malformed,
-    /// Another algorithm than the configured one, or a header that asks for what is not supported.
+    /// Not the configured algorithm, or a header with unsupported fields.
     #[error("token uses an algorithm or header that is not accepted")]
     Algorithm,
     /// Where keys have ids, it names none of them.
     #[error("token names no known key (`kid`)")]
     Key,
-    /// Signed by somebody else, or changed.
+    /// Signed with another key, or altered.
     #[error("token signature matches no configured key")]
     Signature,
     /// What is signed is no JSON object.
@@ -32,7 +32,7 @@ pub enum TokenError {
     /// `iss` is not the configured one.
     #[error("token claim `iss` is not auth.issuer")]
     Issuer,
-    /// `aud` names nobody that this gateway is.
+    /// `aud` names none of the configured audiences.
     #[error("token claim `aud` names none of auth.audience")]
     Audience,
     /// `exp` has passed.
