@@ -81,7 +81,7 @@ pub struct Hub {
     generation: u32,
     /// Bytes in all logs and outboxes.
     held: usize,
-    /// Memberships that somebody has asked for.
+    /// Memberships that clients have requested.
     subscriptions: usize,
     /// All memberships.
     members: usize,

@@ -1,4 +1,4 @@
-//! What each operation does.
+//! Executes operations.
 
 use super::client::View;
 use super::encoder::MERGED;
@@ -12,11 +12,11 @@ use crate::id::Form;
 use crate::sse::EventsRequest;
 use crate::topic;
 
-/// Milliseconds after which a full socket that takes nothing is given up.
+/// Milliseconds after which a full socket that accepts nothing is disconnected.
 const STALL_MS: u64 = 5000;
 
 impl World {
-    /// Does one operation, as far as it is possible now.
+    /// Executes one operation, if it is possible now.
     pub(super) fn apply(&mut self, op: &Op) {
         let nodes = self.nodes.len();
         let at = |node: u8| usize::from(node) % nodes;
@@ -205,7 +205,7 @@ impl World {
         connection.is_some_and(|connection| !connection.is_closing && !connection.is_doomed)
     }
 
-    /// Whether a client is read from and has something to say.
+    /// Whether a client is read from and can send.
     fn may_speak(&self, client: usize) -> bool {
         let Some(connection) = &self.clients[client].connection else {
             return false;
@@ -233,7 +233,7 @@ impl World {
         }
     }
 
-    /// A client reads a stream of events.
+    /// A client opens an event stream.
     fn open_stream(&mut self, client: usize, node: usize, topics: &Names, resume: bool) {
         let mut topics: Vec<Box<str>> = listed(topics).into_iter().map(Into::into).collect();
         topics.sort_unstable();

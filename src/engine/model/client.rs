@@ -1,4 +1,4 @@
-//! What a client of the WebSocket protocols reads, and what it may expect of it.
+//! A client of the WebSocket protocols: what it reads, and what it may expect.
 
 use super::encoder::{GROUPED, PLAIN};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,39 +13,39 @@ use crate::engine::{Resumed, Start};
 use crate::id::{FormatId, Position};
 use crate::topic::{Pattern, is_internal};
 
-/// Where all topics stand, by name.
+/// The positions of topics, by name.
 pub(super) type Heads = BTreeMap<String, Position>;
 
-/// What a client sees of one connection.
+/// A client's state of one connection.
 #[derive(Debug)]
 pub(super) struct View {
     format: FormatId,
-    /// Bytes of a frame that has not ended.
+    /// Bytes of an incomplete frame.
     buffer: Vec<u8>,
-    /// Topics that it is a member of, but for those of patterns of which nothing has come.
+    /// Topics that it is a member of; those of patterns from their first message on.
     pub(super) tracks: BTreeMap<String, Track>,
     /// Subscriptions, by ticket.
     pub(super) asked: BTreeMap<u32, Asked>,
     pub(super) patterns: Vec<Covering>,
-    /// What it has not been told the end of.
+    /// Ended subscriptions whose reply has not been read.
     ended: Ended,
-    /// Confirmations that were handed over while a frame had not ended.
+    /// Confirmations handed over while a frame was incomplete.
     told_late: BTreeSet<u32>,
-    /// Topics that it has been a member of, and how often.
+    /// How often it has been a member of each topic.
     ever: BTreeMap<String, u32>,
-    /// Topics that it had named before it last subscribed.
+    /// Topics named before its last subscription.
     pub(super) named: Vec<String>,
-    /// Frames for it alone have been lost: nothing is known of confirmations and gaps.
+    /// Private frames have been dropped: confirmations and gaps may be missing.
     is_deaf: bool,
-    /// Its last frame is queued, behind what was queued before.
+    /// Its last frame is queued.
     pub(super) is_closing: bool,
-    /// There is room for all topics: patterns cover all.
+    /// The topic limit suffices for all topics: patterns cover them all.
     has_room: bool,
-    /// That is to be told.
+    /// That loss has to be reported.
     has_lost_frames: bool,
-    /// Where the client was in each topic, to come back to.
+    /// The client's position in each topic, to resume from.
     pub(super) stored: Heads,
-    /// Where a client of the bridge protocol was in its inbox.
+    /// For a client of the bridge protocol: its earlier position in its inbox.
     seen_before: Option<Position>,
 }
 
@@ -62,43 +62,43 @@ pub(super) struct Asked {
 #[derive(Clone, Debug)]
 pub(super) struct AskedTopic {
     pub(super) name: String,
-    /// Which membership of the topic it speaks of.
+    /// The membership of the topic that it confirms.
     pub(super) life: u32,
-    /// It was a member before.
+    /// The client was a member before.
     pub(super) was_member: bool,
     pub(super) from: Option<Position>,
 }
 
-/// A pattern that was subscribed to.
+/// A subscribed pattern.
 #[derive(Debug)]
 pub(super) struct Covering {
     pub(super) pattern: Pattern,
     pub(super) ticket: u32,
-    /// When, and from where on.
+    /// The time of the subscription, and the position to resume from.
     pub(super) begun_ms: u64,
     pub(super) from: Option<Position>,
-    /// The client has been told that it gets all since.
+    /// The client has been told that every message since is delivered.
     pub(super) is_complete: bool,
-    /// The client is to be told that it does not.
+    /// The client has to be told that messages are missing.
     pub(super) owes_gap: bool,
-    /// Topics and patterns that it got already.
+    /// Topics and patterns delivered before.
     flowing: (Vec<String>, Vec<Pattern>),
-    /// The unsubscription that the client has to be told of first; 0 for none.
+    /// The unsubscription whose reply has to come first; 0 if there is none.
     behind: u32,
-    /// Where topics of the same engine stood when it was subscribed to: nothing up to here may come.
+    /// The positions of the same engine's topics at the subscription: no message up to them may come.
     floor: Heads,
-    /// Where topics stood when the client was told.
+    /// The positions of topics when the client was told.
     pub(super) base: Option<Heads>,
 }
 
 impl Covering {
-    /// The time since which the client wants all.
+    /// The time since which the client resumes.
     pub(super) fn since_ms(&self) -> Option<u64> {
         let is_of_now = |at: &Position| at.epoch == PROCESS && at.offset <= self.begun_ms;
         self.from.filter(is_of_now).map(|from| from.offset)
     }
 
-    /// Whether the client got a topic already.
+    /// Whether a topic was delivered before.
     pub(super) fn flows(&self, name: &str) -> bool {
         let (names, patterns) = &self.flowing;
         names.iter().any(|known| known == name) || patterns.iter().any(|one| one.matches(name))
@@ -126,13 +126,12 @@ impl View {
         }
     }
 
-    /// Notes what the client has seen of its inbox, and must not get again.
+    /// Records what the client has received of its inbox, and must not receive again.
     pub(super) fn seen_before(&mut self, position: Option<Position>) {
         self.seen_before = position;
     }
 
-    /// Notes that the client is to become a member of a topic. Returns which life of the membership
-    /// that is.
+    /// Records that the client becomes a member of a topic. Returns the number of the membership.
     pub(super) fn begin(&mut self, name: &str, ticket: u32, was_member: bool) -> u32 {
         if was_member && let Some(track) = self.tracks.get(name) {
             return track.life;
@@ -145,7 +144,7 @@ impl View {
         track.life
     }
 
-    /// Notes that the client is no member any more, unless a pattern or `is_named` says so.
+    /// Records that the client is no longer a member, unless a pattern or `is_named` keeps it one.
     pub(super) fn end(&mut self, name: &str, is_named: bool) {
         if is_named || self.is_covered(name) {
             return;
@@ -155,7 +154,7 @@ impl View {
         }
     }
 
-    /// Notes that a confirmation is handed over, while topics stand at `heads`.
+    /// Records that a confirmation is handed over, while topics are at `heads`.
     pub(super) fn tell(&mut self, ticket: u32, heads: &Heads) {
         if let Some(asked) = self.asked.get_mut(&ticket) {
             asked.is_told = true;
@@ -168,7 +167,7 @@ impl View {
         }
     }
 
-    /// The times since which it gets all because of a subscription's patterns.
+    /// The times since which the patterns of a subscription resume.
     pub(super) fn recovered(&self, ticket: u32) -> Vec<u64> {
         let patterns = self.patterns.iter();
         let recovered = patterns.filter(|one| one.ticket == ticket && one.is_complete);
@@ -176,8 +175,8 @@ impl View {
         since.collect()
     }
 
-    /// Notes that a confirmation says that all since a time comes, before which topics stood at `before`;
-    /// now they do at `heads`.
+    /// Records that a confirmation resumes a pattern completely since a time, before which topics were at `before`;
+    /// now they are at `heads`.
     pub(super) fn tell_recovered(
         &mut self,
         ticket: u32,
@@ -196,7 +195,7 @@ impl View {
         }
     }
 
-    /// The time since which it gets all of a topic because of a subscription's patterns.
+    /// The time since which a topic is resumed because of a subscription's patterns.
     pub(super) fn since_ms(&self, ticket: u32, name: &str) -> Option<u64> {
         let patterns = self.patterns.iter();
         let of_ticket = |one: &&Covering| one.ticket == ticket && one.pattern.matches(name);
@@ -204,17 +203,17 @@ impl View {
         since.min()
     }
 
-    /// What is known of a pattern of a subscription.
+    /// A pattern of a subscription.
     pub(super) fn covering(&mut self, ticket: u32, name: &str) -> Option<&mut Covering> {
         let mut patterns = self.patterns.iter_mut();
         patterns.find(|one| one.ticket == ticket && one.pattern.as_str() == name)
     }
 
-    /// Notes that frames for it alone gave way.
+    /// Records that private frames were dropped.
     pub(super) fn lose_frames(&mut self, is_told_first: bool) {
         self.has_lost_frames = true;
         if !is_told_first {
-            // What was to be told may be among them.
+            // Outcomes may be among the dropped frames.
             self.grow_deaf();
         }
     }
@@ -224,10 +223,10 @@ impl View {
         self.ended.next()
     }
 
-    /// The client is told of an unsubscription.
+    /// The client reads the reply to an unsubscription.
     fn told_end(&mut self, number: u32) {
         if self.is_closing {
-            // What was queued before the last frame comes before it.
+            // Frames queued before the last one come before it.
             return;
         }
         if self.is_deaf {
@@ -241,14 +240,14 @@ impl View {
         }
     }
 
-    /// Nothing is known of confirmations and gaps any more.
+    /// From now on confirmations and gaps may have been dropped.
     fn grow_deaf(&mut self) {
         self.is_deaf = true;
         self.ended.forget_tracks();
         self.tracks.values_mut().for_each(Track::grow_deaf);
     }
 
-    /// Notes that a pattern is subscribed to, while topics of the same engine stand at `floor`.
+    /// Records that a pattern is subscribed to, while topics of the same engine are at `floor`.
     pub(super) fn begin_pattern(
         &mut self,
         pattern: Pattern,
@@ -276,14 +275,13 @@ impl View {
         });
     }
 
-    /// Notes that a pattern is given up. Topics are ended one by one.
+    /// Records that a pattern is unsubscribed from. Its topics end one by one.
     pub(super) fn end_pattern(&mut self, pattern: &Pattern) {
         self.patterns.retain(|one| one.pattern != *pattern);
         self.ended.put_pattern(pattern.clone());
     }
 
-    /// Whether the client gets a topic, which a pattern matches, since an earlier subscription than
-    /// `ticket`.
+    /// Whether a subscription before `ticket` delivers a topic that a pattern matches.
     pub(super) fn flows(&self, name: &str, ticket: u32) -> bool {
         let mut patterns = self.patterns.iter();
         self.named.iter().any(|named| named == name)
@@ -295,19 +293,18 @@ impl View {
         self.patterns.iter().any(|one| one.pattern.matches(name))
     }
 
-    /// Whether a pattern matches a topic that is older than all that the client has not been told the
-    /// end of.
+    /// Whether a pattern that matches a topic is older than all subscriptions whose end the client has not read.
     fn is_covered_since(&self, name: &str) -> bool {
         let mut patterns = self.patterns.iter();
         patterns.any(|one| one.behind == 0 && one.pattern.matches(name))
     }
 
-    /// The topics that it is a member of, as far as it can know.
+    /// The topics that it is a member of, as far as the client can know.
     pub(super) fn names(&self) -> Vec<String> {
         self.tracks.keys().cloned().collect()
     }
 
-    /// Reads bytes.
+    /// Parses received bytes.
     pub(super) fn read(&mut self, bytes: &[u8], oracle: &mut Oracle) {
         self.buffer.extend_from_slice(bytes);
         let buffer = std::mem::take(&mut self.buffer);
@@ -321,12 +318,12 @@ impl View {
         self.buffer = rest.to_vec();
     }
 
-    /// The newest message of a topic that the client has, if that is known.
+    /// The newest message of a topic that the client has, if known.
     pub(super) fn last(&self, name: &str) -> Option<Position> {
         self.tracks.get(name)?.last()
     }
 
-    /// Whether a part of a frame has come.
+    /// Whether a frame is incomplete.
     pub(super) fn is_cut(&self) -> bool {
         !self.buffer.is_empty()
     }
@@ -336,7 +333,7 @@ impl View {
         match head.split_at(1) {
             ("E", format) => {
                 let is_ours = format == self.format.index().to_string()
-                    // What was missed does not come in groups.
+                    // Missed messages are not grouped.
                     || self.format == GROUPED
                         && format == PLAIN.index().to_string();
                 if !is_ours {
@@ -371,7 +368,7 @@ impl View {
             }
             ("G", _) => self.gap(rest, oracle),
             ("U", number) => self.told_end(number.parse().expect("the session wrote it")),
-            // Answers are looked at when they are told.
+            // Answers are checked when the engine gives them.
             ("A" | "R" | "X", _) => {}
             _ => fail(Check::Frame, format!("{line:?} is no frame")),
         }
@@ -392,7 +389,7 @@ impl View {
             fail(Check::Order, format!("{text} after {seen:?}"));
         }
         if self.is_deaf {
-            // Neither what began nor what ended nor what is missing may have been told.
+            // Begin, end and losses may all be unreported.
             return;
         }
         if let Some(track) = self.ended.find(event.topic) {
@@ -409,11 +406,11 @@ impl View {
         }
         if !self.tracks.contains_key(event.topic) {
             if self.ended.covers(event.topic) != 0 && !self.is_covered_since(event.topic) {
-                // Its first message was cut.
+                // Its first message was cut off.
                 return oracle.seen.note(Thing::CutFrame);
             }
             if self.is_deaf && self.ever.contains_key(event.topic) {
-                // That it is no member any more may not have been told.
+                // The end of the membership may be unreported.
                 return;
             }
             if !is_of_pattern {
@@ -437,7 +434,7 @@ impl View {
         }
     }
 
-    /// Begins a membership because of patterns.
+    /// Begins a membership by patterns.
     fn begin_covered(&mut self, name: &str) {
         let lives = self.ever.entry(name.into()).or_default();
         *lives += 1;
@@ -453,7 +450,7 @@ impl View {
         self.tracks.insert(name.into(), track);
     }
 
-    /// The place up to which no message may come, if only one pattern can have begun the membership.
+    /// The position up to which no message may come, if only one pattern can have begun the membership.
     fn floor_of(&self, name: &str) -> Option<Position> {
         let is_first = self.ever.get(name) == Some(&1);
         let mut patterns = self.patterns.iter().filter(|one| one.pattern.matches(name));
@@ -466,8 +463,8 @@ impl View {
         }
     }
 
-    /// Where a topic stood when the client was told that it gets all that is published: the place
-    /// behind which nothing may be missing. `None` if it has not been told.
+    /// The position of a topic when the client was told that every message is delivered: none after it may be missing.
+    /// `None` if the client has not been told.
     pub(super) fn base_of(&self, name: &str) -> Option<Position> {
         if !self.has_room {
             return None;
@@ -511,7 +508,7 @@ impl View {
             self.begin_covered(name);
         }
         let track = self.tracks.get_mut(name).expect("as above");
-        // A gap of an earlier membership may have been on its way.
+        // A gap of an earlier membership may have been under way.
         track.may_be_old |= track.life > 1;
         track.gap(lost);
     }
@@ -534,7 +531,7 @@ impl View {
                 continue;
             }
             if self.is_deaf {
-                // That the membership before has ended may not have been told.
+                // The end of the previous membership may be unreported.
                 self.ended.forget_track(name);
             }
             let Some(topic) = topics.iter().find(|topic| topic.name == name) else {
@@ -559,7 +556,7 @@ impl View {
         }
     }
 
-    /// A confirmation names a topic that a pattern brings back.
+    /// A confirmation names a topic that a pattern resumes.
     fn recovered_by_pattern(
         &mut self,
         ticket: u32,
@@ -603,7 +600,7 @@ impl View {
         track.named(position, resumed, Some(from), oracle);
     }
 
-    /// Checks that all has come: the topics stand at `heads`.
+    /// Checks that every message has arrived: the topics are at `heads`.
     pub(super) fn finish(&self, heads: &Heads) {
         if self.has_lost_frames {
             fail(Check::Gap, "lost frames were never told of");
@@ -636,7 +633,7 @@ impl View {
     }
 }
 
-/// How a session writes where a topic begins.
+/// The encoding of a topic's start in a confirmation.
 pub(super) fn put_start(out: &mut String, start: &Start<'_>) {
     let Start {
         name,

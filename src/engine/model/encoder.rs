@@ -1,27 +1,27 @@
-//! Frames that are easy to read back.
+//! A wire format that is easy to parse.
 
 use crate::config::{Config, Mode};
 use crate::engine::{Format, FormatRegistry, Formats, MakeFormat, Publication, PublicationKind};
 use crate::id::{Form, FormatId, Gather, Position};
 use crate::sse::put_event;
 
-/// Writes a line for each publication: `E<format> topic epoch offset kind data`. A group is
-/// `B<count>` and bare events, comma between them.
+/// Writes a line for each publication: `E<format> topic epoch offset kind data`. A group is `B<count>` and bare events,
+/// separated by commas.
 #[derive(Debug)]
 struct Lines(FormatId);
 
-/// A publication as a client reads it.
+/// A publication as a client parses it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Event<'a> {
     pub(super) topic: &'a str,
     pub(super) position: Position,
-    /// Then the offset is its number among the presence messages of the topic.
+    /// If set, the offset is its presence number.
     pub(super) is_presence: bool,
     pub(super) data: &'a str,
 }
 
 impl<'a> Event<'a> {
-    /// Reads a bare event.
+    /// Parses a bare event.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let mut fields = text.split(' ');
         let topic = fields.next()?;
@@ -134,11 +134,11 @@ pub(in crate::engine) const DEFLATED: FormatId = format(1, Gather::Each, true);
 pub(in crate::engine) const PACKED: FormatId = format(2, Gather::Each, true);
 pub(in crate::engine) const MERGED: FormatId = format(3, Gather::Merge, true);
 pub(in crate::engine) const GROUPED: FormatId = format(4, Gather::Group, true);
-/// Of a protocol that knows no coming back for what was missed.
+/// Of a protocol whose clients cannot resume.
 pub(in crate::engine) const LIVE: FormatId = format(5, Gather::Each, false);
 pub(in crate::engine) const LIVE_DEFLATED: FormatId = format(6, Gather::Each, false);
 
-/// All of them, by number.
+/// All formats, by number.
 pub(in crate::engine) const FORMATS: [FormatId; 7] = [
     PLAIN,
     DEFLATED,

@@ -1,10 +1,9 @@
-//! Memberships that have ended, until their client is told so: what is on its way still comes.
+//! Ended memberships whose client has not read the reply yet: their messages may still arrive.
 
 use super::track::Track;
 use crate::topic::Pattern;
 
-/// What the client has not been told the end of, oldest first, each with the number of the
-/// unsubscription that ended it.
+/// Ended memberships and patterns, oldest first, each with the number of its unsubscription.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
     tracks: Vec<(u32, String, Track)>,
@@ -36,7 +35,7 @@ impl Ended {
             .map(|(.., track)| track)
     }
 
-    /// The unsubscription that ended the newest pattern which matches a topic; 0 for none.
+    /// The unsubscription of the newest pattern that matches a topic; 0 if there is none.
     pub(super) fn covers(&self, name: &str) -> u32 {
         let mut patterns = self.patterns.iter().rev();
         let newest = patterns.find(|(_, pattern)| pattern.matches(name));
@@ -49,13 +48,13 @@ impl Ended {
         patterns.any(|(_, pattern)| pattern.as_str() == name)
     }
 
-    /// The newest unsubscription that the client has not been told of.
+    /// The newest unsubscription whose reply has not been read.
     pub(super) fn newest(&self) -> u32 {
         let newest = self.patterns.last();
         newest.map_or(0, |(number, _)| *number)
     }
 
-    /// The client has been told of an unsubscription.
+    /// The client has read the reply to an unsubscription.
     pub(super) fn forget(&mut self, until: u32) {
         self.tracks.retain(|(number, ..)| *number > until);
         self.patterns.retain(|(number, _)| *number > until);

@@ -1,7 +1,7 @@
-//! How long a message may wait beside others, in flushes.
+//! How many flushes a message may wait while other work never ends.
 //!
-//! One engine whose every kind of work never ends: peers that are sent something of their own, a topic with
-//! a few members, one with many, and readers of everything. Beside them are pairs: topics with one reader.
+//! One engine has unlimited work of every kind: private frames, a medium topic, a large one, and readers of all topics.
+//! Beside them are pairs: topics with one reader.
 
 use super::encoder::PLAIN;
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use crate::id::{PeerId, Priority};
 use crate::sse::CursorKey;
 use crate::topic::Pattern;
 
-/// Lines between which the writes of a flush are divided.
+/// The lines that share the writes of a flush.
 const LINES: usize = 4;
 
-/// Flushes that are looked at.
+/// Flushes per run.
 const FLUSHES: usize = 60;
 
-/// What is done beside the pairs, and how much of it one flush may write.
+/// The work beside the pairs, and the budget of one flush.
 #[derive(Debug)]
 struct Load {
-    /// Clients that are sent something of their own before each flush.
+    /// Clients sent a private frame before each flush.
     asking: usize,
-    /// Members of a topic with a few, and of one with many.
+    /// Members of the medium topic, and of the large one.
     few: usize,
     crowd: usize,
     /// Readers of all topics.
@@ -41,7 +41,7 @@ struct Engines {
     mesh: Mesh,
     load: Load,
     asking: Vec<PeerId>,
-    /// The readers of pairs, each with what was published to it and it has not been written: the flush before which it was.
+    /// The readers of pairs, each with the flush before which its unwritten message was published.
     pairs: Vec<(PeerId, Option<usize>)>,
 }
 
@@ -90,7 +90,7 @@ impl Engines {
         act(&mut engine.turn(Now::default(), &mut self.mesh.port(0), counters))
     }
 
-    /// A peer comes and subscribes.
+    /// A peer joins and subscribes.
     fn join(&mut self, names: &[&str]) -> PeerId {
         let peer = self.node.engine.join(PLAIN);
         self.node.sockets.insert(peer.slot, usize::MAX);
@@ -118,7 +118,7 @@ impl Engines {
         let _ = self.turn(|turn| turn.publish_own(&post));
     }
 
-    /// What comes before each flush, and the flush.
+    /// The work before each flush, and the flush.
     fn step(&mut self, flush: usize, random: &mut Random) {
         for index in 0..self.asking.len() {
             let _ = self
@@ -159,8 +159,8 @@ impl Engines {
     }
 }
 
-/// Runs a load and checks that the message of a pair waits for the pairs before it alone: while they get every
-/// fourth write, it is written in the flush whose share reaches it.
+/// Runs a load and checks that the message of a pair waits only for the pairs before it: they get every fourth
+/// write, so it is written by the flush whose share reaches it.
 fn check(load: Load, random: &mut Random) {
     let flushes_max = (LINES * load.pairs).div_ceil(load.writes_max);
     let shown = format!("{load:?}");

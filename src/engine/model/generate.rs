@@ -1,4 +1,4 @@
-//! Setups and operations that follow from a seed.
+//! Generates setups and operations from a seed.
 
 use super::encoder::{DEFLATED, GROUPED, LIVE, LIVE_DEFLATED, PACKED, PLAIN};
 use super::ops::{CLIENTS, Names, Op, Recover, Setup};
@@ -6,7 +6,7 @@ use super::random::Random;
 use crate::config::SlowConsumer;
 use crate::id::FormatId;
 
-/// The setup and the operations that follow from a seed.
+/// The setup and the operations of a seed.
 pub(super) fn generate(seed: u64) -> (Setup, Vec<Op>) {
     let mut random = Random::new(seed);
     let is_large = random.chance(15);
@@ -34,17 +34,16 @@ pub(super) fn generate(seed: u64) -> (Setup, Vec<Op>) {
     (setup, ops)
 }
 
-/// Topics that are published to. Those of `p.` tell who comes and goes; those of `b.` have a policy
-/// of their own and no history.
+/// Topics published to. Those in `p.` have presence; those in `b.` have their own policy and no history.
 const TOPICS: [&str; 8] = ["a.1", "a.2", "a.3", "a.4", "b.1", "b.2", "p.1", "p.2"];
 
-/// Patterns that are subscribed to.
+/// Patterns subscribed to.
 const PATTERNS: [&str; 4] = ["a.*", "*", "b.*", "p*"];
 
 /// Keys of publications.
 const KEYS: [&str; 3] = ["k1", "k2", "k3"];
 
-/// What calls are known by.
+/// Keys of calls.
 const CALLS: [&str; 4] = ["c1", "c2", "c3", "c4"];
 
 const POLICIES: [SlowConsumer; 4] = [
@@ -95,19 +94,19 @@ fn setup(random: &mut Random, is_large: bool) -> Setup {
     }
 }
 
-/// Draws operations.
+/// Generates operations.
 struct Maker {
     random: Random,
     /// Whether there are large messages.
     is_large: bool,
     topics: Vec<&'static str>,
-    // How often something comes, in proportion.
+    // Relative frequencies.
     flushes: u32,
     exchanges: u32,
     runs: u32,
     streams: u32,
     joins: u32,
-    /// Publications with a key, of a hundred.
+    /// The percentage of publications with a key.
     keyed: u32,
 }
 
@@ -160,7 +159,7 @@ impl Maker {
         names
     }
 
-    /// What clients and tasks do, each with how often it comes.
+    /// Operations of clients and tasks, each with its relative frequency.
     fn doings(&self) -> [(u32, Make); 17] {
         [
             (self.joins, |m| {
@@ -235,7 +234,7 @@ impl Maker {
         ]
     }
 
-    /// What engines and lanes do, each with how often it comes.
+    /// Operations of engines and lanes, each with its relative frequency.
     fn workings(&self) -> [(u32, Make); 12] {
         [
             (self.exchanges, |m| Op::Exchange {
@@ -292,7 +291,7 @@ impl Maker {
     }
 }
 
-/// Makes an operation.
+/// Generates one operation.
 type Make = fn(&mut Maker) -> Op;
 
 const RECOVERS: [Recover; 11] = [

@@ -1,4 +1,4 @@
-//! Lanes in memory: they fill, delay and stop, and keep the rules of `bus` and `shard/exchange.rs`.
+//! Lanes in memory: they fill, delay and stop, by the rules of `bus` and `shard/exchange.rs`.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use crate::engine::{Delivery, Lanes, Request};
 use crate::id::ShardId;
 
-/// Where bytes are in an [`Item`].
+/// The range of bytes in an [`Item`].
 pub(super) type Span = (usize, usize);
 
 /// A message with its bytes.
@@ -16,18 +16,18 @@ pub(super) struct Item<T> {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Messages that are handed over at once.
+/// Messages handed over together.
 #[derive(Debug)]
 pub(super) struct Batch<T> {
     pub(super) items: VecDeque<Item<T>>,
-    /// When it was handed over, 0 before.
+    /// Orders the hand-overs; 0 before.
     pub(super) stamp: u64,
 }
 
 /// One direction between two engines.
 #[derive(Debug)]
 struct Lane<T> {
-    /// What has not been handed over.
+    /// Messages not handed over.
     unsent: Batch<T>,
     queue: VecDeque<Batch<T>>,
     is_stopped: bool,
@@ -42,13 +42,13 @@ pub(super) struct Mesh {
     requests: Vec<Lane<Request<Span>>>,
     deliveries: Vec<Lane<Delivery<Span>>>,
     stamp: u64,
-    /// How often anything was asked.
+    /// Requests so far.
     pub(super) asked: u64,
-    /// How often a lane was found full.
+    /// How often a lane was full.
     pub(super) full: Cell<u64>,
 }
 
-/// An engine's end of the lanes.
+/// An engine's endpoint of the lanes.
 #[derive(Debug)]
 pub(super) struct Port<'a> {
     mesh: &'a mut Mesh,
@@ -124,7 +124,7 @@ impl Mesh {
         from * self.engines + to
     }
 
-    /// Ends a turn of `from`. What finds no room stays.
+    /// Ends a turn of `from`. Batches that find no room stay.
     pub(super) fn hand_over(&mut self, from: usize) {
         for to in 0..self.engines {
             let pair = self.pair(from, to);
@@ -138,12 +138,12 @@ impl Mesh {
         (0..self.engines).any(|to| !self.requests[self.pair(from, to)].unsent.items.is_empty())
     }
 
-    /// Whether a batch of `from` has found no room: what others hand over meanwhile comes before it.
+    /// Whether a batch of `from` has found no room: batches that others hand over meanwhile come before it.
     pub(super) fn is_starved(&self, from: usize) -> bool {
         (0..self.engines).any(|to| self.requests[self.pair(from, to)].unsent.stamp != 0)
     }
 
-    /// Whether what `from` has to hand over finds room.
+    /// Whether there is room for the batches of `from`.
     pub(super) fn may_hand_over(&self, from: usize) -> bool {
         (0..self.engines).any(|to| {
             let pair = self.pair(from, to);
@@ -171,7 +171,7 @@ impl Mesh {
         }
     }
 
-    /// Stops the deliveries from one engine to another, or lets them go on.
+    /// Stops the deliveries from one engine to another, or lets them continue.
     pub(super) fn stop(&mut self, from: usize, to: usize, is_stopped: bool) {
         let pair = self.pair(from, to);
         self.deliveries[pair].is_stopped = is_stopped;
@@ -183,7 +183,7 @@ impl Mesh {
         }
     }
 
-    /// Whether another engine asks `to` something.
+    /// Whether another engine has handed over requests to `to`.
     pub(super) fn has_requests(&self, to: usize) -> bool {
         (0..self.engines).any(|from| !self.requests[self.pair(from, to)].queue.is_empty())
     }

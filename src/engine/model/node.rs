@@ -1,4 +1,4 @@
-//! One engine, its sockets, and what it has taken from lanes.
+//! One engine, its sockets, and the requests it has taken from lanes.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ use crate::id::{Priority, ShardId};
 use crate::metrics::Counters;
 use crate::sse::CursorKey;
 
-/// The epoch of patterns' positions.
+/// The epoch in the positions of patterns.
 pub(super) const PROCESS: u64 = 77;
 
-/// One engine with what a shard has besides.
+/// One engine with the rest of a shard's state.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) engine: Engine,
     pub(super) sockets: Sockets,
     pub(super) counters: Counters,
-    /// Requests that have been taken and not done, by who asks.
+    /// Batches of requests taken and not finished, by the requesting engine.
     pub(super) begun: Vec<Option<Begun>>,
     /// The engine has asked for a flush.
     pub(super) is_wanted: bool,
@@ -84,7 +84,7 @@ impl Node {
             ),
             cursors: cursors.clone(),
             formats: formats(),
-            // Epochs of different engines look different in a trace.
+            // Epochs of different engines are easy to tell apart in a trace.
             epoch: 1000 * (1 + u64::from(shard)),
             process: PROCESS,
         });
@@ -97,7 +97,7 @@ impl Node {
         }
     }
 
-    /// Whether a request waits that has been taken from its lane.
+    /// Whether a request taken from a lane is unfinished.
     pub(super) fn has_begun(&self) -> bool {
         self.begun.iter().any(Option::is_some)
     }

@@ -1,4 +1,4 @@
-//! What a run is made of: a setup and operations, all of which follow from a seed.
+//! The parts of a run: a setup and operations, generated from a seed.
 
 use crate::config::SlowConsumer;
 use crate::id::FormatId;
@@ -6,23 +6,23 @@ use crate::id::FormatId;
 /// Clients of a run.
 pub(super) const CLIENTS: u8 = 7;
 
-/// Up to three topics or patterns; empty ones are none.
+/// Up to three topics or patterns; empty ones are skipped.
 pub(super) type Names = [&'static str; 3];
 
-/// How the engines of a run are made.
+/// The settings of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setup {
     /// Engines.
     pub(super) engines: u16,
-    /// The policy of topics, and of those of `b.`.
+    /// The policy of topics, and that of topics in `b.`.
     pub(super) slow: SlowConsumer,
     pub(super) slow_b: SlowConsumer,
     /// See [`Policy`](crate::engine::hub::Policy).
     pub(super) lag_bytes: u64,
     pub(super) lag_messages: u64,
-    /// Messages that are kept of a topic.
+    /// Messages retained of a topic.
     pub(super) history: usize,
-    /// Messages of a lane from which on it is full, and batches in its queue.
+    /// Messages at which a lane is full, and batches in its queue.
     pub(super) lane_items: usize,
     pub(super) lane_batches: usize,
     /// See [`OutboxLimits`](crate::engine::hub::OutboxLimits).
@@ -31,44 +31,44 @@ pub(super) struct Setup {
     pub(super) log_bytes: usize,
     pub(super) backlog_bytes: u64,
     pub(super) memory: usize,
-    /// Topics of each hub and home.
+    /// The topic limit of each hub and home.
     pub(super) topics: usize,
-    /// How long a user may be away before it is told.
+    /// The grace period of presence.
     pub(super) grace_ms: u64,
-    /// Bytes that a new socket takes.
+    /// Bytes that a new socket accepts.
     pub(super) room: usize,
 }
 
-/// From where on a client wants a topic.
+/// Where a subscription begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Recover {
-    /// From now on.
+    /// At the head.
     Nothing,
-    /// From where it was.
+    /// After the client's last message.
     Stored,
-    /// From a place that it makes up, ahead of where it was.
+    /// After a made-up position beyond the client's last message.
     Ahead,
-    /// From where it was, patterns from where it was in another process.
+    /// After the client's last message; for patterns with the position of another process.
     Restarted,
-    /// Patterns from a place that it makes up, some time ago.
+    /// For patterns: after a made-up position some time ago.
     Ago,
 }
 
-/// Something that happens. Clients and engines are counted modulo how many there are.
+/// One operation. Clients and engines are numbered modulo their count.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op {
-    /// A client connects; `greet`: it is told so when broadcasts and its inbox arrive.
+    /// A client connects; `greet`: it is told when broadcasts and its inbox are delivered.
     Join {
         client: u8,
         node: u8,
         format: FormatId,
         greet: bool,
     },
-    /// A client's connection is gone.
+    /// A client's connection is lost.
     Leave {
         client: u8,
     },
-    /// A client's connection is closed by the gateway; it leaves later.
+    /// The gateway closes a client's connection; it leaves later.
     Close {
         client: u8,
     },
@@ -82,7 +82,7 @@ pub(super) enum Op {
         client: u8,
         names: Names,
     },
-    /// A client publishes; `answer`: it wants to know the offset.
+    /// A client publishes; `answer`: it requests the offset.
     Publish {
         client: u8,
         topic: &'static str,
@@ -90,7 +90,7 @@ pub(super) enum Op {
         answer: bool,
         bytes: u32,
     },
-    /// A task publishes and wants to know how many it reached.
+    /// A task publishes and counts the subscribers reached.
     Count {
         node: u8,
         topic: &'static str,
@@ -104,20 +104,20 @@ pub(super) enum Op {
         client: u8,
         bytes: u32,
     },
-    /// A task publishes to everybody.
+    /// A task publishes a broadcast.
     Broadcast {
         node: u8,
     },
-    /// A client's socket takes this many bytes more.
+    /// A client's socket accepts this many more bytes.
     Room {
         client: u8,
         bytes: u32,
     },
-    /// A client's socket is gone.
+    /// A client's socket is closed.
     Cut {
         client: u8,
     },
-    /// A client asks who is in a topic.
+    /// A client requests a roster.
     Roster {
         client: u8,
         topic: &'static str,
@@ -128,13 +128,13 @@ pub(super) enum Op {
         key: &'static str,
         client: u8,
     },
-    /// A client answers.
+    /// A client answers a call.
     Answer {
         client: u8,
         key: &'static str,
         is_last: bool,
     },
-    /// A caller goes away.
+    /// A caller hangs up.
     HangUp {
         call: u8,
     },
@@ -145,14 +145,14 @@ pub(super) enum Op {
         since: u8,
         limit: u8,
     },
-    /// A client reads a stream of events, from where it was if `resume`.
+    /// A client opens an event stream, after its cursor if `resume`.
     Stream {
         client: u8,
         node: u8,
         topics: Names,
         resume: bool,
     },
-    /// An engine takes up to so many batches from each lane.
+    /// An engine takes up to this many batches from each lane.
     Exchange {
         node: u8,
         deliveries: u8,
@@ -163,11 +163,11 @@ pub(super) enum Op {
         writes: u8,
         bytes: u32,
     },
-    /// All engines exchange and flush, so many times.
+    /// All engines exchange and flush this many times.
     Run {
         rounds: u8,
     },
-    /// Deliveries between two engines stop, or go on.
+    /// Deliveries between two engines stop or continue.
     Stop {
         from: u8,
         to: u8,
@@ -179,11 +179,11 @@ pub(super) enum Op {
     CloseGroups {
         node: u8,
     },
-    /// What a ticker does, in its order.
+    /// The tasks of a ticker, in its order.
     Tick {
         node: u8,
     },
-    /// Topics are given up while groups of them may be open, which a ticker never does.
+    /// Vacant topics are swept while groups may be open, which a ticker never does.
     SweepVacant {
         node: u8,
     },

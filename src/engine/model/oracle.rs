@@ -1,4 +1,4 @@
-//! What is true: the publications of each topic in the order in which its home took them.
+//! The reference: the publications of each topic in the order in which its home accepted them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Formatter};
@@ -7,30 +7,30 @@ use super::encoder::Event;
 use super::seen::{Seen, Thing};
 use crate::id::Position;
 
-/// What a run can find wrong.
+/// The kind of a violation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Check {
     /// The engine panicked.
     Panic,
-    /// Bytes that are no frame, or one of another format.
+    /// Bytes that are not a frame, or a frame of another format.
     Frame,
     /// A message of a topic that the client is no member of.
     NotSubscribed,
-    /// A message again, or an older one.
+    /// A message repeated or out of order.
     Order,
-    /// Messages are missing, and no gap tells of it.
+    /// Messages are missing without a gap.
     Missing,
-    /// A gap tells of more messages than are missing, or of other topics.
+    /// A gap reports more messages than are missing, or other topics.
     Gap,
     /// A message before the confirmation that names its topic.
     BeforeConfirmation,
-    /// A message that its confirmation says was before.
+    /// A message at or before the position in its confirmation.
     AfterConfirmation,
-    /// A confirmation that says something else than it should.
+    /// A confirmation with wrong content.
     Confirmation,
     /// Two messages at one offset.
     Data,
-    /// A key was taken twice, or forgotten.
+    /// A key accepted twice, or forgotten.
     Key,
     /// An answer to a publication is wrong.
     Published,
@@ -40,21 +40,21 @@ pub(super) enum Check {
     Presence,
     /// A call is wrong.
     Call,
-    /// Something was asked and never answered.
+    /// A request was never answered.
     Unanswered,
-    /// A cursor of a stream says something else than its client has.
+    /// The cursor of a stream does not match what its client has received.
     Cursor,
     /// A history is wrong.
     History,
     /// A client's publications changed their order.
     Overtaken,
-    /// Something is left in the end.
+    /// State is left over at the end.
     Left,
-    /// Something waits, and nothing will move it.
+    /// Work is pending that nothing will complete.
     Stuck,
 }
 
-/// Something is wrong: what a run panics with.
+/// A violation, the payload of the panic that ends a run.
 #[derive(Clone)]
 pub(super) struct Violation {
     pub(super) check: Check,
@@ -70,40 +70,40 @@ impl Debug for Violation {
 /// Ends the run.
 pub(super) fn fail(check: Check, detail: impl Into<String>) -> ! {
     let mut detail: String = detail.into();
-    // What data is filled up with says nothing.
+    // Padding of the data is left out.
     while detail.contains("xxxx") {
         detail = detail.replace("xxxx", "xx");
     }
     std::panic::panic_any(Violation { check, detail })
 }
 
-/// Ends the run unless both are the same.
+/// Ends the run unless both are equal.
 pub(super) fn expect<T: PartialEq + Debug>(check: Check, found: &T, expected: &T, what: &str) {
     if found != expected {
         fail(check, format!("{what}: {found:?} instead of {expected:?}"));
     }
 }
 
-/// What is known of a run.
+/// The reference state of a run.
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
-    /// By topic and epoch: the data of each offset, where it is known.
+    /// By topic and epoch: the data at each offset, where known.
     logs: BTreeMap<(String, u64), Vec<Option<String>>>,
-    /// When each of these was published.
+    /// By topic and epoch: the time of each publication.
     times: BTreeMap<(String, u64), Vec<u64>>,
     /// The data of presence messages, by topic, epoch and number.
     presence: BTreeMap<(String, u64, u64), String>,
-    /// When a key was taken first, and its offset.
+    /// When each key was first accepted, and its offset.
     keys: BTreeMap<(String, String), (u64, u64)>,
-    /// The offsets that publications got, by their data.
+    /// The offsets of publications, by their data.
     offsets: BTreeMap<String, u64>,
     /// The newest of each client's publications to a topic.
     newest: BTreeMap<(String, String), u64>,
-    /// What is being taken was handed over later than what waits for room.
+    /// The request being handled was handed over later than one that waits for room.
     pub(super) passes_stalled: bool,
-    /// That has happened.
+    /// Such a request has been handled.
     pub(super) has_passed: bool,
-    /// Publishers of topics, of whom this is so.
+    /// Topics and publishers of which this is so.
     overtaken: BTreeSet<(String, String)>,
     /// The time of the run.
     pub(super) now_ms: u64,
@@ -116,7 +116,7 @@ pub(super) struct Oracle {
 const KEY_MS: u64 = 5 * 60 * 1000;
 
 impl Oracle {
-    /// A home has taken a message. `None`: its data is not known.
+    /// A home has accepted a message. `None`: its data is unknown.
     pub(super) fn append(&mut self, topic: &str, at: Position, data: Option<&str>) {
         let is_new = at.offset == 1 && self.logs.keys().any(|(known, _)| known == topic);
         let log = self.logs.entry((topic.into(), at.epoch)).or_default();
@@ -129,20 +129,20 @@ impl Oracle {
         }
     }
 
-    /// How many messages a life of a topic had before `ms`.
+    /// Messages of a topic's epoch before `ms`.
     pub(super) fn count_before(&self, topic: &str, epoch: u64, ms: u64) -> u64 {
         let times = self.times.get(&(topic.to_owned(), epoch));
         times.map_or(0, |times| times.partition_point(|&time| time < ms) as u64)
     }
 
-    /// The lives of topics whose newest message was published at such a time.
+    /// The topics and epochs whose newest message was published at a time for which `is_meant` is true.
     pub(super) fn newest_of(&self, is_meant: impl Fn(u64) -> bool) -> Vec<(String, u64)> {
         let times = self.times.iter();
         let meant = times.filter(|(_, times)| times.last().is_some_and(|&ms| is_meant(ms)));
         meant.map(|(life, _)| life.clone()).collect()
     }
 
-    /// Where topics stood before `ms`.
+    /// The positions of topics before `ms`.
     pub(super) fn heads_before(&self, ms: u64) -> BTreeMap<String, Position> {
         let mut heads = BTreeMap::new();
         for (topic, epoch) in self.times.keys() {
@@ -154,7 +154,7 @@ impl Oracle {
         heads
     }
 
-    /// A client, a reader of a history or the like has got a message.
+    /// A client or a history reader has received a message.
     pub(super) fn check_data(&mut self, event: &Event<'_>) {
         let (topic, at) = (event.topic, event.position);
         if event.is_presence {
@@ -171,7 +171,7 @@ impl Oracle {
         self.check_message(topic, at, event.data);
     }
 
-    /// As [`Self::check_data`], for a message.
+    /// As [`Self::check_data`], for a message that is not presence.
     pub(super) fn check_message(&mut self, topic: &str, at: Position, data: &str) {
         let log = self.logs.get_mut(&(topic.into(), at.epoch));
         let index = usize::try_from(at.offset).unwrap_or(0).wrapping_sub(1);
@@ -187,38 +187,38 @@ impl Oracle {
         }
     }
 
-    /// The offset that a publication with this key must get, if there was one.
+    /// The offset that a publication with this key must get, if the key is known.
     pub(super) fn known_key(&self, topic: &str, key: &str, now_ms: u64) -> Option<u64> {
         let (since, offset) = self.keys.get(&(topic.into(), key.into()))?;
         (now_ms - since < KEY_MS).then_some(*offset)
     }
 
-    /// A home has taken a publication with a key.
+    /// A home has accepted a publication with a key.
     pub(super) fn note_key(&mut self, topic: &str, key: &str, now_ms: u64, offset: u64) {
         let name = (topic.to_owned(), key.to_owned());
         self.keys.insert(name, (now_ms, offset));
     }
 
-    /// What the publication of `data` is to be answered with.
+    /// Records the offset of the publication with this data.
     pub(super) fn note_offset(&mut self, data: &str, offset: u64) {
         if let Some(known) = self.offsets.insert(data.into(), offset) {
             fail(Check::Published, format!("{data} was {known} before"));
         }
     }
 
-    /// An answer says this.
+    /// Checks the offset in an answer.
     pub(super) fn check_offset(&self, data: &str, offset: u64) {
         let known = self.offsets.get(data).copied();
         expect(Check::Published, &Some(offset), &known, data);
     }
 
-    /// A home has taken the publication with this number of somebody.
+    /// A home has accepted a publisher's publication with this number.
     pub(super) fn check_order(&mut self, topic: &str, publisher: &str, number: u64) {
         let name = (topic.to_owned(), publisher.to_owned());
         if self.passes_stalled {
             self.overtaken.insert(name.clone());
         }
-        // Where a request waits for room, what the same client asks on another connection is not held up.
+        // A request that waits for room does not hold up the same client's requests on another connection.
         let is_overtaken = self.overtaken.contains(&name);
         let newest = self.newest.entry(name).or_default();
         if *newest < number {

@@ -1,4 +1,4 @@
-//! Clients, their connections, and what sessions do for them.
+//! Clients, their connections and their sessions.
 
 use super::encoder::MERGED;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,19 +18,19 @@ use crate::id::{FormatId, PeerId, Position, Priority};
 use crate::sse::{self, GapReason, put_gap};
 use crate::topic::{self, Pattern};
 
-/// How long ago a client says that it was there.
+/// How far back made-up positions are.
 const AGO_MS: u64 = 150;
 
-/// Somebody who connects, leaves and comes back.
+/// A client that connects, leaves and reconnects.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) user: String,
     pub(super) connection: Option<Connection>,
-    /// Where it was in each topic.
+    /// Its position in each topic.
     pub(super) stored: Heads,
-    /// Where it was in each stream, by its topics.
+    /// Its cursor of each stream, by the stream's topics.
     pub(super) cursors: BTreeMap<String, String>,
-    /// Counts the times after which its publications may come in another order.
+    /// Counts the points at which the order of its publications may change.
     pub(super) life: u32,
 }
 
@@ -41,16 +41,16 @@ pub(super) struct Connection {
     pub(super) format: FormatId,
     /// The names and patterns subscribed to.
     pub(super) names: Vec<String>,
-    /// Topics that it got without asking.
+    /// Topics that it receives without a subscription.
     pub(super) own: Vec<String>,
     pub(super) view: View,
-    /// Its stream of events, and the stream's topics.
+    /// Its event stream, and the stream's topics.
     pub(super) stream: Option<(String, StreamView)>,
-    /// It has been told to go.
+    /// The engine has asked for a disconnect.
     pub(super) is_doomed: bool,
     /// Its last frame is queued.
     pub(super) is_closing: bool,
-    /// Rosters that it waits for.
+    /// Rosters that it has requested.
     pub(super) rosters: BTreeSet<u32>,
     /// Publications whose answers it waits for.
     pub(super) answers: BTreeSet<String>,
@@ -85,7 +85,7 @@ impl Connection {
         }
     }
 
-    /// Reads bytes.
+    /// Parses received bytes.
     pub(super) fn read(&mut self, bytes: &[u8], oracle: &mut Oracle) {
         match &mut self.stream {
             Some((_, stream)) => stream.read(bytes, oracle),
@@ -93,7 +93,7 @@ impl Connection {
         }
     }
 
-    /// Whether it waits for its stream although all that has to be known is.
+    /// Whether it waits for its stream although all positions are known.
     pub(super) fn waits_for_stream(&self, is_located: impl Fn(&str) -> bool) -> bool {
         let waiting = self.stream.as_ref().filter(|(_, stream)| !stream.is_open);
         waiting.is_some_and(|(topics, _)| topics.split(',').all(is_located))
@@ -121,7 +121,7 @@ impl World {
         })
     }
 
-    /// Whether there is room for all topics.
+    /// Whether the topic limit suffices for all topics.
     pub(super) fn has_room(&self) -> bool {
         self.setup.topics > 10
     }
@@ -142,7 +142,7 @@ impl World {
         self.turn(node, |_| ());
     }
 
-    /// A peer's session is told something.
+    /// A peer's session receives an outcome.
     pub(super) fn outcome(&mut self, node: usize, peer: PeerId, outcome: Outcome) {
         let Some(client) = self.client_of(node, peer) else {
             return;
@@ -229,7 +229,7 @@ impl World {
         self.send(client, &out);
     }
 
-    /// Checks that what a client is to be told that it cannot have is not retained.
+    /// Checks that messages reported to a client as not retained are not.
     fn check_forgotten(&mut self, client: usize, topic: &str) {
         let connection = self.connection(client);
         let last = match &connection.stream {
@@ -248,7 +248,7 @@ impl World {
         }
     }
 
-    /// Tells a client what it has subscribed to, and lets it go on.
+    /// Writes a confirmation to a client, and releases its holds.
     fn confirm(&mut self, client: usize, confirmation: &Confirmation) {
         let ticket = confirmation.ticket.0;
         let mut frame = format!("C{ticket} ");
@@ -276,7 +276,7 @@ impl World {
         self.turn(node, |turn| turn.go_on(confirmation));
     }
 
-    /// Checks that a topic that a pattern does not bring back is not retained.
+    /// Checks that a topic that a pattern does not resume is not retained.
     fn check_lost(&mut self, client: usize, ticket: u32, start: &Start<'_>) {
         let view = &self.connection(client).view;
         if view.asked[&ticket]
@@ -292,7 +292,7 @@ impl World {
         let epoch = start.position.epoch;
         let before = self.oracle.count_before(start.name, epoch, since_ms);
         let home = &self.nodes[self.home_of(start.name)].engine.homes.home;
-        // Of the oldest message that is retained it is not known what was published before it.
+        // When the message before the oldest retained one was published is unknown.
         let known = before.saturating_sub(1);
         if let Some(topic) = home.find(start.name)
             && topic.position().epoch == epoch
@@ -302,7 +302,7 @@ impl World {
         }
     }
 
-    /// Checks that no topic was forgotten of which a client that comes back to a pattern misses something.
+    /// Checks that no topic was forgotten of which a client that resumes a pattern misses messages.
     fn check_swept(&mut self, client: usize, start: &Start<'_>, confirmation: &Confirmation) {
         let has_room = self.has_room();
         let ticket = confirmation.ticket.0;
@@ -331,7 +331,7 @@ impl World {
         }
     }
 
-    /// Checks what a client is to be told of a pattern with which it comes back.
+    /// Checks the result of resuming a pattern.
     fn check_pattern(&mut self, client: usize, ticket: u32, start: &Start<'_>) {
         let now_ms = self.now_ms;
         let Some(covering) = self.connection(client).view.covering(ticket, start.name) else {
@@ -363,7 +363,7 @@ impl World {
         covering.owes_gap = !covering.is_complete;
     }
 
-    /// Says what there is to be said to a client before anything else is answered.
+    /// Delivers a client's outcomes, which come before any other reply.
     pub(super) fn take_outcomes(&mut self, client: usize) {
         let &mut Connection { node, peer, .. } = self.connection(client);
         while let Some(outcome) = self.turn(node, |turn| turn.next_outcome_for(peer)) {
@@ -371,8 +371,8 @@ impl World {
         }
     }
 
-    /// A client of the events protocol comes: with broadcasts and its inbox if `greet`. One of the
-    /// bridge protocol has its inbox alone.
+    /// A client of the events protocol connects: with broadcasts and its inbox if `greet`. One of the bridge
+    /// protocol has its inbox only.
     pub(super) fn join(&mut self, client: usize, node: usize, format: FormatId, greet: bool) {
         self.leave(client);
         let peer = self.nodes[node].engine.join(format);
@@ -415,7 +415,7 @@ impl World {
         }
     }
 
-    /// Makes a client a member of a topic. Returns whether there was room.
+    /// Makes a client a member of a topic. Returns `false` at a limit.
     fn begin(&mut self, client: usize, name: &str, begin: Begin, ticket: Ticket) -> bool {
         let &mut Connection { node, peer, .. } = self.connection(client);
         let view = &self.clients[client]
@@ -453,7 +453,7 @@ impl World {
         true
     }
 
-    /// A client subscribes, as `conn/session/events/subscribe.rs` does it.
+    /// A client subscribes, as a session of the events protocol does it.
     pub(super) fn subscribe(&mut self, client: usize, names: &[&str], recover: Recover) {
         let &mut Connection { node, peer, .. } = self.connection(client);
         self.take_outcomes(client);
@@ -465,7 +465,7 @@ impl World {
             Recover::Ago => {
                 let patterns = names.iter().filter(|name| name.contains('*'));
                 let now_ms = self.now_ms;
-                // Patterns that overlap differ in their length.
+                // Patterns that overlap have different lengths.
                 let at = |name: &str| Position {
                     epoch: PROCESS,
                     offset: now_ms.saturating_sub(AGO_MS * name.len() as u64),
@@ -554,8 +554,7 @@ impl World {
         self.send(client, format!("U{number}\n").as_bytes());
     }
 
-    /// Ends a subscription by the name it was made with, which has been forgotten; a pattern is
-    /// returned.
+    /// Ends a subscription by the name it was made with. Returns it if it is a pattern.
     fn give_up(&mut self, client: usize, name: &str) -> Option<Pattern> {
         let &mut Connection { node, peer, .. } = self.connection(client);
         self.changes += 1;
@@ -611,7 +610,7 @@ impl World {
             }
         }
         self.changes += 1;
-        // Streams have none.
+        // Clients of streams have no presence.
         if self.connection(client).stream.is_none() {
             self.turn(node, |turn| turn.end_subscriptions(peer));
         }
@@ -640,7 +639,7 @@ impl World {
         self.changes += 1;
     }
 
-    /// A client's connection is gone, if it has one.
+    /// A client's connection is lost, if it has one.
     pub(super) fn leave(&mut self, client: usize) {
         if self.clients[client].connection.is_none() {
             return;
@@ -652,7 +651,7 @@ impl World {
         self.mesh.hand_over(node);
         let is_unsent = self.mesh.has_unsent_requests(node);
         let client = &mut self.clients[client];
-        // What it has published there may be overtaken by what it publishes elsewhere.
+        // Its unsent publications may be overtaken by later ones elsewhere.
         client.life += u32::from(is_unsent);
         if let Some(connection) = client.connection.take() {
             match connection.stream {
@@ -665,12 +664,12 @@ impl World {
         self.changes += 1;
     }
 
-    /// The name under which a client publishes: one as long as its publications keep their order.
+    /// The name under which a client publishes; it changes when the order of its publications may change.
     pub(super) fn publisher(&mut self, client: usize, topic: &str) -> String {
         let node = self.connection(client).node;
         let is_overtaking = self.home_of(topic) == node && self.has_requests(node);
         if is_overtaking || self.mesh.is_starved(node) {
-            // What it published elsewhere may come later.
+            // Its publications elsewhere may arrive later.
             self.clients[client].life += 1;
         }
         let Client { user, life, .. } = &self.clients[client];
@@ -679,7 +678,7 @@ impl World {
         name
     }
 
-    /// Where a client was.
+    /// The client's position in a topic.
     pub(super) fn stored(&self, client: usize, topic: &str) -> Option<Position> {
         self.clients[client].stored.get(topic).copied()
     }

@@ -1,4 +1,4 @@
-//! Numbers that follow from a seed.
+//! Pseudo-random numbers from a seed.
 
 /// A splitmix64 generator.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ impl Random {
         u8::try_from(self.below(u32::from(end))).expect("below a u8")
     }
 
-    /// `true` this many times of a hundred.
+    /// `true` with this probability in percent.
     pub(super) fn chance(&mut self, percent: u32) -> bool {
         self.below(100) < percent
     }

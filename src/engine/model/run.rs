@@ -1,4 +1,4 @@
-//! One run, and what came of it.
+//! One run and its result.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -11,18 +11,18 @@ use super::seen::{Seen, Thing};
 use super::world::World;
 
 thread_local! {
-    /// What panics here is looked at and not shown.
+    /// Panics on this thread are recorded, not printed.
     static IS_SILENT: Cell<bool> = const { Cell::new(false) };
     /// Where the engine panicked.
     static PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Runs `ops`, then lets everything arrive and everybody leave. Returns what was seen.
+/// Runs `ops`, then completes pending work and ends all connections. Returns what was seen.
 pub(super) fn run(setup: &Setup, ops: &[Op]) -> Result<Seen, Violation> {
     run_and_tell(setup, ops, false)
 }
 
-/// As [`run`]. If `is_loud`, what happens is printed.
+/// As [`run`]; if `is_loud`, prints each step.
 pub(super) fn run_and_tell(setup: &Setup, ops: &[Op], is_loud: bool) -> Result<Seen, Violation> {
     watch_panics();
     IS_SILENT.set(true);
@@ -57,7 +57,7 @@ fn violation_of(why: &(dyn Any + Send)) -> Violation {
     }
 }
 
-/// Keeps panics of runs from being printed: a run that is made shorter panics some thousand times.
+/// Suppresses the output of panics: shrinking causes thousands of them.
 fn watch_panics() {
     static WATCHED: Once = Once::new();
     WATCHED.call_once(|| {

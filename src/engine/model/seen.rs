@@ -1,6 +1,6 @@
-//! How often the interesting things happened, so that the model does not become empty unnoticed.
+//! Counts of the interesting cases, so that the model cannot silently stop covering them.
 
-/// Something that has to happen in some run.
+/// A case that has to occur in some run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Thing {
     Confirmed,
@@ -54,7 +54,7 @@ pub(super) enum Thing {
 
 const COUNT: usize = Thing::PatternForgotten as usize + 1;
 
-/// How often each thing happened.
+/// How often each case occurred.
 #[derive(Clone, Debug)]
 pub(super) struct Seen([u64; COUNT]);
 

@@ -1,4 +1,4 @@
-//! The end of a run: everything that waits arrives, everybody leaves, nothing is left.
+//! The end of a run: all pending work completes, all clients leave, and nothing remains.
 
 use super::oracle::{Check, expect, fail};
 use super::world::World;
@@ -12,14 +12,14 @@ use crate::engine::interest::Interests;
 use crate::engine::publish::Receipts;
 use crate::engine::tickets::Tickets;
 
-/// Rounds after which what waits will wait forever.
+/// Rounds after which pending work counts as stuck.
 const ROUNDS_MAX: usize = 400;
 
-/// Flushes of one engine in one turn after which it will never come to an end.
+/// Flushes of one engine in one turn after which it counts as endless.
 const FLUSHES_MAX: usize = 2000;
 
 impl World {
-    /// Lets everything that waits arrive, and checks that all has.
+    /// Completes all pending work, and checks the result.
     pub(super) fn finish(&mut self) {
         for client in 0..self.clients.len() {
             self.drain(client);
@@ -32,7 +32,7 @@ impl World {
         self.check_empty();
     }
 
-    /// A client's socket takes everything from now on.
+    /// A client's socket accepts all bytes from now on.
     fn drain(&mut self, client: usize) {
         let Some(connection) = &self.clients[client].connection else {
             return;
@@ -44,8 +44,8 @@ impl World {
         }
     }
 
-    /// Runs until nothing waits. An engine is flushed only where it asked for it, or where a shard
-    /// would do it on its own.
+    /// Runs until no work is pending. An engine is flushed only if it has asked for it, or if a shard would do so
+    /// unasked.
     fn settle(&mut self) {
         let mut idle = 0;
         for round in 1..ROUNDS_MAX {
@@ -76,7 +76,7 @@ impl World {
         }
     }
 
-    /// Flushes until nothing waits but what full sockets do not take.
+    /// Flushes until only output for full sockets is left.
     fn flush_all(&mut self, node: usize) {
         let budget = FlushBudget {
             writes_max: 3,
@@ -90,7 +90,7 @@ impl World {
         fail(Check::Stuck, "a flush does not come to its end");
     }
 
-    /// Connections that have been told to go, or have got their last frame, leave.
+    /// Connections that have been disconnected or sent their last frame leave.
     pub(super) fn reap(&mut self, node: usize) -> bool {
         let mut any = false;
         for client in 0..self.clients.len() {
@@ -130,9 +130,9 @@ impl World {
         }
     }
 
-    /// Whoever has left for longer than it may be away has been told of.
+    /// Users whose grace period is over must have been reported.
     fn check_presence(&mut self) {
-        // Telling finds out whose sockets are gone, who leave then.
+        // Reporting finds closed sockets, whose peers then leave.
         for _ in 0..3 {
             self.now_ms += self.setup.grace_ms;
             for node in 0..self.nodes.len() {
@@ -160,7 +160,7 @@ impl World {
         self.check_arrived();
     }
 
-    /// Everybody leaves, and everything is swept.
+    /// All clients leave, and everything is swept.
     fn end_all(&mut self) {
         for client in 0..self.clients.len() {
             self.leave(client);
@@ -170,7 +170,7 @@ impl World {
                 self.hang_up(call);
             }
         }
-        // Interests are given up one by one where lanes are short.
+        // Short lanes let interests be withdrawn only a few at a time.
         let mut rounds = 6;
         for _ in 0..60 {
             rounds -= usize::from(
@@ -181,7 +181,7 @@ impl World {
             if rounds == 0 {
                 break;
             }
-            // What is kept is too old then.
+            // By then all retained messages have expired.
             self.now_ms += 400_000;
             for node in 0..self.nodes.len() {
                 self.at_home(node, None, |turn| turn.sweep_presence());
@@ -227,7 +227,7 @@ impl World {
             left(&format!("{} bytes", hub.held()), hub.held() > 0);
             left("peers", hub.peer_count() > 0);
             left("histories", engine.history_held() > 0);
-            // What is empty looks like what is new.
+            // Compared with a new one through `Debug`.
             let debug = [
                 (
                     "tickets",
@@ -275,7 +275,7 @@ impl World {
         }
     }
 
-    /// Checks that an engine is interested in nothing.
+    /// Checks that an engine has no interests left.
     fn check_interests(&self, number: usize) {
         let interests = format!("{:?}", self.nodes[number].engine.readers.interests);
         if interests != format!("{:?}", Interests::default()) {

@@ -1,4 +1,4 @@
-//! Shorter runs with the same failure.
+//! Finds a shorter run with the same failure.
 
 use std::fmt::Write;
 
@@ -6,20 +6,20 @@ use super::ops::{Op, Setup};
 use super::oracle::Check;
 use super::run::run;
 
-/// Runs that are tried at most.
+/// Runs tried at most.
 const RUNS_MAX: usize = 6000;
 
-/// Whether a run fails in the same check. Tables with keys of their own make some runs differ from one
+/// Whether a run fails in the same check. Hash maps with random keys make some runs differ from time to time.
 /// time to the next.
 fn fails(check: Check, setup: &Setup, ops: &[Op]) -> bool {
     (0..TRIES).any(|_| run(setup, ops).is_err_and(|violation| violation.check == check))
 }
 
-/// How often a run is tried.
+/// Attempts of each run.
 const TRIES: usize = 3;
 
-/// The shortest run found that fails in `check`: chunks of operations are left out, from halves
-/// down to single ones, and what the setup limits is limited no more.
+/// The shortest run found that fails in `check`: chunks of operations are removed, from halves down to single ones, and
+/// limits of the setup are lifted.
 pub(super) fn shortest(mut setup: Setup, mut ops: Vec<Op>, check: Check) -> (Setup, Vec<Op>) {
     let mut runs = 0;
     let mut chunk = ops.len() / 2;
@@ -111,7 +111,7 @@ fn simpler(_: &Setup) -> Vec<Simpler> {
     ]
 }
 
-/// A run as it can be pasted into a test.
+/// A run in a form that can be pasted into a test.
 pub(super) fn trace(setup: &Setup, ops: &[Op]) -> String {
     let mut text = format!("{setup:?},\n&[\n");
     for op in ops {

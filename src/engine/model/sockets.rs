@@ -1,4 +1,4 @@
-//! Sockets that take so many bytes and no more, or are gone.
+//! Sockets that accept a set number of bytes, or are closed.
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
@@ -12,10 +12,10 @@ pub(super) struct Sockets(BTreeMap<u32, Socket>);
 
 #[derive(Debug, Default)]
 pub(super) struct Socket {
-    /// Bytes that it takes.
+    /// Bytes that it still accepts.
     pub(super) room: usize,
     pub(super) is_gone: bool,
-    /// Bytes that it has taken since they were looked at.
+    /// Bytes accepted since the last read.
     pub(super) taken: Vec<u8>,
 }
 

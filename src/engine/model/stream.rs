@@ -1,4 +1,4 @@
-//! What a client of event streams reads, and what its cursors say.
+//! A client of event streams: what it reads, and what its cursors say.
 
 use std::sync::Arc;
 
@@ -9,22 +9,22 @@ use super::seen::Thing;
 use crate::id::Position;
 use crate::sse::{CursorKey, Scope};
 
-/// What a client sees of one stream.
+/// A client's state of one stream.
 #[derive(Debug)]
 pub(super) struct StreamView {
     key: Arc<CursorKey>,
     scope: Scope,
     topics: Vec<Part>,
     buffer: Vec<u8>,
-    /// The newest id: what the client comes back with.
+    /// The newest `id`, with which the client resumes.
     pub(super) last_id: String,
-    /// When it was asked for.
+    /// When it was requested.
     since_ms: u64,
-    /// Something gave way in the outbox that it has not been told of.
+    /// Frames were dropped in the outbox, and the loss has not been reported.
     has_lost_frames: bool,
-    /// Something has come.
+    /// Bytes have arrived.
     pub(super) is_open: bool,
-    /// It has been said where the stream begins.
+    /// The start of the stream is known.
     is_located: bool,
 }
 
@@ -32,18 +32,18 @@ pub(super) struct StreamView {
 #[derive(Debug)]
 struct Part {
     name: String,
-    /// What the client has, as far as is known.
+    /// The newest message that the client has, if known.
     last: Option<Position>,
-    /// Messages that are missing, as far as has been told.
+    /// Missing messages reported by gaps.
     lost: u64,
-    /// It has been told that any number is missing.
+    /// A gap has reported an unknown number of missing messages.
     is_lost: bool,
-    /// It may not hear of what is missing.
+    /// Gaps may have been dropped.
     is_deaf: bool,
 }
 
 impl Part {
-    /// The client has been told that the topic stands here, and no message of it came.
+    /// The client has been told the topic's position, without a message of it.
     fn stands(&mut self, at: Position, what: &str) {
         if let Some(last) = self.last
             && !self.is_lost
@@ -61,7 +61,7 @@ impl Part {
 }
 
 impl StreamView {
-    /// A stream over `names`, from `cursor` on.
+    /// A stream over `names`, after `cursor`.
     pub(super) fn new(
         key: Arc<CursorKey>,
         names: &[Box<str>],
@@ -99,7 +99,7 @@ impl StreamView {
         }
     }
 
-    /// Reads bytes.
+    /// Parses received bytes.
     pub(super) fn read(&mut self, bytes: &[u8], oracle: &mut Oracle) {
         self.buffer.extend_from_slice(bytes);
         let buffer = std::mem::take(&mut self.buffer);
@@ -116,8 +116,8 @@ impl StreamView {
         }
     }
 
-    /// The first id of the stream, while nothing has come behind it: it stands in the first event's
-    /// block, and is where one that reads lines goes on from.
+    /// The first `id` of the stream, before the first event: it is in that event's block, and a client that reads lines
+    /// resumes from it.
     fn opening(&self) -> Option<String> {
         let (lines, _) = str::from_utf8(&self.buffer).ok()?.rsplit_once('\n')?;
         let mut ids = lines.lines().filter_map(|line| line.strip_prefix("id: "));
@@ -138,7 +138,7 @@ impl StreamView {
         }
         match (name, data) {
             (None, None) => self.stand(&ids),
-            // The last id says where the reader stands behind the gap.
+            // The last `id` is the position after the gap.
             (Some("gap"), Some(data)) => {
                 let (before, behind) = ids.split_at(ids.len().saturating_sub(1));
                 self.stand(before);
@@ -163,7 +163,7 @@ impl StreamView {
         }
     }
 
-    /// It has been said where the stream stands, and no message came.
+    /// The client has been told the stream's position, without a message.
     fn stand(&mut self, ids: &[&str]) {
         for id in ids {
             let positions = self.positions(id);
@@ -226,7 +226,7 @@ impl StreamView {
         let Some(part) = self.topics.iter_mut().find(|part| part.name == name) else {
             fail(Check::Gap, format!("stream: {data}"));
         };
-        // Nobody makes cursors up: a reader is ahead of this engine at most, which is waited for.
+        // No client forges cursors: a reader can only be ahead of this engine, which waits for that.
         if gap["reason"] == "invalid_cursor" && oracle.now_ms - self.since_ms < AHEAD_MS {
             fail(Check::Gap, format!("stream: {data} at once"));
         }
@@ -236,7 +236,7 @@ impl StreamView {
         }
     }
 
-    /// Notes that what it was to be told gave way to other frames.
+    /// Records that frames for it were dropped.
     pub(super) fn lose_frames(&mut self) {
         self.has_lost_frames = true;
         for part in &mut self.topics {
@@ -244,14 +244,14 @@ impl StreamView {
         }
     }
 
-    /// The newest message of a topic that the client has, if that is known.
+    /// The newest message of a topic that the client has, if known.
     pub(super) fn last(&self, name: &str) -> Option<Position> {
         let part = self.topics.iter().find(|part| part.name == name)?;
         let is_known = self.is_located && !part.is_lost && part.lost == 0;
         part.last.filter(|_| is_known)
     }
 
-    /// Checks that all has come: the topics stand at `heads`.
+    /// Checks that every message has arrived: the topics are at `heads`.
     pub(super) fn finish(&mut self, heads: &Heads) {
         if let Some(id) = self.opening() {
             self.stand(&[&id]);
@@ -274,5 +274,5 @@ impl StreamView {
     }
 }
 
-/// How long a stream waits for what its reader has had on another engine.
+/// How long a stream waits for messages that its reader has received from another engine.
 const AHEAD_MS: u64 = 5000;

@@ -11,13 +11,13 @@ use crate::engine::{
     Counting, HistoryExcerpt, Outcome, Post, PublishResult, Stored, Taken, Ticket,
 };
 
-/// Who waits, by engine and ticket.
+/// Pending tasks, by engine and ticket.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     pub(super) counts: BTreeMap<(usize, u32), Count>,
     pub(super) histories: BTreeMap<(usize, u32), Read>,
     pub(super) calls: Vec<Call>,
-    /// Last answers that may be on their way, by key and user: they end a call that is made meanwhile.
+    /// Last answers that may be under way, by key and user: they end a call with the same key made meanwhile.
     last_given: BTreeSet<(&'static str, usize)>,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Tasks {
 pub(super) struct Count {
     data: String,
     only_live: bool,
-    /// How many it must reach, if nothing changes meanwhile.
+    /// How many it must reach if no membership changes meanwhile.
     exactly: Option<(u64, u64)>,
 }
 
@@ -44,33 +44,33 @@ pub(super) struct Call {
     pub(super) node: usize,
     ticket: u32,
     key: &'static str,
-    /// Which client is asked.
+    /// The client that is called.
     user: usize,
-    /// What the caller has been told.
+    /// Whether the key was free, once the caller has been told.
     is_free: Option<bool>,
-    /// The user may have given the last answer.
+    /// The user may have sent the last answer.
     is_last_given: bool,
-    /// The caller has got the last answer.
+    /// The caller has received the last answer.
     is_over: bool,
     pub(super) is_hung_up: bool,
-    /// The engine has told all that there was to tell when the caller went away.
+    /// All outcomes before the hang-up have been delivered.
     is_deaf: bool,
     awaits_end: bool,
-    /// Answers that the caller must get.
+    /// Answers that the caller must receive.
     due: Vec<u64>,
-    /// The newest answer that it got.
+    /// The newest answer received.
     newest: u64,
 }
 
 impl Tasks {
-    /// All outcomes of an engine have been told.
+    /// All outcomes of an engine have been delivered.
     pub(super) fn note_flush(&mut self, node: usize) {
         for call in self.calls.iter_mut().filter(|call| call.node == node) {
             call.is_deaf |= call.is_hung_up;
         }
     }
 
-    /// Checks that nobody waits for anything.
+    /// Checks that no task is pending.
     pub(super) fn finish(&self) {
         if !self.counts.is_empty() || !self.histories.is_empty() {
             fail(Check::Unanswered, format!("{self:?}"));
@@ -85,7 +85,7 @@ impl Tasks {
 }
 
 impl World {
-    /// The data of a publication, which nothing else has.
+    /// Unique data for a publication.
     pub(super) fn data(&mut self, publisher: &str, bytes: u32) -> String {
         let number = self.unique();
         let pad = "x".repeat(bytes as usize);
@@ -174,7 +174,7 @@ impl World {
                 offset, members, ..
             }) => {
                 self.oracle.check_offset(&count.data, offset);
-                // Clients that go from one engine to another are counted by both.
+                // Clients that move between engines are counted by both.
                 if members > (self.clients.len() * self.nodes.len()) as u64 {
                     fail(Check::Members, format!("{members} of {count:?}"));
                 }
@@ -191,7 +191,7 @@ impl World {
         }
     }
 
-    /// Whether nothing is on its way that could change who reads what.
+    /// Whether no change of memberships is under way.
     fn is_settled(&self) -> bool {
         let mut connections = self
             .clients
@@ -204,7 +204,7 @@ impl World {
             })
     }
 
-    /// How many read a topic.
+    /// Members of a topic.
     fn members(&self, topic: &str) -> u64 {
         let of_hub = |hub: &Hub| -> usize {
             let named = hub.find(topic).into_iter().flat_map(|id| {
@@ -296,7 +296,7 @@ impl World {
         });
     }
 
-    /// A caller goes away.
+    /// A caller hangs up.
     pub(super) fn hang_up(&mut self, call: usize) {
         let Call { node, ticket, .. } = self.tasks.calls[call];
         let is_told = self.turn(node, |turn| turn.hang_up(Ticket(ticket)));
@@ -312,7 +312,7 @@ impl World {
         let is_here = self.home_of(key) == node;
         self.oracle.has_passed |= self.mesh.is_starved(node);
         if is_here && self.has_requests(node) {
-            // What the user said before, on a connection elsewhere, comes first.
+            // The user's answers on an earlier connection to another engine come first.
             let _ = self.take_requests(node, 4 * self.nodes.len());
             if self.has_requests(node) {
                 return self.oracle.seen.note(Thing::Busy);
@@ -344,7 +344,7 @@ impl World {
         }
     }
 
-    /// A task is told something.
+    /// A task receives an outcome.
     pub(super) fn answered(&mut self, node: usize, ticket: Ticket, outcome: Outcome) {
         let who = (node, ticket.0);
         let calls = self.tasks.calls.iter();
@@ -400,13 +400,13 @@ impl World {
     fn said(&mut self, call: usize, number: u64, is_last: bool) {
         let call = &mut self.tasks.calls[call];
         if call.is_hung_up && !call.is_deaf {
-            // It was told before.
+            // It was cut short before.
             return;
         }
         let is_due = call.due.first().is_none_or(|&due| number <= due);
         let is_wrong = call.is_hung_up || call.is_over || call.is_free != Some(true);
         let is_late = number <= call.newest || !is_due;
-        // Where a request waits for room, what the same user says on another connection is not held up.
+        // A request that waits for room does not hold up the same user's requests on another connection.
         let is_overtaken = is_late && self.oracle.has_passed;
         if !is_overtaken && (is_wrong || is_late) {
             fail(Check::Call, format!("{number} is said to {call:?}"));

@@ -1,11 +1,11 @@
-//! What was wrong once: each fault with the shortest trace that showed it.
+//! Regressions: each fault with the shortest trace that showed it.
 
 use super::encoder::*;
 use super::ops::{Op, Op::*, Recover::*, Setup};
 use super::run::run;
 use crate::config::SlowConsumer::*;
 
-/// Where nothing fills and nothing is kept.
+/// A setup with ample limits and no history.
 pub(super) const WIDE: Setup = Setup {
     engines: 3,
     slow: DropOldest,
@@ -24,11 +24,10 @@ pub(super) const WIDE: Setup = Setup {
     room: 1 << 20,
 };
 
-/// How often a trace is run: tables with keys of their own make some runs differ from one time to
-/// the next.
+/// How often a trace is run: hash maps with random keys make some runs differ from time to time.
 const TRIES: usize = 50;
 
-/// Checks that nothing is wrong with a trace.
+/// Checks that a trace violates nothing.
 fn passes(setup: &Setup, ops: &[Op]) {
     for _ in 0..TRIES {
         run(setup, ops).expect("nothing is wrong");
@@ -80,7 +79,7 @@ fn a_subscription_of_one_engine_meets_no_fault() {
     );
 }
 
-/// A membership that begins is on hold until its confirmation was handed over.
+/// A new membership is on hold until its confirmation has been handed over.
 #[test]
 fn a_confirmation_is_not_overtaken() {
     passes(
@@ -101,7 +100,7 @@ fn a_confirmation_is_not_overtaken() {
     );
 }
 
-/// A topic that flows already is named at the last message that this connection was sent.
+/// A topic already delivered is confirmed at the last message written to this connection.
 #[test]
 fn a_topic_that_flows_is_named_where_it_is() {
     let setup = Setup { engines: 1, ..WIDE };
@@ -135,7 +134,7 @@ fn a_topic_that_flows_is_named_where_it_is() {
     );
 }
 
-/// A home's answer leaves memberships alone that are not on hold.
+/// A home's answer does not affect memberships that are not on hold.
 #[test]
 fn recovery_skips_nothing_that_flows() {
     let setup = Setup {
@@ -206,8 +205,7 @@ fn recovery_skips_nothing_that_flows() {
     );
 }
 
-/// A new topic that finds its own hub full is taken off its home's interests, as one of another home
-/// is.
+/// A new topic that exceeds its own hub's limit is removed from its home's interests, as for a topic of another home.
 #[test]
 fn a_home_keeps_no_interest_without_room() {
     let setup = Setup {
@@ -247,8 +245,8 @@ fn a_home_keeps_no_interest_without_room() {
     );
 }
 
-/// What a home called a topic is forgotten with the interest that it came with, also where another
-/// format of the topic has been asked for by then.
+/// The mapping of a home's topic id is removed with the interest it came with, even if another format of the topic has
+/// been requested by then.
 #[test]
 fn a_name_of_an_earlier_life_is_forgotten() {
     let setup = Setup {
@@ -291,7 +289,7 @@ fn a_name_of_an_earlier_life_is_forgotten() {
     );
 }
 
-/// A log may begin anew with a new epoch of its topic.
+/// A log may restart with a new epoch of its topic.
 #[test]
 fn numbers_may_fall_with_an_epoch() {
     let setup = Setup {
@@ -334,7 +332,7 @@ fn numbers_may_fall_with_an_epoch() {
     );
 }
 
-/// What waits for room holds nobody else up, not even its own client on another connection.
+/// A request that waits for room holds up no other, not even of the same client on another connection.
 #[test]
 fn what_stands_behind_a_stalled_request_may_be_overtaken_elsewhere() {
     let setup = Setup {
@@ -394,7 +392,7 @@ fn what_stands_behind_a_stalled_request_may_be_overtaken_elsewhere() {
     );
 }
 
-/// A gap is told of what is a member still: the topic's number may be another one's by then.
+/// A gap is reported only for current memberships: the topic's number may have been reused.
 #[test]
 fn a_gap_never_names_a_topic_of_others() {
     let setup = Setup { engines: 2, ..WIDE };
@@ -437,7 +435,7 @@ fn a_gap_never_names_a_topic_of_others() {
     );
 }
 
-/// Frames that give way in an outbox are told of although the socket was never full.
+/// Frames dropped in an outbox are reported although the socket was never full.
 #[test]
 fn private_losses_are_told() {
     let setup = Setup {
@@ -502,7 +500,7 @@ fn a_group_ends_with_its_topic() {
     );
 }
 
-/// A topic that flows in groups is named before those that have not been written.
+/// A topic delivered in groups is confirmed before the groups that have not been written.
 #[test]
 fn a_group_that_waits_is_behind_the_confirmation() {
     let setup = Setup {
@@ -546,8 +544,8 @@ fn a_group_that_waits_is_behind_the_confirmation() {
     );
 }
 
-/// A topic that is asked for again, while the client's own claim where it was has not been held against
-/// it, is named where it stands at most.
+/// A topic that is resumed again, before its first catch-up has begun, is confirmed at most at its actual position: the
+/// client's own claim is not trusted.
 #[test]
 fn a_topic_given_up_and_asked_for_again_is_named_where_it_is() {
     let setup = Setup {

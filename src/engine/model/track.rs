@@ -1,4 +1,4 @@
-//! One membership of a topic, as its client sees it.
+//! One membership of a topic, as its client observes it.
 
 use std::collections::BTreeMap;
 
@@ -8,39 +8,39 @@ use super::seen::Thing;
 use crate::engine::Resumed;
 use crate::id::Position;
 
-/// What has come of a topic.
+/// The state of one membership.
 #[derive(Debug)]
 pub(super) struct Track {
-    /// Which of the memberships of its topic.
+    /// Counts the memberships of its topic.
     pub(super) life: u32,
-    /// The confirmation that has to come first.
+    /// The confirmation that has to come before any message.
     pub(super) awaits: Option<u32>,
-    /// The unsubscription that the client has to be told of first: until then messages are of an
-    /// earlier membership. 0 for none.
+    /// The unsubscription whose reply has to come first: until then messages belong to an earlier membership. 0 if
+    /// there is none.
     pub(super) behind: u32,
-    /// The newest message that is accounted for.
+    /// The newest message received or reported as lost.
     last: Option<Position>,
-    /// For patterns: nothing behind this place may be missing.
+    /// For patterns: no message after this position may be missing.
     pub(super) base: Option<Position>,
-    /// Nothing up to here may come.
+    /// No message up to this position may come.
     pub(super) floor: Option<Position>,
-    /// Messages that are missing, as far as has been told.
+    /// Missing messages reported by gaps.
     lost: u64,
-    /// It has been told that any number is missing.
+    /// A gap has reported an unknown number of missing messages.
     pub(super) is_lost: bool,
-    /// Gaps of it may have given way to other frames.
+    /// Gaps may have been dropped in favour of other frames.
     is_deaf: bool,
-    /// A gap has to be told.
+    /// A gap has to be reported.
     owes_gap: bool,
-    /// Gaps may be those of an earlier membership.
+    /// Gaps may belong to an earlier membership.
     pub(super) may_be_old: bool,
-    /// The newest presence message's number.
+    /// The newest presence message.
     presence: Option<Position>,
-    /// Who came or left last, by user.
+    /// The last join (`true`) or leave of each user.
     users: BTreeMap<String, bool>,
 }
 
-/// Whether a membership is one still, as far as the client has been told.
+/// Whether the membership still exists, as far as the client has been told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Membership {
     Live,
@@ -66,7 +66,7 @@ impl Track {
         }
     }
 
-    /// A message has come.
+    /// A message has arrived.
     pub(super) fn event(&mut self, event: &Event<'_>, membership: Membership, oracle: &mut Oracle) {
         if event.is_presence {
             return self.presence(event, membership, oracle);
@@ -109,22 +109,22 @@ impl Track {
         }
     }
 
-    /// Whether as many messages must be missing as gaps tell, and no fewer.
+    /// Whether the number of missing messages must equal the number that gaps report.
     fn counts_exactly(&self) -> bool {
-        // Of a membership by a pattern it is not known when it began.
+        // The start of a membership by pattern is unknown.
         self.last.is_some() && !self.may_be_old
     }
 
-    /// The offset that has to come next, if that is known.
+    /// The offset that has to come next, if known.
     fn expected(&self, at: Position, what: &impl Fn(&str) -> String) -> Option<u64> {
         match (self.last, self.base) {
             (Some(last), _) if last.epoch == at.epoch => Some(last.offset + 1),
-            // The membership goes on: its topic cannot have begun anew, but where it has been told.
+            // Within a membership the topic cannot begin a new epoch unless that was reported.
             (Some(last), _) if !self.is_lost => {
                 fail(Check::Order, what(&format!("after {last:?}")))
             }
             (None, Some(base)) if base.epoch == at.epoch => {
-                // It may have begun before the client was told.
+                // The membership may have begun before the client was told.
                 Some((base.offset + 1).min(at.offset))
             }
             (None, Some(_)) => Some(1),
@@ -132,7 +132,7 @@ impl Track {
         }
     }
 
-    /// Somebody came or left: a count of its own, which jumps where something gave way.
+    /// A join or leave. These have their own numbers, which skip dropped messages.
     fn presence(&mut self, event: &Event<'_>, membership: Membership, oracle: &mut Oracle) {
         oracle.seen.note(Thing::PresenceTold);
         if membership == Membership::Live && self.awaits.is_some() {
@@ -155,18 +155,18 @@ impl Track {
         }
     }
 
-    /// Nothing is known of confirmations and gaps any more.
+    /// From now on confirmations and gaps may have been dropped.
     pub(super) fn grow_deaf(&mut self) {
         (self.awaits, self.behind) = (None, 0);
         (self.is_deaf, self.is_lost, self.owes_gap) = (true, true, false);
     }
 
-    /// The newest message that the client has, if that is known.
+    /// The newest message that the client has, if known.
     pub(super) fn last(&self) -> Option<Position> {
         self.last.filter(|_| !self.is_lost && self.awaits.is_none())
     }
 
-    /// A gap is told.
+    /// A gap has been reported.
     pub(super) fn gap(&mut self, lost: Option<u64>) {
         match lost {
             Some(lost) => self.lost += lost,
@@ -175,7 +175,7 @@ impl Track {
         self.owes_gap = false;
     }
 
-    /// A confirmation names the place where the membership began.
+    /// A confirmation gives the position where the membership began.
     pub(super) fn named(
         &mut self,
         at: Position,
@@ -185,7 +185,7 @@ impl Track {
     ) {
         self.awaits = None;
         if self.is_lost {
-            // Anything may have been lost before.
+            // Any number may have been lost before.
             self.last = None;
             return;
         }
@@ -224,7 +224,7 @@ impl Track {
         self.floor = self.last;
     }
 
-    /// A confirmation names a topic that the client was a member of before.
+    /// A confirmation names a topic of an earlier subscription.
     pub(super) fn named_while_flowing(
         &mut self,
         at: Position,
@@ -237,10 +237,10 @@ impl Track {
         }
         match self.last {
             Some(last) if last == at || self.is_lost => {}
-            // It is named behind the gap that is still to be told, as in the confirmation before.
+            // Its position is after the gap still to be reported, as in the confirmation before.
             Some(_) if self.owes_gap => {}
             Some(last) => {
-                // What has been told missing is behind it by then.
+                // Its position includes the missing messages already reported.
                 let is_told = last.epoch == at.epoch && last.offset + self.lost == at.offset;
                 if !is_told {
                     let what = format!("{at:?} while it flows, after {last:?}, {} lost", self.lost);
@@ -251,7 +251,7 @@ impl Track {
         }
     }
 
-    /// Checks that all has come.
+    /// Checks that every message has arrived.
     pub(super) fn finish(&self, name: &str, head: Position) {
         if self.is_lost {
             return;

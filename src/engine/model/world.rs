@@ -1,4 +1,4 @@
-//! Engines, lanes and clients, and how they are driven: as a shard drives its engine.
+//! Engines, lanes and clients, driven as a shard drives its engine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,9 +30,9 @@ pub(super) struct World {
     pub(super) present: BTreeMap<String, BTreeMap<String, u32>>,
     /// Counts changes of memberships.
     pub(super) changes: u64,
-    /// A number that nothing else has.
+    /// The last unique number given.
     unique: u64,
-    /// The page that was asked for last: of whom, by which hold, and up to where.
+    /// The last page requested: its peer, hold and end offset.
     last_page: Option<(PeerId, u16, u64)>,
     pub(super) now_ms: u64,
 }
@@ -67,7 +67,7 @@ impl World {
         self.unique
     }
 
-    /// Lends `act` an engine.
+    /// Runs `act` with a turn of an engine.
     pub(super) fn turn<T>(
         &mut self,
         node: usize,
@@ -97,22 +97,22 @@ impl World {
         }
     }
 
-    /// Where the topics of a home stand.
+    /// The positions of the topics whose home is a node.
     pub(super) fn heads_of(&self, node: usize) -> Heads {
         let topics = self.nodes[node].engine.homes.home.topics();
         let heads = topics.map(|topic| (topic.name().to_owned(), topic.position()));
         heads.collect()
     }
 
-    /// Where all topics stand.
+    /// The positions of all topics.
     pub(super) fn heads(&self) -> Heads {
         (0..self.nodes.len())
             .flat_map(|node| self.heads_of(node))
             .collect()
     }
 
-    /// Lends `act` an engine that may publish to its own topics, and notes what it published.
-    /// Returns also the place of the message of `topic`, whose data is given.
+    /// Runs `act` with an engine that may publish to its own topics, and records what it published. Also returns
+    /// the position of the message of `topic`, whose data is given.
     pub(super) fn at_home<T>(
         &mut self,
         node: usize,
@@ -141,8 +141,8 @@ impl World {
         (done, new)
     }
 
-    /// As [`Self::at_home`] for a publication. Returns also the offset that it must be answered with;
-    /// `None` if it was not taken.
+    /// As [`Self::at_home`] for a publication. Also returns the offset that the answer must have; `None` if the
+    /// publication was refused.
     pub(super) fn publish_at_home<T>(
         &mut self,
         node: usize,
@@ -183,8 +183,8 @@ impl World {
         (done, offset)
     }
 
-    /// Takes what other engines have said, as `shard/exchange.rs` does: up to so many batches of
-    /// deliveries from each, and so many of requests. Returns whether there was anything.
+    /// Takes messages from other engines, as `shard/exchange.rs` does: up to the given numbers of batches from
+    /// each. Returns whether there were any.
     pub(super) fn exchange(&mut self, node: usize, deliveries: usize, requests: usize) -> bool {
         let mut taken = false;
         for from in (0..self.nodes.len()).filter(|&from| from != node) {
@@ -228,8 +228,8 @@ impl World {
         }
     }
 
-    /// Does what other engines have asked: of two batches the one that was handed over first, and
-    /// nothing of who has asked for what finds no room.
+    /// Handles the requests of other engines, in the order in which their batches were handed over. An engine whose
+    /// request stalls waits; the others go on.
     pub(super) fn take_requests(&mut self, node: usize, batches: usize) -> bool {
         for begun in self.nodes[node].begun.iter_mut().flatten() {
             begun.is_stalled = false;
@@ -306,7 +306,7 @@ impl World {
         }
     }
 
-    /// Ends a turn: tells what there is to tell, hands over and writes.
+    /// Ends a turn: delivers outcomes, hands batches over and writes.
     pub(super) fn flush(&mut self, node: usize, budget: FlushBudget) -> Flush {
         self.turn(node, |turn| turn.begin_ahead());
         while let Some((asker, outcome)) = self.turn(node, |turn| turn.next_outcome()) {
@@ -337,7 +337,7 @@ impl World {
         flush
     }
 
-    /// Clients read what their sockets have taken.
+    /// Clients read what their sockets have accepted.
     fn read(&mut self, node: usize) {
         let Self {
             nodes,
@@ -372,7 +372,7 @@ impl World {
         }
     }
 
-    /// The engine where a topic, or a call, lives.
+    /// The home engine of a topic or a call.
     pub(super) fn home_of(&self, name: &str) -> usize {
         let engines = self.setup.engines;
         let here = |&engine: &u16| {
@@ -387,13 +387,13 @@ impl World {
         self.nodes[node].has_begun() || self.mesh.has_requests(node)
     }
 
-    /// Whether nothing is on its way between engines.
+    /// Whether no message is under way between engines.
     pub(super) fn is_quiet(&self) -> bool {
         self.mesh.is_empty() && !self.nodes.iter().any(Node::has_begun)
     }
 }
 
-/// How much one flush writes that is not cut short.
+/// The budget of a flush without limits.
 pub(super) const WHOLE: FlushBudget = FlushBudget {
     writes_max: 1000,
     bytes_max: 1 << 30,
