@@ -1,7 +1,7 @@
 //! The lanes between shards: bounded, lock-free queues, one wake per batch.
 //!
-//! What an engine asks and sends ([`Lanes`]) is put into batches, which go over when their turn ends.
-//! Between the same lanes' requests go notes from shard to shard, which are no engine's matter.
+//! Requests and deliveries of an engine ([`Lanes`]) are collected in batches, which are handed over when the turn ends.
+//! The request lanes also carry notes, messages between shards that bypass the engines.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,31 +17,29 @@ use crate::id::ShardId;
 /// Batches in one lane.
 const BATCHES_MAX: usize = 64;
 
-/// A batch is handed over when it reaches this size, or when its turn ends.
+/// A batch is handed over at this size, or at the end of the turn.
 const BATCH_BYTES: usize = 128 * 1024;
 
-/// A batch that finds its lane full grows to this size; then its lane is full for whoever wants to
-/// add to it. So a pair of shards holds at most `BATCHES_MAX * BATCH_BYTES + BATCH_BYTES_MAX` bytes
-/// in a lane.
+/// A batch that finds its lane's queue full grows to this size; then the lane reports that it is full. So a lane holds
+/// at most `BATCHES_MAX * BATCH_BYTES + BATCH_BYTES_MAX` bytes.
 const BATCH_BYTES_MAX: usize = 2 * BATCH_BYTES;
 
-/// Items in a batch, each of which takes memory too.
+/// Items in a batch, since each takes memory besides its bytes.
 const BATCH_ITEMS_MAX: usize = BATCH_BYTES_MAX / 64;
 
-/// Bytes in a [`LaneBatch`].
+/// A range of the bytes of a [`LaneBatch`].
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 struct Span {
     start: u32,
     end: u32,
 }
 
-/// Items and the bytes they refer to, which go from one shard to another at once.
+/// Items and the bytes they refer to, handed over together.
 #[derive(Debug)]
 struct LaneBatch<T> {
     /// Oldest first.
     items: Vec<T>,
-    /// When it was handed over: of two batches of a process, the one that was first has the smaller
-    /// number.
+    /// Orders the hand-overs in the process: an earlier batch has a smaller stamp.
     stamp: u64,
     bytes: Bytes,
 }
@@ -83,46 +81,45 @@ impl<T> LaneBatch<T> {
     }
 }
 
-/// What a shard asks another one.
+/// One entry of a request lane.
 #[derive(Debug)]
 enum Item<N> {
-    /// Its engine.
+    /// For the engine.
     Request(Request<Span>),
-    /// The shard itself; `None` once it has been taken.
+    /// For the shard itself; `None` once it has been taken.
     Note(Option<N>),
 }
 
-/// Requests of one shard, taken from its lane.
+/// A batch of requests of one shard.
 #[derive(Debug)]
 pub struct Requests<N> {
     batch: LaneBatch<Item<N>>,
-    /// How many of them have been done.
+    /// How many of them have been handled.
     done: usize,
 }
 
 /// One of [`Requests`].
 #[derive(Debug)]
 pub enum Asked<'a, N> {
-    /// Of the engine.
+    /// For the engine.
     Request(Request<&'a [u8]>),
-    /// Of the shard.
+    /// For the shard.
     Note(N),
 }
 
-/// Deliveries of one shard, taken from its lane.
+/// A batch of deliveries of one shard.
 #[derive(Debug)]
 pub struct Deliveries(LaneBatch<Delivery<Span>>);
 
 impl<N> Requests<N> {
-    /// When they were handed over: of two batches of a process, the one that was first has the
-    /// smaller number.
+    /// Orders the hand-overs in the process: an earlier batch has a smaller stamp.
     #[must_use]
     pub fn stamp(&self) -> u64 {
         self.batch.stamp
     }
 
-    /// Gives `take` one after the other, until it returns `false` for a request, which is to be
-    /// given again. Returns whether that was all, and whether it was any.
+    /// Passes the requests to `take` in order, until it returns `false`; that one is passed again by the next call.
+    /// Returns whether all were handled, and whether any was.
     pub fn take_each(&mut self, mut take: impl FnMut(Asked<'_, N>) -> bool) -> (bool, bool) {
         let before = self.done;
         let LaneBatch { items, bytes, .. } = &mut self.batch;
@@ -141,7 +138,7 @@ impl<N> Requests<N> {
 }
 
 impl Deliveries {
-    /// Gives `take` one after the other.
+    /// Passes the deliveries to `take` in order.
     pub fn take_each(self, mut take: impl FnMut(Delivery<&[u8]>)) {
         let LaneBatch { items, bytes, .. } = self.0;
         for item in items {
@@ -150,46 +147,46 @@ impl Deliveries {
     }
 }
 
-/// One direction between two shards.
+/// One direction between two shards, for one kind of message.
 #[derive(Debug)]
 struct Lane<T> {
     queue: ArrayQueue<LaneBatch<T>>,
-    /// The sender has more than fits and wants to be told of room.
-    starved: AtomicBool,
+    /// The sender has a batch that did not fit, and waits to be woken.
+    sender_waits: AtomicBool,
 }
 
 impl<T> Default for Lane<T> {
     fn default() -> Self {
         Self {
             queue: ArrayQueue::new(BATCHES_MAX),
-            starved: AtomicBool::new(false),
+            sender_waits: AtomicBool::new(false),
         }
     }
 }
 
-/// What wakes a shard.
+/// Wakes a shard's task.
 #[derive(Debug, Default)]
-struct Bell {
+struct ShardWaker {
     waker: AtomicWaker,
-    rung: AtomicBool,
+    is_woken: AtomicBool,
 }
 
-impl Bell {
-    fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
+impl ShardWaker {
+    fn wake(&self) {
+        if !self.is_woken.swap(true, Ordering::AcqRel) {
             self.waker.wake();
         }
     }
 }
 
-/// All lanes of a process. `N` is what shards note for each other.
+/// All lanes of a process. `N` is the type of notes between shards.
 #[derive(Debug)]
 pub struct Mesh<N> {
     shards: u16,
     requests: Vec<Lane<Item<N>>>,
     deliveries: Vec<Lane<Delivery<Span>>>,
-    bells: Vec<Bell>,
-    /// The next batch of requests' stamp.
+    wakers: Vec<ShardWaker>,
+    /// The next stamp.
     stamp: AtomicU64,
 }
 
@@ -202,12 +199,12 @@ impl<N> Mesh<N> {
             shards,
             requests: (0..pairs).map(|_| Lane::default()).collect(),
             deliveries: (0..pairs).map(|_| Lane::default()).collect(),
-            bells: (0..shards).map(|_| Bell::default()).collect(),
+            wakers: (0..shards).map(|_| ShardWaker::default()).collect(),
             stamp: AtomicU64::new(0),
         })
     }
 
-    /// How many shards there are.
+    /// The number of shards.
     #[must_use]
     pub fn shards(&self) -> u16 {
         self.shards
@@ -218,7 +215,7 @@ impl<N> Mesh<N> {
     }
 }
 
-/// A shard's end of the mesh.
+/// One shard's endpoint of the mesh.
 #[derive(Debug)]
 pub struct Port<N> {
     shard: ShardId,
@@ -228,7 +225,7 @@ pub struct Port<N> {
 }
 
 impl<N> Port<N> {
-    /// The end that belongs to `shard`.
+    /// The endpoint of `shard`.
     #[must_use]
     pub fn new(shard: ShardId, mesh: Arc<Mesh<N>>) -> Self {
         let shards = usize::from(mesh.shards);
@@ -240,20 +237,20 @@ impl<N> Port<N> {
         }
     }
 
-    /// How many shards there are.
+    /// The number of shards.
     #[must_use]
     pub fn shards(&self) -> u16 {
         self.mesh.shards
     }
 
-    /// Whether anything waits to be handed over.
+    /// Whether any batch has not been handed over.
     #[must_use]
     pub fn has_unsent(&self) -> bool {
         let requests = self.requests.iter().any(|batch| !batch.items.is_empty());
         requests || self.deliveries.iter().any(|batch| !batch.items.is_empty())
     }
 
-    /// Notes something for another shard, in the order of the requests to it. Never refused.
+    /// Sends a note to another shard, in order with the requests to it. Never refused.
     pub fn note(&mut self, to: ShardId, note: N) {
         self.requests[to.index()].items.push(Item::Note(Some(note)));
         self.hand_over_full_requests(to);
@@ -266,33 +263,36 @@ impl<N> Port<N> {
             hand_over(
                 batch,
                 &self.mesh.requests[lane],
-                &self.mesh.bells[to.index()],
+                &self.mesh.wakers[to.index()],
                 &self.mesh.stamp,
             );
         }
     }
 
-    /// Ends the turn: hands over what was asked and sent. What finds no room
-    /// stays; the bell rings when there is some.
+    /// Ends the turn: hands over the collected batches. A batch whose lane is full stays; this shard is woken when
+    /// there is room.
     pub fn hand_over(&mut self) {
         for to in (0..self.mesh.shards).map(ShardId) {
-            let (lane, bell) = (self.mesh.lane(self.shard, to), &self.mesh.bells[to.index()]);
+            let (lane, waker) = (
+                self.mesh.lane(self.shard, to),
+                &self.mesh.wakers[to.index()],
+            );
             hand_over(
                 &mut self.requests[to.index()],
                 &self.mesh.requests[lane],
-                bell,
+                waker,
                 &self.mesh.stamp,
             );
             hand_over(
                 &mut self.deliveries[to.index()],
                 &self.mesh.deliveries[lane],
-                bell,
+                waker,
                 &self.mesh.stamp,
             );
         }
     }
 
-    /// Whether another shard asks something.
+    /// Whether another shard has handed over requests.
     ///
     /// Cost: a look at each lane.
     #[must_use]
@@ -302,14 +302,14 @@ impl<N> Port<N> {
         lanes.any(|lane| !self.mesh.requests[lane].queue.is_empty())
     }
 
-    /// The next batch that another shard asks.
+    /// The next batch of requests of another shard.
     #[must_use]
     pub fn next_requests(&self, from: ShardId) -> Option<Requests<N>> {
         let batch = self.take(&self.mesh.requests, from)?;
         Some(Requests { batch, done: 0 })
     }
 
-    /// The next batch that another shard sends.
+    /// The next batch of deliveries of another shard.
     #[must_use]
     pub fn next_deliveries(&self, from: ShardId) -> Option<Deliveries> {
         self.take(&self.mesh.deliveries, from).map(Deliveries)
@@ -318,17 +318,19 @@ impl<N> Port<N> {
     fn take<T>(&self, lanes: &[Lane<T>], from: ShardId) -> Option<LaneBatch<T>> {
         let lane = &lanes[self.mesh.lane(from, self.shard)];
         let batch = lane.queue.pop()?;
-        if lane.starved.load(Ordering::Acquire) && lane.starved.swap(false, Ordering::AcqRel) {
-            self.mesh.bells[from.index()].ring();
+        if lane.sender_waits.load(Ordering::Acquire)
+            && lane.sender_waits.swap(false, Ordering::AcqRel)
+        {
+            self.mesh.wakers[from.index()].wake();
         }
         Some(batch)
     }
 
-    /// Waits until another shard says something or has room again.
-    pub fn poll_rung(&self, cx: &Context<'_>) -> Poll<()> {
-        let bell = &self.mesh.bells[self.shard.index()];
-        bell.waker.register(cx.waker());
-        if bell.rung.swap(false, Ordering::AcqRel) {
+    /// Waits until another shard has handed over a batch, or has made room for one.
+    pub fn poll_woken(&self, cx: &Context<'_>) -> Poll<()> {
+        let waker = &self.mesh.wakers[self.shard.index()];
+        waker.waker.register(cx.waker());
+        if waker.is_woken.swap(false, Ordering::AcqRel) {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -360,33 +362,32 @@ impl<N> Lanes for Port<N> {
             hand_over(
                 batch,
                 &self.mesh.deliveries[lane],
-                &self.mesh.bells[to.index()],
+                &self.mesh.wakers[to.index()],
                 &self.mesh.stamp,
             );
         }
     }
 }
 
-fn hand_over<T>(batch: &mut LaneBatch<T>, lane: &Lane<T>, bell: &Bell, stamp: &AtomicU64) {
+fn hand_over<T>(batch: &mut LaneBatch<T>, lane: &Lane<T>, waker: &ShardWaker, stamp: &AtomicU64) {
     if batch.items.is_empty() {
         return;
     }
-    // Whoever hears of what a batch says, and says something because of it, does so in a
-    // batch with a larger stamp. One that finds no room gets a new one each time: what is added to
-    // it meanwhile may have been said because of others.
+    // A message that another one caused is in a batch with a larger stamp. A batch that does not fit gets a new
+    // stamp at each attempt: messages added to it meanwhile may have been caused by later ones.
     batch.stamp = stamp.fetch_add(1, Ordering::Relaxed) + 1;
     match lane.queue.push(std::mem::take(batch)) {
-        Ok(()) => bell.ring(),
+        Ok(()) => waker.wake(),
         Err(back) => {
             *batch = back;
-            lane.starved.store(true, Ordering::Release);
-            // The other side may have made room before it could see the mark.
+            lane.sender_waits.store(true, Ordering::Release);
+            // The receiver may have made room before it could see the flag.
             if !lane.queue.is_full()
                 && let Err(back) = lane.queue.push(std::mem::take(batch))
             {
                 *batch = back;
             }
-            bell.ring();
+            waker.wake();
         }
     }
 }
@@ -399,7 +400,7 @@ mod tests {
     use std::task::Waker;
 
     fn publish(port: &mut Port<u32>, to: ShardId, number: u32) {
-        // Requests and notes share a lane, and so an order.
+        // Requests and notes share a lane, and therefore an order.
         if number.is_multiple_of(1000) {
             return port.note(to, number);
         }
@@ -447,13 +448,13 @@ mod tests {
             a.hand_over();
             let full = a.requests_full(ShardId(1));
             filled += u32::from(full);
-            assert_eq!(b.poll_rung(&cx), Poll::Ready(()));
-            assert_eq!(a.poll_rung(&cx), Poll::Pending);
+            assert_eq!(b.poll_woken(&cx), Poll::Ready(()));
+            assert_eq!(a.poll_woken(&cx), Poll::Pending);
             while let Some(mut requests) = b.next_requests(ShardId(0)) {
                 let mut refused = false;
                 loop {
                     let (all, _) = requests.take_each(|asked| {
-                        // A request that is refused is given again.
+                        // A request for which `take` returned `false` is passed again.
                         if heard % 777 == 7
                             && matches!(asked, Asked::Request(_))
                             && !std::mem::replace(&mut refused, true)
@@ -471,7 +472,7 @@ mod tests {
                 }
             }
             if full {
-                assert_eq!(a.poll_rung(&cx), Poll::Ready(()), "room is announced");
+                assert_eq!(a.poll_woken(&cx), Poll::Ready(()), "room is announced");
             }
         }
         assert!(filled > 0, "the test fills the lane");

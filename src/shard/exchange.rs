@@ -117,7 +117,7 @@ impl Shard {
     /// not fit, and wakes the tasks that wait for room.
     pub fn poll_mesh(&self, cx: &Context<'_>) -> Poll<()> {
         let core = self.core.borrow();
-        let rung = core.port.poll_rung(cx);
+        let rung = core.port.poll_woken(cx);
         if rung.is_ready() && core.port.has_unsent() {
             self.flusher.raise();
         }
