@@ -1,4 +1,4 @@
-//! The payload of a close frame.
+//! Close codes (RFC 6455 section 7.4) and the payload of a close frame.
 
 use super::close_code::CloseCode;
 use super::error::ProtocolError;

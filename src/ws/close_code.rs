@@ -2,8 +2,8 @@
 
 /// The status code of a close frame.
 ///
-/// Any `u16` can be held, because a peer may send any; [`is_valid_on_wire`](Self::is_valid_on_wire)
-/// tells which of them may be seen in a frame.
+/// Any `u16` is representable, because a peer may send any; [`is_valid_on_wire`](Self::is_valid_on_wire) tells
+/// which are allowed in a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CloseCode(pub u16);
 
@@ -14,26 +14,26 @@ impl CloseCode {
     pub const GOING_AWAY: Self = Self(1001);
     /// The peer broke the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
-    /// The endpoint does not take this type of message.
+    /// The endpoint does not accept this type of message.
     pub const UNSUPPORTED_DATA: Self = Self(1003);
     /// A message's content does not fit its type: text that is not UTF-8, deflate that is corrupt.
     pub const INVALID_PAYLOAD: Self = Self(1007);
     /// The message breaks a rule of the application.
     pub const POLICY_VIOLATION: Self = Self(1008);
-    /// The message is larger than the endpoint takes.
+    /// The message is larger than the endpoint accepts.
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
-    /// A client misses an extension in the handshake's answer.
+    /// The server did not negotiate an extension that the client requires.
     pub const MANDATORY_EXTENSION: Self = Self(1010);
-    /// The endpoint met something unexpected.
+    /// The endpoint met an unexpected condition.
     pub const INTERNAL_ERROR: Self = Self(1011);
-    /// The server restarts; the client may come back after a random delay (IANA registry).
+    /// The server restarts; the client may reconnect after a random delay (IANA registry).
     pub const SERVICE_RESTART: Self = Self(1012);
-    /// The server is overloaded; the client may try another one or later (IANA registry).
+    /// The server is overloaded; the client may try another one, or again later (IANA registry).
     pub const TRY_AGAIN_LATER: Self = Self(1013);
-    /// A gateway got an invalid answer from behind it (IANA registry).
+    /// A gateway got an invalid response from its upstream (IANA registry).
     pub const BAD_GATEWAY: Self = Self(1014);
 
-    /// Whether the code may be sent in a close frame. This is the one list of such codes:
+    /// Whether the code may be sent in a close frame. The list:
     ///
     /// - 1000 to 1003 and 1007 to 1011, defined by RFC 6455 section 7.4.1,
     /// - 1012 to 1014, registered with IANA since, which deployed servers and browsers send,

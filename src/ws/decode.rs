@@ -16,15 +16,15 @@ use small::Small;
 mod partial;
 mod small;
 
-/// What a connection may make its decoder hold.
+/// The limits of a decoder.
 #[derive(Clone, Copy, Debug)]
 pub struct DecoderLimits {
-    /// The largest message in bytes, all its fragments together, after inflating. A frame that
-    /// would exceed it is refused by its header, before any of its payload is taken.
+    /// The largest message in bytes, all fragments together, after inflating. A frame that would exceed it is
+    /// refused by its header, before any of its payload is buffered.
     pub message_bytes_max: usize,
 }
 
-/// What arrived. The payload is borrowed, from the read buffer whenever it lies there in one piece.
+/// A received event. Its payload borrows the read buffer if it lies there in one piece.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A complete message.
@@ -35,23 +35,23 @@ pub enum Event<'a> {
         /// work in place.
         payload: &'a mut [u8],
     },
-    /// A frame of a message that goes on. It has nothing for anybody, and counts as work done.
+    /// A fragment of an unfinished message: no payload, but it counts as work done.
     Fragment,
-    /// A complete message that is compressed: [`Decoder::inflate`] gives it, now or never. What it
-    /// takes to inflate it is spent only if somebody wants it.
+    /// A complete compressed message: [`Decoder::inflate`] returns it, before the next call only. So a message that is
+    /// not needed is not inflated.
     Compressed,
     /// A ping, to be answered with a pong of the same payload (at most 125 bytes).
     Ping(&'a [u8]),
     /// A pong.
     Pong(&'a [u8]),
-    /// The peer closes, with a code and a reason or without. Nothing comes after this.
+    /// A close frame, with its code and reason if it has them. No event follows.
     Close(Option<(CloseCode, &'a str)>),
 }
 
 /// The receiving side of one connection.
 ///
-/// It holds only what is incomplete: a few words, and no heap memory between messages. A message
-/// that arrives in pieces is collected in one buffer that grows by what arrived.
+/// It holds only incomplete frames and messages: a few words, and no heap memory between messages. A message that
+/// arrives in pieces is collected in one buffer that grows with what has arrived.
 ///
 /// ```
 /// use fanfare::ws::{Decoder, Event, Input, Limits, OpCode};
@@ -76,13 +76,13 @@ pub enum Event<'a> {
 /// ```
 #[derive(Debug)]
 pub struct Decoder {
-    /// What is incomplete, or was lent out with the last event.
+    /// The incomplete frame and message, and the payload borrowed by the last event.
     partial: Option<Box<Partial>>,
-    /// The peer's compression context, if it was agreed that the peer keeps one.
+    /// The compression context of the client's messages, if it was negotiated.
     context: Option<Box<Inflater>>,
     message_bytes_max: usize,
     compression: Compression,
-    /// A close frame was received, or the peer broke the protocol: what follows is ignored.
+    /// A close frame or a protocol error was received: later input is ignored.
     closed: bool,
 }
 
@@ -93,15 +93,15 @@ enum Compression {
     WithContext,
 }
 
-/// What a frame has brought.
+/// The result of one frame.
 #[derive(Debug)]
 enum Step {
-    /// A part of a message.
+    /// A fragment of an unfinished message.
     Fragment,
     Whole(Whole),
 }
 
-/// An event before its payload is borrowed.
+/// A complete event whose payload is not yet borrowed.
 #[derive(Debug)]
 struct Whole {
     opcode: OpCode,
@@ -110,7 +110,7 @@ struct Whole {
     compressed: bool,
 }
 
-/// Where the payload of an event is.
+/// Where an event's payload lies.
 #[derive(Debug)]
 enum PayloadPlace {
     Input(Range<usize>),
@@ -134,13 +134,12 @@ impl Decoder {
         }
     }
 
-    /// The next event in `input`; `None` when all of it is consumed, an incomplete frame being kept
-    /// here. To pause between two events, keep [`Input::rest`] and come back with it.
+    /// The next event in `input`; `None` when all of it is consumed, with an incomplete frame kept in the decoder.
+    /// To pause between two events, keep [`Input::rest`] and pass it again.
     ///
-    /// After a [`Event::Close`], and after an error, everything else is consumed and ignored.
+    /// After [`Event::Close`] or an error, all further input is consumed and ignored.
     ///
-    /// Cost: a small whole message is unmasked and borrowed where it lies, without allocation or
-    /// copy. Nothing is inflated.
+    /// Cost: a small whole message is unmasked and borrowed in place, without allocation or copy. Nothing is inflated.
     ///
     /// # Errors
     ///
@@ -170,11 +169,11 @@ impl Decoder {
         self.next_any(input)
     }
 
-    /// Inflates the message that the last [`Event::Compressed`] told of, with the same `input`; its kind
-    /// and payload are as in [`Event::Message`].
+    /// Inflates the message of the last [`Event::Compressed`], with the same `input`; returns its opcode and payload as
+    /// [`Event::Message`] has them.
     ///
-    /// `inflater` is for all connections of a thread; of a peer that keeps a context, the decoder has
-    /// one of its own.
+    /// `inflater` is shared by all connections of a thread; if a client keeps a context, its decoder has its own
+    /// and uses that.
     ///
     /// Cost: some nanoseconds a byte, and one allocation that the next call of [`next`](Self::next) frees.
     ///
@@ -211,20 +210,20 @@ impl Decoder {
         }
     }
 
-    /// Whether a compressed message may be passed over without inflating it: not where later ones may
-    /// refer to it. If it is all the same, [`next`](Self::next) has no more than an error.
+    /// Whether a compressed message may be left uninflated: not if the client keeps a context, since later messages may
+    /// refer to it. If one is left all the same, [`next`](Self::next) fails.
     #[must_use]
     pub const fn may_pass_over(&self) -> bool {
         !matches!(self.compression, Compression::WithContext)
     }
 
-    /// Whether a message or a frame has begun and not ended: what a deadline is for.
+    /// Whether a message or a frame is incomplete, so that a deadline applies.
     #[must_use]
     pub fn is_mid_message(&self) -> bool {
         self.partial.as_deref().is_some_and(Partial::is_open)
     }
 
-    /// Bytes of heap memory held now, for an account over all connections.
+    /// Bytes of heap memory held.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         let partial = self.partial.as_deref().map_or(0, |partial| {
@@ -269,7 +268,7 @@ impl Decoder {
         }))
     }
 
-    /// Nothing comes after an error.
+    /// Records that the connection has failed: no event follows.
     fn fail(&mut self, error: ProtocolError) -> ProtocolError {
         self.closed = true;
         self.partial = None;
@@ -295,7 +294,7 @@ impl Decoder {
         }
     }
 
-    /// Frees what the last event borrowed, and everything once nothing is open.
+    /// Frees the payload of the last event, and all buffers once nothing is incomplete.
     fn release(&mut self) -> Result<(), ProtocolError> {
         if let Some(partial) = &mut self.partial {
             let was_passed_over = partial.compressed.take().is_some();
@@ -319,7 +318,7 @@ impl Decoder {
     fn frame(&mut self, input: &mut Input<'_>) -> Result<Option<Frame>, ProtocolError> {
         if let Some(partial) = &mut self.partial {
             if partial.frame.is_some() {
-                // Only asked for when there is something to add to it.
+                // Not called for an incomplete header without new bytes.
                 return Ok(if input.is_empty() {
                     None
                 } else {
@@ -347,7 +346,7 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Decides by its header alone whether a frame is allowed now.
+    /// Checks by its header alone whether a frame is allowed in this state.
     fn admit(&self, header: &Header) -> Result<Frame, ProtocolError> {
         let message = self
             .partial
@@ -387,7 +386,7 @@ impl Decoder {
         }
     }
 
-    /// Takes what is there of a control frame.
+    /// Takes the available payload of a control frame.
     fn control(&mut self, mut frame: Frame, input: &mut Input<'_>) -> Option<Whole> {
         let opcode = frame.opcode;
         if frame.is_whole_in(input) {
@@ -413,7 +412,7 @@ impl Decoder {
         })
     }
 
-    /// Takes what is there of a data frame and appends it to its message.
+    /// Takes the available payload of a data frame and appends it to its message.
     fn fragment(
         &mut self,
         mut frame: Frame,
@@ -447,7 +446,7 @@ impl Decoder {
         })))
     }
 
-    /// Inflates a complete message and checks it if it is text.
+    /// Inflates a complete message, and checks UTF-8 if it is text.
     fn inflated(
         &mut self,
         opcode: OpCode,

@@ -1,10 +1,9 @@
 //! permessage-deflate (RFC 7692).
 //!
-//! The server never keeps a compression context between its messages
-//! (`server_no_context_takeover`), so that a broadcast is compressed once and its bytes are shared
-//! by every connection with the same window, and one [`Deflater`] serves a whole shard. By default
-//! it asks the same of clients, so that one [`Inflater`] does too and an idle connection costs
-//! nothing.
+//! The server keeps no compression context between its messages (`server_no_context_takeover`), so that a broadcast
+//! is compressed once, its bytes are shared by all connections with the same window, and one [`Deflater`] serves a
+//! shard. By default it asks the same of clients, so that one [`Inflater`] serves a shard and an idle connection
+//! costs nothing.
 
 mod deflater;
 mod inflater;
@@ -14,6 +13,6 @@ pub use deflater::Deflater;
 pub use inflater::{Inflater, compressed_bytes_max};
 pub use offer::{Agreed, DeflateOptions, OFFERS_MAX, negotiate};
 
-/// The end of every DEFLATE stream that was flushed: the length of an empty stored block, which a
-/// sender leaves out (RFC 7692 sections 7.2.1 and 7.2.2).
+/// The end of every flushed DEFLATE stream, the length of an empty stored block, which senders omit (RFC 7692 sections
+/// 7.2.1 and 7.2.2).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];

@@ -18,7 +18,7 @@ pub const fn header_len(payload_len: usize) -> usize {
     }
 }
 
-/// Appends the header of a final frame; the payload is for the caller to append.
+/// Appends the header of a final frame; the caller appends the payload.
 ///
 /// `rsv1` marks the payload as compressed (RFC 7692 section 6).
 #[inline]
@@ -40,7 +40,7 @@ pub fn put_header(out: &mut Vec<u8>, opcode: OpCode, rsv1: bool, payload_len: us
 
 /// Appends a final, uncompressed frame.
 ///
-/// A control frame's payload is at most 125 bytes; a longer one is the caller's mistake.
+/// A control frame's payload has at most 125 bytes; a longer one is the caller's mistake.
 ///
 /// Cost: one reservation and one copy of the payload.
 #[inline]
@@ -51,8 +51,8 @@ pub fn put_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// Appends a close frame. A code that is not allowed in a frame, such as the 1005 of a peer that
-/// sent none, makes one without a payload; a reason that does not fit is cut at a character.
+/// Appends a close frame. A code that is not allowed in a frame, such as 1005, is sent as an empty payload; a
+/// reason that is too long is cut at a character boundary.
 pub fn put_close(out: &mut Vec<u8>, code: CloseCode, reason: &str) {
     if !code.is_valid_on_wire() {
         return put_frame(out, OpCode::Close, b"");

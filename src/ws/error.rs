@@ -1,14 +1,14 @@
-//! What a peer can do wrong once it speaks WebSocket.
+//! Protocol violations of a peer.
 
 use super::close_code::CloseCode;
 
-/// A violation that ends the connection. The text says what was wrong and fits a close reason.
+/// A violation that ends the connection. The text says what is wrong, and fits a close reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// RFC 6455 section 5.1: a server closes the connection upon an unmasked frame.
     #[error("frame from a client is not masked")]
     Unmasked,
-    /// RFC 6455 section 5.2: a reserved bit that no negotiated extension gives a meaning here.
+    /// RFC 6455 section 5.2: a reserved bit without a meaning in a negotiated extension.
     #[error("reserved bit is set")]
     ReservedBit,
     /// RFC 6455 section 5.2: opcodes 3 to 7 and 11 to 15.
@@ -26,7 +26,7 @@ pub enum ProtocolError {
     /// RFC 6455 section 5.2: the most significant bit of a 64-bit length is 0.
     #[error("payload length has its top bit set")]
     LengthTopBit,
-    /// RFC 6455 section 5.4: nothing is there to be continued.
+    /// RFC 6455 section 5.4: no message is in progress.
     #[error("continuation frame without a message to continue")]
     UnexpectedContinuation,
     /// RFC 6455 section 5.4: fragments of two messages are not interleaved.
@@ -50,7 +50,7 @@ pub enum ProtocolError {
     /// RFC 7692 section 7.2.2: the payload is not a DEFLATE stream, or refers to data before it.
     #[error("compressed message is corrupt")]
     CorruptDeflate,
-    /// The message is mostly compressed bytes that produce nothing: a cost without a content.
+    /// The message is mostly compressed bytes without output, which cost work and carry nothing.
     #[error("compressed message has too many empty blocks")]
     DeflateWaste,
 }

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::deflate::Agreed;
 use super::syntax::{elements, is_token};
 
-/// Why a request is not upgraded. The text says what was wrong and is fit for the answer's body.
+/// Why a request is not upgraded. The text says what is wrong, for the response's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
     /// Only GET can be upgraded.
@@ -22,10 +22,10 @@ pub enum HandshakeError {
     /// `Host` is absent or repeated.
     #[error("a WebSocket handshake has one Host header")]
     Host,
-    /// A body was announced, and would be taken for frames.
+    /// A body was announced; its bytes would be read as frames.
     #[error("a WebSocket handshake has no body")]
     Body,
-    /// The request does not ask for an upgrade at all.
+    /// The request does not ask for an upgrade.
     #[error("this path speaks WebSocket: an Upgrade header is needed")]
     NoUpgrade,
     /// `Upgrade` does not name `websocket`.
@@ -37,7 +37,7 @@ pub enum HandshakeError {
     /// `Sec-WebSocket-Version` is absent or repeated.
     #[error("a WebSocket handshake has one Sec-WebSocket-Version header")]
     NoVersion,
-    /// `Sec-WebSocket-Version` is another than 13.
+    /// `Sec-WebSocket-Version` is not 13.
     #[error("the WebSocket version is not 13")]
     Version,
     /// `Sec-WebSocket-Key` is absent, repeated, or not the base64 of 16 bytes.
@@ -49,7 +49,7 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// The status to answer with.
+    /// The status of the response.
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
@@ -66,8 +66,8 @@ impl HandshakeError {
         }
     }
 
-    /// The headers that the status demands (RFC 9110 sections 15.5.6 and 15.5.22, RFC 6455
-    /// section 4.4). A refused request's connection is to be closed besides.
+    /// The headers that the status requires (RFC 9110 sections 15.5.6 and 15.5.22, RFC 6455 section 4.4). The
+    /// connection is closed besides.
     #[must_use]
     pub const fn headers(self) -> &'static [(HeaderName, &'static str)] {
         const UPGRADE_TO: (HeaderName, &str) = (UPGRADE, "websocket");
@@ -87,20 +87,20 @@ pub struct Upgrade<'h> {
     accept: String,
 }
 
-/// Whether a request offers to go on as a WebSocket, properly or not.
+/// Whether a request asks for a WebSocket upgrade, valid or not.
 #[must_use]
 pub fn offers_websocket(headers: &HeaderMap) -> bool {
     names(headers, &UPGRADE, "websocket")
 }
 
 impl<'h> Upgrade<'h> {
-    /// Checks a request's head (RFC 6455 section 4.2.1); its target is for the caller to check.
+    /// Checks a request's head (RFC 6455 section 4.2.1), except its target.
     ///
     /// Cost: one pass over the headers concerned, one SHA-1.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong with it.
+    /// The first violation found.
     pub fn check(
         method: &Method,
         version: Version,
@@ -146,7 +146,7 @@ impl<'h> Upgrade<'h> {
         })
     }
 
-    /// The subprotocols the client speaks, the preferred one first. All are tokens.
+    /// The subprotocols that the client offers, in its order of preference. All are tokens.
     pub fn protocols(&self) -> impl Iterator<Item = &'h str> + use<'h> {
         values(self.headers, &SEC_WEBSOCKET_PROTOCOL).flat_map(elements)
     }
@@ -156,13 +156,13 @@ impl<'h> Upgrade<'h> {
         values(self.headers, &SEC_WEBSOCKET_EXTENSIONS)
     }
 
-    /// The head of the answer (RFC 6455 section 4.2.2), after which both sides send frames.
+    /// The head of the 101 response (RFC 6455 section 4.2.2), after which both sides send frames.
     ///
     /// `protocol` is one of [`protocols`](Self::protocols).
     ///
     /// # Panics
     ///
-    /// If `protocol` is not a token, so that nothing can be smuggled into the head.
+    /// If `protocol` is not a token, which could inject into the head.
     #[must_use]
     pub fn response(&self, protocol: Option<&str>, agreed: Option<&Agreed>) -> Vec<u8> {
         let mut head = String::with_capacity(256);
@@ -186,7 +186,7 @@ impl<'h> Upgrade<'h> {
     }
 }
 
-/// The values of all headers of that name that are text.
+/// The values of all headers of this name that are text.
 fn values<'h>(
     headers: &'h HeaderMap,
     name: &HeaderName,
@@ -197,21 +197,21 @@ fn values<'h>(
         .filter_map(|value| value.to_str().ok())
 }
 
-/// The value of a header that must be there exactly once.
+/// The value of a header that must occur exactly once.
 fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h [u8]> {
     let mut all = headers.get_all(name).into_iter();
     let first = all.next()?;
     all.next().is_none().then_some(first.as_bytes())
 }
 
-/// Whether a list header names `token`, in any case, among others.
+/// Whether a list header includes `token`, case-insensitively.
 fn names(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     values(headers, name)
         .flat_map(elements)
         .any(|element| element.eq_ignore_ascii_case(token))
 }
 
-/// Whether bytes follow the head that are not frames.
+/// Whether a body is announced.
 fn has_body(headers: &HeaderMap) -> bool {
     let mut lengths = headers.get_all(CONTENT_LENGTH).into_iter();
     headers.contains_key(TRANSFER_ENCODING) || lengths.any(|length| length != "0")

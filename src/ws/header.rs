@@ -15,11 +15,11 @@ pub enum OpCode {
     Text = 1,
     /// A message of bytes, or its first fragment.
     Binary = 2,
-    /// The end of what the sender has to say.
+    /// The closing handshake.
     Close = 8,
-    /// A question whether the peer is there; answered by a pong with the same payload.
+    /// A keep-alive request; answered by a pong with the same payload.
     Ping = 9,
-    /// The answer to a ping, or an unsolicited sign of life.
+    /// The answer to a ping, or an unsolicited keep-alive.
     Pong = 10,
 }
 
@@ -43,14 +43,14 @@ impl OpCode {
     }
 }
 
-/// A complete header that is legal in itself; whether it is legal now, the decoder knows.
+/// A complete, valid header. Whether it is allowed in the current state is the decoder's decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) opcode: OpCode,
     pub(super) fin: bool,
     pub(super) rsv1: bool,
     pub(super) key: [u8; 4],
-    /// As declared: nothing may be allocated by it.
+    /// As declared by the client: never the size of an allocation.
     pub(super) payload_len: u64,
     /// Bytes of the header itself.
     pub(super) len: usize,
@@ -59,7 +59,7 @@ pub(super) struct Header {
 impl Header {
     /// Reads the header at the start of `bytes`; `None` when more bytes are needed.
     ///
-    /// Everything the first two bytes can be refused for is refused as soon as they are there.
+    /// What the first two bytes violate is refused as soon as they have arrived.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<Self>, ProtocolError> {
         let Some((&[first, second], rest)) = bytes.split_first_chunk::<2>() else {
             return Ok(None);
@@ -99,7 +99,7 @@ impl Header {
     }
 }
 
-/// The payload length whose short form is `short`, and what follows it.
+/// The payload length whose 7-bit form is `short`, and the bytes that follow it.
 fn payload_len(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, ProtocolError> {
     let (len, rest) = match short {
         126 => match rest.split_first_chunk::<2>() {

@@ -6,12 +6,12 @@ use super::mask::unmask;
 
 /// The bytes of one read, consumed from the front by [`Decoder::next`](super::Decoder::next).
 ///
-/// Payloads are unmasked in place as they are consumed; what is not consumed yet is untouched, so
-/// that [`rest`](Self::rest) can be kept and handed in again later.
+/// Payloads are unmasked in place as they are consumed. Bytes not consumed are unchanged, so that
+/// [`rest`](Self::rest) can be kept and passed again later.
 #[derive(Debug)]
 pub struct Input<'b> {
     bytes: &'b mut [u8],
-    /// Everything before is consumed.
+    /// Bytes before this index are consumed.
     at: usize,
 }
 
@@ -22,20 +22,20 @@ impl<'b> Input<'b> {
         Self { bytes, at: 0 }
     }
 
-    /// The bytes that are not consumed yet, as they were received.
+    /// The bytes not consumed, as received.
     #[must_use]
     #[inline]
     pub fn rest(&self) -> &[u8] {
         &self.bytes[self.at..]
     }
 
-    /// Whether everything is consumed.
+    /// Whether all bytes are consumed.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.at == self.bytes.len()
     }
 
-    /// Consumes `len` bytes, at most what is left.
+    /// Consumes `len` bytes, or the rest if that is less.
     #[inline]
     pub(super) fn advance(&mut self, len: usize) {
         debug_assert!(len <= self.rest().len());
@@ -49,12 +49,12 @@ impl<'b> Input<'b> {
         Some(byte)
     }
 
-    /// Consumes everything.
+    /// Consumes the rest.
     pub(super) const fn clear(&mut self) {
         self.at = self.bytes.len();
     }
 
-    /// Consumes `len` bytes of payload, unmasks them, and says where they are.
+    /// Consumes and unmasks up to `len` bytes of payload, and returns their range.
     #[inline]
     pub(super) fn payload(&mut self, len: usize, key: [u8; 4]) -> Range<usize> {
         let range = self.at..self.at + len;

@@ -1,11 +1,11 @@
 //! Masking (RFC 6455 section 5.3).
 
-/// Bytes handled at once: what the compiler turns into a few vector instructions.
+/// Bytes per step, which the compiler turns into a few vector instructions.
 const BLOCK: usize = 32;
 
-/// Undoes, or does, the masking of a payload that starts with the first byte of `key`.
+/// Masks or unmasks a payload whose first byte goes with the first byte of `key`.
 ///
-/// Cost: 3 ns for 128 bytes, 17 ns for a KiB; a loop over the bytes takes 27 and 200.
+/// Cost: 3 ns for 128 bytes, 17 ns for 1 KiB; a loop over the bytes takes 27 ns and 200 ns.
 #[inline]
 pub fn unmask(payload: &mut [u8], key: [u8; 4]) {
     let key = u32::from_ne_bytes(key);
@@ -26,7 +26,7 @@ pub fn unmask(payload: &mut [u8], key: [u8; 4]) {
     }
 }
 
-/// The key for the bytes that follow the first `len` of a payload.
+/// The key for the bytes after the first `len` of a payload.
 #[inline]
 pub(super) const fn rotate(mut key: [u8; 4], len: usize) -> [u8; 4] {
     key.rotate_left(len % 4);

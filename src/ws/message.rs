@@ -1,4 +1,4 @@
-//! A message that is arriving in several frames or several reads.
+//! A message that arrives in several frames or several reads.
 
 use super::error::ProtocolError;
 use super::header::OpCode;
@@ -9,10 +9,10 @@ use crate::collections::Segments;
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) opcode: OpCode,
-    /// `bytes` is a DEFLATE stream, to be inflated once it is complete.
+    /// `bytes` is a DEFLATE stream, inflated once it is complete.
     pub(super) compressed: bool,
     pub(super) bytes: Segments,
-    /// Of text that is not compressed.
+    /// The UTF-8 check of uncompressed text.
     text: utf8::Checker,
 }
 
@@ -26,10 +26,10 @@ impl Message {
         }
     }
 
-    /// Appends what arrived, and fails at the first byte that cannot be text (RFC 6455 section
-    /// 8.1), be the message complete or not.
+    /// Appends a chunk, and fails at the first byte that is not UTF-8 in a text (RFC 6455 section 8.1), before the
+    /// message is complete.
     ///
-    /// `len_max` is the greatest length the message can come to as far as is known now.
+    /// `len_max` bounds the length of the message as far as it is known now.
     pub(super) fn append(&mut self, chunk: &[u8], len_max: usize) -> Result<(), ProtocolError> {
         if self.opcode == OpCode::Text && !self.compressed {
             self.text.check(chunk)?;
@@ -38,7 +38,7 @@ impl Message {
         Ok(())
     }
 
-    /// Whether the text ends with a whole character. To be asked when the last byte is there.
+    /// Checks that a text does not end inside a character. Called after the last byte.
     pub(super) fn check_end(&self) -> Result<(), ProtocolError> {
         match self.text.is_whole() {
             true => Ok(()),

@@ -1,21 +1,21 @@
 //! The grammar that handshake headers share: comma-separated lists, tokens, quoted strings.
 //!
-//! Everything here reads its input once, front to back.
+//! Every function reads its input once, front to back.
 
 /// Whether `text` is a token (RFC 9110 section 5.6.2).
 pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token_byte)
 }
 
-/// The elements of a comma-separated list without quoted strings; empty ones are legal and left
-/// out (RFC 9110 section 5.6.1).
+/// The elements of a comma-separated list without quoted strings. Empty elements are legal and skipped (RFC 9110 section
+/// 5.6.1).
 pub(super) fn elements(list: &str) -> impl Iterator<Item = &str> {
     list.split(',')
         .map(trim)
         .filter(|element| !element.is_empty())
 }
 
-/// Without the optional white space around (RFC 9110 section 5.6.3).
+/// Strips optional white space from both ends (RFC 9110 section 5.6.3).
 fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
@@ -26,7 +26,7 @@ const fn is_token_byte(byte: u8) -> bool {
         | b'|' | b'~' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z')
 }
 
-/// Reads a header value from its front.
+/// Reads a header value front to back.
 #[derive(Debug)]
 pub(super) struct Scanner<'a> {
     rest: &'a str,
@@ -45,7 +45,7 @@ impl<'a> Scanner<'a> {
         self.rest.is_empty()
     }
 
-    /// Consumes `byte` if it comes next, white space before it included.
+    /// Consumes `byte`, and white space before it, if it comes next.
     pub(super) fn eat(&mut self, byte: char) -> bool {
         self.skip_space();
         match self.rest.strip_prefix(byte) {
@@ -57,7 +57,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A token, white space before it skipped.
+    /// Consumes a token, and white space before it.
     pub(super) fn token(&mut self) -> Option<&'a str> {
         self.skip_space();
         let end = self.rest.bytes().position(|byte| !is_token_byte(byte));
@@ -66,8 +66,8 @@ impl<'a> Scanner<'a> {
         (!token.is_empty()).then_some(token)
     }
 
-    /// A token, or a quoted string whose content is a token (RFC 6455 section 9.1). A quoted
-    /// string may spell it with backslashes; that is legal, pointless, and taken as malformed.
+    /// A token, or a quoted string whose content is a token (RFC 6455 section 9.1). Backslash escapes inside are
+    /// legal but treated as malformed.
     pub(super) fn token_or_quoted(&mut self) -> Option<&'a str> {
         if !self.eat('"') {
             return self.token();

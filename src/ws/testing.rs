@@ -1,4 +1,4 @@
-//! What the tests of this room share: a client's frames, an ear for events, streams at random.
+//! Helpers of this module's tests: masked frames, a collector of events, random streams.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ use super::{Decoder, Event, Input, ProtocolError, encode};
 
 const KEY: [u8; 4] = [0xa5, 0x01, 0x00, 0xff];
 
-/// An event that outlives the read buffer; a close as its code and reason in bytes.
+/// An owned event; a close as the bytes of its code and reason.
 pub(super) type Heard = (OpCode, Vec<u8>);
 
 /// A masked frame with `first` as its first byte, the length in its shortest form.
@@ -28,7 +28,7 @@ pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Feeds one read and appends what it brings.
+/// Decodes one read and appends its events.
 pub(super) fn hear(
     decoder: &mut Decoder,
     inflater: &mut Inflater,
@@ -61,7 +61,7 @@ pub(super) fn hear(
     Ok(())
 }
 
-/// Streams from a client: most of them legal, some with one frame or one byte that is not.
+/// Streams from a client: most of them valid, some with one invalid frame or byte.
 pub(super) fn streams() -> impl Strategy<Value = Vec<u8>> {
     let frames = prop_oneof![
         6 => whole_message(),

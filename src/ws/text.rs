@@ -1,27 +1,27 @@
-//! Text messages that many peers share, compressed or not.
+//! Text frames that many peers share, compressed or not.
 
 use super::OpCode;
 use super::deflate::Deflater;
 use super::encode::{put_frame, put_header};
 use crate::config::Websocket;
 
-/// The window of frames that all peers share, as a power of two. A peer that asked for a smaller one
-/// gets broadcasts uncompressed.
+/// The window of shared compressed frames, as a power of two. A peer that asked for a smaller one gets them
+/// uncompressed.
 pub const SHARED_WINDOW_BITS: u8 = 15;
 
-/// A buffer that has grown beyond this is given back after use.
+/// A buffer that has grown beyond this is shrunk after use.
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
 
-/// Writes text messages as frames; compressed ones keep no context, so that one frame serves all.
+/// Encodes text messages as frames. Compressed frames use no context, so that one frame serves all peers.
 #[derive(Debug)]
 pub struct TextFrames {
-    /// The deflater and the payloads that are worth it, if frames are compressed.
+    /// The deflater, and the smallest payload to compress, if compression is on.
     deflate: Option<(Deflater, usize)>,
     deflated: Vec<u8>,
 }
 
 impl TextFrames {
-    /// Frames that are not compressed.
+    /// An encoder without compression.
     #[must_use]
     pub const fn plain() -> Self {
         Self {
@@ -30,7 +30,7 @@ impl TextFrames {
         }
     }
 
-    /// Frames that are compressed where it is worth it.
+    /// An encoder that compresses payloads above the configured size.
     #[must_use]
     pub fn deflated(config: &Websocket) -> Self {
         Self {
@@ -53,7 +53,7 @@ impl TextFrames {
         }
     }
 
-    /// Gives back what one large message has left behind.
+    /// Shrinks buffers that a large message has grown.
     pub fn tidy(&mut self) {
         if self.deflated.capacity() > BUFFER_BYTES_MAX {
             self.deflated = Vec::new();

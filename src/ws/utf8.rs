@@ -1,11 +1,11 @@
-//! UTF-8 of text messages, whole or as it arrives (RFC 6455 section 8.1).
+//! UTF-8 checks of text messages, whole or in pieces (RFC 6455 section 8.1).
 
 use super::error::ProtocolError;
 
-/// Up to this length a look for ASCII comes before the general check.
+/// Up to this length in bytes, an ASCII check comes before the general one.
 const SHORT: usize = 1024;
 
-/// Checks a whole text. Most texts are short and ASCII, and seen to be that in half the time.
+/// Checks a whole text. Most texts are short and ASCII, which takes half the time.
 #[inline]
 pub(super) fn check(text: &[u8]) -> Result<(), ProtocolError> {
     if text.len() <= SHORT && is_ascii(text) {
@@ -36,10 +36,10 @@ fn is_ascii(text: &[u8]) -> bool {
     seen.iter().fold(0, |all, word| all | word) & HIGH_BITS == 0
 }
 
-/// Checks a text that arrives bit by bit.
+/// Checks a text that arrives in pieces.
 #[derive(Debug)]
 pub(super) struct Checker {
-    /// The last bytes that arrived, if they begin a character whose end is yet to come.
+    /// The first bytes of a character whose rest has not arrived.
     begun: [u8; 3],
     begun_len: usize,
 }
@@ -52,11 +52,11 @@ impl Checker {
         }
     }
 
-    /// Checks what comes next. Fails at the first byte that no valid text can have at its place.
+    /// Checks the next piece. Fails at the first byte that cannot occur at its place in a valid text.
     pub(super) fn check(&mut self, chunk: &[u8]) -> Result<(), ProtocolError> {
         let mut rest = chunk;
         if self.begun_len > 0 {
-            // The character that has begun ends in its next three bytes.
+            // The character in progress ends within the next three bytes.
             let (len, mut start) = (self.begun_len, [0; 6]);
             let next = chunk.len().min(3);
             start[..len].copy_from_slice(&self.begun[..len]);
@@ -75,7 +75,7 @@ impl Checker {
         Ok(())
     }
 
-    /// Whether what has arrived ends with a whole character.
+    /// Whether the text so far does not end inside a character.
     pub(super) const fn is_whole(&self) -> bool {
         self.begun_len == 0
     }
@@ -86,10 +86,10 @@ impl Checker {
     }
 }
 
-/// Checks the beginning of a text and returns how many of its bytes are whole characters; the at
-/// most three bytes after them begin a character whose end is yet to come.
+/// Checks the beginning of a text, and returns how many of its bytes are whole characters. Up to three bytes after them
+/// begin a character whose rest has not arrived.
 ///
-/// Fails at the first byte that no valid text can have at its place, whatever may follow.
+/// Fails at the first byte that cannot occur at its place in a valid text.
 pub(super) fn check_prefix(text: &[u8]) -> Result<usize, ProtocolError> {
     match simdutf8::compat::from_utf8(text) {
         Ok(_) => Ok(text.len()),

@@ -1,4 +1,4 @@
-//! What a decoder keeps between two reads.
+//! The state of a decoder between two reads.
 
 use std::ops::Range;
 
@@ -9,21 +9,21 @@ use super::super::mask::rotate;
 use super::super::message::Message;
 use super::Whole;
 
-/// Everything that has begun and not ended, and what was lent out.
+/// The incomplete frame and message, and the payload of the last event.
 #[derive(Debug, Default)]
 pub(super) struct Partial {
-    /// A header whose end has not arrived.
+    /// The start of an incomplete header.
     pub(super) header: [u8; HEADER_BYTES_MAX],
     pub(super) header_len: usize,
-    /// A frame whose end has not arrived.
+    /// An incomplete frame.
     pub(super) frame: Option<Frame>,
-    /// The payload of that frame so far if it is a control frame.
+    /// The payload so far, if that frame is a control frame.
     pub(super) control: Vec<u8>,
-    /// A message whose end has not arrived.
+    /// An incomplete message.
     pub(super) message: Option<Message>,
-    /// The payload lent out with the last event; freed by the next call.
+    /// The payload borrowed by the last event; freed by the next call.
     pub(super) lent: Vec<u8>,
-    /// A compressed message that was told of and not asked for yet.
+    /// The message of the last [`Event::Compressed`](super::Event::Compressed), not yet inflated.
     pub(super) compressed: Option<Whole>,
 }
 
@@ -33,21 +33,21 @@ pub(super) struct Frame {
     pub(super) opcode: OpCode,
     pub(super) fin: bool,
     pub(super) compressed: bool,
-    /// For the next byte of payload.
+    /// The masking key, rotated to the next byte of payload.
     pub(super) key: [u8; 4],
     /// Bytes of payload that have not arrived.
     pub(super) remaining: usize,
-    /// Some of the payload was in an earlier read.
+    /// Part of the payload was in an earlier read.
     pub(super) begun: bool,
 }
 
 impl Partial {
-    /// Whether something has begun and not ended.
+    /// Whether a frame or a message is incomplete.
     pub(super) const fn is_open(&self) -> bool {
         self.header_len > 0 || self.frame.is_some() || self.message.is_some()
     }
 
-    /// Goes on with a header that was cut by the end of a read.
+    /// Completes a header that was cut by the end of a read.
     pub(super) fn complete_header(
         &mut self,
         input: &mut Input<'_>,
@@ -70,7 +70,7 @@ impl Frame {
         !self.begun && self.remaining <= input.rest().len()
     }
 
-    /// Consumes and unmasks what is there of the payload.
+    /// Consumes and unmasks the payload that is available.
     pub(super) fn take(&mut self, input: &mut Input<'_>) -> Range<usize> {
         let len = self.remaining.min(input.rest().len());
         let range = input.payload(len, self.key);

@@ -1,4 +1,4 @@
-//! The short cut for most of what arrives.
+//! The fast path for small whole messages, the most common input.
 
 use super::super::header::OpCode;
 
@@ -11,8 +11,8 @@ pub(super) struct Small {
 }
 
 impl Small {
-    /// Finds such a message at the start of `bytes`. Anything else, legal or not, is `None` and
-    /// left to the general case.
+    /// Finds such a message at the start of `bytes`. For any other input, valid or not, `None`: the general path
+    /// handles it.
     #[inline]
     pub(super) fn find(bytes: &[u8], message_bytes_max: usize) -> Option<Self> {
         let (&[first, second], rest) = bytes.split_first_chunk::<2>()?;

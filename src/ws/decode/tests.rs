@@ -1,4 +1,4 @@
-//! Streams of bytes in, events out: whole, and cut in every way.
+//! Decodes streams of bytes whole, and cut in every way.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -29,7 +29,7 @@ fn agreed_with_context() -> Agreed {
     negotiate(["permessage-deflate"], &options).unwrap()
 }
 
-/// What a stream that arrives in these reads brings, and how it ends.
+/// The events of a stream that arrives in these reads, and how it ends.
 fn outcome<'a>(
     agreed: Option<&Agreed>,
     reads: impl IntoIterator<Item = &'a [u8]>,
@@ -250,7 +250,7 @@ fn f05_rsv1_is_for_the_first_frame_of_a_compressed_message_only() {
         &[],
         Err(ProtocolError::ReservedBit),
     );
-    // Without the bit, a message is as it is.
+    // Without the bit, a message is not inflated.
     check_with(
         Some(&agreed),
         &frame(0x81, b"plain"),
@@ -599,7 +599,7 @@ fn a_client_with_a_context_may_refer_to_earlier_messages() {
         events,
         Ok(()),
     );
-    // c03: without a context that is a reference to nothing.
+    // c03: without a context there is nothing to refer to.
     let corrupt = Err(ProtocolError::CorruptDeflate);
     check_with(Some(&agreed()), &stream.concat(), &events[..1], corrupt);
 }

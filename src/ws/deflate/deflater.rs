@@ -1,4 +1,4 @@
-//! Compressing messages to clients.
+//! Compression of messages to clients.
 
 use flate2::{Compress, Compression, FlushCompress};
 
@@ -8,8 +8,8 @@ use super::TAIL;
 const WINDOW_BITS_MIN: u8 = 9;
 const WINDOWS: usize = 7;
 
-/// The compressors of a shard, one for each window in use, made when first used (about 300 KiB
-/// each). Nothing is remembered from one message to the next (`server_no_context_takeover`).
+/// The compressors of a shard, one for each window in use, created on first use (about 300 KiB each). No context is
+/// kept between messages (`server_no_context_takeover`).
 #[derive(Debug)]
 pub struct Deflater {
     level: Compression,
@@ -17,7 +17,7 @@ pub struct Deflater {
 }
 
 impl Deflater {
-    /// Compressors that trade time for size as `level` says, 1 (fast) to 9 (small).
+    /// Compressors of `level` 1 (fast) to 9 (small).
     #[must_use]
     pub fn new(level: u32) -> Self {
         Self {
@@ -26,13 +26,12 @@ impl Deflater {
         }
     }
 
-    /// Appends `payload` as the payload of a compressed message (RFC 7692 section 7.2.1), for a
-    /// client that takes a window of `window_bits`
-    /// ([`Agreed::server_window_bits`](super::Agreed::server_window_bits)). It may come out
-    /// larger than it went in; it is the caller's choice to send `payload` itself instead.
+    /// Appends `payload` as the payload of a compressed message (RFC 7692 section 7.2.1), for a client with a window of
+    /// `window_bits` ([`Agreed::server_window_bits`](super::Agreed::server_window_bits)). The result may be larger than
+    /// `payload`; then the caller may send `payload` uncompressed instead.
     ///
-    /// Cost: some microseconds for the reset and some nanoseconds a byte; no allocation once warm,
-    /// but room in `out` for nine eighths of `payload`.
+    /// Cost: some microseconds for the reset and some nanoseconds a byte; no allocation once warm, but space in
+    /// `out` for nine eighths of `payload`.
     pub fn compress(&mut self, window_bits: u8, payload: &[u8], out: &mut Vec<u8>) {
         if payload.is_empty() {
             // RFC 7692 section 7.2.3.6: an empty stored block without its length.
@@ -55,16 +54,14 @@ impl Deflater {
         let start = out.len();
         let mut rest = payload;
         loop {
-            // Room for the worst case, nine bits a byte: a flush that has to be resumed may write
-            // its marker twice.
+            // Space for the worst case of nine bits a byte: a flush that is resumed may write its marker twice.
             out.reserve(rest.len() + rest.len() / 8 + 64);
             let (read, written) = (stream.total_in(), out.len());
             stream
                 .compress_vec(rest, out, FlushCompress::Sync)
                 .expect("a stream that was reset takes all input");
             rest = &rest[(stream.total_in() - read) as usize..];
-            // The flush is complete when there is room left after it, and can go no further when
-            // nothing moves: a second flush without input yields nothing.
+            // The flush is complete if space is left after it. A second flush without input writes nothing.
             let is_flushed = rest.is_empty() && out.len() < out.capacity();
             if is_flushed || (stream.total_in() == read && out.len() == written) {
                 break;

@@ -1,41 +1,41 @@
-//! Inflating messages from clients, within limits.
+//! Decompression of messages from clients, within limits.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::super::error::ProtocolError;
 use super::TAIL;
 
-/// A message may have this much input whatever comes out of it.
-const WASTE_FREE_BYTES: usize = 16 * 1024;
-/// Beyond that, so many times its output. The most wasteful legal sender, one that flushes after
-/// every byte, has 7 bytes of input for each; empty blocks have any number.
+/// Input allowed for a message whatever its output, in bytes.
+const UNPRODUCTIVE_BYTES_FREE: usize = 16 * 1024;
+/// Beyond that, input bytes allowed for each byte of output. The most wasteful legal sender, which flushes after every
+/// byte, has 7; empty blocks have no output at all.
 const WASTE_RATIO_MAX: usize = 8;
 
-/// Input given to the stream at once, between two looks at what came out.
+/// Input given to the stream at once, between two checks of the output.
 const SLICE_BYTES: usize = 16 * 1024;
 
-/// Streams that may end inside a message (`BFINAL`, RFC 7692 section 7.2.3.4): this many, and one
-/// more for every so many bytes of input, because going on after one costs a copy of the window.
+/// Final blocks allowed inside a message (`BFINAL`, RFC 7692 section 7.2.3.4): `ENDS_FREE`, and one more for every
+/// `BYTES_PER_END` bytes of input, because continuing after one costs a copy of the window.
 const ENDS_FREE: usize = 16;
 const BYTES_PER_END: usize = 256;
 
-/// How far back a stream can refer.
+/// The maximum distance of a DEFLATE back-reference.
 const WINDOW_BYTES: usize = 32 * 1024;
 
-/// An empty final block. A stream that was complete ends with it; one that was cut does not.
+/// An empty final block, fed after a message: the stream ends with it if the message was complete.
 const FINAL_BLOCK: [u8; 5] = [0x01, 0x00, 0x00, 0xff, 0xff];
 
-/// Heap memory of a stream: its window and its tables.
+/// Heap memory of a stream in bytes: its window and its tables.
 const STREAM_BYTES: usize = 48 * 1024;
 
-/// The most compressed bytes to collect for a message of `message_bytes_max`: a bad compressor may
-/// enlarge incompressible content by an eighth.
+/// The most compressed bytes to buffer for a message of `message_bytes_max`: a bad compressor may enlarge
+/// incompressible content by an eighth.
 #[must_use]
 pub const fn compressed_bytes_max(message_bytes_max: usize) -> usize {
     message_bytes_max.saturating_add(message_bytes_max / 8 + 1024)
 }
 
-/// An inflating stream, made when first used.
+/// A decompression stream, allocated on first use.
 #[derive(Debug)]
 pub struct Inflater {
     stream: Option<Decompress>,
@@ -43,8 +43,7 @@ pub struct Inflater {
 }
 
 impl Inflater {
-    /// An inflater that starts afresh with every message: one is enough for all connections of a
-    /// shard whose clients keep no context.
+    /// An inflater without a context: one serves all connections of a shard whose clients keep none.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -53,7 +52,7 @@ impl Inflater {
         }
     }
 
-    /// An inflater for one connection whose client may refer to its earlier messages.
+    /// An inflater for one connection whose client keeps a context.
     #[must_use]
     pub const fn with_context() -> Self {
         Self {
@@ -73,16 +72,14 @@ impl Inflater {
             }
     }
 
-    /// Appends what the payload of a compressed message inflates to (RFC 7692 section 7.2.2), at
-    /// most `limit` bytes. `out` grows by what comes out.
+    /// Appends the inflated payload of a compressed message (RFC 7692 section 7.2.2) to `out`, at most `limit` bytes.
     ///
     /// Cost: no allocation but the growth of `out`; some nanoseconds a byte.
     ///
     /// # Errors
     ///
-    /// When the payload is not a complete DEFLATE stream or refers to data that is not there, when
-    /// it inflates to more than `limit`, and when most of it inflates to nothing. `out` then holds what
-    /// came out so far.
+    /// The payload is not a complete DEFLATE stream, refers to data outside the window, inflates to more than
+    /// `limit`, or mostly inflates to nothing. `out` then holds the output so far.
     pub fn inflate(
         &mut self,
         compressed: &[u8],
@@ -112,7 +109,7 @@ impl Inflater {
             run.feed(slice)?;
         }
         run.feed(&TAIL)?;
-        // A stream with a context has to go on, so its end cannot be asked for.
+        // A stream with a context has to continue, so its end cannot be tested for.
         if self.keeps_context {
             Ok(())
         } else {
@@ -127,7 +124,7 @@ impl Default for Inflater {
     }
 }
 
-/// One message's way through the stream.
+/// The decompression of one message.
 struct Inflation<'a> {
     stream: &'a mut Decompress,
     out: &'a mut Vec<u8>,
@@ -135,32 +132,32 @@ struct Inflation<'a> {
     start: usize,
     out_max: usize,
     bytes_in: usize,
-    /// Final blocks met.
+    /// Final blocks seen.
     ends: usize,
 }
 
 impl Inflation<'_> {
-    /// Inflates all of `input`. Ends when neither input nor output moves.
+    /// Inflates all of `input`. Ends when neither input nor output advances.
     fn feed(&mut self, mut input: &[u8]) -> Result<(), ProtocolError> {
         loop {
             let is_end = self.step(&mut input)?;
             if is_end && !input.is_empty() {
-                self.go_on_after_end()?;
+                self.restart_after_end()?;
             } else if input.is_empty() && (is_end || self.out.len() < self.out.capacity()) {
                 break;
             }
         }
         let produced = self.out.len() - self.start;
-        if self.bytes_in > WASTE_FREE_BYTES.max(produced.saturating_mul(WASTE_RATIO_MAX)) {
+        if self.bytes_in > UNPRODUCTIVE_BYTES_FREE.max(produced.saturating_mul(WASTE_RATIO_MAX)) {
             return Err(ProtocolError::DeflateWaste);
         }
         Ok(())
     }
 
-    /// Gives the stream `input` and room once; returns whether it met a final block.
+    /// Runs the stream once; returns whether it ended with a final block.
     fn step(&mut self, input: &mut &[u8]) -> Result<bool, ProtocolError> {
         if self.out.len() == self.out.capacity() {
-            // One byte more than allowed, to see that there is more.
+            // One byte more than allowed, to detect that there is more.
             let produced = self.out.len() - self.start;
             let more = produced.max(256).min(self.out_max - produced + 1);
             self.out.reserve_exact(more);
@@ -183,9 +180,9 @@ impl Inflation<'_> {
         Ok(is_end)
     }
 
-    /// Starts another stream after a final block, with what came out so far to refer to. Of a
-    /// context, what came before this message is lost: a client that ends its streams has none.
-    fn go_on_after_end(&mut self) -> Result<(), ProtocolError> {
+    /// Starts a new stream after a final block, with the output of this message as its window. A context from earlier
+    /// messages is lost: a client that ends its streams does not keep one.
+    fn restart_after_end(&mut self) -> Result<(), ProtocolError> {
         self.ends += 1;
         if self.ends > ENDS_FREE + self.bytes_in / BYTES_PER_END {
             return Err(ProtocolError::DeflateWaste);
@@ -202,7 +199,7 @@ impl Inflation<'_> {
             .map_err(|_| ProtocolError::CorruptDeflate)
     }
 
-    /// Makes sure that the message did not end inside a block.
+    /// Checks that the message did not end inside a block.
     fn finish(&mut self) -> Result<(), ProtocolError> {
         let mut input = &FINAL_BLOCK[..];
         let is_end = self.step(&mut input)?;

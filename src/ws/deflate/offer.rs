@@ -1,4 +1,4 @@
-//! Negotiation: from a client's offers to what both sides do (RFC 7692 section 7.1).
+//! Negotiation of permessage-deflate (RFC 7692 section 7.1).
 
 use std::fmt::Write;
 use std::ops::RangeInclusive;
@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use super::super::syntax::Scanner;
 use super::super::text::SHARED_WINDOW_BITS;
 
-/// Offers looked at, of any extension, over all header lines. A client makes one or two.
+/// Offers read, of any extension, over all header lines. A client sends one or two.
 pub const OFFERS_MAX: usize = 8;
 
 const EXTENSION: &str = "permessage-deflate";
@@ -14,17 +14,17 @@ const EXTENSION: &str = "permessage-deflate";
 /// The windows DEFLATE streams can have, as powers of two (RFC 7692 section 7.1.2).
 const WINDOW_BITS: RangeInclusive<u8> = 8..=15;
 
-/// The smallest window the compressor can be held to: zlib has no raw stream with 8 bits.
+/// The smallest window the compressor supports: zlib has no raw stream with 8 bits.
 const SERVER_WINDOW_BITS_MIN: u8 = 9;
 
-/// What this server does.
+/// The server's settings.
 #[derive(Clone, Copy, Debug)]
 pub struct DeflateOptions {
     /// The largest window messages to clients are compressed with, as a power of two, 9 to 15.
     /// A client may ask for a smaller one.
     pub server_window_bits: u8,
-    /// Lets a client keep its compression context from message to message. It compresses better
-    /// and costs this process about 50 KiB for each such connection that has sent a message.
+    /// Lets a client keep its compression context between messages. That compresses better, and costs about 50 KiB for
+    /// each connection that has sent a message.
     pub client_context: bool,
 }
 
@@ -41,7 +41,7 @@ impl Default for DeflateOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agreed {
     server_window_bits: u8,
-    /// The client asked for a window, or gets a smaller one than the default.
+    /// The response states `server_max_window_bits`: the client asked for it, or the window is below the default.
     states_window: bool,
     client_context: bool,
 }
@@ -53,7 +53,7 @@ impl Agreed {
         self.server_window_bits
     }
 
-    /// Whether the client can read the compressed frames that all share: one that asked for a smaller window cannot.
+    /// Whether the client can read the shared compressed frames, whose window is the largest.
     #[must_use]
     pub const fn is_shared(&self) -> bool {
         self.server_window_bits == SHARED_WINDOW_BITS
@@ -65,10 +65,9 @@ impl Agreed {
         self.client_context
     }
 
-    /// The value of the answer's `Sec-WebSocket-Extensions`.
+    /// The value of the response's `Sec-WebSocket-Extensions`.
     ///
-    /// It never holds `client_max_window_bits`: the inflater takes every window, so there is
-    /// nothing to ask for, whether the client offered to be asked or not.
+    /// Never includes `client_max_window_bits`: the inflater supports every window, so there is nothing to restrict.
     #[must_use]
     pub fn response(&self) -> String {
         let mut response = format!("{EXTENSION}; server_no_context_takeover");
@@ -83,13 +82,12 @@ impl Agreed {
     }
 }
 
-/// Answers the values of a request's `Sec-WebSocket-Extensions` headers, in order: with the first
-/// offer that is valid and can be met, or with `None`, which leaves the connection uncompressed.
+/// Selects from the values of a request's `Sec-WebSocket-Extensions` headers, in order, the first offer that is valid
+/// and can be met; `None` leaves the connection uncompressed.
 ///
-/// An offer is declined for an unknown, repeated or malformed parameter (RFC 7692 section 7.1), and
-/// for `server_max_window_bits=8`, which the compressor cannot be held to. A value may be a quoted
-/// string (RFC 6455 section 9.1). Where a header breaks the grammar nothing more is read; at most
-/// [`OFFERS_MAX`] offers are looked at.
+/// An offer is declined for an unknown, repeated or malformed parameter (RFC 7692 section 7.1), and for
+/// `server_max_window_bits=8`, which the compressor does not support. A value may be a quoted string (RFC 6455
+/// section 9.1). Reading ends at the first syntax error, and after [`OFFERS_MAX`] offers.
 pub fn negotiate<'h>(
     headers: impl IntoIterator<Item = &'h str>,
     options: &DeflateOptions,
@@ -118,7 +116,7 @@ pub fn negotiate<'h>(
 /// One offer.
 #[derive(Debug, Default)]
 struct Offer {
-    /// Another extension, or parameters that make the offer invalid.
+    /// It is for another extension, or has an invalid parameter.
     is_declined: bool,
     server_no_context: bool,
     client_no_context: bool,
@@ -127,7 +125,7 @@ struct Offer {
 }
 
 impl Offer {
-    /// Reads one element of the list, up to the comma or the end; `None` if it breaks the grammar.
+    /// Reads one element of the list, up to the comma or the end; `None` on a syntax error.
     fn read(scanner: &mut Scanner<'_>) -> Option<Self> {
         let mut offer = Self {
             is_declined: !scanner.token()?.eq_ignore_ascii_case(EXTENSION),
@@ -148,7 +146,7 @@ impl Offer {
         (scanner.is_at_end() || scanner.eat(',')).then_some(offer)
     }
 
-    /// Notes a parameter; `false` if it is not valid.
+    /// Records a parameter; `false` if it is invalid.
     fn take(&mut self, name: &str, value: Option<&str>) -> bool {
         match (name.to_ascii_lowercase().as_str(), value) {
             ("server_no_context_takeover", None) => {
@@ -169,7 +167,7 @@ impl Offer {
         }
     }
 
-    /// What both sides do if this offer is taken.
+    /// The agreement if this offer is accepted; `None` if it cannot be met.
     fn answer(&self, options: &DeflateOptions) -> Option<Agreed> {
         let wanted = self.server_window_bits.unwrap_or(*WINDOW_BITS.end());
         if self.is_declined || wanted < SERVER_WINDOW_BITS_MIN {

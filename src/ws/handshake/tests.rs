@@ -1,4 +1,4 @@
-//! Request heads as they come, and the answer to the byte.
+//! Request heads, and the exact response to each.
 
 use http::HeaderValue;
 

@@ -1,4 +1,4 @@
-//! The same streams through tungstenite: where both are as strict, they must agree.
+//! The same streams decoded by tungstenite: the results agree wherever both are equally strict.
 
 use std::io::{self, Cursor, Read, Write};
 
@@ -13,7 +13,7 @@ use super::{MESSAGE_BYTES_MAX, OpCode, ProtocolError, outcome};
 /// 1014, as the payload of a close frame begins with it.
 const BAD_GATEWAY: &[u8] = b"\x03\xf6";
 
-/// A client that has said everything and takes every answer.
+/// A client that sends nothing more and accepts all replies.
 struct Said(Cursor<Vec<u8>>);
 
 impl Read for Said {
@@ -32,7 +32,7 @@ impl Write for Said {
     }
 }
 
-/// What tungstenite makes of a stream, and whether it refuses it.
+/// The events that tungstenite reads from a stream, and whether it refuses it.
 fn tungstenite(stream: &[u8]) -> (Vec<Heard>, bool) {
     let config = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_BYTES_MAX))
@@ -46,7 +46,7 @@ fn tungstenite(stream: &[u8]) -> (Vec<Heard>, bool) {
             Ok(Message::Binary(bytes)) => (OpCode::Binary, bytes.to_vec()),
             Ok(Message::Ping(bytes)) => (OpCode::Ping, bytes.to_vec()),
             Ok(Message::Pong(bytes)) => (OpCode::Pong, bytes.to_vec()),
-            // So it reports a code that is not allowed.
+            // This is how it reports a code that is not allowed.
             Ok(Message::Close(Some(close))) if close.reason.as_str() == "Protocol violation" => {
                 return (heard, true);
             }
@@ -78,11 +78,11 @@ proptest! {
             Ok(()) if ours.last().is_some_and(is_bad_gateway) => {
                 prop_assert_eq!(&ours[..ours.len() - 1], theirs);
             }
-            // Rules that it does not have.
+            // Rules that it does not enforce.
             Err(ProtocolError::NonMinimalLength | ProtocolError::InvalidCloseCode(_)) => {
                 prop_assert!(theirs.starts_with(&ours));
             }
-            // It refuses as well, unless the frame or message at fault never ends.
+            // It also refuses, unless the violating frame or message never ends.
             Err(error) if !is_refused => {
                 prop_assert_eq!(&ours, &theirs);
                 prop_assert!(outcome(None, [&[&stream[..], &[0; 200_000]].concat()[..]]).1 == Err(error));

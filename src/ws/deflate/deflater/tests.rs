@@ -1,4 +1,4 @@
-//! Every window, every size, and nothing remembered.
+//! Every window and every size, without a context.
 
 use super::super::Inflater;
 use super::*;
@@ -69,7 +69,7 @@ fn c05_no_reference_leaves_the_window() {
                 farthest <= 1 << window_bits,
                 "{farthest} with {window_bits} bits"
             );
-            // That the window is used, the measure would not show anything otherwise.
+            // If the window were not used, the test would show nothing.
             assert!(
                 farthest > 1 << (window_bits - 2),
                 "{farthest} with {window_bits} bits"

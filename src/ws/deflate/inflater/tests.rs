@@ -1,4 +1,4 @@
-//! Streams as peers send them, and as they should not.
+//! Valid and invalid streams.
 
 use flate2::{Compress, Compression, FlushCompress};
 
@@ -13,8 +13,8 @@ fn compress(payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Checks what `compressed` inflates to, with a fresh inflater and with one that was used, and that
-/// a used one is good for another message.
+/// Checks the output of `compressed` with a new inflater and with a used one, and that the used one can inflate another
+/// message.
 #[track_caller]
 fn check(compressed: &[u8], expected: Result<&[u8], ProtocolError>) {
     let mut inflater = Inflater::new();
@@ -94,7 +94,7 @@ fn c01_output_stops_at_the_limit() {
         Err(ProtocolError::MessageTooBig(0))
     );
     assert_eq!(inflate(b"", 0), Ok(0));
-    // A bomb is a message that is too big, however small it looks.
+    // A compressed bomb is refused as a message that is too big.
     let limit = LIMIT;
     let too_big = Err(ProtocolError::MessageTooBig(limit));
     assert_eq!(inflate(&zeros, limit), too_big);
@@ -123,7 +123,7 @@ fn c02_input_without_output_is_bounded() {
     for block in [&b"\x00\x00\x00\xff\xff"[..], b"\x02\x08\x20\x80\x00"] {
         check(&block.repeat(1 << 18), Err(ProtocolError::DeflateWaste));
     }
-    // Streams that end again and again.
+    // Streams with many final blocks.
     let ends = [b"\x03\x00".repeat(1 << 12), b"\x00".to_vec()].concat();
     check(&ends, Err(ProtocolError::DeflateWaste));
 }
@@ -189,7 +189,7 @@ fn a_context_is_kept_from_message_to_message() {
 }
 
 proptest::proptest! {
-    /// c07 among others: every loop ends.
+    /// c07 among others: every loop terminates.
     #[test]
     fn any_bytes_end(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400)) {
         for mut inflater in [Inflater::new(), Inflater::with_context()] {

@@ -1,4 +1,4 @@
-//! Offers as browsers and attackers make them, and the answer to each.
+//! Offers of browsers and attackers, and the response to each.
 
 use super::super::{Deflater, Inflater};
 use super::*;
@@ -8,7 +8,7 @@ const WITH_CONTEXT: DeflateOptions = DeflateOptions {
     client_context: true,
 };
 
-/// The answer to `headers` less what every answer has.
+/// The response to `headers`, without the part that all responses share.
 #[track_caller]
 fn check(headers: &[&str], options: &DeflateOptions, expected: Option<&str>) {
     let agreed = negotiate(headers.iter().copied(), options);

@@ -1,5 +1,5 @@
-//! How far back a DEFLATE stream refers (RFC 1951): a decoder that follows the symbols and
-//! produces nothing, because the inflater in use takes every window and would not tell.
+//! The greatest back-reference of a DEFLATE stream (RFC 1951): a decoder that follows the symbols without output,
+//! because the inflater supports every window and would not fail.
 
 const LENGTH_EXTRA: [u32; 29] = [
     0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0,
