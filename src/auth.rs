@@ -1,9 +1,7 @@
-//! Credentials: tokens of users and keys of services, checked in memory, and what
-//! they permit.
+//! Authentication and authorization: tokens of users, API keys of services, and the permissions that follow.
 //!
-//! Pure: a credential and the time go in, an identity or the reason for a
-//! refusal comes out. What is accepted is fixed by the configuration, never by
-//! the credential.
+//! Pure: a credential and the time go in, an identity or the reason for a refusal comes out. The configuration decides
+//! what is accepted, never the credential.
 
 mod api_keys;
 mod audience;

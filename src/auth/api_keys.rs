@@ -1,30 +1,30 @@
-//! Keys of services, known only by their hashes.
+//! API keys of services, stored as hashes.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::config::{Auth, KeyHash, Secret};
 
-/// The keys that services may use.
+/// The API keys that services may use.
 ///
-/// A plain hash is enough where a key is random: there is no dictionary to try.
+/// A plain hash suffices for random keys: a dictionary attack finds nothing.
 #[derive(Debug, Clone)]
 pub struct ApiKeys {
     hashes: Box<[KeyHash]>,
 }
 
 impl ApiKeys {
-    /// Bytes of a key. A longer one is refused before it is hashed.
+    /// Limit of a key in bytes. A longer one is refused before it is hashed.
     pub const KEY_LEN_MAX: usize = 1024;
 
-    /// The keys of `auth`; possibly none, and then no key is valid.
+    /// The keys that `auth` configures; without any, every key is refused.
     pub fn new(auth: &Auth) -> Self {
         Self {
             hashes: auth.api_keys.clone().into_boxed_slice(),
         }
     }
 
-    /// This key, if there is one.
+    /// A set of this key, or an empty one.
     pub fn only(key: Option<&Secret>) -> Self {
         let hash = |key: &Secret| {
             let hash = digest(&SHA256, key.expose());
@@ -35,15 +35,15 @@ impl ApiKeys {
         }
     }
 
-    /// Whether there are no keys.
+    /// Whether no key is configured.
     pub fn is_empty(&self) -> bool {
         self.hashes.is_empty()
     }
 
     /// Whether `key` is one of the keys.
     ///
-    /// Cost: one SHA-256 and one comparison per configured key, whether or not one matches, so
-    /// that the time says nothing about the keys.
+    /// Cost: one SHA-256 and one comparison per configured key, whether or not one matches, so that the time
+    /// reveals nothing about the keys.
     pub fn check(&self, key: &str) -> bool {
         if key.len() > Self::KEY_LEN_MAX {
             return false;
@@ -94,8 +94,8 @@ mod tests {
         assert!(!keys(&[]).check("service-one"));
     }
 
-    /// Welch's t of two classes of keys: one that shares nothing with a known key, one that is it
-    /// but for the last byte. Both are refused, and the time may not tell which is which.
+    /// Welch's t-test of two classes of keys: unrelated to a known key, and equal to it except in the last byte.
+    /// Both are refused, and the times must not differ.
     #[test]
     #[ignore = "measures time for some seconds: wants a quiet machine and an optimised build"]
     fn a19_the_time_of_a_refusal_says_nothing_of_the_key() {
@@ -104,8 +104,7 @@ mod tests {
         let mut samples = Vec::with_capacity(1_000_000);
         let (mut state, mut key) = (1_u32, String::new());
         for _ in 0..samples.capacity() {
-            // A fixed alternation would carry the machine's rhythm, and two places in memory
-            // theirs.
+            // Random order and memory: alternation would pick up periodic noise, and fixed addresses their own timing.
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let class = (state >> 31) as usize;
             key.clear();
@@ -116,7 +115,7 @@ mod tests {
             ));
             samples.push((began.elapsed().as_nanos() as f64, class));
         }
-        // Interruptions are no property of the code.
+        // Outliers come from interruptions, not from the code.
         let mut times: Vec<f64> = samples.iter().map(|(time, _)| *time).collect();
         times.sort_by(f64::total_cmp);
         let longest = times[times.len() * 99 / 100];

@@ -1,15 +1,15 @@
-//! The claim `aud`: whom a token is for (RFC 7519 section 4.1.3).
+//! The claim `aud`: the intended recipients of a token (RFC 7519 section 4.1.3).
 
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
-/// Whom a token is for: one name, or a list of them.
+/// The recipients of a token: one name, or a list.
 #[derive(Debug)]
 pub(super) struct Audience(Vec<String>);
 
 impl Audience {
-    /// Whether `name` is one of them, to the byte.
+    /// Whether `name` is a recipient, compared by bytes.
     pub(super) fn names(&self, name: &str) -> bool {
         self.0.iter().any(|known| known == name)
     }

@@ -1,4 +1,4 @@
-//! All that a credential is checked against, shared by the threads of a process.
+//! The verifiers of all kinds of credentials, shared by the threads of a process.
 
 use std::io;
 use std::path::Path;
@@ -6,23 +6,23 @@ use std::path::Path;
 use super::{ApiKeys, Failures, KeyError, Refusals, TokenVerifier};
 use crate::config::Config;
 
-/// All that a credential is checked against.
+/// The verifiers of all kinds of credentials.
 #[derive(Debug)]
 pub struct Authenticator {
-    /// For tokens.
+    /// Of tokens.
     pub tokens: TokenVerifier,
-    /// For keys of services.
+    /// Of services' API keys.
     pub api_keys: ApiKeys,
-    /// For the bridge protocol's own key.
+    /// Of the bridge protocol's key.
     pub bridge_key: ApiKeys,
-    /// Who has failed too often.
+    /// Counts wrong credentials by address.
     pub failures: Failures,
-    /// Why tokens were refused.
+    /// Counts refused tokens by reason.
     pub refusals: Refusals,
 }
 
 impl Authenticator {
-    /// What `config` describes. `read` fetches key files.
+    /// The verifiers that `config` describes. `read` fetches key files.
     ///
     /// # Errors
     /// A key cannot be used.

@@ -1,6 +1,6 @@
-//! The claims of a token (RFC 7519 section 4) that count.
+//! The claims of a token (RFC 7519 section 4) that are evaluated.
 //!
-//! Read by their exact types: one of a wrong type is refused, and named, not taken for absent.
+//! A claim of a wrong type is refused, and named in the error; it is not treated as absent.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +16,7 @@ use super::name::is_name;
 use super::rights::Rights;
 use super::token_error::{Claim, TokenError};
 
-/// The claims that count; others are passed over, `iat` among them.
+/// The claims that are evaluated; others are ignored, `iat` among them.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     pub(super) exp: Option<u64>,
@@ -32,19 +32,19 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// The claims of `payload`. One that is repeated or not of its type is the error.
+    /// Reads the claims of `payload`. The error names a claim that is repeated or of a wrong type.
     pub(super) fn read(payload: &[u8]) -> Result<Self, TokenError> {
         let mut at = None;
         let mut json = serde_json::Deserializer::from_slice(payload);
-        let claims = json.deserialize_map(ClaimsVisitor { at: &mut at });
+        let claims = json.deserialize_map(ClaimsVisitor { current: &mut at });
         let claims = claims.and_then(|claims| json.end().map(|()| claims));
         claims.map_err(|_| at.map_or(TokenError::Payload, TokenError::Claim))
     }
 }
 
 struct ClaimsVisitor<'a> {
-    /// The claim that is being read.
-    at: &'a mut Option<Claim>,
+    /// The claim being read.
+    current: &'a mut Option<Claim>,
 }
 
 impl<'de> Visitor<'de> for ClaimsVisitor<'_> {
@@ -62,7 +62,7 @@ impl<'de> Visitor<'de> for ClaimsVisitor<'_> {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            *self.at = Some(claim);
+            *self.current = Some(claim);
             if mem::replace(&mut seen[claim as usize], true) {
                 return Err(de::Error::custom("repeated"));
             }
@@ -74,18 +74,18 @@ impl<'de> Visitor<'de> for ClaimsVisitor<'_> {
                 Claim::Aud => claims.aud = map.next_value()?,
                 Claim::Sub => claims.sub = name(map.next_value()?),
                 Claim::UserId => claims.user_id = name(map.next_value()?),
-                Claim::Name => claims.name = map.next_value::<Shown>()?.0,
-                Claim::Username => claims.username = map.next_value::<Shown>()?.0,
-                Claim::Role => claims.role = map.next_value::<Shown>()?.0,
+                Claim::Name => claims.name = map.next_value::<DisplayName>()?.0,
+                Claim::Username => claims.username = map.next_value::<DisplayName>()?.0,
+                Claim::Role => claims.role = map.next_value::<DisplayName>()?.0,
                 Claim::Fanfare => claims.fanfare = Some(map.next_value::<StrictObject<_>>()?.0),
             }
-            *self.at = None;
+            *self.current = None;
         }
         Ok(claims)
     }
 }
 
-/// The name of a claim; `None` of one that does not count.
+/// The name of a claim; `None` if the claim is not evaluated.
 struct ClaimKey(Option<Claim>);
 
 impl<'de> Deserialize<'de> for ClaimKey {
@@ -109,7 +109,7 @@ impl<'de> Deserialize<'de> for ClaimKey {
     }
 }
 
-/// Seconds of Unix time (RFC 7519 section 2), which may have a fraction. It is cut off, as most libraries do.
+/// Seconds of Unix time (RFC 7519 section 2). A fraction is cut off, as most libraries do.
 struct NumericDate(u64);
 
 impl<'de> Deserialize<'de> for NumericDate {
@@ -145,7 +145,7 @@ impl<'de> Deserialize<'de> for NumericDate {
     }
 }
 
-/// A name of an identity.
+/// A name in an identity.
 struct ClaimName(String);
 
 impl<'de> Deserialize<'de> for ClaimName {
@@ -159,51 +159,51 @@ impl<'de> Deserialize<'de> for ClaimName {
     }
 }
 
-/// What is shown of a user: a name, or a list of them, of which the role that this gateway knows counts, or the
-/// first. `null` and the empty text, which some issuers write for what they do not have, are none.
-struct Shown(Option<String>);
+/// A display name or a role: a string, or a list of strings, of which the service role is taken if present,
+/// otherwise the first. `null` and the empty string, which some issuers write for a missing value, are `None`.
+struct DisplayName(Option<String>);
 
-impl<'de> Deserialize<'de> for Shown {
+impl<'de> Deserialize<'de> for DisplayName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Clone, Copy)]
-        struct ShownVisitor;
+        struct DisplayNameVisitor;
 
-        impl<'de> Visitor<'de> for ShownVisitor {
-            type Value = Shown;
+        impl<'de> Visitor<'de> for DisplayNameVisitor {
+            type Value = DisplayName;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text, a list of texts, or null")
             }
 
-            fn visit_unit<E>(self) -> Result<Shown, E> {
-                Ok(Shown(None))
+            fn visit_unit<E>(self) -> Result<DisplayName, E> {
+                Ok(DisplayName(None))
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Shown, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<DisplayName, E> {
                 match text {
-                    "" => Ok(Shown(None)),
-                    name if is_name(name) => Ok(Shown(Some(name.to_owned()))),
+                    "" => Ok(DisplayName(None)),
+                    name if is_name(name) => Ok(DisplayName(Some(name.to_owned()))),
                     _ => Err(E::custom("no name")),
                 }
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Shown, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<DisplayName, A::Error> {
                 let mut counts = None;
                 while let Some(text) = list.next_element::<Cow<'_, str>>()? {
-                    let Shown(name) = self.visit_str(&text)?;
+                    let DisplayName(name) = self.visit_str(&text)?;
                     if counts.is_none() || name.as_deref() == Some(SERVICE_ROLE) {
                         counts = name;
                     }
                 }
-                Ok(Shown(counts))
+                Ok(DisplayName(counts))
             }
         }
 
-        deserializer.deserialize_any(ShownVisitor)
+        deserializer.deserialize_any(DisplayNameVisitor)
     }
 }
 
-/// An object and nothing else: derived readers would take an array for its fields in their order.
+/// An object only: serde's derived visitors would also accept an array of the fields.
 struct StrictObject<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for StrictObject<T> {
@@ -226,5 +226,5 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for StrictObject<T> {
     }
 }
 
-/// Beyond it a number with a fraction or an exponent says no single second any more.
+/// From here on a floating-point number does not identify a single second.
 const FRACTIONAL_SECONDS_END: f64 = 9_007_199_254_740_992.0;

@@ -1,4 +1,4 @@
-//! How often credentials from one address may be wrong (hostile-inputs.md A18).
+//! A limit of wrong credentials per address (hostile-inputs.md A18).
 
 use std::net::IpAddr;
 use std::sync::PoisonError;
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use crate::collections::HashMap;
 
-/// Counts wrong credentials by address, so that guessing neither succeeds nor costs more than a
-/// look into a table.
+/// Counts wrong credentials by address. At the limit further credentials are refused unchecked, so guessing costs one
+/// table lookup.
 #[derive(Debug)]
 pub struct Failures {
     per_minute: u32,
-    /// Addresses that are counted, so that nobody takes the lock while all is well.
+    /// Addresses in the table, so that the lock is skipped while there are none.
     counted: AtomicUsize,
     #[expect(
         clippy::disallowed_types,
@@ -21,7 +21,7 @@ pub struct Failures {
     windows: std::sync::Mutex<HashMap<IpAddr, FailureWindow>>,
 }
 
-/// A minute of one address.
+/// The window of one address.
 #[derive(Debug, Clone, Copy)]
 struct FailureWindow {
     began: Instant,
@@ -29,7 +29,7 @@ struct FailureWindow {
 }
 
 impl Failures {
-    /// Allows `per_minute` failures; 0 means any number.
+    /// Allows `per_minute` failures; 0 is unlimited.
     #[must_use]
     pub fn new(per_minute: u32) -> Self {
         Self {
@@ -39,10 +39,10 @@ impl Failures {
         }
     }
 
-    /// How long `address` has to wait until its next credential is looked at; `None`: not at all.
-    /// Addresses of one network that belong together are for the caller to make one.
+    /// How long `address` has to wait until its next credential is checked; `None` if it need not wait. The caller maps
+    /// addresses of one network to one address.
     ///
-    /// Cost: a load while there are no failures; otherwise a lock and a lookup.
+    /// Cost: one load while the table is empty; otherwise a lock and a lookup.
     #[must_use]
     pub fn wait_for(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         if self.counted.load(Ordering::Relaxed) == 0 {
@@ -54,9 +54,9 @@ impl Failures {
         (window.failures >= self.per_minute && !left.is_zero()).then_some(left)
     }
 
-    /// Notes that a credential of `address` was wrong.
+    /// Counts a wrong credential of `address`.
     ///
-    /// Cost: a lock and a lookup; when the table is full, a pass over it.
+    /// Cost: a lock and a lookup; a pass over the table when it is full.
     pub fn note(&self, address: IpAddr, now: Instant) {
         if self.per_minute == 0 {
             return;
@@ -66,7 +66,7 @@ impl Failures {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         if windows.len() >= ADDRESSES_MAX && !windows.contains_key(&address) {
             windows.retain(|_, window| !is_over(window));
-            // Whoever has so many addresses is not stopped by counting them; memory comes first.
+            // The limit does not stop an attacker with this many addresses, so memory takes precedence.
             if windows.len() >= ADDRESSES_MAX {
                 windows.clear();
             }
@@ -83,7 +83,7 @@ impl Failures {
         self.counted.store(windows.len(), Ordering::Relaxed);
     }
 
-    /// Forgets addresses whose minute is over. For the control thread, now and then.
+    /// Removes expired windows. Called by the control thread.
     pub fn tidy(&self, now: Instant) {
         if self.counted.load(Ordering::Relaxed) > 0 {
             let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,10 +93,10 @@ impl Failures {
     }
 }
 
-/// Failures are counted for this long from the first.
+/// The length of a window, from its first failure.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Addresses that are counted at a time. Beyond it all begin anew.
+/// Addresses in the table. Beyond it all counts start anew.
 const ADDRESSES_MAX: usize = 65_536;
 
 #[cfg(test)]

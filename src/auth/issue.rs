@@ -1,4 +1,4 @@
-//! Tokens of our own making, for operators and tests.
+//! Issues tokens, for operators and tests.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,43 +9,42 @@ use super::rights::Rights;
 use super::signing::SigningKey;
 use crate::config::Secret;
 
-/// What a token grants.
+/// The standard claims of a token.
 #[derive(Debug, Clone, Serialize)]
 pub struct Grant<'a> {
     /// The user.
     #[serde(rename = "sub")]
     pub user: &'a str,
-    /// What the user may do, in the application's words.
+    /// The role, in the application's terms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<&'a str>,
-    /// When it was made, in seconds of Unix time.
+    /// When it was issued, in seconds of Unix time.
     #[serde(rename = "iat")]
     pub issued_at: u64,
-    /// When it ends, likewise.
+    /// When it expires, in seconds of Unix time.
     #[serde(rename = "exp")]
     pub expires_at: u64,
 }
 
-/// All that a token says.
+/// All claims of a token.
 #[derive(Debug, Clone, Serialize)]
 pub struct Terms<'a> {
-    /// What is granted.
+    /// The standard claims.
     #[serde(flatten)]
     pub grant: Grant<'a>,
-    /// Who issues it.
+    /// The issuer.
     #[serde(rename = "iss", skip_serializing_if = "Option::is_none")]
     pub issuer: Option<&'a str>,
-    /// Whom it is for.
+    /// The recipients.
     #[serde(rename = "aud", skip_serializing_if = "<[_]>::is_empty")]
     pub audience: &'a [String],
-    /// What the user may do here, where it is not left to the gateway's configuration.
+    /// The user's rights; `None` leaves them to the gateway's configuration.
     #[serde(rename = "fanfare", skip_serializing_if = "Option::is_none")]
     pub rights: Option<&'a Rights>,
 }
 
 impl Terms<'_> {
-    /// Signs them; `None` when the user or the role is one that a verifier refuses, or the key
-    /// cannot sign.
+    /// Signs the claims; `None` if a verifier would refuse the user or the role, or if the key cannot sign.
     #[must_use]
     pub fn sign(&self, key: &SigningKey) -> Option<String> {
         #[derive(Serialize)]
@@ -73,7 +72,7 @@ impl Terms<'_> {
     }
 }
 
-/// Signs `grant` with HS256; `None` when the user or the role is one that a verifier refuses.
+/// Signs `grant` with HS256; `None` if a verifier would refuse the user or the role.
 #[must_use]
 pub fn issue(grant: &Grant<'_>, secret: &Secret) -> Option<String> {
     let terms = Terms {

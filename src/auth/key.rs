@@ -1,5 +1,5 @@
-//! One key that tokens are checked with. It knows its algorithm, so that no
-//! token can choose one (RFC 8725 section 3.1, hostile-inputs.md A01 and A02).
+//! A key that verifies tokens. It has its algorithm, so that a token cannot choose one (RFC 8725 section 3.1,
+//! hostile-inputs.md A01 and A02).
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rsa;
@@ -11,16 +11,16 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use super::pem;
 use crate::config::{Secret, TokenAlgorithm};
 
-/// Tells the keys of a process's life apart: a key that is taken away and brought back is another.
+/// Identifies a key within a process. A key that is removed and added again gets a new serial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct KeySerial(pub(super) u32);
 
-/// A key that tokens are checked with.
+/// A key that verifies tokens.
 #[derive(Clone)]
 pub(super) struct TokenKey {
     key: DecodingKey,
     algorithm: Algorithm,
-    /// The `kid` of its tokens.
+    /// The `kid` in its tokens.
     pub(super) id: Option<Box<str>>,
     pub(super) serial: KeySerial,
     /// The SHA-256 of the key.
@@ -30,9 +30,9 @@ pub(super) struct TokenKey {
 }
 
 impl TokenKey {
-    /// A secret of HS256, or what is wrong with it.
+    /// An HS256 secret. The error says why it cannot be used.
     pub(super) fn of_secret(secret: &Secret, id: Option<&str>) -> Result<Self, String> {
-        // Whoever has a public key could sign with it, were it taken for a secret.
+        // With a public key as the secret, anyone who has it could sign.
         if pem::is_pem(secret.expose()) {
             return Err(
                 "it holds a PEM key, and HS256 takes a secret: set `auth.algorithm` and \
@@ -47,7 +47,7 @@ impl TokenKey {
         })
     }
 
-    /// The public key in the PEM text `bytes`, or what is wrong with it.
+    /// The public key in the PEM text `bytes`. The error says why it cannot be used.
     pub(super) fn of_pem(
         algorithm: TokenAlgorithm,
         bytes: &[u8],
@@ -110,17 +110,17 @@ impl TokenKey {
         }
     }
 
-    /// Whether tokens of this key say that they are signed with `algorithm`.
-    pub(super) fn takes(&self, algorithm: Algorithm) -> bool {
+    /// Whether the key is for `algorithm`.
+    pub(super) fn is_for(&self, algorithm: Algorithm) -> bool {
         self.algorithm == algorithm
     }
 
-    /// Whether both are the same key under the same id.
+    /// Whether both are the same key with the same id.
     pub(super) fn is_same_as(&self, other: &Self) -> bool {
         self.fingerprint == other.fingerprint && self.id == other.id
     }
 
-    /// Whether `signature`, in base64url, is this key's for `message`; an error if it is not base64url.
+    /// Whether `signature`, in base64url, is this key's signature of `message`; an error if it is not base64url.
     ///
     /// Cost: about 2 us for HS256, 20 us for RS256, 60 us for the others.
     pub(super) fn check(
@@ -142,5 +142,5 @@ impl std::fmt::Debug for TokenKey {
     }
 }
 
-/// Bits of an RSA modulus (RFC 7518 section 3.3).
+/// The smallest RSA modulus in bits (RFC 7518 section 3.3).
 const RSA_BITS_MIN: usize = 2048;

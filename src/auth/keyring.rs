@@ -1,5 +1,5 @@
-//! The keys that tokens are checked with: the current one and, while keys are
-//! changed, a previous one. Replaced as a whole, while others read.
+//! The keys that verify tokens: the current one and, during a key change, the previous one. Replaced as a whole, while
+//! other threads read.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use arc_swap::ArcSwap;
 use super::key::{KeySerial, TokenKey};
 use crate::config::{Auth, Secret, TokenAlgorithm};
 
-/// The keys that are valid now.
+/// The valid keys.
 #[derive(Debug)]
 pub struct Keyring {
-    /// Where the keys come from.
+    /// The configuration that names the keys.
     auth: Auth,
     keys: ArcSwap<Keys>,
 }
@@ -22,22 +22,22 @@ pub struct Keyring {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Keys {
     keys: Vec<TokenKey>,
-    /// How many keys there have been.
+    /// The last serial given.
     serials: u32,
 }
 
-/// A key that cannot be used.
+/// A key that cannot be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot use the key {}: {reason}", place(path.as_deref()))]
+#[error("cannot use the key {}: {reason}", source_name(path.as_deref()))]
 pub struct KeyError {
-    /// The file; `None` for a secret of the configuration itself.
+    /// The file; `None` for a secret in the configuration itself.
     pub path: Option<PathBuf>,
-    /// What is wrong with it.
+    /// Why it cannot be used.
     pub reason: String,
 }
 
 impl Keyring {
-    /// The keys that `auth` names; possibly none. `read` fetches files.
+    /// Loads the keys that `auth` names; there may be none. `read` fetches files.
     ///
     /// # Errors
     /// A file cannot be read, or holds no key of the algorithm.
@@ -53,10 +53,10 @@ impl Keyring {
         })
     }
 
-    /// Reads the files again. Returns whether any key has changed. For one thread at a time.
+    /// Reads the files again. Returns whether any key has changed. Calls must not overlap.
     ///
     /// # Errors
-    /// As [`Self::load`]; then the keys stay as they were.
+    /// As [`Self::load`]; the keys then stay unchanged.
     pub fn reload(&self, read: impl Fn(&Path) -> io::Result<Vec<u8>>) -> Result<bool, KeyError> {
         let mut keys = Keys::clone(&self.keys.load());
         let changed = keys.replace(keys_of(&self.auth, read)?);
@@ -66,7 +66,7 @@ impl Keyring {
         Ok(changed)
     }
 
-    /// Whether keys come from files, which may change.
+    /// Whether any key comes from a file, which may change.
     #[must_use]
     pub fn has_files(&self) -> bool {
         let auth = &self.auth;
@@ -75,7 +75,7 @@ impl Keyring {
             || auth.previous_key_file().is_some()
     }
 
-    /// What is allowed yet likely not meant, a sentence each.
+    /// Settings that are valid but probably unintended, one sentence each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let keys = self.keys.load();
@@ -85,14 +85,13 @@ impl Keyring {
             format!(
                 "the secret {} has white space around it or a byte order mark, which are no part of it: take them out, \
                  so that all who sign or check tokens have the same",
-                place(file.as_deref())
+                source_name(file.as_deref())
             )
         });
         warnings.collect()
     }
 
-    /// The serials of the valid keys; a connection whose token was checked with another has lost its
-    /// ground.
+    /// The serials of the valid keys. A connection whose token was verified with another key has to be closed.
     ///
     /// Cost: some nanoseconds.
     #[must_use]
@@ -107,20 +106,19 @@ impl Keyring {
 }
 
 impl Keys {
-    /// Whether there are none.
+    /// Whether there are no keys.
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// The keys that a token with this `kid` may be signed with: where keys have ids the one of that
-    /// id, and none without one; where they have none, all, whatever the token names: many issuers always name one.
+    /// The keys that may have signed a token with this `kid`. If keys have ids, only the one with this id;
+    /// otherwise all keys, whatever the `kid`, since many issuers always set one.
     pub(super) fn of_id(&self, id: Option<&str>) -> impl Iterator<Item = &TokenKey> {
         let keys = self.keys.iter();
         keys.filter(move |key| key.id.is_none() || key.id.as_deref() == id)
     }
 
-    /// Takes `keys` instead of the present ones; those that stay keep their serials. Returns whether
-    /// anything is different.
+    /// Replaces the keys; those that remain keep their serials. Returns whether any key has changed.
     fn replace(&mut self, mut keys: Vec<TokenKey>) -> bool {
         for key in &mut keys {
             let known = self.keys.iter().find(|known| known.is_same_as(key));
@@ -185,7 +183,7 @@ fn key_of_file(
     })
 }
 
-fn place(path: Option<&Path>) -> String {
+fn source_name(path: Option<&Path>) -> String {
     match path {
         Some(path) => path.display().to_string(),
         None => "`auth.jwt_secret`".to_owned(),
@@ -239,7 +237,7 @@ mod tests {
         *files.borrow_mut() = [NEW, b""];
         assert_eq!(ring.reload(read), Ok(true));
         assert_eq!(ring.serials(), serials([2, 0]));
-        // What comes back is a new key: connections it had are gone.
+        // A key that is added again has a new serial: its earlier connections have been closed.
         *files.borrow_mut() = [OLD, NEW];
         assert_eq!(ring.reload(read), Ok(true));
         assert_eq!(ring.serials(), serials([3, 2]));

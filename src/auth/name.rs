@@ -1,9 +1,9 @@
 //! Names of identities.
 
-/// Whether `text` is a name of an identity: 1 to [`NAME_LEN_MAX`] bytes without control characters.
+/// Whether `text` is a valid name: 1 to [`NAME_LEN_MAX`] bytes without control characters.
 pub(super) fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= NAME_LEN_MAX && !text.chars().any(char::is_control)
 }
 
-/// Users become parts of topic names and log lines, so they stay short.
+/// Bytes of a name. Names of users become parts of topic names and log lines.
 const NAME_LEN_MAX: usize = 128;

@@ -3,16 +3,16 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// What a file's one PEM block holds.
+/// The one PEM block of a file.
 #[derive(Debug)]
 pub(super) struct Pem {
-    /// As `PUBLIC KEY`.
+    /// The label, such as `PUBLIC KEY`.
     pub(super) label: String,
-    /// The bytes, as they were encoded.
+    /// The decoded bytes.
     pub(super) der: Vec<u8>,
 }
 
-/// Why a file is no PEM.
+/// Why a file is not valid PEM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PemError {
     #[error("it is not PEM: a line `-----BEGIN PUBLIC KEY-----` is missing")]
@@ -23,14 +23,14 @@ pub(super) enum PemError {
     Base64,
 }
 
-/// Whether `bytes` hold a PEM block, readable or not.
+/// Whether `bytes` contain a PEM block, valid or not.
 pub(super) fn is_pem(bytes: &[u8]) -> bool {
     bytes
         .windows(BEGIN.len())
         .any(|window| window == BEGIN.as_bytes())
 }
 
-/// Reads the one block of `bytes`; what stands around it is passed over (RFC 7468 section 5.2).
+/// Reads the one block of `bytes`; text around it is ignored (RFC 7468 section 5.2).
 pub(super) fn read(bytes: &[u8]) -> Result<Pem, PemError> {
     let text = str::from_utf8(bytes).map_err(|_| PemError::NoBlock)?;
     let (_, block) = text.split_once(BEGIN).ok_or(PemError::NoBlock)?;
@@ -70,7 +70,7 @@ mod tests {
         check(&block.replace('\n', "\r\n"), good);
         check(&block.replace('\n', ""), good);
         check(&format!("{block}\n{block}"), Err(PemError::SeveralBlocks));
-        // The dashes of one line are those of the next.
+        // The dashes that end one line also begin the next.
         check(
             &format!("{block}BEGIN PRIVATE KEY-----\n"),
             Err(PemError::SeveralBlocks),

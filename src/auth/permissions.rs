@@ -1,53 +1,51 @@
-//! What somebody may do with topics and commands: the configured defaults and
-//! what their token says.
+//! Authorization of topics and commands, from the configured defaults and the token.
 
 use super::identity::Identity;
 use super::rights::Rights;
 use crate::config::{Access, Config, Namespace};
 use crate::topic::{self, Selector};
 
-/// What somebody may do. Made for each question; it only borrows.
+/// The permissions of one client. Created for each check; it only borrows.
 ///
-/// - `deny` of a token wins over everything.
-/// - Where a token lists what may be subscribed to, that and nothing else may be, and the same for
-///   publishing; otherwise the topic's namespace decides. What a namespace gives to nobody no
-///   token opens.
-/// - A pattern is allowed only if everything it covers is (hostile-inputs.md A15), so that a subscription never
-///   has to be looked at again when a topic appears.
-/// - An inbox may be subscribed to by its user alone, and published to by services alone; the
-///   gateway's own topics are published to by nobody.
+/// - `deny` of a token overrides everything else.
+/// - If a token lists topics to subscribe to, only those are allowed; likewise for publishing. Otherwise the topic's
+///   namespace decides. A token cannot grant what a namespace denies to all.
+/// - A pattern is allowed only if everything it covers is (hostile-inputs.md A15), so that a subscription need not be
+///   checked again when a topic is created.
+/// - An inbox may be subscribed to by its user only, and published to by services only. The gateway's own topics may
+///   not be published to by clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Permissions<'a> {
     config: &'a Config,
-    who: Who<'a>,
+    holder: Holder<'a>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Who<'a> {
+enum Holder<'a> {
     Anonymous,
     Known(&'a Identity),
-    /// A service with an API key, or one where nobody is asked for credentials.
+    /// A service with an API key, or any client when authentication is off.
     Service,
 }
 
 impl<'a> Permissions<'a> {
-    /// What the holder of a token may do, or somebody without one.
+    /// The permissions of a token's holder, or of a client without a token.
     #[must_use]
     pub fn new(config: &'a Config, identity: Option<&'a Identity>) -> Self {
-        let who = identity.map_or(Who::Anonymous, Who::Known);
-        Self { config, who }
+        let holder = identity.map_or(Holder::Anonymous, Holder::Known);
+        Self { config, holder }
     }
 
-    /// What a service may do that needs no token.
+    /// The permissions of a service authenticated without a token.
     #[must_use]
     pub fn of_service(config: &'a Config) -> Self {
         Self {
             config,
-            who: Who::Service,
+            holder: Holder::Service,
         }
     }
 
-    /// Whether `selector` may be subscribed to. Presence and recovery ask the same.
+    /// Whether `selector` may be subscribed to. Presence and recovery need the same permission.
     ///
     /// Cost: one pass over the selector per glob of the token and per configured namespace.
     #[must_use]
@@ -60,7 +58,7 @@ impl<'a> Permissions<'a> {
             return false;
         }
         if topic::is_inbox(name) {
-            // No pattern matches an inbox; one that only could is refused, for its user to notice.
+            // Patterns never match inboxes. One that names an inbox is refused, so that its user notices.
             return matches!(selector, Selector::Topic(_))
                 && self.owns(name)
                 && self.config.namespace(name).subscribe != Access::Nobody;
@@ -74,8 +72,8 @@ impl<'a> Permissions<'a> {
         }
     }
 
-    /// Whether what `topic` keeps may be read without subscribing: as [`Self::may_subscribe`], and
-    /// services may read inboxes, which they write.
+    /// Whether the history of `topic` may be read without subscribing: as [`Self::may_subscribe`]; services may
+    /// also read inboxes, since they write them.
     #[must_use]
     pub fn may_read(&self, topic: &str) -> bool {
         if topic::is_inbox(topic) && self.is_service() {
@@ -106,7 +104,7 @@ impl<'a> Permissions<'a> {
         }
     }
 
-    /// Whether the command called `name` may be given.
+    /// Whether the command `name` may be used.
     #[must_use]
     pub fn may_command(&self, name: &str) -> bool {
         let commands = self.rights().and_then(|rights| rights.commands.as_ref());
@@ -114,37 +112,37 @@ impl<'a> Permissions<'a> {
     }
 
     fn rights(&self) -> Option<&'a Rights> {
-        match self.who {
-            Who::Known(identity) => identity.rights.as_deref(),
-            Who::Anonymous | Who::Service => None,
+        match self.holder {
+            Holder::Known(identity) => identity.rights.as_deref(),
+            Holder::Anonymous | Holder::Service => None,
         }
     }
 
     fn owns(&self, inbox: &str) -> bool {
-        match self.who {
-            Who::Known(identity) => topic::is_inbox_of(&identity.user, inbox),
-            Who::Anonymous | Who::Service => false,
+        match self.holder {
+            Holder::Known(identity) => topic::is_inbox_of(&identity.user, inbox),
+            Holder::Anonymous | Holder::Service => false,
         }
     }
 
     fn is_service(&self) -> bool {
-        match self.who {
-            Who::Anonymous => false,
-            Who::Known(identity) => identity.is_service(),
-            Who::Service => true,
+        match self.holder {
+            Holder::Anonymous => false,
+            Holder::Known(identity) => identity.is_service(),
+            Holder::Service => true,
         }
     }
 
     fn meets(&self, access: Access) -> bool {
         match access {
             Access::Everyone => true,
-            Access::Authenticated => !matches!(self.who, Who::Anonymous),
+            Access::Authenticated => !matches!(self.holder, Holder::Anonymous),
             Access::Service => self.is_service(),
             Access::Nobody => false,
         }
     }
 
-    /// Whether `holds` of every namespace that a topic of `selector` may be in.
+    /// Whether `holds` is true for every namespace that a topic of `selector` can be in.
     fn all(&self, selector: &Selector<'_>, holds: impl Fn(&Namespace) -> bool) -> bool {
         self.config
             .namespaces

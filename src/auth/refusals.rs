@@ -1,11 +1,11 @@
-//! How often tokens are refused for which reason, so that the log can say it without being flooded.
+//! Counts of refused tokens by reason, which limit the log to one line a minute for each.
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::TokenError;
 
-/// Counts refused tokens by reason. There are few reasons, so it stays small.
+/// Counts refused tokens by reason. The number of reasons bounds its size.
 #[derive(Debug, Default)]
 pub struct Refusals {
     #[expect(
@@ -15,47 +15,47 @@ pub struct Refusals {
     windows: std::sync::Mutex<Vec<RefusalWindow>>,
 }
 
-/// A minute of one reason.
+/// The window of one reason.
 #[derive(Debug)]
 struct RefusalWindow {
     reason: TokenError,
     began: Instant,
-    /// Refusals since then that the log has not been told of.
-    left_out: u64,
+    /// Refusals in the window that have not been logged.
+    unlogged: u64,
 }
 
 impl Refusals {
-    /// Notes that a token was refused for `reason`. If a line of the log is due, how many refusals for this
-    /// reason were left out since the last one.
+    /// Counts a token refused for `reason`. If a log line is due, returns the number of refusals for this reason
+    /// that were not logged since the last one.
     ///
-    /// Cost: a lock and a look through some twenty entries.
+    /// Cost: a lock and a scan of some twenty entries.
     pub fn note(&self, reason: TokenError, now: Instant) -> Option<u64> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let known = windows.iter_mut().find(|window| window.reason == reason);
         match known {
-            Some(window) if window.is_over(now) => Some(window.begin_anew(now)),
+            Some(window) if window.is_over(now) => Some(window.restart(now)),
             Some(window) => {
-                window.left_out += 1;
+                window.unlogged += 1;
                 None
             }
             None => {
                 windows.push(RefusalWindow {
                     reason,
                     began: now,
-                    left_out: 0,
+                    unlogged: 0,
                 });
                 Some(0)
             }
         }
     }
 
-    /// The reasons whose minute is over, with how many refusals were left out in it, if any were. For the control
-    /// thread, now and then.
-    pub fn take_left_out(&self, now: Instant) -> Vec<(TokenError, u64)> {
+    /// The reasons whose window is over, each with its number of refusals not logged, if any. Called by the control
+    /// thread.
+    pub fn take_unlogged(&self, now: Instant) -> Vec<(TokenError, u64)> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        windows.retain(|window| window.left_out > 0 || !window.is_over(now));
+        windows.retain(|window| window.unlogged > 0 || !window.is_over(now));
         let over = windows.iter_mut().filter(|window| window.is_over(now));
-        over.map(|window| (window.reason, window.begin_anew(now)))
+        over.map(|window| (window.reason, window.restart(now)))
             .collect()
     }
 }
@@ -65,13 +65,13 @@ impl RefusalWindow {
         now.saturating_duration_since(self.began) >= WINDOW
     }
 
-    fn begin_anew(&mut self, now: Instant) -> u64 {
+    fn restart(&mut self, now: Instant) -> u64 {
         self.began = now;
-        std::mem::take(&mut self.left_out)
+        std::mem::take(&mut self.unlogged)
     }
 }
 
-/// The log has a line for each reason in this time.
+/// The length of a window: each reason is logged once in it.
 const WINDOW: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
@@ -88,14 +88,14 @@ mod tests {
         assert_eq!(refusals.note(role, after(1)), Some(0));
         for second in 2..59 {
             assert_eq!(refusals.note(exp, after(second)), None);
-            assert_eq!(refusals.take_left_out(after(second)), []);
+            assert_eq!(refusals.take_unlogged(after(second)), []);
         }
-        assert_eq!(refusals.take_left_out(after(60)), [(exp, 57)]);
-        // That was a line of this minute.
+        assert_eq!(refusals.take_unlogged(after(60)), [(exp, 57)]);
+        // Reporting the count used up the line of this minute.
         assert_eq!(refusals.note(exp, after(61)), None);
         assert_eq!(refusals.note(role, after(62)), Some(0));
         assert_eq!(refusals.note(exp, after(120)), Some(1));
-        assert_eq!(refusals.take_left_out(after(200)), []);
+        assert_eq!(refusals.take_unlogged(after(200)), []);
         assert!(refusals.windows.lock().unwrap().is_empty());
     }
 }

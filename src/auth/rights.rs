@@ -1,4 +1,4 @@
-//! The claim `fanfare` of a token: what its user may do here.
+//! The claim `fanfare` of a token: its user's rights.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,40 +9,40 @@ use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use super::name::is_name;
 use crate::topic::{self, Selector};
 
-/// What a token says about what its user may do. What is left out is up to the topics' namespaces.
+/// The rights that a token states. Fields left out are up to the topics' namespaces.
 ///
-/// A field of another name is refused: a misspelt restriction must not be taken for none.
+/// An unknown field is refused: a misspelt restriction must not be ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rights {
-    /// Topics and patterns that may be subscribed to, and no others.
+    /// Topics and patterns that may be subscribed to; all others are denied.
     #[serde(
         default,
-        deserialize_with = "given",
+        deserialize_with = "non_null",
         skip_serializing_if = "Option::is_none"
     )]
     pub subscribe: Option<Globs>,
-    /// Topics and patterns that may be published to, and no others.
+    /// Topics and patterns that may be published to; all others are denied.
     #[serde(
         default,
-        deserialize_with = "given",
+        deserialize_with = "non_null",
         skip_serializing_if = "Option::is_none"
     )]
     pub publish: Option<Globs>,
-    /// Topics and patterns that may be neither, whatever else holds.
+    /// Topics and patterns that may be neither; overrides all else.
     #[serde(default, skip_serializing_if = "Globs::is_empty")]
     pub deny: Globs,
-    /// Commands that may be given, and no others; `*` is all.
+    /// Commands that may be used; `*` is all of them.
     #[serde(
         default,
-        deserialize_with = "given",
+        deserialize_with = "non_null",
         skip_serializing_if = "Option::is_none"
     )]
     pub commands: Option<Names>,
-    /// Frames that may be sent in a minute, instead of the configured limit; 0: no limit.
+    /// The limit of frames per minute, instead of the configured one; 0 is unlimited.
     #[serde(
         default,
-        deserialize_with = "given",
+        deserialize_with = "non_null",
         skip_serializing_if = "Option::is_none"
     )]
     pub frames_per_minute: Option<u32>,
@@ -57,10 +57,10 @@ pub struct Globs(Box<[Box<str>]>);
 pub struct Names(Box<[Box<str>]>);
 
 impl Globs {
-    /// These topics and patterns, or the first that is neither.
+    /// These topics and patterns.
     ///
     /// # Errors
-    /// What is neither.
+    /// The first one that is not valid.
     pub fn new<'a>(globs: impl IntoIterator<Item = &'a str>) -> Result<Self, &'a str> {
         let check = |glob: &'a str| Selector::parse(glob).map(|_| glob.into()).map_err(|_| glob);
         globs
@@ -70,7 +70,7 @@ impl Globs {
             .map(Self)
     }
 
-    /// Whether one of them matches all that `selector` matches.
+    /// Whether one of them matches everything that `selector` matches.
     ///
     /// Cost: one pass over each.
     #[must_use]
@@ -78,7 +78,7 @@ impl Globs {
         self.0.iter().any(|glob| topic::covers(glob, selector))
     }
 
-    /// Whether one of them matches something that `selector` matches, too.
+    /// Whether one of them matches anything that `selector` matches.
     ///
     /// Cost: one pass over each.
     #[must_use]
@@ -92,10 +92,10 @@ impl Globs {
 }
 
 impl Names {
-    /// These names, or the first that is none.
+    /// These names.
     ///
     /// # Errors
-    /// What is no name.
+    /// The first one that is not valid.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, &'a str> {
         let check = |name: &'a str| is_name(name).then(|| name.into()).ok_or(name);
         names
@@ -116,7 +116,7 @@ impl Names {
 
 impl<'de> Deserialize<'de> for Globs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let texts = deserializer.deserialize_seq(Texts)?;
+        let texts = deserializer.deserialize_seq(StringList)?;
         Self::new(texts.iter().map(|text| &**text))
             .map_err(|_| de::Error::custom("neither a topic nor a pattern"))
     }
@@ -124,23 +124,23 @@ impl<'de> Deserialize<'de> for Globs {
 
 impl<'de> Deserialize<'de> for Names {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let texts = deserializer.deserialize_seq(Texts)?;
+        let texts = deserializer.deserialize_seq(StringList)?;
         Self::new(texts.iter().map(|text| &**text))
             .map_err(|_| de::Error::custom("not the name of a command"))
     }
 }
 
-/// A field that may be left out, but may not be `null`.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+/// A field that may be absent but not `null`.
+fn non_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// A list of texts. The token's length limits it.
-struct Texts;
+/// A list of strings, bounded by the token's length.
+struct StringList;
 
-impl<'de> Visitor<'de> for Texts {
+impl<'de> Visitor<'de> for StringList {
     type Value = Vec<Cow<'de, str>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,4 +1,4 @@
-//! Keys that tokens are signed with.
+//! Keys that sign tokens.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
@@ -9,11 +9,11 @@ use aws_lc_rs::{error::Unspecified, hmac};
 use super::pem;
 use crate::config::{Secret, TokenAlgorithm};
 
-/// A key that tokens are signed with, and its id.
+/// A key that signs tokens, and its id.
 #[derive(Debug)]
 pub struct SigningKey {
     key: KeyMaterial,
-    /// The `kid` of its tokens.
+    /// The `kid` in its tokens.
     pub id: Option<String>,
 }
 
@@ -26,7 +26,7 @@ enum KeyMaterial {
 }
 
 impl SigningKey {
-    /// A secret of HS256.
+    /// An HS256 secret.
     #[must_use]
     pub fn of_secret(secret: &Secret, id: Option<String>) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose());
@@ -37,7 +37,7 @@ impl SigningKey {
     /// The private key in the PEM text `bytes` (PKCS#8, RSA also PKCS#1).
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Why the key cannot be used.
     pub fn of_pem(
         algorithm: TokenAlgorithm,
         bytes: &[u8],
@@ -71,7 +71,7 @@ impl SigningKey {
         Ok(Self { key, id })
     }
 
-    /// The algorithm that its tokens name.
+    /// The `alg` in its tokens.
     #[must_use]
     pub fn algorithm(&self) -> TokenAlgorithm {
         match self.key {

@@ -1,7 +1,7 @@
 //! JSON Web Tokens (RFC 7519).
 //!
-//! The algorithm belongs to the key, so a token's header cannot choose it
-//! (RFC 8725 section 3.1), and it cannot bring keys or addresses of its own.
+//! The algorithm belongs to the key, so a token's header cannot choose it (RFC 8725 section 3.1), and headers that
+//! bring keys or URLs are refused.
 
 use std::io;
 use std::path::Path;
@@ -19,7 +19,7 @@ use super::keyring::{KeyError, Keyring};
 use super::token_error::{Claim, TokenError};
 use crate::config::Auth;
 
-/// Checks tokens against the keys that are valid at the time, for the whole process.
+/// Verifies tokens against the valid keys. One for the process.
 #[derive(Debug)]
 pub struct TokenVerifier {
     /// The keys.
@@ -30,10 +30,10 @@ pub struct TokenVerifier {
 }
 
 impl TokenVerifier {
-    /// Bytes of a token. Beyond it a token is refused before any of it is parsed.
+    /// Limit of a token in bytes. A longer one is refused before it is parsed.
     pub const TOKEN_LEN_MAX: usize = 8 * 1024;
 
-    /// A verifier with the keys of `auth`. Without keys no token is valid. `read` fetches key files.
+    /// A verifier with the keys of `auth`. Without keys every token is refused. `read` fetches key files.
     ///
     /// # Errors
     /// A key cannot be used.
@@ -48,11 +48,11 @@ impl TokenVerifier {
 
     /// The identity that `token` proves at `now`, in seconds of Unix time.
     ///
-    /// Valid before `exp` and from `nbf` on, each widened by the leeway. `sub` or `user_id` names the
-    /// user; both may only say the same.
+    /// A token is valid from `nbf` until before `exp`, both widened by the leeway. `sub` or `user_id` names the
+    /// user; if both are present they must be equal.
     ///
-    /// Cost: two JSON documents of at most 6 KiB and one signature, two where two keys without ids
-    /// are valid: some microseconds for HS256, up to 0.1 ms for the others.
+    /// Cost: two JSON documents of at most 6 KiB and one signature check, or two with two keys without ids: some
+    /// microseconds for HS256, up to 0.1 ms for the others.
     ///
     /// # Errors
     /// Why the token is refused.
@@ -60,13 +60,13 @@ impl TokenVerifier {
         if token.len() > Self::TOKEN_LEN_MAX {
             return Err(TokenError::TooLong);
         }
-        // Three parts, the first of them a header.
+        // Three parts, of which the first is a header.
         let header =
             jsonwebtoken::decode_header(token).map_err(|error| match error.into_kind() {
                 ErrorKind::Json(_) | ErrorKind::InvalidAlgorithmName => TokenError::Algorithm,
                 _ => TokenError::Malformed,
             })?;
-        if brings_its_own(&header) {
+        if has_unsupported_fields(&header) {
             return Err(TokenError::Algorithm);
         }
         let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
@@ -80,13 +80,13 @@ impl TokenVerifier {
         claims.identity(expires_at, key).ok_or(TokenError::User)
     }
 
-    /// When an identity is void for good, in seconds of Unix time: `exp` and the leeway.
+    /// When an identity ends, in seconds of Unix time: `exp` plus the leeway.
     #[must_use]
     pub fn end_of(&self, identity: &Identity) -> u64 {
         identity.expires_at.saturating_add(self.leeway_secs)
     }
 
-    /// The key that `signature` was made with.
+    /// The key that made `signature`.
     fn signer(
         &self,
         header: &Header,
@@ -100,7 +100,7 @@ impl TokenVerifier {
             TokenError::Key
         };
         for key in keys.of_id(header.kid.as_deref()) {
-            if !key.takes(header.alg) {
+            if !key.is_for(header.alg) {
                 return Err(TokenError::Algorithm);
             }
             match key.check(message, signature) {
@@ -133,7 +133,7 @@ impl TokenVerifier {
 }
 
 impl Claims {
-    /// `None` without a user, or with two.
+    /// `None` without a user, or with two that differ.
     fn identity(self, expires_at: u64, key: KeySerial) -> Option<Identity> {
         let user = match (self.sub, self.user_id) {
             (Some(sub), Some(user_id)) if sub != user_id => return None,
@@ -150,10 +150,9 @@ impl Claims {
     }
 }
 
-/// Whether a header names keys, encryption, compression or extensions, none of which is
-/// supported: RFC 7515 section 4.1.11 forbids to pass over `crit`, and the others are
-/// ways to make a verifier fetch or trust what the token brings.
-fn brings_its_own(header: &Header) -> bool {
+/// Whether a header has fields for keys, encryption, compression or extensions. None is supported: RFC 7515 section
+/// 4.1.11 forbids ignoring `crit`, and the others could make a verifier fetch or trust content of the token.
+fn has_unsupported_fields(header: &Header) -> bool {
     header.jwk.is_some()
         || header.jku.is_some()
         || header.x5u.is_some()

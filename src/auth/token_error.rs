@@ -1,11 +1,11 @@
-//! Why a token does not count.
+//! Why a token is refused.
 
 use std::fmt;
 
-/// Why a token is refused. Says nothing of its content, so that it may be logged and sent.
+/// Why a token is refused. Contains nothing from the token, so that it may be logged and sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Longer than `TokenVerifier::TOKEN_LEN_MAX`; not looked at.
+    /// Longer than `TokenVerifier::TOKEN_LEN_MAX`; not parsed.
     #[error("token is too long")]
     TooLong,
     /// Not three parts of base64url with a header.
@@ -14,7 +14,7 @@ pub enum TokenError {
     /// Not the configured algorithm, or a header with unsupported fields.
     #[error("token uses an algorithm or header that is not accepted")]
     Algorithm,
-    /// Where keys have ids, it names none of them.
+    /// Keys have ids, and the token's `kid` is none of them.
     #[error("token names no known key (`kid`)")]
     Key,
     /// Signed with another key, or altered.
@@ -46,33 +46,33 @@ pub enum TokenError {
     Several,
 }
 
-/// A claim that counts.
+/// A claim that is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
     /// When the token expires.
     Exp = 0,
-    /// From when on it is valid.
+    /// When it becomes valid.
     Nbf = 1,
-    /// Who issued it.
+    /// Its issuer.
     Iss = 2,
-    /// Whom it is for.
+    /// Its recipients.
     Aud = 3,
     /// The user.
     Sub = 4,
-    /// The user, in the words of other issuers.
+    /// The user, as some issuers name the claim.
     UserId = 5,
-    /// A name to show.
+    /// A display name.
     Name = 6,
-    /// Likewise.
+    /// A display name, as some issuers name the claim.
     Username = 7,
-    /// What the user is.
+    /// The user's role.
     Role = 8,
-    /// What the user may do here.
+    /// The user's rights at this gateway.
     Fanfare = 9,
 }
 
 impl Claim {
-    /// Their names as tokens write them, in the order of the values.
+    /// The names in tokens, in the order of the values.
     pub(super) const NAMES: [(&'static str, Self); 10] = [
         ("exp", Self::Exp),
         ("nbf", Self::Nbf),

@@ -80,7 +80,7 @@ impl Drop for Control {
 
 /// Logs how many refused tokens had no log line of their own.
 fn log_left_out(refusals: &Refusals) {
-    for (reason, left_out) in refusals.take_left_out(Instant::now()) {
+    for (reason, left_out) in refusals.take_unlogged(Instant::now()) {
         tracing::info!(%reason, left_out, "more tokens were refused");
     }
 }

@@ -1,4 +1,4 @@
-//! Permissions against a policy that is asked topic by topic.
+//! Permissions compared with a model that checks topic by topic.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -252,7 +252,7 @@ fn name_of(access: Access) -> &'static str {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// What a subscription delivers is what could have been subscribed to by name.
+    /// A subscription delivers only topics that could have been subscribed to by name.
     #[test]
     fn a15_a_pattern_delivers_nothing_that_its_topics_would_not(
         config in policy(),

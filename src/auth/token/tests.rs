@@ -1,4 +1,4 @@
-//! Forged, malformed and outdated tokens, signed by the tests themselves.
+//! Forged, malformed and outdated tokens, signed by the tests.
 
 mod keys;
 
@@ -17,7 +17,7 @@ fn verifier() -> TokenVerifier {
     with(|_| {})
 }
 
-/// A verifier of the tests' secret, configured otherwise by `change`.
+/// A verifier of the tests' secret, with the configuration altered by `change`.
 fn with(change: impl FnOnce(&mut Auth)) -> TokenVerifier {
     let mut auth = Config::for_mode(Mode::Prod).auth;
     auth.jwt_secret = Secret::new(SECRET);
@@ -25,7 +25,7 @@ fn with(change: impl FnOnce(&mut Auth)) -> TokenVerifier {
     TokenVerifier::new(&auth, |_| unreachable!("there is no file")).unwrap()
 }
 
-/// A token of these texts, signed with `secret` whatever its header says.
+/// A token of these parts, signed with `secret` whatever its header says.
 fn signed_with(secret: &[u8], header: &str, claims: &str) -> String {
     let message = format!(
         "{}.{}",
@@ -272,7 +272,7 @@ fn a04_a_token_names_one_of_the_configured_keys_to_the_byte() {
     );
     for kid in hostile {
         check(&named, kid, Err(TokenError::Key));
-        // T3: a key without an id is tried, whatever the token calls its own.
+        // T3: a key without an id is tried, whatever the token's `kid`.
         check(&unnamed, kid, Ok(()));
     }
     check(&named, "", Err(TokenError::Key));
@@ -422,7 +422,7 @@ fn a01_an_absent_wrong_or_cut_signature_is_refused() {
 
 #[test]
 fn a02_a_public_key_is_no_hs256_secret() {
-    // What an attacker would sign with, had the gateway a public key; the verifier knows only its secret.
+    // An attacker would sign with the public key, if the gateway had one; the verifier has only its secret.
     let pem = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC KEY-----";
     for key in [
         pem.to_owned(),
@@ -481,7 +481,7 @@ fn a08_times_of_a_wrong_type_are_refused() {
             &format!(r#"{{"sub":"a","exp":1000001,"nbf":{value}}}"#),
             Err(TokenError::Claim(Claim::Nbf)),
         );
-        // T1: nothing depends on `iat`.
+        // T1: `iat` has no effect.
         check_claims(
             &format!(r#"{{"sub":"a","exp":1000001,"iat":{value}}}"#),
             Ok("a"),

@@ -1,4 +1,4 @@
-//! The algorithms with public keys: each accepts its own tokens and nothing else.
+//! The public-key algorithms: each accepts its own tokens only.
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rsa::KeySize;
