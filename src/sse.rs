@@ -1,5 +1,5 @@
-//! Server-Sent Events (WHATWG HTML 9.2): the stream's text, its cursors, and
-//! what a request for one may ask. Pure: bytes in, values out.
+//! Server-Sent Events (WHATWG HTML 9.2): the encoding of a stream, its cursors, and its request. Pure: bytes in,
+//! values out.
 
 mod cursor;
 mod event;
@@ -13,5 +13,5 @@ pub use event::{
 };
 pub use request::{EventsRequest, RequestError, event_type};
 
-/// What comings and goings are called.
+/// The event type of presence messages.
 pub const PRESENCE: &str = "presence";

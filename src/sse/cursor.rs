@@ -15,23 +15,23 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::id::Position;
 
-/// The layout described above. Another one gets another number.
+/// The version of the layout described above.
 const VERSION: u8 = 1;
 
-/// Bytes of the signature that are kept. A cursor opens nothing that its bearer
-/// may not read, so what has to be unlikely is a lucky guess, not a forgery.
+/// Bytes of the signature that are kept. A cursor grants no access, so it has to resist a lucky guess only, not a
+/// determined forger.
 const TAG_BYTES: usize = 8;
 
-/// The longest number: 64 bits, seven in a byte.
+/// The longest number in bytes: 64 bits, seven in each.
 const NUMBER_BYTES_MAX: usize = 10;
 
-/// What the secret is made into a key with, so that the key is of no other use.
+/// The context string for deriving the key from the secret, so that the key serves no other purpose.
 const PURPOSE: &[u8] = b"fanfare sse cursor 1";
 
-/// Signs cursors and knows its own again. One for the whole process.
+/// Signs and verifies cursors. One for the process.
 pub struct CursorKey(Key);
 
-/// The topics that a cursor speaks of, in the order of their names.
+/// The topics of a cursor, sorted by name: their number and a digest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Scope {
     digest: [u8; 16],
@@ -39,17 +39,17 @@ pub struct Scope {
 }
 
 impl CursorKey {
-    /// The key that follows from a secret.
+    /// The key derived from a secret.
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
         let derived = sign(&Key::new(HMAC_SHA256, secret), PURPOSE);
         Self(Key::new(HMAC_SHA256, derived.as_ref()))
     }
 
-    /// A key that no other process has: cursors do not outlive this one.
+    /// A random key: cursors are valid within this process only.
     ///
     /// # Panics
-    /// If the system has no randomness to give.
+    /// If the system provides no randomness.
     #[must_use]
     pub fn random() -> Self {
         let mut secret = [0; 32];
@@ -57,13 +57,13 @@ impl CursorKey {
         Self::new(&secret)
     }
 
-    /// What cursors over these topics speak of. The names come sorted and each once.
+    /// The scope of these topics. The names are sorted and distinct.
     #[must_use]
     pub fn scope<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Scope {
         let mut context = Context::with_key(&self.0);
         let mut topics = 0;
         for name in names {
-            // No name has a NUL, so no two lists make the same text.
+            // No name contains a NUL, so different lists give different input.
             context.update(name.as_bytes());
             context.update(b"\0");
             topics += 1;
@@ -73,7 +73,7 @@ impl CursorKey {
         Scope { digest, topics }
     }
 
-    /// Appends the cursor that says `positions`, one for each topic of `scope`.
+    /// Appends a cursor with `positions`, one for each topic of `scope`.
     ///
     /// Cost: one HMAC; no allocation once `out` is warm.
     pub fn put(
@@ -84,7 +84,7 @@ impl CursorKey {
     ) {
         let start = out.len();
         out.push(VERSION);
-        // Epochs are times: what they have in common is written once.
+        // Epochs are times, so the smallest is written once and the others relative to it.
         let base = positions.clone().map(|at| at.epoch).min().unwrap_or(0);
         put_number(out, base);
         for Position { epoch, offset } in positions {
@@ -103,10 +103,10 @@ impl CursorKey {
         out.truncate(start + written);
     }
 
-    /// The positions that a cursor says, one for each topic of `scope`; `None`
-    /// for whatever this key has not signed for just these topics.
+    /// The positions in a cursor, one for each topic of `scope`; `None` for text that this key has not signed for this
+    /// scope.
     ///
-    /// Cost: linear in the text, which is refused by its length first.
+    /// Cost: linear in the text, whose length is checked first.
     #[must_use]
     pub fn read(&self, scope: &Scope, text: &[u8]) -> Option<Vec<Position>> {
         let bytes_max = 1 + NUMBER_BYTES_MAX * (1 + 2 * scope.topics) + TAG_BYTES;
@@ -133,8 +133,7 @@ impl CursorKey {
         positions.filter(|_| rest.is_empty())
     }
 
-    /// A number that nobody without the key can foresee and that differs by
-    /// `seed`: for what is to be spread, not for what is to be secret.
+    /// A number that depends on `seed` and is unpredictable without the key. For spreading load, not for secrets.
     #[must_use]
     pub fn draw(&self, seed: u64) -> u32 {
         let tag = sign(&self.0, &seed.to_le_bytes());
@@ -155,8 +154,7 @@ impl fmt::Debug for CursorKey {
     }
 }
 
-/// Appends a number, seven bits in a byte, the lowest first; the high bit says
-/// that there is more.
+/// Appends a number in seven-bit groups, lowest first; the high bit marks that another byte follows.
 fn put_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number.to_le_bytes()[0] | 0x80);
@@ -165,7 +163,7 @@ fn put_number(out: &mut Vec<u8>, mut number: u64) {
     out.push(number.to_le_bytes()[0]);
 }
 
-/// Takes a number off the front; `None` if it is cut or has more than 64 bits.
+/// Takes a number off the front; `None` if it is incomplete or exceeds 64 bits.
 fn take_number(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for shift in (0..64).step_by(7) {
@@ -202,7 +200,7 @@ mod tests {
         out.split_off(4)
     }
 
-    /// Signs bytes of our own making, as only somebody with the key could.
+    /// Signs arbitrary bytes, as only a holder of the key can.
     fn signed(said: &[u8], scope: &Scope) -> Vec<u8> {
         let tag = key().tag(scope, said);
         let whole = [said, &tag.as_ref()[..TAG_BYTES]].concat();

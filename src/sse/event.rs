@@ -1,41 +1,40 @@
-//! Writes the text of an event stream, so that no parser finds more in it than
-//! was meant: one event each, with exactly this name and this data (hostile-inputs.md M11).
+//! Encodes an event stream so that every parser reads exactly one event with this name and this data
+//! (hostile-inputs.md M11).
 
 use std::time::Duration;
 
 use memchr::{memchr2, memchr3};
 
-/// A comment, which every parser ignores: something to send when there is nothing to say. No blank
-/// line follows, since some clients make an event without data of it: the comment is a line of the
-/// next event's block.
+/// A comment, which parsers ignore: sent as a keep-alive. No blank line follows, since some clients would dispatch an
+/// event without data: the comment is a line of the next event's block.
 pub const HEARTBEAT: &[u8] = b":\n";
 
-/// A character that would end a field early, or make a parser ignore it.
+/// A CR, LF or NUL, which would end a field early or invalidate it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("an id or a name of an event has no CR, LF or NUL")]
 pub struct ControlCharacter;
 
-/// Messages of a topic that a stream does not have.
+/// Messages of a topic that a stream misses.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamGap<'a> {
     /// The topic, a name that needs no escaping.
     pub topic: &'a str,
-    /// How many, if that is known.
+    /// How many, if known.
     pub lost: Option<u64>,
-    /// Why.
+    /// The cause.
     pub reason: GapReason,
 }
 
 /// Why messages are missing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GapReason {
-    /// The client did not keep up, and its topic's policy is to skip.
+    /// The client was slow, and the topic's policy skips messages.
     Slow,
-    /// The cursor is none of this gateway's, or is one for other topics.
+    /// The cursor is invalid, or for other topics.
     Cursor,
-    /// The topic has begun anew since: its messages are counted from another start.
+    /// The topic has begun a new epoch: its offsets count other messages.
     Epoch,
-    /// The topic keeps no history that reaches back so far.
+    /// The missed messages are not retained.
     History,
 }
 
@@ -52,22 +51,21 @@ impl GapReason {
     }
 }
 
-/// Writes the field that says where the stream stands after the event it is in, which is what
-/// follows. `write` writes the id itself.
+/// Writes the `id` field: the position after the event that is written next. `write` appends the id itself.
 ///
 /// # Errors
-/// The id would not be read back as it is; then nothing is written.
+/// The id contains a character that would change its meaning; then nothing is written.
 pub fn put_id(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), ControlCharacter> {
     put_field(out, b"id: ", write)
 }
 
-/// Writes an event but for its id, ending in the blank line that dispatches it.
+/// Writes an event without its id, ending in the blank line that dispatches it.
 /// The data's lines may end in CRLF, LF or CR; the receiver sees LF.
 ///
-/// Cost: one search for line ends and the copies.
+/// Cost: one search for line ends and one copy.
 ///
 /// # Errors
-/// `name` would not be read back as it is.
+/// `name` contains a character that would change its meaning.
 pub fn put_event(out: &mut Vec<u8>, name: &str, data: &[u8]) -> Result<(), ControlCharacter> {
     put_field(out, b"event: ", |out| {
         out.extend_from_slice(name.as_bytes());
@@ -83,7 +81,7 @@ pub fn put_event(out: &mut Vec<u8>, name: &str, data: &[u8]) -> Result<(), Contr
     Ok(())
 }
 
-/// Writes the event that says which messages are missing.
+/// Writes a `gap` event.
 pub fn put_gap(out: &mut Vec<u8>, gap: &StreamGap<'_>) {
     out.extend_from_slice(b"event: gap\ndata: {\"event\":\"");
     out.extend_from_slice(gap.topic.as_bytes());
@@ -97,10 +95,9 @@ pub fn put_gap(out: &mut Vec<u8>, gap: &StreamGap<'_>) {
     out.extend_from_slice(b"\"}\n\n");
 }
 
-/// Writes how long the client is to wait before it comes back: half of `base`
-/// to one and a half of it, as `random` says, so that clients that were cut off
-/// together do not come back together (hostile-inputs.md R09). It is a line of the next event's block, and
-/// holds as soon as it is read (WHATWG HTML 9.2.6).
+/// Writes the `retry` field, the client's reconnection delay: between half of `base` and one and a half of it, by
+/// `random`, so that clients disconnected together do not reconnect together (hostile-inputs.md R09). It is a line
+/// of the next event's block, and takes effect as soon as it is read (WHATWG HTML 9.2.6).
 pub fn put_retry(out: &mut Vec<u8>, base: Duration, random: u32) {
     let base_ms = u64::try_from(base.as_millis()).unwrap_or(u64::MAX / 2);
     let share = (u128::from(base_ms) * u128::from(random)) >> 32;
@@ -151,7 +148,7 @@ mod tests {
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
-    /// The data as a receiver sees it: every line end is one LF.
+    /// The data as a receiver sees it: every line end is an LF.
     fn normalised(data: &str) -> String {
         data.replace("\r\n", "\n").replace('\r', "\n")
     }
@@ -221,8 +218,8 @@ mod tests {
         for cut in 0..=stream.len() {
             let mut parser = Parser::default();
             let seen = parser.feed(&stream[..cut]);
-            // The time to come back holds at once, and the id with the event that it is in: whoever
-            // is cut off is where the last event that it has seen was.
+            // `retry` takes effect at once, and `id` with its event: a client that is cut off resumes after the
+            // last event that it received.
             let has_retry = cut >= "retry: 1000\n".len();
             assert_eq!(parser.retry_ms, has_retry.then_some(1000), "{cut}");
             let last = seen.last().map_or("", |event| &*event.id);
@@ -233,7 +230,7 @@ mod tests {
         }
     }
 
-    /// Text with a good share of what means something to a parser.
+    /// Text with many characters that are special to a parser.
     fn hostile_text() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             Just("\n".to_owned()),
@@ -265,7 +262,7 @@ mod tests {
                 stream.extend(HEARTBEAT);
                 expected.push(Event {
                     id: id.clone(),
-                    // What has no name is a `message` (WHATWG HTML 9.2.6).
+                    // The default event type is `message` (WHATWG HTML 9.2.6).
                     name: if name.is_empty() { "message".into() } else { name.clone() },
                     data: normalised(data),
                 });

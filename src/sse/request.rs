@@ -1,21 +1,21 @@
-//! What a request for events asks for: the topics and where to go on.
+//! A request for an event stream: its topics and its cursor.
 
 use super::PRESENCE;
 use crate::topic::{self, NameError};
 
-/// A request for a stream of events.
+/// A request for an event stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EventsRequest {
-    /// Sorted, each once, at least one.
+    /// Sorted and distinct, at least one.
     pub topics: Vec<Box<str>>,
-    /// The cursor that the client shows, as it came; empty if it is no text.
+    /// The client's cursor as received; empty if it is not text.
     pub cursor: Option<Box<str>>,
 }
 
-/// Why there is no such stream. The text is for whoever wrote the request.
+/// Why a request is refused. The text is for its author.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RequestError {
-    /// Nothing is asked for.
+    /// The request names no topics.
     #[error("say which topics: ?topics=a,b or ?topic=a&topic=b")]
     NoTopics,
     /// More topics than one stream may have.
@@ -24,20 +24,19 @@ pub enum RequestError {
     /// A pattern instead of a name.
     #[error("`{0}`: a stream has topics by their names, not by patterns")]
     Pattern(String),
-    /// A name that means something else in a browser.
+    /// A name that has another meaning in EventSource.
     #[error("`{0}`: events of this name mean something else to EventSource")]
     Reserved(String),
-    /// No name.
+    /// An invalid name.
     #[error("`{0}`: {1}")]
     Name(String, NameError),
 }
 
-/// Topics of these names could not be told from what is not published: the first
-/// two are this gateway's own, the others are what EventSource itself dispatches.
+/// Names of topics whose events could be confused: the first two are event types of this gateway, the others are
+/// dispatched by EventSource itself.
 const RESERVED: [&str; 4] = ["gap", PRESENCE, "open", "error"];
 
-/// The type of an event of this name: one that means something else gets the
-/// type of events without a name.
+/// The event type for an event of this name: `message` for a reserved name.
 #[must_use]
 pub fn event_type(name: &str) -> &str {
     match name {
@@ -47,15 +46,15 @@ pub fn event_type(name: &str) -> &str {
     }
 }
 
-/// Characters of a bad name that are repeated to the client.
+/// Characters of an invalid name that are repeated to the client.
 const SHOWN_MAX: usize = 140;
 
 impl EventsRequest {
-    /// Reads a request's query, which names the topics, and the `Last-Event-ID`
-    /// header. A browser repeats the query as it first was, so the header wins.
+    /// Reads a request's query, which names the topics, and its `Last-Event-ID` header. A browser repeats the original
+    /// query when it reconnects, so the header takes precedence over the query's cursor.
     ///
     /// # Errors
-    /// What is asked for that there is not.
+    /// The first reason to refuse the request.
     pub fn read(
         query: &str,
         last_event_id: Option<&[u8]>,
@@ -85,7 +84,7 @@ impl EventsRequest {
         if let Some(given) = last_event_id.filter(|given| !given.is_empty()) {
             cursor = Some(str::from_utf8(given).unwrap_or_default().into());
         } else {
-            // A client without a cursor may well send an empty parameter.
+            // Clients without a cursor often send an empty parameter.
             cursor = cursor.filter(|given| !given.is_empty());
         }
         Ok(Self { topics, cursor })

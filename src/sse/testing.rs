@@ -1,7 +1,6 @@
-//! A parser of event streams as WHATWG HTML 9.2.6 words it, knowing nothing of
-//! how this gateway writes them.
+//! An event stream parser after WHATWG HTML 9.2.6, independent of the encoder.
 
-/// An event that was dispatched.
+/// A dispatched event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Event {
     /// The last event ID string at that point.
@@ -12,7 +11,7 @@ pub(super) struct Event {
 
 #[derive(Default)]
 pub(super) struct Parser {
-    /// Bytes of a line that has not ended.
+    /// Bytes of an incomplete line.
     line: Vec<u8>,
     begun: bool,
     /// The last byte was a CR: an LF right after it ends no second line.
@@ -26,7 +25,7 @@ pub(super) struct Parser {
 }
 
 impl Parser {
-    /// Takes a piece of the stream and returns the events that it completes.
+    /// Parses a piece of the stream and returns the events that it completes.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
         for &byte in bytes {
