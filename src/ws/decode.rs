@@ -37,8 +37,8 @@ pub enum Event<'a> {
     },
     /// A fragment of an unfinished message: no payload, but it counts as work done.
     Fragment,
-    /// A complete compressed message: [`Decoder::inflate`] returns it, before the next call only. So a message that is
-    /// not needed is not inflated.
+    /// A complete compressed message. [`Decoder::inflate`] returns it, unless [`Decoder::next`] is called first: a
+    /// message that is not needed is not inflated.
     Compressed,
     /// A ping, to be answered with a pong of the same payload (at most 125 bytes).
     Ping(&'a [u8]),

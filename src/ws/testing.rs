@@ -13,7 +13,7 @@ use super::{Decoder, Event, Input, ProtocolError, encode};
 const KEY: [u8; 4] = [0xa5, 0x01, 0x00, 0xff];
 
 /// An owned event; a close as the bytes of its code and reason.
-pub(super) type Heard = (OpCode, Vec<u8>);
+pub(super) type OwnedEvent = (OpCode, Vec<u8>);
 
 /// A masked frame with `first` as its first byte, the length in its shortest form.
 pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -29,16 +29,16 @@ pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Decodes one read and appends its events.
-pub(super) fn hear(
+pub(super) fn decode_read(
     decoder: &mut Decoder,
     inflater: &mut Inflater,
     read: &[u8],
-    heard: &mut Vec<Heard>,
+    events: &mut Vec<OwnedEvent>,
 ) -> Result<(), ProtocolError> {
     let mut read = read.to_vec();
     let mut input = Input::new(&mut read);
     while let Some(event) = decoder.next(&mut input)? {
-        heard.push(match event {
+        events.push(match event {
             Event::Message { opcode, payload } => (opcode, payload.to_vec()),
             Event::Fragment => continue,
             Event::Compressed => {

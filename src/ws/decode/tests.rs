@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::super::deflate::{DeflateOptions, Deflater, negotiate};
-use super::super::testing::{Heard, frame, hear, streams};
+use super::super::testing::{OwnedEvent, decode_read, frame, streams};
 use super::*;
 use OpCode::{Binary, Close, Ping, Pong, Text};
 
@@ -33,20 +33,20 @@ fn agreed_with_context() -> Agreed {
 fn outcome<'a>(
     agreed: Option<&Agreed>,
     reads: impl IntoIterator<Item = &'a [u8]>,
-) -> (Vec<Heard>, Result<(), ProtocolError>) {
+) -> (Vec<OwnedEvent>, Result<(), ProtocolError>) {
     let mut decoder = Decoder::new(LIMITS, agreed);
     let mut inflater = Inflater::new();
-    let mut heard = Vec::new();
+    let mut events = Vec::new();
     for read in reads {
-        let result = hear(&mut decoder, &mut inflater, read, &mut heard);
+        let result = decode_read(&mut decoder, &mut inflater, read, &mut events);
         if result.is_err() {
-            return (heard, result);
+            return (events, result);
         }
         if !decoder.is_mid_message() && agreed.is_none() {
             assert_eq!(decoder.held_bytes(), 0, "nothing is held between messages");
         }
     }
-    (heard, Ok(()))
+    (events, Ok(()))
 }
 
 /// Checks the outcome of `stream` whole, cut in two at every byte, and byte by byte.
@@ -57,7 +57,7 @@ fn check_with(
     events: &[(OpCode, &[u8])],
     end: Result<(), ProtocolError>,
 ) {
-    let events: Vec<Heard> = events
+    let events: Vec<OwnedEvent> = events
         .iter()
         .map(|(opcode, bytes)| (*opcode, bytes.to_vec()))
         .collect();
@@ -179,7 +179,7 @@ fn f02_a_declared_length_allocates_nothing() {
         None,
     );
     let stream = b"\x82\xff\0\0\0\0\x01\0\0\0abcd12345";
-    hear(&mut decoder, &mut Inflater::new(), stream, &mut Vec::new()).unwrap();
+    decode_read(&mut decoder, &mut Inflater::new(), stream, &mut Vec::new()).unwrap();
     assert!(decoder.is_mid_message());
     assert!(decoder.held_bytes() <= 512, "{}", decoder.held_bytes());
 }
@@ -297,18 +297,18 @@ fn f08_memory_is_independent_of_the_number_of_fragments() {
         None,
     );
     let mut inflater = Inflater::new();
-    let mut heard = Vec::new();
-    hear(&mut decoder, &mut inflater, &frame(0x02, b""), &mut heard).unwrap();
+    let mut events = Vec::new();
+    decode_read(&mut decoder, &mut inflater, &frame(0x02, b""), &mut events).unwrap();
     let empty = frame(0x00, b"").repeat(1000);
     let tiny = frame(0x00, b"x").repeat(1000);
     for sent in (1000..=100_000).step_by(1000) {
-        hear(&mut decoder, &mut inflater, &empty, &mut heard).unwrap();
-        hear(&mut decoder, &mut inflater, &tiny, &mut heard).unwrap();
+        decode_read(&mut decoder, &mut inflater, &empty, &mut events).unwrap();
+        decode_read(&mut decoder, &mut inflater, &tiny, &mut events).unwrap();
         assert!(decoder.is_mid_message());
         assert!(decoder.held_bytes() <= sent + sent / 4 + 4096 + size_of::<Partial>());
     }
-    hear(&mut decoder, &mut inflater, &frame(0x80, b""), &mut heard).unwrap();
-    assert_eq!(heard, [(Binary, vec![b'x'; 100_000])]);
+    decode_read(&mut decoder, &mut inflater, &frame(0x80, b""), &mut events).unwrap();
+    assert_eq!(events, [(Binary, vec![b'x'; 100_000])]);
     assert_eq!(decoder.held_bytes(), 0);
 }
 
@@ -321,23 +321,23 @@ fn f08_65536_legal_fragments_pass() {
         None,
     );
     let mut inflater = Inflater::new();
-    let mut heard = Vec::new();
+    let mut events = Vec::new();
     let fragments = [
         frame(0x01, &[b'*'; 64]),
         frame(0x00, &[b'*'; 64]).repeat(65_534),
     ]
     .concat();
     for read in fragments.chunks(65_536) {
-        hear(&mut decoder, &mut inflater, read, &mut heard).unwrap();
+        decode_read(&mut decoder, &mut inflater, read, &mut events).unwrap();
     }
-    hear(
+    decode_read(
         &mut decoder,
         &mut inflater,
         &frame(0x80, &[b'*'; 64]),
-        &mut heard,
+        &mut events,
     )
     .unwrap();
-    assert_eq!(heard, [(Text, vec![b'*'; 4 << 20])]);
+    assert_eq!(events, [(Text, vec![b'*'; 4 << 20])]);
 }
 
 #[test]
@@ -405,21 +405,21 @@ fn f13_close_frames_are_checked() {
 fn everything_after_an_error_is_ignored() {
     let mut decoder = Decoder::new(LIMITS, None);
     let mut inflater = Inflater::new();
-    let mut heard = Vec::new();
+    let mut events = Vec::new();
     assert!(
-        hear(
+        decode_read(
             &mut decoder,
             &mut inflater,
             &frame(0x81, b"\xff"),
-            &mut heard
+            &mut events
         )
         .is_err()
     );
     assert_eq!(
-        hear(&mut decoder, &mut inflater, &frame(0x81, b"a"), &mut heard),
+        decode_read(&mut decoder, &mut inflater, &frame(0x81, b"a"), &mut events),
         Ok(())
     );
-    assert!(heard.is_empty());
+    assert!(events.is_empty());
 }
 
 #[test]
@@ -445,9 +445,9 @@ fn what_is_not_consumed_can_be_handed_in_again() {
     );
     let rest = input.rest().to_vec();
     assert_eq!(rest, frame(0x82, b"three"));
-    let mut heard = Vec::new();
-    hear(&mut decoder, &mut inflater, &rest, &mut heard).unwrap();
-    assert_eq!(heard, [(Binary, b"three".to_vec())]);
+    let mut events = Vec::new();
+    decode_read(&mut decoder, &mut inflater, &rest, &mut events).unwrap();
+    assert_eq!(events, [(Binary, b"three".to_vec())]);
 }
 
 #[test]
@@ -542,7 +542,7 @@ fn c03_the_message_after_a_refused_one_on_the_same_inflater_is_intact() {
     let mut inflater = Inflater::new();
     for bad in [&b"\xff\xff\xff"[..], b"\xf2\x48\xcd", b"\x07"] {
         let mut decoder = Decoder::new(LIMITS, Some(&agreed));
-        let refused = hear(
+        let refused = decode_read(
             &mut decoder,
             &mut inflater,
             &frame(0xc2, bad),
@@ -550,15 +550,15 @@ fn c03_the_message_after_a_refused_one_on_the_same_inflater_is_intact() {
         );
         assert_eq!(refused, Err(ProtocolError::CorruptDeflate), "{bad:x?}");
         let mut decoder = Decoder::new(LIMITS, Some(&agreed));
-        let mut heard = Vec::new();
-        hear(
+        let mut events = Vec::new();
+        decode_read(
             &mut decoder,
             &mut inflater,
             &compressed(0x02, b"intact"),
-            &mut heard,
+            &mut events,
         )
         .unwrap();
-        assert_eq!(heard, [(Binary, b"intact".to_vec())]);
+        assert_eq!(events, [(Binary, b"intact".to_vec())]);
     }
 }
 
@@ -642,7 +642,7 @@ proptest! {
             let whole = outcome(Some(&agreed), [&stream[..]]);
             prop_assert_eq!(&outcome(Some(&agreed), cut(&stream, &cuts)), &whole);
             if flip.is_none() {
-                let expected: Vec<Heard> = payloads.iter().map(|p| (Binary, p.clone())).collect();
+                let expected: Vec<OwnedEvent> = payloads.iter().map(|p| (Binary, p.clone())).collect();
                 prop_assert_eq!(whole, (expected, Ok(())));
             }
         }

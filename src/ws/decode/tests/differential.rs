@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::error::ProtocolError as Refusal;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::super::super::testing::{Heard, streams};
+use super::super::super::testing::{OwnedEvent, streams};
 use super::{MESSAGE_BYTES_MAX, OpCode, ProtocolError, outcome};
 
 /// 1014, as the payload of a close frame begins with it.
@@ -33,22 +33,22 @@ impl Write for Said {
 }
 
 /// The events that tungstenite reads from a stream, and whether it refuses it.
-fn tungstenite(stream: &[u8]) -> (Vec<Heard>, bool) {
+fn tungstenite(stream: &[u8]) -> (Vec<OwnedEvent>, bool) {
     let config = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX));
     let said = Said(Cursor::new(stream.to_vec()));
     let mut socket = WebSocket::from_raw_socket(said, Role::Server, Some(config));
-    let mut heard = Vec::new();
+    let mut events = Vec::new();
     loop {
-        heard.push(match socket.read() {
+        events.push(match socket.read() {
             Ok(Message::Text(text)) => (OpCode::Text, text.as_bytes().to_vec()),
             Ok(Message::Binary(bytes)) => (OpCode::Binary, bytes.to_vec()),
             Ok(Message::Ping(bytes)) => (OpCode::Ping, bytes.to_vec()),
             Ok(Message::Pong(bytes)) => (OpCode::Pong, bytes.to_vec()),
             // This is how it reports a code that is not allowed.
             Ok(Message::Close(Some(close))) if close.reason.as_str() == "Protocol violation" => {
-                return (heard, true);
+                return (events, true);
             }
             Ok(Message::Close(None)) => (OpCode::Close, Vec::new()),
             Ok(Message::Close(Some(close))) => {
@@ -57,8 +57,10 @@ fn tungstenite(stream: &[u8]) -> (Vec<Heard>, bool) {
             }
             Ok(Message::Frame(_)) => unreachable!("reading yields no raw frames"),
             Err(Error::ConnectionClosed | Error::AlreadyClosed)
-            | Err(Error::Protocol(Refusal::ResetWithoutClosingHandshake)) => return (heard, false),
-            Err(_) => return (heard, true),
+            | Err(Error::Protocol(Refusal::ResetWithoutClosingHandshake)) => {
+                return (events, false);
+            }
+            Err(_) => return (events, true),
         });
     }
 }
@@ -70,7 +72,7 @@ proptest! {
     fn tungstenite_hears_the_same(stream in streams()) {
         let (ours, end) = outcome(None, [&stream[..]]);
         let (theirs, is_refused) = tungstenite(&stream);
-        let is_bad_gateway = |(opcode, payload): &Heard| {
+        let is_bad_gateway = |(opcode, payload): &OwnedEvent| {
             *opcode == OpCode::Close && payload.starts_with(BAD_GATEWAY)
         };
         match end {
