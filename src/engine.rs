@@ -57,7 +57,7 @@ pub use patterns::PATTERNS_MAX;
 pub use place::{Place, home_of};
 pub use presence::{Attendee, Change, ROSTER_USERS_MAX, Roster};
 pub use publication::{Publication, PublicationKind};
-pub use publish::Counting;
+pub use publish::PublishCount;
 pub use publish_result::{PublishResult, Stored};
 pub use recent::KEY_BYTES_MAX;
 pub use subscribe::{Begin, SubscribeError};

@@ -546,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn a_push_is_kept_for_those_who_may_come_back_and_for_nobody_else() {
+    fn a_push_is_retained_only_for_subscribers_that_can_resume() {
         let config = Config::for_mode(crate::config::Mode::Demo);
         let mut home = Home::new(Arc::new(config), 1, 7);
         let id = known(&mut home, "user:a:events");
@@ -595,7 +595,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_published_since_a_time_is_found() {
+    fn topics_published_to_since_a_time_are_found() {
         let toml = "mode = \"demo\"\n[hub]\nhistory_size = 2\n[namespace.\"b.\"]\nhistory_size = 0";
         let mut home = Home::new(Arc::new(Config::from_toml(toml).unwrap()), 1, 7);
         let times = [
@@ -666,7 +666,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded_by_number_age_and_memory() {
+    fn history_is_bounded_by_number_age_and_memory() {
         let config = "mode = \"demo\"\n[hub]\nhistory_size = 3\nhistory_ttl = \"10s\"\nmax_history_memory = \"1MiB\"";
         let mut home = Home::new(Arc::new(Config::from_toml(config).unwrap()), 1, 7);
         let id = known(&mut home, "a");

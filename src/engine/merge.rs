@@ -23,7 +23,7 @@ pub(super) struct Merges {
     /// Streams, by the number of their log in the hub.
     streams: HashMap<TopicId, Merge>,
     /// The positions of readers that are catching up.
-    behind: HashMap<PeerId, ReaderPositions>,
+    catching_up: HashMap<PeerId, ReaderPositions>,
     /// Streams whose topics are all located but that have readers ahead of this shard.
     ahead: Vec<TopicId>,
     /// Scratch buffer for one frame.
@@ -120,7 +120,7 @@ impl Merges {
             format,
             parts: HashMap::default(),
             streams: HashMap::default(),
-            behind: HashMap::default(),
+            catching_up: HashMap::default(),
             ahead: Vec::new(),
             frame: Vec::new(),
         }
@@ -291,7 +291,7 @@ impl Merges {
             put_gap(out, &last);
         }
         if !missed.is_empty() {
-            self.behind
+            self.catching_up
                 .insert(peer, ReaderPositions { scope, positions });
         }
         missed
@@ -299,21 +299,21 @@ impl Merges {
 
     /// Records that a reader that is catching up has received a topic's messages up to `offset`.
     pub(super) fn pass(&mut self, peer: PeerId, place: usize, offset: u64) {
-        if let Some(behind) = self.behind.get_mut(&peer) {
-            behind.positions[place].offset = offset;
+        if let Some(reader) = self.catching_up.get_mut(&peer) {
+            reader.positions[place].offset = offset;
         }
     }
 
     /// Appends the `id` of an event for a reader that is catching up; nothing for others.
     pub(super) fn put_missed_id(&self, out: &mut Vec<u8>, peer: PeerId) {
-        if let Some(behind) = self.behind.get(&peer) {
-            put_cursor(&self.key, out, &behind.scope, &behind.positions);
+        if let Some(reader) = self.catching_up.get(&peer) {
+            put_cursor(&self.key, out, &reader.scope, &reader.positions);
         }
     }
 
     /// Forgets the position of a reader that has caught up or left.
     pub(super) fn forget(&mut self, peer: PeerId) {
-        self.behind.remove(&peer);
+        self.catching_up.remove(&peer);
     }
 
     /// Appends a message of `topic` to the logs of the streams that include it. Returns the number of readers.
@@ -349,8 +349,8 @@ impl Merges {
             let number = merge.number;
             if let Offsets::Behind(_) = offsets {
                 // A presence message has no offset to resume from.
-                let behind = Offsets::Behind(number).numbers();
-                readers += hub.append_group(log, format, message, behind);
+                let none = Offsets::Behind(number).numbers();
+                readers += hub.append_group(log, format, message, none);
                 continue;
             }
             self.frame.clear();

@@ -12,7 +12,7 @@ use crate::metrics::{Counters, Limited};
 /// A publication that reports its number of subscribers.
 #[must_use]
 #[derive(Clone, Copy, Debug)]
-pub enum Counting {
+pub enum PublishCount {
     /// All of them are on this shard.
     Done(PublishResult),
     /// Other shards have to report theirs: an [`Outcome::Published`] comes for this ticket, unless a shard stops first.
@@ -87,7 +87,7 @@ impl<L: Lanes> Turn<'_, L> {
     /// Publishes `post` and counts the subscribers it reaches.
     ///
     /// Cost: that of [`Self::publish`], if home and subscribers are all on this shard.
-    pub fn publish_counted(&mut self, post: &Post<'_>) -> Counting {
+    pub fn publish_counted(&mut self, post: &Post<'_>) -> PublishCount {
         let ticket = self.engine.outcomes.ticket();
         let result = match self.engine.place_of(post.topic) {
             Place::Here => {
@@ -103,9 +103,9 @@ impl<L: Lanes> Turn<'_, L> {
                 let settled = self.engine.receipts.answer(ticket, result);
                 debug_assert!(settled.is_none(), "the others have not been asked yet");
             }
-            done => return Counting::Done(done),
+            done => return PublishCount::Done(done),
         }
-        Counting::Pending(ticket)
+        PublishCount::Pending(ticket)
     }
 
     /// Publishes `post` to a topic whose home is this shard, for the gateway itself.

@@ -159,7 +159,7 @@ impl<L: Lanes> Turn<'_, L> {
         self.begin_catch_up(peer, catch_ups);
     }
 
-    /// Tells the reader of a stream its position after the gap that it is told of next, up to `offset` of a topic, so
+    /// Tells the reader of a stream its position after the next gap, up to `offset` of a topic, so
     /// that it does not hear of the same gap again.
     pub(super) fn tell_position(&mut self, peer: PeerId, place: usize, offset: u64) {
         let merges = &mut self.engine.readers.merges;

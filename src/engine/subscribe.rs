@@ -210,10 +210,10 @@ impl<L: Lanes> Turn<'_, L> {
         let format = readers.hub.format_of(peer.slot);
         let (log, is_new, hold) = match readers.patterns.log_of(peer, name) {
             Some(log) => {
-                let flows = readers.patterns.is_underway(peer, name, ticket);
+                let is_underway = readers.patterns.is_underway(peer, name, ticket);
                 readers.patterns.add_name(peer, name);
                 let hold = self.engine.tickets.hold_of(ticket, log);
-                (log, false, hold.filter(|_| !flows))
+                (log, false, hold.filter(|_| !is_underway))
             }
             None if !readers.hub.has_room_for_members() => return Err(SubscribeError::Memory),
             None => {

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{Handle, Shard};
 use crate::collections::HashMap;
-use crate::engine::{Counting, HistoryExcerpt, Outcome, Post, PublishResult, Ticket};
+use crate::engine::{HistoryExcerpt, Outcome, Post, PublishCount, PublishResult, Ticket};
 use crate::process::{ByteBudget, CallSlot};
 
 /// An outcome to come. The sender is dropped if a shard that contributes to it ends before.
@@ -179,8 +179,8 @@ impl Shard {
         // The HTTP response does not wait for a flush, which would set the gauges.
         self.update_gauges(&self.core.borrow());
         match counting {
-            Counting::Done(result) => CountedPublish::Done(result),
-            Counting::Pending(ticket) => {
+            PublishCount::Done(result) => CountedPublish::Done(result),
+            PublishCount::Pending(ticket) => {
                 CountedPublish::Pending(self.answers.borrow_mut().wait(ticket))
             }
         }

@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_counts_for_none() {
+    fn frames_that_are_no_messages_do_not_count() {
         let none = |next: u64| next..=next - 1;
         let mut log = Log::default();
         // After message 0: nothing yet.

@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_peer_missed_gives_way_to_nothing_and_follows_what_is_high() {
+    fn missed_messages_are_never_dropped_and_follow_the_high_class() {
         let limits = OutboxLimits {
             bytes_max: 100,
             messages_max: 3,

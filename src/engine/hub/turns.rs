@@ -107,17 +107,17 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_something_else_to_get_leaves_the_crowd() {
+    fn a_peer_with_other_output_leaves_the_line_of_large_topics() {
         let mut turns = Turns::default();
-        let mut stands = Line::default();
-        turns.enqueue(Slot(1), &mut stands, Line::Large);
-        turns.enqueue(Slot(1), &mut stands, Line::Large);
-        assert_eq!((stands, turns.len(Line::Large)), (Line::Large, 1));
-        turns.enqueue(Slot(1), &mut stands, Line::Medium);
-        turns.enqueue(Slot(1), &mut stands, Line::Private);
-        turns.enqueue(Slot(1), &mut stands, Line::Large);
-        assert_eq!((stands, turns.len(Line::Private)), (Line::Private, 1));
-        turns.enqueue(Slot(1), &mut stands, Line::Small);
-        assert_eq!((stands, turns.len(Line::Small)), (Line::Private, 0));
+        let mut line = Line::default();
+        turns.enqueue(Slot(1), &mut line, Line::Large);
+        turns.enqueue(Slot(1), &mut line, Line::Large);
+        assert_eq!((line, turns.len(Line::Large)), (Line::Large, 1));
+        turns.enqueue(Slot(1), &mut line, Line::Medium);
+        turns.enqueue(Slot(1), &mut line, Line::Private);
+        turns.enqueue(Slot(1), &mut line, Line::Large);
+        assert_eq!((line, turns.len(Line::Private)), (Line::Private, 1));
+        turns.enqueue(Slot(1), &mut line, Line::Small);
+        assert_eq!((line, turns.len(Line::Small)), (Line::Private, 0));
     }
 }

@@ -202,7 +202,7 @@ impl World {
     /// Whether a client has a connection that is not being closed.
     fn is_open(&self, client: usize) -> bool {
         let connection = self.clients[client].connection.as_ref();
-        connection.is_some_and(|connection| !connection.is_closing && !connection.is_doomed)
+        connection.is_some_and(|connection| !connection.is_closing && !connection.is_disconnecting)
     }
 
     /// Whether a client is read from and can send.

@@ -36,7 +36,7 @@ pub(super) struct View {
     /// Topics named before its last subscription.
     pub(super) named: Vec<String>,
     /// Private frames have been dropped: confirmations and gaps may be missing.
-    is_deaf: bool,
+    may_miss_reports: bool,
     /// Its last frame is queued.
     pub(super) is_closing: bool,
     /// The topic limit suffices for all topics: patterns cover them all.
@@ -117,7 +117,7 @@ impl View {
             told_late: BTreeSet::new(),
             ever: BTreeMap::new(),
             named: Vec::new(),
-            is_deaf: false,
+            may_miss_reports: false,
             has_lost_frames: false,
             is_closing: false,
             has_room,
@@ -214,7 +214,7 @@ impl View {
         self.has_lost_frames = true;
         if !is_told_first {
             // Outcomes may be among the dropped frames.
-            self.grow_deaf();
+            self.lose_reports();
         }
     }
 
@@ -229,7 +229,7 @@ impl View {
             // Frames queued before the last one come before it.
             return;
         }
-        if self.is_deaf {
+        if self.may_miss_reports {
             return self.ended.forget_tracks();
         }
         self.ended.forget(number);
@@ -241,10 +241,10 @@ impl View {
     }
 
     /// From now on confirmations and gaps may have been dropped.
-    fn grow_deaf(&mut self) {
-        self.is_deaf = true;
+    fn lose_reports(&mut self) {
+        self.may_miss_reports = true;
         self.ended.forget_tracks();
-        self.tracks.values_mut().for_each(Track::grow_deaf);
+        self.tracks.values_mut().for_each(Track::lose_reports);
     }
 
     /// Records that a pattern is subscribed to, while topics of the same engine are at `floor`.
@@ -388,7 +388,7 @@ impl View {
         {
             fail(Check::Order, format!("{text} after {seen:?}"));
         }
-        if self.is_deaf {
+        if self.may_miss_reports {
             // Begin, end and losses may all be unreported.
             return;
         }
@@ -409,7 +409,7 @@ impl View {
                 // Its first message was cut off.
                 return oracle.seen.note(Thing::CutFrame);
             }
-            if self.is_deaf && self.ever.contains_key(event.topic) {
+            if self.may_miss_reports && self.ever.contains_key(event.topic) {
                 // The end of the membership may be unreported.
                 return;
             }
@@ -422,7 +422,7 @@ impl View {
         let told = track
             .awaits
             .filter(|ticket| self.asked[ticket].is_told && !self.told_late.contains(ticket));
-        if told.is_some() && !self.is_deaf {
+        if told.is_some() && !self.may_miss_reports {
             fail(Check::BeforeConfirmation, text);
         }
         let track = self.tracks.get_mut(event.topic).expect("as above");
@@ -440,12 +440,12 @@ impl View {
         *lives += 1;
         let mut track = Track::new(*lives);
         track.base = self.base_of(name);
-        if !self.is_deaf && !self.is_covered_since(name) {
+        if !self.may_miss_reports && !self.is_covered_since(name) {
             track.behind = self.ended.covers(name);
         }
         track.floor = self.floor_of(name);
-        if self.is_deaf {
-            track.grow_deaf();
+        if self.may_miss_reports {
+            track.lose_reports();
         }
         self.tracks.insert(name.into(), track);
     }
@@ -482,14 +482,14 @@ impl View {
             oracle.seen.note(Thing::PrivateGap);
             // Broadcasts have no name either.
             self.has_lost_frames = false;
-            return self.grow_deaf();
+            return self.lose_reports();
         }
         if name.contains('*') {
             let mut patterns = self.patterns.iter_mut();
             let owing = patterns.find(|one| one.pattern.as_str() == name && one.owes_gap);
             match owing {
                 Some(owing) => owing.owes_gap = false,
-                None if self.is_deaf || self.ended.has_pattern(name) => {}
+                None if self.may_miss_reports || self.ended.has_pattern(name) => {}
                 None => fail(Check::Gap, format!("{name} was recovered")),
             }
             return;
@@ -530,7 +530,7 @@ impl View {
                 self.stored.insert(name.into(), position);
                 continue;
             }
-            if self.is_deaf {
+            if self.may_miss_reports {
                 // The end of the previous membership may be unreported.
                 self.ended.forget_track(name);
             }
@@ -564,7 +564,7 @@ impl View {
         oracle: &mut Oracle,
     ) {
         let Some(since_ms) = self.since_ms(ticket, name) else {
-            if !self.is_deaf && self.ended.covers(name) == 0 {
+            if !self.may_miss_reports && self.ended.covers(name) == 0 {
                 fail(Check::Confirmation, format!("{name} was not asked for"));
             }
             return;
@@ -577,7 +577,7 @@ impl View {
             _ => position,
         };
         self.stored.entry(name.into()).or_insert(behind);
-        if self.is_deaf {
+        if self.may_miss_reports {
             return;
         }
         let mut patterns = self.patterns.iter();
@@ -606,7 +606,7 @@ impl View {
             fail(Check::Gap, "lost frames were never told of");
         }
         for (ticket, asked) in &self.asked {
-            if !(asked.is_told && (asked.is_read || self.is_deaf)) {
+            if !(asked.is_told && (asked.is_read || self.may_miss_reports)) {
                 fail(
                     Check::Unanswered,
                     format!("subscription {ticket}: {asked:?}"),
@@ -614,7 +614,7 @@ impl View {
             }
         }
         let mut patterns = self.patterns.iter();
-        if let Some(owing) = patterns.find(|one| one.owes_gap && !self.is_deaf) {
+        if let Some(owing) = patterns.find(|one| one.owes_gap && !self.may_miss_reports) {
             fail(Check::Gap, format!("{owing:?}: a gap was never told"));
         }
         for (name, track) in &self.tracks {
@@ -622,7 +622,7 @@ impl View {
             track.finish(name, head);
         }
         for (name, head) in heads {
-            let base = self.base_of(name).filter(|_| !self.is_deaf);
+            let base = self.base_of(name).filter(|_| !self.may_miss_reports);
             if let Some(base) = base
                 && !self.tracks.contains_key(name)
                 && (base.epoch != head.epoch && head.offset > 0 || head.offset > base.offset)

@@ -160,7 +160,7 @@ impl Maker {
     }
 
     /// Operations of clients and tasks, each with its relative frequency.
-    fn doings(&self) -> [(u32, Make); 17] {
+    fn client_ops(&self) -> [(u32, Make); 17] {
         [
             (self.joins, |m| {
                 let client = m.client();
@@ -235,7 +235,7 @@ impl Maker {
     }
 
     /// Operations of engines and lanes, each with its relative frequency.
-    fn workings(&self) -> [(u32, Make); 12] {
+    fn engine_ops(&self) -> [(u32, Make); 12] {
         [
             (self.exchanges, |m| Op::Exchange {
                 node: m.node(),
@@ -276,8 +276,8 @@ impl Maker {
     }
 
     fn op(&mut self) -> Op {
-        let (doings, workings) = (self.doings(), self.workings());
-        let all = doings.iter().chain(&workings);
+        let (client_ops, engine_ops) = (self.client_ops(), self.engine_ops());
+        let all = client_ops.iter().chain(&engine_ops);
         let mut left = self
             .random
             .below(all.clone().map(|(weight, _)| weight).sum());

@@ -108,7 +108,7 @@ pub(super) struct Oracle {
     /// The time of the run.
     pub(super) now_ms: u64,
     /// What clients read is printed.
-    pub(super) is_loud: bool,
+    pub(super) is_verbose: bool,
     pub(super) seen: Seen,
 }
 

@@ -47,7 +47,7 @@ pub(super) struct Connection {
     /// Its event stream, and the stream's topics.
     pub(super) stream: Option<(String, StreamView)>,
     /// The engine has asked for a disconnect.
-    pub(super) is_doomed: bool,
+    pub(super) is_disconnecting: bool,
     /// Its last frame is queued.
     pub(super) is_closing: bool,
     /// Rosters that it has requested.
@@ -78,7 +78,7 @@ impl Connection {
             own: Vec::new(),
             view,
             stream: None,
-            is_doomed: false,
+            is_disconnecting: false,
             is_closing: false,
             rosters: BTreeSet::new(),
             answers: BTreeSet::new(),
@@ -187,7 +187,7 @@ impl World {
                     _ => Thing::Gone,
                 };
                 self.oracle.seen.note(thing);
-                self.connection(client).is_doomed = true;
+                self.connection(client).is_disconnecting = true;
             }
             Outcome::History(_)
             | Outcome::Called(_)

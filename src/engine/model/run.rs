@@ -22,15 +22,15 @@ pub(super) fn run(setup: &Setup, ops: &[Op]) -> Result<Seen, Violation> {
     run_and_tell(setup, ops, false)
 }
 
-/// As [`run`]; if `is_loud`, prints each step.
-pub(super) fn run_and_tell(setup: &Setup, ops: &[Op], is_loud: bool) -> Result<Seen, Violation> {
+/// As [`run`]; if `is_verbose`, prints each step.
+pub(super) fn run_and_tell(setup: &Setup, ops: &[Op], is_verbose: bool) -> Result<Seen, Violation> {
     watch_panics();
     IS_SILENT.set(true);
     let done = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(*setup);
-        world.oracle.is_loud = is_loud;
+        world.oracle.is_verbose = is_verbose;
         for op in ops {
-            if is_loud {
+            if is_verbose {
                 println!("{op:?}");
             }
             world.apply(op);

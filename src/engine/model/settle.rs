@@ -99,7 +99,7 @@ impl World {
             };
             let hub = self.nodes[connection.node].engine.hub();
             let is_closed = connection.is_closing && hub.is_drained(connection.peer.slot);
-            if connection.node == node && (connection.is_doomed || is_closed) {
+            if connection.node == node && (connection.is_disconnecting || is_closed) {
                 self.leave(client);
                 any = true;
             }

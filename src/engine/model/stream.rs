@@ -39,12 +39,12 @@ struct Part {
     /// A gap has reported an unknown number of missing messages.
     is_lost: bool,
     /// Gaps may have been dropped.
-    is_deaf: bool,
+    may_miss_reports: bool,
 }
 
 impl Part {
     /// The client has been told the topic's position, without a message of it.
-    fn stands(&mut self, at: Position, what: &str) {
+    fn check_position(&mut self, at: Position, what: &str) {
         if let Some(last) = self.last
             && !self.is_lost
         {
@@ -56,7 +56,7 @@ impl Part {
                 fail(Check::Cursor, why);
             }
         }
-        (self.last, self.lost, self.is_lost) = (Some(at), 0, self.is_deaf);
+        (self.last, self.lost, self.is_lost) = (Some(at), 0, self.may_miss_reports);
     }
 }
 
@@ -79,7 +79,7 @@ impl StreamView {
             last: then.as_ref().map(|then| then[place]),
             lost: 0,
             is_lost: false,
-            is_deaf: false,
+            may_miss_reports: false,
         };
         Self {
             topics: names
@@ -137,16 +137,16 @@ impl StreamView {
             }
         }
         match (name, data) {
-            (None, None) => self.stand(&ids),
+            (None, None) => self.check_positions(&ids),
             // The last `id` is the position after the gap.
             (Some("gap"), Some(data)) => {
                 let (before, behind) = ids.split_at(ids.len().saturating_sub(1));
-                self.stand(before);
+                self.check_positions(before);
                 self.gap(data, oracle);
-                self.stand(behind);
+                self.check_positions(behind);
             }
             (Some("p"), Some(data)) => {
-                self.stand(&ids);
+                self.check_positions(&ids);
                 match Event::parse(data) {
                     Some(event) if self.is_located => oracle.check_data(&event),
                     _ => fail(Check::BeforeConfirmation, data),
@@ -156,7 +156,7 @@ impl StreamView {
                 let Some((id, opening)) = ids.split_last() else {
                     fail(Check::Frame, format!("{block:?} has no id"));
                 };
-                self.stand(opening);
+                self.check_positions(opening);
                 self.event(id, data, oracle);
             }
             _ => fail(Check::Frame, format!("{block:?} in a stream")),
@@ -164,11 +164,11 @@ impl StreamView {
     }
 
     /// The client has been told the stream's position, without a message.
-    fn stand(&mut self, ids: &[&str]) {
+    fn check_positions(&mut self, ids: &[&str]) {
         for id in ids {
             let positions = self.positions(id);
             for (part, at) in self.topics.iter_mut().zip(positions) {
-                part.stands(at, "id alone");
+                part.check_position(at, "id alone");
             }
             self.is_located = true;
         }
@@ -194,7 +194,7 @@ impl StreamView {
         let mut is_part = false;
         for (part, at) in self.topics.iter_mut().zip(positions) {
             if part.name != event.topic {
-                part.stands(at, data);
+                part.check_position(at, data);
                 continue;
             }
             is_part = true;
@@ -212,7 +212,7 @@ impl StreamView {
                     fail(Check::Missing, why);
                 }
             }
-            (part.last, part.lost, part.is_lost) = (Some(at), 0, part.is_deaf);
+            (part.last, part.lost, part.is_lost) = (Some(at), 0, part.may_miss_reports);
         }
         if !is_part {
             fail(Check::NotSubscribed, data);
@@ -240,7 +240,7 @@ impl StreamView {
     pub(super) fn lose_frames(&mut self) {
         self.has_lost_frames = true;
         for part in &mut self.topics {
-            (part.is_deaf, part.is_lost) = (true, true);
+            (part.may_miss_reports, part.is_lost) = (true, true);
         }
     }
 
@@ -254,7 +254,7 @@ impl StreamView {
     /// Checks that every message has arrived: the topics are at `heads`.
     pub(super) fn finish(&mut self, heads: &Heads) {
         if let Some(id) = self.opening() {
-            self.stand(&[&id]);
+            self.check_positions(&[&id]);
         }
         if self.has_lost_frames {
             fail(Check::Gap, "lost frames were never told of");

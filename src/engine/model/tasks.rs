@@ -8,7 +8,7 @@ use super::seen::Thing;
 use super::world::World;
 use crate::engine::hub::Hub;
 use crate::engine::{
-    Counting, HistoryExcerpt, Outcome, Post, PublishResult, Stored, Taken, Ticket,
+    HistoryExcerpt, Outcome, Post, PublishCount, PublishResult, Stored, Taken, Ticket,
 };
 
 /// Pending tasks, by engine and ticket.
@@ -54,7 +54,7 @@ pub(super) struct Call {
     is_over: bool,
     pub(super) is_hung_up: bool,
     /// All outcomes before the hang-up have been delivered.
-    is_deaf: bool,
+    must_be_silent: bool,
     awaits_end: bool,
     /// Answers that the caller must receive.
     due: Vec<u64>,
@@ -66,7 +66,7 @@ impl Tasks {
     /// All outcomes of an engine have been delivered.
     pub(super) fn note_flush(&mut self, node: usize) {
         for call in self.calls.iter_mut().filter(|call| call.node == node) {
-            call.is_deaf |= call.is_hung_up;
+            call.must_be_silent |= call.is_hung_up;
         }
     }
 
@@ -156,8 +156,8 @@ impl World {
             only_live,
         };
         match counting {
-            Counting::Done(result) => self.counted(&count, result),
-            Counting::Pending(ticket) => {
+            PublishCount::Done(result) => self.counted(&count, result),
+            PublishCount::Pending(ticket) => {
                 self.tasks.counts.insert((node, ticket.0), count);
             }
         }
@@ -289,7 +289,7 @@ impl World {
             is_last_given,
             is_over: false,
             is_hung_up: false,
-            is_deaf: false,
+            must_be_silent: false,
             awaits_end: false,
             due: Vec::new(),
             newest: 0,
@@ -399,8 +399,8 @@ impl World {
 
     fn said(&mut self, call: usize, number: u64, is_last: bool) {
         let call = &mut self.tasks.calls[call];
-        if call.is_hung_up && !call.is_deaf {
-            // It was cut short before.
+        if call.is_hung_up && !call.must_be_silent {
+            // It may have been under way at the hang-up.
             return;
         }
         let is_due = call.due.first().is_none_or(|&due| number <= due);

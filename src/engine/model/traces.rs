@@ -334,7 +334,7 @@ fn numbers_may_fall_with_an_epoch() {
 
 /// A request that waits for room holds up no other, not even of the same client on another connection.
 #[test]
-fn what_stands_behind_a_stalled_request_may_be_overtaken_elsewhere() {
+fn requests_after_a_stalled_one_may_be_overtaken_elsewhere() {
     let setup = Setup {
         log_bytes: 3000,
         ..WIDE

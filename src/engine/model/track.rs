@@ -29,7 +29,7 @@ pub(super) struct Track {
     /// A gap has reported an unknown number of missing messages.
     pub(super) is_lost: bool,
     /// Gaps may have been dropped in favour of other frames.
-    is_deaf: bool,
+    may_miss_reports: bool,
     /// A gap has to be reported.
     owes_gap: bool,
     /// Gaps may belong to an earlier membership.
@@ -58,7 +58,7 @@ impl Track {
             floor: None,
             lost: 0,
             is_lost: false,
-            is_deaf: false,
+            may_miss_reports: false,
             owes_gap: false,
             may_be_old: false,
             presence: None,
@@ -99,10 +99,10 @@ impl Track {
                 fail(Check::Gap, what(&format!("{missing} missing, {told} told")));
             }
         }
-        if self.owes_gap && !self.is_deaf {
+        if self.owes_gap && !self.may_miss_reports {
             fail(Check::Gap, what("a gap has to come first"));
         }
-        (self.lost, self.is_lost) = (0, self.is_deaf);
+        (self.lost, self.is_lost) = (0, self.may_miss_reports);
         self.last = Some(at);
         if !is_next {
             self.users.clear();
@@ -156,9 +156,9 @@ impl Track {
     }
 
     /// From now on confirmations and gaps may have been dropped.
-    pub(super) fn grow_deaf(&mut self) {
+    pub(super) fn lose_reports(&mut self) {
         (self.awaits, self.behind) = (None, 0);
-        (self.is_deaf, self.is_lost, self.owes_gap) = (true, true, false);
+        (self.may_miss_reports, self.is_lost, self.owes_gap) = (true, true, false);
     }
 
     /// The newest message that the client has, if known.

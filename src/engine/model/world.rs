@@ -353,7 +353,7 @@ impl World {
                 && connection.node == node
             {
                 let taken = std::mem::take(&mut sockets.get(connection.peer.slot).taken);
-                if oracle.is_loud && !taken.is_empty() {
+                if oracle.is_verbose && !taken.is_empty() {
                     println!(
                         "{} reads {:?}",
                         client.user,
