@@ -1,8 +1,8 @@
-//! The configuration: read once, valid ever after.
+//! The configuration: validated once, so that a [`Config`] is valid by construction.
 //!
-//! Defaults of the mode, then the environment file, then the TOML file, then the environment, then flags. Every key knows
-//! what it accepts, so that no value is out of range once a [`Config`] exists, and every
-//! refusal says where the value came from, what it was and what would be accepted.
+//! Defaults of the mode, then the environment file, then the TOML file, then the environment, then flags. Every key
+//! knows what it accepts, so that no value is out of range once a [`Config`] exists, and every refusal says where the
+//! value came from, what it was and what would be accepted.
 //!
 //! Each section is declared once, in the file of its name: struct, defaults, accepted values
 //! and comments. `default-config` and `check-config` print from the same declaration.
@@ -79,19 +79,19 @@ pub struct Config {
     pub websocket: Websocket,
     /// Memory of topics and clients, slow consumers.
     pub hub: Hub,
-    /// What differs by prefix of the topic.
+    /// Settings by prefix of a topic's name.
     pub namespaces: Namespaces,
-    /// Who may use the events protocol.
+    /// Access and limits of the events protocol.
     pub events: Events,
     /// Streams of Server-Sent Events.
     pub sse: Sse,
-    /// What services push over HTTP, and users answer.
+    /// The bridge protocol.
     pub bridge: Bridge,
     /// Credentials.
     pub auth: Auth,
     /// Endpoints for tests and measurements.
     pub debug: Debug,
-    /// What is logged, and how.
+    /// Level and format of the log.
     pub log: Log,
 }
 
@@ -115,7 +115,7 @@ impl Config {
         }
     }
 
-    /// What holds for `topic`, see [`Namespaces::of`].
+    /// The settings of `topic`, see [`Namespaces::of`].
     pub fn namespace(&self, topic: &str) -> &Namespace {
         self.namespaces.of(topic)
     }

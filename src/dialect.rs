@@ -1,5 +1,5 @@
-//! The protocols. Each is a folder with codec, session, admission, wire formats and endpoints. A protocol imports no other
-//! one, and no lower layer imports any.
+//! The protocols. Each is a folder with codec, session, admission, wire formats and endpoints. A protocol imports no
+//! other one, and no lower layer imports any.
 
 pub mod bridge;
 pub mod echo;

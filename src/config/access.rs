@@ -1,17 +1,17 @@
-//! Who may do something where no token says more.
+//! Default permissions, for clients whose token has no rights of its own.
 
 use super::kind::Choice;
 
-/// Who may do something where no token says more; the stricter is the greater.
+/// A default permission, for clients whose token has no rights of its own. Stricter ones are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Access {
-    /// Whoever may connect.
+    /// All clients that may connect.
     Everyone,
-    /// Whoever has a valid token.
+    /// Clients with a valid token.
     Authenticated,
     /// Services: an API key, or a token whose role is `service`.
     Service,
-    /// Nobody, whatever a token says.
+    /// No client, whatever rights its token has.
     Nobody,
 }
 

@@ -1,4 +1,4 @@
-//! Variables that other gateways have made common, and the key that each one sets.
+//! Environment variables of other gateways, and the key that each one sets.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
@@ -34,7 +34,7 @@ pub(super) enum AliasForm {
 }
 
 impl AliasForm {
-    /// `value` as its key reads it, or what would have been accepted.
+    /// `value` converted for its key; an error states what is accepted.
     pub(super) fn translate(self, value: &str) -> Result<Cow<'_, str>, &'static str> {
         let translated = match self {
             Self::AsKey => None,
@@ -48,7 +48,7 @@ impl AliasForm {
         Ok(translated.unwrap_or(Cow::Borrowed(value)))
     }
 
-    /// What is accepted besides what the key accepts, to go in front of it.
+    /// Accepted values in addition to those of the key, written before them.
     pub(super) fn accepts_also(self) -> &'static str {
         match self {
             Self::Seconds => "seconds, as 30 or 0.5, or ",
@@ -124,10 +124,10 @@ pub(super) fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// What `LOG_LEVEL` accepts.
+/// The values of `LOG_LEVEL`.
 const LEVELS: &str = "one of TRACE, DEBUG, INFO, WARN, WARNING, ERROR, FATAL, CRITICAL";
 
-/// What `LOG_FORMAT` accepts.
+/// The values of `LOG_FORMAT`.
 const FORMATS: &str =
     "\"json\", \"text\", or a template with {message} or %(message)s, which means \"text\"";
 
@@ -145,8 +145,8 @@ const fn alias(
     }
 }
 
-/// Every alias that stands for one key alone; later ones come over earlier. `HOST`, `PORT` and `DEBUG`
-/// are none of these, since what they mean depends on others.
+/// The aliases that set exactly one key; later ones override earlier ones. `HOST`, `PORT` and `DEBUG` are not among
+/// them, since their meaning depends on other variables.
 pub(super) const ALIASES: &[Alias] = &[
     alias("SERVER_ADDR", "server", "listen", AliasForm::AsKey),
     alias(

@@ -57,7 +57,7 @@ section! {
 }
 
 impl Config {
-    /// Whether the bridge asks for credentials: nobody is taken at their word in prod mode.
+    /// Whether the bridge requires credentials, as it always does in prod mode.
     pub fn bridge_asks(&self) -> bool {
         self.bridge.auth_required || self.mode == Mode::Prod
     }

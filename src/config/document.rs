@@ -1,4 +1,4 @@
-//! The configuration as text: every key explained, only what was changed, or what the environment sets.
+//! The configuration as text: all keys with comments, changed keys only, or the variables that are set.
 
 use std::fmt::Write;
 
@@ -159,14 +159,14 @@ fn differences(text: &mut String, header: &str, section: &dyn Section, default: 
     }
 }
 
-/// What stands for the value of a key that has none.
+/// The text for a key without a value.
 const UNSET: &str = "\"...\"";
 
-/// What is said where a secret has a file of its own.
+/// The comment on a secret that has a file of its own.
 const SECRET_TO_FILE: &str =
     "# A secret: put it into a file that only the gateway reads, and name that file here.";
 
-/// What is said where a secret has none.
+/// The comment on a secret that has none.
 const SECRET_TO_KEEP: &str = "# A secret: put it here and let only the gateway read this file, or leave it in the environment.";
 
 const FROM_ENVIRONMENT: &str = r#"# The configuration that the environment amounts to. Each key has the variable it came from above it.

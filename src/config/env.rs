@@ -1,5 +1,5 @@
-//! Variables as settings: `FANFARE_SECTION__KEY`, and the names that other gateways have made common,
-//! from the environment and from a file that stands in for it.
+//! Settings from variables of the environment and the environment file: `FANFARE_SECTION__KEY`, and names that other
+//! gateways use.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -182,7 +182,7 @@ impl<'a> Layer<'a> {
     }
 }
 
-/// The address of a host and a port, or what is wrong with which of them.
+/// The address of a host and a port; an error says which of them is invalid and why.
 fn listen<'a>(
     host: Option<&'a Given>,
     port: Option<&'a Given>,
@@ -268,7 +268,7 @@ impl Given {
         })
     }
 
-    /// What `read` makes of the value, or that it is none of what is `accepted`.
+    /// The value converted by `read`, or an error that states what is `accepted`.
     fn read<T>(&self, read: fn(&str) -> Option<T>, accepted: &'static str) -> Result<T, Wrong> {
         let text = self.text()?;
         read(text).ok_or_else(|| Wrong {
@@ -340,7 +340,7 @@ impl Given {
 }
 
 impl Variable<'_> {
-    /// Adds this to `settings`, or what is wrong with it to `problems`.
+    /// Adds this to `settings`, or its error to `problems`.
     pub(super) fn settle<'a>(
         &'a self,
         settings: &mut Vec<Setting<'a>>,
@@ -397,7 +397,7 @@ fn variable_name(target: Target<'_>) -> String {
     .to_ascii_uppercase()
 }
 
-/// What the names of our variables begin with.
+/// The prefix of the gateway's own variables.
 const PREFIX: &str = "FANFARE_";
 
 /// Our variables that set no key.

@@ -1,4 +1,4 @@
-//! The environment file, usually `.env`: variables that the environment does not have.
+//! The environment file, usually `.env`: variables for those that the environment does not set.
 //!
 //! Read as python-dotenv reads it, since that is what such files are written for, with one
 //! difference: `${NAME}` is not replaced, and is refused where it would count.

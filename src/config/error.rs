@@ -1,4 +1,4 @@
-//! Why a configuration is refused: everything that is wrong, each with what to do.
+//! The errors of a configuration: all of them at once, each with a remedy.
 
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ pub enum Problem {
     Syntax {
         /// File and line.
         origin: String,
-        /// What the parser says.
+        /// The parser's message.
         reason: String,
     },
     /// A name that means nothing.
@@ -51,9 +51,9 @@ pub enum Problem {
         origin: String,
         /// The key.
         key: String,
-        /// What was given, unless it is secret.
+        /// The value, unless it is secret.
         given: String,
-        /// What would be accepted.
+        /// The accepted values.
         accepted: String,
     },
     /// Both ways to give the secret are used.
@@ -66,7 +66,7 @@ pub enum Problem {
     SecretFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         reason: String,
     },
     /// A key that the algorithm does not use.

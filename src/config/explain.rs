@@ -1,4 +1,4 @@
-//! Where the values of a namespace come from, for whoever asks about a topic.
+//! Explains the settings of a topic: their values and where these come from.
 
 use std::collections::BTreeMap;
 

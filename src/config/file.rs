@@ -12,7 +12,7 @@ use super::section::Section;
 use super::setting::{Setting, Target, nearest, toml_key};
 use super::{Config, Mode};
 
-/// Parses `text`; what is not TOML is a problem with its line.
+/// Parses `text`. A TOML error becomes a problem with its line.
 pub(super) fn parse<'a>(
     name: &str,
     text: &'a str,
@@ -214,7 +214,7 @@ impl<'a> File<'_, 'a> {
     }
 }
 
-/// What is accepted instead of a prefix that no topic's name begins with.
+/// The accepted prefixes, for the error about one that no topic's name can begin with.
 fn instead_of(prefix: &str, error: NameError) -> String {
     match (error, as_section(prefix)) {
         (NameError::TooLong, _) => format!(
@@ -244,10 +244,10 @@ fn joined(key: &str, value: &DeValue<'_>) -> String {
     path
 }
 
-/// What a namespace is written as.
+/// The notation of a namespace.
 const A_NAMESPACE: &str = "a section, as [namespace.\"chat.\"]";
 
-/// What people call the sections of topics where they stand within another one.
+/// Common wrong names for sections of topics inside other sections.
 const NAMES_OF_NAMESPACES: [&str; 4] = ["namespace", "namespaces", "topic", "topics"];
 
 fn is_section(name: &str) -> bool {

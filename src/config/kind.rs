@@ -1,4 +1,4 @@
-//! What a key accepts: how its value is read, written and explained.
+//! The types of keys: how values are read, written and explained.
 //!
 //! Every key of a section names its kind, so a value out of range cannot get
 //! past parsing, and the message that refuses it knows what would be accepted.

@@ -17,7 +17,7 @@ use super::section::{self, KeyRefusal, Section};
 use super::setting::{Setting, Target, namespace_path, nearest};
 use super::{Config, Mode};
 
-/// What a configuration is made from.
+/// The sources of a configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     /// Name and text of the environment file.
@@ -50,7 +50,7 @@ pub(super) struct Draft {
     pub config: Config,
     /// Where the keys come from that were given, by their paths.
     pub origins: BTreeMap<String, String>,
-    /// What is wrong with single values.
+    /// Errors of single values.
     pub problems: Vec<Problem>,
 }
 
@@ -70,7 +70,7 @@ impl Config {
         config
             .resolve_secret(read)
             .unwrap_or_else(|problem| problems.push(problem));
-        // The rules speak of the whole; of a part they would say what is not so.
+        // Rules across keys need all values: with some of them invalid they would report false errors.
         if problems.is_empty() {
             problems = config.broken_rules();
         }
@@ -134,7 +134,7 @@ impl Config {
 }
 
 impl Sources {
-    /// What the sources give.
+    /// The settings of all sources.
     pub(super) fn draft(&self) -> Draft {
         let mut problems = Vec::new();
         let table = self

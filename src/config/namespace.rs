@@ -40,10 +40,10 @@ section! {
     }
 }
 
-/// What holds for a topic.
+/// The settings of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namespace {
-    /// What happens to a client that lags too far behind.
+    /// The policy for slow consumers.
     pub slow_consumer: SlowConsumer,
     /// Bytes a client may lag behind the head.
     pub max_lag: usize,
@@ -61,9 +61,9 @@ pub struct Namespace {
     pub history_size: usize,
     /// How long a message is kept.
     pub history_ttl: Duration,
-    /// Whether it is told who comes and goes.
+    /// Whether presence is kept and published.
     pub presence: bool,
-    /// How long somebody may be away before it is told.
+    /// How long a user may be away before the absence is published.
     pub presence_grace: Duration,
 }
 
@@ -80,16 +80,16 @@ impl Choice for Priority {
 /// The namespaces of a configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Namespaces {
-    /// What holds for a topic that no prefix matches.
+    /// The settings of topics that no prefix matches.
     default: Namespace,
-    /// What holds for the others, the longest prefix first.
+    /// The settings by prefix, the longest first.
     by_prefix: Vec<(String, Namespace)>,
-    /// The keys that were given, for whoever prints the configuration, in the same order.
+    /// The keys that were given, in the same order, for printing the configuration.
     pub(super) given: Vec<(String, Overrides)>,
 }
 
 impl Namespaces {
-    /// Fills in what `given` leaves out. Prefixes are distinct.
+    /// Completes `given` with defaults. Prefixes are distinct.
     pub(super) fn new(mut given: Vec<(String, Overrides)>, hub: &Hub, events: &Events) -> Self {
         given.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         let default = Namespace {
@@ -116,7 +116,7 @@ impl Namespaces {
         }
     }
 
-    /// What holds for `topic`: the namespace of the longest prefix it begins with, or the default.
+    /// The settings of `topic`: those of the longest prefix that its name begins with, or the defaults.
     ///
     /// Cost: one comparison per configured prefix; meant for the moment a topic appears.
     pub fn of(&self, topic: &str) -> &Namespace {
@@ -127,7 +127,7 @@ impl Namespaces {
         matching.map_or(&self.default, |(_, namespace)| namespace)
     }
 
-    /// What holds for a topic that no prefix matches.
+    /// The settings of topics that no prefix matches.
     pub fn default(&self) -> &Namespace {
         &self.default
     }
@@ -165,7 +165,7 @@ impl Namespaces {
         holds(None, &self.default)
     }
 
-    /// What is allowed yet likely not meant, a sentence each.
+    /// Warnings about valid but probably unintended settings, a sentence each.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         for (at, (prefix, keys)) in self.given.iter().enumerate() {
@@ -209,7 +209,7 @@ impl Namespaces {
         warnings
     }
 
-    /// Every prefix with what holds for it, the longest first.
+    /// Every prefix with its settings, the longest first.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Namespace)> {
         self.by_prefix
             .iter()

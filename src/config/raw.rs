@@ -1,5 +1,5 @@
-//! A value before its key has judged it: from TOML, where it has a type, or
-//! from the environment and the command line, where it is a word.
+//! A value before validation by its key: from TOML, where it has a type, or from the environment and the command line,
+//! where it is a string.
 
 use toml::de::DeValue;
 

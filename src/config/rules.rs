@@ -16,7 +16,7 @@ impl Config {
         self.auth.has_token_key() || !self.auth.api_keys.is_empty()
     }
 
-    /// What clients without credentials may use, by key and value; empty when nothing.
+    /// The settings that give access to clients without credentials, by key and value.
     pub fn open_endpoints(&self) -> Vec<&'static str> {
         let open = [
             (!self.events.auth_required, "events.auth_required = false"),
@@ -33,7 +33,7 @@ impl Config {
             .collect()
     }
 
-    /// What is allowed yet likely not meant, a sentence each.
+    /// Warnings about valid but probably unintended settings, a sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.events.auth_required && !self.has_credentials() {
@@ -56,7 +56,7 @@ impl Config {
         warnings
     }
 
-    /// Replaces `auth.jwt_secret_file` by what it holds.
+    /// Replaces `auth.jwt_secret_file` by the file's content.
     pub(super) fn resolve_secret(
         &mut self,
         read: impl FnOnce(&Path) -> io::Result<Vec<u8>>,

@@ -62,8 +62,8 @@ impl Secret {
         Ok(taken)
     }
 
-    /// Whether it was given with white space around it or a byte order mark, which are no part of it.
-    /// Who signs may think otherwise.
+    /// Whether it was given with white space around it or a byte order mark, which are not part of it.
+    /// The signer may include them in its key.
     pub fn is_padded(&self) -> bool {
         self.is_padded
     }
@@ -178,13 +178,13 @@ impl Kind<KeyHash> for KeyHashText {
         "the hash of a key as \"sha256:\" and 64 hexadecimal digits, printed by `printf %s KEY | sha256sum`".to_owned()
     }
 
-    // Somebody who mistakes the hash for the key must not find the key in a log.
+    // The key may have been given in place of its hash, so the value is not repeated in the error.
     fn is_secret(&self) -> bool {
         true
     }
 }
 
-/// What stands for a secret wherever the configuration is shown.
+/// The text shown in place of a secret.
 const HIDDEN: &str = "\"(hidden)\"";
 
 /// Bytes of a key that services send.

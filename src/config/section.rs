@@ -29,9 +29,9 @@ pub(super) enum KeyRefusal {
 /// A value that is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct WrongValue {
-    /// What was given; hidden for secrets.
+    /// The value; hidden for secrets.
     pub given: String,
-    /// What would be accepted.
+    /// The accepted values.
     pub accepted: String,
 }
 
@@ -41,7 +41,7 @@ impl From<WrongValue> for KeyRefusal {
     }
 }
 
-/// What the layers and the printed documents need of a section.
+/// The interface of a section for the layers and the printed documents.
 pub(super) trait Section {
     /// The section as `mode` leaves it when nothing is set.
     fn for_mode(mode: Mode) -> Self
@@ -128,7 +128,7 @@ macro_rules! section {
 }
 pub(super) use section;
 
-/// Reads a value of `kind`, or says what was given and what is accepted.
+/// Reads a value of `kind`. An error states the value and the accepted ones.
 pub(super) fn read<T>(kind: &impl Kind<T>, raw: RawValue<'_>) -> Result<T, WrongValue> {
     kind.read(raw).ok_or_else(|| WrongValue {
         given: kind.describe(raw),

@@ -20,9 +20,9 @@ pub(super) struct Setting<'a> {
 /// How a value was written that had to be translated for its key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spelling<'a> {
-    /// What was written.
+    /// The value as written.
     pub given: &'a str,
-    /// What is accepted besides what the key accepts, in front of it.
+    /// Accepted values in addition to those of the key, written before them.
     pub accepts_also: &'static str,
 }
 
