@@ -86,9 +86,8 @@ impl<'a> Correlation<'a> {
             }
             None if text == "-0" => "0".into(),
             None if is_whole(text) => text.into(),
-            // Whoever repeats a number with a point or an exponent has had it
-            // in such a float. Its text without exponent is that of the equal
-            // whole number, if there is one.
+            // A client that repeats a number with a point or an exponent has parsed it as a 64-bit float, so it is
+            // compared as one. Its text without exponent equals that of the same whole number, if there is one.
             None => match text.parse::<f64>() {
                 Ok(0.0) => "0".into(),
                 Ok(value) if value.is_finite() => value.to_string().into(),

@@ -104,7 +104,7 @@ fn half_a_surrogate_pair_is_no_name() {
     let expected = r#"{"detail":[{"type":"string_unicode","loc":["body","data","correlation_id"],"msg":"Input should be a valid string, unable to parse raw data as a unicode string","input":"\udc00"}]}"#;
     let body = r#"{"user_id":"u","data":{"correlation_id":"\udc00"}}"#;
     assert_eq!(told(body), expected);
-    // In what is only passed on it is nobody's business.
+    // In fields that are only passed on it is not checked.
     assert!(Push::parse(r#"{"user_id":"u","data":{"message":"@\ud800"}}"#).is_ok());
 }
 
