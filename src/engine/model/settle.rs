@@ -269,7 +269,7 @@ impl World {
                 left(&format!("{what}: {found}"), found != empty);
             }
             let merges = format!("{:?}", engine.readers.merges);
-            for part in ["parts: {}", "streams: {}", "behind: {}", "ahead: []"] {
+            for part in ["parts: {}", "streams: {}", "catching_up: {}", "ahead: []"] {
                 left(&format!("{part} in {merges}"), !merges.contains(part));
             }
         }
