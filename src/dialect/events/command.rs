@@ -87,7 +87,7 @@ struct CommandFields<'a> {
 pub struct Envelope<'a> {
     /// The message's `id`, a string or a number.
     pub id: Option<Raw<'a>>,
-    /// Its `type`, if it is a string of at most [`KIND_BYTES_MAX`] bytes.
+    /// Its `type`, if it is a string of at most `KIND_BYTES_MAX` bytes.
     pub kind: Option<Cow<'a, str>>,
     /// The messages in it, if it is a batch.
     pub messages: Vec<Raw<'a>>,
