@@ -54,9 +54,9 @@ pub enum Event<'a> {
 /// arrives in pieces is collected in one buffer that grows with what has arrived.
 ///
 /// ```
-/// use fanfare::ws::{Decoder, Event, Input, Limits, OpCode};
+/// use fanfare::ws::{Decoder, DecoderLimits, Event, Input, OpCode};
 ///
-/// let mut decoder = Decoder::new(Limits { message_bytes_max: 1024 }, None);
+/// let mut decoder = Decoder::new(DecoderLimits { message_bytes_max: 1024 }, None);
 /// let mut read = *b"\x82\x85\0\0\0\0hello\x89\x80\0\0";
 /// let mut input = Input::new(&mut read);
 /// let mut messages = 0;
