@@ -243,12 +243,12 @@ fn of_many_newer_connections_exactly_one_stays_and_all_others_are_told() {
             let threads: Vec<_> = (0..12)
                 .map(|_| thread::spawn(move || super::upgrade(address, "alice")))
                 .collect();
-            let streams = join(threads);
+            // All are in before it is looked how many are left.
+            let clients: Vec<_> = join(threads).into_iter().map(super::answered).collect();
             wait_until("one is left", || connections(address) == 1);
             assert!(push(address, "alice", &json!({ "it": 1 })));
             let mut stayed = Vec::new();
-            for stream in streams {
-                let mut client = super::answered(stream);
+            for mut client in clients {
                 match client.next().expect("a frame") {
                     frame if frame.first == 0x81 => stayed.push(client),
                     frame => assert_eq!(frame.close_code(), Some(1008), "{frame:?}"),
