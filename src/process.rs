@@ -19,7 +19,7 @@ pub use publishers::{Publisher, Publishers};
 pub use seats::{LimitReached, Seat, SeatLimits, Seats, block_of};
 pub use window::{RateLimited, Window};
 
-use crate::collections::HashMap;
+use crate::collections::{HashMap, SEGMENT_BYTES};
 use crate::config::Config;
 use crate::metrics::{Counters, Totals};
 
@@ -102,12 +102,11 @@ impl Process {
             counters: (0..shards).map(|_| Arc::default()).collect(),
             unfinished: ByteBudget::new(config.websocket.max_unfinished_bytes),
             // At least one body of the largest size fits.
-            http_bodies: ByteBudget::new(
-                config
-                    .http
-                    .max_buffered_bytes
-                    .max(config.http.max_body_size),
-            ),
+            http_bodies: ByteBudget::new({
+                // It is held in whole segments.
+                let body_bytes_max = config.http.max_body_size.next_multiple_of(SEGMENT_BYTES);
+                config.http.max_buffered_bytes.max(body_bytes_max)
+            }),
             began: Instant::now(),
             epoch: SystemTime::now()
                 .duration_since(SystemTime::UNIX_EPOCH)

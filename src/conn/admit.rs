@@ -55,10 +55,10 @@ fn decide_for_any_page(
 ) -> Decision {
     let config = &shard.config;
     let path = request.uri().path();
-    let routes = dialects.iter();
-    let found = routes.filter_map(|dialect| Some((dialect, dialect.route(config, path)?)));
+    let mut dialects = dialects.iter();
+    let found = dialects.find_map(|dialect| Some((dialect, dialect.route(config, path)?)));
     let not_found = |why: &str| Decision::Answer(Box::new(refuse(404, why, &[])));
-    let (dialect, exists) = match found.into_iter().next() {
+    let (dialect, exists) = match found {
         None => return Decision::Api,
         Some((_, Route::NoWebSocket(_))) if !offers_websocket(request.headers()) => {
             return Decision::Api;

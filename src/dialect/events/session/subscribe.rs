@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::subscriptions::is_pattern;
 use super::{EventsSession, Flow, PendingReply, Unsubscribing, answer, error, limit_of, note_name};
 use crate::auth::Permissions;
 use crate::collections::HashSet;
@@ -32,14 +33,6 @@ impl EventsSession {
         let may = Permissions::new(&shard.config, self.authentication.identity());
         let ticket = shard.engine(|engine| engine.begin_subscription(peer));
         let (mut taken, mut topics, mut patterns) = (Vec::new(), Vec::new(), Vec::new());
-        let mut pattern_count = match names.iter().any(|name| is_pattern(name)) {
-            true => self
-                .subscriptions
-                .iter()
-                .filter(|name| is_pattern(name))
-                .count(),
-            false => 0,
-        };
         for name in names {
             let name: &str = name;
             let is_known = self.subscriptions.contains(name);
@@ -50,7 +43,9 @@ impl EventsSession {
             let over = match &selector {
                 _ if is_known => None,
                 Some(_) if self.subscriptions.len() >= limit => Some((limit, "subscriptions")),
-                Some(Selector::Pattern(_)) if pattern_count >= PATTERNS_MAX => {
+                Some(Selector::Pattern(_))
+                    if self.subscriptions.pattern_count() >= PATTERNS_MAX =>
+                {
                     Some((PATTERNS_MAX, "patterns"))
                 }
                 _ => None,
@@ -61,7 +56,6 @@ impl EventsSession {
             match selector {
                 Some(Selector::Topic(topic)) => topics.push(topic),
                 Some(Selector::Pattern(pattern)) => {
-                    pattern_count += 1;
                     let from = position_in(recover, name);
                     patterns.push((pattern, from));
                 }
@@ -158,13 +152,12 @@ impl EventsSession {
             }
             *done += 1;
         }
-        let is_pattern = |name: &&str| is_pattern(name);
-        let patterns: Vec<&str> = names
-            .iter()
-            .map(|name| &**name)
-            .filter(is_pattern)
-            .collect();
+        let mut patterns: Vec<&str> = Vec::new();
         let is_last = *done == names.len();
+        if is_last {
+            let names = names.iter().map(|name| &**name);
+            patterns = names.filter(|name| is_pattern(name)).collect();
+        }
         if !is_last || !shard.engine(|engine| engine.may_subscribe(peer, &patterns)) {
             self.unsubscribing = Some(unsubscribing);
             self.resume = Some(0);
@@ -193,11 +186,6 @@ impl EventsSession {
 
 /// Subscriptions that one turn ends.
 const UNSUBSCRIBED_PER_TURN: usize = 4096;
-
-/// Whether a subscription is a pattern.
-fn is_pattern(name: &str) -> bool {
-    name.contains('*')
-}
 
 /// Answers a subscription that exceeds a limit with an error.
 pub(super) fn refuse(shard: &Shard, peer: PeerId, id: Option<&str>, why: SubscribeError) {

@@ -2,15 +2,28 @@
 
 use crate::collections::IndexSet;
 
-/// A set of names in order of insertion: a list that is searched linearly, or an index set above [`FEW_MAX`] names.
+/// A set of topics and patterns in order of insertion: a list that is searched linearly, or an index above [`FEW_MAX`]
+/// names.
 #[derive(Debug)]
 pub(super) enum Subscriptions {
     Few(Vec<Box<str>>),
-    Many(Box<IndexSet<Box<str>>>),
+    Many(Box<SubscriptionIndex>),
+}
+
+/// Names with the number of patterns among them.
+#[derive(Debug)]
+pub(super) struct SubscriptionIndex {
+    names: IndexSet<Box<str>>,
+    pattern_count: usize,
 }
 
 /// The longest list that is searched linearly.
 const FEW_MAX: usize = 32;
+
+/// Whether a subscription is a pattern.
+pub(super) fn is_pattern(name: &str) -> bool {
+    name.contains('*')
+}
 
 impl Default for Subscriptions {
     fn default() -> Self {
@@ -22,41 +35,58 @@ impl Subscriptions {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Few(names) => names.len(),
-            Self::Many(names) => names.len(),
+            Self::Many(index) => index.names.len(),
+        }
+    }
+
+    /// The number of patterns among the names.
+    pub(super) fn pattern_count(&self) -> usize {
+        match self {
+            Self::Few(names) => names.iter().filter(|name| is_pattern(name)).count(),
+            Self::Many(index) => index.pattern_count,
         }
     }
 
     pub(super) fn contains(&self, name: &str) -> bool {
         match self {
             Self::Few(names) => names.iter().any(|known| **known == *name),
-            Self::Many(names) => names.contains(name),
+            Self::Many(index) => index.names.contains(name),
         }
     }
 
     /// Adds a name that is not in the set.
     pub(super) fn add(&mut self, name: &str) {
         debug_assert!(!self.contains(name), "{name} is there");
-        if let Self::Few(names) = self
-            && names.len() == FEW_MAX
+        if self.len() == FEW_MAX
+            && let Self::Few(names) = self
         {
-            *self = Self::Many(Box::new(names.drain(..).collect()));
+            let index = SubscriptionIndex {
+                pattern_count: names.iter().filter(|name| is_pattern(name)).count(),
+                names: names.drain(..).collect(),
+            };
+            *self = Self::Many(Box::new(index));
         }
         match self {
             Self::Few(names) => names.push(name.into()),
-            Self::Many(names) => {
-                names.insert(name.into());
+            Self::Many(index) => {
+                index.names.insert(name.into());
+                index.pattern_count += usize::from(is_pattern(name));
             }
         }
     }
 
-    /// Removes a name. In an index set the last name takes its position.
+    /// Removes a name. In an index the last name takes its position.
     pub(super) fn remove(&mut self, name: &str) -> Option<Box<str>> {
         match self {
             Self::Few(names) => {
                 let at = names.iter().position(|known| **known == *name)?;
                 Some(names.remove(at))
             }
-            Self::Many(names) => names.swap_take(name),
+            Self::Many(index) => {
+                let removed = index.names.swap_take(name)?;
+                index.pattern_count -= usize::from(is_pattern(name));
+                Some(removed)
+            }
         }
     }
 
@@ -64,14 +94,14 @@ impl Subscriptions {
     pub(super) fn take(&mut self) -> Vec<Box<str>> {
         match std::mem::take(self) {
             Self::Few(names) => names,
-            Self::Many(names) => names.into_iter().collect(),
+            Self::Many(index) => index.names.into_iter().collect(),
         }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
         let (few, many) = match self {
             Self::Few(names) => (Some(names.iter()), None),
-            Self::Many(names) => (None, Some(names.iter())),
+            Self::Many(index) => (None, Some(index.names.iter())),
         };
         let names = few.into_iter().flatten().chain(many.into_iter().flatten());
         names.map(|name| &**name)
@@ -92,7 +122,7 @@ mod tests {
         ) {
             let (mut names, mut model) = (Subscriptions::default(), Vec::<String>::new());
             for (name, is_added) in steps {
-                let name = format!("topic.{name}");
+                let name = format!("topic.{name}{}", if name % 5 == 0 { ".*" } else { "" });
                 prop_assert_eq!(names.contains(&name), model.contains(&name));
                 if is_added && !model.contains(&name) {
                     names.add(&name);
@@ -103,6 +133,8 @@ mod tests {
                     prop_assert_eq!(names.remove(&name).is_some(), was_there);
                 }
                 prop_assert_eq!(names.len(), model.len());
+                let patterns = model.iter().filter(|name| is_pattern(name)).count();
+                prop_assert_eq!(names.pattern_count(), patterns);
                 if let Subscriptions::Few(_) = names {
                     prop_assert!(names.iter().eq(model.iter().map(|name| &**name)));
                 }
