@@ -22,9 +22,29 @@ pub type HashSet<K> = std::collections::HashSet<K, ahash::RandomState>;
 /// A set that keeps the order in which its members came, hashed as [`HashSet`].
 pub type IndexSet<T> = indexmap::IndexSet<T, ahash::RandomState>;
 
+/// The capacity above which a reused buffer is freed rather than kept.
+const BUFFER_BYTES_MAX: usize = 256 * 1024;
+
+/// Frees reused buffers that one large message has grown.
+pub fn free_large<const N: usize>(buffers: [&mut Vec<u8>; N]) {
+    for buffer in buffers {
+        if buffer.capacity() > BUFFER_BYTES_MAX {
+            *buffer = Vec::new();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_large_buffers_are_freed() {
+        let mut small = Vec::with_capacity(BUFFER_BYTES_MAX);
+        let mut large = Vec::with_capacity(BUFFER_BYTES_MAX + 1);
+        free_large([&mut small, &mut large]);
+        assert_eq!((small.capacity(), large.capacity()), (BUFFER_BYTES_MAX, 0));
+    }
 
     /// Names that collide in one table cannot be known to collide in another.
     #[test]

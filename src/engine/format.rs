@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use super::publication::Publication;
+use crate::collections::free_large;
 use crate::config::Config;
 use crate::id::{FORMATS_MAX, FormatId, Gather};
 
@@ -87,9 +88,6 @@ pub struct Formats {
     frame: Vec<u8>,
 }
 
-/// A buffer that has grown beyond this is shrunk after use.
-const FRAME_BYTES_MAX: usize = 256 * 1024;
-
 impl Formats {
     /// The numbers of the formats; [`Self::id`] says which is which.
     pub(super) fn numbers(&self) -> Range<usize> {
@@ -148,9 +146,7 @@ impl Formats {
     }
 
     pub(super) fn tidy(&mut self) {
-        if self.frame.capacity() > FRAME_BYTES_MAX {
-            self.frame = Vec::new();
-        }
+        free_large([&mut self.frame]);
         self.formats.iter_mut().for_each(|format| format.tidy());
     }
 }

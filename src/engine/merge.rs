@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::hub::Hub;
 use super::message::Offsets;
-use crate::collections::HashMap;
+use crate::collections::{HashMap, free_large};
 use crate::id::{FormatId, PeerId, Position, TopicId};
 use crate::sse::{CursorKey, GapReason, Scope, StreamGap, put_gap, put_id};
 
@@ -388,9 +388,7 @@ impl Merges {
 
     /// Shrinks buffers that a large message has grown.
     pub(super) fn tidy(&mut self) {
-        if self.frame.capacity() > FRAME_BYTES_MAX {
-            self.frame = Vec::new();
-        }
+        free_large([&mut self.frame]);
     }
 }
 
@@ -432,6 +430,3 @@ const UNKNOWN: Position = Position {
     epoch: 0,
     offset: 0,
 };
-
-/// A buffer that has grown beyond this is shrunk after use.
-const FRAME_BYTES_MAX: usize = 256 * 1024;

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use crate::collections::free_large;
 use crate::config::Websocket;
 use crate::ws::deflate::{Deflater, Inflater};
 use crate::ws::encode::{put_close, put_frame, put_header};
@@ -45,9 +46,6 @@ pub(super) struct Codec {
     frame: Vec<u8>,
 }
 
-/// A buffer with a larger capacity is freed by the ticker.
-const BUFFER_BYTES_MAX: usize = 256 * 1024;
-
 impl Codec {
     fn new(config: &Websocket) -> Self {
         Self {
@@ -70,13 +68,15 @@ impl Codec {
         payload: &[u8],
     ) -> &[u8] {
         self.frame.clear();
-        let window_bits = window_bits.filter(|_| payload.len() >= self.deflate_min_bytes);
-        put_message(
-            &mut self.frame,
-            window_bits.map(|bits| (bits, &mut self.deflater, &mut self.deflated)),
-            opcode,
-            payload,
-        );
+        match window_bits.filter(|_| payload.len() >= self.deflate_min_bytes) {
+            None => put_frame(&mut self.frame, opcode, payload),
+            Some(bits) => {
+                self.deflated.clear();
+                self.deflater.compress(bits, payload, &mut self.deflated);
+                put_header(&mut self.frame, opcode, true, self.deflated.len());
+                self.frame.extend_from_slice(&self.deflated);
+            }
+        }
         &self.frame
     }
 
@@ -105,33 +105,6 @@ impl Codec {
             frame,
             ..
         } = self;
-        shrink([text, packed, inbound, answer, deflated, frame]);
-    }
-}
-
-/// Frees buffers above [`BUFFER_BYTES_MAX`].
-pub(super) fn shrink<const N: usize>(buffers: [&mut Vec<u8>; N]) {
-    for buffer in buffers {
-        if buffer.capacity() > BUFFER_BYTES_MAX {
-            *buffer = Vec::new();
-        }
-    }
-}
-
-/// Appends a message as one frame; compressed with a window of the given bits, if `deflated` is given.
-pub(super) fn put_message(
-    out: &mut Vec<u8>,
-    deflated: Option<(u8, &mut Deflater, &mut Vec<u8>)>,
-    opcode: OpCode,
-    payload: &[u8],
-) {
-    match deflated {
-        None => put_frame(out, opcode, payload),
-        Some((window_bits, deflater, deflated)) => {
-            deflated.clear();
-            deflater.compress(window_bits, payload, deflated);
-            put_header(out, opcode, true, deflated.len());
-            out.extend_from_slice(deflated);
-        }
+        free_large([text, packed, inbound, answer, deflated, frame]);
     }
 }

@@ -3,14 +3,12 @@
 use super::OpCode;
 use super::deflate::Deflater;
 use super::encode::{put_frame, put_header};
+use crate::collections::free_large;
 use crate::config::Websocket;
 
 /// The window of shared compressed frames, as a power of two. A peer that asked for a smaller one gets them
 /// uncompressed.
 pub const SHARED_WINDOW_BITS: u8 = 15;
-
-/// A buffer that has grown beyond this is shrunk after use.
-const BUFFER_BYTES_MAX: usize = 256 * 1024;
 
 /// Encodes text messages as frames. Compressed frames use no context, so that one frame serves all peers.
 #[derive(Debug)]
@@ -55,8 +53,6 @@ impl TextFrames {
 
     /// Shrinks buffers that a large message has grown.
     pub fn tidy(&mut self) {
-        if self.deflated.capacity() > BUFFER_BYTES_MAX {
-            self.deflated = Vec::new();
-        }
+        free_large([&mut self.deflated]);
     }
 }

@@ -1,6 +1,7 @@
 //! The wire formats of publications to clients of the bridge protocol.
 
 use super::put_completed;
+use crate::collections::free_large;
 use crate::engine::{Format, FormatRegistry, Publication};
 use crate::id::{Form, FormatId, Gather};
 use crate::topic;
@@ -70,11 +71,6 @@ impl Format for BridgeJson {
 
     fn tidy(&mut self) {
         self.frames.tidy();
-        if self.payload.capacity() > BUFFER_BYTES_MAX {
-            self.payload = Vec::new();
-        }
+        free_large([&mut self.payload]);
     }
 }
-
-/// A buffer with a larger capacity is freed by the ticker.
-const BUFFER_BYTES_MAX: usize = 256 * 1024;

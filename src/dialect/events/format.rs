@@ -1,6 +1,7 @@
 //! The wire formats of publications to clients of the events protocol.
 
 use super::{Encoding, Writer, msgpack};
+use crate::collections::free_large;
 use crate::engine::{Format, FormatRegistry, Packing, Publication};
 use crate::id::{FormatId, Gather};
 use crate::timestamp::LastTimestamp;
@@ -77,7 +78,7 @@ impl Format for JsonFormat {
 
     fn tidy(&mut self) {
         self.frames.tidy();
-        shrink(&mut self.payload);
+        free_large([&mut self.payload]);
     }
 }
 
@@ -131,16 +132,6 @@ impl Format for MsgpackFormat {
     }
 
     fn tidy(&mut self) {
-        shrink(&mut self.payload);
-        shrink(&mut self.packed);
-    }
-}
-
-/// A buffer with a larger capacity is freed by the ticker.
-const BUFFER_BYTES_MAX: usize = 256 * 1024;
-
-fn shrink(buffer: &mut Vec<u8>) {
-    if buffer.capacity() > BUFFER_BYTES_MAX {
-        *buffer = Vec::new();
+        free_large([&mut self.payload, &mut self.packed]);
     }
 }

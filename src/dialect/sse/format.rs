@@ -1,5 +1,6 @@
 //! The wire format of publications in SSE (docs/sse.md).
 
+use crate::collections::free_large;
 use crate::engine::{Format, FormatRegistry, Publication, PublicationKind};
 use crate::id::{FormatId, Gather};
 use crate::sse::{PRESENCE, event_type, put_event};
@@ -33,5 +34,9 @@ impl Format for EventStream {
             put_event(out, event_type(publication.name), publication.data)
         };
         written.expect("names are checked like those of topics");
+    }
+
+    fn tidy(&mut self) {
+        free_large([&mut self.payload]);
     }
 }
