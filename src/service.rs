@@ -19,7 +19,7 @@ use crate::http::Page;
 use crate::process::{Process, ProcessPhase};
 use crate::shard::Handle;
 
-pub(crate) use accepted::{ACCEPTED, ACCEPTED_EXAMPLE, accepted};
+pub(crate) use accepted::{ACCEPTED, ACCEPTED_EXAMPLE, publish_one};
 pub(crate) use credentials::Service;
 pub use operation::Endpoint;
 pub(crate) use operation::{

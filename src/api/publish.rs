@@ -7,41 +7,19 @@ use std::sync::Arc;
 use axum::extract::{Request, State as Shared};
 
 use crate::engine::KEY_BYTES_MAX;
+use crate::http::Answer;
 use crate::http::schema::{Field, Kind, Object};
-use crate::http::{Answer, refuse};
 use crate::id::Priority;
 use crate::json::Raw;
-use crate::service::State;
-use crate::service::{ACCEPTED, ACCEPTED_EXAMPLE, accepted};
 use crate::service::{
-    BUSY, EndpointAccess, EndpointGroup, Example, Operation, Reply, RequestBody, UNAVAILABLE,
-    UNKNOWN,
+    ACCEPTED, ACCEPTED_EXAMPLE, BUSY, DEFAULT_NAME, EndpointAccess, EndpointGroup, Example,
+    Operation, Order, Reply, RequestBody, State, UNAVAILABLE, UNKNOWN, publish_one,
 };
-use crate::service::{DEFAULT_NAME, Order, count, open, text_of};
 
 /// `POST /api/v1/publish`: `{"topic", "type"?, "payload", "user_id"?, "priority"?, "id"?}`. With an `id` it is
 /// idempotent for five minutes: it is published once, and each response has the same offset.
 pub(super) async fn publish(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
-    let (service, body) = match open(&state, request).await {
-        Ok(opened) => opened,
-        Err(answer) => return *answer,
-    };
-    let text = match text_of(&body) {
-        Ok(text) => text,
-        Err(answer) => return *answer,
-    };
-    let order = match parse(&state, text) {
-        Ok(order) => order,
-        Err(why) => return refuse(422, &why, &[]),
-    };
-    let permitted = order.check_permission(&state, &service);
-    if let Err(answer) = permitted.and_then(|()| count(&state, service.publisher, 1)) {
-        return *answer;
-    }
-    match order.put(&state).await {
-        Ok(receipt) => accepted(receipt),
-        Err(answer) => *answer,
-    }
+    publish_one(&state, request, parse).await
 }
 
 fn parse<'a>(state: &State, text: &'a str) -> Result<Order<'a>, String> {

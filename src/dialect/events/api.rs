@@ -12,7 +12,7 @@ use crate::http::{Answer, refuse, respond};
 use crate::json::{self, Raw};
 use crate::service::{
     ACCEPTED, ACCEPTED_EXAMPLE, BUSY, EndpointAccess, EndpointGroup, Example, Operation, Order,
-    Reply, RequestBody, State, UNAVAILABLE, UNKNOWN, accepted, count, open, text_of,
+    Reply, RequestBody, State, UNAVAILABLE, UNKNOWN, count, open, publish_one, text_of,
 };
 
 /// Events in one batch.
@@ -20,26 +20,7 @@ const BATCH_EVENTS_MAX: usize = 10_000;
 
 /// `POST /api/v1/events`: `{"event", "data", "user_id"?, "broadcast"?}`.
 pub(super) async fn publish(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
-    let (service, body) = match open(&state, request).await {
-        Ok(opened) => opened,
-        Err(answer) => return *answer,
-    };
-    let text = match text_of(&body) {
-        Ok(text) => text,
-        Err(answer) => return *answer,
-    };
-    let event = match parse(&state, text) {
-        Ok(event) => event,
-        Err(why) => return refuse(422, &why, &[]),
-    };
-    let permitted = event.check_permission(&state, &service);
-    if let Err(answer) = permitted.and_then(|()| count(&state, service.publisher, 1)) {
-        return *answer;
-    }
-    match event.put(&state).await {
-        Ok(receipt) => accepted(receipt),
-        Err(answer) => *answer,
-    }
+    publish_one(&state, request, parse).await
 }
 
 /// `POST /api/v1/events/batch`: a JSON array of events, or one event per line (`application/x-ndjson`). All are
