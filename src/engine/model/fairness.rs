@@ -36,7 +36,8 @@ struct Load {
     writes_max: usize,
 }
 
-struct Engines {
+/// An engine whose readers are those of a load.
+struct LoadedEngine {
     node: Node,
     mesh: Mesh,
     load: Load,
@@ -45,7 +46,7 @@ struct Engines {
     pairs: Vec<(PeerId, Option<usize>)>,
 }
 
-impl Engines {
+impl LoadedEngine {
     fn new(load: Load) -> Self {
         let setup = Setup {
             engines: 1,
@@ -53,31 +54,31 @@ impl Engines {
             ..WIDE
         };
         let cursors = Arc::new(CursorKey::new(b"a secret of no less than thirty-two bytes"));
-        let mut world = Self {
+        let mut loaded = Self {
             node: Node::new(&setup, 0, &Arc::new(config(&setup)), &cursors),
             mesh: Mesh::new(1, setup.lane_items, setup.lane_batches),
             asking: Vec::new(),
             pairs: Vec::new(),
             load,
         };
-        for _ in 0..world.load.asking {
-            let peer = world.join(&[]);
-            world.asking.push(peer);
+        for _ in 0..loaded.load.asking {
+            let peer = loaded.join(&[]);
+            loaded.asking.push(peer);
         }
-        for _ in 0..world.load.few {
-            world.join(&["few.1"]);
+        for _ in 0..loaded.load.few {
+            loaded.join(&["few.1"]);
         }
-        for _ in 0..world.load.crowd {
-            world.join(&["crowd.1"]);
+        for _ in 0..loaded.load.crowd {
+            loaded.join(&["crowd.1"]);
         }
-        for _ in 0..world.load.wildcards {
-            world.join(&["*"]);
+        for _ in 0..loaded.load.wildcards {
+            loaded.join(&["*"]);
         }
-        for pair in 0..world.load.pairs {
-            let peer = world.join(&[&format!("pair.{pair}")]);
-            world.pairs.push((peer, None));
+        for pair in 0..loaded.load.pairs {
+            let peer = loaded.join(&[&format!("pair.{pair}")]);
+            loaded.pairs.push((peer, None));
         }
-        world
+        loaded
     }
 
     fn turn<T>(
@@ -164,10 +165,10 @@ impl Engines {
 fn check(load: Load, random: &mut Random) {
     let flushes_max = (LINES * load.pairs).div_ceil(load.writes_max);
     let shown = format!("{load:?}");
-    let mut engines = Engines::new(load);
+    let mut loaded = LoadedEngine::new(load);
     for flush in 0..FLUSHES {
-        engines.step(flush, random);
-        for (pair, (_, since)) in engines.pairs.iter().enumerate() {
+        loaded.step(flush, random);
+        for (pair, (_, since)) in loaded.pairs.iter().enumerate() {
             let waits = since.map_or(0, |since| flush + 1 - since);
             assert!(
                 waits < flushes_max.max(1),
