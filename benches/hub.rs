@@ -11,8 +11,10 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fanfare::config::SlowConsumer;
-use fanfare::engine::hub::{Flush, Hub, HubLimits, OutboxLimits, Policies, Policy, Sink, Written};
-use fanfare::id::{FormatId, Gather, PeerId, Priority, Slot};
+use fanfare::engine::hub::{
+    Flush, Frame, Hub, HubLimits, OutboxLimits, Policies, Policy, Sink, Written,
+};
+use fanfare::id::{FormatId, Gather, PeerId, Priority, Slot, UserKey};
 
 /// A format whose messages are frames.
 const JSON: FormatId = FormatId {
@@ -73,14 +75,14 @@ fn joined(criterion: &mut Criterion) {
             let (mut hub, mut sink) = (hub(), Counting::default());
             let topic = hub.open("t").expect("below the limit");
             for _ in 0..SUBSCRIBERS {
-                let peer = hub.join(JSON);
+                let peer = hub.join(JSON, UserKey::NONE);
                 let _ = hub.subscribe(peer.slot, topic);
             }
             let mut number = 0;
             bencher.iter(|| {
                 for _ in 0..burst {
                     number += 1;
-                    hub.append(topic, JSON, &FRAME, number);
+                    hub.append(topic, JSON, Frame::new(&FRAME, number));
                 }
                 flush(&mut hub, &mut sink);
             });
@@ -88,7 +90,9 @@ fn joined(criterion: &mut Criterion) {
         });
         group.bench_function(BenchmarkId::new("outbox", burst), |bencher| {
             let (mut hub, mut sink) = (hub(), Counting::default());
-            let peers: Vec<PeerId> = (0..SUBSCRIBERS).map(|_| hub.join(JSON)).collect();
+            let peers: Vec<PeerId> = (0..SUBSCRIBERS)
+                .map(|_| hub.join(JSON, UserKey::NONE))
+                .collect();
             bencher.iter(|| {
                 for _ in 0..burst {
                     for peer in &peers {
@@ -128,7 +132,7 @@ fn one_member(criterion: &mut Criterion) {
         let topics: Vec<_> = (0..SUBSCRIBERS)
             .map(|index| {
                 let topic = hub.open(&format!("t{index}")).expect("below the limit");
-                let peer = hub.join(JSON);
+                let peer = hub.join(JSON, UserKey::NONE);
                 let _ = hub.subscribe(peer.slot, topic);
                 topic
             })
@@ -136,14 +140,16 @@ fn one_member(criterion: &mut Criterion) {
         bencher.iter(|| {
             number += 1;
             for &topic in &topics {
-                hub.append(topic, JSON, &FRAME, number);
+                hub.append(topic, JSON, Frame::new(&FRAME, number));
             }
             flush(&mut hub, &mut sink);
         });
     });
     group.bench_function("outbox", |bencher| {
         let (mut hub, mut sink) = (hub(), Counting::default());
-        let peers: Vec<PeerId> = (0..SUBSCRIBERS).map(|_| hub.join(JSON)).collect();
+        let peers: Vec<PeerId> = (0..SUBSCRIBERS)
+            .map(|_| hub.join(JSON, UserKey::NONE))
+            .collect();
         bencher.iter(|| {
             for peer in &peers {
                 let _ = hub.send(peer.slot, Priority::Normal, &FRAME);

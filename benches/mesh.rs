@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fanfare::bus::{Mesh, Port};
 use fanfare::engine::{Delivery, Lanes, Offsets, home_of};
-use fanfare::id::{FormatId, Gather, ShardId, TopicId};
+use fanfare::id::{FormatId, Gather, ShardId, TopicId, UserKey};
 
 const FRAME: [u8; 256] = [b'x'; 256];
 
@@ -27,6 +27,7 @@ fn ours(from: &mut Port<()>, to: &Port<()>, count: u64) -> usize {
                 },
                 offsets: Offsets::At(offset),
                 frame: black_box(&FRAME),
+                except: UserKey::NONE,
                 receipt: None,
             },
         );

@@ -16,14 +16,14 @@ use std::rc::Rc;
 
 use fanfare::config::{Config, Mode};
 use fanfare::conn::{
-    Admission, Claimed, Dialect, Flow, Quota, Route, Session, WebSocketClaim, agree, check_upgrade,
-    take_slot,
+    Admission, Claimed, Dialect, Flow, Quota, Record, Route, Session, WebSocketClaim, agree,
+    check_upgrade, take_slot,
 };
 use fanfare::engine::{
     Begin, Confirmation, Format, FormatRegistry, Outcome, Post, Publication, PublishResult,
 };
 use fanfare::http::refuse;
-use fanfare::id::{FormatId, Gather, PeerId, Priority};
+use fanfare::id::{FormatId, Gather, PeerId, Priority, UserKey};
 use fanfare::shard::{Disconnect, Shard};
 use fanfare::topic::check_topic;
 use fanfare::ws::OpCode;
@@ -65,12 +65,15 @@ impl Dialect for Lines {
         Ok(Claimed::WebSocket(Box::new(WebSocketClaim {
             head,
             agreed,
-            format: self.format,
-            session: Box::new(LineSession),
             message_bytes_max: 64 * 1024,
-            slot,
-            lease: None,
-            quota: Quota::default(),
+            record: Record {
+                format: self.format,
+                user: UserKey::NONE,
+                session: Box::new(LineSession),
+                slot,
+                lease: None,
+                quota: Quota::default(),
+            },
         })))
     }
 }

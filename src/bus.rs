@@ -396,7 +396,7 @@ fn hand_over<T>(batch: &mut LaneBatch<T>, lane: &Lane<T>, waker: &ShardWaker, st
 mod tests {
     use super::*;
     use crate::engine::PublicationKind;
-    use crate::id::Form;
+    use crate::id::{Form, UserKey};
     use std::task::Waker;
 
     fn publish(port: &mut Port<u32>, to: ShardId, number: u32) {
@@ -414,6 +414,7 @@ mod tests {
                 data: &number.to_le_bytes(),
                 key: b"",
                 only_live: false,
+                except: UserKey::NONE,
                 reply: None,
             },
         );

@@ -3,6 +3,8 @@
 
 mod segments;
 
+use std::sync::LazyLock;
+
 pub use segments::{SEGMENT_BYTES, Segments};
 
 /// A hash map keyed by foreign or own values, safe against hash flooding.
@@ -21,6 +23,12 @@ pub type HashSet<K> = std::collections::HashSet<K, ahash::RandomState>;
 
 /// A set that keeps the order in which its members came, hashed as [`HashSet`].
 pub type IndexSet<T> = indexmap::IndexSet<T, ahash::RandomState>;
+
+/// A hash of `text` with keys drawn once for the process: the same on every shard, and not to be foreseen.
+pub fn hash_of(text: &str) -> u64 {
+    static KEYS: LazyLock<ahash::RandomState> = LazyLock::new(ahash::RandomState::new);
+    KEYS.hash_one(text)
+}
 
 /// The capacity above which a reused buffer is freed rather than kept.
 const BUFFER_BYTES_MAX: usize = 256 * 1024;

@@ -66,7 +66,7 @@ pub use ticket::{Asker, Ticket};
 pub use unsubscribe::SWEPT_MAX;
 
 use crate::config::Config;
-use crate::id::{FormatId, Gather, PeerId, Priority, ShardId, TopicId};
+use crate::id::{FormatId, Gather, PeerId, Priority, ShardId, TopicId, UserKey};
 use crate::metrics::Counters;
 use crate::sse::CursorKey;
 use crate::topic::is_internal;
@@ -242,9 +242,9 @@ impl Engine {
         self.outcomes.is_empty()
     }
 
-    /// Adds a peer that reads `format`.
-    pub fn join(&mut self, format: FormatId) -> PeerId {
-        self.readers.hub.join(format)
+    /// Adds a peer that reads `format`, a connection of `user`.
+    pub fn join(&mut self, format: FormatId, user: UserKey) -> PeerId {
+        self.readers.hub.join(format, user)
     }
 
     /// Removes a peer, its memberships and its queued frames. Its presence has been withdrawn before, and its patterns

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::collections::hash_of;
+
 /// One of the gateway's threads, numbered from 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ShardId(pub u16);
@@ -39,6 +41,43 @@ pub struct PeerId {
 impl fmt::Display for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}-{:x}", self.slot.0, self.generation)
+    }
+}
+
+/// A user, for comparison only: a hash of the name with keys of the process. Two users have the same one with a
+/// probability of 2^-64.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct UserKey(u64);
+
+impl UserKey {
+    /// No user.
+    pub const NONE: Self = Self(0);
+
+    /// The key of a user's name; that of the empty name is [`Self::NONE`].
+    #[must_use]
+    pub fn of(user: &str) -> Self {
+        match user {
+            "" => Self::NONE,
+            user => Self(hash_of(user).max(1)),
+        }
+    }
+
+    /// Whether it stands for nobody.
+    #[must_use]
+    pub fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+
+    /// As bytes, to be stored.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 8] {
+        self.0.to_ne_bytes()
+    }
+
+    /// What [`Self::to_bytes`] gave.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(u64::from_ne_bytes(bytes))
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
 use crate::bus::Mesh;
-use crate::conn::{Dialects, SessionTable};
+use crate::conn::{Dialects, Records};
 use crate::http::Api;
 use crate::net::{self, Listener};
 use crate::process::ProcessPhase;
@@ -76,17 +76,17 @@ async fn serve(plan: Plan) -> io::Result<()> {
         ..
     } = plan;
     let shard = Shard::new(settings, &mesh);
-    let sessions = Rc::new(SessionTable::new(plan.dialects));
+    let records = Rc::new(Records::new(plan.dialects));
     let api = api(Handle::new(shard.clone()));
     let listeners = listeners
         .into_iter()
         .map(Listener::register)
         .collect::<io::Result<Vec<_>>>()?;
-    let mut tasks = tasks::start(&shard, &sessions);
+    let mut tasks = tasks::start(&shard, &records);
     for listener in listeners {
         tokio::task::spawn_local(acceptor::run(
             shard.clone(),
-            sessions.clone(),
+            records.clone(),
             listener,
             api.clone(),
         ));

@@ -43,7 +43,7 @@ use crate::auth::Authenticator;
 use crate::bus::{Mesh, Port};
 use crate::config::Config;
 use crate::engine::{Engine, Turn};
-use crate::id::{FormatId, PeerId, ShardId};
+use crate::id::{FormatId, PeerId, ShardId, UserKey};
 use crate::metrics::{Counters, Refused};
 use crate::net::Writer;
 use crate::process::Process;
@@ -182,19 +182,29 @@ impl Shard {
 
     /// Registers a WebSocket connection that reads publications in `format`. `window_bits`: the server's negotiated
     /// compression window (RFC 7692 section 7.1.2.1), `None` without compression.
-    pub fn join(&self, format: FormatId, window_bits: Option<u8>, writer: Writer) -> PeerId {
-        self.connect(format, Transport::WebSocket { window_bits }, writer)
+    pub fn join(
+        &self,
+        reads: (FormatId, UserKey),
+        window_bits: Option<u8>,
+        writer: Writer,
+    ) -> PeerId {
+        self.connect(reads, Transport::WebSocket { window_bits }, writer)
     }
 
     /// Registers an SSE connection that reads publications in `format`.
-    pub fn join_stream(&self, format: FormatId, writer: Writer) -> PeerId {
+    pub fn join_stream(&self, reads: (FormatId, UserKey), writer: Writer) -> PeerId {
         self.counters.sse_connections_opened.add(1);
-        self.connect(format, Transport::Sse, writer)
+        self.connect(reads, Transport::Sse, writer)
     }
 
-    fn connect(&self, format: FormatId, transport: Transport, writer: Writer) -> PeerId {
+    fn connect(
+        &self,
+        (format, user): (FormatId, UserKey),
+        transport: Transport,
+        writer: Writer,
+    ) -> PeerId {
         let mut core = self.core.borrow_mut();
-        let peer = core.engine.join(format);
+        let peer = core.engine.join(format, user);
         core.links
             .insert(peer, writer, transport, self.clock.now().ms);
         self.counters.connections_opened.add(1);

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Bottom to top. A module may import from any earlier row.
 const LAYERS: &[&[&str]] = &[
-    &["collections", "id", "timestamp", "topic"],
+    &["collections", "timestamp", "topic"],
+    &["id"],
     &["config", "metrics"],
     &["json"],
     &["auth", "call", "http", "sse", "ws"],

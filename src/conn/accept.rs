@@ -25,7 +25,7 @@ use super::claim::Claimed;
 use super::driver;
 use super::guarded::{Guarded, Progress};
 use super::preamble::{self, Preamble};
-use super::session_table::SessionTable;
+use super::records::Records;
 use super::watched::Watched;
 use crate::http::{
     Answer, AnswerBody, Api, GuardLimits, HeadError, client_of, has_untrusted_forwarding,
@@ -46,7 +46,7 @@ type RequestAnswer =
 /// Serves one accepted connection: answers its requests until one claims the socket, for which a task is spawned.
 pub async fn accept(
     shard: Rc<Shard>,
-    sessions: Rc<SessionTable>,
+    records: Rc<Records>,
     api: Api,
     stream: Stream,
     address: IpAddr,
@@ -55,7 +55,7 @@ pub async fn accept(
     let head_timeout = shard.config.server.handshake_timeout;
     let progress = Rc::new(Progress::until(Instant::now() + head_timeout));
     let taken = {
-        let mut serving = pin!(serve((&shard, &sessions), api, stream, address, &progress));
+        let mut serving = pin!(serve((&shard, &records), api, stream, address, &progress));
         poll_fn(|cx| match serving.as_mut().poll(cx) {
             Poll::Ready(taken) => Poll::Ready(taken),
             // The oldest handshake may be a long response, which is not evicted.
@@ -69,10 +69,10 @@ pub async fn accept(
     shard.end_handshake();
     match taken {
         Some((Claimed::WebSocket(claim), stream, rest)) => {
-            driver::start(&shard, sessions, *claim, stream, rest);
+            driver::start(&shard, records, *claim, stream, rest);
         }
-        Some((Claimed::Stream(claim), stream, rest)) => {
-            super::stream::start(&shard, sessions, *claim, stream, &rest);
+        Some((Claimed::Stream(record), stream, rest)) => {
+            super::stream::start(&shard, records, record, stream, &rest);
         }
         Some((Claimed::Answer(_), ..)) | None => {}
     }
@@ -80,7 +80,7 @@ pub async fn accept(
 
 /// Answers requests; `None` when the connection has ended.
 async fn serve(
-    (shard, sessions): (&Rc<Shard>, &Rc<SessionTable>),
+    (shard, records): (&Rc<Shard>, &Rc<Records>),
     api: Api,
     mut stream: Stream,
     address: IpAddr,
@@ -118,7 +118,7 @@ async fn serve(
     };
     // Boxed: a silent connection does not pay for the size of this future.
     Box::pin(serve_requests(
-        (shard, sessions),
+        (shard, records),
         api,
         stream,
         address,
@@ -130,7 +130,7 @@ async fn serve(
 
 /// As [`serve`], for a peer that has sent `begun`.
 async fn serve_requests(
-    (shard, sessions): (&Rc<Shard>, &Rc<SessionTable>),
+    (shard, records): (&Rc<Shard>, &Rc<Records>),
     api: Api,
     stream: Stream,
     address: IpAddr,
@@ -147,7 +147,7 @@ async fn serve_requests(
     let claimed: Rc<RefCell<Option<Claimed>>> = Rc::default();
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let (shard, api, progress) = (shard.clone(), api.clone(), progress.clone());
-        let sessions = sessions.clone();
+        let records = records.clone();
         let claimed = claimed.clone();
         let request_timeout = shard.config.websocket.message_timeout;
         progress.deadline.set(Instant::now() + request_timeout);
@@ -157,7 +157,7 @@ async fn serve_requests(
             let server = &shard.config.server;
             let address = client_of(server, address, request.headers());
             let (mut answer, is_last) =
-                match admit::decide(sessions.dialects(), &shard, &request, address) {
+                match admit::decide(records.dialects(), &shard, &request, address) {
                     Decision::Claimed(claim) => {
                         if has_untrusted_forwarding(server, request.headers()) {
                             warn_of_proxy_once(address);

@@ -1,12 +1,8 @@
 //! What a request that becomes a connection is claimed as.
 
-use super::quota::Quota;
-use super::session::Session;
+use super::record::Record;
 use crate::http::Answer;
-use crate::id::FormatId;
 use crate::metrics::Refused;
-use crate::process::ConnectionSlot;
-use crate::shard::Lease;
 use crate::ws::deflate::Agreed;
 
 /// A socket that becomes a WebSocket connection.
@@ -16,33 +12,10 @@ pub struct WebSocketClaim {
     pub head: Vec<u8>,
     /// The negotiated compression.
     pub agreed: Option<Agreed>,
-    /// The wire format of publications sent to it.
-    pub format: FormatId,
-    /// Its session.
-    pub session: Box<dyn Session>,
     /// The largest message that it may send, after inflation.
     pub message_bytes_max: usize,
-    /// Its slot among the process's connections.
-    pub slot: ConnectionSlot,
-    /// When its token expires, and the key that signed it.
-    pub lease: Option<Lease>,
-    /// Its seat and its rate limits.
-    pub quota: Quota,
-}
-
-/// A socket whose response does not end. Further input is discarded.
-#[derive(Debug)]
-pub struct StreamClaim {
-    /// The wire format of publications sent to it.
-    pub format: FormatId,
-    /// Its session, which sends the head of the response.
-    pub session: Box<dyn Session>,
-    /// Its slot among the process's connections.
-    pub slot: ConnectionSlot,
-    /// Its seat among `events.max_connections`.
-    pub quota: Quota,
-    /// When its token expires, and the key that signed it.
-    pub lease: Option<Lease>,
+    /// What the connection is.
+    pub record: Record,
 }
 
 /// The response that refuses a request, and the counter's label.
@@ -69,8 +42,8 @@ pub enum Route {
 pub enum Claimed {
     /// A WebSocket connection.
     WebSocket(Box<WebSocketClaim>),
-    /// A response that does not end.
-    Stream(Box<StreamClaim>),
+    /// A response that does not end, whose head the session sends. Further input is discarded.
+    Stream(Box<Record>),
     /// No connection: the request is answered.
     Answer(Box<Answer>),
 }

@@ -9,25 +9,22 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::quota::Quota;
+use super::record::Record;
+use super::records::Records;
 use super::session::Session;
-use super::session_table::SessionTable;
 use crate::id::PeerId;
 use crate::net::Reader;
-use crate::process::ConnectionSlot;
-use crate::shard::{Disconnect, Lease, Shard};
+use crate::shard::{Disconnect, Shard};
 
 /// A connection, for its task. Dropping it removes it from the shard.
 pub(super) struct Connection {
     pub(super) shard: Rc<Shard>,
     pub(super) peer: PeerId,
     pub(super) phase: ConnectionPhase,
-    /// Released when the close begins.
-    pub(super) quota: Quota,
     reader: Reader,
-    sessions: Rc<SessionTable>,
+    records: Rc<Records>,
     /// The close timeout, once the close has begun.
     closing: Option<Pin<Box<Sleep>>>,
-    _slot: ConnectionSlot,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,24 +42,21 @@ impl Connection {
     /// A connection that has joined its shard.
     pub(super) fn new(
         shard: &Rc<Shard>,
-        sessions: Rc<SessionTable>,
+        records: Rc<Records>,
         (peer, reader): (PeerId, Reader),
-        session: Box<dyn Session>,
-        (quota, lease, slot): (Quota, Option<Lease>, ConnectionSlot),
+        mut record: Box<Record>,
     ) -> Self {
-        if let Some(lease) = lease {
+        if let Some(lease) = record.lease.take() {
             shard.lease(peer, lease);
         }
-        sessions.put(peer.slot, session);
+        records.put(peer.slot, record);
         Self {
             shard: shard.clone(),
             peer,
             phase: ConnectionPhase::Open,
-            quota,
             reader,
-            sessions,
+            records,
             closing: None,
-            _slot: slot,
         }
     }
 
@@ -71,20 +65,20 @@ impl Connection {
         &self,
         act: impl FnOnce(&mut dyn Session, &Shard, PeerId) -> T,
     ) -> T {
-        let mut session = self.take_session();
-        let done = act(&mut *session, &self.shard, self.peer);
-        self.put_session(session);
+        let mut record = self.take_record();
+        let done = act(&mut *record.session, &self.shard, self.peer);
+        self.put_record(record);
         done
     }
 
-    /// Takes the session, until [`Self::put_session`].
-    pub(super) fn take_session(&self) -> Box<dyn Session> {
-        let session = self.sessions.take(self.peer.slot);
-        session.expect("it is there as long as the connection")
+    /// Takes the record, until [`Self::put_record`].
+    pub(super) fn take_record(&self) -> Box<Record> {
+        let record = self.records.take(self.peer.slot);
+        record.expect("it is there as long as the connection")
     }
 
-    pub(super) fn put_session(&self, session: Box<dyn Session>) {
-        self.sessions.put(self.peer.slot, session);
+    pub(super) fn put_record(&self, record: Box<Record>) {
+        self.records.put(self.peer.slot, record);
     }
 
     /// Reads into `buffer`. Returns the number of bytes; 0 is EOF, or a socket that failed.
@@ -125,10 +119,12 @@ impl Connection {
             return false;
         }
         self.phase = ConnectionPhase::Closing;
-        self.sessions.deliver_outcomes_to(&self.shard, self.peer);
+        self.records.deliver_outcomes_to(&self.shard, self.peer);
+        let mut record = self.take_record();
         // The seat is free from here on, so that the client may reconnect before this socket is closed.
-        self.quota = Quota::default();
-        self.with_session(|session, shard, peer| session.end(shard, peer));
+        record.quota = Quota::default();
+        record.session.end(&self.shard, self.peer);
+        self.put_record(record);
         self.shard.begin_close(self.peer, why);
         let deadline = Instant::now() + self.shard.config.websocket.close_timeout;
         self.closing = Some(Box::pin(sleep_until(deadline)));
@@ -149,9 +145,8 @@ impl Drop for Connection {
     /// Removes the connection from the shard, also if the task panicked or was cancelled.
     fn drop(&mut self) {
         self.note_end(Disconnect::Internal);
-        drop(self.sessions.take(self.peer.slot));
         // Before the socket is closed: a client that sees EOF no longer counts toward limits.
-        self.quota = Quota::default();
+        drop(self.records.take(self.peer.slot));
         self.shard.leave(self.peer);
     }
 }

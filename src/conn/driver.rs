@@ -8,9 +8,10 @@ use std::task::{Context, Poll, ready};
 
 use super::claim::WebSocketClaim;
 use super::connection::{Connection, ConnectionPhase};
-use super::quota::{Quota, Rate};
-use super::session::{Flow, Session};
-use super::session_table::SessionTable;
+use super::quota::Rate;
+use super::record::Record;
+use super::records::Records;
+use super::session::Flow;
 use crate::id::{PeerId, Priority};
 use crate::metrics::Limited;
 use crate::net::Stream;
@@ -22,7 +23,7 @@ use crate::ws::{CloseCode, Decoder, DecoderLimits, Event, Input, OpCode, Protoco
 /// Starts the connection that `claim` describes. `rest`: bytes received after the upgrade request.
 pub(super) fn start(
     shard: &Rc<Shard>,
-    sessions: Rc<SessionTable>,
+    records: Rc<Records>,
     claim: WebSocketClaim,
     stream: Stream,
     rest: Vec<u8>,
@@ -30,16 +31,17 @@ pub(super) fn start(
     shard.clock.refresh();
     let (reader, writer) = stream.into_split();
     let window_bits = claim.agreed.as_ref().map(Agreed::server_window_bits);
-    let peer = shard.join(claim.format, window_bits, writer);
+    let reads = (claim.record.format, claim.record.user);
+    let peer = shard.join(reads, window_bits, writer);
     if !claim.head.is_empty() {
         shard.send_raw(peer, Priority::Critical, &claim.head);
     }
     let limits = DecoderLimits {
         message_bytes_max: claim.message_bytes_max,
     };
-    let held = (claim.quota, claim.lease, claim.slot);
+    let record = Box::new(claim.record);
     let mut driver = WebSocketDriver {
-        connection: Connection::new(shard, sessions, (peer, reader), claim.session, held),
+        connection: Connection::new(shard, records, (peer, reader), record),
         decoder: Decoder::new(limits, claim.agreed.as_ref()),
         kept: (!rest.is_empty()).then(|| {
             Box::new(KeptInput {
@@ -258,16 +260,16 @@ enum ReadResult {
 
 impl WebSocketDriver {
     fn begin(&mut self) {
-        let limit_reached = self.connection.quota.limit_reached();
-        let begun = self
-            .connection
-            .with_session(|session, shard, peer| match limit_reached {
-                None => session.begin(shard, peer),
-                Some(limit_reached) => {
-                    session.refuse(shard, peer, limit_reached);
-                    Flow::End(Disconnect::ConnectionLimit)
-                }
-            });
+        let (shard, peer) = (&self.connection.shard, self.connection.peer);
+        let mut record = self.connection.take_record();
+        let begun = match record.quota.limit_reached() {
+            None => record.session.begin(shard, peer),
+            Some(limit_reached) => {
+                record.session.refuse(shard, peer, limit_reached);
+                Flow::End(Disconnect::ConnectionLimit)
+            }
+        };
+        self.connection.put_record(record);
         if let Flow::End(why) = begun {
             self.begin_close(why);
         }
@@ -333,7 +335,7 @@ impl WebSocketDriver {
     /// Decodes `bytes` and passes messages to the session. Returns why it stopped early, if it did, and whether a
     /// message is left unfinished.
     fn decode(&mut self, bytes: &mut [u8], inflater: &mut Inflater) -> (Option<Stop>, Unfinished) {
-        let mut session = self.connection.take_session();
+        let mut record = self.connection.take_record();
         let mut input = Input::new(bytes);
         let mut unfinished = Unfinished::Same;
         let mut turn = TurnBudget::NEW;
@@ -349,7 +351,7 @@ impl WebSocketDriver {
                 Event::Message { .. } | Event::Compressed => {
                     unfinished = Unfinished::New;
                     self.connection.shard.counters.messages_in.add(1);
-                    self.connection.quota.admit(&self.connection.shard)
+                    record.quota.admit(&self.connection.shard)
                 }
                 _ => Rate::Allowed,
             };
@@ -401,10 +403,9 @@ impl WebSocketDriver {
                     .counters
                     .message_sizes
                     .record(size as f64);
-                let (quota, shard) = (&mut self.connection.quota, &self.connection.shard);
+                let (shard, peer) = (&self.connection.shard, self.connection.peer);
                 let given = (opcode, &*payload, over);
-                let (flow, more) =
-                    deliver(&mut *session, shard, self.connection.peer, quota, given);
+                let (flow, more) = deliver(&mut record, shard, peer, given);
                 frames += more as usize;
                 match flow {
                     Flow::Continue => {}
@@ -425,7 +426,7 @@ impl WebSocketDriver {
                 break Some(Stop::TurnOver(Unprocessed::behind(&input)));
             }
         };
-        self.connection.put_session(session);
+        self.connection.put_record(record);
         if !self.decoder.is_mid_message() {
             unfinished = Unfinished::Nothing;
         }
@@ -444,11 +445,10 @@ impl WebSocketDriver {
     /// Processes input that was kept.
     fn resume(&mut self, mut kept: Box<KeptInput>) {
         if let Some((opcode, payload, over)) = kept.message.take() {
-            let mut session = self.connection.take_session();
-            let (quota, shard) = (&mut self.connection.quota, &self.connection.shard);
-            let given = (opcode, &payload[..], over);
-            let (flow, _) = deliver(&mut *session, shard, self.connection.peer, quota, given);
-            self.connection.put_session(session);
+            let mut record = self.connection.take_record();
+            let (shard, peer) = (&self.connection.shard, self.connection.peer);
+            let (flow, _) = deliver(&mut record, shard, peer, (opcode, &payload[..], over));
+            self.connection.put_record(record);
             match flow {
                 Flow::Continue => {}
                 Flow::End(why) => return self.begin_close(why),
@@ -488,10 +488,9 @@ impl WebSocketDriver {
 /// Passes a message to the session, which drops it if it exceeds a rate limit. Returns how many further messages were
 /// batched in it.
 fn deliver(
-    session: &mut dyn Session,
+    Record { session, quota, .. }: &mut Record,
     shard: &Shard,
     peer: PeerId,
-    quota: &mut Quota,
     (opcode, payload, over): (OpCode, &[u8], Option<RateLimited>),
 ) -> (Flow, u32) {
     if let Some(over) = over {

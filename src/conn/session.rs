@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use crate::auth::Identity;
 use crate::engine::Outcome;
-use crate::id::PeerId;
+use crate::id::{PeerId, UserKey};
 use crate::process::{LimitReached, RateLimited};
 use crate::shard::{Disconnect, Shard};
 use crate::ws::OpCode;
@@ -33,6 +33,13 @@ pub enum Authentication {
 }
 
 impl Authentication {
+    /// The authenticated user.
+    #[must_use]
+    pub fn user(&self) -> UserKey {
+        let identity = self.identity();
+        identity.map_or(UserKey::NONE, |identity| UserKey::of(&identity.user))
+    }
+
     /// The authenticated identity.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
@@ -43,7 +50,7 @@ impl Authentication {
     }
 }
 
-/// The protocol state of one connection. It is in the [`SessionTable`](super::SessionTable), reachable without the
+/// The protocol state of one connection. It is in the [`Records`](super::Records), reachable without the
 /// connection's task.
 pub trait Session: Debug {
     /// The connection is open.

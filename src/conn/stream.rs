@@ -5,21 +5,21 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use super::claim::StreamClaim;
 use super::connection::Connection;
+use super::record::Record;
+use super::records::Records;
 use super::session::Flow;
-use super::session_table::SessionTable;
 use crate::net::Stream;
 use crate::shard::{Disconnect, Shard};
 
 /// Bytes that a client may send after its request. They are discarded; a client that sends more is disconnected.
 const IGNORED_BYTES_MAX: usize = 64 * 1024;
 
-/// Starts the stream that `claim` describes. `rest`: bytes received after the request.
+/// Starts the stream of this `record`. `rest`: bytes received after the request.
 pub(super) fn start(
     shard: &Rc<Shard>,
-    sessions: Rc<SessionTable>,
-    claim: StreamClaim,
+    records: Rc<Records>,
+    record: Box<Record>,
     stream: Stream,
     rest: &[u8],
 ) {
@@ -30,9 +30,8 @@ pub(super) fn start(
         return;
     }
     let (reader, writer) = stream.into_split();
-    let peer = shard.join_stream(claim.format, writer);
-    let held = (claim.quota, claim.lease, claim.slot);
-    let mut connection = Connection::new(shard, sessions, (peer, reader), claim.session, held);
+    let peer = shard.join_stream((record.format, record.user), writer);
+    let mut connection = Connection::new(shard, records, (peer, reader), record);
     let begun = connection.with_session(|session, shard, peer| session.begin(shard, peer));
     if let Flow::End(why) = begun {
         connection.begin_close(why);

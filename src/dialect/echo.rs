@@ -8,12 +8,12 @@ use hyper::body::Incoming;
 
 use crate::config::Config;
 use crate::conn::{
-    Admission, Claimed, Dialect, Flow, Quota, Route, Session, WebSocketClaim, agree, check_upgrade,
-    take_slot,
+    Admission, Claimed, Dialect, Flow, Quota, Record, Route, Session, WebSocketClaim, agree,
+    check_upgrade, take_slot,
 };
 use crate::engine::{Format, FormatRegistry, Outcome, Publication};
 use crate::http::refuse;
-use crate::id::{FormatId, Gather, PeerId, Priority};
+use crate::id::{FormatId, Gather, PeerId, Priority, UserKey};
 use crate::service::{Endpoint, EndpointAccess, Operation, SOCKET};
 use crate::shard::Shard;
 use crate::ws::OpCode;
@@ -62,12 +62,15 @@ impl Dialect for Echo {
         Ok(Claimed::WebSocket(Box::new(WebSocketClaim {
             head,
             agreed,
-            format: self.format,
-            session: Box::new(EchoSession),
             message_bytes_max: shard.config.debug.echo_max_message_size,
-            slot,
-            lease: None,
-            quota: Quota::default(),
+            record: Record {
+                format: self.format,
+                user: UserKey::NONE,
+                session: Box::new(EchoSession),
+                slot,
+                lease: None,
+                quota: Quota::default(),
+            },
         })))
     }
 }

@@ -146,7 +146,9 @@ impl CatchUps {
             && let Some(current) = self.current(missed)
         {
             merges.pass(missed.peer, current.place, offset);
-            merges.put_missed_id(page, missed.peer);
+            if !frame.is_empty() {
+                merges.put_missed_id(page, missed.peer);
+            }
         }
         page.extend_from_slice(frame);
     }
@@ -190,7 +192,7 @@ impl Engine {
         kept
     }
 
-    /// Calls `each` with the encoded messages of a page that this home retains. Returns the offset of the first and
+    /// Calls `each` with the encoded messages of a page that this home retains; empty for one that the peer skips. Returns the offset of the first and
     /// their number.
     ///
     /// Cost: one encoding per message.
@@ -246,6 +248,7 @@ impl<L: Lanes> Turn<'_, L> {
                     peer,
                     hold,
                     format: self.engine.readers.hub.format_of(peer.slot),
+                    user: self.engine.readers.hub.user_of(peer.slot),
                     epoch: start.epoch,
                     after,
                     until: start.offset,
@@ -407,8 +410,14 @@ fn read_page(
         if bytes >= PAGE_BYTES {
             break;
         }
-        let publication = publication_of(topic.name(), &record, missed.epoch);
-        let frame = formats.encode_missed(missed.format, &publication, record.time_ms);
+        let is_skipped = !record.except.is_none() && record.except == missed.user;
+        let frame = match is_skipped {
+            true => &[],
+            false => {
+                let publication = publication_of(topic.name(), &record, missed.epoch);
+                formats.encode_missed(missed.format, &publication, record.time_ms)
+            }
+        };
         first.get_or_insert(record.offset);
         count += 1;
         bytes += frame.len();

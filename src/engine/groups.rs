@@ -5,7 +5,7 @@
 use super::message::Offsets;
 use super::{Lanes, Turn};
 use crate::collections::HashMap;
-use crate::id::{FormatId, TopicId};
+use crate::id::{FormatId, TopicId, UserKey};
 
 /// Events in one group. A group that is not full is sent by the ticker, ten times a second.
 const EVENTS_MAX: usize = 10;
@@ -25,6 +25,8 @@ pub(super) struct Group {
     /// The events, separated by commas.
     pub(super) events: Vec<u8>,
     pub(super) count: usize,
+    /// Whose connections skip it. Such a group has one event.
+    pub(super) except: UserKey,
     /// The offsets of the first message and the last; `last < first` if there is none.
     pub(super) first: u64,
     pub(super) last: u64,
@@ -35,7 +37,7 @@ impl Groups {
     pub(super) fn add(
         &mut self,
         (topic, format): (TopicId, FormatId),
-        event: &[u8],
+        (event, except): (&[u8], UserKey),
         offsets: Offsets,
     ) -> bool {
         let numbers = offsets.numbers();
@@ -46,6 +48,7 @@ impl Groups {
                 format,
                 events: Vec::new(),
                 count: 0,
+                except,
                 first: *numbers.start(),
                 last: *numbers.end(),
             });
@@ -58,7 +61,12 @@ impl Groups {
         group.events.extend_from_slice(event);
         group.count += 1;
         group.last = *numbers.end();
-        group.count == EVENTS_MAX || group.events.len() >= BYTES_MAX
+        debug_assert!(
+            group.count == 1 || except == group.except,
+            "it is closed before"
+        );
+        let is_alone = !group.except.is_none();
+        is_alone || group.count == EVENTS_MAX || group.events.len() >= BYTES_MAX
     }
 
     /// Takes the groups of a topic, one for each format.

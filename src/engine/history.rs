@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::publication::PublicationKind;
 use super::{Now, Post};
-use crate::id::{Form, Position};
+use crate::id::{Form, Position, UserKey};
 
 /// The size at which a segment is full. A message that is larger has a segment of its own.
 const SEGMENT_BYTES_MAX: usize = 16 * 1024;
@@ -56,6 +56,8 @@ pub(super) struct Record<'a> {
     pub kind: PublicationKind,
     /// The protocol whose words `data` uses.
     pub form: Form,
+    /// Whose connections do not get it.
+    pub except: UserKey,
     /// Its name; empty if it is the topic's.
     pub name: &'a str,
     /// A JSON value.
@@ -104,13 +106,22 @@ impl HistorySegment {
         let (time_ms, rest) = bytes.split_at(8);
         let (kept_ms, rest) = rest.split_at(8);
         let (kind, form, name_len) = (rest[0], Form(rest[1]), usize::from(rest[2]));
-        let (name, data) = rest[3..].split_at(name_len);
+        let (except, rest) = match kind & EXCEPT {
+            0 => (UserKey::NONE, &rest[3..]),
+            _ => {
+                let (except, rest) = rest[3..].split_at(8);
+                let except = except.try_into().expect("eight bytes were split off");
+                (UserKey::from_bytes(except), rest)
+            }
+        };
+        let (name, data) = rest.split_at(name_len);
         Record {
             offset: self.first + index as u64,
             time_ms: u64::from_le_bytes(time_ms.try_into().expect("eight bytes were split off")),
             kept_ms: u64::from_le_bytes(kept_ms.try_into().expect("eight bytes were split off")),
-            kind: KINDS[usize::from(kind)],
+            kind: KINDS[usize::from(kind & !EXCEPT)],
             form,
+            except,
             name: str::from_utf8(name).expect("names are ASCII"),
             data,
         }
@@ -124,12 +135,16 @@ const KINDS: [PublicationKind; 3] = [
     PublicationKind::Presence,
 ];
 
+/// Set in the stored number of a kind: eight bytes say whose connections do not get the message.
+const EXCEPT: u8 = 0x80;
+
 impl History {
     /// Appends a message, and drops the oldest ones beyond `messages_max`.
     ///
     /// Cost: one copy; an allocation once in a segment.
     pub(super) fn append(&mut self, offset: u64, now: Now, post: &Post<'_>, messages_max: usize) {
-        let size = 19 + post.name.len() + post.data.len();
+        let has_except = !post.except.is_none();
+        let size = 19 + usize::from(has_except) * 8 + post.name.len() + post.data.len();
         let takes = |last: &HistorySegment| last.bytes.len() + size <= SEGMENT_BYTES_MAX;
         if !self.segments.back().is_some_and(takes) {
             self.segments.push_back(HistorySegment {
@@ -149,7 +164,12 @@ impl History {
         let name_len = u8::try_from(post.name.len()).expect("names have at most 128 bytes");
         last.bytes.extend_from_slice(&now.wall_ms.to_le_bytes());
         last.bytes.extend_from_slice(&now.ms.to_le_bytes());
-        last.bytes.extend_from_slice(&[kind, post.form.0, name_len]);
+        let flag = u8::from(has_except) * EXCEPT;
+        last.bytes
+            .extend_from_slice(&[kind | flag, post.form.0, name_len]);
+        if has_except {
+            last.bytes.extend_from_slice(&post.except.to_bytes());
+        }
         last.bytes.extend_from_slice(post.name.as_bytes());
         last.bytes.extend_from_slice(post.data);
         let end = u32::try_from(last.bytes.len()).expect("a message is below 4 GiB");
@@ -285,7 +305,8 @@ mod tests {
                     Act::Append(size) => {
                         offset += 1;
                         let data = vec![b'0' + u8::try_from(offset % 10).unwrap(); size];
-                        let post = Post { name: "x.y", ..Post::event("t", &data) };
+                        let except = UserKey::of(["", "ann"][usize::from(offset % 3 == 0)]);
+                        let post = Post { name: "x.y", except, ..Post::event("t", &data) };
                         let now = Now { ms: offset, wall_ms: 7 };
                         history.append(offset, now, &post, messages_max);
                         model.push((offset, offset, data));
@@ -318,7 +339,10 @@ mod tests {
                     let expected = model.iter().find(|(_, at, _)| *at >= after);
                     prop_assert_eq!(since, expected.map(|(at, ..)| *at));
                 }
-                prop_assert!(history.after(0).all(|record| record.name == "x.y"));
+                let is_whole = |record: Record<'_>| {
+                record.name == "x.y" && record.except.is_none() != record.offset.is_multiple_of(3)
+            };
+            prop_assert!(history.after(0).all(is_whole));
             }
             history.forget_before(u64::MAX);
             prop_assert_eq!((history.held(), history.is_empty()), (0, true));

@@ -31,7 +31,7 @@ pub use outbox::OutboxLimits;
 pub use policy::{Policies, Policy};
 
 use crate::collections::HashMap;
-use crate::id::{FORMATS_MAX, FormatId, PeerId, Priority, Slot, TopicId};
+use crate::id::{FORMATS_MAX, FormatId, PeerId, Priority, Slot, TopicId, UserKey};
 use crate::topic::{self, Pattern};
 use log::Tag;
 use outbox::Outbox;
@@ -159,6 +159,29 @@ pub enum Unsubscribed {
     Left,
 }
 
+/// A frame on its way into logs.
+#[derive(Clone, Debug)]
+pub struct Frame<'a> {
+    /// The frame.
+    pub bytes: &'a [u8],
+    /// The numbers of its messages; an empty range after the newest number if it is no message.
+    pub numbers: RangeInclusive<u64>,
+    /// Whose connections skip it.
+    pub except: UserKey,
+}
+
+impl<'a> Frame<'a> {
+    /// A frame with message `number`, for everybody.
+    #[must_use]
+    pub fn new(bytes: &'a [u8], number: u64) -> Self {
+        Self {
+            bytes,
+            numbers: number..=number,
+            except: UserKey::NONE,
+        }
+    }
+}
+
 /// Memory of one membership in bytes: its entries in the peer and in the stream, with room to grow.
 const MEMBER_BYTES: usize = (size_of::<Sub>() + size_of::<Member>()) * 3 / 2;
 
@@ -192,10 +215,10 @@ impl Hub {
         }
     }
 
-    /// Adds a peer that reads `format`.
-    pub fn join(&mut self, format: FormatId) -> PeerId {
+    /// Adds a peer that reads `format`, a connection of `user`.
+    pub fn join(&mut self, format: FormatId, user: UserKey) -> PeerId {
         self.generation = self.generation.wrapping_add(1);
-        let slot = self.peers.insert(Peer::new(format, self.generation));
+        let slot = self.peers.insert(Peer::new(format, user, self.generation));
         PeerId {
             slot: slot_of(slot),
             generation: self.generation,
@@ -503,7 +526,10 @@ impl Hub {
         let cursor = std::mem::replace(&mut member.cursor, stream.log.head());
         let newest = stream.tell_lost(place, id, &mut self.incidents);
         let waiting = stream.log.frames(cursor, from);
-        let waiting: Vec<_> = waiting.filter(|frame| keep(frame.tag.topic)).collect();
+        let user = peer.user;
+        let waiting: Vec<_> = waiting
+            .filter(|frame| frame.is_for(user) && keep(frame.tag.topic))
+            .collect();
         self.held += waiting.iter().map(|frame| frame.bytes.len()).sum::<usize>();
         if waiting.is_empty() && newest.is_empty() {
             return;
@@ -513,6 +539,12 @@ impl Hub {
             outbox.set_aside(&frame);
         }
         self.make_ready(slot);
+    }
+
+    /// Whose connection a peer is.
+    #[must_use]
+    pub fn user_of(&self, slot: Slot) -> UserKey {
+        self.peers[slot.index()].user
     }
 
     /// The format a peer reads.
@@ -623,27 +655,16 @@ impl Hub {
         })
     }
 
-    /// Appends message `number` of `topic` for the members that read `format`. Returns their number.
+    /// Appends a frame of `topic` for the members that read `format`. Returns the number of those it is for.
     ///
     /// Cost: one copy, whatever the number of members. No wake-up, no system
-    /// call, no allocation once warm.
-    pub fn append(&mut self, topic: TopicId, format: FormatId, frame: &[u8], number: u64) -> usize {
-        self.append_group(topic, format, frame, number..=number)
-    }
-
-    /// As [`Self::append`], for a frame with several messages.
-    pub fn append_group(
-        &mut self,
-        topic: TopicId,
-        format: FormatId,
-        frame: &[u8],
-        numbers: RangeInclusive<u64>,
-    ) -> usize {
+    /// call, no allocation once warm. With [`Frame::except`], a look at every member.
+    pub fn append(&mut self, topic: TopicId, format: FormatId, frame: Frame<'_>) -> usize {
         let Some(id) = self.topics[topic.index()].streams[format.index()] else {
             return 0;
         };
-        self.streams[id.index()].number = *numbers.end();
-        self.append_to(id, frame, numbers, None)
+        self.streams[id.index()].number = *frame.numbers.end();
+        self.append_to(id, frame, None)
     }
 
     /// Appends a frame with messages of another topic to the log `shared`, for the members that read `format`. Returns
@@ -654,40 +675,33 @@ impl Hub {
         &mut self,
         shared: TopicId,
         format: FormatId,
-        frame: &[u8],
-        (topic, numbers): (TopicId, RangeInclusive<u64>),
+        topic: TopicId,
+        frame: Frame<'_>,
     ) -> usize {
         let Some(id) = self.topics[shared.index()].streams[format.index()] else {
             return 0;
         };
         let stream = &mut self.streams[id.index()];
-        let first = *numbers.start();
+        let first = *frame.numbers.start();
         let before = stream.number;
-        stream.number += 1 + numbers.end() - first;
+        stream.number += 1 + frame.numbers.end() - first;
         let tag = Tag { topic, first };
-        self.append_to(
-            id,
-            frame,
-            before + 1..=self.streams[id.index()].number,
-            Some(tag),
-        )
+        let numbers = before + 1..=stream.number;
+        self.append_to(id, Frame { numbers, ..frame }, Some(tag))
     }
 
-    fn append_to(
-        &mut self,
-        id: StreamId,
-        frame: &[u8],
-        numbers: RangeInclusive<u64>,
-        tag: Option<Tag>,
-    ) -> usize {
+    fn append_to(&mut self, id: StreamId, frame: Frame<'_>, tag: Option<Tag>) -> usize {
         let stream = &mut self.streams[id.index()];
         if stream.members.is_empty() {
             return 0;
         }
         let held = stream.log.held();
-        stream.log.append(frame, numbers);
+        stream.log.append(frame.bytes, frame.numbers);
         if let Some(tag) = tag {
             stream.log.tag(tag);
+        }
+        if !frame.except.is_none() {
+            stream.log.except(frame.except);
         }
         self.held = self.held + stream.log.held() - held;
         if !stream.dirty {
@@ -699,7 +713,12 @@ impl Hub {
             stream.warm = true;
             self.warm.push(id);
         }
-        stream.members.len()
+        let skips = |member: &&Member| self.peers[member.slot.index()].user == frame.except;
+        let skipping = match frame.except {
+            UserKey::NONE => 0,
+            _ => stream.members.iter().filter(skips).count(),
+        };
+        stream.members.len() - skipping
     }
 
     /// Queues `frame` for one peer.

@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
-use super::hub::Hub;
+use super::hub::{Frame, Hub};
 use super::message::Offsets;
 use crate::collections::{HashMap, free_large};
-use crate::id::{FormatId, PeerId, Position, TopicId};
+use crate::id::{FormatId, PeerId, Position, TopicId, UserKey};
 use crate::sse::{CursorKey, GapReason, Scope, StreamGap, put_gap, put_id};
 
 /// The event streams of a shard.
@@ -323,7 +323,7 @@ impl Merges {
         &mut self,
         hub: &mut Hub,
         (topic, format): (TopicId, FormatId),
-        message: &[u8],
+        (message, except): (&[u8], UserKey),
         offsets: Offsets,
     ) -> usize {
         let Some(part) = self.parts.get_mut(&topic) else {
@@ -349,15 +349,20 @@ impl Merges {
             let number = merge.number;
             if let Offsets::Behind(_) = offsets {
                 // A presence message has no offset to resume from.
-                let none = Offsets::Behind(number).numbers();
-                readers += hub.append_group(log, format, message, none);
+                let frame = Frame {
+                    bytes: message,
+                    numbers: Offsets::Behind(number).numbers(),
+                    except,
+                };
+                readers += hub.append(log, format, frame);
                 continue;
             }
             self.frame.clear();
             put_cursor(&self.key, &mut self.frame, &merge.scope, &merge.positions);
             self.frame.extend_from_slice(message);
             merge.number = number + 1;
-            readers += hub.append(log, format, &self.frame, merge.number);
+            let frame = Frame::new(&self.frame, merge.number);
+            readers += hub.append(log, format, Frame { except, ..frame });
         }
         readers
     }

@@ -15,7 +15,7 @@ use super::presence::Roster;
 use super::publication::PublicationKind;
 use super::publish_result::PublishResult;
 use super::ticket::{Asker, Ticket};
-use crate::id::{Form, FormatId, PeerId, Position, ShardId, TopicId};
+use crate::id::{Form, FormatId, PeerId, Position, ShardId, TopicId, UserKey};
 
 /// The lanes from one shard to all others.
 ///
@@ -50,6 +50,8 @@ pub struct Post<'a> {
     pub key: &'a str,
     /// Discarded unless the topic has a subscriber, and retained only if it has had one that can resume.
     pub only_live: bool,
+    /// Whose connections do not get it.
+    pub except: UserKey,
 }
 
 impl<'a> Post<'a> {
@@ -64,6 +66,7 @@ impl<'a> Post<'a> {
             data,
             key: "",
             only_live: false,
+            except: UserKey::NONE,
         }
     }
 }
@@ -107,6 +110,8 @@ pub struct Missed {
     pub hold: u16,
     /// The peer's format.
     pub format: FormatId,
+    /// Whose connection the peer is.
+    pub user: UserKey,
     /// The topic's epoch.
     pub epoch: u64,
     /// Missed messages have offsets above this one,
@@ -169,6 +174,8 @@ pub enum Request<B> {
         key: B,
         /// See [`Post::only_live`].
         only_live: bool,
+        /// See [`Post::except`].
+        except: UserKey,
         /// Where to send the result, and the `id` of the request.
         reply: Option<(Asker, B)>,
     },
@@ -285,6 +292,8 @@ pub enum Delivery<B> {
         offsets: Offsets,
         /// The frame.
         frame: B,
+        /// Whose connections skip it.
+        except: UserKey,
         /// Where to report the number of subscribers.
         receipt: Option<Receipt>,
     },
@@ -432,6 +441,7 @@ impl<B> Request<B> {
                 data,
                 key,
                 only_live,
+                except,
                 reply,
             } => Request::Publish {
                 topic: refer(topic),
@@ -441,6 +451,7 @@ impl<B> Request<B> {
                 data: refer(data),
                 key: refer(key),
                 only_live,
+                except,
                 reply: reply.map(|(asker, id)| (asker, refer(id))),
             },
             Self::Reach {
@@ -539,12 +550,14 @@ impl<B> Delivery<B> {
                 format,
                 offsets,
                 frame,
+                except,
                 receipt,
             } => Delivery::Append {
                 home,
                 format,
                 offsets,
                 frame: refer(frame),
+                except,
                 receipt,
             },
             Self::Published { asker, id, result } => Delivery::Published {

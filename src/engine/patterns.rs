@@ -352,9 +352,10 @@ mod tests {
 
     use super::*;
     use crate::config::SlowConsumer;
+    use crate::engine::hub::Frame;
     use crate::engine::hub::{HubLimits, Incident, OutboxLimits, Policies, Policy, Sink, Written};
     use crate::engine::model::encoder::PLAIN;
-    use crate::id::{Priority, Slot};
+    use crate::id::{Priority, Slot, UserKey};
 
     fn parts(patterns: &[&str]) -> Vec<String> {
         let patterns: Vec<Pattern> = patterns
@@ -430,9 +431,9 @@ mod tests {
     fn publish(hub: &mut Hub, patterns: &mut Patterns, name: &str, number: u64) {
         let topic = hub.open(name).unwrap();
         let frame = format!("{name}{number} ");
-        hub.append(topic, JSON, frame.as_bytes(), number);
+        hub.append(topic, JSON, Frame::new(frame.as_bytes(), number));
         for &log in patterns.logs_of(hub, topic) {
-            hub.append_shared(log, JSON, frame.as_bytes(), (topic, number..=number));
+            hub.append_shared(log, JSON, topic, Frame::new(frame.as_bytes(), number));
         }
     }
 
@@ -442,7 +443,7 @@ mod tests {
         for number in 0..50_000 {
             hub.open(&format!("a.{number}")).unwrap();
         }
-        let peers: Vec<PeerId> = (0..100).map(|_| hub.join(JSON)).collect();
+        let peers: Vec<PeerId> = (0..100).map(|_| hub.join(JSON, UserKey::NONE)).collect();
         for &peer in &peers {
             select(&mut hub, &mut patterns, peer, "*");
             select(&mut hub, &mut patterns, peer, "a.*");
@@ -462,7 +463,7 @@ mod tests {
     #[test]
     fn the_newest_message_of_each_topic_is_kept_for_who_reads_them_by_a_pattern() {
         let (mut hub, mut patterns) = (hub(SlowConsumer::Conflate), Patterns::default());
-        let peer = hub.join(JSON);
+        let peer = hub.join(JSON, UserKey::NONE);
         select(&mut hub, &mut patterns, peer, "*");
         let mut socket = Socket {
             room: 5,

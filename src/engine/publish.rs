@@ -130,6 +130,7 @@ impl<L: Lanes> Turn<'_, L> {
                 data: post.data,
                 key: post.key.as_bytes(),
                 only_live: post.only_live,
+                except: post.except,
                 reply: Some((asker, id.as_bytes())),
             },
         );
@@ -207,6 +208,10 @@ impl<L: Lanes> Turn<'_, L> {
             offset,
         };
         let (readers, formats) = (&mut self.engine.readers, &mut self.engine.formats);
+        if let Some(local) = local.filter(|_| !post.except.is_none()) {
+            // A group is for the same readers.
+            readers.close_group(local, formats, now.wall_ms);
+        }
         for number in formats.numbers() {
             let format = formats.id(number);
             let mut wanting = home_topic.interest().iter();
@@ -229,11 +234,12 @@ impl<L: Lanes> Turn<'_, L> {
                             format,
                             offsets,
                             frame,
+                            except: post.except,
                             receipt,
                         },
                     );
                 } else if let Some(local) = local {
-                    let appended = readers.append(local, format, frame, offsets);
+                    let appended = readers.append(local, format, (frame, post.except), offsets);
                     self.counters.deliveries.add(appended.members as u64);
                     stored.members += appended.members as u64;
                     is_group_full = appended.is_group_full;

@@ -1,15 +1,13 @@
 //! The reading side of a shard: logs, cursors, and interests in the topics of other homes.
 
-use std::ops::RangeInclusive;
-
 use super::format::Formats;
 use super::groups::Groups;
-use super::hub::Hub;
+use super::hub::{Frame, Hub};
 use super::interest::Interests;
 use super::merge::Merges;
 use super::message::Offsets;
 use super::patterns::Patterns;
-use crate::id::{FormatId, Gather, PeerId, TopicId};
+use crate::id::{FormatId, Gather, PeerId, TopicId, UserKey};
 
 /// The readers' side of an engine.
 #[derive(Debug)]
@@ -50,27 +48,34 @@ impl Readers {
         &mut self,
         topic: TopicId,
         format: FormatId,
-        frame: &[u8],
+        (frame, except): (&[u8], UserKey),
         offsets: Offsets,
     ) -> Appended {
+        let whole = |bytes| Frame {
+            bytes,
+            numbers: offsets.numbers(),
+            except,
+        };
         let mut is_group_full = false;
         let members = match format.gather {
             Gather::Merge => {
                 let read = (topic, format);
-                self.merges.append(&mut self.hub, read, frame, offsets)
+                self.merges
+                    .append(&mut self.hub, read, (frame, except), offsets)
             }
             Gather::Group => {
                 let members = self.member_count(topic, format);
                 if members == 0 {
                     // The readers of the open group have left; only the topic's position is recorded.
                     self.groups.forget(topic, format);
-                    self.put(topic, format, frame, offsets.numbers());
+                    self.put(topic, format, whole(frame));
                 } else {
-                    is_group_full = self.groups.add((topic, format), frame, offsets);
+                    let event = (frame, except);
+                    is_group_full = self.groups.add((topic, format), event, offsets);
                 }
                 members
             }
-            Gather::Each => self.put(topic, format, frame, offsets.numbers()),
+            Gather::Each => self.put(topic, format, whole(frame)),
         };
         Appended {
             members,
@@ -78,17 +83,11 @@ impl Readers {
         }
     }
 
-    fn put(
-        &mut self,
-        topic: TopicId,
-        format: FormatId,
-        frame: &[u8],
-        numbers: RangeInclusive<u64>,
-    ) -> usize {
+    fn put(&mut self, topic: TopicId, format: FormatId, frame: Frame<'_>) -> usize {
         let hub = &mut self.hub;
-        let mut members = hub.append_group(topic, format, frame, numbers.clone());
+        let mut members = hub.append(topic, format, frame.clone());
         for &log in self.patterns.logs_of(hub, topic) {
-            members += hub.append_shared(log, format, frame, (topic, numbers.clone()));
+            members += hub.append_shared(log, format, topic, frame.clone());
         }
         members
     }
@@ -112,8 +111,13 @@ impl Readers {
     /// Sends the open group of a topic, if there is one, so that a new reader begins after it.
     pub(super) fn close_group(&mut self, topic: TopicId, formats: &mut Formats, time_ms: u64) {
         for group in self.groups.take(topic) {
-            let frame = formats.group(group.format, &group.events, group.count, time_ms);
-            self.put(topic, group.format, frame, group.first..=group.last);
+            let bytes = formats.group(group.format, &group.events, group.count, time_ms);
+            let frame = Frame {
+                bytes,
+                numbers: group.first..=group.last,
+                except: group.except,
+            };
+            self.put(topic, group.format, frame);
         }
     }
 

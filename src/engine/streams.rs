@@ -142,6 +142,7 @@ impl<L: Lanes> Turn<'_, L> {
     /// Sends a peer the messages it missed of its stream's topics, while the stream is on hold.
     fn catch_up_stream(&mut self, peer: PeerId, log: TopicId, hold: u16, parts: Vec<MissedPart>) {
         let format = self.engine.readers.merges.format();
+        let user = self.engine.readers.hub.user_of(peer.slot);
         let catch_ups = parts.into_iter().map(|part| CatchUp {
             topic: part.topic,
             held: log,
@@ -150,6 +151,7 @@ impl<L: Lanes> Turn<'_, L> {
                 peer,
                 hold,
                 format,
+                user,
                 epoch: part.epoch,
                 after: part.after,
                 until: part.until,

@@ -44,6 +44,7 @@ impl<L: Lanes> Turn<'_, L> {
                 data,
                 key,
                 only_live,
+                except,
                 reply,
             } => {
                 let post = Post {
@@ -54,6 +55,7 @@ impl<L: Lanes> Turn<'_, L> {
                     data,
                     key: text(key),
                     only_live,
+                    except,
                 };
                 return self.take_post(from, &post, reply);
             }
@@ -211,12 +213,18 @@ impl<L: Lanes> Turn<'_, L> {
                 format,
                 offsets,
                 frame,
+                except,
                 receipt,
             } => {
-                let readers = &mut self.engine.readers;
                 let mut members = 0;
+                let readers = &self.engine.readers;
                 if let Some(topic) = readers.interests.local(from, home, format) {
-                    let appended = readers.append(topic, format, frame, offsets);
+                    if !except.is_none() {
+                        // A group is for the same readers.
+                        self.close_group(topic);
+                    }
+                    let readers = &mut self.engine.readers;
+                    let appended = readers.append(topic, format, (frame, except), offsets);
                     members = appended.members;
                     if appended.is_group_full {
                         self.close_group(topic);

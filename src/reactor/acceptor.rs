@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use crate::conn::{self, SessionTable};
+use crate::conn::{self, Records};
 use crate::http::Api;
 use crate::net::{Acceptor, Spare, is_out_of_files};
 use crate::shard::Shard;
@@ -18,12 +18,7 @@ const BACKOFF: Duration = Duration::from_millis(50);
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Accepts until the shard ends: during a drain requests are still answered.
-pub(super) async fn run(
-    shard: Rc<Shard>,
-    sessions: Rc<SessionTable>,
-    listener: Acceptor,
-    api: Api,
-) {
+pub(super) async fn run(shard: Rc<Shard>, records: Rc<Records>, listener: Acceptor, api: Api) {
     let mut told: Option<Instant> = None;
     let mut spare = Spare::open();
     loop {
@@ -31,7 +26,7 @@ pub(super) async fn run(
             Ok((stream, address)) => {
                 tokio::task::spawn_local(conn::accept(
                     shard.clone(),
-                    sessions.clone(),
+                    records.clone(),
                     api.clone(),
                     stream,
                     address.ip(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::conn::SessionTable;
+use crate::conn::Records;
 use crate::engine::SWEPT_MAX;
 use crate::engine::hub::Flush;
 use crate::shard::{Deadlines, Shard};
@@ -25,9 +25,9 @@ const TICKS_PER_SYSTEM_METRICS: u32 = 50;
 const TICKS_PER_HOME_SWEEP: u32 = 600;
 
 /// Starts the tasks of a shard. None of them ends except by a defect.
-pub(super) fn start(shard: &Rc<Shard>, sessions: &Rc<SessionTable>) -> JoinSet<()> {
+pub(super) fn start(shard: &Rc<Shard>, records: &Rc<Records>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    tasks.spawn_local(flush(shard.clone(), sessions.clone()));
+    tasks.spawn_local(flush(shard.clone(), records.clone()));
     tasks.spawn_local(exchange(shard.clone()));
     tasks.spawn_local(tick(shard.clone()));
     tasks
@@ -35,7 +35,7 @@ pub(super) fn start(shard: &Rc<Shard>, sessions: &Rc<SessionTable>) -> JoinSet<(
 
 /// Flushes at the end of a turn: the first message of a turn wakes this task, which then runs after all other ready
 /// tasks and so writes the output of all of them.
-async fn flush(shard: Rc<Shard>, sessions: Rc<SessionTable>) {
+async fn flush(shard: Rc<Shard>, records: Rc<Records>) {
     let delay = shard.config.hub.flush_delay;
     loop {
         poll_fn(|cx| shard.flusher.poll_raised(cx)).await;
@@ -43,7 +43,7 @@ async fn flush(shard: Rc<Shard>, sessions: Rc<SessionTable>) {
             sleep(delay).await;
         }
         let began = Instant::now();
-        while flush_once(&shard, &sessions) == Flush::More {
+        while flush_once(&shard, &records) == Flush::More {
             yield_now().await;
         }
         shard
@@ -61,11 +61,11 @@ async fn flush(shard: Rc<Shard>, sessions: Rc<SessionTable>) {
 }
 
 /// Hands outcomes to sessions before anything newer is written.
-fn flush_once(shard: &Shard, sessions: &SessionTable) -> Flush {
+fn flush_once(shard: &Shard, records: &Records) -> Flush {
     shard.begin_flush();
-    sessions.deliver_outcomes(shard);
+    records.deliver_outcomes(shard);
     let flush = shard.flush();
-    sessions.deliver_outcomes(shard);
+    records.deliver_outcomes(shard);
     flush
 }
 

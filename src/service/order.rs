@@ -16,7 +16,7 @@ use super::credentials::Service;
 use crate::collections::{SEGMENT_BYTES, Segments};
 use crate::engine::{Outcome, Post, PublicationKind, PublishResult};
 use crate::http::{Answer, ClientAddress, refuse, too_many_buffered};
-use crate::id::Form;
+use crate::id::{Form, UserKey};
 use crate::metrics::Limited;
 use crate::process::{Publisher, Reservation};
 use crate::shard::CountedPublish;
@@ -212,6 +212,7 @@ impl<'a> Order<'a> {
             data: self.data.as_bytes(),
             key: &self.key,
             only_live: self.only_live,
+            except: UserKey::NONE,
         };
         state.shard.publish_counted(&post)
     }

@@ -12,10 +12,11 @@ use super::session::BridgeSession;
 use super::{BridgeFormats, user_of};
 use crate::auth::Permissions;
 use crate::conn::{
-    Admission, Authentication, Quota, WebSocketClaim, admit, agree, are_given, check_upgrade,
-    lease_of, take_slot,
+    Admission, Authentication, Quota, Record, WebSocketClaim, admit, agree, are_given,
+    check_upgrade, lease_of, take_slot,
 };
 use crate::http::{Answer, refuse_plainly};
+use crate::id::UserKey;
 use crate::metrics::Refused;
 use crate::shard::{Disconnect, Shard};
 use crate::topic::{self, Selector};
@@ -79,12 +80,15 @@ pub(super) fn claim(
     Ok(WebSocketClaim {
         head: Vec::new(),
         agreed,
-        format: formats.of(is_deflated),
-        session: Box::new(BridgeSession::new(&user, head, refused)),
         message_bytes_max: config.bridge.max_message_size,
-        slot,
-        lease: lease_of(shard, &authentication),
-        quota: Quota::default(),
+        record: Record {
+            format: formats.of(is_deflated),
+            user: UserKey::of(&user),
+            session: Box::new(BridgeSession::new(&user, head, refused)),
+            slot,
+            lease: lease_of(shard, &authentication),
+            quota: Quota::default(),
+        },
     })
 }
 

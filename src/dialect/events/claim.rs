@@ -10,8 +10,8 @@ use super::route::{EventsRoute, route};
 use super::session::EventsSession;
 use super::{Encoding, EventsFormats, Parameters};
 use crate::conn::{
-    Admission, Authentication, Quota, WebSocketClaim, admit, agree, check_upgrade, lease_of,
-    refusal, take_seat, take_slot,
+    Admission, Authentication, Quota, Record, WebSocketClaim, admit, agree, check_upgrade,
+    lease_of, refusal, take_seat, take_slot,
 };
 use crate::http::refuse;
 use crate::metrics::Refused;
@@ -51,17 +51,20 @@ pub(super) fn claim(
     Ok(WebSocketClaim {
         head,
         agreed,
-        format: formats.of(parameters.encoding, is_deflated),
-        quota: quota(shard, seat, address, &authentication),
-        session: Box::new(EventsSession::new(
-            endpoint,
-            client_id,
-            parameters,
-            authentication,
-        )),
         message_bytes_max: config.events.max_message_size,
-        slot,
-        lease,
+        record: Record {
+            format: formats.of(parameters.encoding, is_deflated),
+            user: authentication.user(),
+            quota: quota(shard, seat, address, &authentication),
+            session: Box::new(EventsSession::new(
+                endpoint,
+                client_id,
+                parameters,
+                authentication,
+            )),
+            slot,
+            lease,
+        },
     })
 }
 

@@ -10,7 +10,7 @@ use hyper::{Method, Request};
 use super::session::StreamSession;
 use crate::auth::Permissions;
 use crate::conn::{
-    Admission, Authentication, Quota, StreamClaim, admit, check_page, lease_of, refusal, take_seat,
+    Admission, Authentication, Quota, Record, admit, check_page, lease_of, refusal, take_seat,
     take_slot,
 };
 use crate::http::allow_page;
@@ -28,7 +28,7 @@ pub(super) fn claim(
     shard: &Rc<Shard>,
     request: &Request<Incoming>,
     address: IpAddr,
-) -> Admission<StreamClaim> {
+) -> Admission<Record> {
     let refuse = |status, why: &str| refusal(Refused::Handshake, status, why, &[]);
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let (why, allow) = ("Events are asked for with GET", [(ALLOW, "GET, HEAD")]);
@@ -78,8 +78,9 @@ pub(super) fn claim(
     })?;
     let mut page = HeaderMap::new();
     allow_page(&config.http.cors_origins, request.headers(), &mut page);
-    Ok(StreamClaim {
+    Ok(Record {
         format,
+        user: authentication.user(),
         lease: lease_of(shard, &authentication),
         session: Box::new(StreamSession::new(config, user, wanted, page)),
         slot,

@@ -11,7 +11,7 @@ use super::{
     outbox_of, slot_of,
 };
 use crate::config::SlowConsumer;
-use crate::id::{PeerId, Slot, TopicId};
+use crate::id::{PeerId, Slot, TopicId, UserKey};
 
 /// The sockets of a shard, by peer. Must not call back into the hub.
 pub trait Sink {
@@ -314,7 +314,8 @@ impl Hub {
             }
             SlowConsumer::Conflate if stream.losses.is_some() => {
                 let bytes_max = if tight { 0 } else { policy.lag_bytes_max };
-                let (bytes, steps) = conflate(stream, member, bytes_max);
+                let user = self.peers[slot.index()].user;
+                let (bytes, steps) = conflate(stream, (member, user), bytes_max);
                 self.held = self.held.wrapping_add_signed(bytes);
                 return steps;
             }
@@ -423,6 +424,8 @@ impl Hub {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let (filled, offered, complete) = gather(peer, &self.streams, &mut slices);
         if filled == 0 {
+            // Its unread frames are all for others.
+            self.advance(slot, 0);
             return 0;
         }
         match sink.write(slot, &slices[..filled]) {
@@ -485,11 +488,8 @@ impl Hub {
             let Sub { stream, member, .. } = peer.subs[first as usize];
             let stream = &mut self.streams[stream.index()];
             let member = &mut stream.members[member as usize];
-            let waiting = stream.log.head() - member.cursor;
-            let taken = waiting.min(left as u64);
-            member.cursor += taken;
-            left -= usize::try_from(taken).expect("at most what was written");
-            if taken < waiting {
+            (member.cursor, left) = stream.log.advance(member.cursor, left, peer.user);
+            if member.cursor < stream.log.head() {
                 let rest = stream.log.cut_frame(member.cursor);
                 member.cursor += rest.len() as u64;
                 peer.carry.extend_from_slice(rest);
@@ -524,7 +524,7 @@ fn gather<'a>(
         let stream = &streams[sub.stream.index()];
         stream
             .log
-            .slices(stream.members[sub.member as usize].cursor)
+            .slices(stream.members[sub.member as usize].cursor, peer.user)
     });
     let close_frame = std::iter::once(&peer.close_frame[..]);
     let (mut filled, mut bytes) = (0, 0);
@@ -579,7 +579,11 @@ const STEPS_PER_WALK: usize = 100_000;
 
 /// Moves a cursor of a shared log to the head, and keeps the newest message of each topic. Returns the change in bytes
 /// kept, and the number of messages visited.
-fn conflate(stream: &mut Stream, member: usize, bytes_max: u64) -> (isize, usize) {
+fn conflate(
+    stream: &mut Stream,
+    (member, user): (usize, UserKey),
+    bytes_max: u64,
+) -> (isize, usize) {
     let Member { slot, cursor, .. } = stream.members[member];
     let losses = stream
         .losses
@@ -588,7 +592,7 @@ fn conflate(stream: &mut Stream, member: usize, bytes_max: u64) -> (isize, usize
     let losses = losses.entry(slot).or_default();
     let before = losses.bytes();
     let waiting = stream.log.frames(cursor, stream.topic);
-    let waiting: Vec<LogFrame<'_>> = waiting.collect();
+    let waiting: Vec<LogFrame<'_>> = waiting.filter(|frame| frame.is_for(user)).collect();
     losses.renew(&waiting);
     losses.trim(bytes_max);
     let entry = &mut stream.members[member];

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
-use crate::id::TopicId;
+use crate::id::{TopicId, UserKey};
 
 /// The size at which a segment is full. A frame that is larger has a segment of its own.
 const SEGMENT_BYTES_MAX: usize = 64 * 1024;
@@ -26,6 +26,8 @@ pub(crate) struct Log {
     next: u64,
     /// Bytes of capacity in all segments.
     held: usize,
+    /// Frames that somebody skips, in all segments.
+    excepts: usize,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +43,15 @@ struct Segment {
     ends: Vec<u32>,
     /// The topic of each frame; empty unless the log is shared.
     tags: Vec<Tag>,
+    /// The frames that somebody skips, by index.
+    excepts: Vec<Except>,
+}
+
+/// A frame that is not for the connections of a user.
+#[derive(Clone, Copy, Debug)]
+struct Except {
+    frame: u32,
+    user: UserKey,
 }
 
 /// The origin of a frame in a shared log.
@@ -60,6 +71,15 @@ pub(crate) struct LogFrame<'a> {
     pub(crate) messages: u64,
     /// The frame's topic, and the number of its first message there.
     pub(crate) tag: Tag,
+    /// Whose connections skip it.
+    pub(crate) except: UserKey,
+}
+
+impl LogFrame<'_> {
+    /// Whether it is for the connections of `user`.
+    pub(crate) fn is_for(&self, user: UserKey) -> bool {
+        self.except.is_none() || self.except != user
+    }
 }
 
 impl Segment {
@@ -67,10 +87,16 @@ impl Segment {
         self.start + self.bytes.len() as u64
     }
 
+    /// The index in `bytes` of a position; that of the first byte if it lies before.
+    fn index_of(&self, position: u64) -> usize {
+        usize::try_from(position.saturating_sub(self.start)).unwrap_or(usize::MAX)
+    }
+
     fn held(&self) -> usize {
         self.bytes.capacity()
             + self.ends.capacity() * size_of::<u32>()
             + self.tags.capacity() * size_of::<Tag>()
+            + self.excepts.capacity() * size_of::<Except>()
     }
 
     fn takes(&self, frame: &[u8], number: u64, group: u64) -> bool {
@@ -79,6 +105,57 @@ impl Segment {
                 && self.group == group
                 && self.bytes.len() + frame.len() <= SEGMENT_BYTES_MAX
                 && number == self.first + self.messages(self.ends.len()))
+    }
+
+    /// Where a frame begins, relative to `start`.
+    fn frame_start(&self, frame: usize) -> usize {
+        match frame {
+            0 => 0,
+            frame => self.ends[frame - 1] as usize,
+        }
+    }
+
+    /// Whose connections skip a frame.
+    fn except_of(&self, frame: usize) -> UserKey {
+        let found = self
+            .excepts
+            .binary_search_by_key(&frame, |except| except.frame as usize);
+        found.map_or(UserKey::NONE, |at| self.excepts[at].user)
+    }
+
+    /// The end of the bytes from `at`, a frame boundary, that `user` is written without a break, and where it goes on.
+    ///
+    /// Cost: one step for each of the frames behind that somebody skips.
+    fn piece(&self, at: usize, user: UserKey) -> (usize, usize) {
+        let all = self.bytes.len();
+        if self.excepts.is_empty() || user.is_none() {
+            return (all, all);
+        }
+        let first = self
+            .excepts
+            .partition_point(|except| self.frame_start(except.frame as usize) < at);
+        let mut skipped = self.excepts[first..].iter();
+        skipped
+            .find(|except| except.user == user)
+            .map_or((all, all), |except| {
+                let frame = except.frame as usize;
+                (self.frame_start(frame), self.ends[frame] as usize)
+            })
+    }
+
+    /// The bytes from `at`, a frame boundary, that `user` is written.
+    fn pieces(&self, mut at: usize, user: UserKey) -> impl Iterator<Item = &[u8]> {
+        std::iter::from_fn(move || {
+            while at < self.bytes.len() {
+                let (end, next) = self.piece(at, user);
+                let piece = &self.bytes[at..end];
+                at = next;
+                if !piece.is_empty() {
+                    return Some(piece);
+                }
+            }
+            None
+        })
     }
 
     /// Messages in the first `frames` frames.
@@ -130,6 +207,16 @@ impl Log {
         self.held = self.held + last.held() - held;
     }
 
+    /// Sets whose connections skip the newest frame, right after its append.
+    pub(crate) fn except(&mut self, user: UserKey) {
+        let last = self.segments.back_mut().expect("a frame was appended");
+        let held = last.held();
+        let frame = u32::try_from(last.ends.len() - 1).expect("a segment is below 4 GiB");
+        last.excepts.push(Except { frame, user });
+        self.held = self.held + last.held() - held;
+        self.excepts += 1;
+    }
+
     /// The frames from `cursor`, a frame boundary, to the head, oldest first. Frames without a tag are of `topic`.
     ///
     /// Cost: one step for each.
@@ -138,17 +225,14 @@ impl Log {
         self.segments.range(from..).flat_map(move |segment| {
             let at = offset_in(cursor.max(segment.start), segment.start);
             let first = segment.ends.partition_point(|&end| end <= at);
-            let start = move |frame: usize| match frame {
-                0 => 0,
-                frame => segment.ends[frame - 1] as usize,
-            };
             (first..segment.ends.len()).map(move |frame| LogFrame {
-                bytes: &segment.bytes[start(frame)..segment.ends[frame] as usize],
+                bytes: &segment.bytes[segment.frame_start(frame)..segment.ends[frame] as usize],
                 messages: segment.group,
                 tag: segment.tags.get(frame).copied().unwrap_or_else(|| Tag {
                     topic,
                     first: segment.first + segment.messages(frame),
                 }),
+                except: segment.except_of(frame),
             })
         })
     }
@@ -168,14 +252,35 @@ impl Log {
         self.held
     }
 
-    /// The bytes from `cursor` to the head, oldest first, one slice for each segment. `cursor` must be a frame boundary
-    /// that has not been trimmed.
-    pub(crate) fn slices(&self, cursor: u64) -> impl Iterator<Item = &[u8]> {
+    /// The bytes that `user` is written from `cursor` to the head, oldest first: one slice for each segment, and one
+    /// more for each frame that it skips. `cursor` must be a frame boundary that has not been trimmed.
+    pub(crate) fn slices(&self, cursor: u64, user: UserKey) -> impl Iterator<Item = &[u8]> {
         let from = self.segment_at(cursor);
-        self.segments.range(from..).filter_map(move |segment| {
-            let skip = usize::try_from(cursor.saturating_sub(segment.start)).ok()?;
-            segment.bytes.get(skip..).filter(|bytes| !bytes.is_empty())
-        })
+        self.segments
+            .range(from..)
+            .flat_map(move |segment| segment.pieces(segment.index_of(cursor), user))
+    }
+
+    /// The position behind `written` bytes of [`Self::slices`] and the frames skipped there, and how many of the bytes
+    /// were not from here.
+    pub(crate) fn advance(&self, cursor: u64, written: usize, user: UserKey) -> (u64, usize) {
+        if self.excepts == 0 || user.is_none() {
+            let taken = usize::try_from(self.head - cursor).map_or(written, |all| all.min(written));
+            return (cursor + taken as u64, written - taken);
+        }
+        let mut left = written;
+        for segment in self.segments.range(self.segment_at(cursor)..) {
+            let mut at = segment.index_of(cursor);
+            while at < segment.bytes.len() {
+                let (end, next) = segment.piece(at, user);
+                if left < end - at {
+                    return (segment.start + (at + left) as u64, 0);
+                }
+                left -= end - at;
+                at = next;
+            }
+        }
+        (self.head, left)
     }
 
     /// The rest of the frame that `position` lies in; empty at a boundary.
@@ -271,6 +376,7 @@ impl Log {
         while self.segments.len() > 1 && self.segments[0].end() <= cursor {
             let gone = self.segments.pop_front().expect("there are at least two");
             self.held -= gone.held();
+            self.excepts -= gone.excepts.len();
         }
         if self.head <= cursor
             && let Some(last) = self.segments.back_mut()
@@ -278,6 +384,8 @@ impl Log {
             last.bytes.clear();
             last.ends.clear();
             last.tags.clear();
+            self.excepts -= last.excepts.len();
+            last.excepts.clear();
         }
     }
 
@@ -288,8 +396,10 @@ impl Log {
                 last.bytes.shrink_to(SEGMENT_BYTES_MIN);
                 last.ends.shrink_to(SEGMENT_BYTES_MIN / 16);
                 last.tags.shrink_to(0);
+                last.excepts.shrink_to(0);
                 self.segments.drain(..self.segments.len() - 1);
                 self.held = self.segments[0].held();
+                self.excepts = 0;
                 true
             }
             Some(_) => false,
@@ -315,22 +425,48 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A list of all frames with their numbers and positions; never trimmed.
+    /// A list of all frames with their positions, and who skips them; never trimmed.
     #[derive(Default)]
     struct Model {
         frames: Vec<(u64, Vec<u8>)>,
+        excepts: Vec<UserKey>,
     }
 
     impl Model {
-        fn bytes_from(&self, cursor: u64) -> Vec<u8> {
-            let later = self.frames.iter().filter(|(at, _)| *at >= cursor);
-            later.flat_map(|(_, bytes)| bytes.clone()).collect()
+        fn bytes_from(&self, cursor: u64, user: UserKey) -> Vec<u8> {
+            let later = self.frames.iter().zip(&self.excepts);
+            let later = later.filter(|((at, _), except)| {
+                *at >= cursor && (except.is_none() || **except != user)
+            });
+            later.flat_map(|((_, bytes), _)| bytes.clone()).collect()
         }
     }
 
+    fn users() -> [UserKey; 3] {
+        ["", "ann", "bob"].map(UserKey::of)
+    }
+
     fn check(log: &Log, model: &Model, cursor: u64) {
-        let bytes: Vec<u8> = log.slices(cursor).flatten().copied().collect();
-        assert_eq!(bytes, model.bytes_from(cursor), "bytes from {cursor}");
+        for user in users() {
+            let slices = log.slices(cursor, user);
+            let bytes: Vec<u8> = slices.flatten().copied().collect();
+            let expected = model.bytes_from(cursor, user);
+            assert_eq!(bytes, expected, "bytes from {cursor}");
+            assert_eq!(log.advance(cursor, bytes.len() + 7, user), (log.head(), 7));
+            // Written in parts, nothing is missing and nothing comes twice.
+            let (mut at, mut written) = (cursor, Vec::new());
+            while at < log.head() {
+                let next: Vec<u8> = log.slices(at, user).flatten().copied().collect();
+                let taken = (next.len() / 2).max(1).min(next.len());
+                written.extend_from_slice(&next[..taken]);
+                let (behind, left) = log.advance(at, taken, user);
+                assert_eq!(left, 0);
+                let rest = log.cut_frame(behind);
+                written.extend_from_slice(rest);
+                at = behind + rest.len() as u64;
+            }
+            assert_eq!(written, expected, "parts from {cursor}");
+        }
         let messages = model.frames.iter().filter(|(at, _)| *at >= cursor).count();
         assert_eq!(
             log.messages_after(cursor),
@@ -352,6 +488,7 @@ mod tests {
             sizes in prop::collection::vec(prop_oneof![1usize..300, 30_000usize..70_000], 1..40),
             trims in prop::collection::vec(0usize..40, 0..6),
             holes in prop::collection::vec(0usize..40, 0..3),
+            excepts in prop::collection::vec(0usize..6, 40),
         ) {
             let (mut log, mut model, mut number) = (Log::default(), Model::default(), 1);
             for (index, size) in sizes.iter().enumerate() {
@@ -359,6 +496,11 @@ mod tests {
                 let frame = vec![index as u8; *size];
                 model.frames.push((log.head(), frame.clone()));
                 log.append(&frame, number..=number);
+                let except = users().get(excepts[index]).copied().unwrap_or_default();
+                model.excepts.push(except);
+                if !except.is_none() {
+                    log.except(except);
+                }
                 if trims.contains(&index) {
                     let cursor = model.frames[index / 2].0;
                     log.trim(cursor);
@@ -388,6 +530,7 @@ mod tests {
             }
             log.trim(log.head());
             prop_assert!(log.release());
+            prop_assert_eq!(log.excepts, 0);
             prop_assert!(log.held() <= SEGMENT_BYTES_MIN + SEGMENT_BYTES_MIN / 4);
             check(&log, &model, log.head());
         }
@@ -405,7 +548,8 @@ mod tests {
         log.append(b"leave", none(2));
         log.append(b"two", 2..=2);
         log.append(b"join", none(3));
-        let bytes: Vec<u8> = log.slices(0).flatten().copied().collect();
+        let slices = log.slices(0, UserKey::NONE);
+        let bytes: Vec<u8> = slices.flatten().copied().collect();
         assert_eq!(bytes, b"joinonejoinleavetwojoin");
         assert_eq!(log.messages_after(0), 2);
         assert_eq!(log.messages_after(7), 1);

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::SlowConsumer;
-use crate::id::Priority;
+use crate::id::{Priority, UserKey};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -88,7 +88,7 @@ impl World {
         let pick = |index: usize| (peers > 0).then(|| index % peers.max(1));
         match *op {
             Op::Join => {
-                let peer = self.hub.join(PLAIN);
+                let peer = self.hub.join(PLAIN, UserKey::NONE);
                 self.sockets.taken.insert(peer.slot, Vec::new());
                 self.sockets.room.insert(peer.slot, 500);
                 self.expected.insert(peer.slot, Expected::default());
@@ -139,7 +139,8 @@ impl World {
                 self.numbers[topic] += 1;
                 let number = self.numbers[topic];
                 let frame = format!("t{topic}#{number}{};", ".".repeat(size));
-                self.hub.append(id, PLAIN, frame.as_bytes(), number);
+                self.hub
+                    .append(id, PLAIN, Frame::new(frame.as_bytes(), number));
                 for expected in self.expected.values_mut() {
                     if let Some(open) = expected.open.get_mut(&topic) {
                         open.push(number);
@@ -343,7 +344,10 @@ fn a_slow_peer_is_reported_once_and_its_lag_does_not_hold_the_log() {
         Policies::new(policy(SlowConsumer::Disconnect, 500, 0), []),
     );
     let mut sockets = Sockets::default();
-    let (slow, fast) = (hub.join(PLAIN), hub.join(PLAIN));
+    let (slow, fast) = (
+        hub.join(PLAIN, UserKey::NONE),
+        hub.join(PLAIN, UserKey::NONE),
+    );
     let topic = hub.open("t").unwrap();
     for (peer, room) in [(slow, 10), (fast, usize::MAX)] {
         sockets.taken.insert(peer.slot, Vec::new());
@@ -352,7 +356,7 @@ fn a_slow_peer_is_reported_once_and_its_lag_does_not_hold_the_log() {
     }
     let mut incidents = Vec::new();
     for number in 1..=1000 {
-        hub.append(topic, PLAIN, &[b'x'; 100], number);
+        hub.append(topic, PLAIN, Frame::new(&[b'x'; 100], number));
         assert_eq!(
             hub.flush(&mut sockets, number, 100, usize::MAX),
             Flush::Done
@@ -371,7 +375,10 @@ fn when_memory_is_short_those_who_hold_most_of_it_give_way() {
         Policies::new(policy(SlowConsumer::DropOldest, 1 << 20, 0), []),
     );
     let mut sockets = Sockets::default();
-    let (slow, fast) = (hub.join(PLAIN), hub.join(PLAIN));
+    let (slow, fast) = (
+        hub.join(PLAIN, UserKey::NONE),
+        hub.join(PLAIN, UserKey::NONE),
+    );
     let (a, b) = (hub.open("a").unwrap(), hub.open("b").unwrap());
     for (peer, topic) in [(slow, a), (fast, b)] {
         sockets.taken.insert(peer.slot, Vec::new());
@@ -379,7 +386,7 @@ fn when_memory_is_short_those_who_hold_most_of_it_give_way() {
         assert_eq!(hub.subscribe(peer.slot, topic), Subscribed::First);
     }
     let append = |hub: &mut Hub, topic, number| {
-        let _ = hub.append(topic, PLAIN, &[b'x'; 100], number);
+        let _ = hub.append(topic, PLAIN, Frame::new(&[b'x'; 100], number));
     };
     for number in 1..=800 {
         append(&mut hub, a, number);
@@ -411,14 +418,14 @@ fn publications_wait_while_a_flush_is_behind() {
         Policies::new(policy(SlowConsumer::Disconnect, 1 << 20, 0), []),
     );
     let mut sockets = Sockets::default();
-    let peer = hub.join(PLAIN);
+    let peer = hub.join(PLAIN, UserKey::NONE);
     sockets.taken.insert(peer.slot, Vec::new());
     sockets.room.insert(peer.slot, usize::MAX);
     let topic = hub.open("t").unwrap();
     assert_eq!(hub.subscribe(peer.slot, topic), Subscribed::First);
     for number in 1..=10 {
         assert!(!hub.is_congested(topic));
-        hub.append(topic, PLAIN, &[b'x'; 100], number);
+        hub.append(topic, PLAIN, Frame::new(&[b'x'; 100], number));
     }
     assert!(hub.is_congested(topic));
     assert_eq!(hub.flush(&mut sockets, 0, 10, usize::MAX), Flush::Done);
@@ -432,7 +439,7 @@ fn f09_behind_a_full_socket_only_the_newest_pong_waits() {
         Policies::new(policy(SlowConsumer::Disconnect, 500, 0), []),
     );
     let mut sockets = Sockets::default();
-    let peer = hub.join(PLAIN);
+    let peer = hub.join(PLAIN, UserKey::NONE);
     sockets.taken.insert(peer.slot, Vec::new());
     sockets.room.insert(peer.slot, 3);
     assert_eq!(

@@ -5,13 +5,15 @@ use super::outbox::Outbox;
 use super::stream::StreamId;
 use super::turns::Line;
 use crate::collections::HashMap;
-use crate::id::{FormatId, TopicId};
+use crate::id::{FormatId, TopicId, UserKey};
 
 /// A connection's state in the hub. Buffers are allocated only while they are in use.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) generation: u32,
     pub(crate) format: FormatId,
+    /// Whose connection it is, if known.
+    pub(crate) user: UserKey,
     /// The socket took less than it was offered: nothing is written until [`Hub::unblock`](super::Hub::unblock).
     pub(crate) blocked: bool,
     /// The queue of peers to write to that it is in.
@@ -88,10 +90,11 @@ impl Sub {
 const MAPPED_FROM: usize = 64;
 
 impl Peer {
-    pub(crate) fn new(format: FormatId, generation: u32) -> Self {
+    pub(crate) fn new(format: FormatId, user: UserKey, generation: u32) -> Self {
         Self {
             generation,
             format,
+            user,
             blocked: false,
             line: Line::None,
             closing: false,
@@ -249,7 +252,7 @@ mod tests {
         fn subscriptions_are_found_and_stay_in_turn_whatever_moves(
             steps in prop::collection::vec((0_u8..8, 0_u32..300), 1..1500),
         ) {
-            let mut peer = Peer::new(PLAIN, 1);
+            let mut peer = Peer::new(PLAIN, UserKey::NONE, 1);
             let (mut topics, mut turn): (Vec<u32>, Vec<u32>) = Default::default();
             for (step, topic) in steps {
                 let at = peer.sub_of(TopicId(topic));
@@ -291,7 +294,7 @@ mod tests {
 
     #[test]
     fn m07_many_subscriptions_leave_no_memory_behind() {
-        let mut peer = Peer::new(PLAIN, 1);
+        let mut peer = Peer::new(PLAIN, UserKey::NONE, 1);
         for topic in 0..10_000 {
             peer.add(sub(topic));
         }

@@ -53,21 +53,21 @@ fn open(hub: &mut Hub, number: u32) -> TopicId {
 fn a_small_topic_does_not_wait_until_a_large_one_is_written() {
     let mut hub = hub();
     let (large, small) = (open(&mut hub, 1), open(&mut hub, 2));
-    let crowd: Vec<PeerId> = (0..1000).map(|_| hub.join(JSON)).collect();
+    let crowd: Vec<PeerId> = (0..1000).map(|_| hub.join(JSON, UserKey::NONE)).collect();
     for peer in &crowd {
         let _ = hub.subscribe(peer.slot, large);
     }
-    let own = hub.join(JSON);
+    let own = hub.join(JSON, UserKey::NONE);
     // One member of the large topic is in the small one, too.
     for slot in [own.slot, crowd[999].slot] {
         let _ = hub.subscribe(slot, small);
     }
-    hub.append(large, JSON, b"l", 1);
+    hub.append(large, JSON, Frame::new(b"l", 1));
     let mut taken = Taken::default();
     assert_eq!(hub.flush(&mut taken, 0, 10, usize::MAX), Flush::More);
     assert_eq!(taken.0, b"l".repeat(10));
-    hub.append(large, JSON, b"L", 2);
-    hub.append(small, JSON, b"s", 1);
+    hub.append(large, JSON, Frame::new(b"L", 2));
+    hub.append(small, JSON, Frame::new(b"s", 1));
     assert_eq!(hub.flush(&mut taken, 0, 4, usize::MAX), Flush::More);
     let written = String::from_utf8(taken.0.split_off(10)).unwrap();
     assert_eq!(written.matches('s').count(), 2, "{written}");
@@ -84,14 +84,14 @@ fn a_small_topic_and_a_large_one_are_served_while_private_output_never_ends() {
     let mut hub = hub();
     let (large, small) = (open(&mut hub, 1), open(&mut hub, 2));
     for _ in 0..=FEW {
-        let peer = hub.join(JSON);
+        let peer = hub.join(JSON, UserKey::NONE);
         let _ = hub.subscribe(peer.slot, large);
     }
-    let reader = hub.join(JSON);
+    let reader = hub.join(JSON, UserKey::NONE);
     let _ = hub.subscribe(reader.slot, small);
-    let asking: Vec<PeerId> = (0..200).map(|_| hub.join(JSON)).collect();
-    hub.append(small, JSON, b"s", 1);
-    hub.append(large, JSON, b"l", 1);
+    let asking: Vec<PeerId> = (0..200).map(|_| hub.join(JSON, UserKey::NONE)).collect();
+    hub.append(small, JSON, Frame::new(b"s", 1));
+    hub.append(large, JSON, Frame::new(b"l", 1));
     let (mut taken, mut flushes) = (Taken::default(), 0);
     let count = |taken: &Taken, byte| taken.0.iter().filter(|&&taken| taken == byte).count();
     while count(&taken, b's') + count(&taken, b'l') < 1 + FEW + 1 {
@@ -111,10 +111,10 @@ fn a_flush_ends_early_after_so_many_bytes() {
     let mut hub = hub();
     let topic = open(&mut hub, 1);
     for _ in 0..10 {
-        let peer = hub.join(JSON);
+        let peer = hub.join(JSON, UserKey::NONE);
         let _ = hub.subscribe(peer.slot, topic);
     }
-    hub.append(topic, JSON, b"0123456789", 1);
+    hub.append(topic, JSON, Frame::new(b"0123456789", 1));
     let mut taken = Taken::default();
     assert_eq!(hub.flush(&mut taken, 0, 100, 25), Flush::More);
     assert_eq!(taken.0.len(), 30);
@@ -125,7 +125,7 @@ fn a_flush_ends_early_after_so_many_bytes() {
 #[test]
 fn m07_very_many_topics_of_one_peer_join_and_leave_with_a_step_each() {
     let mut hub = hub();
-    let peer = hub.join(JSON);
+    let peer = hub.join(JSON, UserKey::NONE);
     let topics: Vec<TopicId> = (0..TOPICS).map(|number| open(&mut hub, number)).collect();
     for &topic in &topics {
         assert_eq!(hub.subscribe(peer.slot, topic), Subscribed::First);
@@ -136,7 +136,7 @@ fn m07_very_many_topics_of_one_peer_join_and_leave_with_a_step_each() {
         assert_eq!(hub.subscribe(peer.slot, topic), Subscribed::Covered);
         assert_eq!(hub.unsubscribe(peer.slot, topic), Unsubscribed::Covered);
         // Every topic has something to write when it is left.
-        hub.append(topic, JSON, b"x", 1);
+        hub.append(topic, JSON, Frame::new(b"x", 1));
     }
     assert_eq!(
         hub.flush(&mut Taken::default(), 0, 0, usize::MAX),
@@ -158,7 +158,7 @@ fn m10_memberships_take_half_of_the_memory_and_logs_the_rest() {
     let topic = open(&mut hub, 1);
     let mut peers = Vec::new();
     while hub.has_room_for_members() {
-        let peer = hub.join(JSON);
+        let peer = hub.join(JSON, UserKey::NONE);
         let _ = hub.subscribe(peer.slot, topic);
         peers.push(peer);
     }
@@ -172,14 +172,14 @@ fn m10_memberships_take_half_of_the_memory_and_logs_the_rest() {
 #[test]
 fn m07_topics_that_go_leave_nothing_behind_and_others_take_their_numbers() {
     let mut hub = hub();
-    let peer = hub.join(JSON);
+    let peer = hub.join(JSON, UserKey::NONE);
     for round in 0..20_u32 {
         let topics: Vec<TopicId> = (0..2000)
             .map(|number| open(&mut hub, round * 2000 + number))
             .collect();
         for (index, &topic) in topics.iter().enumerate() {
             assert_eq!(hub.subscribe(peer.slot, topic), Subscribed::First);
-            hub.append(topic, JSON, b"old ", 1);
+            hub.append(topic, JSON, Frame::new(b"old ", 1));
             // Closed while in both lists, in one of them, or in none.
             match index % 3 {
                 0 => assert_eq!(
@@ -196,7 +196,7 @@ fn m07_topics_that_go_leave_nothing_behind_and_others_take_their_numbers() {
                 // A new topic may reuse the numbers at once.
                 let next = hub.open("next").unwrap();
                 assert_eq!(hub.subscribe(peer.slot, next), Subscribed::First);
-                hub.append(next, JSON, b"new", 1);
+                hub.append(next, JSON, Frame::new(b"new", 1));
                 let mut taken = Taken::default();
                 assert_eq!(hub.flush(&mut taken, 0, 10, usize::MAX), Flush::Done);
                 assert_eq!(taken.0, b"new");

@@ -3,7 +3,7 @@
 use super::Incident;
 use super::log::{Log, LogFrame, Tag};
 use crate::collections::HashMap;
-use crate::id::{PeerId, Slot, TopicId};
+use crate::id::{PeerId, Slot, TopicId, UserKey};
 
 /// The index of a stream in the hub.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +75,7 @@ impl KeptFrame {
             bytes: &self.bytes,
             messages: self.messages,
             tag: self.tag,
+            except: UserKey::NONE,
         }
     }
 }

@@ -8,7 +8,7 @@ use super::stream::StreamView;
 use super::world::{WHOLE, World};
 use crate::engine::PublicationKind;
 use crate::engine::{FlushBudget, Post};
-use crate::id::Form;
+use crate::id::{Form, UserKey};
 use crate::sse::EventsRequest;
 use crate::topic;
 
@@ -56,7 +56,18 @@ impl World {
                 bytes,
             } => {
                 if self.may_speak(who(client)) {
-                    self.publish(who(client), (topic, key), answer, bytes);
+                    self.publish(who(client), (topic, key), answer, (bytes, ""));
+                }
+            }
+            Op::PublishExcept {
+                client,
+                topic,
+                except,
+                bytes,
+            } => {
+                if self.may_speak(who(client)) {
+                    let except = self.clients[who(except)].user.clone();
+                    self.publish(who(client), (topic, ""), false, (bytes, &except));
                 }
             }
             Op::Count {
@@ -242,7 +253,8 @@ impl World {
             return;
         }
         self.leave(client);
-        let peer = self.nodes[node].engine.join(MERGED);
+        let user = UserKey::of(&self.clients[client].user);
+        let peer = self.nodes[node].engine.join(MERGED, user);
         self.nodes[node]
             .sockets
             .insert(peer.slot, self.setup.room + 300);

@@ -543,7 +543,7 @@ impl View {
                 continue;
             };
             if topic.was_member {
-                track.named_while_flowing(position, resumed, oracle);
+                track.named_while_flowing((name, position), resumed, oracle);
             } else {
                 track.named(position, resumed, topic.from, oracle);
             }
@@ -601,7 +601,7 @@ impl View {
     }
 
     /// Checks that every message has arrived: the topics are at `heads`.
-    pub(super) fn finish(&self, heads: &Heads) {
+    pub(super) fn finish(&self, heads: &Heads, oracle: &Oracle) {
         if self.has_lost_frames {
             fail(Check::Gap, "lost frames were never told of");
         }
@@ -619,13 +619,14 @@ impl View {
         }
         for (name, track) in &self.tracks {
             let head = heads.get(name).copied().unwrap_or_default();
-            track.finish(name, head);
+            track.finish(name, head, oracle);
         }
         for (name, head) in heads {
             let base = self.base_of(name).filter(|_| !self.may_miss_reports);
             if let Some(base) = base
                 && !self.tracks.contains_key(name)
-                && (base.epoch != head.epoch && head.offset > 0 || head.offset > base.offset)
+                && (base.epoch != head.epoch && head.offset > 0
+                    || head.offset > base.offset + oracle.skipped(name, base, head.offset))
             {
                 fail(Check::Missing, format!("{name}: {head:?} after {base:?}"));
             }

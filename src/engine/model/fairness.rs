@@ -12,7 +12,7 @@ use super::ops::Setup;
 use super::random::Random;
 use super::traces::WIDE;
 use crate::engine::{Begin, FlushBudget, Now, Post, Ticket};
-use crate::id::{PeerId, Priority};
+use crate::id::{PeerId, Priority, UserKey};
 use crate::sse::CursorKey;
 use crate::topic::Pattern;
 
@@ -93,7 +93,7 @@ impl LoadedEngine {
 
     /// A peer joins and subscribes.
     fn join(&mut self, names: &[&str]) -> PeerId {
-        let peer = self.node.engine.join(PLAIN);
+        let peer = self.node.engine.join(PLAIN, UserKey::NONE);
         self.node.sockets.insert(peer.slot, usize::MAX);
         self.turn(|turn| {
             let ticket: Ticket = turn.begin_subscription(peer);

@@ -160,7 +160,7 @@ impl Maker {
     }
 
     /// Operations of clients and tasks, each with its relative frequency.
-    fn client_ops(&self) -> [(u32, Make); 17] {
+    fn client_ops(&self) -> [(u32, Make); 18] {
         [
             (self.joins, |m| {
                 let client = m.client();
@@ -182,6 +182,12 @@ impl Maker {
                 topic: m.topic(),
                 key: m.key(),
                 answer: m.random.chance(50),
+                bytes: m.bytes(),
+            }),
+            (8, |m| Op::PublishExcept {
+                client: m.client(),
+                topic: m.topic(),
+                except: m.client(),
                 bytes: m.bytes(),
             }),
             (15, |m| Op::Count {

@@ -90,6 +90,13 @@ pub(super) enum Op {
         answer: bool,
         bytes: u32,
     },
+    /// A client publishes for everybody but the user of another client, or its own.
+    PublishExcept {
+        client: u8,
+        topic: &'static str,
+        except: u8,
+        bytes: u32,
+    },
     /// A task publishes and counts the subscribers reached.
     Count {
         node: u8,

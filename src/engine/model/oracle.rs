@@ -14,7 +14,7 @@ pub(super) enum Check {
     Panic,
     /// Bytes that are not a frame, or a frame of another format.
     Frame,
-    /// A message of a topic that the client is no member of.
+    /// A message of a topic that the client is no member of, or one that leaves it out.
     NotSubscribed,
     /// A message repeated or out of order.
     Order,
@@ -91,6 +91,12 @@ pub(super) struct Oracle {
     logs: BTreeMap<(String, u64), Vec<Option<String>>>,
     /// By topic and epoch: the time of each publication.
     times: BTreeMap<(String, u64), Vec<u64>>,
+    /// The user that a publication leaves out, by its data,
+    excepts: BTreeMap<String, String>,
+    /// and by topic, epoch and offset.
+    skipped: BTreeMap<(String, u64, u64), String>,
+    /// The user whose client reads.
+    pub(super) reader: String,
     /// The data of presence messages, by topic, epoch and number.
     presence: BTreeMap<(String, u64, u64), String>,
     /// When each key was first accepted, and its offset.
@@ -122,11 +128,30 @@ impl Oracle {
         let log = self.logs.entry((topic.into(), at.epoch)).or_default();
         expect(Check::Data, &(log.len() as u64 + 1), &at.offset, topic);
         log.push(data.map(Into::into));
+        if let Some(user) = data.and_then(|data| self.excepts.get(data)) {
+            let key = (topic.into(), at.epoch, at.offset);
+            self.skipped.insert(key, user.clone());
+        }
         let times = self.times.entry((topic.into(), at.epoch)).or_default();
         times.push(self.now_ms);
         if is_new {
             self.seen.note(Thing::EpochChanged);
         }
+    }
+
+    /// The publication with this data leaves out a user.
+    pub(super) fn leave_out(&mut self, data: &str, user: &str) {
+        self.excepts.insert(data.into(), user.into());
+    }
+
+    /// Messages of a topic after one position and up to another that leave out the reader.
+    pub(super) fn skipped(&self, topic: &str, after: Position, until: u64) -> u64 {
+        let key = |offset| (topic.to_owned(), after.epoch, offset);
+        if after.offset >= until {
+            return 0;
+        }
+        let between = self.skipped.range(key(after.offset + 1)..=key(until));
+        between.filter(|(_, user)| **user == self.reader).count() as u64
     }
 
     /// Messages of a topic's epoch before `ms`.
@@ -169,6 +194,13 @@ impl Oracle {
             return;
         }
         self.check_message(topic, at, event.data);
+        let before = Position {
+            offset: at.offset - 1,
+            ..at
+        };
+        if self.skipped(topic, before, at.offset) > 0 {
+            fail(Check::NotSubscribed, format!("{event:?} leaves it out"));
+        }
     }
 
     /// As [`Self::check_data`], for a message that is not presence.

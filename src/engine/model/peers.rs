@@ -14,7 +14,7 @@ use super::world::World;
 use crate::engine::hub::Enqueue;
 use crate::engine::{Begin, Confirmation, Gap, GapCause, Outcome, PublishResult};
 use crate::engine::{Resumed, Start, Ticket};
-use crate::id::{FormatId, PeerId, Position, Priority};
+use crate::id::{FormatId, PeerId, Position, Priority, UserKey};
 use crate::sse::{self, GapReason, put_gap};
 use crate::topic::{self, Pattern};
 
@@ -375,7 +375,8 @@ impl World {
     /// protocol has its inbox only.
     pub(super) fn join(&mut self, client: usize, node: usize, format: FormatId, greet: bool) {
         self.leave(client);
-        let peer = self.nodes[node].engine.join(format);
+        let user = UserKey::of(&self.clients[client].user);
+        let peer = self.nodes[node].engine.join(format, user);
         self.nodes[node].sockets.insert(peer.slot, self.setup.room);
         let stored = self.clients[client].stored.clone();
         let view = View::new(format, stored, self.has_room());

@@ -50,9 +50,10 @@ pub(super) enum Thing {
     PatternTopicLost,
     PatternRestarted,
     PatternForgotten,
+    Skipped,
 }
 
-const COUNT: usize = Thing::PatternForgotten as usize + 1;
+const COUNT: usize = Thing::Skipped as usize + 1;
 
 /// How often each case occurred.
 #[derive(Clone, Debug)]
@@ -132,4 +133,5 @@ const ALL: [Thing; COUNT] = [
     Thing::PatternTopicLost,
     Thing::PatternRestarted,
     Thing::PatternForgotten,
+    Thing::Skipped,
 ];

@@ -110,10 +110,12 @@ impl World {
     fn check_arrived(&mut self) {
         let heads = self.heads();
         self.tasks.finish();
+        let oracle = &mut self.oracle;
         for client in &mut self.clients {
             let Some(connection) = &mut client.connection else {
                 continue;
             };
+            oracle.reader.clone_from(&client.user);
             let (peer, hub) = (connection.peer, self.nodes[connection.node].engine.hub());
             let awaited = hub.answers_awaited(peer);
             if awaited != 0 || !connection.rosters.is_empty() || !connection.answers.is_empty() {
@@ -124,8 +126,8 @@ impl World {
                 fail(Check::Stuck, format!("{connection:?} is not drained"));
             }
             match &mut connection.stream {
-                Some((_, stream)) => stream.finish(&heads),
-                None => connection.view.finish(&heads),
+                Some((_, stream)) => stream.finish(&heads, oracle),
+                None => connection.view.finish(&heads, oracle),
             }
         }
     }

@@ -6,6 +6,7 @@ use super::client::Heads;
 use super::encoder::Event;
 use super::oracle::{Check, Oracle, expect, fail};
 use super::seen::Thing;
+use super::track::is_told;
 use crate::id::Position;
 use crate::sse::{CursorKey, Scope};
 
@@ -44,17 +45,15 @@ struct Part {
 
 impl Part {
     /// The client has been told the topic's position, without a message of it.
-    fn check_position(&mut self, at: Position, what: &str) {
+    fn check_position(&mut self, at: Position, what: &str, oracle: &Oracle) {
         if let Some(last) = self.last
             && !self.is_lost
+            && !is_told(oracle, (&self.name, last), self.lost, at)
         {
-            let is_told = last.epoch == at.epoch && last.offset + self.lost == at.offset;
-            if !is_told {
-                let lost = self.lost;
-                let name = &self.name;
-                let why = format!("{what}: {name} at {at:?}, has {last:?}, {lost} told missing");
-                fail(Check::Cursor, why);
-            }
+            let lost = self.lost;
+            let name = &self.name;
+            let why = format!("{what}: {name} at {at:?}, has {last:?}, {lost} told missing");
+            fail(Check::Cursor, why);
         }
         (self.last, self.lost, self.is_lost) = (Some(at), 0, self.may_miss_reports);
     }
@@ -137,16 +136,16 @@ impl StreamView {
             }
         }
         match (name, data) {
-            (None, None) => self.check_positions(&ids),
+            (None, None) => self.check_positions(&ids, oracle),
             // The last `id` is the position after the gap.
             (Some("gap"), Some(data)) => {
                 let (before, behind) = ids.split_at(ids.len().saturating_sub(1));
-                self.check_positions(before);
+                self.check_positions(before, oracle);
                 self.gap(data, oracle);
-                self.check_positions(behind);
+                self.check_positions(behind, oracle);
             }
             (Some("p"), Some(data)) => {
-                self.check_positions(&ids);
+                self.check_positions(&ids, oracle);
                 match Event::parse(data) {
                     Some(event) if self.is_located => oracle.check_data(&event),
                     _ => fail(Check::BeforeConfirmation, data),
@@ -156,7 +155,7 @@ impl StreamView {
                 let Some((id, opening)) = ids.split_last() else {
                     fail(Check::Frame, format!("{block:?} has no id"));
                 };
-                self.check_positions(opening);
+                self.check_positions(opening, oracle);
                 self.event(id, data, oracle);
             }
             _ => fail(Check::Frame, format!("{block:?} in a stream")),
@@ -164,11 +163,11 @@ impl StreamView {
     }
 
     /// The client has been told the stream's position, without a message.
-    fn check_positions(&mut self, ids: &[&str]) {
+    fn check_positions(&mut self, ids: &[&str], oracle: &Oracle) {
         for id in ids {
             let positions = self.positions(id);
             for (part, at) in self.topics.iter_mut().zip(positions) {
-                part.check_position(at, "id alone");
+                part.check_position(at, "id alone", oracle);
             }
             self.is_located = true;
         }
@@ -194,7 +193,7 @@ impl StreamView {
         let mut is_part = false;
         for (part, at) in self.topics.iter_mut().zip(positions) {
             if part.name != event.topic {
-                part.check_position(at, data);
+                part.check_position(at, data, oracle);
                 continue;
             }
             is_part = true;
@@ -205,8 +204,11 @@ impl StreamView {
                 if last.epoch != at.epoch || at.offset <= last.offset {
                     fail(Check::Order, format!("stream: {data} after {last:?}"));
                 }
-                let missing = at.offset - last.offset - 1;
-                if missing != part.lost {
+                let before = Position {
+                    offset: at.offset - 1,
+                    ..at
+                };
+                if !is_told(oracle, (&part.name, last), part.lost, before) {
                     let lost = part.lost;
                     let why = format!("stream: {data} after {last:?}, {lost} told missing");
                     fail(Check::Missing, why);
@@ -252,9 +254,9 @@ impl StreamView {
     }
 
     /// Checks that every message has arrived: the topics are at `heads`.
-    pub(super) fn finish(&mut self, heads: &Heads) {
+    pub(super) fn finish(&mut self, heads: &Heads, oracle: &Oracle) {
         if let Some(id) = self.opening() {
-            self.check_positions(&[&id]);
+            self.check_positions(&[&id], oracle);
         }
         if self.has_lost_frames {
             fail(Check::Gap, "lost frames were never told of");
@@ -265,7 +267,7 @@ impl StreamView {
         for part in &self.topics {
             let head = heads.get(&part.name).copied().unwrap_or_default();
             let last = part.last.unwrap_or_default();
-            let is_all = last.epoch == head.epoch && last.offset + part.lost == head.offset;
+            let is_all = is_told(oracle, (&part.name, last), part.lost, head);
             if !is_all && !part.is_lost {
                 let why = format!("stream: {part:?}, stands at {head:?}");
                 fail(Check::Missing, why);

@@ -10,6 +10,7 @@ use crate::engine::hub::Hub;
 use crate::engine::{
     HistoryExcerpt, Outcome, Post, PublishCount, PublishResult, Stored, Taken, Ticket,
 };
+use crate::id::UserKey;
 
 /// Pending tasks, by engine and ticket.
 #[derive(Debug, Default)]
@@ -98,15 +99,19 @@ impl World {
         client: usize,
         (topic, key): (&str, &str),
         wants_answer: bool,
-        bytes: u32,
+        (bytes, except): (u32, &str),
     ) {
         self.take_outcomes(client);
         let publisher = self.publisher(client, topic);
         let data = self.data(&publisher, bytes);
+        if !except.is_empty() {
+            self.oracle.leave_out(&data, except);
+        }
         let connection = self.connection(client);
         let (node, peer) = (connection.node, connection.peer);
         let post = Post {
             key,
+            except: UserKey::of(except),
             ..Post::event(topic, data.as_bytes())
         };
         let id = if wants_answer { data.as_str() } else { "" };

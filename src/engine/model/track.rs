@@ -88,8 +88,14 @@ impl Track {
                 fail(Check::Order, what(&format!("{expected} was expected")));
             }
             let missing = at.offset - expected;
-            is_next = missing == 0;
-            if !self.is_lost && missing > self.lost {
+            let before = Position {
+                offset: expected - 1,
+                ..at
+            };
+            let skipped = oracle.skipped(event.topic, before, at.offset);
+            oracle.seen.add(Thing::Skipped, skipped);
+            is_next = missing == skipped;
+            if !self.is_lost && missing > self.lost + skipped {
                 let told = self.lost;
                 let why = format!("{missing} missing, {told} told");
                 fail(Check::Missing, what(&why));
@@ -227,7 +233,7 @@ impl Track {
     /// A confirmation names a topic of an earlier subscription.
     pub(super) fn named_while_flowing(
         &mut self,
-        at: Position,
+        (name, at): (&str, Position),
         resumed: Option<Resumed>,
         oracle: &mut Oracle,
     ) {
@@ -241,8 +247,7 @@ impl Track {
             Some(_) if self.owes_gap => {}
             Some(last) => {
                 // Its position includes the missing messages already reported.
-                let is_told = last.epoch == at.epoch && last.offset + self.lost == at.offset;
-                if !is_told {
+                if !is_told(oracle, (name, last), self.lost, at) {
                     let what = format!("{at:?} while it flows, after {last:?}, {} lost", self.lost);
                     fail(Check::Confirmation, what);
                 }
@@ -252,7 +257,7 @@ impl Track {
     }
 
     /// Checks that every message has arrived.
-    pub(super) fn finish(&self, name: &str, head: Position) {
+    pub(super) fn finish(&self, name: &str, head: Position, oracle: &Oracle) {
         if self.is_lost {
             return;
         }
@@ -272,10 +277,28 @@ impl Track {
             );
         }
         let missing = head.offset.saturating_sub(last.offset);
-        if missing > self.lost || missing < self.lost && self.counts_exactly() {
+        let from = Position {
+            epoch: head.epoch,
+            ..last
+        };
+        let skipped = oracle.skipped(name, from, head.offset);
+        if missing > self.lost + skipped || missing < self.lost && self.counts_exactly() {
             let told = self.lost;
             let what = format!("{name}: {missing} missing before {head:?}, {told} told: {self:?}");
             fail(Check::Missing, what);
         }
     }
+}
+
+/// Whether a client that had `last`, and was told that `lost` messages are missing, is at `at`. Messages that leave it
+/// out may be among the lost.
+pub(super) fn is_told(
+    oracle: &Oracle,
+    (name, last): (&str, Position),
+    lost: u64,
+    at: Position,
+) -> bool {
+    let least = last.offset + lost;
+    let most = least + oracle.skipped(name, last, at.offset);
+    last.epoch == at.epoch && (least..=most).contains(&at.offset)
 }

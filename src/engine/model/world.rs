@@ -360,6 +360,7 @@ impl World {
                         String::from_utf8_lossy(&taken)
                     );
                 }
+                oracle.reader.clone_from(&client.user);
                 connection.read(&taken, oracle);
                 let readers = &engine.readers;
                 if connection.waits_for_stream(|name| {

@@ -1,28 +1,28 @@
-//! The sessions of a shard's connections, reachable without their tasks: outcomes of the engine are handed to them
+//! What a shard's connections are, reachable without their tasks: outcomes of the engine are handed to their sessions
 //! each flush.
 
 use std::cell::RefCell;
 
 use super::dialect::{Dialect, Dialects};
-use super::session::Session;
+use super::record::Record;
 use crate::engine::Outcome;
 use crate::id::{PeerId, Slot};
 use crate::shard::Shard;
 
-/// The sessions of a shard's connections, by slot.
+/// The records of a shard's connections, by slot.
 #[derive(Debug)]
-pub struct SessionTable {
+pub struct Records {
     dialects: Dialects,
-    sessions: RefCell<Vec<Option<Box<dyn Session>>>>,
+    records: RefCell<Vec<Option<Box<Record>>>>,
 }
 
-impl SessionTable {
+impl Records {
     /// An empty table, for connections of these protocols.
     #[must_use]
     pub fn new(dialects: Dialects) -> Self {
         Self {
             dialects,
-            sessions: RefCell::default(),
+            records: RefCell::default(),
         }
     }
 
@@ -31,18 +31,18 @@ impl SessionTable {
         &self.dialects
     }
 
-    /// Stores the session of a new connection, or returns one that was taken.
-    pub(super) fn put(&self, slot: Slot, session: Box<dyn Session>) {
-        let mut sessions = self.sessions.borrow_mut();
-        if sessions.len() <= slot.index() {
-            sessions.resize_with(slot.index() + 1, || None);
+    /// Stores the record of a new connection, or returns one that was taken.
+    pub(super) fn put(&self, slot: Slot, record: Box<Record>) {
+        let mut records = self.records.borrow_mut();
+        if records.len() <= slot.index() {
+            records.resize_with(slot.index() + 1, || None);
         }
-        sessions[slot.index()] = Some(session);
+        records[slot.index()] = Some(record);
     }
 
-    /// Removes the session of a connection, for good or until [`Self::put`].
-    pub(super) fn take(&self, slot: Slot) -> Option<Box<dyn Session>> {
-        self.sessions.borrow_mut().get_mut(slot.index())?.take()
+    /// Removes the record of a connection, for good or until [`Self::put`].
+    pub(super) fn take(&self, slot: Slot) -> Option<Box<Record>> {
+        self.records.borrow_mut().get_mut(slot.index())?.take()
     }
 
     /// Hands the engine's outcomes to the sessions of `shard`, including those that these cause.
@@ -67,9 +67,9 @@ impl SessionTable {
         if !shard.is_present(peer) {
             return;
         }
-        if let Some(mut session) = self.take(peer.slot) {
-            session.outcome(shard, peer, outcome);
-            self.put(peer.slot, session);
+        if let Some(mut record) = self.take(peer.slot) {
+            record.session.outcome(shard, peer, outcome);
+            self.put(peer.slot, record);
         }
     }
 }
