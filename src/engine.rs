@@ -36,6 +36,7 @@ mod publish;
 mod publish_result;
 mod readers;
 mod recent;
+mod reformat;
 mod streams;
 mod subscribe;
 mod take;
@@ -80,6 +81,7 @@ use outcome::Outcomes;
 use publish::Receipts;
 use readers::Readers;
 use recent::Recent;
+use reformat::Reformats;
 use tickets::Tickets;
 
 /// The arguments of [`Engine::new`].
@@ -127,6 +129,7 @@ pub struct Engine {
     readers: Readers,
     tickets: Tickets,
     catch_ups: CatchUps,
+    reformats: Reformats,
     receipts: Receipts,
     callers: Callers,
     outcomes: Outcomes,
@@ -186,6 +189,7 @@ impl Engine {
             ),
             tickets: Tickets::default(),
             catch_ups: CatchUps::default(),
+            reformats: Reformats::default(),
             receipts: Receipts::default(),
             callers: Callers::default(),
             outcomes: Outcomes::default(),
@@ -263,6 +267,15 @@ impl Engine {
         }
         self.flush_wanted = true;
         self.readers.hub.send(peer.slot, priority, frame)
+    }
+
+    /// Queues the frame that tells a peer of its new format ([`Outcome::Reformatted`]): behind its unread frames in the
+    /// old one, before any in the new one. It is never dropped.
+    pub fn send_reformatted(&mut self, peer: PeerId, frame: &[u8]) {
+        if self.readers.hub.is_present(peer) {
+            self.flush_wanted = true;
+            self.readers.hub.send_behind(peer.slot, frame);
+        }
     }
 
     /// Queues a pong for one peer. While its socket is full, a new pong replaces the queued one.

@@ -166,6 +166,8 @@ pub struct Frame<'a> {
     pub bytes: &'a [u8],
     /// The numbers of its messages; an empty range after the newest number if it is no message.
     pub numbers: RangeInclusive<u64>,
+    /// Publications in it, those that are no messages included.
+    pub publications: usize,
     /// Whose connections skip it.
     pub except: UserKey,
 }
@@ -177,6 +179,7 @@ impl<'a> Frame<'a> {
         Self {
             bytes,
             numbers: number..=number,
+            publications: 1,
             except: UserKey::NONE,
         }
     }
@@ -541,6 +544,30 @@ impl Hub {
         self.make_ready(slot);
     }
 
+    /// Moves a peer to the logs of another format: unread frames are set aside for it, and what is published next comes
+    /// in that format. None of its memberships is on hold.
+    ///
+    /// Cost: one step for each membership and each unread frame.
+    pub fn reformat(&mut self, slot: Slot, format: FormatId) {
+        let peer = &self.peers[slot.index()];
+        let subs = peer.subs.iter().map(|sub| {
+            let stream = &self.streams[sub.stream.index()];
+            (sub.topic, stream.members[sub.member as usize].covers)
+        });
+        let subs: Vec<(TopicId, u16)> = subs.collect();
+        for (topic, _) in &subs {
+            self.set_aside(slot, *topic, |_| true);
+            self.quit(slot, *topic);
+        }
+        self.peers[slot.index()].format = format;
+        for (topic, covers) in subs {
+            let _ = self.subscribe(slot, topic);
+            if let Some(member) = self.member_mut(slot, topic) {
+                member.covers = covers;
+            }
+        }
+    }
+
     /// Whose connection a peer is.
     #[must_use]
     pub fn user_of(&self, slot: Slot) -> UserKey {
@@ -663,7 +690,9 @@ impl Hub {
         let Some(id) = self.topics[topic.index()].streams[format.index()] else {
             return 0;
         };
-        self.streams[id.index()].number = *frame.numbers.end();
+        let stream = &mut self.streams[id.index()];
+        stream.number = *frame.numbers.end();
+        stream.publications += frame.publications as u64;
         self.append_to(id, frame, None)
     }
 
@@ -741,6 +770,17 @@ impl Hub {
             Enqueue::Overflow(dropped)
         } else {
             Enqueue::Queued
+        }
+    }
+
+    /// Queues a frame for one peer behind the frames set aside for it. It is never dropped, and the limits of the outbox
+    /// do not count it.
+    pub fn send_behind(&mut self, slot: Slot, frame: &[u8]) {
+        let peer = self.peers.get_mut(slot.index());
+        if let Some(peer) = peer.filter(|peer| !peer.closing) {
+            outbox_of(&mut peer.outbox, &mut self.spare).push_aside(frame);
+            self.held += frame.len();
+            self.make_ready(slot);
         }
     }
 

@@ -352,6 +352,7 @@ impl Merges {
                 let frame = Frame {
                     bytes: message,
                     numbers: Offsets::Behind(number).numbers(),
+                    publications: 1,
                     except,
                 };
                 readers += hub.append(log, format, frame);

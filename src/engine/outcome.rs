@@ -11,7 +11,7 @@ use super::history::HistoryExcerpt;
 use super::presence::Roster;
 use super::publish_result::PublishResult;
 use super::ticket::{Asker, Ticket};
-use crate::id::PeerId;
+use crate::id::{FormatId, PeerId};
 use crate::topic::is_internal;
 
 /// A notification.
@@ -50,6 +50,9 @@ pub enum Outcome {
     Gap(Gap),
     /// The `id` line with the position of an event stream's reader after the next gap.
     Position(Bytes),
+    /// The peer's topics are written in this format behind what its session now says
+    /// ([`Engine::send_reformatted`](super::Engine::send_reformatted)).
+    Reformatted(FormatId),
     /// The peer is to be disconnected as a slow consumer.
     Slow,
     /// The peer's socket is closed.

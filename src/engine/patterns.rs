@@ -165,6 +165,36 @@ impl Patterns {
         true
     }
 
+    /// Whether a peer has patterns.
+    pub(super) fn has(&self, peer: PeerId) -> bool {
+        self.peers
+            .get(&peer)
+            .is_some_and(|selection| !selection.patterns.is_empty())
+    }
+
+    /// Counts a peer's patterns in another format too. Returns them.
+    pub(super) fn take_format(&mut self, peer: PeerId, format: FormatId) -> Vec<Pattern> {
+        let patterns = self.patterns_of(peer);
+        for pattern in &patterns {
+            *self.users.entry((pattern.clone(), format)).or_default() += 1;
+        }
+        patterns
+    }
+
+    /// Counts a peer's patterns in a format no more. Returns those that no other peer has in it.
+    pub(super) fn release_format(&mut self, peer: PeerId, format: FormatId) -> Vec<Pattern> {
+        let patterns = self.patterns_of(peer).into_iter();
+        patterns
+            .filter(|pattern| self.release_pattern(pattern, format))
+            .collect()
+    }
+
+    fn patterns_of(&self, peer: PeerId) -> Vec<Pattern> {
+        let selection = self.peers.get(&peer).into_iter();
+        let patterns = selection.flat_map(|selection| &selection.patterns);
+        patterns.map(|(pattern, _)| pattern.clone()).collect()
+    }
+
     /// Whether a subscription before `ticket` delivers a topic to a peer by pattern.
     pub(super) fn is_underway(&self, peer: PeerId, name: &str, ticket: Ticket) -> bool {
         self.peers.get(&peer).is_some_and(|selection| {

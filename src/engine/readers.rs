@@ -54,6 +54,7 @@ impl Readers {
         let whole = |bytes| Frame {
             bytes,
             numbers: offsets.numbers(),
+            publications: 1,
             except,
         };
         let mut is_group_full = false;
@@ -115,6 +116,7 @@ impl Readers {
             let frame = Frame {
                 bytes,
                 numbers: group.first..=group.last,
+                publications: group.count,
                 except: group.except,
             };
             self.put(topic, group.format, frame);

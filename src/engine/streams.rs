@@ -93,9 +93,10 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// Begins the streams of readers that were ahead of this shard, if it has caught up. Called at the end of a
-    /// turn, and by the ticker.
-    pub fn begin_ahead(&mut self) {
+    /// Goes on with what waits for messages under way: begins the streams of readers that were ahead of this shard, and
+    /// moves peers to their new formats. Called at the end of a turn, and by the ticker.
+    pub fn go_on_waiting(&mut self) {
+        self.finish_reformats();
         for log in self.engine.readers.merges.take_ahead() {
             self.begin_streams(log);
         }

@@ -56,7 +56,7 @@ impl<L: Lanes> Turn<'_, L> {
             return false;
         }
         // Which topics a pattern resumes depends on the peer's other subscriptions.
-        if engine.tickets.is_recovering(peer) {
+        if engine.tickets.is_recovering(peer) || engine.reformats.has(peer) {
             return false;
         }
         let is_pattern = |name: &&str| name.contains('*');
@@ -76,7 +76,7 @@ impl<L: Lanes> Turn<'_, L> {
 
     /// Whether the patterns of a peer may be changed. [`Self::regroup`] moves its unread frames, so these have to
     /// be few, and none of its logs may be on hold.
-    fn may_regroup(&self, peer: PeerId) -> bool {
+    pub(super) fn may_regroup(&self, peer: PeerId) -> bool {
         let engine = &*self.engine;
         let hub = &engine.readers.hub;
         let is_held = hub.answers_awaited(peer) > 0 || engine.catch_ups.has(peer);
@@ -314,7 +314,7 @@ impl<L: Lanes> Turn<'_, L> {
         let Some(format) = self.engine.find_peer_format(peer) else {
             return;
         };
-        let (shard, mut is_new) = (self.engine.shard, false);
+        let mut is_new = false;
         // A topic that several of them match begins at the earliest position.
         let mut patterns: Vec<_> = patterns.iter().collect();
         patterns.sort_by_key(|(_, from)| from.map(|from| from.offset));
@@ -328,34 +328,7 @@ impl<L: Lanes> Turn<'_, L> {
                 continue;
             }
             is_new = true;
-            let home = &mut self.engine.homes.home;
-            home.add_pattern(Interest { shard, format }, pattern);
-            let position = Position {
-                epoch: self.engine.process,
-                offset: self.now.ms,
-            };
-            let is_of_now =
-                |from: Position| from.epoch == position.epoch && from.offset <= position.offset;
-            let pending = SubscribingPattern {
-                pattern: pattern.clone(),
-                from: *from,
-                position,
-                is_complete: from.is_none_or(is_of_now),
-            };
-            let since_ms = pending.since_ms();
-            let index = self.engine.tickets.add_pattern(ticket, pending);
-            for other in self.engine.others() {
-                self.engine.tickets.wait(ticket);
-                let pattern = pattern.as_str().as_bytes();
-                let request = Request::Pattern {
-                    pattern,
-                    format,
-                    since_ms,
-                    ticket,
-                    index,
-                };
-                self.ask(other, request);
-            }
+            self.begin_pattern(ticket, (pattern, format), *from);
         }
         if !is_new {
             return;
@@ -373,6 +346,57 @@ impl<L: Lanes> Turn<'_, L> {
             self.engine.tickets.add(ticket, begun, 0);
         }
         self.engine.flush_wanted = true;
+    }
+
+    /// Adds a pattern to a subscription, and requests the topics that match it from all homes.
+    pub(super) fn begin_pattern(
+        &mut self,
+        ticket: Ticket,
+        (pattern, format): (&Pattern, FormatId),
+        from: Option<Position>,
+    ) {
+        let position = Position {
+            epoch: self.engine.process,
+            offset: self.now.ms,
+        };
+        let is_of_now =
+            |from: Position| from.epoch == position.epoch && from.offset <= position.offset;
+        let pending = SubscribingPattern {
+            pattern: pattern.clone(),
+            from,
+            position,
+            is_complete: from.is_none_or(is_of_now),
+        };
+        let since_ms = pending.since_ms();
+        let index = self.engine.tickets.add_pattern(ticket, pending);
+        let shard = self.engine.shard;
+        let home = &mut self.engine.homes.home;
+        home.add_pattern(Interest { shard, format }, pattern);
+        for other in self.engine.others() {
+            self.engine.tickets.wait(ticket);
+            let pattern = pattern.as_str().as_bytes();
+            let request = Request::Pattern {
+                pattern,
+                format,
+                since_ms,
+                ticket,
+                index,
+            };
+            self.ask(other, request);
+        }
+    }
+
+    /// Determines the position of a topic that a peer reads, in another format.
+    pub(super) fn locate_too(&mut self, ticket: Ticket, topic: TopicId, format: FormatId) {
+        let begun = Subscribing {
+            name: self.engine.readers.hub.name(topic).into(),
+            topic,
+            log: topic,
+            position: None,
+            hold: None,
+            resume: None,
+        };
+        self.locate(ticket, begun, format);
     }
 
     /// Resumes the topics whose home is this shard, for the patterns of a subscription whose topics have been added.
@@ -563,7 +587,12 @@ impl<L: Lanes> Turn<'_, L> {
 
     /// One of the answers that a confirmation waits for has come.
     pub(super) fn settle(&mut self, ticket: Ticket) {
-        if let Some(mut confirmation) = self.engine.tickets.settle(ticket) {
+        let Some(mut confirmation) = self.engine.tickets.settle(ticket) else {
+            return;
+        };
+        if self.engine.reformats.settle(ticket) {
+            self.engine.flush_wanted = true;
+        } else {
             self.begin_live(&mut confirmation);
             let peer = Asker::Peer(confirmation.peer);
             self.tell(peer, Outcome::Confirmed(confirmation));

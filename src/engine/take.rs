@@ -308,6 +308,9 @@ impl<L: Lanes> Turn<'_, L> {
         }
         readers.interests.bind(from, home, topic, position.epoch);
         readers.interests.set(topic, format, InterestState::Live);
+        // What is in an open group has arrived before.
+        self.close_group(topic);
+        let readers = &mut self.engine.readers;
         readers.hub.begin(topic, format, position.offset);
         if format.gather == Gather::Merge {
             self.locate_part(topic, position);
@@ -328,9 +331,10 @@ impl<L: Lanes> Turn<'_, L> {
         if is_unwanted {
             readers.interests.unbind(from, topic);
         }
-        if readers.is_wanted(topic, format) {
+        if self.engine.is_read(topic, format) {
             return self.ask_interest(from, topic, name, format);
         }
+        let readers = &mut self.engine.readers;
         readers.end_format(topic, format);
         // The peers that subscribed meanwhile have left again; their requests are answered.
         self.settle_topic(topic, format, Position::default());

@@ -48,6 +48,7 @@ impl<L: Lanes> Turn<'_, L> {
     /// [`Engine::send_last`]: super::Engine::send_last
     pub fn end_subscriptions(&mut self, peer: PeerId) {
         if let Some(format) = self.engine.find_peer_format(peer) {
+            self.cancel_reformat(peer);
             let readers = &mut self.engine.readers;
             readers.hub.retain_aside(peer.slot, |_| false);
             readers.hub.drain_refill(peer.slot);
@@ -58,7 +59,7 @@ impl<L: Lanes> Turn<'_, L> {
     }
 
     /// Withdraws patterns that no peer of this shard with `format` has any more.
-    fn withdraw_patterns(&mut self, patterns: &[Pattern], format: FormatId) {
+    pub(super) fn withdraw_patterns(&mut self, patterns: &[Pattern], format: FormatId) {
         let shard = self.engine.shard;
         let interest = Interest { shard, format };
         for pattern in patterns {
@@ -85,7 +86,7 @@ impl<L: Lanes> Turn<'_, L> {
             if is_topic
                 && !self.sweep_stream(topic)
                 && !self.sweep_log(topic, format)
-                && !self.engine.readers.is_wanted(topic, format)
+                && !self.engine.is_read(topic, format)
             {
                 self.withdraw(topic, format);
             }
@@ -120,9 +121,7 @@ impl<L: Lanes> Turn<'_, L> {
             }
             for number in self.engine.formats.numbers() {
                 let format = self.engine.formats.id(number);
-                if self.engine.is_held(topic, format)
-                    && !self.engine.readers.is_wanted(topic, format)
-                {
+                if self.engine.is_held(topic, format) && !self.engine.is_read(topic, format) {
                     self.engine.tickets.note_vacant(topic, format);
                 }
             }
@@ -157,8 +156,30 @@ impl<L: Lanes> Turn<'_, L> {
         let engine = &mut *self.engine;
         let is_held = engine.readers.interests.has_any(topic, &engine.formats)
             || engine.homes.home.is_wanted_by(&name, engine.shard);
-        if !is_held {
-            engine.readers.close_topic(topic);
+        if is_held {
+            return;
+        }
+        let read = engine.formats.numbers().find_map(|number| {
+            let format = engine.formats.id(number);
+            engine.is_read(topic, format).then_some(format)
+        });
+        match read {
+            // By a pattern that its home will announce it to with the next message: there must be room for it then.
+            Some(format) => self.request_again(topic, &name, format),
+            None => self.engine.readers.close_topic(topic),
+        }
+    }
+
+    /// Requests a topic that has readers by pattern.
+    fn request_again(&mut self, topic: TopicId, name: &str, format: FormatId) {
+        match self.engine.place_of(name) {
+            Place::Here => {
+                let shard = self.engine.shard;
+                let id = self.take_interest(name, Interest { shard, format });
+                let offset = self.engine.homes.home.topic(id).position().offset;
+                self.engine.readers.hub.begin(topic, format, offset);
+            }
+            Place::Shard(home) => self.ask_interest(home, topic, name, format),
         }
     }
 }

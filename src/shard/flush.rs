@@ -40,7 +40,7 @@ impl Shard {
     /// Begins a flush. The caller then hands all of [`Self::next_outcome`] to sessions and calls [`Self::flush`].
     pub fn begin_flush(&self) {
         self.clock.refresh();
-        self.engine(|engine| engine.begin_ahead());
+        self.engine(|engine| engine.go_on_waiting());
     }
 
     /// Takes the next outcome for a peer's session. Outcomes for tasks are passed to them.

@@ -85,7 +85,7 @@ impl Shard {
         }
         self.check_probes();
         self.engine(|engine| {
-            engine.begin_ahead();
+            engine.go_on_waiting();
             engine.find_stalled(deadlines.stalled_after_ms);
         });
     }

@@ -10,6 +10,7 @@ use super::{
     Hub, Incident, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX, dirty_in, index_of, line_of,
     outbox_of, slot_of,
 };
+use crate::collections::HashSet;
 use crate::config::SlowConsumer;
 use crate::id::{PeerId, Slot, TopicId, UserKey};
 
@@ -349,17 +350,24 @@ impl Hub {
             return;
         }
         let (own, is_shared) = (stream.topic, stream.losses.is_some());
-        let is_other = |topic: TopicId| match is_shared {
-            true => peer.subs.iter().any(|sub| sub.topic == topic),
+        // Frames of a format that the peer leaves cannot be kept for later: the newest of a topic stays where it is.
+        let stays = slow == SlowConsumer::Conflate && outbox.is_changing_format();
+        let newer = stream.log.frames(entry.cursor, own).take_while(|_| stays);
+        let newer: HashSet<TopicId> = newer.map(|frame| frame.tag.topic).collect();
+        let is_kept = |topic: TopicId| match is_shared {
+            true => {
+                let is_other = peer.subs.iter().any(|sub| sub.topic == topic);
+                is_other || stays && !newer.contains(&topic)
+            }
             false => topic != own,
         };
         let before = outbox.bytes();
-        let gone = outbox.retain_aside(is_other);
+        let gone = outbox.retain_aside(is_kept);
         let gone: Vec<LogFrame<'_>> = gone.iter().map(KeptFrame::frame).collect();
         if let Some(losses) = &mut stream.losses {
             let losses = losses.entry(entry.slot).or_default();
             let kept = losses.bytes();
-            if slow == SlowConsumer::Conflate {
+            if slow == SlowConsumer::Conflate && !stays {
                 losses.renew(&gone);
             } else {
                 let lost = gone.iter();

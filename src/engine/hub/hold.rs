@@ -10,9 +10,24 @@ impl Hub {
     /// topic counts anew.
     pub fn begin(&mut self, topic: TopicId, format: FormatId, number: u64) {
         let id = self.stream_of(topic, format);
+        let formats = self.topics[topic.index()].streams.iter().flatten();
+        let arrived = formats.map(|id| self.streams[id.index()].publications);
+        let arrived = arrived.max().unwrap_or(0);
         let stream = &mut self.streams[id.index()];
+        stream.publications = arrived;
         stream.number = number;
         stream.log.begin(number + 1);
+    }
+
+    /// Whether a topic has arrived up to the same publication in two formats that are both sent here.
+    #[must_use]
+    pub fn is_in_step(&self, topic: TopicId, one: FormatId, other: FormatId) -> bool {
+        let streams = &self.topics[topic.index()].streams;
+        let arrived = |format: FormatId| {
+            let stream = streams[format.index()];
+            stream.map(|id| self.streams[id.index()].publications)
+        };
+        arrived(one) == arrived(other)
     }
 
     /// The number of the newest message; 0 before the first.
@@ -119,7 +134,7 @@ impl Hub {
         }
     }
 
-    fn member_mut(&mut self, slot: Slot, topic: TopicId) -> Option<&mut Member> {
+    pub(super) fn member_mut(&mut self, slot: Slot, topic: TopicId) -> Option<&mut Member> {
         let peer = self.peers.get(slot.index())?;
         let Sub { stream, member, .. } = peer.subs[peer.sub_of(topic)?];
         Some(&mut self.streams[stream.index()].members[member as usize])

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::log::{LogFrame, Tag};
 use super::stream::KeptFrame;
-use crate::id::{Priority, TopicId};
+use crate::id::{Priority, TopicId, UserKey};
 
 /// Limits of one outbox.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,9 @@ pub(crate) struct Outbox {
     /// A pong queued while the socket is full: a newer one replaces it (RFC 6455 5.5.3; hostile-inputs.md F09).
     pong: Vec<u8>,
 }
+
+/// The topic of a frame set aside that has none.
+const NO_TOPIC: TopicId = TopicId(u32::MAX);
 
 /// A frame that was set aside.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +126,26 @@ impl Outbox {
         });
     }
 
+    /// Queues a frame of no topic behind those set aside.
+    pub(crate) fn push_aside(&mut self, frame: &[u8]) {
+        self.set_aside(&LogFrame {
+            bytes: frame,
+            messages: 0,
+            tag: Tag {
+                topic: NO_TOPIC,
+                first: 0,
+            },
+            except: UserKey::NONE,
+        });
+    }
+
+    /// Whether a frame of [`Self::push_aside`] is queued.
+    pub(crate) fn is_changing_format(&self) -> bool {
+        self.aside_frames
+            .iter()
+            .any(|aside| aside.tag.topic == NO_TOPIC)
+    }
+
     /// Removes and returns the frames set aside of topics for which `keep` is false.
     pub(crate) fn retain_aside(&mut self, mut keep: impl FnMut(TopicId) -> bool) -> Vec<KeptFrame> {
         let (mut kept, mut gone, mut start) = (Vec::new(), Vec::new(), 0);
@@ -130,7 +153,7 @@ impl Outbox {
         self.aside_frames.retain_mut(|aside| {
             let bytes = &self.aside[start..aside.end];
             start = aside.end;
-            let is_kept = keep(aside.tag.topic);
+            let is_kept = aside.tag.topic == NO_TOPIC || keep(aside.tag.topic);
             if is_kept {
                 kept.extend_from_slice(bytes);
                 aside.end = kept.len();
@@ -150,7 +173,8 @@ impl Outbox {
 
     /// The topics of the frames set aside, once for each frame.
     pub(crate) fn topics_aside(&self) -> impl Iterator<Item = TopicId> {
-        self.aside_frames.iter().map(|aside| aside.tag.topic)
+        let topics = self.aside_frames.iter().map(|aside| aside.tag.topic);
+        topics.filter(|topic| *topic != NO_TOPIC)
     }
 
     /// The number of the oldest message of a topic that is set aside and not written.

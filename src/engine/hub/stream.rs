@@ -24,6 +24,9 @@ pub(crate) struct Stream {
     pub(crate) offered: u64,
     /// The number of the newest message, whether or not it had a member.
     pub(crate) number: u64,
+    /// Publications that have arrived, whether or not they had a member. Formats of a topic that are sent here have the
+    /// same number but for a publication that is arriving.
+    pub(crate) publications: u64,
     /// In one of the hub's lists of streams to walk.
     pub(crate) dirty: bool,
     /// In the hub's list of streams whose memory may be shrunk.
@@ -180,6 +183,7 @@ impl Stream {
             members: Vec::new(),
             offered: 0,
             number: 0,
+            publications: 0,
             dirty: false,
             warm: false,
             closed: false,

@@ -48,6 +48,11 @@ impl World {
                     self.unsubscribe(who(client), &listed(&names));
                 }
             }
+            Op::Reformat { client, format } => {
+                if self.may_speak(who(client)) {
+                    self.reformat(who(client), format);
+                }
+            }
             Op::Publish {
                 client,
                 topic,
@@ -183,7 +188,7 @@ impl World {
             Op::CloseGroups { node } => self.turn(at(node), |turn| turn.close_groups()),
             Op::Tick { node } => {
                 self.turn(at(node), |turn| {
-                    turn.begin_ahead();
+                    turn.go_on_waiting();
                     turn.find_stalled(STALL_MS);
                     turn.close_groups();
                     turn.sweep_vacant();

@@ -26,6 +26,7 @@ pub(super) fn generate(seed: u64) -> (Setup, Vec<Op>) {
         keyed: random.pick(&[0, 10, 40]),
         streams: random.pick(&[1, 5, 20]),
         joins: random.pick(&[1, 4]),
+        reformats: random.pick(&[0, 2, 8]),
         random,
     };
     let count = 200 + maker.random.below(800);
@@ -106,6 +107,7 @@ struct Maker {
     runs: u32,
     streams: u32,
     joins: u32,
+    reformats: u32,
     /// The percentage of publications with a key.
     keyed: u32,
 }
@@ -160,7 +162,7 @@ impl Maker {
     }
 
     /// Operations of clients and tasks, each with its relative frequency.
-    fn client_ops(&self) -> [(u32, Make); 18] {
+    fn client_ops(&self) -> [(u32, Make); 19] {
         [
             (self.joins, |m| {
                 let client = m.client();
@@ -176,6 +178,10 @@ impl Maker {
             (10, |m| Op::Unsubscribe {
                 client: m.client(),
                 names: m.names(20),
+            }),
+            (self.reformats, |m| Op::Reformat {
+                client: m.client(),
+                format: m.random.pick(&[PLAIN, PACKED, GROUPED, DEFLATED]),
             }),
             (25, |m| Op::Publish {
                 client: m.client(),

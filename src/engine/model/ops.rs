@@ -82,6 +82,11 @@ pub(super) enum Op {
         client: u8,
         names: Names,
     },
+    /// A client changes its wire format.
+    Reformat {
+        client: u8,
+        format: FormatId,
+    },
     /// A client publishes; `answer`: it requests the offset.
     Publish {
         client: u8,

@@ -181,6 +181,14 @@ impl World {
                 self.send(client, b"R\n");
             }
             Outcome::Position(id) => self.send(client, &id),
+            Outcome::Reformatted(_) => {
+                let frames = self.connection(client).view.is_between_frames();
+                self.oracle.seen.note(match frames {
+                    true => Thing::Reformatted,
+                    false => Thing::ReformattedLate,
+                });
+                self.nodes[node].engine.send_reformatted(peer, b"F\n");
+            }
             Outcome::Slow | Outcome::Gone => {
                 let thing = match outcome {
                     Outcome::Slow => Thing::Slow,
@@ -452,6 +460,16 @@ impl World {
             });
         }
         true
+    }
+
+    /// A client changes its wire format.
+    pub(super) fn reformat(&mut self, client: usize, format: FormatId) {
+        let &mut Connection { node, peer, .. } = self.connection(client);
+        self.take_outcomes(client);
+        match self.turn(node, |turn| turn.reformat(peer, format)) {
+            true => self.connection(client).view.next_formats.push_back(format),
+            false => self.oracle.seen.note(Thing::Busy),
+        }
     }
 
     /// A client subscribes, as a session of the events protocol does it.

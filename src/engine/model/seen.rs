@@ -51,9 +51,11 @@ pub(super) enum Thing {
     PatternRestarted,
     PatternForgotten,
     Skipped,
+    Reformatted,
+    ReformattedLate,
 }
 
-const COUNT: usize = Thing::Skipped as usize + 1;
+const COUNT: usize = Thing::ReformattedLate as usize + 1;
 
 /// How often each case occurred.
 #[derive(Clone, Debug)]
@@ -134,4 +136,6 @@ const ALL: [Thing; COUNT] = [
     Thing::PatternRestarted,
     Thing::PatternForgotten,
     Thing::Skipped,
+    Thing::Reformatted,
+    Thing::ReformattedLate,
 ];

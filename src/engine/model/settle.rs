@@ -55,7 +55,7 @@ impl World {
                 is_busy |= taken | self.reap(node);
                 if round % 5 == 0 {
                     self.turn(node, |turn| {
-                        turn.begin_ahead();
+                        turn.go_on_waiting();
                         turn.close_groups();
                     });
                     self.at_home(node, None, |turn| turn.sweep_presence());

@@ -308,7 +308,7 @@ impl World {
 
     /// Ends a turn: delivers outcomes, hands batches over and writes.
     pub(super) fn flush(&mut self, node: usize, budget: FlushBudget) -> Flush {
-        self.turn(node, |turn| turn.begin_ahead());
+        self.turn(node, |turn| turn.go_on_waiting());
         while let Some((asker, outcome)) = self.turn(node, |turn| turn.next_outcome()) {
             match asker {
                 Asker::Peer(peer) => self.outcome(node, peer, outcome),

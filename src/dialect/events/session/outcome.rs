@@ -78,6 +78,7 @@ impl EventsSession {
             | Outcome::HungUp
             | Outcome::Answered { .. }
             | Outcome::Position(_)
+            | Outcome::Reformatted(_)
             | Outcome::Slow
             | Outcome::Gone => {}
         }
