@@ -8,6 +8,9 @@ use super::interest::InterestState;
 use super::{Asker, Engine, Lanes, Outcome, Place, Ticket, Turn};
 use crate::id::{FormatId, Gather, PeerId, TopicId};
 
+/// Topics looked at in one turn; the last peer's may exceed it.
+const STEPS_MAX: usize = 20_000;
+
 /// The peers that change their format.
 #[derive(Debug, Default)]
 pub(super) struct Reformats(Vec<Reformat>);
@@ -60,7 +63,8 @@ impl Engine {
 
 impl<L: Lanes> Turn<'_, L> {
     /// Begins to change the wire format of a peer. An [`Outcome::Reformatted`] follows, which the session tells it by
-    /// [`Engine::send_reformatted`]. Until then the peer subscribes to nothing. Returns `false` if it is too busy: try again after the next flush.
+    /// [`Engine::send_reformatted`]. Until then the peer subscribes to nothing. Returns `false` if it is too busy: try
+    /// again after the next flush.
     ///
     /// Cost: a request for each topic that it reads, and for each pattern to every other shard.
     ///
@@ -111,10 +115,23 @@ impl<L: Lanes> Turn<'_, L> {
         let pending = self.engine.reformats.0.iter();
         let ready = pending.filter(|reformat| reformat.asked.is_none());
         let ready: Vec<_> = ready.map(|one| (one.peer, one.format)).collect();
+        let mut steps = 0;
         for (peer, format) in ready {
             let hub = &self.engine.readers.hub;
-            let waits = hub.is_blocked(peer.slot) || self.engine.catch_ups.has(peer);
-            if !waits && self.is_in_step(peer, format) {
+            if hub.is_blocked(peer.slot) || self.engine.catch_ups.has(peer) {
+                continue;
+            }
+            if steps > STEPS_MAX {
+                // Others come first in the next turn.
+                self.engine.reformats.0.rotate_left(1);
+                self.engine.flush_wanted = true;
+                break;
+            }
+            steps += match self.engine.readers.patterns.has(peer) {
+                true => hub.topic_count(),
+                false => hub.topics_of(peer.slot).count(),
+            };
+            if self.is_in_step(peer, format) {
                 self.finish_reformat(peer, format);
             }
         }
