@@ -2,7 +2,6 @@
 
 mod cors;
 mod directory;
-mod docs;
 mod health;
 mod history;
 mod openapi;
@@ -21,7 +20,7 @@ use tokio::sync::watch;
 use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::conn::Dialects;
-use crate::http::{Api, Page, refuse};
+use crate::http::{Api, refuse};
 use crate::process::{Process, ProcessPhase};
 use crate::service::{Endpoint, Shared, State};
 use crate::shard::Handle;
@@ -50,7 +49,6 @@ impl Routes {
             authenticator: authenticator.clone(),
             started: Instant::now(),
             openapi: openapi::document(config, &endpoints).to_string(),
-            docs: Page::new(docs::html(config, &endpoints)),
         });
         Self { shared, dialects }
     }
@@ -89,32 +87,19 @@ impl Routes {
 /// All endpoints that are enabled by this configuration.
 fn endpoints(config: &Config, dialects: &Dialects) -> Vec<Endpoint> {
     let mut endpoints = vec![
-        Endpoint::post("/api/v1/publish", &publish::ABOUT, publish::publish),
-        Endpoint::get(
-            "/api/v1/topics/{topic}/history",
-            &history::ABOUT,
-            history::history,
-        ),
-        Endpoint::get(
-            "/api/v1/ws/connections",
-            &directory::CONNECTIONS,
-            directory::connections,
-        ),
-        Endpoint::get(
-            "/api/v1/ws/subscriptions",
-            &directory::SUBSCRIPTIONS,
-            directory::subscriptions,
-        ),
-        Endpoint::get("/health", &health::HEALTH, health::health),
-        Endpoint::get("/api/v1/health", &health::HEALTH, health::health),
-        Endpoint::get("/health/live", &health::LIVE, health::live),
-        Endpoint::get("/health/ready", &health::READY, health::ready),
-        Endpoint::get("/metrics", &health::METRICS, health::metrics),
-        Endpoint::get("/docs", &docs::ABOUT, docs::docs),
-        Endpoint::get("/openapi.json", &openapi::ABOUT, openapi::openapi),
+        Endpoint::post("/api/v1/publish", publish::publish),
+        Endpoint::get("/api/v1/topics/{topic}/history", history::history),
+        Endpoint::get("/api/v1/ws/connections", directory::connections),
+        Endpoint::get("/api/v1/ws/subscriptions", directory::subscriptions),
+        Endpoint::get("/health", health::health),
+        Endpoint::get("/health", health::health).at("/api/v1/health"),
+        Endpoint::get("/health/live", health::live),
+        Endpoint::get("/health/ready", health::ready),
+        Endpoint::get("/metrics", health::metrics),
+        Endpoint::get("/openapi.json", openapi::openapi),
     ];
     let own = dialects.iter();
     endpoints.extend(own.flat_map(|dialect| dialect.endpoints(config)));
-    endpoints.extend(page::endpoint(config));
+    endpoints.extend(page::endpoints(config));
     endpoints
 }

@@ -10,7 +10,6 @@ mod origin;
 mod page;
 mod policy;
 mod proxy;
-pub mod schema;
 
 pub use answer::{
     Answer, AnswerBody, event_stream_head, event_stream_headers, refuse, refuse_plainly,

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 
 use sonic_rs::LazyValue;
 
+mod fields;
 mod plain;
 mod rest;
 
+pub use fields::Fields;
 pub use rest::{Rest, without};
 
 /// How deep arrays and objects may nest in a message (hostile-inputs.md M01). The parser

@@ -1,11 +1,9 @@
-//! What HTTP handlers of all protocols share: their state, credentials of services, publishing, and the documentation
-//! of operations.
+//! What HTTP handlers of all protocols share: their state, credentials of services, and publishing.
 
 mod accepted;
 mod credentials;
-mod operation;
+mod endpoint;
 mod order;
-mod socket;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -15,21 +13,15 @@ use tokio::sync::watch;
 
 use crate::auth::Authenticator;
 use crate::config::Config;
-use crate::http::Page;
 use crate::process::{Process, ProcessPhase};
 use crate::shard::Handle;
 
-pub(crate) use accepted::{ACCEPTED, ACCEPTED_EXAMPLE, publish_one};
+pub(crate) use accepted::publish_one;
 pub(crate) use credentials::Service;
-pub use operation::Endpoint;
-pub(crate) use operation::{
-    BUSY, EndpointAccess, EndpointGroup, Example, Method, Operation, Parameter, ParameterPlace,
-    Reply, RequestBody, UNAVAILABLE, UNKNOWN,
-};
+pub use endpoint::Endpoint;
 pub(crate) use order::{
     DEFAULT_NAME, Failed, Order, address_of, body_of, count, open, receipt, text_of,
 };
-pub(crate) use socket::{BAD_ORIGIN, BAD_REQUEST, NO_ROOM, NO_UPGRADE, SOCKET, TOO_MANY, UPGRADED};
 
 /// The state of the handlers of one shard.
 #[derive(Debug)]
@@ -55,8 +47,6 @@ pub struct Shared {
     pub started: Instant,
     /// The OpenAPI document.
     pub openapi: String,
-    /// The HTML documentation.
-    pub docs: Page,
 }
 
 impl Deref for State {

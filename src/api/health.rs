@@ -6,12 +6,10 @@ use axum::extract::{RawQuery, State as Shared};
 use axum::http::header::{HeaderValue, VARY};
 use axum::http::{HeaderMap, Method, Uri};
 
-use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, preferred, refuse, respond};
 use crate::metrics::{render_json, render_prometheus};
 use crate::process::ProcessPhase;
 use crate::service::State;
-use crate::service::{EndpointAccess, EndpointGroup, Operation, Parameter, Reply};
 use crate::shard::Disconnect;
 
 const JSON: &str = "application/json";
@@ -98,120 +96,3 @@ fn wants_text(query: &str, headers: &HeaderMap) -> bool {
         },
     }
 }
-
-pub(super) static HEALTH: Operation = Operation {
-    group: EndpointGroup::Health,
-    summary: "Whether the gateway is healthy",
-    doc: "Has what clients of all protocols look for.",
-    access: EndpointAccess::Open,
-    parameters: &[],
-    body: None,
-    replies: &[Reply::json(
-        200,
-        "It is.",
-        Kind::Of(&HEALTH_STATUS),
-        r#"{"status":"healthy","service":"websocket-server","connections":12,"uptime":"running","uptime_seconds":86400}"#,
-    )],
-};
-
-static HEALTH_STATUS: Object<5> = Object {
-    name: "Health",
-    doc: "How the gateway is.",
-    fields: [
-        Field::required(
-            "status",
-            Kind::OneOf(&[r#""healthy""#]),
-            r#""healthy""#,
-            "Always this.",
-        ),
-        Field::required(
-            "service",
-            Kind::String,
-            r#""websocket-server""#,
-            "Always this.",
-        ),
-        Field::required(
-            "connections",
-            Kind::Integer(0, u64::MAX),
-            "12",
-            "Open connections.",
-        ),
-        Field::required("uptime", Kind::String, r#""running""#, "Always this."),
-        Field::required(
-            "uptime_seconds",
-            Kind::Integer(0, u64::MAX),
-            "86400",
-            "How long the gateway has been running.",
-        ),
-    ],
-};
-
-pub(super) static LIVE: Operation = Operation {
-    group: EndpointGroup::Health,
-    summary: "Whether the process answers",
-    doc: "For a supervisor that restarts what does not.",
-    access: EndpointAccess::Open,
-    parameters: &[],
-    body: None,
-    replies: &[Reply::json(
-        200,
-        "It does.",
-        Kind::Of(&STATUS),
-        r#"{"status":"live"}"#,
-    )],
-};
-
-pub(super) static READY: Operation = Operation {
-    group: EndpointGroup::Health,
-    summary: "Whether new connections are welcome",
-    doc: "For a load balancer: a gateway that is stopping finishes what it has and takes nothing new.",
-    access: EndpointAccess::Open,
-    parameters: &[],
-    body: None,
-    replies: &[
-        Reply::json(200, "They are.", Kind::Of(&STATUS), r#"{"status":"ready"}"#),
-        Reply::refusal(
-            503,
-            "The gateway is stopping.",
-            r#"{"detail":"The gateway is stopping"}"#,
-        ),
-    ],
-};
-
-static STATUS: Object<1> = Object {
-    name: "Status",
-    doc: "How the gateway is.",
-    fields: [Field::required(
-        "status",
-        Kind::String,
-        r#""ready""#,
-        "In a word.",
-    )],
-};
-
-pub(super) static METRICS: Operation = Operation {
-    group: EndpointGroup::Health,
-    summary: "What the gateway counts",
-    doc: "JSON, or Prometheus text for whoever prefers it by `Accept: text/plain`, as scrapers do; `format` \
-          comes before `Accept`.",
-    access: EndpointAccess::Open,
-    parameters: &[Parameter::query(Field::optional(
-        "format",
-        Kind::OneOf(&[r#""prometheus""#, r#""json""#]),
-        r#""prometheus""#,
-        "Which of the two.",
-    ))],
-    body: None,
-    replies: &[Reply {
-        text: Some((
-            "text/plain",
-            "# TYPE wse_active_connections gauge\nwse_active_connections 12\n",
-        )),
-        ..Reply::json(
-            200,
-            "Counters and gauges; there are more than the example has.",
-            Kind::Object,
-            r#"{"active_connections":12,"service":"websocket-sse-server","uptime_seconds":86400.5}"#,
-        )
-    }],
-};

@@ -9,17 +9,15 @@ use axum::http::HeaderMap;
 use crate::dialect::events::Writer;
 use crate::engine::Publication;
 use crate::engine::{HISTORY_BYTES_MAX, HistoryExcerpt};
-use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, ClientAddress, refuse, respond};
 use crate::id::Form;
 use crate::id::Position;
 use crate::service::State;
-use crate::service::{EndpointAccess, EndpointGroup, Operation, Parameter, Reply, UNAVAILABLE};
 use crate::timestamp::timestamp_of;
 use crate::topic;
 
 /// The largest and the default number of events in one response.
-const LIMIT_MAX: u32 = 1000;
+pub(super) const LIMIT_MAX: u32 = 1000;
 const LIMIT_DEFAULT: u32 = 100;
 
 /// Bytes of a response. The event that reaches the limit is included.
@@ -106,85 +104,3 @@ fn pairs(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
     let pairs = query.unwrap_or("").split('&');
     pairs.filter_map(|pair| pair.split_once('='))
 }
-
-pub(super) static ABOUT: Operation = Operation {
-    group: EndpointGroup::Looking,
-    summary: "What a topic keeps",
-    doc: "Events after an offset, oldest first, up to about 1 MiB. If `oldest` is larger than `since` + 1, events \
-          in between are gone; if `epoch` is not the one you know, all are.",
-    access: EndpointAccess::Service,
-    parameters: &[
-        Parameter::path(Field::required(
-            "topic",
-            Kind::Topic,
-            r#""news""#,
-            "The topic.",
-        )),
-        Parameter::query(Field::optional(
-            "since",
-            Kind::Integer(0, u64::MAX),
-            "0",
-            "An offset; 0 if it is not given.",
-        )),
-        Parameter::query(Field::optional(
-            "limit",
-            Kind::Integer(1, LIMIT_MAX as u64),
-            "100",
-            "How many events; 100 if it is not given.",
-        )),
-    ],
-    body: None,
-    replies: &[
-        Reply::json(
-            200,
-            "What there is; empty for a topic that keeps nothing.",
-            Kind::Of(&HISTORY),
-            r#"{"topic":"news","epoch":1763712871000,"offset":3,"oldest":1,"events":[{"type":"event","event":"news","event_type":"news","data":{"n":3},"event_id":"1763712871000-3","timestamp":"2026-11-21T07:34:31.524Z"}],"more":false}"#,
-        ),
-        Reply::refusal(
-            422,
-            "A parameter is not what it should be.",
-            r#"{"detail":"`since` is an offset and `limit` from 1 to 1000"}"#,
-        ),
-        UNAVAILABLE,
-    ],
-};
-
-static HISTORY: Object<6> = Object {
-    name: "History",
-    doc: "What a topic keeps.",
-    fields: [
-        Field::required("topic", Kind::Topic, r#""news""#, "The topic."),
-        Field::required(
-            "epoch",
-            Kind::Integer(0, u64::MAX),
-            "1763712871000",
-            "Which life of the topic; it changes when offsets begin anew.",
-        ),
-        Field::required(
-            "offset",
-            Kind::Integer(0, u64::MAX),
-            "3",
-            "The newest offset.",
-        ),
-        Field::required(
-            "oldest",
-            Kind::Integer(0, u64::MAX),
-            "1",
-            "The oldest offset that is kept, if any.",
-        )
-        .nullable(),
-        Field::required(
-            "events",
-            Kind::ListOf(&Kind::Object),
-            "[]",
-            "The events, as subscribers have them.",
-        ),
-        Field::required(
-            "more",
-            Kind::Boolean,
-            "false",
-            "Whether there are more: ask again, `since` the last event's offset.",
-        ),
-    ],
-};

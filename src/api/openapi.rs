@@ -1,34 +1,17 @@
 //! `GET /openapi.json`: the OpenAPI 3.1.0 document of all endpoints.
 
-use std::collections::BTreeMap;
+use std::iter;
 use std::sync::Arc;
 
 use axum::extract::State as Shared;
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
-use crate::http::schema::{Field, FieldPresence, Kind, Schema};
 use crate::http::{Answer, respond};
-use crate::service::State;
-use crate::service::{
-    Endpoint, EndpointAccess, EndpointGroup, Operation, Parameter, ParameterPlace, Reply,
-};
-use crate::topic;
+use crate::service::{Endpoint, State};
 
-pub(super) static ABOUT: Operation = Operation {
-    group: EndpointGroup::Pages,
-    summary: "This document",
-    doc: "An OpenAPI 3.1 description of all of this.",
-    access: EndpointAccess::Open,
-    parameters: &[],
-    body: None,
-    replies: &[Reply::json(
-        200,
-        "The document.",
-        Kind::Object,
-        r#"{"openapi":"3.1.0"}"#,
-    )],
-};
+/// All operations at their default paths, with the credentials that they take where some are required.
+const DOCUMENT: &str = include_str!("openapi.json");
 
 /// Answers with the document.
 pub(super) async fn openapi(Shared(state): Shared<Arc<State>>) -> Answer {
@@ -36,228 +19,95 @@ pub(super) async fn openapi(Shared(state): Shared<Arc<State>>) -> Answer {
 }
 
 /// The document of a gateway with these endpoints.
+///
+/// # Panics
+/// One of them is not in the document.
 pub(super) fn document(config: &Config, endpoints: &[Endpoint]) -> Value {
+    let mut document: Value = serde_json::from_str(DOCUMENT).expect("our own document is JSON");
     let mut paths = Map::new();
-    let mut schemas = BTreeMap::new();
     for endpoint in endpoints {
-        let path = paths
-            .entry(endpoint.path.clone())
-            .or_insert_with(|| json!({}));
-        let method = endpoint.method.name().to_ascii_lowercase();
-        path[method] = operation(config, endpoint, &mut schemas);
-    }
-    let tags: Vec<_> = EndpointGroup::ALL
-        .iter()
-        .map(|group| json!({ "name": group.name(), "description": group.doc() }))
-        .collect();
-    json!({
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Fanfare",
-            "version": env!("CARGO_PKG_VERSION"),
-            "summary": "A WebSocket and SSE gateway",
-            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
-        },
-        "servers": [{ "url": "/" }],
-        "tags": tags,
-        "paths": paths,
-        "components": {
-            "schemas": schemas,
-            "securitySchemes": {
-                BEARER: {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "An API key of `auth.api_keys`, or a JSON Web Token.",
-                },
-                API_KEY: {
-                    "type": "apiKey",
-                    "in": "header",
-                    "name": "X-API-Key",
-                    "description": "An API key of `auth.api_keys`.",
-                },
-                TOKEN: {
-                    "type": "apiKey",
-                    "in": "query",
-                    "name": "token",
-                    "description": "A JSON Web Token, where no header can be sent.",
-                },
-            },
-        },
-    })
-}
-
-/// The names of the security schemes.
-const BEARER: &str = "bearer";
-const API_KEY: &str = "api_key";
-const TOKEN: &str = "token";
-
-type Schemas = BTreeMap<&'static str, Value>;
-
-fn operation(config: &Config, endpoint: &Endpoint, schemas: &mut Schemas) -> Value {
-    let about = endpoint.about;
-    let mut operation = json!({
-        "operationId": endpoint.id(),
-        "tags": [about.group.name()],
-        "summary": about.summary,
-        "description": about.doc,
-        "security": security(config, about.access),
-        "responses": responses(about, schemas),
-    });
-    if !about.parameters.is_empty() {
-        let parameters = about.parameters.iter();
-        operation["parameters"] = parameters
-            .map(|parameter| self::parameter(parameter, schemas))
-            .collect();
-    }
-    if let Some(body) = &about.body {
-        let examples: Map<String, Value> = body
-            .examples
-            .iter()
-            .map(|example| {
-                let name = example.name.replace(' ', "_");
-                let value = json!({ "summary": example.name, "value": value(example.json) });
-                (name, value)
-            })
-            .collect();
-        let mut content = json!({
-            "application/json": { "schema": schema(body.kind, schemas), "examples": examples },
-        });
-        if body.lines {
-            let kind = match body.kind {
-                Kind::ListOf(item) => *item,
-                other => other,
-            };
-            content["application/x-ndjson"] = json!({ "schema": schema(kind, schemas) });
+        let method = endpoint.method.as_str().to_ascii_lowercase();
+        let mut operation = document["paths"][endpoint.described_at][&method].clone();
+        assert!(
+            operation.is_object(),
+            "openapi.json lacks {}",
+            endpoint.described_at
+        );
+        operation["operationId"] = operation_id(&method, &endpoint.path).into();
+        operation["security"] = security(config, &operation);
+        let parameters = operation
+            .get_mut("parameters")
+            .and_then(Value::as_array_mut);
+        for parameter in parameters.into_iter().flatten() {
+            resolve(parameter, &document);
         }
-        operation["requestBody"] = json!({ "required": true, "content": content });
+        let responses = operation["responses"].as_object_mut();
+        for response in responses.into_iter().flat_map(Map::values_mut) {
+            resolve(response, &document);
+        }
+        let path = paths.entry(&endpoint.path).or_insert_with(|| json!({}));
+        path[method] = operation;
     }
-    operation
+    document["paths"] = paths.into();
+    if let Some(components) = document["components"].as_object_mut() {
+        components.retain(|name, _| !["parameters", "responses"].contains(&&**name));
+    }
+    document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
+    document
 }
 
-/// The alternative security requirements; an empty object means that none is required.
-fn security(config: &Config, access: EndpointAccess) -> Value {
-    match (access, access.is_checked(config)) {
-        (EndpointAccess::Client, true) => json!([{ BEARER: [] }, { TOKEN: [] }]),
-        (EndpointAccess::Client, false) => json!([{}, { BEARER: [] }, { TOKEN: [] }]),
-        (_, true) => json!([{ BEARER: [] }, { API_KEY: [] }]),
-        (_, false) => json!([]),
+/// A name that is unique among operations.
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric());
+    let words = words.filter(|word| !word.is_empty());
+    iter::once(method)
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join("_")
+}
+
+/// The alternative security requirements of an operation; an empty object means that none is required.
+fn security(config: &Config, operation: &Value) -> Value {
+    let described = &operation["security"];
+    let is_for_clients = described[1].get("token").is_some();
+    let has_bridge_key = operation["tags"][0] == "Bridge" && config.bridge.api_key.is_some();
+    match (config.events.auth_required, is_for_clients) {
+        (true, _) => described.clone(),
+        (false, true) => json!([{}, described[0], described[1]]),
+        (false, false) if has_bridge_key => described.clone(),
+        (false, false) => json!([]),
     }
 }
 
-fn responses(about: &Operation, schemas: &mut Schemas) -> Value {
-    let mut responses = Map::new();
-    for reply in about.all_replies() {
-        let mut content = Map::new();
-        if let Some((kind, example)) = reply.json {
-            let body = json!({ "schema": schema(kind, schemas), "example": value(example) });
-            content.insert("application/json".to_owned(), body);
-        }
-        if let Some((media, example)) = reply.text {
-            let body = json!({ "schema": { "type": "string" }, "example": example });
-            content.insert(media.to_owned(), body);
-        }
-        let mut response = json!({ "description": reply.doc });
-        if !content.is_empty() {
-            response["content"] = content.into();
-        }
-        responses.insert(reply.status.to_string(), response);
-    }
-    responses.into()
-}
-
-fn parameter(parameter: &Parameter, schemas: &mut Schemas) -> Value {
-    let field = &parameter.field;
-    json!({
-        "name": field.name,
-        "in": parameter.place.name(),
-        "required": parameter.place == ParameterPlace::Path || field.is_required(),
-        "description": field.doc,
-        "schema": schema(field.kind, schemas),
-        "example": value(field.example),
-    })
-}
-
-/// The schema of a value. Schemas that it refers to are added to `schemas`.
-fn schema(kind: Kind, schemas: &mut Schemas) -> Value {
-    match kind {
-        Kind::Any => json!({}),
-        Kind::String => json!({ "type": "string" }),
-        Kind::Topic => json!({
-            "type": "string",
-            "pattern": "^[A-Za-z0-9_.:-]+$",
-            "minLength": 1,
-            "maxLength": topic::NAME_BYTES_MAX,
-        }),
-        Kind::Id => json!({ "type": ["string", "number"] }),
-        Kind::Number => json!({ "type": ["number", "string"] }),
-        Kind::Integer(min, max) => {
-            let mut schema = json!({ "type": "integer", "minimum": min });
-            if max < u64::MAX {
-                schema["maximum"] = max.into();
-            }
-            schema
-        }
-        Kind::Boolean => json!({ "type": "boolean" }),
-        Kind::OneOf(values) => {
-            json!({ "enum": values.iter().copied().map(value).collect::<Vec<_>>() })
-        }
-        Kind::Object => json!({ "type": "object" }),
-        Kind::MapOf(kind) => {
-            json!({ "type": "object", "additionalProperties": schema(*kind, schemas) })
-        }
-        Kind::ListOf(kind) => json!({ "type": "array", "items": schema(*kind, schemas) }),
-        Kind::Of(object) => {
-            if !schemas.contains_key(object.name()) {
-                let described = object_schema(object, schemas);
-                schemas.insert(object.name(), described);
-            }
-            json!({ "$ref": format!("#/components/schemas/{}", object.name()) })
-        }
+/// Replaces a reference to a component by the component.
+fn resolve(part: &mut Value, document: &Value) {
+    if let Some(reference) = part["$ref"].as_str() {
+        let pointer = reference.trim_start_matches('#');
+        *part = document
+            .pointer(pointer)
+            .expect("references are to components")
+            .clone();
     }
 }
 
-fn object_schema(object: &dyn Schema, schemas: &mut Schemas) -> Value {
-    let mut properties = Map::new();
-    for field in object.fields() {
-        properties.insert(field.name.to_owned(), property(field, schemas));
-    }
-    let fields = object.fields().iter();
-    let required: Vec<_> = fields
-        .clone()
-        .filter(|field| field.is_required())
-        .map(|field| field.name)
-        .collect();
-    let mut schema = json!({
-        "type": "object",
-        "description": object.doc(),
-        "properties": properties,
-    });
-    if !required.is_empty() {
-        schema["required"] = required.into();
-    }
-    for field in fields {
-        if let FieldPresence::Unless(other) = field.presence {
-            schema["anyOf"] = json!([{ "required": [field.name] }, { "required": [other] }]);
-        }
-    }
-    schema
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{directory, history};
+    use crate::topic::NAME_BYTES_MAX;
 
-fn property(field: &Field, schemas: &mut Schemas) -> Value {
-    let mut schema = schema(field.kind, schemas);
-    if field.nullable {
-        match schema.get_mut("type") {
-            Some(Value::Array(names)) => names.push("null".into()),
-            Some(name) => *name = json!([name, "null"]),
-            None => schema = json!({ "anyOf": [schema, { "type": "null" }] }),
-        }
+    #[test]
+    fn the_document_names_the_limits_that_hold() {
+        let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+        let listed = &document["components"]["parameters"]["Limit"];
+        assert_eq!(listed["schema"]["maximum"], directory::LIMIT_MAX);
+        let history = &document["paths"]["/api/v1/topics/{topic}/history"]["get"];
+        assert_eq!(
+            history["parameters"][2]["schema"]["maximum"],
+            history::LIMIT_MAX
+        );
+        let of_names = format!("\"maxLength\": {NAME_BYTES_MAX}");
+        let lengths = DOCUMENT.matches("maxLength").count();
+        assert_eq!(DOCUMENT.matches(&of_names).count(), lengths);
     }
-    schema["description"] = field.doc.into();
-    schema["examples"] = json!([value(field.example)]);
-    schema
-}
-
-/// Parses a JSON text of this crate.
-fn value(json: &str) -> Value {
-    serde_json::from_str(json).expect("examples are JSON")
 }

@@ -1,10 +1,11 @@
-//! `GET /`: a page for trying the gateway in a browser (`debug.page`).
+//! `GET /docs`: the HTTP API for people; `GET /`: a page for trying the gateway in a browser (`debug.page`).
 
 use crate::config::{Config, Mode};
 use crate::http::{Answer, Page};
-use crate::service::{Endpoint, EndpointAccess, EndpointGroup, Operation, Reply};
+use crate::service::Endpoint;
 
-/// The page, with style and script inline; it loads nothing.
+/// Both pages have their style and script inline. The one at `/docs` reads `/openapi.json`.
+const DOCS: &str = include_str!("docs.html");
 const PAGE: &str = include_str!("page.html");
 
 /// The clients that docs/clients.md shows.
@@ -13,32 +14,28 @@ const CLIENTS: &str = concat!(
     include_str!("../../examples/listen.js"),
 );
 
-static ABOUT: Operation = Operation {
-    group: EndpointGroup::Pages,
-    summary: "A page to try the gateway out",
-    doc: "The same events over WebSocket and as Server-Sent Events, in a browser.",
-    access: EndpointAccess::Open,
-    parameters: &[],
-    body: None,
-    replies: &[Reply::text(
-        200,
-        "The page.",
-        "text/html",
-        "<!doctype html>",
-    )],
-};
-
-/// The page's endpoint; `None` if it is disabled.
-pub(super) fn endpoint(config: &Config) -> Option<Endpoint> {
-    if !config.debug.page {
-        return None;
+/// The pages that are enabled.
+pub(super) fn endpoints(config: &Config) -> Vec<Endpoint> {
+    let mut endpoints = vec![endpoint("/docs", docs(config))];
+    if config.debug.page {
+        endpoints.push(endpoint("/", page(config)));
     }
-    let page = Page::new(page(config));
-    let answer = async move || -> Answer { page.answer() };
-    Some(Endpoint::get("/", &ABOUT, answer))
+    endpoints
 }
 
-/// The page for this configuration: with the WebSocket endpoint of the mode, and a field for a token if that endpoint
+fn endpoint(path: &'static str, html: String) -> Endpoint {
+    let page = Page::new(html);
+    let answer = async move || -> Answer { page.answer() };
+    Endpoint::get(path, answer)
+}
+
+/// The page that shows `/openapi.json`.
+fn docs(config: &Config) -> String {
+    DOCS.replace("{{version}}", env!("CARGO_PKG_VERSION"))
+        .replace("{{mode}}", &config.mode.to_string())
+}
+
+/// The page for trying the gateway: with the WebSocket endpoint of the mode, and a field for a token if that endpoint
 /// uses one.
 fn page(config: &Config) -> String {
     let endpoint = match config.mode {

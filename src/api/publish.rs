@@ -8,13 +8,9 @@ use axum::extract::{Request, State as Shared};
 
 use crate::engine::KEY_BYTES_MAX;
 use crate::http::Answer;
-use crate::http::schema::{Field, Kind, Object};
 use crate::id::Priority;
-use crate::json::Raw;
-use crate::service::{
-    ACCEPTED, ACCEPTED_EXAMPLE, BUSY, DEFAULT_NAME, EndpointAccess, EndpointGroup, Example,
-    Operation, Order, Reply, RequestBody, State, UNAVAILABLE, UNKNOWN, publish_one,
-};
+use crate::json::{Fields, Raw};
+use crate::service::{DEFAULT_NAME, Order, State, publish_one};
 
 /// `POST /api/v1/publish`: `{"topic", "type"?, "payload", "user_id"?, "priority"?, "id"?}`. With an `id` it is
 /// idempotent for five minutes: it is published once, and each response has the same offset.
@@ -24,7 +20,7 @@ pub(super) async fn publish(Shared(state): Shared<Arc<State>>, request: Request)
 
 fn parse<'a>(state: &State, text: &'a str) -> Result<Order<'a>, String> {
     let values = PUBLICATION.read(text).map_err(|error| error.to_string())?;
-    let [topic, kind, payload, user, priority, id] = values;
+    let [payload, topic, kind, user, priority, id] = values;
     let payload = payload
         .map(Raw::text)
         .ok_or("`payload` is missing: any JSON value")?;
@@ -68,83 +64,8 @@ fn string<'a>(name: &str, value: Option<Raw<'a>>) -> Result<Option<Cow<'a, str>>
     }
 }
 
-pub(super) static ABOUT: Operation = Operation {
-    group: EndpointGroup::Publishing,
-    summary: "Publish to a topic or to a user",
-    doc: "In words that no protocol owns: the subscribers of a topic, or all connections of a user, have it \
-          in the form of their protocol. With an `id` it can be sent again when no answer came.",
-    access: EndpointAccess::Service,
-    parameters: &[],
-    body: Some(RequestBody {
-        kind: Kind::Of(&PUBLICATION),
-        lines: false,
-        examples: &[
-            Example {
-                name: "to a topic",
-                json: r#"{"topic":"orders","type":"order.paid","payload":{"number":7},"id":"7f3a"}"#,
-            },
-            Example {
-                name: "to a user",
-                json: r#"{"user_id":"alice","type":"note","payload":"Welcome back"}"#,
-            },
-        ],
-    }),
-    replies: &[
-        Reply::json(
-            202,
-            "It has its place.",
-            Kind::Of(&ACCEPTED),
-            ACCEPTED_EXAMPLE,
-        ),
-        BUSY,
-        UNAVAILABLE,
-        UNKNOWN,
-    ],
-};
-
-/// What is published.
-static PUBLICATION: Object<6> = Object {
-    name: "Publication",
-    doc: "Something to publish.",
-    fields: [
-        Field::optional("topic", Kind::Topic, r#""orders""#, "Where to.")
-            .unless("user_id")
-            .nullable(),
-        Field::optional(
-            "type",
-            Kind::Topic,
-            r#""order.paid""#,
-            "What the event is called, if not like its topic. For a user: if not like `topic`, or else \
-             `message`.",
-        )
-        .nullable(),
-        Field::required(
-            "payload",
-            Kind::Any,
-            r#"{"number":7}"#,
-            "What happened: any JSON, passed on byte for byte.",
-        ),
-        Field::optional(
-            "user_id",
-            Kind::String,
-            r#""alice""#,
-            "The user, of 1 to 128 bytes, who alone is to have it, on every connection.",
-        )
-        .nullable(),
-        Field::optional(
-            "priority",
-            Kind::OneOf(&["1", "3", "5", "8", "10"]),
-            "5",
-            "Checked and not used: messages of a topic never overtake each other.",
-        )
-        .nullable(),
-        Field::optional(
-            "id",
-            Kind::Id,
-            r#""7f3a""#,
-            "At most 128 bytes. Within five minutes one publication to the topic is made of all that have \
-             it.",
-        )
-        .nullable(),
-    ],
+/// The body of a publication.
+static PUBLICATION: Fields<6> = Fields {
+    names: ["payload", "topic", "type", "user_id", "priority", "id"],
+    required: 1,
 };

@@ -14,12 +14,11 @@ mod session;
 mod syntax;
 mod user;
 
-pub use data::DATA;
 pub use format::{BridgeFormats, PUSH};
 pub use frame::{put_completed, put_error_frame};
 pub use inbound::Inbound;
 pub use invalid::{DETAILS_MAX, Invalid};
-pub use push::{MESSAGE, Push};
+pub use push::Push;
 pub use user::user_of;
 
 use std::net::IpAddr;

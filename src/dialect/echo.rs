@@ -14,7 +14,7 @@ use crate::conn::{
 use crate::engine::{Format, FormatRegistry, Outcome, Publication};
 use crate::http::refuse;
 use crate::id::{FormatId, Gather, PeerId, Priority, UserKey};
-use crate::service::{Endpoint, EndpointAccess, Operation, SOCKET};
+use crate::service::Endpoint;
 use crate::shard::Shard;
 use crate::ws::OpCode;
 
@@ -43,7 +43,7 @@ impl Dialect for Echo {
 
     fn endpoints(&self, config: &Config) -> Vec<Endpoint> {
         match config.debug.echo {
-            true => vec![Endpoint::claimed("/debug/echo", &ABOUT)],
+            true => vec![Endpoint::claimed("/debug/echo")],
             false => Vec::new(),
         }
     }
@@ -74,14 +74,6 @@ impl Dialect for Echo {
         })))
     }
 }
-
-static ABOUT: Operation = Operation {
-    summary: "A WebSocket that sends everything back",
-    doc: "For tests and measurements.",
-    access: EndpointAccess::Open,
-    parameters: &[],
-    ..SOCKET
-};
 
 #[derive(Debug)]
 struct EchoSession;

@@ -1,7 +1,6 @@
 //! The events protocol: JSON objects in text frames, or the same as MessagePack
 //! in binary frames (docs/protocol.md).
 
-mod about;
 mod api;
 mod claim;
 mod command;
@@ -69,25 +68,17 @@ impl Dialect for Events {
 
     fn endpoints(&self, config: &Config) -> Vec<Endpoint> {
         let mut endpoints = vec![
-            Endpoint::post("/api/v1/events", &api::PUBLISH, api::publish),
-            Endpoint::post(
-                "/api/v1/events/batch",
-                &api::PUBLISH_BATCH,
-                api::publish_batch,
-            ),
-            Endpoint::claimed("/api/v1/ws", &about::EVENTS),
-            Endpoint::claimed("/api/v1/ws/{client_id}", &about::EVENTS_AS),
-            Endpoint::get(
-                "/api/v1/dev-config",
-                &dev_config::ABOUT,
-                dev_config::dev_config,
-            ),
+            Endpoint::post("/api/v1/events", api::publish),
+            Endpoint::post("/api/v1/events/batch", api::publish_batch),
+            Endpoint::claimed("/api/v1/ws"),
+            Endpoint::claimed("/api/v1/ws/{client_id}"),
+            Endpoint::get("/api/v1/dev-config", dev_config::dev_config),
         ];
         if config.mode != Mode::Prod {
-            endpoints.push(Endpoint::claimed("/api/v1/ws/dev", &about::EVENTS_DEV));
+            endpoints.push(Endpoint::claimed("/api/v1/ws/dev"));
         }
         if config.events.demo_enabled {
-            endpoints.push(Endpoint::claimed("/api/v1/ws/demo", &about::EVENTS_DEMO));
+            endpoints.push(Endpoint::claimed("/api/v1/ws/demo"));
         }
         endpoints
     }

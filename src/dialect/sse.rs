@@ -1,6 +1,5 @@
 //! Server-Sent Events: `GET /api/v1/sse?topics=` (docs/sse.md).
 
-mod about;
 mod claim;
 mod format;
 mod session;
@@ -44,7 +43,7 @@ impl Dialect for Sse {
 
     fn endpoints(&self, config: &Config) -> Vec<Endpoint> {
         match config.sse.enabled {
-            true => vec![Endpoint::claimed("/api/v1/sse", &about::SSE)],
+            true => vec![Endpoint::claimed("/api/v1/sse")],
             false => Vec::new(),
         }
     }

@@ -4,7 +4,6 @@ use axum::extract::Request;
 
 use super::State;
 use super::order::{Order, PublishReceipt, count, open, text_of};
-use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, refuse, respond};
 
 /// Answers a request that publishes one message, which `parse` reads from the text of its body.
@@ -34,31 +33,3 @@ fn accepted(receipt: PublishReceipt) -> Answer {
         format!(r#"{{"status":"accepted","offset":{offset},"delivered":{delivered}}}"#),
     )
 }
-
-/// The body of that response.
-pub(crate) static ACCEPTED: Object<3> = Object {
-    name: "Accepted",
-    doc: "What has been published.",
-    fields: [
-        Field::required(
-            "status",
-            Kind::OneOf(&[r#""accepted""#]),
-            r#""accepted""#,
-            "Always this.",
-        ),
-        Field::required(
-            "offset",
-            Kind::Integer(0, u64::MAX),
-            "42",
-            "Its place in the topic.",
-        ),
-        Field::required(
-            "delivered",
-            Kind::Integer(0, u64::MAX),
-            "12",
-            "How many connections have it queued.",
-        ),
-    ],
-};
-
-pub(crate) const ACCEPTED_EXAMPLE: &str = r#"{"status":"accepted","offset":42,"delivered":12}"#;

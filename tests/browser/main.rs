@@ -1,4 +1,4 @@
-//! Browser tests: the page at `/`, and plain `WebSocket` and `EventSource`, in
+//! Browser tests: the pages at `/` and `/docs`, and plain `WebSocket` and `EventSource`, in
 //! Debian's Chromium. Without it they fail and say how to install it.
 
 #![expect(
@@ -6,6 +6,7 @@
     reason = "tests wait for the browser on threads of their own"
 )]
 
+mod api;
 mod bridge;
 mod browser;
 mod clients;

@@ -1,5 +1,5 @@
 //! What the gateway says about its HTTP API: `/openapi.json` for programs, `/docs`
-//! for people. It is tried out on a running gateway.
+//! for people (what that one shows: `tests/browser/api.rs`). It is tried out on a running gateway.
 
 mod document;
 mod schema;
@@ -177,9 +177,8 @@ fn a_credential_is_documented_where_it_is_asked_for() {
 }
 
 #[test]
-fn the_page_lists_everything_and_loads_nothing() {
+fn the_page_reads_the_document_and_loads_nothing_else() {
     let gateway = TestGateway::start();
-    let document = document_of(&gateway);
     let response = get(gateway.address, "/docs");
     assert_eq!(response.status, 200);
     assert_eq!(
@@ -188,31 +187,10 @@ fn the_page_lists_everything_and_loads_nothing() {
     );
     let policy = response.header("content-security-policy").unwrap();
     assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"));
+    assert!(policy.contains("; connect-src 'self'; "), "{policy}");
     for outside in ["src=\"", "@import", "url(", "href=\"http", "{{"] {
         assert!(!response.body.contains(outside), "{outside}");
     }
-    let escape = |text: &str| {
-        let text = text.replace('&', "&amp;").replace('<', "&lt;");
-        text.replace('>', "&gt;").replace('"', "&quot;")
-    };
-    for operation in operations(&document) {
-        let id = operation.about["operationId"].as_str().unwrap();
-        assert!(
-            response.body.contains(&format!("<section id=\"{id}\">")),
-            "{id}"
-        );
-        assert!(response.body.contains(&format!("href=\"#{id}\"")), "{id}");
-        for (media, example) in operation.bodies() {
-            if media == "application/json" {
-                let fields: Value = serde_json::from_str(&example).unwrap();
-                let first = fields.get(0).unwrap_or(&fields);
-                for name in first.as_object().unwrap().keys() {
-                    assert!(
-                        response.body.contains(&escape(&format!("\"{name}\":"))),
-                        "{name}"
-                    );
-                }
-            }
-        }
-    }
+    assert_eq!(response.body.matches("fetch(").count(), 1);
+    assert!(response.body.contains("fetch(\"openapi.json\")"));
 }

@@ -1,7 +1,6 @@
 //! The HTTP endpoints of the bridge protocol: services push to users, and ask them questions (docs/bridge.md,
 //! "Endpoints").
 
-mod about;
 mod admission;
 mod batch;
 mod send;
@@ -31,10 +30,10 @@ pub(super) fn endpoints(config: &Config) -> Vec<Endpoint> {
     let paths = &config.bridge;
     match paths.enabled {
         true => vec![
-            Endpoint::post(&paths.push_path, &about::PUSH, push),
-            Endpoint::post(&paths.batch_path, &about::PUSH_BATCH, push_batch),
-            Endpoint::post(&paths.send_path, &about::SEND, send),
-            Endpoint::claimed(&paths.ws_path, &about::SOCKET_OF_USER),
+            Endpoint::post("/sse/push", push).at(&paths.push_path),
+            Endpoint::post("/sse/push/batch", push_batch).at(&paths.batch_path),
+            Endpoint::post("/sse/send", send).at(&paths.send_path),
+            Endpoint::claimed("/ws").at(&paths.ws_path),
         ],
         false => Vec::new(),
     }

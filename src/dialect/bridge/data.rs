@@ -3,72 +3,22 @@
 use std::borrow::Cow;
 
 use crate::call::{BadCorrelation, Correlation};
-use crate::http::schema::{Field, Kind, Object};
-use crate::json::{self, JsonError, Raw, Rest};
+use crate::json::{self, Fields, JsonError, Raw, Rest};
 
 /// The fields of a message's `data` that the gateway reads or sets (docs/bridge.md).
-pub static DATA: Object<9> = Object {
-    name: "Data",
-    doc: "What a user is sent. Any field may be there and is passed on as it was written, but for \
-          those that the gateway sets itself.",
-    fields: [
-        Field::optional(
-            "message",
-            Kind::Any,
-            r#""Deploy to production?""#,
-            "Where mentions of public accounts are looked for, if it is a string.",
-        ),
-        Field::optional(
-            "text",
-            Kind::Any,
-            r#""Deploy to production?""#,
-            "Likewise, if `message` is not a string.",
-        ),
-        Field::optional(
-            "data",
-            Kind::Any,
-            r#"{"build":7}"#,
-            "Likewise, if neither `message` nor `text` is a string.",
-        ),
-        Field::optional(
-            "content",
-            Kind::Any,
-            r#""Deploy to production?""#,
-            "Likewise, if nothing above is a string.",
-        ),
-        Field::optional(
-            "body",
-            Kind::Any,
-            r#""Deploy to production?""#,
-            "Likewise, if nothing above is a string.",
-        ),
-        Field::optional(
-            "timestamp",
-            Kind::Any,
-            "1763712871",
-            "Repeated as `original_sender.timestamp`.",
-        ),
-        Field::optional(
-            "correlation_id",
-            Kind::Id,
-            r#""req_1""#,
-            "What answers repeat: at most 1,024 bytes. If it is missing, `null` or empty, the \
-             gateway makes up a UUID.",
-        )
-        .nullable(),
-        Field::optional(
-            "user_id",
-            Kind::Any,
-            r#""alice""#,
-            "Replaced by the user that the message was sent to.",
-        ),
-        Field::optional(
-            "original_sender",
-            Kind::Any,
-            r#"{"user_id":"alice","timestamp":null}"#,
-            "Replaced by an object of `user_id` and `timestamp`.",
-        ),
+static DATA: Fields<9> = Fields {
+    names: [
+        "message",
+        "text",
+        "data",
+        "content",
+        "body",
+        "timestamp",
+        "correlation_id",
+        "user_id",
+        "original_sender",
     ],
+    required: 0,
 };
 
 /// The first fields of [`DATA`] may contain mentions. The first one that is a string counts.

@@ -5,7 +5,6 @@ use std::fmt::Write;
 
 use super::syntax::first_fault;
 use crate::call::BadCorrelation;
-use crate::http::schema::Kind;
 use crate::json::{Raw, put_string};
 
 /// The largest number of faults listed. Each repeats a value of the body.
@@ -186,20 +185,27 @@ impl From<Faults> for Invalid {
     }
 }
 
+/// What the value of a field is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum FieldKind {
+    String,
+    Object,
+    /// A number, or a string of one.
+    Number,
+}
+
 /// The fault of `value` if it is not of this kind.
-pub(super) fn fault_of(kind: Kind, value: Raw<'_>) -> Option<&'static Fault> {
+pub(super) fn fault_of(kind: FieldKind, value: Raw<'_>) -> Option<&'static Fault> {
     match kind {
-        Kind::String if !value.is_string() => Some(&NO_STRING),
-        Kind::String => value.as_string().is_none().then_some(&NO_UNICODE),
-        Kind::Object | Kind::Of(_) => (!value.is_object()).then_some(&NO_DICT),
-        Kind::Number if value.is_string() => {
+        FieldKind::String if !value.is_string() => Some(&NO_STRING),
+        FieldKind::String => value.as_string().is_none().then_some(&NO_UNICODE),
+        FieldKind::Object => (!value.is_object()).then_some(&NO_DICT),
+        FieldKind::Number if value.is_string() => {
             let number = value.as_string().map(|text| text.trim().parse::<f64>());
             let is_number = number.is_some_and(|number| number.is_ok());
             (!is_number).then_some(&NO_FLOAT_TEXT)
         }
-        Kind::Number => (!(value.is_number() || value.is_bool())).then_some(&NO_FLOAT),
-        // Messages have no fields of other kinds.
-        _ => None,
+        FieldKind::Number => (!(value.is_number() || value.is_bool())).then_some(&NO_FLOAT),
     }
 }
 

@@ -2,48 +2,26 @@
 
 use std::borrow::Cow;
 
-use super::data::{DATA, Data};
-use super::invalid::{FaultLocation, Faults, Invalid, MISSING, NO_OBJECT, fault_of};
+use super::data::Data;
+use super::invalid::{FaultLocation, Faults, FieldKind, Invalid, MISSING, NO_OBJECT, fault_of};
 use super::mention::first_mention;
 use crate::call::Correlation;
-use crate::http::schema::{Field, Kind, Object};
-use crate::json::{self, JsonError, Raw};
+use crate::json::{self, Fields, JsonError, Raw};
 
 /// The body of a push, and each element of a batch.
-pub static MESSAGE: Object<5> = Object {
-    name: "SSEMessage",
-    doc: "A message for a user.",
-    fields: [
-        Field::required(
-            "user_id",
-            Kind::String,
-            r#""alice""#,
-            "Who it is for. A mention of a public account in `data` sends it there instead.",
-        ),
-        Field::required(
-            "data",
-            Kind::Of(&DATA),
-            r#"{"type":"question","message":"Deploy to production?"}"#,
-            "What the user is sent.",
-        ),
-        Field::optional(
-            "event_type",
-            Kind::String,
-            r#""question""#,
-            "What the event is called for the user's connections of the events protocol; `message` \
-             if it is not there.",
-        )
-        .nullable(),
-        Field::optional("event_id", Kind::String, r#""42""#, "Taken and not used.").nullable(),
-        Field::optional(
-            "timestamp",
-            Kind::Number,
-            "1763712871.5",
-            "Taken and not used: the user is told `data.timestamp`.",
-        )
-        .nullable(),
-    ],
+static MESSAGE: Fields<5> = Fields {
+    names: ["user_id", "data", "event_type", "event_id", "timestamp"],
+    required: 2,
 };
+
+/// What the values of [`MESSAGE`] are.
+const KINDS: [FieldKind; 5] = [
+    FieldKind::String,
+    FieldKind::Object,
+    FieldKind::String,
+    FieldKind::String,
+    FieldKind::Number,
+];
 
 /// A message that a service pushes. It borrows the request's body.
 #[derive(Debug)]
@@ -126,17 +104,17 @@ impl<'a> Push<'a> {
             values => values?,
         };
         let (mut read, mut is_good) = (None, true);
-        for (field, value) in MESSAGE.fields.iter().zip(values) {
+        for (at, value) in values.into_iter().enumerate() {
             let fault = match value {
-                None => field.is_required().then_some((&MISSING, text)),
-                Some(value) => fault_of(field.kind, value).map(|fault| (fault, value.text())),
+                None => (at < MESSAGE.required).then_some((&MISSING, text)),
+                Some(value) => fault_of(KINDS[at], value).map(|fault| (fault, value.text())),
             };
             match (fault, value) {
                 (Some((fault, input)), _) => {
-                    note(&[field.name], fault, input);
+                    note(&[MESSAGE.names[at]], fault, input);
                     is_good = false;
                 }
-                (None, Some(object)) if field.name == "data" => {
+                (None, Some(object)) if KINDS[at] == FieldKind::Object => {
                     let data = Data::read(object.text())?;
                     match data.correlation() {
                         Ok(correlation) => read = Some((data, correlation)),

@@ -7,13 +7,9 @@ use std::sync::Arc;
 use axum::extract::{Request, State as Shared};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 
-use crate::http::schema::{Field, Kind, Object};
 use crate::http::{Answer, refuse, respond};
-use crate::json::{self, Raw};
-use crate::service::{
-    ACCEPTED, ACCEPTED_EXAMPLE, BUSY, EndpointAccess, EndpointGroup, Example, Operation, Order,
-    Reply, RequestBody, State, UNAVAILABLE, UNKNOWN, count, open, publish_one, text_of,
-};
+use crate::json::{self, Fields, Raw};
+use crate::service::{Order, State, count, open, publish_one, text_of};
 
 /// Events in one batch.
 const BATCH_EVENTS_MAX: usize = 10_000;
@@ -117,7 +113,7 @@ pub(super) async fn publish_batch(Shared(state): Shared<Arc<State>>, request: Re
 
 fn parse<'a>(state: &State, text: &'a str) -> Result<Order<'a>, String> {
     let values = EVENT.read(text).map_err(|error| error.to_string())?;
-    let [event, data, user, broadcast] = values;
+    let [data, event, user, broadcast] = values;
     let data = data.ok_or("`data` is missing: any JSON value")?.text();
     let broadcast = match broadcast.map_or("false", Raw::text) {
         "true" => true,
@@ -146,139 +142,8 @@ fn parse<'a>(state: &State, text: &'a str) -> Result<Order<'a>, String> {
     order.map_err(|why| format!("`event`: {why}"))
 }
 
-pub(super) static PUBLISH: Operation = Operation {
-    group: EndpointGroup::Publishing,
-    summary: "Publish an event",
-    doc: "To the subscribers of the topic `event`, to the connections of one user, or to everybody.",
-    access: EndpointAccess::Service,
-    parameters: &[],
-    body: Some(RequestBody {
-        kind: Kind::Of(&EVENT),
-        lines: false,
-        examples: &[
-            Example {
-                name: "to a topic",
-                json: r#"{"event":"news","data":{"title":"Hello"}}"#,
-            },
-            Example {
-                name: "to a user",
-                json: r#"{"event":"note","user_id":"alice","data":"Welcome back"}"#,
-            },
-            Example {
-                name: "to everybody",
-                json: r#"{"event":"maintenance","broadcast":true,"data":{"in_minutes":10}}"#,
-            },
-        ],
-    }),
-    replies: &[
-        Reply::json(
-            202,
-            "It has its place.",
-            Kind::Of(&ACCEPTED),
-            ACCEPTED_EXAMPLE,
-        ),
-        BUSY,
-        UNAVAILABLE,
-        UNKNOWN,
-    ],
-};
-
-pub(super) static PUBLISH_BATCH: Operation = Operation {
-    group: EndpointGroup::Publishing,
-    summary: "Publish many events",
-    doc: "Up to 10,000, as an array or one a line. All are checked before the first is published.",
-    access: EndpointAccess::Service,
-    parameters: &[],
-    body: Some(RequestBody {
-        kind: Kind::ListOf(&Kind::Of(&EVENT)),
-        lines: true,
-        examples: &[Example {
-            name: "two events",
-            json: r#"[{"event":"news","data":1},{"event":"news","data":2}]"#,
-        }],
-    }),
-    replies: &[
-        Reply::json(
-            202,
-            "They have their places.",
-            Kind::Of(&ACCEPTED_BATCH),
-            r#"{"status":"accepted","count":2,"delivered":24,"offsets":[41,42]}"#,
-        ),
-        Reply::refusal(
-            413,
-            "More than 10,000 events, or than may be published in a minute, or a body larger than \
-             `http.max_body_size`.",
-            r#"{"detail":"A batch has at most 10000 events"}"#,
-        ),
-        Reply::refusal(
-            422,
-            "One of the events is not what it should be; none is published.",
-            r#"{"detail":"event 1: `data` is missing: any JSON value; nothing was published"}"#,
-        ),
-        BUSY,
-        UNAVAILABLE,
-        UNKNOWN,
-    ],
-};
-
-/// The body of a publication.
-static EVENT: Object<4> = Object {
-    name: "Event",
-    doc: "An event to publish.",
-    fields: [
-        Field::optional(
-            "event",
-            Kind::Topic,
-            r#""news""#,
-            "The topic, or what the event for a user or for everybody is called.",
-        )
-        .unless("broadcast")
-        .nullable(),
-        Field::required(
-            "data",
-            Kind::Any,
-            r#"{"title":"Hello"}"#,
-            "What happened: any JSON, passed on byte for byte.",
-        ),
-        Field::optional(
-            "user_id",
-            Kind::String,
-            r#""alice""#,
-            "The user, of 1 to 128 bytes, who alone is to have it, on every connection.",
-        )
-        .nullable(),
-        Field::optional(
-            "broadcast",
-            Kind::Boolean,
-            "false",
-            "Whether it is for everybody; then `event` is not needed.",
-        )
-        .nullable(),
-    ],
-};
-
-static ACCEPTED_BATCH: Object<4> = Object {
-    name: "AcceptedBatch",
-    doc: "What has been published.",
-    fields: [
-        Field::required(
-            "status",
-            Kind::OneOf(&[r#""accepted""#]),
-            r#""accepted""#,
-            "Always this.",
-        ),
-        Field::required("count", Kind::Integer(0, u64::MAX), "2", "How many events."),
-        Field::required(
-            "delivered",
-            Kind::Integer(0, u64::MAX),
-            "24",
-            "How many connections have them queued, each counted for itself.",
-        ),
-        Field::required(
-            "offsets",
-            Kind::ListOf(&Kind::Integer(0, u64::MAX)),
-            "[41,42]",
-            "Their places in their topics.",
-        ),
-    ],
+/// The body of a publication, and each event of a batch.
+static EVENT: Fields<4> = Fields {
+    names: ["data", "event", "user_id", "broadcast"],
+    required: 1,
 };

@@ -6,10 +6,8 @@ use axum::extract::State as Shared;
 
 use crate::config::Mode;
 use crate::dialect::events::BATCH_MESSAGES_MAX;
-use crate::http::schema::Kind;
 use crate::http::{Answer, refuse, respond};
 use crate::service::State;
-use crate::service::{EndpointAccess, EndpointGroup, Operation, Reply};
 
 /// `GET /api/v1/dev-config`: endpoints and defaults, in demo and dev mode.
 pub(super) async fn dev_config(Shared(state): Shared<Arc<State>>) -> Answer {
@@ -45,25 +43,3 @@ pub(super) async fn dev_config(Shared(state): Shared<Arc<State>>) -> Answer {
     });
     respond(200, "application/json", body.to_string())
 }
-
-pub(super) static ABOUT: Operation = Operation {
-    group: EndpointGroup::Pages,
-    summary: "Endpoints, formats and limits",
-    doc: "What a client needs to know to begin, in demo and dev mode.",
-    access: EndpointAccess::Open,
-    parameters: &[],
-    body: None,
-    replies: &[
-        Reply::json(
-            200,
-            "The configuration as far as clients have to know it.",
-            Kind::Object,
-            r#"{"mode":"demo","endpoint":"/api/v1/ws/demo","formats":["json","msgpack"]}"#,
-        ),
-        Reply::refusal(
-            404,
-            "The gateway runs in prod mode.",
-            r#"{"detail":"Not Found"}"#,
-        ),
-    ],
-};
