@@ -27,8 +27,8 @@ fn ours(decoder: &mut Decoder, read: &mut [u8]) -> usize {
     let mut input = Input::new(read);
     let mut bytes = 0;
     while let Some(event) = decoder.next(&mut input).expect("legal") {
-        if let Event::Message { payload, .. } = event {
-            bytes += payload.len();
+        if let Event::Message(payload) = event {
+            bytes += payload.bytes().len();
         }
     }
     bytes

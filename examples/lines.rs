@@ -26,8 +26,8 @@ use fanfare::http::refuse;
 use fanfare::id::{FormatId, Gather, PeerId, Priority, UserKey};
 use fanfare::shard::{Disconnect, Shard};
 use fanfare::topic::check_topic;
-use fanfare::ws::OpCode;
 use fanfare::ws::encode::put_frame;
+use fanfare::ws::{OpCode, Payload};
 use hyper::Request;
 use hyper::body::Incoming;
 
@@ -98,12 +98,9 @@ impl Session for LineSession {
         Flow::Continue
     }
 
-    fn message(&mut self, shard: &Shard, peer: PeerId, opcode: OpCode, payload: &[u8]) -> Flow {
-        if opcode != OpCode::Text {
+    fn message(&mut self, shard: &Shard, peer: PeerId, payload: Payload<'_>) -> Flow {
+        let Payload::Text(line) = payload else {
             return Flow::End(Disconnect::Unsupported);
-        }
-        let Ok(line) = str::from_utf8(payload) else {
-            return Flow::End(Disconnect::Protocol(1007));
         };
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         let (topic, text) = rest.split_once(' ').unwrap_or((rest, ""));

@@ -45,7 +45,7 @@ fn outcome(
                 Ok(Some(Event::Fragment)) => continue,
                 Ok(Some(Event::Compressed)) => decoder
                     .inflate(&mut input, &mut inflater)
-                    .map(|(opcode, payload)| Some(Event::Message { opcode, payload })),
+                    .map(|payload| Some(Event::Message(payload))),
                 other => other,
             };
             match event {
@@ -63,11 +63,8 @@ fn outcome(
 }
 
 fn tell(event: &Event<'_>) -> String {
-    if let Event::Message { opcode, payload } = event {
-        assert!(payload.len() <= LIMITS.message_bytes_max);
-        if *opcode == fanfare::ws::OpCode::Text {
-            std::str::from_utf8(payload).expect("text is checked");
-        }
+    if let Event::Message(payload) = event {
+        assert!(payload.bytes().len() <= LIMITS.message_bytes_max);
     }
     format!("{event:?}")
 }

@@ -18,7 +18,7 @@ use crate::net::Stream;
 use crate::process::{RateLimited, Reservation};
 use crate::shard::{Disconnect, Shard, Unfinished};
 use crate::ws::deflate::{Agreed, Inflater};
-use crate::ws::{CloseCode, Decoder, DecoderLimits, Event, Input, OpCode, ProtocolError};
+use crate::ws::{CloseCode, Decoder, DecoderLimits, Event, Input, OpCode, Payload, ProtocolError};
 
 /// Starts the connection that `claim` describes. `rest`: bytes received after the upgrade request.
 pub(super) fn start(
@@ -348,7 +348,7 @@ impl WebSocketDriver {
             };
             // Rate limits are checked before a message is inflated or parsed.
             let rate = match event {
-                Event::Message { .. } | Event::Compressed => {
+                Event::Message(_) | Event::Compressed => {
                     unfinished = Unfinished::New;
                     self.connection.shard.counters.messages_in.add(1);
                     record.quota.admit(&self.connection.shard)
@@ -364,12 +364,10 @@ impl WebSocketDriver {
                 Event::Compressed if matches!(rate, Rate::DroppedUnread(_)) && !may_pass_over => {
                     break Some(Stop::End(Disconnect::RateExceeded));
                 }
-                Event::Message { .. } | Event::Compressed
-                    if matches!(rate, Rate::DroppedUnread(_)) =>
-                {
-                    Some((OpCode::Text, &mut [][..]))
+                Event::Message(_) | Event::Compressed if matches!(rate, Rate::DroppedUnread(_)) => {
+                    Some(Payload::Text(""))
                 }
-                Event::Message { opcode, payload } => Some((opcode, payload)),
+                Event::Message(payload) => Some(payload),
                 Event::Compressed => match self.decoder.inflate(&mut input, inflater) {
                     Ok(message) => Some(message),
                     Err(error) => break Some(self.protocol_error(error)),
@@ -396,22 +394,21 @@ impl WebSocketDriver {
                 }
             };
             let (mut frames, mut size) = (1, 0);
-            if let Some((opcode, payload)) = message {
-                size = payload.len();
+            if let Some(payload) = message {
+                size = payload.bytes().len();
                 self.connection
                     .shard
                     .counters
                     .message_sizes
                     .record(size as f64);
                 let (shard, peer) = (&self.connection.shard, self.connection.peer);
-                let given = (opcode, &*payload, over);
-                let (flow, more) = deliver(&mut record, shard, peer, given);
+                let (flow, more) = deliver(&mut record, shard, peer, (payload, over));
                 frames += more as usize;
                 match flow {
                     Flow::Continue => {}
                     Flow::End(why) => break Some(Stop::End(why)),
                     Flow::Wait => {
-                        let message = Some((opcode, payload.to_vec(), over));
+                        let message = Some((payload.opcode(), payload.bytes().to_vec(), over));
                         break Some(Stop::Full(Unprocessed {
                             message,
                             ..Unprocessed::behind(&input)
@@ -444,16 +441,17 @@ impl WebSocketDriver {
 
     /// Processes input that was kept.
     fn resume(&mut self, mut kept: Box<KeptInput>) {
-        if let Some((opcode, payload, over)) = kept.message.take() {
+        if let Some((opcode, bytes, over)) = kept.message.take() {
+            let payload = Payload::new(opcode, &bytes).expect("it was checked when it came");
             let mut record = self.connection.take_record();
             let (shard, peer) = (&self.connection.shard, self.connection.peer);
-            let (flow, _) = deliver(&mut record, shard, peer, (opcode, &payload[..], over));
+            let (flow, _) = deliver(&mut record, shard, peer, (payload, over));
             self.connection.put_record(record);
             match flow {
                 Flow::Continue => {}
                 Flow::End(why) => return self.begin_close(why),
                 Flow::Wait => {
-                    kept.message = Some((opcode, payload, over));
+                    kept.message = Some((opcode, bytes, over));
                     self.kept = Some(kept);
                     return;
                 }
@@ -491,15 +489,15 @@ fn deliver(
     Record { session, quota, .. }: &mut Record,
     shard: &Shard,
     peer: PeerId,
-    (opcode, payload, over): (OpCode, &[u8], Option<RateLimited>),
+    (payload, over): (Payload<'_>, Option<RateLimited>),
 ) -> (Flow, u32) {
     if let Some(over) = over {
-        let flow = session.limited(shard, peer, (opcode, payload), over);
+        let flow = session.limited(shard, peer, payload, over);
         let more = session.take_uncharged();
         quota.charge_dropped(more, shard);
         return (flow, more);
     }
-    let flow = session.message(shard, peer, opcode, payload);
+    let flow = session.message(shard, peer, payload);
     let more = session.take_uncharged();
     quota.charge(more, shard);
     (flow, more)

@@ -7,7 +7,7 @@ use crate::engine::Outcome;
 use crate::id::{PeerId, UserKey};
 use crate::process::{LimitReached, RateLimited};
 use crate::shard::{Disconnect, Shard};
-use crate::ws::OpCode;
+use crate::ws::Payload;
 
 /// What the connection's task does after a message.
 #[must_use]
@@ -69,17 +69,17 @@ pub trait Session: Debug {
     }
 
     /// Processes a message, a new one or one that was answered with [`Flow::Wait`].
-    fn message(&mut self, shard: &Shard, peer: PeerId, opcode: OpCode, payload: &[u8]) -> Flow;
+    fn message(&mut self, shard: &Shard, peer: PeerId, payload: Payload<'_>) -> Flow;
 
     /// As [`Self::message`], for a message that exceeds a rate limit: it is answered with an error and dropped.
     fn limited(
         &mut self,
         shard: &Shard,
         peer: PeerId,
-        (opcode, payload): (OpCode, &[u8]),
+        payload: Payload<'_>,
         over: RateLimited,
     ) -> Flow {
-        let _ = (shard, peer, opcode, payload, over);
+        let _ = (shard, peer, payload, over);
         Flow::Continue
     }
 

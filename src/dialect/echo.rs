@@ -16,7 +16,7 @@ use crate::http::refuse;
 use crate::id::{FormatId, Gather, PeerId, Priority, UserKey};
 use crate::service::Endpoint;
 use crate::shard::Shard;
-use crate::ws::OpCode;
+use crate::ws::Payload;
 
 /// The echo protocol.
 #[derive(Debug)]
@@ -83,8 +83,8 @@ impl Session for EchoSession {
         Flow::Continue
     }
 
-    fn message(&mut self, shard: &Shard, peer: PeerId, opcode: OpCode, payload: &[u8]) -> Flow {
-        shard.send(peer, Priority::Normal, opcode, payload);
+    fn message(&mut self, shard: &Shard, peer: PeerId, payload: Payload<'_>) -> Flow {
+        shard.send(peer, Priority::Normal, payload.opcode(), payload.bytes());
         Flow::Continue
     }
 

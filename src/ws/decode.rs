@@ -9,7 +9,7 @@ use super::error::ProtocolError;
 use super::header::{Header, OpCode};
 use super::input::Input;
 use super::message::Message;
-use super::utf8;
+use super::payload::Payload;
 use partial::{Frame, Partial};
 use small::Small;
 
@@ -28,13 +28,7 @@ pub struct DecoderLimits {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A complete message.
-    Message {
-        /// [`OpCode::Text`] or [`OpCode::Binary`].
-        opcode: OpCode,
-        /// Unmasked and inflated. Text has been checked to be UTF-8. Mutable, for parsers that
-        /// work in place.
-        payload: &'a mut [u8],
-    },
+    Message(Payload<'a>),
     /// A fragment of an unfinished message: no payload, but it counts as work done.
     Fragment,
     /// A complete compressed message. [`Decoder::inflate`] returns it, unless [`Decoder::next`] is called first: a
@@ -54,7 +48,7 @@ pub enum Event<'a> {
 /// arrives in pieces is collected in one buffer that grows with what has arrived.
 ///
 /// ```
-/// use fanfare::ws::{Decoder, DecoderLimits, Event, Input, OpCode};
+/// use fanfare::ws::{Decoder, DecoderLimits, Event, Input, Payload};
 ///
 /// let mut decoder = Decoder::new(DecoderLimits { message_bytes_max: 1024 }, None);
 /// let mut read = *b"\x82\x85\0\0\0\0hello\x89\x80\0\0";
@@ -62,8 +56,8 @@ pub enum Event<'a> {
 /// let mut messages = 0;
 /// while let Some(event) = decoder.next(&mut input)? {
 ///     match event {
-///         Event::Message { opcode, payload } => {
-///             assert_eq!((opcode, &*payload), (OpCode::Binary, &b"hello"[..]));
+///         Event::Message(payload) => {
+///             assert_eq!(payload, Payload::Binary(b"hello"));
 ///             messages += 1;
 ///         }
 ///         Event::Compressed => unreachable!("it was not agreed on"),
@@ -156,21 +150,14 @@ impl Decoder {
         {
             input.advance(small.header_len);
             let range = input.payload(small.payload_len, small.key);
-            let payload = input.at(range);
-            if small.opcode == OpCode::Text && utf8::check(payload).is_err() {
-                self.closed = true;
-                return Err(ProtocolError::InvalidUtf8);
-            }
-            return Ok(Some(Event::Message {
-                opcode: small.opcode,
-                payload,
-            }));
+            let payload = Payload::new(small.opcode, input.at(range));
+            self.closed = payload.is_err();
+            return payload.map(|payload| Some(Event::Message(payload)));
         }
         self.next_any(input)
     }
 
-    /// Inflates the message of the last [`Event::Compressed`], with the same `input`; returns its opcode and payload as
-    /// [`Event::Message`] has them.
+    /// Inflates the message of the last [`Event::Compressed`], with the same `input`.
     ///
     /// `inflater` is shared by all connections of a thread; if a client keeps a context, its decoder has its own
     /// and uses that.
@@ -188,23 +175,25 @@ impl Decoder {
         &'a mut self,
         input: &mut Input<'_>,
         inflater: &mut Inflater,
-    ) -> Result<(OpCode, &'a mut [u8]), ProtocolError> {
+    ) -> Result<Payload<'a>, ProtocolError> {
         let whole = self.partial.as_mut().and_then(|it| it.compressed.take());
         let Whole {
             opcode, payload, ..
         } = whole.expect("the last event was a compressed message");
         let inflated = match payload {
-            PayloadPlace::Input(range) => self.inflated(opcode, input.at(range), inflater),
+            PayloadPlace::Input(range) => self.inflated(input.at(range), inflater),
             PayloadPlace::Lent => {
                 let compressed = std::mem::take(&mut self.partial().lent);
-                self.inflated(opcode, &compressed, inflater)
+                self.inflated(&compressed, inflater)
             }
         };
         match inflated {
             Ok(lent) => {
-                let payload = &mut self.partial().lent;
-                *payload = lent;
-                Ok((opcode, payload))
+                let partial = self.partial.get_or_insert_default();
+                partial.lent = lent;
+                let payload = Payload::new(opcode, &partial.lent);
+                self.closed = payload.is_err();
+                payload
             }
             Err(error) => Err(self.fail(error)),
         }
@@ -264,7 +253,11 @@ impl Decoder {
                 self.closed = true;
                 Event::Close(close::parse(payload)?)
             }
-            opcode => Event::Message { opcode, payload },
+            opcode => {
+                let payload = Payload::new(opcode, payload);
+                self.closed = payload.is_err();
+                Event::Message(payload?)
+            }
         }))
     }
 
@@ -288,7 +281,7 @@ impl Decoder {
         if frame.opcode.is_control() {
             Ok(self.control(frame, input).map(Step::Whole))
         } else if frame.fin && frame.opcode != OpCode::Continuation && frame.is_whole_in(input) {
-            whole_message(frame, input).map(|whole| Some(Step::Whole(whole)))
+            Ok(Some(Step::Whole(whole_message(frame, input))))
         } else {
             self.fragment(frame, input)
         }
@@ -437,7 +430,6 @@ impl Decoder {
         let Some(message) = partial.message.take_if(|_| frame.fin) else {
             return Ok(Some(Step::Fragment));
         };
-        message.check_end()?;
         partial.lent = message.bytes.join();
         Ok(Some(Step::Whole(Whole {
             opcode: message.opcode,
@@ -446,10 +438,9 @@ impl Decoder {
         })))
     }
 
-    /// Inflates a complete message, and checks UTF-8 if it is text.
+    /// Inflates a complete message.
     fn inflated(
         &mut self,
-        opcode: OpCode,
         compressed: &[u8],
         shared: &mut Inflater,
     ) -> Result<Vec<u8>, ProtocolError> {
@@ -461,24 +452,17 @@ impl Decoder {
             Compression::Off | Compression::PerMessage => shared,
         };
         inflater.inflate(compressed, self.message_bytes_max, &mut payload)?;
-        if opcode == OpCode::Text {
-            utf8::check(&payload)?;
-        }
         Ok(payload)
     }
 }
 
 /// Takes an unfragmented message that lies in `input` in one piece.
-fn whole_message(mut frame: Frame, input: &mut Input<'_>) -> Result<Whole, ProtocolError> {
-    let range = frame.take(input);
-    if frame.opcode == OpCode::Text && !frame.compressed {
-        utf8::check(input.at(range.clone()))?;
-    }
-    Ok(Whole {
+fn whole_message(mut frame: Frame, input: &mut Input<'_>) -> Whole {
+    Whole {
         opcode: frame.opcode,
-        payload: PayloadPlace::Input(range),
+        payload: PayloadPlace::Input(frame.take(input)),
         compressed: frame.compressed,
-    })
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ pub(super) struct Message {
     /// `bytes` is a DEFLATE stream, inflated once it is complete.
     pub(super) compressed: bool,
     pub(super) bytes: Segments,
-    /// The UTF-8 check of uncompressed text.
+    /// The UTF-8 check of uncompressed text so far. The whole text is checked by
+    /// [`Payload::new`](super::Payload::new).
     text: utf8::Checker,
 }
 
@@ -37,14 +38,6 @@ impl Message {
         self.bytes.append(chunk, len_max);
         Ok(())
     }
-
-    /// Checks that a text does not end inside a character. Called after the last byte.
-    pub(super) fn check_end(&self) -> Result<(), ProtocolError> {
-        match self.text.is_whole() {
-            true => Ok(()),
-            false => Err(ProtocolError::InvalidUtf8),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -57,9 +50,7 @@ mod tests {
         for byte in "añ€😀".bytes() {
             message.append(&[byte], 100).unwrap();
         }
-        assert_eq!(message.check_end(), Ok(()));
         message.append(b"\xed", 100).unwrap();
-        assert_eq!(message.check_end(), Err(ProtocolError::InvalidUtf8));
         assert_eq!(
             message.append(b"\xa0", 100),
             Err(ProtocolError::InvalidUtf8)

@@ -39,11 +39,11 @@ pub(super) fn decode_read(
     let mut input = Input::new(&mut read);
     while let Some(event) = decoder.next(&mut input)? {
         events.push(match event {
-            Event::Message { opcode, payload } => (opcode, payload.to_vec()),
+            Event::Message(payload) => (payload.opcode(), payload.bytes().to_vec()),
             Event::Fragment => continue,
             Event::Compressed => {
-                let (opcode, payload) = decoder.inflate(&mut input, inflater)?;
-                (opcode, payload.to_vec())
+                let payload = decoder.inflate(&mut input, inflater)?;
+                (payload.opcode(), payload.bytes().to_vec())
             }
             Event::Ping(payload) => (OpCode::Ping, payload.to_vec()),
             Event::Pong(payload) => (OpCode::Pong, payload.to_vec()),

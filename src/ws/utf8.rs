@@ -1,40 +1,6 @@
-//! UTF-8 checks of text messages, whole or in pieces (RFC 6455 section 8.1).
+//! UTF-8 checks of text messages in pieces (RFC 6455 section 8.1).
 
 use super::error::ProtocolError;
-
-/// Up to this length in bytes, an ASCII check comes before the general one.
-const SHORT: usize = 1024;
-
-/// Checks a whole text. Most texts are short and ASCII, which takes half the time.
-#[inline]
-pub(super) fn check(text: &[u8]) -> Result<(), ProtocolError> {
-    if text.len() <= SHORT && is_ascii(text) {
-        return Ok(());
-    }
-    match simdutf8::basic::from_utf8(text) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(ProtocolError::InvalidUtf8),
-    }
-}
-
-/// Like `text.is_ascii()`, without a branch for every block and without a loop over the last bytes.
-#[inline]
-fn is_ascii(text: &[u8]) -> bool {
-    const BLOCK: usize = 32;
-    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
-    // The last block overlaps the one before it.
-    let Some(last) = text.last_chunk::<BLOCK>() else {
-        return text.is_ascii();
-    };
-    let (blocks, _) = text.as_chunks::<BLOCK>();
-    let mut seen = [0u64; BLOCK / 8];
-    for block in blocks.iter().chain([last]) {
-        for (seen, word) in seen.iter_mut().zip(block.as_chunks::<8>().0) {
-            *seen |= u64::from_ne_bytes(*word);
-        }
-    }
-    seen.iter().fold(0, |all, word| all | word) & HIGH_BITS == 0
-}
 
 /// Checks a text that arrives in pieces.
 #[derive(Debug)]
@@ -75,11 +41,6 @@ impl Checker {
         Ok(())
     }
 
-    /// Whether the text so far does not end inside a character.
-    pub(super) const fn is_whole(&self) -> bool {
-        self.begun_len == 0
-    }
-
     fn begin(&mut self, begun: &[u8]) {
         self.begun_len = begun.len();
         self.begun[..begun.len()].copy_from_slice(begun);
@@ -90,7 +51,7 @@ impl Checker {
 /// begin a character whose rest has not arrived.
 ///
 /// Fails at the first byte that cannot occur at its place in a valid text.
-pub(super) fn check_prefix(text: &[u8]) -> Result<usize, ProtocolError> {
+fn check_prefix(text: &[u8]) -> Result<usize, ProtocolError> {
     match simdutf8::compat::from_utf8(text) {
         Ok(_) => Ok(text.len()),
         Err(error) if error.error_len().is_none() => Ok(error.valid_up_to()),
@@ -101,6 +62,7 @@ pub(super) fn check_prefix(text: &[u8]) -> Result<usize, ProtocolError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ws::{OpCode, Payload};
 
     /// Asserts that the prefix of `bad_at` bytes is accepted and one byte more is refused.
     fn check_bad(text: &[u8], bad_at: usize) {
@@ -111,7 +73,8 @@ mod tests {
             let refused = Err(ProtocolError::InvalidUtf8);
             assert_eq!(check_prefix(&bytes[..=lead + bad_at]), refused, "{text:x?}");
             assert_eq!(check_prefix(&bytes), refused, "{text:x?}");
-            assert_eq!(check(&bytes), Err(ProtocolError::InvalidUtf8), "{text:x?}");
+            let whole = Payload::new(OpCode::Text, &bytes);
+            assert_eq!(whole, Err(ProtocolError::InvalidUtf8), "{text:x?}");
             for size in 1..=8 {
                 let mut checker = Checker::new();
                 let mut pieces = bytes.chunks(size);
@@ -123,7 +86,7 @@ mod tests {
                 for piece in bytes[..lead + bad_at].chunks(size) {
                     assert_eq!(checker.check(piece), Ok(()), "{text:x?} by {size}");
                 }
-                assert_eq!(checker.is_whole(), bad_at == 0, "{text:x?} by {size}");
+                assert_eq!(checker.begun_len == 0, bad_at == 0, "{text:x?} by {size}");
             }
         }
     }
@@ -159,23 +122,10 @@ mod tests {
                 assert_eq!(checker.check(b""), Ok(()));
                 at += piece.len();
                 assert_eq!(
-                    checker.is_whole(),
+                    checker.begun_len == 0,
                     text.is_char_boundary(at),
                     "{at} by {size}"
                 );
-            }
-        }
-    }
-
-    #[test]
-    fn one_byte_that_is_not_ascii_is_seen_anywhere() {
-        for len in (0..200).chain([1023, 1024, 1025]) {
-            let mut text = vec![b'a'; len];
-            assert!(is_ascii(&text) && check(&text).is_ok());
-            for at in 0..len {
-                text[at] = 0x80;
-                assert!(!is_ascii(&text) && check(&text).is_err(), "{at} of {len}");
-                text[at] = 0x7f;
             }
         }
     }

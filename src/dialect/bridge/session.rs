@@ -9,7 +9,7 @@ use crate::metrics::Limited;
 use crate::process::{AlreadyConnected, Login};
 use crate::shard::{Disconnect, PROBE_MS_MAX, Shard};
 use crate::topic;
-use crate::ws::OpCode;
+use crate::ws::Payload;
 
 /// The session of a WebSocket connection of the bridge protocol.
 #[derive(Debug)]
@@ -111,12 +111,9 @@ impl Session for BridgeSession {
         }
     }
 
-    fn message(&mut self, shard: &Shard, peer: PeerId, opcode: OpCode, payload: &[u8]) -> Flow {
-        if opcode != OpCode::Text {
+    fn message(&mut self, shard: &Shard, peer: PeerId, payload: Payload<'_>) -> Flow {
+        let Payload::Text(text) = payload else {
             return Flow::End(Disconnect::Unsupported);
-        }
-        let Ok(text) = simdutf8::basic::from_utf8(payload) else {
-            return Flow::End(Disconnect::Protocol(1007));
         };
         match Inbound::parse(text) {
             Inbound::Answer(answer) => {

@@ -20,7 +20,7 @@ use crate::metrics::Limited;
 use crate::process::{LimitReached, RateLimited};
 use crate::shard::{ConnectionInfo, ConnectionUser, Disconnect, Shard};
 use crate::topic::{self, NameError, Selector};
-use crate::ws::OpCode;
+use crate::ws::Payload;
 use subscriptions::Subscriptions;
 
 /// The session of a WebSocket connection of the events protocol.
@@ -305,19 +305,16 @@ impl Session for EventsSession {
         Flow::Continue
     }
 
-    fn message(&mut self, shard: &Shard, peer: PeerId, opcode: OpCode, payload: &[u8]) -> Flow {
+    fn message(&mut self, shard: &Shard, peer: PeerId, payload: Payload<'_>) -> Flow {
         if !self.may_answer(shard, peer) {
             return Flow::Wait;
         }
-        match (self.encoding, opcode) {
-            (Encoding::Json | Encoding::JsonBatch, OpCode::Text) => {
-                match simdutf8::basic::from_utf8(payload) {
-                    Ok(text) => self.text(shard, peer, text),
-                    Err(_) => Flow::End(Disconnect::Protocol(1007)),
-                }
+        match (self.encoding, payload) {
+            (Encoding::Json | Encoding::JsonBatch, Payload::Text(text)) => {
+                self.text(shard, peer, text)
             }
-            (Encoding::Msgpack, OpCode::Binary) => shard.with_text(|text| {
-                if let Err(why) = msgpack::to_json(payload, text) {
+            (Encoding::Msgpack, Payload::Binary(packed)) => shard.with_text(|text| {
+                if let Err(why) = msgpack::to_json(packed, text) {
                     let message = format!("Not a MessagePack message: {why}");
                     error(shard, peer, &Refusal::invalid(None, message));
                     return Flow::Continue;
@@ -334,19 +331,18 @@ impl Session for EventsSession {
         &mut self,
         shard: &Shard,
         peer: PeerId,
-        (opcode, payload): (OpCode, &[u8]),
+        payload: Payload<'_>,
         over: RateLimited,
     ) -> Flow {
         if !self.may_answer(shard, peer) {
             return Flow::Wait;
         }
-        match (self.encoding, opcode) {
-            (Encoding::Json | Encoding::JsonBatch, OpCode::Text) => {
-                let text = str::from_utf8(payload).unwrap_or("");
+        match (self.encoding, payload) {
+            (Encoding::Json | Encoding::JsonBatch, Payload::Text(text)) => {
                 self.drop_message(shard, peer, &Envelope::read(text), over)
             }
-            (Encoding::Msgpack, OpCode::Binary) => shard.with_text(|text| {
-                let is_read = msgpack::to_json(payload, text).is_ok();
+            (Encoding::Msgpack, Payload::Binary(packed)) => shard.with_text(|text| {
+                let is_read = msgpack::to_json(packed, text).is_ok();
                 let text = str::from_utf8(text).ok().filter(|_| is_read);
                 let message = Envelope::read(text.unwrap_or(""));
                 self.drop_message(shard, peer, &message, over)

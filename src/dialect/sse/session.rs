@@ -11,7 +11,7 @@ use crate::http::{event_stream_head, refuse_raw_with};
 use crate::id::{PeerId, Priority};
 use crate::shard::{Disconnect, Shard};
 use crate::sse::{EventsRequest, GapReason, StreamGap, put_gap};
-use crate::ws::OpCode;
+use crate::ws::Payload;
 
 /// The session of an SSE connection.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Session for StreamSession {
         Flow::Continue
     }
 
-    fn message(&mut self, _: &Shard, _: PeerId, _: OpCode, _: &[u8]) -> Flow {
+    fn message(&mut self, _: &Shard, _: PeerId, _: Payload<'_>) -> Flow {
         Flow::Continue
     }
 
