@@ -42,13 +42,14 @@ impl Routes {
         dialects: Dialects,
     ) -> Self {
         let endpoints = endpoints(config, &dialects);
+        let protocols: Vec<&str> = dialects.iter().map(|dialect| dialect.openapi()).collect();
         let shared = Arc::new(Shared {
             config: config.clone(),
             process: process.clone(),
             phase,
             authenticator: authenticator.clone(),
             started: Instant::now(),
-            openapi: openapi::document(config, &endpoints).to_string(),
+            openapi: openapi::document(config, &protocols, &endpoints).to_string(),
         });
         Self { shared, dialects }
     }

@@ -10,7 +10,8 @@ use crate::config::Config;
 use crate::http::{Answer, respond};
 use crate::service::{Endpoint, State};
 
-/// All operations at their default paths, with the credentials that they take where some are required.
+/// The operations of no protocol, and what all operations refer to. Each at its default path, with the credentials that
+/// it takes where some are required.
 const DOCUMENT: &str = include_str!("openapi.json");
 
 /// Answers with the document.
@@ -18,23 +19,27 @@ pub(super) async fn openapi(Shared(state): Shared<Arc<State>>) -> Answer {
     respond(200, "application/json", state.openapi.clone())
 }
 
-/// The document of a gateway with these endpoints.
+/// The document of a gateway with these endpoints, which are described here or by one of the `protocols`.
 ///
 /// # Panics
-/// One of them is not in the document.
-pub(super) fn document(config: &Config, endpoints: &[Endpoint]) -> Value {
-    let mut document: Value = serde_json::from_str(DOCUMENT).expect("our own document is JSON");
+/// An endpoint is not described, or a description is not JSON.
+pub(super) fn document(config: &Config, protocols: &[&str], endpoints: &[Endpoint]) -> Value {
+    let mut document = Value::Null;
+    for part in protocols.iter().chain([&DOCUMENT]) {
+        let part = serde_json::from_str(part).expect("a description is JSON");
+        merge(&mut document, part);
+    }
     let mut paths = Map::new();
     for endpoint in endpoints {
         let method = endpoint.method.as_str().to_ascii_lowercase();
         let mut operation = document["paths"][endpoint.described_at][&method].clone();
         assert!(
             operation.is_object(),
-            "openapi.json lacks {}",
+            "no openapi.json has {}",
             endpoint.described_at
         );
         operation["operationId"] = operation_id(&method, &endpoint.path).into();
-        operation["security"] = security(config, &operation);
+        operation["security"] = security(config, endpoint, &operation);
         let parameters = operation
             .get_mut("parameters")
             .and_then(Value::as_array_mut);
@@ -56,6 +61,19 @@ pub(super) fn document(config: &Config, endpoints: &[Endpoint]) -> Value {
     document
 }
 
+/// Adds what `part` has to `document`: members of objects, and items of lists behind those there are.
+fn merge(document: &mut Value, part: Value) {
+    match (document, part) {
+        (Value::Object(all), Value::Object(part)) => {
+            for (name, value) in part {
+                merge(all.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(all), Value::Array(part)) => all.extend(part),
+        (place, part) => *place = part,
+    }
+}
+
 /// A name that is unique among operations.
 fn operation_id(method: &str, path: &str) -> String {
     let words = path.split(|c: char| !c.is_ascii_alphanumeric());
@@ -67,14 +85,13 @@ fn operation_id(method: &str, path: &str) -> String {
 }
 
 /// The alternative security requirements of an operation; an empty object means that none is required.
-fn security(config: &Config, operation: &Value) -> Value {
+fn security(config: &Config, endpoint: &Endpoint, operation: &Value) -> Value {
     let described = &operation["security"];
     let is_for_clients = described[1].get("token").is_some();
-    let has_bridge_key = operation["tags"][0] == "Bridge" && config.bridge.api_key.is_some();
     match (config.events.auth_required, is_for_clients) {
         (true, _) => described.clone(),
         (false, true) => json!([{}, described[0], described[1]]),
-        (false, false) if has_bridge_key => described.clone(),
+        (false, false) if endpoint.always_asks => described.clone(),
         (false, false) => json!([]),
     }
 }
@@ -107,7 +124,11 @@ mod tests {
             history::LIMIT_MAX
         );
         let of_names = format!("\"maxLength\": {NAME_BYTES_MAX}");
-        let lengths = DOCUMENT.matches("maxLength").count();
-        assert_eq!(DOCUMENT.matches(&of_names).count(), lengths);
+        let events = include_str!("../dialect/events/openapi.json");
+        for document in [DOCUMENT, events] {
+            let lengths = document.matches("maxLength").count();
+            assert_eq!(document.matches(&of_names).count(), lengths);
+            assert!(lengths > 0);
+        }
     }
 }

@@ -25,6 +25,12 @@ pub trait Dialect: Debug + Send + Sync {
         Vec::new()
     }
 
+    /// The description of its HTTP endpoints and of its connections, each at its default path: the part of an OpenAPI
+    /// document.
+    fn openapi(&self) -> &'static str {
+        "{}"
+    }
+
     /// Decides about a request to a path whose route is [`Route::Connection`].
     ///
     /// # Errors

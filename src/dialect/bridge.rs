@@ -54,6 +54,10 @@ impl Dialect for Bridge {
         is_own.then_some(Route::Connection)
     }
 
+    fn openapi(&self) -> &'static str {
+        include_str!("bridge/openapi.json")
+    }
+
     fn endpoints(&self, config: &Config) -> Vec<Endpoint> {
         api::endpoints(config)
     }

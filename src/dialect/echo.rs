@@ -41,6 +41,10 @@ impl Dialect for Echo {
         })
     }
 
+    fn openapi(&self) -> &'static str {
+        include_str!("echo/openapi.json")
+    }
+
     fn endpoints(&self, config: &Config) -> Vec<Endpoint> {
         match config.debug.echo {
             true => vec![Endpoint::claimed("/debug/echo")],

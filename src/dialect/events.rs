@@ -66,6 +66,10 @@ impl Dialect for Events {
         })
     }
 
+    fn openapi(&self) -> &'static str {
+        include_str!("events/openapi.json")
+    }
+
     fn endpoints(&self, config: &Config) -> Vec<Endpoint> {
         let mut endpoints = vec![
             Endpoint::post("/api/v1/events", api::publish),

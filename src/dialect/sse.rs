@@ -41,6 +41,10 @@ impl Dialect for Sse {
         })
     }
 
+    fn openapi(&self) -> &'static str {
+        include_str!("sse/openapi.json")
+    }
+
     fn endpoints(&self, config: &Config) -> Vec<Endpoint> {
         match config.sse.enabled {
             true => vec![Endpoint::claimed("/api/v1/sse")],

@@ -17,8 +17,10 @@ pub struct Endpoint {
     pub(crate) method: Method,
     /// The path; parameters are names in braces.
     pub(crate) path: String,
-    /// Its path in `api/openapi.json`.
+    /// Its path in the `openapi.json` that describes it.
     pub(crate) described_at: &'static str,
+    /// Whether it asks for a credential even where clients need none.
+    pub(crate) always_asks: bool,
     /// The handler; `None` where `conn` claims the socket before the router sees the request.
     handler: Option<MethodRouter<Arc<State>>>,
     /// The handler of requests that bypass the router.
@@ -81,11 +83,20 @@ impl Endpoint {
         }
     }
 
+    /// The same operation, which asks for a credential even where clients need none.
+    pub(crate) fn asking(self, always_asks: bool) -> Self {
+        Self {
+            always_asks,
+            ..self
+        }
+    }
+
     fn new(method: Method, path: &'static str, handler: Option<MethodRouter<Arc<State>>>) -> Self {
         Self {
             method,
             path: path.to_owned(),
             described_at: path,
+            always_asks: false,
             handler,
             shortcut: None,
         }

@@ -28,15 +28,19 @@ const JSON: &str = "application/json";
 /// The protocol's endpoints.
 pub(super) fn endpoints(config: &Config) -> Vec<Endpoint> {
     let paths = &config.bridge;
-    match paths.enabled {
-        true => vec![
-            Endpoint::post("/sse/push", push).at(&paths.push_path),
-            Endpoint::post("/sse/push/batch", push_batch).at(&paths.batch_path),
-            Endpoint::post("/sse/send", send).at(&paths.send_path),
-            Endpoint::claimed("/ws").at(&paths.ws_path),
-        ],
-        false => Vec::new(),
+    if !paths.enabled {
+        return Vec::new();
     }
+    let posts = [
+        Endpoint::post("/sse/push", push).at(&paths.push_path),
+        Endpoint::post("/sse/push/batch", push_batch).at(&paths.batch_path),
+        Endpoint::post("/sse/send", send).at(&paths.send_path),
+    ];
+    let has_key = paths.api_key.is_some();
+    let posts = posts.into_iter().map(|post| post.asking(has_key));
+    posts
+        .chain([Endpoint::claimed("/ws").at(&paths.ws_path)])
+        .collect()
 }
 
 /// `POST /sse/push`: one message for one user.
