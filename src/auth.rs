@@ -4,7 +4,6 @@
 //! what is accepted, never the credential.
 
 mod api_keys;
-mod audience;
 mod authenticator;
 mod claims;
 mod failures;
@@ -18,6 +17,7 @@ mod permissions;
 mod refusals;
 mod rights;
 mod signing;
+mod texts;
 mod token;
 mod token_error;
 

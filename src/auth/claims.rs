@@ -7,13 +7,14 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
 
+use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::audience::Audience;
 use super::identity::SERVICE_ROLE;
 use super::name::is_name;
 use super::rights::Rights;
+use super::texts::Texts;
 use super::token_error::{Claim, TokenError};
 
 /// The claims that are evaluated; others are ignored, `iat` among them.
@@ -22,7 +23,7 @@ pub(super) struct Claims {
     pub(super) exp: Option<u64>,
     pub(super) nbf: Option<u64>,
     pub(super) iss: Option<String>,
-    pub(super) aud: Option<Audience>,
+    pub(super) aud: Option<Texts>,
     pub(super) sub: Option<String>,
     pub(super) user_id: Option<String>,
     pub(super) name: Option<String>,
@@ -57,8 +58,9 @@ impl<'de> Visitor<'de> for ClaimsVisitor<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claims, A::Error> {
         let mut claims = Claims::default();
         let mut seen = [false; Claim::NAMES.len()];
-        while let Some(ClaimKey(claim)) = map.next_key()? {
-            let Some(claim) = claim else {
+        while let Some(name) = map.next_key::<Cow<'_, str>>()? {
+            let known = Claim::NAMES.iter().find(|(known, _)| *known == name);
+            let Some(&(_, claim)) = known else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
@@ -85,63 +87,25 @@ impl<'de> Visitor<'de> for ClaimsVisitor<'_> {
     }
 }
 
-/// The name of a claim; `None` if the claim is not evaluated.
-struct ClaimKey(Option<Claim>);
-
-impl<'de> Deserialize<'de> for ClaimKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-
-        impl Visitor<'_> for KeyVisitor {
-            type Value = ClaimKey;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-
-            fn visit_str<E>(self, name: &str) -> Result<ClaimKey, E> {
-                let named = Claim::NAMES.iter().find(|(known, _)| *known == name);
-                Ok(ClaimKey(named.map(|(_, claim)| *claim)))
-            }
-        }
-
-        deserializer.deserialize_str(KeyVisitor)
-    }
-}
-
 /// Seconds of Unix time (RFC 7519 section 2). A fraction is cut off, as most libraries do.
+#[derive(Deserialize)]
+#[serde(try_from = "serde_json::Number")]
 struct NumericDate(u64);
 
-impl<'de> Deserialize<'de> for NumericDate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Seconds;
+impl TryFrom<serde_json::Number> for NumericDate {
+    type Error = &'static str;
 
-        impl Visitor<'_> for Seconds {
-            type Value = NumericDate;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("seconds of Unix time")
-            }
-
-            fn visit_u64<E>(self, seconds: u64) -> Result<NumericDate, E> {
-                Ok(NumericDate(seconds))
-            }
-
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "the fraction is cut off, and the range is checked"
-            )]
-            fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<NumericDate, E> {
-                if (0.0..FRACTIONAL_SECONDS_END).contains(&seconds) {
-                    Ok(NumericDate(seconds as u64))
-                } else {
-                    Err(E::custom("no time"))
-                }
-            }
-        }
-
-        deserializer.deserialize_any(Seconds)
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the fraction is cut off, and the range is checked"
+    )]
+    fn try_from(number: serde_json::Number) -> Result<Self, Self::Error> {
+        let fractional = number.as_f64();
+        let fractional = fractional.filter(|it| (0.0..FRACTIONAL_SECONDS_END).contains(it));
+        let whole = number.as_u64();
+        let seconds = whole.or_else(|| fractional.map(|it| it as u64));
+        seconds.map(Self).ok_or("no time")
     }
 }
 
@@ -161,45 +125,24 @@ impl<'de> Deserialize<'de> for ClaimName {
 
 /// A display name or a role: a string, or a list of strings, of which the service role is taken if present,
 /// otherwise the first. `null` and the empty string, which some issuers write for a missing value, are `None`.
+#[derive(Deserialize)]
+#[serde(try_from = "Option<Texts>")]
 struct DisplayName(Option<String>);
 
-impl<'de> Deserialize<'de> for DisplayName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Clone, Copy)]
-        struct DisplayNameVisitor;
+impl TryFrom<Option<Texts>> for DisplayName {
+    type Error = &'static str;
 
-        impl<'de> Visitor<'de> for DisplayNameVisitor {
-            type Value = DisplayName;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, a list of texts, or null")
+    fn try_from(texts: Option<Texts>) -> Result<Self, Self::Error> {
+        let mut counts: Option<String> = None;
+        for text in texts.iter().flat_map(Texts::iter) {
+            if !text.is_empty() && !is_name(text) {
+                return Err("no name");
             }
-
-            fn visit_unit<E>(self) -> Result<DisplayName, E> {
-                Ok(DisplayName(None))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<DisplayName, E> {
-                match text {
-                    "" => Ok(DisplayName(None)),
-                    name if is_name(name) => Ok(DisplayName(Some(name.to_owned()))),
-                    _ => Err(E::custom("no name")),
-                }
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<DisplayName, A::Error> {
-                let mut counts = None;
-                while let Some(text) = list.next_element::<Cow<'_, str>>()? {
-                    let DisplayName(name) = self.visit_str(&text)?;
-                    if counts.is_none() || name.as_deref() == Some(SERVICE_ROLE) {
-                        counts = name;
-                    }
-                }
-                Ok(DisplayName(counts))
+            if counts.is_none() || text == SERVICE_ROLE {
+                counts = Some(text.to_owned()).filter(|text| !text.is_empty());
             }
         }
-
-        deserializer.deserialize_any(DisplayNameVisitor)
+        Ok(Self(counts))
     }
 }
 

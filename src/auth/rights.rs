@@ -1,10 +1,6 @@
 //! The claim `fanfare` of a token: its user's rights.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::Serialize;
-use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::name::is_name;
 use crate::topic::{self, Selector};
@@ -12,48 +8,34 @@ use crate::topic::{self, Selector};
 /// The rights that a token states. Fields left out are up to the topics' namespaces.
 ///
 /// An unknown field is refused: a misspelt restriction must not be ignored.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Rights {
     /// Topics and patterns that may be subscribed to; all others are denied.
-    #[serde(
-        default,
-        deserialize_with = "non_null",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub subscribe: Option<Globs>,
     /// Topics and patterns that may be published to; all others are denied.
-    #[serde(
-        default,
-        deserialize_with = "non_null",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub publish: Option<Globs>,
     /// Topics and patterns that may be neither; overrides all else.
-    #[serde(default, skip_serializing_if = "Globs::is_empty")]
+    #[serde(skip_serializing_if = "Globs::is_empty")]
     pub deny: Globs,
     /// Commands that may be used; `*` is all of them.
-    #[serde(
-        default,
-        deserialize_with = "non_null",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub commands: Option<Names>,
     /// The limit of frames per minute, instead of the configured one; 0 is unlimited.
-    #[serde(
-        default,
-        deserialize_with = "non_null",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub frames_per_minute: Option<u32>,
 }
 
 /// Topics and patterns.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<String>")]
 pub struct Globs(Box<[Box<str>]>);
 
 /// Names of commands.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<String>")]
 pub struct Names(Box<[Box<str>]>);
 
 impl Globs {
@@ -114,19 +96,19 @@ impl Names {
     }
 }
 
-impl<'de> Deserialize<'de> for Globs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let texts = deserializer.deserialize_seq(StringList)?;
-        Self::new(texts.iter().map(|text| &**text))
-            .map_err(|_| de::Error::custom("neither a topic nor a pattern"))
+impl TryFrom<Vec<String>> for Globs {
+    type Error = &'static str;
+
+    fn try_from(globs: Vec<String>) -> Result<Self, Self::Error> {
+        Self::new(globs.iter().map(String::as_str)).map_err(|_| "neither a topic nor a pattern")
     }
 }
 
-impl<'de> Deserialize<'de> for Names {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let texts = deserializer.deserialize_seq(StringList)?;
-        Self::new(texts.iter().map(|text| &**text))
-            .map_err(|_| de::Error::custom("not the name of a command"))
+impl TryFrom<Vec<String>> for Names {
+    type Error = &'static str;
+
+    fn try_from(names: Vec<String>) -> Result<Self, Self::Error> {
+        Self::new(names.iter().map(String::as_str)).map_err(|_| "not the name of a command")
     }
 }
 
@@ -135,23 +117,4 @@ fn non_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
-}
-
-/// A list of strings, bounded by the token's length.
-struct StringList;
-
-impl<'de> Visitor<'de> for StringList {
-    type Value = Vec<Cow<'de, str>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of texts")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut texts = Vec::new();
-        while let Some(text) = list.next_element()? {
-            texts.push(text);
-        }
-        Ok(texts)
-    }
 }

@@ -11,11 +11,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Header;
 use jsonwebtoken::errors::ErrorKind;
 
-use super::audience::Audience;
 use super::claims::Claims;
 use super::identity::Identity;
 use super::key::KeySerial;
 use super::keyring::{KeyError, Keyring};
+use super::texts::Texts;
 use super::token_error::{Claim, TokenError};
 use crate::config::Auth;
 
@@ -124,8 +124,9 @@ impl TokenVerifier {
         if self.issuer.is_some() && claims.iss != self.issuer {
             return Err(TokenError::Issuer);
         }
-        let is_meant = |audience: &Audience| self.audience.iter().any(|us| audience.names(us));
-        if !self.audience.is_empty() && !claims.aud.as_ref().is_some_and(is_meant) {
+        let mut recipients = claims.aud.iter().flat_map(Texts::iter);
+        let is_meant = recipients.any(|name| self.audience.iter().any(|us| us == name));
+        if !self.audience.is_empty() && !is_meant {
             return Err(TokenError::Audience);
         }
         Ok(())
