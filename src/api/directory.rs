@@ -9,7 +9,7 @@ use axum::extract::{RawQuery, State as Shared};
 use axum::http::HeaderMap;
 use tokio::task::yield_now;
 
-use crate::http::{Answer, ClientAddress, refuse, respond};
+use crate::http::{Answer, ClientAddress, Rejection, refuse, respond};
 use crate::service::State;
 
 /// The largest and the default number of connections or subscriptions in one response.
@@ -24,11 +24,8 @@ pub(super) async fn connections(
     RawQuery(query): RawQuery,
     Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
-) -> Answer {
-    let limit = match open(&state, address, &headers, query.as_deref()) {
-        Ok(limit) => limit,
-        Err(answer) => return *answer,
-    };
+) -> Result<Answer, Rejection> {
+    let limit = open(&state, address, &headers, query.as_deref())?;
     let (mut total, mut authenticated, mut listed) = (0, 0, 0);
     let mut body = r#"{"connections":["#.to_owned();
     for shard in state.shard.shards() {
@@ -36,7 +33,7 @@ pub(super) async fn connections(
         while let Some(slot) = from {
             let asked = state.shard.ask_connections(shard, slot, limit - listed);
             let Ok(page) = asked.await else {
-                return refuse(503, "The gateway is stopping", &[]);
+                return Err(refuse(503, "The gateway is stopping", &[]).into());
             };
             total += page.total;
             authenticated += page.authenticated;
@@ -53,7 +50,7 @@ pub(super) async fn connections(
     let counts =
         format!(r#"],"total_connections":{total},"authenticated_connections":{authenticated}}}"#);
     body.push_str(&counts);
-    respond(200, JSON, body)
+    Ok(respond(200, JSON, body))
 }
 
 /// Answers with the subscribed topics and patterns and their client ids.
@@ -62,18 +59,15 @@ pub(super) async fn subscriptions(
     RawQuery(query): RawQuery,
     Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
-) -> Answer {
-    let limit = match open(&state, address, &headers, query.as_deref()) {
-        Ok(limit) => limit,
-        Err(answer) => return *answer,
-    };
+) -> Result<Answer, Rejection> {
+    let limit = open(&state, address, &headers, query.as_deref())?;
     let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut room = limit;
     for shard in state.shard.shards() {
         let mut from = Some(0);
         while let Some(slot) = from.filter(|_| room > 0) {
             let Ok(page) = state.shard.ask_subscriptions(shard, slot).await else {
-                return refuse(503, "The gateway is stopping", &[]);
+                return Err(refuse(503, "The gateway is stopping", &[]).into());
             };
             for (name, client_id) in page.pairs.into_iter().take(room) {
                 names.entry(name).or_default().push(client_id);
@@ -84,7 +78,7 @@ pub(super) async fn subscriptions(
         }
     }
     let body = serde_json::json!({ "subscriptions": names });
-    respond(200, JSON, body.to_string())
+    Ok(respond(200, JSON, body.to_string()))
 }
 
 /// Authenticates the service and reads `limit`.
@@ -93,7 +87,7 @@ fn open(
     address: IpAddr,
     headers: &HeaderMap,
     query: Option<&str>,
-) -> Result<usize, Box<Answer>> {
+) -> Result<usize, Rejection> {
     state.check_service(headers, address)?;
     let mut pairs = query.unwrap_or("").split('&');
     match pairs.find_map(|pair| pair.strip_prefix("limit=")) {
@@ -104,7 +98,7 @@ fn open(
             .filter(|limit| (1..=LIMIT_MAX).contains(limit))
             .ok_or_else(|| {
                 let why = format!("`limit` is from 1 to {LIMIT_MAX}");
-                Box::new(refuse(422, &why, &[]))
+                refuse(422, &why, &[]).into()
             }),
     }
 }

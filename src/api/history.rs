@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use crate::dialect::events::Writer;
 use crate::engine::Publication;
 use crate::engine::{HISTORY_BYTES_MAX, HistoryExcerpt};
-use crate::http::{Answer, ClientAddress, refuse, respond};
+use crate::http::{Answer, ClientAddress, Rejection, refuse, respond};
 use crate::id::Form;
 use crate::id::Position;
 use crate::service::State;
@@ -30,18 +30,15 @@ pub(super) async fn history(
     RawQuery(query): RawQuery,
     Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
-) -> Answer {
-    let service = match state.check_service(&headers, address) {
-        Ok(service) => service,
-        Err(answer) => return *answer,
-    };
+) -> Result<Answer, Rejection> {
+    let service = state.check_service(&headers, address)?;
     if let Err(why) = topic::check_topic(&name) {
-        return refuse(422, &format!("`topic`: {why}"), &[]);
+        return Err(refuse(422, &format!("`topic`: {why}"), &[]).into());
     }
     let may = service.permissions(&state.config);
     if !may.may_read(&name) {
         let why = "Reading a topic takes a token whose `fanfare.subscribe` covers it";
-        return refuse(403, why, &[]);
+        return Err(refuse(403, why, &[]).into());
     }
     let (mut since, mut limit) = (0, LIMIT_DEFAULT);
     for (key, value) in pairs(query.as_deref()) {
@@ -58,12 +55,12 @@ pub(super) async fn history(
         };
         if !is_good {
             let why = format!("`since` is an offset and `limit` from 1 to {LIMIT_MAX}");
-            return refuse(422, &why, &[]);
+            return Err(refuse(422, &why, &[]).into());
         }
     }
     match state.shard.history(&name, since, limit).await {
-        Some(kept) => respond(200, "application/json", body(&name, &kept)),
-        None => refuse(503, "The gateway is stopping", &[]),
+        Some(kept) => Ok(respond(200, "application/json", body(&name, &kept))),
+        None => Err(refuse(503, "The gateway is stopping", &[]).into()),
     }
 }
 

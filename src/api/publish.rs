@@ -7,14 +7,17 @@ use std::sync::Arc;
 use axum::extract::{Request, State as Shared};
 
 use crate::engine::KEY_BYTES_MAX;
-use crate::http::Answer;
+use crate::http::{Answer, Rejection};
 use crate::id::Priority;
 use crate::json::{Fields, Raw};
 use crate::service::{DEFAULT_NAME, Order, State, publish_one};
 
 /// `POST /api/v1/publish`: `{"topic", "type"?, "payload", "user_id"?, "priority"?, "id"?}`. With an `id` it is
 /// idempotent for five minutes: it is published once, and each response has the same offset.
-pub(super) async fn publish(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
+pub(super) async fn publish(
+    Shared(state): Shared<Arc<State>>,
+    request: Request,
+) -> Result<Answer, Rejection> {
     publish_one(&state, request, parse).await
 }
 

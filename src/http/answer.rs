@@ -8,6 +8,7 @@ use axum::http::header::{
     WWW_AUTHENTICATE,
 };
 use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse;
 use httpdate::fmt_http_date;
 
 /// The body of a response.
@@ -15,6 +16,22 @@ pub type AnswerBody = Body;
 
 /// An HTTP response, as the router gives it.
 pub type Answer = Response<AnswerBody>;
+
+/// The answer to a request that is refused, as an error.
+#[derive(Debug)]
+pub struct Rejection(Box<Answer>);
+
+impl From<Answer> for Rejection {
+    fn from(answer: Answer) -> Self {
+        Self(Box::new(answer))
+    }
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Answer {
+        *self.0
+    }
+}
 
 /// A refusal with a JSON body that says why: `{"detail": why}`.
 #[must_use]
@@ -35,15 +52,21 @@ pub fn refuse_plainly(status: u16, why: &str) -> Answer {
     respond(status, "text/plain; charset=utf-8", format!("{why}\n"))
 }
 
+/// The response to a client that exceeds a rate, and is within it again after `seconds`.
+#[must_use]
+pub fn too_many(why: &str, seconds: u64) -> Answer {
+    let mut answer = refuse(429, why, &[]);
+    let headers = answer.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    answer
+}
+
 /// The response to credentials from an address with too many failures; they are not checked.
 #[must_use]
 pub fn too_many_failures(wait: Duration) -> Answer {
     let why = "Too many wrong credentials from this address; try again later";
-    let mut answer = refuse(429, why, &[]);
     // Rounded up, so that a client that waits for it is not refused again.
-    let seconds = HeaderValue::from(wait.as_secs() + 1);
-    answer.headers_mut().insert(RETRY_AFTER, seconds);
-    answer
+    too_many(why, wait.as_secs() + 1)
 }
 
 /// The refusal of a request whose body or response exceeds `http.max_buffered_bytes`.

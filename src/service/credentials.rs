@@ -7,9 +7,9 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 
 use super::State;
-use crate::auth::{Identity, Permissions};
+use crate::auth::{ApiKeys, Identity, Permissions};
 use crate::config::Config;
-use crate::http::{Answer, may_post, refuse, too_many_failures};
+use crate::http::{Rejection, may_post, refuse, too_many_failures};
 use crate::process::{Publisher, block_of};
 use crate::shard::log_refused_token;
 
@@ -46,60 +46,12 @@ impl State {
         &self,
         headers: &HeaderMap,
         address: IpAddr,
-    ) -> Result<Service, Box<Answer>> {
-        let publishers = &self.process.publishers;
+    ) -> Result<Service, Rejection> {
         if !self.config.events.auth_required {
-            return Ok(Service::without_token(publishers.address(address)));
+            let publisher = self.process.publishers.address(address);
+            return Ok(Service::without_token(publisher));
         }
-        self.check_credential(headers, address)
-    }
-
-    /// Checks that a request comes with a service's credential.
-    fn check_credential(
-        &self,
-        headers: &HeaderMap,
-        address: IpAddr,
-    ) -> Result<Service, Box<Answer>> {
-        let publishers = &self.process.publishers;
-        let (key, bearer) = given(headers);
-        if key.or(bearer).is_none() {
-            return Err(unauthenticated());
-        }
-        let (failures, network) = (&self.authenticator.failures, block_of(address));
-        if let Some(wait) = failures.wait_for(network, Instant::now()) {
-            return Err(Box::new(too_many_failures(wait)));
-        }
-        let keys = &self.authenticator.api_keys;
-        if let Some(key) = [key, bearer]
-            .into_iter()
-            .flatten()
-            .find(|key| keys.check(key))
-        {
-            return Ok(Service::without_token(publishers.key(key)));
-        }
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        let tokens = &self.authenticator.tokens;
-        let verified = bearer.map(|token| {
-            let verified = tokens.verify(token, now);
-            verified.inspect_err(|reason| log_refused_token(&self.authenticator, *reason))
-        });
-        match verified.and_then(Result::ok) {
-            Some(identity) if identity.is_service() => Ok(Service {
-                publisher: publishers.user(&identity.user),
-                identity: Some(identity),
-            }),
-            Some(_) => Err(Box::new(refuse(
-                403,
-                "The token's role is not `service`",
-                &[],
-            ))),
-            None => {
-                failures.note(network, Instant::now());
-                Err(unauthenticated())
-            }
-        }
+        self.check_credential(headers, address, &[&self.authenticator.api_keys], true)
     }
 
     /// Checks that a request of the bridge protocol comes from a service: by `bridge.api_key` if configured, else by
@@ -109,34 +61,61 @@ impl State {
         &self,
         headers: &HeaderMap,
         address: IpAddr,
-    ) -> Result<Service, Box<Answer>> {
-        let publishers = &self.process.publishers;
-        let own = &self.authenticator.bridge_key;
-        let asks = self.config.bridge_asks();
+    ) -> Result<Service, Rejection> {
+        let (own, asks) = (&self.authenticator.bridge_key, self.config.bridge_asks());
         if own.is_empty() && !asks {
             if !may_post(&self.config.http.cors_origins, headers) {
                 let why = "The page's origin is neither this host nor in http.cors_origins";
-                return Err(Box::new(refuse(403, why, &[])));
+                return Err(refuse(403, why, &[]).into());
             }
-            return Ok(Service::without_token(publishers.address(address)));
+            let publisher = self.process.publishers.address(address);
+            return Ok(Service::without_token(publisher));
         }
+        let keys = [own, &self.authenticator.api_keys];
+        let keys = if asks { &keys[..] } else { &keys[..1] };
+        self.check_credential(headers, address, keys, asks)
+    }
+
+    /// Checks that a request comes with one of these keys, or with a service's token if it `may_have_token`.
+    fn check_credential(
+        &self,
+        headers: &HeaderMap,
+        address: IpAddr,
+        keys: &[&ApiKeys],
+        may_have_token: bool,
+    ) -> Result<Service, Rejection> {
+        let unauthenticated = || refuse(401, "Not authenticated", &[]);
+        let publishers = &self.process.publishers;
         let (key, bearer) = given(headers);
-        let mut keys = [key, bearer].into_iter().flatten();
         if key.or(bearer).is_none() {
-            return Err(unauthenticated());
+            return Err(unauthenticated().into());
         }
         let (failures, network) = (&self.authenticator.failures, block_of(address));
         if let Some(wait) = failures.wait_for(network, Instant::now()) {
-            return Err(Box::new(too_many_failures(wait)));
+            return Err(too_many_failures(wait).into());
         }
-        if let Some(key) = keys.find(|key| own.check(key)) {
+        let mut given = [key, bearer].into_iter().flatten();
+        if let Some(key) = given.find(|key| keys.iter().any(|keys| keys.check(key))) {
             return Ok(Service::without_token(publishers.key(key)));
         }
-        if asks {
-            return self.check_credential(headers, address);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let verified = bearer.filter(|_| may_have_token).map(|token| {
+            let verified = self.authenticator.tokens.verify(token, now);
+            verified.inspect_err(|reason| log_refused_token(&self.authenticator, *reason))
+        });
+        match verified.and_then(Result::ok) {
+            Some(identity) if identity.is_service() => Ok(Service {
+                publisher: publishers.user(&identity.user),
+                identity: Some(identity),
+            }),
+            Some(_) => Err(refuse(403, "The token's role is not `service`", &[]).into()),
+            None => {
+                failures.note(network, Instant::now());
+                Err(unauthenticated().into())
+            }
         }
-        failures.note(network, Instant::now());
-        Err(unauthenticated())
     }
 }
 
@@ -149,8 +128,4 @@ fn given(headers: &HeaderMap) -> (Option<&str>, Option<&str>) {
     });
     let given = |text: &&str| !text.is_empty();
     (header("x-api-key").filter(given), bearer.filter(given))
-}
-
-fn unauthenticated() -> Box<Answer> {
-    Box::new(refuse(401, "Not authenticated", &[]))
 }

@@ -6,10 +6,11 @@ use axum::Router;
 use axum::extract::{Request, State as Shared};
 use axum::handler::Handler;
 use axum::http::Method;
+use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
 
 use super::State;
-use crate::http::{Answer, Answering, Shortcut, allow_page, origins_of};
+use crate::http::{Answer, Answering, Rejection, Shortcut, allow_page, origins_of};
 
 /// An operation at a path.
 #[expect(missing_debug_implementations, reason = "it has a handler")]
@@ -42,7 +43,7 @@ impl Endpoint {
         handler: impl Fn(Shared<Arc<State>>, Request) -> F + Clone + Send + Sync + 'static,
     ) -> Self
     where
-        F: Future<Output = Answer> + Send + 'static,
+        F: Future<Output = Result<Answer, Rejection>> + Send + 'static,
     {
         let routed = Some(post(handler.clone()));
         let shortcut = move |state: Arc<State>| -> Shortcut {
@@ -51,7 +52,7 @@ impl Endpoint {
                 let (state, origins) = (state.clone(), origins_of(request.headers()));
                 let answering = handler(Shared(state.clone()), request);
                 Box::pin(async move {
-                    let mut answer = answering.await;
+                    let mut answer = answering.await.into_response();
                     let allowed = &state.config.http.cors_origins;
                     allow_page(allowed, &origins, answer.headers_mut());
                     answer

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
-use axum::http::HeaderValue;
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, RETRY_AFTER};
 use http_body_util::BodyExt;
 use tokio::time::{sleep, timeout};
@@ -14,8 +13,8 @@ use tokio::time::{sleep, timeout};
 use super::State;
 use super::credentials::Service;
 use crate::collections::{SEGMENT_BYTES, Segments};
-use crate::engine::{Outcome, Post, PublicationKind, PublishResult};
-use crate::http::{Answer, ClientAddress, refuse, too_many_buffered};
+use crate::engine::{Outcome, Post, PublicationKind, PublishResult, Stored};
+use crate::http::{ClientAddress, Rejection, refuse, too_many, too_many_buffered};
 use crate::id::{Form, UserKey};
 use crate::metrics::Limited;
 use crate::process::{Publisher, Reservation};
@@ -44,15 +43,6 @@ pub(crate) struct Order<'a> {
     data: &'a str,
     key: Cow<'a, str>,
     only_live: bool,
-}
-
-/// The result of an order.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PublishReceipt {
-    /// Its offset in its topic.
-    pub(crate) offset: u64,
-    /// The number of connections that it was queued for.
-    pub(crate) delivered: u64,
 }
 
 impl<'a> Order<'a> {
@@ -166,7 +156,7 @@ impl<'a> Order<'a> {
         &self,
         state: &State,
         service: &Service,
-    ) -> Result<(), Box<Answer>> {
+    ) -> Result<(), Rejection> {
         if self.is_permitted(state, service) {
             return Ok(());
         }
@@ -174,22 +164,22 @@ impl<'a> Order<'a> {
             "Publishing to `{}` takes a token whose `fanfare.publish` covers it, or another namespace",
             self.topic
         );
-        Err(Box::new(refuse(403, &why, &[])))
+        Err(refuse(403, &why, &[]).into())
     }
 
     /// As [`Self::try_put`], with the response for a failure.
     ///
     /// # Errors
     /// The response that says why it was not published.
-    pub(crate) async fn put(&self, state: &State) -> Result<PublishReceipt, Box<Answer>> {
-        self.try_put(state).await.map_err(Failed::answer)
+    pub(crate) async fn put(&self, state: &State) -> Result<Stored, Rejection> {
+        Ok(self.try_put(state).await?)
     }
 
     /// Publishes it and waits for its offset and the number of connections reached. Waits up to [`WAIT_MAX`] for room.
     ///
     /// # Errors
     /// Why it was not published.
-    pub(crate) async fn try_put(&self, state: &State) -> Result<PublishReceipt, Failed> {
+    pub(crate) async fn try_put(&self, state: &State) -> Result<Stored, Failed> {
         let mut deadline = None;
         loop {
             match receipt(self.begin(state)).await {
@@ -241,20 +231,22 @@ impl Failed {
             Self::Forbidden => "This takes a token whose `fanfare.publish` covers the user's inbox",
         }
     }
+}
 
-    pub(crate) fn answer(self) -> Box<Answer> {
-        let (status, retry_after) = match self {
-            Self::Busy => (429, "1"),
-            Self::TooManyTopics => (503, "60"),
-            Self::NoAnswer => (504, "1"),
-            Self::Forbidden => return Box::new(refuse(403, self.text(), &[])),
+impl From<Failed> for Rejection {
+    fn from(failed: Failed) -> Self {
+        let (status, retry_after) = match failed {
+            Failed::Busy => (429, "1"),
+            Failed::TooManyTopics => (503, "60"),
+            Failed::NoAnswer => (504, "1"),
+            Failed::Forbidden => return refuse(403, failed.text(), &[]).into(),
         };
-        Box::new(refuse(status, self.text(), &[(RETRY_AFTER, retry_after)]))
+        refuse(status, failed.text(), &[(RETRY_AFTER, retry_after)]).into()
     }
 }
 
 /// Waits for the result of an order that was begun.
-pub(crate) async fn receipt(counted: CountedPublish) -> Result<PublishReceipt, Failed> {
+pub(crate) async fn receipt(counted: CountedPublish) -> Result<Stored, Failed> {
     let result = match counted {
         CountedPublish::Done(result) => result,
         CountedPublish::Pending(answer) => match timeout(ANSWER_MAX, answer).await {
@@ -265,10 +257,7 @@ pub(crate) async fn receipt(counted: CountedPublish) -> Result<PublishReceipt, F
         },
     };
     match result {
-        PublishResult::Stored(stored) => Ok(PublishReceipt {
-            offset: stored.offset,
-            delivered: stored.members,
-        }),
+        PublishResult::Stored(stored) => Ok(stored),
         PublishResult::Busy | PublishResult::Forwarded => Err(Failed::Busy),
         PublishResult::TooManyTopics => Err(Failed::TooManyTopics),
     }
@@ -278,7 +267,7 @@ pub(crate) async fn receipt(counted: CountedPublish) -> Result<PublishReceipt, F
 ///
 /// # Errors
 /// The response that refuses the request.
-pub(crate) async fn open(state: &State, request: Request) -> Result<(Service, Bytes), Box<Answer>> {
+pub(crate) async fn open(state: &State, request: Request) -> Result<(Service, Bytes), Rejection> {
     let service = state.check_service(request.headers(), address_of(&request))?;
     Ok((service, body_of(state, request).await?))
 }
@@ -294,9 +283,8 @@ pub(crate) fn address_of(request: &Request) -> IpAddr {
 ///
 /// # Errors
 /// The response for a body that is not UTF-8.
-pub(crate) fn text_of(body: &Bytes) -> Result<&str, Box<Answer>> {
-    simdutf8::basic::from_utf8(body)
-        .map_err(|_| Box::new(refuse(422, "The body is not UTF-8", &[])))
+pub(crate) fn text_of(body: &Bytes) -> Result<&str, Rejection> {
+    simdutf8::basic::from_utf8(body).map_err(|_| refuse(422, "The body is not UTF-8", &[]).into())
 }
 
 /// The body of a request, without a byte order mark. One with a content coding, or whose declared length is too large,
@@ -304,33 +292,31 @@ pub(crate) fn text_of(body: &Bytes) -> Result<&str, Box<Answer>> {
 ///
 /// # Errors
 /// The response that says why it was not received.
-pub(crate) async fn body_of(state: &State, request: Request) -> Result<Bytes, Box<Answer>> {
+pub(crate) async fn body_of(state: &State, request: Request) -> Result<Bytes, Rejection> {
     let max = state.config.http.max_body_size;
     let too_large = || {
         let why = format!("The body is larger than {max} bytes");
-        Box::new(refuse(413, &why, &[]))
+        refuse(413, &why, &[])
     };
     let mut codings = request.headers().get_all(CONTENT_ENCODING).iter();
     if !codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         let why = "The body has a Content-Encoding: send it as it is (`identity`)";
         // RFC 9110 section 12.5.3: a 415 for a content coding lists the accepted ones.
         let accepted = [(ACCEPT_ENCODING, "identity")];
-        return Err(Box::new(refuse(415, why, &accepted)));
+        return Err(refuse(415, why, &accepted).into());
     }
     let body = request.into_body();
     if body.size_hint().lower() > max as u64 {
-        return Err(too_large());
+        return Err(too_large().into());
     }
     let held = state.process.http_bodies.hold();
     let body = receive(body, max, held).await.map_err(|why| match why {
         NotReceived::TooLarge => too_large(),
         NotReceived::NoMemory => {
             state.shard.counters.limited(Limited::HttpBufferedBytes);
-            Box::new(too_many_buffered())
+            too_many_buffered()
         }
-        NotReceived::Failed(error) => {
-            Box::new(refuse(400, &format!("The body has not come: {error}"), &[]))
-        }
+        NotReceived::Failed(error) => refuse(400, &format!("The body has not come: {error}"), &[]),
     })?;
     // RFC 8259 section 8.1: parsers may ignore a byte order mark.
     Ok(match body.starts_with(BYTE_ORDER_MARK) {
@@ -397,12 +383,12 @@ impl AsRef<[u8]> for HeldBody {
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Counts events toward the rate limit of their publisher, all of them or none.
-pub(crate) fn count(state: &State, publisher: Publisher, events: usize) -> Result<(), Box<Answer>> {
+pub(crate) fn count(state: &State, publisher: Publisher, events: usize) -> Result<(), Rejection> {
     let max = state.config.events.publishes_per_minute;
     if max > 0 && events > max as usize {
         let why =
             format!("A batch has at most {max} events: as many as may be published in a minute");
-        return Err(Box::new(refuse(413, &why, &[])));
+        return Err(refuse(413, &why, &[]).into());
     }
     let shard = &state.shard;
     shard.clock.refresh();
@@ -411,9 +397,6 @@ pub(crate) fn count(state: &State, publisher: Publisher, events: usize) -> Resul
     taken.map_err(|over| {
         shard.counters.limited(Limited::PublishesPerMinute);
         let why = format!("At most {max} events may be published in a minute");
-        let mut answer = refuse(429, &why, &[]);
-        let retry_after = HeaderValue::from(over.retry_after(now));
-        answer.headers_mut().insert(RETRY_AFTER, retry_after);
-        Box::new(answer)
+        too_many(&why, over.retry_after(now)).into()
     })
 }

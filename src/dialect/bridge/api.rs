@@ -16,12 +16,12 @@ use send::send;
 use crate::call::Correlation;
 use crate::config::Config;
 use crate::dialect::bridge::{Invalid, Push};
-use crate::http::{Answer, respond};
+use crate::http::{Answer, Rejection, respond};
 use crate::service::Service;
 use crate::service::{Endpoint, State};
 use crate::service::{Failed, Order, count};
 use crate::topic;
-use admission::{admit, invalid};
+use admission::admit;
 
 const JSON: &str = "application/json";
 
@@ -44,26 +44,16 @@ pub(super) fn endpoints(config: &Config) -> Vec<Endpoint> {
 }
 
 /// `POST /sse/push`: one message for one user.
-async fn push(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
-    let admitted = match admit(&state, request).await {
-        Ok(admitted) => admitted,
-        Err(answer) => return *answer,
-    };
-    let push = match admitted.text(Invalid::unread).and_then(Push::parse) {
-        Ok(push) => push,
-        Err(why) => return invalid(&why),
-    };
+async fn push(Shared(state): Shared<Arc<State>>, request: Request) -> Result<Answer, Rejection> {
+    let admitted = admit(&state, request).await?;
+    let push = Push::parse(admitted.text(Invalid::unread)?)?;
     let mut frame = Vec::new();
     let Some(order) = order(&state, &push, None, &mut frame) else {
-        return outcome(false);
+        return Ok(outcome(false));
     };
-    if let Err(answer) = check_order(&state, &admitted.service, &order, 1) {
-        return *answer;
-    }
-    match order.put(&state).await {
-        Ok(receipt) => outcome(note(&state, receipt.delivered)),
-        Err(answer) => *answer,
-    }
+    check_order(&state, &admitted.service, &order, 1)?;
+    let stored = order.put(&state).await?;
+    Ok(outcome(note(&state, stored.members)))
 }
 
 /// Checks that a service may publish an order, and counts `messages` toward its rate limit.
@@ -72,10 +62,10 @@ fn check_order(
     service: &Service,
     order: &Order<'_>,
     messages: usize,
-) -> Result<(), Box<Answer>> {
+) -> Result<(), Rejection> {
     match order.is_permitted(state, service) {
         true => count(state, service.publisher, messages),
-        false => Err(Failed::Forbidden.answer()),
+        false => Err(Failed::Forbidden.into()),
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State as Shared};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::response::IntoResponse;
 
-use crate::http::{Answer, refuse, respond};
+use crate::http::{Answer, Rejection, refuse, respond};
 use crate::json::{self, Fields, Raw};
 use crate::service::{Order, State, count, open, publish_one, text_of};
 
@@ -15,100 +16,79 @@ use crate::service::{Order, State, count, open, publish_one, text_of};
 const BATCH_EVENTS_MAX: usize = 10_000;
 
 /// `POST /api/v1/events`: `{"event", "data", "user_id"?, "broadcast"?}`.
-pub(super) async fn publish(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
+pub(super) async fn publish(
+    Shared(state): Shared<Arc<State>>,
+    request: Request,
+) -> Result<Answer, Rejection> {
     publish_one(&state, request, parse).await
 }
 
 /// `POST /api/v1/events/batch`: a JSON array of events, or one event per line (`application/x-ndjson`). All are
 /// validated before the first is published.
-pub(super) async fn publish_batch(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
+pub(super) async fn publish_batch(
+    Shared(state): Shared<Arc<State>>,
+    request: Request,
+) -> Result<Answer, Rejection> {
     let content_type = request.headers().get(CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok());
     let is_lines = content_type.is_some_and(|kind| {
         let kind = kind.to_ascii_lowercase();
         kind.contains("ndjson") || kind.contains("jsonl")
     });
-    let (service, body) = match open(&state, request).await {
-        Ok(opened) => opened,
-        Err(answer) => return *answer,
-    };
-    let text = match text_of(&body) {
-        Ok(text) => text,
-        Err(answer) => return *answer,
-    };
+    let (service, body) = open(&state, request).await?;
+    let text = text_of(&body)?;
     let items: Vec<&str> = if is_lines {
         let lines = text.lines().filter(|line| !line.trim().is_empty());
         lines.take(BATCH_EVENTS_MAX + 1).collect()
     } else {
-        match json::items(text, BATCH_EVENTS_MAX + 1) {
-            Ok(items) => items.into_iter().map(Raw::text).collect(),
-            Err(_) => {
-                return refuse(
-                    422,
-                    "The body is not a JSON array; for one event a line, send application/x-ndjson",
-                    &[],
-                );
-            }
-        }
+        let why = "The body is not a JSON array; for one event a line, send application/x-ndjson";
+        let items = json::items(text, BATCH_EVENTS_MAX + 1).map_err(|_| refuse(422, why, &[]))?;
+        items.into_iter().map(Raw::text).collect()
     };
     if items.len() > BATCH_EVENTS_MAX {
-        return refuse(
-            413,
-            &format!("A batch has at most {BATCH_EVENTS_MAX} events"),
-            &[],
-        );
+        let why = format!("A batch has at most {BATCH_EVENTS_MAX} events");
+        return Err(refuse(413, &why, &[]).into());
     }
     let mut events = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
-        match parse(&state, item) {
-            Ok(event) => match event.check_permission(&state, &service) {
-                Ok(()) => events.push(event),
-                Err(answer) => return *answer,
-            },
-            Err(why) => {
-                return refuse(
-                    422,
-                    &format!("event {index}: {why}; nothing was published"),
-                    &[],
-                );
-            }
-        }
+        let event = parse(&state, item).map_err(|why| {
+            let why = format!("event {index}: {why}; nothing was published");
+            refuse(422, &why, &[])
+        })?;
+        event.check_permission(&state, &service)?;
+        events.push(event);
     }
-    if let Err(answer) = count(&state, service.publisher, events.len()) {
-        return *answer;
-    }
+    count(&state, service.publisher, events.len())?;
     let (mut offsets, mut delivered) = (String::new(), 0);
     for (index, event) in events.iter().enumerate() {
         match event.put(&state).await {
-            Ok(receipt) => {
+            Ok(stored) => {
                 let comma = if index > 0 { "," } else { "" };
-                let _ = write!(offsets, "{comma}{}", receipt.offset);
-                delivered += receipt.delivered;
+                let _ = write!(offsets, "{comma}{}", stored.offset);
+                delivered += stored.members;
             }
-            Err(mut answer) => {
+            Err(rejection) => {
                 let why = format!(
                     "published {index} of {} events, then: busy or full",
                     events.len()
                 );
-                let headers = std::mem::take(answer.headers_mut());
+                let answer = rejection.into_response();
                 let mut partial = refuse(answer.status().as_u16(), &why, &[]);
-                partial.headers_mut().extend(
-                    headers
-                        .into_iter()
-                        .filter(|(name, _)| name.as_ref() == Some(&RETRY_AFTER)),
-                );
-                return partial;
+                if let Some(seconds) = answer.headers().get(RETRY_AFTER) {
+                    partial.headers_mut().insert(RETRY_AFTER, seconds.clone());
+                }
+                return Err(partial.into());
             }
         }
     }
     let count = events.len();
-    respond(
+    Ok(respond(
         202,
         "application/json",
         format!(
             r#"{{"status":"accepted","count":{count},"delivered":{delivered},"offsets":[{offsets}]}}"#
         ),
-    )
+    ))
 }
 
 fn parse<'a>(state: &State, text: &'a str) -> Result<Order<'a>, String> {

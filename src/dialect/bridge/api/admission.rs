@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use axum::body::Bytes;
 use axum::extract::Request;
 use axum::http::HeaderValue;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::CONTENT_TYPE;
 
 use super::JSON;
 use crate::dialect::bridge::Invalid;
-use crate::http::{Answer, refuse, respond};
+use crate::http::{Rejection, respond, too_many};
 use crate::metrics::Limited;
 use crate::service::Service;
 use crate::service::State;
@@ -27,7 +27,7 @@ pub(super) struct Admitted {
 ///
 /// # Errors
 /// The response that refuses the request.
-pub(super) async fn admit(state: &State, request: Request) -> Result<Admitted, Box<Answer>> {
+pub(super) async fn admit(state: &State, request: Request) -> Result<Admitted, Rejection> {
     let address = address_of(&request);
     let headers = request.headers();
     let service = state.check_bridge_service(headers, address)?;
@@ -42,7 +42,7 @@ pub(super) async fn admit(state: &State, request: Request) -> Result<Admitted, B
 }
 
 /// Counts a request toward the rate limit of its address.
-fn count_request(state: &State, address: IpAddr) -> Result<(), Box<Answer>> {
+fn count_request(state: &State, address: IpAddr) -> Result<(), Rejection> {
     if state.config.bridge.requests_per_minute == 0 {
         return Ok(());
     }
@@ -52,10 +52,7 @@ fn count_request(state: &State, address: IpAddr) -> Result<(), Box<Answer>> {
     let taken = requests.take(requests.address(address), 1, now);
     taken.map_err(|over| {
         shard.counters.limited(Limited::BridgeRequestsPerMinute);
-        let mut answer = refuse(429, "Rate limit exceeded", &[]);
-        let retry_after = HeaderValue::from(over.retry_after(now));
-        answer.headers_mut().insert(RETRY_AFTER, retry_after);
-        Box::new(answer)
+        too_many("Rate limit exceeded", over.retry_after(now)).into()
     })
 }
 
@@ -84,9 +81,10 @@ fn is_json(kind: &HeaderValue) -> bool {
     family.eq_ignore_ascii_case("application") && (form == "json" || form.ends_with("+json"))
 }
 
-/// The 422 for an invalid body.
-pub(super) fn invalid(why: &Invalid) -> Answer {
-    respond(422, JSON, why.body())
+impl From<Invalid> for Rejection {
+    fn from(why: Invalid) -> Self {
+        respond(422, JSON, why.body()).into()
+    }
 }
 
 #[cfg(test)]

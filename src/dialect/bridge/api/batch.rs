@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State as Shared};
 
-use super::admission::{admit, invalid};
+use super::admission::admit;
 use super::{JSON, note, order};
 use crate::dialect::bridge::{Invalid, Push};
 use crate::engine::PublishResult;
-use crate::http::{Answer, respond};
+use crate::http::{Answer, Rejection, respond};
 use crate::json::put_string;
 use crate::service::State;
 use crate::service::{Failed, count, receipt};
@@ -19,21 +19,13 @@ const MESSAGES_PER_TURN: usize = 256;
 
 /// Publishes all messages of a batch, then waits for their results. One invalid message refuses the whole batch before
 /// anything is published.
-pub(super) async fn push_batch(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
-    let admitted = match admit(&state, request).await {
-        Ok(admitted) => admitted,
-        Err(answer) => return *answer,
-    };
-    let pushes = match admitted
-        .text(Invalid::unread_batch)
-        .and_then(Push::parse_batch)
-    {
-        Ok(pushes) => pushes,
-        Err(why) => return invalid(&why),
-    };
-    if let Err(answer) = count(&state, admitted.service.publisher, pushes.len()) {
-        return *answer;
-    }
+pub(super) async fn push_batch(
+    Shared(state): Shared<Arc<State>>,
+    request: Request,
+) -> Result<Answer, Rejection> {
+    let admitted = admit(&state, request).await?;
+    let pushes = Push::parse_batch(admitted.text(Invalid::unread_batch)?)?;
+    count(&state, admitted.service.publisher, pushes.len())?;
     let mut begun = Vec::with_capacity(pushes.len());
     // The whole batch waits for room at most once, as one push does.
     let mut may_wait = true;
@@ -55,7 +47,7 @@ pub(super) async fn push_batch(Shared(state): Shared<Arc<State>>, request: Reque
             CountedPublish::Done(PublishResult::Busy) if may_wait => {
                 let put = order.try_put(&state).await;
                 may_wait = put.is_ok();
-                BatchedPush::Finished(put.map(|receipt| receipt.delivered))
+                BatchedPush::Finished(put.map(|stored| stored.members))
             }
             counted => BatchedPush::Pending(counted),
         }));
@@ -67,8 +59,8 @@ pub(super) async fn push_batch(Shared(state): Shared<Arc<State>>, request: Reque
             None => Ok(false),
             Some(BatchedPush::Finished(outcome)) => outcome.map(|reached| note(&state, reached)),
             Some(BatchedPush::Pending(counted)) => {
-                let receipt = receipt(counted).await;
-                receipt.map(|receipt| note(&state, receipt.delivered))
+                let stored = receipt(counted).await;
+                stored.map(|stored| note(&state, stored.members))
             }
         };
         if index > 0 {
@@ -78,7 +70,7 @@ pub(super) async fn push_batch(Shared(state): Shared<Arc<State>>, request: Reque
     }
     out.extend_from_slice(b"]}");
     let body = String::from_utf8(out).expect("it is made of texts");
-    respond(200, JSON, body)
+    Ok(respond(200, JSON, body))
 }
 
 /// A message of a batch: its publication is pending or finished.

@@ -10,67 +10,51 @@ use axum::http::Response;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use futures_util::stream::once;
 
-use super::admission::{admit, invalid};
+use super::admission::admit;
 use super::stream::AnswerStream;
 use super::{check_order, note, order, target};
 use crate::call::{Correlation, put_error_event};
 use crate::dialect::bridge::{Invalid, Push};
-use crate::http::{Answer, refuse};
+use crate::http::{Answer, Rejection, refuse};
 use crate::metrics::Limited;
 use crate::service::State;
 use crate::shard::CallError;
 
 /// Pushes a message and streams its user's answers.
-pub(super) async fn send(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
-    let admitted = match admit(&state, request).await {
-        Ok(admitted) => admitted,
-        Err(answer) => return *answer,
-    };
-    let push = match admitted.text(Invalid::unread).and_then(Push::parse) {
-        Ok(push) => push,
-        Err(why) => return invalid(&why),
-    };
+pub(super) async fn send(
+    Shared(state): Shared<Arc<State>>,
+    request: Request,
+) -> Result<Answer, Rejection> {
+    let admitted = admit(&state, request).await?;
+    let push = Push::parse(admitted.text(Invalid::unread)?)?;
     let correlation = match push.correlation() {
         Some(correlation) => correlation,
         None => Correlation::generate(),
     };
     // The call is registered before the message is published, so that no answer is missed.
-    let caller = match state
-        .shard
-        .call(&correlation.key(), target(&state.config, &push))
-        .await
-    {
-        Ok(caller) => caller,
-        Err(why) => return refusal(&state, why),
-    };
+    let (key, user) = (correlation.key(), target(&state.config, &push));
+    let caller = state.shard.call(&key, user).await;
+    let caller = caller.map_err(|why| refusal(&state, why))?;
     let mut frame = Vec::new();
-    let delivered = match order(&state, &push, Some(&correlation), &mut frame) {
-        Some(order) => match check_order(&state, &admitted.service, &order, 1) {
-            Ok(()) => order
-                .put(&state)
-                .await
-                .map(|receipt| note(&state, receipt.delivered)),
-            Err(answer) => Err(answer),
-        },
-        None => Ok(false),
+    let is_delivered = match order(&state, &push, Some(&correlation), &mut frame) {
+        Some(order) => {
+            check_order(&state, &admitted.service, &order, 1)?;
+            note(&state, order.put(&state).await?.members)
+        }
+        None => false,
     };
-    match delivered {
-        Ok(true) => {
-            state.shard.counters.calls.add(1);
-            let timeout = state.config.bridge.response_timeout;
-            let stream = AnswerStream::new(caller, &correlation, timeout);
-            event_stream(Body::from_stream(stream))
-        }
-        Ok(false) => {
-            caller.end().await;
-            let mut event = Vec::new();
-            put_error_event(&mut event, "User not connected", &correlation);
-            // A streamed body, like that of any other call.
-            let event = Ok::<_, Infallible>(Bytes::from(event));
-            event_stream(Body::from_stream(once(ready(event))))
-        }
-        Err(answer) => *answer,
+    if is_delivered {
+        state.shard.counters.calls.add(1);
+        let timeout = state.config.bridge.response_timeout;
+        let stream = AnswerStream::new(caller, &correlation, timeout);
+        return Ok(event_stream(Body::from_stream(stream)));
     }
+    caller.end().await;
+    let mut event = Vec::new();
+    put_error_event(&mut event, "User not connected", &correlation);
+    // A streamed body, like that of any other call.
+    let event = Ok::<_, Infallible>(Bytes::from(event));
+    Ok(event_stream(Body::from_stream(once(ready(event)))))
 }
 
 fn refusal(state: &State, why: CallError) -> Answer {
