@@ -166,8 +166,8 @@ pub struct Frame<'a> {
     pub bytes: &'a [u8],
     /// The numbers of its messages; an empty range after the newest number if it is no message.
     pub numbers: RangeInclusive<u64>,
-    /// Publications in it, those that are no messages included.
-    pub publications: usize,
+    /// Publications in it that have not been counted by [`Hub::note_arrived`], those that are no messages included.
+    pub publications: u64,
     /// Whose connections skip it.
     pub except: UserKey,
 }
@@ -692,7 +692,7 @@ impl Hub {
         };
         let stream = &mut self.streams[id.index()];
         stream.number = *frame.numbers.end();
-        stream.publications += frame.publications as u64;
+        stream.publications += frame.publications;
         self.append_to(id, frame, None)
     }
 

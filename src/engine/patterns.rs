@@ -172,6 +172,12 @@ impl Patterns {
             .is_some_and(|selection| !selection.patterns.is_empty())
     }
 
+    /// The topics that a peer has named and that its patterns cover.
+    pub(super) fn names_of(&self, peer: PeerId) -> impl Iterator<Item = &str> {
+        let selection = self.peers.get(&peer).into_iter();
+        selection.flat_map(|selection| selection.names.iter().map(|name| &**name))
+    }
+
     /// Counts a peer's patterns in another format too. Returns them.
     pub(super) fn take_format(&mut self, peer: PeerId, format: FormatId) -> Vec<Pattern> {
         let patterns = self.patterns_of(peer);

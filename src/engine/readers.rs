@@ -71,6 +71,7 @@ impl Readers {
                     self.groups.forget(topic, format);
                     self.put(topic, format, whole(frame));
                 } else {
+                    self.hub.note_arrived(topic, format);
                     let event = (frame, except);
                     is_group_full = self.groups.add((topic, format), event, offsets);
                 }
@@ -116,7 +117,8 @@ impl Readers {
             let frame = Frame {
                 bytes,
                 numbers: group.first..=group.last,
-                publications: group.count,
+                // They were counted when they arrived.
+                publications: 0,
                 except: group.except,
             };
             self.put(topic, group.format, frame);

@@ -5,6 +5,7 @@
 //! read by then is written in the old format, before the [`Outcome::Reformatted`] that tells its session.
 
 use super::interest::InterestState;
+use super::readers::Readers;
 use super::{Asker, Engine, Lanes, Outcome, Place, Ticket, Turn};
 use crate::id::{FormatId, Gather, PeerId, TopicId};
 
@@ -89,9 +90,12 @@ impl<L: Lanes> Turn<'_, L> {
             asked,
         };
         self.engine.reformats.0.push(reformat);
-        let hub = &self.engine.readers.hub;
-        let topics = hub.topics_of(peer.slot);
-        let topics: Vec<TopicId> = topics.filter(|topic| !self.is_log(*topic)).collect();
+        let Readers { hub, patterns, .. } = &self.engine.readers;
+        // Also those that it named and reads by a pattern: it may give up the pattern alone.
+        let named = patterns.names_of(peer).filter_map(|name| hub.find(name));
+        let read = hub.topics_of(peer.slot);
+        let read = read.filter(|topic| !patterns.is_log(*topic));
+        let topics: Vec<TopicId> = read.chain(named).collect();
         for topic in topics {
             self.locate_too(ticket, topic, format);
         }
@@ -103,10 +107,6 @@ impl<L: Lanes> Turn<'_, L> {
         }
         self.engine.flush_wanted = true;
         true
-    }
-
-    fn is_log(&self, topic: TopicId) -> bool {
-        self.engine.readers.patterns.is_log(topic)
     }
 
     /// Moves peers to the logs of their new formats where these are as far as those of the old ones. Called at the end

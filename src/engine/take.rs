@@ -308,9 +308,6 @@ impl<L: Lanes> Turn<'_, L> {
         }
         readers.interests.bind(from, home, topic, position.epoch);
         readers.interests.set(topic, format, InterestState::Live);
-        // What is in an open group has arrived before.
-        self.close_group(topic);
-        let readers = &mut self.engine.readers;
         readers.hub.begin(topic, format, position.offset);
         if format.gather == Gather::Merge {
             self.locate_part(topic, position);

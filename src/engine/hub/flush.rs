@@ -368,7 +368,7 @@ impl Hub {
             let losses = losses.entry(entry.slot).or_default();
             let kept = losses.bytes();
             if slow == SlowConsumer::Conflate && !stays {
-                losses.renew(&gone);
+                losses.renew(&gone, UserKey::NONE);
             } else {
                 let lost = gone.iter();
                 lost.for_each(|frame| losses.add(frame.tag.topic, frame.messages));
@@ -600,8 +600,8 @@ fn conflate(
     let losses = losses.entry(slot).or_default();
     let before = losses.bytes();
     let waiting = stream.log.frames(cursor, stream.topic);
-    let waiting: Vec<LogFrame<'_>> = waiting.filter(|frame| frame.is_for(user)).collect();
-    losses.renew(&waiting);
+    let waiting: Vec<LogFrame<'_>> = waiting.collect();
+    losses.renew(&waiting, user);
     losses.trim(bytes_max);
     let entry = &mut stream.members[member];
     (entry.cursor, entry.lost) = (stream.log.head(), losses.count());

@@ -19,6 +19,13 @@ impl Hub {
         stream.log.begin(number + 1);
     }
 
+    /// Counts a publication that has arrived and whose frame comes later.
+    pub fn note_arrived(&mut self, topic: TopicId, format: FormatId) {
+        if let Some(id) = self.topics[topic.index()].streams[format.index()] {
+            self.streams[id.index()].publications += 1;
+        }
+    }
+
     /// Whether a topic has arrived up to the same publication in two formats that are both sent here.
     #[must_use]
     pub fn is_in_step(&self, topic: TopicId, one: FormatId, other: FormatId) -> bool {

@@ -161,6 +161,7 @@ impl Outbox {
                 gone.push(KeptFrame {
                     tag: aside.tag,
                     messages: aside.messages,
+                    skipped: 0,
                     bytes: bytes.into(),
                 });
             }

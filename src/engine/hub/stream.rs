@@ -69,6 +69,8 @@ pub(crate) struct Losses {
 pub(crate) struct KeptFrame {
     pub(crate) tag: Tag,
     pub(crate) messages: u64,
+    /// Messages of the topic behind it that the member skips.
+    pub(crate) skipped: u64,
     pub(crate) bytes: Box<[u8]>,
 }
 
@@ -104,31 +106,43 @@ impl Losses {
         *lost = lost.saturating_add(messages);
     }
 
-    /// Keeps the newest of these frames of each topic, replacing the ones kept before.
+    /// Keeps the newest of these frames of each topic that is for `user`, replacing the ones kept before.
     ///
     /// Cost: one step for each frame given, and for each frame kept.
-    pub(crate) fn renew(&mut self, frames: &[LogFrame<'_>]) {
+    pub(crate) fn renew(&mut self, frames: &[LogFrame<'_>], user: UserKey) {
         // A frame that is no message is not a loss.
         let newest = frames.iter().enumerate();
-        let newest = newest.filter(|(_, frame)| frame.messages > 0);
+        let newest = newest.filter(|(_, frame)| frame.messages > 0 && frame.is_for(user));
         let newest = newest.map(|(index, frame)| (frame.tag.topic, index));
         let newest: HashMap<TopicId, usize> = newest.collect();
         let mut kept = std::mem::take(&mut self.newest);
         for older in kept.extract_if(.., |kept| newest.contains_key(&kept.tag.topic)) {
-            self.add(older.tag.topic, older.messages);
+            self.add(older.tag.topic, older.messages + older.skipped);
         }
         for (index, frame) in frames.iter().enumerate() {
-            if newest.get(&frame.tag.topic) == Some(&index) {
-                kept.push(KeptFrame {
+            let topic = frame.tag.topic;
+            match newest.get(&topic) {
+                Some(newest) if index == *newest => kept.push(KeptFrame {
                     tag: frame.tag,
                     messages: frame.messages,
+                    skipped: 0,
                     bytes: frame.bytes.into(),
-                });
-            } else {
-                self.add(frame.tag.topic, frame.messages);
+                }),
+                Some(newest) if index < *newest => self.add(topic, frame.messages),
+                // Behind the newest one there are only those that the user skips.
+                _ => match kept.iter_mut().find(|kept| kept.tag.topic == topic) {
+                    Some(kept) => kept.skipped += frame.messages,
+                    None if self.has(topic) => self.add(topic, frame.messages),
+                    None => {}
+                },
             }
         }
         self.newest = kept;
+    }
+
+    /// Whether messages of a topic are lost.
+    fn has(&self, topic: TopicId) -> bool {
+        self.topics.iter().any(|(other, _)| *other == topic)
     }
 
     /// Counts lost messages whose topics are unknown.
@@ -145,7 +159,7 @@ impl Losses {
             && let Some(gone) = kept.next()
         {
             bytes -= gone.bytes.len() as u64;
-            self.add(gone.tag.topic, gone.messages);
+            self.add(gone.tag.topic, gone.messages + gone.skipped);
         }
         self.newest = kept.collect();
     }
