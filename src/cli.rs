@@ -48,7 +48,8 @@ pub fn run<E: Display>(serve: impl FnOnce(Config) -> Result<(), E>) -> ExitCode 
 }
 
 fn execute<E: Display>(command: CliCommand, serve: impl FnOnce(Config) -> Result<(), E>) -> Exit {
-    match command {
+    let version = concat!("fanfare ", env!("CARGO_PKG_VERSION"), "\n");
+    let done = match command {
         CliCommand::Serve(settings) => start(&settings, serve),
         CliCommand::CheckConfig(arguments) => match &arguments.explain {
             Some(topic) => explain::run(topic, &arguments.settings),
@@ -56,52 +57,45 @@ fn execute<E: Display>(command: CliCommand, serve: impl FnOnce(Config) -> Result
         },
         CliCommand::DefaultConfig(arguments) => default_config(&arguments),
         CliCommand::GenToken(arguments) => gen_token::run(&arguments),
-        CliCommand::Publish(arguments) => publish::run(&arguments),
+        CliCommand::Publish(arguments) => Ok(publish::run(&arguments)),
         CliCommand::Doctor(arguments) => doctor::run(&arguments),
-        CliCommand::Version => output::print(concat!("fanfare ", env!("CARGO_PKG_VERSION"), "\n")),
-    }
+        CliCommand::Version => Ok(output::print(version)),
+    };
+    done.unwrap_or_else(|exit| exit)
 }
 
-fn start<E: Display>(settings: &Settings, serve: impl FnOnce(Config) -> Result<(), E>) -> Exit {
+fn start<E: Display>(
+    settings: &Settings,
+    serve: impl FnOnce(Config) -> Result<(), E>,
+) -> Result<Exit, Exit> {
     let Loaded {
         config,
         warnings,
         env_file,
-    } = match settings.load() {
-        Ok(loaded) => loaded,
-        Err(exit) => return exit,
-    };
-    let _logging = match logging::init(&config.log) {
-        Ok(logging) => logging,
-        Err(error) => {
-            output::complain(&format_args!("cannot start the log: {error}"));
-            return Exit::Failure;
-        }
-    };
+    } = settings.load()?;
+    let _logging = logging::init(&config.log).map_err(|error| {
+        output::complain(&format_args!("cannot start the log: {error}"));
+        Exit::Failure
+    })?;
     if let Some((file, settings)) = env_file {
         tracing::info!(file, settings, "environment file read");
     }
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    match serve(config) {
-        Ok(()) => Exit::Ok,
-        Err(error) => {
-            tracing::error!("{error}");
-            Exit::Failure
-        }
-    }
+    serve(config).map_err(|error| {
+        tracing::error!("{error}");
+        Exit::Failure
+    })?;
+    Ok(Exit::Ok)
 }
 
-fn check_config(settings: &Settings) -> Exit {
+fn check_config(settings: &Settings) -> Result<Exit, Exit> {
     let Loaded {
         config,
         mut warnings,
         env_file,
-    } = match settings.load() {
-        Ok(loaded) => loaded,
-        Err(exit) => return exit,
-    };
+    } = settings.load()?;
     warnings.extend(unusable_addresses(&config).iter().map(ToString::to_string));
     for warning in warnings {
         output::complain(&format_args!("warning: {warning}"));
@@ -109,25 +103,18 @@ fn check_config(settings: &Settings) -> Exit {
     let env_file = env_file.map_or_else(String::new, |(file, settings)| {
         format!("# {} gives {settings} of the settings.\n", escaped(&file))
     });
-    output::print(&format!(
+    Ok(output::print(&format!(
         "{env_file}# Valid. The mode, and what differs from its defaults:\n{}",
         config.differences()
-    ))
+    )))
 }
 
-fn default_config(arguments: &DefaultConfig) -> Exit {
+fn default_config(arguments: &DefaultConfig) -> Result<Exit, Exit> {
     if !arguments.from_env {
         let mode = arguments.mode.unwrap_or(Mode::Prod);
-        return output::print(&Config::default_document(mode));
+        return Ok(output::print(&Config::default_document(mode)));
     }
-    let document = match arguments.env_file.document(arguments.mode) {
-        Ok(document) => document,
-        Err(exit) => return exit,
-    };
-    for problem in document.broken_rules {
-        output::complain(&format_args!(
-            "warning: with this alone the gateway does not start: {problem}"
-        ));
-    }
-    output::print(&document.text)
+    let document = arguments.env_file.document(arguments.mode)?;
+    output::warn_of_broken_rules(&document.broken_rules);
+    Ok(output::print(&document.text))
 }

@@ -26,6 +26,7 @@ use crate::process::{Process, ProcessPhase};
 use crate::reactor::{self, Plan};
 use crate::shard::ShardSettings;
 use crate::sse::CursorKey;
+pub(crate) use control::read_at_most;
 use control::{Control, ControlOrder};
 pub(crate) use files::FILES_BESIDES;
 use listeners::Listeners;

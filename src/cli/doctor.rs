@@ -34,11 +34,8 @@ use needs::Needs;
 use report::Report;
 
 /// Looks at the host and prints what was found.
-pub(super) fn run(arguments: &Doctor) -> Exit {
-    let config = match arguments.settings.values() {
-        Ok(config) => config,
-        Err(exit) => return exit,
-    };
+pub(super) fn run(arguments: &Doctor) -> Result<Exit, Exit> {
+    let config = arguments.settings.values()?;
     let needs = Needs::of(&config, arguments.connections.map(u64::from));
     let host = Host::at(&arguments.root);
     let findings = CHECKS.iter().flat_map(|check| check(&host, &needs));
@@ -49,8 +46,8 @@ pub(super) fn run(arguments: &Doctor) -> Exit {
         report.text()
     };
     match output::print(&text) {
-        Exit::Ok if !report.is_healthy() => Exit::Failure,
-        exit => exit,
+        Exit::Ok if !report.is_healthy() => Err(Exit::Failure),
+        exit => Ok(exit),
     }
 }
 

@@ -11,27 +11,17 @@ use crate::config::{Access, Config, Explained};
 use crate::topic::{self, NameError, Selector};
 
 /// Prints what holds for `topic`, which may be a pattern.
-pub(super) fn run(topic: &str, settings: &Settings) -> Exit {
-    let selector = match selector(topic) {
-        Ok(selector) => selector,
-        Err(error) => {
-            let topic = escaped(topic);
-            output::complain(&format_args!(
-                "--explain: \"{topic}\" is no topic and no pattern: {error}"
-            ));
-            return Exit::Usage;
-        }
-    };
-    let explained = match settings.explained() {
-        Ok(explained) => explained,
-        Err(exit) => return exit,
-    };
-    for problem in &explained.broken_rules {
+pub(super) fn run(topic: &str, settings: &Settings) -> Result<Exit, Exit> {
+    let selector = selector(topic).map_err(|error| {
+        let topic = escaped(topic);
         output::complain(&format_args!(
-            "warning: with this alone the gateway does not start: {problem}"
+            "--explain: \"{topic}\" is no topic and no pattern: {error}"
         ));
-    }
-    output::print(&text(&selector, &explained))
+        Exit::Usage
+    })?;
+    let explained = settings.explained()?;
+    output::warn_of_broken_rules(&explained.broken_rules);
+    Ok(output::print(&text(&selector, &explained)))
 }
 
 /// A topic, a pattern, or an inbox, whose name may be one that clients cannot write.

@@ -10,11 +10,8 @@ use crate::auth::{Globs, Grant, Names, Rights, SigningKey, Terms};
 use crate::config::Secret;
 
 /// Signs and prints the token.
-pub(super) fn run(arguments: &GenToken) -> Exit {
-    match sign(arguments) {
-        Ok(token) => output::print(&format!("{token}\n")),
-        Err(exit) => exit,
-    }
+pub(super) fn run(arguments: &GenToken) -> Result<Exit, Exit> {
+    Ok(output::print(&format!("{}\n", sign(arguments)?)))
 }
 
 fn sign(arguments: &GenToken) -> Result<String, Exit> {

@@ -25,3 +25,12 @@ pub(super) fn print(text: &str) -> Exit {
 pub(super) fn complain(message: &impl Display) {
     let _ = writeln!(io::stderr(), "fanfare: {message}");
 }
+
+/// Warns of rules of the configuration that do not hold, where it is only looked at.
+pub(super) fn warn_of_broken_rules(problems: &[impl Display]) {
+    for problem in problems {
+        complain(&format_args!(
+            "warning: with this alone the gateway does not start: {problem}"
+        ));
+    }
+}

@@ -124,17 +124,19 @@ impl KeyFiles {
     }
 }
 
-/// The content of a key file, refused beyond [`KEY_FILE_LEN_MAX`].
+/// The content of a key file.
 pub(super) fn read_key_file(path: &Path) -> io::Result<Vec<u8>> {
+    read_at_most(path, KEY_FILE_LEN_MAX, "64 KiB")
+}
+
+/// The content of a file. One of more than `len_max` bytes, which are `shown`, is refused.
+pub(crate) fn read_at_most(path: &Path, len_max: u64, shown: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?
-        .take(KEY_FILE_LEN_MAX + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > KEY_FILE_LEN_MAX {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            "it holds more than 64 KiB",
-        ));
+    let file = File::open(path)?;
+    file.take(len_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > len_max {
+        let why = format!("it holds more than {shown}");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
     }
     Ok(bytes)
 }
