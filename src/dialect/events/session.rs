@@ -5,7 +5,6 @@ mod command;
 mod outcome;
 mod publish;
 mod query;
-mod registry;
 mod subscribe;
 mod subscriptions;
 

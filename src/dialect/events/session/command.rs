@@ -1,10 +1,7 @@
 //! `command` and `agent_command`.
 
-use std::sync::LazyLock;
-
 use serde_json::{Value, json};
 
-use super::registry::{CommandCall, Registry, RunCommand};
 use super::{EventsSession, answer, error};
 use crate::dialect::events::Refusal;
 use crate::id::PeerId;
@@ -17,22 +14,28 @@ const DEMO_COMMANDS: [&str; 5] = ["echo", "list_commands", "ping", "server_info"
 /// The name under which `agent_command` messages are permitted.
 const AGENT_COMMAND: &str = "agent_command";
 
-static COMMANDS: LazyLock<Registry> = LazyLock::new(|| {
-    let mut registry = Registry::default();
-    let commands: [(&str, RunCommand); 5] = [
-        ("echo", echo),
-        ("list_commands", list_commands),
-        ("ping", ping),
-        ("server_info", server_info),
-        ("user_count", user_count),
-    ];
-    for (name, run) in commands {
-        registry
-            .register(name, run)
-            .expect("the names above differ");
-    }
-    registry
-});
+/// All commands by name, sorted.
+const COMMANDS: [(&str, RunCommand); 5] = [
+    ("echo", echo),
+    ("list_commands", list_commands),
+    ("ping", ping),
+    ("server_info", server_info),
+    ("user_count", user_count),
+];
+
+/// Runs a command: writes its result, one JSON value, into the buffer.
+type RunCommand = fn(&CommandCall<'_>, &mut Vec<u8>);
+
+/// One call of a command.
+#[derive(Clone, Copy, Debug)]
+struct CommandCall<'a> {
+    /// The client's shard.
+    shard: &'a Shard,
+    /// The client's session.
+    caller: &'a EventsSession,
+    /// Its arguments, unparsed.
+    params: Option<&'a str>,
+}
 
 impl EventsSession {
     /// Runs a command of the registry and answers with its result.
@@ -44,7 +47,7 @@ impl EventsSession {
         name: &str,
         params: Option<Raw<'_>>,
     ) {
-        let Some(run) = COMMANDS.find(name) else {
+        let Some((_, run)) = COMMANDS.iter().find(|(known, _)| *known == name) else {
             let refusal = Refusal::unknown(id, "UNKNOWN_COMMAND", "Unknown command", name);
             return error(shard, peer, &refusal);
         };
@@ -111,8 +114,8 @@ fn echo(call: &CommandCall<'_>, out: &mut Vec<u8>) {
 }
 
 fn list_commands(call: &CommandCall<'_>, out: &mut Vec<u8>) {
-    let commands: Vec<&str> = COMMANDS
-        .names()
+    let names = COMMANDS.map(|(name, _)| name).into_iter();
+    let commands: Vec<&str> = names
         .filter(|name| call.caller.may_command(call.shard, name))
         .collect();
     let count = commands.len();
