@@ -250,16 +250,6 @@ impl Hub {
             .is_some_and(|present| present.generation == peer.generation)
     }
 
-    /// The peer that occupies `slot`.
-    #[must_use]
-    pub fn peer_at(&self, slot: Slot) -> Option<PeerId> {
-        let peer = self.peers.get(slot.index())?;
-        Some(PeerId {
-            slot,
-            generation: peer.generation,
-        })
-    }
-
     /// All peers.
     pub fn peers(&self) -> impl Iterator<Item = PeerId> {
         self.peers.iter().map(|(slot, peer)| PeerId {

@@ -8,28 +8,14 @@
 pub struct CloseCode(pub u16);
 
 impl CloseCode {
-    /// The purpose of the connection is fulfilled.
-    pub const NORMAL: Self = Self(1000);
-    /// The endpoint goes away: a server shuts down, a page is left.
-    pub const GOING_AWAY: Self = Self(1001);
     /// The peer broke the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
-    /// The endpoint does not accept this type of message.
-    pub const UNSUPPORTED_DATA: Self = Self(1003);
     /// A message's content does not fit its type: text that is not UTF-8, deflate that is corrupt.
     pub const INVALID_PAYLOAD: Self = Self(1007);
     /// The message breaks a rule of the application.
     pub const POLICY_VIOLATION: Self = Self(1008);
     /// The message is larger than the endpoint accepts.
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
-    /// The server did not negotiate an extension that the client requires.
-    pub const MANDATORY_EXTENSION: Self = Self(1010);
-    /// The endpoint met an unexpected condition.
-    pub const INTERNAL_ERROR: Self = Self(1011);
-    /// The server restarts; the client may reconnect after a random delay (IANA registry).
-    pub const SERVICE_RESTART: Self = Self(1012);
-    /// The server is overloaded; the client may try another one, or again later (IANA registry).
-    pub const TRY_AGAIN_LATER: Self = Self(1013);
     /// A gateway got an invalid response from its upstream (IANA registry).
     pub const BAD_GATEWAY: Self = Self(1014);
 
