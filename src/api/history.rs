@@ -12,6 +12,7 @@ use crate::engine::{HISTORY_BYTES_MAX, HistoryExcerpt};
 use crate::http::{Answer, ClientAddress, Rejection, refuse, respond};
 use crate::id::Form;
 use crate::id::Position;
+use crate::json::put_string;
 use crate::service::State;
 use crate::timestamp::timestamp_of;
 use crate::topic;
@@ -69,10 +70,11 @@ fn body(name: &str, kept: &HistoryExcerpt) -> Vec<u8> {
     let Position { epoch, offset } = kept.position;
     let oldest = kept.oldest.map(|oldest| oldest.to_string());
     let oldest = oldest.as_deref().unwrap_or("null");
-    let mut body = format!(
-        r#"{{"topic":"{name}","epoch":{epoch},"offset":{offset},"oldest":{oldest},"events":["#
-    )
-    .into_bytes();
+    let mut body = br#"{"topic":"#.to_vec();
+    put_string(&mut body, name);
+    body.extend_from_slice(
+        format!(r#","epoch":{epoch},"offset":{offset},"oldest":{oldest},"events":["#).as_bytes(),
+    );
     let mut more = kept.more;
     for (index, message) in kept.messages.iter().enumerate() {
         if body.len() >= BODY_BYTES_MAX {

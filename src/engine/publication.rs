@@ -22,7 +22,7 @@ pub struct Publication<'a> {
     pub form: Form,
     /// The topic.
     pub topic: &'a str,
-    /// Its name, which needs no escaping; empty for a broadcast without one.
+    /// Its name, without control characters; empty for a broadcast without one. Formats escape it, and the topic.
     pub name: &'a str,
     /// A JSON value, passed on byte for byte.
     pub data: &'a [u8],

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use memchr::{memchr2, memchr3};
 
+use crate::json::put_string;
+
 /// A comment, which parsers ignore: sent as a keep-alive. No blank line follows, since some clients would dispatch an
 /// event without data: the comment is a line of the next event's block.
 pub const HEARTBEAT: &[u8] = b":\n";
@@ -17,7 +19,7 @@ pub struct ControlCharacter;
 /// Messages of a topic that a stream misses.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamGap<'a> {
-    /// The topic, a name that needs no escaping.
+    /// The topic.
     pub topic: &'a str,
     /// How many, if known.
     pub lost: Option<u64>,
@@ -83,9 +85,9 @@ pub fn put_event(out: &mut Vec<u8>, name: &str, data: &[u8]) -> Result<(), Contr
 
 /// Writes a `gap` event.
 pub fn put_gap(out: &mut Vec<u8>, gap: &StreamGap<'_>) {
-    out.extend_from_slice(b"event: gap\ndata: {\"event\":\"");
-    out.extend_from_slice(gap.topic.as_bytes());
-    out.extend_from_slice(b"\",\"lost\":");
+    out.extend_from_slice(b"event: gap\ndata: {\"event\":");
+    put_string(out, gap.topic);
+    out.extend_from_slice(b",\"lost\":");
     match gap.lost {
         Some(lost) => out.extend_from_slice(itoa::Buffer::new().format(lost).as_bytes()),
         None => out.extend_from_slice(b"null"),
@@ -180,12 +182,12 @@ mod tests {
             reason: GapReason::Cursor,
         };
         put_gap(&mut out, &gap);
-        (gap.lost, gap.reason) = (Some(7), GapReason::Slow);
+        (gap.topic, gap.lost, gap.reason) = ("a\"b", Some(7), GapReason::Slow);
         put_gap(&mut out, &gap);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "event: gap\ndata: {\"event\":\"a.b\",\"lost\":null,\"reason\":\"invalid_cursor\"}\n\n\
-             event: gap\ndata: {\"event\":\"a.b\",\"lost\":7,\"reason\":\"slow_consumer\"}\n\n"
+             event: gap\ndata: {\"event\":\"a\\\"b\",\"lost\":7,\"reason\":\"slow_consumer\"}\n\n"
         );
     }
 

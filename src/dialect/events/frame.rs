@@ -79,27 +79,29 @@ impl<'a> Writer<'a> {
     pub fn event(mut self, publication: &Publication<'_>) {
         match publication.kind {
             PublicationKind::Event => {
-                self.put(r#"{"type":"event","event":""#);
-                self.put(publication.name);
-                self.put(r#"","event_type":""#);
-                self.put(publication.name);
+                self.put(r#"{"type":"event","event":"#);
+                let start = self.out.len();
+                put_string(self.out, publication.name);
+                let end = self.out.len();
+                self.put(r#","event_type":"#);
+                self.out.extend_from_within(start..end);
                 if publication.name != publication.topic {
                     // Its `event_id` is a position in this topic.
-                    self.put(r#"","topic":""#);
-                    self.put(publication.topic);
+                    self.put(r#","topic":"#);
+                    put_string(self.out, publication.topic);
                 }
-                self.put(r#"","data":"#);
+                self.put(r#","data":"#);
             }
             PublicationKind::Broadcast if publication.name.is_empty() => {
                 self.put(r#"{"type":"broadcast","event":null,"data":"#);
             }
             PublicationKind::Broadcast | PublicationKind::Presence => {
                 self.put(match publication.kind {
-                    PublicationKind::Presence => r#"{"type":"presence","event":""#,
-                    _ => r#"{"type":"broadcast","event":""#,
+                    PublicationKind::Presence => r#"{"type":"presence","event":"#,
+                    _ => r#"{"type":"broadcast","event":"#,
                 });
-                self.put(publication.name);
-                self.put(r#"","data":"#);
+                put_string(self.out, publication.name);
+                self.put(r#","data":"#);
             }
         }
         self.out.extend_from_slice(publication.data);
@@ -354,6 +356,16 @@ mod tests {
             |w| w.event(&named),
             json!({"type":"event","event":"c","event_type":"c","topic":"a.b","data":{"x":1},"event_id":"7-12"}),
         );
+        let escaped = Publication {
+            topic: "a\"\\\u{1f3ba}",
+            name: "b\"",
+            ..publication
+        };
+        check(
+            |w| w.event(&escaped),
+            json!({"type":"event","event":"b\"","event_type":"b\"","topic":"a\"\\\u{1f3ba}","data":{"x":1},
+                "event_id":"7-12"}),
+        );
         for (kind, name, expected) in [
             (
                 PublicationKind::Broadcast,
@@ -367,8 +379,8 @@ mod tests {
             ),
             (
                 PublicationKind::Presence,
-                "a",
-                json!({"type":"presence","event":"a"}),
+                "a\"",
+                json!({"type":"presence","event":"a\""}),
             ),
         ] {
             let mut expected = expected;

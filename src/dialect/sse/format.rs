@@ -3,6 +3,7 @@
 use crate::collections::free_large;
 use crate::engine::{Format, FormatRegistry, Publication, PublicationKind};
 use crate::id::{FormatId, Gather};
+use crate::json::put_string;
 use crate::sse::{PRESENCE, event_type, put_event};
 
 /// Registers the format of SSE.
@@ -21,9 +22,9 @@ impl Format for EventStream {
         let written = if publication.kind == PublicationKind::Presence {
             let payload = &mut self.payload;
             payload.clear();
-            payload.extend_from_slice(b"{\"event\":\"");
-            payload.extend_from_slice(publication.name.as_bytes());
-            payload.extend_from_slice(b"\",\"data\":");
+            payload.extend_from_slice(b"{\"event\":");
+            put_string(payload, publication.name);
+            payload.extend_from_slice(b",\"data\":");
             payload.extend_from_slice(publication.data);
             payload.extend_from_slice(b",\"presence_seq\":");
             let mut sequence = itoa::Buffer::new();
@@ -33,7 +34,7 @@ impl Format for EventStream {
         } else {
             put_event(out, event_type(publication.name), publication.data)
         };
-        written.expect("names are checked like those of topics");
+        written.expect("names have no control characters");
     }
 
     fn tidy(&mut self) {

@@ -128,9 +128,11 @@ fn topic_start(start: Start<'_>) -> TopicStart<'_> {
 fn put_roster(out: &mut Vec<u8>, topic: &str, roster: &Roster) {
     let (count, connections, more) = (roster.count, roster.connections, roster.more);
     let sequence = roster.sequence;
+    out.extend_from_slice(br#"{"event":"#);
+    put_string(out, topic);
     out.extend_from_slice(
         format!(
-            r#"{{"event":"{topic}","presence_seq":{sequence},"count":{count},"connections":{connections},"users":["#
+            r#","presence_seq":{sequence},"count":{count},"connections":{connections},"users":["#
         )
         .as_bytes(),
     );
