@@ -1,6 +1,7 @@
 //! Flushing, and the incidents that the hub reports while it flushes.
 
 use super::hub::{Flush, Incident, Sink};
+use super::readers::Readers;
 use super::{Asker, FlushBudget, Gap, GapCause, Lanes, Outcome, Request, Turn};
 use crate::id::{Gather, PeerId, ShardId, TopicId};
 
@@ -89,15 +90,12 @@ impl<L: Lanes> Turn<'_, L> {
         if format.is_some_and(|format| format.gather == Gather::Merge) {
             // A log of patterns does not say which topics lost messages, so a gap is reported for each pattern. Dropped
             // frames for the peer alone may have reported any number of losses themselves.
-            let hub = &self.engine.readers.hub;
+            let Readers { hub, merges, .. } = &self.engine.readers;
             let log = topic.or_else(|| hub.topics_of(peer.slot).next());
-            let Some(log) = log.and_then(|log| self.engine.topic_name(log)) else {
-                return;
-            };
-            let topics: Vec<&str> = super::merge::topics_of(&log).collect();
+            let topics = log.map_or(&[][..], |log| merges.topics_of(log));
             let lost = lost.filter(|_| topics.len() == 1 && topic.is_some());
-            for topic in topics {
-                let topic = Some(topic.into());
+            let names: Vec<Box<str>> = topics.iter().map(|&topic| hub.name(topic).into()).collect();
+            for topic in names.into_iter().map(Some) {
                 self.tell_gap(peer, Gap { topic, lost, cause });
             }
             return;

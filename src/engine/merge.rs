@@ -5,6 +5,7 @@
 //! log of each stream that includes the topic. So the `id` of every event is complete, and each frame is made once,
 //! whatever the number of readers.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use super::hub::{Frame, Hub};
@@ -102,15 +103,14 @@ pub(super) enum Origin {
 /// this one, so the messages are on their way and the limit is a safeguard.
 const AHEAD_MS_MAX: u64 = 5_000;
 
-/// The name of the log of the stream over these topics. Clients cannot use it as a topic name.
-pub(super) fn log_name(topics: &[Box<str>]) -> String {
-    format!("{LOG_PREFIX}{}", topics.join(","))
-}
-
-/// The topics of a stream, by the name of its log.
-pub(super) fn topics_of(log_name: &str) -> impl Iterator<Item = &str> + Clone {
-    let names = log_name.strip_prefix(LOG_PREFIX);
-    names.unwrap_or_default().split(',')
+/// The name of the log of the stream over these topics, by their numbers in the hub: a stream keeps its topics. Clients
+/// cannot use it as a topic name.
+pub(super) fn log_name(topics: &[TopicId]) -> String {
+    let mut name = LOG_PREFIX.to_owned();
+    for topic in topics {
+        let _ = write!(name, " {}", topic.0);
+    }
+    name
 }
 
 impl Merges {
@@ -158,6 +158,11 @@ impl Merges {
     /// Whether a topic of the hub is a stream's log.
     pub(super) fn is_log(&self, topic: TopicId) -> bool {
         self.streams.contains_key(&topic)
+    }
+
+    /// The topics of the stream with this log, sorted by name; none for any other topic of the hub.
+    pub(super) fn topics_of(&self, log: TopicId) -> &[TopicId] {
+        self.streams.get(&log).map_or(&[], |merge| &merge.topics)
     }
 
     /// Whether a stream includes a topic.
@@ -248,16 +253,16 @@ impl Merges {
     /// sent before any newer one.
     pub(super) fn begin(
         &mut self,
+        hub: &Hub,
         out: &mut Vec<u8>,
-        peer: PeerId,
-        (log, name): (TopicId, &str),
+        (peer, log): (PeerId, TopicId),
         from: &Origin,
     ) -> Vec<MissedPart> {
         let merge = &self.streams[&log];
         let (mut missed, mut gaps) = (Vec::new(), Vec::new());
         let mut positions = merge.positions.clone();
         if !matches!(from, Origin::Live) {
-            for (place, topic) in topics_of(name).enumerate() {
+            for (place, &topic) in merge.topics.iter().enumerate() {
                 let now = merge.positions[place];
                 let then = match from {
                     Origin::At(then) => Some(then[place]),
@@ -267,7 +272,7 @@ impl Merges {
                     Ok(after) if after < now.offset => {
                         positions[place].offset = after;
                         missed.push(MissedPart {
-                            topic: merge.topics[place],
+                            topic,
                             place,
                             epoch: now.epoch,
                             after,
@@ -276,7 +281,7 @@ impl Merges {
                     }
                     Ok(_) => {}
                     Err(reason) => gaps.push(StreamGap {
-                        topic,
+                        topic: hub.name(topic),
                         lost: None,
                         reason,
                     }),

@@ -38,13 +38,15 @@ impl<L: Lanes> Turn<'_, L> {
 
     /// Finds the log of the stream over these topics, or creates it.
     fn open_log(&mut self, names: &[Box<str>]) -> Result<TopicId, SubscribeError> {
-        let log_name = log_name(names);
         let hub = &mut self.engine.readers.hub;
-        if let Some(log) = hub.find(&log_name) {
-            return Ok(log);
-        }
         let mut topics = Vec::with_capacity(names.len());
         topics.extend(names.iter().map_while(|name| hub.open(name)));
+        let log_name = log_name(&topics);
+        if topics.len() == names.len()
+            && let Some(log) = hub.find(&log_name)
+        {
+            return Ok(log);
+        }
         let policies = topics.iter().map(|&topic| hub.policy_of(topic));
         let log = policies
             .reduce(Policy::strictest)
@@ -121,7 +123,7 @@ impl<L: Lanes> Turn<'_, L> {
             }
             let seed = u64::from(peer.generation) << 16 | u64::from(engine.shard.0);
             put_retry(&mut out, engine.config.sse.retry, merges.draw(seed));
-            let missed = merges.begin(&mut out, peer, (log, hub.name(log)), &from);
+            let missed = merges.begin(hub, &mut out, (peer, log), &from);
             let queued = hub.send(peer.slot, Priority::Critical, &out);
             let _ = hub.subscribe(peer.slot, log);
             let hold = (!missed.is_empty()).then(|| hub.hold(peer.slot, log));

@@ -263,8 +263,7 @@ impl World {
         self.nodes[node]
             .sockets
             .insert(peer.slot, self.setup.room + 300);
-        let list = topics.join(",");
-        let cursor = self.clients[client].cursors.get(&list).filter(|_| resume);
+        let cursor = self.clients[client].cursors.get(&topics).filter(|_| resume);
         let cursor = cursor.filter(|cursor| !cursor.is_empty()).cloned();
         self.oracle.now_ms = self.now_ms;
         let view = StreamView::new(
@@ -276,7 +275,7 @@ impl World {
         let stored = self.clients[client].stored.clone();
         let unread = View::new(MERGED, stored, self.has_room());
         let mut connection = Connection::new(node, peer, MERGED, unread);
-        connection.stream = Some((list, view));
+        connection.stream = Some((topics.clone(), view));
         self.clients[client].connection = Some(connection);
         self.changes += 1;
         let request = EventsRequest {

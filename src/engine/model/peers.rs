@@ -29,7 +29,7 @@ pub(super) struct Client {
     /// Its position in each topic.
     pub(super) stored: Heads,
     /// Its cursor of each stream, by the stream's topics.
-    pub(super) cursors: BTreeMap<String, String>,
+    pub(super) cursors: BTreeMap<Vec<Box<str>>, String>,
     /// Counts the points at which the order of its publications may change.
     pub(super) life: u32,
 }
@@ -45,7 +45,7 @@ pub(super) struct Connection {
     pub(super) own: Vec<String>,
     pub(super) view: View,
     /// Its event stream, and the stream's topics.
-    pub(super) stream: Option<(String, StreamView)>,
+    pub(super) stream: Option<(Vec<Box<str>>, StreamView)>,
     /// The engine has asked for a disconnect.
     pub(super) is_disconnecting: bool,
     /// Its last frame is queued.
@@ -96,7 +96,7 @@ impl Connection {
     /// Whether it waits for its stream although all positions are known.
     pub(super) fn waits_for_stream(&self, is_located: impl Fn(&str) -> bool) -> bool {
         let waiting = self.stream.as_ref().filter(|(_, stream)| !stream.is_open);
-        waiting.is_some_and(|(topics, _)| topics.split(',').all(is_located))
+        waiting.is_some_and(|(topics, _)| topics.iter().all(|name| is_located(name)))
     }
 
     pub(super) fn is_named(&self, name: &str) -> bool {

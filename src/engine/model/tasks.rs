@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::oracle::{Check, expect, fail};
 use super::seen::Thing;
 use super::world::World;
-use crate::engine::hub::Hub;
+use crate::engine::readers::Readers;
 use crate::engine::{
     HistoryExcerpt, Outcome, Post, PublishCount, PublishResult, Stored, Taken, Ticket,
 };
@@ -211,14 +211,15 @@ impl World {
 
     /// Members of a topic.
     fn members(&self, topic: &str) -> u64 {
-        let of_hub = |hub: &Hub| -> usize {
+        let of_readers = |readers: &Readers| -> usize {
+            let Readers { hub, merges, .. } = readers;
             let named = hub.find(topic).into_iter().flat_map(|id| {
                 let formats = FORMATS.into_iter();
                 formats.map(move |format| hub.member_count(id, format))
             });
-            let logs = hub.topics().filter(|(_, name)| {
-                let topics = name.strip_prefix("#sse:");
-                topics.is_some_and(|topics| topics.split(',').any(|part| part == topic))
+            let logs = hub.topics().filter(|(log, _)| {
+                let mut parts = merges.topics_of(*log).iter();
+                parts.any(|part| hub.name(*part) == topic)
             });
             let streams = logs.map(|(log, _)| hub.member_count(log, MERGED));
             named.sum::<usize>() + streams.sum::<usize>()
@@ -229,7 +230,7 @@ impl World {
         let all: usize = self
             .nodes
             .iter()
-            .map(|node| of_hub(node.engine.hub()))
+            .map(|node| of_readers(&node.engine.readers))
             .sum();
         (all + covered.count()) as u64
     }
