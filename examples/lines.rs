@@ -139,7 +139,7 @@ impl Session for LineSession {
 }
 
 fn subscribe(shard: &Shard, peer: PeerId, topic: &str) -> Flow {
-    if !shard.engine(|engine| engine.may_subscribe(peer, &[topic])) {
+    if !shard.engine(|engine| engine.may_subscribe(peer, &[topic], false)) {
         // The same message comes again after the next flush.
         return Flow::Wait;
     }

@@ -1,9 +1,9 @@
-//! Names and patterns are read or refused; what a pattern covers or does not touch is what its matches say.
-//! The input is two patterns and a topic, a line each.
+//! Names and patterns of both kinds are read or refused; what a pattern covers or does not touch is what its matches say.
+//! The input is two patterns, a topic and a rule, a line each.
 
 #![no_main]
 
-use fanfare::topic::{self, Pattern, Selector};
+use fanfare::topic::{self, Matcher, Pattern, Selector};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -14,27 +14,42 @@ fuzz_target!(|text: &str| {
     );
     let mut lines = text.split('\n');
     let mut next = || lines.next().unwrap_or_default();
-    let (wide, narrow, name) = (next(), next(), next());
-    let (Ok(wide), Ok(narrow)) = (Selector::parse(wide), Selector::parse(narrow)) else {
-        return;
-    };
-    if topic::check_topic(name).is_err() || topic::is_inbox(name) {
+    let (wide, narrow, name, rule) = (next(), next(), next(), next());
+    if topic::check_topic(name).is_ok() {
+        assert!(topic::is_name(name));
+    }
+    if !topic::is_name(name) || topic::is_inbox(name) {
         return;
     }
-    let matches = |selector: &Selector<'_>| match selector {
-        Selector::Topic(topic) => *topic == name,
-        Selector::Pattern(pattern) => pattern.matches(name),
-    };
-    let (in_wide, in_narrow) = (matches(&wide), matches(&narrow));
-    if topic::covers(wide.as_str(), narrow.as_str()) {
-        assert!(!in_narrow || in_wide);
-        assert!(topic::overlaps(wide.as_str(), narrow.as_str()));
-    }
-    assert!(!(in_wide && in_narrow) || topic::overlaps(wide.as_str(), narrow.as_str()));
-    assert_eq!(in_wide, topic::covers(wide.as_str(), name));
-    if let Some(beginning) =
-        topic::beginning_with(name).filter(|_| name.len() < topic::NAME_BYTES_MAX)
-    {
-        assert!(Pattern::parse(&beginning).expect("a pattern").matches(name));
+    for narrow in read(narrow) {
+        let in_narrow = narrow.matches(name);
+        for wide in read(wide) {
+            let (in_wide, covers) = (wide.matches(name), wide.covers(&narrow));
+            assert!(!covers || !in_narrow || in_wide);
+            assert!(!(in_wide && in_narrow) || wide.overlaps(&narrow));
+            assert_eq!(wide.overlaps(&narrow), narrow.overlaps(&wide));
+        }
+        if in_narrow && topic::check_prefix(rule).is_ok() {
+            assert!(!narrow.begins_with(rule) || name.starts_with(rule));
+            assert!(!name.starts_with(rule) || narrow.may_begin_with(rule));
+        }
+        if in_narrow && Selector::parse(rule).is_ok() {
+            let (one, all) = (Selector::Topic(name), Selector::Pattern(narrow));
+            assert_eq!(one.is_within(rule), one.meets(rule));
+            assert!(!all.is_within(rule) || one.is_within(rule));
+            assert!(!one.meets(rule) || all.meets(rule));
+        }
     }
 });
+
+/// The patterns with this text, one of each kind at most.
+fn read(text: &str) -> impl Iterator<Item = Pattern> {
+    let segments = Pattern::segments(text).ok();
+    if let Some(pattern) = &segments {
+        assert_eq!(
+            (pattern.as_str(), pattern.matcher()),
+            (text, Matcher::Segments)
+        );
+    }
+    segments.into_iter().chain(Pattern::bytes(text))
+}

@@ -53,7 +53,7 @@ impl<'a> Permissions<'a> {
         let name = selector.as_str();
         if self
             .rights()
-            .is_some_and(|rights| rights.deny.overlaps(name))
+            .is_some_and(|rights| rights.deny.overlaps(selector))
         {
             return false;
         }
@@ -66,7 +66,7 @@ impl<'a> Permissions<'a> {
         let globs = self.rights().and_then(|rights| rights.subscribe.as_ref());
         match globs {
             Some(globs) => {
-                globs.covers(name) && self.all(selector, |it| it.subscribe != Access::Nobody)
+                globs.covers(selector) && self.all(selector, |it| it.subscribe != Access::Nobody)
             }
             None => self.all(selector, |it| self.meets(it.subscribe)),
         }
@@ -76,13 +76,14 @@ impl<'a> Permissions<'a> {
     /// also read inboxes, since they write them.
     #[must_use]
     pub fn may_read(&self, topic: &str) -> bool {
+        let selector = Selector::Topic(topic);
         if topic::is_inbox(topic) && self.is_service() {
-            let is_denied = self
-                .rights()
-                .is_some_and(|rights| rights.deny.overlaps(topic) || rights.subscribe.is_some());
+            let is_denied = self.rights().is_some_and(|rights| {
+                rights.deny.overlaps(&selector) || rights.subscribe.is_some()
+            });
             return !is_denied && self.config.namespace(topic).subscribe != Access::Nobody;
         }
-        self.may_subscribe(&Selector::Topic(topic))
+        self.may_subscribe(&selector)
     }
 
     /// Whether `topic` may be published to.
@@ -93,13 +94,13 @@ impl<'a> Permissions<'a> {
         if topic::is_inbox(topic) && !self.is_service() || topic == topic::SYSTEM_METRICS {
             return false;
         }
-        let access = self.config.namespace(topic).publish;
+        let (access, selector) = (self.config.namespace(topic).publish, Selector::Topic(topic));
         match self.rights() {
-            Some(rights) if rights.deny.overlaps(topic) => false,
+            Some(rights) if rights.deny.overlaps(&selector) => false,
             Some(Rights {
                 publish: Some(globs),
                 ..
-            }) => globs.covers(topic) && access != Access::Nobody,
+            }) => globs.covers(&selector) && access != Access::Nobody,
             _ => self.meets(access),
         }
     }

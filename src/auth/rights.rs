@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::name::is_name;
-use crate::topic::{self, Selector};
+use crate::topic::Selector;
 
 /// The rights that a token states. Fields left out are up to the topics' namespaces.
 ///
@@ -56,16 +56,16 @@ impl Globs {
     ///
     /// Cost: one pass over each.
     #[must_use]
-    pub fn covers(&self, selector: &str) -> bool {
-        self.0.iter().any(|glob| topic::covers(glob, selector))
+    pub fn covers(&self, selector: &Selector<'_>) -> bool {
+        self.0.iter().any(|glob| selector.is_within(glob))
     }
 
     /// Whether one of them matches anything that `selector` matches.
     ///
     /// Cost: one pass over each.
     #[must_use]
-    pub fn overlaps(&self, selector: &str) -> bool {
-        self.0.iter().any(|glob| topic::overlaps(glob, selector))
+    pub fn overlaps(&self, selector: &Selector<'_>) -> bool {
+        self.0.iter().any(|glob| selector.meets(glob))
     }
 
     fn is_empty(&self) -> bool {

@@ -144,14 +144,9 @@ impl Namespaces {
         for (prefix, namespace) in self.iter() {
             let (overlaps, covers) = match selector {
                 Selector::Topic(name) => (name.starts_with(prefix), name.starts_with(prefix)),
-                Selector::Pattern(pattern) => match topic::beginning_with(prefix) {
-                    Some(region) => (
-                        topic::overlaps(&region, pattern.as_str()),
-                        topic::covers(&region, pattern.as_str()),
-                    ),
-                    // Inboxes alone begin so, and no pattern matches one.
-                    None => (false, false),
-                },
+                Selector::Pattern(pattern) => {
+                    (pattern.may_begin_with(prefix), pattern.begins_with(prefix))
+                }
             };
             if overlaps && !holds(Some(prefix), namespace) {
                 return false;

@@ -264,8 +264,8 @@ impl<L: Lanes> Turn<'_, L> {
             Resumed::TooOld(missed) => Some(missed),
             Resumed::OtherEpoch | Resumed::NeverSeen | Resumed::Underway => None,
         };
-        let (topic, cause) = (Some(begun.name.clone()), GapCause::History);
-        self.tell_gap(peer, Gap { topic, lost, cause });
+        let topic = Some(begun.name.clone());
+        self.tell_gap(peer, Gap::of_topic(topic, lost, GapCause::History));
         None
     }
 
@@ -281,8 +281,8 @@ impl<L: Lanes> Turn<'_, L> {
     /// the peer may have unsubscribed while homes were asked.
     pub(super) fn tell_underway(&mut self, peer: PeerId, topic: TopicId, name: &str) {
         if self.engine.readers.is_reading(peer, topic, name) {
-            let (topic, lost, cause) = (Some(name.into()), None, GapCause::History);
-            self.tell_gap(peer, Gap { topic, lost, cause });
+            let gap = Gap::of_topic(Some(name.into()), None, GapCause::History);
+            self.tell_gap(peer, gap);
         }
     }
 
@@ -366,8 +366,7 @@ impl<L: Lanes> Turn<'_, L> {
             self.tell_position(peer, place, before);
             self.counters.messages_dropped.add(lost);
             let topic = self.engine.topic_name(topic);
-            let (lost, cause) = (Some(lost), GapCause::History);
-            self.tell_gap(peer, Gap { topic, lost, cause });
+            self.tell_gap(peer, Gap::of_topic(topic, Some(lost), GapCause::History));
         }
         self.engine.readers.merges.pass(peer, place, after);
         if page.is_empty() {

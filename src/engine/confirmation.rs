@@ -4,13 +4,15 @@ use super::message::Reach;
 use super::patterns::is_log_name;
 use super::ticket::Ticket;
 use crate::id::{PeerId, Position, TopicId};
-use crate::topic::Pattern;
+use crate::topic::{Matcher, Pattern};
 
 /// Where delivery of a topic or a pattern begins for a subscriber.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Start<'a> {
     /// The topic's name, or the pattern.
     pub name: &'a str,
+    /// How `name` matches if it is a pattern.
+    pub matcher: Option<Matcher>,
     /// The live stream begins after this position. For a pattern the epoch is the process's, and the offset is
     /// its time in milliseconds.
     pub position: Position,
@@ -113,6 +115,7 @@ impl SubscribingPattern {
     pub(super) fn start(&self) -> Start<'_> {
         Start {
             name: self.pattern.as_str(),
+            matcher: Some(self.pattern.matcher()),
             position: self.position,
             resumed: self.from.map(|_| match self.is_complete {
                 true => Resumed::Complete(0),
@@ -134,6 +137,7 @@ impl Subscribing {
         let position = self.position.unwrap_or_default();
         Start {
             name: &self.name,
+            matcher: None,
             position,
             resumed: self.resume.map(|resume| match self.hold {
                 Some(_) => resume.resumed(position),

@@ -195,6 +195,7 @@ impl Home {
     }
 
     fn make(&mut self, name: &str) -> (TopicId, Vec<Interest>) {
+        debug_assert!(topic::is_internal(name) || topic::is_inbox(name) || topic::is_name(name));
         let mut interest: Vec<Interest> = Vec::new();
         self.steps += self.patterns.find(name, |wanted| {
             if !interest.contains(&wanted) {
@@ -528,7 +529,7 @@ mod tests {
         let mut home = home(10);
         let before = known(&mut home, "a.1");
         known(&mut home, "b.1");
-        let pattern = Pattern::parse("a.*").unwrap();
+        let pattern = Pattern::segments("a.*").unwrap();
         assert!(!home.is_wanted("a.1") && !home.is_wanted("a.2"));
         home.add_pattern(interest(3), &pattern);
         assert!(home.is_wanted("a.1") && home.is_wanted("a.2") && !home.is_wanted("b.1"));
@@ -614,7 +615,7 @@ mod tests {
             }
         }
         let mut check = |pattern: &str, expected: &[(&str, Option<u64>)]| {
-            let pattern = Pattern::parse(pattern).unwrap();
+            let pattern = Pattern::segments(pattern).unwrap();
             home.take_steps();
             let found = home.published_since(&pattern, 20, 50);
             assert!(found.is_complete && home.take_steps() >= 7);
@@ -643,7 +644,7 @@ mod tests {
             let id = known(&mut home, &name);
             home.take(id, &Post::event(&name, b"1"), at(60));
         }
-        let found = home.published_since(&Pattern::parse("d.*").unwrap(), 60, 60);
+        let found = home.published_since(&Pattern::segments("d.*").unwrap(), 60, 60);
         assert_eq!(found.topics.len(), RECOVERED_TOPICS_MAX);
         assert!(!found.is_complete);
     }

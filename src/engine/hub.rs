@@ -282,7 +282,8 @@ impl Hub {
         self.held
     }
 
-    /// Finds the topic of this name, or creates it; `None` at the limit of topics.
+    /// Finds the topic of this name, one that [`topic::is_name`] takes or an inbox, or creates it; `None` at the limit of
+    /// topics.
     ///
     /// Cost: one lookup.
     pub fn open(&mut self, name: &str) -> Option<TopicId> {
@@ -311,6 +312,7 @@ impl Hub {
 
     fn make(&mut self, name: &str, policy: Policy, is_shared: bool) -> TopicId {
         let internal = topic::is_internal(name);
+        debug_assert!(internal || topic::is_inbox(name) || topic::is_name(name));
         self.topics_internal += usize::from(internal);
         let topic = Topic {
             name: name.into(),

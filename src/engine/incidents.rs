@@ -95,25 +95,26 @@ impl<L: Lanes> Turn<'_, L> {
             let topics = log.map_or(&[][..], |log| merges.topics_of(log));
             let lost = lost.filter(|_| topics.len() == 1 && topic.is_some());
             let names: Vec<Box<str>> = topics.iter().map(|&topic| hub.name(topic).into()).collect();
-            for topic in names.into_iter().map(Some) {
-                self.tell_gap(peer, Gap { topic, lost, cause });
+            for name in names {
+                self.tell_gap(peer, Gap::of_topic(Some(name), lost, cause));
             }
             return;
         }
         let patterns = topic.map(|topic| self.engine.readers.patterns.of_log(topic));
-        let patterns: Vec<Box<str>> = patterns
-            .into_iter()
-            .flatten()
-            .map(|pattern| pattern.as_str().into())
-            .collect();
+        let patterns = patterns.unwrap_or_default().to_vec();
         if patterns.is_empty() {
-            let topic = name;
-            return self.tell_gap_first(peer, Gap { topic, lost, cause });
+            return self.tell_gap_first(peer, Gap::of_topic(name, lost, cause));
         }
         // With several patterns the number for each is unknown.
         let lost = lost.filter(|_| patterns.len() == 1);
-        for topic in patterns.into_iter().map(Some) {
-            self.tell_gap_first(peer, Gap { topic, lost, cause });
+        for pattern in patterns {
+            let gap = Gap {
+                topic: Some(pattern.as_str().into()),
+                matcher: Some(pattern.matcher()),
+                lost,
+                cause,
+            };
+            self.tell_gap_first(peer, gap);
         }
     }
 

@@ -16,6 +16,7 @@ use super::publication::PublicationKind;
 use super::publish_result::PublishResult;
 use super::ticket::{Asker, Ticket};
 use crate::id::{Form, FormatId, PeerId, Position, ShardId, TopicId, UserKey};
+use crate::topic::Matcher;
 
 /// The lanes from one shard to all others.
 ///
@@ -141,6 +142,8 @@ pub enum Request<B> {
     Pattern {
         /// The pattern.
         pattern: B,
+        /// How it matches.
+        matcher: Matcher,
         /// The format to send.
         format: FormatId,
         /// Name the matching topics that were published to at or after this time, in milliseconds since the process
@@ -155,6 +158,8 @@ pub enum Request<B> {
     Unpattern {
         /// The pattern.
         pattern: B,
+        /// How it matches.
+        matcher: Matcher,
         /// The format to stop.
         format: FormatId,
     },
@@ -418,19 +423,26 @@ impl<B> Request<B> {
             },
             Self::Pattern {
                 pattern,
+                matcher,
                 format,
                 since_ms,
                 ticket,
                 index,
             } => Request::Pattern {
                 pattern: refer(pattern),
+                matcher,
                 format,
                 since_ms,
                 ticket,
                 index,
             },
-            Self::Unpattern { pattern, format } => Request::Unpattern {
+            Self::Unpattern {
+                pattern,
+                matcher,
+                format,
+            } => Request::Unpattern {
                 pattern: refer(pattern),
+                matcher,
                 format,
             },
             Self::Publish {

@@ -13,6 +13,7 @@ pub(super) mod encoder;
 mod ended;
 mod fairness;
 mod generate;
+mod label;
 mod lanes;
 mod node;
 mod ops;

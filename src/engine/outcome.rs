@@ -12,7 +12,7 @@ use super::presence::Roster;
 use super::publish_result::PublishResult;
 use super::ticket::{Asker, Ticket};
 use crate::id::{FormatId, PeerId};
-use crate::topic::is_internal;
+use crate::topic::{Matcher, is_internal};
 
 /// A notification.
 #[derive(Debug)]
@@ -62,8 +62,10 @@ pub enum Outcome {
 /// Messages that a peer does not receive.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Gap {
-    /// The topic; `None` for frames to the peer alone, and for topics it has not subscribed to by name.
+    /// The topic, or the pattern; `None` for frames to the peer alone, and for topics it has not subscribed to by name.
     pub topic: Option<Box<str>>,
+    /// How `topic` matches if it is a pattern.
+    pub matcher: Option<Matcher>,
     /// How many, if known.
     pub lost: Option<u64>,
     /// The cause.
@@ -71,6 +73,16 @@ pub struct Gap {
 }
 
 impl Gap {
+    /// Messages of one topic, or of the peer alone.
+    pub(super) fn of_topic(topic: Option<Box<str>>, lost: Option<u64>, cause: GapCause) -> Self {
+        Self {
+            topic,
+            matcher: None,
+            lost,
+            cause,
+        }
+    }
+
     /// As the peer is told: without the name of a topic it has not subscribed to by name.
     pub(super) fn for_peer(mut self) -> Self {
         self.topic = self.topic.filter(|topic| !is_internal(topic));

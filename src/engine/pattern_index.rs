@@ -1,12 +1,16 @@
 //! An index of patterns, searched by topic name.
 
 use crate::collections::HashMap;
-use crate::topic::{Pattern, is_inbox, is_internal, is_separator, matches_rest};
+use crate::topic::{
+    Matcher, Pattern, check_topic, glob, is_inbox, is_internal, is_separator, segments,
+};
 
-/// Patterns with values, as a trie of their segments.
+/// Patterns with values: those of segments as a trie, those of bytes by what is before their first wildcard.
 #[derive(Debug)]
 pub(super) struct PatternIndex<T> {
     root: TrieNode<T>,
+    /// The values of each remainder.
+    globs: Prefixes<HashMap<Box<str>, Vec<T>>>,
 }
 
 /// What can follow one prefix.
@@ -19,11 +23,17 @@ struct TrieNode<T> {
     /// A literal last segment.
     ends: HashMap<Box<str>, Vec<T>>,
     /// A literal prefix of the rest of the name.
-    rests: HashMap<Box<str>, Vec<T>>,
-    /// The distinct lengths of the keys of `rests`, each with the number of keys.
-    lengths: Vec<(usize, usize)>,
+    rests: Prefixes<Vec<T>>,
     /// The remainders of patterns deeper than [`DEPTH_MAX`], searched linearly.
     tails: Vec<(Box<str>, T)>,
+}
+
+/// What there is by prefix.
+#[derive(Debug)]
+struct Prefixes<V> {
+    all: HashMap<Box<str>, V>,
+    /// The distinct lengths of the prefixes, each with their number.
+    lengths: Vec<(usize, usize)>,
 }
 
 /// Segments that the trie distinguishes. Remainders below are searched linearly: patterns that vary in many
@@ -38,10 +48,23 @@ enum PatternStep<'a> {
     Rest(&'a str),
 }
 
+/// Pairs of a byte of a glob and one of a name for each step that matching counts: about what the worst glob takes.
+const PAIRS_PER_STEP: usize = 256;
+
 impl<T> Default for PatternIndex<T> {
     fn default() -> Self {
         Self {
             root: TrieNode::default(),
+            globs: Prefixes::default(),
+        }
+    }
+}
+
+impl<V> Default for Prefixes<V> {
+    fn default() -> Self {
+        Self {
+            all: HashMap::default(),
+            lengths: Vec::new(),
         }
     }
 }
@@ -52,8 +75,7 @@ impl<T> Default for TrieNode<T> {
             literals: HashMap::default(),
             stars: Vec::new(),
             ends: HashMap::default(),
-            rests: HashMap::default(),
-            lengths: Vec::new(),
+            rests: Prefixes::default(),
             tails: Vec::new(),
         }
     }
@@ -62,8 +84,13 @@ impl<T> Default for TrieNode<T> {
 impl<T: Copy + PartialEq> PatternIndex<T> {
     /// Adds a value to a pattern, unless the pattern has it.
     ///
-    /// Cost: one lookup for each segment.
+    /// Cost: one lookup for each segment; two for a glob.
     pub(super) fn insert(&mut self, pattern: &Pattern, value: T) {
+        if pattern.matcher() == Matcher::Bytes {
+            let (prefix, rest) = glob::split_literal(pattern.as_str());
+            let globs = self.globs.open(prefix);
+            return add(globs.entry(rest.into()).or_default(), value);
+        }
         let (mut node, mut text) = (&mut self.root, pattern.as_str());
         for _ in 0..DEPTH_MAX {
             let (step, rest) = step(text);
@@ -82,11 +109,7 @@ impl<T: Copy + PartialEq> PatternIndex<T> {
                     return add(node.ends.entry(segment.into()).or_default(), value);
                 }
                 PatternStep::Rest(prefix) => {
-                    let values = node.rests.entry(prefix.into()).or_default();
-                    if values.is_empty() {
-                        count(&mut node.lengths, prefix.len());
-                    }
-                    return add(values, value);
+                    return add(node.rests.open(prefix), value);
                 }
             };
         }
@@ -98,29 +121,48 @@ impl<T: Copy + PartialEq> PatternIndex<T> {
 
     /// Removes a value from a pattern.
     pub(super) fn remove(&mut self, pattern: &Pattern, value: T) {
-        remove(&mut self.root, pattern.as_str(), value, DEPTH_MAX);
+        match pattern.matcher() {
+            Matcher::Segments => remove(&mut self.root, pattern.as_str(), value, DEPTH_MAX),
+            Matcher::Bytes => {
+                let (prefix, rest) = glob::split_literal(pattern.as_str());
+                self.globs.close(prefix, |globs| {
+                    drop_value(globs, rest, &value);
+                    globs.is_empty()
+                });
+            }
+        }
     }
 
     /// Calls `each` with the values of all patterns that match a topic, in no order; a value of several matching
     /// patterns comes several times. Returns the number of steps taken.
     ///
     /// Cost: a few lookups for each of the first [`DEPTH_MAX`] segments; one match for each deeper pattern with the
-    /// same prefix.
+    /// same prefix. For globs a lookup for each length of a prefix, and one match for each with a prefix of the name.
     pub(super) fn find(&self, topic: &str, mut each: impl FnMut(T)) -> usize {
         if is_inbox(topic) || is_internal(topic) {
             return 0;
         }
-        let (mut steps, mut open) = (0, vec![(&self.root, topic)]);
-        while let Some((node, text)) = open.pop() {
-            steps += 1 + node.tails.len();
-            let tails = node.tails.iter();
-            let tails = tails.filter(|(tail, _)| matches_rest(tail, text));
-            tails.for_each(|&(_, value)| each(value));
-            for &(length, _) in &node.lengths {
-                if let Some(values) = text.get(..length).and_then(|text| node.rests.get(text)) {
+        let mut steps = 0;
+        self.globs.find(topic, |rest, globs| {
+            for (glob, values) in globs {
+                steps += 1 + glob.len() * rest.len() / PAIRS_PER_STEP;
+                if glob::matches(glob, rest) {
                     values.iter().copied().for_each(&mut each);
                 }
             }
+        });
+        if check_topic(topic).is_err() {
+            return steps;
+        }
+        let mut open = vec![(&self.root, topic)];
+        while let Some((node, text)) = open.pop() {
+            steps += 1 + node.tails.len();
+            let tails = node.tails.iter();
+            let tails = tails.filter(|(tail, _)| segments::matches(tail, text));
+            tails.for_each(|&(_, value)| each(value));
+            node.rests.find(text, |_, values| {
+                values.iter().copied().for_each(&mut each);
+            });
             let Some(end) = text.bytes().position(is_separator) else {
                 if let Some(values) = node.ends.get(text) {
                     values.iter().copied().for_each(&mut each);
@@ -142,7 +184,49 @@ impl<T: Copy + PartialEq> PatternIndex<T> {
     /// Whether there are no patterns.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.root.is_empty()
+        self.root.is_empty() && self.globs.is_empty()
+    }
+}
+
+impl<V: Default> Prefixes<V> {
+    /// What there is for a prefix, or a new one.
+    fn open(&mut self, prefix: &str) -> &mut V {
+        if !self.all.contains_key(prefix) {
+            let length = prefix.len();
+            match self.lengths.iter_mut().find(|(other, _)| *other == length) {
+                Some((_, count)) => *count += 1,
+                None => self.lengths.push((length, 1)),
+            }
+        }
+        self.all.entry(prefix.into()).or_default()
+    }
+}
+
+impl<V> Prefixes<V> {
+    /// Removes a prefix if `is_done` with what there is for it.
+    fn close(&mut self, prefix: &str, is_done: impl FnOnce(&mut V) -> bool) {
+        if self.all.get_mut(prefix).is_some_and(is_done) {
+            self.all.remove(prefix);
+            self.lengths.retain_mut(|(other, count)| {
+                *count -= usize::from(*other == prefix.len());
+                *count > 0
+            });
+        }
+    }
+
+    /// Calls `each` with what there is for each prefix of a text, and what follows it there.
+    fn find<'a>(&self, text: &'a str, mut each: impl FnMut(&'a str, &V)) {
+        for &(length, _) in &self.lengths {
+            if let Some((prefix, rest)) = text.split_at_checked(length)
+                && let Some(found) = self.all.get(prefix)
+            {
+                each(rest, found);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.lengths.is_empty()
     }
 }
 
@@ -177,20 +261,6 @@ fn add<T: PartialEq>(values: &mut Vec<T>, value: T) {
     }
 }
 
-fn count(lengths: &mut Vec<(usize, usize)>, length: usize) {
-    match lengths.iter_mut().find(|(other, _)| *other == length) {
-        Some((_, count)) => *count += 1,
-        None => lengths.push((length, 1)),
-    }
-}
-
-fn discount(lengths: &mut Vec<(usize, usize)>, length: usize) {
-    lengths.retain_mut(|(other, count)| {
-        *count -= usize::from(*other == length);
-        *count > 0
-    });
-}
-
 /// Removes a value from the pattern `text` below a node, and nodes that become empty. Recurses once per segment, at
 /// most [`DEPTH_MAX`] deep.
 fn remove<T: PartialEq>(node: &mut TrieNode<T>, text: &str, value: T, depth: usize) {
@@ -222,24 +292,22 @@ fn remove<T: PartialEq>(node: &mut TrieNode<T>, text: &str, value: T, depth: usi
             drop_value(&mut node.ends, segment, &value);
         }
         PatternStep::Rest(prefix) => {
-            if drop_value(&mut node.rests, prefix, &value) {
-                discount(&mut node.lengths, prefix.len());
-            }
+            node.rests.close(prefix, |values| {
+                values.retain(|other| *other != value);
+                values.is_empty()
+            });
         }
     }
 }
 
-/// Removes a value. Returns whether it was the key's last one.
-fn drop_value<T: PartialEq>(all: &mut HashMap<Box<str>, Vec<T>>, key: &str, value: &T) -> bool {
-    let Some(values) = all.get_mut(key) else {
-        return false;
-    };
-    values.retain(|other| other != value);
-    let is_last = values.is_empty();
-    if is_last {
-        all.remove(key);
+/// Removes a value, and the key with its last one.
+fn drop_value<T: PartialEq>(all: &mut HashMap<Box<str>, Vec<T>>, key: &str, value: &T) {
+    if let Some(values) = all.get_mut(key) {
+        values.retain(|other| other != value);
+        if values.is_empty() {
+            all.remove(key);
+        }
     }
-    is_last
 }
 
 #[cfg(test)]
@@ -250,7 +318,12 @@ mod tests {
 
     use super::*;
 
-    fn pattern() -> impl Strategy<Value = String> {
+    fn pattern() -> impl Strategy<Value = Pattern> {
+        let globs = "[ab\u{fc}.*?]{1,6}".prop_filter_map("a glob", |text| Pattern::bytes(&text));
+        prop_oneof![segments(), globs]
+    }
+
+    fn segments() -> impl Strategy<Value = Pattern> {
         prop::collection::vec(("[ab]{0,2}|\\*", "[.:]"), 0..12)
             .prop_flat_map(|segments| {
                 let head: String = segments
@@ -259,9 +332,7 @@ mod tests {
                     .collect();
                 "[ab]{0,2}\\*?".prop_map(move |last| head.clone() + &last)
             })
-            .prop_filter("patterns have a star and a byte", |text| {
-                Pattern::parse(text).is_ok()
-            })
+            .prop_filter_map("patterns have a byte", |text| Pattern::segments(&text).ok())
     }
 
     proptest! {
@@ -271,10 +342,8 @@ mod tests {
         fn an_index_finds_what_matches_and_nothing_is_left_of_it(
             patterns in prop::collection::vec(pattern(), 1..20),
             gone in prop::collection::vec(any::<bool>(), 20),
-            topics in prop::collection::vec("[ab.:]{1,6}|([ab]?[.:]){7,12}[ab]?|user:[ab]:[ab]|#[ab]", 1..20),
+            topics in prop::collection::vec("[ab.:]{1,6}|([ab]?[.:]){7,12}[ab]?|[ab\u{fc}*?.]{1,6}|user:[ab]:[ab]|#[ab]", 1..20),
         ) {
-            let patterns: Vec<Pattern> =
-                patterns.iter().map(|text| Pattern::parse(text).unwrap()).collect();
             let mut index = PatternIndex::default();
             for (value, pattern) in patterns.iter().enumerate() {
                 index.insert(pattern, value);
@@ -299,7 +368,7 @@ mod tests {
                     }
                 }
             }
-            prop_assert!(index.is_empty() && index.root.lengths.is_empty());
+            prop_assert!(index.is_empty());
         }
     }
 
@@ -307,11 +376,16 @@ mod tests {
     fn many_patterns_cost_a_topic_the_nodes_on_its_way() {
         let mut index = PatternIndex::default();
         for number in 0..20_000 {
-            let pattern = Pattern::parse(&format!("room.{number}.*")).unwrap();
+            let pattern = Pattern::segments(&format!("room.{number}.*")).unwrap();
             index.insert(&pattern, number);
+            let glob = Pattern::bytes(&format!("room {number}/*")).unwrap();
+            index.insert(&glob, number);
         }
         let mut found = Vec::new();
         let steps = index.find("room.777.chat", |number| found.push(number));
         assert_eq!((found, steps), (vec![777], 3));
+        let mut found = Vec::new();
+        let steps = index.find("room 777/chat", |number| found.push(number));
+        assert_eq!((found, steps), (vec![777], 1));
     }
 }

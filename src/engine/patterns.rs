@@ -10,7 +10,7 @@ use super::hub::Hub;
 use super::pattern_index::PatternIndex;
 use crate::collections::{HashMap, HashSet};
 use crate::id::{FormatId, PeerId, TopicId};
-use crate::topic::{Pattern, covers, overlaps};
+use crate::topic::{Matcher, Pattern};
 
 /// Patterns of one peer. A change compares all of them with each other.
 pub const PATTERNS_MAX: usize = 1_000;
@@ -346,32 +346,39 @@ fn matches(patterns: &[Pattern], name: &str) -> bool {
 fn divide(patterns: &[Pattern]) -> Vec<Box<[Pattern]>> {
     let mut parts: Vec<Vec<&Pattern>> = Vec::new();
     for pattern in patterns {
-        let text = pattern.as_str();
-        let meets = |part: &mut Vec<&Pattern>| {
-            let mut part = part.iter();
-            part.any(|other| overlaps(other.as_str(), text))
-        };
+        let meets = |part: &mut Vec<&Pattern>| part.iter().any(|other| other.overlaps(pattern));
         let joined = parts.extract_if(.., meets).flatten();
         let joined: Vec<&Pattern> = joined.chain([pattern]).collect();
         parts.push(joined);
     }
     let parts = parts.into_iter().map(|mut part| {
-        part.sort_unstable_by_key(|pattern| pattern.as_str());
+        part.sort_unstable();
         let all = part.clone();
         part.retain(|pattern| {
-            let text = pattern.as_str();
-            let covers = |other: &&Pattern| other != pattern && covers(other.as_str(), text);
-            !all.iter().any(covers)
+            // Of several that match the same, the first stays.
+            let is_kept = |other: &Pattern| pattern.covers(other) && *pattern < other;
+            let includes =
+                |other: &&Pattern| other != pattern && other.covers(pattern) && !is_kept(other);
+            !all.iter().any(includes)
         });
         part.into_iter().cloned().collect()
     });
     parts.collect()
 }
 
-/// The name of the log of these patterns. Clients cannot use it as a topic name.
+/// The name of the log of these patterns. Clients cannot use it as a topic name. Each pattern ends in a NUL, which none
+/// contains, so different patterns have different logs.
 fn log_name(patterns: &[Pattern]) -> String {
-    let names: Vec<&str> = patterns.iter().map(Pattern::as_str).collect();
-    format!("{LOG_PREFIX}{}", names.join(","))
+    let mut name = LOG_PREFIX.to_owned();
+    for pattern in patterns {
+        name += match pattern.matcher() {
+            Matcher::Segments => "s ",
+            Matcher::Bytes => "b ",
+        };
+        name += pattern.as_str();
+        name.push('\0');
+    }
+    name
 }
 
 /// The prefix of the names of pattern logs, which makes them internal topics.
@@ -393,30 +400,61 @@ mod tests {
     use crate::engine::model::encoder::PLAIN;
     use crate::id::{Priority, Slot, UserKey};
 
-    fn parts(patterns: &[&str]) -> Vec<String> {
-        let patterns: Vec<Pattern> = patterns
-            .iter()
-            .map(|text| Pattern::parse(text).unwrap())
-            .collect();
-        let mut parts: Vec<String> = divide(&patterns)
-            .iter()
-            .map(|part| log_name(part))
-            .collect();
+    fn divided(patterns: &[Pattern], expected: &[&[&str]]) {
+        let mut parts = divide(patterns);
         parts.sort();
-        parts
+        let texts = parts
+            .iter()
+            .map(|part| part.iter().map(Pattern::as_str).collect());
+        assert_eq!(texts.collect::<Vec<Vec<&str>>>(), expected);
     }
 
     #[test]
     fn patterns_are_divided_where_they_meet() {
-        assert!(parts(&[]).is_empty());
-        assert_eq!(parts(&["b.*", "a.*"]), ["#pattern:a.*", "#pattern:b.*"]);
-        assert_eq!(parts(&["a.*", "a.b.*"]), ["#pattern:a.*"]);
-        assert_eq!(parts(&["a.*.c", "a.b.*"]), ["#pattern:a.*.c,a.b.*"]);
-        assert_eq!(
-            parts(&["a.b.*", "x*", "a.c.*", "a.*.d"]),
-            ["#pattern:a.*.d,a.b.*,a.c.*", "#pattern:x*"]
+        let check = |patterns: &[&str], expected: &[&[&str]]| {
+            let patterns = patterns.iter().map(|text| Pattern::segments(text).unwrap());
+            divided(&patterns.collect::<Vec<_>>(), expected);
+        };
+        check(&[], &[]);
+        check(&["b.*", "a.*"], &[&["a.*"], &["b.*"]]);
+        check(&["a.*", "a.b.*"], &[&["a.*"]]);
+        check(&["a.*.c", "a.b.*"], &[&["a.*.c", "a.b.*"]]);
+        check(
+            &["a.b.*", "x*", "a.c.*", "a.*.d"],
+            &[&["a.*.d", "a.b.*", "a.c.*"], &["x*"]],
         );
-        assert_eq!(parts(&["a.b.*", "x*", "*"]), ["#pattern:*"]);
+        check(&["a.b.*", "x*", "*"], &[&["*"]]);
+    }
+
+    #[test]
+    fn patterns_of_bytes_are_divided_where_they_may_meet() {
+        let check = |patterns: &[&str], expected: &[&[&str]]| {
+            let patterns = patterns.iter().map(|text| Pattern::bytes(text).unwrap());
+            divided(&patterns.collect::<Vec<_>>(), expected);
+        };
+        check(&["b*", "a*", "*c"], &[&["*c", "a*", "b*"]]);
+        check(&["b*", "a*", "a,b*"], &[&["a*"], &["b*"]]);
+        // One of those that match the same stays.
+        check(&["a***", "a*", "a**"], &[&["a*"]]);
+        check(&["?*", "*?"], &[&["*?", "?*"]]);
+        let segments = Pattern::segments("*").unwrap();
+        let (wide, narrow) = (Pattern::bytes("*").unwrap(), Pattern::bytes("a*").unwrap());
+        divided(&[segments.clone(), wide], &[&["*"]]);
+        divided(&[segments, narrow], &[&["*", "a*"]]);
+    }
+
+    #[test]
+    fn different_patterns_have_different_logs() {
+        let glob = |text: &str| Pattern::bytes(text).unwrap();
+        let lists = [
+            vec![glob("a*"), glob("b*")],
+            vec![glob("a*,b*")],
+            vec![glob("a* b b*")],
+            vec![glob("a.*")],
+            vec![Pattern::segments("a.*").unwrap()],
+        ];
+        let names: HashSet<String> = lists.iter().map(|list| log_name(list)).collect();
+        assert_eq!(names.len(), lists.len(), "{names:?}");
     }
 
     const JSON: FormatId = PLAIN;
@@ -459,7 +497,7 @@ mod tests {
     }
 
     fn select(hub: &mut Hub, patterns: &mut Patterns, peer: PeerId, text: &str) {
-        let pattern = Pattern::parse(text).unwrap();
+        let pattern = Pattern::segments(text).unwrap();
         assert!(patterns.add((peer, JSON), &pattern, Ticket(1)));
         patterns.regroup(hub, peer);
     }

@@ -77,9 +77,7 @@ impl<L: Lanes> Turn<'_, L> {
             return true;
         };
         assert!(old.gather != Gather::Merge && format.gather != Gather::Merge);
-        let lanes = &*self.lanes;
-        let is_full = self.engine.others().any(|shard| lanes.requests_full(shard));
-        if is_full || !self.may_subscribe(peer, &[]) || !self.may_regroup(peer) {
+        if !self.may_subscribe(peer, &[], true) {
             return false;
         }
         let ticket = self.begin_subscription(peer);

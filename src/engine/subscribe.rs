@@ -44,13 +44,13 @@ pub enum Begin {
 }
 
 impl<L: Lanes> Turn<'_, L> {
-    /// Whether `peer` may change its subscriptions to `names` now. If not, try again after the next flush, and do not
-    /// read from the peer until then.
+    /// Whether `peer` may change its subscriptions to these topics, and to patterns if `has_patterns`, now. If not, try
+    /// again after the next flush, and do not read from the peer until then.
     ///
     /// [`Lanes::request`] never refuses, so callers check here first; what one message can request is bounded by
     /// its size.
     #[must_use]
-    pub fn may_subscribe(&self, peer: PeerId, names: &[&str]) -> bool {
+    pub fn may_subscribe(&self, peer: PeerId, topics: &[&str], has_patterns: bool) -> bool {
         let engine = &*self.engine;
         if engine.readers.hub.answers_awaited(peer) >= ANSWERS_MAX {
             return false;
@@ -59,8 +59,7 @@ impl<L: Lanes> Turn<'_, L> {
         if engine.tickets.is_recovering(peer) || engine.reformats.has(peer) {
             return false;
         }
-        let is_pattern = |name: &&str| name.contains('*');
-        if names.iter().any(is_pattern) && !self.may_regroup(peer) {
+        if has_patterns && !self.may_regroup(peer) {
             return false;
         }
         let is_full = |home: ShardId| self.lanes.requests_full(home);
@@ -68,15 +67,14 @@ impl<L: Lanes> Turn<'_, L> {
             return true;
         }
         // A pattern is sent to every home.
-        let asks_full = |name: &&str| {
-            is_pattern(name) || matches!(engine.place_of(name), Place::Shard(home) if is_full(home))
-        };
-        !names.iter().any(asks_full)
+        let asks_full =
+            |name: &&str| matches!(engine.place_of(name), Place::Shard(home) if is_full(home));
+        !has_patterns && !topics.iter().any(asks_full)
     }
 
     /// Whether the patterns of a peer may be changed. [`Self::regroup`] moves its unread frames, so these have to
     /// be few, and none of its logs may be on hold.
-    pub(super) fn may_regroup(&self, peer: PeerId) -> bool {
+    fn may_regroup(&self, peer: PeerId) -> bool {
         let engine = &*self.engine;
         let hub = &engine.readers.hub;
         let is_held = hub.answers_awaited(peer) > 0 || engine.catch_ups.has(peer);
@@ -147,9 +145,13 @@ impl<L: Lanes> Turn<'_, L> {
         self.engine.readers.hub.note_answered(*peer);
         let is_lost = |one: &&SubscribingPattern| one.from.is_some() && !one.is_complete;
         for pending in patterns.iter().filter(is_lost) {
-            let topic = Some(pending.pattern.as_str().into());
-            let (lost, cause) = (None, GapCause::History);
-            self.tell_gap(*peer, Gap { topic, lost, cause });
+            let gap = Gap {
+                topic: Some(pending.pattern.as_str().into()),
+                matcher: Some(pending.pattern.matcher()),
+                lost: None,
+                cause: GapCause::History,
+            };
+            self.tell_gap(*peer, gap);
         }
         let mut missed = Vec::new();
         for begun in topics {
@@ -374,9 +376,9 @@ impl<L: Lanes> Turn<'_, L> {
         home.add_pattern(Interest { shard, format }, pattern);
         for other in self.engine.others() {
             self.engine.tickets.wait(ticket);
-            let pattern = pattern.as_str().as_bytes();
             let request = Request::Pattern {
-                pattern,
+                pattern: pattern.as_str().as_bytes(),
+                matcher: pattern.matcher(),
                 format,
                 since_ms,
                 ticket,

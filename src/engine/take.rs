@@ -81,12 +81,13 @@ impl<L: Lanes> Turn<'_, L> {
             }
             Request::Pattern {
                 pattern,
+                matcher,
                 format,
                 since_ms,
                 ticket,
                 index,
             } => {
-                let (shard, pattern) = (from, pattern_of(pattern));
+                let (shard, pattern) = (from, Pattern::of(matcher, text(pattern)));
                 let home = &mut self.engine.homes.home;
                 home.add_pattern(Interest { shard, format }, &pattern);
                 let recovery = self.pattern_recovery(&pattern, since_ms);
@@ -102,10 +103,14 @@ impl<L: Lanes> Turn<'_, L> {
                 };
                 self.lanes.deliver(from, patterned);
             }
-            Request::Unpattern { pattern, format } => {
+            Request::Unpattern {
+                pattern,
+                matcher,
+                format,
+            } => {
                 let shard = from;
                 let interest = Interest { shard, format };
-                let pattern = pattern_of(pattern);
+                let pattern = Pattern::of(matcher, text(pattern));
                 self.engine.homes.home.remove_pattern(interest, &pattern);
             }
             Request::Reach {
@@ -365,8 +370,4 @@ impl<L: Lanes> Turn<'_, L> {
 
 fn text(bytes: &[u8]) -> &str {
     str::from_utf8(bytes).expect("it was put as text")
-}
-
-fn pattern_of(bytes: &[u8]) -> Pattern {
-    Pattern::parse(text(bytes)).expect("it was put as a pattern")
 }

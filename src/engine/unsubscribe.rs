@@ -65,8 +65,12 @@ impl<L: Lanes> Turn<'_, L> {
         for pattern in patterns {
             self.engine.homes.home.remove_pattern(interest, pattern);
             for other in self.engine.others() {
-                let pattern = pattern.as_str().as_bytes();
-                self.ask(other, Request::Unpattern { pattern, format });
+                let request = Request::Unpattern {
+                    pattern: pattern.as_str().as_bytes(),
+                    matcher: pattern.matcher(),
+                    format,
+                };
+                self.ask(other, request);
             }
         }
     }

@@ -5,7 +5,7 @@ use proptest::sample::select;
 
 use super::*;
 use crate::auth::{Globs, KeySerial, Names};
-use crate::topic::check_topic;
+use crate::topic::Pattern;
 
 fn globs(list: &[&'static str]) -> Globs {
     Globs::new(list.iter().copied()).unwrap()
@@ -260,14 +260,18 @@ proptest! {
         rights in prop::option::of((prop::option::of(list()), list())),
         known in any::<bool>(),
         asked in selector(),
-        topics in prop::collection::vec("[ab.]{1,6}", 200),
+        glob in prop::option::of("[ab.*?]{1,5}"),
+        topics in prop::collection::vec("[ab. \u{fc}]{1,6}", 200),
     ) {
         let rights = rights.map(|(subscribe, deny)| Rights { subscribe, deny, ..Rights::default() });
         let user = ann(role, rights);
         let may = Permissions::new(&config, known.then_some(&user));
-        let asked = Selector::parse(&asked).unwrap();
+        let asked = match &glob {
+            Some(glob) => Selector::Pattern(Pattern::bytes(glob).unwrap()),
+            None => Selector::parse(&asked).unwrap(),
+        };
         let allowed = may.may_subscribe(&asked);
-        for topic in topics.iter().filter(|topic| check_topic(topic).is_ok()) {
+        for topic in &topics {
             let delivered = match &asked {
                 Selector::Topic(name) => *name == topic,
                 Selector::Pattern(pattern) => pattern.matches(topic),

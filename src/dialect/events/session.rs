@@ -20,7 +20,7 @@ use crate::process::{LimitReached, RateLimited};
 use crate::shard::{ConnectionInfo, ConnectionUser, Disconnect, Shard};
 use crate::topic::{self, NameError, Selector};
 use crate::ws::Payload;
-use subscriptions::Subscriptions;
+use subscriptions::{Subscriptions, is_pattern};
 
 /// The session of a WebSocket connection of the events protocol.
 #[derive(Debug)]
@@ -245,14 +245,17 @@ impl EventsSession {
 
     /// Whether the engine can take the subscriptions of a message now; if not, the message waits.
     fn may_proceed(&self, shard: &Shard, peer: PeerId, action: &Action<'_>) -> bool {
-        let names: Vec<&str> = match action {
-            Action::Unsubscribe(names) if names.is_empty() => self.subscriptions.iter().collect(),
-            Action::Subscribe(names, _) | Action::Unsubscribe(names) => {
-                names.iter().map(|name| &**name).collect()
+        let (patterns, topics): (Vec<&str>, Vec<&str>) = match action {
+            Action::Unsubscribe(names) if names.is_empty() => {
+                self.subscriptions.iter().partition(|name| is_pattern(name))
             }
+            Action::Subscribe(names, _) | Action::Unsubscribe(names) => names
+                .iter()
+                .map(|name| &**name)
+                .partition(|name| is_pattern(name)),
             _ => return true,
         };
-        shard.engine(|engine| engine.may_subscribe(peer, &names))
+        shard.engine(|engine| engine.may_subscribe(peer, &topics, !patterns.is_empty()))
     }
 
     /// The user's display name.

@@ -2,7 +2,7 @@
 
 use crate::config::SlowConsumer;
 use crate::id::Priority;
-use crate::topic::{Pattern, covers, overlaps};
+use crate::topic::Pattern;
 
 /// The slow-consumer policy of a topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,11 +76,10 @@ impl Policies {
     fn of_pattern(&self, pattern: &Pattern) -> Vec<Policy> {
         let mut met = Vec::new();
         for (prefix, policy) in &self.namespaces {
-            let below = format!("{prefix}*");
-            if overlaps(&below, pattern.as_str()) {
+            if pattern.may_begin_with(prefix) {
                 met.push(*policy);
             }
-            if covers(&below, pattern.as_str()) {
+            if pattern.begins_with(prefix) {
                 // Shorter prefixes cannot apply: this one covers all matches.
                 return met;
             }
@@ -139,7 +138,7 @@ mod tests {
             ],
         );
         let check = |patterns: &[&str], expected| {
-            let patterns = patterns.iter().map(|text| Pattern::parse(text).unwrap());
+            let patterns = patterns.iter().map(|text| Pattern::segments(text).unwrap());
             let patterns: Vec<Pattern> = patterns.collect();
             assert_eq!(
                 policies.of_patterns(&patterns).slow,

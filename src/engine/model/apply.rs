@@ -2,6 +2,7 @@
 
 use super::client::View;
 use super::encoder::MERGED;
+use super::label::topic_of;
 use super::ops::{CLIENTS, Names, Op};
 use super::peers::Connection;
 use super::stream::StreamView;
@@ -251,7 +252,8 @@ impl World {
 
     /// A client opens an event stream.
     fn open_stream(&mut self, client: usize, node: usize, topics: &Names, resume: bool) {
-        let mut topics: Vec<Box<str>> = listed(topics).into_iter().map(Into::into).collect();
+        let topics = listed(topics).into_iter();
+        let mut topics: Vec<Box<str>> = topics.map(|label| topic_of(label).into()).collect();
         topics.sort_unstable();
         topics.dedup();
         if topics.is_empty() {

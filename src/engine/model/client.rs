@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::encoder::Event;
 use super::ended::Ended;
+use super::label::{FIELD, PART, is_pattern, label, label_of, topic_of};
 use super::node::PROCESS;
 use super::oracle::{Check, Oracle, expect, fail};
 use super::seen::Thing;
 use super::track::{Membership, Track};
 use crate::engine::{Resumed, Start};
 use crate::id::{FormatId, Position};
-use crate::topic::{Pattern, is_internal};
+use crate::topic::{Pattern, check_topic, is_internal};
 
 /// The positions of topics, by name.
 pub(super) type Heads = BTreeMap<String, Position>;
@@ -45,7 +46,7 @@ pub(super) struct View {
     has_room: bool,
     /// That loss has to be reported.
     has_lost_frames: bool,
-    /// The client's position in each topic, to resume from.
+    /// The client's position in each topic and pattern, by label, to resume from.
     pub(super) stored: Heads,
     /// For a client of the bridge protocol: its earlier position in its inbox.
     seen_before: Option<Position>,
@@ -206,10 +207,10 @@ impl View {
         since.min()
     }
 
-    /// A pattern of a subscription.
-    pub(super) fn covering(&mut self, ticket: u32, name: &str) -> Option<&mut Covering> {
+    /// The pattern of a subscription with this label.
+    pub(super) fn covering(&mut self, ticket: u32, label: &str) -> Option<&mut Covering> {
         let mut patterns = self.patterns.iter_mut();
-        patterns.find(|one| one.ticket == ticket && one.pattern.as_str() == name)
+        patterns.find(|one| one.ticket == ticket && label_of(&one.pattern) == label)
     }
 
     /// Records that private frames were dropped.
@@ -337,7 +338,7 @@ impl View {
     }
 
     fn line(&mut self, line: &str, oracle: &mut Oracle) {
-        let (head, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let (head, rest) = line.split_once(FIELD).unwrap_or((line, ""));
         match head.split_at(1) {
             ("E", format) => {
                 let is = |known: FormatId| {
@@ -358,7 +359,8 @@ impl View {
                 if !is_new {
                     expect(Check::Frame, &self.format, &GROUPED, line);
                 }
-                let events: Vec<&str> = rest.split(',').collect();
+                let events = rest.split_terminator(PART);
+                let events: Vec<&str> = events.map(|event| event.trim_start_matches(',')).collect();
                 expect(
                     Check::Frame,
                     &events.len().to_string().as_str(),
@@ -399,7 +401,7 @@ impl View {
         };
         oracle.check_data(&event);
         if !event.is_presence {
-            self.stored.insert(event.topic.into(), event.position);
+            self.stored.insert(label(event.topic, None), event.position);
         }
         if let Some(seen) = self.seen_before
             && seen.epoch == event.position.epoch
@@ -421,7 +423,11 @@ impl View {
         }
         let is_of_pattern = self.is_covered(event.topic);
         if is_of_pattern {
-            oracle.seen.note(Thing::PatternEvent);
+            let is_wide = check_topic(event.topic).is_err();
+            oracle.seen.note(match is_wide {
+                true => Thing::WidePatternEvent,
+                false => Thing::PatternEvent,
+            });
         }
         if !self.tracks.contains_key(event.topic) {
             if self.ended.covers(event.topic) != 0 && !self.is_covered_since(event.topic) {
@@ -495,24 +501,25 @@ impl View {
     }
 
     fn gap(&mut self, text: &str, oracle: &mut Oracle) {
-        let (name, lost) = text.split_once(' ').expect("the session wrote it");
+        let (label, lost) = text.split_once(FIELD).expect("the session wrote it");
         let lost: Option<u64> = lost.parse().ok();
-        if name == "-" {
+        if label == "-" {
             oracle.seen.note(Thing::PrivateGap);
             // Broadcasts have no name either.
             self.has_lost_frames = false;
             return self.lose_reports();
         }
-        if name.contains('*') {
+        if is_pattern(label) {
             let mut patterns = self.patterns.iter_mut();
-            let owing = patterns.find(|one| one.pattern.as_str() == name && one.owes_gap);
+            let owing = patterns.find(|one| label_of(&one.pattern) == label && one.owes_gap);
             match owing {
                 Some(owing) => owing.owes_gap = false,
-                None if self.may_miss_reports || self.ended.has_pattern(name) => {}
-                None => fail(Check::Gap, format!("{name} was recovered")),
+                None if self.may_miss_reports || self.ended.has_pattern(label) => {}
+                None => fail(Check::Gap, format!("{label} was recovered")),
             }
             return;
         }
+        let name = topic_of(label);
         if let Some(track) = self.ended.find(name) {
             track.gap(lost);
         }
@@ -542,13 +549,14 @@ impl View {
         oracle.seen.note(Thing::Confirmed);
         let topics = asked.topics.clone();
         let mut names = BTreeSet::new();
-        for text in text.split(';').filter(|text| !text.is_empty()) {
-            let (name, position, resumed) = read_start(text);
-            names.insert(name);
-            if name.contains('*') {
-                self.stored.insert(name.into(), position);
+        for text in text.split_terminator(PART) {
+            let (label, position, resumed) = read_start(text);
+            if is_pattern(label) {
+                self.stored.insert(label.into(), position);
                 continue;
             }
+            let name = topic_of(label);
+            names.insert(name);
             if self.may_miss_reports {
                 // The end of the previous membership may be unreported.
                 self.ended.forget_track(name);
@@ -566,7 +574,7 @@ impl View {
             } else {
                 track.named(position, resumed, topic.from, oracle);
             }
-            self.stored.entry(name.into()).or_insert(position);
+            self.stored.entry(label.into()).or_insert(position);
         }
         for topic in &topics {
             if !names.contains(topic.name.as_str()) {
@@ -595,7 +603,7 @@ impl View {
             },
             _ => position,
         };
-        self.stored.entry(name.into()).or_insert(behind);
+        self.stored.entry(label(name, None)).or_insert(behind);
         if self.may_miss_reports {
             return;
         }
@@ -666,6 +674,7 @@ impl View {
 pub(super) fn put_start(out: &mut String, start: &Start<'_>) {
     let Start {
         name,
+        matcher,
         position: Position { epoch, offset },
         resumed,
     } = start;
@@ -677,11 +686,14 @@ pub(super) fn put_start(out: &mut String, start: &Start<'_>) {
         Some(Resumed::NeverSeen) => "n".to_owned(),
         Some(Resumed::Underway) => "u".to_owned(),
     };
-    out.push_str(&format!("{name}|{epoch}|{offset}|{resumed};"));
+    let label = label(name, *matcher);
+    let fields = [label, epoch.to_string(), offset.to_string(), resumed];
+    out.push_str(&fields.join(&FIELD.to_string()));
+    out.push(PART);
 }
 
 fn read_start(text: &str) -> (&str, Position, Option<Resumed>) {
-    let fields: Vec<&str> = text.split('|').collect();
+    let fields: Vec<&str> = text.split(FIELD).collect();
     let number = |text: &str| -> u64 { text.parse().expect("the session wrote it") };
     let position = Position {
         epoch: number(fields[1]),

@@ -1,12 +1,13 @@
 //! A wire format that is easy to parse.
 
+use super::label::{FIELD, PART};
 use crate::config::{Config, Mode};
 use crate::engine::{Format, FormatRegistry, Formats, MakeFormat, Publication, PublicationKind};
 use crate::id::{Form, FormatId, Gather, Position};
 use crate::sse::put_event;
 
-/// Writes a line for each publication: `E<format> topic epoch offset kind data`. A group is `B<count>` and bare events,
-/// separated by commas.
+/// Writes a line for each publication: `E<format> topic epoch offset kind data`, in fields. A group is `B<count>` and a
+/// list of bare events.
 #[derive(Debug)]
 struct Lines(FormatId);
 
@@ -23,7 +24,7 @@ pub(super) struct Event<'a> {
 impl<'a> Event<'a> {
     /// Parses a bare event.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        let mut fields = text.split(' ');
+        let mut fields = text.split(FIELD);
         let topic = fields.next()?;
         let epoch = fields.next()?.parse().ok()?;
         let offset = fields.next()?.parse().ok()?;
@@ -47,10 +48,10 @@ fn bare(publication: &Publication<'_>) -> String {
         ..
     } = publication;
     let kind = match publication.kind {
-        PublicationKind::Event if publication.form != Form::NEUTRAL => 's',
-        PublicationKind::Event => 'e',
-        PublicationKind::Broadcast => 'b',
-        PublicationKind::Presence => 'p',
+        PublicationKind::Event if publication.form != Form::NEUTRAL => "s",
+        PublicationKind::Event => "e",
+        PublicationKind::Broadcast => "b",
+        PublicationKind::Presence => "p",
     };
     let data = str::from_utf8(publication.data).expect("data is text");
     let change = |data: &str| {
@@ -65,7 +66,8 @@ fn bare(publication: &Publication<'_>) -> String {
         PublicationKind::Presence => change(data),
         _ => data.to_owned(),
     };
-    format!("{topic} {epoch} {offset} {kind} {data}")
+    let fields = [topic, &*epoch.to_string(), &offset.to_string(), kind, &data];
+    fields.join(&FIELD.to_string())
 }
 
 impl Format for Lines {
@@ -77,7 +79,8 @@ impl Format for Lines {
                 let name = if is_presence { "p" } else { "e" };
                 put_event(out, name, bare.as_bytes()).expect("no line ends");
             }
-            Gather::Group => out.extend_from_slice(bare.as_bytes()),
+            // The engine puts a comma between two.
+            Gather::Group => out.extend_from_slice(format!("{bare}{PART}").as_bytes()),
             Gather::Each => put_line(out, self.0, &bare),
         }
     }
@@ -90,14 +93,14 @@ impl Format for Lines {
     }
 
     fn group(&mut self, events: &[u8], count: usize, _: u64, out: &mut Vec<u8>) {
-        out.extend_from_slice(format!("B{count} ").as_bytes());
+        out.extend_from_slice(format!("B{count}{FIELD}").as_bytes());
         out.extend_from_slice(events);
         out.push(b'\n');
     }
 }
 
 fn put_line(out: &mut Vec<u8>, format: FormatId, bare: &str) {
-    out.extend_from_slice(format!("E{} {bare}\n", format.index()).as_bytes());
+    out.extend_from_slice(format!("E{}{FIELD}{bare}\n", format.index()).as_bytes());
 }
 
 /// The formats of the model.

@@ -1,5 +1,6 @@
 //! Ended memberships whose client has not read the reply yet: their messages may still arrive.
 
+use super::label::label_of;
 use super::track::Track;
 use crate::topic::Pattern;
 
@@ -42,10 +43,10 @@ impl Ended {
         newest.map_or(0, |(number, _)| *number)
     }
 
-    /// Whether this pattern has ended.
-    pub(super) fn has_pattern(&self, name: &str) -> bool {
+    /// Whether the pattern with this label has ended.
+    pub(super) fn has_pattern(&self, label: &str) -> bool {
         let mut patterns = self.patterns.iter();
-        patterns.any(|(_, pattern)| pattern.as_str() == name)
+        patterns.any(|(_, pattern)| label_of(pattern) == label)
     }
 
     /// The newest unsubscription whose reply has not been read.

@@ -6,6 +6,7 @@
 use super::encoder::PLAIN;
 use std::sync::Arc;
 
+use super::label::pattern_of;
 use super::lanes::Mesh;
 use super::node::{Node, config};
 use super::ops::Setup;
@@ -14,7 +15,6 @@ use super::traces::WIDE;
 use crate::engine::{Begin, FlushBudget, Now, Post, Ticket};
 use crate::id::{PeerId, Priority, UserKey};
 use crate::sse::CursorKey;
-use crate::topic::Pattern;
 
 /// The lines that share the writes of a flush.
 const LINES: usize = 4;
@@ -98,12 +98,9 @@ impl LoadedEngine {
         self.turn(|turn| {
             let ticket: Ticket = turn.begin_subscription(peer);
             for name in names {
-                match name.contains('*') {
-                    true => {
-                        let pattern = Pattern::parse(name).expect("it is one");
-                        turn.subscribe_patterns(peer, &[(pattern, None)], ticket);
-                    }
-                    false => turn
+                match pattern_of(name) {
+                    Some(pattern) => turn.subscribe_patterns(peer, &[(pattern, None)], ticket),
+                    None => turn
                         .subscribe(peer, name, Begin::Live, ticket)
                         .expect("there is room"),
                 }

@@ -12,7 +12,7 @@ pub(super) fn generate(seed: u64) -> (Setup, Vec<Op>) {
     let is_large = random.chance(15);
     let setup = setup(&mut random, is_large);
     let mut topics = TOPICS.to_vec();
-    let count = random.pick(&[2, 2, 3, 4, 8]);
+    let count = random.pick(&[2, 2, 3, 4, 8, 12]);
     while topics.len() > count {
         let at = random.below(u32::try_from(topics.len()).expect("a few"));
         topics.remove(at as usize);
@@ -35,11 +35,34 @@ pub(super) fn generate(seed: u64) -> (Setup, Vec<Op>) {
     (setup, ops)
 }
 
-/// Topics published to. Those in `p.` have presence; those in `b.` have their own policy and no history.
-const TOPICS: [&str; 8] = ["a.1", "a.2", "a.3", "a.4", "b.1", "b.2", "p.1", "p.2"];
+/// Topics published to. Those in `p.` have presence; those in `b.` have their own policy and no history. The last
+/// ones cannot be named in the events protocol: one looks like two others, one like a pattern.
+const TOPICS: [&str; 12] = [
+    "a.1",
+    "a.2",
+    "a.3",
+    "a.4",
+    "b.1",
+    "b.2",
+    "p.1",
+    "p.2",
+    "a.1,a.2",
+    "a.*",
+    "a b\"\u{1f3ba}",
+    "p.\u{fc}?",
+];
 
-/// Patterns subscribed to.
-const PATTERNS: [&str; 4] = ["a.*", "*", "b.*", "p*"];
+/// The labels of patterns subscribed to.
+const PATTERNS: [&str; 8] = [
+    "a.*",
+    "*",
+    "b.*",
+    "p*",
+    "~a.*",
+    "~*,a*",
+    "~????*",
+    "~*\u{fc}?",
+];
 
 /// Keys of publications.
 const KEYS: [&str; 3] = ["k1", "k2", "k3"];
@@ -155,7 +178,11 @@ impl Maker {
         for name in &mut names[..count] {
             *name = match self.random.chance(patterns) {
                 true => self.random.pick(&PATTERNS),
-                false => self.topic(),
+                // Only one topic's label is not its name.
+                false => match self.topic() {
+                    "a.*" => "=a.*",
+                    topic => topic,
+                },
             };
         }
         names
@@ -216,7 +243,7 @@ impl Maker {
             (1, |m| Op::Cut { client: m.client() }),
             (2, |m| Op::Roster {
                 client: m.client(),
-                topic: m.random.pick(&["p.1", "p.2"]),
+                topic: m.random.pick(&["p.1", "p.2", "p.\u{fc}?"]),
             }),
             (2, |m| Op::Call {
                 node: m.node(),

@@ -6,7 +6,7 @@ use crate::id::FormatId;
 /// Clients of a run.
 pub(super) const CLIENTS: u8 = 7;
 
-/// Up to three topics or patterns; empty ones are skipped.
+/// The labels of up to three topics or patterns; empty ones are skipped.
 pub(super) type Names = [&'static str; 3];
 
 /// The settings of a run.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::client::{Asked, AskedTopic, Heads, View, put_start};
+use super::label::{FIELD, is_pattern, label, label_of, pattern_of, topic_of};
 use super::node::PROCESS;
 use super::ops::Recover;
 use super::oracle::{Check, Oracle, fail};
@@ -26,7 +27,7 @@ const AGO_MS: u64 = 150;
 pub(super) struct Client {
     pub(super) user: String,
     pub(super) connection: Option<Connection>,
-    /// Its position in each topic.
+    /// Its position in each topic and pattern, by label.
     pub(super) stored: Heads,
     /// Its cursor of each stream, by the stream's topics.
     pub(super) cursors: BTreeMap<Vec<Box<str>>, String>,
@@ -39,8 +40,8 @@ pub(super) struct Connection {
     pub(super) node: usize,
     pub(super) peer: PeerId,
     pub(super) format: FormatId,
-    /// The names and patterns subscribed to.
-    pub(super) names: Vec<String>,
+    /// The labels of topics and patterns subscribed to.
+    pub(super) labels: Vec<String>,
     /// Topics that it receives without a subscription.
     pub(super) own: Vec<String>,
     pub(super) view: View,
@@ -74,7 +75,7 @@ impl Connection {
             node,
             peer,
             format,
-            names: Vec::new(),
+            labels: Vec::new(),
             own: Vec::new(),
             view,
             stream: None,
@@ -100,10 +101,11 @@ impl Connection {
     }
 
     pub(super) fn is_named(&self, name: &str) -> bool {
-        self.names
-            .iter()
-            .chain(&self.own)
-            .any(|known| known == name)
+        let labels = self.labels.iter().filter(|label| !is_pattern(label));
+        let mut names = labels
+            .map(|label| topic_of(label))
+            .chain(self.own.iter().map(|own| &**own));
+        names.any(|known| known == name)
     }
 }
 
@@ -212,7 +214,9 @@ impl World {
             GapCause::History => (Thing::GapOfHistory, GapReason::History),
         };
         self.oracle.seen.note(thing);
-        if let (Some(topic), Some(_), GapCause::History) = (&gap.topic, gap.lost, gap.cause) {
+        if let (Some(topic), None, Some(_), GapCause::History) =
+            (&gap.topic, gap.matcher, gap.lost, gap.cause)
+        {
             self.check_forgotten(client, topic);
         }
         let mut out = Vec::new();
@@ -228,11 +232,12 @@ impl World {
                 },
             );
         } else {
-            let topic = gap.topic.as_deref().unwrap_or("-");
+            let name = gap.topic.as_deref();
+            let topic = name.map_or_else(|| "-".to_owned(), |name| label(name, gap.matcher));
             let lost = gap
                 .lost
                 .map_or_else(|| "?".to_owned(), |lost| lost.to_string());
-            out = format!("G {topic} {lost}\n").into_bytes();
+            out = format!("G{FIELD}{topic}{FIELD}{lost}\n").into_bytes();
         }
         self.send(client, &out);
     }
@@ -259,10 +264,10 @@ impl World {
     /// Writes a confirmation to a client, and releases its holds.
     fn confirm(&mut self, client: usize, confirmation: &Confirmation) {
         let ticket = confirmation.ticket.0;
-        let mut frame = format!("C{ticket} ");
+        let mut frame = format!("C{ticket}{FIELD}");
         for start in confirmation.starts() {
             put_start(&mut frame, &start);
-            if start.name.contains('*') {
+            if start.matcher.is_some() {
                 self.check_pattern(client, ticket, &start);
                 self.check_swept(client, &start, confirmation);
             } else if start.resumed == Some(Resumed::OtherEpoch) {
@@ -314,7 +319,8 @@ impl World {
     fn check_swept(&mut self, client: usize, start: &Start<'_>, confirmation: &Confirmation) {
         let has_room = self.has_room();
         let ticket = confirmation.ticket.0;
-        let covering = self.connection(client).view.covering(ticket, start.name);
+        let label = label(start.name, start.matcher);
+        let covering = self.connection(client).view.covering(ticket, &label);
         let Some(covering) = covering.filter(|one| one.is_complete && has_room) else {
             return;
         };
@@ -326,9 +332,12 @@ impl World {
             let is_swept = home
                 .find(&topic)
                 .is_none_or(|now| now.position().epoch != epoch);
-            let is_named = confirmation.starts().any(|start| start.name == topic);
+            let mut topics = confirmation
+                .starts()
+                .filter(|start| start.matcher.is_none());
+            let is_named = topics.any(|start| start.name == topic);
             if is_swept && !is_named && pattern.matches(&topic) {
-                let covering = self.connection(client).view.covering(ticket, start.name);
+                let covering = self.connection(client).view.covering(ticket, &label);
                 if covering.is_some_and(|one| !one.flows(&topic)) {
                     fail(
                         Check::Missing,
@@ -342,7 +351,8 @@ impl World {
     /// Checks the result of resuming a pattern.
     fn check_pattern(&mut self, client: usize, ticket: u32, start: &Start<'_>) {
         let now_ms = self.now_ms;
-        let Some(covering) = self.connection(client).view.covering(ticket, start.name) else {
+        let label = label(start.name, start.matcher);
+        let Some(covering) = self.connection(client).view.covering(ticket, &label) else {
             return;
         };
         let (from, begun_ms) = (covering.from, covering.begun_ms);
@@ -365,7 +375,7 @@ impl World {
             _ => fail(Check::Confirmation, format!("{from:?}: {start:?}")),
         };
         self.oracle.seen.note(thing);
-        let covering = self.connection(client).view.covering(ticket, start.name);
+        let covering = self.connection(client).view.covering(ticket, &label);
         let covering = covering.expect("as above");
         covering.is_complete = thing == Thing::PatternRecovered;
         covering.owes_gap = !covering.is_complete;
@@ -473,77 +483,76 @@ impl World {
     }
 
     /// A client subscribes, as a session of the events protocol does it.
-    pub(super) fn subscribe(&mut self, client: usize, names: &[&str], recover: Recover) {
+    pub(super) fn subscribe(&mut self, client: usize, labels: &[&str], recover: Recover) {
         let &mut Connection { node, peer, .. } = self.connection(client);
         self.take_outcomes(client);
-        if !self.turn(node, |turn| turn.may_subscribe(peer, names)) {
+        if !self.may_subscribe(client, labels) {
             return self.oracle.seen.note(Thing::Busy);
         }
         let mut stored = match recover {
             Recover::Nothing => Heads::new(),
             Recover::Ago => {
-                let patterns = names.iter().filter(|name| name.contains('*'));
+                let patterns = labels.iter().filter(|label| is_pattern(label));
                 let now_ms = self.now_ms;
-                // Patterns that overlap have different lengths.
-                let at = |name: &str| Position {
+                // Patterns of one topic have labels of different lengths.
+                let at = |label: &str| Position {
                     epoch: PROCESS,
-                    offset: now_ms.saturating_sub(AGO_MS * name.len() as u64),
+                    offset: now_ms.saturating_sub(AGO_MS * label.len() as u64),
                 };
                 patterns
-                    .map(|name| ((*name).to_owned(), at(name)))
+                    .map(|label| ((*label).to_owned(), at(label)))
                     .collect()
             }
             _ => self.connection(client).view.stored.clone(),
         };
-        for (name, at) in &mut stored {
+        for (label, at) in &mut stored {
             match recover {
                 Recover::Ahead => at.offset += 3,
-                Recover::Restarted if name.contains('*') => at.epoch -= 1,
+                Recover::Restarted if is_pattern(label) => at.epoch -= 1,
                 _ => {}
             }
         }
-        let begin_at = |topic: &str| stored.get(topic).copied().map_or(Begin::Live, Begin::After);
+        let begin_at = |label: &str| stored.get(label).copied().map_or(Begin::Live, Begin::After);
         let ticket = self.turn(node, |turn| turn.begin_subscription(peer));
         let asked = &mut self.connection(client).view.asked;
         asked.insert(ticket.0, Asked::default());
-        let known = self.connection(client).names.clone();
-        let mut new: Vec<&str> = names.to_vec();
+        let known = self.connection(client).labels.clone();
+        let mut new: Vec<&str> = labels.to_vec();
         new.sort_unstable();
         new.dedup();
-        new.retain(|name| !known.iter().any(|known| known == name));
+        new.retain(|label| !known.iter().any(|known| known == label));
         let (patterns, topics): (Vec<&str>, Vec<&str>) =
-            new.into_iter().partition(|name| name.contains('*'));
+            new.into_iter().partition(|label| is_pattern(label));
         let (floor, now_ms) = (self.heads_of(node), self.now_ms);
         self.changes += patterns.len() as u64;
-        let parsed = patterns
-            .iter()
-            .map(|name| Pattern::parse(name).expect("it is one"));
-        let parsed = parsed.map(|pattern| {
-            let from = stored.get(pattern.as_str()).copied();
-            (pattern, from)
+        let parsed = patterns.iter().filter_map(|&label| {
+            let from = stored.get(label).copied();
+            Some((pattern_of(label)?, from))
         });
         let parsed: Vec<(Pattern, Option<Position>)> = parsed.collect();
         self.turn(node, |turn| turn.subscribe_patterns(peer, &parsed, ticket));
         let connection = self.connection(client);
-        let named = known.iter().filter(|name| !name.contains('*'));
-        connection.view.named = named.cloned().collect();
+        let named = known.iter().filter(|label| !is_pattern(label));
+        connection.view.named = named.map(|label| topic_of(label).to_owned()).collect();
         for (pattern, from) in &parsed {
-            connection.names.push(pattern.as_str().into());
+            connection.labels.push(label_of(pattern));
             let floor = floor.clone();
             let begun = (ticket.0, now_ms, *from);
             connection.view.begin_pattern(pattern.clone(), begun, floor);
         }
-        for name in topics {
-            if self.begin(client, name, begin_at(name), ticket) {
-                self.connection(client).names.push(name.into());
+        for label in topics {
+            let name = topic_of(label);
+            if self.begin(client, name, begin_at(label), ticket) {
+                self.connection(client).labels.push(label.into());
                 self.enter_or_exit(client, name, true);
             }
         }
-        let missed = stored.keys().map(|name| &**name);
-        let missed = missed.filter(|name| !name.contains('*'));
-        for name in missed.filter(|name| parsed.iter().any(|(one, _)| one.matches(name))) {
-            if !self.connection(client).is_named(name) {
-                let _ = self.begin(client, name, begin_at(name), ticket);
+        for label in stored.keys().filter(|label| !is_pattern(label)) {
+            let name = topic_of(label);
+            let mut patterns = parsed.iter();
+            if patterns.any(|(one, _)| one.matches(name)) && !self.connection(client).is_named(name)
+            {
+                let _ = self.begin(client, name, begin_at(label), ticket);
                 self.turn(node, |turn| turn.unsubscribe(peer, name));
             }
         }
@@ -553,33 +562,42 @@ impl World {
         }
     }
 
-    pub(super) fn unsubscribe(&mut self, client: usize, names: &[&str]) {
+    fn may_subscribe(&mut self, client: usize, labels: &[&str]) -> bool {
+        let &mut Connection { node, peer, .. } = self.connection(client);
+        let topics = labels.iter().filter(|label| !is_pattern(label));
+        let topics: Vec<&str> = topics.map(|label| topic_of(label)).collect();
+        let has_patterns = topics.len() < labels.len();
+        self.turn(node, |turn| turn.may_subscribe(peer, &topics, has_patterns))
+    }
+
+    pub(super) fn unsubscribe(&mut self, client: usize, labels: &[&str]) {
         let &mut Connection { node, peer, .. } = self.connection(client);
         self.take_outcomes(client);
-        if !self.turn(node, |turn| turn.may_subscribe(peer, names)) {
+        if !self.may_subscribe(client, labels) {
             return self.oracle.seen.note(Thing::Busy);
         }
         let number = self.connection(client).view.next_end();
-        let known = &mut self.connection(client).names;
+        let known = &mut self.connection(client).labels;
         let gone: Vec<String> = known
-            .extract_if(.., |known| names.contains(&known.as_str()))
+            .extract_if(.., |known| labels.contains(&known.as_str()))
             .collect();
         let mut patterns = Vec::new();
-        for name in &gone {
-            patterns.extend(self.give_up(client, name));
+        for label in &gone {
+            patterns.extend(self.give_up(client, label));
         }
         self.turn(node, |turn| turn.unsubscribe_patterns(peer, &patterns));
         self.end_patterns(client, &patterns);
         self.send(client, format!("U{number}\n").as_bytes());
     }
 
-    /// Ends a subscription by the name it was made with. Returns it if it is a pattern.
-    fn give_up(&mut self, client: usize, name: &str) -> Option<Pattern> {
+    /// Ends a subscription by the label it was made with. Returns it if it is a pattern.
+    fn give_up(&mut self, client: usize, label: &str) -> Option<Pattern> {
         let &mut Connection { node, peer, .. } = self.connection(client);
         self.changes += 1;
-        if name.contains('*') {
-            return Some(Pattern::parse(name).expect("it is one"));
+        if let Some(pattern) = pattern_of(label) {
+            return Some(pattern);
         }
+        let name = topic_of(label);
         self.turn(node, |turn| turn.unsubscribe(peer, name));
         self.end_topic(client, name);
         None
@@ -622,10 +640,10 @@ impl World {
         let _ = self.connection(client).view.next_end();
         let &mut Connection { node, peer, .. } = self.connection(client);
         let mut patterns = Vec::new();
-        for name in std::mem::take(&mut self.connection(client).names) {
-            match Pattern::parse(&name) {
-                Ok(pattern) if name.contains('*') => patterns.push(pattern),
-                _ => self.end_topic(client, &name),
+        for label in std::mem::take(&mut self.connection(client).labels) {
+            match pattern_of(&label) {
+                Some(pattern) => patterns.push(pattern),
+                None => self.end_topic(client, topic_of(&label)),
             }
         }
         self.changes += 1;

@@ -102,14 +102,14 @@ impl StreamView {
     pub(super) fn read(&mut self, bytes: &[u8], oracle: &mut Oracle) {
         self.buffer.extend_from_slice(bytes);
         let buffer = std::mem::take(&mut self.buffer);
-        let text = str::from_utf8(&buffer).expect("streams are text");
-        let mut rest = text;
-        self.is_open |= !text.is_empty();
-        while let Some((block, behind)) = rest.split_once("\n\n") {
+        let mut rest = &buffer[..];
+        self.is_open |= !rest.is_empty();
+        while let Some(end) = memchr::memmem::find(rest, b"\n\n") {
+            let block = str::from_utf8(&rest[..end]).expect("streams are text");
             self.block(block, oracle);
-            rest = behind;
+            rest = &rest[end + 2..];
         }
-        self.buffer = rest.as_bytes().to_vec();
+        self.buffer = rest.to_vec();
         if let Some(id) = self.opening() {
             self.last_id = id;
         }
@@ -118,7 +118,8 @@ impl StreamView {
     /// The first `id` of the stream, before the first event: it is in that event's block, and a client that reads lines
     /// resumes from it.
     fn opening(&self) -> Option<String> {
-        let (lines, _) = str::from_utf8(&self.buffer).ok()?.rsplit_once('\n')?;
+        let lines = &self.buffer[..memchr::memrchr(b'\n', &self.buffer)?];
+        let lines = str::from_utf8(lines).expect("streams are text");
         let mut ids = lines.lines().filter_map(|line| line.strip_prefix("id: "));
         ids.next().filter(|_| !self.is_located).map(Into::into)
     }

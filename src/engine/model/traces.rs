@@ -597,3 +597,79 @@ fn a_topic_given_up_and_asked_for_again_is_named_where_it_is() {
         ],
     );
 }
+
+/// A stream over one topic with a comma in its name is not a stream over two topics.
+#[test]
+fn streams_over_other_topics_have_other_logs() {
+    let setup = Setup { engines: 1, ..WIDE };
+    let stream = |client, topics| Stream {
+        client,
+        node: 0,
+        topics,
+        resume: true,
+    };
+    let count = |topic| Count {
+        node: 0,
+        topic,
+        key: "",
+        only_live: false,
+        bytes: 1,
+    };
+    passes(
+        &setup,
+        &[
+            stream(0, ["a.1", "a.2", ""]),
+            stream(1, ["a.1,a.2", "", ""]),
+            Run { rounds: 2 },
+            count("a.1"),
+            count("a.1,a.2"),
+            count("a.2"),
+        ],
+    );
+}
+
+/// A pattern of segments is silent about topics that its protocol cannot name; one of bytes with the same text is not,
+/// and a topic may have that text for a name.
+#[test]
+fn a_pattern_is_what_its_subscriber_says() {
+    let join = |client| Join {
+        client,
+        node: client,
+        format: PLAIN,
+        greet: false,
+    };
+    let subscribe = |client, label| Subscribe {
+        client,
+        names: [label, "", ""],
+        recover: Nothing,
+    };
+    let publish = |topic| Publish {
+        client: 3,
+        topic,
+        key: "",
+        answer: false,
+        bytes: 1,
+    };
+    passes(
+        &WIDE,
+        &[
+            join(0),
+            join(1),
+            join(2),
+            join(3),
+            subscribe(0, "a.*"),
+            subscribe(1, "~a.*"),
+            subscribe(2, "=a.*"),
+            Run { rounds: 3 },
+            publish("a.1,a.2"),
+            publish("a.1"),
+            publish("a.*"),
+            Run { rounds: 3 },
+            Unsubscribe {
+                client: 1,
+                names: ["a.*", "=a.*", ""],
+            },
+            publish("a.*"),
+        ],
+    );
+}

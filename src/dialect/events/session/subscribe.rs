@@ -158,13 +158,14 @@ impl EventsSession {
             let names = names.iter().map(|name| &**name);
             patterns = names.filter(|name| is_pattern(name)).collect();
         }
-        if !is_last || !shard.engine(|engine| engine.may_subscribe(peer, &patterns)) {
+        let has_patterns = !patterns.is_empty();
+        if !is_last || !shard.engine(|engine| engine.may_subscribe(peer, &[], has_patterns)) {
             self.unsubscribing = Some(unsubscribing);
             self.resume = Some(0);
             return Flow::Wait;
         }
-        if !patterns.is_empty() {
-            let patterns = patterns.into_iter().map(Pattern::parse);
+        if has_patterns {
+            let patterns = patterns.into_iter().map(Pattern::segments);
             let patterns: Vec<Pattern> = patterns
                 .map(|known| known.expect("it was checked"))
                 .collect();

@@ -20,7 +20,7 @@ pub(super) struct SubscriptionIndex {
 /// The longest list that is searched linearly.
 const FEW_MAX: usize = 32;
 
-/// Whether a subscription is a pattern.
+/// Whether a subscription is a pattern: no topic of this protocol has a star in its name.
 pub(super) fn is_pattern(name: &str) -> bool {
     name.contains('*')
 }
