@@ -105,16 +105,18 @@ impl HistorySegment {
         let bytes = &self.bytes[start..self.ends[index] as usize];
         let (time_ms, rest) = bytes.split_at(8);
         let (kept_ms, rest) = rest.split_at(8);
-        let (kind, form, name_len) = (rest[0], Form(rest[1]), usize::from(rest[2]));
+        let (kind, form) = (rest[0], Form(rest[1]));
+        let (name_len, rest) = rest[2..].split_at(2);
+        let name_len = u16::from_le_bytes([name_len[0], name_len[1]]);
         let (except, rest) = match kind & EXCEPT {
-            0 => (UserKey::NONE, &rest[3..]),
+            0 => (UserKey::NONE, rest),
             _ => {
-                let (except, rest) = rest[3..].split_at(8);
+                let (except, rest) = rest.split_at(8);
                 let except = except.try_into().expect("eight bytes were split off");
                 (UserKey::from_bytes(except), rest)
             }
         };
-        let (name, data) = rest.split_at(name_len);
+        let (name, data) = rest.split_at(usize::from(name_len));
         Record {
             offset: self.first + index as u64,
             time_ms: u64::from_le_bytes(time_ms.try_into().expect("eight bytes were split off")),
@@ -122,7 +124,7 @@ impl HistorySegment {
             kind: KINDS[usize::from(kind & !EXCEPT)],
             form,
             except,
-            name: str::from_utf8(name).expect("names are ASCII"),
+            name: str::from_utf8(name).expect("it was put as text"),
             data,
         }
     }
@@ -144,7 +146,7 @@ impl History {
     /// Cost: one copy; an allocation once in a segment.
     pub(super) fn append(&mut self, offset: u64, now: Now, post: &Post<'_>, messages_max: usize) {
         let has_except = !post.except.is_none();
-        let size = 19 + usize::from(has_except) * 8 + post.name.len() + post.data.len();
+        let size = 20 + usize::from(has_except) * 8 + post.name.len() + post.data.len();
         let takes = |last: &HistorySegment| last.bytes.len() + size <= SEGMENT_BYTES_MAX;
         if !self.segments.back().is_some_and(takes) {
             self.segments.push_back(HistorySegment {
@@ -161,12 +163,12 @@ impl History {
         let held = last.held();
         let kind = KINDS.iter().position(|&kind| kind == post.kind);
         let kind = u8::try_from(kind.expect("all kinds are listed")).expect("there are three");
-        let name_len = u8::try_from(post.name.len()).expect("names have at most 128 bytes");
+        let name_len = u16::try_from(post.name.len()).expect("names are short");
         last.bytes.extend_from_slice(&now.wall_ms.to_le_bytes());
         last.bytes.extend_from_slice(&now.ms.to_le_bytes());
         let flag = u8::from(has_except) * EXCEPT;
-        last.bytes
-            .extend_from_slice(&[kind | flag, post.form.0, name_len]);
+        last.bytes.extend_from_slice(&[kind | flag, post.form.0]);
+        last.bytes.extend_from_slice(&name_len.to_le_bytes());
         if has_except {
             last.bytes.extend_from_slice(&post.except.to_bytes());
         }
@@ -275,6 +277,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topic::TOPIC_BYTES_MAX;
     use proptest::prelude::*;
 
     #[derive(Clone, Debug)]
@@ -297,6 +300,7 @@ mod tests {
         /// What is read is what was appended last, without holes.
         #[test]
         fn a_history_agrees_with_a_list(acts in acts(), messages_max in 1usize..60) {
+            let longest = "\u{fc}".repeat(TOPIC_BYTES_MAX / 2);
             let mut history = History::default();
             let mut model: Vec<(u64, u64, Vec<u8>)> = Vec::new();
             let mut offset = 0;
@@ -306,7 +310,7 @@ mod tests {
                         offset += 1;
                         let data = vec![b'0' + u8::try_from(offset % 10).unwrap(); size];
                         let except = UserKey::of(["", "ann"][usize::from(offset % 3 == 0)]);
-                        let post = Post { name: "x.y", except, ..Post::event("t", &data) };
+                        let post = Post { name: &longest, except, ..Post::event("t", &data) };
                         let now = Now { ms: offset, wall_ms: 7 };
                         history.append(offset, now, &post, messages_max);
                         model.push((offset, offset, data));
@@ -340,9 +344,9 @@ mod tests {
                     prop_assert_eq!(since, expected.map(|(at, ..)| *at));
                 }
                 let is_whole = |record: Record<'_>| {
-                record.name == "x.y" && record.except.is_none() != record.offset.is_multiple_of(3)
-            };
-            prop_assert!(history.after(0).all(is_whole));
+                    record.name == longest && record.except.is_none() != record.offset.is_multiple_of(3)
+                };
+                prop_assert!(history.after(0).all(is_whole));
             }
             history.forget_before(u64::MAX);
             prop_assert_eq!((history.held(), history.is_empty()), (0, true));
