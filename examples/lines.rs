@@ -9,21 +9,23 @@
 //! ! why             what was asked for cannot be had
 //! ```
 //!
-//! cargo run --release --example lines
+//! cargo run --release --example lines [CONFIGURATION FILE]
 
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use fanfare::config::{Config, Mode};
+use fanfare::config::kind::{Parsed, Size};
+use fanfare::config::{Config, KIB, MIB, Section, SectionRules};
 use fanfare::conn::{
-    Admission, Claimed, Dialect, Flow, Quota, Record, Route, Session, WebSocketClaim, agree,
-    check_upgrade, take_slot,
+    Admission, Claimed, Dialect, Flow, Quota, Record, Registry, Route, Session, WebSocketClaim,
+    agree, check_upgrade, take_slot,
 };
-use fanfare::engine::{
-    Begin, Confirmation, Format, FormatRegistry, Outcome, Post, Publication, PublishResult,
-};
+use fanfare::dialect::{Protocol, sections};
+use fanfare::engine::{Begin, Confirmation, Format, Outcome, Post, Publication, PublishResult};
 use fanfare::http::refuse;
 use fanfare::id::{FormatId, Gather, PeerId, Priority, UserKey};
+use fanfare::metrics::CounterId;
+use fanfare::section;
 use fanfare::shard::{Disconnect, Shard};
 use fanfare::topic::check_topic;
 use fanfare::ws::encode::put_frame;
@@ -31,24 +33,52 @@ use fanfare::ws::{OpCode, Payload};
 use hyper::Request;
 use hyper::body::Incoming;
 
+section! {
+    /// Lines over a WebSocket.
+    struct LinesSettings("lines", mode) {
+        /// The path that clients connect to.
+        path: String = "/lines".to_owned(), PATH;
+        /// Payload bytes of a line. Beyond it: closed with 1009.
+        max_line_size: usize = 64 * KIB, Size(KIB..=MIB);
+    }
+}
+
+impl SectionRules for LinesSettings {}
+
+const PATH: Parsed<String> = Parsed {
+    read: |text| text.starts_with('/').then(|| text.to_owned()),
+    show: String::clone,
+    accepts: "a path, as \"/lines\"",
+};
+
+/// The protocol with its section of the configuration.
+const LINES: &[Protocol] = &[Protocol(Lines::register, Some(LinesSettings::make))];
+
 /// The protocol: which requests are its own, and what becomes of them.
 #[derive(Debug)]
 struct Lines {
     format: FormatId,
+    settings: LinesSettings,
+    received: CounterId,
 }
 
 impl Lines {
-    /// Registers how messages are written.
-    fn register(formats: &mut FormatRegistry) -> Box<dyn Dialect> {
+    /// Reads the settings, and registers how messages are written and what is counted.
+    fn register(config: &Config, registry: &mut Registry) -> Box<dyn Dialect> {
         // Each message is a frame of its own, and no client comes back for what it missed.
-        let format = formats.register(Gather::Each, false, |_| Box::new(LineFormat));
-        Box::new(Self { format })
+        let format = (registry.formats).register(Gather::Each, false, |_| Box::new(LineFormat));
+        let counters = &mut registry.counters;
+        Box::new(Self {
+            format,
+            settings: config.section(),
+            received: counters.register("lines_total", "Lines received from clients."),
+        })
     }
 }
 
 impl Dialect for Lines {
-    fn route(&self, _: &Config, path: &str) -> Option<Route> {
-        (path == "/lines").then_some(Route::Connection)
+    fn route(&self, path: &str) -> Option<Route> {
+        (path == self.settings.path).then_some(Route::Connection)
     }
 
     fn claim(
@@ -65,11 +95,11 @@ impl Dialect for Lines {
         Ok(Claimed::WebSocket(Box::new(WebSocketClaim {
             head,
             agreed,
-            message_bytes_max: 64 * 1024,
+            message_bytes_max: self.settings.max_line_size,
             record: Record {
                 format: self.format,
                 user: UserKey::NONE,
-                session: Box::new(LineSession),
+                session: Box::new(LineSession(self.received)),
                 slot,
                 lease: None,
                 quota: Quota::default(),
@@ -91,7 +121,7 @@ impl Format for LineFormat {
 
 /// One connection's side.
 #[derive(Debug)]
-struct LineSession;
+struct LineSession(CounterId);
 
 impl Session for LineSession {
     fn begin(&mut self, _: &Shard, _: PeerId) -> Flow {
@@ -102,6 +132,7 @@ impl Session for LineSession {
         let Payload::Text(line) = payload else {
             return Flow::End(Disconnect::Unsupported);
         };
+        shard.counters.registered(self.0).add(1);
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         let (topic, text) = rest.split_once(' ').unwrap_or((rest, ""));
         if let Err(why) = check_topic(topic) {
@@ -183,31 +214,39 @@ fn say(shard: &Shard, peer: PeerId, line: &str) {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config::for_mode(Mode::Demo);
-    println!("ws://{}/lines", config.server.listen[0]);
-    Ok(fanfare::server::run_with(config, &[Lines::register])?)
+    let text = match std::env::args().nth(1) {
+        Some(file) => std::fs::read_to_string(file)?,
+        None => "mode = \"demo\"".to_owned(),
+    };
+    let config = Config::from_toml_with(&text, &sections(LINES))?;
+    let path = config.section::<LinesSettings>().path;
+    println!("ws://{}{path}", config.server.listen[0]);
+    Ok(fanfare::server::run_with(config, LINES)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use fanfare::server::Gateway;
+    use std::io::Write;
+    use std::net::TcpStream;
     use tokio_tungstenite::tungstenite::{Message, connect};
 
     #[test]
     fn clients_of_two_protocols_hear_each_other() {
-        let mut config = Config::for_mode(Mode::Demo);
+        let text = "mode = \"demo\"\n[lines]\npath = \"/talk\"";
+        let mut config = Config::from_toml_with(text, &sections(LINES)).unwrap();
         config.server.listen = vec!["127.0.0.1:0".parse().unwrap()];
         config.server.shards = 2;
         config.server.pin_threads = false;
         config.server.drain_timeout = std::time::Duration::from_millis(500);
-        let gateway = Gateway::start_with(config, &[Lines::register]).unwrap();
+        let gateway = Gateway::start_with(config, LINES).unwrap();
         let connect = |path: &str| {
             connect(format!("ws://{}{path}", gateway.addresses[0]))
                 .unwrap()
                 .0
         };
-        let (mut lines, mut events) = (connect("/lines"), connect("/api/v1/ws"));
+        let (mut lines, mut events) = (connect("/talk"), connect("/api/v1/ws"));
         // Topics of both shards.
         for topic in ["a", "b", "c", "d"] {
             let mut ask = |line: &str| {
@@ -225,6 +264,11 @@ mod tests {
             let heard = lines.read().unwrap().into_text().unwrap();
             assert_eq!(heard.as_str(), format!(r#"{topic} {{"n":1}}"#));
         }
+        let mut scrape = TcpStream::connect(gateway.addresses[0]).unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        scrape.write_all(request).unwrap();
+        let metrics = std::io::read_to_string(scrape).unwrap();
+        assert!(metrics.contains(r#""lines_total":12,"#), "{metrics}");
         gateway.stop().unwrap();
     }
 }

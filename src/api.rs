@@ -100,7 +100,7 @@ fn endpoints(config: &Config, dialects: &Dialects) -> Vec<Endpoint> {
         Endpoint::get("/openapi.json", openapi::openapi),
     ];
     let own = dialects.iter();
-    endpoints.extend(own.flat_map(|dialect| dialect.endpoints(config)));
+    endpoints.extend(own.flat_map(|dialect| dialect.endpoints()));
     endpoints.extend(page::endpoints(config));
     endpoints
 }

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::config::{Config, Mode};
+use crate::dialect;
 use crate::server::unusable_addresses;
 use arguments::{Cli, CliCommand, DefaultConfig};
 use escape::escaped;
@@ -112,7 +113,8 @@ fn check_config(settings: &Settings) -> Result<Exit, Exit> {
 fn default_config(arguments: &DefaultConfig) -> Result<Exit, Exit> {
     if !arguments.from_env {
         let mode = arguments.mode.unwrap_or(Mode::Prod);
-        return Ok(output::print(&Config::default_document(mode)));
+        let config = Config::with_sections(mode, &dialect::sections(&[]));
+        return Ok(output::print(&config.default_document()));
     }
     let document = arguments.env_file.document(arguments.mode)?;
     output::warn_of_broken_rules(&document.broken_rules);

@@ -19,9 +19,9 @@ mod watched;
 
 pub use accept::{accept, refuse_out_of_files};
 pub use admit::{agree, check_page, check_upgrade, lease_of, refusal, take_seat, take_slot};
-pub use claim::{Admission, Claimed, Route, UpgradeRefusal, WebSocketClaim};
+pub use claim::{Admission, Claimed, Route, StreamClaim, UpgradeRefusal, WebSocketClaim};
 pub use credentials::{RequestToken, admit, are_given};
-pub use dialect::{Dialect, Dialects};
+pub use dialect::{Dialect, Dialects, Registry};
 pub use quota::Quota;
 pub use record::Record;
 pub use records::Records;

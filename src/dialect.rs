@@ -1,27 +1,36 @@
-//! The protocols. Each is a folder with codec, session, admission, wire formats and endpoints. A protocol imports no
-//! other one, and no lower layer imports any.
+//! The protocols. Each is a folder with codec, session, admission, settings, wire formats and endpoints. A protocol
+//! imports no other one, and no lower layer imports any.
 
 pub mod bridge;
 pub mod echo;
 pub mod events;
 pub mod sse;
 
-use crate::conn::{Dialect, Dialects};
-use crate::engine::FormatRegistry;
+use crate::config::{Config, MakeSection, Section};
+use crate::conn::{Dialect, Dialects, Registry};
 
-/// Creates a protocol, which registers its wire formats.
-pub type RegisterDialect = fn(&mut FormatRegistry) -> Box<dyn Dialect>;
+/// A protocol: how it is registered, and its section of the configuration, if it has one.
+#[derive(Clone, Copy, Debug)]
+pub struct Protocol(pub RegisterDialect, pub Option<MakeSection>);
 
-/// The protocols of the gateway. A new one is a new line here.
-const ALL: &[RegisterDialect] = &[
-    |formats| Box::new(events::Events::register(formats)),
-    |formats| Box::new(bridge::Bridge::register(formats)),
-    |formats| Box::new(sse::Sse::register(formats)),
-    |formats| Box::new(echo::Echo::register(formats)),
+/// Creates a protocol, which reads the configuration once and registers its wire formats and counters.
+pub type RegisterDialect = fn(&Config, &mut Registry) -> Box<dyn Dialect>;
+
+/// The protocols of the gateway, in the order of their sections in the file. A new one is a new line here.
+const ALL: &[Protocol] = &[
+    Protocol(events::Events::register, None),
+    Protocol(sse::Sse::register, Some(sse::SseSettings::make)),
+    Protocol(bridge::Bridge::register, Some(bridge::BridgeSettings::make)),
+    Protocol(echo::Echo::register, None),
 ];
 
+/// The sections of the configuration that protocols have: the gateway's, and `more`.
+pub fn sections(more: &[Protocol]) -> Vec<MakeSection> {
+    ALL.iter().chain(more).filter_map(|it| it.1).collect()
+}
+
 /// The protocols of a process: the gateway's, and `more`. If two have a route for a path, the first one counts.
-pub fn register(formats: &mut FormatRegistry, more: &[RegisterDialect]) -> Dialects {
+pub fn register(config: &Config, registry: &mut Registry, more: &[Protocol]) -> Dialects {
     let all = ALL.iter().chain(more);
-    all.map(|register| register(formats)).collect()
+    all.map(|it| (it.0)(config, registry)).collect()
 }

@@ -38,6 +38,9 @@ pub struct PeerId {
     pub generation: u32,
 }
 
+/// A peer of any shard.
+pub type AnyPeer = (ShardId, PeerId);
+
 impl fmt::Display for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}-{:x}", self.slot.0, self.generation)

@@ -8,12 +8,15 @@ mod counter;
 mod counters;
 mod histogram;
 mod log_lines;
+mod registered;
 mod render;
 mod totals;
 
 pub use counter::Counter;
+pub(crate) use counters::reasons;
 pub use counters::{Counters, Gauge, Limited, Refused};
 pub use histogram::Histogram;
 pub use log_lines::{log_lines_lost, lose_log_line};
+pub use registered::{CounterId, CounterRegistry};
 pub use render::{render_json, render_prometheus};
 pub use totals::Totals;

@@ -1,7 +1,7 @@
 //! State that all shards of a process share: its limits, and its start time.
 
 mod budget;
-mod logins;
+mod locked;
 mod phase;
 mod publishers;
 mod seats;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
 pub use budget::{ByteBudget, Reservation};
-pub use logins::{AlreadyConnected, Connection, Login, Logins};
+pub use locked::Locked;
 pub use phase::ProcessPhase;
 pub use publishers::{Publisher, Publishers};
 pub use seats::{LimitReached, Seat, SeatLimits, Seats, block_of};
@@ -21,19 +21,17 @@ pub use window::{RateLimited, Window};
 
 use crate::collections::{HashMap, SEGMENT_BYTES};
 use crate::config::Config;
-use crate::metrics::{Counters, Totals};
+use crate::metrics::{CounterRegistry, Counters, Totals};
 
 /// Limits and tables of the whole process.
 #[derive(Debug)]
 pub struct Process {
-    /// Limits of connections and messages of the events protocol, by user and address.
+    /// Limits of clients' connections and messages, by user and address.
     pub seats: Arc<Seats>,
     /// Rate limits of publishers over HTTP.
     pub publishers: Publishers,
-    /// Rate limits of requests of the bridge protocol.
-    pub bridge_requests: Publishers,
-    /// Connected users of the bridge protocol.
-    pub logins: Arc<Logins>,
+    /// The counters that protocols have registered.
+    pub registered: CounterRegistry,
     /// The counters, by shard.
     pub counters: Arc<[Arc<Counters>]>,
     /// Bytes of unfinished WebSocket messages.
@@ -52,13 +50,9 @@ pub struct Process {
     handshakes_max: usize,
     sockets_max: usize,
     calls: AtomicUsize,
-    calls_max: usize,
     per_ip_max: usize,
-    #[expect(
-        clippy::disallowed_types,
-        reason = "touched when a connection comes and goes, and only where a limit per address is set"
-    )]
-    per_ip: std::sync::Mutex<HashMap<IpAddr, usize>>,
+    /// Taken slots by address, where a limit per address is set.
+    per_ip: Locked<HashMap<IpAddr, usize>>,
 }
 
 /// Which limit refuses a connection slot.
@@ -77,29 +71,36 @@ pub struct ConnectionSlot {
     address: Option<IpAddr>,
 }
 
-/// One of `bridge.max_calls`. Dropping it frees it.
+/// A slot of an open call. Dropping it frees it.
 #[derive(Debug)]
 pub(crate) struct CallSlot(Arc<Process>);
 
 impl Process {
-    /// A process of `shards`, with the limits of `config`, whose file limit allows `sockets_max` sockets of clients.
+    /// A process of `shards`, with the limits of `config`, whose file limit allows `sockets_max` sockets of clients,
+    /// and whose protocols count what they have `registered`.
     #[must_use]
-    pub fn new(config: &Config, shards: u16, sockets_max: usize) -> Arc<Self> {
-        let (server, events) = (&config.server, &config.events);
+    pub fn new(
+        config: &Config,
+        shards: u16,
+        sockets_max: usize,
+        registered: CounterRegistry,
+    ) -> Arc<Self> {
+        let (server, clients) = (&config.server, &config.clients);
         Arc::new(Self {
             seats: Seats::new(SeatLimits {
-                connections_max: events.max_connections,
-                per_ip_max: events.max_connections_per_ip,
-                per_user_max: events.max_connections_per_user,
-                frames_per_ip_max: events.frames_per_minute_per_ip,
-                dropped_per_ip_max: events
+                connections_max: clients.max_connections,
+                per_ip_max: clients.max_connections_per_ip,
+                per_user_max: clients.max_connections_per_user,
+                frames_per_ip_max: clients.frames_per_minute_per_ip,
+                dropped_per_ip_max: clients
                     .frames_per_minute_per_ip
-                    .saturating_mul(events.max_rate_excess),
+                    .saturating_mul(clients.max_rate_excess),
             }),
-            publishers: Publishers::new(events.publishes_per_minute),
-            bridge_requests: Publishers::new(config.bridge.requests_per_minute),
-            logins: Logins::new(),
-            counters: (0..shards).map(|_| Arc::default()).collect(),
+            publishers: Publishers::new(clients.publishes_per_minute),
+            counters: (0..shards)
+                .map(|_| Arc::new(Counters::with(&registered)))
+                .collect(),
+            registered,
             unfinished: ByteBudget::new(config.websocket.max_unfinished_bytes),
             // At least one body of the largest size fits.
             http_bodies: ByteBudget::new({
@@ -120,7 +121,6 @@ impl Process {
             handshakes_max: server.max_handshakes,
             sockets_max,
             calls: AtomicUsize::new(0),
-            calls_max: config.bridge.max_calls,
             per_ip_max: server.max_connections_per_ip,
             per_ip: Default::default(),
         })
@@ -167,10 +167,7 @@ impl Process {
         };
         if self.per_ip_max > 0 {
             let address = block_of(address);
-            let mut per_ip = self
-                .per_ip
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut per_ip = self.per_ip.lock();
             let open = per_ip.entry(address).or_default();
             if *open >= self.per_ip_max {
                 return Err(NoRoom::PerIp);
@@ -198,9 +195,9 @@ impl Process {
         let (unfinished, bodies) = (self.unfinished.held(), self.http_bodies.held());
         counters.unfinished_bytes.set(unfinished as u64);
         counters.http_body_bytes.set(bodies as u64);
-        counters.events_connections.set(seats.taken() as u64);
-        counters.events_addresses.set(seats.addresses() as u64);
-        counters.events_users.set(seats.users() as u64);
+        counters.seats.set(seats.taken() as u64);
+        counters.seated_addresses.set(seats.addresses() as u64);
+        counters.seated_users.set(seats.users() as u64);
     }
 
     /// How many handshakes may be open now: `server.max_handshakes`, or fewer if the file limit leaves less room.
@@ -219,21 +216,15 @@ impl Process {
         Totals::of(&self.counters)
     }
 
-    /// Takes a slot for a call; `None` if all are taken.
+    /// Takes a slot for a call; `None` if `max` are taken.
     #[must_use]
-    pub(crate) fn take_call_slot(self: &Arc<Self>) -> Option<CallSlot> {
+    pub(crate) fn take_call_slot(self: &Arc<Self>, max: usize) -> Option<CallSlot> {
         let taken = self
             .calls
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-                (open < self.calls_max).then_some(open + 1)
+                (open < max).then_some(open + 1)
             });
         taken.ok().map(|_| CallSlot(self.clone()))
-    }
-
-    /// The number of open calls.
-    #[must_use]
-    pub fn calls(&self) -> usize {
-        self.calls.load(Ordering::Relaxed)
     }
 }
 
@@ -247,11 +238,7 @@ impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.process.connections.fetch_sub(1, Ordering::Relaxed);
         if let Some(address) = self.address {
-            let mut per_ip = self
-                .process
-                .per_ip
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut per_ip = self.process.per_ip.lock();
             if let Some(open) = per_ip.get_mut(&address) {
                 *open -= 1;
                 if *open == 0 {
@@ -271,7 +258,7 @@ mod tests {
         let mut config = Config::for_mode(Mode::Demo);
         config.server.max_connections = connections_max;
         config.server.max_connections_per_ip = per_ip_max;
-        Process::new(&config, 1, usize::MAX)
+        Process::new(&config, 1, usize::MAX, CounterRegistry::default())
     }
 
     #[test]

@@ -18,8 +18,8 @@ use crate::api::Routes;
 use crate::auth::{Authenticator, KeyError};
 use crate::bus::Mesh;
 use crate::config::Config;
-use crate::dialect::{self, RegisterDialect};
-use crate::engine::FormatRegistry;
+use crate::conn::Registry;
+use crate::dialect::{self, Protocol};
 use crate::id::ShardId;
 use crate::net;
 use crate::process::{Process, ProcessPhase};
@@ -73,7 +73,7 @@ pub fn run(config: Config) -> Result<(), ServeError> {
 ///
 /// # Errors
 /// It could not be started, or a shard failed.
-pub fn run_with(config: Config, more: &[RegisterDialect]) -> Result<(), ServeError> {
+pub fn run_with(config: Config, more: &[Protocol]) -> Result<(), ServeError> {
     let mode = config.mode;
     if !config.server.huge_pages {
         net::use_small_pages();
@@ -115,7 +115,7 @@ impl Gateway {
     ///
     /// # Errors
     /// It could not be started.
-    pub fn start_with(mut config: Config, more: &[RegisterDialect]) -> Result<Self, ServeError> {
+    pub fn start_with(mut config: Config, more: &[Protocol]) -> Result<Self, ServeError> {
         let authenticator = Authenticator::new(&config, control::read_key_file)?;
         let authenticator = Arc::new(authenticator);
         let cores = net::available_cores();
@@ -130,13 +130,14 @@ impl Gateway {
             ready_delay: config.server.ready_delay,
             drain_timeout: config.server.drain_timeout,
         };
-        let process = Process::new(&config, shards, sockets_max);
-        let cursors = Arc::new(cursor_key(&config));
-        let (config, mesh) = (Arc::new(config), Mesh::new(shards));
+        let mut registry = Registry::default();
+        let dialects = dialect::register(&config, &mut registry, more);
+        let process = Process::new(&config, shards, sockets_max, registry.counters);
+        let random = || Arc::new(CursorKey::random());
+        let cursors = registry.cursors.unwrap_or_else(random);
         let (phase, watching) = watch::channel(ProcessPhase::Running);
-        let mut formats = FormatRegistry::default();
-        let dialects = dialect::register(&mut formats, more);
-        let formats = Arc::new(formats);
+        let (config, mesh) = (Arc::new(config), Mesh::new(shards));
+        let formats = Arc::new(registry.formats);
         let known = (&process, &authenticator);
         let routes = Routes::new(&config, known, watching.clone(), dialects.clone());
         let mut gateway = Self {
@@ -225,15 +226,6 @@ impl Stopping {
             until: from + self.drain_timeout,
         }
     }
-}
-
-/// The key that signs the cursors of event streams. Cursors are valid beyond this process if it derives from a
-/// configured secret.
-fn cursor_key(config: &Config) -> CursorKey {
-    let secret = config.sse.cursor_secret.as_ref();
-    secret
-        .or(config.auth.jwt_secret.as_ref())
-        .map_or_else(CursorKey::random, |secret| CursorKey::new(secret.expose()))
 }
 
 /// Stops all shards when the thread that holds this panics.

@@ -25,8 +25,9 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-pub use answers::{CallError, Caller, CallerEvent, CountedPublish, PendingOutcome};
+pub use answers::{CallError, CallLimits, Caller, CallerEvent, CountedPublish, PendingOutcome};
 pub use clock::Clock;
 pub use directory::{ConnectionInfo, ConnectionPage, ConnectionUser, SubscriptionPage};
 pub use disconnect::Disconnect;
@@ -171,7 +172,7 @@ impl Shard {
         } = core;
         let (counters, hub, open) = (&self.counters, engine.hub(), links.open());
         counters.connections.set(open.connections);
-        counters.sse_connections.set(open.streams);
+        counters.streams.set(open.streams);
         counters.handshakes.set(handshakes.open() as u64);
         let subscriptions = engine.subscription_count();
         counters.subscriptions.set(subscriptions as u64);
@@ -191,10 +192,18 @@ impl Shard {
         self.connect(reads, Transport::WebSocket { window_bits }, writer)
     }
 
-    /// Registers an SSE connection that reads publications in `format`.
-    pub fn join_stream(&self, reads: (FormatId, UserKey), writer: Writer) -> PeerId {
-        self.counters.sse_connections_opened.add(1);
-        self.connect(reads, Transport::Sse, writer)
+    /// Registers an SSE connection that reads publications in `format`, and is sent a comment after `heartbeat` without
+    /// a write. It is rounded up to tenths of a second, which is how often deadlines are looked at.
+    pub fn join_stream(
+        &self,
+        reads: (FormatId, UserKey),
+        heartbeat: Duration,
+        writer: Writer,
+    ) -> PeerId {
+        self.counters.streams_opened.add(1);
+        let tenths = heartbeat.as_millis().div_ceil(100);
+        let heartbeat_tenths = u16::try_from(tenths).unwrap_or(u16::MAX);
+        self.connect(reads, Transport::Sse { heartbeat_tenths }, writer)
     }
 
     fn connect(

@@ -4,6 +4,9 @@
 #![no_main]
 
 use fanfare::config::{Config, Sources};
+use fanfare::dialect::bridge::BridgeSettings;
+use fanfare::dialect::sections;
+use fanfare::dialect::sse::SseSettings;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -15,10 +18,12 @@ fuzz_target!(|text: &str| {
     for sources in [
         Sources {
             env_file: file,
+            sections: sections(&[]),
             ..Sources::default()
         },
         Sources {
             env,
+            sections: sections(&[]),
             ..Sources::default()
         },
     ] {
@@ -27,6 +32,7 @@ fuzz_target!(|text: &str| {
             (Ok(config), Ok(document)) => {
                 let again = Sources {
                     file: Some(("file".to_owned(), document.text)),
+                    sections: sections(&[]),
                     ..Sources::default()
                 };
                 let again = again.values().expect("what was printed is read");
@@ -44,7 +50,7 @@ fuzz_target!(|text: &str| {
 fn without_secrets(mut config: Config) -> Config {
     config.auth.jwt_secret = None;
     config.auth.api_keys = Vec::new();
-    config.bridge.api_key = None;
-    config.sse.cursor_secret = None;
+    config.section_mut::<BridgeSettings>().api_key = None;
+    config.section_mut::<SseSettings>().cursor_secret = None;
     config
 }

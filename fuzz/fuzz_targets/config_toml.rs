@@ -3,10 +3,11 @@
 #![no_main]
 
 use fanfare::config::Config;
+use fanfare::dialect::sections;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    match Config::from_toml(text) {
+    match Config::from_toml_with(text, &sections(&[])) {
         Ok(config) => {
             let _ = config.differences();
         }

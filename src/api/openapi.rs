@@ -88,10 +88,10 @@ fn operation_id(method: &str, path: &str) -> String {
 fn security(config: &Config, endpoint: &Endpoint, operation: &Value) -> Value {
     let described = &operation["security"];
     let is_for_clients = described[1].get("token").is_some();
-    match (config.events.auth_required, is_for_clients) {
+    let asks = endpoint.asks.unwrap_or(config.clients.auth_required);
+    match (asks, is_for_clients) {
         (true, _) => described.clone(),
         (false, true) => json!([{}, described[0], described[1]]),
-        (false, false) if endpoint.always_asks => described.clone(),
         (false, false) => json!([]),
     }
 }

@@ -39,7 +39,7 @@ fn docs(config: &Config) -> String {
 /// uses one.
 fn page(config: &Config) -> String {
     let endpoint = match config.mode {
-        Mode::Demo if config.events.demo_enabled => "/api/v1/ws/demo",
+        Mode::Demo if config.clients.demo_enabled => "/api/v1/ws/demo",
         Mode::Demo | Mode::Dev => "/api/v1/ws/dev",
         Mode::Prod => "/api/v1/ws",
     };

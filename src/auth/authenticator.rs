@@ -13,8 +13,6 @@ pub struct Authenticator {
     pub tokens: TokenVerifier,
     /// Of services' API keys.
     pub api_keys: ApiKeys,
-    /// Of the bridge protocol's key.
-    pub bridge_key: ApiKeys,
     /// Counts wrong credentials by address.
     pub failures: Failures,
     /// Counts refused tokens by reason.
@@ -34,7 +32,6 @@ impl Authenticator {
         Ok(Self {
             tokens: TokenVerifier::new(auth, read)?,
             api_keys: ApiKeys::new(auth),
-            bridge_key: ApiKeys::only(config.bridge.api_key.as_ref()),
             failures: Failures::new(auth.max_failures_per_minute),
             refusals: Refusals::default(),
         })

@@ -8,7 +8,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use super::settings::{EnvFile, Settings, modes};
-use crate::config::{CONFIG_VARIABLE, Mode, TOKEN_VARIABLE, TokenAlgorithm, parse_duration};
+use crate::config::{
+    CONFIG_VARIABLE, Config, Mode, TOKEN_VARIABLE, TokenAlgorithm, parse_duration,
+};
+use crate::dialect::sections;
 
 /// A WebSocket and SSE gateway tuned for raw throughput.
 #[derive(Debug, Parser)]
@@ -25,7 +28,7 @@ pub(super) enum CliCommand {
     ///
     /// Every setting comes from the defaults of the mode, then .env, then the configuration file, then
     /// the environment (FANFARE_SECTION__KEY), then these flags.
-    #[command(after_help = SERVE)]
+    #[command(after_help = serve_help())]
     Serve(Settings),
     /// Check the configuration that `serve` would use, and print what it changes
     ///
@@ -199,6 +202,23 @@ Exit codes:
   0 done, 1 failed while running, 2 wrong arguments, 78 configuration refused
   (publish has more: fanfare publish --help)";
 
+/// The help of `serve`, with the variables that sections have registered.
+fn serve_help() -> String {
+    let config = Config::with_sections(Mode::Prod, &sections(&[]));
+    let variables = config.common_variables().into_iter();
+    let line = |(name, text): (&str, String)| {
+        format!(
+            "  {name:<23}{}\n",
+            text.replace('\n', "\n                         ")
+        )
+    };
+    let mut lines: Vec<_> = variables.map(line).collect();
+    let first = lines.remove(0);
+    SERVE
+        .replace("{first}", &first)
+        .replace("{common}", &lines.concat())
+}
+
 const SERVE: &str = "\
 Examples:
   fanfare serve --mode demo
@@ -210,31 +230,10 @@ Environment:
   FANFARE_SECTION__KEY   any key of the file; lists are separated by commas
   FANFARE_CONFIG         the configuration file
   FANFARE_ENV_FILE       the environment file
-  SERVER_ADDR            server.listen
-  HOST                   server.listen with PORT or 8080, unless SERVER_ADDR is set; passed over
+{first}  HOST                   server.listen with PORT or 8080, unless SERVER_ADDR is set; passed over
                          when it is neither an address nor localhost
   PORT                   server.listen with HOST or 127.0.0.1, unless SERVER_ADDR is set
-  ALLOWED_ORIGINS        http.allowed_origins
-  CORS_ORIGINS           http.cors_origins
-  WS_PING_INTERVAL       websocket.ping_interval, in seconds
-  WS_PING_TIMEOUT        websocket.ping_timeout, in seconds
-  WS_AUTH_REQUIRED       events.auth_required and bridge.auth_required
-  WS_DEMO_ENABLED        events.demo_enabled
-  WS_ENDPOINT            events.endpoint
-  WS_MAX_CONNECTIONS     events.max_connections
-  WS_PATH                bridge.ws_path
-  SSE_PATH               bridge.push_path
-  SSE_BATCH_PATH         bridge.batch_path
-  PUBLIC_ACCOUNTS        bridge.public_accounts
-  SSE_RESPONSE_TIMEOUT   bridge.response_timeout, in seconds
-  WS_MAX_MESSAGE_SIZE    bridge.max_message_size, in bytes
-  SSE_API_KEY            bridge.api_key
-  SSE_RATE_LIMIT         bridge.requests_per_minute
-  JWT_SECRET             auth.jwt_secret
-  LOG_LEVEL              log.level: TRACE, DEBUG, INFO, WARN(ING), ERROR, FATAL or CRITICAL
-  LOG_FORMAT             log.format: json, text, or a template with {message} or %(message)s,
-                         which means text
-  DEBUG                  true: log.level = \"debug\", unless LOG_LEVEL is set; passed over when it
+{common}  DEBUG                  true: log.level = \"debug\", unless LOG_LEVEL is set; passed over when it
                          is neither true nor false
 
 An empty variable is one that is not set, and white space around a value does not count. What

@@ -183,7 +183,7 @@ impl People<'_> {
             Access::Authenticated => vec!["Whoever has a valid token.".to_owned()],
             Access::Everyone => self.connecting(),
         };
-        sentences.push(if self.config.events.auth_required {
+        sentences.push(if self.config.clients.auth_required {
             "Over HTTP: services only, by their token or an API key.".to_owned()
         } else {
             "Over HTTP: whoever reaches POST /api/v1/events; without `events.auth_required` all of them are services."
@@ -220,7 +220,7 @@ impl People<'_> {
 
     /// Who may connect.
     fn connecting(&self) -> Vec<String> {
-        let events = &self.config.events;
+        let events = &self.config.clients;
         let mut sentences = vec![if events.auth_required {
             "Whoever may connect: with a valid token to /api/v1/ws and /api/v1/sse.".to_owned()
         } else {

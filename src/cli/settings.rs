@@ -15,6 +15,7 @@ use crate::auth::Keyring;
 use crate::config::{
     CONFIG_VARIABLE, Config, Document, ENV_FILE_VARIABLE, Explained, Flag, Mode, Sources,
 };
+use crate::dialect;
 
 /// The arguments that make a configuration.
 #[derive(Debug, Args)]
@@ -112,6 +113,7 @@ impl Settings {
             file: self.read_file()?,
             env: std::env::vars_os().collect(),
             flags: self.flags(),
+            sections: dialect::sections(&[]),
         })
     }
 
@@ -197,6 +199,7 @@ impl EnvFile {
             file: None,
             env: std::env::vars_os().collect(),
             flags: mode.into_iter().collect(),
+            sections: dialect::sections(&[]),
         };
         sources.document().map_err(|error| refused(&error))
     }

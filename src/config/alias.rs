@@ -3,22 +3,9 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// A variable with a name of its own for a key.
-#[derive(Debug)]
-pub(super) struct Alias {
-    /// The variable.
-    pub name: &'static str,
-    /// The section of its key.
-    pub section: &'static str,
-    /// The key.
-    pub key: &'static str,
-    /// How its values are written.
-    pub form: AliasForm,
-}
-
 /// How the values of a variable are written, where that differs from its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AliasForm {
+pub enum AliasForm {
     /// As those of the key.
     AsKey,
     /// A flag in any of Python's spellings.
@@ -46,6 +33,19 @@ impl AliasForm {
             Self::Format => Some(format(value).ok_or(FORMATS)?.into()),
         };
         Ok(translated.unwrap_or(Cow::Borrowed(value)))
+    }
+
+    /// What `--help` says of the values, behind the name of the key.
+    pub(super) fn help(self) -> &'static str {
+        match self {
+            Self::AsKey | Self::Flag => "",
+            Self::Seconds => ", in seconds",
+            Self::Bytes => ", in bytes",
+            Self::Level => ": TRACE, DEBUG, INFO, WARN(ING), ERROR, FATAL or CRITICAL",
+            Self::Format => {
+                ": json, text, or a template with {message} or %(message)s,\nwhich means text"
+            }
+        }
     }
 
     /// Accepted values in addition to those of the key, written before them.
@@ -130,96 +130,6 @@ const LEVELS: &str = "one of TRACE, DEBUG, INFO, WARN, WARNING, ERROR, FATAL, CR
 /// The values of `LOG_FORMAT`.
 const FORMATS: &str =
     "\"json\", \"text\", or a template with {message} or %(message)s, which means \"text\"";
-
-const fn alias(
-    name: &'static str,
-    section: &'static str,
-    key: &'static str,
-    form: AliasForm,
-) -> Alias {
-    Alias {
-        name,
-        section,
-        key,
-        form,
-    }
-}
-
-/// The aliases that set exactly one key; later ones override earlier ones. `HOST`, `PORT` and `DEBUG` are not among
-/// them, since their meaning depends on other variables.
-pub(super) const ALIASES: &[Alias] = &[
-    alias("SERVER_ADDR", "server", "listen", AliasForm::AsKey),
-    alias(
-        "ALLOWED_ORIGINS",
-        "http",
-        "allowed_origins",
-        AliasForm::AsKey,
-    ),
-    alias("CORS_ORIGINS", "http", "cors_origins", AliasForm::AsKey),
-    alias(
-        "WS_PING_INTERVAL",
-        "websocket",
-        "ping_interval",
-        AliasForm::Seconds,
-    ),
-    alias(
-        "WS_PING_TIMEOUT",
-        "websocket",
-        "ping_timeout",
-        AliasForm::Seconds,
-    ),
-    alias(
-        "WS_AUTH_REQUIRED",
-        "events",
-        "auth_required",
-        AliasForm::Flag,
-    ),
-    alias(
-        "WS_AUTH_REQUIRED",
-        "bridge",
-        "auth_required",
-        AliasForm::Flag,
-    ),
-    alias("WS_DEMO_ENABLED", "events", "demo_enabled", AliasForm::Flag),
-    alias("WS_ENDPOINT", "events", "endpoint", AliasForm::AsKey),
-    alias(
-        "WS_MAX_CONNECTIONS",
-        "events",
-        "max_connections",
-        AliasForm::AsKey,
-    ),
-    alias("WS_PATH", "bridge", "ws_path", AliasForm::AsKey),
-    alias("SSE_PATH", "bridge", "push_path", AliasForm::AsKey),
-    alias("SSE_BATCH_PATH", "bridge", "batch_path", AliasForm::AsKey),
-    alias(
-        "PUBLIC_ACCOUNTS",
-        "bridge",
-        "public_accounts",
-        AliasForm::AsKey,
-    ),
-    alias(
-        "SSE_RESPONSE_TIMEOUT",
-        "bridge",
-        "response_timeout",
-        AliasForm::Seconds,
-    ),
-    alias(
-        "WS_MAX_MESSAGE_SIZE",
-        "bridge",
-        "max_message_size",
-        AliasForm::Bytes,
-    ),
-    alias("SSE_API_KEY", "bridge", "api_key", AliasForm::AsKey),
-    alias(
-        "SSE_RATE_LIMIT",
-        "bridge",
-        "requests_per_minute",
-        AliasForm::AsKey,
-    ),
-    alias("JWT_SECRET", "auth", "jwt_secret", AliasForm::AsKey),
-    alias("LOG_LEVEL", "log", "level", AliasForm::Level),
-    alias("LOG_FORMAT", "log", "format", AliasForm::Format),
-];
 
 #[cfg(test)]
 mod tests {
@@ -349,8 +259,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_value_panics(value: String) {
-            for alias in ALIASES {
-                let _ = alias.form.translate(&value);
+            for form in [AliasForm::AsKey, AliasForm::Flag, AliasForm::Seconds, AliasForm::Bytes, AliasForm::Level, AliasForm::Format] {
+                let _ = form.translate(&value);
             }
             let _ = (flag(&value), host(&value), port(&value));
         }

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use super::kind::{Choice, Count, FlagKind, ListOf, Maybe, OneOf, Parsed, Time};
 use super::mode::Mode;
-use super::secret::{KeyHash, KeyHashText, Secret, SecretText};
+use super::secret::{KEY_HASH, KeyHash, SECRET, Secret};
 use super::section::section;
 
 section! {
     /// The credentials that clients and services are checked against.
-    pub struct Auth(mode) {
+    pub struct Auth("auth", mode) {
         /// How tokens (JWT) are signed: "HS256" with a secret; "RS256", "ES256" or "EdDSA" with a key
         /// whose public half is here. No other is accepted, whatever a token says of itself.
         algorithm: TokenAlgorithm = TokenAlgorithm::Hs256, OneOf;
         /// The secret of HS256, at least 32 bytes. Better kept in jwt_secret_file, or in the
         /// environment as JWT_SECRET.
-        jwt_secret: Option<Secret> = None, Maybe(SecretText);
+        jwt_secret: Option<Secret> = None, Maybe(SECRET), AsKey "JWT_SECRET";
         /// A file that holds the secret; white space at its end and a byte order mark are not part of it.
         /// Key files are read again when they change.
         jwt_secret_file: Option<PathBuf> = None, Maybe(FILE);
@@ -38,7 +38,7 @@ section! {
         audience: Vec<String> = Vec::new(), ListOf { item: NAME, len: 0..=100 };
         /// Keys that services may use instead of a token, each as its hash "sha256:<64 hexadecimal
         /// digits>".
-        api_keys: Vec<KeyHash> = Vec::new(), ListOf { item: KeyHashText, len: 0..=1000 };
+        api_keys: Vec<KeyHash> = Vec::new(), ListOf { item: KEY_HASH, len: 0..=1000 };
         /// How far clocks may differ when a token's times are checked.
         leeway: Duration = Duration::from_secs(30), Time(Duration::ZERO..=Duration::from_mins(10));
         /// The cookie that may hold a token.
@@ -73,8 +73,7 @@ impl TokenAlgorithm {
 
     /// The algorithm of that name.
     pub fn parse(name: &str) -> Option<Self> {
-        let named = Self::NAMES.iter().find(|(known, _)| *known == name);
-        named.map(|(_, algorithm)| *algorithm)
+        Self::named(name)
     }
 }
 

@@ -2,22 +2,23 @@
 
 use std::fmt::Write;
 
+use super::Config;
 use super::error::{ConfigError, Problem};
 use super::kind::Choice;
 use super::layers::{Draft, Sources};
 use super::namespace::Overrides;
 use super::section::Section;
 use super::setting::{Target, namespace_path};
-use super::{Config, Mode};
 
 impl Config {
-    /// A TOML file with every key, its comment and its default in `mode`. The keys are commented out,
+    /// A TOML file with every key, its comment and its default in the mode. The keys are commented out,
     /// so that the file says only what is changed in it, and a change of its mode changes the rest.
-    pub fn default_document(mode: Mode) -> String {
-        let config = Self::for_mode(mode);
+    pub fn default_document(&self) -> String {
+        let config = self.defaults();
         let mut text = HEADER.to_owned();
-        let _ = writeln!(text, "mode = \"{}\"", mode.name());
-        for (name, section) in config.sections() {
+        let _ = writeln!(text, "mode = \"{}\"", self.mode.name());
+        for section in config.sections() {
+            let name = section.name();
             explain(&mut text, &format!("[{name}]"), section);
             if name == "hub" {
                 let example = config.namespace("").as_overrides();
@@ -29,11 +30,15 @@ impl Config {
 
     /// A TOML document of the mode and of every key that differs from its default there, secrets hidden.
     pub fn differences(&self) -> String {
-        let defaults = Self::for_mode(self.mode);
+        let defaults = self.defaults();
         let mut text = format!("mode = \"{}\"\n", self.mode.name());
-        for ((name, section), (_, default)) in self.sections().into_iter().zip(defaults.sections())
-        {
-            differences(&mut text, &format!("[{name}]"), section, default);
+        for (section, default) in self.sections().zip(defaults.sections()) {
+            differences(
+                &mut text,
+                &format!("[{}]", section.name()),
+                section,
+                default,
+            );
         }
         let defaults = Overrides::for_mode(self.mode);
         for (prefix, keys) in &self.namespaces.given {
@@ -60,28 +65,22 @@ impl Sources {
     /// The file that stands for all of this: the mode and every key that differs from its default there,
     /// each with the variable that it came from. Or every value that is wrong. No other file is read.
     pub fn document(&self) -> Result<Document, ConfigError> {
-        let draft = self.draft();
-        if draft.problems.is_empty() {
-            Ok(Document {
-                text: draft.text(),
-                broken_rules: draft.broken_rules(),
-            })
-        } else {
-            Err(ConfigError {
-                problems: draft.problems,
-            })
-        }
+        let draft = self.valid_draft()?;
+        Ok(Document {
+            text: draft.text(),
+            broken_rules: draft.broken_rules(),
+        })
     }
 }
 
 impl Draft {
     fn text(&self) -> String {
-        let defaults = Config::for_mode(self.config.mode);
+        let defaults = self.config.defaults();
         let mut text = FROM_ENVIRONMENT.to_owned();
         self.origin(&mut text, Target::Top("mode"));
         let _ = writeln!(text, "mode = \"{}\"", self.config.mode.name());
-        let sections = self.config.sections().into_iter();
-        for ((name, section), (_, default)) in sections.zip(defaults.sections()) {
+        for (section, default) in self.config.sections().zip(defaults.sections()) {
+            let name = section.name();
             let mut header = Some(name);
             for key in section.keys() {
                 let value = section.show(key.name);

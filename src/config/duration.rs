@@ -2,35 +2,24 @@
 
 use std::time::Duration;
 
+use super::units::{self, Units};
+
 /// Reads a whole number followed by its unit, without a space.
 ///
 /// `None` for anything else, and for what does not fit 64 bits of microseconds:
 /// such a wait would outlive the machine.
 pub fn parse(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let (_, micros) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    number
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(*micros)
-        .map(Duration::from_micros)
+    units::parse(text, UNITS).map(Duration::from_micros)
 }
 
 /// Writes `duration` in its largest whole unit; what is below a microsecond is cut off.
 pub(super) fn show(duration: Duration) -> String {
-    let micros = duration.as_micros();
-    let fits = |unit: u64| micros != 0 && micros.is_multiple_of(u128::from(unit));
-    let (name, unit) = UNITS
-        .iter()
-        .rev()
-        .find(|(_, unit)| fits(*unit))
-        .unwrap_or(&("s", 1));
-    format!("{}{name}", micros / u128::from(*unit))
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    units::show(micros, UNITS, "s")
 }
 
 /// Unit names and their microseconds, smallest first.
-const UNITS: &[(&str, u64)] = &[
+const UNITS: Units = &[
     ("us", 1),
     ("ms", 1_000),
     ("s", 1_000_000),

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::alias::{self, ALIASES, AliasForm};
+use super::Config;
+use super::alias::{self, AliasForm};
 use super::error::Problem;
 use super::raw::RawValue;
 use super::setting::{Setting, Spelling, Target, nearest};
-use super::{Config, Mode};
 
 /// Names the configuration file, where `--config` does not.
 pub const CONFIG_VARIABLE: &str = "FANFARE_CONFIG";
@@ -94,17 +94,23 @@ pub(super) fn given(env: &[(OsString, OsString)]) -> Vec<Given> {
 
 impl<'a> Layer<'a> {
     /// The variables that set keys, those of the common names first, so that `FANFARE_*` comes over
-    /// them. Those of ours that mean nothing are problems.
-    pub(super) fn variables(self, problems: &mut Vec<Problem>) -> Vec<Variable<'a>> {
+    /// them. Those of ours that mean no key of `config` are problems.
+    pub(super) fn variables(
+        self,
+        config: &Config,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<Variable<'a>> {
         let mut variables = Vec::new();
         variables.extend(self.listen());
         variables.extend(self.debug());
-        for alias in ALIASES {
-            if let Some(given) = last(self.own, alias.name) {
-                variables.push(given.variable(alias.section, alias.key, alias.form));
-            }
-        }
-        let known = known();
+        let aliases = config.aliases();
+        variables.extend(aliases.filter_map(|((name, form), section, key)| {
+            Some(last(self.own, name)?.variable(section, key, form))
+        }));
+        let known: Vec<_> = std::iter::once(Target::Top("mode"))
+            .chain(config.keys())
+            .map(variable_name)
+            .collect();
         let ours = self.own.iter();
         for given in ours.filter(|given| given.name.starts_with(PREFIX)) {
             if OTHERS.contains(&given.name.as_str()) {
@@ -370,20 +376,6 @@ impl Variable<'_> {
 /// The variable called `name`; the last one, since a file may have several.
 fn last<'a>(given: &'a [Given], name: &str) -> Option<&'a Given> {
     given.iter().rfind(|given| given.name == name)
-}
-
-/// Every variable that sets a key by its path.
-fn known() -> Vec<String> {
-    let config = Config::for_mode(Mode::Prod);
-    let mut known = vec![variable_name(Target::Top("mode"))];
-    for (section, keys) in config.sections() {
-        known.extend(
-            keys.keys()
-                .iter()
-                .map(|key| variable_name(Target::Key(section, key.name))),
-        );
-    }
-    known
 }
 
 /// The variable that sets the key of `target`.

@@ -13,6 +13,15 @@ pub struct ConfigError {
     pub problems: Vec<Problem>,
 }
 
+impl ConfigError {
+    pub(super) fn unless_empty(problems: Vec<Problem>) -> Result<(), Self> {
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(Self { problems }),
+        }
+    }
+}
+
 /// One thing that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
@@ -122,7 +131,7 @@ pub enum Problem {
         /// The same as IPv4 writes it.
         plain: SocketAddr,
     },
-    /// A path of the bridge that has another meaning.
+    /// A path of a protocol that has another meaning.
     #[error(
         "`{key}` is \"{path}\", and `{taken}` with all that is below it belongs to other endpoints of the gateway: choose another path"
     )]

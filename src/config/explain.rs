@@ -37,19 +37,13 @@ impl Sources {
     /// Everything that is wrong with single values.
     pub fn explained(&self) -> Result<Explained, ConfigError> {
         let Draft {
+            config, origins, ..
+        } = self.valid_draft()?;
+        Ok(Explained {
+            broken_rules: config.broken_rules(),
             config,
             origins,
-            problems,
-        } = self.draft();
-        if problems.is_empty() {
-            Ok(Explained {
-                broken_rules: config.broken_rules(),
-                config,
-                origins,
-            })
-        } else {
-            Err(ConfigError { problems })
-        }
+        })
     }
 }
 
@@ -85,14 +79,12 @@ impl Explained {
 
     /// Where the value comes from that a namespace leaves out.
     fn inherited(&self, key: &str) -> String {
-        let sections: [(&str, &dyn Section); 2] =
-            [("hub", &self.config.hub), ("events", &self.config.events)];
-        let has_key = |section: &dyn Section| section.keys().iter().any(|known| known.name == key);
-        let section = sections.into_iter().find(|(_, section)| has_key(*section));
-        let Some((section, _)) = section else {
+        let sections: [&dyn Section; 2] = [&self.config.hub, &self.config.clients];
+        let has_key = |section: &&dyn Section| section.keys().iter().any(|known| known.name == key);
+        let Some(section) = sections.into_iter().find(has_key) else {
             return "default".to_owned();
         };
-        let path = Target::Key(section, key).path();
+        let path = Target::Key(section.name(), key).path();
         match self.origins.get(&path) {
             Some(origin) => format!("{path}, {origin}"),
             None => format!("{path}, default of mode {}", self.config.mode),

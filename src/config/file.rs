@@ -31,18 +31,18 @@ pub(super) fn parse<'a>(
     }
 }
 
-/// Adds every value of `table` to `settings`. The prefixes of its namespaces, and where they are, come back:
+/// Adds every value of the file to `settings`; `known` has the known sections. The prefixes of its namespaces, and where they are, come back:
 /// one without a key holds as well.
 pub(super) fn settings<'a>(
-    name: &str,
-    text: &str,
-    table: &'a DeTable<'a>,
+    (name, text, table): (&str, &str, &'a DeTable<'a>),
+    known: &Config,
     settings: &mut Vec<Setting<'a>>,
     problems: &mut Vec<Problem>,
 ) -> Vec<(&'a str, String)> {
     let mut file = File {
         name,
         text,
+        known: known.sections().map(Section::name).collect(),
         settings,
         problems,
         prefixes: Vec::new(),
@@ -51,12 +51,14 @@ pub(super) fn settings<'a>(
         let at = key.span().start;
         match (key.get_ref().as_ref(), value.get_ref()) {
             ("namespace", DeValue::Table(namespaces)) => file.namespaces(namespaces),
-            (section, DeValue::Table(keys)) if is_section(section) => file.section(section, keys),
+            (section, DeValue::Table(keys)) if file.known.contains(&section) => {
+                file.section(section, keys);
+            }
             (section, DeValue::Table(keys)) => file.unknown_section(at, section, keys),
             ("namespace", other) => {
                 file.refuse(at, "namespace", &RawValue::Toml(other).show(), A_NAMESPACE);
             }
-            (section, other) if is_section(section) => {
+            (section, other) if file.known.contains(&section) => {
                 let accepted = format!("a section, as [{section}]");
                 file.refuse(at, section, &RawValue::Toml(other).show(), &accepted);
             }
@@ -70,6 +72,8 @@ pub(super) fn settings<'a>(
 struct File<'s, 'a> {
     name: &'s str,
     text: &'s str,
+    /// The names of sections, without that of namespaces.
+    known: Vec<&'static str>,
     settings: &'s mut Vec<Setting<'a>>,
     problems: &'s mut Vec<Problem>,
     prefixes: Vec<(&'a str, String)>,
@@ -205,11 +209,12 @@ impl<'a> File<'_, 'a> {
                 .keys()
                 .all(|key| known.iter().any(|known| key.get_ref() == known.name));
         let meant = as_section(section).filter(|_| is_namespace);
+        let names = self.known.iter().copied().chain(["namespace"]);
         self.problems.push(Problem::Unknown {
             origin: origin(self.name, self.text, at),
             what: "section",
             name: section.to_owned(),
-            nearest: nearest(section, section_names()).or(meant),
+            nearest: nearest(section, names.map(str::to_owned).collect()).or(meant),
         });
     }
 }
@@ -249,17 +254,6 @@ const A_NAMESPACE: &str = "a section, as [namespace.\"chat.\"]";
 
 /// Common wrong names for sections of topics inside other sections.
 const NAMES_OF_NAMESPACES: [&str; 4] = ["namespace", "namespaces", "topic", "topics"];
-
-fn is_section(name: &str) -> bool {
-    section_names().iter().any(|known| known == name)
-}
-
-fn section_names() -> Vec<String> {
-    let fixed = Config::for_mode(Mode::Prod)
-        .sections()
-        .map(|(name, _)| name.to_owned());
-    fixed.into_iter().chain(["namespace".to_owned()]).collect()
-}
 
 /// File and line of the byte at `at`.
 fn origin(name: &str, text: &str, at: usize) -> String {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use super::kind::{Count, ListOf, Size, Time};
 use super::mode::Mode;
 use super::origin::{CORS_ORIGIN, CorsOrigin, ORIGIN, OriginPattern};
-use super::section::section;
+use super::section::{SectionRules, section};
 use super::size::{GIB, KIB, MIB};
 
 section! {
     /// Limits of HTTP requests, those that become WebSocket and SSE connections included.
-    pub struct Http(mode) {
+    pub struct Http("http", mode) {
         /// Bytes of a request line with its headers. Beyond it: status 431, and the connection is
         /// closed.
         max_head_size: usize = 16 * KIB, Size(8 * KIB..=MIB);
@@ -27,12 +27,14 @@ section! {
         /// Origins of the web pages that may open WebSocket connections, as `"https://app.example.com"`,
         /// or "https://*.example.com" for any one label; empty: all. Others: status 403 before the
         /// upgrade. Clients that send no Origin are no web pages and pass.
-        allowed_origins: Vec<OriginPattern> = Vec::new(), ListOf { item: ORIGIN, len: 0..=1000 };
+        allowed_origins: Vec<OriginPattern> = Vec::new(), ListOf { item: ORIGIN, len: 0..=1000 }, AsKey "ALLOWED_ORIGINS";
         /// Origins of the web pages that may use the HTTP API and SSE of another host (CORS), as for
         /// allowed_origins, or "http://localhost:*" for any port; empty: none; "*": all, without cookies.
-        cors_origins: Vec<CorsOrigin> = local_pages(mode), ListOf { item: CORS_ORIGIN, len: 0..=1000 };
+        cors_origins: Vec<CorsOrigin> = local_pages(mode), ListOf { item: CORS_ORIGIN, len: 0..=1000 }, AsKey "CORS_ORIGINS";
     }
 }
+
+impl SectionRules for Http {}
 
 /// The pages that may use the API by default: in demo and dev mode those of this machine.
 fn local_pages(mode: Mode) -> Vec<CorsOrigin> {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::kind::{Choice, Count, FlagKind, OneOf, Size, Time};
 use super::mode::Mode;
-use super::section::section;
+use super::section::{SectionRules, section};
 use super::size::{GIB, KIB, MIB};
 
 section! {
     /// Memory of topics and clients, and what happens to a client that does not keep up.
-    pub struct Hub(mode) {
+    pub struct Hub("hub", mode) {
         /// How long a publication may wait for others before it is sent with them; "0s": only for those
         /// of the same turn of the loop. Trades latency for CPU.
         flush_delay: Duration = Duration::ZERO, Time(Duration::ZERO..=Duration::from_secs(1));
@@ -52,6 +52,8 @@ section! {
         presence_grace: Duration = Duration::from_secs(5), Time(Duration::ZERO..=Duration::from_hours(1));
     }
 }
+
+impl SectionRules for Hub {}
 
 /// What happens to a client that lags too far behind a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -10,7 +10,7 @@ use super::raw::RawValue;
 use super::{duration, size};
 
 /// Reads and writes the values of one key.
-pub(super) trait Kind<T> {
+pub trait Kind<T> {
     /// The value, or `None` when it is not accepted.
     fn read(&self, raw: RawValue<'_>) -> Option<T>;
     /// The value as TOML, or `None` when it is not set.
@@ -32,16 +32,17 @@ pub(super) trait Kind<T> {
 }
 
 /// A whole number within a range.
-pub(super) struct Count(pub RangeInclusive<u64>);
+#[derive(Debug)]
+pub struct Count(pub RangeInclusive<u64>);
 
-impl Kind<usize> for Count {
-    fn read(&self, raw: RawValue<'_>) -> Option<usize> {
+impl<T: TryFrom<u64> + ToString> Kind<T> for Count {
+    fn read(&self, raw: RawValue<'_>) -> Option<T> {
         raw.integer()
             .filter(|number| self.0.contains(number))
             .and_then(|number| number.try_into().ok())
     }
 
-    fn show(&self, value: &usize) -> Option<String> {
+    fn show(&self, value: &T) -> Option<String> {
         Some(value.to_string())
     }
 
@@ -50,24 +51,9 @@ impl Kind<usize> for Count {
     }
 }
 
-impl Kind<u32> for Count {
-    fn read(&self, raw: RawValue<'_>) -> Option<u32> {
-        raw.integer()
-            .filter(|number| self.0.contains(number))
-            .and_then(|number| number.try_into().ok())
-    }
-
-    fn show(&self, value: &u32) -> Option<String> {
-        Some(value.to_string())
-    }
-
-    fn accepts(&self) -> String {
-        Kind::<usize>::accepts(self)
-    }
-}
-
 /// A size in bytes within a range.
-pub(super) struct Size(pub RangeInclusive<usize>);
+#[derive(Debug)]
+pub struct Size(pub RangeInclusive<usize>);
 
 impl Kind<usize> for Size {
     fn read(&self, raw: RawValue<'_>) -> Option<usize> {
@@ -85,7 +71,8 @@ impl Kind<usize> for Size {
 }
 
 /// A duration within a range.
-pub(super) struct Time(pub RangeInclusive<Duration>);
+#[derive(Debug)]
+pub struct Time(pub RangeInclusive<Duration>);
 
 impl Kind<Duration> for Time {
     fn read(&self, raw: RawValue<'_>) -> Option<Duration> {
@@ -106,7 +93,8 @@ impl Kind<Duration> for Time {
 }
 
 /// `true` or `false`.
-pub(super) struct FlagKind;
+#[derive(Debug)]
+pub struct FlagKind;
 
 impl Kind<bool> for FlagKind {
     fn read(&self, raw: RawValue<'_>) -> Option<bool> {
@@ -123,7 +111,7 @@ impl Kind<bool> for FlagKind {
 }
 
 /// A value that is one of a few, each with its name in the file.
-pub(super) trait Choice: Copy + PartialEq + 'static {
+pub trait Choice: Copy + PartialEq + 'static {
     /// Every value and its name.
     const NAMES: &'static [(&'static str, Self)];
 
@@ -132,18 +120,21 @@ pub(super) trait Choice: Copy + PartialEq + 'static {
         let named = Self::NAMES.iter().find(|(_, value)| *value == self);
         named.expect("every value of a choice has a name").0
     }
+
+    /// The value of that name.
+    fn named(name: &str) -> Option<Self> {
+        let named = Self::NAMES.iter().find(|(known, _)| *known == name);
+        named.map(|(_, value)| *value)
+    }
 }
 
 /// One of the names of a [`Choice`].
-pub(super) struct OneOf;
+#[derive(Debug)]
+pub struct OneOf;
 
 impl<T: Choice> Kind<T> for OneOf {
     fn read(&self, raw: RawValue<'_>) -> Option<T> {
-        let text = raw.text()?;
-        T::NAMES
-            .iter()
-            .find(|(name, _)| *name == text)
-            .map(|(_, value)| *value)
+        T::named(raw.text()?)
     }
 
     fn show(&self, value: &T) -> Option<String> {
@@ -160,15 +151,12 @@ impl<T: Choice> Kind<T> for OneOf {
 }
 
 /// One of the numbers of a [`Choice`] whose names are numbers.
-pub(super) struct OneNumberOf;
+#[derive(Debug)]
+pub struct OneNumberOf;
 
 impl<T: Choice> Kind<T> for OneNumberOf {
     fn read(&self, raw: RawValue<'_>) -> Option<T> {
-        let number = raw.integer()?.to_string();
-        T::NAMES
-            .iter()
-            .find(|(name, _)| *name == number)
-            .map(|(_, value)| *value)
+        T::named(&raw.integer()?.to_string())
     }
 
     fn show(&self, value: &T) -> Option<String> {
@@ -182,7 +170,8 @@ impl<T: Choice> Kind<T> for OneNumberOf {
 }
 
 /// Some text that its type can read, such as a socket address.
-pub(super) struct Parsed<T> {
+#[derive(Debug)]
+pub struct Parsed<T> {
     /// The value of a text.
     pub read: fn(&str) -> Option<T>,
     /// The text of a value.
@@ -206,7 +195,8 @@ impl<T> Kind<T> for Parsed<T> {
 }
 
 /// A list of another kind, with a limit on its length.
-pub(super) struct ListOf<K> {
+#[derive(Debug)]
+pub struct ListOf<K> {
     /// The kind of each item.
     pub item: K,
     /// How many items are accepted.
@@ -268,7 +258,8 @@ fn repeated<T: PartialEq>(items: &[T]) -> Option<usize> {
 }
 
 /// Another kind, or nothing when the key is left out.
-pub(super) struct Maybe<K>(pub K);
+#[derive(Debug)]
+pub struct Maybe<K>(pub K);
 
 impl<T, K: Kind<T>> Kind<Option<T>> for Maybe<K> {
     fn read(&self, raw: RawValue<'_>) -> Option<Option<T>> {

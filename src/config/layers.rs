@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
+use super::alias::AliasForm;
 use super::env::{self, Given, Layer};
 use super::env_file;
 use super::error::{ConfigError, Problem};
@@ -13,7 +14,7 @@ use super::file;
 use super::kind::OneOf;
 use super::namespace::{Namespaces, Overrides};
 use super::raw::RawValue;
-use super::section::{self, KeyRefusal, Section};
+use super::section::{self, KeyRefusal, MakeSection, Section};
 use super::setting::{Setting, Target, namespace_path, nearest};
 use super::{Config, Mode};
 
@@ -28,6 +29,8 @@ pub struct Sources {
     pub env: Vec<(OsString, OsString)>,
     /// Values given on the command line.
     pub flags: Vec<Flag>,
+    /// How the sections of protocols are made.
+    pub sections: Vec<MakeSection>,
 }
 
 /// A value given on the command line.
@@ -74,12 +77,10 @@ impl Config {
         if problems.is_empty() {
             problems = config.broken_rules();
         }
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError { problems })
-        }
+        ConfigError::unless_empty(problems)?;
+        Ok(config)
     }
+
     /// Gives one value to its key.
     fn apply(
         &mut self,
@@ -90,7 +91,7 @@ impl Config {
             // Read before the others, for they start from it.
             Target::Top("mode") => Ok(()),
             Target::Top(_) => Err(KeyRefusal::UnknownKey),
-            Target::Key(name, key) => match self.section_mut(name) {
+            Target::Key(name, key) => match self.section_named(name) {
                 Some(section) => section.set(key, setting.raw),
                 None => Err(KeyRefusal::UnknownKey),
             },
@@ -109,6 +110,41 @@ impl Config {
         })
     }
 
+    /// Every key of a section with a fixed name.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Target<'static>> {
+        let sections = self.sections();
+        sections.flat_map(|section| {
+            let keys = section.keys().iter();
+            keys.map(|key| Target::Key(section.name(), key.name))
+        })
+    }
+
+    /// The variables of other gateways with their forms, and the section and key that each sets; it may set several.
+    pub(super) fn aliases(
+        &self,
+    ) -> impl Iterator<Item = ((&'static str, AliasForm), &'static str, &'static str)> {
+        let sections = self.sections();
+        let keys =
+            sections.flat_map(|section| section.keys().iter().map(|key| (section.name(), key)));
+        keys.flat_map(|(section, key)| {
+            let aliases = key.aliases.iter();
+            aliases.map(move |alias| (*alias, section, key.name))
+        })
+    }
+
+    /// What `--help` says of them: each with its keys, and of its values in one line or more.
+    pub fn common_variables(&self) -> Vec<(&'static str, String)> {
+        let mut all: Vec<(&str, String)> = Vec::new();
+        for ((name, form), section, key) in self.aliases() {
+            let path = Target::Key(section, key).path();
+            match all.iter_mut().find(|it| it.0 == name) {
+                Some((_, keys)) => *keys = format!("{keys} and {path}"),
+                None => all.push((name, path + form.help())),
+            }
+        }
+        all
+    }
+
     /// The path of the known key most like that of `target`.
     fn nearest(&self, target: Target<'_>) -> Option<String> {
         let given = target.path();
@@ -120,14 +156,7 @@ impl Config {
                 .map(|key| Target::Namespace(prefix, key.name).path())
                 .collect();
         } else {
-            for (name, section) in self.sections() {
-                known.extend(
-                    section
-                        .keys()
-                        .iter()
-                        .map(|key| Target::Key(name, key.name).path()),
-                );
-            }
+            known.extend(self.keys().map(Target::path));
         }
         nearest(&given, known)
     }
@@ -137,6 +166,7 @@ impl Sources {
     /// The settings of all sources.
     pub(super) fn draft(&self) -> Draft {
         let mut problems = Vec::new();
+        let known = self.defaults(Mode::Prod);
         let table = self
             .file
             .as_ref()
@@ -150,14 +180,17 @@ impl Sources {
             below: &[],
             above: &env,
         };
-        let below = below.variables(&mut problems);
+        let below = below.variables(&known, &mut problems);
         for variable in &below {
             variable.settle(&mut settings, &mut problems);
         }
         let prefixes = match (&table, &self.file) {
-            (Some(table), Some((name, text))) => {
-                file::settings(name, text, table.get_ref(), &mut settings, &mut problems)
-            }
+            (Some(table), Some((name, text))) => file::settings(
+                (name, text, table.get_ref()),
+                &known,
+                &mut settings,
+                &mut problems,
+            ),
             _ => Vec::new(),
         };
         let above = Layer {
@@ -165,13 +198,13 @@ impl Sources {
             below: &env_file,
             above: &[],
         };
-        let above = above.variables(&mut problems);
+        let above = above.variables(&known, &mut problems);
         for variable in &above {
             variable.settle(&mut settings, &mut problems);
         }
         settings.extend(self.flags.iter().map(Flag::setting));
 
-        let mut config = Config::for_mode(mode(&settings, &mut problems));
+        let mut config = self.defaults(mode(&settings, &mut problems));
         let mut namespaces = Vec::new();
         let mut origins = BTreeMap::new();
         for (prefix, origin) in prefixes {
@@ -184,12 +217,22 @@ impl Sources {
                 .apply(setting, &mut namespaces)
                 .unwrap_or_else(|problem| problems.push(problem));
         }
-        config.namespaces = Namespaces::new(namespaces, &config.hub, &config.events);
+        config.namespaces = Namespaces::new(namespaces, &config.hub, &config.clients);
         Draft {
             config,
             origins,
             problems,
         }
+    }
+
+    /// As [`Self::draft`].
+    ///
+    /// # Errors
+    /// Everything that is wrong with single values.
+    pub(super) fn valid_draft(&self) -> Result<Draft, ConfigError> {
+        let mut draft = self.draft();
+        ConfigError::unless_empty(std::mem::take(&mut draft.problems))?;
+        Ok(draft)
     }
 
     /// The configuration with every value read and the whole not judged: no rule that joins keys, no
@@ -198,14 +241,7 @@ impl Sources {
     /// # Errors
     /// Everything that is wrong with single values.
     pub fn values(&self) -> Result<Config, ConfigError> {
-        let Draft {
-            config, problems, ..
-        } = self.draft();
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError { problems })
-        }
+        Ok(self.valid_draft()?.config)
     }
 
     /// How many settings the environment file gives, those included that a later layer changes.
@@ -216,7 +252,14 @@ impl Sources {
             below: &[],
             above: &env,
         };
-        layer.variables(&mut problems).len()
+        layer
+            .variables(&self.defaults(Mode::Prod), &mut problems)
+            .len()
+    }
+
+    /// What holds in `mode` when nothing is set.
+    fn defaults(&self, mode: Mode) -> Config {
+        Config::with_sections(mode, &self.sections)
     }
 
     fn env_file(&self, problems: &mut Vec<Problem>) -> Vec<Given> {

@@ -1,17 +1,19 @@
 //! `[log]`: what is written to standard error, and how.
 
 use super::kind::{Choice, OneOf};
-use super::section::section;
+use super::section::{SectionRules, section};
 
 section! {
     /// What is written to standard error, and how.
-    pub struct Log(mode) {
+    pub struct Log("log", mode) {
         /// The least serious level that is written: "error", "warn", "info", "debug" or "trace".
-        level: LogLevel = LogLevel::Info, OneOf;
+        level: LogLevel = LogLevel::Info, OneOf, Level "LOG_LEVEL";
         /// "text": a line for people; "json": an object per line, for machines.
-        format: LogFormat = LogFormat::Text, OneOf;
+        format: LogFormat = LogFormat::Text, OneOf, Format "LOG_FORMAT";
     }
 }
+
+impl SectionRules for Log {}
 
 /// The least serious level that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -36,11 +36,7 @@ impl FromStr for Mode {
     type Err = UnknownMode;
 
     fn from_str(text: &str) -> Result<Self, UnknownMode> {
-        Self::NAMES
-            .iter()
-            .find(|(name, _)| *name == text)
-            .map(|(_, mode)| *mode)
-            .ok_or(UnknownMode)
+        Self::named(text).ok_or(UnknownMode)
     }
 }
 

@@ -6,15 +6,15 @@ use crate::id::Priority;
 use crate::topic::{self, Selector};
 
 use super::kind::{Choice, Count, FlagKind, Maybe, OneNumberOf, OneOf, Size, Time};
-use super::section::section;
+use super::section::{SectionRules, section};
 use super::setting::namespace_path;
 use super::size::{GIB, KIB, MIB};
-use super::{Access, Events, Hub, SlowConsumer};
+use super::{Access, ClientLimits, Hub, SlowConsumer};
 
 section! {
     /// What differs for topics whose names begin with a prefix, quoted when it holds a dot; the
     /// longest one counts. What is left out is taken from [hub] and [events].
-    pub(super) struct Overrides(mode) {
+    pub(super) struct Overrides("namespace", mode) {
         /// As hub.slow_consumer.
         slow_consumer: Option<SlowConsumer> = None, Maybe(OneOf);
         /// As hub.max_lag.
@@ -39,6 +39,8 @@ section! {
         presence_grace: Option<Duration> = None, Maybe(Time(Duration::ZERO..=Duration::from_hours(1)));
     }
 }
+
+impl SectionRules for Overrides {}
 
 /// The settings of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,16 +92,20 @@ pub struct Namespaces {
 
 impl Namespaces {
     /// Completes `given` with defaults. Prefixes are distinct.
-    pub(super) fn new(mut given: Vec<(String, Overrides)>, hub: &Hub, events: &Events) -> Self {
+    pub(super) fn new(
+        mut given: Vec<(String, Overrides)>,
+        hub: &Hub,
+        clients: &ClientLimits,
+    ) -> Self {
         given.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         let default = Namespace {
             slow_consumer: hub.slow_consumer,
             max_lag: hub.max_lag,
             max_lag_messages: hub.max_lag_messages,
             priority: Priority::Normal,
-            max_message_size: events.max_message_size,
-            subscribe: events.subscribe,
-            publish: events.publish,
+            max_message_size: clients.max_message_size,
+            subscribe: clients.subscribe,
+            publish: clients.publish,
             history_size: hub.history_size,
             history_ttl: hub.history_ttl,
             presence: hub.presence,
@@ -175,20 +181,10 @@ impl Namespaces {
             let mut shorter = shorter.filter(|(shorter, _)| prefix.starts_with(shorter.as_str()));
             if let Some((shorter, theirs)) = shorter.next() {
                 let shorter = namespace_path(shorter);
-                for (key, own, theirs, base) in [
-                    (
-                        "subscribe",
-                        keys.subscribe,
-                        theirs.subscribe,
-                        self.default.subscribe,
-                    ),
-                    (
-                        "publish",
-                        keys.publish,
-                        theirs.publish,
-                        self.default.publish,
-                    ),
-                ] {
+                let base = &self.default;
+                let subscribe = (keys.subscribe, theirs.subscribe, base.subscribe);
+                let publish = (keys.publish, theirs.publish, base.publish);
+                for (key, (own, theirs, base)) in [("subscribe", subscribe), ("publish", publish)] {
                     if let (None, Some(theirs)) = (own, theirs)
                         && theirs > base
                     {
@@ -218,37 +214,23 @@ pub(super) fn as_section(name: &str) -> Option<String> {
     (!prefix.is_empty()).then(|| format!("namespace.\"{prefix}\""))
 }
 
-impl Namespace {
-    /// The keys that would set all of this.
-    pub(super) fn as_overrides(&self) -> Overrides {
-        Overrides {
-            slow_consumer: Some(self.slow_consumer),
-            max_lag: Some(self.max_lag),
-            max_lag_messages: Some(self.max_lag_messages),
-            priority: Some(self.priority),
-            max_message_size: Some(self.max_message_size),
-            subscribe: Some(self.subscribe),
-            publish: Some(self.publish),
-            history_size: Some(self.history_size),
-            history_ttl: Some(self.history_ttl),
-            presence: Some(self.presence),
-            presence_grace: Some(self.presence_grace),
-        }
-    }
+/// What joins the keys of a namespace with its settings, each of which has the name of its key.
+macro_rules! settings {
+    ($($key:ident)*) => {
+        impl Namespace {
+            /// The keys that would set all of this.
+            pub(super) fn as_overrides(&self) -> Overrides {
+                Overrides { $($key: Some(self.$key)),* }
+            }
 
-    fn with(&self, keys: &Overrides) -> Self {
-        Self {
-            slow_consumer: keys.slow_consumer.unwrap_or(self.slow_consumer),
-            max_lag: keys.max_lag.unwrap_or(self.max_lag),
-            max_lag_messages: keys.max_lag_messages.unwrap_or(self.max_lag_messages),
-            priority: keys.priority.unwrap_or(self.priority),
-            max_message_size: keys.max_message_size.unwrap_or(self.max_message_size),
-            subscribe: keys.subscribe.unwrap_or(self.subscribe),
-            publish: keys.publish.unwrap_or(self.publish),
-            history_size: keys.history_size.unwrap_or(self.history_size),
-            history_ttl: keys.history_ttl.unwrap_or(self.history_ttl),
-            presence: keys.presence.unwrap_or(self.presence),
-            presence_grace: keys.presence_grace.unwrap_or(self.presence_grace),
+            fn with(&self, keys: &Overrides) -> Self {
+                Self { $($key: keys.$key.unwrap_or(self.$key)),* }
+            }
         }
-    }
+    };
+}
+
+settings! {
+    slow_consumer max_lag max_lag_messages priority max_message_size subscribe publish history_size history_ttl presence
+    presence_grace
 }

@@ -5,7 +5,7 @@ use toml::de::DeValue;
 
 /// A value as it was given.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum RawValue<'a> {
+pub enum RawValue<'a> {
     /// A typed value of a TOML document.
     Toml(&'a DeValue<'a>),
     /// A word without quotes: an environment variable, a flag, a list's part. White space around it does
@@ -15,7 +15,7 @@ pub(super) enum RawValue<'a> {
 
 impl<'a> RawValue<'a> {
     /// A whole number of at most 64 bits.
-    pub(super) fn integer(self) -> Option<u64> {
+    pub fn integer(self) -> Option<u64> {
         match self {
             Self::Toml(DeValue::Integer(number)) => {
                 u64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok()
@@ -26,7 +26,7 @@ impl<'a> RawValue<'a> {
     }
 
     /// `true` or `false`; the environment may also say `1` or `0`.
-    pub(super) fn boolean(self) -> Option<bool> {
+    pub fn boolean(self) -> Option<bool> {
         match self {
             Self::Toml(value) => value.as_bool(),
             Self::Word(word) => match word.trim() {
@@ -38,7 +38,7 @@ impl<'a> RawValue<'a> {
     }
 
     /// A quoted text, or the word itself.
-    pub(super) fn text(self) -> Option<&'a str> {
+    pub fn text(self) -> Option<&'a str> {
         match self {
             Self::Toml(value) => value.as_str(),
             Self::Word(word) => Some(word.trim()),
@@ -46,7 +46,7 @@ impl<'a> RawValue<'a> {
     }
 
     /// The parts of a list: a TOML array, or words separated by commas, of which empty ones do not count.
-    pub(super) fn list(self) -> Option<Vec<Self>> {
+    pub fn list(self) -> Option<Vec<Self>> {
         match self {
             Self::Toml(value) => Some(
                 value
@@ -68,7 +68,7 @@ impl<'a> RawValue<'a> {
     }
 
     /// The value for a message: short, on one line, without control characters.
-    pub(super) fn show(self) -> String {
+    pub fn show(self) -> String {
         let whole = match self {
             Self::Word(word) => format!("{word:?}"),
             Self::Toml(DeValue::String(text)) => format!("{text:?}"),

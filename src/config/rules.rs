@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::error::Problem;
 use super::secret::Secret;
+use super::section::SectionRules;
 use super::setting::Target;
 use super::size;
 use super::{Auth, Config, Mode, TokenAlgorithm};
@@ -18,25 +19,16 @@ impl Config {
 
     /// The settings that give access to clients without credentials, by key and value.
     pub fn open_endpoints(&self) -> Vec<&'static str> {
-        let open = [
-            (!self.events.auth_required, "events.auth_required = false"),
-            (self.events.demo_enabled, "events.demo_enabled = true"),
-            (
-                self.bridge.enabled && !self.bridge_asks(),
-                "bridge.auth_required = false",
-            ),
-            (self.debug.echo, "debug.echo = true"),
-        ];
-        open.into_iter()
-            .filter(|(is_open, _)| *is_open)
-            .map(|(_, name)| name)
+        let sections = self.sections();
+        sections
+            .flat_map(|section| section.open_endpoints(self.mode))
             .collect()
     }
 
     /// Warnings about valid but probably unintended settings, a sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.events.auth_required && !self.has_credentials() {
+        if self.clients.auth_required && !self.has_credentials() {
             let unusable = "tokens are asked for and none can be valid: set `auth.jwt_secret_file` or JWT_SECRET, \
                             or `auth.algorithm` and `auth.jwt_public_key_file`, or list services in `auth.api_keys`";
             warnings.push(unusable.to_owned());
@@ -94,8 +86,7 @@ impl Config {
             });
         }
         problems.extend(self.mapped_addresses());
-        problems.extend(self.auth.broken_rules());
-        problems.extend(self.bridge.broken_rules());
+        problems.extend(self.sections().flat_map(SectionRules::broken_rules));
         problems.extend(self.lags_beyond_log());
         let namespaces = self.namespaces.iter().count();
         if namespaces > NAMESPACES_MAX {
@@ -146,7 +137,9 @@ impl Auth {
         let file = self.previous_secret_file.as_deref();
         file.or(self.previous_public_key_file.as_deref())
     }
+}
 
+impl SectionRules for Auth {
     fn broken_rules(&self) -> Vec<Problem> {
         let of_secrets = [
             ("auth.jwt_secret", self.jwt_secret.is_some()),

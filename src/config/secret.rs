@@ -110,79 +110,53 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// The kind of a secret's key.
-pub(super) struct SecretText;
+/// A value that is never shown, nor repeated when it is refused.
+#[derive(Debug)]
+pub struct Hidden<T> {
+    read: fn(RawValue<'_>) -> Option<T>,
+    accepts: &'static str,
+}
 
-impl Kind<Secret> for SecretText {
-    fn read(&self, raw: RawValue<'_>) -> Option<Secret> {
+impl<T> Kind<T> for Hidden<T> {
+    fn read(&self, raw: RawValue<'_>) -> Option<T> {
+        (self.read)(raw)
+    }
+
+    fn show(&self, _: &T) -> Option<String> {
+        Some(HIDDEN.to_owned())
+    }
+
+    fn accepts(&self) -> String {
+        self.accepts.to_owned()
+    }
+
+    fn is_secret(&self) -> bool {
+        true
+    }
+}
+
+/// The kind of a secret's key.
+pub const SECRET: Hidden<Secret> = Hidden {
+    read: |raw| {
         let text = raw.text()?;
         let mut secret = Secret::new(text.as_bytes())?;
         secret.is_padded = matches!(raw, RawValue::Word(whole) if whole.len() > text.len());
         Some(secret)
-    }
-
-    fn show(&self, _: &Secret) -> Option<String> {
-        Some(HIDDEN.to_owned())
-    }
-
-    fn accepts(&self) -> String {
-        format!(
-            "a text of at least {} bytes, as printed by `openssl rand -hex 32`",
-            Secret::LEN_MIN
-        )
-    }
-
-    fn is_secret(&self) -> bool {
-        true
-    }
-}
+    },
+    accepts: "a text of at least 32 bytes, as printed by `openssl rand -hex 32`",
+};
 
 /// The kind of a key that services send.
-pub(super) struct ApiKeyText;
+pub const API_KEY: Hidden<Secret> = Hidden {
+    read: |raw| Secret::api_key(raw.text()?),
+    accepts: "16 to 1024 visible ASCII characters, as printed by `openssl rand -hex 32`",
+};
 
-impl Kind<Secret> for ApiKeyText {
-    fn read(&self, raw: RawValue<'_>) -> Option<Secret> {
-        Secret::api_key(raw.text()?)
-    }
-
-    fn show(&self, _: &Secret) -> Option<String> {
-        Some(HIDDEN.to_owned())
-    }
-
-    fn accepts(&self) -> String {
-        format!(
-            "{} to {} visible ASCII characters, as printed by `openssl rand -hex 32`",
-            API_KEY_LEN.start(),
-            API_KEY_LEN.end()
-        )
-    }
-
-    fn is_secret(&self) -> bool {
-        true
-    }
-}
-
-/// The kind of an API key's hash.
-pub(super) struct KeyHashText;
-
-impl Kind<KeyHash> for KeyHashText {
-    fn read(&self, raw: RawValue<'_>) -> Option<KeyHash> {
-        KeyHash::parse(raw.text()?)
-    }
-
-    fn show(&self, _: &KeyHash) -> Option<String> {
-        Some(HIDDEN.to_owned())
-    }
-
-    fn accepts(&self) -> String {
-        "the hash of a key as \"sha256:\" and 64 hexadecimal digits, printed by `printf %s KEY | sha256sum`".to_owned()
-    }
-
-    // The key may have been given in place of its hash, so the value is not repeated in the error.
-    fn is_secret(&self) -> bool {
-        true
-    }
-}
+/// The kind of an API key's hash. The key may have been given in place of it.
+pub(super) const KEY_HASH: Hidden<KeyHash> = Hidden {
+    read: |raw| KeyHash::parse(raw.text()?),
+    accepts: "the hash of a key as \"sha256:\" and 64 hexadecimal digits, printed by `printf %s KEY | sha256sum`",
+};
 
 /// The text shown in place of a secret.
 const HIDDEN: &str = "\"(hidden)\"";

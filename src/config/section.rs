@@ -4,22 +4,29 @@
 //! The doc comment of a field is also the comment of its key in
 //! `default-config`, so that the two cannot drift.
 
+use std::any::Any;
+use std::fmt::Debug;
+
+use super::alias::AliasForm;
+use super::error::Problem;
 use super::kind::Kind;
 use super::mode::Mode;
 use super::raw::RawValue;
 
 /// One key of a section.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Key {
+pub struct Key {
     /// The key as written in the file.
     pub name: &'static str,
     /// Its comment, line by line, each with the space that follows `///`.
     pub about: &'static [&'static str],
+    /// Environment variables of other gateways that set it, and how their values are written.
+    pub aliases: &'static [(&'static str, AliasForm)],
 }
 
 /// Why a value was not set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum KeyRefusal {
+pub enum KeyRefusal {
     /// The section has no such key.
     UnknownKey,
     /// The key does not accept the value.
@@ -28,7 +35,7 @@ pub(super) enum KeyRefusal {
 
 /// A value that is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct WrongValue {
+pub struct WrongValue {
     /// The value; hidden for secrets.
     pub given: String,
     /// The accepted values.
@@ -41,12 +48,41 @@ impl From<WrongValue> for KeyRefusal {
     }
 }
 
-/// The interface of a section for the layers and the printed documents.
-pub(super) trait Section {
+/// What a section says of its keys together.
+pub trait SectionRules {
+    /// The settings that give access to clients without credentials in `mode`, by key and value.
+    fn open_endpoints(&self, mode: Mode) -> Vec<&'static str> {
+        let _ = mode;
+        Vec::new()
+    }
+
+    /// Every rule between its keys that it breaks.
+    fn broken_rules(&self) -> Vec<Problem> {
+        Vec::new()
+    }
+}
+
+/// The interface of a section for the layers and the printed documents. [`section!`](crate::section) implements it.
+pub trait Section: SectionRules + Any + Debug + Send + Sync {
     /// The section as `mode` leaves it when nothing is set.
     fn for_mode(mode: Mode) -> Self
     where
         Self: Sized;
+    /// The same, as a protocol registers it.
+    fn make(mode: Mode) -> Box<dyn Section>
+    where
+        Self: Sized,
+    {
+        Box::new(Self::for_mode(mode))
+    }
+    /// The same of this section's type.
+    fn defaults(&self, mode: Mode) -> Box<dyn Section>;
+    /// A copy.
+    fn boxed(&self) -> Box<dyn Section>;
+    /// Whether `other` is the same section with the same values.
+    fn equals(&self, other: &dyn Section) -> bool;
+    /// Its name in the file.
+    fn name(&self) -> &'static str;
     /// Its comment, line by line.
     fn about(&self) -> &'static [&'static str];
     /// Its keys in the order of the file.
@@ -59,15 +95,32 @@ pub(super) trait Section {
     fn is_secret(&self, key: &str) -> bool;
 }
 
-/// Declares a [`Section`]: `name: type = default, kind;` for each key. The
-/// default may depend on the mode, which the header binds to a name.
+/// Makes a section that a protocol registers, as `mode` leaves it when nothing is set.
+pub type MakeSection = fn(Mode) -> Box<dyn Section>;
+
+impl Clone for Box<dyn Section> {
+    fn clone(&self) -> Self {
+        (**self).boxed()
+    }
+}
+
+impl PartialEq for dyn Section {
+    fn eq(&self, other: &Self) -> bool {
+        self.equals(other)
+    }
+}
+
+/// Declares a [`Section`] by its name in the file and a line for each key: `name: type = default, kind;`. The default
+/// may depend on the mode, which the header binds to a name. Behind the kind may stand an environment variable of other
+/// gateways with the form of its values: `Seconds "NAME"`.
+#[macro_export]
 macro_rules! section {
     (
         $(#[doc = $about:literal])*
-        $vis:vis struct $name:ident($mode:ident) {
+        $vis:vis struct $name:ident($section:literal, $mode:ident) {
             $(
                 $(#[doc = $doc:literal])*
-                $key:ident: $type:ty = $default:expr, $kind:expr;
+                $key:ident: $type:ty = $default:expr, $kind:expr $(, $form:ident $alias:literal)?;
             )*
         }
     ) => {
@@ -86,18 +139,38 @@ macro_rules! section {
                 Self { $($key: $default),* }
             }
 
+            fn defaults(&self, mode: $crate::config::Mode) -> Box<dyn $crate::config::section::Section> {
+                Self::make(mode)
+            }
+
+            fn boxed(&self) -> Box<dyn $crate::config::section::Section> {
+                Box::new(self.clone())
+            }
+
+            fn equals(&self, other: &dyn $crate::config::section::Section) -> bool {
+                (other as &dyn ::std::any::Any).downcast_ref() == Some(self)
+            }
+
+            fn name(&self) -> &'static str {
+                $section
+            }
+
             fn about(&self) -> &'static [&'static str] {
                 &[$($about),*]
             }
 
             fn keys(&self) -> &'static [$crate::config::section::Key] {
-                &[$($crate::config::section::Key { name: stringify!($key), about: &[$($doc),*] }),*]
+                &[$($crate::config::section::Key {
+                    name: stringify!($key),
+                    about: &[$($doc),*],
+                    aliases: &[$(($alias, $crate::config::AliasForm::$form))?],
+                }),*]
             }
 
             fn set(
                 &mut self,
                 key: &str,
-                raw: $crate::config::raw::RawValue<'_>,
+                raw: $crate::config::RawValue<'_>,
             ) -> Result<(), $crate::config::section::KeyRefusal> {
                 match key {
                     $(stringify!($key) => {
@@ -126,10 +199,10 @@ macro_rules! section {
         }
     };
 }
-pub(super) use section;
+pub use section;
 
 /// Reads a value of `kind`. An error states the value and the accepted ones.
-pub(super) fn read<T>(kind: &impl Kind<T>, raw: RawValue<'_>) -> Result<T, WrongValue> {
+pub fn read<T>(kind: &impl Kind<T>, raw: RawValue<'_>) -> Result<T, WrongValue> {
     kind.read(raw).ok_or_else(|| WrongValue {
         given: kind.describe(raw),
         accepted: kind.accepts(),

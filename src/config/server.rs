@@ -6,17 +6,17 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::kind::{Choice, Count, FlagKind, ListOf, OneOf, Parsed, Size, Time};
-use super::section::section;
+use super::section::{SectionRules, section};
 use super::size::{GIB, KIB};
 
 section! {
     /// Listeners, shards, and what a connection may cost before it speaks.
-    pub struct Server(mode) {
+    pub struct Server("server", mode) {
         /// Addresses to listen on. `[::]:8080` takes IPv4, too, unless `0.0.0.0:8080` is listed beside it.
         /// While anything is open to clients without credentials, only loopback addresses are accepted
         /// (see allow_open).
         listen: Vec<SocketAddr> = vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
-            ListOf { item: ADDRESS, len: 1..=64 };
+            ListOf { item: ADDRESS, len: 1..=64 }, AsKey "SERVER_ADDR";
         /// Threads that serve connections, each with its own listener; 0: one per available core.
         shards: usize = 0, Count(0..=1024);
         /// Whether each shard's thread stays on one core.
@@ -72,6 +72,8 @@ section! {
         allow_open: bool = false, FlagKind;
     }
 }
+
+impl SectionRules for Server {}
 
 /// An IP address with its port.
 const ADDRESS: Parsed<SocketAddr> = Parsed {

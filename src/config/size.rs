@@ -1,5 +1,7 @@
 //! Sizes in bytes as they are written: `"64B"`, `"16KiB"`, `"1MiB"`, `"2GiB"`.
 
+use super::units::{self, Units};
+
 /// 1024 bytes.
 pub const KIB: usize = 1 << 10;
 /// 1024 KiB.
@@ -12,25 +14,21 @@ pub const GIB: usize = 1 << 30;
 /// `None` for anything else. Only binary units: `MB` is read as two different
 /// numbers by two people, so it is not read at all.
 pub(super) fn parse(text: &str) -> Option<usize> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let (_, bytes) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    number.parse::<usize>().ok()?.checked_mul(*bytes)
+    units::parse(text, UNITS)?.try_into().ok()
 }
 
 /// Writes `bytes` in its largest whole unit.
 pub(super) fn show(bytes: usize) -> String {
-    let fits = |unit: usize| bytes != 0 && bytes.is_multiple_of(unit);
-    let (name, unit) = UNITS
-        .iter()
-        .rev()
-        .find(|(_, unit)| fits(*unit))
-        .unwrap_or(&("B", 1));
-    format!("{}{name}", bytes / unit)
+    units::show(bytes as u64, UNITS, "B")
 }
 
 /// Unit names and their bytes, smallest first.
-const UNITS: &[(&str, usize)] = &[("B", 1), ("KiB", KIB), ("MiB", MIB), ("GiB", GIB)];
+const UNITS: Units = &[
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+];
 
 #[cfg(test)]
 mod tests {

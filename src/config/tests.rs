@@ -14,7 +14,54 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::kind::{FlagKind, Maybe, Parsed, Size, Time};
+use super::section::section;
 use super::*;
+
+section! {
+    /// What a protocol registers.
+    struct Toy("toy", mode) {
+        /// Whether tokens are asked for.
+        auth_required: bool = mode == Mode::Prod, FlagKind, Flag "WS_AUTH_REQUIRED";
+        /// A path.
+        path: String = "/toy".to_owned(), PATH, AsKey "TOY_PATH";
+        /// A time.
+        timeout: Duration = Duration::from_secs(30), Time(Duration::from_millis(10)..=Duration::from_hours(1)),
+            Seconds "TOY_TIMEOUT";
+        /// A size.
+        size: usize = MIB, Size(KIB..=64 * MIB), Bytes "TOY_SIZE";
+        /// A key.
+        api_key: Option<Secret> = None, Maybe(API_KEY), AsKey "TOY_KEY";
+    }
+}
+
+const PATH: Parsed<String> = Parsed {
+    read: |text| text.starts_with('/').then(|| text.to_owned()),
+    show: String::clone,
+    accepts: "a path",
+};
+
+impl SectionRules for Toy {
+    fn open_endpoints(&self, _: Mode) -> Vec<&'static str> {
+        let is_open = !self.auth_required;
+        is_open
+            .then_some("toy.auth_required = false")
+            .into_iter()
+            .collect()
+    }
+
+    fn broken_rules(&self) -> Vec<Problem> {
+        let twice = || Problem::PathTwice {
+            first: "toy.path",
+            second: "toy.other",
+            path: self.path.clone(),
+        };
+        (self.path == "/twice").then(twice).into_iter().collect()
+    }
+}
+
+/// The registered sections.
+const TOYS: &[MakeSection] = &[Toy::make];
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -54,6 +101,7 @@ impl Given<'_> {
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
             flags: self.flags.iter().map(flag).collect(),
+            sections: TOYS.to_vec(),
         }
     }
 }

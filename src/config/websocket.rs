@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use super::kind::{Count, FlagKind, Size, Time};
-use super::section::section;
+use super::section::{SectionRules, section};
 use super::size::{GIB, MIB};
 
 section! {
     /// Liveness, deadlines, budgets and compression of WebSocket connections.
-    pub struct Websocket(mode) {
+    pub struct Websocket("websocket", mode) {
         /// Silence after which the gateway sends a ping. Any frame counts as life.
-        ping_interval: Duration = Duration::from_secs(30), Time(Duration::from_secs(1)..=Duration::from_hours(1));
+        ping_interval: Duration = Duration::from_secs(30), Time(Duration::from_secs(1)..=Duration::from_hours(1)), Seconds "WS_PING_INTERVAL";
         /// How long a pinged client may stay silent; then the connection is dropped.
-        ping_timeout: Duration = Duration::from_secs(10), Time(Duration::from_millis(100)..=Duration::from_hours(1));
+        ping_timeout: Duration = Duration::from_secs(10), Time(Duration::from_millis(100)..=Duration::from_hours(1)), Seconds "WS_PING_TIMEOUT";
         /// From the first byte of a message to its last; then the connection is closed with 1008.
         message_timeout: Duration = Duration::from_secs(30), Time(Duration::from_millis(100)..=Duration::from_hours(1));
         /// How long a client may take to answer a close frame; then the connection is dropped.
@@ -34,3 +34,5 @@ section! {
         deflate_client_contexts: bool = false, FlagKind;
     }
 }
+
+impl SectionRules for Websocket {}

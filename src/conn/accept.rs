@@ -71,8 +71,8 @@ pub async fn accept(
         Some((Claimed::WebSocket(claim), stream, rest)) => {
             driver::start(&shard, records, *claim, stream, rest);
         }
-        Some((Claimed::Stream(record), stream, rest)) => {
-            super::stream::start(&shard, records, record, stream, &rest);
+        Some((Claimed::Stream(claim), stream, rest)) => {
+            super::stream::start(&shard, records, *claim, stream, &rest);
         }
         Some((Claimed::Answer(_), ..)) | None => {}
     }
@@ -232,7 +232,7 @@ async fn serve_requests(
         false => HEAD_LINGER,
     };
     if timed_out && progress.idle.get() {
-        shard.counters.refused[Refused::Timeout as usize].add(1);
+        shard.counters.refused[Refused::Timeout.index()].add(1);
     } else if timed_out {
         refuse(shard, stream, Refused::Timeout, 408, NOT_IN_TIME, linger).await;
     } else if let Some(error) = progress.refused.get() {
@@ -313,14 +313,14 @@ async fn refuse(
     text: &str,
     linger: Linger,
 ) {
-    shard.counters.refused[why as usize].add(1);
+    shard.counters.refused[why.index()].add(1);
     close(stream, &refuse_raw(status, text, SystemTime::now()), linger).await;
 }
 
 /// Answers 503 to a client beyond the file limit, whatever it has sent, and closes its connection. It uses the spare
 /// file of the listener, which the next client beyond the limit needs.
 pub async fn refuse_out_of_files(shard: &Shard, mut stream: Stream) {
-    shard.counters.refused[Refused::Connections as usize].add(1);
+    shard.counters.refused[Refused::Connections.index()].add(1);
     let why = "The gateway has as many files open as it may (LimitNOFILE=); try again later";
     let mut headers = HeaderMap::new();
     headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));

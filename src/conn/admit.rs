@@ -56,7 +56,7 @@ fn decide_for_any_page(
     let config = &shard.config;
     let path = request.uri().path();
     let mut dialects = dialects.iter();
-    let found = dialects.find_map(|dialect| Some((dialect, dialect.route(config, path)?)));
+    let found = dialects.find_map(|dialect| Some((dialect, dialect.route(path)?)));
     let not_found = |why: &str| Decision::Answer(Box::new(refuse(404, why, &[])));
     let (dialect, exists) = match found {
         None => return Decision::Api,
@@ -78,7 +78,7 @@ fn decide_for_any_page(
         Ok(Claimed::Answer(answer)) => Decision::Answer(answer),
         Ok(claimed) => Decision::Claimed(claimed),
         Err((why, answer)) => {
-            shard.counters.refused[why as usize].add(1);
+            shard.counters.refused[why.index()].add(1);
             Decision::Answer(answer)
         }
     }

@@ -1,5 +1,7 @@
 //! What a request that becomes a connection is claimed as.
 
+use std::time::Duration;
+
 use super::record::Record;
 use crate::http::Answer;
 use crate::metrics::Refused;
@@ -15,6 +17,15 @@ pub struct WebSocketClaim {
     /// The largest message that it may send, after inflation.
     pub message_bytes_max: usize,
     /// What the connection is.
+    pub record: Record,
+}
+
+/// A socket whose response does not end. Further input is discarded.
+#[derive(Debug)]
+pub struct StreamClaim {
+    /// Silence after which it is sent a comment.
+    pub heartbeat: Duration,
+    /// What the connection is. The session sends the head of the response.
     pub record: Record,
 }
 
@@ -42,8 +53,8 @@ pub enum Route {
 pub enum Claimed {
     /// A WebSocket connection.
     WebSocket(Box<WebSocketClaim>),
-    /// A response that does not end, whose head the session sends. Further input is discarded.
-    Stream(Box<Record>),
+    /// A response that does not end.
+    Stream(Box<StreamClaim>),
     /// No connection: the request is answered.
     Answer(Box<Answer>),
 }

@@ -9,19 +9,20 @@ use hyper::Request;
 use hyper::body::Incoming;
 
 use super::claim::{Admission, Claimed, Route};
-use crate::config::Config;
+use crate::engine::FormatRegistry;
+use crate::metrics::CounterRegistry;
 use crate::service::Endpoint;
 use crate::shard::Shard;
+use crate::sse::CursorKey;
 
 /// A protocol, registered at the start.
 pub trait Dialect: Debug + Send + Sync {
     /// Whether `path` belongs to the dialect; `None` if not. Paths are compared as they are, without decoding, case
     /// folding or normalization (docs/hostile-inputs.md, H16).
-    fn route(&self, config: &Config, path: &str) -> Option<Route>;
+    fn route(&self, path: &str) -> Option<Route>;
 
     /// Its HTTP endpoints, and the documentation of its connections.
-    fn endpoints(&self, config: &Config) -> Vec<Endpoint> {
-        let _ = config;
+    fn endpoints(&self) -> Vec<Endpoint> {
         Vec::new()
     }
 
@@ -41,6 +42,17 @@ pub trait Dialect: Debug + Send + Sync {
         request: &Request<Incoming>,
         address: IpAddr,
     ) -> Admission<Claimed>;
+}
+
+/// What protocols register at the start of a process.
+#[derive(Default, Debug)]
+pub struct Registry {
+    /// Wire formats.
+    pub formats: FormatRegistry,
+    /// Counters of their own.
+    pub counters: CounterRegistry,
+    /// Signs the cursors of event streams, the same for all shards.
+    pub cursors: Option<Arc<CursorKey>>,
 }
 
 /// All protocols of a process.

@@ -104,7 +104,7 @@ impl Quota {
 
     fn drop_one(&mut self, shard: &Shard) -> Dropped {
         let now = shard.clock.now_ms();
-        let events = &shard.config.events;
+        let events = &shard.config.clients;
         // A connection without a limit of its own has that of its address.
         let rate = match self.frames_max {
             0 => events.frames_per_minute_per_ip,

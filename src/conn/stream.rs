@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use super::claim::StreamClaim;
 use super::connection::Connection;
-use super::record::Record;
 use super::records::Records;
 use super::session::Flow;
 use crate::net::Stream;
@@ -15,23 +15,23 @@ use crate::shard::{Disconnect, Shard};
 /// Bytes that a client may send after its request. They are discarded; a client that sends more is disconnected.
 const IGNORED_BYTES_MAX: usize = 64 * 1024;
 
-/// Starts the stream of this `record`. `rest`: bytes received after the request.
+/// Starts the stream that `claim` describes. `rest`: bytes received after the request.
 pub(super) fn start(
     shard: &Rc<Shard>,
     records: Rc<Records>,
-    record: Box<Record>,
+    claim: StreamClaim,
     stream: Stream,
     rest: &[u8],
 ) {
-    let config = &shard.config;
     // A live peer's kernel acknowledges each heartbeat, so an unacknowledged one means that the peer is gone.
-    let unacknowledged_max = config.sse.heartbeat + config.websocket.ping_timeout;
+    let unacknowledged_max = claim.heartbeat + shard.config.websocket.ping_timeout;
     if stream.limit_unacknowledged(unacknowledged_max).is_err() {
         return;
     }
     let (reader, writer) = stream.into_split();
-    let peer = shard.join_stream((record.format, record.user), writer);
-    let mut connection = Connection::new(shard, records, (peer, reader), record);
+    let StreamClaim { heartbeat, record } = claim;
+    let peer = shard.join_stream((record.format, record.user), heartbeat, writer);
+    let mut connection = Connection::new(shard, records, (peer, reader), Box::new(record));
     let begun = connection.with_session(|session, shard, peer| session.begin(shard, peer));
     if let Flow::End(why) = begun {
         connection.begin_close(why);

@@ -8,9 +8,11 @@ mod format;
 mod frame;
 mod inbound;
 mod invalid;
+mod logins;
 mod mention;
 mod push;
 mod session;
+mod settings;
 mod syntax;
 mod user;
 
@@ -19,38 +21,57 @@ pub use frame::{put_completed, put_error_frame};
 pub use inbound::Inbound;
 pub use invalid::{DETAILS_MAX, Invalid};
 pub use push::Push;
+pub use settings::{BridgeSettings, Duplicate};
 pub use user::user_of;
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hyper::Request;
 use hyper::body::Incoming;
 
+use crate::auth::ApiKeys;
 use crate::config::Config;
-use crate::conn::{Admission, Claimed, Dialect, Route};
-use crate::engine::FormatRegistry;
+use crate::conn::{Admission, Claimed, Dialect, Registry, Route};
+use crate::process::Publishers;
 use crate::service::Endpoint;
 use crate::shard::Shard;
+use logins::Logins;
 
-/// The bridge protocol.
+/// The bridge protocol: what all shards of the process share of it.
 #[derive(Debug)]
 pub struct Bridge {
     formats: BridgeFormats,
+    settings: BridgeSettings,
+    /// Whether credentials are required.
+    asks: bool,
+    /// `bridge.api_key`.
+    key: ApiKeys,
+    /// Counts requests toward `bridge.requests_per_minute`.
+    requests: Publishers,
+    /// The connected users.
+    logins: Arc<Logins>,
 }
 
 impl Bridge {
     /// Registers the protocol's formats.
-    pub fn register(formats: &mut FormatRegistry) -> Self {
-        Self {
-            formats: BridgeFormats::register(formats),
-        }
+    pub fn register(config: &Config, registry: &mut Registry) -> Box<dyn Dialect> {
+        let settings: BridgeSettings = config.section();
+        Box::new(Arc::new(Self {
+            formats: BridgeFormats::register(&mut registry.formats),
+            asks: settings.asks(config.mode),
+            key: ApiKeys::only(settings.api_key.as_ref()),
+            requests: Publishers::new(settings.requests_per_minute),
+            logins: Logins::new(),
+            settings,
+        }))
     }
 }
 
-impl Dialect for Bridge {
-    fn route(&self, config: &Config, path: &str) -> Option<Route> {
-        let is_own = config.bridge.enabled && path == &*config.bridge.ws_path;
+impl Dialect for Arc<Bridge> {
+    fn route(&self, path: &str) -> Option<Route> {
+        let is_own = self.settings.enabled && path == &*self.settings.ws_path;
         is_own.then_some(Route::Connection)
     }
 
@@ -58,8 +79,8 @@ impl Dialect for Bridge {
         include_str!("bridge/openapi.json")
     }
 
-    fn endpoints(&self, config: &Config) -> Vec<Endpoint> {
-        api::endpoints(config)
+    fn endpoints(&self) -> Vec<Endpoint> {
+        api::endpoints(self)
     }
 
     fn claim(
@@ -68,7 +89,7 @@ impl Dialect for Bridge {
         request: &Request<Incoming>,
         address: IpAddr,
     ) -> Admission<Claimed> {
-        let claim = claim::claim(&self.formats, shard, request, address)?;
+        let claim = claim::claim(self, shard, request, address)?;
         Ok(Claimed::WebSocket(Box::new(claim)))
     }
 }

@@ -6,12 +6,12 @@ use std::rc::Rc;
 use hyper::Request;
 use hyper::body::Incoming;
 
-use crate::config::Config;
+use crate::config::{Config, Debug};
 use crate::conn::{
-    Admission, Claimed, Dialect, Flow, Quota, Record, Route, Session, WebSocketClaim, agree,
-    check_upgrade, take_slot,
+    Admission, Claimed, Dialect, Flow, Quota, Record, Registry, Route, Session, WebSocketClaim,
+    agree, check_upgrade, take_slot,
 };
-use crate::engine::{Format, FormatRegistry, Outcome, Publication};
+use crate::engine::{Format, Outcome, Publication};
 use crate::http::refuse;
 use crate::id::{FormatId, Gather, PeerId, Priority, UserKey};
 use crate::service::Endpoint;
@@ -22,20 +22,24 @@ use crate::ws::Payload;
 #[derive(Debug)]
 pub struct Echo {
     format: FormatId,
+    settings: Debug,
 }
 
 impl Echo {
     /// Registers a format that is never used, since an echo subscribes to nothing.
-    pub fn register(formats: &mut FormatRegistry) -> Self {
-        Self {
-            format: formats.register(Gather::Each, false, |_| Box::new(NoFormat)),
-        }
+    pub fn register(config: &Config, registry: &mut Registry) -> Box<dyn Dialect> {
+        Box::new(Self {
+            format: registry
+                .formats
+                .register(Gather::Each, false, |_| Box::new(NoFormat)),
+            settings: config.debug.clone(),
+        })
     }
 }
 
 impl Dialect for Echo {
-    fn route(&self, config: &Config, path: &str) -> Option<Route> {
-        (path == "/debug/echo").then_some(match config.debug.echo {
+    fn route(&self, path: &str) -> Option<Route> {
+        (path == "/debug/echo").then_some(match self.settings.echo {
             true => Route::Connection,
             false => Route::Disabled,
         })
@@ -45,8 +49,8 @@ impl Dialect for Echo {
         include_str!("echo/openapi.json")
     }
 
-    fn endpoints(&self, config: &Config) -> Vec<Endpoint> {
-        match config.debug.echo {
+    fn endpoints(&self) -> Vec<Endpoint> {
+        match self.settings.echo {
             true => vec![Endpoint::claimed("/debug/echo")],
             false => Vec::new(),
         }
@@ -66,7 +70,7 @@ impl Dialect for Echo {
         Ok(Claimed::WebSocket(Box::new(WebSocketClaim {
             head,
             agreed,
-            message_bytes_max: shard.config.debug.echo_max_message_size,
+            message_bytes_max: self.settings.echo_max_message_size,
             record: Record {
                 format: self.format,
                 user: UserKey::NONE,

@@ -26,8 +26,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 
 use crate::config::{Config, Mode};
-use crate::conn::{Admission, Claimed, Dialect, Route};
-use crate::engine::FormatRegistry;
+use crate::conn::{Admission, Claimed, Dialect, Registry, Route};
 use crate::service::Endpoint;
 use crate::shard::Shard;
 use route::{EventsRoute, route};
@@ -36,23 +35,27 @@ use route::{EventsRoute, route};
 #[derive(Debug)]
 pub struct Events {
     formats: EventsFormats,
+    mode: Mode,
+    demo_enabled: bool,
 }
 
 impl Events {
     /// Registers the protocol's formats.
-    pub fn register(formats: &mut FormatRegistry) -> Self {
-        Self {
-            formats: EventsFormats::register(formats),
-        }
+    pub fn register(config: &Config, registry: &mut Registry) -> Box<dyn Dialect> {
+        Box::new(Self {
+            formats: EventsFormats::register(&mut registry.formats),
+            mode: config.mode,
+            demo_enabled: config.clients.demo_enabled,
+        })
     }
 }
 
 impl Dialect for Events {
-    fn route(&self, config: &Config, path: &str) -> Option<Route> {
+    fn route(&self, path: &str) -> Option<Route> {
         let exists = match route(path) {
             EventsRoute::Other => return None,
-            EventsRoute::Demo => config.events.demo_enabled,
-            EventsRoute::Dev => config.mode != Mode::Prod,
+            EventsRoute::Demo => self.demo_enabled,
+            EventsRoute::Dev => self.mode != Mode::Prod,
             EventsRoute::Prod | EventsRoute::As(_) => true,
             EventsRoute::Reserved(id) => {
                 let why = format!("`{id}` is reserved: choose another client id");
@@ -70,7 +73,7 @@ impl Dialect for Events {
         include_str!("events/openapi.json")
     }
 
-    fn endpoints(&self, config: &Config) -> Vec<Endpoint> {
+    fn endpoints(&self) -> Vec<Endpoint> {
         let mut endpoints = vec![
             Endpoint::post("/api/v1/events", api::publish),
             Endpoint::post("/api/v1/events/batch", api::publish_batch),
@@ -78,10 +81,10 @@ impl Dialect for Events {
             Endpoint::claimed("/api/v1/ws/{client_id}"),
             Endpoint::get("/api/v1/dev-config", dev_config::dev_config),
         ];
-        if config.mode != Mode::Prod {
+        if self.mode != Mode::Prod {
             endpoints.push(Endpoint::claimed("/api/v1/ws/dev"));
         }
-        if config.events.demo_enabled {
+        if self.demo_enabled {
             endpoints.push(Endpoint::claimed("/api/v1/ws/demo"));
         }
         endpoints

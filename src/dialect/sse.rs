@@ -3,39 +3,57 @@
 mod claim;
 mod format;
 mod session;
+mod settings;
+
+pub use settings::SseSettings;
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request};
 
 use crate::config::Config;
-use crate::conn::{Admission, Claimed, Dialect, Route};
-use crate::engine::FormatRegistry;
+use crate::conn::{Admission, Claimed, Dialect, Registry, Route};
 use crate::http::event_stream_headers;
 use crate::id::FormatId;
 use crate::service::Endpoint;
 use crate::shard::Shard;
+use crate::sse::CursorKey;
 
 /// The SSE protocol.
 #[derive(Debug)]
 pub struct Sse {
     format: FormatId,
+    settings: SseSettings,
+    /// Signs cursors.
+    cursors: Arc<CursorKey>,
 }
 
 impl Sse {
-    /// Registers the format of SSE.
-    pub fn register(formats: &mut FormatRegistry) -> Self {
-        Self {
-            format: format::register(formats),
-        }
+    /// Registers the format of SSE. Cursors are valid beyond this process if their key derives from a configured
+    /// secret.
+    pub fn register(config: &Config, registry: &mut Registry) -> Box<dyn Dialect> {
+        let settings: SseSettings = config.section();
+        let secret = settings.cursor_secret.as_ref();
+        let cursors = Arc::new(
+            secret
+                .or(config.auth.jwt_secret.as_ref())
+                .map_or_else(CursorKey::random, |secret| CursorKey::new(secret.expose())),
+        );
+        registry.cursors = Some(cursors.clone());
+        Box::new(Arc::new(Self {
+            format: format::register(&mut registry.formats),
+            settings,
+            cursors,
+        }))
     }
 }
 
-impl Dialect for Sse {
-    fn route(&self, config: &Config, path: &str) -> Option<Route> {
-        (path == "/api/v1/sse").then_some(match config.sse.enabled {
+impl Dialect for Arc<Sse> {
+    fn route(&self, path: &str) -> Option<Route> {
+        (path == "/api/v1/sse").then_some(match self.settings.enabled {
             true => Route::Connection,
             false => Route::Disabled,
         })
@@ -45,8 +63,8 @@ impl Dialect for Sse {
         include_str!("sse/openapi.json")
     }
 
-    fn endpoints(&self, config: &Config) -> Vec<Endpoint> {
-        match config.sse.enabled {
+    fn endpoints(&self) -> Vec<Endpoint> {
+        match self.settings.enabled {
             true => vec![Endpoint::claimed("/api/v1/sse")],
             false => Vec::new(),
         }
@@ -58,7 +76,7 @@ impl Dialect for Sse {
         request: &Request<Incoming>,
         address: IpAddr,
     ) -> Admission<Claimed> {
-        let claim = claim::claim(self.format, shard, request, address)?;
+        let claim = claim::claim(self, shard, request, address)?;
         Ok(match request.method() == Method::HEAD {
             true => Claimed::Answer(Box::new(event_stream_headers())),
             false => Claimed::Stream(Box::new(claim)),
@@ -73,16 +91,16 @@ mod tests {
 
     #[test]
     fn h16_only_the_exact_spelling_is_the_path() {
-        let sse = Sse::register(&mut FormatRegistry::default());
         let config = Config::for_mode(Mode::Demo);
-        assert_eq!(sse.route(&config, "/api/v1/sse"), Some(Route::Connection));
+        let sse = Sse::register(&config, &mut Registry::default());
+        assert_eq!(sse.route("/api/v1/sse"), Some(Route::Connection));
         for path in [
             "/api/v1/sse/",
             "/api/v1/%73se",
             "//api/v1/sse",
             "/API/v1/sse",
         ] {
-            assert_eq!(sse.route(&config, path), None, "{path}");
+            assert_eq!(sse.route(path), None, "{path}");
         }
     }
 }

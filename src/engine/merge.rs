@@ -131,11 +131,6 @@ impl Merges {
         self.format.expect("who reads a stream has a format for it")
     }
 
-    /// A number derived from `seed`, to spread the retry delays of clients.
-    pub(super) fn draw(&self, seed: u64) -> u32 {
-        self.key.draw(seed)
-    }
-
     /// Adds the stream over the topics `names`, whose numbers in the hub are `topics`.
     pub(super) fn insert(&mut self, log: TopicId, names: &[Box<str>], topics: Vec<TopicId>) {
         let mut positions = Vec::with_capacity(topics.len());

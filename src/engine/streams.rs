@@ -8,11 +8,11 @@ use super::merge::{MissedPart, WaitingReader, log_name};
 use super::subscribe::SubscribeError;
 use super::{Asker, Lanes, Missed, Outcome, Place, Turn};
 use crate::id::{PeerId, Position, Priority, TopicId};
-use crate::sse::{EventsRequest, put_retry};
+use crate::sse::EventsRequest;
 
 impl<L: Lanes> Turn<'_, L> {
     /// Makes a peer a reader of the topics it requests. It is sent `head` as soon as it is sure to receive every
-    /// message published after that; then the retry delay, the messages it missed, and its position.
+    /// message published after that; then the messages it missed, and its position.
     ///
     /// # Errors
     /// A topic is new and the hub is at its topic limit.
@@ -121,8 +121,6 @@ impl<L: Lanes> Turn<'_, L> {
                 engine.tickets.note_vacant(log, merges.format());
                 continue;
             }
-            let seed = u64::from(peer.generation) << 16 | u64::from(engine.shard.0);
-            put_retry(&mut out, engine.config.sse.retry, merges.draw(seed));
             let missed = merges.begin(hub, &mut out, (peer, log), &from);
             let queued = hub.send(peer.slot, Priority::Critical, &out);
             let _ = hub.subscribe(peer.slot, log);

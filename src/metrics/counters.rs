@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::counter::Counter;
 use super::histogram::Histogram;
+use super::registered::{CounterId, CounterRegistry};
 
 /// A number that is set.
 #[derive(Debug, Default)]
@@ -22,97 +23,100 @@ impl Gauge {
     }
 }
 
-/// Why a connection was refused before it became one.
-#[derive(Clone, Copy, Debug)]
-pub enum Refused {
-    /// The process has as many as it may.
-    Connections = 0,
-    /// The address has as many as it may.
-    PerIp = 1,
-    /// The request was malformed, or no proper upgrade.
-    Handshake = 2,
-    /// The request did not come in time.
-    Timeout = 3,
-    /// It had to make room for a newer one.
-    Evicted = 4,
-    /// It came from a web page that may not connect.
-    Origin = 5,
-    /// Too many credentials from its address were wrong.
-    Failures = 6,
-    /// Its credential does not make it the user it says it is.
-    Credentials = 7,
-    /// It began with TLS, on a port that speaks plain HTTP.
-    Tls = 8,
-    /// The gateway is closing its clients.
-    Draining = 9,
+/// Declares reasons by which something is counted, each with its label in `/metrics`.
+macro_rules! reasons {
+    (
+        $(#[$meta:meta])*
+        $name:ident {
+            $($(#[doc = $doc:literal])* $reason:ident $(($detail:ty))? = $label:literal,)*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum $name {
+            $($(#[doc = $doc])* $reason $(($detail))?,)*
+        }
+
+        impl $name {
+            /// The labels, by index.
+            pub const LABELS: [&'static str; [$($label),*].len()] = [$($label),*];
+
+            /// The index of its label.
+            #[must_use]
+            pub fn index(self) -> usize {
+                enum Index {
+                    $($reason,)*
+                }
+                match self {
+                    $(Self::$reason { .. } => Index::$reason as usize,)*
+                }
+            }
+        }
+    };
+}
+pub(crate) use reasons;
+
+reasons! {
+    /// Why a connection was refused before it became one.
+    Refused {
+        /// The process has as many as it may.
+        Connections = "connections",
+        /// The address has as many as it may.
+        PerIp = "per_ip",
+        /// The request was malformed, or no proper upgrade.
+        Handshake = "handshake",
+        /// The request did not come in time.
+        Timeout = "timeout",
+        /// It had to make room for a newer one.
+        Evicted = "evicted",
+        /// It came from a web page that may not connect.
+        Origin = "origin",
+        /// Too many credentials from its address were wrong.
+        Failures = "failures",
+        /// Its credential does not make it the user it says it is.
+        Credentials = "credentials",
+        /// It began with TLS, on a port that speaks plain HTTP.
+        Tls = "tls",
+        /// The gateway is closing its clients.
+        Draining = "draining",
+    }
 }
 
-/// The names of [`Refused`], as labels.
-pub(super) const REFUSALS: [&str; 10] = [
-    "connections",
-    "per_ip",
-    "handshake",
-    "timeout",
-    "evicted",
-    "origin",
-    "failures",
-    "credentials",
-    "tls",
-    "draining",
-];
-
-/// A configured limit that somebody has reached.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Limited {
-    /// A message was dropped: `events.frames_per_minute`, or the token's own.
-    FramesPerMinute = 0,
-    /// A message was dropped: `events.frames_per_minute_per_ip`.
-    FramesPerMinutePerIp = 1,
-    /// An HTTP request to publish was refused: `events.publishes_per_minute`.
-    PublishesPerMinute = 2,
-    /// A connection was refused: `events.max_connections`.
-    Connections = 3,
-    /// A connection was closed: `events.max_connections_per_user`.
-    ConnectionsPerUser = 4,
-    /// A connection was closed: `events.max_connections_per_ip`.
-    ConnectionsPerIp = 5,
-    /// A request to subscribe went too far: `events.max_subscriptions`.
-    Subscriptions = 6,
-    /// A message or its data was too large: `max_message_size` of the endpoint
-    /// or of the namespace.
-    MessageSize = 7,
-    /// A name was too long.
-    NameSize = 8,
-    /// A subscription or publication needed one topic too many: `hub.max_topics`.
-    Topics = 9,
-    /// A request of the bridge protocol was refused: `bridge.requests_per_minute`.
-    BridgeRequestsPerMinute = 10,
-    /// A question to a user was refused: `bridge.max_calls`.
-    Calls = 11,
-    /// A request, or its answer, was refused for the bytes of its body, or a caller's answers ended:
-    /// `http.max_buffered_bytes`.
-    HttpBufferedBytes = 12,
-    /// A subscription found that subscriptions take half of `hub.max_memory`.
-    SubscriptionMemory = 13,
+reasons! {
+    /// A configured limit that somebody has reached. Labels are the names of keys where there is one.
+    Limited {
+        /// A message was dropped: `events.frames_per_minute`, or the token's own.
+        FramesPerMinute = "frames_per_minute",
+        /// A message was dropped: `events.frames_per_minute_per_ip`.
+        FramesPerMinutePerIp = "frames_per_minute_per_ip",
+        /// An HTTP request to publish was refused: `events.publishes_per_minute`.
+        PublishesPerMinute = "publishes_per_minute",
+        /// A connection was refused: `events.max_connections`.
+        Connections = "max_connections",
+        /// A connection was closed: `events.max_connections_per_user`.
+        ConnectionsPerUser = "max_connections_per_user",
+        /// A connection was closed: `events.max_connections_per_ip`.
+        ConnectionsPerIp = "max_connections_per_ip",
+        /// A request to subscribe went too far: `events.max_subscriptions`.
+        Subscriptions = "max_subscriptions",
+        /// A message or its data was too large: `max_message_size` of the endpoint
+        /// or of the namespace.
+        MessageSize = "max_message_size",
+        /// A name was too long.
+        NameSize = "name_size",
+        /// A subscription or publication needed one topic too many: `hub.max_topics`.
+        Topics = "max_topics",
+        /// A request of a service was refused: `requests_per_minute` of its protocol.
+        RequestsPerMinute = "bridge_requests_per_minute",
+        /// A call to a user was refused: `max_calls` of its protocol.
+        Calls = "max_calls",
+        /// A request, or its answer, was refused for the bytes of its body, or a caller's answers ended:
+        /// `http.max_buffered_bytes`.
+        HttpBufferedBytes = "max_buffered_bytes",
+        /// A subscription found that subscriptions take half of `hub.max_memory`.
+        SubscriptionMemory = "subscription_memory",
+    }
 }
-
-/// The names of [`Limited`], as labels: those of the keys where there is one.
-pub(super) const LIMITS: [&str; 14] = [
-    "frames_per_minute",
-    "frames_per_minute_per_ip",
-    "publishes_per_minute",
-    "max_connections",
-    "max_connections_per_user",
-    "max_connections_per_ip",
-    "max_subscriptions",
-    "max_message_size",
-    "name_size",
-    "max_topics",
-    "bridge_requests_per_minute",
-    "max_calls",
-    "max_buffered_bytes",
-    "subscription_memory",
-];
 
 /// Bounds of message sizes, in bytes.
 const SIZE_BOUNDS: [f64; 8] = [
@@ -141,13 +145,15 @@ macro_rules! define_counters {
             $(#[doc = $counter_help] pub $counter: Counter,)*
             $(#[doc = $gauge_help] pub $gauge: Gauge,)*
             /// SSE connections opened.
-            pub sse_connections_opened: Counter,
+            pub streams_opened: Counter,
             /// SSE connections open.
-            pub sse_connections: Gauge,
+            pub streams: Gauge,
+            /// Counters of protocols, by [`CounterId`].
+            pub(super) registered: Box<[Counter]>,
             /// Connections refused, by [`Refused`].
-            pub refused: [Counter; REFUSALS.len()],
+            pub refused: [Counter; Refused::LABELS.len()],
             /// Times a limit was exceeded, by [`Limited`].
-            pub limited: [Counter; LIMITS.len()],
+            pub limited: [Counter; Limited::LABELS.len()],
             /// Connections that ended, by reason.
             pub disconnects: [Counter; 18],
             /// Sizes of clients' messages, in bytes.
@@ -161,8 +167,9 @@ macro_rules! define_counters {
                 Self {
                     $($counter: Counter::default(),)*
                     $($gauge: Gauge::default(),)*
-                    sse_connections_opened: Counter::default(),
-                    sse_connections: Gauge::default(),
+                    streams_opened: Counter::default(),
+                    streams: Gauge::default(),
+                    registered: Default::default(),
                     refused: Default::default(),
                     limited: Default::default(),
                     disconnects: Default::default(),
@@ -212,15 +219,28 @@ define_counters! {
     history_bytes = "history_bytes", "Bytes kept for clients that come back.";
     unfinished_bytes = "unfinished_bytes", "Bytes of messages not finished by their senders.";
     http_body_bytes = "http_body_bytes", "Bytes of bodies of requests, and of answers that wait for their clients.";
-    events_connections = "events_connections", "Connections of the events protocol.";
-    events_addresses = "events_addresses", "Addresses of these, where a limit has them counted.";
-    events_users = "events_users", "Users of these, where a limit has them counted.";
+    seats = "events_connections", "Connections of the events protocol.";
+    seated_addresses = "events_addresses", "Addresses of these, where a limit has them counted.";
+    seated_users = "events_users", "Users of these, where a limit has them counted.";
     }
 }
 
 impl Counters {
+    /// Counters with those that protocols have registered.
+    pub fn with(registry: &CounterRegistry) -> Self {
+        Self {
+            registered: registry.0.iter().map(|_| Counter::default()).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// A protocol's counter.
+    pub fn registered(&self, id: CounterId) -> &Counter {
+        &self.registered[id.0]
+    }
+
     /// Counts that somebody went beyond a limit.
     pub fn limited(&self, limit: Limited) {
-        self.limited[limit as usize].add(1);
+        self.limited[limit.index()].add(1);
     }
 }

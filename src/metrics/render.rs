@@ -3,14 +3,33 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::counters::{COUNTERS, GAUGES, LIMITS, REFUSALS};
-use super::{Counters, Histogram, log_lines_lost};
+use super::counters::{COUNTERS, GAUGES};
+use super::{Counter, CounterRegistry, Counters, Histogram, Limited, Refused, log_lines_lost};
 
 type Shards<'a> = &'a [Arc<Counters>];
 
+/// What is counted by reason: name, what it is, labels, field.
+type ByReason<'a> = (&'a str, &'a str, &'a [&'a str], fn(&Counters) -> &[Counter]);
+
+fn by_reason<'a>(disconnects: &'a [&'a str]) -> [ByReason<'a>; 3] {
+    let refused = "Connections refused before they were one.";
+    let limited = "Times that somebody went beyond a limit.";
+    let ended = "Connections that ended.";
+    [
+        ("refused", refused, &Refused::LABELS, |it| &it.refused),
+        ("limited", limited, &Limited::LABELS, |it| &it.limited),
+        ("disconnects", ended, disconnects, |it| &it.disconnects),
+    ]
+}
+
 /// All numbers in Prometheus' text format.
 #[must_use]
-pub fn render_prometheus(shards: Shards<'_>, disconnects: &[&str], uptime_seconds: f64) -> String {
+pub fn render_prometheus(
+    shards: Shards<'_>,
+    registered: &CounterRegistry,
+    disconnects: &[&str],
+    uptime_seconds: f64,
+) -> String {
     let mut out = String::with_capacity(8 * 1024);
     let mut put = |kind: &str, name: &str, help: &str, value: u64| {
         let _ = write!(
@@ -23,70 +42,31 @@ pub fn render_prometheus(shards: Shards<'_>, disconnects: &[&str], uptime_second
     }
     let help = "Lines of the log that could not be written.";
     put("counter", "log_lines_lost_total", help, log_lines_lost());
+    for (index, (name, help)) in registered.0.iter().enumerate() {
+        let value = sum_of(shards, index, |it| &it.registered);
+        put("counter", name, help, value);
+    }
     for (name, help, of) in GAUGES {
         put("gauge", name, help, sum(shards, of));
     }
-    labelled(
-        &mut out,
-        ("transport_connections", "gauge"),
-        "Connections open.",
-        ("transport", &TRANSPORTS),
-        |transport| {
-            by_transport(
-                shards,
-                |c| c.connections.read(),
-                |c| c.sse_connections.read(),
-            )[transport]
-        },
-    );
-    labelled(
-        &mut out,
-        ("transport_connections_opened_total", "counter"),
-        "Connections opened.",
-        ("transport", &TRANSPORTS),
-        |transport| {
-            by_transport(
-                shards,
-                |c| c.connections_opened.read(),
-                |c| c.sse_connections_opened.read(),
-            )[transport]
-        },
-    );
-    labelled(
-        &mut out,
-        ("refused_total", "counter"),
-        "Connections refused before they were one.",
-        ("reason", &REFUSALS),
-        |reason| sum(shards, |shard| shard.refused[reason].read()),
-    );
-    labelled(
-        &mut out,
-        ("limited_total", "counter"),
-        "Times that somebody went beyond a limit.",
-        ("reason", &LIMITS),
-        |limit| sum(shards, |shard| shard.limited[limit].read()),
-    );
-    labelled(
-        &mut out,
-        ("disconnects_total", "counter"),
-        "Connections that ended.",
-        ("reason", disconnects),
-        |reason| sum(shards, |shard| shard.disconnects[reason].read()),
-    );
-    histogram(
-        &mut out,
-        "message_size_bytes",
-        "Sizes of clients' messages.",
-        shards,
-        |c| &c.message_sizes,
-    );
-    histogram(
-        &mut out,
-        "flush_seconds",
-        "Time for one flush of a shard.",
-        shards,
-        |c| &c.flush_times,
-    );
+    let labels = ("transport", &TRANSPORTS[..]);
+    let open = by_transport(shards, |it| (it.connections.read(), it.streams.read()));
+    let about = ("transport_connections", "gauge", "Connections open.");
+    labelled(&mut out, about, labels, |transport| open[transport]);
+    let opened = |it: &Counters| (it.connections_opened.read(), it.streams_opened.read());
+    let opened = by_transport(shards, opened);
+    let name = "transport_connections_opened_total";
+    let about = (name, "counter", "Connections opened.");
+    labelled(&mut out, about, labels, |transport| opened[transport]);
+    for (name, help, labels, of) in by_reason(disconnects) {
+        let name = format!("{name}_total");
+        let (about, labels) = ((&*name, "counter", help), ("reason", labels));
+        labelled(&mut out, about, labels, |index| sum_of(shards, index, of));
+    }
+    let sizes = ("message_size_bytes", "Sizes of clients' messages.");
+    histogram(&mut out, sizes, shards, |it| &it.message_sizes);
+    let times = ("flush_seconds", "Time for one flush of a shard.");
+    histogram(&mut out, times, shards, |it| &it.flush_times);
     let _ = write!(
         out,
         "# HELP fanfare_uptime_seconds Since the start.\n# TYPE fanfare_uptime_seconds gauge\n"
@@ -98,7 +78,12 @@ pub fn render_prometheus(shards: Shards<'_>, disconnects: &[&str], uptime_second
 /// The numbers as one JSON object; `active_connections` and `service` are what
 /// existing clients look for.
 #[must_use]
-pub fn render_json(shards: Shards<'_>, disconnects: &[&str], uptime_seconds: f64) -> String {
+pub fn render_json(
+    shards: Shards<'_>,
+    registered: &CounterRegistry,
+    disconnects: &[&str],
+    uptime_seconds: f64,
+) -> String {
     let mut out = String::with_capacity(2 * 1024);
     let open = sum(shards, |shard| shard.connections.read());
     let _ = write!(
@@ -111,25 +96,22 @@ pub fn render_json(shards: Shards<'_>, disconnects: &[&str], uptime_seconds: f64
     for (name, _, of) in COUNTERS.iter().chain(GAUGES) {
         let _ = write!(out, r#","{name}":{}"#, sum(shards, of));
     }
-    let object = |out: &mut String, key: &str, labels: &[&str], of: &dyn Fn(usize) -> u64| {
-        let fields: Vec<_> = labels
-            .iter()
-            .enumerate()
-            .map(|(i, label)| format!(r#""{label}":{}"#, of(i)))
-            .collect();
-        let _ = write!(out, r#","{key}":{{{}}}"#, fields.join(","));
-    };
-    object(&mut out, "refused", &REFUSALS, &|reason| {
-        sum(shards, |shard| shard.refused[reason].read())
-    });
-    object(&mut out, "limited", &LIMITS, &|limit| {
-        sum(shards, |shard| shard.limited[limit].read())
-    });
-    object(&mut out, "disconnects", disconnects, &|reason| {
-        sum(shards, |shard| shard.disconnects[reason].read())
-    });
+    for (index, (name, _)) in registered.0.iter().enumerate() {
+        let value = sum_of(shards, index, |it| &it.registered);
+        let _ = write!(out, r#","{name}":{value}"#);
+    }
+    for (name, _, labels, of) in by_reason(disconnects) {
+        let field = |(index, label)| format!(r#""{label}":{}"#, sum_of(shards, index, of));
+        let fields: Vec<_> = labels.iter().enumerate().map(field).collect();
+        let _ = write!(out, r#","{name}":{{{}}}"#, fields.join(","));
+    }
     out.push('}');
     out
+}
+
+/// The sum of the counters at `index` of a table.
+fn sum_of(shards: Shards<'_>, index: usize, of: fn(&Counters) -> &[Counter]) -> u64 {
+    sum(shards, |shard| of(shard)[index].read())
 }
 
 fn sum(shards: Shards<'_>, of: impl Fn(&Counters) -> u64) -> u64 {
@@ -140,20 +122,16 @@ fn sum(shards: Shards<'_>, of: impl Fn(&Counters) -> u64) -> u64 {
 const TRANSPORTS: [&str; 2] = ["websocket", "sse"];
 
 /// A number of all connections and one of those that are SSE, by [`TRANSPORTS`].
-fn by_transport(
-    shards: Shards<'_>,
-    all: impl Fn(&Counters) -> u64,
-    sse: impl Fn(&Counters) -> u64,
-) -> [u64; TRANSPORTS.len()] {
-    let (all, sse) = (sum(shards, all), sum(shards, sse));
+fn by_transport(shards: Shards<'_>, of: impl Fn(&Counters) -> (u64, u64)) -> [u64; 2] {
+    let numbers = shards.iter().map(|shard| of(shard));
+    let (all, sse) = numbers.fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
     // They are read one after the other, while the shards go on counting.
     [all.saturating_sub(sse), sse]
 }
 
 fn labelled(
     out: &mut String,
-    (name, kind): (&str, &str),
-    help: &str,
+    (name, kind, help): (&str, &str, &str),
     (label, values): (&str, &[&str]),
     of: impl Fn(usize) -> u64,
 ) {
@@ -168,8 +146,7 @@ fn labelled(
 
 fn histogram<const N: usize>(
     out: &mut String,
-    name: &str,
-    help: &str,
+    (name, help): (&str, &str),
     shards: Shards<'_>,
     of: fn(&Counters) -> &Histogram<N>,
 ) {
@@ -196,25 +173,33 @@ fn histogram<const N: usize>(
 mod tests {
     use super::*;
 
-    fn shards() -> Vec<Arc<Counters>> {
-        let shards = vec![Arc::new(Counters::default()), Arc::new(Counters::default())];
+    /// Two shards, and a counter of a protocol.
+    fn shards() -> (Vec<Arc<Counters>>, CounterRegistry) {
+        let mut registry = CounterRegistry::default();
+        let own = registry.register("own_total", "What a protocol counts.");
+        let shards = [(); 2].map(|()| Arc::new(Counters::with(&registry)));
+        shards[0].registered(own).add(2);
+        shards[1].registered(own).add(1);
         shards[0].connections.set(2);
         shards[1].connections.set(3);
-        shards[1].sse_connections.set(1);
+        shards[1].streams.set(1);
         shards[1].messages_in.add(7);
         shards[0].flush_times.record(0.0002);
-        shards
+        (shards.into(), registry)
     }
 
     #[test]
     fn prometheus_text_has_help_type_and_the_sum_of_all_shards() {
-        let text = render_prometheus(&shards(), &["closed", "gone"], 1.5);
+        let (shards, registry) = shards();
+        let text = render_prometheus(&shards, &registry, &["closed", "gone"], 1.5);
         for line in [
             "# TYPE fanfare_connections gauge",
             "fanfare_connections 5",
             "fanfare_transport_connections{transport=\"websocket\"} 4",
             "fanfare_transport_connections{transport=\"sse\"} 1",
             "fanfare_messages_received_total 7",
+            "# HELP fanfare_own_total What a protocol counts.",
+            "fanfare_own_total 3",
             "fanfare_disconnects_total{reason=\"gone\"} 0",
             "fanfare_flush_seconds_bucket{le=\"0.0005\"} 1",
             "fanfare_flush_seconds_count 1",
@@ -241,16 +226,19 @@ mod tests {
     #[test]
     fn m15_the_number_of_series_is_fixed() {
         let series = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
-        let text = render_prometheus(&shards(), &["closed"; 12], 0.0);
+        let (shards, registry) = shards();
+        let text = render_prometheus(&shards, &registry, &["closed"; 12], 0.0);
         assert!(series(&text) < 100);
     }
 
     #[test]
     fn json_has_what_existing_clients_look_for() {
-        let json: serde_json::Value =
-            serde_json::from_str(&render_json(&shards(), &["closed"], 1.5)).unwrap();
+        let (shards, registry) = shards();
+        let json = render_json(&shards, &registry, &["closed"], 1.5);
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json["active_connections"], 5);
         assert_eq!(json["service"], "websocket-sse-server");
         assert_eq!(json["disconnects"]["closed"], 0);
+        assert_eq!(json["own_total"], 3);
     }
 }

@@ -3,6 +3,7 @@
 use std::hash::Hash;
 use std::net::IpAddr;
 
+use super::locked::Locked;
 use super::seats::block_of;
 use super::window::{RateLimited, Window};
 use crate::collections::{HashMap, HashSet};
@@ -16,11 +17,7 @@ pub struct Publisher(u64);
 #[derive(Debug)]
 pub struct Publishers {
     per_minute_max: u32,
-    #[expect(
-        clippy::disallowed_types,
-        reason = "touched once for each HTTP request, and only where there is a limit"
-    )]
-    windows: std::sync::Mutex<HashMap<Publisher, Window>>,
+    windows: Locked<HashMap<Publisher, Window>>,
     /// Its hasher, with random keys, makes a [`Publisher`].
     numbers: HashSet<()>,
 }
@@ -75,10 +72,7 @@ impl Publishers {
         if self.per_minute_max == 0 {
             return Ok(());
         }
-        let mut windows = self
-            .windows
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut windows = self.windows.lock();
         if windows.len() >= COUNTED_MAX && !windows.contains_key(&publisher) {
             windows.retain(|_, window| !window.is_over(now_ms));
         }
@@ -128,6 +122,6 @@ mod tests {
         assert!(publishers.take(from(all), 1, 6).is_ok());
         assert!(publishers.take(from(all + 1), 1, 6).is_err());
         assert!(publishers.take(from(all + 2), 1, 60_005).is_ok());
-        assert_eq!(publishers.windows.lock().unwrap().len(), 2);
+        assert_eq!(publishers.windows.lock().len(), 2);
     }
 }

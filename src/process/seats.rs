@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::locked::Locked;
 use super::window::{RateLimited, SharedWindow};
 use crate::collections::HashMap;
 
@@ -30,15 +31,9 @@ pub struct SeatLimits {
 pub struct Seats {
     limits: SeatLimits,
     taken: AtomicUsize,
-    addresses: SharedSeats<HashMap<IpAddr, Arc<Address>>>,
-    users: SharedSeats<HashMap<Box<str>, usize>>,
+    addresses: Locked<HashMap<IpAddr, Arc<Address>>>,
+    users: Locked<HashMap<Box<str>, usize>>,
 }
-
-#[expect(
-    clippy::disallowed_types,
-    reason = "touched when a connection comes and goes, and only where a limit asks for it"
-)]
-type SharedSeats<T> = std::sync::Mutex<T>;
 
 /// The counts that the connections of an address share.
 #[derive(Default, Debug)]
@@ -85,8 +80,8 @@ impl Seats {
         Arc::new(Self {
             limits,
             taken: AtomicUsize::new(0),
-            addresses: SharedSeats::default(),
-            users: SharedSeats::default(),
+            addresses: Locked::default(),
+            users: Locked::default(),
         })
     }
 
@@ -120,7 +115,7 @@ impl Seats {
     /// Cost: a pass over all addresses, under the lock.
     #[must_use]
     pub fn addresses(&self) -> usize {
-        let addresses = lock(&self.addresses);
+        let addresses = self.addresses.lock();
         addresses
             .values()
             .filter(|address| address.open.load(Ordering::Relaxed) > 0)
@@ -130,14 +125,14 @@ impl Seats {
     /// The number of users with connections; 0 where no limit per user is set.
     #[must_use]
     pub fn users(&self) -> usize {
-        lock(&self.users).len()
+        self.users.lock().len()
     }
 
     /// Removes addresses without connections whose windows are over. Called by the ticker.
     ///
     /// Cost: a pass over all addresses, under the lock.
     pub fn sweep(&self, now_ms: u64) {
-        lock(&self.addresses).retain(|_, address| {
+        self.addresses.lock().retain(|_, address| {
             address.open.load(Ordering::Relaxed) > 0 || !address.is_over(now_ms)
         });
     }
@@ -152,7 +147,7 @@ impl Seat {
         let limits = self.seats.limits;
         if limits.per_ip_max > 0 || limits.frames_per_ip_max > 0 {
             let block = block_of(address);
-            let mut addresses = lock(&self.seats.addresses);
+            let mut addresses = self.seats.addresses.lock();
             let entry = addresses.entry(block).or_default();
             let open = entry.open.load(Ordering::Relaxed);
             if limits.per_ip_max > 0 && open >= limits.per_ip_max {
@@ -162,7 +157,7 @@ impl Seat {
             self.address = Some((block, entry.clone()));
         }
         if let Some(user) = user.filter(|_| limits.per_user_max > 0) {
-            let mut users = lock(&self.seats.users);
+            let mut users = self.seats.users.lock();
             match users.get_mut(user) {
                 Some(open) if *open >= limits.per_user_max => {
                     return Err(LimitReached::User(limits.per_user_max));
@@ -212,7 +207,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.seats.taken.fetch_sub(1, Ordering::Relaxed);
         if let Some((block, address)) = self.address.take() {
-            let mut addresses = lock(&self.seats.addresses);
+            let mut addresses = self.seats.addresses.lock();
             let open = address.open.load(Ordering::Relaxed) - 1;
             address.open.store(open, Ordering::Relaxed);
             // Kept until its window is over, so that reconnecting does not reset the count.
@@ -222,7 +217,7 @@ impl Drop for Seat {
             }
         }
         if let Some(user) = self.user.take() {
-            let mut users = lock(&self.seats.users);
+            let mut users = self.seats.users.lock();
             if let Some(open) = users.get_mut(&user) {
                 *open -= 1;
                 if *open == 0 {
@@ -231,12 +226,6 @@ impl Drop for Seat {
             }
         }
     }
-}
-
-fn lock<T>(shared: &SharedSeats<T>) -> std::sync::MutexGuard<'_, T> {
-    shared
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The block of addresses that limits count as one: the /64 of an IPv6 address, which one subscriber has.
@@ -343,9 +332,9 @@ mod tests {
         assert!(other.take_frame(5).is_ok());
         drop((third, other));
         seats.sweep(60_000);
-        assert!(!lock(&seats.addresses).contains_key(&address(1)));
+        assert!(!seats.addresses.lock().contains_key(&address(1)));
         seats.sweep(60_005);
-        assert!(lock(&seats.addresses).is_empty());
+        assert!(seats.addresses.lock().is_empty());
     }
 
     #[test]
@@ -358,7 +347,7 @@ mod tests {
             let from = IpAddr::V6((network << 64).into());
             assert!(sit(&seats, from, None).unwrap().take_frame(1).is_ok());
         }
-        assert!(lock(&seats.addresses).len() <= REMEMBERED_MAX + 1);
+        assert!(seats.addresses.lock().len() <= REMEMBERED_MAX + 1);
     }
 
     proptest! {

@@ -108,7 +108,6 @@ async fn tick(shard: Rc<Shard>) {
         silent_after_ms: ms(websocket.ping_timeout),
         unfinished_after_ms: ms(websocket.message_timeout),
         stalled_after_ms: ms(shard.config.hub.max_stall),
-        heartbeat_after_ms: ms(shard.config.sse.heartbeat),
     };
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -9,7 +9,7 @@ use axum::http::header::AUTHORIZATION;
 use super::State;
 use crate::auth::{ApiKeys, Identity, Permissions};
 use crate::config::Config;
-use crate::http::{Rejection, may_post, refuse, too_many_failures};
+use crate::http::{Rejection, refuse, too_many_failures};
 use crate::process::{Publisher, block_of};
 use crate::shard::log_refused_token;
 
@@ -40,49 +40,31 @@ impl Service {
 }
 
 impl State {
-    /// Checks that a request comes from a service: an API key as a bearer token
-    /// or in `X-API-Key`, or a token whose role is `service`.
+    /// Checks that a request comes from a service, where `events.auth_required` is on.
     pub(crate) fn check_service(
         &self,
         headers: &HeaderMap,
         address: IpAddr,
     ) -> Result<Service, Rejection> {
-        if !self.config.events.auth_required {
-            let publisher = self.process.publishers.address(address);
-            return Ok(Service::without_token(publisher));
+        match self.config.clients.auth_required {
+            true => self.check_credential(headers, address, None, true),
+            false => Ok(self.without_credential(address)),
         }
-        self.check_credential(headers, address, &[&self.authenticator.api_keys], true)
     }
 
-    /// Checks that a request of the bridge protocol comes from a service: by `bridge.api_key` if configured, else by
-    /// any service's credential where those are required. Where none is required, web pages of other origins are
-    /// refused.
-    pub(crate) fn check_bridge_service(
+    /// The service at an address, where no credentials are required.
+    pub(crate) fn without_credential(&self, address: IpAddr) -> Service {
+        Service::without_token(self.process.publishers.address(address))
+    }
+
+    /// Checks that a request comes with a credential: a key of `own`, or, with `any_service`, one of
+    /// `auth.api_keys` or a token whose role is `service`. Keys are sent as a bearer token or in `X-API-Key`.
+    pub(crate) fn check_credential(
         &self,
         headers: &HeaderMap,
         address: IpAddr,
-    ) -> Result<Service, Rejection> {
-        let (own, asks) = (&self.authenticator.bridge_key, self.config.bridge_asks());
-        if own.is_empty() && !asks {
-            if !may_post(&self.config.http.cors_origins, headers) {
-                let why = "The page's origin is neither this host nor in http.cors_origins";
-                return Err(refuse(403, why, &[]).into());
-            }
-            let publisher = self.process.publishers.address(address);
-            return Ok(Service::without_token(publisher));
-        }
-        let keys = [own, &self.authenticator.api_keys];
-        let keys = if asks { &keys[..] } else { &keys[..1] };
-        self.check_credential(headers, address, keys, asks)
-    }
-
-    /// Checks that a request comes with one of these keys, or with a service's token if it `may_have_token`.
-    fn check_credential(
-        &self,
-        headers: &HeaderMap,
-        address: IpAddr,
-        keys: &[&ApiKeys],
-        may_have_token: bool,
+        own: Option<&ApiKeys>,
+        any_service: bool,
     ) -> Result<Service, Rejection> {
         let unauthenticated = || refuse(401, "Not authenticated", &[]);
         let publishers = &self.process.publishers;
@@ -94,14 +76,15 @@ impl State {
         if let Some(wait) = failures.wait_for(network, Instant::now()) {
             return Err(too_many_failures(wait).into());
         }
-        let mut given = [key, bearer].into_iter().flatten();
-        if let Some(key) = given.find(|key| keys.iter().any(|keys| keys.check(key))) {
+        let any = any_service.then_some(&self.authenticator.api_keys);
+        let is_known = |key: &&str| own.into_iter().chain(any).any(|keys| keys.check(key));
+        if let Some(key) = [key, bearer].into_iter().flatten().find(is_known) {
             return Ok(Service::without_token(publishers.key(key)));
         }
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
-        let verified = bearer.filter(|_| may_have_token).map(|token| {
+        let verified = bearer.filter(|_| any_service).map(|token| {
             let verified = self.authenticator.tokens.verify(token, now);
             verified.inspect_err(|reason| log_refused_token(&self.authenticator, *reason))
         });

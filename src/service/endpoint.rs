@@ -20,8 +20,8 @@ pub struct Endpoint {
     pub(crate) path: String,
     /// Its path in the `openapi.json` that describes it.
     pub(crate) described_at: &'static str,
-    /// Whether it asks for a credential even where clients need none.
-    pub(crate) always_asks: bool,
+    /// Whether it asks for a credential; `None`: as `events.auth_required` says.
+    pub(crate) asks: Option<bool>,
     /// The handler; `None` where `conn` claims the socket before the router sees the request.
     handler: Option<MethodRouter<Arc<State>>>,
     /// The handler of requests that bypass the router.
@@ -84,10 +84,10 @@ impl Endpoint {
         }
     }
 
-    /// The same operation, which asks for a credential even where clients need none.
-    pub(crate) fn asking(self, always_asks: bool) -> Self {
+    /// The same operation, which asks for a credential or not, whatever clients need elsewhere.
+    pub(crate) fn asking(self, asks: bool) -> Self {
         Self {
-            always_asks,
+            asks: Some(asks),
             ..self
         }
     }
@@ -97,7 +97,7 @@ impl Endpoint {
             method,
             path: path.to_owned(),
             described_at: path,
-            always_asks: false,
+            asks: None,
             handler,
             shortcut: None,
         }

@@ -384,7 +384,7 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Counts events toward the rate limit of their publisher, all of them or none.
 pub(crate) fn count(state: &State, publisher: Publisher, events: usize) -> Result<(), Rejection> {
-    let max = state.config.events.publishes_per_minute;
+    let max = state.config.clients.publishes_per_minute;
     if max > 0 && events > max as usize {
         let why =
             format!("A batch has at most {max} events: as many as may be published in a minute");

@@ -32,6 +32,7 @@ pub(super) struct Answers {
 struct CallQueue {
     said: mpsc::UnboundedSender<CallerEvent>,
     queued_bytes: Arc<AtomicUsize>,
+    queued_bytes_max: usize,
     /// The queue has reached its limit: further answers are dropped.
     overflowed: bool,
 }
@@ -56,10 +57,19 @@ pub enum CallerEvent {
     More(Bytes),
     /// The last answer.
     Last(Bytes),
-    /// The queue reached `bridge.max_answer_bytes`: answers are lost. Nothing follows.
+    /// The queue reached [`CallLimits::answer_bytes_max`]: answers are lost. Nothing follows.
     Overflow,
     /// The gateway stops. Nothing follows.
     Stopping,
+}
+
+/// The limits of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct CallLimits {
+    /// Open calls of the process.
+    pub calls_max: usize,
+    /// Bytes of answers that wait for the caller to read them.
+    pub answer_bytes_max: usize,
 }
 
 /// Why a call is refused.
@@ -67,7 +77,7 @@ pub enum CallerEvent {
 pub enum CallError {
     /// Another call with this key is open.
     InUse,
-    /// `bridge.max_calls` are open.
+    /// [`CallLimits::calls_max`] are open.
     TooMany,
     /// The gateway stops.
     Stopping,
@@ -120,13 +130,20 @@ impl Handle {
     ///
     /// # Errors
     /// Why not.
-    pub async fn call(&self, key: &str, user: &str) -> Result<Caller, CallError> {
-        let slot = self.process.take_call_slot().ok_or(CallError::TooMany)?;
+    pub async fn call(
+        &self,
+        key: &str,
+        user: &str,
+        limits: CallLimits,
+    ) -> Result<Caller, CallError> {
+        let slot = self.process.take_call_slot(limits.calls_max);
+        let slot = slot.ok_or(CallError::TooMany)?;
         let (sender, said) = mpsc::unbounded_channel();
         let queued_bytes = Arc::<AtomicUsize>::default();
         let call = CallQueue {
             said: sender,
             queued_bytes: queued_bytes.clone(),
+            queued_bytes_max: limits.answer_bytes_max,
             overflowed: false,
         };
         let ticket = self.engine(|engine| engine.call(key, user));
@@ -190,13 +207,7 @@ impl Shard {
     pub(super) fn take_answer(&self, ticket: Ticket, outcome: Outcome) {
         let mut answers = self.answers.borrow_mut();
         if let Outcome::Answered { said, is_last } = outcome {
-            let is_taken = answers.queue_answer(
-                ticket,
-                said,
-                is_last,
-                self.config.bridge.max_answer_bytes,
-                &self.process.http_bodies,
-            );
+            let is_taken = answers.queue_answer(ticket, said, is_last, &self.process.http_bodies);
             let counters = &self.counters;
             match is_taken {
                 Some(true) => counters.answers.add(1),
@@ -247,14 +258,13 @@ impl Answers {
         ticket: Ticket,
         said: Bytes,
         is_last: bool,
-        queued_bytes_max: usize,
         budget: &ByteBudget,
     ) -> Option<bool> {
         let call = self.callers.get_mut(&ticket);
         let call = call.filter(|call| !call.overflowed)?;
         let queued = call.queued_bytes.load(Ordering::Relaxed);
-        let is_taken =
-            (queued == 0 || queued + said.len() <= queued_bytes_max) && budget.take(said.len());
+        let is_taken = (queued == 0 || queued + said.len() <= call.queued_bytes_max)
+            && budget.take(said.len());
         call.overflowed = !is_taken;
         if is_taken {
             let queued = &call.queued_bytes;

@@ -1,94 +1,50 @@
 //! The reason why a connection ends. There is exactly one; close code, text and counter derive from it.
 
-/// Why a connection ends.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Disconnect {
-    /// The peer sent a close frame with this code, which is echoed (RFC 6455 section 5.5.1).
-    Closed(Option<u16>),
-    /// EOF or an error of the socket without a close frame.
-    Gone,
-    /// The peer violated the WebSocket protocol; the close code for it.
-    Protocol(u16),
-    /// The peer sent a kind of message that its endpoint does not accept.
-    Unsupported,
-    /// The credentials are missing or not valid.
-    Unauthenticated,
-    /// The peer's token has expired, or the key that signed it has been removed.
-    Expired,
-    /// The peer reads its subscriptions too slowly.
-    Slow,
-    /// The peer did not answer a ping.
-    Silent,
-    /// The peer did not complete a message in time.
-    Unfinished,
-    /// The peer sent more than `websocket.max_control_frames_per_second`.
-    ControlFlood,
-    /// The peer exceeded `events.max_rate_excess`.
-    RateExceeded,
-    /// A limit of memory or topics is reached.
-    Overloaded,
-    /// The user or the address has too many connections.
-    ConnectionLimit,
-    /// The user is connected already.
-    Duplicate,
-    /// A newer connection of the user replaces this one.
-    Replaced,
-    /// A token is required for this user, or by the configuration.
-    TokenRequired,
-    /// The gateway stops.
-    Drain,
-    /// A defect: the connection's task ended unexpectedly.
-    Internal,
+use crate::metrics::reasons;
+
+reasons! {
+    /// Why a connection ends.
+    Disconnect {
+        /// The peer sent a close frame with this code, which is echoed (RFC 6455 section 5.5.1).
+        Closed(Option<u16>) = "closed",
+        /// EOF or an error of the socket without a close frame.
+        Gone = "gone",
+        /// The peer violated the WebSocket protocol; the close code for it.
+        Protocol(u16) = "protocol",
+        /// The peer sent a kind of message that its endpoint does not accept.
+        Unsupported = "unsupported",
+        /// The credentials are missing or not valid.
+        Unauthenticated = "unauthenticated",
+        /// The peer reads its subscriptions too slowly.
+        Slow = "slow",
+        /// The peer did not answer a ping.
+        Silent = "silent",
+        /// The peer did not complete a message in time.
+        Unfinished = "unfinished",
+        /// The peer sent more than `websocket.max_control_frames_per_second`.
+        ControlFlood = "control_flood",
+        /// A limit of memory or topics is reached.
+        Overloaded = "overloaded",
+        /// The gateway stops.
+        Drain = "drain",
+        /// A defect: the connection's task ended unexpectedly.
+        Internal = "internal",
+        /// The user or the address has too many connections.
+        ConnectionLimit = "connection_limit",
+        /// The peer's token has expired, or the key that signed it has been removed.
+        Expired = "expired",
+        /// The user is connected already.
+        Duplicate = "duplicate",
+        /// A newer connection of the user replaces this one.
+        Replaced = "replaced",
+        /// A token is required for this user, or by the configuration.
+        TokenRequired = "token_required",
+        /// The peer exceeded `events.max_rate_excess`.
+        RateExceeded = "rate_exceeded",
+    }
 }
 
 impl Disconnect {
-    /// The counter's label of each reason.
-    pub const LABELS: [&'static str; 18] = [
-        "closed",
-        "gone",
-        "protocol",
-        "unsupported",
-        "unauthenticated",
-        "slow",
-        "silent",
-        "unfinished",
-        "control_flood",
-        "overloaded",
-        "drain",
-        "internal",
-        "connection_limit",
-        "expired",
-        "duplicate",
-        "replaced",
-        "token_required",
-        "rate_exceeded",
-    ];
-
-    /// The index of this reason in [`Self::LABELS`].
-    #[must_use]
-    pub fn index(self) -> usize {
-        match self {
-            Self::Closed(_) => 0,
-            Self::Gone => 1,
-            Self::Protocol(_) => 2,
-            Self::Unsupported => 3,
-            Self::Unauthenticated => 4,
-            Self::Slow => 5,
-            Self::Silent => 6,
-            Self::Unfinished => 7,
-            Self::ControlFlood => 8,
-            Self::Overloaded => 9,
-            Self::Drain => 10,
-            Self::Internal => 11,
-            Self::ConnectionLimit => 12,
-            Self::Expired => 13,
-            Self::Duplicate => 14,
-            Self::Replaced => 15,
-            Self::TokenRequired => 16,
-            Self::RateExceeded => 17,
-        }
-    }
-
     /// The close code and reason to send (RFC 6455 7.4); `None` if the peer
     /// cannot be told.
     #[must_use]

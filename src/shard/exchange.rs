@@ -9,8 +9,7 @@ use super::{ConnectionPage, Core, Shard, SubscriptionPage};
 use crate::bus::{Asked, Port, Requests};
 use crate::engine::hub::Hub;
 use crate::engine::{Place, Taken, Turn, home_of};
-use crate::id::{PeerId, ShardId};
-use crate::process::Connection;
+use crate::id::{AnyPeer, PeerId, ShardId};
 
 /// Batches taken from one other shard per turn.
 const BATCHES_PER_TURN: usize = 4;
@@ -33,7 +32,7 @@ pub enum Note {
         /// Which one.
         peer: PeerId,
         /// The newer connection, which waits for the result.
-        asker: Connection,
+        asker: AnyPeer,
     },
     /// List the shard's connections.
     Connections {

@@ -17,8 +17,6 @@ pub struct Deadlines {
     pub unfinished_after_ms: u64,
     /// Time for a full socket to become writable.
     pub stalled_after_ms: u64,
-    /// Time without a write to an SSE connection before a comment is sent.
-    pub heartbeat_after_ms: u64,
 }
 
 impl Shard {
@@ -47,13 +45,13 @@ impl Shard {
                 // The connection's task has a timer for the close timeout.
             } else if life.lease.is_some_and(|lease| !holds(lease)) {
                 to_disconnect.push((link.peer, Disconnect::Expired));
-            } else if let Transport::Sse = link.transport {
+            } else if let Transport::Sse { heartbeat_tenths } = link.transport {
                 // An SSE client sends nothing. A stalled one is found by `find_stalled` below. Heartbeats begin when
                 // the stream is confirmed, that is, when the peer is a member of its log.
                 let slot = link.peer.slot;
                 if hub.is_member(slot)
                     && !hub.is_blocked(slot)
-                    && passed(hub.written_ms(slot), deadlines.heartbeat_after_ms)
+                    && passed(hub.written_ms(slot), 100 * u64::from(heartbeat_tenths))
                 {
                     to_heartbeat.push(link.peer);
                 }

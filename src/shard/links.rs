@@ -39,7 +39,10 @@ pub(super) enum Transport {
         window_bits: Option<u8>,
     },
     /// Server-Sent Events.
-    Sse,
+    Sse {
+        /// Time without a write before a comment is sent, in tenths of a second, which keeps connections small.
+        heartbeat_tenths: u16,
+    },
 }
 
 /// When a connection last did what its deadlines count from, in milliseconds of the shard's clock.
@@ -129,7 +132,7 @@ impl Links {
             ..Life::default()
         };
         self.open.connections += 1;
-        self.open.streams += u64::from(matches!(transport, Transport::Sse));
+        self.open.streams += u64::from(matches!(transport, Transport::Sse { .. }));
         self.links[index] = Some(Box::new(Link {
             peer,
             transport,
@@ -161,7 +164,7 @@ impl Links {
             return;
         };
         link.life.closing = Some(Since::new(now_ms));
-        let is_stream = matches!(link.transport, Transport::Sse);
+        let is_stream = matches!(link.transport, Transport::Sse { .. });
         self.open.connections -= 1;
         self.open.streams -= u64::from(is_stream);
     }

@@ -6,8 +6,7 @@
 use super::Disconnect;
 use super::links::Transport;
 use super::{Note, Shard};
-use crate::id::PeerId;
-use crate::process::Connection;
+use crate::id::{AnyPeer, PeerId};
 
 /// How long the first connection has to answer the probe.
 pub const PROBE_MS_MAX: u64 = 2_000;
@@ -21,7 +20,7 @@ struct Probe {
     peer: PeerId,
     since_ms: u64,
     /// The newer connection, which waits for the result.
-    asker: Connection,
+    asker: AnyPeer,
 }
 
 impl Probes {
@@ -39,7 +38,7 @@ impl Probes {
 impl Shard {
     /// Probes `first`. If it answers, `asker`, a connection of this shard, ends with [`Disconnect::Duplicate`]; if not,
     /// `first` ends with [`Disconnect::Silent`].
-    pub fn probe(&self, first: Connection, asker: PeerId) {
+    pub fn probe(&self, first: AnyPeer, asker: PeerId) {
         let (at, peer) = first;
         let asker = (self.id, asker);
         if at == self.id {
@@ -49,7 +48,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn begin_probe(&self, peer: PeerId, asker: Connection) {
+    pub(super) fn begin_probe(&self, peer: PeerId, asker: AnyPeer) {
         let is_alive = {
             let mut core = self.core.borrow_mut();
             match core.links.get_mut(peer) {
@@ -104,7 +103,7 @@ impl Shard {
         }
     }
 
-    fn tell_asker(&self, (at, asker): Connection) {
+    fn tell_asker(&self, (at, asker): AnyPeer) {
         self.disconnect_at(at, asker, Disconnect::Duplicate);
     }
 }

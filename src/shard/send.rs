@@ -21,7 +21,7 @@ impl Shard {
         let mut core = self.core.borrow_mut();
         let window_bits = match core.links.get(peer).map(|link| link.transport) {
             Some(Transport::WebSocket { window_bits }) => window_bits,
-            Some(Transport::Sse) | None => return,
+            Some(Transport::Sse { .. }) | None => return,
         };
         let mut codec = self.buffers.codec.borrow_mut();
         let frame = codec.message(window_bits, opcode, payload);

@@ -6,6 +6,7 @@ use crate::browser::{Browser, Page};
 use crate::support::{TestGateway, request};
 use crate::{DESKTOP, PHONE};
 use fanfare::config::{Mode, Secret};
+use fanfare::dialect::bridge::BridgeSettings;
 
 /// The document of a gateway.
 fn document(gateway: &TestGateway) -> Value {
@@ -106,7 +107,7 @@ fn the_page_is_filtered_and_an_anchor_is_where_it_begins() {
 fn what_is_shown_is_what_is_configured() {
     let gateway = TestGateway::in_mode(Mode::Prod, |config| {
         config.auth.jwt_secret = Secret::new([7; 32]);
-        config.bridge.push_path = "/notify".to_owned();
+        config.section_mut::<BridgeSettings>().push_path = "/notify".to_owned();
     });
     let browser = Browser::start();
     let page = open(&browser, &gateway, "");

@@ -261,7 +261,7 @@ fn a_cookie_is_enough_from_the_own_page_and_from_one_that_is_listed() {
 #[test]
 fn a_subscription_over_the_rate_of_its_address_is_made_later() {
     let mut site = Site::start(HISTORY, |config| {
-        config.events.frames_per_minute_per_ip = 5;
+        config.clients.frames_per_minute_per_ip = 5;
     });
     site.write("token", &token("ann", "user", 600));
     let browser = Browser::start();
@@ -545,7 +545,7 @@ fn the_chat_opens_as_a_file_beside_a_demo_gateway() {
 fn two_users_chat_through_restarts_and_over_the_rate() {
     let toml = block(GUIDE, "A chat", "toml");
     let mut site = Site::start(toml, |config: &mut Config| {
-        assert_eq!(config.events.frames_per_minute, 100);
+        assert_eq!(config.clients.frames_per_minute, 100);
     });
     let browser = Browser::start();
     let pages = ["ann", "bob"].map(|user| {

@@ -20,6 +20,7 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fanfare::dialect::sse::SseSettings;
 use serde_json::{Value, json};
 
 const DESKTOP: (u32, u32) = (1280, 800);
@@ -27,7 +28,9 @@ const PHONE: (u32, u32) = (390, 844);
 
 /// A demo gateway that has browsers come back soon.
 fn gateway() -> support::TestGateway {
-    support::TestGateway::with(|config| config.sse.retry = Duration::from_millis(100))
+    support::TestGateway::with(|config| {
+        config.section_mut::<SseSettings>().retry = Duration::from_millis(100);
+    })
 }
 
 /// Publishes as a backend does.

@@ -126,7 +126,7 @@ fn c01_bombs_are_given_up_at_the_limit() {
 
 #[test]
 fn case_c2_a_message_under_its_limit_is_taken_however_small_it_was_made() {
-    let gateway = TestGateway::with(|config| config.events.max_message_size = 1 << 20);
+    let gateway = TestGateway::with(|config| config.clients.max_message_size = 1 << 20);
     let best = || Compress::new(Compression::best(), false);
     let mut client = connect(gateway.address, "/api/v1/ws/demo", OFFER);
     client.next().expect("the greeting");

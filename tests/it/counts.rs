@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use fanfare::config::Duplicate;
+use fanfare::dialect::bridge::{BridgeSettings, Duplicate};
 use serde_json::{Value, json};
 
 use crate::support::{Client, EventStream, TestGateway, frame, metric, request};
@@ -39,7 +39,7 @@ fn case_c1_a_scrape_counts_what_has_its_101() {
     for shards in [1, 3] {
         let gateway = TestGateway::with(|config| {
             config.server.shards = shards;
-            config.bridge.duplicate = Duplicate::Replace;
+            config.section_mut::<BridgeSettings>().duplicate = Duplicate::Replace;
         });
         let address = gateway.address;
         let (mut clients, mut streams) = (Vec::new(), Vec::new());

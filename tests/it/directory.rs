@@ -119,7 +119,7 @@ fn a_listing_of_many_pages_has_everybody_once() {
 
 #[test]
 fn a20_listings_are_for_services() {
-    let gateway = TestGateway::with(|config| config.events.auth_required = true);
+    let gateway = TestGateway::with(|config| config.clients.auth_required = true);
     for path in [
         "/api/v1/ws/connections",
         "/api/v1/ws/subscriptions",

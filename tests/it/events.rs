@@ -312,7 +312,7 @@ fn m10_subscriptions_by_name_take_half_of_the_memory_and_patterns_next_to_nothin
     let gateway = TestGateway::with(|config| {
         config.server.shards = 1;
         config.hub.max_memory = 256 * 1024;
-        config.events.max_subscriptions = 100_000;
+        config.clients.max_subscriptions = 100_000;
     });
     let mut client = Client::events(gateway.address);
     let names: Vec<String> = (0..2000).map(|n| format!("t.{n}")).collect();
@@ -365,8 +365,8 @@ fn a_connection_has_fifty_subscriptions() {
 fn r11_many_subscriptions_are_given_up_in_turns_and_confirmed_once() {
     let gateway = TestGateway::with(|config| {
         config.server.shards = 2;
-        config.events.max_subscriptions = 100_000;
-        config.events.max_message_size = 1024 * 1024;
+        config.clients.max_subscriptions = 100_000;
+        config.clients.max_message_size = 1024 * 1024;
     });
     let mut client = Client::events(gateway.address);
     let mut names: Vec<String> = (0..10_000).map(|n| format!("t.{n}")).collect();
@@ -405,7 +405,7 @@ fn r11_many_subscriptions_are_given_up_in_turns_and_confirmed_once() {
 
 #[test]
 fn a_connection_has_a_thousand_patterns_at_most() {
-    let gateway = TestGateway::with(|config| config.events.max_subscriptions = 2_000);
+    let gateway = TestGateway::with(|config| config.clients.max_subscriptions = 2_000);
     let mut client = Client::events(gateway.address);
     let patterns: Vec<String> = (0..1_001).map(|n| format!("t.{n}.*")).collect();
     client.say(&json!({ "type": "subscribe", "events": patterns, "id": "s" }));
@@ -780,7 +780,7 @@ fn the_open_endpoints_do_not_exist_in_prod() {
         assert_eq!(response.status, 404, "{path}: {response:?}");
         assert_eq!(response.json(), json!({ "detail": "Not Found" }));
     }
-    let gateway = TestGateway::with(|config| config.events.demo_enabled = false);
+    let gateway = TestGateway::with(|config| config.clients.demo_enabled = false);
     let response = request(gateway.address, upgrade("/api/v1/ws/demo").as_bytes());
     assert_eq!(response.status, 404);
 }

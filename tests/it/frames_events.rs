@@ -188,7 +188,7 @@ fn dev_config_says_where_to_begin_outside_of_prod() {
         let greeting = Client::connect(gateway.address, path).json();
         assert_eq!(greeting["data"]["endpoint"], name);
     }
-    let gateway = TestGateway::in_mode(Mode::Dev, |config| config.events.demo_enabled = false);
+    let gateway = TestGateway::in_mode(Mode::Dev, |config| config.clients.demo_enabled = false);
     let config = get(&gateway).json();
     assert_eq!(
         (&config["mode"], &config["auth_required"]),
@@ -462,7 +462,7 @@ fn a_batch_that_has_to_wait_repeats_and_omits_nothing() {
             config.server.shards = shards;
             config.hub.max_log_size = 64 * 1024;
             config.hub.max_lag = 64 * 1024;
-            config.events.max_message_size = 256 * 1024;
+            config.clients.max_message_size = 256 * 1024;
         });
         let mut subscriber = Client::events(gateway.address);
         subscriber.subscribe(&["t"]);
@@ -585,7 +585,7 @@ fn what_other_systems_knew_and_this_protocol_does_not_is_unknown() {
 
 #[test]
 fn limits_say_how_much_there_is() {
-    let gateway = TestGateway::with(|config| config.events.max_subscriptions = 1);
+    let gateway = TestGateway::with(|config| config.clients.max_subscriptions = 1);
     let mut client = Client::events(gateway.address);
     client.say(&json!({ "type": "subscribe", "events": ["a", "b"] }));
     assert_eq!(client.json()["rejected"], json!(["b"]));
@@ -594,7 +594,7 @@ fn limits_say_how_much_there_is() {
         (&error["code"], &error["details"]),
         (&json!("SUBSCRIPTION_LIMIT"), &json!({"limit": 1}))
     );
-    let gateway = TestGateway::with(|config| config.events.max_message_size = 128 * 1024);
+    let gateway = TestGateway::with(|config| config.clients.max_message_size = 128 * 1024);
     let mut client = Client::events(gateway.address);
     let data = "x".repeat(65_536);
     let text = json!({ "type": "publish", "event": "t", "data": data }).to_string();

@@ -22,7 +22,7 @@ fn outcome(client: &mut Client, text: &str) -> String {
 
 #[test]
 fn m01_messages_made_to_exhaust_a_parser_are_answered() {
-    let gateway = TestGateway::with(|config| config.events.max_message_size = 4 << 20);
+    let gateway = TestGateway::with(|config| config.clients.max_message_size = 4 << 20);
     let mut client = Client::events(gateway.address);
     let many_keys = (0..100_000).fold(String::new(), |mut text, n| {
         let _ = write!(text, r#","k{n}":{n}"#);

@@ -10,7 +10,7 @@ use crate::support::{Client, Process, TestGateway, request};
 
 /// The limits of `[events]` that a mode leaves when nothing else is said.
 fn limits(config: &Config) -> [u64; 6] {
-    let events = &config.events;
+    let events = &config.clients;
     [
         events.frames_per_minute.into(),
         events.frames_per_minute_per_ip.into(),
@@ -31,7 +31,7 @@ fn limits_are_those_of_the_specification_in_prod_and_off_elsewhere() {
         assert_eq!(limits(&Config::for_mode(mode)), [0; 6]);
     }
     for mode in [Mode::Demo, Mode::Dev, Mode::Prod] {
-        let events = Config::for_mode(mode).events;
+        let events = Config::for_mode(mode).clients;
         // Sizes stay bounded.
         assert_eq!(
             (events.max_message_size, events.max_subscriptions),
@@ -96,7 +96,7 @@ fn each_limit_can_be_set_in_each_mode_and_is_listed() {
 
 #[test]
 fn limits_hold_in_demo_mode_when_they_are_set_and_are_off_in_prod_when_they_are_0() {
-    let gateway = TestGateway::with(|config| config.events.frames_per_minute = 1);
+    let gateway = TestGateway::with(|config| config.clients.frames_per_minute = 1);
     let mut client = Client::events(gateway.address);
     client.say(&json!({ "type": "ping" }));
     client.say(&json!({ "type": "ping" }));
@@ -106,10 +106,10 @@ fn limits_hold_in_demo_mode_when_they_are_set_and_are_off_in_prod_when_they_are_
     );
 
     let gateway = TestGateway::in_mode(Mode::Prod, |config| {
-        config.events.auth_required = false;
-        config.events.frames_per_minute = 0;
-        config.events.frames_per_minute_per_ip = 0;
-        config.events.max_connections_per_ip = 0;
+        config.clients.auth_required = false;
+        config.clients.frames_per_minute = 0;
+        config.clients.frames_per_minute_per_ip = 0;
+        config.clients.max_connections_per_ip = 0;
     });
     let mut clients: Vec<Client> = (0..25)
         .map(|_| Client::connect(gateway.address, "/api/v1/ws"))
@@ -125,7 +125,7 @@ fn limits_hold_in_demo_mode_when_they_are_set_and_are_off_in_prod_when_they_are_
 
 #[test]
 fn in_prod_an_address_has_20_connections() {
-    let gateway = TestGateway::in_mode(Mode::Prod, |config| config.events.auth_required = false);
+    let gateway = TestGateway::in_mode(Mode::Prod, |config| config.clients.auth_required = false);
     let mut clients: Vec<Client> = (0..21)
         .map(|_| Client::connect(gateway.address, "/api/v1/ws"))
         .collect();

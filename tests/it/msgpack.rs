@@ -186,7 +186,7 @@ fn the_kind_of_frame_is_that_of_the_format() {
 
 #[test]
 fn m01_m03_what_is_no_message_is_answered_and_the_connection_stays() {
-    let gateway = TestGateway::with(|config| config.events.max_message_size = 4 << 20);
+    let gateway = TestGateway::with(|config| config.clients.max_message_size = 4 << 20);
     let mut client = Packed::start(&gateway);
     for (bytes, why) in [
         (&b""[..], "ends in the middle"),

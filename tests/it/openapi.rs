@@ -7,6 +7,8 @@ mod schema;
 use std::net::SocketAddr;
 
 use fanfare::config::{Mode, Secret};
+use fanfare::dialect::bridge::BridgeSettings;
+use fanfare::dialect::sse::SseSettings;
 use serde_json::Value;
 
 use crate::support::{Response, TestGateway, request};
@@ -36,8 +38,8 @@ fn document_of(gateway: &TestGateway) -> Value {
 fn the_document_keeps_the_rules_of_openapi_in_every_mode() {
     for mode in [Mode::Demo, Mode::Dev, Mode::Prod] {
         let gateway = TestGateway::in_mode(mode, |config| {
-            config.bridge.enabled = mode != Mode::Dev;
-            config.sse.enabled = mode != Mode::Dev;
+            config.section_mut::<BridgeSettings>().enabled = mode != Mode::Dev;
+            config.section_mut::<SseSettings>().enabled = mode != Mode::Dev;
         });
         document::check(&document_of(&gateway));
     }
@@ -46,8 +48,8 @@ fn the_document_keeps_the_rules_of_openapi_in_every_mode() {
 #[test]
 fn what_is_configured_is_what_is_documented() {
     let gateway = TestGateway::with(|config| {
-        config.bridge.push_path = "/notify".to_owned();
-        config.bridge.ws_path = "/users".to_owned();
+        config.section_mut::<BridgeSettings>().push_path = "/notify".to_owned();
+        config.section_mut::<BridgeSettings>().ws_path = "/users".to_owned();
         config.debug.echo = false;
     });
     let document = document_of(&gateway);
@@ -64,6 +66,21 @@ fn what_is_configured_is_what_is_documented() {
     }
     for path in ["/sse/push", "/ws", "/debug/echo"] {
         assert!(!paths.contains_key(path), "{path}");
+    }
+}
+
+#[test]
+fn a_bridge_is_documented_to_ask_for_what_it_asks_for() {
+    for (key, asked, status) in [(None, 0, 200), (Some("0123456789abcdef"), 2, 401)] {
+        let gateway = TestGateway::in_mode(Mode::Dev, |config| {
+            config.section_mut::<BridgeSettings>().api_key = key.and_then(Secret::api_key);
+        });
+        let document = document_of(&gateway);
+        let security = &document["paths"]["/sse/push"]["post"]["security"];
+        assert_eq!(security.as_array().unwrap().len(), asked, "{security}");
+        let push = r#"{"user_id":"alice","data":{"message":"hello"}}"#;
+        let answer = post(gateway.address, "/sse/push", "application/json", push);
+        assert_eq!(answer.status, status);
     }
 }
 

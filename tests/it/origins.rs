@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fanfare::auth::{Grant, issue};
 use fanfare::config::{Config, CorsOrigin, Mode, OriginPattern, Secret};
+use fanfare::dialect::sse::SseSettings;
 
 use crate::support::{Client, EventStream, Response, TestGateway, metric, request};
 
@@ -388,14 +389,14 @@ fn case_h6_a_page_that_may_read_a_stream_may_read_why_there_is_none() {
         ],
     );
     refusals(
-        |config| config.events.auth_required = false,
+        |config| config.clients.auth_required = false,
         &[
             ("GET", "/api/v1/sse", "", 400),
             ("GET", "/api/v1/sse?topics=user:7:x", "", 403),
         ],
     );
     refusals(
-        |config| config.sse.enabled = false,
+        |config| config.section_mut::<SseSettings>().enabled = false,
         &[("GET", sse, "", 404)],
     );
 }
@@ -404,8 +405,8 @@ fn case_h6_a_page_that_may_read_a_stream_may_read_why_there_is_none() {
 fn case_h6_a_page_is_told_that_there_is_no_room() {
     let gateway = gateway(|config| {
         config.http.cors_origins = listed("https://app.example.com");
-        config.events.auth_required = false;
-        config.events.max_connections_per_ip = 1;
+        config.clients.auth_required = false;
+        config.clients.max_connections_per_ip = 1;
         config.auth.max_failures_per_minute = 1;
     });
     let own = "Origin: https://app.example.com\r\n";
@@ -424,7 +425,7 @@ fn case_h6_a_page_is_told_that_there_is_no_room() {
     check(wrong, 429);
     let mut full = TestGateway::in_mode(Mode::Demo, |config| {
         config.http.cors_origins = listed("https://app.example.com");
-        config.events.max_connections = 1;
+        config.clients.max_connections = 1;
     });
     let _stream = EventStream::subscribe(full.address, "topics=t");
     let answer = ask(full.address, "GET", sse, own);

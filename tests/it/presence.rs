@@ -340,8 +340,8 @@ fn who_leaves_while_many_subscriptions_are_given_up_is_in_no_roster() {
     let toml = "[namespace.\"room.\"]\npresence = true\npresence_grace = \"0s\"";
     let gateway = TestGateway::from_toml(toml, |config| {
         config.server.shards = 2;
-        config.events.max_subscriptions = 100_000;
-        config.events.max_message_size = 1024 * 1024;
+        config.clients.max_subscriptions = 100_000;
+        config.clients.max_message_size = 1024 * 1024;
     });
     let names: Vec<String> = (0..20_000).map(|n| format!("room.{n}")).collect();
     let mut leaver = client(&gateway, "ann");

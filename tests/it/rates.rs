@@ -106,7 +106,7 @@ fn pongs_before_limit(client: &mut Client, count: usize) -> (usize, Value) {
 
 #[test]
 fn the_101st_message_of_a_minute_is_dropped_and_answered() {
-    let gateway = TestGateway::with(|config| config.events.frames_per_minute = 100);
+    let gateway = TestGateway::with(|config| config.clients.frames_per_minute = 100);
     let mut client = Client::events(gateway.address);
     let (pongs, error) = pongs_before_limit(&mut client, 110);
     assert_eq!(pongs, 100);
@@ -131,7 +131,7 @@ fn the_101st_message_of_a_minute_is_dropped_and_answered() {
 
 #[test]
 fn case_c3_each_dropped_message_is_answered_with_its_id_and_type() {
-    let gateway = TestGateway::with(|config| config.events.frames_per_minute = 2);
+    let gateway = TestGateway::with(|config| config.clients.frames_per_minute = 2);
     for format in ["", "?format=msgpack"] {
         let mut client = Client::connect(gateway.address, &format!("/api/v1/ws/demo{format}"));
         let mut say = |text: &str| {
@@ -207,8 +207,8 @@ fn case_c3_who_takes_no_answers_is_not_read_from_and_has_them_all_at_last() {
     const COUNT: u64 = 20_000;
     let gateway = TestGateway::with(|config| {
         config.server.shards = 1;
-        config.events.frames_per_minute = 1;
-        config.events.max_rate_excess = 0;
+        config.clients.frames_per_minute = 1;
+        config.clients.max_rate_excess = 0;
         config.hub.outbox_max_messages = 20;
         config.server.send_buffer = 32 * 1024;
     });
@@ -246,7 +246,7 @@ fn case_c3_nothing_is_answered_before_the_greeting() {
     let gateway = TestGateway::with(|config| {
         behind_proxy(config);
         config.server.shards = 4;
-        config.events.frames_per_minute_per_ip = 1;
+        config.clients.frames_per_minute_per_ip = 1;
     });
     let _first = enter(&gateway, "192.0.2.1", "/api/v1/ws/demo");
     for number in 0..20 {
@@ -275,8 +275,8 @@ fn corrupt() -> Vec<u8> {
 #[test]
 fn r11_who_stays_far_beyond_its_rate_is_closed_and_its_last_message_is_not_inflated() {
     let gateway = TestGateway::with(|config| {
-        config.events.frames_per_minute = 2;
-        config.events.max_rate_excess = 3;
+        config.clients.frames_per_minute = 2;
+        config.clients.max_rate_excess = 3;
         config.websocket.deflate_min_size = 1 << 20;
     });
     let mut client = Client::connect_with(gateway.address, "/api/v1/ws/demo", DEFLATE);
@@ -300,8 +300,8 @@ fn r11_who_stays_far_beyond_its_rate_is_closed_and_its_last_message_is_not_infla
 #[test]
 fn r11_who_goes_on_sending_when_it_is_closed_is_not_read_from() {
     let gateway = TestGateway::with(|config| {
-        config.events.frames_per_minute = 1;
-        config.events.max_rate_excess = 1;
+        config.clients.frames_per_minute = 1;
+        config.clients.max_rate_excess = 1;
     });
     let mut client = Client::events(gateway.address);
     client.send_bytes(&frame(0x81, PING).repeat(3));
@@ -320,8 +320,8 @@ fn r11_who_goes_on_sending_when_it_is_closed_is_not_read_from() {
 #[test]
 fn r11_messages_of_a_dropped_batch_count_as_dropped() {
     let gateway = TestGateway::with(|config| {
-        config.events.frames_per_minute = 1;
-        config.events.max_rate_excess = 10;
+        config.clients.frames_per_minute = 1;
+        config.clients.max_rate_excess = 10;
     });
     let mut client = Client::events(gateway.address);
     client.send(0x81, PING);
@@ -337,8 +337,8 @@ fn r11_messages_of_a_dropped_batch_count_as_dropped() {
 fn r11_an_address_far_beyond_its_rate_is_answered_unread() {
     let gateway = TestGateway::with(|config| {
         behind_proxy(config);
-        config.events.frames_per_minute_per_ip = 1;
-        config.events.max_rate_excess = 5;
+        config.clients.frames_per_minute_per_ip = 1;
+        config.clients.max_rate_excess = 5;
         config.websocket.deflate_client_contexts = true;
         config.websocket.deflate_min_size = 1 << 20;
     });
@@ -378,7 +378,7 @@ fn r11_an_address_far_beyond_its_rate_is_answered_unread() {
 
 #[test]
 fn a_dropped_message_does_nothing() {
-    let gateway = TestGateway::with(|config| config.events.frames_per_minute = 2);
+    let gateway = TestGateway::with(|config| config.clients.frames_per_minute = 2);
     let mut client = Client::events(gateway.address);
     client.subscribe(&["x"]);
     let publish = frame(0x81, br#"{"type":"publish","event":"x","data":1}"#);
@@ -419,7 +419,7 @@ fn all_connections_of_an_address_share_its_rate_on_all_shards() {
     let gateway = TestGateway::with(|config| {
         behind_proxy(config);
         config.server.shards = 2;
-        config.events.frames_per_minute_per_ip = 40;
+        config.clients.frames_per_minute_per_ip = 40;
     });
     let mut others = enter(&gateway, "192.0.2.2", "/api/v1/ws/demo");
     for round in 0..5 {
@@ -449,7 +449,7 @@ fn all_connections_of_an_address_share_its_rate_on_all_shards() {
 
 #[test]
 fn an_endpoint_family_that_is_full_says_503_and_when_to_come_back() {
-    let gateway = TestGateway::with(|config| config.events.max_connections = 2);
+    let gateway = TestGateway::with(|config| config.clients.max_connections = 2);
     let first = Client::events(gateway.address);
     let _second = Client::events(gateway.address);
     for path in ["/api/v1/ws", "/api/v1/ws/dev", "/api/v1/ws/demo"] {
@@ -500,7 +500,7 @@ fn r08_connections_of_an_address_beyond_the_limit_are_told_why_and_ipv6_counts_b
     let gateway = TestGateway::with(|config| {
         behind_proxy(config);
         config.server.shards = 2;
-        config.events.max_connections_per_ip = 2;
+        config.clients.max_connections_per_ip = 2;
     });
     let demo = "/api/v1/ws/demo";
     let v4 = [
@@ -526,8 +526,8 @@ fn r08_connections_of_an_address_beyond_the_limit_are_told_why_and_ipv6_counts_b
 fn who_shows_no_valid_token_takes_nobodys_place() {
     let gateway = TestGateway::in_mode(Mode::Prod, |config| {
         behind_proxy(config);
-        config.events.max_connections_per_ip = 1;
-        config.events.max_connections = 2;
+        config.clients.max_connections_per_ip = 1;
+        config.clients.max_connections = 2;
         // Those who were refused do not leave.
         config.websocket.close_timeout = Duration::from_secs(60);
     });
@@ -547,10 +547,10 @@ fn r08_the_counts_equal_the_truth_after_clients_come_and_go_as_they_like() {
     let gateway = TestGateway::with(|config| {
         behind_proxy(config);
         config.server.shards = 2;
-        config.events.max_connections = 12;
-        config.events.max_connections_per_ip = 4;
-        config.events.max_connections_per_user = 3;
-        config.events.frames_per_minute_per_ip = 1_000_000;
+        config.clients.max_connections = 12;
+        config.clients.max_connections_per_ip = 4;
+        config.clients.max_connections_per_user = 3;
+        config.clients.frames_per_minute_per_ip = 1_000_000;
         config.websocket.close_timeout = Duration::from_millis(200);
     });
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
@@ -631,7 +631,7 @@ fn r08_the_counts_equal_the_truth_after_clients_come_and_go_as_they_like() {
 fn r04_a_frozen_peer_is_dropped_and_its_place_is_free() {
     let gateway = TestGateway::with(|config| {
         behind_proxy(config);
-        config.events.max_connections_per_ip = 1;
+        config.clients.max_connections_per_ip = 1;
         config.websocket.ping_interval = Duration::from_millis(200);
         config.websocket.ping_timeout = Duration::from_millis(300);
     });
@@ -664,7 +664,7 @@ fn publish_over_http(
 fn a_publisher_over_http_has_a_rate_of_its_own() {
     let gateway = TestGateway::with(|config| {
         behind_proxy(config);
-        config.events.publishes_per_minute = 3;
+        config.clients.publishes_per_minute = 3;
     });
     let one = r#"{"event":"x","data":1}"#;
     let post = |from: &str, path: &str, body: &str| {
@@ -704,7 +704,7 @@ fn a_publisher_over_http_has_a_rate_of_its_own() {
 fn services_are_counted_by_their_credentials() {
     let gateway = TestGateway::in_mode(Mode::Prod, |config| {
         config.auth.jwt_secret = Secret::new(SECRET);
-        config.events.publishes_per_minute = 1;
+        config.clients.publishes_per_minute = 1;
     });
     let token = |user: &str| {
         let claims = json!({ "sub": user, "role": "service", "exp": 4_000_000_000_u32 });
@@ -932,7 +932,7 @@ fn publishers_go_on_when_another_shard_has_room_again() {
 fn m07_subscriptions_to_homes_that_are_behind_wait_and_all_are_confirmed() {
     let gateway = TestGateway::with(|config| {
         config.server.shards = 2;
-        config.events.max_subscriptions = 100_000;
+        config.clients.max_subscriptions = 100_000;
     });
     let threads: Vec<_> = (0..4)
         .map(|index| {

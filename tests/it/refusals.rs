@@ -18,7 +18,7 @@ const AT_ONCE: Duration = Duration::from_secs(3);
 /// A gateway that asks for credentials.
 fn strict() -> TestGateway {
     TestGateway::with(|config| {
-        config.events.auth_required = true;
+        config.clients.auth_required = true;
         config.auth.jwt_secret = Secret::new(*b"a secret that is long enough, is it");
     })
 }

@@ -485,7 +485,7 @@ fn spellings(path: &str) -> Vec<String> {
 #[test]
 fn h16_no_spelling_of_a_guarded_path_avoids_its_credentials() {
     let gateway = TestGateway::with(|config| {
-        config.events.auth_required = true;
+        config.clients.auth_required = true;
         config.auth.jwt_secret = Secret::new(*b"0123456789abcdef0123456789abcdef");
     });
     let body = r#"{"event":"x","data":1}"#;

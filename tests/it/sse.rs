@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfare::config::{Config, Mode, Secret, SlowConsumer};
+use fanfare::dialect::sse::SseSettings;
 use serde_json::{Value, json};
 use socket2::SockRef;
 
@@ -121,7 +122,7 @@ fn an_event_has_an_id_its_topics_name_and_the_data_as_it_was_published() {
 
 #[test]
 fn case_h16_a_head_request_is_answered_with_the_head_of_the_stream_or_of_the_refusal() {
-    let gateway = TestGateway::with(|config| config.events.max_connections = 1);
+    let gateway = TestGateway::with(|config| config.clients.max_connections = 1);
     let address = gateway.address;
     for _ in 0..3 {
         let answer = get(address, "HEAD /api/v1/sse?topics=a");
@@ -346,7 +347,9 @@ fn every_reader_sees_one_order_of_a_topic_with_nothing_lost_or_doubled() {
 
 #[test]
 fn a_stream_at_rest_is_kept_alive_by_comments() {
-    let gateway = TestGateway::with(|config| config.sse.heartbeat = Duration::from_millis(150));
+    let gateway = TestGateway::with(|config| {
+        config.section_mut::<SseSettings>().heartbeat = Duration::from_millis(150);
+    });
     let mut stream = EventStream::subscribe(gateway.address, "topics=t");
     let began = Instant::now();
     for _ in 0..3 {
@@ -509,7 +512,7 @@ fn at_the_end_of_the_gateway_a_stream_just_ends() {
 
 #[test]
 fn a15_a_request_that_cannot_be_served_is_told_why() {
-    let gateway = TestGateway::with(|config| config.sse.max_topics = 3);
+    let gateway = TestGateway::with(|config| config.section_mut::<SseSettings>().max_topics = 3);
     let address = gateway.address;
     let check = |head: &str, status: u16, why: &str| {
         let response = get(address, head);
@@ -586,7 +589,7 @@ fn where_tokens_are_asked_for_a_stream_needs_one() {
     assert_eq!(response.status, 401, "{response:?}");
     assert_eq!(response.header("www-authenticate"), Some("Bearer"));
     assert_eq!(response.json()["detail"], "Invalid or expired token");
-    let none = TestGateway::with(|config| config.sse.enabled = false);
+    let none = TestGateway::with(|config| config.section_mut::<SseSettings>().enabled = false);
     assert_eq!(get(none.address, "GET /api/v1/sse?topics=a").status, 404);
 }
 
@@ -681,7 +684,8 @@ fn h08_what_a_client_sends_behind_its_request_is_never_answered() {
 }
 
 fn with_secret(config: &mut Config) {
-    config.sse.cursor_secret = Secret::new(*b"an example secret of thirty-two bytes or more");
+    config.section_mut::<SseSettings>().cursor_secret =
+        Secret::new(*b"an example secret of thirty-two bytes or more");
 }
 
 #[test]
@@ -760,13 +764,7 @@ fn m12_a_cursor_from_another_life_of_the_gateway_is_answered_by_a_gap() {
 
 /// A gateway that keeps this many messages of each topic.
 fn with_history(count: usize, history: &str) -> TestGateway {
-    let text = format!("mode = \"demo\"\n{history}");
-    let parsed = Config::from_toml(&text).expect("a configuration");
-    TestGateway::with(|config| {
-        (config.hub, config.namespaces) = (parsed.hub, parsed.namespaces);
-        config.sse.heartbeat = parsed.sse.heartbeat;
-        config.server.shards = count;
-    })
+    TestGateway::from_toml(history, |config| config.server.shards = count)
 }
 
 #[test]

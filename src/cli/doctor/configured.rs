@@ -23,8 +23,8 @@ pub(super) fn check(_: &Host, needs: &Needs<'_>) -> Vec<Finding> {
     let max = config.server.max_connections;
     let mut findings = vec![limit(CONNECTIONS, CONNECTIONS_WHY, Level::Fail, max)];
     // 0: no limit of its own. Connections of the bridge do not count.
-    if config.events.max_connections > 0 {
-        let max = config.events.max_connections;
+    if config.clients.max_connections > 0 {
+        let max = config.clients.max_connections;
         findings.push(limit(EVENTS, EVENTS_WHY, Level::Warn, max));
     }
     findings

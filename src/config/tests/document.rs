@@ -4,7 +4,7 @@ use super::*;
 
 /// The default document as it is, and with every default taken out of its comment.
 fn documents(mode: Mode) -> [String; 2] {
-    let text = Config::default_document(mode);
+    let text = Config::with_sections(mode, TOYS).default_document();
     let is_key = |line: &str| {
         line.starts_with('#')
             && !line.starts_with("# ")
@@ -21,7 +21,7 @@ fn documents(mode: Mode) -> [String; 2] {
 #[test]
 fn the_default_document_reads_back_to_the_defaults() {
     for mode in [Mode::Demo, Mode::Dev, Mode::Prod] {
-        let defaults = Config::for_mode(mode);
+        let defaults = Config::with_sections(mode, TOYS);
         for file in documents(mode) {
             let config = accepted(&Given {
                 file: &file,
@@ -44,8 +44,10 @@ fn the_default_document_reads_back_to_the_defaults() {
 
 #[test]
 fn every_key_is_explained_and_written_in_the_default_document() {
-    let text = Config::default_document(Mode::Prod);
-    for (name, section) in Config::for_mode(Mode::Prod).sections() {
+    let config = Config::with_sections(Mode::Prod, TOYS);
+    let text = config.default_document();
+    for section in config.sections() {
+        let name = section.name();
         assert!(text.contains(&format!("\n[{name}]\n")), "{name}");
         for key in section.keys() {
             assert!(!key.about.is_empty(), "{name}.{} has no comment", key.name);
@@ -85,8 +87,8 @@ fn the_defaults_are_those_documented() {
     assert_eq!(config.hub.max_memory, GIB);
     assert_eq!(
         (
-            config.events.auth_required,
-            config.events.demo_enabled,
+            config.clients.auth_required,
+            config.clients.demo_enabled,
             config.debug.echo
         ),
         (true, false, false)

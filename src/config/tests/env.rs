@@ -1,7 +1,6 @@
 //! Variables that other gateways have made common, the environment file, and the TOML that both amount to.
 
 use super::*;
-use crate::config::alias::ALIASES;
 
 /// Every alias with a value and with what it makes of its key.
 const MEANINGS: &[(&str, &str, &str, &str)] = &[
@@ -36,43 +35,14 @@ const MEANINGS: &[(&str, &str, &str, &str)] = &[
         "\"500ms\"",
     ),
     ("WS_AUTH_REQUIRED", "False", "events.auth_required", "false"),
-    ("WS_AUTH_REQUIRED", "no", "bridge.auth_required", "false"),
+    ("WS_AUTH_REQUIRED", "no", "toy.auth_required", "false"),
     ("WS_DEMO_ENABLED", "yes", "events.demo_enabled", "true"),
     ("WS_ENDPOINT", "/mine", "events.endpoint", "\"/mine\""),
     ("WS_MAX_CONNECTIONS", "77", "events.max_connections", "77"),
-    ("WS_PATH", "/socket", "bridge.ws_path", "\"/socket\""),
-    ("SSE_PATH", "/push", "bridge.push_path", "\"/push\""),
-    (
-        "SSE_BATCH_PATH",
-        "/push/all",
-        "bridge.batch_path",
-        "\"/push/all\"",
-    ),
-    (
-        "PUBLIC_ACCOUNTS",
-        " helpdesk ,, ops_1,",
-        "bridge.public_accounts",
-        "[\"helpdesk\", \"ops_1\"]",
-    ),
-    (
-        "SSE_RESPONSE_TIMEOUT",
-        "2.25",
-        "bridge.response_timeout",
-        "\"2250ms\"",
-    ),
-    (
-        "WS_MAX_MESSAGE_SIZE",
-        "2048",
-        "bridge.max_message_size",
-        "\"2KiB\"",
-    ),
-    (
-        "SSE_API_KEY",
-        "0123456789abcdef",
-        "bridge.api_key",
-        "\"(hidden)\"",
-    ),
-    ("SSE_RATE_LIMIT", "60", "bridge.requests_per_minute", "60"),
+    ("TOY_PATH", "/socket", "toy.path", "\"/socket\""),
+    ("TOY_TIMEOUT", "2.25", "toy.timeout", "\"2250ms\""),
+    ("TOY_SIZE", "2048", "toy.size", "\"2KiB\""),
+    ("TOY_KEY", "0123456789abcdef", "toy.api_key", "\"(hidden)\""),
     ("JWT_SECRET", SECRET, "auth.jwt_secret", "\"(hidden)\""),
     ("LOG_LEVEL", "warning", "log.level", "\"warn\""),
     ("LOG_FORMAT", "json", "log.format", "\"json\""),
@@ -84,9 +54,8 @@ const MEANINGS: &[(&str, &str, &str, &str)] = &[
 
 fn show(config: &Config, path: &str) -> Option<String> {
     let (name, key) = path.split_once('.').unwrap();
-    let sections = config.sections();
-    let (_, section) = sections.iter().find(|(known, _)| *known == name).unwrap();
-    section.show(key)
+    let section = config.sections().find(|section| section.name() == name);
+    section.unwrap().show(key)
 }
 
 /// The configuration of prod mode with these variables, a secret among them.
@@ -113,9 +82,11 @@ fn wrong(name: &str, value: &str, message: &str) {
 
 #[test]
 fn each_common_name_sets_its_key() {
-    for alias in ALIASES {
-        let is_told = MEANINGS.iter().any(|(name, ..)| *name == alias.name);
-        assert!(is_told, "{}", alias.name);
+    let config = Config::with_sections(Mode::Prod, TOYS);
+    let keys = config.sections().flat_map(|section| section.keys());
+    for (alias, _) in keys.flat_map(|key| key.aliases) {
+        let is_told = MEANINGS.iter().any(|(name, ..)| name == alias);
+        assert!(is_told, "{alias}");
     }
     for (name, value, path, expected) in MEANINGS {
         let plain = show(&of(&[]), path);
@@ -127,7 +98,9 @@ fn each_common_name_sets_its_key() {
         );
     }
     assert_eq!(of(&[]).auth.jwt_secret, Secret::new(SECRET.as_bytes()));
-    let key = of(&[("SSE_API_KEY", "0123456789abcdef")]).bridge.api_key;
+    let key = of(&[("TOY_KEY", "0123456789abcdef")])
+        .section::<Toy>()
+        .api_key;
     assert_eq!(key.unwrap().expose(), b"0123456789abcdef");
 }
 
@@ -152,17 +125,17 @@ fn each_common_name_means_the_same_in_an_environment_file() {
 #[test]
 fn an_environment_file_counts_below_the_file_and_the_environment() {
     let given = Given {
-        env_file: "FANFARE_MODE=demo\nWS_PING_INTERVAL=11\nWS_PING_TIMEOUT=11\nWS_PATH=/eleven\n\
+        env_file: "FANFARE_MODE=demo\nWS_PING_INTERVAL=11\nWS_PING_TIMEOUT=11\nTOY_PATH=/eleven\n\
                    FANFARE_SERVER__SHARDS=11\nSHELL=/bin/x",
-        file: "[websocket]\nping_timeout = \"22s\"\n[bridge]\nws_path = \"/two\"",
-        env: &[("WS_PATH", "/three"), ("FANFARE_SERVER__BACKLOG", "33")],
+        file: "[websocket]\nping_timeout = \"22s\"\n[toy]\npath = \"/two\"",
+        env: &[("TOY_PATH", "/three"), ("FANFARE_SERVER__BACKLOG", "33")],
         ..Given::default()
     };
     let config = accepted(&given);
     assert_eq!(config.mode, Mode::Demo);
     assert_eq!(config.websocket.ping_interval, Duration::from_secs(11));
     assert_eq!(config.websocket.ping_timeout, Duration::from_secs(22));
-    assert_eq!(config.bridge.ws_path, "/three");
+    assert_eq!(config.section::<Toy>().path, "/three");
     assert_eq!((config.server.shards, config.server.backlog), (11, 33));
     assert_eq!(given.sources().settings_of_env_file(), 5);
 }
@@ -187,8 +160,8 @@ fn mistakes_in_an_environment_file_are_told_with_their_lines() {
             ".env:1: `FANFARE_CONFIG` counts in the environment only; take it out of this file",
         ),
         (
-            "WS_PATH",
-            ".env:1: WS_PATH: `bridge.ws_path` cannot be nothing; accepted: a value, as NAME=value",
+            "TOY_PATH",
+            ".env:1: TOY_PATH: `toy.path` cannot be nothing; accepted: a value, as NAME=value",
         ),
         (
             "JWT_SECRET=${SECRET}0123456789abcdef0123456789abcdef",
@@ -470,18 +443,6 @@ fn a_wrong_value_is_told_as_it_was_written() {
          with its unit (us, ms, s, m, h) from \"1s\" to \"1h\"",
     );
     wrong(
-        "SSE_RESPONSE_TIMEOUT",
-        "soon",
-        "SSE_RESPONSE_TIMEOUT: `bridge.response_timeout` cannot be \"soon\"; accepted: seconds, as 30 or 0.5, or a \
-         duration with its unit (us, ms, s, m, h) from \"10ms\" to \"1h\"",
-    );
-    wrong(
-        "WS_MAX_MESSAGE_SIZE",
-        "100",
-        "WS_MAX_MESSAGE_SIZE: `bridge.max_message_size` cannot be \"100\"; accepted: a number of bytes, or a size with \
-         its unit (B, KiB, MiB, GiB) from \"1KiB\" to \"64MiB\"",
-    );
-    wrong(
         "LOG_LEVEL",
         "verbose",
         "LOG_LEVEL: `log.level` cannot be \"verbose\"; accepted: one of TRACE, DEBUG, INFO, WARN, WARNING, ERROR, FATAL, \
@@ -494,35 +455,12 @@ fn a_wrong_value_is_told_as_it_was_written() {
          %(message)s, which means \"text\"",
     );
     wrong(
-        "PUBLIC_ACCOUNTS",
-        "help-desk",
-        "PUBLIC_ACCOUNTS: `bridge.public_accounts` cannot be \"help-desk\"; accepted: a list of at most 10000 accounts, \
-         each 1 to 128 letters, digits and _: an @ mentions no others",
-    );
-    wrong(
-        "WS_PATH",
-        "/a b",
-        "WS_PATH: `bridge.ws_path` cannot be \"/a b\"; accepted: a path of 2 to 128 bytes, as \"/ws\": / and letters, \
-         digits or -._~, without an empty, . or .. part and without / at its end",
-    );
-    wrong(
-        "SSE_API_KEY",
-        "hunter2",
-        "SSE_API_KEY: `bridge.api_key` cannot be the value given (not shown); accepted: 16 to 1024 visible ASCII \
-         characters, as printed by `openssl rand -hex 32`",
-    );
-    wrong(
         "CORS_ORIGINS",
         "localhost:3000",
         "CORS_ORIGINS: `http.cors_origins` cannot be \"localhost:3000\"; accepted: a list of 0 to 1000, without \
          repetition, of: \"*\" for all without cookies, or an origin as browsers write it, in lower case without path \
          and default port, as \"https://app.example.com\" or \"http://localhost:3000\", or with any first label or port, as \
          \"https://*.example.com\" or \"http://localhost:*\"",
-    );
-    wrong(
-        "SSE_RATE_LIMIT",
-        "-1",
-        "SSE_RATE_LIMIT: `bridge.requests_per_minute` cannot be \"-1\"; accepted: a whole number from 0 to 10000000",
     );
 }
 
@@ -532,7 +470,7 @@ fn stands_for_itself(given: &Given<'_>) -> String {
     let config = accepted(given);
     let document = given.sources().document().unwrap();
     assert_eq!(document.broken_rules, [], "{}", document.text);
-    let is_secret = |name: &str| matches!(name, "JWT_SECRET" | "SSE_API_KEY");
+    let is_secret = |name: &str| matches!(name, "JWT_SECRET" | "TOY_KEY");
     let env = given.env.iter().copied();
     let secrets: Vec<_> = env.filter(|(name, _)| is_secret(name)).collect();
     let again = accepted(&Given {
@@ -570,12 +508,12 @@ fn the_printed_file_stands_for_the_environment() {
 #[test]
 fn the_printed_file_names_where_each_key_comes_from_and_no_secret() {
     let given = Given {
-        env_file: "PORT=81\nSSE_API_KEY=0123456789abcdef\nWS_PING_TIMEOUT=10\n",
+        env_file: "PORT=81\nTOY_KEY=0123456789abcdef\nWS_PING_TIMEOUT=10\n",
         env: &[
             ("FANFARE_MODE", "dev"),
             ("HOST", "127.0.0.2"),
             ("JWT_SECRET", SECRET),
-            ("SSE_RESPONSE_TIMEOUT", "0.5"),
+            ("TOY_TIMEOUT", "0.5"),
             ("FANFARE_HUB__MAX_TOPICS", "5"),
         ],
         ..Given::default()
@@ -594,10 +532,10 @@ listen = [\"127.0.0.2:81\"]
 # FANFARE_HUB__MAX_TOPICS
 max_topics = 5
 
-[bridge]
-# SSE_RESPONSE_TIMEOUT
-response_timeout = \"500ms\"
-# .env:2: SSE_API_KEY
+[toy]
+# TOY_TIMEOUT
+timeout = \"500ms\"
+# .env:2: TOY_KEY
 # A secret: put it here and let only the gateway read this file, or leave it in the environment.
 #api_key = \"...\"
 
@@ -652,9 +590,10 @@ proptest! {
             };
             let _ = given.sources().settings_of_env_file();
             let Ok(mut config) = given.load() else { continue };
-            (config.auth.jwt_secret, config.bridge.api_key) = (None, None);
+            config.auth.jwt_secret = None;
+            config.section_mut::<Toy>().api_key = None;
             let printed = given.sources().document().unwrap();
-            prop_assert_eq!(Config::from_toml(&printed.text).unwrap(), config);
+            prop_assert_eq!(Config::from_toml_with(&printed.text, TOYS).unwrap(), config);
         }
     }
 }

@@ -30,7 +30,7 @@ fn a_mode_sets_defaults_that_any_layer_may_change() {
         ..Given::default()
     });
     assert_eq!(
-        (config.mode, config.events.auth_required, config.debug.echo),
+        (config.mode, config.clients.auth_required, config.debug.echo),
         (Mode::Demo, true, true)
     );
     let env: &[_] = &[("FANFARE_MODE", "dev")];
@@ -42,8 +42,8 @@ fn a_mode_sets_defaults_that_any_layer_may_change() {
     assert_eq!(
         (
             config.mode,
-            config.events.auth_required,
-            config.events.demo_enabled
+            config.clients.auth_required,
+            config.clients.demo_enabled
         ),
         (Mode::Dev, true, true)
     );
@@ -135,7 +135,7 @@ fn common_variables_work_and_ours_come_over_them() {
     });
     assert_eq!(config.auth.jwt_secret, Secret::new(SECRET.as_bytes()));
     assert_eq!(
-        (config.events.auth_required, config.events.demo_enabled),
+        (config.clients.auth_required, config.clients.demo_enabled),
         (false, true)
     );
 }
@@ -167,8 +167,9 @@ fn networks_are_read_with_and_without_their_length() {
 
 #[test]
 fn every_key_can_be_set_by_its_variable() {
-    let defaults = Config::for_mode(Mode::Demo);
-    for (name, section) in defaults.sections() {
+    let defaults = Config::with_sections(Mode::Demo, TOYS);
+    for section in defaults.sections() {
+        let name = section.name();
         for key in section.keys() {
             let Some(value) = section.show(key.name) else {
                 continue;

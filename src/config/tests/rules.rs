@@ -186,7 +186,7 @@ fn what_is_open_stays_on_loopback_unless_asked_for_by_name() {
             open: open.to_owned(),
         }])
     };
-    let demo = "events.auth_required = false, events.demo_enabled = true, bridge.auth_required = false, \
+    let demo = "events.auth_required = false, events.demo_enabled = true, toy.auth_required = false, \
                 debug.echo = true";
     assert_eq!(open("demo", "0.0.0.0:80", ""), refused("0.0.0.0:80", demo));
     assert_eq!(open("demo", "[::]:80", ""), refused("[::]:80", demo));
@@ -194,7 +194,7 @@ fn what_is_open_stays_on_loopback_unless_asked_for_by_name() {
         open("dev", "10.0.0.1:80", ""),
         refused(
             "10.0.0.1:80",
-            "events.demo_enabled = true, bridge.auth_required = false, debug.echo = true"
+            "events.demo_enabled = true, toy.auth_required = false, debug.echo = true"
         )
     );
     assert_eq!(
@@ -209,44 +209,11 @@ fn what_is_open_stays_on_loopback_unless_asked_for_by_name() {
 }
 
 #[test]
-fn a_path_of_the_bridge_has_one_meaning() {
-    for (file, message) in [
-        (
-            "ws_path = \"/api/v1/ws\"",
-            "`bridge.ws_path` is \"/api/v1/ws\", and `/api` with all that is below it belongs to other endpoints of \
-             the gateway: choose another path",
-        ),
-        (
-            "push_path = \"/metrics\"",
-            "`bridge.push_path` is \"/metrics\", and `/metrics` with all that is below it belongs to other endpoints \
-             of the gateway: choose another path",
-        ),
-        (
-            "send_path = \"/sse/push\"",
-            "`bridge.push_path` and `bridge.send_path` are both \"/sse/push\": choose different paths",
-        ),
-    ] {
-        refused(&format!("[bridge]\n{file}"), message);
-    }
-    for taken in [
-        "/health/live",
-        "/docs",
-        "/openapi.json",
-        "/debug/echo",
-        "/auth/x",
-        "/wse",
-        "/active-users",
-        "/static/a.js",
-    ] {
-        let file = format!("mode = \"demo\"\n[bridge]\nbatch_path = \"{taken}\"");
-        let error = Config::from_toml(&file).unwrap_err();
-        assert!(
-            matches!(error.problems[..], [Problem::PathTaken { .. }]),
-            "{error}"
-        );
-    }
-    let free = "mode = \"demo\"\n[bridge]\nws_path = \"/healthy\"\npush_path = \"/apis/push\"\nsend_path = \"/API/x\"";
-    assert_eq!(Config::from_toml(free).unwrap().bridge.ws_path, "/healthy");
+fn what_a_registered_section_breaks_is_told() {
+    refused(
+        "[toy]\npath = \"/twice\"",
+        "`toy.path` and `toy.other` are both \"/twice\": choose different paths",
+    );
 }
 
 #[test]

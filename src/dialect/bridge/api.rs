@@ -14,41 +14,54 @@ use batch::push_batch;
 use send::send;
 
 use crate::call::Correlation;
-use crate::config::Config;
-use crate::dialect::bridge::{Invalid, Push};
+use crate::dialect::bridge::{Bridge, Invalid, Push};
 use crate::http::{Answer, Rejection, respond};
-use crate::service::Service;
-use crate::service::{Endpoint, State};
-use crate::service::{Failed, Order, count};
+use crate::service::{Endpoint, Failed, Order, Service, State, count};
 use crate::topic;
 use admission::admit;
 
 const JSON: &str = "application/json";
 
+/// The protocol as requests of one shard hold it: with a count of its own, so that they share no cache line.
+type BridgeHandle = Arc<Arc<Bridge>>;
+
 /// The protocol's endpoints.
-pub(super) fn endpoints(config: &Config) -> Vec<Endpoint> {
-    let paths = &config.bridge;
-    if !paths.enabled {
-        return Vec::new();
+pub(super) fn endpoints(bridge: &Arc<Bridge>) -> Vec<Endpoint> {
+    let paths = &bridge.settings;
+    match paths.enabled {
+        true => vec![
+            post(bridge, "/sse/push", push).at(&paths.push_path),
+            post(bridge, "/sse/push/batch", push_batch).at(&paths.batch_path),
+            post(bridge, "/sse/send", send).at(&paths.send_path),
+            Endpoint::claimed("/ws")
+                .at(&paths.ws_path)
+                .asking(bridge.asks),
+        ],
+        false => Vec::new(),
     }
-    let posts = [
-        Endpoint::post("/sse/push", push).at(&paths.push_path),
-        Endpoint::post("/sse/push/batch", push_batch).at(&paths.batch_path),
-        Endpoint::post("/sse/send", send).at(&paths.send_path),
-    ];
-    let has_key = paths.api_key.is_some();
-    let posts = posts.into_iter().map(|post| post.asking(has_key));
-    posts
-        .chain([Endpoint::claimed("/ws").at(&paths.ws_path)])
-        .collect()
+}
+
+fn post<F: Future<Output = Result<Answer, Rejection>> + Send + 'static>(
+    bridge: &Arc<Bridge>,
+    path: &'static str,
+    handler: fn(BridgeHandle, Arc<State>, Request) -> F,
+) -> Endpoint {
+    let asks = bridge.asks || !bridge.key.is_empty();
+    let bridge = Arc::new(bridge.clone());
+    let handler = move |Shared(state), request| handler(bridge.clone(), state, request);
+    Endpoint::post(path, handler).asking(asks)
 }
 
 /// `POST /sse/push`: one message for one user.
-async fn push(Shared(state): Shared<Arc<State>>, request: Request) -> Result<Answer, Rejection> {
-    let admitted = admit(&state, request).await?;
+async fn push(
+    bridge: BridgeHandle,
+    state: Arc<State>,
+    request: Request,
+) -> Result<Answer, Rejection> {
+    let admitted = admit(&bridge, &state, request).await?;
     let push = Push::parse(admitted.text(Invalid::unread)?)?;
     let mut frame = Vec::new();
-    let Some(order) = order(&state, &push, None, &mut frame) else {
+    let Some(order) = order(&bridge, &state, &push, None, &mut frame) else {
         return Ok(outcome(false));
     };
     check_order(&state, &admitted.service, &order, 1)?;
@@ -79,20 +92,21 @@ fn outcome(is_delivered: bool) -> Answer {
 
 /// The recipient of a message: the first public account that it mentions, else its `user_id` (docs/bridge.md, "Public
 /// accounts").
-fn target<'a>(config: &Config, push: &'a Push<'_>) -> &'a str {
-    push.mention(|name| config.bridge.is_public(name))
+fn target<'a>(bridge: &Bridge, push: &'a Push<'_>) -> &'a str {
+    push.mention(|name| bridge.settings.is_public(name))
         .unwrap_or(&push.user)
 }
 
 /// The order that publishes a message; `None` if its recipient is no valid user id, so that no connection can have it.
 /// `frame` receives the text.
 fn order<'a>(
+    bridge: &Bridge,
     state: &State,
     push: &'a Push<'_>,
     correlation: Option<&Correlation<'_>>,
     frame: &'a mut Vec<u8>,
 ) -> Option<Order<'a>> {
-    let target = target(&state.config, push);
+    let target = target(bridge, push);
     if target.is_empty() || target.len() > topic::NAME_BYTES_MAX {
         state.shard.counters.pushes.add(1);
         note(state, 0);

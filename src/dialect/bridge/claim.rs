@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hyper::Request;
 
@@ -9,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::session::BridgeSession;
-use super::{BridgeFormats, user_of};
+use super::{Bridge, user_of};
 use crate::auth::Permissions;
 use crate::conn::{
     Admission, Authentication, Quota, Record, WebSocketClaim, admit, agree, are_given,
@@ -26,7 +27,7 @@ use crate::ws::deflate::Agreed;
 const RESERVED: [&str; 4] = ["server", "system", "broadcast", "sse"];
 
 pub(super) fn claim(
-    formats: &BridgeFormats,
+    bridge: &Arc<Bridge>,
     shard: &Rc<Shard>,
     request: &Request<Incoming>,
     address: IpAddr,
@@ -50,7 +51,7 @@ pub(super) fn claim(
         Err(why) => return Err(refusal(Refused::Handshake, 400, why)),
     };
     let slot = take_slot(shard, address)?;
-    let authentication = admit(shard, request, address, config.bridge_asks())?;
+    let authentication = admit(shard, request, address, bridge.asks)?;
     let mut refused = None;
     match &authentication {
         Authentication::Refused if is_anonymous => refused = Some(Disconnect::TokenRequired),
@@ -80,11 +81,11 @@ pub(super) fn claim(
     Ok(WebSocketClaim {
         head: Vec::new(),
         agreed,
-        message_bytes_max: config.bridge.max_message_size,
+        message_bytes_max: bridge.settings.max_message_size,
         record: Record {
-            format: formats.of(is_deflated),
+            format: bridge.formats.of(is_deflated),
             user: UserKey::of(&user),
-            session: Box::new(BridgeSession::new(&user, head, refused)),
+            session: Box::new(BridgeSession::new(bridge.clone(), &user, head, refused)),
             slot,
             lease: lease_of(shard, &authentication),
             quota: Quota::default(),

@@ -1,12 +1,13 @@
 //! The session of a WebSocket connection of the bridge protocol (docs/bridge.md).
 
-use super::{Inbound, put_error_frame};
-use crate::config::Duplicate;
+use std::sync::Arc;
+
+use super::logins::{AlreadyConnected, Login};
+use super::{Bridge, Duplicate, Inbound, put_error_frame};
 use crate::conn::{Flow, Session};
 use crate::engine::{Begin, Outcome};
 use crate::id::{PeerId, Priority};
 use crate::metrics::Limited;
-use crate::process::{AlreadyConnected, Login};
 use crate::shard::{Disconnect, PROBE_MS_MAX, Shard};
 use crate::topic;
 use crate::ws::Payload;
@@ -14,6 +15,7 @@ use crate::ws::Payload;
 /// The session of a WebSocket connection of the bridge protocol.
 #[derive(Debug)]
 pub(super) struct BridgeSession {
+    bridge: Arc<Bridge>,
     user: Box<str>,
     /// The entry in the table of connected users, while the connection has it.
     login: Option<Login>,
@@ -26,8 +28,14 @@ pub(super) struct BridgeSession {
 }
 
 impl BridgeSession {
-    pub(super) fn new(user: &str, head: Vec<u8>, refused: Option<Disconnect>) -> Self {
+    pub(super) fn new(
+        bridge: Arc<Bridge>,
+        user: &str,
+        head: Vec<u8>,
+        refused: Option<Disconnect>,
+    ) -> Self {
         Self {
+            bridge,
             user: user.into(),
             login: None,
             head,
@@ -38,12 +46,12 @@ impl BridgeSession {
 
     /// Enters the user into the table, or probes whether the connection that is there is alive.
     fn enter(&mut self, shard: &Shard, peer: PeerId) -> Flow {
-        let duplicate = shard.config.bridge.duplicate;
-        let per_user_max = match shard.config.events.max_connections_per_user {
+        let duplicate = self.bridge.settings.duplicate;
+        let per_user_max = match shard.config.clients.max_connections_per_user {
             0 => usize::MAX,
             max => max,
         };
-        let logins = &shard.process.logins;
+        let logins = &self.bridge.logins;
         match logins.enter(&self.user, (shard.id, peer), duplicate, per_user_max) {
             Ok((login, replaced)) => {
                 self.login = Some(login);

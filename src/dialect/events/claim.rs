@@ -38,7 +38,7 @@ pub(super) fn claim(
     let route = route(request.uri().path());
     let authentication = match route {
         EventsRoute::Demo => Authentication::Anonymous,
-        _ => admit(shard, request, address, config.events.auth_required)?,
+        _ => admit(shard, request, address, config.clients.auth_required)?,
     };
     let lease = lease_of(shard, &authentication);
     let (endpoint, client_id) = match route {
@@ -51,7 +51,7 @@ pub(super) fn claim(
     Ok(WebSocketClaim {
         head,
         agreed,
-        message_bytes_max: config.events.max_message_size,
+        message_bytes_max: config.clients.max_message_size,
         record: Record {
             format: formats.of(parameters.encoding, is_deflated),
             user: authentication.user(),
@@ -79,7 +79,7 @@ fn quota(shard: &Shard, mut seat: Seat, address: IpAddr, authentication: &Authen
     let user = identity.map(|identity| identity.user.as_str());
     let own = identity.and_then(|identity| identity.frames_per_minute());
     match seat.assign(address, user) {
-        Ok(()) => Quota::seated(seat, own.unwrap_or(shard.config.events.frames_per_minute)),
+        Ok(()) => Quota::seated(seat, own.unwrap_or(shard.config.clients.frames_per_minute)),
         Err(limit_reached) => Quota::over_limit(limit_reached),
     }
 }

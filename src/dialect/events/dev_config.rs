@@ -16,12 +16,12 @@ pub(super) async fn dev_config(Shared(state): Shared<Arc<State>>) -> Answer {
         return refuse(404, "Not Found", &[]);
     }
     let websocket = &config.websocket;
-    let demo = config.events.demo_enabled.then_some("/api/v1/ws/demo");
+    let demo = config.clients.demo_enabled.then_some("/api/v1/ws/demo");
     let body = serde_json::json!({
         "mode": config.mode.to_string(),
         "version": env!("CARGO_PKG_VERSION"),
-        "auth_required": config.events.auth_required,
-        "endpoint": config.events.endpoint,
+        "auth_required": config.clients.auth_required,
+        "endpoint": config.clients.endpoint,
         "endpoints": {
             "demo": demo,
             "dev": "/api/v1/ws/dev",
@@ -32,10 +32,10 @@ pub(super) async fn dev_config(Shared(state): Shared<Arc<State>>) -> Answer {
         },
         "formats": ["json", "msgpack"],
         "limits": {
-            "connections": config.events.max_connections,
-            "frames_per_minute": config.events.frames_per_minute,
-            "message_bytes": config.events.max_message_size,
-            "subscriptions": config.events.max_subscriptions,
+            "connections": config.clients.max_connections,
+            "frames_per_minute": config.clients.frames_per_minute,
+            "message_bytes": config.clients.max_message_size,
+            "subscriptions": config.clients.max_subscriptions,
             "batch_messages": BATCH_MESSAGES_MAX,
         },
         "ping_interval_seconds": websocket.ping_interval.as_secs_f64(),

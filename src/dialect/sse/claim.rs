@@ -2,19 +2,20 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_LENGTH, HeaderMap, RETRY_AFTER, TRANSFER_ENCODING};
 use hyper::{Method, Request};
 
+use super::Sse;
 use super::session::StreamSession;
 use crate::auth::Permissions;
 use crate::conn::{
-    Admission, Authentication, Quota, Record, admit, check_page, lease_of, refusal, take_seat,
-    take_slot,
+    Admission, Authentication, Quota, Record, StreamClaim, admit, check_page, lease_of, refusal,
+    take_seat, take_slot,
 };
 use crate::http::allow_page;
-use crate::id::FormatId;
 use crate::metrics::{Limited, Refused};
 use crate::process::LimitReached;
 use crate::shard::Shard;
@@ -24,11 +25,11 @@ use crate::topic::Selector;
 /// Admits a GET or HEAD request. A browser's EventSource does not reconnect after a refusal, as intended: it would be
 /// refused again.
 pub(super) fn claim(
-    format: FormatId,
+    sse: &Arc<Sse>,
     shard: &Rc<Shard>,
     request: &Request<Incoming>,
     address: IpAddr,
-) -> Admission<Record> {
+) -> Admission<StreamClaim> {
     let refuse = |status, why: &str| refusal(Refused::Handshake, status, why, &[]);
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let (why, allow) = ("Events are asked for with GET", [(ALLOW, "GET, HEAD")]);
@@ -42,14 +43,14 @@ pub(super) fn claim(
     check_page(shard, request, |status, why, headers| {
         Box::new(crate::http::refuse(status, why, headers))
     })?;
-    let authentication = admit(shard, request, address, config.events.auth_required)?;
+    let authentication = admit(shard, request, address, config.clients.auth_required)?;
     if matches!(authentication, Authentication::Refused) {
         return Err(refuse(401, "Invalid or expired token"));
     }
     let query = request.uri().query().unwrap_or("");
     let last_event_id = request.headers().get("last-event-id");
     let last_event_id = last_event_id.map(|value| value.as_bytes());
-    let wanted = EventsRequest::read(query, last_event_id, shard.config.sse.max_topics)
+    let wanted = EventsRequest::read(query, last_event_id, sse.settings.max_topics)
         .map_err(|error| refuse(400, &error.to_string()))?;
     let permissions = Permissions::new(config, authentication.identity());
     let may_read = |topic: &str| permissions.may_subscribe(&Selector::Topic(topic));
@@ -78,14 +79,18 @@ pub(super) fn claim(
     })?;
     let mut page = HeaderMap::new();
     allow_page(&config.http.cors_origins, request.headers(), &mut page);
-    Ok(Record {
-        format,
+    let record = Record {
+        format: sse.format,
         user: authentication.user(),
         lease: lease_of(shard, &authentication),
-        session: Box::new(StreamSession::new(config, user, wanted, page)),
+        session: Box::new(StreamSession::new(sse.clone(), config, user, wanted, page)),
         slot,
         // It sends no messages.
         quota: Quota::seated(seat, 0),
+    };
+    Ok(StreamClaim {
+        heartbeat: sse.settings.heartbeat,
+        record,
     })
 }
 

@@ -1,24 +1,34 @@
 //! The session of an SSE connection: opens the stream, reports its user's presence, and writes gaps.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use hyper::header::HeaderMap;
 
+use super::Sse;
 use crate::config::Config;
 use crate::conn::{Flow, Session};
 use crate::engine::{self, GapCause, Outcome};
 use crate::http::{event_stream_head, refuse_raw_with};
 use crate::id::{PeerId, Priority};
 use crate::shard::{Disconnect, Shard};
-use crate::sse::{EventsRequest, GapReason, StreamGap, put_gap};
+use crate::sse::{EventsRequest, GapReason, StreamGap, put_gap, put_retry};
 use crate::ws::Payload;
 
 /// The session of an SSE connection.
 #[derive(Debug)]
 pub(super) struct StreamSession {
-    /// The request, and the CORS headers of the response; `None` once the stream has begun.
-    opening: Option<Box<(EventsRequest, HeaderMap)>>,
+    /// What the stream begins with; `None` once the stream has begun.
+    opening: Option<Box<StreamOpening>>,
     presence: Option<Box<StreamPresence>>,
+}
+
+#[derive(Debug)]
+struct StreamOpening {
+    sse: Arc<Sse>,
+    request: EventsRequest,
+    /// The CORS headers of the response.
+    page: HeaderMap,
 }
 
 /// The topics in whose rosters the user of a stream is listed.
@@ -32,6 +42,7 @@ impl StreamSession {
     /// A stream of the topics of `request`. An authenticated user is listed in the rosters of those topics that keep
     /// presence; an anonymous stream is not, since it has no name that would be the same after a reconnect.
     pub(super) fn new(
+        sse: Arc<Sse>,
         config: &Config,
         user: Option<&str>,
         request: EventsRequest,
@@ -42,7 +53,7 @@ impl StreamSession {
         let topics: Box<[_]> = kept.cloned().collect();
         let user = user.filter(|_| !topics.is_empty());
         Self {
-            opening: Some(Box::new((request, page))),
+            opening: Some(Box::new(StreamOpening { sse, request, page })),
             presence: user.map(|user| {
                 let user = user.into();
                 Box::new(StreamPresence { user, topics })
@@ -53,9 +64,12 @@ impl StreamSession {
 
 impl Session for StreamSession {
     fn begin(&mut self, shard: &Shard, peer: PeerId) -> Flow {
-        let (request, page) = *self.opening.take().expect("a stream begins once");
+        let StreamOpening { sse, request, page } =
+            *self.opening.take().expect("a stream begins once");
         let now = SystemTime::now();
-        let head = event_stream_head(&page, now);
+        let mut head = event_stream_head(&page, now);
+        let seed = u64::from(peer.generation) << 16 | u64::from(shard.id.0);
+        put_retry(&mut head, sse.settings.retry, sse.cursors.draw(seed));
         if shard
             .engine(|engine| engine.open_stream(peer, &request, head))
             .is_err()

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{SILENCE, call, call_when_free, gateway, last, leave, more, user, wait_until};
 use crate::support::{Call, frame, metric};
+use fanfare::dialect::bridge::BridgeSettings;
 
 #[test]
 fn a_stream_is_chunked_and_has_the_headers_of_one() {
@@ -103,7 +104,7 @@ fn the_connection_of_a_caller_can_be_used_again() {
 #[test]
 fn no_answer_in_time_ends_the_stream_and_each_answer_starts_the_time_again() {
     let gateway = gateway(3, |config| {
-        config.bridge.response_timeout = Duration::from_secs(1);
+        config.section_mut::<BridgeSettings>().response_timeout = Duration::from_secs(1);
     });
     let id = json!("c0");
     let mut alice = user(gateway.address, "alice");
@@ -125,7 +126,7 @@ fn no_answer_in_time_ends_the_stream_and_each_answer_starts_the_time_again() {
 #[test]
 fn a_timeout_repeats_the_id_that_the_user_was_sent() {
     let gateway = gateway(1, |config| {
-        config.bridge.response_timeout = Duration::from_millis(50);
+        config.section_mut::<BridgeSettings>().response_timeout = Duration::from_millis(50);
     });
     let mut alice = user(gateway.address, "alice");
     for given in [
@@ -374,7 +375,7 @@ fn a_user_who_comes_back_in_time_answers() {
 #[test]
 fn a_user_who_leaves_does_not_end_the_stream_before_its_time() {
     let gateway = gateway(3, |config| {
-        config.bridge.response_timeout = Duration::from_millis(700);
+        config.section_mut::<BridgeSettings>().response_timeout = Duration::from_millis(700);
     });
     let alice = user(gateway.address, "alice");
     let mut call = call(gateway.address, "alice", &json!("c"));
@@ -437,7 +438,9 @@ fn many_callers_who_go_away_leave_nothing_behind() {
     const CALLS: usize = 40;
     for shards in [1, 3] {
         // As many as may wait at all.
-        let gateway = gateway(shards, |config| config.bridge.max_calls = CALLS);
+        let gateway = gateway(shards, |config| {
+            config.section_mut::<BridgeSettings>().max_calls = CALLS;
+        });
         let address = gateway.address;
         let mut alice = user(address, "alice");
         for _ in 0..5 {
@@ -472,7 +475,7 @@ fn wait_for_call(address: std::net::SocketAddr, id: &Value) -> Call {
 fn large_answers_arrive_whole_across_shards() {
     for shards in [1, 3] {
         let gateway = gateway(shards, |config| {
-            config.bridge.max_answer_bytes = 16 << 20;
+            config.section_mut::<BridgeSettings>().max_answer_bytes = 16 << 20;
         });
         for round in 0..2 {
             let (id, name) = (json!(round), format!("u{round}"));

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use fanfare::config::Duplicate;
+use fanfare::dialect::bridge::{BridgeSettings, Duplicate};
 use serde_json::json;
 
 use super::{
@@ -13,7 +13,9 @@ use super::{
 use crate::support::{Client, TestGateway, metric};
 
 fn with(shards: usize, duplicate: Duplicate) -> TestGateway {
-    gateway(shards, |config| config.bridge.duplicate = duplicate)
+    gateway(shards, |config| {
+        config.section_mut::<BridgeSettings>().duplicate = duplicate;
+    })
 }
 
 /// A push arrives at this connection, as the next thing.
@@ -234,7 +236,7 @@ fn a_newer_connection_takes_the_place_where_that_is_configured() {
 fn of_many_newer_connections_exactly_one_stays_and_all_others_are_told() {
     for shards in [1, 3] {
         let gateway = gateway(shards, |config| {
-            config.bridge.duplicate = Duplicate::Replace;
+            config.section_mut::<BridgeSettings>().duplicate = Duplicate::Replace;
             // These clients do not answer close frames.
             config.websocket.close_timeout = Duration::from_millis(100);
         });

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use fanfare::config::Mode;
+use fanfare::dialect::bridge::BridgeSettings;
 use serde_json::json;
 
 use super::{
@@ -14,7 +15,8 @@ use crate::support::{Client, TestGateway, metric};
 /// A gateway that takes a token to be somebody, and asks services for nothing else than a key.
 fn strict(mode: Mode, shards: usize) -> TestGateway {
     gateway_in(mode, shards, |config| {
-        config.bridge.api_key = fanfare::config::Secret::api_key(super::services::KEY);
+        config.section_mut::<BridgeSettings>().api_key =
+            fanfare::config::Secret::api_key(super::services::KEY);
         config.auth.max_failures_per_minute = 0;
     })
 }

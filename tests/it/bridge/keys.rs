@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{SILENCE, call, gateway, join, last, more, user};
 use crate::support::{Call, Client};
+use fanfare::dialect::bridge::BridgeSettings;
 
 /// Asks with the id as it is written, without a look at the answer's status.
 fn ask(address: SocketAddr, id: &str) -> Call {
@@ -159,7 +160,7 @@ fn an_id_is_free_as_soon_as_its_last_answer_has_come() {
 fn an_id_is_free_as_soon_as_its_stream_has_timed_out() {
     for shards in [1, 3] {
         let gateway = gateway(shards, |config| {
-            config.bridge.response_timeout = Duration::from_millis(10);
+            config.section_mut::<BridgeSettings>().response_timeout = Duration::from_millis(10);
         });
         let _alice = user(gateway.address, "alice");
         for _ in 0..100 {

@@ -6,13 +6,16 @@ use serde_json::{Value, json};
 
 use super::{call, closed, gateway, last, more, post, push, user, wait_until};
 use crate::support::{Call, Client, frame, metric, request};
+use fanfare::dialect::bridge::BridgeSettings;
 
 const NOBODY: &str = r#"{"user_id":"nobody","data":{}}"#;
 
 #[test]
 fn requests_of_an_address_are_counted() {
     for shards in [1, 3] {
-        let gateway = gateway(shards, |config| config.bridge.requests_per_minute = 9);
+        let gateway = gateway(shards, |config| {
+            config.section_mut::<BridgeSettings>().requests_per_minute = 9;
+        });
         let address = gateway.address;
         // All three, also those that are refused, on whichever shard.
         for _ in 0..3 {
@@ -46,7 +49,9 @@ fn requests_of_an_address_are_counted() {
 #[test]
 fn calls_that_wait_are_counted() {
     for shards in [1, 3] {
-        let gateway = gateway(shards, |config| config.bridge.max_calls = 3);
+        let gateway = gateway(shards, |config| {
+            config.section_mut::<BridgeSettings>().max_calls = 3;
+        });
         let address = gateway.address;
         let mut alice = user(address, "alice");
         let mut calls: Vec<_> = (0..3)
@@ -73,7 +78,9 @@ fn calls_that_wait_are_counted() {
 
 #[test]
 fn a_call_that_is_refused_takes_no_place() {
-    let gateway = gateway(3, |config| config.bridge.max_calls = 2);
+    let gateway = gateway(3, |config| {
+        config.section_mut::<BridgeSettings>().max_calls = 2;
+    });
     let address = gateway.address;
     let mut alice = user(address, "alice");
     let mut first = call(address, "alice", &json!("c"));
@@ -94,7 +101,9 @@ fn a_call_that_is_refused_takes_no_place() {
 #[test]
 fn a_caller_who_reads_too_slowly_is_cut_off_with_a_reason() {
     for shards in [1, 3] {
-        let gateway = gateway(shards, |config| config.bridge.max_answer_bytes = 100_000);
+        let gateway = gateway(shards, |config| {
+            config.section_mut::<BridgeSettings>().max_answer_bytes = 100_000;
+        });
         let address = gateway.address;
         let mut alice = user(address, "alice");
         let id = json!("c");
@@ -132,10 +141,10 @@ fn a_caller_who_reads_too_slowly_is_cut_off_with_a_reason() {
 #[test]
 fn the_paths_are_those_that_are_configured() {
     let gateway = gateway(3, |config| {
-        config.bridge.ws_path = "/live/users".to_owned();
-        config.bridge.push_path = "/in".to_owned();
-        config.bridge.batch_path = "/in/many".to_owned();
-        config.bridge.send_path = "/ask".to_owned();
+        config.section_mut::<BridgeSettings>().ws_path = "/live/users".to_owned();
+        config.section_mut::<BridgeSettings>().push_path = "/in".to_owned();
+        config.section_mut::<BridgeSettings>().batch_path = "/in/many".to_owned();
+        config.section_mut::<BridgeSettings>().send_path = "/ask".to_owned();
     });
     let address = gateway.address;
     let mut alice = Client::connect(address, "/live/users?user_id=alice");
@@ -166,7 +175,9 @@ fn the_paths_are_those_that_are_configured() {
 
 #[test]
 fn a_bridge_that_is_off_is_not_there() {
-    let gateway = gateway(1, |config| config.bridge.enabled = false);
+    let gateway = gateway(1, |config| {
+        config.section_mut::<BridgeSettings>().enabled = false;
+    });
     for path in ["/sse/push", "/sse/push/batch", "/sse/send"] {
         let response = post(gateway.address, path, NOBODY);
         assert_eq!(response.status, 404, "{path}");

@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 
 use super::{SILENCE, call, gateway, last, post, push, user};
 use crate::support::{Call, Client, metric};
+use fanfare::dialect::bridge::BridgeSettings;
 
 /// A gateway with some accounts besides those that are always public.
 fn with_accounts(shards: usize) -> crate::support::TestGateway {
     gateway(shards, |config| {
         let accounts = ["helpdesk", "ci_bot2", "help", "A_1"];
-        config.bridge.public_accounts = accounts.map(str::to_owned).into();
+        config.section_mut::<BridgeSettings>().public_accounts = accounts.map(str::to_owned).into();
     })
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use fanfare::config::{KeyHash, Mode, Secret};
+use fanfare::dialect::bridge::BridgeSettings;
 use serde_json::{Value, json};
 
 use super::{bearer, gateway_in, post_with, token};
@@ -50,7 +51,7 @@ fn check(gateway: &TestGateway, headers: &str, status: u16) {
 fn the_bridges_key_is_asked_for_in_each_mode() {
     for mode in [Mode::Demo, Mode::Dev, Mode::Prod] {
         let gateway = gateway_in(mode, 3, |config| {
-            config.bridge.api_key = Secret::api_key(KEY);
+            config.section_mut::<BridgeSettings>().api_key = Secret::api_key(KEY);
             config.auth.max_failures_per_minute = 0;
         });
         check(&gateway, "", 401);
@@ -94,7 +95,7 @@ fn in_prod_mode_services_show_a_key_or_a_service_token() {
             config.auth.api_keys = vec![KeyHash::parse(hash).unwrap()];
             config.auth.max_failures_per_minute = 0;
             if with_own_key {
-                config.bridge.api_key = Secret::api_key(KEY);
+                config.section_mut::<BridgeSettings>().api_key = Secret::api_key(KEY);
             }
         });
         check(&gateway, "", 401);
@@ -119,7 +120,7 @@ fn in_prod_mode_services_show_a_key_or_a_service_token() {
 fn the_whole_way_works_in_prod_mode() {
     for shards in [1, 3] {
         let gateway = gateway_in(Mode::Prod, shards, |config| {
-            config.bridge.api_key = Secret::api_key(KEY);
+            config.section_mut::<BridgeSettings>().api_key = Secret::api_key(KEY);
         });
         let path = format!("/ws?user_id=alice&token={}", token("alice", None));
         let mut alice = Client::connect(gateway.address, &path);
@@ -135,7 +136,7 @@ fn the_whole_way_works_in_prod_mode() {
 #[test]
 fn guessing_is_slowed_down() {
     let gateway = gateway_in(Mode::Demo, 1, |config| {
-        config.bridge.api_key = Secret::api_key(KEY);
+        config.section_mut::<BridgeSettings>().api_key = Secret::api_key(KEY);
         config.auth.max_failures_per_minute = 5;
     });
     let guess = "X-API-Key: guess\r\n";

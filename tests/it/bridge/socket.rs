@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{SILENCE, call, closed, gateway, last, push, push_message, refused, user};
 use crate::support::{Client, metric, request};
+use fanfare::dialect::bridge::BridgeSettings;
 
 #[test]
 fn nothing_is_said_before_something_is_pushed() {
@@ -372,7 +373,9 @@ fn text_that_is_not_utf_8_is_the_end() {
 #[test]
 fn a_message_over_the_limit_is_the_end() {
     for shards in [1, 3] {
-        let gateway = gateway(shards, |config| config.bridge.max_message_size = 2000);
+        let gateway = gateway(shards, |config| {
+            config.section_mut::<BridgeSettings>().max_message_size = 2000;
+        });
         let address = gateway.address;
         let mut alice = user(address, "alice");
         let mut call = call(address, "alice", &json!("c"));

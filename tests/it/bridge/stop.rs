@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{call, closed, gateway, more, user};
 use crate::support::{Call, Client, Process, frame};
+use fanfare::dialect::bridge::BridgeSettings;
 
 /// A stream that the end of the gateway ends: what was said before, an event that says why, and the
 /// last chunk.
@@ -89,7 +90,9 @@ fn a_stop_does_not_wait_for_answers() {
 
 #[test]
 fn a_caller_who_reads_nothing_does_not_hold_up_the_stop() {
-    let gateway = gateway(3, |config| config.bridge.max_answer_bytes = 64 << 20);
+    let gateway = gateway(3, |config| {
+        config.section_mut::<BridgeSettings>().max_answer_bytes = 64 << 20;
+    });
     let address = gateway.address;
     let mut alice = user(address, "alice");
     let _call = call(address, "alice", &json!("c"));

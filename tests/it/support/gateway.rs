@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fanfare::config::{Config, Mode};
+use fanfare::dialect::sections;
 use fanfare::server::Gateway;
 
 use super::Client;
@@ -43,7 +44,10 @@ impl TestGateway {
             true => toml.to_owned(),
             false => format!("mode = \"demo\"\n{toml}"),
         };
-        Self::of(Config::from_toml(&toml).expect("a good file"), change)
+        Self::of(
+            Config::from_toml_with(&toml, &sections(&[])).expect("a good file"),
+            change,
+        )
     }
 
     fn of(mut config: Config, change: impl FnOnce(&mut Config)) -> Self {

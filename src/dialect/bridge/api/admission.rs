@@ -4,16 +4,14 @@ use std::net::IpAddr;
 
 use axum::body::Bytes;
 use axum::extract::Request;
-use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue};
 
 use super::JSON;
-use crate::dialect::bridge::Invalid;
-use crate::http::{Rejection, respond, too_many};
+use crate::dialect::bridge::{Bridge, Invalid};
+use crate::http::{Rejection, may_post, refuse, respond, too_many};
 use crate::metrics::Limited;
-use crate::service::Service;
-use crate::service::State;
-use crate::service::{address_of, body_of};
+use crate::service::{Service, State, address_of, body_of};
 
 /// An admitted request.
 pub(super) struct Admitted {
@@ -27,11 +25,15 @@ pub(super) struct Admitted {
 ///
 /// # Errors
 /// The response that refuses the request.
-pub(super) async fn admit(state: &State, request: Request) -> Result<Admitted, Rejection> {
+pub(super) async fn admit(
+    bridge: &Bridge,
+    state: &State,
+    request: Request,
+) -> Result<Admitted, Rejection> {
     let address = address_of(&request);
     let headers = request.headers();
-    let service = state.check_bridge_service(headers, address)?;
-    count_request(state, address)?;
+    let service = check_service(bridge, state, headers, address)?;
+    count_request(bridge, state, address)?;
     let is_json = headers.get(CONTENT_TYPE).is_none_or(is_json);
     let body = body_of(state, request).await?;
     Ok(Admitted {
@@ -41,17 +43,35 @@ pub(super) async fn admit(state: &State, request: Request) -> Result<Admitted, R
     })
 }
 
+/// Checks that a request comes from a service: by `bridge.api_key` if configured, or by any service's credential where
+/// those are required. Where none is required, web pages of other origins are refused.
+fn check_service(
+    bridge: &Bridge,
+    state: &State,
+    headers: &HeaderMap,
+    address: IpAddr,
+) -> Result<Service, Rejection> {
+    if bridge.asks || !bridge.key.is_empty() {
+        return state.check_credential(headers, address, Some(&bridge.key), bridge.asks);
+    }
+    if !may_post(&state.config.http.cors_origins, headers) {
+        let why = "The page's origin is neither this host nor in http.cors_origins";
+        return Err(refuse(403, why, &[]).into());
+    }
+    Ok(state.without_credential(address))
+}
+
 /// Counts a request toward the rate limit of its address.
-fn count_request(state: &State, address: IpAddr) -> Result<(), Rejection> {
-    if state.config.bridge.requests_per_minute == 0 {
+fn count_request(bridge: &Bridge, state: &State, address: IpAddr) -> Result<(), Rejection> {
+    if bridge.settings.requests_per_minute == 0 {
         return Ok(());
     }
     let shard = &state.shard;
     shard.clock.refresh();
-    let (now, requests) = (shard.clock.now_ms(), &shard.process.bridge_requests);
+    let (now, requests) = (shard.clock.now_ms(), &bridge.requests);
     let taken = requests.take(requests.address(address), 1, now);
     taken.map_err(|over| {
-        shard.counters.limited(Limited::BridgeRequestsPerMinute);
+        shard.counters.limited(Limited::RequestsPerMinute);
         too_many("Rate limit exceeded", over.retry_after(now)).into()
     })
 }

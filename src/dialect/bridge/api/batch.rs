@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State as Shared};
+use axum::extract::Request;
 
 use super::admission::admit;
-use super::{JSON, note, order};
+use super::{BridgeHandle, JSON, note, order};
 use crate::dialect::bridge::{Invalid, Push};
 use crate::engine::PublishResult;
 use crate::http::{Answer, Rejection, respond};
@@ -20,10 +20,11 @@ const MESSAGES_PER_TURN: usize = 256;
 /// Publishes all messages of a batch, then waits for their results. One invalid message refuses the whole batch before
 /// anything is published.
 pub(super) async fn push_batch(
-    Shared(state): Shared<Arc<State>>,
+    bridge: BridgeHandle,
+    state: Arc<State>,
     request: Request,
 ) -> Result<Answer, Rejection> {
-    let admitted = admit(&state, request).await?;
+    let admitted = admit(&bridge, &state, request).await?;
     let pushes = Push::parse_batch(admitted.text(Invalid::unread_batch)?)?;
     count(&state, admitted.service.publisher, pushes.len())?;
     let mut begun = Vec::with_capacity(pushes.len());
@@ -34,7 +35,7 @@ pub(super) async fn push_batch(
         if index > 0 && index % MESSAGES_PER_TURN == 0 {
             tokio::task::yield_now().await;
         }
-        let Some(order) = order(&state, push, None, &mut frame) else {
+        let Some(order) = order(&bridge, &state, push, None, &mut frame) else {
             begun.push(None);
             continue;
         };

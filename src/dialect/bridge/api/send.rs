@@ -5,38 +5,43 @@ use std::future::ready;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State as Shared};
+use axum::extract::Request;
 use axum::http::Response;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use futures_util::stream::once;
 
 use super::admission::admit;
 use super::stream::AnswerStream;
-use super::{check_order, note, order, target};
+use super::{BridgeHandle, check_order, note, order, target};
 use crate::call::{Correlation, put_error_event};
 use crate::dialect::bridge::{Invalid, Push};
 use crate::http::{Answer, Rejection, refuse};
 use crate::metrics::Limited;
 use crate::service::State;
-use crate::shard::CallError;
+use crate::shard::{CallError, CallLimits};
 
 /// Pushes a message and streams its user's answers.
 pub(super) async fn send(
-    Shared(state): Shared<Arc<State>>,
+    bridge: BridgeHandle,
+    state: Arc<State>,
     request: Request,
 ) -> Result<Answer, Rejection> {
-    let admitted = admit(&state, request).await?;
+    let admitted = admit(&bridge, &state, request).await?;
     let push = Push::parse(admitted.text(Invalid::unread)?)?;
     let correlation = match push.correlation() {
         Some(correlation) => correlation,
         None => Correlation::generate(),
     };
+    let limits = CallLimits {
+        calls_max: bridge.settings.max_calls,
+        answer_bytes_max: bridge.settings.max_answer_bytes,
+    };
     // The call is registered before the message is published, so that no answer is missed.
-    let (key, user) = (correlation.key(), target(&state.config, &push));
-    let caller = state.shard.call(&key, user).await;
+    let (key, user) = (correlation.key(), target(&bridge, &push));
+    let caller = state.shard.call(&key, user, limits).await;
     let caller = caller.map_err(|why| refusal(&state, why))?;
     let mut frame = Vec::new();
-    let is_delivered = match order(&state, &push, Some(&correlation), &mut frame) {
+    let is_delivered = match order(&bridge, &state, &push, Some(&correlation), &mut frame) {
         Some(order) => {
             check_order(&state, &admitted.service, &order, 1)?;
             note(&state, order.put(&state).await?.members)
@@ -45,7 +50,7 @@ pub(super) async fn send(
     };
     if is_delivered {
         state.shard.counters.calls.add(1);
-        let timeout = state.config.bridge.response_timeout;
+        let timeout = bridge.settings.response_timeout;
         let stream = AnswerStream::new(caller, &correlation, timeout);
         return Ok(event_stream(Body::from_stream(stream)));
     }

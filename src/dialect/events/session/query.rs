@@ -114,7 +114,7 @@ impl EventsSession {
             "subscriptions" => json!({
                 "subscriptions": self.subscriptions.iter().collect::<Vec<_>>(),
                 "count": self.subscriptions.len(),
-                "limit": shard.config.events.max_subscriptions,
+                "limit": shard.config.clients.max_subscriptions,
             }),
             _ => return None,
         })

@@ -23,7 +23,7 @@ impl EventsSession {
         names: &[Cow<'_, str>],
         recover: &[Recover<'_>],
     ) {
-        let limit = shard.config.events.max_subscriptions;
+        let limit = shard.config.clients.max_subscriptions;
         if recover.len() > limit {
             let message = format!("At most {limit} topics can be recovered at once");
             let refusal = Refusal::new(id, "SUBSCRIPTION_LIMIT", message);

@@ -5,42 +5,35 @@
 
 use std::sync::Arc;
 
+use super::Duplicate;
 use crate::collections::HashMap;
-use crate::config::Duplicate;
-use crate::id::{PeerId, ShardId};
+use crate::id::AnyPeer;
+use crate::process::Locked;
 
 /// The connected users and their connections.
 #[derive(Debug)]
-pub struct Logins {
-    #[expect(
-        clippy::disallowed_types,
-        reason = "touched when a connection comes and goes, and by it alone"
-    )]
-    users: std::sync::Mutex<HashMap<Box<str>, Vec<Connection>>>,
+pub(super) struct Logins {
+    users: Locked<HashMap<Box<str>, Vec<AnyPeer>>>,
 }
-
-/// A connection of any shard.
-pub type Connection = (ShardId, PeerId);
 
 /// A user's connection in the table. Dropping it removes it.
 #[derive(Debug)]
-pub struct Login {
+pub(super) struct Login {
     logins: Arc<Logins>,
     user: Box<str>,
-    connection: Connection,
+    connection: AnyPeer,
 }
 
 /// The user is already connected by this connection, which stays.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct AlreadyConnected(pub Connection);
+pub(super) struct AlreadyConnected(pub(super) AnyPeer);
 
 /// The map is not shrunk below a capacity of four times as many users.
 const SPARSE_FROM: usize = 1024;
 
 impl Logins {
     /// An empty table.
-    #[must_use]
-    pub fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             users: Default::default(),
         })
@@ -51,14 +44,14 @@ impl Logins {
     ///
     /// # Errors
     /// Another connection of the user stays; the table is unchanged.
-    pub fn enter(
+    pub(super) fn enter(
         self: &Arc<Self>,
         user: &str,
-        connection: Connection,
+        connection: AnyPeer,
         duplicate: Duplicate,
         per_user_max: usize,
-    ) -> Result<(Login, Vec<Connection>), AlreadyConnected> {
-        let mut users = self.lock();
+    ) -> Result<(Login, Vec<AnyPeer>), AlreadyConnected> {
+        let mut users = self.users.lock();
         let connections = users.entry(user.into()).or_default();
         let replaced = match (duplicate, connections.first()) {
             (_, None) => Vec::new(),
@@ -78,31 +71,11 @@ impl Logins {
         };
         Ok((login, replaced))
     }
-
-    /// The number of connected users.
-    #[must_use]
-    pub fn users(&self) -> usize {
-        self.lock().len()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Box<str>, Vec<Connection>>> {
-        self.users
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-impl Login {
-    /// Its user.
-    #[must_use]
-    pub fn user(&self) -> &str {
-        &self.user
-    }
 }
 
 impl Drop for Login {
     fn drop(&mut self) {
-        let mut users = self.logins.lock();
+        let mut users = self.logins.users.lock();
         if let Some(connections) = users.get_mut(&self.user) {
             connections.retain(|other| *other != self.connection);
             if connections.is_empty() {
@@ -119,9 +92,9 @@ impl Drop for Login {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Slot;
+    use crate::id::{PeerId, ShardId, Slot};
 
-    fn connection(number: u32) -> Connection {
+    fn connection(number: u32) -> AnyPeer {
         let peer = PeerId {
             slot: Slot(number),
             generation: number,
@@ -139,9 +112,9 @@ mod tests {
             let refused = logins.enter("a", connection(number), Duplicate::Refuse, 9);
             assert_eq!(refused.unwrap_err(), AlreadyConnected(connection(1)));
         }
-        assert_eq!((first.user(), logins.users()), ("a", 1));
+        assert_eq!((&*first.user, logins.users.lock().len()), ("a", 1));
         drop(first);
-        assert_eq!(logins.users(), 0);
+        assert_eq!(logins.users.lock().len(), 0);
         assert!(
             logins
                 .enter("a", connection(5), Duplicate::Refuse, 9)
@@ -160,13 +133,13 @@ mod tests {
             .unwrap();
         assert_eq!(replaced, [connection(1)]);
         drop(first);
-        assert_eq!(logins.users(), 1);
+        assert_eq!(logins.users.lock().len(), 1);
         let (_third, replaced) = logins
             .enter("a", connection(3), Duplicate::Replace, 9)
             .unwrap();
         assert_eq!(replaced, [connection(2)]);
         drop(second);
-        assert_eq!(logins.users(), 1);
+        assert_eq!(logins.users.lock().len(), 1);
     }
 
     #[test]
@@ -182,8 +155,8 @@ mod tests {
         let third = logins.enter("a", connection(3), Duplicate::Allow, 2);
         assert_eq!(third.unwrap_err(), AlreadyConnected(connection(1)));
         drop(first);
-        assert_eq!(logins.users(), 1);
+        assert_eq!(logins.users.lock().len(), 1);
         drop(second);
-        assert_eq!(logins.users(), 0);
+        assert_eq!(logins.users.lock().len(), 0);
     }
 }

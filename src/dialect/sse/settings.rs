@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::kind::{Count, FlagKind, Maybe, Time};
-use super::secret::{Secret, SecretText};
-use super::section::section;
+use crate::config::kind::{Count, FlagKind, Maybe, Time};
+use crate::config::section::section;
+use crate::config::{SECRET, Secret, SectionRules};
 
 section! {
     /// Streams of Server-Sent Events. Tokens are asked for as events.auth_required says.
-    pub struct Sse(mode) {
+    pub struct SseSettings("sse", mode) {
         /// Whether /api/v1/sse exists.
         enabled: bool = true, FlagKind;
         /// Topics of one stream. Beyond it: status 400.
@@ -20,6 +20,8 @@ section! {
         heartbeat: Duration = Duration::from_secs(15), Time(Duration::from_millis(100)..=Duration::from_hours(1));
         /// The secret that signs cursors (event ids), at least 32 bytes. Without it cursors are signed
         /// with what follows from auth.jwt_secret; without that, they hold for this process only.
-        cursor_secret: Option<Secret> = None, Maybe(SecretText);
+        cursor_secret: Option<Secret> = None, Maybe(SECRET);
     }
 }
+
+impl SectionRules for SseSettings {}

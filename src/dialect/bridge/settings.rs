@@ -3,34 +3,29 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::Config;
-use super::error::Problem;
-use super::kind::{Choice, Count, FlagKind, Kind, Maybe, OneOf, Parsed, Size, Time};
-use super::mode::Mode;
-use super::raw::RawValue;
-use super::secret::{ApiKeyText, Secret};
-use super::section::section;
-use super::size::{KIB, MIB};
+use crate::config::kind::{Choice, Count, FlagKind, Kind, Maybe, OneOf, Parsed, Size, Time};
+use crate::config::section::section;
+use crate::config::{API_KEY, KIB, MIB, Mode, Problem, RawValue, Secret, SectionRules};
 
 section! {
     /// The bridge: services push and ask over HTTP, users receive and answer over WebSocket.
-    pub struct Bridge(mode) {
+    pub struct BridgeSettings("bridge", mode) {
         /// Whether the paths below exist.
         enabled: bool = true, FlagKind;
         /// Whether users prove with a token who they are, and services with a key or a token that they
         /// are services. In prod mode they always do; if not, whoever says a user's name is that user.
-        auth_required: bool = mode == Mode::Prod, FlagKind;
+        auth_required: bool = mode == Mode::Prod, FlagKind, Flag "WS_AUTH_REQUIRED";
         /// The path that users connect to, as /ws?user_id=alice.
-        ws_path: String = "/ws".to_owned(), PATH;
+        ws_path: String = "/ws".to_owned(), PATH, AsKey "WS_PATH";
         /// The path that a message for one user is posted to.
-        push_path: String = "/sse/push".to_owned(), PATH;
+        push_path: String = "/sse/push".to_owned(), PATH, AsKey "SSE_PATH";
         /// The path that messages for many users are posted to.
-        batch_path: String = "/sse/push/batch".to_owned(), PATH;
+        batch_path: String = "/sse/push/batch".to_owned(), PATH, AsKey "SSE_BATCH_PATH";
         /// The path that a question is posted to; the user's answers are the stream that comes back.
         send_path: String = "/sse/send".to_owned(), PATH;
         /// Accounts that take over a message whose text mentions them, as @helpdesk. ci_bot, email_bot,
         /// notification_bot and system_bot always do; these do besides.
-        public_accounts: BTreeSet<String> = BTreeSet::new(), Accounts;
+        public_accounts: BTreeSet<String> = BTreeSet::new(), Accounts, AsKey "PUBLIC_ACCOUNTS";
         /// A second connection of a user: "refuse": closed with 1008, the first stays, if it answers a
         /// ping within 2 s; "replace": the first is closed with 1008; "allow": both stay, and both
         /// receive.
@@ -38,16 +33,16 @@ section! {
         /// How long a question waits for its first answer, and after each for the next one. Then its
         /// stream ends with an error event.
         response_timeout: Duration = Duration::from_secs(30),
-            Time(Duration::from_millis(10)..=Duration::from_hours(1));
+            Time(Duration::from_millis(10)..=Duration::from_hours(1)), Seconds "SSE_RESPONSE_TIMEOUT";
         /// Payload bytes of a message from a user. Beyond it: closed with 1009.
-        max_message_size: usize = MIB, Size(KIB..=64 * MIB);
+        max_message_size: usize = MIB, Size(KIB..=64 * MIB), Bytes "WS_MAX_MESSAGE_SIZE";
         /// A key that services may post to the bridge with, as "Authorization: Bearer" or "X-API-Key",
         /// besides those of auth.api_keys; and must, where auth_required is false and nothing else is
         /// asked for. Better kept in the environment as SSE_API_KEY.
-        api_key: Option<Secret> = None, Maybe(ApiKeyText);
+        api_key: Option<Secret> = None, Maybe(API_KEY), AsKey "SSE_API_KEY";
         /// Requests that an address may post to the bridge in a minute; 0: no limit. Beyond it: status
         /// 429 with Retry-After.
-        requests_per_minute: u32 = 0, Count(0..=REQUESTS_MAX);
+        requests_per_minute: u32 = 0, Count(0..=REQUESTS_MAX), AsKey "SSE_RATE_LIMIT";
         /// Questions of the process that wait for answers. Beyond it: status 503 with Retry-After.
         max_calls: usize = 10_000, Count(1..=10_000_000);
         /// Bytes of answers that wait for one caller to read them. Beyond it the stream ends with an
@@ -56,14 +51,12 @@ section! {
     }
 }
 
-impl Config {
-    /// Whether the bridge requires credentials, as it always does in prod mode.
-    pub fn bridge_asks(&self) -> bool {
-        self.bridge.auth_required || self.mode == Mode::Prod
+impl BridgeSettings {
+    /// Whether credentials are required, as they always are in prod mode.
+    pub(super) fn asks(&self, mode: Mode) -> bool {
+        self.auth_required || mode == Mode::Prod
     }
-}
 
-impl Bridge {
     /// Whether a message that mentions `account` goes there instead.
     ///
     /// Cost: a search in a sorted set; no allocation.
@@ -80,9 +73,19 @@ impl Bridge {
             ("bridge.send_path", &self.send_path),
         ]
     }
+}
 
-    /// Every rule that the paths break: a path has one meaning.
-    pub(super) fn broken_rules(&self) -> Vec<Problem> {
+impl SectionRules for BridgeSettings {
+    fn open_endpoints(&self, mode: Mode) -> Vec<&'static str> {
+        let is_open = self.enabled && !self.asks(mode);
+        is_open
+            .then_some("bridge.auth_required = false")
+            .into_iter()
+            .collect()
+    }
+
+    /// A path has one meaning.
+    fn broken_rules(&self) -> Vec<Problem> {
         let paths = self.paths();
         let mut problems = Vec::new();
         for (at, (key, path)) in paths.into_iter().enumerate() {
@@ -215,14 +218,156 @@ const REQUESTS_MAX: u64 = 10_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Mode;
-    use crate::config::section::Section;
+    use crate::config::{Config, ConfigError, MakeSection, Section, Sources};
 
     #[track_caller]
     fn check(key: &str, word: &str, accepted: bool) {
-        let mut bridge = Bridge::for_mode(Mode::Prod);
+        let mut bridge = BridgeSettings::for_mode(Mode::Prod);
         let result = bridge.set(key, RawValue::Word(word));
         assert_eq!(result.is_ok(), accepted, "{key} = {word:?}");
+    }
+
+    fn sections() -> Vec<MakeSection> {
+        vec![BridgeSettings::make]
+    }
+
+    /// The settings that these keys make of those of demo mode.
+    fn read(keys: &str) -> Result<BridgeSettings, ConfigError> {
+        let text = format!("mode = \"demo\"\n[bridge]\n{keys}");
+        Config::from_toml_with(&text, &sections()).map(|config| config.section())
+    }
+
+    /// The settings that this variable makes of those of demo mode.
+    fn from_variable(name: &str, value: &str) -> Result<BridgeSettings, ConfigError> {
+        let sources = Sources {
+            env: [("FANFARE_MODE", "demo"), (name, value)]
+                .map(|(name, value)| (name.into(), value.into()))
+                .into(),
+            sections: sections(),
+            ..Sources::default()
+        };
+        sources.values().map(|config| config.section())
+    }
+
+    #[test]
+    fn each_common_variable_sets_its_key() {
+        let meanings = [
+            ("WS_AUTH_REQUIRED", "yes", "auth_required", "true"),
+            ("WS_PATH", "/socket", "ws_path", "\"/socket\""),
+            ("SSE_PATH", "/push", "push_path", "\"/push\""),
+            ("SSE_BATCH_PATH", "/push/all", "batch_path", "\"/push/all\""),
+            (
+                "PUBLIC_ACCOUNTS",
+                " helpdesk ,, ops_1,",
+                "public_accounts",
+                "[\"helpdesk\", \"ops_1\"]",
+            ),
+            (
+                "SSE_RESPONSE_TIMEOUT",
+                "2.25",
+                "response_timeout",
+                "\"2250ms\"",
+            ),
+            (
+                "WS_MAX_MESSAGE_SIZE",
+                "2048",
+                "max_message_size",
+                "\"2KiB\"",
+            ),
+            ("SSE_API_KEY", "0123456789abcdef", "api_key", "\"(hidden)\""),
+            ("SSE_RATE_LIMIT", "60", "requests_per_minute", "60"),
+        ];
+        for (name, value, key, expected) in meanings {
+            let settings = from_variable(name, value).unwrap();
+            assert_eq!(settings.show(key).as_deref(), Some(expected), "{name}");
+        }
+        let keys = BridgeSettings::for_mode(Mode::Prod).keys();
+        let aliases = keys.iter().flat_map(|key| key.aliases);
+        let aliases: Vec<_> = aliases.map(|(name, _)| *name).collect();
+        assert_eq!(aliases, meanings.map(|(name, ..)| name));
+    }
+
+    #[test]
+    fn a_wrong_variable_is_told_as_it_was_written() {
+        let wrong = |name: &str, value: &str, message: &str| {
+            let error = from_variable(name, value).unwrap_err();
+            assert_eq!(error.to_string(), message);
+        };
+        wrong(
+            "SSE_RESPONSE_TIMEOUT",
+            "soon",
+            "SSE_RESPONSE_TIMEOUT: `bridge.response_timeout` cannot be \"soon\"; accepted: seconds, as 30 or 0.5, or a \
+             duration with its unit (us, ms, s, m, h) from \"10ms\" to \"1h\"",
+        );
+        wrong(
+            "WS_MAX_MESSAGE_SIZE",
+            "100",
+            "WS_MAX_MESSAGE_SIZE: `bridge.max_message_size` cannot be \"100\"; accepted: a number of bytes, or a size with \
+             its unit (B, KiB, MiB, GiB) from \"1KiB\" to \"64MiB\"",
+        );
+        wrong(
+            "PUBLIC_ACCOUNTS",
+            "help-desk",
+            "PUBLIC_ACCOUNTS: `bridge.public_accounts` cannot be \"help-desk\"; accepted: a list of at most 10000 accounts, \
+             each 1 to 128 letters, digits and _: an @ mentions no others",
+        );
+        wrong(
+            "WS_PATH",
+            "/a b",
+            "WS_PATH: `bridge.ws_path` cannot be \"/a b\"; accepted: a path of 2 to 128 bytes, as \"/ws\": / and letters, \
+             digits or -._~, without an empty, . or .. part and without / at its end",
+        );
+        wrong(
+            "SSE_API_KEY",
+            "hunter2",
+            "SSE_API_KEY: `bridge.api_key` cannot be the value given (not shown); accepted: 16 to 1024 visible ASCII \
+             characters, as printed by `openssl rand -hex 32`",
+        );
+        wrong(
+            "SSE_RATE_LIMIT",
+            "-1",
+            "SSE_RATE_LIMIT: `bridge.requests_per_minute` cannot be \"-1\"; accepted: a whole number from 0 to 10000000",
+        );
+    }
+
+    #[test]
+    fn a_path_of_the_bridge_has_one_meaning() {
+        for (file, message) in [
+            (
+                "ws_path = \"/api/v1/ws\"",
+                "`bridge.ws_path` is \"/api/v1/ws\", and `/api` with all that is below it belongs to other endpoints of \
+                 the gateway: choose another path",
+            ),
+            (
+                "push_path = \"/metrics\"",
+                "`bridge.push_path` is \"/metrics\", and `/metrics` with all that is below it belongs to other endpoints \
+                 of the gateway: choose another path",
+            ),
+            (
+                "send_path = \"/sse/push\"",
+                "`bridge.push_path` and `bridge.send_path` are both \"/sse/push\": choose different paths",
+            ),
+        ] {
+            assert_eq!(read(file).unwrap_err().to_string(), message);
+        }
+        for taken in [
+            "/health/live",
+            "/docs",
+            "/openapi.json",
+            "/debug/echo",
+            "/auth/x",
+            "/wse",
+            "/active-users",
+            "/static/a.js",
+        ] {
+            let error = read(&format!("batch_path = \"{taken}\"")).unwrap_err();
+            assert!(
+                matches!(error.problems[..], [Problem::PathTaken { .. }]),
+                "{error}"
+            );
+        }
+        let free = "ws_path = \"/healthy\"\npush_path = \"/apis/push\"\nsend_path = \"/API/x\"";
+        assert_eq!(read(free).unwrap().ws_path, "/healthy");
     }
 
     #[test]
@@ -261,13 +406,13 @@ mod tests {
 
     #[test]
     fn an_account_between_quotes_is_not_nothing() {
-        let error = Config::from_toml("mode = \"demo\"\n[bridge]\npublic_accounts = [\"\"]");
+        let error = read("public_accounts = [\"\"]");
         assert!(error.is_err());
     }
 
     #[test]
     fn four_accounts_are_always_public() {
-        let mut bridge = Bridge::for_mode(Mode::Prod);
+        let mut bridge = BridgeSettings::for_mode(Mode::Prod);
         bridge
             .set("public_accounts", RawValue::Word("helpdesk,ci_bot"))
             .unwrap();

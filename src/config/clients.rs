@@ -1,20 +1,25 @@
-//! `[events]`: who may use the events protocol, and how much of it.
+//! `[events]`: who may connect and publish, and how much.
+//!
+//! The section is named for the first protocol that it was for. By now all protocols read most of it: access and limits of
+//! streams of events, of publishing over HTTP and, in part, of the bridge. `demo_enabled`, `endpoint` and
+//! `max_subscriptions` are the events protocol's alone; they stay here, since a section with two owners costs more than
+//! three keys that one protocol reads.
 
 use super::Access;
 use super::kind::{Count, FlagKind, OneOf, Parsed, Size};
 use super::mode::Mode;
-use super::section::section;
+use super::section::{SectionRules, section};
 use super::size::{KIB, MIB};
 
 section! {
     /// Who may use the events protocol, and how much of it.
-    pub struct Events(mode) {
+    pub struct ClientLimits("events", mode) {
         /// Whether /api/v1/ws, /api/v1/ws/dev and POST /api/v1/events ask for a token.
-        auth_required: bool = mode != Mode::Demo, FlagKind;
+        auth_required: bool = mode != Mode::Demo, FlagKind, Flag "WS_AUTH_REQUIRED";
         /// Whether /api/v1/ws/demo exists. It never asks for a token.
-        demo_enabled: bool = mode != Mode::Prod, FlagKind;
+        demo_enabled: bool = mode != Mode::Prod, FlagKind, Flag "WS_DEMO_ENABLED";
         /// The path that clients which are not told another one connect to.
-        endpoint: String = default_endpoint(mode).to_owned(), ENDPOINT;
+        endpoint: String = default_endpoint(mode).to_owned(), ENDPOINT, AsKey "WS_ENDPOINT";
         /// Payload bytes of a message from a client. Beyond it: closed with 1009.
         max_message_size: usize = 64 * KIB, Size(KIB..=64 * MIB);
         /// Subscriptions of one connection, of which 1,000 may be patterns. Beyond it: error SUBSCRIPTION_LIMIT.
@@ -42,13 +47,21 @@ section! {
         publishes_per_minute: u32 = 0, Count(0..=FRAMES_MAX);
         /// Open connections to all endpoints of the protocol; 0: no limit but server.max_connections.
         /// Beyond it: status 503 with Retry-After, before the upgrade.
-        max_connections: usize = in_prod(mode, 1000), Count(0..=100_000_000);
+        max_connections: usize = in_prod(mode, 1000), Count(0..=100_000_000), AsKey "WS_MAX_CONNECTIONS";
         /// Open connections of one user, whom a token names; 0: no limit. Beyond it: error
         /// CONNECTION_LIMIT_EXCEEDED, and the connection is closed with 1008.
         max_connections_per_user: usize = in_prod(mode, 5), Count(0..=100_000_000);
         /// Open connections of one address, an IPv6 network of 64 bits being one; 0: no limit. Beyond
         /// it: as max_connections_per_user.
         max_connections_per_ip: usize = in_prod(mode, 20), Count(0..=100_000_000);
+    }
+}
+
+impl SectionRules for ClientLimits {
+    fn open_endpoints(&self, _: Mode) -> Vec<&'static str> {
+        let open = (!self.auth_required).then_some("events.auth_required = false");
+        let demo = self.demo_enabled.then_some("events.demo_enabled = true");
+        open.into_iter().chain(demo).collect()
     }
 }
 

@@ -1,0 +1,14 @@
+//! The one lock that shards share state behind.
+
+/// State that is touched when a connection comes or goes, or once for an HTTP request, and never for a message.
+#[expect(clippy::disallowed_types, reason = "no message waits for it")]
+#[derive(Default, Debug)]
+pub struct Locked<T>(std::sync::Mutex<T>);
+
+impl<T> Locked<T> {
+    /// The state, also after a panic of a thread that had it: what is kept here holds after every statement.
+    pub fn lock(&self) -> std::sync::MutexGuard<'_, T> {
+        let state = self.0.lock();
+        state.unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
