@@ -9,6 +9,7 @@
 //! here; each protocol registers its own (`dialect/<name>/settings.rs`).
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::io;
 
 mod access;
@@ -102,9 +103,12 @@ impl Config {
     }
 
     /// The same with the sections that `registered` makes.
+    ///
+    /// # Panics
+    /// Two sections have one name.
     pub fn with_sections(mode: Mode, registered: &[MakeSection]) -> Self {
         let (hub, clients) = (Hub::for_mode(mode), ClientLimits::for_mode(mode));
-        Self {
+        let config = Self {
             mode,
             server: Server::for_mode(mode),
             http: Http::for_mode(mode),
@@ -116,7 +120,11 @@ impl Config {
             debug: Debug::for_mode(mode),
             log: Log::for_mode(mode),
             registered: registered.iter().map(|make| make(mode)).collect(),
-        }
+        };
+        let names: BTreeSet<_> = config.sections().map(Section::name).collect();
+        let is_each_own = names.len() == config.sections().count();
+        assert!(is_each_own, "a section has the name of another: {names:?}");
+        config
     }
 
     /// The defaults of the same mode and sections.

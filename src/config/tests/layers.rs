@@ -184,3 +184,26 @@ fn every_key_can_be_set_by_its_variable() {
         }
     }
 }
+
+#[test]
+fn a_section_that_is_not_registered_has_the_defaults_of_the_mode() {
+    let mut config = Config::for_mode(Mode::Prod);
+    assert!(config.section::<Toy>().auth_required);
+    config.section_mut::<Toy>().auth_required = false;
+    config.section_mut::<Toy>().size = KIB;
+    let toy = config.section::<Toy>();
+    assert_eq!((toy.auth_required, toy.size), (false, KIB));
+    assert_eq!(config.clone(), config);
+    assert_ne!(Config::with_sections(Mode::Prod, TOYS), config);
+    assert!(
+        config
+            .differences()
+            .contains("[toy]\nauth_required = false\nsize = \"1KiB\"\n")
+    );
+}
+
+#[test]
+#[should_panic(expected = "a section has the name of another")]
+fn a_registered_section_has_a_name_of_its_own() {
+    Config::with_sections(Mode::Prod, &[Toy::make, Toy::make]);
+}
