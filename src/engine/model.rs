@@ -37,7 +37,7 @@ use seen::Seen;
 use shrink::shortest;
 
 /// Seeds of an ordinary test run.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 2000;
 
 fn variable(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;

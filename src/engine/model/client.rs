@@ -327,11 +327,6 @@ impl View {
         self.tracks.get(name)?.last()
     }
 
-    /// Whether all that was received are whole frames.
-    pub(super) fn is_between_frames(&self) -> bool {
-        self.buffer.is_empty()
-    }
-
     /// Whether a frame is incomplete.
     pub(super) fn is_cut(&self) -> bool {
         !self.buffer.is_empty()

@@ -333,7 +333,7 @@ impl Maker {
 /// Generates one operation.
 type Make = fn(&mut Maker) -> Op;
 
-const RECOVERS: [Recover; 11] = [
+const RECOVERS: [Recover; 14] = [
     Recover::Nothing,
     Recover::Nothing,
     Recover::Nothing,
@@ -342,6 +342,9 @@ const RECOVERS: [Recover; 11] = [
     Recover::Stored,
     Recover::Stored,
     Recover::Ahead,
+    Recover::Restarted,
+    Recover::Restarted,
+    Recover::Restarted,
     Recover::Restarted,
     Recover::Ago,
     Recover::Ago,

@@ -184,11 +184,7 @@ impl World {
             }
             Outcome::Position(id) => self.send(client, &id),
             Outcome::Reformatted(_) => {
-                let frames = self.connection(client).view.is_between_frames();
-                self.oracle.seen.note(match frames {
-                    true => Thing::Reformatted,
-                    false => Thing::ReformattedLate,
-                });
+                self.oracle.seen.note(Thing::Reformatted);
                 self.nodes[node].engine.send_reformatted(peer, b"F\n");
             }
             Outcome::Slow | Outcome::Gone => {

@@ -53,10 +53,9 @@ pub(super) enum Thing {
     PatternForgotten,
     Skipped,
     Reformatted,
-    ReformattedLate,
 }
 
-const COUNT: usize = Thing::ReformattedLate as usize + 1;
+const COUNT: usize = Thing::Reformatted as usize + 1;
 
 /// How often each case occurred.
 #[derive(Clone, Debug)]
@@ -139,5 +138,4 @@ const ALL: [Thing; COUNT] = [
     Thing::PatternForgotten,
     Thing::Skipped,
     Thing::Reformatted,
-    Thing::ReformattedLate,
 ];
