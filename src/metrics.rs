@@ -17,6 +17,6 @@ pub(crate) use counters::reasons;
 pub use counters::{Counters, Gauge, Limited, Refused};
 pub use histogram::Histogram;
 pub use log_lines::{log_lines_lost, lose_log_line};
-pub use registered::{CounterId, CounterRegistry};
+pub use registered::{CounterId, CounterRegistry, END_REASONS_MAX, EndReason};
 pub use render::{render_json, render_prometheus};
 pub use totals::Totals;

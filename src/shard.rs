@@ -30,7 +30,7 @@ use std::time::Duration;
 pub use answers::{CallError, CallLimits, Caller, CallerEvent, CountedPublish, PendingOutcome};
 pub use clock::Clock;
 pub use directory::{ConnectionInfo, ConnectionPage, ConnectionUser, SubscriptionPage};
-pub use disconnect::Disconnect;
+pub use disconnect::{CloseCause, Disconnect};
 pub use exchange::Note;
 pub use handle::Handle;
 pub use life::Deadlines;
@@ -237,13 +237,13 @@ impl Shard {
 
     /// Begins to close a connection: queues the close frame as its last frame. An SSE connection just ends.
     pub fn begin_close(&self, peer: PeerId, why: Disconnect) {
-        self.counters.disconnects[why.index()].add(1);
+        self.counters.disconnects[why.counter()].add(1);
         self.open(peer);
         let mut core = self.core.borrow_mut();
         let Core { engine, links, .. } = &mut *core;
         if let Some(link) = links.get(peer) {
             let mut codec = self.buffers.codec.borrow_mut();
-            let last = match (link.transport, why.close()) {
+            let last = match (link.transport, why.close(&self.process.registered)) {
                 (Transport::WebSocket { .. }, Some((code, reason))) => codec.close(code, reason),
                 // SSE has no close frame.
                 _ => b"",

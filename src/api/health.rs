@@ -68,11 +68,12 @@ pub(super) async fn metrics(
     let uptime = state.started.elapsed().as_secs_f64();
     state.process.update_gauges();
     let (counters, registered) = (&state.process.counters, &state.process.registered);
+    let ends = Disconnect::labels(registered);
     let mut answer = if wants_text(query.as_deref().unwrap_or(""), &headers) {
-        let text = render_prometheus(counters, registered, &Disconnect::LABELS, uptime);
+        let text = render_prometheus(counters, registered, &ends, uptime);
         respond(200, TEXT, text)
     } else {
-        let json = render_json(counters, registered, &Disconnect::LABELS, uptime);
+        let json = render_json(counters, registered, &ends, uptime);
         respond(200, JSON, json)
     };
     let vary = HeaderValue::from_static("Accept");

@@ -136,7 +136,7 @@ impl Connection {
         if self.phase == ConnectionPhase::Open {
             self.phase = ConnectionPhase::Shut;
             self.with_session(|session, shard, peer| session.end(shard, peer));
-            self.shard.counters.disconnects[why.index()].add(1);
+            self.shard.counters.disconnects[why.counter()].add(1);
         }
     }
 }

@@ -171,7 +171,7 @@ impl Future for WebSocketDriver {
         loop {
             let Connection { shard, peer, .. } = &this.connection;
             if let Some(why) = shard.take_disconnect(*peer, cx.waker()) {
-                if why.close().is_none() {
+                if why.close(&shard.process.registered).is_none() {
                     this.connection.note_end(why);
                     return Poll::Ready(());
                 }

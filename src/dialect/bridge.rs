@@ -34,9 +34,10 @@ use hyper::body::Incoming;
 use crate::auth::ApiKeys;
 use crate::config::Config;
 use crate::conn::{Admission, Claimed, Dialect, Registry, Route};
+use crate::metrics::CounterRegistry;
 use crate::process::Publishers;
 use crate::service::Endpoint;
-use crate::shard::Shard;
+use crate::shard::{Disconnect, Shard};
 use logins::Logins;
 
 /// The bridge protocol: what all shards of the process share of it.
@@ -52,10 +53,33 @@ pub struct Bridge {
     requests: Publishers,
     /// The connected users.
     logins: Arc<Logins>,
+    causes: CloseCauses,
+}
+
+/// Why the protocol closes connections, beside the reasons that all protocols have.
+#[derive(Debug)]
+struct CloseCauses {
+    /// The user is connected already.
+    duplicate: Disconnect,
+    /// A newer connection of the user replaces this one.
+    replaced: Disconnect,
+    /// A token is required for this user, or by the configuration.
+    token_required: Disconnect,
+}
+
+impl CloseCauses {
+    fn register(counters: &mut CounterRegistry) -> Self {
+        let mut cause = |label, text| Disconnect::register(counters, label, (1008, text));
+        Self {
+            duplicate: cause("duplicate", "User already connected"),
+            replaced: cause("replaced", "Replaced by new connection"),
+            token_required: cause("token_required", "Authentication required"),
+        }
+    }
 }
 
 impl Bridge {
-    /// Registers the protocol's formats.
+    /// Registers the protocol's formats and close causes.
     pub fn register(config: &Config, registry: &mut Registry) -> Box<dyn Dialect> {
         let settings: BridgeSettings = config.section();
         Box::new(Arc::new(Self {
@@ -64,6 +88,7 @@ impl Bridge {
             key: ApiKeys::only(settings.api_key.as_ref()),
             requests: Publishers::new(settings.requests_per_minute),
             logins: Logins::new(),
+            causes: CloseCauses::register(&mut registry.counters),
             settings,
         }))
     }

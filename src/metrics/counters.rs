@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::counter::Counter;
 use super::histogram::Histogram;
-use super::registered::{CounterId, CounterRegistry};
+use super::registered::{CounterId, CounterRegistry, END_REASONS_MAX};
 
 /// A number that is set.
 #[derive(Debug, Default)]
@@ -155,7 +155,7 @@ macro_rules! define_counters {
             /// Times a limit was exceeded, by [`Limited`].
             pub limited: [Counter; Limited::LABELS.len()],
             /// Connections that ended, by reason.
-            pub disconnects: [Counter; 18],
+            pub disconnects: [Counter; END_REASONS_MAX],
             /// Sizes of clients' messages, in bytes.
             pub message_sizes: Histogram<8>,
             /// Time for one flush, in seconds.
@@ -229,7 +229,11 @@ impl Counters {
     /// Counters with those that protocols have registered.
     pub fn with(registry: &CounterRegistry) -> Self {
         Self {
-            registered: registry.0.iter().map(|_| Counter::default()).collect(),
+            registered: registry
+                .counters
+                .iter()
+                .map(|_| Counter::default())
+                .collect(),
             ..Self::default()
         }
     }

@@ -1,17 +1,57 @@
-//! Counters that protocols register.
+//! What protocols register: counters, and reasons for which connections end.
 
 /// A counter that a protocol has registered, the same on all shards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CounterId(pub(super) usize);
 
-/// The registered counters by number: the name in `/metrics`, and what it counts.
+/// What protocols count.
 #[derive(Default, Debug)]
-pub struct CounterRegistry(pub(super) Vec<(&'static str, &'static str)>);
+pub struct CounterRegistry {
+    /// The counters by number: the name in `/metrics`, and what it counts.
+    pub(super) counters: Vec<(&'static str, &'static str)>,
+    /// Reasons for which connections end, behind those of all protocols.
+    ends: Vec<EndReason>,
+}
+
+/// A reason for which a protocol ends connections.
+#[derive(Clone, Copy, Debug)]
+pub struct EndReason {
+    /// Its label in `/metrics`.
+    pub label: &'static str,
+    /// The close code that is sent (RFC 6455 section 7.4).
+    pub code: u16,
+    /// The text that is sent with it.
+    pub text: &'static str,
+}
+
+/// Reasons for which connections end, of all protocols together.
+pub const END_REASONS_MAX: usize = 32;
 
 impl CounterRegistry {
     /// Registers the counter `name`, which by custom ends in `_total`; `help` says what it counts.
     pub fn register(&mut self, name: &'static str, help: &'static str) -> CounterId {
-        self.0.push((name, help));
-        CounterId(self.0.len() - 1)
+        self.counters.push((name, help));
+        CounterId(self.counters.len() - 1)
+    }
+
+    /// Registers a reason for which connections end, where there are `before` without those of protocols. Returns its
+    /// number among those of protocols.
+    ///
+    /// # Panics
+    /// There are more than [`END_REASONS_MAX`].
+    pub fn register_end(&mut self, reason: EndReason, before: usize) -> u8 {
+        let number = self.ends.len();
+        assert!(
+            before + number < END_REASONS_MAX,
+            "at most {END_REASONS_MAX} reasons"
+        );
+        self.ends.push(reason);
+        u8::try_from(number).expect("there are few")
+    }
+
+    /// The registered reasons, by number.
+    #[must_use]
+    pub fn ends(&self) -> &[EndReason] {
+        &self.ends
     }
 }

@@ -42,7 +42,7 @@ pub fn render_prometheus(
     }
     let help = "Lines of the log that could not be written.";
     put("counter", "log_lines_lost_total", help, log_lines_lost());
-    for (index, (name, help)) in registered.0.iter().enumerate() {
+    for (index, (name, help)) in registered.counters.iter().enumerate() {
         let value = sum_of(shards, index, |it| &it.registered);
         put("counter", name, help, value);
     }
@@ -96,7 +96,7 @@ pub fn render_json(
     for (name, _, of) in COUNTERS.iter().chain(GAUGES) {
         let _ = write!(out, r#","{name}":{}"#, sum(shards, of));
     }
-    for (index, (name, _)) in registered.0.iter().enumerate() {
+    for (index, (name, _)) in registered.counters.iter().enumerate() {
         let value = sum_of(shards, index, |it| &it.registered);
         let _ = write!(out, r#","{name}":{value}"#);
     }

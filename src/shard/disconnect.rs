@@ -1,6 +1,7 @@
-//! The reason why a connection ends. There is exactly one; close code, text and counter derive from it.
+//! The reason why a connection ends. There is exactly one; close code, text and counter derive from it. A protocol may
+//! have reasons of its own, which it registers.
 
-use crate::metrics::reasons;
+use crate::metrics::{CounterRegistry, EndReason, reasons};
 
 reasons! {
     /// Why a connection ends.
@@ -33,22 +34,55 @@ reasons! {
         ConnectionLimit = "connection_limit",
         /// The peer's token has expired, or the key that signed it has been removed.
         Expired = "expired",
-        /// The user is connected already.
-        Duplicate = "duplicate",
-        /// A newer connection of the user replaces this one.
-        Replaced = "replaced",
-        /// A token is required for this user, or by the configuration.
-        TokenRequired = "token_required",
         /// The peer exceeded `events.max_rate_excess`.
         RateExceeded = "rate_exceeded",
+        /// A cause of its protocol, whose label takes the place of this one.
+        Own(CloseCause) = "",
     }
 }
 
+/// A cause for which a protocol closes connections, by the number that it was registered with.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct CloseCause(u8);
+
+/// The labels that are no protocol's.
+const OWN: usize = Disconnect::LABELS.len() - 1;
+
 impl Disconnect {
-    /// The close code and reason to send (RFC 6455 7.4); `None` if the peer
-    /// cannot be told.
+    /// Registers a cause of a protocol: its label in `/metrics`, and the close code and reason that are sent.
+    pub fn register(
+        registry: &mut CounterRegistry,
+        label: &'static str,
+        (code, text): (u16, &'static str),
+    ) -> Self {
+        let reason = EndReason { label, code, text };
+        Self::Own(CloseCause(registry.register_end(reason, OWN)))
+    }
+
+    /// The labels of all reasons, by [`Self::counter`].
     #[must_use]
-    pub fn close(self) -> Option<(u16, &'static str)> {
+    pub fn labels(registry: &CounterRegistry) -> Vec<&'static str> {
+        let registered = registry.ends().iter().map(|reason| reason.label);
+        Self::LABELS[..OWN]
+            .iter()
+            .copied()
+            .chain(registered)
+            .collect()
+    }
+
+    /// The index of its label among those of all reasons.
+    #[must_use]
+    pub fn counter(self) -> usize {
+        match self {
+            Self::Own(cause) => OWN + usize::from(cause.0),
+            other => other.index(),
+        }
+    }
+
+    /// The close code and reason to send (RFC 6455 7.4); `None` if the peer
+    /// cannot be told. Causes of protocols are in `registry`.
+    #[must_use]
+    pub fn close(self, registry: &CounterRegistry) -> Option<(u16, &'static str)> {
         Some(match self {
             // An empty close frame is answered by a normal one (RFC 6455 5.5.1).
             Self::Closed(code) => (code.unwrap_or(1000), ""),
@@ -67,9 +101,10 @@ impl Disconnect {
             Self::RateExceeded => (1008, "Too many messages beyond the rate"),
             Self::Overloaded => (1013, "Overloaded, try again later"),
             Self::ConnectionLimit => (1008, "Too many connections"),
-            Self::Duplicate => (1008, "User already connected"),
-            Self::Replaced => (1008, "Replaced by new connection"),
-            Self::TokenRequired => (1008, "Authentication required"),
+            Self::Own(cause) => {
+                let reason = registry.ends()[usize::from(cause.0)];
+                (reason.code, reason.text)
+            }
             Self::Drain => (1001, "Server shutdown"),
             Self::Internal => (1011, "Internal server error"),
         })

@@ -33,6 +33,8 @@ pub enum Note {
         peer: PeerId,
         /// The newer connection, which waits for the result.
         asker: AnyPeer,
+        /// Why it ends if the first one answers.
+        refusal: Disconnect,
     },
     /// List the shard's connections.
     Connections {
@@ -235,7 +237,11 @@ impl Shard {
         // The receiver of a reply may have been dropped.
         match note {
             Note::Disconnect { peer, why } => self.disconnect(peer, why),
-            Note::Probe { peer, asker } => self.begin_probe(peer, asker),
+            Note::Probe {
+                peer,
+                asker,
+                refusal,
+            } => self.begin_probe(peer, asker, refusal),
             Note::Connections { from, limit, reply } => {
                 let _ = reply.send(self.list_connections(from, limit));
             }

@@ -21,6 +21,8 @@ struct Probe {
     since_ms: u64,
     /// The newer connection, which waits for the result.
     asker: AnyPeer,
+    /// Why it ends if the first one answers.
+    refusal: Disconnect,
 }
 
 impl Probes {
@@ -36,19 +38,24 @@ impl Probes {
 }
 
 impl Shard {
-    /// Probes `first`. If it answers, `asker`, a connection of this shard, ends with [`Disconnect::Duplicate`]; if not,
-    /// `first` ends with [`Disconnect::Silent`].
-    pub fn probe(&self, first: AnyPeer, asker: PeerId) {
+    /// Probes `first`. If it answers, `asker`, a connection of this shard, ends with `refusal`; if not, `first` ends with
+    /// [`Disconnect::Silent`].
+    pub fn probe(&self, first: AnyPeer, asker: PeerId, refusal: Disconnect) {
         let (at, peer) = first;
         let asker = (self.id, asker);
         if at == self.id {
-            self.begin_probe(peer, asker);
+            self.begin_probe(peer, asker, refusal);
         } else {
-            self.note(at, Note::Probe { peer, asker });
+            let probe = Note::Probe {
+                peer,
+                asker,
+                refusal,
+            };
+            self.note(at, probe);
         }
     }
 
-    pub(super) fn begin_probe(&self, peer: PeerId, asker: AnyPeer) {
+    pub(super) fn begin_probe(&self, peer: PeerId, asker: AnyPeer, refusal: Disconnect) {
         let is_alive = {
             let mut core = self.core.borrow_mut();
             match core.links.get_mut(peer) {
@@ -62,13 +69,14 @@ impl Shard {
             }
         };
         if is_alive {
-            return self.tell_asker(asker);
+            return self.refuse_asker(asker, refusal);
         }
         let since_ms = self.clock.now().ms;
         let probe = Probe {
             peer,
             since_ms,
             asker,
+            refusal,
         };
         let is_asked = {
             let probes = &mut self.core.borrow_mut().probes.0;
@@ -89,7 +97,7 @@ impl Shard {
             .probes
             .take(|probe| probe.peer == peer);
         for probe in over {
-            self.tell_asker(probe.asker);
+            self.refuse_asker(probe.asker, probe.refusal);
         }
     }
 
@@ -103,7 +111,7 @@ impl Shard {
         }
     }
 
-    fn tell_asker(&self, (at, asker): AnyPeer) {
-        self.disconnect_at(at, asker, Disconnect::Duplicate);
+    fn refuse_asker(&self, (at, asker): AnyPeer, refusal: Disconnect) {
+        self.disconnect_at(at, asker, refusal);
     }
 }

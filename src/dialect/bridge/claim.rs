@@ -19,7 +19,7 @@ use crate::conn::{
 use crate::http::{Answer, refuse_plainly};
 use crate::id::UserKey;
 use crate::metrics::Refused;
-use crate::shard::{Disconnect, Shard};
+use crate::shard::Shard;
 use crate::topic::{self, Selector};
 use crate::ws::deflate::Agreed;
 
@@ -54,13 +54,13 @@ pub(super) fn claim(
     let authentication = admit(shard, request, address, bridge.asks)?;
     let mut refused = None;
     match &authentication {
-        Authentication::Refused if is_anonymous => refused = Some(Disconnect::TokenRequired),
+        Authentication::Refused if is_anonymous => refused = Some(bridge.causes.token_required),
         Authentication::Refused => {
             let why = "Invalid or expired token";
             return Err(refusal(Refused::Credentials, 401, why));
         }
         Authentication::Anonymous if RESERVED.contains(&&*user) => {
-            refused = Some(Disconnect::TokenRequired);
+            refused = Some(bridge.causes.token_required);
         }
         Authentication::Anonymous => {}
         Authentication::Known(identity) if identity.user != user => {

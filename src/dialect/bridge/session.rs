@@ -57,7 +57,7 @@ impl BridgeSession {
                 self.login = Some(login);
                 self.probing_since_ms = None;
                 for (shard_id, peer) in replaced {
-                    shard.disconnect_at(shard_id, peer, Disconnect::Replaced);
+                    shard.disconnect_at(shard_id, peer, self.bridge.causes.replaced);
                 }
                 self.subscribe_inbox(shard, peer)
             }
@@ -69,12 +69,12 @@ impl BridgeSession {
                 let now_ms = shard.clock.now_ms();
                 let Some(since_ms) = self.probing_since_ms else {
                     self.probing_since_ms = Some(now_ms);
-                    shard.probe(first, peer);
+                    shard.probe(first, peer, self.bridge.causes.duplicate);
                     return Flow::Continue;
                 };
                 // A third connection was faster, or the shard of the first one does not answer.
                 match now_ms.saturating_sub(since_ms) > 2 * PROBE_MS_MAX {
-                    true => Flow::End(Disconnect::Duplicate),
+                    true => Flow::End(self.bridge.causes.duplicate),
                     false => Flow::Continue,
                 }
             }
