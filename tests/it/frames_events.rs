@@ -463,12 +463,18 @@ fn a_batch_that_has_to_wait_repeats_and_omits_nothing() {
             config.hub.max_log_size = 64 * 1024;
             config.hub.max_lag = 64 * 1024;
             config.clients.max_message_size = 256 * 1024;
+            // A reader that is given no time by a busy machine is no slow one.
+            config.server.max_unsent = 4 * 1024 * 1024;
         });
         let mut subscriber = Client::events(gateway.address);
         subscriber.subscribe(&["t"]);
         let mut publisher = Client::events(gateway.address);
+        let (read, has_read) = std::sync::mpsc::channel();
         let reading = std::thread::spawn(move || {
             for number in 0..500 {
+                if number % 100 == 0 {
+                    read.send(()).unwrap();
+                }
                 let event = subscriber.json();
                 assert_eq!(
                     event["data"][0], number,
@@ -479,6 +485,7 @@ fn a_batch_that_has_to_wait_repeats_and_omits_nothing() {
             subscriber
         });
         for round in 0..5 {
+            has_read.recv().unwrap();
             let messages: Vec<Value> = (0..100)
                 .map(|n| {
                     let number = round * 100 + n;
