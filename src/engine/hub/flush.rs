@@ -432,8 +432,7 @@ impl Hub {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let (filled, offered, complete) = gather(peer, &self.streams, &mut slices);
         if filled == 0 {
-            // Its unread frames are all for others.
-            self.advance(slot, 0);
+            self.pass_skipped(slot);
             return 0;
         }
         match sink.write(slot, &slices[..filled]) {
@@ -458,6 +457,19 @@ impl Hub {
                 }
                 written
             }
+        }
+    }
+
+    /// Moves the cursors of a peer, whose unread frames are all for others.
+    #[cold]
+    fn pass_skipped(&mut self, slot: Slot) {
+        let peer = &mut self.peers[slot.index()];
+        while let Some(first) = peer.first_pending() {
+            let Sub { stream, member, .. } = peer.subs[first as usize];
+            let stream = &mut self.streams[stream.index()];
+            let member = &mut stream.members[member as usize];
+            (member.cursor, _) = stream.log.advance(member.cursor, 0, peer.user);
+            peer.unlink_first();
         }
     }
 

@@ -4,7 +4,7 @@
 //! never split over segments, so the bytes between two frame boundaries can be handed to a socket as a few slices, and
 //! all members at the same position write the same bytes.
 
-use std::collections::VecDeque;
+use std::collections::{VecDeque, vec_deque};
 use std::ops::RangeInclusive;
 
 use crate::id::{TopicId, UserKey};
@@ -143,24 +143,60 @@ impl Segment {
             })
     }
 
-    /// The bytes from `at`, a frame boundary, that `user` is written.
-    fn pieces(&self, mut at: usize, user: UserKey) -> impl Iterator<Item = &[u8]> {
-        std::iter::from_fn(move || {
-            while at < self.bytes.len() {
-                let (end, next) = self.piece(at, user);
-                let piece = &self.bytes[at..end];
-                at = next;
-                if !piece.is_empty() {
-                    return Some(piece);
-                }
-            }
-            None
-        })
-    }
-
     /// Messages in the first `frames` frames.
     fn messages(&self, frames: usize) -> u64 {
         frames as u64 * self.group
+    }
+}
+
+/// See [`Log::slices`].
+#[derive(Debug)]
+pub(crate) struct Slices<'a> {
+    segments: vec_deque::Iter<'a, Segment>,
+    cursor: u64,
+    /// Whether there may be frames that the user skips.
+    skips: bool,
+    user: UserKey,
+    /// The segment that is being divided, and where its next slice begins.
+    divided: Option<(&'a Segment, usize)>,
+}
+
+impl<'a> Slices<'a> {
+    #[cold]
+    fn next_piece(&mut self) -> Option<&'a [u8]> {
+        loop {
+            let (segment, at) = match self.divided.take() {
+                Some(divided) => divided,
+                None => {
+                    let segment = self.segments.next()?;
+                    (segment, segment.index_of(self.cursor))
+                }
+            };
+            if at >= segment.bytes.len() {
+                continue;
+            }
+            let (end, next) = segment.piece(at, self.user);
+            self.divided = Some((segment, next));
+            if end > at {
+                return Some(&segment.bytes[at..end]);
+            }
+        }
+    }
+}
+
+impl<'a> Iterator for Slices<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.skips {
+            return self.next_piece();
+        }
+        let cursor = self.cursor;
+        self.segments.find_map(|segment| {
+            let bytes = segment.bytes.get(segment.index_of(cursor)..)?;
+            Some(bytes).filter(|bytes| !bytes.is_empty())
+        })
     }
 }
 
@@ -254,20 +290,34 @@ impl Log {
 
     /// The bytes that `user` is written from `cursor` to the head, oldest first: one slice for each segment, and one
     /// more for each frame that it skips. `cursor` must be a frame boundary that has not been trimmed.
-    pub(crate) fn slices(&self, cursor: u64, user: UserKey) -> impl Iterator<Item = &[u8]> {
-        let from = self.segment_at(cursor);
-        self.segments
-            .range(from..)
-            .flat_map(move |segment| segment.pieces(segment.index_of(cursor), user))
+    #[inline]
+    pub(crate) fn slices(&self, cursor: u64, user: UserKey) -> Slices<'_> {
+        Slices {
+            segments: self.segments.range(self.segment_at(cursor)..),
+            cursor,
+            skips: self.excepts > 0 && !user.is_none(),
+            user,
+            divided: None,
+        }
     }
 
     /// The position behind `written` bytes of [`Self::slices`] and the frames skipped there, and how many of the bytes
     /// were not from here.
+    #[inline]
     pub(crate) fn advance(&self, cursor: u64, written: usize, user: UserKey) -> (u64, usize) {
-        if self.excepts == 0 || user.is_none() {
-            let taken = usize::try_from(self.head - cursor).map_or(written, |all| all.min(written));
-            return (cursor + taken as u64, written - taken);
+        if self.excepts > 0 && !user.is_none() {
+            return self.advance_by_pieces(cursor, written, user);
         }
+        let taken = (self.head - cursor).min(written as u64);
+        let left = written as u64 - taken;
+        (
+            cursor + taken,
+            usize::try_from(left).expect("at most what was written"),
+        )
+    }
+
+    #[cold]
+    fn advance_by_pieces(&self, cursor: u64, written: usize, user: UserKey) -> (u64, usize) {
         let mut left = written;
         for segment in self.segments.range(self.segment_at(cursor)..) {
             let mut at = segment.index_of(cursor);
