@@ -138,8 +138,7 @@ impl<L: Lanes> Turn<'_, L> {
     /// Whether all that a peer reads has arrived up to the same message in its own format and in another.
     ///
     /// Cost: a look at each topic that it reads, and with a pattern at every topic of this shard.
-    fn is_in_step(&mut self, peer: PeerId, format: FormatId) -> bool {
-        self.close_groups();
+    fn is_in_step(&self, peer: PeerId, format: FormatId) -> bool {
         let engine = &*self.engine;
         let (hub, patterns) = (&engine.readers.hub, &engine.readers.patterns);
         let old = hub.format_of(peer.slot);
@@ -169,6 +168,8 @@ impl<L: Lanes> Turn<'_, L> {
     }
 
     fn finish_reformat(&mut self, peer: PeerId, format: FormatId) {
+        // What has arrived belongs to the old logs.
+        self.close_groups();
         let old = self.engine.readers.hub.format_of(peer.slot);
         self.note_format_left(peer, old);
         self.engine.readers.hub.reformat(peer.slot, format);

@@ -111,8 +111,8 @@ impl Pattern {
         }
     }
 
-    /// Whether some topic that it matches may begin with `prefix`, which has no star. For bytes `true` may be wrong: what follows the
-    /// first wildcard is not looked at.
+    /// Whether some topic that it matches may begin with `prefix`, which has no star. For bytes `true` may be wrong: what
+    /// follows the first wildcard is not looked at.
     ///
     /// Cost: one pass over both texts.
     #[must_use]
