@@ -181,29 +181,31 @@ impl Shard {
         counters.history_bytes.set(engine.history_held() as u64);
     }
 
-    /// Registers a WebSocket connection that reads publications in `format`. `window_bits`: the server's negotiated
-    /// compression window (RFC 7692 section 7.1.2.1), `None` without compression.
+    /// Registers a WebSocket connection of `user` that reads publications in `format`. `window_bits`: the server's
+    /// negotiated compression window (RFC 7692 section 7.1.2.1), `None` without compression.
     pub fn join(
         &self,
-        reads: (FormatId, UserKey),
+        format: FormatId,
+        user: UserKey,
         window_bits: Option<u8>,
         writer: Writer,
     ) -> PeerId {
-        self.connect(reads, Transport::WebSocket { window_bits }, writer)
+        self.connect((format, user), Transport::WebSocket { window_bits }, writer)
     }
 
-    /// Registers an SSE connection that reads publications in `format`, and is sent a comment after `heartbeat` without
-    /// a write. It is rounded up to tenths of a second, which is how often deadlines are looked at.
+    /// Registers an SSE connection, as [`Self::join`], which is sent a comment after `heartbeat` without a write. It is
+    /// rounded up to tenths of a second, which is how often deadlines are looked at.
     pub fn join_stream(
         &self,
-        reads: (FormatId, UserKey),
+        format: FormatId,
+        user: UserKey,
         heartbeat: Duration,
         writer: Writer,
     ) -> PeerId {
         self.counters.streams_opened.add(1);
         let tenths = heartbeat.as_millis().div_ceil(100);
         let heartbeat_tenths = u16::try_from(tenths).unwrap_or(u16::MAX);
-        self.connect(reads, Transport::Sse { heartbeat_tenths }, writer)
+        self.connect((format, user), Transport::Sse { heartbeat_tenths }, writer)
     }
 
     fn connect(

@@ -31,8 +31,8 @@ pub(super) fn start(
     shard.clock.refresh();
     let (reader, writer) = stream.into_split();
     let window_bits = claim.agreed.as_ref().map(Agreed::server_window_bits);
-    let reads = (claim.record.format, claim.record.user);
-    let peer = shard.join(reads, window_bits, writer);
+    let Record { format, user, .. } = claim.record;
+    let peer = shard.join(format, user, window_bits, writer);
     if !claim.head.is_empty() {
         shard.send_raw(peer, Priority::Critical, &claim.head);
     }

@@ -30,7 +30,7 @@ pub(super) fn start(
     }
     let (reader, writer) = stream.into_split();
     let StreamClaim { heartbeat, record } = claim;
-    let peer = shard.join_stream((record.format, record.user), heartbeat, writer);
+    let peer = shard.join_stream(record.format, record.user, heartbeat, writer);
     let mut connection = Connection::new(shard, records, (peer, reader), Box::new(record));
     let begun = connection.with_session(|session, shard, peer| session.begin(shard, peer));
     if let Flow::End(why) = begun {

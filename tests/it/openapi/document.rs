@@ -209,6 +209,8 @@ fn check_operation(operation: &Operation<'_>, name: &str) {
         about,
         &[
             "operationId",
+            // An extension (section 4.9): what else than an API key it takes, in words.
+            "x-key",
             "tags",
             "summary",
             "description",
