@@ -242,7 +242,7 @@ mod tests {
         config.server.drain_timeout = std::time::Duration::from_millis(500);
         let gateway = Gateway::start_with(config, LINES).unwrap();
         let connect = |path: &str| {
-            connect(format!("ws://{}{path}", gateway.addresses[0]))
+            connect(format!("ws://{}{path}", gateway.addresses[0].address))
                 .unwrap()
                 .0
         };
@@ -264,7 +264,7 @@ mod tests {
             let heard = lines.read().unwrap().into_text().unwrap();
             assert_eq!(heard.as_str(), format!(r#"{topic} {{"n":1}}"#));
         }
-        let mut scrape = TcpStream::connect(gateway.addresses[0]).unwrap();
+        let mut scrape = TcpStream::connect(gateway.addresses[0].address).unwrap();
         let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         scrape.write_all(request).unwrap();
         let metrics = std::io::read_to_string(scrape).unwrap();

@@ -41,6 +41,7 @@ mod setting;
 mod size;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod units;
 mod websocket;
 
@@ -64,8 +65,9 @@ pub use origin::{CorsOrigin, OriginPattern};
 pub use raw::RawValue;
 pub use secret::{API_KEY, Hidden, KeyHash, SECRET, Secret};
 pub use section::{MakeSection, Section, SectionRules};
-pub use server::{ForwardedHeader, Server};
+pub use server::{ForwardedHeader, ListenAddress, Server};
 pub use size::{GIB, KIB, MIB};
+pub use tls::{ClientCertificates, Tls, TlsVersion};
 pub use websocket::Websocket;
 
 /// The whole configuration. See each section for its keys; those of protocols are found by their types
@@ -76,6 +78,8 @@ pub struct Config {
     pub mode: Mode,
     /// Listeners, shards and what connections may cost before they speak.
     pub server: Server,
+    /// Certificates and handshakes of TLS.
+    pub tls: Tls,
     /// Limits of requests.
     pub http: Http,
     /// Liveness, deadlines, budgets and compression of WebSocket connections.
@@ -111,6 +115,7 @@ impl Config {
         let config = Self {
             mode,
             server: Server::for_mode(mode),
+            tls: Tls::for_mode(mode),
             http: Http::for_mode(mode),
             websocket: Websocket::for_mode(mode),
             namespaces: Namespaces::new(Vec::new(), &hub, &clients),
@@ -182,6 +187,7 @@ impl Config {
     fn sections(&self) -> impl Iterator<Item = &dyn Section> {
         let first: [&dyn Section; _] = [
             &self.server,
+            &self.tls,
             &self.http,
             &self.websocket,
             &self.hub,
@@ -196,6 +202,7 @@ impl Config {
     fn section_named(&mut self, name: &str) -> Option<&mut dyn Section> {
         let own: [&mut dyn Section; _] = [
             &mut self.server,
+            &mut self.tls,
             &mut self.http,
             &mut self.websocket,
             &mut self.hub,

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::api::Routes;
 use crate::auth::{Authenticator, KeyError};
 use crate::bus::Mesh;
-use crate::config::Config;
+use crate::config::{Config, ListenAddress};
 use crate::conn::Registry;
 use crate::dialect::{self, Protocol};
 use crate::id::ShardId;
@@ -53,7 +53,9 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Gateway {
     /// Where it listens. Ports that were given as 0 have their numbers here.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<ListenAddress>,
+    /// Where it redirects clients to https://, if it does.
+    pub redirect: Option<SocketAddr>,
     shards: Vec<JoinHandle<io::Result<()>>>,
     phase: watch::Sender<ProcessPhase>,
     stopping: Stopping,
@@ -80,8 +82,12 @@ pub fn run_with(config: Config, more: &[Protocol]) -> Result<(), ServeError> {
     }
     let signals = signals::install().map_err(ServeError::Start)?;
     let gateway = Gateway::start_with(config, more)?;
-    for address in &gateway.addresses {
-        tracing::info!(%address, shards = gateway.shards.len(), %mode, "listening");
+    let shards = gateway.shards.len();
+    for ListenAddress { address, tls } in &gateway.addresses {
+        tracing::info!(%address, tls, shards, %mode, "listening");
+    }
+    if let Some(address) = gateway.redirect {
+        tracing::info!(%address, "redirecting to https");
     }
     let (stop, orders) = (gateway.phase.clone(), gateway.control.orders());
     let stop = move |signal, again| {
@@ -142,6 +148,7 @@ impl Gateway {
         let routes = Routes::new(&config, known, watching.clone(), dialects.clone());
         let mut gateway = Self {
             addresses: listeners.addresses,
+            redirect: listeners.redirect,
             shards: Vec::new(),
             phase,
             stopping,

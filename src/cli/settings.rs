@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::path::Path;
 
 use clap::Args;
@@ -13,7 +12,8 @@ use super::exit::Exit;
 use super::{files, output};
 use crate::auth::Keyring;
 use crate::config::{
-    CONFIG_VARIABLE, Config, Document, ENV_FILE_VARIABLE, Explained, Flag, Mode, Sources,
+    CONFIG_VARIABLE, Config, Document, ENV_FILE_VARIABLE, Explained, Flag, ListenAddress, Mode,
+    Sources,
 };
 use crate::dialect;
 
@@ -25,9 +25,9 @@ pub(super) struct Settings {
     config: Option<OsString>,
     #[command(flatten)]
     env_file: EnvFile,
-    /// Address to listen on; repeat it for more [default: 127.0.0.1:8080]
+    /// Address to listen on, https://ADDRESS for TLS; repeat it for more [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
-    listen: Vec<SocketAddr>,
+    listen: Vec<ListenAddress>,
     /// Threads that serve connections; 0: one per available core [default: 0]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1024))]
     shards: Option<u16>,
@@ -128,7 +128,7 @@ impl Settings {
     }
 
     fn flags(&self) -> Vec<Flag> {
-        let listen: Vec<_> = self.listen.iter().map(SocketAddr::to_string).collect();
+        let listen: Vec<_> = self.listen.iter().map(ListenAddress::to_string).collect();
         let values = [
             (
                 "--mode",

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::kind::{Choice, Count, FlagKind, ListOf, Maybe, OneOf, Parsed, Time};
+use super::kind::{Choice, Count, FILE, FlagKind, ListOf, Maybe, OneOf, Parsed, Time};
 use super::mode::Mode;
 use super::secret::{KEY_HASH, KeyHash, SECRET, Secret};
 use super::section::section;
@@ -85,13 +85,6 @@ impl Choice for TokenAlgorithm {
         ("EdDSA", Self::EdDsa),
     ];
 }
-
-/// The path of a file.
-const FILE: Parsed<PathBuf> = Parsed {
-    read: |text| (!text.is_empty()).then(|| PathBuf::from(text)),
-    show: |path| path.display().to_string(),
-    accepts: "the path of a file",
-};
 
 /// A text that a token repeats.
 const NAME: Parsed<String> = Parsed {

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::Secret;
+use super::{ListenAddress, Secret};
 
 /// All that is wrong with a configuration. `Display` writes a line for each.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,9 +117,47 @@ pub enum Problem {
     )]
     OpenBeyondLoopback {
         /// The first such listener.
-        listen: SocketAddr,
+        listen: ListenAddress,
         /// What is open, by key and value.
         open: String,
+    },
+    /// An address that two listeners have.
+    #[error("two listeners have the address {0}: give each one its own port")]
+    ListensTwice(SocketAddr),
+    /// A listener of TLS without a certificate.
+    #[error(
+        "`server.listen`: {listen} speaks TLS, for which it needs a certificate: set `tls.certificate_file` and \
+         `tls.key_file`; to try it out, `fanfare gen-cert` makes both"
+    )]
+    NoCertificate {
+        /// The listener.
+        listen: ListenAddress,
+    },
+    /// Certificates and keys that are no pairs.
+    #[error(
+        "`tls.certificate_file` has {certificates} and `tls.key_file` {keys}: each certificate has its key at the \
+         same place of the other list"
+    )]
+    CertificatePairs {
+        /// The number of certificate files.
+        certificates: usize,
+        /// The number of key files.
+        keys: usize,
+    },
+    /// Certificates of clients, and no authority that may have issued them, or the other way round.
+    #[error(
+        "`tls.client_certificates` = \"{asked}\" {}",
+        if *.has_ca {
+            "asks no client for a certificate, so that `tls.client_ca_file` is not used: say \"optional\" or \"required\""
+        } else {
+            "needs `tls.client_ca_file`, the certificates of those who may issue them"
+        }
+    )]
+    ClientCertificates {
+        /// The value of the key.
+        asked: &'static str,
+        /// Whether authorities are given.
+        has_ca: bool,
     },
     /// An IPv4 address in the form of IPv6.
     #[error(

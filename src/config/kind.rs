@@ -4,6 +4,7 @@
 //! past parsing, and the message that refuses it knows what would be accepted.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::raw::RawValue;
@@ -194,6 +195,13 @@ impl<T> Kind<T> for Parsed<T> {
     }
 }
 
+/// The path of a file.
+pub(super) const FILE: Parsed<PathBuf> = Parsed {
+    read: |text| (!text.is_empty()).then(|| PathBuf::from(text)),
+    show: |path| path.display().to_string(),
+    accepts: "the path of a file",
+};
+
 /// A list of another kind, with a limit on its length.
 #[derive(Debug)]
 pub struct ListOf<K> {
@@ -280,5 +288,37 @@ impl<T, K: Kind<T>> Kind<Option<T>> for Maybe<K> {
 
     fn describe(&self, raw: RawValue<'_>) -> String {
         self.0.describe(raw)
+    }
+}
+
+/// A list, of which a single item may be written without brackets.
+#[derive(Debug)]
+pub struct OneOrList<K>(pub ListOf<K>);
+
+impl<T: PartialEq, K: Kind<T>> Kind<Vec<T>> for OneOrList<K> {
+    fn read(&self, raw: RawValue<'_>) -> Option<Vec<T>> {
+        match raw.list() {
+            Some(_) => self.0.read(raw),
+            None => self.0.item.read(raw).map(|item| vec![item]),
+        }
+    }
+
+    fn show(&self, value: &Vec<T>) -> Option<String> {
+        self.0.show(value)
+    }
+
+    fn accepts(&self) -> String {
+        format!("{}; or one alone", self.0.accepts())
+    }
+
+    fn is_secret(&self) -> bool {
+        self.0.is_secret()
+    }
+
+    fn describe(&self, raw: RawValue<'_>) -> String {
+        match raw.list() {
+            Some(_) => self.0.describe(raw),
+            None => self.0.item.describe(raw),
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::secret::Secret;
 use super::section::SectionRules;
 use super::setting::Target;
 use super::size;
-use super::{Auth, Config, Mode, TokenAlgorithm};
+use super::{Auth, Config, ListenAddress, Mode, TokenAlgorithm};
 
 impl Config {
     /// Whether there is anything that a client's credentials could be checked against.
@@ -34,14 +34,22 @@ impl Config {
             warnings.push(unusable.to_owned());
         }
         let open = self.open_endpoints().join(", ");
-        let beyond = self
-            .server
-            .listen
-            .iter()
-            .find(|listen| !is_loopback(listen));
+        let beyond = self.listens_beyond_loopback();
         if let (Some(listen), false) = (beyond, open.is_empty()) {
             warnings.push(format!(
                 "{listen} is open to clients without credentials: {open}"
+            ));
+        }
+        let speaks_tls = self.server.listen.iter().any(|listen| listen.tls);
+        if self.tls.pairs().next().is_some() && !speaks_tls {
+            let unused = "there is a certificate and no listener of TLS: write one in `server.listen` as \
+                          \"https://0.0.0.0:443\"";
+            warnings.push(unused.to_owned());
+        }
+        if let (Some(redirect), false) = (self.server.redirect_http, speaks_tls) {
+            warnings.push(format!(
+                "`server.redirect_http` sends the clients of {redirect} to https://, which this gateway does not \
+                 speak: write a listener as \"https://0.0.0.0:443\" in `server.listen`, unless a proxy speaks it"
             ));
         }
         warnings.extend(self.namespaces.warnings());
@@ -74,18 +82,19 @@ impl Config {
             problems.push(Problem::NoCredentials);
         }
         let open = self.open_endpoints();
-        let beyond = self
-            .server
-            .listen
-            .iter()
-            .find(|listen| !is_loopback(listen));
+        let beyond = self.listens_beyond_loopback();
         if let (Some(listen), false, false) = (beyond, open.is_empty(), self.server.allow_open) {
             problems.push(Problem::OpenBeyondLoopback {
-                listen: *listen,
+                listen,
                 open: open.join(", "),
             });
         }
         problems.extend(self.mapped_addresses());
+        if self.tls.pairs().next().is_none()
+            && let Some(listen) = self.server.listen.iter().find(|listen| listen.tls)
+        {
+            problems.push(Problem::NoCertificate { listen: *listen });
+        }
         problems.extend(self.sections().flat_map(SectionRules::broken_rules));
         problems.extend(self.lags_beyond_log());
         let namespaces = self.namespaces.iter().count();
@@ -98,12 +107,22 @@ impl Config {
         problems
     }
 
+    /// The first listener that other machines can reach.
+    fn listens_beyond_loopback(&self) -> Option<ListenAddress> {
+        let mut listen = self.server.listen.iter().copied();
+        listen.find(|listen| !is_loopback(listen.address))
+    }
+
     fn mapped_addresses(&self) -> impl Iterator<Item = Problem> {
-        self.server.listen.iter().filter_map(|&listen| {
-            let ip = listen.ip().to_canonical();
-            let plain = SocketAddr::new(ip, listen.port());
-            (listen.is_ipv6() && ip.is_ipv4()).then_some(Problem::MappedAddress { listen, plain })
-        })
+        let listen = self.server.listen.iter().map(|listen| listen.address);
+        listen
+            .chain(self.server.redirect_http)
+            .filter_map(|listen| {
+                let ip = listen.ip().to_canonical();
+                let plain = SocketAddr::new(ip, listen.port());
+                (listen.is_ipv6() && ip.is_ipv4())
+                    .then_some(Problem::MappedAddress { listen, plain })
+            })
     }
 
     fn lags_beyond_log(&self) -> impl Iterator<Item = Problem> {
@@ -191,7 +210,7 @@ impl SectionRules for Auth {
 }
 
 /// Whether only this machine can reach `listen`.
-fn is_loopback(listen: &SocketAddr) -> bool {
+fn is_loopback(listen: SocketAddr) -> bool {
     listen.ip().to_canonical().is_loopback()
 }
 

@@ -1,22 +1,28 @@
 //! `[server]`: listeners, shards and what connections may cost before they speak.
 
-use std::net::{IpAddr, SocketAddr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::kind::{Choice, Count, FlagKind, ListOf, OneOf, Parsed, Size, Time};
+use super::error::Problem;
+use super::kind::{Choice, Count, FlagKind, ListOf, Maybe, OneOf, Parsed, Size, Time};
 use super::section::{SectionRules, section};
 use super::size::{GIB, KIB};
 
 section! {
     /// Listeners, shards, and what a connection may cost before it speaks.
     pub struct Server("server", mode) {
-        /// Addresses to listen on. `[::]:8080` takes IPv4, too, unless `0.0.0.0:8080` is listed beside it.
-        /// While anything is open to clients without credentials, only loopback addresses are accepted
-        /// (see allow_open).
-        listen: Vec<SocketAddr> = vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
-            ListOf { item: ADDRESS, len: 1..=64 }, AsKey "SERVER_ADDR";
+        /// Addresses to listen on; those as "https://0.0.0.0:443" speak TLS (see [tls]). `[::]:8080` takes
+        /// IPv4, too, unless `0.0.0.0:8080` is listed beside it. While anything is open to clients without
+        /// credentials, only loopback addresses are accepted (see allow_open).
+        listen: Vec<ListenAddress> = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)).into()],
+            ListOf { item: LISTEN_ADDRESS, len: 1..=64 }, AsKey "SERVER_ADDR";
+        /// An address of plain HTTP on which every request is answered with status 308, to the same URL
+        /// with https://, as "0.0.0.0:80".
+        redirect_http: Option<SocketAddr> = None, Maybe(ADDRESS);
         /// Threads that serve connections, each with its own listener; 0: one per available core.
         shards: usize = 0, Count(0..=1024);
         /// Whether each shard's thread stays on one core.
@@ -73,13 +79,72 @@ section! {
     }
 }
 
-impl SectionRules for Server {}
+impl SectionRules for Server {
+    fn broken_rules(&self) -> Vec<Problem> {
+        let mut addresses: Vec<SocketAddr> = self.listen.iter().map(|it| it.address).collect();
+        addresses.extend(self.redirect_http);
+        let twice = (1..addresses.len()).find(|&at| addresses[..at].contains(&addresses[at]));
+        let twice = twice.filter(|&at| addresses[at].port() != 0);
+        let twice = twice.map(|at| Problem::ListensTwice(addresses[at]));
+        twice.into_iter().collect()
+    }
+}
 
 /// An IP address with its port.
 const ADDRESS: Parsed<SocketAddr> = Parsed {
     read: |text| text.parse().ok(),
     show: SocketAddr::to_string,
     accepts: "an IP address with a port, as \"127.0.0.1:8080\" or \"[::1]:8080\"",
+};
+
+/// An address to listen on, and what is spoken there: `127.0.0.1:8080`, `http://127.0.0.1:8080` or
+/// `https://127.0.0.1:8443`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ListenAddress {
+    /// The socket's address.
+    pub address: SocketAddr,
+    /// Whether connections begin with a TLS handshake.
+    pub tls: bool,
+}
+
+/// Of plain HTTP.
+impl From<SocketAddr> for ListenAddress {
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            address,
+            tls: false,
+        }
+    }
+}
+
+/// As the URL that clients connect to; without `http://`.
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https://" } else { "" };
+        write!(f, "{scheme}{}", self.address)
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (tls, address) = match text.split_once("://") {
+            None => (false, text),
+            Some(("http", address)) => (false, address),
+            Some(("https", address)) => (true, address),
+            Some(_) => return Err(format!("accepted: {}", LISTEN_ADDRESS.accepts)),
+        };
+        let address = address.strip_suffix('/').unwrap_or(address).parse();
+        let address = address.map_err(|_| format!("accepted: {}", LISTEN_ADDRESS.accepts))?;
+        Ok(Self { address, tls })
+    }
+}
+
+const LISTEN_ADDRESS: Parsed<ListenAddress> = Parsed {
+    read: |text| text.parse().ok(),
+    show: ListenAddress::to_string,
+    accepts: "an IP address with a port, as \"127.0.0.1:8080\" or \"[::1]:8080\"; of TLS as \"https://127.0.0.1:8443\"",
 };
 
 /// A network, or a single address.

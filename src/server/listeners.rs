@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
-use crate::config::Config;
+use crate::config::{Config, ListenAddress};
 use crate::net::{self, Families, Listener, Tuning};
 
 /// Listening on an address failed.
@@ -21,8 +21,10 @@ pub struct ListenError {
 #[derive(Debug)]
 pub(super) struct Listeners {
     /// The configured addresses in their order, every port of 0 replaced by the kernel's choice.
-    pub(super) addresses: Vec<SocketAddr>,
-    /// By the shard's index, then in the order of `addresses`.
+    pub(super) addresses: Vec<ListenAddress>,
+    /// Where clients are redirected to https://, likewise.
+    pub(super) redirect: Option<SocketAddr>,
+    /// By the shard's index, then in the order of `addresses`, that of `redirect` last.
     pub(super) by_shard: Vec<Vec<Listener>>,
 }
 
@@ -40,16 +42,17 @@ impl Listeners {
             unsent_bytes_max: server.max_unsent,
         };
         if !server.share_port {
-            for &address in &server.listen {
+            for address in configured(config) {
                 check_free(address, config)?;
             }
         }
-        let mut addresses = server.listen.clone();
+        let configured: Vec<SocketAddr> = configured(config).collect();
+        let mut addresses = configured.clone();
         let mut by_shard = Vec::with_capacity(usize::from(shards));
         for _ in 0..shards {
             let mut listeners = Vec::with_capacity(addresses.len());
-            for (address, &configured) in addresses.iter_mut().zip(&server.listen) {
-                let families = Families::of(configured, &server.listen);
+            for (address, &wanted) in addresses.iter_mut().zip(&configured) {
+                let families = Families::of(wanted, &configured);
                 let opened = net::listen(*address, families, server.backlog, tuning);
                 let opened = opened.and_then(|listener| {
                     // The first shard's listener replaces a port of 0 for the others.
@@ -63,25 +66,37 @@ impl Listeners {
             }
             by_shard.push(listeners);
         }
+        let opened = server.listen.iter().zip(&addresses);
+        let opened = opened.map(|(listen, &address)| ListenAddress {
+            address,
+            tls: listen.tls,
+        });
         Ok(Self {
-            addresses,
+            addresses: opened.collect(),
+            redirect: addresses.get(server.listen.len()).copied(),
             by_shard,
         })
     }
 }
 
+/// The addresses of all listeners, that of `server.redirect_http` last.
+fn configured(config: &Config) -> impl Iterator<Item = SocketAddr> {
+    let listen = config.server.listen.iter().map(|listen| listen.address);
+    listen.chain(config.server.redirect_http)
+}
+
 /// The addresses of `config` that this process cannot listen on, including those in use.
 #[must_use]
 pub fn unusable_addresses(config: &Config) -> Vec<ListenError> {
-    let addresses = config.server.listen.iter();
-    let errors = addresses.filter_map(|&address| check_free(address, config).err());
+    let errors = configured(config).filter_map(|address| check_free(address, config).err());
     errors
         .filter(|error| error.error.kind() != ErrorKind::AddrInUse)
         .collect()
 }
 
 fn check_free(address: SocketAddr, config: &Config) -> Result<(), ListenError> {
-    let families = Families::of(address, &config.server.listen);
+    let all: Vec<SocketAddr> = configured(config).collect();
+    let families = Families::of(address, &all);
     net::check_free(address, families).map_err(|error| ListenError { address, error })
 }
 
@@ -113,7 +128,7 @@ mod tests {
 
     fn config(listen: &[SocketAddr]) -> Config {
         let mut config = Config::for_mode(Mode::Demo);
-        config.server.listen = listen.to_vec();
+        config.server.listen = listen.iter().copied().map(Into::into).collect();
         config
     }
 
@@ -129,11 +144,12 @@ mod tests {
         assert_eq!(listeners.by_shard.len(), 4);
         for of_shard in &listeners.by_shard {
             let of_shard: Vec<_> = of_shard.iter().map(|l| l.address().unwrap()).collect();
-            assert_eq!(&of_shard, addresses);
+            let opened: Vec<_> = addresses.iter().map(|listen| listen.address).collect();
+            assert_eq!(of_shard, opened);
         }
-        assert!(addresses.iter().all(|address| address.port() != 0));
+        assert!(addresses.iter().all(|listen| listen.address.port() != 0));
         assert_ne!(addresses[0], addresses[1]);
-        assert_eq!(addresses[2].ip(), any_port(2).ip());
+        assert_eq!(addresses[2].address.ip(), any_port(2).ip());
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl Site {
         let address = self.gateway;
         let change = self.change;
         let gateway = TestGateway::from_toml(&self.toml, |config| {
-            config.server.listen = vec![address];
+            config.server.listen = vec![address.into()];
             config.server.shards = 2;
             change(config);
         });

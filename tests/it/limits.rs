@@ -546,6 +546,6 @@ fn a_port_is_free_again_at_once() {
     let address = gateway.address;
     let _left_behind = Client::events(address);
     drop(gateway);
-    let gateway = TestGateway::with(|config| config.server.listen = vec![address]);
+    let gateway = TestGateway::with(|config| config.server.listen = vec![address.into()]);
     Client::events(gateway.address);
 }

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fanfare::config::ListenAddress;
+
 use crate::support::{Client, Process, TestGateway, request};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -78,7 +80,7 @@ fn l09_beside_all_ipv4_addresses_it_takes_only_its_own() {
     let free = std::net::TcpListener::bind("[::]:0").unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
-    let any = |text: &str| SocketAddr::new(text.parse().unwrap(), port);
+    let any = |text: &str| ListenAddress::from(SocketAddr::new(text.parse().unwrap(), port));
     for listen in [
         vec![any("::"), any("0.0.0.0")],
         vec![any("0.0.0.0"), any("::")],
@@ -89,7 +91,7 @@ fn l09_beside_all_ipv4_addresses_it_takes_only_its_own() {
         drop(gateway);
     }
     // With only one of them a port that another program has is noticed.
-    let other = std::net::TcpListener::bind(any("0.0.0.0")).unwrap();
+    let other = std::net::TcpListener::bind(any("0.0.0.0").address).unwrap();
     let config = |listen: &str| {
         let mut config = fanfare::config::Config::for_mode(fanfare::config::Mode::Demo);
         config.server.listen = vec![any(listen)];

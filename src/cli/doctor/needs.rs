@@ -84,7 +84,7 @@ impl<'a> Needs<'a> {
         let listen = &self.config.server.listen;
         listen
             .iter()
-            .filter(|address| address.ip().is_loopback())
+            .filter(|listen| listen.address.ip().is_loopback())
             .count()
     }
 

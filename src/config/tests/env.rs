@@ -252,7 +252,7 @@ fn host_and_port_are_an_address_and_each_has_a_default() {
             .server
             .listen
             .iter()
-            .map(SocketAddr::to_string)
+            .map(ListenAddress::to_string)
             .collect();
         assert_eq!(listen, [expected], "{env_file:?} {env:?}");
     }
@@ -325,7 +325,7 @@ fn l05_an_empty_variable_is_one_that_is_not_set() {
     let env_file = format!("JWT_SECRET={SECRET}\nPORT=81");
     let config = accepted(&given(&env_file));
     assert_eq!(config.auth.jwt_secret, Secret::new(SECRET.as_bytes()));
-    assert_eq!(config.server.listen[0].port(), 81);
+    assert_eq!(config.server.listen[0].address.port(), 81);
     assert!(given("").load().unwrap_err().problems == [Problem::NoCredentials]);
 }
 
@@ -376,7 +376,7 @@ fn l06_between_commas_there_may_be_nothing() {
 #[test]
 fn l08_a_list_is_refused_with_what_is_wrong_in_it() {
     let accepted = "accepted: a list of 1 to 64, without repetition, of: an IP address with a port, as \
-                    \"127.0.0.1:8080\" or \"[::1]:8080\"";
+                    \"127.0.0.1:8080\" or \"[::1]:8080\"; of TLS as \"https://127.0.0.1:8443\"";
     for (value, told) in [
         (
             "[::1]:81,127.0.0.1:81, [::1]:81",

@@ -59,7 +59,7 @@ fn lists_of_the_environment_are_separated_by_commas() {
         env,
         ..Given::default()
     });
-    let expected: [SocketAddr; 2] = ["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()];
+    let expected: [ListenAddress; 2] = ["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()];
     assert_eq!(config.server.listen, expected);
 }
 

@@ -209,6 +209,61 @@ fn what_is_open_stays_on_loopback_unless_asked_for_by_name() {
 }
 
 #[test]
+fn tls_needs_its_files() {
+    let tls = "https://127.0.0.1:8443".parse::<ListenAddress>().unwrap();
+    let pairs = |certificates, keys| Problem::CertificatePairs { certificates, keys };
+    let clients = |asked, has_ca| Problem::ClientCertificates { asked, has_ca };
+    let listen = "server.listen = [\"http://127.0.0.1:8080\", \"https://127.0.0.1:8443\"]\n";
+    for (file, expected) in [
+        (
+            listen.to_owned(),
+            vec![Problem::NoCertificate { listen: tls }],
+        ),
+        (
+            format!("{listen}tls.certificate_file = \"c\"\ntls.key_file = [\"k\"]"),
+            vec![],
+        ),
+        (
+            "tls.certificate_file = [\"c\", \"d\"]\ntls.key_file = \"k\"".to_owned(),
+            vec![pairs(2, 1)],
+        ),
+        (
+            "tls.client_ca_file = \"ca\"".to_owned(),
+            vec![clients("off", true)],
+        ),
+        (
+            "tls.client_certificates = \"required\"".to_owned(),
+            vec![clients("required", false)],
+        ),
+        (
+            "server.listen = [\"127.0.0.1:80\"]\nserver.redirect_http = \"127.0.0.1:80\""
+                .to_owned(),
+            vec![Problem::ListensTwice("127.0.0.1:80".parse().unwrap())],
+        ),
+        (
+            format!(
+                "{}tls.certificate_file = \"c\"\ntls.key_file = \"k\"",
+                listen.replace("8080", "8443")
+            ),
+            vec![Problem::ListensTwice("127.0.0.1:8443".parse().unwrap())],
+        ),
+    ] {
+        let found = Config::from_toml(&format!("mode = \"demo\"\n{file}"));
+        let found = found.map_or_else(|error| error.problems, |_| Vec::new());
+        assert_eq!(found, expected, "{file}");
+    }
+    assert_eq!(tls.to_string(), "https://127.0.0.1:8443");
+    for wrong in [
+        "https://127.0.0.1",
+        "wss://127.0.0.1:1",
+        "https://localhost:1",
+        "https://127.0.0.1:1/a",
+    ] {
+        wrong.parse::<ListenAddress>().unwrap_err();
+    }
+}
+
+#[test]
 fn what_a_registered_section_breaks_is_told() {
     refused(
         "[toy]\npath = \"/twice\"",

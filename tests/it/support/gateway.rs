@@ -58,7 +58,7 @@ impl TestGateway {
         change(&mut config);
         let gateway = Gateway::start(config).expect("a gateway starts on a free port");
         Self {
-            address: gateway.addresses[0],
+            address: gateway.addresses[0].address,
             gateway: Some(gateway),
         }
     }
