@@ -828,11 +828,13 @@ impl Hub {
         })
     }
 
-    /// Whether all queued output of a peer has been written.
+    /// Whether all queued output of a peer has been written, and its socket is not full.
     #[must_use]
     pub fn is_drained(&self, slot: Slot) -> bool {
         let peer = self.peers.get(slot.index());
-        peer.is_none_or(|peer| !peer.has_private() && peer.first_pending().is_none())
+        peer.is_none_or(|peer| {
+            !peer.blocked && !peer.has_private() && peer.first_pending().is_none()
+        })
     }
 
     /// Takes the incidents since the last call.

@@ -51,6 +51,12 @@ impl<L: Lanes> Turn<'_, L> {
         self.engine.flush_wanted = true;
     }
 
+    /// The full socket of `peer` has taken bytes that it had accepted before.
+    pub fn note_progress(&mut self, peer: PeerId) {
+        let now_ms = self.now.ms;
+        self.engine.readers.hub.note_progress(peer.slot, now_ms);
+    }
+
     /// Reports peers whose sockets have accepted nothing for `stall_ms`. Called by the ticker.
     ///
     /// Cost: a look at every peer.

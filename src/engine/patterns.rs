@@ -471,7 +471,10 @@ mod tests {
             let taken = all.len().min(self.room);
             self.room -= taken;
             self.taken += str::from_utf8(&all[..taken]).unwrap();
-            Written::Bytes(taken)
+            match taken < all.len() {
+                true => Written::Full(taken),
+                false => Written::Bytes(taken),
+            }
         }
     }
 

@@ -263,7 +263,9 @@ impl Sink for Links {
         if written < offered {
             self.writes_short += 1;
             link.wake();
-        } else if link.life.closing.is_some() {
+            return Written::Full(written);
+        }
+        if link.life.closing.is_some() {
             link.wake();
         }
         Written::Bytes(written)

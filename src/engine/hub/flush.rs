@@ -23,9 +23,11 @@ pub trait Sink {
 /// The result of a write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Written {
-    /// This many bytes were accepted. Fewer than offered means that the socket is full; the shard calls
-    /// [`Hub::unblock`] when it is writable.
+    /// This many bytes were accepted, and the socket takes more.
     Bytes(usize),
+    /// This many bytes were accepted, all that were offered or fewer, and the socket is full; the shard calls
+    /// [`Hub::unblock`] when it is writable.
+    Full(usize),
     /// The socket is closed.
     Gone,
 }
@@ -143,6 +145,13 @@ impl Hub {
                 topic: None,
                 lost,
             });
+        }
+    }
+
+    /// The socket of `slot` has taken bytes that it had accepted, and is still full: its peer reads.
+    pub fn note_progress(&mut self, slot: Slot, now_ms: u64) {
+        if let Some(peer) = self.peers.get_mut(slot.index()) {
+            peer.progress_ms = now_ms;
         }
     }
 
@@ -435,7 +444,8 @@ impl Hub {
             self.pass_skipped(slot);
             return 0;
         }
-        match sink.write(slot, &slices[..filled]) {
+        let outcome = sink.write(slot, &slices[..filled]);
+        match outcome {
             Written::Gone => {
                 peer.blocked = true;
                 peer.slow_reported = true;
@@ -446,12 +456,14 @@ impl Hub {
                 self.incidents.push(Incident::Gone(peer));
                 0
             }
-            Written::Bytes(written) => {
+            Written::Bytes(written) | Written::Full(written) => {
                 peer.progress_ms = now_ms;
-                peer.blocked = written < offered;
+                peer.blocked = matches!(outcome, Written::Full(_));
+                let has_more = !complete || written < offered;
+                let is_blocked = peer.blocked;
                 self.advance(slot, written);
                 self.tell_private_loss(slot);
-                if !complete && written == offered {
+                if has_more && !is_blocked {
                     let current = &mut self.peers[slot.index()].line;
                     self.turns.enqueue(slot, current, line);
                 }

@@ -42,7 +42,10 @@ impl Sink for Sockets {
             .get_mut(&slot)
             .unwrap()
             .extend(&joined[..written]);
-        Written::Bytes(written)
+        match self.room[&slot] {
+            0 => Written::Full(written),
+            _ => Written::Bytes(written),
+        }
     }
 }
 

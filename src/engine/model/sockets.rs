@@ -19,6 +19,9 @@ pub(super) struct Socket {
     pub(super) taken: Vec<u8>,
 }
 
+/// Bytes that one write takes at most.
+const TAKEN_AT_ONCE: usize = 700;
+
 impl Sockets {
     pub(super) fn insert(&mut self, slot: Slot, room: usize) {
         let socket = Socket {
@@ -44,12 +47,16 @@ impl Sink for Sockets {
             return Written::Gone;
         }
         let mut written = 0;
+        // As sockets with TLS, it may take less than there is room for, and may be full behind all that was offered.
         for slice in bytes {
-            let takes = slice.len().min(socket.room);
+            let takes = slice.len().min(socket.room).min(TAKEN_AT_ONCE - written);
             socket.taken.extend_from_slice(&slice[..takes]);
             socket.room -= takes;
             written += takes;
         }
-        Written::Bytes(written)
+        match socket.room {
+            0 => Written::Full(written),
+            _ => Written::Bytes(written),
+        }
     }
 }
