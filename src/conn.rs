@@ -17,7 +17,7 @@ mod session;
 mod stream;
 mod watched;
 
-pub use accept::{accept, refuse_out_of_files};
+pub use accept::{Purpose, accept, refuse_out_of_files};
 pub use admit::{agree, check_page, check_upgrade, lease_of, refusal, take_seat, take_slot};
 pub use claim::{Admission, Claimed, Route, StreamClaim, UpgradeRefusal, WebSocketClaim};
 pub use credentials::{RequestToken, admit, are_given};

@@ -10,6 +10,7 @@ mod origin;
 mod page;
 mod policy;
 mod proxy;
+mod redirect;
 
 pub use answer::{
     Answer, AnswerBody, Rejection, event_stream_head, event_stream_headers, refuse, refuse_plainly,
@@ -23,3 +24,4 @@ pub use media::preferred;
 pub use origin::{is_allowed_page, is_own_page};
 pub use page::Page;
 pub use proxy::{PROXY_BYTES_MAX, ProxyError, ProxyHeader, parse_proxy, speaks_proxy};
+pub use redirect::redirect_to_https;

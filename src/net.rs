@@ -1,10 +1,11 @@
-//! The machine: listening sockets and those they accept, cores, pages, file limits.
+//! The machine: listening sockets and those they accept, plain or TLS, cores, pages, file limits.
 
 mod affinity;
 mod limits;
 mod listener;
 mod pages;
 mod stream;
+mod tls;
 
 pub use affinity::{available_cores, pin_to_core};
 pub use limits::raise_file_limit;
@@ -12,4 +13,5 @@ pub use listener::{
     Acceptor, Families, Listener, Spare, Tuning, check_free, is_out_of_files, listen,
 };
 pub use pages::use_small_pages;
-pub use stream::{Reader, Stream, Writer};
+pub use stream::{Accepted, Reader, Stream, Writer};
+pub use tls::{CertificateError, HandshakeError, HandshakeKind, TlsServer};

@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
 use crate::bus::Mesh;
-use crate::conn::{Dialects, Records};
+use crate::conn::{Dialects, Purpose, Records};
 use crate::http::Api;
 use crate::net::{self, Listener};
 use crate::process::ProcessPhase;
@@ -39,8 +39,8 @@ pub struct Plan {
     pub phase: watch::Receiver<ProcessPhase>,
     /// Sent to once the reactor serves; dropped if it fails before.
     pub ready: Sender<()>,
-    /// Its listeners, one per address. The kernel queues connections at them already.
-    pub listeners: Vec<Listener>,
+    /// Its listeners, one per address, and what they are for. The kernel queues connections at them already.
+    pub listeners: Vec<(Listener, Purpose)>,
 }
 
 /// Tasks polled between two polls of the sockets: large enough to batch output of many publishers, small enough to
@@ -80,7 +80,7 @@ async fn serve(plan: Plan) -> io::Result<()> {
     let api = api(Handle::new(shard.clone()));
     let listeners = listeners
         .into_iter()
-        .map(Listener::register)
+        .map(|(listener, purpose)| Ok((listener.register()?, purpose)))
         .collect::<io::Result<Vec<_>>>()?;
     let mut tasks = tasks::start(&shard, &records);
     for listener in listeners {

@@ -21,7 +21,7 @@ use crate::config::{Config, ListenAddress};
 use crate::conn::Registry;
 use crate::dialect::{self, Protocol};
 use crate::id::ShardId;
-use crate::net;
+use crate::net::{self, CertificateError, TlsServer};
 use crate::process::{Process, ProcessPhase};
 use crate::reactor::{self, Plan};
 use crate::shard::ShardSettings;
@@ -41,6 +41,9 @@ pub enum ServeError {
     /// A key that tokens are checked with cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// A thread or its runtime could not be made.
     #[error("cannot start a shard: {0}")]
     Start(io::Error),
@@ -131,7 +134,11 @@ impl Gateway {
         };
         let shards = u16::try_from(shards).unwrap_or(u16::MAX);
         let sockets_max = files::fit(&mut config, shards);
-        let listeners = Listeners::open(&config, shards)?;
+        let speaks_tls = config.server.listen.iter().any(|listen| listen.tls);
+        let tls = speaks_tls.then(|| TlsServer::new(&config.tls, control::read_certificate_file));
+        let tls = tls.transpose()?.map(Arc::new);
+        let listeners = Listeners::open(&config, shards, tls.as_ref())?;
+        let purposes = listeners.purposes();
         let stopping = Stopping {
             ready_delay: config.server.ready_delay,
             drain_timeout: config.server.drain_timeout,
@@ -152,7 +159,7 @@ impl Gateway {
             shards: Vec::new(),
             phase,
             stopping,
-            control: Control::start(authenticator.clone()).map_err(ServeError::Start)?,
+            control: Control::start(authenticator.clone(), tls).map_err(ServeError::Start)?,
         };
         let mut starting = Vec::with_capacity(usize::from(shards));
         for (index, listeners) in (0..shards).zip(listeners.by_shard) {
@@ -177,7 +184,7 @@ impl Gateway {
                     .then(|| cores[usize::from(index) % cores.len()]),
                 phase: watching.clone(),
                 ready,
-                listeners,
+                listeners: listeners.into_iter().zip(purposes.clone()).collect(),
             };
             let thread = thread::Builder::new().name(format!("shard-{index}"));
             let stop = StopOnPanic(gateway.phase.clone());

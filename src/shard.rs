@@ -89,6 +89,7 @@ struct Core {
     port: Port<Note>,
     inbox: Inbox,
     handshakes: Handshakes,
+    tls_handshakes: Handshakes,
     probes: Probes,
 }
 
@@ -104,6 +105,7 @@ impl Shard {
             port: Port::new(settings.id, mesh.clone()),
             inbox: Inbox::new(shards),
             handshakes: Handshakes::default(),
+            tls_handshakes: Handshakes::default(),
             probes: Probes::default(),
         };
         Rc::new(Self {
@@ -152,6 +154,26 @@ impl Shard {
         evicted
     }
 
+    /// As [`Self::begin_handshake`], for one within its TLS handshake.
+    #[must_use]
+    pub fn begin_tls_handshake(&self) -> Rc<Signal> {
+        let mut core = self.core.borrow_mut();
+        let open_max = self.config.tls.max_handshakes / usize::from(core.port.shards());
+        let (evicted, had_to_evict) = core.tls_handshakes.enter(open_max.max(1));
+        if had_to_evict {
+            self.counters.refused[Refused::Evicted as usize].add(1);
+        }
+        self.update_gauges(&core);
+        evicted
+    }
+
+    /// Ends a TLS handshake, however it went.
+    pub fn end_tls_handshake(&self) {
+        let mut core = self.core.borrow_mut();
+        core.tls_handshakes.leave();
+        self.update_gauges(&core);
+    }
+
     /// Ends a handshake, whether it became a connection or not.
     pub fn end_handshake(&self) {
         let mut core = self.core.borrow_mut();
@@ -168,12 +190,16 @@ impl Shard {
             engine,
             links,
             handshakes,
+            tls_handshakes,
             ..
         } = core;
         let (counters, hub, open) = (&self.counters, engine.hub(), links.open());
         counters.connections.set(open.connections);
         counters.streams.set(open.streams);
         counters.handshakes.set(handshakes.open() as u64);
+        counters
+            .tls_handshakes_open
+            .set(tls_handshakes.open() as u64);
         let subscriptions = engine.subscription_count();
         counters.subscriptions.set(subscriptions as u64);
         counters.topics.set(hub.topic_count() as u64);
@@ -315,7 +341,7 @@ impl Shard {
 
     /// Polls whether a full socket is writable, and has the next flush write to it if so.
     pub fn poll_unblocked(&self, peer: PeerId, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let ready = {
+        let (ready, has_progressed) = {
             let core = self.core.borrow();
             if !core.engine.hub().is_blocked(peer.slot) {
                 return Poll::Ready(Ok(()));
@@ -327,6 +353,8 @@ impl Shard {
         };
         if let Poll::Ready(Ok(())) = ready {
             self.engine(|engine| engine.unblock(peer));
+        } else if has_progressed {
+            self.engine(|engine| engine.note_progress(peer));
         }
         ready
     }

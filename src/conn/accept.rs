@@ -24,17 +24,29 @@ use super::admit::{self, Decision};
 use super::claim::Claimed;
 use super::driver;
 use super::guarded::{Guarded, Progress};
-use super::preamble::{self, Preamble};
+use super::preamble::{self, PreambleError};
 use super::records::Records;
 use super::watched::Watched;
 use crate::http::{
     Answer, AnswerBody, Api, GuardLimits, HeadError, client_of, has_untrusted_forwarding,
-    refuse_raw, refuse_raw_with, too_many_buffered,
+    redirect_to_https, refuse_raw, refuse_raw_with, too_many_buffered,
 };
 use crate::metrics::{Limited, Refused};
-use crate::net::Stream;
+use crate::net::{HandshakeError, HandshakeKind, Stream};
 use crate::shard::Shard;
 use crate::ws::handshake::offers_websocket;
+
+/// What the connections of a listener are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// All that the gateway does.
+    Serve,
+    /// Requests are answered with where to send them: to https://.
+    RedirectToHttps {
+        /// The port of a listener of TLS.
+        port: u16,
+    },
+}
 
 /// A claimed socket, and the bytes received after the request that claimed it.
 type TakenSocket = (Claimed, Stream, Vec<u8>);
@@ -48,14 +60,20 @@ pub async fn accept(
     shard: Rc<Shard>,
     records: Rc<Records>,
     api: Api,
-    stream: Stream,
+    (stream, purpose): (Stream, Purpose),
     address: IpAddr,
 ) {
     let evicted = shard.begin_handshake();
     let head_timeout = shard.config.server.handshake_timeout;
     let progress = Rc::new(Progress::until(Instant::now() + head_timeout));
     let taken = {
-        let mut serving = pin!(serve((&shard, &records), api, stream, address, &progress));
+        let mut serving = pin!(serve(
+            (&shard, &records),
+            api,
+            stream,
+            (address, purpose),
+            &progress
+        ));
         poll_fn(|cx| match serving.as_mut().poll(cx) {
             Poll::Ready(taken) => Poll::Ready(taken),
             // The oldest handshake may be a long response, which is not evicted.
@@ -83,49 +101,96 @@ async fn serve(
     (shard, records): (&Rc<Shard>, &Rc<Records>),
     api: Api,
     mut stream: Stream,
-    address: IpAddr,
+    (address, purpose): (IpAddr, Purpose),
     progress: &Rc<Progress>,
 ) -> Option<TakenSocket> {
     let deadline = progress.deadline.get();
-    let reading = preamble::read(&shard.config.server, &mut stream, address, deadline).await;
-    let (address, begun) = match reading {
-        Preamble::Read(address, begun) => (address, begun),
-        Preamble::Refused(error) => {
-            refuse(
-                shard,
-                stream,
-                Refused::Handshake,
-                400,
-                &error.to_string(),
-                HEAD_LINGER,
-            )
-            .await;
+    let reading = preamble::read_proxy(&shard.config.server, &mut stream, address, deadline).await;
+    let (address, mut begun) = match reading {
+        Ok(read) => read,
+        Err(error) => {
+            end_early(shard, stream, error).await;
             return None;
         }
-        Preamble::TimedOut => {
-            refuse(
-                shard,
-                stream,
-                Refused::Timeout,
-                408,
-                NOT_IN_TIME,
-                HEAD_LINGER,
-            )
-            .await;
-            return None;
-        }
-        Preamble::Closed => return None,
     };
+    if stream.is_unsecured() {
+        // Boxed: a plain connection does not pay for the size of this future.
+        let begun = std::mem::take(&mut begun);
+        stream = Box::pin(secure(shard, (stream, begun), address)).await?;
+    }
+    if begun.is_empty() {
+        begun = match preamble::read_first(&mut stream, deadline).await {
+            Ok(begun) => begun,
+            Err(error) => {
+                end_early(shard, stream, error).await;
+                return None;
+            }
+        };
+    }
     // Boxed: a silent connection does not pay for the size of this future.
     Box::pin(serve_requests(
         (shard, records),
         api,
         stream,
-        address,
+        (address, purpose),
         begun,
         progress,
     ))
     .await
+}
+
+/// Ends a connection that has not begun a request.
+async fn end_early(shard: &Shard, stream: Stream, error: PreambleError) {
+    let (why, status, text) = match error {
+        PreambleError::Refused(error) => (Refused::Handshake, 400, error.to_string()),
+        PreambleError::TimedOut => (Refused::Timeout, 408, NOT_IN_TIME.to_owned()),
+        PreambleError::Closed => return,
+    };
+    refuse(shard, stream, why, status, &text, HEAD_LINGER).await;
+}
+
+/// Completes the TLS handshake of a connection that was accepted just now, from which `begun` has been read; `None` if
+/// it has failed, and the connection has ended.
+async fn secure(
+    shard: &Shard,
+    (stream, begun): (Stream, Vec<u8>),
+    address: IpAddr,
+) -> Option<Stream> {
+    let deadline = Instant::now() + shard.config.tls.handshake_timeout;
+    let evicted = shard.begin_tls_handshake();
+    let outcome = {
+        let mut securing = pin!(stream.secure(begun));
+        let securing = poll_fn(|cx| match securing.as_mut().poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending => evicted.poll_raised(cx).map(|()| None),
+        });
+        timeout_at(deadline.into(), securing).await
+    };
+    shard.end_tls_handshake();
+    let counters = &shard.counters;
+    match outcome {
+        Ok(Some(Ok((stream, kind)))) => {
+            counters.tls_handshakes.add(1);
+            counters
+                .tls_resumptions
+                .add(u64::from(kind == HandshakeKind::Resumed));
+            return Some(stream);
+        }
+        Ok(Some(Err((stream, error @ HandshakeError::Plaintext)))) => {
+            let text = error.to_string();
+            refuse(shard, stream, Refused::Plaintext, 400, &text, HEAD_LINGER).await;
+        }
+        Ok(Some(Err((stream, error @ HandshakeError::Failed(_))))) => {
+            counters.refused[Refused::TlsHandshake.index()].add(1);
+            tracing::debug!(%address, %error, "refused");
+            // The peer has been told why by an alert.
+            close(stream, b"", HEAD_LINGER).await;
+        }
+        Err(_) => counters.refused[Refused::Timeout.index()].add(1),
+        // It has been evicted, or the peer is gone.
+        Ok(None | Some(Err((_, HandshakeError::Gone)))) => {}
+    }
+    None
 }
 
 /// As [`serve`], for a peer that has sent `begun`.
@@ -133,7 +198,7 @@ async fn serve_requests(
     (shard, records): (&Rc<Shard>, &Rc<Records>),
     api: Api,
     stream: Stream,
-    address: IpAddr,
+    (address, purpose): (IpAddr, Purpose),
     begun: Vec<u8>,
     progress: &Rc<Progress>,
 ) -> Option<TakenSocket> {
@@ -154,6 +219,15 @@ async fn serve_requests(
         progress.busy.set(true);
         let answering: RequestAnswer = Box::pin(async move {
             let asks_for_upgrade = offers_websocket(request.headers());
+            if let Purpose::RedirectToHttps { port } = purpose {
+                let mut answer = redirect_to_https(request.headers(), request.uri(), port);
+                let headers = answer.headers_mut();
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+                let idle_timeout = shard.config.http.keep_alive_timeout;
+                return Ok(
+                    answer.map(|body| Watched::new(body, progress, request_timeout, idle_timeout))
+                );
+            }
             let server = &shard.config.server;
             let address = client_of(server, address, request.headers());
             let (mut answer, is_last) =
@@ -317,10 +391,14 @@ async fn refuse(
     close(stream, &refuse_raw(status, text, SystemTime::now()), linger).await;
 }
 
-/// Answers 503 to a client beyond the file limit, whatever it has sent, and closes its connection. It uses the spare
+/// Answers 503 to a client beyond the file limit, whatever it has sent, and closes its connection. One that would have
+/// to complete a TLS handshake first is only closed. It uses the spare
 /// file of the listener, which the next client beyond the limit needs.
 pub async fn refuse_out_of_files(shard: &Shard, mut stream: Stream) {
     shard.counters.refused[Refused::Connections.index()].add(1);
+    if stream.is_unsecured() {
+        return;
+    }
     let why = "The gateway has as many files open as it may (LimitNOFILE=); try again later";
     let mut headers = HeaderMap::new();
     headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));

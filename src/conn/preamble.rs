@@ -1,4 +1,5 @@
-//! The start of a connection: a PROXY header, where one is required, and the first bytes of a request.
+//! The start of a connection: a PROXY header, where one is required, and the first bytes of a request. A TLS handshake
+//! comes between them.
 
 use std::future::poll_fn;
 use std::io;
@@ -16,10 +17,8 @@ use crate::config::Server;
 use crate::http::{PROXY_BYTES_MAX, ProxyError, parse_proxy, speaks_proxy};
 use crate::net::Stream;
 
-/// The result of reading the start of a connection.
-pub(super) enum Preamble {
-    /// The client's address, and the bytes received after the PROXY header.
-    Read(IpAddr, Vec<u8>),
+/// Why a connection ends before its first request.
+pub(super) enum PreambleError {
     /// The PROXY header is missing or malformed.
     Refused(ProxyError),
     /// The deadline has passed.
@@ -28,49 +27,43 @@ pub(super) enum Preamble {
     Closed,
 }
 
-/// Reads the PROXY header, if one is required from `address`, the socket's peer, and waits for the first bytes of a
-/// request.
-pub(super) async fn read(
+/// Reads the PROXY header, if one is required from `address`, the socket's peer. Returns the client's address and the
+/// bytes received after the header.
+pub(super) async fn read_proxy(
     server: &Server,
     stream: &mut Stream,
     address: IpAddr,
     deadline: Instant,
-) -> Preamble {
-    if !speaks_proxy(server, address) {
-        return begin(stream, address, Vec::new(), deadline).await;
-    }
+) -> Result<(IpAddr, Vec<u8>), PreambleError> {
     let mut bytes = Vec::new();
+    if !speaks_proxy(server, address) {
+        return Ok((address, bytes));
+    }
     loop {
         match parse_proxy(&bytes) {
             Ok(Some(header)) => {
                 bytes.drain(..header.bytes);
-                let address = header.source.unwrap_or(address);
-                return begin(stream, address, bytes, deadline).await;
+                return Ok((header.source.unwrap_or(address), bytes));
             }
             Ok(None) => {}
-            Err(error) => return Preamble::Refused(error),
+            Err(error) => return Err(PreambleError::Refused(error)),
         }
         // An incomplete header is shorter than this.
         bytes.reserve_exact(PROXY_BYTES_MAX - bytes.len());
         match timeout_at(deadline.into(), stream.read_buf(&mut bytes)).await {
-            Err(_) => return Preamble::TimedOut,
+            Err(_) => return Err(PreambleError::TimedOut),
             Ok(Ok(1..)) => {}
-            Ok(Ok(0) | Err(_)) => return Preamble::Closed,
+            Ok(Ok(0) | Err(_)) => return Err(PreambleError::Closed),
         }
     }
 }
 
-/// Waits for the first bytes of a request, unless they came with the header. hyper allocates buffers when it starts, so
-/// it is not started for a silent peer.
-async fn begin(
+/// Waits for the first bytes of a request. hyper allocates buffers when it starts, so it is not started for a silent
+/// peer.
+pub(super) async fn read_first(
     stream: &mut Stream,
-    address: IpAddr,
-    begun: Vec<u8>,
     deadline: Instant,
-) -> Preamble {
-    if !begun.is_empty() {
-        return Preamble::Read(address, begun);
-    }
+) -> Result<Vec<u8>, PreambleError> {
     let first = poll_fn(|cx| {
         let mut bytes = [const { MaybeUninit::uninit() }; READ_BYTES];
         let mut read = ReadBuf::uninit(&mut bytes);
@@ -78,8 +71,8 @@ async fn begin(
         Poll::Ready(io::Result::Ok(read.filled().to_vec()))
     });
     match timeout_at(deadline.into(), first).await {
-        Err(_) => Preamble::TimedOut,
-        Ok(Ok(begun)) if !begun.is_empty() => Preamble::Read(address, begun),
-        Ok(_) => Preamble::Closed,
+        Err(_) => Err(PreambleError::TimedOut),
+        Ok(Ok(begun)) if !begun.is_empty() => Ok(begun),
+        Ok(_) => Err(PreambleError::Closed),
     }
 }

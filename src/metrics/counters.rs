@@ -77,6 +77,10 @@ reasons! {
         Credentials = "credentials",
         /// It began with TLS, on a port that speaks plain HTTP.
         Tls = "tls",
+        /// It began with plain HTTP, on a port that speaks TLS.
+        Plaintext = "plaintext",
+        /// Its TLS handshake failed: it cannot be understood, or has nothing that is accepted.
+        TlsHandshake = "tls_handshake",
         /// The gateway is closing its clients.
         Draining = "draining",
     }
@@ -193,6 +197,8 @@ define_counters! {
     counters {
     connections_opened = "connections_opened_total", "Connections opened, WebSocket and SSE.";
     http_requests = "http_requests_total", "HTTP requests answered, upgrades not counted.";
+    tls_handshakes = "tls_handshakes_total", "TLS handshakes completed.";
+    tls_resumptions = "tls_resumptions_total", "TLS handshakes completed from a ticket.";
     messages_in = "messages_received_total", "Messages received from clients.";
     bytes_in = "received_bytes_total", "Bytes received from clients.";
     pushes = "pushes_total", "Messages pushed to users.";
@@ -213,6 +219,7 @@ define_counters! {
     gauges {
     connections = "connections", "Connections open, WebSocket and SSE.";
     handshakes = "handshakes", "Connections that have not upgraded.";
+    tls_handshakes_open = "tls_handshakes", "Connections within their TLS handshake.";
     subscriptions = "subscriptions", "Topic memberships of connections.";
     topics = "topics", "Topics known.";
     held_bytes = "held_bytes", "Bytes in topic logs and outboxes.";

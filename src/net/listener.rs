@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -10,7 +11,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-use super::Stream;
+use super::{Stream, TlsServer};
 
 /// The options of a listener's connections.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +55,11 @@ impl Families {
 
 /// A listening socket that no runtime polls yet. The kernel queues its connections. Closed when dropped.
 #[derive(Debug)]
-pub struct Listener(std::net::TcpListener);
+pub struct Listener {
+    socket: std::net::TcpListener,
+    /// Of TLS; `None`: its connections are plain.
+    tls: Option<Arc<TlsServer>>,
+}
 
 impl Listener {
     /// Where it listens, with the port that the kernel chose for 0.
@@ -62,7 +67,7 @@ impl Listener {
     /// # Errors
     /// The kernel's.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.socket.local_addr()
     }
 
     /// Has the calling thread's runtime poll it.
@@ -70,13 +75,19 @@ impl Listener {
     /// # Errors
     /// The kernel's: `epoll` has no room for it.
     pub fn register(self) -> io::Result<Acceptor> {
-        TcpListener::from_std(self.0).map(Acceptor)
+        Ok(Acceptor {
+            socket: TcpListener::from_std(self.socket)?,
+            tls: self.tls,
+        })
     }
 }
 
 /// A [`Listener`] that a runtime polls.
 #[derive(Debug)]
-pub struct Acceptor(TcpListener);
+pub struct Acceptor {
+    socket: TcpListener,
+    tls: Option<Arc<TlsServer>>,
+}
 
 impl Acceptor {
     /// Accepts a connection. IPv4 addresses are not mapped to IPv6. Cancel-safe: dropping the future loses no
@@ -85,9 +96,9 @@ impl Acceptor {
     /// # Errors
     /// The kernel's: about this connection, or the file limit is reached.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        let (stream, mut address) = self.0.accept().await?;
+        let (socket, mut address) = self.socket.accept().await?;
         address.set_ip(address.ip().to_canonical());
-        Ok((Stream(stream), address))
+        Ok((Stream::new(socket, self.tls.as_ref()), address))
     }
 }
 
@@ -118,7 +129,7 @@ pub fn is_out_of_files(error: &io::Error) -> bool {
 }
 
 /// Opens a listener of one shard. The kernel spreads connections over all listeners
-/// of the same address (`SO_REUSEPORT`).
+/// of the same address (`SO_REUSEPORT`). With `tls` its connections have to begin with a handshake.
 ///
 /// # Errors
 /// The kernel's: the address is in use by another user, or not an address of this machine.
@@ -127,6 +138,7 @@ pub fn listen(
     families: Families,
     backlog: u32,
     tuning: Tuning,
+    tls: Option<Arc<TlsServer>>,
 ) -> io::Result<Listener> {
     let socket = socket(address, families)?;
     socket.set_reuse_port(true)?;
@@ -143,7 +155,8 @@ pub fn listen(
     }
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    Ok(Listener(socket.into()))
+    let socket = socket.into();
+    Ok(Listener { socket, tls })
 }
 
 /// Checks that no process listens on `address`. [`listen`] alone does not notice another gateway of the same user: with
@@ -187,12 +200,12 @@ mod tests {
                 unsent_bytes_max: 128 * 1024,
             };
             let listener = SocketAddr::from(([127, 0, 0, 1], 0));
-            let listener = listen(listener, Families::Own, 16, tuning).unwrap();
+            let listener = listen(listener, Families::Own, 16, tuning, None).unwrap();
             let address = listener.address().unwrap();
             let listener = listener.register().unwrap();
             let (stream, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
             let (_client, (stream, _)) = (stream.unwrap(), accepted.unwrap());
-            let socket = SockRef::from(&stream.0);
+            let socket = SockRef::from(stream.tcp());
             assert!(socket.tcp_nodelay().unwrap());
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(limit));
             // The kernel doubles what it is asked for.

@@ -1,11 +1,14 @@
-//! The sockets of accepted connections, whole and split: plain TCP.
+//! The sockets of accepted connections, whole and split: plain TCP, or TLS.
 //!
-//! No module outside of `net` uses the runtime's socket types. Methods call those of the inner socket.
+//! No module outside of `net` uses the runtime's socket types.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -13,25 +16,111 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+use super::tls::{self, HandshakeError, HandshakeKind, Session, TlsServer, TlsStream};
+
 /// An accepted connection.
 #[derive(Debug)]
-pub struct Stream(pub(super) TcpStream);
+pub struct Stream(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Plain(TcpStream),
+    /// It has to begin with a TLS handshake. Until then it is read and written as it is.
+    Unsecured(TcpStream, Arc<TlsServer>),
+    Tls(Box<TlsStream>),
+}
 
 /// The reading side of a [`Stream`].
 #[derive(Debug)]
-pub struct Reader(OwnedReadHalf);
+pub struct Reader {
+    half: OwnedReadHalf,
+    session: Option<Rc<RefCell<Session>>>,
+}
 
 /// The writing side of a [`Stream`]. Dropping it shuts down our side of the connection.
 #[derive(Debug)]
-pub struct Writer(OwnedWriteHalf);
+pub struct Writer(WriterInner);
+
+#[derive(Debug)]
+enum WriterInner {
+    Plain(OwnedWriteHalf),
+    Tls(Box<TlsWriter>),
+}
+
+#[derive(Debug)]
+struct TlsWriter {
+    half: OwnedWriteHalf,
+    session: Rc<RefCell<Session>>,
+}
+
+/// What a socket accepted of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// How many bytes. They need not be offered again.
+    pub bytes: usize,
+    /// It accepts no more until it is writable.
+    pub is_full: bool,
+}
 
 impl Stream {
+    /// A connection that was accepted on a listener of plain TCP, or of TLS.
+    pub(super) fn new(socket: TcpStream, tls: Option<&Arc<TlsServer>>) -> Self {
+        Self(match tls {
+            None => Inner::Plain(socket),
+            Some(tls) => Inner::Unsecured(socket, tls.clone()),
+        })
+    }
+
+    /// Whether it has to begin with a TLS handshake.
+    #[must_use]
+    pub fn is_unsecured(&self) -> bool {
+        matches!(self.0, Inner::Unsecured(..))
+    }
+
+    /// Completes the TLS handshake; `begun` has been read from the socket already.
+    ///
+    /// # Errors
+    /// There is none, and the connection as it is, which is over: a response may be written only after
+    /// [`HandshakeError::Plaintext`].
+    ///
+    /// # Panics
+    /// The connection does not begin with one.
+    pub async fn secure(
+        self,
+        begun: Vec<u8>,
+    ) -> Result<(Self, HandshakeKind), (Self, HandshakeError)> {
+        let Inner::Unsecured(socket, server) = self.0 else {
+            panic!("there is no handshake");
+        };
+        match tls::handshake(socket, begun, &server).await {
+            Ok((stream, kind)) => Ok((Self(Inner::Tls(Box::new(stream))), kind)),
+            Err((socket, error)) => Err((Self(Inner::Plain(socket)), error)),
+        }
+    }
+
     /// The two sides. The socket is closed when both are dropped.
     #[inline]
     #[must_use]
     pub fn into_split(self) -> (Reader, Writer) {
-        let (reader, writer) = self.0.into_split();
-        (Reader(reader), Writer(writer))
+        match self.0 {
+            Inner::Plain(socket) | Inner::Unsecured(socket, _) => {
+                let (half, writer) = socket.into_split();
+                let session = None;
+                (Reader { half, session }, Writer(WriterInner::Plain(writer)))
+            }
+            Inner::Tls(stream) => {
+                let session = Rc::new(RefCell::new(stream.session));
+                let reader = Reader {
+                    half: stream.reader,
+                    session: Some(session.clone()),
+                };
+                let writer = TlsWriter {
+                    half: stream.writer,
+                    session,
+                };
+                (reader, Writer(WriterInner::Tls(Box::new(writer))))
+            }
+        }
     }
 
     /// Replaces the listener's [`Tuning::unacknowledged_max`](super::Tuning::unacknowledged_max).
@@ -39,36 +128,70 @@ impl Stream {
     /// # Errors
     /// The kernel's, if the peer is gone already.
     pub fn limit_unacknowledged(&self, max: Duration) -> io::Result<()> {
-        SockRef::from(&self.0).set_tcp_user_timeout(Some(max))
+        SockRef::from(self.tcp()).set_tcp_user_timeout(Some(max))
+    }
+
+    pub(super) fn tcp(&self) -> &TcpStream {
+        match &self.0 {
+            Inner::Plain(socket) | Inner::Unsecured(socket, _) => socket,
+            Inner::Tls(stream) => stream.writer.as_ref(),
+        }
     }
 }
 
 impl Writer {
-    /// Writes as much as fits into the socket's buffer.
+    /// Writes as much as the socket accepts, from several slices in one system call. With TLS that is 64 KiB at once,
+    /// and a full socket has accepted up to 64 KiB of which the peer may get nothing until [`Self::poll_writable`].
     ///
     /// # Errors
-    /// `WouldBlock` if the buffer is full; the kernel's if the connection is gone.
+    /// The kernel's if the connection is gone.
     #[inline]
-    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(bytes)
+    pub fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<Accepted> {
+        let socket = match &self.0 {
+            WriterInner::Plain(socket) => socket,
+            WriterInner::Tls(tls) => {
+                let mut session = tls.session.borrow_mut();
+                return session.try_write(tls.half.as_ref(), slices);
+            }
+        };
+        let (outcome, offered) = match slices {
+            [one] => (socket.try_write(one), one.len()),
+            many => {
+                let offered = many.iter().map(|slice| slice.len()).sum();
+                (socket.try_write_vectored(many), offered)
+            }
+        };
+        let bytes = match outcome {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        let is_full = bytes < offered;
+        Ok(Accepted { bytes, is_full })
     }
 
-    /// As [`Self::try_write`], from several slices in one system call.
+    /// Ready when the socket may accept more. Only one task may wait.
     ///
     /// # Errors
-    /// As [`Self::try_write`].
+    /// The runtime is being dropped, or the connection is gone.
     #[inline]
-    pub fn try_write_vectored(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(bytes)
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.0 {
+            WriterInner::Plain(socket) => socket.as_ref().poll_write_ready(cx),
+            WriterInner::Tls(tls) => {
+                let mut session = tls.session.borrow_mut();
+                session.poll_flushed(cx, tls.half.as_ref())
+            }
+        }
     }
 
-    /// Ready when the socket may be writable. Only one task may wait.
-    ///
-    /// # Errors
-    /// The runtime is being dropped.
-    #[inline]
-    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_ref().poll_write_ready(cx)
+    /// Bytes accepted that the kernel has not been given yet: ciphertext of TLS. At most a little more than 64 KiB.
+    #[must_use]
+    pub fn sealed_bytes(&self) -> usize {
+        match &self.0 {
+            WriterInner::Plain(_) => 0,
+            WriterInner::Tls(tls) => tls.session.borrow().sealed_bytes(),
+        }
     }
 
     /// Shuts down our side of the connection; the peer may still send.
@@ -76,13 +199,23 @@ impl Writer {
     /// # Errors
     /// The kernel's, if the connection is gone already.
     pub fn shut(&self) -> io::Result<()> {
-        SockRef::from(self.0.as_ref()).shutdown(Shutdown::Write)
+        let socket = match &self.0 {
+            WriterInner::Plain(socket) => socket,
+            WriterInner::Tls(tls) => {
+                tls.session.borrow_mut().close(tls.half.as_ref());
+                &tls.half
+            }
+        };
+        SockRef::from(socket.as_ref()).shutdown(Shutdown::Write)
     }
 
     /// Drops this side without a shutdown: dropping the reader closes the socket.
     #[inline]
     pub fn forget(self) {
-        self.0.forget();
+        match self.0 {
+            WriterInner::Plain(socket) => socket.forget(),
+            WriterInner::Tls(tls) => tls.half.forget(),
+        }
     }
 }
 
@@ -93,7 +226,11 @@ impl AsyncRead for Reader {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        let Self { half, session } = &mut *self;
+        match session {
+            None => Pin::new(half).poll_read(cx, buffer),
+            Some(session) => session.borrow_mut().poll_read(cx, half, buffer),
+        }
     }
 }
 
@@ -104,42 +241,84 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        match &mut self.0 {
+            Inner::Plain(socket) | Inner::Unsecured(socket, _) => {
+                Pin::new(socket).poll_read(cx, buffer)
+            }
+            Inner::Tls(stream) => {
+                let TlsStream {
+                    reader, session, ..
+                } = &mut **stream;
+                session.poll_read(cx, reader, buffer)
+            }
+        }
     }
 }
 
 impl AsyncWrite for Stream {
     #[inline]
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
+    /// Ready when the kernel has all that was accepted.
     #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        match &mut self.0 {
+            Inner::Plain(_) | Inner::Unsecured(..) => Poll::Ready(Ok(())),
+            Inner::Tls(stream) => {
+                let TlsStream {
+                    writer, session, ..
+                } = &mut **stream;
+                session.poll_flushed(cx, (*writer).as_ref())
+            }
+        }
     }
 
     #[inline]
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        if let Inner::Tls(stream) = &mut self.0 {
+            stream.session.close(stream.writer.as_ref());
+        }
+        ready!(self.as_mut().poll_flush(cx))?;
+        match &mut self.0 {
+            Inner::Plain(socket) | Inner::Unsecured(socket, _) => {
+                Pin::new(socket).poll_shutdown(cx)
+            }
+            Inner::Tls(stream) => Pin::new(&mut stream.writer).poll_shutdown(cx),
+        }
     }
 
     #[inline]
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        bytes: &[IoSlice<'_>],
+        slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bytes)
+        let TlsStream {
+            writer, session, ..
+        } = match &mut self.0 {
+            Inner::Plain(socket) | Inner::Unsecured(socket, _) => {
+                return Pin::new(socket).poll_write_vectored(cx, slices);
+            }
+            Inner::Tls(stream) => &mut **stream,
+        };
+        loop {
+            let accepted = session.try_write((*writer).as_ref(), slices)?;
+            if accepted.bytes > 0 || !accepted.is_full {
+                return Poll::Ready(Ok(accepted.bytes));
+            }
+            ready!(session.poll_flushed(cx, (*writer).as_ref()))?;
+        }
     }
 
     #[inline]
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        true
     }
 }
 
@@ -162,7 +341,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-            test(client.unwrap(), Stream(accepted.unwrap().0)).await;
+            test(client.unwrap(), Stream::new(accepted.unwrap().0, None)).await;
         });
     }
 
@@ -187,10 +366,10 @@ mod tests {
     fn both_sides_of_a_split_stream_work_and_one_may_be_shut() {
         check(|mut client, stream| async move {
             let (mut reader, writer) = stream.into_split();
-            poll_fn(|cx| writer.poll_write_ready(cx)).await.unwrap();
-            assert_eq!(writer.try_write(b"one ").unwrap(), 4);
+            poll_fn(|cx| writer.poll_writable(cx)).await.unwrap();
+            assert_eq!(writer.try_write(&[IoSlice::new(b"one ")]).unwrap().bytes, 4);
             let slices = [IoSlice::new(b"two "), IoSlice::new(b"three")];
-            assert_eq!(writer.try_write_vectored(&slices).unwrap(), 9);
+            assert_eq!(writer.try_write(&slices).unwrap().bytes, 9);
             writer.shut().unwrap();
             let mut read = Vec::new();
             client.read_to_end(&mut read).await.unwrap();
@@ -200,7 +379,7 @@ mod tests {
             let mut read = [0; 4];
             reader.read_exact(&mut read).await.unwrap();
             assert_eq!(&read, b"late");
-            writer.try_write(b"more").unwrap_err();
+            writer.try_write(&[IoSlice::new(b"more")]).unwrap_err();
         });
     }
 
@@ -208,21 +387,23 @@ mod tests {
     fn a_full_socket_takes_bytes_again_when_its_peer_has_read() {
         check(|mut client, stream| async move {
             let (_reader, writer) = stream.into_split();
-            poll_fn(|cx| writer.poll_write_ready(cx)).await.unwrap();
+            poll_fn(|cx| writer.poll_writable(cx)).await.unwrap();
             let mut written = 0;
-            let full = loop {
-                match writer.try_write(&[0; 64 * 1024]) {
-                    Ok(bytes) => written += bytes,
-                    Err(error) => break error,
+            loop {
+                let accepted = writer.try_write(&[IoSlice::new(&[0; 64 * 1024])]).unwrap();
+                written += accepted.bytes;
+                if accepted.bytes == 0 {
+                    assert!(accepted.is_full);
+                    break;
                 }
-            };
-            assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+            }
             let mut read = vec![0; written];
-            let writable = poll_fn(|cx| writer.poll_write_ready(cx));
+            let writable = poll_fn(|cx| writer.poll_writable(cx));
             let (read, writable) = tokio::join!(client.read_exact(&mut read), writable);
             assert_eq!(read.unwrap(), written);
             writable.unwrap();
-            assert_eq!(writer.try_write(b"more").unwrap(), 4);
+            let more = writer.try_write(&[IoSlice::new(b"more")]).unwrap();
+            assert_eq!((more.bytes, more.is_full), (4, false));
         });
     }
 
@@ -245,15 +426,17 @@ mod tests {
         check(|_client, stream| async move {
             let limit = Duration::from_secs(20);
             stream.limit_unacknowledged(limit).unwrap();
-            let socket = SockRef::from(&stream.0);
+            let socket = SockRef::from(stream.tcp());
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(limit));
         });
     }
 
     #[test]
-    fn a_stream_is_as_large_as_its_socket() {
-        assert_eq!(size_of::<Stream>(), size_of::<TcpStream>());
-        assert_eq!(size_of::<Reader>(), size_of::<OwnedReadHalf>());
+    fn the_sides_of_a_plain_stream_are_small() {
         assert_eq!(size_of::<Writer>(), size_of::<OwnedWriteHalf>());
+        assert_eq!(
+            size_of::<Reader>(),
+            size_of::<OwnedReadHalf>() + size_of::<usize>()
+        );
     }
 }

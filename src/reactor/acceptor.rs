@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use crate::conn::{self, Records};
+use crate::conn::{self, Purpose, Records};
 use crate::http::Api;
 use crate::net::{Acceptor, Spare, is_out_of_files};
 use crate::shard::Shard;
@@ -18,7 +18,12 @@ const BACKOFF: Duration = Duration::from_millis(50);
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Accepts until the shard ends: during a drain requests are still answered.
-pub(super) async fn run(shard: Rc<Shard>, records: Rc<Records>, listener: Acceptor, api: Api) {
+pub(super) async fn run(
+    shard: Rc<Shard>,
+    records: Rc<Records>,
+    (listener, purpose): (Acceptor, Purpose),
+    api: Api,
+) {
     let mut told: Option<Instant> = None;
     let mut spare = Spare::open();
     loop {
@@ -28,7 +33,7 @@ pub(super) async fn run(shard: Rc<Shard>, records: Rc<Records>, listener: Accept
                     shard.clone(),
                     records.clone(),
                     api.clone(),
-                    stream,
+                    (stream, purpose),
                     address.ip(),
                 ));
             }

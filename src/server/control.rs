@@ -1,5 +1,6 @@
-//! The control thread: periodic work off the path of messages, such as reloading key files.
+//! The control thread: periodic work off the path of messages, such as reading keys and certificates again.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -9,12 +10,16 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::auth::{Authenticator, Refusals};
+use crate::net::TlsServer;
 
-/// How often key files are checked.
+/// How often files are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// The largest key file, in bytes.
 const KEY_FILE_LEN_MAX: u64 = 64 * 1024;
+
+/// The largest file of certificates, in bytes: some hundred authorities.
+const CERTIFICATE_FILE_LEN_MAX: u64 = 1024 * 1024;
 
 /// The control thread. It ends when this is dropped.
 #[derive(Debug)]
@@ -26,34 +31,49 @@ pub(super) struct Control {
 /// An order to the control thread.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ControlOrder {
-    /// Read the key files now.
+    /// Read all files now.
     Reload,
     /// End.
     Stop,
 }
 
 impl Control {
-    /// Starts the thread.
+    /// Starts the thread, which reads the key files of `authenticator` and the certificates of `tls` again when they
+    /// change.
     ///
     /// # Errors
     /// The thread cannot be created.
-    pub(super) fn start(authenticator: Arc<Authenticator>) -> io::Result<Self> {
+    pub(super) fn start(
+        authenticator: Arc<Authenticator>,
+        tls: Option<Arc<TlsServer>>,
+    ) -> io::Result<Self> {
         let (orders, receiver) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || {
-                let mut keys = KeyFiles {
-                    authenticator,
-                    complaint: None,
-                };
+                let mut keys = Watched::new("the keys of tokens");
+                let mut certificates = Watched::new("the certificates");
                 loop {
-                    match receiver.recv_timeout(PERIOD) {
-                        Ok(ControlOrder::Reload) => keys.look(true),
-                        Err(RecvTimeoutError::Timeout) => keys.look(false),
+                    let asked = match receiver.recv_timeout(PERIOD) {
+                        Ok(ControlOrder::Reload) => true,
+                        Err(RecvTimeoutError::Timeout) => false,
                         Ok(ControlOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                    };
+                    let known = &authenticator.tokens.keys;
+                    if known.has_files() {
+                        if keys.look(asked, known.reload(read_key_file)) {
+                            for warning in known.warnings() {
+                                tracing::warn!("{warning}");
+                            }
+                        }
+                    } else if asked {
+                        tracing::info!("there are no key files to read again");
                     }
-                    keys.authenticator.failures.tidy(Instant::now());
-                    log_left_out(&keys.authenticator.refusals);
+                    if let Some(tls) = &tls {
+                        certificates.look(asked, tls.reload(read_certificate_file));
+                    }
+                    authenticator.failures.tidy(Instant::now());
+                    log_left_out(&authenticator.refusals);
                 }
             })?;
         Ok(Self {
@@ -85,40 +105,40 @@ fn log_left_out(refusals: &Refusals) {
     }
 }
 
-/// The key files and their errors at the last check.
-struct KeyFiles {
-    authenticator: Arc<Authenticator>,
+/// Files that are read again, and the error at the last time.
+struct Watched {
+    /// What they hold, as the beginning of a sentence.
+    what: &'static str,
     complaint: Option<String>,
 }
 
-impl KeyFiles {
-    /// Reads the files and installs changed keys. If `asked` for, it logs the result; otherwise only changes.
-    fn look(&mut self, asked: bool) {
-        let keys = &self.authenticator.tokens.keys;
-        if !keys.has_files() {
-            if asked {
-                tracing::info!("there are no key files to read again");
-            }
-            return;
-        }
-        match keys.reload(read_key_file) {
+impl Watched {
+    fn new(what: &'static str) -> Self {
+        let complaint = None;
+        Self { what, complaint }
+    }
+
+    /// Logs what reading them has brought: whether they have changed. If not `asked` for, what is as it was is not
+    /// told. Returns whether they have changed.
+    fn look<E: Display>(&mut self, asked: bool, read: Result<bool, E>) -> bool {
+        let what = self.what;
+        match read {
             Ok(changed) => {
                 if changed {
-                    tracing::info!("the keys of tokens have changed");
-                    for warning in keys.warnings() {
-                        tracing::warn!("{warning}");
-                    }
+                    tracing::info!("{what} have changed");
                 } else if asked {
-                    tracing::info!("the keys of tokens are the same");
+                    tracing::info!("{what} are the same");
                 }
                 self.complaint = None;
+                changed
             }
             Err(error) => {
                 let complaint = error.to_string();
                 if asked || self.complaint.as_ref() != Some(&complaint) {
-                    tracing::warn!(%error, "the keys of tokens stay as they were");
+                    tracing::warn!(%error, "{what} stay as they were");
                 }
                 self.complaint = Some(complaint);
+                false
             }
         }
     }
@@ -127,6 +147,11 @@ impl KeyFiles {
 /// The content of a key file.
 pub(super) fn read_key_file(path: &Path) -> io::Result<Vec<u8>> {
     read_at_most(path, KEY_FILE_LEN_MAX, "64 KiB")
+}
+
+/// The content of a file with certificates, or the key of one.
+pub(super) fn read_certificate_file(path: &Path) -> io::Result<Vec<u8>> {
+    read_at_most(path, CERTIFICATE_FILE_LEN_MAX, "1 MiB")
 }
 
 /// The content of a file. One of more than `len_max` bytes, which are `shown`, is refused.

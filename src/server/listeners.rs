@@ -2,9 +2,11 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::config::{Config, ListenAddress};
-use crate::net::{self, Families, Listener, Tuning};
+use crate::conn::Purpose;
+use crate::net::{self, Families, Listener, TlsServer, Tuning};
 
 /// Listening on an address failed.
 #[derive(Debug, thiserror::Error)]
@@ -29,11 +31,16 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Opens them all. Connections queue at a listener from then on, so its shard has to start at once.
+    /// Opens them all, those of https:// with `tls`. Connections queue at a listener from then on, so its shard has to
+    /// start at once.
     ///
     /// # Errors
     /// An address cannot be listened on; none of the others stays open.
-    pub(super) fn open(config: &Config, shards: u16) -> Result<Self, ListenError> {
+    pub(super) fn open(
+        config: &Config,
+        shards: u16,
+        tls: Option<&Arc<TlsServer>>,
+    ) -> Result<Self, ListenError> {
         let server = &config.server;
         let tuning = Tuning {
             // A live peer's kernel acknowledges each ping, so an unacknowledged one means that the peer is gone.
@@ -51,9 +58,11 @@ impl Listeners {
         let mut by_shard = Vec::with_capacity(usize::from(shards));
         for _ in 0..shards {
             let mut listeners = Vec::with_capacity(addresses.len());
-            for (address, &wanted) in addresses.iter_mut().zip(&configured) {
+            for (index, (address, &wanted)) in addresses.iter_mut().zip(&configured).enumerate() {
+                let is_tls = server.listen.get(index).is_some_and(|listen| listen.tls);
+                let tls = tls.filter(|_| is_tls).cloned();
                 let families = Families::of(wanted, &configured);
-                let opened = net::listen(*address, families, server.backlog, tuning);
+                let opened = net::listen(*address, families, server.backlog, tuning, tls);
                 let opened = opened.and_then(|listener| {
                     // The first shard's listener replaces a port of 0 for the others.
                     *address = listener.address()?;
@@ -78,6 +87,22 @@ impl Listeners {
         })
     }
 }
+
+impl Listeners {
+    /// What the listeners of a shard are for.
+    pub(super) fn purposes(&self) -> Vec<Purpose> {
+        let mut purposes = vec![Purpose::Serve; self.addresses.len()];
+        if self.redirect.is_some() {
+            let mut secured = self.addresses.iter().filter(|listen| listen.tls);
+            let port = secured.next().map_or(HTTPS_PORT, |it| it.address.port());
+            purposes.push(Purpose::RedirectToHttps { port });
+        }
+        purposes
+    }
+}
+
+/// The port of https:// (RFC 9110 section 4.2.2), to which clients are redirected where no listener speaks TLS.
+const HTTPS_PORT: u16 = 443;
 
 /// The addresses of all listeners, that of `server.redirect_http` last.
 fn configured(config: &Config) -> impl Iterator<Item = SocketAddr> {
@@ -139,7 +164,7 @@ mod tests {
     #[test]
     fn all_shards_listen_on_the_port_that_the_first_was_given() {
         let config = config(&[any_port(1), any_port(1), any_port(2)]);
-        let listeners = Listeners::open(&config, 4).unwrap();
+        let listeners = Listeners::open(&config, 4, None).unwrap();
         let addresses = &listeners.addresses;
         assert_eq!(listeners.by_shard.len(), 4);
         for of_shard in &listeners.by_shard {
@@ -159,7 +184,7 @@ mod tests {
         for share_port in [false, true] {
             let mut config = config(&[any_port(1), in_use]);
             config.server.share_port = share_port;
-            let error = Listeners::open(&config, 2).unwrap_err();
+            let error = Listeners::open(&config, 2, None).unwrap_err();
             assert_eq!(error.address, in_use);
             assert_eq!(error.error.kind(), ErrorKind::AddrInUse);
         }
@@ -175,7 +200,7 @@ mod tests {
         let in_use = other.local_addr().unwrap();
         let mut config = config(&[free, in_use]);
         config.server.share_port = true;
-        let error = Listeners::open(&config, 2).unwrap_err();
+        let error = Listeners::open(&config, 2, None).unwrap_err();
         assert_eq!(error.address, in_use);
         TcpStream::connect(free).unwrap_err();
     }

@@ -230,8 +230,11 @@ impl Link {
         let _ = self.writer.shut();
     }
 
-    pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer.poll_write_ready(cx)
+    /// Ready when a full socket may accept more. Also says whether it has taken bytes that it had accepted.
+    pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> (Poll<io::Result<()>>, bool) {
+        let sealed = self.writer.sealed_bytes();
+        let ready = self.writer.poll_writable(cx);
+        (ready, self.writer.sealed_bytes() < sealed)
     }
 }
 
@@ -244,31 +247,22 @@ impl Sink for Links {
         else {
             return Written::Gone;
         };
-        let (outcome, offered) = match bytes {
-            [one] => (link.writer.try_write(one), one.len()),
-            many => {
-                let offered = many.iter().map(|slice| slice.len()).sum();
-                (link.writer.try_write_vectored(many), offered)
-            }
-        };
         self.writes += 1;
-        let written = match outcome {
-            Ok(written) => written,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(_) => return Written::Gone,
+        let Ok(accepted) = link.writer.try_write(bytes) else {
+            return Written::Gone;
         };
-        self.bytes_out += written as u64;
+        self.bytes_out += accepted.bytes as u64;
         // The connection's task waits for the socket to become writable or, when closing, for the last bytes to be
         // written.
-        if written < offered {
+        if accepted.is_full {
             self.writes_short += 1;
             link.wake();
-            return Written::Full(written);
+            return Written::Full(accepted.bytes);
         }
         if link.life.closing.is_some() {
             link.wake();
         }
-        Written::Bytes(written)
+        Written::Bytes(accepted.bytes)
     }
 }
 
