@@ -1,5 +1,6 @@
 //! The machine: listening sockets and those they accept, plain or TLS, cores, pages, file limits.
 
+mod accepted;
 mod affinity;
 mod limits;
 mod listener;
@@ -7,11 +8,12 @@ mod pages;
 mod stream;
 mod tls;
 
+pub use accepted::Accepted;
 pub use affinity::{available_cores, pin_to_core};
 pub use limits::raise_file_limit;
 pub use listener::{
     Acceptor, Families, Listener, Spare, Tuning, check_free, is_out_of_files, listen,
 };
 pub use pages::use_small_pages;
-pub use stream::{Accepted, Reader, Stream, Writer};
+pub use stream::{Reader, Stream, Writer};
 pub use tls::{CertificateError, HandshakeError, HandshakeKind, TlsServer};

@@ -29,9 +29,9 @@ const LAYERS: &[&[&str]] = &[
 /// Crates that only the listed modules may name.
 const HOMES: &[(&str, &[&str])] = &[
     ("ahash", &["collections"]),
-    ("aws_lc_rs", &["auth", "http", "sse"]),
+    ("aws_lc_rs", &["auth", "http", "net", "sse"]),
     ("axum", &["api", "dialect", "http", "service"]),
-    ("arc_swap", &["auth", "config"]),
+    ("arc_swap", &["auth", "config", "net"]),
     ("atomic_waker", &["bus"]),
     ("base64", &["auth", "http", "sse"]),
     ("clap", &["cli"]),
@@ -46,6 +46,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("percent_encoding", &["conn", "topic"]),
     ("rmp", &["dialect"]),
     ("rustix", &["net"]),
+    ("rustls", &["net"]),
     ("simd_json", &["json"]),
     ("socket2", &["net"]),
     ("sonic_rs", &["json"]),

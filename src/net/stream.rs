@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+use super::accepted::Accepted;
 use super::tls::{self, HandshakeError, HandshakeKind, Session, TlsServer, TlsStream};
 
 /// An accepted connection.
@@ -51,15 +52,6 @@ enum WriterInner {
 struct TlsWriter {
     half: OwnedWriteHalf,
     session: Rc<RefCell<Session>>,
-}
-
-/// What a socket accepted of a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Accepted {
-    /// How many bytes. They need not be offered again.
-    pub bytes: usize,
-    /// It accepts no more until it is writable.
-    pub is_full: bool,
 }
 
 impl Stream {

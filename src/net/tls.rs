@@ -11,7 +11,8 @@ mod server;
 mod session;
 
 pub use certificates::CertificateError;
+pub use handshake::HandshakeError;
 pub(super) use handshake::handshake;
-pub use handshake::{HandshakeError, HandshakeKind};
 pub use server::TlsServer;
+pub use session::HandshakeKind;
 pub(super) use session::{Session, TlsStream};

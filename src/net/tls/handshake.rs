@@ -14,16 +14,7 @@ use tokio::task::yield_now;
 
 use super::record::{RECORD_BYTES_MAX, with_scratch};
 use super::server::TlsServer;
-use super::session::{Session, TlsStream};
-
-/// How a handshake went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HandshakeKind {
-    /// With signatures and an exchange of keys.
-    Full,
-    /// From a ticket.
-    Resumed,
-}
+use super::session::{HandshakeKind, Session, TlsStream};
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]

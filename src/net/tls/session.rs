@@ -14,13 +14,21 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use super::handshake::HandshakeKind;
 use super::record::{RECORD_BYTES_MAX, SEALED_BYTES_MAX, Scratch, with_scratch};
-use crate::net::Accepted;
+use crate::net::accepted::Accepted;
 
 /// Plaintext sealed for one write to a socket that was full at the last one: a record. What is left of it waits in the
 /// process, where a peer that does not read should not have much.
 const SLOW_SEALED_BYTES_MAX: usize = 16 * 1024;
+
+/// How a handshake went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandshakeKind {
+    /// With signatures and an exchange of keys.
+    Full,
+    /// From a ticket.
+    Resumed,
+}
 
 /// A connection whose handshake is done.
 #[derive(Debug)]
