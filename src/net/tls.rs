@@ -9,6 +9,8 @@ mod handshake;
 mod record;
 mod server;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub use certificates::CertificateError;
 pub use handshake::HandshakeError;

@@ -56,6 +56,8 @@ pub(in crate::net) struct Session {
     turn_over: bool,
     /// The peer sends no more.
     has_ended: bool,
+    /// The peer has sent what cannot be opened. The session is over.
+    has_failed: bool,
 }
 
 impl std::fmt::Debug for Session {
@@ -78,6 +80,7 @@ impl Session {
             was_full: false,
             turn_over: false,
             has_ended: false,
+            has_failed: false,
         })
     }
 
@@ -95,6 +98,18 @@ impl Session {
     /// Takes what was received and is no whole message yet.
     pub(super) fn take_received(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.received)
+    }
+
+    /// Takes the ciphertext that is to be written.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn take_sealed(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.sealed)
+    }
+
+    /// Takes the plaintext that its reader had no room for.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn take_opened(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.opened)
     }
 
     /// Bytes that the socket has not taken yet.
@@ -165,6 +180,9 @@ impl Session {
         input: &mut [u8],
         buffer: &mut ReadBuf<'_>,
     ) -> Result<(), rustls::Error> {
+        if self.has_failed {
+            return Err(rustls::Error::General("it has failed".to_owned()));
+        }
         let mut done = 0;
         let outcome = loop {
             let left = &mut input[done..];
@@ -172,8 +190,7 @@ impl Session {
             done += discard;
             match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record?;
+                    while let Some(Ok(record)) = traffic.next_record() {
                         done += record.discard;
                         let fits = record.payload.len().min(buffer.remaining());
                         buffer.put_slice(&record.payload[..fits]);
@@ -194,12 +211,12 @@ impl Session {
         outcome
     }
 
-    /// Seals the alert of the error that the library has just returned.
+    /// Takes the alert of the error that the library has just returned. It is not to be given these bytes again.
     fn tell_fault(&mut self, input: &mut [u8]) {
-        loop {
+        self.has_failed = true;
+        while self.connection.wants_write() {
             match self.connection.process_tls_records(input).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, &mut self.sealed),
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 _ => return,
             }
         }
@@ -307,7 +324,10 @@ impl Session {
     }
 
     /// Seals `what` into `out`, behind what the library has to say. Returns the length of the ciphertext.
-    fn seal(&mut self, what: Sealed<'_>, out: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn seal(&mut self, what: Sealed<'_>, out: &mut [u8]) -> io::Result<usize> {
+        if self.has_failed {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         let mut kept = std::mem::take(&mut self.received);
         let (mut done, mut queued) = (0, Vec::new());
         let sealed = loop {
@@ -328,7 +348,10 @@ impl Session {
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => self.has_ended = true,
                 Ok(_) => break Err(io::ErrorKind::NotConnected.into()),
-                Err(error) => break Err(invalid(error)),
+                Err(error) => {
+                    self.has_failed = true;
+                    break Err(invalid(error));
+                }
             }
         };
         kept.drain(..done);
@@ -339,7 +362,7 @@ impl Session {
 
 /// What is sealed.
 #[derive(Clone, Copy)]
-enum Sealed<'a> {
+pub(super) enum Sealed<'a> {
     /// Plaintext, at most [`SEALED_BYTES_MAX`].
     Traffic(&'a [u8]),
     /// The end of the plaintext.
