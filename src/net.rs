@@ -16,4 +16,6 @@ pub use listener::{
 };
 pub use pages::use_small_pages;
 pub use stream::{Reader, Stream, Writer};
+#[cfg(fuzzing)]
+pub use tls::receive;
 pub use tls::{CertificateError, HandshakeError, HandshakeKind, TlsServer};

@@ -12,6 +12,9 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+#[cfg(fuzzing)]
+pub use session::receive;
+
 pub use certificates::CertificateError;
 pub use handshake::HandshakeError;
 pub(super) use handshake::handshake;

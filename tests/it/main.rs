@@ -43,4 +43,5 @@ mod resume;
 mod slow;
 mod smoke;
 mod sse;
+mod tls;
 mod tokens;

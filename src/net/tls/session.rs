@@ -404,3 +404,25 @@ fn invalid(error: impl ToString) -> io::Error {
 fn exhausted(error: EncryptError) -> io::Error {
     invalid(error)
 }
+
+/// What a new session of `server` makes of `bytes`, given to it in pieces of `piece`. Returns how many bytes it has
+/// answered with.
+#[cfg(fuzzing)]
+pub fn receive(server: &super::TlsServer, bytes: &[u8], piece: usize) -> usize {
+    let mut session = Session::new(server.config()).unwrap();
+    let mut answered = 0;
+    for piece in bytes.chunks(piece.max(1)) {
+        let mut input = session.take_received();
+        input.extend_from_slice(piece);
+        let outcome = session.open(&mut input, &mut ReadBuf::new(&mut []));
+        answered += session.take_sealed().len();
+        assert!(session.take_opened().is_empty(), "there are no keys yet");
+        assert!(session.handshake().is_none());
+        let mut out = [0; 1024];
+        assert!(session.seal(Sealed::Traffic(b"x"), &mut out).is_err());
+        if outcome.is_err() {
+            break;
+        }
+    }
+    answered
+}

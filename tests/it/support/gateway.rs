@@ -85,6 +85,8 @@ impl Drop for TestGateway {
 pub(crate) struct Process {
     /// Where it listens.
     pub address: SocketAddr,
+    /// All of these, that of `address` first.
+    pub addresses: Vec<SocketAddr>,
     child: Child,
     panicked: Arc<AtomicBool>,
     /// What it writes to standard error after it began to listen.
@@ -111,14 +113,16 @@ impl Process {
             .expect("the program starts");
         let log = BufReader::new(child.stderr.take().unwrap());
         let mut lines = log.lines().map_while(Result::ok);
-        let line = lines
-            .find(|line| line.contains("listening"))
-            .expect("it says where it listens");
-        // As text, `address=127.0.0.1:80 `, or as JSON, `"address":"127.0.0.1:80"`.
-        let (_, address) = line.split_once("address").unwrap();
-        let address = address.trim_start_matches(['=', '"', ':']);
-        let address = address.split([' ', '"']).next().unwrap();
-        let address = address.parse().unwrap();
+        let mut addresses = Vec::new();
+        for line in &mut lines {
+            if line.contains("listening") {
+                addresses.push(address_in(&line));
+            }
+            if addresses.len() > arguments.iter().filter(|it| **it == "--listen").count() {
+                break;
+            }
+        }
+        let address = *addresses.first().expect("it says where it listens");
         let panicked = Arc::new(AtomicBool::new(false));
         let seen = panicked.clone();
         // The pipe must not fill up.
@@ -132,6 +136,7 @@ impl Process {
         });
         Self {
             address,
+            addresses,
             child,
             panicked,
             log: Some(log),
@@ -197,6 +202,13 @@ impl Process {
             .sum();
         Duration::from_nanos(nanoseconds)
     }
+}
+
+/// The address in a line of the log: as text, `address=127.0.0.1:80 `, or as JSON, `"address":"127.0.0.1:80"`.
+fn address_in(line: &str) -> SocketAddr {
+    let (_, address) = line.split_once("address").unwrap();
+    let address = address.trim_start_matches(['=', '"', ':']);
+    address.split([' ', '"']).next().unwrap().parse().unwrap()
 }
 
 impl Drop for Process {
