@@ -5,7 +5,9 @@ SHELL := /bin/bash
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 
-# Seconds for each fuzz target, and arguments for the gateway, as in `make run ARGS="--shards 1"`.
+# Seconds for each fuzz target, and arguments for the gateway, as in `make run ARGS="--shards 1"`. Addresses are served
+# besides the one of `make run`: with what `fanfare gen-cert` makes,
+#   make run ARGS="--listen https://127.0.0.1:8443 --tls-certificate fanfare.crt --tls-key fanfare.key"
 FUZZ_SECONDS ?= 60
 ARGS ?=
 
@@ -15,7 +17,7 @@ SEEDS ?= 10000
 .PHONY: help run test model bench fuzz ci setup
 
 help:
-	@echo "make run    build, then serve on 127.0.0.1:8080 with everything open (demo mode)"
+	@echo "make run    build, then serve on 127.0.0.1:8080 with everything open (demo mode); ARGS=\"--shards 1\" for more flags"
 	@echo "make test   the whole test suite"
 	@echo "make model  the engine against its model, with SEEDS ($(SEEDS)) seeds; FANFARE_MODEL_SEED=7 runs one"
 	@echo "make bench  the benchmarks"

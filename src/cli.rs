@@ -9,9 +9,12 @@ mod escape;
 mod exit;
 mod explain;
 mod files;
+mod gen_cert;
 mod gen_token;
+mod host_name;
 mod log_queue;
 mod logging;
+mod new_file;
 mod output;
 mod post;
 mod publish;
@@ -58,6 +61,7 @@ fn execute<E: Display>(command: CliCommand, serve: impl FnOnce(Config) -> Result
         },
         CliCommand::DefaultConfig(arguments) => default_config(&arguments),
         CliCommand::GenToken(arguments) => gen_token::run(&arguments),
+        CliCommand::GenCert(arguments) => gen_cert::run(&arguments),
         CliCommand::Publish(arguments) => Ok(publish::run(&arguments)),
         CliCommand::Doctor(arguments) => doctor::run(&arguments),
         CliCommand::Version => Ok(output::print(version)),

@@ -10,6 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[path = "cli/gen_cert.rs"]
+mod gen_cert;
+
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// What a run of the program left.
@@ -110,6 +113,7 @@ fn help_names_every_command_and_exit_code() {
         "check-config",
         "default-config",
         "gen-token",
+        "gen-cert",
         "publish",
         "doctor",
         "version",
@@ -127,6 +131,7 @@ fn help_names_every_command_and_exit_code() {
         "check-config",
         "default-config",
         "gen-token",
+        "gen-cert",
         "publish",
         "doctor",
     ] {

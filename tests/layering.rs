@@ -29,7 +29,7 @@ const LAYERS: &[&[&str]] = &[
 /// Crates that only the listed modules may name.
 const HOMES: &[(&str, &[&str])] = &[
     ("ahash", &["collections"]),
-    ("aws_lc_rs", &["auth", "http", "net", "sse"]),
+    ("aws_lc_rs", &["auth", "cli", "http", "net", "sse"]),
     ("axum", &["api", "dialect", "http", "service"]),
     ("arc_swap", &["auth", "config", "net"]),
     ("atomic_waker", &["bus"]),
@@ -44,6 +44,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("ipnet", &["config", "http"]),
     ("jsonwebtoken", &["auth"]),
     ("percent_encoding", &["conn", "topic"]),
+    // In `net` its tests alone.
+    ("rcgen", &["cli", "net"]),
     ("rmp", &["dialect"]),
     ("rustix", &["net"]),
     ("rustls", &["net"]),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+use super::host_name::HostName;
 use super::settings::{EnvFile, Settings, modes};
 use crate::config::{
     CONFIG_VARIABLE, Config, Mode, TOKEN_VARIABLE, TokenAlgorithm, parse_duration,
@@ -53,6 +54,15 @@ pub(super) enum CliCommand {
     /// told otherwise.
     #[command(after_help = GEN_TOKEN)]
     GenToken(Box<GenToken>),
+    /// Make a self-signed certificate and its key, to try TLS out
+    ///
+    /// Writes two PEM files: a certificate for the names given, signed with its own key (ECDSA P-256),
+    /// and that key, which only its owner can read. Says what to do with them.
+    ///
+    /// No client trusts such a certificate unless it is given the file, and browsers warn. What the
+    /// public connects to needs a certificate of an authority (docs/tls.md).
+    #[command(after_help = GEN_CERT)]
+    GenCert(GenCert),
     /// Publish an event to a running gateway
     ///
     /// Sends POST /api/v1/events and prints the answer.
@@ -143,6 +153,25 @@ pub(super) struct GenToken {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct GenCert {
+    /// Host that it is for, a DNS name or an IP address; repeat it for more
+    #[arg(long = "name", value_name = "NAME", default_values = ["localhost", "127.0.0.1", "::1"])]
+    pub names: Vec<HostName>,
+    /// How long it is valid; Apple's systems accept no more than 825 days
+    #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    pub days: u16,
+    /// Where the certificate is written
+    #[arg(long, value_name = "FILE", default_value = "fanfare.crt")]
+    pub certificate: PathBuf,
+    /// Where its key is written
+    #[arg(long, value_name = "FILE", default_value = "fanfare.key")]
+    pub key: PathBuf,
+    /// Write over files that are there
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Publish {
     /// The gateway
     #[arg(long, default_value = "http://127.0.0.1:8080")]
@@ -224,6 +253,8 @@ Examples:
   fanfare serve --mode demo
   fanfare serve --config /etc/fanfare/fanfare.toml
   JWT_SECRET=$(openssl rand -hex 32) fanfare serve --listen 0.0.0.0:8080
+  fanfare serve --config fanfare.toml --listen https://0.0.0.0:443 \\
+    --tls-certificate fullchain.pem --tls-key privkey.pem
   FANFARE_WEBSOCKET__PING_INTERVAL=10s fanfare serve --mode dev --shards 2
 
 Environment:
@@ -267,6 +298,17 @@ Examples:
 
 Exit codes:
   0 printed, 1 cannot print, 2 wrong arguments, 78 configuration refused or without a secret";
+
+const GEN_CERT: &str = "\
+Examples:
+  fanfare gen-cert                               fanfare.crt and fanfare.key, for this machine
+  fanfare gen-cert --name gateway.internal --name '*.gateway.internal' --name 10.0.0.5
+  fanfare gen-cert --force --days 30             both anew
+  fanfare serve --mode demo --listen https://127.0.0.1:8443 \\
+    --tls-certificate fanfare.crt --tls-key fanfare.key
+
+Exit codes:
+  0 written, 1 cannot write or a file is there already, 2 wrong arguments";
 
 const PUBLISH: &str = "\
 Examples:

@@ -28,6 +28,12 @@ pub(super) struct Settings {
     /// Address to listen on, https://ADDRESS for TLS; repeat it for more [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<ListenAddress>,
+    /// Certificate of the listeners that speak TLS (PEM); repeat it for more hosts
+    #[arg(long, value_name = "FILE", value_parser = listed_file)]
+    tls_certificate: Vec<String>,
+    /// Private key of the certificate (PEM); repeat it in the certificates' order
+    #[arg(long, value_name = "FILE", value_parser = listed_file)]
+    tls_key: Vec<String>,
     /// Threads that serve connections; 0: one per available core [default: 0]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1024))]
     shards: Option<u16>,
@@ -71,6 +77,8 @@ impl Settings {
             config,
             env_file,
             listen: Vec::new(),
+            tls_certificate: Vec::new(),
+            tls_key: Vec::new(),
             shards: None,
             mode: None,
             allow_open: false,
@@ -129,6 +137,7 @@ impl Settings {
 
     fn flags(&self) -> Vec<Flag> {
         let listen: Vec<_> = self.listen.iter().map(ListenAddress::to_string).collect();
+        let list = |items: &[String]| (!items.is_empty()).then(|| items.join(","));
         let values = [
             (
                 "--mode",
@@ -136,12 +145,14 @@ impl Settings {
                 "mode",
                 self.mode.map(|mode| mode.to_string()),
             ),
+            ("--listen", Some("server"), "listen", list(&listen)),
             (
-                "--listen",
-                Some("server"),
-                "listen",
-                (!listen.is_empty()).then(|| listen.join(",")),
+                "--tls-certificate",
+                Some("tls"),
+                "certificate_file",
+                list(&self.tls_certificate),
             ),
+            ("--tls-key", Some("tls"), "key_file", list(&self.tls_key)),
             (
                 "--shards",
                 Some("server"),
@@ -203,6 +214,17 @@ impl EnvFile {
         };
         sources.document().map_err(|error| refused(&error))
     }
+}
+
+/// The name of a file of which there may be several. Commas divide them.
+fn listed_file(name: &str) -> Result<String, String> {
+    if name.trim().is_empty() || name.contains(',') {
+        return Err(
+            "accepted: the name of a file; one with a comma is written in the configuration file"
+                .to_owned(),
+        );
+    }
+    Ok(name.to_owned())
 }
 
 /// Whether `name` is the value of an empty variable, which is one that is not set.
