@@ -16,7 +16,6 @@ mod log_queue;
 mod logging;
 mod new_file;
 mod output;
-mod post;
 mod publish;
 mod settings;
 

@@ -1,6 +1,7 @@
 //! The process: one shard per core, started, supervised and stopped together.
 
 mod control;
+mod fetch;
 mod files;
 mod listeners;
 mod signals;
@@ -28,6 +29,7 @@ use crate::shard::ShardSettings;
 use crate::sse::CursorKey;
 pub(crate) use control::read_at_most;
 use control::{Control, ControlOrder};
+pub(crate) use fetch::{FetchError, FetchLimits, FetchRequest, Trust};
 pub(crate) use files::FILES_BESIDES;
 use listeners::Listeners;
 pub use listeners::{ListenError, unusable_addresses};

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 #[path = "cli/gen_cert.rs"]
 mod gen_cert;
+#[path = "cli/publish_tls.rs"]
+mod publish_tls;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -158,9 +160,9 @@ fn wrong_arguments_end_with_2() {
         "10s or 1h",
     );
     refused(
-        &fanfare(&["publish", "--event", "a", "--url", "https://x"]),
+        &fanfare(&["publish", "--event", "a", "--url", "wss://x"]),
         2,
-        "TLS",
+        "https://example.com",
     );
 }
 

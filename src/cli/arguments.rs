@@ -173,9 +173,22 @@ pub(super) struct GenCert {
 
 #[derive(Debug, Args)]
 pub(super) struct Publish {
-    /// The gateway
+    /// The gateway; https:// where it speaks TLS
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     pub url: String,
+    /// File of the certificates to trust (PEM), instead of this machine's authorities
+    ///
+    /// Authorities, or the gateway's own certificate where it is self-signed, as that of `fanfare
+    /// gen-cert`. Without it, what the machine trusts or SSL_CERT_FILE names.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Trust any certificate: for trying out only
+    ///
+    /// Neither who has issued the certificate nor the host that it is for is looked at. Whoever is on
+    /// the way can pretend to be the gateway, and gets the token and the event. Use --ca-file instead
+    /// wherever the file can be had.
+    #[arg(long, conflicts_with = "ca_file")]
+    pub insecure: bool,
     /// The event's name: letters, digits and _ . : - (1 to 128 of them)
     #[arg(long, value_name = "NAME")]
     pub event: String,
@@ -315,13 +328,14 @@ Examples:
   fanfare publish --event news --data '{\"title\":\"hello\"}'
   date +%s | fanfare publish --event clock.tick
   FANFARE_TOKEN=... fanfare publish --url http://10.0.0.5:8080 --event news --data 1
+  fanfare publish --url https://localhost:8443 --ca-file fanfare.crt --event news --data 1
 
 Exit codes:
   0  accepted
   1  failed for another reason
   2  wrong arguments
   65 data is not JSON, or the gateway refuses the event
-  69 no gateway answers there
+  69 no gateway answers there, or its certificate is not accepted
   75 the gateway is busy, try again later (429, 503)
   77 the gateway does not accept the token (401, 403)";
 

@@ -1,22 +1,30 @@
 //! `fanfare publish`: one event to a running gateway.
 
 use std::io::{self, IsTerminal, Read};
+use std::path::Path;
 
-use http::{StatusCode, Uri};
+use http::{Method, StatusCode, Uri};
 use serde::de::IgnoredAny;
 
 use super::arguments::Publish;
 use super::escape::escaped;
 use super::exit::Exit;
-use super::output;
-use super::post::{self, Post, PostError};
+use super::{files, output};
+use crate::server::{FetchError, FetchLimits, FetchRequest, Trust};
 
 /// Sends the event and prints the answer.
 pub(super) fn run(arguments: &Publish) -> Exit {
     let uri = match endpoint(&arguments.url) {
         Ok(uri) => uri,
         Err(reason) => {
-            output::complain(&format_args!("--url {:?}: {reason}", arguments.url));
+            output::complain(&format_args!("--url {}: {reason}", shown(&arguments.url)));
+            return Exit::Usage;
+        }
+    };
+    let trust = match trust(arguments, &uri) {
+        Ok(trust) => trust,
+        Err(reason) => {
+            output::complain(&reason);
             return Exit::Usage;
         }
     };
@@ -27,31 +35,88 @@ pub(super) fn run(arguments: &Publish) -> Exit {
             return Exit::Data;
         }
     };
-    let token = arguments.token.as_deref().map(str::trim);
-    let request = Post {
-        uri,
-        token: token.filter(|token| !token.is_empty()),
-        body,
-        timeout: arguments.timeout,
+    let request = match request(arguments, uri, body) {
+        Ok(request) => request,
+        Err(error) => {
+            output::complain(&error);
+            return Exit::Usage;
+        }
     };
-    match post::send(request) {
+    let limits = FetchLimits {
+        time: arguments.timeout,
+        ..FetchLimits::default()
+    };
+    match request.send(&trust, limits) {
         Ok(answer) => {
+            let text = String::from_utf8_lossy(&answer.body);
             let printed = output::print(&format!(
                 "{} {}\n",
                 answer.status.as_str(),
-                escaped(answer.body.trim_end())
+                escaped(text.trim_end())
             ));
             let exit = judge(answer.status);
             if exit == Exit::Ok { printed } else { exit }
         }
-        Err(PostError::Token) => {
-            output::complain(&"a token is made of visible ASCII characters");
-            Exit::Usage
-        }
         Err(error) => {
-            output::complain(&format_args!("{}: {error}", arguments.url));
+            // Names of a certificate are the server's words.
+            let text = error.to_string();
+            let (text, hint) = (escaped(&text), hint(&error));
+            output::complain(&format_args!("{}: {text}{hint}", arguments.url));
             Exit::Unavailable
         }
+    }
+}
+
+fn request(arguments: &Publish, uri: Uri, body: String) -> Result<FetchRequest, FetchError> {
+    let request = FetchRequest::new(Method::POST, uri)?.json(body);
+    match arguments.token.as_deref().map(str::trim) {
+        None | Some("") => Ok(request),
+        Some(token) => request.bearer(token),
+    }
+}
+
+/// Whose certificates are believed; what is said of that for a connection without one is a mistake.
+fn trust(arguments: &Publish, uri: &Uri) -> Result<Trust, String> {
+    let is_told = arguments.insecure || arguments.ca_file.is_some();
+    if is_told && uri.scheme_str() == Some("http") {
+        return Err(
+            "--ca-file and --insecure are about TLS, and --url begins with http://: write https://"
+                .to_owned(),
+        );
+    }
+    match &arguments.ca_file {
+        Some(path) => authorities(path).map_err(|reason| {
+            let path = path.display().to_string();
+            format!("cannot use {}: {reason}", escaped(&path))
+        }),
+        None if arguments.insecure => Ok(Trust::Any),
+        None => Ok(Trust::System),
+    }
+}
+
+fn authorities(path: &Path) -> Result<Trust, String> {
+    let pem = files::read(path).map_err(|error| error.to_string())?;
+    Trust::only(&pem).map_err(|error| error.to_string())
+}
+
+/// What to do about a certificate that is not accepted.
+fn hint(error: &FetchError) -> &'static str {
+    match error {
+        FetchError::Untrusted(_) => {
+            "; --ca-file names the certificates to trust, --insecure trusts any"
+        }
+        FetchError::WrongName(_) => {
+            "; write the URL with a name of the certificate, or trust any with --insecure"
+        }
+        _ => "",
+    }
+}
+
+/// A URL for a message, without the user and the password that it may have.
+fn shown(url: &str) -> String {
+    match url.rsplit_once('@') {
+        Some((_, host)) => format!("\"..@{}\"", escaped(host)),
+        None => format!("{url:?}"),
     }
 }
 
@@ -68,20 +133,17 @@ fn judge(status: StatusCode) -> Exit {
 
 /// The address that events are posted to, below the gateway's own.
 fn endpoint(url: &str) -> Result<Uri, &'static str> {
-    let base: Uri = url
-        .parse()
-        .map_err(|_| "accepted: an address as http://127.0.0.1:8080")?;
-    match base.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err("TLS is not spoken here; use the plain listener or a tunnel"),
-        _ => return Err("accepted: an address as http://127.0.0.1:8080"),
+    let base: Uri = url.parse().map_err(|_| ACCEPTED)?;
+    let scheme = base.scheme_str().unwrap_or_default();
+    if !matches!(scheme, "http" | "https") {
+        return Err(ACCEPTED);
     }
     let authority = base.authority().ok_or("it names no host")?;
     if authority.as_str().contains('@') || base.query().is_some() {
         return Err("accepted: a host and a port, without user and query");
     }
     let path = base.path().trim_end_matches('/');
-    format!("http://{authority}{path}/api/v1/events")
+    format!("{scheme}://{authority}{path}/api/v1/events")
         .parse()
         .map_err(|_| "its path is not one")
 }
@@ -118,6 +180,8 @@ fn body(event: &str, data: &str) -> Result<String, String> {
     ))
 }
 
+const ACCEPTED: &str = "accepted: an address as http://127.0.0.1:8080 or https://example.com";
+
 /// Bytes read from standard input: the most that `http.max_body_size` can be.
 const DATA_LEN_MAX: u64 = 1024 * 1024 * 1024;
 
@@ -138,6 +202,7 @@ mod tests {
             "http://example.com/gateway/",
             "http://example.com/gateway/api/v1/events",
         );
+        check("https://example.com", "https://example.com/api/v1/events");
     }
 
     #[test]
@@ -145,15 +210,23 @@ mod tests {
         for url in [
             "",
             "127.0.0.1:8080",
-            "https://127.0.0.1",
+            "wss://127.0.0.1",
             "ws://127.0.0.1",
-            "http://a@b",
+            "https://a@b",
             "http://a?b",
             "http://",
             "/x",
         ] {
             assert!(endpoint(url).is_err(), "{url}");
         }
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_not_shown() {
+        let check = |url: &str, expected: &str| assert_eq!(shown(url), expected);
+        check("https://user:secret@b", "\"..@b\"");
+        check("user:sec@ret@b\n", "\"..@b\\u{a}\"");
+        check("https://b", "\"https://b\"");
     }
 
     #[test]
