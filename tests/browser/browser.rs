@@ -15,6 +15,9 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 /// How long anything may take. Much, since machines may be busy.
@@ -41,6 +44,18 @@ struct Wire {
 impl Browser {
     /// Starts Chromium with an empty profile.
     pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// As [`Self::start`]; a server with this public key is trusted, whatever its certificate. `key` is the
+    /// SubjectPublicKeyInfo in DER.
+    pub(crate) fn trusting(key: &[u8]) -> Self {
+        let hash = digest(&SHA256, key);
+        let hash = STANDARD.encode(hash);
+        Self::with(&[format!("--ignore-certificate-errors-spki-list={hash}")])
+    }
+
+    fn with(arguments: &[String]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let profile = Path::new(env!("CARGO_TARGET_TMPDIR"))
@@ -54,6 +69,7 @@ impl Browser {
             ])
             .arg("chromium")
             .args(ARGUMENTS)
+            .args(arguments)
             .arg(format!("--user-data-dir={}", profile.display()))
             .env("HOME", &profile)
             .stdin(Stdio::piped())
@@ -265,7 +281,7 @@ impl Page<'_> {
 
 fn decode_base64(text: &str) -> Vec<u8> {
     use base64::Engine;
-    let engine = base64::engine::general_purpose::STANDARD;
+    let engine = STANDARD;
     engine.decode(text).expect("base64")
 }
 

@@ -1,10 +1,14 @@
 //! The page at `/`, used as a visitor would.
 
+use std::path::Path;
+use std::{fs, process};
+
 use crate::browser::{Browser, Page};
 use crate::proxy::Proxy;
 use crate::support::TestGateway;
 use crate::{DESKTOP, PHONE, gateway, post};
 use fanfare::config::Mode;
+use rcgen::PublicKeyData;
 use serde_json::json;
 
 /// Waits until an element has this text.
@@ -44,6 +48,34 @@ fn what_is_published_on_the_page_shows_in_both_columns() {
     page.click("#disconnect");
     assert_eq!(page.text("#ws .state"), "off");
     assert_eq!(page.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn over_tls_the_page_uses_it_for_both_columns() {
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("page-{}", process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let (certificate, key) = (directory.join("page.crt"), directory.join("page.key"));
+    fs::write(&certificate, pair.cert.pem()).unwrap();
+    fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+    let gateway = TestGateway::with(|config| {
+        config.server.listen = vec!["https://127.0.0.1:0".parse().unwrap()];
+        config.tls.certificate_file = vec![certificate.clone()];
+        config.tls.key_file = vec![key.clone()];
+    });
+    let browser = Browser::trusting(&pair.signing_key.subject_public_key_info());
+    let page = browser.open(
+        &format!("https://localhost:{}/", gateway.address.port()),
+        DESKTOP,
+    );
+    connect(&page);
+    page.fill("#data", r#"{"greeting":"hello"}"#);
+    page.click("#publish");
+    for column in ["#ws", "#sse"] {
+        wait_for_text(&page, &format!("{column} .received"), "1");
+    }
+    assert_eq!(page.complaints(), Vec::<String>::new());
+    fs::remove_dir_all(directory).unwrap();
 }
 
 #[test]
