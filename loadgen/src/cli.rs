@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::foreign::{Foreign, Library, Side};
+use crate::net::{TlsSettings, Trust};
 use crate::payload::{Format, PAYLOAD_BYTES_MIN, PUBLISHERS_MAX, TOPICS_MAX};
 
 /// Messages that may answer a call of the bridge before the final one.
@@ -33,6 +34,8 @@ Examples:
   loadgen resume --topics 20                    the same, each subscribed to 20 topics at once
   loadgen resume --encoding batch               the same, up to ten events in a frame; or msgpack
   loadgen idle --connections 9000 --pid $(pidof fanfare)
+  loadgen connect --url wss://127.0.0.1:8443 --insecure --pid $(pidof fanfare)
+                                                full TLS handshakes; with --resume-sessions resumed ones
   loadgen bridge push                           services push over HTTP; every user's frames are checked
   loadgen bridge batch --batch 100 --rate 150000
   loadgen bridge send --calls 200 --beside      questions whose answers stream back, pushes beside them
@@ -57,13 +60,51 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     pub(crate) common: Common,
+
+    #[command(flatten)]
+    tls: Tls,
+}
+
+impl Options {
+    /// How connections are secured where the URL says that they are.
+    pub(crate) fn tls_settings(&self) -> TlsSettings {
+        let Tls { insecure, ca_file } = &self.tls;
+        let trust = match ca_file {
+            _ if *insecure => Trust::Any,
+            Some(path) => Trust::File(path.clone()),
+            None => Trust::System,
+        };
+        let connect = match &self.scenario {
+            Scenario::Connect(connect) => Some(connect),
+            _ => None,
+        };
+        TlsSettings {
+            trust,
+            resume_sessions: connect.is_some_and(|connect| connect.resume_sessions),
+        }
+    }
+}
+
+/// What is trusted behind wss:// and https://.
+#[derive(Debug, Args, Clone)]
+#[command(next_help_heading = "Options of wss:// and https://")]
+struct Tls {
+    /// Accept any certificate, for self-signed ones of tests.
+    #[arg(long, global = true, conflicts_with = "ca_file")]
+    insecure: bool,
+
+    /// Trust the certificates in this file and what they issued, and nothing else
+    /// [default: what this system trusts]
+    #[arg(long, global = true, value_name = "PEM")]
+    ca_file: Option<PathBuf>,
 }
 
 /// What every scenario understands.
 #[derive(Debug, Args, Clone)]
 #[command(next_help_heading = "Common options")]
 pub(crate) struct Common {
-    /// Server. Without a path, the scenario's own is used; a query is kept (?token=..).
+    /// Server: ws:// or http://, over TLS wss:// or https://. Without a path, the scenario's own is
+    /// used; a query is kept (?token=..).
     #[arg(long, global = true, default_value = "ws://127.0.0.1:8080")]
     pub(crate) url: String,
 
@@ -472,6 +513,10 @@ pub(crate) struct Connect {
     #[arg(long)]
     pub(crate) abort: bool,
 
+    /// With TLS, resume sessions where the server gave tickets, instead of a full handshake each.
+    #[arg(long)]
+    pub(crate) resume_sessions: bool,
+
     /// A server on a library, on the path where it greets [default: the gateway]
     #[arg(long, value_enum, value_name = "NAME")]
     target: Option<Library>,
@@ -504,7 +549,7 @@ pub(crate) struct Idle {
 /// Every user is connected by /ws?user_id= first. Each push must come to its user,
 /// once, unchanged, in the order of its HTTP connection, with user_id, original_sender
 /// and a correlation_id; every answer must say success. Another server of the protocol
-/// may stand behind --url, which takes http:// as well as ws://.
+/// may stand behind --url.
 #[derive(Debug, Args)]
 pub(crate) struct Bridge {
     #[command(subcommand)]
@@ -704,6 +749,8 @@ mod tests {
             &["topics", "--target", "nats"],
             &["echo", "--target", "nats"],
             &["echo", "--target", "uwebsockets", "--ping"],
+            &["echo", "--insecure", "--ca-file", "x.pem"],
+            &["idle", "--resume-sessions"],
         ] {
             let whole = ["loadgen"].iter().chain(arguments);
             assert!(Options::try_parse_from(whole).is_err(), "{arguments:?}");

@@ -52,8 +52,14 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<Outcome, String> {
-    let Options { scenario, common } = options;
-    let mut target = Target::new(&common.url, &scenario.path(), common.headers.clone())?;
+    let Options {
+        scenario, common, ..
+    } = options;
+    let (headers, settings) = (common.headers.clone(), options.tls_settings());
+    let mut target = Target::new(&common.url, &scenario.path(), headers, &settings)?;
+    if settings.resume_sessions && !target.is_tls() {
+        return Err("--resume-sessions is for wss:// and https://".into());
+    }
     if scenario.format() == Format::Msgpack {
         target.add_parameter("format=msgpack");
     }

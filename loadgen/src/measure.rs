@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write, stderr};
 use hdrhistogram::Histogram;
 
 use crate::net::Traffic;
-use crate::outcome::{Outcome, Server, grouped, time};
+use crate::outcome::{Handshakes, Outcome, Server, grouped, time};
 use crate::process;
 
 /// Share of a core from which the generator counts as busy.
@@ -110,6 +110,16 @@ impl Window {
         if sent > 0 {
             let bytes = stop.traffic.sent_bytes - start.traffic.sent_bytes;
             outcome.sent_bytes_per_message = Some(bytes as f64 / sent as f64);
+        }
+        outcome.tls = stop.traffic.tls.map(|tls| tls.to_string());
+        let handshakes = stop.traffic.handshakes - start.traffic.handshakes;
+        if handshakes > 0 {
+            let resumed = stop.traffic.resumed - start.traffic.resumed;
+            outcome.handshakes = Some(Handshakes {
+                full: handshakes - resumed,
+                resumed,
+                per_second: handshakes as f64 * 1e9 / wall_ns,
+            });
         }
         let own_ns = (stop.own_cpu_ns - start.own_cpu_ns) as f64;
         outcome.generator_cpu_share = own_ns / wall_ns;

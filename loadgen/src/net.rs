@@ -2,12 +2,15 @@
 //!
 //! Level-triggered epoll, one read per readiness event into one large buffer that
 //! stays in the cache; frames and events are handed on in place. Bytes are copied only
-//! when a read ends inside a frame. A scenario implements [`Handler`] and calls
+//! when a read ends inside a frame. With TLS, ciphertext is read into a buffer of its own and
+//! opened into the large one. A scenario implements [`Handler`] and calls
 //! [`Net::turn`] in its loop.
 
 mod connection;
 mod end;
 pub(crate) mod handshake;
+mod stream;
+mod tls;
 
 use std::io::{self, ErrorKind, Read};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
@@ -22,6 +25,9 @@ pub(crate) use connection::Id;
 use connection::{Connection, ConnectionKind, ConnectionPhase};
 pub(crate) use end::End;
 pub(crate) use handshake::Target;
+pub(crate) use stream::Stream;
+use tls::HELD_BYTES_MAX;
+pub(crate) use tls::{TlsParameters, TlsSettings, Trust};
 
 use crate::frame::{self, FIN, FrameSplit, opcode};
 use crate::http::{ResponseReader, ResponseSplit};
@@ -75,12 +81,18 @@ pub(crate) enum ResponsePart<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Traffic {
     pub(crate) reads: u64,
+    /// As the sockets brought them: sealed, with TLS.
     pub(crate) read_bytes: u64,
     /// Data messages received.
     pub(crate) messages: u64,
     /// Frames queued, and their bytes, mask included.
     pub(crate) sent_messages: u64,
     pub(crate) sent_bytes: u64,
+    /// TLS handshakes, and those of them that resumed a session.
+    pub(crate) handshakes: u64,
+    pub(crate) resumed: u64,
+    /// Of the last handshake.
+    pub(crate) tls: Option<TlsParameters>,
 }
 
 /// Connections to one server.
@@ -93,6 +105,8 @@ pub(crate) struct Net {
     opened: usize,
     events: Vec<epoll::Event>,
     buffer: Vec<u8>,
+    /// For one read of a TLS connection.
+    ciphertext: Vec<u8>,
     epoch: Instant,
     read_at_ns: u64,
     traffic: Traffic,
@@ -112,6 +126,7 @@ impl Net {
             opened: 0,
             events: Vec::with_capacity(EVENTS_MAX),
             buffer: vec![0; READ_BYTES_MAX],
+            ciphertext: Vec::new(),
             epoch: Instant::now(),
             read_at_ns: 0,
             traffic: Traffic::default(),
@@ -176,6 +191,10 @@ impl Net {
 
     fn start(&mut self, request: Vec<u8>, kind: ConnectionKind) -> io::Result<Id> {
         let stream = self.connect()?;
+        let tls = match &self.target.tls {
+            Some(tls) => Some(tls.session()?),
+            None => None,
+        };
         let id = self.free.pop().unwrap_or_else(|| {
             self.connections.push(Connection::default());
             self.connections.len() - 1
@@ -186,7 +205,7 @@ impl Net {
             epoll::EventData::new_u64(id as u64),
             epoll::EventFlags::IN | epoll::EventFlags::OUT,
         )?;
-        self.connections[id].start(stream, request, kind);
+        self.connections[id].start(stream, tls, request, kind);
         self.opened += 1;
         Ok(id)
     }
@@ -250,6 +269,7 @@ impl Net {
     /// of an event stream or HTTP connection.
     pub(crate) fn close(&mut self, id: Id, code: u16) {
         if !self.connections[id].is_websocket() {
+            self.connections[id].close_tls();
             if let Some(socket) = &self.connections[id].socket {
                 // Fails where the server closed first.
                 let _ = socket.shutdown(Shutdown::Write);
@@ -327,14 +347,39 @@ impl Net {
             if let Ok(Some(error)) | Err(error) = error {
                 return Some(End::Unreachable(error.to_string()));
             }
-            connection.phase = ConnectionPhase::Upgrading;
-            if let ConnectionKind::Http(_) = connection.kind {
-                connection.phase = ConnectionPhase::Open;
-                handler.opened(self, id);
+            if connection.tls.is_some() {
+                connection.phase = ConnectionPhase::Securing;
+            } else {
+                self.connected(handler, id);
             }
         }
         self.flush(id);
         None
+    }
+
+    /// The connection takes its request.
+    fn connected(&mut self, handler: &mut impl Handler, id: Id) {
+        let connection = &mut self.connections[id];
+        connection.phase = ConnectionPhase::Upgrading;
+        if let ConnectionKind::Http(_) = connection.kind {
+            connection.phase = ConnectionPhase::Open;
+            handler.opened(self, id);
+        }
+    }
+
+    /// Sends what a read of TLS called for and, at the end of the handshake, the request.
+    fn answer_tls(&mut self, handler: &mut impl Handler, id: Id) {
+        let connection = &mut self.connections[id];
+        if connection.phase == ConnectionPhase::Securing
+            && let Some((is_resumed, parameters)) =
+                connection.tls.as_ref().and_then(|tls| tls.parameters())
+        {
+            self.traffic.handshakes += 1;
+            self.traffic.resumed += u64::from(is_resumed);
+            self.traffic.tls = Some(parameters);
+            self.connected(handler, id);
+        }
+        self.flush(id);
     }
 
     fn readable(&mut self, handler: &mut impl Handler, id: Id, flags: epoll::EventFlags) {
@@ -360,8 +405,11 @@ impl Net {
             buffer.resize(connection.needs.max(kept) + READ_BYTES_MAX, 0);
         }
         buffer[..kept].copy_from_slice(&connection.rest);
-        let read = match socket.read(&mut buffer[kept..kept.max(connection.needs) + READ_BYTES_MAX])
-        {
+        let room = kept..kept.max(connection.needs) + READ_BYTES_MAX;
+        if connection.tls.is_some() {
+            return self.read_tls(handler, id, &mut buffer[..room.end], kept);
+        }
+        let read = match socket.read(&mut buffer[room]) {
             Ok(0) => return Some(connection.end_of_stream()),
             Ok(read) => read,
             Err(error)
@@ -371,11 +419,59 @@ impl Net {
             }
             Err(error) => return Some(connection.broken(error)),
         };
-        connection.rest.clear();
+        self.count_read(read);
+        self.hand_on(handler, id, &buffer[..kept + read])
+    }
+
+    fn count_read(&mut self, bytes: usize) {
         self.traffic.reads += 1;
-        self.traffic.read_bytes += read as u64;
+        self.traffic.read_bytes += bytes as u64;
         self.read_at_ns = self.epoch.elapsed().as_nanos() as u64;
-        let bytes = &buffer[..kept + read];
+    }
+
+    /// Reads once, and hands on what that adds to the `kept` bytes at the front of `buffer`.
+    fn read_tls(
+        &mut self,
+        handler: &mut impl Handler,
+        id: Id,
+        buffer: &mut [u8],
+        kept: usize,
+    ) -> Option<End> {
+        let connection = &mut self.connections[id];
+        let (socket, tls) = (connection.socket.as_mut()?, connection.tls.as_mut()?);
+        let room = &mut buffer[kept..];
+        let ciphertext_bytes = room.len() - HELD_BYTES_MAX;
+        if self.ciphertext.len() < ciphertext_bytes {
+            self.ciphertext.resize(ciphertext_bytes, 0);
+        }
+        let read = match tls.read(socket, &mut self.ciphertext[..ciphertext_bytes], room) {
+            Ok(read) => read,
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                return None;
+            }
+            Err(error) => return Some(connection.broken(error)),
+        };
+        let is_over = connection.phase == ConnectionPhase::Securing && !tls.is_handshaking();
+        let has_answer = is_over || tls.wants_write();
+        self.count_read(read.wire_bytes);
+        if has_answer {
+            self.answer_tls(handler, id);
+        }
+        if read.plain_bytes > 0
+            && let Some(end) = self.hand_on(handler, id, &buffer[..kept + read.plain_bytes])
+        {
+            return Some(end);
+        }
+        read.end.map(|end| self.connections[id].tls_end(end))
+    }
+
+    /// Hands on all that is complete in `bytes`, of which the front was kept before, and keeps the
+    /// rest.
+    fn hand_on(&mut self, handler: &mut impl Handler, id: Id, bytes: &[u8]) -> Option<End> {
+        let connection = &mut self.connections[id];
+        connection.rest.clear();
         let bytes = if connection.phase < ConnectionPhase::Open {
             match connection.upgrade(bytes) {
                 Ok(Some(head_bytes)) => {
@@ -543,6 +639,7 @@ impl Net {
 
     fn end(&mut self, handler: &mut impl Handler, id: Id, end: End) {
         if self.connections[id].socket.is_some() {
+            self.connections[id].close_tls();
             self.release(id);
             handler.closed(self, id, end);
         }

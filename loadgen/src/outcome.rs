@@ -44,6 +44,12 @@ pub(crate) struct Outcome {
     /// Of messages to the server, header and mask included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sent_bytes_per_message: Option<f64>,
+    /// What the last TLS handshake agreed on; absent where connections are plain, and of the clients
+    /// on tokio.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) handshakes: Option<Handshakes>,
     pub(crate) generator_cpu_share: f64,
     pub(crate) generator_cpu_ns_per_unit: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +69,15 @@ pub(crate) struct Outcome {
     pub(crate) notes: Vec<String>,
     /// Why the run failed; empty if it succeeded.
     pub(crate) failures: Vec<String>,
+}
+
+/// TLS handshakes within the window.
+#[derive(Debug, Serialize)]
+pub(crate) struct Handshakes {
+    pub(crate) full: u64,
+    /// Those that resumed a session.
+    pub(crate) resumed: u64,
+    pub(crate) per_second: f64,
 }
 
 /// The result of a pair of clients beside the load.
@@ -258,6 +273,20 @@ impl fmt::Display for Outcome {
                 format!("{bytes:.1} bytes a message, {per_read:.1} messages a read"),
             )?;
         }
+        if let Some(tls) = &self.tls {
+            row("TLS", tls.clone())?;
+        }
+        if let Some(handshakes) = &self.handshakes {
+            row(
+                "TLS handshakes",
+                format!(
+                    "{} full, {} resumed: {}/s",
+                    grouped(handshakes.full as f64),
+                    grouped(handshakes.resumed as f64),
+                    grouped(handshakes.per_second)
+                ),
+            )?;
+        }
         if let Some(server) = &self.server {
             row(
                 "server",
@@ -298,7 +327,8 @@ impl fmt::Display for Outcome {
                 ),
             )?;
             if let Some(each) = memory.per_connection_bytes {
-                row("per connection", format!("{each:.0} bytes"))?;
+                let how = if self.tls.is_some() { "TLS" } else { "plain" };
+                row("per connection", format!("{each:.0} bytes, {how}"))?;
             }
         }
         if let Some(memory) = &self.kernel_memory {

@@ -12,17 +12,17 @@ use std::time::Instant;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::events::ServerFrame;
-use crate::net::Target;
+use crate::net::{Stream, Target};
+use crate::scenario;
 
-type WsSender = SplitSink<WebSocketStream<TcpStream>, Message>;
-type WsReceiver = SplitStream<WebSocketStream<TcpStream>>;
+type WsSender = SplitSink<WebSocketStream<Stream>, Message>;
+type WsReceiver = SplitStream<WebSocketStream<Stream>>;
 
 /// Runs `work` with everything it spawns on this thread.
 fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
@@ -45,12 +45,9 @@ impl Clock {
 
 async fn connect(target: &Target) -> Result<(WsSender, WsReceiver), String> {
     let url = &target.url;
-    let stream = TcpStream::connect(target.address)
+    let stream = Stream::connect(target)
         .await
-        .map_err(|error| format!("{url}: server not reachable: {error}. Is it running?"))?;
-    stream
-        .set_nodelay(true)
-        .map_err(|error| format!("{url}: {error}"))?;
+        .map_err(|end| scenario::failure(target, "connection", &end))?;
     let mut request = url
         .into_client_request()
         .map_err(|error| format!("{url}: {error}"))?;

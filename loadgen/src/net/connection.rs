@@ -7,6 +7,7 @@ use socket2::Socket;
 
 use super::end::End;
 use super::handshake;
+use super::tls::{TlsEnd, TlsFailure, TlsSession};
 use crate::frame::{PAYLOAD_BYTES_MAX, opcode};
 use crate::http::ResponseReader;
 
@@ -19,6 +20,8 @@ pub(crate) enum ConnectionPhase {
     #[default]
     Free,
     Connecting,
+    /// Within the TLS handshake.
+    Securing,
     Upgrading,
     Open,
     /// A close frame was sent.
@@ -29,8 +32,10 @@ pub(crate) enum ConnectionPhase {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(super) socket: Option<Socket>,
+    /// What the socket carries, if not plain bytes.
+    pub(super) tls: Option<Box<TlsSession>>,
     pub(super) phase: ConnectionPhase,
-    /// Bytes to send, from `sent` on.
+    /// Bytes to send or, with TLS, to seal, from `sent` on.
     pub(super) out: Vec<u8>,
     sent: usize,
     /// An incomplete frame, event or response head.
@@ -60,6 +65,7 @@ impl Default for Connection {
     fn default() -> Self {
         Self {
             socket: None,
+            tls: None,
             phase: ConnectionPhase::Free,
             out: Vec::new(),
             sent: 0,
@@ -76,9 +82,16 @@ impl Default for Connection {
 
 impl Connection {
     /// Starts with a connecting `socket` and its request.
-    pub(super) fn start(&mut self, socket: Socket, request: Vec<u8>, kind: ConnectionKind) {
+    pub(super) fn start(
+        &mut self,
+        socket: Socket,
+        tls: Option<TlsSession>,
+        request: Vec<u8>,
+        kind: ConnectionKind,
+    ) {
         *self = Self {
             socket: Some(socket),
+            tls: tls.map(Box::new),
             phase: ConnectionPhase::Connecting,
             out: request,
             interest_set: EventFlags::IN | EventFlags::OUT,
@@ -92,14 +105,21 @@ impl Connection {
         if !self.paused {
             interest |= EventFlags::IN;
         }
-        if self.phase == ConnectionPhase::Connecting || self.queued_bytes() > 0 {
+        let has_more = match &self.tls {
+            // What is queued besides waits for that, or for the handshake.
+            Some(tls) => tls.wants_write(),
+            None => self.queued_bytes() > 0,
+        };
+        if self.phase == ConnectionPhase::Connecting || has_more {
             interest |= EventFlags::OUT;
         }
         interest
     }
 
+    /// Bytes that the socket has not taken.
     pub(super) fn queued_bytes(&self) -> usize {
-        self.out.len() - self.sent
+        let sealed_bytes = self.tls.as_ref().map_or(0, |tls| tls.sealed_bytes());
+        self.out.len() - self.sent + sealed_bytes
     }
 
     /// Writes until all bytes are sent or the socket is full.
@@ -111,6 +131,14 @@ impl Connection {
             self.out.clear();
             return Ok(());
         };
+        if let Some(tls) = &mut self.tls {
+            let written = tls.write(socket, &self.out, &mut self.sent);
+            if written.is_err() || self.sent == self.out.len() {
+                self.out.clear();
+                self.sent = 0;
+            }
+            return written;
+        }
         while self.sent < self.out.len() {
             match socket.write(&self.out[self.sent..]) {
                 Ok(written) => self.sent += written,
@@ -186,11 +214,33 @@ impl Connection {
         if let Some(end) = self.close_frame.take() {
             return end;
         }
+        if self.phase == ConnectionPhase::Securing {
+            return End::Tls(TlsFailure::truncated_handshake());
+        }
         if self.phase < ConnectionPhase::Open {
             return handshake::refusal(&self.rest)
                 .unwrap_or_else(|| End::Lost("before the upgrade was answered".into()));
         }
         End::Lost("end of stream".into())
+    }
+
+    /// How a connection ended whose TLS stream did. After a close frame it does not matter how.
+    pub(super) fn tls_end(&mut self, end: TlsEnd) -> End {
+        match (self.close_frame.take(), end) {
+            (Some(end), _) => end,
+            (None, TlsEnd::Failed(failure)) => End::Tls(failure),
+            (None, TlsEnd::Truncated) if self.phase >= ConnectionPhase::Open => {
+                End::Lost("end of stream without TLS close_notify".into())
+            }
+            (None, TlsEnd::Truncated | TlsEnd::CloseNotify) => self.end_of_stream(),
+        }
+    }
+
+    /// Ends the write side of TLS, as far as the socket takes that.
+    pub(super) fn close_tls(&mut self) {
+        if let (Some(tls), Some(socket)) = (&mut self.tls, &mut self.socket) {
+            tls.close(socket);
+        }
     }
 
     /// How a connection ended whose read failed.

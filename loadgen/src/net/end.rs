@@ -2,11 +2,15 @@
 
 use std::fmt;
 
+use super::tls::TlsFailure;
+
 /// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
     /// The TCP connection failed.
     Unreachable(String),
+    /// The TLS handshake failed, or a record after it was not good.
+    Tls(TlsFailure),
     /// The request was answered with another status than expected.
     Refused { status: u16, body: String },
     /// By a close frame; 1005 if it has no code.
@@ -35,6 +39,7 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(error) => write!(f, "server not reachable: {error}"),
+            Self::Tls(failure) => write!(f, "TLS failed: {failure}"),
             Self::Refused { status, body } => {
                 write!(f, "upgrade refused with status {status}: {}", body.trim())
             }

@@ -7,6 +7,7 @@ use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_acc
 use tokio_tungstenite::tungstenite::http::Uri;
 
 use super::end::End;
+use super::tls::{TlsClient, TlsSettings};
 
 /// Largest response head and body of a refusal that is read, in bytes.
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
@@ -17,24 +18,40 @@ pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     /// The whole URL, for messages and for other clients.
     pub(crate) url: String,
+    /// For URLs of TLS.
+    pub(super) tls: Option<TlsClient>,
     host: String,
     path: String,
     headers: Vec<String>,
 }
 
 impl Target {
-    /// Parses a `ws://` or `http://` URL, which mean the same. `path` is used if the URL has none;
-    /// `headers` are whole lines of every request.
-    pub(crate) fn new(url: &str, path: &str, headers: Vec<String>) -> Result<Self, String> {
+    /// Parses a URL. `ws://` and `http://` mean the same, and so do `wss://` and `https://`, which
+    /// are TLS by these `settings`. `path` is used if the URL has none; `headers` are whole lines of
+    /// every request.
+    pub(crate) fn new(
+        url: &str,
+        path: &str,
+        headers: Vec<String>,
+        settings: &TlsSettings,
+    ) -> Result<Self, String> {
         let uri: Uri = url
             .parse()
             .map_err(|error| format!("{url} is not a URL: {error}"))?;
-        if !matches!(uri.scheme_str(), Some("ws" | "http")) {
-            return Err(format!("{url}: only ws:// and http:// URLs are supported"));
-        }
+        let (scheme, usual_port) = match uri.scheme_str() {
+            Some("ws" | "http") => ("ws", 80),
+            Some("wss" | "https") => ("wss", 443),
+            _ => {
+                return Err(format!(
+                    "{url}: a URL has to begin with ws://, wss://, http:// or https://"
+                ));
+            }
+        };
         let host = uri.host().unwrap_or_default();
-        let port = uri.port_u16().unwrap_or(80);
-        let address = (host.trim_matches(['[', ']']), port)
+        let port = uri.port_u16().unwrap_or(usual_port);
+        let name = host.trim_matches(['[', ']']);
+        let tls = (scheme == "wss").then(|| TlsClient::new(name, settings));
+        let address = (name, port)
             .to_socket_addrs()
             .ok()
             .and_then(|mut addresses| addresses.next())
@@ -46,11 +63,16 @@ impl Target {
         };
         Ok(Self {
             address,
-            url: format!("ws://{host}:{port}{path}"),
+            url: format!("{scheme}://{host}:{port}{path}"),
+            tls: tls.transpose()?,
             host: format!("{host}:{port}"),
             path,
             headers,
         })
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// Adds `name=value` to the query.
@@ -206,6 +228,7 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::tls::Trust;
 
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
     const ACCEPTED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
@@ -255,7 +278,8 @@ mod tests {
     #[test]
     fn the_request_for_a_stream_keeps_the_query() {
         let request = |url: &str| {
-            let target = Target::new(url, "/x", vec!["A: b".into()]).unwrap();
+            let headers = vec!["A: b".into()];
+            let target = Target::new(url, "/x", headers, &TlsSettings::default()).unwrap();
             String::from_utf8(target.stream_request(["t0", "t1"].into_iter(), None)).unwrap()
         };
         let plain = request("ws://127.0.0.1:80");
@@ -273,14 +297,35 @@ mod tests {
 
     #[test]
     fn urls_are_completed_with_the_scenario_path() {
-        let path = |url: &str| Target::new(url, "/echo", Vec::new()).map(|target| target.path);
+        let path = |url: &str| {
+            let settings = TlsSettings::default();
+            Target::new(url, "/echo", Vec::new(), &settings).map(|target| target.path)
+        };
         assert_eq!(path("ws://127.0.0.1:80"), Ok("/echo".into()));
         assert_eq!(
             path("ws://127.0.0.1:80/?token=x"),
             Ok("/echo?token=x".into())
         );
         assert_eq!(path("ws://127.0.0.1:80/own?a=b"), Ok("/own?a=b".into()));
-        assert!(path("wss://127.0.0.1").is_err());
+        assert!(path("ftp://127.0.0.1").is_err());
         assert!(path("nonsense").is_err());
+    }
+
+    #[test]
+    fn the_scheme_says_whether_it_is_tls_and_the_usual_port() {
+        for (url, whole, is_tls) in [
+            ("ws://127.0.0.1", "ws://127.0.0.1:80/x", false),
+            ("http://127.0.0.1:8080", "ws://127.0.0.1:8080/x", false),
+            ("wss://127.0.0.1", "wss://127.0.0.1:443/x", true),
+            ("https://[::1]", "wss://[::1]:443/x", true),
+            ("https://localhost:8443", "wss://localhost:8443/x", true),
+        ] {
+            let settings = TlsSettings {
+                trust: Trust::Any,
+                ..TlsSettings::default()
+            };
+            let target = Target::new(url, "/x", Vec::new(), &settings).unwrap();
+            assert_eq!((&*target.url, target.is_tls()), (whole, is_tls), "{url}");
+        }
     }
 }

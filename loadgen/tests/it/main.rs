@@ -8,6 +8,7 @@ mod bridging;
 mod faulty;
 mod peers;
 mod resuming;
+mod tls;
 
 use std::net::SocketAddr;
 use std::process::{Command, Output};
@@ -39,10 +40,14 @@ where
 }
 
 fn loadgen(server: SocketAddr, arguments: &str) -> Output {
+    loadgen_at(&format!("ws://{server}"), arguments)
+}
+
+fn loadgen_at(url: &str, arguments: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_loadgen"))
-        .args(arguments.split_whitespace())
-        .args(["--url", &format!("ws://{server}"), "--json", "-", "--quiet"])
+        .args(["--url", url, "--json", "-", "--quiet"])
         .args(["--warmup", "0.2", "--duration", "0.5", "--patience", "4"])
+        .args(arguments.split_whitespace())
         .output()
         .unwrap()
 }

@@ -121,6 +121,7 @@ impl Requests {
 mod tests {
     use super::*;
     use crate::cli::Options;
+    use crate::net::TlsSettings;
     use clap::Parser;
 
     /// Checks path and length of a request; returns its JSON body.
@@ -143,7 +144,8 @@ mod tests {
             unreachable!("it was asked for");
         };
         let plan = BridgePlan::of(bridge).unwrap();
-        let target = Target::new("http://127.0.0.1:1", "/ws", Vec::new()).unwrap();
+        let settings = TlsSettings::default();
+        let target = Target::new("http://127.0.0.1:1", "/ws", Vec::new(), &settings).unwrap();
         let requests = Requests::new(target, Layout::new(128, 1), &plan);
         let message = |user| UserMessage { user, sequence: 7 };
         let mut push = Vec::new();

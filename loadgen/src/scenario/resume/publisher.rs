@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::shared::ResumeShared;
 use super::topic_verifier::source_of;
 use crate::events::ServerFrame;
 use crate::frame::{self, FIN, FrameSplit, opcode};
-use crate::net::{End, handshake};
+use crate::net::{End, Stream, handshake};
 use crate::payload::Random;
 use crate::schedule::Schedule;
 
@@ -66,7 +65,7 @@ pub(super) async fn publish(shared: &ResumeShared, rate: f64) -> Result<u32, Str
 
 /// The publisher's upgraded connection.
 struct PublisherConnection {
-    stream: TcpStream,
+    stream: Stream,
     /// Bytes read and not consumed yet.
     kept: Vec<u8>,
     random: Random,
@@ -75,9 +74,8 @@ struct PublisherConnection {
 impl PublisherConnection {
     async fn connect(shared: &ResumeShared) -> Result<Self, String> {
         let target = &shared.target;
-        let lost = |error: std::io::Error| format!("publisher: {error}");
-        let stream = TcpStream::connect(target.address).await.map_err(lost)?;
-        stream.set_nodelay(true).map_err(lost)?;
+        let stream = Stream::connect(target).await;
+        let stream = stream.map_err(|end| publisher_error(&end))?;
         let mut connection = Self {
             stream,
             kept: Vec::new(),
@@ -98,8 +96,9 @@ impl PublisherConnection {
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let sent = self.stream.write_all(bytes).await;
-        sent.map_err(|error| format!("publisher: {error}"))
+        let lost = |error: std::io::Error| format!("publisher: {error}");
+        self.stream.write_all(bytes).await.map_err(lost)?;
+        self.stream.flush().await.map_err(lost)
     }
 
     async fn read(&mut self) -> Result<(), String> {

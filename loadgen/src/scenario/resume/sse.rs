@@ -150,11 +150,14 @@ mod tests {
     use super::super::client::check_cuts;
     use super::super::topic_verifier::source_of;
     use super::*;
+    use crate::net::TlsSettings;
 
     const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
 
     fn client() -> Sse {
-        let target = Target::new("ws://127.0.0.1:80/?token=x", "/ws", Vec::new()).unwrap();
+        let settings = TlsSettings::default();
+        let target =
+            Target::new("ws://127.0.0.1:80/?token=x", "/ws", Vec::new(), &settings).unwrap();
         Sse::new(&target, &Rc::new(RunTopics::new("t", 1)))
     }
 
@@ -192,7 +195,8 @@ mod tests {
     fn events_and_gaps_are_counted_by_topic() {
         let layout = Layout::new(64, 1);
         let topics = Rc::new(RunTopics::new("t", 2));
-        let target = Target::new("ws://127.0.0.1:80", "/ws", Vec::new()).unwrap();
+        let settings = TlsSettings::default();
+        let target = Target::new("ws://127.0.0.1:80", "/ws", Vec::new(), &settings).unwrap();
         let mut client = Sse::new(&target, &topics);
         let request = String::from_utf8(client.begin()).unwrap();
         assert!(

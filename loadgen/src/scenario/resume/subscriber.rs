@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -13,6 +12,7 @@ use super::client::{ConnectionError, ResumingClient};
 use super::shared::{ResumeShared, SubscriberPhase};
 use super::subscriber_verifier::SubscriberVerifier;
 use super::topic_verifier::ResumeReport;
+use crate::net::Stream;
 use crate::payload::Random;
 
 /// Room for one read.
@@ -106,13 +106,10 @@ impl Subscriber {
         let shared = self.shared.clone();
         let url = &shared.target.url;
         let began_ns = shared.now_ns();
-        let mut stream = TcpStream::connect(shared.target.address)
+        let mut stream = Stream::connect(&shared.target)
             .await
-            .map_err(|error| {
-                ConnectionError::Ended(format!("{url}: server not reachable: {error}"))
-            })?;
+            .map_err(|end| ConnectionError::Ended(format!("{url}: {end}")))?;
         let lost = |error: std::io::Error| ConnectionError::Ended(format!("lost: {error}"));
-        stream.set_nodelay(true).map_err(lost)?;
         self.kept.clear();
         self.verifier.reconnect();
         let mut out = self.client.begin();
@@ -127,6 +124,7 @@ impl Subscriber {
         loop {
             if !out.is_empty() {
                 stream.write_all(&out).await.map_err(lost)?;
+                stream.flush().await.map_err(lost)?;
                 out.clear();
             }
             let may_be_cut = self.client.is_subscribed() && self.client.has_position();
@@ -192,10 +190,10 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Lets the socket close without a close frame: by RST or by FIN, at random.
-    fn cut(&mut self, stream: &TcpStream) {
+    /// Lets the socket close without a close frame or close_notify: by RST or by FIN, at random.
+    fn cut(&mut self, stream: &Stream) {
         let reset = self.random.next().is_multiple_of(2);
-        let socket = SockRef::from(stream);
+        let socket = SockRef::from(stream.socket());
         let prepared = if reset {
             socket.set_linger(Some(Duration::ZERO))
         } else {

@@ -359,12 +359,14 @@ mod tests {
     use super::super::client::check_cuts;
     use super::super::topic_verifier::{ResumeReport, source_of};
     use super::*;
+    use crate::net::TlsSettings;
 
     /// Messages of a run.
     const SENT: u32 = 30;
 
     fn client() -> WebSocket {
-        let target = Target::new("ws://127.0.0.1:80", "/ws", Vec::new()).unwrap();
+        let settings = TlsSettings::default();
+        let target = Target::new("ws://127.0.0.1:80", "/ws", Vec::new(), &settings).unwrap();
         WebSocket::new(&target, &Rc::new(RunTopics::new("t", 1)), Encoding::Json, 1)
     }
 
@@ -484,7 +486,8 @@ mod tests {
         };
         let check = |encoding, stream: &[u8], parameter: &str| {
             let topics = Rc::new(RunTopics::new("t", 1));
-            let target = Target::new("ws://127.0.0.1:80", "/ws", Vec::new()).unwrap();
+            let settings = TlsSettings::default();
+            let target = Target::new("ws://127.0.0.1:80", "/ws", Vec::new(), &settings).unwrap();
             let mut client = WebSocket::new(&target, &topics, encoding, 1);
             assert!(
                 client.target.url.ends_with(parameter),
@@ -548,7 +551,8 @@ mod tests {
     #[test]
     fn one_request_subscribes_to_all_topics_from_their_positions() {
         let (layout, topics) = (Layout::new(64, 1), Rc::new(RunTopics::new("t", 2)));
-        let target = Target::new("ws://127.0.0.1:80", "/ws", Vec::new()).unwrap();
+        let settings = TlsSettings::default();
+        let target = Target::new("ws://127.0.0.1:80", "/ws", Vec::new(), &settings).unwrap();
         let mut client = WebSocket::new(&target, &topics, Encoding::Json, 1);
         let of = |topic: usize, sequence: u32| {
             let mut data = Vec::new();
