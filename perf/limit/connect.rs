@@ -10,14 +10,16 @@
 mod client;
 mod server;
 
+use std::net::Ipv4Addr;
+
 use clap::Args;
 
 use crate::report::{Latency, Measured};
 use crate::window::{self, Shared};
-use crate::{Common, Outcome};
+use crate::{Common, Outcome, sockets};
 
 /// The end of a request's head.
-const BLANK_LINE: &[u8] = b"\r\n\r\n";
+pub(crate) const BLANK_LINE: &[u8] = b"\r\n\r\n";
 
 /// What every request is answered with, the bytes of a real answer's size: a head, and
 /// a text frame of 100 bytes.
@@ -26,8 +28,8 @@ const RESPONSE_HEAD: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websoc
 const GREETING_BYTES: u8 = 100;
 
 /// Close frames with code 1000, as clients and as servers send them.
-const CLIENT_CLOSE: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8];
-const SERVER_CLOSE: &[u8] = &[0x88, 0x02, 0x03, 0xE8];
+pub(crate) const CLIENT_CLOSE: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8];
+pub(crate) const SERVER_CLOSE: &[u8] = &[0x88, 0x02, 0x03, 0xE8];
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -42,7 +44,8 @@ pub(crate) struct Options {
 
 /// Measures connects, counted and timed where the greeting is read.
 pub(crate) fn run(options: &Options, common: &Common) -> Outcome<Measured> {
-    let (listener, address) = server::listen()?;
+    let listener = sockets::listen((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
     let (request, response) = (request(options.request), response());
     let shared = Shared::new();
     let (served, visited, window) = window::run(

@@ -7,6 +7,7 @@
 //! cargo run --release --example limit -- echo --connections 100 --in-flight 32
 //! cargo run --release --example limit -- connect --concurrency 64
 //! cargo run --release --example limit -- inbound --connections 100 --burst 64
+//! cargo run --release --example limit -- tls --certificate cert.pem --key key.pem
 //! ```
 //!
 //! Each mode does what a scenario of `loadgen` makes a server do, and nothing
@@ -15,7 +16,8 @@
 //! gateway's by. The two threads are pinned to a core each; CPU time is that of
 //! the serving thread, and the other one's share is told, since a figure is the
 //! server's limit only where the generator had time left. Every mode verifies
-//! what it counts, and fails if a byte is missing.
+//! what it counts, and fails if a byte is missing. `tls` is the serving side alone, which
+//! `loadgen connect --pid` loads and measures like a gateway.
 
 mod connect;
 mod cycle;
@@ -24,6 +26,7 @@ mod fanout;
 mod paced;
 mod report;
 mod sockets;
+mod tls;
 mod window;
 
 use clap::{Args, Parser, Subcommand};
@@ -59,6 +62,8 @@ enum Mode {
     Inbound(exchange::Inbound),
     /// Accept, read a request, greet, and close.
     Connect(connect::Options),
+    /// The same over TLS by rustls, for `loadgen connect --url wss://`, until it is killed.
+    Tls(tls::Options),
 }
 
 /// What every mode understands.
@@ -90,6 +95,7 @@ impl Limit {
             Mode::Echo(echo) => vec![exchange::run(&echo.into(), common)?],
             Mode::Inbound(inbound) => vec![exchange::run(&inbound.into(), common)?],
             Mode::Connect(connect) => vec![connect::run(&connect, common)?],
+            Mode::Tls(tls) => match tls::run(&tls, common)? {},
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Loopback connections, and waiting for them.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, Event, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with, sockopt};
 
 use crate::Outcome;
 
@@ -37,6 +38,29 @@ pub(crate) fn pairs(connections: usize) -> Outcome<(Vec<TcpStream>, Vec<TcpStrea
         generators.push(generator);
     }
     Ok((servers, generators))
+}
+
+/// A listener with SO_REUSEADDR, which the standard library sets.
+pub(crate) fn listen(address: impl ToSocketAddrs) -> Outcome<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    // Its connections have that from the start.
+    sockopt::set_tcp_nodelay(&listener, true)?;
+    Ok(listener)
+}
+
+/// Accepts all that wait.
+pub(crate) fn accept(
+    listener: &TcpListener,
+    mut each: impl FnMut(TcpStream) -> Outcome<()>,
+) -> Outcome<()> {
+    loop {
+        match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            Ok(socket) => each(socket.into())?,
+            Err(Errno::WOULDBLOCK) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Times that a socket was full.

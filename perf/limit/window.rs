@@ -171,7 +171,8 @@ impl<'scope, T: Send + 'scope> Worker<'scope, T> {
     }
 }
 
-fn pin(core: usize) -> Outcome<()> {
+/// Puts this thread on a core.
+pub(crate) fn pin(core: usize) -> Outcome<()> {
     let mut cores = rustix::thread::CpuSet::new();
     cores.set(core);
     rustix::thread::sched_setaffinity(None, &cores)

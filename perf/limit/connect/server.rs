@@ -1,17 +1,15 @@
 //! The side that accepts.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
 use rustix::event::epoll::EventFlags;
-use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with};
 use slab::Slab;
 
 use super::{BLANK_LINE, SERVER_CLOSE};
 use crate::Outcome;
-use crate::sockets::{Arrived, Poller, SERVER_READ_BYTES, read};
+use crate::sockets::{Arrived, Poller, SERVER_READ_BYTES, accept, read};
 use crate::window::{Phase, Shared};
 
 /// The listener's key; connections have those of their places.
@@ -19,16 +17,6 @@ const LISTENER: u64 = u64::MAX;
 
 /// How often it is looked whether the run is over while nothing happens.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// A listener with SO_REUSEADDR, which the standard library sets.
-pub(super) fn listen() -> Outcome<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    listener.set_nonblocking(true)?;
-    // Its connections have that from the start.
-    rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
-    let address = listener.local_addr()?;
-    Ok((listener, address))
-}
 
 struct Guest {
     socket: TcpStream,
@@ -57,7 +45,15 @@ pub(super) fn serve(listener: &TcpListener, response: &[u8], shared: &Shared) ->
         for event in &events {
             let key = event.data.u64();
             if key == LISTENER {
-                accept(listener, &poller, &mut guests)?;
+                accept(listener, |socket| {
+                    let place = guests.vacant_entry();
+                    poller.add(&socket, place.key() as u64, EventFlags::IN)?;
+                    place.insert(Guest {
+                        socket,
+                        step: Step::Head(Vec::new()),
+                    });
+                    Ok(())
+                })?;
                 continue;
             }
             let guest = &mut guests[key as usize];
@@ -72,23 +68,6 @@ pub(super) fn serve(listener: &TcpListener, response: &[u8], shared: &Shared) ->
         }
     }
     Ok(served)
-}
-
-/// Accepts all who wait.
-fn accept(listener: &TcpListener, poller: &Poller, guests: &mut Slab<Guest>) -> Outcome<()> {
-    loop {
-        let socket = match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-            Ok(socket) => TcpStream::from(socket),
-            Err(Errno::WOULDBLOCK) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let place = guests.vacant_entry();
-        poller.add(&socket, place.key() as u64, EventFlags::IN)?;
-        place.insert(Guest {
-            socket,
-            step: Step::Head(Vec::new()),
-        });
-    }
 }
 
 impl Guest {
