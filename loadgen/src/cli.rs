@@ -94,7 +94,7 @@ struct Tls {
     insecure: bool,
 
     /// Trust the certificates in this file and what they issued, and nothing else
-    /// [default: what this system trusts]
+    /// [default: what this system trusts]. A server's own must not call itself a CA.
     #[arg(long, global = true, value_name = "PEM")]
     ca_file: Option<PathBuf>,
 }

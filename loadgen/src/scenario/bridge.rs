@@ -172,6 +172,14 @@ impl BridgeRun<'_> {
         }
     }
 
+    /// What was agreed on for TLS; pushes, answers and requests have no bytes of a message.
+    fn traffic(&self) -> Traffic {
+        Traffic {
+            tls: self.net.traffic().tls,
+            ..Traffic::default()
+        }
+    }
+
     fn recent(&mut self) -> &mut Histogram<u64> {
         if self.calls {
             &mut self.peers.call_latency
@@ -192,12 +200,10 @@ impl BridgeRun<'_> {
                 self.peers.call_latency.reset();
                 self.peers.deliveries.latency_mut().reset();
                 self.mark(now_ns)?;
-                self.window
-                    .start(now_ns, self.count(), 0, Traffic::default());
+                self.window.start(now_ns, self.count(), 0, self.traffic());
             }
             if now_ns >= stop_ns {
-                self.window
-                    .stop(now_ns, self.count(), 0, Traffic::default());
+                self.window.stop(now_ns, self.count(), 0, self.traffic());
                 self.mark(now_ns)?;
                 self.peers.sending = false;
                 return Ok(());

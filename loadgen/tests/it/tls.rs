@@ -199,7 +199,8 @@ fn bridges_push_and_answer_over_tls() {
     ] {
         let (side, fault) = (bridging::FaultSide::Pushes, bridging::BridgeFault::None);
         let behind = start(move |listener| bridging::serve(listener, side, fault));
-        check(behind, &format!("bridge {mode} --users 10"));
+        let report = check(behind, &format!("bridge {mode} --users 10"));
+        assert!(report["tls"].is_string(), "{report:#}");
     }
 }
 
