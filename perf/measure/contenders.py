@@ -1,6 +1,7 @@
 """Who takes turns in a run, and how each is started."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,9 @@ import adapters  # noqa: E402  (the peers' directory is no package of ours)
 
 # The gateway of `--against`: a name that no column has to be wider for.
 AGAINST = "gateway-other"
-OURS = ("gateway", "gateway-2", AGAINST, "baseline", "limit")
+# The certificate's file in a server's scratch directory.
+CERTIFICATE = "certificate.pem"
+OURS = ("gateway", "gateway-2", "gateway-tls", AGAINST, "baseline", "limit", "limit-tls")
 
 
 def is_at_hand(name):
@@ -50,7 +53,8 @@ def versions(names):
 
 def build(names):
     steps = [["-p", "loadgen"]]
-    steps += [["--example", name] for name in ("baseline", "limit") if name in names]
+    examples = {name.removesuffix("-tls") for name in names} & {"baseline", "limit"}
+    steps += [["--example", name] for name in sorted(examples)]
     if any(name.startswith("gateway") for name in names):
         steps.append(["--bin", "fanfare"])
     for step in steps:
@@ -72,6 +76,7 @@ class Server:
             self.cores = self.generator_cores = [options.server_core, options.generator_core]
             self.shards = 2
         self.has_token = scenario.token and name.startswith("gateway")
+        self.has_tls = scenario.tls or name.endswith("-tls")
         self.target = ["--target", name] if name in adapters.SCENARIOS else []
 
     def start(self, scratch, port):
@@ -79,16 +84,26 @@ class Server:
         address = f"127.0.0.1:{port}"
         if self.name == "baseline":
             return [TARGET / "examples" / "baseline", "--listen", address], {}
+        if self.name == "limit-tls":
+            certificate, key = self_signed(scratch)
+            return [TARGET / "examples" / "limit", "tls", "--listen", address, "--server-core", self.cores[0],
+                    "--certificate", certificate, "--key", key], {}
         if not self.name.startswith("gateway"):
             return adapters.adapter(self.name).command(port, scratch, len(self.cores))
         gateway = self.options.against if self.name == AGAINST else self.options.gateway
         server = [gateway, "serve", "--shards", str(self.shards), "--listen", address]
+        environment = {}
+        if self.has_tls:
+            server[-1] = f"https://{address}"
+            certificate, key = self_signed(scratch)
+            environment = {"FANFARE_TLS__CERTIFICATE_FILE": str(certificate), "FANFARE_TLS__KEY_FILE": str(key)}
         server += self.options.gateway_args.split()
         if not self.has_token:
-            return [*server, "--mode", "demo"], {}
+            return [*server, "--mode", "demo"], environment
         secret = scratch / "secret"
         secret.write_text("perf-run-secret-of-32-bytes-or-more\n")
         return [*server, "--mode", "prod"], {
+            **environment,
             "FANFARE_AUTH__JWT_SECRET_FILE": str(secret),
             # All come from one address, as one user.
             "FANFARE_EVENTS__MAX_CONNECTIONS_PER_USER": "0",
@@ -96,13 +111,16 @@ class Server:
         }
 
     def generator_arguments(self, scratch, address):
+        url, trust = f"ws://{address}", []
+        if self.has_tls:
+            url, trust = f"wss://{address}", ["--ca-file", scratch / CERTIFICATE]
         if not self.has_token:
-            return ["--url", f"ws://{address}"]
+            return ["--url", url, *trust]
         token = subprocess.run(
             [self.options.gateway, "gen-token", "--sub", "perf", "--secret-file", scratch / "secret"],
             stdout=subprocess.PIPE, text=True, check=True,
         ).stdout.strip()
-        return ["--url", f"ws://{address}/api/v1/ws", "--header", f"Authorization: Bearer {token}"]
+        return ["--url", f"{url}/api/v1/ws", "--header", f"Authorization: Bearer {token}", *trust]
 
     @contextmanager
     def started(self, log, wrap=None, ready_seconds_max=READY_SECONDS_MAX, port=None):
@@ -138,6 +156,22 @@ class Server:
         with self.started(Path(f"{stem}.log")) as (pid, arguments):
             finish(self.generator(command, [*arguments, "--pid", pid], report, seconds), report)
         return json.loads(report.read_text())
+
+
+def self_signed(scratch):
+    """A certificate for 127.0.0.1 that loadgen trusts as it is, and its key: P-256, as most have."""
+    certificate, key = scratch / CERTIFICATE, scratch / "key.pem"
+    if not shutil.which("openssl"):
+        raise Failed("openssl is not installed, which makes the certificate for TLS")
+    made = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+         "-subj", "/CN=perf", "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE",
+         "-out", certificate, "-keyout", key],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )
+    if made.returncode != 0:
+        raise Failed(f"openssl: {made.stderr.strip()}")
+    return certificate, key
 
 
 def finish(generator, report):

@@ -31,6 +31,8 @@ class Scenario:
     contenders: tuple = ("gateway", "baseline", "limit")
     # Starts the gateway in production, and everybody has a token.
     token: bool = False
+    # All gateways listen for TLS; gateway-tls does so in any scenario.
+    tls: bool = False
     # Gateways that share a port, each with a generator of its own; see pair.py.
     processes: int = 1
 
@@ -123,6 +125,23 @@ SCENARIOS = {
                  "connect --concurrency 64 --request 335"),),
         ("gateway", "limit"),
         token=True,
+    ),
+    "tls-connect": Scenario(
+        "connect, upgrade, greeting, close over TLS, full handshakes, against a bare accept loop on rustls",
+        (Variant("64 at a time", "connect --concurrency 64"),),
+        ("gateway", "limit-tls"),
+        tls=True,
+    ),
+    "tls-resume": Scenario(
+        "the same with sessions that are resumed, by tickets",
+        (Variant("64 at a time", "connect --concurrency 64 --resume-sessions"),),
+        ("gateway", "limit-tls"),
+        tls=True,
+    ),
+    "fanout-tls": Scenario(
+        "fan-out over TLS against the same without",
+        (Variant("burst 64", f"{FAN} --burst 64"), Variant("burst 256", f"{FAN} --burst 256")),
+        ("gateway", "gateway-tls"),
     ),
     "idle": Scenario(
         "9,000 silent connections: memory",
