@@ -1,11 +1,12 @@
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ServerConfig, ServerConnection, SupportedProtocolVersion};
 
 use super::*;
 
 /// A session that trusts any certificate and the server's side of it, after the handshake.
-fn pair() -> (TlsSession, ServerConnection) {
+fn pair(version: &'static SupportedProtocolVersion) -> (TlsSession, ServerConnection) {
     let settings = TlsSettings {
         trust: Trust::Any,
         ..TlsSettings::default()
@@ -16,7 +17,7 @@ fn pair() -> (TlsSession, ServerConnection) {
     let key = own.signing_key.serialize_pem();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&[version])
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(
@@ -81,7 +82,12 @@ fn read(session: &mut TlsSession, mut bytes: &[u8]) -> (Vec<u8>, Option<TlsEnd>)
 
 #[test]
 fn records_are_opened_however_reads_cut_them() {
-    let (mut session, mut server) = pair();
+    for version in [&TLS12, &TLS13] {
+        check_cuts(pair(version));
+    }
+}
+
+fn check_cuts((mut session, mut server): (TlsSession, ServerConnection)) {
     let message: Vec<u8> = (0..100 * 1024_u32).map(|at| (at % 251) as u8).collect();
     for cut in [
         1,
@@ -135,7 +141,7 @@ impl Write for Narrow {
 
 #[test]
 fn what_a_full_socket_does_not_take_stays_queued() {
-    let (mut session, mut server) = pair();
+    let (mut session, mut server) = pair(&TLS13);
     let message = vec![b'x'; 300_000];
     let mut taken = 0;
     let mut socket = Narrow {
@@ -173,20 +179,20 @@ fn nothing_is_sealed_within_the_handshake() {
 
 #[test]
 fn the_end_of_a_stream_is_told_from_its_truncation_and_from_a_fault() {
-    let (mut session, mut server) = pair();
+    let (mut session, mut server) = pair(&TLS13);
     let message = sealed_message(&mut server, b"bye");
     server.send_close_notify();
     let (plain, end) = read(&mut session, &[message, sealed(&mut server)].concat());
     assert_eq!(plain, b"bye");
     assert!(matches!(end, Some(TlsEnd::CloseNotify)), "{end:?}");
 
-    let (mut session, mut server) = pair();
+    let (mut session, mut server) = pair(&TLS13);
     let message = sealed_message(&mut server, b"bye");
     assert_eq!(read(&mut session, &message).0, b"bye");
     let (_, end) = read(&mut session, b"");
     assert!(matches!(end, Some(TlsEnd::Truncated)), "{end:?}");
 
-    let (mut session, mut server) = pair();
+    let (mut session, mut server) = pair(&TLS13);
     let mut changed = sealed_message(&mut server, b"bye");
     *changed.last_mut().unwrap() ^= 1;
     let (plain, end) = read(&mut session, &changed);
@@ -194,4 +200,13 @@ fn the_end_of_a_stream_is_told_from_its_truncation_and_from_a_fault() {
     assert!(matches!(end, Some(TlsEnd::Failed(_))), "{end:?}");
     // The alert that says so.
     assert!(session.wants_write());
+}
+
+#[test]
+fn a_session_is_closed_with_close_notify() {
+    let (mut session, mut server) = pair(&TLS13);
+    let mut out = sent(&mut session, b"bye");
+    session.close(&mut out);
+    assert_eq!(receive(&mut server, &out), b"bye");
+    assert!(server.process_new_packets().unwrap().peer_has_closed());
 }
