@@ -280,9 +280,7 @@ impl Page<'_> {
 }
 
 fn decode_base64(text: &str) -> Vec<u8> {
-    use base64::Engine;
-    let engine = STANDARD;
-    engine.decode(text).expect("base64")
+    STANDARD.decode(text).expect("base64")
 }
 
 /// What a machine without Chromium is told.
