@@ -8,7 +8,10 @@ mod client;
 mod gateway;
 #[path = "../it/support/http.rs"]
 mod http;
+#[path = "../it/support/socket.rs"]
+mod socket;
 
 pub(crate) use client::Client;
 pub(crate) use gateway::TestGateway;
 pub(crate) use http::request;
+pub(crate) use socket::Socket;

@@ -1,14 +1,14 @@
 //! What the bodies of requests and answers may hold in the whole process (hostile-inputs.md H05, R02).
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use socket2::SockRef;
 
-use crate::support::{Response, TestGateway, metric, read_response, request};
+use crate::support::{Response, Socket, TestGateway, metric, read_response, request};
 
 /// Far more than anything takes that is not broken.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -64,7 +64,7 @@ fn unfinished_bodies_have_a_total_and_the_next_one_is_refused_until_they_end() {
     let held = || metric(gateway.address, "http_body_bytes");
     for finishes in [true, false] {
         let bytes = publication(60_000);
-        let mut stream = TcpStream::connect(gateway.address).unwrap();
+        let mut stream = Socket::connect(gateway.address).unwrap();
         stream.write_all(&bytes[..bytes.len() - 1]).unwrap();
         let deadline = Instant::now() + PATIENCE;
         while held() < 60_000 {
@@ -103,7 +103,7 @@ fn a_body_in_many_pieces_is_whole_and_one_of_the_largest_size_always_fits() {
             "POST /api/v1/publish HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
-        let mut stream = TcpStream::connect(gateway.address).unwrap();
+        let mut stream = Socket::connect(gateway.address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(head.as_bytes()).unwrap();
@@ -131,7 +131,7 @@ fn answers_that_clients_do_not_take_have_a_total() {
     let path = "/api/v1/topics/t/history?limit=100";
     let ask = || get(gateway.address, path);
     assert_eq!(ask().status, 200);
-    let mut slow = TcpStream::connect(gateway.address).unwrap();
+    let mut slow = Socket::connect(gateway.address).unwrap();
     SockRef::from(&slow)
         .set_recv_buffer_size(16 * 1024)
         .unwrap();

@@ -23,7 +23,7 @@ use fanfare::auth::{Grant, issue};
 use fanfare::config::{Config, Mode, Secret};
 use serde_json::{Value, json};
 
-use crate::support::{Call, Client, Response, TestGateway, request};
+use crate::support::{Call, Client, Response, Socket, TestGateway, request};
 
 /// How long something that must happen may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -184,8 +184,8 @@ fn refused(address: SocketAddr, path: &str, headers: &str) -> Response {
 }
 
 /// Asks for an upgrade and does not wait for the answer.
-fn upgrade(address: SocketAddr, user: &str) -> std::net::TcpStream {
-    let mut stream = std::net::TcpStream::connect(address).expect("the gateway listens");
+fn upgrade(address: SocketAddr, user: &str) -> Socket {
+    let mut stream = Socket::connect(address).expect("the gateway listens");
     let request = format!(
         "GET /ws?user_id={user} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -204,7 +204,7 @@ fn second(address: SocketAddr, user: &str, first: &mut Client) -> Client {
 
 /// The connection with the answer to its upgrade request, which comes before anything else.
 #[track_caller]
-fn answered(mut stream: std::net::TcpStream) -> Client {
+fn answered(mut stream: Socket) -> Client {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut start = [0; 9];
     let read = std::io::Read::read_exact(&mut stream, &mut start);

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
-use crate::support::{TestGateway, request};
+use crate::support::{TestGateway, needs_plaintext, request};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const DOCUMENT: &str = include_str!("../../docs/sse.md");
@@ -100,6 +100,9 @@ fn field<'b>(block: &'b [String], field: &str) -> &'b str {
 
 #[test]
 fn every_command_shows_what_the_page_says() {
+    if needs_plaintext("the commands are for plain HTTP") {
+        return;
+    }
     let gateway = TestGateway::from_toml(&format!("[auth]\njwt_secret = \"{SECRET}\""), |_| {});
     let (commands, shown) = (blocks("sh"), blocks("text"));
     let ([first, with_token, resuming], [stream, gap]) = (&commands[..], &shown[..]) else {

@@ -1,7 +1,7 @@
 //! Limits on connections, deadlines of peers, and the end of the process.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,9 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, Type};
 
-use crate::support::{Client, Process, TestGateway, frame, request};
+use crate::support::{Client, Process, Socket, TestGateway, frame, request};
 
 /// Far more than anything takes that is not broken.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -21,11 +21,11 @@ const UPGRADE: &str = "GET /api/v1/ws/demo HTTP/1.1\r\nHost: x\r\nUpgrade: webso
 
 /// Asks for an upgrade from one of the machine's loopback addresses; the
 /// connection and the head of the answer.
-fn upgrade(from: Ipv4Addr, address: SocketAddr) -> (TcpStream, String) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+fn upgrade(from: Ipv4Addr, address: SocketAddr) -> (Socket, String) {
+    let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddrV4::new(from, 0).into()).unwrap();
     socket.connect(&address.into()).unwrap();
-    let mut stream = TcpStream::from(socket);
+    let mut stream = Socket::over(socket.into()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(UPGRADE.as_bytes()).unwrap();
     let mut head = Vec::new();
@@ -49,7 +49,7 @@ fn is_welcome(head: &str) -> bool {
 }
 
 /// Tries until it is let in.
-fn enter_at_last(from: Ipv4Addr, address: SocketAddr) -> TcpStream {
+fn enter_at_last(from: Ipv4Addr, address: SocketAddr) -> Socket {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let (stream, head) = upgrade(from, address);
@@ -72,14 +72,14 @@ fn h06_a_connection_that_says_nothing_has_no_buffers() {
         &["--shards", "1"],
         &[("FANFARE_SERVER__PIN_THREADS", "false")],
     );
-    let connect = |_| TcpStream::connect(process.address).unwrap();
+    let connect = |_| Socket::connect(process.address).unwrap();
     // What the first ones leave in the allocator is not theirs.
     drop((0..100).map(connect).collect::<Vec<_>>());
     // The one that asks counts, too.
     await_metric(process.address, "/handshakes", 1);
     let before = process.rss();
     const COUNT: u64 = 2000;
-    let _silent: Vec<TcpStream> = (0..COUNT).map(connect).collect();
+    let _silent: Vec<Socket> = (0..COUNT).map(connect).collect();
     await_metric(process.address, "/handshakes", COUNT + 1);
     let each = process.rss().saturating_sub(before) / COUNT;
     // 15 KiB with buffers.
@@ -103,7 +103,7 @@ fn await_metric(address: SocketAddr, path: &str, value: u64) {
 }
 
 /// Whether the gateway has closed a connection that it said nothing on.
-fn is_closed(stream: &mut TcpStream, wait: Duration) -> bool {
+fn is_closed(stream: &mut Socket, wait: Duration) -> bool {
     stream.set_read_timeout(Some(wait)).unwrap();
     match stream.read(&mut [0; 512]) {
         Ok(read) => read == 0,
@@ -165,9 +165,9 @@ fn h06_two_thousand_silent_connections_delay_nobody_and_are_closed_in_time() {
         config.server.shards = 2;
     });
     let began = Instant::now();
-    let mut silent: Vec<TcpStream> = (0..2000)
+    let mut silent: Vec<Socket> = (0..2000)
         .map(|number| {
-            let mut stream = TcpStream::connect(gateway.address).unwrap();
+            let mut stream = Socket::connect(gateway.address).unwrap();
             if number % 2 == 0 {
                 // Half of them stop in the middle of a head.
                 stream
@@ -215,12 +215,12 @@ fn h05_the_oldest_of_too_many_handshakes_makes_room() {
         config.server.max_handshakes = 16;
         config.server.handshake_timeout = Duration::from_secs(60);
     });
-    let mut silent: Vec<TcpStream> = (0..16)
-        .map(|_| TcpStream::connect(gateway.address).unwrap())
+    let mut silent: Vec<Socket> = (0..16)
+        .map(|_| Socket::connect(gateway.address).unwrap())
         .collect();
     await_handshakes(gateway.address);
     assert!(is_closed(&mut silent[0], PATIENCE));
-    silent.extend((0..2).map(|_| TcpStream::connect(gateway.address).unwrap()));
+    silent.extend((0..2).map(|_| Socket::connect(gateway.address).unwrap()));
     assert!(is_closed(&mut silent[1], PATIENCE));
     let mut clients: Vec<Client> = (0..5).map(|_| Client::events(gateway.address)).collect();
     assert!(is_closed(&mut silent[2], PATIENCE));
@@ -424,7 +424,7 @@ fn sigterm_under_load_closes_every_client_and_exits_with_0_in_time() {
         let stop = Arc::new(AtomicBool::new(false));
         let threads = load(process.address, &stop);
         // Also there: one in the middle of a head, one that kept a connection for requests.
-        let mut half = TcpStream::connect(process.address).unwrap();
+        let mut half = Socket::connect(process.address).unwrap();
         half.write_all(&UPGRADE.as_bytes()[..50]).unwrap();
         process.signal(signal);
         let (status, log) = process.finish(Duration::from_secs(10) + PATIENCE);
@@ -475,7 +475,7 @@ fn who_upgrades_during_the_drain_is_closed_too() {
         ],
     );
     let mut holds_it_up = Client::events(process.address);
-    let mut late = TcpStream::connect(process.address).unwrap();
+    let mut late = Socket::connect(process.address).unwrap();
     late.write_all(&UPGRADE.as_bytes()[..50]).unwrap();
     // It has been accepted before the signal comes.
     get(process.address, "/health");

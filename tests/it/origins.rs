@@ -1,14 +1,14 @@
 //! Web pages: which may connect, and which may read answers (docs/tokens.md).
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fanfare::auth::{Grant, issue};
 use fanfare::config::{Config, CorsOrigin, Mode, OriginPattern, Secret};
 use fanfare::dialect::sse::SseSettings;
 
-use crate::support::{Client, EventStream, Response, TestGateway, metric, request};
+use crate::support::{Client, EventStream, Response, Socket, TestGateway, metric, request};
 
 const SECRET: [u8; 32] = [7; 32];
 
@@ -55,7 +55,7 @@ fn head(path: &str, host: &str, headers: &str) -> String {
 
 /// The status of an upgrade, whether or not the connection goes on.
 fn upgrade_status(address: SocketAddr, host: &str, headers: &str) -> u16 {
-    let mut stream = TcpStream::connect(address).unwrap();
+    let mut stream = Socket::connect(address).unwrap();
     let patience = Some(Duration::from_secs(10));
     stream.set_read_timeout(patience).unwrap();
     stream

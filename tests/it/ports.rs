@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use fanfare::config::ListenAddress;
 
-use crate::support::{Client, Process, TestGateway, request};
+use crate::support::{Client, Process, TestGateway, listen, request};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A second gateway on the port of the first, and on one of its own.
 fn second(first: &Process) -> Process {
-    let shared = first.address.to_string();
+    let shared = listen(first.address).to_string();
     let arguments = ["--shards", "1", "--listen", &shared];
     Process::with(&arguments, &[("FANFARE_SERVER__SHARE_PORT", "true")])
 }

@@ -12,7 +12,7 @@ use fanfare::config::{Config, Mode, Secret};
 use serde_json::{Value, json};
 use socket2::SockRef;
 
-use crate::support::{Client, Process, TestGateway, frame, metric, request};
+use crate::support::{Client, Process, Socket, TestGateway, frame, metric, request};
 
 /// Far more than anything takes that is not broken.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -252,7 +252,7 @@ fn case_c3_nothing_is_answered_before_the_greeting() {
     for number in 0..20 {
         let head = "GET /api/v1/ws/demo HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\nUpgrade: websocket\r\n\
              Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-        let mut stream = std::net::TcpStream::connect(gateway.address).unwrap();
+        let mut stream = Socket::connect(gateway.address).unwrap();
         let early = [head.as_bytes(), &frame(0x81, PING)].concat();
         stream.write_all(&early).unwrap();
         let mut client = Client::answered(stream).expect("the upgrade succeeds");
@@ -572,7 +572,7 @@ fn r08_the_counts_equal_the_truth_after_clients_come_and_go_as_they_like() {
                 tokens[below(4)],
                 below(4)
             );
-            let mut stream = std::net::TcpStream::connect(gateway.address).unwrap();
+            let mut stream = Socket::connect(gateway.address).unwrap();
             match below(4) {
                 // Killed in the middle of its request, or before the answer.
                 0 => stream

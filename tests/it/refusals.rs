@@ -1,7 +1,7 @@
 //! What a client sees of a refusal, whatever it was sending (cases H1, H2, H8, H12 to H15).
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,8 @@ use fanfare::config::{Mode, Secret};
 use serde_json::json;
 
 use crate::support::{
-    Client, EventStream, Process, Response, TestGateway, metric, read_response, request,
+    Client, EventStream, Process, Response, Socket, TestGateway, metric, needs_plaintext,
+    read_response, request,
 };
 
 /// How long something that happens at once may take on a busy machine.
@@ -23,8 +24,8 @@ fn strict() -> TestGateway {
     })
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
+fn connect(address: SocketAddr) -> Socket {
+    let stream = Socket::connect(address).unwrap();
     stream.set_read_timeout(Some(AT_ONCE)).unwrap();
     stream
 }
@@ -186,6 +187,13 @@ fn case_h8_every_answer_has_a_date() {
         assert!(date.len() == 29 && date.ends_with(" GMT"), "{date}");
         assert_eq!(response.head.to_lowercase().matches("\r\ndate:").count(), 1);
     }
+}
+
+#[test]
+fn case_h8_the_answer_to_who_is_no_proxy_has_a_date() {
+    if needs_plaintext("what is refused comes before TLS") {
+        return;
+    }
     let gateway = TestGateway::with(|config| {
         config.server.proxy_protocol_from = vec!["127.0.0.0/8".parse().unwrap()];
     });
@@ -219,6 +227,9 @@ fn case_h12_a_load_balancer_may_ask_with_options() {
 
 #[test]
 fn case_h13_tls_on_the_plain_port_is_refused_at_once_and_said_once() {
+    if needs_plaintext("it speaks TLS to a plain port") {
+        return;
+    }
     let process = Process::start(&["--shards", "1"]);
     for _ in 0..3 {
         let began = Instant::now();

@@ -2,12 +2,14 @@
 //! in two ways (hostile-inputs.md H01 to H09, H16 to H19).
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use fanfare::config::Secret;
 
-use crate::support::{Client, Process, Response, TestGateway, metric, read_response, request};
+use crate::support::{
+    Client, Process, Response, Socket, TestGateway, metric, read_response, request,
+};
 
 /// A request that must not be answered when it stands behind a refused one.
 const SECOND: &str = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -30,8 +32,8 @@ fn check_last(address: SocketAddr, bytes: &str, status: u16) -> Response {
 }
 
 /// A connection with a deadline for what is read from it.
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
+fn connect(address: SocketAddr) -> Socket {
+    let stream = Socket::connect(address).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();
@@ -118,7 +120,7 @@ fn h05_crawling_heads_meet_an_absolute_deadline_and_good_clients_do_not_notice()
     let gateway = TestGateway::with(|config| {
         config.server.handshake_timeout = Duration::from_millis(700);
     });
-    let mut crawlers: Vec<TcpStream> = (0..200).map(|_| connect(gateway.address)).collect();
+    let mut crawlers: Vec<Socket> = (0..200).map(|_| connect(gateway.address)).collect();
     for crawler in &mut crawlers {
         crawler.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").unwrap();
     }
@@ -146,7 +148,7 @@ fn h05_crawling_heads_meet_an_absolute_deadline_and_good_clients_do_not_notice()
 #[test]
 fn h05_beyond_the_limit_of_handshakes_the_oldest_gives_way() {
     let gateway = TestGateway::with(|config| config.server.max_handshakes = 16);
-    let mut crawlers: Vec<TcpStream> = (0..40)
+    let mut crawlers: Vec<Socket> = (0..40)
         .map(|_| {
             let mut stream = connect(gateway.address);
             stream.write_all(b"GET / HT").unwrap();

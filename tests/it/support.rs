@@ -4,10 +4,12 @@ mod call;
 mod client;
 mod gateway;
 mod http;
+mod socket;
 mod stream;
 
 pub(crate) use call::Call;
 pub(crate) use client::{Client, frame};
 pub(crate) use gateway::{Process, TestGateway};
-pub(crate) use http::{Response, metric, read_response, request};
+pub(crate) use http::{Response, metric, read_response, request, request_on};
+pub(crate) use socket::{Socket, listen, needs_plaintext};
 pub(crate) use stream::EventStream;

@@ -500,7 +500,7 @@ fn a_caller_who_sends_a_body_in_chunks_is_answered() {
     use std::io::Write;
     let gateway = gateway(3, |_| {});
     let mut alice = user(gateway.address, "alice");
-    let mut stream = std::net::TcpStream::connect(gateway.address).unwrap();
+    let mut stream = crate::support::Socket::connect(gateway.address).unwrap();
     let body = r#"{"user_id":"alice","data":{"correlation_id":"c"}}"#;
     let request = format!(
         "POST /sse/push HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
@@ -522,7 +522,7 @@ fn a_caller_of_http_1_0_gets_the_stream_as_it_is_and_its_end() {
         "POST /sse/send HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    let mut stream = std::net::TcpStream::connect(gateway.address).unwrap();
+    let mut stream = crate::support::Socket::connect(gateway.address).unwrap();
     stream.set_read_timeout(Some(super::PATIENCE)).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     alice.json();

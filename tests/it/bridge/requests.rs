@@ -605,7 +605,7 @@ fn a_connection_stays_open_between_requests_for_as_long_as_configured() {
         config.websocket.message_timeout = Duration::from_millis(200);
         config.http.keep_alive_timeout = Duration::from_secs(60);
     });
-    let mut stream = std::net::TcpStream::connect(gateway.address).unwrap();
+    let mut stream = crate::support::Socket::connect(gateway.address).unwrap();
     stream.set_read_timeout(Some(super::PATIENCE)).unwrap();
     let body = r#"{"user_id":"nobody","data":{}}"#;
     for path in ["/sse/push", "/sse/push", "/sse/send", "/sse/push"] {

@@ -448,7 +448,7 @@ fn nothing_comes_before_the_answer_to_the_upgrade() {
             )
             .into_bytes();
             bytes.extend(crate::support::frame(first, payload));
-            let mut stream = std::net::TcpStream::connect(gateway.address).unwrap();
+            let mut stream = crate::support::Socket::connect(gateway.address).unwrap();
             stream.write_all(&bytes).unwrap();
             let mut start = [0; 13];
             stream.set_read_timeout(Some(super::PATIENCE)).unwrap();

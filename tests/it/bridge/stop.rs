@@ -1,14 +1,13 @@
 //! The end of the gateway: users are told, and open streams end as streams do.
 
 use std::io::Write;
-use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::{call, closed, gateway, more, user};
-use crate::support::{Call, Client, Process, frame};
+use crate::support::{Call, Client, Process, Socket, frame};
 use fanfare::dialect::bridge::BridgeSettings;
 
 /// A stream that the end of the gateway ends: what was said before, an event that says why, and the
@@ -139,9 +138,7 @@ fn requests_that_come_while_the_gateway_stops_are_answered_or_refused_in_time() 
         let address = gateway.address;
         let mut alice = user(address, "alice");
         // Connections that are there already, whose requests come late.
-        let idle: Vec<_> = (0..20)
-            .map(|_| TcpStream::connect(address).unwrap())
-            .collect();
+        let idle: Vec<_> = (0..20).map(|_| Socket::connect(address).unwrap()).collect();
         let stopping = thread::spawn(move || gateway.stop());
         assert_eq!(closed(&mut alice).0, 1001);
         let body = json!({ "user_id": "alice", "data": {} }).to_string();
@@ -184,7 +181,7 @@ fn users_who_come_while_the_gateway_stops_are_answered_before_they_are_closed() 
 /// Connects again and again until nobody listens. Whatever comes of it begins with an answer.
 fn come_until_refused(address: std::net::SocketAddr, thread: usize) {
     for number in 0.. {
-        let Ok(mut stream) = TcpStream::connect(address) else {
+        let Ok(mut stream) = Socket::connect(address) else {
             return;
         };
         let request = format!(

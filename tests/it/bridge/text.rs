@@ -2,13 +2,13 @@
 //! frame and no line of the log.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{call, last, post, push};
-use crate::support::{Call, Client, Process, request};
+use crate::support::{Call, Client, Process, Socket, request};
 
 /// Texts that mean something to whoever reads lines.
 const EVIL: [&str; 9] = [
@@ -244,7 +244,7 @@ fn requests_that_come_byte_by_byte_or_all_at_once_are_the_same() {
         "POST /sse/push HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
         body.len()
     );
-    let mut stream = TcpStream::connect(address).unwrap();
+    let mut stream = Socket::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
     for byte in format!("{one}Connection: close\r\n\r\n{body}").bytes() {
         stream.write_all(&[byte]).unwrap();

@@ -2,10 +2,12 @@
 //! checks that there is nothing in it but events.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use super::Socket;
 
 /// How long a caller waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -13,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A response whose body is a stream of events.
 pub(crate) struct Call {
     /// The socket itself.
-    pub stream: TcpStream,
+    pub stream: Socket,
     /// The head of the response.
     pub head: String,
     /// The status of the response.
@@ -34,7 +36,7 @@ impl Call {
     /// Posts `body` to `path` with more header lines, each ended by CRLF, and takes the head of
     /// the response, whatever it is.
     pub(crate) fn post(address: SocketAddr, path: &str, headers: &str, body: &str) -> Self {
-        let stream = TcpStream::connect(address).expect("the gateway listens");
+        let stream = Socket::connect(address).expect("the gateway listens");
         stream.set_nodelay(true).unwrap();
         let mut call = Self {
             stream,

@@ -1,10 +1,12 @@
 //! A WebSocket client of bytes: it can send anything, and checks what comes back.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use super::Socket;
 
 /// How long a client waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -12,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A connection that has been upgraded.
 pub(crate) struct Client {
     /// The socket itself, for those who want to do strange things to it.
-    pub stream: TcpStream,
+    pub stream: Socket,
     /// The head of the 101 response.
     pub head: String,
     received: Vec<u8>,
@@ -81,7 +83,7 @@ impl Client {
 
     /// As [`Self::connect`], with more header lines, each ended by CRLF.
     pub(crate) fn connect_with(address: SocketAddr, path: &str, headers: &str) -> Self {
-        let mut stream = TcpStream::connect(address).expect("the gateway listens");
+        let mut stream = Socket::connect(address).expect("the gateway listens");
         stream.set_nodelay(true).unwrap();
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -106,7 +108,7 @@ impl Client {
     }
 
     /// A connection whose upgrade has been asked for on `stream`; `None` if it is refused.
-    pub(crate) fn answered(stream: TcpStream) -> Option<Self> {
+    pub(crate) fn answered(stream: Socket) -> Option<Self> {
         let mut client = Self::reading(stream);
         let end = client.wait_for(|received| {
             let at = received.windows(4).position(|four| four == b"\r\n\r\n");
@@ -117,7 +119,7 @@ impl Client {
     }
 
     /// A connection with the answer to its request, of which `start` has been read already.
-    pub(crate) fn answered_from(stream: TcpStream, start: &[u8]) -> Self {
+    pub(crate) fn answered_from(stream: Socket, start: &[u8]) -> Self {
         let mut client = Self::reading(stream);
         client.received.extend_from_slice(start);
         let end = client.wait_for(|received| {
@@ -130,7 +132,7 @@ impl Client {
     }
 
     /// The reading side of a connection that has been upgraded.
-    pub(crate) fn reading(stream: TcpStream) -> Self {
+    pub(crate) fn reading(stream: Socket) -> Self {
         Self {
             stream,
             head: String::new(),

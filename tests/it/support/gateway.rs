@@ -13,6 +13,7 @@ use fanfare::dialect::sections;
 use fanfare::server::Gateway;
 
 use super::Client;
+use super::socket::TLS;
 
 /// A gateway in this process. It stops when it is dropped.
 pub(crate) struct TestGateway {
@@ -56,6 +57,14 @@ impl TestGateway {
         config.server.pin_threads = false;
         config.server.drain_timeout = Duration::from_secs(2);
         change(&mut config);
+        // A test that is about TLS has its own.
+        if let (Some(identity), []) = (&*TLS, &*config.tls.certificate_file) {
+            for listen in &mut config.server.listen {
+                listen.tls = true;
+            }
+            config.tls.certificate_file = vec![identity.pem_file.clone()];
+            config.tls.key_file = vec![identity.pem_file.clone()];
+        }
         let gateway = Gateway::start(config).expect("a gateway starts on a free port");
         Self {
             address: gateway.addresses[0].address,
@@ -81,6 +90,8 @@ impl Drop for TestGateway {
     }
 }
 
+const CERTIFICATE_FILE: &str = "FANFARE_TLS__CERTIFICATE_FILE";
+
 /// The program, started as a user would. It is killed when it is dropped.
 pub(crate) struct Process {
     /// Where it listens.
@@ -101,11 +112,21 @@ impl Process {
 
     /// As [`Self::start`], with these variables as its environment.
     pub(crate) fn with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        // A test that is about TLS has its own.
+        let is_about_tls = variables.iter().any(|(name, _)| *name == CERTIFICATE_FILE);
+        let identity = TLS.as_ref().filter(|_| !is_about_tls);
+        let scheme = if identity.is_some() { "https" } else { "http" };
+        let files = identity.into_iter().flat_map(|identity| {
+            let variables = [CERTIFICATE_FILE, "FANFARE_TLS__KEY_FILE"];
+            variables.map(|variable| (variable, &identity.pem_file))
+        });
         let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare"))
-            .args(["serve", "--mode", "demo", "--listen", "127.0.0.1:0"])
+            .args(["serve", "--mode", "demo", "--listen"])
+            .arg(format!("{scheme}://127.0.0.1:0"))
             .args(arguments)
             .env_clear()
             .env("FANFARE_ENV_FILE", "")
+            .envs(files)
             .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,10 +1,12 @@
 //! One HTTP exchange, as bytes.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
+
+use super::Socket;
 
 /// Everything the gateway said until it closed the connection.
 #[derive(Debug)]
@@ -47,7 +49,12 @@ impl Response {
 /// Sends `bytes`, and reads until the gateway closes the connection or says
 /// nothing for a second.
 pub(crate) fn request(address: SocketAddr, bytes: &[u8]) -> Response {
-    let mut stream = TcpStream::connect(address).expect("the gateway listens");
+    let stream = Socket::connect(address).expect("the gateway listens");
+    request_on(stream, bytes)
+}
+
+/// As [`request`], on a connection that is there.
+pub(crate) fn request_on(mut stream: Socket, bytes: &[u8]) -> Response {
     stream
         .set_read_timeout(Some(Duration::from_secs(1)))
         .unwrap();
@@ -58,7 +65,7 @@ pub(crate) fn request(address: SocketAddr, bytes: &[u8]) -> Response {
 
 /// Reads until the gateway closes the connection or says nothing for as long as
 /// the stream's read timeout.
-pub(crate) fn read_response(stream: &mut TcpStream) -> Response {
+pub(crate) fn read_response(stream: &mut impl Read) -> Response {
     let mut all = Vec::new();
     let mut piece = [0; 16 * 1024];
     let closed = loop {

@@ -1,10 +1,12 @@
 //! A client of event streams, of bytes: it reads them as WHATWG HTML 9.2.6 says.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use super::Socket;
 
 /// How long a client waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -12,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A stream of events that has begun.
 pub(crate) struct EventStream {
     /// The socket itself.
-    pub stream: TcpStream,
+    pub stream: Socket,
     /// The head of the response.
     pub head: String,
     /// The last event ID, as a browser keeps it.
@@ -46,7 +48,7 @@ impl EventStream {
 
     /// As [`Self::connect`], with more header lines, each ended by CRLF.
     pub(crate) fn connect_with(address: SocketAddr, query: &str, headers: &str) -> Self {
-        let mut stream = TcpStream::connect(address).expect("the gateway listens");
+        let mut stream = Socket::connect(address).expect("the gateway listens");
         let request = format!(
             "GET /api/v1/sse?{query} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n{headers}\r\n"
         );
