@@ -70,7 +70,10 @@ fn get(address: SocketAddr, path: &str) -> Value {
 fn h06_a_connection_that_says_nothing_has_no_buffers() {
     let process = Process::with(
         &["--shards", "1"],
-        &[("FANFARE_SERVER__PIN_THREADS", "false")],
+        &[
+            ("FANFARE_SERVER__PIN_THREADS", "false"),
+            ("FANFARE_SERVER__HANDSHAKE_TIMEOUT", "60s"),
+        ],
     );
     let connect = |_| Socket::connect(process.address).unwrap();
     // What the first ones leave in the allocator is not theirs.
@@ -377,8 +380,9 @@ fn load(address: SocketAddr, stop: &Arc<AtomicBool>) -> Vec<thread::JoinHandle<O
     let mut threads = Vec::new();
     for index in 0..24 {
         let (stop, received) = (stop.clone(), received.clone());
+        // There before the signal comes, however long a handshake takes.
+        let mut client = Client::events(address);
         threads.push(thread::spawn(move || {
-            let mut client = Client::events(address);
             client.say(&json!({ "type": "subscribe", "events": ["load.*", "load.1"] }));
             if index % 4 == 0 {
                 let mut writer = client.stream.try_clone().unwrap();
