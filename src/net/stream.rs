@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::accepted::Accepted;
-use super::tls::{self, HandshakeError, HandshakeKind, Session, TlsServer, TlsStream};
+use super::tls::{self, HandshakeError, HandshakeKind, Session, TlsServer, TlsStream, TlsWriter};
 
 /// An accepted connection.
 #[derive(Debug)]
@@ -46,12 +46,6 @@ pub struct Writer(WriterInner);
 enum WriterInner {
     Plain(OwnedWriteHalf),
     Tls(Box<TlsWriter>),
-}
-
-#[derive(Debug)]
-struct TlsWriter {
-    half: OwnedWriteHalf,
-    session: Rc<RefCell<Session>>,
 }
 
 impl Stream {
@@ -101,14 +95,10 @@ impl Stream {
                 (Reader { half, session }, Writer(WriterInner::Plain(writer)))
             }
             Inner::Tls(stream) => {
-                let session = Rc::new(RefCell::new(stream.session));
+                let TlsStream { reader, writer } = *stream;
                 let reader = Reader {
-                    half: stream.reader,
-                    session: Some(session.clone()),
-                };
-                let writer = TlsWriter {
-                    half: stream.writer,
-                    session,
+                    half: reader,
+                    session: Some(writer.session.clone()),
                 };
                 (reader, Writer(WriterInner::Tls(Box::new(writer))))
             }
@@ -126,7 +116,7 @@ impl Stream {
     pub(super) fn tcp(&self) -> &TcpStream {
         match &self.0 {
             Inner::Plain(socket) | Inner::Unsecured(socket, _) => socket,
-            Inner::Tls(stream) => stream.writer.as_ref(),
+            Inner::Tls(stream) => stream.writer.tcp(),
         }
     }
 }
@@ -141,10 +131,7 @@ impl Writer {
     pub fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<Accepted> {
         let socket = match &self.0 {
             WriterInner::Plain(socket) => socket,
-            WriterInner::Tls(tls) => {
-                let mut session = tls.session.borrow_mut();
-                return session.try_write(tls.half.as_ref(), slices);
-            }
+            WriterInner::Tls(tls) => return tls.try_write(slices),
         };
         let (outcome, offered) = match slices {
             [one] => (socket.try_write(one), one.len()),
@@ -170,10 +157,7 @@ impl Writer {
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.0 {
             WriterInner::Plain(socket) => socket.as_ref().poll_write_ready(cx),
-            WriterInner::Tls(tls) => {
-                let mut session = tls.session.borrow_mut();
-                session.poll_flushed(cx, tls.half.as_ref())
-            }
+            WriterInner::Tls(tls) => tls.poll_flushed(cx),
         }
     }
 
@@ -192,21 +176,20 @@ impl Writer {
     /// The kernel's, if the connection is gone already.
     pub fn shut(&self) -> io::Result<()> {
         let socket = match &self.0 {
-            WriterInner::Plain(socket) => socket,
+            WriterInner::Plain(socket) => socket.as_ref(),
             WriterInner::Tls(tls) => {
-                tls.session.borrow_mut().close(tls.half.as_ref());
-                &tls.half
+                tls.close();
+                tls.tcp()
             }
         };
-        SockRef::from(socket.as_ref()).shutdown(Shutdown::Write)
+        SockRef::from(socket).shutdown(Shutdown::Write)
     }
 
-    /// Drops this side without a shutdown: dropping the reader closes the socket.
+    /// Drops this side, of plain TCP without a shutdown: dropping the reader closes the socket.
     #[inline]
     pub fn forget(self) {
-        match self.0 {
-            WriterInner::Plain(socket) => socket.forget(),
-            WriterInner::Tls(tls) => tls.half.forget(),
+        if let WriterInner::Plain(socket) = self.0 {
+            socket.forget();
         }
     }
 }
@@ -238,9 +221,8 @@ impl AsyncRead for Stream {
                 Pin::new(socket).poll_read(cx, buffer)
             }
             Inner::Tls(stream) => {
-                let TlsStream {
-                    reader, session, ..
-                } = &mut **stream;
+                let TlsStream { reader, writer } = &mut **stream;
+                let mut session = writer.session.borrow_mut();
                 session.poll_read(cx, reader, buffer)
             }
         }
@@ -262,26 +244,22 @@ impl AsyncWrite for Stream {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
             Inner::Plain(_) | Inner::Unsecured(..) => Poll::Ready(Ok(())),
-            Inner::Tls(stream) => {
-                let TlsStream {
-                    writer, session, ..
-                } = &mut **stream;
-                session.poll_flushed(cx, (*writer).as_ref())
-            }
+            Inner::Tls(stream) => stream.writer.poll_flushed(cx),
         }
     }
 
     #[inline]
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Inner::Tls(stream) = &mut self.0 {
-            stream.session.close(stream.writer.as_ref());
-        }
-        ready!(self.as_mut().poll_flush(cx))?;
         match &mut self.0 {
             Inner::Plain(socket) | Inner::Unsecured(socket, _) => {
                 Pin::new(socket).poll_shutdown(cx)
             }
-            Inner::Tls(stream) => Pin::new(&mut stream.writer).poll_shutdown(cx),
+            Inner::Tls(stream) => {
+                stream.writer.close();
+                ready!(stream.writer.poll_flushed(cx))?;
+                let socket = SockRef::from(stream.writer.tcp());
+                Poll::Ready(socket.shutdown(Shutdown::Write))
+            }
         }
     }
 
@@ -291,20 +269,18 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let TlsStream {
-            writer, session, ..
-        } = match &mut self.0 {
+        let writer = match &mut self.0 {
             Inner::Plain(socket) | Inner::Unsecured(socket, _) => {
                 return Pin::new(socket).poll_write_vectored(cx, slices);
             }
-            Inner::Tls(stream) => &mut **stream,
+            Inner::Tls(stream) => &stream.writer,
         };
         loop {
-            let accepted = session.try_write((*writer).as_ref(), slices)?;
+            let accepted = writer.try_write(slices)?;
             if accepted.bytes > 0 || !accepted.is_full {
                 return Poll::Ready(Ok(accepted.bytes));
             }
-            ready!(session.poll_flushed(cx, (*writer).as_ref()))?;
+            ready!(writer.poll_flushed(cx))?;
         }
     }
 

@@ -20,4 +20,4 @@ pub use handshake::HandshakeError;
 pub(super) use handshake::handshake;
 pub use server::TlsServer;
 pub use session::HandshakeKind;
-pub(super) use session::{Session, TlsStream};
+pub(super) use session::{Session, TlsStream, TlsWriter};

@@ -370,7 +370,11 @@ fn a_client_gets_the_certificate_of_the_name_it_asks_for() {
 
 #[test]
 fn what_ends_says_so() {
-    let gateway = Secured::start("ends", |_, _| {});
+    let gateway = Secured::start("ends", |config, _| {
+        config.http.keep_alive_timeout = Duration::from_millis(300);
+        config.websocket.ping_interval = Duration::from_secs(1);
+        config.websocket.ping_timeout = Duration::from_secs(1);
+    });
     // rustls fails a read at the end of a socket without close_notify.
     let mut client = gateway.connect();
     upgrade(&mut client);
@@ -396,6 +400,28 @@ fn what_ends_says_so() {
         .read_to_string(&mut rest)
         .expect("close_notify behind a refusal");
     assert!(rest.starts_with("HTTP/1.1 400 "), "{rest}");
+    let mut client = gateway.connect();
+    client
+        .write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    let mut rest = String::new();
+    client
+        .read_to_string(&mut rest)
+        .expect("close_notify of an idle connection");
+    assert!(rest.starts_with("HTTP/1.1 200 "), "{rest}");
+    let mut client = gateway.connect();
+    upgrade(&mut client);
+    client.conn.send_close_notify();
+    client.flush().unwrap();
+    client
+        .read_to_end(&mut Vec::new())
+        .expect("close_notify after the client's");
+    // It answers no ping.
+    let mut client = gateway.connect();
+    upgrade(&mut client);
+    client
+        .read_to_end(&mut Vec::new())
+        .expect("close_notify to one that is silent");
 }
 
 #[test]

@@ -60,14 +60,7 @@ pub(in crate::net) async fn handshake(
     let (mut reader, writer) = socket.into_split();
     let outcome = exchange((&mut reader, &writer), begun, server).await;
     match outcome {
-        Ok((session, kind)) => {
-            let stream = TlsStream {
-                reader,
-                writer,
-                session,
-            };
-            Ok((stream, kind))
-        }
+        Ok((session, kind)) => Ok((TlsStream::new(reader, writer, *session), kind)),
         Err(error) => {
             let socket = reader.reunite(writer).expect("they are halves of one");
             Err((socket, error))
@@ -79,7 +72,7 @@ async fn exchange(
     (reader, writer): (&mut OwnedReadHalf, &OwnedWriteHalf),
     begun: Vec<u8>,
     server: &TlsServer,
-) -> Result<(Session, HandshakeKind), HandshakeError> {
+) -> Result<(Box<Session>, HandshakeKind), HandshakeError> {
     let mut received = begun;
     // Nothing is made for a silent peer.
     if received.is_empty() {
@@ -88,7 +81,8 @@ async fn exchange(
     if received.first().copied().is_some_and(is_http) {
         return Err(HandshakeError::Plaintext);
     }
-    let mut session = Session::new(server.config()).map_err(HandshakeError::Failed)?;
+    let session = Session::new(server.config()).map_err(HandshakeError::Failed)?;
+    let mut session = Box::new(session);
     loop {
         let turn = turn().await;
         let opened = session.open(&mut received, &mut ReadBuf::new(&mut []));

@@ -1,7 +1,9 @@
 //! One connection's records: opens what its socket receives, and seals what is written to it.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -34,15 +36,60 @@ pub enum HandshakeKind {
 #[derive(Debug)]
 pub(in crate::net) struct TlsStream {
     pub(in crate::net) reader: OwnedReadHalf,
-    pub(in crate::net) writer: OwnedWriteHalf,
-    pub(in crate::net) session: Session,
+    pub(in crate::net) writer: TlsWriter,
+}
+
+/// The writing side of a connection. Dropping it tells the peer that nothing more comes, as far as the socket takes it,
+/// and shuts down our side.
+#[derive(Debug)]
+pub(in crate::net) struct TlsWriter {
+    half: OwnedWriteHalf,
+    pub(in crate::net) session: Rc<RefCell<Session>>,
+}
+
+impl TlsStream {
+    pub(super) fn new(reader: OwnedReadHalf, half: OwnedWriteHalf, session: Session) -> Self {
+        let session = Rc::new(RefCell::new(session));
+        Self {
+            reader,
+            writer: TlsWriter { half, session },
+        }
+    }
+}
+
+impl TlsWriter {
+    pub(in crate::net) fn tcp(&self) -> &TcpStream {
+        self.half.as_ref()
+    }
+
+    /// As [`Session::try_write`].
+    #[inline]
+    pub(in crate::net) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<Accepted> {
+        self.session.borrow_mut().try_write(self.tcp(), slices)
+    }
+
+    /// As [`Session::poll_flushed`].
+    pub(in crate::net) fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.session.borrow_mut().poll_flushed(cx, self.tcp())
+    }
+
+    /// Tells the peer that nothing more comes (RFC 8446 section 6.1), as far as the socket takes it.
+    pub(in crate::net) fn close(&self) {
+        self.session.borrow_mut().close(self.tcp());
+    }
+}
+
+impl Drop for TlsWriter {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 /// The state of a connection between its socket and its plaintext.
 ///
 /// At rest its buffers hold no memory.
 pub(in crate::net) struct Session {
-    connection: Box<UnbufferedServerConnection>,
+    connection: UnbufferedServerConnection,
     /// Ciphertext received that is no whole record yet. The library may have opened a part of it, so it is always
     /// given to it.
     received: Vec<u8>,
@@ -73,7 +120,7 @@ impl Session {
     /// `config` cannot be used.
     pub(super) fn new(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
         Ok(Self {
-            connection: Box::new(UnbufferedServerConnection::new(config)?),
+            connection: UnbufferedServerConnection::new(config)?,
             received: Vec::new(),
             opened: Vec::new(),
             sealed: Vec::new(),
@@ -235,11 +282,7 @@ impl Session {
     ///
     /// # Errors
     /// The kernel's, or the session has failed.
-    pub(in crate::net) fn try_write(
-        &mut self,
-        socket: &TcpStream,
-        slices: &[IoSlice<'_>],
-    ) -> io::Result<Accepted> {
+    fn try_write(&mut self, socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<Accepted> {
         if !self.flush(socket)? {
             return Ok(Accepted {
                 bytes: 0,
@@ -272,8 +315,8 @@ impl Session {
         })
     }
 
-    /// Tells the peer that nothing more comes (RFC 8446 section 6.1), as far as the socket takes it.
-    pub(in crate::net) fn close(&mut self, socket: &TcpStream) {
+    /// As [`TlsWriter::close`].
+    fn close(&mut self, socket: &TcpStream) {
         let _ = with_scratch(|scratch| {
             let sealed = self.seal(Sealed::End, &mut scratch.sealed)?;
             self.flush(socket)?;
@@ -296,6 +339,9 @@ impl Session {
 
     /// Writes `ciphertext`, or keeps it behind what is left already.
     fn send(&mut self, socket: &TcpStream, ciphertext: &[u8]) -> io::Result<()> {
+        if ciphertext.is_empty() {
+            return Ok(());
+        }
         let written = match self.sealed.is_empty() {
             false => 0,
             true => match socket.try_write(ciphertext) {
