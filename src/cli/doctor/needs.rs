@@ -67,7 +67,9 @@ impl<'a> Needs<'a> {
         } else {
             0
         };
-        process + KERNEL_BYTES + contexts
+        let speaks_tls = self.config.server.listen.iter().any(|listen| listen.tls);
+        let tls = if speaks_tls { TLS_BYTES } else { 0 };
+        process + tls + KERNEL_BYTES + contexts
     }
 
     /// Bytes that the kernel holds for a client that does not read, before it can send them, if the
@@ -98,6 +100,8 @@ impl<'a> Needs<'a> {
 const PROCESS_BYTES: u64 = 2 * KIB as u64;
 /// The same in huge pages, which are never quite full.
 const PROCESS_BYTES_HUGE: u64 = 3 * KIB as u64;
+/// What TLS adds, at most.
+const TLS_BYTES: u64 = 5 * KIB as u64;
 /// What an idle TCP connection costs in the kernel: on Linux 6.18 both ends of one take 9.9 KiB, of which a
 /// `tcp_sock` is 2,368 bytes, its inode 832, file and dentry 192 each and entries of epoll about 200.
 const KERNEL_BYTES: u64 = 5 * KIB as u64;
