@@ -45,13 +45,14 @@ use crate::bus::{Mesh, Port};
 use crate::config::Config;
 use crate::engine::{Engine, Turn};
 use crate::id::{FormatId, PeerId, ShardId, UserKey};
-use crate::metrics::{Counters, Refused};
+use crate::metrics::Counters;
 use crate::net::Writer;
 use crate::process::Process;
 use answers::Answers;
 use codec::Buffers;
 use exchange::Inbox;
 use flush::Wakers;
+pub use handshakes::Handshake;
 use handshakes::Handshakes;
 use links::{Links, Since, Transport};
 use probes::Probes;
@@ -140,45 +141,18 @@ impl Shard {
         self.core.borrow_mut().engine.take_steps()
     }
 
-    /// Registers an accepted socket that is not a connection yet, and evicts the oldest one beyond the limit. The
-    /// signal is raised when this one is evicted.
+    /// Registers an accepted socket that is not a connection yet, and evicts the oldest one beyond the limit.
     #[must_use]
-    pub fn begin_handshake(&self) -> Rc<Signal> {
-        let mut core = self.core.borrow_mut();
-        let open_max = self.process.handshakes_max() / usize::from(core.port.shards());
-        let (evicted, had_to_evict) = core.handshakes.enter(open_max.max(1));
-        if had_to_evict {
-            self.counters.refused[Refused::Evicted as usize].add(1);
-        }
-        self.update_gauges(&core);
-        evicted
+    pub fn begin_handshake(self: &Rc<Self>) -> Handshake {
+        let open_max = self.process.handshakes_max();
+        Handshake::begin(self, open_max, |core| &mut core.handshakes)
     }
 
     /// As [`Self::begin_handshake`], for one within its TLS handshake.
     #[must_use]
-    pub fn begin_tls_handshake(&self) -> Rc<Signal> {
-        let mut core = self.core.borrow_mut();
-        let open_max = self.config.tls.max_handshakes / usize::from(core.port.shards());
-        let (evicted, had_to_evict) = core.tls_handshakes.enter(open_max.max(1));
-        if had_to_evict {
-            self.counters.refused[Refused::Evicted as usize].add(1);
-        }
-        self.update_gauges(&core);
-        evicted
-    }
-
-    /// Ends a TLS handshake, however it went.
-    pub fn end_tls_handshake(&self) {
-        let mut core = self.core.borrow_mut();
-        core.tls_handshakes.leave();
-        self.update_gauges(&core);
-    }
-
-    /// Ends a handshake, whether it became a connection or not.
-    pub fn end_handshake(&self) {
-        let mut core = self.core.borrow_mut();
-        core.handshakes.leave();
-        self.update_gauges(&core);
+    pub fn begin_tls_handshake(self: &Rc<Self>) -> Handshake {
+        let open_max = self.config.tls.max_handshakes;
+        Handshake::begin(self, open_max, |core| &mut core.tls_handshakes)
     }
 
     /// Sets the gauges of this shard. Called before each write, so that a scrape is never older than what a client has

@@ -66,6 +66,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("toml", &["config"]),
     ("tracing_subscriber", &["cli"]),
     ("uuid", &["call"]),
+    ("x509_parser", &["net"]),
 ];
 
 /// What `engine` must not know: it is told what happened, and answers with values.

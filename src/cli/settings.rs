@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::path::Path;
+use std::time::SystemTime;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -16,6 +17,7 @@ use crate::config::{
     Sources,
 };
 use crate::dialect;
+use crate::net::TlsServer;
 
 /// The arguments that make a configuration.
 #[derive(Debug, Args)]
@@ -93,6 +95,10 @@ impl Settings {
         let keys = Keyring::load(&config.auth, files::read).map_err(|error| refused(&error))?;
         let mut warnings = config.warnings();
         warnings.extend(keys.warnings());
+        if config.tls.pairs().next().is_some() {
+            let tls = TlsServer::new(&config.tls, files::read).map_err(|error| refused(&error))?;
+            warnings.extend(tls.warnings(SystemTime::now()));
+        }
         let settings = sources.settings_of_env_file();
         let env_file = sources.env_file.map(|(name, _)| (name, settings));
         Ok(Loaded {

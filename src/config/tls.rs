@@ -24,7 +24,8 @@ section! {
         client_certificates: ClientCertificates = ClientCertificates::Off, OneOf;
         /// The certificates of those who may issue certificates of clients, PEM.
         client_ca_file: Option<PathBuf> = None, Maybe(FILE);
-        /// From accepting a connection to the end of its TLS handshake. Then it is closed.
+        /// From accepting a connection to the end of its TLS handshake, within server.handshake_timeout. Then
+        /// it is closed.
         handshake_timeout: Duration = Duration::from_secs(5),
             Time(Duration::from_millis(100)..=Duration::from_mins(5));
         /// Connections of the process that are within their TLS handshake. Beyond it the oldest of them is

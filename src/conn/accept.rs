@@ -63,7 +63,7 @@ pub async fn accept(
     (stream, purpose): (Stream, Purpose),
     address: IpAddr,
 ) {
-    let evicted = shard.begin_handshake();
+    let handshake = shard.begin_handshake();
     let head_timeout = shard.config.server.handshake_timeout;
     let progress = Rc::new(Progress::until(Instant::now() + head_timeout));
     let taken = {
@@ -77,14 +77,14 @@ pub async fn accept(
         poll_fn(|cx| match serving.as_mut().poll(cx) {
             Poll::Ready(taken) => Poll::Ready(taken),
             // The oldest handshake may be a long response, which is not evicted.
-            Poll::Pending => match evicted.poll_raised(cx) {
+            Poll::Pending => match handshake.poll_evicted(cx) {
                 Poll::Ready(()) if !progress.answering.get() => Poll::Ready(None),
                 _ => Poll::Pending,
             },
         })
         .await
     };
-    shard.end_handshake();
+    drop(handshake);
     match taken {
         Some((Claimed::WebSocket(claim), stream, rest)) => {
             driver::start(&shard, records, *claim, stream, rest);
@@ -104,6 +104,7 @@ async fn serve(
     (address, purpose): (IpAddr, Purpose),
     progress: &Rc<Progress>,
 ) -> Option<TakenSocket> {
+    let accepted = Instant::now();
     let deadline = progress.deadline.get();
     let reading = preamble::read_proxy(&shard.config.server, &mut stream, address, deadline).await;
     let (address, mut begun) = match reading {
@@ -116,7 +117,8 @@ async fn serve(
     if stream.is_unsecured() {
         // Boxed: a plain connection does not pay for the size of this future.
         let begun = std::mem::take(&mut begun);
-        stream = Box::pin(secure(shard, (stream, begun), address)).await?;
+        let until = deadline.min(accepted + shard.config.tls.handshake_timeout);
+        stream = Box::pin(secure(shard, (stream, begun), address, until)).await?;
     }
     if begun.is_empty() {
         begun = match preamble::read_first(&mut stream, deadline).await {
@@ -149,24 +151,24 @@ async fn end_early(shard: &Shard, stream: Stream, error: PreambleError) {
     refuse(shard, stream, why, status, &text, HEAD_LINGER).await;
 }
 
-/// Completes the TLS handshake of a connection that was accepted just now, from which `begun` has been read; `None` if
-/// it has failed, and the connection has ended.
+/// Completes the TLS handshake of a connection, from which `begun` has been read; `None` if it has failed, and the
+/// connection has ended.
 async fn secure(
-    shard: &Shard,
+    shard: &Rc<Shard>,
     (stream, begun): (Stream, Vec<u8>),
     address: IpAddr,
+    deadline: Instant,
 ) -> Option<Stream> {
-    let deadline = Instant::now() + shard.config.tls.handshake_timeout;
-    let evicted = shard.begin_tls_handshake();
+    let handshake = shard.begin_tls_handshake();
     let outcome = {
         let mut securing = pin!(stream.secure(begun));
         let securing = poll_fn(|cx| match securing.as_mut().poll(cx) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-            Poll::Pending => evicted.poll_raised(cx).map(|()| None),
+            Poll::Pending => handshake.poll_evicted(cx).map(|()| None),
         });
         timeout_at(deadline.into(), securing).await
     };
-    shard.end_tls_handshake();
+    drop(handshake);
     let counters = &shard.counters;
     match outcome {
         Ok(Some(Ok((stream, kind)))) => {
@@ -183,7 +185,7 @@ async fn secure(
         Ok(Some(Err((stream, error @ HandshakeError::Failed(_))))) => {
             counters.refused[Refused::TlsHandshake.index()].add(1);
             tracing::debug!(%address, %error, "refused");
-            // The peer has been told why by an alert.
+            // The peer has been told why, where there is an alert for it.
             close(stream, b"", HEAD_LINGER).await;
         }
         Err(_) => counters.refused[Refused::Timeout.index()].add(1),

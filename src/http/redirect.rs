@@ -19,7 +19,7 @@ pub fn redirect_to_https(headers: &HeaderMap, uri: &Uri, port: u16) -> Answer {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let path = if path.starts_with('/') { path } else { "/" };
         let location = match used {
-            None | Some("80") => format!("https://{host}{path}"),
+            None | Some("" | "80") => format!("https://{host}{path}"),
             Some(_) if port == 443 => format!("https://{host}{path}"),
             Some(_) => format!("https://{host}:{port}{path}"),
         };
@@ -66,6 +66,7 @@ mod tests {
     fn the_url_is_the_same_but_for_scheme_and_port() {
         check(Some("a.example"), "/p?q=1", Some("https://a.example/p?q=1"));
         check(Some("a.example:80"), "/", Some("https://a.example/"));
+        check(Some("a.example:"), "/", Some("https://a.example/"));
         check(Some("a.example:8080"), "/", Some("https://a.example:8443/"));
         check(Some("[::1]"), "/x", Some("https://[::1]/x"));
         check(Some("[::1]:8080"), "/x", Some("https://[::1]:8443/x"));

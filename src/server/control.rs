@@ -7,13 +7,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::auth::{Authenticator, Refusals};
 use crate::net::TlsServer;
 
 /// How often files are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// How often the log has a line for a certificate that expires soon.
+const REMINDER: Duration = Duration::from_hours(24);
 
 /// The largest key file, in bytes.
 const KEY_FILE_LEN_MAX: u64 = 64 * 1024;
@@ -53,6 +56,7 @@ impl Control {
             .spawn(move || {
                 let mut keys = Watched::new("the keys of tokens");
                 let mut certificates = Watched::new("the certificates");
+                let mut reminded = Instant::now();
                 loop {
                     let asked = match receiver.recv_timeout(PERIOD) {
                         Ok(ControlOrder::Reload) => true,
@@ -70,7 +74,13 @@ impl Control {
                         tracing::info!("there are no key files to read again");
                     }
                     if let Some(tls) = &tls {
-                        certificates.look(asked, tls.reload(read_certificate_file));
+                        let changed = certificates.look(asked, tls.reload(read_certificate_file));
+                        if changed || reminded.elapsed() >= REMINDER {
+                            reminded = Instant::now();
+                            for warning in tls.warnings(SystemTime::now()) {
+                                tracing::warn!("{warning}");
+                            }
+                        }
                     }
                     authenticator.failures.tidy(Instant::now());
                     log_left_out(&authenticator.refusals);

@@ -2,8 +2,60 @@
 
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
 
-use super::Signal;
+use super::{Core, Shard, Signal};
+use crate::metrics::Refused;
+
+/// An accepted socket that is not a connection yet, or is within its TLS handshake. Dropping it ends that, however it
+/// went.
+#[derive(Debug)]
+pub struct Handshake {
+    shard: Rc<Shard>,
+    /// Raised when it is evicted. `None` while this is dropped.
+    evicted: Option<Rc<Signal>>,
+    all: fn(&mut Core) -> &mut Handshakes,
+}
+
+impl Handshake {
+    /// Registers one of `all` in `shard`, of which the process may have `open_max`, and evicts the oldest beyond that.
+    pub(super) fn begin(
+        shard: &Rc<Shard>,
+        open_max: usize,
+        all: fn(&mut Core) -> &mut Handshakes,
+    ) -> Self {
+        let mut core = shard.core.borrow_mut();
+        let open_max = open_max / usize::from(core.port.shards());
+        let (evicted, had_to_evict) = all(&mut core).enter(open_max.max(1));
+        if had_to_evict {
+            shard.counters.refused[Refused::Evicted as usize].add(1);
+        }
+        shard.update_gauges(&core);
+        Self {
+            shard: shard.clone(),
+            evicted: Some(evicted),
+            all,
+        }
+    }
+
+    /// Ready when it is evicted.
+    pub fn poll_evicted(&self, cx: &Context<'_>) -> Poll<()> {
+        match &self.evicted {
+            Some(evicted) => evicted.poll_raised(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        // First, since what is over is not evicted.
+        self.evicted = None;
+        let mut core = self.shard.core.borrow_mut();
+        (self.all)(&mut core).leave();
+        self.shard.update_gauges(&core);
+    }
+}
 
 /// The handshakes of a shard, oldest first.
 #[derive(Debug, Default)]

@@ -179,8 +179,10 @@ fn certificates_given_as_flags_are_lists_and_come_before_those_of_the_file() {
     let directory = Directory::new("cert-flags", "");
     let file = "mode = \"demo\"\n[tls]\ncertificate_file = \"x.crt\"\nkey_file = \"x.key\"\n";
     fs::write(directory.0.join("a.toml"), file).unwrap();
-    for name in ["a.crt", "a.key", "b.crt", "b.key", "x.crt", "x.key"] {
-        fs::write(directory.0.join(name), "").unwrap();
+    for name in ["a", "b"] {
+        let (certificate, key) = (format!("{name}.crt"), format!("{name}.key"));
+        let arguments = ["gen-cert", "--certificate", &certificate, "--key", &key];
+        done(&directory.fanfare(&arguments, &[]));
     }
     let listen = ["--listen", "https://127.0.0.1:8443"];
     let check = [&["check-config", "--config", "a.toml"], &listen[..]].concat();
@@ -207,6 +209,42 @@ fn certificates_given_as_flags_are_lists_and_come_before_those_of_the_file() {
         &[],
     );
     refused(&ran, 2, "written in the configuration file");
+}
+
+#[test]
+fn certificates_are_checked_with_the_configuration() {
+    let directory = Directory::new("cert-checked", "");
+    for (name, days) in [("a", "3"), ("b", "30")] {
+        let (certificate, key) = (format!("{name}.crt"), format!("{name}.key"));
+        let files = ["--certificate", &certificate, "--key", &key];
+        let arguments = [&["gen-cert", "--days", days], &files[..]].concat();
+        done(&directory.fanfare(&arguments, &[]));
+    }
+    let run = |command: &'static str, certificate: &str, key: &str| {
+        let gateway = [command, "--mode", "demo", "--listen", "https://127.0.0.1:0"];
+        let files = ["--tls-certificate", certificate, "--tls-key", key];
+        directory.fanfare(&[&gateway[..], &files].concat(), &[])
+    };
+    let ran = run("check-config", "a.crt", "a.key");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("warning: the certificate a.crt expires in 2 days, at "),
+        "{ran:?}"
+    );
+    done(&run("check-config", "b.crt", "b.key"));
+    for command in ["check-config", "serve"] {
+        let ran = run(command, "a.crt", "b.key");
+        refused(
+            &ran,
+            78,
+            "a.crt and b.key: the key is not that of the certificate",
+        );
+        let ran = run(command, "a.crt", "missing");
+        refused(&ran, 78, "cannot read missing: No such file");
+        let ran = run(command, "a.key", "a.key");
+        refused(&ran, 78, "a.key: no certificate: it has to hold PEM blocks");
+    }
 }
 
 #[test]

@@ -175,6 +175,28 @@ fn r06_the_oldest_handshake_makes_room() {
     assert_eq!(gateway.metric("tls_handshakes"), 15);
 }
 
+/// What makes room for others by the limit of all connections that have not upgraded is no handshake any more.
+#[test]
+fn r06_an_evicted_connection_ends_its_handshake() {
+    let gateway = Secured::start("outer", |config, _| {
+        config.server.max_handshakes = 16;
+        config.tls.max_handshakes = 16;
+        config.tls.handshake_timeout = Duration::from_secs(60);
+        config.server.handshake_timeout = Duration::from_secs(60);
+    });
+    let mut sockets = stalled(&gateway, 64);
+    for socket in &mut sockets[..40] {
+        assert!(rest(socket).is_empty());
+    }
+    drop(sockets);
+    let deadline = Instant::now() + PATIENCE;
+    while gateway.metric("tls_handshakes") > 0 {
+        assert!(Instant::now() < deadline, "none is left");
+        thread::sleep(Duration::from_millis(5));
+    }
+    gateway.check_alive();
+}
+
 /// Whether `openssl s_client` has completed its handshake.
 fn is_connected(said: &str) -> bool {
     let fails = ["Cipher is (NONE)", "no peer certificate available"];

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
@@ -10,6 +11,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use x509_parser::parse_x509_certificate;
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +48,7 @@ pub enum CertificateError {
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            "; the gateway's user needs to read it: `chgrp fanfare` and `chmod 640` (docs/tls.md)"
+            "; give it to a group that the gateway's user is in, and `chmod 640` (docs/tls.md)"
         }
         _ => "",
     }
@@ -116,6 +118,14 @@ pub(super) fn pair(
             error => error.to_string(),
         },
     })
+}
+
+/// When a certificate expires. None that is read here lacks it.
+pub(super) fn expiry(certified: &CertifiedKey) -> Option<SystemTime> {
+    let certificate = certified.end_entity_cert().ok()?;
+    let (_, certificate) = parse_x509_certificate(certificate).ok()?;
+    let until = certificate.validity().not_after.timestamp();
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(until).unwrap_or(0)))
 }
 
 /// The certificates of a gateway, in the order of the configuration.

@@ -25,7 +25,8 @@ pub enum HandshakeError {
     /// The peer is gone.
     #[error("the connection has ended")]
     Gone,
-    /// The peer cannot be understood, or has nothing that is accepted. It has been told so by an alert.
+    /// The peer cannot be understood, or has nothing that is accepted. It has been told so, where there is an alert for
+    /// it.
     #[error("TLS handshake failed: {0}")]
     Failed(rustls::Error),
 }

@@ -5,8 +5,7 @@ use std::cell::RefCell;
 /// The largest record: header, plaintext, and what ciphers add (RFC 5246 section 6.2.3).
 pub(super) const RECORD_BYTES_MAX: usize = 5 + 16 * 1024 + 2048;
 
-/// Ciphertext that one read takes, besides what is kept of an unfinished record. A message of a handshake takes several
-/// records and at most 64 KiB.
+/// Ciphertext that one read takes, besides what is kept of an unfinished record.
 const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// Plaintext sealed for one write.
@@ -28,7 +27,7 @@ pub(super) struct Scratch {
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
-        received: vec![0; READ_BYTES_MAX + 2 * RECORD_BYTES_MAX].into(),
+        received: vec![0; READ_BYTES_MAX + RECORD_BYTES_MAX].into(),
         joined: Vec::with_capacity(SEALED_BYTES_MAX),
         sealed: vec![0; SEALED_CIPHERTEXT_MAX].into(),
     });

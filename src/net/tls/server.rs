@@ -1,12 +1,16 @@
 //! What all handshakes of a gateway share: certificates, versions, and the key of session tickets.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use ::aws_lc_rs::digest::{SHA256, digest};
 use arc_swap::ArcSwap;
-use rustls::crypto::aws_lc_rs;
+use humantime::format_rfc3339_seconds;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 
@@ -24,11 +28,15 @@ pub struct TlsServer {
 #[derive(Debug)]
 struct Current {
     config: Arc<ServerConfig>,
-    files: Files,
+    /// The hash of each file.
+    hashes: Vec<[u8; 32]>,
+    /// Those of the authorities of clients, which are among them.
+    client_ca: Option<[u8; 32]>,
+    /// When each certificate expires, and its file.
+    expiries: Vec<(SystemTime, PathBuf)>,
 }
 
-/// The contents of all files.
-#[derive(Debug, PartialEq)]
+/// The contents of all files. They are not kept: keys are in them.
 struct Files {
     /// Each certificate and its key.
     pairs: Vec<(Vec<u8>, Vec<u8>)>,
@@ -46,10 +54,10 @@ impl TlsServer {
         mut read: impl FnMut(&Path) -> io::Result<Vec<u8>>,
     ) -> Result<Self, CertificateError> {
         let files = Files::read(settings, &mut read)?;
-        let config = configure(settings, &files, &ticketer())?;
+        let current = Current::new(settings, &files, &ticketer())?;
         Ok(Self {
             settings: settings.clone(),
-            current: ArcSwap::from_pointee(Current { config, files }),
+            current: ArcSwap::from_pointee(current),
         })
     }
 
@@ -65,16 +73,37 @@ impl TlsServer {
     ) -> Result<bool, CertificateError> {
         let before = self.current.load();
         let files = Files::read(&self.settings, &mut read)?;
-        if files == before.files {
+        if files.hashes() == before.hashes {
             return Ok(false);
         }
-        let tickets = match files.client_ca == before.files.client_ca {
+        let tickets = match files.client_ca.as_deref().map(hash) == before.client_ca {
             true => before.config.ticketer.clone(),
             false => ticketer(),
         };
-        let config = configure(&self.settings, &files, &tickets)?;
-        self.current.store(Arc::new(Current { config, files }));
+        let current = Current::new(&self.settings, &files, &tickets)?;
+        self.current.store(Arc::new(current));
         Ok(true)
+    }
+
+    /// The certificates that have expired at `now`, or do so within two weeks, a sentence each.
+    #[must_use]
+    pub fn warnings(&self, now: SystemTime) -> Vec<String> {
+        let current = self.current.load();
+        let expiries = current.expiries.iter();
+        let near = expiries.filter(|(until, _)| *until < now + EXPIRY_WARNING);
+        let warnings = near.map(|(until, path)| {
+            let (path, at) = (path.display(), format_rfc3339_seconds(*until));
+            match until.duration_since(now) {
+                Ok(left) => format!(
+                    "the certificate {path} expires in {} days, at {at}: renew it (docs/tls.md)",
+                    left.as_secs() / (24 * 60 * 60)
+                ),
+                Err(_) => format!(
+                    "the certificate {path} has expired, at {at}, and clients refuse it: renew it (docs/tls.md)"
+                ),
+            }
+        });
+        warnings.collect()
     }
 
     /// What a handshake that begins now uses.
@@ -99,6 +128,20 @@ impl Files {
             .transpose()?;
         Ok(Self { pairs, client_ca })
     }
+
+    /// The hash of each file, in their order.
+    fn hashes(&self) -> Vec<[u8; 32]> {
+        let pairs = self.pairs.iter().flat_map(|(chain, key)| [chain, key]);
+        pairs
+            .chain(&self.client_ca)
+            .map(|content| hash(content))
+            .collect()
+    }
+}
+
+fn hash(content: &[u8]) -> [u8; 32] {
+    let hash = digest(&SHA256, content);
+    hash.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 /// Keys that tickets are sealed with, so that the gateway keeps nothing of a session (RFC 5077, RFC 8446 section
@@ -107,20 +150,38 @@ fn ticketer() -> Arc<dyn ProducesTickets> {
     aws_lc_rs::Ticketer::new().expect("the system has random bytes")
 }
 
+impl Current {
+    fn new(
+        settings: &Tls,
+        files: &Files,
+        tickets: &Arc<dyn ProducesTickets>,
+    ) -> Result<Self, CertificateError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let (mut pairs, mut expiries) = (Vec::new(), Vec::new());
+        for (paths, (chain, key)) in settings.pairs().zip(&files.pairs) {
+            let pair = certificates::pair(paths, (chain, key), &provider)?;
+            let expiry = certificates::expiry(&pair);
+            expiries.extend(expiry.map(|until| (until, paths.0.to_owned())));
+            pairs.push(Arc::new(pair));
+        }
+        Ok(Self {
+            config: configure(settings, files, (pairs, tickets), provider)?,
+            hashes: files.hashes(),
+            client_ca: files.client_ca.as_deref().map(hash),
+            expiries,
+        })
+    }
+}
+
+/// How long before it expires a certificate is warned of: authorities renew theirs a month before.
+const EXPIRY_WARNING: Duration = Duration::from_hours(14 * 24);
+
 fn configure(
     settings: &Tls,
     files: &Files,
-    tickets: &Arc<dyn ProducesTickets>,
+    (pairs, tickets): (Vec<Arc<CertifiedKey>>, &Arc<dyn ProducesTickets>),
+    provider: Arc<CryptoProvider>,
 ) -> Result<Arc<ServerConfig>, CertificateError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut pairs = Vec::new();
-    for (paths, (chain, key)) in settings.pairs().zip(&files.pairs) {
-        pairs.push(Arc::new(certificates::pair(
-            paths,
-            (chain, key),
-            &provider,
-        )?));
-    }
     let versions = match settings.min_version {
         TlsVersion::Tls12 => &[&TLS13, &TLS12][..],
         TlsVersion::Tls13 => &[&TLS13],

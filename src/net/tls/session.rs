@@ -169,7 +169,8 @@ impl Session {
     /// whether there was anything; nothing more comes after `false`.
     ///
     /// # Errors
-    /// The kernel's; `InvalidData` for records that are none, of which the peer has been told.
+    /// The kernel's; `InvalidData` for records that are none, of which the peer has been told where there is an alert for
+    /// it.
     pub(in crate::net) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -192,9 +193,6 @@ impl Session {
                 let kept = self.received.len();
                 let wanted = buffer.remaining().max(RECORD_BYTES_MAX);
                 let room = (kept + wanted).min(received.len());
-                if kept == room {
-                    return Poll::Ready(Err(invalid("a message is too large")));
-                }
                 let mut read = ReadBuf::new(&mut received[kept..room]);
                 ready!(Pin::new(&mut *socket).poll_read(cx, &mut read))?;
                 let read = read.filled().len();
@@ -255,7 +253,13 @@ impl Session {
                 }
             }
         };
-        self.received = input[done..].to_vec();
+        let rest = &input[done..];
+        // The beginning of a message for the library: none that comes after a handshake is as long.
+        if rest.len() > RECORD_BYTES_MAX && !self.connection.is_handshaking() {
+            self.has_failed = true;
+            return Err(rustls::Error::General("a message is too large".to_owned()));
+        }
+        self.received = rest.to_vec();
         outcome
     }
 

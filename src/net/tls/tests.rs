@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use proptest::prelude::*;
@@ -219,6 +220,19 @@ fn r07_no_second_handshake_begins() {
     }
 }
 
+/// What the library keeps of a message that is not complete has a limit, beyond which nothing is waited for.
+#[test]
+fn r07_a_message_that_never_ends_is_not_kept() {
+    let (mut pair, secrets) = Pair::new(None).with_secrets();
+    let begin = [&[24, 0, 255, 255][..], &[0; 16_000]].concat();
+    pair.give(&secrets.seal(0, HANDSHAKE, &begin)).unwrap();
+    let held = pair.session.take_received();
+    assert!(held.len() < RECORD_BYTES_MAX);
+    let record = secrets.seal(1, HANDSHAKE, &[0; 16_000]);
+    pair.give(&[held, record].concat()).unwrap_err();
+    assert!(pair.session.take_received().is_empty());
+}
+
 /// Updates of keys are answered by one each at most, and too many in a row end the session.
 #[test]
 fn r07_updates_of_keys_are_bounded() {
@@ -306,6 +320,22 @@ fn a_changed_file_is_used_and_a_wrong_one_is_not() {
         .reload(|_| Err(std::io::ErrorKind::PermissionDenied.into()))
         .unwrap_err();
     assert!(error.to_string().contains("chmod 640"), "{error}");
+    let debug = format!("{server:?}");
+    assert!(!debug.contains("PRIVATE") && debug.len() < 5000, "{debug}");
+    let warnings = |days: u64| {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(24 * days);
+        server.warnings(now).concat()
+    };
+    // Certificates of tests are valid until the year 4096.
+    assert_eq!(warnings(20_000), "");
+    let until = 776_506;
+    let soon = warnings(until - 3);
+    assert!(
+        soon.contains("the certificate c expires in 3 days, at 4096-01-01"),
+        "{soon}"
+    );
+    let late = warnings(until + 1);
+    assert!(late.contains("has expired"), "{late}");
     *held.borrow_mut() = (other_chain, other_key);
     assert!(server.reload(read).unwrap());
     assert_eq!(shown(), other_certificate);
