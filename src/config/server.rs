@@ -15,9 +15,9 @@ use super::size::{GIB, KIB};
 section! {
     /// Listeners, shards, and what a connection may cost before it speaks.
     pub struct Server("server", mode) {
-        /// Addresses to listen on; those as "https://0.0.0.0:443" speak TLS (see [tls]). `[::]:8080` takes
-        /// IPv4, too, unless `0.0.0.0:8080` is listed beside it. While anything is open to clients without
-        /// credentials, only loopback addresses are accepted (see allow_open).
+        /// Addresses to listen on; those as "https://0.0.0.0:443" speak TLS, with the files of section tls.
+        /// `[::]:8080` takes IPv4, too, unless `0.0.0.0:8080` is listed beside it. While anything is open to
+        /// clients without credentials, only loopback addresses are accepted (see allow_open).
         listen: Vec<ListenAddress> = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)).into()],
             ListOf { item: LISTEN_ADDRESS, len: 1..=64 }, AsKey "SERVER_ADDR";
         /// An address of plain HTTP on which every request is answered with status 308, to the same URL
