@@ -18,4 +18,4 @@ pub use pages::use_small_pages;
 pub use stream::{Reader, Stream, Writer};
 #[cfg(fuzzing)]
 pub use tls::receive;
-pub use tls::{CertificateError, HandshakeError, HandshakeKind, TlsServer};
+pub use tls::{CertificateError, TlsHandshakeError, TlsHandshakeKind, TlsServer};

@@ -32,7 +32,7 @@ use crate::http::{
     redirect_to_https, refuse_raw, refuse_raw_with, too_many_buffered,
 };
 use crate::metrics::{Limited, Refused};
-use crate::net::{HandshakeError, HandshakeKind, Stream};
+use crate::net::{Stream, TlsHandshakeError, TlsHandshakeKind};
 use crate::shard::Shard;
 use crate::ws::handshake::offers_websocket;
 
@@ -175,14 +175,14 @@ async fn secure(
             counters.tls_handshakes.add(1);
             counters
                 .tls_resumptions
-                .add(u64::from(kind == HandshakeKind::Resumed));
+                .add(u64::from(kind == TlsHandshakeKind::Resumed));
             return Some(stream);
         }
-        Ok(Some(Err((stream, error @ HandshakeError::Plaintext)))) => {
+        Ok(Some(Err((stream, error @ TlsHandshakeError::Plaintext)))) => {
             let text = error.to_string();
             refuse(shard, stream, Refused::Plaintext, 400, &text, HEAD_LINGER).await;
         }
-        Ok(Some(Err((stream, error @ HandshakeError::Failed(_))))) => {
+        Ok(Some(Err((stream, error @ TlsHandshakeError::Failed(_))))) => {
             counters.refused[Refused::TlsHandshake.index()].add(1);
             tracing::debug!(%address, %error, "refused");
             // The peer has been told why, where there is an alert for it.
@@ -190,7 +190,7 @@ async fn secure(
         }
         Err(_) => counters.refused[Refused::Timeout.index()].add(1),
         // It has been evicted, or the peer is gone.
-        Ok(None | Some(Err((_, HandshakeError::Gone)))) => {}
+        Ok(None | Some(Err((_, TlsHandshakeError::Gone)))) => {}
     }
     None
 }
@@ -221,34 +221,31 @@ async fn serve_requests(
         progress.busy.set(true);
         let answering: RequestAnswer = Box::pin(async move {
             let asks_for_upgrade = offers_websocket(request.headers());
-            if let Purpose::RedirectToHttps { port } = purpose {
-                let mut answer = redirect_to_https(request.headers(), request.uri(), port);
-                let headers = answer.headers_mut();
-                headers.insert(CONNECTION, HeaderValue::from_static("close"));
-                let idle_timeout = shard.config.http.keep_alive_timeout;
-                return Ok(
-                    answer.map(|body| Watched::new(body, progress, request_timeout, idle_timeout))
-                );
-            }
             let server = &shard.config.server;
             let address = client_of(server, address, request.headers());
-            let (mut answer, is_last) =
-                match admit::decide(records.dialects(), &shard, &request, address) {
-                    Decision::Claimed(claim) => {
-                        if has_untrusted_forwarding(server, request.headers()) {
-                            warn_of_proxy_once(address);
-                        }
-                        *claimed.borrow_mut() = Some(claim);
-                        std::future::pending().await
+            let decision = match purpose {
+                Purpose::Serve => admit::decide(records.dialects(), &shard, &request, address),
+                Purpose::RedirectToHttps { port } => {
+                    let answer = redirect_to_https(request.headers(), request.uri(), port);
+                    Decision::Answer(Box::new(answer))
+                }
+            };
+            let (mut answer, is_last) = match decision {
+                Decision::Claimed(claim) => {
+                    if has_untrusted_forwarding(server, request.headers()) {
+                        warn_of_proxy_once(address);
                     }
-                    Decision::Answer(answer) => (*answer, true),
-                    Decision::Api => {
-                        shard.counters.http_requests.add(1);
-                        progress.answering.set(true);
-                        let answer = api.answer(request, address).await;
-                        (count_body(&shard, &progress, answer), asks_for_upgrade)
-                    }
-                };
+                    *claimed.borrow_mut() = Some(claim);
+                    std::future::pending().await
+                }
+                Decision::Answer(answer) => (*answer, true),
+                Decision::Api => {
+                    shard.counters.http_requests.add(1);
+                    progress.answering.set(true);
+                    let answer = api.answer(request, address).await;
+                    (count_body(&shard, &progress, answer), asks_for_upgrade)
+                }
+            };
             // After a refused upgrade a proxy may believe that the connection was upgraded and forward a client's
             // frames as requests (docs/hostile-inputs.md, H08). A body that is not read is not skipped for the request
             // after it.

@@ -17,7 +17,9 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::accepted::Accepted;
-use super::tls::{self, HandshakeError, HandshakeKind, Session, TlsServer, TlsStream, TlsWriter};
+use super::tls::{
+    self, TlsHandshakeError, TlsHandshakeKind, TlsServer, TlsSession, TlsStream, TlsWriter,
+};
 
 /// An accepted connection.
 #[derive(Debug)]
@@ -35,7 +37,7 @@ enum Inner {
 #[derive(Debug)]
 pub struct Reader {
     half: OwnedReadHalf,
-    session: Option<Rc<RefCell<Session>>>,
+    session: Option<Rc<RefCell<TlsSession>>>,
 }
 
 /// The writing side of a [`Stream`]. Dropping it shuts down our side of the connection.
@@ -67,14 +69,14 @@ impl Stream {
     ///
     /// # Errors
     /// There is none, and the connection as it is, which is over: a response may be written only after
-    /// [`HandshakeError::Plaintext`].
+    /// [`TlsHandshakeError::Plaintext`].
     ///
     /// # Panics
     /// The connection does not begin with one.
     pub async fn secure(
         self,
         begun: Vec<u8>,
-    ) -> Result<(Self, HandshakeKind), (Self, HandshakeError)> {
+    ) -> Result<(Self, TlsHandshakeKind), (Self, TlsHandshakeError)> {
         let Inner::Unsecured(socket, server) = self.0 else {
             panic!("there is no handshake");
         };

@@ -16,8 +16,8 @@ mod tests;
 pub use session::receive;
 
 pub use certificates::CertificateError;
-pub use handshake::HandshakeError;
+pub use handshake::TlsHandshakeError;
 pub(super) use handshake::handshake;
 pub use server::TlsServer;
-pub use session::HandshakeKind;
-pub(super) use session::{Session, TlsStream, TlsWriter};
+pub use session::TlsHandshakeKind;
+pub(super) use session::{TlsSession, TlsStream, TlsWriter};

@@ -14,11 +14,11 @@ use tokio::task::yield_now;
 
 use super::record::{RECORD_BYTES_MAX, with_scratch};
 use super::server::TlsServer;
-use super::session::{HandshakeKind, Session, TlsStream};
+use super::session::{TlsHandshakeKind, TlsSession, TlsStream};
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
-pub enum HandshakeError {
+pub enum TlsHandshakeError {
     /// The peer speaks plain HTTP.
     #[error("this port speaks TLS: use https:// or wss://")]
     Plaintext,
@@ -50,14 +50,14 @@ async fn turn() -> OwnedSemaphorePermit {
 }
 
 /// Completes the handshake of `socket`, from which `begun` has been read. After an error the socket is that of a
-/// connection that is over, and no plaintext may be written to it, but for [`HandshakeError::Plaintext`].
+/// connection that is over, and no plaintext may be written to it, but for [`TlsHandshakeError::Plaintext`].
 ///
 /// Takes as long as the peer does. Cancelling it closes the connection.
 pub(in crate::net) async fn handshake(
     socket: TcpStream,
     begun: Vec<u8>,
     server: &TlsServer,
-) -> Result<(TlsStream, HandshakeKind), (TcpStream, HandshakeError)> {
+) -> Result<(TlsStream, TlsHandshakeKind), (TcpStream, TlsHandshakeError)> {
     let (mut reader, writer) = socket.into_split();
     let outcome = exchange((&mut reader, &writer), begun, server).await;
     match outcome {
@@ -73,16 +73,16 @@ async fn exchange(
     (reader, writer): (&mut OwnedReadHalf, &OwnedWriteHalf),
     begun: Vec<u8>,
     server: &TlsServer,
-) -> Result<(Box<Session>, HandshakeKind), HandshakeError> {
+) -> Result<(Box<TlsSession>, TlsHandshakeKind), TlsHandshakeError> {
     let mut received = begun;
     // Nothing is made for a silent peer.
     if received.is_empty() {
         read(reader, &mut received).await?;
     }
     if received.first().copied().is_some_and(is_http) {
-        return Err(HandshakeError::Plaintext);
+        return Err(TlsHandshakeError::Plaintext);
     }
-    let session = Session::new(server.config()).map_err(HandshakeError::Failed)?;
+    let session = TlsSession::new(server.config()).map_err(TlsHandshakeError::Failed)?;
     let mut session = Box::new(session);
     loop {
         let turn = turn().await;
@@ -91,17 +91,17 @@ async fn exchange(
         let flushed = session.flush(writer.as_ref());
         yield_now().await;
         drop(turn);
-        opened.map_err(HandshakeError::Failed)?;
-        flushed.map_err(|_| HandshakeError::Gone)?;
+        opened.map_err(TlsHandshakeError::Failed)?;
+        flushed.map_err(|_| TlsHandshakeError::Gone)?;
         let flushed = poll_fn(|cx| session.poll_flushed(cx, writer.as_ref())).await;
-        flushed.map_err(|_| HandshakeError::Gone)?;
+        flushed.map_err(|_| TlsHandshakeError::Gone)?;
         if let Some(kind) = session.handshake() {
             return Ok((session, kind));
         }
         received = session.take_received();
         if received.len() > UNFINISHED_BYTES_MAX {
             let error = rustls::Error::General("it is too large".to_owned());
-            return Err(HandshakeError::Failed(error));
+            return Err(TlsHandshakeError::Failed(error));
         }
         read(reader, &mut received).await?;
     }
@@ -111,7 +111,7 @@ async fn exchange(
 const UNFINISHED_BYTES_MAX: usize = 64 * 1024 + RECORD_BYTES_MAX;
 
 /// Reads once, behind what has been received.
-async fn read(socket: &mut OwnedReadHalf, received: &mut Vec<u8>) -> Result<(), HandshakeError> {
+async fn read(socket: &mut OwnedReadHalf, received: &mut Vec<u8>) -> Result<(), TlsHandshakeError> {
     let read = poll_fn(|cx| {
         with_scratch(|scratch| {
             let mut buffer = ReadBuf::new(&mut scratch.received[..RECORD_BYTES_MAX]);
@@ -122,6 +122,6 @@ async fn read(socket: &mut OwnedReadHalf, received: &mut Vec<u8>) -> Result<(), 
     });
     match read.await {
         Ok(1..) => Ok(()),
-        Ok(0) | Err(_) => Err(HandshakeError::Gone),
+        Ok(0) | Err(_) => Err(TlsHandshakeError::Gone),
     }
 }

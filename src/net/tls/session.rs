@@ -9,9 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
-};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -26,7 +24,7 @@ const SLOW_SEALED_BYTES_MAX: usize = 16 * 1024;
 
 /// How a handshake went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HandshakeKind {
+pub enum TlsHandshakeKind {
     /// With signatures and an exchange of keys.
     Full,
     /// From a ticket.
@@ -45,11 +43,11 @@ pub(in crate::net) struct TlsStream {
 #[derive(Debug)]
 pub(in crate::net) struct TlsWriter {
     half: OwnedWriteHalf,
-    pub(in crate::net) session: Rc<RefCell<Session>>,
+    pub(in crate::net) session: Rc<RefCell<TlsSession>>,
 }
 
 impl TlsStream {
-    pub(super) fn new(reader: OwnedReadHalf, half: OwnedWriteHalf, session: Session) -> Self {
+    pub(super) fn new(reader: OwnedReadHalf, half: OwnedWriteHalf, session: TlsSession) -> Self {
         let session = Rc::new(RefCell::new(session));
         Self {
             reader,
@@ -63,13 +61,13 @@ impl TlsWriter {
         self.half.as_ref()
     }
 
-    /// As [`Session::try_write`]. Not inlined, which keeps the flush of plain sockets small.
+    /// As [`TlsSession::try_write`]. Not inlined, which keeps the flush of plain sockets small.
     #[inline(never)]
     pub(in crate::net) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<Accepted> {
         self.session.borrow_mut().try_write(self.tcp(), slices)
     }
 
-    /// As [`Session::poll_flushed`].
+    /// As [`TlsSession::poll_flushed`].
     pub(in crate::net) fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.session.borrow_mut().poll_flushed(cx, self.tcp())
     }
@@ -89,7 +87,7 @@ impl Drop for TlsWriter {
 /// The state of a connection between its socket and its plaintext.
 ///
 /// At rest its buffers hold no memory.
-pub(in crate::net) struct Session {
+pub(in crate::net) struct TlsSession {
     connection: UnbufferedServerConnection,
     /// Ciphertext received that is no whole record yet. The library may have opened a part of it, so it is always
     /// given to it.
@@ -108,13 +106,13 @@ pub(in crate::net) struct Session {
     has_failed: bool,
 }
 
-impl std::fmt::Debug for Session {
+impl std::fmt::Debug for TlsSession {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").finish_non_exhaustive()
+        f.debug_struct("TlsSession").finish_non_exhaustive()
     }
 }
 
-impl Session {
+impl TlsSession {
     /// A session whose handshake begins.
     ///
     /// # Errors
@@ -133,13 +131,13 @@ impl Session {
     }
 
     /// How the handshake went, once it is done.
-    pub(super) fn handshake(&self) -> Option<HandshakeKind> {
+    pub(super) fn handshake(&self) -> Option<TlsHandshakeKind> {
         if self.connection.is_handshaking() {
             return None;
         }
         match self.connection.handshake_kind()? {
-            rustls::HandshakeKind::Resumed => Some(HandshakeKind::Resumed),
-            _ => Some(HandshakeKind::Full),
+            rustls::HandshakeKind::Resumed => Some(TlsHandshakeKind::Resumed),
+            _ => Some(TlsHandshakeKind::Full),
         }
     }
 
@@ -165,8 +163,8 @@ impl Session {
         self.sealed.len()
     }
 
-    /// Reads from the socket and opens what came. Plaintext goes to `buffer`, what it has no room for is kept. Returns
-    /// whether there was anything; nothing more comes after `false`.
+    /// Reads from the socket and opens what came. Plaintext goes to `buffer`, what it has no room for is kept. Nothing
+    /// more comes after a read that has filled nothing.
     ///
     /// # Errors
     /// The kernel's; `InvalidData` for records that are none, of which the peer has been told where there is an alert for
@@ -174,7 +172,7 @@ impl Session {
     pub(in crate::net) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        socket: &mut (impl Socket + Unpin),
+        socket: &mut OwnedReadHalf,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if !self.opened.is_empty() {
@@ -203,7 +201,7 @@ impl Session {
                 received[..kept].copy_from_slice(&self.received);
                 let opened = self.open(&mut received[..kept + read], buffer);
                 // What the library has to say: an alert, an update of keys.
-                let flushed = self.flush(socket.tcp());
+                let flushed = self.flush(socket.as_ref());
                 opened.map_err(invalid)?;
                 flushed?;
                 self.turn_over = kept + read == room;
@@ -396,7 +394,7 @@ impl Session {
                         Sealed::Traffic(plaintext) => traffic.encrypt(plaintext, rest),
                         Sealed::End => traffic.queue_close_notify(rest),
                     };
-                    break sealed.map(|bytes| queued.len() + bytes).map_err(exhausted);
+                    break sealed.map(|bytes| queued.len() + bytes).map_err(invalid);
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, &mut queued),
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
@@ -423,18 +421,6 @@ pub(super) enum Sealed<'a> {
     End,
 }
 
-/// A socket that is read from.
-pub(in crate::net) trait Socket: AsyncRead {
-    /// The socket itself, to write to.
-    fn tcp(&self) -> &TcpStream;
-}
-
-impl Socket for OwnedReadHalf {
-    fn tcp(&self) -> &TcpStream {
-        self.as_ref()
-    }
-}
-
 /// Appends what the library has encoded.
 fn encode(data: &mut EncodeTlsData<'_, rustls::server::ServerConnectionData>, out: &mut Vec<u8>) {
     let begin = out.len();
@@ -455,15 +441,11 @@ fn invalid(error: impl ToString) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error.to_string())
 }
 
-fn exhausted(error: EncryptError) -> io::Error {
-    invalid(error)
-}
-
 /// What a new session of `server` makes of `bytes`, given to it in pieces of `piece`. Returns how many bytes it has
 /// answered with.
 #[cfg(fuzzing)]
 pub fn receive(server: &super::TlsServer, bytes: &[u8], piece: usize) -> usize {
-    let mut session = Session::new(server.config()).unwrap();
+    let mut session = TlsSession::new(server.config()).unwrap();
     let mut answered = 0;
     for piece in bytes.chunks(piece.max(1)) {
         let mut input = session.take_received();

@@ -15,7 +15,7 @@ use tokio::io::ReadBuf;
 
 use super::TlsServer;
 use super::record::{RECORD_BYTES_MAX, SEALED_BYTES_MAX, with_scratch};
-use super::session::{Sealed, Session};
+use super::session::{Sealed, TlsSession};
 use crate::config::{Config, Mode, Tls};
 
 /// The files of a gateway with one certificate of `name`, and the certificate.
@@ -38,7 +38,7 @@ fn settings() -> Tls {
 
 /// A session of the gateway, and a client whose handshake with it is done.
 struct Pair {
-    session: Session,
+    session: TlsSession,
     client: ClientConnection,
     /// What the session has received and not given back.
     opened: Vec<u8>,
@@ -75,7 +75,7 @@ impl Pair {
         config.enable_secret_extraction = true;
         let name = ServerName::try_from("a.example").unwrap();
         let mut pair = Self {
-            session: Session::new(server.config()).unwrap(),
+            session: TlsSession::new(server.config()).unwrap(),
             client: ClientConnection::new(Arc::new(config), name).unwrap(),
             opened: Vec::new(),
         };
