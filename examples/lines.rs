@@ -220,7 +220,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let config = Config::from_toml_with(&text, &sections(LINES))?;
     let path = config.section::<LinesSettings>().path;
-    println!("ws://{}{path}", config.server.listen[0]);
+    println!("ws://{}{path}", config.server.listen[0].address);
     Ok(fanfare::server::run_with(config, LINES)?)
 }
 

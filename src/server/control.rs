@@ -54,8 +54,8 @@ impl Control {
         let thread = thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || {
-                let mut keys = Watched::new("the keys of tokens");
-                let mut certificates = Watched::new("the certificates");
+                let mut keys = WatchedFiles::new("the keys of tokens");
+                let mut certificates = WatchedFiles::new("the certificates");
                 let mut reminded = Instant::now();
                 loop {
                     let asked = match receiver.recv_timeout(PERIOD) {
@@ -116,13 +116,13 @@ fn log_left_out(refusals: &Refusals) {
 }
 
 /// Files that are read again, and the error at the last time.
-struct Watched {
+struct WatchedFiles {
     /// What they hold, as the beginning of a sentence.
     what: &'static str,
     complaint: Option<String>,
 }
 
-impl Watched {
+impl WatchedFiles {
     fn new(what: &'static str) -> Self {
         let complaint = None;
         Self { what, complaint }
