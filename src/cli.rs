@@ -14,7 +14,6 @@ mod gen_token;
 mod host_name;
 mod log_queue;
 mod logging;
-mod new_file;
 mod output;
 mod publish;
 mod settings;

@@ -62,6 +62,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     // Sockets are those of `net`; all else has its types.
     ("tokio::net", &["net"]),
+    ("tempfile", &["cli"]),
     ("tokio_tungstenite", &["ws"]),
     ("toml", &["config"]),
     ("tracing_subscriber", &["cli"]),

@@ -1,7 +1,9 @@
 //! `fanfare gen-cert`: a self-signed certificate and its key, to try TLS out.
 
 use std::fmt::Display;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{self, Path};
 use std::time::{Duration, SystemTime};
 
@@ -10,13 +12,14 @@ use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, date_time_ymd,
 };
+use tempfile::NamedTempFile;
 
 use super::arguments::GenCert;
 use super::escape::escaped;
 use super::exit::Exit;
 use super::host_name::HostName;
-use super::new_file::NewFile;
 use super::output;
+use crate::config::kind::{FILE, Kind};
 
 /// Writes the two files and prints what they are good for.
 pub(super) fn run(arguments: &GenCert) -> Result<Exit, Exit> {
@@ -34,19 +37,16 @@ pub(super) fn run(arguments: &GenCert) -> Result<Exit, Exit> {
         Exit::Failure
     })?;
     // Both are on the disk before either has its name.
-    let key = NewFile::write(key_file, KEY_MODE, made.key.as_bytes());
-    let key = key.map_err(|error| unwritten(key_file, &error))?;
-    let certificate = NewFile::write(
+    let key = write(key_file, KEY_MODE, made.key.as_bytes())?;
+    let certificate = write(
         certificate_file,
         CERTIFICATE_MODE,
         made.certificate.as_bytes(),
-    );
-    let certificate = certificate.map_err(|error| unwritten(certificate_file, &error))?;
-    key.name().map_err(|error| unwritten(key_file, &error))?;
-    certificate.name().map_err(|error| {
+    )?;
+    name(key, key_file, arguments.force)?;
+    name(certificate, certificate_file, arguments.force).inspect_err(|_| {
         // A key without its certificate is worth nothing.
         let _ = fs::remove_file(key_file);
-        unwritten(certificate_file, &error)
     })?;
     Ok(output::print(&made.told(arguments, &names)))
 }
@@ -85,6 +85,32 @@ fn may_be_written(path: &Path, force: bool) -> Result<(), Exit> {
         shown(path)
     ));
     Err(Exit::Failure)
+}
+
+/// Writes `bytes` to a file beside `path`, of `mode` less what the umask takes. It is gone unless it is given its name.
+fn write(path: &Path, mode: u32, bytes: &[u8]) -> Result<NamedTempFile, Exit> {
+    let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let new = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(directory.unwrap_or_else(|| Path::new(".")));
+    let written = new.and_then(|mut new| {
+        new.write_all(bytes)?;
+        new.as_file().sync_all()?;
+        Ok(new)
+    });
+    written.map_err(|error| unwritten(path, &error))
+}
+
+/// Gives a file its name. Without `force` not over another one, even if it has appeared just now.
+fn name(new: NamedTempFile, path: &Path, force: bool) -> Result<(), Exit> {
+    let named = match force {
+        true => new.persist(path),
+        false => new.persist_noclobber(path),
+    };
+    match named {
+        Ok(_) => Ok(()),
+        Err(error) => Err(unwritten(path, &error.error)),
+    }
 }
 
 fn unwritten(path: &Path, error: &dyn Display) -> Exit {
@@ -234,8 +260,8 @@ fn quoted(path: &Path) -> String {
 
 /// A path as a string of TOML, from the root: a service starts elsewhere.
 fn toml(path: &Path) -> String {
-    let text = absolute(path).display().to_string();
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+    let text = FILE.show(&absolute(path));
+    text.expect("every path has a text")
 }
 
 fn absolute(path: &Path) -> path::PathBuf {
@@ -284,9 +310,8 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_words_of_a_shell_and_strings_of_toml() {
+    fn paths_are_words_of_a_shell() {
         assert_eq!(quoted(Path::new("/a/b-c.crt")), "/a/b-c.crt");
         assert_eq!(quoted(Path::new("it's $x")), "'it'\\''s $x'");
-        assert_eq!(toml(Path::new("/a\\b\"c")), "\"/a\\\\b\\\"c\"");
     }
 }

@@ -196,7 +196,7 @@ impl<T> Kind<T> for Parsed<T> {
 }
 
 /// The path of a file.
-pub(super) const FILE: Parsed<PathBuf> = Parsed {
+pub const FILE: Parsed<PathBuf> = Parsed {
     read: |text| (!text.is_empty()).then(|| PathBuf::from(text)),
     show: |path| path.display().to_string(),
     accepts: "the path of a file",
