@@ -1,6 +1,7 @@
 //! The log on standard error: one line per event, whatever text it carries.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::{panic, thread};
 
@@ -9,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::escape::escaped;
+use super::escape::{escaped, escaped_json};
 use super::log_queue::LogQueue;
 use crate::config::{Log, LogFormat, LogLevel};
 
@@ -30,7 +31,13 @@ pub(super) fn init(log: &Log) -> io::Result<Logging> {
         .with_ansi(false)
         .with_target(false)
         .log_internal_errors(false)
-        .with_writer(OneLine(move || LineWriter(lines.clone())));
+        .with_writer(OneLine {
+            make: move || LineWriter(lines.clone()),
+            escape: match log.format {
+                LogFormat::Text => escaped,
+                LogFormat::Json => escaped_json,
+            },
+        });
     let started = match log.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
@@ -93,17 +100,29 @@ fn level(level: LogLevel) -> Level {
 
 /// Makes writers that keep each event on its line.
 #[derive(Debug)]
-struct OneLine<M>(M);
+struct OneLine<M> {
+    make: M,
+    escape: Escape,
+}
+
+/// Spells control characters out.
+type Escape = fn(&str) -> Cow<'_, str>;
 
 /// Writes events with their control characters spelled out.
 #[derive(Debug)]
-struct OneLineWriter<W>(W);
+struct OneLineWriter<W> {
+    to: W,
+    escape: Escape,
+}
 
 impl<'a, W: Write + 'a, M: Fn() -> W> MakeWriter<'a> for OneLine<M> {
     type Writer = OneLineWriter<W>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        OneLineWriter((self.0)())
+        OneLineWriter {
+            to: (self.make)(),
+            escape: self.escape,
+        }
     }
 }
 
@@ -112,14 +131,14 @@ impl<W: Write> Write for OneLineWriter<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let line = event.strip_suffix(b"\n").unwrap_or(event);
         let text = String::from_utf8_lossy(line);
-        let mut line = escaped(&text).into_owned();
+        let mut line = (self.escape)(&text).into_owned();
         line.push('\n');
-        self.0.write_all(line.as_bytes())?;
+        self.to.write_all(line.as_bytes())?;
         Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.to.flush()
     }
 }
 
@@ -166,18 +185,24 @@ mod tests {
 
     #[test]
     fn foreign_text_stays_on_its_line() {
-        let builder = || {
+        let builder = |escape: Escape| {
             tracing_subscriber::fmt()
                 .with_ansi(false)
-                .with_writer(OneLine(|| Sink))
+                .with_writer(OneLine {
+                    make: || Sink,
+                    escape,
+                })
         };
         check(&tracing::subscriber::with_default(
-            builder().finish(),
+            builder(escaped).finish(),
             log_foreign_text,
         ));
-        check(&tracing::subscriber::with_default(
-            builder().json().finish(),
+        let json = tracing::subscriber::with_default(
+            builder(escaped_json).json().finish(),
             log_foreign_text,
-        ));
+        );
+        check(&json);
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["fields"]["user"], FOREIGN);
     }
 }
