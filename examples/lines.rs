@@ -11,7 +11,6 @@
 //!
 //! cargo run --release --example lines [CONFIGURATION FILE]
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use fanfare::config::kind::{Parsed, Size};
@@ -22,11 +21,11 @@ use fanfare::conn::{
 };
 use fanfare::dialect::{Protocol, sections};
 use fanfare::engine::{Begin, Confirmation, Format, Outcome, Post, Publication, PublishResult};
-use fanfare::http::refuse;
+use fanfare::http::{Source, refuse};
 use fanfare::id::{FormatId, Gather, PeerId, Priority, UserKey};
 use fanfare::metrics::CounterId;
 use fanfare::section;
-use fanfare::shard::{Disconnect, Shard};
+use fanfare::shard::{ConnectionInfo, Disconnect, Shard};
 use fanfare::topic::check_topic;
 use fanfare::ws::encode::put_frame;
 use fanfare::ws::{OpCode, Payload};
@@ -77,6 +76,10 @@ impl Lines {
 }
 
 impl Dialect for Lines {
+    fn name(&self) -> &'static str {
+        "lines"
+    }
+
     fn route(&self, path: &str) -> Option<Route> {
         (path == self.settings.path).then_some(Route::Connection)
     }
@@ -85,12 +88,12 @@ impl Dialect for Lines {
         &self,
         shard: &Rc<Shard>,
         request: &Request<Incoming>,
-        address: IpAddr,
+        source: Source,
     ) -> Admission<Claimed> {
         let upgrade = check_upgrade(shard, request, |status, why, headers| {
             Box::new(refuse(status, why, headers))
         })?;
-        let slot = take_slot(shard, address)?;
+        let slot = take_slot(shard, source.address)?;
         let (head, agreed) = agree(shard, &upgrade, false);
         Ok(Claimed::WebSocket(Box::new(WebSocketClaim {
             head,
@@ -101,6 +104,7 @@ impl Dialect for Lines {
                 user: UserKey::NONE,
                 session: Box::new(LineSession(self.received)),
                 slot,
+                info: Some(ConnectionInfo::new(source, &("lines", ""), None)),
                 lease: None,
                 quota: Quota::default(),
             },

@@ -1,5 +1,6 @@
 //! The router of all HTTP endpoints, and those of no protocol: health, metrics, publishing, history, listings.
 
+mod connections;
 mod cors;
 mod directory;
 mod health;
@@ -92,6 +93,18 @@ fn endpoints(config: &Config, dialects: &Dialects) -> Vec<Endpoint> {
         Endpoint::get("/api/v1/topics/{topic}/history", history::history),
         Endpoint::get("/api/v1/ws/connections", directory::connections),
         Endpoint::get("/api/v1/ws/subscriptions", directory::subscriptions),
+        Endpoint::get("/api/v1/connections", connections::list),
+        Endpoint::get("/api/v1/connections/{id}", connections::one),
+        Endpoint::post(
+            "/api/v1/connections/{id}/disconnect",
+            connections::disconnect,
+        ),
+        Endpoint::post(
+            "/api/v1/users/{user}/disconnect",
+            connections::disconnect_user,
+        ),
+        Endpoint::post("/api/v1/users/{user}/unblock", connections::unblock_user),
+        Endpoint::post("/api/v1/tokens/revoke", connections::revoke_token),
         Endpoint::get("/health", health::health),
         Endpoint::get("/health", health::health).at("/api/v1/health"),
         Endpoint::get("/health/live", health::live),

@@ -8,7 +8,9 @@ mod doctor;
 mod escape;
 mod exit;
 mod explain;
+mod explain_topic;
 mod files;
+mod gateway;
 mod gen_cert;
 mod gen_token;
 mod host_name;
@@ -54,13 +56,14 @@ fn execute<E: Display>(command: CliCommand, serve: impl FnOnce(Config) -> Result
     let done = match command {
         CliCommand::Serve(settings) => start(&settings, serve),
         CliCommand::CheckConfig(arguments) => match &arguments.explain {
-            Some(topic) => explain::run(topic, &arguments.settings),
+            Some(topic) => explain_topic::run(topic, &arguments.settings),
             None => check_config(&arguments.settings),
         },
         CliCommand::DefaultConfig(arguments) => default_config(&arguments),
         CliCommand::GenToken(arguments) => gen_token::run(&arguments),
         CliCommand::GenCert(arguments) => gen_cert::run(&arguments),
-        CliCommand::Publish(arguments) => Ok(publish::run(&arguments)),
+        CliCommand::Publish(arguments) => publish::run(&arguments),
+        CliCommand::Explain(arguments) => explain::run(&arguments),
         CliCommand::Doctor(arguments) => doctor::run(&arguments),
         CliCommand::Version => Ok(output::print(version)),
     };

@@ -25,4 +25,4 @@ pub use dialect::{Dialect, Dialects, Registry};
 pub use quota::Quota;
 pub use record::Record;
 pub use records::Records;
-pub use session::{Authentication, Flow, Session};
+pub use session::{Authentication, Denied, Flow, Session};

@@ -16,9 +16,9 @@ pub use answer::{
     Answer, AnswerBody, Rejection, event_stream_head, event_stream_headers, refuse, refuse_plainly,
     refuse_raw, refuse_raw_with, respond, too_many, too_many_buffered, too_many_failures,
 };
-pub use api::{Answering, Api, ClientAddress, Shortcut};
+pub use api::{Answering, Api, Shortcut};
 pub use cors::{allow_page, may_post, origins_of, preflight};
-pub use forwarded::{client_of, has_untrusted_forwarding};
+pub use forwarded::{Source, client_of, has_untrusted_forwarding};
 pub use guard::{Guard, GuardLimits, HeadError, Passed};
 pub use media::preferred;
 pub use origin::{is_allowed_page, is_own_page};

@@ -1,6 +1,8 @@
 //! Identifiers: which shard, which peer on it, which topic.
 
 use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
 
 use crate::collections::hash_of;
 
@@ -44,6 +46,19 @@ pub type AnyPeer = (ShardId, PeerId);
 impl fmt::Display for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}-{:x}", self.slot.0, self.generation)
+    }
+}
+
+/// As it is displayed.
+impl FromStr for PeerId {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        let (slot, generation) = text.split_once('-').unwrap_or((text, ""));
+        Ok(Self {
+            slot: Slot(u32::from_str_radix(slot, 16)?),
+            generation: u32::from_str_radix(generation, 16)?,
+        })
     }
 }
 

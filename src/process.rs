@@ -1,6 +1,7 @@
 //! State that all shards of a process share: its limits, and its start time.
 
 mod budget;
+mod ends;
 mod locked;
 mod phase;
 mod publishers;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
 pub use budget::{ByteBudget, Reservation};
+pub use ends::{ENDS_KEPT, End, Ends};
 pub use locked::Locked;
 pub use phase::ProcessPhase;
 pub use publishers::{Publisher, Publishers};
@@ -30,6 +32,8 @@ pub struct Process {
     pub seats: Arc<Seats>,
     /// Rate limits of publishers over HTTP.
     pub publishers: Publishers,
+    /// Why connections ended and requests were refused.
+    pub ends: Ends,
     /// The counters that protocols have registered.
     pub registered: CounterRegistry,
     /// The counters, by shard.
@@ -97,6 +101,7 @@ impl Process {
                     .saturating_mul(clients.max_rate_excess),
             }),
             publishers: Publishers::new(clients.publishes_per_minute),
+            ends: Ends::new(config.log.ends_per_second),
             counters: (0..shards)
                 .map(|_| Arc::new(Counters::with(&registered)))
                 .collect(),

@@ -161,7 +161,8 @@ impl Gateway {
             shards: Vec::new(),
             phase,
             stopping,
-            control: Control::start(authenticator.clone(), tls).map_err(ServeError::Start)?,
+            control: Control::start(authenticator.clone(), process.clone(), tls)
+                .map_err(ServeError::Start)?,
         };
         let mut starting = Vec::with_capacity(usize::from(shards));
         for (index, listeners) in (0..shards).zip(listeners.by_shard) {

@@ -20,7 +20,7 @@ pub(crate) use accepted::publish_one;
 pub(crate) use credentials::Service;
 pub use endpoint::Endpoint;
 pub(crate) use order::{
-    DEFAULT_NAME, Failed, Order, address_of, body_of, count, open, receipt, text_of,
+    DEFAULT_NAME, Failed, Order, body_of, count, open, receipt, source_of, text_of,
 };
 
 /// The state of the handlers of one shard.

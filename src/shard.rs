@@ -8,19 +8,20 @@ mod clock;
 mod codec;
 mod directory;
 mod disconnect;
+mod ends;
 mod exchange;
 mod flush;
 mod handle;
 mod handshakes;
 mod life;
 mod links;
+mod lookup;
 mod probes;
-mod refused;
 mod send;
 mod settings;
 mod signal;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,14 +30,15 @@ use std::time::Duration;
 
 pub use answers::{CallError, CallLimits, Caller, CallerEvent, CountedPublish, PendingOutcome};
 pub use clock::Clock;
-pub use directory::{ConnectionInfo, ConnectionPage, ConnectionUser, SubscriptionPage};
+pub use directory::{ConnectionPage, SubscriptionPage};
 pub use disconnect::{CloseCause, Disconnect};
+pub use ends::{ConnectionInfo, ConnectionUser, RefusedRequest, parse_connection_id};
 pub use exchange::Note;
 pub use handle::Handle;
 pub use life::Deadlines;
 pub use links::{Lease, Unfinished};
+pub use lookup::{CloseOrder, FoundPage, Wanted};
 pub use probes::PROBE_MS_MAX;
-pub use refused::log_refused_token;
 pub use settings::ShardSettings;
 pub use signal::Signal;
 
@@ -78,6 +80,8 @@ pub struct Shard {
     buffers: Buffers,
     /// Tasks that wait for the next flush.
     wakers: RefCell<Wakers>,
+    /// The version of the revocations that connections were last checked against.
+    revocations_seen: Cell<usize>,
     /// Tasks that wait for outcomes of the engine.
     answers: RefCell<Answers>,
 }
@@ -120,6 +124,7 @@ impl Shard {
             flusher: Signal::default(),
             core: RefCell::new(core),
             wakers: RefCell::default(),
+            revocations_seen: Cell::new(0),
             answers: RefCell::default(),
         })
     }
@@ -239,14 +244,18 @@ impl Shard {
 
     /// Begins to close a connection: queues the close frame as its last frame. An SSE connection just ends.
     pub fn begin_close(&self, peer: PeerId, why: Disconnect) {
-        self.counters.disconnects[why.counter()].add(1);
         self.open(peer);
         let mut core = self.core.borrow_mut();
+        self.count_end(&core, peer, why);
         let Core { engine, links, .. } = &mut *core;
         if let Some(link) = links.get(peer) {
             let mut codec = self.buffers.codec.borrow_mut();
             let last = match (link.transport, why.close(&self.process.registered)) {
-                (Transport::WebSocket { .. }, Some((code, reason))) => codec.close(code, reason),
+                (Transport::WebSocket { .. }, Some((code, reason))) => {
+                    let ordered = link.info.as_deref().and_then(|info| info.detail.as_deref());
+                    let ordered = ordered.filter(|_| matches!(why, Disconnect::Ordered(_)));
+                    codec.close(code, ordered.unwrap_or(reason))
+                }
                 // SSE has no close frame.
                 _ => b"",
             };
@@ -254,6 +263,11 @@ impl Shard {
             links.begin_close(peer, self.clock.now().ms);
             self.flusher.raise();
         }
+    }
+
+    /// Counts the end of a socket whose peer is told nothing.
+    pub fn note_end(&self, peer: PeerId, why: Disconnect) {
+        self.count_end(&self.core.borrow(), peer, why);
     }
 
     /// Asks a connection's task to close it. While it is closing, only [`Disconnect::Gone`] has an effect.
@@ -283,7 +297,7 @@ impl Shard {
             return Some(Disconnect::Gone);
         };
         link.watch(waker);
-        if std::mem::take(&mut link.life.paused) {
+        if std::mem::take(&mut link.is_paused) {
             link.life.received = self.clock.now().ms;
             link.life.pinged = None;
         }
@@ -293,16 +307,17 @@ impl Shard {
     /// Marks a peer as not read from until its task is woken: until then its silence does not time out.
     pub fn pause(&self, peer: PeerId) {
         if let Some(link) = self.core.borrow_mut().links.get_mut(peer) {
-            link.life.paused = true;
+            link.is_paused = true;
         }
     }
 
-    /// Notes that bytes were received from a peer, and whether a message is incomplete. The message timeout starts with
+    /// Notes that `bytes` were received from a peer, and whether a message is incomplete. The message timeout starts with
     /// each message, also one that begins in the same read as the end of another.
-    pub fn note_received(&self, peer: PeerId, unfinished: Unfinished) {
+    pub fn note_received(&self, peer: PeerId, bytes: usize, unfinished: Unfinished) {
         let now = self.clock.now().ms;
         self.end_probes_of(peer);
         if let Some(link) = self.core.borrow_mut().links.get_mut(peer) {
+            link.received += bytes as u64;
             link.life.received = now;
             link.life.pinged = None;
             link.life.unfinished = match unfinished {

@@ -37,7 +37,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("crossbeam", &["bus"]),
     ("fragile", &["shard"]),
-    ("form_urlencoded", &["dialect", "sse"]),
+    ("form_urlencoded", &["api", "cli", "dialect", "sse"]),
     ("httpdate", &["http"]),
     ("hyper", &["http", "conn", "dialect", "server"]),
     ("hyper_rustls", &["server"]),

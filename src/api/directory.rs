@@ -1,7 +1,6 @@
 //! `GET /api/v1/ws/connections` and `/subscriptions`: listings of connections and subscriptions, for services.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -9,7 +8,7 @@ use axum::extract::{RawQuery, State as Shared};
 use axum::http::HeaderMap;
 use tokio::task::yield_now;
 
-use crate::http::{Answer, ClientAddress, Rejection, refuse, respond};
+use crate::http::{Answer, Rejection, Source, refuse, respond};
 use crate::service::State;
 
 /// The largest and the default number of connections or subscriptions in one response.
@@ -22,10 +21,10 @@ const JSON: &str = "application/json";
 pub(super) async fn connections(
     Shared(state): Shared<Arc<State>>,
     RawQuery(query): RawQuery,
-    Extension(ClientAddress(address)): Extension<ClientAddress>,
+    Extension(source): Extension<Source>,
     headers: HeaderMap,
 ) -> Result<Answer, Rejection> {
-    let limit = open(&state, address, &headers, query.as_deref())?;
+    let limit = open(&state, source, &headers, query.as_deref())?;
     let (mut total, mut authenticated, mut listed) = (0, 0, 0);
     let mut body = r#"{"connections":["#.to_owned();
     for shard in state.shard.shards() {
@@ -57,10 +56,10 @@ pub(super) async fn connections(
 pub(super) async fn subscriptions(
     Shared(state): Shared<Arc<State>>,
     RawQuery(query): RawQuery,
-    Extension(ClientAddress(address)): Extension<ClientAddress>,
+    Extension(source): Extension<Source>,
     headers: HeaderMap,
 ) -> Result<Answer, Rejection> {
-    let limit = open(&state, address, &headers, query.as_deref())?;
+    let limit = open(&state, source, &headers, query.as_deref())?;
     let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut room = limit;
     for shard in state.shard.shards() {
@@ -84,11 +83,11 @@ pub(super) async fn subscriptions(
 /// Authenticates the service and reads `limit`.
 fn open(
     state: &State,
-    address: IpAddr,
+    source: Source,
     headers: &HeaderMap,
     query: Option<&str>,
 ) -> Result<usize, Rejection> {
-    state.check_service(headers, address)?;
+    state.check_service(headers, source)?;
     let mut pairs = query.unwrap_or("").split('&');
     match pairs.find_map(|pair| pair.strip_prefix("limit=")) {
         None => Ok(LIMIT_DEFAULT),

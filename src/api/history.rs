@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use crate::dialect::events::Writer;
 use crate::engine::Publication;
 use crate::engine::{HISTORY_BYTES_MAX, HistoryExcerpt};
-use crate::http::{Answer, ClientAddress, Rejection, refuse, respond};
+use crate::http::{Answer, Rejection, Source, refuse, respond};
 use crate::id::Form;
 use crate::id::Position;
 use crate::json::put_string;
@@ -29,10 +29,10 @@ pub(super) async fn history(
     Shared(state): Shared<Arc<State>>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
-    Extension(ClientAddress(address)): Extension<ClientAddress>,
+    Extension(source): Extension<Source>,
     headers: HeaderMap,
 ) -> Result<Answer, Rejection> {
-    let service = state.check_service(&headers, address)?;
+    let service = state.check_service(&headers, source)?;
     if let Err(why) = topic::check_topic(&name) {
         return Err(refuse(422, &format!("`topic`: {why}"), &[]).into());
     }

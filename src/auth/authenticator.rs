@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use super::{ApiKeys, Failures, KeyError, Refusals, TokenVerifier};
+use super::{ApiKeys, Failures, Identity, KeyError, Revocations, TokenError, TokenVerifier};
 use crate::config::Config;
 
 /// The verifiers of all kinds of credentials.
@@ -15,8 +15,8 @@ pub struct Authenticator {
     pub api_keys: ApiKeys,
     /// Counts wrong credentials by address.
     pub failures: Failures,
-    /// Counts refused tokens by reason.
-    pub refusals: Refusals,
+    /// Tokens that are revoked, and users that are blocked.
+    pub revocations: Revocations,
 }
 
 impl Authenticator {
@@ -33,7 +33,19 @@ impl Authenticator {
             tokens: TokenVerifier::new(auth, read)?,
             api_keys: ApiKeys::new(auth),
             failures: Failures::new(auth.max_failures_per_minute),
-            refusals: Refusals::default(),
+            revocations: Revocations::new(auth.max_revocations),
         })
+    }
+
+    /// The identity that `token` proves at `now`, in seconds of Unix time.
+    ///
+    /// Cost: as [`TokenVerifier::verify`] and [`Revocations::check`].
+    ///
+    /// # Errors
+    /// Why the token is refused.
+    pub fn verify(&self, token: &str, now: u64) -> Result<Identity, TokenError> {
+        let identity = self.tokens.verify(token, now)?;
+        self.revocations.check(&identity, now)?;
+        Ok(identity)
     }
 }

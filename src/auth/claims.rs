@@ -17,7 +17,7 @@ use super::rights::Rights;
 use super::texts::Texts;
 use super::token_error::{Claim, TokenError};
 
-/// The claims that are evaluated; others are ignored, `iat` among them.
+/// The claims that are evaluated; others are ignored.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     pub(super) exp: Option<u64>,
@@ -30,6 +30,8 @@ pub(super) struct Claims {
     pub(super) username: Option<String>,
     pub(super) role: Option<String>,
     pub(super) fanfare: Option<Box<Rights>>,
+    pub(super) iat: Option<u64>,
+    pub(super) jti: Option<String>,
 }
 
 impl Claims {
@@ -79,11 +81,33 @@ impl<'de> Visitor<'de> for ClaimsVisitor<'_> {
                 Claim::Name => claims.name = map.next_value::<DisplayName>()?.0,
                 Claim::Username => claims.username = map.next_value::<DisplayName>()?.0,
                 Claim::Role => claims.role = map.next_value::<DisplayName>()?.0,
+                Claim::Iat => {
+                    let date: Lenient<NumericDate> = map.next_value()?;
+                    claims.iat = date.value().map(|NumericDate(at)| at);
+                }
+                Claim::Jti => claims.jti = map.next_value::<Lenient<String>>()?.value(),
                 Claim::Fanfare => claims.fanfare = Some(map.next_value::<StrictObject<_>>()?.0),
             }
             *self.current = None;
         }
         Ok(claims)
+    }
+}
+
+/// A claim without which a token is valid: of a wrong type, it is as if it were missing.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Lenient<T> {
+    Right(T),
+    Wrong(IgnoredAny),
+}
+
+impl<T> Lenient<T> {
+    fn value(self) -> Option<T> {
+        match self {
+            Self::Right(value) => Some(value),
+            Self::Wrong(IgnoredAny) => None,
+        }
     }
 }
 

@@ -14,6 +14,10 @@ pub struct Identity {
     pub role: Option<String>,
     /// The Unix second at which the identity expires, without the configured leeway.
     pub expires_at: u64,
+    /// The token's `jti`, if it has one.
+    pub token_id: Option<String>,
+    /// The token's `iat` in seconds of Unix time, if it has one.
+    pub issued_at: Option<u64>,
     /// The key that verified the token.
     pub key: KeySerial,
     /// The rights that the token states, if any.

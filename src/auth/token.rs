@@ -145,6 +145,8 @@ impl Claims {
             name: self.name.or(self.username),
             role: self.role,
             expires_at,
+            token_id: self.jti,
+            issued_at: self.iat,
             key,
             rights: self.fanfare,
         })

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::metrics::Refused;
+
 /// Why a token is refused. Contains nothing from the token, so that it may be logged and sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
@@ -41,9 +43,27 @@ pub enum TokenError {
     /// `nbf` has not come.
     #[error("token is not valid yet (`nbf`)")]
     NotYetValid,
+    /// A service has revoked it.
+    #[error("token has been revoked")]
+    Revoked,
+    /// A service has blocked its user.
+    #[error("user is blocked")]
+    Blocked,
     /// It is not the only one: a request has others, which differ.
     #[error("request has several tokens that differ")]
     Several,
+}
+
+/// As it is counted.
+impl From<TokenError> for Refused {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Expired => Self::ExpiredToken,
+            TokenError::Revoked => Self::RevokedToken,
+            TokenError::Blocked => Self::Blocked,
+            _ => Self::InvalidToken,
+        }
+    }
 }
 
 /// A claim that is evaluated.
@@ -69,11 +89,15 @@ pub enum Claim {
     Role = 8,
     /// The user's rights at this gateway.
     Fanfare = 9,
+    /// When the token was issued.
+    Iat = 10,
+    /// The token's id.
+    Jti = 11,
 }
 
 impl Claim {
     /// The names in tokens, in the order of the values.
-    pub(super) const NAMES: [(&'static str, Self); 10] = [
+    pub(super) const NAMES: [(&'static str, Self); 12] = [
         ("exp", Self::Exp),
         ("nbf", Self::Nbf),
         ("iss", Self::Iss),
@@ -84,6 +108,8 @@ impl Claim {
         ("username", Self::Username),
         ("role", Self::Role),
         ("fanfare", Self::Fanfare),
+        ("iat", Self::Iat),
+        ("jti", Self::Jti),
     ];
 }
 

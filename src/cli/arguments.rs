@@ -1,6 +1,7 @@
 //! The grammar of the command line, and the help that teaches it.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,6 +69,12 @@ pub(super) enum CliCommand {
     /// Sends POST /api/v1/events and prints the answer.
     #[command(after_help = PUBLISH)]
     Publish(Publish),
+    /// Ask a running gateway why a user's connections ended, and who is connected
+    ///
+    /// Sends GET /api/v1/connections with a service's token, and prints for the user, or for an address,
+    /// what is connected now and how the last connections and requests ended.
+    #[command(after_help = EXPLAIN)]
+    Explain(Explain),
     /// Check this host against what the gateway needs of it, and say what to run
     ///
     /// Takes the flags of `serve`, and needs no credentials. Looks at limits of files and memory, queues,
@@ -173,6 +180,37 @@ pub(super) struct GenCert {
 
 #[derive(Debug, Args)]
 pub(super) struct Publish {
+    #[command(flatten)]
+    pub gateway: GatewayArguments,
+    /// The event's name: letters, digits and _ . : - (1 to 128 of them)
+    #[arg(long, value_name = "NAME")]
+    pub event: String,
+    /// The event's data, any JSON; read from standard input when left out
+    #[arg(long, value_name = "JSON")]
+    pub data: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// What is known of this user
+    #[arg(long, value_name = "USER", required_unless_present = "ip")]
+    pub user: Option<String>,
+    /// What is known of clients at this address
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip: Option<IpAddr>,
+    /// How many connections, and how many of the last ends
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub limit: u16,
+    /// Print the gateway's answer as it is, which is JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub gateway: GatewayArguments,
+}
+
+/// Where a running gateway is, and how it is asked.
+#[derive(Debug, Args)]
+pub(super) struct GatewayArguments {
     /// The gateway; https:// where it speaks TLS
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     pub url: String,
@@ -185,16 +223,10 @@ pub(super) struct Publish {
     /// Trust any certificate: for trying out only
     ///
     /// Neither who has issued the certificate nor the host that it is for is looked at. Whoever is on
-    /// the way can pretend to be the gateway, and gets the token and the event. Use --ca-file instead
-    /// wherever the file can be had.
+    /// the way can pretend to be the gateway, and gets the token and what is sent. Use --ca-file
+    /// instead wherever the file can be had.
     #[arg(long, conflicts_with = "ca_file")]
     pub insecure: bool,
-    /// The event's name: letters, digits and _ . : - (1 to 128 of them)
-    #[arg(long, value_name = "NAME")]
-    pub event: String,
-    /// The event's data, any JSON; read from standard input when left out
-    #[arg(long, value_name = "JSON")]
-    pub data: Option<String>,
     /// Token of a service or user; better kept in the environment
     #[arg(long, env = TOKEN_VARIABLE, hide_env_values = true)]
     pub token: Option<String>,
@@ -239,6 +271,7 @@ Examples:
   fanfare check-config --config fanfare.toml     what is wrong with it, or what it changes
   fanfare serve --config fanfare.toml            production: needs credentials configured
   fanfare doctor --config fanfare.toml           what this host lacks for it
+  fanfare explain --user ann                     why was ann dropped?
 
 Exit codes:
   0 done, 1 failed while running, 2 wrong arguments, 78 configuration refused
@@ -322,6 +355,22 @@ Examples:
 
 Exit codes:
   0 written, 1 cannot write or a file is there already, 2 wrong arguments";
+
+const EXPLAIN: &str = "\
+Examples:
+  fanfare explain --user ann                     why was ann dropped?
+  fanfare explain --ip 192.0.2.7 --limit 100     all that came from an address
+  FANFARE_TOKEN=$(fanfare gen-token --sub ops --role service) fanfare explain --user ann
+
+Kept are the last 10,000 ends of connections and as many refusals, until the gateway restarts. The
+log has a line for each as well.
+
+Exit codes:
+  0  printed
+  2  wrong arguments
+  69 no gateway answers there, or its certificate is not accepted
+  75 the gateway is busy, try again later (429, 503)
+  77 the gateway does not accept the token, which has to be a service's (401, 403)";
 
 const PUBLISH: &str = "\
 Examples:

@@ -49,6 +49,9 @@ section! {
         /// Credentials from one address that may turn out wrong in a minute; 0: no limit. Beyond it:
         /// status 429 with Retry-After for every credential, before it is checked.
         max_failures_per_minute: u32 = if mode == Mode::Prod { 60 } else { 0 }, Count(0..=1_000_000);
+        /// Revoked tokens and blocked users that are kept, each until its time is over. Beyond it: status
+        /// 503 for the request that revokes.
+        max_revocations: usize = 100_000, Count(0..=10_000_000);
     }
 }
 

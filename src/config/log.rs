@@ -1,6 +1,6 @@
 //! `[log]`: what is written to standard error, and how.
 
-use super::kind::{Choice, OneOf};
+use super::kind::{Choice, Count, OneOf};
 use super::section::{SectionRules, section};
 
 section! {
@@ -10,6 +10,9 @@ section! {
         level: LogLevel = LogLevel::Info, OneOf, Level "LOG_LEVEL";
         /// "text": a line for people; "json": an object per line, for machines.
         format: LogFormat = LogFormat::Text, OneOf, Format "LOG_FORMAT";
+        /// Lines a second, for each cause, about connections that ended otherwise than by their client
+        /// and about refused requests; further ones are counted. 0: none.
+        ends_per_second: u32 = 20, Count(0..=1_000_000);
     }
 }
 

@@ -28,12 +28,12 @@ use super::preamble::{self, PreambleError};
 use super::records::Records;
 use super::watched::Watched;
 use crate::http::{
-    Answer, AnswerBody, Api, GuardLimits, HeadError, client_of, has_untrusted_forwarding,
+    Answer, AnswerBody, Api, GuardLimits, HeadError, Source, client_of, has_untrusted_forwarding,
     redirect_to_https, refuse_raw, refuse_raw_with, too_many_buffered,
 };
 use crate::metrics::{Limited, Refused};
 use crate::net::{Stream, TlsHandshakeError, TlsHandshakeKind};
-use crate::shard::Shard;
+use crate::shard::{RefusedRequest, Shard};
 use crate::ws::handshake::offers_websocket;
 
 /// What the connections of a listener are for.
@@ -63,6 +63,10 @@ pub async fn accept(
     (stream, purpose): (Stream, Purpose),
     address: IpAddr,
 ) {
+    let source = Source {
+        address,
+        is_forwarded: false,
+    };
     let handshake = shard.begin_handshake();
     let head_timeout = shard.config.server.handshake_timeout;
     let progress = Rc::new(Progress::until(Instant::now() + head_timeout));
@@ -71,7 +75,7 @@ pub async fn accept(
             (&shard, &records),
             api,
             stream,
-            (address, purpose),
+            (source, purpose),
             &progress
         ));
         poll_fn(|cx| match serving.as_mut().poll(cx) {
@@ -101,16 +105,16 @@ async fn serve(
     (shard, records): (&Rc<Shard>, &Rc<Records>),
     api: Api,
     mut stream: Stream,
-    (address, purpose): (IpAddr, Purpose),
+    (source, purpose): (Source, Purpose),
     progress: &Rc<Progress>,
 ) -> Option<TakenSocket> {
     let accepted = Instant::now();
     let deadline = progress.deadline.get();
-    let reading = preamble::read_proxy(&shard.config.server, &mut stream, address, deadline).await;
-    let (address, mut begun) = match reading {
+    let reading = preamble::read_proxy(&shard.config.server, &mut stream, source, deadline).await;
+    let (source, mut begun) = match reading {
         Ok(read) => read,
         Err(error) => {
-            end_early(shard, stream, error).await;
+            end_early((shard, source), stream, error).await;
             return None;
         }
     };
@@ -118,13 +122,13 @@ async fn serve(
         // Boxed: a plain connection does not pay for the size of this future.
         let begun = std::mem::take(&mut begun);
         let until = deadline.min(accepted + shard.config.tls.handshake_timeout);
-        stream = Box::pin(secure(shard, (stream, begun), address, until)).await?;
+        stream = Box::pin(secure(shard, (stream, begun), source, until)).await?;
     }
     if begun.is_empty() {
         begun = match preamble::read_first(&mut stream, deadline).await {
             Ok(begun) => begun,
             Err(error) => {
-                end_early(shard, stream, error).await;
+                end_early((shard, source), stream, error).await;
                 return None;
             }
         };
@@ -134,7 +138,7 @@ async fn serve(
         (shard, records),
         api,
         stream,
-        (address, purpose),
+        (source, purpose),
         begun,
         progress,
     ))
@@ -142,13 +146,13 @@ async fn serve(
 }
 
 /// Ends a connection that has not begun a request.
-async fn end_early(shard: &Shard, stream: Stream, error: PreambleError) {
+async fn end_early((shard, source): (&Shard, Source), stream: Stream, error: PreambleError) {
     let (why, status, text) = match error {
         PreambleError::Refused(error) => (Refused::Handshake, 400, error.to_string()),
         PreambleError::TimedOut => (Refused::Timeout, 408, NOT_IN_TIME.to_owned()),
         PreambleError::Closed => return,
     };
-    refuse(shard, stream, why, status, &text, HEAD_LINGER).await;
+    refuse((shard, source), stream, why, status, &text, HEAD_LINGER).await;
 }
 
 /// Completes the TLS handshake of a connection, from which `begun` has been read; `None` if it has failed, and the
@@ -156,7 +160,7 @@ async fn end_early(shard: &Shard, stream: Stream, error: PreambleError) {
 async fn secure(
     shard: &Rc<Shard>,
     (stream, begun): (Stream, Vec<u8>),
-    address: IpAddr,
+    source: Source,
     deadline: Instant,
 ) -> Option<Stream> {
     let handshake = shard.begin_tls_handshake();
@@ -180,15 +184,22 @@ async fn secure(
         }
         Ok(Some(Err((stream, error @ TlsHandshakeError::Plaintext)))) => {
             let text = error.to_string();
-            refuse(shard, stream, Refused::Plaintext, 400, &text, HEAD_LINGER).await;
+            refuse(
+                (shard, source),
+                stream,
+                Refused::Plaintext,
+                400,
+                &text,
+                HEAD_LINGER,
+            )
+            .await;
         }
         Ok(Some(Err((stream, error @ TlsHandshakeError::Failed(_))))) => {
-            counters.refused[Refused::TlsHandshake.index()].add(1);
-            tracing::debug!(%address, %error, "refused");
+            note_refused(shard, source, Refused::TlsHandshake, 0, &error.to_string());
             // The peer has been told why, where there is an alert for it.
             close(stream, b"", HEAD_LINGER).await;
         }
-        Err(_) => counters.refused[Refused::Timeout.index()].add(1),
+        Err(_) => note_refused(shard, source, Refused::Timeout, 0, NO_TLS_IN_TIME),
         // It has been evicted, or the peer is gone.
         Ok(None | Some(Err((_, TlsHandshakeError::Gone)))) => {}
     }
@@ -200,7 +211,7 @@ async fn serve_requests(
     (shard, records): (&Rc<Shard>, &Rc<Records>),
     api: Api,
     stream: Stream,
-    (address, purpose): (IpAddr, Purpose),
+    (source, purpose): (Source, Purpose),
     begun: Vec<u8>,
     progress: &Rc<Progress>,
 ) -> Option<TakenSocket> {
@@ -222,9 +233,9 @@ async fn serve_requests(
         let answering: RequestAnswer = Box::pin(async move {
             let asks_for_upgrade = offers_websocket(request.headers());
             let server = &shard.config.server;
-            let address = client_of(server, address, request.headers());
+            let source = client_of(server, source, request.headers());
             let decision = match purpose {
-                Purpose::Serve => admit::decide(records.dialects(), &shard, &request, address),
+                Purpose::Serve => admit::decide(records.dialects(), &shard, &request, source),
                 Purpose::RedirectToHttps { port } => {
                     let answer = redirect_to_https(request.headers(), request.uri(), port);
                     Decision::Answer(Box::new(answer))
@@ -233,7 +244,7 @@ async fn serve_requests(
             let (mut answer, is_last) = match decision {
                 Decision::Claimed(claim) => {
                     if has_untrusted_forwarding(server, request.headers()) {
-                        warn_of_proxy_once(address);
+                        warn_of_proxy_once(source.address);
                     }
                     *claimed.borrow_mut() = Some(claim);
                     std::future::pending().await
@@ -242,7 +253,7 @@ async fn serve_requests(
                 Decision::Api => {
                     shard.counters.http_requests.add(1);
                     progress.answering.set(true);
-                    let answer = api.answer(request, address).await;
+                    let answer = api.answer(request, source).await;
                     (count_body(&shard, &progress, answer), asks_for_upgrade)
                 }
             };
@@ -305,19 +316,28 @@ async fn serve_requests(
         false => HEAD_LINGER,
     };
     if timed_out && progress.idle.get() {
+        // A connection that was kept for another request, and had none.
         shard.counters.refused[Refused::Timeout.index()].add(1);
     } else if timed_out {
-        refuse(shard, stream, Refused::Timeout, 408, NOT_IN_TIME, linger).await;
+        refuse(
+            (shard, source),
+            stream,
+            Refused::Timeout,
+            408,
+            NOT_IN_TIME,
+            linger,
+        )
+        .await;
     } else if let Some(error) = progress.refused.get() {
         let why = match error {
             HeadError::Tls => {
-                warn_of_tls_once(address);
+                warn_of_tls_once(source.address);
                 Refused::Tls
             }
             _ => Refused::Handshake,
         };
         refuse(
-            shard,
+            (shard, source),
             stream,
             why,
             error.status(),
@@ -350,6 +370,21 @@ fn count_body(shard: &Shard, progress: &Progress, answer: Answer) -> Answer {
 /// The largest body that is not counted.
 const UNCOUNTED_BYTES_MAX: usize = 16 * 1024;
 
+/// Counts and logs a connection that is refused before it has a protocol.
+fn note_refused(shard: &Shard, source: Source, cause: Refused, status: u16, detail: &str) {
+    shard.note_refused(&RefusedRequest {
+        source,
+        endpoint: ("", ""),
+        user: None,
+        status,
+        cause,
+        detail,
+    });
+}
+
+/// Why a connection of TLS ends.
+const NO_TLS_IN_TIME: &str = "TLS handshake not completed in time";
+
 /// The text of a 408.
 const NOT_IN_TIME: &str = "Request not received in time";
 
@@ -379,26 +414,30 @@ fn warn_of_proxy_once(address: IpAddr) {
 
 /// Refuses a request that hyper was not given, and closes the connection.
 async fn refuse(
-    shard: &Shard,
+    (shard, source): (&Shard, Source),
     stream: Stream,
     why: Refused,
     status: u16,
     text: &str,
     linger: Linger,
 ) {
-    shard.counters.refused[why.index()].add(1);
+    note_refused(shard, source, why, status, text);
     close(stream, &refuse_raw(status, text, SystemTime::now()), linger).await;
 }
 
 /// Answers 503 to a client beyond the file limit, whatever it has sent, and closes its connection. One that would have
 /// to complete a TLS handshake first is only closed. It uses the spare
 /// file of the listener, which the next client beyond the limit needs.
-pub async fn refuse_out_of_files(shard: &Shard, mut stream: Stream) {
-    shard.counters.refused[Refused::Connections.index()].add(1);
+pub async fn refuse_out_of_files(shard: &Shard, mut stream: Stream, address: IpAddr) {
+    let why = "The gateway has as many files open as it may (LimitNOFILE=); try again later";
+    let source = Source {
+        address,
+        is_forwarded: false,
+    };
+    note_refused(shard, source, Refused::Connections, 503, why);
     if stream.is_unsecured() {
         return;
     }
-    let why = "The gateway has as many files open as it may (LimitNOFILE=); try again later";
     let mut headers = HeaderMap::new();
     headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     let answer = refuse_raw_with(503, why, SystemTime::now(), &headers);

@@ -4,7 +4,7 @@
 //! credentials, the limits per user and per address. A dialect runs them and documents those that it omits.
 
 use std::net::IpAddr;
-use std::num::NonZeroU64;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use hyper::Request;
@@ -15,10 +15,10 @@ use super::claim::{Admission, Claimed, Route, UpgradeRefusal};
 use super::credentials::BEARER_PROTOCOL;
 use super::dialect::Dialect;
 use super::session::Authentication;
-use crate::http::{Answer, allow_page, is_allowed_page, preflight, refuse};
+use crate::http::{Answer, Source, allow_page, is_allowed_page, preflight, refuse};
 use crate::metrics::{Limited, Refused};
 use crate::process::{ConnectionSlot, NoRoom, Seat};
-use crate::shard::{Lease, Shard};
+use crate::shard::{Lease, RefusedRequest, Shard};
 use crate::ws::deflate::{Agreed, DeflateOptions, negotiate};
 use crate::ws::handshake::{Upgrade, offers_websocket};
 
@@ -37,9 +37,9 @@ pub(super) fn decide(
     dialects: &[Box<dyn Dialect>],
     shard: &Rc<Shard>,
     request: &Request<Incoming>,
-    address: IpAddr,
+    source: Source,
 ) -> Decision {
-    let mut decision = decide_for_any_page(dialects, shard, request, address);
+    let mut decision = decide_for_any_page(dialects, shard, request, source);
     if let Decision::Answer(answer) = &mut decision {
         let origins = &shard.config.http.cors_origins;
         allow_page(origins, request.headers(), answer.headers_mut());
@@ -51,13 +51,28 @@ fn decide_for_any_page(
     dialects: &[Box<dyn Dialect>],
     shard: &Rc<Shard>,
     request: &Request<Incoming>,
-    address: IpAddr,
+    source: Source,
 ) -> Decision {
     let config = &shard.config;
     let path = request.uri().path();
     let mut dialects = dialects.iter();
     let found = dialects.find_map(|dialect| Some((dialect, dialect.route(path)?)));
-    let not_found = |why: &str| Decision::Answer(Box::new(refuse(404, why, &[])));
+    let refused = |protocol: &'static str, refusal: UpgradeRefusal| {
+        shard.note_refused(&RefusedRequest {
+            source,
+            endpoint: (protocol, ""),
+            user: refusal.user.as_deref(),
+            status: refusal.answer.status().as_u16(),
+            cause: refusal.cause,
+            detail: &refusal.detail,
+        });
+        Decision::Answer(refusal.answer)
+    };
+    let not_found = |why: &str| {
+        let detail = "no endpoint of WebSocket connections at this path";
+        let answer = Box::new(refuse(404, why, &[]));
+        refused("", UpgradeRefusal::new(Refused::Request, answer, detail))
+    };
     let (dialect, exists) = match found {
         None => return Decision::Api,
         Some((_, Route::NoWebSocket(_))) if !offers_websocket(request.headers()) => {
@@ -74,13 +89,10 @@ fn decide_for_any_page(
     if !exists {
         return not_found("Not Found");
     }
-    match dialect.claim(shard, request, address) {
+    match dialect.claim(shard, request, source) {
         Ok(Claimed::Answer(answer)) => Decision::Answer(answer),
         Ok(claimed) => Decision::Claimed(claimed),
-        Err((why, answer)) => {
-            shard.counters.refused[why.index()].add(1);
-            Decision::Answer(answer)
-        }
+        Err(refusal) => refused(dialect.name(), refusal),
     }
 }
 
@@ -96,7 +108,8 @@ pub fn check_upgrade<'r>(
     let upgrade = Upgrade::check(request.method(), request.version(), request.headers()).map_err(
         |error| {
             let (status, why) = (error.status().as_u16(), error.to_string());
-            (Refused::Handshake, refuse(status, &why, error.headers()))
+            let answer = refuse(status, &why, error.headers());
+            UpgradeRefusal::new(Refused::Handshake, answer, why)
         },
     )?;
     check_page(shard, request, refuse)?;
@@ -116,7 +129,11 @@ pub fn check_page(
         true => Ok(()),
         false => {
             let why = "The page's origin is not in http.allowed_origins";
-            Err((Refused::Origin, refuse(403, why, &[])))
+            Err(UpgradeRefusal::new(
+                Refused::Origin,
+                refuse(403, why, &[]),
+                why,
+            ))
         }
     }
 }
@@ -144,7 +161,8 @@ pub fn lease_of(shard: &Shard, authentication: &Authentication) -> Option<Lease>
     let end_of = |identity| shard.authenticator.tokens.end_of(identity);
     authentication.identity().map(|identity| Lease {
         // A token that expired at 0 has expired at 1 just as well.
-        until: NonZeroU64::new(end_of(identity)).unwrap_or(NonZeroU64::MIN),
+        until: NonZeroU32::new(u32::try_from(end_of(identity)).unwrap_or(u32::MAX))
+            .unwrap_or(NonZeroU32::MIN),
         key: identity.key,
     })
 }
@@ -156,7 +174,8 @@ pub fn refusal(
     why: &str,
     headers: &[(HeaderName, &'static str)],
 ) -> UpgradeRefusal {
-    (counted, Box::new(refuse(status, why, headers)))
+    let answer = Box::new(refuse(status, why, headers));
+    UpgradeRefusal::new(counted, answer, why.to_owned())
 }
 
 /// Takes a connection slot of the process for a connection from `address`. Refused while the gateway drains.

@@ -1,8 +1,10 @@
 //! What a request that becomes a connection is claimed as.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::record::Record;
+use crate::auth::Identity;
 use crate::http::Answer;
 use crate::metrics::Refused;
 use crate::ws::deflate::Agreed;
@@ -29,8 +31,37 @@ pub struct StreamClaim {
     pub record: Record,
 }
 
-/// The response that refuses a request, and the counter's label.
-pub type UpgradeRefusal = (Refused, Box<Answer>);
+/// A refused request: the response, and what is counted and logged of it.
+#[derive(Debug)]
+pub struct UpgradeRefusal {
+    /// The counter's label.
+    pub cause: Refused,
+    /// The response.
+    pub answer: Box<Answer>,
+    /// Why, for the log; nothing of the request is in it.
+    pub detail: Cow<'static, str>,
+    /// The user, if that was verified.
+    pub user: Option<Box<str>>,
+}
+
+impl UpgradeRefusal {
+    /// A refusal without a user.
+    pub fn new(cause: Refused, answer: Box<Answer>, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            cause,
+            answer,
+            detail: detail.into(),
+            user: None,
+        }
+    }
+
+    /// The same, of a verified user.
+    #[must_use]
+    pub fn of(mut self, identity: Option<&Identity>) -> Self {
+        self.user = identity.map(|identity| identity.user.as_str().into());
+        self
+    }
+}
 
 /// The result of one step.
 pub type Admission<T> = Result<T, UpgradeRefusal>;

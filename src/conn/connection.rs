@@ -49,6 +49,9 @@ impl Connection {
         if let Some(lease) = record.lease.take() {
             shard.lease(peer, lease);
         }
+        if let Some(info) = record.info.take() {
+            shard.set_info(peer, info);
+        }
         records.put(peer.slot, record);
         Self {
             shard: shard.clone(),
@@ -85,7 +88,13 @@ impl Connection {
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<usize> {
         let mut buffer = ReadBuf::new(buffer);
         let outcome = ready!(Pin::new(&mut self.reader).poll_read(cx, &mut buffer));
-        Poll::Ready(outcome.map_or(0, |()| buffer.filled().len()))
+        Poll::Ready(match outcome {
+            Ok(()) => buffer.filled().len(),
+            Err(error) => {
+                self.shard.note_detail(self.peer, &error.kind().to_string());
+                0
+            }
+        })
     }
 
     /// Ready when the connection is over: its socket has failed, all is written and the peer has closed, or the
@@ -136,7 +145,7 @@ impl Connection {
         if self.phase == ConnectionPhase::Open {
             self.phase = ConnectionPhase::Shut;
             self.with_session(|session, shard, peer| session.end(shard, peer));
-            self.shard.counters.disconnects[why.counter()].add(1);
+            self.shard.note_end(self.peer, why);
         }
     }
 }

@@ -8,13 +8,14 @@ use hyper::Request;
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 use percent_encoding::{percent_decode, percent_decode_str};
 
-use super::session::Authentication;
-use crate::auth::{Identity, TokenError};
+use super::claim::{Admission, UpgradeRefusal};
+use super::session::{Authentication, Denied};
+use crate::auth::TokenError;
 use crate::config::Auth;
-use crate::http::{Answer, is_own_page, refuse, too_many_failures};
+use crate::http::{is_own_page, refuse, too_many_failures};
 use crate::metrics::Refused;
 use crate::process::block_of;
-use crate::shard::{Shard, log_refused_token};
+use crate::shard::Shard;
 
 /// The subprotocol that carries a token as the one named behind it, for browsers, which cannot set
 /// headers: `new WebSocket(url, ["bearer", token])`.
@@ -30,11 +31,11 @@ pub fn admit<B>(
     request: &Request<B>,
     address: IpAddr,
     is_required: bool,
-) -> Result<Authentication, (Refused, Box<Answer>)> {
+) -> Admission<Authentication> {
     let config = &shard.config;
     let without_token = || {
         if is_required {
-            Authentication::Refused
+            Authentication::Refused(Denied::NoToken)
         } else {
             Authentication::Anonymous
         }
@@ -46,41 +47,38 @@ pub fn admit<B>(
     if given.only_cookies && !is_own_page(&config.http.allowed_origins, request.headers()) {
         let why = "A token in a cookie is taken from pages of this host only, or of \
                    http.allowed_origins: the Origin header is another, or missing";
-        return Err((Refused::Origin, Box::new(refuse(403, why, &[]))));
+        let answer = Box::new(refuse(403, why, &[]));
+        return Err(UpgradeRefusal::new(Refused::Origin, answer, why));
     }
     let token = match given.token {
         Some(token) if token == "dev" && !is_required => return Ok(Authentication::Anonymous),
         Some(token) => token,
         None => {
-            log_refused_token(&shard.authenticator, TokenError::Several);
-            return Ok(Authentication::Refused);
+            return Ok(Authentication::Refused(Denied::Token(TokenError::Several)));
         }
     };
     let (failures, network) = (&shard.authenticator.failures, block_of(address));
     if let Some(wait) = failures.wait_for(network, Instant::now()) {
-        return Err((Refused::Failures, Box::new(too_many_failures(wait))));
+        let answer = Box::new(too_many_failures(wait));
+        let why = "too many wrong credentials from this address";
+        return Err(UpgradeRefusal::new(Refused::Failures, answer, why));
     }
-    let identity = verify(shard, &token);
-    if identity.is_none() {
-        failures.note(network, Instant::now());
+    shard.clock.refresh();
+    match shard
+        .authenticator
+        .verify(&token, shard.clock.wall_seconds())
+    {
+        Ok(identity) => Ok(Authentication::Known(Box::new(identity))),
+        Err(error) => {
+            failures.note(network, Instant::now());
+            Ok(Authentication::Refused(Denied::Token(error)))
+        }
     }
-    Ok(identity.map_or(Authentication::Refused, |identity| {
-        Authentication::Known(Box::new(identity))
-    }))
 }
 
 /// Whether a request has any token, valid or not.
 pub fn are_given<B>(auth: &Auth, request: &Request<B>) -> bool {
     RequestToken::find(auth, request).is_some()
-}
-
-fn verify(shard: &Shard, token: &str) -> Option<Identity> {
-    shard.clock.refresh();
-    let now = shard.clock.wall_seconds();
-    let verified = shard.authenticator.tokens.verify(token, now);
-    verified
-        .inspect_err(|reason| log_refused_token(&shard.authenticator, *reason))
-        .ok()
 }
 
 /// The token of a request. Empty tokens are ignored.

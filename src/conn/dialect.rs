@@ -1,7 +1,6 @@
 //! What a protocol implements: which paths are its own, and how requests to them become connections.
 
 use std::fmt::Debug;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use hyper::body::Incoming;
 
 use super::claim::{Admission, Claimed, Route};
 use crate::engine::FormatRegistry;
+use crate::http::Source;
 use crate::metrics::CounterRegistry;
 use crate::service::Endpoint;
 use crate::shard::Shard;
@@ -32,6 +32,9 @@ pub trait Dialect: Debug + Send + Sync {
         "{}"
     }
 
+    /// Its name in the log and in listings.
+    fn name(&self) -> &'static str;
+
     /// Decides about a request to a path whose route is [`Route::Connection`].
     ///
     /// # Errors
@@ -40,7 +43,7 @@ pub trait Dialect: Debug + Send + Sync {
         &self,
         shard: &Rc<Shard>,
         request: &Request<Incoming>,
-        address: IpAddr,
+        source: Source,
     ) -> Admission<Claimed>;
 }
 

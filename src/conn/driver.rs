@@ -298,7 +298,10 @@ impl WebSocketDriver {
 
     /// Processes bytes that were read. What cannot be processed now is kept.
     fn feed(&mut self, bytes: &mut [u8], inflater: &mut Inflater) {
+        let received = bytes.len();
         let (stop, unfinished) = self.decode(bytes, inflater);
+        let (shard, peer) = (&self.connection.shard, self.connection.peer);
+        shard.note_received(peer, received, unfinished);
         if let Some(left) = self.stop(stop) {
             self.kept = Some(Box::new(KeptInput {
                 message: left.message,
@@ -306,9 +309,6 @@ impl WebSocketDriver {
                 from: 0,
             }));
         }
-        self.connection
-            .shard
-            .note_received(self.connection.peer, unfinished);
     }
 
     /// Acts on why decoding stopped. Returns the input to keep, if any.
@@ -436,6 +436,8 @@ impl WebSocketDriver {
         if code == CloseCode::MESSAGE_TOO_BIG {
             self.connection.shard.counters.limited(Limited::MessageSize);
         }
+        let (shard, peer) = (&self.connection.shard, self.connection.peer);
+        shard.note_detail(peer, &error.to_string());
         Stop::End(Disconnect::Protocol(code.0))
     }
 
@@ -462,12 +464,12 @@ impl WebSocketDriver {
             let from = kept.from;
             self.decode(&mut kept.rest[from..], inflater)
         });
+        shard.note_received(self.connection.peer, 0, unfinished);
         if let Some(left) = self.stop(stop) {
             kept.message = left.message;
             kept.from = kept.rest.len() - left.bytes;
             self.kept = Some(kept);
         }
-        shard.note_received(self.connection.peer, unfinished);
     }
 
     /// Begins to close. No further input is decoded, so the decoder's buffers are freed.

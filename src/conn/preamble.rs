@@ -4,7 +4,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::Instant;
@@ -14,7 +13,7 @@ use tokio::time::timeout_at;
 
 use super::guarded::READ_BYTES;
 use crate::config::Server;
-use crate::http::{PROXY_BYTES_MAX, ProxyError, parse_proxy, speaks_proxy};
+use crate::http::{PROXY_BYTES_MAX, ProxyError, Source, parse_proxy, speaks_proxy};
 use crate::net::Stream;
 
 /// Why a connection ends before its first request.
@@ -27,23 +26,27 @@ pub(super) enum PreambleError {
     Closed,
 }
 
-/// Reads the PROXY header, if one is required from `address`, the socket's peer. Returns the client's address and the
+/// Reads the PROXY header, if one is required from `source`, the socket's peer. Returns where the client is and the
 /// bytes received after the header.
 pub(super) async fn read_proxy(
     server: &Server,
     stream: &mut Stream,
-    address: IpAddr,
+    source: Source,
     deadline: Instant,
-) -> Result<(IpAddr, Vec<u8>), PreambleError> {
+) -> Result<(Source, Vec<u8>), PreambleError> {
     let mut bytes = Vec::new();
-    if !speaks_proxy(server, address) {
-        return Ok((address, bytes));
+    if !speaks_proxy(server, source.address) {
+        return Ok((source, bytes));
     }
     loop {
         match parse_proxy(&bytes) {
             Ok(Some(header)) => {
                 bytes.drain(..header.bytes);
-                return Ok((header.source.unwrap_or(address), bytes));
+                let forwarded = header.source.map(|address| Source {
+                    address,
+                    is_forwarded: true,
+                });
+                return Ok((forwarded.unwrap_or(source), bytes));
             }
             Ok(None) => {}
             Err(error) => return Err(PreambleError::Refused(error)),

@@ -49,7 +49,8 @@ impl Quota {
     }
 
     /// The limit that this connection exceeds, if any.
-    pub(super) fn limit_reached(&self) -> Option<LimitReached> {
+    #[must_use]
+    pub fn limit_reached(&self) -> Option<LimitReached> {
         self.limit_reached
     }
 

@@ -1,10 +1,12 @@
 //! The protocol state of a connection, which its dialect creates: what its messages do, and how outcomes are written.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
-use crate::auth::Identity;
+use crate::auth::{Identity, TokenError};
 use crate::engine::Outcome;
 use crate::id::{PeerId, UserKey};
+use crate::metrics::Refused;
 use crate::process::{LimitReached, RateLimited};
 use crate::shard::{Disconnect, Shard};
 use crate::ws::Payload;
@@ -29,7 +31,67 @@ pub enum Authentication {
     /// The credentials are valid.
     Known(Box<Identity>),
     /// The credentials are not valid, or are required and missing.
-    Refused,
+    Refused(Denied),
+}
+
+/// Why credentials are refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Denied {
+    /// There are none, and some are required.
+    NoToken,
+    /// The token is refused.
+    Token(TokenError),
+}
+
+impl Denied {
+    /// What the client is told: not which check its token has failed.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::NoToken => "No token",
+            Self::Token(TokenError::Blocked) => "The user is blocked",
+            Self::Token(_) => "Invalid or expired token",
+        }
+    }
+
+    /// The same for the log, with the check.
+    #[must_use]
+    pub fn detail(self) -> Cow<'static, str> {
+        match self {
+            Self::NoToken => "no token".into(),
+            Self::Token(error) => error.to_string().into(),
+        }
+    }
+
+    /// The status of the response where the request is refused.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Token(TokenError::Blocked) => 403,
+            Self::NoToken | Self::Token(_) => 401,
+        }
+    }
+
+    /// As it is counted where the request is refused.
+    #[must_use]
+    pub fn refused(self) -> Refused {
+        match self {
+            Self::NoToken => Refused::NoToken,
+            Self::Token(error) => error.into(),
+        }
+    }
+
+    /// As it is counted where a connection is accepted and closed.
+    #[must_use]
+    pub fn disconnect(self) -> Disconnect {
+        match self {
+            Self::NoToken => Disconnect::NoToken,
+            Self::Token(TokenError::Expired) => Disconnect::ExpiredToken,
+            Self::Token(TokenError::Revoked) => Disconnect::Revoked,
+            Self::Token(TokenError::Blocked) => Disconnect::Blocked,
+            Self::Token(_) => Disconnect::InvalidToken,
+        }
+    }
 }
 
 impl Authentication {
@@ -45,7 +107,7 @@ impl Authentication {
     pub fn identity(&self) -> Option<&Identity> {
         match self {
             Self::Known(identity) => Some(identity),
-            Self::Anonymous | Self::Refused => None,
+            Self::Anonymous | Self::Refused(_) => None,
         }
     }
 }

@@ -24,7 +24,6 @@ pub use push::Push;
 pub use settings::{BridgeSettings, Duplicate};
 pub use user::user_of;
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -34,11 +33,15 @@ use hyper::body::Incoming;
 use crate::auth::ApiKeys;
 use crate::config::Config;
 use crate::conn::{Admission, Claimed, Dialect, Registry, Route};
+use crate::http::Source;
 use crate::metrics::CounterRegistry;
 use crate::process::Publishers;
 use crate::service::Endpoint;
 use crate::shard::{Disconnect, Shard};
 use logins::Logins;
+
+/// The name of the protocol in the log and in listings.
+const NAME: &str = "bridge";
 
 /// The bridge protocol: what all shards of the process share of it.
 #[derive(Debug)]
@@ -95,6 +98,10 @@ impl Bridge {
 }
 
 impl Dialect for Arc<Bridge> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn route(&self, path: &str) -> Option<Route> {
         let is_own = self.settings.enabled && path == &*self.settings.ws_path;
         is_own.then_some(Route::Connection)
@@ -112,9 +119,9 @@ impl Dialect for Arc<Bridge> {
         &self,
         shard: &Rc<Shard>,
         request: &Request<Incoming>,
-        address: IpAddr,
+        source: Source,
     ) -> Admission<Claimed> {
-        let claim = claim::claim(self, shard, request, address)?;
+        let claim = claim::claim(self, shard, request, source)?;
         Ok(Claimed::WebSocket(Box::new(claim)))
     }
 }

@@ -1,6 +1,5 @@
 //! `/debug/echo`: every message is sent back unchanged. For tests and measurements.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use hyper::Request;
@@ -12,10 +11,10 @@ use crate::conn::{
     agree, check_upgrade, take_slot,
 };
 use crate::engine::{Format, Outcome, Publication};
-use crate::http::refuse;
+use crate::http::{Source, refuse};
 use crate::id::{FormatId, Gather, PeerId, Priority, UserKey};
 use crate::service::Endpoint;
-use crate::shard::Shard;
+use crate::shard::{ConnectionInfo, Shard};
 use crate::ws::Payload;
 
 /// The echo protocol.
@@ -38,6 +37,10 @@ impl Echo {
 }
 
 impl Dialect for Echo {
+    fn name(&self) -> &'static str {
+        "echo"
+    }
+
     fn route(&self, path: &str) -> Option<Route> {
         (path == "/debug/echo").then_some(match self.settings.echo {
             true => Route::Connection,
@@ -60,12 +63,12 @@ impl Dialect for Echo {
         &self,
         shard: &Rc<Shard>,
         request: &Request<Incoming>,
-        address: IpAddr,
+        source: Source,
     ) -> Admission<Claimed> {
         let upgrade = check_upgrade(shard, request, |status, why, headers| {
             Box::new(refuse(status, why, headers))
         })?;
-        let slot = take_slot(shard, address)?;
+        let slot = take_slot(shard, source.address)?;
         let (head, agreed) = agree(shard, &upgrade, true);
         Ok(Claimed::WebSocket(Box::new(WebSocketClaim {
             head,
@@ -76,6 +79,7 @@ impl Dialect for Echo {
                 user: UserKey::NONE,
                 session: Box::new(EchoSession),
                 slot,
+                info: Some(ConnectionInfo::new(source, &("echo", ""), None)),
                 lease: None,
                 quota: Quota::default(),
             },

@@ -19,7 +19,6 @@ pub use frame::{Greeting, TopicStart, Writer};
 pub use parameters::{BadParameter, Encoding, Parameters};
 pub use refusal::Refusal;
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use hyper::Request;
@@ -27,9 +26,13 @@ use hyper::body::Incoming;
 
 use crate::config::{Config, Mode};
 use crate::conn::{Admission, Claimed, Dialect, Registry, Route};
+use crate::http::Source;
 use crate::service::Endpoint;
 use crate::shard::Shard;
 use route::{EventsRoute, route};
+
+/// The name of the protocol in the log and in listings.
+const NAME: &str = "events";
 
 /// The events protocol.
 #[derive(Debug)]
@@ -51,6 +54,10 @@ impl Events {
 }
 
 impl Dialect for Events {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn route(&self, path: &str) -> Option<Route> {
         let exists = match route(path) {
             EventsRoute::Other => return None,
@@ -94,9 +101,9 @@ impl Dialect for Events {
         &self,
         shard: &Rc<Shard>,
         request: &Request<Incoming>,
-        address: IpAddr,
+        source: Source,
     ) -> Admission<Claimed> {
-        let claim = claim::claim(&self.formats, shard, request, address)?;
+        let claim = claim::claim(&self.formats, shard, request, source)?;
         Ok(Claimed::WebSocket(Box::new(claim)))
     }
 }

@@ -7,7 +7,6 @@ mod settings;
 
 pub use settings::SseSettings;
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,11 +15,14 @@ use hyper::{Method, Request};
 
 use crate::config::Config;
 use crate::conn::{Admission, Claimed, Dialect, Registry, Route};
-use crate::http::event_stream_headers;
+use crate::http::{Source, event_stream_headers};
 use crate::id::FormatId;
 use crate::service::Endpoint;
 use crate::shard::Shard;
 use crate::sse::CursorKey;
+
+/// The name of the protocol in the log and in listings.
+const NAME: &str = "sse";
 
 /// The SSE protocol.
 #[derive(Debug)]
@@ -52,6 +54,10 @@ impl Sse {
 }
 
 impl Dialect for Arc<Sse> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn route(&self, path: &str) -> Option<Route> {
         (path == "/api/v1/sse").then_some(match self.settings.enabled {
             true => Route::Connection,
@@ -74,9 +80,9 @@ impl Dialect for Arc<Sse> {
         &self,
         shard: &Rc<Shard>,
         request: &Request<Incoming>,
-        address: IpAddr,
+        source: Source,
     ) -> Admission<Claimed> {
-        let claim = claim::claim(self, shard, request, address)?;
+        let claim = claim::claim(self, shard, request, source)?;
         Ok(match request.method() == Method::HEAD {
             true => Claimed::Answer(Box::new(event_stream_headers())),
             false => Claimed::Stream(Box::new(claim)),

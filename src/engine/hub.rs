@@ -107,7 +107,12 @@ struct Topic {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Incident {
     /// The peer is a slow consumer, and its topic's policy is to disconnect.
-    Slow(PeerId),
+    Slow {
+        /// Which one.
+        peer: PeerId,
+        /// Bytes that its client has not been sent.
+        unsent_bytes: u64,
+    },
     /// The peer's socket is closed.
     Gone(PeerId),
     /// The peer missed messages, and the report can be written now.
@@ -835,6 +840,27 @@ impl Hub {
         peer.is_none_or(|peer| {
             !peer.blocked && !peer.has_private() && peer.first_pending().is_none()
         })
+    }
+
+    /// Bytes that a peer has not been written: of its topics, and its own.
+    ///
+    /// Cost: a look at each membership.
+    #[must_use]
+    pub fn unsent(&self, peer: PeerId) -> u64 {
+        match self.is_present(peer) {
+            true => self.unsent_of(peer.slot),
+            false => 0,
+        }
+    }
+
+    pub(super) fn unsent_of(&self, slot: Slot) -> u64 {
+        let peer = &self.peers[slot.index()];
+        let of_topics = peer.subs.iter().map(|sub| {
+            let stream = &self.streams[sub.stream.index()];
+            stream.log.head() - stream.members[sub.member as usize].cursor
+        });
+        let own = peer.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
+        of_topics.sum::<u64>() + (own + peer.carry.len()) as u64
     }
 
     /// Takes the incidents since the last call.

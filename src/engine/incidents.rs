@@ -74,8 +74,8 @@ impl<L: Lanes> Turn<'_, L> {
             }
             for incident in incidents {
                 match incident {
-                    Incident::Slow(peer) => {
-                        self.tell(Asker::Peer(peer), Outcome::Slow);
+                    Incident::Slow { peer, unsent_bytes } => {
+                        self.tell(Asker::Peer(peer), Outcome::Slow { unsent_bytes });
                     }
                     Incident::Gone(peer) => self.tell(Asker::Peer(peer), Outcome::Gone),
                     Incident::Gap { peer, topic, lost } => self.tell_lost(peer, topic, lost),

@@ -54,7 +54,10 @@ pub enum Outcome {
     /// ([`Engine::send_reformatted`](super::Engine::send_reformatted)).
     Reformatted(FormatId),
     /// The peer is to be disconnected as a slow consumer.
-    Slow,
+    Slow {
+        /// Bytes that its client has not been sent.
+        unsent_bytes: u64,
+    },
     /// The peer's socket is closed.
     Gone,
 }

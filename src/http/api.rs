@@ -1,7 +1,6 @@
 //! The handler of requests that are answered rather than claimed as connections.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -13,12 +12,8 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
-use super::Answer;
+use super::{Answer, Source};
 use crate::collections::HashMap;
-
-/// The client's address, as an extension of the request: that given by trusted proxies, else the socket's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ClientAddress(pub IpAddr);
 
 /// The handler of the POST requests of one path, which bypasses the router: at tens of thousands of publications per
 /// second the router's layers cost as much as publishing.
@@ -53,9 +48,9 @@ impl Api {
         }
     }
 
-    /// Answers one request from `address`.
-    pub async fn answer(self, mut request: Request<Incoming>, address: IpAddr) -> Answer {
-        request.extensions_mut().insert(ClientAddress(address));
+    /// Answers one request. Handlers find its `source` among its extensions.
+    pub async fn answer(self, mut request: Request<Incoming>, source: Source) -> Answer {
+        request.extensions_mut().insert(source);
         let request = request.map(Body::new);
         if request.method() == Method::POST
             && let Some(shortcut) = self.shortcuts.get(request.uri().path())

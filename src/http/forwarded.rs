@@ -9,6 +9,15 @@ use ipnet::IpNet;
 
 use crate::config::{ForwardedHeader, Server};
 
+/// Where a client connects from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Source {
+    /// Its address.
+    pub address: IpAddr,
+    /// A trusted proxy has told the address (`server.forwarded_from`, `server.proxy_protocol_from`).
+    pub is_forwarded: bool,
+}
+
 /// The address of the client that a request from `peer` comes from.
 ///
 /// Each proxy adds the address that it was talked to from at the end, so the list is read from there: trusted proxies
@@ -17,11 +26,15 @@ use crate::config::{ForwardedHeader, Server};
 ///
 /// Cost: one comparison if no proxy is trusted, otherwise linear in the header.
 #[must_use]
-pub fn client_of(server: &Server, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+pub fn client_of(server: &Server, peer: Source, headers: &HeaderMap) -> Source {
     let trusted = |address: IpAddr| is_in(&server.forwarded_from, address);
-    let mut client = peer.to_canonical();
+    let proxy = Source {
+        address: peer.address.to_canonical(),
+        ..peer
+    };
+    let mut client = proxy.address;
     if server.forwarded_from.is_empty() || !trusted(client) {
-        return client;
+        return proxy;
     }
     let (name, read): (_, fn(&str) -> Option<IpAddr>) = match server.forwarded_header {
         ForwardedHeader::XForwardedFor => (X_FORWARDED_FOR, node),
@@ -38,7 +51,10 @@ pub fn client_of(server: &Server, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
             break;
         }
     }
-    client
+    Source {
+        address: client,
+        is_forwarded: peer.is_forwarded || client != proxy.address,
+    }
 }
 
 /// Whether a request has forwarding headers although no proxy is trusted: all clients behind that proxy then count as
@@ -105,8 +121,15 @@ mod tests {
         for (name, value) in lines {
             headers.append(*name, value.parse().unwrap());
         }
-        let client = client_of(&config.server, peer.parse().unwrap(), &headers);
-        assert_eq!(client, expected.parse::<IpAddr>().unwrap(), "{lines:?}");
+        let peer = Source {
+            address: peer.parse().unwrap(),
+            is_forwarded: false,
+        };
+        let client = client_of(&config.server, peer, &headers);
+        let expected: IpAddr = expected.parse().unwrap();
+        assert_eq!(client.address, expected, "{lines:?}");
+        let proxy = peer.address.to_canonical();
+        assert_eq!(client.is_forwarded, expected != proxy, "{lines:?}");
     }
 
     #[track_caller]

@@ -73,8 +73,26 @@ reasons! {
         Origin = "origin",
         /// Too many credentials from its address were wrong.
         Failures = "failures",
-        /// Its credential does not make it the user it says it is.
+        /// Its credential does not allow what it asks for.
         Credentials = "credentials",
+        /// It has no credential, and needs one.
+        NoToken = "no_token",
+        /// Its token has expired.
+        ExpiredToken = "expired_token",
+        /// Its token has been revoked.
+        RevokedToken = "revoked_token",
+        /// Its token is not valid for another reason.
+        InvalidToken = "invalid_token",
+        /// Its API key is not known.
+        ApiKey = "api_key",
+        /// Its user is blocked.
+        Blocked = "blocked",
+        /// Its user has as many connections as it may.
+        PerUser = "per_user",
+        /// What it asks for does not exist or is malformed.
+        Request = "request",
+        /// It came too soon after others.
+        Rate = "rate",
         /// It began with TLS, on a port that speaks plain HTTP.
         Tls = "tls",
         /// It began with plain HTTP, on a port that speaks TLS.

@@ -228,7 +228,7 @@ mod tests {
         let series = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
         let (shards, registry) = shards();
         let text = render_prometheus(&shards, &registry, &["closed"; 12], 0.0);
-        assert!(series(&text) < 100);
+        assert!(series(&text) < 120);
     }
 
     #[test]

@@ -53,11 +53,13 @@ impl Address {
 }
 
 /// The limit that refuses a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum LimitReached {
     /// The limit per address, which is this many.
+    #[error("the address has {0} connections: events.max_connections_per_ip")]
     Ip(usize),
     /// The limit per user, which is this many.
+    #[error("the user has {0} connections: events.max_connections_per_user")]
     User(usize),
 }
 

@@ -45,8 +45,8 @@ pub(super) async fn run(
                 }
                 // Queued clients are refused one after the other, using the spare file.
                 if is_out_of_files(&error) && spare.give_up() {
-                    if let Ok((stream, _)) = listener.accept().await {
-                        conn::refuse_out_of_files(&shard, stream).await;
+                    if let Ok((stream, address)) = listener.accept().await {
+                        conn::refuse_out_of_files(&shard, stream, address.ip()).await;
                     }
                 } else {
                     sleep(BACKOFF).await;

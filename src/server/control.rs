@@ -9,8 +9,9 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::auth::{Authenticator, Refusals};
+use crate::auth::Authenticator;
 use crate::net::TlsServer;
+use crate::process::Process;
 
 /// How often files are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -48,6 +49,7 @@ impl Control {
     /// The thread cannot be created.
     pub(super) fn start(
         authenticator: Arc<Authenticator>,
+        process: Arc<Process>,
         tls: Option<Arc<TlsServer>>,
     ) -> io::Result<Self> {
         let (orders, receiver) = mpsc::channel();
@@ -83,7 +85,8 @@ impl Control {
                         }
                     }
                     authenticator.failures.tidy(Instant::now());
-                    log_left_out(&authenticator.refusals);
+                    authenticator.revocations.tidy(unix_seconds());
+                    process.ends.log_left_out();
                 }
             })?;
         Ok(Self {
@@ -108,11 +111,9 @@ impl Drop for Control {
     }
 }
 
-/// Logs how many refused tokens had no log line of their own.
-fn log_left_out(refusals: &Refusals) {
-    for (reason, left_out) in refusals.take_unlogged(Instant::now()) {
-        tracing::info!(%reason, left_out, "more tokens were refused");
-    }
+fn unix_seconds() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
 }
 
 /// Files that are read again, and the error at the last time.

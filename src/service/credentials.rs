@@ -9,9 +9,13 @@ use axum::http::header::AUTHORIZATION;
 use super::State;
 use crate::auth::{ApiKeys, Identity, Permissions};
 use crate::config::Config;
-use crate::http::{Rejection, refuse, too_many_failures};
+use crate::http::{Answer, Rejection, Source, refuse, too_many_failures};
+use crate::metrics::Refused;
 use crate::process::{Publisher, block_of};
-use crate::shard::log_refused_token;
+use crate::shard::RefusedRequest;
+
+/// The protocol and the endpoint of refused requests, as they are logged.
+const API: (&str, &str) = ("api", "");
 
 /// An authenticated service.
 pub(crate) struct Service {
@@ -44,11 +48,11 @@ impl State {
     pub(crate) fn check_service(
         &self,
         headers: &HeaderMap,
-        address: IpAddr,
+        source: Source,
     ) -> Result<Service, Rejection> {
         match self.config.clients.auth_required {
-            true => self.check_credential(headers, address, None, true),
-            false => Ok(self.without_credential(address)),
+            true => self.check_credential(headers, source, None, true),
+            false => Ok(self.without_credential(source.address)),
         }
     }
 
@@ -62,19 +66,33 @@ impl State {
     pub(crate) fn check_credential(
         &self,
         headers: &HeaderMap,
-        address: IpAddr,
+        source: Source,
         own: Option<&ApiKeys>,
         any_service: bool,
     ) -> Result<Service, Rejection> {
+        let refused = |cause: Refused, detail: &str, user: Option<&str>, answer: Answer| {
+            let request = RefusedRequest {
+                source,
+                endpoint: API,
+                user,
+                status: answer.status().as_u16(),
+                cause,
+                detail,
+            };
+            self.shard.note_refused(&request);
+            Rejection::from(answer)
+        };
         let unauthenticated = || refuse(401, "Not authenticated", &[]);
         let publishers = &self.process.publishers;
         let (key, bearer) = given(headers);
         if key.or(bearer).is_none() {
-            return Err(unauthenticated().into());
+            let why = "no API key and no token";
+            return Err(refused(Refused::NoToken, why, None, unauthenticated()));
         }
-        let (failures, network) = (&self.authenticator.failures, block_of(address));
+        let (failures, network) = (&self.authenticator.failures, block_of(source.address));
         if let Some(wait) = failures.wait_for(network, Instant::now()) {
-            return Err(too_many_failures(wait).into());
+            let answer = too_many_failures(wait);
+            return Err(refused(Refused::Failures, "", None, answer));
         }
         let any = any_service.then_some(&self.authenticator.api_keys);
         let is_known = |key: &&str| own.into_iter().chain(any).any(|keys| keys.check(key));
@@ -84,19 +102,28 @@ impl State {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
-        let verified = bearer.filter(|_| any_service).map(|token| {
-            let verified = self.authenticator.tokens.verify(token, now);
-            verified.inspect_err(|reason| log_refused_token(&self.authenticator, *reason))
-        });
-        match verified.and_then(Result::ok) {
-            Some(identity) if identity.is_service() => Ok(Service {
+        let verified = bearer
+            .filter(|_| any_service)
+            .map(|token| self.authenticator.verify(token, now));
+        match verified {
+            Some(Ok(identity)) if identity.is_service() => Ok(Service {
                 publisher: publishers.user(&identity.user),
                 identity: Some(identity),
             }),
-            Some(_) => Err(refuse(403, "The token's role is not `service`", &[]).into()),
+            Some(Ok(identity)) => {
+                let why = "The token's role is not `service`";
+                let (user, answer) = (Some(identity.user.as_str()), refuse(403, why, &[]));
+                Err(refused(Refused::Credentials, why, user, answer))
+            }
+            Some(Err(error)) => {
+                failures.note(network, Instant::now());
+                let why = error.to_string();
+                Err(refused(error.into(), &why, None, unauthenticated()))
+            }
             None => {
                 failures.note(network, Instant::now());
-                Err(unauthenticated().into())
+                let why = "the API key is none of the configured ones";
+                Err(refused(Refused::ApiKey, why, None, unauthenticated()))
             }
         }
     }

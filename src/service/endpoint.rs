@@ -67,7 +67,11 @@ impl Endpoint {
 
     /// The handler that bypasses the router, if there is one.
     pub(crate) fn shortcut(&self, state: &Arc<State>) -> Option<(Box<str>, Shortcut)> {
-        let shortcut = self.shortcut.as_ref()?;
+        // The path of one with parameters is the router's to match.
+        let shortcut = self
+            .shortcut
+            .as_ref()
+            .filter(|_| !self.path.contains('{'))?;
         Some((self.path.as_str().into(), shortcut(state.clone())))
     }
 

@@ -1,7 +1,6 @@
 //! Publishing over HTTP: validation, permission, waiting for room and for the result, and request bodies.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -14,7 +13,7 @@ use super::State;
 use super::credentials::Service;
 use crate::collections::{SEGMENT_BYTES, Segments};
 use crate::engine::{Outcome, Post, PublicationKind, PublishResult, Stored};
-use crate::http::{ClientAddress, Rejection, refuse, too_many, too_many_buffered};
+use crate::http::{Rejection, Source, refuse, too_many, too_many_buffered};
 use crate::id::{Form, UserKey};
 use crate::metrics::Limited;
 use crate::process::{Publisher, Reservation};
@@ -268,15 +267,14 @@ pub(crate) async fn receipt(counted: CountedPublish) -> Result<Stored, Failed> {
 /// # Errors
 /// The response that refuses the request.
 pub(crate) async fn open(state: &State, request: Request) -> Result<(Service, Bytes), Rejection> {
-    let service = state.check_service(request.headers(), address_of(&request))?;
+    let service = state.check_service(request.headers(), source_of(&request))?;
     Ok((service, body_of(state, request).await?))
 }
 
-/// The client's address.
-pub(crate) fn address_of(request: &Request) -> IpAddr {
-    let address = request.extensions().get::<ClientAddress>();
-    let ClientAddress(address) = *address.expect("every request has one");
-    address
+/// Where the client connects from.
+pub(crate) fn source_of(request: &Request) -> Source {
+    let source = request.extensions().get::<Source>();
+    *source.expect("every request has one")
 }
 
 /// The text of a body.

@@ -2,35 +2,11 @@
 
 use tokio::sync::oneshot;
 
-use super::{Note, Shard};
+use super::{ConnectionInfo, Note, Shard};
 use crate::engine::{Post, PublishResult};
 use crate::id::{PeerId, ShardId};
 use crate::json::put_string;
 use crate::timestamp::timestamp_of;
-
-/// What is known of a connection, for listings.
-#[derive(Debug)]
-pub struct ConnectionInfo {
-    /// The client id of its URL, if it gave one.
-    pub client_id: Option<Box<str>>,
-    /// `demo`, `dev` or `prod`.
-    pub endpoint: &'static str,
-    /// Its user, if it is authenticated.
-    pub user: Option<Box<ConnectionUser>>,
-    /// When it was opened, in milliseconds since the epoch.
-    pub connected_ms: u64,
-}
-
-/// The user of a connection.
-#[derive(Debug)]
-pub struct ConnectionUser {
-    /// Its id.
-    pub id: Box<str>,
-    /// Its display name.
-    pub name: Box<str>,
-    /// Its role, if it has one.
-    pub role: Option<Box<str>>,
-}
 
 /// A page of a shard's connections.
 #[derive(Debug, Default)]
@@ -64,13 +40,6 @@ const PAGE_STEPS: usize = 4096;
 const ITEM_STEPS: usize = 16;
 
 impl Shard {
-    /// Adds a connection to the listings.
-    pub fn set_info(&self, peer: PeerId, about: ConnectionInfo) {
-        if let Some(link) = self.core.borrow_mut().links.get_mut(peer) {
-            link.info = Some(Box::new(about));
-        }
-    }
-
     /// The client id of a connection that gave none: unique for the life of the process.
     #[must_use]
     pub fn session_id(&self, endpoint: &str, peer: PeerId) -> String {
@@ -80,7 +49,7 @@ impl Shard {
     fn client_id(&self, about: &ConnectionInfo, peer: PeerId) -> String {
         match &about.client_id {
             Some(client_id) => client_id.to_string(),
-            None => self.session_id(about.endpoint, peer),
+            None => self.session_id(about.endpoint.1, peer),
         }
     }
 
@@ -139,7 +108,9 @@ impl Shard {
                 break;
             }
             steps += 1;
-            let Some(about) = &link.info else { continue };
+            let Some(about) = link.info.as_deref().filter(|it| it.is_listed) else {
+                continue;
+            };
             listing.total += 1;
             listing.authenticated += usize::from(about.user.is_some());
             if listing.listed == limit || !hub.is_present(link.peer) {
@@ -173,7 +144,7 @@ impl Shard {
                 out.extend_from_slice(&timestamp_of(ms));
                 out.push(b'"');
             }
-            let endpoint = about.endpoint;
+            let endpoint = about.endpoint.1;
             out.extend_from_slice(
                 format!(r#","metadata":{{"endpoint":"{endpoint}"}},"subscriptions":["#).as_bytes(),
             );
@@ -204,7 +175,9 @@ impl Shard {
                 break;
             }
             steps += 1;
-            let Some(about) = &link.info else { continue };
+            let Some(about) = link.info.as_deref().filter(|it| it.is_listed) else {
+                continue;
+            };
             if !hub.is_present(link.peer) {
                 continue;
             }

@@ -14,8 +14,12 @@ reasons! {
         Protocol(u16) = "protocol",
         /// The peer sent a kind of message that its endpoint does not accept.
         Unsupported = "unsupported",
-        /// The credentials are missing or not valid.
-        Unauthenticated = "unauthenticated",
+        /// There is no token, and one is required.
+        NoToken = "no_token",
+        /// The token had expired before the connection began.
+        ExpiredToken = "expired_token",
+        /// The token is not valid for another reason.
+        InvalidToken = "invalid_token",
         /// The peer reads its subscriptions too slowly.
         Slow = "slow",
         /// The peer did not answer a ping.
@@ -34,6 +38,12 @@ reasons! {
         ConnectionLimit = "connection_limit",
         /// The peer's token has expired, or the key that signed it has been removed.
         Expired = "expired",
+        /// The peer's token has been revoked.
+        Revoked = "revoked",
+        /// A service has blocked the peer's user.
+        Blocked = "blocked",
+        /// A service has asked for it, with this close code.
+        Ordered(u16) = "ordered",
         /// The peer exceeded `events.max_rate_excess`.
         RateExceeded = "rate_exceeded",
         /// A cause of its protocol, whose label takes the place of this one.
@@ -79,6 +89,21 @@ impl Disconnect {
         }
     }
 
+    /// Its label, as in `/metrics`.
+    #[must_use]
+    pub fn label(self, registry: &CounterRegistry) -> &'static str {
+        match self {
+            Self::Own(cause) => registry.ends()[usize::from(cause.0)].label,
+            other => Self::LABELS[other.index()],
+        }
+    }
+
+    /// Whether the client ended the connection, or its network did.
+    #[must_use]
+    pub fn is_by_client(self) -> bool {
+        matches!(self, Self::Closed(_) | Self::Gone)
+    }
+
     /// The close code and reason to send (RFC 6455 7.4); `None` if the peer
     /// cannot be told. Causes of protocols are in `registry`.
     #[must_use]
@@ -92,9 +117,14 @@ impl Disconnect {
             Self::Protocol(1009) => (1009, "Message too large"),
             Self::Protocol(code) => (code, "Protocol error"),
             Self::Unsupported => (1003, "Unsupported message type"),
-            Self::Unauthenticated => (1008, "Authentication failed"),
+            Self::NoToken | Self::ExpiredToken | Self::InvalidToken => {
+                (1008, "Authentication failed")
+            }
             // Private use (RFC 6455 7.4.2): come back with a new token.
             Self::Expired => (4002, "Token expired"),
+            Self::Blocked => (1008, "Blocked"),
+            Self::Revoked => (4002, "Token revoked"),
+            Self::Ordered(code) => (code, "Closed by the application"),
             Self::Slow => (1013, "Slow consumer"),
             Self::Unfinished => (1008, "Message not finished in time"),
             Self::ControlFlood => (1008, "Too many control frames"),

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
 use super::Disconnect;
-use super::{ConnectionPage, Core, Shard, SubscriptionPage};
+use super::{CloseOrder, ConnectionPage, Core, FoundPage, Shard, SubscriptionPage, Wanted};
 use crate::bus::{Asked, Port, Requests};
 use crate::engine::hub::Hub;
 use crate::engine::{Place, Taken, Turn, home_of};
@@ -44,6 +44,26 @@ pub enum Note {
         limit: usize,
         /// Where the page goes.
         reply: oneshot::Sender<ConnectionPage>,
+    },
+    /// List the connections that are wanted.
+    Find {
+        /// Which ones.
+        wanted: Wanted,
+        /// The slot where the page begins.
+        from: usize,
+        /// How many to list; further ones are only counted.
+        limit: usize,
+        /// Where the page goes.
+        reply: oneshot::Sender<FoundPage>,
+    },
+    /// Close the connections that are wanted.
+    Close {
+        /// Which ones.
+        wanted: Wanted,
+        /// How.
+        order: CloseOrder,
+        /// Where their number goes.
+        reply: oneshot::Sender<usize>,
     },
     /// List the subscriptions of the shard's connections.
     Subscriptions {
@@ -244,6 +264,21 @@ impl Shard {
             } => self.begin_probe(peer, asker, refusal),
             Note::Connections { from, limit, reply } => {
                 let _ = reply.send(self.list_connections(from, limit));
+            }
+            Note::Find {
+                wanted,
+                from,
+                limit,
+                reply,
+            } => {
+                let _ = reply.send(self.find(&wanted, from, limit));
+            }
+            Note::Close {
+                wanted,
+                order,
+                reply,
+            } => {
+                let _ = reply.send(self.close_all(&wanted, &order));
             }
             Note::Subscriptions { from, reply } => {
                 let _ = reply.send(self.list_subscriptions(from));

@@ -49,7 +49,9 @@ impl Shard {
         loop {
             match self.engine(|engine| engine.next_outcome())? {
                 (Asker::Task(ticket), outcome) => self.take_answer(ticket, outcome),
-                (Asker::Peer(peer), Outcome::Slow) => self.disconnect(peer, Disconnect::Slow),
+                (Asker::Peer(peer), Outcome::Slow { unsent_bytes }) => {
+                    self.disconnect_slow(peer, unsent_bytes);
+                }
                 (Asker::Peer(peer), Outcome::Gone) => self.disconnect(peer, Disconnect::Gone),
                 (Asker::Peer(peer), outcome) => return Some((peer, outcome)),
             }
@@ -61,7 +63,7 @@ impl Shard {
     pub fn next_outcome_for(&self, peer: PeerId) -> Option<Outcome> {
         loop {
             match self.engine(|engine| engine.next_outcome_for(peer))? {
-                Outcome::Slow => self.disconnect(peer, Disconnect::Slow),
+                Outcome::Slow { unsent_bytes } => self.disconnect_slow(peer, unsent_bytes),
                 Outcome::Gone => self.disconnect(peer, Disconnect::Gone),
                 outcome => return Some(outcome),
             }

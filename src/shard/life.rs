@@ -27,7 +27,8 @@ impl Shard {
         let now = self.clock.now_ms();
         let wall = self.clock.wall_seconds();
         let keys = self.authenticator.tokens.keys.serials();
-        let holds = |lease: Lease| wall < lease.until.get() && keys.contains(&Some(lease.key));
+        let holds =
+            |lease: Lease| wall < u64::from(lease.until.get()) && keys.contains(&Some(lease.key));
         let mut to_ping: Vec<PeerId> = Vec::new();
         let mut to_disconnect: Vec<(PeerId, Disconnect)> = Vec::new();
         let mut to_heartbeat: Vec<PeerId> = Vec::new();
@@ -60,7 +61,7 @@ impl Shard {
                 .is_some_and(|since| passed(since.ms(), deadlines.unfinished_after_ms))
             {
                 to_disconnect.push((link.peer, Disconnect::Unfinished));
-            } else if life.paused {
+            } else if link.is_paused {
                 // It is not read from, so its silence means nothing.
             } else if let Some(pinged) = life.pinged {
                 if passed(pinged.ms(), deadlines.silent_after_ms) {
@@ -71,6 +72,7 @@ impl Shard {
                 to_ping.push(link.peer);
             }
         }
+        to_disconnect.extend(self.revoked(&core));
         drop(core);
         for peer in to_heartbeat {
             self.send_raw(peer, Priority::Background, HEARTBEAT);

@@ -1,10 +1,10 @@
 //! The sockets of a shard by slot, with their timestamps: the flush writes to them, the ticker checks them.
 
 use std::io::{self, IoSlice};
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::task::{Context, Poll, Waker};
 
-use super::directory::ConnectionInfo;
+use super::ends::ConnectionInfo;
 use crate::auth::KeySerial;
 
 use super::Disconnect;
@@ -20,14 +20,24 @@ pub(super) struct Link {
     pub(super) transport: Transport,
     writer: Writer,
     /// The upgrade response, while it is held back. Nothing is written before it.
-    pub(super) head: Option<Box<[u8]>>,
+    #[expect(
+        clippy::box_collection,
+        reason = "most have none: a pointer less in each"
+    )]
+    pub(super) head: Option<Box<Vec<u8>>>,
+    /// The peer is not read from: its outbox is full, or there is no room for its publications.
+    pub(super) is_paused: bool,
     /// Wakes the connection's task.
     waker: Option<Waker>,
     /// Why the connection has to end, until its task takes it.
     pub(super) disconnect: Option<Disconnect>,
     pub(super) life: Life,
-    /// For listings; `None` if the connection is not listed.
+    /// What operators are told; `None` until the connection begins.
     pub(super) info: Option<Box<ConnectionInfo>>,
+    /// Bytes received.
+    pub(super) received: u64,
+    /// Bytes sent.
+    pub(super) sent: u64,
 }
 
 /// The protocol on the socket.
@@ -54,8 +64,6 @@ pub(super) struct Life {
     pub(super) pinged: Option<Since>,
     /// When the incomplete message began.
     pub(super) unfinished: Option<Since>,
-    /// The peer is not read from: its outbox is full, or there is no room for its publications.
-    pub(super) paused: bool,
     /// When the close frame was queued.
     pub(super) closing: Option<Since>,
     /// When its token expires, if it has one.
@@ -79,8 +87,8 @@ impl Since {
 /// How long a connection's token is valid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lease {
-    /// When the token expires, in seconds since the Unix epoch.
-    pub until: NonZeroU64,
+    /// When the token expires, in seconds since the Unix epoch; those of the year 2106 and later are the last one.
+    pub until: NonZeroU32,
     /// The key that signed it: the token is invalid once this key is removed.
     pub key: KeySerial,
 }
@@ -138,10 +146,13 @@ impl Links {
             transport,
             writer,
             head: None,
+            is_paused: false,
             waker: None,
             disconnect: None,
             life,
             info: None,
+            received: 0,
+            sent: 0,
         }));
     }
 
@@ -242,8 +253,8 @@ impl Sink for Links {
     fn write(&mut self, slot: Slot, bytes: &[IoSlice<'_>]) -> Written {
         let Some(link) = self
             .links
-            .get(slot.index())
-            .and_then(|link| link.as_deref())
+            .get_mut(slot.index())
+            .and_then(|link| link.as_deref_mut())
         else {
             return Written::Gone;
         };
@@ -252,6 +263,7 @@ impl Sink for Links {
             return Written::Gone;
         };
         self.bytes_out += accepted.bytes as u64;
+        link.sent += accepted.bytes as u64;
         // The connection's task waits for the socket to become writable or, when closing, for the last bytes to be
         // written.
         if accepted.is_full {
@@ -275,7 +287,7 @@ mod tests {
         // Sizes that the allocator has classes of.
         assert!(size_of::<Link>() <= 128, "{}", size_of::<Link>());
         assert!(
-            size_of::<ConnectionInfo>() <= 48,
+            size_of::<ConnectionInfo>() <= 88,
             "{}",
             size_of::<ConnectionInfo>()
         );

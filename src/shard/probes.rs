@@ -64,7 +64,7 @@ impl Shard {
                 // Not open yet, or not read from: a pong would not be seen, so it counts as alive.
                 Some(link) => {
                     let is_socket = matches!(link.transport, Transport::WebSocket { .. });
-                    link.head.is_some() || link.life.paused || !is_socket
+                    link.head.is_some() || link.is_paused || !is_socket
                 }
             }
         };

@@ -98,7 +98,7 @@ impl Shard {
     /// Holds back a connection's upgrade response until [`Self::open`]. Its task does not read until then.
     pub fn hold_open(&self, peer: PeerId, head: Vec<u8>) {
         if let Some(link) = self.core.borrow_mut().links.get_mut(peer) {
-            link.head = Some(head.into());
+            link.head = Some(Box::new(head));
         }
     }
 

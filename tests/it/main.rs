@@ -21,6 +21,7 @@ mod docs_protocol;
 mod docs_readme;
 mod docs_sse;
 mod drain;
+mod ends;
 mod events;
 mod frames;
 mod frames_events;

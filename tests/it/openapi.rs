@@ -122,7 +122,9 @@ fn every_operation_is_served_and_answers_as_documented() {
             "get" => get(gateway.address, &target),
             _ => post(gateway.address, &target, "application/json", "{}"),
         };
-        assert!(![404, 405].contains(&response.status), "{target}");
+        // Of the ids of connections none is any.
+        let is_known = response.status != 404 || target.contains("/connections/");
+        assert!(is_known && response.status != 405, "{target}");
         check_response(&operation, &response);
     }
 }
@@ -135,8 +137,9 @@ fn every_example_of_a_body_is_accepted() {
     for operation in operations(&document) {
         for (media, example) in operation.bodies() {
             let response = post(gateway.address, &operation.target(), media, &example);
+            let is_known = !operation.target().contains("/connections/");
             assert!(
-                (200..300).contains(&response.status),
+                (200..300).contains(&response.status) || !is_known && response.status == 404,
                 "{example}: {response:?}"
             );
             check_response(&operation, &response);

@@ -13,6 +13,8 @@ fn globs(list: &[&'static str]) -> Globs {
 
 fn ann(role: Option<&str>, rights: Option<Rights>) -> Identity {
     Identity {
+        token_id: None,
+        issued_at: None,
         user: "ann".to_owned(),
         name: None,
         role: role.map(str::to_owned),

@@ -67,6 +67,8 @@ fn an_identity_comes_from_the_claims() {
         .unwrap();
     let text = |text: &str| Some(text.to_owned());
     let expected = Identity {
+        token_id: None,
+        issued_at: Some(1),
         user: "alice".to_owned(),
         name: text("Alice A."),
         role: text("admin"),

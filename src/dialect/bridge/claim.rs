@@ -1,6 +1,5 @@
 //! Admission of a connection of the bridge protocol: `GET /ws?user_id=` (docs/bridge.md, "A user's connection").
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,16 +9,16 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::session::BridgeSession;
-use super::{Bridge, user_of};
+use super::{Bridge, NAME, user_of};
 use crate::auth::Permissions;
 use crate::conn::{
-    Admission, Authentication, Quota, Record, WebSocketClaim, admit, agree, are_given,
-    check_upgrade, lease_of, take_slot,
+    Admission, Authentication, Quota, Record, UpgradeRefusal, WebSocketClaim, admit, agree,
+    are_given, check_upgrade, lease_of, take_slot,
 };
-use crate::http::{Answer, refuse_plainly};
+use crate::http::{Answer, Source, refuse_plainly};
 use crate::id::UserKey;
 use crate::metrics::Refused;
-use crate::shard::Shard;
+use crate::shard::{ConnectionInfo, ConnectionUser, Shard};
 use crate::topic::{self, Selector};
 use crate::ws::deflate::Agreed;
 
@@ -30,7 +29,7 @@ pub(super) fn claim(
     bridge: &Arc<Bridge>,
     shard: &Rc<Shard>,
     request: &Request<Incoming>,
-    address: IpAddr,
+    source: Source,
 ) -> Admission<WebSocketClaim> {
     let config = &shard.config;
     let upgrade = check_upgrade(shard, request, refuse)?;
@@ -50,14 +49,17 @@ pub(super) fn claim(
         }
         Err(why) => return Err(refusal(Refused::Handshake, 400, why)),
     };
-    let slot = take_slot(shard, address)?;
-    let authentication = admit(shard, request, address, bridge.asks)?;
+    let slot = take_slot(shard, source.address)?;
+    let authentication = admit(shard, request, source.address, bridge.asks)?;
     let mut refused = None;
     match &authentication {
-        Authentication::Refused if is_anonymous => refused = Some(bridge.causes.token_required),
-        Authentication::Refused => {
-            let why = "Invalid or expired token";
-            return Err(refusal(Refused::Credentials, 401, why));
+        Authentication::Refused(_) if is_anonymous => {
+            refused = Some(bridge.causes.token_required);
+        }
+        Authentication::Refused(denied) => {
+            let refusal = refusal(denied.refused(), denied.status(), denied.text());
+            let detail = denied.detail();
+            return Err(UpgradeRefusal { detail, ..refusal });
         }
         Authentication::Anonymous if RESERVED.contains(&&*user) => {
             refused = Some(bridge.causes.token_required);
@@ -65,18 +67,22 @@ pub(super) fn claim(
         Authentication::Anonymous => {}
         Authentication::Known(identity) if identity.user != user => {
             let why = "The token is another user's than `user_id`";
-            return Err(refusal(Refused::Credentials, 403, why));
+            return Err(refusal(Refused::Credentials, 403, why).of(Some(identity)));
         }
         Authentication::Known(identity) => {
             let inbox = topic::inbox_of(&user);
             let permissions = Permissions::new(config, Some(identity));
             if !permissions.may_subscribe(&Selector::Topic(&inbox)) {
                 let why = "The token does not permit to read what is sent to its user";
-                return Err(refusal(Refused::Credentials, 403, why));
+                return Err(refusal(Refused::Credentials, 403, why).of(Some(identity)));
             }
         }
     }
     let (head, agreed) = agree(shard, &upgrade, true);
+    let mut info = ConnectionInfo::new(source, &(NAME, ""), authentication.identity());
+    // Where none is verified, it is the user that the client says it is.
+    let named = || ConnectionUser::named(&user);
+    info.user = Some(info.user.take().unwrap_or_else(named));
     let is_deflated = agreed.as_ref().is_some_and(Agreed::is_shared);
     Ok(WebSocketClaim {
         head: Vec::new(),
@@ -87,6 +93,7 @@ pub(super) fn claim(
             user: UserKey::of(&user),
             session: Box::new(BridgeSession::new(bridge.clone(), &user, head, refused)),
             slot,
+            info: Some(info),
             lease: lease_of(shard, &authentication),
             quota: Quota::default(),
         },
@@ -104,6 +111,6 @@ fn refuse(status: u16, why: &str, headers: &[(HeaderName, &'static str)]) -> Box
 }
 
 /// A refusal and the counter's label.
-fn refusal(counted: Refused, status: u16, why: &str) -> (Refused, Box<Answer>) {
-    (counted, refuse(status, why, &[]))
+fn refusal(counted: Refused, status: u16, why: &str) -> UpgradeRefusal {
+    UpgradeRefusal::new(counted, refuse(status, why, &[]), why.to_owned())
 }

@@ -17,7 +17,7 @@ use crate::id::{PeerId, Position, Priority};
 use crate::json::Raw;
 use crate::metrics::Limited;
 use crate::process::{LimitReached, RateLimited};
-use crate::shard::{ConnectionInfo, ConnectionUser, Disconnect, Shard};
+use crate::shard::{Disconnect, Shard};
 use crate::topic::{self, NameError, Selector};
 use crate::ws::Payload;
 use subscriptions::{Subscriptions, is_pattern};
@@ -266,25 +266,12 @@ impl EventsSession {
 
 impl Session for EventsSession {
     fn begin(&mut self, shard: &Shard, peer: PeerId) -> Flow {
-        if matches!(self.authentication, Authentication::Refused) {
-            let refusal = Refusal::new(None, "AUTHENTICATION_FAILED", "Invalid or expired token");
+        if let Authentication::Refused(denied) = self.authentication {
+            let refusal = Refusal::new(None, "AUTHENTICATION_FAILED", denied.text());
             error(shard, peer, &refusal);
-            return Flow::End(Disconnect::Unauthenticated);
+            return Flow::End(denied.disconnect());
         }
         let identity = self.identity();
-        let about = ConnectionInfo {
-            client_id: self.client_id.clone(),
-            endpoint: self.endpoint,
-            user: identity.map(|identity| {
-                Box::new(ConnectionUser {
-                    id: identity.user.as_str().into(),
-                    name: name_of(identity).into(),
-                    role: identity.role.as_deref().map(Into::into),
-                })
-            }),
-            connected_ms: shard.clock.wall_ms(),
-        };
-        shard.set_info(peer, about);
         let resume = self.inbox_after.as_deref().copied();
         let inbox = identity.map(|identity| topic::inbox_of(&identity.user));
         let permissions = self.permissions(shard);

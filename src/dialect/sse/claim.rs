@@ -1,6 +1,5 @@
 //! Admission of a request for an event stream.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,17 +7,17 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_LENGTH, HeaderMap, RETRY_AFTER, TRANSFER_ENCODING};
 use hyper::{Method, Request};
 
-use super::Sse;
 use super::session::StreamSession;
+use super::{NAME, Sse};
 use crate::auth::Permissions;
 use crate::conn::{
-    Admission, Authentication, Quota, Record, StreamClaim, admit, check_page, lease_of, refusal,
-    take_seat, take_slot,
+    Admission, Authentication, Quota, Record, StreamClaim, UpgradeRefusal, admit, check_page,
+    lease_of, refusal, take_seat, take_slot,
 };
-use crate::http::allow_page;
+use crate::http::{Source, allow_page};
 use crate::metrics::{Limited, Refused};
 use crate::process::LimitReached;
-use crate::shard::Shard;
+use crate::shard::{ConnectionInfo, Shard};
 use crate::sse::EventsRequest;
 use crate::topic::Selector;
 
@@ -28,7 +27,7 @@ pub(super) fn claim(
     sse: &Arc<Sse>,
     shard: &Rc<Shard>,
     request: &Request<Incoming>,
-    address: IpAddr,
+    source: Source,
 ) -> Admission<StreamClaim> {
     let refuse = |status, why: &str| refusal(Refused::Handshake, status, why, &[]);
     if ![Method::GET, Method::HEAD].contains(request.method()) {
@@ -43,9 +42,11 @@ pub(super) fn claim(
     check_page(shard, request, |status, why, headers| {
         Box::new(crate::http::refuse(status, why, headers))
     })?;
-    let authentication = admit(shard, request, address, config.clients.auth_required)?;
-    if matches!(authentication, Authentication::Refused) {
-        return Err(refuse(401, "Invalid or expired token"));
+    let authentication = admit(shard, request, source.address, config.clients.auth_required)?;
+    if let Authentication::Refused(denied) = authentication {
+        let refusal = refusal(denied.refused(), denied.status(), denied.text(), &[]);
+        let detail = denied.detail();
+        return Err(UpgradeRefusal { detail, ..refusal });
     }
     let query = request.uri().query().unwrap_or("");
     let last_event_id = request.headers().get("last-event-id");
@@ -55,27 +56,34 @@ pub(super) fn claim(
     let permissions = Permissions::new(config, authentication.identity());
     let may_read = |topic: &str| permissions.may_subscribe(&Selector::Topic(topic));
     if let Some(topic) = wanted.topics.iter().find(|topic| !may_read(topic)) {
-        return Err(refuse(403, &format!("`{topic}`: not yours to read")));
+        let why = format!("`{topic}`: not yours to read");
+        let refusal = refusal(Refused::Credentials, 403, &why, &[]);
+        return Err(refusal.of(authentication.identity()));
     }
-    let slot = take_slot(shard, address)?;
+    let slot = take_slot(shard, source.address)?;
     let mut seat = take_seat(shard)?;
     let user = match &authentication {
         Authentication::Known(identity) => Some(identity.user.as_str()),
-        Authentication::Anonymous | Authentication::Refused => None,
+        Authentication::Anonymous | Authentication::Refused(_) => None,
     };
-    seat.assign(address, user).map_err(|limit_reached| {
-        let (limited, why) = match limit_reached {
+    seat.assign(source.address, user).map_err(|limit_reached| {
+        let (limited, cause, why) = match limit_reached {
             LimitReached::Ip(_) => (
                 Limited::ConnectionsPerIp,
+                Refused::PerIp,
                 "Too many connections from this address",
             ),
             LimitReached::User(_) => (
                 Limited::ConnectionsPerUser,
+                Refused::PerUser,
                 "Too many connections of this user",
             ),
         };
         shard.counters.limited(limited);
-        refusal(Refused::Connections, 429, why, &[(RETRY_AFTER, "1")])
+        let refusal = refusal(cause, 429, why, &[(RETRY_AFTER, "1")]);
+        let refusal = refusal.of(authentication.identity());
+        let detail = limit_reached.to_string().into();
+        UpgradeRefusal { detail, ..refusal }
     })?;
     let mut page = HeaderMap::new();
     allow_page(&config.http.cors_origins, request.headers(), &mut page);
@@ -83,6 +91,11 @@ pub(super) fn claim(
         format: sse.format,
         user: authentication.user(),
         lease: lease_of(shard, &authentication),
+        info: Some(ConnectionInfo::new(
+            source,
+            &(NAME, ""),
+            authentication.identity(),
+        )),
         session: Box::new(StreamSession::new(sse.clone(), config, user, wanted, page)),
         slot,
         // It sends no messages.

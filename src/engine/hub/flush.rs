@@ -159,16 +159,29 @@ impl Hub {
     ///
     /// Cost: a look at every peer. Called by the ticker.
     pub fn find_stalled(&mut self, now_ms: u64, stall_ms: u64) {
-        for (slot, peer) in &mut self.peers {
+        let mut found = Vec::new();
+        for (slot, peer) in &self.peers {
             let stalled = peer.blocked && now_ms.saturating_sub(peer.progress_ms) >= stall_ms;
             if stalled && !peer.closing && !peer.slow_reported {
-                peer.slow_reported = true;
-                let peer = PeerId {
-                    slot: slot_of(slot),
-                    generation: peer.generation,
-                };
-                self.incidents.push(Incident::Slow(peer));
+                found.push(slot_of(slot));
             }
+        }
+        for slot in found {
+            self.report_slow(slot);
+        }
+    }
+
+    /// Reports a slow consumer, once.
+    fn report_slow(&mut self, slot: Slot) {
+        let unsent_bytes = self.unsent_of(slot);
+        let peer = &mut self.peers[slot.index()];
+        if !peer.slow_reported {
+            peer.slow_reported = true;
+            let peer = PeerId {
+                slot,
+                generation: peer.generation,
+            };
+            self.incidents.push(Incident::Slow { peer, unsent_bytes });
         }
     }
 
@@ -301,16 +314,9 @@ impl Hub {
         let stream = &mut self.streams[id.index()];
         match policy.slow {
             SlowConsumer::Disconnect => {
-                let peer = &mut self.peers[slot.index()];
+                self.report_slow(slot);
+                let stream = &mut self.streams[id.index()];
                 skip_to(stream, member, stream.log.head());
-                if !peer.slow_reported {
-                    peer.slow_reported = true;
-                    let peer = PeerId {
-                        slot,
-                        generation: peer.generation,
-                    };
-                    self.incidents.push(Incident::Slow(peer));
-                }
             }
             SlowConsumer::DropOldest => {
                 let by_bytes = stream

@@ -367,7 +367,10 @@ fn a_slow_peer_is_reported_once_and_its_lag_does_not_hold_the_log() {
         incidents.extend(hub.take_incidents());
         assert!(hub.held() < 200_000, "{} held after {number}", hub.held());
     }
-    assert_eq!(incidents, [Incident::Slow(slow)]);
+    assert!(
+        matches!(incidents[..], [Incident::Slow { peer, unsent_bytes: 1.. }] if peer == slow),
+        "{incidents:?}"
+    );
     assert_eq!(sockets.taken[&fast.slot].len(), 100_000);
 }
 

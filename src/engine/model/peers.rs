@@ -187,9 +187,9 @@ impl World {
                 self.oracle.seen.note(Thing::Reformatted);
                 self.nodes[node].engine.send_reformatted(peer, b"F\n");
             }
-            Outcome::Slow | Outcome::Gone => {
+            Outcome::Slow { .. } | Outcome::Gone => {
                 let thing = match outcome {
-                    Outcome::Slow => Thing::Slow,
+                    Outcome::Slow { .. } => Thing::Slow,
                     _ => Thing::Gone,
                 };
                 self.oracle.seen.note(thing);

@@ -9,9 +9,9 @@ use axum::http::{HeaderMap, HeaderValue};
 
 use super::JSON;
 use crate::dialect::bridge::{Bridge, Invalid};
-use crate::http::{Rejection, may_post, refuse, respond, too_many};
+use crate::http::{Rejection, Source, may_post, refuse, respond, too_many};
 use crate::metrics::Limited;
-use crate::service::{Service, State, address_of, body_of};
+use crate::service::{Service, State, body_of, source_of};
 
 /// An admitted request.
 pub(super) struct Admitted {
@@ -30,10 +30,10 @@ pub(super) async fn admit(
     state: &State,
     request: Request,
 ) -> Result<Admitted, Rejection> {
-    let address = address_of(&request);
+    let source = source_of(&request);
     let headers = request.headers();
-    let service = check_service(bridge, state, headers, address)?;
-    count_request(bridge, state, address)?;
+    let service = check_service(bridge, state, headers, source)?;
+    count_request(bridge, state, source.address)?;
     let is_json = headers.get(CONTENT_TYPE).is_none_or(is_json);
     let body = body_of(state, request).await?;
     Ok(Admitted {
@@ -49,16 +49,16 @@ fn check_service(
     bridge: &Bridge,
     state: &State,
     headers: &HeaderMap,
-    address: IpAddr,
+    source: Source,
 ) -> Result<Service, Rejection> {
     if bridge.asks || !bridge.key.is_empty() {
-        return state.check_credential(headers, address, Some(&bridge.key), bridge.asks);
+        return state.check_credential(headers, source, Some(&bridge.key), bridge.asks);
     }
     if !may_post(&state.config.http.cors_origins, headers) {
         let why = "The page's origin is neither this host nor in http.cors_origins";
         return Err(refuse(403, why, &[]).into());
     }
-    Ok(state.without_credential(address))
+    Ok(state.without_credential(source.address))
 }
 
 /// Counts a request toward the rate limit of its address.

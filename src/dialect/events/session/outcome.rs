@@ -79,7 +79,7 @@ impl EventsSession {
             | Outcome::Answered { .. }
             | Outcome::Position(_)
             | Outcome::Reformatted(_)
-            | Outcome::Slow
+            | Outcome::Slow { .. }
             | Outcome::Gone => {}
         }
     }

@@ -1,0 +1,366 @@
+//! `/api/v1/connections` and `/api/v1/users`: who is connected, why connections ended, and ending them, for services.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Path, RawQuery, Request, State as Shared};
+use axum::http::HeaderMap;
+use axum::{Extension, RequestExt};
+use serde::Deserialize;
+use tokio::task::yield_now;
+
+use crate::auth::{Revocation, RevocationsFull};
+use crate::config::parse_duration;
+use crate::http::{Answer, Rejection, Source, refuse, respond};
+use crate::id::ShardId;
+use crate::json::put_string;
+use crate::process::{ENDS_KEPT, End};
+use crate::service::{State, open, text_of};
+use crate::shard::{CloseOrder, Wanted, parse_connection_id};
+use crate::timestamp::timestamp_of;
+
+/// The largest and the default number of connections, and of ends, in one response.
+pub(super) const LIMIT_MAX: usize = ENDS_KEPT;
+const LIMIT_DEFAULT: usize = 100;
+
+/// Bytes of the reason in a close frame (RFC 6455 section 5.5).
+const REASON_BYTES_MAX: usize = 123;
+
+/// The close code where a service names none: a violation of a policy (RFC 6455 section 7.4.1).
+const CODE_DEFAULT: u16 = 1008;
+
+const JSON: &str = "application/json";
+
+/// Answers with the connections of a user or an address, and their last ends.
+pub(super) async fn list(
+    Shared(state): Shared<Arc<State>>,
+    RawQuery(query): RawQuery,
+    Extension(source): Extension<Source>,
+    headers: HeaderMap,
+) -> Result<Answer, Rejection> {
+    state.check_service(&headers, source)?;
+    let (wanted, limit) = read_query(query.as_deref().unwrap_or(""))?;
+    let (total, items) = find(&state, &wanted, limit).await?;
+    let ends = state.process.ends.last(limit, |end| {
+        wanted.covers(end.user.as_deref(), end.source.address)
+    });
+    let mut body = format!(r#"{{"total":{total},"connections":[{items}],"ended":"#).into_bytes();
+    put_ends(&mut body, &ends);
+    body.push(b'}');
+    Ok(respond(200, JSON, body))
+}
+
+/// Answers with one connection, or with its end.
+pub(super) async fn one(
+    Shared(state): Shared<Arc<State>>,
+    Path(id): Path<String>,
+    Extension(source): Extension<Source>,
+    headers: HeaderMap,
+) -> Result<Answer, Rejection> {
+    state.check_service(&headers, source)?;
+    let (_, item) = find(&state, &wanted_id(&id)?, 1).await?;
+    let ends = match item.is_empty() {
+        false => Vec::new(),
+        true => {
+            let is_it = |end: &End| end.connection.as_deref() == Some(&*id);
+            state.process.ends.last(1, is_it)
+        }
+    };
+    if item.is_empty() && ends.is_empty() {
+        return Err(refuse(404, UNKNOWN_CONNECTION, &[]).into());
+    }
+    let item = if item.is_empty() { "null" } else { &item };
+    let mut body = format!(r#"{{"connection":{item},"ended":"#).into_bytes();
+    put_ends(&mut body, &ends);
+    body.push(b'}');
+    Ok(respond(200, JSON, body))
+}
+
+const UNKNOWN_CONNECTION: &str = "No connection has this id, nor had one of the last 10,000";
+
+/// Closes one connection.
+pub(super) async fn disconnect(
+    Shared(state): Shared<Arc<State>>,
+    mut request: Request,
+) -> Result<Answer, Rejection> {
+    let id = name_in_path(&mut request).await?;
+    let (order, _) = read_order(&state, request, false).await?;
+    let wanted = wanted_id(&id)?;
+    match close(&state, &wanted, &order).await? {
+        0 => Err(refuse(404, "No connection has this id", &[]).into()),
+        _ => Ok(respond(200, JSON, r#"{"disconnected":1}"#)),
+    }
+}
+
+/// Closes all connections of a user, and keeps the user away for a while if that is asked for.
+pub(super) async fn disconnect_user(
+    Shared(state): Shared<Arc<State>>,
+    mut request: Request,
+) -> Result<Answer, Rejection> {
+    let user = name_in_path(&mut request).await?;
+    let (order, block_for) = read_order(&state, request, true).await?;
+    let until = match block_for {
+        Some(seconds) => {
+            let until = unix_seconds(&state) + seconds;
+            revoke(&state, Revocation::Block(&user), until)?;
+            until.to_string()
+        }
+        None => "null".to_owned(),
+    };
+    let wanted = Wanted {
+        user: Some(user.into()),
+        ..Wanted::default()
+    };
+    let closed = close(&state, &wanted, &order).await?;
+    let body = format!(r#"{{"disconnected":{closed},"blocked_until":{until}}}"#);
+    Ok(respond(200, JSON, body))
+}
+
+/// Lets a blocked user connect again.
+pub(super) async fn unblock_user(
+    Shared(state): Shared<Arc<State>>,
+    mut request: Request,
+) -> Result<Answer, Rejection> {
+    let user = name_in_path(&mut request).await?;
+    open(&state, request).await?;
+    let was_blocked = state.authenticator.revocations.unblock(&user);
+    Ok(respond(
+        200,
+        JSON,
+        format!(r#"{{"was_blocked":{was_blocked}}}"#),
+    ))
+}
+
+/// Revokes a token by its `jti`, or all tokens of a user that were issued before a time.
+pub(super) async fn revoke_token(
+    Shared(state): Shared<Arc<State>>,
+    request: Request,
+) -> Result<Answer, Rejection> {
+    let (_, body) = open(&state, request).await?;
+    let asked: Revoke = read(text_of(&body)?)?;
+    let now = unix_seconds(&state);
+    let until = asked.expires_at.unwrap_or(now + REVOKED_SECONDS);
+    if until <= now {
+        return Err(invalid("`expires_at` is in the past: the token has ended"));
+    }
+    let revocation = match (&asked.jti, &asked.user) {
+        (Some(id), None) if asked.issued_before.is_none() => Revocation::Token(id),
+        (None, Some(user)) => Revocation::User {
+            user,
+            issued_before: asked.issued_before.unwrap_or(now),
+        },
+        _ => return Err(invalid("expected: `jti`, or `user` with `issued_before`")),
+    };
+    revoke(&state, revocation, until)?;
+    Ok(respond(
+        200,
+        JSON,
+        format!(r#"{{"revoked_until":{until}}}"#),
+    ))
+}
+
+/// How long a revocation is kept that does not say when the token expires: longer than most tokens live.
+const REVOKED_SECONDS: u64 = 24 * 60 * 60;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revoke {
+    jti: Option<String>,
+    user: Option<String>,
+    issued_before: Option<u64>,
+    expires_at: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Disconnect {
+    code: Option<u16>,
+    reason: Option<String>,
+    block_for: Option<String>,
+}
+
+/// The close code and the reason of a request, and for how many seconds the user is to be blocked.
+async fn read_order(
+    state: &State,
+    request: Request,
+    may_block: bool,
+) -> Result<(CloseOrder, Option<u64>), Rejection> {
+    let (_, body) = open(state, request).await?;
+    let text = text_of(&body)?;
+    let asked: Disconnect = match text.trim().is_empty() {
+        true => Disconnect::default(),
+        false => read(text)?,
+    };
+    let code = asked.code.unwrap_or(CODE_DEFAULT);
+    if !matches!(code, 1000 | 1001 | 1008 | 1011..=1013 | 3000..=4999) {
+        return Err(invalid(
+            "`code`: accepted: 1000, 1001, 1008, 1011 to 1013, and 3000 to 4999",
+        ));
+    }
+    let reason = asked.reason.as_deref();
+    if reason.is_some_and(|it| it.len() > REASON_BYTES_MAX || it.chars().any(char::is_control)) {
+        return Err(invalid(
+            "`reason`: at most 123 bytes, without control characters",
+        ));
+    }
+    let block_for = match &asked.block_for {
+        None => None,
+        Some(_) if !may_block => return Err(invalid("`block_for` is for users")),
+        Some(text) => match parse_duration(text) {
+            Some(time) if time.as_secs() > 0 => Some(time.as_secs()),
+            _ => return Err(invalid("`block_for` is a time from 1 s on, as \"10m\"")),
+        },
+    };
+    let order = CloseOrder {
+        code,
+        reason: asked.reason.map(Into::into),
+    };
+    Ok((order, block_for))
+}
+
+fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Rejection> {
+    serde_json::from_str(text).map_err(|error| invalid(&format!("The body: {error}")))
+}
+
+fn invalid(why: &str) -> Rejection {
+    refuse(422, why, &[]).into()
+}
+
+fn stopping() -> Rejection {
+    refuse(503, "The gateway is stopping", &[]).into()
+}
+
+fn revoke(state: &State, revocation: Revocation<'_>, until: u64) -> Result<(), Rejection> {
+    let revocations = &state.authenticator.revocations;
+    let revoked = revocations.revoke(revocation, until, unix_seconds(state));
+    revoked.map_err(|RevocationsFull| {
+        let why = "As much is revoked as `auth.max_revocations` allows; try again when some of it has ended";
+        refuse(503, why, &[]).into()
+    })
+}
+
+fn unix_seconds(state: &State) -> u64 {
+    state.shard.clock.refresh();
+    state.shard.clock.wall_seconds()
+}
+
+/// The last parameter of the request's path, decoded.
+async fn name_in_path(request: &mut Request) -> Result<String, Rejection> {
+    let path: Result<Path<String>, _> = request.extract_parts().await;
+    path.map(|Path(name)| name)
+        .map_err(|_| invalid("The name in the path is not UTF-8"))
+}
+
+/// The connections that are wanted of all shards: their number, and `limit` of them as JSON.
+async fn find(state: &State, wanted: &Wanted, limit: usize) -> Result<(usize, String), Rejection> {
+    let (mut total, mut listed, mut items) = (0, 0, String::new());
+    for shard in shards(state, wanted) {
+        let mut from = Some(0);
+        while let Some(slot) = from {
+            let asked = state.shard.ask_found(shard, wanted, (slot, limit - listed));
+            let page = asked.await.map_err(|_| stopping())?;
+            total += page.total;
+            if listed > 0 && page.listed > 0 {
+                items.push(',');
+            }
+            listed += page.listed;
+            items.push_str(&page.items);
+            from = page.next;
+            // Other tasks get their turn between two pages.
+            yield_now().await;
+        }
+    }
+    Ok((total, items))
+}
+
+/// The shards that may have what is wanted.
+fn shards(state: &State, wanted: &Wanted) -> impl Iterator<Item = ShardId> {
+    let wanted = wanted.connection.map(|(shard, _)| shard);
+    let all = state.shard.shards();
+    all.filter(move |shard| wanted.is_none_or(|wanted| wanted == *shard))
+}
+
+async fn close(state: &State, wanted: &Wanted, order: &CloseOrder) -> Result<usize, Rejection> {
+    let mut closed = 0;
+    for shard in shards(state, wanted) {
+        let asked = state.shard.ask_close(shard, wanted, order);
+        closed += asked.await.map_err(|_| stopping())?;
+    }
+    Ok(closed)
+}
+
+/// Which connections a query asks for, and how many.
+fn read_query(query: &str) -> Result<(Wanted, usize), Rejection> {
+    let (mut wanted, mut limit) = (Wanted::default(), LIMIT_DEFAULT);
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*key {
+            "user" => wanted.user = Some(value.into()),
+            "ip" => match value.parse::<IpAddr>() {
+                Ok(address) => wanted.address = Some(address.to_canonical()),
+                Err(_) => return Err(invalid("`ip` is an address, as 192.0.2.1")),
+            },
+            "limit" => {
+                let given = value.parse().ok();
+                limit = given
+                    .filter(|given| (1..=LIMIT_MAX).contains(given))
+                    .ok_or_else(|| invalid(&format!("`limit` is from 1 to {LIMIT_MAX}")))?;
+            }
+            _ => {}
+        }
+    }
+    Ok((wanted, limit))
+}
+
+fn wanted_id(id: &str) -> Result<Wanted, Rejection> {
+    let known = parse_connection_id(id);
+    let connection = known.ok_or_else(|| refuse(404, UNKNOWN_CONNECTION, &[]))?;
+    Ok(Wanted {
+        connection: Some(connection),
+        ..Wanted::default()
+    })
+}
+
+/// Writes ends as a JSON array, the newest first.
+fn put_ends(out: &mut Vec<u8>, ends: &[End]) {
+    out.push(b'[');
+    for (index, end) in ends.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(br#"{"at":""#);
+        out.extend_from_slice(&timestamp_of(end.at_ms));
+        out.extend_from_slice(br#"","cause":"#);
+        put_string(out, end.cause);
+        let address = end.source.address.to_string();
+        let (protocol, endpoint) = end.endpoint;
+        for (key, value) in [
+            ("detail", Some(&*end.detail)),
+            ("user", end.user.as_deref()),
+            ("address", Some(&address)),
+            ("protocol", Some(protocol)),
+            ("endpoint", Some(endpoint)),
+            ("connection", end.connection.as_deref()),
+        ] {
+            out.extend_from_slice(format!(r#","{key}":"#).as_bytes());
+            match value.filter(|value| !value.is_empty()) {
+                Some(value) => put_string(out, value),
+                None => out.extend_from_slice(b"null"),
+            }
+        }
+        let what = match end.connection {
+            Some(_) => "close_code",
+            None => "status",
+        };
+        let numbers = format!(
+            r#","forwarded":{},"{what}":{},"seconds":{},"received_bytes":{},"sent_bytes":{},"unsent_bytes":{}}}"#,
+            end.source.is_forwarded,
+            end.code,
+            end.open_ms / 1000,
+            end.received_bytes,
+            end.sent_bytes,
+            end.unsent_bytes,
+        );
+        out.extend_from_slice(numbers.as_bytes());
+    }
+    out.push(b']');
+}
