@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::conn::Dialects;
 use crate::http::{Api, refuse};
 use crate::process::{Process, ProcessPhase};
-use crate::service::{Endpoint, Shared, State};
+use crate::service::{Endpoint, Role, Shared, State};
 use crate::shard::Handle;
 
 /// The routes of a gateway.
@@ -55,10 +55,12 @@ impl Routes {
         Self { shared, dialects }
     }
 
-    /// The router of one shard, for its thread.
-    pub fn of(&self, shard: Handle) -> Api {
+    /// The router of one shard, for its thread and its listeners of this role. What is for another role is not found
+    /// there.
+    pub fn of(&self, shard: Handle, role: Role) -> Api {
         let shared = self.shared.clone();
-        let endpoints = endpoints(&shared.config, &self.dialects);
+        let mut endpoints = endpoints(&shared.config, &self.dialects);
+        endpoints.retain(|endpoint| role.serves(endpoint.role));
         let state = Arc::new(State { shared, shard });
         let shortcuts: Vec<_> = endpoints
             .iter()
@@ -105,10 +107,12 @@ fn endpoints(config: &Config, dialects: &Dialects) -> Vec<Endpoint> {
         ),
         Endpoint::post("/api/v1/users/{user}/unblock", connections::unblock_user),
         Endpoint::post("/api/v1/tokens/revoke", connections::revoke_token),
-        Endpoint::get("/health", health::health),
-        Endpoint::get("/health", health::health).at("/api/v1/health"),
-        Endpoint::get("/health/live", health::live),
-        Endpoint::get("/health/ready", health::ready),
+        Endpoint::get("/health", health::health).serving(Role::All),
+        Endpoint::get("/health", health::health)
+            .at("/api/v1/health")
+            .serving(Role::All),
+        Endpoint::get("/health/live", health::live).serving(Role::All),
+        Endpoint::get("/health/ready", health::ready).serving(Role::All),
         Endpoint::get("/metrics", health::metrics),
         Endpoint::get("/openapi.json", openapi::openapi),
     ];

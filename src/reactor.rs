@@ -17,10 +17,11 @@ use crate::conn::{Dialects, Purpose, Records};
 use crate::http::Api;
 use crate::net::{self, Listener};
 use crate::process::ProcessPhase;
+use crate::service::Role;
 use crate::shard::{Handle, Note, Shard, ShardSettings};
 
-/// Creates the HTTP API of one shard, on its thread.
-pub type MakeApi = Box<dyn FnOnce(Handle) -> Api + Send>;
+/// Creates the HTTP API of one shard and of its listeners of a role, on its thread.
+pub type MakeApi = Box<dyn Fn(Handle, Role) -> Api + Send>;
 
 /// The settings of one reactor.
 #[expect(missing_debug_implementations, reason = "it has a closure")]
@@ -31,7 +32,7 @@ pub struct Plan {
     pub mesh: Arc<Mesh<Note>>,
     /// The protocols of its connections.
     pub dialects: Dialects,
-    /// Creates its HTTP API.
+    /// Creates its HTTP APIs.
     pub api: MakeApi,
     /// The core that its thread is pinned to, if any.
     pub core: Option<usize>,
@@ -77,19 +78,21 @@ async fn serve(plan: Plan) -> io::Result<()> {
     } = plan;
     let shard = Shard::new(settings, &mesh);
     let records = Rc::new(Records::new(plan.dialects));
-    let api = api(Handle::new(shard.clone()));
     let listeners = listeners
         .into_iter()
         .map(|(listener, purpose)| Ok((listener.register()?, purpose)))
         .collect::<io::Result<Vec<_>>>()?;
     let mut tasks = tasks::start(&shard, &records);
+    let mut apis: Vec<(Role, Api)> = Vec::new();
     for listener in listeners {
-        tokio::task::spawn_local(acceptor::run(
-            shard.clone(),
-            records.clone(),
-            listener,
-            api.clone(),
-        ));
+        let role = listener.1.role();
+        let made = apis.iter().find(|(known, _)| *known == role);
+        let api = made.map_or_else(
+            || api(Handle::new(shard.clone()), role),
+            |(_, api)| api.clone(),
+        );
+        apis.push((role, api.clone()));
+        tokio::task::spawn_local(acceptor::run(shard.clone(), records.clone(), listener, api));
     }
     let _ = ready.send(());
     tokio::select! {

@@ -59,6 +59,8 @@ pub enum ServeError {
 pub struct Gateway {
     /// Where it listens. Ports that were given as 0 have their numbers here.
     pub addresses: Vec<ListenAddress>,
+    /// Where it listens for services, if that is elsewhere: `server.internal_listen`, likewise.
+    pub internal: Vec<ListenAddress>,
     /// Where it redirects clients to https://, if it does.
     pub redirect: Option<SocketAddr>,
     shards: Vec<JoinHandle<io::Result<()>>>,
@@ -90,6 +92,9 @@ pub fn run_with(config: Config, more: &[Protocol]) -> Result<(), ServeError> {
     let shards = gateway.shards.len();
     for ListenAddress { address, tls } in &gateway.addresses {
         tracing::info!(%address, tls, shards, %mode, "listening");
+    }
+    for ListenAddress { address, tls } in &gateway.internal {
+        tracing::info!(%address, tls, shards, %mode, "listening for services");
     }
     if let Some(address) = gateway.redirect {
         tracing::info!(%address, "redirecting to https");
@@ -136,7 +141,7 @@ impl Gateway {
         };
         let shards = u16::try_from(shards).unwrap_or(u16::MAX);
         let sockets_max = files::fit(&mut config, shards);
-        let speaks_tls = config.server.listen.iter().any(|listen| listen.tls);
+        let speaks_tls = config.server.listeners().any(|listen| listen.tls);
         let tls = speaks_tls.then(|| TlsServer::new(&config.tls, control::read_certificate_file));
         let tls = tls.transpose()?.map(Arc::new);
         let listeners = Listeners::open(&config, shards, tls.as_ref())?;
@@ -157,6 +162,7 @@ impl Gateway {
         let routes = Routes::new(&config, known, watching.clone(), dialects.clone());
         let mut gateway = Self {
             addresses: listeners.addresses,
+            internal: listeners.internal,
             redirect: listeners.redirect,
             shards: Vec::new(),
             phase,
@@ -180,7 +186,7 @@ impl Gateway {
                 },
                 mesh: mesh.clone(),
                 dialects: dialects.clone(),
-                api: Box::new(move |shard| routes.of(shard)),
+                api: Box::new(move |shard, role| routes.of(shard, role)),
                 core: config
                     .server
                     .pin_threads

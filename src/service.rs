@@ -4,6 +4,7 @@ mod accepted;
 mod credentials;
 mod endpoint;
 mod order;
+mod role;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub use endpoint::Endpoint;
 pub(crate) use order::{
     DEFAULT_NAME, Failed, Order, body_of, count, open, receipt, source_of, text_of,
 };
+pub use role::Role;
 
 /// The state of the handlers of one shard.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Mode};
 use crate::http::{Answer, Page};
-use crate::service::Endpoint;
+use crate::service::{Endpoint, Role};
 
 /// Both pages have their style and script inline. The one at `/docs` reads `/openapi.json`.
 const DOCS: &str = include_str!("docs.html");
@@ -18,7 +18,7 @@ const CLIENTS: &str = concat!(
 pub(super) fn endpoints(config: &Config) -> Vec<Endpoint> {
     let mut endpoints = vec![endpoint("/docs", docs(config))];
     if config.debug.page {
-        endpoints.push(endpoint("/", page(config)));
+        endpoints.push(endpoint("/", page(config)).serving(Role::Clients));
     }
     endpoints
 }

@@ -126,7 +126,7 @@ pub enum Problem {
     ListensTwice(SocketAddr),
     /// A listener of TLS without a certificate.
     #[error(
-        "`server.listen`: {listen} speaks TLS, for which it needs a certificate: set `tls.certificate_file` and \
+        "the listener {listen} speaks TLS, for which it needs a certificate: set `tls.certificate_file` and \
          `tls.key_file`; to try it out, `fanfare gen-cert` makes both"
     )]
     NoCertificate {
@@ -161,7 +161,7 @@ pub enum Problem {
     },
     /// An IPv4 address in the form of IPv6.
     #[error(
-        "`server.listen`: {listen} is an IPv4 address in IPv6's form, which cannot be listened on: write {plain}"
+        "the listener {listen} is an IPv4 address in IPv6's form, which cannot be listened on: write {plain}"
     )]
     MappedAddress {
         /// The listener.

@@ -40,7 +40,7 @@ impl Config {
                 "{listen} is open to clients without credentials: {open}"
             ));
         }
-        let speaks_tls = self.server.listen.iter().any(|listen| listen.tls);
+        let speaks_tls = self.server.listeners().any(|listen| listen.tls);
         if self.tls.pairs().next().is_some() && !speaks_tls {
             let unused = "there is a certificate and no listener of TLS: write one in `server.listen` as \
                           \"https://0.0.0.0:443\"";
@@ -91,7 +91,7 @@ impl Config {
         }
         problems.extend(self.mapped_addresses());
         if self.tls.pairs().next().is_none()
-            && let Some(listen) = self.server.listen.iter().find(|listen| listen.tls)
+            && let Some(listen) = self.server.listeners().find(|listen| listen.tls)
         {
             problems.push(Problem::NoCertificate { listen: *listen });
         }
@@ -109,12 +109,12 @@ impl Config {
 
     /// The first listener that other machines can reach.
     fn listens_beyond_loopback(&self) -> Option<ListenAddress> {
-        let mut listen = self.server.listen.iter().copied();
+        let mut listen = self.server.listeners().copied();
         listen.find(|listen| !is_loopback(listen.address))
     }
 
     fn mapped_addresses(&self) -> impl Iterator<Item = Problem> {
-        let listen = self.server.listen.iter().map(|listen| listen.address);
+        let listen = self.server.listeners().map(|listen| listen.address);
         listen
             .chain(self.server.redirect_http)
             .filter_map(|listen| {

@@ -20,6 +20,10 @@ section! {
         /// clients without credentials, only loopback addresses are accepted (see allow_open).
         listen: Vec<ListenAddress> = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)).into()],
             ListOf { item: LISTEN_ADDRESS, len: 1..=64 }, AsKey "SERVER_ADDR";
+        /// Addresses for services and operators. Where there are any, /metrics, /docs, /openapi.json, publishing
+        /// over HTTP and the other endpoints that services ask for are there and not at those of listen, and
+        /// clients cannot connect there; /health is at both. Written as in listen, and with the same rule.
+        internal_listen: Vec<ListenAddress> = Vec::new(), ListOf { item: LISTEN_ADDRESS, len: 0..=64 };
         /// An address of plain HTTP on which every request is answered with status 308, to the same URL
         /// with https://, as "0.0.0.0:80".
         redirect_http: Option<SocketAddr> = None, Maybe(ADDRESS);
@@ -81,12 +85,19 @@ section! {
 
 impl SectionRules for Server {
     fn broken_rules(&self) -> Vec<Problem> {
-        let mut addresses: Vec<SocketAddr> = self.listen.iter().map(|it| it.address).collect();
+        let mut addresses: Vec<SocketAddr> = self.listeners().map(|it| it.address).collect();
         addresses.extend(self.redirect_http);
         let twice = (1..addresses.len()).find(|&at| addresses[..at].contains(&addresses[at]));
         let twice = twice.filter(|&at| addresses[at].port() != 0);
         let twice = twice.map(|at| Problem::ListensTwice(addresses[at]));
         twice.into_iter().collect()
+    }
+}
+
+impl Server {
+    /// Where clients and services are listened to: `listen`, then `internal_listen`.
+    pub fn listeners(&self) -> impl Iterator<Item = &ListenAddress> {
+        self.listen.iter().chain(&self.internal_listen)
     }
 }
 

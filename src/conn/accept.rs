@@ -33,19 +33,31 @@ use crate::http::{
 };
 use crate::metrics::{Limited, Refused};
 use crate::net::{Stream, TlsHandshakeError, TlsHandshakeKind};
+use crate::service::Role;
 use crate::shard::{RefusedRequest, Shard};
 use crate::ws::handshake::offers_websocket;
 
 /// What the connections of a listener are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// All that the gateway does.
-    Serve,
+    /// The endpoints of a role.
+    Serve(Role),
     /// Requests are answered with where to send them: to https://.
     RedirectToHttps {
         /// The port of a listener of TLS.
         port: u16,
     },
+}
+
+impl Purpose {
+    /// Whose endpoints it serves; a redirect is answered before any is looked for.
+    #[must_use]
+    pub fn role(self) -> Role {
+        match self {
+            Self::Serve(role) => role,
+            Self::RedirectToHttps { .. } => Role::Clients,
+        }
+    }
 }
 
 /// A claimed socket, and the bytes received after the request that claimed it.
@@ -235,7 +247,9 @@ async fn serve_requests(
             let server = &shard.config.server;
             let source = client_of(server, source, request.headers());
             let decision = match purpose {
-                Purpose::Serve => admit::decide(records.dialects(), &shard, &request, source),
+                Purpose::Serve(role) => {
+                    admit::decide((records.dialects(), role), &shard, &request, source)
+                }
                 Purpose::RedirectToHttps { port } => {
                     let answer = redirect_to_https(request.headers(), request.uri(), port);
                     Decision::Answer(Box::new(answer))

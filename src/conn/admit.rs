@@ -18,6 +18,7 @@ use super::session::Authentication;
 use crate::http::{Answer, Source, allow_page, is_allowed_page, preflight, refuse};
 use crate::metrics::{Limited, Refused};
 use crate::process::{ConnectionSlot, NoRoom, Seat};
+use crate::service::Role;
 use crate::shard::{Lease, RefusedRequest, Shard};
 use crate::ws::deflate::{Agreed, DeflateOptions, negotiate};
 use crate::ws::handshake::{Upgrade, offers_websocket};
@@ -32,14 +33,14 @@ pub(super) enum Decision {
     Api,
 }
 
-/// Decides about a request. Responses get the CORS headers of the API.
+/// Decides about a request at a listener of `role`. Responses get the CORS headers of the API.
 pub(super) fn decide(
-    dialects: &[Box<dyn Dialect>],
+    (dialects, role): (&[Box<dyn Dialect>], Role),
     shard: &Rc<Shard>,
     request: &Request<Incoming>,
     source: Source,
 ) -> Decision {
-    let mut decision = decide_for_any_page(dialects, shard, request, source);
+    let mut decision = decide_for_any_page((dialects, role), shard, request, source);
     if let Decision::Answer(answer) = &mut decision {
         let origins = &shard.config.http.cors_origins;
         allow_page(origins, request.headers(), answer.headers_mut());
@@ -48,7 +49,7 @@ pub(super) fn decide(
 }
 
 fn decide_for_any_page(
-    dialects: &[Box<dyn Dialect>],
+    (dialects, role): (&[Box<dyn Dialect>], Role),
     shard: &Rc<Shard>,
     request: &Request<Incoming>,
     source: Source,
@@ -78,6 +79,7 @@ fn decide_for_any_page(
         Some((_, Route::NoWebSocket(_))) if !offers_websocket(request.headers()) => {
             return Decision::Api;
         }
+        Some(_) if !role.serves(Role::Clients) => return not_found(NOT_FOR_CLIENTS),
         Some((_, Route::NoWebSocket(why))) => return not_found(&why),
         Some((_, Route::Refused(why))) => return not_found(why),
         Some((dialect, route)) => (dialect, route == Route::Connection),
@@ -95,6 +97,9 @@ fn decide_for_any_page(
         Err(refusal) => refused(dialect.name(), refusal),
     }
 }
+
+/// The refusal of a client at a listener of `server.internal_listen`.
+const NOT_FOR_CLIENTS: &str = "This listener is for services (`server.internal_listen`); clients connect at those of `server.listen`";
 
 /// Checks the handshake and the origin of an upgrade request. `refuse` writes a refusal in the dialect's form.
 ///

@@ -27,7 +27,7 @@ use hyper::body::Incoming;
 use crate::config::{Config, Mode};
 use crate::conn::{Admission, Claimed, Dialect, Registry, Route};
 use crate::http::Source;
-use crate::service::Endpoint;
+use crate::service::{Endpoint, Role};
 use crate::shard::Shard;
 use route::{EventsRoute, route};
 
@@ -86,7 +86,7 @@ impl Dialect for Events {
             Endpoint::post("/api/v1/events/batch", api::publish_batch),
             Endpoint::claimed("/api/v1/ws"),
             Endpoint::claimed("/api/v1/ws/{client_id}"),
-            Endpoint::get("/api/v1/dev-config", dev_config::dev_config),
+            Endpoint::get("/api/v1/dev-config", dev_config::dev_config).serving(Role::Clients),
         ];
         if self.mode != Mode::Prod {
             endpoints.push(Endpoint::claimed("/api/v1/ws/dev"));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::config::{Config, ListenAddress};
 use crate::conn::Purpose;
 use crate::net::{self, Families, Listener, TlsServer, Tuning};
+use crate::service::Role;
 
 /// Listening on an address failed.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +25,11 @@ pub struct ListenError {
 pub(super) struct Listeners {
     /// The configured addresses in their order, every port of 0 replaced by the kernel's choice.
     pub(super) addresses: Vec<ListenAddress>,
+    /// Those of `server.internal_listen`, likewise.
+    pub(super) internal: Vec<ListenAddress>,
     /// Where clients are redirected to https://, likewise.
     pub(super) redirect: Option<SocketAddr>,
-    /// By the shard's index, then in the order of `addresses`, that of `redirect` last.
+    /// By the shard's index, then in the order of `addresses` and `internal`, that of `redirect` last.
     pub(super) by_shard: Vec<Vec<Listener>>,
 }
 
@@ -59,7 +62,8 @@ impl Listeners {
         for _ in 0..shards {
             let mut listeners = Vec::with_capacity(addresses.len());
             for (index, (address, &wanted)) in addresses.iter_mut().zip(&configured).enumerate() {
-                let is_tls = server.listen.get(index).is_some_and(|listen| listen.tls);
+                let listen = server.listeners().nth(index);
+                let is_tls = listen.is_some_and(|listen| listen.tls);
                 let tls = tls.filter(|_| is_tls).cloned();
                 let families = Families::of(wanted, &configured);
                 let opened = net::listen(*address, families, server.backlog, tuning, tls);
@@ -75,14 +79,16 @@ impl Listeners {
             }
             by_shard.push(listeners);
         }
-        let opened = server.listen.iter().zip(&addresses);
+        let opened = server.listeners().zip(&addresses);
         let opened = opened.map(|(listen, &address)| ListenAddress {
             address,
             tls: listen.tls,
         });
+        let mut opened: Vec<ListenAddress> = opened.collect();
         Ok(Self {
-            addresses: opened.collect(),
-            redirect: addresses.get(server.listen.len()).copied(),
+            redirect: addresses.get(opened.len()).copied(),
+            internal: opened.split_off(server.listen.len()),
+            addresses: opened,
             by_shard,
         })
     }
@@ -91,7 +97,15 @@ impl Listeners {
 impl Listeners {
     /// What the listeners of a shard are for.
     pub(super) fn purposes(&self) -> Vec<Purpose> {
-        let mut purposes = vec![Purpose::Serve; self.addresses.len()];
+        let role = match self.internal.is_empty() {
+            true => Role::All,
+            false => Role::Clients,
+        };
+        let mut purposes = vec![Purpose::Serve(role); self.addresses.len()];
+        purposes.resize(
+            purposes.len() + self.internal.len(),
+            Purpose::Serve(Role::Internal),
+        );
         if self.redirect.is_some() {
             let mut secured = self.addresses.iter().filter(|listen| listen.tls);
             let port = secured.next().map_or(HTTPS_PORT, |it| it.address.port());
@@ -106,7 +120,7 @@ const HTTPS_PORT: u16 = 443;
 
 /// The addresses of all listeners, that of `server.redirect_http` last.
 fn configured(config: &Config) -> impl Iterator<Item = SocketAddr> {
-    let listen = config.server.listen.iter().map(|listen| listen.address);
+    let listen = config.server.listeners().map(|listen| listen.address);
     listen.chain(config.server.redirect_http)
 }
 

@@ -9,7 +9,7 @@ use axum::http::Method;
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
 
-use super::State;
+use super::{Role, State};
 use crate::http::{Answer, Answering, Rejection, Shortcut, allow_page, origins_of};
 
 /// An operation at a path.
@@ -22,6 +22,9 @@ pub struct Endpoint {
     pub(crate) described_at: &'static str,
     /// Whether it asks for a credential; `None`: as `events.auth_required` says.
     pub(crate) asks: Option<bool>,
+    /// Who it is for, and so at which listeners it is. Services and operators, unless it says otherwise: a new
+    /// endpoint is not for clients by oversight.
+    pub(crate) role: Role,
     /// The handler; `None` where `conn` claims the socket before the router sees the request.
     handler: Option<MethodRouter<Arc<State>>>,
     /// The handler of requests that bypass the router.
@@ -77,7 +80,12 @@ impl Endpoint {
 
     /// An endpoint whose socket `conn` claims as a connection.
     pub(crate) fn claimed(path: &'static str) -> Self {
-        Self::new(Method::GET, path, None)
+        Self::new(Method::GET, path, None).serving(Role::Clients)
+    }
+
+    /// The same operation for others than services and operators.
+    pub(crate) fn serving(self, role: Role) -> Self {
+        Self { role, ..self }
     }
 
     /// The same operation at another path.
@@ -102,6 +110,7 @@ impl Endpoint {
             path: path.to_owned(),
             described_at: path,
             asks: None,
+            role: Role::Internal,
             handler,
             shortcut: None,
         }

@@ -41,6 +41,7 @@ mod rates;
 mod refusals;
 mod request_heads;
 mod resume;
+mod roles;
 mod slow;
 mod smoke;
 mod sse;

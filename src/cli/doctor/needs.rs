@@ -67,7 +67,7 @@ impl<'a> Needs<'a> {
         } else {
             0
         };
-        let speaks_tls = self.config.server.listen.iter().any(|listen| listen.tls);
+        let speaks_tls = self.config.server.listeners().any(|listen| listen.tls);
         let tls = if speaks_tls { TLS_BYTES } else { 0 };
         process + tls + KERNEL_BYTES + contexts
     }

@@ -396,7 +396,7 @@ fn l08_a_list_is_refused_with_what_is_wrong_in_it() {
     wrong(
         "SERVER_ADDR",
         "[::ffff:127.0.0.1]:81",
-        "`server.listen`: [::ffff:127.0.0.1]:81 is an IPv4 address in IPv6's form, which cannot be listened on: write \
+        "the listener [::ffff:127.0.0.1]:81 is an IPv4 address in IPv6's form, which cannot be listened on: write \
          127.0.0.1:81",
     );
 }

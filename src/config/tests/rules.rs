@@ -206,6 +206,25 @@ fn what_is_open_stays_on_loopback_unless_asked_for_by_name() {
     assert_eq!(open("demo", "[::1]:80", ""), None);
     assert_eq!(open("prod", "0.0.0.0:80", ""), None);
     assert_eq!(open("demo", "0.0.0.0:80", "allow_open = true"), None);
+    // A listener for services is one like any other.
+    let internal = |address: &str| format!("internal_listen = [\"{address}\"]");
+    let loopback = "127.0.0.1:80";
+    let beyond = internal("10.0.0.1:81");
+    assert_eq!(
+        open("demo", loopback, &beyond),
+        refused("10.0.0.1:81", demo)
+    );
+    assert_eq!(open("demo", loopback, &internal("127.0.0.1:81")), None);
+    assert_eq!(open("prod", "0.0.0.0:80", &beyond), None);
+    assert_eq!(
+        open("demo", loopback, &internal(loopback)),
+        Some(vec![Problem::ListensTwice(loopback.parse().unwrap())])
+    );
+    let mapped = open("demo", loopback, &internal("[::ffff:127.0.0.1]:81"));
+    assert!(matches!(
+        &mapped.unwrap()[..],
+        [Problem::MappedAddress { .. }]
+    ));
 }
 
 #[test]

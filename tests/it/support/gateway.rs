@@ -19,6 +19,8 @@ use super::socket::TLS;
 pub(crate) struct TestGateway {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it listens for services, if that is elsewhere.
+    pub internal: Option<SocketAddr>,
     gateway: Option<Gateway>,
 }
 
@@ -59,7 +61,8 @@ impl TestGateway {
         change(&mut config);
         // A test that is about TLS has its own.
         if let (Some(identity), []) = (&*TLS, &*config.tls.certificate_file) {
-            for listen in &mut config.server.listen {
+            let server = &mut config.server;
+            for listen in server.listen.iter_mut().chain(&mut server.internal_listen) {
                 listen.tls = true;
             }
             config.tls.certificate_file = vec![identity.pem_file.clone()];
@@ -68,6 +71,7 @@ impl TestGateway {
         let gateway = Gateway::start(config).expect("a gateway starts on a free port");
         Self {
             address: gateway.addresses[0].address,
+            internal: gateway.internal.first().map(|listen| listen.address),
             gateway: Some(gateway),
         }
     }
