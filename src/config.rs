@@ -63,6 +63,7 @@ pub use mode::{Mode, UnknownMode};
 pub use namespace::{Namespace, Namespaces};
 pub use origin::{CorsOrigin, OriginPattern};
 pub use raw::RawValue;
+pub use rules::secret_of;
 pub use secret::{API_KEY, Hidden, KeyHash, SECRET, Secret};
 pub use section::{MakeSection, Section, SectionRules};
 pub use server::{ForwardedHeader, ListenAddress, Server};

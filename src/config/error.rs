@@ -70,9 +70,19 @@ pub enum Problem {
         "both `auth.jwt_secret` and `auth.jwt_secret_file` are set (JWT_SECRET sets the first): leave one of them out"
     )]
     TwoSecrets,
+    /// Both ways to give a protocol's secret are used.
+    #[error("both `{value}` and `{file}` are set: leave one of them out")]
+    SecretTwice {
+        /// The key of the secret itself.
+        value: &'static str,
+        /// The key of its file.
+        file: &'static str,
+    },
     /// The secret's file does not hold a secret.
-    #[error("`auth.jwt_secret_file`: cannot use {}: {reason}", path.display())]
+    #[error("`{key}`: cannot use {}: {reason}", path.display())]
     SecretFile {
+        /// The key that names the file.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// The error.

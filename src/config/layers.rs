@@ -63,16 +63,14 @@ impl Config {
     /// `read` fetches the file named by `auth.jwt_secret_file`; nothing else is read.
     pub fn from_sources(
         sources: &Sources,
-        read: impl FnOnce(&Path) -> io::Result<Vec<u8>>,
+        read: impl FnMut(&Path) -> io::Result<Vec<u8>>,
     ) -> Result<Self, ConfigError> {
         let Draft {
             mut config,
             mut problems,
             ..
         } = sources.draft();
-        config
-            .resolve_secret(read)
-            .unwrap_or_else(|problem| problems.push(problem));
+        problems.extend(config.read_secrets(read));
         // Rules across keys need all values: with some of them invalid they would report false errors.
         if problems.is_empty() {
             problems = config.broken_rules();

@@ -1,12 +1,13 @@
 //! The rules that join several keys: credentials, exposure, lag.
 
 use std::io;
+use std::iter;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use super::error::Problem;
 use super::secret::Secret;
-use super::section::SectionRules;
+use super::section::{ReadFile, Section, SectionRules};
 use super::setting::Target;
 use super::size;
 use super::{Auth, Config, ListenAddress, Mode, TokenAlgorithm};
@@ -56,23 +57,17 @@ impl Config {
         warnings
     }
 
-    /// Replaces `auth.jwt_secret_file` by the file's content.
-    pub(super) fn resolve_secret(
+    /// Replaces the keys that name a file with a secret by the files' contents. Those of keys that change while
+    /// the gateway runs are not among them, but for `auth.jwt_secret_file`, whose secret has to be there.
+    pub(super) fn read_secrets(
         &mut self,
-        read: impl FnOnce(&Path) -> io::Result<Vec<u8>>,
-    ) -> Result<(), Problem> {
-        let Some(path) = &self.auth.jwt_secret_file else {
-            return Ok(());
-        };
-        if self.auth.jwt_secret.is_some() {
-            return Err(Problem::TwoSecrets);
-        }
-        let secret = Secret::from_file(path, read).map_err(|reason| Problem::SecretFile {
-            path: path.clone(),
-            reason,
-        })?;
-        self.auth.jwt_secret = Some(secret);
-        Ok(())
+        mut read: impl FnMut(&Path) -> io::Result<Vec<u8>>,
+    ) -> Vec<Problem> {
+        let registered = self.registered.iter_mut().map(|section| &mut **section);
+        let sections = iter::once(&mut self.auth as &mut dyn Section).chain(registered);
+        sections
+            .filter_map(|section| section.read_secrets(&mut read).err())
+            .collect()
     }
 
     /// Every rule that the whole breaks.
@@ -132,7 +127,7 @@ impl Config {
         let given = given.filter_map(|(prefix, keys)| {
             Some((Target::Namespace(prefix, "max_lag").path(), keys.max_lag?))
         });
-        let beyond = std::iter::once(hub)
+        let beyond = iter::once(hub)
             .chain(given)
             .filter(move |(_, lag)| *lag > log);
         beyond.map(move |(key, lag)| Problem::LagBeyondLog {
@@ -159,6 +154,17 @@ impl Auth {
 }
 
 impl SectionRules for Auth {
+    fn read_secrets(&mut self, read: ReadFile<'_>) -> Result<(), Problem> {
+        let Some(path) = &self.jwt_secret_file else {
+            return Ok(());
+        };
+        if self.jwt_secret.is_some() {
+            return Err(Problem::TwoSecrets);
+        }
+        self.jwt_secret = Some(secret_of("auth.jwt_secret_file", path, read)?);
+        Ok(())
+    }
+
     fn broken_rules(&self) -> Vec<Problem> {
         let of_secrets = [
             ("auth.jwt_secret", self.jwt_secret.is_some()),
@@ -207,6 +213,18 @@ impl SectionRules for Auth {
         }
         problems
     }
+}
+
+/// The secret in the file that `key` names.
+///
+/// # Errors
+/// The file does not hold one.
+pub fn secret_of(key: &'static str, path: &Path, read: ReadFile<'_>) -> Result<Secret, Problem> {
+    Secret::from_file(path, read).map_err(|reason| Problem::SecretFile {
+        key,
+        path: path.to_owned(),
+        reason,
+    })
 }
 
 /// Whether only this machine can reach `listen`.

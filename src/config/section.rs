@@ -6,6 +6,8 @@
 
 use std::any::Any;
 use std::fmt::Debug;
+use std::io;
+use std::path::Path;
 
 use super::alias::AliasForm;
 use super::error::Problem;
@@ -48,12 +50,24 @@ impl From<WrongValue> for KeyRefusal {
     }
 }
 
+/// How the content of a file is read.
+pub type ReadFile<'a> = &'a mut dyn FnMut(&Path) -> io::Result<Vec<u8>>;
+
 /// What a section says of its keys together.
 pub trait SectionRules {
     /// The settings that give access to clients without credentials in `mode`, by key and value.
     fn open_endpoints(&self, mode: Mode) -> Vec<&'static str> {
         let _ = mode;
         Vec::new()
+    }
+
+    /// Replaces keys that name a file with a secret by what `read` finds there.
+    ///
+    /// # Errors
+    /// The file does not hold a secret, or the secret is given twice.
+    fn read_secrets(&mut self, read: ReadFile<'_>) -> Result<(), Problem> {
+        let _ = read;
+        Ok(())
     }
 
     /// Every rule between its keys that it breaks.

@@ -78,7 +78,7 @@ impl Given<'_> {
     fn load(&self) -> Result<Config, ConfigError> {
         let secret = self.secret_file.map(<[u8]>::to_vec);
         Config::from_sources(&self.sources(), |_: &Path| {
-            secret.ok_or_else(|| io::ErrorKind::NotFound.into())
+            secret.clone().ok_or_else(|| io::ErrorKind::NotFound.into())
         })
     }
 
