@@ -4,6 +4,7 @@ mod accepted;
 mod affinity;
 mod limits;
 mod listener;
+mod monotonic;
 mod pages;
 mod stream;
 mod tls;
@@ -14,6 +15,7 @@ pub use limits::raise_file_limit;
 pub use listener::{
     Acceptor, Families, Listener, Spare, Tuning, check_free, is_out_of_files, listen,
 };
+pub use monotonic::monotonic_us;
 pub use pages::use_small_pages;
 pub use stream::{Reader, Stream, Writer};
 #[cfg(fuzzing)]

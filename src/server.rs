@@ -4,7 +4,9 @@ mod control;
 mod fetch;
 mod files;
 mod listeners;
+mod service_manager;
 mod signals;
+mod watchdog;
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,6 +35,8 @@ pub(crate) use fetch::{FetchError, FetchLimits, FetchRequest, Trust};
 pub(crate) use files::FILES_BESIDES;
 use listeners::Listeners;
 pub use listeners::{ListenError, unusable_addresses};
+use service_manager::ServiceManager;
+use watchdog::Watchdog;
 
 /// Why a gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +71,7 @@ pub struct Gateway {
     phase: watch::Sender<ProcessPhase>,
     stopping: Stopping,
     control: Control,
+    process: Arc<Process>,
 }
 
 /// Runs a gateway until SIGTERM or SIGINT; a second signal stops it at once. At SIGHUP it reads its
@@ -99,20 +104,30 @@ pub fn run_with(config: Config, more: &[Protocol]) -> Result<(), ServeError> {
     if let Some(address) = gateway.redirect {
         tracing::info!(%address, "redirecting to https");
     }
+    let manager = ServiceManager::from_env();
+    let _watchdog = Watchdog::start(&manager, &gateway.process).map_err(ServeError::Start)?;
     let (stop, orders) = (gateway.phase.clone(), gateway.control.orders());
+    let (told, process) = (manager.clone(), gateway.process.clone());
     let stop = move |signal, again| {
         let phase = if again {
             ProcessPhase::Stopping
         } else {
+            let connections = process.connections();
+            told.stopping(&format!("closing {connections} connections"));
             gateway.stopping.begin()
         };
         tracing::info!(signal, again, "stopping");
         let _ = stop.send(phase);
     };
+    let told = manager.clone();
     let reload = move || {
-        let _ = orders.send(ControlOrder::Reload);
+        told.reloading();
+        let _ = orders.send(ControlOrder::Reload(told.clone()));
     };
     signals.watch(stop, reload).map_err(ServeError::Start)?;
+    let addresses = gateway.addresses.iter().chain(&gateway.internal);
+    let addresses: Vec<_> = addresses.map(ToString::to_string).collect();
+    manager.ready(&format!("listening on {}", addresses.join(", ")));
     join(gateway.shards, &gateway.phase)?;
     tracing::info!("stopped");
     Ok(())
@@ -169,6 +184,7 @@ impl Gateway {
             stopping,
             control: Control::start(authenticator.clone(), process.clone(), tls)
                 .map_err(ServeError::Start)?,
+            process: process.clone(),
         };
         let mut starting = Vec::with_capacity(usize::from(shards));
         for (index, listeners) in (0..shards).zip(listeners.by_shard) {

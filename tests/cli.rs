@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 mod gen_cert;
 #[path = "cli/publish_tls.rs"]
 mod publish_tls;
+#[path = "cli/unit.rs"]
+mod unit;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 

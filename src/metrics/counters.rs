@@ -166,6 +166,8 @@ macro_rules! define_counters {
         pub struct Counters {
             $(#[doc = $counter_help] pub $counter: Counter,)*
             $(#[doc = $gauge_help] pub $gauge: Gauge,)*
+            /// Ticks of the shard, ten per second while its loop runs. Not in `/metrics`: the watchdog looks at it.
+            pub ticks: Counter,
             /// SSE connections opened.
             pub streams_opened: Counter,
             /// SSE connections open.
@@ -189,6 +191,7 @@ macro_rules! define_counters {
                 Self {
                     $($counter: Counter::default(),)*
                     $($gauge: Gauge::default(),)*
+                    ticks: Counter::default(),
                     streams_opened: Counter::default(),
                     streams: Gauge::default(),
                     registered: Default::default(),

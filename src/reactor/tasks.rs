@@ -113,6 +113,7 @@ async fn tick(shard: Rc<Shard>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for tick in 1_u32.. {
         ticks.tick().await;
+        shard.counters.ticks.add(1);
         shard.clock.refresh();
         shard.check_deadlines(&limits);
         shard.engine(|engine| engine.close_groups());

@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::service_manager::ServiceManager;
 use crate::auth::Authenticator;
 use crate::net::TlsServer;
 use crate::process::Process;
@@ -33,10 +34,10 @@ pub(super) struct Control {
 }
 
 /// An order to the control thread.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum ControlOrder {
-    /// Read all files now.
-    Reload,
+    /// Read all files now, and tell the service manager when that is done.
+    Reload(ServiceManager),
     /// End.
     Stop,
 }
@@ -60,11 +61,12 @@ impl Control {
                 let mut certificates = WatchedFiles::new("the certificates");
                 let mut reminded = Instant::now();
                 loop {
-                    let asked = match receiver.recv_timeout(PERIOD) {
-                        Ok(ControlOrder::Reload) => true,
-                        Err(RecvTimeoutError::Timeout) => false,
+                    let told = match receiver.recv_timeout(PERIOD) {
+                        Ok(ControlOrder::Reload(manager)) => Some(manager),
+                        Err(RecvTimeoutError::Timeout) => None,
                         Ok(ControlOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                     };
+                    let asked = told.is_some();
                     let known = &authenticator.tokens.keys;
                     if known.has_files() {
                         if keys.look(asked, known.reload(read_key_file)) {
@@ -83,6 +85,9 @@ impl Control {
                                 tracing::warn!("{warning}");
                             }
                         }
+                    }
+                    if let Some(manager) = told {
+                        manager.reloaded();
                     }
                     authenticator.failures.tidy(Instant::now());
                     authenticator.revocations.tidy(unix_seconds());

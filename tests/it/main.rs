@@ -42,6 +42,7 @@ mod refusals;
 mod request_heads;
 mod resume;
 mod roles;
+mod service_manager;
 mod slow;
 mod smoke;
 mod sse;
