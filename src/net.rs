@@ -8,6 +8,7 @@ mod monotonic;
 mod pages;
 mod stream;
 mod tls;
+mod usage;
 
 pub use accepted::Accepted;
 pub use affinity::{available_cores, pin_to_core};
@@ -21,3 +22,4 @@ pub use stream::{Reader, Stream, Writer};
 #[cfg(fuzzing)]
 pub use tls::receive;
 pub use tls::{CertificateError, TlsHandshakeError, TlsHandshakeKind, TlsServer};
+pub use usage::process_usage;

@@ -192,6 +192,14 @@ impl Process {
         shards.map(|shard| shard.connections.read()).sum()
     }
 
+    /// When the process began, in seconds since the Unix epoch.
+    #[must_use]
+    pub fn started_seconds(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+        let micros = self.epoch as f64;
+        micros / 1e6
+    }
+
     /// Sets the gauges of the whole process, in the counters of the first shard.
     ///
     /// Cost: as [`Seats::addresses`] and [`Seats::users`].

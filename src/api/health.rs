@@ -7,7 +7,8 @@ use axum::http::header::{HeaderValue, VARY};
 use axum::http::{HeaderMap, Method, Uri};
 
 use crate::http::{Answer, preferred, refuse, respond};
-use crate::metrics::{render_json, render_prometheus};
+use crate::metrics::{ProcessUsage, render_json, render_prometheus};
+use crate::net::process_usage;
 use crate::process::ProcessPhase;
 use crate::service::State;
 use crate::shard::Disconnect;
@@ -66,14 +67,18 @@ pub(super) async fn metrics(
     headers: HeaderMap,
 ) -> Answer {
     let uptime = state.started.elapsed().as_secs_f64();
+    let usage = ProcessUsage {
+        started_seconds: state.process.started_seconds(),
+        ..process_usage().await
+    };
     state.process.update_gauges();
     let (counters, registered) = (&state.process.counters, &state.process.registered);
     let ends = Disconnect::labels(registered);
     let mut answer = if wants_text(query.as_deref().unwrap_or(""), &headers) {
-        let text = render_prometheus(counters, registered, &ends, uptime);
+        let text = render_prometheus(counters, registered, &ends, uptime, &usage);
         respond(200, TEXT, text)
     } else {
-        let json = render_json(counters, registered, &ends, uptime);
+        let json = render_json(counters, registered, &ends, uptime, &usage);
         respond(200, JSON, json)
     };
     let vary = HeaderValue::from_static("Accept");

@@ -263,12 +263,16 @@ async fn serve_requests(
                     *claimed.borrow_mut() = Some(claim);
                     std::future::pending().await
                 }
-                Decision::Answer(answer) => (*answer, true),
+                Decision::Answer(answer) => {
+                    shard.counters.answered(answer.status().as_u16());
+                    (*answer, true)
+                }
                 Decision::Api => {
-                    shard.counters.http_requests.add(1);
                     progress.answering.set(true);
                     let answer = api.answer(request, source).await;
-                    (count_body(&shard, &progress, answer), asks_for_upgrade)
+                    let answer = count_body(&shard, &progress, answer);
+                    shard.counters.answered(answer.status().as_u16());
+                    (answer, asks_for_upgrade)
                 }
             };
             // After a refused upgrade a proxy may believe that the connection was upgraded and forward a client's
@@ -436,6 +440,7 @@ async fn refuse(
     linger: Linger,
 ) {
     note_refused(shard, source, why, status, text);
+    shard.counters.answered(status);
     close(stream, &refuse_raw(status, text, SystemTime::now()), linger).await;
 }
 
@@ -452,6 +457,7 @@ pub async fn refuse_out_of_files(shard: &Shard, mut stream: Stream, address: IpA
     if stream.is_unsecured() {
         return;
     }
+    shard.counters.answered(503);
     let mut headers = HeaderMap::new();
     headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     let answer = refuse_raw_with(503, why, SystemTime::now(), &headers);

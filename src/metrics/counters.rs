@@ -140,6 +140,9 @@ reasons! {
     }
 }
 
+/// Classes of statuses (RFC 9110 section 15); one of 1xx is no last answer.
+pub(super) const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+
 /// Bounds of message sizes, in bytes.
 const SIZE_BOUNDS: [f64; 8] = [
     64.0,
@@ -174,6 +177,8 @@ macro_rules! define_counters {
             pub streams: Gauge,
             /// Counters of protocols, by [`CounterId`].
             pub(super) registered: Box<[Counter]>,
+            /// HTTP requests answered, by the class of their status: [`STATUS_CLASSES`].
+            pub(super) http_requests: [Counter; STATUS_CLASSES.len()],
             /// Connections refused, by [`Refused`].
             pub refused: [Counter; Refused::LABELS.len()],
             /// Times a limit was exceeded, by [`Limited`].
@@ -195,6 +200,7 @@ macro_rules! define_counters {
                     streams_opened: Counter::default(),
                     streams: Gauge::default(),
                     registered: Default::default(),
+                    http_requests: Default::default(),
                     refused: Default::default(),
                     limited: Default::default(),
                     disconnects: Default::default(),
@@ -217,7 +223,6 @@ macro_rules! define_counters {
 define_counters! {
     counters {
     connections_opened = "connections_opened_total", "Connections opened, WebSocket and SSE.";
-    http_requests = "http_requests_total", "HTTP requests answered, upgrades not counted.";
     tls_handshakes = "tls_handshakes_total", "TLS handshakes completed.";
     tls_resumptions = "tls_resumptions_total", "TLS handshakes completed from a ticket.";
     messages_in = "messages_received_total", "Messages received from clients.";
@@ -240,7 +245,7 @@ define_counters! {
     gauges {
     connections = "connections", "Connections open, WebSocket and SSE.";
     handshakes = "handshakes", "Connections that have not upgraded.";
-    tls_handshakes_open = "tls_handshakes", "Connections within their TLS handshake.";
+    tls_handshakes_open = "tls_handshakes_open", "Connections within their TLS handshake.";
     subscriptions = "subscriptions", "Topic memberships of connections.";
     topics = "topics", "Topics known.";
     held_bytes = "held_bytes", "Bytes in topic logs and outboxes.";
@@ -269,6 +274,13 @@ impl Counters {
     /// A protocol's counter.
     pub fn registered(&self, id: CounterId) -> &Counter {
         &self.registered[id.0]
+    }
+
+    /// Counts the answer to an HTTP request, also one that was not read to its end; upgrades and streams of events are
+    /// counted as connections.
+    pub fn answered(&self, status: u16) {
+        let class = usize::from(status / 100).clamp(2, 5) - 2;
+        self.http_requests[class].add(1);
     }
 
     /// Counts that somebody went beyond a limit.

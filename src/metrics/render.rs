@@ -3,22 +3,39 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::counters::{COUNTERS, GAUGES};
-use super::{Counter, CounterRegistry, Counters, Histogram, Limited, Refused, log_lines_lost};
+use super::counters::{COUNTERS, GAUGES, STATUS_CLASSES};
+use super::{
+    Counter, CounterRegistry, Counters, Histogram, Limited, ProcessUsage, Refused, log_lines_lost,
+};
 
 type Shards<'a> = &'a [Arc<Counters>];
 
-/// What is counted by reason: name, what it is, labels, field.
-type ByReason<'a> = (&'a str, &'a str, &'a [&'a str], fn(&Counters) -> &[Counter]);
+/// What is counted by a label: name, what it is, the label and its values, field.
+type ByLabel<'a> = (
+    &'a str,
+    &'a str,
+    (&'a str, &'a [&'a str]),
+    fn(&Counters) -> &[Counter],
+);
 
-fn by_reason<'a>(disconnects: &'a [&'a str]) -> [ByReason<'a>; 3] {
+fn by_label<'a>(disconnects: &'a [&'a str]) -> [ByLabel<'a>; 4] {
+    let answered = "HTTP requests answered, by status; upgrades and event streams are connections.";
     let refused = "Connections refused before they were one.";
     let limited = "Times that somebody went beyond a limit.";
     let ended = "Connections that ended.";
     [
-        ("refused", refused, &Refused::LABELS, |it| &it.refused),
-        ("limited", limited, &Limited::LABELS, |it| &it.limited),
-        ("disconnects", ended, disconnects, |it| &it.disconnects),
+        ("http_requests", answered, ("code", &STATUS_CLASSES), |it| {
+            &it.http_requests
+        }),
+        ("refused", refused, ("reason", &Refused::LABELS), |it| {
+            &it.refused
+        }),
+        ("limited", limited, ("reason", &Limited::LABELS), |it| {
+            &it.limited
+        }),
+        ("disconnects", ended, ("reason", disconnects), |it| {
+            &it.disconnects
+        }),
     ]
 }
 
@@ -29,8 +46,9 @@ pub fn render_prometheus(
     registered: &CounterRegistry,
     disconnects: &[&str],
     uptime_seconds: f64,
+    process: &ProcessUsage,
 ) -> String {
-    let mut out = String::with_capacity(8 * 1024);
+    let mut out = String::with_capacity(16 * 1024);
     let mut put = |kind: &str, name: &str, help: &str, value: u64| {
         let _ = write!(
             out,
@@ -58,9 +76,9 @@ pub fn render_prometheus(
     let name = "transport_connections_opened_total";
     let about = (name, "counter", "Connections opened.");
     labelled(&mut out, about, labels, |transport| opened[transport]);
-    for (name, help, labels, of) in by_reason(disconnects) {
+    for (name, help, labels, of) in by_label(disconnects) {
         let name = format!("{name}_total");
-        let (about, labels) = ((&*name, "counter", help), ("reason", labels));
+        let about = (&*name, "counter", help);
         labelled(&mut out, about, labels, |index| sum_of(shards, index, of));
     }
     let sizes = ("message_size_bytes", "Sizes of clients' messages.");
@@ -72,6 +90,14 @@ pub fn render_prometheus(
         "# HELP fanfare_uptime_seconds Since the start.\n# TYPE fanfare_uptime_seconds gauge\n"
     );
     let _ = writeln!(out, "fanfare_uptime_seconds {uptime_seconds:.3}");
+    let about = ("build_info", "gauge", "1, of the version that runs.");
+    labelled(&mut out, about, ("version", &[VERSION]), |_| 1);
+    for (name, kind, help, value) in process.families() {
+        let _ = write!(
+            out,
+            "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
+        );
+    }
     out
 }
 
@@ -83,8 +109,9 @@ pub fn render_json(
     registered: &CounterRegistry,
     disconnects: &[&str],
     uptime_seconds: f64,
+    process: &ProcessUsage,
 ) -> String {
-    let mut out = String::with_capacity(2 * 1024);
+    let mut out = String::with_capacity(4 * 1024);
     let open = sum(shards, |shard| shard.connections.read());
     let _ = write!(
         out,
@@ -92,7 +119,13 @@ pub fn render_json(
         shards.len()
     );
     let _ = write!(out, r#","uptime_seconds":{uptime_seconds:.3}"#);
+    let _ = write!(out, r#","version":"{VERSION}""#);
+    for (name, _, _, value) in process.families() {
+        let _ = write!(out, r#","{name}":{value}"#);
+    }
     let _ = write!(out, r#","log_lines_lost_total":{}"#, log_lines_lost());
+    let answered = |it: &Counters| it.http_requests.iter().map(Counter::read).sum();
+    let _ = write!(out, r#","http_requests_total":{}"#, sum(shards, answered));
     for (name, _, of) in COUNTERS.iter().chain(GAUGES) {
         let _ = write!(out, r#","{name}":{}"#, sum(shards, of));
     }
@@ -100,7 +133,7 @@ pub fn render_json(
         let value = sum_of(shards, index, |it| &it.registered);
         let _ = write!(out, r#","{name}":{value}"#);
     }
-    for (name, _, labels, of) in by_reason(disconnects) {
+    for (name, _, (_, labels), of) in by_label(disconnects) {
         let field = |(index, label)| format!(r#""{label}":{}"#, sum_of(shards, index, of));
         let fields: Vec<_> = labels.iter().enumerate().map(field).collect();
         let _ = write!(out, r#","{name}":{{{}}}"#, fields.join(","));
@@ -117,6 +150,8 @@ fn sum_of(shards: Shards<'_>, index: usize, of: fn(&Counters) -> &[Counter]) -> 
 fn sum(shards: Shards<'_>, of: impl Fn(&Counters) -> u64) -> u64 {
     shards.iter().map(|shard| of(shard)).sum()
 }
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The values of the label `transport`.
 const TRANSPORTS: [&str; 2] = ["websocket", "sse"];
@@ -185,13 +220,25 @@ mod tests {
         shards[1].streams.set(1);
         shards[1].messages_in.add(7);
         shards[0].flush_times.record(0.0002);
+        for (shard, status) in [(0, 200), (1, 204), (0, 101), (1, 404)] {
+            shards[shard].answered(status);
+        }
         (shards.into(), registry)
+    }
+
+    fn usage() -> ProcessUsage {
+        ProcessUsage {
+            cpu_seconds: 1.25,
+            resident_bytes: Some(4096),
+            started_seconds: 1_790_000_000.5,
+            ..ProcessUsage::default()
+        }
     }
 
     #[test]
     fn prometheus_text_has_help_type_and_the_sum_of_all_shards() {
         let (shards, registry) = shards();
-        let text = render_prometheus(&shards, &registry, &["closed", "gone"], 1.5);
+        let text = render_prometheus(&shards, &registry, &["closed", "gone"], 1.5, &usage());
         for line in [
             "# TYPE fanfare_connections gauge",
             "fanfare_connections 5",
@@ -203,12 +250,20 @@ mod tests {
             "fanfare_disconnects_total{reason=\"gone\"} 0",
             "fanfare_flush_seconds_bucket{le=\"0.0005\"} 1",
             "fanfare_flush_seconds_count 1",
+            "fanfare_http_requests_total{code=\"2xx\"} 3",
+            "fanfare_http_requests_total{code=\"4xx\"} 1",
+            "# TYPE process_cpu_seconds_total counter",
+            "process_cpu_seconds_total 1.25",
+            "process_resident_memory_bytes 4096",
+            "process_start_time_seconds 1790000000.5",
         ] {
             assert!(
                 text.lines().any(|other| other == line),
                 "{line} is missing in\n{text}"
             );
         }
+        // What is not known is left out.
+        assert!(!text.contains("process_open_fds"));
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             assert_eq!(
                 line.rsplit_once(' ')
@@ -227,18 +282,21 @@ mod tests {
     fn m15_the_number_of_series_is_fixed() {
         let series = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
         let (shards, registry) = shards();
-        let text = render_prometheus(&shards, &registry, &["closed"; 12], 0.0);
-        assert!(series(&text) < 120);
+        let text = render_prometheus(&shards, &registry, &["closed"; 12], 0.0, &usage());
+        assert!(series(&text) < 150, "{text}");
     }
 
     #[test]
     fn json_has_what_existing_clients_look_for() {
         let (shards, registry) = shards();
-        let json = render_json(&shards, &registry, &["closed"], 1.5);
+        let json = render_json(&shards, &registry, &["closed"], 1.5, &usage());
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json["active_connections"], 5);
         assert_eq!(json["service"], "websocket-sse-server");
         assert_eq!(json["disconnects"]["closed"], 0);
         assert_eq!(json["own_total"], 3);
+        assert_eq!(json["http_requests_total"], 4);
+        assert_eq!(json["http_requests"]["4xx"], 1);
+        assert_eq!(json["process_resident_memory_bytes"], 4096.0);
     }
 }

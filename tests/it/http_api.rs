@@ -155,7 +155,7 @@ fn case_h9_metrics_are_what_accept_asks_for() {
 
 fn check_prometheus(text: &str) {
     let is_name = |name: &str| {
-        name.starts_with("fanfare_")
+        (name.starts_with("fanfare_") || name.starts_with("process_"))
             && name
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
@@ -217,7 +217,7 @@ fn check_prometheus(text: &str) {
             (_, "") => {
                 let (label, value) = labels.split_once('=').expect("a label");
                 assert!(
-                    ["reason", "transport"].contains(&label) && value.len() > 2,
+                    ["code", "reason", "transport", "version"].contains(&label) && value.len() > 2,
                     "{line}: no other labels"
                 );
             }

@@ -29,6 +29,7 @@ mod handshake;
 mod hostile_messages;
 mod http_api;
 mod limits;
+mod metrics;
 mod modes;
 mod msgpack;
 mod openapi;

@@ -98,7 +98,7 @@ fn r06_garbage_is_refused_and_costs_only_its_sender() {
     }
     gateway.check_alive();
     assert!(gateway.metric("refused_total{reason=\"tls_handshake\"}") >= 8);
-    assert_eq!(gateway.metric("tls_handshakes"), 0);
+    assert_eq!(gateway.metric("tls_handshakes_open"), 0);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn r06_stalled_handshakes_are_gone_at_their_deadline() {
         assert!(rest(socket).is_empty());
     }
     assert_eq!(gateway.metric("refused_total{reason=\"timeout\"}"), 500);
-    assert_eq!(gateway.metric("tls_handshakes"), 0);
+    assert_eq!(gateway.metric("tls_handshakes_open"), 0);
 }
 
 #[test]
@@ -165,14 +165,14 @@ fn r06_the_oldest_handshake_makes_room() {
     });
     let mut sockets = stalled(&gateway, 16);
     let deadline = Instant::now() + PATIENCE;
-    while gateway.metric("tls_handshakes") < 16 {
+    while gateway.metric("tls_handshakes_open") < 16 {
         assert!(Instant::now() < deadline, "they are accepted");
         thread::sleep(Duration::from_millis(5));
     }
     gateway.check_alive();
     assert!(rest(&mut sockets[0]).is_empty());
     assert_eq!(gateway.metric("refused_total{reason=\"evicted\"}"), 1);
-    assert_eq!(gateway.metric("tls_handshakes"), 15);
+    assert_eq!(gateway.metric("tls_handshakes_open"), 15);
 }
 
 /// What makes room for others by the limit of all connections that have not upgraded is no handshake any more.
@@ -190,7 +190,7 @@ fn r06_an_evicted_connection_ends_its_handshake() {
     }
     drop(sockets);
     let deadline = Instant::now() + PATIENCE;
-    while gateway.metric("tls_handshakes") > 0 {
+    while gateway.metric("tls_handshakes_open") > 0 {
         assert!(Instant::now() < deadline, "none is left");
         thread::sleep(Duration::from_millis(5));
     }
