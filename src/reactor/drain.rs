@@ -7,15 +7,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::id::ShardId;
 use crate::process::ProcessPhase;
 use crate::shard::Disconnect;
 use crate::shard::Shard;
 
 /// The part of the drain time in which close frames are sent; in the rest clients may answer them.
 const SPREAD_PERCENT: u32 = 70;
-
-/// The longest time between two close frames, so that a shard with few clients drains quickly.
-const PER_CLIENT_MAX: Duration = Duration::from_millis(2);
 
 /// How often it is checked whether all clients have left.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -64,14 +62,61 @@ pub(super) async fn wait(shard: &Rc<Shard>, mut phase: watch::Receiver<ProcessPh
     }
 }
 
+/// Closes the clients, evenly spread: they come back at the same pace, here or elsewhere.
 async fn close_all(shard: &Rc<Shard>, deadline: Instant) {
     let peers = shard.peers();
-    let count = u32::try_from(peers.len()).unwrap_or(u32::MAX).max(1);
     let began = Instant::now();
     let spread = (deadline - began) * SPREAD_PERCENT / 100;
-    let step = (spread / count).min(PER_CLIENT_MAX);
-    for (index, peer) in (0_u32..).zip(peers) {
-        sleep_until(began + step * index).await;
+    let place = (shard.id, shard.process.counters.len());
+    let times = times(peers.len(), spread, place);
+    for (peer, after) in peers.into_iter().zip(times) {
+        // Nobody waits for the turn of one that has left by itself.
+        while shard.is_present(peer) && began.elapsed() < after {
+            sleep_until((began + after).min(Instant::now() + POLL_INTERVAL)).await;
+        }
         shard.disconnect(peer, Disconnect::Drain);
+    }
+}
+
+/// When each of `count` clients of a shard is closed, from the beginning of `spread`. A single client is closed at once;
+/// with more of them, `shard` of so many shards begins within its first step, so that they do not close in step.
+fn times(
+    count: usize,
+    spread: Duration,
+    (shard, shards): (ShardId, usize),
+) -> impl Iterator<Item = Duration> {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    let shards = u32::try_from(shards).unwrap_or(u32::MAX).max(1);
+    let step = spread / count.max(1);
+    let first = match count {
+        0 | 1 => Duration::ZERO,
+        _ => step * u32::from(shard.0) / shards,
+    };
+    (0..count).map(move |index| first + spread.mul_f64(f64::from(index) / f64::from(count)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_closed_evenly_whatever_their_number() {
+        let spread = Duration::from_secs(4);
+        for count in [2, 3, 10, 1000, 200_000] {
+            let all = (0..4).flat_map(|shard| times(count, spread, (ShardId(shard), 4)));
+            let mut all: Vec<Duration> = all.collect();
+            all.sort_unstable();
+            assert_eq!(all.len(), 4 * count);
+            assert_eq!(all[0], Duration::ZERO);
+            assert!(all[4 * count - 1] < spread);
+            let step = spread / u32::try_from(4 * count).unwrap();
+            for pair in all.windows(2) {
+                let between = pair[1] - pair[0];
+                assert!(between.abs_diff(step) < Duration::from_micros(1), "{count}");
+            }
+        }
+        let one: Vec<_> = times(1, spread, (ShardId(3), 4)).collect();
+        assert_eq!(one, [Duration::ZERO]);
+        assert_eq!(times(0, spread, (ShardId(0), 1)).count(), 0);
     }
 }

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Process, Response, TestGateway, request};
+use crate::support::{Client, EventStream, Process, Response, TestGateway, request};
 
 fn get(address: SocketAddr, path: &str, headers: &str) -> Response {
     let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
@@ -91,4 +91,49 @@ fn case_c5_by_default_it_has_stopped_in_8_s_whatever_clients_do() {
         "they are waited for"
     );
     drop(clients);
+}
+
+/// Both kinds of connections, fewer than anybody would call a crowd.
+#[test]
+fn clients_are_closed_evenly_over_the_time_of_the_drain() {
+    const CLIENTS: usize = 40;
+    let limit = Duration::from_secs(4);
+    let gateway = TestGateway::with(|config| {
+        config.server.shards = 2;
+        config.server.drain_timeout = limit;
+    });
+    let address = gateway.address;
+    let ended = |wait: Box<dyn FnOnce() + Send>| {
+        thread::spawn(move || {
+            wait();
+            Instant::now()
+        })
+    };
+    let mut ends = Vec::with_capacity(CLIENTS);
+    for _ in 0..CLIENTS / 2 {
+        let mut socket = Client::events(address);
+        ends.push(ended(Box::new(move || {
+            assert_eq!(socket.until_close(), Some(1001));
+        })));
+        let mut stream = EventStream::subscribe(address, "topic=a");
+        ends.push(ended(Box::new(move || while stream.block().is_some() {})));
+    }
+    let began = Instant::now();
+    let stopping = thread::spawn(move || gateway.stop());
+    let ends: Vec<Duration> = ends
+        .into_iter()
+        .map(|end| end.join().unwrap().duration_since(began))
+        .collect();
+    let mut quarters = [0; 4];
+    for end in &ends {
+        let quarter = end.as_millis() * 4 / limit.as_millis();
+        quarters[usize::try_from(quarter).unwrap().min(3)] += 1;
+    }
+    assert!(
+        quarters.iter().all(|&closes| closes <= CLIENTS / 2),
+        "{quarters:?}"
+    );
+    // The last one leaves before the rest would be cut off.
+    assert!(quarters[3] < CLIENTS / 4, "{quarters:?}");
+    assert!(stopping.join().unwrap() < limit + Duration::from_secs(1));
 }
