@@ -191,10 +191,45 @@ fn the_default_configuration_checks_once_it_has_credentials() {
 }
 
 #[test]
-fn the_packaged_configuration_is_the_default_one() {
-    let packaged = fs::read_to_string("packaging/fanfare.toml").unwrap();
-    let hint = "run: cargo run -- default-config > packaging/fanfare.toml";
+fn the_packaged_reference_is_the_default_configuration() {
+    let packaged = fs::read_to_string("packaging/fanfare-reference.toml").unwrap();
+    let hint = "run: cargo run -- default-config > packaging/fanfare-reference.toml";
     assert!(fanfare(&["default-config"]).stdout == packaged, "{hint}");
+}
+
+/// As it stands, and with every line that is commented out.
+#[test]
+fn the_packaged_configuration_is_accepted_and_the_one_of_the_documentation() {
+    let packaged = fs::read_to_string("packaging/fanfare.toml").unwrap();
+    let document = fs::read_to_string("docs/configuration.md").unwrap();
+    let shown = blocks(&document, "toml").pop();
+    let hint = "docs/configuration.md does not end with packaging/fanfare.toml";
+    assert!(
+        shown.is_some_and(|shown| shown.trim_end() == packaged.trim_end()),
+        "{hint}"
+    );
+
+    let secret = Scratch::new("packaged-secret", SECRET);
+    let packaged = packaged.replace("/etc/fanfare/jwt_secret", secret.path());
+    let file = Scratch::new("packaged.toml", &packaged);
+    let ran = fanfare(&["check-config", "--config", file.path()]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+
+    let lines = packaged.lines().map(|line| match line.strip_prefix('#') {
+        Some(key) if !key.starts_with(' ') => format!("{key}\n"),
+        _ => format!("{line}\n"),
+    });
+    let file = Scratch::new("packaged-whole.toml", &lines.collect::<String>());
+    // This reads no certificate.
+    let ran = fanfare(&[
+        "check-config",
+        "--config",
+        file.path(),
+        "--explain",
+        "chat.a",
+    ]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+    assert!(ran.stdout.contains("history_size = 1000"), "{ran:?}");
 }
 
 #[test]
