@@ -523,9 +523,15 @@ fn a_topic_is_explained_without_a_file_and_without_credentials() {
     );
     assert!(ran.stdout.contains("No token is valid yet"), "{ran:?}");
     assert!(
-        ran.stdout.contains("with a valid token to /api/v1/ws"),
+        ran.stdout
+            .contains("subscribe\n#   Whoever has a valid token.\n"),
         "{ran:?}"
     );
+    let wide = "subscribe\n#   Nobody without a claim: it reaches across namespaces";
+    let ran = fanfare(&["check-config", "--explain", "*"]);
+    assert!(ran.stdout.contains(wide), "{ran:?}");
+    let ran = fanfare(&["check-config", "--explain", "chat.*"]);
+    assert!(!ran.stdout.contains("without a claim"), "{ran:?}");
 }
 
 #[test]

@@ -11,7 +11,8 @@ use crate::topic::{self, Selector};
 /// - If a token lists topics to subscribe to, only those are allowed; likewise for publishing. Otherwise the topic's
 ///   namespace decides. A token cannot grant what a namespace denies to all.
 /// - A pattern is allowed only if everything it covers is (hostile-inputs.md A15), so that a subscription need not be
-///   checked again when a topic is created.
+///   checked again when a topic is created. One that reaches across namespaces takes a token that lists it, unless
+///   `events.wide_patterns` says otherwise.
 /// - An inbox may be subscribed to by its user only, and published to by services only. The gateway's own topics may
 ///   not be published to by clients.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +69,30 @@ impl<'a> Permissions<'a> {
             Some(globs) => {
                 globs.covers(selector) && self.all(selector, |it| it.subscribe != Access::Nobody)
             }
-            None => self.all(selector, |it| self.meets(it.subscribe)),
+            None => {
+                !self.takes_a_claim(selector) && self.all(selector, |it| self.meets(it.subscribe))
+            }
+        }
+    }
+
+    /// Whether `selector` may not be subscribed to, and a claim that covers it is all that is missing: it is a pattern
+    /// across namespaces.
+    ///
+    /// Cost: as [`Self::may_subscribe`].
+    #[must_use]
+    pub fn lacks_claim(&self, selector: &Selector<'_>) -> bool {
+        let deny = self.rights().map(|rights| &rights.deny);
+        self.takes_a_claim(selector)
+            && !self.may_subscribe(selector)
+            && !deny.is_some_and(|deny| deny.overlaps(selector))
+            && self.all(selector, |it| it.subscribe != Access::Nobody)
+    }
+
+    /// Whether only a token that lists it may subscribe to `selector`.
+    fn takes_a_claim(&self, selector: &Selector<'_>) -> bool {
+        match selector {
+            Selector::Topic(_) => false,
+            Selector::Pattern(pattern) => !self.config.clients.wide_patterns && pattern.is_wide(),
         }
     }
 

@@ -145,6 +145,12 @@ impl People<'_> {
             Access::Authenticated => vec!["Whoever has a valid token.".to_owned()],
             Access::Everyone => self.connecting(),
         };
+        if let Selector::Pattern(pattern) = self.selector
+            && pattern.is_wide()
+            && !self.config.clients.wide_patterns
+        {
+            sentences = vec![WIDE.to_owned()];
+        }
         if let Some(first) = sentences.first_mut() {
             *first = self.whole(first);
         }
@@ -249,5 +255,8 @@ fn owner(name: &str) -> Option<String> {
 }
 
 const NOBODY: &str = "Nobody, whatever a token says.";
+
+const WIDE: &str =
+    "Nobody without a claim: it reaches across namespaces (`events.wide_patterns = false`).";
 
 const DENIED: &str = "No token whose claim `fanfare.deny` touches it.";

@@ -27,9 +27,14 @@ section! {
         /// Who may subscribe to topics, unless a token says more: "everyone": whoever may connect;
         /// "authenticated": whoever has a valid token; "service": tokens whose role is "service";
         /// "nobody": none, whatever a token says. Refused names are told as "rejected".
-        subscribe: Access = Access::Everyone, OneOf;
-        /// Who may publish to topics, likewise; over HTTP, too. Beyond it: error FORBIDDEN, status 403.
-        publish: Access = Access::Everyone, OneOf;
+        subscribe: Access = unless_prod(mode, Access::Authenticated), OneOf;
+        /// Whether patterns may reach across namespaces, as `*` and `a*` do, whose first segment has a
+        /// wildcard. If not, one may be subscribed to only with a token whose claim `fanfare.subscribe`
+        /// covers it; others are told as "rejected", with error FORBIDDEN.
+        wide_patterns: bool = mode != Mode::Prod, FlagKind;
+        /// Who may publish to topics, as for subscribe; over HTTP, too. Beyond it: error FORBIDDEN,
+        /// status 403.
+        publish: Access = unless_prod(mode, Access::Service), OneOf;
         /// Messages a connection may send in a minute, counted from its first; 0: no limit. A token may
         /// carry its own. Beyond it they are dropped, and each is answered with error
         /// RATE_LIMIT_EXCEEDED.
@@ -70,6 +75,14 @@ fn in_prod<T: Default>(mode: Mode, limit: T) -> T {
     match mode {
         Mode::Demo | Mode::Dev => T::default(),
         Mode::Prod => limit,
+    }
+}
+
+/// The default of a permission that demo and dev give to all.
+fn unless_prod(mode: Mode, access: Access) -> Access {
+    match mode {
+        Mode::Demo | Mode::Dev => Access::Everyone,
+        Mode::Prod => access,
     }
 }
 

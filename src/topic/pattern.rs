@@ -130,6 +130,13 @@ impl Pattern {
         glob::split_literal(&self.text).0.starts_with(prefix) && self.may_begin_with(prefix)
     }
 
+    /// Whether names that it matches differ in their first segment, so that it reaches across namespaces.
+    #[must_use]
+    pub fn is_wide(&self) -> bool {
+        let (literal, rest) = glob::split_literal(&self.text);
+        !rest.is_empty() && !literal.bytes().any(is_separator)
+    }
+
     /// A text of segments that stands for every name this may match: of bytes only what is before the first wildcard
     /// tells names apart.
     pub(super) fn region(&self) -> Cow<'_, str> {
@@ -180,6 +187,16 @@ mod tests {
         check("*", "user:ann:events", false);
         check("user:*", "user:ann:events", false);
         check("*", BROADCAST, false);
+    }
+
+    #[test]
+    fn a_wildcard_in_the_first_segment_makes_a_pattern_wide() {
+        let segments = |text| Pattern::segments(text).unwrap().is_wide();
+        assert!(["*", "a*", "*.a", "*:a", "*.*"].into_iter().all(segments));
+        assert!(!["a.*", "a:*", "a.b*", "a.*.c"].into_iter().any(segments));
+        let bytes = |text| Pattern::bytes(text).unwrap().is_wide();
+        assert!(["*", "a*", "r?om.a", "?"].into_iter().all(bytes));
+        assert!(!["a.*", "a", "a.b?", "room:*"].into_iter().any(bytes));
     }
 
     /// The names and patterns that take longest, at the limit of their length.

@@ -196,6 +196,53 @@ fn publish(address: SocketAddr, headers: &str, topic: &str) -> Response {
     request(address, head.as_bytes())
 }
 
+/// The permissions that prod mode leaves when nothing else is said.
+#[test]
+fn in_prod_clients_listen_and_services_publish_and_patterns_across_namespaces_take_a_claim() {
+    let gateway = TestGateway::in_mode(Mode::Prod, |config| {
+        config.auth.jwt_secret = Secret::new(SECRET);
+    });
+    let of = |role, list: Option<&[&'static str]>| {
+        let subscribe = list.map(|list| Globs::new(list.iter().copied()).unwrap());
+        let rights = Rights {
+            subscribe,
+            ..Rights::default()
+        };
+        enter(gateway.address, &token("ann", role, Some(&rights)))
+            .unwrap()
+            .0
+    };
+    let publish = json!({ "type": "publish", "event": "chat.a", "data": 1, "id": 1 });
+    let mut client = of(None, None);
+    let confirmed = client.subscribe(&["chat.*", "news"]);
+    assert_eq!(confirmed["events"], json!(["chat.*", "news"]));
+    client.say(&publish);
+    assert_eq!(client.json()["code"], "FORBIDDEN");
+
+    for (mut client, wide) in [
+        (of(None, None), "*"),
+        (of(Some("service"), None), "c*"),
+        (of(None, Some(&["chat.*"])), "*.a"),
+    ] {
+        let confirmed = client.subscribe(&[wide, "chat.a"]);
+        assert_eq!(confirmed["rejected"], json!([wide]));
+        assert_eq!(confirmed["events"], json!(["chat.a"]));
+        let error = client.json();
+        let says = error["message"].as_str().unwrap();
+        assert_eq!(error["code"], "FORBIDDEN");
+        assert!(
+            says.contains("whose `fanfare.subscribe` covers it"),
+            "{says}"
+        );
+    }
+    let mut listener = of(None, Some(&["*"]));
+    assert!(listener.subscribe(&["*"])["rejected"].is_null());
+    let mut service = of(Some("service"), None);
+    service.say(&publish);
+    assert_eq!(service.json()["type"], "response");
+    assert_eq!(listener.json()["event"], "chat.a");
+}
+
 #[test]
 fn a01_a02_each_algorithm_takes_its_own_tokens_and_no_forgeries() {
     let files = Files::new("algorithms");

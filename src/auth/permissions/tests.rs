@@ -188,6 +188,48 @@ fn a15_an_inbox_is_its_users_alone() {
 }
 
 #[test]
+fn a15_in_prod_a_pattern_across_namespaces_takes_a_claim_that_covers_it() {
+    let prod = Config::for_mode(crate::config::Mode::Prod);
+    let config = |text: &str| {
+        let text = format!("[events]\nwide_patterns = false\n{text}");
+        config(&text)
+    };
+    let claim = |list: &[&'static str], deny: &[&'static str]| {
+        ann(
+            None,
+            Some(Rights {
+                subscribe: Some(globs(list)),
+                deny: globs(deny),
+                ..Rights::default()
+            }),
+        )
+    };
+    let (user, service) = (ann(None, None), ann(Some("service"), None));
+    for wide in ["*", "c*", "*.a", "*:a"] {
+        subscribes(&prod, Some(&user), wide, false);
+        subscribes(&prod, Some(&service), wide, false);
+        subscribes(&prod, Some(&claim(&["*"], &[])), wide, true);
+    }
+    subscribes(&prod, Some(&claim(&["c*"], &[])), "ch*", true);
+    subscribes(&prod, Some(&claim(&["c*"], &[])), "*", false);
+    for narrow in ["chat.a", "chat.*", "chat:*", "chat.*.b"] {
+        subscribes(&prod, Some(&user), narrow, true);
+        subscribes(&prod, None, narrow, false);
+    }
+    let lacks = |config: &Config, who: &Identity, name: &str| {
+        Permissions::new(config, Some(who)).lacks_claim(&Selector::parse(name).unwrap())
+    };
+    let (open, closed) = (
+        config(""),
+        config("[namespace.\"chat.\"]\nsubscribe = \"nobody\""),
+    );
+    assert!(lacks(&open, &user, "*") && lacks(&open, &claim(&["c*"], &[]), "*"));
+    // No claim would help, or none is needed.
+    assert!(!lacks(&closed, &user, "*") && !lacks(&open, &claim(&["*"], &["x"]), "*"));
+    assert!(!lacks(&open, &claim(&["*"], &[]), "*") && !lacks(&open, &user, "chat.*"));
+}
+
+#[test]
 fn commands_are_listed_or_all() {
     let config = config("");
     let may = |list: Option<&[&'static str]>, name: &str| {
@@ -232,9 +274,9 @@ fn access() -> impl Strategy<Value = Access> {
 
 prop_compose! {
     fn policy()(default in access(), prefixes in prop::collection::btree_map(
-        select(&["a", "a.", "a.a", "b", "ab.", "a.b."][..]), access(), 0..4)) -> Config {
+        select(&["a", "a.", "a.a", "b", "ab.", "a.b."][..]), access(), 0..4), wide in any::<bool>()) -> Config {
         use std::fmt::Write;
-        let mut text = format!("[events]\nsubscribe = \"{}\"\n", name_of(default));
+        let mut text = format!("[events]\nsubscribe = \"{}\"\nwide_patterns = {wide}\n", name_of(default));
         for (prefix, access) in prefixes {
             let _ = writeln!(text, "[namespace.\"{prefix}\"]\nsubscribe = \"{}\"", name_of(access));
         }

@@ -29,7 +29,7 @@ impl EventsSession {
             let refusal = Refusal::new(id, "SUBSCRIPTION_LIMIT", message);
             return error(shard, peer, &refusal.with_details(limit_of(limit)));
         }
-        let (mut over_limit, mut no_room) = (None, None);
+        let (mut over_limit, mut no_room, mut wide) = (None, None, None);
         let may = Permissions::new(&shard.config, self.authentication.identity());
         let ticket = shard.engine(|engine| engine.begin_subscription(peer));
         let (mut taken, mut topics, mut patterns) = (Vec::new(), Vec::new(), Vec::new());
@@ -39,7 +39,13 @@ impl EventsSession {
             let selector = Selector::parse(name)
                 .inspect_err(|why| note_name(shard, *why))
                 .ok()
-                .filter(|selector| may.may_subscribe(selector));
+                .filter(|selector| {
+                    let is_allowed = may.may_subscribe(selector);
+                    if !is_allowed && wide.is_none() && may.lacks_claim(selector) {
+                        wide = Some(name);
+                    }
+                    is_allowed
+                });
             let over = match &selector {
                 _ if is_known => None,
                 Some(_) if self.subscriptions.len() >= limit => Some((limit, "subscriptions")),
@@ -114,6 +120,12 @@ impl EventsSession {
         };
         let confirmation = shard.engine(|engine| engine.confirm(ticket));
         self.await_confirmation(shard, peer, (ticket, pending), confirmation);
+        if let Some(pattern) = wide {
+            let message = format!(
+                "`{pattern}` reaches across namespaces: that takes a token whose `fanfare.subscribe` covers it, as [\"{pattern}\"]"
+            );
+            error(shard, peer, &Refusal::new(id, "FORBIDDEN", message));
+        }
         if let Some((limit, of)) = over_limit {
             shard.counters.limited(Limited::Subscriptions);
             let message = format!("At most {limit} {of}");
