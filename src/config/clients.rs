@@ -38,10 +38,10 @@ section! {
         /// Messages a connection may send in a minute, counted from its first; 0: no limit. A token may
         /// carry its own. Beyond it they are dropped, and each is answered with error
         /// RATE_LIMIT_EXCEEDED.
-        frames_per_minute: u32 = in_prod(mode, 100), Count(0..=FRAMES_MAX);
+        frames_per_minute: u32 = if mode == Mode::Prod { 100 } else { 0 }, Count(0..=FRAMES_MAX);
         /// Messages that all connections of an address may send in a minute; 0: no limit. Beyond it: as
         /// frames_per_minute.
-        frames_per_minute_per_ip: u32 = in_prod(mode, 1000), Count(0..=FRAMES_MAX);
+        frames_per_minute_per_ip: u32 = 0, Count(0..=FRAMES_MAX);
         /// How many times a rate may be dropped in a minute: a connection that sends more than that beyond
         /// frames_per_minute (or, without one, frames_per_minute_per_ip) is closed with 1008. Beyond as
         /// many times frames_per_minute_per_ip, dropped messages of the address are answered unread,
@@ -52,13 +52,13 @@ section! {
         publishes_per_minute: u32 = 0, Count(0..=FRAMES_MAX);
         /// Open connections to all endpoints of the protocol; 0: no limit but server.max_connections.
         /// Beyond it: status 503 with Retry-After, before the upgrade.
-        max_connections: usize = in_prod(mode, 1000), Count(0..=100_000_000), AsKey "WS_MAX_CONNECTIONS";
+        max_connections: usize = 0, Count(0..=100_000_000), AsKey "WS_MAX_CONNECTIONS";
         /// Open connections of one user, whom a token names; 0: no limit. Beyond it: error
         /// CONNECTION_LIMIT_EXCEEDED, and the connection is closed with 1008.
-        max_connections_per_user: usize = in_prod(mode, 5), Count(0..=100_000_000);
+        max_connections_per_user: usize = 0, Count(0..=100_000_000);
         /// Open connections of one address, an IPv6 network of 64 bits being one; 0: no limit. Beyond
         /// it: as max_connections_per_user.
-        max_connections_per_ip: usize = in_prod(mode, 20), Count(0..=100_000_000);
+        max_connections_per_ip: usize = 0, Count(0..=100_000_000);
     }
 }
 
@@ -67,14 +67,6 @@ impl SectionRules for ClientLimits {
         let open = (!self.auth_required).then_some("events.auth_required = false");
         let demo = self.demo_enabled.then_some("events.demo_enabled = true");
         open.into_iter().chain(demo).collect()
-    }
-}
-
-/// The default of a limit that demo and dev do without.
-fn in_prod<T: Default>(mode: Mode, limit: T) -> T {
-    match mode {
-        Mode::Demo | Mode::Dev => T::default(),
-        Mode::Prod => limit,
     }
 }
 

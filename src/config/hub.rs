@@ -40,9 +40,9 @@ section! {
         /// How long a client with something to receive may take nothing; then it is disconnected.
         max_stall: Duration = Duration::from_secs(10), Time(Duration::from_millis(100)..=Duration::from_hours(1));
         /// Messages of each topic kept for clients that come back; 0: none. The oldest go first.
-        history_size: usize = if mode == Mode::Demo { 1000 } else { 0 }, Count(0..=100_000_000);
+        history_size: usize = history(mode).0, Count(0..=100_000_000);
         /// How long a message is kept.
-        history_ttl: Duration = Duration::from_mins(5), Time(Duration::from_secs(1)..=Duration::from_hours(24 * 365));
+        history_ttl: Duration = history(mode).1, Time(Duration::from_secs(1)..=Duration::from_hours(24 * 365));
         /// Bytes of all histories of the process. Beyond it the largest give up their older half.
         max_history_memory: usize = 256 * MIB, Size(MIB..=1024 * GIB);
         /// Whether topics tell who comes and goes, and who is there. Counts subscriptions by name, not
@@ -54,6 +54,15 @@ section! {
 }
 
 impl SectionRules for Hub {}
+
+/// Number and age of what a topic keeps. In prod mode enough for a client whose network changes, or that reloads.
+fn history(mode: Mode) -> (usize, Duration) {
+    match mode {
+        Mode::Demo => (1000, Duration::from_mins(5)),
+        Mode::Dev => (0, Duration::from_mins(5)),
+        Mode::Prod => (100, Duration::from_mins(2)),
+    }
+}
 
 /// What happens to a client that lags too far behind a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

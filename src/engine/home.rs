@@ -500,7 +500,7 @@ mod tests {
     }
 
     fn home(topics_max: usize) -> Home {
-        let mut config = Config::for_mode(crate::config::Mode::Prod);
+        let mut config = Config::for_mode(crate::config::Mode::Dev);
         config.hub.max_topics = topics_max;
         Home::new(Arc::new(config), 1, 7)
     }

@@ -3,7 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use fanfare::config::{Config, Mode};
+use fanfare::auth::{Grant, issue};
+use fanfare::config::{Config, Mode, Secret};
 use serde_json::{Value, json};
 
 use crate::support::{Client, Process, TestGateway, request};
@@ -22,11 +23,8 @@ fn limits(config: &Config) -> [u64; 6] {
 }
 
 #[test]
-fn limits_are_those_of_the_specification_in_prod_and_off_elsewhere() {
-    assert_eq!(
-        limits(&Config::for_mode(Mode::Prod)),
-        [100, 1000, 1000, 5, 20, 0]
-    );
+fn in_prod_a_connection_has_a_rate_and_no_other_limit_is_on_unless_it_is_set() {
+    assert_eq!(limits(&Config::for_mode(Mode::Prod)), [100, 0, 0, 0, 0, 0]);
     for mode in [Mode::Demo, Mode::Dev] {
         assert_eq!(limits(&Config::for_mode(mode)), [0; 6]);
     }
@@ -108,35 +106,83 @@ fn limits_hold_in_demo_mode_when_they_are_set_and_are_off_in_prod_when_they_are_
     let gateway = TestGateway::in_mode(Mode::Prod, |config| {
         config.clients.auth_required = false;
         config.clients.frames_per_minute = 0;
-        config.clients.frames_per_minute_per_ip = 0;
-        config.clients.max_connections_per_ip = 0;
     });
-    let mut clients: Vec<Client> = (0..25)
-        .map(|_| Client::connect(gateway.address, "/api/v1/ws"))
-        .collect();
-    for client in &mut clients {
-        assert_eq!(client.json()["type"], "connection_established");
-    }
+    let mut client = Client::connect(gateway.address, "/api/v1/ws");
+    assert_eq!(client.json()["type"], "connection_established");
     for _ in 0..150 {
-        clients[0].say(&json!({ "type": "ping" }));
+        client.say(&json!({ "type": "ping" }));
     }
-    (0..150).for_each(|_| assert_eq!(clients[0].json()["type"], "pong"));
+    (0..150).for_each(|_| assert_eq!(client.json()["type"], "pong"));
 }
 
+/// As all clients do behind a proxy that is not trusted.
 #[test]
-fn in_prod_an_address_has_20_connections() {
-    let gateway = TestGateway::in_mode(Mode::Prod, |config| config.clients.auth_required = false);
-    let mut clients: Vec<Client> = (0..21)
-        .map(|_| Client::connect(gateway.address, "/api/v1/ws"))
+fn in_prod_hundreds_of_clients_have_one_address_and_one_user_until_a_limit_is_set() {
+    let secret = [7; 32];
+    let grant = Grant {
+        user: "alice",
+        role: None,
+        issued_at: 0,
+        expires_at: 4_000_000_000,
+    };
+    let token = issue(&grant, &Secret::new(secret).unwrap()).unwrap();
+    let path = format!("/api/v1/ws?token={token}");
+    let gateway = |limit: usize| {
+        TestGateway::in_mode(Mode::Prod, |config| {
+            config.auth.jwt_secret = Secret::new(secret);
+            config.clients.max_connections_per_ip = limit;
+        })
+    };
+    let open = gateway(0);
+    let clients: Vec<Client> = (0..300)
+        .map(|_| {
+            let mut client = Client::connect(open.address, &path);
+            assert_eq!(client.json()["type"], "connection_established");
+            client
+        })
         .collect();
-    let mut last = clients.pop().unwrap();
-    for client in &mut clients {
-        assert_eq!(client.json()["type"], "connection_established");
-    }
+    assert_eq!(clients.len(), 300);
+    let narrow = gateway(1);
+    let mut first = Client::connect(narrow.address, &path);
+    assert_eq!(first.json()["type"], "connection_established");
+    let mut second = Client::connect(narrow.address, &path);
     assert_eq!(
-        last.json()["details"],
-        json!({ "limit": 20, "scope": "ip" })
+        second.json()["details"],
+        json!({ "limit": 1, "scope": "ip" })
     );
+}
+
+/// "Also after a lost connection" holds without a key being set.
+#[test]
+fn in_prod_a_client_that_comes_back_finds_what_it_missed() {
+    let gateway = TestGateway::in_mode(Mode::Prod, |config| {
+        config.clients.auth_required = false;
+    });
+    assert_eq!(
+        Config::for_mode(Mode::Prod).hub.history_ttl,
+        Duration::from_secs(120)
+    );
+    // No client may publish, so a service does, as whoever may connect is one here.
+    let publish = |number: usize| {
+        let body = format!(r#"{{"event":"news","data":{number}}}"#);
+        let head = format!(
+            "POST /api/v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        assert_eq!(request(gateway.address, head.as_bytes()).status, 202);
+    };
+    (1..=130).for_each(publish);
+    let mut history = request(
+        gateway.address,
+        b"GET /api/v1/topics/news/history HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    )
+    .json();
+    assert_eq!(
+        (&history["oldest"], &history["offset"]),
+        (&json!(31), &json!(130))
+    );
+    let kept = history["events"].take();
+    assert_eq!(kept.as_array().unwrap().len(), 100);
 }
 
 /// The status of an upgrade at `path`.

@@ -474,6 +474,7 @@ fn a_users_sixth_connection_is_told_why_and_closed() {
     let gateway = TestGateway::in_mode(Mode::Prod, |config| {
         behind_proxy(config);
         config.server.shards = 2;
+        config.clients.max_connections_per_user = 5;
     });
     let (alice, bob) = (path_of("alice", &json!({})), path_of("bob", &json!({})));
     // From addresses all over the world.
