@@ -20,7 +20,7 @@ mod output;
 mod publish;
 mod settings;
 
-use std::fmt::Display;
+use std::fmt::{Display, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -86,7 +86,10 @@ fn start<E: Display>(
     if let Some((file, settings)) = env_file {
         tracing::info!(file, settings, "environment file read");
     }
-    for warning in warnings {
+    for line in config.summary() {
+        tracing::info!("{line}");
+    }
+    for warning in warnings.into_iter().chain(config.reminders()) {
         tracing::warn!("{warning}");
     }
     serve(config).map_err(|error| {
@@ -106,11 +109,14 @@ fn check_config(settings: &Settings) -> Result<Exit, Exit> {
     for warning in warnings {
         output::complain(&format_args!("warning: {warning}"));
     }
-    let env_file = env_file.map_or_else(String::new, |(file, settings)| {
+    let mut comments = env_file.map_or_else(String::new, |(file, settings)| {
         format!("# {} gives {settings} of the settings.\n", escaped(&file))
     });
+    for reminder in config.reminders() {
+        let _ = writeln!(comments, "# Note: {}.", escaped(&reminder));
+    }
     Ok(output::print(&format!(
-        "{env_file}# Valid. The mode, and what differs from its defaults:\n{}",
+        "{comments}# Valid. The mode, and what differs from its defaults:\n{}",
         config.differences()
     )))
 }

@@ -39,6 +39,7 @@ pub mod section;
 mod server;
 mod setting;
 mod size;
+mod start;
 #[cfg(test)]
 mod tests;
 mod tls;

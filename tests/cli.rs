@@ -814,11 +814,22 @@ fn the_examples_about_configuration_are_true() {
     let configurations = blocks(&document, "toml");
     assert_eq!(configurations.len(), 3);
     for text in configurations {
+        // An excerpt has no credentials.
+        let env = [("JWT_SECRET", SECRET)];
+        let env = if text.contains("mode =") {
+            &[][..]
+        } else {
+            &env
+        };
         let text = text
             .replace("/etc/fanfare/jwt_secret", secret.path())
             .replace("\"...\"", &format!("\"{SECRET}\""));
         let file = Scratch::new("docs-configuration.toml", &text);
-        done(&fanfare(&["check-config", "--config", file.path()]));
+        done(&fanfare_with(
+            &["check-config", "--config", file.path()],
+            env,
+            "",
+        ));
     }
 }
 
@@ -1072,6 +1083,69 @@ impl Drop for Directory {
     }
 }
 
+/// What `serve` says before it listens: what is open, which limits hold, and in prod mode what was forgotten.
+#[test]
+fn serve_says_what_is_open_which_limits_hold_and_what_a_deployment_forgot() {
+    let directory = Directory::new("summary", "");
+    let secret = Scratch::new("summary-secret", SECRET);
+    let good = [
+        ("FANFARE_AUTH__JWT_SECRET_FILE", secret.path()),
+        ("FANFARE_SERVER__FORWARDED_FROM", "127.0.0.1"),
+        ("SERVER_ADDR", "127.0.0.1:0"),
+    ];
+    let log = directory.serve(&[], &good).join("\n");
+    for line in [
+        "INFO clients need credentials everywhere",
+        "subscribe: authenticated; to patterns across namespaces: with a claim that covers them; publish: service",
+        "of a user: no limit; of an address: no limit; messages a minute of a connection: 100;",
+        "for histories: 256MiB (100 messages of a topic for 2m)",
+    ] {
+        assert!(log.contains(line), "{line}: {log}");
+    }
+    let warns = |log: &str| -> Vec<String> {
+        let lines = log.lines().filter(|line| line.contains("WARN"));
+        // The machine may have fewer files than connections.
+        let lines = lines.filter(|line| !line.contains("limit of open files"));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(warns(&log), Vec::<String>::new());
+
+    let forgotten = [("JWT_SECRET", SECRET), ("SERVER_ADDR", "0.0.0.0:0")];
+    let warnings = warns(&directory.serve(&[], &forgotten).join("\n"));
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    for (warning, part) in warnings.iter().zip([
+        "takes tokens in the clear from other machines",
+        "/metrics and /docs are open to all",
+        "auth.jwt_secret_file",
+    ]) {
+        assert!(warning.contains(part), "{warnings:?}");
+    }
+    let log = directory.serve(&["--mode", "demo", "--listen", "127.0.0.1:0"], &[]);
+    let log = log.join("\n");
+    assert!(
+        log.contains("open to clients without credentials: events.auth_required = false"),
+        "{log}"
+    );
+    assert_eq!(warns(&log), Vec::<String>::new());
+}
+
+/// A second gateway on a port (`server.share_port`) says that it has topics of its own; the first has nothing to say.
+#[test]
+fn a_gateway_that_shares_a_port_says_that_topics_are_not_shared() {
+    let said = "another process is on this port";
+    let (mut log, writer) = std::io::pipe().unwrap();
+    let share = [("FANFARE_SERVER__SHARE_PORT", "true")];
+    let first = Serving::start("", writer, &[], &share);
+    let directory = Directory::new("share", "");
+    let address = first.address.to_string();
+    let second = directory.serve(&["--mode", "demo", "--listen", &address], &share);
+    assert!(second.join("\n").contains(said), "{second:?}");
+    first.stops();
+    let mut of_first = String::new();
+    log.read_to_string(&mut of_first).unwrap();
+    assert!(!of_first.contains(said), "{of_first}");
+}
+
 const DEMO: &[&str] = &["check-config", "--mode", "demo"];
 
 #[test]
@@ -1080,9 +1154,15 @@ fn an_environment_file_is_read_by_every_command_that_needs_the_configuration() {
     let directory = Directory::new("dotenv", &env_file);
     let ran = directory.fanfare(&["check-config"], &[]);
     done(&ran);
-    let expected = "# .env gives 2 of the settings.\n# Valid. The mode, and what differs from its defaults:\n\
+    let expected = "# Valid. The mode, and what differs from its defaults:\n\
                     mode = \"prod\"\n\n[server]\nlisten = [\"127.0.0.1:0\"]\n\n[auth]\njwt_secret = \"(hidden)\"\n";
-    assert_eq!(ran.stdout, expected);
+    let notes = ran.stdout.strip_suffix(expected).expect("it is valid");
+    let begin = "# .env gives 2 of the settings.\n# Note: ";
+    assert!(notes.starts_with(begin), "{notes}");
+    assert!(
+        notes.contains("# Note: the secret of tokens is given by value"),
+        "{notes}"
+    );
     done(&directory.fanfare(&["gen-token", "--sub", "alice"], &[]));
     let ran = directory.fanfare(&["default-config", "--from-env"], &[]);
     done(&ran);

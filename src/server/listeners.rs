@@ -51,9 +51,11 @@ impl Listeners {
             send_buffer_bytes: server.send_buffer,
             unsent_bytes_max: server.max_unsent,
         };
-        if !server.share_port {
-            for address in configured(config) {
-                check_free(address, config)?;
+        for address in configured(config) {
+            match check_free(address, config) {
+                Err(error) if server.share_port && is_in_use(&error) => warn_of_another(address),
+                Err(error) if !server.share_port => return Err(error),
+                _ => {}
             }
         }
         let configured: Vec<SocketAddr> = configured(config).collect();
@@ -128,9 +130,20 @@ fn configured(config: &Config) -> impl Iterator<Item = SocketAddr> {
 #[must_use]
 pub fn unusable_addresses(config: &Config) -> Vec<ListenError> {
     let errors = configured(config).filter_map(|address| check_free(address, config).err());
-    errors
-        .filter(|error| error.error.kind() != ErrorKind::AddrInUse)
-        .collect()
+    errors.filter(|error| !is_in_use(error)).collect()
+}
+
+fn is_in_use(error: &ListenError) -> bool {
+    error.error.kind() == ErrorKind::AddrInUse
+}
+
+/// Says that a process already listens on a port that is shared.
+fn warn_of_another(address: SocketAddr) {
+    tracing::warn!(
+        %address,
+        "another process is on this port (server.share_port): the kernel spreads clients over both, and topics are not \
+         shared, so that a publication reaches the clients of one of them; publish to each, at addresses of their own"
+    );
 }
 
 fn check_free(address: SocketAddr, config: &Config) -> Result<(), ListenError> {
