@@ -1730,7 +1730,7 @@ fn l08_what_cannot_be_listened_on_is_said_as_it_is() {
     };
     check(
         &["127.0.0.1:9000", "127.0.0.1:9000"],
-        "--listen: `server.listen` cannot be a list with \"127.0.0.1:9000\" twice; accepted",
+        "--listen: `server.listen` cannot be a list with \"127.0.0.1:9000\" twice, as items 1 and 2; accepted",
     );
     check(
         &["[::ffff:127.0.0.1]:9000"],

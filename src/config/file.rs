@@ -22,13 +22,30 @@ pub(super) fn parse<'a>(
         Ok(table) => Some(table),
         Err(error) => {
             let at = error.span().map_or(0, |span| span.start);
+            let hint = unquoted_prefix(line_of(text, at))
+                .map(|section| format!("; a prefix is written in quotes: [{section}]"));
             problems.push(Problem::Syntax {
                 origin: origin(name, text, at),
-                reason: error.message().to_owned(),
+                reason: format!("{}{}", error.message(), hint.unwrap_or_default()),
             });
             None
         }
     }
+}
+
+/// The line of `text` that has the byte at `at`.
+fn line_of(text: &str, at: usize) -> &str {
+    let at = text.floor_char_boundary(at);
+    let begin = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+    text[begin..].lines().next().unwrap_or_default()
+}
+
+/// The section that is meant by the header of a namespace that is not TOML, as `[namespace.chat.]`.
+fn unquoted_prefix(line: &str) -> Option<String> {
+    let header = line.trim_start().trim_start_matches('[');
+    let prefix = header.strip_prefix("namespace.")?;
+    let prefix = prefix.split([']', '#']).next()?;
+    as_section(prefix.trim_matches(['"', '\'', ' ']))
 }
 
 /// Adds every value of the file to `settings`; `known` has the known sections. The prefixes of its namespaces, and where they are, come back:

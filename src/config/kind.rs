@@ -249,9 +249,16 @@ impl<T: PartialEq, K: Kind<T>> Kind<Vec<T>> for ListOf<K> {
         }
         let items: Vec<_> = parts.iter().map(|part| self.item.read(*part)).collect();
         if let Some(at) = items.iter().position(Option::is_none) {
-            format!("a list with {}", self.item.describe(parts[at]))
+            let item = self.item.describe(parts[at]);
+            match parts.len() {
+                1 => format!("a list with {item}"),
+                _ => format!("a list with {item} as item {}", at + 1),
+            }
         } else if let Some(at) = repeated(&items) {
-            format!("a list with {} twice", self.item.describe(parts[at]))
+            let item = self.item.describe(parts[at]);
+            let first = items.iter().position(|it| *it == items[at]).unwrap_or(at);
+            let (first, second) = (first + 1, at + 1);
+            format!("a list with {item} twice, as items {first} and {second}")
         } else if parts.is_empty() {
             raw.show()
         } else {

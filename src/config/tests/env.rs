@@ -380,9 +380,12 @@ fn l08_a_list_is_refused_with_what_is_wrong_in_it() {
     for (value, told) in [
         (
             "[::1]:81,127.0.0.1:81, [::1]:81",
-            "a list with \"[::1]:81\" twice",
+            "a list with \"[::1]:81\" twice, as items 1 and 3",
         ),
-        ("127.0.0.1:81,localhost:81", "a list with \"localhost:81\""),
+        (
+            "127.0.0.1:81,localhost:81",
+            "a list with \"localhost:81\" as item 2",
+        ),
         ("localhost:81", "\"localhost:81\""),
         (",", "\",\""),
     ] {

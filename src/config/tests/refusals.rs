@@ -105,6 +105,44 @@ fn a_prefix_with_an_unquoted_dot_is_told_to_be_quoted() {
 }
 
 #[test]
+fn the_header_of_a_namespace_that_is_not_toml_is_told_to_be_quoted() {
+    for (header, section) in [
+        ("[namespace.chat.]", "namespace.\"chat.\""),
+        ("  [ namespace.chat.]", ""),
+        ("[namespace.user:]  # inboxes", "namespace.\"user:\""),
+        ("[namespace.chat.*]", "namespace.\"chat.\""),
+        ("[[namespace.chat:]]", "namespace.\"chat:\""),
+        ("[namespace.\"chat.]", "namespace.\"chat.\""),
+        ("[server.x.]", ""),
+    ] {
+        let file = format!("mode = \"demo\"\n{header}\npublish = \"service\"\n");
+        let error = Config::from_toml(&file).unwrap_err().to_string();
+        assert!(error.starts_with("configuration:2: "), "{error}");
+        let hint = format!("; a prefix is written in quotes: [{section}]");
+        assert_eq!(
+            error.ends_with(&hint),
+            !section.is_empty(),
+            "{header}: {error}"
+        );
+    }
+}
+
+#[test]
+fn an_item_of_a_list_that_is_not_accepted_is_named() {
+    let list = "[server]\nlisten = [\"127.0.0.1:80\", \"localhost:80\", \"x\"]";
+    refused(
+        list,
+        "fanfare.toml:3: `server.listen` cannot be a list with \"localhost:80\" as item 2; accepted: a list of 1 to 64, \
+         without repetition, of: an IP address with a port, as \"127.0.0.1:8080\" or \"[::1]:8080\"; of TLS as \
+         \"https://127.0.0.1:8443\"",
+    );
+    let keys = format!("api_keys = [\"sha256:{}\", \"key\"]", "ab".repeat(32));
+    let error = Config::from_toml(&format!("[auth]\n{keys}")).unwrap_err();
+    let told = "cannot be a list with the value given (not shown) as item 2; accepted: ";
+    assert!(error.to_string().contains(told), "{error}");
+}
+
+#[test]
 fn numbers_are_written_in_any_of_tomls_ways() {
     for shards in ["16", "0x10", "0o20", "0b1_0000", "+16", "1_6"] {
         let file = format!("mode = \"demo\"\nserver.shards = {shards}");

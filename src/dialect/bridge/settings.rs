@@ -177,6 +177,17 @@ impl Kind<BTreeSet<String>> for Accounts {
              no others"
         )
     }
+
+    fn describe(&self, raw: RawValue<'_>) -> String {
+        let parts = raw.list().unwrap_or_default();
+        let is_wrong = |part: &RawValue<'_>| !part.text().is_some_and(is_account);
+        match parts.iter().position(is_wrong) {
+            Some(at) if parts.len() > 1 => {
+                format!("a list with {} as item {}", parts[at].show(), at + 1)
+            }
+            _ => raw.show(),
+        }
+    }
 }
 
 fn is_account(name: &str) -> bool {
