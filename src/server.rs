@@ -3,7 +3,9 @@
 mod control;
 mod fetch;
 mod files;
+mod key_set;
 mod listeners;
+mod read;
 mod service_manager;
 mod signals;
 mod watchdog;
@@ -29,12 +31,14 @@ use crate::process::{Process, ProcessPhase};
 use crate::reactor::{self, Plan};
 use crate::shard::ShardSettings;
 use crate::sse::CursorKey;
-pub(crate) use control::read_at_most;
 use control::{Control, ControlOrder};
 pub(crate) use fetch::{FetchError, FetchLimits, FetchRequest, Trust};
 pub(crate) use files::FILES_BESIDES;
+use key_set::KeySetFetcher;
+pub(crate) use key_set::KeySetSource;
 use listeners::Listeners;
 pub use listeners::{ListenError, unusable_addresses};
+pub(crate) use read::read_file;
 use service_manager::ServiceManager;
 use watchdog::Watchdog;
 
@@ -147,7 +151,7 @@ impl Gateway {
     /// # Errors
     /// It could not be started.
     pub fn start_with(mut config: Config, more: &[Protocol]) -> Result<Self, ServeError> {
-        let authenticator = Authenticator::new(&config, control::read_key_file)?;
+        let authenticator = Authenticator::new(&config, read_file)?;
         let authenticator = Arc::new(authenticator);
         let cores = net::available_cores();
         let shards = match config.server.shards {
@@ -157,7 +161,7 @@ impl Gateway {
         let shards = u16::try_from(shards).unwrap_or(u16::MAX);
         let sockets_max = files::fit(&mut config, shards);
         let speaks_tls = config.server.listeners().any(|listen| listen.tls);
-        let tls = speaks_tls.then(|| TlsServer::new(&config.tls, control::read_certificate_file));
+        let tls = speaks_tls.then(|| TlsServer::new(&config.tls, read_file));
         let tls = tls.transpose()?.map(Arc::new);
         let listeners = Listeners::open(&config, shards, tls.as_ref())?;
         let purposes = listeners.purposes();
@@ -168,6 +172,7 @@ impl Gateway {
         let mut registry = Registry::default();
         let dialects = dialect::register(&config, &mut registry, more);
         let process = Process::new(&config, shards, sockets_max, registry.counters);
+        let key_set = KeySetFetcher::of(&config.auth);
         let random = || Arc::new(CursorKey::random());
         let cursors = registry.cursors.unwrap_or_else(random);
         let (phase, watching) = watch::channel(ProcessPhase::Running);
@@ -182,7 +187,7 @@ impl Gateway {
             shards: Vec::new(),
             phase,
             stopping,
-            control: Control::start(authenticator.clone(), process.clone(), tls)
+            control: Control::start(authenticator.clone(), process.clone(), tls, key_set)
                 .map_err(ServeError::Start)?,
             process: process.clone(),
         };

@@ -730,6 +730,78 @@ fn a_token_is_signed_with_a_private_key() {
     );
 }
 
+/// The key of a pair as a PEM text.
+fn public_pem<K>(pair: &K) -> String
+where
+    K: aws_lc_rs::signature::KeyPair,
+    K::PublicKey: aws_lc_rs::encoding::AsDer<aws_lc_rs::encoding::PublicKeyX509Der<'static>>,
+{
+    use aws_lc_rs::encoding::AsDer;
+    use base64::Engine;
+    let der = pair.public_key().as_der().unwrap();
+    let text = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
+    format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
+}
+
+#[test]
+fn every_kind_of_key_is_accepted_from_the_environment() {
+    use aws_lc_rs::rsa::KeySize;
+    use aws_lc_rs::signature::{Ed25519KeyPair, RsaKeyPair};
+    let secret = Scratch::new("env-secret", SECRET);
+    let rsa = public_pem(&RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
+    let rsa = Scratch::new("env-rsa.pem", &rsa);
+    let ed25519 = public_pem(&Ed25519KeyPair::generate().unwrap());
+    let ed25519 = Scratch::new("env-ed25519.pem", &ed25519);
+    let key_file = "FANFARE_AUTH__JWT_PUBLIC_KEY_FILE";
+    let secret_file = "FANFARE_AUTH__JWT_SECRET_FILE";
+    let key_set = "https://login.example.com/keys";
+    for (algorithm, name, value) in [
+        ("HS256", secret_file, secret.path()),
+        ("RS256", key_file, rsa.path()),
+        ("EdDSA", key_file, ed25519.path()),
+        ("RS256", "FANFARE_AUTH__JWKS_URL", key_set),
+        ("ES256", "FANFARE_AUTH__JWKS_URL", key_set),
+    ] {
+        let env = [
+            ("FANFARE_AUTH__ALGORITHM", algorithm),
+            ("FANFARE_AUTH__ISSUER", "https://login.example.com"),
+            ("FANFARE_AUTH__AUDIENCE", "fanfare"),
+            // An empty variable is one that is not set, as a drop-in of systemd takes one back.
+            if name == secret_file {
+                (key_file, "")
+            } else {
+                (secret_file, "")
+            },
+            (name, value),
+        ];
+        let ran = fanfare_with(&["check-config"], &env, "");
+        done(&ran);
+        assert!(ran.stdout.contains(value), "{ran:?}");
+    }
+    // Whoever sees every token of the issuer should say which ones are meant.
+    let env = [
+        ("FANFARE_AUTH__ALGORITHM", "RS256"),
+        ("FANFARE_AUTH__ISSUER", "https://login.example.com"),
+        ("FANFARE_AUTH__JWKS_URL", key_set),
+    ];
+    let ran = fanfare_with(&["check-config"], &env, "");
+    assert!(
+        ran.code == 0 && ran.stderr.contains("`auth.audience` is empty"),
+        "{ran:?}"
+    );
+    let authorities = Scratch::new("env-ca.pem", "no certificate");
+    let ca = ("FANFARE_AUTH__JWKS_CA_FILE", authorities.path());
+    let ran = fanfare_with(&["check-config"], &[&env[..], &[ca]].concat(), "");
+    refused(&ran, 78, "cannot use `auth.jwks_ca_file`");
+    // A set in a file is looked at.
+    let set = Scratch::new("env-set.json", "{\"keys\":[]}");
+    let set = format!("file:{}", set.path());
+    let mut env = env;
+    env[2].1 = &set;
+    let ran = fanfare_with(&["check-config"], &env, "");
+    refused(&ran, 78, "it has no key of RS256 that can be used");
+}
+
 /// The blocks of a language in a document.
 fn blocks<'t>(document: &'t str, language: &str) -> Vec<&'t str> {
     let begin = format!("```{language}\n");
@@ -744,9 +816,15 @@ fn the_examples_about_tokens_are_true() {
     let document = fs::read_to_string("docs/tokens.md").unwrap();
     let secret = Scratch::new("docs-secret", SECRET);
     let configurations = blocks(&document, "toml");
-    assert_eq!(configurations.len(), 6);
+    assert_eq!(configurations.len(), 8);
+    let key = r#"{"kty":"EC","crv":"P-256","x":"axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY",
+                  "y":"T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"}"#;
+    let key_set = Scratch::new("docs-key-set", &format!("{{\"keys\":[{key}]}}"));
     for text in configurations {
-        let text = text.replace("<the 64 digits>", &"ab".repeat(32));
+        let text = text.replace("<the 64 digits>", &"ab".repeat(32)).replace(
+            "file:/etc/fanfare/jwks.json",
+            &format!("file:{}", key_set.path()),
+        );
         let text: String = text
             .lines()
             .map(|line| match line.split_once(" = ") {

@@ -1,6 +1,7 @@
 //! Liveness, readiness and metrics.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{RawQuery, State as Shared};
 use axum::http::header::{HeaderValue, VARY};
@@ -75,7 +76,10 @@ pub(super) async fn metrics(
     let (counters, registered) = (&state.process.counters, &state.process.registered);
     let ends = Disconnect::labels(registered);
     let mut answer = if wants_text(query.as_deref().unwrap_or(""), &headers) {
-        let text = render_prometheus(counters, registered, &ends, uptime, &usage);
+        let mut text = render_prometheus(counters, registered, &ends, uptime, &usage);
+        if let Some(key_set) = &state.authenticator.key_set {
+            key_set.render_prometheus(&mut text, Instant::now());
+        }
         respond(200, TEXT, text)
     } else {
         let json = render_json(counters, registered, &ends, uptime, &usage);

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Instant;
 
 use super::{ApiKeys, Failures, Identity, KeyError, Revocations, TokenError, TokenVerifier};
-use crate::config::Config;
+use crate::config::{Config, KeySetAddress};
+use crate::metrics::KeySetCounters;
 
 /// The verifiers of all kinds of credentials.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub struct Authenticator {
     pub failures: Failures,
     /// Tokens that are revoked, and users that are blocked.
     pub revocations: Revocations,
+    /// Counts fetches of the key set, if one is fetched.
+    pub key_set: Option<KeySetCounters>,
 }
 
 impl Authenticator {
@@ -34,6 +38,8 @@ impl Authenticator {
             api_keys: ApiKeys::new(auth),
             failures: Failures::new(auth.max_failures_per_minute),
             revocations: Revocations::new(auth.max_revocations),
+            key_set: matches!(auth.jwks_url, Some(KeySetAddress::Url(_)))
+                .then(|| KeySetCounters::new(Instant::now())),
         })
     }
 

@@ -72,14 +72,23 @@ impl TokenKey {
                 ));
             }
         }
-        let unfit = |_| format!("it holds no public key of {}", algorithm.name());
+        Self::of_der(algorithm, der, id).map_err(|reason| format!("it holds {reason}"))
+    }
+
+    /// The public key in `der` (SubjectPublicKeyInfo; RSA also PKCS#1). The error says what it is instead.
+    pub(super) fn of_der(
+        algorithm: TokenAlgorithm,
+        der: &[u8],
+        id: Option<&str>,
+    ) -> Result<Self, String> {
+        let unfit = |_| format!("no public key of {}", algorithm.name());
         let (key, algorithm) = match algorithm {
-            TokenAlgorithm::Hs256 => return Err("HS256 has no public keys".to_owned()),
+            TokenAlgorithm::Hs256 => return Err("a public key, and HS256 has none".to_owned()),
             TokenAlgorithm::Rs256 => {
                 let bits = rsa::PublicKey::from_der(der).map_err(unfit)?.modulus_len() * 8;
                 if bits < RSA_BITS_MIN {
                     return Err(format!(
-                        "its RSA key has {bits} bits, and at least {RSA_BITS_MIN} are needed"
+                        "an RSA key of {bits} bits, and at least {RSA_BITS_MIN} are needed"
                     ));
                 }
                 ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der).map_err(unfit)?;

@@ -1,14 +1,17 @@
-//! The keys that verify tokens: the current one and, during a key change, the previous one. Replaced as a whole, while
-//! other threads read.
+//! The keys that verify tokens: the current one, during a key change the previous one, and those of the issuer's key
+//! set. Replaced as a whole, while other threads read.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 
 use super::key::{KeySerial, TokenKey};
-use crate::config::{Auth, Secret, TokenAlgorithm};
+use super::key_set::KeySet;
+use super::token_error::TokenError;
+use crate::config::{Auth, KeySetAddress, Secret, TokenAlgorithm};
 
 /// The valid keys.
 #[derive(Debug)]
@@ -16,14 +19,21 @@ pub struct Keyring {
     /// The configuration that names the keys.
     auth: Auth,
     keys: ArcSwap<Keys>,
+    /// A token has named a key that the set lacks.
+    is_key_missed: AtomicBool,
 }
 
-/// At most two keys, the current one first.
+/// The keys of one moment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Keys {
-    keys: Vec<TokenKey>,
+    /// Those of the configuration, at most two, the current one first.
+    own: Vec<TokenKey>,
+    /// Those of the key set, as [`KeySet`] orders them.
+    set: Vec<TokenKey>,
     /// The last serial given.
     serials: u32,
+    /// A set is configured that has to be fetched.
+    is_fetched: bool,
 }
 
 /// A key that cannot be used, and why.
@@ -45,25 +55,48 @@ impl Keyring {
         auth: &Auth,
         read: impl Fn(&Path) -> io::Result<Vec<u8>>,
     ) -> Result<Self, KeyError> {
-        let mut keys = Keys::default();
-        keys.replace(keys_of(auth, read)?);
+        let mut keys = Keys {
+            is_fetched: matches!(auth.jwks_url, Some(KeySetAddress::Url(_))),
+            ..Keys::default()
+        };
+        let set = set_of_file(auth, &read)?.unwrap_or_default();
+        keys.replace(keys_of(auth, &read)?, set);
         Ok(Self {
             auth: auth.clone(),
             keys: ArcSwap::from_pointee(keys),
+            is_key_missed: AtomicBool::new(false),
         })
     }
 
-    /// Reads the files again. Returns whether any key has changed. Calls must not overlap.
+    /// Reads the files again. Returns whether any key has changed. Calls of this and of [`Self::take_set`] must not
+    /// overlap.
     ///
     /// # Errors
     /// As [`Self::load`]; the keys then stay unchanged.
     pub fn reload(&self, read: impl Fn(&Path) -> io::Result<Vec<u8>>) -> Result<bool, KeyError> {
+        let set = set_of_file(&self.auth, &read)?;
+        let own = keys_of(&self.auth, &read)?;
+        Ok(self.replace(|keys| (own, set.unwrap_or_else(|| keys.set.clone()))))
+    }
+
+    /// Replaces the keys of the set by those of `set`, which has been fetched. Returns whether any has changed.
+    pub fn take_set(&self, set: KeySet) -> bool {
+        self.replace(|keys| (keys.own.clone(), set.keys))
+    }
+
+    /// Whether a token has named a key that the fetched set lacks, since the last call.
+    pub fn take_missed(&self) -> bool {
+        self.is_key_missed.swap(false, Ordering::Relaxed)
+    }
+
+    fn replace(&self, change: impl FnOnce(&Keys) -> (Vec<TokenKey>, Vec<TokenKey>)) -> bool {
         let mut keys = Keys::clone(&self.keys.load());
-        let changed = keys.replace(keys_of(&self.auth, read)?);
+        let (own, set) = change(&keys);
+        let changed = keys.replace(own, set);
         if changed {
             self.keys.store(Arc::new(keys));
         }
-        Ok(changed)
+        changed
     }
 
     /// Whether any key comes from a file, which may change.
@@ -73,6 +106,7 @@ impl Keyring {
         auth.jwt_secret_file.is_some()
             || auth.jwt_public_key_file.is_some()
             || auth.previous_key_file().is_some()
+            || matches!(auth.jwks_url, Some(KeySetAddress::File(_)))
     }
 
     /// Settings that are valid but probably unintended, one sentence each.
@@ -80,7 +114,7 @@ impl Keyring {
     pub fn warnings(&self) -> Vec<String> {
         let keys = self.keys.load();
         let files = [&self.auth.jwt_secret_file, &self.auth.previous_secret_file];
-        let padded = keys.keys.iter().zip(files).filter(|(key, _)| key.is_padded);
+        let padded = keys.own.iter().zip(files).filter(|(key, _)| key.is_padded);
         let warnings = padded.map(|(_, file)| {
             format!(
                 "the secret {} has white space around it or a byte order mark, which are no part of it: take them out, \
@@ -93,53 +127,82 @@ impl Keyring {
 
     /// The serials of the valid keys. A connection whose token was verified with another key has to be closed.
     ///
-    /// Cost: some nanoseconds.
+    /// Cost: an allocation.
     #[must_use]
-    pub fn serials(&self) -> [Option<KeySerial>; KEYS_MAX] {
-        let keys = self.keys.load();
-        std::array::from_fn(|index| keys.keys.get(index).map(|key| key.serial))
+    pub fn serials(&self) -> Vec<KeySerial> {
+        self.keys.load().all().map(|key| key.serial).collect()
     }
 
     pub(super) fn keys(&self) -> arc_swap::Guard<Arc<Keys>> {
         self.keys.load()
     }
+
+    /// Notes that a token with this `kid` was refused: if the set may have got such a key, [`Self::take_missed`] tells.
+    pub(super) fn note_refused(&self, keys: &Keys, id: Option<&str>) {
+        let may_come =
+            |id: &str| id.len() <= KEY_ID_LEN_MAX && keys.of_set(Some(id)).next().is_none();
+        if keys.is_fetched && id.is_some_and(may_come) {
+            self.is_key_missed.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Keys {
-    /// Whether there are no keys.
-    pub(super) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+    /// The keys that may have signed a token with this `kid`. Of the key set that is the one with this id, or its only
+    /// key if there is no `kid`. If keys of the configuration have ids, it is the one with this id; otherwise all of
+    /// them, whatever the `kid`, since many issuers always set one.
+    pub(super) fn of_id(&self, id: Option<&str>) -> impl Iterator<Item = &TokenKey> {
+        let own = self.own.iter();
+        let own = own.filter(move |key| key.id.is_none() || key.id.as_deref() == id);
+        self.of_set(id).chain(own)
     }
 
-    /// The keys that may have signed a token with this `kid`. If keys have ids, only the one with this id;
-    /// otherwise all keys, whatever the `kid`, since many issuers always set one.
-    pub(super) fn of_id(&self, id: Option<&str>) -> impl Iterator<Item = &TokenKey> {
-        let keys = self.keys.iter();
-        keys.filter(move |key| key.id.is_none() || key.id.as_deref() == id)
+    fn of_set(&self, id: Option<&str>) -> impl Iterator<Item = &TokenKey> {
+        let is_single = self.set.len() == 1;
+        let keys = self.set.iter();
+        keys.filter(move |key| match id {
+            Some(_) => key.id.as_deref() == id,
+            None => is_single,
+        })
+    }
+
+    /// Why a token is refused that was checked with no key, or, if one `was_tried`, whose signature was not right.
+    pub(super) fn refusal(&self, was_tried: bool) -> TokenError {
+        if self.is_fetched && self.set.is_empty() {
+            TokenError::KeySet
+        } else if was_tried || self.all().next().is_none() {
+            TokenError::Signature
+        } else {
+            TokenError::Key
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &TokenKey> {
+        self.own.iter().chain(&self.set)
     }
 
     /// Replaces the keys; those that remain keep their serials. Returns whether any key has changed.
-    fn replace(&mut self, mut keys: Vec<TokenKey>) -> bool {
-        for key in &mut keys {
-            let known = self.keys.iter().find(|known| known.is_same_as(key));
+    fn replace(&mut self, mut own: Vec<TokenKey>, mut set: Vec<TokenKey>) -> bool {
+        let before: Vec<KeySerial> = self.all().map(|key| key.serial).collect();
+        let mut last = self.serials;
+        for key in own.iter_mut().chain(&mut set) {
+            let known = self.all().find(|known| known.is_same_as(key));
             key.serial = known.map_or_else(
                 || {
-                    self.serials += 1;
-                    KeySerial(self.serials)
+                    last += 1;
+                    KeySerial(last)
                 },
                 |known| known.serial,
             );
         }
-        let serials = |keys: &[TokenKey]| keys.iter().map(|key| key.serial).collect::<Vec<_>>();
-        let changed = serials(&keys) != serials(&self.keys);
-        self.keys = keys;
-        changed
+        (self.own, self.set, self.serials) = (own, set, last);
+        !self.all().map(|key| key.serial).eq(before)
     }
 }
 
 fn keys_of(
     auth: &Auth,
-    read: impl Fn(&Path) -> io::Result<Vec<u8>>,
+    read: &impl Fn(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<Vec<TokenKey>, KeyError> {
     let id = auth.jwt_key_id.as_deref();
     let current = match (&auth.jwt_secret_file, &auth.jwt_public_key_file) {
@@ -147,7 +210,7 @@ fn keys_of(
             let key = TokenKey::of_secret(secret, id);
             key.map_err(|reason| KeyError { path: None, reason })
         }),
-        (Some(path), _) | (None, Some(path)) => Some(key_of_file(auth.algorithm, path, id, &read)),
+        (Some(path), _) | (None, Some(path)) => Some(key_of_file(auth.algorithm, path, id, read)),
     };
     let Some(current) = current else {
         return Ok(Vec::new());
@@ -157,10 +220,28 @@ fn keys_of(
         let is_empty = read(path).is_ok_and(|bytes| bytes.trim_ascii().is_empty());
         if !is_empty {
             let id = auth.previous_key_id.as_deref();
-            keys.push(key_of_file(auth.algorithm, path, id, &read)?);
+            keys.push(key_of_file(auth.algorithm, path, id, read)?);
         }
     }
     Ok(keys)
+}
+
+/// The keys of the set, if it is a file.
+fn set_of_file(
+    auth: &Auth,
+    read: &impl Fn(&Path) -> io::Result<Vec<u8>>,
+) -> Result<Option<Vec<TokenKey>>, KeyError> {
+    let Some(KeySetAddress::File(path)) = &auth.jwks_url else {
+        return Ok(None);
+    };
+    let set = read(path)
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| KeySet::parse(auth.algorithm, &bytes).map_err(|error| error.to_string()));
+    let set = set.map_err(|reason| KeyError {
+        path: Some(path.clone()),
+        reason,
+    })?;
+    Ok(Some(set.keys))
 }
 
 fn key_of_file(
@@ -190,8 +271,8 @@ fn source_name(path: Option<&Path>) -> String {
     }
 }
 
-/// The current key and the previous one.
-const KEYS_MAX: usize = 2;
+/// Bytes of a `kid` that may be one of the set's.
+const KEY_ID_LEN_MAX: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -219,28 +300,29 @@ mod tests {
             Ok(files.borrow()[index].to_vec())
         };
         let ring = Keyring::load(&auth(), read).unwrap();
-        let serials = |numbers: [u32; 2]| numbers.map(|n| (n > 0).then_some(KeySerial(n)));
+        let serials =
+            |numbers: &[u32]| -> Vec<_> { numbers.iter().copied().map(KeySerial).collect() };
         assert!(ring.has_files());
-        assert_eq!(ring.serials(), serials([1, 0]));
+        assert_eq!(ring.serials(), serials(&[1]));
         assert_eq!(ring.reload(read), Ok(false));
         *files.borrow_mut() = [NEW, OLD];
         assert_eq!(ring.reload(read), Ok(true));
-        assert_eq!(ring.serials(), serials([2, 1]));
+        assert_eq!(ring.serials(), serials(&[2, 1]));
         for bad in [[&b"short"[..], OLD], [NEW, b"short"], [b"", OLD]] {
             *files.borrow_mut() = bad;
             let error = ring.reload(read).unwrap_err();
             assert!(error.to_string().contains("at least 32"), "{error}");
-            assert_eq!(ring.serials(), serials([2, 1]));
+            assert_eq!(ring.serials(), serials(&[2, 1]));
         }
         let gone = ring.reload(|_| Err(io::ErrorKind::NotFound.into()));
         assert!(gone.unwrap_err().to_string().contains("current"));
         *files.borrow_mut() = [NEW, b""];
         assert_eq!(ring.reload(read), Ok(true));
-        assert_eq!(ring.serials(), serials([2, 0]));
+        assert_eq!(ring.serials(), serials(&[2]));
         // A key that is added again has a new serial: its earlier connections have been closed.
         *files.borrow_mut() = [OLD, NEW];
         assert_eq!(ring.reload(read), Ok(true));
-        assert_eq!(ring.serials(), serials([3, 2]));
+        assert_eq!(ring.serials(), serials(&[3, 2]));
     }
 
     #[test]
@@ -254,6 +336,6 @@ mod tests {
     fn without_a_key_no_token_can_be_valid() {
         let auth = Config::for_mode(Mode::Prod).auth;
         let ring = Keyring::load(&auth, |_| unreachable!("there is no file")).unwrap();
-        assert!(ring.keys().is_empty() && !ring.has_files());
+        assert!(ring.serials().is_empty() && !ring.has_files());
     }
 }

@@ -19,6 +19,9 @@ pub enum TokenError {
     /// Keys have ids, and the token's `kid` is none of them.
     #[error("token names no known key (`kid`)")]
     Key,
+    /// The key set has not been fetched yet.
+    #[error("token cannot be checked: the keys of auth.jwks_url are not there yet")]
+    KeySet,
     /// Signed with another key, or altered.
     #[error("token signature matches no configured key")]
     Signature,

@@ -1,4 +1,5 @@
-//! `fanfare doctor`: the host against what the gateway needs of it. Looks, and changes nothing.
+//! `fanfare doctor`: the host against what the gateway needs of it. Looks, and changes nothing; only a key set is
+//! fetched, where one is configured.
 
 mod accepting;
 mod amount;
@@ -15,6 +16,7 @@ mod governor;
 mod host;
 mod interrupts;
 mod kernel;
+mod key_set;
 mod memory;
 mod needs;
 mod pages;
@@ -52,8 +54,9 @@ pub(super) fn run(arguments: &Doctor) -> Result<Exit, Exit> {
 }
 
 /// What is looked at, what stops connections first.
-const CHECKS: [fn(&Host, &Needs<'_>) -> Vec<Finding>; 14] = [
+const CHECKS: [fn(&Host, &Needs<'_>) -> Vec<Finding>; 15] = [
     configured::check,
+    key_set::check,
     files::check,
     conntrack::check,
     memory::check,

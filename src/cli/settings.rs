@@ -18,6 +18,7 @@ use crate::config::{
 };
 use crate::dialect;
 use crate::net::TlsServer;
+use crate::server::KeySetSource;
 
 /// The arguments that make a configuration.
 #[derive(Debug, Args)]
@@ -95,6 +96,9 @@ impl Settings {
         let keys = Keyring::load(&config.auth, files::read).map_err(|error| refused(&error))?;
         let mut warnings = config.warnings();
         warnings.extend(keys.warnings());
+        if let Some(key_set) = KeySetSource::of(&config.auth) {
+            key_set.check().map_err(|error| refused(&error))?;
+        }
         if config.tls.pairs().next().is_some() {
             let tls = TlsServer::new(&config.tls, files::read).map_err(|error| refused(&error))?;
             warnings.extend(tls.warnings(SystemTime::now()));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::key_set::{KeySetAddress, KeySetKind};
 use super::kind::{Choice, Count, FILE, FlagKind, ListOf, Maybe, OneOf, Parsed, Time};
 use super::mode::Mode;
 use super::secret::{KEY_HASH, KeyHash, SECRET, Secret};
@@ -32,6 +33,15 @@ section! {
         previous_public_key_file: Option<PathBuf> = None, Maybe(FILE);
         /// The `kid` of the second key.
         previous_key_id: Option<String> = None, Maybe(KEY_ID);
+        /// The issuer's set of public keys (JWKS), for the other algorithms: https://HOST/PATH, which is fetched
+        /// and kept while it cannot be fetched; or file:/PATH, which is read again when it changes. Tokens name
+        /// one of its keys by `kid`. It belongs to one issuer, which has to be set.
+        jwks_url: Option<KeySetAddress> = None, Maybe(KeySetKind);
+        /// How often the set is fetched without a cause. A token that names a key it lacks brings the next fetch
+        /// forward, to 30 s after the last one at the earliest; SIGHUP fetches it at once.
+        jwks_refresh: Duration = Duration::from_mins(5), Time(JWKS_REFRESH_MIN..=Duration::from_hours(24));
+        /// The certificates that the set's server is trusted by (PEM), instead of those of this machine.
+        jwks_ca_file: Option<PathBuf> = None, Maybe(FILE);
         /// What a token's `iss` must be.
         issuer: Option<String> = None, Maybe(NAME);
         /// What a token's `aud` must name one of; empty: `aud` is not looked at.
@@ -113,6 +123,9 @@ const COOKIE_NAME: Parsed<String> = Parsed {
     show: String::clone,
     accepts: "a cookie name: letters, digits and !#$%&'*+-.^_`|~",
 };
+
+/// The least time between two fetches of a key set, unless it was asked for or none has succeeded yet.
+pub const JWKS_REFRESH_MIN: Duration = Duration::from_secs(30);
 
 /// Bytes of a key's id.
 const KEY_ID_LEN_MAX: usize = 128;

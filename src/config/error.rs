@@ -111,11 +111,22 @@ pub enum Problem {
         "`auth.jwt_key_id` and `auth.previous_key_id` tell two keys apart: set both, different, or none; the second only with a previous key"
     )]
     KeyIds,
+    /// A key set of any issuer.
+    #[error(
+        "`auth.jwks_url` is set and `auth.issuer` is not: a key set belongs to one issuer, and a token of another one \
+         must not count; set it to the `iss` of the tokens"
+    )]
+    KeySetWithoutIssuer,
+    /// Authorities for a set that is not fetched.
+    #[error(
+        "`auth.jwks_ca_file` is set and no key set is fetched: leave it out, or set `auth.jwks_url` to an https:// address"
+    )]
+    KeySetAuthorities,
     /// Production without any credentials to check against.
     #[error(
         "mode \"prod\" needs credentials to check clients against: set `auth.jwt_secret_file` to a file of at least {} \
          bytes (`openssl rand -hex 32`) or the environment variable JWT_SECRET, or `auth.algorithm` and \
-         `auth.jwt_public_key_file`, or list services in `auth.api_keys`; \
+         `auth.jwt_public_key_file` or `auth.jwks_url`, or list services in `auth.api_keys`; \
          to try the gateway out without any, use `--mode demo`",
         Secret::LEN_MIN
     )]

@@ -10,7 +10,7 @@ use super::secret::Secret;
 use super::section::{ReadFile, Section, SectionRules};
 use super::setting::Target;
 use super::size;
-use super::{Auth, Config, ListenAddress, Mode, TokenAlgorithm};
+use super::{Auth, Config, KeySetAddress, ListenAddress, Mode, TokenAlgorithm};
 
 impl Config {
     /// Whether there is anything that a client's credentials could be checked against.
@@ -31,8 +31,14 @@ impl Config {
         let mut warnings = Vec::new();
         if self.clients.auth_required && !self.has_credentials() {
             let unusable = "tokens are asked for and none can be valid: set `auth.jwt_secret_file` or JWT_SECRET, \
-                            or `auth.algorithm` and `auth.jwt_public_key_file`, or list services in `auth.api_keys`";
+                            or `auth.algorithm` and `auth.jwt_public_key_file` or `auth.jwks_url`, or list services in \
+                            `auth.api_keys`";
             warnings.push(unusable.to_owned());
+        }
+        if self.auth.jwks_url.is_some() && self.auth.audience.is_empty() {
+            let all = "`auth.jwks_url` is set and `auth.audience` is empty: every token of the issuer is accepted, also \
+                       one that it made for another application";
+            warnings.push(all.to_owned());
         }
         let open = self.open_endpoints().join(", ");
         let beyond = self.listens_beyond_loopback();
@@ -141,6 +147,11 @@ impl Config {
 impl Auth {
     /// Whether there is a key that tokens can be checked with.
     pub fn has_token_key(&self) -> bool {
+        self.has_own_key() || self.jwks_url.is_some()
+    }
+
+    /// Whether the configuration itself has or names a current key.
+    fn has_own_key(&self) -> bool {
         self.jwt_secret.is_some()
             || self.jwt_secret_file.is_some()
             || self.jwt_public_key_file.is_some()
@@ -182,16 +193,17 @@ impl SectionRules for Auth {
                 "auth.previous_public_key_file",
                 self.previous_public_key_file.is_some(),
             ),
+            ("auth.jwks_url", self.jwks_url.is_some()),
         ];
         let (foreign, own) = match self.algorithm {
-            TokenAlgorithm::Hs256 => (of_key_pairs, of_secrets),
+            TokenAlgorithm::Hs256 => (&of_key_pairs[..], &of_secrets[..]),
             TokenAlgorithm::Rs256 | TokenAlgorithm::Es256 | TokenAlgorithm::EdDsa => {
-                (of_secrets, of_key_pairs)
+                (&of_secrets[..], &of_key_pairs[..])
             }
         };
         let algorithm = self.algorithm.name();
         let mut problems: Vec<Problem> = foreign
-            .into_iter()
+            .iter()
             .filter(|(_, is_set)| *is_set)
             .map(|(key, _)| Problem::KeyOfOtherAlgorithm {
                 key,
@@ -199,7 +211,7 @@ impl SectionRules for Auth {
                 instead: own[0].0,
             })
             .collect();
-        if self.previous_key_file().is_some() && !self.has_token_key() {
+        if self.previous_key_file().is_some() && !self.has_own_key() {
             problems.push(Problem::PreviousKeyAlone);
         }
         let ids = (&self.jwt_key_id, &self.previous_key_id);
@@ -210,6 +222,13 @@ impl SectionRules for Auth {
         };
         if !fits {
             problems.push(Problem::KeyIds);
+        }
+        if self.jwks_url.is_some() && self.issuer.is_none() {
+            problems.push(Problem::KeySetWithoutIssuer);
+        }
+        let is_url = matches!(self.jwks_url, Some(KeySetAddress::Url(_)));
+        if self.jwks_ca_file.is_some() && !is_url {
+            problems.push(Problem::KeySetAuthorities);
         }
         problems
     }

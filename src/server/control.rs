@@ -1,14 +1,14 @@
 //! The control thread: periodic work off the path of messages, such as reading keys and certificates again.
 
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::key_set::{FetchedKeySet, KeySetFetcher};
+use super::read::read_file;
 use super::service_manager::ServiceManager;
 use crate::auth::Authenticator;
 use crate::net::TlsServer;
@@ -20,12 +20,6 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// How often the log has a line for a certificate that expires soon.
 const REMINDER: Duration = Duration::from_hours(24);
 
-/// The largest key file, in bytes.
-const KEY_FILE_LEN_MAX: u64 = 64 * 1024;
-
-/// The largest file of certificates, in bytes: some hundred authorities.
-const CERTIFICATE_FILE_LEN_MAX: u64 = 1024 * 1024;
-
 /// The control thread. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Control {
@@ -34,17 +28,19 @@ pub(super) struct Control {
 }
 
 /// An order to the control thread.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) enum ControlOrder {
-    /// Read all files now, and tell the service manager when that is done.
+    /// Read all files now, fetch the key set, and tell the service manager when the files have been read.
     Reload(ServiceManager),
+    /// A fetch of the key set has ended.
+    KeySet(FetchedKeySet),
     /// End.
     Stop,
 }
 
 impl Control {
     /// Starts the thread, which reads the key files of `authenticator` and the certificates of `tls` again when they
-    /// change.
+    /// change, and fetches the key set. The first fetch is over when this returns.
     ///
     /// # Errors
     /// The thread cannot be created.
@@ -52,8 +48,13 @@ impl Control {
         authenticator: Arc<Authenticator>,
         process: Arc<Process>,
         tls: Option<Arc<TlsServer>>,
+        mut key_set: Option<KeySetFetcher>,
     ) -> io::Result<Self> {
         let (orders, receiver) = mpsc::channel();
+        let results = orders.clone();
+        if let Some(key_set) = &mut key_set {
+            key_set.fetch_first(&authenticator);
+        }
         let thread = thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || {
@@ -63,22 +64,36 @@ impl Control {
                 loop {
                     let told = match receiver.recv_timeout(PERIOD) {
                         Ok(ControlOrder::Reload(manager)) => Some(manager),
+                        Ok(ControlOrder::KeySet(fetched)) => {
+                            if let Some(key_set) = &mut key_set {
+                                key_set.take(fetched, &authenticator);
+                            }
+                            None
+                        }
                         Err(RecvTimeoutError::Timeout) => None,
                         Ok(ControlOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                     };
                     let asked = told.is_some();
                     let known = &authenticator.tokens.keys;
                     if known.has_files() {
-                        if keys.look(asked, known.reload(read_key_file)) {
+                        if keys.look(asked, known.reload(read_file)) {
                             for warning in known.warnings() {
                                 tracing::warn!("{warning}");
                             }
                         }
-                    } else if asked {
+                    } else if asked && key_set.is_none() {
                         tracing::info!("there are no key files to read again");
                     }
+                    if let Some(key_set) = &mut key_set {
+                        let results = results.clone();
+                        // The process may be at its end.
+                        let send = move |fetched| {
+                            let _ = results.send(ControlOrder::KeySet(fetched));
+                        };
+                        key_set.look(asked, &authenticator, send);
+                    }
                     if let Some(tls) = &tls {
-                        let changed = certificates.look(asked, tls.reload(read_certificate_file));
+                        let changed = certificates.look(asked, tls.reload(read_file));
                         if changed || reminded.elapsed() >= REMINDER {
                             reminded = Instant::now();
                             for warning in tls.warnings(SystemTime::now()) {
@@ -158,26 +173,4 @@ impl WatchedFiles {
             }
         }
     }
-}
-
-/// The content of a key file.
-pub(super) fn read_key_file(path: &Path) -> io::Result<Vec<u8>> {
-    read_at_most(path, KEY_FILE_LEN_MAX, "64 KiB")
-}
-
-/// The content of a file with certificates, or the key of one.
-pub(super) fn read_certificate_file(path: &Path) -> io::Result<Vec<u8>> {
-    read_at_most(path, CERTIFICATE_FILE_LEN_MAX, "1 MiB")
-}
-
-/// The content of a file. One of more than `len_max` bytes, which are `shown`, is refused.
-pub(crate) fn read_at_most(path: &Path, len_max: u64, shown: &str) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = File::open(path)?;
-    file.take(len_max + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > len_max {
-        let why = format!("it holds more than {shown}");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
-    }
-    Ok(bytes)
 }

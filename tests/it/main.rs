@@ -28,6 +28,7 @@ mod frames_events;
 mod handshake;
 mod hostile_messages;
 mod http_api;
+mod key_sets;
 mod limits;
 mod metrics;
 mod modes;

@@ -4,6 +4,7 @@ mod call;
 mod client;
 mod gateway;
 mod http;
+mod key_server;
 mod socket;
 mod stream;
 
@@ -11,5 +12,6 @@ pub(crate) use call::Call;
 pub(crate) use client::{Client, frame};
 pub(crate) use gateway::{Process, TestGateway};
 pub(crate) use http::{Response, metric, read_response, request, request_on};
+pub(crate) use key_server::KeyServer;
 pub(crate) use socket::{Socket, listen, needs_plaintext};
 pub(crate) use stream::EventStream;

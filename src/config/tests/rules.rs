@@ -86,9 +86,39 @@ fn keys_are_those_of_the_algorithm() {
             "jwt_secret_file = \"k\"\nprevious_secret_file = \"p\"\njwt_key_id = \"a\"\nprevious_key_id = \"b\"",
             vec![],
         ),
+        (
+            "algorithm = \"RS256\"\nissuer = \"i\"\njwks_url = \"https://a/\"\njwks_ca_file = \"c\"",
+            vec![],
+        ),
+        (
+            "algorithm = \"ES256\"\nissuer = \"i\"\njwks_url = \"file:/k\"\njwt_public_key_file = \"p\"",
+            vec![],
+        ),
+        (
+            "issuer = \"i\"\njwks_url = \"https://a/\"",
+            vec![foreign("auth.jwks_url", "HS256", secret)],
+        ),
+        (
+            "algorithm = \"RS256\"\njwks_url = \"https://a/\"",
+            vec![Problem::KeySetWithoutIssuer],
+        ),
+        (
+            "algorithm = \"RS256\"\nissuer = \"i\"\njwks_url = \"file:/k\"\njwks_ca_file = \"c\"",
+            vec![Problem::KeySetAuthorities],
+        ),
+        (
+            "algorithm = \"RS256\"\nissuer = \"i\"\njwks_url = \"https://a/\"\nprevious_public_key_file = \"p\"",
+            vec![Problem::PreviousKeyAlone],
+        ),
     ] {
         assert_eq!(problems(auth), expected, "{auth}");
     }
+    refused(
+        "[auth]\nalgorithm = \"RS256\"\nissuer = \"i\"\njwks_url = \"http://a.example/keys\"",
+        "fanfare.toml:5: `auth.jwks_url` cannot be \"http://a.example/keys\"; accepted: https://HOST/PATH without user \
+         and password, or file:/PATH; http:// only of this machine (127.0.0.1, [::1], localhost), since on any other \
+         way keys could be exchanged",
+    );
     refused(
         "[auth]\njwt_public_key_file = \"k\"",
         "`auth.jwt_public_key_file` is set and `auth.algorithm` is \"HS256\", which does not use it: leave it out \

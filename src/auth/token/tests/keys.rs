@@ -9,8 +9,8 @@ use aws_lc_rs::signature::{
 use base64::engine::general_purpose::STANDARD;
 
 use super::*;
-use crate::auth::{Grant, SigningKey, Terms};
-use crate::config::TokenAlgorithm;
+use crate::auth::{Grant, KeySet, SigningKey, Terms};
+use crate::config::{KeySetAddress, TokenAlgorithm};
 
 /// A key pair as PEM texts.
 struct Pair {
@@ -285,4 +285,76 @@ fn two_keys_without_ids_are_tried_one_after_the_other() {
         assert_eq!(serial(&previous, Some("x")), second);
         assert_eq!(serial(&pair(algorithm), None), Err(TokenError::Signature));
     }
+}
+
+/// A set of these public keys under their ids.
+fn set(keys: &[(&str, &Pair)]) -> KeySet {
+    let key = |(id, pair): &(&str, &Pair)| {
+        // The last 32 bytes of an Ed25519 key's DER are the key.
+        let x = URL_SAFE_NO_PAD.encode(&pair.public_der[pair.public_der.len() - 32..]);
+        format!(r#"{{"kty":"OKP","crv":"Ed25519","kid":"{id}","x":"{x}"}}"#)
+    };
+    let keys: Vec<_> = keys.iter().map(key).collect();
+    let text = format!(r#"{{"keys":[{}]}}"#, keys.join(","));
+    KeySet::parse(TokenAlgorithm::EdDsa, text.as_bytes()).unwrap()
+}
+
+#[test]
+fn a04_a05_a07_a_key_of_the_set_is_found_by_its_id_and_one_that_is_missed_is_noted() {
+    let [a, b, own] = [(); 3].map(|()| pair(TokenAlgorithm::EdDsa));
+    let auth = Auth {
+        algorithm: TokenAlgorithm::EdDsa,
+        jwks_url: KeySetAddress::parse("https://127.0.0.1/keys"),
+        ..Config::for_mode(Mode::Prod).auth
+    };
+    let verifier = TokenVerifier::new(&auth, |_| unreachable!("there is no file")).unwrap();
+    let check = |verifier: &TokenVerifier, pair: &Pair, id: Option<&str>| {
+        let id = id.map(str::to_owned);
+        let key = SigningKey::of_pem(pair.algorithm, pair.private.as_bytes(), id).unwrap();
+        let verified = verifier.verify(&signed(&key), NOW);
+        (
+            verified.map(|identity| identity.key),
+            verifier.keys.take_missed(),
+        )
+    };
+    // Before the set is there it is fetched in any case, and a wrong key is not told from one that will come.
+    let early = check(&verifier, &a, Some("a"));
+    assert_eq!(early.0, Err(TokenError::KeySet));
+    assert!(verifier.keys.take_set(set(&[("a", &a), ("b", &b)])));
+    let (first, missed) = check(&verifier, &a, Some("a"));
+    assert!(first.is_ok() && !missed);
+    let long = "x".repeat(129);
+    for (pair, id, expected, missed) in [
+        (&a, Some("b"), TokenError::Signature, false),
+        (&a, Some("A"), TokenError::Key, true),
+        (&a, Some("a "), TokenError::Key, true),
+        (&a, Some(""), TokenError::Key, true),
+        (&a, Some("../../etc/passwd"), TokenError::Key, true),
+        (&a, Some(&*long), TokenError::Key, false),
+        (&a, None, TokenError::Key, false),
+        (&own, Some("a"), TokenError::Signature, false),
+    ] {
+        let refused = check(&verifier, pair, id);
+        assert_eq!(refused, (Err(expected), missed), "{id:?}");
+    }
+    // A key that stays is the same key, and a set of one needs no ids.
+    assert!(verifier.keys.take_set(set(&[("a", &a)])));
+    assert_eq!(check(&verifier, &a, None), (first, false));
+    assert_eq!(verifier.keys.serials().len(), 1);
+    assert!(!verifier.keys.take_set(set(&[("a", &a)])));
+    // A key of the configuration beside the set.
+    let auth = Auth {
+        jwt_public_key_file: Some("own".into()),
+        ..auth
+    };
+    let verifier = TokenVerifier::new(&auth, |_| Ok(own.public.clone().into_bytes())).unwrap();
+    assert_eq!(check(&verifier, &a, Some("a")).0, Err(TokenError::KeySet));
+    assert!(check(&verifier, &own, Some("x")).0.is_ok());
+    assert!(verifier.keys.take_set(set(&[("a", &a), ("b", &b)])));
+    assert!(check(&verifier, &own, Some("x")).0.is_ok());
+    assert!(check(&verifier, &a, Some("a")).0.is_ok());
+    assert_eq!(
+        check(&verifier, &a, Some("x")),
+        (Err(TokenError::Signature), true)
+    );
 }
