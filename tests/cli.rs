@@ -82,6 +82,7 @@ impl Scratch {
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("{}-{name}", std::process::id()));
         fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         Self(path)
     }
 
@@ -1827,6 +1828,46 @@ fn l08_what_cannot_be_listened_on_is_said_as_it_is() {
     done(&fanfare(&[DEMO, &["--listen", &in_use]].concat()));
     let ran = fanfare(&[&serve[..], &["--listen", &in_use]].concat());
     refused(&ran, 1, "another program listens there");
+}
+
+#[test]
+fn a_secret_that_every_user_may_read_is_warned_of() {
+    let [secret, previous] = ["open-secret", "open-previous"].map(|it| Scratch::new(it, SECRET));
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = Scratch::new("open.crt", &own.cert.pem());
+    let private = Scratch::new("open.key", &own.signing_key.serialize_pem());
+    let text = format!(
+        "[server]\nlisten = [\"https://127.0.0.1:8443\"]\n[tls]\ncertificate_file = \"{}\"\nkey_file = \"{}\"\n\
+         [auth]\njwt_secret_file = \"{}\"\nprevious_secret_file = \"{}\"",
+        certificate.path(),
+        private.path(),
+        secret.path(),
+        previous.path()
+    );
+    let config = Scratch::new("open.toml", &text);
+    let check = || fanfare(&["check-config", "--config", config.path()]);
+    done(&check());
+    for (file, key) in [
+        (&secret, "auth.jwt_secret_file"),
+        (&previous, "auth.previous_secret_file"),
+        (&private, "tls.key_file"),
+    ] {
+        for mode in [0o640, 0o400] {
+            fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
+            done(&check());
+        }
+        for mode in [0o644, 0o602] {
+            fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let (ran, path) = (check(), file.path());
+            let warning = format!(
+                "warning: `{key}`: every user of this machine may read or change {path} (mode 0{mode:o}): \
+                 `chmod 0640 {path}`"
+            );
+            assert!(ran.code == 0 && ran.stderr.contains(&warning), "{ran:?}");
+            assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+        }
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -103,6 +105,7 @@ impl Settings {
             let tls = TlsServer::new(&config.tls, files::read).map_err(|error| refused(&error))?;
             warnings.extend(tls.warnings(SystemTime::now()));
         }
+        warnings.extend(readable_secrets(&config));
         let settings = sources.settings_of_env_file();
         let env_file = sources.env_file.map(|(name, _)| (name, settings));
         Ok(Loaded {
@@ -226,6 +229,22 @@ impl EnvFile {
     }
 }
 
+/// A sentence for each file with a secret that every user of this machine may read or change.
+fn readable_secrets(config: &Config) -> impl Iterator<Item = String> {
+    let files = config.secret_files().into_iter();
+    files.filter_map(|(key, path)| {
+        let mode = fs::metadata(path).ok()?.permissions().mode();
+        (mode & OTHERS != 0).then(|| {
+            let path = path.display().to_string();
+            format!(
+                "`{key}`: every user of this machine may read or change {path} (mode {:04o}): `chmod 0640 {path}`, \
+                 and the gateway's user as its owner or in its group",
+                mode & 0o7777
+            )
+        })
+    })
+}
+
 /// The name of a file of which there may be several. Commas divide them.
 fn listed_file(name: &str) -> Result<String, String> {
     if name.trim().is_empty() || name.contains(',') {
@@ -266,6 +285,9 @@ fn text(kind: &str, path: &Path, bytes: Vec<u8>) -> Result<(String, String), Exi
         Err(_) => Err(unusable(kind, path, &"it is not UTF-8 text")),
     }
 }
+
+/// What those may do with a file who are neither its owner nor in its group.
+const OTHERS: u32 = 0o007;
 
 /// The environment file where none is named, in the working directory.
 const DEFAULT_ENV_FILE: &str = ".env";

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::key_set::{KeySetAddress, KeySetKind};
-use super::kind::{Choice, Count, FILE, FlagKind, ListOf, Maybe, OneOf, Parsed, Time};
+use super::kind::{Choice, Count, FILE, FlagKind, ListOf, Maybe, OneOf, Parsed, SecretFile, Time};
 use super::mode::Mode;
 use super::secret::{KEY_HASH, KeyHash, SECRET, Secret};
 use super::section::section;
@@ -20,7 +20,7 @@ section! {
         jwt_secret: Option<Secret> = None, Maybe(SECRET), AsKey "JWT_SECRET";
         /// A file that holds the secret; white space at its end and a byte order mark are not part of it.
         /// Key files are read again when they change.
-        jwt_secret_file: Option<PathBuf> = None, Maybe(FILE);
+        jwt_secret_file: Option<PathBuf> = None, Maybe(SecretFile);
         /// A file that holds the public key of the other algorithms (PEM; RSA: at least 2048 bits).
         jwt_public_key_file: Option<PathBuf> = None, Maybe(FILE);
         /// The `kid` of tokens signed with this key. Where key ids are set, tokens must name one of
@@ -28,7 +28,7 @@ section! {
         jwt_key_id: Option<String> = None, Maybe(KEY_ID);
         /// A file with a second secret whose tokens are valid, too, while keys are changed. An empty
         /// file holds none.
-        previous_secret_file: Option<PathBuf> = None, Maybe(FILE);
+        previous_secret_file: Option<PathBuf> = None, Maybe(SecretFile);
         /// A file with a second public key, likewise.
         previous_public_key_file: Option<PathBuf> = None, Maybe(FILE);
         /// The `kid` of the second key.

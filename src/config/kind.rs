@@ -4,7 +4,7 @@
 //! past parsing, and the message that refuses it knows what would be accepted.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::raw::RawValue;
@@ -21,6 +21,11 @@ pub trait Kind<T> {
     /// Whether messages may quote a refused value.
     fn is_secret(&self) -> bool {
         false
+    }
+    /// The files in `value` that hold secrets.
+    fn secret_files<'v>(&self, value: &'v T) -> Vec<&'v Path> {
+        let _ = value;
+        Vec::new()
     }
     /// A refused value, to go on "cannot be ".
     fn describe(&self, raw: RawValue<'_>) -> String {
@@ -202,6 +207,28 @@ pub const FILE: Parsed<PathBuf> = Parsed {
     accepts: "the path of a file",
 };
 
+/// The path of a file that holds a secret, which others than the gateway may not read.
+#[derive(Debug)]
+pub struct SecretFile;
+
+impl Kind<PathBuf> for SecretFile {
+    fn read(&self, raw: RawValue<'_>) -> Option<PathBuf> {
+        FILE.read(raw)
+    }
+
+    fn show(&self, value: &PathBuf) -> Option<String> {
+        FILE.show(value)
+    }
+
+    fn accepts(&self) -> String {
+        FILE.accepts()
+    }
+
+    fn secret_files<'v>(&self, value: &'v PathBuf) -> Vec<&'v Path> {
+        vec![value]
+    }
+}
+
 /// A list of another kind, with a limit on its length.
 #[derive(Debug)]
 pub struct ListOf<K> {
@@ -240,6 +267,11 @@ impl<T: PartialEq, K: Kind<T>> Kind<Vec<T>> for ListOf<K> {
 
     fn is_secret(&self) -> bool {
         self.item.is_secret()
+    }
+
+    fn secret_files<'v>(&self, value: &'v Vec<T>) -> Vec<&'v Path> {
+        let files = value.iter();
+        files.flat_map(|it| self.item.secret_files(it)).collect()
     }
 
     fn describe(&self, raw: RawValue<'_>) -> String {
@@ -293,6 +325,11 @@ impl<T, K: Kind<T>> Kind<Option<T>> for Maybe<K> {
         self.0.is_secret()
     }
 
+    fn secret_files<'v>(&self, value: &'v Option<T>) -> Vec<&'v Path> {
+        let file = value.as_ref();
+        file.map_or_else(Vec::new, |it| self.0.secret_files(it))
+    }
+
     fn describe(&self, raw: RawValue<'_>) -> String {
         self.0.describe(raw)
     }
@@ -320,6 +357,10 @@ impl<T: PartialEq, K: Kind<T>> Kind<Vec<T>> for OneOrList<K> {
 
     fn is_secret(&self) -> bool {
         self.0.is_secret()
+    }
+
+    fn secret_files<'v>(&self, value: &'v Vec<T>) -> Vec<&'v Path> {
+        self.0.secret_files(value)
     }
 
     fn describe(&self, raw: RawValue<'_>) -> String {

@@ -63,6 +63,16 @@ impl Config {
         warnings
     }
 
+    /// The files that hold secrets, each with the path of its key.
+    pub fn secret_files(&self) -> Vec<(String, &Path)> {
+        let sections = self.sections();
+        let files = sections.flat_map(|section| {
+            let files = section.secret_files().into_iter();
+            files.map(|(key, file)| (Target::Key(section.name(), key).path(), file))
+        });
+        files.collect()
+    }
+
     /// Replaces the keys that name a file with a secret by the files' contents. Those of keys that change while
     /// the gateway runs are not among them, but for `auth.jwt_secret_file`, whose secret has to be there.
     pub(super) fn read_secrets(

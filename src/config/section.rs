@@ -107,6 +107,8 @@ pub trait Section: SectionRules + Any + Debug + Send + Sync {
     fn show(&self, key: &str) -> Option<String>;
     /// Whether the value of one key is a secret.
     fn is_secret(&self, key: &str) -> bool;
+    /// The files that hold secrets, each with its key.
+    fn secret_files(&self) -> Vec<(&'static str, &Path)>;
 }
 
 /// Makes a section that a protocol registers, as `mode` leaves it when nothing is set.
@@ -209,6 +211,15 @@ macro_rules! section {
                     $(stringify!($key) => Kind::<$type>::is_secret(&$kind),)*
                     _ => false,
                 }
+            }
+
+            fn secret_files(&self) -> Vec<(&'static str, &::std::path::Path)> {
+                use $crate::config::kind::Kind;
+                let mut files = Vec::new();
+                $(files.extend(
+                    $kind.secret_files(&self.$key).into_iter().map(|file| (stringify!($key), file)),
+                );)*
+                files
             }
         }
     };

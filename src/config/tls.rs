@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::Problem;
-use super::kind::{Choice, Count, FILE, ListOf, Maybe, OneOf, OneOrList, Time};
+use super::kind::{Choice, Count, FILE, ListOf, Maybe, OneOf, OneOrList, SecretFile, Time};
 use super::section::{SectionRules, section};
 
 section! {
@@ -15,7 +15,7 @@ section! {
         /// first that names the host it asks for, and the first of all if none does.
         certificate_file: Vec<PathBuf> = Vec::new(), OneOrList(ListOf { item: FILE, len: 0..=100 });
         /// The private key of the certificate at the same place of the list, PEM (PKCS#8, PKCS#1 or SEC1).
-        key_file: Vec<PathBuf> = Vec::new(), OneOrList(ListOf { item: FILE, len: 0..=100 });
+        key_file: Vec<PathBuf> = Vec::new(), OneOrList(ListOf { item: SecretFile, len: 0..=100 });
         /// The lowest version that is spoken. TLS 1.1 and older are not.
         min_version: TlsVersion = TlsVersion::Tls12, OneOf;
         /// Whether clients have to show a certificate that one of client_ca_file has issued: "off",
