@@ -64,6 +64,7 @@ fn events(criterion: &mut Criterion) {
                     topic: black_box("prices.eur"),
                     name: "prices.eur",
                     data: data.as_bytes(),
+                    publisher: "",
                     epoch: 1_795_258_153_988,
                     offset: black_box(7_654_321),
                 });

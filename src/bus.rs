@@ -412,6 +412,7 @@ mod tests {
                 kind: PublicationKind::Event,
                 form: Form::NEUTRAL,
                 data: &number.to_le_bytes(),
+                publisher: b"",
                 key: b"",
                 only_live: false,
                 except: UserKey::NONE,

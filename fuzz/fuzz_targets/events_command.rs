@@ -21,6 +21,7 @@ fuzz_target!(|text: &str| {
                     topic: "t",
                     name: "t",
                     data: data.as_bytes(),
+                    publisher: "",
                     epoch: 1,
                     offset: 1,
                 };

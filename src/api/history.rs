@@ -91,6 +91,7 @@ fn body(name: &str, kept: &HistoryExcerpt) -> Vec<u8> {
             topic: name,
             name: &message.name,
             data: &message.data,
+            publisher: &message.publisher,
             epoch,
             offset: message.offset,
         });

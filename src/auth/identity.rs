@@ -31,6 +31,12 @@ impl Identity {
         self.rights.as_ref()?.frames_per_minute
     }
 
+    /// As [`Self::expires_at`], in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn expires_ms(&self) -> u64 {
+        self.expires_at.saturating_mul(1000)
+    }
+
     /// Whether the token is a service's, by its role.
     #[must_use]
     pub fn is_service(&self) -> bool {

@@ -35,6 +35,8 @@ section! {
         /// Who may publish to topics, as for subscribe; over HTTP, too. Beyond it: error FORBIDDEN,
         /// status 403.
         publish: Access = unless_prod(mode, Access::Service), OneOf;
+        /// Whether the events that a client with a token publishes name its user as "publisher".
+        publisher: bool = true, FlagKind;
         /// Messages a connection may send in a minute, counted from its first; 0: no limit. A token may
         /// carry its own. Beyond it they are dropped, and each is answered with error
         /// RATE_LIMIT_EXCEEDED.

@@ -111,7 +111,7 @@ mod tests {
         for rule in rules {
             let expected = match rule.key {
                 "priority" => "default".to_owned(),
-                "subscribe" | "publish" | "max_message_size" => {
+                "subscribe" | "publish" | "publisher" | "max_message_size" => {
                     format!("events.{}, default of mode prod", rule.key)
                 }
                 key => format!("hub.{key}, default of mode prod"),

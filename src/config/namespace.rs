@@ -29,6 +29,8 @@ section! {
         subscribe: Option<Access> = None, Maybe(OneOf);
         /// As events.publish.
         publish: Option<Access> = None, Maybe(OneOf);
+        /// As events.publisher.
+        publisher: Option<bool> = None, Maybe(FlagKind);
         /// As hub.history_size.
         history_size: Option<usize> = None, Maybe(Count(0..=100_000_000));
         /// As hub.history_ttl.
@@ -59,6 +61,8 @@ pub struct Namespace {
     pub subscribe: Access,
     /// Who may publish.
     pub publish: Access,
+    /// Whether events name the user who published them.
+    pub publisher: bool,
     /// Messages kept for clients that come back; 0: none.
     pub history_size: usize,
     /// How long a message is kept.
@@ -106,6 +110,7 @@ impl Namespaces {
             max_message_size: clients.max_message_size,
             subscribe: clients.subscribe,
             publish: clients.publish,
+            publisher: clients.publisher,
             history_size: hub.history_size,
             history_ttl: hub.history_ttl,
             presence: hub.presence,
@@ -231,6 +236,6 @@ macro_rules! settings {
 }
 
 settings! {
-    slow_consumer max_lag max_lag_messages priority max_message_size subscribe publish history_size history_ttl presence
-    presence_grace
+    slow_consumer max_lag max_lag_messages priority max_message_size subscribe publish publisher history_size history_ttl
+    presence presence_grace
 }

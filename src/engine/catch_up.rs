@@ -186,6 +186,7 @@ impl Engine {
                 time_ms: record.time_ms,
                 kind: record.kind,
                 name: name_of(name, record.name, record.kind).into(),
+                publisher: record.publisher.into(),
                 data: record.data.into(),
             });
         }
@@ -432,6 +433,7 @@ fn publication_of<'a>(topic: &'a str, record: &Record<'a>, epoch: u64) -> Public
         topic,
         name: name_of(topic, record.name, record.kind),
         data: record.data,
+        publisher: record.publisher,
         epoch,
         offset: record.offset,
     }

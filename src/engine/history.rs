@@ -60,6 +60,8 @@ pub(super) struct Record<'a> {
     pub except: UserKey,
     /// Its name; empty if it is the topic's.
     pub name: &'a str,
+    /// See [`Post::publisher`].
+    pub publisher: &'a str,
     /// A JSON value.
     pub data: &'a [u8],
 }
@@ -88,6 +90,8 @@ pub struct RetainedMessage {
     pub kind: PublicationKind,
     /// Its name; empty for a broadcast without one.
     pub name: Box<str>,
+    /// See [`Post::publisher`].
+    pub publisher: Box<str>,
     /// A JSON value.
     pub data: Box<[u8]>,
 }
@@ -116,15 +120,20 @@ impl HistorySegment {
                 (UserKey::from_bytes(except), rest)
             }
         };
+        let (publisher, rest) = match kind & PUBLISHER {
+            0 => (&[][..], rest),
+            _ => rest[1..].split_at(usize::from(rest[0])),
+        };
         let (name, data) = rest.split_at(usize::from(name_len));
         Record {
             offset: self.first + index as u64,
             time_ms: u64::from_le_bytes(time_ms.try_into().expect("eight bytes were split off")),
             kept_ms: u64::from_le_bytes(kept_ms.try_into().expect("eight bytes were split off")),
-            kind: KINDS[usize::from(kind & !EXCEPT)],
+            kind: KINDS[usize::from(kind & !(EXCEPT | PUBLISHER))],
             form,
             except,
             name: str::from_utf8(name).expect("it was put as text"),
+            publisher: str::from_utf8(publisher).expect("it was put as text"),
             data,
         }
     }
@@ -140,13 +149,19 @@ const KINDS: [PublicationKind; 3] = [
 /// Set in the stored number of a kind: eight bytes say whose connections do not get the message.
 const EXCEPT: u8 = 0x80;
 
+/// Set in the stored number of a kind: a byte says how long the publisher's name is, which follows it.
+const PUBLISHER: u8 = 0x40;
+
 impl History {
     /// Appends a message, and drops the oldest ones beyond `messages_max`.
     ///
     /// Cost: one copy; an allocation once in a segment.
     pub(super) fn append(&mut self, offset: u64, now: Now, post: &Post<'_>, messages_max: usize) {
         let has_except = !post.except.is_none();
-        let size = 20 + usize::from(has_except) * 8 + post.name.len() + post.data.len();
+        let has_publisher = !post.publisher.is_empty();
+        let optional =
+            usize::from(has_except) * 8 + usize::from(has_publisher) + post.publisher.len();
+        let size = 20 + optional + post.name.len() + post.data.len();
         let takes = |last: &HistorySegment| last.bytes.len() + size <= SEGMENT_BYTES_MAX;
         if !self.segments.back().is_some_and(takes) {
             self.segments.push_back(HistorySegment {
@@ -166,11 +181,16 @@ impl History {
         let name_len = u16::try_from(post.name.len()).expect("names are short");
         last.bytes.extend_from_slice(&now.wall_ms.to_le_bytes());
         last.bytes.extend_from_slice(&now.ms.to_le_bytes());
-        let flag = u8::from(has_except) * EXCEPT;
-        last.bytes.extend_from_slice(&[kind | flag, post.form.0]);
+        let flags = u8::from(has_except) * EXCEPT | u8::from(has_publisher) * PUBLISHER;
+        last.bytes.extend_from_slice(&[kind | flags, post.form.0]);
         last.bytes.extend_from_slice(&name_len.to_le_bytes());
         if has_except {
             last.bytes.extend_from_slice(&post.except.to_bytes());
+        }
+        if has_publisher {
+            let len = u8::try_from(post.publisher.len());
+            last.bytes.push(len.expect("users have up to 128 bytes"));
+            last.bytes.extend_from_slice(post.publisher.as_bytes());
         }
         last.bytes.extend_from_slice(post.name.as_bytes());
         last.bytes.extend_from_slice(post.data);
@@ -310,7 +330,8 @@ mod tests {
                         offset += 1;
                         let data = vec![b'0' + u8::try_from(offset % 10).unwrap(); size];
                         let except = UserKey::of(["", "ann"][usize::from(offset % 3 == 0)]);
-                        let post = Post { name: &longest, except, ..Post::event("t", &data) };
+                        let publisher = ["", "ann"][usize::from(offset % 5 == 0)];
+                        let post = Post { name: &longest, publisher, except, ..Post::event("t", &data) };
                         let now = Now { ms: offset, wall_ms: 7 };
                         history.append(offset, now, &post, messages_max);
                         model.push((offset, offset, data));
@@ -344,7 +365,9 @@ mod tests {
                     prop_assert_eq!(since, expected.map(|(at, ..)| *at));
                 }
                 let is_whole = |record: Record<'_>| {
-                    record.name == longest && record.except.is_none() != record.offset.is_multiple_of(3)
+                    record.name == longest
+                        && record.except.is_none() != record.offset.is_multiple_of(3)
+                        && record.publisher.is_empty() != record.offset.is_multiple_of(5)
                 };
                 prop_assert!(history.after(0).all(is_whole));
             }

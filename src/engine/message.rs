@@ -46,6 +46,8 @@ pub struct Post<'a> {
     pub form: Form,
     /// A JSON value, passed on byte for byte.
     pub data: &'a [u8],
+    /// The user who published it; empty: the application, or a client without a token.
+    pub publisher: &'a str,
     /// If not empty: of several posts to a topic with the same key only the first is stored, and the others get its
     /// offset.
     pub key: &'a str,
@@ -65,6 +67,7 @@ impl<'a> Post<'a> {
             kind: PublicationKind::Event,
             form: Form::NEUTRAL,
             data,
+            publisher: "",
             key: "",
             only_live: false,
             except: UserKey::NONE,
@@ -175,6 +178,8 @@ pub enum Request<B> {
         form: Form,
         /// The publication's data as it came.
         data: B,
+        /// See [`Post::publisher`].
+        publisher: B,
         /// See [`Post::key`].
         key: B,
         /// See [`Post::only_live`].
@@ -451,6 +456,7 @@ impl<B> Request<B> {
                 kind,
                 form,
                 data,
+                publisher,
                 key,
                 only_live,
                 except,
@@ -461,6 +467,7 @@ impl<B> Request<B> {
                 kind,
                 form,
                 data: refer(data),
+                publisher: refer(publisher),
                 key: refer(key),
                 only_live,
                 except,

@@ -26,6 +26,8 @@ pub struct Publication<'a> {
     pub name: &'a str,
     /// A JSON value, passed on byte for byte.
     pub data: &'a [u8],
+    /// The user who published it, of 1 to 128 bytes; empty: the application, or a client without a token.
+    pub publisher: &'a str,
     /// The topic's epoch.
     pub epoch: u64,
     /// Its offset in the topic; for a presence message its presence number.

@@ -128,6 +128,7 @@ impl<L: Lanes> Turn<'_, L> {
                 kind: post.kind,
                 form: post.form,
                 data: post.data,
+                publisher: post.publisher.as_bytes(),
                 key: post.key.as_bytes(),
                 only_live: post.only_live,
                 except: post.except,
@@ -204,6 +205,7 @@ impl<L: Lanes> Turn<'_, L> {
             topic,
             name: name_of(topic, post.name, post.kind),
             data: post.data,
+            publisher: post.publisher,
             epoch: home_topic.position().epoch,
             offset,
         };

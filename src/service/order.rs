@@ -199,6 +199,8 @@ impl<'a> Order<'a> {
             kind: self.kind,
             form: self.form,
             data: self.data.as_bytes(),
+            // A service speaks for the application.
+            publisher: "",
             key: &self.key,
             only_live: self.only_live,
             except: UserKey::NONE,

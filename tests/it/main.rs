@@ -39,6 +39,7 @@ mod origins;
 mod page;
 mod ports;
 mod presence;
+mod publisher;
 mod rates;
 mod refusals;
 mod request_heads;

@@ -4,6 +4,7 @@ mod answer;
 
 use crate::engine::{Publication, PublicationKind};
 use crate::json::put_string;
+use crate::timestamp::timestamp_of;
 
 use super::Refusal;
 
@@ -25,14 +26,18 @@ pub struct TopicStart<'a> {
 pub struct Greeting<'a> {
     /// The client id, chosen by the client or generated.
     pub client_id: &'a str,
-    /// The user, if authenticated.
+    /// The user, if authenticated, as in presence and in `publisher`.
     pub user: Option<&'a str>,
+    /// The user's display name.
+    pub name: Option<&'a str>,
     /// The user's role.
     pub role: Option<&'a str>,
     /// The connection's id, independent of the client id.
     pub session_id: &'a str,
     /// `demo`, `dev` or `prod`.
     pub endpoint: &'a str,
+    /// When the user's token expires, in milliseconds since the Unix epoch.
+    pub expires_ms: Option<u64>,
 }
 
 /// Writes payloads. The timestamp is RFC 3339 in UTC with milliseconds.
@@ -59,8 +64,13 @@ impl<'a> Writer<'a> {
         });
         self.put(r#","user":"#);
         self.put_optional(greeting.user);
+        self.put(r#","name":"#);
+        self.put_optional(greeting.name);
         self.put(r#","role":"#);
         self.put_optional(greeting.role);
+        if let Some(expires_ms) = greeting.expires_ms {
+            self.put_expiry(expires_ms);
+        }
         self.put(r#","data":{"client_id":"#);
         put_string(self.out, greeting.client_id);
         self.put(r#","session_id":"#);
@@ -105,6 +115,10 @@ impl<'a> Writer<'a> {
             }
         }
         self.out.extend_from_slice(publication.data);
+        if !publication.publisher.is_empty() {
+            self.put(r#","publisher":"#);
+            put_string(self.out, publication.publisher);
+        }
         if publication.kind == PublicationKind::Presence {
             self.put(r#","presence_seq":"#);
             self.put_number(publication.offset);
@@ -257,6 +271,12 @@ impl<'a> Writer<'a> {
         self.end();
     }
 
+    fn put_expiry(&mut self, expires_ms: u64) {
+        self.put(r#","expires_at":""#);
+        self.out.extend_from_slice(&timestamp_of(expires_ms));
+        self.put("\"");
+    }
+
     fn end_with_id(mut self, id: Option<&str>) {
         self.put_raw(r#","id":"#, id);
         self.end();
@@ -328,11 +348,14 @@ mod tests {
                     client_id: "c1",
                     session_id: "s1",
                     user: None,
+                    name: None,
                     role: None,
                     endpoint: "demo",
+                    expires_ms: None,
                 });
             },
-            json!({"type":"connection_established","client_id":"c1","authenticated":false,"user":null,"role":null,
+            json!({"type":"connection_established","client_id":"c1","authenticated":false,"user":null,"name":null,
+                "role":null,
                 "data":{"client_id":"c1","session_id":"s1","server_version":env!("CARGO_PKG_VERSION"),"endpoint":"demo"}}),
         );
         let publication = Publication {
@@ -341,12 +364,22 @@ mod tests {
             topic: "a.b",
             name: "a.b",
             data: br#"{"x":1}"#,
+            publisher: "",
             epoch: 7,
             offset: 12,
         };
         check(
             |w| w.event(&publication),
             json!({"type":"event","event":"a.b","event_type":"a.b","data":{"x":1},"event_id":"7-12"}),
+        );
+        let published = Publication {
+            publisher: "an\"n",
+            ..publication
+        };
+        check(
+            |w| w.event(&published),
+            json!({"type":"event","event":"a.b","event_type":"a.b","data":{"x":1},"publisher":"an\"n",
+                "event_id":"7-12"}),
         );
         let named = Publication {
             name: "c",

@@ -153,14 +153,7 @@ impl EventsSession {
         }
         match command.action {
             Action::Publish { event, data } => {
-                let flow = publish::publish(
-                    shard,
-                    peer,
-                    self.permissions(shard),
-                    command.id,
-                    &event,
-                    data,
-                );
+                let flow = publish::publish(shard, peer, self.identity(), command.id, &event, data);
                 if flow == Flow::Wait {
                     self.resume = Some(0);
                 }
@@ -258,7 +251,7 @@ impl EventsSession {
         shard.engine(|engine| engine.may_subscribe(peer, &topics, !patterns.is_empty()))
     }
 
-    /// The user's display name.
+    /// The user's display name, or the user where the token has none.
     fn user(&self) -> Option<&str> {
         self.identity().map(name_of)
     }

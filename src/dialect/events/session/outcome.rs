@@ -1,6 +1,7 @@
 //! Outcomes of the engine, written as frames.
 
 use super::{EventsSession, PendingReply, answer, error};
+use crate::auth::Identity;
 use crate::dialect::events::{Greeting, Refusal, TopicStart};
 use crate::engine::{Confirmation, Outcome, PublishResult, Resumed, Roster, Start, Ticket};
 use crate::id::PeerId;
@@ -101,9 +102,11 @@ impl EventsSession {
         let greeting = Greeting {
             client_id: self.client_id.as_deref().unwrap_or(&session_id),
             session_id: &session_id,
-            user: self.user(),
+            user: identity.map(|identity| identity.user.as_str()),
+            name: self.user(),
             role: identity.and_then(|identity| identity.role.as_deref()),
             endpoint: self.endpoint,
+            expires_ms: identity.map(Identity::expires_ms),
         };
         answer(shard, peer, |w| w.greeting(&greeting));
         if self.welcome && self.endpoint != "prod" {

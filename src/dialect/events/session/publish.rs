@@ -1,7 +1,7 @@
 //! `publish`.
 
 use super::{answer, error, limit_of, note_name};
-use crate::auth::Permissions;
+use crate::auth::{Identity, Permissions};
 use crate::conn::Flow;
 use crate::dialect::events::Refusal;
 use crate::engine::{Post, PublishResult};
@@ -15,11 +15,12 @@ use crate::topic;
 pub(super) fn publish(
     shard: &Shard,
     peer: PeerId,
-    may: Permissions<'_>,
+    identity: Option<&Identity>,
     id: Option<Raw<'_>>,
     event: &str,
     data: &str,
 ) -> Flow {
+    let may = Permissions::new(&shard.config, identity);
     if let Err(why) = topic::check_topic(event) {
         note_name(shard, why);
         error(
@@ -42,7 +43,8 @@ pub(super) fn publish(
         error(shard, peer, &Refusal::new(id, "FORBIDDEN", message));
         return Flow::Continue;
     }
-    let size_max = shard.config.namespace(event).max_message_size;
+    let namespace = shard.config.namespace(event);
+    let size_max = namespace.max_message_size;
     if data.len() > size_max {
         shard.counters.limited(Limited::MessageSize);
         let message = format!(
@@ -55,7 +57,12 @@ pub(super) fn publish(
     }
     // A message without an id gets no confirmation, only errors.
     let id_text = id.map_or("", Raw::text);
-    let post = Post::event(event, data.as_bytes());
+    // A service speaks for the application.
+    let publisher = identity.filter(|identity| namespace.publisher && !identity.is_service());
+    let post = Post {
+        publisher: publisher.map_or("", |identity| &identity.user),
+        ..Post::event(event, data.as_bytes())
+    };
     match shard.engine(|engine| engine.publish(peer, &post, id_text)) {
         PublishResult::Stored(stored) if id.is_some() => {
             answer(shard, peer, |w| w.published(id_text, stored.offset));
