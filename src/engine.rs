@@ -46,12 +46,12 @@ mod unsubscribe;
 
 use std::sync::Arc;
 
-pub use catch_up::HISTORY_BYTES_MAX;
 pub use confirmation::{Confirmation, Resumed, Start};
 pub use format::{Format, FormatRegistry, Formats, MakeFormat, Packing};
-pub use history::{HistoryExcerpt, RetainedMessage};
+pub use history::{HistoryExcerpt, HistoryPage, HistoryPart, RetainedMessage};
 pub use message::{
-    Announced, Delivery, Lanes, Missed, Offsets, PatternRecovery, Post, Reach, Receipt, Request,
+    Announced, Delivery, Lanes, Missed, Offsets, PatternRecovery, Post, Reach, Receipt, ReplayFrom,
+    Request,
 };
 pub use outcome::{Gap, GapCause, Outcome};
 pub use patterns::PATTERNS_MAX;

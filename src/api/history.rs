@@ -6,25 +6,22 @@ use axum::Extension;
 use axum::extract::{Path, RawQuery, State as Shared};
 use axum::http::HeaderMap;
 
-use crate::dialect::events::Writer;
-use crate::engine::Publication;
-use crate::engine::{HISTORY_BYTES_MAX, HistoryExcerpt};
+use crate::dialect::events::put_history;
+use crate::engine::{HistoryExcerpt, HistoryPage, HistoryPart};
 use crate::http::{Answer, Rejection, Source, refuse, respond};
-use crate::id::Form;
-use crate::id::Position;
+use crate::id::{Position, UserKey};
 use crate::json::put_string;
 use crate::service::State;
-use crate::timestamp::timestamp_of;
 use crate::topic;
 
 /// The largest and the default number of events in one response.
 pub(super) const LIMIT_MAX: u32 = 1000;
 const LIMIT_DEFAULT: u32 = 100;
 
-/// Bytes of a response. The event that reaches the limit is included.
-const BODY_BYTES_MAX: usize = HISTORY_BYTES_MAX;
+/// Bytes of a response, about. The event that reaches the limit is included.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// Answers with the events after `since`, an offset, oldest first.
+/// Answers with the events after `since`, an offset, or with the newest ones before `before`; oldest first.
 pub(super) async fn history(
     Shared(state): Shared<Arc<State>>,
     Path(name): Path<String>,
@@ -41,10 +38,11 @@ pub(super) async fn history(
         let why = "Reading a topic takes a token whose `fanfare.subscribe` covers it";
         return Err(refuse(403, why, &[]).into());
     }
-    let (mut since, mut limit) = (0, LIMIT_DEFAULT);
+    let (mut since, mut before, mut limit) = (None, None, LIMIT_DEFAULT);
     for (key, value) in pairs(query.as_deref()) {
         let is_good = match key {
-            "since" => value.parse().map(|value| since = value).is_ok(),
+            "since" => value.parse().map(|value| since = Some(value)).is_ok(),
+            "before" => value.parse().map(|value| before = Some(value)).is_ok(),
             "limit" => {
                 let given = value.parse().ok();
                 given
@@ -54,18 +52,27 @@ pub(super) async fn history(
             }
             _ => true,
         };
-        if !is_good {
-            let why = format!("`since` is an offset and `limit` from 1 to {LIMIT_MAX}");
+        if !is_good || since.is_some() && before.is_some() {
+            let why = format!(
+                "`since` or `before` is an offset, one of them, and `limit` from 1 to {LIMIT_MAX}"
+            );
             return Err(refuse(422, &why, &[]).into());
         }
     }
-    match state.shard.history(&name, since, limit).await {
+    let after = HistoryPart::After(since.unwrap_or(0));
+    let page = HistoryPage {
+        part: before.map_or(after, HistoryPart::Before),
+        limit,
+        bytes: BODY_BYTES_MAX,
+        user: UserKey::NONE,
+    };
+    match state.shard.history(&name, &page).await {
         Some(kept) => Ok(respond(200, "application/json", body(&name, &kept))),
         None => Err(refuse(503, "The gateway is stopping", &[]).into()),
     }
 }
 
-/// The retained events as JSON, as many as fit.
+/// The retained events as JSON.
 fn body(name: &str, kept: &HistoryExcerpt) -> Vec<u8> {
     let Position { epoch, offset } = kept.position;
     let oldest = kept.oldest.map(|oldest| oldest.to_string());
@@ -73,30 +80,10 @@ fn body(name: &str, kept: &HistoryExcerpt) -> Vec<u8> {
     let mut body = br#"{"topic":"#.to_vec();
     put_string(&mut body, name);
     body.extend_from_slice(
-        format!(r#","epoch":{epoch},"offset":{offset},"oldest":{oldest},"events":["#).as_bytes(),
+        format!(r#","epoch":{epoch},"offset":{offset},"oldest":{oldest},"#).as_bytes(),
     );
-    let mut more = kept.more;
-    for (index, message) in kept.messages.iter().enumerate() {
-        if body.len() >= BODY_BYTES_MAX {
-            more = true;
-            break;
-        }
-        if index > 0 {
-            body.push(b',');
-        }
-        let timestamp = timestamp_of(message.time_ms);
-        Writer::new(&mut body, &timestamp).event(&Publication {
-            kind: message.kind,
-            form: Form::NEUTRAL,
-            topic: name,
-            name: &message.name,
-            data: &message.data,
-            publisher: &message.publisher,
-            epoch,
-            offset: message.offset,
-        });
-    }
-    body.extend_from_slice(format!(r#"],"more":{more}}}"#).as_bytes());
+    put_history(&mut body, name, kept);
+    body.push(b'}');
     body
 }
 

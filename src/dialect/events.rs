@@ -7,15 +7,19 @@ mod command;
 mod dev_config;
 mod format;
 mod frame;
+mod history;
 pub mod msgpack;
 mod parameters;
 mod refusal;
 mod route;
 mod session;
 
-pub use command::{AGENT_COMMANDS, Action, BATCH_MESSAGES_MAX, Command, Envelope, Query, Recover};
+pub use command::{
+    AGENT_COMMANDS, Action, BATCH_MESSAGES_MAX, Command, Envelope, Query, Recover, RecoverFrom,
+};
 pub use format::EventsFormats;
 pub use frame::{Greeting, TopicStart, Writer};
+pub use history::put_history;
 pub use parameters::{BadParameter, Encoding, Parameters};
 pub use refusal::Refusal;
 

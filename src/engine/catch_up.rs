@@ -8,28 +8,27 @@ use std::collections::VecDeque;
 
 use super::confirmation::{Resumed, Subscribing};
 use super::format::Formats;
-use super::history::{HistoryExcerpt, Record, RetainedMessage};
+use super::history::{HistoryExcerpt, HistoryPage, HistoryPart, Record, RetainedMessage};
 use super::home::HomeTopic;
 use super::merge::Merges;
 use super::publication::{Publication, name_of};
-use super::{Asker, Engine, Gap, GapCause, Lanes, Missed, Now, Outcome, Place, Reach, Request};
-use super::{Ticket, Turn};
+use super::subscribe::ANSWERS_MAX;
+use super::{Asker, Engine, Gap, GapCause, Lanes, Missed, Now, Outcome, Place, Reach, ReplayFrom};
+use super::{Request, Ticket, Turn};
 use crate::collections::HashMap;
 use crate::id::{Gather, PeerId, Position, TopicId};
 
 /// Bytes of one page; the last message may exceed it.
 const PAGE_BYTES: usize = 64 * 1024;
 
-/// Bytes of data in one history answer; the last message may exceed it.
-pub const HISTORY_BYTES_MAX: usize = 1024 * 1024;
-
 /// The peers that are catching up.
 #[derive(Debug, Default)]
 pub(super) struct CatchUps {
     /// For each peer its topics; the first one is being sent.
     peers: HashMap<PeerId, VecDeque<CatchUp>>,
-    /// Positions to resume from, of peers that have not been told the result yet.
-    asked: HashMap<PeerId, Vec<(TopicId, Position)>>,
+    /// Positions to resume from, of peers that have not been told the result yet; `None`: the newest messages, however
+    /// many are retained.
+    asked: HashMap<PeerId, Vec<(TopicId, Option<Position>)>>,
 }
 
 /// The messages of one topic that a peer missed.
@@ -51,8 +50,11 @@ impl CatchUps {
         if let Some(asked) = self.asked.get(&peer)
             && let Some((_, was)) = asked.iter().find(|(other, _)| *other == topic)
         {
-            // Messages of another epoch are not sent.
-            return Some(was.offset).filter(|_| was.epoch == epoch);
+            return match was {
+                // Messages of another epoch are not sent.
+                Some(was) => Some(was.offset).filter(|_| was.epoch == epoch),
+                None => Some(0),
+            };
         }
         let mut queue = self.peers.get(&peer)?.iter();
         let catch_up = queue.find(|catch_up| catch_up.topic == topic)?;
@@ -64,8 +66,8 @@ impl CatchUps {
         self.peers.contains_key(&peer) || self.asked.contains_key(&peer)
     }
 
-    /// Records that a peer asks to resume a topic after a position.
-    pub(super) fn ask(&mut self, peer: PeerId, topic: TopicId, from: Position) {
+    /// Records that a peer asks to resume a topic, after a position or with the newest messages.
+    pub(super) fn ask(&mut self, peer: PeerId, topic: TopicId, from: Option<Position>) {
         self.asked.entry(peer).or_default().push((topic, from));
     }
 
@@ -155,17 +157,26 @@ impl CatchUps {
 }
 
 impl Engine {
-    /// Whether this home retains every message after an offset.
-    pub(super) fn reach(&self, name: &str, after: u64, now: Now) -> Reach {
+    /// Whether this home retains the wanted messages.
+    pub(super) fn reach(&self, name: &str, from: ReplayFrom, now: Now) -> Reach {
         let topic = self.homes.home.find(name);
-        topic.map_or_else(Reach::default, |topic| Reach {
-            epoch: topic.position().epoch,
-            complete: topic.retains_all_after(after, now.ms),
+        topic.map_or_else(Reach::default, |topic| {
+            let (after, complete) = match from {
+                ReplayFrom::After(after) => (after, topic.retains_all_after(after, now.ms)),
+                ReplayFrom::Last(count) => (topic.before_last(count, now.ms), true),
+            };
+            Reach {
+                epoch: topic.position().epoch,
+                after,
+                complete,
+            }
         })
     }
 
-    /// Up to `limit` messages after `since` of a topic whose home is this shard.
-    pub(super) fn history(&self, name: &str, since: u64, limit: usize, now: Now) -> HistoryExcerpt {
+    /// A page of the history of a topic whose home is this shard.
+    ///
+    /// Cost: a copy of each of its messages, of which at most `page.limit` are looked at.
+    pub(super) fn history(&self, name: &str, page: &HistoryPage, now: Now) -> HistoryExcerpt {
         let Some(topic) = self.homes.home.find(name) else {
             return HistoryExcerpt::default();
         };
@@ -174,22 +185,56 @@ impl Engine {
             oldest: topic.after(0, now.ms).map(|record| record.offset).next(),
             ..HistoryExcerpt::default()
         };
+        let limit = u64::from(page.limit);
         let mut bytes = 0;
-        for record in topic.after(since, now.ms) {
-            if kept.messages.len() == limit || bytes >= HISTORY_BYTES_MAX {
-                kept.more = true;
-                break;
+        let mut fits = |record: &Record<'_>| {
+            let is_room = bytes < page.bytes;
+            bytes += record.json_bytes();
+            is_room
+        };
+        let mut records = Vec::new();
+        match page.part {
+            HistoryPart::After(since) => {
+                let mut newer = topic.after(since, now.ms);
+                records.extend(
+                    newer
+                        .by_ref()
+                        .take(page.limit as usize)
+                        .take_while(&mut fits),
+                );
+                let last = records
+                    .last()
+                    .map_or(since, |record: &Record<'_>| record.offset);
+                kept.more = topic.after(last, now.ms).next().is_some();
             }
-            bytes += record.data.len();
-            kept.messages.push(RetainedMessage {
+            HistoryPart::Before(before) => {
+                let end = before.min(kept.position.offset.saturating_add(1));
+                let from = end.saturating_sub(1).saturating_sub(limit);
+                records.extend(
+                    topic
+                        .after(from, now.ms)
+                        .take_while(|record| record.offset < end),
+                );
+                let kept_count = records
+                    .iter()
+                    .rev()
+                    .take_while(|record| fits(record))
+                    .count();
+                records.drain(..records.len() - kept_count);
+                let first = records.first().map_or(end, |record| record.offset);
+                kept.more = kept.oldest.is_some_and(|oldest| oldest < first);
+            }
+        }
+        records.retain(|record| page.user.is_none() || record.except != page.user);
+        kept.messages
+            .extend(records.iter().map(|record| RetainedMessage {
                 offset: record.offset,
                 time_ms: record.time_ms,
                 kind: record.kind,
                 name: name_of(name, record.name, record.kind).into(),
                 publisher: record.publisher.into(),
                 data: record.data.into(),
-            });
-        }
+            }));
         kept
     }
 
@@ -210,26 +255,45 @@ impl Engine {
 }
 
 impl<L: Lanes> Turn<'_, L> {
-    /// Requests the history of a topic: answered by an [`Outcome::History`] for this ticket, with at most `limit`
-    /// messages after `since`, and about [`HISTORY_BYTES_MAX`] of data.
-    pub fn read_history(&mut self, name: &str, since: u64, limit: u32) -> Ticket {
+    /// Requests a page of a topic's history for a task: answered by an [`Outcome::History`] for this ticket.
+    pub fn read_history(&mut self, name: &str, page: &HistoryPage) -> Ticket {
         let ticket = self.engine.outcomes.ticket();
+        self.request_history(name, page, Asker::Task(ticket), ticket);
+        ticket
+    }
+
+    /// Requests a page of a topic's history for a peer: answered by an [`Outcome::History`] with this ticket. `None` if
+    /// the lane of requests to the topic's home is full, or too many of the peer's requests are unanswered.
+    pub fn ask_history(&mut self, peer: PeerId, name: &str, page: &HistoryPage) -> Option<Ticket> {
+        let place = self.engine.place_of(name);
+        let hub = &mut self.engine.readers.hub;
+        let is_full = matches!(place, Place::Shard(home) if self.lanes.requests_full(home));
+        if is_full || !hub.is_present(peer) || hub.answers_awaited(peer) >= ANSWERS_MAX {
+            return None;
+        }
+        hub.note_asked(peer);
+        let ticket = self.engine.outcomes.ticket();
+        self.request_history(name, page, Asker::Peer(peer), ticket);
+        Some(ticket)
+    }
+
+    fn request_history(&mut self, name: &str, page: &HistoryPage, asker: Asker, ticket: Ticket) {
         match self.engine.place_of(name) {
             Place::Here => {
-                let kept = self.engine.history(name, since, limit as usize, self.now);
-                self.tell(Asker::Task(ticket), Outcome::History(Box::new(kept)));
+                let kept = Box::new(self.engine.history(name, page, self.now));
+                self.tell(asker, Outcome::History { ticket, kept });
             }
-            Place::Shard(home) => self.ask(
-                home,
-                Request::History {
-                    topic: name.as_bytes(),
-                    since,
-                    limit,
+            Place::Shard(home) => {
+                let (topic, page) = (name.as_bytes(), *page);
+                let request = Request::History {
+                    topic,
+                    page,
+                    asker,
                     ticket,
-                },
-            ),
+                };
+                self.ask(home, request);
+            }
         }
-        ticket
     }
 
     /// The catch-up of a peer with a topic, if it is still on hold. If the messages are not retained, the peer is told

@@ -1,7 +1,8 @@
 //! What a peer is told about its subscription.
 
-use super::message::Reach;
+use super::message::{Reach, ReplayFrom};
 use super::patterns::is_log_name;
+use super::subscribe::Begin;
 use super::ticket::Ticket;
 use crate::id::{PeerId, Position, TopicId};
 use crate::topic::{Matcher, Pattern};
@@ -74,15 +75,15 @@ pub(super) struct Subscribing {
     /// The hold to release when the peer has been told; `None` if another subscription delivers the topic to the peer
     /// already.
     pub(super) hold: Option<u16>,
-    /// The position to resume from, and the home's answer.
+    /// From where to resume, and the home's answer.
     pub(super) resume: Option<Resume>,
 }
 
 /// A request to resume.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resume {
-    /// `None`: from the newest message at the home ([`Begin::Here`]).
-    pub(super) from: Option<Position>,
+    /// Not [`Begin::Live`].
+    pub(super) from: Begin,
     pub(super) reach: Option<Reach>,
 }
 
@@ -126,9 +127,13 @@ impl SubscribingPattern {
 }
 
 impl Resume {
-    /// The offset to resume after; `u64::MAX` if no position was given.
-    pub(super) fn after(&self) -> u64 {
-        self.from.map_or(u64::MAX, |from| from.offset)
+    /// The messages that the home is asked for.
+    pub(super) fn wanted(&self) -> ReplayFrom {
+        match self.from {
+            Begin::Live | Begin::Here => ReplayFrom::After(u64::MAX),
+            Begin::After(from) => ReplayFrom::After(from.offset),
+            Begin::Last(count) => ReplayFrom::Last(count),
+        }
     }
 }
 
@@ -150,8 +155,14 @@ impl Subscribing {
 impl Resume {
     /// The result, if the live stream begins at `position`.
     pub(super) fn resumed(&self, position: Position) -> Resumed {
-        let Some(from) = self.from else {
-            return Resumed::Complete(0);
+        let from = match (self.from, self.reach) {
+            (Begin::After(from), _) => from,
+            (Begin::Last(count), Some(reach)) if reach.epoch == position.epoch => {
+                // Newer messages may have come since the home answered.
+                let after = reach.after.max(position.offset.saturating_sub(count));
+                return Resumed::Complete(position.offset.saturating_sub(after));
+            }
+            (Begin::Live | Begin::Here | Begin::Last(_), _) => return Resumed::Complete(0),
         };
         if from.epoch != position.epoch {
             return Resumed::OtherEpoch;

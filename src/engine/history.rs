@@ -66,6 +66,28 @@ pub(super) struct Record<'a> {
     pub data: &'a [u8],
 }
 
+/// Which messages of a topic's history are requested.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HistoryPage {
+    /// Where they are.
+    pub part: HistoryPart,
+    /// How many of them at most.
+    pub limit: u32,
+    /// Bytes of all of them in JSON, about. The message that reaches this is included.
+    pub bytes: usize,
+    /// Whose connection asks: messages that leave out this user are not included.
+    pub user: UserKey,
+}
+
+/// A part of a topic's history.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HistoryPart {
+    /// The oldest messages after this offset.
+    After(u64),
+    /// The newest messages before this offset.
+    Before(u64),
+}
+
 /// An excerpt of a topic's history, oldest message first.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct HistoryExcerpt {
@@ -75,7 +97,8 @@ pub struct HistoryExcerpt {
     pub oldest: Option<u64>,
     /// The messages requested.
     pub messages: Vec<RetainedMessage>,
-    /// Whether more messages follow.
+    /// Whether there are more in the requested part: newer ones of [`HistoryPart::After`], older ones of
+    /// [`HistoryPart::Before`].
     pub more: bool,
 }
 
@@ -95,6 +118,16 @@ pub struct RetainedMessage {
     /// A JSON value.
     pub data: Box<[u8]>,
 }
+
+impl Record<'_> {
+    /// About how many bytes it takes as an event in JSON.
+    pub(super) fn json_bytes(&self) -> usize {
+        ENVELOPE_BYTES + 2 * self.name.len() + self.publisher.len() + self.data.len()
+    }
+}
+
+/// Bytes of an event in JSON besides its data and names, about.
+const ENVELOPE_BYTES: usize = 160;
 
 impl HistorySegment {
     fn held(&self) -> usize {

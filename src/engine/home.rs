@@ -123,6 +123,14 @@ impl HomeTopic {
             .skip_while(move |record| record.kept_ms < since)
     }
 
+    /// The offset after which the newest retained messages begin, of which `count` are wanted at most.
+    #[must_use]
+    pub(super) fn before_last(&self, count: u64, now_ms: u64) -> u64 {
+        let wanted = self.offset.saturating_sub(count);
+        let first = self.after(wanted, now_ms).next();
+        first.map_or(self.offset, |record| record.offset - 1)
+    }
+
     /// The position just before the first message published at or after `since_ms`, if that message and all later
     /// ones are retained.
     fn position_before(&self, since_ms: u64, now_ms: u64) -> Option<Position> {

@@ -150,7 +150,7 @@ impl<L: Lanes> Turn<'_, L> {
 
     fn note_told(&mut self, asker: Asker, outcome: &mut Outcome) {
         match (asker, outcome) {
-            (Asker::Peer(peer), Outcome::Roster { .. }) => {
+            (Asker::Peer(peer), Outcome::Roster { .. } | Outcome::History { .. }) => {
                 self.engine.readers.hub.note_answered(peer);
             }
             (_, Outcome::Confirmed(confirmation)) => self.locate_underway(confirmation),

@@ -9,7 +9,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::hub::{Frame, Hub};
-use super::message::Offsets;
+use super::message::{Offsets, Reach};
+use super::ticket::Ticket;
 use crate::collections::{HashMap, free_large};
 use crate::id::{FormatId, PeerId, Position, TopicId, UserKey};
 use crate::sse::{CursorKey, GapReason, Scope, StreamGap, put_gap, put_id};
@@ -25,6 +26,8 @@ pub(super) struct Merges {
     streams: HashMap<TopicId, Merge>,
     /// The positions of readers that are catching up.
     catching_up: HashMap<PeerId, ReaderPositions>,
+    /// The stream of a reader that waits for homes to answer, and how many answers are outstanding.
+    asked: HashMap<Ticket, (TopicId, usize)>,
     /// Streams whose topics are all located but that have readers ahead of this shard.
     ahead: Vec<TopicId>,
     /// Scratch buffer for one frame.
@@ -95,8 +98,23 @@ pub(super) enum Origin {
     Live,
     /// These positions, by index of the topic.
     At(Vec<Position>),
+    /// The newest messages that are retained: the position before them by index of the topic, `None` until its home
+    /// has answered.
+    Last {
+        /// The requests' ticket.
+        ticket: Ticket,
+        /// The positions.
+        at: Vec<Option<Position>>,
+    },
     /// Its cursor is invalid.
     Invalid,
+}
+
+impl Origin {
+    /// Whether homes have said where the reader begins.
+    fn is_known(&self) -> bool {
+        !matches!(self, Self::Last { at, .. } if at.contains(&None))
+    }
 }
 
 /// How long a reader that resumes from a position beyond this shard's waits. It read from a shard that was ahead of
@@ -120,6 +138,7 @@ impl Merges {
             format,
             parts: HashMap::default(),
             streams: HashMap::default(),
+            asked: HashMap::default(),
             catching_up: HashMap::default(),
             ahead: Vec::new(),
             frame: Vec::new(),
@@ -202,6 +221,41 @@ impl Merges {
         positions.map_or(Origin::Invalid, Origin::At)
     }
 
+    /// Records that homes have been asked for `count` topics of a reader that waits.
+    pub(super) fn ask(&mut self, ticket: Ticket, log: TopicId, count: usize) {
+        if count > 0 {
+            self.asked.insert(ticket, (log, count));
+        }
+    }
+
+    /// A home has said where the newest messages of a topic begin. Returns the log of the stream that asked, `None` if
+    /// it was none.
+    pub(super) fn take_reach(
+        &mut self,
+        ticket: Ticket,
+        index: u32,
+        reach: Reach,
+    ) -> Option<TopicId> {
+        let (log, left) = self.asked.get_mut(&ticket)?;
+        let log = *log;
+        *left -= 1;
+        if *left == 0 {
+            self.asked.remove(&ticket);
+        }
+        let waiting = self.streams.get_mut(&log).map(|merge| &mut merge.waiting);
+        for reader in waiting.into_iter().flatten() {
+            if let Origin::Last { ticket: of, at } = &mut reader.from
+                && *of == ticket
+            {
+                at[index as usize] = Some(Position {
+                    epoch: reach.epoch,
+                    offset: reach.after,
+                });
+            }
+        }
+        Some(log)
+    }
+
     /// Adds a peer that waits to read a stream.
     pub(super) fn wait(&mut self, log: TopicId, waiting: WaitingReader) {
         let merge = self
@@ -211,7 +265,7 @@ impl Merges {
         merge.waiting.push(waiting);
     }
 
-    /// Takes the readers that may begin: none until the positions of all topics are known. A reader that is ahead
+    /// Takes the readers that may begin: none until the positions of all topics are known, and where they begin. A reader that is ahead
     /// of this shard waits until the shard has caught up; otherwise it would receive messages twice.
     pub(super) fn take_waiting(&mut self, log: TopicId, now_ms: u64) -> Vec<WaitingReader> {
         let parts = &self.parts;
@@ -226,7 +280,7 @@ impl Merges {
         let positions = &merge.positions;
         let may_begin = |waiting: &mut WaitingReader| {
             let is_late = now_ms.saturating_sub(waiting.since_ms) >= AHEAD_MS_MAX;
-            is_late || !is_ahead(&waiting.from, positions)
+            waiting.from.is_known() && (is_late || !is_ahead(&waiting.from, positions))
         };
         let ready = merge.waiting.extract_if(.., may_begin).collect();
         if merge.waiting.is_empty() {
@@ -261,6 +315,11 @@ impl Merges {
                 let now = merge.positions[place];
                 let then = match from {
                     Origin::At(then) => Some(then[place]),
+                    // A topic that has begun another epoch since has nothing to send.
+                    Origin::Last { at, .. } => {
+                        let known = at[place].filter(|at| at.epoch == now.epoch);
+                        Some(known.unwrap_or(now))
+                    }
                     Origin::Live | Origin::Invalid => None,
                 };
                 match resume_after(then, now) {
@@ -407,7 +466,7 @@ fn put_cursor(key: &CursorKey, out: &mut Vec<u8>, scope: &Scope, positions: &[Po
 /// Whether a reader has received messages that have not arrived at this shard.
 fn is_ahead(from: &Origin, positions: &[Position]) -> bool {
     match from {
-        Origin::Live | Origin::Invalid => false,
+        Origin::Live | Origin::Invalid | Origin::Last { .. } => false,
         Origin::At(then) => then
             .iter()
             .zip(positions)

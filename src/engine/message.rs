@@ -10,7 +10,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::history::HistoryExcerpt;
+use super::history::{HistoryExcerpt, HistoryPage};
 use super::presence::Roster;
 use super::publication::PublicationKind;
 use super::publish_result::PublishResult;
@@ -84,12 +84,23 @@ pub struct Receipt {
     pub ticket: Ticket,
 }
 
+/// Which messages of a topic a subscriber wants before the live ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReplayFrom {
+    /// Those after this offset.
+    After(u64),
+    /// The newest that are retained, at most this many.
+    Last(u64),
+}
+
 /// A home's answer about the history of a topic that a subscriber resumes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Reach {
     /// The topic's epoch.
     pub epoch: u64,
-    /// Whether every message after the offset in question is retained.
+    /// The offset after which the wanted messages begin.
+    pub after: u64,
+    /// Whether every message after that offset is retained.
     pub complete: bool,
 }
 
@@ -189,13 +200,13 @@ pub enum Request<B> {
         /// Where to send the result, and the `id` of the request.
         reply: Option<(Asker, B)>,
     },
-    /// Say whether every message after an offset is retained.
+    /// Say whether the wanted messages are retained.
     Reach {
         /// The topic's name.
         topic: B,
-        /// The offset.
-        after: u64,
-        /// The subscription that waits for the answer,
+        /// Which are wanted.
+        from: ReplayFrom,
+        /// The subscription or stream that waits for the answer,
         ticket: Ticket,
         /// and the index of the topic in it.
         index: u32,
@@ -233,10 +244,10 @@ pub enum Request<B> {
     History {
         /// The topic's name.
         topic: B,
-        /// Only messages after this offset.
-        since: u64,
-        /// How many of them at most.
-        limit: u32,
+        /// Which messages.
+        page: HistoryPage,
+        /// Where to send the answer.
+        asker: Asker,
         /// The ticket of the request.
         ticket: Ticket,
     },
@@ -325,7 +336,7 @@ pub enum Delivery<B> {
     },
     /// The answer to [`Request::Reach`].
     Reaches {
-        /// The subscription that waits,
+        /// The subscription or stream that waits,
         ticket: Ticket,
         /// and the index of the topic in it.
         index: u32,
@@ -352,6 +363,8 @@ pub enum Delivery<B> {
     },
     /// The answer to [`Request::History`].
     History {
+        /// Who asked.
+        asker: Asker,
         /// The ticket of the request.
         ticket: Ticket,
         /// The excerpt.
@@ -475,12 +488,12 @@ impl<B> Request<B> {
             },
             Self::Reach {
                 topic,
-                after,
+                from,
                 ticket,
                 index,
             } => Request::Reach {
                 topic: refer(topic),
-                after,
+                from,
                 ticket,
                 index,
             },
@@ -512,13 +525,13 @@ impl<B> Request<B> {
             },
             Self::History {
                 topic,
-                since,
-                limit,
+                page,
+                asker,
                 ticket,
             } => Request::History {
                 topic: refer(topic),
-                since,
-                limit,
+                page,
+                asker,
                 ticket,
             },
             Self::Call { key, user, ticket } => Request::Call {
@@ -612,7 +625,15 @@ impl<B> Delivery<B> {
                 ticket,
                 roster,
             },
-            Self::History { ticket, kept } => Delivery::History { ticket, kept },
+            Self::History {
+                asker,
+                ticket,
+                kept,
+            } => Delivery::History {
+                asker,
+                ticket,
+                kept,
+            },
             Self::Called { ticket, is_free } => Delivery::Called { ticket, is_free },
             Self::HungUp { ticket } => Delivery::HungUp { ticket },
             Self::Answered {

@@ -34,7 +34,12 @@ pub enum Outcome {
         roster: Box<Roster>,
     },
     /// An excerpt of a topic's history.
-    History(Box<HistoryExcerpt>),
+    History {
+        /// The ticket of the request.
+        ticket: Ticket,
+        /// The excerpt.
+        kept: Box<HistoryExcerpt>,
+    },
     /// The call is recorded; `false`: its key is in use.
     Called(bool),
     /// The call's home has forgotten it.

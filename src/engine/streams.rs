@@ -4,9 +4,9 @@ use super::catch_up::CatchUp;
 use super::home::Interest;
 use super::hub::{Enqueue, Policy};
 use super::interest::InterestState;
-use super::merge::{MissedPart, WaitingReader, log_name};
+use super::merge::{MissedPart, Origin, WaitingReader, log_name};
 use super::subscribe::SubscribeError;
-use super::{Asker, Lanes, Missed, Outcome, Place, Turn};
+use super::{Asker, Lanes, Missed, Outcome, Place, Reach, ReplayFrom, Request, Turn};
 use crate::id::{PeerId, Position, Priority, TopicId};
 use crate::sse::EventsRequest;
 
@@ -23,17 +23,48 @@ impl<L: Lanes> Turn<'_, L> {
         head: Vec<u8>,
     ) -> Result<(), SubscribeError> {
         let log = self.open_log(&request.topics)?;
-        let merges = &mut self.engine.readers.merges;
-        let from = merges.read(log, request.cursor.as_deref());
+        let from = match (&request.cursor, request.last) {
+            (None, Some(count)) => self.ask_last(log, &request.topics, count),
+            (cursor, _) => self.engine.readers.merges.read(log, cursor.as_deref()),
+        };
         let waiting = WaitingReader {
             peer,
             since_ms: self.now.ms,
             opening: head,
             from,
         };
-        merges.wait(log, waiting);
+        self.engine.readers.merges.wait(log, waiting);
         self.begin_streams(log);
         Ok(())
+    }
+
+    /// Asks homes where the newest `count` messages of each topic begin.
+    fn ask_last(&mut self, log: TopicId, names: &[Box<str>], count: u64) -> Origin {
+        let ticket = self.engine.outcomes.ticket();
+        let from = ReplayFrom::Last(count);
+        let (mut at, mut asked) = (vec![None; names.len()], 0);
+        for (index, (name, at)) in (0..).zip(names.iter().zip(&mut at)) {
+            match self.engine.place_of(name) {
+                Place::Here => {
+                    let Reach { epoch, after, .. } = self.engine.reach(name, from, self.now);
+                    let offset = after;
+                    *at = Some(Position { epoch, offset });
+                }
+                Place::Shard(home) => {
+                    asked += 1;
+                    let topic = name.as_bytes();
+                    let request = Request::Reach {
+                        topic,
+                        from,
+                        ticket,
+                        index,
+                    };
+                    self.ask(home, request);
+                }
+            }
+        }
+        self.engine.readers.merges.ask(ticket, log, asked);
+        Origin::Last { ticket, at }
     }
 
     /// Finds the log of the stream over these topics, or creates it.
@@ -105,7 +136,7 @@ impl<L: Lanes> Turn<'_, L> {
     }
 
     /// Begins the streams of waiting readers, if all positions are known.
-    fn begin_streams(&mut self, log: TopicId) {
+    pub(super) fn begin_streams(&mut self, log: TopicId) {
         let waiting = self.engine.readers.merges.take_waiting(log, self.now.ms);
         for WaitingReader {
             peer,

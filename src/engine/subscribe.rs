@@ -41,6 +41,8 @@ pub enum Begin {
     Here,
     /// After this position, as far as history is retained.
     After(Position),
+    /// With the newest messages that are retained, at most this many.
+    Last(u64),
 }
 
 impl<L: Lanes> Turn<'_, L> {
@@ -196,11 +198,6 @@ impl<L: Lanes> Turn<'_, L> {
         ticket: Ticket,
     ) -> Result<(), SubscribeError> {
         self.engine.subscription_steps += SUBSCRIPTION_STEPS;
-        let from = match begin {
-            Begin::Live => None,
-            Begin::Here => Some(None),
-            Begin::After(position) => Some(Some(position)),
-        };
         let topic = self
             .engine
             .readers
@@ -228,10 +225,15 @@ impl<L: Lanes> Turn<'_, L> {
         if !is_new && self.engine.tickets.has(ticket, topic) {
             return Ok(());
         }
-        if let (Some(_), Some(Some(from))) = (hold, from) {
-            self.engine.catch_ups.ask(peer, topic, from);
+        match (hold, begin) {
+            (Some(_), Begin::After(from)) => self.engine.catch_ups.ask(peer, topic, Some(from)),
+            (Some(_), Begin::Last(_)) => self.engine.catch_ups.ask(peer, topic, None),
+            _ => {}
         }
-        let resume = from.map(|from| Resume { from, reach: None });
+        let resume = (begin != Begin::Live).then_some(Resume {
+            from: begin,
+            reach: None,
+        });
         let begun = Subscribing {
             name: name.into(),
             topic,
@@ -261,7 +263,7 @@ impl<L: Lanes> Turn<'_, L> {
         hub.begin(begun.topic, format, position.offset);
         begun.position = Some(position);
         if let Some(resume) = &mut begun.resume {
-            resume.reach = Some(self.engine.reach(&begun.name, resume.after(), self.now));
+            resume.reach = Some(self.engine.reach(&begun.name, resume.wanted(), self.now));
         }
         self.engine.tickets.add(ticket, begun, 0);
     }
@@ -281,19 +283,19 @@ impl<L: Lanes> Turn<'_, L> {
         begun.position = self.engine.live_position(&name, topic, format);
         let is_live = begun.position.is_some();
         let resume = begun.resume.filter(|resume| resume.reach.is_none());
-        let after = resume.map(|resume| resume.after());
-        let answers = usize::from(!is_live) + usize::from(after.is_some());
+        let wanted = resume.map(|resume| resume.wanted());
+        let answers = usize::from(!is_live) + usize::from(wanted.is_some());
         let index = self.engine.tickets.add(ticket, begun, answers);
         if !is_live {
             self.engine.tickets.wait_for_topic(ticket, topic, format);
         }
-        if let Some(after) = after {
+        if let Some(from) = wanted {
             let topic = name.as_bytes();
             self.ask(
                 home,
                 Request::Reach {
                     topic,
-                    after,
+                    from,
                     ticket,
                     index,
                 },
@@ -484,9 +486,10 @@ impl<L: Lanes> Turn<'_, L> {
             return false;
         };
         self.close_group(topic);
-        self.engine.catch_ups.ask(peer, topic, from);
+        self.engine.catch_ups.ask(peer, topic, Some(from));
         let reach = Reach {
             epoch: from.epoch,
+            after: from.offset,
             complete: true,
         };
         let begun = Subscribing {
@@ -496,7 +499,7 @@ impl<L: Lanes> Turn<'_, L> {
             position: None,
             hold: Some(hold),
             resume: Some(Resume {
-                from: Some(from),
+                from: Begin::After(from),
                 reach: Some(reach),
             }),
         };
@@ -545,8 +548,11 @@ impl<L: Lanes> Turn<'_, L> {
         }
     }
 
-    /// A home has said whether it retains every message after an offset.
+    /// A home has said whether it retains the messages that a subscription or a stream wants.
     pub(super) fn settle_reach(&mut self, ticket: Ticket, index: u32, reach: Reach) {
+        if let Some(log) = self.engine.readers.merges.take_reach(ticket, index, reach) {
+            return self.begin_streams(log);
+        }
         self.engine.tickets.reach(ticket, index, reach);
         self.settle(ticket);
     }

@@ -117,11 +117,11 @@ impl<L: Lanes> Turn<'_, L> {
             }
             Request::Reach {
                 topic,
-                after,
+                from: wanted,
                 ticket,
                 index,
             } => {
-                let reach = self.engine.reach(text(topic), after, self.now);
+                let reach = self.engine.reach(text(topic), wanted, self.now);
                 let reaches = Delivery::Reaches {
                     ticket,
                     index,
@@ -157,15 +157,17 @@ impl<L: Lanes> Turn<'_, L> {
             }
             Request::History {
                 topic,
-                since,
-                limit,
+                page,
+                asker,
                 ticket,
             } => {
-                let kept = self
-                    .engine
-                    .history(text(topic), since, limit as usize, self.now);
-                let kept = Box::new(kept);
-                self.lanes.deliver(from, Delivery::History { ticket, kept });
+                let kept = self.engine.history(text(topic), &page, self.now);
+                let history = Delivery::History {
+                    asker,
+                    ticket,
+                    kept: Box::new(kept),
+                };
+                self.lanes.deliver(from, history);
             }
             Request::Call { key, user, ticket } => {
                 let calls = &mut self.engine.homes.calls;
@@ -276,9 +278,11 @@ impl<L: Lanes> Turn<'_, L> {
                 ticket,
                 roster,
             } => self.tell(asker, Outcome::Roster { ticket, roster }),
-            Delivery::History { ticket, kept } => {
-                self.tell(Asker::Task(ticket), Outcome::History(kept));
-            }
+            Delivery::History {
+                asker,
+                ticket,
+                kept,
+            } => self.tell(asker, Outcome::History { ticket, kept }),
             Delivery::Called { ticket, is_free } => {
                 self.tell(Asker::Task(ticket), Outcome::Called(is_free));
             }

@@ -132,7 +132,7 @@ impl Tickets {
         tickets
     }
 
-    /// A home has said whether it retains every message after an offset.
+    /// A home has said whether it retains the wanted messages of a topic.
     pub(super) fn reach(&mut self, ticket: Ticket, index: u32, reach: Reach) {
         if let Some(waiting) = self.open.get_mut(&ticket)
             && let Some(resume) = &mut waiting.confirmation.topics[index as usize].resume

@@ -13,7 +13,9 @@ use tokio::time::timeout;
 
 use super::{Handle, Shard};
 use crate::collections::HashMap;
-use crate::engine::{HistoryExcerpt, Outcome, Post, PublishCount, PublishResult, Ticket};
+use crate::engine::{
+    HistoryExcerpt, HistoryPage, Outcome, Post, PublishCount, PublishResult, Ticket,
+};
 use crate::process::{ByteBudget, CallSlot};
 
 /// An outcome to come. The sender is dropped if a shard that contributes to it ends before.
@@ -172,18 +174,13 @@ impl Handle {
         Ok(caller)
     }
 
-    /// The retained messages of a topic: at most `limit` after `since`. `None` if the gateway stops.
-    pub async fn history(
-        &self,
-        topic: &str,
-        since: u64,
-        limit: u32,
-    ) -> Option<Box<HistoryExcerpt>> {
+    /// A page of the retained messages of a topic. `None` if the gateway stops.
+    pub async fn history(&self, topic: &str, page: &HistoryPage) -> Option<Box<HistoryExcerpt>> {
         self.clock.refresh();
-        let ticket = self.engine(|engine| engine.read_history(topic, since, limit));
+        let ticket = self.engine(|engine| engine.read_history(topic, page));
         let kept = self.answers.borrow_mut().wait(ticket);
         match kept.await {
-            Ok(Outcome::History(kept)) => Some(kept),
+            Ok(Outcome::History { kept, .. }) => Some(kept),
             _ => None,
         }
     }

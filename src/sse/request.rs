@@ -10,6 +10,9 @@ pub struct EventsRequest {
     pub topics: Vec<Box<str>>,
     /// The client's cursor as received; empty if it is not text.
     pub cursor: Option<Box<str>>,
+    /// How many of the newest messages of each topic to begin with, at most. Counts only without a cursor: a browser
+    /// repeats its query when it reconnects.
+    pub last: Option<u64>,
 }
 
 /// Why a request is refused. The text is for its author.
@@ -27,6 +30,9 @@ pub enum RequestError {
     /// A name that has another meaning in EventSource.
     #[error("`{0}`: events of this name mean something else to EventSource")]
     Reserved(String),
+    /// A number of messages that is none.
+    #[error("`last` is a number of messages")]
+    Last,
     /// An invalid name.
     #[error("`{0}`: {1}")]
     Name(String, NameError),
@@ -60,7 +66,7 @@ impl EventsRequest {
         last_event_id: Option<&[u8]>,
         topics_max: usize,
     ) -> Result<Self, RequestError> {
-        let (mut topics, mut cursor) = (Vec::new(), None::<Box<str>>);
+        let (mut topics, mut cursor, mut last) = (Vec::new(), None::<Box<str>>, None);
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
                 "topics" => {
@@ -69,6 +75,9 @@ impl EventsRequest {
                     }
                 }
                 "topic" => topics.push(name_of(&value)?),
+                // Clients without a number may send an empty parameter.
+                "last" if value.is_empty() => {}
+                "last" => last = Some(value.parse().map_err(|_| RequestError::Last)?),
                 "last_event_id" | "lastEventId" => cursor = Some(value.as_ref().into()),
                 _ => {}
             }
@@ -87,7 +96,11 @@ impl EventsRequest {
             // Clients without a cursor often send an empty parameter.
             cursor = cursor.filter(|given| !given.is_empty());
         }
-        Ok(Self { topics, cursor })
+        Ok(Self {
+            topics,
+            cursor,
+            last,
+        })
     }
 }
 
@@ -165,6 +178,20 @@ mod tests {
         check("presence", "message");
         check("error", "message");
         check("", "message");
+    }
+
+    #[test]
+    fn a_number_of_newest_messages_is_a_number() {
+        let last = |query: &str| {
+            let query = format!("topics=a{query}");
+            EventsRequest::read(&query, None, 5).map(|request| request.last)
+        };
+        assert_eq!(last(""), Ok(None));
+        assert_eq!(last("&last="), Ok(None));
+        assert_eq!(last("&last=50"), Ok(Some(50)));
+        for bad in ["-1", "x", "1.5", "18446744073709551616"] {
+            assert_eq!(last(&format!("&last={bad}")), Err(RequestError::Last));
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod events;
 mod frames;
 mod frames_events;
 mod handshake;
+mod history;
 mod hostile_messages;
 mod http_api;
 mod key_sets;

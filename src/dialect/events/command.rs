@@ -8,8 +8,8 @@ use crate::json::{self, JsonError, Raw};
 mod recover;
 mod request;
 
-pub use recover::Recover;
 use recover::recover;
+pub use recover::{Recover, RecoverFrom};
 pub use request::{AGENT_COMMANDS, BATCH_MESSAGES_MAX, Query};
 use request::{agent_command, batch, command, query};
 
@@ -281,12 +281,17 @@ mod tests {
         for place in [
             r#"{"epoch":5,"offset":7}"#,
             r#"{"epoch":"5","offset":"7","x":1}"#,
+            r#"{"last":50,"epoch":"5","offset":"7"}"#,
         ] {
             let text =
                 format!(r#"{{"type":"subscribe","events":["a"],"recover":{{"a":{place}}}}}"#);
-            let expected = r#"Subscribe(["a"], [Recover { topic: "a", epoch: 5, offset: 7 }])"#;
+            let expected = r#"Subscribe(["a"], [Recover { topic: "a", from: Position(Position { epoch: 5, offset: 7 }) }])"#;
             check(&text, Ok(expected));
         }
+        check(
+            r#"{"type":"subscribe","events":["a"],"recover":{"a":{"last":"50","x":1}}}"#,
+            Ok(r#"Subscribe(["a"], [Recover { topic: "a", from: Last(50) }])"#),
+        );
         for recover in [
             "5",
             "[]",
@@ -295,9 +300,13 @@ mod tests {
             r#"{"a":{"epoch":5,"offset":-1}}"#,
             r#"{"a":{"epoch":5,"offset":18446744073709551616}}"#,
             r#"{"a":{"epoch":5.0,"offset":1}}"#,
+            r#"{"a":{"last":-1}}"#,
+            r#"{"a":{"last":null}}"#,
+            r#"{"a":{"last":5,"epoch":5}}"#,
+            r#"{"a.*":{"last":5}}"#,
         ] {
             let text = format!(r#"{{"type":"subscribe","events":["a"],"recover":{recover}}}"#);
-            let expected = "INVALID_MESSAGE: `recover` is not an object of topics, each with its `epoch` and `offset`";
+            let expected = "INVALID_MESSAGE: `recover` is not an object of topics, each with its `epoch` and `offset` or, for a topic, `last`";
             check(&text, Err(expected));
         }
     }

@@ -66,6 +66,11 @@ enum PendingReply {
         accepted: Vec<Box<str>>,
         rejected: Vec<Box<str>>,
     },
+    /// The answer to a query of a topic's history.
+    History {
+        id: Option<Box<str>>,
+        topic: Box<str>,
+    },
     /// The answer to a query of a topic's roster.
     Roster {
         id: Option<Box<str>>,

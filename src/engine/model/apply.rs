@@ -8,10 +8,21 @@ use super::peers::Connection;
 use super::stream::StreamView;
 use super::world::{WHOLE, World};
 use crate::engine::PublicationKind;
-use crate::engine::{FlushBudget, Post};
+use crate::engine::{FlushBudget, HistoryPart, Post};
 use crate::id::{Form, UserKey};
 use crate::sse::EventsRequest;
 use crate::topic;
+
+/// Where a stream begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum StreamFrom {
+    /// At the head.
+    Live,
+    /// After the client's cursor, if it has one.
+    Cursor,
+    /// With this many of the newest messages.
+    Last(u8),
+}
 
 /// Milliseconds after which a full socket that accepts nothing is disconnected.
 const STALL_MS: u64 = 5000;
@@ -149,13 +160,37 @@ impl World {
                 topic,
                 since,
                 limit,
-            } => self.read_history(at(node), topic, u64::from(since), u32::from(limit)),
+            } => {
+                let part = HistoryPart::After(u64::from(since));
+                self.read_history(at(node), topic, part, u32::from(limit));
+            }
+            Op::HistoryBefore {
+                node,
+                topic,
+                before,
+                limit,
+            } => {
+                let part = HistoryPart::Before(u64::from(before));
+                self.read_history(at(node), topic, part, u32::from(limit));
+            }
+            Op::StreamLast {
+                client,
+                node,
+                topics,
+                count,
+            } => self.open_stream(who(client), at(node), &topics, StreamFrom::Last(count)),
             Op::Stream {
                 client,
                 node,
                 topics,
                 resume,
-            } => self.open_stream(who(client), at(node), &topics, resume),
+            } => {
+                let from = match resume {
+                    true => StreamFrom::Cursor,
+                    false => StreamFrom::Live,
+                };
+                self.open_stream(who(client), at(node), &topics, from);
+            }
             Op::Exchange {
                 node,
                 deliveries,
@@ -251,7 +286,7 @@ impl World {
     }
 
     /// A client opens an event stream.
-    fn open_stream(&mut self, client: usize, node: usize, topics: &Names, resume: bool) {
+    fn open_stream(&mut self, client: usize, node: usize, topics: &Names, from: StreamFrom) {
         let topics = listed(topics).into_iter();
         let mut topics: Vec<Box<str>> = topics.map(|label| topic_of(label).into()).collect();
         topics.sort_unstable();
@@ -265,15 +300,23 @@ impl World {
         self.nodes[node]
             .sockets
             .insert(peer.slot, self.setup.room + 300);
-        let cursor = self.clients[client].cursors.get(&topics).filter(|_| resume);
+        let cursor = self.clients[client].cursors.get(&topics);
+        let cursor = cursor.filter(|_| from == StreamFrom::Cursor);
         let cursor = cursor.filter(|cursor| !cursor.is_empty()).cloned();
         self.oracle.now_ms = self.now_ms;
-        let view = StreamView::new(
+        let mut view = StreamView::new(
             self.cursors.clone(),
             &topics,
             cursor.as_deref(),
             &mut self.oracle,
         );
+        let last = match from {
+            StreamFrom::Last(count) => Some(u64::from(count)),
+            StreamFrom::Live | StreamFrom::Cursor => None,
+        };
+        if let Some(count) = last {
+            view.wants_last(count, &self.heads());
+        }
         let stored = self.clients[client].stored.clone();
         let unread = View::new(MERGED, stored, self.has_room());
         let mut connection = Connection::new(node, peer, MERGED, unread);
@@ -283,6 +326,7 @@ impl World {
         let request = EventsRequest {
             topics,
             cursor: cursor.map(Into::into),
+            last,
         };
         let head = b": open\n\n".to_vec();
         if self

@@ -70,6 +70,8 @@ pub(super) struct AskedTopic {
     /// The client was a member before.
     pub(super) was_member: bool,
     pub(super) from: Option<Position>,
+    /// The newest messages are wanted, at most this many.
+    pub(super) last: Option<u64>,
 }
 
 /// A subscribed pattern.
@@ -569,7 +571,24 @@ impl View {
             } else {
                 track.named(position, resumed, topic.from, oracle);
             }
-            self.stored.entry(label.into()).or_insert(position);
+            let count = match (topic.last, resumed) {
+                (Some(last), Some(Resumed::Complete(count))) => {
+                    if count > last && !topic.was_member {
+                        fail(Check::Confirmation, format!("{count} of the last {last}"));
+                    }
+                    oracle.seen.add(Thing::RecoveredLast, count.min(1));
+                    count
+                }
+                (Some(_), resumed) if resumed != Some(Resumed::Underway) => {
+                    fail(Check::Confirmation, format!("{resumed:?} of the last"));
+                }
+                _ => 0,
+            };
+            let behind = Position {
+                offset: position.offset - count,
+                ..position
+            };
+            self.stored.entry(label.into()).or_insert(behind);
         }
         for topic in &topics {
             if !names.contains(topic.name.as_str()) {

@@ -189,7 +189,7 @@ impl Maker {
     }
 
     /// Operations of clients and tasks, each with its relative frequency.
-    fn client_ops(&self) -> [(u32, Make); 19] {
+    fn client_ops(&self) -> [(u32, Make); 21] {
         [
             (self.joins, |m| {
                 let client = m.client();
@@ -264,6 +264,18 @@ impl Maker {
                 since: m.random.byte(20),
                 limit: 1 + m.random.byte(30),
             }),
+            (2, |m| Op::HistoryBefore {
+                node: m.node(),
+                topic: m.topic(),
+                before: m.random.byte(40),
+                limit: 1 + m.random.byte(30),
+            }),
+            (self.streams, |m| Op::StreamLast {
+                client: m.client(),
+                node: m.node(),
+                topics: m.names(0),
+                count: m.random.pick(&[0, 2, 20]),
+            }),
             (self.streams, |m| Op::Stream {
                 client: m.client(),
                 node: m.node(),
@@ -333,7 +345,7 @@ impl Maker {
 /// Generates one operation.
 type Make = fn(&mut Maker) -> Op;
 
-const RECOVERS: [Recover; 14] = [
+const RECOVERS: [Recover; 17] = [
     Recover::Nothing,
     Recover::Nothing,
     Recover::Nothing,
@@ -348,4 +360,7 @@ const RECOVERS: [Recover; 14] = [
     Recover::Restarted,
     Recover::Ago,
     Recover::Ago,
+    Recover::Last(0),
+    Recover::Last(2),
+    Recover::Last(20),
 ];

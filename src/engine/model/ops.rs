@@ -52,6 +52,8 @@ pub(super) enum Recover {
     Restarted,
     /// For patterns: after a made-up position some time ago.
     Ago,
+    /// For topics: with this many of the newest messages.
+    Last(u8),
 }
 
 /// One operation. Clients and engines are numbered modulo their count.
@@ -156,6 +158,20 @@ pub(super) enum Op {
         topic: &'static str,
         since: u8,
         limit: u8,
+    },
+    /// A task reads the newest messages of a history before an offset.
+    HistoryBefore {
+        node: u8,
+        topic: &'static str,
+        before: u8,
+        limit: u8,
+    },
+    /// A client opens an event stream with this many of the newest messages.
+    StreamLast {
+        client: u8,
+        node: u8,
+        topics: Names,
+        count: u8,
     },
     /// A client opens an event stream, after its cursor if `resume`.
     Stream {

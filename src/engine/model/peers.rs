@@ -195,7 +195,7 @@ impl World {
                 self.oracle.seen.note(thing);
                 self.connection(client).is_disconnecting = true;
             }
-            Outcome::History(_)
+            Outcome::History { .. }
             | Outcome::Called(_)
             | Outcome::HungUp
             | Outcome::Answered { .. } => {
@@ -268,6 +268,8 @@ impl World {
                 self.check_swept(client, &start, confirmation);
             } else if start.resumed == Some(Resumed::OtherEpoch) {
                 self.check_lost(client, ticket, &start);
+            } else {
+                self.check_last(client, ticket, &start);
             }
         }
         frame.push('\n');
@@ -283,6 +285,31 @@ impl World {
         let node = connection.node;
         connection.view.tell(ticket, &heads);
         self.turn(node, |turn| turn.go_on(confirmation));
+    }
+
+    /// Checks that a client that wants the newest messages of a topic gets as many as are retained.
+    fn check_last(&mut self, client: usize, ticket: u32, start: &Start<'_>) {
+        let (at, now_ms) = (start.position, self.now_ms);
+        let view = &self.connection(client).view;
+        let asked = view.asked.get(&ticket);
+        let mut topics = asked.into_iter().flat_map(|asked| &asked.topics);
+        let wanted = topics.find(|topic| topic.name == start.name);
+        let (Some(last), Some(Resumed::Complete(count))) =
+            (wanted.and_then(|topic| topic.last), start.resumed)
+        else {
+            return;
+        };
+        let home = &self.nodes[self.home_of(start.name)].engine.homes.home;
+        if let Some(topic) = home.find(start.name)
+            && topic.position().epoch == at.epoch
+            && count < last.min(at.offset)
+            && topic.retains_all_after(at.offset - count - 1, now_ms)
+        {
+            fail(
+                Check::Confirmation,
+                format!("{start:?}: more of {last} are retained"),
+            );
+        }
     }
 
     /// Checks that a topic that a pattern does not resume is not retained.
@@ -461,7 +488,11 @@ impl World {
                 was_member,
                 from: match begin {
                     Begin::After(position) => Some(position),
-                    Begin::Live | Begin::Here => None,
+                    Begin::Live | Begin::Here | Begin::Last(_) => None,
+                },
+                last: match begin {
+                    Begin::Last(count) => Some(count),
+                    _ => None,
                 },
             });
         }
@@ -508,7 +539,14 @@ impl World {
                 _ => {}
             }
         }
-        let begin_at = |label: &str| stored.get(label).copied().map_or(Begin::Live, Begin::After);
+        if let Recover::Last(_) = recover {
+            stored.retain(|label, _| !is_pattern(label));
+        }
+        let begin_at = |label: &str| match (recover, stored.get(label)) {
+            (Recover::Last(count), _) => Begin::Last(u64::from(count)),
+            (_, Some(&position)) => Begin::After(position),
+            (_, None) => Begin::Live,
+        };
         let ticket = self.turn(node, |turn| turn.begin_subscription(peer));
         let asked = &mut self.connection(client).view.asked;
         asked.insert(ticket.0, Asked::default());

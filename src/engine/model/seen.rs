@@ -53,9 +53,12 @@ pub(super) enum Thing {
     PatternForgotten,
     Skipped,
     Reformatted,
+    RecoveredLast,
+    StreamLast,
+    HistoryBefore,
 }
 
-const COUNT: usize = Thing::Reformatted as usize + 1;
+const COUNT: usize = Thing::HistoryBefore as usize + 1;
 
 /// How often each case occurred.
 #[derive(Clone, Debug)]
@@ -138,4 +141,7 @@ const ALL: [Thing; COUNT] = [
     Thing::PatternForgotten,
     Thing::Skipped,
     Thing::Reformatted,
+    Thing::RecoveredLast,
+    Thing::StreamLast,
+    Thing::HistoryBefore,
 ];

@@ -27,6 +27,8 @@ pub(super) struct StreamView {
     pub(super) is_open: bool,
     /// The start of the stream is known.
     is_located: bool,
+    /// By topic, where it was when the newest messages were asked for, and how many were.
+    wanted: Vec<(Position, u64)>,
 }
 
 /// A topic of a stream.
@@ -95,7 +97,14 @@ impl StreamView {
             has_lost_frames: false,
             is_open: false,
             is_located: false,
+            wanted: Vec::new(),
         }
+    }
+
+    /// The stream begins with the newest messages of each topic, at most `count`, while topics are at `heads`.
+    pub(super) fn wants_last(&mut self, count: u64, heads: &Heads) {
+        let head = |part: &Part| heads.get(&part.name).copied().unwrap_or_default();
+        self.wanted = self.topics.iter().map(|part| (head(part), count)).collect();
     }
 
     /// Parses received bytes.
@@ -167,9 +176,21 @@ impl StreamView {
     }
 
     /// The client has been told the stream's position, without a message.
-    fn check_positions(&mut self, ids: &[&str], oracle: &Oracle) {
+    fn check_positions(&mut self, ids: &[&str], oracle: &mut Oracle) {
         for id in ids {
             let positions = self.positions(id);
+            for ((head, count), at) in std::mem::take(&mut self.wanted).into_iter().zip(&positions)
+            {
+                if head.epoch == at.epoch && at.offset + count < head.offset {
+                    fail(
+                        Check::Cursor,
+                        format!("{at:?}: more than {count} before {head:?}"),
+                    );
+                }
+                if head.epoch == at.epoch && at.offset < head.offset {
+                    oracle.seen.note(Thing::StreamLast);
+                }
+            }
             for (part, at) in self.topics.iter_mut().zip(positions) {
                 part.check_position(at, "id alone", oracle);
             }
@@ -258,7 +279,7 @@ impl StreamView {
     }
 
     /// Checks that every message has arrived: the topics are at `heads`.
-    pub(super) fn finish(&mut self, heads: &Heads, oracle: &Oracle) {
+    pub(super) fn finish(&mut self, heads: &Heads, oracle: &mut Oracle) {
         if let Some(id) = self.opening() {
             self.check_positions(&[&id], oracle);
         }

@@ -8,7 +8,8 @@ use super::seen::Thing;
 use super::world::World;
 use crate::engine::readers::Readers;
 use crate::engine::{
-    HistoryExcerpt, Outcome, Post, PublishCount, PublishResult, Stored, Taken, Ticket,
+    HistoryExcerpt, HistoryPage, HistoryPart, Outcome, Post, PublishCount, PublishResult, Stored,
+    Taken, Ticket,
 };
 use crate::id::UserKey;
 
@@ -35,7 +36,7 @@ pub(super) struct Count {
 #[derive(Debug)]
 pub(super) struct Read {
     topic: &'static str,
-    since: u64,
+    part: HistoryPart,
     limit: usize,
 }
 
@@ -240,13 +241,19 @@ impl World {
         &mut self,
         node: usize,
         topic: &'static str,
-        since: u64,
+        part: HistoryPart,
         limit: u32,
     ) {
-        let ticket = self.turn(node, |turn| turn.read_history(topic, since, limit));
+        let page = HistoryPage {
+            part,
+            limit,
+            bytes: 1 << 20,
+            user: UserKey::NONE,
+        };
+        let ticket = self.turn(node, |turn| turn.read_history(topic, &page));
         let read = Read {
             topic,
-            since,
+            part,
             limit: limit as usize,
         };
         self.tasks.histories.insert((node, ticket.0), read);
@@ -258,7 +265,7 @@ impl World {
             .add(Thing::History, kept.messages.len() as u64);
         let mut next = kept.messages.first().map_or(0, |first| first.offset);
         let is_wrong = kept.messages.len() > read.limit
-            || next != 0 && next <= read.since
+            || next != 0 && matches!(read.part, HistoryPart::After(since) if next <= since)
             || kept.oldest.is_some_and(|oldest| next != 0 && next < oldest)
             || kept.oldest.is_none() && next != 0;
         if is_wrong {
@@ -274,8 +281,24 @@ impl World {
             self.oracle.check_message(read.topic, at, data);
             next += 1;
         }
-        let is_end = next == 0 || next == kept.position.offset + 1;
-        expect(Check::History, &kept.more, &!is_end, "more");
+        let more = match read.part {
+            HistoryPart::After(_) => next != 0 && next != kept.position.offset + 1,
+            HistoryPart::Before(before) => {
+                self.oracle
+                    .seen
+                    .add(Thing::HistoryBefore, kept.messages.len() as u64);
+                let end = before.min(kept.position.offset + 1);
+                if next != 0 {
+                    expect(Check::History, &next, &end, "the newest before");
+                }
+                let first = kept.messages.first().map_or(end, |first| first.offset);
+                if next == 0 && kept.oldest.is_some_and(|oldest| oldest < end) {
+                    fail(Check::History, format!("{read:?}: {kept:?}"));
+                }
+                kept.oldest.is_some_and(|oldest| oldest < first)
+            }
+        };
+        expect(Check::History, &kept.more, &more, "more");
     }
 
     /// A task calls a client.
@@ -364,7 +387,7 @@ impl World {
                 self.oracle.seen.note(Thing::CountedElsewhere);
                 self.counted(&count, result);
             }
-            (Outcome::History(kept), None) => {
+            (Outcome::History { kept, .. }, None) => {
                 let Some(read) = self.tasks.histories.remove(&who) else {
                     fail(Check::Unanswered, format!("a history for {ticket:?}"));
                 };

@@ -1,28 +1,59 @@
-//! The positions at which a client resumes after a reconnect.
+//! Where a client's topics begin: at the positions at which it resumes after a reconnect, or with the newest messages.
 
 use std::borrow::Cow;
 
 use super::{CommandFields, Refusal};
+use crate::engine::Begin;
+use crate::id::Position;
 use crate::json::{self, Raw};
 
-/// A client's position in a topic, or in the topics that a pattern matches.
+/// Where a topic begins for a client, or the topics that a pattern matches.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recover<'a> {
     /// The topic's name, or the pattern.
     pub topic: Cow<'a, str>,
-    /// The topic's epoch; for a pattern, that of the process.
-    pub epoch: u64,
-    /// The offset of the newest message received; for a pattern, the time of the subscription.
-    pub offset: u64,
+    /// From where on its messages are wanted.
+    pub from: RecoverFrom,
 }
 
-/// Reads `recover`: `{"topic":{"epoch":..,"offset":..}}`.
+/// From where on messages are wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecoverFrom {
+    /// After this position: the topic's epoch and the newest message received; for a pattern the process's epoch and
+    /// the time of the subscription.
+    Position(Position),
+    /// The newest messages that are kept, at most this many.
+    Last(u64),
+}
+
+impl RecoverFrom {
+    /// Where the subscription to a topic begins.
+    #[must_use]
+    pub fn begin(self) -> Begin {
+        match self {
+            Self::Position(position) => Begin::After(position),
+            Self::Last(count) => Begin::Last(count),
+        }
+    }
+
+    /// The position to resume from, if it is one.
+    #[must_use]
+    pub fn position(self) -> Option<Position> {
+        match self {
+            Self::Position(position) => Some(position),
+            Self::Last(_) => None,
+        }
+    }
+}
+
+/// Reads `recover`: `{"topic":{"epoch":..,"offset":..}}` or `{"topic":{"last":..}}`. A position counts where both are
+/// given, so that a client may always say how many it wants without one.
 pub(super) fn recover<'a>(
     fields: &CommandFields<'a>,
     id: Option<Raw<'a>>,
 ) -> Result<Vec<Recover<'a>>, Refusal> {
     let wrong = || {
-        let message = "`recover` is not an object of topics, each with its `epoch` and `offset`";
+        let message = "`recover` is not an object of topics, each with its `epoch` and `offset` or, for a topic, `last`";
         Refusal::invalid(id, message)
     };
     let Some(recover) = fields.recover.filter(|recover| !recover.is_null()) else {
@@ -30,20 +61,24 @@ pub(super) fn recover<'a>(
     };
     let mut topics = Vec::new();
     json::fields(recover.text(), |topic, value| {
-        let (mut epoch, mut offset) = (None, None);
+        let (mut epoch, mut offset, mut last) = (None, None, None);
         let read = json::fields(value.text(), |key, value| match key {
             "epoch" => epoch = value.as_count(),
             "offset" => offset = value.as_count(),
+            "last" => last = value.as_count(),
             _ => {}
         });
-        topics.push(match (read, epoch, offset) {
-            (Ok(()), Some(epoch), Some(offset)) => Some(Recover {
-                topic: Cow::Owned(topic.to_owned()),
-                epoch,
-                offset,
-            }),
+        let from = match (epoch, offset, last) {
+            (Some(epoch), Some(offset), _) => {
+                Some(RecoverFrom::Position(Position { epoch, offset }))
+            }
+            (None, None, Some(last)) if !topic.contains('*') => Some(RecoverFrom::Last(last)),
             _ => None,
-        });
+        };
+        topics.push(from.filter(|_| read.is_ok()).map(|from| Recover {
+            topic: Cow::Owned(topic.to_owned()),
+            from,
+        }));
     })
     .map_err(|_| wrong())?;
     topics.into_iter().collect::<Option<_>>().ok_or_else(wrong)

@@ -2,7 +2,7 @@
 
 use super::{EventsSession, PendingReply, answer, error};
 use crate::auth::Identity;
-use crate::dialect::events::{Greeting, Refusal, TopicStart};
+use crate::dialect::events::{Greeting, Refusal, TopicStart, put_history};
 use crate::engine::{Confirmation, Outcome, PublishResult, Resumed, Roster, Start, Ticket};
 use crate::id::PeerId;
 use crate::json::put_string;
@@ -48,7 +48,7 @@ impl EventsSession {
                     w.subscribed(id.as_deref(), &accepted, &rejected, topic_start);
                 });
             }
-            Some(PendingReply::Roster { .. }) | None => {}
+            Some(PendingReply::Roster { .. } | PendingReply::History { .. }) | None => {}
         }
         shard.engine(|engine| engine.go_on(confirmation));
     }
@@ -73,9 +73,22 @@ impl EventsSession {
                     });
                 }
             }
+            Outcome::History { ticket, kept } => {
+                if let Some(PendingReply::History { id, topic }) = self.take_pending(ticket) {
+                    answer(shard, peer, |w| {
+                        w.response(id.as_deref(), |out| {
+                            out.extend_from_slice(br#"{"event":"#);
+                            put_string(out, &topic);
+                            let epoch = kept.position.epoch;
+                            out.extend_from_slice(format!(r#","epoch":{epoch},"#).as_bytes());
+                            put_history(out, &topic, &kept);
+                            out.push(b'}');
+                        });
+                    });
+                }
+            }
             // Outcomes for tasks, or handled by the shard.
-            Outcome::History(_)
-            | Outcome::Called(_)
+            Outcome::Called(_)
             | Outcome::HungUp
             | Outcome::Answered { .. }
             | Outcome::Position(_)

@@ -6,9 +6,9 @@ use super::subscriptions::is_pattern;
 use super::{EventsSession, Flow, PendingReply, Unsubscribing, answer, error, limit_of, note_name};
 use crate::auth::Permissions;
 use crate::collections::HashSet;
-use crate::dialect::events::{Recover, Refusal};
+use crate::dialect::events::{Recover, RecoverFrom, Refusal};
 use crate::engine::{Begin, PATTERNS_MAX, SubscribeError};
-use crate::id::{PeerId, Position};
+use crate::id::PeerId;
 use crate::json::Raw;
 use crate::metrics::Limited;
 use crate::shard::Shard;
@@ -62,7 +62,7 @@ impl EventsSession {
             match selector {
                 Some(Selector::Topic(topic)) => topics.push(topic),
                 Some(Selector::Pattern(pattern)) => {
-                    let from = position_in(recover, name);
+                    let from = wanted_of(recover, name).and_then(RecoverFrom::position);
                     patterns.push((pattern, from));
                 }
                 None => continue,
@@ -71,7 +71,7 @@ impl EventsSession {
         }
         // Topics that one of the patterns matches are read through the pattern's log.
         shard.engine(|engine| engine.subscribe_patterns(peer, &patterns, ticket));
-        let begin_at = |topic| position_in(recover, topic).map_or(Begin::Live, Begin::After);
+        let begin_at = |topic| wanted_of(recover, topic).map_or(Begin::Live, RecoverFrom::begin);
         let mut refused: HashSet<&str> = HashSet::default();
         for topic in topics {
             let begin = begin_at(topic);
@@ -210,11 +210,8 @@ pub(super) fn refuse(shard: &Shard, peer: PeerId, id: Option<&str>, why: Subscri
     error(shard, peer, &refusal);
 }
 
-/// The client's position in `topic`, if it sent one.
-fn position_in(recover: &[Recover<'_>], topic: &str) -> Option<Position> {
+/// What the client wants of `topic`, if it said so.
+fn wanted_of(recover: &[Recover<'_>], topic: &str) -> Option<RecoverFrom> {
     let recover = recover.iter().find(|recover| recover.topic == topic)?;
-    Some(Position {
-        epoch: recover.epoch,
-        offset: recover.offset,
-    })
+    Some(recover.from)
 }
