@@ -214,7 +214,7 @@ impl History {
         let name_len = u16::try_from(post.name.len()).expect("names are short");
         last.bytes.extend_from_slice(&now.wall_ms.to_le_bytes());
         last.bytes.extend_from_slice(&now.ms.to_le_bytes());
-        let flags = u8::from(has_except) * EXCEPT | u8::from(has_publisher) * PUBLISHER;
+        let flags = (u8::from(has_except) * EXCEPT) | (u8::from(has_publisher) * PUBLISHER);
         last.bytes.extend_from_slice(&[kind | flags, post.form.0]);
         last.bytes.extend_from_slice(&name_len.to_le_bytes());
         if has_except {
