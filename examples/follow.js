@@ -1,7 +1,7 @@
 // Follows topics over WebSocket through lost connections, restarts, tokens that expire, and rates.
 //
-//   getToken(refused)              asked for each connection: a token, or nothing where a cookie has it.
-//                                  `refused`: the last one is not valid. It must end, and may throw
+//   getToken(refused)              asked for each connection, and before a token ends: a token, or nothing where
+//                                  a cookie has it. `refused`: the last one is not valid. It must end, and may throw
 //   onEvent(topic, data, message)  an event, each once
 //   onGap(topic, lost)             `lost` events are missing (null: nobody knows how many): load the state
 //                                  anew. The topic is null if it is one of a pattern and not known which
@@ -19,7 +19,7 @@ function follow(url, topics, handlers) {
   const requests = new Map();  // id -> { request, sent, resolve, reject }, in their order
   let socket, retry, pause;    // the connection, what makes the next one, what ends the wait for a rate
   let open = false, ended = false, refused = false, forgotten = false;
-  let attempts = 0, quiet = 0, lastId = 0, inbox;
+  let attempts = 0, quiet = 0, lastId = 0, inbox, renewal;
 
   async function connect() {
     retry = undefined;
@@ -53,6 +53,7 @@ function follow(url, topics, handlers) {
   function lost(code, reason) {
     socket = undefined;
     open = false;
+    clearTimeout(renewal);
     pause = clearTimeout(pause);
     renewed.clear();
     const why = reason || (code === 1006 ? "connection lost" : `closed with ${code}`);
@@ -83,6 +84,7 @@ function follow(url, topics, handlers) {
     clearInterval(watch);
     clearTimeout(retry);
     clearTimeout(pause);
+    clearTimeout(renewal);
     for (const { reject } of requests.values()) reject(new Error(why));
     requests.clear();
     onState("ended", why);
@@ -125,6 +127,7 @@ function follow(url, topics, handlers) {
       case "presence":
         return onPresence(message.event, message.data, message.presence_seq);
       case "connection_established":
+        renewBefore(message);
         subscribe();
         break;
       case "subscription_confirmed":
@@ -133,6 +136,20 @@ function follow(url, topics, handlers) {
     }
     answered(message);
     onOther(message);
+  }
+
+  // Gets a new token before this one ends, and goes on with it. Without one the connection ends and is made anew.
+  function renewBefore({ expires_at, timestamp }) {
+    if (!expires_at || !handlers.getToken) return;
+    const left = Date.parse(expires_at) - Date.parse(timestamp), own = socket;
+    renewal = setTimeout(async () => {
+      try {
+        const token = await getToken(false);
+        if (!token || socket !== own || !open) return;
+        const answer = await ask({ type: "authenticate", token });
+        if (answer.expires_at > expires_at && socket === own) renewBefore(answer);
+      } catch { /* it is asked for again when the connection has ended */ }
+    }, Math.min(Math.max(left / 2, left - 60_000), 2 ** 31 - 1));
   }
 
   function confirmed({ id, topics: places = {}, rejected }) {

@@ -234,6 +234,16 @@ impl Shard {
         }
     }
 
+    /// Replaces the lease of a connection, and says in listings who its user is now.
+    pub fn renew(&self, peer: PeerId, lease: Lease, user: Box<ConnectionUser>) {
+        if let Some(link) = self.core.borrow_mut().links.get_mut(peer) {
+            link.life.lease = Some(lease);
+            if let Some(info) = &mut link.info {
+                info.user = Some(user);
+            }
+        }
+    }
+
     /// Removes a connection. Its session has unsubscribed from its patterns before.
     pub fn leave(&self, peer: PeerId) {
         let mut core = self.core.borrow_mut();

@@ -15,6 +15,7 @@ use super::claim::{Admission, Claimed, Route, UpgradeRefusal};
 use super::credentials::BEARER_PROTOCOL;
 use super::dialect::Dialect;
 use super::session::Authentication;
+use crate::auth::Identity;
 use crate::http::{Answer, Source, allow_page, is_allowed_page, preflight, refuse};
 use crate::metrics::{Limited, Refused};
 use crate::process::{ConnectionSlot, NoRoom, Seat};
@@ -163,13 +164,18 @@ pub fn agree(shard: &Shard, upgrade: &Upgrade<'_>, may_deflate: bool) -> (Vec<u8
 
 /// The lease of a connection with a token.
 pub fn lease_of(shard: &Shard, authentication: &Authentication) -> Option<Lease> {
-    let end_of = |identity| shard.authenticator.tokens.end_of(identity);
-    authentication.identity().map(|identity| Lease {
+    let identity = authentication.identity();
+    identity.map(|identity| lease_for(shard, identity))
+}
+
+/// The lease of a connection whose token proves `identity`.
+pub fn lease_for(shard: &Shard, identity: &Identity) -> Lease {
+    let end = shard.authenticator.tokens.end_of(identity);
+    Lease {
         // A token that expired at 0 has expired at 1 just as well.
-        until: NonZeroU32::new(u32::try_from(end_of(identity)).unwrap_or(u32::MAX))
-            .unwrap_or(NonZeroU32::MIN),
+        until: NonZeroU32::new(u32::try_from(end).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN),
         key: identity.key,
-    })
+    }
 }
 
 /// A refusal with a JSON body that states `why`.

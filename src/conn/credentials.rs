@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, SEC_WEBSOCKET_PROTOCOL};
@@ -10,7 +10,7 @@ use percent_encoding::{percent_decode, percent_decode_str};
 
 use super::claim::{Admission, UpgradeRefusal};
 use super::session::{Authentication, Denied};
-use crate::auth::TokenError;
+use crate::auth::{Identity, TokenError};
 use crate::config::Auth;
 use crate::http::{is_own_page, refuse, too_many_failures};
 use crate::metrics::Refused;
@@ -57,23 +57,44 @@ pub fn admit<B>(
             return Ok(Authentication::Refused(Denied::Token(TokenError::Several)));
         }
     };
-    let (failures, network) = (&shard.authenticator.failures, block_of(address));
-    if let Some(wait) = failures.wait_for(network, Instant::now()) {
-        let answer = Box::new(too_many_failures(wait));
-        let why = "too many wrong credentials from this address";
-        return Err(UpgradeRefusal::new(Refused::Failures, answer, why));
-    }
-    shard.clock.refresh();
-    match shard
-        .authenticator
-        .verify(&token, shard.clock.wall_seconds())
-    {
+    match check_token(shard, &token, address) {
         Ok(identity) => Ok(Authentication::Known(Box::new(identity))),
-        Err(error) => {
-            failures.note(network, Instant::now());
-            Ok(Authentication::Refused(Denied::Token(error)))
+        Err(TokenRefusal::Invalid(error)) => Ok(Authentication::Refused(Denied::Token(error))),
+        Err(TokenRefusal::TooManyFailures(wait)) => {
+            let answer = Box::new(too_many_failures(wait));
+            let why = "too many wrong credentials from this address";
+            Err(UpgradeRefusal::new(Refused::Failures, answer, why))
         }
     }
+}
+
+/// Why a token is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TokenRefusal {
+    /// It is not valid.
+    Invalid(TokenError),
+    /// It has not been looked at: too many credentials from its address were wrong. So long it has to wait.
+    TooManyFailures(Duration),
+}
+
+/// The identity that a token from `address` proves.
+///
+/// Cost: that of [`Authenticator::verify`](crate::auth::Authenticator::verify).
+///
+/// # Errors
+/// Why it is refused. An invalid one counts toward `auth.max_failures_per_minute` of its address.
+pub fn check_token(shard: &Shard, token: &str, address: IpAddr) -> Result<Identity, TokenRefusal> {
+    let (failures, network) = (&shard.authenticator.failures, block_of(address));
+    if let Some(wait) = failures.wait_for(network, Instant::now()) {
+        return Err(TokenRefusal::TooManyFailures(wait));
+    }
+    shard.clock.refresh();
+    let now = shard.clock.wall_seconds();
+    let verified = shard.authenticator.verify(token, now);
+    verified.map_err(|error| {
+        failures.note(network, Instant::now());
+        TokenRefusal::Invalid(error)
+    })
 }
 
 /// Whether a request has any token, valid or not.

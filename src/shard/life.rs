@@ -27,8 +27,7 @@ impl Shard {
         let now = self.clock.now_ms();
         let wall = self.clock.wall_seconds();
         let keys = self.authenticator.tokens.keys.serials();
-        let holds =
-            |lease: Lease| wall < u64::from(lease.until.get()) && keys.contains(&lease.key);
+        let holds = |lease: Lease| wall < u64::from(lease.until.get()) && keys.contains(&lease.key);
         let mut to_ping: Vec<PeerId> = Vec::new();
         let mut to_disconnect: Vec<(PeerId, Disconnect)> = Vec::new();
         let mut to_heartbeat: Vec<PeerId> = Vec::new();

@@ -144,6 +144,10 @@ impl Drop for Files {
     }
 }
 
+fn globs(list: &[&'static str]) -> Globs {
+    Globs::new(list.iter().copied()).unwrap()
+}
+
 fn gateway(change: impl FnOnce(&mut Config)) -> TestGateway {
     TestGateway::in_mode(Mode::Dev, |config| {
         config.auth.jwt_secret = Secret::new(SECRET);
@@ -500,6 +504,134 @@ fn a12_a_connection_ends_with_its_token_and_hears_nothing_after() {
     check_refused(gateway.address, &short);
 }
 
+/// Sends a token on a live connection, under a few of the names that it may have; the answer.
+fn renew(client: &mut Client, token: &str) -> Value {
+    // At most one token is looked at in 100 ms.
+    std::thread::sleep(Duration::from_millis(120));
+    client.say(&json!({ "type": "authenticate", "token": token, "id": "r" }));
+    let answer = client.json();
+    assert_eq!(answer["id"], "r", "{answer}");
+    answer
+}
+
+#[track_caller]
+fn check_not_renewed(client: &mut Client, token: &str, why: &str) -> Value {
+    let answer = renew(client, token);
+    assert_eq!(answer["code"], "AUTHENTICATION_FAILED", "{answer}");
+    let message = answer["message"].as_str().unwrap();
+    assert!(message.contains(why), "{message}");
+    client.say(&json!({ "type": "ping" }));
+    assert_eq!(client.json()["type"], "pong", "the connection stays");
+    answer
+}
+
+#[test]
+fn a12_a_renewed_connection_outlives_its_first_token_and_ends_with_the_newest() {
+    let gateway = gateway(|config| config.auth.leeway = Duration::ZERO);
+    let ends_at = |end: u64| signed(&secret_key(), "alice", None, None, end);
+    let began = now();
+    let (mut client, greeting) = enter(gateway.address, &ends_at(began + 4)).unwrap();
+    assert!(greeting["expires_at"].is_string(), "{greeting}");
+    client.subscribe(&["tick"]);
+    let answer = renew(&mut client, &ends_at(began + 12));
+    assert_eq!(answer["type"], "authenticated", "{answer}");
+    assert!(
+        answer["expires_at"].as_str() > greeting["expires_at"].as_str(),
+        "{answer}"
+    );
+    // The older form.
+    std::thread::sleep(Duration::from_millis(120));
+    client
+        .say(&json!({ "type": "refresh_token", "data": { "refresh_token": ends_at(began + 9) } }));
+    assert_eq!(client.json()["type"], "authenticated");
+    // A refused one changes nothing.
+    check_not_renewed(&mut client, "nonsense", "Invalid or expired");
+    check_not_renewed(&mut client, &ends_at(began - 1), "Invalid or expired");
+    while now() < began + 6 {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    client.say(&json!({ "type": "publish", "event": "tick", "data": 1 }));
+    assert_eq!(
+        client.json()["publisher"],
+        "alice",
+        "it is subscribed as before"
+    );
+    let close = loop {
+        let frame = client.next().expect("a close frame");
+        if frame.first == 0x88 {
+            break frame;
+        }
+    };
+    assert_eq!(
+        (close.close_code(), &close.payload[2..]),
+        (Some(4002), &b"Token expired"[..])
+    );
+    assert!(now() >= began + 9);
+}
+
+#[test]
+fn a_token_is_renewed_by_its_user_and_as_far_as_it_covers_what_is_subscribed_to() {
+    let gateway = gateway(|_| {});
+    let rights = |subscribe: &[&'static str], publish: &[&'static str]| Rights {
+        subscribe: Some(globs(subscribe)),
+        publish: Some(globs(publish)),
+        ..Rights::default()
+    };
+    let (wide, narrow) = (rights(&["a.*", "b"], &["a.*"]), rights(&["a.*"], &["b"]));
+    let (mut client, _) = enter(gateway.address, &token("alice", None, Some(&wide))).unwrap();
+    check_not_renewed(
+        &mut client,
+        &token("bob", None, Some(&wide)),
+        "another user's",
+    );
+    client.subscribe(&["a.*", "b"]);
+    let narrow = token("alice", Some("clerk"), Some(&narrow));
+    check_not_renewed(&mut client, &narrow, "`b`");
+    client.say(&json!({ "type": "unsubscribe", "events": ["b"] }));
+    assert_eq!(client.json()["type"], "unsubscription_confirmed");
+    assert_eq!(renew(&mut client, &narrow)["type"], "authenticated");
+    // From now on it may what the new token says.
+    client.say(&json!({ "type": "publish", "event": "a.x", "data": 1, "id": 1 }));
+    assert_eq!(client.json()["code"], "FORBIDDEN");
+    client.say(&json!({ "type": "publish", "event": "b", "data": 1, "id": 1 }));
+    assert_eq!(client.json()["type"], "response");
+    client.say(&json!({ "type": "subscribe", "events": ["b"] }));
+    assert_eq!(client.json()["rejected"], json!(["b"]));
+    let list = "GET /api/v1/ws/connections HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+    let service = token("backend", Some("service"), None);
+    let list = format!("{list}Authorization: Bearer {service}\r\n\r\n");
+    let list = request(gateway.address, list.as_bytes()).json();
+    assert_eq!(list["connections"][0]["role"], "clerk", "{list}");
+    // Without a user there is nothing to renew, and tokens are looked at one by one.
+    let mut nobody = Client::events(gateway.address);
+    check_not_renewed(&mut nobody, &token("alice", None, None), "no user");
+    std::thread::sleep(Duration::from_millis(120));
+    let again = json!({ "type": "authenticate", "token": narrow });
+    client.say(&json!({ "type": "batch", "messages": [again, again] }));
+    assert_eq!(client.json()["type"], "authenticated");
+    assert_eq!(client.json()["code"], "BUSY");
+    client.say(&json!({ "type": "authenticate" }));
+    assert_eq!(client.json()["code"], "INVALID_MESSAGE");
+}
+
+#[test]
+fn a18_wrong_tokens_on_a_live_connection_are_counted_too() {
+    let gateway = gateway(|config| config.auth.max_failures_per_minute = 3);
+    let alice = token("alice", None, None);
+    let (mut client, _) = enter(gateway.address, &alice).unwrap();
+    for _ in 0..3 {
+        check_not_renewed(&mut client, "nonsense", "Invalid or expired");
+    }
+    let answer = check_not_renewed(&mut client, &alice, "Too many wrong credentials");
+    assert!(
+        answer["details"]["retry_after"].as_u64() > Some(0),
+        "{answer}"
+    );
+    let bearer = format!("Authorization: Bearer {alice}\r\n");
+    let head = get_upgrade("/api/v1/ws", &bearer);
+    assert_eq!(request(gateway.address, head.as_bytes()).status, 429);
+}
+
 #[test]
 fn a17_keys_are_changed_without_a_restart_and_their_connections_end_with_them() {
     let files = Files::new("rotation");
@@ -595,7 +727,6 @@ fn a15_a_token_says_what_its_user_may_do() {
                     [namespace.\"ops.\"]\nsubscribe = \"service\"\npublish = \"nobody\"";
         config.namespaces = Config::from_toml(text).unwrap().namespaces;
     });
-    let globs = |list: &[&'static str]| Globs::new(list.iter().copied()).unwrap();
     let rights = Rights {
         subscribe: Some(globs(&["chat.*", "news"])),
         publish: Some(globs(&["chat.lobby", "ops.a"])),

@@ -70,7 +70,7 @@ pub(super) fn claim(
                 endpoint.1,
                 client_id,
                 parameters,
-                authentication,
+                (authentication, source),
             )),
             slot,
             lease,

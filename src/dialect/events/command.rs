@@ -11,7 +11,7 @@ mod request;
 use recover::recover;
 pub use recover::{Recover, RecoverFrom};
 pub use request::{AGENT_COMMANDS, BATCH_MESSAGES_MAX, Query};
-use request::{agent_command, batch, command, query};
+use request::{agent_command, batch, command, query, token};
 
 /// One message of a client. It borrows the message's text.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ pub enum Action<'a> {
         /// A JSON value, unparsed.
         data: &'a str,
     },
+    /// Take this token instead of the connection's.
+    Authenticate(Cow<'a, str>),
     /// Answer a query.
     Query(Query<'a>),
     /// Run a command of the gateway and answer with its result.
@@ -174,6 +176,7 @@ impl<'a> Command<'a> {
                 None => return Err(Refusal::invalid(id, "`events` is missing: a list of names")),
             },
             "unsubscribe" => Action::Unsubscribe(names(&fields, id)?.unwrap_or_default()),
+            "authenticate" | "refresh_token" => Action::Authenticate(token(text, id)?),
             "query" => Action::Query(query(&fields, id)?),
             "command" => command(&fields, id)?,
             "agent_command" => agent_command(&fields, id)?,
@@ -425,6 +428,25 @@ mod tests {
                 text,
                 Err("INVALID_MESSAGE: `params.query` is missing: a name"),
             );
+        }
+    }
+
+    #[test]
+    fn a_token_is_given_in_four_places() {
+        for text in [
+            r#"{"type":"authenticate","token":"a.b.c"}"#,
+            r#"{"type":"authenticate","data":{"token":"a.b.c"}}"#,
+            r#"{"type":"refresh_token","data":{"refresh_token":"a.b.c"}}"#,
+            r#"{"type":"refresh_token","refresh_token":"a.b.c","x":[]}"#,
+        ] {
+            check(text, Ok(r#"Authenticate("a.b.c")"#));
+        }
+        for text in [
+            r#"{"type":"authenticate"}"#,
+            r#"{"type":"authenticate","token":5}"#,
+            r#"{"type":"authenticate","data":"a.b.c"}"#,
+        ] {
+            check(text, Err("INVALID_MESSAGE: `token` is missing: a text"));
         }
     }
 

@@ -1,5 +1,6 @@
 //! The session of a WebSocket connection of the events protocol (docs/protocol.md).
 
+mod authenticate;
 mod batch;
 mod command;
 mod outcome;
@@ -11,8 +12,9 @@ mod subscriptions;
 use super::{Action, Command, Encoding, Envelope, Parameters, Refusal, Writer, msgpack};
 use crate::auth::{Identity, Permissions};
 use crate::call::CallAnswer;
-use crate::conn::{Authentication, Flow, Session};
+use crate::conn::{Authentication, Denied, Flow, Session};
 use crate::engine::{Begin, Gap, Outcome, Ticket};
+use crate::http::Source;
 use crate::id::{PeerId, Position, Priority};
 use crate::json::Raw;
 use crate::metrics::Limited;
@@ -30,7 +32,9 @@ pub(super) struct EventsSession {
     client_id: Option<Box<str>>,
     /// The position in the user's inbox at which to resume.
     inbox_after: Option<Box<Position>>,
-    authentication: Authentication,
+    user: Option<Box<EventsUser>>,
+    /// Why the credentials of its request are refused, if they are.
+    denied: Option<Denied>,
     subscriptions: Subscriptions,
     /// An `unsubscribe` in progress, over several turns.
     unsubscribing: Option<Box<Unsubscribing>>,
@@ -45,6 +49,16 @@ pub(super) struct EventsSession {
     uncharged: u32,
     /// Replies to write when homes have answered.
     pending: Vec<(Ticket, PendingReply)>,
+}
+
+/// The user of a connection.
+#[derive(Debug)]
+struct EventsUser {
+    identity: Identity,
+    /// Where the connection comes from: wrong tokens count toward the limit of this address.
+    source: Source,
+    /// When a new token was last looked at, in milliseconds of the shard's clock.
+    renewal_ms: Option<u64>,
 }
 
 /// An `unsubscribe` in progress.
@@ -83,7 +97,7 @@ impl EventsSession {
         endpoint: &'static str,
         client_id: Option<&str>,
         parameters: Parameters,
-        authentication: Authentication,
+        (authentication, source): (Authentication, Source),
     ) -> Self {
         Self {
             endpoint,
@@ -91,7 +105,18 @@ impl EventsSession {
             inbox_after: parameters
                 .inbox_after
                 .map(|(epoch, offset)| Box::new(Position { epoch, offset })),
-            authentication,
+            denied: match authentication {
+                Authentication::Refused(denied) => Some(denied),
+                Authentication::Anonymous | Authentication::Known(_) => None,
+            },
+            user: match authentication {
+                Authentication::Known(identity) => Some(Box::new(EventsUser {
+                    identity: *identity,
+                    source,
+                    renewal_ms: None,
+                })),
+                Authentication::Anonymous | Authentication::Refused(_) => None,
+            },
             subscriptions: Subscriptions::default(),
             unsubscribing: None,
             resume: None,
@@ -168,6 +193,7 @@ impl EventsSession {
                 self.subscribe(shard, peer, command.id, &names, &recover);
             }
             Action::Unsubscribe(names) => return self.unsubscribe(shard, peer, id, &names),
+            Action::Authenticate(token) => self.authenticate(shard, peer, command.id, &token),
             Action::Ping => answer(shard, peer, |w| {
                 w.pong(id, command.timestamp.map(Raw::text));
             }),
@@ -233,7 +259,7 @@ impl EventsSession {
     }
 
     fn identity(&self) -> Option<&Identity> {
-        self.authentication.identity()
+        identity_of(self.user.as_deref())
     }
 
     /// The client's permissions.
@@ -264,7 +290,7 @@ impl EventsSession {
 
 impl Session for EventsSession {
     fn begin(&mut self, shard: &Shard, peer: PeerId) -> Flow {
-        if let Authentication::Refused(denied) = self.authentication {
+        if let Some(denied) = self.denied {
             let refusal = Refusal::new(None, "AUTHENTICATION_FAILED", denied.text());
             error(shard, peer, &refusal);
             return Flow::End(denied.disconnect());
@@ -366,6 +392,10 @@ impl Session for EventsSession {
     fn outcome(&mut self, shard: &Shard, peer: PeerId, outcome: Outcome) {
         self.handle_outcome(shard, peer, outcome);
     }
+}
+
+fn identity_of(user: Option<&EventsUser>) -> Option<&Identity> {
+    user.map(|user| &user.identity)
 }
 
 fn name_of(identity: &Identity) -> &str {

@@ -68,6 +68,27 @@ pub(super) fn command<'a>(
     }
 }
 
+/// The token in a message, which is read once more: tokens are rare.
+pub(super) fn token<'a>(text: &'a str, id: Option<Raw<'a>>) -> Result<Cow<'a, str>, Refusal> {
+    let (mut token, mut data) = (None, None);
+    let mut read = |key: &str, value: Raw<'a>| match key {
+        "token" | "refresh_token" => token = Some(value),
+        "data" => data = Some(value),
+        _ => {}
+    };
+    // Their syntax has been checked.
+    let _ = json::fields(text, &mut read);
+    if let Some(data) = data.filter(|_| token.is_none()) {
+        let _ = json::fields(data.text(), |key, value| {
+            if matches!(key, "token" | "refresh_token") {
+                token = Some(value);
+            }
+        });
+    }
+    let token = token.and_then(Raw::as_string);
+    token.ok_or_else(|| Refusal::invalid(id, "`token` is missing: a text"))
+}
+
 pub(super) fn agent_command<'a>(
     fields: &CommandFields<'a>,
     id: Option<Raw<'a>>,

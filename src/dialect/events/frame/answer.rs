@@ -40,6 +40,13 @@ impl Writer<'_> {
         self.end_with_id(id);
     }
 
+    /// The answer to `authenticate`: when the new token expires, in milliseconds since the Unix epoch.
+    pub fn authenticated(mut self, id: Option<&str>, expires_ms: u64) {
+        self.put(r#"{"type":"authenticated""#);
+        self.put_expiry(expires_ms);
+        self.end_with_id(id);
+    }
+
     /// The answer to `agent_command`.
     pub fn agent_command_result(mut self, id: Option<&str>, agent_id: &str, command: &str) {
         self.put(r#"{"type":"agent_command_result","agent_id":"#);
@@ -82,6 +89,10 @@ mod tests {
             },
             json!({"type":"query_result","query_type":"world_state",
                 "data":{"world":{},"timestamp":"2026-11-21T07:34:31.524Z"}}),
+        );
+        check(
+            |w| w.authenticated(Some("7"), 1_000),
+            json!({"type":"authenticated","id":7,"expires_at":"1970-01-01T00:00:01.000Z"}),
         );
         check(
             |w| w.agent_command_result(Some("\"i\""), "a-1", "stop"),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{EventsSession, PendingReply, answer, error};
 use crate::dialect::events::{Query, Refusal};
 use crate::engine::{HistoryPage, HistoryPart, ROSTER_USERS_MAX};
-use crate::id::PeerId;
+use crate::id::{PeerId, UserKey};
 use crate::json::{self, Raw};
 use crate::shard::Shard;
 use crate::topic::{self, Selector};
@@ -178,7 +178,9 @@ impl EventsSession {
             part: HistoryPart::Before(before),
             limit,
             bytes: HISTORY_BYTES.min(shard.config.hub.outbox_max_bytes / 2),
-            user: self.authentication.user(),
+            user: self
+                .identity()
+                .map_or(UserKey::NONE, |identity| UserKey::of(&identity.user)),
         };
         let Some(ticket) = shard.engine(|engine| engine.ask_history(peer, &event, &page)) else {
             return refuse("BUSY", "The topic's core is busy; ask again in a moment");

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use super::subscriptions::is_pattern;
-use super::{EventsSession, Flow, PendingReply, Unsubscribing, answer, error, limit_of, note_name};
+use super::{EventsSession, Flow, PendingReply, Unsubscribing, answer, error};
+use super::{identity_of, limit_of, note_name};
 use crate::auth::Permissions;
 use crate::collections::HashSet;
 use crate::dialect::events::{Recover, RecoverFrom, Refusal};
@@ -30,7 +31,7 @@ impl EventsSession {
             return error(shard, peer, &refusal.with_details(limit_of(limit)));
         }
         let (mut over_limit, mut no_room, mut wide) = (None, None, None);
-        let may = Permissions::new(&shard.config, self.authentication.identity());
+        let may = Permissions::new(&shard.config, identity_of(self.user.as_deref()));
         let ticket = shard.engine(|engine| engine.begin_subscription(peer));
         let (mut taken, mut topics, mut patterns) = (Vec::new(), Vec::new(), Vec::new());
         for name in names {
