@@ -40,6 +40,7 @@ mod origins;
 mod page;
 mod ports;
 mod presence;
+mod proxies;
 mod publisher;
 mod rates;
 mod refusals;

@@ -13,5 +13,5 @@ pub(crate) use client::{Client, frame};
 pub(crate) use gateway::{Process, TestGateway};
 pub(crate) use http::{Response, metric, read_response, request, request_on};
 pub(crate) use key_server::KeyServer;
-pub(crate) use socket::{Socket, listen, needs_plaintext};
+pub(crate) use socket::{Identity, Socket, listen, needs_plaintext};
 pub(crate) use stream::EventStream;

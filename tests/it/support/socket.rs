@@ -11,6 +11,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -59,6 +60,12 @@ impl Socket {
             Some(identity) => Some(Arc::new(identity.shake_hands(&tcp)?)),
             None => None,
         };
+        Ok(Self { tcp, tls })
+    }
+
+    /// TLS over a connection of TCP to what shows the certificate of `identity`.
+    pub(crate) fn secured(tcp: TcpStream, identity: &Identity) -> io::Result<Self> {
+        let tls = Some(Arc::new(identity.shake_hands(&tcp)?));
         Ok(Self { tcp, tls })
     }
 
@@ -203,9 +210,9 @@ fn write_front(mut tcp: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// The certificate of all gateways of this process, and clients that trust only it.
+/// A certificate, as that of all gateways of this process, and clients that trust only it.
 pub(crate) struct Identity {
-    /// The certificate and its key.
+    /// The certificate and its key; for other processes, too.
     pub pem_file: PathBuf,
     clients: Arc<ClientConfig>,
     /// What `pem_file` leads to. It has no other name, so that nothing is left behind.
@@ -218,14 +225,19 @@ pub(crate) static TLS: LazyLock<Option<Identity>> = LazyLock::new(|| {
     (asked && env!("CARGO_CRATE_NAME") == "it").then(Identity::new)
 });
 
+/// How many identities have been made.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
 /// The host that the certificate names.
 const HOST: &str = "localhost";
 
 impl Identity {
-    fn new() -> Self {
+    /// A new one, for `localhost`.
+    pub(crate) fn new() -> Self {
         let own = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
         let process = std::process::id();
-        let name = format!("{}/tls-{process}.pem", env!("CARGO_TARGET_TMPDIR"));
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}/tls-{process}-{number}.pem", env!("CARGO_TARGET_TMPDIR"));
         let mut file = File::create(&name).unwrap();
         let pem = own.cert.pem() + &own.signing_key.serialize_pem();
         file.write_all(pem.as_bytes()).unwrap();
