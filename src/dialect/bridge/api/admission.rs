@@ -17,7 +17,7 @@ use crate::service::{Service, State, body_of, source_of};
 pub(super) struct Admitted {
     pub(super) service: Service,
     body: Bytes,
-    /// Its content type is JSON, or missing.
+    /// Its content type is JSON or missing, or what `curl -d` says of any body, which is an object or an array.
     is_json: bool,
 }
 
@@ -34,8 +34,9 @@ pub(super) async fn admit(
     let headers = request.headers();
     let service = check_service(bridge, state, headers, source)?;
     count_request(bridge, state, source.address)?;
-    let is_json = headers.get(CONTENT_TYPE).is_none_or(is_json);
+    let kind = headers.get(CONTENT_TYPE).cloned();
     let body = body_of(state, request).await?;
+    let is_json = kind.is_none_or(|kind| is_json(&kind) || is_form(&kind) && begins_json(&body));
     Ok(Admitted {
         service,
         body,
@@ -77,8 +78,7 @@ fn count_request(bridge: &Bridge, state: &State, address: IpAddr) -> Result<(), 
 }
 
 impl Admitted {
-    /// The text of a JSON body. A body without a content type counts as JSON; `unread` makes the refusal of one with
-    /// another type.
+    /// The text of a JSON body; `unread` makes the refusal of another one.
     pub(super) fn text(&self, unread: fn(&[u8]) -> Invalid) -> Result<&str, Invalid> {
         if self.body.is_empty() {
             return Err(Invalid::missing_body());
@@ -92,13 +92,27 @@ impl Admitted {
 
 /// Whether a content type is JSON: `application/json`, or one with the suffix `+json`.
 fn is_json(kind: &HeaderValue) -> bool {
-    let kind = kind.to_str().unwrap_or("");
-    let essence = kind.split(';').next().unwrap_or("").trim();
-    let Some((family, form)) = essence.split_once('/') else {
+    let Some((family, form)) = essence(kind).split_once('/') else {
         return false;
     };
     let form = form.to_ascii_lowercase();
     family.eq_ignore_ascii_case("application") && (form == "json" || form.ends_with("+json"))
+}
+
+/// Whether a content type is that of HTML forms, which `curl -d` sends unless it is told another one.
+fn is_form(kind: &HeaderValue) -> bool {
+    essence(kind).eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
+/// Whether a body begins as a JSON object or array, which no form does.
+fn begins_json(body: &[u8]) -> bool {
+    matches!(body.trim_ascii_start(), [b'{' | b'[', ..])
+}
+
+/// A content type without its parameters.
+fn essence(kind: &HeaderValue) -> &str {
+    let kind = kind.to_str().unwrap_or("");
+    kind.split(';').next().unwrap_or("").trim()
 }
 
 impl From<Invalid> for Rejection {
@@ -122,6 +136,21 @@ mod tests {
         }
         for kind in ["text/plain", "text/json", "json", "", "application/jsonx"] {
             assert!(!is_json(&HeaderValue::from_static(kind)), "{kind}");
+        }
+    }
+
+    #[test]
+    fn forms_are_known_by_their_type_and_json_by_its_beginning() {
+        let kind = "Application/X-WWW-Form-Urlencoded; charset=utf-8";
+        assert!(is_form(&HeaderValue::from_static(kind)));
+        assert!(!is_form(&HeaderValue::from_static(
+            "application/x-www-form"
+        )));
+        for body in [" {", "\r\n\t[1]", "{"] {
+            assert!(begins_json(body.as_bytes()), "{body}");
+        }
+        for body in ["", "  ", "a=1&b={", "7", "\"{\""] {
+            assert!(!begins_json(body.as_bytes()), "{body}");
         }
     }
 }
