@@ -17,6 +17,7 @@ mod counts;
 mod direct;
 mod directory;
 mod docs_bridge;
+mod docs_clients;
 mod docs_protocol;
 mod docs_readme;
 mod docs_sse;

@@ -100,7 +100,7 @@ pub(super) fn claim(
     })
 }
 
-/// A refusal with a plain-text body, as all endpoints of this protocol have.
+/// A refusal with a plain-text body, as the protocol's own refusals of an upgrade have.
 fn refuse(status: u16, why: &str, headers: &[(HeaderName, &'static str)]) -> Box<Answer> {
     let mut answer = refuse_plainly(status, why);
     for (name, value) in headers {
