@@ -18,6 +18,7 @@ mod direct;
 mod directory;
 mod docs_bridge;
 mod docs_clients;
+mod docs_operators;
 mod docs_protocol;
 mod docs_readme;
 mod docs_sse;
