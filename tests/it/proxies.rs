@@ -199,6 +199,19 @@ impl Site {
         self.request("POST", "/api/v1/events", &body)
     }
 
+    /// The gateway's connections, as a service is told.
+    fn connections(&self) -> u64 {
+        let answer = match self.kind.passes_tls_through() {
+            true => self.request("GET", "/metrics?format=json", ""),
+            false => {
+                let tcp = TcpStream::connect(self.gateway.address).unwrap();
+                let text = self.request_text("GET", "/metrics?format=json", "");
+                exchange(Socket::over(tcp).unwrap(), &text)
+            }
+        };
+        answer.json()["active_connections"].as_u64().unwrap()
+    }
+
     /// Reads the configuration again, as its service does.
     fn reload(&self) {
         let signal = match self.kind {
@@ -525,6 +538,31 @@ fn messages_and_streams_pass_each_proxy_at_once() {
         read_until(&mut asking, "first");
         user.say(&json!({ "correlation_id": "q", "answer": "last", "is_final": true }));
         read_until(&mut asking, "last");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_is_gone_at_the_gateway() {
+    if is_left_out() {
+        return;
+    }
+    for kind in Kind::ALL {
+        // No comment that could not be written tells it.
+        let site = Site::start(kind, |config| {
+            config.section_mut::<SseSettings>().heartbeat = Duration::from_hours(1);
+        });
+        let client = site.events(CLIENT, "");
+        let mut stream = site.connect(CLIENT);
+        let request = site.request_text("GET", "/api/v1/sse?topics=news", "");
+        stream.write_all(request.as_bytes()).unwrap();
+        read_until(&mut stream, "id: ");
+        assert_eq!(site.connections(), 2, "{kind:?}");
+        drop((client, stream));
+        let deadline = Instant::now() + PATIENCE;
+        while site.connections() > 0 {
+            assert!(Instant::now() < deadline, "{kind:?} keeps a connection");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
