@@ -48,7 +48,7 @@ impl Config {
         let (server, events) = (&self.server, &self.clients);
         let limit = |limits: &[u64]| {
             let set = limits.iter().filter(|limit| **limit > 0).min();
-            set.map_or("no limit".to_owned(), u64::to_string)
+            set.map_or_else(|| "no limit".to_owned(), u64::to_string)
         };
         let per_ip = [
             server.max_connections_per_ip as u64,
