@@ -271,7 +271,12 @@ async fn serve_requests(
                     progress.answering.set(true);
                     let answer = api.answer(request, source).await;
                     let answer = count_body(&shard, &progress, answer);
-                    shard.counters.answered(answer.status().as_u16());
+                    let status = answer.status().as_u16();
+                    shard.counters.answered(status);
+                    if asks_for_upgrade {
+                        let why = "no WebSocket connections at this path";
+                        note_refused(&shard, source, Refused::Request, status, why);
+                    }
                     (answer, asks_for_upgrade)
                 }
             };

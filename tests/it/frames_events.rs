@@ -578,12 +578,7 @@ fn what_other_systems_knew_and_this_protocol_does_not_is_unknown() {
     let gateway = TestGateway::start();
     let mut client = Client::connect(gateway.address, "/api/v1/ws");
     client.json();
-    for kind in [
-        "clear_conversation",
-        "prompt_submitted",
-        "refresh_token",
-        "agent_create",
-    ] {
+    for kind in ["clear_conversation", "prompt_submitted", "agent_create"] {
         let text = json!({ "type": kind, "data": {} }).to_string();
         let message = format!("Unknown message type: {kind}");
         check_error(&mut client, &text, "UNKNOWN_MESSAGE_TYPE", &message);
