@@ -13,8 +13,9 @@ mod proxy;
 mod redirect;
 
 pub use answer::{
-    Answer, AnswerBody, Rejection, event_stream_head, event_stream_headers, refuse, refuse_plainly,
-    refuse_raw, refuse_raw_with, respond, too_many, too_many_buffered, too_many_failures,
+    Answer, AnswerBody, Rejection, event_stream_head, event_stream_headers, keys_missing, refuse,
+    refuse_plainly, refuse_raw, refuse_raw_with, respond, too_many, too_many_buffered,
+    too_many_failures,
 };
 pub use api::{Answering, Api, Shortcut};
 pub use cors::{allow_page, may_post, origins_of, preflight};

@@ -64,6 +64,7 @@ impl From<TokenError> for Refused {
             TokenError::Expired => Self::ExpiredToken,
             TokenError::Revoked => Self::RevokedToken,
             TokenError::Blocked => Self::Blocked,
+            TokenError::KeySet => Self::KeySet,
             _ => Self::InvalidToken,
         }
     }

@@ -12,7 +12,7 @@ use super::claim::{Admission, UpgradeRefusal};
 use super::session::{Authentication, Denied};
 use crate::auth::{Identity, TokenError};
 use crate::config::Auth;
-use crate::http::{is_own_page, refuse, too_many_failures};
+use crate::http::{is_own_page, keys_missing, refuse, too_many_failures};
 use crate::metrics::Refused;
 use crate::process::block_of;
 use crate::shard::Shard;
@@ -24,8 +24,8 @@ pub(super) const BEARER_PROTOCOL: &str = "bearer";
 /// Authenticates a request by its token (docs/tokens.md). Sources with different tokens count as an invalid one.
 ///
 /// # Errors
-/// The response that refuses the request: a cookie was sent by a page whose origin is not allowed, or too many
-/// credentials from `address` were wrong.
+/// The response that refuses the request: a cookie was sent by a page whose origin is not allowed, too many
+/// credentials from `address` were wrong, or no token can be checked yet.
 pub fn admit<B>(
     shard: &Shard,
     request: &Request<B>,
@@ -60,6 +60,11 @@ pub fn admit<B>(
     match check_token(shard, &token, address) {
         Ok(identity) => Ok(Authentication::Known(Box::new(identity))),
         Err(TokenRefusal::Invalid(error)) => Ok(Authentication::Refused(Denied::Token(error))),
+        Err(TokenRefusal::KeysMissing) => {
+            let why = TokenError::KeySet.to_string();
+            let answer = Box::new(keys_missing());
+            Err(UpgradeRefusal::new(Refused::KeySet, answer, why))
+        }
         Err(TokenRefusal::TooManyFailures(wait)) => {
             let answer = Box::new(too_many_failures(wait));
             let why = "too many wrong credentials from this address";
@@ -73,6 +78,8 @@ pub fn admit<B>(
 pub enum TokenRefusal {
     /// It is not valid.
     Invalid(TokenError),
+    /// The key set that it would be checked with has not been fetched yet.
+    KeysMissing,
     /// It has not been looked at: too many credentials from its address were wrong. So long it has to wait.
     TooManyFailures(Duration),
 }
@@ -91,9 +98,12 @@ pub fn check_token(shard: &Shard, token: &str, address: IpAddr) -> Result<Identi
     shard.clock.refresh();
     let now = shard.clock.wall_seconds();
     let verified = shard.authenticator.verify(token, now);
-    verified.map_err(|error| {
-        failures.note(network, Instant::now());
-        TokenRefusal::Invalid(error)
+    verified.map_err(|error| match error {
+        TokenError::KeySet => TokenRefusal::KeysMissing,
+        error => {
+            failures.note(network, Instant::now());
+            TokenRefusal::Invalid(error)
+        }
     })
 }
 

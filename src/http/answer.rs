@@ -69,6 +69,13 @@ pub fn too_many_failures(wait: Duration) -> Answer {
     too_many(why, wait.as_secs() + 1)
 }
 
+/// The refusal of a token that cannot be checked yet. It may be a good one, and is not called wrong.
+#[must_use]
+pub fn keys_missing() -> Answer {
+    let why = "The keys that tokens are checked with are not there yet; try again later";
+    refuse(503, why, &[(RETRY_AFTER, "5")])
+}
+
 /// The refusal of a request whose body or response exceeds `http.max_buffered_bytes`.
 #[must_use]
 pub fn too_many_buffered() -> Answer {

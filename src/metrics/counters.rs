@@ -73,6 +73,8 @@ reasons! {
         Origin = "origin",
         /// Too many credentials from its address were wrong.
         Failures = "failures",
+        /// The key set that its token is checked with has not been fetched yet.
+        KeySet = "key_set",
         /// Its credential does not allow what it asks for.
         Credentials = "credentials",
         /// It has no credential, and needs one.

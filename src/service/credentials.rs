@@ -7,9 +7,9 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 
 use super::State;
-use crate::auth::{ApiKeys, Identity, Permissions};
+use crate::auth::{ApiKeys, Identity, Permissions, TokenError};
 use crate::config::Config;
-use crate::http::{Answer, Rejection, Source, refuse, too_many_failures};
+use crate::http::{Answer, Rejection, Source, keys_missing, refuse, too_many_failures};
 use crate::metrics::Refused;
 use crate::process::{Publisher, block_of};
 use crate::shard::RefusedRequest;
@@ -114,6 +114,10 @@ impl State {
                 let why = "The token's role is not `service`";
                 let (user, answer) = (Some(identity.user.as_str()), refuse(403, why, &[]));
                 Err(refused(Refused::Credentials, why, user, answer))
+            }
+            Some(Err(TokenError::KeySet)) => {
+                let why = TokenError::KeySet.to_string();
+                Err(refused(Refused::KeySet, &why, None, keys_missing()))
             }
             Some(Err(error)) => {
                 failures.note(network, Instant::now());

@@ -78,6 +78,11 @@ impl EventsSession {
                 refused(error.into(), &error.to_string());
                 failed("Invalid or expired token".to_owned())
             }
+            TokenRefusal::KeysMissing => {
+                refused(Refused::KeySet, "");
+                let why = "The keys that tokens are checked with are not there yet; try again later";
+                failed(why.to_owned())
+            }
             TokenRefusal::TooManyFailures(wait) => {
                 let why = "Too many wrong credentials from this address; try again later";
                 refused(Refused::Failures, "");
