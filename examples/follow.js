@@ -2,6 +2,7 @@
 //
 //   getToken(refused)              asked for each connection, and before a token ends: a token, or nothing where
 //                                  a cookie has it. `refused`: the last one is not valid. It must end, and may throw
+//   last                           how many of a topic's newest events to begin with, where no position is known
 //   onEvent(topic, data, message)  an event, each once
 //   onGap(topic, lost)             `lost` events are missing (null: nobody knows how many): load the state
 //                                  anew. The topic is null if it is one of a pattern and not known which
@@ -10,7 +11,7 @@
 //   onOther(message)               every other frame
 function follow(url, topics, handlers) {
   const ignore = () => {};
-  const { getToken = ignore, onEvent = ignore, onGap = ignore } = handlers;
+  const { getToken = ignore, last = 0, onEvent = ignore, onGap = ignore } = handlers;
   const { onPresence = ignore, onState = ignore, onOther = ignore } = handlers;
   const RECOVER_MAX = 50;      // topics to recover at once: the gateway's `events.max_subscriptions`
   const REQUESTS_MAX = 1000;   // requests that wait for an answer
@@ -104,7 +105,9 @@ function follow(url, topics, handlers) {
   function subscribe() {
     // Where topics' positions were forgotten a pattern's would repeat events: a gap is told instead.
     const known = [...positions].filter(([topic]) => !forgotten || !topic.includes("*"));
-    send({ type: "subscribe", id: "subscribe", events: topics, recover: Object.fromEntries(known) });
+    const isNew = (topic) => last && !topic.includes("*") && !positions.has(topic);
+    const begun = topics.filter(isNew).slice(0, RECOVER_MAX - known.length).map((topic) => [topic, { last }]);
+    send({ type: "subscribe", id: "subscribe", events: topics, recover: Object.fromEntries([...known, ...begun]) });
   }
 
   function handle(message) {

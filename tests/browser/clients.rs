@@ -613,6 +613,12 @@ fn two_users_chat_through_restarts_and_over_the_rate() {
         assert_eq!(lines(page, false), expected);
         assert_eq!(lines(page, true), ["Some messages are missing here"]);
     }
+    // Who comes later sees what was said last.
+    site.write("token-cat", &token("cat", "user", 600));
+    let cat = browser.open(&site.url("chat.html?tokens=/pages/token-cat"), DESKTOP);
+    cat.eval("$('join').requestSubmit()");
+    wait_for_line(&cat, "bobthat was a lot");
+    assert_eq!(lines(&cat, false), expected[expected.len() - 50..]);
     assert_eq!(
         ann.complaints()
             .into_iter()
