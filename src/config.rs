@@ -70,6 +70,7 @@ pub use rules::secret_of;
 pub use secret::{API_KEY, Hidden, KeyHash, SECRET, Secret};
 pub use section::{MakeSection, Section, SectionRules};
 pub use server::{ForwardedHeader, ListenAddress, Server};
+pub use setting::section_of;
 pub use size::{GIB, KIB, MIB};
 pub use tls::{ClientCertificates, Tls, TlsVersion};
 pub use websocket::Websocket;

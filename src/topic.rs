@@ -6,6 +6,7 @@
 
 pub(crate) mod glob;
 mod pattern;
+pub mod scope;
 pub(crate) mod segments;
 
 use std::fmt::Write;

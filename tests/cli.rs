@@ -299,12 +299,17 @@ fn a_refused_configuration_ends_with_78_and_says_what_to_do() {
 fn a_namespace_that_no_topic_can_be_in_is_refused() {
     for (section, message) in [
         (
-            "topic.\"prices\"",
-            "unknown section `topic.prices`; did you mean `namespace.\"prices\"`?",
+            "topic.\"prices.*\"",
+            "the name of one topic; for all that begin with it [namespace.\"prices.\"]",
         ),
         (
             "topics.prices.eu",
-            "unknown section `topics.\"prices.eu\"`; did you mean `namespace.\"prices.eu\"`?",
+            "unknown section `topics.\"prices.eu\"`; did you mean `topic.\"prices.eu\"`?",
+        ),
+        (
+            "namespace.prices",
+            "`namespace` cannot be \"prices\"; accepted: a prefix that ends in a separator, as [namespace.\"prices.\"]; for \
+             that one topic [topic.\"prices\"]",
         ),
         (
             "\"prices.\"",
@@ -322,10 +327,13 @@ fn a_namespace_that_no_topic_can_be_in_is_refused() {
             "namespace.\"prices.*.eu\"",
             "`namespace` cannot be \"prices.*.eu\"; accepted: the beginning of topics' names, without `*`, as [namespace.\"prices.\"]",
         ),
-        ("namespace.\"prices/eu\"", "as [namespace.\"prices.eu\"]"),
+        ("namespace.\"prices/eu\"", "as [namespace.\"prices.eu.\"]"),
         ("namespace.\"user:a@b:\"", "as [namespace.\"user:a%40b:\"]"),
         ("namespace.\"*\"", "for all topics set [hub] and [events]"),
-        ("namespace.a.b.c", "as [namespace.\"a.b.c\"]"),
+        (
+            "namespace.a.b.c",
+            "as [namespace.\"a.b.c.\"], or a topic, as [topic.\"a.b.c\"]",
+        ),
         (
             "[namespace]",
             "`namespace` cannot be a list; accepted: a section, as [namespace.\"chat.\"]",
@@ -344,8 +352,12 @@ fn a_namespace_that_no_topic_can_be_in_is_refused() {
     let ran = fanfare(&["check-config", "--config", file.path()]);
     refused(&ran, 78, "long.toml:2: ");
     refused(&ran, 78, "at most 128 bytes");
-    for inbox in ["user:", "user:a%40b:", "user:a%40b:events"] {
-        let text = format!("mode = \"demo\"\n[namespace.\"{inbox}\"]\nhistory_size = 1\n");
+    for inbox in [
+        "namespace.\"user:\"",
+        "namespace.\"user:a%40b:\"",
+        "topic.\"user:a%40b:events\"",
+    ] {
+        let text = format!("mode = \"demo\"\n[{inbox}]\nhistory_size = 1\n");
         let file = Scratch::new("inbox.toml", &text);
         done(&fanfare(&["check-config", "--config", file.path()]));
     }
@@ -389,7 +401,7 @@ fn explains(arguments: &[&str], env: &[(&str, &str)], expected: &[&str]) {
 fn a_topic_is_explained() {
     let file = Scratch::new(
         "explain.toml",
-        "mode = \"dev\"\n[hub]\nmax_lag = \"2MiB\"\n[namespace.ch]\n[namespace.\"chat.\"]\npublish = \"service\"\n\
+        "mode = \"dev\"\n[hub]\nmax_lag = \"2MiB\"\n[topic.\"chat.vip\"]\n[namespace.\"chat.\"]\npublish = \"service\"\n\
          history_size = 7\n[namespace.\"ops.\"]\nsubscribe = \"nobody\"\npublish = \"authenticated\"\n",
     );
     let config = ["--config", file.path(), "--explain"];
@@ -418,11 +430,20 @@ fn a_topic_is_explained() {
             "explain.toml:7\n",
             "presence = false",
             "# hub.presence, default of mode dev\n",
-            "being shorter: [namespace.\"ch\"]",
             "# Who may subscribe\n#   Whoever has a valid token.\n",
             "`fanfare.subscribe`: if an entry of it covers chat.lobby",
             "# Who may publish\n#   Services: tokens whose role is \"service\".\n#   Over HTTP: services only",
             "`fanfare.deny`",
+        ],
+    );
+    explains(
+        &ask("chat.vip"),
+        &env,
+        &[
+            "# chat.vip has a section of its own.\n[topic.\"chat.vip\"]   # ",
+            "explain.toml:4\n",
+            "publish = \"everyone\"",
+            "being shorter: [namespace.\"chat.\"]",
         ],
     );
     explains(
@@ -453,9 +474,9 @@ fn a_topic_is_explained() {
         &env,
         &[
             "# * has topics of 4 namespaces",
+            "[topic.\"chat.vip\"]",
             "[namespace.\"chat.\"]",
             "[namespace.\"ops.\"]",
-            "[namespace.\"ch\"]",
             "# Topics of * in no other namespace",
             "subscribe\n#   Nobody, whatever a token says. The strictest",
             "publish\n#   A publication has one topic",

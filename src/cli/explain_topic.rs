@@ -7,8 +7,8 @@ use super::escape::escaped;
 use super::exit::Exit;
 use super::output;
 use super::settings::Settings;
-use crate::config::{Access, Config, Explained};
-use crate::topic::{self, NameError, Selector};
+use crate::config::{Access, Config, Explained, section_of};
+use crate::topic::{self, NameError, Selector, scope};
 
 /// Prints what holds for `topic`, which may be a pattern.
 pub(super) fn run(topic: &str, settings: &Settings) -> Result<Exit, Exit> {
@@ -56,12 +56,13 @@ fn text(selector: &Selector<'_>, explained: &Explained) -> String {
     if let Selector::Topic(name) = selector {
         let shorter = namespaces
             .iter()
-            .filter(|(prefix, _)| name.starts_with(prefix) && Some(*prefix) != prefixes[0]);
+            .filter(|(scope, _)| scope::has_topic(scope, name) && Some(*scope) != prefixes[0]);
         for (prefix, _) in shorter {
             let place = escaped(explained.place(prefix));
             let _ = writeln!(
                 text,
-                "# Without effect here, being shorter: [namespace.\"{prefix}\"] ({place})\n"
+                "# Without effect here, being shorter: [{}] ({place})\n",
+                section_of(prefix)
             );
         }
     }
@@ -84,16 +85,23 @@ fn text(selector: &Selector<'_>, explained: &Explained) -> String {
 fn rules(text: &mut String, selector: &Selector<'_>, prefix: Option<&str>, explained: &Explained) {
     let name = selector.as_str();
     let _ = match (prefix, selector) {
-        (Some(prefix), Selector::Topic(_)) => writeln!(
+        (Some(scope), Selector::Topic(_)) => {
+            let why = match scope::is_prefix(scope) {
+                true => "is in this namespace: no longer prefix is the beginning of its name.",
+                false => "has a section of its own.",
+            };
+            writeln!(
+                text,
+                "# {name} {why}\n[{}]   # {}",
+                section_of(scope),
+                escaped(explained.place(scope))
+            )
+        }
+        (Some(scope), Selector::Pattern(_)) => writeln!(
             text,
-            "# {name} is in this namespace: no longer prefix is the beginning of its name.\n\
-             [namespace.\"{prefix}\"]   # {}",
-            escaped(explained.place(prefix))
-        ),
-        (Some(prefix), Selector::Pattern(_)) => writeln!(
-            text,
-            "[namespace.\"{prefix}\"]   # {}",
-            escaped(explained.place(prefix))
+            "[{}]   # {}",
+            section_of(scope),
+            escaped(explained.place(scope))
         ),
         (None, Selector::Topic(_)) => writeln!(
             text,

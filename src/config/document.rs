@@ -8,7 +8,7 @@ use super::kind::Choice;
 use super::layers::{Draft, Sources};
 use super::namespace::Overrides;
 use super::section::Section;
-use super::setting::{Target, namespace_path};
+use super::setting::{Target, section_of};
 
 impl Config {
     /// A TOML file with every key, its comment and its default in the mode. The keys are commented out,
@@ -42,7 +42,7 @@ impl Config {
         }
         let defaults = Overrides::for_mode(self.mode);
         for (prefix, keys) in &self.namespaces.given {
-            let header = format!("[{}]", namespace_path(prefix));
+            let header = format!("[{}]", section_of(prefix));
             if *keys == defaults {
                 let _ = writeln!(text, "\n{header}");
             }

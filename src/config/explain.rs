@@ -6,7 +6,7 @@ use super::Config;
 use super::error::{ConfigError, Problem};
 use super::layers::{Draft, Sources};
 use super::section::Section;
-use super::setting::{Target, namespace_path};
+use super::setting::{Target, section_of};
 
 /// A configuration that knows where its values come from.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Sources {
 impl Explained {
     /// Where the section of a namespace begins: file and line.
     pub fn place(&self, prefix: &str) -> &str {
-        let place = self.origins.get(&namespace_path(prefix));
+        let place = self.origins.get(&section_of(prefix));
         place.map_or("", String::as_str)
     }
 

@@ -3,13 +3,13 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::topic::{self, NameError};
+use crate::topic::{self, NameError, scope};
 
 use super::error::Problem;
-use super::namespace::{Overrides, as_section};
+use super::namespace::{Overrides, as_namespace, as_section};
 use super::raw::RawValue;
 use super::section::Section;
-use super::setting::{Setting, Target, nearest, toml_key};
+use super::setting::{Setting, Target, nearest, section_of, toml_key};
 use super::{Config, Mode};
 
 /// Parses `text`. A TOML error becomes a problem with its line.
@@ -45,7 +45,7 @@ fn unquoted_prefix(line: &str) -> Option<String> {
     let header = line.trim_start().trim_start_matches('[');
     let prefix = header.strip_prefix("namespace.")?;
     let prefix = prefix.split([']', '#']).next()?;
-    as_section(prefix.trim_matches(['"', '\'', ' ']))
+    as_namespace(prefix.trim_matches(['"', '\'', ' ']))
 }
 
 /// Adds every value of the file to `settings`; `known` has the known sections. The prefixes of its namespaces, and where they are, come back:
@@ -68,12 +68,16 @@ pub(super) fn settings<'a>(
         let at = key.span().start;
         match (key.get_ref().as_ref(), value.get_ref()) {
             ("namespace", DeValue::Table(namespaces)) => file.namespaces(namespaces),
+            ("topic", DeValue::Table(topics)) => file.topics(topics),
             (section, DeValue::Table(keys)) if file.known.contains(&section) => {
                 file.section(section, keys);
             }
             (section, DeValue::Table(keys)) => file.unknown_section(at, section, keys),
             ("namespace", other) => {
                 file.refuse(at, "namespace", &RawValue::Toml(other).show(), A_NAMESPACE);
+            }
+            ("topic", other) => {
+                file.refuse(at, "topic", &RawValue::Toml(other).show(), A_TOPIC);
             }
             (section, other) if file.known.contains(&section) => {
                 let accepted = format!("a section, as [{section}]");
@@ -145,8 +149,20 @@ impl<'a> File<'_, 'a> {
                     let accepted = "a prefix; for all topics set [hub] and [events]";
                     self.refuse(at, "namespace", "an empty prefix", accepted);
                 }
+                // Keys that are all sections: dots that were not quoted.
+                (prefix, DeValue::Table(keys)) if is_path(keys) => {
+                    self.unquoted("namespace", prefix, keys)
+                }
                 (prefix, DeValue::Table(keys)) => match topic::check_prefix(prefix) {
-                    Ok(()) => self.namespace(at, prefix, keys),
+                    Ok(()) if scope::is_prefix(prefix) => self.scope(at, prefix, keys),
+                    Ok(()) => {
+                        let accepted = format!(
+                            "a prefix that ends in a separator, as [{}]; for that one topic [{}]",
+                            section_of(&format!("{prefix}.")),
+                            section_of(prefix)
+                        );
+                        self.refuse(at, "namespace", &format!("\"{prefix}\""), &accepted);
+                    }
                     // A namespace that no topic can be in protects nothing.
                     Err(error) => self.refuse(
                         at,
@@ -164,32 +180,79 @@ impl<'a> File<'_, 'a> {
         }
     }
 
-    fn namespace(&mut self, at: usize, prefix: &'a str, keys: &'a DeTable<'a>) {
-        self.prefixes
-            .push((prefix, origin(self.name, self.text, at)));
-        for (key, value) in keys {
-            let at = key.span().start;
-            // A dot that was not quoted makes a section within the section.
-            if value.get_ref().is_table() {
-                let dot = if prefix.ends_with(['.', ':']) {
-                    ""
-                } else {
-                    "."
-                };
-                let path = format!("{prefix}{dot}{}", joined(key.get_ref(), value.get_ref()));
-                let accepted = match as_section(&path) {
-                    Some(section) => format!("a prefix in quotes, as [{section}]"),
-                    None => A_NAMESPACE.to_owned(),
-                };
-                self.refuse(at, &format!("namespace.{path}"), "a section", &accepted);
-            } else {
-                self.add(
-                    at,
-                    Target::Namespace(prefix, key.get_ref()),
-                    value.get_ref(),
-                );
+    fn topics(&mut self, topics: &'a DeTable<'a>) {
+        for (name, value) in topics {
+            let at = name.span().start;
+            match (name.get_ref().as_ref(), value.get_ref()) {
+                (name, DeValue::Table(keys)) if is_path(keys) => self.unquoted("topic", name, keys),
+                (name, DeValue::Table(keys)) => {
+                    if topic::check_prefix(name).is_ok() && !scope::is_prefix(name) {
+                        self.scope(at, name, keys);
+                        continue;
+                    }
+                    let accepted = match as_section(name) {
+                        Some(section) if section.starts_with("namespace") => {
+                            format!("the name of one topic; for all that begin with it [{section}]")
+                        }
+                        Some(section) => format!(
+                            "the name of one topic, as [{section}]; names have letters, digits and _ . : -"
+                        ),
+                        None => "the name of one topic; for all topics set [hub] and [events]"
+                            .to_owned(),
+                    };
+                    self.refuse(at, "topic", &format!("\"{name}\""), &accepted);
+                }
+                (name, value) => {
+                    let given = RawValue::Toml(value).show();
+                    self.refuse(at, &format!("topic.{}", toml_key(name)), &given, A_TOPIC);
+                }
             }
         }
+    }
+
+    fn scope(&mut self, at: usize, scope: &'a str, keys: &'a DeTable<'a>) {
+        self.prefixes
+            .push((scope, origin(self.name, self.text, at)));
+        for (key, value) in keys {
+            let at = key.span().start;
+            if value.get_ref().is_table() {
+                let section = if scope::is_prefix(scope) {
+                    "namespace"
+                } else {
+                    "topic"
+                };
+                self.unquoted_key(at, (section, scope), key.get_ref(), value.get_ref());
+            } else {
+                self.add(at, Target::Namespace(scope, key.get_ref()), value.get_ref());
+            }
+        }
+    }
+
+    /// Refuses sections of which dots that were not quoted have made sections of sections.
+    fn unquoted(&mut self, section: &str, scope: &str, keys: &DeTable<'_>) {
+        for (key, value) in keys {
+            let at = key.span().start;
+            self.unquoted_key(at, (section, scope), key.get_ref(), value.get_ref());
+        }
+    }
+
+    fn unquoted_key(
+        &mut self,
+        at: usize,
+        (section, scope): (&str, &str),
+        key: &str,
+        value: &DeValue<'_>,
+    ) {
+        let dot = if scope::is_prefix(scope) { "" } else { "." };
+        let path = format!("{scope}{dot}{}", joined(key, value));
+        let accepted = match (as_namespace(&path), as_section(&path)) {
+            (Some(namespace), Some(topic)) if namespace != topic => {
+                format!("a prefix in quotes, as [{namespace}], or a topic, as [{topic}]")
+            }
+            (Some(namespace), _) => format!("a prefix in quotes, as [{namespace}]"),
+            (None, _) => A_NAMESPACE.to_owned(),
+        };
+        self.refuse(at, &format!("{section}.{path}"), "a section", &accepted);
     }
 
     fn refuse(&mut self, at: usize, key: &str, given: &str, accepted: &str) {
@@ -226,7 +289,7 @@ impl<'a> File<'_, 'a> {
                 .keys()
                 .all(|key| known.iter().any(|known| key.get_ref() == known.name));
         let meant = as_section(section).filter(|_| is_namespace);
-        let names = self.known.iter().copied().chain(["namespace"]);
+        let names = self.known.iter().copied().chain(["namespace", "topic"]);
         self.problems.push(Problem::Unknown {
             origin: origin(self.name, self.text, at),
             what: "section",
@@ -236,9 +299,14 @@ impl<'a> File<'_, 'a> {
     }
 }
 
+/// Whether there are keys, and all of them are sections.
+fn is_path(keys: &DeTable<'_>) -> bool {
+    !keys.is_empty() && keys.values().all(|value| value.get_ref().is_table())
+}
+
 /// The accepted prefixes, for the error about one that no topic's name can begin with.
 fn instead_of(prefix: &str, error: NameError) -> String {
-    match (error, as_section(prefix)) {
+    match (error, as_namespace(prefix)) {
         (NameError::TooLong, _) => format!(
             "a prefix of at most {} bytes, as topics' names have",
             topic::NAME_BYTES_MAX
@@ -268,6 +336,9 @@ fn joined(key: &str, value: &DeValue<'_>) -> String {
 
 /// The notation of a namespace.
 const A_NAMESPACE: &str = "a section, as [namespace.\"chat.\"]";
+
+/// The notation of one topic.
+const A_TOPIC: &str = "a section, as [topic.\"news\"]";
 
 /// Common wrong names for sections of topics inside other sections.
 const NAMES_OF_NAMESPACES: [&str; 4] = ["namespace", "namespaces", "topic", "topics"];

@@ -15,7 +15,7 @@ use super::kind::OneOf;
 use super::namespace::{Namespaces, Overrides};
 use super::raw::RawValue;
 use super::section::{self, KeyRefusal, MakeSection, Section};
-use super::setting::{Setting, Target, namespace_path, nearest};
+use super::setting::{Setting, Target, nearest, section_of};
 use super::{Config, Mode};
 
 /// The sources of a configuration.
@@ -207,7 +207,7 @@ impl Sources {
         let mut origins = BTreeMap::new();
         for (prefix, origin) in prefixes {
             namespace(&mut namespaces, prefix, config.mode);
-            origins.insert(namespace_path(prefix), origin);
+            origins.insert(section_of(prefix), origin);
         }
         for setting in &settings {
             origins.insert(setting.target.path(), setting.origin.clone());

@@ -1,19 +1,21 @@
-//! `[namespace.<prefix>]`: what differs for the topics whose names begin with a prefix.
+//! `[namespace."<prefix>"]` and `[topic."<name>"]`: what differs for the topics whose names begin with a prefix, and for one
+//! topic. Both are a scope ([`crate::topic::scope`]).
 
 use std::time::Duration;
 
 use crate::id::Priority;
-use crate::topic::{self, Selector};
+use crate::topic::{self, Selector, scope};
 
 use super::kind::{Choice, Count, FlagKind, Maybe, OneNumberOf, OneOf, Size, Time};
 use super::section::{SectionRules, section};
-use super::setting::namespace_path;
+use super::setting::section_of;
 use super::size::{GIB, KIB, MIB};
 use super::{Access, ClientLimits, Hub, SlowConsumer};
 
 section! {
-    /// What differs for topics whose names begin with a prefix, quoted when it holds a dot; the
-    /// longest one counts. What is left out is taken from [hub] and [events].
+    /// What differs for topics whose names begin with a prefix that ends in a separator, in quotes; the
+    /// longest one counts. For one topic alone: [topic."news"], with the same keys. What is left out is
+    /// taken from [hub] and [events].
     pub(super) struct Overrides("namespace", mode) {
         /// As hub.slow_consumer.
         slow_consumer: Option<SlowConsumer> = None, Maybe(OneOf);
@@ -86,16 +88,16 @@ impl Choice for Priority {
 /// The namespaces of a configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Namespaces {
-    /// The settings of topics that no prefix matches.
+    /// The settings of topics that are in no scope.
     default: Namespace,
-    /// The settings by prefix, the longest first.
-    by_prefix: Vec<(String, Namespace)>,
+    /// The settings by scope, the longest first.
+    by_scope: Vec<(String, Namespace)>,
     /// The keys that were given, in the same order, for printing the configuration.
     pub(super) given: Vec<(String, Overrides)>,
 }
 
 impl Namespaces {
-    /// Completes `given` with defaults. Prefixes are distinct.
+    /// Completes `given` with defaults. Scopes are distinct.
     pub(super) fn new(
         mut given: Vec<(String, Overrides)>,
         hub: &Hub,
@@ -116,50 +118,55 @@ impl Namespaces {
             presence: hub.presence,
             presence_grace: hub.presence_grace,
         };
-        let by_prefix = given
+        let by_scope = given
             .iter()
-            .map(|(prefix, keys)| (prefix.clone(), default.with(keys)))
+            .map(|(scope, keys)| (scope.clone(), default.with(keys)))
             .collect();
         Self {
             default,
-            by_prefix,
+            by_scope,
             given,
         }
     }
 
-    /// The settings of `topic`: those of the longest prefix that its name begins with, or the defaults.
+    /// The settings of `topic`: those of its own section, or of the longest prefix that its name begins with, or the
+    /// defaults.
     ///
-    /// Cost: one comparison per configured prefix; meant for the moment a topic appears.
+    /// Cost: one comparison per scope; meant for the moment a topic appears.
     pub fn of(&self, topic: &str) -> &Namespace {
         let matching = self
-            .by_prefix
+            .by_scope
             .iter()
-            .find(|(prefix, _)| topic.starts_with(prefix.as_str()));
+            .find(|(scope, _)| scope::has_topic(scope, topic));
         matching.map_or(&self.default, |(_, namespace)| namespace)
     }
 
-    /// The settings of topics that no prefix matches.
+    /// The settings of topics that are in no scope.
     pub fn default(&self) -> &Namespace {
         &self.default
     }
 
-    /// Whether `holds` of every namespace that a topic of `selector` may be in, given with its prefix; the
-    /// default has none. The longest prefix comes first.
+    /// Whether `holds` of every namespace that a topic of `selector` may be in, given with its scope; the
+    /// default has none. The longest scope comes first.
     ///
-    /// Cost: for a topic as [`Self::of`]; for a pattern two passes over it per configured prefix.
+    /// Cost: for a topic as [`Self::of`]; for a pattern two passes over it per scope.
     pub fn all<'a>(
         &'a self,
         selector: &Selector<'_>,
         mut holds: impl FnMut(Option<&'a str>, &'a Namespace) -> bool,
     ) -> bool {
-        for (prefix, namespace) in self.iter() {
+        for (scope, namespace) in self.iter() {
             let (overlaps, covers) = match selector {
-                Selector::Topic(name) => (name.starts_with(prefix), name.starts_with(prefix)),
-                Selector::Pattern(pattern) => {
-                    (pattern.may_begin_with(prefix), pattern.begins_with(prefix))
+                Selector::Topic(name) => {
+                    let is_in = scope::has_topic(scope, name);
+                    (is_in, is_in)
                 }
+                Selector::Pattern(pattern) => (
+                    scope::meets(scope, pattern),
+                    scope::has_all_of(scope, pattern),
+                ),
             };
-            if overlaps && !holds(Some(prefix), namespace) {
+            if overlaps && !holds(Some(scope), namespace) {
                 return false;
             }
             // Behind the longest prefix that all of these topics begin with, shorter ones and the
@@ -175,17 +182,19 @@ impl Namespaces {
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         for (at, (prefix, keys)) in self.given.iter().enumerate() {
-            let section = namespace_path(prefix);
-            if prefix.starts_with(['.', ':']) || prefix.contains("..") || prefix.contains("::") {
+            let section = section_of(prefix);
+            let is_odd =
+                prefix.starts_with(['.', ':']) || prefix.contains("..") || prefix.contains("::");
+            if is_odd && scope::is_prefix(prefix) {
                 warnings.push(format!(
                     "[{section}] holds only for topics with nothing between two separators, as {prefix}a"
                 ));
             }
             // The next one that its topics would be in comes behind it.
             let shorter = self.given[at + 1..].iter();
-            let mut shorter = shorter.filter(|(shorter, _)| prefix.starts_with(shorter.as_str()));
+            let mut shorter = shorter.filter(|(shorter, _)| scope::has_topic(shorter, prefix));
             if let Some((shorter, theirs)) = shorter.next() {
-                let shorter = namespace_path(shorter);
+                let shorter = section_of(shorter);
                 let base = &self.default;
                 let subscribe = (keys.subscribe, theirs.subscribe, base.subscribe);
                 let publish = (keys.publish, theirs.publish, base.publish);
@@ -205,18 +214,28 @@ impl Namespaces {
         warnings
     }
 
-    /// Every prefix with its settings, the longest first.
+    /// Every scope with its settings, the longest first.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Namespace)> {
-        self.by_prefix
+        self.by_scope
             .iter()
-            .map(|(prefix, namespace)| (prefix.as_str(), namespace))
+            .map(|(scope, namespace)| (scope.as_str(), namespace))
     }
 }
 
-/// The section of the namespace that is likely meant by `name`, which may be a glob or a path; `None`: all topics.
+/// The section that is likely meant by `name`, which may be a glob or a path, and a topic where it ends in no separator;
+/// `None`: all topics.
 pub(super) fn as_section(name: &str) -> Option<String> {
-    let prefix = topic::likely_prefix(name);
-    (!prefix.is_empty()).then(|| format!("namespace.\"{prefix}\""))
+    let scope = topic::likely_prefix(name);
+    (!scope.is_empty()).then(|| section_of(&scope))
+}
+
+/// The same where a prefix is meant for certain.
+pub(super) fn as_namespace(name: &str) -> Option<String> {
+    let mut scope = topic::likely_prefix(name);
+    if !scope.is_empty() && !scope::is_prefix(&scope) {
+        scope.push('.');
+    }
+    (!scope.is_empty()).then(|| section_of(&scope))
 }
 
 /// What joins the keys of a namespace with its settings, each of which has the name of its key.

@@ -3,6 +3,7 @@
 use super::error::Problem;
 use super::raw::RawValue;
 use super::section::WrongValue;
+use crate::topic::scope;
 
 /// One value on its way to its key.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ pub(super) enum Target<'a> {
     Top(&'a str),
     /// A key of a section.
     Key(&'a str, &'a str),
-    /// A key of the namespace with this prefix.
+    /// A key of the section of this scope.
     Namespace(&'a str, &'a str),
 }
 
@@ -62,14 +63,19 @@ impl Target<'_> {
         match self {
             Self::Top(key) => key.to_owned(),
             Self::Key(section, key) => format!("{section}.{key}"),
-            Self::Namespace(prefix, key) => format!("{}.{key}", namespace_path(prefix)),
+            Self::Namespace(prefix, key) => format!("{}.{key}", section_of(prefix)),
         }
     }
 }
 
-/// The section of a namespace, as a person writes it.
-pub(super) fn namespace_path(prefix: &str) -> String {
-    format!("namespace.{}", toml_key(prefix))
+/// The section of a scope, as a person writes it.
+pub fn section_of(scope: &str) -> String {
+    let name = if scope::is_prefix(scope) {
+        "namespace"
+    } else {
+        "topic"
+    };
+    format!("{name}.{}", toml::Value::String(scope.to_owned()))
 }
 
 /// The known name most like `given`: the same key elsewhere, or a few letters away.

@@ -585,7 +585,7 @@ fn of_two_patterns_the_earlier_position_counts() {
 
 #[test]
 fn what_a_pattern_cannot_bring_back_is_told() {
-    let toml = "[hub]\nhistory_size = 100\n[namespace.\"room.bare\"]\nhistory_size = 0";
+    let toml = "[hub]\nhistory_size = 100\n[topic.\"room.bare\"]\nhistory_size = 0";
     for shards in [1, 3] {
         let gateway = TestGateway::from_toml(toml, |config| config.server.shards = shards);
         let mut publisher = Client::events(gateway.address);

@@ -176,20 +176,20 @@ fn with_policies(name: &str) -> Process {
         max_stall = "10m"
         [websocket]
         close_timeout = "3s"
-        [namespace."close"]
+        [namespace."close."]
         slow_consumer = "disconnect"
-        [namespace."oldest"]
+        [namespace."oldest."]
         slow_consumer = "drop-oldest"
-        [namespace."counted"]
+        [namespace."counted."]
         slow_consumer = "drop-oldest"
         max_lag = "16MiB"
         max_lag_messages = 20
-        [namespace."lowest"]
+        [namespace."lowest."]
         slow_consumer = "drop-lowest"
-        [namespace."lowest.important"]
+        [namespace."lowest.important."]
         slow_consumer = "drop-lowest"
         priority = 8
-        [namespace."newest"]
+        [namespace."newest."]
         slow_consumer = "conflate"
     "#;
     fs::write(&path, text).unwrap();

@@ -812,7 +812,7 @@ fn every_id_is_a_place_to_go_on_from() {
 fn what_is_still_kept_follows_the_gap() {
     let gateway = with_history(
         2,
-        "[hub]\nhistory_size = 10\n[namespace.\"none\"]\nhistory_size = 0",
+        "[hub]\nhistory_size = 10\n[topic.\"none\"]\nhistory_size = 0",
     );
     let address = gateway.address;
     let mut publisher = Client::events(address);

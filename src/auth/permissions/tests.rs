@@ -278,7 +278,8 @@ prop_compose! {
         use std::fmt::Write;
         let mut text = format!("[events]\nsubscribe = \"{}\"\nwide_patterns = {wide}\n", name_of(default));
         for (prefix, access) in prefixes {
-            let _ = writeln!(text, "[namespace.\"{prefix}\"]\nsubscribe = \"{}\"", name_of(access));
+            let section = crate::config::section_of(prefix);
+            let _ = writeln!(text, "[{section}]\nsubscribe = \"{}\"", name_of(access));
         }
         config(&text)
     }

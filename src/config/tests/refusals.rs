@@ -65,8 +65,8 @@ fn a_wrong_value_is_refused_with_what_is_accepted() {
          accepted: one of \"disconnect\", \"drop-oldest\", \"drop-lowest\", \"conflate\"",
     );
     refused(
-        "[namespace.a]\npriority = 4",
-        "fanfare.toml:3: `namespace.a.priority` cannot be 4; accepted: one of 1, 3, 5, 8, 10",
+        "[namespace.\"a.\"]\npriority = 4",
+        "fanfare.toml:3: `namespace.\"a.\".priority` cannot be 4; accepted: one of 1, 3, 5, 8, 10",
     );
     refused(
         "server = 1",
@@ -91,7 +91,40 @@ fn a_prefix_with_an_unquoted_dot_is_told_to_be_quoted() {
     refused(
         "[namespace.chat.vip]\npriority = 8",
         "fanfare.toml:2: `namespace.chat.vip` cannot be a section; \
-         accepted: a prefix in quotes, as [namespace.\"chat.vip\"]",
+         accepted: a prefix in quotes, as [namespace.\"chat.vip.\"], or a topic, as [topic.\"chat.vip\"]",
+    );
+    refused(
+        "[namespace.chat]\npriority = 8",
+        "fanfare.toml:2: `namespace` cannot be \"chat\"; accepted: a prefix that ends in a separator, as \
+         [namespace.\"chat.\"]; for that one topic [topic.\"chat\"]",
+    );
+    refused(
+        "[topic.chat.lobby]\npriority = 8",
+        "fanfare.toml:2: `topic.chat.lobby` cannot be a section; \
+         accepted: a prefix in quotes, as [namespace.\"chat.lobby.\"], or a topic, as [topic.\"chat.lobby\"]",
+    );
+    refused(
+        "[topic.\"chat.*\"]\npriority = 8",
+        "fanfare.toml:2: `topic` cannot be \"chat.*\"; accepted: the name of one topic; for all that begin with it \
+         [namespace.\"chat.\"]",
+    );
+    refused(
+        "[topic.\"chat.\"]\npriority = 8",
+        "fanfare.toml:2: `topic` cannot be \"chat.\"; accepted: the name of one topic; for all that begin with it \
+         [namespace.\"chat.\"]",
+    );
+    refused(
+        "[topic.\"*\"]\npriority = 8",
+        "fanfare.toml:2: `topic` cannot be \"*\"; accepted: the name of one topic; for all topics set [hub] and [events]",
+    );
+    refused(
+        "[topic.\"a b\"]\npriority = 8",
+        "fanfare.toml:2: `topic` cannot be \"a b\"; accepted: the name of one topic, as [topic.\"a.b\"]; names have \
+         letters, digits and _ . : -",
+    );
+    refused(
+        "[topic.news]\nprioritty = 1",
+        "fanfare.toml:3: unknown key `topic.\"news\".prioritty`; did you mean `topic.\"news\".priority`?",
     );
     refused(
         "[namespace.\"internal.*\"]\npublish = \"nobody\"",

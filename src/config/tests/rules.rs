@@ -333,8 +333,8 @@ fn warnings_name_what_is_likely_not_meant() {
 
 #[test]
 fn the_longest_prefix_decides() {
-    let file = "mode = \"demo\"\n[hub]\nmax_lag_messages = 7\n[namespace.chat]\npriority = 8\n\
-                [namespace.\"chat.vip\"]\nslow_consumer = \"conflate\"\nmax_lag = \"2MiB\"\nmax_message_size = \"2KiB\"";
+    let file = "mode = \"demo\"\n[hub]\nmax_lag_messages = 7\n[namespace.\"chat.\"]\npriority = 8\n\
+                [namespace.\"chat.vip.\"]\nslow_consumer = \"conflate\"\nmax_lag = \"2MiB\"\nmax_message_size = \"2KiB\"";
     let config = Config::from_toml(file).unwrap();
     let room = config.namespace("chat.room");
     assert_eq!(
@@ -353,6 +353,39 @@ fn the_longest_prefix_decides() {
             .unwrap()
             .namespace("x")
     );
+}
+
+#[test]
+fn a_topic_has_a_section_of_its_own() {
+    let file = "mode = \"demo\"\n[namespace.\"chat.\"]\npublish = \"service\"\npriority = 8\n\
+                [topic.\"chat.lobby\"]\npublish = \"authenticated\"\n[topic.news]\nsubscribe = \"nobody\"\n\
+                [topic.\"user:ann:events\"]\nhistory_size = 7\n";
+    let config = Config::from_toml(file).unwrap();
+    let publish = |topic: &str| config.namespace(topic).publish;
+    assert_eq!(publish("chat.lobby"), Access::Authenticated);
+    assert_eq!(publish("chat.lobby.a"), Access::Service);
+    assert_eq!(publish("chat.lobbyist"), Access::Service);
+    // What it leaves out is not taken from the shorter one.
+    assert_eq!(config.namespace("chat.lobby").priority, Priority::Normal);
+    assert_eq!(config.namespace("news").subscribe, Access::Nobody);
+    assert_eq!(config.namespace("newspaper").subscribe, Access::Everyone);
+    assert_eq!(config.namespace("user:ann:events").history_size, 7);
+    // A pattern meets the topic that it matches.
+    let met = |pattern: &str| {
+        let mut scopes = Vec::new();
+        let selector = crate::topic::Selector::parse(pattern).unwrap();
+        config.namespaces.all(&selector, |scope, _| {
+            scopes.push(scope.unwrap_or(""));
+            true
+        });
+        scopes
+    };
+    assert_eq!(met("chat.*"), ["chat.lobby", "chat."]);
+    assert_eq!(met("chat.a*"), ["chat."]);
+    assert_eq!(met("*"), ["chat.lobby", "chat.", "news", ""]);
+    assert_eq!(met("new*"), ["news", ""]);
+    let again = Config::from_toml(&config.differences()).unwrap();
+    assert_eq!(again.namespaces, config.namespaces);
 }
 
 #[test]
@@ -382,7 +415,7 @@ fn a_lag_beyond_the_log_is_refused() {
 #[test]
 fn more_than_1000_namespaces_are_refused() {
     let file: String = (0..1001)
-        .map(|at| format!("[namespace.n{at}]\npriority = 1\n"))
+        .map(|at| format!("[namespace.\"n{at}.\"]\npriority = 1\n"))
         .collect();
     refused(&file, "1001 namespaces are given; accepted: at most 1000");
 }

@@ -2,7 +2,7 @@
 
 use crate::config::SlowConsumer;
 use crate::id::Priority;
-use crate::topic::Pattern;
+use crate::topic::{Pattern, scope};
 
 /// The slow-consumer policy of a topic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,16 +43,16 @@ impl Policy {
     }
 }
 
-/// All policies: the default, and one for each topic prefix.
+/// All policies: the default, and one for each scope.
 #[derive(Clone, Debug)]
 pub struct Policies {
     default: Policy,
-    /// Longest prefix first, so that the first match applies.
+    /// By scope, the longest first, so that the first match applies.
     namespaces: Vec<(Box<str>, Policy)>,
 }
 
 impl Policies {
-    /// The default policy, and those of topics that begin with certain prefixes.
+    /// The default policy, and those of scopes ([`scope`]).
     #[must_use]
     pub fn new(default: Policy, namespaces: impl IntoIterator<Item = (Box<str>, Policy)>) -> Self {
         let mut namespaces: Vec<_> = namespaces.into_iter().collect();
@@ -76,11 +76,11 @@ impl Policies {
     fn of_pattern(&self, pattern: &Pattern) -> Vec<Policy> {
         let mut met = Vec::new();
         for (prefix, policy) in &self.namespaces {
-            if pattern.may_begin_with(prefix) {
+            if scope::meets(prefix, pattern) {
                 met.push(*policy);
             }
-            if pattern.begins_with(prefix) {
-                // Shorter prefixes cannot apply: this one covers all matches.
+            if scope::has_all_of(prefix, pattern) {
+                // Shorter ones cannot apply: this one covers all matches.
                 return met;
             }
         }
@@ -88,15 +88,15 @@ impl Policies {
         met
     }
 
-    /// The policy of `topic`: that of its longest matching prefix.
+    /// The policy of `topic`: that of its longest matching scope.
     ///
-    /// Cost: a walk over all prefixes, once when a topic is created.
+    /// Cost: a walk over all scopes, once when a topic is created.
     #[must_use]
     pub fn of(&self, topic: &str) -> Policy {
         let found = self
             .namespaces
             .iter()
-            .find(|(prefix, _)| topic.starts_with(&**prefix));
+            .find(|(scope, _)| scope::has_topic(scope, topic));
         found.map_or(self.default, |(_, policy)| *policy)
     }
 }
@@ -166,11 +166,17 @@ mod tests {
         };
         let policies = Policies::new(
             policy(0),
-            [("a".into(), policy(1)), ("a.b".into(), policy(2))],
+            [
+                ("a.".into(), policy(1)),
+                ("a.b.".into(), policy(2)),
+                ("a.b.c".into(), policy(3)),
+            ],
         );
         let check = |topic: &str, expected| assert_eq!(policies.of(topic).lag_bytes_max, expected);
         check("x", 0);
         check("a.c", 1);
-        check("a.b.c", 2);
+        check("a.b.cc", 2);
+        check("a.b.c", 3);
+        check("a.b.c.d", 2);
     }
 }
