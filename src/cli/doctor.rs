@@ -5,6 +5,7 @@ mod accepting;
 mod amount;
 mod buffers;
 mod cgroup;
+mod clients;
 mod configured;
 mod congestion;
 mod conntrack;
@@ -62,6 +63,7 @@ const CHECKS: [fn(&Host, &Needs<'_>) -> Vec<Finding>; 15] = [
     memory::check,
     accepting::check,
     ports::check,
+    clients::check,
     buffers::check,
     congestion::check,
     cores::check,

@@ -112,26 +112,7 @@ impl Config {
     /// A proxy whose clients all have one address.
     fn unnamed_proxy(&self) -> Option<String> {
         let is_local = self.beyond_loopback().next().is_none();
-        let (server, events) = (&self.server, &self.clients);
-        let limits = [
-            (
-                "auth.max_failures_per_minute",
-                u64::from(self.auth.max_failures_per_minute),
-            ),
-            (
-                "server.max_connections_per_ip",
-                server.max_connections_per_ip as u64,
-            ),
-            (
-                "events.max_connections_per_ip",
-                events.max_connections_per_ip as u64,
-            ),
-            (
-                "events.frames_per_minute_per_ip",
-                events.frames_per_minute_per_ip.into(),
-            ),
-        ];
-        let (key, limit) = limits.into_iter().find(|(_, limit)| *limit > 0)?;
+        let (key, limit) = self.limit_of_an_address()?;
         (is_local && !self.trusts_a_proxy()).then(|| {
             format!(
                 "only this machine can connect, and no proxy is trusted: clients of a proxy would share one address and its \
@@ -195,7 +176,32 @@ impl Config {
         listen.filter(|listen| !listen.address.ip().to_canonical().is_loopback())
     }
 
-    fn trusts_a_proxy(&self) -> bool {
+    /// A limit that counts what comes from one address, by its key, if one is set.
+    pub fn limit_of_an_address(&self) -> Option<(&'static str, u64)> {
+        let (server, events) = (&self.server, &self.clients);
+        let limits = [
+            (
+                "auth.max_failures_per_minute",
+                u64::from(self.auth.max_failures_per_minute),
+            ),
+            (
+                "server.max_connections_per_ip",
+                server.max_connections_per_ip as u64,
+            ),
+            (
+                "events.max_connections_per_ip",
+                events.max_connections_per_ip as u64,
+            ),
+            (
+                "events.frames_per_minute_per_ip",
+                events.frames_per_minute_per_ip.into(),
+            ),
+        ];
+        limits.into_iter().find(|(_, limit)| *limit > 0)
+    }
+
+    /// Whether a proxy is named that may say who its clients are.
+    pub fn trusts_a_proxy(&self) -> bool {
         let server = &self.server;
         !server.forwarded_from.is_empty() || !server.proxy_protocol_from.is_empty()
     }
