@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Doctor) -> Result<Exit, Exit> {
 }
 
 /// What is looked at, what stops connections first.
-const CHECKS: [fn(&Host, &Needs<'_>) -> Vec<Finding>; 15] = [
+const CHECKS: [fn(&Host, &Needs<'_>) -> Vec<Finding>; 16] = [
     configured::check,
     key_set::check,
     files::check,

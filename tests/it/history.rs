@@ -167,7 +167,7 @@ fn pages_of_large_events_are_bounded_and_add_up() {
 }
 
 #[test]
-fn reading_a_history_takes_what_subscribing_takes() {
+fn a15_reading_a_history_takes_what_subscribing_takes() {
     let gateway = gateway(2, 100);
     let token = |user: &str| {
         let claims = json!({ "sub": user, "exp": 4_000_000_000_u64 });

@@ -57,7 +57,7 @@ fn http(gateway: &TestGateway, method: &str, path: &str, body: &Value) -> Value 
 const TOPICS: [&str; 4] = ["a", "b", "c", "d"];
 
 #[test]
-fn an_event_names_the_user_of_the_token_that_published_it_and_nobody_else() {
+fn a21_an_event_names_the_user_of_the_token_that_published_it_and_nobody_else() {
     const USER: &str = "an\"n";
     for shards in [1, 2] {
         let gateway = gateway(shards);
@@ -126,7 +126,7 @@ fn an_event_names_the_user_of_the_token_that_published_it_and_nobody_else() {
 }
 
 #[test]
-fn what_the_application_and_the_nameless_publish_has_no_publisher() {
+fn a21_what_the_application_and_the_nameless_publish_has_no_publisher() {
     for shards in [1, 2] {
         let gateway = gateway(shards);
         let mut reader = Client::events(gateway.address);

@@ -570,7 +570,7 @@ fn a12_a_renewed_connection_outlives_its_first_token_and_ends_with_the_newest() 
 }
 
 #[test]
-fn a_token_is_renewed_by_its_user_and_as_far_as_it_covers_what_is_subscribed_to() {
+fn a22_a_token_is_renewed_by_its_user_and_as_far_as_it_covers_what_is_subscribed_to() {
     let gateway = gateway(|_| {});
     let rights = |subscribe: &[&'static str], publish: &[&'static str]| Rights {
         subscribe: Some(globs(subscribe)),
