@@ -151,7 +151,7 @@ impl<'a> File<'_, 'a> {
                 }
                 // Keys that are all sections: dots that were not quoted.
                 (prefix, DeValue::Table(keys)) if is_path(keys) => {
-                    self.unquoted("namespace", prefix, keys)
+                    self.unquoted("namespace", prefix, keys);
                 }
                 (prefix, DeValue::Table(keys)) => match topic::check_prefix(prefix) {
                     Ok(()) if scope::is_prefix(prefix) => self.scope(at, prefix, keys),

@@ -80,7 +80,8 @@ impl EventsSession {
             }
             TokenRefusal::KeysMissing => {
                 refused(Refused::KeySet, "");
-                let why = "The keys that tokens are checked with are not there yet; try again later";
+                let why =
+                    "The keys that tokens are checked with are not there yet; try again later";
                 failed(why.to_owned())
             }
             TokenRefusal::TooManyFailures(wait) => {
