@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::task::{Context, Poll, Waker};
 
-use super::ends::ConnectionInfo;
+use super::info::ConnectionInfo;
 use crate::auth::KeySerial;
 
 use super::Disconnect;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use tokio::sync::oneshot;
 
-use super::ends::ConnectionInfo;
+use super::info::ConnectionInfo;
 use super::links::{Link, Transport};
 use super::{Core, Disconnect, Note, Shard};
 use crate::auth::TokenError;

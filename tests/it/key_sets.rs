@@ -274,7 +274,7 @@ fn a_gateway_starts_without_its_set_and_gets_it_later() {
         assert_eq!(answer.header("retry-after"), Some("5"), "{answer:?}");
     }
     let refused = "refused_total{reason=\"key_set\"}";
-    assert_eq!(metric(gateway.address, refused), 2);
+    assert_eq!(metric(gateway.address, refused), 3);
     server.put(&set(&[&key]));
     wait_until("the key is there", || {
         request(gateway.address, upgrade.as_bytes()).status == 101
