@@ -12,6 +12,7 @@
 //! Every change of state is a method of [`Turn`], which lends the engine the time and the lanes.
 
 mod attendance;
+mod begin;
 mod calls;
 mod catch_up;
 mod confirmation;
@@ -46,6 +47,7 @@ mod unsubscribe;
 
 use std::sync::Arc;
 
+pub use begin::Begin;
 pub use confirmation::{Confirmation, Resumed, Start};
 pub use format::{Format, FormatRegistry, Formats, MakeFormat, Packing};
 pub use history::{HistoryExcerpt, HistoryPage, HistoryPart, RetainedMessage};
@@ -61,7 +63,7 @@ pub use publication::{Publication, PublicationKind};
 pub use publish::PublishCount;
 pub use publish_result::{PublishResult, Stored};
 pub use recent::KEY_BYTES_MAX;
-pub use subscribe::{Begin, SubscribeError};
+pub use subscribe::SubscribeError;
 pub use take::Taken;
 pub use ticket::{Asker, Ticket};
 pub use unsubscribe::SWEPT_MAX;

@@ -6,7 +6,7 @@ use super::Turn;
 use super::home::HomeTopic;
 use super::presence::{Change, Presence, ROSTER_USERS_MAX, Roster};
 use super::publication::PublicationKind;
-use super::subscribe::ANSWERS_MAX;
+use super::ticket::ANSWERS_MAX;
 use super::{Asker, Engine, Homes, Lanes, Outcome, Place, Post, PublishResult, Request, Ticket};
 use crate::collections::HashMap;
 use crate::id::PeerId;

@@ -12,7 +12,7 @@ use super::history::{HistoryExcerpt, HistoryPage, HistoryPart, Record, RetainedM
 use super::home::HomeTopic;
 use super::merge::Merges;
 use super::publication::{Publication, name_of};
-use super::subscribe::ANSWERS_MAX;
+use super::ticket::ANSWERS_MAX;
 use super::{Asker, Engine, Gap, GapCause, Lanes, Missed, Now, Outcome, Place, Reach, ReplayFrom};
 use super::{Request, Ticket, Turn};
 use crate::collections::HashMap;

@@ -1,8 +1,8 @@
 //! What a peer is told about its subscription.
 
+use super::begin::Begin;
 use super::message::{Reach, ReplayFrom};
 use super::patterns::is_log_name;
-use super::subscribe::Begin;
 use super::ticket::Ticket;
 use crate::id::{PeerId, Position, TopicId};
 use crate::topic::{Matcher, Pattern};

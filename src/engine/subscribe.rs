@@ -1,22 +1,20 @@
 //! The steps of a subscription: into the hub, to the topic's home, and back as the confirmation from which every
 //! message is delivered.
 
+use super::begin::Begin;
 use super::catch_up::CatchUp;
 use super::confirmation::{Confirmation, Resume, Resumed, Start, Subscribing, SubscribingPattern};
 use super::home::{Interest, RECOVERED_TOPICS_MAX};
 use super::hub::Subscribed;
 use super::interest::InterestState;
 use super::patterns::Regrouped;
+use super::ticket::ANSWERS_MAX;
 use super::{
     Asker, Gap, GapCause, Lanes, Outcome, PatternRecovery, Place, Reach, Request, Ticket, Turn,
 };
 use crate::collections::HashSet;
 use crate::id::{FormatId, PeerId, Position, ShardId, TopicId};
 use crate::topic::Pattern;
-
-/// Unanswered requests of one peer: confirmations and rosters. At the limit the peer is not read from until homes
-/// have answered.
-pub(super) const ANSWERS_MAX: u8 = 16;
 
 /// The approximate cost of beginning one subscription, in the steps of
 /// [`Engine::take_steps`](super::Engine::take_steps).
@@ -29,20 +27,6 @@ pub enum SubscribeError {
     Topics,
     /// The hub is at its memory limit for memberships.
     Memory,
-}
-
-/// Where delivery begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Begin {
-    /// With the next message that arrives at this shard, which the subscriber may have received from another shard.
-    Live,
-    /// With a message that the topic's home accepts from now on: never with one that the subscriber can have received
-    /// before. Messages accepted before the home learns of the subscription are skipped.
-    Here,
-    /// After this position, as far as history is retained.
-    After(Position),
-    /// With the newest messages that are retained, at most this many.
-    Last(u64),
 }
 
 impl<L: Lanes> Turn<'_, L> {

@@ -14,3 +14,7 @@ pub enum Asker {
     /// A task, by the ticket of its request.
     Task(Ticket),
 }
+
+/// Unanswered requests of one peer: confirmations, rosters and histories. At the limit the peer is not read from until
+/// homes have answered.
+pub(super) const ANSWERS_MAX: u8 = 16;
