@@ -210,6 +210,15 @@ fn the_packaged_configuration_is_accepted_and_the_one_of_the_documentation() {
         "{hint}"
     );
 
+    let (_, page) = document.rsplit_once("```\n").unwrap();
+    let lines = packaged.lines().map(|line| line.trim_start_matches('#'));
+    let keys = lines
+        .filter(|line| !line.starts_with(' '))
+        .filter_map(|line| Some(line.split_once(" = ")?.0));
+    for key in keys {
+        assert!(page.contains(&format!("`{key}`")), "{key} is not explained");
+    }
+
     let secret = Scratch::new("packaged-secret", SECRET);
     let packaged = packaged.replace("/etc/fanfare/jwt_secret", secret.path());
     let file = Scratch::new("packaged.toml", &packaged);
