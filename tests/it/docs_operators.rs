@@ -21,7 +21,10 @@ const FILES: [(&str, &str); 3] = [
 
 /// The samples of a gateway, as Prometheus text without values, and the names of its metrics.
 fn samples() -> BTreeSet<String> {
-    let gateway = TestGateway::start();
+    // One that fetches keys tells of it.
+    let keys =
+        "[auth]\nalgorithm = \"ES256\"\nissuer = \"x\"\njwks_url = \"http://127.0.0.1:9/keys\"\n";
+    let gateway = TestGateway::from_toml(keys, |_| {});
     let ask = b"GET /metrics?format=prometheus HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let body = request(gateway.address, ask).body;
     let lines = body.lines().filter(|line| !line.starts_with("# HELP"));
