@@ -586,7 +586,7 @@ fn pings_and_pongs_pass_each_proxy() {
 }
 
 #[test]
-fn each_client_has_its_own_address_behind_each_proxy_and_no_other() {
+fn h17_behind_each_proxy_a_client_has_its_own_address_and_no_forged_one() {
     if is_left_out() {
         return;
     }
