@@ -40,6 +40,7 @@ pub mod section;
 mod server;
 mod setting;
 mod size;
+mod socket_path;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -69,9 +70,10 @@ pub use raw::RawValue;
 pub use rules::secret_of;
 pub use secret::{API_KEY, Hidden, KeyHash, SECRET, Secret};
 pub use section::{MakeSection, Section, SectionRules};
-pub use server::{ForwardedHeader, ListenAddress, Server};
+pub use server::{ForwardedHeader, ListenAddress, Server, SocketMode};
 pub use setting::section_of;
 pub use size::{GIB, KIB, MIB};
+pub use socket_path::SocketPath;
 pub use tls::{ClientCertificates, Tls, TlsVersion};
 pub use websocket::Websocket;
 

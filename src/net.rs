@@ -8,6 +8,7 @@ mod monotonic;
 mod pages;
 mod stream;
 mod tls;
+mod unix;
 mod usage;
 
 pub use accepted::Accepted;
@@ -22,4 +23,5 @@ pub use stream::{Reader, Stream, Writer};
 #[cfg(fuzzing)]
 pub use tls::receive;
 pub use tls::{CertificateError, TlsHandshakeError, TlsHandshakeKind, TlsServer};
+pub use unix::{SocketFile, check_socket_free, listen_unix};
 pub use usage::process_usage;

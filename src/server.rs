@@ -26,7 +26,7 @@ use crate::config::{Config, ListenAddress};
 use crate::conn::Registry;
 use crate::dialect::{self, Protocol};
 use crate::id::ShardId;
-use crate::net::{self, CertificateError, TlsServer};
+use crate::net::{self, CertificateError, SocketFile, TlsServer};
 use crate::process::{Process, ProcessPhase};
 use crate::reactor::{self, Plan};
 use crate::shard::ShardSettings;
@@ -76,6 +76,9 @@ pub struct Gateway {
     stopping: Stopping,
     control: Control,
     process: Arc<Process>,
+    /// The files of unix sockets, removed at the end.
+    #[expect(dead_code, reason = "dropping them removes them")]
+    files: Vec<SocketFile>,
 }
 
 /// Runs a gateway until SIGTERM or SIGINT; a second signal stops it at once. At SIGHUP it reads its
@@ -99,10 +102,11 @@ pub fn run_with(config: Config, more: &[Protocol]) -> Result<(), ServeError> {
     let signals = signals::install().map_err(ServeError::Start)?;
     let gateway = Gateway::start_with(config, more)?;
     let shards = gateway.shards.len();
-    for ListenAddress { address, tls } in &gateway.addresses {
-        tracing::info!(%address, tls, shards, %mode, "listening");
+    for listen in &gateway.addresses {
+        tracing::info!(address = %listen.socket(), tls = listen.tls, shards, %mode, "listening");
     }
-    for ListenAddress { address, tls } in &gateway.internal {
+    for listen in &gateway.internal {
+        let (address, tls) = (listen.socket(), listen.tls);
         tracing::info!(%address, tls, shards, %mode, "listening for services");
     }
     if let Some(address) = gateway.redirect {
@@ -190,6 +194,7 @@ impl Gateway {
             control: Control::start(authenticator.clone(), process.clone(), tls, key_set)
                 .map_err(ServeError::Start)?,
             process: process.clone(),
+            files: listeners.files,
         };
         let mut starting = Vec::with_capacity(usize::from(shards));
         for (index, listeners) in (0..shards).zip(listeners.by_shard) {

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{ListenAddress, Secret};
+use super::{ListenAddress, Secret, SocketPath};
 
 /// All that is wrong with a configuration. `Display` writes a line for each.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,6 +145,14 @@ pub enum Problem {
     /// An address that two listeners have.
     #[error("two listeners have the address {0}: give each one its own port")]
     ListensTwice(SocketAddr),
+    /// A path that two listeners have.
+    #[error("two listeners have the unix socket {0}: give each one its own path")]
+    SocketTwice(SocketPath),
+    /// A unix socket where several processes listen.
+    #[error(
+        "`server.share_port` is on, and the unix socket {0} is of one process: leave one of them out"
+    )]
+    SocketShared(SocketPath),
     /// A listener of TLS without a certificate.
     #[error(
         "the listener {listen} speaks TLS, for which it needs a certificate: set `tls.certificate_file` and \

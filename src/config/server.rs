@@ -11,11 +11,13 @@ use super::error::Problem;
 use super::kind::{Choice, Count, FlagKind, ListOf, Maybe, OneOf, Parsed, Size, Time};
 use super::section::{SectionRules, section};
 use super::size::{GIB, KIB};
+use super::socket_path::SocketPath;
 
 section! {
     /// Listeners, shards, and what a connection may cost before it speaks.
     pub struct Server("server", mode) {
-        /// Addresses to listen on; those as "https://0.0.0.0:443" speak TLS, with the files of section tls.
+        /// Addresses to listen on; those as "https://0.0.0.0:443" speak TLS, with the files of section tls,
+        /// and those as "unix:/run/fanfare/clients.sock" are sockets for a proxy on this machine.
         /// `[::]:8080` takes IPv4, too, unless `0.0.0.0:8080` is listed beside it. While anything is open to
         /// clients without credentials, only loopback addresses are accepted (see allow_open).
         listen: Vec<ListenAddress> = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)).into()],
@@ -24,6 +26,9 @@ section! {
         /// over HTTP and the other endpoints that services ask for are there and not at those of listen, and
         /// clients cannot connect there; /health is at both. Written as in listen, and with the same rule.
         internal_listen: Vec<ListenAddress> = Vec::new(), ListOf { item: LISTEN_ADDRESS, len: 0..=64 };
+        /// Who may connect to the unix sockets of these lists, as the permissions of a file: "0660" is their
+        /// user and group. Whoever may is believed what it says in forwarded_header.
+        unix_socket_mode: SocketMode = SocketMode(0o660), SOCKET_MODE;
         /// An address of plain HTTP on which every request is answered with status 308, to the same URL
         /// with https://, as "0.0.0.0:80".
         redirect_http: Option<SocketAddr> = None, Maybe(ADDRESS);
@@ -85,12 +90,19 @@ section! {
 
 impl SectionRules for Server {
     fn broken_rules(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let paths: Vec<SocketPath> = self.listeners().filter_map(|it| it.unix).collect();
+        let twice = (1..paths.len()).find(|&at| paths[..at].contains(&paths[at]));
+        problems.extend(twice.map(|at| Problem::SocketTwice(paths[at])));
+        if let (Some(path), true) = (paths.first(), self.share_port) {
+            problems.push(Problem::SocketShared(*path));
+        }
         let mut addresses: Vec<SocketAddr> = self.listeners().map(|it| it.address).collect();
         addresses.extend(self.redirect_http);
         let twice = (1..addresses.len()).find(|&at| addresses[..at].contains(&addresses[at]));
         let twice = twice.filter(|&at| addresses[at].port() != 0);
-        let twice = twice.map(|at| Problem::ListensTwice(addresses[at]));
-        twice.into_iter().collect()
+        problems.extend(twice.map(|at| Problem::ListensTwice(addresses[at])));
+        problems
     }
 }
 
@@ -108,14 +120,38 @@ const ADDRESS: Parsed<SocketAddr> = Parsed {
     accepts: "an IP address with a port, as \"127.0.0.1:8080\" or \"[::1]:8080\"",
 };
 
-/// An address to listen on, and what is spoken there: `127.0.0.1:8080`, `http://127.0.0.1:8080` or
-/// `https://127.0.0.1:8443`.
+/// An address to listen on, and what is spoken there: `127.0.0.1:8080`, `http://127.0.0.1:8080`,
+/// `https://127.0.0.1:8443` or `unix:/run/fanfare/clients.sock`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ListenAddress {
-    /// The socket's address.
+    /// The socket's address; of a unix socket that of its clients: 127.0.0.1, and port 0.
     pub address: SocketAddr,
     /// Whether connections begin with a TLS handshake.
     pub tls: bool,
+    /// The path, if it is a unix socket.
+    pub unix: Option<SocketPath>,
+}
+
+impl ListenAddress {
+    /// The socket, without what is spoken there.
+    #[must_use]
+    pub fn socket(&self) -> String {
+        match &self.unix {
+            Some(path) => format!("unix:{path}"),
+            None => self.address.to_string(),
+        }
+    }
+}
+
+/// A unix socket of plain HTTP.
+impl From<SocketPath> for ListenAddress {
+    fn from(path: SocketPath) -> Self {
+        Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            tls: false,
+            unix: Some(path),
+        }
+    }
 }
 
 /// Of plain HTTP.
@@ -124,6 +160,7 @@ impl From<SocketAddr> for ListenAddress {
         Self {
             address,
             tls: false,
+            unix: None,
         }
     }
 }
@@ -132,7 +169,7 @@ impl From<SocketAddr> for ListenAddress {
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "https://" } else { "" };
-        write!(f, "{scheme}{}", self.address)
+        write!(f, "{scheme}{}", self.socket())
     }
 }
 
@@ -140,6 +177,11 @@ impl FromStr for ListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = SocketPath::new(path);
+            let path = path.ok_or_else(|| format!("accepted: {}", LISTEN_ADDRESS.accepts))?;
+            return Ok(path.into());
+        }
         let (tls, address) = match text.split_once("://") {
             None => (false, text),
             Some(("http", address)) => (false, address),
@@ -148,14 +190,29 @@ impl FromStr for ListenAddress {
         };
         let address = address.strip_suffix('/').unwrap_or(address).parse();
         let address = address.map_err(|_| format!("accepted: {}", LISTEN_ADDRESS.accepts))?;
-        Ok(Self { address, tls })
+        let unix = None;
+        Ok(Self { address, tls, unix })
     }
 }
 
 const LISTEN_ADDRESS: Parsed<ListenAddress> = Parsed {
     read: |text| text.parse().ok(),
     show: ListenAddress::to_string,
-    accepts: "an IP address with a port, as \"127.0.0.1:8080\" or \"[::1]:8080\"; of TLS as \"https://127.0.0.1:8443\"",
+    accepts: "an IP address with a port, as \"127.0.0.1:8080\" or \"[::1]:8080\"; of TLS as \"https://127.0.0.1:8443\", a unix socket as \"unix:/run/fanfare.sock\"",
+};
+
+/// The permissions of a unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketMode(pub u32);
+
+const SOCKET_MODE: Parsed<SocketMode> = Parsed {
+    read: |text| {
+        let is_octal = text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let mode = u32::from_str_radix(text, 8).ok()?;
+        (is_octal && mode <= 0o777).then_some(SocketMode(mode))
+    },
+    show: |mode| format!("{:04o}", mode.0),
+    accepts: "permissions as four octal digits, \"0600\" to \"0777\"",
 };
 
 /// A network, or a single address.

@@ -42,6 +42,8 @@ use crate::ws::handshake::offers_websocket;
 pub enum Purpose {
     /// The endpoints of a role.
     Serve(Role),
+    /// The same, to proxies alone: on a unix socket, whose other ends are on this machine and permitted by its mode.
+    ServeProxies(Role),
     /// Requests are answered with where to send them: to https://.
     RedirectToHttps {
         /// The port of a listener of TLS.
@@ -54,7 +56,7 @@ impl Purpose {
     #[must_use]
     pub fn role(self) -> Role {
         match self {
-            Self::Serve(role) => role,
+            Self::Serve(role) | Self::ServeProxies(role) => role,
             Self::RedirectToHttps { .. } => Role::Clients,
         }
     }
@@ -245,9 +247,11 @@ async fn serve_requests(
         let answering: RequestAnswer = Box::pin(async move {
             let asks_for_upgrade = offers_websocket(request.headers());
             let server = &shard.config.server;
-            let source = client_of(server, source, request.headers());
+            // One that a PROXY header names is no proxy for that.
+            let is_proxy = matches!(purpose, Purpose::ServeProxies(_)) && !source.is_forwarded;
+            let source = client_of(server, (source, is_proxy), request.headers());
             let decision = match purpose {
-                Purpose::Serve(role) => {
+                Purpose::Serve(role) | Purpose::ServeProxies(role) => {
                     admit::decide((records.dialects(), role), &shard, &request, source)
                 }
                 Purpose::RedirectToHttps { port } => {
@@ -257,7 +261,7 @@ async fn serve_requests(
             };
             let (mut answer, is_last) = match decision {
                 Decision::Claimed(claim) => {
-                    if has_untrusted_forwarding(server, request.headers()) {
+                    if !is_proxy && has_untrusted_forwarding(server, request.headers()) {
                         warn_of_proxy_once(source.address);
                     }
                     *claimed.borrow_mut() = Some(claim);

@@ -18,7 +18,8 @@ pub struct Source {
     pub is_forwarded: bool,
 }
 
-/// The address of the client that a request from `peer` comes from.
+/// The address of the client that a request from `peer` comes from. `is_proxy`: the peer is a proxy by its socket, as on
+/// a unix socket, whatever its address.
 ///
 /// Each proxy adds the address that it was talked to from at the end, so the list is read from there: trusted proxies
 /// are skipped, and the first untrusted address is the client's. Entries before it may be forged. A malformed entry
@@ -26,14 +27,18 @@ pub struct Source {
 ///
 /// Cost: one comparison if no proxy is trusted, otherwise linear in the header.
 #[must_use]
-pub fn client_of(server: &Server, peer: Source, headers: &HeaderMap) -> Source {
+pub fn client_of(
+    server: &Server,
+    (peer, is_proxy): (Source, bool),
+    headers: &HeaderMap,
+) -> Source {
     let trusted = |address: IpAddr| is_in(&server.forwarded_from, address);
     let proxy = Source {
         address: peer.address.to_canonical(),
         ..peer
     };
     let mut client = proxy.address;
-    if server.forwarded_from.is_empty() || !trusted(client) {
+    if !is_proxy && (server.forwarded_from.is_empty() || !trusted(client)) {
         return proxy;
     }
     let (name, read): (_, fn(&str) -> Option<IpAddr>) = match server.forwarded_header {
@@ -125,7 +130,7 @@ mod tests {
             address: peer.parse().unwrap(),
             is_forwarded: false,
         };
-        let client = client_of(&config.server, peer, &headers);
+        let client = client_of(&config.server, (peer, false), &headers);
         let expected: IpAddr = expected.parse().unwrap();
         assert_eq!(client.address, expected, "{lines:?}");
         let proxy = peer.address.to_canonical();
@@ -182,6 +187,28 @@ mod tests {
         );
         // All of them are proxies: the first one is where it began.
         check("10.0.0.1", &["10.0.0.3,10.0.0.2"], "10.0.0.3");
+    }
+
+    #[test]
+    fn h17_the_peer_of_a_unix_socket_is_a_proxy() {
+        for (keys, line, expected) in [
+            ("", "1.1.1.1, 198.51.100.7", "198.51.100.7"),
+            ("", "", "127.0.0.1"),
+            (
+                "[server]\nforwarded_from = [\"10.0.0.0/8\"]",
+                "198.51.100.7, 10.0.0.1",
+                "198.51.100.7",
+            ),
+        ] {
+            let config = Config::from_toml(&format!("mode = \"demo\"\n{keys}")).unwrap();
+            let mut headers = HeaderMap::new();
+            if !line.is_empty() {
+                headers.append("x-forwarded-for", line.parse().unwrap());
+            }
+            let peer = (IpAddr::from([127, 0, 0, 1]), true);
+            let client = client_of(&config.server, peer, &headers);
+            assert_eq!(client, expected.parse::<IpAddr>().unwrap(), "{line}");
+        }
     }
 
     #[test]

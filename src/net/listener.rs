@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
+use super::unix::{UnixAcceptor, UnixShare};
 use super::{Stream, TlsServer};
 
 /// The options of a listener's connections.
@@ -55,19 +56,33 @@ impl Families {
 
 /// A listening socket that no runtime polls yet. The kernel queues its connections. Closed when dropped.
 #[derive(Debug)]
-pub struct Listener {
-    socket: std::net::TcpListener,
-    /// Of TLS; `None`: its connections are plain.
-    tls: Option<Arc<TlsServer>>,
+pub struct Listener(ListenerInner);
+
+#[derive(Debug)]
+enum ListenerInner {
+    Tcp {
+        socket: std::net::TcpListener,
+        /// Of TLS; `None`: its connections are plain.
+        tls: Option<Arc<TlsServer>>,
+    },
+    Unix(UnixShare),
 }
 
 impl Listener {
-    /// Where it listens, with the port that the kernel chose for 0.
+    /// A shard's share of a unix socket.
+    pub(super) fn of_unix(share: UnixShare) -> Self {
+        Self(ListenerInner::Unix(share))
+    }
+
+    /// Where it listens, with the port that the kernel chose for 0; `None`: at a path.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    pub fn address(&self) -> io::Result<Option<SocketAddr>> {
+        match &self.0 {
+            ListenerInner::Tcp { socket, .. } => socket.local_addr().map(Some),
+            ListenerInner::Unix(_) => Ok(None),
+        }
     }
 
     /// Has the calling thread's runtime poll it.
@@ -75,30 +90,48 @@ impl Listener {
     /// # Errors
     /// The kernel's: `epoll` has no room for it.
     pub fn register(self) -> io::Result<Acceptor> {
-        Ok(Acceptor {
-            socket: TcpListener::from_std(self.socket)?,
-            tls: self.tls,
-        })
+        Ok(Acceptor(match self.0 {
+            ListenerInner::Tcp { socket, tls } => AcceptorInner::Tcp {
+                socket: TcpListener::from_std(socket)?,
+                tls,
+            },
+            ListenerInner::Unix(share) => AcceptorInner::Unix(share.register()?),
+        }))
     }
 }
 
 /// A [`Listener`] that a runtime polls.
 #[derive(Debug)]
-pub struct Acceptor {
-    socket: TcpListener,
-    tls: Option<Arc<TlsServer>>,
+pub struct Acceptor(AcceptorInner);
+
+#[derive(Debug)]
+enum AcceptorInner {
+    Tcp {
+        socket: TcpListener,
+        tls: Option<Arc<TlsServer>>,
+    },
+    Unix(UnixAcceptor),
 }
 
 impl Acceptor {
-    /// Accepts a connection. IPv4 addresses are not mapped to IPv6. Cancel-safe: dropping the future loses no
-    /// connection.
+    /// Accepts a connection. IPv4 addresses are not mapped to IPv6, and 127.0.0.1 stands for the other end of a unix
+    /// socket. Cancel-safe: dropping the future loses no connection.
     ///
     /// # Errors
     /// The kernel's: about this connection, or the file limit is reached.
-    pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        let (socket, mut address) = self.socket.accept().await?;
-        address.set_ip(address.ip().to_canonical());
-        Ok((Stream::new(socket, self.tls.as_ref()), address))
+    pub async fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
+        match &mut self.0 {
+            AcceptorInner::Tcp { socket, tls } => {
+                let (socket, mut address) = socket.accept().await?;
+                address.set_ip(address.ip().to_canonical());
+                Ok((Stream::new(socket, tls.as_ref()), address))
+            }
+            AcceptorInner::Unix(acceptor) => {
+                let socket = acceptor.accept().await?;
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+                Ok((Stream::new(socket, None), address))
+            }
+        }
     }
 }
 
@@ -156,7 +189,7 @@ pub fn listen(
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     let socket = socket.into();
-    Ok(Listener { socket, tls })
+    Ok(Listener(ListenerInner::Tcp { socket, tls }))
 }
 
 /// Checks that no process listens on `address`. [`listen`] alone does not notice another gateway of the same user: with
@@ -201,8 +234,8 @@ mod tests {
             };
             let listener = SocketAddr::from(([127, 0, 0, 1], 0));
             let listener = listen(listener, Families::Own, 16, tuning, None).unwrap();
-            let address = listener.address().unwrap();
-            let listener = listener.register().unwrap();
+            let address = listener.address().unwrap().unwrap();
+            let mut listener = listener.register().unwrap();
             let (stream, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
             let (_client, (stream, _)) = (stream.unwrap(), accepted.unwrap());
             let socket = SockRef::from(stream.tcp());

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -109,10 +110,15 @@ impl Stream {
 
     /// Replaces the listener's [`Tuning::unacknowledged_max`](super::Tuning::unacknowledged_max).
     ///
+    /// On a unix socket nothing is to be acknowledged: its peer is gone when the socket says so.
+    ///
     /// # Errors
     /// The kernel's, if the peer is gone already.
     pub fn limit_unacknowledged(&self, max: Duration) -> io::Result<()> {
-        SockRef::from(self.tcp()).set_tcp_user_timeout(Some(max))
+        match SockRef::from(self.tcp()).set_tcp_user_timeout(Some(max)) {
+            Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => Ok(()),
+            set => set,
+        }
     }
 
     pub(super) fn tcp(&self) -> &TcpStream {

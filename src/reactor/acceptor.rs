@@ -21,7 +21,7 @@ const LOG_INTERVAL: Duration = Duration::from_mins(1);
 pub(super) async fn run(
     shard: Rc<Shard>,
     records: Rc<Records>,
-    (listener, purpose): (Acceptor, Purpose),
+    (mut listener, purpose): (Acceptor, Purpose),
     api: Api,
 ) {
     let mut told: Option<Instant> = None;

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use crate::config::{Config, ListenAddress};
 use crate::conn::Purpose;
-use crate::net::{self, Families, Listener, TlsServer, Tuning};
+use crate::net::{self, Families, Listener, SocketFile, TlsServer, Tuning};
 use crate::service::Role;
 
 /// Listening on an address failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {error}{}", advice(error))]
+#[error("cannot listen on {}: {error}{}", listen.socket(), advice(listen, error))]
 pub struct ListenError {
     /// The configured address; a port of 0 that the kernel has replaced is the replaced one.
-    pub address: SocketAddr,
+    pub listen: ListenAddress,
     /// The kernel's error.
     pub error: io::Error,
 }
@@ -29,6 +29,8 @@ pub(super) struct Listeners {
     pub(super) internal: Vec<ListenAddress>,
     /// Where clients are redirected to https://, likewise.
     pub(super) redirect: Option<SocketAddr>,
+    /// The files of unix sockets.
+    pub(super) files: Vec<SocketFile>,
     /// By the shard's index, then in the order of `addresses` and `internal`, that of `redirect` last.
     pub(super) by_shard: Vec<Vec<Listener>>,
 }
@@ -51,46 +53,50 @@ impl Listeners {
             send_buffer_bytes: server.send_buffer,
             unsent_bytes_max: server.max_unsent,
         };
-        for address in configured(config) {
-            match check_free(address, config) {
-                Err(error) if server.share_port && is_in_use(&error) => warn_of_another(address),
+        let mut all: Vec<ListenAddress> = configured(config).collect();
+        for listen in &all {
+            match check_free(*listen, &all) {
+                Err(error) if server.share_port && is_in_use(&error) => warn_of_another(&error),
                 Err(error) if !server.share_port => return Err(error),
                 _ => {}
             }
         }
-        let configured: Vec<SocketAddr> = configured(config).collect();
-        let mut addresses = configured.clone();
-        let mut by_shard = Vec::with_capacity(usize::from(shards));
-        for _ in 0..shards {
-            let mut listeners = Vec::with_capacity(addresses.len());
-            for (index, (address, &wanted)) in addresses.iter_mut().zip(&configured).enumerate() {
-                let listen = server.listeners().nth(index);
-                let is_tls = listen.is_some_and(|listen| listen.tls);
-                let tls = tls.filter(|_| is_tls).cloned();
-                let families = Families::of(wanted, &configured);
-                let opened = net::listen(*address, families, server.backlog, tuning, tls);
+        let wanted = all.clone();
+        let mut by_shard: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
+        let mut files = Vec::new();
+        for listen in &mut all {
+            let failed = |listen: &ListenAddress| {
+                let listen = *listen;
+                move |error| ListenError { listen, error }
+            };
+            if let Some(path) = &listen.unix {
+                let mode = server.unix_socket_mode.0;
+                let opened = net::listen_unix(path.as_path(), mode, server.backlog, shards);
+                let (shares, file) = opened.map_err(failed(listen))?;
+                files.push(file);
+                for (listeners, share) in by_shard.iter_mut().zip(shares) {
+                    listeners.push(share);
+                }
+                continue;
+            }
+            let families = families(*listen, &wanted);
+            for listeners in &mut by_shard {
+                let tls = tls.filter(|_| listen.tls).cloned();
+                let opened = net::listen(listen.address, families, server.backlog, tuning, tls);
                 let opened = opened.and_then(|listener| {
                     // The first shard's listener replaces a port of 0 for the others.
-                    *address = listener.address()?;
+                    listen.address = listener.address()?.unwrap_or(listen.address);
                     Ok(listener)
                 });
-                listeners.push(opened.map_err(|error| ListenError {
-                    address: *address,
-                    error,
-                })?);
+                listeners.push(opened.map_err(failed(listen))?);
             }
-            by_shard.push(listeners);
         }
-        let opened = server.listeners().zip(&addresses);
-        let opened = opened.map(|(listen, &address)| ListenAddress {
-            address,
-            tls: listen.tls,
-        });
-        let mut opened: Vec<ListenAddress> = opened.collect();
+        let redirect = server.redirect_http.and_then(|_| all.pop());
         Ok(Self {
-            redirect: addresses.get(opened.len()).copied(),
-            internal: opened.split_off(server.listen.len()),
-            addresses: opened,
+            redirect: redirect.map(|listen| listen.address),
+            internal: all.split_off(server.listen.len()),
+            addresses: all,
+            files,
             by_shard,
         })
     }
@@ -103,11 +109,16 @@ impl Listeners {
             true => Role::All,
             false => Role::Clients,
         };
-        let mut purposes = vec![Purpose::Serve(role); self.addresses.len()];
-        purposes.resize(
-            purposes.len() + self.internal.len(),
-            Purpose::Serve(Role::Internal),
-        );
+        let clients = self.addresses.iter().map(|listen| (listen, role));
+        let internal = self.internal.iter();
+        let internal = internal.map(|listen| (listen, Role::Internal));
+        let purposes = clients
+            .chain(internal)
+            .map(|(listen, role)| match listen.unix {
+                Some(_) => Purpose::ServeProxies(role),
+                None => Purpose::Serve(role),
+            });
+        let mut purposes: Vec<Purpose> = purposes.collect();
         if self.redirect.is_some() {
             let mut secured = self.addresses.iter().filter(|listen| listen.tls);
             let port = secured.next().map_or(HTTPS_PORT, |it| it.address.port());
@@ -121,15 +132,16 @@ impl Listeners {
 const HTTPS_PORT: u16 = 443;
 
 /// The addresses of all listeners, that of `server.redirect_http` last.
-fn configured(config: &Config) -> impl Iterator<Item = SocketAddr> {
-    let listen = config.server.listeners().map(|listen| listen.address);
-    listen.chain(config.server.redirect_http)
+fn configured(config: &Config) -> impl Iterator<Item = ListenAddress> {
+    let listen = config.server.listeners().copied();
+    listen.chain(config.server.redirect_http.map(Into::into))
 }
 
 /// The addresses of `config` that this process cannot listen on, including those in use.
 #[must_use]
 pub fn unusable_addresses(config: &Config) -> Vec<ListenError> {
-    let errors = configured(config).filter_map(|address| check_free(address, config).err());
+    let all: Vec<ListenAddress> = configured(config).collect();
+    let errors = all.iter().filter_map(|it| check_free(*it, &all).err());
     errors.filter(|error| !is_in_use(error)).collect()
 }
 
@@ -138,26 +150,50 @@ fn is_in_use(error: &ListenError) -> bool {
 }
 
 /// Says that a process already listens on a port that is shared.
-fn warn_of_another(address: SocketAddr) {
+fn warn_of_another(error: &ListenError) {
     tracing::warn!(
-        %address,
+        address = %error.listen,
         "another process is on this port (server.share_port): the kernel spreads clients over both, and topics are not \
          shared, so that a publication reaches the clients of one of them; publish to each, at addresses of their own"
     );
 }
 
-fn check_free(address: SocketAddr, config: &Config) -> Result<(), ListenError> {
-    let all: Vec<SocketAddr> = configured(config).collect();
-    let families = Families::of(address, &all);
-    net::check_free(address, families).map_err(|error| ListenError { address, error })
+fn check_free(listen: ListenAddress, all: &[ListenAddress]) -> Result<(), ListenError> {
+    match &listen.unix {
+        Some(path) => net::check_socket_free(path.as_path()),
+        None => net::check_free(listen.address, families(listen, all)),
+    }
+    .map_err(|error| ListenError { listen, error })
+}
+
+fn families(listen: ListenAddress, all: &[ListenAddress]) -> Families {
+    let addresses = all.iter().filter(|it| it.unix.is_none());
+    let addresses: Vec<SocketAddr> = addresses.map(|it| it.address).collect();
+    Families::of(listen.address, &addresses)
 }
 
 /// What to do about `error`.
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        ErrorKind::AddrInUse => "; another program listens there: stop it, or choose another port",
-        ErrorKind::AddrNotAvailable => "; no network interface of this machine has the address",
-        ErrorKind::PermissionDenied => {
+fn advice(listen: &ListenAddress, error: &io::Error) -> &'static str {
+    match (error.kind(), listen.unix) {
+        (ErrorKind::AddrInUse, Some(_)) => {
+            "; another process listens there: stop it, or choose another path"
+        }
+        (ErrorKind::AlreadyExists, Some(_)) => {
+            "; the file is no socket: remove it, or choose another path"
+        }
+        (ErrorKind::NotFound, Some(_)) => {
+            "; its folder has to be there (RuntimeDirectory=fanfare of systemd makes /run/fanfare)"
+        }
+        (ErrorKind::PermissionDenied, Some(_)) => {
+            "; the gateway's user has to be able to write to the folder (RuntimeDirectory= of systemd)"
+        }
+        (ErrorKind::AddrInUse, None) => {
+            "; another program listens there: stop it, or choose another port"
+        }
+        (ErrorKind::AddrNotAvailable, None) => {
+            "; no network interface of this machine has the address"
+        }
+        (ErrorKind::PermissionDenied, None) => {
             "; low ports are not for every user: choose one from 1024 on, or grant CAP_NET_BIND_SERVICE \
              (AmbientCapabilities= of systemd, --cap-add of containers)"
         }
@@ -195,7 +231,10 @@ mod tests {
         let addresses = &listeners.addresses;
         assert_eq!(listeners.by_shard.len(), 4);
         for of_shard in &listeners.by_shard {
-            let of_shard: Vec<_> = of_shard.iter().map(|l| l.address().unwrap()).collect();
+            let of_shard: Vec<_> = of_shard
+                .iter()
+                .map(|l| l.address().unwrap().unwrap())
+                .collect();
             let opened: Vec<_> = addresses.iter().map(|listen| listen.address).collect();
             assert_eq!(of_shard, opened);
         }
@@ -212,7 +251,7 @@ mod tests {
             let mut config = config(&[any_port(1), in_use]);
             config.server.share_port = share_port;
             let error = Listeners::open(&config, 2, None).unwrap_err();
-            assert_eq!(error.address, in_use);
+            assert_eq!(error.listen.address, in_use);
             assert_eq!(error.error.kind(), ErrorKind::AddrInUse);
         }
     }
@@ -228,7 +267,7 @@ mod tests {
         let mut config = config(&[free, in_use]);
         config.server.share_port = true;
         let error = Listeners::open(&config, 2, None).unwrap_err();
-        assert_eq!(error.address, in_use);
+        assert_eq!(error.listen.address, in_use);
         TcpStream::connect(free).unwrap_err();
     }
 }

@@ -55,3 +55,4 @@ mod smoke;
 mod sse;
 mod tls;
 mod tokens;
+mod unix_sockets;

@@ -81,18 +81,18 @@ impl<'a> Needs<'a> {
         }
     }
 
-    /// Whether clients or a proxy on this machine connect over loopback.
+    /// Whether clients or a proxy on this machine connect over loopback. Unix sockets take no ports.
     pub(super) fn loopback_addresses(&self) -> usize {
-        let listen = &self.config.server.listen;
+        let listen = self.config.server.listen.iter();
         listen
-            .iter()
-            .filter(|listen| listen.address.ip().is_loopback())
+            .filter(|listen| listen.unix.is_none() && listen.address.ip().is_loopback())
             .count()
     }
 
     /// Whether nobody comes over a network card.
     pub(super) fn is_loopback_only(&self) -> bool {
-        self.loopback_addresses() == self.config.server.listen.len()
+        let mut listen = self.config.server.listen.iter();
+        listen.all(|listen| listen.address.ip().is_loopback())
     }
 }
 

@@ -13,7 +13,10 @@ pub(super) fn check(host: &Host, needs: &Needs<'_>) -> Vec<Finding> {
     let ports = last.saturating_add(1).saturating_sub(first);
     let listeners = needs.loopback_addresses();
     if listeners == 0 {
-        let found = format!("{} ports; clients come from elsewhere", grouped(ports));
+        let found = format!(
+            "{} ports; no client takes one of this machine",
+            grouped(ports)
+        );
         return vec![Finding::new(RANGE, WHY, Level::Ok, found)];
     }
     let most = ports.saturating_mul(listeners as u64);
@@ -74,7 +77,10 @@ mod tests {
         let keys = "[server]\nlisten = [\"10.0.0.1:80\"]\nallow_open = true";
         expect(
             &findings(check, &FILES, keys, None),
-            &[(Level::Ok, "28,232 ports; clients come from elsewhere")],
+            &[(
+                Level::Ok,
+                "28,232 ports; no client takes one of this machine",
+            )],
         );
     }
 

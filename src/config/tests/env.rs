@@ -376,7 +376,8 @@ fn l06_between_commas_there_may_be_nothing() {
 #[test]
 fn l08_a_list_is_refused_with_what_is_wrong_in_it() {
     let accepted = "accepted: a list of 1 to 64, without repetition, of: an IP address with a port, as \
-                    \"127.0.0.1:8080\" or \"[::1]:8080\"; of TLS as \"https://127.0.0.1:8443\"";
+                    \"127.0.0.1:8080\" or \"[::1]:8080\"; of TLS as \"https://127.0.0.1:8443\", \
+                    a unix socket as \"unix:/run/fanfare.sock\"";
     for (value, told) in [
         (
             "[::1]:81,127.0.0.1:81, [::1]:81",

@@ -57,7 +57,8 @@ fn a_wrong_value_is_refused_with_what_is_accepted() {
     refused(
         "[server]\nlisten = [\"localhost:80\"]",
         "fanfare.toml:3: `server.listen` cannot be a list with \"localhost:80\"; accepted: a list of 1 to 64, without repetition, of: \
-         an IP address with a port, as \"127.0.0.1:8080\" or \"[::1]:8080\"; of TLS as \"https://127.0.0.1:8443\"",
+         an IP address with a port, as \"127.0.0.1:8080\" or \"[::1]:8080\"; of TLS as \"https://127.0.0.1:8443\", \
+         a unix socket as \"unix:/run/fanfare.sock\"",
     );
     refused(
         "[hub]\nslow_consumer = \"wait\"",

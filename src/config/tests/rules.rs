@@ -296,6 +296,20 @@ fn tls_needs_its_files() {
             ),
             vec![Problem::ListensTwice("127.0.0.1:8443".parse().unwrap())],
         ),
+        (
+            "server.listen = [\"unix:/a\", \"unix:/b\"]\nserver.internal_listen = [\"unix:/b\"]"
+                .to_owned(),
+            vec![Problem::SocketTwice(SocketPath::new("/b").unwrap())],
+        ),
+        (
+            "server.listen = [\"unix:/a\"]\nserver.share_port = true".to_owned(),
+            vec![Problem::SocketShared(SocketPath::new("/a").unwrap())],
+        ),
+        // Only this machine reaches one, whatever is open, and its mode says who.
+        (
+            "server.listen = [\"unix:/a\"]\nserver.unix_socket_mode = \"0666\"".to_owned(),
+            vec![],
+        ),
     ] {
         let found = Config::from_toml(&format!("mode = \"demo\"\n{file}"));
         let found = found.map_or_else(|error| error.problems, |_| Vec::new());
@@ -307,6 +321,9 @@ fn tls_needs_its_files() {
         "wss://127.0.0.1:1",
         "https://localhost:1",
         "https://127.0.0.1:1/a",
+        "unix:relative",
+        "https://unix:/a",
+        "unix:",
     ] {
         wrong.parse::<ListenAddress>().unwrap_err();
     }

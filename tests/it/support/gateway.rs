@@ -63,7 +63,7 @@ impl TestGateway {
         if let (Some(identity), []) = (&*TLS, &*config.tls.certificate_file) {
             let server = &mut config.server;
             for listen in server.listen.iter_mut().chain(&mut server.internal_listen) {
-                listen.tls = true;
+                listen.tls = listen.unix.is_none();
             }
             config.tls.certificate_file = vec![identity.pem_file.clone()];
             config.tls.key_file = vec![identity.pem_file.clone()];

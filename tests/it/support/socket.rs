@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -67,6 +68,12 @@ impl Socket {
     pub(crate) fn secured(tcp: TcpStream, identity: &Identity) -> io::Result<Self> {
         let tls = Some(Arc::new(identity.shake_hands(&tcp)?));
         Ok(Self { tcp, tls })
+    }
+
+    /// A connection to a unix socket, which is never TLS. What only TCP has fails on it.
+    pub(crate) fn local(unix: UnixStream) -> Self {
+        let tcp = TcpStream::from(OwnedFd::from(unix));
+        Self { tcp, tls: None }
     }
 
     /// Another handle of the same connection.
@@ -280,6 +287,7 @@ pub(crate) fn listen(address: SocketAddr) -> ListenAddress {
     ListenAddress {
         address,
         tls: TLS.is_some(),
+        unix: None,
     }
 }
 
