@@ -96,7 +96,7 @@ impl Config {
         let beyond = self.listens_beyond_loopback();
         if let (Some(listen), false, false) = (beyond, open.is_empty(), self.server.allow_open) {
             problems.push(Problem::OpenBeyondLoopback {
-                listen,
+                listen: Box::new(listen),
                 open: open.join(", "),
             });
         }
@@ -104,7 +104,9 @@ impl Config {
         if self.tls.pairs().next().is_none()
             && let Some(listen) = self.server.listeners().find(|listen| listen.tls)
         {
-            problems.push(Problem::NoCertificate { listen: *listen });
+            problems.push(Problem::NoCertificate {
+                listen: Box::new(*listen),
+            });
         }
         problems.extend(self.sections().flat_map(SectionRules::broken_rules));
         problems.extend(self.lags_beyond_log());

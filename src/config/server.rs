@@ -93,9 +93,9 @@ impl SectionRules for Server {
         let mut problems = Vec::new();
         let paths: Vec<SocketPath> = self.listeners().filter_map(|it| it.unix).collect();
         let twice = (1..paths.len()).find(|&at| paths[..at].contains(&paths[at]));
-        problems.extend(twice.map(|at| Problem::SocketTwice(paths[at])));
+        problems.extend(twice.map(|at| Problem::SocketTwice(Box::new(paths[at]))));
         if let (Some(path), true) = (paths.first(), self.share_port) {
-            problems.push(Problem::SocketShared(*path));
+            problems.push(Problem::SocketShared(Box::new(*path)));
         }
         let mut addresses: Vec<SocketAddr> = self.listeners().map(|it| it.address).collect();
         addresses.extend(self.redirect_http);

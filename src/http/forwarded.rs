@@ -27,11 +27,7 @@ pub struct Source {
 ///
 /// Cost: one comparison if no proxy is trusted, otherwise linear in the header.
 #[must_use]
-pub fn client_of(
-    server: &Server,
-    (peer, is_proxy): (Source, bool),
-    headers: &HeaderMap,
-) -> Source {
+pub fn client_of(server: &Server, (peer, is_proxy): (Source, bool), headers: &HeaderMap) -> Source {
     let trusted = |address: IpAddr| is_in(&server.forwarded_from, address);
     let proxy = Source {
         address: peer.address.to_canonical(),
@@ -205,9 +201,14 @@ mod tests {
             if !line.is_empty() {
                 headers.append("x-forwarded-for", line.parse().unwrap());
             }
-            let peer = (IpAddr::from([127, 0, 0, 1]), true);
-            let client = client_of(&config.server, peer, &headers);
-            assert_eq!(client, expected.parse::<IpAddr>().unwrap(), "{line}");
+            let peer = Source {
+                address: [127, 0, 0, 1].into(),
+                is_forwarded: false,
+            };
+            let client = client_of(&config.server, (peer, true), &headers);
+            let expected: IpAddr = expected.parse().unwrap();
+            assert_eq!(client.address, expected, "{line}");
+            assert_eq!(client.is_forwarded, expected != peer.address, "{line}");
         }
     }
 

@@ -208,7 +208,7 @@ mod tests {
         UnixStream::connect(&path).unwrap();
         // As a process that is killed.
         drop(listeners);
-        std::mem::forget(file);
+        let _left = std::mem::ManuallyDrop::new(file);
         UnixStream::connect(&path).unwrap_err();
         let (_listeners, file) = listen_unix(&path, 0o600, 16, 1).unwrap();
         UnixStream::connect(&path).unwrap();

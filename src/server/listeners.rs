@@ -14,7 +14,7 @@ use crate::service::Role;
 #[error("cannot listen on {}: {error}{}", listen.socket(), advice(listen, error))]
 pub struct ListenError {
     /// The configured address; a port of 0 that the kernel has replaced is the replaced one.
-    pub listen: ListenAddress,
+    pub listen: Box<ListenAddress>,
     /// The kernel's error.
     pub error: io::Error,
 }
@@ -66,7 +66,7 @@ impl Listeners {
         let mut files = Vec::new();
         for listen in &mut all {
             let failed = |listen: &ListenAddress| {
-                let listen = *listen;
+                let listen = Box::new(*listen);
                 move |error| ListenError { listen, error }
             };
             if let Some(path) = &listen.unix {
@@ -163,7 +163,10 @@ fn check_free(listen: ListenAddress, all: &[ListenAddress]) -> Result<(), Listen
         Some(path) => net::check_socket_free(path.as_path()),
         None => net::check_free(listen.address, families(listen, all)),
     }
-    .map_err(|error| ListenError { listen, error })
+    .map_err(|error| ListenError {
+        listen: Box::new(listen),
+        error,
+    })
 }
 
 fn families(listen: ListenAddress, all: &[ListenAddress]) -> Families {

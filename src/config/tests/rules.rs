@@ -212,7 +212,7 @@ fn what_is_open_stays_on_loopback_unless_asked_for_by_name() {
     };
     let refused = |listen: &str, open: &str| {
         Some(vec![Problem::OpenBeyondLoopback {
-            listen: listen.parse().unwrap(),
+            listen: Box::new(listen.parse().unwrap()),
             open: open.to_owned(),
         }])
     };
@@ -266,7 +266,9 @@ fn tls_needs_its_files() {
     for (file, expected) in [
         (
             listen.to_owned(),
-            vec![Problem::NoCertificate { listen: tls }],
+            vec![Problem::NoCertificate {
+                listen: Box::new(tls),
+            }],
         ),
         (
             format!("{listen}tls.certificate_file = \"c\"\ntls.key_file = [\"k\"]"),
@@ -299,11 +301,15 @@ fn tls_needs_its_files() {
         (
             "server.listen = [\"unix:/a\", \"unix:/b\"]\nserver.internal_listen = [\"unix:/b\"]"
                 .to_owned(),
-            vec![Problem::SocketTwice(SocketPath::new("/b").unwrap())],
+            vec![Problem::SocketTwice(Box::new(
+                SocketPath::new("/b").unwrap(),
+            ))],
         ),
         (
             "server.listen = [\"unix:/a\"]\nserver.share_port = true".to_owned(),
-            vec![Problem::SocketShared(SocketPath::new("/a").unwrap())],
+            vec![Problem::SocketShared(Box::new(
+                SocketPath::new("/a").unwrap(),
+            ))],
         ),
         // Only this machine reaches one, whatever is open, and its mode says who.
         (
