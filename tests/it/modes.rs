@@ -7,7 +7,7 @@ use fanfare::auth::{Grant, issue};
 use fanfare::config::{Config, Mode, Secret};
 use serde_json::{Value, json};
 
-use crate::support::{Client, Process, TestGateway, request};
+use crate::support::{Client, Process, TestGateway, metric, request};
 
 /// The limits of `[events]` that a mode leaves when nothing else is said.
 fn limits(config: &Config) -> [u64; 6] {
@@ -140,6 +140,8 @@ fn in_prod_hundreds_of_clients_have_one_address_and_one_user_until_a_limit_is_se
     for client in &mut clients {
         assert_eq!(client.json()["type"], "connection_established");
     }
+    assert_eq!(metric(open.address, "events_connections"), 300);
+    drop(clients);
     let narrow = gateway(1);
     let mut first = Client::connect(narrow.address, &path);
     assert_eq!(first.json()["type"], "connection_established");
