@@ -96,7 +96,11 @@ pub async fn accept(
             Poll::Ready(taken) => Poll::Ready(taken),
             // The oldest handshake may be a long response, which is not evicted.
             Poll::Pending => match handshake.poll_evicted(cx) {
-                Poll::Ready(()) if !progress.answering.get() => Poll::Ready(None),
+                Poll::Ready(()) if !progress.answering.get() => {
+                    // It was counted by whom it had to make room for.
+                    shard.log_refused(&early_refusal(source, Refused::Evicted, 0, ""));
+                    Poll::Ready(None)
+                }
                 _ => Poll::Pending,
             },
         })
@@ -214,8 +218,8 @@ async fn secure(
             close(stream, b"", HEAD_LINGER).await;
         }
         Err(_) => note_refused(shard, source, Refused::Timeout, 0, NO_TLS_IN_TIME),
-        // It has been evicted, or the peer is gone.
-        Ok(None | Some(Err((_, TlsHandshakeError::Gone)))) => {}
+        Ok(None) => shard.log_refused(&early_refusal(source, Refused::Evicted, 0, "within TLS")),
+        Ok(Some(Err((_, TlsHandshakeError::Gone)))) => {}
     }
     None
 }
@@ -399,14 +403,18 @@ const UNCOUNTED_BYTES_MAX: usize = 16 * 1024;
 
 /// Counts and logs a connection that is refused before it has a protocol.
 fn note_refused(shard: &Shard, source: Source, cause: Refused, status: u16, detail: &str) {
-    shard.note_refused(&RefusedRequest {
+    shard.note_refused(&early_refusal(source, cause, status, detail));
+}
+
+fn early_refusal(source: Source, cause: Refused, status: u16, detail: &str) -> RefusedRequest<'_> {
+    RefusedRequest {
         source,
         endpoint: ("", ""),
         user: None,
         status,
         cause,
         detail,
-    });
+    }
 }
 
 /// Why a connection of TLS ends.

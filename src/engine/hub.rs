@@ -197,6 +197,9 @@ const MEMBER_BYTES: usize = (size_of::<Sub>() + size_of::<Member>()) * 3 / 2;
 const SPARE_OUTBOXES_MAX: usize = 256;
 const SPARE_OUTBOX_BYTES_MAX: usize = 128 * 1024;
 
+/// Topics whose unread bytes are added up for those who ask what a peer has not been sent.
+const UNSENT_TOPICS_MAX: usize = 1024;
+
 impl Hub {
     /// An empty hub.
     #[must_use]
@@ -842,9 +845,9 @@ impl Hub {
         })
     }
 
-    /// Bytes that a peer has not been written: of its topics, and its own.
+    /// Bytes that a peer has not been written: of the first [`UNSENT_TOPICS_MAX`] of its topics, and its own.
     ///
-    /// Cost: a look at each membership.
+    /// Cost: a look at each of these.
     #[must_use]
     pub fn unsent(&self, peer: PeerId) -> u64 {
         match self.is_present(peer) {
@@ -853,9 +856,9 @@ impl Hub {
         }
     }
 
-    pub(super) fn unsent_of(&self, slot: Slot) -> u64 {
+    fn unsent_of(&self, slot: Slot) -> u64 {
         let peer = &self.peers[slot.index()];
-        let of_topics = peer.subs.iter().map(|sub| {
+        let of_topics = peer.subs.iter().take(UNSENT_TOPICS_MAX).map(|sub| {
             let stream = &self.streams[sub.stream.index()];
             stream.log.head() - stream.members[sub.member as usize].cursor
         });

@@ -18,7 +18,7 @@ pub(crate) async fn publish_one(
     let (service, body) = open(state, request).await?;
     let order = parse(state, text_of(&body)?).map_err(|why| refuse(422, &why, &[]))?;
     order.check_permission(state, &service)?;
-    count(state, service.publisher, 1)?;
+    count(state, &service, 1)?;
     let stored = order.put(state).await?;
     let (offset, delivered) = (stored.offset, stored.members);
     Ok(respond(

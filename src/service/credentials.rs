@@ -1,6 +1,5 @@
 //! Credentials of services that publish over HTTP.
 
-use std::net::IpAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::http::HeaderMap;
@@ -23,15 +22,28 @@ pub(crate) struct Service {
     identity: Option<Identity>,
     /// The publisher whose rate limit counts its publications.
     pub(crate) publisher: Publisher,
+    source: Source,
 }
 
 impl Service {
     /// A service without a token.
-    fn without_token(publisher: Publisher) -> Self {
+    fn without_token(publisher: Publisher, source: Source) -> Self {
         Self {
             identity: None,
             publisher,
+            source,
         }
+    }
+
+    /// Counts and logs that a request of the service is refused with `answer`.
+    pub(crate) fn refuse(
+        &self,
+        state: &State,
+        (cause, detail): (Refused, &str),
+        answer: Answer,
+    ) -> Rejection {
+        let user = self.identity.as_ref().map(|identity| &*identity.user);
+        refused(state, (self.source, user), (cause, detail), answer)
     }
 
     /// Its permissions.
@@ -52,13 +64,13 @@ impl State {
     ) -> Result<Service, Rejection> {
         match self.config.clients.auth_required {
             true => self.check_credential(headers, source, None, true),
-            false => Ok(self.without_credential(source.address)),
+            false => Ok(self.without_credential(source)),
         }
     }
 
     /// The service at an address, where no credentials are required.
-    pub(crate) fn without_credential(&self, address: IpAddr) -> Service {
-        Service::without_token(self.process.publishers.address(address))
+    pub(crate) fn without_credential(&self, source: Source) -> Service {
+        Service::without_token(self.process.publishers.address(source.address), source)
     }
 
     /// Checks that a request comes with a credential: a key of `own`, or, with `any_service`, one of
@@ -71,16 +83,7 @@ impl State {
         any_service: bool,
     ) -> Result<Service, Rejection> {
         let refused = |cause: Refused, detail: &str, user: Option<&str>, answer: Answer| {
-            let request = RefusedRequest {
-                source,
-                endpoint: API,
-                user,
-                status: answer.status().as_u16(),
-                cause,
-                detail,
-            };
-            self.shard.note_refused(&request);
-            Rejection::from(answer)
+            refused(self, (source, user), (cause, detail), answer)
         };
         let unauthenticated = || refuse(401, "Not authenticated", &[]);
         let publishers = &self.process.publishers;
@@ -97,7 +100,7 @@ impl State {
         let any = any_service.then_some(&self.authenticator.api_keys);
         let is_known = |key: &&str| own.into_iter().chain(any).any(|keys| keys.check(key));
         if let Some(key) = [key, bearer].into_iter().flatten().find(is_known) {
-            return Ok(Service::without_token(publishers.key(key)));
+            return Ok(Service::without_token(publishers.key(key), source));
         }
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -109,6 +112,7 @@ impl State {
             Some(Ok(identity)) if identity.is_service() => Ok(Service {
                 publisher: publishers.user(&identity.user),
                 identity: Some(identity),
+                source,
             }),
             Some(Ok(identity)) => {
                 let why = "The token's role is not `service`";
@@ -131,6 +135,24 @@ impl State {
             }
         }
     }
+}
+
+/// Counts and logs a refused request of the API.
+fn refused(
+    state: &State,
+    (source, user): (Source, Option<&str>),
+    (cause, detail): (Refused, &str),
+    answer: Answer,
+) -> Rejection {
+    state.shard.note_refused(&RefusedRequest {
+        source,
+        endpoint: API,
+        user,
+        status: answer.status().as_u16(),
+        cause,
+        detail,
+    });
+    answer.into()
 }
 
 /// The API key and the bearer token of a request. Empty ones are ignored.

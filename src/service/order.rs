@@ -15,8 +15,8 @@ use crate::collections::{SEGMENT_BYTES, Segments};
 use crate::engine::{Outcome, Post, PublicationKind, PublishResult, Stored};
 use crate::http::{Rejection, Source, refuse, too_many, too_many_buffered};
 use crate::id::{Form, UserKey};
-use crate::metrics::Limited;
-use crate::process::{Publisher, Reservation};
+use crate::metrics::{Limited, Refused};
+use crate::process::Reservation;
 use crate::shard::CountedPublish;
 use crate::topic;
 
@@ -163,7 +163,9 @@ impl<'a> Order<'a> {
             "Publishing to `{}` takes a token whose `fanfare.publish` covers it, or another namespace",
             self.topic
         );
-        Err(refuse(403, &why, &[]).into())
+        let detail = "it may not publish to this topic";
+        let answer = refuse(403, &why, &[]);
+        Err(service.refuse(state, (Refused::Credentials, detail), answer))
     }
 
     /// As [`Self::try_put`], with the response for a failure.
@@ -383,7 +385,7 @@ impl AsRef<[u8]> for HeldBody {
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Counts events toward the rate limit of their publisher, all of them or none.
-pub(crate) fn count(state: &State, publisher: Publisher, events: usize) -> Result<(), Rejection> {
+pub(crate) fn count(state: &State, service: &Service, events: usize) -> Result<(), Rejection> {
     let max = state.config.clients.publishes_per_minute;
     if max > 0 && events > max as usize {
         let why =
@@ -393,10 +395,18 @@ pub(crate) fn count(state: &State, publisher: Publisher, events: usize) -> Resul
     let shard = &state.shard;
     shard.clock.refresh();
     let now = shard.clock.now_ms();
-    let taken = shard.process.publishers.take(publisher, events, now);
+    let taken = shard
+        .process
+        .publishers
+        .take(service.publisher, events, now);
     taken.map_err(|over| {
         shard.counters.limited(Limited::PublishesPerMinute);
         let why = format!("At most {max} events may be published in a minute");
-        too_many(&why, over.retry_after(now)).into()
+        let answer = too_many(&why, over.retry_after(now));
+        service.refuse(
+            state,
+            (Refused::Rate, "events.publishes_per_minute"),
+            answer,
+        )
     })
 }

@@ -93,6 +93,11 @@ impl Shard {
     /// Cost: as [`Ends::note_refused`](crate::process::Ends::note_refused).
     pub fn note_refused(&self, refused: &RefusedRequest<'_>) {
         self.counters.refused[refused.cause.index()].add(1);
+        self.log_refused(refused);
+    }
+
+    /// Logs and keeps why a request was refused, which has been counted.
+    pub fn log_refused(&self, refused: &RefusedRequest<'_>) {
         let cause = Refused::LABELS[refused.cause.index()];
         self.process.ends.note_refused(cause, || End {
             at_ms: self.clock.wall_ms(),

@@ -102,6 +102,18 @@ fn a_gateway_serves_in_the_unit_s_environment_with_every_kind_of_key() {
         taken_back.push((SECRET_FILE.to_owned(), String::new()));
         check(&etc, &taken_back);
     }
+    // A key set: the key of RFC 8037, appendix A.2.
+    etc.put(
+        "keys/jwks.json",
+        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+    );
+    let with = [
+        (ALGORITHM, "EdDSA"),
+        ("FANFARE_AUTH__JWKS_URL", ""),
+        ("FANFARE_AUTH__ISSUER", ""),
+        ("FANFARE_AUTH__AUDIENCE", ""),
+    ];
+    check(&etc, &etc.environment(&with, &[SECRET_FILE]));
 }
 
 /// `check-config` finds nothing to say, and a gateway becomes ready.

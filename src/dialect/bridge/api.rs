@@ -77,7 +77,7 @@ fn check_order(
     messages: usize,
 ) -> Result<(), Rejection> {
     match order.is_permitted(state, service) {
-        true => count(state, service.publisher, messages),
+        true => count(state, service, messages),
         false => Err(Failed::Forbidden.into()),
     }
 }

@@ -58,7 +58,7 @@ pub(super) async fn publish_batch(
         event.check_permission(&state, &service)?;
         events.push(event);
     }
-    count(&state, service.publisher, events.len())?;
+    count(&state, &service, events.len())?;
     let (mut offsets, mut delivered) = (String::new(), 0);
     for (index, event) in events.iter().enumerate() {
         match event.put(&state).await {

@@ -173,16 +173,17 @@ impl Hub {
 
     /// Reports a slow consumer, once.
     fn report_slow(&mut self, slot: Slot) {
+        if self.peers[slot.index()].slow_reported {
+            return;
+        }
         let unsent_bytes = self.unsent_of(slot);
         let peer = &mut self.peers[slot.index()];
-        if !peer.slow_reported {
-            peer.slow_reported = true;
-            let peer = PeerId {
-                slot,
-                generation: peer.generation,
-            };
-            self.incidents.push(Incident::Slow { peer, unsent_bytes });
-        }
+        peer.slow_reported = true;
+        let peer = PeerId {
+            slot,
+            generation: peer.generation,
+        };
+        self.incidents.push(Incident::Slow { peer, unsent_bytes });
     }
 
     /// Drops what all members have been written, and frees the memory of logs that have been empty since the last call.

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use super::JSON;
 use crate::dialect::bridge::{Bridge, Invalid};
 use crate::http::{Rejection, Source, may_post, refuse, respond, too_many};
-use crate::metrics::Limited;
+use crate::metrics::{Limited, Refused};
 use crate::service::{Service, State, body_of, source_of};
 
 /// An admitted request.
@@ -33,7 +33,7 @@ pub(super) async fn admit(
     let source = source_of(&request);
     let headers = request.headers();
     let service = check_service(bridge, state, headers, source)?;
-    count_request(bridge, state, source.address)?;
+    count_request(bridge, state, (&service, source.address))?;
     let kind = headers.get(CONTENT_TYPE).cloned();
     let body = body_of(state, request).await?;
     let is_json = kind.is_none_or(|kind| is_json(&kind) || is_form(&kind) && begins_json(&body));
@@ -59,11 +59,15 @@ fn check_service(
         let why = "The page's origin is neither this host nor in http.cors_origins";
         return Err(refuse(403, why, &[]).into());
     }
-    Ok(state.without_credential(source.address))
+    Ok(state.without_credential(source))
 }
 
 /// Counts a request toward the rate limit of its address.
-fn count_request(bridge: &Bridge, state: &State, address: IpAddr) -> Result<(), Rejection> {
+fn count_request(
+    bridge: &Bridge,
+    state: &State,
+    (service, address): (&Service, IpAddr),
+) -> Result<(), Rejection> {
     if bridge.settings.requests_per_minute == 0 {
         return Ok(());
     }
@@ -73,7 +77,8 @@ fn count_request(bridge: &Bridge, state: &State, address: IpAddr) -> Result<(), 
     let taken = requests.take(requests.address(address), 1, now);
     taken.map_err(|over| {
         shard.counters.limited(Limited::RequestsPerMinute);
-        too_many("Rate limit exceeded", over.retry_after(now)).into()
+        let answer = too_many("Rate limit exceeded", over.retry_after(now));
+        service.refuse(state, (Refused::Rate, "requests_per_minute"), answer)
     })
 }
 

@@ -26,7 +26,7 @@ pub(super) async fn push_batch(
 ) -> Result<Answer, Rejection> {
     let admitted = admit(&bridge, &state, request).await?;
     let pushes = Push::parse_batch(admitted.text(Invalid::unread_batch)?)?;
-    count(&state, admitted.service.publisher, pushes.len())?;
+    count(&state, &admitted.service, pushes.len())?;
     let mut begun = Vec::with_capacity(pushes.len());
     // The whole batch waits for room at most once, as one push does.
     let mut may_wait = true;
