@@ -845,7 +845,7 @@ impl Hub {
         })
     }
 
-    /// Bytes that a peer has not been written: of the first [`UNSENT_TOPICS_MAX`] of its topics, and its own.
+    /// Bytes that a peer has not been written: of the first 1,024 of its topics, and its own.
     ///
     /// Cost: a look at each of these.
     #[must_use]

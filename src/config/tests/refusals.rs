@@ -168,7 +168,7 @@ fn an_item_of_a_list_that_is_not_accepted_is_named() {
         list,
         "fanfare.toml:3: `server.listen` cannot be a list with \"localhost:80\" as item 2; accepted: a list of 1 to 64, \
          without repetition, of: an IP address with a port, as \"127.0.0.1:8080\" or \"[::1]:8080\"; of TLS as \
-         \"https://127.0.0.1:8443\"",
+         \"https://127.0.0.1:8443\", a unix socket as \"unix:/run/fanfare.sock\"",
     );
     let keys = format!("api_keys = [\"sha256:{}\", \"key\"]", "ab".repeat(32));
     let error = Config::from_toml(&format!("[auth]\n{keys}")).unwrap_err();
