@@ -138,7 +138,7 @@ pub enum Problem {
     )]
     OpenBeyondLoopback {
         /// The first such listener.
-        listen: Box<ListenAddress>,
+        listen: ListenAddress,
         /// What is open, by key and value.
         open: String,
     },
@@ -147,12 +147,12 @@ pub enum Problem {
     ListensTwice(SocketAddr),
     /// A path that two listeners have.
     #[error("two listeners have the unix socket {0}: give each one its own path")]
-    SocketTwice(Box<SocketPath>),
+    SocketTwice(SocketPath),
     /// A unix socket where several processes listen.
     #[error(
         "`server.share_port` is on, and the unix socket {0} is of one process: leave one of them out"
     )]
-    SocketShared(Box<SocketPath>),
+    SocketShared(SocketPath),
     /// A listener of TLS without a certificate.
     #[error(
         "the listener {listen} speaks TLS, for which it needs a certificate: set `tls.certificate_file` and \
@@ -160,7 +160,7 @@ pub enum Problem {
     )]
     NoCertificate {
         /// The listener.
-        listen: Box<ListenAddress>,
+        listen: ListenAddress,
     },
     /// Certificates and keys that are no pairs.
     #[error(

@@ -96,7 +96,7 @@ impl Config {
         let beyond = self.listens_beyond_loopback();
         if let (Some(listen), false, false) = (beyond, open.is_empty(), self.server.allow_open) {
             problems.push(Problem::OpenBeyondLoopback {
-                listen: Box::new(listen),
+                listen,
                 open: open.join(", "),
             });
         }
@@ -105,7 +105,7 @@ impl Config {
             && let Some(listen) = self.server.listeners().find(|listen| listen.tls)
         {
             problems.push(Problem::NoCertificate {
-                listen: Box::new(*listen),
+                listen: listen.clone(),
             });
         }
         problems.extend(self.sections().flat_map(SectionRules::broken_rules));
@@ -122,8 +122,9 @@ impl Config {
 
     /// The first listener that other machines can reach.
     fn listens_beyond_loopback(&self) -> Option<ListenAddress> {
-        let mut listen = self.server.listeners().copied();
-        listen.find(|listen| !is_loopback(listen.address))
+        let mut listen = self.server.listeners();
+        let beyond = listen.find(|listen| !is_loopback(listen.address));
+        beyond.cloned()
     }
 
     fn mapped_addresses(&self) -> impl Iterator<Item = Problem> {

@@ -91,11 +91,11 @@ section! {
 impl SectionRules for Server {
     fn broken_rules(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let paths: Vec<SocketPath> = self.listeners().filter_map(|it| it.unix).collect();
+        let paths: Vec<&SocketPath> = self.listeners().filter_map(|it| it.unix.as_ref()).collect();
         let twice = (1..paths.len()).find(|&at| paths[..at].contains(&paths[at]));
-        problems.extend(twice.map(|at| Problem::SocketTwice(Box::new(paths[at]))));
+        problems.extend(twice.map(|at| Problem::SocketTwice(paths[at].clone())));
         if let (Some(path), true) = (paths.first(), self.share_port) {
-            problems.push(Problem::SocketShared(Box::new(*path)));
+            problems.push(Problem::SocketShared((*path).clone()));
         }
         let mut addresses: Vec<SocketAddr> = self.listeners().map(|it| it.address).collect();
         addresses.extend(self.redirect_http);
@@ -122,7 +122,7 @@ const ADDRESS: Parsed<SocketAddr> = Parsed {
 
 /// An address to listen on, and what is spoken there: `127.0.0.1:8080`, `http://127.0.0.1:8080`,
 /// `https://127.0.0.1:8443` or `unix:/run/fanfare/clients.sock`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ListenAddress {
     /// The socket's address; of a unix socket that of its clients: 127.0.0.1, and port 0.
     pub address: SocketAddr,

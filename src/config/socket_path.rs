@@ -1,16 +1,11 @@
 //! The path of a unix socket.
 
-use std::ffi::OsStr;
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// The absolute path of a unix socket, which has at most [`SocketPath::BYTES_MAX`] bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SocketPath {
-    bytes: [u8; Self::BYTES_MAX],
-    len: u8,
-}
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct SocketPath(Box<str>);
 
 impl SocketPath {
     /// The longest path that the kernel binds a socket to (unix(7)).
@@ -20,31 +15,26 @@ impl SocketPath {
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let fits = text.len() <= Self::BYTES_MAX && text.starts_with('/') && !text.ends_with('/');
-        if !fits || text.chars().any(char::is_control) {
-            return None;
-        }
-        let mut bytes = [0; Self::BYTES_MAX];
-        bytes[..text.len()].copy_from_slice(text.as_bytes());
-        let len = u8::try_from(text.len()).expect("it is short");
-        Some(Self { bytes, len })
+        let is_path = fits && !text.chars().any(char::is_control);
+        is_path.then(|| Self(text.into()))
     }
 
     /// The path.
     #[must_use]
     pub fn as_path(&self) -> &Path {
-        Path::new(OsStr::from_bytes(&self.bytes[..usize::from(self.len)]))
+        Path::new(&*self.0)
     }
 }
 
 impl fmt::Debug for SocketPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_path(), f)
+        fmt::Debug::fmt(&*self.0, f)
     }
 }
 
 impl fmt::Display for SocketPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_path().display().fmt(f)
+        f.write_str(&self.0)
     }
 }
 

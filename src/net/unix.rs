@@ -185,6 +185,7 @@ impl UnixAcceptor {
 
 #[cfg(test)]
 mod tests {
+    use std::mem::ManuallyDrop;
     use std::os::unix::net::UnixStream;
 
     use super::*;
@@ -208,7 +209,7 @@ mod tests {
         UnixStream::connect(&path).unwrap();
         // As a process that is killed.
         drop(listeners);
-        let _left = std::mem::ManuallyDrop::new(file);
+        let _left_behind = ManuallyDrop::new(file);
         UnixStream::connect(&path).unwrap_err();
         let (_listeners, file) = listen_unix(&path, 0o600, 16, 1).unwrap();
         UnixStream::connect(&path).unwrap();

@@ -14,7 +14,7 @@ use crate::service::Role;
 #[error("cannot listen on {}: {error}{}", listen.socket(), advice(listen, error))]
 pub struct ListenError {
     /// The configured address; a port of 0 that the kernel has replaced is the replaced one.
-    pub listen: Box<ListenAddress>,
+    pub listen: ListenAddress,
     /// The kernel's error.
     pub error: io::Error,
 }
@@ -55,7 +55,7 @@ impl Listeners {
         };
         let mut all: Vec<ListenAddress> = configured(config).collect();
         for listen in &all {
-            match check_free(*listen, &all) {
+            match check_free(listen, &all) {
                 Err(error) if server.share_port && is_in_use(&error) => warn_of_another(&error),
                 Err(error) if !server.share_port => return Err(error),
                 _ => {}
@@ -66,7 +66,7 @@ impl Listeners {
         let mut files = Vec::new();
         for listen in &mut all {
             let failed = |listen: &ListenAddress| {
-                let listen = Box::new(*listen);
+                let listen = listen.clone();
                 move |error| ListenError { listen, error }
             };
             if let Some(path) = &listen.unix {
@@ -79,7 +79,7 @@ impl Listeners {
                 }
                 continue;
             }
-            let families = families(*listen, &wanted);
+            let families = families(listen, &wanted);
             for listeners in &mut by_shard {
                 let tls = tls.filter(|_| listen.tls).cloned();
                 let opened = net::listen(listen.address, families, server.backlog, tuning, tls);
@@ -133,7 +133,7 @@ const HTTPS_PORT: u16 = 443;
 
 /// The addresses of all listeners, that of `server.redirect_http` last.
 fn configured(config: &Config) -> impl Iterator<Item = ListenAddress> {
-    let listen = config.server.listeners().copied();
+    let listen = config.server.listeners().cloned();
     listen.chain(config.server.redirect_http.map(Into::into))
 }
 
@@ -141,7 +141,7 @@ fn configured(config: &Config) -> impl Iterator<Item = ListenAddress> {
 #[must_use]
 pub fn unusable_addresses(config: &Config) -> Vec<ListenError> {
     let all: Vec<ListenAddress> = configured(config).collect();
-    let errors = all.iter().filter_map(|it| check_free(*it, &all).err());
+    let errors = all.iter().filter_map(|it| check_free(it, &all).err());
     errors.filter(|error| !is_in_use(error)).collect()
 }
 
@@ -158,18 +158,18 @@ fn warn_of_another(error: &ListenError) {
     );
 }
 
-fn check_free(listen: ListenAddress, all: &[ListenAddress]) -> Result<(), ListenError> {
+fn check_free(listen: &ListenAddress, all: &[ListenAddress]) -> Result<(), ListenError> {
     match &listen.unix {
         Some(path) => net::check_socket_free(path.as_path()),
         None => net::check_free(listen.address, families(listen, all)),
     }
     .map_err(|error| ListenError {
-        listen: Box::new(listen),
+        listen: listen.clone(),
         error,
     })
 }
 
-fn families(listen: ListenAddress, all: &[ListenAddress]) -> Families {
+fn families(listen: &ListenAddress, all: &[ListenAddress]) -> Families {
     let addresses = all.iter().filter(|it| it.unix.is_none());
     let addresses: Vec<SocketAddr> = addresses.map(|it| it.address).collect();
     Families::of(listen.address, &addresses)
@@ -177,7 +177,7 @@ fn families(listen: ListenAddress, all: &[ListenAddress]) -> Families {
 
 /// What to do about `error`.
 fn advice(listen: &ListenAddress, error: &io::Error) -> &'static str {
-    match (error.kind(), listen.unix) {
+    match (error.kind(), &listen.unix) {
         (ErrorKind::AddrInUse, Some(_)) => {
             "; another process listens there: stop it, or choose another path"
         }

@@ -124,7 +124,9 @@ impl Disconnect {
             Self::Expired => (4002, "Token expired"),
             Self::Blocked => (1008, "Blocked"),
             Self::Revoked => (4002, "Token revoked"),
-            Self::Ordered(code) => (code, "Closed by the application"),
+            Self::Ordered(code) => {
+                return Some((code, "Closed by the application"));
+            }
             Self::Slow => (1013, "Slow consumer"),
             Self::Unfinished => (1008, "Message not finished in time"),
             Self::ControlFlood => (1008, "Too many control frames"),

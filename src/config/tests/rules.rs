@@ -212,7 +212,7 @@ fn what_is_open_stays_on_loopback_unless_asked_for_by_name() {
     };
     let refused = |listen: &str, open: &str| {
         Some(vec![Problem::OpenBeyondLoopback {
-            listen: Box::new(listen.parse().unwrap()),
+            listen: listen.parse().unwrap(),
             open: open.to_owned(),
         }])
     };
@@ -267,7 +267,7 @@ fn tls_needs_its_files() {
         (
             listen.to_owned(),
             vec![Problem::NoCertificate {
-                listen: Box::new(tls),
+                listen: tls.clone(),
             }],
         ),
         (
@@ -301,15 +301,11 @@ fn tls_needs_its_files() {
         (
             "server.listen = [\"unix:/a\", \"unix:/b\"]\nserver.internal_listen = [\"unix:/b\"]"
                 .to_owned(),
-            vec![Problem::SocketTwice(Box::new(
-                SocketPath::new("/b").unwrap(),
-            ))],
+            vec![Problem::SocketTwice(SocketPath::new("/b").unwrap())],
         ),
         (
             "server.listen = [\"unix:/a\"]\nserver.share_port = true".to_owned(),
-            vec![Problem::SocketShared(Box::new(
-                SocketPath::new("/a").unwrap(),
-            ))],
+            vec![Problem::SocketShared(SocketPath::new("/a").unwrap())],
         ),
         // Only this machine reaches one, whatever is open, and its mode says who.
         (
