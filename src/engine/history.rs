@@ -28,7 +28,7 @@ pub(super) struct History {
     segments: VecDeque<HistorySegment>,
     /// Messages in all segments.
     messages: usize,
-    /// Bytes of memory in all segments.
+    /// Bytes of messages in all segments.
     held: usize,
 }
 
@@ -302,10 +302,10 @@ impl History {
         self.messages == 0
     }
 
-    /// Bytes of memory in use.
+    /// Bytes of memory in use. For few small messages the list of segments takes most of it.
     #[must_use]
     pub(super) fn held(&self) -> usize {
-        self.held
+        self.held + self.segments.capacity() * size_of::<HistorySegment>()
     }
 
     fn forget_oldest(&mut self) {
@@ -323,6 +323,9 @@ impl History {
         if let Some(gone) = self.segments.pop_front() {
             self.messages -= gone.ends.len() - gone.gone;
             self.held -= gone.held();
+        }
+        if self.segments.is_empty() {
+            self.segments = VecDeque::new();
         }
     }
 }

@@ -712,5 +712,20 @@ mod tests {
             assert!(home.history_held() <= 1 << 20);
         }
         assert!(home.history_held() > 1 << 19);
+        // One small message of each of many topics: what each keeps besides counts, too.
+        for topic in 0..20_000 {
+            let name = format!("c.{topic}");
+            let id = match home.open(&name) {
+                Opened::Existing(id) | Opened::Created(id, _) => id,
+                Opened::Full => panic!("full"),
+            };
+            home.take(id, &Post::event(&name, b"1"), at(20_000));
+            assert!(home.history_held() <= 1 << 20);
+        }
+        let kept = home.topics.iter().filter(|(_, topic)| {
+            let history = topic.history.as_ref();
+            history.is_some_and(|history| !history.is_empty())
+        });
+        assert!(kept.count() < 5_000);
     }
 }
