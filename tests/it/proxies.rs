@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use fanfare::config::{Config, Mode};
+use fanfare::config::{Config, Mode, SocketMode};
 use fanfare::dialect::sse::SseSettings;
 use serde_json::{Value, json};
 use socket2::{Domain, Socket as RawSocket, Type};
@@ -112,6 +112,11 @@ struct Site {
 
 impl Site {
     fn start(kind: Kind, change: impl FnOnce(&mut Config)) -> Self {
+        Self::over(kind, None, change)
+    }
+
+    /// The proxy connects to a unix socket at `path`, if there is one.
+    fn over(kind: Kind, path: Option<&Path>, change: impl FnOnce(&mut Config)) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
@@ -128,9 +133,21 @@ impl Site {
             if kind.passes_tls_through() {
                 config.server.listen = vec!["https://127.0.0.1:0".parse().unwrap()];
             }
+            if let Some(path) = path {
+                let socket = format!("unix:{}", path.display());
+                config.server.listen.push(socket.parse().unwrap());
+                // Workers of nginx have a user of their own.
+                config.server.unix_socket_mode = SocketMode(0o666);
+            }
             change(config);
         });
-        let (address, plain, proxy) = run(kind, gateway.address, &pem_file, &directory);
+        let upstream = match path.map(Path::display) {
+            None => gateway.address.to_string(),
+            Some(path) if kind == Haproxy => format!("unix@{path}"),
+            Some(path) if kind == Caddy => format!("unix/{path}"),
+            Some(path) => format!("unix:{path}"),
+        };
+        let (address, plain, proxy) = run(kind, &upstream, &pem_file, &directory);
         Self {
             kind,
             address,
@@ -241,7 +258,7 @@ impl Drop for Site {
 /// Starts a proxy, and waits until it listens; where it does, where it redirects from, and its process.
 fn run(
     kind: Kind,
-    gateway: SocketAddr,
+    gateway: &str,
     pem_file: &str,
     directory: &Path,
 ) -> (SocketAddr, SocketAddr, Child) {
@@ -272,11 +289,11 @@ fn configuration(
     kind: Kind,
     address: SocketAddr,
     plain: SocketAddr,
-    gateway: SocketAddr,
+    gateway: &str,
     pem_file: &str,
     directory: &Path,
 ) -> String {
-    let (address, plain, gateway) = (address.to_string(), plain.to_string(), gateway.to_string());
+    let (address, plain, gateway) = (address.to_string(), plain.to_string(), gateway.to_owned());
     let directory = directory.display();
     let own = |name: &str| format!("{directory}/{name}");
     let scratch = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -610,6 +627,30 @@ fn h17_behind_each_proxy_a_client_has_its_own_address_and_no_forged_one() {
                 "{kind:?}: {refused:?}"
             );
         }
+        let _second = site.events(CLIENT + 1, "");
+    }
+}
+
+#[test]
+fn over_a_unix_socket_clients_have_their_addresses_too() {
+    if is_left_out() {
+        return;
+    }
+    for kind in Kind::HTTP {
+        let name = format!("fanfare-proxies-{kind:?}-{}.sock", std::process::id());
+        let socket = std::env::temp_dir().join(name);
+        let site = Site::over(kind, Some(&socket), |config| {
+            config.server.max_connections_per_ip = 1;
+            config.server.forwarded_from.clear();
+        });
+        let mut first = site.events(CLIENT, "");
+        first.subscribe(&["news"]);
+        assert_eq!(site.publish(&json!(1)).status, 202, "{kind:?}");
+        assert_eq!(first.json()["data"], 1, "{kind:?}");
+        let path = format!("/api/v1/ws?token={}", token("ann", "user"));
+        let forged = "X-Forwarded-For: 198.51.100.7\r\n";
+        let refused = exchange(site.ask(&path, CLIENT, forged), "");
+        assert_eq!(refused.status, 503, "{kind:?}: {refused:?}");
         let _second = site.events(CLIENT + 1, "");
     }
 }
