@@ -220,7 +220,7 @@ fn the_packaged_configuration_is_accepted_and_the_one_of_the_documentation() {
     }
 
     let secret = Scratch::new("packaged-secret", SECRET);
-    let packaged = packaged.replace("/etc/fanfare/jwt_secret", secret.path());
+    let packaged = packaged.replace("/etc/fanfare/keys/jwt_secret", secret.path());
     let file = Scratch::new("packaged.toml", &packaged);
     let ran = fanfare(&["check-config", "--config", file.path()]);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
@@ -932,7 +932,7 @@ fn the_examples_about_configuration_are_true() {
             &env
         };
         let text = text
-            .replace("/etc/fanfare/jwt_secret", secret.path())
+            .replace("/etc/fanfare/keys/jwt_secret", secret.path())
             .replace("\"...\"", &format!("\"{SECRET}\""));
         let file = Scratch::new("docs-configuration.toml", &text);
         done(&fanfare_with(

@@ -55,8 +55,10 @@ impl Site {
         drop(free);
         let published = block(CONFIGURATION, "Behind nginx", "toml");
         let secret = format!("jwt_secret = \"{SECRET}\"");
-        let toml =
-            published.replace("jwt_secret_file = \"/etc/fanfare/jwt_secret\"", &secret) + toml;
+        let toml = published.replace(
+            "jwt_secret_file = \"/etc/fanfare/keys/jwt_secret\"",
+            &secret,
+        ) + toml;
         let mut site = Self {
             address,
             gateway: "127.0.0.1:0".parse().unwrap(),

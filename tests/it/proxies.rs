@@ -126,7 +126,10 @@ impl Site {
         let pem_file = identity.pem_file.display().to_string();
         let secret = format!("jwt_secret = \"{SECRET}\"");
         let toml = kind.gateway_toml();
-        let toml = toml.replace("jwt_secret_file = \"/etc/fanfare/jwt_secret\"", &secret);
+        let toml = toml.replace(
+            "jwt_secret_file = \"/etc/fanfare/keys/jwt_secret\"",
+            &secret,
+        );
         let toml = toml.replace("/etc/fanfare/tls.crt", &pem_file);
         let toml = toml.replace("/etc/fanfare/tls.key", &pem_file);
         let gateway = TestGateway::from_toml(&toml, |config| {
