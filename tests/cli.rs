@@ -922,7 +922,7 @@ fn the_examples_about_configuration_are_true() {
     let document = fs::read_to_string("docs/configuration.md").unwrap();
     let secret = Scratch::new("docs-configuration-secret", SECRET);
     let configurations = blocks(&document, "toml");
-    assert_eq!(configurations.len(), 4);
+    assert_eq!(configurations.len(), 3);
     for text in configurations {
         // An excerpt has no credentials.
         let env = [("JWT_SECRET", SECRET)];
