@@ -99,8 +99,10 @@ impl SectionRules for Server {
         }
         let mut addresses: Vec<SocketAddr> = self.listeners().map(|it| it.address).collect();
         addresses.extend(self.redirect_http);
-        let twice = (1..addresses.len()).find(|&at| addresses[..at].contains(&addresses[at]));
-        let twice = twice.filter(|&at| addresses[at].port() != 0);
+        // Port 0 is another one each time, and unix sockets have it.
+        let is_again =
+            |&at: &usize| addresses[at].port() != 0 && addresses[..at].contains(&addresses[at]);
+        let twice = (1..addresses.len()).find(is_again);
         problems.extend(twice.map(|at| Problem::ListensTwice(addresses[at])));
         problems
     }
@@ -212,7 +214,7 @@ const SOCKET_MODE: Parsed<SocketMode> = Parsed {
         (is_octal && mode <= 0o777).then_some(SocketMode(mode))
     },
     show: |mode| format!("{:04o}", mode.0),
-    accepts: "permissions as four octal digits, \"0600\" to \"0777\"",
+    accepts: "permissions as four octal digits, \"0000\" to \"0777\"",
 };
 
 /// A network, or a single address.

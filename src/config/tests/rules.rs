@@ -298,6 +298,13 @@ fn tls_needs_its_files() {
             ),
             vec![Problem::ListensTwice("127.0.0.1:8443".parse().unwrap())],
         ),
+        // Whatever stands before it is the same each time, and no port.
+        (
+            "server.listen = [\"unix:/a\", \"unix:/b\", \"127.0.0.1:0\", \"127.0.0.1:80\"]\n\
+             server.internal_listen = [\"127.0.0.1:0\", \"127.0.0.1:80\"]"
+                .to_owned(),
+            vec![Problem::ListensTwice("127.0.0.1:80".parse().unwrap())],
+        ),
         (
             "server.listen = [\"unix:/a\", \"unix:/b\"]\nserver.internal_listen = [\"unix:/b\"]"
                 .to_owned(),
