@@ -98,9 +98,14 @@ impl Config {
 
     /// Tokens that pass a network in the clear.
     fn plaintext(&self) -> Option<String> {
-        let mut beyond = self.beyond_loopback();
-        let listen = beyond.find(|listen| !listen.tls)?;
-        (!self.trusts_a_proxy()).then(|| {
+        let internal = self
+            .server
+            .internal_listen
+            .iter()
+            .filter(|it| is_beyond(it));
+        let clients = self.beyond_loopback().filter(|_| !self.trusts_a_proxy());
+        let listen = clients.chain(internal).find(|listen| !listen.tls);
+        listen.map(|listen| {
             format!(
                 "{listen} takes tokens in the clear from other machines: write it as \"https://{}\" (section [tls]), or \
                  name the proxy that ends TLS in `server.forwarded_from`",
@@ -111,7 +116,10 @@ impl Config {
 
     /// A proxy whose clients all have one address.
     fn unnamed_proxy(&self) -> Option<String> {
-        let is_local = self.beyond_loopback().next().is_none();
+        let mut listen = self.server.listen.iter();
+        // A proxy at a unix socket is believed as it is.
+        let has_port = listen.any(|listen| listen.unix.is_none());
+        let is_local = has_port && self.beyond_loopback().next().is_none();
         let (key, limit) = self.limit_of_an_address()?;
         (is_local && !self.trusts_a_proxy()).then(|| {
             format!(
@@ -173,7 +181,7 @@ impl Config {
     /// The listeners of clients that other machines can reach.
     fn beyond_loopback(&self) -> impl Iterator<Item = &ListenAddress> {
         let listen = self.server.listen.iter();
-        listen.filter(|listen| !listen.address.ip().to_canonical().is_loopback())
+        listen.filter(|listen| is_beyond(listen))
     }
 
     /// A limit that counts what comes from one address, by its key, if one is set.
@@ -205,6 +213,11 @@ impl Config {
         let server = &self.server;
         !server.forwarded_from.is_empty() || !server.proxy_protocol_from.is_empty()
     }
+}
+
+/// Whether other machines can reach a listener.
+fn is_beyond(listen: &ListenAddress) -> bool {
+    !listen.address.ip().to_canonical().is_loopback()
 }
 
 #[cfg(test)]
