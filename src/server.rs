@@ -167,6 +167,11 @@ impl Gateway {
         let speaks_tls = config.server.listeners().any(|listen| listen.tls);
         let tls = speaks_tls.then(|| TlsServer::new(&config.tls, read_file));
         let tls = tls.transpose()?.map(Arc::new);
+        let mut key_set = KeySetFetcher::of(&config.auth);
+        if let Some(key_set) = &mut key_set {
+            // Before anybody can connect, who would have to wait for it.
+            key_set.fetch_first(&authenticator);
+        }
         let listeners = Listeners::open(&config, shards, tls.as_ref())?;
         let purposes = listeners.purposes();
         let stopping = Stopping {
@@ -176,7 +181,6 @@ impl Gateway {
         let mut registry = Registry::default();
         let dialects = dialect::register(&config, &mut registry, more);
         let process = Process::new(&config, shards, sockets_max, registry.counters);
-        let key_set = KeySetFetcher::of(&config.auth);
         let random = || Arc::new(CursorKey::random());
         let cursors = registry.cursors.unwrap_or_else(random);
         let (phase, watching) = watch::channel(ProcessPhase::Running);

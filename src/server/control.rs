@@ -52,9 +52,6 @@ impl Control {
     ) -> io::Result<Self> {
         let (orders, receiver) = mpsc::channel();
         let results = orders.clone();
-        if let Some(key_set) = &mut key_set {
-            key_set.fetch_first(&authenticator);
-        }
         let thread = thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || {
