@@ -95,18 +95,6 @@ fn endpoints(config: &Config, dialects: &Dialects) -> Vec<Endpoint> {
         Endpoint::get("/api/v1/topics/{topic}/history", history::history),
         Endpoint::get("/api/v1/ws/connections", directory::connections),
         Endpoint::get("/api/v1/ws/subscriptions", directory::subscriptions),
-        Endpoint::get("/api/v1/connections", connections::list),
-        Endpoint::get("/api/v1/connections/{id}", connections::one),
-        Endpoint::post(
-            "/api/v1/connections/{id}/disconnect",
-            connections::disconnect,
-        ),
-        Endpoint::post(
-            "/api/v1/users/{user}/disconnect",
-            connections::disconnect_user,
-        ),
-        Endpoint::post("/api/v1/users/{user}/unblock", connections::unblock_user),
-        Endpoint::post("/api/v1/tokens/revoke", connections::revoke_token),
         Endpoint::get("/health", health::health).serving(Role::All),
         Endpoint::get("/health", health::health)
             .at("/api/v1/health")
@@ -116,6 +104,8 @@ fn endpoints(config: &Config, dialects: &Dialects) -> Vec<Endpoint> {
         Endpoint::get("/metrics", health::metrics),
         Endpoint::get("/openapi.json", openapi::openapi),
     ];
+    let asks = config.asks_operators();
+    endpoints.extend(connections::endpoints().map(|endpoint| endpoint.asking(asks)));
     let own = dialects.iter();
     endpoints.extend(own.flat_map(|dialect| dialect.endpoints()));
     endpoints.extend(page::endpoints(config));

@@ -30,6 +30,7 @@ pub use issue::{Grant, Terms, issue};
 pub use key::KeySerial;
 pub use key_set::{KeySet, KeySetError};
 pub use keyring::{KeyError, Keyring};
+pub use name::is_name;
 pub use permissions::Permissions;
 pub use revocations::{Revocation, Revocations, RevocationsFull};
 pub use rights::{Globs, Names, Rights};

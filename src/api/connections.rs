@@ -3,25 +3,29 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, Request, State as Shared};
 use axum::http::HeaderMap;
 use axum::{Extension, RequestExt};
 use serde::Deserialize;
 use tokio::task::yield_now;
 
-use crate::auth::{Revocation, RevocationsFull};
+use crate::auth::{Revocation, RevocationsFull, is_name};
 use crate::config::parse_duration;
 use crate::http::{Answer, Rejection, Source, refuse, respond};
 use crate::id::ShardId;
 use crate::json::put_string;
 use crate::process::{ENDS_KEPT, End};
-use crate::service::{State, open, text_of};
+use crate::service::{Endpoint, State, body_of, source_of, text_of};
 use crate::shard::{CloseOrder, Wanted, parse_connection_id};
 use crate::timestamp::timestamp_of;
 
 /// The largest and the default number of connections, and of ends, in one response.
 pub(super) const LIMIT_MAX: usize = ENDS_KEPT;
 const LIMIT_DEFAULT: usize = 100;
+
+/// Bytes of connections in one response. The page of a shard that reaches it is listed whole.
+const LISTED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes of the reason in a close frame (RFC 6455 section 5.5).
 const REASON_BYTES_MAX: usize = 123;
@@ -31,14 +35,27 @@ const CODE_DEFAULT: u16 = 1008;
 
 const JSON: &str = "application/json";
 
+/// The endpoints of this file.
+pub(super) fn endpoints() -> impl Iterator<Item = Endpoint> {
+    [
+        Endpoint::get("/api/v1/connections", list),
+        Endpoint::get("/api/v1/connections/{id}", one),
+        Endpoint::post("/api/v1/connections/{id}/disconnect", disconnect),
+        Endpoint::post("/api/v1/users/{user}/disconnect", disconnect_user),
+        Endpoint::post("/api/v1/users/{user}/unblock", unblock_user),
+        Endpoint::post("/api/v1/tokens/revoke", revoke_token),
+    ]
+    .into_iter()
+}
+
 /// Answers with the connections of a user or an address, and their last ends.
-pub(super) async fn list(
+async fn list(
     Shared(state): Shared<Arc<State>>,
     RawQuery(query): RawQuery,
     Extension(source): Extension<Source>,
     headers: HeaderMap,
 ) -> Result<Answer, Rejection> {
-    state.check_service(&headers, source)?;
+    state.check_operator(&headers, source)?;
     let (wanted, limit) = read_query(query.as_deref().unwrap_or(""))?;
     let (total, items) = find(&state, &wanted, limit).await?;
     let ends = state.process.ends.last(limit, |end| {
@@ -51,13 +68,13 @@ pub(super) async fn list(
 }
 
 /// Answers with one connection, or with its end.
-pub(super) async fn one(
+async fn one(
     Shared(state): Shared<Arc<State>>,
     Path(id): Path<String>,
     Extension(source): Extension<Source>,
     headers: HeaderMap,
 ) -> Result<Answer, Rejection> {
-    state.check_service(&headers, source)?;
+    state.check_operator(&headers, source)?;
     let (_, item) = find(&state, &wanted_id(&id)?, 1).await?;
     let ends = match item.is_empty() {
         false => Vec::new(),
@@ -79,7 +96,7 @@ pub(super) async fn one(
 const UNKNOWN_CONNECTION: &str = "No connection has this id, nor had one of the last 10,000";
 
 /// Closes one connection.
-pub(super) async fn disconnect(
+async fn disconnect(
     Shared(state): Shared<Arc<State>>,
     mut request: Request,
 ) -> Result<Answer, Rejection> {
@@ -93,11 +110,11 @@ pub(super) async fn disconnect(
 }
 
 /// Closes all connections of a user, and keeps the user away for a while if that is asked for.
-pub(super) async fn disconnect_user(
+async fn disconnect_user(
     Shared(state): Shared<Arc<State>>,
     mut request: Request,
 ) -> Result<Answer, Rejection> {
-    let user = name_in_path(&mut request).await?;
+    let user = user_in_path(&mut request).await?;
     let (order, block_for) = read_order(&state, request, true).await?;
     let until = match block_for {
         Some(seconds) => {
@@ -117,12 +134,12 @@ pub(super) async fn disconnect_user(
 }
 
 /// Lets a blocked user connect again.
-pub(super) async fn unblock_user(
+async fn unblock_user(
     Shared(state): Shared<Arc<State>>,
     mut request: Request,
 ) -> Result<Answer, Rejection> {
-    let user = name_in_path(&mut request).await?;
-    open(&state, request).await?;
+    let user = user_in_path(&mut request).await?;
+    open_as_operator(&state, request).await?;
     let was_blocked = state.authenticator.revocations.unblock(&user);
     Ok(respond(
         200,
@@ -132,24 +149,43 @@ pub(super) async fn unblock_user(
 }
 
 /// Revokes a token by its `jti`, or all tokens of a user that were issued before a time.
-pub(super) async fn revoke_token(
+async fn revoke_token(
     Shared(state): Shared<Arc<State>>,
     request: Request,
 ) -> Result<Answer, Rejection> {
-    let (_, body) = open(&state, request).await?;
+    let body = open_as_operator(&state, request).await?;
     let asked: Revoke = read(text_of(&body)?)?;
     let now = unix_seconds(&state);
-    let until = asked.expires_at.unwrap_or(now + REVOKED_SECONDS);
+    // The token is valid for so long after its `exp`, and so the revocation has to hold.
+    let leeway = state.authenticator.tokens.leeway();
+    let ends = asked.expires_at.unwrap_or(now + REVOKED_SECONDS);
+    let until = ends.saturating_add(leeway);
     if until <= now {
         return Err(invalid("`expires_at` is in the past: the token has ended"));
     }
+    if until > now + REVOKED_SECONDS_MAX {
+        return Err(invalid(
+            "`expires_at` is in seconds of Unix time, at most a year from now",
+        ));
+    }
+    if asked.issued_before.is_some_and(|it| it > now + leeway) {
+        return Err(invalid(
+            "`issued_before` is in seconds of Unix time, and not in the future",
+        ));
+    }
     let revocation = match (&asked.jti, &asked.user) {
-        (Some(id), None) if asked.issued_before.is_none() => Revocation::Token(id),
-        (None, Some(user)) => Revocation::User {
+        (Some(id), None) if asked.issued_before.is_none() && is_token_id(id) => {
+            Revocation::Token(id)
+        }
+        (None, Some(user)) if is_name(user) => Revocation::User {
             user,
             issued_before: asked.issued_before.unwrap_or(now),
         },
-        _ => return Err(invalid("expected: `jti`, or `user` with `issued_before`")),
+        _ => {
+            return Err(invalid(
+                "expected: `jti` of 1 to 256 bytes, or `user` with `issued_before`",
+            ));
+        }
     };
     revoke(&state, revocation, until)?;
     Ok(respond(
@@ -161,6 +197,14 @@ pub(super) async fn revoke_token(
 
 /// How long a revocation is kept that does not say when the token expires: longer than most tokens live.
 const REVOKED_SECONDS: u64 = 24 * 60 * 60;
+
+/// How long a revocation is kept at most: without that a wrong time would fill the table for good.
+const REVOKED_SECONDS_MAX: u64 = 366 * 24 * 60 * 60;
+
+/// Whether a token's id may be revoked, whose length bounds the table's memory.
+fn is_token_id(id: &str) -> bool {
+    (1..=256).contains(&id.len())
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -185,7 +229,7 @@ async fn read_order(
     request: Request,
     may_block: bool,
 ) -> Result<(CloseOrder, Option<u64>), Rejection> {
-    let (_, body) = open(state, request).await?;
+    let body = open_as_operator(state, request).await?;
     let text = text_of(&body)?;
     let asked: Disconnect = match text.trim().is_empty() {
         true => Disconnect::default(),
@@ -206,9 +250,13 @@ async fn read_order(
     let block_for = match &asked.block_for {
         None => None,
         Some(_) if !may_block => return Err(invalid("`block_for` is for users")),
-        Some(text) => match parse_duration(text) {
-            Some(time) if time.as_secs() > 0 => Some(time.as_secs()),
-            _ => return Err(invalid("`block_for` is a time from 1 s on, as \"10m\"")),
+        Some(text) => match parse_duration(text).map(|time| time.as_secs()) {
+            Some(seconds @ 1..=REVOKED_SECONDS_MAX) => Some(seconds),
+            _ => {
+                return Err(invalid(
+                    "`block_for` is a time from 1 s to a year, as \"10m\"",
+                ));
+            }
         },
     };
     let order = CloseOrder {
@@ -216,6 +264,12 @@ async fn read_order(
         reason: asked.reason.map(Into::into),
     };
     Ok((order, block_for))
+}
+
+/// Checks that a request comes from a service, then receives its body.
+async fn open_as_operator(state: &State, request: Request) -> Result<Bytes, Rejection> {
+    state.check_operator(request.headers(), source_of(&request))?;
+    body_of(state, request).await
 }
 
 fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Rejection> {
@@ -244,7 +298,18 @@ fn unix_seconds(state: &State) -> u64 {
     state.shard.clock.wall_seconds()
 }
 
-/// The last parameter of the request's path, decoded.
+/// The user in the request's path, decoded.
+async fn user_in_path(request: &mut Request) -> Result<String, Rejection> {
+    let user = name_in_path(request).await?;
+    match is_name(&user) {
+        true => Ok(user),
+        false => Err(invalid(
+            "A user has 1 to 128 bytes without control characters",
+        )),
+    }
+}
+
+/// The parameter of the request's path, decoded.
 async fn name_in_path(request: &mut Request) -> Result<String, Rejection> {
     let path: Result<Path<String>, _> = request.extract_parts().await;
     path.map(|Path(name)| name)
@@ -257,7 +322,12 @@ async fn find(state: &State, wanted: &Wanted, limit: usize) -> Result<(usize, St
     for shard in shards(state, wanted) {
         let mut from = Some(0);
         while let Some(slot) = from {
-            let asked = state.shard.ask_found(shard, wanted, (slot, limit - listed));
+            // Further ones are only counted.
+            let room = match items.len() < LISTED_BYTES_MAX {
+                true => limit - listed,
+                false => 0,
+            };
+            let asked = state.shard.ask_found(shard, wanted, (slot, room));
             let page = asked.await.map_err(|_| stopping())?;
             total += page.total;
             if listed > 0 && page.listed > 0 {
@@ -352,7 +422,8 @@ fn put_ends(out: &mut Vec<u8>, ends: &[End]) {
             None => "status",
         };
         let numbers = format!(
-            r#","forwarded":{},"{what}":{},"seconds":{},"received_bytes":{},"sent_bytes":{},"unsent_bytes":{}}}"#,
+            r#","verified":{},"forwarded":{},"{what}":{},"seconds":{},"received_bytes":{},"sent_bytes":{},"unsent_bytes":{}}}"#,
+            end.is_verified,
             end.source.is_forwarded,
             end.code,
             end.open_ms / 1000,

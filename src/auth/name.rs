@@ -1,7 +1,8 @@
 //! Names of identities.
 
 /// Whether `text` is a valid name: 1 to [`NAME_LEN_MAX`] bytes without control characters.
-pub(super) fn is_name(text: &str) -> bool {
+#[must_use]
+pub fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= NAME_LEN_MAX && !text.chars().any(char::is_control)
 }
 

@@ -80,6 +80,12 @@ impl TokenVerifier {
         claims.identity(expires_at, key).ok_or(TokenError::User)
     }
 
+    /// How long tokens are valid beyond their times, in seconds.
+    #[must_use]
+    pub fn leeway(&self) -> u64 {
+        self.leeway_secs
+    }
+
     /// When an identity ends, in seconds of Unix time: `exp` plus the leeway.
     #[must_use]
     pub fn end_of(&self, identity: &Identity) -> u64 {

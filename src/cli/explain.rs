@@ -56,6 +56,7 @@ struct Known {
 struct Connection {
     id: String,
     user: Option<String>,
+    verified: bool,
     address: String,
     forwarded: bool,
     protocol: String,
@@ -78,6 +79,7 @@ struct End {
     cause: String,
     detail: Option<String>,
     user: Option<String>,
+    verified: bool,
     address: String,
     forwarded: bool,
     protocol: Option<String>,
@@ -99,7 +101,7 @@ fn text(known: &Known) -> String {
         total => writeln!(text, "{total} connections:"),
     };
     for it in &known.connections {
-        let user = it.user.as_deref().unwrap_or("(anonymous)");
+        let user = person(it.user.as_deref(), it.verified);
         let place = place(&it.address, it.forwarded);
         let protocol = protocol(Some(&it.protocol), it.endpoint.as_deref());
         let _ = writeln!(
@@ -107,7 +109,7 @@ fn text(known: &Known) -> String {
             "  {} {} from {place}, {protocol} over {}\n    since {} ({} s), last heard of {}\n    \
              {} bytes received, {} sent, {} to send{}",
             escaped(&it.id),
-            escaped(user),
+            user,
             escaped(&it.transport),
             escaped(&it.since),
             it.seconds,
@@ -148,10 +150,10 @@ fn text(known: &Known) -> String {
             escaped(&it.cause),
             detail.unwrap_or_default()
         );
-        let user = it.user.as_deref().unwrap_or("(no verified user)");
+        let user = person(it.user.as_deref(), it.verified);
         let place = place(&it.address, it.forwarded);
         let protocol = protocol(it.protocol.as_deref(), it.endpoint.as_deref());
-        let _ = write!(text, "    {} from {place}, {protocol}", escaped(user));
+        let _ = write!(text, "    {user} from {place}, {protocol}");
         if let Some(connection) = &it.connection {
             let _ = write!(
                 text,
@@ -170,6 +172,15 @@ fn text(known: &Known) -> String {
 
 /// Subscriptions that are printed of a connection.
 const NAMES_SHOWN: usize = 10;
+
+/// A user, and whether that is proven.
+fn person(user: Option<&str>, is_verified: bool) -> String {
+    match (user, is_verified) {
+        (None, _) => "(no user)".to_owned(),
+        (Some(user), true) => escaped(user).into_owned(),
+        (Some(user), false) => format!("{} (as the client says)", escaped(user)),
+    }
+}
 
 fn place(address: &str, is_forwarded: bool) -> String {
     let through = if is_forwarded {

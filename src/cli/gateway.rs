@@ -55,7 +55,7 @@ impl<'a> Gateway<'a> {
         })?;
         let limits = FetchLimits {
             time: self.arguments.timeout,
-            ..FetchLimits::default()
+            body_len: ANSWER_LEN_MAX,
         };
         let answer = request.send(&self.trust, limits).map_err(|error| {
             // Names of a certificate are the server's words.
@@ -173,6 +173,9 @@ fn base(url: &str) -> Result<String, &'static str> {
     let path = base.path().trim_end_matches('/');
     Ok(format!("{scheme}://{authority}{path}"))
 }
+
+/// Bytes of an answer: that to `explain --limit 10000` has about 10 MB.
+const ANSWER_LEN_MAX: usize = 64 * 1024 * 1024;
 
 const ACCEPTED: &str = "accepted: an address as http://127.0.0.1:8080 or https://example.com";
 

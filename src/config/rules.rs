@@ -157,6 +157,15 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Whether a credential is asked for by whoever looks at clients or ends what they have: wherever there is one, also
+    /// where clients need none.
+    pub fn asks_operators(&self) -> bool {
+        let auth = &self.auth;
+        self.clients.auth_required || auth.has_token_key() || !auth.api_keys.is_empty()
+    }
+}
+
 impl Auth {
     /// Whether there is a key that tokens can be checked with.
     pub fn has_token_key(&self) -> bool {

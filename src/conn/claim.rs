@@ -38,7 +38,7 @@ pub struct UpgradeRefusal {
     pub cause: Refused,
     /// The response.
     pub answer: Box<Answer>,
-    /// Why, for the log; nothing of the request is in it.
+    /// Why, for the log; of the request at most the name of a topic is in it, never a credential.
     pub detail: Cow<'static, str>,
     /// The user, if that was verified.
     pub user: Option<Box<str>>,

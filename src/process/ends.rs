@@ -20,8 +20,10 @@ pub struct End {
     pub source: Source,
     /// The protocol, and the endpoint within it.
     pub endpoint: (&'static str, &'static str),
-    /// The verified user.
+    /// The user.
     pub user: Option<Box<str>>,
+    /// A token proves the user; if not, it is who the client says it is.
+    pub is_verified: bool,
     /// How long the connection was open, in milliseconds.
     pub open_ms: u64,
     /// The close code (RFC 6455 section 7.4) or the status that the client was sent; 0: none.
@@ -180,8 +182,9 @@ fn log(end: &End, what: &str, line: Option<u64>, by_client: bool) {
                 code = number(u64::from(end.code)),
                 address = %end.source.address,
                 forwarded = end.source.is_forwarded.then_some(true),
-                user = end.user.as_deref(),
-                protocol = end.endpoint.0,
+                user = end.user.as_deref().filter(|_| end.is_verified),
+                claimed_user = end.user.as_deref().filter(|_| !end.is_verified),
+                protocol = text(end.endpoint.0),
                 endpoint = text(end.endpoint.1),
                 connection = end.connection.as_deref(),
                 seconds = end.connection.as_ref().map(|_| Seconds(end.open_ms)).map(tracing::field::display),
@@ -229,6 +232,7 @@ mod tests {
             },
             endpoint: ("events", "prod"),
             user: Some(user.into()),
+            is_verified: true,
             open_ms: 0,
             code: 1008,
             cause,

@@ -8,7 +8,7 @@ use axum::http::header::AUTHORIZATION;
 use super::State;
 use crate::auth::{ApiKeys, Identity, Permissions, TokenError};
 use crate::config::Config;
-use crate::http::{Answer, Rejection, Source, keys_missing, refuse, too_many_failures};
+use crate::http::{Answer, Rejection, Source, keys_missing, may_post, refuse, too_many_failures};
 use crate::metrics::Refused;
 use crate::process::{Publisher, block_of};
 use crate::shard::RefusedRequest;
@@ -68,6 +68,25 @@ impl State {
         }
     }
 
+    /// Checks that a request may look at clients and end what they have: it comes from a service wherever credentials
+    /// are configured, also where clients need none. Where there are none it does not come from a page of another host.
+    pub(crate) fn check_operator(
+        &self,
+        headers: &HeaderMap,
+        source: Source,
+    ) -> Result<Service, Rejection> {
+        if self.config.asks_operators() {
+            return self.check_credential(headers, source, None, true);
+        }
+        match may_post(&self.config.http.cors_origins, headers) {
+            true => Ok(self.without_credential(source)),
+            false => {
+                let why = "The page's origin is neither this host nor in http.cors_origins";
+                Err(refuse(403, why, &[]).into())
+            }
+        }
+    }
+
     /// The service at an address, where no credentials are required.
     pub(crate) fn without_credential(&self, source: Source) -> Service {
         Service::without_token(self.process.publishers.address(source.address), source)
@@ -115,11 +134,17 @@ impl State {
                 source,
             }),
             Some(Ok(identity)) => {
+                if key.is_some() {
+                    failures.note(network, Instant::now());
+                }
                 let why = "The token's role is not `service`";
                 let (user, answer) = (Some(identity.user.as_str()), refuse(403, why, &[]));
                 Err(refused(Refused::Credentials, why, user, answer))
             }
             Some(Err(TokenError::KeySet)) => {
+                if key.is_some() {
+                    failures.note(network, Instant::now());
+                }
                 let why = TokenError::KeySet.to_string();
                 Err(refused(Refused::KeySet, &why, None, keys_missing()))
             }

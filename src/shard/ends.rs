@@ -21,7 +21,7 @@ pub struct RefusedRequest<'a> {
     pub status: u16,
     /// The reason.
     pub cause: Refused,
-    /// What else is known of the reason; nothing of the request.
+    /// What else is known of the reason; of the request at most the name of a topic.
     pub detail: &'a str,
 }
 
@@ -77,6 +77,7 @@ impl Shard {
             source: info.source,
             endpoint: *info.endpoint,
             user: info.user.as_ref().map(|user| user.id.clone()),
+            is_verified: info.user.as_ref().is_some_and(|user| user.is_verified),
             open_ms: now_ms.saturating_sub(info.connected_ms),
             code,
             cause: why.label(registered),
@@ -99,12 +100,15 @@ impl Shard {
     /// Logs and keeps why a request was refused, which has been counted.
     pub fn log_refused(&self, refused: &RefusedRequest<'_>) {
         let cause = Refused::LABELS[refused.cause.index()];
+        // Requests are answered between the turns that read the clock.
+        self.clock.refresh();
         self.process.ends.note_refused(cause, || End {
             at_ms: self.clock.wall_ms(),
             connection: None,
             source: refused.source,
             endpoint: refused.endpoint,
             user: refused.user.map(Into::into),
+            is_verified: refused.user.is_some(),
             open_ms: 0,
             code: refused.status,
             cause,

@@ -16,7 +16,7 @@ pub struct ConnectionInfo {
     pub is_listed: bool,
     /// The client id of its URL, if it gave one.
     pub client_id: Option<Box<str>>,
-    /// Its user, if it is authenticated.
+    /// Its user, if it has one.
     pub user: Option<Box<ConnectionUser>>,
     /// When it was opened, in milliseconds since the epoch; set when it begins.
     pub(super) connected_ms: u64,
@@ -31,6 +31,8 @@ pub struct ConnectionInfo {
 pub struct ConnectionUser {
     /// Its id.
     pub id: Box<str>,
+    /// A token proves it; if not, it is who the client says it is.
+    pub is_verified: bool,
     /// Its display name.
     pub name: Box<str>,
     /// Its role, if it has one.
@@ -47,6 +49,7 @@ impl ConnectionUser {
     pub fn of(identity: &Identity) -> Box<Self> {
         Box::new(Self {
             id: identity.user.as_str().into(),
+            is_verified: true,
             name: identity
                 .name
                 .as_ref()
@@ -64,6 +67,7 @@ impl ConnectionUser {
     pub fn named(id: &str) -> Box<Self> {
         Box::new(Self {
             id: id.into(),
+            is_verified: false,
             name: id.into(),
             role: None,
             token_id: None,

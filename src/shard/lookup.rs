@@ -141,7 +141,8 @@ impl Shard {
         let now = self.clock.wall_seconds();
         let links = core.links.iter_from(0).map(|(_, link)| link);
         let revoked = links.filter_map(|link| {
-            let user = link.info.as_deref()?.user.as_deref()?;
+            let user = link.info.as_deref()?.user.as_deref();
+            let user = user.filter(|user| user.is_verified)?;
             let id = user.token_id.as_deref();
             match revocations.check_token(&user.id, id, user.issued_at, now) {
                 Ok(()) => None,
@@ -209,6 +210,8 @@ impl Shard {
         out.extend_from_slice(br#"{"id":"#);
         put_string(out, &self.connection_id(link.peer));
         text(out, "user", user.map(|user| &*user.id));
+        let is_verified = user.is_some_and(|user| user.is_verified);
+        out.extend_from_slice(format!(r#","verified":{is_verified}"#).as_bytes());
         text(out, "name", user.map(|user| &*user.name));
         text(out, "role", user.and_then(|user| user.role.as_deref()));
         text(out, "client_id", info.client_id.as_deref());

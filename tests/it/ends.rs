@@ -391,6 +391,7 @@ fn a_listing_says_what_a_connection_is_and_how_it_ended() {
     let connection = &known["connections"][0];
     for (key, value) in [
         ("user", json!("ann")),
+        ("verified", json!(true)),
         ("name", json!("Ann")),
         ("role", json!("user")),
         ("address", json!("192.0.2.7")),
@@ -506,6 +507,7 @@ fn a_service_ends_a_connection_with_a_code_and_a_reason() {
         json!({"reason": "x".repeat(124)}),
         json!({"block_for": "0s"}),
         json!({"block_for": 5}),
+        json!({"block_for": "10000h"}),
         json!({"other": 1}),
     ] {
         let answer = post(address, "/api/v1/users/ann/disconnect", &bad);
@@ -560,7 +562,8 @@ fn a12_a_revoked_token_ends_its_connections_and_opens_no_more() {
     let revoke = |body: Value| post(address, "/api/v1/tokens/revoke", &body);
     let until = now() + 600;
     let answer = revoke(json!({"jti": "t1", "expires_at": until}));
-    assert_eq!(answer.json(), json!({"revoked_until": until}));
+    // The leeway is as long as the token is taken beyond its `exp`.
+    assert_eq!(answer.json(), json!({"revoked_until": until + 30}));
     assert_eq!(one.until_close(), Some(4002));
     two.say(&json!({"type": "ping"}));
     assert_eq!(two.json()["type"], "pong");
@@ -585,6 +588,10 @@ fn a12_a_revoked_token_ends_its_connections_and_opens_no_more() {
         json!({"jti": "a", "user": "b"}),
         json!({"jti": "a", "issued_before": 5}),
         json!({"jti": "a", "expires_at": 5}),
+        json!({"jti": "a", "expires_at": u64::MAX}),
+        json!({"jti": "x".repeat(257)}),
+        json!({"user": "x".repeat(129)}),
+        json!({"user": "ann", "issued_before": now() * 1000}),
         json!({"jti": 5}),
     ] {
         assert_eq!(revoke(bad.clone()).status, 422, "{bad}");
@@ -634,4 +641,51 @@ fn a_slow_consumer_is_named_with_what_it_had_not_read() {
     assert!(end["unsent_bytes"].as_u64().unwrap() >= 64 * 1024, "{end}");
     assert_eq!(end["close_code"], 1013);
     drop(ann);
+}
+
+#[test]
+fn a12_a_revoked_token_stays_so_as_long_as_it_would_be_taken() {
+    let gateway = gateway(&[]);
+    // It ended a moment ago, and is taken for 30 s more.
+    let old = token(json!({"sub": "ann", "jti": "t1", "exp": now() - 2}));
+    let mut ann = enter(gateway.address, &old);
+    let body = json!({"jti": "t1", "expires_at": now() - 2});
+    assert_eq!(
+        post(gateway.address, "/api/v1/tokens/revoke", &body).status,
+        200
+    );
+    assert_eq!(ann.until_close(), Some(4002));
+    let path = format!("/api/v1/ws?token={old}");
+    assert_eq!(
+        Client::connect(gateway.address, &path).until_close(),
+        Some(4002)
+    );
+}
+
+#[test]
+fn a20_who_looks_at_clients_and_ends_them_shows_a_credential_wherever_there_is_one() {
+    let open = Process::with(&[], &[("JWT_SECRET", SECRET)]);
+    let asks = |head: &str, origin: &str| {
+        let text = format!("{head} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{origin}\r\n");
+        request(open.address, text.as_bytes()).status
+    };
+    for head in [
+        "GET /api/v1/connections",
+        "GET /api/v1/connections/0-0-0",
+        "POST /api/v1/connections/0-0-0/disconnect",
+        "POST /api/v1/users/ann/disconnect",
+        "POST /api/v1/users/ann/unblock",
+        "POST /api/v1/tokens/revoke",
+    ] {
+        assert_eq!(asks(head, ""), 401, "{head}");
+    }
+    assert_eq!(get(open.address, "/api/v1/connections")["total"], 0);
+    // Without any, it is open to whoever is no page of another host.
+    let demo = Process::start(&[]);
+    let disconnect = |origin: &str| {
+        let head = "POST /api/v1/users/ann/disconnect HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+        request(demo.address, format!("{head}{origin}\r\n").as_bytes()).status
+    };
+    assert_eq!(disconnect(""), 200);
+    assert_eq!(disconnect("Origin: https://evil.example\r\n"), 403);
 }

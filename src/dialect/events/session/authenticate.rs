@@ -2,8 +2,9 @@
 
 use super::{EventsSession, answer, error};
 use crate::auth::{Identity, Permissions};
-use crate::conn::{TokenRefusal, check_token, lease_for};
+use crate::conn::{Denied, TokenRefusal, check_token, lease_for};
 use crate::dialect::events::{NAME, Refusal};
+use crate::http::Source;
 use crate::id::PeerId;
 use crate::json::Raw;
 use crate::metrics::Refused;
@@ -63,20 +64,14 @@ impl EventsSession {
             return Err(Refusal::new(id, "BUSY", why));
         }
         user.renewal_ms = Some(now_ms);
+        let source = user.source;
         let refused = |cause: Refused, detail: &str| {
-            shard.note_refused(&RefusedRequest {
-                source: user.source,
-                endpoint: (NAME, "authenticate"),
-                user: Some(&user.identity.user),
-                status: 0,
-                cause,
-                detail,
-            });
+            note_refusal(shard, source, &user.identity.user, (cause, detail));
         };
         let identity = check_token(shard, token, user.source.address).map_err(|why| match why {
             TokenRefusal::Invalid(error) => {
                 refused(error.into(), &error.to_string());
-                failed("Invalid or expired token".to_owned())
+                failed(Denied::Token(error).text().to_owned())
             }
             TokenRefusal::KeysMissing => {
                 refused(Refused::KeySet, "");
@@ -98,9 +93,13 @@ impl EventsSession {
             return Err(failed(why.to_owned()));
         }
         match self.not_covered(shard, &identity) {
-            Some(name) => Err(failed(format!(
-                "The token does not cover `{name}`, which is subscribed to: unsubscribe, or connect with it"
-            ))),
+            Some(name) => {
+                let why = "The token does not cover what is subscribed to";
+                note_refusal(shard, source, &identity.user, (Refused::Credentials, why));
+                Err(failed(format!(
+                    "The token does not cover `{name}`, which is subscribed to: unsubscribe, or connect with it"
+                )))
+            }
             None => Ok(identity),
         }
     }
@@ -127,4 +126,16 @@ impl EventsSession {
         let mut names = self.subscriptions.iter();
         names.find(|name| !may_read(name)).map(ToOwned::to_owned)
     }
+}
+
+/// Counts and logs a token that does not replace that of a connection.
+fn note_refusal(shard: &Shard, source: Source, user: &str, (cause, detail): (Refused, &str)) {
+    shard.note_refused(&RefusedRequest {
+        source,
+        endpoint: (NAME, "authenticate"),
+        user: Some(user),
+        status: 0,
+        cause,
+        detail,
+    });
 }
