@@ -1,6 +1,6 @@
 //! Names of identities.
 
-/// Whether `text` is a valid name: 1 to [`NAME_LEN_MAX`] bytes without control characters.
+/// Whether `text` is a valid name: 1 to 128 bytes without control characters.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= NAME_LEN_MAX && !text.chars().any(char::is_control)
