@@ -64,6 +64,12 @@ impl<'a> Gateway<'a> {
             output::complain(&format_args!("{}: {text}{hint}", self.arguments.url));
             Exit::Unavailable
         })?;
+        if answer.status == StatusCode::NOT_FOUND {
+            output::complain(&format_args!(
+                "{}: not there; a gateway with `server.internal_listen` has it at those addresses: name one with --url",
+                self.arguments.url
+            ));
+        }
         Ok(GatewayAnswer {
             status: answer.status,
             text: String::from_utf8_lossy(&answer.body).into_owned(),

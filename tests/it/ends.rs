@@ -375,6 +375,13 @@ fn explain_tells_an_operator_why_a_user_was_dropped() {
     );
     let (code, _) = explain("ann", &token(json!({"sub": "ann"})));
     assert_eq!(code, 77);
+    let url = format!("http://{}/elsewhere", gateway.address);
+    let ran = Command::new(env!("CARGO_BIN_EXE_fanfare"))
+        .args(["explain", "--user", "ann", "--url", &url])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(ran.stderr).unwrap();
+    assert!(said.contains("server.internal_listen"), "{said}");
 }
 
 #[test]
