@@ -51,6 +51,14 @@ pub struct Shared {
     pub openapi: String,
 }
 
+impl State {
+    /// The time of the request, in seconds of Unix time.
+    pub(crate) fn unix_seconds(&self) -> u64 {
+        self.shard.clock.refresh();
+        self.shard.clock.wall_seconds()
+    }
+}
+
 impl Deref for State {
     type Target = Shared;
 

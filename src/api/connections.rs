@@ -118,7 +118,7 @@ async fn disconnect_user(
     let (order, block_for) = read_order(&state, request, true).await?;
     let until = match block_for {
         Some(seconds) => {
-            let until = unix_seconds(&state) + seconds;
+            let until = state.unix_seconds() + seconds;
             revoke(&state, Revocation::Block(&user), until)?;
             until.to_string()
         }
@@ -155,7 +155,7 @@ async fn revoke_token(
 ) -> Result<Answer, Rejection> {
     let body = open_as_operator(&state, request).await?;
     let asked: Revoke = read(text_of(&body)?)?;
-    let now = unix_seconds(&state);
+    let now = state.unix_seconds();
     // The token is valid for so long after its `exp`, and so the revocation has to hold.
     let leeway = state.authenticator.tokens.leeway();
     let ends = asked.expires_at.unwrap_or(now + REVOKED_SECONDS);
@@ -286,16 +286,11 @@ fn stopping() -> Rejection {
 
 fn revoke(state: &State, revocation: Revocation<'_>, until: u64) -> Result<(), Rejection> {
     let revocations = &state.authenticator.revocations;
-    let revoked = revocations.revoke(revocation, until, unix_seconds(state));
+    let revoked = revocations.revoke(revocation, until, state.unix_seconds());
     revoked.map_err(|RevocationsFull| {
         let why = "As much is revoked as `auth.max_revocations` allows; try again when some of it has ended";
         refuse(503, why, &[]).into()
     })
-}
-
-fn unix_seconds(state: &State) -> u64 {
-    state.shard.clock.refresh();
-    state.shard.clock.wall_seconds()
 }
 
 /// The user in the request's path, decoded.

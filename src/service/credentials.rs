@@ -1,6 +1,6 @@
 //! Credentials of services that publish over HTTP.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -78,17 +78,28 @@ impl State {
         if self.config.asks_operators() {
             return self.check_credential(headers, source, None, true);
         }
+        self.check_page(headers, source)
+    }
+
+    /// Checks, where no credentials are required, that a request does not come from a page of another host: a browser
+    /// sends some without asking first.
+    pub(crate) fn check_page(
+        &self,
+        headers: &HeaderMap,
+        source: Source,
+    ) -> Result<Service, Rejection> {
+        let service = self.without_credential(source);
         match may_post(&self.config.http.cors_origins, headers) {
-            true => Ok(self.without_credential(source)),
+            true => Ok(service),
             false => {
                 let why = "The page's origin is neither this host nor in http.cors_origins";
-                Err(refuse(403, why, &[]).into())
+                Err(service.refuse(self, (Refused::Origin, why), refuse(403, why, &[])))
             }
         }
     }
 
     /// The service at an address, where no credentials are required.
-    pub(crate) fn without_credential(&self, source: Source) -> Service {
+    fn without_credential(&self, source: Source) -> Service {
         Service::without_token(self.process.publishers.address(source.address), source)
     }
 
@@ -121,12 +132,9 @@ impl State {
         if let Some(key) = [key, bearer].into_iter().flatten().find(is_known) {
             return Ok(Service::without_token(publishers.key(key), source));
         }
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
         let verified = bearer
             .filter(|_| any_service)
-            .map(|token| self.authenticator.verify(token, now));
+            .map(|token| self.authenticator.verify(token, self.unix_seconds()));
         match verified {
             Some(Ok(identity)) if identity.is_service() => Ok(Service {
                 publisher: publishers.user(&identity.user),

@@ -695,4 +695,9 @@ fn a20_who_looks_at_clients_and_ends_them_shows_a_credential_wherever_there_is_o
     };
     assert_eq!(disconnect(""), 200);
     assert_eq!(disconnect("Origin: https://evil.example\r\n"), 403);
+    let metrics = request(
+        demo.address,
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    );
+    assert_eq!(metrics.json()["refused"]["origin"], 1);
 }

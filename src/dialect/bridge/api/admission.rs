@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue};
 
 use super::JSON;
 use crate::dialect::bridge::{Bridge, Invalid};
-use crate::http::{Rejection, Source, may_post, refuse, respond, too_many};
+use crate::http::{Rejection, Source, respond, too_many};
 use crate::metrics::{Limited, Refused};
 use crate::service::{Service, State, body_of, source_of};
 
@@ -55,11 +55,7 @@ fn check_service(
     if bridge.asks || !bridge.key.is_empty() {
         return state.check_credential(headers, source, Some(&bridge.key), bridge.asks);
     }
-    if !may_post(&state.config.http.cors_origins, headers) {
-        let why = "The page's origin is neither this host nor in http.cors_origins";
-        return Err(refuse(403, why, &[]).into());
-    }
-    Ok(state.without_credential(source))
+    state.check_page(headers, source)
 }
 
 /// Counts a request toward the rate limit of its address.
