@@ -136,7 +136,9 @@ pub fn run_with(config: Config, more: &[Protocol]) -> Result<(), ServeError> {
     let addresses = gateway.addresses.iter().chain(&gateway.internal);
     let addresses: Vec<_> = addresses.map(ToString::to_string).collect();
     manager.ready(&format!("listening on {}", addresses.join(", ")));
-    join(gateway.shards, &gateway.phase)?;
+    let joined = join(gateway.shards, &gateway.phase);
+    gateway.process.ends.log_all_left_out();
+    joined?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -129,9 +129,13 @@ impl Ends {
 
     /// Logs how many lines were left out in seconds that are over. Called by the control thread.
     pub fn log_left_out(&self) {
-        for (cause, left_out) in self.take_left_out(Instant::now()) {
-            tracing::info!(cause, left_out, "more connections ended or were refused");
-        }
+        log_left_out(&self.take_left_out(Instant::now()));
+    }
+
+    /// Logs how many lines were left out up to now. For the end of the process, which does not wait for the second to
+    /// be over.
+    pub fn log_all_left_out(&self) {
+        log_left_out(&self.take_left_out(Instant::now() + PERIOD));
     }
 
     fn take_left_out(&self, now: Instant) -> Vec<(&'static str, u64)> {
@@ -173,6 +177,12 @@ fn push(ends: &mut VecDeque<End>, end: End) {
 }
 
 /// Logs an end. `line`: the lines that were left out before; `None`: only for those who debug.
+fn log_left_out(left_out: &[(&'static str, u64)]) {
+    for (cause, left_out) in left_out {
+        tracing::info!(cause, left_out, "more connections ended or were refused");
+    }
+}
+
 fn log(end: &End, what: &str, line: Option<u64>, by_client: bool) {
     macro_rules! line {
         ($level:ident) => {
