@@ -15,6 +15,7 @@ use std::io;
 mod access;
 mod alias;
 mod auth;
+mod backend;
 mod clients;
 mod debug;
 mod document;
@@ -51,6 +52,7 @@ mod websocket;
 pub use access::Access;
 pub use alias::AliasForm;
 pub use auth::{Auth, JWKS_REFRESH_MIN, TokenAlgorithm};
+pub use backend::{Backend, BackendFull};
 pub use clients::ClientLimits;
 pub use debug::Debug;
 pub use document::Document;
@@ -97,6 +99,8 @@ pub struct Config {
     pub namespaces: Namespaces,
     /// Access and limits of clients: `[events]` in the file.
     pub clients: ClientLimits,
+    /// The link to an application.
+    pub backend: Backend,
     /// Credentials.
     pub auth: Auth,
     /// Endpoints for tests and measurements.
@@ -128,6 +132,7 @@ impl Config {
             namespaces: Namespaces::new(Vec::new(), &hub, &clients),
             hub,
             clients,
+            backend: Backend::for_mode(mode),
             auth: Auth::for_mode(mode),
             debug: Debug::for_mode(mode),
             log: Log::for_mode(mode),
@@ -200,7 +205,7 @@ impl Config {
             &self.hub,
             &self.clients,
         ];
-        let last: [&dyn Section; _] = [&self.auth, &self.debug, &self.log];
+        let last: [&dyn Section; _] = [&self.backend, &self.auth, &self.debug, &self.log];
         let registered = self.registered.iter().map(|it| &**it);
         first.into_iter().chain(registered).chain(last)
     }
@@ -214,6 +219,7 @@ impl Config {
             &mut self.websocket,
             &mut self.hub,
             &mut self.clients,
+            &mut self.backend,
             &mut self.auth,
             &mut self.debug,
             &mut self.log,

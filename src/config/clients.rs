@@ -35,6 +35,9 @@ section! {
         /// Who may publish to topics, as for subscribe; over HTTP, too. Beyond it: error FORBIDDEN,
         /// status 403.
         publish: Access = unless_prod(mode, Access::Service), OneOf;
+        /// Whether messages of types that the protocol does not have go to the application (`backend`), as
+        /// those of type "app" do. If not, they are answered with error UNKNOWN_MESSAGE_TYPE.
+        forward_unknown: bool = false, FlagKind;
         /// Whether the events that a client with a token publishes name its user as "publisher".
         publisher: bool = true, FlagKind;
         /// Messages a connection may send in a minute, counted from its first; 0: no limit. A token may

@@ -26,6 +26,9 @@ section! {
         /// Accounts that take over a message whose text mentions them, as @helpdesk. ci_bot, email_bot,
         /// notification_bot and system_bot always do; these do besides.
         public_accounts: BTreeSet<String> = BTreeSet::new(), Accounts, AsKey "PUBLIC_ACCOUNTS";
+        /// Whether what users say that answers no question goes to the application (`backend`). If not, it
+        /// is ignored.
+        forward: bool = false, FlagKind;
         /// A second connection of a user: "refuse": closed with 1008, the first stays, if it answers a
         /// ping within 2 s; "replace": the first is closed with 1008; "allow": both stay, and both
         /// receive.
