@@ -15,6 +15,7 @@ pub mod dialect;
 pub mod engine;
 pub mod http;
 pub mod id;
+pub mod inbound;
 pub mod json;
 pub mod metrics;
 pub mod net;

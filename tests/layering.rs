@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["config", "metrics"],
     &["json"],
     &["auth", "call", "http", "sse", "ws"],
-    &["engine", "net"],
+    &["engine", "inbound", "net"],
     &["bus", "process"],
     &["shard"],
     &["service"],
