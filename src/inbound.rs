@@ -11,7 +11,7 @@ mod object;
 mod queue;
 
 pub use dead_letters::DeadLetter;
-pub use group::{Group, GroupLimits, GroupState, Held, MemberId};
+pub use group::{Group, GroupCounts, GroupLimits, GroupState, Held, MemberId};
 pub use kind::{Kinds, ObjectKind, UnknownKind};
 pub use member::{AckError, MemberLimits};
 pub use object::{ConnectFields, DisconnectFields, MessageFields, Object, ObjectWriter};

@@ -2,6 +2,7 @@
 
 mod budget;
 mod ends;
+mod inbound;
 mod locked;
 mod phase;
 mod publishers;
@@ -15,6 +16,7 @@ use std::time::{Instant, SystemTime};
 
 pub use budget::{ByteBudget, Reservation};
 pub use ends::{ENDS_KEPT, End, Ends};
+pub use inbound::{InboundRooms, MemberSlot, NotTaken};
 pub use locked::Locked;
 pub use phase::ProcessPhase;
 pub use publishers::{Publisher, Publishers};
@@ -34,6 +36,8 @@ pub struct Process {
     pub publishers: Publishers,
     /// Why connections ended and requests were refused.
     pub ends: Ends,
+    /// Room for what clients say to applications.
+    pub inbound: Arc<InboundRooms>,
     /// The counters that protocols have registered.
     pub registered: CounterRegistry,
     /// The counters, by shard.
@@ -102,6 +106,7 @@ impl Process {
             }),
             publishers: Publishers::new(clients.publishes_per_minute),
             ends: Ends::new(config.log.ends_per_second),
+            inbound: InboundRooms::new(&config.backend),
             counters: (0..shards)
                 .map(|_| Arc::new(Counters::with(&registered)))
                 .collect(),

@@ -6,6 +6,7 @@
 mod answers;
 mod clock;
 mod codec;
+mod desk;
 mod directory;
 mod disconnect;
 mod ends;
@@ -13,6 +14,7 @@ mod exchange;
 mod flush;
 mod handle;
 mod handshakes;
+mod inbound;
 mod info;
 mod life;
 mod links;
@@ -31,6 +33,10 @@ use std::time::Duration;
 
 pub use answers::{CallError, CallLimits, Caller, CallerEvent, CountedPublish, PendingOutcome};
 pub use clock::Clock;
+pub use desk::{
+    AskedMessage, CREDIT_MAX, DeadLetterPage, DeskNote, ListedGroup, PollRefused, PollRequest,
+    PolledObjects,
+};
 pub use directory::{ConnectionPage, SubscriptionPage};
 pub use disconnect::{CloseCause, Disconnect};
 pub use ends::{RefusedRequest, parse_connection_id};
@@ -54,10 +60,12 @@ use crate::net::Writer;
 use crate::process::Process;
 use answers::Answers;
 use codec::Buffers;
+use desk::Desk;
 use exchange::Inbox;
 use flush::Wakers;
 pub use handshakes::Handshake;
 use handshakes::Handshakes;
+use inbound::Told;
 use links::{Links, Since, Transport};
 use probes::Probes;
 
@@ -86,6 +94,12 @@ pub struct Shard {
     revocations_seen: Cell<usize>,
     /// Tasks that wait for outcomes of the engine.
     answers: RefCell<Answers>,
+    /// What clients have told applications in this turn.
+    told: RefCell<Told>,
+    /// The groups of applications; on the first shard, where applications may attach.
+    desk: RefCell<Option<Box<Desk>>>,
+    /// Bytes on their way from the desk to connections of this shard, where the desk is on another one.
+    unwritten: RefCell<Vec<(PeerId, usize)>>,
 }
 
 /// The engine, the sockets of its peers, and the lanes to other shards.
@@ -115,6 +129,16 @@ impl Shard {
             tls_handshakes: Handshakes::default(),
             probes: Probes::default(),
         };
+        let has_desk = settings.id == inbound::HOME && !settings.process.inbound.is_empty();
+        let desk = has_desk.then(|| {
+            let ShardSettings {
+                config,
+                process,
+                counters,
+                ..
+            } = &settings;
+            Box::new(Desk::new(config, process, counters, clock.now_ms()))
+        });
         Rc::new(Self {
             id: settings.id,
             buffers: Buffers::new(&settings.config.websocket),
@@ -128,6 +152,9 @@ impl Shard {
             wakers: RefCell::default(),
             revocations_seen: Cell::new(0),
             answers: RefCell::default(),
+            told: RefCell::default(),
+            desk: RefCell::new(desk),
+            unwritten: RefCell::default(),
         })
     }
 

@@ -35,7 +35,7 @@ section! {
         /// Bytes of a member's message. Beyond it: closed with 1009.
         max_message_size: usize = MIB, Size(KIB..=64 * MIB);
         /// Groups at once. Beyond it: status 429.
-        max_groups: usize = 16, Count(1..=1000);
+        max_groups: usize = 16, Count(1..=64);
         /// Members of all groups at once. Beyond it: status 429.
         max_members: usize = 256, Count(1..=10_000);
         /// Objects that are kept for GET /api/v1/dead-letters, of each group; the oldest go first.

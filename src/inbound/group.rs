@@ -80,8 +80,21 @@ pub struct Group {
     released: Held,
     /// Since when it has no member, in milliseconds since the process began.
     vacant_since_ms: Option<u64>,
-    /// Objects that were sent again, since it was last asked for.
-    redelivered: u64,
+    /// What has happened since it was last asked for.
+    counts: GroupCounts,
+}
+
+/// What has happened in a group, for its counters.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct GroupCounts {
+    /// Objects sent.
+    pub sent: u64,
+    /// Those of them that had been sent before.
+    pub redelivered: u64,
+    /// Objects that became dead letters.
+    pub dead: u64,
+    /// Objects that gave way, or waited too long.
+    pub dropped: u64,
 }
 
 /// A message with an `id`.
@@ -108,7 +121,7 @@ impl Group {
             held: Held::default(),
             released: Held::default(),
             vacant_since_ms: Some(now_ms),
-            redelivered: 0,
+            counts: GroupCounts::default(),
         }
     }
 
@@ -161,6 +174,7 @@ impl Group {
             self.release(body.len());
             count += 1;
         }
+        self.counts.dropped += count;
         count
     }
 
@@ -211,6 +225,7 @@ impl Group {
         self.clients.retain(|_, owner| *owner != id);
         for object in dead.into_iter().rev() {
             self.release(object.body.len());
+            self.counts.dead += 1;
             self.dead.push(object, self.limits.dead_letters_max);
         }
         true
@@ -321,7 +336,7 @@ impl Group {
             } else {
                 let mut object = member.waiting.pop_front().expect("it may be sent");
                 object.deliveries += 1;
-                self.redelivered += u64::from(object.deliveries > 1);
+                self.counts.redelivered += u64::from(object.deliveries > 1);
                 object
             };
             if count > 0 {
@@ -331,6 +346,7 @@ impl Group {
             put_object(out, &object, member.next_seq);
             let _ = member.note_sent(object, now_ms);
         }
+        self.counts.sent += count as u64;
         match count {
             0 => out.truncate(begin),
             _ => out.push(b']'),
@@ -358,10 +374,11 @@ impl Group {
         }
     }
 
-    /// Suspends members that have not acknowledged in time, and gives their objects to others.
+    /// Suspends members that have not acknowledged in time, and gives their objects to others. Returns whether there
+    /// were any.
     ///
     /// Cost: a look at each member.
-    pub fn check_members(&mut self, now_ms: u64) {
+    pub fn check_members(&mut self, now_ms: u64) -> bool {
         let timeout = self.limits.ack_timeout_ms;
         let is_late = |member: &Member| {
             let waited = now_ms.saturating_sub(member.progress_ms);
@@ -369,12 +386,13 @@ impl Group {
         };
         let late = self.members.iter().filter(|(_, member)| is_late(member));
         let late: Vec<MemberId> = late.map(|(id, _)| *id).collect();
-        for id in late {
-            self.take_back(id);
-            if let Some(member) = self.members.get_mut(&id) {
+        for id in &late {
+            self.take_back(*id);
+            if let Some(member) = self.members.get_mut(id) {
                 member.is_suspended = true;
             }
         }
+        !late.is_empty()
     }
 
     /// Drops what has waited for a member too long. Returns whether it has.
@@ -390,10 +408,9 @@ impl Group {
 
     /// Drops what no member has.
     pub fn drop_waiting(&mut self) {
-        let all = std::mem::take(&mut self.inlet);
-        let mut all = all;
-        while let Some(object) = all.pop_front() {
+        while let Some(object) = self.inlet.pop_front() {
             self.lost += 1;
+            self.counts.dropped += 1;
             self.release(object.body.len());
         }
     }
@@ -455,9 +472,9 @@ impl Group {
         std::mem::take(&mut self.released)
     }
 
-    /// Objects that were sent again since the last call.
-    pub fn take_redelivered(&mut self) -> u64 {
-        std::mem::take(&mut self.redelivered)
+    /// What has happened since the last call.
+    pub fn take_counts(&mut self) -> GroupCounts {
+        std::mem::take(&mut self.counts)
     }
 
     fn release(&mut self, body_bytes: usize) {

@@ -1,6 +1,7 @@
 //! Objects and their fields (docs/backend.md, "What the application is told").
 
 use super::kind::ObjectKind;
+use super::{Held, OBJECT_OVERHEAD};
 use crate::id::{AnyPeer, PeerId, ShardId};
 use crate::json::put_string;
 
@@ -19,6 +20,17 @@ pub struct Object {
     pub time_ms: u64,
     /// Its fields as JSON, without braces.
     pub body: Box<[u8]>,
+}
+
+impl Object {
+    /// The room that it takes.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        Held {
+            objects: 1,
+            bytes: self.body.len() + OBJECT_OVERHEAD,
+        }
+    }
 }
 
 /// What `connect` tells besides the connection.
@@ -96,8 +108,17 @@ impl<'o> ObjectWriter<'o> {
         Self(out)
     }
 
-    /// The fields of `connect`.
-    pub fn connect(mut self, fields: &ConnectFields<'_>) {
+    /// Fields that are written already.
+    pub fn raw_fields(self, fields: &[u8]) {
+        self.0.extend_from_slice(fields);
+    }
+
+    /// Writes the fields of `connect` alone, for [`Self::raw_fields`].
+    pub fn put_connect(out: &'o mut Vec<u8>, fields: &ConnectFields<'_>) {
+        Self(out).connect(fields);
+    }
+
+    fn connect(mut self, fields: &ConnectFields<'_>) {
         self.text("endpoint", fields.endpoint);
         self.raw(
             "verified",

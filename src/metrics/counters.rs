@@ -243,6 +243,14 @@ define_counters! {
     messages_dropped = "messages_dropped_total", "Messages slow consumers lost and were told of.";
     errors_sent = "errors_sent_total", "Errors clients were told of.";
     messages_replayed = "messages_replayed_total", "Messages sent again to subscribers that came back.";
+    backend_sent = "backend_sent_total", "Objects sent to applications.";
+    backend_acked = "backend_acked_total", "Objects that applications have acknowledged.";
+    backend_redelivered = "backend_redelivered_total", "Objects sent to applications again.";
+    backend_refused = "backend_refused_total", "Messages of clients that were refused: applications had no room.";
+    backend_unattended = "backend_unattended_total", "Messages of clients that were refused: there was no application.";
+    backend_dropped = "backend_dropped_total", "Objects that gave way to newer ones, or waited too long for an application.";
+    backend_dead_letters = "backend_dead_letters_total", "Objects that no application has acknowledged, however often they were sent.";
+    backend_operations = "backend_operations_total", "Operations of applications.";
     }
     gauges {
     connections = "connections", "Connections open, WebSocket and SSE.";
@@ -256,6 +264,11 @@ define_counters! {
     http_body_bytes = "http_body_bytes", "Bytes of bodies of requests, and of answers that wait for their clients.";
     seats = "events_connections", "Connections of the events protocol.";
     seated_addresses = "events_addresses", "Addresses of these, where a limit has them counted.";
+    backend_pending = "backend_pending", "Objects that applications have not acknowledged.";
+    backend_pending_bytes = "backend_pending_bytes", "Bytes of objects that applications have not acknowledged.";
+    backend_lag_seconds = "backend_lag_seconds", "Age of the oldest object that an application has not acknowledged.";
+    backend_members = "backend_members", "Members of applications attached.";
+    backend_groups = "backend_groups", "Groups of applications.";
     seated_users = "events_users", "Users of these, where a limit has them counted.";
     }
 }

@@ -64,8 +64,10 @@ async fn flush(shard: Rc<Shard>, records: Rc<Records>) {
 fn flush_once(shard: &Shard, records: &Records) -> Flush {
     shard.begin_flush();
     records.deliver_outcomes(shard);
+    shard.begin_inbound();
     let flush = shard.flush();
     records.deliver_outcomes(shard);
+    shard.end_inbound();
     flush
 }
 
@@ -116,6 +118,7 @@ async fn tick(shard: Rc<Shard>) {
         shard.counters.ticks.add(1);
         shard.clock.refresh();
         shard.check_deadlines(&limits);
+        shard.check_inbound();
         shard.engine(|engine| engine.close_groups());
         if tick % TICKS_PER_TIDY == 0 {
             sweep_vacant(&shard).await;

@@ -70,6 +70,7 @@ impl Shard {
             (Transport::WebSocket { .. }, Some((code, _))) => code,
             _ => 0,
         };
+        self.tell_disconnect(core, peer, why, code);
         let now_ms = self.clock.wall_ms();
         let end = End {
             at_ms: now_ms,

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
 use super::Disconnect;
+use super::desk::DeskNote;
 use super::{CloseOrder, ConnectionPage, Core, FoundPage, Shard, SubscriptionPage, Wanted};
 use crate::bus::{Asked, Port, Requests};
 use crate::engine::hub::Hub;
@@ -65,6 +66,8 @@ pub enum Note {
         /// Where their number goes.
         reply: oneshot::Sender<usize>,
     },
+    /// For the desk, or from it.
+    Desk(DeskNote),
     /// List the subscriptions of the shard's connections.
     Subscriptions {
         /// The slot where the page begins.
@@ -280,6 +283,7 @@ impl Shard {
             } => {
                 let _ = reply.send(self.close_all(&wanted, &order));
             }
+            Note::Desk(note) => self.take_desk_note(note),
             Note::Subscriptions { from, reply } => {
                 let _ = reply.send(self.list_subscriptions(from));
             }

@@ -14,6 +14,8 @@ pub struct ConnectionInfo {
     pub endpoint: &'static (&'static str, &'static str),
     /// It is in the listings of `/api/v1/ws`.
     pub is_listed: bool,
+    /// Applications were told that it has begun.
+    pub(super) is_announced: bool,
     /// The client id of its URL, if it gave one.
     pub client_id: Option<Box<str>>,
     /// Its user, if it has one.
@@ -88,6 +90,7 @@ impl ConnectionInfo {
             source,
             endpoint,
             is_listed: false,
+            is_announced: false,
             client_id: None,
             user: identity.map(ConnectionUser::of),
             connected_ms: 0,

@@ -46,7 +46,7 @@ impl Shard {
     }
 
     /// Queues a JSON text in the peer's encoding.
-    fn send_json(&self, peer: PeerId, priority: Priority, text: &[u8]) {
+    pub(super) fn send_json(&self, peer: PeerId, priority: Priority, text: &[u8]) {
         let format = {
             let core = self.core.borrow();
             let hub = core.engine.hub();

@@ -1,0 +1,389 @@
+//! What clients of this shard say to applications: told here, kept at the desk.
+
+use tokio::sync::oneshot;
+
+use super::desk::{
+    AskedMessage, DeadLetterPage, DeskNote, ListedGroup, MemberLinks, PollRefused, PollRequest,
+    PolledObjects, TooManyGroups,
+};
+use super::{CloseOrder, Core, Disconnect, Note, Shard, Wanted};
+use crate::id::{AnyPeer, PeerId, Priority, ShardId};
+use crate::inbound::{
+    DisconnectFields, MemberLimits, MessageFields, Object, ObjectKind, ObjectWriter,
+};
+use crate::json::put_string;
+use crate::process::NotTaken;
+
+/// The shard with the desk, which has the groups of all applications.
+pub(super) const HOME: ShardId = ShardId(0);
+
+/// What was told in this turn, and a buffer.
+#[derive(Default, Debug)]
+pub(super) struct Told {
+    objects: Vec<Object>,
+    text: Vec<u8>,
+}
+
+impl Shard {
+    /// Tells applications that a connection has begun. `fields`: what [`ConnectFields`](crate::inbound::ConnectFields)
+    /// has, written.
+    pub fn tell_connect(&self, peer: PeerId, fields: &[u8]) {
+        self.update_info(peer, |info| info.is_announced = true);
+        // Beyond the room, too: whether there is any was asked when the request came.
+        let _ = self.tell(peer, ObjectKind::Connect, "", |writer| {
+            writer.raw_fields(fields)
+        });
+    }
+
+    /// Tells applications what a client has said.
+    ///
+    /// Cost: a copy of it, an allocation, and two atomic additions for each group.
+    ///
+    /// # Errors
+    /// Why it is not taken; then the client is to be told.
+    pub fn tell_message(&self, peer: PeerId, message: &MessageFields<'_>) -> Result<(), NotTaken> {
+        let id = message.id.unwrap_or("");
+        let told = self.tell(peer, ObjectKind::Message, id, |writer| {
+            writer.message(message);
+        });
+        match told {
+            Ok(()) => {}
+            Err(NotTaken::Full) => self.counters.backend_refused.add(1),
+            Err(NotTaken::NoApplication) => self.counters.backend_unattended.add(1),
+        }
+        told
+    }
+
+    /// Tells applications which topics a client has subscribed to, or unsubscribed from. If they have no room for it,
+    /// they are told that something is missing.
+    ///
+    /// Cost: one comparison where there are no applications.
+    pub fn tell_topics<'t>(
+        &self,
+        peer: PeerId,
+        kind: ObjectKind,
+        topics: impl Iterator<Item = &'t str>,
+    ) {
+        if !self.process.inbound.is_empty() {
+            let mut topics = topics.peekable();
+            if topics.peek().is_some() {
+                let _ = self.tell(peer, kind, "", |writer| writer.topics(topics));
+            }
+        }
+    }
+
+    /// Tells applications that a connection has ended, if they were told that it has begun.
+    pub(super) fn tell_disconnect(&self, core: &Core, peer: PeerId, why: Disconnect, code: u16) {
+        let Some(link) = core.links.get(peer) else {
+            return;
+        };
+        let Some(info) = link.info.as_deref().filter(|info| info.is_announced) else {
+            return;
+        };
+        let registered = &self.process.registered;
+        let reason = match (why, &info.detail, why.close(registered)) {
+            (Disconnect::Ordered(_), Some(ordered), _) => ordered,
+            (_, _, Some((_, reason))) if code != 0 => reason,
+            _ => "",
+        };
+        let fields = DisconnectFields {
+            code,
+            reason,
+            cause: match why {
+                Disconnect::Closed(_) => "client",
+                why => why.label(registered),
+            },
+            open_ms: self.clock.wall_ms().saturating_sub(info.connected_ms),
+            received: link.received,
+            sent: link.sent,
+        };
+        let _ = self.tell_of(core, (peer, ObjectKind::Disconnect, ""), |writer| {
+            writer.disconnect(&fields);
+        });
+    }
+
+    fn tell(
+        &self,
+        peer: PeerId,
+        kind: ObjectKind,
+        id: &str,
+        write: impl FnOnce(ObjectWriter<'_>),
+    ) -> Result<(), NotTaken> {
+        self.tell_of(&self.core.borrow(), (peer, kind, id), write)
+    }
+
+    fn tell_of(
+        &self,
+        core: &Core,
+        (peer, kind, id): (PeerId, ObjectKind, &str),
+        write: impl FnOnce(ObjectWriter<'_>),
+    ) -> Result<(), NotTaken> {
+        if self.process.inbound.is_empty() {
+            return Err(NotTaken::NoApplication);
+        }
+        let info = core.links.get(peer).and_then(|link| link.info.as_deref());
+        let info = info.ok_or(NotTaken::NoApplication)?;
+        let user = info.user.as_deref().map(|user| &*user.id);
+        let mut told = self.told.borrow_mut();
+        let Told { objects, text } = &mut *told;
+        text.clear();
+        let connection = (self.id, peer);
+        let writer = ObjectWriter::begin(text, kind, connection, (info.endpoint.0, user));
+        write(writer);
+        let groups = self.process.inbound.take(kind, text.len())?;
+        objects.push(Object {
+            connection,
+            kind,
+            groups,
+            id: id.into(),
+            time_ms: self.clock.now_ms(),
+            body: text.as_slice().into(),
+        });
+        self.flusher.raise();
+        Ok(())
+    }
+
+    /// Hands what was told in this turn to the desk, and has it send. Called before each flush.
+    ///
+    /// Cost: one comparison where applications cannot attach.
+    pub fn begin_inbound(&self) {
+        if self.process.inbound.is_empty() {
+            return;
+        }
+        let objects = {
+            let mut told = self.told.borrow_mut();
+            if told.text.capacity() > TEXT_KEPT_MAX {
+                told.text = Vec::new();
+            }
+            std::mem::take(&mut told.objects)
+        };
+        if !objects.is_empty() {
+            self.to_desk(DeskNote::Objects(objects));
+        }
+        if let Some(desk) = &mut *self.desk.borrow_mut() {
+            desk.send(&mut &*self, self.clock.now_ms());
+        }
+    }
+
+    /// Looks whether members' connections have written what was on its way to them. Called after each flush.
+    ///
+    /// Cost: one comparison where applications cannot attach; otherwise a look at each member of this shard.
+    pub fn end_inbound(&self) {
+        if self.process.inbound.is_empty() {
+            return;
+        }
+        let is_ready = match &mut *self.desk.borrow_mut() {
+            Some(desk) => desk.is_ready_again(&self),
+            None => false,
+        };
+        if is_ready {
+            self.flusher.raise();
+        }
+        let is_written =
+            |(peer, _): &(PeerId, usize)| self.core.borrow().engine.hub().unsent(*peer) == 0;
+        let written: Vec<_> = {
+            let mut unwritten = self.unwritten.borrow_mut();
+            unwritten.extract_if(.., |it| is_written(it)).collect()
+        };
+        for (peer, bytes) in written {
+            self.to_desk(DeskNote::Written((self.id, peer), bytes));
+        }
+    }
+
+    /// Checks the deadlines of members and groups. Called by the ticker.
+    pub fn check_inbound(&self) {
+        if let Some(desk) = &mut *self.desk.borrow_mut() {
+            desk.check(self.clock.now_ms());
+            self.flusher.raise();
+        }
+    }
+
+    /// Makes a connection a member of a group.
+    pub fn attach(&self, peer: PeerId, group: &str, limits: MemberLimits) {
+        self.to_desk(DeskNote::Attach {
+            link: (self.id, peer),
+            group: group.into(),
+            limits,
+        });
+    }
+
+    /// Ends a connection's membership. What it has not acknowledged goes to other members.
+    pub fn detach(&self, peer: PeerId) {
+        self.to_desk(DeskNote::Detach((self.id, peer)));
+    }
+
+    /// Notes that a member has acknowledged all objects up to `seq`. If it has not been sent so many, it is told.
+    pub fn acknowledge(&self, peer: PeerId, seq: u64) {
+        self.to_desk(DeskNote::Acknowledge((self.id, peer), seq));
+    }
+
+    /// Lets a member have `more` objects unacknowledged.
+    pub fn add_credit(&self, peer: PeerId, more: u32) {
+        self.to_desk(DeskNote::Credit((self.id, peer), more));
+    }
+
+    /// Asks for the client's message with number `n` in the group of a member, to answer it. The sender is dropped if
+    /// the desk ends before it answers.
+    pub fn ask_message(&self, peer: PeerId, n: u64) -> oneshot::Receiver<Option<AskedMessage>> {
+        let link = (self.id, peer);
+        self.ask_desk(|reply| DeskNote::Asked { link, n, reply })
+    }
+
+    /// Asks for objects for a member that polls. If the receiver is dropped before they are there, they stay at the
+    /// desk.
+    pub fn ask_poll(
+        &self,
+        poll: PollRequest,
+    ) -> oneshot::Receiver<Result<PolledObjects, PollRefused>> {
+        self.ask_desk(|reply| DeskNote::Poll(poll, reply))
+    }
+
+    /// Notes that a member that polls has acknowledged all objects up to `seq`. Answers with how many it has not.
+    pub fn ask_acknowledge(
+        &self,
+        (group, member): (&str, &str),
+        seq: u64,
+    ) -> oneshot::Receiver<Result<usize, PollRefused>> {
+        self.ask_desk(|reply| DeskNote::AckPolled {
+            group: group.into(),
+            member: member.into(),
+            seq,
+            reply,
+        })
+    }
+
+    /// Asks for the newest dead letters of a group; `None` if there is no such group.
+    pub fn ask_dead_letters(
+        &self,
+        group: &str,
+        limit: usize,
+    ) -> oneshot::Receiver<Option<DeadLetterPage>> {
+        self.ask_desk(|reply| DeskNote::DeadLetters {
+            group: group.into(),
+            limit,
+            reply,
+        })
+    }
+
+    /// Asks for all groups.
+    pub fn ask_groups(&self) -> oneshot::Receiver<Vec<ListedGroup>> {
+        self.ask_desk(DeskNote::Groups)
+    }
+
+    fn ask_desk<T>(
+        &self,
+        note: impl FnOnce(oneshot::Sender<T>) -> DeskNote,
+    ) -> oneshot::Receiver<T> {
+        let (reply, answer) = oneshot::channel();
+        self.to_desk(note(reply));
+        answer
+    }
+
+    fn to_desk(&self, note: DeskNote) {
+        match self.id == HOME {
+            true => self.take_desk_note(note),
+            false => self.note(HOME, Note::Desk(note)),
+        }
+    }
+
+    /// Takes a note for the desk, or from it.
+    pub(super) fn take_desk_note(&self, note: DeskNote) {
+        if let DeskNote::Message(peer, text) = note {
+            self.send_json(peer, Priority::High, &text);
+            let mut unwritten = self.unwritten.borrow_mut();
+            match unwritten.iter_mut().find(|(known, _)| *known == peer) {
+                Some((_, bytes)) => *bytes += text.len(),
+                None => unwritten.push((peer, text.len())),
+            }
+            return;
+        }
+        let now_ms = self.clock.now_ms();
+        let mut desk = self.desk.borrow_mut();
+        let Some(desk) = &mut *desk else { return };
+        self.flusher.raise();
+        // The receiver of a reply may have been dropped.
+        match note {
+            DeskNote::Objects(objects) => desk.take(objects),
+            DeskNote::Attach {
+                link,
+                group,
+                limits,
+            } => {
+                if let Err(TooManyGroups) = desk.attach(link, &group, limits, now_ms) {
+                    self.refuse_member(link);
+                }
+            }
+            DeskNote::Detach(link) => desk.detach(link, now_ms),
+            DeskNote::Acknowledge(link, seq) => {
+                if let Err(error) = desk.acknowledge(link, seq, now_ms) {
+                    let mut text = br#"{"error":"invalid","message":"#.to_vec();
+                    put_string(&mut text, &error.to_string());
+                    text.push(b'}');
+                    (&mut &*self).send(link, &text);
+                }
+            }
+            DeskNote::Credit(link, more) => desk.add_credit(link, more),
+            DeskNote::Written(link, bytes) => desk.note_written(link, bytes),
+            DeskNote::Poll(poll, reply) => desk.poll(&poll, reply, now_ms),
+            DeskNote::AckPolled {
+                group,
+                member,
+                seq,
+                reply,
+            } => {
+                let _ = reply.send(desk.acknowledge_polled((&group, &member), seq, now_ms));
+            }
+            DeskNote::Asked { link, n, reply } => {
+                let _ = reply.send(desk.asked(link, n));
+            }
+            DeskNote::DeadLetters {
+                group,
+                limit,
+                reply,
+            } => {
+                let _ = reply.send(desk.dead_letters(&group, limit));
+            }
+            DeskNote::Groups(reply) => {
+                let _ = reply.send(desk.list(now_ms));
+            }
+            DeskNote::Message(..) => unreachable!("it was handled"),
+        }
+    }
+
+    /// Closes the connection of a member for which there is no group.
+    fn refuse_member(&self, link: AnyPeer) {
+        let wanted = Wanted {
+            connection: Some(link),
+            ..Wanted::default()
+        };
+        let order = CloseOrder {
+            code: 1013,
+            reason: Some("There are `backend.max_groups` groups already".into()),
+        };
+        // Nobody waits for how many that were.
+        drop(self.ask_close(link.0, &wanted, &order));
+    }
+}
+
+impl MemberLinks for &Shard {
+    fn unwritten(&self, (shard, peer): AnyPeer) -> Option<usize> {
+        (shard == self.id).then(|| {
+            let unsent = self.core.borrow().engine.hub().unsent(peer);
+            usize::try_from(unsent).unwrap_or(usize::MAX)
+        })
+    }
+
+    fn send(&mut self, (shard, peer): AnyPeer, text: &[u8]) {
+        match shard == self.id {
+            // Above answers to operations, which give way first.
+            true => self.send_json(peer, Priority::High, text),
+            false => {
+                let message = DeskNote::Message(peer, text.to_vec());
+                self.note(shard, Note::Desk(message));
+            }
+        }
+    }
+}
+
+/// Capacity that the buffer keeps between turns.
+const TEXT_KEPT_MAX: usize = 64 * 1024;
