@@ -18,6 +18,7 @@ pub mod id;
 pub mod inbound;
 pub mod json;
 pub mod metrics;
+pub mod msgpack;
 pub mod net;
 pub mod process;
 pub mod reactor;

@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["id"],
     &["config", "metrics"],
     &["json"],
-    &["auth", "call", "http", "sse", "ws"],
+    &["auth", "call", "http", "msgpack", "sse", "ws"],
     &["engine", "inbound", "net"],
     &["bus", "process"],
     &["shard"],
@@ -47,7 +47,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("percent_encoding", &["conn", "topic"]),
     // In `net` its tests alone.
     ("rcgen", &["cli", "net"]),
-    ("rmp", &["dialect"]),
+    ("rmp", &["msgpack"]),
     ("rustix", &["net"]),
     ("rustls", &["net", "server"]),
     ("rustls_native_certs", &["server"]),

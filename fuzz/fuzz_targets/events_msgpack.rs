@@ -3,7 +3,8 @@
 
 #![no_main]
 
-use fanfare::dialect::events::{Command, Refusal, Writer, msgpack};
+use fanfare::dialect::events::{Command, Refusal, Writer};
+use fanfare::msgpack;
 use libfuzzer_sys::fuzz_target;
 
 const TIMESTAMP: &[u8] = b"2026-11-21T07:34:31.524Z";

@@ -8,7 +8,6 @@ mod dev_config;
 mod format;
 mod frame;
 mod history;
-pub mod msgpack;
 mod parameters;
 mod refusal;
 mod route;

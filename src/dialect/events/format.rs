@@ -1,9 +1,10 @@
 //! The wire formats of publications to clients of the events protocol.
 
-use super::{Encoding, Writer, msgpack};
+use super::{Encoding, Writer};
 use crate::collections::free_large;
 use crate::engine::{Format, FormatRegistry, Packing, Publication};
 use crate::id::{FormatId, Gather};
+use crate::msgpack;
 use crate::timestamp::LastTimestamp;
 use crate::ws::OpCode;
 use crate::ws::encode::put_frame;

@@ -9,7 +9,7 @@ mod query;
 mod subscribe;
 mod subscriptions;
 
-use super::{Action, Command, Encoding, Envelope, Parameters, Refusal, Writer, msgpack};
+use super::{Action, Command, Encoding, Envelope, Parameters, Refusal, Writer};
 use crate::auth::{Identity, Permissions};
 use crate::call::CallAnswer;
 use crate::conn::{Authentication, Denied, Flow, Session};
@@ -18,6 +18,7 @@ use crate::http::Source;
 use crate::id::{PeerId, Position, Priority};
 use crate::json::Raw;
 use crate::metrics::Limited;
+use crate::msgpack;
 use crate::process::{LimitReached, RateLimited};
 use crate::shard::{Disconnect, Shard};
 use crate::topic::{self, NameError, Selector};
