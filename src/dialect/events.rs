@@ -13,9 +13,7 @@ mod refusal;
 mod route;
 mod session;
 
-pub use command::{
-    AGENT_COMMANDS, Action, BATCH_MESSAGES_MAX, Command, Envelope, Query, Recover, RecoverFrom,
-};
+pub use command::{AGENT_COMMANDS, Action, BATCH_MESSAGES_MAX, Command, Envelope, Query};
 pub use format::EventsFormats;
 pub use frame::{Greeting, TopicStart, Writer};
 pub use history::put_history;

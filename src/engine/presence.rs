@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::collections::HashMap;
 use crate::json::put_string;
+use crate::timestamp::timestamp_of;
 
 /// The rosters of a home.
 #[derive(Debug, Default)]
@@ -76,6 +77,40 @@ pub struct Roster {
     pub users: Vec<Attendee>,
     /// Whether more users follow.
     pub more: bool,
+}
+
+impl Roster {
+    /// Appends it as the fields of a JSON object, without braces: that of `topic`.
+    pub fn put_fields(&self, out: &mut Vec<u8>, topic: &str) {
+        let Self {
+            sequence,
+            count,
+            connections,
+            users,
+            more,
+        } = self;
+        out.extend_from_slice(br#""event":"#);
+        put_string(out, topic);
+        out.extend_from_slice(
+            format!(
+                r#","presence_seq":{sequence},"count":{count},"connections":{connections},"users":["#
+            )
+            .as_bytes(),
+        );
+        for (index, attendee) in users.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(br#"{"user":"#);
+            put_string(out, &attendee.user);
+            out.extend_from_slice(
+                format!(r#","connections":{},"since":""#, attendee.connections).as_bytes(),
+            );
+            out.extend_from_slice(&timestamp_of(attendee.since_ms));
+            out.extend_from_slice(br#""}"#);
+        }
+        out.extend_from_slice(format!(r#"],"more":{more}"#).as_bytes());
+    }
 }
 
 /// One user of a roster.

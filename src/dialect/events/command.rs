@@ -3,13 +3,11 @@
 use std::borrow::Cow;
 
 use super::Refusal;
+use crate::engine::Recover;
 use crate::json::{self, JsonError, Raw};
 
-mod recover;
 mod request;
 
-use recover::recover;
-pub use recover::{Recover, RecoverFrom};
 pub use request::{AGENT_COMMANDS, BATCH_MESSAGES_MAX, Query};
 use request::{agent_command, batch, command, query, token};
 
@@ -172,7 +170,7 @@ impl<'a> Command<'a> {
             "ping" => Action::Ping,
             "heartbeat" => Action::Heartbeat,
             "subscribe" => match names(&fields, id)? {
-                Some(names) => Action::Subscribe(names, recover(&fields, id)?),
+                Some(names) => Action::Subscribe(names, recovered(&fields, id)?),
                 None => return Err(Refusal::invalid(id, "`events` is missing: a list of names")),
             },
             "unsubscribe" => Action::Unsubscribe(names(&fields, id)?.unwrap_or_default()),
@@ -240,6 +238,20 @@ fn is_type_name(name: &str) -> bool {
         .next()
         .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// What the client wants of topics that it has had before.
+fn recovered<'a>(
+    fields: &CommandFields<'a>,
+    id: Option<Raw<'a>>,
+) -> Result<Vec<Recover<'a>>, Refusal> {
+    let Some(recover) = fields.recover.filter(|recover| !recover.is_null()) else {
+        return Ok(Vec::new());
+    };
+    Recover::read(recover).ok_or_else(|| {
+        let message = "`recover` is not an object of topics, each with its `epoch` and `offset` or, for a topic, `last`";
+        Refusal::invalid(id, message)
+    })
 }
 
 #[cfg(test)]

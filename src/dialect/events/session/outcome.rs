@@ -3,11 +3,10 @@
 use super::{EventsSession, PendingReply, answer, error};
 use crate::auth::Identity;
 use crate::dialect::events::{Greeting, Refusal, TopicStart, put_history};
-use crate::engine::{Confirmation, Outcome, PublishResult, Resumed, Roster, Start, Ticket};
+use crate::engine::{Confirmation, Outcome, PublishResult, Resumed, Start, Ticket};
 use crate::id::PeerId;
 use crate::json::put_string;
 use crate::shard::Shard;
-use crate::timestamp::timestamp_of;
 
 impl EventsSession {
     /// Confirms a subscription to the client, at once or when homes have answered.
@@ -69,7 +68,11 @@ impl EventsSession {
             Outcome::Roster { ticket, roster } => {
                 if let Some(PendingReply::Roster { id, topic }) = self.take_pending(ticket) {
                     answer(shard, peer, |w| {
-                        w.response(id.as_deref(), |out| put_roster(out, &topic, &roster));
+                        w.response(id.as_deref(), |out| {
+                            out.push(b'{');
+                            roster.put_fields(out, &topic);
+                            out.push(b'}');
+                        });
                     });
                 }
             }
@@ -138,31 +141,4 @@ fn topic_start(start: Start<'_>) -> TopicStart<'_> {
             _ => (false, 0),
         }),
     }
-}
-
-/// Appends the roster of a topic as JSON.
-fn put_roster(out: &mut Vec<u8>, topic: &str, roster: &Roster) {
-    let (count, connections, more) = (roster.count, roster.connections, roster.more);
-    let sequence = roster.sequence;
-    out.extend_from_slice(br#"{"event":"#);
-    put_string(out, topic);
-    out.extend_from_slice(
-        format!(
-            r#","presence_seq":{sequence},"count":{count},"connections":{connections},"users":["#
-        )
-        .as_bytes(),
-    );
-    for (index, attendee) in roster.users.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(br#"{"user":"#);
-        put_string(out, &attendee.user);
-        out.extend_from_slice(
-            format!(r#","connections":{},"since":""#, attendee.connections).as_bytes(),
-        );
-        out.extend_from_slice(&timestamp_of(attendee.since_ms));
-        out.extend_from_slice(br#""}"#);
-    }
-    out.extend_from_slice(format!(r#"],"more":{more}}}"#).as_bytes());
 }
