@@ -1,6 +1,7 @@
 //! What HTTP handlers of all protocols share: their state, credentials of services, and publishing.
 
 mod accepted;
+mod connections;
 mod credentials;
 mod endpoint;
 mod order;
@@ -18,6 +19,7 @@ use crate::process::{Process, ProcessPhase};
 use crate::shard::Handle;
 
 pub(crate) use accepted::publish_one;
+pub(crate) use connections::{Closing, LISTED_DEFAULT, LISTED_MAX, Stopping, close_order, find};
 pub(crate) use credentials::Service;
 pub use endpoint::Endpoint;
 pub(crate) use order::{

@@ -8,30 +8,18 @@ use axum::extract::{Path, RawQuery, Request, State as Shared};
 use axum::http::HeaderMap;
 use axum::{Extension, RequestExt};
 use serde::Deserialize;
-use tokio::task::yield_now;
 
 use crate::auth::{Revocation, RevocationsFull, is_name};
 use crate::config::parse_duration;
 use crate::http::{Answer, Rejection, Source, refuse, respond};
-use crate::id::ShardId;
 use crate::json::put_string;
-use crate::process::{ENDS_KEPT, End};
-use crate::service::{Endpoint, State, body_of, source_of, text_of};
+use crate::process::End;
+use crate::service::{
+    Closing, Endpoint, LISTED_DEFAULT, LISTED_MAX, State, Stopping, body_of, close_order, find,
+    source_of, text_of,
+};
 use crate::shard::{CloseOrder, Wanted, parse_connection_id};
 use crate::timestamp::timestamp_of;
-
-/// The largest and the default number of connections, and of ends, in one response.
-pub(super) const LIMIT_MAX: usize = ENDS_KEPT;
-const LIMIT_DEFAULT: usize = 100;
-
-/// Bytes of connections in one response. The page of a shard that reaches it is listed whole.
-const LISTED_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// Bytes of the reason in a close frame (RFC 6455 section 5.5).
-const REASON_BYTES_MAX: usize = 123;
-
-/// The close code where a service names none: a violation of a policy (RFC 6455 section 7.4.1).
-const CODE_DEFAULT: u16 = 1008;
 
 const JSON: &str = "application/json";
 
@@ -57,7 +45,7 @@ async fn list(
 ) -> Result<Answer, Rejection> {
     state.check_operator(&headers, source)?;
     let (wanted, limit) = read_query(query.as_deref().unwrap_or(""))?;
-    let (total, items) = find(&state, &wanted, limit).await?;
+    let (total, items) = find(&state.shard, &wanted, limit).await.map_err(stopping)?;
     let ends = state.process.ends.last(limit, |end| {
         wanted.covers(end.user.as_deref(), end.source.address)
     });
@@ -75,7 +63,9 @@ async fn one(
     headers: HeaderMap,
 ) -> Result<Answer, Rejection> {
     state.check_operator(&headers, source)?;
-    let (_, item) = find(&state, &wanted_id(&id)?, 1).await?;
+    let (_, item) = find(&state.shard, &wanted_id(&id)?, 1)
+        .await
+        .map_err(stopping)?;
     let ends = match item.is_empty() {
         false => Vec::new(),
         true => {
@@ -103,7 +93,8 @@ async fn disconnect(
     let id = name_in_path(&mut request).await?;
     let (order, _) = read_order(&state, request, false).await?;
     let wanted = wanted_id(&id)?;
-    match close(&state, &wanted, &order).await? {
+    let closed = Closing::begin(&state.shard, &wanted, &order).count().await;
+    match closed.map_err(stopping)? {
         0 => Err(refuse(404, "No connection has this id", &[]).into()),
         _ => Ok(respond(200, JSON, r#"{"disconnected":1}"#)),
     }
@@ -128,7 +119,8 @@ async fn disconnect_user(
         user: Some(user.into()),
         ..Wanted::default()
     };
-    let closed = close(&state, &wanted, &order).await?;
+    let closing = Closing::begin(&state.shard, &wanted, &order);
+    let closed = closing.count().await.map_err(stopping)?;
     let body = format!(r#"{{"disconnected":{closed},"blocked_until":{until}}}"#);
     Ok(respond(200, JSON, body))
 }
@@ -235,18 +227,7 @@ async fn read_order(
         true => Disconnect::default(),
         false => read(text)?,
     };
-    let code = asked.code.unwrap_or(CODE_DEFAULT);
-    if !matches!(code, 1000 | 1001 | 1008 | 1011..=1013 | 3000..=4999) {
-        return Err(invalid(
-            "`code`: accepted: 1000, 1001, 1008, 1011 to 1013, and 3000 to 4999",
-        ));
-    }
-    let reason = asked.reason.as_deref();
-    if reason.is_some_and(|it| it.len() > REASON_BYTES_MAX || it.chars().any(char::is_control)) {
-        return Err(invalid(
-            "`reason`: at most 123 bytes, without control characters",
-        ));
-    }
+    let order = close_order(asked.code, asked.reason.as_deref()).map_err(invalid)?;
     let block_for = match &asked.block_for {
         None => None,
         Some(_) if !may_block => return Err(invalid("`block_for` is for users")),
@@ -258,10 +239,6 @@ async fn read_order(
                 ));
             }
         },
-    };
-    let order = CloseOrder {
-        code,
-        reason: asked.reason.map(Into::into),
     };
     Ok((order, block_for))
 }
@@ -280,7 +257,7 @@ fn invalid(why: &str) -> Rejection {
     refuse(422, why, &[]).into()
 }
 
-fn stopping() -> Rejection {
+fn stopping(_: Stopping) -> Rejection {
     refuse(503, "The gateway is stopping", &[]).into()
 }
 
@@ -311,52 +288,9 @@ async fn name_in_path(request: &mut Request) -> Result<String, Rejection> {
         .map_err(|_| invalid("The name in the path is not UTF-8"))
 }
 
-/// The connections that are wanted of all shards: their number, and `limit` of them as JSON.
-async fn find(state: &State, wanted: &Wanted, limit: usize) -> Result<(usize, String), Rejection> {
-    let (mut total, mut listed, mut items) = (0, 0, String::new());
-    for shard in shards(state, wanted) {
-        let mut from = Some(0);
-        while let Some(slot) = from {
-            // Further ones are only counted.
-            let room = match items.len() < LISTED_BYTES_MAX {
-                true => limit - listed,
-                false => 0,
-            };
-            let asked = state.shard.ask_found(shard, wanted, (slot, room));
-            let page = asked.await.map_err(|_| stopping())?;
-            total += page.total;
-            if listed > 0 && page.listed > 0 {
-                items.push(',');
-            }
-            listed += page.listed;
-            items.push_str(&page.items);
-            from = page.next;
-            // Other tasks get their turn between two pages.
-            yield_now().await;
-        }
-    }
-    Ok((total, items))
-}
-
-/// The shards that may have what is wanted.
-fn shards(state: &State, wanted: &Wanted) -> impl Iterator<Item = ShardId> {
-    let wanted = wanted.connection.map(|(shard, _)| shard);
-    let all = state.shard.shards();
-    all.filter(move |shard| wanted.is_none_or(|wanted| wanted == *shard))
-}
-
-async fn close(state: &State, wanted: &Wanted, order: &CloseOrder) -> Result<usize, Rejection> {
-    let mut closed = 0;
-    for shard in shards(state, wanted) {
-        let asked = state.shard.ask_close(shard, wanted, order);
-        closed += asked.await.map_err(|_| stopping())?;
-    }
-    Ok(closed)
-}
-
 /// Which connections a query asks for, and how many.
 fn read_query(query: &str) -> Result<(Wanted, usize), Rejection> {
-    let (mut wanted, mut limit) = (Wanted::default(), LIMIT_DEFAULT);
+    let (mut wanted, mut limit) = (Wanted::default(), LISTED_DEFAULT);
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*key {
             "user" => wanted.user = Some(value.into()),
@@ -367,8 +301,8 @@ fn read_query(query: &str) -> Result<(Wanted, usize), Rejection> {
             "limit" => {
                 let given = value.parse().ok();
                 limit = given
-                    .filter(|given| (1..=LIMIT_MAX).contains(given))
-                    .ok_or_else(|| invalid(&format!("`limit` is from 1 to {LIMIT_MAX}")))?;
+                    .filter(|given| (1..=LISTED_MAX).contains(given))
+                    .ok_or_else(|| invalid(&format!("`limit` is from 1 to {LISTED_MAX}")))?;
             }
             _ => {}
         }

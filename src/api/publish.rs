@@ -40,9 +40,11 @@ fn parse<'a>(state: &State, text: &'a str) -> Result<Order<'a>, String> {
     let order = match (user, topic) {
         (Some(user), topic) => {
             let name = name.or(topic).unwrap_or(Cow::Borrowed(DEFAULT_NAME));
-            Order::to_user(state, &user, name, payload)
+            Order::to_user(&state.shard, &user, name, payload)
         }
-        (None, Some(topic)) => Order::to_topic(state, topic, name.unwrap_or_default(), payload),
+        (None, Some(topic)) => {
+            Order::to_topic(&state.shard, topic, name.unwrap_or_default(), payload)
+        }
         (None, None) => {
             return Err("`topic` is missing: the name to publish to; or give `user_id`".to_owned());
         }

@@ -12,12 +12,13 @@ use tokio::time::{sleep, timeout};
 use super::State;
 use super::credentials::Service;
 use crate::collections::{SEGMENT_BYTES, Segments};
+use crate::config::Config;
 use crate::engine::{Outcome, Post, PublicationKind, PublishResult, Stored};
 use crate::http::{Rejection, Source, refuse, too_many, too_many_buffered};
 use crate::id::{Form, UserKey};
 use crate::metrics::{Limited, Refused};
 use crate::process::Reservation;
-use crate::shard::CountedPublish;
+use crate::shard::{CountedPublish, Shard};
 use crate::topic;
 
 /// How long a publication waits for room before it is refused with 429.
@@ -50,16 +51,17 @@ impl<'a> Order<'a> {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn to_topic(
-        state: &State,
+        shard: &Shard,
         topic: Cow<'a, str>,
         name: Cow<'a, str>,
         data: &'a str,
-    ) -> Result<Self, String> {
-        topic::check_topic(&topic).map_err(|why| why.to_string())?;
+    ) -> Result<Self, BadOrder> {
+        topic::check_topic(&topic).map_err(BadOrder::invalid)?;
         if &*topic == topic::SYSTEM_METRICS {
-            return Err("`system.metrics` is published by the gateway itself".to_owned());
+            let why = "`system.metrics` is published by the gateway itself";
+            return Err(BadOrder::invalid(why));
         }
-        Self::checked(state, topic, name, PublicationKind::Event, data)
+        Self::checked(shard, topic, name, PublicationKind::Event, data)
     }
 
     /// For one user, wherever connected.
@@ -67,25 +69,32 @@ impl<'a> Order<'a> {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn to_user(
-        state: &State,
+        shard: &Shard,
         user: &str,
         name: Cow<'a, str>,
         data: &'a str,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, BadOrder> {
         if user.is_empty() || user.len() > topic::NAME_BYTES_MAX {
-            return Err("`user_id` has 1 to 128 bytes".to_owned());
+            return Err(BadOrder::invalid("`user_id` has 1 to 128 bytes"));
         }
         let topic = Cow::Owned(topic::inbox_of(user));
-        Self::checked(state, topic, name, PublicationKind::Event, data)
+        Self::checked(shard, topic, name, PublicationKind::Event, data)
     }
 
     /// For all connections. The name may be empty.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn to_all(state: &State, name: Cow<'a, str>, data: &'a str) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn to_all(
+        shard: &Shard,
+        name: Cow<'a, str>,
+        data: &'a str,
+    ) -> Result<Self, BadOrder> {
         Self::checked(
-            state,
+            shard,
             topic::BROADCAST.into(),
             name,
             PublicationKind::Broadcast,
@@ -94,22 +103,20 @@ impl<'a> Order<'a> {
     }
 
     fn checked(
-        state: &State,
+        shard: &Shard,
         topic: Cow<'a, str>,
         name: Cow<'a, str>,
         kind: PublicationKind,
         data: &'a str,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, BadOrder> {
         if !name.is_empty() {
-            topic::check_topic(&name).map_err(|why| why.to_string())?;
+            topic::check_topic(&name).map_err(BadOrder::invalid)?;
         }
-        let size_max = state.config.namespace(&topic).max_message_size;
-        if data.len() > size_max {
-            state.shard.counters.limited(Limited::MessageSize);
-            return Err(format!(
-                "the data has {} bytes; this topic takes {size_max}",
-                data.len()
-            ));
+        let bytes_max = shard.config.namespace(&topic).max_message_size;
+        if data.len() > bytes_max {
+            shard.counters.limited(Limited::MessageSize);
+            let bytes = data.len();
+            return Err(BadOrder::TooLarge { bytes, bytes_max });
         }
         Ok(Self {
             topic,
@@ -143,8 +150,8 @@ impl<'a> Order<'a> {
     }
 
     /// Whether `service` may publish it.
-    pub(crate) fn is_permitted(&self, state: &State, service: &Service) -> bool {
-        service.permissions(&state.config).may_publish(&self.topic)
+    pub(crate) fn is_permitted(&self, config: &Config, service: &Service) -> bool {
+        service.permissions(config).may_publish(&self.topic)
     }
 
     /// Whether `service` may publish it.
@@ -156,16 +163,21 @@ impl<'a> Order<'a> {
         state: &State,
         service: &Service,
     ) -> Result<(), Rejection> {
-        if self.is_permitted(state, service) {
+        if self.is_permitted(&state.config, service) {
             return Ok(());
         }
-        let why = format!(
-            "Publishing to `{}` takes a token whose `fanfare.publish` covers it, or another namespace",
-            self.topic
-        );
+        let why = self.forbidden();
         let detail = "it may not publish to this topic";
         let answer = refuse(403, &why, &[]);
-        Err(service.refuse(state, (Refused::Credentials, detail), answer))
+        Err(service.refuse(&state.shard, (Refused::Credentials, detail), answer))
+    }
+
+    /// What a service is told that may not publish it.
+    pub(crate) fn forbidden(&self) -> String {
+        format!(
+            "Publishing to `{}` takes a token whose `fanfare.publish` covers it, or another namespace",
+            self.topic
+        )
     }
 
     /// As [`Self::try_put`], with the response for a failure.
@@ -183,7 +195,7 @@ impl<'a> Order<'a> {
     pub(crate) async fn try_put(&self, state: &State) -> Result<Stored, Failed> {
         let mut deadline = None;
         loop {
-            match receipt(self.begin(state)).await {
+            match receipt(self.begin(&state.shard)).await {
                 Err(Failed::Busy) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {
                     deadline.get_or_insert_with(|| Instant::now() + WAIT_MAX);
                     sleep(WAIT_STEP).await;
@@ -194,8 +206,13 @@ impl<'a> Order<'a> {
     }
 
     /// Publishes it, without waiting for room.
-    pub(crate) fn begin(&self, state: &State) -> CountedPublish {
-        let post = Post {
+    pub(crate) fn begin(&self, shard: &Shard) -> CountedPublish {
+        shard.publish_counted(&self.post())
+    }
+
+    /// It as the engine takes it.
+    pub(crate) fn post(&self) -> Post<'_> {
+        Post {
             topic: &self.topic,
             name: &self.name,
             kind: self.kind,
@@ -206,8 +223,29 @@ impl<'a> Order<'a> {
             key: &self.key,
             only_live: self.only_live,
             except: UserKey::NONE,
-        };
-        state.shard.publish_counted(&post)
+        }
+    }
+}
+
+/// What is wrong with an order.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadOrder {
+    /// One of its names.
+    #[error("{0}")]
+    Invalid(String),
+    /// Its data is larger than its topic takes.
+    #[error("the data has {bytes} bytes; this topic takes {bytes_max}")]
+    TooLarge {
+        /// So large it is.
+        bytes: usize,
+        /// `max_message_size` of the topic's namespace.
+        bytes_max: usize,
+    },
+}
+
+impl BadOrder {
+    fn invalid(why: impl ToString) -> Self {
+        Self::Invalid(why.to_string())
     }
 }
 
@@ -394,19 +432,41 @@ pub(crate) fn count(state: &State, service: &Service, events: usize) -> Result<(
     }
     let shard = &state.shard;
     shard.clock.refresh();
-    let now = shard.clock.now_ms();
-    let taken = shard
-        .process
-        .publishers
-        .take(service.publisher, events, now);
-    taken.map_err(|over| {
-        shard.counters.limited(Limited::PublishesPerMinute);
-        let why = format!("At most {max} events may be published in a minute");
-        let answer = too_many(&why, over.retry_after(now));
+    take(shard, service, events).map_err(|why| {
+        let answer = too_many(&why.to_string(), why.retry_after);
         service.refuse(
-            state,
+            shard,
             (Refused::Rate, "events.publishes_per_minute"),
             answer,
         )
+    })
+}
+
+/// A publisher exceeds `events.publishes_per_minute`.
+#[derive(Debug, thiserror::Error)]
+#[error("At most {max} events may be published in a minute")]
+pub(crate) struct TooManyPublishes {
+    max: u32,
+    /// Seconds after which it may go on.
+    pub(crate) retry_after: u64,
+}
+
+/// Counts `events` toward the rate limit of their publisher, all of them or none.
+///
+/// # Errors
+/// They exceed it.
+pub(crate) fn take(
+    shard: &Shard,
+    service: &Service,
+    events: usize,
+) -> Result<(), TooManyPublishes> {
+    let (now, publishers) = (shard.clock.now_ms(), &shard.process.publishers);
+    let taken = publishers.take(service.publisher, events, now);
+    taken.map_err(|over| {
+        shard.counters.limited(Limited::PublishesPerMinute);
+        TooManyPublishes {
+            max: shard.config.clients.publishes_per_minute,
+            retry_after: over.retry_after(now),
+        }
     })
 }

@@ -76,7 +76,7 @@ fn check_order(
     order: &Order<'_>,
     messages: usize,
 ) -> Result<(), Rejection> {
-    match order.is_permitted(state, service) {
+    match order.is_permitted(&state.config, service) {
         true => count(state, service, messages),
         false => Err(Failed::Forbidden.into()),
     }

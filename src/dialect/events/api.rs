@@ -109,15 +109,15 @@ fn parse<'a>(state: &State, text: &'a str) -> Result<Order<'a>, String> {
             return Err("`broadcast` is for everybody, `user_id` for one: give one of them".into());
         }
         let name = event.unwrap_or_default();
-        return Order::to_all(state, name, data).map_err(|why| format!("`event`: {why}"));
+        return Order::to_all(&state.shard, name, data).map_err(|why| format!("`event`: {why}"));
     }
     let event = event.ok_or("`event` is missing: the name to publish to, a string")?;
     let order = match user {
         Some(user) => {
             let user = user.as_string().ok_or("`user_id` is not a string")?;
-            Order::to_user(state, &user, event, data)
+            Order::to_user(&state.shard, &user, event, data)
         }
-        None => Order::to_topic(state, event, Cow::Borrowed(""), data),
+        None => Order::to_topic(&state.shard, event, Cow::Borrowed(""), data),
     };
     order.map_err(|why| format!("`event`: {why}"))
 }

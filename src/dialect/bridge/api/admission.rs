@@ -74,7 +74,7 @@ fn count_request(
     taken.map_err(|over| {
         shard.counters.limited(Limited::RequestsPerMinute);
         let answer = too_many("Rate limit exceeded", over.retry_after(now));
-        service.refuse(state, (Refused::Rate, "requests_per_minute"), answer)
+        service.refuse(shard, (Refused::Rate, "requests_per_minute"), answer)
     })
 }
 

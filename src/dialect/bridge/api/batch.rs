@@ -39,11 +39,11 @@ pub(super) async fn push_batch(
             begun.push(None);
             continue;
         };
-        if !order.is_permitted(&state, &admitted.service) {
+        if !order.is_permitted(&state.config, &admitted.service) {
             begun.push(Some(BatchedPush::Finished(Err(Failed::Forbidden))));
             continue;
         }
-        begun.push(Some(match order.begin(&state) {
+        begun.push(Some(match order.begin(&state.shard) {
             // Later messages wait, too, which keeps the order of a user's messages.
             CountedPublish::Done(PublishResult::Busy) if may_wait => {
                 let put = order.try_put(&state).await;
