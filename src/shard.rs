@@ -19,6 +19,7 @@ mod info;
 mod life;
 mod links;
 mod lookup;
+mod orders;
 mod probes;
 mod send;
 mod settings;
@@ -46,6 +47,7 @@ pub use info::{ConnectionInfo, ConnectionUser};
 pub use life::Deadlines;
 pub use links::{Lease, Unfinished};
 pub use lookup::{CloseOrder, FoundPage, Wanted};
+pub use orders::{Audience, ConnectionOrder, OrderResult};
 pub use probes::PROBE_MS_MAX;
 pub use settings::ShardSettings;
 pub use signal::Signal;
@@ -67,6 +69,7 @@ pub use handshakes::Handshake;
 use handshakes::Handshakes;
 use inbound::Told;
 use links::{Links, Since, Transport};
+use orders::Orders;
 use probes::Probes;
 
 /// All state of one thread.
@@ -100,6 +103,8 @@ pub struct Shard {
     desk: RefCell<Option<Box<Desk>>>,
     /// Bytes on their way from the desk to connections of this shard, where the desk is on another one.
     unwritten: RefCell<Vec<(PeerId, usize)>>,
+    /// Orders for connections of this shard.
+    orders: RefCell<Orders>,
 }
 
 /// The engine, the sockets of its peers, and the lanes to other shards.
@@ -155,6 +160,7 @@ impl Shard {
             told: RefCell::default(),
             desk: RefCell::new(desk),
             unwritten: RefCell::default(),
+            orders: RefCell::default(),
         })
     }
 

@@ -80,7 +80,11 @@ fn decide_for_any_page(
         Some((_, Route::NoWebSocket(_))) if !offers_websocket(request.headers()) => {
             return Decision::Api;
         }
-        Some(_) if !role.serves(Role::Clients) => return not_found(NOT_FOR_CLIENTS),
+        // As a path that there is not.
+        Some((dialect, _)) if dialect.role() == Role::Internal && !role.serves(Role::Internal) => {
+            return Decision::Api;
+        }
+        Some((dialect, _)) if !role.serves(dialect.role()) => return not_found(NOT_FOR_CLIENTS),
         Some((_, Route::NoWebSocket(why))) => return not_found(&why),
         Some((_, Route::Refused(why))) => return not_found(why),
         Some((dialect, route)) => (dialect, route == Route::Connection),

@@ -11,7 +11,7 @@ use super::claim::{Admission, Claimed, Route};
 use crate::engine::FormatRegistry;
 use crate::http::Source;
 use crate::metrics::CounterRegistry;
-use crate::service::Endpoint;
+use crate::service::{Endpoint, Role};
 use crate::shard::Shard;
 use crate::sse::CursorKey;
 
@@ -30,6 +30,11 @@ pub trait Dialect: Debug + Send + Sync {
     /// document.
     fn openapi(&self) -> &'static str {
         "{}"
+    }
+
+    /// Who its connections are for, and so at which listeners they are.
+    fn role(&self) -> Role {
+        Role::Clients
     }
 
     /// Its name in the log and in listings.

@@ -40,6 +40,7 @@ pub(super) fn start(
         message_bytes_max: claim.message_bytes_max,
     };
     let record = Box::new(claim.record);
+    let is_polled = record.session.is_polled();
     let mut driver = WebSocketDriver {
         connection: Connection::new(shard, records, (peer, reader), record),
         decoder: Decoder::new(limits, claim.agreed.as_ref()),
@@ -54,6 +55,7 @@ pub(super) fn start(
         unfinished: shard.process.unfinished.hold(),
         control: ControlBudget::default(),
         discarded: 0,
+        is_polled,
     };
     // Before the task is polled, so that the upgrade response and the greeting go out in one write.
     driver.begin();
@@ -72,6 +74,8 @@ struct WebSocketDriver {
     control: ControlBudget,
     /// Bytes received, and discarded, since the close began.
     discarded: usize,
+    /// The session has futures to poll.
+    is_polled: bool,
 }
 
 /// A decoded message, and the rate limit that it exceeds, if any.
@@ -196,6 +200,7 @@ impl Future for WebSocketDriver {
                     this.connection.shard.wake_after_flush(cx.waker());
                     return Poll::Pending;
                 }
+                this.poll_session(cx);
                 // Backpressure: a peer whose outbox is full is not read from. If its socket is full, that socket
                 // wakes this task when it is writable.
                 if this.connection.shard.is_outbox_full(this.connection.peer) {
@@ -212,6 +217,8 @@ impl Future for WebSocketDriver {
                 if let Some(kept) = this.kept.take() {
                     this.resume(kept);
                     if this.kept.is_some() && !this.turn_over {
+                        // What it waits for may have been begun just now.
+                        this.poll_session(cx);
                         this.connection.shard.wake_after_flush(cx.waker());
                         this.connection.shard.pause(this.connection.peer);
                         return Poll::Pending;
@@ -272,6 +279,13 @@ impl WebSocketDriver {
         self.connection.put_record(record);
         if let Flow::End(why) = begun {
             self.begin_close(why);
+        }
+    }
+
+    fn poll_session(&self, cx: &mut Context<'_>) {
+        if self.is_polled {
+            self.connection
+                .with_session(|session, shard, peer| session.poll(shard, peer, cx));
         }
     }
 

@@ -7,7 +7,7 @@ use super::dialect::{Dialect, Dialects};
 use super::record::Record;
 use crate::engine::Outcome;
 use crate::id::{PeerId, Slot};
-use crate::shard::Shard;
+use crate::shard::{ConnectionOrder, OrderResult, Shard};
 
 /// The records of a shard's connections, by slot.
 #[derive(Debug)]
@@ -45,10 +45,19 @@ impl Records {
         self.records.borrow_mut().get_mut(slot.index())?.take()
     }
 
-    /// Hands the engine's outcomes to the sessions of `shard`, including those that these cause.
+    /// Hands the engine's outcomes to the sessions of `shard`, including those that these cause, then orders of an
+    /// application.
     ///
-    /// Cost: one comparison where there are none.
+    /// Cost: a comparison for each where there are none.
     pub fn deliver_outcomes(&self, shard: &Shard) {
+        self.deliver_all(shard);
+        if shard.has_orders() {
+            shard.execute_orders(|peer, order| self.execute(shard, peer, order));
+            self.deliver_all(shard);
+        }
+    }
+
+    fn deliver_all(&self, shard: &Shard) {
         while let Some((peer, outcome)) = shard.next_outcome() {
             self.deliver_one(shard, peer, outcome);
         }
@@ -57,8 +66,20 @@ impl Records {
     /// As [`Self::deliver_outcomes`], for one peer, before its close frame is queued: confirmations and gaps precede
     /// the messages that are still written to it.
     pub(super) fn deliver_outcomes_to(&self, shard: &Shard, peer: PeerId) {
+        shard.execute_orders_of(peer, |peer, order| self.execute(shard, peer, order));
         while let Some(outcome) = shard.next_outcome_for(peer) {
             self.deliver_one(shard, peer, outcome);
+        }
+    }
+
+    fn execute(&self, shard: &Shard, peer: PeerId, order: &ConnectionOrder) -> OrderResult {
+        match self.take(peer.slot) {
+            Some(mut record) => {
+                let result = record.session.order(shard, peer, order);
+                self.put(peer.slot, record);
+                result
+            }
+            None => OrderResult::NotFound,
         }
     }
 

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt::Debug;
+use std::task::Context;
 
 use crate::auth::{Identity, TokenError};
 use crate::engine::Outcome;
 use crate::id::{PeerId, UserKey};
 use crate::metrics::Refused;
 use crate::process::{LimitReached, RateLimited};
-use crate::shard::{Disconnect, Shard};
+use crate::shard::{ConnectionOrder, Disconnect, OrderResult, Shard};
 use crate::ws::Payload;
 
 /// What the connection's task does after a message.
@@ -148,6 +149,22 @@ pub trait Session: Debug {
     /// Takes the number of batched messages that are not yet charged to the rate limit: those besides the first.
     fn take_uncharged(&mut self) -> u32 {
         0
+    }
+
+    /// Whether [`Self::poll`] is to be called. Asked once, when the connection begins.
+    fn is_polled(&self) -> bool {
+        false
+    }
+
+    /// Called whenever the task of an open connection is polled: futures that the session waits for wake that task.
+    fn poll(&mut self, shard: &Shard, peer: PeerId, cx: &mut Context<'_>) {
+        let _ = (shard, peer, cx);
+    }
+
+    /// Executes an order of an application.
+    fn order(&mut self, shard: &Shard, peer: PeerId, order: &ConnectionOrder) -> OrderResult {
+        let _ = (shard, peer, order);
+        OrderResult::Unsupported
     }
 
     /// Writes an outcome of the engine to the peer.

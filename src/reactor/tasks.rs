@@ -68,7 +68,10 @@ fn flush_once(shard: &Shard, records: &Records) -> Flush {
     let flush = shard.flush();
     records.deliver_outcomes(shard);
     shard.end_inbound();
-    flush
+    match shard.has_cut_orders() {
+        true => Flush::More,
+        false => flush,
+    }
 }
 
 /// Processes requests and deliveries of other shards.

@@ -1,12 +1,16 @@
 //! Requests, deliveries and notes from other shards.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
 use super::Disconnect;
 use super::desk::DeskNote;
-use super::{CloseOrder, ConnectionPage, Core, FoundPage, Shard, SubscriptionPage, Wanted};
+use super::{
+    Audience, CloseOrder, ConnectionOrder, ConnectionPage, Core, FoundPage, OrderResult, Shard,
+    SubscriptionPage, Wanted,
+};
 use crate::bus::{Asked, Port, Requests};
 use crate::engine::hub::Hub;
 use crate::engine::{Place, Taken, Turn, home_of};
@@ -68,6 +72,24 @@ pub enum Note {
     },
     /// For the desk, or from it.
     Desk(DeskNote),
+    /// Give a connection an order.
+    Order {
+        /// Which one.
+        peer: PeerId,
+        /// What it is to do.
+        order: ConnectionOrder,
+        /// Where the result goes.
+        reply: oneshot::Sender<OrderResult>,
+    },
+    /// Give connections an order.
+    Broadcast {
+        /// Which ones.
+        audience: Audience,
+        /// What they are to do.
+        order: Arc<ConnectionOrder>,
+        /// Where the number of those goes that have done it.
+        reply: oneshot::Sender<usize>,
+    },
     /// List the subscriptions of the shard's connections.
     Subscriptions {
         /// The slot where the page begins.
@@ -284,6 +306,12 @@ impl Shard {
                 let _ = reply.send(self.close_all(&wanted, &order));
             }
             Note::Desk(note) => self.take_desk_note(note),
+            Note::Order { peer, order, reply } => self.queue_order(peer, order, reply),
+            Note::Broadcast {
+                audience,
+                order,
+                reply,
+            } => self.queue_broadcast(&audience, order, reply),
             Note::Subscriptions { from, reply } => {
                 let _ = reply.send(self.list_subscriptions(from));
             }
