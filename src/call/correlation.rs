@@ -44,6 +44,13 @@ impl<'a> Correlation<'a> {
         Self { text: text.into() }
     }
 
+    /// The `id` of a message, the text of a JSON string or number; none if it is empty, or too long.
+    #[must_use]
+    pub fn of_id(text: &'a str) -> Option<Self> {
+        let is_one = !text.is_empty() && text.len() <= CORRELATION_BYTES_MAX;
+        is_one.then(|| Self { text: text.into() })
+    }
+
     /// The correlation id that a field's value is; none if it is `null` or empty.
     pub fn read(value: Raw<'a>) -> Result<Option<Self>, BadCorrelation> {
         if value.is_null() || value.text() == "\"\"" {

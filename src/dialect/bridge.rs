@@ -17,7 +17,7 @@ mod syntax;
 mod user;
 
 pub use format::{BridgeFormats, PUSH};
-pub use frame::{put_completed, put_error_frame};
+pub use frame::{put_completed, put_correlated, put_error_frame};
 pub use inbound::Inbound;
 pub use invalid::{DETAILS_MAX, Invalid};
 pub use push::Push;

@@ -7,10 +7,21 @@ use crate::json::put_string;
 /// Appends the payload for `user` of `data`, a JSON value published by another protocol. An object is treated as the
 /// `data` of a push; any other value becomes its field `data`. A correlation id is generated unless `data` has one.
 pub fn put_completed(out: &mut Vec<u8>, user: &str, data: &str) {
+    put_correlated(out, user, data, None);
+}
+
+/// As [`put_completed`]. A `correlation` overrides the one that `data` has: the payload answers the message with that
+/// one.
+pub fn put_correlated(
+    out: &mut Vec<u8>,
+    user: &str,
+    data: &str,
+    correlation: Option<Correlation<'_>>,
+) {
     let user = serde_json::to_string(user).expect("a string can always be written to memory");
     match Data::read(data) {
         Ok(data) => {
-            let given = data.correlation().ok().flatten();
+            let given = correlation.or_else(|| data.correlation().ok().flatten());
             let correlation = given.unwrap_or_else(Correlation::generate);
             data.put(out, &user, &correlation);
         }
@@ -18,7 +29,8 @@ pub fn put_completed(out: &mut Vec<u8>, user: &str, data: &str) {
             out.extend_from_slice(br#"{"data":"#);
             out.extend_from_slice(data.as_bytes());
             out.push(b',');
-            put_gateway_fields(out, &user, "null", &Correlation::generate());
+            let correlation = correlation.unwrap_or_else(Correlation::generate);
+            put_gateway_fields(out, &user, "null", &correlation);
         }
     }
 }
@@ -77,6 +89,19 @@ mod tests {
             r#"{"correlation_id":[1]}"#,
             completed(json!({}), Value::Null),
         );
+    }
+
+    #[test]
+    fn an_answer_has_the_id_of_its_question() {
+        for (data, id) in [
+            ("{\"correlation_id\":\"other\",\"x\":1}", "\"q\""),
+            ("[1]", "7"),
+        ] {
+            let mut out = Vec::new();
+            put_correlated(&mut out, "u", data, Correlation::of_id(id));
+            let frame: Value = serde_json::from_slice(&out).unwrap();
+            assert_eq!(frame["correlation_id"].to_string(), id);
+        }
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::logins::{AlreadyConnected, Login};
-use super::{Bridge, Duplicate, Inbound, put_error_frame};
+use super::{Bridge, Duplicate, Inbound, put_correlated, put_error_frame};
+use crate::call::Correlation;
 use crate::conn::{Flow, Session};
 use crate::engine::{Begin, Outcome};
 use crate::id::{PeerId, Priority};
 use crate::metrics::Limited;
-use crate::shard::{Disconnect, PROBE_MS_MAX, Shard};
+use crate::shard::{ConnectionOrder, Disconnect, OrderResult, PROBE_MS_MAX, Shard};
 use crate::topic;
 use crate::ws::Payload;
 
@@ -139,6 +140,23 @@ impl Session for BridgeSession {
                 Flow::Continue
             }
         }
+    }
+
+    fn order(&mut self, shard: &Shard, peer: PeerId, order: &ConnectionOrder) -> OrderResult {
+        if shard.is_opening(peer) {
+            return OrderResult::Later;
+        }
+        let (data, priority, correlation) = match order {
+            ConnectionOrder::Send { data, priority, .. } => (data, *priority, None),
+            ConnectionOrder::Reply { id, data } => (data, Priority::High, Correlation::of_id(id)),
+            ConnectionOrder::Subscribe { .. } | ConnectionOrder::Unsubscribe { .. } => {
+                return OrderResult::Unsupported;
+            }
+        };
+        shard.send_text(peer, priority, |out, _| {
+            put_correlated(out, &self.user, data, correlation);
+        });
+        OrderResult::Done
     }
 
     /// The user is removed from the table before the close frame is sent, so that a client that sees it can reconnect.

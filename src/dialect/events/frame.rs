@@ -89,12 +89,7 @@ impl<'a> Writer<'a> {
     pub fn event(mut self, publication: &Publication<'_>) {
         match publication.kind {
             PublicationKind::Event => {
-                self.put(r#"{"type":"event","event":"#);
-                let start = self.out.len();
-                put_string(self.out, publication.name);
-                let end = self.out.len();
-                self.put(r#","event_type":"#);
-                self.out.extend_from_within(start..end);
+                self.put_event(publication.name);
                 if publication.name != publication.topic {
                     // Its `event_id` is a position in this topic.
                     self.put(r#","topic":"#);
@@ -129,6 +124,14 @@ impl<'a> Writer<'a> {
         self.out.push(b'-');
         self.put_number(publication.offset);
         self.out.push(b'"');
+        self.end();
+    }
+
+    /// An event for one connection, of no topic: it has no position.
+    pub fn direct(mut self, name: &str, data: &str) {
+        self.put_event(name);
+        self.put(r#","data":"#);
+        self.put(data);
         self.end();
     }
 
@@ -269,6 +272,15 @@ impl<'a> Writer<'a> {
         self.put(scope);
         self.put(r#""}"#);
         self.end();
+    }
+
+    fn put_event(&mut self, name: &str) {
+        self.put(r#"{"type":"event","event":"#);
+        let start = self.out.len();
+        put_string(self.out, name);
+        let end = self.out.len();
+        self.put(r#","event_type":"#);
+        self.out.extend_from_within(start..end);
     }
 
     fn put_expiry(&mut self, expires_ms: u64) {
@@ -430,6 +442,10 @@ mod tests {
             };
             check(|w| w.event(&publication), expected);
         }
+        check(
+            |w| w.direct("a\"", "[1]"),
+            json!({"type":"event","event":"a\"","event_type":"a\"","data":[1]}),
+        );
         check(
             |w| w.pong(Some("7"), Some("123")),
             json!({"type":"pong","id":7,"client_timestamp":123}),

@@ -3,6 +3,7 @@
 mod authenticate;
 mod batch;
 mod command;
+mod order;
 mod outcome;
 mod publish;
 mod query;
@@ -20,9 +21,10 @@ use crate::json::Raw;
 use crate::metrics::Limited;
 use crate::msgpack;
 use crate::process::{LimitReached, RateLimited};
-use crate::shard::{Disconnect, Shard};
+use crate::shard::{ConnectionOrder, Disconnect, OrderResult, Shard};
 use crate::topic::{self, NameError, Selector};
 use crate::ws::Payload;
+use subscribe::By;
 use subscriptions::{Subscriptions, is_pattern};
 
 /// The session of a WebSocket connection of the events protocol.
@@ -191,7 +193,7 @@ impl EventsSession {
                 return flow;
             }
             Action::Subscribe(names, recover) => {
-                self.subscribe(shard, peer, command.id, &names, &recover);
+                let _ = self.subscribe(shard, peer, By::Client(command.id), &names, &recover);
             }
             Action::Unsubscribe(names) => return self.unsubscribe(shard, peer, id, &names),
             Action::Authenticate(token) => self.authenticate(shard, peer, command.id, &token),
@@ -270,23 +272,27 @@ impl EventsSession {
 
     /// Whether the engine can take the subscriptions of a message now; if not, the message waits.
     fn may_proceed(&self, shard: &Shard, peer: PeerId, action: &Action<'_>) -> bool {
-        let (patterns, topics): (Vec<&str>, Vec<&str>) = match action {
+        match action {
             Action::Unsubscribe(names) if names.is_empty() => {
-                self.subscriptions.iter().partition(|name| is_pattern(name))
+                may_change(shard, peer, self.subscriptions.iter())
             }
-            Action::Subscribe(names, _) | Action::Unsubscribe(names) => names
-                .iter()
-                .map(|name| &**name)
-                .partition(|name| is_pattern(name)),
-            _ => return true,
-        };
-        shard.engine(|engine| engine.may_subscribe(peer, &topics, !patterns.is_empty()))
+            Action::Subscribe(names, _) | Action::Unsubscribe(names) => {
+                may_change(shard, peer, names.iter().map(|name| &**name))
+            }
+            _ => true,
+        }
     }
 
     /// The user's display name, or the user where the token has none.
     fn user(&self) -> Option<&str> {
         self.identity().map(name_of)
     }
+}
+
+/// Whether the engine can begin and end subscriptions to `names` now.
+fn may_change<'a>(shard: &Shard, peer: PeerId, names: impl Iterator<Item = &'a str>) -> bool {
+    let (patterns, topics): (Vec<&str>, Vec<&str>) = names.partition(|name| is_pattern(name));
+    shard.engine(|engine| engine.may_subscribe(peer, &topics, !patterns.is_empty()))
 }
 
 impl Session for EventsSession {
@@ -388,6 +394,10 @@ impl Session for EventsSession {
         };
         shard.counters.limited(limited);
         answer(shard, peer, |w| w.connection_limit(limit, scope));
+    }
+
+    fn order(&mut self, shard: &Shard, peer: PeerId, order: &ConnectionOrder) -> OrderResult {
+        self.execute_order(shard, peer, order)
     }
 
     fn outcome(&mut self, shard: &Shard, peer: PeerId, outcome: Outcome) {

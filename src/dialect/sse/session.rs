@@ -11,8 +11,11 @@ use crate::conn::{Flow, Session};
 use crate::engine::{self, GapCause, Outcome};
 use crate::http::{event_stream_head, refuse_raw_with};
 use crate::id::{PeerId, Priority};
-use crate::shard::{Disconnect, Shard};
-use crate::sse::{EventsRequest, GapReason, StreamGap, put_gap, put_retry};
+use crate::shard::{ConnectionOrder, Disconnect, OrderResult, Shard};
+use crate::sse::{
+    ControlCharacter, EventsRequest, GapReason, StreamGap, event_type, put_event, put_gap,
+    put_retry,
+};
 use crate::ws::Payload;
 
 /// The session of an SSE connection.
@@ -96,6 +99,29 @@ impl Session for StreamSession {
             Outcome::Gap(missing) => gap(shard, peer, &missing),
             Outcome::Position(id) => shard.send_raw(peer, Priority::High, &id),
             _ => {}
+        }
+    }
+
+    fn order(&mut self, shard: &Shard, peer: PeerId, order: &ConnectionOrder) -> OrderResult {
+        let ConnectionOrder::Send {
+            name,
+            data,
+            priority,
+        } = order
+        else {
+            return OrderResult::Unsupported;
+        };
+        // Nothing is written before the head of the response.
+        if !shard.is_streaming(peer) {
+            return OrderResult::Later;
+        }
+        let mut out = Vec::new();
+        match put_event(&mut out, event_type(name), data.as_bytes()) {
+            Ok(()) => {
+                shard.send_raw(peer, *priority, &out);
+                OrderResult::Done
+            }
+            Err(ControlCharacter) => OrderResult::Unsupported,
         }
     }
 

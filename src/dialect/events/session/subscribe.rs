@@ -15,20 +15,39 @@ use crate::metrics::Limited;
 use crate::shard::Shard;
 use crate::topic::{self, Pattern, Selector};
 
+/// Who wants a subscription.
+#[derive(Clone, Copy)]
+pub(super) enum By<'a> {
+    /// The client itself, with the `id` of its message.
+    Client(Option<Raw<'a>>),
+    /// An application, which needs no permission of the client's and is told itself what was refused.
+    Application,
+}
+
 impl EventsSession {
+    /// Subscribes to `names`. Returns of each whether it is subscribed to.
     pub(super) fn subscribe(
         &mut self,
         shard: &Shard,
         peer: PeerId,
-        id: Option<Raw<'_>>,
+        by: By<'_>,
         names: &[Cow<'_, str>],
         recover: &[Recover<'_>],
-    ) {
+    ) -> Vec<bool> {
+        let (id, is_own) = match by {
+            By::Client(id) => (id, true),
+            By::Application => (None, false),
+        };
         let limit = shard.config.clients.max_subscriptions;
         if recover.len() > limit {
+            let none = vec![false; names.len()];
+            if !is_own {
+                return none;
+            }
             let message = format!("At most {limit} topics can be recovered at once");
             let refusal = Refusal::new(id, "SUBSCRIPTION_LIMIT", message);
-            return error(shard, peer, &refusal.with_details(limit_of(limit)));
+            error(shard, peer, &refusal.with_details(limit_of(limit)));
+            return none;
         }
         let (mut over_limit, mut no_room, mut wide) = (None, None, None);
         let may = Permissions::new(&shard.config, identity_of(self.user.as_deref()));
@@ -41,7 +60,7 @@ impl EventsSession {
                 .inspect_err(|why| note_name(shard, *why))
                 .ok()
                 .filter(|selector| {
-                    let is_allowed = may.may_subscribe(selector);
+                    let is_allowed = !is_own || may.may_subscribe(selector);
                     if !is_allowed && wide.is_none() && may.lacks_claim(selector) {
                         wide = Some(name);
                     }
@@ -117,10 +136,16 @@ impl EventsSession {
         let pending = PendingReply::Subscribe {
             id: id_text.map(Into::into),
             accepted: of(true),
-            rejected: of(false),
+            rejected: if is_own { of(false) } else { Vec::new() },
         };
         let confirmation = shard.engine(|engine| engine.confirm(ticket));
         self.await_confirmation(shard, peer, (ticket, pending), confirmation);
+        if over_limit.is_some() {
+            shard.counters.limited(Limited::Subscriptions);
+        }
+        if !is_own {
+            return taken;
+        }
         if let Some(pattern) = wide {
             let message = format!(
                 "`{pattern}` reaches across namespaces: that takes a token whose `fanfare.subscribe` covers it, as [\"{pattern}\"]"
@@ -128,7 +153,6 @@ impl EventsSession {
             error(shard, peer, &Refusal::new(id, "FORBIDDEN", message));
         }
         if let Some((limit, of)) = over_limit {
-            shard.counters.limited(Limited::Subscriptions);
             let message = format!("At most {limit} {of}");
             let refusal = Refusal::new(id, "SUBSCRIPTION_LIMIT", message);
             error(shard, peer, &refusal.with_details(limit_of(limit)));
@@ -136,6 +160,7 @@ impl EventsSession {
         if let Some(why) = no_room {
             refuse(shard, peer, id_text, why);
         }
+        taken
     }
 
     /// Unsubscribes, from at most [`UNSUBSCRIBED_PER_TURN`] names per turn: while some are left, it returns
@@ -158,35 +183,27 @@ impl EventsSession {
             Box::new(Unsubscribing { names, done: 0 })
         });
         let Unsubscribing { names, done } = &mut *unsubscribing;
-        for name in names[*done..].iter().take(UNSUBSCRIBED_PER_TURN) {
-            if !is_pattern(name) {
-                shard.engine(|engine| engine.unsubscribe(peer, name));
-                self.exit(shard, peer, name);
-            }
-            *done += 1;
-        }
-        let mut patterns: Vec<&str> = Vec::new();
+        let end = names.len().min(*done + UNSUBSCRIBED_PER_TURN);
+        self.end_topics(shard, peer, &names[*done..end]);
+        *done = end;
         let is_last = *done == names.len();
-        if is_last {
-            let names = names.iter().map(|name| &**name);
-            patterns = names.filter(|name| is_pattern(name)).collect();
-        }
-        let has_patterns = !patterns.is_empty();
+        let has_patterns = is_last && names.iter().any(|name| is_pattern(name));
         if !is_last || !shard.engine(|engine| engine.may_subscribe(peer, &[], has_patterns)) {
             self.unsubscribing = Some(unsubscribing);
             self.resume = Some(0);
             return Flow::Wait;
         }
-        if has_patterns {
-            let patterns = patterns.into_iter().map(Pattern::segments);
-            let patterns: Vec<Pattern> = patterns
-                .map(|known| known.expect("it was checked"))
-                .collect();
-            shard.engine(|engine| engine.unsubscribe_patterns(peer, &patterns));
-        }
-        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
-        answer(shard, peer, |w| w.unsubscribed(id, &names));
+        end_patterns(shard, peer, names);
+        unsubscribed(shard, peer, id, names);
         Flow::Continue
+    }
+
+    /// Ends the subscriptions to those of `names` that are topics.
+    pub(super) fn end_topics(&self, shard: &Shard, peer: PeerId, names: &[Box<str>]) {
+        for name in names.iter().filter(|name| !is_pattern(name)) {
+            shard.engine(|engine| engine.unsubscribe(peer, name));
+            self.exit(shard, peer, name);
+        }
     }
 
     /// Removes this subscription from the roster of its topic.
@@ -196,6 +213,22 @@ impl EventsSession {
             shard.engine(|engine| engine.exit(name, &attendee));
         }
     }
+}
+
+/// Ends the subscriptions to those of `names` that are patterns. The engine may take that now.
+pub(super) fn end_patterns(shard: &Shard, peer: PeerId, names: &[Box<str>]) {
+    let patterns = names.iter().filter(|name| is_pattern(name));
+    let patterns = patterns.map(|name| Pattern::segments(name).expect("it was checked"));
+    let patterns: Vec<Pattern> = patterns.collect();
+    if !patterns.is_empty() {
+        shard.engine(|engine| engine.unsubscribe_patterns(peer, &patterns));
+    }
+}
+
+/// Tells the client which of its subscriptions have ended.
+pub(super) fn unsubscribed(shard: &Shard, peer: PeerId, id: Option<&str>, names: &[Box<str>]) {
+    let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+    answer(shard, peer, |w| w.unsubscribed(id, &names));
 }
 
 /// Subscriptions that one turn ends.
