@@ -35,5 +35,5 @@ pub use permissions::Permissions;
 pub use revocations::{Revocation, Revocations, RevocationsFull};
 pub use rights::{Globs, Names, Rights};
 pub use signing::SigningKey;
-pub use token::TokenVerifier;
+pub use token::{TokenVerifier, claims_of};
 pub use token_error::{Claim, TokenError};

@@ -3,6 +3,7 @@
 
 mod accept;
 mod admit;
+mod announcement;
 mod claim;
 mod connection;
 mod credentials;

@@ -62,8 +62,17 @@ impl Purpose {
     }
 }
 
-/// A claimed socket, and the bytes received after the request that claimed it.
-type TakenSocket = (Claimed, Stream, Vec<u8>);
+/// What came before a connection began.
+#[derive(Debug)]
+pub(super) struct Received {
+    /// What applications are told of it; empty if nothing.
+    pub(super) announcement: Vec<u8>,
+    /// Bytes received after the request that claimed the socket.
+    pub(super) rest: Vec<u8>,
+}
+
+/// A claimed socket.
+type TakenSocket = (Claimed, Stream, Received);
 
 /// The response to one request.
 type RequestAnswer =
@@ -108,11 +117,11 @@ pub async fn accept(
     };
     drop(handshake);
     match taken {
-        Some((Claimed::WebSocket(claim), stream, rest)) => {
-            driver::start(&shard, records, *claim, stream, rest);
+        Some((Claimed::WebSocket(claim), stream, received)) => {
+            driver::start(&shard, records, *claim, stream, received);
         }
-        Some((Claimed::Stream(claim), stream, rest)) => {
-            super::stream::start(&shard, records, *claim, stream, &rest);
+        Some((Claimed::Stream(claim), stream, received)) => {
+            super::stream::start(&shard, records, *claim, stream, &received);
         }
         Some((Claimed::Answer(_), ..)) | None => {}
     }
@@ -240,7 +249,7 @@ async fn serve_requests(
         headers_max: config.http.max_headers,
     };
     let io = Guarded::new(stream, &begun, limits, progress.clone(), head_timeout);
-    let claimed: Rc<RefCell<Option<Claimed>>> = Rc::default();
+    let claimed: Rc<RefCell<Option<(Claimed, Vec<u8>)>>> = Rc::default();
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let (shard, api, progress) = (shard.clone(), api.clone(), progress.clone());
         let records = records.clone();
@@ -264,11 +273,11 @@ async fn serve_requests(
                 }
             };
             let (mut answer, is_last) = match decision {
-                Decision::Claimed(claim) => {
+                Decision::Claimed(claim, announcement) => {
                     if !is_proxy && has_untrusted_forwarding(server, request.headers()) {
                         warn_of_proxy_once(source.address);
                     }
-                    *claimed.borrow_mut() = Some(claim);
+                    *claimed.borrow_mut() = Some((claim, announcement));
                     std::future::pending().await
                 }
                 Decision::Answer(answer) => {
@@ -339,8 +348,9 @@ async fn serve_requests(
     progress.answering.set(false);
     let (stream, rest) = parts.io.into_parts();
     let claim = claimed.borrow_mut().take();
-    if let Some(claim) = claim {
-        return Some((claim, stream, [&parts.read_buf[..], &rest].concat()));
+    if let Some((claim, announcement)) = claim {
+        let rest = [&parts.read_buf[..], &rest].concat();
+        return Some((claim, stream, Received { announcement, rest }));
     }
     let linger = match progress.in_request.get() {
         true => BODY_LINGER,

@@ -11,6 +11,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, RETRY_AFTER};
 
+use super::announcement::announcement;
 use super::claim::{Admission, Claimed, Route, UpgradeRefusal};
 use super::credentials::BEARER_PROTOCOL;
 use super::dialect::Dialect;
@@ -27,7 +28,7 @@ use crate::ws::handshake::{Upgrade, offers_websocket};
 /// What happens to a request.
 pub(super) enum Decision {
     /// The socket becomes a connection.
-    Claimed(Claimed),
+    Claimed(Claimed, Vec<u8>),
     /// This response, after which the connection is closed.
     Answer(Box<Answer>),
     /// The router answers.
@@ -98,7 +99,17 @@ fn decide_for_any_page(
     }
     match dialect.claim(shard, request, source) {
         Ok(Claimed::Answer(answer)) => Decision::Answer(answer),
-        Ok(claimed) => Decision::Claimed(claimed),
+        Ok(claimed) => {
+            let record = claimed.record();
+            let announcement = record.map(|record| announcement(shard, request, record));
+            let announcement = announcement.unwrap_or_default();
+            if announcement.is_empty() || shard.process.inbound.has_room_for_connection() {
+                return Decision::Claimed(claimed, announcement);
+            }
+            let why = "The application is busy";
+            let refusal = refusal(Refused::Backend, 503, why, &[(RETRY_AFTER, "1")]);
+            refused(dialect.name(), refusal)
+        }
         Err(refusal) => refused(dialect.name(), refusal),
     }
 }

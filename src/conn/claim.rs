@@ -89,3 +89,14 @@ pub enum Claimed {
     /// No connection: the request is answered.
     Answer(Box<Answer>),
 }
+
+impl Claimed {
+    /// What the connection is, if it becomes one.
+    pub(super) fn record(&self) -> Option<&Record> {
+        match self {
+            Self::WebSocket(claim) => Some(&claim.record),
+            Self::Stream(claim) => Some(&claim.record),
+            Self::Answer(_) => None,
+        }
+    }
+}

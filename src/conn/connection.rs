@@ -63,6 +63,13 @@ impl Connection {
         }
     }
 
+    /// Tells applications that the connection has begun, if there is anything to tell.
+    pub(super) fn announce(&self, announcement: &[u8]) {
+        if !announcement.is_empty() {
+            self.shard.tell_connect(self.peer, announcement);
+        }
+    }
+
     /// Lends `act` the session.
     pub(super) fn with_session<T>(
         &self,

@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use super::accept::Received;
 use super::claim::WebSocketClaim;
 use super::connection::{Connection, ConnectionPhase};
 use super::quota::Rate;
@@ -20,13 +21,13 @@ use crate::shard::{Disconnect, Shard, Unfinished};
 use crate::ws::deflate::{Agreed, Inflater};
 use crate::ws::{CloseCode, Decoder, DecoderLimits, Event, Input, OpCode, Payload, ProtocolError};
 
-/// Starts the connection that `claim` describes. `rest`: bytes received after the upgrade request.
+/// Starts the connection that `claim` describes.
 pub(super) fn start(
     shard: &Rc<Shard>,
     records: Rc<Records>,
     claim: WebSocketClaim,
     stream: Stream,
-    rest: Vec<u8>,
+    Received { announcement, rest }: Received,
 ) {
     shard.clock.refresh();
     let (reader, writer) = stream.into_split();
@@ -58,7 +59,7 @@ pub(super) fn start(
         is_polled,
     };
     // Before the task is polled, so that the upgrade response and the greeting go out in one write.
-    driver.begin();
+    driver.begin(&announcement);
     tokio::task::spawn_local(driver);
 }
 
@@ -266,11 +267,14 @@ enum ReadResult {
 }
 
 impl WebSocketDriver {
-    fn begin(&mut self) {
+    fn begin(&mut self, announcement: &[u8]) {
         let (shard, peer) = (&self.connection.shard, self.connection.peer);
         let mut record = self.connection.take_record();
         let begun = match record.quota.limit_reached() {
-            None => record.session.begin(shard, peer),
+            None => {
+                self.connection.announce(announcement);
+                record.session.begin(shard, peer)
+            }
             Some(limit_reached) => {
                 record.session.refuse(shard, peer, limit_reached);
                 Flow::End(Disconnect::ConnectionLimit)

@@ -161,6 +161,11 @@ pub trait Session: Debug {
         let _ = (shard, peer, cx);
     }
 
+    /// Whether applications are told when the connection begins and ends: not if it is accepted only to be refused.
+    fn is_announced(&self) -> bool {
+        true
+    }
+
     /// Executes an order of an application.
     fn order(&mut self, shard: &Shard, peer: PeerId, order: &ConnectionOrder) -> OrderResult {
         let _ = (shard, peer, order);

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use super::accept::Received;
 use super::claim::StreamClaim;
 use super::connection::Connection;
 use super::records::Records;
@@ -15,13 +16,13 @@ use crate::shard::{Disconnect, Shard};
 /// Bytes that a client may send after its request. They are discarded; a client that sends more is disconnected.
 const IGNORED_BYTES_MAX: usize = 64 * 1024;
 
-/// Starts the stream that `claim` describes. `rest`: bytes received after the request.
+/// Starts the stream that `claim` describes.
 pub(super) fn start(
     shard: &Rc<Shard>,
     records: Rc<Records>,
     claim: StreamClaim,
     stream: Stream,
-    rest: &[u8],
+    received: &Received,
 ) {
     // A live peer's kernel acknowledges each heartbeat, so an unacknowledged one means that the peer is gone.
     let unacknowledged_max = claim.heartbeat + shard.config.websocket.ping_timeout;
@@ -32,13 +33,14 @@ pub(super) fn start(
     let StreamClaim { heartbeat, record } = claim;
     let peer = shard.join_stream(record.format, record.user, heartbeat, writer);
     let mut connection = Connection::new(shard, records, (peer, reader), Box::new(record));
+    connection.announce(&received.announcement);
     let begun = connection.with_session(|session, shard, peer| session.begin(shard, peer));
     if let Flow::End(why) = begun {
         connection.begin_close(why);
     }
     tokio::task::spawn_local(StreamDriver {
         connection,
-        ignored: rest.len(),
+        ignored: received.rest.len(),
     });
 }
 

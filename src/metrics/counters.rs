@@ -95,6 +95,8 @@ reasons! {
         Request = "request",
         /// It came too soon after others.
         Rate = "rate",
+        /// The application has no room to be told of it: `backend.max_pending`.
+        Backend = "backend",
         /// It began with TLS, on a port that speaks plain HTTP.
         Tls = "tls",
         /// It began with plain HTTP, on a port that speaks TLS.

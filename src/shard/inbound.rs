@@ -25,6 +25,12 @@ pub(super) struct Told {
 }
 
 impl Shard {
+    /// Whether applications may attach, and are told of connections.
+    #[must_use]
+    pub fn announces(&self) -> bool {
+        !self.process.inbound.is_empty()
+    }
+
     /// Tells applications that a connection has begun. `fields`: what [`ConnectFields`](crate::inbound::ConnectFields)
     /// has, written.
     pub fn tell_connect(&self, peer: PeerId, fields: &[u8]) {
@@ -64,7 +70,7 @@ impl Shard {
         kind: ObjectKind,
         topics: impl Iterator<Item = &'t str>,
     ) {
-        if !self.process.inbound.is_empty() {
+        if self.announces() {
             let mut topics = topics.peekable();
             if topics.peek().is_some() {
                 let _ = self.tell(peer, kind, "", |writer| writer.topics(topics));
@@ -118,7 +124,7 @@ impl Shard {
         (peer, kind, id): (PeerId, ObjectKind, &str),
         write: impl FnOnce(ObjectWriter<'_>),
     ) -> Result<(), NotTaken> {
-        if self.process.inbound.is_empty() {
+        if !self.announces() {
             return Err(NotTaken::NoApplication);
         }
         let info = core.links.get(peer).and_then(|link| link.info.as_deref());
@@ -147,7 +153,7 @@ impl Shard {
     ///
     /// Cost: one comparison where applications cannot attach.
     pub fn begin_inbound(&self) {
-        if self.process.inbound.is_empty() {
+        if !self.announces() {
             return;
         }
         let objects = {
@@ -169,7 +175,7 @@ impl Shard {
     ///
     /// Cost: one comparison where applications cannot attach; otherwise a look at each member of this shard.
     pub fn end_inbound(&self) {
-        if self.process.inbound.is_empty() {
+        if !self.announces() {
             return;
         }
         let is_ready = match &mut *self.desk.borrow_mut() {

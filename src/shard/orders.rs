@@ -157,21 +157,6 @@ impl Shard {
         answer
     }
 
-    /// Asks for the client of message `n` of a group, and for the `id` of that message (empty if it had none). `None` if
-    /// it is not known, or not any more.
-    ///
-    /// A stub: nothing is kept of the messages to a group yet.
-    pub fn ask_message(
-        &self,
-        group: &str,
-        n: u64,
-    ) -> oneshot::Receiver<Option<(AnyPeer, Box<str>)>> {
-        let _ = (group, n);
-        let (reply, answer) = oneshot::channel();
-        let _ = reply.send(None);
-        answer
-    }
-
     pub(super) fn queue_order(
         &self,
         peer: PeerId,

@@ -2,14 +2,19 @@
 
 use crate::call::CallAnswer;
 use crate::call::{BadCorrelation, Correlation};
-use crate::json::{self, JsonError};
+use crate::json::{self, JsonError, Raw};
 
 /// A client's text message.
 #[derive(Debug)]
 pub enum Inbound<'a> {
     /// An answer to the call with its correlation id, if one is open.
     Answer(CallAnswer<'a>),
-    /// Not JSON, or without a valid correlation id: ignored.
+    /// An object without a correlation id: for the application, or ignored.
+    Message {
+        /// Its `type`.
+        kind: Option<Raw<'a>>,
+    },
+    /// Not JSON, or with a correlation id that is not valid: ignored.
     Ignored,
     /// JSON that is not an object, or whose correlation id is an array or object: answered with an error.
     Broken,
@@ -44,8 +49,8 @@ impl<'a> Inbound<'a> {
                 Self::Answer(CallAnswer::own(text, correlation, kind, is_final, rest))
             }
             Err(BadCorrelation::Container) => Self::Broken,
-            Ok(None)
-            | Err(BadCorrelation::Bool | BadCorrelation::TooLong | BadCorrelation::Surrogate) => {
+            Ok(None) => Self::Message { kind },
+            Err(BadCorrelation::Bool | BadCorrelation::TooLong | BadCorrelation::Surrogate) => {
                 Self::Ignored
             }
         }

@@ -8,7 +8,10 @@ use crate::call::Correlation;
 use crate::conn::{Flow, Session};
 use crate::engine::{Begin, Outcome};
 use crate::id::{PeerId, Priority};
+use crate::inbound::MessageFields;
+use crate::json::Raw;
 use crate::metrics::Limited;
+use crate::process::NotTaken;
 use crate::shard::{ConnectionOrder, Disconnect, OrderResult, PROBE_MS_MAX, Shard};
 use crate::topic;
 use crate::ws::Payload;
@@ -82,6 +85,23 @@ impl BridgeSession {
         }
     }
 
+    /// Tells the application what the user says. If it is not taken, the user is told.
+    fn tell_application(&self, shard: &Shard, peer: PeerId, text: &str, kind: Option<Raw<'_>>) {
+        let kind = kind.and_then(Raw::as_string);
+        let message = MessageFields {
+            kind: kind.as_deref(),
+            id: None,
+            data: text,
+        };
+        let why = match shard.tell_message(peer, &message) {
+            Ok(()) => return,
+            Err(NotTaken::NoApplication) => "No application is attached",
+            Err(NotTaken::Full) => "The application is busy: try again later",
+        };
+        shard.counters.errors_sent.add(1);
+        send_error(shard, peer, why);
+    }
+
     /// Subscribes to the user's inbox.
     fn subscribe_inbox(&self, shard: &Shard, peer: PeerId) -> Flow {
         let inbox = topic::inbox_of(&self.user);
@@ -133,7 +153,11 @@ impl Session for BridgeSession {
                 });
                 if had_room { Flow::Continue } else { Flow::Wait }
             }
-            Inbound::Ignored => Flow::Continue,
+            Inbound::Message { kind } if self.bridge.settings.forward => {
+                self.tell_application(shard, peer, text, kind);
+                Flow::Continue
+            }
+            Inbound::Message { .. } | Inbound::Ignored => Flow::Continue,
             Inbound::Broken => {
                 shard.counters.errors_sent.add(1);
                 send_error(shard, peer, "Error processing your message");
@@ -157,6 +181,10 @@ impl Session for BridgeSession {
             put_correlated(out, &self.user, data, correlation);
         });
         OrderResult::Done
+    }
+
+    fn is_announced(&self) -> bool {
+        self.refused.is_none()
     }
 
     /// The user is removed from the table before the close frame is sent, so that a client that sees it can reconnect.

@@ -58,6 +58,8 @@ pub enum Action<'a> {
         /// The agent.
         agent_id: Cow<'a, str>,
     },
+    /// Pass the message to the application.
+    App,
     /// Pass the message, an answer to a call, to the caller with its `id`.
     Response,
     /// Execute these in order; none of them is a batch.
@@ -178,6 +180,7 @@ impl<'a> Command<'a> {
             "query" => Action::Query(query(&fields, id)?),
             "command" => command(&fields, id)?,
             "agent_command" => agent_command(&fields, id)?,
+            "app" => Action::App,
             "response" => Action::Response,
             "batch" => Action::Batch(batch(&fields, id)?),
             _ if is_type_name(&kind) => Action::Unknown(kind),

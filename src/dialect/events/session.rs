@@ -1,5 +1,6 @@
 //! The session of a WebSocket connection of the events protocol (docs/protocol.md).
 
+mod application;
 mod authenticate;
 mod batch;
 mod command;
@@ -218,6 +219,10 @@ impl EventsSession {
             }
             // Only authenticated users are called.
             Action::Response => self.unknown(shard, peer, text, command.id, "response"),
+            Action::App => application::tell(shard, peer, text, command.id, "app"),
+            Action::Unknown(kind) if shard.config.clients.forward_unknown => {
+                application::tell(shard, peer, text, command.id, &kind);
+            }
             Action::Unknown(kind) => self.unknown(shard, peer, text, command.id, &kind),
         }
         Flow::Continue
@@ -369,6 +374,10 @@ impl Session for EventsSession {
             }),
             _ => self.drop_message(shard, peer, &Envelope::default(), over),
         }
+    }
+
+    fn is_announced(&self) -> bool {
+        self.denied.is_none()
     }
 
     fn take_uncharged(&mut self) -> u32 {

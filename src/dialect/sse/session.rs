@@ -11,6 +11,7 @@ use crate::conn::{Flow, Session};
 use crate::engine::{self, GapCause, Outcome};
 use crate::http::{event_stream_head, refuse_raw_with};
 use crate::id::{PeerId, Priority};
+use crate::inbound::ObjectKind;
 use crate::shard::{ConnectionOrder, Disconnect, OrderResult, Shard};
 use crate::sse::{
     ControlCharacter, EventsRequest, GapReason, StreamGap, event_type, put_event, put_gap,
@@ -82,6 +83,8 @@ impl Session for StreamSession {
             shard.send_raw(peer, Priority::Critical, &refusal);
             return Flow::End(Disconnect::Overloaded);
         }
+        let topics = request.topics.iter().map(|topic| &**topic);
+        shard.tell_topics(peer, ObjectKind::Subscribe, topics);
         if let Some(StreamPresence { user, topics }) = self.presence.as_deref() {
             for topic in topics {
                 shard.engine(|engine| engine.enter(topic, user));

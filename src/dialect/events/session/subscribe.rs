@@ -10,6 +10,7 @@ use crate::collections::HashSet;
 use crate::dialect::events::Refusal;
 use crate::engine::{Begin, PATTERNS_MAX, Recover, RecoverFrom, SubscribeError};
 use crate::id::PeerId;
+use crate::inbound::ObjectKind;
 use crate::json::Raw;
 use crate::metrics::Limited;
 use crate::shard::Shard;
@@ -53,6 +54,7 @@ impl EventsSession {
         let may = Permissions::new(&shard.config, identity_of(self.user.as_deref()));
         let ticket = shard.engine(|engine| engine.begin_subscription(peer));
         let (mut taken, mut topics, mut patterns) = (Vec::new(), Vec::new(), Vec::new());
+        let mut added = Vec::new();
         for name in names {
             let name: &str = name;
             let is_known = self.subscriptions.contains(name);
@@ -87,6 +89,7 @@ impl EventsSession {
                 }
                 None => continue,
             }
+            added.push(name);
             self.subscriptions.add(name);
         }
         // Topics that one of the patterns matches are read through the pattern's log.
@@ -110,6 +113,8 @@ impl EventsSession {
                 let _ = self.subscriptions.remove(name);
             }
         }
+        let added = added.into_iter().filter(|name| !refused.contains(name));
+        shard.tell_topics(peer, ObjectKind::Subscribe, added);
         // Topics in `recover` that are not in `names`.
         let missed = recover.iter().map(|recover| &*recover.topic);
         let missed = missed.filter(|topic| topic::check_topic(topic).is_ok());
