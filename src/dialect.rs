@@ -1,6 +1,7 @@
 //! The protocols. Each is a folder with codec, session, admission, settings, wire formats and endpoints. A protocol
 //! imports no other one, and no lower layer imports any.
 
+pub mod backend;
 pub mod bridge;
 pub mod echo;
 pub mod events;
@@ -22,6 +23,7 @@ const ALL: &[Protocol] = &[
     Protocol(sse::Sse::register, Some(sse::SseSettings::make)),
     Protocol(bridge::Bridge::register, Some(bridge::BridgeSettings::make)),
     Protocol(echo::Echo::register, None),
+    Protocol(backend::BackendLink::register, None),
 ];
 
 /// The sections of the configuration that protocols have: the gateway's, and `more`.

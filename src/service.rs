@@ -23,7 +23,7 @@ pub(crate) use connections::{Closing, LISTED_DEFAULT, LISTED_MAX, Stopping, clos
 pub(crate) use credentials::Service;
 pub use endpoint::Endpoint;
 pub(crate) use order::{
-    DEFAULT_NAME, Failed, Order, body_of, count, open, receipt, source_of, text_of,
+    BadOrder, DEFAULT_NAME, Failed, Order, body_of, count, open, receipt, source_of, take, text_of,
 };
 pub use role::Role;
 

@@ -334,6 +334,13 @@ impl Shard {
         }
     }
 
+    /// Wakes the task of a connection.
+    pub fn wake(&self, peer: PeerId) {
+        if let Some(link) = self.core.borrow().links.get(peer) {
+            link.wake();
+        }
+    }
+
     /// Takes the reason why a connection has to end, if any, and registers `waker` for the next one.
     #[must_use]
     pub fn take_disconnect(&self, peer: PeerId, waker: &Waker) -> Option<Disconnect> {

@@ -178,9 +178,9 @@ fn no_dialect_imports_another() {
 /// Rooms that may name protocols. All others speak of none: a new protocol changes none of them.
 const OF_PROTOCOLS: &[&str] = &["cli", "dialect"];
 
-/// Protocols whose names are words of the gateway: `echo` is a command and a key of `[debug]`, `events` are what is
-/// published, and SSE is a transport with a room of its own.
-const COMMON_WORDS: &[&str] = &["echo", "events", "sse"];
+/// Protocols whose names are words of the gateway: `[backend]` is a section of it, `echo` is a command and a key of
+/// `[debug]`, `events` are what is published, and SSE is a transport with a room of its own.
+const COMMON_WORDS: &[&str] = &["backend", "echo", "events", "sse"];
 
 /// Where a protocol is named nonetheless.
 const NAMED: &[(&str, &str)] = &[

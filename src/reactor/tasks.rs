@@ -67,8 +67,7 @@ fn flush_once(shard: &Shard, records: &Records) -> Flush {
     shard.begin_inbound();
     let flush = shard.flush();
     records.deliver_outcomes(shard);
-    shard.end_inbound();
-    match shard.has_cut_orders() {
+    match shard.end_inbound() || shard.has_cut_orders() {
         true => Flush::More,
         false => flush,
     }

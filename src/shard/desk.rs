@@ -41,8 +41,8 @@ pub(super) struct Desk {
     next_member: u64,
     /// Something may have to be sent.
     is_dirty: bool,
-    /// More may be sent when a connection has written what is on its way.
-    is_window_full: bool,
+    /// Connections of this shard that have to write what is on its way before they are sent more.
+    full_links: Vec<AnyPeer>,
     /// A buffer.
     text: Vec<u8>,
 }
@@ -103,7 +103,7 @@ impl Desk {
             links: HashMap::default(),
             next_member: 0,
             is_dirty: false,
-            is_window_full: false,
+            full_links: Vec::new(),
             text: Vec::new(),
         };
         if let Some(first) = desk.groups.first_mut() {
@@ -118,6 +118,9 @@ impl Desk {
 
     /// Takes what clients have said into their groups.
     pub(super) fn take(&mut self, objects: Vec<Object>) {
+        if objects.is_empty() {
+            return;
+        }
         for mut object in objects {
             let groups = std::mem::take(&mut object.groups);
             let last = groups.checked_ilog2();
@@ -259,8 +262,8 @@ impl Desk {
         if !std::mem::take(&mut self.is_dirty) {
             return;
         }
-        self.is_window_full = false;
-        let window = WINDOW_BYTES.min(self.config.hub.outbox_max_bytes / 4);
+        self.full_links.clear();
+        let window = self.window_bytes();
         let limits = (self.config.backend.max_batch, BATCH_BYTES);
         for index in 0..self.groups.len() {
             let Some(it) = &mut self.groups[index] else {
@@ -279,8 +282,11 @@ impl Desk {
                     }
                 };
                 while it.group.may_send(id) {
-                    if links.unwritten(link).unwrap_or(*on_way) >= window {
-                        self.is_window_full = true;
+                    let here = links.unwritten(link);
+                    if here.unwrap_or(*on_way) >= window {
+                        if here.is_some() {
+                            self.full_links.push(link);
+                        }
                         break;
                     }
                     self.text.clear();
@@ -288,7 +294,7 @@ impl Desk {
                         break;
                     }
                     links.send(link, &self.text);
-                    if links.unwritten(link).is_none() {
+                    if here.is_none() {
                         *on_way += self.text.len();
                     }
                 }
@@ -301,14 +307,18 @@ impl Desk {
     }
 
     /// Whether more can be sent now that connections of this shard have written. Called after each flush.
+    ///
+    /// Cost: a look at each connection that could not be sent everything.
     pub(super) fn is_ready_again(&mut self, links: &impl MemberLinks) -> bool {
-        if !self.is_window_full {
-            return false;
-        }
-        let window = WINDOW_BYTES.min(self.config.hub.outbox_max_bytes / 4);
+        let window = self.window_bytes();
         let is_free = |link: &AnyPeer| links.unwritten(*link).is_some_and(|it| it < window);
-        self.is_dirty = self.links.keys().any(is_free);
+        self.is_dirty |= self.full_links.iter().any(is_free);
         self.is_dirty
+    }
+
+    /// Bytes on their way to a member's connection beyond which no batch begins.
+    fn window_bytes(&self) -> usize {
+        WINDOW_BYTES.min(self.config.hub.outbox_max_bytes / 4)
     }
 
     /// Checks deadlines: of members that do not acknowledge or poll, and of groups without members. Sets the gauges.

@@ -163,27 +163,24 @@ impl Shard {
             }
             std::mem::take(&mut told.objects)
         };
-        if !objects.is_empty() {
-            self.to_desk(DeskNote::Objects(objects));
-        }
-        if let Some(desk) = &mut *self.desk.borrow_mut() {
-            desk.send(&mut &*self, self.clock.now_ms());
+        match &mut *self.desk.borrow_mut() {
+            Some(desk) => {
+                desk.take(objects);
+                desk.send(&mut &*self, self.clock.now_ms());
+            }
+            None if objects.is_empty() => {}
+            None => self.note(HOME, Note::Desk(DeskNote::Objects(objects))),
         }
     }
 
-    /// Looks whether members' connections have written what was on its way to them. Called after each flush.
+    /// Looks whether members' connections have written what was on its way to them. Called after each flush. Returns
+    /// whether there is more to be sent.
     ///
     /// Cost: one comparison where applications cannot attach; otherwise a look at each member of this shard.
-    pub fn end_inbound(&self) {
+    #[must_use]
+    pub fn end_inbound(&self) -> bool {
         if !self.announces() {
-            return;
-        }
-        let is_ready = match &mut *self.desk.borrow_mut() {
-            Some(desk) => desk.is_ready_again(&self),
-            None => false,
-        };
-        if is_ready {
-            self.flusher.raise();
+            return false;
         }
         let is_written =
             |(peer, _): &(PeerId, usize)| self.core.borrow().engine.hub().unsent(*peer) == 0;
@@ -193,6 +190,10 @@ impl Shard {
         };
         for (peer, bytes) in written {
             self.to_desk(DeskNote::Written((self.id, peer), bytes));
+        }
+        match &mut *self.desk.borrow_mut() {
+            Some(desk) => desk.is_ready_again(&self),
+            None => false,
         }
     }
 
