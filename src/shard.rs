@@ -47,7 +47,7 @@ pub use info::{ConnectionInfo, ConnectionUser};
 pub use life::Deadlines;
 pub use links::{Lease, Unfinished};
 pub use lookup::{CloseOrder, FoundPage, Wanted};
-pub use orders::{Audience, ConnectionOrder, OrderResult};
+pub use orders::{Audience, ConnectionOrder, OrderReply, OrderResult};
 pub use probes::PROBE_MS_MAX;
 pub use settings::ShardSettings;
 pub use signal::Signal;

@@ -7,7 +7,7 @@ use super::dialect::{Dialect, Dialects};
 use super::record::Record;
 use crate::engine::Outcome;
 use crate::id::{PeerId, Slot};
-use crate::shard::{ConnectionOrder, OrderResult, Shard};
+use crate::shard::{ConnectionOrder, OrderReply, OrderResult, Shard};
 
 /// The records of a shard's connections, by slot.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Records {
     pub fn deliver_outcomes(&self, shard: &Shard) {
         self.deliver_all(shard);
         if shard.has_orders() {
-            shard.execute_orders(|peer, order| self.execute(shard, peer, order));
+            shard.execute_orders(|peer, order, reply| self.execute(shard, peer, (order, reply)));
             self.deliver_all(shard);
         }
     }
@@ -66,16 +66,23 @@ impl Records {
     /// As [`Self::deliver_outcomes`], for one peer, before its close frame is queued: confirmations and gaps precede
     /// the messages that are still written to it.
     pub(super) fn deliver_outcomes_to(&self, shard: &Shard, peer: PeerId) {
-        shard.execute_orders_of(peer, |peer, order| self.execute(shard, peer, order));
+        shard.execute_orders_of(peer, |peer, order, reply| {
+            self.execute(shard, peer, (order, reply))
+        });
         while let Some(outcome) = shard.next_outcome_for(peer) {
             self.deliver_one(shard, peer, outcome);
         }
     }
 
-    fn execute(&self, shard: &Shard, peer: PeerId, order: &ConnectionOrder) -> OrderResult {
+    fn execute(
+        &self,
+        shard: &Shard,
+        peer: PeerId,
+        (order, reply): (&ConnectionOrder, &mut OrderReply),
+    ) -> OrderResult {
         match self.take(peer.slot) {
             Some(mut record) => {
-                let result = record.session.order(shard, peer, order);
+                let result = record.session.order(shard, peer, order, reply);
                 self.put(peer.slot, record);
                 result
             }

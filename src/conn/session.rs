@@ -9,7 +9,7 @@ use crate::engine::Outcome;
 use crate::id::{PeerId, UserKey};
 use crate::metrics::Refused;
 use crate::process::{LimitReached, RateLimited};
-use crate::shard::{ConnectionOrder, Disconnect, OrderResult, Shard};
+use crate::shard::{ConnectionOrder, Disconnect, OrderReply, OrderResult, Shard};
 use crate::ws::Payload;
 
 /// What the connection's task does after a message.
@@ -166,9 +166,16 @@ pub trait Session: Debug {
         true
     }
 
-    /// Executes an order of an application.
-    fn order(&mut self, shard: &Shard, peer: PeerId, order: &ConnectionOrder) -> OrderResult {
-        let _ = (shard, peer, order);
+    /// Executes an order of an application. A session that has to wait for the result takes `reply`, and returns
+    /// [`OrderResult::Pending`].
+    fn order(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        order: &ConnectionOrder,
+        reply: &mut OrderReply,
+    ) -> OrderResult {
+        let _ = (shard, peer, order, reply);
         OrderResult::Unsupported
     }
 

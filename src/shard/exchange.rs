@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::Disconnect;
 use super::desk::DeskNote;
 use super::{
-    Audience, CloseOrder, ConnectionOrder, ConnectionPage, Core, FoundPage, OrderResult, Shard,
+    Audience, CloseOrder, ConnectionOrder, ConnectionPage, Core, FoundPage, OrderReply, Shard,
     SubscriptionPage, Wanted,
 };
 use crate::bus::{Asked, Port, Requests};
@@ -79,7 +79,7 @@ pub enum Note {
         /// What it is to do.
         order: ConnectionOrder,
         /// Where the result goes.
-        reply: oneshot::Sender<OrderResult>,
+        reply: OrderReply,
     },
     /// Give connections an order.
     Broadcast {

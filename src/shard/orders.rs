@@ -61,8 +61,33 @@ pub enum OrderResult {
     Unsupported,
     /// Its client reads too slowly: half of its outbox is full.
     Busy,
+    /// The session has taken the [`OrderReply`], and answers itself.
+    Pending,
     /// Not yet: the order is passed again with the next flush, before later ones for the connection.
     Later,
+}
+
+/// Where the result of an order goes. If it is dropped, the connection has ended.
+#[derive(Debug)]
+pub struct OrderReply(Option<oneshot::Sender<OrderResult>>);
+
+impl OrderReply {
+    /// Takes it, for a session that answers later.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+
+    /// Answers, unless the session does or the one that asked has left.
+    pub fn answer(self, result: OrderResult) {
+        if let Some(reply) = self.0 {
+            let _ = reply.send(result);
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
 }
 
 /// Whose connections a broadcast is for.
@@ -97,7 +122,7 @@ enum QueuedOrder {
     One {
         peer: PeerId,
         order: ConnectionOrder,
-        reply: oneshot::Sender<OrderResult>,
+        reply: OrderReply,
     },
     Many {
         /// Those that have not been sent it.
@@ -123,8 +148,9 @@ impl Shard {
     ) -> oneshot::Receiver<OrderResult> {
         let (reply, answer) = oneshot::channel();
         if at == self.id {
-            self.queue_order(peer, order, reply);
+            self.queue_order(peer, order, OrderReply(Some(reply)));
         } else if self.shards().any(|shard| shard == at) {
+            let reply = OrderReply(Some(reply));
             self.note(at, Note::Order { peer, order, reply });
         } else {
             let _ = reply.send(OrderResult::NotFound);
@@ -157,12 +183,7 @@ impl Shard {
         answer
     }
 
-    pub(super) fn queue_order(
-        &self,
-        peer: PeerId,
-        order: ConnectionOrder,
-        reply: oneshot::Sender<OrderResult>,
-    ) {
+    pub(super) fn queue_order(&self, peer: PeerId, order: ConnectionOrder, reply: OrderReply) {
         let queued = QueuedOrder::One { peer, order, reply };
         self.orders.borrow_mut().queue.push_back(queued);
         self.flusher.raise();
@@ -206,7 +227,10 @@ impl Shard {
     }
 
     /// Has `execute` execute the orders that wait, each for its connection, up to this turn's limit.
-    pub fn execute_orders(&self, mut execute: impl FnMut(PeerId, &ConnectionOrder) -> OrderResult) {
+    pub fn execute_orders(
+        &self,
+        mut execute: impl FnMut(PeerId, &ConnectionOrder, &mut OrderReply) -> OrderResult,
+    ) {
         let mut queue = std::mem::take(&mut self.orders.borrow_mut().queue);
         let mut left = VecDeque::new();
         let mut waiting: HashSet<PeerId> = HashSet::default();
@@ -216,13 +240,17 @@ impl Shard {
         {
             budget -= 1;
             match queued {
-                QueuedOrder::One { peer, order, reply } => {
+                QueuedOrder::One {
+                    peer,
+                    order,
+                    mut reply,
+                } => {
                     let result = match waiting.contains(&peer) {
                         true => OrderResult::Later,
-                        false => self.execute_order(peer, &order, &mut execute),
+                        false => self.execute_order((peer, &order, &mut reply), &mut execute),
                     };
                     if result != OrderResult::Later {
-                        let _ = reply.send(result);
+                        reply.answer(result);
                     } else if !reply.is_closed() {
                         waiting.insert(peer);
                         left.push_back(QueuedOrder::One { peer, order, reply });
@@ -234,10 +262,11 @@ impl Shard {
                     mut reached,
                     reply,
                 } => {
-                    let mut now = peers.by_ref().take(budget + 1);
-                    for peer in &mut now {
+                    let mut none = OrderReply(None);
+                    for peer in peers.by_ref().take(budget + 1) {
                         budget = budget.saturating_sub(1);
-                        let result = self.execute_order(peer, &order, &mut execute);
+                        let told = (peer, &*order, &mut none);
+                        let result = self.execute_order(told, &mut execute);
                         reached += usize::from(result == OrderResult::Done);
                     }
                     if peers.len() == 0 {
@@ -268,7 +297,7 @@ impl Shard {
     pub fn execute_orders_of(
         &self,
         peer: PeerId,
-        mut execute: impl FnMut(PeerId, &ConnectionOrder) -> OrderResult,
+        mut execute: impl FnMut(PeerId, &ConnectionOrder, &mut OrderReply) -> OrderResult,
     ) {
         if !self.has_orders() {
             return;
@@ -280,10 +309,11 @@ impl Shard {
                 QueuedOrder::One {
                     peer: to,
                     order,
-                    reply,
+                    mut reply,
                 } if to == peer => {
-                    let result = self.execute_order(peer, &order, &mut execute);
-                    let _ = reply.send(match result {
+                    let told = (peer, &order, &mut reply);
+                    let result = self.execute_order(told, &mut execute);
+                    reply.answer(match result {
                         OrderResult::Later => OrderResult::NotFound,
                         result => result,
                     });
@@ -298,16 +328,15 @@ impl Shard {
 
     fn execute_order(
         &self,
-        peer: PeerId,
-        order: &ConnectionOrder,
-        execute: &mut impl FnMut(PeerId, &ConnectionOrder) -> OrderResult,
+        (peer, order, reply): (PeerId, &ConnectionOrder, &mut OrderReply),
+        execute: &mut impl FnMut(PeerId, &ConnectionOrder, &mut OrderReply) -> OrderResult,
     ) -> OrderResult {
         if !self.is_open(peer) {
             OrderResult::NotFound
         } else if self.is_outbox_full(peer) {
             OrderResult::Busy
         } else {
-            execute(peer, order)
+            execute(peer, order, reply)
         }
     }
 

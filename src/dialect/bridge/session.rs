@@ -12,7 +12,7 @@ use crate::inbound::MessageFields;
 use crate::json::Raw;
 use crate::metrics::Limited;
 use crate::process::NotTaken;
-use crate::shard::{ConnectionOrder, Disconnect, OrderResult, PROBE_MS_MAX, Shard};
+use crate::shard::{ConnectionOrder, Disconnect, OrderReply, OrderResult, PROBE_MS_MAX, Shard};
 use crate::topic;
 use crate::ws::Payload;
 
@@ -166,7 +166,13 @@ impl Session for BridgeSession {
         }
     }
 
-    fn order(&mut self, shard: &Shard, peer: PeerId, order: &ConnectionOrder) -> OrderResult {
+    fn order(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        order: &ConnectionOrder,
+        _: &mut OrderReply,
+    ) -> OrderResult {
         if shard.is_opening(peer) {
             return OrderResult::Later;
         }

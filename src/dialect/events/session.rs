@@ -22,7 +22,7 @@ use crate::json::Raw;
 use crate::metrics::Limited;
 use crate::msgpack;
 use crate::process::{LimitReached, RateLimited};
-use crate::shard::{ConnectionOrder, Disconnect, OrderResult, Shard};
+use crate::shard::{ConnectionOrder, Disconnect, OrderReply, OrderResult, Shard};
 use crate::topic::{self, NameError, Selector};
 use crate::ws::Payload;
 use subscribe::By;
@@ -83,6 +83,8 @@ enum PendingReply {
         id: Option<Box<str>>,
         accepted: Vec<Box<str>>,
         rejected: Vec<Box<str>>,
+        /// An application has ordered it, which is told what is rejected, and not the client.
+        reply: Option<OrderReply>,
     },
     /// The answer to a query of a topic's history.
     History {
@@ -194,7 +196,7 @@ impl EventsSession {
                 return flow;
             }
             Action::Subscribe(names, recover) => {
-                let _ = self.subscribe(shard, peer, By::Client(command.id), &names, &recover);
+                self.subscribe(shard, peer, By::Client(command.id), &names, &recover);
             }
             Action::Unsubscribe(names) => return self.unsubscribe(shard, peer, id, &names),
             Action::Authenticate(token) => self.authenticate(shard, peer, command.id, &token),
@@ -405,8 +407,14 @@ impl Session for EventsSession {
         answer(shard, peer, |w| w.connection_limit(limit, scope));
     }
 
-    fn order(&mut self, shard: &Shard, peer: PeerId, order: &ConnectionOrder) -> OrderResult {
-        self.execute_order(shard, peer, order)
+    fn order(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        order: &ConnectionOrder,
+        reply: &mut OrderReply,
+    ) -> OrderResult {
+        self.execute_order(shard, peer, order, reply)
     }
 
     fn outcome(&mut self, shard: &Shard, peer: PeerId, outcome: Outcome) {

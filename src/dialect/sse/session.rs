@@ -12,7 +12,7 @@ use crate::engine::{self, GapCause, Outcome};
 use crate::http::{event_stream_head, refuse_raw_with};
 use crate::id::{PeerId, Priority};
 use crate::inbound::ObjectKind;
-use crate::shard::{ConnectionOrder, Disconnect, OrderResult, Shard};
+use crate::shard::{ConnectionOrder, Disconnect, OrderReply, OrderResult, Shard};
 use crate::sse::{
     ControlCharacter, EventsRequest, GapReason, StreamGap, event_type, put_event, put_gap,
     put_retry,
@@ -105,7 +105,13 @@ impl Session for StreamSession {
         }
     }
 
-    fn order(&mut self, shard: &Shard, peer: PeerId, order: &ConnectionOrder) -> OrderResult {
+    fn order(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        order: &ConnectionOrder,
+        _: &mut OrderReply,
+    ) -> OrderResult {
         let ConnectionOrder::Send {
             name,
             data,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::subscribe::{By, end_patterns, unsubscribed};
 use super::{EventsSession, Writer, answer, may_change};
 use crate::id::PeerId;
-use crate::shard::{ConnectionOrder, OrderResult, Shard};
+use crate::shard::{ConnectionOrder, OrderReply, OrderResult, Shard};
 
 impl EventsSession {
     /// Executes an order of an application.
@@ -14,6 +14,7 @@ impl EventsSession {
         shard: &Shard,
         peer: PeerId,
         order: &ConnectionOrder,
+        reply: &mut OrderReply,
     ) -> OrderResult {
         if !self.may_answer(shard, peer) {
             return OrderResult::Later;
@@ -41,16 +42,10 @@ impl EventsSession {
                 if !may_change(shard, peer, names.iter().map(|name| &**name)) {
                     return OrderResult::Later;
                 }
-                let taken = self.subscribe(shard, peer, By::Application, &names, recover);
-                let of = |is_meant: bool| {
-                    let names = topics.iter().zip(&taken);
-                    let names = names.filter(|(_, taken)| **taken == is_meant);
-                    names.map(|(name, _)| name.clone()).collect()
-                };
-                OrderResult::Subscribed {
-                    accepted: of(true),
-                    rejected: of(false),
-                }
+                let by = By::Application(reply.take());
+                self.subscribe(shard, peer, by, &names, recover);
+                // When all homes know of it, so that what is published then reaches it.
+                OrderResult::Pending
             }
             ConnectionOrder::Unsubscribe { topics } => {
                 // Its own `unsubscribe` takes several turns.

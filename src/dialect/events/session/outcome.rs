@@ -6,7 +6,7 @@ use crate::dialect::events::{Greeting, Refusal, TopicStart, put_history};
 use crate::engine::{Confirmation, Outcome, PublishResult, Resumed, Start, Ticket};
 use crate::id::PeerId;
 use crate::json::put_string;
-use crate::shard::Shard;
+use crate::shard::{OrderResult, Shard};
 
 impl EventsSession {
     /// Confirms a subscription to the client, at once or when homes have answered.
@@ -37,15 +37,23 @@ impl EventsSession {
             Some(PendingReply::Greeting) => self.greet(shard, peer),
             Some(PendingReply::Subscribe {
                 id,
-                accepted,
-                rejected,
+                accepted: subscribed,
+                rejected: refused,
+                reply,
             }) => {
-                let accepted: Vec<&str> = accepted.iter().map(|name| &**name).collect();
-                let rejected: Vec<&str> = rejected.iter().map(|name| &**name).collect();
+                let accepted: Vec<&str> = subscribed.iter().map(|name| &**name).collect();
+                let rejected = refused.iter().filter(|_| reply.is_none());
+                let rejected: Vec<&str> = rejected.map(|name| &**name).collect();
                 let topic_start = confirmation.starts().map(topic_start);
                 answer(shard, peer, |w| {
                     w.subscribed(id.as_deref(), &accepted, &rejected, topic_start);
                 });
+                if let Some(reply) = reply {
+                    reply.answer(OrderResult::Subscribed {
+                        accepted: subscribed,
+                        rejected: refused,
+                    });
+                }
             }
             Some(PendingReply::Roster { .. } | PendingReply::History { .. }) | None => {}
         }

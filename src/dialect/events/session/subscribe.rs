@@ -13,20 +13,18 @@ use crate::id::PeerId;
 use crate::inbound::ObjectKind;
 use crate::json::Raw;
 use crate::metrics::Limited;
-use crate::shard::Shard;
+use crate::shard::{OrderReply, OrderResult, Shard};
 use crate::topic::{self, Pattern, Selector};
 
 /// Who wants a subscription.
-#[derive(Clone, Copy)]
 pub(super) enum By<'a> {
     /// The client itself, with the `id` of its message.
     Client(Option<Raw<'a>>),
     /// An application, which needs no permission of the client's and is told itself what was refused.
-    Application,
+    Application(OrderReply),
 }
 
 impl EventsSession {
-    /// Subscribes to `names`. Returns of each whether it is subscribed to.
     pub(super) fn subscribe(
         &mut self,
         shard: &Shard,
@@ -34,21 +32,24 @@ impl EventsSession {
         by: By<'_>,
         names: &[Cow<'_, str>],
         recover: &[Recover<'_>],
-    ) -> Vec<bool> {
-        let (id, is_own) = match by {
-            By::Client(id) => (id, true),
-            By::Application => (None, false),
+    ) {
+        let (id, reply) = match by {
+            By::Client(id) => (id, None),
+            By::Application(reply) => (None, Some(reply)),
         };
+        let is_own = reply.is_none();
         let limit = shard.config.clients.max_subscriptions;
         if recover.len() > limit {
-            let none = vec![false; names.len()];
-            if !is_own {
-                return none;
+            if let Some(reply) = reply {
+                let rejected = names.iter().map(|name| (&**name).into()).collect();
+                return reply.answer(OrderResult::Subscribed {
+                    accepted: Vec::new(),
+                    rejected,
+                });
             }
             let message = format!("At most {limit} topics can be recovered at once");
             let refusal = Refusal::new(id, "SUBSCRIPTION_LIMIT", message);
-            error(shard, peer, &refusal.with_details(limit_of(limit)));
-            return none;
+            return error(shard, peer, &refusal.with_details(limit_of(limit)));
         }
         let (mut over_limit, mut no_room, mut wide) = (None, None, None);
         let may = Permissions::new(&shard.config, identity_of(self.user.as_deref()));
@@ -141,7 +142,8 @@ impl EventsSession {
         let pending = PendingReply::Subscribe {
             id: id_text.map(Into::into),
             accepted: of(true),
-            rejected: if is_own { of(false) } else { Vec::new() },
+            rejected: of(false),
+            reply,
         };
         let confirmation = shard.engine(|engine| engine.confirm(ticket));
         self.await_confirmation(shard, peer, (ticket, pending), confirmation);
@@ -149,7 +151,7 @@ impl EventsSession {
             shard.counters.limited(Limited::Subscriptions);
         }
         if !is_own {
-            return taken;
+            return;
         }
         if let Some(pattern) = wide {
             let message = format!(
@@ -165,7 +167,6 @@ impl EventsSession {
         if let Some(why) = no_room {
             refuse(shard, peer, id_text, why);
         }
-        taken
     }
 
     /// Unsubscribes, from at most [`UNSUBSCRIBED_PER_TURN`] names per turn: while some are left, it returns
