@@ -40,6 +40,7 @@ fn the_document_keeps_the_rules_of_openapi_in_every_mode() {
         let gateway = TestGateway::in_mode(mode, |config| {
             config.section_mut::<BridgeSettings>().enabled = mode != Mode::Dev;
             config.section_mut::<SseSettings>().enabled = mode != Mode::Dev;
+            config.backend.enabled = mode != Mode::Dev;
         });
         document::check(&document_of(&gateway));
     }
