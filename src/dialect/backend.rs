@@ -1,10 +1,10 @@
 //! The backend link (docs/backend.md): an application attaches with one WebSocket, is told what clients say, and acts.
 
 mod answers;
+mod api;
 mod claim;
 mod failure;
 mod format;
-mod inbound;
 mod operation;
 mod request;
 mod run;
@@ -12,7 +12,7 @@ mod session;
 
 pub use failure::{ErrorCode, Failure};
 pub use operation::{BadObject, OBJECTS_MAX, Operation, Said, Target, objects};
-pub use request::{KINDS, LinkEncoding, LinkRequest};
+pub use request::{LinkEncoding, LinkRequest};
 
 use std::rc::Rc;
 
@@ -47,8 +47,7 @@ impl BackendLink {
         Box::new(Self {
             formats: LinkFormats::register(&mut registry.formats),
             is_enabled: config.backend.enabled,
-            // A member sees what all clients say, so that demo mode asks, too, where it has a key to ask with.
-            asks: config.mode != Mode::Demo || config.asks_operators(),
+            asks: asks(config),
         })
     }
 }
@@ -76,7 +75,10 @@ impl Dialect for BackendLink {
     fn endpoints(&self) -> Vec<Endpoint> {
         let link = Endpoint::claimed(PATH).serving(Role::Internal);
         match self.is_enabled {
-            true => vec![link.asking(self.asks)],
+            true => [vec![link.asking(self.asks)], api::endpoints(self.asks)]
+                .into_iter()
+                .flatten()
+                .collect(),
             false => Vec::new(),
         }
     }
@@ -90,4 +92,10 @@ impl Dialect for BackendLink {
         let claim = claim::claim(self, shard, request, source)?;
         Ok(Claimed::WebSocket(Box::new(claim)))
     }
+}
+
+/// Whether a member shows a credential. It sees what all clients say, so demo mode asks, too, where it has a key to ask
+/// with.
+fn asks(config: &Config) -> bool {
+    config.mode != Mode::Demo || config.asks_operators()
 }

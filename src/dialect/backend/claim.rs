@@ -4,9 +4,10 @@ use std::rc::Rc;
 
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::header::RETRY_AFTER;
 
 use super::session::LinkSession;
-use super::{BackendLink, LinkEncoding, LinkRequest, NAME};
+use super::{BackendLink, LinkRequest, NAME};
 use crate::conn::{
     Admission, Quota, Record, UpgradeRefusal, WebSocketClaim, agree, check_upgrade, lease_for,
     refusal, take_slot,
@@ -43,9 +44,13 @@ pub(super) fn claim(
     let query = request.uri().query().unwrap_or("");
     let asked = LinkRequest::parse(query, config.backend.credit)
         .map_err(|why| refusal(Refused::Handshake, 400, &why, &[]).of(service.identity.as_ref()))?;
+    let member = shard.process.inbound.take_member_slot().ok_or_else(|| {
+        let why = "There are `backend.max_members` members already";
+        refusal(Refused::Backend, 429, why, &[(RETRY_AFTER, "1")]).of(service.identity.as_ref())
+    })?;
     let slot = take_slot(shard, source.address)?;
-    // No compression with MessagePack, which is compact.
-    let (head, agreed) = agree(shard, &upgrade, asked.format == LinkEncoding::Json);
+    // No compression: a member is near, and would have the gateway compress all that clients say.
+    let (head, agreed) = agree(shard, &upgrade, false);
     let identity = service.identity.as_ref();
     Ok(WebSocketClaim {
         head,
@@ -58,7 +63,12 @@ pub(super) fn claim(
             info: Some(ConnectionInfo::new(source, &(NAME, ""), identity)),
             quota: Quota::default(),
             slot,
-            session: Box::new(LinkSession::new(Handle::new(shard.clone()), service, asked)),
+            session: Box::new(LinkSession::new(
+                Handle::new(shard.clone()),
+                service,
+                asked,
+                member,
+            )),
         },
     })
 }

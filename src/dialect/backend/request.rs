@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 
 use form_urlencoded::parse;
 
+use crate::inbound::Kinds;
+use crate::shard::CREDIT_MAX;
+
 /// The encoding of frames, in both directions.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum LinkEncoding {
@@ -21,29 +24,17 @@ pub struct LinkRequest {
     pub group: Box<str>,
     /// The encoding of frames.
     pub format: LinkEncoding,
-    /// The kinds of objects that it gets, those of [`KINDS`].
-    pub filter: BTreeSet<&'static str>,
+    /// The kinds of objects that it gets.
+    pub kinds: Kinds,
     /// Objects that it may have unacknowledged at once.
     pub credit: u32,
 }
 
-/// The kinds of objects that a member can leave out.
-pub const KINDS: [&str; 5] = [
-    "connect",
-    "message",
-    "subscribe",
-    "unsubscribe",
-    "disconnect",
-];
-
 /// The group of a member that names none.
-const GROUP_DEFAULT: &str = "default";
+pub(super) const GROUP_DEFAULT: &str = "default";
 
 /// Bytes of a group's name.
 const GROUP_BYTES_MAX: usize = 64;
-
-/// The most that a member may have unacknowledged.
-const CREDIT_MAX: u32 = 1_000_000;
 
 impl LinkRequest {
     /// Reads the query of a URL. `credit`: that of a member that asks for none.
@@ -55,7 +46,7 @@ impl LinkRequest {
         let mut request = Self {
             group: GROUP_DEFAULT.into(),
             format: LinkEncoding::default(),
-            filter: KINDS.into(),
+            kinds: Kinds::ALL,
             credit,
         };
         let mut seen = BTreeSet::new();
@@ -74,7 +65,7 @@ impl LinkRequest {
                         _ => return Err("`format` is unknown; there are: json, msgpack".into()),
                     };
                 }
-                "filter" => request.filter = filter(&value)?,
+                "filter" => request.kinds = kinds(&value)?,
                 "credit" => {
                     let given = value.parse().ok();
                     let given = given.filter(|given| (1..=CREDIT_MAX).contains(given));
@@ -96,16 +87,18 @@ impl LinkRequest {
     }
 }
 
-fn is_group(name: &str) -> bool {
+/// Whether `name` may name a group, or a member that polls.
+pub(super) fn is_group(name: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
     (1..=GROUP_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_part)
 }
 
-fn filter(list: &str) -> Result<BTreeSet<&'static str>, String> {
-    let kinds = list.split(',');
-    let kinds = kinds.map(|kind| KINDS.into_iter().find(|known| *known == kind));
-    let kinds: Option<BTreeSet<_>> = kinds.collect();
-    kinds.ok_or_else(|| format!("`filter` is a list of: {}", KINDS.join(",")))
+/// Reads a list of kinds.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn kinds(list: &str) -> Result<Kinds, String> {
+    Kinds::read(list).map_err(|why| format!("`filter`: {why}"))
 }
 
 #[cfg(test)]
@@ -113,16 +106,22 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(query: &str, expected: Result<(&str, LinkEncoding, &[&str], u32), &str>) {
+    fn check(query: &str, expected: Result<(&str, LinkEncoding, &str, u32), &str>) {
         let got = LinkRequest::parse(query, 1000);
         let got = got.as_ref().map(|request| {
-            let filter: Vec<_> = request.filter.iter().copied().collect();
-            (&*request.group, request.format, filter, request.credit)
+            (
+                &*request.group,
+                request.format,
+                request.kinds,
+                request.credit,
+            )
         });
         let expected = expected.map(|(group, format, filter, credit)| {
-            let mut filter = filter.to_vec();
-            filter.sort_unstable();
-            (group, format, filter, credit)
+            let kinds = match filter {
+                "" => Kinds::ALL,
+                filter => Kinds::read(filter).unwrap(),
+            };
+            (group, format, kinds, credit)
         });
         assert_eq!(got.map_err(|why| &**why), expected, "{query}");
     }
@@ -130,24 +129,21 @@ mod tests {
     #[test]
     fn a_member_says_what_it_wants() {
         let json = LinkEncoding::Json;
-        check("", Ok(("default", json, &KINDS, 1000)));
+        check("", Ok(("default", json, "", 1000)));
         check(
             "group=a.B-1:x_&format=msgpack&credit=1000000",
-            Ok(("a.B-1:x_", LinkEncoding::Msgpack, &KINDS, 1_000_000)),
+            Ok(("a.B-1:x_", LinkEncoding::Msgpack, "", 1_000_000)),
         );
         check(
             "filter=message,disconnect&format=json&credit=1",
-            Ok(("default", json, &["message", "disconnect"], 1)),
+            Ok(("default", json, "disconnect,message", 1)),
         );
         check(
             "filter=message%2Cmessage",
-            Ok(("default", json, &["message"], 1000)),
+            Ok(("default", json, "message", 1000)),
         );
         let longest = "g".repeat(64);
-        check(
-            &format!("group={longest}"),
-            Ok((&longest, json, &KINDS, 1000)),
-        );
+        check(&format!("group={longest}"), Ok((&longest, json, "", 1000)));
     }
 
     #[test]
@@ -161,14 +157,14 @@ mod tests {
         for bad in ["format=", "format=JSON", "format=cbor"] {
             check(bad, Err(format));
         }
-        let filter = "`filter` is a list of: connect,message,subscribe,unsubscribe,disconnect";
-        for bad in [
-            "filter=",
-            "filter=message,",
-            "filter=gap",
-            "filter=message,%20connect",
+        let known = "is no kind; there are connect, message, subscribe, unsubscribe, disconnect";
+        for (bad, name) in [
+            ("filter=", ""),
+            ("filter=message,", ""),
+            ("filter=gap", "gap"),
+            ("filter=Message", "Message"),
         ] {
-            check(bad, Err(filter));
+            check(bad, Err(&format!("`filter`: `{name}` {known}")));
         }
         let credit = "`credit` is from 1 to 1000000";
         for bad in [

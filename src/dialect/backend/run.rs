@@ -15,7 +15,7 @@ use crate::id::{AnyPeer, PeerId, Priority};
 use crate::metrics::Limited;
 use crate::service::{BadOrder, Closing, DEFAULT_NAME, Failed, Order, find, receipt, take};
 use crate::shard::{
-    Audience, CloseOrder, ConnectionOrder, CountedPublish, OrderResult, Shard, Wanted,
+    AskedMessage, Audience, CloseOrder, ConnectionOrder, CountedPublish, OrderResult, Shard, Wanted,
 };
 use crate::topic::{self, Selector};
 
@@ -113,8 +113,8 @@ impl LinkSession {
                 self.answers.await_future(id, Box::pin(found));
             }
             Operation::Health => {
-                let fields = self.health(shard);
-                self.answers.put(shard, peer, id, &Ok(fields));
+                let health = health(shard, self.request.group.clone());
+                self.answers.await_future(id, Box::pin(health));
             }
         }
         Flow::Continue
@@ -172,8 +172,8 @@ impl LinkSession {
         Ok(())
     }
 
-    fn reply(&mut self, (shard, _, id): Asked<'_>, to: u64, data: &str) {
-        let asked = shard.ask_message(&self.request.group, to);
+    fn reply(&mut self, (shard, peer, id): Asked<'_>, to: u64, data: &str) {
+        let asked = shard.ask_message(peer, to);
         let (shard, data) = (self.shard.clone(), data.into());
         let answered = async move {
             let unknown = || {
@@ -181,7 +181,7 @@ impl LinkSession {
                 Failure::new(ErrorCode::NotFound, why)
             };
             let message = asked.await.map_err(|_| stopping())?;
-            let (connection, id) = message.ok_or_else(unknown)?;
+            let AskedMessage { connection, id } = message.ok_or_else(unknown)?;
             executed(shard.ask_order(connection, ConnectionOrder::Reply { id, data })).await
         };
         self.answers.await_future(id, Box::pin(answered));
@@ -319,22 +319,30 @@ impl LinkSession {
         self.answers.put(shard, peer, id, &Err(failure));
         Flow::Continue
     }
+}
 
-    fn health(&self, shard: &Shard) -> Vec<u8> {
-        let status = match shard.process.is_draining() {
-            true => "stopping",
-            false => "healthy",
-        };
-        let (members, pending) = self.group_counts(shard);
+/// The state of the gateway and of a group.
+fn health(shard: &Shard, group: Box<str>) -> impl Future<Output = Answered> + 'static {
+    let status = match shard.process.is_draining() {
+        true => "stopping",
+        false => "healthy",
+    };
+    let connections = shard.process.connections();
+    let uptime = shard.clock.now_ms() / 1000;
+    let groups = shard.ask_groups();
+    async move {
+        let groups = groups.await.map_err(|_| stopping())?;
+        let state = groups.iter().find(|it| it.name == group);
+        let state = state.map(|it| it.state).unwrap_or_default();
         // A group's name needs no escapes.
         let text = format!(
-            r#","status":"{status}","connections":{},"version":"{}","uptime_seconds":{},"group":{{"name":"{}","members":{members},"pending":{pending}}}"#,
-            shard.process.connections(),
+            r#","status":"{status}","connections":{connections},"version":"{}","uptime_seconds":{uptime},"group":{{"name":"{group}","members":{},"pending":{},"dead_letters":{}}}"#,
             env!("CARGO_PKG_VERSION"),
-            shard.clock.now_ms() / 1000,
-            self.request.group,
+            state.members,
+            state.held.objects,
+            state.dead_letters_total,
         );
-        text.into_bytes()
+        Ok(text.into_bytes())
     }
 }
 

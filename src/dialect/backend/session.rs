@@ -8,7 +8,9 @@ use super::{BadObject, Failure, LinkEncoding, LinkRequest, Said, objects};
 use crate::conn::{Flow, Session};
 use crate::engine::Outcome;
 use crate::id::PeerId;
+use crate::inbound::MemberLimits;
 use crate::msgpack;
+use crate::process::MemberSlot;
 use crate::service::Service;
 use crate::shard::{Disconnect, Handle, Shard};
 use crate::ws::Payload;
@@ -20,6 +22,9 @@ pub(super) struct LinkSession {
     pub(super) shard: Handle,
     pub(super) service: Service,
     pub(super) request: LinkRequest,
+    /// Its place among the members.
+    #[expect(dead_code, reason = "dropping it frees it")]
+    slot: MemberSlot,
     pub(super) answers: Answers,
     /// The operation that waits has been counted toward the service's rate limit.
     pub(super) is_charged: bool,
@@ -30,11 +35,17 @@ pub(super) struct LinkSession {
 }
 
 impl LinkSession {
-    pub(super) fn new(shard: Handle, service: Service, request: LinkRequest) -> Self {
+    pub(super) fn new(
+        shard: Handle,
+        service: Service,
+        request: LinkRequest,
+        slot: MemberSlot,
+    ) -> Self {
         Self {
             shard,
             service,
             request,
+            slot,
             answers: Answers::default(),
             is_charged: false,
             done: 0,
@@ -72,8 +83,10 @@ impl LinkSession {
 
     fn object(&mut self, shard: &Shard, peer: PeerId, text: &str) -> Flow {
         match Said::parse(text) {
-            Ok(Said::Ack(seq)) => return self.acknowledge(shard, peer, seq),
-            Ok(Said::Credit(more)) => return self.credit(shard, peer, more),
+            Ok(Said::Ack(seq)) => shard.acknowledge(peer, seq),
+            Ok(Said::Credit(more)) => {
+                shard.add_credit(peer, u32::try_from(more).unwrap_or(u32::MAX));
+            }
             Ok(Said::Operation(id, operation)) => return self.run((shard, peer, id), operation),
             Err(BadObject { id: None, why }) => self.say(shard, peer, &why),
             Err(BadObject { id, why }) => self.answers.put(shard, peer, id, &Err(why)),
@@ -91,8 +104,18 @@ impl LinkSession {
 }
 
 impl Session for LinkSession {
-    fn begin(&mut self, _: &Shard, _: PeerId) -> Flow {
+    fn begin(&mut self, shard: &Shard, peer: PeerId) -> Flow {
+        let limits = MemberLimits {
+            kinds: self.request.kinds,
+            credit: self.request.credit,
+        };
+        shard.attach(peer, &self.request.group, limits);
         Flow::Continue
+    }
+
+    fn is_announced(&self) -> bool {
+        // It is no client.
+        false
     }
 
     fn message(&mut self, shard: &Shard, peer: PeerId, payload: Payload<'_>) -> Flow {
@@ -140,7 +163,8 @@ impl Session for LinkSession {
         }
     }
 
-    fn end(&mut self, _: &Shard, _: PeerId) {
+    fn end(&mut self, shard: &Shard, peer: PeerId) {
+        shard.detach(peer);
         self.answers.end();
     }
 }

@@ -234,6 +234,7 @@ pub(super) fn end_patterns(shard: &Shard, peer: PeerId, names: &[Box<str>]) {
 /// Tells the client which of its subscriptions have ended.
 pub(super) fn unsubscribed(shard: &Shard, peer: PeerId, id: Option<&str>, names: &[Box<str>]) {
     let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+    shard.tell_topics(peer, ObjectKind::Unsubscribe, names.iter().copied());
     answer(shard, peer, |w| w.unsubscribed(id, &names));
 }
 
