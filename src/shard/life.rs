@@ -83,6 +83,7 @@ impl Shard {
             self.disconnect(peer, why);
         }
         self.check_probes();
+        self.check_orders();
         self.engine(|engine| {
             engine.go_on_waiting();
             engine.find_stalled(deadlines.stalled_after_ms);

@@ -59,7 +59,7 @@ pub enum OrderResult {
     NotFound,
     /// Its protocol has no words for it.
     Unsupported,
-    /// Its client reads too slowly: half of its outbox is full.
+    /// Its client reads too slowly, or it was not ready within 250 ms.
     Busy,
     /// The session has taken the [`OrderReply`], and answers itself.
     Pending,
@@ -123,6 +123,8 @@ enum QueuedOrder {
         peer: PeerId,
         order: ConnectionOrder,
         reply: OrderReply,
+        /// When it was given, in milliseconds of the shard's clock.
+        since_ms: u64,
     },
     Many {
         /// Those that have not been sent it.
@@ -133,6 +135,9 @@ enum QueuedOrder {
         reply: oneshot::Sender<usize>,
     },
 }
+
+/// How long an order waits until its connection is ready. A client must not hold up an application for longer.
+const WAIT_MS_MAX: u64 = 250;
 
 /// Orders that are executed in one turn.
 const EXECUTED_PER_TURN: usize = 1024;
@@ -184,7 +189,12 @@ impl Shard {
     }
 
     pub(super) fn queue_order(&self, peer: PeerId, order: ConnectionOrder, reply: OrderReply) {
-        let queued = QueuedOrder::One { peer, order, reply };
+        let queued = QueuedOrder::One {
+            peer,
+            order,
+            reply,
+            since_ms: self.clock.now_ms(),
+        };
         self.orders.borrow_mut().queue.push_back(queued);
         self.flusher.raise();
     }
@@ -226,6 +236,13 @@ impl Shard {
         self.orders.borrow().is_cut
     }
 
+    /// Has the flush look at orders that wait for their connections. Called by the ticker.
+    pub(super) fn check_orders(&self) {
+        if self.has_orders() {
+            self.flusher.raise();
+        }
+    }
+
     /// Has `execute` execute the orders that wait, each for its connection, up to this turn's limit.
     pub fn execute_orders(
         &self,
@@ -238,22 +255,30 @@ impl Shard {
         while budget > 0
             && let Some(queued) = queue.pop_front()
         {
-            budget -= 1;
             match queued {
                 QueuedOrder::One {
                     peer,
                     order,
                     mut reply,
+                    since_ms,
                 } => {
                     let result = match waiting.contains(&peer) {
                         true => OrderResult::Later,
                         false => self.execute_order((peer, &order, &mut reply), &mut execute),
                     };
                     if result != OrderResult::Later {
+                        budget -= 1;
                         reply.answer(result);
+                    } else if self.clock.now_ms().saturating_sub(since_ms) >= WAIT_MS_MAX {
+                        reply.answer(OrderResult::Busy);
                     } else if !reply.is_closed() {
                         waiting.insert(peer);
-                        left.push_back(QueuedOrder::One { peer, order, reply });
+                        left.push_back(QueuedOrder::One {
+                            peer,
+                            order,
+                            reply,
+                            since_ms,
+                        });
                     }
                 }
                 QueuedOrder::Many {
@@ -263,12 +288,13 @@ impl Shard {
                     reply,
                 } => {
                     let mut none = OrderReply(None);
-                    for peer in peers.by_ref().take(budget + 1) {
+                    for peer in peers.by_ref().take(budget) {
                         budget = budget.saturating_sub(1);
                         let told = (peer, &*order, &mut none);
                         let result = self.execute_order(told, &mut execute);
                         reached += usize::from(result == OrderResult::Done);
                     }
+                    budget = budget.saturating_sub(1);
                     if peers.len() == 0 {
                         let _ = reply.send(reached);
                     } else {
@@ -310,6 +336,7 @@ impl Shard {
                     peer: to,
                     order,
                     mut reply,
+                    ..
                 } if to == peer => {
                     let told = (peer, &order, &mut reply);
                     let result = self.execute_order(told, &mut execute);

@@ -1,7 +1,7 @@
 //! What an application does over the backend link.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fanfare::config::{Config, KeyHash, Mode};
 use jsonwebtoken::{EncodingKey, Header};
@@ -889,5 +889,61 @@ fn write_all(mut to: Socket, count: u64) {
         };
         let bytes = crate::support::frame(0x81, operation.to_string().as_bytes());
         to.write_all(&bytes).unwrap();
+    }
+}
+
+/// A connection that is not open yet, and may not be for seconds, holds up what an application does for a moment only.
+#[test]
+fn a_connection_that_is_not_ready_is_waited_for_a_moment() {
+    let gateway = gateway(1);
+    let mut member = Member::attach(gateway.address, "");
+    // It answers no ping, so that the gateway asks for 2 s whether it is there.
+    let _first = Client::connect(gateway.address, "/ws?user_id=zoe");
+    let first = member.connection_of("zoe");
+    let mut second = Socket::connect(gateway.address).unwrap();
+    let head = "GET /ws?user_id=zoe HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    std::io::Write::write_all(&mut second, head.as_bytes()).unwrap();
+    let began = Instant::now();
+    let conn = loop {
+        let found = member.done(&json!({ "op": "connections", "user": "zoe" }));
+        let mut all = found["connections"].as_array().unwrap().iter();
+        if let Some(other) = all.find(|one| one["id"] != first) {
+            break other["id"].clone();
+        }
+        assert!(began.elapsed() < Duration::from_secs(10));
+    };
+    let began = Instant::now();
+    let sent = json!({ "op": "send", "conn": conn, "data": 1 });
+    member.fails(&sent, "busy", "try again");
+    let waited = began.elapsed();
+    assert!(waited < Duration::from_millis(1500), "{waited:?}");
+    assert!(waited > Duration::from_millis(200), "{waited:?}");
+}
+
+/// A client that does not read holds up nothing but what is for it.
+#[test]
+fn a_client_that_does_not_read_holds_up_no_application() {
+    for shards in [1, 2] {
+        let gateway = gateway(shards);
+        let mut member = Member::attach(gateway.address, "");
+        let _idle = client_of(gateway.address, "ann");
+        let conn = member.connection_of("ann");
+        let data = "x".repeat(60_000);
+        let sent = json!({ "op": "send", "conn": conn, "data": data });
+        let began = Instant::now();
+        loop {
+            let answer = member.ask(&sent);
+            if answer["error"] == "busy" {
+                break;
+            }
+            assert_eq!(answer["ok"], true, "{answer}");
+            assert!(began.elapsed() < Duration::from_secs(20));
+        }
+        let began = Instant::now();
+        let subscribe = json!({ "op": "subscribe", "conn": conn, "topics": ["a.*"] });
+        member.fails(&subscribe, "busy", "reads too slowly");
+        member.done(&json!({ "op": "publish", "topic": "b", "data": 1 }));
+        assert!(began.elapsed() < Duration::from_secs(2));
     }
 }

@@ -29,6 +29,10 @@ pub(super) struct Answers {
     futures: usize,
     /// How many of those subscribe or unsubscribe a connection.
     subscriptions: usize,
+    /// How many of them list connections.
+    lists: usize,
+    /// Bytes of those that are ready.
+    ready_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -47,8 +51,16 @@ enum AnswerState {
     Roster(Ticket, Box<str>),
     Future {
         future: AnswerFuture,
-        is_subscription: bool,
+        kind: FutureKind,
     },
+}
+
+/// What an answer to come is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FutureKind {
+    Subscription,
+    List,
+    Other,
 }
 
 impl fmt::Debug for AnswerState {
@@ -63,9 +75,14 @@ impl fmt::Debug for AnswerState {
 }
 
 impl Answers {
-    /// Whether no more operations may be begun.
-    pub(super) fn is_full(&self) -> bool {
-        self.queue.len() >= PENDING_MAX
+    /// Whether no more operations may be begun: so many are not answered, or the member does not read its answers.
+    pub(super) fn is_full(&self, shard: &Shard) -> bool {
+        self.queue.len() >= PENDING_MAX || self.ready_bytes >= shard.config.hub.outbox_max_bytes
+    }
+
+    /// Whether connections are being listed.
+    pub(super) fn is_listing(&self) -> bool {
+        self.lists > 0
     }
 
     /// Whether a connection has been ordered to change its subscriptions and has not done so yet.
@@ -93,7 +110,8 @@ impl Answers {
 
     /// Says something behind the answers so far: at once if there is none.
     pub(super) fn put_object(&mut self, shard: &Shard, peer: PeerId, object: Vec<u8>) {
-        self.push(None, AnswerState::Ready(object));
+        let state = self.ready(object);
+        self.push(None, state);
         self.write(shard, peer);
     }
 
@@ -109,22 +127,29 @@ impl Answers {
 
     /// The answer is what `future` gives. Also without an `id` it counts until it is ready.
     pub(super) fn await_future(&mut self, id: Option<&str>, future: AnswerFuture) {
-        self.push_future(id, future, false);
+        self.push_future(id, future, FutureKind::Other);
+    }
+
+    /// As [`Self::await_future`], for a list of connections.
+    pub(super) fn await_list(&mut self, id: Option<&str>, future: AnswerFuture) {
+        self.lists += 1;
+        self.push_future(id, future, FutureKind::List);
     }
 
     /// As [`Self::await_future`], for an order that changes the subscriptions of a connection.
     pub(super) fn await_subscription(&mut self, id: Option<&str>, future: AnswerFuture) {
         self.subscriptions += 1;
-        self.push_future(id, future, true);
+        self.push_future(id, future, FutureKind::Subscription);
     }
 
-    fn push_future(&mut self, id: Option<&str>, future: AnswerFuture, is_subscription: bool) {
+    fn push_future(&mut self, id: Option<&str>, future: AnswerFuture, kind: FutureKind) {
         self.futures += 1;
-        let state = AnswerState::Future {
-            future,
-            is_subscription,
-        };
-        self.push(id, state);
+        self.push(id, AnswerState::Future { future, kind });
+    }
+
+    fn ready(&mut self, object: Vec<u8>) -> AnswerState {
+        self.ready_bytes += object.len();
+        AnswerState::Ready(object)
     }
 
     fn push(&mut self, id: Option<&str>, state: AnswerState) {
@@ -146,7 +171,9 @@ impl Answers {
         if let Some(PendingAnswer { id, state }) = pending
             && matches!(state, AnswerState::Publication)
         {
-            *state = AnswerState::Ready(object_of(shard, id.as_deref(), answered));
+            let object = object_of(shard, id.as_deref(), answered);
+            self.ready_bytes += object.len();
+            *state = AnswerState::Ready(object);
             self.write_from_afar(shard, peer);
         }
     }
@@ -165,7 +192,9 @@ impl Answers {
             {
                 let mut fields = vec![b','];
                 roster.put_fields(&mut fields, topic);
-                *state = AnswerState::Ready(object_of(shard, id.as_deref(), &Ok(fields)));
+                let object = object_of(shard, id.as_deref(), &Ok(fields));
+                self.ready_bytes += object.len();
+                *state = AnswerState::Ready(object);
                 return self.write_from_afar(shard, peer);
             }
         }
@@ -179,17 +208,16 @@ impl Answers {
             return;
         }
         for PendingAnswer { id, state } in &mut self.queue {
-            let AnswerState::Future {
-                future,
-                is_subscription,
-            } = state
-            else {
+            let AnswerState::Future { future, kind } = state else {
                 continue;
             };
             if let Poll::Ready(answered) = future.as_mut().poll(cx) {
                 self.futures -= 1;
-                self.subscriptions -= usize::from(*is_subscription);
-                *state = AnswerState::Ready(object_of(shard, id.as_deref(), &answered));
+                self.subscriptions -= usize::from(*kind == FutureKind::Subscription);
+                self.lists -= usize::from(*kind == FutureKind::List);
+                let object = object_of(shard, id.as_deref(), &answered);
+                self.ready_bytes += object.len();
+                *state = AnswerState::Ready(object);
             }
         }
     }
@@ -216,6 +244,7 @@ impl Answers {
                 }
                 shard.send_text(peer, Priority::High, |out, _| out.extend_from_slice(object));
             }
+            self.ready_bytes -= object.len();
             self.first += 1;
             self.queue.pop_front();
         }

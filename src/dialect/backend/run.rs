@@ -99,6 +99,8 @@ impl LinkSession {
                 after,
                 limit,
             } => return self.presence(asked, &topic, &after, limit),
+            // One list at a time, which may be large.
+            Operation::Connections { .. } if self.answers.is_listing() => return Flow::Wait,
             Operation::Connections { user, limit } => {
                 let wanted = Wanted {
                     user: user.map(Into::into),
@@ -110,7 +112,7 @@ impl LinkSession {
                     let (total, items) = found.map_err(|_| stopping())?;
                     Ok(format!(r#","total":{total},"connections":[{items}]"#).into_bytes())
                 };
-                self.answers.await_future(id, Box::pin(found));
+                self.answers.await_list(id, Box::pin(found));
             }
             Operation::Health => {
                 let health = health(shard, self.request.group.clone());
@@ -371,7 +373,7 @@ async fn executed(asked: oneshot::Receiver<OrderResult>) -> Answered {
             Err(Failure::new(ErrorCode::Unsupported, why))
         }
         OrderResult::Busy | OrderResult::Pending | OrderResult::Later => {
-            let why = "Its client reads too slowly: half of its outbox is full; try again";
+            let why = "Its client reads too slowly, or its connection has just begun; try again";
             Err(Failure::new(ErrorCode::Busy, why))
         }
     }

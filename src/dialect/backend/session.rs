@@ -65,7 +65,7 @@ impl LinkSession {
         let done = std::mem::take(&mut self.done);
         for (index, object) in objects.into_iter().enumerate().skip(done) {
             // Backpressure: a member that waits for so many answers is not read from.
-            let flow = match self.answers.is_full() {
+            let flow = match self.answers.is_full(shard) {
                 true => Flow::Wait,
                 false => self.object(shard, peer, object),
             };

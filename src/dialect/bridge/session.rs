@@ -173,9 +173,6 @@ impl Session for BridgeSession {
         order: &ConnectionOrder,
         _: &mut OrderReply,
     ) -> OrderResult {
-        if shard.is_opening(peer) {
-            return OrderResult::Later;
-        }
         let (data, priority, correlation) = match order {
             ConnectionOrder::Send { data, priority, .. } => (data, *priority, None),
             ConnectionOrder::Reply { id, data } => (data, Priority::High, Correlation::of_id(id)),
@@ -183,6 +180,9 @@ impl Session for BridgeSession {
                 return OrderResult::Unsupported;
             }
         };
+        if shard.is_opening(peer) {
+            return OrderResult::Later;
+        }
         shard.send_text(peer, priority, |out, _| {
             put_correlated(out, &self.user, data, correlation);
         });

@@ -40,6 +40,10 @@ impl EventsSession {
             ConnectionOrder::Subscribe { topics, recover } => {
                 let names: Vec<Cow<'_, str>> = topics.iter().map(|name| (&**name).into()).collect();
                 if !may_change(shard, peer, names.iter().map(|name| &**name)) {
+                    // Of a client that does not read patterns cannot be changed.
+                    if shard.is_blocked(peer) {
+                        return OrderResult::Busy;
+                    }
                     return OrderResult::Later;
                 }
                 let by = By::Application(reply.take());
@@ -52,6 +56,9 @@ impl EventsSession {
                 if self.unsubscribing.is_some()
                     || !may_change(shard, peer, topics.iter().map(|name| &**name))
                 {
+                    if shard.is_blocked(peer) {
+                        return OrderResult::Busy;
+                    }
                     return OrderResult::Later;
                 }
                 let names = topics.iter();
