@@ -52,6 +52,8 @@ pub struct Process {
     pub(crate) epoch: u64,
     draining: AtomicBool,
     drained_shards: AtomicUsize,
+    /// Shards whose clients have left; the links of applications may be there.
+    vacated_shards: AtomicUsize,
     /// Connection slots that are taken, including those of closing connections.
     connections: AtomicUsize,
     connections_max: usize,
@@ -126,6 +128,7 @@ impl Process {
                 }),
             draining: AtomicBool::new(false),
             drained_shards: AtomicUsize::new(0),
+            vacated_shards: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             connections_max: server.max_connections,
             handshakes_max: server.max_handshakes,
@@ -145,6 +148,17 @@ impl Process {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the clients of one more shard have left, but for the links of applications.
+    pub fn note_vacated(&self) {
+        self.vacated_shards.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the clients of all shards have left, but for the links of applications.
+    #[must_use]
+    pub fn is_vacated(&self) -> bool {
+        self.vacated_shards.load(Ordering::Relaxed) >= self.counters.len()
     }
 
     /// Notes that the clients of one more shard have left.

@@ -54,6 +54,7 @@ pub use signal::Signal;
 
 use crate::auth::Authenticator;
 use crate::bus::{Mesh, Port};
+use crate::collections::HashSet;
 use crate::config::Config;
 use crate::engine::{Engine, Turn};
 use crate::id::{FormatId, PeerId, ShardId, UserKey};
@@ -101,6 +102,8 @@ pub struct Shard {
     told: RefCell<Told>,
     /// The groups of applications; on the first shard, where applications may attach.
     desk: RefCell<Option<Box<Desk>>>,
+    /// The links of applications that are here.
+    members: RefCell<HashSet<PeerId>>,
     /// Bytes on their way from the desk to connections of this shard, where the desk is on another one.
     unwritten: RefCell<Vec<(PeerId, usize)>>,
     /// Orders for connections of this shard.
@@ -159,6 +162,7 @@ impl Shard {
             answers: RefCell::default(),
             told: RefCell::default(),
             desk: RefCell::new(desk),
+            members: RefCell::default(),
             unwritten: RefCell::default(),
             orders: RefCell::default(),
         })
@@ -431,6 +435,14 @@ impl Shard {
         if let Some(link) = self.core.borrow().links.get(peer) {
             link.shut();
         }
+    }
+
+    /// The connections that are not closing, but for the links of applications.
+    #[must_use]
+    pub fn open_clients(&self) -> Vec<PeerId> {
+        let (core, members) = (self.core.borrow(), self.members.borrow());
+        let open = core.links.iter_from(0).map(|(_, link)| link.peer);
+        open.filter(|peer| !members.contains(peer)).collect()
     }
 
     /// All connections.

@@ -25,6 +25,12 @@ pub struct InboundRooms {
     members_max: usize,
 }
 
+/// What clients may say in one turn beyond the limit, where the oldest messages give way. Beyond that they are refused.
+const GIVING_WAY_MAX: Held = Held {
+    objects: 65_536,
+    bytes: 64 * 1024 * 1024,
+};
+
 /// The room of one group.
 #[derive(Default, Debug)]
 struct GroupRoom {
@@ -119,10 +125,10 @@ impl InboundRooms {
                 objects: usize::MAX,
                 bytes: usize::MAX,
             },
-            // Those that give way are removed where the group is.
+            // Those that give way are removed where the group is, once in a turn.
             _ if self.drops_oldest => Held {
-                objects: self.all_max.objects * 2,
-                bytes: self.all_max.bytes * 2,
+                objects: self.all_max.objects + GIVING_WAY_MAX.objects,
+                bytes: self.all_max.bytes + GIVING_WAY_MAX.bytes,
             },
             _ => self.messages_max,
         };
@@ -161,6 +167,13 @@ impl InboundRooms {
                 || room.objects.load(Ordering::Relaxed) < self.all_max.objects
                     && room.bytes.load(Ordering::Relaxed) < self.all_max.bytes
         })
+    }
+
+    /// Whether applications have acknowledged everything, or none is attached by a link.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let is_empty = |room: &GroupRoom| room.objects.load(Ordering::Relaxed) == 0;
+        self.members.load(Ordering::Relaxed) == 0 || self.in_use().all(|(_, room)| is_empty(room))
     }
 
     /// Gives room back in each of `groups`.

@@ -18,6 +18,12 @@ const SPREAD_PERCENT: u32 = 70;
 /// How often it is checked whether all clients have left.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
+/// How long applications have to acknowledge what they were told, once all clients have left.
+const SETTLE_MAX: Duration = Duration::from_secs(1);
+
+/// What is left of the drain time after that, for their close frames.
+const CLOSE_TIME: Duration = Duration::from_millis(200);
+
 /// Waits until the process stops and this shard's clients have been closed.
 pub(super) async fn wait(shard: &Rc<Shard>, mut phase: watch::Receiver<ProcessPhase>) {
     let began = phase
@@ -36,11 +42,26 @@ pub(super) async fn wait(shard: &Rc<Shard>, mut phase: watch::Receiver<ProcessPh
         // Calls end before the users are disconnected whose answers they wait for.
         shard.end_calls();
         close_all(shard, deadline).await;
-        let mut is_drained = false;
+        let (mut is_vacated, mut is_drained) = (false, false);
+        let mut settling = None;
         loop {
             shard.end_calls();
-            let peers = shard.peers();
-            if !is_drained && peers.is_empty() && !shard.has_calls() {
+            let clients = shard.open_clients();
+            if !is_vacated && clients.is_empty() && !shard.has_calls() {
+                is_vacated = true;
+                shard.process.note_vacated();
+            }
+            // Applications are told of every end before their links are closed.
+            if shard.process.is_vacated() {
+                let until = || (Instant::now() + SETTLE_MAX).min(deadline - CLOSE_TIME);
+                let until = *settling.get_or_insert_with(until);
+                if shard.process.inbound.is_settled() || Instant::now() >= until {
+                    for peer in shard.peers() {
+                        shard.disconnect(peer, Disconnect::Drain);
+                    }
+                }
+            }
+            if !is_drained && shard.peers().is_empty() && !shard.has_calls() {
                 is_drained = true;
                 shard.process.note_drained();
             }
@@ -49,7 +70,7 @@ pub(super) async fn wait(shard: &Rc<Shard>, mut phase: watch::Receiver<ProcessPh
                 break;
             }
             // Also those that have upgraded meanwhile; the others are closing already.
-            for peer in peers {
+            for peer in clients {
                 shard.disconnect(peer, Disconnect::Drain);
             }
             sleep(POLL_INTERVAL).await;
@@ -64,7 +85,7 @@ pub(super) async fn wait(shard: &Rc<Shard>, mut phase: watch::Receiver<ProcessPh
 
 /// Closes the clients, evenly spread: they come back at the same pace, here or elsewhere.
 async fn close_all(shard: &Rc<Shard>, deadline: Instant) {
-    let peers = shard.peers();
+    let peers = shard.open_clients();
     let began = Instant::now();
     let spread = (deadline - began) * SPREAD_PERCENT / 100;
     let place = (shard.id, shard.process.counters.len());

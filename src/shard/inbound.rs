@@ -207,6 +207,7 @@ impl Shard {
 
     /// Makes a connection a member of a group.
     pub fn attach(&self, peer: PeerId, group: &str, limits: MemberLimits) {
+        self.members.borrow_mut().insert(peer);
         self.to_desk(DeskNote::Attach {
             link: (self.id, peer),
             group: group.into(),
@@ -216,6 +217,7 @@ impl Shard {
 
     /// Ends a connection's membership. What it has not acknowledged goes to other members.
     pub fn detach(&self, peer: PeerId) {
+        self.members.borrow_mut().remove(&peer);
         self.to_desk(DeskNote::Detach((self.id, peer)));
     }
 

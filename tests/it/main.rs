@@ -9,6 +9,7 @@
 mod support;
 
 mod addresses;
+mod backend;
 mod backend_ops;
 mod batch;
 mod bodies;
