@@ -36,6 +36,10 @@ Examples:
   loadgen idle --connections 9000 --pid $(pidof fanfare)
   loadgen connect --url wss://127.0.0.1:8443 --insecure --pid $(pidof fanfare)
                                                 full TLS handshakes; with --resume-sessions resumed ones
+  loadgen backend --pid $(pidof fanfare)        an application takes all that 100 clients say
+  loadgen backend --members 2 --kill-member-after 2
+                                                what a member had comes again, marked, at another
+  loadgen backend --churn                       10,000 clients come and go; each is told of once
   loadgen bridge push                           services push over HTTP; every user's frames are checked
   loadgen bridge batch --batch 100 --rate 150000
   loadgen bridge send --calls 200 --beside      questions whose answers stream back, pushes beside them
@@ -212,6 +216,8 @@ pub(crate) enum Scenario {
     Echo(Echo),
     /// Inbound: publish to topics nobody subscribed to, acknowledged once a burst.
     Publish(Publish),
+    /// The backend link: an application gets everything that clients say, and acknowledges it.
+    Backend(Backend),
     /// Connect, upgrade, get greeted, close: as fast as possible.
     Connect(Connect),
     /// Many silent connections: memory before, with, and after them.
@@ -230,6 +236,7 @@ impl Scenario {
             Self::Resume(_) => "resume",
             Self::Echo(_) => "echo",
             Self::Publish(_) => "publish",
+            Self::Backend(backend) => backend.name(),
             Self::Connect(_) => "connect",
             Self::Idle(_) => "idle",
             Self::Bridge(bridge) => bridge.name(),
@@ -503,6 +510,106 @@ pub(crate) struct Publish {
     pub(crate) topic: String,
 }
 
+/// Members attach to /api/v1/backend, then clients connect and send. Every message has to come to a
+/// member once, in its client's order and unchanged, or be refused (BACKEND_BUSY); what comes again
+/// has to say so and keep its number. Every client has one connect and one disconnect. In the end the
+/// gateway has to say that nothing of the group is pending.
+///
+/// The server needs backend.enabled = true. Members need a service's credential in every mode but demo.
+#[derive(Debug, Args)]
+pub(crate) struct Backend {
+    /// Clients that send.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=i64::from(PUBLISHERS_MAX)))]
+    pub(crate) connections: u16,
+
+    /// Members that receive, all of one group.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) members: u16,
+
+    /// Name of the group. Runs at the same time need different ones.
+    #[arg(long, default_value = "loadgen", value_name = "NAME", value_parser = group_name)]
+    pub(crate) group: String,
+
+    /// Objects that a member may have unacknowledged.
+    #[arg(long, default_value_t = 16_384, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) credit: u32,
+
+    /// Header line of members' requests, in place of --header and of the URL's query. Repeatable.
+    #[arg(long = "member-header", value_name = "LINE", value_parser = header_line)]
+    pub(crate) member_headers: Vec<String>,
+
+    /// Bytes of every message, as JSON.
+    #[arg(long, default_value_t = 175, value_name = "BYTES", value_parser = message_bytes)]
+    pub(crate) size: usize,
+
+    /// Messages of one write [default: 64, or 1 with --rate].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    burst: Option<u32>,
+
+    /// Messages of a client that are neither received nor refused before it waits (closed loop).
+    #[arg(long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) in_flight: u32,
+
+    /// Open loop: this many messages a second over all clients, on a schedule. Latency counts from the
+    /// scheduled time to the member's read.
+    #[arg(long, value_name = "R", value_parser = rate, conflicts_with = "in_flight")]
+    pub(crate) rate: Option<f64>,
+
+    /// Give every message an id, so that each refusal is matched to its message and not only counted.
+    #[arg(long)]
+    ids: bool,
+
+    /// So many seconds into the measurement, reset the first member's connection between its receipt
+    /// of messages and their acknowledgement. It comes back.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) kill_member_after: Option<Duration>,
+
+    /// Have the last member acknowledge this many milliseconds late; below backend.ack_timeout.
+    #[arg(long, value_name = "MS", value_parser = milliseconds)]
+    pub(crate) slow_member: Option<Duration>,
+
+    /// Instead of load, let clients come, send one message, and go, half of them by a reset.
+    #[arg(long, conflicts_with_all = ["connections", "rate", "burst", "in_flight", "kill_member_after"])]
+    pub(crate) churn: bool,
+
+    /// With --churn, how many clients [default: 10000].
+    #[arg(long, value_name = "N", requires = "churn", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    clients: Option<u32>,
+
+    /// With --churn, over how many seconds they come [default: 20].
+    #[arg(long, value_name = "SECONDS", requires = "churn", value_parser = seconds)]
+    over: Option<Duration>,
+}
+
+impl Backend {
+    fn name(&self) -> &'static str {
+        if self.churn {
+            "backend-churn"
+        } else {
+            "backend"
+        }
+    }
+
+    /// Messages per write.
+    pub(crate) fn burst(&self) -> u32 {
+        let usual = if self.rate.is_some() { 1 } else { 64 };
+        self.burst.unwrap_or(usual)
+    }
+
+    /// Whether messages have ids: where some may be refused, or if they are asked for.
+    pub(crate) fn has_ids(&self) -> bool {
+        self.ids || self.rate.is_some() || self.slow_member.is_some()
+    }
+
+    pub(crate) fn clients(&self) -> u32 {
+        self.clients.unwrap_or(10_000)
+    }
+
+    pub(crate) fn over(&self) -> Duration {
+        self.over.unwrap_or(Duration::from_secs(20))
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Connect {
     /// Connections being set up or torn down at any time.
@@ -666,6 +773,15 @@ pub(crate) struct BridgeSend {
     pub(crate) intruders: bool,
 }
 
+fn group_name(text: &str) -> Result<String, String> {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "_.:-".contains(letter);
+    if (1..=64).contains(&text.len()) && text.chars().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("1 to 64 letters, digits, - _ . and :".into())
+    }
+}
+
 fn users(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if (1..=usize::from(PUBLISHERS_MAX)).contains(&count) => Ok(count),
@@ -717,6 +833,13 @@ fn payload_bytes(text: &str) -> Result<usize, String> {
     }
 }
 
+fn message_bytes(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(bytes @ 1..=1_048_576) => Ok(bytes),
+        _ => Err("must be 1 to 1048576".into()),
+    }
+}
+
 fn header_line(text: &str) -> Result<String, String> {
     if text.contains(':') && !text.contains(['\r', '\n']) {
         Ok(text.to_owned())
@@ -751,6 +874,10 @@ mod tests {
             &["echo", "--target", "uwebsockets", "--ping"],
             &["echo", "--insecure", "--ca-file", "x.pem"],
             &["idle", "--resume-sessions"],
+            &["backend", "--group", "a b"],
+            &["backend", "--clients", "5"],
+            &["backend", "--churn", "--rate", "5"],
+            &["backend", "--rate", "5", "--in-flight", "5"],
         ] {
             let whole = ["loadgen"].iter().chain(arguments);
             assert!(Options::try_parse_from(whole).is_err(), "{arguments:?}");

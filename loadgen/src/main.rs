@@ -100,6 +100,9 @@ fn run(options: &Options) -> Result<Outcome, String> {
         }
         (_, Scenario::Resume(resume)) => scenario::resume::run(scenario, resume, &target, common),
         (_, Scenario::Idle(idle)) => scenario::idle::run(scenario, idle, &target, common),
+        (_, Scenario::Backend(backend)) => {
+            scenario::backend::run(scenario, backend, &target, common)
+        }
         (_, Scenario::Bridge(bridge)) => scenario::bridge::run(scenario, bridge, &target, common),
     }
 }

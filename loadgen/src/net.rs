@@ -167,12 +167,17 @@ impl Net {
         self.start(request, ConnectionKind::WebSocket(key))
     }
 
+    /// As [`Self::open`], at a target of the same server ([`Target::at`]).
+    pub(crate) fn open_to(&mut self, target: &Target) -> io::Result<Id> {
+        let key = handshake::key();
+        self.start(target.request(&key), ConnectionKind::WebSocket(key))
+    }
+
     /// As [`Self::open`], with `name=value` added to the query.
     pub(crate) fn open_with(&mut self, parameter: &str) -> io::Result<Id> {
         let mut target = self.target.clone();
         target.add_parameter(parameter);
-        let key = handshake::key();
-        self.start(target.request(&key), ConnectionKind::WebSocket(key))
+        self.open_to(&target)
     }
 
     /// As [`Self::open`], for requests, of which [`Target::post`] makes the heads.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::kernel::Kernel;
 use crate::verify::Counts;
@@ -60,6 +60,8 @@ pub(crate) struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) canary: Option<Canary>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) backend: Option<BackendReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory: Option<Memory>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kernel_memory: Option<KernelMemory>,
@@ -88,6 +90,28 @@ pub(crate) struct Canary {
     /// From the scheduled time of a message to its read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) latency_us: Option<Latency>,
+}
+
+/// What members of the backend link were told, over the whole run.
+#[derive(Debug, Serialize)]
+pub(crate) struct BackendReport {
+    pub(crate) members: usize,
+    /// Messages of clients.
+    pub(crate) sent: u64,
+    pub(crate) acknowledged: u64,
+    /// Messages that clients were told have no room.
+    pub(crate) refused: u64,
+    /// Objects that came again and said so.
+    pub(crate) redelivered: u64,
+    pub(crate) connects: u64,
+    pub(crate) disconnects: u64,
+    /// What must not be, and how often it was.
+    #[serde(serialize_with = "as_map")]
+    pub(crate) faults: Vec<(&'static str, u64)>,
+}
+
+fn as_map<S: Serializer>(pairs: &[(&'static str, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().copied())
 }
 
 /// The server's CPU and memory within the window.
@@ -183,6 +207,16 @@ impl Outcome {
         self.canary = Some(canary);
     }
 
+    /// Adds what members of the backend link were told, and a failure for each kind of fault.
+    pub(crate) fn judge_backend(&mut self, report: BackendReport) {
+        for &(what, count) in &report.faults {
+            if count > 0 {
+                self.failures.push(format!("{count} {what}"));
+            }
+        }
+        self.backend = Some(report);
+    }
+
     /// Adds failures for the faults that were counted.
     pub(crate) fn judge(&mut self) {
         if let Some(counts) = self.verified
@@ -265,6 +299,21 @@ impl fmt::Display for Outcome {
             });
             let (sent, lost) = (canary.sent, canary.lost);
             row("canary", format!("{sent} sent, {lost} lost{latency}"))?;
+        }
+        if let Some(backend) = &self.backend {
+            row(
+                "backend, whole run",
+                format!(
+                    "{} sent, {} acknowledged, {} refused, {} redelivered",
+                    grouped(backend.sent as f64),
+                    grouped(backend.acknowledged as f64),
+                    grouped(backend.refused as f64),
+                    grouped(backend.redelivered as f64)
+                ),
+            )?;
+            let (came, left) = (backend.connects as f64, backend.disconnects as f64);
+            let value = format!("{} came, {} left", grouped(came), grouped(left));
+            row("clients, whole run", value)?;
         }
         if let (Some(bytes), Some(per_read)) = (self.wire_bytes_per_message, self.messages_per_read)
         {

@@ -1,5 +1,6 @@
 //! The scenarios, and what they share.
 
+pub(crate) mod backend;
 pub(crate) mod bridge;
 mod canary;
 pub(crate) mod connect;

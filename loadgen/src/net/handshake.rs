@@ -84,6 +84,23 @@ impl Target {
         }
     }
 
+    /// The same server on `path` with `query`. Other `headers` are in place of those of this target and of
+    /// its query, which may carry credentials, too.
+    pub(crate) fn at(&self, path: &str, query: &str, headers: &[String]) -> Self {
+        let mut target = self.clone();
+        let own_query = match self.path.split_once('?') {
+            Some((_, own)) if headers.is_empty() => format!("&{own}"),
+            _ => String::new(),
+        };
+        let origin = self.url.len() - self.path.len();
+        target.path = format!("{path}?{query}{own_query}");
+        target.url.replace_range(origin.., &target.path);
+        if !headers.is_empty() {
+            target.headers = headers.to_vec();
+        }
+        target
+    }
+
     /// The upgrade request.
     pub(crate) fn request(&self, key: &str) -> Vec<u8> {
         self.request_on(&self.path, key)
@@ -293,6 +310,25 @@ mod tests {
             query.starts_with("GET /api/v1/sse?token=x&topics=t0,t1 "),
             "{query}"
         );
+    }
+
+    #[test]
+    fn another_path_of_a_server_keeps_the_query_unless_it_has_headers_of_its_own() {
+        let headers = vec!["A: b".into()];
+        let url = "ws://127.0.0.1:80/?token=x";
+        let target = Target::new(url, "/x", headers, &TlsSettings::default()).unwrap();
+        let check = |headers: &[String], path: &str, header: &str| {
+            let other = target.at("/y", "g=1", headers);
+            assert_eq!(other.url, format!("ws://127.0.0.1:80{path}"));
+            let request = String::from_utf8(other.request(KEY)).unwrap();
+            assert!(request.starts_with(&format!("GET {path} ")), "{request}");
+            assert!(
+                request.ends_with(&format!("\r\n{header}\r\n\r\n")),
+                "{request}"
+            );
+        };
+        check(&[], "/y?g=1&token=x", "A: b");
+        check(&["C: d".into()], "/y?g=1", "C: d");
     }
 
     #[test]

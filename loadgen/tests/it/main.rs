@@ -6,6 +6,7 @@
 mod baseline;
 mod bridging;
 mod faulty;
+mod linking;
 mod peers;
 mod resuming;
 mod tls;
@@ -427,4 +428,205 @@ fn an_impossible_bridge_run_is_explained() {
     let output = loadgen(no_server, "bridge push --users 10");
     let problem = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(problem.contains("server not reachable"), "{problem}");
+}
+
+/// Runs the backend scenario against a gateway with this fault; its faults must be exactly these, by
+/// the names of counters, or of `faults` by what they begin with. One with a question mark may be
+/// missing.
+fn check_backend(fault: linking::LinkFault, arguments: &str, expected: &[&str]) -> Value {
+    let server = start(move |listener| linking::serve(listener, fault));
+    let output = loadgen(server, &format!("backend {arguments}"));
+    let report = report(&output);
+    let code = i32::from(!expected.is_empty());
+    let context = format!("{fault:?}, {arguments}: {report:#}");
+    assert_eq!(output.status.code(), Some(code), "{context}");
+    let counters = ["lost", "duplicated", "reordered", "corrupt", "misrouted"];
+    let counted = counters.map(|name| (name, report["verified"][name].as_u64().unwrap()));
+    let faults = report["backend"]["faults"].as_object().unwrap();
+    let told = faults
+        .iter()
+        .map(|(name, count)| (&**name, count.as_u64().unwrap()));
+    let mut missing: Vec<_> = expected
+        .iter()
+        .map(|name| (name.trim_end_matches('?'), name.ends_with('?')))
+        .collect();
+    for (name, count) in counted.into_iter().chain(told) {
+        let known = missing
+            .iter()
+            .position(|(known, _)| name.starts_with(known));
+        let is_optional = known.is_some_and(|at| missing.remove(at).1);
+        let is_right = is_optional || (count > 0) == known.is_some();
+        assert!(is_right, "{name}: {context}");
+    }
+    assert!(missing.is_empty(), "{missing:?}: {context}");
+    let connects = report["backend"]["connects"].as_u64().unwrap();
+    assert!(connects > 2, "{context}");
+    report
+}
+
+#[test]
+fn an_application_gets_what_clients_say_once_and_in_order() {
+    let none = linking::LinkFault::None;
+    for arguments in [
+        "--connections 5",
+        "--connections 5 --members 3 --burst 10 --in-flight 25",
+        "--connections 5 --rate 2000",
+        "--connections 3 --ids --size 1000",
+        "--connections 3 --size 63 --burst 1 --in-flight 1",
+        "--connections 6 --members 2 --slow-member 30",
+    ] {
+        let report = check_backend(none, arguments, &[]);
+        let verified = report["verified"]["received"].as_u64().unwrap();
+        assert!(verified > 50, "{report:#}");
+        assert_eq!(report["backend"]["sent"], verified);
+        assert_eq!(report["backend"]["acknowledged"], verified);
+        assert_eq!(report["backend"]["redelivered"], 0);
+        assert!(report["latency_us"]["p99"].as_f64().unwrap() > 0.0);
+        assert!(report["count"].as_u64().unwrap() > 0);
+    }
+}
+
+#[test]
+fn refused_messages_are_matched_to_those_that_are_missing() {
+    for arguments in ["--connections 5", "--connections 5 --ids"] {
+        let report = check_backend(linking::LinkFault::Refuse, arguments, &[]);
+        let of = |name: &str| report["backend"][name].as_u64().unwrap();
+        assert!(of("refused") > 50, "{report:#}");
+        assert_eq!(of("sent"), of("acknowledged") + of("refused"));
+    }
+}
+
+#[test]
+fn what_a_killed_member_had_comes_again() {
+    for arguments in [
+        "--connections 5 --kill-member-after 0.2",
+        "--connections 8 --members 3 --kill-member-after 0.2",
+        "--connections 5 --rate 5000 --kill-member-after 0.2",
+    ] {
+        let report = check_backend(linking::LinkFault::None, arguments, &[]);
+        let redelivered = report["backend"]["redelivered"].as_u64().unwrap();
+        assert!(redelivered > 0, "{report:#}");
+    }
+}
+
+#[test]
+fn every_fault_of_a_backend_link_is_caught() {
+    use linking::LinkFault;
+    let cases: &[(LinkFault, &str, &[&str])] = &[
+        (LinkFault::Drop, "--rate 3000", &["lost"]),
+        (LinkFault::Repeat, "", &["duplicated", "came again without"]),
+        (LinkFault::Swap, "", &["reordered"]),
+        (LinkFault::Change, "--rate 3000", &["corrupt", "lost"]),
+        (LinkFault::Misdirect, "", &["clients and connections"]),
+        (LinkFault::SkipSeq, "", &["objects whose seq"]),
+        (LinkFault::SameNumber, "", &["numbers (n)"]),
+        (LinkFault::Again, "", &["came again although"]),
+        (
+            LinkFault::RefuseAndSend,
+            "",
+            &["refused messages that came"],
+        ),
+        (LinkFault::RefuseOther, "--ids", &["clients of whom others"]),
+        (LinkFault::Move, "--members 2", &["clients that changed"]),
+        (LinkFault::Gap, "", &["messages that gaps"]),
+        (LinkFault::ConnectTwice, "", &["connects that came twice"]),
+        (
+            LinkFault::DisconnectTwice,
+            "",
+            &["disconnects that came twice"],
+        ),
+        (
+            LinkFault::NoDisconnect,
+            "",
+            &["connections without a disconnect"],
+        ),
+        (LinkFault::LateConnect, "", &["objects before connect"]),
+    ];
+    thread::scope(|scope| {
+        for &(fault, arguments, expected) in cases {
+            let arguments = format!("--connections 3 {arguments}");
+            scope.spawn(move || check_backend(fault, &arguments, expected));
+        }
+    });
+}
+
+#[test]
+fn every_fault_of_a_redelivery_is_caught() {
+    use linking::LinkFault;
+    let cases: &[(LinkFault, &[&str])] = &[
+        (
+            LinkFault::Unmarked,
+            &["came again without", "objects of a killed member"],
+        ),
+        (LinkFault::Renumber, &["numbers (n)"]),
+        (
+            LinkFault::Forget,
+            // What was on its way to the member is lost, if there was any.
+            &["lost?", "objects of a killed member"],
+        ),
+    ];
+    thread::scope(|scope| {
+        for &(fault, expected) in cases {
+            let arguments = "--connections 3 --kill-member-after 0.1 --patience 1";
+            scope.spawn(move || check_backend(fault, arguments, expected));
+        }
+    });
+}
+
+#[test]
+fn what_the_gateway_says_is_not_acknowledged_fails_a_run() {
+    let server = start(|listener| linking::serve(listener, linking::LinkFault::Pending));
+    let output = loadgen(server, "backend --connections 3 --patience 1");
+    let failures = report(&output)["failures"].to_string();
+    assert_eq!(output.status.code(), Some(1), "{failures}");
+    assert!(
+        failures.contains("1 objects are not acknowledged"),
+        "{failures}"
+    );
+}
+
+#[test]
+fn clients_that_come_and_go_are_told_of_once_each() {
+    use linking::LinkFault;
+    let arguments = "--churn --clients 200 --over 0.5";
+    let report = check_backend(LinkFault::None, arguments, &[]);
+    assert_eq!(report["backend"]["connects"], 200);
+    assert_eq!(report["backend"]["disconnects"], 200);
+    let cases: &[(LinkFault, &[&str])] = &[
+        (LinkFault::ConnectTwice, &["connects that came twice"]),
+        (
+            LinkFault::NoDisconnect,
+            &["connections without a disconnect"],
+        ),
+        (LinkFault::SameCode, &["disconnects with a wrong code"]),
+    ];
+    thread::scope(|scope| {
+        for &(fault, expected) in cases {
+            scope.spawn(move || {
+                check_backend(fault, &format!("{arguments} --patience 2"), expected)
+            });
+        }
+    });
+}
+
+#[test]
+fn an_impossible_backend_run_is_explained() {
+    let server = start(|listener| linking::serve(listener, linking::LinkFault::None));
+    for (arguments, reason) in [
+        ("--size 62", "a message has at least 63 bytes"),
+        ("--in-flight 10", "--in-flight has to be --burst at least"),
+    ] {
+        let output = loadgen(server, &format!("backend {arguments}"));
+        let problem = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{problem}");
+        assert!(problem.contains(reason), "{problem}");
+    }
+    // It has no such endpoint.
+    let output = loadgen(start(baseline::serve), "backend");
+    let problem = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{problem}");
+    assert!(
+        problem.contains("/api/v1/backend") && problem.contains("404"),
+        "{problem}"
+    );
 }

@@ -1,0 +1,331 @@
+//! A group of members, from attaching to leaving, around what a run does in between.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::app_message::AppMessages;
+use super::handler::{BackendHandler, Plan};
+use super::ledger::LedgerFaults;
+use super::lifecycles::LifecycleFaults;
+use crate::cli::Common;
+use crate::measure::{Progress, Window};
+use crate::net::Net;
+use crate::outcome::{BackendReport, Latency, Outcome, grouped};
+use crate::stall::StallTimer;
+use crate::verify::new_histogram;
+
+pub(crate) const TURN_MAX: Duration = Duration::from_millis(5);
+
+/// Between two questions how much the group has not acknowledged.
+const ASK_NS: u64 = 20_000_000;
+
+/// How long a member that was killed stays away.
+const AWAY_NS: u64 = 100_000_000;
+
+/// A run's connections and measurements.
+pub(crate) struct Link<'a> {
+    pub(crate) net: Net,
+    pub(crate) handler: BackendHandler,
+    pub(crate) common: &'a Common,
+    pub(crate) window: Window,
+    progress: Progress,
+    latency: Histogram<u64>,
+    stall: StallTimer,
+    /// Why no more messages are awaited.
+    stalled: Option<String>,
+    /// When a member that is away comes back.
+    back_ns: Option<u64>,
+    members: usize,
+}
+
+impl<'a> Link<'a> {
+    /// Attaches the members, and has them take what the group still had.
+    pub(crate) fn attach(
+        mut net: Net,
+        plan: Plan,
+        messages: AppMessages,
+        common: &'a Common,
+    ) -> Result<Self, String> {
+        let window = Window::new(common.pid)?;
+        let members = plan.members;
+        let mut handler = BackendHandler::new(plan, messages);
+        handler.discarding = true;
+        for number in 0..members {
+            handler.open_member(&mut net, number)?;
+        }
+        let now_ns = net.now_ns();
+        let mut link = Self {
+            progress: Progress::new(common.quiet, now_ns),
+            latency: new_histogram(),
+            stall: StallTimer::new(now_ns),
+            stalled: None,
+            back_ns: None,
+            members,
+            net,
+            handler,
+            common,
+            window,
+        };
+        if !link.turn_until(|link| link.handler.absent_member().is_none(), "attaching")? {
+            let patience = common.patience;
+            return Err(format!("not all members are attached after {patience:?}"));
+        }
+        link.settle()?;
+        link.handler.discarding = false;
+        match link.handler.connections.failure() {
+            Some(failure) => Err(failure.to_owned()),
+            None => Ok(link),
+        }
+    }
+
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.net.now_ns()
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.handler.connections.failure().is_some()
+    }
+
+    /// Whether nothing came for too long although messages are outstanding.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled.is_some()
+    }
+
+    /// Opens the window.
+    pub(crate) fn start_window(&mut self, now_ns: u64) {
+        self.latency.reset();
+        self.handler.latency.reset();
+        let (count, sent) = (self.handler.acknowledged, self.handler.ledger.sent());
+        self.window.start(now_ns, count, sent, self.net.traffic());
+    }
+
+    pub(crate) fn stop_window(&mut self, now_ns: u64) {
+        let (count, sent) = (self.handler.acknowledged, self.handler.ledger.sent());
+        self.window.stop(now_ns, count, sent, self.net.traffic());
+    }
+
+    /// Waits for what happens, at most `timeout`.
+    pub(crate) fn turn(&mut self, phase: &str, timeout: Duration) -> Result<(), String> {
+        self.net
+            .turn(&mut self.handler, timeout)
+            .map_err(|error| format!("epoll: {error}"))?;
+        let now_ns = self.net.now_ns();
+        self.handler.send_held_acks(&mut self.net, now_ns);
+        self.bring_back(now_ns)?;
+        let handler = &mut self.handler;
+        let received = handler.ledger.counts.received;
+        let done = received + handler.ledger.refused() + handler.acknowledged;
+        self.stall.update(done, now_ns);
+        if handler.ledger.outstanding() == 0 && !handler.has_held_acks() {
+            self.stall.restart(now_ns);
+        }
+        if self.stalled.is_none() && self.stall.exceeds(self.common.patience, now_ns) {
+            let (due, patience) = (handler.ledger.outstanding(), self.common.patience);
+            self.stalled = Some(format!(
+                "stalled: {due} messages were neither received nor refused for {patience:?}"
+            ));
+        }
+        let faults = handler.fault_count();
+        let recent = &mut handler.latency;
+        let count = handler.acknowledged;
+        if self
+            .progress
+            .tick(now_ns, phase, "messages", count, faults, recent)
+        {
+            self.latency.add(&*recent).expect("the bounds are equal");
+            recent.reset();
+        }
+        Ok(())
+    }
+
+    /// Opens a connection for a member that was killed, some time after that.
+    fn bring_back(&mut self, now_ns: u64) -> Result<(), String> {
+        match self.back_ns {
+            Some(back_ns) if now_ns >= back_ns => {
+                self.back_ns = None;
+                self.handler.open_member(&mut self.net, 0)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Kills the first member at its next messages.
+    pub(crate) fn kill_member(&mut self) {
+        self.handler.kill = true;
+    }
+
+    /// Has the member that was killed come back.
+    pub(crate) fn watch_killed(&mut self, now_ns: u64) -> bool {
+        let is_gone = !self.handler.kill && self.handler.absent_member() == Some(0);
+        if is_gone {
+            self.back_ns = Some(now_ns + AWAY_NS);
+        }
+        is_gone
+    }
+
+    /// Turns until `is_done`, at most as long as the user's patience; false if it was not.
+    pub(crate) fn turn_until(
+        &mut self,
+        is_done: impl Fn(&mut Self) -> bool,
+        phase: &str,
+    ) -> Result<bool, String> {
+        let deadline_ns = self.net.now_ns() + self.common.patience.as_nanos() as u64;
+        while !is_done(self) {
+            if let Some(failure) = self.handler.connections.failure()
+                && !self.window.is_started()
+            {
+                return Err(failure.to_owned());
+            }
+            if self.has_failed() || self.net.now_ns() > deadline_ns {
+                return Ok(false);
+            }
+            self.turn(phase, TURN_MAX)?;
+        }
+        Ok(true)
+    }
+
+    /// Waits until the gateway says that everything is acknowledged.
+    fn settle(&mut self) -> Result<(), String> {
+        let began_ns = self.now_ns();
+        let deadline_ns = began_ns + self.common.patience.as_nanos() as u64;
+        let mut ask_ns = began_ns;
+        self.handler.pending = None;
+        while self.handler.pending != Some(0) && !self.has_failed() {
+            let now_ns = self.now_ns();
+            if now_ns > deadline_ns {
+                let patience = self.common.patience;
+                self.handler.connections.fail(match self.handler.pending {
+                    Some(pending) => format!(
+                        "after {patience:?} the gateway says that {pending} objects are not acknowledged"
+                    ),
+                    None => format!("no answer to the op health for {patience:?}"),
+                });
+            }
+            if now_ns >= ask_ns {
+                ask_ns = now_ns + ASK_NS;
+                self.handler.ask_pending(&mut self.net);
+            }
+            self.turn("settling", TURN_MAX)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until every connection of a client was told to have left, until everything is acknowledged,
+    /// and detaches the members. The clients must have been closed.
+    pub(crate) fn leave(&mut self, clients: usize) -> Result<(), String> {
+        let has_ended = |link: &mut Self| {
+            let handler = &link.handler;
+            let connected = handler.lifecycles.connects() as usize >= clients;
+            handler.ended >= clients && connected && handler.lifecycles.open() == 0
+        };
+        // What is missing is counted in the report.
+        self.turn_until(has_ended, "leaving")?;
+        self.settle()?;
+        self.handler.close_members(&mut self.net);
+        self.turn_until(|link| !link.handler.has_members(), "leaving")?;
+        Ok(())
+    }
+
+    /// The report of a run with this many clients that were greeted.
+    pub(crate) fn report(mut self, mut outcome: Outcome, clients: usize) -> Outcome {
+        drop(self.progress);
+        self.window.report(&mut outcome);
+        let handler = &self.handler;
+        self.latency
+            .add(&handler.latency)
+            .expect("the bounds are equal");
+        outcome.latency_us = Latency::of(&self.latency);
+        let ledger = handler.ledger.finish();
+        outcome.verified = Some(ledger.counts);
+        let LedgerFaults {
+            unmarked,
+            causeless,
+            numbers,
+            moved,
+        } = handler.ledger.faults;
+        let LifecycleFaults {
+            connected_twice,
+            disconnected_twice,
+            out_of_turn,
+            mixed,
+            wrong_codes,
+        } = handler.lifecycles.faults;
+        let lifecycles = &handler.lifecycles;
+        let (connects, disconnects) = (lifecycles.connects(), lifecycles.disconnects());
+        let clients = clients as u64;
+        let redelivered = handler.ledger.redelivered;
+        let missing_again = handler.unacknowledged.saturating_sub(redelivered);
+        outcome.judge_backend(BackendReport {
+            members: self.members,
+            sent: handler.ledger.sent(),
+            acknowledged: handler.acknowledged,
+            refused: handler.ledger.refused(),
+            redelivered,
+            connects,
+            disconnects,
+            faults: vec![
+                (
+                    "refused messages that came as well",
+                    ledger.refused_and_received,
+                ),
+                (
+                    "clients of whom others are missing than were refused",
+                    ledger.mismatched,
+                ),
+                (
+                    "objects of a killed member that did not come again",
+                    missing_again,
+                ),
+                ("came again without saying so", unmarked),
+                ("came again although no member had left", causeless),
+                ("numbers (n) used twice, changed or out of order", numbers),
+                ("objects whose seq does not follow", handler.faults.seqs),
+                ("clients that changed their member", moved),
+                (
+                    "messages that gaps say were dropped",
+                    handler.faults.gap_lost,
+                ),
+                (
+                    "connections without a connect",
+                    clients.saturating_sub(connects),
+                ),
+                ("connects of no client", connects.saturating_sub(clients)),
+                ("connections without a disconnect", connects - disconnects),
+                ("connects that came twice", connected_twice),
+                ("disconnects that came twice", disconnected_twice),
+                ("objects before connect or after disconnect", out_of_turn),
+                ("clients and connections that were mixed up", mixed),
+                ("disconnects with a wrong code", wrong_codes),
+            ],
+        });
+        let parsed = handler.parses() as f64 / ledger.counts.received.max(1) as f64;
+        if parsed > 0.1 {
+            outcome.notes.push(format!(
+                "{:.0} % of the objects had to be parsed whole, which costs the generator a microsecond each",
+                parsed * 100.0
+            ));
+        }
+        if ledger.unread > 0 {
+            outcome.notes.push(format!(
+                "{} messages of reset connections were not read any more",
+                grouped(ledger.unread as f64)
+            ));
+        }
+        if handler.discarded > 0 {
+            outcome.notes.push(format!(
+                "{} objects of before this run were discarded",
+                grouped(handler.discarded as f64)
+            ));
+        }
+        if handler.ledger.counts.corrupt > 0 {
+            let text = &handler.last_corrupt;
+            outcome.notes.push(format!("not understood: {text:.600}"));
+        }
+        outcome.failures.extend(self.stalled);
+        let failure = handler.connections.failure();
+        outcome.failures.extend(failure.map(str::to_owned));
+        outcome.judge();
+        outcome
+    }
+}
