@@ -591,7 +591,12 @@ impl Handler for BackendHandler {
 
     fn message(&mut self, net: &mut Net, id: Id, _op: u8, payload: &[u8]) {
         match self.roles[id] {
-            Role::Member(number) => self.member_frame(number, payload, net.read_at_ns()),
+            Role::Member(number) => {
+                let before = self.members[number].objects;
+                self.member_frame(number, payload, net.read_at_ns());
+                let objects = self.members[number].objects - before;
+                net.count_more_messages(objects.saturating_sub(1));
+            }
             Role::Client(client) => match self.clients[client as usize] {
                 ClientPhase::Opening(_) => self.greeted(id, client, payload),
                 _ => self.refused(client, payload),
