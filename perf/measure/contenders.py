@@ -76,6 +76,7 @@ class Server:
             self.cores = self.generator_cores = [options.server_core, options.generator_core]
             self.shards = 2
         self.has_token = scenario.token and name.startswith("gateway")
+        self.environment = dict(scenario.environment)
         self.has_tls = scenario.tls or name.endswith("-tls")
         self.target = ["--target", name] if name in adapters.SCENARIOS else []
 
@@ -92,11 +93,14 @@ class Server:
             return adapters.adapter(self.name).command(port, scratch, len(self.cores))
         gateway = self.options.against if self.name == AGAINST else self.options.gateway
         server = [gateway, "serve", "--shards", str(self.shards), "--listen", address]
-        environment = {}
+        environment = self.environment
         if self.has_tls:
             server[-1] = f"https://{address}"
             certificate, key = self_signed(scratch)
-            environment = {"FANFARE_TLS__CERTIFICATE_FILE": str(certificate), "FANFARE_TLS__KEY_FILE": str(key)}
+            environment = {
+                **environment,
+                "FANFARE_TLS__CERTIFICATE_FILE": str(certificate), "FANFARE_TLS__KEY_FILE": str(key),
+            }
         server += self.options.gateway_args.split()
         if not self.has_token:
             return [*server, "--mode", "demo"], environment

@@ -35,6 +35,11 @@ class Scenario:
     tls: bool = False
     # Gateways that share a port, each with a generator of its own; see pair.py.
     processes: int = 1
+    # More of the gateways' environment.
+    environment: tuple = ()
+    # The names of two variants: the first one's rate as a part of the second's is what the scenario is
+    # about. All variants take turns then, round by round.
+    part_of: tuple = ()
 
 
 BRIDGE = "bridge --patience 60"
@@ -112,6 +117,19 @@ SCENARIOS = {
         "inbound frames of 175 bytes that nobody receives, 100 publishers",
         (Variant("burst 64", "publish --publishers 100 --payload 129 --burst 64", "publications nobody receives",
                  "inbound --connections 100 --burst 64 --window 2 --frame {sent} --answer {wire}"),),
+    ),
+    "backend": Scenario(
+        "inbound messages of 175 bytes that an application acknowledges, beside publications as large; 100 clients",
+        (
+            Variant("publications", "publish --publishers 100 --payload 129 --burst 64"),
+            Variant("one application", "backend --connections 100 --size 175 --burst 64 --patience 30",
+                    "messages to an application, acknowledged"),
+            Variant("one application, 100,000/s", "backend --connections 100 --size 175 --rate 100000 --patience 30",
+                    "the same, 100,000/s on a schedule"),
+        ),
+        ("gateway",),
+        environment=(("FANFARE_BACKEND__ENABLED", "true"),),
+        part_of=("one application", "publications"),
     ),
     "connect": Scenario(
         "connect, upgrade, greeting, close",
