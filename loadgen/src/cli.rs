@@ -559,8 +559,8 @@ pub(crate) struct Backend {
     #[arg(long)]
     ids: bool,
 
-    /// So many seconds into the measurement, reset the first member's connection between its receipt
-    /// of messages and their acknowledgement. It comes back.
+    /// So many seconds into the measurement, reset a member's connection between its receipt of
+    /// messages and their acknowledgement. It comes back.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) kill_member_after: Option<Duration>,
 

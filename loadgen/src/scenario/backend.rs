@@ -30,10 +30,10 @@ pub(crate) fn run(
     target: &Target,
     common: &Common,
 ) -> Result<Outcome, String> {
-    let clients = if options.churn {
-        options.clients() as usize
+    let (clients, at_once) = if options.churn {
+        (options.clients() as usize, churn::at_once(options) as usize)
     } else {
-        options.connections.into()
+        (options.connections.into(), options.connections.into())
     };
     if options.in_flight < options.burst() && options.rate.is_none() {
         return Err("--in-flight has to be --burst at least".into());
@@ -49,7 +49,7 @@ pub(crate) fn run(
         in_flight: options.rate.is_none().then_some(options.in_flight),
         ack_delay: options.slow_member.unwrap_or_default(),
     };
-    let net = super::net(target, common, clients + plan.members)?;
+    let net = super::net(target, common, at_once + plan.members)?;
     let mut link = Link::attach(net, plan, messages, common)?;
     if options.churn {
         churn::run(&mut link, options)?;

@@ -109,7 +109,7 @@ pub(crate) struct BackendHandler {
     /// Whether what comes is of a run before this one.
     pub(crate) discarding: bool,
     pub(crate) discarded: u64,
-    /// The first member resets its connection instead of its next acknowledgement.
+    /// The member that gets the next messages resets its connection instead of acknowledging them.
     pub(crate) kill: bool,
     /// Objects that a member had not acknowledged when it was killed.
     pub(crate) unacknowledged: u64,
@@ -534,7 +534,7 @@ impl BackendHandler {
         let Some(id) = member.id.filter(|_| objects > 0) else {
             return;
         };
-        if number == 0 && self.kill && messages > 0 {
+        if self.kill && messages > 0 {
             self.kill = false;
             member.id = None;
             // They come again, and are acknowledged then, but are not new any more.

@@ -34,8 +34,8 @@ pub(crate) struct Link<'a> {
     stall: StallTimer,
     /// Why no more messages are awaited.
     stalled: Option<String>,
-    /// When a member that is away comes back.
-    back_ns: Option<u64>,
+    /// When a member that was killed comes back, and which.
+    back: Option<(u64, usize)>,
     members: usize,
 }
 
@@ -60,7 +60,7 @@ impl<'a> Link<'a> {
             latency: new_histogram(),
             stall: StallTimer::new(now_ns),
             stalled: None,
-            back_ns: None,
+            back: None,
             members,
             net,
             handler,
@@ -139,29 +139,30 @@ impl<'a> Link<'a> {
         Ok(())
     }
 
-    /// Opens a connection for a member that was killed, some time after that.
-    fn bring_back(&mut self, now_ns: u64) -> Result<(), String> {
-        match self.back_ns {
-            Some(back_ns) if now_ns >= back_ns => {
-                self.back_ns = None;
-                self.handler.open_member(&mut self.net, 0)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Kills the first member at its next messages.
+    /// Kills the member that gets the next messages.
     pub(crate) fn kill_member(&mut self) {
         self.handler.kill = true;
     }
 
-    /// Has the member that was killed come back.
-    pub(crate) fn watch_killed(&mut self, now_ns: u64) -> bool {
-        let is_gone = !self.handler.kill && self.handler.absent_member() == Some(0);
-        if is_gone {
-            self.back_ns = Some(now_ns + AWAY_NS);
+    /// Whether no member is to be killed any more. One that was comes back after some time.
+    pub(crate) fn has_killed(&mut self, now_ns: u64) -> bool {
+        if !self.handler.kill
+            && let Some(number) = self.handler.absent_member()
+        {
+            self.back = Some((now_ns + AWAY_NS, number));
         }
-        is_gone
+        !self.handler.kill
+    }
+
+    /// Opens a connection for a member that was killed, when it is time.
+    fn bring_back(&mut self, now_ns: u64) -> Result<(), String> {
+        match self.back {
+            Some((back_ns, number)) if now_ns >= back_ns => {
+                self.back = None;
+                self.handler.open_member(&mut self.net, number)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Turns until `is_done`, at most as long as the user's patience; false if it was not.

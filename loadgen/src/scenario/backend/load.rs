@@ -52,7 +52,7 @@ pub(crate) fn run(link: &mut Link<'_>, options: &cli::Backend) -> Result<(), Str
             is_killing = true;
             link.kill_member();
         }
-        if is_killing && link.watch_killed(now_ns) {
+        if is_killing && link.has_killed(now_ns) {
             is_killing = false;
         }
         let mut timeout = TURN_MAX;
