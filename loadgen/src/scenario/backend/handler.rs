@@ -487,10 +487,12 @@ impl BackendHandler {
             self.ledger.count_again();
         }
         let object = Numbered::connection(number, left);
-        let numbers = &mut self.ledger.numbers;
         let is_right = match (is_first, again) {
-            (true, _) => numbers.first(n, object),
-            (false, true) => numbers.is_kept(n, object),
+            (true, _) => self.ledger.numbers.first(n, object),
+            (false, true) => {
+                self.ledger.repeated += 1;
+                self.ledger.numbers.is_kept(n, object)
+            }
             // Counted as what came twice.
             (false, false) => true,
         };

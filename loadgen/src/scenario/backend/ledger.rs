@@ -80,7 +80,10 @@ pub(crate) struct Ledger {
     pub(crate) faults: LedgerFaults,
     sent: u64,
     refused: u64,
+    /// Objects that said that they come again.
     pub(crate) redelivered: u64,
+    /// Those of them that had been received.
+    pub(crate) repeated: u64,
 }
 
 impl Ledger {
@@ -96,6 +99,7 @@ impl Ledger {
             sent: 0,
             refused: 0,
             redelivered: 0,
+            repeated: 0,
         }
     }
 
@@ -208,18 +212,14 @@ impl Ledger {
         client: u32,
         sequence: u32,
     ) -> Receipt {
-        let Some(stream) = self.streams.get_mut(client as usize) else {
+        if again {
+            self.count_again();
+        }
+        let stream = self.streams.get_mut(client as usize);
+        let Some(stream) = stream.filter(|stream| sequence < stream.sent) else {
             self.counts.misrouted += 1;
             return Receipt::NotNew;
         };
-        if sequence >= stream.sent {
-            self.counts.misrouted += 1;
-            return Receipt::NotNew;
-        }
-        if again {
-            self.redelivered += 1;
-            self.faults.causeless += u64::from(!self.has_left);
-        }
         if session != stream.session {
             let has_left = |session: u32| self.left.get(session as usize) != Some(&false);
             self.faults.moved += u64::from(!has_left(stream.session));
@@ -246,6 +246,7 @@ impl Ledger {
                 }
                 LateMessage::Duplicate => {
                     self.faults.unmarked += u64::from(!again);
+                    self.repeated += u64::from(again);
                     self.faults.numbers += u64::from(!self.numbers.is_kept(n, object));
                     Receipt::NotNew
                 }
@@ -434,7 +435,7 @@ mod tests {
             let _ = ledger.receive(session, n, sequence < 8, 0, sequence);
         }
         check(&ledger, received(10), LedgerFaults::default());
-        assert_eq!(ledger.redelivered, 5);
+        assert_eq!((ledger.redelivered, ledger.repeated), (5, 2));
     }
 
     #[test]

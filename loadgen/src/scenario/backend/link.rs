@@ -256,7 +256,8 @@ impl<'a> Link<'a> {
         let (connects, disconnects) = (lifecycles.connects(), lifecycles.disconnects());
         let clients = clients as u64;
         let redelivered = handler.ledger.redelivered;
-        let missing_again = handler.unacknowledged.saturating_sub(redelivered);
+        let repeated = handler.ledger.repeated;
+        let missing_again = handler.unacknowledged.saturating_sub(repeated);
         outcome.judge_backend(BackendReport {
             members: self.members,
             sent: handler.ledger.sent(),
