@@ -3,12 +3,15 @@
 mod app_message;
 mod batch;
 mod churn;
+mod clients;
 mod group_numbers;
 mod handler;
+mod inbox;
 mod ledger;
 mod lifecycles;
 mod link;
 mod load;
+mod members;
 mod number_set;
 
 use crate::cli::{self, Common, Scenario};

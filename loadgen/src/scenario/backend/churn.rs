@@ -36,7 +36,7 @@ pub(crate) fn run(link: &mut Link<'_>, options: &cli::Backend) -> Result<(), Str
     let mut stall = StallTimer::new(began_ns);
     let mut opened = 0;
     let mut greeted = 0;
-    let ended = |link: &Link<'_>| link.handler.ended as u32;
+    let ended = |link: &Link<'_>| link.handler.clients.ended();
     // When each has to leave.
     let mut leaving = VecDeque::new();
     link.start_window(began_ns);
@@ -50,7 +50,7 @@ pub(crate) fn run(link: &mut Link<'_>, options: &cli::Backend) -> Result<(), Str
             link.handler.open_client(&mut link.net, opened)?;
             opened += 1;
         }
-        while let Some(client) = link.handler.opened.pop_front() {
+        while let Some(client) = link.handler.clients.take_greeted() {
             greeted += 1;
             link.handler.send(&mut link.net, client, 1, now_ns);
             leaving.push_back((now_ns + STAY_NS, client));
@@ -60,7 +60,7 @@ pub(crate) fn run(link: &mut Link<'_>, options: &cli::Backend) -> Result<(), Str
         {
             leaving.pop_front();
             if client % 2 == 0 {
-                link.handler.close_client(&mut link.net, client);
+                link.handler.clients.close(&mut link.net, client);
             } else {
                 link.handler.reset_client(&mut link.net, client);
             }
@@ -78,7 +78,7 @@ pub(crate) fn run(link: &mut Link<'_>, options: &cli::Backend) -> Result<(), Str
     }
     link.stop_window(link.now_ns());
     link.turn_until(
-        |link| link.handler.ledger.outstanding() == 0 || link.is_stalled(),
+        |link| link.handler.inbox.ledger.outstanding() == 0 || link.is_stalled(),
         "draining",
     )?;
     link.leave(clients as usize)

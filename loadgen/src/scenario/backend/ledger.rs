@@ -75,7 +75,7 @@ pub(crate) struct Ledger {
     left: Vec<bool>,
     has_left: bool,
     missing: MissingRanges,
-    pub(crate) numbers: GroupNumbers,
+    numbers: GroupNumbers,
     pub(crate) counts: Counts,
     pub(crate) faults: LedgerFaults,
     sent: u64,
@@ -164,8 +164,21 @@ impl Ledger {
         self.streams[client as usize].is_reset = true;
     }
 
+    /// An object that is no message has come, for the first time or not.
+    pub(crate) fn receive_event(&mut self, n: u64, again: bool, is_first: bool, object: Numbered) {
+        if again {
+            self.count_again();
+        }
+        if is_first {
+            self.faults.numbers += u64::from(!self.numbers.first(n, object));
+        } else if again {
+            self.repeated += 1;
+            self.faults.numbers += u64::from(!self.numbers.is_kept(n, object));
+        }
+    }
+
     /// An object says that it comes again.
-    pub(crate) fn count_again(&mut self) {
+    fn count_again(&mut self) {
         self.redelivered += 1;
         self.faults.causeless += u64::from(!self.has_left);
     }

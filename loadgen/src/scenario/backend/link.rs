@@ -5,6 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::app_message::AppMessages;
+use super::clients::NORMAL;
 use super::handler::{BackendHandler, Plan};
 use super::ledger::LedgerFaults;
 use super::lifecycles::LifecycleFaults;
@@ -36,7 +37,6 @@ pub(crate) struct Link<'a> {
     stalled: Option<String>,
     /// When a member that was killed comes back, and which.
     back: Option<(u64, usize)>,
-    members: usize,
 }
 
 impl<'a> Link<'a> {
@@ -50,7 +50,7 @@ impl<'a> Link<'a> {
         let window = Window::new(common.pid)?;
         let members = plan.members;
         let mut handler = BackendHandler::new(plan, messages);
-        handler.discarding = true;
+        handler.inbox.discarding = true;
         for number in 0..members {
             handler.open_member(&mut net, number)?;
         }
@@ -61,18 +61,17 @@ impl<'a> Link<'a> {
             stall: StallTimer::new(now_ns),
             stalled: None,
             back: None,
-            members,
             net,
             handler,
             common,
             window,
         };
-        if !link.turn_until(|link| link.handler.absent_member().is_none(), "attaching")? {
+        if !link.turn_until(|link| link.handler.members.absent().is_none(), "attaching")? {
             let patience = common.patience;
             return Err(format!("not all members are attached after {patience:?}"));
         }
         link.settle()?;
-        link.handler.discarding = false;
+        link.handler.inbox.discarding = false;
         match link.handler.connections.failure() {
             Some(failure) => Err(failure.to_owned()),
             None => Ok(link),
@@ -95,13 +94,19 @@ impl<'a> Link<'a> {
     /// Opens the window.
     pub(crate) fn start_window(&mut self, now_ns: u64) {
         self.latency.reset();
-        self.handler.latency.reset();
-        let (count, sent) = (self.handler.acknowledged, self.handler.ledger.sent());
+        self.handler.inbox.latency.reset();
+        let (count, sent) = (
+            self.handler.members.acknowledged,
+            self.handler.inbox.ledger.sent(),
+        );
         self.window.start(now_ns, count, sent, self.net.traffic());
     }
 
     pub(crate) fn stop_window(&mut self, now_ns: u64) {
-        let (count, sent) = (self.handler.acknowledged, self.handler.ledger.sent());
+        let (count, sent) = (
+            self.handler.members.acknowledged,
+            self.handler.inbox.ledger.sent(),
+        );
         self.window.stop(now_ns, count, sent, self.net.traffic());
     }
 
@@ -111,24 +116,24 @@ impl<'a> Link<'a> {
             .turn(&mut self.handler, timeout)
             .map_err(|error| format!("epoll: {error}"))?;
         let now_ns = self.net.now_ns();
-        self.handler.send_held_acks(&mut self.net, now_ns);
+        self.handler.members.send_held(&mut self.net, now_ns);
         self.bring_back(now_ns)?;
         let handler = &mut self.handler;
-        let received = handler.ledger.counts.received;
-        let done = received + handler.ledger.refused() + handler.acknowledged;
+        let received = handler.inbox.ledger.counts.received;
+        let done = received + handler.inbox.ledger.refused() + handler.members.acknowledged;
         self.stall.update(done, now_ns);
-        if handler.ledger.outstanding() == 0 && !handler.has_held_acks() {
+        if handler.inbox.ledger.outstanding() == 0 && !handler.members.has_held() {
             self.stall.restart(now_ns);
         }
         if self.stalled.is_none() && self.stall.exceeds(self.common.patience, now_ns) {
-            let (due, patience) = (handler.ledger.outstanding(), self.common.patience);
+            let (due, patience) = (handler.inbox.ledger.outstanding(), self.common.patience);
             self.stalled = Some(format!(
                 "stalled: {due} messages were neither received nor refused for {patience:?}"
             ));
         }
-        let faults = handler.fault_count();
-        let recent = &mut handler.latency;
-        let count = handler.acknowledged;
+        let faults = handler.inbox.faults() + handler.members.seq_faults;
+        let recent = &mut handler.inbox.latency;
+        let count = handler.members.acknowledged;
         if self
             .progress
             .tick(now_ns, phase, "messages", count, faults, recent)
@@ -141,17 +146,17 @@ impl<'a> Link<'a> {
 
     /// Kills the member that gets the next messages.
     pub(crate) fn kill_member(&mut self) {
-        self.handler.kill = true;
+        self.handler.members.kill = true;
     }
 
     /// Whether no member is to be killed any more. One that was comes back after some time.
     pub(crate) fn has_killed(&mut self, now_ns: u64) -> bool {
-        if !self.handler.kill
-            && let Some(number) = self.handler.absent_member()
+        if !self.handler.members.kill
+            && let Some(number) = self.handler.members.absent()
         {
             self.back = Some((now_ns + AWAY_NS, number));
         }
-        !self.handler.kill
+        !self.handler.members.kill
     }
 
     /// Opens a connection for a member that was killed, when it is time.
@@ -217,14 +222,19 @@ impl<'a> Link<'a> {
     pub(crate) fn leave(&mut self, clients: usize) -> Result<(), String> {
         let has_ended = |link: &mut Self| {
             let handler = &link.handler;
-            let connected = handler.lifecycles.connects() as usize >= clients;
-            handler.ended >= clients && connected && handler.lifecycles.open() == 0
+            let connected = handler.inbox.lifecycles.connects() as usize >= clients;
+            handler.clients.ended() as usize >= clients
+                && connected
+                && handler.inbox.lifecycles.open() == 0
         };
         // What is missing is counted in the report.
         self.turn_until(has_ended, "leaving")?;
         self.settle()?;
-        self.handler.close_members(&mut self.net);
-        self.turn_until(|link| !link.handler.has_members(), "leaving")?;
+        self.handler.members.close(&mut self.net, NORMAL);
+        self.turn_until(
+            |link| link.handler.members.attached().next().is_none(),
+            "leaving",
+        )?;
         Ok(())
     }
 
@@ -234,35 +244,35 @@ impl<'a> Link<'a> {
         self.window.report(&mut outcome);
         let handler = &self.handler;
         self.latency
-            .add(&handler.latency)
+            .add(&handler.inbox.latency)
             .expect("the bounds are equal");
         outcome.latency_us = Latency::of(&self.latency);
-        let ledger = handler.ledger.finish();
+        let ledger = handler.inbox.ledger.finish();
         outcome.verified = Some(ledger.counts);
         let LedgerFaults {
             unmarked,
             causeless,
             numbers,
             moved,
-        } = handler.ledger.faults;
+        } = handler.inbox.ledger.faults;
         let LifecycleFaults {
             connected_twice,
             disconnected_twice,
             out_of_turn,
             mixed,
             wrong_codes,
-        } = handler.lifecycles.faults;
-        let lifecycles = &handler.lifecycles;
+        } = handler.inbox.lifecycles.faults;
+        let lifecycles = &handler.inbox.lifecycles;
         let (connects, disconnects) = (lifecycles.connects(), lifecycles.disconnects());
         let clients = clients as u64;
-        let redelivered = handler.ledger.redelivered;
-        let repeated = handler.ledger.repeated;
-        let missing_again = handler.unacknowledged.saturating_sub(repeated);
+        let redelivered = handler.inbox.ledger.redelivered;
+        let repeated = handler.inbox.ledger.repeated;
+        let missing_again = handler.members.unacknowledged.saturating_sub(repeated);
         outcome.judge_backend(BackendReport {
-            members: self.members,
-            sent: handler.ledger.sent(),
-            acknowledged: handler.acknowledged,
-            refused: handler.ledger.refused(),
+            members: handler.members.count(),
+            sent: handler.inbox.ledger.sent(),
+            acknowledged: handler.members.acknowledged,
+            refused: handler.inbox.ledger.refused(),
             redelivered,
             connects,
             disconnects,
@@ -282,11 +292,14 @@ impl<'a> Link<'a> {
                 ("came again without saying so", unmarked),
                 ("came again although no member had left", causeless),
                 ("numbers (n) used twice, changed or out of order", numbers),
-                ("objects whose seq does not follow", handler.faults.seqs),
+                (
+                    "objects whose seq does not follow",
+                    handler.members.seq_faults,
+                ),
                 ("clients that changed their member", moved),
                 (
                     "messages that gaps say were dropped",
-                    handler.faults.gap_lost,
+                    handler.inbox.gap_lost,
                 ),
                 (
                     "connections without a connect",
@@ -301,7 +314,7 @@ impl<'a> Link<'a> {
                 ("disconnects with a wrong code", wrong_codes),
             ],
         });
-        let parses = handler.parses();
+        let parses = handler.inbox.parses();
         if parses * 20 > ledger.counts.received && ledger.counts.received > 100_000 {
             outcome.notes.push(format!(
                 "{parses} objects took the slow way because what is around messages varies: the generator is slower than it could be"
@@ -313,14 +326,14 @@ impl<'a> Link<'a> {
                 grouped(ledger.unread as f64)
             ));
         }
-        if handler.discarded > 0 {
+        if handler.inbox.discarded > 0 {
             outcome.notes.push(format!(
                 "{} objects of before this run were discarded",
-                grouped(handler.discarded as f64)
+                grouped(handler.inbox.discarded as f64)
             ));
         }
-        if handler.ledger.counts.corrupt > 0 {
-            let text = &handler.last_corrupt;
+        if handler.inbox.ledger.counts.corrupt > 0 {
+            let text = &handler.inbox.last_corrupt;
             outcome.notes.push(format!("not understood: {text:.600}"));
         }
         outcome.failures.extend(self.stalled);

@@ -27,12 +27,8 @@ pub(crate) fn run(link: &mut Link<'_>, options: &cli::Backend) -> Result<(), Str
         .kill_member_after
         .map(|after| start_ns + after.as_nanos() as u64);
     let mut is_killing = false;
-    link.handler.sending = true;
-    if pacer.is_none() {
-        for client in 0..u32::from(options.connections) {
-            link.handler.fill(&mut link.net, client);
-        }
-    }
+    link.handler
+        .start(&mut link.net, options.connections.into());
     while !link.has_failed() && !link.is_stalled() {
         let now_ns = link.now_ns();
         if now_ns >= start_ns && !link.window.is_started() {
@@ -40,11 +36,12 @@ pub(crate) fn run(link: &mut Link<'_>, options: &cli::Backend) -> Result<(), Str
         }
         if now_ns >= stop_ns && !link.window.is_stopped() {
             link.stop_window(now_ns);
-            link.handler.sending = false;
+            link.handler.clients.sending = false;
         }
         let is_stopped = link.window.is_stopped();
-        let is_done = link.handler.ledger.outstanding() == 0 && !link.handler.has_held_acks();
-        if is_stopped && is_done && (!is_killing || link.handler.kill) {
+        let is_done =
+            link.handler.inbox.ledger.outstanding() == 0 && !link.handler.members.has_held();
+        if is_stopped && is_done && (!is_killing || link.handler.members.kill) {
             break;
         }
         if kill_ns.is_some_and(|due_ns| now_ns >= due_ns) {
@@ -66,14 +63,14 @@ pub(crate) fn run(link: &mut Link<'_>, options: &cli::Backend) -> Result<(), Str
         };
         link.turn(phase, timeout)?;
     }
-    if kill_ns.is_some() || link.handler.kill {
+    if kill_ns.is_some() || link.handler.members.kill {
         let failure = "no member was killed: the load ended before --kill-member-after";
         link.handler.connections.fail(failure.into());
     }
-    link.handler.sending = false;
-    link.turn_until(|link| link.handler.absent_member().is_none(), "attaching")?;
+    link.handler.clients.sending = false;
+    link.turn_until(|link| link.handler.members.absent().is_none(), "attaching")?;
     for client in 0..u32::from(options.connections) {
-        link.handler.close_client(&mut link.net, client);
+        link.handler.clients.close(&mut link.net, client);
     }
     link.leave(clients)
 }
@@ -90,7 +87,7 @@ impl Pacer {
     /// Sends what is due; returns how long until the next burst is.
     fn send(&mut self, link: &mut Link<'_>, now_ns: u64) -> Duration {
         loop {
-            if link.handler.queued_bytes(&link.net, self.next) >= QUEUED_BYTES_MAX {
+            if link.handler.clients.queued_bytes(&link.net, self.next) >= QUEUED_BYTES_MAX {
                 return TURN_MAX;
             }
             let Some(due_ns) = self.schedule.take(now_ns) else {
