@@ -1,0 +1,236 @@
+"""The link to the gateway for blocking code: the calls of `fanfare_client.backend` without `await`.
+
+    with Backend("ws://127.0.0.1:8080") as backend:
+        for event in backend:
+            ...
+
+A thread runs the event loop, so acknowledgements and heartbeats go on while the application works. The
+operations may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as tls
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+from . import backend as asynchronous
+from .backend import (
+    Answer,
+    BackendError,
+    ClientEvent,
+    Connect,
+    Disconnect,
+    Event,
+    Gap,
+    LinkLost,
+    OperationError,
+    Refused,
+    Subscribe,
+    Unsubscribe,
+    client,
+    events,
+    link,
+)
+from .backend.operations import Operations
+
+__all__ = [
+    "Answer",
+    "Backend",
+    "BackendError",
+    "ClientEvent",
+    "Connect",
+    "Disconnect",
+    "Event",
+    "Gap",
+    "LinkLost",
+    "Message",
+    "OperationError",
+    "Refused",
+    "Subscribe",
+    "Unsubscribe",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Message(asynchronous.Message):
+    """What a client said to the application."""
+
+    def reply(self, data: Any, *, nowait: bool = False) -> Answer:  # type: ignore[override]
+        """Answers the client's request, as in `fanfare_client.backend`."""
+        if self.link.is_lost:
+            raise LinkLost("the link that brought this message was lost: it comes again")
+        return _wait(self.link.loop, self.link.reply(self.n, data, nowait=nowait))
+
+
+class _Link(link.Link):
+    """A link whose events are handled in other threads."""
+
+    kinds = {**events.KINDS, "message": Message}
+
+    def done(self, seq: int) -> None:
+        if not self.is_lost:
+            self.loop.call_soon_threadsafe(super().done, seq)
+
+
+class _Backend(client.Backend):
+    link_type = _Link
+
+
+class Backend(Operations[Answer], Iterator[Event]):
+    """As `fanfare_client.backend.Backend`, with `with`, `for` and calls that return the answer."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: client.Token | None = None,
+        group: str = "default",
+        filter: Iterable[str] | str | None = None,
+        credit: int = 1000,
+        format: Literal["json", "msgpack"] = "json",
+        ack: Literal["auto", "manual"] = "auto",
+        reconnect: bool = True,
+        timeout: float = 30.0,
+        ssl: tls.SSLContext | None = None,
+    ) -> None:
+        self._backend = _Backend(
+            url,
+            token=token,
+            group=group,
+            filter=filter,
+            credit=credit,
+            format=format,
+            ack=ack,
+            reconnect=reconnect,
+            timeout=timeout,
+            ssl=ssl,
+        )
+        self._acks = ack == "auto"
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="fanfare-backend", daemon=True)
+        #: Events taken from the link and not yet given.
+        self._taken: deque[Event] = deque()
+        self._current: Event | None = None
+        self._is_stopped = False
+
+    def __enter__(self) -> Backend:
+        """Waits for the first link. Raises `Refused` where the gateway will have none of it."""
+        self._thread.start()
+        try:
+            self._call(self._backend.__aenter__())
+        except BaseException:
+            self._end_thread()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def stop(self) -> None:
+        """Ends the loop or `run` once what is in hand is done. From any thread, or a signal's handler."""
+        self._is_stopped = True
+        self._loop.call_soon_threadsafe(self._backend.stop)
+
+    def close(self) -> None:
+        """Writes what waits to be written, acknowledgements too, and closes the link."""
+        if not self._thread.is_alive():
+            return
+        try:
+            self._call(self._backend.close())
+        finally:
+            self._end_thread()
+
+    def __iter__(self) -> Backend:
+        return self
+
+    def __next__(self) -> Event:
+        event = self.next()
+        if event is None:
+            raise StopIteration
+        return event
+
+    def next(self, timeout: float | None = None) -> Event | None:
+        """The next event; none after `timeout` seconds without one, or once stopped."""
+        if self._acks and self._current is not None:
+            self._current.ack()
+        self._current = None
+        while not self._is_stopped:
+            if not self._taken:
+                self._taken.extend(self._call(self._take(timeout)))
+                if not self._taken:
+                    return None
+            event = self._taken.popleft()
+            # What a lost link brought comes again.
+            if not event.link.is_lost:
+                self._current = event
+                return event
+        return None
+
+    def run(
+        self,
+        handler: Callable[[Any], object],
+        *,
+        concurrency: int = 64,
+        on_error: Callable[[Any, Exception], object] | None = None,
+    ) -> None:
+        """Calls `handler(event)` for each event in `concurrency` threads, one at a time per client."""
+        with ThreadPoolExecutor(concurrency, "fanfare-handler") as pool:
+
+            def in_thread(function: Callable[..., object]) -> Callable[..., Awaitable[object]]:
+                return lambda *arguments: self._loop.run_in_executor(pool, function, *arguments)
+
+            self._call(
+                self._backend.run(
+                    in_thread(handler),
+                    concurrency=concurrency,
+                    on_error=None if on_error is None else in_thread(on_error),
+                )
+            )
+
+    def _operate(
+        self, op: str, fields: dict[str, Any], *, nowait: bool = False, again: bool = False
+    ) -> Answer:
+        return self._call(self._backend._operate(op, fields, nowait=nowait, again=again))
+
+    async def _take(self, timeout: float | None) -> list[Event]:
+        try:
+            return await asyncio.wait_for(self._backend._take(TAKEN_MAX), timeout)
+        except asyncio.TimeoutError:
+            return []
+
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if not self._thread.is_alive():
+            coroutine.close()
+            raise RuntimeError("use `with Backend(..) as backend`, and the backend inside of it")
+        return _wait(self._loop, coroutine)
+
+    def _end_thread(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+#: Events that are taken from the link's thread at once.
+TAKEN_MAX = 256
+
+
+def _wait(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+    """What the coroutine returns, run on the link's thread."""
+    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    try:
+        return future.result()
+    except BaseException:
+        # Of this thread, such as Ctrl-C.
+        future.cancel()
+        raise
