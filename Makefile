@@ -3,7 +3,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-BIN := $(or $(CARGO_TARGET_DIR),target)/release
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET)/release
 
 # Seconds for each fuzz target, and arguments for the gateway, as in `make run ARGS="--shards 1"`. Addresses are served
 # besides the one of `make run`: with what `fanfare gen-cert` makes,
@@ -14,11 +15,12 @@ ARGS ?=
 # Seeds that `make model` runs the engine with.
 SEEDS ?= 10000
 
-.PHONY: help run test model bench fuzz ci setup
+.PHONY: help run test test-python model bench fuzz ci setup
 
 help:
 	@echo "make run    build, then serve on 127.0.0.1:8080 with everything open (demo mode); ARGS=\"--shards 1\" for more flags"
 	@echo "make test   the whole test suite"
+	@echo "make test-python  of it, the Python client against the built gateway"
 	@echo "make model  the engine against its model, with SEEDS ($(SEEDS)) seeds; FANFARE_MODEL_SEED=7 runs one"
 	@echo "make bench  the benchmarks"
 	@echo "make fuzz   every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)) seconds, two at a time"
@@ -41,6 +43,13 @@ run: setup
 test:
 	@scripts/setup test
 	cargo test --workspace --locked
+	$(MAKE) --no-print-directory test-python
+
+# The Python client against the gateway that `make test` has built.
+test-python:
+	@scripts/setup test
+	$(TARGET)/python/bin/python -m mypy --config-file clients/python/pyproject.toml clients/python/src examples/backend.py
+	FANFARE_BIN=$(abspath $(TARGET))/debug/fanfare $(TARGET)/python/bin/python -m pytest clients/python
 
 model: setup
 	FANFARE_MODEL_SEEDS=$(SEEDS) cargo test --locked --lib engine::model -- --nocapture

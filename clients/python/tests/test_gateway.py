@@ -1,0 +1,507 @@
+"""The link against a real gateway: FANFARE_BIN, or the debug build of this repository."""
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import connect
+
+from fanfare_client import sync
+from fanfare_client.backend import (
+    Backend,
+    Connect,
+    Disconnect,
+    Message,
+    OperationError,
+    Refused,
+    Subscribe,
+    Unsubscribe,
+    client,
+)
+
+PACKAGE = Path(__file__).parents[1]
+REPOSITORY = PACKAGE.parents[1]
+BINARY = Path(
+    os.environ.get("FANFARE_BIN") or REPOSITORY / os.environ.get("CARGO_TARGET_DIR", "target") / "debug" / "fanfare"
+)
+SECRET = "a secret of thirty-two characters"
+
+if not BINARY.exists():
+    if os.environ.get("FANFARE_BIN"):
+        raise FileNotFoundError(f"FANFARE_BIN: there is no {BINARY}")
+    pytest.skip(f"no gateway: FANFARE_BIN is not set and there is no {BINARY}", allow_module_level=True)
+
+
+class Gateway:
+    """A process of its own, on the same port after a restart."""
+
+    def __init__(self, folder, mode="demo", **settings):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"ws://127.0.0.1:{self.port}"
+        self._config = folder / f"{self.port}.toml"
+        self._config.write_text('[namespace."room."]\npresence = true\n')
+        self._mode = mode
+        self._settings = {"BACKEND__ENABLED": "true", "LOG__LEVEL": "warn"} | settings
+
+    def start(self):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FANFARE_")}
+        environment |= {f"FANFARE_{name}": value for name, value in self._settings.items()}
+        listen = f"127.0.0.1:{self.port}"
+        self._process = subprocess.Popen(
+            [BINARY, "serve", "--mode", self._mode, "--listen", listen, "--config", self._config, "--env-file", ""],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 30
+        while True:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{listen}/health", timeout=5):
+                return self
+            assert self._process.poll() is None, "the gateway has ended"
+            assert time.monotonic() < deadline, "the gateway does not answer"
+            time.sleep(0.02)
+
+    def stop(self, signal=signal.SIGTERM):
+        self._process.send_signal(signal)
+        self._process.wait(30)
+
+    def get(self, path):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as response:
+            return json.load(response)
+
+    def client(self, path="/api/v1/ws/demo"):
+        return Client(self.url + path)
+
+
+class Client:
+    """A client of the events protocol that knows nothing of this package."""
+
+    def __init__(self, url):
+        self._url = url
+
+    async def __aenter__(self):
+        self.socket = await connect(self._url)
+        assert (await self.frame())["type"] == "connection_established"
+        return self
+
+    async def __aexit__(self, *_):
+        await self.socket.close()
+
+    async def say(self, frame):
+        await self.socket.send(json.dumps(frame) if isinstance(frame, dict) else frame)
+
+    async def frame(self):
+        return json.loads(await asyncio.wait_for(self.socket.recv(), 20))
+
+    async def ask(self, data, id=1):
+        await self.say({"type": "app", "id": id, "data": data})
+        return await self.frame()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("gateway")
+
+
+@pytest.fixture(scope="module")
+def shared(folder):
+    """One for all tests that leave it as it was. Each has a group of its own."""
+    gateway = Gateway(folder, AUTH__JWT_SECRET=SECRET, BACKEND__LINGER="0s").start()
+    yield gateway
+    gateway.stop()
+
+
+@pytest.fixture
+def own(folder):
+    """Starts gateways that end with the test."""
+    started = []
+
+    def start(**settings):
+        started.append(Gateway(folder, **settings).start())
+        return started[-1]
+
+    yield start
+    for gateway in started:
+        gateway.stop()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(client, "BACKOFF_FIRST", 0.05)
+    monkeypatch.setattr(client, "BACKOFF_MAX", 0.5)
+
+
+def token(user, role=None, **claims):
+    def part(value):
+        return base64.urlsafe_b64encode(value).rstrip(b"=")
+
+    claims = {"sub": user, "exp": int(time.time()) + 600} | ({"role": role} if role else {}) | claims
+    signed = part(b'{"alg":"HS256","typ":"JWT"}') + b"." + part(json.dumps(claims).encode())
+    return (signed + b"." + part(hmac.digest(SECRET.encode(), signed, hashlib.sha256))).decode()
+
+
+def service(gateway, **options):
+    return Backend(gateway.url, token=token("app", "service"), **options)
+
+
+async def of(kind, backend):
+    """The next event of a kind, the others done."""
+    async for event in backend:
+        if isinstance(event, kind):
+            return event
+    raise AssertionError("the loop ended")
+
+
+@contextlib.asynccontextmanager
+async def running(backend, handler, **options):
+    task = asyncio.create_task(backend.run(handler, **options))
+    try:
+        yield
+    finally:
+        backend.stop()
+        await task
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+async def test_a_client_comes_speaks_and_goes(shared):
+    async with service(shared) as backend:
+        async with shared.client("/api/v1/ws/demo?a=b&token=x") as someone:
+            await someone.say({"type": "app", "id": "q", "data": [1, "ä"], "more": True})
+            await someone.say({"type": "subscribe", "events": ["a", "b"]})
+            await someone.say({"type": "unsubscribe", "events": ["a"]})
+            came = await anext(backend)
+            assert isinstance(came, Connect)
+            assert (came.user, came.verified, came.ip, came.path) == (None, False, "127.0.0.1", "/api/v1/ws/demo")
+            assert came.query == "a=b" and came.dialect == "events" and not came.again
+            assert abs(came.time / 1000 - time.time()) < 60
+            said = await anext(backend)
+            assert isinstance(said, Message)
+            assert said.conn == came.conn and said.type == "app" and said.id == "q"
+            assert said.data == {"type": "app", "id": "q", "data": [1, "ä"], "more": True}
+            assert isinstance(event := await anext(backend), Subscribe) and sorted(event.topics) == ["a", "b"]
+            assert isinstance(event := await anext(backend), Unsubscribe) and event.topics == ["a"]
+        went = await anext(backend)
+        assert isinstance(went, Disconnect)
+        assert (went.conn, went.code, went.cause) == (came.conn, 1000, "client")
+        assert went.bytes_in > 0 and went.bytes_out > 0 and went.seconds >= 0
+
+
+@pytest.mark.parametrize("format", ["json", "msgpack"])
+async def test_a_request_is_answered_with_its_id(shared, format):
+    async def handler(event):
+        if isinstance(event, Message):
+            await event.reply({"echo": event.data["data"]})
+
+    async with service(shared, format=format, filter=["message"]) as backend, running(backend, handler):
+        async with shared.client() as someone:
+            for id, data in ((1, "x"), ("two", {"a": [None, 1.5]}), (3, "\U0001f600")):
+                answer = await someone.ask(data, id)
+                assert (answer["type"], answer["id"], answer["result"]) == ("response", id, {"echo": data})
+
+
+async def test_what_clients_can_say_cannot_stop_the_link(shared):
+    """Numbers and text that JSON allows and Python or UTF-8 does not."""
+    hostile = ["1" * 5000, "-" + "9" * 5000, "1e999", '"\\ud800"', '"\\u0000"', "[" * 50 + "]" * 50]
+
+    async def handler(event):
+        await event.reply({"got": True})
+
+    async with service(shared, filter=["message"]) as backend, running(backend, handler):
+        async with shared.client() as someone:
+            for data in hostile:
+                await someone.say('{"type":"app","id":1,"data":%s}' % data)
+                # The gateway may refuse one itself; no one closes the link.
+                assert (await someone.frame())["type"] in ("response", "error")
+            assert (await someone.ask("still there"))["result"] == {"got": True}
+
+
+async def test_operations_do_what_they_say(shared):
+    async with service(shared, filter=["connect", "message"]) as backend:
+        async with shared.client("/api/v1/ws?token=" + token("ann")) as ann, shared.client() as guest:
+            events = [await of(Connect, backend) for _ in range(2)]
+            conns = {event.user: event.conn for event in events}
+            assert all(event.verified == (event.user == "ann") for event in events)
+
+            subscribed = await backend.subscribe(conns["ann"], ["news", "room.1", "not a name"])
+            assert subscribed["accepted"] == ["news", "room.1"] and subscribed["rejected"] == ["not a name"]
+            published = await backend.publish("news", {"n": 1}, type="item", key="k1")
+            again = await backend.publish("news", {"n": 1}, type="item", key="k1")
+            assert isinstance(published["offset"], int) and again["offset"] == published["offset"]
+            await until_data(ann, {"n": 1})
+
+            assert (await backend.presence("room.1"))["count"] == 1
+            await backend.unsubscribe(conns["ann"], "news")
+            await backend.publish("news", {"n": 2})
+
+            await backend.send({"n": 3}, conn=conns["ann"], type="direct")
+            frame = await until_data(ann, {"n": 3})
+            assert {"n": 2} not in ann.seen and "direct" in json.dumps(frame)
+            await backend.send({"n": 4}, user="ann")
+            await until_data(ann, {"n": 4})
+            await backend.send({"n": 5}, conn=conns[None], nowait=True)
+            await until_data(guest, {"n": 5})
+
+            assert (await backend.broadcast({"n": 6}))["count"] >= 2
+            await until_data(ann, {"n": 6})
+            await until_data(guest, {"n": 6})
+
+            connections = await backend.connections(user="ann")
+            assert connections["total"] == 1 and len(connections["connections"]) == 1
+            health = await backend.health()
+            assert health["connections"] >= 2 and health["group"]["name"] == "default"
+
+            assert (await backend.disconnect(conn=conns[None], code=4001, reason="bye"))["count"] == 1
+            await guest.socket.wait_closed()
+            assert (guest.socket.close_code, guest.socket.close_reason) == (4001, "bye")
+            assert (await backend.disconnect(user="ann"))["count"] == 1
+            await ann.socket.wait_closed()
+            assert ann.socket.close_code == 1008
+
+            with pytest.raises(OperationError) as error:
+                await backend.send(1, conn=conns["ann"])
+            assert error.value.code == "not_found"
+            with pytest.raises(OperationError) as error:
+                await backend.publish("not a name", 1)
+            assert error.value.code == "invalid" and error.value.message
+
+
+async def until_data(someone, data):
+    """The next frame with this data; what came before is in `seen`."""
+    someone.seen = []
+    while True:
+        frame = await someone.frame()
+        if data in (frame.get("data"), frame.get("payload")):
+            return frame
+        someone.seen.append(frame.get("data"))
+
+
+async def test_ten_thousand_messages_arrive_in_order(shared):
+    async with service(shared, filter=["message"]) as backend:
+
+        async def speak(number):
+            async with shared.client() as someone:
+                for n in range(1000):
+                    await someone.say({"type": "app", "data": [number, n]})
+                await read_all
+
+        read_all = asyncio.get_running_loop().create_future()
+        clients = [asyncio.create_task(speak(number)) for number in range(10)]
+        seen = {}
+        async for event in backend:
+            number, n = event.data["data"]
+            assert not event.again and seen.setdefault(number, []) == list(range(n))[:0] + seen[number]
+            seen[number].append(n)
+            if sum(map(len, seen.values())) == 10_000:
+                event.ack()
+                break
+        read_all.set_result(None)
+        await asyncio.gather(*clients)
+        assert seen == {number: list(range(1000)) for number in range(10)}
+        group = (await backend.health())["group"]
+        assert group["pending"] == 0
+
+
+async def test_two_members_share_the_clients_and_each_stays_in_order(shared):
+    seen = {}
+
+    def member(name):
+        async def handler(event):
+            await asyncio.sleep(0)
+            seen.setdefault(event.conn, []).append((name, event.data["data"]))
+
+        return handler
+
+    options = {"group": "two", "filter": ["message"]}
+    async with service(shared, **options) as one, service(shared, **options) as two:
+        async with running(one, member("one")), running(two, member("two")):
+            async with contextlib.AsyncExitStack() as stack:
+                clients = [await stack.enter_async_context(shared.client()) for _ in range(16)]
+                for n in range(50):
+                    for someone in clients:
+                        await someone.say({"type": "app", "data": n})
+                await until(lambda: sum(map(len, seen.values())) == 16 * 50)
+    assert len(seen) == 16
+    for events in seen.values():
+        assert len({name for name, _ in events}) == 1, "a client's events went to two members"
+        assert [n for _, n in events] == list(range(50))
+    assert {events[0][0] for events in seen.values()} == {"one", "two"}
+
+
+MEMBER = """
+import asyncio, sys
+from fanfare_client.backend import Backend
+
+async def main():
+    async with Backend(sys.argv[1], group="killed", filter="message", ack="manual", token=sys.argv[2]) as backend:
+        async for event in backend:
+            if event.data["data"] < 20:
+                event.ack()
+            print(event.n, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_what_a_killed_member_had_in_hand_comes_again(folder, own):
+    gateway = own()
+    process = subprocess.Popen(
+        [sys.executable, "-c", MEMBER, gateway.url, ""],
+        env=os.environ | {"PYTHONPATH": str(PACKAGE / "src")},
+        stdout=subprocess.PIPE,
+    )
+    async with gateway.client() as someone:
+        await until(lambda: gateway.get("/api/v1/health"))
+        # The member is there once the first message is not answered with an error.
+        while True:
+            await someone.say({"type": "app", "id": 1, "data": 0})
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(someone.socket.recv(), 0.3)
+                continue
+            break
+        for n in range(1, 100):
+            await someone.say({"type": "app", "data": n})
+        first = []
+        while not first or len(first) < 100:
+            first.append(int(await asyncio.to_thread(process.stdout.readline)))
+        await asyncio.sleep(0.3)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        async with Backend(gateway.url, group="killed", filter="message") as backend:
+            events = [await anext(backend) for _ in range(80)]
+            await someone.say({"type": "app", "data": "new"})
+            new = await anext(backend)
+    assert [event.data["data"] for event in events] == list(range(20, 100))
+    assert [event.n for event in events] == first[20:]
+    assert all(event.again for event in events)
+    assert new.data["data"] == "new" and not new.again
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+async def test_the_link_comes_back_after_a_restart_of_the_gateway(own, how):
+    gateway = own()
+
+    async def handler(event):
+        if isinstance(event, Message):
+            await event.reply({"echo": event.data["data"]})
+
+    async with Backend(gateway.url) as backend, running(backend, handler):
+        async with gateway.client() as someone:
+            assert (await someone.ask(1))["result"] == {"echo": 1}
+        await asyncio.to_thread(gateway.stop, how)
+        waiting = asyncio.create_task(backend.publish("news", 1, key="k"))
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+        await asyncio.to_thread(gateway.start)
+        assert "offset" in await waiting
+        async with gateway.client() as someone:
+            assert (await someone.ask(2))["result"] == {"echo": 2}
+
+
+async def test_blocking_code_has_the_same(shared):
+    def application():
+        with sync.Backend(shared.url, token=token("app", "service"), group="blocking") as backend:
+            linked.set()
+            kinds = []
+            for event in backend:
+                kinds.append(event.kind)
+                if isinstance(event, sync.Connect):
+                    backend.subscribe(event.conn, "sync")
+                    assert backend.publish("sync", "hello")["offset"] >= 0
+                elif isinstance(event, sync.Message):
+                    event.reply("done")
+                elif isinstance(event, sync.Disconnect):
+                    return kinds
+
+    linked = asyncio.Event()
+    linked_soon, loop = linked, asyncio.get_running_loop()
+    linked = type("", (), {"set": lambda self: loop.call_soon_threadsafe(linked_soon.set)})()
+    task = asyncio.create_task(asyncio.to_thread(application))
+    await linked_soon.wait()
+    async with shared.client() as someone:
+        await until_data(someone, "hello")
+        assert (await someone.ask("x"))["result"] == "done"
+    kinds = await task
+    assert kinds[0] == "connect" and kinds[-1] == "disconnect" and "message" in kinds
+
+
+async def test_refusals_say_what_to_do(own, shared):
+    async def refusal(gateway, **options):
+        with pytest.raises(Refused) as refused:
+            async with Backend(gateway.url, **options):
+                pass
+        return str(refused.value)
+
+    closed = own(mode="prod", AUTH__JWT_SECRET=SECRET)
+    assert "token=" in await refusal(closed)
+    assert "token=" in await refusal(closed, token="nonsense")
+    assert 'role "service"' in await refusal(closed, token=token("ann"))
+    async with service(closed) as backend:
+        assert (await backend.health())["status"]
+    assert "backend.enabled" in await refusal(own(BACKEND__ENABLED="false"))
+    assert "group" in await refusal(shared, group="not a group", token=token("app", "service"))
+    assert "filter" in await refusal(shared, filter="nonsense", token=token("app", "service"))
+
+
+@contextlib.asynccontextmanager
+async def program(*arguments, linked):
+    """A program that uses this package, once the group `default` has a member."""
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE / "src"), "PYTHONWARNINGS": "error"}
+    process = subprocess.Popen([sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        async with Backend(linked.url, group="default", filter="subscribe") as backend:
+            while (await backend.health())["group"]["members"] < 2:
+                assert process.poll() is None, "the program has ended"
+                await asyncio.sleep(0.02)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+async def test_the_example_does_what_it_says(own):
+    gateway = own()
+    async with program(REPOSITORY / "examples" / "backend.py", "--url", gateway.url, linked=gateway) as example:
+        async with gateway.client() as someone:
+            await until_data(someone, {"hello": "guest"})
+            assert re.fullmatch(r"..:..:..", (await someone.ask({"ask": "time"}))["result"]["time"])
+            await someone.say({"type": "app", "data": "bye"})
+            await someone.socket.wait_closed()
+            assert (someone.socket.close_code, someone.socket.close_reason) == (1000, "bye")
+        example.send_signal(signal.SIGINT)
+        printed, _ = await asyncio.to_thread(example.communicate, timeout=20)
+        assert example.returncode == 0
+    for said in ("linked to", "came from 127.0.0.1", "asks for the time", "says bye"):
+        assert said in printed
+
+
+def readme(block):
+    return (PACKAGE / "README.md").read_text().split("```python\n")[1:][block].split("```")[0]
+
+
+@pytest.mark.parametrize("block", [0, 2])
+async def test_what_the_readme_shows_works(own, block):
+    gateway = own()
+    code = readme(block).replace("ws://127.0.0.1:8080", gateway.url)
+    assert gateway.url in code
+    async with program("-c", code, linked=gateway), gateway.client() as someone:
+        if "Connect" in code:
+            await until_data(someone, {"hello": "127.0.0.1"})
+        assert (await someone.ask("hi"))["result"] == {"you said": "hi"}
