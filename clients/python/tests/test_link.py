@@ -117,7 +117,7 @@ async def test_nothing_is_lost_wherever_the_link_is_cut(caplog):
 @pytest.mark.parametrize(
     "nonsense",
     [b"", "", "nonsense", "17", "null", "[17]", '[{"seq":1}]', '{"type":"connection_established"}', b"\xff\xff",
-     '[{"n":1,"seq":2,"event":"gap","lost":1}]', '[{"n":1,"seq":"1","event":"gap","lost":1}]', "[" * 100_000],
+     '[{"n":1,"seq":2,"event":"gap","lost":1}]', '[{"n":1,"seq":"1","event":"gap","lost":1}]', "[" * 100_000, '{"id":[],"ok":true}'],
 )  # fmt: skip
 async def test_a_frame_that_makes_no_sense_costs_that_link_only(nonsense, caplog):
     async with FakeGateway(numbers(2)) as gateway:

@@ -133,8 +133,8 @@ class Link:
             raise ProtocolError(f"a frame of the gateway is not {self._codec.name}: {error}") from None
         if isinstance(value, list):
             self._take_batch(value)
-        elif isinstance(value, dict) and "id" in value:
-            self._take_answer(value)
+        elif isinstance(value, dict) and isinstance(number := value.pop("id", None), int):
+            self._take_answer(number, value)
         elif isinstance(value, dict) and "error" in value:
             log.error("the gateway did not understand: %s: %s", value["error"], value.get("message", ""))
         else:
@@ -150,8 +150,8 @@ class Link:
             self.inbox.append(event)
         self._arrived()
 
-    def _take_answer(self, value: Answer) -> None:
-        answer, _ = self._pending.get(value.pop("id"), (None, 0))
+    def _take_answer(self, number: int, value: Answer) -> None:
+        answer, _ = self._pending.get(number, (None, 0))
         # One that has timed out is waited for no longer.
         if answer is None or answer.done():
             return
