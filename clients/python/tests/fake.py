@@ -73,6 +73,11 @@ class FakeGateway:
         except ConnectionClosed:
             pass
 
+    async def take_back(self):
+        """What a gateway does to a member that does not acknowledge in time, and then does."""
+        self.sent.clear()
+        await self._send_events(self.links[-1])
+
     async def _take(self, socket, item):
         if "ack" in item:
             self.acks.append(item["ack"])

@@ -386,6 +386,29 @@ async def test_what_a_killed_member_had_in_hand_comes_again(own):
     assert new.data["data"] == "new" and not new.again
 
 
+async def test_a_slow_handler_does_not_have_the_others_done_twice(own):
+    gateway = own(BACKEND__ACK_TIMEOUT="300ms")
+    seen = []
+
+    async def handler(event):
+        seen.append(event.data["data"])
+        if event.data["data"] == "slow":
+            await asyncio.sleep(1.5)
+
+    async with Backend(gateway.url, filter="message") as backend, running(backend, handler):
+        async with gateway.client() as slow, gateway.client() as other:
+            await slow.say({"type": "app", "data": "slow"})
+            await until(lambda: seen)
+            for n in range(50):
+                await other.say({"type": "app", "data": n})
+            await until(lambda: len(seen) > 50)
+            while (await backend.health())["group"]["pending"]:
+                await asyncio.sleep(0.05)
+            await other.say({"type": "app", "data": "next"})
+            await until(lambda: "next" in seen)
+    assert seen == ["slow", *range(50), "next"]
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 async def test_the_link_comes_back_after_a_restart_of_the_gateway(own, how):
     gateway = own()

@@ -89,6 +89,44 @@ async def test_by_hand_the_lowest_unfinished_one_holds_the_others():
             await until(lambda: gateway.acks == [3])
 
 
+@pytest.mark.parametrize("is_slow_done", [False, True])
+async def test_what_is_taken_back_and_sent_again_on_the_same_link_is_handled_once(is_slow_done):
+    blocked, seen = asyncio.Event(), []
+
+    async def handler(event):
+        seen.append(event.n)
+        if event.conn == "slow":
+            await blocked.wait()
+
+    async with FakeGateway([message("slow", 1), *numbers(5), message("slow", 2)]) as gateway:
+        async with Backend(gateway.url) as backend:
+            task = asyncio.create_task(backend.run(handler))
+            await until(lambda: len(seen) == 6)
+            if is_slow_done:
+                blocked.set()
+                await asyncio.sleep(0)
+            await gateway.take_back()
+            await asyncio.sleep(0.05)
+            await gateway.take_back()
+            await asyncio.sleep(0.05)
+            blocked.set()
+            await until(lambda: not gateway.pending)
+            gateway.pending.append(message("a", 9) | {"n": 9})
+            await gateway._send_events(gateway.links[0])
+            await until(lambda: not gateway.pending)
+            task.cancel()
+    assert seen == [1, 2, 3, 4, 5, 6, 7, 9]
+
+
+async def test_by_hand_what_is_taken_back_comes_again():
+    async with FakeGateway(numbers(1)) as gateway:
+        async with Backend(gateway.url, ack="manual") as backend:
+            first = await anext(backend)
+            await gateway.take_back()
+            again = await anext(backend)
+            assert again.n == first.n and again.again and again.seq == 2
+
+
 async def test_nothing_is_lost_wherever_the_link_is_cut(caplog):
     caplog.set_level(logging.CRITICAL)
     events = [connect("a"), *numbers(4)]

@@ -30,6 +30,9 @@ class Acks:
             self.up_to += 1
             self._done.remove(self.up_to)
 
+    def is_done(self, seq: int) -> bool:
+        return seq <= self.up_to or seq in self._done
+
     @property
     def unsent(self) -> int:
         """How many events are done and not yet acknowledged."""

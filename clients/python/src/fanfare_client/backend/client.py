@@ -202,7 +202,15 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
     async def _serve(self, socket: ClientConnection) -> tuple[str, bool]:
         """Why the link was lost, and whether it was any good."""
         loop = asyncio.get_running_loop()
-        link = self.link_type(socket, self._codec, self._credit, self._timeout, self._arrived.set)
+        link = self.link_type(
+            socket,
+            self._codec,
+            self._arrived.set,
+            credit=self._credit,
+            seconds=self._timeout,
+            # By hand, not to acknowledge is how an application has an event come again.
+            drops_copies=self._acks,
+        )
         since = loop.time()
         self._link = link
         self._linked.set()

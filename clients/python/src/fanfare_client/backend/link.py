@@ -31,7 +31,14 @@ class Link:
     kinds: Mapping[str, type[events.Event]] = events.KINDS
 
     def __init__(
-        self, socket: ClientConnection, codec: Codec, credit: int, seconds: float, arrived: Callable[[], None]
+        self,
+        socket: ClientConnection,
+        codec: Codec,
+        arrived: Callable[[], None],
+        *,
+        credit: int,
+        seconds: float,
+        drops_copies: bool,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.is_lost = False
@@ -45,6 +52,10 @@ class Link:
         self._seconds = seconds
         self._arrived = arrived
         self._acks = Acks()
+        #: The number on this link of the last events by `n`, and those of their copies.
+        self._first: dict[int, int] = {}
+        self._first_max = 2 * credit if drops_copies else 0
+        self._copies: dict[int, list[int]] = {}
         self._ack_at_once = max(1, min(JOINED_MAX, credit // 4))
         self._ack_timer: asyncio.TimerHandle | None = None
         #: Encoded objects not yet written, and their bytes.
@@ -84,6 +95,8 @@ class Link:
         if self.is_lost:
             return
         self._acks.done(seq)
+        for copy in self._copies.pop(seq, ()):
+            self._acks.done(copy)
         if self._acks.unsent == 0:
             return
         if self._acks.all_done or self._acks.unsent >= self._ack_at_once:
@@ -147,8 +160,28 @@ class Link:
             if event.seq != self._acks.received + 1:
                 raise ProtocolError(f"event {self._acks.received + 1} is missing: {event.seq} came")
             self._acks.received = event.seq
-            self.inbox.append(event)
+            if not self._is_copy(event):
+                self.inbox.append(event)
         self._arrived()
+
+    def _is_copy(self, event: events.Event) -> bool:
+        """Whether the event came on this link before: it is done when the first one is.
+
+        The gateway takes back what is not acknowledged in time and sends it again, also to the member that is
+        busy with it. Without this, one slow event would have all behind it handled twice.
+        """
+        if self._first_max == 0:
+            return False
+        first = self._first.setdefault(event.n, event.seq)
+        if first == event.seq or not event.again:
+            if len(self._first) > self._first_max:
+                del self._first[next(iter(self._first))]
+            return False
+        if self._acks.is_done(first):
+            self.done(event.seq)
+        else:
+            self._copies.setdefault(first, []).append(event.seq)
+        return True
 
     def _take_answer(self, number: int, value: Answer) -> None:
         answer, _ = self._pending.get(number, (None, 0))
