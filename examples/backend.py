@@ -21,7 +21,7 @@ import signal
 import sys
 import time
 
-from fanfare_client.backend import Backend, BackendError, Connect, Disconnect, Event, Message, OperationError
+from fanfare_client.backend import Backend, BackendError, Connect, Disconnect, Event, Message
 
 
 class Application:
@@ -46,13 +46,6 @@ class Application:
                 say(event, f"left after {event.seconds:.1f} s: {event.cause}")
 
 
-def on_error(event: Event, error: Exception) -> None:
-    """A client that has left before its answer is no trouble; anything else ends the program."""
-    if not (isinstance(error, OperationError) and error.code == "not_found"):
-        raise error
-    say(event, "is gone")
-
-
 def say(event: Event, text: str) -> None:
     print(f"{event.raw.get('conn', '-')}  {text}", flush=True)
 
@@ -66,7 +59,7 @@ async def main() -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, backend.stop)
         print(f"linked to {options.url}", flush=True)
-        await backend.run(Application(backend).handle, on_error=on_error)
+        await backend.run(Application(backend).handle)
 
 
 if __name__ == "__main__":

@@ -118,12 +118,13 @@ def message(conn, data, **fields):
 
 
 class Cutter:
-    """Between the link and the gateway: lets `bytes` of the gateway's through on its first connection, then cuts."""
+    """Between the link and the gateway: lets so many bytes of the gateway's through, then cuts; a number for each
+    connection, and those after them are not cut."""
 
-    def __init__(self, port, bytes):
+    def __init__(self, port, *limits):
         self._port = port
-        self._left = bytes
-        self.was_cut = False
+        self._limits = iter(limits)
+        self.cuts = 0
 
     async def __aenter__(self):
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -139,7 +140,6 @@ class Cutter:
 
     async def _serve(self, reader, writer):
         self._tasks.add(asyncio.current_task())
-        first, self._left = self._left, None
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._port)
 
         async def up():
@@ -150,12 +150,12 @@ class Cutter:
             while data := await up_reader.read(65536):
                 if left is not None and len(data) >= left:
                     writer.write(data[:left])
-                    self.was_cut = True
+                    self.cuts += 1
                     return
                 left = None if left is None else left - len(data)
                 writer.write(data)
 
-        both = [asyncio.create_task(up()), asyncio.create_task(down(first))]
+        both = [asyncio.create_task(up()), asyncio.create_task(down(next(self._limits, None)))]
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:

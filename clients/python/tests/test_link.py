@@ -130,8 +130,8 @@ async def test_by_hand_what_is_taken_back_comes_again():
 async def test_nothing_is_lost_wherever_the_link_is_cut(caplog):
     caplog.set_level(logging.CRITICAL)
     events = [connect("a"), *numbers(4)]
-    position, was_cut = 0, True
-    while was_cut:
+    position, cuts = 0, 1
+    while cuts:
         position += 1
         async with FakeGateway(events, batch=2) as gateway, Cutter(gateway.port, position) as cutter:
             seen = []
@@ -145,7 +145,7 @@ async def test_nothing_is_lost_wherever_the_link_is_cut(caplog):
                 await until(lambda gateway=gateway: not gateway.pending)
                 backend.stop()
                 await task
-            was_cut = cutter.was_cut
+            cuts = cutter.cuts
         # In order, but for those that came again.
         first = list(dict.fromkeys(seen))
         assert first == list(range(1, 6)), f"cut at {position}: {seen}"
@@ -276,6 +276,7 @@ async def test_a_reply_to_a_message_of_a_lost_link_is_not_sent():
             await until(lambda: event.link.is_lost)
             with pytest.raises(LinkLost):
                 await event.reply("late")
+            assert await event.reply("late", nowait=True) == {}
             event.ack()
             again = await anext(backend)
             assert again.again and again.n == event.n
@@ -423,6 +424,19 @@ async def test_with_on_error_the_event_is_done():
             backend.stop()
             await task
     assert [n for n, _ in failed] == [2] and isinstance(failed[0][1], ZeroDivisionError)
+
+
+async def test_a_client_that_left_before_its_answer_does_not_end_run():
+    async def handler(event):
+        await event.reply("late")
+
+    async with FakeGateway(numbers(3)) as gateway:
+        gateway.answer = lambda op: {"error": "not_found", "message": "its client has left"}
+        async with Backend(gateway.url) as backend:
+            task = asyncio.create_task(backend.run(handler))
+            await until(lambda: not gateway.pending)
+            backend.stop()
+            await task
 
 
 async def test_a_cut_under_run_redelivers_and_does_not_end_it():

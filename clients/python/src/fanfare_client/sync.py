@@ -67,6 +67,8 @@ class Message(asynchronous.Message):
     def reply(self, data: Any, *, nowait: bool = False) -> Answer:  # type: ignore[override]
         """Answers the client's request, as in `fanfare_client.backend`."""
         if self.link.is_lost:
+            if nowait:
+                return {}
             raise LinkLost("the link that brought this message was lost: it comes again")
         return _wait(self.link.loop, self.link.reply(self.n, data, nowait=nowait))
 

@@ -267,7 +267,8 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
         An event is done when its handler returns; the gateway is told up to the lowest unfinished one, and
         sends the others again if the process ends. An exception of a handler ends `run` and is raised, and
         its event comes again to the next member; with `on_error(event, exception)` that is called instead,
-        and the event is done when it returns. `LinkLost` with the event's link gone is neither: it comes again.
+        and the event is done when it returns. Two are not errors: `LinkLost` with the event's link gone, as
+        it comes again, and without `on_error` an `OperationError` with `not_found`, as its client has left.
         """
         if concurrency < 1:
             raise ValueError("concurrency is at least 1")
@@ -314,7 +315,8 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
             try:
                 return await (link.post if nowait else link.call)(op, fields)
             except LinkLost:
-                if not again or self._is_closed or not self._reconnect:
+                # Without an answer, what was not queued is not lost.
+                if not (again or nowait) or self._is_closed or not self._reconnect:
                     raise
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .errors import LinkLost
+from .errors import LinkLost, OperationError
 from .events import ClientEvent, Event
 
 Handler = Callable[[Any], Awaitable[object]]
@@ -84,10 +84,14 @@ class Lanes:
             if isinstance(error, LinkLost) and event.link.is_lost:
                 log.info("%s comes again: %s", event, error)
                 return
-            if self._on_error is None:
+            if self._on_error is not None:
+                outcome = self._on_error(event, error)
+                if inspect.isawaitable(outcome):
+                    await outcome
+            elif isinstance(error, OperationError) and error.code == "not_found":
+                # Clients leave when they like, also before they are answered.
+                log.info("%s: its client has left: %s", event, error)
+            else:
                 raise
-            outcome = self._on_error(event, error)
-            if inspect.isawaitable(outcome):
-                await outcome
         if self._acks:
             event.ack()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
@@ -127,7 +128,11 @@ class Link:
     async def reply(self, to: int, data: Any, *, nowait: bool) -> Answer:
         """Answers a message of this link. Its number may be another's on the next one."""
         fields = {"to": to, "data": data}
-        return await (self.post if nowait else self.call)("reply", fields)
+        if not nowait:
+            return await self.call("reply", fields)
+        with suppress(LinkLost):
+            await self.post("reply", fields)
+        return {}
 
     async def close(self) -> None:
         """Writes what waits, then closes; `serve` returns."""

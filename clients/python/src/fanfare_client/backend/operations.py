@@ -41,10 +41,10 @@ class Operations(ABC, Generic[R]):
         conn: str | None = None,
         user: str | None = None,
         type: str | None = None,
-        priority: int | str | None = None,
+        priority: int | None = None,
         nowait: bool = False,
     ) -> R:
-        """Sends to one connection, or to all of a user: then `offset`."""
+        """Sends to one connection, or to all of a user: then `offset`. `priority`: 1, 3, 5, 8 or 10."""
         fields = _target(conn, user) | {"data": data} | _given(type=type, priority=priority)
         return self._operate("send", fields, nowait=nowait)
 
@@ -87,9 +87,9 @@ class Operations(ABC, Generic[R]):
         fields = {"data": data} | _given(type=type, dialect=dialect)
         return self._operate("broadcast", fields, nowait=nowait)
 
-    def presence(self, topic: str) -> R:
-        """Who is in a topic: `count` and `users`."""
-        return self._operate("presence", {"topic": topic}, again=True)
+    def presence(self, topic: str, *, limit: int | None = None, after: str | None = None) -> R:
+        """Who is in a topic: `count` and `users`, at most `limit` of them, those after the user `after`."""
+        return self._operate("presence", {"topic": topic} | _given(limit=limit, after=after), again=True)
 
     def connections(self, *, user: str | None = None, limit: int | None = None) -> R:
         """Who is connected: `total` and `connections`, at most `limit`."""
