@@ -7,7 +7,6 @@ mod failure;
 mod format;
 mod operation;
 mod request;
-mod run;
 mod session;
 
 pub use failure::{ErrorCode, Failure};

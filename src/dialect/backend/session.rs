@@ -1,9 +1,10 @@
 //! The session of a member's connection.
 
+mod run;
+
 use std::task::Context;
 
 use super::answers::Answers;
-use super::run::published;
 use super::{BadObject, Failure, LinkEncoding, LinkRequest, Said, objects};
 use crate::conn::{Flow, Session};
 use crate::engine::Outcome;
@@ -14,20 +15,21 @@ use crate::process::MemberSlot;
 use crate::service::Service;
 use crate::shard::{Disconnect, Handle, Shard};
 use crate::ws::Payload;
+use run::published;
 
 /// The session of a member's connection.
 #[derive(Debug)]
 pub(super) struct LinkSession {
     /// Its shard, for futures.
-    pub(super) shard: Handle,
-    pub(super) service: Service,
-    pub(super) request: LinkRequest,
+    shard: Handle,
+    service: Service,
+    request: LinkRequest,
     /// Its place among the members.
     #[expect(dead_code, reason = "dropping it frees it")]
     slot: MemberSlot,
-    pub(super) answers: Answers,
+    answers: Answers,
     /// The operation that waits has been counted toward the service's rate limit.
-    pub(super) is_charged: bool,
+    is_charged: bool,
     /// Objects of the frame that waits which are done.
     done: usize,
     /// Objects of frames besides the first, which are not charged yet.
@@ -95,7 +97,7 @@ impl LinkSession {
     }
 
     /// Tells the member of something that it has said without an `id` and that cannot be understood.
-    pub(super) fn say(&mut self, shard: &Shard, peer: PeerId, why: &Failure) {
+    fn say(&mut self, shard: &Shard, peer: PeerId, why: &Failure) {
         shard.counters.errors_sent.add(1);
         let mut object = Vec::new();
         why.put(&mut object, None);

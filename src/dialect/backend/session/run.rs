@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::answers::Answered;
-use super::operation::no_connection;
-use super::session::LinkSession;
-use super::{ErrorCode, Failure, NAME, Operation, Target};
+use super::LinkSession;
 use crate::conn::Flow;
+use crate::dialect::backend::answers::Answered;
+use crate::dialect::backend::operation::no_connection;
+use crate::dialect::backend::{ErrorCode, Failure, NAME, Operation, Target};
 use crate::engine::PublishResult;
 use crate::id::{AnyPeer, PeerId, Priority};
 use crate::metrics::Limited;
@@ -26,7 +26,7 @@ const BROADCASTS_READ_BY: &str = "events";
 const NOT_ONE_BY_ONE: &[&str] = &[BROADCASTS_READ_BY, NAME];
 
 /// The member's connection, and the `id` of its operation.
-pub(super) type Asked<'a> = (&'a Shard, PeerId, Option<&'a str>);
+type Asked<'a> = (&'a Shard, PeerId, Option<&'a str>);
 
 impl LinkSession {
     /// Runs an operation. [`Flow::Wait`]: nothing of it has happened, and it is to be run again.
