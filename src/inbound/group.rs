@@ -365,9 +365,12 @@ impl Group {
                 return;
             };
             member.next_seq -= 1;
+            self.counts.sent = self.counts.sent.saturating_sub(1);
             if object.kind == ObjectKind::Gap {
                 member.lost += lost_of(&object);
             } else {
+                let was_again = u64::from(object.deliveries > 1);
+                self.counts.redelivered = self.counts.redelivered.saturating_sub(was_again);
                 object.deliveries -= 1;
                 member.waiting.push_front(object);
             }

@@ -24,8 +24,12 @@ use polled::PollingMember;
 /// Bytes of a batch beyond which no object begins.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// Bytes on their way to a member's connection beyond which no batch begins; less where outboxes are small.
-const WINDOW_BYTES: usize = 256 * 1024;
+/// Bytes on their way to a member's connection beyond which it is sent nothing more: what waits then makes larger
+/// batches.
+const WINDOW_BYTES: usize = 64 * 1024;
+
+/// Bytes on their way to a member's connection at most, unless one object has more; half of its outbox if that is less.
+const ON_WAY_BYTES_MAX: usize = 512 * 1024;
 
 /// The groups of all applications, and their members.
 #[derive(Debug)]
@@ -41,8 +45,8 @@ pub(super) struct Desk {
     next_member: u64,
     /// Something may have to be sent.
     is_dirty: bool,
-    /// Connections of this shard that have to write what is on its way before they are sent more.
-    full_links: Vec<AnyPeer>,
+    /// Connections of this shard that are sent more when they have fewer bytes than this to write.
+    full_links: Vec<(AnyPeer, usize)>,
     /// A buffer.
     text: Vec<u8>,
 }
@@ -263,8 +267,12 @@ impl Desk {
             return;
         }
         self.full_links.clear();
-        let window = self.window_bytes();
-        let limits = (self.config.backend.max_batch, BATCH_BYTES);
+        let on_way_max = ON_WAY_BYTES_MAX.min(self.config.hub.outbox_max_bytes / 2);
+        let window = WINDOW_BYTES.min(on_way_max);
+        let limits = (
+            self.config.backend.max_batch,
+            BATCH_BYTES.min(on_way_max / 2),
+        );
         for index in 0..self.groups.len() {
             let Some(it) = &mut self.groups[index] else {
                 continue;
@@ -281,22 +289,27 @@ impl Desk {
                         continue;
                     }
                 };
-                while it.group.may_send(id) {
-                    let here = links.unwritten(link);
-                    if here.unwrap_or(*on_way) >= window {
-                        if here.is_some() {
-                            self.full_links.push(link);
-                        }
+                let here = links.unwritten(link);
+                let mut unwritten = here.unwrap_or(*on_way);
+                let mut until = (unwritten >= window).then_some(window);
+                while until.is_none() && it.group.may_send(id) {
+                    self.text.clear();
+                    let count = it.group.put_batch(id, limits, now_ms, &mut self.text);
+                    if count == 0 {
                         break;
                     }
-                    self.text.clear();
-                    if it.group.put_batch(id, limits, now_ms, &mut self.text) == 0 {
+                    if unwritten > 0 && unwritten + self.text.len() > on_way_max {
+                        it.group.take_back_last(id, count);
+                        until = Some(window.min(unwritten));
                         break;
                     }
                     links.send(link, &self.text);
-                    if here.is_none() {
-                        *on_way += self.text.len();
-                    }
+                    unwritten += self.text.len();
+                }
+                match (here, until) {
+                    (Some(_), Some(until)) => self.full_links.push((link, until)),
+                    (Some(_), None) => {}
+                    (None, _) => *on_way = unwritten,
                 }
             }
             self.settle(index);
@@ -310,15 +323,12 @@ impl Desk {
     ///
     /// Cost: a look at each connection that could not be sent everything.
     pub(super) fn is_ready_again(&mut self, links: &impl MemberLinks) -> bool {
-        let window = self.window_bytes();
-        let is_free = |link: &AnyPeer| links.unwritten(*link).is_some_and(|it| it < window);
+        let is_free = |(link, until): &(AnyPeer, usize)| {
+            let unwritten = links.unwritten(*link);
+            unwritten.is_some_and(|unwritten| unwritten < *until)
+        };
         self.is_dirty |= self.full_links.iter().any(is_free);
         self.is_dirty
-    }
-
-    /// Bytes on their way to a member's connection beyond which no batch begins.
-    fn window_bytes(&self) -> usize {
-        WINDOW_BYTES.min(self.config.hub.outbox_max_bytes / 4)
     }
 
     /// Checks deadlines: of members that do not acknowledge or poll, and of groups without members. Sets the gauges.
