@@ -898,6 +898,30 @@ fn write_all(mut to: Socket, count: u64) {
     }
 }
 
+#[test]
+fn what_is_sent_before_a_connection_is_ended_comes_first() {
+    for shards in [1, 2] {
+        // The connection's task may come before the flush.
+        let gateway = gateway_with(shards, |config| {
+            config.hub.flush_delay = Duration::from_millis(20);
+        });
+        let mut member = Member::attach(gateway.address, "");
+        for number in 0..4 {
+            let user = format!("user{number}");
+            let mut client = client_of(gateway.address, &user);
+            let conn = member.connection_of(&user);
+            member.say(&json!([
+                { "op": "send", "conn": conn, "data": "last" },
+                { "op": "disconnect", "conn": conn, "id": 1 },
+                { "op": "send", "conn": conn, "data": "late" },
+            ]));
+            assert_eq!(member.next()["count"], 1);
+            assert_eq!(client.json()["data"], "last");
+            assert_eq!(client.until_close(), Some(1008));
+        }
+    }
+}
+
 /// A connection that is not open yet, and may not be for seconds, holds up what an application does for a moment only.
 #[test]
 fn a_connection_that_is_not_ready_is_waited_for_a_moment() {
