@@ -12,6 +12,7 @@ import random
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -27,6 +28,8 @@ from fanfare_client.backend import (
     Backend,
     Connect,
     Disconnect,
+    Gap,
+    LinkLost,
     Message,
     OperationError,
     Refused,
@@ -51,12 +54,12 @@ if not BINARY.exists():
 class Gateway:
     """A process of its own, on the same port after a restart."""
 
-    def __init__(self, folder, mode="demo", **settings):
+    def __init__(self, folder, mode="demo", arguments=(), **settings):
         self.port = free_port()
         self.url = f"ws://127.0.0.1:{self.port}"
         self._config = folder / f"{self.port}.toml"
         self._config.write_text('[namespace."room."]\npresence = true\n')
-        self._mode = mode
+        self._arguments = ["--mode", mode, *arguments]
         self._settings = {"BACKEND__ENABLED": "true", "LOG__LEVEL": "warn"} | settings
 
     def start(self):
@@ -64,7 +67,7 @@ class Gateway:
         environment |= {f"FANFARE_{name}": value for name, value in self._settings.items()}
         listen = f"127.0.0.1:{self.port}"
         self._process = subprocess.Popen(
-            [BINARY, "serve", "--mode", self._mode, "--listen", listen, "--config", self._config, "--env-file", ""],
+            [BINARY, "serve", *self._arguments, "--listen", listen, "--config", self._config, "--env-file", ""],
             env=environment,
             stdout=subprocess.DEVNULL,
         )
@@ -414,6 +417,54 @@ async def test_a_slow_handler_does_not_have_the_others_done_twice(own):
             await other.say({"type": "app", "data": "next"})
             await until(lambda: "next" in seen)
     assert seen == ["slow", *range(50), "next"]
+
+
+async def test_the_credit_bounds_what_is_in_hand(gateway):
+    async with service(gateway, filter="message", credit=10, ack="manual") as backend, gateway.client() as someone:
+        for n in range(25):
+            await someone.say({"type": "app", "data": n})
+        seen = []
+        for count in (10, 10, 5):
+            events = [await anext(backend) for _ in range(count)]
+            seen += [event.data["data"] for event in events]
+            # What the gateway had sent more would be here before the answer.
+            await backend.health()
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(anext(backend), 0.05)
+            for event in events:
+                event.ack()
+    assert seen == list(range(25))
+
+
+async def test_events_that_gave_way_are_told_as_a_gap(own):
+    gateway = own(BACKEND__FULL="drop-oldest", BACKEND__MAX_PENDING="100")
+    async with gateway.client() as someone:
+        for n in range(300):
+            await someone.say({"type": "app", "data": n})
+        async with Backend(gateway.url, filter="message") as backend:
+            lost, seen = 0, []
+            while 299 not in seen:
+                event = await anext(backend)
+                if isinstance(event, Gap):
+                    lost += event.lost
+                else:
+                    seen.append(event.data["data"])
+    assert lost > 0 and lost + len(seen) == 300
+    assert seen == sorted(seen)
+
+
+async def test_a_link_over_tls_trusts_what_it_is_told_to(own, tmp_path):
+    pair = [tmp_path / "gateway.crt", tmp_path / "gateway.key"]
+    subprocess.run([BINARY, "gen-cert", "--certificate", pair[0], "--key", pair[1]], check=True, stdout=subprocess.DEVNULL)
+    port = free_port()
+    arguments = ["--listen", f"https://127.0.0.1:{port}", "--tls-certificate", pair[0], "--tls-key", pair[1]]
+    own(arguments=arguments)
+    url = f"wss://127.0.0.1:{port}"
+    async with Backend(url, ssl=ssl.create_default_context(cafile=pair[0])) as backend:
+        assert (await backend.health())["status"]
+    with pytest.raises(LinkLost, match="certificate"):
+        async with Backend(url):
+            pass
 
 
 async def test_two_hundred_cuts_lose_nothing(own, caplog, monkeypatch):
