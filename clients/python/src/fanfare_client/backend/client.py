@@ -168,7 +168,7 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
                 if not self._reconnect:
                     raise LinkLost(why)
             # Full jitter: members that lost the same gateway do not come back together.
-            seconds = max(random.uniform(0, min(BACKOFF_MAX, BACKOFF_FIRST * 2**attempt)), hint or 0)
+            seconds = max(random.uniform(0, min(BACKOFF_MAX, BACKOFF_FIRST * 2**attempt)), min(hint or 0, HINT_MAX))
             attempt = min(attempt + 1, 16)
             log.warning("%s; next attempt in %.1f s", why, seconds)
             await asyncio.sleep(seconds)
@@ -331,6 +331,9 @@ class _NoToken(Exception):
 #: Backoff between attempts to link, in seconds: up to the first, doubled each time, at most the last.
 BACKOFF_FIRST = 0.5
 BACKOFF_MAX = 20.0
+
+#: The longest wait that the gateway, or a proxy, may ask for.
+HINT_MAX = 60.0
 
 #: A link that lived so long was good, even if nothing came.
 GOOD_SECONDS = 5.0
