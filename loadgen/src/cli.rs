@@ -211,18 +211,36 @@ pub(crate) enum Scenario {
     /// Fan-out while other subscribers come and go.
     Churn(Churn),
     /// Fan-out while every connection is cut again and again: each comes back and resumes.
+    ///
+    /// The topics need a history as long as the connections are away, such as
+    /// FANFARE_HUB__HISTORY_SIZE=100000 in the server's environment.
+    ///
+    /// Over WebSocket, besides: nothing of a topic comes before the confirmation that says where it
+    /// stands, and its positions never go back. Only a server of two or more shards makes this hard.
     Resume(Resume),
     /// Echo: every connection gets its own bytes back.
     Echo(Echo),
     /// Inbound: publish to topics nobody subscribed to, acknowledged once a burst.
     Publish(Publish),
     /// The backend link: an application gets everything that clients say, and acknowledges it.
+    ///
+    /// Members attach to /api/v1/backend, then clients connect and send. Every message has to come to a
+    /// member once, in its client's order and unchanged, or be refused (BACKEND_BUSY); what comes again
+    /// has to say so and keep its number. Every client has one connect and one disconnect. In the end the
+    /// gateway has to say that nothing of the group is pending.
+    ///
+    /// The server needs backend.enabled = true. Members need a service's credential in every mode but demo.
     Backend(Backend),
     /// Connect, upgrade, get greeted, close: as fast as possible.
     Connect(Connect),
     /// Many silent connections: memory before, with, and after them.
     Idle(Idle),
     /// The bridge protocol: services push and ask over HTTP, users answer over WebSocket.
+    ///
+    /// Every user is connected by /ws?user_id= first. Each push must come to its user,
+    /// once, unchanged, in the order of its HTTP connection, with user_id, original_sender
+    /// and a correlation_id; every answer must say success. Another server of the protocol
+    /// may stand behind --url.
     Bridge(Bridge),
 }
 
@@ -403,11 +421,6 @@ pub(crate) struct Churn {
     pub(crate) load: Load,
 }
 
-/// The topics need a history as long as the connections are away, such as
-/// FANFARE_HUB__HISTORY_SIZE=100000 in the server's environment.
-///
-/// Over WebSocket, besides: nothing of a topic comes before the confirmation that says where it
-/// stands, and its positions never go back. Only a server of two or more shards makes this hard.
 #[derive(Debug, Args)]
 pub(crate) struct Resume {
     /// Subscribers of the topics.
@@ -510,12 +523,6 @@ pub(crate) struct Publish {
     pub(crate) topic: String,
 }
 
-/// Members attach to /api/v1/backend, then clients connect and send. Every message has to come to a
-/// member once, in its client's order and unchanged, or be refused (BACKEND_BUSY); what comes again
-/// has to say so and keep its number. Every client has one connect and one disconnect. In the end the
-/// gateway has to say that nothing of the group is pending.
-///
-/// The server needs backend.enabled = true. Members need a service's credential in every mode but demo.
 #[derive(Debug, Args)]
 pub(crate) struct Backend {
     /// Clients that send.
@@ -653,10 +660,6 @@ pub(crate) struct Idle {
     target: Option<Library>,
 }
 
-/// Every user is connected by /ws?user_id= first. Each push must come to its user,
-/// once, unchanged, in the order of its HTTP connection, with user_id, original_sender
-/// and a correlation_id; every answer must say success. Another server of the protocol
-/// may stand behind --url.
 #[derive(Debug, Args)]
 pub(crate) struct Bridge {
     #[command(subcommand)]

@@ -1,7 +1,7 @@
 //! The fast client: many WebSocket, SSE and HTTP connections on one thread.
 //!
 //! Level-triggered epoll, one read per readiness event into one large buffer that
-//! stays in the cache; frames and events are handed on in place. Bytes are copied only
+//! stays in the cache, unless a connection is eager; frames and events are handed on in place. Bytes are copied only
 //! when a read ends inside a frame. With TLS, ciphertext is read into a buffer of its own and
 //! opened into the large one. A scenario implements [`Handler`] and calls
 //! [`Net::turn`] in its loop.
@@ -37,6 +37,9 @@ use crate::sse;
 /// Bytes of one read at most. Larger ones save no system calls that matter and
 /// push the parsed bytes out of the L2 cache.
 const READ_BYTES_MAX: usize = 128 * 1024;
+
+/// Reads in a row of an eager connection, while there is more.
+const EAGER_READS_MAX: usize = 64;
 
 /// Readiness events taken per turn.
 const EVENTS_MAX: usize = 1024;
@@ -107,6 +110,8 @@ pub(crate) struct Net {
     buffer: Vec<u8>,
     /// For one read of a TLS connection.
     ciphertext: Vec<u8>,
+    /// Whether the last read filled the buffer, on an eager connection.
+    has_more: bool,
     epoch: Instant,
     read_at_ns: u64,
     traffic: Traffic,
@@ -127,6 +132,7 @@ impl Net {
             events: Vec::with_capacity(EVENTS_MAX),
             buffer: vec![0; READ_BYTES_MAX],
             ciphertext: Vec::new(),
+            has_more: false,
             epoch: Instant::now(),
             read_at_ns: 0,
             traffic: Traffic::default(),
@@ -297,6 +303,12 @@ impl Net {
         self.release(id);
     }
 
+    /// Reads from `id` until there is no more when it is readable, not once: one connection among
+    /// many that others send as much to as to all of them. Without TLS.
+    pub(crate) fn set_eager(&mut self, id: Id) {
+        self.connections[id].eager = true;
+    }
+
     /// Stops reading from `id`, with a small receive buffer: the server notices soon.
     pub(crate) fn pause(&mut self, id: Id) {
         let connection = &mut self.connections[id];
@@ -394,7 +406,12 @@ impl Net {
             return;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let end = self.read(handler, id, &mut buffer);
+        let mut end = self.read(handler, id, &mut buffer);
+        let mut reads = 1;
+        while self.has_more && end.is_none() && reads < EAGER_READS_MAX {
+            end = self.read(handler, id, &mut buffer);
+            reads += 1;
+        }
         self.buffer = buffer;
         if let Some(end) = end {
             self.end(handler, id, end);
@@ -403,6 +420,7 @@ impl Net {
 
     /// Reads once and hands on all complete frames, events or response parts.
     fn read(&mut self, handler: &mut impl Handler, id: Id, buffer: &mut Vec<u8>) -> Option<End> {
+        self.has_more = false;
         let connection = &mut self.connections[id];
         let socket = connection.socket.as_mut()?;
         let kept = connection.rest.len();
@@ -414,6 +432,7 @@ impl Net {
         if connection.tls.is_some() {
             return self.read_tls(handler, id, &mut buffer[..room.end], kept);
         }
+        let room_bytes = room.len();
         let read = match socket.read(&mut buffer[room]) {
             Ok(0) => return Some(connection.end_of_stream()),
             Ok(read) => read,
@@ -424,6 +443,7 @@ impl Net {
             }
             Err(error) => return Some(connection.broken(error)),
         };
+        self.has_more = read == room_bytes && connection.eager;
         self.count_read(read);
         self.hand_on(handler, id, &buffer[..kept + read])
     }

@@ -44,6 +44,7 @@ pub(crate) struct Connection {
     pub(super) needs: usize,
     fragments: Option<(u8, Vec<u8>)>,
     pub(super) paused: bool,
+    pub(super) eager: bool,
     /// The server's close frame, once received.
     pub(super) close_frame: Option<End>,
     pub(super) interest_set: EventFlags,
@@ -73,6 +74,7 @@ impl Default for Connection {
             needs: 0,
             fragments: None,
             paused: false,
+            eager: false,
             close_frame: None,
             interest_set: EventFlags::empty(),
             kind: ConnectionKind::EventStream,
