@@ -29,8 +29,6 @@ pub(crate) struct Inbox {
     /// Whether what comes is of a run before this one, and how much was.
     pub(crate) discarding: bool,
     pub(crate) discarded: u64,
-    /// Messages that gaps say were dropped.
-    pub(crate) gap_lost: u64,
     /// The last frame that was not understood.
     pub(crate) last_corrupt: String,
 }
@@ -46,7 +44,6 @@ impl Inbox {
             run: (0, 0),
             discarding: false,
             discarded: 0,
-            gap_lost: 0,
             last_corrupt: String::new(),
         }
     }
@@ -146,7 +143,7 @@ impl Inbox {
                 (number, is_first, true)
             }
             Body::Gap { lost } => {
-                self.gap_lost += lost;
+                self.ledger.told_lost += lost;
                 return;
             }
             Body::Other => {

@@ -80,6 +80,8 @@ pub(crate) struct Ledger {
     pub(crate) faults: LedgerFaults,
     sent: u64,
     refused: u64,
+    /// Messages that the gateway says it dropped.
+    pub(crate) told_lost: u64,
     /// Objects that said that they come again.
     pub(crate) redelivered: u64,
     /// Those of them that had been received.
@@ -98,6 +100,7 @@ impl Ledger {
             faults: LedgerFaults::default(),
             sent: 0,
             refused: 0,
+            told_lost: 0,
             redelivered: 0,
             repeated: 0,
         }
@@ -133,10 +136,10 @@ impl Ledger {
         stream.sent.saturating_sub(done as u32)
     }
 
-    /// Messages sent that were neither received nor refused.
+    /// Messages sent that were neither received nor refused, nor said to be dropped.
     pub(crate) fn outstanding(&self) -> u64 {
         self.sent
-            .saturating_sub(self.counts.received + self.refused)
+            .saturating_sub(self.counts.received + self.refused + self.told_lost)
     }
 
     pub(crate) fn sent(&self) -> u64 {
@@ -420,6 +423,18 @@ mod tests {
         ledger.refuse(0, Some(2));
         let mut expected = received(10);
         expected.refused_and_received = 1;
+        check(&ledger, expected, LedgerFaults::default());
+    }
+
+    #[test]
+    fn what_the_gateway_says_it_dropped_is_lost_and_not_awaited() {
+        let mut ledger = ledger();
+        receive(&mut ledger, 0..7);
+        assert_eq!(ledger.outstanding(), 3);
+        ledger.told_lost += 3;
+        assert_eq!(ledger.outstanding(), 0);
+        let mut expected = received(7);
+        expected.counts.lost = 3;
         check(&ledger, expected, LedgerFaults::default());
     }
 

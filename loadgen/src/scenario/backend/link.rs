@@ -299,7 +299,7 @@ impl<'a> Link<'a> {
                 ("clients that changed their member", moved),
                 (
                     "messages that gaps say were dropped",
-                    handler.inbox.gap_lost,
+                    handler.inbox.ledger.told_lost,
                 ),
                 (
                     "connections without a connect",
