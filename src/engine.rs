@@ -170,6 +170,12 @@ pub struct FlushBudget {
     pub bytes_max: usize,
 }
 
+/// Where the generations of a process begin: scattered, so that ids of connections of an earlier one are not found.
+fn first_generation(process: u64) -> u32 {
+    let scattered = process.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    u32::try_from(scattered).expect("32 bits are left")
+}
+
 impl Engine {
     /// An engine without topics or peers.
     #[must_use]
@@ -188,7 +194,8 @@ impl Engine {
                 calls: Calls::default(),
             },
             readers: Readers::new(
-                Hub::new(settings.hub, settings.policies),
+                Hub::new(settings.hub, settings.policies)
+                    .with_generations_from(first_generation(settings.process)),
                 Merges::new(settings.cursors, merged),
             ),
             tickets: Tickets::default(),

@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::time::{sleep_until, timeout_at};
 
 use super::admit::{self, Decision};
-use super::claim::Claimed;
+use super::claim::{Claimed, Received};
 use super::driver;
 use super::guarded::{Guarded, Progress};
 use super::preamble::{self, PreambleError};
@@ -62,14 +62,8 @@ impl Purpose {
     }
 }
 
-/// What came before a connection began.
-#[derive(Debug)]
-pub(super) struct Received {
-    /// What applications are told of it; empty if nothing.
-    pub(super) announcement: Vec<u8>,
-    /// Bytes received after the request that claimed the socket.
-    pub(super) rest: Vec<u8>,
-}
+/// What a request becomes, and what applications are told of it.
+type Announced = (Claimed, Vec<u8>);
 
 /// A claimed socket.
 type TakenSocket = (Claimed, Stream, Received);
@@ -249,7 +243,7 @@ async fn serve_requests(
         headers_max: config.http.max_headers,
     };
     let io = Guarded::new(stream, &begun, limits, progress.clone(), head_timeout);
-    let claimed: Rc<RefCell<Option<(Claimed, Vec<u8>)>>> = Rc::default();
+    let claimed: Rc<RefCell<Option<Announced>>> = Rc::default();
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let (shard, api, progress) = (shard.clone(), api.clone(), progress.clone());
         let records = records.clone();

@@ -90,6 +90,15 @@ pub enum Claimed {
     Answer(Box<Answer>),
 }
 
+/// What came before a connection began.
+#[derive(Debug)]
+pub(super) struct Received {
+    /// What applications are told of it; empty if nothing.
+    pub(super) announcement: Vec<u8>,
+    /// Bytes received after the request that claimed the socket.
+    pub(super) rest: Vec<u8>,
+}
+
 impl Claimed {
     /// What the connection is, if it becomes one.
     pub(super) fn record(&self) -> Option<&Record> {

@@ -6,8 +6,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use super::accept::Received;
-use super::claim::WebSocketClaim;
+use super::claim::{Received, WebSocketClaim};
 use super::connection::{Connection, ConnectionPhase};
 use super::quota::Rate;
 use super::record::Record;

@@ -5,8 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use super::accept::Received;
-use super::claim::StreamClaim;
+use super::claim::{Received, StreamClaim};
 use super::connection::Connection;
 use super::records::Records;
 use super::session::Flow;

@@ -226,6 +226,13 @@ impl Hub {
         }
     }
 
+    /// The same hub, whose peers have generations from here on: other ones than those of an earlier process, whose ids
+    /// applications may still know.
+    #[must_use]
+    pub fn with_generations_from(self, generation: u32) -> Self {
+        Self { generation, ..self }
+    }
+
     /// Adds a peer that reads `format`, a connection of `user`.
     pub fn join(&mut self, format: FormatId, user: UserKey) -> PeerId {
         self.generation = self.generation.wrapping_add(1);

@@ -434,8 +434,9 @@ impl Group {
     }
 
     /// The members.
-    pub fn members(&self) -> impl Iterator<Item = MemberId> {
-        self.members.keys().copied()
+    #[must_use]
+    pub fn members(&self) -> Vec<MemberId> {
+        self.members.keys().copied().collect()
     }
 
     /// The number that the next object of a member has, and how many it has not acknowledged.

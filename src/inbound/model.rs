@@ -251,7 +251,7 @@ impl Model {
             if state.held.objects == 0 {
                 break;
             }
-            for id in self.members.keys().copied().collect::<Vec<_>>() {
+            for id in self.group.members() {
                 self.pump(id);
                 self.acknowledge(id);
             }

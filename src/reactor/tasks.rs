@@ -24,6 +24,9 @@ const TICKS_PER_SYSTEM_METRICS: u32 = 50;
 /// A home forgets a topic that was not used for once to twice this many ticks.
 const TICKS_PER_HOME_SWEEP: u32 = 600;
 
+/// Flushes of a turn in which only members of applications are sent more.
+const MEMBER_FLUSHES_MAX: usize = 16;
+
 /// Starts the tasks of a shard. None of them ends except by a defect.
 pub(super) fn start(shard: &Rc<Shard>, records: &Rc<Records>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
@@ -64,12 +67,20 @@ async fn flush(shard: Rc<Shard>, records: Rc<Records>) {
 fn flush_once(shard: &Shard, records: &Records) -> Flush {
     shard.begin_flush();
     records.deliver_outcomes(shard);
-    shard.begin_inbound();
-    let flush = shard.flush();
-    records.deliver_outcomes(shard);
-    match shard.end_inbound() || shard.has_cut_orders() {
-        true => Flush::More,
-        false => flush,
+    let mut rounds = 0..MEMBER_FLUSHES_MAX;
+    loop {
+        shard.begin_inbound();
+        let flush = shard.flush();
+        records.deliver_outcomes(shard);
+        let has_more = shard.end_inbound();
+        // An application that keeps up is sent what clients have said in a turn before they have the next one.
+        if has_more && flush != Flush::More && rounds.next().is_some() {
+            continue;
+        }
+        return match has_more || shard.has_cut_orders() {
+            true => Flush::More,
+            false => flush,
+        };
     }
 }
 

@@ -278,7 +278,7 @@ impl Desk {
                 continue;
             };
             it.group.distribute();
-            for id in it.group.members().collect::<Vec<_>>() {
+            for id in it.group.members() {
                 let Some(member) = self.members.get_mut(&id) else {
                     continue;
                 };

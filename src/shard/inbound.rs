@@ -37,7 +37,7 @@ impl Shard {
         self.update_info(peer, |info| info.is_announced = true);
         // Beyond the room, too: whether there is any was asked when the request came.
         let _ = self.tell(peer, ObjectKind::Connect, "", |writer| {
-            writer.raw_fields(fields)
+            writer.raw_fields(fields);
         });
     }
 

@@ -757,7 +757,7 @@ fn objects_are_told_in_order_whatever_shard_a_client_is_on() {
                     }
                     *next += 1;
                     told.fetch_add(1, Ordering::Relaxed);
-                    if member.seq % 25 == 0 || member.objects.is_empty() {
+                    if member.seq.is_multiple_of(25) || member.objects.is_empty() {
                         member.ack();
                     }
                 }
@@ -810,7 +810,7 @@ fn each_connection_begins_once_and_ends_once_however_it_ends() {
                 assert!(ended.insert(conn), "{object}");
             }
         }
-        if member.seq % 100 == 0 {
+        if member.seq.is_multiple_of(100) {
             member.ack();
         }
     }

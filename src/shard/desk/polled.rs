@@ -34,32 +34,27 @@ impl PollingMember {
             && let Some((max, reply)) = self.waiting.take()
         {
             self.polled_ms = now_ms;
-            self.answer_now((max, reply), id, group, now_ms);
+            answer((max, reply), id, group, now_ms);
         }
     }
+}
 
-    fn answer_now(
-        &mut self,
-        (max, reply): (usize, PollReply),
-        id: MemberId,
-        group: &mut Group,
-        now_ms: u64,
-    ) {
-        let mut events = Vec::new();
-        let count = group.put_batch(id, (max, ANSWER_BYTES), now_ms, &mut events);
-        if count == 0 {
-            events.extend_from_slice(b"[]");
-        }
-        let next = group.place_of(id).map_or(1, |(next, _)| next);
-        let polled = PolledObjects {
-            events,
-            next,
-            count,
-        };
-        // It does not wait any more: the objects are still to be sent.
-        if let Err(Ok(polled)) = reply.send(Ok(polled)) {
-            group.take_back_last(id, polled.count);
-        }
+/// Answers a member with what there is for it.
+fn answer((max, reply): (usize, PollReply), id: MemberId, group: &mut Group, now_ms: u64) {
+    let mut events = Vec::new();
+    let count = group.put_batch(id, (max, ANSWER_BYTES), now_ms, &mut events);
+    if count == 0 {
+        events.extend_from_slice(b"[]");
+    }
+    let next = group.place_of(id).map_or(1, |(next, _)| next);
+    let polled = PolledObjects {
+        events,
+        next,
+        count,
+    };
+    // It does not wait any more: the objects are still to be sent.
+    if let Err(Ok(polled)) = reply.send(Ok(polled)) {
+        group.take_back_last(id, polled.count);
     }
 }
 
@@ -115,7 +110,7 @@ impl Desk {
             }
             match poll.waits && !group.may_send(id) {
                 true => polling.waiting = Some((poll.max, reply)),
-                false => polling.answer_now((poll.max, reply), id, group, now_ms),
+                false => answer((poll.max, reply), id, group, now_ms),
             }
         }
         self.settle(index);

@@ -331,6 +331,7 @@ fn health(shard: &Shard, group: Box<str>) -> impl Future<Output = Answered> + 's
     };
     let connections = shard.process.connections();
     let uptime = shard.clock.now_ms() / 1000;
+    let instance = format!("{:x}", shard.process.epoch);
     let groups = shard.ask_groups();
     async move {
         let groups = groups.await.map_err(|_| stopping())?;
@@ -338,7 +339,7 @@ fn health(shard: &Shard, group: Box<str>) -> impl Future<Output = Answered> + 's
         let state = state.map(|it| it.state).unwrap_or_default();
         // A group's name needs no escapes.
         let text = format!(
-            r#","status":"{status}","connections":{connections},"version":"{}","uptime_seconds":{uptime},"group":{{"name":"{group}","members":{},"pending":{},"dead_letters":{}}}"#,
+            r#","status":"{status}","instance":"{instance}","connections":{connections},"version":"{}","uptime_seconds":{uptime},"group":{{"name":"{group}","members":{},"pending":{},"dead_letters":{}}}"#,
             env!("CARGO_PKG_VERSION"),
             state.members,
             state.held.objects,

@@ -11,7 +11,9 @@ fn check(text: &str, expected: Result<(&[&str], bool), &str>) {
             assert_eq!(events_of(&answer), events, "{text}");
             assert_eq!(answer.is_last(), is_last, "{text}");
         }
-        (Inbound::Ignored, Err("ignored")) | (Inbound::Broken, Err("broken")) => {}
+        (Inbound::Ignored, Err("ignored"))
+        | (Inbound::Broken, Err("broken"))
+        | (Inbound::Message { .. }, Err("message")) => {}
         (got, _) => panic!("{text}: {got:?}"),
     }
 }
@@ -104,10 +106,6 @@ fn what_nobody_can_wait_for_is_ignored() {
         "hello",
         "{",
         "{\"correlation_id\":1",
-        "{}",
-        "{\"data\":{\"correlation_id\":1}}",
-        "{\"correlation_id\":null}",
-        "{\"correlation_id\":\"\"}",
         "{\"correlation_id\":true}",
         "{\"correlation_id\":\"\\ud800\"}",
         "{\"correlation_id\":NaN}",
@@ -115,6 +113,22 @@ fn what_nobody_can_wait_for_is_ignored() {
     ] {
         check(text, Err("ignored"));
     }
+}
+
+#[test]
+fn an_object_without_a_correlation_id_is_for_the_application() {
+    for text in [
+        "{}",
+        "{\"data\":{\"correlation_id\":1}}",
+        "{\"correlation_id\":null}",
+        "{\"correlation_id\":\"\"}",
+    ] {
+        check(text, Err("message"));
+    }
+    let Inbound::Message { kind } = Inbound::parse(r#"{"a":1,"type":"chat"}"#) else {
+        panic!("it is a message");
+    };
+    assert_eq!(kind.and_then(Raw::as_string).as_deref(), Some("chat"));
 }
 
 #[test]
