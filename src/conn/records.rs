@@ -45,21 +45,22 @@ impl Records {
         self.records.borrow_mut().get_mut(slot.index())?.take()
     }
 
-    /// Hands the engine's outcomes to the sessions of `shard`, including those that these cause, then orders of an
-    /// application.
+    /// Hands the engine's outcomes to the sessions of `shard`, including those that these cause.
     ///
-    /// Cost: a comparison for each where there are none.
+    /// Cost: one comparison where there are none.
     pub fn deliver_outcomes(&self, shard: &Shard) {
-        self.deliver_all(shard);
-        if shard.has_orders() {
-            shard.execute_orders(|peer, order, reply| self.execute(shard, peer, (order, reply)));
-            self.deliver_all(shard);
+        while let Some((peer, outcome)) = shard.next_outcome() {
+            self.deliver_one(shard, peer, outcome);
         }
     }
 
-    fn deliver_all(&self, shard: &Shard) {
-        while let Some((peer, outcome)) = shard.next_outcome() {
-            self.deliver_one(shard, peer, outcome);
+    /// Has sessions execute what applications have ordered, and hands them the outcomes of that.
+    ///
+    /// Cost: one comparison where there is nothing.
+    pub fn execute_orders(&self, shard: &Shard) {
+        if shard.has_orders() {
+            shard.execute_orders(|peer, order, reply| self.execute(shard, peer, (order, reply)));
+            self.deliver_outcomes(shard);
         }
     }
 

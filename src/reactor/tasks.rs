@@ -67,21 +67,31 @@ async fn flush(shard: Rc<Shard>, records: Rc<Records>) {
 fn flush_once(shard: &Shard, records: &Records) -> Flush {
     shard.begin_flush();
     records.deliver_outcomes(shard);
-    let mut rounds = 0..MEMBER_FLUSHES_MAX;
-    loop {
+    if shard.announces() {
+        return flush_to_applications(shard, records);
+    }
+    let flush = shard.flush();
+    records.deliver_outcomes(shard);
+    flush
+}
+
+/// Flushes with what is for applications and from them. One that keeps up is sent what clients have said in a turn
+/// before they have the next one.
+fn flush_to_applications(shard: &Shard, records: &Records) -> Flush {
+    for _ in 0..MEMBER_FLUSHES_MAX {
+        records.execute_orders(shard);
         shard.begin_inbound();
         let flush = shard.flush();
         records.deliver_outcomes(shard);
         let has_more = shard.end_inbound();
-        // An application that keeps up is sent what clients have said in a turn before they have the next one.
-        if has_more && flush != Flush::More && rounds.next().is_some() {
-            continue;
+        if flush == Flush::More || !has_more {
+            return match has_more || shard.has_cut_orders() {
+                true => Flush::More,
+                false => flush,
+            };
         }
-        return match has_more || shard.has_cut_orders() {
-            true => Flush::More,
-            false => flush,
-        };
     }
+    Flush::More
 }
 
 /// Processes requests and deliveries of other shards.

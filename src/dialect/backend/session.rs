@@ -89,7 +89,12 @@ impl LinkSession {
             Ok(Said::Credit(more)) => {
                 shard.add_credit(peer, u32::try_from(more).unwrap_or(u32::MAX));
             }
-            Ok(Said::Operation(id, operation)) => return self.run((shard, peer, id), operation),
+            Ok(Said::Operation(id, operation)) => {
+                let flow = self.run((shard, peer, id), operation);
+                let is_done = flow != Flow::Wait;
+                shard.counters.backend_operations.add(u64::from(is_done));
+                return flow;
+            }
             Err(BadObject { id: None, why }) => self.say(shard, peer, &why),
             Err(BadObject { id, why }) => self.answers.put(shard, peer, id, &Err(why)),
         }
