@@ -20,7 +20,7 @@ impl ShardId {
 
 /// A peer's place in its shard's tables. Places are reused; [`PeerId`] tells two
 /// tenants of one place apart.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub struct Slot(pub u32);
 
 impl Slot {
@@ -32,7 +32,7 @@ impl Slot {
 }
 
 /// A connection, unique over the life of its shard.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub struct PeerId {
     /// Where the peer sits.
     pub slot: Slot,

@@ -35,8 +35,7 @@ use std::time::Duration;
 pub use answers::{CallError, CallLimits, Caller, CallerEvent, CountedPublish, PendingOutcome};
 pub use clock::Clock;
 pub use desk::{
-    AskedMessage, CREDIT_MAX, DeadLetterPage, DeskNote, ListedGroup, PollRefused, PollRequest,
-    PolledObjects,
+    CREDIT_MAX, DeadLetterPage, DeskNote, ListedGroup, PollRefused, PollRequest, PolledObjects,
 };
 pub use directory::{ConnectionPage, SubscriptionPage};
 pub use disconnect::{CloseCause, Disconnect};
@@ -68,7 +67,7 @@ use exchange::Inbox;
 use flush::Wakers;
 pub use handshakes::Handshake;
 use handshakes::Handshakes;
-use inbound::Told;
+use inbound::{Arrived, Told};
 use links::{Links, Since, Transport};
 use orders::Orders;
 use probes::Probes;
@@ -104,8 +103,8 @@ pub struct Shard {
     desk: RefCell<Option<Box<Desk>>>,
     /// The links of applications that are here.
     members: RefCell<HashSet<PeerId>>,
-    /// Bytes on their way from the desk to connections of this shard, where the desk is on another one.
-    unwritten: RefCell<Vec<(PeerId, usize)>>,
+    /// Batches for links that are here, where the desk is on another shard.
+    arrived: RefCell<Vec<Arrived>>,
     /// Orders for connections of this shard.
     orders: RefCell<Orders>,
 }
@@ -163,7 +162,7 @@ impl Shard {
             told: RefCell::default(),
             desk: RefCell::new(desk),
             members: RefCell::default(),
-            unwritten: RefCell::default(),
+            arrived: RefCell::default(),
             orders: RefCell::default(),
         })
     }

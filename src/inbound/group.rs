@@ -97,6 +97,9 @@ pub struct GroupCounts {
     pub dropped: u64,
 }
 
+/// Bytes of the `id` of a message that can be answered: so many messages are remembered, whatever is acknowledged.
+const ID_BYTES_MAX: usize = 256;
+
 /// A message with an `id`.
 #[derive(Debug)]
 struct Asked {
@@ -131,7 +134,7 @@ impl Group {
     pub fn take(&mut self, object: Object) {
         let n = self.next_n;
         self.next_n += 1;
-        if object.kind == ObjectKind::Message && !object.id.is_empty() {
+        if object.kind == ObjectKind::Message && (1..=ID_BYTES_MAX).contains(&object.id.len()) {
             if self.asked.len() >= self.limits.asked_max {
                 self.asked.pop_front();
             }
@@ -160,11 +163,14 @@ impl Group {
             // What no member has is the newest there is.
             let longest = self.members.values_mut();
             let longest = longest.max_by_key(|member| member.waiting.len());
-            let from_member = longest.and_then(|member| {
+            let evict = |member: &mut Member| {
                 let body = member.waiting.evict()?;
                 member.lost += 1;
                 Some(body)
-            });
+            };
+            let from_member = longest.and_then(evict);
+            // The longest queue may have none that may go.
+            let from_member = from_member.or_else(|| self.members.values_mut().find_map(evict));
             let body = from_member.or_else(|| {
                 let body = self.inlet.evict()?;
                 self.lost += 1;
@@ -305,7 +311,7 @@ impl Group {
     /// Whether a member may be sent something.
     pub fn may_send(&mut self, member: MemberId) -> bool {
         let member = self.members.get_mut(&member);
-        member.is_some_and(|member| self.lost > 0 && !member.is_suspended || member.may_send())
+        member.is_some_and(|member| member.may_send(self.lost > 0))
     }
 
     /// Writes the next objects for a member as a JSON array: `count_max` of them at most, none that begins beyond
@@ -328,7 +334,7 @@ impl Group {
         if !member.is_suspended {
             member.lost += std::mem::take(&mut self.lost);
         }
-        while count < count_max && out.len() - begin < bytes_max && member.may_send() {
+        while count < count_max && out.len() - begin < bytes_max && member.may_send(false) {
             let object = if member.lost > 0 {
                 let n = self.next_n;
                 self.next_n += 1;
@@ -431,6 +437,22 @@ impl Group {
     pub fn kinds(&self) -> Kinds {
         let members = self.members.values().map(|member| member.limits.kinds);
         members.reduce(Kinds::and).unwrap_or(Kinds::ALL)
+    }
+
+    /// Whether a member that gets `kinds` may be one: as all others do.
+    #[must_use]
+    pub fn may_attach(&self, kinds: Kinds) -> bool {
+        let mut members = self.members.values();
+        members.all(|member| member.limits.kinds == kinds)
+    }
+
+    /// Gives a member what it has not acknowledged once more, before what is new.
+    pub fn send_again(&mut self, member: MemberId) {
+        if self.take_back(member)
+            && let Some(member) = self.members.get_mut(&member)
+        {
+            member.is_suspended = false;
+        }
     }
 
     /// The members.

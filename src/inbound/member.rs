@@ -72,7 +72,9 @@ impl Member {
     ///
     /// One that was sent [`ALONE_AFTER`] times is sent alone: if it is what ends members, others are not counted with
     /// it.
-    pub(super) fn may_send(&mut self) -> bool {
+    ///
+    /// `has_lost`: there is something to tell it that its group has lost.
+    pub(super) fn may_send(&mut self, has_lost: bool) -> bool {
         if self.is_suspended || self.sent.len() >= self.limits.credit as usize {
             return false;
         }
@@ -83,7 +85,7 @@ impl Member {
         let is_free = self.sent.is_empty();
         match self.waiting.front() {
             Some(next) => next.deliveries < ALONE_AFTER || is_free,
-            None => self.lost > 0,
+            None => self.lost > 0 || has_lost,
         }
     }
 
@@ -107,10 +109,12 @@ impl Member {
         if seq > last {
             return Err(AckError { last });
         }
-        self.progress_ms = now_ms;
         self.is_suspended = false;
         let left = usize::try_from(last - seq).unwrap_or(usize::MAX);
         let count = self.sent.len().saturating_sub(left);
+        if count > 0 {
+            self.progress_ms = now_ms;
+        }
         Ok(self.sent.drain(..count))
     }
 

@@ -230,7 +230,16 @@ impl Model {
                 let silent: Vec<_> = silent.collect();
                 self.note_dead(&silent);
             }
-            9..15 => {
+            9 if self.random.below(8) == 0 => {
+                if let Some(id) = self.pick() {
+                    // It begins anew, under the same name.
+                    self.group.send_again(id);
+                    let seen = self.members.get_mut(&id).unwrap();
+                    let open = std::mem::take(&mut seen.open);
+                    self.note_dead(&open);
+                }
+            }
+            10..15 => {
                 if let Some(id) = self.pick() {
                     self.pump(id);
                 }

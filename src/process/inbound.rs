@@ -135,7 +135,9 @@ impl InboundRooms {
         let mut groups = 0;
         for (index, room) in self.in_use() {
             let kinds = Kinds::from_bits(room.kinds.load(Ordering::Relaxed));
-            if !kinds.has(kind) {
+            // With the end of a connection groups forget it, whatever their members get.
+            let is_end = kind == ObjectKind::Disconnect && kinds != Kinds::NONE;
+            if !kinds.has(kind) && !is_end {
                 let is_missed = kinds == Kinds::NONE && kind != ObjectKind::Message;
                 room.lost.fetch_add(u64::from(is_missed), Ordering::Relaxed);
                 continue;

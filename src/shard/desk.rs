@@ -9,9 +9,7 @@ mod polled;
 
 use std::sync::Arc;
 
-pub use note::{
-    AskedMessage, DeadLetterPage, DeskNote, ListedGroup, PollRefused, PollRequest, PolledObjects,
-};
+pub use note::{DeadLetterPage, DeskNote, ListedGroup, PollRefused, PollRequest, PolledObjects};
 
 use crate::collections::HashMap;
 use crate::config::Config;
@@ -45,7 +43,7 @@ pub(super) struct Desk {
     next_member: u64,
     /// Something may have to be sent.
     is_dirty: bool,
-    /// Connections of this shard that are sent more when they have fewer bytes than this to write.
+    /// Connections that are sent more when they have fewer bytes than this to write.
     full_links: Vec<(AnyPeer, usize)>,
     /// A buffer.
     text: Vec<u8>,
@@ -85,9 +83,28 @@ pub(super) trait MemberLinks {
     fn send(&mut self, link: AnyPeer, text: &[u8]);
 }
 
-/// There are `backend.max_groups` groups.
+/// Why a connection cannot be a member.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct TooManyGroups;
+pub(super) enum AttachError {
+    /// There are `backend.max_groups` groups.
+    Groups,
+    /// The group's members get other kinds. All objects of a client go to one of them, so none may leave out what
+    /// another one gets.
+    Kinds,
+}
+
+impl AttachError {
+    /// The close code and the reason.
+    pub(super) fn close(self) -> (u16, &'static str) {
+        match self {
+            Self::Groups => (1013, "There are `backend.max_groups` groups already"),
+            Self::Kinds => (
+                1008,
+                "The members of this group have another `filter`: all have the same one",
+            ),
+        }
+    }
+}
 
 impl Desk {
     /// The first group is there from the start, and gets the name that its first member asks for.
@@ -164,8 +181,11 @@ impl Desk {
         name: &str,
         limits: MemberLimits,
         now_ms: u64,
-    ) -> Result<(), TooManyGroups> {
-        let index = self.open(name, now_ms).ok_or(TooManyGroups)?;
+    ) -> Result<(), AttachError> {
+        let index = self.open(name, now_ms).ok_or(AttachError::Groups)?;
+        if !self.group_mut(index).may_attach(limits.kinds) {
+            return Err(AttachError::Kinds);
+        }
         let id = self.add(index, limits, Way::Link(link, 0), now_ms);
         self.links.insert(link, id);
         Ok(())
@@ -173,6 +193,7 @@ impl Desk {
 
     /// Ends a connection's membership.
     pub(super) fn detach(&mut self, link: AnyPeer, now_ms: u64) {
+        self.full_links.retain(|(full, _)| *full != link);
         if let Some(id) = self.links.remove(&link) {
             self.remove(id, now_ms);
         }
@@ -219,13 +240,11 @@ impl Desk {
         }
     }
 
-    /// The client's message with number `n` in the group of a member.
-    pub(super) fn asked(&self, link: AnyPeer, n: u64) -> Option<AskedMessage> {
+    /// The client's message with number `n` in the group of a member: its connection, and its `id` as JSON.
+    pub(super) fn asked(&self, link: AnyPeer, n: u64) -> Option<(AnyPeer, &str)> {
         let member = self.members.get(self.links.get(&link)?)?;
         let group = self.groups[member.group].as_ref()?;
-        let (connection, id) = group.group.asked(n)?;
-        let id = id.into();
-        Some(AskedMessage { connection, id })
+        group.group.asked(n)
     }
 
     /// The newest dead letters of the group called `name`.
@@ -266,7 +285,6 @@ impl Desk {
         if !std::mem::take(&mut self.is_dirty) {
             return;
         }
-        self.full_links.clear();
         let on_way_max = ON_WAY_BYTES_MAX.min(self.config.hub.outbox_max_bytes / 2);
         let window = WINDOW_BYTES.min(on_way_max);
         let limits = (
@@ -291,7 +309,15 @@ impl Desk {
                 };
                 let here = links.unwritten(link);
                 let mut unwritten = here.unwrap_or(*on_way);
-                let mut until = (unwritten >= window).then_some(window);
+                let mut full = self.full_links.iter();
+                let mut until = match full.position(|(full, _)| *full == link) {
+                    Some(at) if unwritten >= self.full_links[at].1 => continue,
+                    Some(at) => {
+                        self.full_links.swap_remove(at);
+                        None
+                    }
+                    None => (unwritten >= window).then_some(window),
+                };
                 while until.is_none() && it.group.may_send(id) {
                     self.text.clear();
                     let count = it.group.put_batch(id, limits, now_ms, &mut self.text);
@@ -306,10 +332,11 @@ impl Desk {
                     links.send(link, &self.text);
                     unwritten += self.text.len();
                 }
-                match (here, until) {
-                    (Some(_), Some(until)) => self.full_links.push((link, until)),
-                    (Some(_), None) => {}
-                    (None, _) => *on_way = unwritten,
+                if let Some(until) = until {
+                    self.full_links.push((link, until));
+                }
+                if here.is_none() {
+                    *on_way = unwritten;
                 }
             }
             self.settle(index);

@@ -1,12 +1,16 @@
 //! What clients of this shard say to applications: told here, kept at the desk.
 
+use std::collections::VecDeque;
+
 use tokio::sync::oneshot;
 
 use super::desk::{
-    AskedMessage, DeadLetterPage, DeskNote, ListedGroup, MemberLinks, PollRefused, PollRequest,
-    PolledObjects, TooManyGroups,
+    AttachError, DeadLetterPage, DeskNote, ListedGroup, MemberLinks, PollRefused, PollRequest,
+    PolledObjects,
 };
-use super::{CloseOrder, Core, Disconnect, Note, Shard, Wanted};
+use super::{
+    CloseOrder, ConnectionOrder, Core, Disconnect, Note, OrderReply, OrderResult, Shard, Wanted,
+};
 use crate::id::{AnyPeer, PeerId, Priority, ShardId};
 use crate::inbound::{
     DisconnectFields, MemberLimits, MessageFields, Object, ObjectKind, ObjectWriter,
@@ -16,6 +20,16 @@ use crate::process::NotTaken;
 
 /// The shard with the desk, which has the groups of all applications.
 pub(super) const HOME: ShardId = ShardId(0);
+
+/// Batches from the desk of another shard for a member whose connection is here.
+#[derive(Default, Debug)]
+pub(super) struct Arrived {
+    peer: PeerId,
+    /// Those that its outbox has no room for yet. The desk bounds them.
+    waiting: VecDeque<Vec<u8>>,
+    /// Bytes of others, which its connection has not written yet.
+    on_way: usize,
+}
 
 /// What was told in this turn, and a buffer.
 #[derive(Default, Debug)]
@@ -163,6 +177,7 @@ impl Shard {
             }
             std::mem::take(&mut told.objects)
         };
+        self.put_arrived();
         match &mut *self.desk.borrow_mut() {
             Some(desk) => {
                 desk.take(objects);
@@ -182,18 +197,25 @@ impl Shard {
         if !self.announces() {
             return false;
         }
-        let is_written =
-            |(peer, _): &(PeerId, usize)| self.core.borrow().engine.hub().unsent(*peer) == 0;
-        let written: Vec<_> = {
-            let mut unwritten = self.unwritten.borrow_mut();
-            unwritten.extract_if(.., |it| is_written(it)).collect()
+        let mut is_ready = false;
+        let written: Vec<(PeerId, usize)> = {
+            let mut arrived = self.arrived.borrow_mut();
+            let written = arrived.iter_mut().filter_map(|it| {
+                let next = it.waiting.front();
+                is_ready |= next.is_some_and(|text| self.fits(it.peer, text));
+                let is_written = it.on_way > 0 && self.unwritten_here(it.peer) == 0;
+                is_written.then(|| (it.peer, std::mem::take(&mut it.on_way)))
+            });
+            let written = written.collect();
+            arrived.retain(|it| it.on_way > 0 || !it.waiting.is_empty());
+            written
         };
         for (peer, bytes) in written {
             self.to_desk(DeskNote::Written((self.id, peer), bytes));
         }
         match &mut *self.desk.borrow_mut() {
             Some(desk) => desk.is_ready_again(&self),
-            None => false,
+            None => is_ready,
         }
     }
 
@@ -218,6 +240,7 @@ impl Shard {
     /// Ends a connection's membership. What it has not acknowledged goes to other members.
     pub fn detach(&self, peer: PeerId) {
         self.members.borrow_mut().remove(&peer);
+        self.arrived.borrow_mut().retain(|it| it.peer != peer);
         self.to_desk(DeskNote::Detach((self.id, peer)));
     }
 
@@ -231,11 +254,23 @@ impl Shard {
         self.to_desk(DeskNote::Credit((self.id, peer), more));
     }
 
-    /// Asks for the client's message with number `n` in the group of a member, to answer it. The sender is dropped if
-    /// the desk ends before it answers.
-    pub fn ask_message(&self, peer: PeerId, n: u64) -> oneshot::Receiver<Option<AskedMessage>> {
-        let link = (self.id, peer);
-        self.ask_desk(|reply| DeskNote::Asked { link, n, reply })
+    /// Answers the client's message with number `n` in the group of a member. The sender is dropped if the connection, or
+    /// the shard of one of them, ends before.
+    pub fn ask_reply(&self, peer: PeerId, n: u64, data: &str) -> oneshot::Receiver<OrderResult> {
+        let (reply, answer) = OrderReply::new();
+        self.to_desk(DeskNote::Reply {
+            link: (self.id, peer),
+            n,
+            data: data.into(),
+            reply,
+        });
+        answer
+    }
+
+    /// Whether the desk is here, so that what is asked of it is done at once.
+    #[must_use]
+    pub fn has_desk(&self) -> bool {
+        self.id == HOME
     }
 
     /// Asks for objects for a member that polls. If the receiver is dropped before they are there, they stay at the
@@ -297,15 +332,11 @@ impl Shard {
 
     /// Takes a note for the desk, or from it.
     pub(super) fn take_desk_note(&self, note: DeskNote) {
-        if let DeskNote::Message(peer, text) = note {
-            self.send_json(peer, Priority::High, &text);
-            let mut unwritten = self.unwritten.borrow_mut();
-            match unwritten.iter_mut().find(|(known, _)| *known == peer) {
-                Some((_, bytes)) => *bytes += text.len(),
-                None => unwritten.push((peer, text.len())),
-            }
-            return;
-        }
+        let note = match note {
+            DeskNote::Batch(peer, text) => return self.take_batch(peer, text),
+            DeskNote::Error(peer, text) => return self.send_json(peer, Priority::Normal, &text),
+            note => note,
+        };
         let now_ms = self.clock.now_ms();
         let mut desk = self.desk.borrow_mut();
         let Some(desk) = &mut *desk else { return };
@@ -318,8 +349,8 @@ impl Shard {
                 group,
                 limits,
             } => {
-                if let Err(TooManyGroups) = desk.attach(link, &group, limits, now_ms) {
-                    self.refuse_member(link);
+                if let Err(error) = desk.attach(link, &group, limits, now_ms) {
+                    self.refuse_member(link, error);
                 }
             }
             DeskNote::Detach(link) => desk.detach(link, now_ms),
@@ -328,7 +359,10 @@ impl Shard {
                     let mut text = br#"{"error":"invalid","message":"#.to_vec();
                     put_string(&mut text, &error.to_string());
                     text.push(b'}');
-                    (&mut &*self).send(link, &text);
+                    match link.0 == self.id {
+                        true => self.send_json(link.1, Priority::Normal, &text),
+                        false => self.note(link.0, Note::Desk(DeskNote::Error(link.1, text))),
+                    }
                 }
             }
             DeskNote::Credit(link, more) => desk.add_credit(link, more),
@@ -342,9 +376,18 @@ impl Shard {
             } => {
                 let _ = reply.send(desk.acknowledge_polled((&group, &member), seq, now_ms));
             }
-            DeskNote::Asked { link, n, reply } => {
-                let _ = reply.send(desk.asked(link, n));
-            }
+            DeskNote::Reply {
+                link,
+                n,
+                data,
+                reply,
+            } => match desk.asked(link, n) {
+                Some((connection, id)) => {
+                    let id = id.into();
+                    self.order(connection, ConnectionOrder::Reply { id, data }, reply);
+                }
+                None => reply.answer(OrderResult::NotFound),
+            },
             DeskNote::DeadLetters {
                 group,
                 limit,
@@ -355,41 +398,85 @@ impl Shard {
             DeskNote::Groups(reply) => {
                 let _ = reply.send(desk.list(now_ms));
             }
-            DeskNote::Message(..) => unreachable!("it was handled"),
+            DeskNote::Batch(..) | DeskNote::Error(..) => unreachable!("they were handled"),
         }
     }
 
-    /// Closes the connection of a member for which there is no group.
-    fn refuse_member(&self, link: AnyPeer) {
+    /// Takes a batch for a member whose connection is here.
+    fn take_batch(&self, peer: PeerId, text: Vec<u8>) {
+        let mut arrived = self.arrived.borrow_mut();
+        let at = arrived.iter().position(|known| known.peer == peer);
+        let at = at.unwrap_or_else(|| {
+            arrived.push(Arrived {
+                peer,
+                ..Arrived::default()
+            });
+            arrived.len() - 1
+        });
+        arrived[at].waiting.push_back(text);
+        self.flusher.raise();
+    }
+
+    /// Closes a connection that cannot be a member.
+    fn refuse_member(&self, link: AnyPeer, error: AttachError) {
+        let (code, reason) = error.close();
         let wanted = Wanted {
             connection: Some(link),
             ..Wanted::default()
         };
         let order = CloseOrder {
-            code: 1013,
-            reason: Some("There are `backend.max_groups` groups already".into()),
+            code,
+            reason: Some(reason.into()),
         };
         // Nobody waits for how many that were.
         drop(self.ask_close(link.0, &wanted, &order));
+    }
+
+    /// Passes what has come from the desk to members' connections, as far as it fits into their outboxes.
+    fn put_arrived(&self) {
+        let mut arrived = self.arrived.borrow_mut();
+        for Arrived {
+            peer,
+            waiting,
+            on_way,
+        } in &mut *arrived
+        {
+            while waiting.front().is_some_and(|text| self.fits(*peer, text)) {
+                let text = waiting.pop_front().expect("it was looked at");
+                self.send_json(*peer, Priority::High, &text);
+                *on_way += text.len();
+            }
+        }
+    }
+
+    /// Whether a batch fits into a connection's outbox beside what is there. One that is larger than the outbox is sent
+    /// alone.
+    fn fits(&self, peer: PeerId, text: &[u8]) -> bool {
+        let unwritten = self.unwritten_here(peer);
+        unwritten == 0 || unwritten + text.len() <= self.config.hub.outbox_max_bytes / 2
+    }
+
+    /// Bytes that a connection of this shard has not written; very many if it has as many messages as it may.
+    fn unwritten_here(&self, peer: PeerId) -> usize {
+        let core = self.core.borrow();
+        let hub = core.engine.hub();
+        match hub.is_present(peer) && hub.is_outbox_full(peer.slot) {
+            true => usize::MAX / 2,
+            false => usize::try_from(hub.unsent(peer)).unwrap_or(usize::MAX / 2),
+        }
     }
 }
 
 impl MemberLinks for &Shard {
     fn unwritten(&self, (shard, peer): AnyPeer) -> Option<usize> {
-        (shard == self.id).then(|| {
-            let unsent = self.core.borrow().engine.hub().unsent(peer);
-            usize::try_from(unsent).unwrap_or(usize::MAX)
-        })
+        (shard == self.id).then(|| self.unwritten_here(peer))
     }
 
     fn send(&mut self, (shard, peer): AnyPeer, text: &[u8]) {
         match shard == self.id {
-            // Above answers to operations, which give way first.
+            // Errors are below it, which give way first.
             true => self.send_json(peer, Priority::High, text),
-            false => {
-                let message = DeskNote::Message(peer, text.to_vec());
-                self.note(shard, Note::Desk(message));
-            }
+            false => self.note(shard, Note::Desk(DeskNote::Batch(peer, text.to_vec()))),
         }
     }
 }

@@ -72,6 +72,12 @@ pub enum OrderResult {
 pub struct OrderReply(Option<oneshot::Sender<OrderResult>>);
 
 impl OrderReply {
+    /// A reply, and where it arrives.
+    pub(super) fn new() -> (Self, oneshot::Receiver<OrderResult>) {
+        let (reply, answer) = oneshot::channel();
+        (Self(Some(reply)), answer)
+    }
+
     /// Takes it, for a session that answers later.
     #[must_use]
     pub fn take(&mut self) -> Self {
@@ -151,16 +157,20 @@ impl Shard {
         (at, peer): AnyPeer,
         order: ConnectionOrder,
     ) -> oneshot::Receiver<OrderResult> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = OrderReply::new();
+        self.order((at, peer), order, reply);
+        answer
+    }
+
+    /// As [`Self::ask_order`], with where the result goes.
+    pub(super) fn order(&self, (at, peer): AnyPeer, order: ConnectionOrder, reply: OrderReply) {
         if at == self.id {
-            self.queue_order(peer, order, OrderReply(Some(reply)));
+            self.queue_order(peer, order, reply);
         } else if self.shards().any(|shard| shard == at) {
-            let reply = OrderReply(Some(reply));
             self.note(at, Note::Order { peer, order, reply });
         } else {
-            let _ = reply.send(OrderResult::NotFound);
+            reply.answer(OrderResult::NotFound);
         }
-        answer
     }
 
     /// Gives connections of a shard an order. Answers with how many have executed it: a connection that cannot do it now

@@ -1,7 +1,7 @@
 //! Output for a single peer: messages, control frames, the upgrade response.
 
 use super::links::Transport;
-use super::{Core, Shard};
+use super::{Core, Disconnect, Shard};
 use crate::engine::Packing;
 use crate::engine::hub::Enqueue;
 use crate::id::{PeerId, Priority};
@@ -23,9 +23,18 @@ impl Shard {
             Some(Transport::WebSocket { window_bits }) => window_bits,
             Some(Transport::Sse { .. }) | None => return,
         };
-        let mut codec = self.buffers.codec.borrow_mut();
-        let frame = codec.message(window_bits, opcode, payload);
-        let queued = core.engine.send(peer, priority, frame);
+        let queued = {
+            let mut codec = self.buffers.codec.borrow_mut();
+            let frame = codec.message(window_bits, opcode, payload);
+            core.engine.send(peer, priority, frame)
+        };
+        if matches!(queued, Enqueue::Overflow(_)) && self.members.borrow().contains(&peer) {
+            // What an application misses it must not acknowledge: it gets everything again with its next link.
+            if let Some(link) = core.links.get_mut(peer) {
+                link.disconnect.get_or_insert(Disconnect::Slow);
+                link.wake();
+            }
+        }
         self.note_queued(&mut core, queued);
     }
 

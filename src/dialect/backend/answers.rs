@@ -29,6 +29,8 @@ pub(super) struct Answers {
     futures: usize,
     /// How many of those subscribe or unsubscribe a connection.
     subscriptions: usize,
+    /// How many of those answer messages of clients.
+    replies: usize,
     /// How many of them list connections.
     lists: usize,
     /// Bytes of those that are ready.
@@ -61,6 +63,8 @@ enum FutureKind {
     Subscription,
     List,
     Other,
+    /// It answers a client's message.
+    Reply,
 }
 
 impl fmt::Debug for AnswerState {
@@ -88,6 +92,11 @@ impl Answers {
     /// Whether a connection has been ordered to change its subscriptions and has not done so yet.
     pub(super) fn is_subscribing(&self) -> bool {
         self.subscriptions > 0
+    }
+
+    /// Whether messages of clients have been answered and those answers may still be on their way.
+    pub(super) fn is_replying(&self) -> bool {
+        self.replies > 0
     }
 
     /// The number of the next answer.
@@ -140,6 +149,12 @@ impl Answers {
     pub(super) fn await_subscription(&mut self, id: Option<&str>, future: AnswerFuture) {
         self.subscriptions += 1;
         self.push_future(id, future, FutureKind::Subscription);
+    }
+
+    /// As [`Self::await_future`], for an answer to a client's message.
+    pub(super) fn await_reply(&mut self, id: Option<&str>, future: AnswerFuture) {
+        self.replies += 1;
+        self.push_future(id, future, FutureKind::Reply);
     }
 
     fn push_future(&mut self, id: Option<&str>, future: AnswerFuture, kind: FutureKind) {
@@ -215,6 +230,7 @@ impl Answers {
                 self.futures -= 1;
                 self.subscriptions -= usize::from(*kind == FutureKind::Subscription);
                 self.lists -= usize::from(*kind == FutureKind::List);
+                self.replies -= usize::from(*kind == FutureKind::Reply);
                 let object = object_of(shard, id.as_deref(), &answered);
                 self.ready_bytes += object.len();
                 *state = AnswerState::Ready(object);
@@ -266,7 +282,8 @@ const CAPACITY_KEPT_MAX: usize = 64;
 fn object_of(shard: &Shard, id: Option<&str>, answered: &Answered) -> Vec<u8> {
     let mut object = Vec::new();
     let Some(id) = id else { return object };
-    let bytes_max = shard.config.hub.outbox_max_bytes;
+    // The other half is for what clients say.
+    let bytes_max = shard.config.hub.outbox_max_bytes / 2;
     let failure = match answered {
         Ok(fields) if fields.len() + id.len() <= bytes_max => {
             object.extend_from_slice(format!(r#"{{"id":{id},"ok":true"#).as_bytes());
@@ -277,7 +294,7 @@ fn object_of(shard: &Shard, id: Option<&str>, answered: &Answered) -> Vec<u8> {
         Ok(fields) => &Failure::new(
             ErrorCode::TooLarge,
             format!(
-                "The answer has {} bytes, and `hub.outbox_max_bytes` is {bytes_max}: ask for less with `limit`",
+                "The answer has {} bytes, and half of `hub.outbox_max_bytes` is {bytes_max}: ask for less with `limit`",
                 fields.len()
             ),
         ),

@@ -215,6 +215,10 @@ fn refused(why: PollRefused) -> Rejection {
             429,
             "There are `backend.max_members` members already".into(),
         ),
+        PollRefused::Kinds => {
+            let why = "The members of this group have another `filter`: all have the same one";
+            (409, why.into())
+        }
         PollRefused::Unknown => {
             let why = "There is no such member: one that does not poll for `backend.ack_timeout` has left, and what it had goes to others";
             (404, why.into())

@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 
 use crate::id::{AnyPeer, PeerId};
 use crate::inbound::{GroupState, Kinds, MemberLimits, Object};
+use crate::shard::OrderReply;
 
 /// A message to the desk, or from it.
 #[derive(Debug)]
@@ -27,8 +28,10 @@ pub enum DeskNote {
     Credit(AnyPeer, u32),
     /// So many bytes have been written to a member.
     Written(AnyPeer, usize),
-    /// A message to a member whose connection is here.
-    Message(PeerId, Vec<u8>),
+    /// A batch for a member whose connection is here.
+    Batch(PeerId, Vec<u8>),
+    /// An error for a member whose connection is here.
+    Error(PeerId, Vec<u8>),
     /// A member polls.
     Poll(
         PollRequest,
@@ -45,14 +48,16 @@ pub enum DeskNote {
         /// Answered with how many it has not acknowledged.
         reply: oneshot::Sender<Result<usize, PollRefused>>,
     },
-    /// Which message has this number in a member's group.
-    Asked {
-        /// The member.
+    /// Answer a client's message.
+    Reply {
+        /// The member that answers.
         link: AnyPeer,
-        /// The number.
+        /// The number of the message in the member's group.
         n: u64,
-        /// The answer.
-        reply: oneshot::Sender<Option<AskedMessage>>,
+        /// The answer: a JSON value.
+        data: Box<str>,
+        /// What has become of it.
+        reply: OrderReply,
     },
     /// List a group's dead letters.
     DeadLetters {
@@ -100,19 +105,12 @@ pub enum PollRefused {
     Groups,
     /// There are `backend.max_members`.
     Members,
+    /// The group's members get other kinds.
+    Kinds,
     /// It is not known, or has not polled for `backend.ack_timeout`.
     Unknown,
     /// It has not been sent so many; this is the last one.
     Ack(u64),
-}
-
-/// A client's message that a member answers.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AskedMessage {
-    /// The client's connection.
-    pub connection: AnyPeer,
-    /// The message's `id` as JSON.
-    pub id: Box<str>,
 }
 
 /// The newest dead letters of a group.

@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 
 use super::{Desk, PollRefused, PollRequest, PolledObjects, Way};
 use crate::inbound::{Group, MemberId, MemberLimits};
+use crate::process::MemberSlot;
 
 /// Bytes of an answer beyond which no object begins.
 const ANSWER_BYTES: usize = 1024 * 1024;
@@ -12,6 +13,9 @@ const ANSWER_BYTES: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct PollingMember {
     name: Box<str>,
+    /// Its place among the members.
+    #[expect(dead_code, reason = "dropping it frees it")]
+    slot: MemberSlot,
     /// When it did so last.
     polled_ms: u64,
     /// It waits for objects: for how many, and where they go.
@@ -67,10 +71,6 @@ impl Desk {
         };
         let known = self.find(&poll.group);
         let known = known.and_then(|index| Some((index, self.find_polling(index, &poll.member)?)));
-        let is_full = self.members.len() >= self.config.backend.max_members;
-        if known.is_none() && is_full {
-            return refuse(reply, PollRefused::Members);
-        }
         let Some(index) = self.open(&poll.group, now_ms) else {
             return refuse(reply, PollRefused::Groups);
         };
@@ -80,13 +80,20 @@ impl Desk {
         };
         let id = match known {
             Some((_, id)) => {
-                self.group_mut(index).attach(id, limits, now_ms);
-                self.update_kinds(index);
+                // What it was sent and has not acknowledged may not have reached it: it may have begun anew, or hung up.
+                self.group_mut(index).send_again(id);
                 id
             }
+            None if !self.group_mut(index).may_attach(poll.kinds) => {
+                return refuse(reply, PollRefused::Kinds);
+            }
             None => {
+                let Some(slot) = self.rooms.take_member_slot() else {
+                    return refuse(reply, PollRefused::Members);
+                };
                 let polling = PollingMember {
                     name: poll.member.clone(),
+                    slot,
                     polled_ms: now_ms,
                     waiting: None,
                 };

@@ -15,7 +15,7 @@ use crate::id::{AnyPeer, PeerId, Priority};
 use crate::metrics::Limited;
 use crate::service::{BadOrder, Closing, DEFAULT_NAME, Failed, Order, find, receipt, take};
 use crate::shard::{
-    AskedMessage, Audience, CloseOrder, ConnectionOrder, CountedPublish, OrderResult, Shard, Wanted,
+    Audience, CloseOrder, ConnectionOrder, CountedPublish, OrderResult, Shard, Wanted,
 };
 use crate::topic::{self, Selector};
 
@@ -32,6 +32,11 @@ impl LinkSession {
     /// Runs an operation. [`Flow::Wait`]: nothing of it has happened, and it is to be run again.
     pub(super) fn run(&mut self, asked: Asked<'_>, operation: Operation<'_>) -> Flow {
         let (shard, peer, id) = asked;
+        // Replies go by the desk. What was said before is done before.
+        let is_behind = !shard.has_desk() && self.answers.is_replying();
+        if is_behind && !matches!(operation, Operation::Reply { .. }) {
+            return Flow::Wait;
+        }
         match operation {
             Operation::Publish {
                 topic,
@@ -175,18 +180,17 @@ impl LinkSession {
     }
 
     fn reply(&mut self, (shard, peer, id): Asked<'_>, to: u64, data: &str) {
-        let asked = shard.ask_message(peer, to);
-        let (shard, data) = (self.shard.clone(), data.into());
+        let answered = shard.ask_reply(peer, to, data);
         let answered = async move {
-            let unknown = || {
-                let why = "No message has this number: its client has left, or it was too long ago";
-                Failure::new(ErrorCode::NotFound, why)
-            };
-            let message = asked.await.map_err(|_| stopping())?;
-            let AskedMessage { connection, id } = message.ok_or_else(unknown)?;
-            executed(shard.ask_order(connection, ConnectionOrder::Reply { id, data })).await
+            match answered.await.unwrap_or(OrderResult::NotFound) {
+                OrderResult::NotFound => {
+                    let why = "No message with an `id` has this number: its client has left, or it was too long ago";
+                    Err(Failure::new(ErrorCode::NotFound, why))
+                }
+                result => answer_of(result),
+            }
         };
-        self.answers.await_future(id, Box::pin(answered));
+        self.answers.await_reply(id, Box::pin(answered));
     }
 
     fn change_subscriptions(
@@ -361,7 +365,12 @@ pub(super) fn published(result: PublishResult) -> Answered {
 /// Waits for what has become of an order.
 async fn executed(asked: oneshot::Receiver<OrderResult>) -> Answered {
     // The connection, or its shard, has ended before it answered.
-    match asked.await.unwrap_or(OrderResult::NotFound) {
+    answer_of(asked.await.unwrap_or(OrderResult::NotFound))
+}
+
+/// The answer that says what has become of an order.
+fn answer_of(result: OrderResult) -> Answered {
+    match result {
         OrderResult::Done => Ok(Vec::new()),
         OrderResult::Subscribed { accepted, rejected } => {
             let list = |names: &[Box<str>]| serde_json::to_string(names).expect("names are texts");
