@@ -20,6 +20,13 @@ fuzz_target!(|text: &str| {
                 );
             }
         }
+        Inbound::Message { .. } => {
+            if let Ok(sent) = strict {
+                let correlation = &sent["correlation_id"];
+                assert!(sent.is_object());
+                assert!(correlation.is_null() || correlation == "");
+            }
+        }
         Inbound::Ignored => {}
         Inbound::Broken => {
             if let Ok(sent) = strict {
