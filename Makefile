@@ -52,7 +52,7 @@ test-python:
 	FANFARE_BIN=$(abspath $(TARGET))/debug/fanfare $(TARGET)/python/bin/python -m pytest clients/python
 
 model: setup
-	FANFARE_MODEL_SEEDS=$(SEEDS) cargo test --locked --lib engine::model -- --nocapture
+	FANFARE_MODEL_SEEDS=$(SEEDS) cargo test --locked --lib -- --nocapture engine::model inbound::model
 
 bench: setup
 	cargo bench --workspace --locked
