@@ -498,7 +498,7 @@ fn clients_are_told_where_there_is_no_application() {
         (&json!("NO_APPLICATION"), &json!(1))
     );
     assert_eq!(get(off.address, "/api/v1/inbound?member=m").status, 404);
-    let gateway = gateway(|config| config.backend.linger = Duration::from_millis(300));
+    let gateway = gateway(|config| config.backend.linger = Duration::from_millis(1500));
     let address = gateway.address;
     // While it may still come, what is said waits.
     let mut client = Client::events(address);
@@ -607,7 +607,7 @@ fn with_drop_oldest_the_application_is_told_how_many_are_missing() {
 
 #[test]
 fn a_member_that_acknowledges_nothing_loses_what_it_has() {
-    let gateway = gateway(|config| config.backend.ack_timeout = Duration::from_millis(400));
+    let gateway = gateway(|config| config.backend.ack_timeout = Duration::from_millis(1500));
     let address = gateway.address;
     let mut silent = Member::attach(address, "filter=message");
     let mut client = Client::events(address);
@@ -637,7 +637,7 @@ fn a_member_that_acknowledges_nothing_loses_what_it_has() {
 #[test]
 fn a_member_that_does_not_read_costs_only_what_is_bounded() {
     let gateway = gateway(|config| {
-        config.backend.ack_timeout = Duration::from_millis(1500);
+        config.backend.ack_timeout = Duration::from_millis(3000);
         config.backend.credit = 100_000;
         config.clients.max_message_size = 1 << 20;
     });
@@ -666,7 +666,7 @@ fn a_member_that_does_not_read_costs_only_what_is_bounded() {
 
 #[test]
 fn a_member_may_poll_and_acknowledge_over_http() {
-    let gateway = gateway(|config| config.backend.ack_timeout = Duration::from_millis(700));
+    let gateway = gateway(|config| config.backend.ack_timeout = Duration::from_millis(2500));
     let address = gateway.address;
     let poll = |query: &str| get(address, &format!("/api/v1/inbound?group=g&{query}"));
     let empty = poll("member=m&filter=message").json();
@@ -900,7 +900,7 @@ fn clients_that_have_left_are_forgotten_whatever_the_filter() {
 
 #[test]
 fn an_old_acknowledgement_is_no_progress() {
-    let gateway = gateway(|config| config.backend.ack_timeout = Duration::from_millis(300));
+    let gateway = gateway(|config| config.backend.ack_timeout = Duration::from_millis(500));
     let address = gateway.address;
     let mut member = Member::attach(address, "filter=message");
     let mut client = Client::events(address);
