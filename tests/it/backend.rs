@@ -503,7 +503,7 @@ fn clients_are_told_where_there_is_no_application() {
     // While it may still come, what is said waits.
     let mut client = Client::events(address);
     client.say(&app(0));
-    wait_until(|| figure(address, "groups") == 0);
+    wait_until(|| figure(address, "dropped_total") == 2);
     client.say(&json!({"type": "app", "id": 1}));
     assert_eq!(client.json()["code"], "NO_APPLICATION");
     assert_eq!(figure(address, "unattended_total"), 1);
