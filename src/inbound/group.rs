@@ -98,7 +98,8 @@ pub struct GroupCounts {
 }
 
 /// Bytes of the `id` of a message that can be answered: so many messages are remembered, whatever is acknowledged.
-const ID_BYTES_MAX: usize = 256;
+/// Two of them are its quotes.
+const ID_BYTES_MAX: usize = 258;
 
 /// A message with an `id`.
 #[derive(Debug)]
@@ -292,9 +293,14 @@ impl Group {
             }
             if member.limits.kinds.has(kind) {
                 member.waiting.push_back(object);
-            } else {
-                self.release(object.body.len());
+                continue;
             }
+            if kind == ObjectKind::Message {
+                // It was taken when the group's members got messages.
+                member.lost += 1;
+                self.counts.dropped += 1;
+            }
+            self.release(object.body.len());
         }
     }
 
@@ -439,11 +445,11 @@ impl Group {
         members.reduce(Kinds::and).unwrap_or(Kinds::ALL)
     }
 
-    /// Whether a member that gets `kinds` may be one: as all others do.
+    /// Whether a member, one that is here if `known`, may get `kinds`: as all others do.
     #[must_use]
-    pub fn may_attach(&self, kinds: Kinds) -> bool {
-        let mut members = self.members.values();
-        members.all(|member| member.limits.kinds == kinds)
+    pub fn may_attach(&self, known: Option<MemberId>, kinds: Kinds) -> bool {
+        let mut members = self.members.iter();
+        members.all(|(id, member)| Some(*id) == known || member.limits.kinds == kinds)
     }
 
     /// Gives a member what it has not acknowledged once more, before what is new.

@@ -183,7 +183,7 @@ impl Desk {
         now_ms: u64,
     ) -> Result<(), AttachError> {
         let index = self.open(name, now_ms).ok_or(AttachError::Groups)?;
-        if !self.group_mut(index).may_attach(limits.kinds) {
+        if !self.group_mut(index).may_attach(None, limits.kinds) {
             return Err(AttachError::Kinds);
         }
         let id = self.add(index, limits, Way::Link(link, 0), now_ms);

@@ -716,6 +716,12 @@ fn a_member_may_poll_and_acknowledge_over_http() {
     assert_eq!(events[0]["again"], true);
     assert!(events[1].get("again").is_none());
     assert_eq!(ack(1, "m").status, 404);
+    let head =
+        "HEAD /api/v1/inbound?group=g&member=m2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    assert_eq!(request(address, head.as_bytes()).status, 405);
+    // The only member may change its filter.
+    assert_eq!(poll("member=m2&filter=connect").status, 200);
+    assert_eq!(poll("member=m3&filter=message").status, 409);
     for bad in [
         "",
         "member=",
@@ -867,6 +873,23 @@ fn the_members_of_a_group_have_one_filter() {
     let same = get(address, "/api/v1/inbound?member=m&filter=connect,message");
     assert_eq!(same.status, 200, "{}", same.body);
     drop(first);
+}
+
+#[test]
+fn messages_that_a_new_filter_leaves_out_are_told_as_missing() {
+    let gateway = gateway(|_| {});
+    let address = gateway.address;
+    let first = Member::attach(address, "filter=message");
+    wait_until(|| figure(address, "members") == 1);
+    let mut client = Client::events(address);
+    drop(first);
+    wait_until(|| figure(address, "members") == 0);
+    client.say(&app(0));
+    wait_until(|| figure(address, "pending") == 1);
+    let mut second = Member::attach(address, "filter=connect");
+    let gap = second.next();
+    assert_eq!((&gap["event"], &gap["lost"]), (&json!("gap"), &json!(1)));
+    assert_eq!(figure(address, "dropped_total"), 1);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{RawQuery, Request, State as Shared};
-use axum::http::HeaderMap;
+use axum::http::header::ALLOW;
+use axum::http::{HeaderMap, Method};
 use form_urlencoded::parse;
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -47,11 +48,17 @@ pub(super) fn endpoints(asks: bool) -> Vec<Endpoint> {
 /// Answers with the next objects of a member.
 async fn poll(
     Shared(state): Shared<Arc<State>>,
+    method: Method,
     RawQuery(query): RawQuery,
     Extension(source): Extension<Source>,
     headers: HeaderMap,
 ) -> Result<Answer, Rejection> {
     check(&state, &headers, source)?;
+    // HEAD would take objects that nobody sees.
+    if method != Method::GET {
+        let why = "Objects are asked for with GET";
+        return Err(refuse(405, why, &[(ALLOW, "GET")]).into());
+    }
     let (mut request, wait) = read_poll(query.as_deref().unwrap_or("")).map_err(invalid)?;
     let mut answer = state.shard.ask_poll(request.clone());
     let polled = match timeout(wait, &mut answer).await {

@@ -79,13 +79,20 @@ impl Desk {
             credit: self.config.backend.credit,
         };
         let id = match known {
+            // The only member may have another filter than before.
+            known
+                if !self
+                    .group_mut(index)
+                    .may_attach(known.map(|(_, id)| id), poll.kinds) =>
+            {
+                return refuse(reply, PollRefused::Kinds);
+            }
             Some((_, id)) => {
                 // What it was sent and has not acknowledged may not have reached it: it may have begun anew, or hung up.
                 self.group_mut(index).send_again(id);
+                self.group_mut(index).attach(id, limits, now_ms);
+                self.update_kinds(index);
                 id
-            }
-            None if !self.group_mut(index).may_attach(poll.kinds) => {
-                return refuse(reply, PollRefused::Kinds);
             }
             None => {
                 let Some(slot) = self.rooms.take_member_slot() else {

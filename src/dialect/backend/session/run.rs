@@ -184,7 +184,7 @@ impl LinkSession {
         let answered = async move {
             match answered.await.unwrap_or(OrderResult::NotFound) {
                 OrderResult::NotFound => {
-                    let why = "No message with an `id` has this number: its client has left, or it was too long ago";
+                    let why = "No message with an `id` of up to 256 bytes has this number, or its client has left, or it was too long ago";
                     Err(Failure::new(ErrorCode::NotFound, why))
                 }
                 result => answer_of(result),
