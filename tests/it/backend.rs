@@ -859,6 +859,22 @@ fn members_and_groups_have_limits() {
     drop(first);
 }
 
+/// Such a group would take what clients say although nobody is there.
+#[test]
+fn a_member_that_is_refused_begins_no_group() {
+    let gateway = gateway(|config| config.backend.max_members = 1);
+    let address = gateway.address;
+    let mut first = Member::attach(address, "group=a&filter=message");
+    wait_until(|| figure(address, "members") == 1);
+    assert_eq!(get(address, "/api/v1/inbound?group=b&member=m").status, 429);
+    assert_eq!(get(address, "/api/v1/dead-letters?group=b").status, 404);
+    let mut client = Client::events(address);
+    client.say(&app(0));
+    first.next();
+    first.ack();
+    wait_until(|| figure(address, "pending") == 0 && figure(address, "groups") == 1);
+}
+
 /// All objects of a client go to one member, so that it may not leave out what another one gets.
 #[test]
 fn the_members_of_a_group_have_one_filter() {

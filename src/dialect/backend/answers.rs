@@ -60,11 +60,13 @@ enum AnswerState {
 /// What an answer to come is of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FutureKind {
+    /// An order that changes subscriptions.
     Subscription,
+    /// A list of connections.
     List,
-    Other,
-    /// It answers a client's message.
+    /// An answer to a client's message.
     Reply,
+    Other,
 }
 
 impl fmt::Debug for AnswerState {

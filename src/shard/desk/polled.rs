@@ -70,7 +70,15 @@ impl Desk {
             let _ = reply.send(Err(why));
         };
         let known = self.find(&poll.group);
-        let known = known.and_then(|index| Some((index, self.find_polling(index, &poll.member)?)));
+        let known = known.and_then(|index| self.find_polling(index, &poll.member));
+        // Before the group, which would take what clients say although nobody is there.
+        let slot = match known {
+            Some(_) => None,
+            None => self.rooms.take_member_slot(),
+        };
+        if known.is_none() && slot.is_none() {
+            return refuse(reply, PollRefused::Members);
+        }
         let Some(index) = self.open(&poll.group, now_ms) else {
             return refuse(reply, PollRefused::Groups);
         };
@@ -78,16 +86,12 @@ impl Desk {
             kinds: poll.kinds,
             credit: self.config.backend.credit,
         };
+        // The only member may have another filter than before.
+        if !self.group_mut(index).may_attach(known, poll.kinds) {
+            return refuse(reply, PollRefused::Kinds);
+        }
         let id = match known {
-            // The only member may have another filter than before.
-            known
-                if !self
-                    .group_mut(index)
-                    .may_attach(known.map(|(_, id)| id), poll.kinds) =>
-            {
-                return refuse(reply, PollRefused::Kinds);
-            }
-            Some((_, id)) => {
+            Some(id) => {
                 // What it was sent and has not acknowledged may not have reached it: it may have begun anew, or hung up.
                 self.group_mut(index).send_again(id);
                 self.group_mut(index).attach(id, limits, now_ms);
@@ -95,12 +99,9 @@ impl Desk {
                 id
             }
             None => {
-                let Some(slot) = self.rooms.take_member_slot() else {
-                    return refuse(reply, PollRefused::Members);
-                };
                 let polling = PollingMember {
                     name: poll.member.clone(),
-                    slot,
+                    slot: slot.expect("one without a slot is refused"),
                     polled_ms: now_ms,
                     waiting: None,
                 };
