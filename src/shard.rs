@@ -53,7 +53,6 @@ pub use signal::Signal;
 
 use crate::auth::Authenticator;
 use crate::bus::{Mesh, Port};
-use crate::collections::HashSet;
 use crate::config::Config;
 use crate::engine::{Engine, Turn};
 use crate::id::{FormatId, PeerId, ShardId, UserKey};
@@ -62,12 +61,11 @@ use crate::net::Writer;
 use crate::process::Process;
 use answers::Answers;
 use codec::Buffers;
-use desk::Desk;
 use exchange::Inbox;
 use flush::Wakers;
 pub use handshakes::Handshake;
 use handshakes::Handshakes;
-use inbound::{Arrived, Told};
+use inbound::Applications;
 use links::{Links, Since, Transport};
 use orders::Orders;
 use probes::Probes;
@@ -97,14 +95,8 @@ pub struct Shard {
     revocations_seen: Cell<usize>,
     /// Tasks that wait for outcomes of the engine.
     answers: RefCell<Answers>,
-    /// What clients have told applications in this turn.
-    told: RefCell<Told>,
-    /// The groups of applications; on the first shard, where applications may attach.
-    desk: RefCell<Option<Box<Desk>>>,
-    /// The links of applications that are here.
-    members: RefCell<HashSet<PeerId>>,
-    /// Batches for links that are here, where the desk is on another shard.
-    arrived: RefCell<Vec<Arrived>>,
+    /// What there is for applications.
+    applications: Applications,
     /// Orders for connections of this shard.
     orders: RefCell<Orders>,
 }
@@ -136,16 +128,7 @@ impl Shard {
             tls_handshakes: Handshakes::default(),
             probes: Probes::default(),
         };
-        let has_desk = settings.id == inbound::HOME && !settings.process.inbound.is_empty();
-        let desk = has_desk.then(|| {
-            let ShardSettings {
-                config,
-                process,
-                counters,
-                ..
-            } = &settings;
-            Box::new(Desk::new(config, process, counters, clock.now_ms()))
-        });
+        let applications = Applications::new(&settings, clock.now_ms());
         Rc::new(Self {
             id: settings.id,
             buffers: Buffers::new(&settings.config.websocket),
@@ -159,10 +142,7 @@ impl Shard {
             wakers: RefCell::default(),
             revocations_seen: Cell::new(0),
             answers: RefCell::default(),
-            told: RefCell::default(),
-            desk: RefCell::new(desk),
-            members: RefCell::default(),
-            arrived: RefCell::default(),
+            applications,
             orders: RefCell::default(),
         })
     }
@@ -439,7 +419,7 @@ impl Shard {
     /// The connections that are not closing, but for the links of applications.
     #[must_use]
     pub fn open_clients(&self) -> Vec<PeerId> {
-        let (core, members) = (self.core.borrow(), self.members.borrow());
+        let (core, members) = (self.core.borrow(), self.applications.members.borrow());
         let open = core.links.iter_from(0).map(|(_, link)| link.peer);
         open.filter(|peer| !members.contains(peer)).collect()
     }

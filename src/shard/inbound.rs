@@ -1,16 +1,19 @@
 //! What clients of this shard say to applications: told here, kept at the desk.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use tokio::sync::oneshot;
 
 use super::desk::{
-    AttachError, DeadLetterPage, DeskNote, ListedGroup, MemberLinks, PollRefused, PollRequest,
-    PolledObjects,
+    AttachError, DeadLetterPage, Desk, DeskNote, ListedGroup, MemberLinks, PollRefused,
+    PollRequest, PolledObjects,
 };
 use super::{
-    CloseOrder, ConnectionOrder, Core, Disconnect, Note, OrderReply, OrderResult, Shard, Wanted,
+    CloseOrder, ConnectionOrder, Core, Disconnect, Note, OrderReply, OrderResult, Shard,
+    ShardSettings, Wanted,
 };
+use crate::collections::HashSet;
 use crate::id::{AnyPeer, PeerId, Priority, ShardId};
 use crate::inbound::{
     DisconnectFields, MemberLimits, MessageFields, Object, ObjectKind, ObjectWriter,
@@ -20,6 +23,38 @@ use crate::process::NotTaken;
 
 /// The shard with the desk, which has the groups of all applications.
 pub(super) const HOME: ShardId = ShardId(0);
+
+/// What a shard has for applications.
+#[derive(Debug)]
+pub(super) struct Applications {
+    /// What clients have told them in this turn.
+    told: RefCell<Told>,
+    /// Their groups; on the first shard, where applications may attach.
+    desk: RefCell<Option<Box<Desk>>>,
+    /// Their links that are here.
+    pub(super) members: RefCell<HashSet<PeerId>>,
+    /// Batches for those, where the desk is on another shard.
+    arrived: RefCell<Vec<Arrived>>,
+}
+
+impl Applications {
+    pub(super) fn new(settings: &ShardSettings, now_ms: u64) -> Self {
+        let ShardSettings {
+            config,
+            process,
+            counters,
+            ..
+        } = settings;
+        let has_desk = settings.id == HOME && !process.inbound.is_empty();
+        let desk = has_desk.then(|| Box::new(Desk::new(config, process, counters, now_ms)));
+        Self {
+            told: RefCell::default(),
+            desk: RefCell::new(desk),
+            members: RefCell::default(),
+            arrived: RefCell::default(),
+        }
+    }
+}
 
 /// Batches from the desk of another shard for a member whose connection is here.
 #[derive(Default, Debug)]
@@ -144,7 +179,7 @@ impl Shard {
         let info = core.links.get(peer).and_then(|link| link.info.as_deref());
         let info = info.ok_or(NotTaken::NoApplication)?;
         let user = info.user.as_deref().map(|user| &*user.id);
-        let mut told = self.told.borrow_mut();
+        let mut told = self.applications.told.borrow_mut();
         let Told { objects, text } = &mut *told;
         text.clear();
         let connection = (self.id, peer);
@@ -171,14 +206,14 @@ impl Shard {
             return;
         }
         let objects = {
-            let mut told = self.told.borrow_mut();
+            let mut told = self.applications.told.borrow_mut();
             if told.text.capacity() > TEXT_KEPT_MAX {
                 told.text = Vec::new();
             }
             std::mem::take(&mut told.objects)
         };
         self.put_arrived();
-        match &mut *self.desk.borrow_mut() {
+        match &mut *self.applications.desk.borrow_mut() {
             Some(desk) => {
                 desk.take(objects);
                 desk.send(&mut &*self, self.clock.now_ms());
@@ -199,7 +234,7 @@ impl Shard {
         }
         let mut is_ready = false;
         let written: Vec<(PeerId, usize)> = {
-            let mut arrived = self.arrived.borrow_mut();
+            let mut arrived = self.applications.arrived.borrow_mut();
             let written = arrived.iter_mut().filter_map(|it| {
                 let next = it.waiting.front();
                 is_ready |= next.is_some_and(|text| self.fits(it.peer, text));
@@ -213,7 +248,7 @@ impl Shard {
         for (peer, bytes) in written {
             self.to_desk(DeskNote::Written((self.id, peer), bytes));
         }
-        match &mut *self.desk.borrow_mut() {
+        match &mut *self.applications.desk.borrow_mut() {
             Some(desk) => desk.is_ready_again(&self),
             None => is_ready,
         }
@@ -221,7 +256,7 @@ impl Shard {
 
     /// Checks the deadlines of members and groups. Called by the ticker.
     pub fn check_inbound(&self) {
-        if let Some(desk) = &mut *self.desk.borrow_mut() {
+        if let Some(desk) = &mut *self.applications.desk.borrow_mut() {
             desk.check(self.clock.now_ms());
             self.flusher.raise();
         }
@@ -229,7 +264,7 @@ impl Shard {
 
     /// Makes a connection a member of a group.
     pub fn attach(&self, peer: PeerId, group: &str, limits: MemberLimits) {
-        self.members.borrow_mut().insert(peer);
+        self.applications.members.borrow_mut().insert(peer);
         self.to_desk(DeskNote::Attach {
             link: (self.id, peer),
             group: group.into(),
@@ -239,8 +274,11 @@ impl Shard {
 
     /// Ends a connection's membership. What it has not acknowledged goes to other members.
     pub fn detach(&self, peer: PeerId) {
-        self.members.borrow_mut().remove(&peer);
-        self.arrived.borrow_mut().retain(|it| it.peer != peer);
+        self.applications.members.borrow_mut().remove(&peer);
+        self.applications
+            .arrived
+            .borrow_mut()
+            .retain(|it| it.peer != peer);
         self.to_desk(DeskNote::Detach((self.id, peer)));
     }
 
@@ -338,7 +376,7 @@ impl Shard {
             note => note,
         };
         let now_ms = self.clock.now_ms();
-        let mut desk = self.desk.borrow_mut();
+        let mut desk = self.applications.desk.borrow_mut();
         let Some(desk) = &mut *desk else { return };
         self.flusher.raise();
         // The receiver of a reply may have been dropped.
@@ -404,7 +442,7 @@ impl Shard {
 
     /// Takes a batch for a member whose connection is here.
     fn take_batch(&self, peer: PeerId, text: Vec<u8>) {
-        let mut arrived = self.arrived.borrow_mut();
+        let mut arrived = self.applications.arrived.borrow_mut();
         let at = arrived.iter().position(|known| known.peer == peer);
         let at = at.unwrap_or_else(|| {
             arrived.push(Arrived {
@@ -434,7 +472,7 @@ impl Shard {
 
     /// Passes what has come from the desk to members' connections, as far as it fits into their outboxes.
     fn put_arrived(&self) {
-        let mut arrived = self.arrived.borrow_mut();
+        let mut arrived = self.applications.arrived.borrow_mut();
         for Arrived {
             peer,
             waiting,

@@ -28,7 +28,9 @@ impl Shard {
             let frame = codec.message(window_bits, opcode, payload);
             core.engine.send(peer, priority, frame)
         };
-        if matches!(queued, Enqueue::Overflow(_)) && self.members.borrow().contains(&peer) {
+        if matches!(queued, Enqueue::Overflow(_))
+            && self.applications.members.borrow().contains(&peer)
+        {
             // What an application misses it must not acknowledge: it gets everything again with its next link.
             if let Some(link) = core.links.get_mut(peer) {
                 link.disconnect.get_or_insert(Disconnect::Slow);
