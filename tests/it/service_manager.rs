@@ -1,5 +1,6 @@
 //! What a service manager is told (sd_notify(3)), by a socket that takes its place.
 
+use std::io::ErrorKind;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
@@ -45,7 +46,13 @@ impl Manager {
     /// The lines of the next state.
     fn next(&self) -> Vec<String> {
         let mut state = [0; 1024];
-        let len = self.socket.recv(&mut state).expect("a state");
+        // A wait is interrupted when the machine is paused.
+        let len = loop {
+            match self.socket.recv(&mut state) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                received => break received.expect("a state"),
+            }
+        };
         let text = str::from_utf8(&state[..len]).unwrap();
         text.lines().map(str::to_owned).collect()
     }

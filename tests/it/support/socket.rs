@@ -124,14 +124,14 @@ impl Read for Socket {
     /// What the gateway sent is not TLS.
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &self.tls else {
-            return self.tcp.read(bytes);
+            return read_tcp(&self.tcp, bytes);
         };
         loop {
             if let Some(read) = tls.take_plaintext(bytes) {
                 return Ok(read);
             }
             let mut records = [0; RECORD_BYTES];
-            let read = self.tcp.read(&mut records)?;
+            let read = read_tcp(&self.tcp, &mut records)?;
             if read == 0 {
                 return Ok(0);
             }
@@ -200,6 +200,16 @@ impl Tls {
         match write_front(tcp, &mut unsent) {
             Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
             _ => Ok(said),
+        }
+    }
+}
+
+/// Reads once. A wait with a timeout is interrupted when the machine is paused, which is no end.
+fn read_tcp(mut tcp: &TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match tcp.read(bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read,
         }
     }
 }
