@@ -12,6 +12,8 @@ pub enum Begin {
     Here,
     /// After this position, as far as history is retained.
     After(Position),
+    /// The same; where not all of them are retained, with the newest, behind a gap.
+    AfterOrNewest(Position),
     /// With the newest messages that are retained, at most this many.
     Last(u64),
 }

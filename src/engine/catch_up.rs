@@ -13,7 +13,9 @@ use super::home::HomeTopic;
 use super::merge::Merges;
 use super::publication::{Publication, name_of};
 use super::ticket::ANSWERS_MAX;
-use super::{Asker, Engine, Gap, GapCause, Lanes, Missed, Now, Outcome, Place, Reach, ReplayFrom};
+use super::{
+    Asker, Begin, Engine, Gap, GapCause, Lanes, Missed, Now, Outcome, Place, Reach, ReplayFrom,
+};
 use super::{Request, Ticket, Turn};
 use crate::collections::HashMap;
 use crate::id::{Gather, PeerId, Position, TopicId};
@@ -305,9 +307,14 @@ impl<L: Lanes> Turn<'_, L> {
         start: Position,
         resumed: Resumed,
     ) -> Option<CatchUp> {
+        let takes_newest = begun
+            .resume
+            .is_some_and(|resume| matches!(resume.from, Begin::AfterOrNewest(_)));
         let lost = match resumed {
             Resumed::Complete(0) => return None,
-            Resumed::Complete(missed) => {
+            Resumed::TooOld(missed) if !takes_newest => Some(missed),
+            // Of those that are too old the page tells a gap.
+            Resumed::Complete(missed) | Resumed::TooOld(missed) => {
                 let after = start.offset - missed;
                 let missed = Missed {
                     peer,
@@ -326,7 +333,6 @@ impl<L: Lanes> Turn<'_, L> {
                     written: after,
                 });
             }
-            Resumed::TooOld(missed) => Some(missed),
             Resumed::OtherEpoch | Resumed::NeverSeen | Resumed::Underway => None,
         };
         let topic = Some(begun.name.clone());
@@ -400,6 +406,15 @@ impl<L: Lanes> Turn<'_, L> {
                 return;
             }
         }
+        if self.engine.readers.hub.is_present(peer) {
+            self.tell(Asker::Peer(peer), Outcome::CaughtUp);
+        }
+    }
+
+    /// Whether a peer is being sent messages that it missed. An [`Outcome::CaughtUp`] follows.
+    #[must_use]
+    pub fn is_catching_up(&self, peer: PeerId) -> bool {
+        self.engine.catch_ups.peers.contains_key(&peer)
     }
 
     /// Takes a page from the topic's home.

@@ -131,7 +131,7 @@ impl Resume {
     pub(super) fn wanted(&self) -> ReplayFrom {
         match self.from {
             Begin::Live | Begin::Here => ReplayFrom::After(u64::MAX),
-            Begin::After(from) => ReplayFrom::After(from.offset),
+            Begin::After(from) | Begin::AfterOrNewest(from) => ReplayFrom::After(from.offset),
             Begin::Last(count) => ReplayFrom::Last(count),
         }
     }
@@ -156,7 +156,7 @@ impl Resume {
     /// The result, if the live stream begins at `position`.
     pub(super) fn resumed(&self, position: Position) -> Resumed {
         let from = match (self.from, self.reach) {
-            (Begin::After(from), _) => from,
+            (Begin::After(from) | Begin::AfterOrNewest(from), _) => from,
             (Begin::Last(count), Some(reach)) if reach.epoch == position.epoch => {
                 // Newer messages may have come since the home answered.
                 let after = reach.after.max(position.offset.saturating_sub(count));

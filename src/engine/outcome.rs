@@ -55,6 +55,8 @@ pub enum Outcome {
     Gap(Gap),
     /// The `id` line with the position of an event stream's reader after the next gap.
     Position(Bytes),
+    /// The peer has been written all that it missed.
+    CaughtUp,
     /// The peer's topics are written in this format behind what its session now says
     /// ([`Engine::send_reformatted`](super::Engine::send_reformatted)).
     Reformatted(FormatId),

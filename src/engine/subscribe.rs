@@ -210,7 +210,9 @@ impl<L: Lanes> Turn<'_, L> {
             return Ok(());
         }
         match (hold, begin) {
-            (Some(_), Begin::After(from)) => self.engine.catch_ups.ask(peer, topic, Some(from)),
+            (Some(_), Begin::After(from) | Begin::AfterOrNewest(from)) => {
+                self.engine.catch_ups.ask(peer, topic, Some(from));
+            }
             (Some(_), Begin::Last(_)) => self.engine.catch_ups.ask(peer, topic, None),
             _ => {}
         }

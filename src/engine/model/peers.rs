@@ -183,6 +183,7 @@ impl World {
                 self.send(client, b"R\n");
             }
             Outcome::Position(id) => self.send(client, &id),
+            Outcome::CaughtUp => {}
             Outcome::Reformatted(_) => {
                 self.oracle.seen.note(Thing::Reformatted);
                 self.nodes[node].engine.send_reformatted(peer, b"F\n");

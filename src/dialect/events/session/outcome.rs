@@ -103,6 +103,7 @@ impl EventsSession {
             | Outcome::HungUp
             | Outcome::Answered { .. }
             | Outcome::Position(_)
+            | Outcome::CaughtUp
             | Outcome::Reformatted(_)
             | Outcome::Slow { .. }
             | Outcome::Gone => {}
