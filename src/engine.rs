@@ -59,7 +59,9 @@ pub use message::{
 pub use outcome::{Gap, GapCause, Outcome};
 pub use patterns::PATTERNS_MAX;
 pub use place::{Place, home_of};
-pub use presence::{Attendee, Change, ROSTER_USERS_MAX, Roster};
+pub use presence::{
+    Attendee, Attending, Change, PRESENCE_DATA_MAX, PresenceAction, ROSTER_USERS_MAX, Roster,
+};
 pub use publication::{Publication, PublicationKind};
 pub use publish::PublishCount;
 pub use publish_result::{PublishResult, Stored};

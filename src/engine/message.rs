@@ -11,7 +11,7 @@
 use std::ops::RangeInclusive;
 
 use super::history::{HistoryExcerpt, HistoryPage};
-use super::presence::Roster;
+use super::presence::{Attending, Roster};
 use super::publication::PublicationKind;
 use super::publish_result::PublishResult;
 use super::ticket::{Asker, Ticket};
@@ -218,14 +218,14 @@ pub enum Request<B> {
         /// What was missed.
         missed: Missed,
     },
-    /// A connection of a user came to a topic or left it.
+    /// A connection of a user came to a topic or left it, or its data has changed.
     Presence {
         /// The topic's name.
         topic: B,
         /// The user.
         user: B,
-        /// Whether it came.
-        enters: bool,
+        /// What it did.
+        attending: Attending<B>,
     },
     /// Say who is in a topic.
     Roster {
@@ -504,11 +504,11 @@ impl<B> Request<B> {
             Self::Presence {
                 topic,
                 user,
-                enters,
+                attending,
             } => Request::Presence {
                 topic: refer(topic),
                 user: refer(user),
-                enters,
+                attending: attending.map(refer),
             },
             Self::Roster {
                 topic,

@@ -9,7 +9,7 @@ pub enum PublicationKind {
     Event,
     /// A message to all clients, whatever they subscribed to.
     Broadcast,
-    /// A user joined the topic or left it.
+    /// A user joined the topic, left it or has other data.
     Presence,
 }
 

@@ -138,8 +138,8 @@ impl<L: Lanes> Turn<'_, L> {
             Request::Presence {
                 topic,
                 user,
-                enters,
-            } => self.note_presence(text(topic), text(user), enters),
+                attending,
+            } => self.note_presence(text(topic), text(user), attending.map(text)),
             Request::Roster {
                 topic,
                 after,

@@ -141,6 +141,8 @@ reasons! {
         HttpBufferedBytes = "max_buffered_bytes",
         /// A subscription found that subscriptions take half of `hub.max_memory`.
         SubscriptionMemory = "subscription_memory",
+        /// The data of a present user was not kept: all such data of a shard takes too many bytes.
+        PresenceMemory = "presence_memory",
     }
 }
 

@@ -87,7 +87,7 @@ impl Session for StreamSession {
         shard.tell_topics(peer, ObjectKind::Subscribe, topics);
         if let Some(StreamPresence { user, topics }) = self.presence.as_deref() {
             for topic in topics {
-                shard.engine(|engine| engine.enter(topic, user));
+                shard.engine(|engine| engine.enter(topic, user, ""));
             }
         }
         Flow::Continue

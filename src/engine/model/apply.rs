@@ -129,6 +129,11 @@ impl World {
                     self.nodes[node].sockets.get(slot).is_gone = true;
                 }
             }
+            Op::UpdatePresence { client, topic } => {
+                if self.may_speak(who(client)) {
+                    self.update_presence(who(client), topic);
+                }
+            }
             Op::Roster { client, topic } => {
                 if self.may_speak(who(client)) {
                     let connection = self.connection(who(client));

@@ -56,11 +56,13 @@ fn bare(publication: &Publication<'_>) -> String {
     let data = str::from_utf8(publication.data).expect("data is text");
     let change = |data: &str| {
         let change: serde_json::Value = serde_json::from_str(data).expect("a change is JSON");
-        let sign = if change["action"] == "join" { '+' } else { '-' };
-        format!(
-            "{sign}{}",
-            change["user"].as_str().expect("somebody came or left")
-        )
+        let sign = match change["action"].as_str() {
+            Some("join") => '+',
+            Some("update") => '=',
+            _ => '-',
+        };
+        let user = change["user"].as_str().expect("somebody came or left");
+        format!("{sign}{user} {}", change["data"])
     };
     let data = match publication.kind {
         PublicationKind::Presence => change(data),

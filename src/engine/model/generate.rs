@@ -189,7 +189,7 @@ impl Maker {
     }
 
     /// Operations of clients and tasks, each with its relative frequency.
-    fn client_ops(&self) -> [(u32, Make); 21] {
+    fn client_ops(&self) -> [(u32, Make); 22] {
         [
             (self.joins, |m| {
                 let client = m.client();
@@ -241,6 +241,10 @@ impl Maker {
                 bytes: m.random.pick(&[10, 60, 200, 200, 1000, 20_000]),
             }),
             (1, |m| Op::Cut { client: m.client() }),
+            (2, |m| Op::UpdatePresence {
+                client: m.client(),
+                topic: m.random.pick(&["p.1", "p.2", "p.\u{fc}?"]),
+            }),
             (2, |m| Op::Roster {
                 client: m.client(),
                 topic: m.random.pick(&["p.1", "p.2", "p.\u{fc}?"]),

@@ -131,6 +131,11 @@ pub(super) enum Op {
     Cut {
         client: u8,
     },
+    /// A client gives other data of its user.
+    UpdatePresence {
+        client: u8,
+        topic: &'static str,
+    },
     /// A client requests a roster.
     Roster {
         client: u8,

@@ -97,6 +97,8 @@ pub(super) struct Oracle {
     skipped: BTreeMap<(String, u64, u64), String>,
     /// The user whose client reads.
     pub(super) reader: String,
+    /// The data that each user has given of itself.
+    given: BTreeSet<(String, String)>,
     /// The data of presence messages, by topic, epoch and number.
     presence: BTreeMap<(String, u64, u64), String>,
     /// When each key was first accepted, and its offset.
@@ -200,6 +202,19 @@ impl Oracle {
         };
         if self.skipped(topic, before, at.offset) > 0 {
             fail(Check::NotSubscribed, format!("{event:?} leaves it out"));
+        }
+    }
+
+    /// A user has given data of itself.
+    pub(super) fn note_presence_data(&mut self, user: &str, data: &str) {
+        self.given.insert((user.into(), data.into()));
+    }
+
+    /// A presence message or a roster says that a user has this data.
+    pub(super) fn check_presence_data(&self, user: &str, data: &str) {
+        let is_given = self.given.contains(&(user.into(), data.into()));
+        if !is_given && !matches!(data, "" | "null") {
+            fail(Check::Presence, format!("{user} never gave {data}"));
         }
     }
 

@@ -579,7 +579,7 @@ impl World {
             let name = topic_of(label);
             if self.begin(client, name, begin_at(label), ticket) {
                 self.connection(client).labels.push(label.into());
-                self.enter_or_exit(client, name, true);
+                self.enter(client, name);
             }
         }
         for label in stored.keys().filter(|label| !is_pattern(label)) {
@@ -640,7 +640,7 @@ impl World {
 
     /// A subscription to a topic has ended.
     fn end_topic(&mut self, client: usize, name: &str) {
-        self.enter_or_exit(client, name, false);
+        self.exit(client, name);
         self.connection(client).view.end(name, false);
     }
 
@@ -655,19 +655,40 @@ impl World {
         }
     }
 
-    fn enter_or_exit(&mut self, client: usize, topic: &str, enters: bool) {
+    fn enter(&mut self, client: usize, topic: &str) {
         let user = self.clients[client].user.clone();
         let node = self.connection(client).node;
-        self.at_home(node, None, |turn| match enters {
-            true => turn.enter(topic, &user),
-            false => turn.exit(topic, &user),
-        });
+        let data = self.presence_data(&user);
+        self.at_home(node, None, |turn| turn.enter(topic, &user, &data));
         let connections = self.present.entry(topic.into()).or_default();
-        let connections = connections.entry(user).or_default();
-        match enters {
-            true => *connections += 1,
-            false => *connections -= 1,
-        }
+        *connections.entry(user).or_default() += 1;
+    }
+
+    fn exit(&mut self, client: usize, topic: &str) {
+        let user = self.clients[client].user.clone();
+        let node = self.connection(client).node;
+        self.at_home(node, None, |turn| turn.exit(topic, &user));
+        let connections = self.present.entry(topic.into()).or_default();
+        *connections.entry(user).or_default() -= 1;
+    }
+
+    /// A client gives other data of its user.
+    pub(super) fn update_presence(&mut self, client: usize, topic: &str) {
+        let user = self.clients[client].user.clone();
+        let node = self.connection(client).node;
+        let data = self.presence_data(&user);
+        self.at_home(node, None, |turn| turn.update_presence(topic, &user, &data));
+    }
+
+    /// New data of a user, or none.
+    fn presence_data(&mut self, user: &str) -> String {
+        let number = self.unique();
+        let data = match number % 3 {
+            0 => String::new(),
+            _ => number.to_string(),
+        };
+        self.oracle.note_presence_data(user, &data);
+        data
     }
 
     /// A client's session ends.

@@ -56,9 +56,10 @@ pub(super) enum Thing {
     RecoveredLast,
     StreamLast,
     HistoryBefore,
+    PresenceUpdated,
 }
 
-const COUNT: usize = Thing::HistoryBefore as usize + 1;
+const COUNT: usize = Thing::PresenceUpdated as usize + 1;
 
 /// How often each case occurred.
 #[derive(Clone, Debug)]
@@ -144,4 +145,5 @@ const ALL: [Thing; COUNT] = [
     Thing::RecoveredLast,
     Thing::StreamLast,
     Thing::HistoryBefore,
+    Thing::PresenceUpdated,
 ];

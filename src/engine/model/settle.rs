@@ -149,6 +149,9 @@ impl World {
                 .attendance
                 .presence;
             let roster = home.roster(topic, "", 1000).users;
+            for one in &roster {
+                self.oracle.check_presence_data(&one.user, &one.data);
+            }
             let roster = roster
                 .into_iter()
                 .map(|one| (one.user.into(), one.connections));

@@ -36,7 +36,7 @@ pub(super) struct Track {
     pub(super) may_be_old: bool,
     /// The newest presence message.
     presence: Option<Position>,
-    /// The last join (`true`) or leave of each user.
+    /// Whether each user is present by the last message about it.
     users: BTreeMap<String, bool>,
 }
 
@@ -138,7 +138,7 @@ impl Track {
         }
     }
 
-    /// A join or leave. These have their own numbers, which skip dropped messages.
+    /// A join, a leave or an update. These have their own numbers, which skip dropped messages.
     fn presence(&mut self, event: &Event<'_>, membership: Membership, oracle: &mut Oracle) {
         oracle.seen.note(Thing::PresenceTold);
         if membership == Membership::Live && self.awaits.is_some() {
@@ -154,11 +154,16 @@ impl Track {
         if !is_next {
             self.users.clear();
         }
-        let (sign, user) = event.data.split_at(1);
-        let came = sign == "+";
-        if self.users.insert(user.into(), came) == Some(came) {
+        let (sign, change) = event.data.split_at(1);
+        let (user, data) = change.split_once(' ').expect("data, or null");
+        let was_there = self.users.insert(user.into(), sign != "-");
+        oracle.check_presence_data(user, data);
+        if was_there.is_some_and(|was_there| was_there == (sign == "+")) {
             fail(Check::Presence, format!("{} twice", event.data));
         }
+        oracle
+            .seen
+            .add(Thing::PresenceUpdated, u64::from(sign == "="));
     }
 
     /// From now on confirmations and gaps may have been dropped.

@@ -105,7 +105,7 @@ impl EventsSession {
                 refused.insert(topic);
             } else if shard.config.namespace(topic).presence {
                 let attendee = self.attendee(shard, peer);
-                shard.engine(|engine| engine.enter(topic, &attendee));
+                shard.engine(|engine| engine.enter(topic, &attendee, ""));
             }
         }
         for (name, taken) in names.iter().zip(&mut taken) {
