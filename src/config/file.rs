@@ -59,7 +59,7 @@ pub(super) fn settings<'a>(
     let mut file = File {
         name,
         text,
-        known: known.sections().map(Section::name).collect(),
+        known: known.sections().collect(),
         settings,
         problems,
         prefixes: Vec::new(),
@@ -69,7 +69,7 @@ pub(super) fn settings<'a>(
         match (key.get_ref().as_ref(), value.get_ref()) {
             ("namespace", DeValue::Table(namespaces)) => file.namespaces(namespaces),
             ("topic", DeValue::Table(topics)) => file.topics(topics),
-            (section, DeValue::Table(keys)) if file.known.contains(&section) => {
+            (section, DeValue::Table(keys)) if file.find(section).is_some() => {
                 file.section(section, keys);
             }
             (section, DeValue::Table(keys)) => file.unknown_section(at, section, keys),
@@ -79,7 +79,7 @@ pub(super) fn settings<'a>(
             ("topic", other) => {
                 file.refuse(at, "topic", &RawValue::Toml(other).show(), A_TOPIC);
             }
-            (section, other) if file.known.contains(&section) => {
+            (section, other) if file.find(section).is_some() => {
                 let accepted = format!("a section, as [{section}]");
                 file.refuse(at, section, &RawValue::Toml(other).show(), &accepted);
             }
@@ -93,19 +93,26 @@ pub(super) fn settings<'a>(
 struct File<'s, 'a> {
     name: &'s str,
     text: &'s str,
-    /// The names of sections, without that of namespaces.
-    known: Vec<&'static str>,
+    /// The sections, without those of namespaces.
+    known: Vec<&'s dyn Section>,
     settings: &'s mut Vec<Setting<'a>>,
     problems: &'s mut Vec<Problem>,
     prefixes: Vec<(&'a str, String)>,
 }
 
-impl<'a> File<'_, 'a> {
+impl<'s, 'a> File<'s, 'a> {
+    fn find(&self, section: &str) -> Option<&'s dyn Section> {
+        let mut known = self.known.iter().copied();
+        known.find(|known| known.name() == section)
+    }
+
     fn section(&mut self, section: &'a str, keys: &'a DeTable<'a>) {
+        let known = self.find(section).map_or(&[][..], Section::keys);
         for (key, value) in keys {
             let at = key.span().start;
+            let is_key = known.iter().any(|known| known.name == key.get_ref());
             match value.get_ref() {
-                DeValue::Table(inner) => {
+                DeValue::Table(inner) if !is_key => {
                     self.misplaced(at, section, key.get_ref(), inner);
                 }
                 other => self.add(at, Target::Key(section, key.get_ref()), other),
@@ -289,7 +296,11 @@ impl<'a> File<'_, 'a> {
                 .keys()
                 .all(|key| known.iter().any(|known| key.get_ref() == known.name));
         let meant = as_section(section).filter(|_| is_namespace);
-        let names = self.known.iter().copied().chain(["namespace", "topic"]);
+        let names = self
+            .known
+            .iter()
+            .map(|known| known.name())
+            .chain(["namespace", "topic"]);
         self.problems.push(Problem::Unknown {
             origin: origin(self.name, self.text, at),
             what: "section",

@@ -3,6 +3,7 @@
 //! Every key of a section names its kind, so a value out of range cannot get
 //! past parsing, and the message that refuses it knows what would be accepted.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -226,6 +227,89 @@ impl Kind<PathBuf> for SecretFile {
 
     fn secret_files<'v>(&self, value: &'v PathBuf) -> Vec<&'v Path> {
         vec![value]
+    }
+}
+
+/// Bytes of a path.
+const PATH_LEN_MAX: usize = 128;
+
+/// A path that is compared byte for byte, so it has one spelling only.
+pub const PATH: Parsed<String> = Parsed {
+    read: |text| is_path(text).then(|| text.to_owned()),
+    show: String::clone,
+    accepts: "a path of 2 to 128 bytes, as \"/ws\": / and letters, digits or -._~, without an empty, . or .. part \
+              and without / at its end",
+};
+
+fn is_path(text: &str) -> bool {
+    let is_part = |part: &str| {
+        !matches!(part, "" | "." | "..")
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+    };
+    text.len() <= PATH_LEN_MAX
+        && text
+            .strip_prefix('/')
+            .is_some_and(|parts| parts.split('/').all(is_part))
+}
+
+/// Paths that have a meaning already, or had one for clients of other gateways; with all that is below them.
+pub const TAKEN_PATHS: [&str; 10] = [
+    "/api",
+    "/health",
+    "/metrics",
+    "/docs",
+    "/openapi.json",
+    "/debug",
+    "/auth",
+    "/wse",
+    "/active-users",
+    "/static",
+];
+
+/// Pairs of two other kinds, each key once, with a limit on their number.
+#[derive(Debug)]
+pub struct MapOf<K, V> {
+    /// The kind of each key.
+    pub key: K,
+    /// The kind of each value.
+    pub value: V,
+    /// How many pairs are accepted.
+    pub len: RangeInclusive<usize>,
+}
+
+impl<A: Ord, B, K: Kind<A>, V: Kind<B>> Kind<BTreeMap<A, B>> for MapOf<K, V> {
+    fn read(&self, raw: RawValue<'_>) -> Option<BTreeMap<A, B>> {
+        let pairs = raw.pairs()?;
+        let (count, pairs) = (pairs.len(), pairs.into_iter());
+        let read = pairs.map(|(key, value)| Some((self.key.read(key)?, self.value.read(value)?)));
+        let map: BTreeMap<A, B> = read.collect::<Option<_>>()?;
+        (self.len.contains(&count) && map.len() == count).then_some(map)
+    }
+
+    fn show(&self, value: &BTreeMap<A, B>) -> Option<String> {
+        let pairs = value.iter().filter_map(|(key, value)| {
+            Some(format!(
+                "{} = {}",
+                self.key.show(key)?,
+                self.value.show(value)?
+            ))
+        });
+        let pairs: Vec<_> = pairs.collect();
+        Some(match pairs.is_empty() {
+            true => "{}".to_owned(),
+            false => format!("{{ {} }}", pairs.join(", ")),
+        })
+    }
+
+    fn accepts(&self) -> String {
+        format!(
+            "at most {} pairs, as {{ \"a\" = \"b\" }}, each of: {}; and {}",
+            self.len.end(),
+            self.key.accepts(),
+            self.value.accepts()
+        )
     }
 }
 

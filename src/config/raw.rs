@@ -1,6 +1,9 @@
 //! A value before validation by its key: from TOML, where it has a type, or from the environment and the command line,
 //! where it is a string.
 
+use std::borrow::Cow;
+
+use toml::Spanned;
 use toml::de::DeValue;
 
 /// A value as it was given.
@@ -63,6 +66,27 @@ impl<'a> RawValue<'a> {
                         .map(RawValue::Word)
                         .collect(),
                 )
+            }
+        }
+    }
+
+    /// The pairs of a table: of TOML, or words with `=` between, separated by commas.
+    pub fn pairs(self) -> Option<Vec<(Self, Self)>> {
+        match self {
+            Self::Toml(value) => {
+                let pairs = value.as_table()?.iter();
+                let read = |(key, value): (&'a Spanned<Cow<'a, str>>, &'a Spanned<DeValue<'a>>)| {
+                    (Self::Word(key.get_ref()), Self::Toml(value.get_ref()))
+                };
+                Some(pairs.map(read).collect())
+            }
+            Self::Word(_) => {
+                let pairs = self.list()?.into_iter();
+                let read = |pair: Self| {
+                    let (key, value) = pair.text()?.split_once('=')?;
+                    Some((Self::Word(key), Self::Word(value)))
+                };
+                pairs.map(read).collect()
             }
         }
     }

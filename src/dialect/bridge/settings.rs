@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::config::kind::{Choice, Count, FlagKind, Kind, Maybe, OneOf, Parsed, Size, Time};
+use crate::config::kind::{
+    Choice, Count, FlagKind, Kind, Maybe, OneOf, PATH, Size, TAKEN_PATHS, Time,
+};
 use crate::config::section::section;
 use crate::config::{API_KEY, KIB, MIB, Mode, Problem, RawValue, Secret, SectionRules};
 
@@ -96,7 +98,7 @@ impl SectionRules for BridgeSettings {
                 path.strip_prefix(*taken)
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             };
-            if let Some(taken) = TAKEN.iter().find(|taken| is_taken(taken)) {
+            if let Some(taken) = TAKEN_PATHS.iter().find(|taken| is_taken(taken)) {
                 problems.push(Problem::PathTaken {
                     key,
                     path: path.to_owned(),
@@ -132,27 +134,6 @@ impl Choice for Duplicate {
         ("replace", Self::Replace),
         ("allow", Self::Allow),
     ];
-}
-
-/// A path that is compared byte for byte, so it has one spelling only.
-const PATH: Parsed<String> = Parsed {
-    read: |text| is_path(text).then(|| text.to_owned()),
-    show: String::clone,
-    accepts: "a path of 2 to 128 bytes, as \"/ws\": / and letters, digits or -._~, without an empty, . or .. part \
-              and without / at its end",
-};
-
-fn is_path(text: &str) -> bool {
-    let is_part = |part: &str| {
-        !matches!(part, "" | "." | "..")
-            && part
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
-    };
-    text.len() <= PATH_LEN_MAX
-        && text
-            .strip_prefix('/')
-            .is_some_and(|parts| parts.split('/').all(is_part))
 }
 
 /// Accounts that can be mentioned, each once.
@@ -202,23 +183,6 @@ fn is_account(name: &str) -> bool {
 
 /// Accounts that are always public.
 const BUILT_IN: [&str; 4] = ["ci_bot", "email_bot", "notification_bot", "system_bot"];
-
-/// Paths that have a meaning already, or had one for clients of other gateways; with all that is below them.
-const TAKEN: [&str; 10] = [
-    "/api",
-    "/health",
-    "/metrics",
-    "/docs",
-    "/openapi.json",
-    "/debug",
-    "/auth",
-    "/wse",
-    "/active-users",
-    "/static",
-];
-
-/// Bytes of a path.
-const PATH_LEN_MAX: usize = 128;
 
 /// Bytes of an account's name.
 const ACCOUNT_LEN_MAX: usize = 128;
