@@ -20,7 +20,8 @@ mod watched;
 
 pub use accept::{Purpose, accept, refuse_out_of_files};
 pub use admit::{
-    agree, check_page, check_upgrade, lease_for, lease_of, refusal, take_seat, take_slot,
+    agree, check_handshake, check_page, check_upgrade, lease_for, lease_of, refusal, take_seat,
+    take_slot,
 };
 pub use claim::{Admission, Claimed, Route, StreamClaim, UpgradeRefusal, WebSocketClaim};
 pub use credentials::{RequestToken, TokenRefusal, admit, are_given, check_token};

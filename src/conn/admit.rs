@@ -126,15 +126,25 @@ pub fn check_upgrade<'r>(
     request: &'r Request<Incoming>,
     refuse: impl Fn(u16, &str, &[(HeaderName, &'static str)]) -> Box<Answer>,
 ) -> Admission<Upgrade<'r>> {
-    let upgrade = Upgrade::check(request.method(), request.version(), request.headers()).map_err(
-        |error| {
-            let (status, why) = (error.status().as_u16(), error.to_string());
-            let answer = refuse(status, &why, error.headers());
-            UpgradeRefusal::new(Refused::Handshake, answer, why)
-        },
-    )?;
+    let upgrade = check_handshake(request, &refuse)?;
     check_page(shard, request, refuse)?;
     Ok(upgrade)
+}
+
+/// Checks the handshake of an upgrade request alone.
+///
+/// # Errors
+/// It is not valid (RFC 6455 section 4.2.1).
+pub fn check_handshake<'r>(
+    request: &'r Request<Incoming>,
+    refuse: impl Fn(u16, &str, &[(HeaderName, &'static str)]) -> Box<Answer>,
+) -> Admission<Upgrade<'r>> {
+    let checked = Upgrade::check(request.method(), request.version(), request.headers());
+    checked.map_err(|error| {
+        let (status, why) = (error.status().as_u16(), error.to_string());
+        let answer = refuse(status, &why, error.headers());
+        UpgradeRefusal::new(Refused::Handshake, answer, why)
+    })
 }
 
 /// Checks a request's `Origin` against `http.allowed_origins`.

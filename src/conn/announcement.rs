@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use hyper::Request;
 
-use super::credentials::RequestToken;
+use super::credentials::{RequestToken, TOKEN_PARAMETERS};
 use super::record::Record;
 use crate::auth::claims_of;
 use crate::inbound::{ConnectFields, ObjectWriter};
@@ -54,7 +54,7 @@ pub(super) fn announcement<B>(shard: &Shard, request: &Request<B>, record: &Reco
 fn without_token(query: &str) -> String {
     let pairs = query.split('&').filter(|pair| {
         let name = pair.split('=').next().unwrap_or("");
-        name != "token"
+        !TOKEN_PARAMETERS.contains(&name)
     });
     pairs.collect::<Vec<_>>().join("&")
 }
@@ -68,6 +68,7 @@ mod tests {
         for (query, told) in [
             ("", ""),
             ("token=a.b.c", ""),
+            ("access_token=a.b.c&x", "x"),
             ("a=1&token=a.b.c&b=token", "a=1&b=token"),
             ("token=a&token=b&tokens=1&x", "tokens=1&x"),
         ] {

@@ -21,6 +21,9 @@ use crate::shard::Shard;
 /// headers: `new WebSocket(url, ["bearer", token])`.
 pub(super) const BEARER_PROTOCOL: &str = "bearer";
 
+/// The parameters of a query that carry a token.
+pub(super) const TOKEN_PARAMETERS: [&str; 2] = ["token", "access_token"];
+
 /// Authenticates a request by its token (docs/tokens.md). Sources with different tokens count as an invalid one.
 ///
 /// # Errors
@@ -143,11 +146,13 @@ impl<'r> RequestToken<'r> {
     }
 }
 
-/// `?token=`, percent-decoded. Bytes that are not UTF-8 are replaced, which makes an invalid token.
+/// `?token=` and `?access_token=` (RFC 6750 section 2.3), percent-decoded. Bytes that are not UTF-8 are replaced, which makes an invalid token.
 fn query_tokens(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
     query
         .split('&')
-        .filter_map(|pair| pair.strip_prefix("token="))
+        .filter_map(|pair| pair.split_once('='))
+        .filter(|(name, _)| TOKEN_PARAMETERS.contains(name))
+        .map(|(_, value)| value)
         .map(|value| percent_decode_str(value).decode_utf8_lossy())
 }
 
@@ -171,7 +176,8 @@ fn cookie_tokens<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item =
             let value = cookie.trim_ascii().strip_prefix(name.as_bytes())?;
             Some(token_of_cookie(value.strip_prefix(b"=")?))
         })
-        .filter(|token| !token.is_empty())
+        // What pages write that have none.
+        .filter(|token| !matches!(&**token, "" | "undefined" | "null"))
 }
 
 /// The token in a cookie's value: with or without the scheme `Bearer`, quotes (Python's libraries quote a value with a

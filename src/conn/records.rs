@@ -75,6 +75,14 @@ impl Records {
         }
     }
 
+    /// Has the session of a connection say that the gateway lives.
+    pub fn beat(&self, shard: &Shard, peer: PeerId) {
+        if let Some(mut record) = self.take(peer.slot) {
+            record.session.beat(shard, peer);
+            self.put(peer.slot, record);
+        }
+    }
+
     fn execute(
         &self,
         shard: &Shard,

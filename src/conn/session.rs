@@ -166,6 +166,11 @@ pub trait Session: Debug {
         true
     }
 
+    /// Says to its client that the gateway lives: called as often as [`Shard::set_beat`] has it.
+    fn beat(&mut self, shard: &Shard, peer: PeerId) {
+        let _ = (shard, peer);
+    }
+
     /// Executes an order of an application. A session that has to wait for the result takes `reply`, and returns
     /// [`OrderResult::Pending`].
     fn order(
