@@ -143,7 +143,7 @@ pub struct FormatId {
 }
 
 /// Wire formats that a process may have.
-pub const FORMATS_MAX: usize = 16;
+pub const FORMATS_MAX: usize = 24;
 
 /// How messages are put together where they are read.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -45,7 +45,7 @@ pub use handle::Handle;
 pub use info::{ConnectionInfo, ConnectionUser};
 pub use life::Deadlines;
 pub use links::{Lease, Unfinished};
-pub use lookup::{CloseOrder, FoundPage, Wanted};
+pub use lookup::{CloseOrder, FoundPage, Traffic, Wanted};
 pub use orders::{Audience, ConnectionOrder, OrderReply, OrderResult};
 pub use probes::PROBE_MS_MAX;
 pub use settings::ShardSettings;
@@ -91,6 +91,8 @@ pub struct Shard {
     buffers: Buffers,
     /// Tasks that wait for the next flush.
     wakers: RefCell<Wakers>,
+    /// When deadlines were last looked at, in milliseconds of the clock.
+    checked_ms: Cell<u64>,
     /// The version of the revocations that connections were last checked against.
     revocations_seen: Cell<usize>,
     /// Tasks that wait for outcomes of the engine.
@@ -128,7 +130,8 @@ impl Shard {
             tls_handshakes: Handshakes::default(),
             probes: Probes::default(),
         };
-        let applications = Applications::new(&settings, clock.now_ms());
+        let now_ms = clock.now_ms();
+        let applications = Applications::new(&settings, now_ms);
         Rc::new(Self {
             id: settings.id,
             buffers: Buffers::new(&settings.config.websocket),
@@ -140,6 +143,7 @@ impl Shard {
             flusher: Signal::default(),
             core: RefCell::new(core),
             wakers: RefCell::default(),
+            checked_ms: Cell::new(now_ms),
             revocations_seen: Cell::new(0),
             answers: RefCell::default(),
             applications,
@@ -213,7 +217,11 @@ impl Shard {
         window_bits: Option<u8>,
         writer: Writer,
     ) -> PeerId {
-        self.connect((format, user), Transport::WebSocket { window_bits }, writer)
+        let transport = Transport::WebSocket {
+            window_bits,
+            beat_tenths: 0,
+        };
+        self.connect((format, user), transport, writer)
     }
 
     /// Registers an SSE connection, as [`Self::join`], which is sent a comment after `heartbeat` without a write. It is
@@ -278,7 +286,7 @@ impl Shard {
         let Core { engine, links, .. } = &mut *core;
         if let Some(link) = links.get(peer) {
             let mut codec = self.buffers.codec.borrow_mut();
-            let last = match (link.transport, why.close(&self.process.registered)) {
+            let last = match (link.transport, link.close_of(why, &self.process.registered)) {
                 (Transport::WebSocket { .. }, Some((code, reason))) => {
                     let ordered = link.info.as_deref().and_then(|info| info.detail.as_deref());
                     let ordered = ordered.filter(|_| matches!(why, Disconnect::Ordered(_)));

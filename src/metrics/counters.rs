@@ -136,6 +136,8 @@ reasons! {
         RequestsPerMinute = "bridge_requests_per_minute",
         /// A call to a user was refused: `max_calls` of its protocol.
         Calls = "max_calls",
+        /// `wse.rate_capacity`, refilled by `wse.rate_refill`.
+        MessageRate = "rate_capacity",
         /// A request, or its answer, was refused for the bytes of its body, or a caller's answers ended:
         /// `http.max_buffered_bytes`.
         HttpBufferedBytes = "max_buffered_bytes",

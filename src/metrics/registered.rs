@@ -11,6 +11,8 @@ pub struct CounterRegistry {
     pub(super) counters: Vec<(&'static str, &'static str)>,
     /// Reasons for which connections end, behind those of all protocols.
     ends: Vec<EndReason>,
+    /// Close codes that a protocol has in place of the usual ones: the protocol, the label of the reason, the code.
+    codes: Vec<(&'static str, &'static str, u16)>,
 }
 
 /// A reason for which a protocol ends connections.
@@ -47,6 +49,20 @@ impl CounterRegistry {
         );
         self.ends.push(reason);
         u8::try_from(number).expect("there are few")
+    }
+
+    /// Has connections of `protocol` closed with `code` for the reasons with these labels.
+    pub fn register_code(&mut self, protocol: &'static str, labels: &[&'static str], code: u16) {
+        let codes = labels.iter().map(|label| (protocol, *label, code));
+        self.codes.extend(codes);
+    }
+
+    /// The code that connections of `protocol` are closed with for a reason, if it is not the usual one.
+    #[must_use]
+    pub fn code_of(&self, protocol: &str, label: &str) -> Option<u16> {
+        let mut codes = self.codes.iter();
+        let found = codes.find(|(of, reason, _)| *of == protocol && *reason == label);
+        found.map(|(_, _, code)| *code)
     }
 
     /// The registered reasons, by number.

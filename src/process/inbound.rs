@@ -171,6 +171,16 @@ impl InboundRooms {
         })
     }
 
+    /// Whether what clients say is wanted by somebody.
+    #[must_use]
+    pub fn has_application(&self) -> bool {
+        let wants = |room: &GroupRoom| {
+            let kinds = Kinds::from_bits(room.kinds.load(Ordering::Relaxed));
+            kinds.has(ObjectKind::Message)
+        };
+        self.in_use().any(|(_, room)| wants(room))
+    }
+
     /// Whether applications have acknowledged everything, or none is attached by a link.
     #[must_use]
     pub fn is_settled(&self) -> bool {

@@ -32,7 +32,7 @@ pub(super) fn start(shard: &Rc<Shard>, records: &Rc<Records>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn_local(flush(shard.clone(), records.clone()));
     tasks.spawn_local(exchange(shard.clone()));
-    tasks.spawn_local(tick(shard.clone()));
+    tasks.spawn_local(tick(shard.clone(), records.clone()));
     tasks
 }
 
@@ -125,7 +125,7 @@ async fn sweep_home(shard: &Shard) {
 }
 
 /// Checks deadlines and frees memory.
-async fn tick(shard: Rc<Shard>) {
+async fn tick(shard: Rc<Shard>, records: Rc<Records>) {
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let websocket = &shard.config.websocket;
     let limits = Deadlines {
@@ -140,7 +140,9 @@ async fn tick(shard: Rc<Shard>) {
         ticks.tick().await;
         shard.counters.ticks.add(1);
         shard.clock.refresh();
-        shard.check_deadlines(&limits);
+        for peer in shard.check_deadlines(&limits) {
+            records.beat(&shard, peer);
+        }
         shard.check_inbound();
         shard.engine(|engine| engine.close_groups());
         if tick % TICKS_PER_TIDY == 0 {

@@ -104,6 +104,18 @@ impl Disconnect {
         matches!(self, Self::Closed(_) | Self::Gone)
     }
 
+    /// As [`Self::close`], for a connection of `protocol`, which may have codes of its own.
+    #[must_use]
+    pub fn close_in(
+        self,
+        registry: &CounterRegistry,
+        protocol: &str,
+    ) -> Option<(u16, &'static str)> {
+        let (code, reason) = self.close(registry)?;
+        let own = registry.code_of(protocol, self.label(registry));
+        Some((own.unwrap_or(code), reason))
+    }
+
     /// The close code and reason to send (RFC 6455 7.4); `None` if the peer
     /// cannot be told. Causes of protocols are in `registry`.
     #[must_use]

@@ -66,7 +66,7 @@ impl Shard {
         };
         let Some(info) = &link.info else { return };
         let hub = core.engine.hub();
-        let code = match (link.transport, why.close(registered)) {
+        let code = match (link.transport, link.close_of(why, registered)) {
             (Transport::WebSocket { .. }, Some((code, _))) => code,
             _ => 0,
         };

@@ -1,5 +1,7 @@
 //! The deadlines of connections: pings, unfinished messages, unanswered closes.
 
+use std::time::Duration;
+
 use super::Disconnect;
 use super::links::{Since, Transport};
 use super::{Core, Lease, Shard};
@@ -20,11 +22,26 @@ pub struct Deadlines {
 }
 
 impl Shard {
-    /// Looks at every connection and acts on deadlines that have passed.
+    /// Has the session of a connection asked every `interval` to say that the gateway lives. It is rounded up to tenths
+    /// of a second; connections take turns.
+    pub fn set_beat(&self, peer: PeerId, interval: Duration) {
+        let tenths = interval.as_millis().div_ceil(100);
+        if let Some(link) = self.core.borrow_mut().links.get_mut(peer)
+            && let Transport::WebSocket { beat_tenths, .. } = &mut link.transport
+        {
+            *beat_tenths = u16::try_from(tenths).unwrap_or(u16::MAX);
+        }
+    }
+
+    /// Looks at every connection and acts on deadlines that have passed. Returns the connections whose sessions are to
+    /// say that the gateway lives.
     ///
     /// Cost: a few nanoseconds per connection; called by the ticker.
-    pub fn check_deadlines(&self, deadlines: &Deadlines) {
+    #[must_use]
+    pub fn check_deadlines(&self, deadlines: &Deadlines) -> Vec<PeerId> {
         let now = self.clock.now_ms();
+        let checked = self.checked_ms.replace(now);
+        let mut to_beat: Vec<PeerId> = Vec::new();
         let wall = self.clock.wall_seconds();
         let keys = self.authenticator.tokens.keys.serials();
         let holds = |lease: Lease| wall < u64::from(lease.until.get()) && keys.contains(&lease.key);
@@ -38,6 +55,12 @@ impl Shard {
             if link.head.is_some() {
                 // Its upgrade response is held back: the session checks whether it may be sent.
                 link.wake();
+            }
+            if let Transport::WebSocket { beat_tenths, .. } = link.transport
+                && is_beat(link.peer, beat_tenths, (checked, now))
+                && link.life.closing.is_none()
+            {
+                to_beat.push(link.peer);
             }
             let life = &mut link.life;
             let passed = |since: u64, limit: u64| now.saturating_sub(since) >= limit;
@@ -88,6 +111,7 @@ impl Shard {
             engine.go_on_waiting();
             engine.find_stalled(deadlines.stalled_after_ms);
         });
+        to_beat
     }
 
     /// Frees memory that is no longer needed. Called by the ticker, last.
@@ -101,6 +125,17 @@ impl Shard {
         }
         self.update_gauges(&core);
     }
+}
+
+/// Whether the turn of a connection came between two times, the first not included.
+fn is_beat(peer: PeerId, tenths: u16, (before_ms, now_ms): (u64, u64)) -> bool {
+    if tenths == 0 {
+        return false;
+    }
+    // Neighbours are far apart in turn.
+    let (interval, place) = (100 * u64::from(tenths), u64::from(peer.slot.0));
+    let phase = place.wrapping_mul(0x9E37_79B9_7F4A_7C15) % interval;
+    (before_ms + phase) / interval != (now_ms + phase) / interval
 }
 
 /// Larger than the allocations that mimalloc serves from a thread's own pages.

@@ -10,7 +10,7 @@ use crate::auth::KeySerial;
 use super::Disconnect;
 use crate::engine::hub::{Sink, Written};
 use crate::id::{PeerId, Slot};
-use crate::metrics::Counters;
+use crate::metrics::{CounterRegistry, Counters};
 use crate::net::Writer;
 
 /// The writing side of one connection, with its timestamps and state.
@@ -47,6 +47,8 @@ pub(super) enum Transport {
     WebSocket {
         /// The server's compression window; `None` without compression.
         window_bits: Option<u8>,
+        /// How often its session is asked to say that the gateway lives, in tenths of a second; 0: never.
+        beat_tenths: u16,
     },
     /// Server-Sent Events.
     Sse {
@@ -228,6 +230,16 @@ impl Link {
         {
             self.waker = Some(waker.clone());
         }
+    }
+
+    /// The close code and reason that its client is told, if it can be.
+    pub(super) fn close_of(
+        &self,
+        why: Disconnect,
+        registry: &CounterRegistry,
+    ) -> Option<(u16, &'static str)> {
+        let protocol = self.info.as_deref().map_or("", |info| info.endpoint.0);
+        why.close_in(registry, protocol)
     }
 
     pub(super) fn wake(&self) {

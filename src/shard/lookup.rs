@@ -13,6 +13,48 @@ use crate::json::put_string;
 use crate::process::block_of;
 use crate::timestamp::timestamp_of;
 
+/// What has gone over a connection.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Traffic {
+    /// When it was opened, in milliseconds since the Unix epoch.
+    pub connected_ms: u64,
+    /// How long it has been open, in milliseconds.
+    pub open_ms: u64,
+    /// Bytes received.
+    pub received: u64,
+    /// Bytes sent.
+    pub sent: u64,
+    /// Bytes that its client has not been sent.
+    pub unsent: u64,
+    /// Its socket is full.
+    pub is_blocked: bool,
+}
+
+impl Shard {
+    /// What has gone over a connection so far.
+    #[must_use]
+    pub fn traffic_of(&self, peer: PeerId) -> Traffic {
+        let core = self.core.borrow();
+        let (hub, link) = (core.engine.hub(), core.links.get(peer));
+        let Some(link) = link.filter(|_| hub.is_present(peer)) else {
+            return Traffic::default();
+        };
+        let now_ms = self.clock.wall_ms();
+        let connected_ms = link
+            .info
+            .as_deref()
+            .map_or(now_ms, |info| info.connected_ms);
+        Traffic {
+            connected_ms,
+            open_ms: now_ms.saturating_sub(connected_ms),
+            received: link.received,
+            sent: link.sent,
+            unsent: hub.unsent(peer),
+            is_blocked: hub.is_blocked(peer.slot),
+        }
+    }
+}
+
 /// Which connections are meant: those that all of these hold for.
 #[derive(Clone, Default, Debug)]
 pub struct Wanted {

@@ -20,7 +20,7 @@ impl Shard {
     pub fn send(&self, peer: PeerId, priority: Priority, opcode: OpCode, payload: &[u8]) {
         let mut core = self.core.borrow_mut();
         let window_bits = match core.links.get(peer).map(|link| link.transport) {
-            Some(Transport::WebSocket { window_bits }) => window_bits,
+            Some(Transport::WebSocket { window_bits, .. }) => window_bits,
             Some(Transport::Sse { .. }) | None => return,
         };
         let queued = {
@@ -53,6 +53,15 @@ impl Shard {
         text.clear();
         write(&mut text, &timestamp);
         self.send_json(peer, priority, &text);
+        self.buffers.codec.borrow_mut().text = text;
+    }
+
+    /// Queues a message as text, whatever the peer's encoding. `write` writes it.
+    pub fn send_plain(&self, peer: PeerId, priority: Priority, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut text = std::mem::take(&mut self.buffers.codec.borrow_mut().text);
+        text.clear();
+        write(&mut text);
+        self.send(peer, priority, OpCode::Text, &text);
         self.buffers.codec.borrow_mut().text = text;
     }
 
