@@ -14,7 +14,9 @@ pub use dead_letters::DeadLetter;
 pub use group::{Group, GroupCounts, GroupLimits, GroupState, Held, MemberId};
 pub use kind::{Kinds, ObjectKind, UnknownKind};
 pub use member::{AckError, MemberLimits};
-pub use object::{ConnectFields, DisconnectFields, MessageFields, Object, ObjectWriter};
+pub use object::{
+    ConnectFields, DisconnectFields, MessageBody, MessageFields, Object, ObjectWriter,
+};
 
 /// The bytes that an object takes besides its text.
 pub const OBJECT_OVERHEAD: usize = 96;

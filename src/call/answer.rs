@@ -71,6 +71,29 @@ impl<'a> CallAnswer<'a> {
         Some(Self { correlation, form })
     }
 
+    /// An answer whose correlation id is beside its payload, an object. It is the last one unless its payload says
+    /// otherwise, as in [`Self::from_response`].
+    ///
+    /// Cost: one pass over the payload.
+    #[must_use]
+    pub fn from_payload(payload: &'a str, correlation: Raw<'a>) -> Option<Self> {
+        let mut is_final = None;
+        let rest = json::without(payload, |key, value| match key {
+            "is_final" => {
+                is_final = Some(value);
+                true
+            }
+            _ => key == "correlation_id",
+        });
+        let correlation = Correlation::read(correlation).ok()??;
+        let is_last = is_final.is_none_or(is_truthy);
+        let form = AnswerForm::Translated {
+            rest: rest.ok()?,
+            is_last,
+        };
+        Some(Self { correlation, form })
+    }
+
     /// What it answers.
     #[must_use]
     pub fn correlation(&self) -> &Correlation<'a> {

@@ -1,5 +1,8 @@
 //! Objects and their fields (docs/backend.md, "What the application is told").
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use super::kind::ObjectKind;
 use super::{Held, OBJECT_OVERHEAD};
 use crate::id::{AnyPeer, PeerId, ShardId};
@@ -61,8 +64,19 @@ pub struct MessageFields<'a> {
     pub kind: Option<&'a str>,
     /// Its `id` as JSON: a string or a number.
     pub id: Option<&'a str>,
-    /// The message: a JSON value.
-    pub data: &'a str,
+    /// What it says.
+    pub body: MessageBody<'a>,
+}
+
+/// What a message says.
+#[derive(Clone, Copy, Debug)]
+pub enum MessageBody<'a> {
+    /// A JSON value.
+    Json(&'a str),
+    /// A text that its protocol has no meaning for.
+    Text(&'a str),
+    /// Bytes that its protocol has no meaning for.
+    Binary(&'a [u8]),
 }
 
 /// What `disconnect` tells besides the connection.
@@ -149,7 +163,17 @@ impl<'o> ObjectWriter<'o> {
         if let Some(id) = fields.id {
             self.raw("id", id);
         }
-        self.raw("data", fields.data);
+        match fields.body {
+            MessageBody::Json(json) => self.raw("data", json),
+            MessageBody::Text(text) => {
+                self.raw("raw", "true");
+                self.text("data", text);
+            }
+            MessageBody::Binary(bytes) => {
+                self.raw("binary", "true");
+                self.text("data", &BASE64.encode(bytes));
+            }
+        }
     }
 
     /// The fields of `subscribe` and `unsubscribe`.
@@ -277,7 +301,7 @@ mod tests {
         let message = MessageFields {
             kind: Some("app"),
             id: Some("7"),
-            data: r#"{"type":"app","id":7}"#,
+            body: MessageBody::Json(r#"{"type":"app","id":7}"#),
         };
         check(
             ObjectKind::Message,
@@ -287,7 +311,7 @@ mod tests {
         let bare = MessageFields {
             kind: None,
             id: None,
-            data: "[]",
+            body: MessageBody::Json("[]"),
         };
         check(
             ObjectKind::Message,

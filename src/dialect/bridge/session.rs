@@ -8,7 +8,7 @@ use crate::call::Correlation;
 use crate::conn::{Flow, Session};
 use crate::engine::{Begin, Outcome};
 use crate::id::{PeerId, Priority};
-use crate::inbound::MessageFields;
+use crate::inbound::{MessageBody, MessageFields};
 use crate::json::Raw;
 use crate::metrics::Limited;
 use crate::process::NotTaken;
@@ -91,7 +91,7 @@ impl BridgeSession {
         let message = MessageFields {
             kind: kind.as_deref(),
             id: None,
-            data: text,
+            body: MessageBody::Json(text),
         };
         let why = match shard.tell_message(peer, &message) {
             Ok(()) => return,

@@ -3,7 +3,7 @@
 use super::error;
 use crate::dialect::events::Refusal;
 use crate::id::PeerId;
-use crate::inbound::MessageFields;
+use crate::inbound::{MessageBody, MessageFields};
 use crate::json::Raw;
 use crate::process::NotTaken;
 use crate::shard::Shard;
@@ -13,7 +13,7 @@ pub(super) fn tell(shard: &Shard, peer: PeerId, text: &str, id: Option<Raw<'_>>,
     let message = MessageFields {
         kind: Some(kind),
         id: id.map(Raw::text),
-        data: text,
+        body: MessageBody::Json(text),
     };
     let (code, why, details) = match shard.tell_message(peer, &message) {
         Ok(()) => return,
