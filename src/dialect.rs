@@ -6,6 +6,7 @@ pub mod bridge;
 pub mod echo;
 pub mod events;
 pub mod sse;
+pub mod wse;
 
 use crate::config::{Config, MakeSection, Section};
 use crate::conn::{Dialect, Dialects, Registry};
@@ -22,6 +23,7 @@ const ALL: &[Protocol] = &[
     Protocol(events::Events::register, None),
     Protocol(sse::Sse::register, Some(sse::SseSettings::make)),
     Protocol(bridge::Bridge::register, Some(bridge::BridgeSettings::make)),
+    Protocol(wse::Wse::register, Some(wse::WseSettings::make)),
     Protocol(echo::Echo::register, None),
     Protocol(backend::BackendLink::register, None),
 ];

@@ -33,7 +33,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["api", "dialect", "http", "service"]),
     ("arc_swap", &["auth", "config", "net"]),
     ("atomic_waker", &["bus"]),
-    ("base64", &["auth", "http", "sse"]),
+    ("base64", &["auth", "http", "inbound", "sse"]),
     ("clap", &["cli"]),
     ("crossbeam", &["bus"]),
     ("fragile", &["shard"]),
@@ -66,7 +66,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio_tungstenite", &["ws"]),
     ("toml", &["config"]),
     ("tracing_subscriber", &["cli"]),
-    ("uuid", &["call"]),
+    ("uuid", &["call", "dialect"]),
     ("x509_parser", &["net"]),
 ];
 

@@ -488,7 +488,7 @@ impl World {
                 life,
                 was_member,
                 from: match begin {
-                    Begin::After(position) => Some(position),
+                    Begin::After(position) | Begin::AfterOrNewest(position) => Some(position),
                     Begin::Live | Begin::Here | Begin::Last(_) => None,
                 },
                 last: match begin {

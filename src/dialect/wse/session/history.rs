@@ -1,0 +1,209 @@
+//! Missed messages of topics that the client reads already: it asks for them when it sees that some are missing, and
+//! with `sync_request`.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::WseSession;
+use super::outcome::Awaited;
+use super::subscribe::AckStart;
+use crate::dialect::wse::format::put_event;
+use crate::engine::{HistoryExcerpt, HistoryPage, HistoryPart, Publication};
+use crate::id::{Form, PeerId, Position, Priority, UserKey};
+use crate::shard::Shard;
+
+/// Messages that are written at once.
+const PAGE_MESSAGES: u32 = 256;
+
+/// Their bytes, about.
+const PAGE_BYTES: usize = 64 * 1024;
+
+/// How long a client that is not written to now is left alone.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// Topics of one client whose history waits to be written.
+const REPLAYS_MAX: usize = 10_000;
+
+/// A topic whose history is being written.
+#[derive(Debug)]
+pub(super) struct Replay {
+    topic: Box<str>,
+    /// In which life of the topic; `None`: whichever it is.
+    epoch: Option<u64>,
+    /// The messages behind this one are wanted.
+    after: u64,
+    /// How many have been written.
+    count: u64,
+    /// Whether every message since was kept.
+    is_complete: bool,
+    /// Whether homes have been asked for the next part.
+    is_asked: bool,
+    /// Whether it is for a `sync_request`, which has an answer of its own.
+    is_sync: bool,
+}
+
+impl Replay {
+    /// What a client that has come to a position wants to have.
+    pub(super) fn repair(topic: &str, from: Position) -> Self {
+        Self {
+            topic: topic.into(),
+            epoch: Some(from.epoch),
+            after: from.offset,
+            count: 0,
+            is_complete: true,
+            is_asked: false,
+            is_sync: false,
+        }
+    }
+
+    pub(super) fn is_for_sync(&self) -> bool {
+        self.is_sync
+    }
+
+    /// What is behind an offset, for a `sync_request`.
+    pub(super) fn sync(topic: &str, after: u64) -> Self {
+        Self {
+            epoch: None,
+            is_sync: true,
+            ..Self::repair(
+                topic,
+                Position {
+                    epoch: 0,
+                    offset: after,
+                },
+            )
+        }
+    }
+}
+
+impl WseSession {
+    /// Writes a topic's history, unless the same is asked for already.
+    pub(super) fn replay(&mut self, replay: Replay) {
+        let replays = &mut self.more().replays;
+        let is_known = replays
+            .iter()
+            .any(|one| one.topic == replay.topic && one.is_sync == replay.is_sync);
+        if !is_known && replays.len() < REPLAYS_MAX {
+            replays.push(replay);
+        }
+    }
+
+    /// Asks homes for the next part of a history, if the client can be written to.
+    pub(super) fn ask_history(&mut self, shard: &Shard, peer: PeerId) {
+        let user = self.user_key();
+        let Some(replay) = self.more.as_mut().and_then(|more| more.replays.first_mut()) else {
+            return;
+        };
+        if replay.is_asked {
+            return;
+        }
+        let page = HistoryPage {
+            part: HistoryPart::After(replay.after),
+            limit: PAGE_MESSAGES,
+            bytes: PAGE_BYTES,
+            user,
+        };
+        let topic = replay.topic.clone();
+        let ticket = match shard.is_outbox_full(peer) {
+            true => None,
+            false => shard.engine(|engine| engine.ask_history(peer, &topic, &page)),
+        };
+        let Some(ticket) = ticket else {
+            return self.wait_until(Instant::now() + RETRY);
+        };
+        replay.is_asked = true;
+        self.await_outcome(shard, peer, (ticket, Awaited::History), None);
+    }
+
+    fn user_key(&self) -> UserKey {
+        let identity = self.identity.as_ref();
+        identity.map_or(UserKey::NONE, |identity| UserKey::of(&identity.user))
+    }
+
+    /// Writes a part of a history.
+    pub(super) fn send_history(&mut self, shard: &Shard, peer: PeerId, kept: &HistoryExcerpt) {
+        let Some(more) = self.more.as_mut().filter(|more| !more.replays.is_empty()) else {
+            return;
+        };
+        let mut replay = more.replays.remove(0);
+        replay.is_asked = false;
+        let is_same = replay
+            .epoch
+            .is_none_or(|epoch| epoch == kept.position.epoch);
+        if !is_same || replay.after > kept.position.offset {
+            replay.is_complete = false;
+            replay.after = kept.position.offset;
+            return self.end_replay(shard, peer, &replay, kept.position);
+        }
+        replay.epoch = Some(kept.position.epoch);
+        let next = kept.messages.first().map(|message| message.offset);
+        let oldest = next.unwrap_or(kept.position.offset + 1);
+        let lost = oldest.saturating_sub(replay.after + 1);
+        // What is left out for this user has a place, and is not lost.
+        let is_lost = lost > 0 && kept.oldest.is_none_or(|oldest| oldest > replay.after + 1);
+        if is_lost {
+            replay.is_complete = false;
+            let position = Position {
+                epoch: kept.position.epoch,
+                offset: oldest - 1,
+            };
+            let count = kept.messages.len() as u64;
+            let start = AckStart::replayed(&replay.topic, position, false, count);
+            self.send_position(shard, peer, start, "recover");
+            self.send_system(shard, peer, "gap", |p| {
+                p.text("topic", &replay.topic).number("lost", lost);
+            });
+        }
+        let (dress, event_map) = (self.dress, &self.wse.settings.event_map);
+        for message in &kept.messages {
+            let publication = Publication {
+                kind: message.kind,
+                form: Form::NEUTRAL,
+                topic: &replay.topic,
+                name: &message.name,
+                data: &message.data,
+                publisher: &message.publisher,
+                epoch: kept.position.epoch,
+                offset: message.offset,
+            };
+            shard.send_text(peer, Priority::High, |out, _| {
+                put_event(out, dress, &publication, (&shard.config, event_map));
+            });
+            replay.count += 1;
+        }
+        shard
+            .counters
+            .messages_replayed
+            .add(kept.messages.len() as u64);
+        let last = kept.messages.last().map(|message| message.offset);
+        replay.after = last.unwrap_or(kept.position.offset);
+        if kept.more {
+            self.more().replays.insert(0, replay);
+            return self.ask_history(shard, peer);
+        }
+        let position = Position {
+            epoch: kept.position.epoch,
+            offset: replay.after,
+        };
+        self.end_replay(shard, peer, &replay, position);
+    }
+
+    /// Acknowledges that a topic's history has been written.
+    fn end_replay(&mut self, shard: &Shard, peer: PeerId, replay: &Replay, position: Position) {
+        if replay.is_sync {
+            self.end_sync_replay(shard, peer);
+        } else {
+            let Replay {
+                topic,
+                is_complete,
+                count,
+                ..
+            } = replay;
+            let start = AckStart::replayed(topic, position, *is_complete, *count);
+            self.send_position(shard, peer, start, "subscribe");
+        }
+        self.ask_history(shard, peer);
+        self.tidy();
+    }
+}

@@ -1,0 +1,153 @@
+//! Outcomes of the engine, written as messages.
+
+use super::subscribe::Ack;
+use super::{Phase, WseSession};
+use crate::engine::{Confirmation, GapCause, Outcome, PublishResult, Ticket};
+use crate::id::PeerId;
+use crate::json::put_string;
+use crate::shard::Shard;
+
+/// What waits for an answer of homes.
+#[derive(Debug)]
+pub(super) struct Pending {
+    ticket: Ticket,
+    awaited: Awaited,
+}
+
+/// What an answer of homes is for.
+#[derive(Debug)]
+pub(super) enum Awaited {
+    /// The topics of every connection.
+    Join,
+    /// The answer to a subscription.
+    Subscribe(Box<Ack>),
+    /// The members of a topic, for one that has come.
+    Roster(Box<str>),
+    /// A part of a topic's history.
+    History,
+}
+
+impl WseSession {
+    /// Waits for the answer to a request, or takes the one that has come.
+    pub(super) fn await_outcome(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        (ticket, awaited): (Ticket, Awaited),
+        confirmation: Option<Confirmation>,
+    ) {
+        self.more().pending.push(Pending { ticket, awaited });
+        if let Some(confirmation) = confirmation {
+            self.confirm(shard, peer, &confirmation);
+        }
+        self.take_outcomes(shard, peer);
+    }
+
+    /// Writes the peer's outcomes so far, before anything else is answered.
+    pub(super) fn take_outcomes(&mut self, shard: &Shard, peer: PeerId) {
+        while let Some(outcome) = shard.next_outcome_for(peer) {
+            self.handle_outcome(shard, peer, outcome);
+        }
+    }
+
+    /// Writes an outcome to the client.
+    pub(super) fn handle_outcome(&mut self, shard: &Shard, peer: PeerId, outcome: Outcome) {
+        match outcome {
+            Outcome::Confirmed(confirmation) => self.confirm(shard, peer, &confirmation),
+            Outcome::CaughtUp => self.send_acks(shard, peer),
+            Outcome::Gap(gap) => {
+                if let (Some(topic), Some(lost), GapCause::History) =
+                    (&gap.topic, gap.lost, gap.cause)
+                {
+                    self.pass_over(shard, peer, topic, lost);
+                }
+                self.send_system(shard, peer, "gap", |p| {
+                    match &gap.topic {
+                        Some(topic) => p.text("topic", topic),
+                        None => p.raw("topic", "null"),
+                    }
+                    .optional("lost", gap.lost);
+                });
+            }
+            Outcome::Published { id, result } => match result {
+                PublishResult::Stored(stored) => {
+                    self.publish_ack(shard, peer, &id, Some(stored.offset));
+                }
+                PublishResult::TooManyTopics | PublishResult::Busy | PublishResult::Forwarded => {
+                    self.too_many_topics(shard, peer);
+                }
+            },
+            Outcome::Roster { ticket, roster } => {
+                if let Some(Awaited::Roster(topic)) = self.take_pending(ticket) {
+                    self.send_roster(shard, peer, &topic, &roster);
+                }
+            }
+            Outcome::History { ticket, kept } => {
+                if let Some(Awaited::History) = self.take_pending(ticket) {
+                    self.send_history(shard, peer, &kept);
+                }
+            }
+            Outcome::Reformatted(format) => {
+                self.reads = format;
+                if self.phase == Phase::Changing {
+                    self.join(shard, peer);
+                }
+            }
+            // Outcomes for tasks, or handled by the shard.
+            Outcome::Called(_)
+            | Outcome::HungUp
+            | Outcome::Answered { .. }
+            | Outcome::Position(_)
+            | Outcome::Slow { .. }
+            | Outcome::Gone => {}
+        }
+        self.go_on(shard, peer);
+    }
+
+    /// Asks for what could not be asked for before.
+    pub(super) fn go_on(&mut self, shard: &Shard, peer: PeerId) {
+        if self.more.is_some() {
+            self.enter_rosters(shard, peer);
+            self.ask_history(shard, peer);
+        }
+    }
+
+    fn confirm(&mut self, shard: &Shard, peer: PeerId, confirmation: &Confirmation) {
+        match self.take_pending(confirmation.ticket) {
+            Some(Awaited::Subscribe(mut ack)) => {
+                ack.note(confirmation);
+                shard.engine(|engine| engine.go_on(confirmation));
+                self.put_ack(shard, peer, ack);
+            }
+            _ => shard.engine(|engine| engine.go_on(confirmation)),
+        }
+    }
+
+    fn take_pending(&mut self, ticket: Ticket) -> Option<Awaited> {
+        let pending = &mut self.more.as_mut()?.pending;
+        let at = pending.iter().position(|one| one.ticket == ticket)?;
+        let awaited = pending.remove(at).awaited;
+        self.tidy();
+        Some(awaited)
+    }
+
+    /// Frees what most connections need only while they begin.
+    pub(super) fn tidy(&mut self) {
+        if self.more.as_ref().is_some_and(|more| more.is_idle()) {
+            self.more = None;
+        }
+    }
+}
+
+/// The text of a list of names, for a message.
+pub(super) fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    let mut out = b"[".to_vec();
+    for (index, name) in names.into_iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        put_string(&mut out, name);
+    }
+    out.push(b']');
+    String::from_utf8(out).expect("it is JSON")
+}

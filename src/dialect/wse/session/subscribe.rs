@@ -1,0 +1,530 @@
+//! `subscription_update`: topics and patterns, with recovery (spec 1.6, 1.7).
+
+use std::borrow::Cow;
+
+use super::history::Replay;
+use super::outcome::{Awaited, listed};
+use super::presence::Entering;
+use super::subscriptions::is_pattern;
+use super::{Phase, WseSession};
+use crate::collections::HashSet;
+use crate::conn::Flow;
+use crate::dialect::wse::envelope::Envelope;
+use crate::dialect::wse::frame::{Fields, put_epoch, read_epoch};
+use crate::engine::{Begin, Confirmation, PATTERNS_MAX, Recover, RecoverFrom, Resumed, Ticket};
+use crate::id::{PeerId, Position};
+use crate::inbound::ObjectKind;
+use crate::json::{self, Raw};
+use crate::metrics::Limited;
+use crate::shard::{OrderReply, OrderResult, Shard};
+use crate::topic::{self, Pattern, Selector};
+
+/// Topics in one message; those beyond it are refused.
+const TOPICS_MAX: usize = 10_000;
+
+/// The acknowledgement of a subscription.
+#[derive(Default, Debug)]
+pub(super) struct Ack {
+    success: Vec<Box<str>>,
+    failed: Vec<Box<str>>,
+    already: Vec<Box<str>>,
+    starts: Vec<AckStart>,
+    /// Topics whose acknowledgement comes with their history.
+    later: usize,
+    /// An application has ordered it, which is told what failed.
+    reply: Option<OrderReply>,
+}
+
+/// Where a topic begins.
+#[derive(Debug)]
+pub(super) struct AckStart {
+    topic: Box<str>,
+    position: Position,
+    is_recovered: bool,
+    /// The missed messages that are written.
+    count: u64,
+    /// The position behind which they are, if older ones are missing.
+    after: Option<u64>,
+}
+
+/// An acknowledgement that is written behind missed messages.
+#[derive(Debug)]
+pub(super) struct WaitingAck(Box<Ack>);
+
+/// What a client wants of its subscriptions.
+#[derive(Default, Debug)]
+struct Wanted<'a> {
+    action: Option<Cow<'a, str>>,
+    topics: Vec<Cow<'a, str>>,
+    presence: Option<&'a str>,
+    recovers: bool,
+    recovery: Option<Raw<'a>>,
+    group: Option<Cow<'a, str>>,
+}
+
+impl<'a> Wanted<'a> {
+    fn read(payload: &'a str) -> Self {
+        let mut wanted = Self::default();
+        let _ = json::fields(payload, |key, value| match key {
+            "action" => wanted.action = value.as_string(),
+            "topics" => wanted.topics = value.as_strings().unwrap_or_default(),
+            "presence" if value.is_object() => wanted.presence = Some(value.text()),
+            "recover" => wanted.recovers = value.text() == "true",
+            "recovery" if value.is_object() => wanted.recovery = Some(value),
+            "queue_group" => wanted.group = value.as_string(),
+            _ => {}
+        });
+        wanted
+    }
+
+    /// The positions from which it wants to go on.
+    fn positions(&self) -> Vec<Recover<'static>> {
+        let mut positions = Vec::new();
+        let recovery = self.recovery.filter(|_| self.recovers);
+        let _ = json::fields(recovery.map_or("{}", Raw::text), |topic, value| {
+            let (mut epoch, mut offset) = (None, None);
+            let _ = json::fields(value.text(), |key, value| match key {
+                "epoch" => epoch = value.as_string(),
+                "offset" => offset = value.as_count(),
+                _ => {}
+            });
+            if let (Some(epoch), Some(offset)) = (epoch, offset) {
+                // No topic has the epoch of a text that is none.
+                let epoch = read_epoch(&epoch).unwrap_or(0);
+                positions.push(Recover {
+                    topic: Cow::Owned(topic.to_owned()),
+                    from: RecoverFrom::Position(Position { epoch, offset }),
+                });
+            }
+        });
+        positions
+    }
+}
+
+impl Ack {
+    /// Notes where each topic begins.
+    pub(super) fn note(&mut self, confirmation: &Confirmation) {
+        for start in confirmation
+            .starts()
+            .filter(|start| start.matcher.is_none())
+        {
+            let (is_recovered, count, after) = match start.resumed {
+                Some(Resumed::Complete(count)) => (true, count, None),
+                Some(Resumed::TooOld(missed)) => {
+                    let after = start.position.offset.saturating_sub(missed);
+                    (false, missed, Some(after))
+                }
+                _ => (false, 0, None),
+            };
+            self.starts.push(AckStart {
+                topic: start.name.into(),
+                position: start.position,
+                is_recovered,
+                count,
+                after,
+            });
+        }
+    }
+
+    fn put(&self, p: &mut Fields<'_>, action: &str, all: &str) {
+        let is_success = self.failed.is_empty();
+        p.text("action", action)
+            .flag("success", is_success)
+            .texts("success_topics", self.success.iter().map(|it| &**it))
+            .texts("failed_topics", self.failed.iter().map(|it| &**it))
+            .raw("topics", all)
+            .texts("already_subscribed", self.already.iter().map(|it| &**it));
+        if !self.starts.is_empty() {
+            p.object("recovery", |p| {
+                for start in &self.starts {
+                    start.put(p);
+                }
+            });
+        }
+    }
+}
+
+impl AckStart {
+    /// A topic whose history has been written: `count` messages, up to this position.
+    pub(super) fn replayed(
+        topic: &str,
+        position: Position,
+        is_recovered: bool,
+        count: u64,
+    ) -> Self {
+        Self {
+            topic: topic.into(),
+            position,
+            is_recovered,
+            count,
+            after: None,
+        }
+    }
+
+    fn put(&self, p: &mut Fields<'_>) {
+        let Self {
+            position: Position { epoch, offset },
+            is_recovered,
+            count,
+            ..
+        } = self;
+        let mut name = Vec::new();
+        json::put_string(&mut name, &self.topic);
+        let name = str::from_utf8(&name[1..name.len() - 1]).expect("it is JSON");
+        p.object(name, |p| {
+            match epoch {
+                0 => p.raw("epoch", "null"),
+                epoch => {
+                    let out = p.key("epoch");
+                    out.push(b'"');
+                    put_epoch(out, *epoch);
+                    out.push(b'"');
+                    p
+                }
+            }
+            .number("offset", *offset)
+            .flag("recovered", *is_recovered)
+            .number("count", *count);
+        });
+    }
+}
+
+impl WseSession {
+    /// Processes a `subscription_update`.
+    pub(super) fn subscription(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        message: &Envelope<'_>,
+    ) -> Flow {
+        if self.phase != Phase::Joined {
+            return Flow::Wait;
+        }
+        let mut wanted = Wanted::read(message.payload_text());
+        let action = wanted.action.take();
+        let subscribes = match action.as_deref() {
+            Some("subscribe") => true,
+            Some("unsubscribe") => false,
+            other => {
+                let action = other.unwrap_or("none");
+                let why = format!("Invalid subscription action: {action}");
+                self.error(shard, peer, "INVALID_ACTION", &why);
+                return Flow::Continue;
+            }
+        };
+        if wanted.topics.is_empty() {
+            self.error(shard, peer, "INVALID_SUBSCRIPTION", "No topics specified");
+            return Flow::Continue;
+        }
+        if wanted.topics.len() > TOPICS_MAX {
+            let why = format!("At most {TOPICS_MAX} topics in one message");
+            self.error(shard, peer, "INVALID_SUBSCRIPTION", &why);
+            return Flow::Continue;
+        }
+        if !self.may_change(shard, peer, &wanted.topics) {
+            return Flow::Wait;
+        }
+        match subscribes {
+            true => self.subscribe(shard, peer, &wanted, None),
+            false => self.unsubscribe(shard, peer, &wanted.topics),
+        }
+        Flow::Continue
+    }
+
+    /// Whether the engine can change the client's subscriptions to these names now.
+    pub(super) fn may_change<N: AsRef<str>>(
+        &self,
+        shard: &Shard,
+        peer: PeerId,
+        names: &[N],
+    ) -> bool {
+        let names = names.iter().map(AsRef::as_ref);
+        let (patterns, topics): (Vec<&str>, Vec<&str>) = names.partition(|name| is_pattern(name));
+        self.phase == Phase::Joined
+            && shard.engine(|engine| engine.may_subscribe(peer, &topics, !patterns.is_empty()))
+    }
+
+    /// Subscribes as an application orders it, whatever the client may do itself.
+    pub(super) fn subscribe_by_order(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        (topics, recover): (&[Box<str>], &[Recover<'static>]),
+        reply: OrderReply,
+    ) {
+        let wanted = Wanted {
+            topics: topics.iter().map(|name| (&**name).into()).collect(),
+            ..Wanted::default()
+        };
+        self.subscribe(shard, peer, &wanted, Some((reply, recover)));
+    }
+
+    fn subscribe(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        wanted: &Wanted<'_>,
+        order: Option<(OrderReply, &[Recover<'static>])>,
+    ) {
+        let is_own = order.is_none();
+        let (reply, positions) = match order {
+            Some((reply, recover)) => (Some(reply), recover.to_vec()),
+            None => (None, wanted.positions()),
+        };
+        let position_of = |name: &str| {
+            let found = positions.iter().find(|one| one.topic == name)?;
+            Some(found.from)
+        };
+        let inbox = topic::inbox_of(&self.user(shard, peer));
+        let mut ack = Box::new(Ack {
+            reply,
+            ..Ack::default()
+        });
+        let (mut topics, mut patterns) = (Vec::new(), Vec::new());
+        let (mut over_limit, mut foreign, mut grouped) = (false, None, None);
+        let mut asked: HashSet<&str> = HashSet::default();
+        for name in &wanted.topics {
+            let name: &str = name;
+            if !asked.insert(name) {
+                continue;
+            }
+            let from = position_of(name);
+            let is_read = name == inbox || self.subscriptions.contains(name);
+            // Clients ask so for topics that they read by a pattern.
+            let is_repair = from.is_some() && self.subscriptions.covers(name);
+            if is_read || is_repair {
+                match from {
+                    Some(RecoverFrom::Position(from)) if !is_pattern(name) => {
+                        ack.later += 1;
+                        self.replay(Replay::repair(name, from));
+                    }
+                    _ => {
+                        ack.already.push(name.into());
+                        ack.success.push(name.into());
+                    }
+                }
+                continue;
+            }
+            let selector = selector_of(name).filter(|selector| {
+                let may = !is_own || self.permissions(shard).may_subscribe(selector);
+                if !may && topic::is_inbox(name) {
+                    foreign.get_or_insert(name);
+                }
+                may
+            });
+            let is_full = self.subscriptions.len() >= self.wse.settings.max_subscriptions
+                || matches!(selector, Some(Selector::Pattern(_)))
+                    && self.subscriptions.pattern_count() >= PATTERNS_MAX;
+            over_limit |= is_full && selector.is_some();
+            match selector.filter(|_| !is_full) {
+                None => {
+                    ack.failed.push(name.into());
+                    continue;
+                }
+                Some(Selector::Pattern(_)) if wanted.group.is_some() => {
+                    grouped.get_or_insert(name);
+                    ack.failed.push(name.into());
+                    continue;
+                }
+                Some(Selector::Pattern(pattern)) => {
+                    let from = from.and_then(RecoverFrom::position);
+                    patterns.push((pattern, from));
+                }
+                Some(Selector::Topic(name)) => topics.push((name, from)),
+            }
+            self.subscriptions.add(name);
+            ack.success.push(name.into());
+        }
+        let ticket = self.begin(shard, peer, wanted.presence, (&topics, &patterns), &mut ack);
+        if over_limit {
+            shard.counters.limited(Limited::Subscriptions);
+        }
+        let failed = listed(ack.failed.iter().map(|name| &**name));
+        let has_failed = !ack.failed.is_empty();
+        let confirmation = shard.engine(|engine| engine.confirm(ticket));
+        let awaited = (ticket, Awaited::Subscribe(ack));
+        self.await_outcome(shard, peer, awaited, confirmation);
+        if !is_own || !has_failed {
+            return;
+        }
+        let why = match (foreign, grouped) {
+            _ if over_limit => {
+                let limit = self.wse.settings.max_subscriptions;
+                format!("At most {limit} topics and patterns, {PATTERNS_MAX} of them patterns")
+            }
+            (Some(name), _) => format!("`{name}` is somebody else's"),
+            (None, Some(name)) => format!("`{name}` is a pattern: those have no queue groups"),
+            (None, None) => "Some topics are not permitted, or no names of topics".to_owned(),
+        };
+        self.error_with(shard, peer, "SUBSCRIPTION_FAILED", &why, |p| {
+            p.object("details", |p| {
+                p.raw("topics", &failed);
+            });
+        });
+    }
+}
+
+/// Topics and patterns of one message, each with where it begins.
+type Taken<'a> = (
+    &'a [(&'a str, Option<RecoverFrom>)],
+    &'a [(Pattern, Option<Position>)],
+);
+
+impl WseSession {
+    /// Begins the subscriptions that were taken. What has no room joins those that failed.
+    fn begin(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        presence: Option<&str>,
+        (topics, patterns): Taken<'_>,
+        ack: &mut Ack,
+    ) -> Ticket {
+        let ticket = shard.engine(|engine| engine.begin_subscription(peer));
+        // Topics that one of the patterns matches are read through the pattern's log.
+        shard.engine(|engine| engine.subscribe_patterns(peer, patterns, ticket));
+        for &(topic, from) in topics {
+            let is_covered = self.subscriptions.covers(topic);
+            let begin = match from {
+                Some(RecoverFrom::Position(from)) if !is_covered => Begin::AfterOrNewest(from),
+                Some(RecoverFrom::Last(count)) if !is_covered => Begin::Last(count),
+                _ => Begin::Live,
+            };
+            let subscribed = shard.engine(|engine| engine.subscribe(peer, topic, begin, ticket));
+            if subscribed.is_err() {
+                self.subscriptions.remove(topic);
+                ack.success.retain(|name| **name != *topic);
+                ack.failed.push(topic.into());
+                continue;
+            }
+            if let (Some(RecoverFrom::Position(from)), true) = (from, is_covered) {
+                self.replay(Replay::repair(topic, from));
+                ack.later += 1;
+                ack.success.retain(|name| **name != *topic);
+            }
+            if shard.config.namespace(topic).presence {
+                let data = presence.unwrap_or("");
+                self.more().entering.push(Entering::new(topic, data));
+            }
+        }
+        let added = ack.success.iter().map(|name| &**name);
+        let added = added.filter(|name| !ack.already.iter().any(|known| **known == **name));
+        shard.tell_topics(peer, ObjectKind::Subscribe, added);
+        ticket
+    }
+
+    /// Writes an acknowledgement, or keeps it until the missed messages before it are written.
+    pub(super) fn put_ack(&mut self, shard: &Shard, peer: PeerId, ack: Box<Ack>) {
+        if shard.engine(|engine| engine.is_catching_up(peer)) {
+            self.more().acks.push(WaitingAck(ack));
+        } else {
+            self.send_ack(shard, peer, ack);
+        }
+    }
+
+    /// Writes the acknowledgements that waited for missed messages.
+    pub(super) fn send_acks(&mut self, shard: &Shard, peer: PeerId) {
+        let Some(more) = &mut self.more else { return };
+        for WaitingAck(ack) in std::mem::take(&mut more.acks) {
+            self.send_ack(shard, peer, ack);
+        }
+        self.tidy();
+    }
+
+    fn send_ack(&self, shard: &Shard, peer: PeerId, mut ack: Box<Ack>) {
+        // Clients of topics without history are told no positions.
+        let has_history = |start: &AckStart| {
+            start.is_recovered || start.count > 0 || {
+                shard.config.namespace(&start.topic).history_size > 0
+            }
+        };
+        for start in ack.starts.iter_mut().filter(|start| !has_history(start)) {
+            start.position = Position::default();
+        }
+        ack.starts
+            .retain(|start| start.position != Position::default());
+        let is_empty = ack.success.is_empty() && ack.failed.is_empty();
+        if !is_empty || ack.later == 0 {
+            let all = listed(self.subscriptions.iter());
+            self.send_system(shard, peer, "subscription_update", |p| {
+                ack.put(p, "subscribe", &all);
+            });
+        }
+        if let Some(reply) = ack.reply.take() {
+            reply.answer(OrderResult::Subscribed {
+                accepted: ack.success,
+                rejected: ack.failed,
+            });
+        }
+    }
+
+    /// The oldest missed messages of a topic are not kept: before the newest ones the client is told to go on from
+    /// there. It drops what does not follow on.
+    pub(super) fn pass_over(&mut self, shard: &Shard, peer: PeerId, topic: &str, lost: u64) {
+        let Some(more) = &mut self.more else { return };
+        let mut starts = more.acks.iter_mut().flat_map(|ack| &mut ack.0.starts);
+        let start = starts.find(|start| *start.topic == *topic && start.after.is_some());
+        let Some(start) = start else { return };
+        start.count = start.count.saturating_sub(lost);
+        let after = start.after.take().unwrap_or(0) + lost;
+        let epoch = start.position.epoch;
+        let position = Position {
+            epoch,
+            offset: after,
+        };
+        let start = AckStart::replayed(topic, position, false, start.count);
+        self.send_position(shard, peer, start, "recover");
+    }
+
+    /// Tells the client where a topic goes on.
+    pub(super) fn send_position(&self, shard: &Shard, peer: PeerId, start: AckStart, action: &str) {
+        let ack = Ack {
+            success: vec![start.topic.clone()],
+            starts: vec![start],
+            ..Ack::default()
+        };
+        let all = listed(self.subscriptions.iter());
+        self.send_system(shard, peer, "subscription_update", |p| {
+            ack.put(p, action, &all);
+        });
+    }
+
+    /// Ends subscriptions. One that there is not has ended.
+    pub(super) fn unsubscribe<N: AsRef<str>>(&mut self, shard: &Shard, peer: PeerId, names: &[N]) {
+        let inbox = topic::inbox_of(&self.user(shard, peer));
+        let (mut ack, mut ended) = (Ack::default(), Vec::new());
+        for name in names.iter().map(AsRef::as_ref) {
+            if name == inbox {
+                ack.failed.push(name.into());
+                continue;
+            }
+            ack.success.push(name.into());
+            if self.subscriptions.remove(name) {
+                ended.push(name);
+            }
+        }
+        let (patterns, topics): (Vec<&str>, Vec<&str>) =
+            ended.iter().partition(|name| is_pattern(name));
+        for topic in topics {
+            shard.engine(|engine| engine.unsubscribe(peer, topic));
+            self.leave_roster(shard, peer, topic);
+        }
+        let patterns: Vec<Pattern> = patterns.into_iter().filter_map(Pattern::bytes).collect();
+        if !patterns.is_empty() {
+            shard.engine(|engine| engine.unsubscribe_patterns(peer, &patterns));
+        }
+        shard.tell_topics(peer, ObjectKind::Unsubscribe, ended.iter().copied());
+        let all = listed(self.subscriptions.iter());
+        self.send_system(shard, peer, "subscription_update", |p| {
+            ack.put(p, "unsubscribe", &all);
+        });
+    }
+}
+
+/// What a client means by a name; `None` if no topic has such a name.
+fn selector_of(name: &str) -> Option<Selector<'_>> {
+    match is_pattern(name) {
+        true => Pattern::bytes(name).map(Selector::Pattern),
+        false => topic::is_name(name).then_some(Selector::Topic(name)),
+    }
+}
