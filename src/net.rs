@@ -6,6 +6,7 @@ mod limits;
 mod listener;
 mod monotonic;
 mod pages;
+mod seal;
 mod stream;
 mod tls;
 mod unix;
@@ -19,6 +20,7 @@ pub use listener::{
 };
 pub use monotonic::monotonic_us;
 pub use pages::use_small_pages;
+pub use seal::Seal;
 pub use stream::{Reader, Stream, Writer};
 #[cfg(fuzzing)]
 pub use tls::receive;

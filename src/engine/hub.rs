@@ -595,6 +595,14 @@ impl Hub {
             .is_some_and(|peer| peer.blocked)
     }
 
+    /// Bytes that complete what the peer's socket has taken a part of. They go first, and end with a frame.
+    #[must_use]
+    pub fn partly_written(&self, slot: Slot) -> usize {
+        self.peers
+            .get(slot.index())
+            .map_or(0, |peer| peer.carry.len())
+    }
+
     /// When the peer's socket last accepted bytes, in milliseconds of the shard's clock.
     #[must_use]
     pub fn written_ms(&self, slot: Slot) -> u64 {

@@ -1,4 +1,4 @@
-//! The sockets of accepted connections, whole and split: plain TCP, or TLS.
+//! The sockets of accepted connections, whole and split: plain TCP, or TLS. What is written may be sealed besides.
 //!
 //! No module outside of `net` uses the runtime's socket types.
 
@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::accepted::Accepted;
+use super::seal::{Seal, Sealed};
 use super::tls::{
     self, TlsHandshakeError, TlsHandshakeKind, TlsServer, TlsSession, TlsStream, TlsWriter,
 };
@@ -48,7 +49,22 @@ pub struct Writer(WriterInner);
 #[derive(Debug)]
 enum WriterInner {
     Plain(OwnedWriteHalf),
-    Tls(Box<TlsWriter>),
+    /// One case, so that a plain socket is told from all others by one comparison.
+    Layered(Box<Layered>),
+}
+
+/// A writer that changes what is written, and keeps what the socket does not take of it.
+#[derive(Debug)]
+enum Layered {
+    Tls(TlsWriter),
+    Sealed(Box<SealedWriter>),
+}
+
+/// A writer whose bytes pass through a [`Seal`] first.
+#[derive(Debug)]
+struct SealedWriter {
+    below: Writer,
+    sealed: RefCell<Sealed>,
 }
 
 impl Stream {
@@ -103,7 +119,8 @@ impl Stream {
                     half: reader,
                     session: Some(writer.session.clone()),
                 };
-                (reader, Writer(WriterInner::Tls(Box::new(writer))))
+                let writer = WriterInner::Layered(Box::new(Layered::Tls(writer)));
+                (reader, Writer(writer))
             }
         }
     }
@@ -130,16 +147,34 @@ impl Stream {
 }
 
 impl Writer {
-    /// Writes as much as the socket accepts, from several slices in one system call. With TLS that is 64 KiB at once,
-    /// and a full socket has accepted up to 64 KiB of which the peer may get nothing until [`Self::poll_writable`].
+    /// Has all that is written pass through `seal` from now on, but for the first `clear` bytes: the rest of a frame of
+    /// which the socket has taken the beginning. A writer is sealed once: another seal is ignored.
+    #[must_use]
+    pub fn sealed(self, seal: Box<dyn Seal>, clear: usize) -> Self {
+        if let WriterInner::Layered(layered) = &self.0
+            && matches!(**layered, Layered::Sealed(_))
+        {
+            return self;
+        }
+        let sealed = RefCell::new(Sealed::new(seal, clear));
+        let sealed = Box::new(SealedWriter {
+            below: self,
+            sealed,
+        });
+        Self(WriterInner::Layered(Box::new(Layered::Sealed(sealed))))
+    }
+
+    /// Writes as much as the socket accepts, from several slices in one system call. With TLS or a [`Seal`] that is
+    /// 64 KiB at once, and a full socket has accepted up to 64 KiB (and what completes a frame that is sealed) of which
+    /// the peer may get nothing until [`Self::poll_writable`].
     ///
     /// # Errors
-    /// The kernel's if the connection is gone.
+    /// The kernel's if the connection is gone; the seal's.
     #[inline]
     pub fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<Accepted> {
         let socket = match &self.0 {
             WriterInner::Plain(socket) => socket,
-            WriterInner::Tls(tls) => return tls.try_write(slices),
+            WriterInner::Layered(layered) => return layered.try_write(slices),
         };
         let (outcome, offered) = match slices {
             [one] => (socket.try_write(one), one.len()),
@@ -165,16 +200,17 @@ impl Writer {
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.0 {
             WriterInner::Plain(socket) => socket.as_ref().poll_write_ready(cx),
-            WriterInner::Tls(tls) => tls.poll_flushed(cx),
+            WriterInner::Layered(layered) => layered.poll_flushed(cx),
         }
     }
 
-    /// Bytes accepted that the kernel has not been given yet: ciphertext of TLS. At most a little more than 64 KiB.
+    /// Bytes accepted that the kernel has not been given yet: ciphertext. At most a little more than 64 KiB, or one frame
+    /// that is sealed; with both, of each.
     #[must_use]
     pub fn sealed_bytes(&self) -> usize {
         match &self.0 {
             WriterInner::Plain(_) => 0,
-            WriterInner::Tls(tls) => tls.session.borrow().sealed_bytes(),
+            WriterInner::Layered(layered) => layered.sealed_bytes(),
         }
     }
 
@@ -185,10 +221,17 @@ impl Writer {
     pub fn shut(&self) -> io::Result<()> {
         let socket = match &self.0 {
             WriterInner::Plain(socket) => socket.as_ref(),
-            WriterInner::Tls(tls) => {
-                tls.close();
-                tls.tcp()
-            }
+            WriterInner::Layered(layered) => match &**layered {
+                Layered::Tls(tls) => {
+                    tls.close();
+                    tls.tcp()
+                }
+                Layered::Sealed(sealed) => {
+                    // As far as the socket takes it, as with TLS.
+                    let _ = sealed.flush();
+                    return sealed.below.shut();
+                }
+            },
         };
         SockRef::from(socket).shutdown(Shutdown::Write)
     }
@@ -196,9 +239,78 @@ impl Writer {
     /// Drops this side, of plain TCP without a shutdown: dropping the reader closes the socket.
     #[inline]
     pub fn forget(self) {
-        if let WriterInner::Plain(socket) = self.0 {
-            socket.forget();
+        match self.0 {
+            WriterInner::Plain(socket) => socket.forget(),
+            WriterInner::Layered(layered) => match *layered {
+                Layered::Tls(_) => {}
+                Layered::Sealed(sealed) => sealed.below.forget(),
+            },
         }
+    }
+
+    /// As [`Self::try_write`], for ciphertext. Not inlined, and not the runtime's `try_write`, which is inlined for plain
+    /// sockets as long as they alone call it.
+    #[inline(never)]
+    fn try_send(&self, ciphertext: &[u8]) -> io::Result<Accepted> {
+        let socket = match &self.0 {
+            WriterInner::Plain(socket) => socket.as_ref(),
+            WriterInner::Layered(layered) => {
+                return layered.try_write(&[IoSlice::new(ciphertext)]);
+            }
+        };
+        let bytes = match socket.try_io(Interest::WRITABLE, || {
+            SockRef::from(socket).send(ciphertext)
+        }) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        Ok(Accepted {
+            bytes,
+            is_full: bytes < ciphertext.len(),
+        })
+    }
+}
+
+impl Layered {
+    /// Not inlined, which keeps the flush of plain sockets small.
+    #[inline(never)]
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<Accepted> {
+        match self {
+            Self::Tls(tls) => tls.try_write(slices),
+            Self::Sealed(writer) => {
+                let mut sealed = writer.sealed.borrow_mut();
+                sealed.try_write(slices, |bytes| writer.below.try_send(bytes))
+            }
+        }
+    }
+
+    fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tls(tls) => tls.poll_flushed(cx),
+            Self::Sealed(sealed) => {
+                while !sealed.flush()? {
+                    ready!(sealed.below.poll_writable(cx))?;
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    fn sealed_bytes(&self) -> usize {
+        match self {
+            Self::Tls(tls) => tls.session.borrow().sealed_bytes(),
+            Self::Sealed(sealed) => sealed.sealed.borrow().carried() + sealed.below.sealed_bytes(),
+        }
+    }
+}
+
+impl SealedWriter {
+    /// Writes what the socket has not taken yet. Returns whether nothing is left, here or below.
+    fn flush(&self) -> io::Result<bool> {
+        let mut sealed = self.sealed.borrow_mut();
+        let is_sent = sealed.flush(|bytes| self.below.try_send(bytes))?;
+        Ok(is_sent && self.below.sealed_bytes() == 0)
     }
 }
 
@@ -301,11 +413,18 @@ impl AsyncWrite for Stream {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::io::Read;
+    use std::path::Path;
 
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::config::{Config, Mode};
+    use crate::net::seal::tests::Twice;
 
     /// Runs `test` with a client and the connection that was accepted from it.
     fn check<T: Future<Output = ()>>(test: impl FnOnce(TcpStream, Stream) -> T) {
@@ -404,6 +523,104 @@ mod tests {
             stream.limit_unacknowledged(limit).unwrap();
             let socket = SockRef::from(stream.tcp());
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(limit));
+        });
+    }
+
+    /// Writes all of `plain` to a connection through a seal that doubles it, of which the first 1,000 bytes pass as they
+    /// are. Its socket is full most of the time.
+    async fn write_sealed(stream: Stream, plain: &[u8]) {
+        SockRef::from(stream.tcp()).set_send_buffer_size(1).unwrap();
+        let (_reader, writer) = stream.into_split();
+        let writer = writer.sealed(Box::new(Twice), 1000);
+        // It is not sealed twice.
+        let writer = writer.sealed(Box::new(Twice), 1000);
+        let (mut rest, mut full, mut sealed_max) = (plain, 0, 0);
+        while !rest.is_empty() {
+            let (one, other) = rest.split_at(rest.len() / 2);
+            let slices = [IoSlice::new(one), IoSlice::new(other)];
+            let accepted = writer.try_write(&slices).unwrap();
+            rest = &rest[accepted.bytes..];
+            sealed_max = sealed_max.max(writer.sealed_bytes());
+            if accepted.is_full {
+                full += 1;
+                poll_fn(|cx| writer.poll_writable(cx)).await.unwrap();
+            }
+            assert_eq!(writer.sealed_bytes(), 0);
+        }
+        assert!(full > 1, "{full}");
+        assert!(sealed_max < 3 * 64 * 1024, "{sealed_max}");
+        writer.shut().unwrap();
+        writer.try_write(&[IoSlice::new(b"late")]).unwrap_err();
+        writer.forget();
+    }
+
+    /// What a client gets that reads slowly at first.
+    fn read_slowly(mut client: impl Read) -> Vec<u8> {
+        let mut read = Vec::new();
+        for _ in 0..2000 {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            read.extend(byte);
+        }
+        client.read_to_end(&mut read).unwrap();
+        read
+    }
+
+    /// One million bytes, and what a client gets of them.
+    fn plain_and_sealed() -> (Vec<u8>, Vec<u8>) {
+        let plain: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8 + 1).collect();
+        let (clear, rest) = plain.split_at(1000);
+        let twice = rest.iter().flat_map(|&byte| [byte; 2]);
+        let sealed = clear.iter().copied().chain(twice).collect();
+        (plain, sealed)
+    }
+
+    #[test]
+    fn a_sealed_writer_gives_a_slow_peer_all_in_order() {
+        check(|client, stream| async move {
+            let (plain, sealed) = plain_and_sealed();
+            let client = client.into_std().unwrap();
+            client.set_nonblocking(false).unwrap();
+            let client = std::thread::spawn(|| read_slowly(client));
+            write_sealed(stream, &plain).await;
+            assert!(client.join().unwrap() == sealed);
+        });
+    }
+
+    #[test]
+    fn a_writer_may_be_sealed_above_tls() {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        let mut settings = Config::for_mode(Mode::Demo).tls;
+        settings.certificate_file = vec!["c".into()];
+        settings.key_file = vec!["k".into()];
+        let read = |path: &Path| match path.to_str() {
+            Some("c") => Ok(cert.pem().into_bytes()),
+            _ => Ok(signing_key.serialize_pem().into_bytes()),
+        };
+        let server = Arc::new(TlsServer::new(&settings, read).unwrap());
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("a.example").unwrap();
+        let session = ClientConnection::new(Arc::new(config), name).unwrap();
+        check(|client, stream| async move {
+            let (plain, sealed) = plain_and_sealed();
+            let client = client.into_std().unwrap();
+            client.set_nonblocking(false).unwrap();
+            let client = std::thread::spawn(|| read_slowly(StreamOwned::new(session, client)));
+            let Stream(Inner::Plain(socket)) = stream else {
+                unreachable!("it was accepted so")
+            };
+            let stream = Stream::new(socket, Some(&server));
+            let (stream, _) = stream.secure(Vec::new()).await.unwrap();
+            write_sealed(stream, &plain).await;
+            assert!(client.join().unwrap() == sealed);
         });
     }
 

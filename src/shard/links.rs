@@ -11,7 +11,7 @@ use super::Disconnect;
 use crate::engine::hub::{Sink, Written};
 use crate::id::{PeerId, Slot};
 use crate::metrics::{CounterRegistry, Counters};
-use crate::net::Writer;
+use crate::net::{Seal, Writer};
 
 /// The writing side of one connection, with its timestamps and state.
 #[derive(Debug)]
@@ -168,6 +168,26 @@ impl Links {
         }
     }
 
+    /// Has what is written to a WebSocket peer pass through `seal`, but for the first `clear` bytes, and nothing that is
+    /// sent to it alone is compressed any more.
+    pub(super) fn seal(&mut self, peer: PeerId, seal: Box<dyn Seal>, clear: usize) {
+        let is_meant = |link: &mut Box<Link>| {
+            link.peer == peer && matches!(link.transport, Transport::WebSocket { .. })
+        };
+        let Some(place) = self.links.get_mut(peer.slot.index()) else {
+            return;
+        };
+        let Some(link) = place.take_if(is_meant) else {
+            return;
+        };
+        let link = *link;
+        *place = Some(Box::new(Link {
+            transport: Transport::WebSocket { window_bits: None },
+            writer: link.writer.sealed(seal, clear),
+            ..link
+        }));
+    }
+
     /// Marks a connection as closing. It is no longer counted as open.
     pub(super) fn begin_close(&mut self, peer: PeerId, now_ms: u64) {
         let Some(link) = self
@@ -292,7 +312,99 @@ impl Sink for Links {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::net::{SocketAddr, TcpStream};
+    use std::time::Duration;
+
     use super::*;
+    use crate::net::{Families, Tuning, listen};
+
+    /// Doubles every byte, and takes no zero.
+    #[derive(Debug)]
+    struct Twice;
+
+    impl Seal for Twice {
+        fn seal(
+            &mut self,
+            plain: &[IoSlice<'_>],
+            _: usize,
+            out: &mut Vec<u8>,
+        ) -> io::Result<usize> {
+            if plain[0].contains(&0) {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            out.extend(plain[0].iter().flat_map(|&byte| [byte; 2]));
+            Ok(plain[0].len())
+        }
+    }
+
+    /// Runs `test` with a WebSocket connection that compresses, and its client.
+    fn check(test: impl FnOnce(&mut Links, PeerId, &mut TcpStream)) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let tuning = Tuning {
+                unacknowledged_max: Duration::from_secs(40),
+                send_buffer_bytes: 0,
+                unsent_bytes_max: 0,
+            };
+            let any = SocketAddr::from(([127, 0, 0, 1], 0));
+            let listener = listen(any, Families::Own, 16, tuning, None).unwrap();
+            let mut client = TcpStream::connect(listener.address().unwrap().unwrap()).unwrap();
+            let mut listener = listener.register().unwrap();
+            let (reader, writer) = listener.accept().await.unwrap().0.into_split();
+            std::future::poll_fn(|cx| writer.poll_writable(cx))
+                .await
+                .unwrap();
+            let peer = PeerId {
+                slot: Slot(3),
+                generation: 7,
+            };
+            let window_bits = Some(15);
+            let mut links = Links::default();
+            links.insert(peer, writer, Transport::WebSocket { window_bits }, 0);
+            test(&mut links, peer, &mut client);
+            // The reader closes the socket; nothing else has been sent.
+            links.remove(peer);
+            drop(reader);
+            assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        });
+    }
+
+    #[test]
+    fn what_is_written_to_a_sealed_peer_is_sealed_and_not_compressed() {
+        check(|links, peer, client| {
+            let written = |links: &mut Links, text: &[u8]| {
+                let written = links.write(peer.slot, &[IoSlice::new(text)]);
+                assert_eq!(written, Written::Bytes(text.len()));
+            };
+            written(links, b"plain");
+            let another = PeerId {
+                generation: 6,
+                ..peer
+            };
+            links.seal(another, Box::new(Twice), 0);
+            written(links, b"half");
+            links.seal(peer, Box::new(Twice), 4);
+            written(links, b"rest");
+            written(links, b"ab");
+            let mut read = [0; 17];
+            client.read_exact(&mut read).unwrap();
+            assert_eq!(&read, b"plainhalfrestaabb");
+            let link = links.get(peer).unwrap();
+            let Transport::WebSocket { window_bits: None } = link.transport else {
+                panic!("{:?}", link.transport);
+            };
+            assert_eq!(link.sent, 15);
+            // What cannot be sealed ends the connection, and nothing of it is sent.
+            let refused = links.write(peer.slot, &[IoSlice::new(b"x\0")]);
+            assert_eq!(refused, Written::Gone);
+            let refused = links.write(peer.slot, &[IoSlice::new(b"x")]);
+            assert_eq!(refused, Written::Gone);
+        });
+    }
 
     #[test]
     fn what_every_connection_has_is_small() {

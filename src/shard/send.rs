@@ -5,6 +5,7 @@ use super::{Core, Disconnect, Shard};
 use crate::engine::Packing;
 use crate::engine::hub::Enqueue;
 use crate::id::{PeerId, Priority};
+use crate::net::Seal;
 use crate::ws::OpCode;
 use crate::ws::deflate::Inflater;
 
@@ -113,6 +114,18 @@ impl Shard {
         if core.engine.take_flush_wanted() {
             self.flusher.raise();
         }
+    }
+
+    /// Has everything that is written to a WebSocket peer from now on pass through `seal`, frame by frame, whatever it is
+    /// and wherever it comes from, and compresses nothing more that is sent to it alone. Once for a connection, after its
+    /// upgrade response.
+    ///
+    /// What waits for the peer already passes through `seal`, too: it is compressed where it was queued so, and so is what
+    /// the peer reads in a format that compresses. What its socket has taken half of passes as it is.
+    pub fn seal(&self, peer: PeerId, seal: Box<dyn Seal>) {
+        let mut core = self.core.borrow_mut();
+        let Core { engine, links, .. } = &mut *core;
+        links.seal(peer, seal, engine.hub().partly_written(peer.slot));
     }
 
     /// Holds back a connection's upgrade response until [`Self::open`]. Its task does not read until then.

@@ -192,6 +192,8 @@ impl World {
         let taken = std::mem::take(self.sockets.taken.get_mut(&peer.slot).unwrap());
         let text = String::from_utf8(taken).unwrap();
         let whole = text.rfind(';').map_or(0, |at| at + 1);
+        let is_cut = whole < text.len();
+        assert_eq!(self.hub.partly_written(peer.slot) > 0, is_cut);
         let expected = self.expected.get_mut(&peer.slot).unwrap();
         for frame in text[..whole].split_terminator(';') {
             let (name, rest) = frame.split_once('#').expect("frames are whole and unmixed");
@@ -453,6 +455,7 @@ fn f09_behind_a_full_socket_only_the_newest_pong_waits() {
         Enqueue::Queued
     );
     assert_eq!(hub.flush(&mut sockets, 0, 10, usize::MAX), Flush::Done);
+    assert_eq!(hub.partly_written(peer.slot), 2);
     for pong in 0..1000 {
         assert_eq!(
             hub.send_pong(peer.slot, format!("pong {pong:03}").as_bytes()),
