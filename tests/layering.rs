@@ -29,11 +29,14 @@ const LAYERS: &[&[&str]] = &[
 /// Crates that only the listed modules may name.
 const HOMES: &[(&str, &[&str])] = &[
     ("ahash", &["collections"]),
-    ("aws_lc_rs", &["auth", "cli", "http", "net", "sse"]),
+    (
+        "aws_lc_rs",
+        &["auth", "cli", "dialect", "http", "net", "sse"],
+    ),
     ("axum", &["api", "dialect", "http", "service"]),
     ("arc_swap", &["auth", "config", "net"]),
     ("atomic_waker", &["bus"]),
-    ("base64", &["auth", "http", "inbound", "sse"]),
+    ("base64", &["auth", "dialect", "http", "inbound", "sse"]),
     ("clap", &["cli"]),
     ("crossbeam", &["bus"]),
     ("fragile", &["shard"]),

@@ -4,6 +4,7 @@ mod api;
 mod category;
 mod claim;
 mod compress;
+mod encryption;
 mod envelope;
 mod format;
 mod frame;

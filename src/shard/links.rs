@@ -180,9 +180,11 @@ impl Links {
         let Some(link) = place.take_if(is_meant) else {
             return;
         };
-        let link = *link;
+        let mut link = *link;
+        if let Transport::WebSocket { window_bits, .. } = &mut link.transport {
+            *window_bits = None;
+        }
         *place = Some(Box::new(Link {
-            transport: Transport::WebSocket { window_bits: None },
             writer: link.writer.sealed(seal, clear),
             ..link
         }));
@@ -362,9 +364,12 @@ mod tests {
                 slot: Slot(3),
                 generation: 7,
             };
-            let window_bits = Some(15);
+            let transport = Transport::WebSocket {
+                window_bits: Some(15),
+                beat_tenths: 0,
+            };
             let mut links = Links::default();
-            links.insert(peer, writer, Transport::WebSocket { window_bits }, 0);
+            links.insert(peer, writer, transport, 0);
             test(&mut links, peer, &mut client);
             // The reader closes the socket; nothing else has been sent.
             links.remove(peer);
@@ -394,7 +399,10 @@ mod tests {
             client.read_exact(&mut read).unwrap();
             assert_eq!(&read, b"plainhalfrestaabb");
             let link = links.get(peer).unwrap();
-            let Transport::WebSocket { window_bits: None } = link.transport else {
+            let Transport::WebSocket {
+                window_bits: None, ..
+            } = link.transport
+            else {
                 panic!("{:?}", link.transport);
             };
             assert_eq!(link.sent, 15);
