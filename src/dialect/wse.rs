@@ -12,6 +12,10 @@ mod session;
 mod settings;
 
 pub use compress::{DecompressError, decompress};
+pub use encryption::{
+    ChangePending, ENCRYPTION_BYTES, FrameSealer, KeyExchange, KeyExchangeError, KeyForm,
+    OpenError, SealError, SessionKey,
+};
 pub use envelope::{Envelope, LegacyBeat};
 pub use settings::{RefuseWith, WseSettings};
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::group::{Group, GroupLimits, MemberId};
 use super::kind::{Kinds, ObjectKind};
 use super::member::{ALONE_AFTER, MemberLimits};
-use super::object::{MessageFields, Object, ObjectWriter};
+use super::object::{MessageBody, MessageFields, Object, ObjectWriter};
 use crate::id::{AnyPeer, PeerId, ShardId, Slot};
 
 const LIMITS: GroupLimits = GroupLimits {
@@ -69,7 +69,7 @@ fn object(client: u32, number: u64, kind: ObjectKind) -> Object {
     let fields = MessageFields {
         kind: None,
         id: None,
-        data: &data,
+        body: MessageBody::Json(&data),
     };
     ObjectWriter::begin(&mut body, kind, connection(client), ("events", None)).message(&fields);
     Object {

@@ -66,6 +66,17 @@ impl Shard {
         self.buffers.codec.borrow_mut().text = text;
     }
 
+    /// Queues the message that tells a peer of its new format: behind what it has not read in the old one.
+    pub fn send_reformatted(&self, peer: PeerId, text: &[u8]) {
+        let mut core = self.core.borrow_mut();
+        {
+            let mut codec = self.buffers.codec.borrow_mut();
+            let frame = codec.message(None, OpCode::Text, text);
+            core.engine.send_reformatted(peer, frame);
+        }
+        self.note_queued(&mut core, Enqueue::Gone);
+    }
+
     /// Queues a JSON text in the peer's encoding.
     pub(super) fn send_json(&self, peer: PeerId, priority: Priority, text: &[u8]) {
         let format = {

@@ -43,12 +43,12 @@ pub(super) fn claim(
         }
         Err(refusal) => return Err(refusal),
     };
-    let wants_msgpack = request
-        .uri()
-        .query()
-        .is_some_and(|query| query.contains("format=msgpack"));
+    let query = request.uri().query().unwrap_or("");
+    let wants_msgpack = query.contains("format=msgpack");
+    // What is encrypted does not get smaller.
+    let may_encrypt = query.contains("encryption=true");
     // No compression with MessagePack: it is compact, and cannot share the compressed JSON frames.
-    let (head, agreed) = agree(shard, &upgrade, !wants_msgpack);
+    let (head, agreed) = agree(shard, &upgrade, !wants_msgpack && !may_encrypt);
     let coding = match &agreed {
         _ if wants_msgpack => Coding::Msgpack,
         Some(agreed) if agreed.is_shared() => Coding::Deflated,

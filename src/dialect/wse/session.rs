@@ -9,6 +9,7 @@ mod outcome;
 mod presence;
 mod publish;
 mod requests;
+mod secret;
 mod subscribe;
 mod subscriptions;
 
@@ -39,6 +40,7 @@ use greeting::ClientInfo;
 use history::Replay;
 use inflow::{Bucket, SeenIds, SequenceStats};
 use outcome::Pending;
+use secret::Secret;
 use subscribe::WaitingAck;
 use subscriptions::Subscriptions;
 
@@ -51,6 +53,8 @@ pub(super) struct WseSession {
     /// Why it is closed as soon as it is open.
     refused: Option<Refusal>,
     phase: Phase,
+    /// Whether its client has said anything, and so how it reads.
+    is_known: bool,
     dress: Dress,
     coding: Coding,
     /// Whether permessage-deflate was negotiated, and whether it shares frames.
@@ -70,6 +74,8 @@ pub(super) struct WseSession {
     sequence: SequenceStats,
     /// What the client said of itself.
     client: Option<Box<ClientInfo>>,
+    /// Its keys, if its messages are encrypted.
+    secret: Option<Box<Secret>>,
     /// Until when the client's form is waited for, or the application's answer to a `sync_request`.
     timer: Option<Pin<Box<Sleep>>>,
     more: Option<Box<More>>,
@@ -108,7 +114,7 @@ impl More {
 /// How far a connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
-    /// It has been greeted; how its client reads is not known.
+    /// It has been greeted; its client has said nothing yet.
     Greeted,
     /// Its format is being changed; its topics wait.
     Changing,
@@ -152,6 +158,7 @@ impl WseSession {
             },
             refused,
             phase: Phase::Greeted,
+            is_known: false,
             dress: Dress::default(),
             coding,
             deflate,
@@ -163,6 +170,7 @@ impl WseSession {
             subscriptions: Subscriptions::default(),
             sequence: SequenceStats::default(),
             client: None,
+            secret: None,
             timer: None,
             more: None,
         }
@@ -233,7 +241,7 @@ impl WseSession {
                 self.sequence.note(number);
             }
         }
-        if self.phase == Phase::Greeted && self.settle_form(shard, peer, message) == Flow::Wait {
+        if !self.is_known && self.settle_form(shard, peer, message) == Flow::Wait {
             self.resume = Some(0);
             return Flow::Wait;
         }
@@ -263,6 +271,8 @@ impl WseSession {
             "sync_request" | "request_snapshot" | "snapshot_request" => {
                 self.sync(shard, peer, message);
             }
+            "encryption_request" => self.encryption(shard, peer, message),
+            "key_rotation_request" => self.rotate_key(shard, peer, message),
             "batch" | "batch_message" => return self.batch(shard, peer, message, done),
             kind => match requests::Request::named(kind) {
                 Some(request) => self.request(shard, peer, request, message),
@@ -314,6 +324,9 @@ impl WseSession {
     }
 
     fn binary(&mut self, shard: &Shard, peer: PeerId, bytes: &[u8]) -> Flow {
+        if bytes.starts_with(b"E:") {
+            return self.encrypted(shard, peer, bytes);
+        }
         let packed = bytes.strip_prefix(MARK).filter(|packed| is_zlib(packed));
         if let Some(packed) = packed.or_else(|| Some(bytes).filter(|bytes| is_zlib(bytes))) {
             let bytes_max = self.wse.settings.max_message_size;

@@ -14,7 +14,7 @@ use crate::dialect::wse::envelope::Envelope;
 use crate::dialect::wse::format::{Coding, OUTBOUND_BYTES_MAX};
 use crate::dialect::wse::frame::{Dress, Fields, Writer};
 use crate::engine::Begin;
-use crate::id::{PeerId, Priority};
+use crate::id::{FormatId, PeerId, Priority};
 use crate::json::{self, Raw};
 use crate::shard::{Disconnect, Shard};
 use crate::timestamp::timestamp_of;
@@ -22,6 +22,9 @@ use crate::topic;
 
 /// How long a client's form is waited for.
 const FORM_WAIT: Duration = Duration::from_secs(1);
+
+/// How long is waited before something is tried again.
+pub(super) const RETRY: Duration = Duration::from_millis(10);
 
 /// What clients may say that they can, by bit.
 pub(super) const FEATURES: [&str; 10] = [
@@ -46,6 +49,8 @@ pub(super) struct ClientInfo {
     pub(super) version: Box<str>,
     /// A bit for each of [`FEATURES`].
     features: u16,
+    /// The public key that it offers, until it is used.
+    public_key: Option<Box<str>>,
 }
 
 impl ClientInfo {
@@ -58,6 +63,7 @@ impl ClientInfo {
                 let end = version.floor_char_boundary(VERSION_BYTES_MAX);
                 info.version = version[..end].into();
             }
+            "encryption_public_key" => info.public_key = value.as_string().map(Into::into),
             "features" if value.is_object() => info.features = read_features(value),
             _ => {}
         });
@@ -100,7 +106,7 @@ impl WseSession {
                     p.text("connection_id", &connection)
                         .object("details", |p| {
                             p.text("connection_id", &connection)
-                                .object("features", |p| put_features(p, has_history))
+                                .object("features", |p| put_features(p, has_history, true))
                                 .text("server_time", server_time)
                                 .text("user_id", &user)
                                 .number("version", 1);
@@ -161,42 +167,66 @@ impl WseSession {
         if message.kind.as_deref() == Some("client_hello") {
             let client = ClientInfo::read(message.payload_text());
             let may_zip = self.coding == Coding::Json && self.deflate.is_none();
-            if may_zip && client.can("compression") {
+            if client.can("encryption") && client.public_key.is_some() {
+                // What is encrypted is the log that is shared with others.
+                self.coding = Coding::Json;
+            } else if may_zip && client.can("compression") {
                 self.coding = Coding::Zlib;
             }
         }
-        self.change_format(shard, peer)
+        let flow = self.change_format(shard, peer);
+        self.is_known = flow == Flow::Continue;
+        flow
     }
 
-    /// Has the client's topics written in its format. They follow when that is done.
-    fn change_format(&mut self, shard: &Shard, peer: PeerId) -> Flow {
+    /// Has the client's topics written in its format. Those of a new client follow when that is done.
+    pub(super) fn change_format(&mut self, shard: &Shard, peer: PeerId) -> Flow {
         let format = self.format();
-        if format == self.reads {
+        if format != self.reads {
+            if !shard.engine(|engine| engine.reformat(peer, format)) {
+                return Flow::Wait;
+            }
+            if self.phase == Phase::Greeted {
+                self.phase = Phase::Changing;
+            }
+        } else if self.phase == Phase::Greeted {
             self.join(shard, peer);
-            return Flow::Continue;
         }
-        if !shard.engine(|engine| engine.reformat(peer, format)) {
-            return Flow::Wait;
-        }
-        self.phase = Phase::Changing;
         Flow::Continue
     }
 
-    /// Gives the client what every client gets: what is said to all, and to its user.
+    /// The client's topics are written in this format.
+    pub(super) fn note_format(&mut self, shard: &Shard, peer: PeerId, format: FormatId) {
+        self.reads = format;
+        if self.has_waiting() && format == self.format() {
+            self.announce_waiting(shard, peer, true);
+        }
+        match self.phase {
+            Phase::Changing => self.join(shard, peer),
+            Phase::Joined if format != self.format() => self.retry_soon(),
+            Phase::Joined | Phase::Greeted => {}
+        }
+    }
+
+    /// Tries again soon what could not be done now.
+    pub(super) fn retry_soon(&mut self) {
+        self.wait_until(Instant::now() + RETRY);
+    }
+
+    /// Gives the client what every client gets: what is said to its user.
     pub(super) fn join(&mut self, shard: &Shard, peer: PeerId) {
         self.phase = Phase::Joined;
         let inbox = topic::inbox_of(&self.user(shard, peer));
         let permissions = self.permissions(shard);
         let is_own =
             self.identity.is_none() || permissions.may_subscribe(&topic::Selector::Topic(&inbox));
+        if !is_own {
+            return;
+        }
         let (ticket, subscribed, confirmation) = shard.engine(|engine| {
             let ticket = engine.begin_subscription(peer);
-            let to_all = engine.subscribe(peer, topic::BROADCAST, Begin::Live, ticket);
-            let own = match is_own {
-                true => engine.subscribe(peer, &inbox, Begin::Live, ticket),
-                false => Ok(()),
-            };
-            (ticket, to_all.and(own), engine.confirm(ticket))
+            let subscribed = engine.subscribe(peer, &inbox, Begin::Live, ticket);
+            (ticket, subscribed, engine.confirm(ticket))
         });
         if subscribed.is_err() {
             // No connection is better than one that misses its user's messages.
@@ -207,15 +237,20 @@ impl WseSession {
 
     /// Answers a `client_hello`.
     pub(super) fn hello(&mut self, shard: &Shard, peer: PeerId, message: &Envelope<'_>) {
-        self.client = Some(Box::new(ClientInfo::read(message.payload_text())));
+        let mut client = ClientInfo::read(message.payload_text());
+        let offered = client.public_key.take();
+        let offered = offered.filter(|_| client.can("encryption") && !self.is_secret());
+        self.client = Some(Box::new(client));
+        let public = offered.and_then(|offered| self.agree(shard, peer, &offered).ok());
         let connection = shard.connection_id(peer);
         let server_time = timestamp_of(shard.clock.wall_ms());
-        let server_time = str::from_utf8(&server_time).expect("it is ASCII");
-        let settings = &self.wse.settings;
-        let ping_interval = settings.ping_interval.as_millis();
-        self.send_system(shard, peer, "server_hello", |p| {
+        let wse = self.wse.clone();
+        let is_secret = self.is_secret();
+        let write = |p: &mut Fields<'_>| {
+            let settings = &wse.settings;
+            let ping_interval = settings.ping_interval.as_millis();
             p.text("connection_id", &connection)
-                .object("features", |p| put_features(p, self.wse.has_history))
+                .object("features", |p| put_features(p, wse.has_history, is_secret))
                 .object("limits", |p| {
                     p.number("max_message_size", settings.max_message_size as u64)
                         .number("max_outbound_message_size", OUTBOUND_BYTES_MAX as u64)
@@ -228,9 +263,19 @@ impl WseSession {
                     u64::try_from(ping_interval).unwrap_or(u64::MAX),
                 )
                 .number("protocol_version", PROTOCOL_VERSION)
-                .text("server_time", server_time)
+                .text(
+                    "server_time",
+                    str::from_utf8(&server_time).expect("it is ASCII"),
+                )
                 .text("server_version", env!("CARGO_PKG_VERSION"));
-        });
+            if let Some(public) = &public {
+                p.text("encryption_public_key", public);
+            }
+        };
+        match &public {
+            Some(_) => self.announce(shard, peer, HELLO, write),
+            None => self.send_system(shard, peer, HELLO.0, write),
+        }
     }
 
     /// Says to the client that the gateway lives, in a form that all clients answer.
@@ -271,8 +316,9 @@ impl WseSession {
                 return;
             }
             self.timer = None;
-            if self.phase == Phase::Greeted && self.change_format(shard, peer) == Flow::Wait {
-                self.wait_until(Instant::now() + Duration::from_millis(10));
+            let is_due = self.phase == Phase::Greeted || self.format() != self.reads;
+            if is_due && self.change_format(shard, peer) == Flow::Wait {
+                self.retry_soon();
             }
             self.end_late_syncs(shard, peer);
             self.go_on(shard, peer);
@@ -280,17 +326,26 @@ impl WseSession {
     }
 }
 
+/// The answer to a `client_hello`, and how it begins in both dresses.
+const HELLO: (&str, [&str; 2]) = (
+    "server_hello",
+    [
+        r#"{"c":"WSE","t":"server_hello""#,
+        r#"WSE{"t":"server_hello""#,
+    ],
+);
+
 /// The version of the protocol, of which there is one.
 pub(super) const PROTOCOL_VERSION: u64 = 1;
 
 /// What the gateway can do, as clients ask for it.
-fn put_features(features: &mut Fields<'_>, has_history: bool) {
+fn put_features(features: &mut Fields<'_>, has_history: bool, encrypts: bool) {
     for (feature, is_so) in [
         ("batching", true),
         ("circuit_breaker", false),
         ("cluster", false),
         ("compression", true),
-        ("encryption", false),
+        ("encryption", encrypts),
         ("health_check", true),
         ("metrics", true),
         ("msgpack", true),

@@ -1,10 +1,6 @@
 //! Missed messages of topics that the client reads already: it asks for them when it sees that some are missing, and
 //! with `sync_request`.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
-
 use super::WseSession;
 use super::outcome::Awaited;
 use super::subscribe::AckStart;
@@ -18,9 +14,6 @@ const PAGE_MESSAGES: u32 = 256;
 
 /// Their bytes, about.
 const PAGE_BYTES: usize = 64 * 1024;
-
-/// How long a client that is not written to now is left alone.
-const RETRY: Duration = Duration::from_millis(10);
 
 /// Topics of one client whose history waits to be written.
 const REPLAYS_MAX: usize = 10_000;
@@ -110,7 +103,7 @@ impl WseSession {
             false => shard.engine(|engine| engine.ask_history(peer, &topic, &page)),
         };
         let Some(ticket) = ticket else {
-            return self.wait_until(Instant::now() + RETRY);
+            return self.retry_soon();
         };
         replay.is_asked = true;
         self.await_outcome(shard, peer, (ticket, Awaited::History), None);

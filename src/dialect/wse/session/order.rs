@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::{Phase, WseSession};
+use crate::conn::Flow;
 use crate::dialect::wse::category::Category;
 use crate::dialect::wse::format::OUTBOUND_BYTES_MAX;
 use crate::dialect::wse::frame::Writer;
@@ -21,8 +22,8 @@ impl WseSession {
         if self.refused.is_some() {
             return OrderResult::NotFound;
         }
-        // Until its client's form is known.
-        if self.phase != Phase::Joined {
+        // Messages are readable by all clients from the start; topics have to wait for none.
+        if self.phase == Phase::Greeted && self.change_format(shard, peer) == Flow::Wait {
             return OrderResult::Later;
         }
         match order {

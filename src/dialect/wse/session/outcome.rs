@@ -1,7 +1,7 @@
 //! Outcomes of the engine, written as messages.
 
+use super::WseSession;
 use super::subscribe::Ack;
-use super::{Phase, WseSession};
 use crate::engine::{Confirmation, GapCause, Outcome, PublishResult, Ticket};
 use crate::id::PeerId;
 use crate::json::put_string;
@@ -88,10 +88,7 @@ impl WseSession {
                 }
             }
             Outcome::Reformatted(format) => {
-                self.reads = format;
-                if self.phase == Phase::Changing {
-                    self.join(shard, peer);
-                }
+                self.note_format(shard, peer, format);
             }
             // Outcomes for tasks, or handled by the shard.
             Outcome::Called(_)

@@ -1,9 +1,5 @@
 //! Who else is in a topic (spec 1.8).
 
-use std::time::Duration;
-
-use tokio::time::Instant;
-
 use super::WseSession;
 use super::outcome::Awaited;
 use super::subscriptions::is_pattern;
@@ -16,9 +12,6 @@ use crate::shard::Shard;
 
 /// Members in a `presence_state`.
 const MEMBERS_MAX: usize = 100;
-
-/// How long is waited before homes are asked again.
-const RETRY: Duration = Duration::from_millis(10);
 
 /// A topic whose roster the client is about to join.
 #[derive(Debug)]
@@ -44,7 +37,7 @@ impl WseSession {
             let topic = &more.entering[0].topic;
             let asked = shard.engine(|engine| engine.ask_roster(peer, topic, "", MEMBERS_MAX));
             let Some(ticket) = asked else {
-                return self.wait_until(Instant::now() + RETRY);
+                return self.retry_soon();
             };
             let Entering { topic, data } = more.entering.remove(0);
             let user = self.user(shard, peer).into_owned();

@@ -109,7 +109,7 @@ const REQUESTS: [(&str, Request, &str); 16] = [
 ];
 
 /// The other types that the gateway processes, and what each is for.
-const OTHERS: [(&str, &str); 16] = [
+const OTHERS: [(&str, &str); 18] = [
     (
         "client_hello",
         "what the client can; answered by server_hello",
@@ -137,6 +137,11 @@ const OTHERS: [(&str, &str); 16] = [
     ("snapshot_request", "the same"),
     ("batch", "several messages in one"),
     ("batch_message", "the same, with a result for each"),
+    (
+        "encryption_request",
+        "begins and ends end-to-end encryption",
+    ),
+    ("key_rotation_request", "changes its key"),
     (
         "response",
         "the answer to a question of a service, by its cid",
@@ -412,7 +417,7 @@ impl WseSession {
         let may_compress = !matches!(self.coding, Coding::Json | Coding::Msgpack);
         p.flag("compression_enabled", may_compress && tuning.compresses)
             .number("compression_threshold", tuning.compress_from)
-            .flag("encryption_enabled", false)
+            .flag("encryption_enabled", self.is_secret())
             .number("batch_size", tuning.batch_size)
             .decimal("batch_timeout", tuning.batch_timeout)
             .number("max_queue_size", tuning.queue_max)
