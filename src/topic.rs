@@ -38,17 +38,47 @@ pub enum NameError {
     /// A byte outside the grammar.
     #[error("a topic name has only letters, digits and _ . : -")]
     Character,
+    /// Longer than [`TOPIC_BYTES_MAX`].
+    #[error("a topic name has at most 256 bytes")]
+    TooLongForAny,
+    /// A control character.
+    #[error("a topic name has no control characters")]
+    Control,
+    /// One of the gateway's own.
+    #[error("topic names that begin with # are the gateway's own")]
+    Internal,
     /// A `*` that is neither a whole segment nor the last character.
     #[error("`*` stands for a whole segment or ends the pattern")]
     Wildcard,
 }
 
+/// Checks that some protocol's topics may have this name ([`is_name`]).
+///
+/// # Errors
+/// What is wrong with the name.
+pub fn check_name(name: &str) -> Result<(), NameError> {
+    match name {
+        "" => Err(NameError::Empty),
+        name if name.len() > TOPIC_BYTES_MAX => Err(NameError::TooLongForAny),
+        name if name.contains(char::is_control) => Err(NameError::Control),
+        name if is_internal(name) => Err(NameError::Internal),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that an event may have this name: as [`check_name`], of at most [`NAME_BYTES_MAX`].
+///
+/// # Errors
+/// What is wrong with the name.
+pub fn check_event(name: &str) -> Result<(), NameError> {
+    check_name(name)?;
+    check_length(name)
+}
+
 /// Whether a topic may have this name: 1 to [`TOPIC_BYTES_MAX`] bytes without control characters, not the gateway's own.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
-    (1..=TOPIC_BYTES_MAX).contains(&name.len())
-        && !is_internal(name)
-        && !name.contains(char::is_control)
+    check_name(name).is_ok()
 }
 
 /// Checks that `name` is a topic of the events protocol: no wildcard, nothing outside the grammar.

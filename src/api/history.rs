@@ -30,7 +30,7 @@ pub(super) async fn history(
     headers: HeaderMap,
 ) -> Result<Answer, Rejection> {
     let service = state.check_service(&headers, source)?;
-    if let Err(why) = topic::check_topic(&name) {
+    if let Err(why) = topic::check_name(&name) {
         return Err(refuse(422, &format!("`topic`: {why}"), &[]).into());
     }
     let may = service.permissions(&state.config);

@@ -56,7 +56,7 @@ impl<'a> Order<'a> {
         name: Cow<'a, str>,
         data: &'a str,
     ) -> Result<Self, BadOrder> {
-        topic::check_topic(&topic).map_err(BadOrder::invalid)?;
+        topic::check_name(&topic).map_err(BadOrder::invalid)?;
         if &*topic == topic::SYSTEM_METRICS {
             let why = "`system.metrics` is published by the gateway itself";
             return Err(BadOrder::invalid(why));
@@ -110,7 +110,7 @@ impl<'a> Order<'a> {
         data: &'a str,
     ) -> Result<Self, BadOrder> {
         if !name.is_empty() {
-            topic::check_topic(&name).map_err(BadOrder::invalid)?;
+            topic::check_event(&name).map_err(BadOrder::invalid)?;
         }
         let bytes_max = shard.config.namespace(&topic).max_message_size;
         if data.len() > bytes_max {
@@ -132,7 +132,7 @@ impl<'a> Order<'a> {
     /// For one user, only if connected. `form` says how `data` is interpreted. A `name` that is not a valid event name
     /// is ignored.
     pub(crate) fn push(user: &str, name: Option<&'a str>, form: Form, data: &'a str) -> Self {
-        let name = name.filter(|name| topic::check_topic(name).is_ok());
+        let name = name.filter(|name| topic::check_event(name).is_ok());
         Self {
             topic: Cow::Owned(topic::inbox_of(user)),
             name: Cow::Borrowed(name.unwrap_or(DEFAULT_NAME)),

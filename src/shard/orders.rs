@@ -370,7 +370,7 @@ impl Shard {
     ) -> OrderResult {
         if !self.is_open(peer) {
             OrderResult::NotFound
-        } else if self.is_outbox_full(peer) {
+        } else if gives_way(order) && self.is_outbox_full(peer) {
             OrderResult::Busy
         } else {
             execute(peer, order, reply)
@@ -389,4 +389,9 @@ impl Shard {
     pub fn is_streaming(&self, peer: PeerId) -> bool {
         self.core.borrow().engine.hub().is_member(peer.slot)
     }
+}
+/// Whether an order waits for a client that reads slowly. Messages of the high classes do not: what is queued of lower ones
+/// gives way to them.
+fn gives_way(order: &ConnectionOrder) -> bool {
+    !matches!(order, ConnectionOrder::Send { priority, .. } if *priority >= Priority::High)
 }

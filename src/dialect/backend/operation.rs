@@ -287,7 +287,7 @@ impl<'a> Given<'a> {
     fn name(&self) -> Result<Option<Cow<'a, str>>, Failure> {
         let name = self.string("type")?;
         if let Some(name) = &name {
-            topic::check_topic(name).map_err(|why| Failure::invalid(format!("`type`: {why}")))?;
+            topic::check_event(name).map_err(|why| Failure::invalid(format!("`type`: {why}")))?;
         }
         Ok(name)
     }

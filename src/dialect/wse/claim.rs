@@ -38,9 +38,10 @@ pub(super) fn claim(
             Some(Refusal::Token(denied)),
         ),
         Ok(authentication) => (authentication, None),
-        Err(refusal) if refuses_late && refusal.cause == Refused::Origin => {
-            (Authentication::Anonymous, Some(Refusal::Origin))
-        }
+        Err(refusal) if refuses_late && refusal.cause == Refused::Origin => (
+            Authentication::Anonymous,
+            Some(Refusal::Origin(refusal.detail)),
+        ),
         Err(refusal) => return Err(refusal),
     };
     let query = request.uri().query().unwrap_or("");

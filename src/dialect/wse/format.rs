@@ -117,6 +117,7 @@ impl WseFormat {
             self.dress,
             publication,
             (config, event_map),
+            true,
         );
     }
 
@@ -166,12 +167,13 @@ impl Format for WseFormat {
     }
 }
 
-/// Appends the message of a publication, as `event_map` renames it.
+/// Appends the message of a publication, as `event_map` renames it; without its place unless `may_stamp`.
 pub(super) fn put_event(
     out: &mut Vec<u8>,
     dress: Dress,
     publication: &Publication<'_>,
     (config, event_map): (&Config, &BTreeMap<String, String>),
+    may_stamp: bool,
 ) {
     let name = match publication.name {
         "" => "broadcast",
@@ -188,7 +190,8 @@ pub(super) fn put_event(
         None => name,
     };
     // Clients that see a gap ask for what is missing: only where it may be kept.
-    let is_stamped = publication.kind == PublicationKind::Event
+    let is_stamped = may_stamp
+        && publication.kind == PublicationKind::Event
         && !topic::is_internal(publication.topic)
         && config.namespace(publication.topic).history_size > 0;
     let begin = out.len();

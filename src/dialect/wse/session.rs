@@ -51,7 +51,7 @@ pub(super) struct WseSession {
     /// Who it is, if a token proves it.
     identity: Option<Box<Identity>>,
     /// Why it is closed as soon as it is open.
-    refused: Option<Refusal>,
+    refused: Option<Box<Refusal>>,
     phase: Phase,
     /// Whether its client has said anything, and so how it reads.
     is_known: bool,
@@ -123,12 +123,12 @@ enum Phase {
 }
 
 /// Why a connection is refused after it was accepted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Refusal {
     /// Its token is.
     Token(Denied),
-    /// Its page's origin is not allowed.
-    Origin,
+    /// Its page's origin is not allowed, for this reason.
+    Origin(Cow<'static, str>),
 }
 
 impl Refusal {
@@ -136,7 +136,7 @@ impl Refusal {
     pub(super) fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::Token(denied) => denied.detail(),
-            Self::Origin => "the page's origin is not in http.allowed_origins".into(),
+            Self::Origin(why) => why.clone(),
         }
     }
 }
@@ -156,7 +156,7 @@ impl WseSession {
                 Authentication::Known(identity) => Some(identity),
                 Authentication::Anonymous | Authentication::Refused(_) => None,
             },
-            refused,
+            refused: refused.map(Box::new),
             phase: Phase::Greeted,
             is_known: false,
             dress: Dress::default(),
@@ -312,9 +312,13 @@ impl WseSession {
                 results.fail(index, "rate limit exceeded");
                 continue;
             }
+            let errors = shard.counters.errors_sent.read();
             if self.execute(shard, peer, &message, 0) == Flow::Wait {
                 self.resume = Some(index);
                 return Flow::Wait;
+            }
+            if shard.counters.errors_sent.read() > errors {
+                results.fail(index, "refused: an error says why");
             }
         }
         if batch.kind.as_deref() == Some("batch_message") {
@@ -446,7 +450,7 @@ impl WseSession {
         self.send_system(shard, peer, "error", |p| {
             p.text("code", code)
                 .text("message", message)
-                .flag("recoverable", !code.starts_with("AUTH"));
+                .flag("recoverable", self.refused.is_none());
             more(p);
             p.text("timestamp", timestamp);
         });

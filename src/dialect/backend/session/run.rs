@@ -304,7 +304,7 @@ impl LinkSession {
         limit: usize,
     ) -> Flow {
         let may = self.service.permissions(&shard.config);
-        let failure = if let Err(why) = topic::check_topic(topic) {
+        let failure = if let Err(why) = topic::check_name(topic) {
             Failure::invalid(format!("`topic`: {why}"))
         } else if !may.may_subscribe(&Selector::Topic(topic)) {
             let why = "Asking who is there takes what subscribing takes: a token whose \

@@ -91,7 +91,7 @@ fn read_features(features: Raw<'_>) -> u16 {
 impl WseSession {
     /// Greets the client, or tells it why it is refused.
     pub(super) fn greet(&mut self, shard: &Shard, peer: PeerId) -> Flow {
-        if let Some(refusal) = self.refused {
+        if let Some(refusal) = self.refused.as_deref() {
             return self.refuse_late(shard, peer, refusal);
         }
         let connection = shard.connection_id(peer);
@@ -122,7 +122,7 @@ impl WseSession {
     }
 
     /// Tells a client that its credentials, or its page, are not accepted.
-    fn refuse_late(&self, shard: &Shard, peer: PeerId, refusal: Refusal) -> Flow {
+    fn refuse_late(&self, shard: &Shard, peer: PeerId, refusal: &Refusal) -> Flow {
         let (code, message, why) = match refusal {
             Refusal::Token(denied @ Denied::NoToken) => (
                 "AUTH_REQUIRED",
@@ -136,11 +136,7 @@ impl WseSession {
                 };
                 ("AUTH_FAILED", message, denied.disconnect())
             }
-            Refusal::Origin => (
-                "ORIGIN_NOT_ALLOWED",
-                "The page's origin is not in http.allowed_origins",
-                self.wse.origin_refused,
-            ),
+            Refusal::Origin(why) => ("ORIGIN_NOT_ALLOWED", &**why, self.wse.origin_refused),
         };
         self.error(shard, peer, code, message);
         Flow::End(why)
@@ -203,14 +199,16 @@ impl WseSession {
         }
         match self.phase {
             Phase::Changing => self.join(shard, peer),
-            Phase::Joined if format != self.format() => self.retry_soon(),
+            Phase::Joined if format != self.format() => self.retry_soon(shard, peer),
             Phase::Joined | Phase::Greeted => {}
         }
     }
 
     /// Tries again soon what could not be done now.
-    pub(super) fn retry_soon(&mut self) {
+    pub(super) fn retry_soon(&mut self, shard: &Shard, peer: PeerId) {
         self.wait_until(Instant::now() + RETRY);
+        // Its task polls the timer.
+        shard.wake(peer);
     }
 
     /// Gives the client what every client gets: what is said to its user.
@@ -318,7 +316,7 @@ impl WseSession {
             self.timer = None;
             let is_due = self.phase == Phase::Greeted || self.format() != self.reads;
             if is_due && self.change_format(shard, peer) == Flow::Wait {
-                self.retry_soon();
+                self.retry_soon(shard, peer);
             }
             self.end_late_syncs(shard, peer);
             self.go_on(shard, peer);

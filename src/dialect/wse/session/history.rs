@@ -103,7 +103,7 @@ impl WseSession {
             false => shard.engine(|engine| engine.ask_history(peer, &topic, &page)),
         };
         let Some(ticket) = ticket else {
-            return self.retry_soon();
+            return self.retry_soon(shard, peer);
         };
         replay.is_asked = true;
         self.await_outcome(shard, peer, (ticket, Awaited::History), None);
@@ -161,7 +161,9 @@ impl WseSession {
                 offset: message.offset,
             };
             shard.send_text(peer, Priority::High, |out, _| {
-                put_event(out, dress, &publication, (&shard.config, event_map));
+                // A client would drop what is not behind its place.
+                let renamed = (&*shard.config, event_map);
+                put_event(out, dress, &publication, renamed, !replay.is_sync);
             });
             replay.count += 1;
         }

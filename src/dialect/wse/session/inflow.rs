@@ -10,8 +10,10 @@ pub(super) struct Bucket {
     tokens: u32,
     /// When it was last filled, in milliseconds of the shard's clock.
     filled_ms: u32,
-    /// When the client was last told of it, in seconds.
-    told_s: u32,
+    /// When the client was last warned, in seconds.
+    warned_s: u32,
+    /// When it was last told that something was dropped, in seconds.
+    refused_s: u32,
 }
 
 /// The answer to a message.
@@ -34,7 +36,8 @@ impl Bucket {
         Self {
             tokens: capacity,
             filled_ms: 0,
-            told_s: 0,
+            warned_s: 0,
+            refused_s: 0,
         }
     }
 
@@ -62,16 +65,15 @@ impl Bucket {
             };
         }
         let second = (now_ms / 1000) as u32 + 1;
-        let is_told = self.told_s != second;
         if self.tokens == 0 {
-            self.told_s = second;
+            let is_told = std::mem::replace(&mut self.refused_s, second) != second;
             return Admitted::Refused { is_told };
         }
         self.tokens -= 1;
         if u64::from(self.tokens) * 5 >= u64::from(capacity) {
             return Admitted::Freely;
         }
-        self.told_s = second;
+        let is_told = std::mem::replace(&mut self.warned_s, second) != second;
         Admitted::Nearly(is_told.then_some(self.tokens))
     }
 
@@ -187,7 +189,8 @@ mod tests {
         assert!(admitted[..8].iter().all(|it| *it == Admitted::Freely));
         assert_eq!(admitted[8], Admitted::Nearly(Some(1)));
         assert_eq!(admitted[9], Admitted::Nearly(None));
-        assert_eq!(admitted[10], Admitted::Refused { is_told: false });
+        assert_eq!(admitted[10], Admitted::Refused { is_told: true });
+        assert_eq!(admitted[11], Admitted::Refused { is_told: false });
         // 200 ms a token, and none is lost by asking often.
         let mut count = 0;
         for now_ms in 1000..4000 {

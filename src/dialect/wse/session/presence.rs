@@ -37,7 +37,7 @@ impl WseSession {
             let topic = &more.entering[0].topic;
             let asked = shard.engine(|engine| engine.ask_roster(peer, topic, "", MEMBERS_MAX));
             let Some(ticket) = asked else {
-                return self.retry_soon();
+                return self.retry_soon(shard, peer);
             };
             let Entering { topic, data } = more.entering.remove(0);
             let user = self.user(shard, peer).into_owned();

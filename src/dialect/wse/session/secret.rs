@@ -118,7 +118,7 @@ impl WseSession {
         }
         if self.phase == Phase::Joined && self.format() != self.reads {
             if self.change_format(shard, peer) == Flow::Wait {
-                self.retry_soon();
+                self.retry_soon(shard, peer);
             }
         } else {
             self.announce_waiting(shard, peer, false);

@@ -124,6 +124,10 @@ impl Ack {
                 after,
             });
         }
+        // Those whose history is still to come have their own acknowledgement.
+        let success = &self.success;
+        self.starts
+            .retain(|start| success.iter().any(|name| *name == start.topic));
     }
 
     fn put(&self, p: &mut Fields<'_>, action: &str, all: &str) {
