@@ -14,6 +14,7 @@ mod subscribe;
 mod subscriptions;
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use super::{DecompressError, Wse};
 use crate::auth::{Identity, Permissions};
 use crate::conn::{Authentication, Denied, Flow, Session};
 use crate::engine::Outcome;
-use crate::id::{FormatId, PeerId, Priority};
+use crate::id::{FormatId, PeerId, Position, Priority};
 use crate::json::{JsonError, Raw};
 use crate::metrics::Limited;
 use crate::msgpack;
@@ -55,6 +56,8 @@ pub(super) struct WseSession {
     phase: Phase,
     /// Whether its client has said anything, and so how it reads.
     is_known: bool,
+    /// Homes are being asked for what waits.
+    is_asking: bool,
     dress: Dress,
     coding: Coding,
     /// Whether permessage-deflate was negotiated, and whether it shares frames.
@@ -90,6 +93,8 @@ struct More {
     acks: Vec<WaitingAck>,
     /// Topics whose history is being written.
     replays: Vec<Replay>,
+    /// Up to where topics were written, for requests that were on their way meanwhile.
+    replayed: VecDeque<(Box<str>, Position)>,
     /// Topics that wait for their roster.
     entering: Vec<presence::Entering>,
     /// What the application has not answered yet.
@@ -104,6 +109,7 @@ impl More {
         self.pending.is_empty()
             && self.acks.is_empty()
             && self.replays.is_empty()
+            && self.replayed.is_empty()
             && self.entering.is_empty()
             && self.syncs.is_empty()
             && self.seen.len() == 0
@@ -159,6 +165,7 @@ impl WseSession {
             refused: refused.map(Box::new),
             phase: Phase::Greeted,
             is_known: false,
+            is_asking: false,
             dress: Dress::default(),
             coding,
             deflate,

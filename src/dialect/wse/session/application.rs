@@ -170,7 +170,7 @@ impl WseSession {
             due,
             replays,
         });
-        self.ask_history(shard, peer);
+        self.go_on(shard, peer);
         self.end_syncs(shard, peer);
     }
 

@@ -18,6 +18,9 @@ const PAGE_BYTES: usize = 64 * 1024;
 /// Topics of one client whose history waits to be written.
 const REPLAYS_MAX: usize = 10_000;
 
+/// Topics of one client of which is known up to where they were written.
+const REPLAYED_MAX: usize = 100;
+
 /// A topic whose history is being written.
 #[derive(Debug)]
 pub(super) struct Replay {
@@ -82,14 +85,31 @@ impl WseSession {
         }
     }
 
-    /// Asks homes for the next part of a history, if the client can be written to.
-    pub(super) fn ask_history(&mut self, shard: &Shard, peer: PeerId) {
+    /// Whether a topic was written beyond a position already: the request was on its way then, and its client would take
+    /// an answer for messages that it has.
+    pub(super) fn was_replayed(&self, topic: &str, from: Position) -> bool {
+        let Some(more) = &self.more else { return false };
+        let known = more.replayed.iter().find(|(name, _)| **name == *topic);
+        known.is_some_and(|(_, to)| to.epoch == from.epoch && from.offset < to.offset)
+    }
+
+    fn note_replayed(&mut self, topic: &str, to: Position) {
+        let replayed = &mut self.more().replayed;
+        replayed.retain(|(name, _)| **name != *topic);
+        if replayed.len() >= REPLAYED_MAX {
+            replayed.pop_front();
+        }
+        replayed.push_back((topic.into(), to));
+    }
+
+    /// Asks homes for the next part of a history, if the client can be written to. Returns whether it did.
+    pub(super) fn ask_history(&mut self, shard: &Shard, peer: PeerId) -> bool {
         let user = self.user_key();
         let Some(replay) = self.more.as_mut().and_then(|more| more.replays.first_mut()) else {
-            return;
+            return false;
         };
         if replay.is_asked {
-            return;
+            return false;
         }
         let page = HistoryPage {
             part: HistoryPart::After(replay.after),
@@ -103,10 +123,12 @@ impl WseSession {
             false => shard.engine(|engine| engine.ask_history(peer, &topic, &page)),
         };
         let Some(ticket) = ticket else {
-            return self.retry_soon(shard, peer);
+            self.retry_soon(shard, peer);
+            return false;
         };
         replay.is_asked = true;
         self.await_outcome(shard, peer, (ticket, Awaited::History), None);
+        true
     }
 
     fn user_key(&self) -> UserKey {
@@ -174,8 +196,7 @@ impl WseSession {
         let last = kept.messages.last().map(|message| message.offset);
         replay.after = last.unwrap_or(kept.position.offset);
         if kept.more {
-            self.more().replays.insert(0, replay);
-            return self.ask_history(shard, peer);
+            return self.more().replays.insert(0, replay);
         }
         let position = Position {
             epoch: kept.position.epoch,
@@ -197,8 +218,8 @@ impl WseSession {
             } = replay;
             let start = AckStart::replayed(topic, position, *is_complete, *count);
             self.send_position(shard, peer, start, "subscribe");
+            self.note_replayed(&replay.topic, position);
         }
-        self.ask_history(shard, peer);
         self.tidy();
     }
 }

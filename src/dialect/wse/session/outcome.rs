@@ -103,10 +103,14 @@ impl WseSession {
 
     /// Asks for what could not be asked for before.
     pub(super) fn go_on(&mut self, shard: &Shard, peer: PeerId) {
-        if self.more.is_some() {
-            self.enter_rosters(shard, peer);
-            self.ask_history(shard, peer);
+        // What is asked for may be answered at once.
+        if self.more.is_none() || std::mem::replace(&mut self.is_asking, true) {
+            return;
         }
+        self.enter_rosters(shard, peer);
+        while self.ask_history(shard, peer) {}
+        self.is_asking = false;
+        self.tidy();
     }
 
     fn confirm(&mut self, shard: &Shard, peer: PeerId, confirmation: &Confirmation) {

@@ -298,7 +298,9 @@ impl WseSession {
             let is_repair = from.is_some() && self.subscriptions.covers(name);
             if is_read || is_repair {
                 match from {
-                    Some(RecoverFrom::Position(from)) if !is_pattern(name) => {
+                    Some(RecoverFrom::Position(from))
+                        if !is_pattern(name) && !self.was_replayed(name, from) =>
+                    {
                         ack.later += 1;
                         self.replay(Replay::repair(name, from));
                     }
@@ -348,6 +350,7 @@ impl WseSession {
         let confirmation = shard.engine(|engine| engine.confirm(ticket));
         let awaited = (ticket, Awaited::Subscribe(ack));
         self.await_outcome(shard, peer, awaited, confirmation);
+        self.go_on(shard, peer);
         if !is_own || !has_failed {
             return;
         }
