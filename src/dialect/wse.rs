@@ -10,6 +10,7 @@ mod format;
 mod frame;
 mod session;
 mod settings;
+mod signing;
 
 pub use compress::{DecompressError, decompress};
 pub use encryption::{

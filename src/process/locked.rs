@@ -1,7 +1,8 @@
 //! The one lock that shards share state behind.
 
-/// State that is touched when a connection comes or goes, or once for an HTTP request, and never for a message.
-#[expect(clippy::disallowed_types, reason = "no message waits for it")]
+/// State that is touched when a connection comes or goes, or once for an HTTP request, and for no message but one that is
+/// signed, where a repeat may come to any shard.
+#[expect(clippy::disallowed_types, reason = "no plain message waits for it")]
 #[derive(Default, Debug)]
 pub struct Locked<T>(std::sync::Mutex<T>);
 
