@@ -19,6 +19,7 @@ pub use encryption::{
 };
 pub use envelope::{Envelope, LegacyBeat};
 pub use settings::{RefuseWith, WseSettings};
+pub use signing::{NONCES_MAX, SignatureError, Signer, WINDOW_SECONDS};
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub struct Wse {
     formats: WseFormats,
     settings: WseSettings,
     mode: Mode,
+    /// Signs and checks signatures, if there is a key.
+    signer: Option<Signer>,
     /// Whether any topic keeps a history.
     has_history: bool,
     /// The page's origin is not allowed.
@@ -68,11 +71,14 @@ impl Wse {
         let origin_refused = Disconnect::register(counters, "origin", origin);
         let all = Selector::Pattern(Pattern::bytes("*").expect("it is a pattern"));
         let keeps_none = |_, namespace: &Namespace| namespace.history_size == 0;
+        let settings: WseSettings = config.section();
+        let signing_key = settings.signing_key.as_ref();
         Box::new(Arc::new(Self {
+            signer: signing_key.map(|key| Signer::new(key.expose())),
             has_history: !config.namespaces.all(&all, keeps_none),
             origin_refused,
             formats: WseFormats::register(&mut registry.formats),
-            settings: config.section(),
+            settings,
             mode: config.mode,
         }))
     }

@@ -247,20 +247,29 @@ impl WseSession {
             if let Some(number) = message.sequence {
                 self.sequence.note(number);
             }
+            if !self.is_signed_well(shard, peer, message) {
+                return Flow::Continue;
+            }
         }
         if !self.is_known && self.settle_form(shard, peer, message) == Flow::Wait {
             self.resume = Some(0);
             return Flow::Wait;
         }
-        let flow = self.execute(shard, peer, message, done.unwrap_or(0));
+        let flow = self.execute(shard, peer, message, done);
         if flow == Flow::Wait && self.resume.is_none() {
             self.resume = Some(0);
         }
         flow
     }
 
-    /// Executes a message. Of a batch, from the message `done` on.
-    fn execute(&mut self, shard: &Shard, peer: PeerId, message: &Envelope<'_>, done: u32) -> Flow {
+    /// Executes a message. Of a batch that was begun, from the message `done` on.
+    fn execute(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        message: &Envelope<'_>,
+        done: Option<u32>,
+    ) -> Flow {
         let kind = message.kind.as_deref().unwrap_or("");
         if let Some(flow) = self.answer_call(shard, message) {
             return flow;
@@ -289,8 +298,31 @@ impl WseSession {
         Flow::Continue
     }
 
-    /// Processes the messages of a batch, from `done` on.
-    fn batch(&mut self, shard: &Shard, peer: PeerId, batch: &Envelope<'_>, done: u32) -> Flow {
+    /// Whether a message has no signature, or a good one; if not, the client is told. Signatures of another form, which
+    /// some clients make with keys that nobody else has, are passed on.
+    fn is_signed_well(&self, shard: &Shard, peer: PeerId, message: &Envelope<'_>) -> bool {
+        let (Some(signer), Some(sig)) = (&self.wse.signer, &message.signature) else {
+            return true;
+        };
+        if !sig.contains(':') {
+            return true;
+        }
+        let checked = signer.verify(message.text, sig, shard.clock.wall_ms());
+        if let Err(why) = checked {
+            self.error(shard, peer, "INVALID_MESSAGE", &why.to_string());
+        }
+        checked.is_ok()
+    }
+
+    /// Processes the messages of a batch, from `done` on if it was begun.
+    fn batch(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        batch: &Envelope<'_>,
+        resumed: Option<u32>,
+    ) -> Flow {
+        let done = resumed.unwrap_or(0);
         let mut results = match self.begin_batch(shard, peer, batch) {
             Some(results) => results,
             None => return Flow::Continue,
@@ -319,8 +351,14 @@ impl WseSession {
                 results.fail(index, "rate limit exceeded");
                 continue;
             }
+            // The one that waited was looked at before.
+            let is_new = resumed != Some(index);
+            if is_new && !self.is_signed_well(shard, peer, &message) {
+                results.fail(index, "the signature is not good");
+                continue;
+            }
             let errors = shard.counters.errors_sent.read();
-            if self.execute(shard, peer, &message, 0) == Flow::Wait {
+            if self.execute(shard, peer, &message, None) == Flow::Wait {
                 self.resume = Some(index);
                 return Flow::Wait;
             }

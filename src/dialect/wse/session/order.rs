@@ -81,11 +81,30 @@ impl WseSession {
         let renamed = self.wse.settings.event_map.get(name);
         let kind = renamed.map_or(name, String::as_str).to_owned();
         let id = format!("\"{}\"", Uuid::now_v7());
+        let wse = self.wse.clone();
+        let is_signed = wse.settings.signed_types.contains(&kind);
+        let signer = wse.signer.as_ref().filter(|_| is_signed);
+        let now_ms = shard.clock.wall_ms();
         self.send_one(shard, peer, priority, |out, dress| {
-            Writer::begin(out, dress, Category::of(&kind), &kind)
-                .data(data.as_bytes())
-                .raw("id", &id)
-                .end();
+            let begin = out.len();
+            let write = |out: &mut Vec<u8>, sig: Option<String>| {
+                let writer = Writer::begin(out, dress, Category::of(&kind), &kind);
+                let writer = writer.data(data.as_bytes()).raw("id", &id);
+                match sig {
+                    Some(sig) => writer.raw("sig", &format!("\"{sig}\"")).end(),
+                    None => writer.end(),
+                }
+            };
+            write(out, None);
+            if let Some(signer) = signer {
+                // What is signed is the object, without what may be before it.
+                let object = out[begin..].iter().position(|byte| *byte == b'{');
+                let object = &out[begin + object.unwrap_or(0)..];
+                let text = str::from_utf8(object).expect("it is made of texts");
+                let sig = signer.sign(text, now_ms, rand_nonce());
+                out.truncate(begin);
+                write(out, sig);
+            }
         });
     }
 
@@ -112,6 +131,11 @@ impl WseSession {
             }
         });
     }
+}
+
+/// A nonce that is not used again.
+fn rand_nonce() -> u64 {
+    Uuid::new_v4().as_u64_pair().0
 }
 
 /// Of a client that does not read, patterns cannot be changed.
