@@ -294,12 +294,17 @@ impl World {
         let view = &self.connection(client).view;
         let asked = view.asked.get(&ticket);
         let mut topics = asked.into_iter().flat_map(|asked| &asked.topics);
-        let wanted = topics.find(|topic| topic.name == start.name);
+        let wanted = topics.find(|topic| topic.name == start.name).cloned();
         let (Some(last), Some(Resumed::Complete(count))) =
-            (wanted.and_then(|topic| topic.last), start.resumed)
+            (wanted.as_ref().and_then(|topic| topic.last), start.resumed)
         else {
             return;
         };
+        let track = self.connection(client).view.tracks.get(start.name);
+        if track.is_none_or(|track| Some(track.life) != wanted.as_ref().map(|topic| topic.life)) {
+            // It has unsubscribed meanwhile: nothing is sent.
+            return;
+        }
         let home = &self.nodes[self.home_of(start.name)].engine.homes.home;
         if let Some(topic) = home.find(start.name)
             && topic.position().epoch == at.epoch
@@ -518,21 +523,22 @@ impl World {
             return self.oracle.seen.note(Thing::Busy);
         }
         let mut stored = match recover {
-            Recover::Nothing => Heads::new(),
-            Recover::Ago => {
-                let patterns = labels.iter().filter(|label| is_pattern(label));
-                let now_ms = self.now_ms;
-                // Patterns of one topic have labels of different lengths.
-                let at = |label: &str| Position {
-                    epoch: PROCESS,
-                    offset: now_ms.saturating_sub(AGO_MS * label.len() as u64),
-                };
-                patterns
-                    .map(|label| ((*label).to_owned(), at(label)))
-                    .collect()
-            }
+            Recover::Nothing | Recover::Ago => Heads::new(),
             _ => self.connection(client).view.stored.clone(),
         };
+        if matches!(recover, Recover::Ago | Recover::Restarted) {
+            let patterns = labels.iter().filter(|label| is_pattern(label));
+            let now_ms = self.now_ms;
+            // Patterns of one topic have labels of different lengths.
+            let at = |label: &str| Position {
+                epoch: PROCESS,
+                offset: now_ms.saturating_sub(AGO_MS * label.len() as u64),
+            };
+            for label in patterns {
+                let known = stored.entry((*label).to_owned());
+                known.or_insert_with(|| at(label));
+            }
+        }
         for (label, at) in &mut stored {
             match recover {
                 Recover::Ahead => at.offset += 3,
