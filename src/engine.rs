@@ -35,6 +35,8 @@ mod presence;
 mod publication;
 mod publish;
 mod publish_result;
+mod queue_groups;
+mod queues;
 mod readers;
 mod recent;
 mod recover;
@@ -53,8 +55,8 @@ pub use confirmation::{Confirmation, Resumed, Start};
 pub use format::{Format, FormatRegistry, Formats, MakeFormat, Packing};
 pub use history::{HistoryExcerpt, HistoryPage, HistoryPart, RetainedMessage};
 pub use message::{
-    Announced, Delivery, Lanes, Missed, Offsets, PatternRecovery, Post, Reach, Receipt, ReplayFrom,
-    Request,
+    Announced, Delivery, Lanes, Missed, Offsets, PatternRecovery, Post, QueuedMessage, Reach,
+    Receipt, ReplayFrom, Request,
 };
 pub use outcome::{Gap, GapCause, Outcome};
 pub use patterns::PATTERNS_MAX;
@@ -65,6 +67,7 @@ pub use presence::{
 pub use publication::{Publication, PublicationKind};
 pub use publish::PublishCount;
 pub use publish_result::{PublishResult, Stored};
+pub use queue_groups::{QUEUE_GROUP_BYTES_MAX, QUEUE_GROUPS_MAX, QueueError, is_queue_group};
 pub use recent::KEY_BYTES_MAX;
 pub use recover::{Recover, RecoverFrom};
 pub use subscribe::SubscribeError;
@@ -85,6 +88,7 @@ use hub::{Enqueue, Hub, HubLimits, Policies};
 use merge::Merges;
 use outcome::Outcomes;
 use publish::Receipts;
+use queues::Queues;
 use readers::Readers;
 use recent::Recent;
 use reformat::Reformats;
@@ -137,6 +141,7 @@ pub struct Engine {
     catch_ups: CatchUps,
     reformats: Reformats,
     receipts: Receipts,
+    queues: Queues,
     callers: Callers,
     outcomes: Outcomes,
     /// Whether bytes wait to be written, messages to be handed over, or outcomes to be taken.
@@ -204,6 +209,7 @@ impl Engine {
             catch_ups: CatchUps::default(),
             reformats: Reformats::default(),
             receipts: Receipts::default(),
+            queues: Queues::default(),
             callers: Callers::default(),
             outcomes: Outcomes::default(),
             flush_wanted: false,
@@ -268,6 +274,7 @@ impl Engine {
     /// by [`Turn::end_subscriptions`].
     pub fn leave(&mut self, peer: PeerId) {
         self.note_vacant_topics_of(peer);
+        self.abandon_queues(peer);
         self.readers.hub.leave(peer);
         self.readers.merges.forget(peer);
         self.catch_ups.forget(peer);
@@ -303,6 +310,7 @@ impl Engine {
     /// Queues the last frame of a peer: its memberships end, and no frame follows.
     pub fn send_last(&mut self, peer: PeerId, frame: &[u8]) {
         self.note_vacant_topics_of(peer);
+        self.abandon_queues(peer);
         self.flush_wanted = true;
         if self.readers.hub.is_present(peer) {
             self.readers.hub.send_last(peer.slot, frame);
@@ -320,18 +328,29 @@ impl Engine {
         }
     }
 
-    /// The topics and patterns that a peer has subscribed to.
+    /// The topics and patterns that a peer has subscribed to, and the topics in whose queue groups it is.
     pub fn selectors_of(&self, peer: PeerId) -> impl Iterator<Item = &str> {
         let Readers { hub, patterns, .. } = &self.readers;
         let topics = hub.topics_of(peer.slot).map(|topic| hub.name(topic));
         let topics = topics.filter(|name| !is_internal(name));
-        topics.chain(patterns.selectors_of(peer))
+        let queues = self.queues.topics_of(peer);
+        topics.chain(patterns.selectors_of(peer)).chain(queues)
     }
 
-    /// Subscriptions of all peers, to topics and to patterns.
+    /// Subscriptions of all peers: to topics, to patterns, and in queue groups.
     #[must_use]
     pub fn subscription_count(&self) -> usize {
-        self.readers.hub.subscription_count() + self.readers.patterns.selector_count()
+        let named = self.readers.hub.subscription_count();
+        named + self.readers.patterns.selector_count() + self.queues.count()
+    }
+
+    /// Whether deliveries have to wait for the next flush, because a log exceeds what one flush writes, or members of
+    /// queue groups have so much in their outboxes: their lane fills, and homes hold publishers back.
+    ///
+    /// Cost: a look at every dirty log.
+    #[must_use]
+    pub fn is_backlogged(&self) -> bool {
+        self.readers.hub.is_backlogged() || self.queues.has_held()
     }
 
     /// Whether any shard has a subscriber of a topic whose home is this shard.

@@ -3,6 +3,7 @@
 use super::begin::Begin;
 use super::message::{Reach, ReplayFrom};
 use super::patterns::is_log_name;
+use super::queue_groups::QueueError;
 use super::ticket::Ticket;
 use crate::id::{PeerId, Position, TopicId};
 use crate::topic::{Matcher, Pattern};
@@ -48,6 +49,8 @@ pub struct Confirmation {
     pub peer: PeerId,
     pub(super) patterns: Vec<SubscribingPattern>,
     pub(super) topics: Vec<Subscribing>,
+    /// Topics whose queue groups the peer is no member of, and why: their homes have refused it.
+    pub refused: Vec<(Box<str>, QueueError)>,
 }
 
 /// A pattern of a pending subscription.
@@ -94,6 +97,7 @@ impl Confirmation {
             peer,
             patterns: Vec::new(),
             topics: Vec::new(),
+            refused: Vec::new(),
         }
     }
 

@@ -21,6 +21,12 @@ pub trait Format: Debug {
         self.encode(publication, time_ms, out);
     }
 
+    /// As [`Self::encode`], for a member of a queue group, who gets some of a topic's messages: what a client needs to
+    /// resume is left out. It is a frame of its own, in its peer's outbox.
+    fn encode_queued(&mut self, publication: &Publication<'_>, time_ms: u64, out: &mut Vec<u8>) {
+        self.encode_missed(publication, time_ms, out);
+    }
+
     /// Appends `count` comma-separated events of [`Gather::Group`] as one frame.
     fn group(&mut self, events: &[u8], count: usize, time_ms: u64, out: &mut Vec<u8>) {
         unreachable!("{self:?} gathers no groups: {count} of {events:?} at {time_ms} in {out:?}");
@@ -124,6 +130,18 @@ impl Formats {
     ) -> &[u8] {
         self.frame.clear();
         self.formats[id.index()].encode_missed(publication, time_ms, &mut self.frame);
+        &self.frame
+    }
+
+    /// The frame of a publication for a member of a queue group.
+    pub(super) fn encode_queued(
+        &mut self,
+        id: FormatId,
+        publication: &Publication<'_>,
+        time_ms: u64,
+    ) -> &[u8] {
+        self.frame.clear();
+        self.formats[id.index()].encode_queued(publication, time_ms, &mut self.frame);
         &self.frame
     }
 

@@ -6,11 +6,12 @@ use slab::Slab;
 
 use super::history::{History, Record, Retention};
 use super::pattern_index::PatternIndex;
+use super::queue_groups::{QueueGroup, QueueGroups, QueueMember};
 use super::{Now, Post};
 use crate::collections::HashMap;
 use crate::config::Config;
 use crate::id::Position;
-use crate::id::{FormatId, ShardId, TopicId};
+use crate::id::{FormatId, PeerId, ShardId, TopicId};
 use crate::topic::{self, Pattern};
 
 /// The topics a shard is home to.
@@ -46,6 +47,8 @@ pub(super) struct HomeTopic {
     /// The newest presence message's number; the first one is 1.
     presence_sequence: u64,
     interest: Vec<Interest>,
+    /// `None` without queue groups.
+    queues: Option<Box<QueueGroups>>,
     /// [`Home::patterns_added`] when its name was last looked up among the patterns.
     patterns_seen: u32,
     retention: Retention,
@@ -151,6 +154,12 @@ impl HomeTopic {
     pub(super) fn interest(&self) -> &[Interest] {
         &self.interest
     }
+
+    /// Its queue groups, if it has any.
+    #[must_use]
+    pub(super) fn queues(&self) -> Option<&QueueGroups> {
+        self.queues.as_deref()
+    }
 }
 
 /// Capacity of the topic tables below which they are not shrunk.
@@ -218,6 +227,7 @@ impl Home {
             published_ms: 0,
             presence_sequence: 0,
             interest: interest.clone(),
+            queues: None,
             patterns_seen: self.patterns_added,
             retention: Retention {
                 // A broadcast is for the clients that are connected, so none is retained.
@@ -350,11 +360,44 @@ impl Home {
         }
     }
 
-    /// Whether any shard has subscribers of a topic.
+    /// Adds a member to a queue group of a topic. Returns `false` at the limit of groups.
+    pub(super) fn join_queue(&mut self, id: TopicId, group: &str, member: QueueMember) -> bool {
+        let queues = &mut self.topics[id.index()].queues;
+        queues.get_or_insert_default().join(group, member)
+    }
+
+    /// Removes a member from a queue group of a topic, if it is one.
+    pub(super) fn leave_queue(&mut self, name: &str, group: &str, member: (ShardId, PeerId)) {
+        if let Some(id) = self.names.get(name)
+            && let Some(queues) = &mut self.topics[id.index()].queues
+        {
+            queues.leave(group, member);
+            if queues.is_empty() {
+                self.topics[id.index()].queues = None;
+            }
+        }
+    }
+
+    /// The topic of this name, and the index of its queue group of that name.
+    pub(super) fn find_queue(&self, name: &str, group: &str) -> Option<(TopicId, usize)> {
+        let id = *self.names.get(name)?;
+        Some((id, self.topic(id).queues()?.find(group)?))
+    }
+
+    /// A queue group, by its index.
+    ///
+    /// # Panics
+    /// There is none.
+    pub(super) fn queue_group_mut(&mut self, id: TopicId, index: usize) -> &mut QueueGroup {
+        let queues = self.topics[id.index()].queues.as_mut();
+        queues.expect("the caller has found it").group_mut(index)
+    }
+
+    /// Whether any shard has subscribers of a topic, members of its queue groups included.
     #[must_use]
     pub(super) fn is_wanted(&self, name: &str) -> bool {
         let known = self.find(name);
-        if known.is_some_and(|topic| !topic.interest.is_empty()) {
+        if known.is_some_and(|topic| !topic.interest.is_empty() || topic.queues.is_some()) {
             return true;
         }
         let mut is_wanted = false;
@@ -467,6 +510,7 @@ impl Home {
             let was_used = std::mem::take(&mut topic.used);
             let is_kept = was_used && !(is_over_half && topic.offset == 0)
                 || !topic.interest.is_empty()
+                || topic.queues.is_some()
                 || topic.history.is_some();
             if is_kept {
                 continue;

@@ -140,6 +140,19 @@ pub enum Enqueue {
     Gone,
 }
 
+/// Whether a peer takes private frames.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Readiness {
+    /// Its socket is not full, and its outbox at most half full.
+    KeepsUp,
+    /// Its outbox is more than half full: the next flush says whether its socket takes that.
+    Unflushed,
+    /// Its socket is full.
+    Blocked,
+    /// It has left or is being closed.
+    Gone,
+}
+
 /// The effect of a subscription.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -551,8 +564,8 @@ impl Hub {
         self.make_ready(slot);
     }
 
-    /// Moves a peer to the logs of another format: unread frames are set aside for it, and what is published next comes
-    /// in that format. None of its memberships is on hold.
+    /// Moves a peer to the logs of another format: unread frames are set aside for it, those in its outbox below the high
+    /// class too, and what is published next comes in that format. None of its memberships is on hold.
     ///
     /// Cost: one step for each membership and each unread frame.
     pub fn reformat(&mut self, slot: Slot, format: FormatId) {
@@ -566,7 +579,11 @@ impl Hub {
             self.set_aside(slot, *topic, |_| true);
             self.quit(slot, *topic);
         }
-        self.peers[slot.index()].format = format;
+        let peer = &mut self.peers[slot.index()];
+        if let Some(outbox) = &mut peer.outbox {
+            outbox.set_lower_aside();
+        }
+        peer.format = format;
         for (topic, covers) in subs {
             let _ = self.subscribe(slot, topic);
             if let Some(member) = self.member_mut(slot, topic) {
@@ -840,6 +857,28 @@ impl Hub {
             .get(slot.index())
             .and_then(|peer| peer.outbox.as_deref());
         outbox.is_some_and(|outbox| outbox.is_half_full(self.limits.outbox))
+    }
+
+    /// Whether a peer takes private frames now.
+    #[must_use]
+    pub fn readiness(&self, peer: PeerId) -> Readiness {
+        let known = self.peers.get(peer.slot.index());
+        match known.filter(|known| known.generation == peer.generation && !known.closing) {
+            None => Readiness::Gone,
+            Some(known) if known.blocked => Readiness::Blocked,
+            Some(_) if self.is_outbox_full(peer.slot) => Readiness::Unflushed,
+            Some(_) => Readiness::KeepsUp,
+        }
+    }
+
+    /// Counts a membership that is kept elsewhere toward their memory.
+    pub fn count_member(&mut self) {
+        self.members += 1;
+    }
+
+    /// Memberships counted by [`Self::count_member`] have ended.
+    pub fn uncount_members(&mut self, count: usize) {
+        self.members -= count;
     }
 
     /// Bytes in a peer's outbox.

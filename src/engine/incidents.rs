@@ -25,6 +25,9 @@ impl<L: Lanes> Turn<'_, L> {
         let hub = &mut self.engine.readers.hub;
         let flush = hub.flush(sink, self.now.ms, writes_max, bytes_max);
         self.take_incidents();
+        if self.engine.queues.has_held() {
+            self.offer_held();
+        }
         flush
     }
 

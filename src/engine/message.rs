@@ -12,8 +12,9 @@ use std::ops::RangeInclusive;
 
 use super::history::{HistoryExcerpt, HistoryPage};
 use super::presence::{Attending, Roster};
-use super::publication::PublicationKind;
+use super::publication::{Publication, PublicationKind, name_of};
 use super::publish_result::PublishResult;
+use super::queue_groups::QueueError;
 use super::ticket::{Asker, Ticket};
 use crate::id::{Form, FormatId, PeerId, Position, ShardId, TopicId, UserKey};
 use crate::topic::Matcher;
@@ -135,6 +136,110 @@ pub struct Missed {
     pub until: u64,
 }
 
+/// A message on its way to a member of a queue group.
+#[derive(Clone, Copy, Debug)]
+pub struct QueuedMessage<B> {
+    /// Its topic, the group, its name as in [`Post::name`], and its publisher, with a NUL between two: requests and
+    /// deliveries are as small as before.
+    pub labels: B,
+    /// See [`Post::data`].
+    pub data: B,
+    /// See [`Post::kind`].
+    pub kind: PublicationKind,
+    /// See [`Post::form`].
+    pub form: Form,
+    /// Its position in the topic.
+    pub at: Position,
+    /// When it was published, in milliseconds since the Unix epoch,
+    pub time_ms: u64,
+    /// and by the clock of the process.
+    pub since_ms: u64,
+    /// See [`Post::except`].
+    pub except: UserKey,
+}
+
+/// The texts of a [`QueuedMessage`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QueuedLabels<'a> {
+    pub(super) topic: &'a str,
+    pub(super) group: &'a str,
+    pub(super) name: &'a str,
+    pub(super) publisher: &'a str,
+}
+
+impl<B> QueuedMessage<B> {
+    /// As [`Request::map`].
+    pub(super) fn map<C>(self, mut refer: impl FnMut(B) -> C) -> QueuedMessage<C> {
+        let Self {
+            labels,
+            data,
+            kind,
+            form,
+            at,
+            time_ms,
+            since_ms,
+            except,
+        } = self;
+        QueuedMessage {
+            labels: refer(labels),
+            data: refer(data),
+            kind,
+            form,
+            at,
+            time_ms,
+            since_ms,
+            except,
+        }
+    }
+}
+
+impl QueuedMessage<Box<[u8]>> {
+    /// The same message with borrowed bytes.
+    pub(super) fn borrow(&self) -> QueuedMessage<&[u8]> {
+        let Self { labels, data, .. } = self;
+        QueuedMessage {
+            labels,
+            data,
+            kind: self.kind,
+            form: self.form,
+            at: self.at,
+            time_ms: self.time_ms,
+            since_ms: self.since_ms,
+            except: self.except,
+        }
+    }
+}
+
+impl<'a> QueuedMessage<&'a [u8]> {
+    /// Its texts.
+    pub(super) fn labels(&self) -> QueuedLabels<'a> {
+        let labels = str::from_utf8(self.labels).expect("it was put as text");
+        let mut labels = labels.splitn(4, '\0');
+        let mut next = || labels.next().expect("there are four");
+        QueuedLabels {
+            topic: next(),
+            group: next(),
+            name: next(),
+            publisher: next(),
+        }
+    }
+
+    /// As an encoder gets it.
+    pub(super) fn publication(&self) -> Publication<'a> {
+        let labels = self.labels();
+        Publication {
+            kind: self.kind,
+            form: self.form,
+            topic: labels.topic,
+            name: name_of(labels.topic, labels.name, self.kind),
+            data: self.data,
+            publisher: labels.publisher,
+            epoch: self.at.epoch,
+            offset: self.at.offset,
+        }
+    }
+}
+
 /// What a shard requests of a topic's home.
 #[derive(Clone, Copy, Debug)]
 pub enum Request<B> {
@@ -199,6 +304,37 @@ pub enum Request<B> {
         except: UserKey,
         /// Where to send the result, and the `id` of the request.
         reply: Option<(Asker, B)>,
+    },
+    /// Make a peer a member of a queue group.
+    JoinQueue {
+        /// The topic's name.
+        topic: B,
+        /// The group's name.
+        group: B,
+        /// The peer.
+        peer: PeerId,
+        /// Whose connection it is.
+        user: UserKey,
+        /// The subscription that waits for the answer.
+        ticket: Ticket,
+    },
+    /// A peer is no member of a queue group any more.
+    LeaveQueue {
+        /// The topic's name.
+        topic: B,
+        /// The group's name.
+        group: B,
+        /// The peer.
+        peer: PeerId,
+    },
+    /// Give a message to another member of its queue group.
+    Requeue {
+        /// The member it was for.
+        peer: PeerId,
+        /// It has left, and no other member is on its shard; otherwise none of them keeps up.
+        is_gone: bool,
+        /// The message.
+        message: QueuedMessage<B>,
     },
     /// Say whether the wanted messages are retained.
     Reach {
@@ -317,6 +453,26 @@ pub enum Delivery<B> {
         except: UserKey,
         /// Where to report the number of subscribers.
         receipt: Option<Receipt>,
+    },
+    /// A message for a member of a queue group.
+    Queued {
+        /// The member whose turn it is.
+        peer: PeerId,
+        /// A member gets it even if none keeps up.
+        is_last: bool,
+        /// The message.
+        message: QueuedMessage<B>,
+    },
+    /// The answer to [`Request::JoinQueue`].
+    QueueJoined {
+        /// The subscription that waits.
+        ticket: Ticket,
+        /// The topic's name.
+        topic: B,
+        /// The group's name.
+        group: B,
+        /// Why the peer is no member.
+        refused: Option<QueueError>,
     },
     /// The answer to a publication.
     Published {
@@ -486,6 +642,33 @@ impl<B> Request<B> {
                 except,
                 reply: reply.map(|(asker, id)| (asker, refer(id))),
             },
+            Self::JoinQueue {
+                topic,
+                group,
+                peer,
+                user,
+                ticket,
+            } => Request::JoinQueue {
+                topic: refer(topic),
+                group: refer(group),
+                peer,
+                user,
+                ticket,
+            },
+            Self::LeaveQueue { topic, group, peer } => Request::LeaveQueue {
+                topic: refer(topic),
+                group: refer(group),
+                peer,
+            },
+            Self::Requeue {
+                peer,
+                is_gone,
+                message,
+            } => Request::Requeue {
+                peer,
+                is_gone,
+                message: message.map(refer),
+            },
             Self::Reach {
                 topic,
                 from,
@@ -591,6 +774,26 @@ impl<B> Delivery<B> {
                 frame: refer(frame),
                 except,
                 receipt,
+            },
+            Self::Queued {
+                peer,
+                is_last,
+                message,
+            } => Delivery::Queued {
+                peer,
+                is_last,
+                message: message.map(refer),
+            },
+            Self::QueueJoined {
+                ticket,
+                topic,
+                group,
+                refused,
+            } => Delivery::QueueJoined {
+                ticket,
+                topic: refer(topic),
+                group: refer(group),
+                refused,
             },
             Self::Published { asker, id, result } => Delivery::Published {
                 asker,

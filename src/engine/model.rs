@@ -19,6 +19,7 @@ mod node;
 mod ops;
 mod oracle;
 mod peers;
+mod queue;
 mod random;
 mod run;
 mod seen;

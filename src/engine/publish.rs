@@ -173,7 +173,7 @@ impl<L: Lanes> Turn<'_, L> {
         self.announce(id, topic, &wanted);
         let here = self.engine.shard;
         let local = self.engine.readers.hub.find(topic);
-        if self.is_congested(id, local) {
+        if self.is_congested(id, local, post) {
             // The append that filled the log has requested a flush; a full lane notifies this shard when it has room.
             self.counters.publications_waited.add(1);
             return PublishResult::Busy;
@@ -195,7 +195,11 @@ impl<L: Lanes> Turn<'_, L> {
             offset,
             ..Stored::default()
         };
-        let home_topic = homes.home.topic(id);
+        let mut home_topic = homes.home.topic(id);
+        if home_topic.queues().is_some() && is_queued(post) {
+            stored.members += self.queue(id, post, offset);
+            home_topic = self.engine.homes.home.topic(id);
+        }
         if home_topic.interest().is_empty() {
             return PublishResult::Stored(stored);
         }
@@ -255,8 +259,8 @@ impl<L: Lanes> Turn<'_, L> {
         PublishResult::Stored(stored)
     }
 
-    /// Whether a log or a lane that a publication has to go into is full.
-    fn is_congested(&mut self, id: TopicId, local: Option<TopicId>) -> bool {
+    /// Whether a log or a lane that a publication has to go into is full, or members of queue groups wait for a flush.
+    fn is_congested(&mut self, id: TopicId, local: Option<TopicId>, post: &Post<'_>) -> bool {
         let (engine, lanes) = (&mut *self.engine, &*self.lanes);
         let (here, readers) = (engine.shard, &mut engine.readers);
         let mut is_full = |wanted: &Interest| match (wanted.shard == here, local) {
@@ -266,6 +270,9 @@ impl<L: Lanes> Turn<'_, L> {
         };
         let topic = engine.homes.home.topic(id);
         topic.interest().iter().any(&mut is_full)
+            || topic.queues().is_some()
+                && is_queued(post)
+                && self.is_queue_congested(id, post.except)
     }
 
     /// Announces a topic to the shards whose patterns match it and that were not sent it before, this one included.
@@ -330,6 +337,11 @@ impl<L: Lanes> Turn<'_, L> {
         let reached = Delivery::Reached { ticket, members };
         self.lanes.deliver(shard, reached);
     }
+}
+
+/// Whether a publication goes to queue groups: presence is for subscribers.
+fn is_queued(post: &Post<'_>) -> bool {
+    post.kind != PublicationKind::Presence
 }
 
 /// Counts a push that is accepted, whether or not it is delivered yet.

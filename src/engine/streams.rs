@@ -127,8 +127,11 @@ impl<L: Lanes> Turn<'_, L> {
     }
 
     /// Goes on with what waits for messages under way: begins the streams of readers that were ahead of this shard, and
-    /// moves peers to their new formats. Called at the end of a turn, and by the ticker.
+    /// moves peers to their new formats. Tells homes of members of queue groups that are gone. Called at the end of a turn, and by the ticker.
     pub fn go_on_waiting(&mut self) {
+        if self.engine.queues.has_left() {
+            self.tell_left();
+        }
         self.finish_reformats();
         for log in self.engine.readers.merges.take_ahead() {
             self.begin_streams(log);
@@ -165,7 +168,7 @@ impl<L: Lanes> Turn<'_, L> {
     }
 
     /// Counts frames dropped to make room for a frame.
-    fn note_dropped(&self, enqueue: Enqueue) {
+    pub(super) fn note_dropped(&self, enqueue: Enqueue) {
         if let Enqueue::Overflow(dropped) = enqueue {
             self.counters.messages_dropped.add(dropped as u64);
         }

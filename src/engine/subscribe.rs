@@ -18,7 +18,7 @@ use crate::topic::Pattern;
 
 /// The approximate cost of beginning one subscription, in the steps of
 /// [`Engine::take_steps`](super::Engine::take_steps).
-const SUBSCRIPTION_STEPS: usize = 40;
+pub(super) const SUBSCRIPTION_STEPS: usize = 40;
 
 /// Why a subscription is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

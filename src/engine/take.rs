@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::home::Interest;
 use super::interest::InterestState;
+use super::queue_groups::QueueMember;
 use super::{
     Announced, Asker, Delivery, Lanes, Missed, Outcome, PatternRecovery, Post, PublishResult,
     Receipt,
@@ -24,15 +25,6 @@ pub enum Taken {
 }
 
 impl<L: Lanes> Turn<'_, L> {
-    /// Whether deliveries have to wait for the next flush, because a log exceeds what one flush writes: their lane
-    /// fills, and homes hold publishers back.
-    ///
-    /// Cost: a look at every dirty log.
-    #[must_use]
-    pub fn is_backlogged(&self) -> bool {
-        self.engine.readers.hub.is_backlogged()
-    }
-
     /// Handles a request of the shard `from`.
     pub fn request(&mut self, from: ShardId, request: Request<&[u8]>) -> Taken {
         match request {
@@ -115,6 +107,32 @@ impl<L: Lanes> Turn<'_, L> {
                 let pattern = Pattern::of(matcher, text(pattern));
                 self.engine.homes.home.remove_pattern(interest, &pattern);
             }
+            Request::JoinQueue {
+                topic,
+                group,
+                peer,
+                user,
+                ticket,
+            } => {
+                let member = QueueMember::new(from, peer, user);
+                let joined = self.take_queue_member(text(topic), text(group), member);
+                let joined = Delivery::QueueJoined {
+                    ticket,
+                    topic,
+                    group,
+                    refused: joined.err(),
+                };
+                self.lanes.deliver(from, joined);
+            }
+            Request::LeaveQueue { topic, group, peer } => {
+                let home = &mut self.engine.homes.home;
+                home.leave_queue(text(topic), text(group), (from, peer));
+            }
+            Request::Requeue {
+                peer,
+                is_gone,
+                message,
+            } => return self.take_requeued(from, peer, is_gone, message),
             Request::Reach {
                 topic,
                 from: wanted,
@@ -259,6 +277,17 @@ impl<L: Lanes> Turn<'_, L> {
                 topic: name,
                 format,
             } => self.take_forgotten(from, text(name), format),
+            Delivery::Queued {
+                peer,
+                is_last,
+                message,
+            } => self.take_queued(from, peer, is_last, message),
+            Delivery::QueueJoined {
+                ticket,
+                topic,
+                group,
+                refused,
+            } => self.take_queue_joined(ticket, (text(topic), text(group)), refused),
             Delivery::Published { asker, id, result } => {
                 self.take_published(asker, text(id), result);
             }

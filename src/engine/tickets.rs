@@ -3,6 +3,7 @@
 use super::Ticket;
 use super::confirmation::{Confirmation, Subscribing, SubscribingPattern};
 use super::message::Reach;
+use super::queue_groups::QueueError;
 use crate::collections::{HashMap, HashSet};
 use crate::id::{FormatId, PeerId, Position, TopicId};
 
@@ -100,6 +101,12 @@ impl Tickets {
     /// A confirmation waits for one more answer.
     pub(super) fn wait(&mut self, ticket: Ticket) {
         self.waiting(ticket).left += 1;
+    }
+
+    /// A home has refused to make the peer of a confirmation a member of a queue group.
+    pub(super) fn refuse(&mut self, ticket: Ticket, topic: &str, why: QueueError) {
+        let confirmation = &mut self.waiting(ticket).confirmation;
+        confirmation.refused.push((topic.into(), why));
     }
 
     /// A confirmation waits for a topic's position.

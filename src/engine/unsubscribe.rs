@@ -42,7 +42,7 @@ impl<L: Lanes> Turn<'_, L> {
         self.engine.flush_wanted = true;
     }
 
-    /// Ends the patterns of a peer that is about to be sent its last frame ([`Engine::send_last`]) or to leave; these
+    /// Ends the patterns of a peer, and its memberships of queue groups, that is about to be sent its last frame ([`Engine::send_last`]) or to leave; these
     /// calls end its memberships.
     ///
     /// [`Engine::send_last`]: super::Engine::send_last
@@ -53,6 +53,7 @@ impl<L: Lanes> Turn<'_, L> {
             readers.hub.retain_aside(peer.slot, |_| false);
             readers.hub.drain_refill(peer.slot);
             self.engine.catch_ups.forget(peer);
+            self.leave_queues(peer);
             let unwanted = self.engine.readers.patterns.forget(peer, format);
             self.withdraw_patterns(&unwanted, format);
         }

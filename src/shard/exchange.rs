@@ -12,7 +12,6 @@ use super::{
     SubscriptionPage, Wanted,
 };
 use crate::bus::{Asked, Port, Requests};
-use crate::engine::hub::Hub;
 use crate::engine::{Place, Taken, Turn, home_of};
 use crate::id::{AnyPeer, PeerId, ShardId};
 
@@ -212,7 +211,7 @@ impl Shard {
         } = &mut *core;
         // Backpressure: while logs have too many bytes that no flush has offered, the lane fills, and the home holds
         // publishers back. The next flush clears the condition.
-        if Hub::is_backlogged(engine.hub()) {
+        if engine.is_backlogged() {
             inbox.is_deferred = true;
             return false;
         }

@@ -139,6 +139,18 @@ impl Outbox {
         });
     }
 
+    /// Sets aside the frames of the classes below the high one, in the order in which they would be written.
+    pub(crate) fn set_lower_aside(&mut self) {
+        for priority in [Priority::Normal, Priority::Low, Priority::Background] {
+            let mut class = std::mem::take(&mut self.classes[priority as usize]);
+            while let Some(frame) = class.pop() {
+                self.bytes -= frame.len();
+                self.messages -= 1;
+                self.push_aside(frame);
+            }
+        }
+    }
+
     /// Whether a frame of [`Self::push_aside`] is queued.
     pub(crate) fn is_changing_format(&self) -> bool {
         self.aside_frames
@@ -381,6 +393,25 @@ mod tests {
             0,
             "longer than the limit",
         );
+    }
+
+    #[test]
+    fn lower_frames_set_aside_are_written_before_what_follows() {
+        use Priority::{Background, Critical, High, Normal};
+        let mut outbox = Outbox::default();
+        for (priority, text) in [(Background, "b"), (Normal, "n"), (High, "h"), (Normal, "N")] {
+            assert_eq!(outbox.push(priority, text.as_bytes(), LIMITS), 0);
+        }
+        outbox.set_lower_aside();
+        outbox.push_aside(b"F");
+        for (priority, text) in [(Normal, "x"), (Critical, "c")] {
+            assert_eq!(outbox.push(priority, text.as_bytes(), LIMITS), 0);
+        }
+        let all: Vec<u8> = outbox.slices().flatten().copied().collect();
+        assert_eq!((&*all, outbox.bytes()), (&b"chnNbFx"[..], 7));
+        let mut carry = Vec::new();
+        assert_eq!(outbox.advance(8, &mut carry), 1);
+        assert!(outbox.is_empty() && carry.is_empty() && outbox.messages == 0);
     }
 
     #[test]

@@ -60,6 +60,16 @@ impl World {
                     self.unsubscribe(who(client), &listed(&names));
                 }
             }
+            Op::JoinQueue { client, topic } => {
+                if self.may_speak(who(client)) {
+                    self.join_queue(who(client), topic);
+                }
+            }
+            Op::LeaveQueue { client, topic } => {
+                if self.may_speak(who(client)) {
+                    self.leave_queue(who(client), topic);
+                }
+            }
             Op::Reformat { client, format } => {
                 if self.may_speak(who(client)) {
                     self.reformat(who(client), format);

@@ -48,6 +48,8 @@ pub(super) struct View {
     has_lost_frames: bool,
     /// The client's position in each topic and pattern, by label, to resume from.
     pub(super) stored: Heads,
+    /// The newest offset of each epoch read as a member of a queue group, by the topics of all that it was in.
+    pub(super) queues: BTreeMap<String, BTreeMap<u64, u64>>,
     /// For a client of the bridge protocol: its earlier position in its inbox.
     seen_before: Option<Position>,
 }
@@ -128,6 +130,7 @@ impl View {
             is_closing: false,
             has_room,
             stored,
+            queues: BTreeMap::new(),
             seen_before: None,
         }
     }
@@ -337,7 +340,7 @@ impl View {
     fn line(&mut self, line: &str, oracle: &mut Oracle) {
         let (head, rest) = line.split_once(FIELD).unwrap_or((line, ""));
         match head.split_at(1) {
-            ("E", format) => {
+            ("E" | "Q", format) => {
                 let is = |known: FormatId| {
                     format == known.index().to_string()
                     // Missed messages are not grouped.
@@ -349,7 +352,10 @@ impl View {
                 if !is(self.format) && !is_new {
                     fail(Check::Frame, format!("format {format}: {line}"));
                 }
-                self.event(rest, oracle);
+                match head.starts_with('Q') {
+                    true => self.queued(rest, oracle),
+                    false => self.event(rest, oracle),
+                }
             }
             ("B", count) => {
                 let is_new = self.may_miss_reports && self.next_formats.contains(&GROUPED);
@@ -390,6 +396,29 @@ impl View {
             ("A" | "R" | "X", _) => {}
             _ => fail(Check::Frame, format!("{line:?} is no frame")),
         }
+    }
+
+    /// A message that it gets as a member of a queue group.
+    fn queued(&mut self, text: &str, oracle: &mut Oracle) {
+        let Some(event) = Event::parse(text).filter(|event| !event.is_presence) else {
+            fail(Check::Frame, format!("{text:?} is no message"));
+        };
+        oracle.check_data(&event);
+        let Some(newest) = self.queues.get_mut(event.topic) else {
+            fail(Check::NotSubscribed, text);
+        };
+        oracle.seen.note(Thing::Queued);
+        let user = oracle.reader.clone();
+        oracle.queues.read(&event, &user);
+        let Position { epoch, offset } = event.position;
+        let newest = newest.entry(epoch).or_default();
+        if *newest > offset {
+            if !oracle.queues.is_late(&event) {
+                fail(Check::Order, format!("{text} after {newest}"));
+            }
+            oracle.seen.note(Thing::QueuedLate);
+        }
+        *newest = offset.max(*newest);
     }
 
     fn event(&mut self, text: &str, oracle: &mut Oracle) {

@@ -1,6 +1,7 @@
 //! A wire format that is easy to parse.
 
 use super::label::{FIELD, PART};
+use super::queue::note_given;
 use crate::config::{Config, Mode};
 use crate::engine::{Format, FormatRegistry, Formats, MakeFormat, Publication, PublicationKind};
 use crate::id::{Form, FormatId, Gather, Position};
@@ -92,6 +93,12 @@ impl Format for Lines {
             Gather::Group => put_line(out, PLAIN, &bare(publication)),
             _ => self.encode(publication, time_ms, out),
         }
+    }
+
+    fn encode_queued(&mut self, publication: &Publication<'_>, _: u64, out: &mut Vec<u8>) {
+        note_given(publication);
+        let (format, bare) = (self.0.index(), bare(publication));
+        out.extend_from_slice(format!("Q{format}{FIELD}{bare}\n").as_bytes());
     }
 
     fn group(&mut self, events: &[u8], count: usize, _: u64, out: &mut Vec<u8>) {

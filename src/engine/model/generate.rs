@@ -27,6 +27,7 @@ pub(super) fn generate(seed: u64) -> (Setup, Vec<Op>) {
         streams: random.pick(&[1, 5, 20]),
         joins: random.pick(&[1, 4]),
         reformats: random.pick(&[0, 2, 8]),
+        queues: random.pick(&[0, 4, 12]),
         random,
     };
     let count = 200 + maker.random.below(800);
@@ -131,6 +132,7 @@ struct Maker {
     streams: u32,
     joins: u32,
     reformats: u32,
+    queues: u32,
     /// The percentage of publications with a key.
     keyed: u32,
 }
@@ -189,7 +191,7 @@ impl Maker {
     }
 
     /// Operations of clients and tasks, each with its relative frequency.
-    fn client_ops(&self) -> [(u32, Make); 22] {
+    fn client_ops(&self) -> [(u32, Make); 24] {
         [
             (self.joins, |m| {
                 let client = m.client();
@@ -205,6 +207,14 @@ impl Maker {
             (10, |m| Op::Unsubscribe {
                 client: m.client(),
                 names: m.names(20),
+            }),
+            (self.queues, |m| Op::JoinQueue {
+                client: m.client(),
+                topic: m.topic(),
+            }),
+            (self.queues / 2, |m| Op::LeaveQueue {
+                client: m.client(),
+                topic: m.topic(),
             }),
             (self.reformats, |m| Op::Reformat {
                 client: m.client(),

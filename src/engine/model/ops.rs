@@ -84,6 +84,15 @@ pub(super) enum Op {
         client: u8,
         names: Names,
     },
+    /// A client joins or leaves its queue group of a topic.
+    JoinQueue {
+        client: u8,
+        topic: &'static str,
+    },
+    LeaveQueue {
+        client: u8,
+        topic: &'static str,
+    },
     /// A client changes its wire format.
     Reformat {
         client: u8,

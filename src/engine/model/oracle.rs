@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Formatter};
 
 use super::encoder::Event;
+use super::queue::QueueOracle;
 use super::seen::{Seen, Thing};
 use crate::id::Position;
 
@@ -46,6 +47,8 @@ pub(super) enum Check {
     Cursor,
     /// A history is wrong.
     History,
+    /// A message of a queue group came twice or to no member.
+    Queue,
     /// A client's publications changed their order.
     Overtaken,
     /// State is left over at the end.
@@ -101,6 +104,8 @@ pub(super) struct Oracle {
     given: BTreeSet<(String, String)>,
     /// The data of presence messages, by topic, epoch and number.
     presence: BTreeMap<(String, u64, u64), String>,
+    /// The messages of queue groups.
+    pub(super) queues: QueueOracle,
     /// When each key was first accepted, and its offset.
     keys: BTreeMap<(String, String), (u64, u64)>,
     /// The offsets of publications, by their data.
@@ -144,6 +149,11 @@ impl Oracle {
     /// The publication with this data leaves out a user.
     pub(super) fn leave_out(&mut self, data: &str, user: &str) {
         self.excepts.insert(data.into(), user.into());
+    }
+
+    /// The user that a message leaves out, or none.
+    pub(super) fn skipped_user(&self, key: &(String, u64, u64)) -> &str {
+        self.skipped.get(key).map_or("", String::as_str)
     }
 
     /// Messages of a topic after one position and up to another that leave out the reader.

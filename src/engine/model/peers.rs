@@ -140,6 +140,7 @@ impl World {
             if let Some((_, stream)) = &mut connection.stream {
                 stream.lose_frames();
             }
+            self.lose_queued(client);
         }
         self.turn(node, |_| ());
     }
@@ -211,6 +212,9 @@ impl World {
             GapCause::History => (Thing::GapOfHistory, GapReason::History),
         };
         self.oracle.seen.note(thing);
+        if gap.topic.is_none() {
+            self.lose_queued(client);
+        }
         if let (Some(topic), None, Some(_), GapCause::History) =
             (&gap.topic, gap.matcher, gap.lost, gap.cause)
         {
@@ -259,7 +263,7 @@ impl World {
     }
 
     /// Writes a confirmation to a client, and releases its holds.
-    fn confirm(&mut self, client: usize, confirmation: &Confirmation) {
+    pub(super) fn confirm(&mut self, client: usize, confirmation: &Confirmation) {
         let ticket = confirmation.ticket.0;
         let mut frame = format!("C{ticket}{FIELD}");
         for start in confirmation.starts() {
@@ -650,6 +654,14 @@ impl World {
         self.connection(client).view.end(name, false);
     }
 
+    /// What has not been written to a client may be lost.
+    fn lose_undrained(&mut self, client: usize) {
+        let &mut Connection { node, peer, .. } = self.connection(client);
+        if !self.nodes[node].engine.hub().is_drained(peer.slot) {
+            self.lose_queued(client);
+        }
+    }
+
     fn end_patterns(&mut self, client: usize, patterns: &[Pattern]) {
         let connection = self.connection(client);
         for pattern in patterns {
@@ -697,8 +709,9 @@ impl World {
         data
     }
 
-    /// A client's session ends.
-    fn end(&mut self, client: usize) {
+    /// A client's session ends; if it `crashes`, without a word to the engine where that is allowed.
+    fn end(&mut self, client: usize, crashes: bool) {
+        self.lose_undrained(client);
         let _ = self.connection(client).view.next_end();
         let &mut Connection { node, peer, .. } = self.connection(client);
         let mut patterns = Vec::new();
@@ -709,8 +722,10 @@ impl World {
             }
         }
         self.changes += 1;
+        let view = &self.connection(client).view;
+        let may_crash = patterns.is_empty() && view.next_formats.is_empty();
         // Clients of streams have no presence.
-        if self.connection(client).stream.is_none() {
+        if self.connection(client).stream.is_none() && !(crashes && may_crash) {
             self.turn(node, |turn| turn.end_subscriptions(peer));
         }
         self.end_patterns(client, &patterns);
@@ -719,7 +734,7 @@ impl World {
     /// The gateway closes a client's connection.
     pub(super) fn close(&mut self, client: usize) {
         self.take_outcomes(client);
-        self.end(client);
+        self.end(client, false);
         let &mut Connection {
             node, peer, format, ..
         } = self.connection(client);
@@ -743,7 +758,8 @@ impl World {
         if self.clients[client].connection.is_none() {
             return;
         }
-        self.end(client);
+        let crashes = self.unique().is_multiple_of(3);
+        self.end(client, crashes);
         let &mut Connection { node, peer, .. } = self.connection(client);
         self.nodes[node].engine.leave(peer);
         self.nodes[node].sockets.remove(peer.slot);

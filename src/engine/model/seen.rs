@@ -57,9 +57,13 @@ pub(super) enum Thing {
     StreamLast,
     HistoryBefore,
     PresenceUpdated,
+    Queued,
+    QueuedLate,
+    QueueReturned,
+    QueueGone,
 }
 
-const COUNT: usize = Thing::PresenceUpdated as usize + 1;
+const COUNT: usize = Thing::QueueGone as usize + 1;
 
 /// How often each case occurred.
 #[derive(Clone, Debug)]
@@ -146,4 +150,8 @@ const ALL: [Thing; COUNT] = [
     Thing::StreamLast,
     Thing::HistoryBefore,
     Thing::PresenceUpdated,
+    Thing::Queued,
+    Thing::QueuedLate,
+    Thing::QueueReturned,
+    Thing::QueueGone,
 ];

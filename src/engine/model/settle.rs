@@ -10,6 +10,7 @@ use crate::engine::groups::Groups;
 use crate::engine::hub::Flush;
 use crate::engine::interest::Interests;
 use crate::engine::publish::Receipts;
+use crate::engine::queues::Queues;
 use crate::engine::tickets::Tickets;
 
 /// Rounds after which pending work counts as stuck.
@@ -111,6 +112,7 @@ impl World {
         let heads = self.heads();
         self.tasks.finish();
         let oracle = &mut self.oracle;
+        oracle.queues.finish();
         for client in &mut self.clients {
             let Some(connection) = &mut client.connection else {
                 continue;
@@ -248,6 +250,11 @@ impl World {
                     "receipts",
                     format!("{:?}", engine.receipts),
                     format!("{:?}", Receipts::default()),
+                ),
+                (
+                    "queues",
+                    format!("{:?}", engine.queues),
+                    format!("{:?}", Queues::default()),
                 ),
                 (
                     "callers",

@@ -4,6 +4,7 @@ use super::encoder::{FORMATS, MERGED};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::oracle::{Check, expect, fail};
+use super::queue::QUEUE_GROUPS;
 use super::seen::Thing;
 use super::world::World;
 use crate::engine::readers::Readers;
@@ -181,7 +182,8 @@ impl World {
             }) => {
                 self.oracle.check_offset(&count.data, offset);
                 // Clients that move between engines are counted by both.
-                if members > (self.clients.len() * self.nodes.len()) as u64 {
+                let most = self.clients.len() * self.nodes.len() + QUEUE_GROUPS;
+                if members > most as u64 {
                     fail(Check::Members, format!("{members} of {count:?}"));
                 }
                 if let Some((expected, changes)) = count.exactly
@@ -233,7 +235,7 @@ impl World {
             .iter()
             .map(|node| of_readers(&node.engine.readers))
             .sum();
-        (all + covered.count()) as u64
+        (all + covered.count() + self.queue_groups(topic, "").len()) as u64
     }
 
     /// A task reads a history.

@@ -87,6 +87,7 @@ impl World {
         if !engine.has_no_outcomes() && !*is_wanted {
             fail(Check::Stuck, "outcomes, and no flush is wanted");
         }
+        self.note_queued();
         done
     }
 
@@ -136,6 +137,7 @@ impl World {
                     fail(Check::Key, format!("{publication:?} was taken twice"));
                 }
                 self.oracle.append(&name, at, data.map(|(_, data)| data));
+                self.expect_queued(&name, at);
             }
         }
         (done, new)
@@ -189,7 +191,7 @@ impl World {
         let mut taken = false;
         for from in (0..self.nodes.len()).filter(|&from| from != node) {
             for _ in 0..deliveries {
-                if self.turn(node, |turn| turn.is_backlogged()) {
+                if self.nodes[node].engine.is_backlogged() {
                     self.oracle.seen.note(Thing::DeliveriesDeferred);
                     break;
                 }
@@ -300,6 +302,18 @@ impl World {
                     let is_next = self.last_page.replace(page) == Some(page);
                     self.oracle.seen.add(Thing::NextPage, u64::from(is_next));
                 }
+                if let Request::Requeue {
+                    message, is_gone, ..
+                } = request
+                {
+                    let (topic, at) = (message.labels().topic.to_owned(), message.at);
+                    let key = (topic, at.epoch, at.offset);
+                    self.oracle.queues.returned.insert(key);
+                    self.oracle.seen.note(match is_gone {
+                        true => Thing::QueueGone,
+                        false => Thing::QueueReturned,
+                    });
+                }
                 self.at_home(node, None, |turn| turn.request(asks, request))
                     .0
             }
@@ -332,6 +346,7 @@ impl World {
         if !engine.has_no_outcomes() && !*is_wanted {
             fail(Check::Stuck, "outcomes of a flush, and no other is wanted");
         }
+        self.note_queued();
         self.tasks.note_flush(node);
         self.read(node);
         flush
