@@ -35,6 +35,10 @@ pub enum ConnectionOrder {
         topics: Vec<Box<str>>,
         /// Where they begin; those that are not named begin with the next message.
         recover: Vec<Recover<'static>>,
+        /// What is said of its user in topics with presence, a JSON object; empty if nothing.
+        presence: Box<str>,
+        /// The queue group in which it reads the topics; empty if it reads them all.
+        group: Box<str>,
     },
     /// Unsubscribe it.
     Unsubscribe {

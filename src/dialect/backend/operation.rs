@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 
 use super::{ErrorCode, Failure};
-use crate::engine::{KEY_BYTES_MAX, ROSTER_USERS_MAX, Recover};
+use crate::engine::{
+    KEY_BYTES_MAX, PRESENCE_DATA_MAX, QUEUE_GROUP_BYTES_MAX, ROSTER_USERS_MAX, Recover,
+    is_queue_group,
+};
 use crate::id::{AnyPeer, Priority};
 use crate::json::{self, Fields, JSON_SPACE, Raw};
 use crate::service::{DEFAULT_NAME, LISTED_DEFAULT, LISTED_MAX, close_order};
@@ -70,6 +73,10 @@ pub enum Operation<'a> {
         topics: Vec<Box<str>>,
         /// Where topics begin.
         recover: Vec<Recover<'static>>,
+        /// What is said of its user, a JSON object; empty if nothing.
+        presence: Box<str>,
+        /// The queue group; empty if none.
+        group: Box<str>,
     },
     /// Unsubscribe a connection.
     Unsubscribe {
@@ -238,6 +245,8 @@ impl<'a> Given<'a> {
                 connection: self.connection()?,
                 topics: self.topics()?,
                 recover: self.recover()?,
+                presence: self.presence()?,
+                group: self.group()?,
             },
             "unsubscribe" => Operation::Unsubscribe {
                 connection: self.connection()?,
@@ -281,6 +290,30 @@ impl<'a> Given<'a> {
     fn required(&self, name: &'static str, what: &str) -> Result<Cow<'a, str>, Failure> {
         self.string(name)?
             .ok_or_else(|| Failure::invalid(format!("`{name}` is missing: {what}")))
+    }
+
+    /// `presence`, what is said of a user in the topics.
+    fn presence(&self) -> Result<Box<str>, Failure> {
+        let Some(data) = self.get("presence") else {
+            return Ok(Box::default());
+        };
+        if !data.is_object() || data.text().len() > PRESENCE_DATA_MAX {
+            let why = format!("`presence` is an object of at most {PRESENCE_DATA_MAX} bytes");
+            return Err(Failure::invalid(why));
+        }
+        Ok(data.text().into())
+    }
+
+    /// `queue_group`, in which a message goes to one member.
+    fn group(&self) -> Result<Box<str>, Failure> {
+        let group = self.string("queue_group")?.unwrap_or_default();
+        if !group.is_empty() && !is_queue_group(&group) {
+            let why = format!(
+                "`queue_group` has 1 to {QUEUE_GROUP_BYTES_MAX} bytes without control characters"
+            );
+            return Err(Failure::invalid(why));
+        }
+        Ok(group.into())
     }
 
     /// `type`, the name of an event.

@@ -109,7 +109,7 @@ impl WseFormat {
     }
 
     /// Writes the payload of a publication.
-    fn put(&mut self, publication: &Publication<'_>) {
+    fn put(&mut self, publication: &Publication<'_>, may_stamp: bool) {
         self.payload.clear();
         let (config, event_map) = (&self.config, &self.event_map);
         put_event(
@@ -117,7 +117,7 @@ impl WseFormat {
             self.dress,
             publication,
             (config, event_map),
-            true,
+            may_stamp,
         );
     }
 
@@ -142,7 +142,13 @@ impl WseFormat {
 
 impl Format for WseFormat {
     fn encode(&mut self, publication: &Publication<'_>, _: u64, out: &mut Vec<u8>) {
-        self.put(publication);
+        self.put(publication, true);
+        self.put_frame(out);
+    }
+
+    fn encode_queued(&mut self, publication: &Publication<'_>, _: u64, out: &mut Vec<u8>) {
+        // A member does not get all, and would take the others for missed.
+        self.put(publication, false);
         self.put_frame(out);
     }
 

@@ -95,6 +95,8 @@ struct More {
     replays: Vec<Replay>,
     /// Up to where topics were written, for requests that were on their way meanwhile.
     replayed: VecDeque<(Box<str>, Position)>,
+    /// The topics that are read as a member of a queue group, each with its group.
+    queues: Vec<(Box<str>, Box<str>)>,
     /// Topics that wait for their roster.
     entering: Vec<presence::Entering>,
     /// What the application has not answered yet.
@@ -110,6 +112,7 @@ impl More {
             && self.acks.is_empty()
             && self.replays.is_empty()
             && self.replayed.is_empty()
+            && self.queues.is_empty()
             && self.entering.is_empty()
             && self.syncs.is_empty()
             && self.seen.len() == 0

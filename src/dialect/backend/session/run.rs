@@ -85,8 +85,15 @@ impl LinkSession {
                 connection,
                 topics,
                 recover,
+                presence,
+                group,
             } => {
-                let order = ConnectionOrder::Subscribe { topics, recover };
+                let order = ConnectionOrder::Subscribe {
+                    topics,
+                    recover,
+                    presence,
+                    group,
+                };
                 self.change_subscriptions(asked, connection, order);
             }
             Operation::Unsubscribe { connection, topics } => {

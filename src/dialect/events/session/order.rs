@@ -37,7 +37,13 @@ impl EventsSession {
                 });
                 OrderResult::Done
             }
-            ConnectionOrder::Subscribe { topics, recover } => {
+            // No words of this protocol.
+            ConnectionOrder::Subscribe {
+                presence, group, ..
+            } if !presence.is_empty() || !group.is_empty() => OrderResult::Unsupported,
+            ConnectionOrder::Subscribe {
+                topics, recover, ..
+            } => {
                 let names: Vec<Cow<'_, str>> = topics.iter().map(|name| (&**name).into()).collect();
                 if !may_change(shard, peer, names.iter().map(|name| &**name)) {
                     // Of a client that does not read patterns cannot be changed.

@@ -50,12 +50,18 @@ impl WseSession {
                 self.note_sync_answer(shard, peer, id);
                 OrderResult::Done
             }
-            ConnectionOrder::Subscribe { topics, recover } => {
+            ConnectionOrder::Subscribe {
+                topics,
+                recover,
+                presence,
+                group,
+            } => {
                 if !self.may_change(shard, peer, topics) {
                     return busy_or_later(shard, peer);
                 }
                 let reply = reply.take();
-                self.subscribe_by_order(shard, peer, (topics, recover), reply);
+                let how = (&**presence, &**group);
+                self.subscribe_by_order(shard, peer, (topics, recover), how, reply);
                 // When all homes know of it, so that what is published then reaches it.
                 OrderResult::Pending
             }

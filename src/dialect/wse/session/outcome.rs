@@ -116,6 +116,7 @@ impl WseSession {
     fn confirm(&mut self, shard: &Shard, peer: PeerId, confirmation: &Confirmation) {
         match self.take_pending(confirmation.ticket) {
             Some(Awaited::Subscribe(mut ack)) => {
+                self.note_refused(confirmation, &mut ack);
                 ack.note(confirmation);
                 shard.engine(|engine| engine.go_on(confirmation));
                 self.put_ack(shard, peer, ack);

@@ -11,7 +11,9 @@ use crate::collections::HashSet;
 use crate::conn::Flow;
 use crate::dialect::wse::envelope::Envelope;
 use crate::dialect::wse::frame::{Fields, put_epoch, read_epoch};
-use crate::engine::{Begin, Confirmation, PATTERNS_MAX, Recover, RecoverFrom, Resumed, Ticket};
+use crate::engine::{
+    Begin, Confirmation, PATTERNS_MAX, Recover, RecoverFrom, Resumed, Ticket, is_queue_group,
+};
 use crate::id::{PeerId, Position};
 use crate::inbound::ObjectKind;
 use crate::json::{self, Raw};
@@ -254,10 +256,15 @@ impl WseSession {
         shard: &Shard,
         peer: PeerId,
         (topics, recover): (&[Box<str>], &[Recover<'static>]),
+        (presence, group): (&str, &str),
         reply: OrderReply,
     ) {
         let wanted = Wanted {
             topics: topics.iter().map(|name| (&**name).into()).collect(),
+            presence: Some(presence).filter(|data| !data.is_empty()),
+            group: Some(group)
+                .filter(|group| !group.is_empty())
+                .map(Into::into),
             ..Wanted::default()
         };
         self.subscribe(shard, peer, &wanted, Some((reply, recover)));
@@ -341,7 +348,8 @@ impl WseSession {
             self.subscriptions.add(name);
             ack.success.push(name.into());
         }
-        let ticket = self.begin(shard, peer, wanted.presence, (&topics, &patterns), &mut ack);
+        let how = (wanted.presence, wanted.group.as_deref());
+        let ticket = self.begin(shard, peer, how, (&topics, &patterns), &mut ack);
         if over_limit {
             shard.counters.limited(Limited::Subscriptions);
         }
@@ -383,7 +391,7 @@ impl WseSession {
         &mut self,
         shard: &Shard,
         peer: PeerId,
-        presence: Option<&str>,
+        (presence, group): (Option<&str>, Option<&str>),
         (topics, patterns): Taken<'_>,
         ack: &mut Ack,
     ) -> Ticket {
@@ -397,14 +405,19 @@ impl WseSession {
                 Some(RecoverFrom::Last(count)) if !is_covered => Begin::Last(count),
                 _ => Begin::Live,
             };
-            let subscribed = shard.engine(|engine| engine.subscribe(peer, topic, begin, ticket));
-            if subscribed.is_err() {
+            let is_begun = match group {
+                Some(group) => self.join_queue(shard, peer, (topic, group), ticket),
+                None => shard
+                    .engine(|engine| engine.subscribe(peer, topic, begin, ticket))
+                    .is_ok(),
+            };
+            if !is_begun {
                 self.subscriptions.remove(topic);
                 ack.success.retain(|name| **name != *topic);
                 ack.failed.push(topic.into());
                 continue;
             }
-            if let (Some(RecoverFrom::Position(from)), true) = (from, is_covered) {
+            if let (Some(RecoverFrom::Position(from)), true, None) = (from, is_covered, group) {
                 self.replay(Replay::repair(topic, from));
                 ack.later += 1;
                 ack.success.retain(|name| **name != *topic);
@@ -418,6 +431,48 @@ impl WseSession {
         let added = added.filter(|name| !ack.already.iter().any(|known| **known == **name));
         shard.tell_topics(peer, ObjectKind::Subscribe, added);
         ticket
+    }
+
+    fn join_queue(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        (topic, group): (&str, &str),
+        ticket: Ticket,
+    ) -> bool {
+        let is_joined = is_queue_group(group)
+            && shard
+                .engine(|engine| engine.join_queue(peer, topic, group, ticket))
+                .is_ok();
+        if is_joined {
+            self.more().queues.push((topic.into(), group.into()));
+        }
+        is_joined
+    }
+
+    /// Takes back what a home has refused.
+    pub(super) fn note_refused(&mut self, confirmation: &Confirmation, ack: &mut Ack) {
+        for (topic, _) in &confirmation.refused {
+            self.subscriptions.remove(topic);
+            if let Some(more) = &mut self.more {
+                more.queues.retain(|(name, _)| **name != *topic);
+            }
+            ack.success.retain(|name| **name != *topic);
+            ack.failed.push(topic.into());
+        }
+    }
+
+    /// Ends a subscription to a topic.
+    fn leave_topic(&mut self, shard: &Shard, peer: PeerId, topic: &str) {
+        let queues = self.more.as_mut().map(|more| &mut more.queues);
+        let queue = queues.and_then(|queues| {
+            let at = queues.iter().position(|(name, _)| **name == *topic)?;
+            Some(queues.remove(at).1)
+        });
+        match queue {
+            Some(group) => shard.engine(|engine| engine.leave_queue(peer, topic, &group)),
+            None => shard.engine(|engine| engine.unsubscribe(peer, topic)),
+        }
     }
 
     /// Writes an acknowledgement, or keeps it until the missed messages before it are written.
@@ -513,7 +568,7 @@ impl WseSession {
         let (patterns, topics): (Vec<&str>, Vec<&str>) =
             ended.iter().partition(|name| is_pattern(name));
         for topic in topics {
-            shard.engine(|engine| engine.unsubscribe(peer, topic));
+            self.leave_topic(shard, peer, topic);
             self.leave_roster(shard, peer, topic);
         }
         let patterns: Vec<Pattern> = patterns.into_iter().filter_map(Pattern::bytes).collect();
