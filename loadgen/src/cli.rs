@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::foreign::{Foreign, Library, Side};
 use crate::net::{TlsSettings, Trust};
 use crate::payload::{Format, PAYLOAD_BYTES_MIN, PUBLISHERS_MAX, TOPICS_MAX};
+use crate::verify::Wire;
 
 /// Messages that may answer a call of the bridge before the final one.
 pub(crate) const ANSWERS_MAX: u32 = 60;
@@ -264,19 +265,30 @@ impl Scenario {
     /// The encoding of events.
     pub(crate) fn format(&self) -> Format {
         match self {
-            Self::Fanout(Fanout { load, .. })
-            | Self::Topics(Topics { load, .. })
-            | Self::Slow(Slow { load, .. })
-            | Self::Churn(Churn { load, .. }) => load.format,
+            Self::Fanout(Fanout { events, .. })
+            | Self::Topics(Topics { events, .. })
+            | Self::Slow(Slow { events, .. })
+            | Self::Churn(Churn { events, .. }) => events.format,
             _ => Format::Json,
         }
     }
 
-    /// The foreign protocol, if not the events protocol.
-    pub(crate) fn target(&self) -> Option<Foreign> {
+    /// What the subscribers of a fan-out speak.
+    pub(crate) fn wire(&self) -> Wire {
         match self {
-            Self::Fanout(fanout) => fanout.target,
-            _ => None,
+            Self::Fanout(Fanout {
+                target: Some(foreign),
+                ..
+            }) => Wire::Foreign(*foreign),
+            Self::Fanout(Fanout { events, .. })
+            | Self::Topics(Topics { events, .. })
+            | Self::Slow(Slow { events, .. })
+            | Self::Churn(Churn { events, .. })
+                if events.transport == Transport::Sse =>
+            {
+                Wire::Sse
+            }
+            _ => Wire::WebSocket,
         }
     }
 
@@ -333,14 +345,18 @@ pub(crate) struct Load {
     /// Start of the topic names.
     #[arg(long, default_value = "t", value_name = "PREFIX")]
     pub(crate) topic: String,
+}
 
+/// What a fan-out of the events protocol looks like on the wire.
+#[derive(Debug, Args, Clone, Copy)]
+pub(crate) struct EventsWire {
     /// Encoding of all frames, asked for with `?format=`.
     #[arg(long, value_enum, default_value_t = Format::Json)]
-    pub(crate) format: Format,
+    format: Format,
 
     /// What subscribers speak. Publishers are WebSockets always.
     #[arg(long, value_enum, default_value_t, conflicts_with = "format")]
-    pub(crate) transport: Transport,
+    transport: Transport,
 }
 
 impl Load {
@@ -364,6 +380,9 @@ pub(crate) struct Fanout {
 
     #[command(flatten)]
     pub(crate) load: Load,
+
+    #[command(flatten)]
+    events: EventsWire,
 }
 
 #[derive(Debug, Args)]
@@ -382,6 +401,9 @@ pub(crate) struct Topics {
 
     #[command(flatten)]
     pub(crate) load: Load,
+
+    #[command(flatten)]
+    events: EventsWire,
 }
 
 #[derive(Debug, Args)]
@@ -401,6 +423,9 @@ pub(crate) struct Slow {
 
     #[command(flatten)]
     pub(crate) load: Load,
+
+    #[command(flatten)]
+    events: EventsWire,
 }
 
 #[derive(Debug, Args)]
@@ -419,6 +444,9 @@ pub(crate) struct Churn {
 
     #[command(flatten)]
     pub(crate) load: Load,
+
+    #[command(flatten)]
+    events: EventsWire,
 }
 
 #[derive(Debug, Args)]

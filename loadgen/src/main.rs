@@ -27,10 +27,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use mimalloc::MiMalloc;
 
-use cli::{Client, Fanout, Options, Scenario, Transport};
+use cli::{Client, Options, Scenario};
 use net::Target;
 use outcome::Outcome;
 use payload::Format;
+use verify::Wire;
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -70,20 +71,11 @@ fn run(options: &Options) -> Result<Outcome, String> {
         (Client::Tungstenite, _) if scenario.format() != Format::Json => {
             Err("--client tungstenite speaks JSON".into())
         }
-        (Client::Tungstenite, Scenario::Fanout(fanout))
-            if fanout.load.transport == Transport::Sse =>
-        {
-            Err("--client tungstenite speaks WebSocket only".into())
-        }
-        (
-            Client::Tungstenite,
-            Scenario::Fanout(Fanout {
-                target: Some(_), ..
-            }),
-        ) => Err("--client tungstenite has no --target".into()),
-        (Client::Tungstenite, Scenario::Fanout(_)) => {
-            reference::fanout::run(scenario, &target, common)
-        }
+        (Client::Tungstenite, Scenario::Fanout(_)) => match scenario.wire() {
+            Wire::WebSocket => reference::fanout::run(scenario, &target, common),
+            Wire::Sse => Err("--client tungstenite speaks WebSocket only".into()),
+            Wire::Foreign(_) => Err("--client tungstenite has no --target".into()),
+        },
         (Client::Tungstenite, Scenario::Echo(echo)) => {
             reference::echo::run(scenario, echo, &target, common)
         }

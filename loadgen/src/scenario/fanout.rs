@@ -13,8 +13,7 @@ use plan::{FanoutPlan, MemberKind};
 
 use super::HANDSHAKES_MAX;
 use super::canary::RunningCanary;
-use crate::cli::{Common, Load, Scenario, Transport};
-use crate::foreign::Foreign;
+use crate::cli::{Common, Load, Scenario};
 use crate::kernel::Kernel;
 use crate::measure::{Progress, Window};
 use crate::net::{Net, Target};
@@ -52,14 +51,14 @@ pub(crate) fn run(
     let window = Window::new(common.pid)?;
     let connections = plan.members.len() + usize::from(load.publishers);
     let mut net = super::net(target, common, connections)?;
-    let foreign = scenario.target();
-    let peers = connect(&mut net, plan, &load, foreign, target, common)?;
+    let layout = || Layout::with_format(scenario.format(), load.payload, common.seed);
+    let peers = connect(&mut net, plan, &load, (scenario.wire(), layout()), target, common)?;
     let churn = match scenario {
         Scenario::Churn(churn) => Some(Schedule::new(net.now_ns(), churn.churn_rate, 1)),
         _ => None,
     };
     let mut run = FanoutRun {
-        layout: Layout::with_format(load.format, load.payload, common.seed),
+        layout: layout(),
         schedule: load
             .rate
             .map(|rate| Schedule::new(net.now_ns(), rate, load.burst())),
@@ -105,20 +104,15 @@ fn connect(
     net: &mut Net,
     plan: FanoutPlan,
     load: &Load,
-    foreign: Option<Foreign>,
+    (wire, layout): (Wire, Layout),
     target: &Target,
     common: &Common,
 ) -> Result<FanoutPeers, String> {
     const LINE_NS: u64 = 1_000_000_000;
-    let layout = Layout::with_format(load.format, load.payload, common.seed);
     let (names, owners) = (plan.names.clone(), plan.owners());
-    let wire = match (foreign, load.transport) {
-        (Some(foreign), _) => Wire::Foreign(foreign),
-        (None, Transport::Websocket) => Wire::WebSocket,
-        (None, Transport::Sse) => Wire::Sse,
-    };
+    let format = layout.format();
     let verifier = Verifier::new(layout, plan.shape, wire, names, owners);
-    let mut peers = FanoutPeers::new(plan, load, foreign, target.clone(), verifier);
+    let mut peers = FanoutPeers::new(plan, load, (wire, format), target.clone(), verifier);
     let mut progress = Progress::new(common.quiet, net.now_ns());
     let deadline_ns = net.now_ns() + common.patience.as_nanos() as u64;
     let mut next_line_ns = net.now_ns() + LINE_NS;

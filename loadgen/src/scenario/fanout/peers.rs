@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 
 use super::plan::{FanoutPlan, MemberKind};
 use super::publisher::FanoutPublisher;
-use crate::cli::{Load, Transport};
+use crate::cli::Load;
 use crate::events::{self, ServerFrame};
-use crate::foreign::{Foreign, Side};
+use crate::foreign::Side;
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::Outcome;
 use crate::payload::{Format, Random};
 use crate::scenario;
-use crate::verify::Verifier;
+use crate::verify::{Verifier, Wire};
 
 /// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,9 +57,7 @@ pub(crate) struct FanoutPeers {
     pub(crate) verifier: Verifier,
     pub(crate) publishers: Vec<FanoutPublisher>,
     target: Target,
-    transport: Transport,
-    /// The server's protocol, if not the events protocol.
-    foreign: Option<Foreign>,
+    wire: Wire,
     format: Format,
     /// By connection id; `None` where a connection ended.
     peers: Vec<Option<Peer>>,
@@ -81,7 +79,7 @@ impl FanoutPeers {
     pub(crate) fn new(
         plan: FanoutPlan,
         load: &Load,
-        foreign: Option<Foreign>,
+        (wire, format): (Wire, Format),
         target: Target,
         verifier: Verifier,
     ) -> Self {
@@ -97,9 +95,8 @@ impl FanoutPeers {
             verifier,
             publishers: Vec::new(),
             target,
-            transport: load.transport,
-            foreign,
-            format: load.format,
+            wire,
+            format,
             peers: Vec::new(),
             to_open,
             opening: 0,
@@ -116,12 +113,12 @@ impl FanoutPeers {
         let Some(role) = self.to_open.pop() else {
             return Ok(false);
         };
-        let id = match (role, self.transport, self.foreign) {
-            (_, _, Some(foreign)) => {
+        let id = match (role, self.wire) {
+            (_, Wire::Foreign(foreign)) => {
                 let path = foreign.path(role.side(), &self.plan.names[0]);
                 scenario::open_on(net, &path)?
             }
-            (FanoutRole::Member(member), Transport::Sse, _) => {
+            (FanoutRole::Member(member), Wire::Sse) => {
                 let names = self.plan.names_of(member);
                 scenario::open_stream(net, names)?
             }
@@ -313,7 +310,7 @@ impl FanoutPeers {
         if let FanoutRole::Publisher(number) = role {
             let mut random = Random::new(net.random.next());
             let topics = self.plan.shape.topics;
-            let publisher = FanoutPublisher::new(number, id, self.foreign, topics, &mut random);
+            let publisher = FanoutPublisher::new(number, id, self.wire, topics, &mut random);
             // Publishers become ready in any order.
             let at = self
                 .publishers
@@ -328,7 +325,7 @@ impl Handler for FanoutPeers {
         let Some(peer) = &mut self.peers[id] else {
             return;
         };
-        if let (FanoutRole::Member(_), Transport::Sse) = (peer.role, self.transport) {
+        if let (FanoutRole::Member(_), Wire::Sse) = (peer.role, self.wire) {
             // The response confirms the subscription.
             peer.stage = Stage::Ready;
             let role = peer.role;
@@ -336,7 +333,7 @@ impl Handler for FanoutPeers {
             return;
         }
         peer.stage = Stage::Greeting;
-        if let Some(foreign) = self.foreign {
+        if let Wire::Foreign(foreign) = self.wire {
             let step = foreign.opened(peer.role.side(), &self.plan.names[0]);
             self.foreign_step(net, id, foreign, step);
         }
@@ -356,7 +353,7 @@ impl Handler for FanoutPeers {
 
     #[inline]
     fn message(&mut self, net: &mut Net, id: Id, op: u8, payload: &[u8]) {
-        if let Some(foreign) = self.foreign {
+        if let Wire::Foreign(foreign) = self.wire {
             return self.foreign_message(net, id, foreign, payload);
         }
         let Some(peer) = &mut self.peers[id] else {

@@ -1,17 +1,16 @@
 //! One publishing connection of a fan-out.
 
 use crate::events;
-use crate::foreign::Foreign;
 use crate::net::{Id, Net};
 use crate::payload::{Format, Layout, Random, Source, put_str_header};
+use crate::verify::Wire;
 
 /// Sends numbered messages and counts outstanding deliveries.
 #[derive(Debug)]
 pub(crate) struct FanoutPublisher {
     pub(crate) number: u16,
     pub(crate) id: Id,
-    /// The server's protocol, if not the events protocol.
-    foreign: Option<Foreign>,
+    wire: Wire,
     /// Next sequence number by topic.
     next: Vec<u32>,
     /// Topics in the order of publishing, repeated.
@@ -25,7 +24,7 @@ impl FanoutPublisher {
     pub(crate) fn new(
         number: u16,
         id: Id,
-        foreign: Option<Foreign>,
+        wire: Wire,
         topics: usize,
         random: &mut Random,
     ) -> Self {
@@ -34,7 +33,7 @@ impl FanoutPublisher {
         Self {
             number,
             id,
-            foreign,
+            wire,
             next: vec![0; topics],
             order,
             next_in_order: 0,
@@ -56,11 +55,10 @@ impl FanoutPublisher {
         burst: u32,
         sent_ns: u64,
     ) {
-        let opcode = match self.foreign {
-            Some(foreign) => foreign.opcode(),
-            None => events::message_opcode(layout.format()),
+        let (opcode, is_joined) = match self.wire {
+            Wire::Foreign(foreign) => (foreign.opcode(), foreign.joins_publications()),
+            _ => (events::message_opcode(layout.format()), false),
         };
-        let is_joined = self.foreign.is_some_and(Foreign::joins_publications);
         let messages_per_frame = if is_joined { burst } else { 1 };
         for _ in 0..burst / messages_per_frame {
             net.queue(self.id, opcode, |out| {
@@ -84,16 +82,16 @@ impl FanoutPublisher {
             publisher: self.number,
         };
         let name = &names[topic as usize];
-        match (self.foreign, layout.format()) {
-            (Some(foreign), _) => foreign.publish(out, name, layout, (source, sequence, sent_ns)),
-            (None, Format::Json) => {
+        match (self.wire, layout.format()) {
+            (Wire::Foreign(foreign), _) => foreign.publish(out, name, layout, (source, sequence, sent_ns)),
+            (_, Format::Json) => {
                 out.extend_from_slice(br#"{"type":"publish","event":""#);
                 out.extend_from_slice(name.as_bytes());
                 out.extend_from_slice(br#"","data":"#);
                 layout.write(out, source, sequence, sent_ns);
                 out.push(b'}');
             }
-            (None, Format::Msgpack) => {
+            (_, Format::Msgpack) => {
                 // A map of three entries; the literals are its keys and its type.
                 out.extend_from_slice(b"\x83\xA4type\xA7publish\xA5event");
                 put_str_header(out, name.len());
