@@ -9,9 +9,20 @@ use crate::foreign::{Foreign, Library, Side};
 use crate::net::{TlsSettings, Trust};
 use crate::payload::{Format, PAYLOAD_BYTES_MIN, PUBLISHERS_MAX, TOPICS_MAX};
 use crate::verify::Wire;
+use crate::wse;
 
 /// Messages that may answer a call of the bridge before the final one.
 pub(crate) const ANSWERS_MAX: u32 = 60;
+
+const WSE_EXAMPLES: &str = "\
+Examples:
+  loadgen wse                                   1,000 subscribers, bursts of 64 from one publisher
+  loadgen wse --compression --payload 1024      the same, compressed; or --msgpack
+  loadgen wse --rate 1000 --subscribers 200     200,000 deliveries/s on a schedule: honest latency
+  loadgen wse --inbound --pid $(pidof fanfare)  an application takes all that 100 clients say
+  loadgen wse --inbound --help                  what can be asked of them
+  loadgen wse --target wse --url ws://127.0.0.1:5007
+                                                WSE itself, behind perf/peers/wse.py";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,6 +52,8 @@ Examples:
   loadgen backend --members 2 --kill-member-after 2
                                                 what a member had comes again, marked, at another
   loadgen backend --churn                       10,000 clients come and go; each is told of once
+  loadgen wse                                   fan-out to clients of the wse protocol
+  loadgen wse --inbound                         what they say, to an application
   loadgen bridge push                           services push over HTTP; every user's frames are checked
   loadgen bridge batch --batch 100 --rate 150000
   loadgen bridge send --calls 200 --beside      questions whose answers stream back, pushes beside them
@@ -219,6 +232,17 @@ pub(crate) enum Scenario {
     /// Over WebSocket, besides: nothing of a topic comes before the confirmation that says where it
     /// stands, and its positions never go back. Only a server of two or more shards makes this hard.
     Resume(Resume),
+    /// The wse protocol: fan-out to its clients, or with --inbound from them to an application.
+    ///
+    /// Clients connect to /wse, answer server_ready with client_hello, and subscribe by
+    /// subscription_update, which has to be confirmed. One topic, many subscribers: every one has to get
+    /// everything, as in fanout, and each message exactly as it was published, with the epoch of its topic
+    /// and the offset that follows that of the message before it.
+    ///
+    /// The server limits what a connection sends: a publisher that few subscribers hold back needs
+    /// FANFARE_WSE__RATE_CAPACITY and FANFARE_WSE__RATE_REFILL in the server's environment.
+    #[command(after_help = WSE_EXAMPLES)]
+    Wse(Wse),
     /// Echo: every connection gets its own bytes back.
     Echo(Echo),
     /// Inbound: publish to topics nobody subscribed to, acknowledged once a burst.
@@ -253,6 +277,7 @@ impl Scenario {
             Self::Slow(_) => "slow",
             Self::Churn(_) => "churn",
             Self::Resume(_) => "resume",
+            Self::Wse(wse) => wse.name(),
             Self::Echo(_) => "echo",
             Self::Publish(_) => "publish",
             Self::Backend(backend) => backend.name(),
@@ -269,6 +294,7 @@ impl Scenario {
             | Self::Topics(Topics { events, .. })
             | Self::Slow(Slow { events, .. })
             | Self::Churn(Churn { events, .. }) => events.format,
+            Self::Wse(wse) => wse.encoding().format(),
             _ => Format::Json,
         }
     }
@@ -280,6 +306,7 @@ impl Scenario {
                 target: Some(foreign),
                 ..
             }) => Wire::Foreign(*foreign),
+            Self::Wse(wse) => Wire::Foreign(wse.protocol()),
             Self::Fanout(Fanout { events, .. })
             | Self::Topics(Topics { events, .. })
             | Self::Slow(Slow { events, .. })
@@ -313,9 +340,98 @@ impl Scenario {
                 target: Some(target),
                 ..
             }) => target.path(Side::Subscriber, ""),
+            Self::Wse(_) => wse::PATH.into(),
             _ => "/api/v1/ws/demo".into(),
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Wse {
+    #[command(subcommand)]
+    pub(crate) inbound: Option<WseInbound>,
+
+    /// Subscribers of the topic.
+    #[arg(long, value_parser = at_least_one, visible_alias = "connections", default_value_t = 1000)]
+    pub(crate) subscribers: usize,
+
+    /// Say in the hello that compressed messages are understood. The server compresses those of 1,024
+    /// bytes and more: with a --payload of as many. Each is inflated, once for all subscribers that get the
+    /// same bytes, and verified.
+    #[arg(long, conflicts_with = "msgpack")]
+    compression: bool,
+
+    /// Ask for MessagePack by ?format=msgpack, and publish in it.
+    #[arg(long)]
+    msgpack: bool,
+
+    /// WSE's own server, behind the application in perf/peers/wse.py [default: the gateway]
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with_all = ["compression", "msgpack"])]
+    target: Option<WseServer>,
+
+    #[command(flatten)]
+    pub(crate) load: Load,
+}
+
+impl Wse {
+    fn name(&self) -> &'static str {
+        match &self.inbound {
+            None => "wse",
+            Some(WseInbound::Inbound(Backend { churn: false, .. })) => "wse-inbound",
+            Some(WseInbound::Inbound(Backend { churn: true, .. })) => "wse-inbound-churn",
+        }
+    }
+
+    fn encoding(&self) -> wse::Encoding {
+        match (self.compression, self.msgpack) {
+            (true, _) => wse::Encoding::Zlib,
+            (_, true) => wse::Encoding::Msgpack,
+            _ => wse::Encoding::Json,
+        }
+    }
+
+    fn protocol(&self) -> Foreign {
+        match self.target {
+            Some(WseServer::Wse) => Foreign::Wse,
+            None => Foreign::Gateway(self.encoding()),
+        }
+    }
+
+    /// Why the run would not show what it was asked for, if so.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let has_encoding = self.compression || self.msgpack || self.target.is_some();
+        if self.inbound.is_some() && has_encoding {
+            return Err("--inbound has options of its own: loadgen wse --inbound --help".into());
+        }
+        if self.compression && self.load.payload < wse::COMPRESSED_BYTES_MIN {
+            return Err(format!(
+                "--compression: messages are compressed from {0} bytes: give --payload {0}",
+                wse::COMPRESSED_BYTES_MIN
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Another server of the wse protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum WseServer {
+    /// WSE, from PyPI.
+    Wse,
+}
+
+/// The other direction.
+#[derive(Debug, Subcommand)]
+pub(crate) enum WseInbound {
+    /// Clients flood an application on the backend link with messages that only it knows.
+    ///
+    /// As `loadgen backend`, by clients of the wse protocol: members attach to /api/v1/backend, and every
+    /// message has to come to a member once, in its client's order and unchanged, or be refused.
+    ///
+    /// The server needs backend.enabled = true, and room for what each client sends:
+    /// FANFARE_WSE__RATE_CAPACITY and FANFARE_WSE__RATE_REFILL.
+    #[command(long_flag = "inbound")]
+    Inbound(Backend),
 }
 
 /// How messages are published.
@@ -891,6 +1007,25 @@ mod tests {
     }
 
     #[test]
+    fn the_direction_of_wse_stands_among_common_options() {
+        for arguments in [
+            &["wse", "--inbound", "--connections", "5", "--url", "ws://x"][..],
+            &["wse", "--url", "ws://x", "--inbound", "--connections", "5"],
+            &["--url", "ws://x", "wse", "--inbound", "--connections", "5"],
+        ] {
+            let options = Options::try_parse_from(["loadgen"].iter().chain(arguments)).unwrap();
+            assert_eq!(options.common.url, "ws://x");
+            let Scenario::Wse(wse) = &options.scenario else {
+                panic!("another scenario");
+            };
+            let Some(WseInbound::Inbound(backend)) = &wse.inbound else {
+                panic!("not inbound: {arguments:?}");
+            };
+            assert_eq!(backend.connections, 5);
+        }
+    }
+
+    #[test]
     fn impossible_values_are_refused() {
         for arguments in [
             &["fanout", "--payload", "40"][..],
@@ -909,6 +1044,10 @@ mod tests {
             &["backend", "--clients", "5"],
             &["backend", "--churn", "--rate", "5"],
             &["backend", "--rate", "5", "--in-flight", "5"],
+            &["wse", "--compression", "--msgpack"],
+            &["wse", "--target", "nats"],
+            &["wse", "--target", "wse", "--msgpack"],
+            &["wse", "--inbound", "--compression"],
         ] {
             let whole = ["loadgen"].iter().chain(arguments);
             assert!(Options::try_parse_from(whole).is_err(), "{arguments:?}");

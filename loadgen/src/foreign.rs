@@ -1,10 +1,12 @@
-//! Other products' servers, each in its own protocol, as far as a fan-out needs it.
+//! Protocols other than events, as far as a fan-out needs them: those of other products' servers,
+//! and the gateway's own wse.
 //!
 //! The messages carry the same data and are verified the same way; only the envelope differs. A
 //! connection sends what its protocol requires until it is [`SetupStep::Ready`]; then publishers
 //! publish, and subscribers hand their messages to the verifier.
 
 mod connection;
+mod gateway;
 mod json;
 mod library;
 mod nats;
@@ -20,8 +22,9 @@ pub(crate) use library::Library;
 use crate::frame::opcode;
 use crate::parsed::Parsed;
 use crate::payload::{Layout, Source};
+use crate::wse::{self as wse_protocol, Encoding};
 
-/// A foreign protocol, named after its server.
+/// A protocol other than events, named after its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Foreign {
     /// nchan: raw messages, a path for subscribers and one for publishers.
@@ -34,14 +37,27 @@ pub(crate) enum Foreign {
     Uwebsockets,
     /// WSE behind the application in perf/peers/wse.py.
     Wse,
+    /// The gateway's own wse protocol.
+    #[value(skip)]
+    Gateway(Encoding),
 }
 
 impl Foreign {
-    /// The opcode of all frames to the server.
+    /// The opcode of publications.
+    pub(crate) fn publication_opcode(self) -> u8 {
+        match self {
+            Self::Gateway(encoding) => encoding.opcode(),
+            _ => self.opcode(),
+        }
+    }
+
+    /// The opcode of all other frames to the server.
     pub(crate) fn opcode(self) -> u8 {
         match self {
             Self::Nats => opcode::BINARY,
-            Self::Nchan | Self::Sockudo | Self::Uwebsockets | Self::Wse => opcode::TEXT,
+            Self::Nchan | Self::Sockudo | Self::Uwebsockets | Self::Wse | Self::Gateway(_) => {
+                opcode::TEXT
+            }
         }
     }
 
@@ -51,7 +67,7 @@ impl Foreign {
             Self::Nchan | Self::Uwebsockets => paths::path(side, topic),
             Self::Nats => "/".into(),
             Self::Sockudo => sockudo::PATH.into(),
-            Self::Wse => "/wse".into(),
+            Self::Wse | Self::Gateway(_) => wse_protocol::PATH.into(),
         }
     }
 
@@ -59,7 +75,7 @@ impl Foreign {
     pub(crate) fn opened(self, side: Side, topic: &str) -> SetupStep {
         match self {
             Self::Nchan | Self::Uwebsockets => SetupStep::Ready,
-            Self::Nats | Self::Sockudo => SetupStep::Wait,
+            Self::Nats | Self::Sockudo | Self::Gateway(_) => SetupStep::Wait,
             Self::Wse => wse::opened(side, topic),
         }
     }
@@ -76,6 +92,7 @@ impl Foreign {
             Self::Nats => nats::set_up(side, topic, payload),
             Self::Sockudo => sockudo::set_up(topic, payload),
             Self::Wse => wse::set_up(payload),
+            Self::Gateway(encoding) => gateway::set_up(encoding, side, topic, payload),
         }
     }
 
@@ -83,6 +100,11 @@ impl Foreign {
     /// per message.
     pub(crate) fn joins_publications(self) -> bool {
         self == Self::Nats
+    }
+
+    /// Whether messages carry the epoch of their topic and their offset in it.
+    pub(crate) fn is_stamped(self) -> bool {
+        matches!(self, Self::Gateway(_))
     }
 
     /// Appends one publication.
@@ -100,6 +122,7 @@ impl Foreign {
             Self::Nats => nats::publish(out, topic, layout.bytes(), data),
             Self::Sockudo => sockudo::publish(out, topic, data),
             Self::Wse => wse::publish(out, topic, data),
+            Self::Gateway(encoding) => gateway::publish(encoding, out, topic, data),
         }
     }
 
@@ -113,6 +136,7 @@ impl Foreign {
             Self::Nats => nats::received(payload),
             Self::Sockudo => sockudo::received(payload),
             Self::Uwebsockets | Self::Wse => Ok(None),
+            Self::Gateway(_) => gateway::publisher_received(payload),
         }
     }
 
@@ -125,6 +149,9 @@ impl Foreign {
         let message = std::mem::take(frame);
         Ok(match self {
             Self::Sockudo if sockudo::is_ping(message) => Received::Reply(sockudo::PONG),
+            Self::Gateway(_) if wse_protocol::is_ping(message) => {
+                Received::Reply(wse_protocol::PONG)
+            }
             _ => Received::Message(message),
         })
     }
@@ -137,6 +164,7 @@ impl Foreign {
             Self::Nats => nats::parse(message),
             Self::Sockudo => sockudo::parse(message),
             Self::Wse => wse::parse(message),
+            Self::Gateway(encoding) => gateway::parse(encoding, message),
         }
     }
 
@@ -146,6 +174,7 @@ impl Foreign {
         match self {
             Self::Nchan | Self::Uwebsockets => tail.is_empty(),
             Self::Nats => tail == b"\r\n",
+            Self::Gateway(encoding) => tail == gateway::tail(encoding),
             Self::Sockudo | Self::Wse => matches!(tail, [b',' | b'}', .., b'}'] | [b'}']),
         }
     }
@@ -166,7 +195,7 @@ mod tests {
         };
         layout.write(&mut message, source, 7, 5);
         message.extend_from_slice(around.1.as_bytes());
-        let Parsed::Event { name, data } = foreign.parse(&message, "t0") else {
+        let Parsed::Event { name, data, .. } = foreign.parse(&message, "t0") else {
             panic!("{foreign:?} does not parse");
         };
         assert_eq!(name, "t0");

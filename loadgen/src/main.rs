@@ -9,6 +9,7 @@ mod http;
 mod kernel;
 mod measure;
 mod net;
+mod number;
 mod outcome;
 mod parsed;
 mod payload;
@@ -19,6 +20,7 @@ mod schedule;
 mod sse;
 mod stall;
 mod verify;
+mod wse;
 
 use std::fs;
 use std::path::Path;
@@ -27,7 +29,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use mimalloc::MiMalloc;
 
-use cli::{Client, Options, Scenario};
+use cli::{Client, Options, Scenario, WseInbound};
 use net::Target;
 use outcome::Outcome;
 use payload::Format;
@@ -82,6 +84,15 @@ fn run(options: &Options) -> Result<Outcome, String> {
         (Client::Tungstenite, _) => Err("--client tungstenite is for fanout and echo".into()),
         (_, Scenario::Fanout(_) | Scenario::Topics(_) | Scenario::Slow(_) | Scenario::Churn(_)) => {
             scenario::fanout::run(scenario, &target, common)
+        }
+        (_, Scenario::Wse(wse)) => {
+            wse.check()?;
+            match &wse.inbound {
+                Some(WseInbound::Inbound(backend)) => {
+                    scenario::backend::run(scenario, backend, &target, common)
+                }
+                None => scenario::fanout::run(scenario, &target, common),
+            }
         }
         (_, Scenario::Echo(echo)) => scenario::echo::run(scenario, echo, &target, common),
         (_, Scenario::Publish(publish)) => {

@@ -228,10 +228,11 @@ impl Outcome {
                 reordered,
                 corrupt,
                 misrouted,
+                misnumbered,
                 ..
             } = counts;
             self.failures.push(format!(
-                "{lost} lost, {duplicated} duplicated, {reordered} reordered, {corrupt} corrupt, {misrouted} misrouted"
+                "{lost} lost, {duplicated} duplicated, {reordered} reordered, {corrupt} corrupt, {misrouted} misrouted, {misnumbered} misnumbered"
             ));
         }
         if let Some(topics @ 1..) = self.topics_disagreeing {
@@ -260,13 +261,14 @@ impl fmt::Display for Outcome {
             row(
                 "verified, whole run",
                 format!(
-                    "{} received, {} lost, {} duplicated, {} reordered, {} corrupt, {} misrouted",
+                    "{} received, {} lost, {} duplicated, {} reordered, {} corrupt, {} misrouted, {} misnumbered",
                     grouped(counts.received as f64),
                     counts.lost,
                     counts.duplicated,
                     counts.reordered,
                     counts.corrupt,
-                    counts.misrouted
+                    counts.misrouted,
+                    counts.misnumbered
                 ),
             )?;
         }

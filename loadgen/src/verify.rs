@@ -15,6 +15,7 @@
 mod counts;
 mod envelope;
 mod missing;
+mod stamps;
 
 use std::ops::Range;
 
@@ -23,6 +24,7 @@ use hdrhistogram::Histogram;
 pub(crate) use counts::Counts;
 use envelope::Envelope;
 pub(crate) use missing::{LateMessage, MissingRanges};
+use stamps::Stamps;
 
 use crate::foreign::Foreign;
 use crate::parsed::Parsed;
@@ -69,6 +71,13 @@ pub(crate) enum Wire {
     Foreign(Foreign),
 }
 
+impl Wire {
+    /// Whether every message carries the epoch of its topic and its offset there.
+    fn is_stamped(self) -> bool {
+        matches!(self, Self::Foreign(foreign) if foreign.is_stamped())
+    }
+}
+
 /// The next message of one stream.
 #[derive(Debug, Clone, Copy)]
 struct StreamState {
@@ -106,6 +115,8 @@ pub(crate) struct Verifier {
     /// The connection each (replica, topic) belongs to.
     owners: Vec<u32>,
     envelope: Envelope,
+    /// Where messages carry epoch and offset.
+    stamps: Option<Stamps>,
     missing: MissingRanges,
     counts: Counts,
     slow_counts: Counts,
@@ -158,6 +169,9 @@ impl Verifier {
         streams[passing.start * per_replica..passing.end * per_replica].fill(StreamState::ANYWHERE);
         Self {
             envelope: Envelope::new(shape.topics),
+            stamps: wire
+                .is_stamped()
+                .then(|| Stamps::new(shape.topics, shape.replicas())),
             layout,
             shape,
             wire,
@@ -223,7 +237,10 @@ impl Verifier {
     /// Accepts an event whose every byte is as expected; otherwise changes nothing.
     #[inline]
     fn expected_event(&mut self, text: &[u8]) -> bool {
-        let from = self.envelope.data_at();
+        let Some((offset, offset_range)) = self.envelope.offset(self.layout.format(), text) else {
+            return false;
+        };
+        let from = self.envelope.data_at(&offset_range);
         let Some((data, tail)) = text
             .get(from..)
             .and_then(|rest| rest.split_at_checked(self.layout.bytes()))
@@ -245,7 +262,9 @@ impl Verifier {
         }
         let stream = self.streams[self.current.stream];
         if head.sequence != stream.expected
-            || text[..=from] != *self.envelope.prefix(&self.current.prefix)
+            || !self
+                .envelope
+                .matches(&self.current.prefix, text, &offset_range)
             || !is_valid_tail
             || !self
                 .layout
@@ -256,9 +275,17 @@ impl Verifier {
         if head.time != self.current.time && !self.select_time(head.time) {
             return false;
         }
+        if let Some(stamps) = &self.stamps
+            && !stamps.is_next(self.current.order, offset)
+        {
+            return false;
+        }
         self.until_parse -= 1;
         if self.until_parse == 0 {
             return false;
+        }
+        if let Some(stamps) = &mut self.stamps {
+            stamps.advance(self.current.order);
         }
         self.take(stream.next);
         true
@@ -274,8 +301,8 @@ impl Verifier {
             Wire::Sse => envelope::parse_sse(text),
             Wire::Foreign(foreign) => foreign.parse(text, &self.names[0]),
         };
-        let (name, data_range) = match parsed {
-            Parsed::Event { name, data } => (name, data),
+        let (name, data_range, stamp) = match parsed {
+            Parsed::Event { name, data, stamp } => (name, data, stamp),
             Parsed::Other => {
                 self.last_other = String::from_utf8_lossy(text).into_owned();
                 self.counts_mut().other += 1;
@@ -307,13 +334,24 @@ impl Verifier {
             self.counts_mut().misrouted += 1;
             return;
         }
-        self.envelope.learn(topic, &text[..=data_range.start]);
+        let offset = stamp.as_ref().map_or(0..0, |stamp| stamp.digits.clone());
+        let stamp = stamp.map(|stamp| (&text[stamp.epoch], stamp.offset));
+        let after_offset = &text[offset.end..=data_range.start];
+        self.envelope
+            .learn(topic, &text[..offset.start], after_offset);
         if !self.select(head.source) || !self.select_time(head.time) {
             self.counts_mut().misrouted += 1;
             return;
         }
         let stream = self.streams[self.current.stream];
         let first = stream.expected == 0;
+        if let Some(stamps) = &mut self.stamps {
+            let ahead = i64::from(sequence) - i64::from(stream.next);
+            let has_one_publisher = self.shape.publishers == 1;
+            if !stamps.take(self.current.order, stamp, (ahead, has_one_publisher)) {
+                self.counts_mut().misnumbered += 1;
+            }
+        }
         if first || sequence == stream.next {
             self.take(sequence);
         } else if sequence > stream.next {

@@ -109,6 +109,7 @@ pub(super) fn parse(message: &[u8]) -> Parsed<'_> {
         is_whole.then_some(Parsed::Event {
             name: String::from_utf8_lossy(name),
             data,
+            stamp: None,
         })
     });
     parsed.unwrap_or(Parsed::Corrupt)

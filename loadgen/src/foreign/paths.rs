@@ -30,5 +30,6 @@ pub(super) fn parse<'a>(message: &'a [u8], topic: &'a str) -> Parsed<'a> {
     Parsed::Event {
         name: Cow::Borrowed(topic),
         data: 0..message.len(),
+        stamp: None,
     }
 }

@@ -113,6 +113,7 @@ pub(super) fn parse(message: &[u8]) -> Parsed<'_> {
         (Some(name), Some(data)) if event.event == "client-m" => Parsed::Event {
             name: Cow::Owned(name.to_owned()),
             data: json::range_in(message, data),
+            stamp: None,
         },
         _ if event.event.starts_with("pusher") => Parsed::Other,
         _ => Parsed::Corrupt,

@@ -73,6 +73,7 @@ pub(super) fn parse(message: &[u8]) -> Parsed<'_> {
             Ok(payload) => Parsed::Event {
                 name: payload.topic,
                 data: json::range_in(message, payload.data),
+                stamp: None,
             },
             Err(_) => Parsed::Corrupt,
         },

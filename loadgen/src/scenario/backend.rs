@@ -1,9 +1,11 @@
-//! The backend link: members of a group receive, verify and acknowledge everything that clients say.
+//! The backend link: members of a group receive, verify and acknowledge everything that clients say,
+//! in the events protocol or in wse.
 
 mod app_message;
 mod batch;
 mod churn;
 mod clients;
+mod dialect;
 mod group_numbers;
 mod handler;
 mod inbox;
@@ -19,6 +21,7 @@ use crate::net::Target;
 use crate::outcome::Outcome;
 
 use app_message::AppMessages;
+use dialect::Dialect;
 use handler::Plan;
 use link::Link;
 
@@ -41,7 +44,11 @@ pub(crate) fn run(
     if options.in_flight < options.burst() && options.rate.is_none() {
         return Err("--in-flight has to be --burst at least".into());
     }
-    let messages = AppMessages::new(options.size, options.has_ids(), common.seed)?;
+    let dialect = match scenario {
+        Scenario::Wse(_) => Dialect::Wse,
+        _ => Dialect::Events,
+    };
+    let messages = AppMessages::new(dialect, options.size, options.has_ids(), common.seed)?;
     let query = format!("group={}&credit={}", options.group, options.credit);
     let plan = Plan {
         target: target.clone(),

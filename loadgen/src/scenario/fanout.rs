@@ -52,7 +52,14 @@ pub(crate) fn run(
     let connections = plan.members.len() + usize::from(load.publishers);
     let mut net = super::net(target, common, connections)?;
     let layout = || Layout::with_format(scenario.format(), load.payload, common.seed);
-    let peers = connect(&mut net, plan, &load, (scenario.wire(), layout()), target, common)?;
+    let peers = connect(
+        &mut net,
+        plan,
+        &load,
+        (scenario.wire(), layout()),
+        target,
+        common,
+    )?;
     let churn = match scenario {
         Scenario::Churn(churn) => Some(Schedule::new(net.now_ns(), churn.churn_rate, 1)),
         _ => None,

@@ -16,6 +16,8 @@ pub(crate) struct Counts {
     pub(crate) corrupt: u64,
     /// Unchanged events on a wrong connection or under a wrong name.
     pub(crate) misrouted: u64,
+    /// Whole messages whose epoch or offset is not that of their place in the topic.
+    pub(crate) misnumbered: u64,
     /// Frames that are not events, such as notices; not a fault.
     pub(crate) other: u64,
 }
@@ -28,10 +30,16 @@ impl Counts {
         self.reordered += other.reordered;
         self.corrupt += other.corrupt;
         self.misrouted += other.misrouted;
+        self.misnumbered += other.misnumbered;
         self.other += other.other;
     }
 
     pub(crate) fn faults(self) -> u64 {
-        self.lost + self.duplicated + self.reordered + self.corrupt + self.misrouted
+        self.lost
+            + self.duplicated
+            + self.reordered
+            + self.corrupt
+            + self.misrouted
+            + self.misnumbered
     }
 }

@@ -7,6 +7,7 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::number;
 use crate::parsed::Parsed;
 use crate::payload::{Format, MAGIC};
 
@@ -55,7 +56,11 @@ pub(crate) fn parse(format: Format, payload: &[u8]) -> Parsed<'_> {
         ),
     };
     match (event, kind) {
-        (Some((name, data)), _) => Parsed::Event { name, data },
+        (Some((name, data)), _) => Parsed::Event {
+            name,
+            data,
+            stamp: None,
+        },
         // An event whose type was changed still carries a payload.
         (None, Some(FrameType { kind }))
             if kind != "event" && memmem::find(payload, &MAGIC).is_none() =>
@@ -79,6 +84,7 @@ pub(crate) fn parse_sse(text: &[u8]) -> Parsed<'_> {
         (Some(name), Some(data)) => Parsed::Event {
             name: String::from_utf8_lossy(name),
             data: text.len() - 1 - data.len()..text.len() - 1,
+            stamp: None,
         },
         _ => Parsed::Corrupt,
     }
@@ -102,12 +108,15 @@ fn msgpack_event(payload: &[u8]) -> Option<(Cow<'_, str>, Range<usize>)> {
         .then_some((event.event, start - 1..start + event.data.len()))
 }
 
-/// The bytes up to the first one of `data`, per topic, as learned from its first event. Their
-/// length is the same for all topics, because names have a fixed width.
+/// The bytes up to the first one of `data`, per topic, as learned from its first event, without
+/// those of its offset if it has one. Their length is the same for all topics, because names have a
+/// fixed width.
 #[derive(Debug)]
 pub(crate) struct Envelope {
     /// The length of every prefix, 0 before the first was learned.
     length: usize,
+    /// Where the offset is cut out of a prefix, 0 if there is none.
+    offset_at: usize,
     prefixes: Vec<u8>,
     learned: Vec<bool>,
 }
@@ -116,20 +125,35 @@ impl Envelope {
     pub(crate) fn new(topics: usize) -> Self {
         Self {
             length: 0,
+            offset_at: 0,
             prefixes: Vec::new(),
             learned: vec![false; topics],
         }
     }
 
-    /// Where data starts in every frame, 0 before the first was learned.
+    /// The offset in a frame and its range, which is empty where frames have none.
     #[inline]
-    pub(crate) fn data_at(&self) -> usize {
-        self.length.saturating_sub(1)
+    pub(crate) fn offset(&self, format: Format, text: &[u8]) -> Option<(u64, Range<usize>)> {
+        let at = self.offset_at;
+        if at == 0 {
+            return Some((0, 0..0));
+        }
+        let (offset, length) = number::leading(format, text.get(at..)?)?;
+        Some((offset, at..at + length))
     }
 
+    /// Where data starts in a frame with this offset, 0 before the first was learned.
     #[inline]
-    pub(crate) fn prefix(&self, range: &Range<usize>) -> &[u8] {
-        &self.prefixes[range.clone()]
+    pub(crate) fn data_at(&self, offset: &Range<usize>) -> usize {
+        self.length.saturating_sub(1) + offset.len()
+    }
+
+    /// Whether the frame begins with the prefix at `range` around its offset, up to the first byte of
+    /// its data.
+    #[inline]
+    pub(crate) fn matches(&self, range: &Range<usize>, text: &[u8], offset: &Range<usize>) -> bool {
+        let (head, rest) = self.prefixes[range.clone()].split_at(self.offset_at);
+        text[..offset.start] == *head && text[offset.end..=self.data_at(offset)] == *rest
     }
 
     /// Where the prefix of `topic` is; none before it was learned.
@@ -139,19 +163,24 @@ impl Envelope {
         self.learned[topic].then(|| start..start + self.length)
     }
 
-    /// Learns the bytes up to the first one of the data of `topic`. A prefix of another length
-    /// than the first is not stored; such frames are parsed whole.
-    pub(crate) fn learn(&mut self, topic: usize, prefix: &[u8]) {
+    /// Learns the bytes up to the first one of the data of `topic`, those before its offset (none where
+    /// frames have none) and those after it. A prefix of other lengths than the first is not stored; such
+    /// frames are parsed whole.
+    pub(crate) fn learn(&mut self, topic: usize, head: &[u8], rest: &[u8]) {
+        let length = head.len() + rest.len();
         if self.length == 0 {
-            self.length = prefix.len();
-            self.prefixes = vec![0; self.learned.len() * prefix.len()];
+            self.length = length;
+            self.offset_at = head.len();
+            self.prefixes = vec![0; self.learned.len() * length];
         }
         // Learned even when the length differs, so that the stream can be selected:
         // its prefix is all zeros then and never matches.
         self.learned[topic] = true;
-        if self.length == prefix.len() {
-            let start = topic * prefix.len();
-            self.prefixes[start..start + prefix.len()].copy_from_slice(prefix);
+        if self.length == length && self.offset_at == head.len() {
+            let (first, second) =
+                self.prefixes[topic * length..][..length].split_at_mut(head.len());
+            first.copy_from_slice(head);
+            second.copy_from_slice(rest);
         }
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::wse::Encoding;
 
 const SHAPE: Shape = Shape {
     topics: 2,
@@ -356,4 +357,97 @@ fn messages_of_other_products_are_checked_as_strictly() {
             assert_ne!(counts.faults(), 0, "{foreign:?} at {at}");
         }
     }
+}
+
+/// A message of wse with its offset.
+fn stamped(sequence: u32, epoch: &str, offset: u64) -> String {
+    let mut data = Vec::new();
+    let source = Source {
+        topic: 0,
+        publisher: 0,
+    };
+    layout().write(&mut data, source, sequence, 5);
+    let data = String::from_utf8(data).unwrap();
+    format!(
+        r#"{{"tp":"t0","e":"{epoch}","o":{offset},"c":"U","t":"m","p":{{"data":{data}}},"v":1}}"#
+    )
+}
+
+/// Feeds messages of wse as (sequence, offset) to the two subscribers of a topic.
+fn check_stamps(deliveries: [&[(u32, u64)]; 2], expected: Counts) -> Verifier {
+    let shape = Shape {
+        topics: 1,
+        publishers: 1,
+        complete: 2,
+        passing: 0,
+        slow: 0,
+    };
+    let wire = Wire::Foreign(Foreign::Gateway(Encoding::Json));
+    let mut verifier = Verifier::new(layout(), shape, wire, vec!["t0".into()], vec![0, 1]);
+    for (replica, deliveries) in deliveries.into_iter().enumerate() {
+        verifier.begin(replica as u32, replica, 10);
+        for &(sequence, offset) in deliveries {
+            verifier.event(stamped(sequence, "e1", offset).as_bytes());
+        }
+        verifier.end();
+    }
+    assert_eq!(verifier.counts(), expected, "{deliveries:?}");
+    verifier
+}
+
+#[test]
+fn offsets_follow_each_other_from_wherever_a_topic_begins() {
+    let counts = |received, misnumbered| Counts {
+        received,
+        misnumbered,
+        ..Counts::default()
+    };
+    let all: Vec<_> = (0..200).map(|at| (at, u64::from(at) + 95)).collect();
+    let verifier = check_stamps([&all, &all], counts(400, 0));
+    // One to learn from; the length of the number changes on the fast path.
+    assert_eq!(verifier.parses(), 1);
+    check_stamps([&all, &[(0, 95), (1, 97), (2, 97)]], counts(203, 1));
+    // The same messages at other offsets, at one of the subscribers.
+    check_stamps([&all, &[(0, 94), (1, 95)]], counts(202, 2));
+}
+
+#[test]
+fn offsets_of_missing_and_late_messages_are_known() {
+    let counts = |received, lost, reordered, duplicated, misnumbered| Counts {
+        received,
+        lost,
+        reordered,
+        duplicated,
+        misnumbered,
+        ..Counts::default()
+    };
+    let first: &[_] = &[(0, 5), (1, 6), (2, 7), (3, 8)];
+    let check = |second, expected| check_stamps([first, second], expected);
+    check(&[(0, 5), (3, 8)], counts(6, 2, 0, 0, 0));
+    // A message that is left out has an offset of its own.
+    check(&[(0, 5), (3, 6)], counts(6, 2, 0, 0, 1));
+    check(&[(0, 5), (2, 7), (1, 6)], counts(7, 0, 1, 0, 0));
+    check(&[(0, 5), (2, 6), (1, 7)], counts(7, 0, 1, 0, 2));
+    check(&[(0, 5), (0, 5)], counts(5, 0, 0, 1, 0));
+    check(&[(0, 5), (0, 6)], counts(5, 0, 0, 1, 1));
+    // Missing where the topic begins.
+    check_stamps([&[(1, 6)], &[(0, 5)]], counts(2, 1, 0, 0, 0));
+}
+
+#[test]
+fn another_epoch_is_a_fault() {
+    let mut verifier = check_stamps(
+        [&[(0, 5)], &[(0, 5)]],
+        Counts {
+            received: 2,
+            ..Counts::default()
+        },
+    );
+    verifier.begin(0, 0, 10);
+    for (sequence, epoch) in [(1, "e2"), (2, "e1")] {
+        let text = stamped(sequence, epoch, u64::from(sequence) + 5);
+        verifier.event(text.as_bytes());
+    }
+    verifier.end();
+    assert_eq!(verifier.counts().misnumbered, 1);
 }

@@ -1,19 +1,31 @@
-//! A fan-out server with one planted fault, in what its first subscriber gets.
+//! A fan-out server with one planted fault, in what its first subscriber gets. It speaks the events
+//! protocol, and wse on /wse.
 
 use std::cell::RefCell;
+use std::io::Write;
 use std::rc::Rc;
 
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 use futures_util::{SinkExt, StreamExt};
+use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
-use tokio_tungstenite::accept_async;
+use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+/// Messages of wse that are at least as large are compressed.
+const COMPRESSED_BYTES_MIN: usize = 1024;
 
 /// The planted fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FanoutFault {
+    /// Nothing.
+    None,
     /// One message in a hundred is left out.
     Drop,
     /// One message in a hundred is sent twice.
@@ -22,15 +34,65 @@ pub(crate) enum FanoutFault {
     Swap,
     /// One message in a hundred has a byte changed.
     Change,
+    /// One message in a hundred lacks its last byte.
+    Cut,
     /// The second publisher's first messages come later than at other subscribers.
     OwnOrder,
     /// The connection is closed.
     Close,
+    /// In wse, one message in a hundred has another offset.
+    Offset,
+    /// In wse, offsets leave one out, for all subscribers.
+    Leap,
+    /// In wse, one message in a hundred has another epoch.
+    Epoch,
+    /// In wse, one message in a hundred has another type.
+    Kind,
+    /// In wse, messages have a field too many.
+    Seq,
+    /// In wse, one frame in a hundred is of the other kind: text instead of binary, or the reverse.
+    Opcode,
+    /// In wse, the bytes of one frame in a hundred are changed after the message was encoded.
+    Flip,
+    /// In wse, subscriptions are not confirmed.
+    NoAck,
+    /// In wse, subscriptions are confirmed without their topics.
+    EmptyAck,
+    /// In wse, the greeting has a sequence number.
+    GreetingSeq,
+    /// In wse, nothing is compressed.
+    NotCompressed,
+}
+
+/// What a subscriber understands.
+#[derive(Debug, Clone, Copy)]
+enum Dialect {
+    Events,
+    Wse { compression: bool, msgpack: bool },
+}
+
+struct Subscriber {
+    dialect: Dialect,
+    sender: mpsc::UnboundedSender<Message>,
+}
+
+/// A message of a topic in wse, its fields in order.
+#[derive(Serialize, Clone)]
+struct TopicMessage {
+    tp: String,
+    e: &'static str,
+    o: u64,
+    c: &'static str,
+    t: String,
+    p: Value,
+    v: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
 }
 
 #[derive(Default)]
 struct Hub {
-    subscribers: RefCell<Vec<mpsc::UnboundedSender<Message>>>,
+    subscribers: RefCell<Vec<Subscriber>>,
     /// Messages published so far, and messages held back.
     state: RefCell<(u64, Vec<Message>)>,
 }
@@ -45,11 +107,31 @@ pub(crate) async fn serve(listener: TcpListener, fault: FanoutFault) -> std::io:
 }
 
 async fn connection(stream: TcpStream, hub: &Hub, fault: FanoutFault) -> Option<()> {
-    let (mut sink, mut stream) = accept_async(stream).await.ok()?.split();
+    let mut dialect = Dialect::Events;
+    #[expect(clippy::result_large_err, reason = "the type is the handshake's")]
+    let read_path = |request: &Request, response: Response| {
+        if request.uri().path() == "/wse" {
+            dialect = Dialect::Wse {
+                compression: false,
+                msgpack: request.uri().query() == Some("format=msgpack"),
+            };
+        }
+        Ok(response)
+    };
+    let (mut sink, mut stream) = accept_hdr_async(stream, read_path).await.ok()?.split();
     let (sender, mut queue) = mpsc::unbounded_channel();
-    sender
-        .send(Message::text(r#"{"type":"connection_established"}"#))
-        .ok()?;
+    let send = |value: Value| sender.send(Message::text(value.to_string())).ok();
+    match dialect {
+        Dialect::Events => send(json!({"type": "connection_established"}))?,
+        Dialect::Wse { .. } => {
+            let details = json!({"connection_id": "x", "user_id": "ann", "version": 1});
+            let mut ready = of_wse("server_ready", json!({"message": "", "details": details}));
+            if fault == FanoutFault::GreetingSeq {
+                ready["seq"] = 1.into();
+            }
+            send(ready)?;
+        }
+    }
     spawn_local(async move {
         while let Some(message) = queue.recv().await {
             if sink.send(message).await.is_err() {
@@ -57,37 +139,91 @@ async fn connection(stream: TcpStream, hub: &Hub, fault: FanoutFault) -> Option<
             }
         }
     });
-    while let Some(Ok(Message::Text(text))) = stream.next().await {
-        let request: serde_json::Value = serde_json::from_str(&text).ok()?;
-        if request["type"] == "subscribe" {
-            let events = &request["events"];
-            let confirmed = format!(r#"{{"type":"subscription_confirmed","events":{events}}}"#);
-            sender.send(Message::text(confirmed)).ok()?;
-            hub.subscribers.borrow_mut().push(sender.clone());
-        } else {
-            publish(hub, fault, &request);
+    while let Some(Ok(message)) = stream.next().await {
+        let request: Value = match &message {
+            Message::Text(text) => serde_json::from_str(text).ok()?,
+            Message::Binary(bytes) => rmp_serde::from_slice(bytes.strip_prefix(b"M:")?).ok()?,
+            _ => break,
+        };
+        let subscribe = || {
+            let sender = sender.clone();
+            let subscriber = Subscriber { dialect, sender };
+            hub.subscribers.borrow_mut().push(subscriber);
+        };
+        let p = &request["p"];
+        match request["type"].as_str().or(request["t"].as_str())? {
+            "subscribe" => {
+                let events = &request["events"];
+                send(json!({"type": "subscription_confirmed", "events": events}))?;
+                subscribe();
+            }
+            "client_hello" => {
+                if let Dialect::Wse { compression, .. } = &mut dialect {
+                    let is_asked = p["features"]["compression"] == true;
+                    *compression = is_asked && fault != FanoutFault::NotCompressed;
+                }
+                let features = json!({"compression": true});
+                let hello = json!({"protocol_version": 1, "features": features});
+                send(of_wse("server_hello", hello))?;
+            }
+            "subscription_update" => {
+                let topics = match fault {
+                    FanoutFault::EmptyAck => json!([]),
+                    _ => p["topics"].clone(),
+                };
+                let ack = json!({
+                    "action": "subscribe", "success": true, "success_topics": topics,
+                    "failed_topics": [], "topics": topics, "already_subscribed": [], "recovery": {},
+                });
+                if fault != FanoutFault::NoAck {
+                    send(of_wse("subscription_update", ack))?;
+                }
+                // As every 25 seconds.
+                let now = json!({"timestamp": 1, "server_time": "2026-01-01T00:00:00Z"});
+                sender
+                    .send(Message::text(format!(
+                        r#"{{"c":"WSE","t":"PING","p":{now},"v":1}}"#
+                    )))
+                    .ok()?;
+                subscribe();
+            }
+            "publish" => publish(hub, fault, &request),
+            "PONG" => {}
+            other => panic!("unexpected request: {other}"),
         }
     }
     Some(())
 }
 
-fn publish(hub: &Hub, fault: FanoutFault, request: &serde_json::Value) {
-    let (event, data) = (&request["event"], &request["data"]);
+fn of_wse(kind: &str, p: Value) -> Value {
+    json!({"c": "WSE", "t": kind, "p": p, "v": 1})
+}
+
+fn publish(hub: &Hub, fault: FanoutFault, request: &Value) {
     let (count, held) = &mut *hub.state.borrow_mut();
     *count += 1;
-    let text = format!(
-        r#"{{"type":"event","event":{event},"event_type":{event},"data":{data},"event_id":"{count}","timestamp":"2026-01-01T00:00:00.000Z"}}"#
-    );
-    let message = Message::text(text.clone());
+    let wrong = *count % 100 == 50;
     let subscribers = hub.subscribers.borrow();
     let Some((first, others)) = subscribers.split_first() else {
         return;
     };
+    let leaps = fault == FanoutFault::Leap && *count >= 50;
+    // They speak what the first one does.
+    let number = *count + u64::from(leaps);
+    let whole = encode(request, first.dialect, (number, FanoutFault::None));
     for other in others {
-        let _ = other.send(message.clone());
+        let _ = other.sender.send(whole.clone());
     }
+    let planted = if wrong { fault } else { FanoutFault::None };
+    let message = match planted {
+        FanoutFault::None => whole,
+        _ => encode(request, first.dialect, (number, planted)),
+    };
+    let data = match first.dialect {
+        Dialect::Events => &request["data"],
+        Dialect::Wse { .. } => &request["p"]["data"],
+    };
     let second_publisher = data.as_str().is_some_and(|data| &data[11..15] == "0001");
-    let wrong = *count % 100 == 50;
     let to_first = match fault {
         FanoutFault::Drop if wrong => vec![],
         FanoutFault::Repeat if wrong => vec![message.clone(), message],
@@ -95,7 +231,6 @@ fn publish(hub: &Hub, fault: FanoutFault, request: &serde_json::Value) {
             held.push(message);
             vec![]
         }
-        FanoutFault::Change if wrong => vec![Message::text(text.replacen("fanfare", "fanFare", 1))],
         // Held until the other publisher publishes: each publisher's own order stays.
         FanoutFault::OwnOrder if second_publisher && (*count < 500 || !held.is_empty()) => {
             held.push(message);
@@ -108,6 +243,76 @@ fn publish(hub: &Hub, fault: FanoutFault, request: &serde_json::Value) {
         _ => [vec![message], std::mem::take(held)].concat(),
     };
     for message in to_first {
-        let _ = first.send(message);
+        let _ = first.sender.send(message);
+    }
+}
+
+/// A publication as a subscriber gets it, with this offset and this fault.
+fn encode(request: &Value, dialect: Dialect, (offset, fault): (u64, FanoutFault)) -> Message {
+    let change = |data: &Value| match fault {
+        FanoutFault::Change => json!(data.as_str().unwrap().replacen("fanfare", "fanFare", 1)),
+        _ => data.clone(),
+    };
+    let cut = |length: usize| length - usize::from(fault == FanoutFault::Cut);
+    let Dialect::Wse {
+        compression,
+        msgpack,
+    } = dialect
+    else {
+        let (event, data) = (&request["event"], change(&request["data"]));
+        let text = format!(
+            r#"{{"type":"event","event":{event},"event_type":{event},"data":{data},"event_id":"{offset}","timestamp":"2026-01-01T00:00:00.000Z"}}"#
+        );
+        return Message::text(&text[..cut(text.len())]);
+    };
+    let p = &request["p"];
+    let message = TopicMessage {
+        tp: p["topic"].as_str().unwrap().into(),
+        e: if fault == FanoutFault::Epoch {
+            "00000000"
+        } else {
+            "9be9766d"
+        },
+        o: offset
+            + if fault == FanoutFault::Offset {
+                1000
+            } else {
+                0
+            },
+        c: "U",
+        t: if fault == FanoutFault::Kind {
+            "n"
+        } else {
+            p["type"].as_str().unwrap()
+        }
+        .into(),
+        p: json!({"data": change(&p["data"])}),
+        v: 1,
+        seq: (fault == FanoutFault::Seq).then_some(offset),
+    };
+    let mut text = serde_json::to_vec(&message).unwrap();
+    let (is_binary, mut bytes) = if msgpack {
+        let packed = rmp_serde::to_vec_named(&message).unwrap();
+        (true, [b"M:", &packed[..cut(packed.len())]].concat())
+    } else {
+        text.truncate(cut(text.len()));
+        if compression && text.len() >= COMPRESSED_BYTES_MIN {
+            let mut encoder = ZlibEncoder::new(b"C:".to_vec(), Compression::fast());
+            encoder.write_all(&text).unwrap();
+            (true, encoder.finish().unwrap())
+        } else {
+            (false, text)
+        }
+    };
+    if fault == FanoutFault::Flip {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    }
+    if is_binary == (fault == FanoutFault::Opcode) {
+        // Only ASCII can be text.
+        bytes.retain(u8::is_ascii);
+        Message::text(String::from_utf8(bytes).unwrap())
+    } else {
+        Message::binary(bytes)
     }
 }

@@ -1,4 +1,5 @@
-//! A minimal gateway with a backend link and at most one planted fault.
+//! A minimal gateway with a backend link and at most one planted fault. Its clients speak the events
+//! protocol, and wse on /wse.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -130,7 +131,8 @@ pub(crate) async fn serve(listener: TcpListener, fault: LinkFault) -> Result<()>
             if is_member {
                 gateway.member(stream, sender).await;
             } else {
-                gateway.client(stream, &sender).await;
+                let is_wse = path == "/wse";
+                gateway.client(stream, &sender, is_wse).await;
             }
             Some(())
         });
@@ -225,15 +227,16 @@ impl Gateway {
         }
     }
 
-    async fn client(&self, mut stream: Incoming, sender: &UnboundedSender<String>) {
+    async fn client(&self, mut stream: Incoming, sender: &UnboundedSender<String>, is_wse: bool) {
         let conn = {
             let group = &mut *self.group.borrow_mut();
             group.connections += 1;
             group.connections
         };
         let fault = self.fault;
+        let dialect = if is_wse { "wse" } else { "events" };
         let connect = format!(
-            r#""event":"connect","conn":"0-{conn}-1","dialect":"events","user":null,"time":1"#
+            r#""event":"connect","conn":"0-{conn}-1","dialect":"{dialect}","user":null,"time":1"#
         );
         let is_late = fault == LinkFault::LateConnect && conn == 2;
         if !is_late {
@@ -242,11 +245,21 @@ impl Gateway {
         if fault == LinkFault::ConnectTwice && conn == 2 {
             self.add(conn, connect.clone());
         }
-        let _ = sender.send(r#"{"type":"connection_established"}"#.into());
+        let greeting = match is_wse {
+            true => r#"{"c":"WSE","t":"server_ready","p":{"details":{"connection_id":"x"}},"v":1}"#,
+            false => r#"{"type":"connection_established"}"#,
+        };
+        let _ = sender.send(greeting.into());
         let mut code = 0;
         let mut is_first = true;
         while let Some(Ok(message)) = stream.next().await {
             match message {
+                Message::Text(text) if text.contains(r#""t":"client_hello""#) => {
+                    let hello =
+                        r#"{"c":"WSE","t":"server_hello","p":{"protocol_version":1},"v":1}"#;
+                    let _ = sender.send(hello.into());
+                    continue;
+                }
                 Message::Text(text) => self.message(conn, &text, sender),
                 Message::Close(frame) => code = frame.map_or(1005, |frame| frame.code.into()),
                 _ => {}
@@ -259,7 +272,7 @@ impl Gateway {
             code = 1000;
         }
         let disconnect = format!(
-            r#""event":"disconnect","conn":"0-{conn}-1","dialect":"events","user":null,"code":{code},"reason":"","cause":"client","seconds":1.5,"in":1,"out":1"#
+            r#""event":"disconnect","conn":"0-{conn}-1","dialect":"{dialect}","user":null,"code":{code},"reason":"","cause":"client","seconds":1.5,"in":1,"out":1"#
         );
         let is_wrong = conn == 2;
         if !(is_wrong && fault == LinkFault::NoDisconnect) {
@@ -272,26 +285,36 @@ impl Gateway {
 
     fn message(&self, conn: usize, text: &str, sender: &UnboundedSender<String>) {
         let message: Value = serde_json::from_str(text).unwrap();
+        let is_wse = message["t"] == "app";
+        let dialect = if is_wse { "wse" } else { "events" };
         let count = {
             let group = &mut *self.group.borrow_mut();
             group.messages += 1;
             group.messages
         };
         let wrong = count % 100 == 50;
-        let with_id = |id: &Value| match id {
+        let with_id = |name: &str, id: &Value| match id {
             Value::Null => String::new(),
-            id => format!(r#","id":{id}"#),
+            id => format!(r#","{name}":{id}"#),
         };
-        let id = with_id(&message["id"]);
-        let refuse = |id: &str| {
-            let refusal = format!(
-                r#"{{"type":"error","code":"BACKEND_BUSY","message":"busy","details":{{"retry_after":1}}{id}}}"#
-            );
+        let id = with_id("id", &message["id"]);
+        let refuse = |id: &Value| {
+            let refusal = if is_wse {
+                let id = with_id("cid", id);
+                format!(
+                    r#"{{"c":"WSE","t":"error","p":{{"code":"BACKEND_BUSY","message":"busy"}}{id},"v":1}}"#
+                )
+            } else {
+                let id = with_id("id", id);
+                format!(
+                    r#"{{"type":"error","code":"BACKEND_BUSY","message":"busy","details":{{"retry_after":1}}{id}}}"#
+                )
+            };
             let _ = sender.send(refusal);
         };
         let object = |conn: usize| {
             format!(
-                r#""event":"message","conn":"0-{conn}-1","dialect":"events","user":null,"type":"app"{id},"data":{text}"#
+                r#""event":"message","conn":"0-{conn}-1","dialect":"{dialect}","user":null,"type":"app"{id},"data":{text}"#
             )
         };
         match self.fault {
@@ -307,10 +330,10 @@ impl Gateway {
                 self.add(conn, object(conn).replacen("fanfare", "fanFare", 1));
             }
             LinkFault::Misdirect if wrong => self.add(conn, object(conn % 3 + 1)),
-            LinkFault::Refuse if count % 3 == 0 => refuse(&id),
-            LinkFault::RefuseOther if count == 50 => refuse(&with_id(&json!("00000000"))),
+            LinkFault::Refuse if count % 3 == 0 => refuse(&message["id"]),
+            LinkFault::RefuseOther if count == 50 => refuse(&json!("00000000")),
             LinkFault::RefuseAndSend if wrong => {
-                refuse(&id);
+                refuse(&message["id"]);
                 self.add(conn, object(conn));
             }
             LinkFault::Gap if wrong => {

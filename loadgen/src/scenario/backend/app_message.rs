@@ -1,9 +1,7 @@
-//! What clients send to the application: a payload in a message of type `app`.
+//! What clients send to the application: a payload in a message of type `app`, in their protocol.
 
+use super::dialect::Dialect;
 use crate::payload::{self, HEAD_BYTES, Layout, PAYLOAD_BYTES_MIN, PayloadHead, Source};
-
-/// Before the id, or the data.
-const TYPE: &[u8] = br#"{"type":"app","#;
 
 /// Before the digits of the sequence number.
 const ID: &[u8] = br#""id":""#;
@@ -11,14 +9,13 @@ const ID: &[u8] = br#""id":""#;
 /// After the digits of the sequence number.
 const ID_END: &[u8] = br#"","#;
 
-const DATA: &[u8] = br#""data":"#;
-
 /// Digits of a sequence number.
 const DIGITS: usize = 8;
 
 /// Writes and checks messages of one length.
 #[derive(Debug)]
 pub(crate) struct AppMessages {
+    dialect: Dialect,
     layout: Layout,
     has_ids: bool,
 }
@@ -34,13 +31,19 @@ pub(crate) struct AppHead {
 impl AppMessages {
     /// Messages of `bytes` bytes. With ids, each has its sequence number as `id`, which a refusal
     /// repeats.
-    pub(crate) fn new(bytes: usize, has_ids: bool, seed: u64) -> Result<Self, String> {
+    pub(crate) fn new(
+        dialect: Dialect,
+        bytes: usize,
+        has_ids: bool,
+        seed: u64,
+    ) -> Result<Self, String> {
         let id_bytes = if has_ids {
             ID.len() + DIGITS + ID_END.len()
         } else {
             0
         };
-        let around = TYPE.len() + id_bytes + DATA.len() + b"}".len();
+        let (start, data) = (dialect.message_start(), dialect.data_start());
+        let around = start.len() + id_bytes + data.len() + dialect.message_end().len();
         let least = around + PAYLOAD_BYTES_MIN;
         if bytes < least {
             return Err(format!(
@@ -48,6 +51,7 @@ impl AppMessages {
             ));
         }
         Ok(Self {
+            dialect,
             layout: Layout::new(bytes - around, seed),
             has_ids,
         })
@@ -55,6 +59,10 @@ impl AppMessages {
 
     pub(crate) fn has_ids(&self) -> bool {
         self.has_ids
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     pub(crate) fn layout(&self) -> &Layout {
@@ -66,24 +74,25 @@ impl AppMessages {
         self.write_envelope(out, sequence);
         let source = Source::from_number(client);
         self.layout.write(out, source, sequence, sent_ns);
-        out.push(b'}');
+        out.extend_from_slice(self.dialect.message_end());
     }
 
     fn write_envelope(&self, out: &mut Vec<u8>, sequence: u32) {
-        out.extend_from_slice(TYPE);
+        out.extend_from_slice(self.dialect.message_start());
         if self.has_ids {
             out.extend_from_slice(ID);
             out.extend_from_slice(&payload::digits(sequence).to_le_bytes());
             out.extend_from_slice(ID_END);
         }
-        out.extend_from_slice(DATA);
+        out.extend_from_slice(self.dialect.data_start());
     }
 
     /// The head of a whole message, if every byte of it is what [`Self::write`] wrote.
     pub(crate) fn check(&self, message: &[u8]) -> Option<AppHead> {
-        let data = message.len().checked_sub(self.layout.bytes() + 1)?;
+        let end = self.dialect.message_end();
+        let data = message.len().checked_sub(self.layout.bytes() + end.len())?;
         let (envelope, rest) = message.split_at(data);
-        let payload = rest.strip_suffix(b"}")?;
+        let payload = rest.strip_suffix(end)?;
         if payload.len() < HEAD_BYTES || payload[0] != b'"' {
             return None;
         }
@@ -114,13 +123,17 @@ mod tests {
 
     #[test]
     fn messages_have_the_asked_length_and_are_recognised_whole() {
-        for (bytes, has_ids) in [(175, false), (175, true), (64, false), (79, true)] {
-            let messages = AppMessages::new(bytes, has_ids, 1).unwrap();
+        let sizes = [(175, false), (175, true), (66, false), (82, true)];
+        let cases = [(Dialect::Events, "type"), (Dialect::Wse, "t")]
+            .into_iter()
+            .flat_map(|dialect| sizes.map(|size| (dialect, size)));
+        for ((dialect, kind), (bytes, has_ids)) in cases {
+            let messages = AppMessages::new(dialect, bytes, has_ids, 1).unwrap();
             let mut out = Vec::new();
             messages.write(&mut out, 7, 300, 9);
             assert_eq!(out.len(), bytes);
             let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
-            assert_eq!(json["type"], "app");
+            assert_eq!(json[kind], "app");
             assert_eq!(json["id"].as_str(), has_ids.then_some("0000012c"));
             let head = messages.check(&out).unwrap();
             assert_eq!((head.client, head.sequence), (7, 300));
@@ -134,9 +147,14 @@ mod tests {
 
     #[test]
     fn a_message_without_room_for_its_numbers_is_refused() {
-        for (least, has_ids) in [(63, false), (79, true)] {
-            assert!(AppMessages::new(least - 1, has_ids, 1).is_err());
-            assert!(AppMessages::new(least, has_ids, 1).is_ok());
+        for (dialect, least, has_ids) in [
+            (Dialect::Events, 63, false),
+            (Dialect::Events, 79, true),
+            (Dialect::Wse, 66, false),
+            (Dialect::Wse, 82, true),
+        ] {
+            assert!(AppMessages::new(dialect, least - 1, has_ids, 1).is_err());
+            assert!(AppMessages::new(dialect, least, has_ids, 1).is_ok());
         }
     }
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::app_message::{AppHead, AppMessages};
+use crate::number;
 use crate::payload::{self, PayloadHead};
 
 /// Before a payload's fields, with its opening quote.
@@ -21,9 +22,6 @@ const ID: &[u8] = br#""id":""#;
 
 const N: &[u8] = br#"{"n":"#;
 const SEQ: &[u8] = br#","seq":"#;
-
-/// After the payload: the end of the client's message and of the object.
-const END: &[u8] = b"}}";
 
 /// One object of a batch.
 #[derive(Debug, PartialEq, Eq)]
@@ -209,7 +207,10 @@ impl BatchReader {
         let head = PayloadHead::of(data)?;
         let client = payload::number(head.source)?;
         let template = self.templates.get_mut(client as usize)?;
-        if !template.matches(between, head.sequence) || !tail.starts_with(END) {
+        // The end of the client's message and of the object.
+        let end = messages.dialect().message_end();
+        let is_ended = tail.starts_with(end) && tail.get(end.len()) == Some(&b'}');
+        if !template.matches(between, head.sequence) || !is_ended {
             return None;
         }
         let sequence = payload::number(head.sequence)?;
@@ -230,7 +231,7 @@ impl BatchReader {
                 conn: None,
             },
         };
-        Some((object, text.len() - tail.len() + END.len()))
+        Some((object, text.len() - tail.len() + end.len() + 1))
     }
 
     /// Parses the object at the front of `text`.
@@ -278,7 +279,7 @@ impl BatchReader {
         let id = fields.id.map(RawValue::get);
         let expected = format!("\"{:08x}\"", head.sequence);
         let is_right = fields.kind.as_deref() == Some("app")
-            && fields.dialect.as_deref() == Some("events")
+            && fields.dialect.as_deref() == Some(messages.dialect().name())
             && id == messages.has_ids().then_some(&*expected);
         if !is_right {
             return None;
@@ -286,7 +287,7 @@ impl BatchReader {
         let conn = fields.conn?;
         if !fields.again
             && let Some(template) = self.templates.get_mut(head.client as usize)
-            && let Some(between) = between(object)
+            && let Some(between) = between(object, messages.dialect().message_end())
         {
             template.learn(between, messages.has_ids());
             self.client = head.client;
@@ -300,30 +301,35 @@ impl BatchReader {
 
 /// What stands between the numbers and the payload, if the object begins with its numbers and ends
 /// with its payload.
-fn between(object: &[u8]) -> Option<&[u8]> {
+fn between<'a>(object: &'a [u8], message_end: &[u8]) -> Option<&'a [u8]> {
     let (_, rest) = decimal(object.strip_prefix(N)?)?;
     let (_, rest) = decimal(rest.strip_prefix(SEQ)?)?;
     let at = memmem::find(rest, QUOTED_MAGIC)?;
-    object.ends_with(END).then(|| &rest[..at])
+    let message = object.strip_suffix(b"}")?;
+    message.ends_with(message_end).then(|| &rest[..at])
 }
 
 /// The number at the front of `text`, and what follows it.
 #[inline]
 fn decimal(text: &[u8]) -> Option<(u64, &[u8])> {
-    let (mut value, mut length) = (0_u64, 0);
-    while let Some(digit @ 0..=9) = text.get(length).map(|byte| byte.wrapping_sub(b'0')) {
-        value = value.wrapping_mul(10).wrapping_add(digit.into());
-        length += 1;
-    }
-    (1..20).contains(&length).then(|| (value, &text[length..]))
+    let (value, length) = number::decimal(text)?;
+    Some((value, &text[length..]))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::dialect::Dialect;
     use super::*;
 
     fn messages(has_ids: bool) -> AppMessages {
-        AppMessages::new(175, has_ids, 1).unwrap()
+        AppMessages::new(Dialect::Events, 175, has_ids, 1).unwrap()
+    }
+
+    /// Of both protocols, without ids and with them.
+    fn all_messages() -> impl Iterator<Item = AppMessages> {
+        let dialects = [Dialect::Events, Dialect::Wse].into_iter();
+        let cases = dialects.flat_map(|dialect| [(dialect, false), (dialect, true)]);
+        cases.map(|(dialect, has_ids)| AppMessages::new(dialect, 175, has_ids, 1).unwrap())
     }
 
     fn object(messages: &AppMessages, numbers: (u64, u64), client: u32, sequence: u32) -> String {
@@ -335,8 +341,9 @@ mod tests {
             String::new()
         };
         let ((n, seq), data) = (numbers, String::from_utf8(data).unwrap());
+        let dialect = messages.dialect().name();
         format!(
-            r#"{{"n":{n},"seq":{seq},"event":"message","conn":"0-{client}-1","dialect":"events","user":null,"type":"app",{id}"data":{data}}}"#
+            r#"{{"n":{n},"seq":{seq},"event":"message","conn":"0-{client}-1","dialect":"{dialect}","user":null,"type":"app",{id}"data":{data}}}"#
         )
     }
 
@@ -367,8 +374,7 @@ mod tests {
 
     #[test]
     fn a_clients_first_message_is_parsed_and_later_ones_are_compared() {
-        for has_ids in [false, true] {
-            let messages = messages(has_ids);
+        for messages in all_messages() {
             let mut reader = BatchReader::new(20);
             let batch = |from: u32| {
                 let objects = (from..from + 6).map(|at| {
@@ -391,8 +397,7 @@ mod tests {
 
     #[test]
     fn a_changed_byte_anywhere_in_a_message_is_noticed() {
-        for has_ids in [false, true] {
-            let messages = messages(has_ids);
+        for messages in all_messages() {
             let mut reader = BatchReader::new(2);
             let batch = format!("[{}]", object(&messages, (7, 4), 1, 0x5a));
             let whole = read(&mut reader, &messages, &batch).0;

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use memchr::memmem;
 use serde::Deserialize;
 
 use super::app_message::{self, AppMessages};
 use super::clients::{ClientPhase, Clients, NORMAL};
+use super::dialect::Told;
 use super::inbox::Inbox;
 use super::members::{Members, ReadEnd};
-use crate::events::ServerFrame;
 use crate::frame::opcode;
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::scenario::connections::{ConnectionOwner, RunConnections};
+use crate::wse::Greeting;
 
 /// Id of the question how much the group has not acknowledged.
 const PENDING_ID: &str = "pending";
@@ -168,27 +168,33 @@ impl BackendHandler {
         }
     }
 
-    fn greeted(&mut self, id: Id, client: u32, payload: &[u8]) {
-        match ServerFrame::parse(payload) {
-            Ok(frame) if frame.kind == "connection_established" => {
+    /// A frame to a client that is being greeted.
+    fn greeted(&mut self, net: &mut Net, id: Id, client: u32, payload: &[u8]) {
+        match self.inbox.messages.dialect().greet(payload) {
+            Ok(Greeting::Done) => {
                 self.clients.greet(client, id);
                 self.connections.mark_ready(id);
             }
-            Ok(frame) => self
-                .connections
-                .fail(format!("greeted with {}", frame.kind)),
+            Ok(Greeting::Send(answer)) => Self::answer(net, id, &answer),
             Err(problem) => self.connections.fail(problem),
         }
     }
 
-    /// A frame to a client that was greeted: its message was refused.
-    fn refused(&mut self, client: u32, payload: &[u8]) {
-        let is_refusal = payload.starts_with(br#"{"type":"error""#)
-            && memmem::find(payload, br#""code":"BACKEND_BUSY""#).is_some();
-        let sequence = memmem::find(payload, br#""id":""#)
-            .and_then(|at| payload.get(at + 6..at + 14))
-            .and_then(app_message::sequence_of);
-        if is_refusal && sequence.is_some() == self.inbox.messages.has_ids() {
+    fn answer(net: &mut Net, id: Id, text: &[u8]) {
+        net.queue(id, opcode::TEXT, |out| out.extend_from_slice(text));
+        net.flush(id);
+    }
+
+    /// A frame to a client that was greeted: its message was refused, or the connection is kept alive.
+    fn told(&mut self, net: &mut Net, id: Id, client: u32, payload: &[u8]) {
+        let sequence = match self.inbox.messages.dialect().told(payload) {
+            Told::Refused { id } => Some(id.and_then(app_message::sequence_of)),
+            Told::Heartbeat(answer) => return Self::answer(net, id, answer),
+            Told::Notice => return,
+            Told::Unexpected => None,
+        };
+        let has_ids = self.inbox.messages.has_ids();
+        if let Some(sequence) = sequence.filter(|sequence| sequence.is_some() == has_ids) {
             self.inbox.ledger.refuse(client, sequence);
             self.clients.touch(client);
         } else {
@@ -233,8 +239,8 @@ impl Handler for BackendHandler {
         match self.roles[id] {
             Role::Member(number) => self.member_frame(net, number, payload),
             Role::Client(client) => match self.clients.phase(client) {
-                ClientPhase::Opening => self.greeted(id, client, payload),
-                _ => self.refused(client, payload),
+                ClientPhase::Opening => self.greeted(net, id, client, payload),
+                _ => self.told(net, id, client, payload),
             },
             Role::None => {}
         }

@@ -8,12 +8,13 @@ use super::plan::{FanoutPlan, MemberKind};
 use super::publisher::FanoutPublisher;
 use crate::cli::Load;
 use crate::events::{self, ServerFrame};
-use crate::foreign::Side;
+use crate::foreign::{Foreign, Side};
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::Outcome;
 use crate::payload::{Format, Random};
 use crate::scenario;
 use crate::verify::{Verifier, Wire};
+use crate::wse::{Encoding, Unpacker};
 
 /// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,7 @@ pub(crate) struct FanoutPeers {
     target: Target,
     wire: Wire,
     format: Format,
+    unpacker: Unpacker,
     /// By connection id; `None` where a connection ended.
     peers: Vec<Option<Peer>>,
     /// Connection of each member.
@@ -97,6 +99,7 @@ impl FanoutPeers {
             target,
             wire,
             format,
+            unpacker: Unpacker::default(),
             peers: Vec::new(),
             to_open,
             opening: 0,
@@ -114,6 +117,8 @@ impl FanoutPeers {
             return Ok(false);
         };
         let id = match (role, self.wire) {
+            // Its URL may have a query of its own.
+            (_, Wire::Foreign(Foreign::Gateway(_))) => scenario::open(net)?,
             (_, Wire::Foreign(foreign)) => {
                 let path = foreign.path(role.side(), &self.plan.names[0]);
                 scenario::open_on(net, &path)?
@@ -262,6 +267,15 @@ impl FanoutPeers {
             let note = format!("{other} frames were not events, the last: {last:.200}");
             outcome.notes.push(note);
         }
+        if self.wire == Wire::Foreign(Foreign::Gateway(Encoding::Zlib)) {
+            let compressed = self.unpacker.compressed;
+            if compressed == 0 {
+                let failure = "no message came compressed, as --compression asked for";
+                outcome.failures.push(failure.into());
+            }
+            let note = format!("{compressed} messages came compressed");
+            outcome.notes.push(note);
+        }
         let parses = self.verifier.parses();
         if parses * 20 > self.received() && self.received() > 100_000 {
             outcome.notes.push(format!(
@@ -354,7 +368,7 @@ impl Handler for FanoutPeers {
     #[inline]
     fn message(&mut self, net: &mut Net, id: Id, op: u8, payload: &[u8]) {
         if let Wire::Foreign(foreign) = self.wire {
-            return self.foreign_message(net, id, foreign, payload);
+            return self.foreign_frame(net, id, foreign, (op, payload));
         }
         let Some(peer) = &mut self.peers[id] else {
             return;

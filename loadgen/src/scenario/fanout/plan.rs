@@ -36,6 +36,7 @@ impl FanoutPlan {
     pub(crate) fn of(scenario: &Scenario, seed: u64) -> Option<(Self, Load)> {
         let (topics, per_connection, complete, passing, slow, load) = match scenario {
             Scenario::Fanout(fanout) => (1, 1, fanout.subscribers, 0, 0, &fanout.load),
+            Scenario::Wse(wse) => (1, 1, wse.subscribers, 0, 0, &wse.load),
             Scenario::Churn(churn) => (1, 1, churn.subscribers, churn.passing, 0, &churn.load),
             Scenario::Slow(slow) => (1, 1, slow.subscribers, 0, slow.slow, &slow.load),
             Scenario::Topics(topics) => (

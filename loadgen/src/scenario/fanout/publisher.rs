@@ -21,13 +21,7 @@ pub(crate) struct FanoutPublisher {
 }
 
 impl FanoutPublisher {
-    pub(crate) fn new(
-        number: u16,
-        id: Id,
-        wire: Wire,
-        topics: usize,
-        random: &mut Random,
-    ) -> Self {
+    pub(crate) fn new(number: u16, id: Id, wire: Wire, topics: usize, random: &mut Random) -> Self {
         let mut order: Vec<u32> = (0..topics as u32).collect();
         random.shuffle(&mut order);
         Self {
@@ -56,7 +50,7 @@ impl FanoutPublisher {
         sent_ns: u64,
     ) {
         let (opcode, is_joined) = match self.wire {
-            Wire::Foreign(foreign) => (foreign.opcode(), foreign.joins_publications()),
+            Wire::Foreign(foreign) => (foreign.publication_opcode(), foreign.joins_publications()),
             _ => (events::message_opcode(layout.format()), false),
         };
         let messages_per_frame = if is_joined { burst } else { 1 };
@@ -83,7 +77,9 @@ impl FanoutPublisher {
         };
         let name = &names[topic as usize];
         match (self.wire, layout.format()) {
-            (Wire::Foreign(foreign), _) => foreign.publish(out, name, layout, (source, sequence, sent_ns)),
+            (Wire::Foreign(foreign), _) => {
+                foreign.publish(out, name, layout, (source, sequence, sent_ns));
+            }
             (_, Format::Json) => {
                 out.extend_from_slice(br#"{"type":"publish","event":""#);
                 out.extend_from_slice(name.as_bytes());

@@ -28,14 +28,25 @@ impl FanoutPeers {
         }
     }
 
-    /// Handles a message in a foreign protocol.
-    pub(super) fn foreign_message(
+    /// Handles a frame in a foreign protocol: its opcode and its payload.
+    pub(super) fn foreign_frame(
         &mut self,
         net: &mut Net,
         id: Id,
         foreign: Foreign,
-        payload: &[u8],
+        (op, payload): (u8, &[u8]),
     ) {
+        let Foreign::Gateway(encoding) = foreign else {
+            return self.foreign_message(net, id, foreign, payload);
+        };
+        let mut unpacker = std::mem::take(&mut self.unpacker);
+        // What cannot be unpacked is as corrupt as nothing.
+        let message = unpacker.unpack(encoding, op, payload).unwrap_or_default();
+        self.foreign_message(net, id, foreign, message);
+        self.unpacker = unpacker;
+    }
+
+    fn foreign_message(&mut self, net: &mut Net, id: Id, foreign: Foreign, payload: &[u8]) {
         let Some(peer) = self.peers[id] else {
             return;
         };
@@ -74,7 +85,7 @@ impl FanoutPeers {
         mut frame: &[u8],
     ) -> Result<Option<&'static [u8]>, String> {
         let (mut reply, mut messages) = (None, 0_u64);
-        while !frame.is_empty() {
+        loop {
             match foreign.next(&mut frame)? {
                 Received::Message(message) => {
                     messages += 1;
@@ -87,6 +98,9 @@ impl FanoutPeers {
                 }
                 Received::Reply(bytes) => reply = Some(bytes),
                 Received::Nothing => {}
+            }
+            if frame.is_empty() {
+                break;
             }
         }
         net.count_more_messages(messages.saturating_sub(1));
