@@ -29,6 +29,11 @@ def installed_peers():
     return [name for name in adapters.SCENARIOS if adapters.is_installed(name)]
 
 
+def can_run(name, variant):
+    """Whether a contender of ours knows the protocols of a variant; peers say so by `adapters.SCENARIOS`."""
+    return name != "baseline" or variant.scenario not in ("backend", "wse")
+
+
 def peers_for(variant):
     """The installed peers that run this, too."""
     return [name for name in installed_peers() if variant.peers and variant.scenario in adapters.SCENARIOS[name]]

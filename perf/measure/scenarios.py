@@ -37,13 +37,15 @@ class Scenario:
     processes: int = 1
     # More of the gateways' environment.
     environment: tuple = ()
-    # The names of two variants: the first one's rate as a part of the second's is what the scenario is
+    # Pairs of variants' names: the first one's rate as a part of the second's is what the scenario is
     # about. All variants take turns then, round by round.
-    part_of: tuple = ()
+    parts_of: tuple = ()
 
 
 BRIDGE = "bridge --patience 60"
 FAN = "fanout --subscribers 1000 --payload 128 --patience 30"
+WSE = "wse --subscribers 1000 --patience 30"
+INBOUND = "{} --connections 100 --size 175 --burst 64 --patience 30"
 
 
 def joined(connections):
@@ -129,7 +131,32 @@ SCENARIOS = {
         ),
         ("gateway",),
         environment=(("FANFARE_BACKEND__ENABLED", "true"),),
-        part_of=("one application", "publications"),
+        parts_of=(("one application", "publications"),),
+    ),
+    "wse": Scenario(
+        "the wse protocol beside the events protocol and WSE's own server: 1,000 subscribers, bursts of 64; and inbound, "
+        "100 clients",
+        (
+            Variant("events", f"{FAN} --burst 64", limit=joined(1000)),
+            Variant("wse", f"{WSE} --payload 128 --burst 64", "fan-out to 1,000 clients of wse, bursts of 64", joined(1000),
+                    peers=True),
+            Variant("wse, 1,024 bytes", f"{WSE} --payload 1024 --burst 64", limit=joined(1000)),
+            Variant("wse, 1,024 bytes, compressed", f"{WSE} --payload 1024 --burst 64 --compression",
+                    "the same with 1,024 bytes, compressed", joined(1000)),
+            Variant("inbound, events", INBOUND.format("backend")),
+            Variant("inbound, wse", INBOUND.format("wse --inbound"), "messages of wse clients to an application, acknowledged"),
+        ),
+        environment=(
+            ("FANFARE_BACKEND__ENABLED", "true"),
+            # What is measured is what the gateway can take, not what it lets one client send.
+            ("FANFARE_WSE__RATE_CAPACITY", "100000000"),
+            ("FANFARE_WSE__RATE_REFILL", "100000000"),
+        ),
+        parts_of=(
+            ("wse", "events"),
+            ("wse, 1,024 bytes, compressed", "wse, 1,024 bytes"),
+            ("inbound, wse", "inbound, events"),
+        ),
     ),
     "connect": Scenario(
         "connect, upgrade, greeting, close",

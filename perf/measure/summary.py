@@ -2,7 +2,7 @@
 
 import statistics
 
-FAULTS = ("lost", "duplicated", "reordered", "corrupt", "misrouted")
+FAULTS = ("lost", "duplicated", "reordered", "corrupt", "misrouted", "misnumbered")
 
 
 def middle(values):
@@ -75,17 +75,18 @@ def parts(variants, names):
     """The rate of the first variant as a part of the second's, by contender: of medians, and of every round."""
     one, other = ({name: line["per_second"] for name, line in variant["contenders"].items()}
                   for wanted in names for variant in variants if variant["variant"] == wanted)
-    return {
+    return {"variant": names[0], "of": names[1], "contenders": {
         name: {"median": quotient(one[name], other[name]), "values": [
             float(f"{part / whole:.4g}") for part, whole in zip(one[name]["values"], other[name]["values"])]}
         for name in one if one[name] and other.get(name)
-    }
+    }}
 
 
-def print_parts(found, names):
-    for name, part in found.items():
+def print_parts(found):
+    for name, part in found["contenders"].items():
         low, high = min(part["values"]), max(part["values"])
-        print(f"\n{name}: {names[0]} at {part['median']:.2f} times the rate of {names[1]} ({low:.2f} to {high:.2f} by round)")
+        print(f"\n{name}: {found['variant']} at {part['median']:.2f} times the rate of {found['of']} "
+              f"({low:.2f} to {high:.2f} by round)")
 
 
 def quotient(one, other):

@@ -126,7 +126,7 @@ def peer_tables(newest):
     for name, result in newest.items():
         for summary in result["variants"]:
             if set(summary["contenders"]) & set(adapters.SCENARIOS):
-                columns = fanouts if summary["command"].startswith("fanout ") else others
+                columns = fanouts if summary["command"].startswith(("fanout ", "wse ")) else others
                 columns.append((name, summary))
     return [peer_table(newest, columns) for columns in (fanouts, others) if columns]
 

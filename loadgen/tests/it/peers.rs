@@ -26,7 +26,7 @@ fn check(peer: &str, scenario: &str) {
     let report = report(&output);
     assert!(output.status.success(), "{peer}: {report:#}");
     assert!(report["count"].as_u64() > Some(0), "{peer}: {report:#}");
-    if scenario == "fanout" {
+    if matches!(scenario, "fanout" | "wse") {
         assert_eq!(report["topics_disagreeing"], 0, "{peer}: {report:#}");
     }
 }
@@ -69,4 +69,9 @@ fn uwebsockets_holds_idle_connections() {
 #[test]
 fn wse_delivers_through_its_wire_protocol() {
     check("wse", "fanout");
+}
+
+#[test]
+fn wse_delivers_beside_the_gateways_own_wse() {
+    check("wse", "wse");
 }

@@ -17,7 +17,7 @@ SCENARIOS = {
     "nats": ("fanout",),
     "sockudo": ("fanout",),
     "uwebsockets": ("fanout", "echo", "connect", "idle"),
-    "wse": ("fanout",),
+    "wse": ("fanout", "wse"),
 }
 # Those that scenarios name for themselves.
 OTHERS = ("bridge_fastapi",)
