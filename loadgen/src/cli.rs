@@ -239,8 +239,9 @@ pub(crate) enum Scenario {
     /// everything, as in fanout, and each message exactly as it was published, with the epoch of its topic
     /// and the offset that follows that of the message before it.
     ///
-    /// The server limits what a connection sends: a publisher that few subscribers hold back needs
-    /// FANFARE_WSE__RATE_CAPACITY and FANFARE_WSE__RATE_REFILL in the server's environment.
+    /// The topic needs a history, as hub.history_size gives it: messages have offsets where they may be
+    /// kept. The server limits what a connection sends: a publisher that few subscribers hold back needs
+    /// FANFARE_WSE__RATE_CAPACITY=0 in the server's environment.
     #[command(after_help = WSE_EXAMPLES)]
     Wse(Wse),
     /// Echo: every connection gets its own bytes back.
@@ -428,8 +429,8 @@ pub(crate) enum WseInbound {
     /// As `loadgen backend`, by clients of the wse protocol: members attach to /api/v1/backend, and every
     /// message has to come to a member once, in its client's order and unchanged, or be refused.
     ///
-    /// The server needs backend.enabled = true, and room for what each client sends:
-    /// FANFARE_WSE__RATE_CAPACITY and FANFARE_WSE__RATE_REFILL.
+    /// The server needs backend.enabled = true, and for few clients FANFARE_WSE__RATE_CAPACITY=0, which
+    /// lifts its limit to what each sends.
     #[command(long_flag = "inbound")]
     Inbound(Backend),
 }
@@ -706,7 +707,8 @@ pub(crate) struct Backend {
     #[arg(long, value_name = "R", value_parser = rate, conflicts_with = "in_flight")]
     pub(crate) rate: Option<f64>,
 
-    /// Give every message an id, so that each refusal is matched to its message and not only counted.
+    /// Give every message an id, so that each refusal is matched to its message and not only counted; in
+    /// wse they are counted all the same.
     #[arg(long)]
     ids: bool,
 
@@ -747,9 +749,10 @@ impl Backend {
         self.burst.unwrap_or(usual)
     }
 
-    /// Whether messages have ids: where some may be refused, or if they are asked for.
-    pub(crate) fn has_ids(&self) -> bool {
-        self.ids || self.rate.is_some() || self.slow_member.is_some()
+    /// Whether messages have ids: if they are asked for, or where some may be refused and refusals repeat
+    /// them.
+    pub(crate) fn has_ids(&self, names_refused: bool) -> bool {
+        self.ids || names_refused && (self.rate.is_some() || self.slow_member.is_some())
     }
 
     pub(crate) fn clients(&self) -> u32 {

@@ -5,12 +5,14 @@
 //! topic) pair belongs to one connection. A *stream* is what one publisher sends
 //! to one topic, as one replica receives it. The verifier knows the next sequence
 //! number of every stream, and keeps a rolling hash over (publisher, sequence) for
-//! every (replica, topic): equal hashes mean one global order.
+//! every (replica, topic): equal hashes mean one global order. Where messages carry
+//! their offset in the topic, it has to be that of their place in this order.
 //!
 //! The hot path never parses. The first event of a connection is parsed whole, to
 //! learn where `data` starts and which bytes precede it. Later events are compared
-//! in place: the bytes before `data`, all of `data`, and the bytes after it. An
-//! event that differs is parsed whole, as is every [`PARSE_EVERY`]th.
+//! in place: the bytes before `data` (but for the offset, which is read), all of
+//! `data`, and the bytes after it. An event that differs is parsed whole, as is
+//! every [`PARSE_EVERY`]th.
 
 mod counts;
 mod envelope;
@@ -128,6 +130,8 @@ pub(crate) struct Verifier {
     parses: u64,
     /// The last frame that was not an event.
     last_other: String,
+    /// The first message that was corrupt.
+    first_corrupt: Option<String>,
     current: CurrentStream,
 }
 
@@ -187,6 +191,7 @@ impl Verifier {
             until_parse: PARSE_EVERY,
             parses: 0,
             last_other: String::new(),
+            first_corrupt: None,
             current: CurrentStream {
                 owner: u32::MAX,
                 replica: 0,
@@ -308,10 +313,7 @@ impl Verifier {
                 self.counts_mut().other += 1;
                 return;
             }
-            Parsed::Corrupt => {
-                self.counts_mut().corrupt += 1;
-                return;
-            }
+            Parsed::Corrupt => return self.count_corrupt(text),
         };
         let data = &text[data_range.clone()];
         let source_and_sequence = PayloadHead::of(data).and_then(|head| {
@@ -323,8 +325,7 @@ impl Verifier {
             whole.then_some((head, source, sequence))
         });
         let Some((head, source, sequence)) = source_and_sequence else {
-            self.counts_mut().corrupt += 1;
-            return;
+            return self.count_corrupt(text);
         };
         let topic = source.topic as usize;
         if self.names.get(topic).map(String::as_str) != Some(&*name)
@@ -369,6 +370,12 @@ impl Verifier {
                 LateMessage::Duplicate => self.counts_mut().duplicated += 1,
             }
         }
+    }
+
+    fn count_corrupt(&mut self, text: &[u8]) {
+        self.first_corrupt
+            .get_or_insert_with(|| String::from_utf8_lossy(text).into_owned());
+        self.counts_mut().corrupt += 1;
     }
 
     fn counts_mut(&mut self) -> &mut Counts {
@@ -462,6 +469,11 @@ impl Verifier {
     /// The last frame that was not an event, as the server wrote it.
     pub(crate) fn last_other(&self) -> &str {
         &self.last_other
+    }
+
+    /// The first message that was corrupt, as the server wrote it.
+    pub(crate) fn first_corrupt(&self) -> Option<&str> {
+        self.first_corrupt.as_deref()
     }
 
     /// Latencies of deliveries to complete replicas, for the caller to reset.

@@ -3,6 +3,7 @@
 
 mod unpack;
 
+use memchr::memmem;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -58,6 +59,19 @@ impl Encoding {
 #[inline]
 pub(crate) fn is_ping(text: &[u8]) -> bool {
     text.starts_with(br#"{"c":"WSE","t":"PING""#)
+}
+
+/// Whether `text` warns a client that sends nearly too much.
+pub(crate) fn is_warning(text: &[u8]) -> bool {
+    text.starts_with(br#"{"c":"WSE","t":"rate_limit_warning""#)
+}
+
+/// What to do about an error, if it is that a client sends too much.
+pub(crate) fn rate_hint(error: &[u8]) -> &'static str {
+    match memmem::find(error, b"Rate limit exceeded") {
+        Some(_) => ". With FANFARE_WSE__RATE_CAPACITY=0 the server has no such limit",
+        None => "",
+    }
 }
 
 /// A frame of the server that is no topic message.

@@ -116,11 +116,11 @@ pub(super) fn publisher_received(text: &[u8]) -> Result<Option<&'static [u8]>, S
     if wse::is_ping(text) {
         return Ok(Some(wse::PONG));
     }
+    if wse::is_warning(text) {
+        return Ok(None);
+    }
     let shown = String::from_utf8_lossy(text);
-    let hint = match memmem::find(text, b"RATE_LIMITED") {
-        Some(_) => " (the server's wse.rate_capacity and wse.rate_refill are per connection)",
-        None => "",
-    };
+    let hint = wse::rate_hint(text);
     Err(format!("a publisher was told: {shown:.300}{hint}"))
 }
 

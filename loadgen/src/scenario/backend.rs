@@ -48,7 +48,8 @@ pub(crate) fn run(
         Scenario::Wse(_) => Dialect::Wse,
         _ => Dialect::Events,
     };
-    let messages = AppMessages::new(dialect, options.size, options.has_ids(), common.seed)?;
+    let has_ids = options.has_ids(dialect.names_refused());
+    let messages = AppMessages::new(dialect, options.size, has_ids, common.seed)?;
     let query = format!("group={}&credit={}", options.group, options.credit);
     let plan = Plan {
         target: target.clone(),

@@ -21,6 +21,12 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 /// Messages of wse that are at least as large are compressed.
 const COMPRESSED_BYTES_MIN: usize = 1024;
 
+/// As wse clients get it every 25 seconds.
+const PING: &str = r#"{"c":"WSE","t":"PING","p":{"timestamp":1},"v":1}"#;
+
+/// As wse clients get it that send nearly too much.
+const WARNING: &str = r#"{"c":"WSE","t":"rate_limit_warning","p":{"remaining":1},"v":1}"#;
+
 /// The planted fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FanoutFault {
@@ -120,7 +126,8 @@ async fn connection(stream: TcpStream, hub: &Hub, fault: FanoutFault) -> Option<
     };
     let (mut sink, mut stream) = accept_hdr_async(stream, read_path).await.ok()?.split();
     let (sender, mut queue) = mpsc::unbounded_channel();
-    let send = |value: Value| sender.send(Message::text(value.to_string())).ok();
+    let send_text = |text: &str| sender.send(Message::text(text)).ok();
+    let send = |value: Value| send_text(&value.to_string());
     match dialect {
         Dialect::Events => send(json!({"type": "connection_established"}))?,
         Dialect::Wse { .. } => {
@@ -178,16 +185,16 @@ async fn connection(stream: TcpStream, hub: &Hub, fault: FanoutFault) -> Option<
                 if fault != FanoutFault::NoAck {
                     send(of_wse("subscription_update", ack))?;
                 }
-                // As every 25 seconds.
-                let now = json!({"timestamp": 1, "server_time": "2026-01-01T00:00:00Z"});
-                sender
-                    .send(Message::text(format!(
-                        r#"{{"c":"WSE","t":"PING","p":{now},"v":1}}"#
-                    )))
-                    .ok()?;
+                send_text(PING)?;
                 subscribe();
             }
-            "publish" => publish(hub, fault, &request),
+            "publish" => {
+                if matches!(dialect, Dialect::Wse { .. }) && hub.state.borrow().0 == 0 {
+                    send_text(PING)?;
+                    send_text(WARNING)?;
+                }
+                publish(hub, fault, &request);
+            }
             "PONG" => {}
             other => panic!("unexpected request: {other}"),
         }
@@ -305,8 +312,9 @@ fn encode(request: &Value, dialect: Dialect, (offset, fault): (u64, FanoutFault)
         }
     };
     if fault == FanoutFault::Flip {
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
+        // Behind the time of sending, which may be any.
+        let at = bytes.len() * 3 / 4;
+        bytes[at] ^= 1;
     }
     if is_binary == (fault == FanoutFault::Opcode) {
         // Only ASCII can be text.

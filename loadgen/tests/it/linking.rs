@@ -293,19 +293,16 @@ impl Gateway {
             group.messages
         };
         let wrong = count % 100 == 50;
-        let with_id = |name: &str, id: &Value| match id {
+        let with_id = |id: &Value| match id {
             Value::Null => String::new(),
-            id => format!(r#","{name}":{id}"#),
+            id => format!(r#","id":{id}"#),
         };
-        let id = with_id("id", &message["id"]);
+        let id = with_id(&message["id"]);
         let refuse = |id: &Value| {
             let refusal = if is_wse {
-                let id = with_id("cid", id);
-                format!(
-                    r#"{{"c":"WSE","t":"error","p":{{"code":"BACKEND_BUSY","message":"busy"}}{id},"v":1}}"#
-                )
+                r#"{"c":"WSE","t":"error","p":{"code":"RATE_LIMITED","message":"The application is busy: try again later"},"v":1}"#.into()
             } else {
-                let id = with_id("id", id);
+                let id = with_id(id);
                 format!(
                     r#"{{"type":"error","code":"BACKEND_BUSY","message":"busy","details":{{"retry_after":1}}{id}}}"#
                 )

@@ -12,7 +12,7 @@ use super::members::{Members, ReadEnd};
 use crate::frame::opcode;
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::scenario::connections::{ConnectionOwner, RunConnections};
-use crate::wse::Greeting;
+use crate::wse::{self, Greeting};
 
 /// Id of the question how much the group has not acknowledged.
 const PENDING_ID: &str = "pending";
@@ -193,14 +193,17 @@ impl BackendHandler {
             Told::Notice => return,
             Told::Unexpected => None,
         };
-        let has_ids = self.inbox.messages.has_ids();
-        if let Some(sequence) = sequence.filter(|sequence| sequence.is_some() == has_ids) {
+        let messages = &self.inbox.messages;
+        let is_named = messages.has_ids() && messages.dialect().names_refused();
+        if let Some(sequence) = sequence.filter(|sequence| sequence.is_some() == is_named) {
             self.inbox.ledger.refuse(client, sequence);
             self.clients.touch(client);
         } else {
             let text = String::from_utf8_lossy(payload);
-            self.connections
-                .fail(format!("a client got an unexpected frame: {text:.300}"));
+            self.connections.fail(format!(
+                "a client got an unexpected frame: {text:.300}{}",
+                wse::rate_hint(payload)
+            ));
         }
     }
 

@@ -267,6 +267,10 @@ impl FanoutPeers {
             let note = format!("{other} frames were not events, the last: {last:.200}");
             outcome.notes.push(note);
         }
+        if let Some(first) = self.verifier.first_corrupt() {
+            let note = format!("the first corrupt message: {first:.300}");
+            outcome.notes.push(note);
+        }
         if self.wire == Wire::Foreign(Foreign::Gateway(Encoding::Zlib)) {
             let compressed = self.unpacker.compressed;
             if compressed == 0 {
