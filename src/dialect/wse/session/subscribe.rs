@@ -452,7 +452,8 @@ impl WseSession {
 
     /// Takes back what a home has refused.
     pub(super) fn note_refused(&mut self, confirmation: &Confirmation, ack: &mut Ack) {
-        for (topic, _) in &confirmation.refused {
+        let refused = confirmation.refused.iter().map(|(topic, _)| &**topic);
+        for topic in refused {
             self.subscriptions.remove(topic);
             if let Some(more) = &mut self.more {
                 more.queues.retain(|(name, _)| **name != *topic);
