@@ -15,12 +15,16 @@ ARGS ?=
 # Seeds that `make model` runs the engine with.
 SEEDS ?= 10000
 
-.PHONY: help run test test-python model bench fuzz ci setup
+# Versions of wse-client, each in a Python of its own.
+WSE_CLIENTS := 2.5.1 1.4.3
+
+.PHONY: help run test test-python test-wse model bench fuzz ci setup
 
 help:
 	@echo "make run    build, then serve on 127.0.0.1:8080 with everything open (demo mode); ARGS=\"--shards 1\" for more flags"
 	@echo "make test   the whole test suite"
 	@echo "make test-python  of it, the Python client against the built gateway"
+	@echo "make test-wse  of it, the published clients of the wse protocol against the built gateway"
 	@echo "make model  the engine against its model, with SEEDS ($(SEEDS)) seeds; FANFARE_MODEL_SEED=7 runs one"
 	@echo "make bench  the benchmarks"
 	@echo "make fuzz   every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)) seconds, two at a time"
@@ -44,12 +48,21 @@ test:
 	@scripts/setup test
 	cargo test --workspace --locked
 	$(MAKE) --no-print-directory test-python
+	$(MAKE) --no-print-directory test-wse
 
 # The Python client against the gateway that `make test` has built.
 test-python:
 	@scripts/setup test
 	$(TARGET)/python/bin/python -m mypy --config-file clients/python/pyproject.toml clients/python/src examples/backend.py
 	FANFARE_BIN=$(abspath $(TARGET))/debug/fanfare $(TARGET)/python/bin/python -m pytest clients/python
+
+# The published clients, unmodified, against the gateway that `make test` has built: side by side, since they mostly wait.
+test-wse:
+	@scripts/setup test
+	@$(MAKE) --no-print-directory --output-sync=target --jobs $(WSE_CLIENTS:%=test-wse-%)
+
+test-wse-%:
+	FANFARE_BIN=$(abspath $(TARGET))/debug/fanfare $(TARGET)/wse-$*/bin/python -m pytest tests/wse
 
 model: setup
 	FANFARE_MODEL_SEEDS=$(SEEDS) cargo test --locked --lib -- --nocapture engine::model inbound::model
