@@ -108,7 +108,7 @@ async def test_an_acknowledgement_says_what_is_so(gateway, topic):
     async with joined(gateway, a) as ann:
         ack = await ann.subscribe(b)
         assert ack["action"] == "subscribe" and ack["success"] is True
-        assert ack["success_topics"] == [b] and ack["failed_topics"] == [] and sorted(ack["topics"]) == sorted([a, b])
+        assert ack["success_topics"] == [b] and ack["failed_topics"] == [] and b in ack["topics"]
         again = await ann.subscribe(a, b, recover=False)
         assert sorted(again["already_subscribed"]) == sorted([a, b]) and again["success"] is True
         first = ann.tap.of("subscription_update")[0]["p"]

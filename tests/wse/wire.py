@@ -5,6 +5,7 @@ import json
 import random
 import socket
 import time
+import zlib
 from dataclasses import dataclass
 
 TEXT, BINARY, CLOSE = 1, 2, 8
@@ -26,14 +27,18 @@ class Message:
     """One WebSocket message, or control frame."""
 
     opcode: int
+    #: What the receiver has after permessage-deflate.
     payload: bytes
+    #: Bytes of payload on the wire.
+    size: int
 
     @property
     def json(self):
-        """The JSON of a text message, without the category that 1.x has before it; else an empty object."""
-        if self.opcode != TEXT or b"{" not in self.payload:
-            return {}
-        return json.loads(self.payload[self.payload.index(b"{") :])
+        """Of a message in clear, compressed or not, without the category that 1.x has before it; else an empty object."""
+        text = self.payload if self.opcode == TEXT else b""
+        if self.opcode == BINARY and self.payload[:2] == b"C:":
+            text = zlib.decompress(self.payload[2:])
+        return json.loads(text[text.index(b"{") :]) if b"{" in text else {}
 
     @property
     def code(self):
@@ -43,9 +48,14 @@ class Message:
 
 
 class Splitter:
-    """Splits the bytes of one direction into frames, and joins those into messages."""
+    """Splits the bytes of one direction into frames, and joins those into messages.
 
-    def __init__(self):
+    `extension`: what was agreed on for this direction, as `permessage-deflate; server_no_context_takeover`.
+    """
+
+    def __init__(self, extension="", sender="server"):
+        self._keeps_context = f"{sender}_no_context_takeover" not in extension
+        self._inflater = zlib.decompressobj(-15)
         self._bytes = bytearray()
         self._begun = None
 
@@ -76,13 +86,21 @@ class Splitter:
         if mask and size:
             mask = (mask * (size // 4 + 1))[:size]
             payload = (int.from_bytes(payload, "big") ^ int.from_bytes(mask, "big")).to_bytes(size, "big")
-        opcode, is_last = raw[0] & 0x0F, raw[0] & 0x80
+        opcode = raw[0] & 0x0F
         if opcode >= 8:
-            return raw, Message(opcode, payload)
+            return raw, Message(opcode, payload, size)
         if opcode:
-            self._begun = [opcode, b""]
-        self._begun[1] += payload
-        return raw, Message(*self._begun) if is_last else None
+            self._begun = [opcode, bool(raw[0] & 0x40), b""]
+        self._begun[2] += payload
+        return raw, self._message(*self._begun) if raw[0] & 0x80 else None
+
+    def _message(self, opcode, is_deflated, payload):
+        size = len(payload)
+        if is_deflated:
+            if not self._keeps_context:
+                self._inflater = zlib.decompressobj(-15)
+            payload = self._inflater.decompress(payload + b"\0\0\xff\xff")
+        return Message(opcode, payload, size)
 
 
 class Tap:
@@ -165,7 +183,13 @@ class Tap:
             writer.write(answer)
             if answer.split()[1] == b"101":
                 self.connections += 1
-            both = [asyncio.create_task(self._up(reader, up_writer)), asyncio.create_task(self._down(up_reader, writer))]
+            extension = next(
+                (line for line in answer.decode().lower().split("\r\n") if line.startswith("sec-websocket-extensions")), ""
+            )
+            both = [
+                asyncio.create_task(self._up(reader, up_writer, Splitter(extension, "client"))),
+                asyncio.create_task(self._down(up_reader, writer, Splitter(extension, "server"))),
+            ]
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         except (OSError, asyncio.IncompleteReadError):
             pass
@@ -177,14 +201,12 @@ class Tap:
                 self._open.discard(end)
                 end.close()
 
-    async def _up(self, reader, writer):
-        splitter = Splitter()
+    async def _up(self, reader, writer, splitter):
         while data := await reader.read(65536):
             self.up += [message for _, message in splitter.feed(data) if message]
             writer.write(data)
 
-    async def _down(self, reader, writer):
-        splitter = Splitter()
+    async def _down(self, reader, writer, splitter):
         while True:
             await self._flowing.wait()
             if not (data := await reader.read(65536)):
