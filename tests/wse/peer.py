@@ -106,10 +106,11 @@ class Speaker:
     """Publishes faster than the clients allow themselves, and asks for no answer."""
 
     def __init__(self, gateway, user="speaker"):
-        self._url = f"{gateway.url}?token={token(user)}"
+        self._url = gateway.url
+        self._headers = {"Authorization": "Bearer " + token(user)}
 
     async def __aenter__(self):
-        self._socket = await connect(self._url)
+        self._socket = await connect(self._url, additional_headers=self._headers)
         self._reading = asyncio.create_task(self._read())
         return self
 

@@ -1,6 +1,7 @@
 """Pings of both sides, and what the client measures."""
 
 import asyncio
+import time
 
 import pytest
 import wse_client.connection
@@ -62,3 +63,15 @@ async def test_every_form_of_a_ping_is_answered(gateway, form):
         assert await ann.client._connection.send(frame)
         assert (await ann.tap.message("PONG", since))["p"]["server_timestamp"] > 1_700_000_000_000
         assert {message.opcode for message in ann.tap.down} == {TEXT}
+
+
+async def test_a_client_that_was_away_for_long_stays_when_it_has_come_back(gateway, topic, monkeypatch):
+    """1.4.3 counts the time that it was away as idle, and then stops itself for good: a ping has to come first."""
+    monkeypatch.setattr(wse_client.connection, "HEARTBEAT_INTERVAL", 4.0)
+    async with joined(gateway) as ann:
+        ann.client._connection._last_pong = time.monotonic() - 60
+        ann.tap.cut()
+        await until(lambda: ann.tap.connections == 2 and ann.client.is_fully_ready)
+        await asyncio.sleep(4.5)
+        await ann.settled()
+        assert ann.tap.connections == 2

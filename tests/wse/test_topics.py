@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import sys
+from pathlib import Path
 
 import pytest
 from gateway import token
-from peer import Speaker, group, joined, needs_stamps
+from peer import VERSION, Speaker, group, joined, needs_stamps
 from websockets.asyncio.client import connect
 from wire import until
 
@@ -231,3 +233,62 @@ async def test_nobody_publishes_what_clients_take_for_the_gateways_own(gateway, 
         await ann.event("said")
         assert not ann.of("error")
         assert not [message for message in ann.tap.down if message.json.get("tp") and message.json["t"] in own]
+
+
+@pytest.mark.parametrize("size", [1, 3])
+async def test_a_queue_group_shares_the_messages_of_its_topic(gateway, topic, size):
+    """Without their places, which have holes for each member: the client would take them for lost."""
+    async with group(joined(gateway, topic, user="all"), *[joined(gateway, user=f"m{n}") for n in range(size)]) as peers:
+        listener, members = peers[0], peers[1:]
+        for member in members:
+            ack = await member.subscribe(topic, queue_group="workers")
+            assert ack["success_topics"] == [topic]
+        async with Speaker(gateway) as speaker:
+            for n in range(300):
+                await speaker.publish(topic, {"n": n}, type="said")
+        assert [event.payload["n"] for event in await listener.events_of("said", 300)] == list(range(300))
+        await until(lambda: sum(len(member.of("said")) for member in members) >= 300)
+        for member in members:
+            await member.settled()
+            heard = [event.payload["n"] for event in member.of("said")]
+            assert heard == sorted(heard) and len(heard) > 300 / size / 2
+        assert sorted(event.payload["n"] for member in members for event in member.of("said")) == list(range(300))
+
+
+ECHO = """
+import asyncio, sys
+from wse_client import AsyncWSEClient
+
+async def main(url, token, topic):
+    client = AsyncWSEClient(url, token=token)
+    @client.on("said")
+    async def echo(event):
+        await client.send("publish", {"topic": topic, "type": "echoed", "data": event.payload})
+    await client.connect()
+    await client.subscribe([topic])
+    await asyncio.sleep(60)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_clients_of_both_versions_understand_each_other(gateway, topic):
+    other = "2.5.1" if VERSION == "1.4.3" else "1.4.3"
+    python = Path(sys.prefix).with_name(f"wse-{other}") / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"there is no {python}")
+    process = await asyncio.create_subprocess_exec(python, "-c", ECHO, gateway.url, token("bob"), topic)
+    try:
+        async with joined(gateway, topic) as ann:
+            while not ann.of("echoed"):
+                await ann.publish(topic, {"n": 0}, type="said")
+                await asyncio.sleep(0.1)
+            for payload in [*PAYLOADS, {"text": "x" * 5000}]:
+                await ann.publish(topic, payload, type="said")
+            await until(lambda: ann.of("echoed")[-1].payload == {"text": "x" * 5000})
+            said = [event.payload for event in ann.of("said")]
+            echoed = [event.payload for event in ann.of("echoed")]
+            assert echoed == said[-len(echoed) :] and len(echoed) > len(PAYLOADS)
+    finally:
+        process.kill()
+        await process.wait()
