@@ -57,6 +57,8 @@ class Gateway:
             "BACKEND__ENABLED": "true",
             "EVENTS__PUBLISH": "authenticated",
             "EVENTS__SUBSCRIBE": "authenticated",
+            "EVENTS__MAX_MESSAGE_SIZE": "1MiB",
+            "HUB__HISTORY_SIZE": "100",
             "LOG__LEVEL": "warn",
             "SERVER__DRAIN_TIMEOUT": "500ms",
             "WSE__ENABLED": "true",

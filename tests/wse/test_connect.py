@@ -9,6 +9,8 @@ from peer import VERSION, Peer, client, joined
 from wire import CLOSE, TEXT, Tap, until
 from wse_client import ConnectionState, WSEConnectionError
 
+PAGE = "https://app.example.com"
+
 
 async def test_connecting_takes_no_time(gateway):
     """1.4.3 waits ten seconds for a WSE server of its own version."""
@@ -50,13 +52,15 @@ async def test_the_topics_of_the_constructor_are_subscribed_to(gateway, topic):
 
 
 @pytest.mark.parametrize("source", ["argument", "cookie", "bearer", "token", "access_token"])
-async def test_a_credential_may_come_from(gateway, source):
+async def test_a_credential_may_come_from(own, source):
+    gateway = own(HTTP__ALLOWED_ORIGINS=PAGE)
     given = token("bob")
     options = {"user": None}
     if source == "argument":
         options["credential"] = given
     elif source == "cookie":
-        options["extra_headers"] = {"Cookie": f"a=b; access_token={given}"}
+        # Which browsers send for every page: it counts with one that may connect.
+        options["extra_headers"] = {"Cookie": f"a=b; access_token={given}", "Origin": PAGE}
     elif source == "bearer":
         options["extra_headers"] = {"Authorization": f"bearer {given}"}
     else:
@@ -86,13 +90,18 @@ async def test_without_a_valid_credential_a_client_stays_out(gateway, credential
     await turned_away(gateway, code, **options)
 
 
+async def test_a_page_that_may_not_connect_stays_out(own):
+    gateway = own(HTTP__ALLOWED_ORIGINS=PAGE)
+    await turned_away(gateway, "ORIGIN_NOT_ALLOWED", 4403, extra_headers={"Origin": "https://elsewhere.example.com"})
+
+
 async def test_credentials_that_disagree_are_refused(gateway):
     headers = {"Cookie": "access_token=" + token("ann"), "Authorization": "Bearer " + token("bob")}
     await turned_away(gateway, "AUTH_FAILED", user=None, extra_headers=headers)
 
 
-async def turned_away(gateway, code, **options):
-    """It is told why, is closed with 4401, and does not come back."""
+async def turned_away(gateway, code, close=4401, **options):
+    """It is told why, is closed, and does not come back."""
     async with Tap(gateway.port) as tap:
         peer = Peer(client(tap.url, **options), tap)
         # A client that is refused waits for `server_ready` until its time is up.
@@ -101,7 +110,7 @@ async def turned_away(gateway, code, **options):
             error = await peer.event("error")
             assert error.payload["code"] == code and error.payload["message"]
             await until(lambda: peer.client.state is ConnectionState.ERROR)
-            assert tap.closes() == [4401]
+            assert tap.closes() == [close]
             assert [message.opcode for message in tap.down] == [TEXT, CLOSE]
             await asyncio.sleep(0.3)
             assert tap.connections == 1
@@ -120,7 +129,7 @@ async def test_a_refusal_may_come_before_the_upgrade(own):
 
 
 async def test_in_demo_mode_a_client_needs_no_credential(own, topic):
-    gateway = own(mode="demo")
+    gateway = own(mode="demo", EVENTS__SUBSCRIBE="everyone", EVENTS__PUBLISH="everyone")
     async with joined(gateway, topic, user=None) as someone, joined(gateway, topic, user=None) as another:
         details = (await someone.tap.message("server_ready"))["p"]["details"]
         assert details["user_id"] == "anonymous-" + details["connection_id"]

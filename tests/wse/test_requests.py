@@ -59,14 +59,6 @@ async def test_every_request_of_the_router_is_answered(gateway, topic, request_t
         assert not ann.of("error")
 
 
-async def test_answers_say_which_request_they_are_for(gateway):
-    async with joined(gateway) as ann:
-        assert await ann.client.send("config_request")
-        await ann.event("config_response")
-        asked = await until(lambda: next((m.json for m in ann.tap.up if m.json.get("t") == "config_request"), None))
-        assert ann.of("config_response")[0].correlation_id == asked["id"]
-
-
 async def test_settings_are_what_was_asked_for(gateway, topic):
     async with joined(gateway, topic) as ann:
         wanted = {"compression_threshold": 4096, "colour": "red"}

@@ -72,10 +72,10 @@ async def test_a_glob_covers_names_byte_by_byte(gateway, topic):
         covered = [".end", ".a.end", ".a.b:c.end", "/ ü.end", ".xz"]
         for name in (".end.", ".z", ".xyz", ".x", *covered):
             await ann.publish(topic + name, {"name": name}, type="said")
-        events = await ann.events_of("said", len(covered))
+        await ann.events_of("said", len(covered))
         await ann.settled()
-        assert [event.payload["name"] for event in ann.of("said")] == covered
-        assert len(events) == len(covered)
+        # Topics are independent of each other, also in their order.
+        assert sorted(event.payload["name"] for event in ann.of("said")) == sorted(covered)
 
 
 async def test_a_message_comes_once_however_many_subscriptions_cover_it(gateway, topic):
