@@ -54,7 +54,6 @@ class Gateway:
         self._arguments = ["--mode", mode]
         self._settings = {
             "AUTH__JWT_SECRET": SECRET,
-            "BACKEND__ENABLED": "true",
             "EVENTS__PUBLISH": "authenticated",
             "EVENTS__SUBSCRIBE": "authenticated",
             "EVENTS__MAX_MESSAGE_SIZE": "1MiB",

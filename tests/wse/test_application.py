@@ -42,7 +42,7 @@ class Kept:
 
 
 async def test_a_request_is_answered_by_the_application(own):
-    gateway, kept = own(), Kept()
+    gateway, kept = own(BACKEND__ENABLED="true"), Kept()
     async with application(gateway, kept), joined(gateway) as ann:
         for n in range(3):
             assert await ann.client.send("price", {"of": n})
@@ -57,7 +57,7 @@ async def test_a_request_is_answered_by_the_application(own):
 
 
 async def test_the_application_is_told_who_comes_listens_and_goes(own, topic):
-    gateway, kept = own(), Kept()
+    gateway, kept = own(BACKEND__ENABLED="true"), Kept()
     async with application(gateway, kept):
         async with joined(gateway, topic, query="?room=7") as ann:
             came = await kept.first(Connect)
@@ -71,7 +71,7 @@ async def test_the_application_is_told_who_comes_listens_and_goes(own, topic):
 
 
 async def test_what_is_no_message_comes_as_it_is(own):
-    gateway, kept = own(), Kept()
+    gateway, kept = own(BACKEND__ENABLED="true"), Kept()
     async with application(gateway, kept), joined(gateway) as ann:
         assert await ann.client._connection.send("plain text")
         assert await ann.client._connection.send("[1,2]")
@@ -85,7 +85,7 @@ async def test_what_is_no_message_comes_as_it_is(own):
 
 
 async def test_orders_of_the_application_reach_its_clients(own, topic):
-    gateway, kept = own(), Kept()
+    gateway, kept = own(BACKEND__ENABLED="true"), Kept()
     async with application(gateway, kept) as backend:
         async with group(joined(gateway), joined(gateway, user="bob")) as (ann, bob):
             conn = (await kept.first(Connect, user="ann")).conn
@@ -115,7 +115,7 @@ async def test_orders_of_the_application_reach_its_clients(own, topic):
 
 
 async def test_a_snapshot_is_what_the_application_sends(own, topic):
-    gateway = own()
+    gateway = own(BACKEND__ENABLED="true")
 
     async def handler(event):
         if isinstance(event, Message) and event.type == "sync_request":
@@ -130,7 +130,7 @@ async def test_a_snapshot_is_what_the_application_sends(own, topic):
 
 
 async def test_messages_of_many_clients_reach_the_application_in_order(own):
-    gateway, kept = own(), Kept()
+    gateway, kept = own(BACKEND__ENABLED="true"), Kept()
     async with application(gateway, kept, filter=["message"]):
         async with group(*[joined(gateway, user=f"user{n}", deflate=n % 2 == 0) for n in range(4)]) as peers:
             for n in range(500):
@@ -144,7 +144,7 @@ async def test_messages_of_many_clients_reach_the_application_in_order(own):
 
 
 async def test_priority_messages_go_to_the_application_and_to_their_topic(own):
-    gateway, kept = own(), Kept()
+    gateway, kept = own(BACKEND__ENABLED="true"), Kept()
     async with application(gateway, kept), joined(gateway) as ann:
         assert await ann.client.send("priority_message", {"n": 1}, priority=10)
         said = await kept.first(Message, type="priority_message")
@@ -153,7 +153,7 @@ async def test_priority_messages_go_to_the_application_and_to_their_topic(own):
 
 @needs_encryption
 async def test_an_application_hears_encrypted_clients(own):
-    gateway, kept = own(), Kept()
+    gateway, kept = own(BACKEND__ENABLED="true"), Kept()
     async with application(gateway, kept), joined(gateway, encryption=True) as ann:
         await until(lambda: ann.client._security.is_enabled)
         assert await ann.client.send("price", {"of": 4})

@@ -54,7 +54,7 @@ async def test_who_loses_something_is_told_and_the_others_lose_nothing(gateway, 
 
 
 async def test_what_matters_least_gives_way_first(own):
-    gateway = own(HUB__MAX_STALL="60s")
+    gateway = own(BACKEND__ENABLED="true", HUB__MAX_STALL="60s")
     async with attached(gateway, filter=["connect"]) as backend:
         async with joined(gateway) as ann:
             came = await anext(backend)
