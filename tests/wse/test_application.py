@@ -115,7 +115,7 @@ async def test_orders_of_the_application_reach_its_clients(own, topic):
 
 
 async def test_a_snapshot_is_what_the_application_sends(own, topic):
-    gateway = own(BACKEND__ENABLED="true")
+    gateway = own(BACKEND__ENABLED="true", WSE__SNAPSHOT_TIMEOUT="500ms")
 
     async def handler(event):
         if isinstance(event, Message) and event.type == "sync_request":
