@@ -1,5 +1,7 @@
 """Who is there."""
 
+import asyncio
+
 from peer import group, joined
 from wire import until
 
@@ -42,6 +44,15 @@ def there(peer, room):
         elif event.type == "presence_leave":
             del members[event.payload["user_id"]]
     return members
+
+
+async def test_who_comes_in_later_than_it_connects_is_told_too(gateway, topic):
+    room = "room." + topic
+    async with joined(gateway) as ann:
+        # Long after its greeting.
+        await asyncio.sleep(1.5)
+        await ann.subscribe(room, presence={"status": "late"})
+        await until(lambda: there(ann, room) == {"ann": {"status": "late"}})
 
 
 async def test_leaving_a_room_is_told_too(gateway, topic):

@@ -64,8 +64,10 @@ async def test_topics_of_a_pattern_recover_with_their_next_message(gateway, topi
             assert offsets == list(range(offsets[0], offsets[0] + len(offsets)))
 
 
-async def test_a_message_that_was_lost_on_the_way_comes_again(gateway, topic):
+@pytest.mark.parametrize("age", [0, 1.5], ids=["at once", "later"])
+async def test_a_message_that_was_lost_on_the_way_comes_again(gateway, topic, age):
     async with joined(gateway, topic) as ann, Speaker(gateway) as speaker:
+        await asyncio.sleep(age)
         ann.tap.loses = lambda message: message.json.get("p") == {"n": 7} and not lost.append(message)
         lost = []
         for n in range(20):
