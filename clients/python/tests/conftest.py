@@ -24,3 +24,19 @@ def pytest_pyfunc_call(pyfuncitem):
 
     asyncio.run(within_deadline())
     return True
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Starts gateways that end with the test."""
+    started = []
+
+    def start(**settings):
+        from gateway import Gateway
+
+        started.append(Gateway(tmp_path, **settings).start())
+        return started[-1]
+
+    yield start
+    for gateway in started:
+        gateway.stop()
