@@ -43,7 +43,8 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
     For use on one event loop. Memory is bounded by `credit` times the size of a client's message.
     """
 
-    link_type: type[Link] = Link
+    #: What makes a link of a connection.
+    link_type: Callable[..., Link] = Link
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 
@@ -30,8 +30,12 @@ class Json:
     name = "json"
     is_text = True
 
+    def __init__(self, plain: Callable[[Any], Any] | None = None) -> None:
+        """`plain` makes JSON of what is none; without it, that is a `TypeError`."""
+        self._plain = plain
+
     def encode(self, value: dict[str, Any]) -> bytes:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=self._plain)
         try:
             encoded = text.encode()
         except UnicodeEncodeError:
