@@ -114,10 +114,15 @@ def token(user, role=None, **claims):
     return (signed + b"." + part(hmac.digest(SECRET.encode(), signed, hashlib.sha256))).decode()
 
 
+def readme(block):
+    """The README's Python of this number."""
+    return (PACKAGE / "README.md").read_text().split("```python\n")[1:][block].split("```")[0]
+
+
 @contextlib.contextmanager
-def program(*arguments):
+def program(*arguments, **environment):
     """A program that uses this package."""
-    environment = os.environ | {"PYTHONPATH": str(PACKAGE / "src"), "PYTHONWARNINGS": "error"}
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE / "src"), "PYTHONWARNINGS": "error"} | environment
     process = subprocess.Popen([sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, text=True)
     try:
         yield process

@@ -352,10 +352,9 @@ class WSEServer:
         """Takes topics from a client, or all."""
         if topics is None:
             self._need_running()
-            # After what was posted before it.
+            # What was posted before it is done when this is answered.
             self._ask("health", {})
-            connection = json.loads(self._get(f"/api/v1/connections/{quote(conn_id)}"))["connection"] or {}
-            topics = [topic for topic in connection.get("subscriptions", []) if not _is_inbox(topic)]
+            topics = self._topics_of(conn_id)
         self._need_list(topics)
         if topics:
             self._post("unsubscribe", {"conn": conn_id, "topics": topics})
@@ -477,6 +476,13 @@ class WSEServer:
                 self._sent_ids.popitem(last=False)
             return True
 
+    def _topics_of(self, conn_id: str) -> list[str]:
+        try:
+            connection = json.loads(self._get(f"/api/v1/connections/{quote(conn_id, safe='')}"))["connection"] or {}
+        except OperationError:
+            connection = {}
+        return [topic for topic in connection.get("subscriptions", []) if not _is_inbox(topic)]
+
     def _presence(self, fields: dict[str, Any]) -> Answer:
         try:
             return self._ask("presence", fields)
@@ -494,7 +500,7 @@ class WSEServer:
         return self._run(self._backend.ask(op, fields, again=True))
 
     def _get(self, path: str) -> bytes:
-        """What the gateway answers to a request at the link's own address."""
+        """What the gateway answers to a request at the link's own address. Raises `OperationError` for nothing there."""
         parts = urlsplit(self._url)
         scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
         url = urlunsplit((scheme, parts.netloc, "", "", "")) + path
@@ -504,6 +510,11 @@ class WSEServer:
             with urllib.request.urlopen(request, timeout=self._timeout, context=self._ssl) as response:
                 body: bytes = response.read()
                 return body
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code == 404:
+                    raise OperationError("not_found", f"the gateway has no {path}") from None
+                raise BackendError(f"the gateway refuses {url}: {error}") from None
         except OSError as error:
             raise BackendError(f"the gateway does not answer {url}: {error}") from error
 
