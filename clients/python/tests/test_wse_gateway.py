@@ -219,3 +219,42 @@ async def test_refusals_say_what_to_do(own):
         server._url += ":1"
         with pytest.raises((BackendError, ValueError)):
             server.prometheus_metrics()
+
+
+STOPPED_BY_A_SIGNAL = """
+import signal
+import sys
+from fanfare_client.wse_server import WSEServer
+
+server = WSEServer("0.0.0.0", 5007, gateway=sys.argv[1], dialects=("events",))
+server.enable_drain_mode()
+server.start()
+signal.signal(signal.SIGTERM, lambda *_: server.stop())
+print("started", flush=True)
+try:
+    while server.is_running():
+        for kind, conn, data in server.drain_inbound(3, 50):
+            server.broadcast("news", '{"t":"heard","p":{}}')
+except RuntimeError as error:
+    assert str(error) == "Not running"
+"""
+
+
+async def test_a_signal_may_stop_it_wherever_it_comes(own):
+    gateway = own()
+
+    async def flood(someone):
+        while True:
+            await someone.say({"type": "app", "data": 1})
+
+    async with gateway.client() as someone:
+        flooding = asyncio.create_task(flood(someone))
+        for _ in range(5):
+            with program("-c", STOPPED_BY_A_SIGNAL, gateway.url, PYTHONWARNINGS="ignore") as process:
+                assert await asyncio.to_thread(process.stdout.readline)
+                await asyncio.sleep(0.2)
+                process.send_signal(signal.SIGTERM)
+                assert await asyncio.to_thread(process.wait, 20) == 0
+        flooding.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await flooding

@@ -7,9 +7,10 @@ import json
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,14 +24,13 @@ Inbound = tuple[str, str | None, Any]
 
 @dataclass(slots=True)
 class Batch:
-    """A frame's events. `seqs` has for each the number up to which all is done when it is."""
+    """The objects of a frame."""
 
     link: ServerLink
-    events: list[Inbound] = field(default_factory=list)
-    seqs: list[int] = field(default_factory=list)
-    #: That of the frame's last object, which may be none of `events`.
-    last_seq: int = 0
-    #: Events taken.
+    objects: list[dict[str, Any]]
+    #: The number on the link of the last object of the frame, which may be none of `objects`.
+    last_seq: int
+    #: Objects taken.
     taken: int = 0
 
 
@@ -48,43 +48,43 @@ class Translator:
         #: Events that the gateway says it dropped.
         self.lost = 0
 
-    def add(self, raw: dict[str, Any], batch: Batch) -> None:
-        """Adds the tuples of an object. Raises `KeyError` or `TypeError` for what is no object of the link."""
-        kind, seq = raw["event"], raw["seq"]
+    def read(self, batch: Batch, events: list[Inbound], at_most: int) -> None:
+        """Takes objects of a batch until there are so many events."""
+        objects = batch.objects
+        while len(events) < at_most and batch.taken < len(objects):
+            raw = objects[batch.taken]
+            try:
+                if raw["event"] == "message" and raw["conn"] not in self._known and raw["dialect"] in self._dialects:
+                    # The message itself is the next one.
+                    self._known.add(raw["conn"])
+                    events.append(_introduction(raw))
+                    continue
+                if (event := self._event(raw)) is not None:
+                    events.append(event)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                log.error("an object of the gateway is not understood: %r: %.200r", error, raw)
+            batch.taken += 1
+
+    def _event(self, raw: dict[str, Any]) -> Inbound | None:
+        kind = raw["event"]
         if kind == "gap":
             self.lost += raw["lost"]
             log.warning("the gateway dropped %d events of clients", raw["lost"])
-            return
-        conn = raw["conn"]
+            return None
+        conn: str = raw["conn"]
         if raw["dialect"] not in self._dialects:
             self._tell_ignored(kind, raw["dialect"])
         elif kind == "message":
-            if conn not in self._known:
-                self._known.add(conn)
-                batch.events.append(_introduction(raw))
-                batch.seqs.append(seq - 1)
-            batch.events.append(_message(raw, conn))
-            batch.seqs.append(seq)
+            return _message(raw, conn)
         elif kind == "connect":
             # Known already: the application was told, and the acknowledgement was lost with a link.
             if conn not in self._known:
                 self._known.add(conn)
-                batch.events.append(_connect(raw, conn))
-                batch.seqs.append(seq)
+                return _connect(raw, conn)
         elif kind == "disconnect":
             self._known.discard(conn)
-            batch.events.append(("disconnect", conn, None))
-            batch.seqs.append(seq)
-
-    def undo(self, events: list[Inbound]) -> None:
-        """These come again: the application has not seen them."""
-        for kind, conn, _ in reversed(events):
-            if conn is None:
-                continue
-            if kind == "disconnect":
-                self._known.add(conn)
-            elif kind in ("connect", "auth_connect"):
-                self._known.discard(conn)
+            return ("disconnect", conn, None)
+        return None
 
     def _tell_ignored(self, kind: str, dialect: str) -> None:
         if kind == "message" and dialect not in self._told:
@@ -127,31 +127,32 @@ def _message(raw: dict[str, Any], conn: str) -> Inbound:
 
 
 class Inbox:
-    """Events that have come and were not taken. Holds at most what the credit lets be outstanding.
+    """Batches that have come and were not taken. Holds at most what the credit lets be outstanding.
 
-    What is taken is done when more is asked for.
+    What is taken is done when more is asked for. The link's thread waits for no lock of the application's threads,
+    so a signal's handler may stop the server wherever it interrupts them.
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, translator: Translator, wake: Callable[[], None]) -> None:
+        self._translator = translator
         self._wake = wake
-        self._changed = threading.Condition()
-        self._batches: deque[Batch] = deque()
-        self._depth = 0
-        #: The last event taken, and up to which one the gateway may forget them.
+        self._queue: SimpleQueue[Batch | None] = SimpleQueue()
+        #: Of the threads that take.
+        self._lock = threading.RLock()
+        #: The batch of which a part is taken.
+        self._batch: Batch | None = None
+        #: Objects that have come and that were taken.
+        self._came = 0
+        self._left = 0
+        #: The last object taken, and up to which one the gateway may forget them.
         self._taken: tuple[ServerLink, int] | None = None
         self._done: tuple[ServerLink, int] | None = None
         self._is_draining = False
 
     @property
     def depth(self) -> int:
-        """Events not taken."""
-        return self._depth
-
-    def put(self, batch: Batch) -> None:
-        with self._changed:
-            self._batches.append(batch)
-            self._depth += len(batch.events)
-            self._changed.notify()
+        """Objects not taken."""
+        return max(0, self._came - self._left)
 
     def take(self, at_most: int, seconds: float) -> list[Inbound]:
         """The next events; none after so long without one.
@@ -159,55 +160,67 @@ class Inbox:
         Cost: constant for each frame of the link, and one wake-up of its thread.
         """
         events: list[Inbound] = []
-        with self._changed:
+        deadline = time.monotonic() + seconds
+        with self._lock:
             self._finish()
-            deadline = time.monotonic() + seconds
-            while at_most > 0:
-                if not self._is_draining:
-                    self._fill(events, at_most)
-                if events:
+            while len(events) < at_most and not self._is_draining:
+                batch = self._batch or self._next(0 if events else deadline - time.monotonic())
+                if batch is None:
                     break
-                # Objects that are nothing to the application.
-                self._finish()
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    break
-                self._changed.wait(left)
+                self._read(batch, events, at_most)
+                if not events:
+                    # Objects that are nothing to the application.
+                    self._finish()
+        if self._is_draining and not events:
+            time.sleep(max(0.0, deadline - time.monotonic()))
         return events
+
+    def _next(self, seconds: float) -> Batch | None:
+        try:
+            return self._queue.get(timeout=max(0.0, seconds))
+        except Empty:
+            return None
+
+    def _read(self, batch: Batch, events: list[Inbound], at_most: int) -> None:
+        before = batch.taken
+        if batch.link.is_lost:
+            # It comes again.
+            batch.taken = len(batch.objects)
+        else:
+            self._translator.read(batch, events, at_most)
+        self._left += batch.taken - before
+        if batch.taken < len(batch.objects):
+            self._batch = batch
+            if batch.taken:
+                self._taken = (batch.link, batch.objects[batch.taken - 1]["seq"])
+        else:
+            self._batch = None
+            self._taken = (batch.link, batch.last_seq)
 
     def _finish(self) -> None:
         if self._taken is not None:
             self._done, self._taken = self._taken, None
             self._wake()
 
-    def _fill(self, events: list[Inbound], at_most: int) -> None:
-        while self._batches and len(events) < at_most:
-            batch = self._batches[0]
-            begin = batch.taken
-            batch.taken = min(len(batch.events), begin + at_most - len(events))
-            events.extend(batch.events[begin : batch.taken])
-            if batch.taken == len(batch.events):
-                self._batches.popleft()
-                self._taken = (batch.link, batch.last_seq)
-            else:
-                self._taken = (batch.link, batch.seqs[batch.taken - 1])
-        self._depth -= len(events)
-
     def drain(self) -> None:
         """Gives no more events."""
-        with self._changed:
-            self._is_draining = True
-            self._changed.notify_all()
+        self._is_draining = True
+        self._queue.put(None)
 
-    def drop(self, link: ServerLink) -> list[Inbound]:
-        """Events of a link that was lost. They come again."""
-        with self._changed:
-            dropped = [event for batch in self._batches if batch.link is link for event in batch.events[batch.taken :]]
-            self._batches = deque(batch for batch in self._batches if batch.link is not link)
-            self._depth -= len(dropped)
-            return dropped
+    # The link's thread
+
+    def put(self, batch: Batch) -> None:
+        self._came += len(batch.objects)
+        self._queue.put(batch)
+
+    def drop(self) -> None:
+        """The link is lost: what was not taken comes again."""
+        with suppress(Empty):
+            while True:
+                batch = self._queue.get_nowait()
+                self._came -= 0 if batch is None else len(batch.objects)
 
     def done(self, link: ServerLink) -> int:
-        """Up to which of the link's events all are done; 0: none is."""
+        """Up to which of the link's objects all are done; 0: none is."""
         done = self._done
         return done[1] if done is not None and done[0] is link else 0

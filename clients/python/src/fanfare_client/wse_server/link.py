@@ -8,7 +8,7 @@ from typing import Any
 from ..backend import client, link
 from ..backend.errors import ProtocolError
 from ..backend.operations import Answer
-from .inbound import Batch, Inbox, Translator
+from .inbound import Batch, Inbox
 from .outbox import Outbox
 
 
@@ -18,11 +18,10 @@ class ServerLink(link.Link):
     Cost of an event: one decoding, in the frame's, and one tuple. There is one wake-up of each thread for a batch.
     """
 
-    def __init__(self, inbox: Inbox, outbox: Outbox, translator: Translator, *arguments: Any, **options: Any) -> None:
+    def __init__(self, inbox: Inbox, outbox: Outbox, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._events = inbox
         self._outbox = outbox
-        self._translator = translator
         #: What was posted and is not answered, with its size, by id.
         self._posted: dict[int, tuple[str, int]] = {}
         #: The `n` of the newest objects, in two generations of at least the credit's size.
@@ -48,9 +47,7 @@ class ServerLink(link.Link):
             self._ack()
 
     def _take_batch(self, batch: list[Any]) -> None:
-        taken = Batch(self)
-        seq, numbers = self._acks.received, []
-        add = self._translator.add
+        seq, objects, numbers = self._acks.received, [], []
         try:
             for raw in batch:
                 seq += 1
@@ -61,14 +58,14 @@ class ServerLink(link.Link):
                 if "again" in raw and (n in self._seen or n in self._seen_before):
                     continue
                 numbers.append(n)
-                add(raw, taken)
+                objects.append(raw)
         except (KeyError, TypeError, AttributeError) as error:
             raise ProtocolError(f"an object of a batch is not an event: {error!r}") from None
         self._seen.update(numbers)
         if len(self._seen) > self._seen_max:
             self._seen_before, self._seen = self._seen, set()
-        self._acks.received = taken.last_seq = seq
-        self._events.put(taken)
+        self._acks.received = seq
+        self._events.put(Batch(self, objects, seq))
 
     def _take_answer(self, number: int, value: Answer) -> None:
         posted = self._posted.pop(number, None)
@@ -79,7 +76,7 @@ class ServerLink(link.Link):
 
     def _lose(self, why: str, code: int | None) -> None:
         super()._lose(why, code)
-        self._translator.undo(self._events.drop(self))
+        self._events.drop()
         self._outbox.lost([size for _, size in self._posted.values()])
         self._posted.clear()
 

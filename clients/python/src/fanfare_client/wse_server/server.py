@@ -54,7 +54,7 @@ class WSEServer:
     silence. Memory here is bounded by `credit` times the size of a client's message, and what waits to be sent by
     4 MiB.
 
-    From any thread. One thread at a time calls `drain_inbound`, or several that take turns.
+    From any thread, and from signals' handlers. Several threads that call `drain_inbound` take turns.
     """
 
     def __init__(
@@ -134,10 +134,10 @@ class WSEServer:
     def _renew(self) -> None:
         #: While the server is started.
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._inbox = Inbox(self._wake)
-        self._outbox = Outbox(self._wake, self._timeout)
         self._translator = Translator(self._dialects)
-        make_link = functools.partial(ServerLink, self._inbox, self._outbox, self._translator)
+        self._inbox = Inbox(self._translator, self._wake)
+        self._outbox = Outbox(self._wake, self._timeout)
+        make_link = functools.partial(ServerLink, self._inbox, self._outbox)
         self._backend = ServerBackend(make_link, self._url, **self._options)
 
     # Lifecycle
