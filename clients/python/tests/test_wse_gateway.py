@@ -246,6 +246,7 @@ async def test_a_signal_may_stop_it_wherever_it_comes(own):
     async def flood(someone):
         while True:
             await someone.say({"type": "app", "data": 1})
+            await asyncio.sleep(0)
 
     async with gateway.client() as someone:
         flooding = asyncio.create_task(flood(someone))
