@@ -250,7 +250,7 @@ async def test_a_signal_may_stop_it_wherever_it_comes(own):
 
     async with gateway.client() as someone:
         flooding = asyncio.create_task(flood(someone))
-        for _ in range(5):
+        for _ in range(3):
             with program("-c", STOPPED_BY_A_SIGNAL, gateway.url, PYTHONWARNINGS="ignore") as process:
                 assert await asyncio.to_thread(process.stdout.readline)
                 await asyncio.sleep(0.2)

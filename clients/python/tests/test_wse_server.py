@@ -320,8 +320,13 @@ async def test_recovery_is_asked_for_and_what_the_gateway_says_of_it_given():
         assert result == {"recovered": True, "topics": {"a": position | {"recoverable": True}}}
         gateway.answer = lambda op: {"error": "not_found", "message": "gone"}
         assert (await ask("1", ["a"]))["topics"] == {"a": unknown}
-    here = {"epoch": "9b", "offset": 4}
-    assert [operation.get("recover") for operation in gateway.operations] == [{"a": here, "b": here}, {"a": here}, None]
+        # Of no history: the client begins with the next message.
+        for epoch, offset in (("nonsense", 1), ("9b", -1), ("9" * 17, 1), (None, 1), ("9b", None)):
+            await ask("1", ["a"], recover=True, epoch=epoch, offset=offset)
+        await ask("1", ["a"], epoch="9b", offset=4)
+    here = {"epoch": 0x9B, "offset": 4}
+    recovers = [operation.get("recover") for operation in gateway.operations]
+    assert recovers == [{"a": here, "b": here}, {"a": here}, *[None] * 7]
 
 
 async def test_presence_is_read_to_its_end():

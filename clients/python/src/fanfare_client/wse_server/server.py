@@ -7,6 +7,7 @@ import functools
 import json
 import logging
 import os
+import re
 import ssl as tls
 import threading
 import time
@@ -333,8 +334,8 @@ class WSEServer:
         """
         self._need_list(topics)
         fields: dict[str, Any] = {"conn": conn_id, "topics": topics}
-        if recover and epoch is not None and offset is not None:
-            fields["recover"] = {topic: {"epoch": epoch, "offset": offset} for topic in topics}
+        if recover and (position := _position(epoch, offset)) is not None:
+            fields["recover"] = dict.fromkeys(topics, position)
         try:
             recovery = self._ask("subscribe", fields).get("recovery") or {}
         except OperationError as error:
@@ -609,6 +610,13 @@ def _ignore(*_: object) -> None:
 def _is_inbox(topic: str) -> bool:
     """A user's own topic, which every connection of the user has."""
     return topic.startswith("user:") and topic.endswith(":events")
+
+
+def _position(epoch: str | None, offset: int | None) -> dict[str, int] | None:
+    """A position as the link has it: clients of WSE are given epochs as hexadecimal digits."""
+    if epoch is None or offset is None or offset < 0 or not re.fullmatch("[0-9a-fA-F]{1,16}", epoch):
+        return None
+    return {"epoch": int(epoch, 16), "offset": offset}
 
 
 def _given(**fields: Any) -> dict[str, Any]:
