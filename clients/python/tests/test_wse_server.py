@@ -174,20 +174,24 @@ async def test_nobody_is_taken_for_a_user_that_no_token_proves():
 async def test_other_protocols_are_passed_over_and_acknowledged(caplog):
     objects = [connect("1", dialect="events"), message("1", {}, dialect="events"), message("1", {}, dialect="events")]
     async with FakeGateway(objects) as gateway, started(gateway) as server:
-        while gateway.pending:
-            assert await asyncio.to_thread(server.drain_inbound, 256, 20) == []
+        draining = asyncio.create_task(asyncio.to_thread(server.drain_inbound, 256, 2000))
+        await until(lambda: not gateway.pending)
+        assert not draining.done() and await draining == []
     assert sum("dialects=" in record.message for record in caplog.records) == 1
 
 
-async def test_a_link_that_is_cut_gives_again_what_was_not_acknowledged():
+@pytest.mark.parametrize("batch", [3, 9])
+async def test_a_link_that_is_cut_gives_again_what_was_not_acknowledged(batch):
     objects = [connect("1"), *(message("1", {"n": n}) for n in range(6)), disconnect("1"), connect("2")]
-    async with FakeGateway(objects) as gateway, started(gateway) as server:
+    async with FakeGateway(objects, batch=batch) as gateway, started(gateway) as server:
         assert await drain(server, 2, at_most=2) == [("auth_connect", "1", "ann"), ("msg", "1", {"n": 0})]
         assert await asyncio.to_thread(server.drain_inbound, 1, 0) == [("msg", "1", {"n": 1})]
         await until(lambda: gateway.acks == [2])
         await until(lambda: server.inbound_queue_depth() == 6)
         gateway.links[-1].transport.abort()
         await until(lambda: len(gateway.links) == 2)
+        if batch == 3:
+            await until(lambda: server.inbound_queue_depth() == 7)
         # The client was told of and is not introduced again; its last message was given, and comes again.
         assert await drain(server, 7) == [
             *(("msg", "1", {"n": n}) for n in range(1, 6)),
@@ -196,6 +200,15 @@ async def test_a_link_that_is_cut_gives_again_what_was_not_acknowledged():
         ]
         assert server.drain_inbound(1, 0) == []
         await until(lambda: not gateway.pending)
+        assert server._translator._known == {"2"} and server.inbound_queue_depth() == 0
+
+
+async def test_a_client_that_was_told_of_is_not_told_of_again():
+    async with FakeGateway([connect("1"), message("1", {"n": 1})], batch=2) as gateway, started(gateway) as server:
+        assert await drain(server, 1, at_most=1) == [("auth_connect", "1", "ann")]
+        gateway.links[-1].transport.abort()
+        await until(lambda: len(gateway.links) == 2)
+        assert await drain(server, 1) == [("msg", "1", {"n": 1})]
 
 
 async def test_what_the_gateway_sends_twice_is_given_once():
@@ -208,6 +221,15 @@ async def test_what_the_gateway_sends_twice_is_given_once():
             assert server.drain_inbound(5, 200) == []
             await until(lambda: not gateway.pending)
         assert len(gateway.links) == 1
+
+
+async def test_what_the_gateway_sends_twice_is_known_for_as_long_as_it_may_do_so():
+    async with FakeGateway([message("1", {"n": n}) for n in range(5)], batch=5) as gateway:
+        async with started(gateway, credit=2) as server:
+            assert len(await drain(server, 2, at_most=2)) == 2
+            await gateway.take_back()
+            assert [event[2]["n"] for event in await drain(server, 4)] == [1, 2, 3, 4]
+            assert server.drain_inbound(9, 300) == []
 
 
 async def test_the_newest_numbers_are_remembered_and_no_more(monkeypatch):
@@ -556,6 +578,28 @@ async def test_callbacks_get_each_client_in_order_and_acknowledge_when_they_retu
     assert calls.pop("0") == [("connect", ""), *messages, "raw", "disconnect"]
     assert all(calls[conn] == [("connect", ""), *messages, "disconnect"] for conn in ("1", "2", "3"))
     assert sum("the callback for msg" in record.message for record in caplog.records) == 4
+
+
+async def test_a_stop_waits_for_the_callbacks_that_have_begun():
+    begun, go = threading.Event(), threading.Event()
+
+    async with FakeGateway([message("1", {})]) as gateway:
+        server = server_of(gateway)
+
+        def on_message(conn, data):
+            begun.set()
+            go.wait(30)
+            server.send(conn, '{"t":"done"}')
+
+        server.set_callbacks(lambda *_: None, on_message, lambda *_: None)
+        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(begun.wait, 30)
+        stopping = asyncio.create_task(asyncio.to_thread(server.stop))
+        await asyncio.sleep(0.1)
+        go.set()
+        await stopping
+        assert [operation["type"] for operation in gateway.operations] == ["done"]
+        await until(lambda: not gateway.pending)
 
 
 async def test_a_callback_may_stop_the_server():
