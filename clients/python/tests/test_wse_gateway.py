@@ -210,6 +210,19 @@ async def test_it_goes_on_after_a_restart_of_the_gateway(own):
             await until_data(someone, {"n": 2})
 
 
+async def test_what_is_too_large_is_told_and_does_not_stop_the_rest(own, caplog):
+    gateway = own(BACKEND__MAX_MESSAGE_SIZE="100KiB")
+    async with started(gateway) as server, gateway.client() as someone:
+        [(_, conn, _)] = await drain(server, 1)
+        await asyncio.to_thread(server.drain_inbound, 1, 0)
+        server.send_event(conn, {"t": "large", "p": {"text": "x" * 200_000}})
+        while not server._outbox.failed:
+            await asyncio.sleep(0.01)
+        server.send_event(conn, {"t": "small", "p": {"n": 1}})
+        await until_data(someone, {"n": 1})
+    assert any("too_large" in record.message for record in caplog.records)
+
+
 async def test_refusals_say_what_to_do(own):
     with pytest.raises(Refused, match="token="):
         async with started(own(mode="prod", AUTH__JWT_SECRET=SECRET)):

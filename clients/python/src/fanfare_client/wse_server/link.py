@@ -54,7 +54,7 @@ class ServerLink(link.Link):
                 if raw["seq"] != seq:
                     raise ProtocolError(f"event {seq} is missing: {raw['seq']} came")
                 n = raw["n"]
-                # One that was sent again before it was done. It is done with the first: those are acknowledged in order.
+                # One that was sent again before it was done. It is done with the first, which is acknowledged before.
                 if "again" in raw and (n in self._seen or n in self._seen_before):
                     continue
                 numbers.append(n)
@@ -77,7 +77,14 @@ class ServerLink(link.Link):
     def _lose(self, why: str, code: int | None) -> None:
         super()._lose(why, code)
         self._events.drop()
-        self._outbox.lost([size for _, size in self._posted.values()])
+        sizes = []
+        for op, size in self._posted.values():
+            if code == link.CLOSE_TOO_BIG and size > link.JOINED_SIZE_MAX:
+                text = f"{size} bytes are more than the gateway's backend.max_message_size"
+                self._outbox.answered(op, size, {"error": "too_large", "message": text})
+            else:
+                sizes.append(size)
+        self._outbox.lost(sizes)
         self._posted.clear()
 
 

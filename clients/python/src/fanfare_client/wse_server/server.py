@@ -501,7 +501,7 @@ class WSEServer:
         return self._run(self._backend.ask(op, fields, again=True))
 
     def _get(self, path: str) -> bytes:
-        """What the gateway answers to a request at the link's own address. Raises `OperationError` for nothing there."""
+        """What the gateway answers at the link's own address. Raises `OperationError` where nothing is there."""
         parts = urlsplit(self._url)
         scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
         url = urlunsplit((scheme, parts.netloc, "", "", "")) + path
