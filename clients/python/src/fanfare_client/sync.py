@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl as tls
-import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +38,7 @@ from .backend import (
     link,
 )
 from .backend.operations import Operations
+from .threads import LoopThread, wait
 
 __all__ = [
     "Answer",
@@ -70,7 +70,7 @@ class Message(asynchronous.Message):
             if nowait:
                 return {}
             raise LinkLost("the link that brought this message was lost: it comes again")
-        return _wait(self.link.loop, self.link.reply(self.n, data, nowait=nowait))
+        return wait(self.link.loop, self.link.reply(self.n, data, nowait=nowait))
 
 
 class _Link(link.Link):
@@ -117,8 +117,8 @@ class Backend(Operations[Answer], Iterator[Event]):
             ssl=ssl,
         )
         self._acks = ack == "auto"
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="fanfare-backend", daemon=True)
+        #: From the entry to the end.
+        self._thread: LoopThread | None = None
         #: Events taken from the link and not yet given.
         self._taken: deque[Event] = deque()
         self._current: Event | None = None
@@ -126,7 +126,7 @@ class Backend(Operations[Answer], Iterator[Event]):
 
     def __enter__(self) -> Backend:
         """Waits for the first link. Raises `Refused` where the gateway will have none of it."""
-        self._thread.start()
+        self._thread = LoopThread("fanfare-backend")
         try:
             self._call(self._backend.__aenter__())
         except BaseException:
@@ -142,11 +142,12 @@ class Backend(Operations[Answer], Iterator[Event]):
     def stop(self) -> None:
         """Ends the loop or `run` once what is in hand is done. From any thread, or a signal's handler."""
         self._is_stopped = True
-        self._loop.call_soon_threadsafe(self._backend.stop)
+        if self._thread is not None:
+            self._thread.loop.call_soon_threadsafe(self._backend.stop)
 
     def close(self) -> None:
         """Writes what waits to be written, acknowledgements too, and closes the link."""
-        if not self._thread.is_alive():
+        if self._thread is None:
             return
         try:
             self._call(self._backend.close())
@@ -190,7 +191,7 @@ class Backend(Operations[Answer], Iterator[Event]):
         with ThreadPoolExecutor(concurrency, "fanfare-handler") as pool:
 
             def in_thread(function: Callable[..., object]) -> Callable[..., Awaitable[object]]:
-                return lambda *arguments: self._loop.run_in_executor(pool, function, *arguments)
+                return lambda *arguments: asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
 
             self._call(
                 self._backend.run(
@@ -212,27 +213,16 @@ class Backend(Operations[Answer], Iterator[Event]):
             return []
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if not self._thread.is_alive():
+        if self._thread is None:
             coroutine.close()
             raise RuntimeError("use `with Backend(..) as backend`, and the backend inside of it")
-        return _wait(self._loop, coroutine)
+        return self._thread.call(coroutine)
 
     def _end_thread(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        if self._thread is not None:
+            self._thread.end()
+            self._thread = None
 
 
 #: Events that are taken from the link's thread at once.
 TAKEN_MAX = 256
-
-
-def _wait(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
-    """What the coroutine returns, run on the link's thread."""
-    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-    try:
-        return future.result()
-    except BaseException:
-        # Of this thread, such as Ctrl-C.
-        future.cancel()
-        raise

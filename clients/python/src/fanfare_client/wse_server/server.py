@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import json
 import logging
@@ -22,6 +21,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from ..backend import Answer, BackendError, OperationError
 from ..backend.codec import Json
+from ..threads import LoopThread
 from .callbacks import Callbacks
 from .envelope import Envelope, of, parse, plain
 from .errors import NotSupportedError
@@ -127,14 +127,13 @@ class WSEServer:
         #: What was sent with an id of the application's own: once for each connection.
         self._sent_ids: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._sent_lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        #: From the start to the stop.
+        self._thread: LoopThread | None = None
         self._since = 0.0
         self._is_running = False
         self._renew()
 
     def _renew(self) -> None:
-        #: While the server is started.
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._translator = Translator(self._dialects)
         self._inbox = Inbox(self._translator, self._wake)
         self._outbox = Outbox(self._wake, self._timeout)
@@ -150,9 +149,7 @@ class WSEServer:
         """
         if self._is_running:
             raise RuntimeError("Already running")
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="fanfare-wse-server", daemon=True)
-        self._thread.start()
+        self._thread = LoopThread("fanfare-wse-server")
         try:
             self._run(self._backend.__aenter__())
         except BaseException:
@@ -524,30 +521,23 @@ class WSEServer:
     def _wake(self) -> None:
         # Without a loop, or when it has ended, there is nothing to be written.
         with suppress(RuntimeError):
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._backend.flush)
+            if self._thread is not None:
+                self._thread.loop.call_soon_threadsafe(self._backend.flush)
 
     async def _close(self) -> None:
         self._backend.flush()
         await self._backend.close()
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if self._loop is None:
+        if self._thread is None:
             coroutine.close()
             raise RuntimeError("Not running")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            # Of this thread, such as Ctrl-C.
-            future.cancel()
-            raise
+        return self._thread.call(coroutine)
 
     def _end_thread(self) -> None:
-        if self._loop is not None and self._thread is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
+        if self._thread is not None:
+            self._thread.end()
+            self._thread = None
         self._renew()
 
     # What is given
