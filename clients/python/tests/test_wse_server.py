@@ -351,6 +351,20 @@ async def test_recovery_is_asked_for_and_what_the_gateway_says_of_it_given():
     assert recovers == [{"a": here, "b": here}, {"a": here}, *[None] * 7]
 
 
+async def test_connections_are_all_listed_or_none():
+    def answer(op):
+        listed = [{"id": str(n), "protocol": "wse" if n % 2 else "backend"} for n in range(min(total, op["limit"]))]
+        return {"ok": True, "total": total, "connections": listed}
+
+    async with FakeGateway() as gateway, started(gateway) as server:
+        gateway.answer = answer
+        total = 4
+        assert await asyncio.to_thread(server.get_connections) == ["1", "3"]
+        total = 1001
+        with pytest.raises(NotSupportedError, match="1000 connections of its 1001"):
+            await asyncio.to_thread(server.get_connections)
+
+
 async def test_presence_is_read_to_its_end():
     users = [{"user": f"u{n}", "connections": n} | ({"data": {"n": n}} if n else {}) for n in range(3)]
 
