@@ -3,10 +3,13 @@
 import asyncio
 import contextlib
 import json
+import logging
+import random
 import signal
 import warnings
 
 import pytest
+from fake import Cutter
 from gateway import SECRET, program, token
 
 from fanfare_client.backend import Refused, client
@@ -208,6 +211,41 @@ async def test_it_goes_on_after_a_restart_of_the_gateway(own):
                 events += await drain(server, 1)
             server.send_event(events[-1][1], {"t": "direct", "p": {"n": 2}})
             await until_data(someone, {"n": 2})
+
+
+async def test_a_hundred_cuts_lose_nothing(own, caplog, monkeypatch):
+    caplog.set_level(logging.CRITICAL)
+    monkeypatch.setattr(client, "BACKOFF_MAX", 0.02)
+    # An event that is cut off five times is a dead letter.
+    gateway = own(BACKEND__MAX_DELIVERIES="100")
+    chance = random.Random(2)
+    seen, told = {}, []
+
+    def take():
+        for kind, conn, data in server.drain_inbound(chance.randrange(1, 20), 20):
+            if kind == "connect":
+                told.append(conn)
+            else:
+                seen.setdefault(conn, []).append(data["data"])
+
+    limits = [chance.randrange(300, 6000) for _ in range(100)]
+    async with Cutter(gateway.port, *limits) as cutter, contextlib.AsyncExitStack() as stack:
+        gateway.url, direct = cutter.url, gateway.url
+        server = await stack.enter_async_context(started(gateway))
+        gateway.url = direct
+        clients = [await stack.enter_async_context(gateway.client()) for _ in range(5)]
+        sent = 0
+        while cutter.cuts < 100:
+            for someone in clients:
+                await someone.say({"type": "app", "data": sent})
+            sent += 1
+            await asyncio.to_thread(take)
+        while (await asyncio.to_thread(server.health_snapshot))["gateway"]["group"]["pending"]:
+            await asyncio.to_thread(take)
+    # A connect comes once to a process, and each message's first time in order.
+    assert sorted(told) == sorted(seen) and len(seen) == 5
+    for numbers in seen.values():
+        assert list(dict.fromkeys(numbers)) == list(range(sent))
 
 
 async def test_what_is_too_large_is_told_and_does_not_stop_the_rest(own, caplog):
