@@ -142,6 +142,20 @@ async def test_what_the_application_says_comes_in_the_envelope(gateway, query):
         assert ann.socket.close_code == 4300
 
 
+async def test_a_client_that_only_listens_is_sent_to_and_subscribed(gateway):
+    headers = {"Authorization": f"Bearer {token('ann')}"}
+    async with serving(gateway) as server, connect(gateway.url + "/wse", additional_headers=headers) as ann:
+        [(_, conn, _)] = await drain(server, 1)
+        # At once, as applications do.
+        server.subscribe_connection(conn, ["news"])
+        server.send_event(conn, {"t": "welcome", "p": {}})
+        server.broadcast("news", '{"t":"item","p":{}}')
+        kinds = []
+        while not {"welcome", "item"} <= set(kinds):
+            kinds.append(json.loads(await asyncio.wait_for(ann.recv(), 5))["t"])
+        assert server._outbox.failed == 0
+
+
 async def test_presence_has_the_data_that_clients_gave(gateway):
     async with serving(gateway) as server, Raw(gateway, "ann") as ann, Raw(gateway, "bob") as bob:
         conns = {user: conn for _, conn, user in await drain(server, 2)}
