@@ -630,6 +630,11 @@ async def test_without_a_consumer_events_are_taken_and_done():
         await asyncio.to_thread(server.start)
         await until(lambda: not gateway.pending)
         assert server.drain_inbound() == []
+        # Late, and from then on they are given.
+        await asyncio.to_thread(server.enable_drain_mode)
+        gateway.pending = [{"n": 10} | disconnect("1")]
+        await gateway.take_back()
+        assert await drain(server, 1) == [("disconnect", "1", None)]
         await asyncio.to_thread(server.stop)
 
 

@@ -194,7 +194,9 @@ class WSEServer:
     # Events
 
     def enable_drain_mode(self) -> None:
-        """Has events wait for `drain_inbound`. Call it before `start`."""
+        """Has events wait for `drain_inbound`. Call it before `start`: those of before are nobody's."""
+        if self._is_running and self._callbacks is not None and not self._has_drain_mode:
+            self._callbacks.stop()
         self._has_drain_mode = True
 
     def drain_inbound(self, max_count: int = 256, timeout_ms: int = 50) -> list[Inbound]:
