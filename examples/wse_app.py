@@ -41,7 +41,7 @@ def handle(kind: str, conn: str, data: object) -> None:
                 publish("said", name=names[conn], text=text)
             case {"t": "who"}:
                 server.send_event(conn, {"t": "here", "p": {"names": sorted(names.values())}})
-    elif kind == "disconnect" and conn in names:
+    elif kind == "disconnect":
         publish("left", name=names.pop(conn))
 
 

@@ -8,7 +8,9 @@ import decimal
 import inspect
 import json
 import logging
+import signal
 import threading
+import time
 import uuid
 import warnings
 
@@ -17,6 +19,7 @@ from fake import FakeGateway
 
 from fanfare_client.backend import client
 from fanfare_client.wse_server import NotSupportedError, RustWSEServer, WSEServer, envelope, outbox
+from fanfare_client.wse_server.inbound import Inbox, Translator
 
 
 @pytest.fixture(autouse=True)
@@ -145,13 +148,35 @@ async def test_a_loop_that_drains_acknowledges_all_before_the_stop():
     assert [event["data"]["n"] for event in gateway.pending] == [1, 2, 3]
 
 
+def test_a_wait_for_events_ends_where_a_signals_handler_takes_longer():
+    inbox = Inbox(Translator(frozenset()), lambda: None)
+    ended = threading.Timer(20, inbox.drain)
+    ended.start()
+    handled = []
+
+    def handle(*_):
+        time.sleep(0.3)
+        handled.append(True)
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        assert inbox.take(1, 0.1) == [] and handled
+        assert ended.is_alive()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        ended.cancel()
+
+
 async def test_clients_of_before_are_introduced():
     objects = [
         message("1", {"n": 1}),
         message("2", {"n": 1}, user="anonymous-2"),
         message("1", {"n": 2}),
         disconnect("1"),
+        # Of it the application has not heard.
         disconnect("3"),
+        connect("4"),
     ]
     async with FakeGateway(objects) as gateway, started(gateway) as server:
         assert await drain(server, 7) == [
@@ -161,7 +186,7 @@ async def test_clients_of_before_are_introduced():
             ("msg", "2", {"n": 1}),
             ("msg", "1", {"n": 2}),
             ("disconnect", "1", None),
-            ("disconnect", "3", None),
+            ("auth_connect", "4", "ann"),
         ]
 
 

@@ -7,10 +7,10 @@ import json
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ class Batch:
 
 
 class Translator:
-    """Turns objects of the link into tuples, and sees to it that an application hears of a client before it hears it.
+    """Turns objects of the link into tuples: of each client a connect, what it says, and a disconnect, as WSE has it.
 
     The clients of another process of the group, or of the one before a restart, come with their next message: a
-    connect is made for it. Memory: an id for each client.
+    connect is made for it. One that says nothing more is not told of. Memory: an id for each client.
     """
 
     def __init__(self, dialects: frozenset[str]) -> None:
@@ -81,8 +81,8 @@ class Translator:
             if conn not in self._known:
                 self._known.add(conn)
                 return _connect(raw, conn)
-        elif kind == "disconnect":
-            self._known.discard(conn)
+        elif kind == "disconnect" and conn in self._known:
+            self._known.remove(conn)
             return ("disconnect", conn, None)
         return None
 
@@ -136,7 +136,11 @@ class Inbox:
     def __init__(self, translator: Translator, wake: Callable[[], None]) -> None:
         self._translator = translator
         self._wake = wake
-        self._queue: SimpleQueue[Batch | None] = SimpleQueue()
+        self._queue: deque[Batch] = deque()
+        #: Released when there may be something to look at. (`SimpleQueue.get` waits for ever where a signal's handler
+        #: takes longer than its timeout.)
+        self._ready = threading.Lock()
+        self._ready.acquire()
         #: Of the threads that take.
         self._lock = threading.RLock()
         #: The batch of which a part is taken.
@@ -164,7 +168,7 @@ class Inbox:
         with self._lock:
             self._finish()
             while len(events) < at_most and not self._is_draining:
-                batch = self._batch or self._next(0 if events else deadline - time.monotonic())
+                batch = self._batch or self._next(0.0 if events else deadline)
                 if batch is None:
                     break
                 self._read(batch, events, at_most)
@@ -175,11 +179,14 @@ class Inbox:
             time.sleep(max(0.0, deadline - time.monotonic()))
         return events
 
-    def _next(self, seconds: float) -> Batch | None:
-        try:
-            return self._queue.get(timeout=max(0.0, seconds))
-        except Empty:
-            return None
+    def _next(self, deadline: float) -> Batch | None:
+        while not self._is_draining:
+            with suppress(IndexError):
+                return self._queue.popleft()
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._ready.acquire(timeout=left):
+                break
+        return None
 
     def _read(self, batch: Batch, events: list[Inbound], at_most: int) -> None:
         before = batch.taken
@@ -205,20 +212,25 @@ class Inbox:
     def drain(self) -> None:
         """Gives no more events."""
         self._is_draining = True
-        self._queue.put(None)
+        self._wake_taker()
+
+    def _wake_taker(self) -> None:
+        with suppress(RuntimeError):
+            # It is released already.
+            self._ready.release()
 
     # The link's thread
 
     def put(self, batch: Batch) -> None:
         self._came += len(batch.objects)
-        self._queue.put(batch)
+        self._queue.append(batch)
+        self._wake_taker()
 
     def drop(self) -> None:
         """The link is lost: what was not taken comes again."""
-        with suppress(Empty):
+        with suppress(IndexError):
             while True:
-                batch = self._queue.get_nowait()
-                self._came -= 0 if batch is None else len(batch.objects)
+                self._came -= len(self._queue.popleft().objects)
 
     def done(self, link: ServerLink) -> int:
         """Up to which of the link's objects all are done; 0: none is."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from ..backend.codec import Json
@@ -28,7 +28,7 @@ class Outbox:
         self._seconds = seconds
         self._codec = Json(plain)
         #: Not yet written: (what it does, the object without its first brace).
-        self._queue: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
+        self._queue: deque[tuple[str, bytes]] = deque()
         #: Whether the link's thread is going to look at the queue.
         self._is_woken = False
         #: Of the threads that post.
@@ -58,7 +58,7 @@ class Outbox:
         with self._lock:
             self._posted += 1
             self._posted_bytes += len(encoded)
-            self._queue.put((op, encoded))
+            self._queue.append((op, encoded))
         if not self._is_woken:
             self._is_woken = True
             self._wake()
@@ -84,9 +84,9 @@ class Outbox:
     def take(self) -> Iterator[tuple[str, bytes]]:
         """What is to be written now."""
         self._is_woken = False
-        with suppress(Empty):
+        with suppress(IndexError):
             while True:
-                yield self._queue.get_nowait()
+                yield self._queue.popleft()
 
     def answered(self, op: str, size: int, answer: dict[str, Any]) -> None:
         self._answered += 1

@@ -47,9 +47,9 @@ class WSEServer:
 
     Different from WSE's: events come **at least once**. What `drain_inbound` has given is acknowledged when it is
     called the next time; if the process ends in between, it comes again, to the next one or to another process of
-    the group. Clients stay connected meanwhile: they connect to the gateway, and what they say waits there. The
-    clients that an application has not heard of, because they connected before it did, are introduced by a connect
-    before their next message. Subscriptions of clients are the gateway's: `subscription_update` does not come.
+    the group. Clients stay connected meanwhile: they connect to the gateway, and what they say waits there. Those
+    that an application has not heard of, because they came before it did, are introduced by a connect before their
+    next message. Subscriptions of clients are the gateway's: `subscription_update` does not come.
 
     Where the application is too slow, the gateway refuses clients' messages and tells them; nothing is dropped in
     silence. Memory here is bounded by `credit` times the size of a client's message, and what waits to be sent by
