@@ -172,7 +172,7 @@ async def test_operations_do_what_they_say(gateway):
                 await backend.send(1, conn=conns["ann"])
             assert error.value.code == "not_found"
             with pytest.raises(OperationError) as error:
-                await backend.publish("not a name", 1)
+                await backend.publish("not\na name", 1)
             assert error.value.code == "invalid" and error.value.message
 
 
