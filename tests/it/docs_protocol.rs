@@ -145,7 +145,7 @@ fn the_packed_example_is_a_ping() {
 }
 
 /// Texts in capitals and underscores, as codes of errors are written.
-fn codes_in(directory: &Path, codes: &mut BTreeSet<String>) {
+pub(crate) fn codes_in(directory: &Path, codes: &mut BTreeSet<String>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
