@@ -113,6 +113,13 @@ fn every_endpoint_but_health_is_at_one_listener() {
         }
     }
     both.sort_unstable();
-    let health = ["/api/v1/health", "/health", "/health/live", "/health/ready"];
+    let health = [
+        "/api/v1/health",
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/wse/compression-test",
+        "/wse/health",
+    ];
     assert_eq!(both, health);
 }
