@@ -173,9 +173,11 @@ fn m05_what_cannot_be_published_is_refused_by_name() {
     for (body, word) in [
         (json!({ "payload": 1 }), "`topic` is missing"),
         (json!({ "topic": "a" }), "`payload` is missing"),
-        (json!({ "topic": "a b", "payload": 1 }), "`topic`"),
-        (json!({ "topic": "a*", "payload": 1 }), "`topic`"),
-        (json!({ "topic": "#broadcast", "payload": 1 }), "`topic`"),
+        (json!({ "topic": "a\nb", "payload": 1 }), "control"),
+        (
+            json!({ "topic": "#broadcast", "payload": 1 }),
+            "gateway's own",
+        ),
         (
             json!({ "topic": "system.metrics", "payload": 1 }),
             "the gateway itself",
@@ -186,7 +188,7 @@ fn m05_what_cannot_be_published_is_refused_by_name() {
         ),
         (
             json!({ "topic": "a", "payload": 1, "type": "x\r\ny" }),
-            "letters, digits",
+            "control characters",
         ),
         (
             json!({ "topic": "a", "payload": 1, "priority": 4 }),

@@ -202,17 +202,36 @@ impl<'a> Said<'a> {
 }
 
 /// The fields of an object.
-static OBJECT: Fields<19> = Fields {
+static OBJECT: Fields<21> = Fields {
     names: [
-        "data", "op", "id", "ack", "credit", "topic", "topics", "type", "key", "conn", "user",
-        "priority", "to", "recover", "code", "reason", "dialect", "limit", "after",
+        "data",
+        "op",
+        "id",
+        "ack",
+        "credit",
+        "topic",
+        "topics",
+        "type",
+        "key",
+        "conn",
+        "user",
+        "priority",
+        "to",
+        "recover",
+        "code",
+        "reason",
+        "dialect",
+        "limit",
+        "after",
+        "presence",
+        "queue_group",
     ],
     // `null` is data.
     required: 1,
 };
 
 /// The values of [`OBJECT`].
-struct Given<'a>([Option<Raw<'a>>; 19]);
+struct Given<'a>([Option<Raw<'a>>; 21]);
 
 impl<'a> Given<'a> {
     fn get(&self, name: &str) -> Option<Raw<'a>> {
@@ -496,6 +515,10 @@ mod tests {
         check(
             r#"{"op":"send","user":"ann","data":1,"priority":10}"#,
             r#"Operation(None, Send { to: User("ann"), name: "message", data: "1", priority: Critical })"#,
+        );
+        check(
+            r#"{"op":"subscribe","conn":"0-a-1","topics":["a"],"presence":{},"queue_group":"g"}"#,
+            "Operation(None, Subscribe { connection: (ShardId(0), PeerId { slot: Slot(10), generation: 1 })",
         );
         check(
             r#"{"op":"subscribe","conn":"0-a-1","topics":["a"],"recover":{"a":{"last":2}}}"#,
