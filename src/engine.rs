@@ -48,6 +48,7 @@ mod ticket;
 mod tickets;
 mod unsubscribe;
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 pub use begin::Begin;
@@ -295,6 +296,13 @@ impl Engine {
         if self.readers.hub.is_present(peer) {
             self.flush_wanted = true;
             self.readers.hub.send_behind(peer.slot, frame);
+        }
+    }
+
+    /// Sets how many messages a peer's outbox may have; `None`: as many as any other's.
+    pub fn limit_outbox(&mut self, peer: PeerId, messages_max: Option<NonZeroU16>) {
+        if self.readers.hub.is_present(peer) {
+            self.readers.hub.limit_outbox(peer.slot, messages_max);
         }
     }
 

@@ -32,9 +32,10 @@ pub trait Format: Debug {
         unreachable!("{self:?} gathers no groups: {count} of {events:?} at {time_ms} in {out:?}");
     }
 
-    /// Encodes a message for a single peer, given as JSON. A binary encoding is appended to `packed`.
-    fn pack(&mut self, json: &[u8], packed: &mut Vec<u8>) -> Packing {
-        let _ = (json, packed);
+    /// Encodes a message for a single peer, given as JSON. A binary encoding is appended to `packed`. `compress_from`: the
+    /// size from which the peer wants it compressed, if it has said.
+    fn pack(&mut self, json: &[u8], compress_from: Option<usize>, packed: &mut Vec<u8>) -> Packing {
+        let _ = (json, compress_from, packed);
         Packing::Text
     }
 
@@ -159,8 +160,13 @@ impl Formats {
     }
 
     /// Encodes a message for a single peer: see [`Format::pack`].
-    pub fn pack(&mut self, id: FormatId, json: &[u8], packed: &mut Vec<u8>) -> Packing {
-        self.formats[id.index()].pack(json, packed)
+    pub fn pack(
+        &mut self,
+        id: FormatId,
+        (json, compress_from): (&[u8], Option<usize>),
+        packed: &mut Vec<u8>,
+    ) -> Packing {
+        self.formats[id.index()].pack(json, compress_from, packed)
     }
 
     pub(super) fn tidy(&mut self) {

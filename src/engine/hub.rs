@@ -22,6 +22,7 @@ mod scale;
 mod stream;
 mod turns;
 
+use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 
 use slab::Slab;
@@ -791,9 +792,10 @@ impl Hub {
         else {
             return Enqueue::Gone;
         };
+        let limits = limits_of(self.limits.outbox, peer);
         let outbox = outbox_of(&mut peer.outbox, &mut self.spare);
         let bytes = outbox.bytes();
-        let dropped = outbox.push(priority, frame, self.limits.outbox);
+        let dropped = outbox.push(priority, frame, limits);
         self.held = self.held + outbox.bytes() - bytes;
         let lost = u32::try_from(dropped).unwrap_or(u32::MAX);
         peer.lost = peer.lost.saturating_add(lost);
@@ -802,6 +804,13 @@ impl Hub {
             Enqueue::Overflow(dropped)
         } else {
             Enqueue::Queued
+        }
+    }
+
+    /// Sets how many messages a peer's outbox may have; `None`: as many as any other's.
+    pub fn limit_outbox(&mut self, slot: Slot, messages_max: Option<NonZeroU16>) {
+        if let Some(peer) = self.peers.get_mut(slot.index()) {
+            peer.messages_max = messages_max;
         }
     }
 
@@ -852,11 +861,11 @@ impl Hub {
     /// has been read already.
     #[must_use]
     pub fn is_outbox_full(&self, slot: Slot) -> bool {
-        let outbox = self
-            .peers
-            .get(slot.index())
-            .and_then(|peer| peer.outbox.as_deref());
-        outbox.is_some_and(|outbox| outbox.is_half_full(self.limits.outbox))
+        self.peers.get(slot.index()).is_some_and(|peer| {
+            let limits = limits_of(self.limits.outbox, peer);
+            let outbox = peer.outbox.as_deref();
+            outbox.is_some_and(|outbox| outbox.is_half_full(limits))
+        })
     }
 
     /// Whether a peer takes private frames now.
@@ -962,6 +971,15 @@ impl Hub {
             let id = self.streams.insert(Stream::new(topic, is_shared));
             StreamId(u32::try_from(id).expect("a few for each topic"))
         })
+    }
+}
+
+/// The limits of a peer's outbox.
+fn limits_of(all: OutboxLimits, peer: &Peer) -> OutboxLimits {
+    let own = peer.messages_max.map(|max| usize::from(max.get()));
+    OutboxLimits {
+        messages_max: own.unwrap_or(all.messages_max),
+        ..all
     }
 }
 

@@ -60,15 +60,17 @@ impl Codec {
         }
     }
 
-    /// Encodes a message for a peer. `window_bits`: its negotiated compression window, if any.
+    /// Encodes a message for a peer. `window_bits`: its negotiated compression window, if any; `compress_from`: the smallest
+    /// message to compress, if it is its own.
     pub(super) fn message(
         &mut self,
-        window_bits: Option<u8>,
+        (window_bits, compress_from): (Option<u8>, Option<usize>),
         opcode: OpCode,
         payload: &[u8],
     ) -> &[u8] {
         self.frame.clear();
-        match window_bits.filter(|_| payload.len() >= self.deflate_min_bytes) {
+        let bytes_min = compress_from.unwrap_or(self.deflate_min_bytes);
+        match window_bits.filter(|_| payload.len() >= bytes_min) {
             None => put_frame(&mut self.frame, opcode, payload),
             Some(bits) => {
                 self.deflated.clear();

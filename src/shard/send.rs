@@ -1,5 +1,7 @@
 //! Output for a single peer: messages, control frames, the upgrade response.
 
+use std::num::NonZeroU16;
+
 use super::links::Transport;
 use super::{Core, Disconnect, Shard};
 use crate::engine::Packing;
@@ -19,6 +21,17 @@ impl Shard {
 
     /// Queues one message for one peer, compressed if that was negotiated.
     pub fn send(&self, peer: PeerId, priority: Priority, opcode: OpCode, payload: &[u8]) {
+        self.send_from(peer, priority, (opcode, payload), None);
+    }
+
+    /// As [`Self::send`], compressed if it has at least so many bytes.
+    fn send_from(
+        &self,
+        peer: PeerId,
+        priority: Priority,
+        (opcode, payload): (OpCode, &[u8]),
+        compress_from: Option<usize>,
+    ) {
         let mut core = self.core.borrow_mut();
         let window_bits = match core.links.get(peer).map(|link| link.transport) {
             Some(Transport::WebSocket { window_bits, .. }) => window_bits,
@@ -26,7 +39,7 @@ impl Shard {
         };
         let queued = {
             let mut codec = self.buffers.codec.borrow_mut();
-            let frame = codec.message(window_bits, opcode, payload);
+            let frame = codec.message((window_bits, compress_from), opcode, payload);
             core.engine.send(peer, priority, frame)
         };
         if matches!(queued, Enqueue::Overflow(_))
@@ -49,11 +62,22 @@ impl Shard {
         priority: Priority,
         write: impl FnOnce(&mut Vec<u8>, &[u8]),
     ) {
+        self.send_text_from(peer, priority, None, write);
+    }
+
+    /// As [`Self::send_text`], compressed if it has at least so many bytes and the peer reads that.
+    pub fn send_text_from(
+        &self,
+        peer: PeerId,
+        priority: Priority,
+        compress_from: Option<usize>,
+        write: impl FnOnce(&mut Vec<u8>, &[u8]),
+    ) {
         let timestamp = self.clock.timestamp();
         let mut text = std::mem::take(&mut self.buffers.codec.borrow_mut().text);
         text.clear();
         write(&mut text, &timestamp);
-        self.send_json(peer, priority, &text);
+        self.send_json_from(peer, priority, (&text, compress_from));
         self.buffers.codec.borrow_mut().text = text;
     }
 
@@ -71,7 +95,7 @@ impl Shard {
         let mut core = self.core.borrow_mut();
         {
             let mut codec = self.buffers.codec.borrow_mut();
-            let frame = codec.message(None, OpCode::Text, text);
+            let frame = codec.message((None, None), OpCode::Text, text);
             core.engine.send_reformatted(peer, frame);
         }
         self.note_queued(&mut core, Enqueue::Gone);
@@ -79,6 +103,15 @@ impl Shard {
 
     /// Queues a JSON text in the peer's encoding.
     pub(super) fn send_json(&self, peer: PeerId, priority: Priority, text: &[u8]) {
+        self.send_json_from(peer, priority, (text, None));
+    }
+
+    fn send_json_from(
+        &self,
+        peer: PeerId,
+        priority: Priority,
+        (text, compress_from): (&[u8], Option<usize>),
+    ) {
         let format = {
             let core = self.core.borrow();
             let hub = core.engine.hub();
@@ -91,13 +124,24 @@ impl Shard {
         packed.clear();
         let packing = {
             let mut core = self.core.borrow_mut();
-            core.engine.formats_mut().pack(format, text, &mut packed)
+            let formats = core.engine.formats_mut();
+            formats.pack(format, (text, compress_from), &mut packed)
         };
         match packing {
-            Packing::Text => self.send(peer, priority, OpCode::Text, text),
+            Packing::Text => {
+                self.send_from(peer, priority, (OpCode::Text, text), compress_from);
+            }
             Packing::Binary => self.send(peer, priority, OpCode::Binary, &packed),
         }
         self.buffers.codec.borrow_mut().packed = packed;
+    }
+
+    /// Sets how many messages may wait for a peer alone; `None`: as many as for any other.
+    pub fn limit_outbox(&self, peer: PeerId, messages_max: Option<NonZeroU16>) {
+        self.core
+            .borrow_mut()
+            .engine
+            .limit_outbox(peer, messages_max);
     }
 
     /// Answers a ping.

@@ -45,7 +45,7 @@ struct LinkMsgpack;
 impl Format for LinkMsgpack {
     fn encode(&mut self, _: &Publication<'_>, _: u64, _: &mut Vec<u8>) {}
 
-    fn pack(&mut self, json: &[u8], packed: &mut Vec<u8>) -> Packing {
+    fn pack(&mut self, json: &[u8], _: Option<usize>, packed: &mut Vec<u8>) -> Packing {
         msgpack::from_json(json, packed);
         Packing::Binary
     }

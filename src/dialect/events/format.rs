@@ -127,7 +127,7 @@ impl Format for MsgpackFormat {
         put_frame(out, OpCode::Binary, &self.packed);
     }
 
-    fn pack(&mut self, json: &[u8], packed: &mut Vec<u8>) -> Packing {
+    fn pack(&mut self, json: &[u8], _: Option<usize>, packed: &mut Vec<u8>) -> Packing {
         msgpack::from_json(json, packed);
         Packing::Binary
     }

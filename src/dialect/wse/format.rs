@@ -152,10 +152,10 @@ impl Format for WseFormat {
         self.put_frame(out);
     }
 
-    fn pack(&mut self, json: &[u8], packed: &mut Vec<u8>) -> Packing {
+    fn pack(&mut self, json: &[u8], compress_from: Option<usize>, packed: &mut Vec<u8>) -> Packing {
         match self.coding {
             Coding::Msgpack => put_msgpack(packed, json),
-            Coding::Zlib if json.len() >= COMPRESS_FROM => {
+            Coding::Zlib if json.len() >= compress_from.unwrap_or(COMPRESS_FROM) => {
                 packed.extend_from_slice(self.compressor.compress(json));
             }
             _ if self.dress == Dress::Prefix && looks_like_beat(json) => {

@@ -103,6 +103,7 @@ struct More {
     syncs: Vec<application::Sync>,
     seen: SeenIds,
     tuning: requests::Tuning,
+    batch: order::Batch,
 }
 
 impl More {
@@ -116,6 +117,7 @@ impl More {
             && self.entering.is_empty()
             && self.syncs.is_empty()
             && self.seen.len() == 0
+            && self.batch.is_empty()
             && self.tuning == requests::Tuning::default()
     }
 }

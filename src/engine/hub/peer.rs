@@ -1,5 +1,7 @@
 //! One connection as the hub sees it: its memberships and its queued output.
 
+use std::num::NonZeroU16;
+
 use super::index_of;
 use super::outbox::Outbox;
 use super::stream::StreamId;
@@ -24,6 +26,8 @@ pub(crate) struct Peer {
     pub(crate) slow_reported: bool,
     /// An [`Incident::Refillable`](super::Incident::Refillable) is due when the outbox is empty.
     pub(crate) refilled: bool,
+    /// Messages that its outbox may have, if that is its own limit.
+    pub(crate) messages_max: Option<NonZeroU16>,
     /// Answers of homes that the peer waits for.
     pub(crate) answers_awaited: u8,
     /// Private messages dropped and not yet reported.
@@ -100,6 +104,7 @@ impl Peer {
             closing: false,
             slow_reported: false,
             refilled: false,
+            messages_max: None,
             answers_awaited: 0,
             lost: 0,
             progress_ms: 0,

@@ -319,6 +319,7 @@ impl WseSession {
                 self.retry_soon(shard, peer);
             }
             self.end_late_syncs(shard, peer);
+            self.send_late_batch(shard, peer);
             self.go_on(shard, peer);
         }
     }

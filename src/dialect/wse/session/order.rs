@@ -1,12 +1,14 @@
 //! Orders of an application.
 
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::requests::Tuning;
 use super::{Phase, WseSession};
 use crate::conn::Flow;
 use crate::dialect::wse::category::Category;
 use crate::dialect::wse::format::OUTBOUND_BYTES_MAX;
-use crate::dialect::wse::frame::Writer;
+use crate::dialect::wse::frame::{Dress, Writer};
 use crate::id::{PeerId, Priority};
 use crate::shard::{ConnectionOrder, OrderReply, OrderResult, Shard};
 
@@ -120,23 +122,125 @@ impl WseSession {
         shard: &Shard,
         peer: PeerId,
         priority: Priority,
-        write: impl FnOnce(&mut Vec<u8>, crate::dialect::wse::frame::Dress),
+        write: impl FnOnce(&mut Vec<u8>, Dress),
     ) {
+        let tuning = self.tuning();
+        if tuning.batch_size > 1 && priority < Priority::High {
+            return self.send_in_batch(shard, peer, (priority, tuning), write);
+        }
         let dress = self.dress;
-        shard.send_text(peer, priority, |out, _| {
+        shard.send_text_from(peer, priority, tuning.compress_from(), |out, _| {
             write(out, dress);
             if out.len() > OUTBOUND_BYTES_MAX {
                 out.clear();
-                Writer::system(out, dress, "gap")
-                    .payload(|p| {
-                        p.raw("topic", "null")
-                            .number("lost", 1)
-                            .text("cause", "too_large");
-                    })
-                    .end();
+                put_too_large(out, dress);
             }
         });
     }
+
+    /// Keeps a message until the client's batch is full, or as old as it may be.
+    fn send_in_batch(
+        &mut self,
+        shard: &Shard,
+        peer: PeerId,
+        (priority, tuning): (Priority, Tuning),
+        write: impl FnOnce(&mut Vec<u8>, Dress),
+    ) {
+        let now = Instant::now();
+        let batch = &mut self.more().batch;
+        let begin = batch.messages.len();
+        if begin > 0 {
+            batch.messages.push(b',');
+        }
+        let at = batch.messages.len();
+        write(&mut batch.messages, Dress::Field);
+        if batch.messages.len() - at > BATCH_BYTES_MAX {
+            batch.messages.truncate(at);
+            put_too_large(&mut batch.messages, Dress::Field);
+        }
+        batch.count += 1;
+        batch.priority = batch.priority.max(priority);
+        let due = *batch.due.get_or_insert(now + tuning.batch_wait());
+        let is_full = batch.count >= tuning.batch_size || batch.messages.len() > BATCH_BYTES_MAX;
+        if is_full || begin > 0 && due <= now {
+            self.send_batch(shard, peer);
+        } else {
+            self.wait_until(due);
+            // Its task polls the timer.
+            shard.wake(peer);
+        }
+    }
+
+    /// Sends the client's batch if it is as old as it may be.
+    pub(super) fn send_late_batch(&mut self, shard: &Shard, peer: PeerId) {
+        let due = self.more.as_ref().and_then(|more| more.batch.due);
+        match due {
+            Some(due) if due <= Instant::now() => self.send_batch(shard, peer),
+            Some(due) => self.wait_until(due),
+            None => {}
+        }
+    }
+
+    /// Sends what has been kept for the client's batch.
+    pub(super) fn send_batch(&mut self, shard: &Shard, peer: PeerId) {
+        let Some(more) = &mut self.more else { return };
+        let batch = std::mem::take(&mut more.batch);
+        if batch.count == 0 {
+            return;
+        }
+        let (dress, compress_from) = (self.dress, self.tuning().compress_from());
+        shard.send_text_from(peer, batch.priority, compress_from, |out, _| {
+            let messages = str::from_utf8(&batch.messages).expect("it is made of texts");
+            Writer::system(out, dress, "batch")
+                .payload(|p| {
+                    p.raw("messages", &format!("[{messages}]"))
+                        .number("count", batch.count);
+                })
+                .end();
+        });
+    }
+}
+
+/// Messages that are kept for one frame.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// Their objects, separated by commas.
+    messages: Vec<u8>,
+    count: u64,
+    /// The highest class among them.
+    priority: Priority,
+    /// When they are sent at the latest.
+    due: Option<Instant>,
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            messages: Vec::new(),
+            count: 0,
+            priority: Priority::Background,
+            due: None,
+        }
+    }
+}
+
+/// Bytes of a batch; the last message may exceed it.
+const BATCH_BYTES_MAX: usize = OUTBOUND_BYTES_MAX / 4;
+
+fn put_too_large(out: &mut Vec<u8>, dress: Dress) {
+    Writer::system(out, dress, "gap")
+        .payload(|p| {
+            p.raw("topic", "null")
+                .number("lost", 1)
+                .text("cause", "too_large");
+        })
+        .end();
 }
 
 /// A nonce that is not used again.

@@ -1,5 +1,8 @@
 //! What clients ask of the gateway itself, each with its answer (docs/wse.md, "Requests").
 
+use std::num::NonZeroU16;
+use std::time::Duration;
+
 use super::outcome::listed;
 use super::{Phase, WseSession};
 use crate::dialect::wse::envelope::Envelope;
@@ -153,7 +156,7 @@ const OTHERS: [(&str, &str); 18] = [
 pub(super) struct Tuning {
     compresses: bool,
     compress_from: u64,
-    batch_size: u64,
+    pub(super) batch_size: u64,
     batch_timeout: f64,
     queue_max: u64,
 }
@@ -163,10 +166,27 @@ impl Default for Tuning {
         Self {
             compresses: true,
             compress_from: 1024,
-            batch_size: 10,
+            batch_size: 1,
             batch_timeout: 0.1,
             queue_max: 1000,
         }
+    }
+}
+
+impl Tuning {
+    /// The size from which messages to the client alone are compressed, if it has said so.
+    pub(super) fn compress_from(&self) -> Option<usize> {
+        let default = Self::default();
+        match (self.compresses, self.compress_from) {
+            (false, _) => Some(usize::MAX),
+            (true, from) if from == default.compress_from => None,
+            (true, from) => usize::try_from(from).ok(),
+        }
+    }
+
+    /// How long a message waits for others.
+    pub(super) fn batch_wait(&self) -> Duration {
+        Duration::from_secs_f64(self.batch_timeout)
     }
 }
 
@@ -358,6 +378,12 @@ impl WseSession {
         }
     }
 
+    /// What the client has set.
+    pub(super) fn tuning(&self) -> Tuning {
+        let more = self.more.as_ref();
+        more.map_or_else(Tuning::default, |more| more.tuning)
+    }
+
     fn state(&self) -> &'static str {
         match self.phase {
             Phase::Greeted | Phase::Changing => "connecting",
@@ -408,12 +434,8 @@ impl WseSession {
 
     fn put_config(&self, p: &mut Fields<'_>, shard: &Shard) {
         let (settings, websocket) = (&self.wse.settings, &shard.config.websocket);
-        let tuning = self
-            .more
-            .as_ref()
-            .map_or_else(Tuning::default, |more| more.tuning);
-        let ms =
-            |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let tuning = self.tuning();
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let may_compress = !matches!(self.coding, Coding::Json | Coding::Msgpack);
         p.flag("compression_enabled", may_compress && tuning.compresses)
             .number("compression_threshold", tuning.compress_from)
@@ -479,6 +501,14 @@ impl WseSession {
             known.push((key.to_owned(), value.text().to_owned()));
         });
         self.more().tuning = tuning;
+        let queue_max = u16::try_from(tuning.queue_max)
+            .ok()
+            .and_then(NonZeroU16::new);
+        let is_own = tuning.queue_max != Tuning::default().queue_max;
+        shard.limit_outbox(peer, queue_max.filter(|_| is_own));
+        if tuning.batch_size == 1 {
+            self.send_batch(shard, peer);
+        }
         self.tidy();
         let timestamp = timestamp_of(shard.clock.wall_ms());
         let timestamp = str::from_utf8(&timestamp).expect("it is ASCII");
