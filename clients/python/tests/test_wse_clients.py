@@ -171,6 +171,32 @@ async def test_presence_has_the_data_that_clients_gave(gateway):
         assert sorted(await asyncio.to_thread(server.get_connections)) == sorted(conns.values())
 
 
+async def test_the_application_gives_presence_and_queue_groups(gateway):
+    async with serving(gateway) as server, Raw(gateway, "ann") as ann, Raw(gateway, "bob") as bob:
+        conns = {user: conn for _, conn, user in await drain(server, 2)}
+        server.subscribe_connection(conns["ann"], ["room.1"], {"status": "online"})
+        for conn in conns.values():
+            server.subscribe_connection(conn, ["jobs"], queue_group="workers")
+        users = {"ann": {"data": {"status": "online"}, "connections": 1}}
+        while await asyncio.to_thread(server.presence, "room.1") != users:
+            await asyncio.sleep(0.02)
+        for n in range(20):
+            server.broadcast("jobs", json.dumps({"t": "job", "p": {"n": n}}))
+        jobs = {ann: [], bob: []}
+
+        async def take(someone):
+            while True:
+                if (frame := await someone.frame())["t"] == "job":
+                    jobs[someone].append(frame["p"]["n"])
+
+        taking = [asyncio.create_task(take(someone)) for someone in jobs]
+        while sum(map(len, jobs.values())) < 20:
+            await asyncio.sleep(0.02)
+        for task in taking:
+            task.cancel()
+        assert sorted(jobs[ann] + jobs[bob]) == list(range(20)) and jobs[ann] and jobs[bob]
+
+
 async def test_a_client_recovers_what_it_has_missed(gateway):
     async with serving(gateway) as server, Raw(gateway, "ann") as ann:
         [(_, conn, _)] = await drain(server, 1)

@@ -287,11 +287,12 @@ async def test_calls_are_operations():
         server.broadcast_all('{"t":"a","p":{}}')
         server.broadcast_all_bytes(b'{"t":"b","p":{}}')
         server.subscribe_connection("1", ["a", "b"])
+        server.subscribe_connection("1", ["a"], {"status": "online"}, queue_group="g")
         server.subscribe_connection("1", [])
         server.unsubscribe_connection("1", ["a"])
         server.unsubscribe_connection("1", [])
         server.disconnect("1")
-        await until(lambda: len(gateway.operations) == 13)
+        await until(lambda: len(gateway.operations) == 14)
     for number, operation in enumerate(gateway.operations, 1):
         assert operation.pop("id") == number
     assert gateway.operations == [
@@ -306,6 +307,7 @@ async def test_calls_are_operations():
         {"op": "broadcast", "dialect": "events", "type": "b", "data": {}},
         {"op": "broadcast", "dialect": "wse", "type": "b", "data": {}},
         {"op": "subscribe", "conn": "1", "topics": ["a", "b"]},
+        {"op": "subscribe", "conn": "1", "topics": ["a"], "presence": {"status": "online"}, "queue_group": "g"},
         {"op": "unsubscribe", "conn": "1", "topics": ["a"]},
         {"op": "disconnect", "conn": "1", "code": 4300},
     ]
@@ -485,8 +487,6 @@ async def test_what_the_link_does_not_have_says_what_to_use_instead():
     async with FakeGateway() as gateway, started(gateway) as server:
         for call, instead in (
             (lambda: server.set_topic_acl("1", allow=["a*"]), "wse_topics"),
-            (lambda: server.subscribe_connection("1", ["a"], {"status": "online"}), "`presence` of its subscription"),
-            (lambda: server.subscribe_connection("1", ["a"], queue_group="g"), "`queue_group` of its subscription"),
             (lambda: server.update_presence("1", {}), "presence_update"),
             (lambda: server.connect_cluster(["10.0.0.2:9999"]), "group="),
             (server.cluster_connected, "group="),

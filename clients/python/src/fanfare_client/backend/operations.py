@@ -54,13 +54,17 @@ class Operations(ABC, Generic[R]):
         topics: str | Iterable[str],
         *,
         recover: Mapping[str, Mapping[str, Any]] | None = None,
+        presence: Mapping[str, Any] | None = None,
+        queue_group: str | None = None,
         nowait: bool = False,
     ) -> R:
         """Subscribes a client: `accepted` and `rejected`.
 
-        `recover` has for a topic what is sent first: `{"epoch": .., "offset": ..}` or `{"last": n}`.
+        `recover` has for a topic what is sent first: `{"epoch": .., "offset": ..}` or `{"last": n}`. `presence` is
+        what rosters say of its user; of a `queue_group` one member gets each message. Both are of the protocol wse.
         """
-        fields = {"conn": conn, "topics": _topics(topics)} | _given(recover=recover)
+        fields = {"conn": conn, "topics": _topics(topics)}
+        fields |= _given(recover=recover, presence=presence, queue_group=queue_group)
         return self._operate("subscribe", fields, nowait=nowait)
 
     def unsubscribe(self, conn: str, topics: str | Iterable[str], *, nowait: bool = False) -> R:

@@ -309,14 +309,14 @@ class WSEServer:
         presence_data: dict[str, Any] | None = None,
         queue_group: str | None = None,
     ) -> None:
-        """Subscribes a client, whatever it may itself. It may also do so itself, if its token lets it."""
-        if presence_data is not None:
-            _not_supported("presence_data", "the client gives it, as `presence` of its subscription_update")
-        if queue_group is not None:
-            _not_supported("queue_group", "the client gives it, as `queue_group` of its subscription_update")
+        """Subscribes a client, whatever it may itself. It may also do so itself, if its token lets it.
+
+        `presence_data` is what rosters say of its user; of a `queue_group` one member gets each message.
+        """
         self._need_list(topics)
         if topics:
-            self._post("subscribe", {"conn": conn_id, "topics": topics})
+            fields = {"conn": conn_id, "topics": topics}
+            self._post("subscribe", fields | _given(presence=presence_data, queue_group=queue_group))
 
     def subscribe_with_recovery(
         self,
