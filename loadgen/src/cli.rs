@@ -242,7 +242,7 @@ pub(crate) enum Scenario {
     /// The topic needs a history, as hub.history_size gives it: messages have offsets where they may be
     /// kept. The server limits what a connection sends: a publisher that few subscribers hold back needs
     /// FANFARE_WSE__RATE_CAPACITY=0 in the server's environment.
-    #[command(after_help = WSE_EXAMPLES)]
+    #[command(after_help = WSE_EXAMPLES, disable_help_subcommand = true)]
     Wse(Wse),
     /// Echo: every connection gets its own bytes back.
     Echo(Echo),

@@ -61,16 +61,14 @@ pub(crate) fn is_ping(text: &[u8]) -> bool {
     text.starts_with(br#"{"c":"WSE","t":"PING""#)
 }
 
-/// Whether `text` warns a client that sends nearly too much.
-pub(crate) fn is_warning(text: &[u8]) -> bool {
-    text.starts_with(br#"{"c":"WSE","t":"rate_limit_warning""#)
-}
-
-/// What to do about an error, if it is that a client sends too much.
-pub(crate) fn rate_hint(error: &[u8]) -> &'static str {
-    match memmem::find(error, b"Rate limit exceeded") {
-        Some(_) => ". With FANFARE_WSE__RATE_CAPACITY=0 the server has no such limit",
-        None => "",
+/// What to do about a frame that says that a client sends too much, or soon will: what is over is
+/// dropped, and a load that the server holds back is not what was asked for.
+pub(crate) fn rate_hint(text: &[u8]) -> &'static str {
+    let says = |what: &[u8]| memmem::find(text, what).is_some();
+    if says(b"rate_limit_warning") || says(b"Rate limit exceeded") {
+        ". With FANFARE_WSE__RATE_CAPACITY=0 the server has no such limit"
+    } else {
+        ""
     }
 }
 

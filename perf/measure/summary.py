@@ -72,13 +72,14 @@ def ratios(contenders):
 
 
 def parts(variants, names):
-    """The rate of the first variant as a part of the second's, by contender: of medians, and of every round."""
+    """The rate of the first variant as a part of the second's, by contender but for the limit: of medians, and of
+    every round."""
     one, other = ({name: line["per_second"] for name, line in variant["contenders"].items()}
                   for wanted in names for variant in variants if variant["variant"] == wanted)
     return {"variant": names[0], "of": names[1], "contenders": {
         name: {"median": quotient(one[name], other[name]), "values": [
             float(f"{part / whole:.4g}") for part, whole in zip(one[name]["values"], other[name]["values"])]}
-        for name in one if one[name] and other.get(name)
+        for name in one if name != "limit" and one[name] and other.get(name)
     }}
 
 

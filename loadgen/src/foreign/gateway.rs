@@ -116,9 +116,6 @@ pub(super) fn publisher_received(text: &[u8]) -> Result<Option<&'static [u8]>, S
     if wse::is_ping(text) {
         return Ok(Some(wse::PONG));
     }
-    if wse::is_warning(text) {
-        return Ok(None);
-    }
     let shown = String::from_utf8_lossy(text);
     let hint = wse::rate_hint(text);
     Err(format!("a publisher was told: {shown:.300}{hint}"))

@@ -68,6 +68,8 @@ pub(crate) enum FanoutFault {
     GreetingSeq,
     /// In wse, nothing is compressed.
     NotCompressed,
+    /// In wse, a publisher is warned that it sends nearly too much.
+    Warning,
 }
 
 /// What a subscriber understands.
@@ -158,7 +160,7 @@ async fn connection(stream: TcpStream, hub: &Hub, fault: FanoutFault) -> Option<
             hub.subscribers.borrow_mut().push(subscriber);
         };
         let p = &request["p"];
-        match request["type"].as_str().or(request["t"].as_str())? {
+        match request["type"].as_str().or_else(|| request["t"].as_str())? {
             "subscribe" => {
                 let events = &request["events"];
                 send(json!({"type": "subscription_confirmed", "events": events}))?;
@@ -191,7 +193,9 @@ async fn connection(stream: TcpStream, hub: &Hub, fault: FanoutFault) -> Option<
             "publish" => {
                 if matches!(dialect, Dialect::Wse { .. }) && hub.state.borrow().0 == 0 {
                     send_text(PING)?;
-                    send_text(WARNING)?;
+                    if fault == FanoutFault::Warning {
+                        send_text(WARNING)?;
+                    }
                 }
                 publish(hub, fault, &request);
             }

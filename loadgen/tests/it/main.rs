@@ -288,7 +288,7 @@ fn offsets_that_leap_are_caught_with_several_publishers() {
 }
 
 #[test]
-fn a_greeting_or_an_answer_that_wse_clients_cannot_use_ends_a_run() {
+fn what_wse_clients_cannot_go_on_from_ends_a_run() {
     for (fault, arguments, reason) in [
         (FanoutFault::NoAck, "", "only 1 of 4 connections are ready"),
         (
@@ -313,14 +313,20 @@ fn a_greeting_or_an_answer_that_wse_clients_cannot_use_ends_a_run() {
         assert_eq!(output.status.code(), Some(1), "{problem}");
         assert!(problem.contains(reason), "{fault:?}: {problem}");
     }
-    let server = start(|listener| faulty::serve(listener, FanoutFault::NotCompressed));
-    let output = loadgen(server, "wse --subscribers 3 --compression --payload 1100");
-    assert_eq!(output.status.code(), Some(1));
-    let failures = report(&output)["failures"].to_string();
-    assert!(
-        failures.contains("no message came compressed"),
-        "{failures}"
-    );
+    for (fault, arguments, reason) in [
+        (
+            FanoutFault::NotCompressed,
+            "--compression --payload 1100",
+            "no message came compressed",
+        ),
+        (FanoutFault::Warning, "", "FANFARE_WSE__RATE_CAPACITY=0"),
+    ] {
+        let server = start(move |listener| faulty::serve(listener, fault));
+        let output = loadgen(server, &format!("wse --subscribers 3 {arguments}"));
+        assert_eq!(output.status.code(), Some(1));
+        let failures = report(&output)["failures"].to_string();
+        assert!(failures.contains(reason), "{failures}");
+    }
 }
 
 #[test]

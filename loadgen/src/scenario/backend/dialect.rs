@@ -21,8 +21,6 @@ pub(crate) enum Told<'a> {
     },
     /// A heartbeat, and its answer.
     Heartbeat(&'static [u8]),
-    /// Something that needs no answer.
-    Notice,
     Unexpected,
 }
 
@@ -89,7 +87,6 @@ impl Dialect {
                 Told::Refused { id }
             }
             Self::Wse if wse::is_ping(text) => Told::Heartbeat(wse::PONG),
-            Self::Wse if wse::is_warning(text) => Told::Notice,
             // With the code of a client that is too fast by itself, which is told once a second.
             Self::Wse
                 if text.starts_with(br#"{"c":"WSE","t":"error""#)

@@ -190,7 +190,6 @@ impl BackendHandler {
         let sequence = match self.inbox.messages.dialect().told(payload) {
             Told::Refused { id } => Some(id.and_then(app_message::sequence_of)),
             Told::Heartbeat(answer) => return Self::answer(net, id, answer),
-            Told::Notice => return,
             Told::Unexpected => None,
         };
         let messages = &self.inbox.messages;
