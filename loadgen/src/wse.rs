@@ -1,59 +1,24 @@
 //! The wse protocol as the gateway speaks it: what clients say first, the server's answers to it, and
 //! the forms of frames. Topic messages are in [`crate::foreign`], as far as a fan-out needs them.
 
+mod encoding;
 mod unpack;
 
 use memchr::memmem;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+pub(crate) use encoding::{Encoding, MSGPACK};
 pub(crate) use unpack::Unpacker;
-
-use crate::frame::opcode;
-use crate::payload::Format;
 
 /// The path of the upgrade.
 pub(crate) const PATH: &str = "/wse";
-
-/// Before a packed message, in a binary frame.
-pub(crate) const MSGPACK: &[u8] = b"M:";
-
-/// Before a compressed message, in a binary frame.
-pub(crate) const ZLIB: &[u8] = b"C:";
 
 /// Bytes from which the gateway compresses a message.
 pub(crate) const COMPRESSED_BYTES_MIN: usize = 1024;
 
 /// The answer to a heartbeat.
 pub(crate) const PONG: &[u8] = br#"{"c":"WSE","t":"PONG","p":{},"v":1}"#;
-
-/// How the server writes messages to a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Encoding {
-    /// JSON in text frames.
-    Json,
-    /// As [`Self::Json`], but larger ones by zlib in binary frames.
-    Zlib,
-    /// MessagePack in binary frames.
-    Msgpack,
-}
-
-impl Encoding {
-    pub(crate) fn format(self) -> Format {
-        match self {
-            Self::Json | Self::Zlib => Format::Json,
-            Self::Msgpack => Format::Msgpack,
-        }
-    }
-
-    /// The opcode of what a client publishes.
-    pub(crate) fn opcode(self) -> u8 {
-        match self {
-            Self::Json | Self::Zlib => opcode::TEXT,
-            Self::Msgpack => opcode::BINARY,
-        }
-    }
-}
 
 /// Whether `text` is a heartbeat, which [`PONG`] answers.
 #[inline]

@@ -4,7 +4,7 @@ use std::mem;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::{Encoding, MSGPACK, ZLIB};
+use super::encoding::{Encoding, MSGPACK, ZLIB};
 use crate::frame::{PAYLOAD_BYTES_MAX, opcode};
 
 /// Compressed messages that are remembered.
