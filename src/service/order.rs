@@ -132,7 +132,7 @@ impl<'a> Order<'a> {
     /// For one user, only if connected. `form` says how `data` is interpreted. A `name` that is not a valid event name
     /// is ignored.
     pub(crate) fn push(user: &str, name: Option<&'a str>, form: Form, data: &'a str) -> Self {
-        let name = name.filter(|name| topic::check_event(name).is_ok());
+        let name = name.filter(|name| topic::check_topic(name).is_ok());
         Self {
             topic: Cow::Owned(topic::inbox_of(user)),
             name: Cow::Borrowed(name.unwrap_or(DEFAULT_NAME)),
