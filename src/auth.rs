@@ -21,6 +21,7 @@ mod signing;
 mod texts;
 mod token;
 mod token_error;
+mod topic_acl;
 
 pub use api_keys::ApiKeys;
 pub use authenticator::Authenticator;
@@ -37,3 +38,4 @@ pub use rights::{Globs, Names, Rights};
 pub use signing::SigningKey;
 pub use token::{TokenVerifier, claims_of};
 pub use token_error::{Claim, TokenError};
+pub use topic_acl::{TopicAcl, TopicGlobs};

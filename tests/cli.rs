@@ -675,8 +675,16 @@ fn a_token_says_what_it_is_told_to() {
         "chat.secret*",
         "--command",
         "echo",
+        "--wse-allow",
+        "chat.*",
+        "--wse-deny",
+        "chat.\u{fc} *",
     ]);
     let [header, claims] = says(&ran);
+    assert_eq!(
+        claims["wse_topics"],
+        serde_json::json!({ "allow": ["chat.*"], "deny": ["chat.\u{fc} *"] })
+    );
     assert_eq!(
         header,
         serde_json::json!({ "alg": "HS256", "typ": "JWT", "kid": "k1" })

@@ -16,6 +16,7 @@ use super::name::is_name;
 use super::rights::Rights;
 use super::texts::Texts;
 use super::token_error::{Claim, TokenError};
+use super::topic_acl::TopicAcl;
 
 /// The claims that are evaluated; others are ignored.
 #[derive(Debug, Default)]
@@ -30,6 +31,7 @@ pub(super) struct Claims {
     pub(super) username: Option<String>,
     pub(super) role: Option<String>,
     pub(super) fanfare: Option<Box<Rights>>,
+    pub(super) topics: Option<Box<TopicAcl>>,
     pub(super) iat: Option<u64>,
     pub(super) jti: Option<String>,
 }
@@ -87,6 +89,7 @@ impl<'de> Visitor<'de> for ClaimsVisitor<'_> {
                 }
                 Claim::Jti => claims.jti = map.next_value::<Lenient<String>>()?.value(),
                 Claim::Fanfare => claims.fanfare = Some(map.next_value::<StrictObject<_>>()?.0),
+                Claim::Topics => claims.topics = Some(map.next_value::<StrictObject<_>>()?.0),
             }
             *self.current = None;
         }

@@ -2,6 +2,7 @@
 
 use super::key::KeySerial;
 use super::rights::Rights;
+use super::topic_acl::TopicAcl;
 
 /// The identity that a verified token proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Identity {
     pub key: KeySerial,
     /// The rights that the token states, if any.
     pub rights: Option<Box<Rights>>,
+    /// The topics that the token restricts its user to, if it does.
+    pub topics: Option<Box<TopicAcl>>,
 }
 
 impl Identity {
@@ -35,6 +38,12 @@ impl Identity {
     #[must_use]
     pub fn expires_ms(&self) -> u64 {
         self.expires_at.saturating_mul(1000)
+    }
+
+    /// Whether the permissions are those of `other`, of the same user.
+    #[must_use]
+    pub fn has_permissions_of(&self, other: &Self) -> bool {
+        (&self.role, &self.rights, &self.topics) == (&other.role, &other.rights, &other.topics)
     }
 
     /// Whether the token is a service's, by its role.

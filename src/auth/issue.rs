@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::name::is_name;
 use super::rights::Rights;
 use super::signing::SigningKey;
+use super::topic_acl::TopicAcl;
 use crate::config::Secret;
 
 /// The standard claims of a token.
@@ -41,6 +42,9 @@ pub struct Terms<'a> {
     /// The user's rights; `None` leaves them to the gateway's configuration.
     #[serde(rename = "fanfare", skip_serializing_if = "Option::is_none")]
     pub rights: Option<&'a Rights>,
+    /// The topics that the user is restricted to; `None` for no such restriction.
+    #[serde(rename = "wse_topics", skip_serializing_if = "Option::is_none")]
+    pub topics: Option<&'a TopicAcl>,
 }
 
 impl Terms<'_> {
@@ -80,6 +84,7 @@ pub fn issue(grant: &Grant<'_>, secret: &Secret) -> Option<String> {
         issuer: None,
         audience: &[],
         rights: None,
+        topics: None,
     };
     terms.sign(&SigningKey::of_secret(secret, None))
 }

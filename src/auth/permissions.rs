@@ -2,12 +2,14 @@
 
 use super::identity::Identity;
 use super::rights::Rights;
+use super::topic_acl::TopicAcl;
 use crate::config::{Access, Config, Namespace};
 use crate::topic::{self, Selector};
 
 /// The permissions of one client. Created for each check; it only borrows.
 ///
 /// - `deny` of a token overrides everything else.
+/// - A token may have a second list of topics, [`TopicAcl`]. It only takes away; the user's own inbox is not subject to it.
 /// - If a token lists topics to subscribe to, only those are allowed; likewise for publishing. Otherwise the topic's
 ///   namespace decides. A token cannot grant what a namespace denies to all.
 /// - A pattern is allowed only if everything it covers is (hostile-inputs.md A15), so that a subscription need not be
@@ -64,6 +66,9 @@ impl<'a> Permissions<'a> {
                 && self.owns(name)
                 && self.config.namespace(name).subscribe != Access::Nobody;
         }
+        if !self.is_listed(selector) {
+            return false;
+        }
         let globs = self.rights().and_then(|rights| rights.subscribe.as_ref());
         match globs {
             Some(globs) => {
@@ -84,6 +89,7 @@ impl<'a> Permissions<'a> {
         let deny = self.rights().map(|rights| &rights.deny);
         self.takes_a_claim(selector)
             && !self.may_subscribe(selector)
+            && self.is_listed(selector)
             && !deny.is_some_and(|deny| deny.overlaps(selector))
             && self.all(selector, |it| it.subscribe != Access::Nobody)
     }
@@ -105,7 +111,9 @@ impl<'a> Permissions<'a> {
             let is_denied = self.rights().is_some_and(|rights| {
                 rights.deny.overlaps(&selector) || rights.subscribe.is_some()
             });
-            return !is_denied && self.config.namespace(topic).subscribe != Access::Nobody;
+            return !is_denied
+                && self.is_listed(&selector)
+                && self.config.namespace(topic).subscribe != Access::Nobody;
         }
         self.may_subscribe(&selector)
     }
@@ -119,6 +127,9 @@ impl<'a> Permissions<'a> {
             return false;
         }
         let (access, selector) = (self.config.namespace(topic).publish, Selector::Topic(topic));
+        if !self.is_listed(&selector) {
+            return false;
+        }
         match self.rights() {
             Some(rights) if rights.deny.overlaps(&selector) => false,
             Some(Rights {
@@ -136,18 +147,28 @@ impl<'a> Permissions<'a> {
         commands.is_none_or(|commands| commands.contains(name))
     }
 
+    /// Whether the token's list of topics, if it has one, permits `selector`.
+    fn is_listed(&self, selector: &Selector<'_>) -> bool {
+        let topics: Option<&TopicAcl> = self
+            .identity()
+            .and_then(|identity| identity.topics.as_deref());
+        topics.is_none_or(|topics| self.owns(selector.as_str()) || topics.permits(selector))
+    }
+
     fn rights(&self) -> Option<&'a Rights> {
+        self.identity()?.rights.as_deref()
+    }
+
+    fn identity(&self) -> Option<&'a Identity> {
         match self.holder {
-            Holder::Known(identity) => identity.rights.as_deref(),
+            Holder::Known(identity) => Some(identity),
             Holder::Anonymous | Holder::Service => None,
         }
     }
 
     fn owns(&self, inbox: &str) -> bool {
-        match self.holder {
-            Holder::Known(identity) => topic::is_inbox_of(&identity.user, inbox),
-            Holder::Anonymous | Holder::Service => false,
-        }
+        self.identity()
+            .is_some_and(|identity| topic::is_inbox_of(&identity.user, inbox))
     }
 
     fn is_service(&self) -> bool {

@@ -164,6 +164,7 @@ impl Claims {
             issued_at: self.iat,
             key,
             rights: self.fanfare,
+            topics: self.topics,
         })
     }
 }

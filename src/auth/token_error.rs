@@ -97,11 +97,13 @@ pub enum Claim {
     Iat = 10,
     /// The token's id.
     Jti = 11,
+    /// The topics that the user may use, by globs of bytes.
+    Topics = 12,
 }
 
 impl Claim {
     /// The names in tokens, in the order of the values.
-    pub(super) const NAMES: [(&'static str, Self); 12] = [
+    pub(super) const NAMES: [(&'static str, Self); 13] = [
         ("exp", Self::Exp),
         ("nbf", Self::Nbf),
         ("iss", Self::Iss),
@@ -114,6 +116,7 @@ impl Claim {
         ("fanfare", Self::Fanfare),
         ("iat", Self::Iat),
         ("jti", Self::Jti),
+        ("wse_topics", Self::Topics),
     ];
 }
 

@@ -157,6 +157,12 @@ pub(super) struct GenToken {
     /// Command that may be given, and then no others; repeat it for more
     #[arg(long, value_name = "NAME")]
     pub command: Vec<String>,
+    /// Topics that may be used, and then no others, as a glob of bytes (claim `wse_topics`); repeat it for more
+    #[arg(long, value_name = "GLOB")]
+    pub wse_allow: Vec<String>,
+    /// Topics that may not be used, as a glob of bytes (claim `wse_topics`); repeat it for more
+    #[arg(long, value_name = "GLOB")]
+    pub wse_deny: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use super::arguments::GenToken;
 use super::exit::Exit;
 use super::settings::Settings;
 use super::{files, output};
-use crate::auth::{Globs, Grant, Names, Rights, SigningKey, Terms};
+use crate::auth::{Globs, Grant, Names, Rights, SigningKey, Terms, TopicAcl, TopicGlobs};
 use crate::config::Secret;
 
 /// Signs and prints the token.
@@ -25,7 +25,7 @@ fn sign(arguments: &GenToken) -> Result<String, Exit> {
         .map_or(0, |now| now.as_secs());
     // A token of less than a second would be void at once.
     let ttl_secs = arguments.ttl.as_secs().max(1);
-    let rights = rights(arguments)?;
+    let (rights, topics) = (rights(arguments)?, topics(arguments)?);
     let terms = Terms {
         grant: Grant {
             user: &arguments.sub,
@@ -36,6 +36,7 @@ fn sign(arguments: &GenToken) -> Result<String, Exit> {
         issuer: issuer.as_deref(),
         audience: &audience,
         rights: rights.as_ref(),
+        topics: topics.as_ref(),
     };
     terms.sign(&key).ok_or_else(|| {
         output::complain(&"a user and a role have 1 to 128 bytes without control characters");
@@ -136,4 +137,19 @@ fn rights(arguments: &GenToken) -> Result<Option<Rights>, Exit> {
         frames_per_minute: None,
     };
     Ok((rights != Rights::default()).then_some(rights))
+}
+
+/// The claim `wse_topics`, if anything is said about it.
+fn topics(arguments: &GenToken) -> Result<Option<TopicAcl>, Exit> {
+    let globs = |flag: &str, list: &[String]| {
+        TopicGlobs::new(list.iter().map(String::as_str)).map_err(|reason| {
+            output::complain(&format_args!("{flag}: {reason}"));
+            Exit::Usage
+        })
+    };
+    let topics = TopicAcl {
+        allow: globs("--wse-allow", &arguments.wse_allow)?,
+        deny: globs("--wse-deny", &arguments.wse_deny)?,
+    };
+    Ok((topics != TopicAcl::default()).then_some(topics))
 }

@@ -53,6 +53,7 @@ fn signed(
         issuer: None,
         audience: &[],
         rights,
+        topics: None,
     };
     terms.sign(key).unwrap()
 }
@@ -612,6 +613,45 @@ fn a22_a_token_is_renewed_by_its_user_and_as_far_as_it_covers_what_is_subscribed
     assert_eq!(client.json()["code"], "BUSY");
     client.say(&json!({ "type": "authenticate" }));
     assert_eq!(client.json()["code"], "INVALID_MESSAGE");
+}
+
+#[test]
+fn the_topics_that_a_token_lists_bind_its_user_in_every_protocol() {
+    let gateway = gateway(|_| {});
+    let token = |topics: Value| {
+        let claims = json!({ "sub": "alice", "exp": now() + 600, "wse_topics": topics });
+        forged(&SECRET, &json!({ "alg": "HS256", "typ": "JWT" }), &claims)
+    };
+    let bound = token(json!({ "allow": ["chat.*"], "deny": ["chat.x*"] }));
+    let asked = json!(["chat.a", "chat.b*", "chat.x", "chat.*", "news"]);
+    let refused = json!(["chat.x", "chat.*", "news"]);
+    let (mut client, _) = enter(gateway.address, &bound).unwrap();
+    client.say(&json!({ "type": "subscribe", "events": asked }));
+    let answer = client.json();
+    assert_eq!(answer["events"], json!(["chat.a", "chat.b*"]), "{answer}");
+    assert_eq!(answer["rejected"], refused, "{answer}");
+    client.say(&json!({ "type": "publish", "event": "news", "data": 1, "id": 1 }));
+    assert_eq!(client.json()["code"], "FORBIDDEN");
+    let narrower = token(json!({ "allow": ["chat.a"] }));
+    check_not_renewed(&mut client, &narrower, "`chat.b*`");
+    let bearer = format!("Authorization: Bearer {bound}\r\n");
+    let mut client = Client::connect_with(gateway.address, "/wse", &bearer);
+    assert_eq!(client.json()["t"], "server_ready");
+    let p = json!({ "action": "subscribe", "topics": asked });
+    client.say(&json!({ "c": "WSE", "t": "subscription_update", "p": p }));
+    let answer = loop {
+        let answer = client.json();
+        if answer["t"] == "subscription_update" {
+            break answer;
+        }
+    };
+    assert_eq!(answer["p"]["failed_topics"], refused, "{answer}");
+    let stream = format!("GET /api/v1/sse?topics=news HTTP/1.1\r\nHost: x\r\n{bearer}\r\n");
+    assert_eq!(request(gateway.address, stream.as_bytes()).status, 403);
+    assert_eq!(
+        enter(gateway.address, &token(json!({ "allow": "chat.*" }))).err(),
+        Some(1008)
+    );
 }
 
 #[test]

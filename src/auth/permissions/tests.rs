@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::auth::{Globs, KeySerial, Names};
+use crate::auth::{Globs, KeySerial, Names, TopicGlobs};
 use crate::topic::Pattern;
 
 fn globs(list: &[&'static str]) -> Globs {
@@ -21,6 +21,20 @@ fn ann(role: Option<&str>, rights: Option<Rights>) -> Identity {
         expires_at: 0,
         key: KeySerial::default(),
         rights: rights.map(Box::new),
+        topics: None,
+    }
+}
+
+/// Ann, who is restricted to topics besides.
+fn listed(role: Option<&str>, rights: Option<Rights>, allow: &[&str], deny: &[&str]) -> Identity {
+    let globs = |list: &[&str]| TopicGlobs::new(list.iter().copied()).unwrap();
+    let acl = TopicAcl {
+        allow: globs(allow),
+        deny: globs(deny),
+    };
+    Identity {
+        topics: Some(Box::new(acl)),
+        ..ann(role, rights)
     }
 }
 
@@ -133,6 +147,87 @@ fn a_claim_replaces_the_default_and_deny_wins() {
     );
     subscribes(&config, Some(&nothing), "news", false);
     publishes(&config, Some(&nothing), "news", true);
+}
+
+#[test]
+fn the_list_of_topics_takes_away_and_grants_nothing() {
+    let config = config(NAMESPACES);
+    let user = listed(None, None, &["chat.*", "a b*", "ops.*"], &["chat.admin*"]);
+    for (name, expected) in [
+        ("chat.a", true),
+        ("chat.", true),
+        ("chat", false),
+        ("chat.admin", false),
+        ("chat.administrators.x", false),
+        ("chat.*", false),
+        ("chat.a*", false),
+        ("chat.b*", true),
+        ("chat.*.x", false),
+        // Allowed by the list, but not by its namespace.
+        ("ops.a", false),
+        ("news", false),
+        ("*", false),
+        ("user:ann:events", true),
+        ("user:bob:events", false),
+    ] {
+        subscribes(&config, Some(&user), name, expected);
+        if let Ok(Selector::Topic(topic)) = Selector::parse(name) {
+            publishes(
+                &config,
+                Some(&user),
+                topic,
+                expected && !topic::is_inbox(topic),
+            );
+        }
+    }
+    publishes(&config, Some(&user), "a b/c", true);
+    // A glob of the claim is compared with a client's own.
+    let may = |glob: &str| {
+        let selector = Selector::Pattern(Pattern::bytes(glob).unwrap());
+        Permissions::new(&config, Some(&user)).may_subscribe(&selector)
+    };
+    assert!(may("chat.b*") && may("a b?") && !may("chat.*") && !may("chat.?dmin") && !may("*b"));
+    // Of two lists the stricter one wins, whichever it is.
+    let rights = Rights {
+        subscribe: Some(globs(&["chat.*", "news"])),
+        publish: Some(globs(&["chat.x"])),
+        deny: globs(&["chat.y"]),
+        ..Rights::default()
+    };
+    let user = listed(None, Some(rights), &["*"], &["chat.z"]);
+    for (name, expected) in [
+        ("chat.x", true),
+        ("chat.y", false),
+        ("chat.z", false),
+        ("news", true),
+        ("other", false),
+    ] {
+        subscribes(&config, Some(&user), name, expected);
+        publishes(&config, Some(&user), name, name == "chat.x");
+    }
+    // No claim is missing where the list refuses.
+    let prod = Config::for_mode(crate::config::Mode::Prod);
+    let lacks = |who: &Identity| {
+        Permissions::new(&prod, Some(who)).lacks_claim(&Selector::parse("c*").unwrap())
+    };
+    assert!(lacks(&listed(None, None, &["c*"], &[])) && !lacks(&listed(None, None, &["d*"], &[])));
+}
+
+#[test]
+fn the_list_of_a_services_token_holds_for_inboxes_of_others() {
+    let config = config("");
+    let service = |allow: &[&str], deny: &[&str]| listed(Some("service"), None, allow, deny);
+    for (who, expected) in [
+        (service(&[], &[]), true),
+        (service(&["*"], &[]), true),
+        (service(&["user:b*"], &["user:c*"]), true),
+        (service(&["chat.*"], &[]), false),
+        (service(&[], &["user:*"]), false),
+    ] {
+        publishes(&config, Some(&who), "user:bob:events", expected);
+        let may = Permissions::new(&config, Some(&who));
+        assert_eq!(may.may_read("user:bob:events"), expected, "{who:?}");
+    }
 }
 
 #[test]
@@ -261,6 +356,20 @@ fn list() -> impl Strategy<Value = Globs> {
         .prop_map(|list| Globs::new(list.iter().map(String::as_str)).unwrap())
 }
 
+/// What a token allows and denies by globs of bytes, and the list that it makes of them.
+fn acl() -> impl Strategy<Value = (Vec<Pattern>, Vec<Pattern>, TopicAcl)> {
+    let globs = || prop::collection::vec("[ab.*?]{1,4}", 0..3);
+    (globs(), globs()).prop_map(|(allow, deny)| {
+        let read = |list: &[String]| {
+            let globs = TopicGlobs::new(list.iter().map(String::as_str)).unwrap();
+            let patterns = list.iter().filter_map(|glob| Pattern::bytes(glob));
+            (patterns.collect(), globs)
+        };
+        let ((allowed, allow), (denied, deny)) = (read(&allow), read(&deny));
+        (allowed, denied, TopicAcl { allow, deny })
+    })
+}
+
 fn access() -> impl Strategy<Value = Access> {
     select(
         &[
@@ -297,19 +406,49 @@ fn name_of(access: Access) -> &'static str {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
+    /// What both lists permit is what each permits alone, and the list of topics agrees with its globs tried on names.
+    #[test]
+    fn of_two_lists_the_stricter_one_wins(
+        config in policy(),
+        role in select(&[None, Some("service")][..]),
+        rights in prop::option::of((prop::option::of(list()), list())),
+        acl in acl(),
+        asked in selector(),
+        topics in prop::collection::vec("[ab. \u{fc}]{1,6}", 50),
+    ) {
+        let (allow, deny, acl) = acl;
+        let rights = rights.map(|(subscribe, deny)| Rights {
+            publish: subscribe.clone(), subscribe, deny, ..Rights::default()
+        });
+        let free = ann(role, rights);
+        let bound = Identity { topics: Some(Box::new(acl.clone())), ..free.clone() };
+        let (free, bound) = (Permissions::new(&config, Some(&free)), Permissions::new(&config, Some(&bound)));
+        let asked = Selector::parse(&asked).unwrap();
+        prop_assert_eq!(bound.may_subscribe(&asked), free.may_subscribe(&asked) && acl.permits(&asked));
+        let meets = |globs: &[Pattern], topic: &str| globs.iter().any(|glob| glob.matches(topic));
+        for topic in &topics {
+            let permits = (allow.is_empty() || meets(&allow, topic)) && !meets(&deny, topic);
+            let name = Selector::Topic(topic);
+            prop_assert_eq!(bound.may_subscribe(&name), free.may_subscribe(&name) && permits);
+            prop_assert_eq!(bound.may_publish(topic), free.may_publish(topic) && permits);
+        }
+    }
+
     /// A subscription delivers only topics that could have been subscribed to by name.
     #[test]
     fn a15_a_pattern_delivers_nothing_that_its_topics_would_not(
         config in policy(),
         role in select(&[None, Some("service")][..]),
         rights in prop::option::of((prop::option::of(list()), list())),
+        acl in prop::option::of(acl()),
         known in any::<bool>(),
         asked in selector(),
         glob in prop::option::of("[ab.*?]{1,5}"),
         topics in prop::collection::vec("[ab. \u{fc}]{1,6}", 200),
     ) {
         let rights = rights.map(|(subscribe, deny)| Rights { subscribe, deny, ..Rights::default() });
-        let user = ann(role, rights);
+        let topics_of_token = acl.map(|(_, _, acl)| Box::new(acl));
+        let user = Identity { topics: topics_of_token, ..ann(role, rights) };
         let may = Permissions::new(&config, known.then_some(&user));
         let asked = match &glob {
             Some(glob) => Selector::Pattern(Pattern::bytes(glob).unwrap()),

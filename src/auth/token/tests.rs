@@ -6,6 +6,7 @@ use jsonwebtoken::Algorithm;
 use proptest::prelude::*;
 
 use super::*;
+use crate::auth::{TopicAcl, TopicGlobs};
 use crate::config::{Config, Mode, Secret};
 
 const NOW: u64 = 1_000_000;
@@ -75,6 +76,7 @@ fn an_identity_comes_from_the_claims() {
         expires_at: 1_000_001,
         key: identity.key,
         rights: None,
+        topics: None,
     };
     assert_eq!(identity, expected);
     assert_eq!(verifier().end_of(&identity), 1_000_031);
@@ -323,6 +325,53 @@ fn what_a_token_permits_is_read_exactly() {
         assert_eq!(
             rights(wrong),
             Err(TokenError::Claim(Claim::Fanfare)),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn the_topics_that_a_token_lists_are_read_exactly() {
+    let topics = |claim: &str| {
+        let name = Claim::Topics;
+        let claims = format!(r#"{{"sub":"a","exp":1000001,"{name}":{claim}}}"#);
+        let identity = verifier().verify(&signed_with(SECRET, HS256, &claims), NOW);
+        identity.map(|identity| *identity.topics.expect("the claim is there"))
+    };
+    let acl = |allow: &[&'static str], deny: &[&'static str]| {
+        let globs = |list: &[&'static str]| TopicGlobs::new(list.iter().copied()).unwrap();
+        TopicAcl {
+            allow: globs(allow),
+            deny: globs(deny),
+        }
+    };
+    let many = |count: usize| format!(r#"{{"deny":[{}]}}"#, vec![r#""a""#; count].join(","));
+    assert_eq!(topics("{}"), Ok(acl(&[], &[])));
+    assert_eq!(
+        topics(r#"{"allow":["a b/*","a**?"],"deny":["*:\u00fc"]}"#),
+        Ok(acl(&["a b/*", "a**?"], &["*:\u{fc}"]))
+    );
+    topics(&many(TopicGlobs::GLOBS_MAX)).unwrap();
+    for wrong in [
+        "null",
+        "[]",
+        r#"[["a"],[]]"#,
+        r#""*""#,
+        r#"{"allow":null}"#,
+        r#"{"allow":"*"}"#,
+        r#"{"allow":[""]}"#,
+        r#"{"allow":[1]}"#,
+        r##"{"allow":["#a"]}"##,
+        r#"{"allow":["a\n"]}"#,
+        r#"{"denied":["a"]}"#,
+        r#"{"deny":["a"],"deny":[]}"#,
+        r#"{"deny":["a",null]}"#,
+        &format!(r#"{{"deny":["{}"]}}"#, "x".repeat(257)),
+        &many(TopicGlobs::GLOBS_MAX + 1),
+    ] {
+        assert_eq!(
+            topics(wrong),
+            Err(TokenError::Claim(Claim::Topics)),
             "{wrong}"
         );
     }

@@ -82,6 +82,7 @@ fn signed(key: &SigningKey) -> String {
         issuer: None,
         audience: &[],
         rights: None,
+        topics: None,
     };
     terms.sign(key).unwrap()
 }

@@ -107,7 +107,7 @@ impl EventsSession {
     /// A topic or pattern that the connection reads and that `identity` may not.
     fn not_covered(&self, shard: &Shard, identity: &Identity) -> Option<String> {
         let old = self.identity()?;
-        if (&old.rights, &old.role) == (&identity.rights, &identity.role) {
+        if old.has_permissions_of(identity) {
             return None;
         }
         let (old, new) = (
