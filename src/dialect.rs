@@ -36,5 +36,9 @@ pub fn sections(more: &[Protocol]) -> Vec<MakeSection> {
 /// The protocols of a process: the gateway's, and `more`. If two have a route for a path, the first one counts.
 pub fn register(config: &Config, registry: &mut Registry, more: &[Protocol]) -> Dialects {
     let all = ALL.iter().chain(more);
-    all.map(|it| (it.0)(config, registry)).collect()
+    let dialects: Dialects = all.map(|it| (it.0)(config, registry)).collect();
+    for dialect in &*dialects {
+        registry.counters.register_dialect(dialect.name());
+    }
+    dialects
 }

@@ -9,6 +9,7 @@ mod counters;
 mod histogram;
 mod key_set;
 mod log_lines;
+mod old_names;
 mod process_usage;
 mod registered;
 mod render;
@@ -16,11 +17,14 @@ mod totals;
 
 pub use counter::Counter;
 pub(crate) use counters::reasons;
-pub use counters::{Counters, Gauge, Limited, Refused};
+pub use counters::{Counters, DialectCounters, Gauge, Limited, Refused};
 pub use histogram::Histogram;
 pub use key_set::KeySetCounters;
 pub use log_lines::{log_lines_lost, lose_log_line};
+pub use old_names::{OldName, OldNumber, render_old_names};
 pub use process_usage::ProcessUsage;
-pub use registered::{CounterId, CounterRegistry, END_REASONS_MAX, EndReason};
+pub use registered::{
+    CounterId, CounterRegistry, DIALECTS_MAX, DialectId, END_REASONS_MAX, EndReason,
+};
 pub use render::{render_json, render_prometheus};
 pub use totals::Totals;

@@ -197,6 +197,7 @@ impl Shard {
         let (counters, hub, open) = (&self.counters, engine.hub(), links.open());
         counters.connections.set(open.connections);
         counters.streams.set(open.streams);
+        counters.set_open_by_dialect(links.open_by_dialect());
         counters.handshakes.set(handshakes.open() as u64);
         counters
             .tls_handshakes_open

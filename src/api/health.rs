@@ -8,7 +8,7 @@ use axum::http::header::{HeaderValue, VARY};
 use axum::http::{HeaderMap, Method, Uri};
 
 use crate::http::{Answer, preferred, refuse, respond};
-use crate::metrics::{ProcessUsage, render_json, render_prometheus};
+use crate::metrics::{ProcessUsage, render_json, render_old_names, render_prometheus};
 use crate::net::process_usage;
 use crate::process::ProcessPhase;
 use crate::service::State;
@@ -61,7 +61,8 @@ fn readiness(state: &State) -> Answer {
     }
 }
 
-/// `GET /metrics`: JSON, or Prometheus text on request.
+/// `GET /metrics`: JSON, or Prometheus text on request. `names` has the numbers, as text, under the names that they had
+/// in the server of a protocol.
 pub(super) async fn metrics(
     Shared(state): Shared<Arc<State>>,
     RawQuery(query): RawQuery,
@@ -74,8 +75,15 @@ pub(super) async fn metrics(
     };
     state.process.update_gauges();
     let (counters, registered) = (&state.process.counters, &state.process.registered);
+    let query = query.as_deref().unwrap_or("");
+    if let Some(names) = parameter(query, "names") {
+        return match render_old_names(counters, registered, names, uptime) {
+            Some(text) => respond(200, TEXT, text),
+            None => refuse(400, "No protocol has registered such names", &[]),
+        };
+    }
     let ends = Disconnect::labels(registered);
-    let mut answer = if wants_text(query.as_deref().unwrap_or(""), &headers) {
+    let mut answer = if wants_text(query, &headers) {
         let mut text = render_prometheus(counters, registered, &ends, uptime, &usage);
         if let Some(key_set) = &state.authenticator.key_set {
             key_set.render_prometheus(&mut text, Instant::now());
@@ -90,14 +98,16 @@ pub(super) async fn metrics(
     answer
 }
 
+/// The value of a parameter, which has no escapes.
+fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    let value = |pair: &'q str| pair.strip_prefix(name)?.strip_prefix('=');
+    query.split('&').find_map(value)
+}
+
 /// Whether metrics are wanted as Prometheus text: `format` says so, or else `Accept`. Scrapers that
 /// only ask for OpenMetrics, or for another version of the text, read this one.
 fn wants_text(query: &str, headers: &HeaderMap) -> bool {
-    let formats = query.split('&');
-    match formats
-        .filter_map(|pair| pair.strip_prefix("format="))
-        .next()
-    {
+    match parameter(query, "format") {
         Some("prometheus") => true,
         Some("json") => false,
         _ => match preferred(headers, &[JSON, TEXT, "application/openmetrics-text"]) {

@@ -13,6 +13,7 @@ use super::record::Record;
 use super::records::Records;
 use super::session::Session;
 use crate::id::PeerId;
+use crate::metrics::DialectId;
 use crate::net::Reader;
 use crate::shard::{Disconnect, Shard};
 
@@ -23,6 +24,8 @@ pub(super) struct Connection {
     pub(super) phase: ConnectionPhase,
     reader: Reader,
     records: Rc<Records>,
+    /// Its protocol, if connections are counted by it.
+    dialect: Option<DialectId>,
     /// The close timeout, once the close has begun.
     closing: Option<Pin<Box<Sleep>>>,
 }
@@ -49,7 +52,10 @@ impl Connection {
         if let Some(lease) = record.lease.take() {
             shard.lease(peer, lease);
         }
-        if let Some(info) = record.info.take() {
+        let info = record.info.take();
+        let name = info.as_ref().map(|info| info.endpoint.0);
+        let dialect = name.and_then(|name| shard.process.registered.dialect(name));
+        if let Some(info) = info {
             shard.set_info(peer, info);
         }
         records.put(peer.slot, record);
@@ -59,6 +65,7 @@ impl Connection {
             phase: ConnectionPhase::Open,
             reader,
             records,
+            dialect,
             closing: None,
         }
     }
@@ -67,6 +74,15 @@ impl Connection {
     pub(super) fn announce(&self, announcement: &[u8]) {
         if !announcement.is_empty() {
             self.shard.tell_connect(self.peer, announcement);
+        }
+    }
+
+    /// Counts a message of the client.
+    pub(super) fn count_message(&self) {
+        let counters = &self.shard.counters;
+        counters.messages_in.add(1);
+        if let Some(dialect) = self.dialect {
+            counters.of_dialect(dialect).messages_in.add(1);
         }
     }
 

@@ -367,7 +367,7 @@ impl WebSocketDriver {
             let rate = match event {
                 Event::Message(_) | Event::Compressed => {
                     unfinished = Unfinished::New;
-                    self.connection.shard.counters.messages_in.add(1);
+                    self.connection.count_message();
                     record.quota.admit(&self.connection.shard)
                 }
                 _ => Rate::Allowed,

@@ -8,6 +8,7 @@ mod encryption;
 mod envelope;
 mod format;
 mod frame;
+mod old_names;
 mod session;
 mod settings;
 mod signing;
@@ -34,6 +35,7 @@ use crate::service::Endpoint;
 use crate::shard::{Disconnect, Shard};
 use crate::topic::{Pattern, Selector};
 use format::WseFormats;
+use old_names::OLD_NAMES;
 
 /// The name of the protocol in the log and in listings.
 const NAME: &str = "wse";
@@ -67,6 +69,7 @@ impl Wse {
         ];
         counters.register_code(NAME, &credentials, 4401);
         counters.register_code(NAME, &["blocked"], 4403);
+        counters.register_old_names(NAME, OLD_NAMES);
         let origin = (4403, "Origin not allowed");
         let origin_refused = Disconnect::register(counters, "origin", origin);
         let all = Selector::Pattern(Pattern::bytes("*").expect("it is a pattern"));

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::counter::Counter;
 use super::histogram::Histogram;
-use super::registered::{CounterId, CounterRegistry, END_REASONS_MAX};
+use super::registered::{CounterId, CounterRegistry, DIALECTS_MAX, DialectId, END_REASONS_MAX};
 
 /// A number that is set.
 #[derive(Debug, Default)]
@@ -21,6 +21,17 @@ impl Gauge {
     pub fn read(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// What a shard counts of one protocol.
+#[derive(Debug, Default)]
+pub struct DialectCounters {
+    /// Connections opened.
+    pub opened: Counter,
+    /// Connections open.
+    pub open: Gauge,
+    /// Messages received from clients.
+    pub messages_in: Counter,
 }
 
 /// Declares reasons by which something is counted, each with its label in `/metrics`.
@@ -183,6 +194,8 @@ macro_rules! define_counters {
             pub streams_opened: Counter,
             /// SSE connections open.
             pub streams: Gauge,
+            /// What is counted of each protocol, by [`DialectId`].
+            pub(super) dialects: [DialectCounters; DIALECTS_MAX],
             /// Counters of protocols, by [`CounterId`].
             pub(super) registered: Box<[Counter]>,
             /// HTTP requests answered, by the class of their status: [`STATUS_CLASSES`].
@@ -207,6 +220,7 @@ macro_rules! define_counters {
                     ticks: Counter::default(),
                     streams_opened: Counter::default(),
                     streams: Gauge::default(),
+                    dialects: Default::default(),
                     registered: Default::default(),
                     http_requests: Default::default(),
                     refused: Default::default(),
@@ -295,6 +309,18 @@ impl Counters {
     /// A protocol's counter.
     pub fn registered(&self, id: CounterId) -> &Counter {
         &self.registered[id.0]
+    }
+
+    /// What is counted of a protocol.
+    pub fn of_dialect(&self, id: DialectId) -> &DialectCounters {
+        &self.dialects[id.index()]
+    }
+
+    /// Sets the open connections of each protocol, by its number.
+    pub fn set_open_by_dialect(&self, open: &[u64; DIALECTS_MAX]) {
+        for (counters, open) in self.dialects.iter().zip(open) {
+            counters.open.set(*open);
+        }
     }
 
     /// Counts the answer to an HTTP request, also one that was not read to its end; upgrades and streams of events are

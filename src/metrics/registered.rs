@@ -1,8 +1,25 @@
 //! What protocols register: counters, and reasons for which connections end.
 
+use super::OldName;
+
 /// A counter that a protocol has registered, the same on all shards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CounterId(pub(super) usize);
+
+/// A protocol by its number, the same on all shards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DialectId(u8);
+
+impl DialectId {
+    /// The number.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// Protocols of a process.
+pub const DIALECTS_MAX: usize = 16;
 
 /// What protocols count.
 #[derive(Default, Debug)]
@@ -13,6 +30,10 @@ pub struct CounterRegistry {
     ends: Vec<EndReason>,
     /// Close codes that a protocol has in place of the usual ones: the protocol, the label of the reason, the code.
     codes: Vec<(&'static str, &'static str, u16)>,
+    /// The names of the protocols, by number.
+    dialects: Vec<&'static str>,
+    /// Names that numbers had in the servers of these protocols.
+    old_names: Vec<(&'static str, &'static [OldName])>,
 }
 
 /// A reason for which a protocol ends connections.
@@ -63,6 +84,45 @@ impl CounterRegistry {
         let mut codes = self.codes.iter();
         let found = codes.find(|(of, reason, _)| *of == protocol && *reason == label);
         found.map(|(_, _, code)| *code)
+    }
+
+    /// Registers a protocol, whose connections are counted under `name`.
+    ///
+    /// # Panics
+    /// There are more than [`DIALECTS_MAX`].
+    pub fn register_dialect(&mut self, name: &'static str) {
+        assert!(
+            self.dialects.len() < DIALECTS_MAX,
+            "at most {DIALECTS_MAX} protocols"
+        );
+        self.dialects.push(name);
+    }
+
+    /// The protocol of this name.
+    ///
+    /// Cost: a comparison for each.
+    #[must_use]
+    pub fn dialect(&self, name: &str) -> Option<DialectId> {
+        let number = self.dialects.iter().position(|known| *known == name)?;
+        Some(DialectId(u8::try_from(number).expect("there are few")))
+    }
+
+    /// The names of the protocols, by number.
+    #[must_use]
+    pub fn dialects(&self) -> &[&'static str] {
+        &self.dialects
+    }
+
+    /// Registers names that numbers had in the servers of `protocol`.
+    pub fn register_old_names(&mut self, protocol: &'static str, names: &'static [OldName]) {
+        self.old_names.push((protocol, names));
+    }
+
+    /// The names that `protocol` has registered.
+    #[must_use]
+    pub fn old_names(&self, protocol: &str) -> Option<&'static [OldName]> {
+        let mut all = self.old_names.iter();
+        all.find(|(of, _)| *of == protocol).map(|(_, names)| *names)
     }
 
     /// The registered reasons, by number.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::counters::{COUNTERS, GAUGES, STATUS_CLASSES};
 use super::{
-    Counter, CounterRegistry, Counters, Histogram, Limited, ProcessUsage, Refused, log_lines_lost,
+    Counter, CounterRegistry, Counters, DialectCounters, Histogram, Limited, ProcessUsage, Refused,
+    log_lines_lost,
 };
 
 type Shards<'a> = &'a [Arc<Counters>];
@@ -17,6 +18,35 @@ type ByLabel<'a> = (
     (&'a str, &'a [&'a str]),
     fn(&Counters) -> &[Counter],
 );
+
+/// What is counted of a protocol: name, kind, what it is, field.
+type OfDialect = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&DialectCounters) -> u64,
+);
+
+const BY_DIALECT: [OfDialect; 3] = [
+    (
+        "dialect_connections",
+        "gauge",
+        "Connections open, by protocol.",
+        |it| it.open.read(),
+    ),
+    (
+        "dialect_connections_opened_total",
+        "counter",
+        "Connections opened, by protocol.",
+        |it| it.opened.read(),
+    ),
+    (
+        "dialect_messages_received_total",
+        "counter",
+        "Messages received from clients, by protocol.",
+        |it| it.messages_in.read(),
+    ),
+];
 
 fn by_label<'a>(disconnects: &'a [&'a str]) -> [ByLabel<'a>; 4] {
     let answered = "HTTP requests answered, by status; upgrades and event streams are connections.";
@@ -76,6 +106,12 @@ pub fn render_prometheus(
     let name = "transport_connections_opened_total";
     let about = (name, "counter", "Connections opened.");
     labelled(&mut out, about, labels, |transport| opened[transport]);
+    let dialects = ("dialect", registered.dialects());
+    for (name, kind, help, of) in BY_DIALECT {
+        labelled(&mut out, (name, kind, help), dialects, |index| {
+            sum(shards, |shard| of(&shard.dialects[index]))
+        });
+    }
     for (name, help, labels, of) in by_label(disconnects) {
         let name = format!("{name}_total");
         let about = (&*name, "counter", help);
@@ -207,11 +243,48 @@ fn histogram<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{OldName, OldNumber, render_old_names};
+
+    const OLD_NAMES: &[OldName] = &[
+        OldName {
+            name: "old_up",
+            kind: "gauge",
+            help: "Since the start.",
+            number: OldNumber::Uptime,
+        },
+        OldName {
+            name: "old_in_total",
+            kind: "counter",
+            help: "Messages.",
+            number: OldNumber::Sum(|it| it.messages_in.read()),
+        },
+        OldName {
+            name: "old_open",
+            kind: "gauge",
+            help: "Connections.",
+            number: OldNumber::OfDialect(|it| it.open.read()),
+        },
+    ];
+
+    #[test]
+    fn old_names_are_those_of_one_protocol() {
+        let (shards, registry) = shards();
+        assert_eq!(render_old_names(&shards, &registry, "first", 1.5), None);
+        assert_eq!(
+            render_old_names(&shards, &registry, "other", 1.5).unwrap(),
+            "# HELP old_up Since the start.\n# TYPE old_up gauge\nold_up 1.500\n\
+             # HELP old_in_total Messages.\n# TYPE old_in_total counter\nold_in_total 7\n\
+             # HELP old_open Connections.\n# TYPE old_open gauge\nold_open 5\n"
+        );
+    }
 
     /// Two shards, and a counter of a protocol.
     fn shards() -> (Vec<Arc<Counters>>, CounterRegistry) {
         let mut registry = CounterRegistry::default();
         let own = registry.register("own_total", "What a protocol counts.");
+        registry.register_dialect("first");
+        registry.register_dialect("other");
+        registry.register_old_names("other", OLD_NAMES);
         let shards = [(); 2].map(|()| Arc::new(Counters::with(&registry)));
         shards[0].registered(own).add(2);
         shards[1].registered(own).add(1);
@@ -219,6 +292,10 @@ mod tests {
         shards[1].connections.set(3);
         shards[1].streams.set(1);
         shards[1].messages_in.add(7);
+        let other = registry.dialect("other").unwrap();
+        shards[0].of_dialect(other).open.set(2);
+        shards[1].of_dialect(other).open.set(3);
+        shards[1].of_dialect(other).messages_in.add(4);
         shards[0].flush_times.record(0.0002);
         for (shard, status) in [(0, 200), (1, 204), (0, 101), (1, 404)] {
             shards[shard].answered(status);
@@ -247,6 +324,9 @@ mod tests {
             "fanfare_messages_received_total 7",
             "# HELP fanfare_own_total What a protocol counts.",
             "fanfare_own_total 3",
+            "fanfare_dialect_connections{dialect=\"other\"} 5",
+            "fanfare_dialect_connections{dialect=\"first\"} 0",
+            "fanfare_dialect_messages_received_total{dialect=\"other\"} 4",
             "fanfare_disconnects_total{reason=\"gone\"} 0",
             "fanfare_flush_seconds_bucket{le=\"0.0005\"} 1",
             "fanfare_flush_seconds_count 1",
@@ -281,9 +361,12 @@ mod tests {
     #[test]
     fn m15_the_number_of_series_is_fixed() {
         let series = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
-        let (shards, registry) = shards();
-        let text = render_prometheus(&shards, &registry, &["closed"; 12], 0.0, &usage());
-        assert!(series(&text) < 150, "{text}");
+        let (shards, mut registry) = shards();
+        for name in ["third", "fourth", "fifth", "sixth"] {
+            registry.register_dialect(name);
+        }
+        let text = render_prometheus(&shards, &registry, &["closed"; 24], 0.0, &usage());
+        assert!(series(&text) < 200, "{text}");
     }
 
     #[test]

@@ -35,9 +35,11 @@ impl Shard {
     /// Sets what is known of a connection that begins.
     pub fn set_info(&self, peer: PeerId, mut info: Box<ConnectionInfo>) {
         info.connected_ms = self.clock.wall_ms();
-        if let Some(link) = self.core.borrow_mut().links.get_mut(peer) {
-            link.info = Some(info);
+        let dialect = self.process.registered.dialect(info.endpoint.0);
+        if let Some(dialect) = dialect {
+            self.counters.of_dialect(dialect).opened.add(1);
         }
+        self.core.borrow_mut().links.set_info(peer, info, dialect);
     }
 
     /// Changes what is known of a connection.

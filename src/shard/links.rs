@@ -10,7 +10,7 @@ use crate::auth::KeySerial;
 use super::Disconnect;
 use crate::engine::hub::{Sink, Written};
 use crate::id::{PeerId, Slot};
-use crate::metrics::{CounterRegistry, Counters};
+use crate::metrics::{CounterRegistry, Counters, DIALECTS_MAX, DialectId};
 use crate::net::{Seal, Writer};
 
 /// The writing side of one connection, with its timestamps and state.
@@ -34,6 +34,8 @@ pub(super) struct Link {
     pub(super) life: Life,
     /// What operators are told; `None` until the connection begins.
     pub(super) info: Option<Box<ConnectionInfo>>,
+    /// Its protocol, once that is known, if it is counted by it.
+    dialect: Option<DialectId>,
     /// Bytes received.
     pub(super) received: u64,
     /// Bytes sent.
@@ -111,6 +113,8 @@ pub enum Unfinished {
 pub(super) struct Links {
     links: Vec<Option<Box<Link>>>,
     open: OpenCount,
+    /// The same by protocol, of connections that have begun.
+    open_by_dialect: [u64; DIALECTS_MAX],
     writes: u64,
     writes_short: u64,
     bytes_out: u64,
@@ -153,6 +157,7 @@ impl Links {
             disconnect: None,
             life,
             info: None,
+            dialect: None,
             received: 0,
             sent: 0,
         }));
@@ -199,9 +204,38 @@ impl Links {
             return;
         };
         link.life.closing = Some(Since::new(now_ms));
+        let dialect = link.dialect;
         let is_stream = matches!(link.transport, Transport::Sse { .. });
         self.open.connections -= 1;
         self.open.streams -= u64::from(is_stream);
+        if let Some(dialect) = dialect {
+            self.open_by_dialect[dialect.index()] -= 1;
+        }
+    }
+
+    /// Sets what operators are told of a connection, which has begun.
+    pub(super) fn set_info(
+        &mut self,
+        peer: PeerId,
+        info: Box<ConnectionInfo>,
+        dialect: Option<DialectId>,
+    ) {
+        let Some(link) = self.get_mut(peer) else {
+            return;
+        };
+        link.info = Some(info);
+        if link.life.closing.is_some() || link.dialect.is_some() {
+            return;
+        }
+        link.dialect = dialect;
+        if let Some(dialect) = dialect {
+            self.open_by_dialect[dialect.index()] += 1;
+        }
+    }
+
+    /// The connections that have begun and are not closing, by the number of their protocol.
+    pub(super) fn open_by_dialect(&self) -> &[u64; DIALECTS_MAX] {
+        &self.open_by_dialect
     }
 
     pub(super) fn open(&self) -> OpenCount {

@@ -217,7 +217,8 @@ fn check_prometheus(text: &str) {
             (_, "") => {
                 let (label, value) = labels.split_once('=').expect("a label");
                 assert!(
-                    ["code", "reason", "transport", "version"].contains(&label) && value.len() > 2,
+                    ["code", "dialect", "reason", "transport", "version"].contains(&label)
+                        && value.len() > 2,
                     "{line}: no other labels"
                 );
             }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -164,4 +164,67 @@ fn answers_are_counted_by_the_class_of_their_status() {
     let more: Vec<u64> = (0..4).map(|class| after[class] - before[class]).collect();
     // Of scrapes: the four of `before`, but the first of `after` has not counted itself.
     assert_eq!(more, [1 + 4, 0, 3, 0]);
+}
+
+#[test]
+fn connections_and_messages_are_counted_by_protocol_and_under_the_names_of_wse() {
+    let gateway = TestGateway::start();
+    let address = gateway.address;
+    let mut echo = Client::echo(address);
+    echo.send(0x81, b"once");
+    assert_eq!(echo.next().unwrap().payload, b"once");
+    let gone = Client::connect(address, "/wse");
+    let mut client = Client::connect(address, "/wse");
+    assert_eq!(client.json()["t"], "server_ready");
+    for _ in 0..2 {
+        client.say(&serde_json::json!({ "c": "WSE", "t": "ping", "p": { "timestamp": 1 } }));
+        while client.json()["t"] != "PONG" {}
+    }
+    drop(gone);
+    let of =
+        |name: &str, dialect: &str| metric(address, &format!("{name}{{dialect=\"{dialect}\"}}"));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while of("dialect_connections", "wse") != 1 {
+        assert!(Instant::now() < deadline, "{}", scrape(address));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(of("dialect_connections_opened_total", "wse"), 2);
+    assert_eq!(of("dialect_messages_received_total", "wse"), 2);
+    assert_eq!(of("dialect_connections", "echo"), 1);
+    assert_eq!(of("dialect_messages_received_total", "echo"), 1);
+    assert_eq!(of("dialect_connections_opened_total", "events"), 0);
+    // Those of all protocols are what they were.
+    assert_eq!(metric(address, "connections"), 2);
+    assert_eq!(metric(address, "connections_opened_total"), 3);
+    assert_eq!(metric(address, "messages_received_total"), 3);
+    let get = |query: &str| {
+        let head = format!("GET /metrics?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        request(address, head.as_bytes())
+    };
+    let text = get("names=wse").body;
+    let families = parsed(&text);
+    let value = |family: &str| families[family]["samples"][0][2].as_f64().unwrap();
+    let written = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(families.len(), written, "one number of each name");
+    for (family, expected) in [
+        ("wse_connections", 1.0),
+        ("wse_connections_accepted", 2.0),
+        ("wse_messages_received", 2.0),
+        ("wse_auth_failures", 0.0),
+        ("ws_connections_active", 1.0),
+        ("ws_disconnections", 1.0),
+        ("pubsub_published", 0.0),
+        ("dlq_messages", 0.0),
+    ] {
+        assert_eq!(value(family), expected, "{family}");
+    }
+    assert!(value("wse_bytes_sent") > 0.0 && value("wse_uptime_seconds") > 0.0);
+    for family in families.values() {
+        let (name, kind) = (&family["samples"][0][0], &family["type"]);
+        let is_total = name.as_str().unwrap().ends_with("_total");
+        assert_eq!(is_total, kind == "counter", "{family}");
+        assert!(!family["help"].as_str().unwrap().is_empty(), "{family}");
+    }
+    let unknown = get("names=nobody");
+    assert_eq!(unknown.status, 400, "{unknown:?}");
 }
