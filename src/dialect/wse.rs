@@ -19,6 +19,7 @@ pub use encryption::{
     OpenError, SealError, SessionKey,
 };
 pub use envelope::{Envelope, LegacyBeat};
+pub use session::{ClientInfo, Wanted};
 pub use settings::{RefuseWith, WseSettings};
 pub use signing::{NONCES_MAX, SignatureError, Signer, WINDOW_SECONDS};
 

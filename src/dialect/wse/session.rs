@@ -37,13 +37,15 @@ use crate::msgpack;
 use crate::shard::{ConnectionOrder, Disconnect, OrderReply, OrderResult, Shard};
 use crate::timestamp::timestamp_of;
 use crate::ws::{OpCode, Payload};
-use greeting::ClientInfo;
 use history::Replay;
 use inflow::{Bucket, SeenIds, SequenceStats};
 use outcome::Pending;
 use secret::Secret;
 use subscribe::WaitingAck;
 use subscriptions::Subscriptions;
+
+pub use greeting::ClientInfo;
+pub use subscribe::Wanted;
 
 /// The session of a connection of the wse protocol.
 #[derive(Debug)]

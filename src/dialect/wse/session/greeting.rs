@@ -40,13 +40,11 @@ pub(super) const FEATURES: [&str; 10] = [
     "metrics",
 ];
 
-/// Bytes of a client's version that are kept.
-const VERSION_BYTES_MAX: usize = 32;
-
 /// What a client says of itself.
 #[derive(Default, Debug)]
-pub(super) struct ClientInfo {
-    pub(super) version: Box<str>,
+pub struct ClientInfo {
+    /// Its version, or what is kept of it.
+    pub version: Box<str>,
     /// A bit for each of [`FEATURES`].
     features: u16,
     /// The public key that it offers, until it is used.
@@ -54,13 +52,17 @@ pub(super) struct ClientInfo {
 }
 
 impl ClientInfo {
-    /// Reads the payload of a `client_hello`.
-    fn read(payload: &str) -> Self {
+    /// Bytes of a client's version that are kept.
+    pub const VERSION_BYTES_MAX: usize = 32;
+
+    /// Reads the payload of a `client_hello`. What it has of wrong types is left out.
+    #[must_use]
+    pub fn read(payload: &str) -> Self {
         let mut info = Self::default();
         let _ = json::fields(payload, |key, value| match key {
             "client_version" => {
                 let version = value.as_string().unwrap_or_default();
-                let end = version.floor_char_boundary(VERSION_BYTES_MAX);
+                let end = version.floor_char_boundary(Self::VERSION_BYTES_MAX);
                 info.version = version[..end].into();
             }
             "encryption_public_key" => info.public_key = value.as_string().map(Into::into),

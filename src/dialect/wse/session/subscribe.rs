@@ -55,17 +55,25 @@ pub(super) struct WaitingAck(Box<Ack>);
 
 /// What a client wants of its subscriptions.
 #[derive(Default, Debug)]
-struct Wanted<'a> {
-    action: Option<Cow<'a, str>>,
-    topics: Vec<Cow<'a, str>>,
-    presence: Option<&'a str>,
-    recovers: bool,
-    recovery: Option<Raw<'a>>,
-    group: Option<Cow<'a, str>>,
+pub struct Wanted<'a> {
+    /// What is to be done.
+    pub action: Option<Cow<'a, str>>,
+    /// Topics and patterns.
+    pub topics: Vec<Cow<'a, str>>,
+    /// Data for rosters, a JSON object.
+    pub presence: Option<&'a str>,
+    /// It wants what it has missed.
+    pub recovers: bool,
+    /// Its positions by topic, a JSON object.
+    pub recovery: Option<Raw<'a>>,
+    /// The queue group that it reads in.
+    pub group: Option<Cow<'a, str>>,
 }
 
 impl<'a> Wanted<'a> {
-    fn read(payload: &'a str) -> Self {
+    /// Reads the payload of a `subscription_update`. What it has of wrong types is left out.
+    #[must_use]
+    pub fn read(payload: &'a str) -> Self {
         let mut wanted = Self::default();
         let _ = json::fields(payload, |key, value| match key {
             "action" => wanted.action = value.as_string(),
@@ -80,7 +88,8 @@ impl<'a> Wanted<'a> {
     }
 
     /// The positions from which it wants to go on.
-    fn positions(&self) -> Vec<Recover<'static>> {
+    #[must_use]
+    pub fn positions(&self) -> Vec<Recover<'static>> {
         let mut positions = Vec::new();
         let recovery = self.recovery.filter(|_| self.recovers);
         let _ = json::fields(recovery.map_or("{}", Raw::text), |topic, value| {
