@@ -192,6 +192,8 @@ const NAMED: &[(&str, &str)] = &[
     // A claim that tokens of its issuers have; it holds for all protocols.
     ("src/auth/token_error.rs", "\"wse_topics\""),
     ("src/auth/issue.rs", "\"wse_topics\""),
+    // Paths that no setting may take, among them the default of one that has sub-paths.
+    ("src/config/kind.rs", "\"/wse\""),
 ];
 
 #[test]
