@@ -117,14 +117,40 @@ async def test_rotation_under_load_loses_nothing(gateway, topic):
                 for n in range(400):
                     await speaker.publish(topic, {"n": round * 400 + n}, type="said")
                     if n == 200:
+                        # The answer is on its way at once, and read later.
+                        await ann.events_of("said", round * 400 + n + 1)
+                        ann.tap.stall()
                         assert await ann.client.send("key_rotation_request")
-                    if n in range(200, 210):
-                        await ann.publish(topic + ".back", {"n": round * 10 + n - 200}, type="said")
+                        await asyncio.sleep(0.05)
+                        for more in range(10):
+                            await ann.publish(topic + ".back", {"n": round * 10 + more}, type="said")
+                        ann.tap.resume()
                 await ann.events_of("key_rotation_response", round + 1)
         events = await ann.events_of("said", 2000)
         assert [event.payload["n"] for event in events] == list(range(2000))
         assert not ann.of("error")
         assert [event.payload["n"] for event in await bob.events_of("said", 50)] == list(range(50))
+
+
+async def test_rotations_that_overlap_lose_nothing(gateway, topic):
+    """While one is on its way others are refused, and change nothing."""
+    async with group(joined(gateway, encryption=True), joined(gateway, topic, user="bob")) as (ann, bob):
+        await encrypted(ann)
+        security = ann.client._security
+        ann.client.on("key_rotation_response")(
+            lambda event: security.derive_shared_secret(base64.b64decode(event.payload["new_public_key"]))
+        )
+        ann.tap.stall()
+        for _ in range(5):
+            assert await ann.client.send("key_rotation_request")
+        for n in range(10):
+            await ann.publish(topic, {"n": n}, type="said")
+        ann.tap.resume()
+        await until(lambda: len(ann.of("key_rotation_response")) + len(ann.of("error")) == 5)
+        await ann.publish(topic, {"n": 10}, type="said")
+        assert [event.payload["n"] for event in await bob.events_of("said", 11)] == list(range(11))
+        assert {error.payload["code"] for error in ann.of("error")} <= {"KEY_EXCHANGE_FAILED"}
+        await ann.settled()
 
 
 async def test_without_a_session_there_is_no_key_to_rotate(gateway):

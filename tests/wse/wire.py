@@ -208,8 +208,9 @@ class Tap:
 
     async def _down(self, reader, writer, splitter):
         while True:
+            data = await reader.read(65536)
             await self._flowing.wait()
-            if not (data := await reader.read(65536)):
+            if not data:
                 return
             for raw, message in splitter.feed(data):
                 if self._cutting and message:
