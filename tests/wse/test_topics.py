@@ -238,7 +238,8 @@ async def test_nobody_publishes_what_clients_take_for_the_gateways_own(gateway, 
 @pytest.mark.parametrize("size", [1, 3])
 async def test_a_queue_group_shares_the_messages_of_its_topic(gateway, topic, size):
     """Without their places, which have holes for each member: the client would take them for lost."""
-    async with group(joined(gateway, topic, user="all"), *[joined(gateway, user=f"m{n}") for n in range(size)]) as peers:
+    workers = [joined(gateway, user=f"worker{n}") for n in range(size)]
+    async with group(joined(gateway, topic, user="all"), *workers) as peers:
         listener, members = peers[0], peers[1:]
         for member in members:
             ack = await member.subscribe(topic, queue_group="workers")

@@ -34,7 +34,7 @@ class Message:
 
     @property
     def json(self):
-        """Of a message in clear, compressed or not, without the category that 1.x has before it; else an empty object."""
+        """Of a message in clear, compressed or not, without the category that 1.x has before it; else empty."""
         text = self.payload if self.opcode == TEXT else b""
         if self.opcode == BINARY and self.payload[:2] == b"C:":
             text = zlib.decompress(self.payload[2:])
@@ -183,9 +183,8 @@ class Tap:
             writer.write(answer)
             if answer.split()[1] == b"101":
                 self.connections += 1
-            extension = next(
-                (line for line in answer.decode().lower().split("\r\n") if line.startswith("sec-websocket-extensions")), ""
-            )
+            lines = answer.decode().lower().split("\r\n")
+            extension = next((line for line in lines if line.startswith("sec-websocket-extensions")), "")
             both = [
                 asyncio.create_task(self._up(reader, up_writer, Splitter(extension, "client"))),
                 asyncio.create_task(self._down(up_reader, writer, Splitter(extension, "server"))),
