@@ -156,7 +156,7 @@ pub(crate) fn codes_in(directory: &Path, codes: &mut BTreeSet<String>) {
         let texts = text.split('"').skip(1);
         codes.extend(
             texts
-                .filter(|text| text.contains('_') && !text.starts_with("CARGO"))
+                .filter(|text| text.len() > 3 && text.contains('_') && !text.starts_with("CARGO"))
                 .filter(|text| text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
                 .map(str::to_owned),
         );
