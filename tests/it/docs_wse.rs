@@ -1,6 +1,6 @@
 //! The examples of docs/wse.md, as they are written there.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Read, Write};
 use std::path::Path;
 
@@ -240,7 +240,7 @@ fn run(toml: &str, path: &str, lines: &str) -> usize {
     let added: Vec<&str> = added.collect();
     let gateway = TestGateway::from_toml(&format!("{toml}\n{}\n", added.join("\n")), |_| {});
     let mut names = Names::default();
-    let mut peers: HashMap<&str, Peer> = HashMap::new();
+    let mut peers: BTreeMap<&str, Peer> = BTreeMap::new();
     let (mut response, mut call) = (None, None);
     for line in lines.lines() {
         let (sign, rest) = line.split_once(' ').unwrap_or((line, ""));

@@ -139,7 +139,7 @@ impl Fields<'_> {
         key: &str,
         texts: impl IntoIterator<Item = &'t str>,
     ) -> &mut Self {
-        self.items(key, texts, |out, text| put_string(out, text))
+        self.items(key, texts, put_string)
     }
 
     /// A list, each item of which `write` writes.

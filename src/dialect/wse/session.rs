@@ -330,9 +330,8 @@ impl WseSession {
         resumed: Option<u32>,
     ) -> Flow {
         let done = resumed.unwrap_or(0);
-        let mut results = match self.begin_batch(shard, peer, batch) {
-            Some(results) => results,
-            None => return Flow::Continue,
+        let Some(mut results) = self.begin_batch(shard, peer, batch) else {
+            return Flow::Continue;
         };
         for (index, text) in (0_u32..).zip(std::mem::take(&mut results.messages)) {
             if index < done {
@@ -342,12 +341,9 @@ impl WseSession {
                 self.resume = Some(index);
                 return Flow::Wait;
             }
-            let message = match Envelope::parse(text) {
-                Ok(message) => message,
-                Err(_) => {
-                    results.fail(index, "no JSON object");
-                    continue;
-                }
+            let Ok(message) = Envelope::parse(text) else {
+                results.fail(index, "no JSON object");
+                continue;
             };
             let kind = message.kind.as_deref().unwrap_or("");
             if matches!(kind, "batch" | "batch_message") {

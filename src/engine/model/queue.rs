@@ -83,7 +83,7 @@ impl QueueOracle {
     }
 
     /// Checks that every group has got its messages, and that they have been read. Nothing is under way.
-    pub(super) fn finish(&mut self) {
+    pub(super) fn finish(&self) {
         for (key, given) in &self.given {
             let due = self.due.get(key).map_or(0, |due| due.groups.len());
             if *given > due {
@@ -190,7 +190,7 @@ impl World {
             let there = self.queue_groups(&key.0, self.oracle.skipped_user(&key));
             if let Some(due) = self.oracle.queues.due.get_mut(&key) {
                 let gone = due.groups.difference(&there).cloned();
-                due.excused.extend(gone.collect::<Vec<_>>());
+                due.excused.extend(gone);
             }
         }
     }

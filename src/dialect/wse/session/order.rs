@@ -160,7 +160,7 @@ impl WseSession {
         }
         batch.count += 1;
         batch.priority = batch.priority.max(priority);
-        let due = *batch.due.get_or_insert(now + tuning.batch_wait());
+        let due = *batch.due.get_or_insert_with(|| now + tuning.batch_wait());
         let is_full = batch.count >= tuning.batch_size || batch.messages.len() > BATCH_BYTES_MAX;
         if is_full || begin > 0 && due <= now {
             self.send_batch(shard, peer);

@@ -137,8 +137,7 @@ impl Ack {
         }
         // Those whose history is still to come have their own acknowledgement.
         let success = &self.success;
-        self.starts
-            .retain(|start| success.iter().any(|name| *name == start.topic));
+        self.starts.retain(|start| success.contains(&start.topic));
     }
 
     fn put(&self, p: &mut Fields<'_>, action: &str, all: &str) {
@@ -490,7 +489,7 @@ impl WseSession {
         if shard.engine(|engine| engine.is_catching_up(peer)) {
             self.more().acks.push(WaitingAck(ack));
         } else {
-            self.send_ack(shard, peer, ack);
+            self.send_ack(shard, peer, *ack);
         }
     }
 
@@ -498,12 +497,12 @@ impl WseSession {
     pub(super) fn send_acks(&mut self, shard: &Shard, peer: PeerId) {
         let Some(more) = &mut self.more else { return };
         for WaitingAck(ack) in std::mem::take(&mut more.acks) {
-            self.send_ack(shard, peer, ack);
+            self.send_ack(shard, peer, *ack);
         }
         self.tidy();
     }
 
-    fn send_ack(&self, shard: &Shard, peer: PeerId, mut ack: Box<Ack>) {
+    fn send_ack(&self, shard: &Shard, peer: PeerId, mut ack: Ack) {
         // Clients of topics without history are told no positions.
         let has_history = |start: &AckStart| {
             start.is_recovered || start.count > 0 || {
