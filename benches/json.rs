@@ -115,7 +115,7 @@ fn read(text: &str) -> usize {
     let payload = message.payload_text();
     json::fields(payload, |key, value| match key {
         "features" => {
-            json::fields(value.text(), |_, value| bytes += value.text().len()).expect("legal")
+            json::fields(value.text(), |_, value| bytes += value.text().len()).expect("legal");
         }
         "messages" => json::each_item(value.text(), usize::MAX, |item| {
             let inner = Envelope::parse(item.text()).expect("legal");

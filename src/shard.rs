@@ -404,6 +404,12 @@ impl Shard {
         self.core.borrow().engine.hub().is_outbox_full(peer.slot)
     }
 
+    /// Whether anything waits for a peer alone.
+    #[must_use]
+    pub fn has_queued(&self, peer: PeerId) -> bool {
+        self.core.borrow().engine.hub().has_queued(peer.slot)
+    }
+
     /// Whether everything queued for a peer has been written.
     #[must_use]
     pub fn is_drained(&self, peer: PeerId) -> bool {

@@ -857,6 +857,14 @@ impl Hub {
         self.make_ready(slot);
     }
 
+    /// Whether anything is queued for one peer alone.
+    #[must_use]
+    pub fn has_queued(&self, slot: Slot) -> bool {
+        let outbox = self.peers.get(slot.index());
+        let outbox = outbox.and_then(|peer| peer.outbox.as_deref());
+        outbox.is_some_and(|outbox| outbox.bytes() > 0)
+    }
+
     /// Whether the peer should not be read from: its outbox is half full. The other half takes the replies to what
     /// has been read already.
     #[must_use]

@@ -362,7 +362,7 @@ fn history_can_be_read_over_http() {
         let (status, page) = history(&gateway, "/api/v1/topics/other/history");
         assert_eq!((status, &page["events"]), (200, &json!([])));
         for bad in [
-            "/api/v1/topics/a%20b/history",
+            "/api/v1/topics/a%0Ab/history",
             "/api/v1/topics/news/history?since=-1",
             "/api/v1/topics/news/history?limit=0",
             "/api/v1/topics/news/history?limit=x",

@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
 
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::compress::{MARK, decompress, is_zlib};
 use super::envelope::{Envelope, LegacyBeat};
@@ -40,6 +40,7 @@ use crate::ws::{OpCode, Payload};
 use history::Replay;
 use inflow::{Bucket, SeenIds, SequenceStats};
 use outcome::Pending;
+use requests::BatchResults;
 use secret::Secret;
 use subscribe::WaitingAck;
 use subscriptions::Subscriptions;
@@ -68,6 +69,8 @@ pub(super) struct WseSession {
     reads: FormatId,
     /// Set if the last message returned [`Flow::Wait`]: how many messages of its batch are done.
     resume: Option<u32>,
+    /// Whether the message of a batch that waits was counted and its signature looked at.
+    is_checked: bool,
     subscriptions: Subscriptions,
     /// Messages of the client.
     received: u32,
@@ -94,9 +97,9 @@ struct More {
     /// Acknowledgements behind missed messages that are being written.
     acks: Vec<WaitingAck>,
     /// Topics whose history is being written.
-    replays: Vec<Replay>,
+    replays: VecDeque<Replay>,
     /// Up to where topics were written, for requests that were on their way meanwhile.
-    replayed: VecDeque<(Box<str>, Position)>,
+    replayed: VecDeque<(Box<str>, Position, Instant)>,
     /// The topics that are read as a member of a queue group, each with its group.
     queues: Vec<(Box<str>, Box<str>)>,
     /// Topics that wait for their roster.
@@ -104,6 +107,8 @@ struct More {
     /// What the application has not answered yet.
     syncs: Vec<application::Sync>,
     seen: SeenIds,
+    /// What of a batch that waits has failed.
+    batch_failed: Vec<(u32, &'static str)>,
     tuning: requests::Tuning,
     batch: order::Batch,
 }
@@ -120,6 +125,7 @@ impl More {
             && self.syncs.is_empty()
             && self.seen.len() == 0
             && self.batch.is_empty()
+            && self.batch_failed.is_empty()
             && self.tuning == requests::Tuning::default()
     }
 }
@@ -131,6 +137,8 @@ enum Phase {
     Greeted,
     /// Its format is being changed; its topics wait.
     Changing,
+    /// Its inbox is being subscribed to.
+    Joining,
     /// It has its topics.
     Joined,
 }
@@ -181,6 +189,7 @@ impl WseSession {
             pinged_ms: 0,
             latency: None,
             resume: None,
+            is_checked: false,
             subscriptions: Subscriptions::default(),
             sequence: SequenceStats::default(),
             client: None,
@@ -284,6 +293,8 @@ impl WseSession {
         match kind {
             "ping" | "PING" => self.pong(shard, peer, message),
             "pong" | "PONG" => self.note_pong(shard),
+            // So that what is sent to its user from then on reaches it.
+            "client_hello" if self.phase != Phase::Joined => return Flow::Wait,
             "client_hello" => self.hello(shard, peer, message),
             "subscription_update" | "subscription" => {
                 return self.subscription(shard, peer, message);
@@ -330,7 +341,7 @@ impl WseSession {
         resumed: Option<u32>,
     ) -> Flow {
         let done = resumed.unwrap_or(0);
-        let Some(mut results) = self.begin_batch(shard, peer, batch) else {
+        let Some(mut results) = self.begin_batch(shard, peer, batch, resumed) else {
             return Flow::Continue;
         };
         for (index, text) in (0_u32..).zip(std::mem::take(&mut results.messages)) {
@@ -338,7 +349,7 @@ impl WseSession {
                 continue;
             }
             if index > done && shard.is_outbox_full(peer) {
-                self.resume = Some(index);
+                self.wait_in_batch(index, false, results);
                 return Flow::Wait;
             }
             let Ok(message) = Envelope::parse(text) else {
@@ -350,19 +361,19 @@ impl WseSession {
                 results.fail(index, "a batch has no batches in it");
                 continue;
             }
-            if index > done && !self.admit(shard, peer) {
+            // The one that waited may have been looked at before.
+            let is_new = resumed != Some(index) || !self.is_checked;
+            if is_new && index > 0 && !self.admit(shard, peer) {
                 results.fail(index, "rate limit exceeded");
                 continue;
             }
-            // The one that waited was looked at before.
-            let is_new = resumed != Some(index);
             if is_new && !self.is_signed_well(shard, peer, &message) {
                 results.fail(index, "the signature is not good");
                 continue;
             }
             let errors = shard.counters.errors_sent.read();
             if self.execute(shard, peer, &message, None) == Flow::Wait {
-                self.resume = Some(index);
+                self.wait_in_batch(index, true, results);
                 return Flow::Wait;
             }
             if shard.counters.errors_sent.read() > errors {
@@ -373,6 +384,13 @@ impl WseSession {
             self.send_results(shard, peer, &results);
         }
         Flow::Continue
+    }
+
+    /// A batch goes on with the message `index`.
+    fn wait_in_batch(&mut self, index: u32, is_checked: bool, results: BatchResults<'_>) {
+        self.resume = Some(index);
+        self.is_checked = is_checked;
+        self.more().batch_failed = results.into_failed();
     }
 
     fn binary(&mut self, shard: &Shard, peer: PeerId, bytes: &[u8]) -> Flow {
@@ -583,6 +601,7 @@ impl Session for WseSession {
     }
 
     fn end(&mut self, shard: &Shard, peer: PeerId) {
+        self.send_batch(shard, peer);
         self.leave_rosters(shard, peer);
         shard.engine(|engine| engine.end_subscriptions(peer));
     }

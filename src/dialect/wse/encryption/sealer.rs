@@ -65,6 +65,12 @@ impl FrameSealer {
         Ok(())
     }
 
+    /// Whether a change waits for its message.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        self.0.borrow().change.is_some()
+    }
+
     /// Whether messages that are written now are encrypted.
     #[must_use]
     pub fn is_encrypting(&self) -> bool {

@@ -202,7 +202,7 @@ impl WseSession {
         match self.phase {
             Phase::Changing => self.join(shard, peer),
             Phase::Joined if format != self.format() => self.retry_soon(shard, peer),
-            Phase::Joined | Phase::Greeted => {}
+            Phase::Joined | Phase::Joining | Phase::Greeted => {}
         }
     }
 
@@ -215,12 +215,13 @@ impl WseSession {
 
     /// Gives the client what every client gets: what is said to its user.
     pub(super) fn join(&mut self, shard: &Shard, peer: PeerId) {
-        self.phase = Phase::Joined;
+        self.phase = Phase::Joining;
         let inbox = topic::inbox_of(&self.user(shard, peer));
         let permissions = self.permissions(shard);
         let is_own =
             self.identity.is_none() || permissions.may_subscribe(&topic::Selector::Topic(&inbox));
         if !is_own {
+            self.phase = Phase::Joined;
             return;
         }
         let (ticket, subscribed, confirmation) = shard.engine(|engine| {

@@ -1,6 +1,10 @@
 //! Missed messages of topics that the client reads already: it asks for them when it sees that some are missing, and
 //! with `sync_request`.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::WseSession;
 use super::outcome::Awaited;
 use super::subscribe::AckStart;
@@ -8,6 +12,7 @@ use crate::dialect::wse::format::put_event;
 use crate::engine::{HistoryExcerpt, HistoryPage, HistoryPart, Publication};
 use crate::id::{Form, PeerId, Position, Priority, UserKey};
 use crate::shard::Shard;
+use crate::topic;
 
 /// Messages that are written at once.
 const PAGE_MESSAGES: u32 = 256;
@@ -16,7 +21,10 @@ const PAGE_MESSAGES: u32 = 256;
 const PAGE_BYTES: usize = 64 * 1024;
 
 /// Topics of one client whose history waits to be written.
-const REPLAYS_MAX: usize = 10_000;
+const REPLAYS_MAX: usize = 1000;
+
+/// How long after an answer a request may come that was on its way before.
+const UNDERWAY: Duration = Duration::from_secs(3);
 
 /// Topics of one client of which is known up to where they were written.
 const REPLAYED_MAX: usize = 100;
@@ -35,6 +43,8 @@ pub(super) struct Replay {
     is_complete: bool,
     /// Whether homes have been asked for the next part.
     is_asked: bool,
+    /// Whether its client has unsubscribed meanwhile.
+    is_cancelled: bool,
     /// Whether it is for a `sync_request`, which has an answer of its own.
     is_sync: bool,
 }
@@ -49,6 +59,7 @@ impl Replay {
             count: 0,
             is_complete: true,
             is_asked: false,
+            is_cancelled: false,
             is_sync: false,
         }
     }
@@ -81,7 +92,7 @@ impl WseSession {
             .iter()
             .any(|one| one.topic == replay.topic && one.is_sync == replay.is_sync);
         if !is_known && replays.len() < REPLAYS_MAX {
-            replays.push(replay);
+            replays.push_back(replay);
         }
     }
 
@@ -89,23 +100,25 @@ impl WseSession {
     /// an answer for messages that it has.
     pub(super) fn was_replayed(&self, topic: &str, from: Position) -> bool {
         let Some(more) = &self.more else { return false };
-        let known = more.replayed.iter().find(|(name, _)| **name == *topic);
-        known.is_some_and(|(_, to)| to.epoch == from.epoch && from.offset < to.offset)
+        let known = more.replayed.iter().find(|(name, ..)| **name == *topic);
+        known.is_some_and(|(_, to, until)| {
+            to.epoch == from.epoch && from.offset < to.offset && Instant::now() < *until
+        })
     }
 
     fn note_replayed(&mut self, topic: &str, to: Position) {
         let replayed = &mut self.more().replayed;
-        replayed.retain(|(name, _)| **name != *topic);
+        replayed.retain(|(name, ..)| **name != *topic);
         if replayed.len() >= REPLAYED_MAX {
             replayed.pop_front();
         }
-        replayed.push_back((topic.into(), to));
+        replayed.push_back((topic.into(), to, Instant::now() + UNDERWAY));
     }
 
     /// Asks homes for the next part of a history, if the client can be written to. Returns whether it did.
     pub(super) fn ask_history(&mut self, shard: &Shard, peer: PeerId) -> bool {
         let user = self.user_key();
-        let Some(replay) = self.more.as_mut().and_then(|more| more.replays.first_mut()) else {
+        let Some(replay) = self.more.as_mut().and_then(|more| more.replays.front_mut()) else {
             return false;
         };
         if replay.is_asked {
@@ -118,7 +131,8 @@ impl WseSession {
             user,
         };
         let topic = replay.topic.clone();
-        let ticket = match shard.is_outbox_full(peer) {
+        // A page may take all the room that there is for messages to one client.
+        let ticket = match shard.has_queued(peer) {
             true => None,
             false => shard.engine(|engine| engine.ask_history(peer, &topic, &page)),
         };
@@ -141,8 +155,13 @@ impl WseSession {
         let Some(more) = self.more.as_mut().filter(|more| !more.replays.is_empty()) else {
             return;
         };
-        let mut replay = more.replays.remove(0);
+        let Some(mut replay) = more.replays.pop_front() else {
+            return;
+        };
         replay.is_asked = false;
+        if replay.is_cancelled {
+            return self.drop_replay(shard, peer, &replay);
+        }
         let is_same = replay
             .epoch
             .is_none_or(|epoch| epoch == kept.position.epoch);
@@ -170,6 +189,7 @@ impl WseSession {
                 p.text("topic", &replay.topic).number("lost", lost);
             });
         }
+        let dropped = shard.counters.messages_dropped.read();
         let (dress, event_map) = (self.dress, &self.wse.settings.event_map);
         for message in &kept.messages {
             let publication = Publication {
@@ -193,16 +213,50 @@ impl WseSession {
             .counters
             .messages_replayed
             .add(kept.messages.len() as u64);
+        // The client is told of it; it goes on behind what it has.
+        replay.is_complete &= shard.counters.messages_dropped.read() == dropped;
         let last = kept.messages.last().map(|message| message.offset);
         replay.after = last.unwrap_or(kept.position.offset);
         if kept.more {
-            return self.more().replays.insert(0, replay);
+            return self.more().replays.push_front(replay);
         }
         let position = Position {
             epoch: kept.position.epoch,
             offset: replay.after,
         };
         self.end_replay(shard, peer, &replay, position);
+    }
+
+    /// Drops the histories of topics that the client reads no more.
+    pub(super) fn drop_unread(&mut self, shard: &Shard, peer: PeerId) {
+        let Some(more) = self.more.as_mut().filter(|more| !more.replays.is_empty()) else {
+            return;
+        };
+        let subscriptions = &self.subscriptions;
+        let is_read = |topic: &str| {
+            topic::is_inbox(topic) || subscriptions.contains(topic) || subscriptions.covers(topic)
+        };
+        let mut dropped = Vec::new();
+        for mut replay in std::mem::take(&mut more.replays) {
+            if is_read(&replay.topic) {
+                more.replays.push_back(replay);
+            } else if replay.is_asked {
+                // Its answer is dropped when it comes.
+                replay.is_cancelled = true;
+                more.replays.push_back(replay);
+            } else {
+                dropped.push(replay);
+            }
+        }
+        for replay in dropped {
+            self.drop_replay(shard, peer, &replay);
+        }
+    }
+
+    fn drop_replay(&mut self, shard: &Shard, peer: PeerId, replay: &Replay) {
+        if replay.is_sync {
+            self.end_sync_replay(shard, peer);
+        }
     }
 
     /// Acknowledges that a topic's history has been written.

@@ -1,7 +1,7 @@
 //! Outcomes of the engine, written as messages.
 
-use super::WseSession;
 use super::subscribe::Ack;
+use super::{Phase, WseSession};
 use crate::engine::{Confirmation, GapCause, Outcome, PublishResult, Ticket};
 use crate::id::PeerId;
 use crate::json::put_string;
@@ -74,7 +74,7 @@ impl WseSession {
                     self.publish_ack(shard, peer, &id, Some(stored.offset));
                 }
                 PublishResult::TooManyTopics | PublishResult::Busy | PublishResult::Forwarded => {
-                    self.too_many_topics(shard, peer);
+                    self.too_many_topics(shard, peer, &id);
                 }
             },
             Outcome::Roster { ticket, roster } => {
@@ -121,7 +121,12 @@ impl WseSession {
                 shard.engine(|engine| engine.go_on(confirmation));
                 self.put_ack(shard, peer, ack);
             }
-            _ => shard.engine(|engine| engine.go_on(confirmation)),
+            awaited => {
+                if matches!(awaited, Some(Awaited::Join)) {
+                    self.phase = Phase::Joined;
+                }
+                shard.engine(|engine| engine.go_on(confirmation));
+            }
         }
     }
 

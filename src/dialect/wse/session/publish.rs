@@ -96,7 +96,10 @@ impl WseSession {
             PublishResult::Stored(stored) => self.publish_ack(shard, peer, id, Some(stored.offset)),
             PublishResult::Forwarded => {}
             PublishResult::Busy => return Flow::Wait,
-            PublishResult::TooManyTopics => self.too_many_topics(shard, peer),
+            PublishResult::TooManyTopics => {
+                self.too_many_topics(shard, peer, id);
+                return Flow::Continue;
+            }
         }
         self.note_seen(shard, message.id);
         Flow::Continue
@@ -120,9 +123,13 @@ impl WseSession {
         });
     }
 
-    pub(super) fn too_many_topics(&self, shard: &Shard, peer: PeerId) {
+    pub(super) fn too_many_topics(&self, shard: &Shard, peer: PeerId, id: &str) {
         let why = "The gateway has no room for another topic";
-        self.error(shard, peer, "SERVER_ERROR", why);
+        self.error_with(shard, peer, "SERVER_ERROR", why, |p| {
+            if !id.is_empty() {
+                p.raw("cid", id);
+            }
+        });
     }
 
     /// Publishes a message of a user with a priority, and passes it to the application as it came.

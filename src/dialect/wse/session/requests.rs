@@ -199,6 +199,11 @@ pub(super) struct BatchResults<'a> {
 }
 
 impl BatchResults<'_> {
+    /// What has failed so far.
+    pub(super) fn into_failed(self) -> Vec<(u32, &'static str)> {
+        self.failed
+    }
+
     pub(super) fn fail(&mut self, index: u32, why: &'static str) {
         self.failed.push((index, why));
     }
@@ -207,10 +212,11 @@ impl BatchResults<'_> {
 impl WseSession {
     /// The messages of a batch; `None`, and the client is told, if it has none.
     pub(super) fn begin_batch<'a>(
-        &self,
+        &mut self,
         shard: &Shard,
         peer: PeerId,
         batch: &Envelope<'a>,
+        resumed: Option<u32>,
     ) -> Option<BatchResults<'a>> {
         let mut listed = None;
         let _ = json::fields(batch.payload_text(), |key, value| {
@@ -236,6 +242,10 @@ impl WseSession {
             total,
             failed: Vec::new(),
         };
+        if resumed.is_some() {
+            results.failed = std::mem::take(&mut self.more().batch_failed);
+            return Some(results);
+        }
         if total > BATCH_MESSAGES_MAX {
             let why = format!("A batch has at most {BATCH_MESSAGES_MAX} messages");
             self.error(shard, peer, "MESSAGE_TOO_LARGE", &why);
@@ -386,7 +396,7 @@ impl WseSession {
 
     fn state(&self) -> &'static str {
         match self.phase {
-            Phase::Greeted | Phase::Changing => "connecting",
+            Phase::Greeted | Phase::Changing | Phase::Joining => "connecting",
             Phase::Joined => "connected",
         }
     }

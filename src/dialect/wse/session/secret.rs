@@ -63,6 +63,12 @@ impl WseSession {
         peer: PeerId,
         client: &str,
     ) -> Result<String, ()> {
+        let secret = self.secret.as_deref();
+        if secret.is_some_and(|secret| secret.waiting.is_some() || secret.sealer.is_changing()) {
+            let why = "A change of keys is in progress; ask again when it is answered";
+            self.error(shard, peer, "KEY_EXCHANGE_FAILED", why);
+            return Err(());
+        }
         let form = match self.dress {
             Dress::Field => KeyForm::Current,
             Dress::Prefix => KeyForm::Old,

@@ -7,7 +7,7 @@ use super::outcome::{Awaited, listed};
 use super::presence::Entering;
 use super::subscriptions::is_pattern;
 use super::{Phase, WseSession};
-use crate::collections::HashSet;
+use crate::collections::{HashMap, HashSet};
 use crate::conn::Flow;
 use crate::dialect::wse::envelope::Envelope;
 use crate::dialect::wse::frame::{Fields, put_epoch, read_epoch};
@@ -21,8 +21,8 @@ use crate::metrics::Limited;
 use crate::shard::{OrderReply, OrderResult, Shard};
 use crate::topic::{self, Pattern, Selector};
 
-/// Topics in one message; those beyond it are refused.
-const TOPICS_MAX: usize = 10_000;
+/// Topics in one message, unless a connection may have more; with more of them it is refused.
+const TOPICS_MAX: usize = 1000;
 
 /// The acknowledgement of a subscription.
 #[derive(Default, Debug)]
@@ -230,8 +230,9 @@ impl WseSession {
             self.error(shard, peer, "INVALID_SUBSCRIPTION", "No topics specified");
             return Flow::Continue;
         }
-        if wanted.topics.len() > TOPICS_MAX {
-            let why = format!("At most {TOPICS_MAX} topics in one message");
+        let topics_max = self.wse.settings.max_subscriptions.max(TOPICS_MAX);
+        if wanted.topics.len() > topics_max {
+            let why = format!("At most {topics_max} topics in one message");
             self.error(shard, peer, "INVALID_SUBSCRIPTION", &why);
             return Flow::Continue;
         }
@@ -290,10 +291,11 @@ impl WseSession {
             Some((reply, recover)) => (Some(reply), recover.to_vec()),
             None => (None, wanted.positions()),
         };
-        let position_of = |name: &str| {
-            let found = positions.iter().find(|one| one.topic == name)?;
-            Some(found.from)
-        };
+        let positions: HashMap<&str, RecoverFrom> = positions
+            .iter()
+            .map(|position| (&*position.topic, position.from))
+            .collect();
+        let position_of = |name: &str| positions.get(name).copied();
         let inbox = topic::inbox_of(&self.user(shard, peer));
         let mut ack = Box::new(Ack {
             reply,
@@ -514,6 +516,9 @@ impl WseSession {
         }
         ack.starts
             .retain(|start| start.position != Position::default());
+        // What was given up meanwhile is not subscribed to.
+        let is_read = |name: &str| topic::is_inbox(name) || self.subscriptions.contains(name);
+        ack.success.retain(|name| is_read(name));
         let is_empty = ack.success.is_empty() && ack.failed.is_empty();
         if !is_empty || ack.later == 0 {
             let all = listed(self.subscriptions.iter());
@@ -584,6 +589,7 @@ impl WseSession {
         if !patterns.is_empty() {
             shard.engine(|engine| engine.unsubscribe_patterns(peer, &patterns));
         }
+        self.drop_unread(shard, peer);
         shard.tell_topics(peer, ObjectKind::Unsubscribe, ended.iter().copied());
         let all = listed(self.subscriptions.iter());
         self.send_system(shard, peer, "subscription_update", |p| {
