@@ -139,8 +139,8 @@ pub struct Missed {
 /// A message on its way to a member of a queue group.
 #[derive(Clone, Copy, Debug)]
 pub struct QueuedMessage<B> {
-    /// Its topic, the group, its name as in [`Post::name`], and its publisher, with a NUL between two: requests and
-    /// deliveries are as small as before.
+    /// Its topic, the group, its name as in [`Post::name`], and its publisher, with a NUL between two, so that
+    /// requests and deliveries stay small.
     pub labels: B,
     /// See [`Post::data`].
     pub data: B,
@@ -152,10 +152,15 @@ pub struct QueuedMessage<B> {
     pub at: Position,
     /// When it was published, in milliseconds since the Unix epoch,
     pub time_ms: u64,
-    /// and by the clock of the process.
-    pub since_ms: u64,
+    /// and by the clock of the process, the lower bits of it: see [`low_bits`].
+    pub since_bits: u32,
     /// See [`Post::except`].
     pub except: UserKey,
+}
+
+/// The lower 32 bits of a time in milliseconds.
+pub(super) fn low_bits(ms: u64) -> u32 {
+    u32::try_from(ms & u64::from(u32::MAX)).expect("32 bits are left")
 }
 
 /// The texts of a [`QueuedMessage`].
@@ -177,7 +182,7 @@ impl<B> QueuedMessage<B> {
             form,
             at,
             time_ms,
-            since_ms,
+            since_bits,
             except,
         } = self;
         QueuedMessage {
@@ -187,7 +192,7 @@ impl<B> QueuedMessage<B> {
             form,
             at,
             time_ms,
-            since_ms,
+            since_bits,
             except,
         }
     }
@@ -204,7 +209,7 @@ impl QueuedMessage<Box<[u8]>> {
             form: self.form,
             at: self.at,
             time_ms: self.time_ms,
-            since_ms: self.since_ms,
+            since_bits: self.since_bits,
             except: self.except,
         }
     }
@@ -222,6 +227,12 @@ impl<'a> QueuedMessage<&'a [u8]> {
             name: next(),
             publisher: next(),
         }
+    }
+
+    /// When it was published, by the clock of the process, which says `now_ms` now: less than 49 days ago.
+    pub(super) fn since_ms(&self, now_ms: u64) -> u64 {
+        let age = low_bits(now_ms).wrapping_sub(self.since_bits);
+        now_ms.saturating_sub(age.into())
     }
 
     /// As an encoder gets it.
@@ -871,6 +882,44 @@ impl<B> Announced<B> {
             topic: refer(self.topic),
             format: self.format,
             position: self.position,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_queue_groups_make_no_other_larger() {
+        // As a lane holds them.
+        type Span = [u32; 2];
+        assert!(size_of::<Request<Span>>() <= 72 && size_of::<Delivery<Span>>() <= 80);
+    }
+
+    #[test]
+    fn the_time_of_a_queued_message_is_known_from_its_lower_bits() {
+        let wraps_ms = 1 << 32;
+        for since_ms in [0, 5, wraps_ms - 1, wraps_ms, 3 * wraps_ms + 7] {
+            let message = QueuedMessage::<&[u8]> {
+                labels: b"t\0g\0\0ann",
+                data: b"1",
+                kind: PublicationKind::Event,
+                form: Form::NEUTRAL,
+                at: Position::default(),
+                time_ms: 0,
+                since_bits: low_bits(since_ms),
+                except: UserKey::NONE,
+            };
+            assert_eq!(message.since_ms(since_ms), since_ms);
+            assert_eq!(message.since_ms(since_ms + 60_000), since_ms);
+            let Publication {
+                topic,
+                name,
+                publisher,
+                ..
+            } = message.publication();
+            assert_eq!((topic, name, publisher), ("t", "t", "ann"));
         }
     }
 }

@@ -253,11 +253,11 @@ mod tests {
 
     #[test]
     fn the_first_of_those_that_take_it_best_gets_it() {
+        use Fitness::{Behind, Likely, NoRoom, Ready};
         let mut groups = group_of(4);
         let of = |fitness: [Option<Fitness>; 4]| {
             move |member: &QueueMember| fitness[member.shard.index()]
         };
-        use Fitness::{Behind, Likely, NoRoom, Ready};
         let all_behind = of([Some(Behind); 4]);
         assert_eq!(
             next(

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use super::home::Opened;
 use super::hub::{Hub, Readiness};
-use super::message::QueuedMessage;
+use super::message::{QueuedMessage, low_bits};
 use super::publication::Publication;
 use super::queue_groups::{Fitness, QueueError, QueueMember};
 use super::subscribe::SUBSCRIPTION_STEPS;
@@ -419,7 +419,7 @@ impl<L: Lanes> Turn<'_, L> {
                 form: post.form,
                 at,
                 time_ms: self.now.wall_ms,
-                since_ms: self.now.ms,
+                since_bits: low_bits(self.now.ms),
                 except: post.except,
             };
             let is_taken = self.hand_over_queued(id, index, message);
@@ -438,7 +438,7 @@ impl<L: Lanes> Turn<'_, L> {
         let Some(queues) = self.engine.homes.home.topic(id).queues() else {
             return false;
         };
-        let (except, since_ms) = (message.except, message.since_ms);
+        let (except, since_ms) = (message.except, message.since_ms(self.now.ms));
         let best = queues.groups()[index].best(|one| self.fitness(one, except, since_ms));
         let Some((at, fitness)) = best else {
             return false;

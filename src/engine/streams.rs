@@ -127,7 +127,8 @@ impl<L: Lanes> Turn<'_, L> {
     }
 
     /// Goes on with what waits for messages under way: begins the streams of readers that were ahead of this shard, and
-    /// moves peers to their new formats. Tells homes of members of queue groups that are gone. Called at the end of a turn, and by the ticker.
+    /// moves peers to their new formats. Tells homes of members of queue groups that are gone. Called at the end of a
+    /// turn, and by the ticker.
     pub fn go_on_waiting(&mut self) {
         if self.engine.queues.has_left() {
             self.tell_left();

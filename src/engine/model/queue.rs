@@ -189,8 +189,7 @@ impl World {
         for key in open {
             let there = self.queue_groups(&key.0, self.oracle.skipped_user(&key));
             if let Some(due) = self.oracle.queues.due.get_mut(&key) {
-                let gone = due.groups.difference(&there).cloned();
-                due.excused.extend(gone);
+                due.excused.extend(due.groups.difference(&there).cloned());
             }
         }
     }
