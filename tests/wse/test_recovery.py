@@ -10,7 +10,7 @@ from wire import until
 pytestmark = needs_recovery
 
 #: Messages a second, and in all.
-RATE, COUNT = 200, 600
+RATE, COUNT = 200, 400
 
 
 @pytest.mark.parametrize("where", ["between frames", "within a frame"])
