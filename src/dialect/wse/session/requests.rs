@@ -477,9 +477,8 @@ impl WseSession {
                 .ok()
                 .filter(|_| value.is_number());
             let whole = |low: u64, high: u64| {
-                value
-                    .as_count()
-                    .filter(|count| (low..=high).contains(count))
+                let count = value.as_count().filter(|_| value.is_number());
+                count.filter(|count| (low..=high).contains(count))
             };
             let set = match key {
                 "compression_enabled" if value.is_bool() => {

@@ -296,7 +296,8 @@ impl WseSession {
             .map(|position| (&*position.topic, position.from))
             .collect();
         let position_of = |name: &str| positions.get(name).copied();
-        let inbox = topic::inbox_of(&self.user(shard, peer));
+        let user = self.user(shard, peer).into_owned();
+        let inbox = topic::inbox_of(&user);
         let mut ack = Box::new(Ack {
             reply,
             ..Ack::default()
@@ -310,16 +311,18 @@ impl WseSession {
                 continue;
             }
             let from = position_of(name);
-            let is_read = name == inbox || self.subscriptions.contains(name);
+            let is_inbox = name == inbox || is_written_inbox(&user, name);
+            let is_read = is_inbox || self.subscriptions.contains(name);
             // Clients ask so for topics that they read by a pattern.
             let is_repair = from.is_some() && self.subscriptions.covers(name);
             if is_read || is_repair {
+                let topic = if is_inbox { &*inbox } else { name };
                 match from {
                     Some(RecoverFrom::Position(from))
-                        if !is_pattern(name) && !self.was_replayed(name, from) =>
+                        if !is_pattern(topic) && !self.was_replayed(topic, from) =>
                     {
                         ack.later += 1;
-                        self.replay(Replay::repair(name, from));
+                        self.replay(Replay::repair(topic, from));
                     }
                     _ => {
                         ack.already.push(name.into());
@@ -567,10 +570,11 @@ impl WseSession {
 
     /// Ends subscriptions. One that there is not has ended.
     pub(super) fn unsubscribe<N: AsRef<str>>(&mut self, shard: &Shard, peer: PeerId, names: &[N]) {
-        let inbox = topic::inbox_of(&self.user(shard, peer));
+        let user = self.user(shard, peer).into_owned();
+        let inbox = topic::inbox_of(&user);
         let (mut ack, mut ended) = (Ack::default(), Vec::new());
         for name in names.iter().map(AsRef::as_ref) {
-            if name == inbox {
+            if name == inbox || is_written_inbox(&user, name) {
                 ack.failed.push(name.into());
                 continue;
             }
@@ -596,6 +600,12 @@ impl WseSession {
             ack.put(p, "unsubscribe", &all);
         });
     }
+}
+
+/// Whether a name is that of a user's inbox with the user's name as it is, which in topics is escaped.
+fn is_written_inbox(user: &str, name: &str) -> bool {
+    let rest = name.strip_prefix("user:");
+    rest.and_then(|rest| rest.strip_suffix(":events")) == Some(user)
 }
 
 /// What a client means by a name; `None` if no topic has such a name.
