@@ -60,3 +60,5 @@ mod sse;
 mod tls;
 mod tokens;
 mod unix_sockets;
+mod wse;
+mod wse_defects;
