@@ -237,6 +237,14 @@ impl WseClient {
         self.expect("server_hello")
     }
 
+    /// Waits until every shard knows of its inbox: what it subscribes to after that is known.
+    #[track_caller]
+    pub(crate) fn settle(&mut self) {
+        let topics = ["settled.1", "settled.2", "settled.3", "settled.4"];
+        self.subscribe(&topics);
+        self.unsubscribe(&topics);
+    }
+
     /// Its user, as the greeting says.
     pub(crate) fn user(&self) -> &str {
         self.ready["details"]["user_id"].as_str().expect("a user")

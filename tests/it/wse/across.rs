@@ -53,6 +53,7 @@ fn topics_are_shared_with_events_and_streams() {
 fn a_push_of_the_bridge_reaches_the_users_connections() {
     everywhere("", |gateway| {
         let mut wse = WseClient::of(gateway.address, "alice");
+        wse.settle();
         let mut events = events_of(gateway, "alice");
         let mut other = WseClient::of(gateway.address, "bob");
         let body = json!({ "user_id": "alice", "event_type": "invoice.paid", "data": { "n": 1 } });
@@ -78,6 +79,7 @@ fn a_push_of_the_bridge_reaches_the_users_connections() {
 fn a_question_to_a_user_is_answered_by_its_cid() {
     everywhere("", |gateway| {
         let mut wse = WseClient::of(gateway.address, "alice");
+        wse.settle();
         let mut other = WseClient::of(gateway.address, "bob");
         for id in [json!("c1"), json!(7)] {
             let body = json!({ "user_id": "alice", "event_type": "question", "data": { "text": "?", "correlation_id": id } });

@@ -103,6 +103,7 @@ fn an_application_sends_replies_and_rules_subscriptions() {
     everywhere(LINK, |gateway| {
         let mut app = WseApp::attach(gateway.address);
         let mut client = WseClient::of(gateway.address, "ann");
+        client.settle();
         let conn = client.id().to_owned();
         app.run(&json!({ "op": "send", "conn": conn, "type": "greeting", "data": { "n": 1 } }));
         let message = client.next();

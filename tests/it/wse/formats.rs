@@ -121,6 +121,7 @@ fn with_format_msgpack_topics_and_direct_messages_are_messagepack() {
         let mut client =
             WseClient::open_at(gateway.address, "/wse?client_version=2&format=msgpack");
         let data = json!({ "i": 2, "f": 1.5, "s": "ä", "n": null, "l": [true, -1, 1u64 << 40], "big": "y".repeat(5000) });
+        client.settle();
         client.subscribe(&["t"]);
         wse_publish(gateway.address, "t", "x", &data);
         let message = client.next();

@@ -75,8 +75,12 @@ fn a_full_outbox_gives_up_the_lowest_first_and_each_loss_is_told() {
         for class in [8, 10] {
             assert_eq!(received[&class], sent[&class], "lower ones were left");
         }
+        // What was written before the client stopped is one more of some.
         let of = |class: i64| received.get(&class).copied().unwrap_or(0);
-        assert!(of(1) <= of(3) && of(3) <= of(5), "{received:?} of {sent:?}");
+        assert!(
+            of(1) <= of(3) + 1 && of(3) <= of(5) + 1,
+            "{received:?} of {sent:?}"
+        );
         client.has_nothing();
     });
 }

@@ -329,6 +329,7 @@ fn a_topic_that_a_pattern_reads_is_replayed_and_not_subscribed_to() {
 fn the_inbox_is_replayed_to_its_user() {
     everywhere("", |gateway| {
         let mut client = WseClient::of(gateway.address, "ann");
+        client.settle();
         let inbox = "user:ann:events";
         let mut epoch = Value::Null;
         for number in 1..=3 {

@@ -297,6 +297,8 @@ fn every_connection_has_its_users_inbox_and_no_other() {
             let mut first = WseClient::of(gateway.address, user);
             let mut second = WseClient::of(gateway.address, user);
             let mut other = WseClient::of(gateway.address, "other");
+            first.settle();
+            second.settle();
             let body = json!({ "user_id": user, "type": "note", "payload": { "n": 1 } });
             let answer = post_json(gateway.address, "/api/v1/publish", &body);
             assert_eq!(answer.status, 202, "{user}: {answer:?}");
@@ -317,6 +319,7 @@ fn every_connection_has_its_users_inbox_and_no_other() {
         }
         // Patterns do not reach inboxes.
         let mut spy = WseClient::of(gateway.address, "spy");
+        spy.settle();
         spy.subscribe_failing(&json!({ "topics": ["user:*", "*"] }));
         let body = json!({ "user_id": "ann", "type": "secret", "payload": {} });
         post_json(gateway.address, "/api/v1/publish", &body);
