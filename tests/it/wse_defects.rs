@@ -158,8 +158,8 @@ fn defect_03_publications_that_nobody_takes_are_bounded() {
     idle.subscribe(&["t"]);
     let mut publisher = WseClient::open(process.address);
     let filler = "x".repeat(64 * 1024);
-    // 300 MB.
-    for _ in 0..5000 {
+    // 160 MB.
+    for _ in 0..2500 {
         publisher.send(
             "publish",
             &json!({ "topic": "t", "type": "n", "data": { "filler": filler } }),
