@@ -84,7 +84,7 @@ fn who_has_permessage_deflate_gets_no_second_compression() {
     let unpack = |client: &mut WseClient| -> String {
         let frame = client.client.next().expect("a frame, not the end");
         let bytes = match frame.first {
-            0x81 => frame.payload.clone(),
+            0x81 => frame.payload,
             0xc1 => {
                 let mut out = Vec::with_capacity(1 << 20);
                 let packed = [&frame.payload[..], &[0, 0, 0xff, 0xff]].concat();

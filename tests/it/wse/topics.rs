@@ -217,7 +217,7 @@ fn a_name_of_other_grammar_does_not_reach_clients_of_events() {
         comes(&mut wse, gateway.address, "chat.plain");
         let event = events.json();
         assert_eq!(
-            event["topic"].as_str().or(event["event"].as_str()),
+            event["topic"].as_str().or_else(|| event["event"].as_str()),
             Some("chat.plain"),
             "{event}"
         );
