@@ -65,7 +65,7 @@ pub(super) fn claim(
             user: authentication.user(),
             quota: Quota::default(),
             info: Some(info.with_detail(detail)),
-            lease: lease_of(shard, &authentication),
+            lease: lease_of(shard, &authentication).filter(|_| wse.settings.end_with_token),
             session: Box::new(WseSession::new(
                 wse.clone(),
                 authentication,

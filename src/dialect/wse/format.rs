@@ -189,11 +189,10 @@ pub(super) fn put_event(
         true => None,
         false => event_map.get(name),
     };
-    let kind = match renamed {
-        Some(renamed) => renamed,
+    let kind = match renamed.map_or(name, String::as_str) {
         // Clients would act on it, wherever it comes from.
-        None if is_reserved(name) => "message",
-        None => name,
+        kind if is_reserved(kind) => "message",
+        kind => kind,
     };
     // Clients that see a gap ask for what is missing: only where it may be kept.
     let is_stamped = may_stamp

@@ -1,6 +1,8 @@
 //! The session of a connection of the wse protocol (docs/wse.md).
 
+mod ack;
 mod application;
+mod awaited;
 mod greeting;
 mod history;
 mod inflow;
@@ -37,12 +39,12 @@ use crate::msgpack;
 use crate::shard::{ConnectionOrder, Disconnect, OrderReply, OrderResult, Shard};
 use crate::timestamp::timestamp_of;
 use crate::ws::{OpCode, Payload};
+use ack::WaitingAck;
+use awaited::Pending;
 use history::Replay;
 use inflow::{Bucket, SeenIds, SequenceStats};
-use outcome::Pending;
 use requests::BatchResults;
 use secret::Secret;
-use subscribe::WaitingAck;
 use subscriptions::Subscriptions;
 
 pub use greeting::ClientInfo;
@@ -564,10 +566,15 @@ impl Session for WseSession {
                 return Flow::Continue;
             }
         }
-        match payload {
+        let flow = match payload {
             Payload::Text(text) => self.text(shard, peer, text),
             Payload::Binary(bytes) => self.binary(shard, peer, bytes),
+        };
+        if flow != Flow::Wait {
+            // Whatever has become of it: what it left is not the next one's.
+            self.resume = None;
         }
+        flow
     }
 
     fn is_announced(&self) -> bool {

@@ -21,6 +21,9 @@ section! {
         /// Whether credentials are required, as they always are in prod mode. Without any a client is
         /// the user anonymous-<id of its connection>.
         auth_required: bool = mode != Mode::Demo, FlagKind;
+        /// Whether a connection ends when its token expires, with close 4401; if not, when its client
+        /// leaves. Clients that keep their first token do not come back after that.
+        end_with_token: bool = true, FlagKind;
         /// How a client with wrong or no credentials is refused: "frame": after the upgrade, with an
         /// error and close 4401, as its clients expect; "http": with status 401 or 403 before it.
         refuse_with: RefuseWith = RefuseWith::Frame, OneOf;

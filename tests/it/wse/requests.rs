@@ -108,7 +108,7 @@ fn the_configuration_of_the_connection() {
             ("compression_enabled", json!(true)),
             ("compression_threshold", json!(1024)),
             ("encryption_enabled", json!(false)),
-            ("batch_size", json!(10)),
+            ("batch_size", json!(1)),
             ("batch_timeout", json!(0.1)),
             ("max_queue_size", json!(1000)),
             ("protocol_version", json!(1)),

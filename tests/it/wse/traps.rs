@@ -209,7 +209,9 @@ fn trap_09_stamps_are_contiguous_whoever_publishes() {
                     let offset = message.json["o"].as_u64().expect("a whole number");
                     let epoch = message.json["e"].as_str().expect("a text").to_owned();
                     assert_eq!(
-                        *epochs.entry(topic.to_owned()).or_insert_with(|| epoch.clone()),
+                        *epochs
+                            .entry(topic.to_owned())
+                            .or_insert_with(|| epoch.clone()),
                         epoch
                     );
                     let before = last.insert(topic.to_owned(), offset).unwrap_or(0);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::outcome::Awaited;
+use super::awaited::Awaited;
 use super::{Phase, Refusal, WseSession};
 use crate::conn::{Denied, Flow};
 use crate::dialect::wse::envelope::Envelope;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::WseSession;
-use super::outcome::Awaited;
-use super::subscribe::AckStart;
+use super::ack::AckStart;
+use super::awaited::Awaited;
 use crate::dialect::wse::format::put_event;
 use crate::engine::{HistoryExcerpt, HistoryPage, HistoryPart, Publication};
 use crate::id::{Form, PeerId, Position, Priority, UserKey};

@@ -155,8 +155,11 @@ impl WseSession {
         let at = batch.messages.len();
         write(&mut batch.messages, Dress::Field);
         if batch.messages.len() - at > BATCH_BYTES_MAX {
-            batch.messages.truncate(at);
-            put_too_large(&mut batch.messages, Dress::Field);
+            // It goes by itself, behind those that came before.
+            let message = batch.messages.split_off(at);
+            batch.messages.truncate(begin);
+            self.send_batch(shard, peer);
+            return self.send_alone(shard, peer, priority, &message);
         }
         batch.count += 1;
         batch.priority = batch.priority.max(priority);
@@ -169,6 +172,17 @@ impl WseSession {
             // Its task polls the timer.
             shard.wake(peer);
         }
+    }
+
+    /// Sends a message that was written in the dress of a batch.
+    fn send_alone(&self, shard: &Shard, peer: PeerId, priority: Priority, message: &[u8]) {
+        let (dress, compress_from) = (self.dress, self.tuning().compress_from());
+        shard.send_text_from(peer, priority, compress_from, |out, _| {
+            match message.len() > OUTBOUND_BYTES_MAX {
+                true => put_too_large(out, dress),
+                false => out.extend_from_slice(message),
+            }
+        });
     }
 
     /// Sends the client's batch if it is as old as it may be.

@@ -1,31 +1,10 @@
 //! Outcomes of the engine, written as messages.
 
-use super::subscribe::Ack;
+use super::awaited::{Awaited, Pending};
 use super::{Phase, WseSession};
 use crate::engine::{Confirmation, GapCause, Outcome, PublishResult, Ticket};
 use crate::id::PeerId;
-use crate::json::put_string;
 use crate::shard::Shard;
-
-/// What waits for an answer of homes.
-#[derive(Debug)]
-pub(super) struct Pending {
-    ticket: Ticket,
-    awaited: Awaited,
-}
-
-/// What an answer of homes is for.
-#[derive(Debug)]
-pub(super) enum Awaited {
-    /// The topics of every connection.
-    Join,
-    /// The answer to a subscription.
-    Subscribe(Box<Ack>),
-    /// The members of a topic, for one that has come.
-    Roster(Box<str>),
-    /// A part of a topic's history.
-    History,
-}
 
 impl WseSession {
     /// Waits for the answer to a request, or takes the one that has come.
@@ -144,17 +123,4 @@ impl WseSession {
             self.more = None;
         }
     }
-}
-
-/// The text of a list of names, for a message.
-pub(super) fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
-    let mut out = b"[".to_vec();
-    for (index, name) in names.into_iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        put_string(&mut out, name);
-    }
-    out.push(b']');
-    String::from_utf8(out).expect("it is JSON")
 }

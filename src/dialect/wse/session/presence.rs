@@ -1,7 +1,7 @@
 //! Who else is in a topic (spec 1.8).
 
 use super::WseSession;
-use super::outcome::Awaited;
+use super::awaited::Awaited;
 use super::subscriptions::is_pattern;
 use crate::dialect::wse::envelope::Envelope;
 use crate::dialect::wse::frame::put_object;

@@ -139,16 +139,21 @@ impl WseSession {
         peer: PeerId,
         message: &Envelope<'_>,
     ) -> Flow {
+        if self.is_seen(shard, message.id) {
+            return Flow::Continue;
+        }
         let user = self.user(shard, peer).into_owned();
         let topic = format!("priority:{user}:messages");
-        if topic::is_name(&topic) && !self.is_seen(shard, message.id) {
+        if topic::is_name(&topic) {
             let data = self.priority_data(shard, peer, &user, message);
             let post = Post::event(&topic, &data);
             if shard.engine(|engine| engine.publish(peer, &post, "")) == PublishResult::Busy {
                 return Flow::Wait;
             }
         }
+        // It is published once, whether an application takes it or not.
         self.tell(shard, peer, message);
+        self.note_seen(shard, message.id);
         Flow::Continue
     }
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use super::outcome::listed;
+use super::ack::listed;
 use super::{Phase, WseSession};
 use crate::dialect::wse::envelope::Envelope;
 use crate::dialect::wse::format::Coding;

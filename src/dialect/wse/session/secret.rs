@@ -79,8 +79,9 @@ impl WseSession {
             Ok(key) => {
                 let is_sealed = self.secret.is_some();
                 let secret = self.secret.get_or_insert_default();
-                secret.previous = secret.key.take();
-                secret.key = Some(Rc::new(key));
+                if let Some(key) = secret.key.replace(Rc::new(key)) {
+                    secret.previous = Some(key);
+                }
                 secret.client = client.into();
                 if !is_sealed {
                     shard.seal(peer, Box::new(secret.sealer.clone()));
@@ -127,7 +128,9 @@ impl WseSession {
                 self.retry_soon(shard, peer);
             }
         } else {
-            self.announce_waiting(shard, peer, false);
+            // What waits for the client alone may be compressed.
+            let is_behind = self.deflate.is_some();
+            self.announce_waiting(shard, peer, is_behind);
         }
     }
 
@@ -177,9 +180,9 @@ impl WseSession {
                 self.error(shard, peer, "INVALID_MESSAGE", why);
                 return Flow::Continue;
             }
-            match text.strip_prefix(super::MARK) {
-                Some(_) => self.binary(shard, peer, &text.clone()),
-                None => self.unpacked(shard, peer, text),
+            match text.starts_with(super::MARK) || text.starts_with(b"M:") {
+                true => self.binary(shard, peer, &text.clone()),
+                false => self.unpacked(shard, peer, text),
             }
         })
     }

@@ -2,17 +2,18 @@
 
 use std::borrow::Cow;
 
+use super::ack::{Ack, AckStart, WaitingAck, listed};
+use super::awaited::Awaited;
 use super::history::Replay;
-use super::outcome::{Awaited, listed};
 use super::presence::Entering;
 use super::subscriptions::is_pattern;
 use super::{Phase, WseSession};
 use crate::collections::{HashMap, HashSet};
 use crate::conn::Flow;
 use crate::dialect::wse::envelope::Envelope;
-use crate::dialect::wse::frame::{Fields, put_epoch, read_epoch};
+use crate::dialect::wse::frame::read_epoch;
 use crate::engine::{
-    Begin, Confirmation, PATTERNS_MAX, Recover, RecoverFrom, Resumed, Ticket, is_queue_group,
+    Begin, Confirmation, PATTERNS_MAX, Recover, RecoverFrom, Ticket, is_queue_group,
 };
 use crate::id::{PeerId, Position};
 use crate::inbound::ObjectKind;
@@ -24,34 +25,8 @@ use crate::topic::{self, Pattern, Selector};
 /// Topics in one message, unless a connection may have more; with more of them it is refused.
 const TOPICS_MAX: usize = 1000;
 
-/// The acknowledgement of a subscription.
-#[derive(Default, Debug)]
-pub(super) struct Ack {
-    success: Vec<Box<str>>,
-    failed: Vec<Box<str>>,
-    already: Vec<Box<str>>,
-    starts: Vec<AckStart>,
-    /// Topics whose acknowledgement comes with their history.
-    later: usize,
-    /// An application has ordered it, which is told what failed.
-    reply: Option<OrderReply>,
-}
-
-/// Where a topic begins.
-#[derive(Debug)]
-pub(super) struct AckStart {
-    topic: Box<str>,
-    position: Position,
-    is_recovered: bool,
-    /// The missed messages that are written.
-    count: u64,
-    /// The position behind which they are, if older ones are missing.
-    after: Option<u64>,
-}
-
-/// An acknowledgement that is written behind missed messages.
-#[derive(Debug)]
-pub(super) struct WaitingAck(Box<Ack>);
+/// Topics that an error names; the acknowledgement names all.
+const FAILED_MAX: usize = 100;
 
 /// What a client wants of its subscriptions.
 #[derive(Default, Debug)]
@@ -109,97 +84,6 @@ impl<'a> Wanted<'a> {
             }
         });
         positions
-    }
-}
-
-impl Ack {
-    /// Notes where each topic begins.
-    pub(super) fn note(&mut self, confirmation: &Confirmation) {
-        for start in confirmation
-            .starts()
-            .filter(|start| start.matcher.is_none())
-        {
-            let (is_recovered, count, after) = match start.resumed {
-                Some(Resumed::Complete(count)) => (true, count, None),
-                Some(Resumed::TooOld(missed)) => {
-                    let after = start.position.offset.saturating_sub(missed);
-                    (false, missed, Some(after))
-                }
-                _ => (false, 0, None),
-            };
-            self.starts.push(AckStart {
-                topic: start.name.into(),
-                position: start.position,
-                is_recovered,
-                count,
-                after,
-            });
-        }
-        // Those whose history is still to come have their own acknowledgement.
-        let success = &self.success;
-        self.starts.retain(|start| success.contains(&start.topic));
-    }
-
-    fn put(&self, p: &mut Fields<'_>, action: &str, all: &str) {
-        let is_success = self.failed.is_empty();
-        p.text("action", action)
-            .flag("success", is_success)
-            .texts("success_topics", self.success.iter().map(|it| &**it))
-            .texts("failed_topics", self.failed.iter().map(|it| &**it))
-            .raw("topics", all)
-            .texts("already_subscribed", self.already.iter().map(|it| &**it));
-        if !self.starts.is_empty() {
-            p.object("recovery", |p| {
-                for start in &self.starts {
-                    start.put(p);
-                }
-            });
-        }
-    }
-}
-
-impl AckStart {
-    /// A topic whose history has been written: `count` messages, up to this position.
-    pub(super) fn replayed(
-        topic: &str,
-        position: Position,
-        is_recovered: bool,
-        count: u64,
-    ) -> Self {
-        Self {
-            topic: topic.into(),
-            position,
-            is_recovered,
-            count,
-            after: None,
-        }
-    }
-
-    fn put(&self, p: &mut Fields<'_>) {
-        let Self {
-            position: Position { epoch, offset },
-            is_recovered,
-            count,
-            ..
-        } = self;
-        let mut name = Vec::new();
-        json::put_string(&mut name, &self.topic);
-        let name = str::from_utf8(&name[1..name.len() - 1]).expect("it is JSON");
-        p.object(name, |p| {
-            match epoch {
-                0 => p.raw("epoch", "null"),
-                epoch => {
-                    let out = p.key("epoch");
-                    out.push(b'"');
-                    put_epoch(out, *epoch);
-                    out.push(b'"');
-                    p
-                }
-            }
-            .number("offset", *offset)
-            .flag("recovered", *is_recovered)
-            .number("count", *count);
-        });
     }
 }
 
@@ -314,14 +198,14 @@ impl WseSession {
             let is_inbox = name == inbox || is_written_inbox(&user, name);
             let is_read = is_inbox || self.subscriptions.contains(name);
             // Clients ask so for topics that they read by a pattern.
-            let is_repair = from.is_some() && self.subscriptions.covers(name);
+            let is_repair = from.is_some() && !is_pattern(name) && self.subscriptions.covers(name);
             if is_read || is_repair {
                 let topic = if is_inbox { &*inbox } else { name };
                 match from {
                     Some(RecoverFrom::Position(from))
                         if !is_pattern(topic) && !self.was_replayed(topic, from) =>
                     {
-                        ack.later += 1;
+                        ack.later.push(name.into());
                         self.replay(Replay::repair(topic, from));
                     }
                     _ => {
@@ -332,7 +216,9 @@ impl WseSession {
                 continue;
             }
             let selector = selector_of(name).filter(|selector| {
-                let may = !is_own || self.permissions(shard).may_subscribe(selector);
+                // An inbox is its user's alone, whoever asks.
+                let may = !is_own && !topic::is_inbox(name)
+                    || self.permissions(shard).may_subscribe(selector);
                 if !may && topic::is_inbox(name) {
                     foreign.get_or_insert(name);
                 }
@@ -366,15 +252,6 @@ impl WseSession {
         if over_limit {
             shard.counters.limited(Limited::Subscriptions);
         }
-        let failed = listed(ack.failed.iter().map(|name| &**name));
-        let has_failed = !ack.failed.is_empty();
-        let confirmation = shard.engine(|engine| engine.confirm(ticket));
-        let awaited = (ticket, Awaited::Subscribe(ack));
-        self.await_outcome(shard, peer, awaited, confirmation);
-        self.go_on(shard, peer);
-        if !is_own || !has_failed {
-            return;
-        }
         let why = match (foreign, grouped) {
             _ if over_limit => {
                 let limit = self.wse.settings.max_subscriptions;
@@ -384,11 +261,11 @@ impl WseSession {
             (None, Some(name)) => format!("`{name}` is a pattern: those have no queue groups"),
             (None, None) => "Some topics are not permitted, or no names of topics".to_owned(),
         };
-        self.error_with(shard, peer, "SUBSCRIPTION_FAILED", &why, |p| {
-            p.object("details", |p| {
-                p.raw("topics", &failed);
-            });
-        });
+        ack.why = Some(why).filter(|_| is_own);
+        let confirmation = shard.engine(|engine| engine.confirm(ticket));
+        let awaited = (ticket, Awaited::Subscribe(ack));
+        self.await_outcome(shard, peer, awaited, confirmation);
+        self.go_on(shard, peer);
     }
 }
 
@@ -432,7 +309,7 @@ impl WseSession {
             }
             if let (Some(RecoverFrom::Position(from)), true, None) = (from, is_covered, group) {
                 self.replay(Replay::repair(topic, from));
-                ack.later += 1;
+                ack.later.push(topic.into());
                 ack.success.retain(|name| **name != *topic);
             }
             if shard.config.namespace(topic).presence {
@@ -523,13 +400,23 @@ impl WseSession {
         let is_read = |name: &str| topic::is_inbox(name) || self.subscriptions.contains(name);
         ack.success.retain(|name| is_read(name));
         let is_empty = ack.success.is_empty() && ack.failed.is_empty();
-        if !is_empty || ack.later == 0 {
+        if !is_empty || ack.later.is_empty() {
             let all = listed(self.subscriptions.iter());
             self.send_system(shard, peer, "subscription_update", |p| {
                 ack.put(p, "subscribe", &all);
             });
         }
+        if let Some(why) = ack.why.as_deref().filter(|_| !ack.failed.is_empty()) {
+            let failed = ack.failed.iter().take(FAILED_MAX);
+            let failed = listed(failed.map(|name| &**name));
+            self.error_with(shard, peer, "SUBSCRIPTION_FAILED", why, |p| {
+                p.object("details", |p| {
+                    p.raw("topics", &failed);
+                });
+            });
+        }
         if let Some(reply) = ack.reply.take() {
+            ack.success.append(&mut ack.later);
             reply.answer(OrderResult::Subscribed {
                 accepted: ack.success,
                 rejected: ack.failed,

@@ -206,7 +206,7 @@ class WSEServer:
         `backend.ack_timeout` (30 s). Each event is a tuple:
 
         - `("auth_connect", conn, user)`: a client with a token, `("connect", conn, cookies)`: one without. The
-          cookies are there if `backend.headers` of the gateway has "cookie".
+          gateway passes no credentials on: there are no cookies in it.
         - `("msg", conn, dict)`, `("raw", conn, str)` for text that is no JSON object, `("bin", conn, bytes)`.
         - `("disconnect", conn, None)`.
         """
