@@ -152,7 +152,7 @@ pub struct QueuedMessage<B> {
     pub at: Position,
     /// When it was published, in milliseconds since the Unix epoch,
     pub time_ms: u64,
-    /// and by the clock of the process, the lower bits of it: see [`low_bits`].
+    /// and by the clock of the process, the lower bits of it: see `low_bits`.
     pub since_bits: u32,
     /// See [`Post::except`].
     pub except: UserKey,

@@ -19,7 +19,7 @@ section! {
         /// The path that clients connect to.
         path: String = "/wse".to_owned(), PATH;
         /// Whether credentials are required, as they always are in prod mode. Without any a client is
-        /// the user anonymous-<id of its connection>.
+        /// the user anonymous-ID, with the id of its connection.
         auth_required: bool = mode != Mode::Demo, FlagKind;
         /// Whether a connection ends when its token expires, with close 4401; if not, when its client
         /// leaves. Clients that keep their first token do not come back after that.
