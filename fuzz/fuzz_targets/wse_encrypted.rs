@@ -6,7 +6,7 @@
 use std::io::IoSlice;
 use std::rc::Rc;
 
-use fanfare::dialect::wse::encryption::{FrameSealer, SessionKey};
+use fanfare::dialect::wse::{FrameSealer, SessionKey};
 use fanfare::net::Seal;
 use libfuzzer_sys::fuzz_target;
 
