@@ -1,13 +1,12 @@
 //! The wire formats of publications to clients of the protocol: each made once a message, whatever the number of clients.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::WseSettings;
 use super::compress::{COMPRESS_FROM, Compressor};
 use super::frame::{Dress, Stamp, put_publication, put_too_large};
 use crate::collections::free_large;
-use crate::config::{Config, MIB};
+use crate::config::{Config, MIB, Namespaces};
 use crate::engine::{Format, FormatRegistry, Packing, Publication, PublicationKind};
 use crate::id::{FormatId, Gather};
 use crate::msgpack;
@@ -80,8 +79,8 @@ impl WseFormats {
 /// Encodes publications.
 #[derive(Debug)]
 struct WseFormat {
-    config: Config,
-    event_map: Arc<BTreeMap<String, String>>,
+    namespaces: Namespaces,
+    event_map: BTreeMap<String, String>,
     dress: Dress,
     coding: Coding,
     frames: TextFrames,
@@ -94,8 +93,8 @@ impl WseFormat {
     fn boxed(config: &Config, dress: Dress, coding: Coding) -> Box<dyn Format> {
         let settings: WseSettings = config.section();
         Box::new(Self {
-            config: config.clone(),
-            event_map: Arc::new(settings.event_map),
+            namespaces: config.namespaces.clone(),
+            event_map: settings.event_map,
             dress,
             coding,
             frames: match coding {
@@ -111,14 +110,8 @@ impl WseFormat {
     /// Writes the payload of a publication.
     fn put(&mut self, publication: &Publication<'_>, may_stamp: bool) {
         self.payload.clear();
-        let (config, event_map) = (&self.config, &self.event_map);
-        put_event(
-            &mut self.payload,
-            self.dress,
-            publication,
-            (config, event_map),
-            may_stamp,
-        );
+        let how = (&self.namespaces, &self.event_map);
+        put_event(&mut self.payload, self.dress, publication, how, may_stamp);
     }
 
     /// Appends the frame of the payload.
@@ -178,7 +171,7 @@ pub(super) fn put_event(
     out: &mut Vec<u8>,
     dress: Dress,
     publication: &Publication<'_>,
-    (config, event_map): (&Config, &BTreeMap<String, String>),
+    (namespaces, event_map): (&Namespaces, &BTreeMap<String, String>),
     may_stamp: bool,
 ) {
     let name = match publication.name {
@@ -198,7 +191,7 @@ pub(super) fn put_event(
     let is_stamped = may_stamp
         && publication.kind == PublicationKind::Event
         && !topic::is_internal(publication.topic)
-        && config.namespace(publication.topic).history_size > 0;
+        && namespaces.of(publication.topic).history_size > 0;
     let begin = out.len();
     put_publication(out, dress, publication, Stamp { kind, is_stamped });
     if out.len() - begin > OUTBOUND_BYTES_MAX {

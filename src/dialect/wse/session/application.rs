@@ -1,15 +1,15 @@
 //! What the application is told, and the answers of users to services.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::history::Replay;
 use super::{WseSession, fault_text, id_text};
 use crate::call::CallAnswer;
 use crate::conn::Flow;
+use crate::dialect::wse::category::Category;
 use crate::dialect::wse::envelope::Envelope;
-use crate::id::PeerId;
+use crate::dialect::wse::frame::Writer;
+use crate::id::{PeerId, Priority};
 use crate::inbound::{MessageBody, MessageFields};
 use crate::json::{self, JsonError, Raw};
 use crate::process::NotTaken;
@@ -147,15 +147,11 @@ impl WseSession {
         }
         topics.retain(|topic| has_history && self.subscriptions.contains(topic));
         for topic in &topics {
-            self.replay(Replay::sync(topic, after));
+            // What has no room is not written; the answer ends it all the same.
+            let _ = self.replay(Replay::sync(topic, after));
         }
         let is_told = self.pass_on(shard, peer, message).is_ok();
-        let wait = self
-            .wse
-            .settings
-            .snapshot_timeout
-            .max(Duration::from_millis(1));
-        let due = is_told.then(|| Instant::now() + wait);
+        let due = is_told.then(|| Instant::now() + self.wse.settings.snapshot_timeout);
         if let Some(due) = due {
             self.wait_until(due);
         }
@@ -226,9 +222,7 @@ impl WseSession {
         let timestamp = str::from_utf8(&timestamp).expect("it is ASCII");
         for _ in over {
             let dress = self.dress;
-            shard.send_plain(peer, crate::id::Priority::High, |out| {
-                use crate::dialect::wse::category::Category;
-                use crate::dialect::wse::frame::Writer;
+            shard.send_plain(peer, Priority::High, |out| {
                 Writer::begin(out, dress, Category::Snapshot, "snapshot_complete")
                     .payload(|p| {
                         p.flag("success", true).text("timestamp", timestamp);

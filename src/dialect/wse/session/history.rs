@@ -85,15 +85,17 @@ impl Replay {
 }
 
 impl WseSession {
-    /// Writes a topic's history, unless the same is asked for already.
-    pub(super) fn replay(&mut self, replay: Replay) {
+    /// Writes a topic's history, unless the same is asked for already. Returns whether there is room for it.
+    pub(super) fn replay(&mut self, replay: Replay) -> bool {
         let replays = &mut self.more().replays;
         let is_known = replays
             .iter()
             .any(|one| one.topic == replay.topic && one.is_sync == replay.is_sync);
-        if !is_known && replays.len() < REPLAYS_MAX {
+        let has_room = is_known || replays.len() < REPLAYS_MAX;
+        if has_room && !is_known {
             replays.push_back(replay);
         }
+        has_room
     }
 
     /// Whether a topic was written beyond a position already: the request was on its way then, and its client would take
@@ -152,10 +154,8 @@ impl WseSession {
 
     /// Writes a part of a history.
     pub(super) fn send_history(&mut self, shard: &Shard, peer: PeerId, kept: &HistoryExcerpt) {
-        let Some(more) = self.more.as_mut().filter(|more| !more.replays.is_empty()) else {
-            return;
-        };
-        let Some(mut replay) = more.replays.pop_front() else {
+        let more = self.more.as_mut();
+        let Some(mut replay) = more.and_then(|more| more.replays.pop_front()) else {
             return;
         };
         replay.is_asked = false;
@@ -204,8 +204,8 @@ impl WseSession {
             };
             shard.send_text(peer, Priority::High, |out, _| {
                 // A client would drop what is not behind its place.
-                let renamed = (&*shard.config, event_map);
-                put_event(out, dress, &publication, renamed, !replay.is_sync);
+                let how = (&shard.config.namespaces, event_map);
+                put_event(out, dress, &publication, how, !replay.is_sync);
             });
             replay.count += 1;
         }

@@ -205,8 +205,10 @@ impl WseSession {
                     Some(RecoverFrom::Position(from))
                         if !is_pattern(topic) && !self.was_replayed(topic, from) =>
                     {
-                        ack.later.push(name.into());
-                        self.replay(Replay::repair(topic, from));
+                        match self.replay(Replay::repair(topic, from)) {
+                            true => ack.later.push(name.into()),
+                            false => ack.failed.push(name.into()),
+                        }
                     }
                     _ => {
                         ack.already.push(name.into());
@@ -308,9 +310,11 @@ impl WseSession {
                 continue;
             }
             if let (Some(RecoverFrom::Position(from)), true, None) = (from, is_covered, group) {
-                self.replay(Replay::repair(topic, from));
-                ack.later.push(topic.into());
-                ack.success.retain(|name| **name != *topic);
+                // Without room for it the client sees a gap, and asks again.
+                if self.replay(Replay::repair(topic, from)) {
+                    ack.later.push(topic.into());
+                    ack.success.retain(|name| **name != *topic);
+                }
             }
             if shard.config.namespace(topic).presence {
                 let data = presence.unwrap_or("");
