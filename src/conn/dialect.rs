@@ -21,6 +21,13 @@ pub trait Dialect: Debug + Send + Sync {
     /// folding or normalization (docs/hostile-inputs.md, H16).
     fn route(&self, path: &str) -> Option<Route>;
 
+    /// Whether a request with this query is the dialect's, of those to a path that several dialects have a route for: the
+    /// first one of these that takes it.
+    fn takes(&self, query: &str) -> bool {
+        let _ = query;
+        true
+    }
+
     /// Its HTTP endpoints, and the documentation of its connections.
     fn endpoints(&self) -> Vec<Endpoint> {
         Vec::new()
