@@ -8,12 +8,14 @@ use hyper::Request;
 use hyper::body::Incoming;
 
 use super::claim::{Admission, Claimed, Route};
+use crate::config::{Config, Mode};
 use crate::engine::FormatRegistry;
 use crate::http::Source;
 use crate::metrics::CounterRegistry;
 use crate::service::{Endpoint, Role};
 use crate::shard::Shard;
 use crate::sse::CursorKey;
+use crate::store::{Store, StoreError};
 
 /// A protocol, registered at the start.
 pub trait Dialect: Debug + Send + Sync {
@@ -68,6 +70,17 @@ pub struct Registry {
     pub counters: CounterRegistry,
     /// Signs the cursors of event streams, the same for all shards.
     pub cursors: Option<Arc<CursorKey>>,
+    /// The store, once a protocol has opened it; a gateway does not start without one that could not be opened.
+    pub store: Option<Result<Arc<Store>, StoreError>>,
+}
+
+impl Registry {
+    /// The store of the process, opened for the first protocol that stores anything. `None` if it cannot be opened.
+    pub fn open_store(&mut self, config: &Config) -> Option<Arc<Store>> {
+        let open = || Store::open(&config.store, config.mode == Mode::Demo);
+        let store = self.store.get_or_insert_with(open);
+        store.as_ref().ok().cloned()
+    }
 }
 
 /// All protocols of a process.
