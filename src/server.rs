@@ -54,6 +54,9 @@ pub enum ServeError {
     /// A certificate cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// What a setting of a protocol names cannot be used.
+    #[error("cannot use {0}")]
+    Setting(String),
     /// A thread or its runtime could not be made.
     #[error("cannot start a shard: {0}")]
     Start(io::Error),
@@ -182,6 +185,15 @@ impl Gateway {
         };
         let mut registry = Registry::default();
         let dialects = dialect::register(&config, &mut registry, more);
+        if let Some(failed) = registry.failed {
+            return Err(ServeError::Setting(failed));
+        }
+        if registry.issues_tokens && authenticator.tokens.keys.begin_issuing() {
+            tracing::warn!(
+                "there is no secret (`auth.jwt_secret_file`, JWT_SECRET) that tokens could be signed with: those of \
+                 logins are signed with a random one, and are not valid after a restart"
+            );
+        }
         let process = Process::new(&config, shards, sockets_max, registry.counters);
         let random = || Arc::new(CursorKey::random());
         let cursors = registry.cursors.unwrap_or_else(random);
@@ -197,8 +209,14 @@ impl Gateway {
             shards: Vec::new(),
             phase,
             stopping,
-            control: Control::start(authenticator.clone(), process.clone(), tls, key_set)
-                .map_err(ServeError::Start)?,
+            control: Control::start(
+                authenticator.clone(),
+                process.clone(),
+                tls,
+                key_set,
+                registry.chores,
+            )
+            .map_err(ServeError::Start)?,
             process: process.clone(),
             files: listeners.files,
         };
