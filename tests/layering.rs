@@ -39,6 +39,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("base64", &["auth", "dialect", "http", "inbound", "sse"]),
     ("clap", &["cli"]),
     ("crossbeam", &["bus"]),
+    ("curve25519_dalek", &["dialect"]),
     ("fragile", &["shard"]),
     ("form_urlencoded", &["api", "cli", "dialect", "sse"]),
     ("httpdate", &["http"]),
