@@ -31,6 +31,7 @@ use crate::process::{Process, ProcessPhase};
 use crate::reactor::{self, Plan};
 use crate::shard::ShardSettings;
 use crate::sse::CursorKey;
+use crate::store::StoreError;
 use control::{Control, ControlOrder};
 pub(crate) use fetch::{FetchError, FetchLimits, FetchRequest, Trust};
 pub(crate) use files::FILES_BESIDES;
@@ -57,6 +58,9 @@ pub enum ServeError {
     /// What a setting of a protocol names cannot be used.
     #[error("cannot use {0}")]
     Setting(String),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A thread or its runtime could not be made.
     #[error("cannot start a shard: {0}")]
     Start(io::Error),
@@ -140,6 +144,7 @@ pub fn run_with(config: Config, more: &[Protocol]) -> Result<(), ServeError> {
     let addresses: Vec<_> = addresses.map(ToString::to_string).collect();
     manager.ready(&format!("listening on {}", addresses.join(", ")));
     let joined = join(gateway.shards, &gateway.phase);
+    stop_store(&gateway.process);
     gateway.process.ends.log_all_left_out();
     joined?;
     tracing::info!("stopped");
@@ -185,6 +190,7 @@ impl Gateway {
         };
         let mut registry = Registry::default();
         let dialects = dialect::register(&config, &mut registry, more);
+        let store = registry.store.transpose()?;
         if let Some(failed) = registry.failed {
             return Err(ServeError::Setting(failed));
         }
@@ -194,7 +200,7 @@ impl Gateway {
                  logins are signed with a random one, and are not valid after a restart"
             );
         }
-        let process = Process::new(&config, shards, sockets_max, registry.counters);
+        let process = Process::new(&config, shards, sockets_max, registry.counters, store);
         let random = || Arc::new(CursorKey::random());
         let cursors = registry.cursors.unwrap_or_else(random);
         let (phase, watching) = watch::channel(ProcessPhase::Running);
@@ -273,13 +279,17 @@ impl Gateway {
     /// A shard failed.
     pub fn stop(self) -> Result<(), ServeError> {
         let _ = self.phase.send(self.stopping.begin());
-        join(self.shards, &self.phase)
+        let joined = join(self.shards, &self.phase);
+        stop_store(&self.process);
+        joined
     }
 
     /// Stops the shards that have started. A shard's own error is returned instead of `error`.
     fn give_up(self, error: ServeError) -> ServeError {
         let _ = self.phase.send(ProcessPhase::Stopping);
-        join(self.shards, &self.phase).err().unwrap_or(error)
+        let joined = join(self.shards, &self.phase);
+        stop_store(&self.process);
+        joined.err().unwrap_or(error)
     }
 }
 
@@ -309,6 +319,13 @@ impl Drop for StopOnPanic {
         if thread::panicking() {
             let _ = self.0.send(ProcessPhase::Stopping);
         }
+    }
+}
+
+/// Lets the store commit what the shards have left for it.
+fn stop_store(process: &Process) {
+    if let Some(store) = &process.store {
+        store.stop();
     }
 }
 

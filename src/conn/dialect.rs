@@ -8,12 +8,14 @@ use hyper::body::Incoming;
 use hyper::{Method, Request};
 
 use super::claim::{Admission, Claimed, Route};
+use crate::config::{Config, Mode};
 use crate::engine::FormatRegistry;
 use crate::http::{Answer, Source};
 use crate::metrics::CounterRegistry;
 use crate::service::{Endpoint, Role};
 use crate::shard::Shard;
 use crate::sse::CursorKey;
+use crate::store::{Store, StoreError};
 
 /// A protocol, registered at the start.
 pub trait Dialect: Debug + Send + Sync {
@@ -74,6 +76,8 @@ pub struct Registry {
     pub chores: Vec<Box<dyn Chore>>,
     /// Why the gateway cannot start: what a setting of a protocol names cannot be used.
     pub failed: Option<String>,
+    /// The store, once a protocol has opened it; a gateway does not start without one that could not be opened.
+    pub store: Option<Result<Arc<Store>, StoreError>>,
 }
 
 impl Registry {
@@ -81,6 +85,13 @@ impl Registry {
     pub fn fail(&mut self, setting: &str, error: &dyn Display) {
         self.failed
             .get_or_insert_with(|| format!("`{setting}`: {error}"));
+    }
+
+    /// The store of the process, opened for the first protocol that stores anything. `None` if it cannot be opened.
+    pub fn open_store(&mut self, config: &Config) -> Option<Arc<Store>> {
+        let open = || Store::open(&config.store, config.mode == Mode::Demo);
+        let store = self.store.get_or_insert_with(open);
+        store.as_ref().ok().cloned()
     }
 }
 

@@ -58,7 +58,10 @@ impl Messenger {
             settings.security_log_file = None;
             settings.static_dir = None;
         }
-        let store = settings.enabled.then(|| registry.open_store(config)).flatten();
+        let store = settings
+            .enabled
+            .then(|| registry.open_store(config))
+            .flatten();
         registry.issues_tokens |= settings.enabled;
         let audit = AuditLog::open(settings.security_log_file.clone());
         let audit = audit.unwrap_or_else(|error| {

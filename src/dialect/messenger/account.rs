@@ -34,7 +34,9 @@ pub(super) enum RegistrationError {
     Id,
     #[error("Reserved user ID")]
     Reserved,
-    #[error("Invalid username: it has at most {USERNAME_BYTES_MAX} bytes and no control characters")]
+    #[error(
+        "Invalid username: it has at most {USERNAME_BYTES_MAX} bytes and no control characters"
+    )]
     Username,
     #[error("Invalid public key")]
     PublicKey,
@@ -139,7 +141,10 @@ mod tests {
             check(&registration(id, "", KEY, ""), RegistrationError::Reserved);
         }
         for name in ["a\u{1b}[2J", &"x".repeat(257)] {
-            check(&registration("a", name, KEY, ""), RegistrationError::Username);
+            check(
+                &registration("a", name, KEY, ""),
+                RegistrationError::Username,
+            );
         }
     }
 
@@ -165,10 +170,16 @@ mod tests {
             // A y beyond the field.
             &STANDARD.encode([&[0xf1][..], &[0xff; 30], &[0x7f]].concat()),
         ] {
-            check(&registration("a", "", key, ""), RegistrationError::PublicKey);
+            check(
+                &registration("a", "", key, ""),
+                RegistrationError::PublicKey,
+            );
         }
         for key in ["AAAA", "x", &KEY[..43]] {
-            check(&registration("a", "", KEY, key), RegistrationError::EncryptionKey);
+            check(
+                &registration("a", "", KEY, key),
+                RegistrationError::EncryptionKey,
+            );
         }
     }
 }

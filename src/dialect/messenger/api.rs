@@ -37,7 +37,8 @@ pub(super) fn endpoints(messenger: &Arc<Messenger>) -> Vec<Endpoint> {
     let mut endpoints = vec![
         post(messenger, "/auth/register", register::register),
         post(messenger, "/auth/login", login::login),
-        get(messenger, "/auth/check-userid/{id}", users::check_user_id).at("/auth/check-userid/{*id}"),
+        get(messenger, "/auth/check-userid/{id}", users::check_user_id)
+            .at("/auth/check-userid/{*id}"),
         get(messenger, "/auth/users/{id}", users::user).at("/auth/users/{*id}"),
     ];
     if messenger.settings.list_max > 0 {
@@ -61,7 +62,9 @@ fn post<F: Future<Output = Result<Answer, Rejection>> + Send + 'static>(
 ) -> Endpoint {
     let handle = Arc::new(messenger.clone());
     let handler = move |Shared(state), request| handler(handle.clone(), state, request);
-    Endpoint::post(path, handler).serving(Role::Clients).asking(false)
+    Endpoint::post(path, handler)
+        .serving(Role::Clients)
+        .asking(false)
 }
 
 fn get<F: Future<Output = Result<Answer, Rejection>> + Send + 'static>(
@@ -73,26 +76,30 @@ fn get<F: Future<Output = Result<Answer, Rejection>> + Send + 'static>(
     let handler = move |Shared(state): Shared<Arc<State>>, request: Request| {
         handler(handle.clone(), state, request)
     };
-    Endpoint::get(path, handler).serving(Role::Clients).asking(false)
+    Endpoint::get(path, handler)
+        .serving(Role::Clients)
+        .asking(false)
 }
 
 /// The answer to a request that no endpoint takes: text for the protocol's paths, `None` for others.
 pub(super) fn unrouted(method: &Method, path: &str, status: u16) -> Option<Answer> {
-    let is_own = |own: &&str| {
-        let rest = path.strip_prefix(*own);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let is_own = |own| {
+        let rest = path.strip_prefix(own);
+        rest.is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('/'))
     };
-    OWN_PATHS.iter().find(is_own)?;
-    Some(match (path, status) {
-        (CHECK_USER_ID | USERS, _) if method != Method::GET && method != Method::HEAD => {
-            text(405, "Method not allowed")
-        }
-        // The path of an empty id.
-        (CHECK_USER_ID, _) => json(r#"{"exists":false}"#),
-        (USERS, _) => text(400, "User ID is required"),
-        (_, 405) => text(405, "Method not allowed"),
-        _ => text(status, "404 page not found"),
-    })
+    OWN_PATHS
+        .into_iter()
+        .any(is_own)
+        .then(|| match (path, status) {
+            (CHECK_USER_ID | USERS, _) if method != Method::GET && method != Method::HEAD => {
+                text(405, "Method not allowed")
+            }
+            // The path of an empty id.
+            (CHECK_USER_ID, _) => json(r#"{"exists":false}"#),
+            (USERS, _) => text(400, "User ID is required"),
+            (_, 405) => text(405, "Method not allowed"),
+            _ => text(status, "404 page not found"),
+        })
 }
 
 /// The paths whose answers are text, with all that is below them.
@@ -234,9 +241,19 @@ mod tests {
 
     #[test]
     fn a_body_is_an_object() {
-        let parse = |text: &'static str| parse::<super::super::account::Registration>(&Bytes::from(text));
+        let parse =
+            |text: &'static str| parse::<super::super::account::Registration>(&Bytes::from(text));
         assert!(parse(r#" {"user_id":null,"more":[1]}"#).is_some());
-        for text in ["", "null", "[]", r#"["a","b","c","d"]"#, "{", "{}x", r#"{"user_id":7}"#, "{\"user_id\":\"\u{0}\"}"] {
+        for text in [
+            "",
+            "null",
+            "[]",
+            r#"["a","b","c","d"]"#,
+            "{",
+            "{}x",
+            r#"{"user_id":7}"#,
+            "{\"user_id\":\"\u{0}\"}",
+        ] {
             assert!(parse(text).is_none(), "{text}");
         }
     }

@@ -120,12 +120,7 @@ fn open(path: &PathBuf) -> io::Result<File> {
     options.append(true).create(true).mode(FILE_MODE).open(path)
 }
 
-fn write_lines(
-    mut file: File,
-    path: &PathBuf,
-    entries: &Receiver<AuditEntry>,
-    lost: &AtomicU64,
-) {
+fn write_lines(mut file: File, path: &PathBuf, entries: &Receiver<AuditEntry>, lost: &AtomicU64) {
     let mut is_failing = false;
     for entry in entries {
         let result = match entry {
@@ -174,7 +169,10 @@ fn escaped(text: &str) -> String {
         match c {
             '|' | '\\' => escaped.extend(c.escape_unicode()),
             // Directions and line ends that terminals and viewers obey.
-            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+            '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
             | '\u{feff}' => escaped.extend(c.escape_unicode()),
             c if c.is_control() => escaped.extend(c.escape_unicode()),
             c => escaped.push(c),
@@ -214,12 +212,19 @@ mod tests {
             line_of(login("alice", None), 1_735_732_800_000),
             "[2025-01-01T12:00:00.000Z] SECURITY EVENT: LOGIN | User: alice | IP: 10.0.0.1 | Status: SUCCESS | -\n"
         );
-        assert!(line_of(login("a", Some("User not found")), 0).ends_with("| Status: FAILED | User not found\n"));
+        assert!(
+            line_of(login("a", Some("User not found")), 0)
+                .ends_with("| Status: FAILED | User not found\n")
+        );
     }
 
     #[test]
     fn no_id_forges_a_line_or_a_field() {
-        for user in ["a\n[2025", "a | Status: SUCCESS", "a\r\0\u{7f}\u{85}\u{2028}\u{202e}b\\"] {
+        for user in [
+            "a\n[2025",
+            "a | Status: SUCCESS",
+            "a\r\0\u{7f}\u{85}\u{2028}\u{202e}b\\",
+        ] {
             let line = line_of(login(user, Some("no")), 0);
             assert_eq!(line.matches(" | ").count(), 4, "{line}");
             assert_eq!(line.matches(char::is_control).count(), 1, "{line}");

@@ -154,7 +154,9 @@ impl Generation {
 /// Which of a user's challenges is given up for another: the oldest of the network that has most.
 fn to_give_up(waiting: &[Waiting]) -> usize {
     let of_network = |at: usize| {
-        let same = waiting.iter().filter(|it| it.network == waiting[at].network);
+        let same = waiting
+            .iter()
+            .filter(|it| it.network == waiting[at].network);
         same.count()
     };
     let most = (0..waiting.len()).map(of_network).max();

@@ -9,7 +9,9 @@ use std::time::SystemTime;
 use axum::RequestExt;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path as PathParameter, Request};
-use axum::http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, LOCATION, X_CONTENT_TYPE_OPTIONS,
+};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
@@ -113,7 +115,9 @@ pub(super) async fn file(
         let mut bytes = Vec::with_capacity(len);
         // It may have grown.
         let mut limited = (&mut found.file).take(found.len);
-        limited.read_to_end(&mut bytes).map_err(|_| NotServed::NotFound)?;
+        limited
+            .read_to_end(&mut bytes)
+            .map_err(|_| NotServed::NotFound)?;
         Ok(Some((found, Some(HeldFile { bytes, _held: held }))))
     });
     let read = read.await;
@@ -126,7 +130,11 @@ pub(super) async fn file(
         Err(NotServed::NoMemory) => return Ok(text(503, "Too busy; try again later")),
     };
     let mut answer = match content {
-        Some(content) => respond(200, found.content_type, Body::from(Bytes::from_owner(content))),
+        Some(content) => respond(
+            200,
+            found.content_type,
+            Body::from(Bytes::from_owner(content)),
+        ),
         None => respond(304, found.content_type, Body::empty()),
     };
     let tag = HeaderValue::from_str(&found.tag).expect("it is hexadecimal");
@@ -151,9 +159,8 @@ fn to_folder(path: &str) -> Answer {
 /// What is at `path` below `root`. Never outside of it, wherever symbolic links lead.
 fn find(root: &Path, path: &str) -> Option<Found> {
     let parts = path.strip_suffix('/').unwrap_or(path);
-    let is_part = |part: &str| {
-        !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', '\0'])
-    };
+    let is_part =
+        |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', '\0']);
     if !parts.is_empty() && !parts.split('/').all(is_part) {
         return None;
     }
@@ -173,7 +180,10 @@ fn find(root: &Path, path: &str) -> Option<Found> {
     }
     let file = File::open(&whole).ok()?;
     let about = file.metadata().ok().filter(fs::Metadata::is_file)?;
-    let since = about.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH);
+    let since = about
+        .modified()
+        .ok()?
+        .duration_since(SystemTime::UNIX_EPOCH);
     let modified = since.map_or(0, |since| since.as_nanos());
     Some(Found::File(OpenFile {
         tag: format!("\"{modified:x}-{:x}\"", about.len()),
@@ -187,7 +197,9 @@ fn find(root: &Path, path: &str) -> Option<Found> {
 fn content_type(path: &Path) -> &'static str {
     let extension = path.extension().and_then(|it| it.to_str()).unwrap_or("");
     let extension = extension.to_ascii_lowercase();
-    let known = CONTENT_TYPES.iter().find(|(names, _)| names.contains(&&*extension));
+    let known = CONTENT_TYPES
+        .iter()
+        .find(|(names, _)| names.contains(&&*extension));
     known.map_or("application/octet-stream", |(_, kind)| kind)
 }
 
@@ -259,8 +271,25 @@ mod tests {
         check("sub", Some("/"));
         check("sub/", Some("sub"));
         for path in [
-            "out", "up/secret", "up", "up/", "zero", "loop", ".env", "..", "../secret", "sub/../../secret", "./index.html",
-            "//index.html", "sub//index.html", "/etc/passwd", "index.html/", "none", "sub/empty/", "a\0", "..\\secret",
+            "out",
+            "up/secret",
+            "up",
+            "up/",
+            "zero",
+            "loop",
+            ".env",
+            "..",
+            "../secret",
+            "sub/../../secret",
+            "./index.html",
+            "//index.html",
+            "sub//index.html",
+            "/etc/passwd",
+            "index.html/",
+            "none",
+            "sub/empty/",
+            "a\0",
+            "..\\secret",
             "../static-other",
         ] {
             check(path, None);

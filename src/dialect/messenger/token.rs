@@ -76,11 +76,17 @@ mod tests {
         let verifier = TokenVerifier::new(auth, |_| unreachable!("there is no file")).unwrap();
         verifier.keys.begin_issuing();
         let issuer = TokenIssuer::new(auth, 60);
-        let issued = issuer.issue(&verifier.keys, "alice", 1_735_732_800).unwrap();
+        let issued = issuer
+            .issue(&verifier.keys, "alice", 1_735_732_800)
+            .unwrap();
         assert_eq!(issued.expires_at, "2025-01-01T12:01:00.000Z");
         let identity = verifier.verify(&issued.token, 1_735_732_859).unwrap();
         assert_eq!(identity.user, "alice");
-        assert!(verifier.verify(&issued.token, 1_735_732_860 + verifier.leeway()).is_err());
+        assert!(
+            verifier
+                .verify(&issued.token, 1_735_732_860 + verifier.leeway())
+                .is_err()
+        );
     }
 
     #[test]

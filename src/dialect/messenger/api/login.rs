@@ -56,10 +56,18 @@ pub(super) async fn login(
     if verifies && let Some(wait) = failures.wait_for(network, Instant::now()) {
         let why = "Too many wrong credentials from this address; try again later";
         let answer = text_later(429, why, wait.as_secs() + 1);
-        return Err(note_refused(&state, source, (Refused::Failures, ""), answer));
+        return Err(note_refused(
+            &state,
+            source,
+            (Refused::Failures, ""),
+            answer,
+        ));
     }
     let login: Login = object_of(&state, request).await?;
     let id = login.user_id.clone().unwrap_or_default();
+    if id.is_empty() {
+        return Ok(text(400, "User ID is required"));
+    }
     state.shard.clock.refresh();
     let now = state.shard.clock.now_ms();
     if !verifies {
@@ -73,12 +81,15 @@ pub(super) async fn login(
         return Ok(json(body.to_string()));
     }
     let note = |failed| {
-        messenger.note(&state, AuditEvent {
-            name: "LOGIN",
-            user: &id,
-            address: source.address,
-            failed,
-        });
+        messenger.note(
+            &state,
+            AuditEvent {
+                name: "LOGIN",
+                user: &id,
+                address: source.address,
+                failed,
+            },
+        );
     };
     let waiting = messenger.challenges.waiting(&id, now);
     if waiting.is_empty() && is_name(&id) {
@@ -97,10 +108,13 @@ pub(super) async fn login(
         }
     };
     // Of two requests with one signature the first one has the token.
-    let verified = verified.and_then(|challenge| match messenger.challenges.take(&id, &challenge) {
-        true => Ok(()),
-        false => Err(NO_CHALLENGE),
-    });
+    let verified =
+        verified.and_then(
+            |challenge| match messenger.challenges.take(&id, &challenge) {
+                true => Ok(()),
+                false => Err(NO_CHALLENGE),
+            },
+        );
     if let Err((status, why)) = verified {
         note(Some(why));
         let answer = text(status, why);
@@ -108,12 +122,20 @@ pub(super) async fn login(
             return Ok(answer);
         }
         failures.note(network, Instant::now());
-        return Err(note_refused(&state, source, (Refused::Credentials, why), answer));
+        return Err(note_refused(
+            &state,
+            source,
+            (Refused::Credentials, why),
+            answer,
+        ));
     }
     let keys = &state.authenticator.tokens.keys;
     let issued = messenger.tokens.issue(keys, &id, state.unix_seconds());
     let Some(issued) = issued else {
-        return Ok(text(503, "There is no key that tokens could be signed with"));
+        return Ok(text(
+            503,
+            "There is no key that tokens could be signed with",
+        ));
     };
     note(None);
     let body = serde_json::json!({ "token": issued.token, "expires_at": issued.expires_at });

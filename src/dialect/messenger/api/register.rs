@@ -21,17 +21,23 @@ pub(super) async fn register(
     let source = source_of(&request);
     let limit = (&messenger.requests, "messenger.requests_per_minute");
     count(&state, limit, source)?;
-    let limit = (&messenger.registrations, "messenger.registrations_per_minute");
+    let limit = (
+        &messenger.registrations,
+        "messenger.registrations_per_minute",
+    );
     count(&state, limit, source)?;
     let registration: Registration = object_of(&state, request).await?;
     let id = registration.user_id.clone().unwrap_or_default();
     let fail = |status, why: &str| {
-        messenger.note(&state, AuditEvent {
-            name: "REGISTRATION_FAILED",
-            user: &id,
-            address: source.address,
-            failed: Some(why),
-        });
+        messenger.note(
+            &state,
+            AuditEvent {
+                name: "REGISTRATION_FAILED",
+                user: &id,
+                address: source.address,
+                failed: Some(why),
+            },
+        );
         text(status, why)
     };
     if !messenger.settings.registration {
@@ -43,12 +49,15 @@ pub(super) async fn register(
     let user = user.map_err(|why| fail(400, &why.to_string()))?;
     match answer_of(messenger.store().register(user)).await {
         Ok(Registered::New) => {
-            messenger.note(&state, AuditEvent {
-                name: "REGISTRATION_SUCCESS",
-                user: &id,
-                address: source.address,
-                failed: None,
-            });
+            messenger.note(
+                &state,
+                AuditEvent {
+                    name: "REGISTRATION_SUCCESS",
+                    user: &id,
+                    address: source.address,
+                    failed: None,
+                },
+            );
             Ok(respond(201, TEXT, "User registered successfully"))
         }
         Ok(Registered::Exists) => Ok(fail(409, "User already exists")),

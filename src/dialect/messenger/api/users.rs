@@ -34,7 +34,9 @@ pub(super) async fn user(
     let id = id_of(&messenger, &state, request).await?;
     let id = id.filter(|id| messenger.store().is_registered(id));
     let id = id.ok_or_else(not_found)?;
-    let user = answer_of(messenger.store().user(&id)).await.map_err(refused)?;
+    let user = answer_of(messenger.store().user(&id))
+        .await
+        .map_err(refused)?;
     let user = user.ok_or_else(not_found)?;
     let mut body = serde_json::json!({
         "user_id": user.id,
@@ -42,7 +44,7 @@ pub(super) async fn user(
         "public_key": STANDARD.encode(user.public_key),
     });
     if !user.x25519_public_key.is_empty() {
-        body["x25519_public_key"] = user.x25519_public_key.into();
+        body["x25519_public_key"] = (&*user.x25519_public_key).into();
     }
     Ok(json(body.to_string()))
 }
