@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request};
 
 use super::claim::{Admission, Claimed, Route};
+use super::commands::Commands;
 use crate::config::{Config, Mode};
 use crate::engine::FormatRegistry;
 use crate::http::{Answer, Source};
@@ -77,6 +78,8 @@ pub struct Registry {
     pub counters: CounterRegistry,
     /// Signs the cursors of event streams, the same for all shards.
     pub cursors: Option<Arc<CursorKey>>,
+    /// Commands that clients call by name.
+    pub commands: Commands,
     /// Whether a protocol logs users in, with tokens that the gateway signs.
     pub issues_tokens: bool,
     /// Work beside the connections.

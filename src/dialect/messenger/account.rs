@@ -9,8 +9,8 @@ use serde::Deserialize;
 use crate::auth::is_name;
 use crate::store::NewUser;
 
-/// Words that the gateway itself sends as, or that denote more than one user.
-const RESERVED: [&str; 4] = ["server", "system", "broadcast", "sse"];
+/// Words that the gateway itself sends as, or that denote more than one user: no account has them.
+pub(super) const RESERVED: [&str; 4] = ["server", "system", "broadcast", "sse"];
 
 /// Bytes of a name that others see.
 const USERNAME_BYTES_MAX: usize = 256;
