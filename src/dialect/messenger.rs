@@ -214,6 +214,9 @@ impl Dialect for Arc<Messenger> {
 
     fn unrouted(&self, method: &Method, path: &str, status: u16) -> Option<Answer> {
         self.store.as_ref()?;
+        if path == "/static" && self.files.is_some() {
+            return Some(static_files::to_folder(path));
+        }
         api::unrouted(method, path, status)
     }
 

@@ -37,6 +37,7 @@ mod hostile_wse;
 mod http_api;
 mod key_sets;
 mod limits;
+mod messenger;
 mod metrics;
 mod modes;
 mod msgpack;

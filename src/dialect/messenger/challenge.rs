@@ -210,12 +210,12 @@ mod tests {
         }
         assert_eq!(challenges.waiting("alice", 2), [own]);
         for number in 0..10_000 {
-            challenges.issue(&number.to_string(), true, AWAY, 3);
+            challenges.issue(&format!("u{number}"), true, AWAY, 3);
             let table = challenges.of_accounts.lock();
             assert!(table.newer.len <= 32 && table.older.len <= 32);
             assert!(table.newer.by_user.len() == table.newer.len);
         }
         assert!(challenges.waiting("alice", 4).is_empty());
-        assert_eq!(challenges.waiting("9999", 4).len(), 1);
+        assert_eq!(challenges.waiting("u9999", 4).len(), 1);
     }
 }
