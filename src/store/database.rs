@@ -59,18 +59,16 @@ pub(super) trait Database: Debug + Send {
     fn register(&mut self, user: &NewUser, now: &str) -> Result<bool, Fault>;
     /// Stores the row of a connection, if its user has an account.
     fn begin_session(&mut self, session: &NewSession<'_>) -> Result<(), Fault>;
-    /// Sets the counters of a connection, and its end.
-    fn update_session(
-        &mut self,
-        id: &str,
-        sent: u64,
-        received: u64,
-        ended: Option<&str>,
-    ) -> Result<(), Fault>;
+    /// Sets how many messages a connection has sent and received.
+    fn count_session(&mut self, id: &str, sent: u64, received: u64) -> Result<(), Fault>;
+    /// Sets when a connection has ended.
+    fn end_session(&mut self, id: &str, now: &str) -> Result<(), Fault>;
     /// Notes that `user` has got these messages.
     fn mark_delivered(&mut self, user: &str, ids: &[i64], now: &str) -> Result<(), Fault>;
     /// Notes that `user` has got all messages up to `id`.
     fn mark_delivered_to(&mut self, user: &str, id: i64, now: &str) -> Result<(), Fault>;
+    /// Writes something of the size of a message and removes it, in transactions of its own.
+    fn probe(&mut self, now: &str) -> Result<(), Fault>;
     /// Stores a metric.
     fn put_metric(&mut self, row: &MetricRow) -> Result<(), Fault>;
 

@@ -71,8 +71,8 @@ pub(super) struct NewAttachment<'a> {
     pub duplicate: Duplicate,
     /// What the client says it has got.
     pub after: Option<i64>,
-    /// The last message that is stored.
-    pub newest: i64,
+    /// The last message that those who were attached before have got.
+    pub sequenced: i64,
     /// Nothing can be read.
     pub only_live: bool,
 }
@@ -110,6 +110,8 @@ impl Roster {
             _ if new.only_live => MailboxState::Live,
             _ if is_first => MailboxState::Filling,
             Duplicate::Replace => MailboxState::Waiting,
+            // What its client lacks is for itself to say.
+            Duplicate::Allow if new.after.is_some() => MailboxState::Filling,
             Duplicate::Allow => MailboxState::Live,
         };
         let is_live = state == MailboxState::Live;
@@ -123,10 +125,10 @@ impl Roster {
             user,
             state,
             cursor: match new.after {
-                _ if is_live => new.newest,
+                _ if is_live => new.sequenced,
                 after => after.unwrap_or(0),
             },
-            replayed_to: new.newest,
+            replayed_to: new.sequenced,
             registered_after: new.user.registered_after,
             with_delivered: is_live || new.after.is_some(),
         };
@@ -242,14 +244,20 @@ impl Roster {
                 self.filling.push_back(number);
             }
         }
-        for _ in 0..FILLINGS_MAX {
-            let Some(number) = self.filling.pop_front() else {
-                break;
-            };
+        let mut filled = 0;
+        while filled < FILLINGS_MAX
+            && let Some(number) = self.filling.pop_front()
+        {
+            // Others have ended or were replaced meanwhile.
             if let Some(attachment) = self.attachments.get_mut(&number)
                 && attachment.state == MailboxState::Filling
             {
-                attachment.fill(database, newest, self.memory_max)?;
+                filled += 1;
+                let result = attachment.fill(database, newest, self.memory_max);
+                if result.is_err() {
+                    self.filling.push_front(number);
+                    return result.map(|()| true);
+                }
             }
         }
         Ok(!self.filling.is_empty())

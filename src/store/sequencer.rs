@@ -43,6 +43,8 @@ pub(super) struct Sequencer {
     roster: Roster,
     /// The last message that is committed.
     newest: i64,
+    /// The last message that is in the mailboxes of those who were attached before it.
+    sequenced: i64,
     /// Notes whose rows could not be written for want of room.
     unsaved: Vec<Note>,
     /// When a full store is tried next.
@@ -77,6 +79,7 @@ impl Sequencer {
             shared,
             database,
             newest,
+            sequenced: newest,
             unsaved: Vec::new(),
             retry: None,
             statistics: None,
@@ -118,21 +121,46 @@ impl Sequencer {
         let notes = self.take_notes(now);
         let requests = self.take_requests();
         let is_idle = notes.is_empty() && requests.is_empty() && !self.is_filling;
-        if !is_idle {
+        if is_idle {
+            self.probe(now);
+        } else {
             let written = self.write(&notes, &requests, now);
             self.take_note_of(notes);
             for (request, written) in requests.into_iter().zip(written) {
                 self.answer(request, written, now);
             }
+            self.sequenced = self.newest;
         }
         let is_filling = self
             .roster
             .fill(&mut *self.database, self.newest, Instant::now());
         self.is_filling = is_filling.unwrap_or_else(|fault| {
+            self.retry = Some(now + FULL_RETRY);
             self.fail(&fault);
             false
         });
-        !is_idle
+        !is_idle || self.is_filling
+    }
+
+    /// Tries whether a full store has room again.
+    fn probe(&mut self, now: Instant) {
+        if self.retry.is_none_or(|retry| retry > now) {
+            return;
+        }
+        let time = timestamp_of(wall_ms());
+        let time = str::from_utf8(&time).expect("it is ASCII");
+        match self.database.probe(time) {
+            Ok(()) => self.note_room(),
+            Err(fault) => {
+                self.retry = Some(now + FULL_RETRY);
+                self.fail(&fault);
+            }
+        }
+    }
+
+    fn note_room(&mut self) {
+        self.retry = None;
+        self.shared.set_health(StoreHealth::Good);
     }
 
     fn take_notes(&mut self, now: Instant) -> Vec<Note> {
@@ -221,8 +249,7 @@ impl Sequencer {
                 let messages = written.iter().filter(is_message).count();
                 let counters = &self.shared.counters;
                 counters.note_commit(rows, messages, began.elapsed());
-                self.retry = None;
-                self.shared.set_health(StoreHealth::Good);
+                self.note_room();
                 Ok(written)
             }
             Err(fault) => {
@@ -302,11 +329,12 @@ impl Sequencer {
             Note::Refill(_) => Ok(()),
             Note::Delivered(_, ids) => database.mark_delivered(&owner.user, ids, time),
             Note::Session(_, sent, received) => {
-                database.update_session(&owner.session, *sent, *received, None)
+                database.count_session(&owner.session, *sent, *received)
             }
             Note::Detach(_, ids, sent, received) => {
                 database.mark_delivered(&owner.user, ids, time)?;
-                database.update_session(&owner.session, *sent, *received, Some(time))
+                database.count_session(&owner.session, *sent, *received)?;
+                database.end_session(&owner.session, time)
             }
         }
     }
@@ -383,6 +411,7 @@ impl Sequencer {
                 // An answer that is not waited for is none that was given.
                 let _ = answer.send(Ok(self.stored(&message)));
                 self.roster.deliver(&message);
+                self.sequenced = id;
             }
             (Request::Register(user, answer), Written::Account(registered)) => {
                 if registered == Registered::New {
@@ -441,7 +470,7 @@ impl Sequencer {
             duplicate: attach.duplicate,
             // A number that was never given is of another database.
             after: attach.after.filter(|after| *after <= self.newest),
-            newest: self.newest,
+            sequenced: self.sequenced,
             only_live: self.shared.is_poisoned(),
         };
         self.roster.attach(&attachment, now);
@@ -498,17 +527,20 @@ impl Sequencer {
         }
     }
 
-    /// Ends the rows of connections that nobody has detached.
+    /// Ends the rows of connections that were not detached.
     fn end_sessions(&mut self) {
-        let mailboxes: Vec<_> = self.roster.mailboxes().cloned().collect();
-        let ends = mailboxes.chunks(ROWS_MAX);
-        for mailboxes in ends {
-            if self.shared.is_poisoned() {
-                break;
-            }
-            let end = |mailbox: &Arc<Mailbox>| Note::Detach(mailbox.clone(), Vec::new(), 0, 0);
-            let notes: Vec<_> = mailboxes.iter().map(end).collect();
-            let _ = self.transact(&notes, &[], Instant::now());
+        if self.roster.len() == 0 || self.shared.is_poisoned() {
+            return;
+        }
+        let time = timestamp_of(wall_ms());
+        let time = str::from_utf8(&time).expect("it is ASCII");
+        let mut ended = self.database.begin();
+        for owner in self.roster.mailboxes().filter_map(|it| it.owner()) {
+            ended = ended.and_then(|()| self.database.end_session(&owner.session, time));
+        }
+        if let Err(error) = ended.and_then(|()| self.database.commit()) {
+            self.database.rollback();
+            tracing::warn!(?error, "the ends of sessions are not stored");
         }
     }
 

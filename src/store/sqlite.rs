@@ -24,6 +24,9 @@ const BUSY_MS: u64 = 5000;
 /// Files up to this size are checked when they are opened; larger ones only by `fanfare store check`.
 const CHECKED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// Bytes that have to fit before a full store is one that has room again.
+const PROBE_BYTES: i64 = 64 * 1024;
+
 /// An open database.
 #[derive(Debug)]
 pub(super) struct Sqlite {
@@ -55,6 +58,10 @@ impl Sqlite {
                 return Err(StoreError::TooNew { found, known });
             }
         }
+        // Those of a process that was killed: nobody knows when they ended.
+        let sql =
+            "UPDATE sessions SET disconnected_at = connected_at WHERE disconnected_at IS NULL";
+        connection.execute(sql, []).map_err(database)?;
         Ok(Self {
             connection,
             _lock: lock,
@@ -183,18 +190,15 @@ impl Database for Sqlite {
         .map(drop)
     }
 
-    fn update_session(
-        &mut self,
-        id: &str,
-        sent: u64,
-        received: u64,
-        ended: Option<&str>,
-    ) -> Result<(), Fault> {
-        self.execute(
-            "UPDATE sessions SET messages_sent = ?2, messages_received = ?3, disconnected_at = ?4 WHERE id = ?1",
-            params![id, whole(sent), whole(received), ended],
-        )
-        .map(drop)
+    fn count_session(&mut self, id: &str, sent: u64, received: u64) -> Result<(), Fault> {
+        let sql = "UPDATE sessions SET messages_sent = ?, messages_received = ? WHERE id = ?";
+        let values = params![whole(sent), whole(received), id];
+        self.execute(sql, values).map(drop)
+    }
+
+    fn end_session(&mut self, id: &str, now: &str) -> Result<(), Fault> {
+        let sql = "UPDATE sessions SET disconnected_at = ? WHERE id = ?";
+        self.execute(sql, [now, id]).map(drop)
     }
 
     fn mark_delivered(&mut self, user: &str, ids: &[i64], now: &str) -> Result<(), Fault> {
@@ -241,6 +245,16 @@ impl Database for Sqlite {
             ],
         )
         .map(drop)
+    }
+
+    fn probe(&mut self, now: &str) -> Result<(), Fault> {
+        self.execute(
+            "INSERT INTO metrics (metric_type, metric_name, value, timestamp, metadata) \
+             VALUES ('probe', 'store_probe', 0, ?, zeroblob(?))",
+            params![now, PROBE_BYTES],
+        )?;
+        let sql = "DELETE FROM metrics WHERE metric_name = 'store_probe'";
+        self.execute(sql, []).map(drop)
     }
 
     fn user(&mut self, id: &str) -> Result<Option<User>, Fault> {

@@ -1,5 +1,8 @@
 //! The store as protocols use it.
 
+mod faults;
+mod model;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
