@@ -1,10 +1,12 @@
 //! The map types everybody uses: `ahash` with keys drawn at random per process,
 //! so that names chosen by a peer cannot be made to collide (hostile-inputs.md M16); and bytes that arrive bit by bit.
 
+mod locked;
 mod segments;
 
 use std::sync::LazyLock;
 
+pub use locked::Locked;
 pub use segments::{SEGMENT_BYTES, Segments};
 
 /// A hash map keyed by foreign or own values, safe against hash flooding.

@@ -43,6 +43,7 @@ mod setting;
 mod size;
 mod socket_path;
 mod start;
+mod store;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -76,6 +77,7 @@ pub use server::{ForwardedHeader, ListenAddress, Server, SocketMode};
 pub use setting::section_of;
 pub use size::{GIB, KIB, MIB};
 pub use socket_path::SocketPath;
+pub use store::StoreSettings;
 pub use tls::{ClientCertificates, Tls, TlsVersion};
 pub use websocket::Websocket;
 
@@ -101,6 +103,8 @@ pub struct Config {
     pub clients: ClientLimits,
     /// The link to an application.
     pub backend: Backend,
+    /// Where accounts and messages are stored.
+    pub store: StoreSettings,
     /// Credentials.
     pub auth: Auth,
     /// Endpoints for tests and measurements.
@@ -133,6 +137,7 @@ impl Config {
             hub,
             clients,
             backend: Backend::for_mode(mode),
+            store: StoreSettings::for_mode(mode),
             auth: Auth::for_mode(mode),
             debug: Debug::for_mode(mode),
             log: Log::for_mode(mode),
@@ -205,7 +210,13 @@ impl Config {
             &self.hub,
             &self.clients,
         ];
-        let last: [&dyn Section; _] = [&self.backend, &self.auth, &self.debug, &self.log];
+        let last: [&dyn Section; _] = [
+            &self.backend,
+            &self.store,
+            &self.auth,
+            &self.debug,
+            &self.log,
+        ];
         let registered = self.registered.iter().map(|it| &**it);
         first.into_iter().chain(registered).chain(last)
     }
@@ -220,6 +231,7 @@ impl Config {
             &mut self.hub,
             &mut self.clients,
             &mut self.backend,
+            &mut self.store,
             &mut self.auth,
             &mut self.debug,
             &mut self.log,

@@ -26,6 +26,7 @@ pub mod server;
 pub mod service;
 pub mod shard;
 pub mod sse;
+pub mod store;
 pub mod timestamp;
 pub mod topic;
 pub mod ws;

@@ -3,7 +3,6 @@
 mod budget;
 mod ends;
 mod inbound;
-mod locked;
 mod phase;
 mod publishers;
 mod seats;
@@ -17,15 +16,16 @@ use std::time::{Instant, SystemTime};
 pub use budget::{ByteBudget, Reservation};
 pub use ends::{ENDS_KEPT, End, Ends};
 pub use inbound::{InboundRooms, MemberSlot, NotTaken};
-pub use locked::Locked;
 pub use phase::ProcessPhase;
 pub use publishers::{Publisher, Publishers};
 pub use seats::{LimitReached, Seat, SeatLimits, Seats, block_of};
 pub use window::{RateLimited, Window};
 
+pub use crate::collections::Locked;
 use crate::collections::{HashMap, SEGMENT_BYTES};
 use crate::config::Config;
 use crate::metrics::{CounterRegistry, Counters, Totals};
+use crate::store::Store;
 
 /// Limits and tables of the whole process.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub struct Process {
     pub inbound: Arc<InboundRooms>,
     /// The counters that protocols have registered.
     pub registered: CounterRegistry,
+    /// Accounts and messages, where a protocol stores any.
+    pub store: Option<Arc<Store>>,
     /// The counters, by shard.
     pub counters: Arc<[Arc<Counters>]>,
     /// Bytes of unfinished WebSocket messages.
@@ -87,13 +89,14 @@ pub(crate) struct CallSlot(Arc<Process>);
 
 impl Process {
     /// A process of `shards`, with the limits of `config`, whose file limit allows `sockets_max` sockets of clients,
-    /// and whose protocols count what they have `registered`.
+    /// whose protocols count what they have `registered`, and use this `store`.
     #[must_use]
     pub fn new(
         config: &Config,
         shards: u16,
         sockets_max: usize,
         registered: CounterRegistry,
+        store: Option<Arc<Store>>,
     ) -> Arc<Self> {
         let (server, clients) = (&config.server, &config.clients);
         Arc::new(Self {
@@ -113,6 +116,7 @@ impl Process {
                 .map(|_| Arc::new(Counters::with(&registered)))
                 .collect(),
             registered,
+            store,
             unfinished: ByteBudget::new(config.websocket.max_unfinished_bytes),
             // At least one body of the largest size fits.
             http_bodies: ByteBudget::new({
@@ -290,7 +294,7 @@ mod tests {
         let mut config = Config::for_mode(Mode::Demo);
         config.server.max_connections = connections_max;
         config.server.max_connections_per_ip = per_ip_max;
-        Process::new(&config, 1, usize::MAX, CounterRegistry::default())
+        Process::new(&config, 1, usize::MAX, CounterRegistry::default(), None)
     }
 
     #[test]

@@ -31,6 +31,7 @@ use crate::process::{Process, ProcessPhase};
 use crate::reactor::{self, Plan};
 use crate::shard::ShardSettings;
 use crate::sse::CursorKey;
+use crate::store::StoreError;
 use control::{Control, ControlOrder};
 pub(crate) use fetch::{FetchError, FetchLimits, FetchRequest, Trust};
 pub(crate) use files::FILES_BESIDES;
@@ -54,6 +55,9 @@ pub enum ServeError {
     /// A certificate cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A thread or its runtime could not be made.
     #[error("cannot start a shard: {0}")]
     Start(io::Error),
@@ -137,6 +141,7 @@ pub fn run_with(config: Config, more: &[Protocol]) -> Result<(), ServeError> {
     let addresses: Vec<_> = addresses.map(ToString::to_string).collect();
     manager.ready(&format!("listening on {}", addresses.join(", ")));
     let joined = join(gateway.shards, &gateway.phase);
+    stop_store(&gateway.process);
     gateway.process.ends.log_all_left_out();
     joined?;
     tracing::info!("stopped");
@@ -182,7 +187,8 @@ impl Gateway {
         };
         let mut registry = Registry::default();
         let dialects = dialect::register(&config, &mut registry, more);
-        let process = Process::new(&config, shards, sockets_max, registry.counters);
+        let store = registry.store.transpose()?;
+        let process = Process::new(&config, shards, sockets_max, registry.counters, store);
         let random = || Arc::new(CursorKey::random());
         let cursors = registry.cursors.unwrap_or_else(random);
         let (phase, watching) = watch::channel(ProcessPhase::Running);
@@ -255,13 +261,17 @@ impl Gateway {
     /// A shard failed.
     pub fn stop(self) -> Result<(), ServeError> {
         let _ = self.phase.send(self.stopping.begin());
-        join(self.shards, &self.phase)
+        let joined = join(self.shards, &self.phase);
+        stop_store(&self.process);
+        joined
     }
 
     /// Stops the shards that have started. A shard's own error is returned instead of `error`.
     fn give_up(self, error: ServeError) -> ServeError {
         let _ = self.phase.send(ProcessPhase::Stopping);
-        join(self.shards, &self.phase).err().unwrap_or(error)
+        let joined = join(self.shards, &self.phase);
+        stop_store(&self.process);
+        joined.err().unwrap_or(error)
     }
 }
 
@@ -291,6 +301,13 @@ impl Drop for StopOnPanic {
         if thread::panicking() {
             let _ = self.0.send(ProcessPhase::Stopping);
         }
+    }
+}
+
+/// Lets the store commit what the shards have left for it.
+fn stop_store(process: &Process) {
+    if let Some(store) = &process.store {
+        store.stop();
     }
 }
 

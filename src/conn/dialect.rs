@@ -8,18 +8,27 @@ use hyper::Request;
 use hyper::body::Incoming;
 
 use super::claim::{Admission, Claimed, Route};
+use crate::config::{Config, Mode};
 use crate::engine::FormatRegistry;
 use crate::http::Source;
 use crate::metrics::CounterRegistry;
 use crate::service::{Endpoint, Role};
 use crate::shard::Shard;
 use crate::sse::CursorKey;
+use crate::store::{Store, StoreError};
 
 /// A protocol, registered at the start.
 pub trait Dialect: Debug + Send + Sync {
     /// Whether `path` belongs to the dialect; `None` if not. Paths are compared as they are, without decoding, case
     /// folding or normalization (docs/hostile-inputs.md, H16).
     fn route(&self, path: &str) -> Option<Route>;
+
+    /// Whether a request with this query is the dialect's, of those to a path that several dialects have a route for: the
+    /// first one of these that takes it.
+    fn takes(&self, query: &str) -> bool {
+        let _ = query;
+        true
+    }
 
     /// Its HTTP endpoints, and the documentation of its connections.
     fn endpoints(&self) -> Vec<Endpoint> {
@@ -61,6 +70,17 @@ pub struct Registry {
     pub counters: CounterRegistry,
     /// Signs the cursors of event streams, the same for all shards.
     pub cursors: Option<Arc<CursorKey>>,
+    /// The store, once a protocol has opened it; a gateway does not start without one that could not be opened.
+    pub store: Option<Result<Arc<Store>, StoreError>>,
+}
+
+impl Registry {
+    /// The store of the process, opened for the first protocol that stores anything. `None` if it cannot be opened.
+    pub fn open_store(&mut self, config: &Config) -> Option<Arc<Store>> {
+        let open = || Store::open(&config.store, config.mode == Mode::Demo);
+        let store = self.store.get_or_insert_with(open);
+        store.as_ref().ok().cloned()
+    }
 }
 
 /// All protocols of a process.

@@ -5,8 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::locked::Locked;
-use crate::collections::HashMap;
+use crate::collections::{HashMap, Locked};
 use crate::http::Source;
 
 /// A connection that has ended, or a request that was refused. It contains nothing of a token but the verified user.

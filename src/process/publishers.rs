@@ -3,10 +3,9 @@
 use std::hash::Hash;
 use std::net::IpAddr;
 
-use super::locked::Locked;
 use super::seats::block_of;
 use super::window::{RateLimited, Window};
-use crate::collections::{HashMap, HashSet};
+use crate::collections::{HashMap, HashSet, Locked};
 
 /// The publisher of an HTTP request: a keyed hash of its key, user or address. It contains no credential, and
 /// collisions cannot be constructed.

@@ -7,9 +7,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::locked::Locked;
 use super::window::{RateLimited, SharedWindow};
-use crate::collections::HashMap;
+use crate::collections::{HashMap, Locked};
 
 /// The limits; 0: no limit.
 #[derive(Clone, Copy, Default, Debug)]

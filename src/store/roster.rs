@@ -1,0 +1,339 @@
+//! The connections that are attached, and what their mailboxes are filled with next.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::account::User;
+use super::attach::Duplicate;
+use super::database::{Database, Fault, Wanted};
+use super::mailbox::Mailbox;
+use super::message::{Delivery, Message, MessageKind};
+use crate::collections::HashMap;
+
+/// How long a connection waits for the one that it replaces to say what it has delivered.
+const REPLACE_WAIT: Duration = Duration::from_secs(5);
+
+/// Mailboxes that are filled in one turn.
+const FILLINGS_MAX: usize = 16;
+
+/// The attached connections.
+#[derive(Debug)]
+pub(super) struct Roster {
+    attachments: HashMap<u64, Attachment>,
+    by_user: HashMap<Arc<str>, Vec<u64>>,
+    /// Mailboxes that are filled next.
+    filling: VecDeque<u64>,
+    /// Mailboxes that wait for those that they replace, in the order of their ends.
+    waiting: VecDeque<(Instant, u64)>,
+    /// The number of users, for other threads.
+    users: Arc<AtomicU64>,
+    memory_max: usize,
+}
+
+/// An attached connection.
+#[derive(Debug)]
+struct Attachment {
+    mailbox: Arc<Mailbox>,
+    user: Arc<str>,
+    state: MailboxState,
+    /// The last message that was put into the mailbox, or was not for it.
+    cursor: i64,
+    /// Messages up to this one are replayed.
+    replayed_to: i64,
+    /// Broadcasts up to this one are not for the user.
+    registered_after: i64,
+    /// Filled with what was delivered too, because the cursor alone says what this connection lacks.
+    with_delivered: bool,
+}
+
+/// How a mailbox is filled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum MailboxState {
+    /// Not yet: another connection of the user has to be detached first.
+    Waiting,
+    /// From the database, in one of the next turns.
+    Filling,
+    /// With each message that is stored.
+    Live,
+    /// From the database once it is empty.
+    Behind,
+    /// Not any more.
+    Replaced,
+}
+
+/// How a connection is attached.
+#[derive(Debug)]
+pub(super) struct NewAttachment<'a> {
+    pub mailbox: &'a Arc<Mailbox>,
+    pub user: &'a User,
+    pub duplicate: Duplicate,
+    /// What the client says it has got.
+    pub after: Option<i64>,
+    /// The last message that is stored.
+    pub newest: i64,
+    /// Nothing can be read.
+    pub only_live: bool,
+}
+
+impl Roster {
+    pub(super) fn new(users: Arc<AtomicU64>, memory_max: usize) -> Self {
+        Self {
+            attachments: HashMap::default(),
+            by_user: HashMap::default(),
+            filling: VecDeque::new(),
+            waiting: VecDeque::new(),
+            users,
+            memory_max,
+        }
+    }
+
+    /// Attaches a connection, whose mailbox has its owner.
+    pub(super) fn attach(&mut self, new: &NewAttachment<'_>, now: Instant) {
+        let Some(owner) = new.mailbox.owner() else {
+            return;
+        };
+        let (number, user) = (new.mailbox.number(), owner.user.clone());
+        let others = self.by_user.entry(user.clone()).or_default();
+        let is_first = others.is_empty();
+        if new.duplicate == Duplicate::Replace {
+            for other in &*others {
+                if let Some(other) = self.attachments.get_mut(other) {
+                    other.state = MailboxState::Replaced;
+                    other.mailbox.set_replaced();
+                }
+            }
+        }
+        others.push(number);
+        let state = match new.duplicate {
+            _ if new.only_live => MailboxState::Live,
+            _ if is_first => MailboxState::Filling,
+            Duplicate::Replace => MailboxState::Waiting,
+            Duplicate::Allow => MailboxState::Live,
+        };
+        let is_live = state == MailboxState::Live;
+        match state {
+            MailboxState::Filling => self.filling.push_back(number),
+            MailboxState::Waiting => self.waiting.push_back((now + REPLACE_WAIT, number)),
+            _ => {}
+        }
+        let attachment = Attachment {
+            mailbox: new.mailbox.clone(),
+            user,
+            state,
+            cursor: match new.after {
+                _ if is_live => new.newest,
+                after => after.unwrap_or(0),
+            },
+            replayed_to: new.newest,
+            registered_after: new.user.registered_after,
+            with_delivered: is_live || new.after.is_some(),
+        };
+        self.attachments.insert(number, attachment);
+        self.count();
+    }
+
+    /// Detaches a connection. The one that has replaced it is filled now.
+    pub(super) fn detach(&mut self, mailbox: &Mailbox) {
+        let number = mailbox.number();
+        let Some(gone) = self.attachments.remove(&number) else {
+            return;
+        };
+        let Some(others) = self.by_user.get_mut(&gone.user) else {
+            return;
+        };
+        others.retain(|other| *other != number);
+        if others.is_empty() {
+            self.by_user.remove(&gone.user);
+        } else if let Some(first) = self.attachments.get_mut(&others[0])
+            && first.state == MailboxState::Waiting
+        {
+            first.state = MailboxState::Filling;
+            self.filling.push_back(others[0]);
+        }
+        self.count();
+    }
+
+    /// Fills the mailbox in one of the next turns.
+    pub(super) fn refill(&mut self, mailbox: &Mailbox) {
+        mailbox.swap_refill_asked(false);
+        let number = mailbox.number();
+        if let Some(attachment) = self.attachments.get_mut(&number)
+            && attachment.state == MailboxState::Behind
+        {
+            attachment.state = MailboxState::Filling;
+            self.filling.push_back(number);
+        }
+    }
+
+    /// Whether a message reaches somebody now: its recipient, or for a broadcast another than its sender.
+    pub(super) fn is_reached(&self, kind: MessageKind, from: &str, to: &str) -> bool {
+        match kind {
+            MessageKind::Direct => self.by_user.contains_key(to),
+            MessageKind::Broadcast => {
+                self.by_user.len() > usize::from(self.by_user.contains_key(from))
+            }
+            MessageKind::Server => false,
+        }
+    }
+
+    /// Whether the user is attached.
+    pub(super) fn has(&self, user: &str) -> bool {
+        self.by_user.contains_key(user)
+    }
+
+    /// The users that are attached.
+    pub(super) fn users(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.by_user.keys()
+    }
+
+    /// Mailboxes that a broadcast goes to.
+    pub(super) fn len(&self) -> usize {
+        self.attachments.len()
+    }
+
+    /// The mailboxes that are attached.
+    pub(super) fn mailboxes(&self) -> impl Iterator<Item = &Arc<Mailbox>> {
+        self.attachments.values().map(|it| &it.mailbox)
+    }
+
+    /// Puts a message that was stored into the mailboxes that are live.
+    pub(super) fn deliver(&mut self, message: &Arc<Message>) {
+        match message.kind {
+            MessageKind::Direct => {
+                let mailboxes = self.by_user.get(&*message.to);
+                for number in mailboxes.into_iter().flatten() {
+                    if let Some(attachment) = self.attachments.get_mut(number) {
+                        attachment.deliver(message, self.memory_max);
+                    }
+                }
+            }
+            MessageKind::Broadcast => {
+                for attachment in self.attachments.values_mut() {
+                    if *attachment.user != *message.from {
+                        attachment.deliver(message, self.memory_max);
+                    }
+                }
+            }
+            MessageKind::Server => {}
+        }
+    }
+
+    /// Fills mailboxes from the database, whose last message is `newest`. Returns whether more is to be filled.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub(super) fn fill(
+        &mut self,
+        database: &mut dyn Database,
+        newest: i64,
+        now: Instant,
+    ) -> Result<bool, Fault> {
+        while let Some((until, number)) = self.waiting.front().copied() {
+            let attachment = self.attachments.get_mut(&number);
+            let attachment = attachment.filter(|it| it.state == MailboxState::Waiting);
+            if attachment.is_some() && until > now {
+                break;
+            }
+            self.waiting.pop_front();
+            if let Some(attachment) = attachment {
+                attachment.state = MailboxState::Filling;
+                self.filling.push_back(number);
+            }
+        }
+        for _ in 0..FILLINGS_MAX {
+            let Some(number) = self.filling.pop_front() else {
+                break;
+            };
+            if let Some(attachment) = self.attachments.get_mut(&number)
+                && attachment.state == MailboxState::Filling
+            {
+                attachment.fill(database, newest, self.memory_max)?;
+            }
+        }
+        Ok(!self.filling.is_empty())
+    }
+
+    /// Lets all mailboxes go on without what is in the database.
+    pub(super) fn give_up_filling(&mut self) {
+        self.filling.clear();
+        self.waiting.clear();
+        for attachment in self.attachments.values_mut() {
+            if attachment.state != MailboxState::Replaced {
+                attachment.state = MailboxState::Live;
+                attachment.mailbox.set_behind(false);
+            }
+        }
+    }
+
+    /// When [`Self::fill`] has something to do though nothing has happened.
+    pub(super) fn next_wake(&self) -> Option<Instant> {
+        self.waiting.front().map(|(until, _)| *until)
+    }
+
+    fn count(&self) {
+        let users = self.by_user.len() as u64;
+        self.users.store(users, Ordering::Relaxed);
+    }
+}
+
+impl Attachment {
+    /// Puts a message that was stored into the mailbox if that is live.
+    fn deliver(&mut self, message: &Arc<Message>, memory_max: usize) {
+        if self.state != MailboxState::Live {
+            return;
+        }
+        if self.mailbox.has_room(memory_max) {
+            self.cursor = message.id;
+            self.mailbox.push(Delivery {
+                message: message.clone(),
+                is_replayed: false,
+            });
+        } else {
+            self.state = MailboxState::Behind;
+            self.mailbox.set_behind(true);
+        }
+        self.mailbox.wake();
+    }
+
+    fn fill(
+        &mut self,
+        database: &mut dyn Database,
+        newest: i64,
+        memory_max: usize,
+    ) -> Result<(), Fault> {
+        let Self {
+            mailbox, cursor, ..
+        } = self;
+        let wanted = Wanted {
+            user: &self.user,
+            after: *cursor,
+            broadcasts_after: self.registered_after.max(*cursor),
+            with_delivered: self.with_delivered,
+        };
+        let replayed_to = self.replayed_to;
+        mailbox.set_behind(false);
+        let is_whole = database.wanted(&wanted, &mut |message| {
+            if !mailbox.has_room(memory_max) {
+                return false;
+            }
+            *cursor = message.id;
+            mailbox.push(Delivery {
+                is_replayed: message.id <= replayed_to,
+                message: Arc::new(message),
+            });
+            true
+        })?;
+        if is_whole {
+            self.state = MailboxState::Live;
+            self.cursor = newest;
+            self.with_delivered = true;
+        } else {
+            self.state = MailboxState::Behind;
+            self.mailbox.set_behind(true);
+        }
+        self.mailbox.wake();
+        Ok(())
+    }
+}

@@ -1,0 +1,413 @@
+//! The database in a file: SQLite with a write-ahead log, synchronized at each commit.
+
+mod schema;
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+
+use super::account::{MessageCount, MetricRow, NewUser, PUBLIC_KEY_LEN, Statistics, User};
+use super::database::{Database, Fault, NewSession, Wanted};
+use super::message::{Message, MessageKind, NewMessage};
+use super::refused::StoreError;
+use schema::Migration;
+
+/// Prepared statements that are kept.
+const STATEMENTS_MAX: usize = 64;
+
+/// How long a statement waits for another process, such as one that makes a backup, in milliseconds.
+const BUSY_MS: u64 = 5000;
+
+/// Files up to this size are checked when they are opened; larger ones only by `fanfare store check`.
+const CHECKED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// An open database.
+#[derive(Debug)]
+pub(super) struct Sqlite {
+    connection: Connection,
+    /// Locked as long as the database is open.
+    _lock: File,
+}
+
+impl Sqlite {
+    /// Opens the database at `path`, or makes it.
+    ///
+    /// # Errors
+    /// It is in use, damaged, of a newer version, or the file cannot be used.
+    pub(super) fn open(path: &Path, bytes_max: Option<usize>) -> Result<Self, StoreError> {
+        let lock = lock(path)?;
+        let database = |error: rusqlite::Error| StoreError::Database(error.to_string().into());
+        let mut connection = Connection::open(path).map_err(database)?;
+        configure(&connection, bytes_max).map_err(database)?;
+        if path
+            .metadata()
+            .is_ok_and(|it| it.len() <= CHECKED_BYTES_MAX)
+        {
+            check(&connection, path)?;
+        }
+        match schema::migrate(&mut connection).map_err(database)? {
+            Migration::Done => {}
+            Migration::TooNew { found } => {
+                let known = schema::VERSION;
+                return Err(StoreError::TooNew { found, known });
+            }
+        }
+        Ok(Self {
+            connection,
+            _lock: lock,
+        })
+    }
+
+    fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, Fault> {
+        Ok(self.connection.prepare_cached(sql)?.execute(values)?)
+    }
+
+    fn count(&self, sql: &str) -> Result<u64, Fault> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let count: i64 = statement.query_row([], |row| row.get(0))?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+}
+
+/// Locks a file beside the database, so that one process writes it in the order of one thread.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-lock");
+    let of = |error| StoreError::File {
+        path: path.to_owned(),
+        error,
+    };
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    let file = options.open(PathBuf::from(name)).map_err(of)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(of(error)),
+    }
+}
+
+fn configure(connection: &Connection, bytes_max: Option<usize>) -> rusqlite::Result<()> {
+    connection.busy_timeout(std::time::Duration::from_millis(BUSY_MS))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cache_size", -16_384)?;
+    if let Some(bytes) = bytes_max {
+        let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / page;
+        connection.pragma_update(None, "max_page_count", pages)?;
+    }
+    Ok(())
+}
+
+/// Checks the structure of the whole database.
+fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let checked = connection.pragma_query_value(None, "quick_check", |row| row.get(0));
+    let report = checked.unwrap_or_else(|error| error.to_string());
+    if report == "ok" {
+        return Ok(());
+    }
+    let path = path.to_owned();
+    Err(StoreError::Damaged { path, report })
+}
+
+impl Database for Sqlite {
+    fn begin(&mut self) -> Result<(), Fault> {
+        self.execute("BEGIN IMMEDIATE", []).map(drop)
+    }
+
+    fn commit(&mut self) -> Result<(), Fault> {
+        self.execute("COMMIT", []).map(drop)
+    }
+
+    fn rollback(&mut self) {
+        // SQLite has already done it after some errors.
+        if !self.connection.is_autocommit() {
+            let _ = self.execute("ROLLBACK", []);
+        }
+    }
+
+    fn put(&mut self, message: &NewMessage) -> Result<i64, Fault> {
+        let is_broadcast = message.kind == MessageKind::Broadcast;
+        self.execute(
+            "INSERT INTO messages (from_user, to_user, timestamp, content, status, is_broadcast, message_type, \
+             signature, encrypted_key, encryption_nonce) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            params![
+                message.from,
+                message.to,
+                message.timestamp,
+                message.content,
+                message.status,
+                is_broadcast,
+                message.kind.as_str(),
+                message.signature,
+                message.encrypted_key,
+                message.encryption_nonce,
+            ],
+        )?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    fn register(&mut self, user: &NewUser, now: &str) -> Result<bool, Fault> {
+        let inserted = self.execute(
+            "INSERT INTO users (user_id, username, public_key, x25519_public_key, created_at, registered_after) \
+             VALUES (?, ?, ?, ?, ?, (SELECT coalesce(max(id), 0) FROM messages)) ON CONFLICT DO NOTHING",
+            params![
+                user.id,
+                user.username,
+                STANDARD.encode(user.public_key),
+                user.x25519_public_key,
+                now,
+            ],
+        )?;
+        Ok(inserted > 0)
+    }
+
+    fn begin_session(&mut self, session: &NewSession<'_>) -> Result<(), Fault> {
+        self.execute(
+            "INSERT OR IGNORE INTO sessions (id, user_id, connected_at, ip_address, user_agent) \
+             SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM users WHERE user_id = ?2)",
+            params![
+                session.id,
+                session.user,
+                session.connected_at,
+                session.address,
+                session.user_agent,
+            ],
+        )
+        .map(drop)
+    }
+
+    fn update_session(
+        &mut self,
+        id: &str,
+        sent: u64,
+        received: u64,
+        ended: Option<&str>,
+    ) -> Result<(), Fault> {
+        self.execute(
+            "UPDATE sessions SET messages_sent = ?2, messages_received = ?3, disconnected_at = ?4 WHERE id = ?1",
+            params![id, whole(sent), whole(received), ended],
+        )
+        .map(drop)
+    }
+
+    fn mark_delivered(&mut self, user: &str, ids: &[i64], now: &str) -> Result<(), Fault> {
+        let mut direct = self.connection.prepare_cached(
+            "UPDATE messages SET status = 'delivered' \
+             WHERE id = ? AND status = 'pending' AND message_type = 'direct'",
+        )?;
+        let mut broadcast = self.connection.prepare_cached(
+            "INSERT OR IGNORE INTO broadcast_deliveries (message_id, user_id, delivered_at) \
+             SELECT id, ?2, ?3 FROM messages WHERE id = ?1 AND message_type = 'broadcast'",
+        )?;
+        for id in ids {
+            if direct.execute([id])? == 0 {
+                broadcast.execute(params![id, user, now])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn mark_delivered_to(&mut self, user: &str, id: i64, now: &str) -> Result<(), Fault> {
+        self.execute(
+            "UPDATE messages SET status = 'delivered' \
+             WHERE to_user = ? AND id <= ? AND status = 'pending' AND message_type = 'direct'",
+            params![user, id],
+        )?;
+        self.execute(
+            "INSERT OR IGNORE INTO broadcast_deliveries (message_id, user_id, delivered_at) \
+             SELECT id, ?1, ?3 FROM messages WHERE message_type = 'broadcast' AND id <= ?2 AND from_user <> ?1 \
+             AND id > coalesce((SELECT registered_after FROM users WHERE user_id = ?1), ?2)",
+            params![user, id, now],
+        )
+        .map(drop)
+    }
+
+    fn put_metric(&mut self, row: &MetricRow) -> Result<(), Fault> {
+        self.execute(
+            "INSERT INTO metrics (metric_type, metric_name, value, timestamp, metadata) VALUES (?, ?, ?, ?, ?)",
+            params![
+                row.metric_type,
+                row.metric_name,
+                row.value,
+                row.timestamp,
+                row.metadata,
+            ],
+        )
+        .map(drop)
+    }
+
+    fn user(&mut self, id: &str) -> Result<Option<User>, Fault> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT user_id, username, public_key, x25519_public_key, created_at, registered_after \
+             FROM users WHERE user_id = ?",
+        )?;
+        Ok(statement.query_row([id], user_of).optional()?.flatten())
+    }
+
+    fn user_ids(&mut self, take: &mut dyn FnMut(&str) -> bool) -> Result<(), Fault> {
+        let sql = "SELECT user_id FROM users ORDER BY user_id";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if !take(text(row, 0)?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn newest(&mut self) -> Result<i64, Fault> {
+        let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'messages'";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let newest = statement.query_row([], |row| row.get(0)).optional()?;
+        Ok(newest.unwrap_or(0))
+    }
+
+    fn wanted(
+        &mut self,
+        wanted: &Wanted<'_>,
+        take: &mut dyn FnMut(Message) -> bool,
+    ) -> Result<bool, Fault> {
+        let sql = match wanted.with_delivered {
+            true => ALL_WANTED,
+            false => PENDING_WANTED,
+        };
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let values = params![wanted.user, wanted.after, wanted.broadcasts_after];
+        let mut rows = statement.query(values)?;
+        while let Some(row) = rows.next()? {
+            if !take(message_of(row)?) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn statistics(&mut self) -> Result<Statistics, Fault> {
+        let sql = "SELECT message_type, status, count(*) FROM messages GROUP BY 1, 2 ORDER BY 1, 2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let counted = statement.query_map([], |row| {
+            let count: i64 = row.get(2)?;
+            Ok(MessageCount {
+                kind: boxed(row, 0)?,
+                status: boxed(row, 1)?,
+                count: u64::try_from(count).unwrap_or(0),
+            })
+        })?;
+        let messages: Vec<_> = counted.collect::<Result<_, _>>()?;
+        let broadcasts = messages.iter().filter(|it| &*it.kind == "broadcast");
+        Ok(Statistics {
+            broadcasts: broadcasts.map(|it| it.count).sum(),
+            users: self.count("SELECT count(*) FROM users")?,
+            sessions: self.count("SELECT count(*) FROM sessions")?,
+            deliveries: self.count("SELECT count(*) FROM broadcast_deliveries")?,
+            database_bytes: self.count(
+                "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+            )?,
+            messages,
+        })
+    }
+
+    fn close(self: Box<Self>) {
+        self.connection.flush_prepared_statement_cache();
+        if let Err((_, error)) = self.connection.close() {
+            tracing::error!(%error, "the store was not closed cleanly");
+        }
+    }
+}
+
+/// Columns of a message, in the order of [`message_of`].
+macro_rules! wanted {
+    ($direct:literal, $broadcast:literal) => {
+        concat!(
+            "SELECT id, from_user, to_user, message_type, timestamp, content, signature, encrypted_key, \
+             encryption_nonce FROM messages WHERE to_user = ?1 AND id > ?2 AND message_type = 'direct'",
+            $direct,
+            " UNION ALL SELECT id, from_user, to_user, message_type, timestamp, content, signature, encrypted_key, \
+             encryption_nonce FROM messages m WHERE message_type = 'broadcast' AND id > ?3 AND from_user <> ?1",
+            $broadcast,
+            " ORDER BY id"
+        )
+    };
+}
+
+/// What was not delivered.
+const PENDING_WANTED: &str = wanted!(
+    " AND status = 'pending'",
+    " AND NOT EXISTS (SELECT 1 FROM broadcast_deliveries WHERE message_id = m.id AND user_id = ?1)"
+);
+
+/// What was delivered too.
+const ALL_WANTED: &str = wanted!("", "");
+
+fn message_of(row: &Row<'_>) -> rusqlite::Result<Message> {
+    let kind = match text(row, 3)? {
+        "broadcast" => MessageKind::Broadcast,
+        _ => MessageKind::Direct,
+    };
+    let message = NewMessage {
+        from: boxed(row, 1)?,
+        to: boxed(row, 2)?,
+        kind,
+        timestamp: boxed(row, 4)?,
+        content: boxed(row, 5)?,
+        signature: boxed(row, 6)?,
+        encrypted_key: boxed(row, 7)?,
+        encryption_nonce: boxed(row, 8)?,
+        status: "pending",
+    };
+    Ok(message.stored(row.get(0)?))
+}
+
+/// The account of a row; none if its key is none, which could sign nothing.
+fn user_of(row: &Row<'_>) -> rusqlite::Result<Option<User>> {
+    let key = STANDARD.decode(text(row, 2)?).unwrap_or_default();
+    let Ok(public_key) = <[u8; PUBLIC_KEY_LEN]>::try_from(key) else {
+        return Ok(None);
+    };
+    Ok(Some(User {
+        id: boxed(row, 0)?,
+        username: boxed(row, 1)?,
+        public_key,
+        x25519_public_key: boxed(row, 3)?,
+        created_ms: milliseconds_of(text(row, 4)?),
+        registered_after: row.get(5)?,
+    }))
+}
+
+/// Milliseconds since the epoch of a time in RFC 3339 or as SQLite writes it; 0 if it is neither.
+fn milliseconds_of(time: &str) -> u64 {
+    let time = humantime::parse_rfc3339_weak(time).ok();
+    let since = time.and_then(|it| it.duration_since(std::time::UNIX_EPOCH).ok());
+    since.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn text<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<&'row str> {
+    Ok(row.get_ref(column)?.as_str().unwrap_or_default())
+}
+
+fn boxed(row: &Row<'_>, column: usize) -> rusqlite::Result<Box<str>> {
+    text(row, column).map(Into::into)
+}
+
+/// A count as a column takes it.
+fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked,
+            _ => Self::Broken(error.to_string()),
+        }
+    }
+}
