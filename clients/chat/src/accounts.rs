@@ -187,7 +187,7 @@ impl Accounts {
         let answer = self.ask(Method::POST, path, Some(body)).await?;
         match (answer.status, &*answer.text) {
             (401, "User not found") => Ok(Login::Unknown),
-            (401, _) => Ok(Login::OtherKey),
+            (401, "Authentication failed") => Ok(Login::OtherKey),
             // The challenge was used, or was too old: another one will do.
             (400, "No challenge found") => Err(ApiError::Later(answer)),
             _ => {

@@ -108,8 +108,6 @@ impl Link {
                 }
                 Some(Ok(Message::Binary(bytes))) => return Received::Message(bytes.to_vec()),
                 Some(Ok(Message::Close(frame))) => {
-                    // The close frame is answered when the socket is used again.
-                    let _ = timeout(WRITE_MAX, self.socket.flush()).await;
                     let (code, reason) = frame.map_or((1005, String::new()), |frame| {
                         (frame.code.into(), frame.reason.to_string())
                     });
@@ -142,6 +140,11 @@ impl Link {
             reason: "".into(),
         };
         self.write(Message::Close(Some(frame))).await
+    }
+
+    /// Sends the answer to the server's close frame, if the server still takes it.
+    pub(crate) async fn answer_close(&mut self) {
+        let _ = timeout(WRITE_MAX, self.socket.flush()).await;
     }
 
     async fn write(&mut self, message: Message) -> Result<(), String> {

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::transport::Transport;
 
 /// Until the whole answer is there.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
+const ANSWER_MAX: Duration = Duration::from_secs(15);
 /// Bytes of an answer: a list of all users is the longest.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Characters of an answer that are shown.

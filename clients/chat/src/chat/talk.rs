@@ -67,7 +67,10 @@ impl Chat<'_> {
                 () = leave => return Ok(End::Quit),
                 received = link.next() => match received {
                     Received::Message(text) => self.receive(&text).await?,
-                    Received::Closed { code, reason } => return Ok(self.closed(code, &reason)),
+                    Received::Closed { code, reason } => {
+                        link.answer_close().await;
+                        return Ok(self.closed(code, &reason));
+                    }
                     Received::Lost(why) => return Ok(lost(&why)),
                 },
                 line = lines.recv(), if takes_input => self.take(line).await?,

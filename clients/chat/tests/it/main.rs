@@ -6,6 +6,7 @@
 )]
 
 mod client;
+mod docs;
 mod reconnect;
 mod server;
 mod talk;

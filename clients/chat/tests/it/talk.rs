@@ -70,10 +70,10 @@ fn who_is_away_gets_it_later() {
 }
 
 #[test]
-fn a_message_to_nobody_is_said_not_to_be_sent() {
+fn a_message_to_an_unknown_user_is_not_sent_and_that_is_said() {
     let (server, _folder, mut clients) = start(&["alice"]);
-    clients[0].say("@nobody hi");
-    clients[0].line("err: * not sent to nobody: there is no such user");
+    clients[0].say("@dave hi");
+    clients[0].line("err: * not sent to dave: there is no such user");
     clients[0].say("hi");
     clients[0].line("err: * to whom: @user text");
     clients[0].say("@alice to myself");
