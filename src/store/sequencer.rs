@@ -11,7 +11,7 @@ use super::attach::{Attach, Attached};
 use super::database::{Database, Fault, NewSession};
 use super::lane::{Note, Request, Stored};
 use super::mailbox::{Mailbox, Owner};
-use super::message::{MessageKind, NewMessage};
+use super::message::{Message, MessageKind};
 use super::refused::{Refused, StoreHealth};
 use super::roster::{NewAttachment, Roster};
 use super::shared::Shared;
@@ -379,9 +379,10 @@ impl Sequencer {
         }
         match (request, written) {
             (Request::Put(message, answer), Written::Message(id)) => {
+                let message = Arc::new(message.stored(id));
                 // An answer that is not waited for is none that was given.
-                let _ = answer.send(Ok(self.stored(&message, id)));
-                self.roster.deliver(&Arc::new(message.stored(id)));
+                let _ = answer.send(Ok(self.stored(&message)));
+                self.roster.deliver(&message);
             }
             (Request::Register(user, answer), Written::Account(registered)) => {
                 if registered == Registered::New {
@@ -406,9 +407,9 @@ impl Sequencer {
         }
     }
 
-    fn stored(&self, message: &NewMessage, id: i64) -> Stored {
+    fn stored(&self, message: &Arc<Message>) -> Stored {
         Stored {
-            id,
+            message: message.clone(),
             is_attached: self
                 .roster
                 .is_reached(message.kind, &message.from, &message.to),
