@@ -15,6 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::conn::Chore;
+use crate::process::Process;
 use crate::timestamp::timestamp_of;
 
 /// The security log. Where there is no file, what happens is not written.
@@ -107,7 +108,7 @@ struct ReopenLog {
 }
 
 impl Chore for ReopenLog {
-    fn look(&mut self, is_reload: bool) {
+    fn look(&mut self, _: &Process, is_reload: bool) {
         if is_reload {
             // Where the thread is stuck with a full queue, it could not open anything either.
             let _ = self.entries.try_send(AuditEntry::Reopen);
@@ -250,7 +251,7 @@ mod tests {
         };
         flush();
         std::fs::rename(&path, &moved).unwrap();
-        chore.look(true);
+        chore.look(&process, true);
         log.note(login("bob", None), 0);
         drop(chore);
         drop(log);
