@@ -14,6 +14,7 @@ mod backend_ops;
 mod batch;
 mod bodies;
 mod bridge;
+mod chat_demo;
 mod compression;
 mod counts;
 mod direct;
