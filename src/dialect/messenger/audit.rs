@@ -197,6 +197,8 @@ const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, Mode};
+    use crate::metrics::CounterRegistry;
 
     fn login<'a>(user: &'a str, failed: Option<&'a str>) -> AuditEvent<'a> {
         AuditEvent {
@@ -220,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn no_id_forges_a_line_or_a_field() {
+    fn m22_no_id_forges_a_line_or_a_field() {
         for user in [
             "a\n[2025",
             "a | Status: SUCCESS",
@@ -243,6 +245,8 @@ mod tests {
         let log = AuditLog::open(Some(path.clone())).unwrap();
         log.note(login("alice", None), 0);
         let mut chore = log.chore().unwrap();
+        let config = Config::for_mode(Mode::Demo);
+        let process = Process::new(&config, 1, 1, CounterRegistry::default(), None);
         let flush = || {
             let (done, is_done) = mpsc::sync_channel(1);
             let entries = log.entries.as_ref().unwrap();
