@@ -157,9 +157,10 @@ fn user_agent_of(headers: &HeaderMap) -> Box<str> {
 
 /// A refusal in plain text.
 fn refuse(status: u16, why: &str, headers: &[(HeaderName, &'static str)]) -> Box<Answer> {
-    let why = match status {
-        400 | 426 => "Bad Request",
-        _ => why,
+    // One status and one text for every handshake that is none.
+    let (status, why) = match status {
+        400 | 426 => (400, "Bad Request"),
+        status => (status, why),
     };
     let mut answer = api::text(status, why);
     for (name, value) in headers {
