@@ -21,6 +21,7 @@ mod direct;
 mod directory;
 mod docs_bridge;
 mod docs_clients;
+mod docs_messenger;
 mod docs_operators;
 mod docs_protocol;
 mod docs_readme;

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_a_point_that_only_its_owner_signs_for() {
+    fn a24_a_key_is_a_point_that_only_its_owner_signs_for() {
         let bytes = |first: u8, last: u8| {
             let mut key = [0; 32];
             (key[0], key[31]) = (first, last);
