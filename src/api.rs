@@ -69,19 +69,19 @@ impl Routes {
         let served = endpoints
             .into_iter()
             .fold(Router::new(), |router, endpoint| endpoint.join(router));
+        let unrouted = |status, why| {
+            let dialects = self.dialects.clone();
+            move |Extract(state): Extract<Arc<State>>, method: Method, uri: Uri| async move {
+                let mut own = dialects.iter();
+                let own = || own.find_map(|it| it.unrouted(&method, uri.path(), status));
+                let check = health::check(&state, &method, &uri);
+                let answer = check.or_else(own);
+                answer.unwrap_or_else(|| refuse(status, why, &[]))
+            }
+        };
         let router = served
-            .fallback(
-                async |Extract(state): Extract<Arc<State>>, method: Method, uri: Uri| {
-                    let check = health::check(&state, &method, &uri);
-                    check.unwrap_or_else(|| refuse(404, "Not Found", &[]))
-                },
-            )
-            .method_not_allowed_fallback(
-                async |Extract(state): Extract<Arc<State>>, method: Method, uri: Uri| {
-                    let check = health::check(&state, &method, &uri);
-                    check.unwrap_or_else(|| refuse(405, "Method Not Allowed", &[]))
-                },
-            )
+            .fallback(unrouted(404, "Not Found"))
+            .method_not_allowed_fallback(unrouted(405, "Method Not Allowed"))
             .layer(from_fn_with_state(state.clone(), cors::layer))
             .with_state(state);
         Api::new(router, shortcuts)

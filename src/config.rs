@@ -113,6 +113,8 @@ pub struct Config {
     pub log: Log,
     /// The sections of protocols, in the order of the file.
     registered: Vec<Box<dyn Section>>,
+    /// Values of variables that were passed over because their keys refuse them, a sentence each.
+    passed_over: Vec<String>,
 }
 
 impl Config {
@@ -142,6 +144,7 @@ impl Config {
             debug: Debug::for_mode(mode),
             log: Log::for_mode(mode),
             registered: registered.iter().map(|make| make(mode)).collect(),
+            passed_over: Vec::new(),
         };
         let names: BTreeSet<_> = config.sections().map(Section::name).collect();
         let is_each_own = names.len() == config.sections().count();

@@ -25,7 +25,7 @@ pub use admit::{
 };
 pub use claim::{Admission, Claimed, Route, StreamClaim, UpgradeRefusal, WebSocketClaim};
 pub use credentials::{RequestToken, TokenRefusal, admit, are_given, check_token};
-pub use dialect::{Dialect, Dialects, Registry};
+pub use dialect::{Chore, Dialect, Dialects, Registry};
 pub use quota::Quota;
 pub use record::Record;
 pub use records::Records;

@@ -5,6 +5,7 @@ pub mod backend;
 pub mod bridge;
 pub mod echo;
 pub mod events;
+pub mod messenger;
 pub mod sse;
 pub mod wse;
 
@@ -24,6 +25,10 @@ const ALL: &[Protocol] = &[
     Protocol(sse::Sse::register, Some(sse::SseSettings::make)),
     Protocol(bridge::Bridge::register, Some(bridge::BridgeSettings::make)),
     Protocol(wse::Wse::register, Some(wse::WseSettings::make)),
+    Protocol(
+        messenger::Messenger::register,
+        Some(messenger::MessengerSettings::make),
+    ),
     Protocol(echo::Echo::register, None),
     Protocol(backend::BackendLink::register, None),
 ];

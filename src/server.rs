@@ -55,6 +55,9 @@ pub enum ServeError {
     /// A certificate cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// What a setting of a protocol names cannot be used.
+    #[error("cannot use {0}")]
+    Setting(String),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -188,6 +191,15 @@ impl Gateway {
         let mut registry = Registry::default();
         let dialects = dialect::register(&config, &mut registry, more);
         let store = registry.store.transpose()?;
+        if let Some(failed) = registry.failed {
+            return Err(ServeError::Setting(failed));
+        }
+        if registry.issues_tokens && authenticator.tokens.keys.begin_issuing() {
+            tracing::warn!(
+                "there is no secret (`auth.jwt_secret_file`, JWT_SECRET) that tokens could be signed with: those of \
+                 logins are signed with a random one, and are not valid after a restart"
+            );
+        }
         let process = Process::new(&config, shards, sockets_max, registry.counters, store);
         let random = || Arc::new(CursorKey::random());
         let cursors = registry.cursors.unwrap_or_else(random);
@@ -203,8 +215,14 @@ impl Gateway {
             shards: Vec::new(),
             phase,
             stopping,
-            control: Control::start(authenticator.clone(), process.clone(), tls, key_set)
-                .map_err(ServeError::Start)?,
+            control: Control::start(
+                authenticator.clone(),
+                process.clone(),
+                tls,
+                key_set,
+                registry.chores,
+            )
+            .map_err(ServeError::Start)?,
             process: process.clone(),
             files: listeners.files,
         };

@@ -42,6 +42,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("clap", &["cli"]),
     ("crossbeam", &["bus", "store"]),
+    ("curve25519_dalek", &["dialect"]),
     ("fragile", &["shard"]),
     ("form_urlencoded", &["api", "cli", "dialect", "sse"]),
     ("httpdate", &["http"]),

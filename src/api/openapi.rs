@@ -50,7 +50,10 @@ pub(super) fn document(config: &Config, protocols: &[&str], endpoints: &[Endpoin
         for response in responses.into_iter().flat_map(Map::values_mut) {
             resolve(response, &document);
         }
-        let path = paths.entry(&endpoint.path).or_insert_with(|| json!({}));
+        // A parameter that takes the rest of a path.
+        let path = paths
+            .entry(endpoint.path.replace("{*", "{"))
+            .or_insert_with(|| json!({}));
         path[method] = operation;
     }
     document["paths"] = paths.into();

@@ -1,4 +1,4 @@
-//! Issues tokens, for operators and tests.
+//! Issues tokens: for operators, for tests, and for protocols that log users in.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -51,29 +51,32 @@ impl Terms<'_> {
     /// Signs the claims; `None` if a verifier would refuse the user or the role, or if the key cannot sign.
     #[must_use]
     pub fn sign(&self, key: &SigningKey) -> Option<String> {
-        #[derive(Serialize)]
-        struct TokenHeader<'a> {
-            alg: &'a str,
-            typ: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            kid: Option<&'a str>,
-        }
-        if !is_name(self.grant.user) || !self.grant.role.is_none_or(is_name) {
-            return None;
-        }
-        let header = TokenHeader {
-            alg: key.algorithm().name(),
-            typ: "JWT",
-            kid: key.id.as_deref(),
-        };
-        let mut token = part(&header);
-        token.push('.');
-        token.push_str(&part(self));
-        let signature = key.sign(token.as_bytes()).ok()?;
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
-        Some(token)
+        let is_valid = is_name(self.grant.user) && self.grant.role.is_none_or(is_name);
+        is_valid.then(|| token_of(self, key))?
     }
+}
+
+/// The token with these claims, a JSON object; `None` if the key cannot sign.
+pub(super) fn token_of(claims: &impl Serialize, key: &SigningKey) -> Option<String> {
+    #[derive(Serialize)]
+    struct TokenHeader<'a> {
+        alg: &'a str,
+        typ: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        kid: Option<&'a str>,
+    }
+    let header = TokenHeader {
+        alg: key.algorithm().name(),
+        typ: "JWT",
+        kid: key.id.as_deref(),
+    };
+    let mut token = part(&header);
+    token.push('.');
+    token.push_str(&part(claims));
+    let signature = key.sign(token.as_bytes()).ok()?;
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+    Some(token)
 }
 
 /// Signs `grant` with HS256; `None` if a verifier would refuse the user or the role.

@@ -1,6 +1,8 @@
 //! A key that verifies tokens. It has its algorithm, so that a token cannot choose one (RFC 8725 section 3.1,
 //! hostile-inputs.md A01 and A02).
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{
@@ -9,6 +11,7 @@ use aws_lc_rs::signature::{
 use jsonwebtoken::{Algorithm, DecodingKey};
 
 use super::pem;
+use super::signing::SigningKey;
 use crate::config::{Secret, TokenAlgorithm};
 
 /// Identifies a key within a process. A key that is removed and added again gets a new serial.
@@ -27,6 +30,8 @@ pub(super) struct TokenKey {
     fingerprint: [u8; 32],
     /// See [`Secret::is_padded`].
     pub(super) is_padded: bool,
+    /// The same key for signing, if it is a secret.
+    pub(super) signing: Option<Arc<SigningKey>>,
 }
 
 impl TokenKey {
@@ -43,6 +48,10 @@ impl TokenKey {
         let key = DecodingKey::from_secret(secret.expose());
         Ok(Self {
             is_padded: secret.is_padded(),
+            signing: Some(Arc::new(SigningKey::of_secret(
+                secret,
+                id.map(str::to_owned),
+            ))),
             ..Self::new(key, Algorithm::HS256, id, secret.expose())
         })
     }
@@ -116,6 +125,7 @@ impl TokenKey {
             serial: KeySerial::default(),
             fingerprint,
             is_padded: false,
+            signing: None,
         }
     }
 

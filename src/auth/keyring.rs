@@ -7,9 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
+use aws_lc_rs::rand;
+use serde::Serialize;
 
+use super::issue::token_of;
 use super::key::{KeySerial, TokenKey};
 use super::key_set::KeySet;
+use super::signing::SigningKey;
 use super::token_error::TokenError;
 use crate::config::{Auth, KeySetAddress, Secret, TokenAlgorithm};
 
@@ -30,6 +34,8 @@ pub(super) struct Keys {
     own: Vec<TokenKey>,
     /// Those of the key set, as [`KeySet`] orders them.
     set: Vec<TokenKey>,
+    /// A random secret of this process, where it issues tokens and the configuration has no secret for them.
+    issued: Option<TokenKey>,
     /// The last serial given.
     serials: u32,
     /// A set is configured that has to be fetched.
@@ -84,6 +90,33 @@ impl Keyring {
         self.replace(|keys| (keys.own.clone(), set.keys))
     }
 
+    /// Has [`Self::issue`] sign with the secret of the configuration, or, where it has none, with a random one, whose
+    /// tokens are valid from now on and until this process ends. Returns whether it is a random one. Not while another
+    /// thread replaces keys.
+    pub fn begin_issuing(&self) -> bool {
+        let mut keys = Keys::clone(&self.keys.load());
+        if keys.signing().is_some() {
+            return false;
+        }
+        let mut secret = [0; ISSUED_SECRET_LEN];
+        rand::fill(&mut secret).expect("the system has random bytes");
+        let secret = Secret::new(secret).expect("it is long enough");
+        let mut key = TokenKey::of_secret(&secret, None).expect("random bytes are no PEM");
+        keys.serials += 1;
+        key.serial = KeySerial(keys.serials);
+        keys.issued = Some(key);
+        self.keys.store(Arc::new(keys));
+        true
+    }
+
+    /// The token with these claims, a JSON object, signed with HS256 by the current key. `None` where no key can sign,
+    /// which is not so after [`Self::begin_issuing`].
+    ///
+    /// Cost: some microseconds.
+    pub fn issue(&self, claims: &impl Serialize) -> Option<String> {
+        token_of(claims, self.keys.load().signing()?)
+    }
+
     /// Whether a token has named a key that the fetched set lacks, since the last call.
     pub fn take_missed(&self) -> bool {
         self.is_key_missed.swap(false, Ordering::Relaxed)
@@ -130,7 +163,9 @@ impl Keyring {
     /// Cost: an allocation.
     #[must_use]
     pub fn serials(&self) -> Vec<KeySerial> {
-        self.keys.load().all().map(|key| key.serial).collect()
+        let keys = self.keys.load();
+        let all = keys.all().chain(&keys.issued);
+        all.map(|key| key.serial).collect()
     }
 
     pub(super) fn keys(&self) -> arc_swap::Guard<Arc<Keys>> {
@@ -154,7 +189,8 @@ impl Keys {
     pub(super) fn of_id(&self, id: Option<&str>) -> impl Iterator<Item = &TokenKey> {
         let own = self.own.iter();
         let own = own.filter(move |key| key.id.is_none() || key.id.as_deref() == id);
-        self.of_set(id).chain(own)
+        let issued = self.issued.iter().filter(move |_| id.is_none());
+        self.of_set(id).chain(own).chain(issued)
     }
 
     fn of_set(&self, id: Option<&str>) -> impl Iterator<Item = &TokenKey> {
@@ -175,6 +211,14 @@ impl Keys {
         } else {
             TokenError::Key
         }
+    }
+
+    /// The key that tokens are issued with.
+    fn signing(&self) -> Option<&SigningKey> {
+        let key = self.own.first().or(self.issued.as_ref())?;
+        key.signing
+            .as_deref()
+            .or_else(|| self.issued.as_ref()?.signing.as_deref())
     }
 
     fn all(&self) -> impl Iterator<Item = &TokenKey> {
@@ -271,6 +315,9 @@ fn source_name(path: Option<&Path>) -> String {
     }
 }
 
+/// Bytes of a random secret: as many as HS256 has.
+const ISSUED_SECRET_LEN: usize = 32;
+
 /// Bytes of a `kid` that may be one of the set's.
 const KEY_ID_LEN_MAX: usize = 128;
 
@@ -330,6 +377,35 @@ mod tests {
         let pem = b"-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n";
         let error = Keyring::load(&auth(), |_| Ok(pem.to_vec())).unwrap_err();
         assert!(error.to_string().contains("holds a PEM key"), "{error}");
+    }
+
+    #[test]
+    fn tokens_are_issued_with_the_secret_or_with_a_random_one_that_no_reload_takes_away() {
+        #[derive(Serialize)]
+        struct Claims {
+            exp: u64,
+        }
+        let none = Config::for_mode(Mode::Prod).auth;
+        let ring = Keyring::load(&none, |_| unreachable!("there is no file")).unwrap();
+        assert_eq!(ring.issue(&Claims { exp: 1 }), None);
+        assert!(ring.begin_issuing() && !ring.begin_issuing());
+        assert_eq!(ring.serials(), [KeySerial(1)]);
+        let token = ring.issue(&Claims { exp: 1 }).unwrap();
+        assert!(!ring.reload(|_| unreachable!("there is no file")).unwrap());
+        assert_eq!(ring.issue(&Claims { exp: 1 }), Some(token));
+        assert!(ring.keys().of_id(None).count() == 1 && ring.keys().of_id(Some("k")).count() == 0);
+
+        let files: RefCell<[&[u8]; 2]> = RefCell::new([OLD, b""]);
+        let read = |path: &Path| {
+            let index = usize::from(path.ends_with("previous"));
+            Ok(files.borrow()[index].to_vec())
+        };
+        let ring = Keyring::load(&auth(), read).unwrap();
+        assert!(!ring.begin_issuing());
+        let old = ring.issue(&Claims { exp: 1 });
+        *files.borrow_mut() = [NEW, OLD];
+        assert_eq!(ring.reload(read), Ok(true));
+        assert_ne!(ring.issue(&Claims { exp: 1 }), old);
     }
 
     #[test]

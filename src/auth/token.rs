@@ -112,10 +112,11 @@ impl TokenVerifier {
     ) -> Result<KeySerial, TokenError> {
         let keys = self.keys.keys();
         let id = header.kid.as_deref();
-        let mut was_tried = false;
+        let (mut was_tried, mut is_other) = (false, false);
         for key in keys.of_id(id) {
             if !key.is_for(header.alg) {
-                return Err(TokenError::Algorithm);
+                is_other = true;
+                continue;
             }
             match key.check(message, signature) {
                 Ok(true) => return Ok(key.serial),
@@ -123,8 +124,12 @@ impl TokenVerifier {
                 Err(_) => return Err(TokenError::Malformed),
             }
         }
+        let refusal = keys.refusal(was_tried);
+        if is_other && !was_tried && refusal != TokenError::KeySet {
+            return Err(TokenError::Algorithm);
+        }
         self.keys.note_refused(&keys, id);
-        Err(keys.refusal(was_tried))
+        Err(refusal)
     }
 
     fn check(&self, claims: &Claims, expires_at: u64, now: u64) -> Result<(), TokenError> {

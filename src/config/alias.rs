@@ -18,13 +18,19 @@ pub enum AliasForm {
     Level,
     /// A format, or a template.
     Format,
+    /// As those of the key. One that the key refuses is passed over with a warning, as the gateways did that have made
+    /// the variable common.
+    Lenient,
+    /// As those of the key; an address may be a port alone, as `:443`: of every IPv4 address of this machine.
+    Listen,
 }
 
 impl AliasForm {
     /// `value` converted for its key; an error states what is accepted.
     pub(super) fn translate(self, value: &str) -> Result<Cow<'_, str>, &'static str> {
         let translated = match self {
-            Self::AsKey => None,
+            Self::AsKey | Self::Lenient => None,
+            Self::Listen => Some(listen(value).into()),
             Self::Flag => Some(flag(value).ok_or("true or false")?.to_string().into()),
             // Whatever is no number is for the key to judge.
             Self::Seconds => micros(value).map(|micros| format!("{micros}us").into()),
@@ -38,7 +44,7 @@ impl AliasForm {
     /// What `--help` says of the values, behind the name of the key.
     pub(super) fn help(self) -> &'static str {
         match self {
-            Self::AsKey | Self::Flag => "",
+            Self::AsKey | Self::Flag | Self::Lenient | Self::Listen => "",
             Self::Seconds => ", in seconds",
             Self::Bytes => ", in bytes",
             Self::Level => ": TRACE, DEBUG, INFO, WARN(ING), ERROR, FATAL or CRITICAL",
@@ -53,8 +59,14 @@ impl AliasForm {
         match self {
             Self::Seconds => "seconds, as 30 or 0.5, or ",
             Self::Bytes => "a number of bytes, or ",
-            Self::AsKey | Self::Flag | Self::Level | Self::Format => "",
+            Self::Listen => "a port of all addresses, as :443, or ",
+            Self::AsKey | Self::Flag | Self::Level | Self::Format | Self::Lenient => "",
         }
+    }
+
+    /// Whether a value that the key refuses is passed over.
+    pub(super) fn is_lenient(self) -> bool {
+        self == Self::Lenient
     }
 }
 
@@ -95,6 +107,16 @@ fn micros(value: &str) -> Option<u64> {
     let whole: u64 = whole.parse().ok()?;
     let fraction: u64 = format!("{fraction:0<6}").parse().ok()?;
     whole.checked_mul(1_000_000)?.checked_add(fraction)
+}
+
+/// Addresses, ports alone completed.
+fn listen(value: &str) -> String {
+    let complete = |address: &str| match address.strip_prefix(':') {
+        Some(port) if is_digits(port) => format!("0.0.0.0:{port}"),
+        _ => address.to_owned(),
+    };
+    let addresses: Vec<_> = value.split(',').map(str::trim).map(complete).collect();
+    addresses.join(",")
 }
 
 fn level(value: &str) -> Option<&'static str> {
@@ -170,6 +192,15 @@ mod tests {
         check(AliasForm::Bytes, "1048576", "1048576B");
         for value in ["", "1MiB", "-1", "+1", "1.5"] {
             check(AliasForm::Bytes, value, value);
+        }
+    }
+
+    #[test]
+    fn an_address_may_be_a_port_alone() {
+        check(AliasForm::Listen, ":443", "0.0.0.0:443");
+        check(AliasForm::Listen, ":80, [::1]:81", "0.0.0.0:80,[::1]:81");
+        for value in ["", ":", ":http", "127.0.0.1:80", "https://[::]:443"] {
+            check(AliasForm::Listen, value, value);
         }
     }
 
@@ -259,7 +290,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_value_panics(value: String) {
-            for form in [AliasForm::AsKey, AliasForm::Flag, AliasForm::Seconds, AliasForm::Bytes, AliasForm::Level, AliasForm::Format] {
+            for form in [AliasForm::AsKey, AliasForm::Flag, AliasForm::Seconds, AliasForm::Bytes, AliasForm::Level, AliasForm::Format, AliasForm::Lenient, AliasForm::Listen] {
                 let _ = form.translate(&value);
             }
             let _ = (flag(&value), host(&value), port(&value));

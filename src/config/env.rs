@@ -62,6 +62,8 @@ pub(super) struct Variable<'a> {
     key: Cow<'a, str>,
     /// Its value as the key reads it.
     value: Result<Value<'a>, Wrong>,
+    /// Whether a value that the key refuses is passed over with a warning.
+    is_lenient: bool,
 }
 
 /// A value as its key reads it.
@@ -162,6 +164,7 @@ impl<'a> Layer<'a> {
             section: Some("server".into()),
             key: "listen".into(),
             value: value.map_err(|(_, wrong)| wrong),
+            is_lenient: false,
         })
     }
 
@@ -314,6 +317,7 @@ impl Given {
             section: Some(section.into()),
             key: key.into(),
             value,
+            is_lenient: form.is_lenient(),
         }
     }
 
@@ -332,6 +336,7 @@ impl Given {
                 word: text.into(),
                 spelling: None,
             }),
+            is_lenient: false,
         }
     }
 
@@ -362,6 +367,7 @@ impl Variable<'_> {
                 target,
                 raw: RawValue::Word(&value.word),
                 spelling: value.spelling,
+                is_lenient: self.is_lenient,
             }),
             Err(wrong) => problems.push(Problem::Value {
                 origin: self.origin.clone(),

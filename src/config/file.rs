@@ -145,6 +145,7 @@ impl<'s, 'a> File<'s, 'a> {
             target,
             raw: RawValue::Toml(value),
             spelling: None,
+            is_lenient: false,
         });
     }
 

@@ -58,6 +58,24 @@ impl<T: TryFrom<u64> + ToString> Kind<T> for Count {
     }
 }
 
+/// A number within a range, whole or with a fraction.
+#[derive(Debug)]
+pub struct Number(pub RangeInclusive<f64>);
+
+impl Kind<f64> for Number {
+    fn read(&self, raw: RawValue<'_>) -> Option<f64> {
+        raw.number().filter(|number| self.0.contains(number))
+    }
+
+    fn show(&self, value: &f64) -> Option<String> {
+        Some(format!("{value:?}"))
+    }
+
+    fn accepts(&self) -> String {
+        format!("a number from {} to {}", self.0.start(), self.0.end())
+    }
+}
+
 /// A size in bytes within a range.
 #[derive(Debug)]
 pub struct Size(pub RangeInclusive<usize>);
@@ -206,6 +224,12 @@ pub const FILE: Parsed<PathBuf> = Parsed {
     read: |text| (!text.is_empty()).then(|| PathBuf::from(text)),
     show: |path| path.display().to_string(),
     accepts: "the path of a file",
+};
+
+/// The path of a folder.
+pub const FOLDER: Parsed<PathBuf> = Parsed {
+    accepts: "the path of a folder",
+    ..FILE
 };
 
 /// The path of a file that holds a secret, which others than the gateway may not read.

@@ -210,10 +210,13 @@ impl Sources {
             origins.insert(section_of(prefix), origin);
         }
         for setting in &settings {
+            let applied = config.apply(setting, &mut namespaces);
+            if let (Err(problem), true) = (&applied, setting.is_lenient) {
+                config.passed_over.push(format!("passed over: {problem}"));
+                continue;
+            }
             origins.insert(setting.target.path(), setting.origin.clone());
-            config
-                .apply(setting, &mut namespaces)
-                .unwrap_or_else(|problem| problems.push(problem));
+            problems.extend(applied.err());
         }
         config.namespaces = Namespaces::new(namespaces, &config.hub, &config.clients);
         Draft {
@@ -277,6 +280,7 @@ impl Flag {
             }),
             raw: RawValue::Word(&self.value),
             spelling: None,
+            is_lenient: false,
         }
     }
 }

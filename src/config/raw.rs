@@ -28,6 +28,19 @@ impl<'a> RawValue<'a> {
         }
     }
 
+    /// A finite number, whole or with a fraction.
+    pub fn number(self) -> Option<f64> {
+        let number: f64 = match self {
+            Self::Toml(DeValue::Integer(_)) => {
+                return Some(u32::try_from(self.integer()?).ok()?.into());
+            }
+            Self::Toml(DeValue::Float(number)) => number.as_str().replace('_', "").parse().ok()?,
+            Self::Toml(_) => return None,
+            Self::Word(word) => word.trim().parse().ok()?,
+        };
+        number.is_finite().then_some(number)
+    }
+
     /// `true` or `false`; the environment may also say `1` or `0`.
     pub fn boolean(self) -> Option<bool> {
         match self {

@@ -53,12 +53,13 @@ impl Config {
                           \"https://0.0.0.0:443\"";
             warnings.push(unused.to_owned());
         }
-        if let (Some(redirect), false) = (self.server.redirect_http, speaks_tls) {
+        if let (Some(redirect), false) = (self.server.redirect(), speaks_tls) {
             warnings.push(format!(
                 "`server.redirect_http` sends the clients of {redirect} to https://, which this gateway does not \
                  speak: write a listener as \"https://0.0.0.0:443\" in `server.listen`, unless a proxy speaks it"
             ));
         }
+        warnings.extend(self.passed_over.iter().cloned());
         warnings.extend(self.namespaces.warnings());
         warnings
     }
@@ -129,14 +130,11 @@ impl Config {
 
     fn mapped_addresses(&self) -> impl Iterator<Item = Problem> {
         let listen = self.server.listeners().map(|listen| listen.address);
-        listen
-            .chain(self.server.redirect_http)
-            .filter_map(|listen| {
-                let ip = listen.ip().to_canonical();
-                let plain = SocketAddr::new(ip, listen.port());
-                (listen.is_ipv6() && ip.is_ipv4())
-                    .then_some(Problem::MappedAddress { listen, plain })
-            })
+        listen.chain(self.server.redirect()).filter_map(|listen| {
+            let ip = listen.ip().to_canonical();
+            let plain = SocketAddr::new(ip, listen.port());
+            (listen.is_ipv6() && ip.is_ipv4()).then_some(Problem::MappedAddress { listen, plain })
+        })
     }
 
     fn lags_beyond_log(&self) -> impl Iterator<Item = Problem> {

@@ -21,7 +21,7 @@ section! {
         /// `[::]:8080` takes IPv4, too, unless `0.0.0.0:8080` is listed beside it. While anything is open to
         /// clients without credentials, only loopback addresses are accepted (see allow_open).
         listen: Vec<ListenAddress> = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)).into()],
-            ListOf { item: LISTEN_ADDRESS, len: 1..=64 }, AsKey "SERVER_ADDR";
+            ListOf { item: LISTEN_ADDRESS, len: 1..=64 }, Listen "SERVER_ADDR";
         /// Addresses for services and operators. Where there are any, /metrics, /docs, /openapi.json, publishing
         /// over HTTP and the other endpoints that services ask for are there and not at those of listen, and
         /// clients cannot connect there; /health is at both. Written as in listen, and with the same rule.
@@ -32,6 +32,8 @@ section! {
         /// An address of plain HTTP on which every request is answered with status 308, to the same URL
         /// with https://, as "0.0.0.0:80".
         redirect_http: Option<SocketAddr> = None, Maybe(ADDRESS);
+        /// Whether redirect_http does not count, wherever that is set.
+        disable_http_redirect: bool = false, FlagKind, Flag "DISABLE_HTTP_REDIRECT";
         /// Threads that serve connections, each with its own listener; 0: one per available core.
         shards: usize = 0, Count(0..=1024);
         /// Whether each shard's thread stays on one core.
@@ -98,7 +100,7 @@ impl SectionRules for Server {
             problems.push(Problem::SocketShared((*path).clone()));
         }
         let mut addresses: Vec<SocketAddr> = self.listeners().map(|it| it.address).collect();
-        addresses.extend(self.redirect_http);
+        addresses.extend(self.redirect());
         // Port 0 is another one each time, and unix sockets have it.
         let is_again =
             |&at: &usize| addresses[at].port() != 0 && addresses[..at].contains(&addresses[at]);
@@ -112,6 +114,11 @@ impl Server {
     /// Where clients and services are listened to: `listen`, then `internal_listen`.
     pub fn listeners(&self) -> impl Iterator<Item = &ListenAddress> {
         self.listen.iter().chain(&self.internal_listen)
+    }
+
+    /// Where clients are redirected to https://, if they are.
+    pub fn redirect(&self) -> Option<SocketAddr> {
+        self.redirect_http.filter(|_| !self.disable_http_redirect)
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Setting<'a> {
     pub raw: RawValue<'a>,
     /// How it was written, if that differs.
     pub spelling: Option<Spelling<'a>>,
+    /// Whether it is passed over with a warning if its key refuses it.
+    pub is_lenient: bool,
 }
 
 /// How a value was written that had to be translated for its key.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::kind::{FlagKind, Maybe, Parsed, Size, Time};
+use super::kind::{FlagKind, Maybe, Number, Parsed, Size, Time};
 use super::section::section;
 use super::*;
 
@@ -31,6 +31,8 @@ section! {
         size: usize = MIB, Size(KIB..=64 * MIB), Bytes "TOY_SIZE";
         /// A key.
         api_key: Option<Secret> = None, Maybe(API_KEY), AsKey "TOY_KEY";
+        /// A rate.
+        rate: f64 = 5.0, Number(0.0..=1e6), Lenient "TOY_RATE";
     }
 }
 

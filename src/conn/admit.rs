@@ -57,8 +57,8 @@ fn decide_for_any_page(
     source: Source,
 ) -> Decision {
     let config = &shard.config;
-    let path = request.uri().path();
-    let mut dialects = dialects.iter();
+    let (path, query) = (request.uri().path(), request.uri().query().unwrap_or(""));
+    let mut dialects = dialects.iter().filter(|dialect| dialect.takes(query));
     let found = dialects.find_map(|dialect| Some((dialect, dialect.route(path)?)));
     let refused = |protocol: &'static str, refusal: UpgradeRefusal| {
         shard.note_refused(&RefusedRequest {

@@ -190,6 +190,7 @@ impl Future for WebSocketDriver {
             if this.connection.phase == ConnectionPhase::Open {
                 // No input is processed before the upgrade response is sent.
                 if this.connection.shard.is_opening(this.connection.peer) {
+                    this.poll_session(cx);
                     if let Flow::End(why) = this
                         .connection
                         .with_session(|session, shard, peer| session.open_again(shard, peer))

@@ -156,7 +156,8 @@ pub trait Session: Debug {
         false
     }
 
-    /// Called whenever the task of an open connection is polled: futures that the session waits for wake that task.
+    /// Called whenever the task of a connection is polled, also while its upgrade response is held back: futures that the
+    /// session waits for wake that task.
     fn poll(&mut self, shard: &Shard, peer: PeerId, cx: &mut Context<'_>) {
         let _ = (shard, peer, cx);
     }

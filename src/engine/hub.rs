@@ -825,10 +825,11 @@ impl Hub {
         }
     }
 
-    /// Queues a pong. While the socket is full, a new pong replaces the queued one.
+    /// Queues a pong. While the socket is full, and while one waits that was queued then, a new pong replaces the queued
+    /// one: pongs are sent in the order of their pings.
     pub fn send_pong(&mut self, slot: Slot, frame: &[u8]) -> Enqueue {
         match self.peers.get_mut(slot.index()) {
-            Some(peer) if peer.blocked && !peer.closing => {
+            Some(peer) if (peer.blocked || peer.has_pong()) && !peer.closing => {
                 let outbox = outbox_of(&mut peer.outbox, &mut self.spare);
                 let bytes = outbox.bytes();
                 outbox.set_pong(frame);

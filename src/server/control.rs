@@ -11,6 +11,7 @@ use super::key_set::{FetchedKeySet, KeySetFetcher};
 use super::read::read_file;
 use super::service_manager::ServiceManager;
 use crate::auth::Authenticator;
+use crate::conn::Chore;
 use crate::net::TlsServer;
 use crate::process::Process;
 
@@ -40,7 +41,7 @@ pub(super) enum ControlOrder {
 
 impl Control {
     /// Starts the thread, which reads the key files of `authenticator` and the certificates of `tls` again when they
-    /// change, and fetches the key set. The first fetch is over when this returns.
+    /// change, fetches the key set, and does the `chores`. The first fetch is over when this returns.
     ///
     /// # Errors
     /// The thread cannot be created.
@@ -49,6 +50,7 @@ impl Control {
         process: Arc<Process>,
         tls: Option<Arc<TlsServer>>,
         mut key_set: Option<KeySetFetcher>,
+        mut chores: Vec<Box<dyn Chore>>,
     ) -> io::Result<Self> {
         let (orders, receiver) = mpsc::channel();
         let results = orders.clone();
@@ -97,6 +99,9 @@ impl Control {
                                 tracing::warn!("{warning}");
                             }
                         }
+                    }
+                    for chore in &mut chores {
+                        chore.look(asked);
                     }
                     if let Some(manager) = told {
                         manager.reloaded();

@@ -49,7 +49,7 @@ struct Fitting {
 impl Fitting {
     fn of(server: &Server, limit: u64, shards: u16) -> Self {
         let of_shard = SHARD_FILES
-            + (server.listeners().count() + usize::from(server.redirect_http.is_some())) as u64;
+            + (server.listeners().count() + usize::from(server.redirect().is_some())) as u64;
         let own = PROCESS_FILES + u64::from(shards) * of_shard;
         let besides = FILES_BESIDES.min(limit / 4).max(own + HANDSHAKES_MIN);
         let room = |files: u64| usize::try_from(limit.saturating_sub(files)).unwrap_or(usize::MAX);

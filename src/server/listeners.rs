@@ -91,7 +91,7 @@ impl Listeners {
                 listeners.push(opened.map_err(failed(listen))?);
             }
         }
-        let redirect = server.redirect_http.and_then(|_| all.pop());
+        let redirect = server.redirect().and_then(|_| all.pop());
         Ok(Self {
             redirect: redirect.map(|listen| listen.address),
             internal: all.split_off(server.listen.len()),
@@ -134,7 +134,7 @@ const HTTPS_PORT: u16 = 443;
 /// The addresses of all listeners, that of `server.redirect_http` last.
 fn configured(config: &Config) -> impl Iterator<Item = ListenAddress> {
     let listen = config.server.listeners().cloned();
-    listen.chain(config.server.redirect_http.map(Into::into))
+    listen.chain(config.server.redirect().map(Into::into))
 }
 
 /// The addresses of `config` that this process cannot listen on, including those in use.

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::account::{MetricRow, NewUser, Registered, Statistics, User, UserList};
 use super::attach::{Attach, Attached};
 use super::mailbox::Mailbox;
-use super::message::NewMessage;
+use super::message::{Message, NewMessage};
 use super::refused::Refused;
 use crate::config::StoreSettings;
 
@@ -21,10 +21,10 @@ pub type Reply<T> = oneshot::Receiver<Result<T, Refused>>;
 pub(super) type Answer<T> = oneshot::Sender<Result<T, Refused>>;
 
 /// A stored message, as its sender is told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Stored {
-    /// Its id.
-    pub id: i64,
+    /// The message.
+    pub message: Arc<Message>,
     /// Whether its recipient is attached, or for a broadcast anybody else.
     pub is_attached: bool,
     /// Whether its recipient has an account.

@@ -2,6 +2,7 @@
 
 mod faults;
 mod model;
+mod older;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -249,7 +250,7 @@ fn a_client_that_says_what_it_has_got_gets_the_rest() {
     register(&store, "bob");
     let sent: Vec<_> = ["one", "two", "three"]
         .iter()
-        .map(|it| put(&store, "ann", "bob", it).id)
+        .map(|it| put(&store, "ann", "bob", it).message.id)
         .collect();
     put(&store, "ann", "broadcast", "all");
     let bob = attach(&store, "bob");

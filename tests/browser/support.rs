@@ -10,8 +10,11 @@ mod gateway;
 mod http;
 #[path = "../it/support/socket.rs"]
 mod socket;
+#[path = "../it/support/threads.rs"]
+mod threads;
 
 pub(crate) use client::Client;
 pub(crate) use gateway::TestGateway;
 pub(crate) use http::request;
 pub(crate) use socket::Socket;
+pub(crate) use threads::Patience;

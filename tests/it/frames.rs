@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use socket2::SockRef;
 
-use crate::support::{Client, Process, TestGateway, frame, metric};
+use crate::support::{Client, Process, RaiseOnDrop, TestGateway, frame, metric};
 
 /// Sends `bytes` to the echo endpoint, which closes with `code` and ends the connection.
 #[track_caller]
@@ -726,6 +726,7 @@ fn f15_clients_come_and_go_in_the_middle_of_a_full_fan_out() {
     let address = gateway.address;
     let over = AtomicBool::new(false);
     let published = thread::scope(|scope| {
+        let is_over = RaiseOnDrop(&over);
         let publishing = scope.spawn(|| {
             let mut publisher = Client::events(address);
             let mut published = 0;
@@ -750,7 +751,7 @@ fn f15_clients_come_and_go_in_the_middle_of_a_full_fan_out() {
         for churner in churners {
             failed += u32::from(churner.join().is_err());
         }
-        over.store(true, Ordering::Relaxed);
+        drop(is_over);
         assert_eq!(failed, 0, "clients that were told something wrong");
         publishing.join().unwrap()
     });

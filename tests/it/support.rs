@@ -7,6 +7,7 @@ mod http;
 mod key_server;
 mod socket;
 mod stream;
+mod threads;
 mod wse;
 
 pub(crate) use call::Call;
@@ -16,6 +17,7 @@ pub(crate) use http::{Response, metric, read_response, request, request_on};
 pub(crate) use key_server::KeyServer;
 pub(crate) use socket::{Identity, Socket, listen, needs_plaintext};
 pub(crate) use stream::EventStream;
+pub(crate) use threads::{Patience, RaiseOnDrop};
 pub(crate) use wse::{
     WSE_SECRET, WseApp, WseClient, WseForm, WseMessage, deflate, post_json, wse_gateway, wse_hello,
     wse_path, wse_publish, wse_token,

@@ -13,7 +13,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, HandshakeKind};
 
 use self::support::{Authority, HEALTH, PATIENCE, Secure, Secured, connect};
-use crate::support::{Process, frame};
+use crate::support::{Process, RaiseOnDrop, frame};
 
 const UPGRADE: &[u8] =
     b"GET /debug/echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -598,6 +598,7 @@ fn r07_certificates_change_under_load() {
     let shown = |client: &Secure| client.conn.peer_certificates().unwrap()[0].clone();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let over = RaiseOnDrop(&is_over);
         let clients = [(); 2].map(|()| {
             scope.spawn(|| {
                 let (mut count, mut seen) = (0, Vec::new());
@@ -619,7 +620,7 @@ fn r07_certificates_change_under_load() {
             process.signal("HUP");
             thread::sleep(Duration::from_millis(20));
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         for client in clients {
             let (count, certificates) = client.join().unwrap();
             assert!(count > 0 && certificates > 1, "{count} {certificates}");

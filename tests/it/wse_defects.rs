@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,8 @@ use serde_json::{Value, json};
 use socket2::SockRef;
 
 use crate::support::{
-    Client, Process, WseApp, WseClient, WseForm, WseMessage, deflate, metric, post_json, request,
-    wse_gateway, wse_publish,
+    Client, Process, RaiseOnDrop, WseApp, WseClient, WseForm, WseMessage, deflate, metric,
+    post_json, request, wse_gateway, wse_publish,
 };
 use crate::wse::encryption::Secret;
 
@@ -55,13 +56,14 @@ fn defect_01_no_pong_is_written_into_another_frame() {
             other.subscribe(&["large"]);
         }
         let mut writer = client.client.stream.try_clone().unwrap();
-        let is_over = std::sync::atomic::AtomicBool::new(false);
+        let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
+            let _over = RaiseOnDrop(&is_over);
             scope.spawn(|| {
                 let mut publisher = WseClient::open(address);
                 let filler = "x".repeat(30_000);
                 let mut number = 0_u64;
-                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                while !is_over.load(Ordering::Relaxed) {
                     number += 1;
                     for (topic, filler) in [("large", &*filler), ("small", "")] {
                         let data = json!({ "n": number, "filler": filler });
@@ -88,7 +90,7 @@ fn defect_01_no_pong_is_written_into_another_frame() {
             for other in &mut others {
                 let is_over = &is_over;
                 scope.spawn(move || {
-                    while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    while !is_over.load(Ordering::Relaxed) {
                         if !other.is_silent(Duration::from_millis(20)) {
                             other.next();
                         }
@@ -96,7 +98,7 @@ fn defect_01_no_pong_is_written_into_another_frame() {
                 });
             }
             let (mut pongs, mut last_rfc, mut events) = (0, None, 0_u64);
-            while pongs < flood {
+            while pongs < flood || events == 0 {
                 let frame = client.client.next().expect("the connection lives");
                 if frame.first == 0x8a {
                     let number =
@@ -124,8 +126,6 @@ fn defect_01_no_pong_is_written_into_another_frame() {
                     kind => panic!("{kind}"),
                 }
             }
-            assert!(events > 0, "nothing was fanned out");
-            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
         });
     }
 }
@@ -443,18 +443,19 @@ fn defect_16_all_shards_deliver_and_a_subscription_waits_for_none() {
     for reader in &mut readers {
         reader.subscribe(&["t"]);
     }
-    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _over = RaiseOnDrop(&is_over);
         scope.spawn(|| {
             let mut publisher = WseClient::open(address);
-            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+            while !is_over.load(Ordering::Relaxed) {
                 publisher.send("publish", &json!({ "topic": "t", "type": "n", "data": {} }));
             }
         });
         for reader in &mut readers {
             let is_over = &is_over;
             scope.spawn(move || {
-                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                while !is_over.load(Ordering::Relaxed) {
                     if !reader.is_silent(Duration::from_millis(20)) {
                         reader.next();
                     }
@@ -465,7 +466,6 @@ fn defect_16_all_shards_deliver_and_a_subscription_waits_for_none() {
         for number in 0..20 {
             client.subscribe(&[&format!("other.{number}")]);
         }
-        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
 

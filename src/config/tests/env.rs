@@ -10,6 +10,14 @@ const MEANINGS: &[(&str, &str, &str, &str)] = &[
         "server.listen",
         "[\"127.0.0.3:82\"]",
     ),
+    ("SERVER_ADDR", ":82", "server.listen", "[\"0.0.0.0:82\"]"),
+    (
+        "DISABLE_HTTP_REDIRECT",
+        "yes",
+        "server.disable_http_redirect",
+        "true",
+    ),
+    ("TOY_RATE", "2.5", "toy.rate", "2.5"),
     (
         "ALLOWED_ORIGINS",
         "http://localhost:3000",
@@ -298,6 +306,30 @@ fn l04_what_kubernetes_says_of_a_service_of_our_name_is_passed_over() {
         let error = given.load().unwrap_err().to_string();
         assert!(error.contains("unknown variable"), "{name}: {error}");
     }
+}
+
+#[test]
+fn a_value_of_a_lenient_name_that_its_key_refuses_is_passed_over() {
+    for value in ["often", "-1", "NaN", "inf", "1e9", "5,0"] {
+        let config = of(&[("TOY_RATE", value)]);
+        assert_eq!(config.section::<Toy>().rate, 5.0, "{value}");
+        let warned = format!(
+            "passed over: TOY_RATE: `toy.rate` cannot be {value:?}; accepted: a number from 0 to 1000000"
+        );
+        assert_eq!(config.warnings(), [warned]);
+    }
+    // What is below it counts.
+    let given = Given {
+        file: "mode = \"demo\"\n[toy]\nrate = 7",
+        env: &[("TOY_RATE", "often")],
+        ..Given::default()
+    };
+    assert_eq!(accepted(&given).section::<Toy>().rate, 7.0);
+    wrong(
+        "FANFARE_TOY__RATE",
+        "often",
+        "FANFARE_TOY__RATE: `toy.rate` cannot be \"often\"; accepted: a number from 0 to 1000000",
+    );
 }
 
 #[test]

@@ -468,3 +468,28 @@ fn f09_behind_a_full_socket_only_the_newest_pong_waits() {
     assert_eq!(hub.flush(&mut sockets, 0, 10, usize::MAX), Flush::Done);
     assert_eq!(sockets.taken[&peer.slot], b"framepong 999");
 }
+
+#[test]
+fn a_pong_does_not_overtake_one_that_waited_for_a_full_socket() {
+    let mut hub = Hub::new(
+        limits(usize::MAX),
+        Policies::new(policy(SlowConsumer::Disconnect, 500, 0), []),
+    );
+    let mut sockets = Sockets::default();
+    let peer = hub.join(PLAIN, UserKey::NONE);
+    sockets.taken.insert(peer.slot, Vec::new());
+    sockets.room.insert(peer.slot, 3);
+    let queued = [
+        hub.send_pong(peer.slot, b"pong 1"),
+        hub.send_pong(peer.slot, b"pong 2"),
+    ];
+    assert_eq!(queued, [Enqueue::Queued; 2]);
+    assert_eq!(hub.flush(&mut sockets, 0, 10, usize::MAX), Flush::Done);
+    assert_eq!(hub.send_pong(peer.slot, b"pong 3"), Enqueue::Queued);
+    // The socket has room again, and one more ping comes before the next flush.
+    sockets.room.insert(peer.slot, 100);
+    hub.unblock(peer.slot);
+    assert_eq!(hub.send_pong(peer.slot, b"pong 4"), Enqueue::Queued);
+    assert_eq!(hub.flush(&mut sockets, 0, 10, usize::MAX), Flush::Done);
+    assert_eq!(sockets.taken[&peer.slot], b"pong 1pong 2pong 4");
+}

@@ -201,6 +201,11 @@ impl Outbox {
         self.bytes - self.page.len() - self.aside.len()
     }
 
+    /// Whether a pong is queued that a newer one replaces.
+    pub(crate) fn has_pong(&self) -> bool {
+        !self.pong.is_empty()
+    }
+
     /// Sets the pong that is queued while the socket is full.
     pub(crate) fn set_pong(&mut self, frame: &[u8]) {
         self.bytes -= self.pong.len();

@@ -227,6 +227,11 @@ impl Peer {
         self.unlink(self.pending.first);
     }
 
+    /// Whether a pong waits in its outbox that a newer one replaces.
+    pub(crate) fn has_pong(&self) -> bool {
+        self.outbox.as_deref().is_some_and(Outbox::has_pong)
+    }
+
     /// Whether anything but topics' frames is queued.
     pub(crate) fn has_private(&self) -> bool {
         !self.carry.is_empty() || self.outbox.is_some() || !self.close_frame.is_empty()

@@ -90,11 +90,13 @@ impl Model {
                 assert_eq!(registered == Registered::New, is_new);
             }
             Step::Direct(from, to) => {
-                let id = put(&self.store, USERS[from], USERS[to], "direct").id;
+                let id = put(&self.store, USERS[from], USERS[to], "direct")
+                    .message
+                    .id;
                 self.expected.entry(to).or_default().insert(id);
             }
             Step::Broadcast(from) => {
-                let id = put(&self.store, USERS[from], "broadcast", "all").id;
+                let id = put(&self.store, USERS[from], "broadcast", "all").message.id;
                 for to in self.registered.iter().filter(|to| **to != from) {
                     self.expected.entry(*to).or_default().insert(id);
                 }
@@ -103,7 +105,7 @@ impl Model {
                 let one = || message(USERS[from], USERS[to], "burst");
                 let replies: Vec<_> = (0..count).map(|_| self.store.put(one())).collect();
                 for reply in replies {
-                    let id = reply.blocking_recv().unwrap().unwrap().id;
+                    let id = reply.blocking_recv().unwrap().unwrap().message.id;
                     self.expected.entry(to).or_default().insert(id);
                 }
             }

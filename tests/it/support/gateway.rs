@@ -12,8 +12,8 @@ use fanfare::config::{Config, Mode};
 use fanfare::dialect::sections;
 use fanfare::server::Gateway;
 
-use super::Client;
 use super::socket::TLS;
+use super::{Client, Patience};
 
 /// A gateway in this process. It stops when it is dropped.
 pub(crate) struct TestGateway {
@@ -22,6 +22,7 @@ pub(crate) struct TestGateway {
     /// Where it listens for services, if that is elsewhere.
     pub internal: Option<SocketAddr>,
     gateway: Option<Gateway>,
+    _patience: Patience,
 }
 
 impl TestGateway {
@@ -73,6 +74,7 @@ impl TestGateway {
             address: gateway.addresses[0].address,
             internal: gateway.internal.first().map(|listen| listen.address),
             gateway: Some(gateway),
+            _patience: Patience::new(),
         }
     }
 
@@ -106,6 +108,7 @@ pub(crate) struct Process {
     panicked: Arc<AtomicBool>,
     /// What it writes to standard error after it began to listen.
     log: Option<JoinHandle<String>>,
+    _patience: Patience,
 }
 
 impl Process {
@@ -165,6 +168,7 @@ impl Process {
             child,
             panicked,
             log: Some(log),
+            _patience: Patience::new(),
         }
     }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use socket2::SockRef;
 
 use super::{PATIENCE, TOPICS, everywhere};
-use crate::support::{WseApp, WseClient, WseForm, wse_gateway, wse_path, wse_publish};
+use crate::support::{RaiseOnDrop, WseApp, WseClient, WseForm, wse_gateway, wse_path, wse_publish};
 
 #[test]
 fn trap_01_and_06_no_message_has_a_number_or_a_time() {
@@ -238,6 +238,7 @@ fn trap_11_pings_are_answered_in_time_while_much_is_on_its_way() {
         client.subscribe(&["t"]);
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
+            let _stop = RaiseOnDrop(&stop);
             scope.spawn(|| {
                 let mut publisher = WseClient::open(address);
                 let filler = "x".repeat(20_000);
@@ -267,7 +268,6 @@ fn trap_11_pings_are_answered_in_time_while_much_is_on_its_way() {
                     assert!(began.elapsed() < PATIENCE, "as long as clients wait: 20 s");
                 }
             }
-            stop.store(true, Ordering::Relaxed);
         });
     });
 }
