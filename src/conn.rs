@@ -5,6 +5,7 @@ mod accept;
 mod admit;
 mod announcement;
 mod claim;
+mod commands;
 mod connection;
 mod credentials;
 mod dialect;
@@ -24,6 +25,7 @@ pub use admit::{
     take_slot,
 };
 pub use claim::{Admission, Claimed, Route, StreamClaim, UpgradeRefusal, WebSocketClaim};
+pub use commands::{Command, CommandCall, CommandFuture, Commands, NameTaken};
 pub use credentials::{RequestToken, TokenRefusal, admit, are_given, check_token};
 pub use dialect::{Chore, Dialect, Dialects, Registry};
 pub use quota::Quota;

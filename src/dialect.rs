@@ -23,12 +23,12 @@ pub type RegisterDialect = fn(&Config, &mut Registry) -> Box<dyn Dialect>;
 const ALL: &[Protocol] = &[
     Protocol(events::Events::register, None),
     Protocol(sse::Sse::register, Some(sse::SseSettings::make)),
-    Protocol(bridge::Bridge::register, Some(bridge::BridgeSettings::make)),
-    Protocol(wse::Wse::register, Some(wse::WseSettings::make)),
     Protocol(
         messenger::Messenger::register,
         Some(messenger::MessengerSettings::make),
     ),
+    Protocol(bridge::Bridge::register, Some(bridge::BridgeSettings::make)),
+    Protocol(wse::Wse::register, Some(wse::WseSettings::make)),
     Protocol(echo::Echo::register, None),
     Protocol(backend::BackendLink::register, None),
 ];

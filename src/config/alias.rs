@@ -59,9 +59,18 @@ impl AliasForm {
         match self {
             Self::Seconds => "seconds, as 30 or 0.5, or ",
             Self::Bytes => "a number of bytes, or ",
-            Self::Listen => "a port of all addresses, as :443, or ",
-            Self::AsKey | Self::Flag | Self::Level | Self::Format | Self::Lenient => "",
+            Self::AsKey
+            | Self::Flag
+            | Self::Level
+            | Self::Format
+            | Self::Lenient
+            | Self::Listen => "",
         }
+    }
+
+    /// Whether messages show a value as it was written, rather than as its key reads it.
+    pub(super) fn has_spelling(self) -> bool {
+        !matches!(self, Self::AsKey | Self::Listen)
     }
 
     /// Whether a value that the key refuses is passed over.

@@ -309,7 +309,7 @@ impl Given {
             };
             Ok(Value {
                 word,
-                spelling: (form != AliasForm::AsKey).then_some(spelling),
+                spelling: form.has_spelling().then_some(spelling),
             })
         });
         Variable {

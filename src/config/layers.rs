@@ -212,7 +212,7 @@ impl Sources {
         for setting in &settings {
             let applied = config.apply(setting, &mut namespaces);
             if let (Err(problem), true) = (&applied, setting.is_lenient) {
-                config.passed_over.push(format!("passed over: {problem}"));
+                config.passed_over.0.push(format!("passed over: {problem}"));
                 continue;
             }
             origins.insert(setting.target.path(), setting.origin.clone());

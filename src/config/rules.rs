@@ -59,7 +59,7 @@ impl Config {
                  speak: write a listener as \"https://0.0.0.0:443\" in `server.listen`, unless a proxy speaks it"
             ));
         }
-        warnings.extend(self.passed_over.iter().cloned());
+        warnings.extend(self.passed_over.0.iter().cloned());
         warnings.extend(self.namespaces.warnings());
         warnings
     }

@@ -8,10 +8,12 @@ use hyper::body::Incoming;
 use hyper::{Method, Request};
 
 use super::claim::{Admission, Claimed, Route};
+use super::commands::Commands;
 use crate::config::{Config, Mode};
 use crate::engine::FormatRegistry;
 use crate::http::{Answer, Source};
 use crate::metrics::CounterRegistry;
+use crate::process::Process;
 use crate::service::{Endpoint, Role};
 use crate::shard::Shard;
 use crate::sse::CursorKey;
@@ -77,6 +79,8 @@ pub struct Registry {
     pub counters: CounterRegistry,
     /// Signs the cursors of event streams, the same for all shards.
     pub cursors: Option<Arc<CursorKey>>,
+    /// Commands that clients call by name.
+    pub commands: Commands,
     /// Whether a protocol logs users in, with tokens that the gateway signs.
     pub issues_tokens: bool,
     /// Work beside the connections.
@@ -106,7 +110,7 @@ impl Registry {
 pub trait Chore: Debug + Send {
     /// Called about once a second, and at SIGHUP, which `is_reload` says: files are to be opened again. Must not take
     /// long.
-    fn look(&mut self, is_reload: bool);
+    fn look(&mut self, process: &Process, is_reload: bool);
 }
 
 /// All protocols of a process.

@@ -4,12 +4,21 @@
 mod account;
 mod api;
 mod audit;
+mod bucket;
 mod challenge;
+mod claim;
+mod command;
+mod format;
+mod frame;
+mod recorder;
+mod session;
 mod settings;
 mod static_files;
 mod statistics;
 mod token;
 
+pub use command::COMMAND_MAX;
+pub use frame::{Ignored, Inbound};
 pub use settings::{Duplicate, MessengerSettings};
 
 use std::rc::Rc;
@@ -19,19 +28,25 @@ use hyper::body::Incoming;
 use hyper::{Method, Request};
 
 use crate::config::Config;
-use crate::conn::{Admission, Claimed, Dialect, Registry, Route};
+use crate::conn::{Admission, Claimed, Commands, Dialect, Registry, Route};
 use crate::http::{Answer, Source};
+use crate::metrics::{CounterId, CounterRegistry};
 use crate::process::Publishers;
 use crate::service::{Endpoint, State};
-use crate::shard::Shard;
+use crate::shard::{Disconnect, Shard};
 use crate::store::Store;
 use audit::{AuditEvent, AuditLog};
 use challenge::Challenges;
+use format::MessengerFormats;
+use recorder::Recorder;
 use static_files::StaticFiles;
 use token::TokenIssuer;
 
 /// The name of the protocol in the log and in listings.
 const NAME: &str = "messenger";
+
+/// Where its clients connect.
+const WS_PATH: &str = "/ws";
 
 /// The messenger protocol: what all shards of the process share of it.
 #[derive(Debug)]
@@ -48,6 +63,68 @@ pub struct Messenger {
     audit: AuditLog,
     /// The files of `messenger.static_dir`.
     files: Option<StaticFiles>,
+    formats: MessengerFormats,
+    causes: CloseCauses,
+    /// The server commands.
+    commands: Commands,
+    ignored: IgnoredCounters,
+}
+
+/// Counts messages that are ignored: their senders are not told.
+#[derive(Debug)]
+struct IgnoredCounters {
+    invalid: CounterId,
+    unknown_type: CounterId,
+    recipient: CounterId,
+}
+
+impl IgnoredCounters {
+    fn register(counters: &mut CounterRegistry) -> Self {
+        Self {
+            invalid: counters.register(
+                "messenger_invalid_total",
+                "Messages of the messenger that are not JSON of its shape, and are ignored.",
+            ),
+            unknown_type: counters.register(
+                "messenger_unknown_type_total",
+                "Messages of the messenger whose message_type is unknown, and which are ignored.",
+            ),
+            recipient: counters.register(
+                "messenger_no_recipient_total",
+                "Messages of the messenger for ids that nobody can have, which are ignored.",
+            ),
+        }
+    }
+
+    fn of(&self, why: Ignored) -> CounterId {
+        match why {
+            Ignored::Invalid => self.invalid,
+            Ignored::UnknownType => self.unknown_type,
+            Ignored::Recipient => self.recipient,
+        }
+    }
+}
+
+/// Why the protocol closes connections, beside the reasons that all protocols have.
+#[derive(Debug)]
+struct CloseCauses {
+    /// A newer connection of the user replaces this one.
+    replaced: Disconnect,
+    /// The account is not there.
+    unknown: Disconnect,
+    /// The store does not say what waits for the user.
+    unavailable: Disconnect,
+}
+
+impl CloseCauses {
+    fn register(counters: &mut CounterRegistry) -> Self {
+        let mut cause = |label, code, text| Disconnect::register(counters, label, (code, text));
+        Self {
+            replaced: cause("replaced", 1008, "Replaced by new connection"),
+            unknown: cause("no_account", 1008, "Invalid user"),
+            unavailable: cause("store", 1013, "The store does not answer: try again later"),
+        }
+    }
 }
 
 impl Messenger {
@@ -69,11 +146,20 @@ impl Messenger {
             AuditLog::default()
         });
         registry.chores.extend(audit.chore());
+        let recorder = store
+            .clone()
+            .and_then(|store| Recorder::new(store, settings.metrics_interval));
+        registry.chores.extend(recorder);
         let files = settings.static_dir.as_deref().and_then(|folder| {
             let files = StaticFiles::open(folder);
             let failed = |error| registry.fail("messenger.static_dir", &error);
             files.map_err(failed).ok()
         });
+        if settings.enabled
+            && let Err(taken) = command::add_all(&registry.commands)
+        {
+            registry.fail("messenger.enabled", &taken);
+        }
         let lifetime_ms = u64::try_from(settings.challenge_lifetime.as_millis());
         Box::new(Arc::new(Self {
             store,
@@ -86,6 +172,10 @@ impl Messenger {
             registrations: Publishers::new(settings.registrations_per_minute),
             audit,
             files,
+            formats: MessengerFormats::register(&mut registry.formats),
+            causes: CloseCauses::register(&mut registry.counters),
+            commands: registry.commands.clone(),
+            ignored: IgnoredCounters::register(&mut registry.counters),
             settings,
         }))
     }
@@ -109,8 +199,15 @@ impl Dialect for Arc<Messenger> {
     }
 
     fn route(&self, path: &str) -> Option<Route> {
-        let _ = path;
-        None
+        let is_own = self.store.is_some() && path == WS_PATH;
+        is_own.then_some(Route::Connection)
+    }
+
+    /// Another protocol has the same path, and names its user in the query.
+    fn takes(&self, query: &str) -> bool {
+        !query
+            .split('&')
+            .any(|pair| pair.split('=').next() == Some("user_id"))
     }
 
     fn openapi(&self) -> &'static str {
@@ -123,15 +220,19 @@ impl Dialect for Arc<Messenger> {
 
     fn unrouted(&self, method: &Method, path: &str, status: u16) -> Option<Answer> {
         self.store.as_ref()?;
+        if path == "/static" && self.files.is_some() {
+            return Some(static_files::to_folder(path));
+        }
         api::unrouted(method, path, status)
     }
 
     fn claim(
         &self,
-        _shard: &Rc<Shard>,
-        _request: &Request<Incoming>,
-        _source: Source,
+        shard: &Rc<Shard>,
+        request: &Request<Incoming>,
+        source: Source,
     ) -> Admission<Claimed> {
-        unreachable!("no path has a route of connections")
+        let claim = claim::claim(self, shard, request, source)?;
+        Ok(Claimed::WebSocket(Box::new(claim)))
     }
 }

@@ -10,7 +10,6 @@ const MEANINGS: &[(&str, &str, &str, &str)] = &[
         "server.listen",
         "[\"127.0.0.3:82\"]",
     ),
-    ("SERVER_ADDR", ":82", "server.listen", "[\"0.0.0.0:82\"]"),
     (
         "DISABLE_HTTP_REDIRECT",
         "yes",
@@ -434,6 +433,15 @@ fn l08_a_list_is_refused_with_what_is_wrong_in_it() {
         "[::ffff:127.0.0.1]:81",
         "the listener [::ffff:127.0.0.1]:81 is an IPv4 address in IPv6's form, which cannot be listened on: write \
          127.0.0.1:81",
+    );
+}
+
+#[test]
+fn a_server_addr_may_be_a_port_alone() {
+    let config = of(&[("SERVER_ADDR", ":82, [::1]:83")]);
+    assert_eq!(
+        show(&config, "server.listen").as_deref(),
+        Some("[\"0.0.0.0:82\", \"[::1]:83\"]")
     );
 }
 

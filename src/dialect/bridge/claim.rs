@@ -61,7 +61,7 @@ pub(super) fn claim(
             let detail = denied.detail();
             return Err(UpgradeRefusal { detail, ..refusal });
         }
-        Authentication::Anonymous if RESERVED.contains(&&*user) => {
+        Authentication::Anonymous if RESERVED.contains(&&*user) || is_registered(shard, &user) => {
             refused = Some(bridge.causes.token_required);
         }
         Authentication::Anonymous => {}
@@ -98,6 +98,12 @@ pub(super) fn claim(
             quota: Quota::default(),
         },
     })
+}
+
+/// Whether the user is an account, whose connections prove that they are its own.
+fn is_registered(shard: &Shard, user: &str) -> bool {
+    let store = shard.process.store.as_ref();
+    store.is_some_and(|store| store.is_registered(user))
 }
 
 /// A refusal with a plain-text body, as the protocol's own refusals of an upgrade have.

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use crate::auth::is_name;
 use crate::store::NewUser;
 
-/// Words that the gateway itself sends as, or that denote more than one user.
-const RESERVED: [&str; 4] = ["server", "system", "broadcast", "sse"];
+/// Words that the gateway itself sends as, or that denote more than one user: no account has them.
+pub(super) const RESERVED: [&str; 4] = ["server", "system", "broadcast", "sse"];
 
 /// Bytes of a name that others see.
 const USERNAME_BYTES_MAX: usize = 256;
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_a_point_that_only_its_owner_signs_for() {
+    fn a24_a_key_is_a_point_that_only_its_owner_signs_for() {
         let bytes = |first: u8, last: u8| {
             let mut key = [0; 32];
             (key[0], key[31]) = (first, last);

@@ -45,8 +45,9 @@ pub(super) fn endpoints(messenger: &Arc<Messenger>) -> Vec<Endpoint> {
         endpoints.push(get(messenger, "/active-users", users::active_users));
     }
     if messenger.settings.static_dir.is_some() {
+        let root = get(messenger, "/static/", static_files::file);
         let files = get(messenger, "/static/{path}", static_files::file);
-        endpoints.push(files.at("/static/{*path}"));
+        endpoints.extend([root, files.at("/static/{*path}")]);
     }
     let stats = move |Shared(state): Shared<Arc<State>>, request: Request| {
         statistics::statistics(handle.clone(), state, request)

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_another_user_does_not_displace_its_challenges() {
+    fn a23_who_asks_for_another_user_does_not_displace_its_challenges() {
         let challenges = Challenges::new(1000, 1000);
         let own = challenges.issue("alice", true, HOME, 0);
         for _ in 0..100 {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_without_end_take_no_memory_without_end_and_nothing_from_accounts() {
+    fn a23_ids_without_end_take_no_memory_without_end_and_nothing_from_accounts() {
         let challenges = Challenges::new(64, 1000);
         let own = challenges.issue("alice", true, HOME, 0);
         for number in 0..10_000 {
@@ -210,12 +210,12 @@ mod tests {
         }
         assert_eq!(challenges.waiting("alice", 2), [own]);
         for number in 0..10_000 {
-            challenges.issue(&number.to_string(), true, AWAY, 3);
+            challenges.issue(&format!("u{number}"), true, AWAY, 3);
             let table = challenges.of_accounts.lock();
             assert!(table.newer.len <= 32 && table.older.len <= 32);
             assert!(table.newer.by_user.len() == table.newer.len);
         }
         assert!(challenges.waiting("alice", 4).is_empty());
-        assert_eq!(challenges.waiting("9999", 4).len(), 1);
+        assert_eq!(challenges.waiting("u9999", 4).len(), 1);
     }
 }

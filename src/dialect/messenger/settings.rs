@@ -8,6 +8,7 @@ use crate::config::kind::{
 };
 use crate::config::section::section;
 use crate::config::{KIB, MIB, Mode, SectionRules};
+use crate::store;
 
 section! {
     /// The messenger: accounts with Ed25519 keys, and stored messages between them.
@@ -25,6 +26,8 @@ section! {
         rate_limit: f64 = 5.0, Number(0.0..=RATE_MAX), Lenient "MESSAGE_RATE_LIMIT";
         /// Messages that a user may send at once, before rate_limit counts.
         rate_burst: u32 = 10, Count(1..=1_000_000), Lenient "MESSAGE_BURST_LIMIT";
+        /// Whether connections of the events protocol get the broadcasts of the messenger, too.
+        share_broadcasts: bool = false, FlagKind, Flag "BRIDGE_BROADCAST";
         /// Payload bytes of a message from a user. Beyond it: closed with 1009.
         max_message_size: usize = MIB, Size(KIB..=64 * MIB);
         /// How long a token is valid that a login gives.
@@ -40,6 +43,8 @@ section! {
         registrations_per_minute: u32 = if mode == Mode::Prod { 60 } else { 0 }, Count(0..=REQUESTS_MAX);
         /// Accounts in the answer of /active-users; 0: that path does not exist.
         list_max: usize = 10_000, Count(0..=100_000);
+        /// How often numbers of the gateway are put into the database, those that have changed; "0s": never.
+        metrics_interval: Duration = Duration::from_mins(1), Time(Duration::ZERO..=Duration::from_hours(24));
         /// A folder whose files are at /static/; none: there is nothing.
         static_dir: Option<PathBuf> = None, Maybe(FOLDER);
         /// A file that gets a line for each registration and login, opened again at SIGHUP.
@@ -62,6 +67,15 @@ pub enum Duplicate {
     Replace,
     /// Both are connections of the user.
     Allow,
+}
+
+impl From<Duplicate> for store::Duplicate {
+    fn from(duplicate: Duplicate) -> Self {
+        match duplicate {
+            Duplicate::Replace => Self::Replace,
+            Duplicate::Allow => Self::Allow,
+        }
+    }
 }
 
 impl Choice for Duplicate {
@@ -95,6 +109,7 @@ mod tests {
         let meanings = [
             ("MESSAGE_RATE_LIMIT", "10.5", "rate_limit", "10.5"),
             ("MESSAGE_BURST_LIMIT", "20", "rate_burst", "20"),
+            ("BRIDGE_BROADCAST", "true", "share_broadcasts", "true"),
             ("SECURITY_LOG_FILE", "/x/y", "security_log_file", "\"/x/y\""),
         ];
         for (name, value, key, expected) in meanings {

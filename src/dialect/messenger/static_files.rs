@@ -90,8 +90,14 @@ pub(super) async fn file(
 ) -> Result<Answer, Rejection> {
     let not_found = || Rejection::from(text(404, "404 page not found"));
     let files = messenger.files.as_ref().ok_or_else(not_found)?;
-    let path = request.extract_parts::<PathParameter<String>>().await;
-    let PathParameter(path) = path.map_err(|_| not_found())?;
+    // The folder itself has no parameter.
+    let path = match request.uri().path() {
+        "/static/" => String::new(),
+        _ => {
+            let path = request.extract_parts::<PathParameter<String>>().await;
+            path.map_err(|_| not_found())?.0
+        }
+    };
     let known = request.headers().get(IF_NONE_MATCH).cloned();
     let is_known = move |tag: &str| known.is_some_and(|it| it.as_bytes() == tag.as_bytes());
     let root = files.root.clone();
@@ -145,8 +151,8 @@ pub(super) async fn file(
     Ok(answer)
 }
 
-/// The redirect to a folder's path with `/` at its end, so that what its page names is found.
-fn to_folder(path: &str) -> Answer {
+/// The redirect to a folder's `path` with `/` at its end, so that what its page names is found.
+pub(super) fn to_folder(path: &str) -> Answer {
     let name = path.rsplit('/').next().unwrap_or_default();
     let mut answer = text(301, "Moved Permanently");
     // Relative to this path; its bytes are those of a URL.
@@ -236,7 +242,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn only_files_of_the_folder_are_found() {
+    fn h20_only_files_of_the_folder_are_found() {
         let folder = std::env::temp_dir().join(format!("fanfare-static-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let folder = fs::canonicalize(folder).unwrap();
