@@ -146,7 +146,9 @@ impl Messenger {
             AuditLog::default()
         });
         registry.chores.extend(audit.chore());
-        let recorder = store.clone().and_then(|store| Recorder::new(store, settings.metrics_interval));
+        let recorder = store
+            .clone()
+            .and_then(|store| Recorder::new(store, settings.metrics_interval));
         registry.chores.extend(recorder);
         let files = settings.static_dir.as_deref().and_then(|folder| {
             let files = StaticFiles::open(folder);
