@@ -132,6 +132,7 @@ impl Connection {
             ConnectionPhase::Closing | ConnectionPhase::PeerHalfClosed
         );
         if is_closing && self.shard.is_drained(self.peer) {
+            self.with_session(|session, shard, peer| session.drained(shard, peer));
             self.shard.shut(self.peer);
             if self.phase == ConnectionPhase::PeerHalfClosed {
                 return Poll::Ready(());

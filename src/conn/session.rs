@@ -192,4 +192,10 @@ pub trait Session: Debug {
     fn end(&mut self, shard: &Shard, peer: PeerId) {
         let _ = (shard, peer);
     }
+
+    /// The close has begun, and all that was queued for the peer has been written. Not called where the socket fails, or
+    /// takes too long.
+    fn drained(&mut self, shard: &Shard, peer: PeerId) {
+        let _ = (shard, peer);
+    }
 }
