@@ -311,37 +311,54 @@ impl Attachment {
         newest: i64,
         memory_max: usize,
     ) -> Result<(), Fault> {
-        let Self {
-            mailbox, cursor, ..
-        } = self;
-        let wanted = Wanted {
-            user: &self.user,
-            after: *cursor,
-            broadcasts_after: self.registered_after.max(*cursor),
-            with_delivered: self.with_delivered,
-        };
-        let replayed_to = self.replayed_to;
-        mailbox.set_behind(false);
-        let is_whole = database.wanted(&wanted, &mut |message| {
-            if !mailbox.has_room(memory_max) {
-                return false;
-            }
-            *cursor = message.id;
-            mailbox.push(Delivery {
-                is_replayed: message.id <= replayed_to,
-                message: Arc::new(message),
-            });
-            true
-        })?;
+        self.mailbox.set_behind(false);
+        let mut is_whole = self.take_wanted(database, memory_max)?;
+        if is_whole && !self.with_delivered {
+            // Another connection of the user may have got first what has come since.
+            self.with_delivered = true;
+            self.cursor = self.cursor.max(self.replayed_to);
+            is_whole = self.take_wanted(database, memory_max)?;
+        }
         if is_whole {
             self.state = MailboxState::Live;
             self.cursor = newest;
-            self.with_delivered = true;
         } else {
             self.state = MailboxState::Behind;
             self.mailbox.set_behind(true);
         }
         self.mailbox.wake();
         Ok(())
+    }
+
+    /// Takes from the database what the mailbox has room for: what was not delivered of the messages to replay, or
+    /// everything behind the cursor. Returns whether that is all.
+    fn take_wanted(
+        &mut self,
+        database: &mut dyn Database,
+        memory_max: usize,
+    ) -> Result<bool, Fault> {
+        let wanted = Wanted {
+            user: &self.user,
+            after: self.cursor,
+            broadcasts_after: self.registered_after.max(self.cursor),
+            with_delivered: self.with_delivered,
+        };
+        let mut is_whole = true;
+        database.wanted(&wanted, &mut |message| {
+            if !wanted.with_delivered && message.id > self.replayed_to {
+                return false;
+            }
+            if !self.mailbox.has_room(memory_max) {
+                is_whole = false;
+                return false;
+            }
+            self.cursor = message.id;
+            self.mailbox.push(Delivery {
+                is_replayed: message.id <= self.replayed_to,
+                message: Arc::new(message),
+            });
+            true
+        })?;
+        Ok(is_whole)
     }
 }
