@@ -17,7 +17,8 @@ mod static_files;
 mod statistics;
 mod token;
 
-pub use command::COMMAND_MAX;
+pub use account::{Registration, RegistrationError};
+pub use command::{AskedCommand, COMMAND_MAX};
 pub use frame::{Ignored, Inbound};
 pub use settings::{Duplicate, MessengerSettings};
 
@@ -146,7 +147,9 @@ impl Messenger {
             AuditLog::default()
         });
         registry.chores.extend(audit.chore());
-        let recorder = store.clone().and_then(|store| Recorder::new(store, settings.metrics_interval));
+        let recorder = store
+            .clone()
+            .and_then(|store| Recorder::new(store, settings.metrics_interval));
         registry.chores.extend(recorder);
         let files = settings.static_dir.as_deref().and_then(|folder| {
             let files = StaticFiles::open(folder);
