@@ -15,11 +15,15 @@ const TOOLS: &str = "curl, openssl and python3 do what the page says, over plain
 fn blocks(language: &str) -> Vec<&'static str> {
     let begin = format!("\n```{language}\n");
     let parts = DOCUMENT.split(&*begin).skip(1);
-    parts.map(|rest| rest.split("\n```").next().unwrap()).collect()
+    parts
+        .map(|rest| rest.split("\n```").next().unwrap())
+        .collect()
 }
 
 fn run(command: &mut Command) -> Output {
-    command.output().expect("bash, curl, openssl and python3 are there")
+    command
+        .output()
+        .expect("bash, curl, openssl and python3 are there")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -32,17 +36,23 @@ fn the_commands_end_with_a_token() {
         return;
     }
     let gateway = TestGateway::start();
-    let folder = std::env::temp_dir().join(format!("fanfare-docs-messenger-{}", std::process::id()));
+    let folder =
+        std::env::temp_dir().join(format!("fanfare-docs-messenger-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let commands = blocks("sh")[0].replace("127.0.0.1:8080", &gateway.address.to_string());
     let commands = commands.replace("curl ", "curl -s ");
-    let output = run(Command::new("bash").args(["-euo", "pipefail", "-c", &commands]).current_dir(&folder));
+    let output = run(Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &commands])
+        .current_dir(&folder));
     std::fs::remove_dir_all(&folder).unwrap();
     let printed = text(&output.stdout);
     let answer = printed.strip_prefix("User registered successfully");
     let answer = answer.unwrap_or_else(|| panic!("{output:?}"));
     let answer: Value = serde_json::from_str(answer).unwrap_or_else(|_| panic!("{output:?}"));
-    assert!(answer["token"].is_string() && answer["expires_at"].is_string(), "{answer}");
+    assert!(
+        answer["token"].is_string() && answer["expires_at"].is_string(),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -60,7 +70,11 @@ fn the_program_prints_what_the_page_says() {
     let program = blocks("python")[0].replace("\"127.0.0.1\", 8080", &place);
     let output = run(Command::new("python3").args(["-c", &program]));
     // The drawing, what is printed, and a line of the security log.
-    assert_eq!(text(&output.stdout).trim_end(), blocks("text")[1], "{output:?}");
+    assert_eq!(
+        text(&output.stdout).trim_end(),
+        blocks("text")[1],
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -79,13 +93,19 @@ fn the_table_of_settings_has_all_of_them() {
     let shown: Vec<_> = rows
         .map(|row| {
             let (key, rest) = row.split_once("` | ").unwrap();
-            (key.to_owned(), rest.split(" | ").next().unwrap().replace('`', ""))
+            (
+                key.to_owned(),
+                rest.split(" | ").next().unwrap().replace('`', ""),
+            )
         })
         .collect();
     let settings = MessengerSettings::for_mode(Mode::Prod);
     let keys = settings.keys().iter().map(|key| {
         let value = settings.show(key.name);
-        (key.name.to_owned(), value.unwrap_or_else(|| "none".to_owned()))
+        (
+            key.name.to_owned(),
+            value.unwrap_or_else(|| "none".to_owned()),
+        )
     });
     assert_eq!(shown, keys.collect::<Vec<_>>());
 }

@@ -96,7 +96,10 @@ mod tests {
         assert!(rows(&[1, 2, 3, 4], &[1, 2, 3, 4], 9, 0).is_empty());
         let rows = rows(&[1, 2, 5, 4], &[1, 2, 3, 4], 9, 0);
         assert_eq!(rows.len(), 1);
-        assert_eq!((rows[0].metric_type, &*rows[0].metric_name, rows[0].value), ("counter", "messages_in", 5.0));
+        assert_eq!(
+            (rows[0].metric_type, &*rows[0].metric_name, rows[0].value),
+            ("counter", "messages_in", 5.0)
+        );
         assert_eq!(&*rows[0].timestamp, "1970-01-01T00:00:00.000Z");
         assert_eq!(&*rows[0].metadata, r#"{"process":9}"#);
     }

@@ -53,9 +53,17 @@ fn without_a_valid_token_there_is_no_connection() {
         );
         let wrong = format!("/ws?token={token}&after=x");
         assert_eq!(upgrade(address, &wrong, "").status, 400);
+        // Browsers attach cookies to requests of every page.
+        let foreign = format!("Cookie: access_token={token}\r\nOrigin: http://x\r\n");
+        let answer = upgrade(address, "/ws", &foreign);
+        assert_eq!(answer.status, 403);
+        assert_eq!(
+            answer.header("content-type"),
+            Some("text/plain; charset=utf-8")
+        );
         for headers in [
             format!("Authorization: Bearer {token}\r\n"),
-            format!("Cookie: access_token={token}\r\nOrigin: http://x\r\n"),
+            format!("Cookie: access_token={token}\r\nOrigin: http://{address}\r\n"),
         ] {
             let mut client = Client::connect_with(address, "/ws", &headers);
             client.send(0x88, &1000_u16.to_be_bytes());
