@@ -351,6 +351,32 @@ impl Attachment {
         newest: i64,
         memory_max: usize,
     ) -> Result<(), Fault> {
+        self.mailbox.set_behind(false);
+        let mut is_whole = self.take_wanted(database, memory_max)?;
+        if is_whole && !self.with_delivered {
+            // Another connection of the user may have got first what has come since.
+            self.with_delivered = true;
+            self.cursor = self.cursor.max(self.replayed_to);
+            is_whole = self.take_wanted(database, memory_max)?;
+        }
+        if is_whole {
+            self.state = MailboxState::Live;
+            self.cursor = newest;
+        } else {
+            self.state = MailboxState::Behind;
+            self.mailbox.set_behind(true);
+        }
+        self.mailbox.wake();
+        Ok(())
+    }
+
+    /// Takes from the database what the mailbox has room for: what was not delivered of the messages to replay, or
+    /// everything behind the cursor. Returns whether that is all.
+    fn take_wanted(
+        &mut self,
+        database: &mut dyn Database,
+        memory_max: usize,
+    ) -> Result<bool, Fault> {
         let Self {
             mailbox,
             cursor,
@@ -368,9 +394,13 @@ impl Attachment {
             with_delivered: self.with_delivered,
         };
         let replayed_to = self.replayed_to;
-        mailbox.set_behind(false);
-        let is_whole = database.wanted(&wanted, &mut |message| {
+        let mut is_whole = true;
+        database.wanted(&wanted, &mut |message| {
+            if !wanted.with_delivered && message.id > replayed_to {
+                return false;
+            }
             if !mailbox.has_room(memory_max) {
+                is_whole = false;
                 return false;
             }
             *cursor = message.id;
@@ -383,15 +413,6 @@ impl Attachment {
             });
             true
         })?;
-        if is_whole {
-            self.state = MailboxState::Live;
-            self.cursor = newest;
-            self.with_delivered = true;
-        } else {
-            self.state = MailboxState::Behind;
-            self.mailbox.set_behind(true);
-        }
-        self.mailbox.wake();
-        Ok(())
+        Ok(is_whole)
     }
 }
