@@ -13,6 +13,7 @@ use crate::config::{Config, Mode};
 use crate::engine::FormatRegistry;
 use crate::http::{Answer, Source};
 use crate::metrics::CounterRegistry;
+use crate::process::Process;
 use crate::service::{Endpoint, Role};
 use crate::shard::Shard;
 use crate::sse::CursorKey;
@@ -109,7 +110,7 @@ impl Registry {
 pub trait Chore: Debug + Send {
     /// Called about once a second, and at SIGHUP, which `is_reload` says: files are to be opened again. Must not take
     /// long.
-    fn look(&mut self, is_reload: bool);
+    fn look(&mut self, process: &Process, is_reload: bool);
 }
 
 /// All protocols of a process.

@@ -10,13 +10,15 @@ mod claim;
 mod command;
 mod format;
 mod frame;
+mod recorder;
 mod session;
 mod settings;
 mod static_files;
 mod statistics;
 mod token;
 
-pub use command::COMMAND_MAX;
+pub use account::{Registration, RegistrationError};
+pub use command::{AskedCommand, COMMAND_MAX};
 pub use frame::{Ignored, Inbound};
 pub use settings::{Duplicate, MessengerSettings};
 
@@ -37,6 +39,7 @@ use crate::store::Store;
 use audit::{AuditEvent, AuditLog};
 use challenge::Challenges;
 use format::MessengerFormats;
+use recorder::Recorder;
 use static_files::StaticFiles;
 use token::TokenIssuer;
 
@@ -144,6 +147,10 @@ impl Messenger {
             AuditLog::default()
         });
         registry.chores.extend(audit.chore());
+        let recorder = store
+            .clone()
+            .and_then(|store| Recorder::new(store, settings.metrics_interval));
+        registry.chores.extend(recorder);
         let files = settings.static_dir.as_deref().and_then(|folder| {
             let files = StaticFiles::open(folder);
             let failed = |error| registry.fail("messenger.static_dir", &error);

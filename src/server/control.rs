@@ -101,7 +101,7 @@ impl Control {
                         }
                     }
                     for chore in &mut chores {
-                        chore.look(asked);
+                        chore.look(&process, asked);
                     }
                     if let Some(manager) = told {
                         manager.reloaded();

@@ -64,6 +64,8 @@ pub struct Wanted {
     pub address: Option<IpAddr>,
     /// This connection.
     pub connection: Option<AnyPeer>,
+    /// Only if the user is who the client says that it is, without proof.
+    pub is_unproved: bool,
 }
 
 impl Wanted {
@@ -299,6 +301,9 @@ impl Shard {
         };
         let user = info.user.as_deref().map(|user| &*user.id);
         let is_it = |it: AnyPeer| it == (self.id, link.peer);
-        wanted.connection.is_none_or(is_it) && wanted.covers(user, info.source.address)
+        let is_proved = info.user.as_deref().is_some_and(|user| user.is_verified);
+        wanted.connection.is_none_or(is_it)
+            && wanted.covers(user, info.source.address)
+            && !(wanted.is_unproved && is_proved)
     }
 }

@@ -3,10 +3,22 @@
 
 mod accounts;
 mod audit;
+mod client;
+mod commands;
+mod connections;
+mod cross;
+mod crowd;
+mod disk;
 mod files;
+mod hostile;
 mod identity;
+mod kills;
 mod limits;
+mod messages;
+mod replay;
 mod settings;
+
+pub(crate) use client::{MessengerClient, direct};
 
 use std::fs;
 use std::net::SocketAddr;
@@ -151,4 +163,20 @@ fn check_text(answer: &Response, status: u16, text: &str) {
 /// A demo gateway with these settings of the messenger.
 fn gateway(change: impl FnOnce(&mut MessengerSettings)) -> TestGateway {
     TestGateway::with(|config: &mut Config| change(config.section_mut()))
+}
+
+/// Runs a test on a gateway with one shard and on one with two, with further lines of configuration, where messages have
+/// no rate limit unless these say one.
+fn everywhere(toml: &str, test: impl Fn(SocketAddr)) {
+    let toml = match toml.contains("rate_limit") {
+        true => toml.to_owned(),
+        false if toml.contains("[messenger]") => {
+            toml.replace("[messenger]\n", "[messenger]\nrate_limit = 0\n")
+        }
+        false => format!("{toml}[messenger]\nrate_limit = 0\n"),
+    };
+    for shards in [1, 2] {
+        let gateway = TestGateway::from_toml(&toml, |config| config.server.shards = shards);
+        test(gateway.address);
+    }
 }

@@ -15,6 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::conn::Chore;
+use crate::process::Process;
 use crate::timestamp::timestamp_of;
 
 /// The security log. Where there is no file, what happens is not written.
@@ -107,7 +108,7 @@ struct ReopenLog {
 }
 
 impl Chore for ReopenLog {
-    fn look(&mut self, is_reload: bool) {
+    fn look(&mut self, _: &Process, is_reload: bool) {
         if is_reload {
             // Where the thread is stuck with a full queue, it could not open anything either.
             let _ = self.entries.try_send(AuditEntry::Reopen);
@@ -196,6 +197,8 @@ const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, Mode};
+    use crate::metrics::CounterRegistry;
 
     fn login<'a>(user: &'a str, failed: Option<&'a str>) -> AuditEvent<'a> {
         AuditEvent {
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn no_id_forges_a_line_or_a_field() {
+    fn m22_no_id_forges_a_line_or_a_field() {
         for user in [
             "a\n[2025",
             "a | Status: SUCCESS",
@@ -242,6 +245,8 @@ mod tests {
         let log = AuditLog::open(Some(path.clone())).unwrap();
         log.note(login("alice", None), 0);
         let mut chore = log.chore().unwrap();
+        let config = Config::for_mode(Mode::Demo);
+        let process = Process::new(&config, 1, 1, CounterRegistry::default(), None);
         let flush = || {
             let (done, is_done) = mpsc::sync_channel(1);
             let entries = log.entries.as_ref().unwrap();
@@ -250,7 +255,7 @@ mod tests {
         };
         flush();
         std::fs::rename(&path, &moved).unwrap();
-        chore.look(true);
+        chore.look(&process, true);
         log.note(login("bob", None), 0);
         drop(chore);
         drop(log);

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_another_user_does_not_displace_its_challenges() {
+    fn a23_who_asks_for_another_user_does_not_displace_its_challenges() {
         let challenges = Challenges::new(1000, 1000);
         let own = challenges.issue("alice", true, HOME, 0);
         for _ in 0..100 {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_without_end_take_no_memory_without_end_and_nothing_from_accounts() {
+    fn a23_ids_without_end_take_no_memory_without_end_and_nothing_from_accounts() {
         let challenges = Challenges::new(64, 1000);
         let own = challenges.issue("alice", true, HOME, 0);
         for number in 0..10_000 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN, USER_AGENT};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, USER_AGENT};
 
 use super::session::{Caller, MessengerSession};
 use super::{Messenger, NAME, api};
@@ -29,8 +29,8 @@ pub(super) fn claim(
     request: &Request<Incoming>,
     source: Source,
 ) -> Admission<WebSocketClaim> {
-    let slot = take_slot(shard, source.address)?;
-    let authentication = admit(shard, request, source.address, true)?;
+    let slot = take_slot(shard, source.address).map_err(plainly)?;
+    let authentication = admit(shard, request, source.address, true).map_err(plainly)?;
     let identity = match &authentication {
         Authentication::Known(identity) => identity,
         Authentication::Refused(denied) => {
@@ -157,9 +157,10 @@ fn user_agent_of(headers: &HeaderMap) -> Box<str> {
 
 /// A refusal in plain text.
 fn refuse(status: u16, why: &str, headers: &[(HeaderName, &'static str)]) -> Box<Answer> {
-    let why = match status {
-        400 | 426 => "Bad Request",
-        _ => why,
+    // One status and one text for every handshake that is none.
+    let (status, why) = match status {
+        400 | 426 => (400, "Bad Request"),
+        status => (status, why),
     };
     let mut answer = api::text(status, why);
     for (name, value) in headers {
@@ -167,6 +168,18 @@ fn refuse(status: u16, why: &str, headers: &[(HeaderName, &'static str)]) -> Box
         answer.headers_mut().insert(name, value);
     }
     Box::new(answer)
+}
+
+/// The same refusal in plain text.
+fn plainly(refusal: UpgradeRefusal) -> UpgradeRefusal {
+    let mut answer = api::text(refusal.answer.status().as_u16(), &refusal.detail);
+    if let Some(later) = refusal.answer.headers().get(RETRY_AFTER) {
+        answer.headers_mut().insert(RETRY_AFTER, later.clone());
+    }
+    UpgradeRefusal {
+        answer: Box::new(answer),
+        ..refusal
+    }
 }
 
 /// A refusal and the counter's label.

@@ -64,6 +64,8 @@ pub(super) struct MessengerSession {
     mailbox: Arc<Mailbox>,
     in_flight: InFlight,
     bucket: Bucket,
+    /// The next message has been taken from the bucket.
+    is_charged: bool,
     sending: VecDeque<Sending>,
     running: Vec<Running>,
     /// Messages that the client has sent and received.
@@ -71,7 +73,20 @@ pub(super) struct MessengerSession {
     /// Those that the store has been told.
     told: (u64, u64),
     count_timer: Option<Pin<Box<Interval>>>,
-    has_ended: bool,
+    phase: Phase,
+}
+
+/// What the store knows of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Nothing yet.
+    New,
+    /// It is attached, or about to be.
+    Attached,
+    /// It closes: what is queued is still being written.
+    Closing,
+    /// It is not attached any more.
+    Detached,
 }
 
 impl MessengerSession {
@@ -102,12 +117,13 @@ impl MessengerSession {
             public_key: [0; 32],
             mailbox,
             in_flight: InFlight::default(),
+            is_charged: false,
             sending: VecDeque::new(),
             running: Vec::new(),
             counts: (0, 0),
             told: (0, 0),
             count_timer: None,
-            has_ended: false,
+            phase: Phase::New,
         }
     }
 
@@ -124,7 +140,7 @@ impl MessengerSession {
     }
 
     /// Opens the connection once the store knows it and it has its user's inbox.
-    fn open_when_ready(&mut self, shard: &Shard, peer: PeerId) {
+    fn open_when_ready(&self, shard: &Shard, peer: PeerId) {
         if self.attaching.is_none() && self.is_inbox_subscribed {
             shard.open(peer);
         }
@@ -155,7 +171,11 @@ impl MessengerSession {
         }
         match message.kind {
             MessageKind::Server => self.command(shard, peer, &message),
-            MessageKind::Direct if message.to == SERVICES => return self.answer(shard, &message),
+            MessageKind::Direct if message.to == SERVICES => {
+                let flow = self.answer(shard, &message);
+                self.is_charged = flow == Flow::Wait;
+                return flow;
+            }
             MessageKind::Direct | MessageKind::Broadcast => self.put(&message),
         }
         Flow::Continue
@@ -247,6 +267,13 @@ impl MessengerSession {
         }
     }
 
+    /// The connection has ended, and these messages have been written.
+    fn detach(&mut self, delivered: Vec<i64>) {
+        self.phase = Phase::Detached;
+        let (sent, received) = self.counts;
+        self.store.detach(&self.mailbox, delivered, sent, received);
+    }
+
     fn poll_counts(&mut self, cx: &mut Context<'_>) {
         let Some(timer) = &mut self.count_timer else {
             return;
@@ -272,6 +299,7 @@ impl Session for MessengerSession {
         shard.hold_open(peer, head);
         self.bucket = Bucket::full(self.messenger.settings.rate_burst, shard.clock.now_ms());
         self.attaching = Some(self.store.attach(attach));
+        self.phase = Phase::Attached;
         let start = tokio::time::Instant::now() + COUNT_EVERY;
         let mut timer = interval_at(start, COUNT_EVERY);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -295,13 +323,16 @@ impl Session for MessengerSession {
         if self.sending.len() >= SENDING_MAX || self.running.len() >= COMMANDS_MAX {
             return Flow::Wait;
         }
-        let settings = &self.messenger.settings;
-        let limit = (settings.rate_limit, settings.rate_burst);
-        if !self.bucket.take(limit, shard.clock.now_ms()) {
-            self.complain(shard, peer, "Rate limit exceeded. Please slow down.");
-            return Flow::Continue;
+        // One that comes again after it had to wait has been charged.
+        if !std::mem::take(&mut self.is_charged) {
+            let settings = &self.messenger.settings;
+            let limit = (settings.rate_limit, settings.rate_burst);
+            if !self.bucket.take(limit, shard.clock.now_ms()) {
+                self.complain(shard, peer, "Rate limit exceeded. Please slow down.");
+                return Flow::Continue;
+            }
+            self.counts.0 += 1;
         }
-        self.counts.0 += 1;
         let text = match payload {
             Payload::Text(text) => Some(text),
             Payload::Binary(bytes) => simdutf8::basic::from_utf8(bytes).ok(),
@@ -323,7 +354,7 @@ impl Session for MessengerSession {
     }
 
     fn poll(&mut self, shard: &Shard, peer: PeerId, cx: &mut Context<'_>) {
-        if self.has_ended {
+        if self.phase != Phase::Attached {
             return;
         }
         self.poll_attaching(shard, peer, cx);
@@ -378,11 +409,29 @@ impl Session for MessengerSession {
 
     /// The user is offline before the close frame is sent, so that a client that sees it can reconnect.
     fn end(&mut self, shard: &Shard, peer: PeerId) {
-        if std::mem::replace(&mut self.has_ended, true) || self.beginning.is_some() {
+        if self.phase != Phase::Attached {
             return;
         }
-        let delivered = self.in_flight.take_at_end(shard, peer);
-        let (sent, received) = self.counts;
-        self.store.detach(&self.mailbox, delivered, sent, received);
+        let delivered = self.in_flight.take_written(shard, peer);
+        match self.in_flight.is_empty() {
+            true => self.detach(delivered),
+            false => self.phase = Phase::Closing,
+        }
+    }
+
+    fn drained(&mut self, _: &Shard, _: PeerId) {
+        if self.phase == Phase::Closing {
+            let delivered = self.in_flight.take();
+            self.detach(delivered);
+        }
+    }
+}
+
+impl Drop for MessengerSession {
+    /// What has not been written stays pending.
+    fn drop(&mut self) {
+        if matches!(self.phase, Phase::Attached | Phase::Closing) {
+            self.detach(Vec::new());
+        }
     }
 }

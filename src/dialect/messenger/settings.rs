@@ -43,6 +43,8 @@ section! {
         registrations_per_minute: u32 = if mode == Mode::Prod { 60 } else { 0 }, Count(0..=REQUESTS_MAX);
         /// Accounts in the answer of /active-users; 0: that path does not exist.
         list_max: usize = 10_000, Count(0..=100_000);
+        /// How often numbers of the gateway are put into the database, those that have changed; "0s": never.
+        metrics_interval: Duration = Duration::from_mins(1), Time(Duration::ZERO..=Duration::from_hours(24));
         /// A folder whose files are at /static/; none: there is nothing.
         static_dir: Option<PathBuf> = None, Maybe(FOLDER);
         /// A file that gets a line for each registration and login, opened again at SIGHUP.

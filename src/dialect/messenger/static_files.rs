@@ -242,7 +242,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn only_files_of_the_folder_are_found() {
+    fn h20_only_files_of_the_folder_are_found() {
         let folder = std::env::temp_dir().join(format!("fanfare-static-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let folder = fs::canonicalize(folder).unwrap();

@@ -105,7 +105,7 @@ impl Model {
                 let one = || message(USERS[from], USERS[to], "burst");
                 let replies: Vec<_> = (0..count).map(|_| self.store.put(one())).collect();
                 for reply in replies {
-                    let id = reply.blocking_recv().unwrap().unwrap().id;
+                    let id = reply.blocking_recv().unwrap().unwrap().message.id;
                     self.expected.entry(to).or_default().insert(id);
                 }
             }

@@ -107,7 +107,7 @@ fn what_cannot_be_an_account_is_refused() {
 }
 
 #[test]
-fn a_signed_challenge_is_good_for_one_token() {
+fn a23_a_signed_challenge_is_good_for_one_token() {
     let gateway = TestGateway::start();
     let address = gateway.address;
     let alice = Account::registered(address, "alice");
@@ -180,7 +180,7 @@ fn a_login_fails_in_the_words_that_clients_know() {
 }
 
 #[test]
-fn of_two_requests_with_one_signature_one_has_a_token() {
+fn a23_of_two_requests_with_one_signature_one_has_a_token() {
     let gateway = TestGateway::with(|config| config.server.shards = 2);
     let address = gateway.address;
     let alice = Account::registered(address, "alice");

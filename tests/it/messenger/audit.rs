@@ -21,7 +21,7 @@ fn events(path: &str) -> Vec<String> {
 }
 
 #[test]
-fn each_registration_and_login_is_a_line() {
+fn m22_each_registration_and_login_is_a_line() {
     let folder = Folder::new("audit");
     let path = folder.path("security.log");
     let gateway = gateway(|settings| settings.security_log_file = Some(path.clone().into()));

@@ -65,7 +65,7 @@ fn files_are_served_with_their_types() {
 }
 
 #[test]
-fn h16_nothing_outside_of_the_folder_is_served() {
+fn h20_nothing_outside_of_the_folder_is_served() {
     let folder = folder("traversal");
     let gateway = gateway(|settings| settings.static_dir = Some(folder.path("www").into()));
     for path in [
@@ -95,7 +95,7 @@ fn h16_nothing_outside_of_the_folder_is_served() {
 }
 
 #[test]
-fn a_file_is_held_within_the_memory_of_bodies() {
+fn h20_a_file_is_held_within_the_memory_of_bodies() {
     let folder = folder("large");
     let large = fs::File::create(folder.path("www/large")).unwrap();
     large.set_len(17 * 1024 * 1024).unwrap();

@@ -12,14 +12,13 @@ use crate::support::{Client, TestGateway, request};
 const SECRET: [u8; 32] = [7; 32];
 
 #[test]
-fn an_id_that_is_registered_takes_its_token_to_be_connected() {
+fn a25_an_id_that_is_registered_takes_its_token_to_be_connected() {
     let gateway = TestGateway::start();
     let address = gateway.address;
     // Until it is registered, whoever says that it is alice is.
     let mut early = Client::connect(address, "/ws?user_id=alice");
-    early.send(0x88, &1000_u16.to_be_bytes());
-    assert_eq!(early.until_close(), Some(1000));
     Account::registered(address, "alice");
+    assert_eq!(early.until_close(), Some(1008));
     for user in ["alice", "server", "system", "broadcast", "sse"] {
         let mut client = Client::connect(address, &format!("/ws?user_id={user}"));
         let frame = client.next().expect("a close frame");

@@ -8,7 +8,7 @@ use super::{Account, check_text, gateway, get, post, post_with, verify};
 use crate::support::TestGateway;
 
 #[test]
-fn an_address_has_a_number_of_requests_a_minute() {
+fn a26_an_address_has_a_number_of_requests_a_minute() {
     let gateway = gateway(|settings| settings.requests_per_minute = 3);
     let alice = Account::registered(gateway.address, "alice");
     alice.token(gateway.address);
@@ -31,7 +31,7 @@ fn an_address_has_a_number_of_requests_a_minute() {
 }
 
 #[test]
-fn an_address_has_a_number_of_registrations_a_minute() {
+fn a26_an_address_has_a_number_of_registrations_a_minute() {
     let gateway = gateway(|settings| settings.registrations_per_minute = 1);
     let alice = Account::registered(gateway.address, "alice");
     let answer = post(
@@ -44,7 +44,7 @@ fn an_address_has_a_number_of_registrations_a_minute() {
 }
 
 #[test]
-fn wrong_signatures_count_as_wrong_credentials() {
+fn a23_wrong_signatures_count_as_wrong_credentials() {
     let gateway = TestGateway::with(|config| config.auth.max_failures_per_minute = 2);
     let alice = Account::registered(gateway.address, "alice");
     let right = alice.answer(&alice.challenge(gateway.address));
@@ -95,7 +95,7 @@ fn challenges_end() {
 }
 
 #[test]
-fn a_list_has_a_length_and_says_so() {
+fn a26_a_list_has_a_length_and_says_so() {
     let gateway = gateway(|settings| settings.list_max = 2);
     for id in ["a", "b", "c"] {
         Account::registered(gateway.address, id);
@@ -106,7 +106,7 @@ fn a_list_has_a_length_and_says_so() {
 }
 
 #[test]
-fn accounts_have_a_limit() {
+fn a26_accounts_have_a_limit() {
     let gateway = TestGateway::with(|config| config.store.max_users = 1);
     Account::registered(gateway.address, "alice");
     let answer = post(

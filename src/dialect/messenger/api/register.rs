@@ -9,7 +9,8 @@ use crate::dialect::messenger::account::Registration;
 use crate::dialect::messenger::audit::AuditEvent;
 use crate::http::{Answer, Rejection, respond};
 use crate::metrics::Refused;
-use crate::service::{State, source_of};
+use crate::service::{Closing, State, close_order, source_of};
+use crate::shard::Wanted;
 use crate::store::Registered;
 
 /// Registers an account; it is stored when this answers.
@@ -49,6 +50,7 @@ pub(super) async fn register(
     let user = user.map_err(|why| fail(400, &why.to_string()))?;
     match answer_of(messenger.store().register(user)).await {
         Ok(Registered::New) => {
+            close_claimants(&state, &id).await;
             messenger.note(
                 &state,
                 AuditEvent {
@@ -66,4 +68,22 @@ pub(super) async fn register(
             Ok(refused(why))
         }
     }
+}
+
+/// Closes the connections that have claimed to be the user without proof, where that is possible.
+///
+/// Cost: a look at each connection; nothing where all have to prove who they are.
+async fn close_claimants(state: &State, user: &str) {
+    if state.config.open_endpoints().is_empty() {
+        return;
+    }
+    let wanted = Wanted {
+        user: Some(user.into()),
+        is_unproved: true,
+        ..Wanted::default()
+    };
+    let order = close_order(None, Some("Authentication required"));
+    let order = order.expect("the reason is short");
+    // A shard that has ended has none.
+    let _ = Closing::begin(&state.shard, &wanted, &order).count().await;
 }

@@ -4,7 +4,7 @@ use std::task::Context;
 
 use super::MessengerSession;
 use crate::dialect::messenger::frame::put_message;
-use crate::id::{PeerId, Priority};
+use crate::id::PeerId;
 use crate::shard::Shard;
 use crate::store::{Delivery, MessageKind};
 use crate::ws::OpCode;
@@ -20,28 +20,28 @@ pub(super) struct InFlight {
 const IN_FLIGHT_MAX: usize = 256;
 
 impl InFlight {
-    /// Takes those that have been written: all, once nothing is left of what was queued.
-    fn take_written(&mut self, shard: &Shard, peer: PeerId) -> Vec<i64> {
-        match shard.traffic_of(peer).unsent {
-            0 => std::mem::take(&mut self.ids),
-            _ => Vec::new(),
-        }
+    pub(super) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
     }
 
-    /// As the connection ends: what was queued goes out with the close frame, unless the socket is full or gone. What
-    /// may not have been written stays pending.
-    pub(super) fn take_at_end(&mut self, shard: &Shard, peer: PeerId) -> Vec<i64> {
-        let traffic = shard.traffic_of(peer);
-        match traffic.unsent == 0 {
-            true => std::mem::take(&mut self.ids),
-            false => Vec::new(),
+    /// Takes all.
+    pub(super) fn take(&mut self) -> Vec<i64> {
+        std::mem::take(&mut self.ids)
+    }
+
+    /// Takes those that have been written: all, once nothing is left of what was queued.
+    /// What may not have been written stays pending.
+    pub(super) fn take_written(&mut self, shard: &Shard, peer: PeerId) -> Vec<i64> {
+        match shard.traffic_of(peer).unsent {
+            0 => self.take(),
+            _ => Vec::new(),
         }
     }
 }
 
 impl MessengerSession {
     /// Queues what the mailbox has, as far as the client reads, and tells the store what has been written.
-    pub(super) fn poll_mailbox(&mut self, shard: &Shard, peer: PeerId, cx: &mut Context<'_>) {
+    pub(super) fn poll_mailbox(&mut self, shard: &Shard, peer: PeerId, cx: &Context<'_>) {
         self.mailbox.register(cx.waker());
         if !self.in_flight.ids.is_empty() {
             let written = self.in_flight.take_written(shard, peer);
@@ -72,12 +72,13 @@ impl MessengerSession {
             self.in_flight.ids.push(delivery.message.id);
             self.counts.1 += 1;
         }
-        if !self.in_flight.ids.is_empty() {
+        // A socket that is full wakes the task itself when it is not any more.
+        if !self.in_flight.ids.is_empty() && !shard.is_blocked(peer) {
             shard.wake_after_flush(cx.waker());
         }
     }
 
-    /// Queues a message; the bytes of its frame.
+    /// Queues a message, which nothing else that is queued for the client displaces; the bytes of its frame.
     fn deliver(&self, shard: &Shard, peer: PeerId, delivery: &Delivery) -> usize {
         let (message, is_replayed) = (&*delivery.message, delivery.is_replayed);
         if message.kind == MessageKind::Broadcast && !is_replayed {
@@ -87,11 +88,11 @@ impl MessengerSession {
                 put_frame(&mut frame, OpCode::Text, &payload);
                 frame.into()
             });
-            shard.send_raw(peer, Priority::Normal, frame);
+            shard.send_kept_raw(peer, frame);
             return frame.len();
         }
         let mut bytes = 0;
-        shard.send_plain(peer, Priority::Normal, |out| {
+        shard.send_kept(peer, |out| {
             put_message(out, message, is_replayed);
             bytes = out.len();
         });

@@ -1,0 +1,126 @@
+//! From what the user says to a frame.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Chat, Outgoing};
+use crate::directory::Lookup;
+use crate::failure::Failure;
+use crate::frame::{BROADCAST, Body, Frame, Header, SENT_BYTES_MAX, SERVER};
+use crate::options::Encryption;
+use crate::seal::seal;
+use crate::signature::sign_content;
+
+impl Chat<'_> {
+    /// The frame of a message, signed; none when it cannot be sent, which is said.
+    pub(super) async fn compose(&mut self, outgoing: &Outgoing) -> Result<Option<String>, Failure> {
+        let frame = match outgoing {
+            Outgoing::Direct { to, text } => match self.direct(to, text).await? {
+                Ok(frame) => frame,
+                Err(why) => {
+                    let text = format!("not sent to {to}: {why}");
+                    self.output.tell("not_sent", &text, &json!({ "to": to }))?;
+                    return Ok(None);
+                }
+            },
+            Outgoing::Broadcast(text) => self.signed(BROADCAST, BROADCAST, text.clone()),
+            Outgoing::Command { name, params } => self.command(name, params.as_ref()),
+            Outgoing::Quit => return Ok(None),
+        };
+        let frame = serde_json::to_string(&frame).expect("it is JSON");
+        if frame.len() > SENT_BYTES_MAX {
+            let text = "not sent: it is too long for a message of 1 MiB";
+            self.output.tell("not_sent", text, &Value::Null)?;
+            return Ok(None);
+        }
+        Ok(Some(frame))
+    }
+
+    /// A direct message, encrypted where it can be; the inner error says why there is none.
+    async fn direct(&mut self, to: &str, text: &str) -> Result<Result<Frame, String>, Failure> {
+        let lookup = self.directory.lookup(&self.accounts, to).await;
+        self.keep_directory()?;
+        let keys = match lookup {
+            Ok(Lookup::Known(keys)) => keys,
+            Ok(Lookup::Unknown) => return Ok(Err("there is no such user".into())),
+            Ok(Lookup::Changed { is_first, .. }) => {
+                self.warn_of_change(to, is_first)?;
+                return Ok(Err("the user's keys have changed".into()));
+            }
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let sealed = match (self.options.encryption, keys.agreement) {
+            (Encryption::Off, _) | (Encryption::Preferred, None) => None,
+            (Encryption::Required, None) => {
+                return Ok(Err("the user has no key that it can be encrypted to".into()));
+            }
+            (_, Some(key)) => match seal(text, &key) {
+                Some(sealed) => Some(sealed),
+                None => return Ok(Err("the user's key of encryption is none".into())),
+            },
+        };
+        Ok(Ok(match sealed {
+            None => self.signed(to, "direct", text.to_owned()),
+            Some(sealed) => {
+                let mut frame = self.signed(to, "direct", sealed.content);
+                frame.header.encrypted_key = sealed.encrypted_key;
+                frame.header.encryption_nonce = sealed.nonce;
+                frame
+            }
+        }))
+    }
+
+    fn command(&mut self, name: &str, params: Option<&Value>) -> Frame {
+        self.commands += 1;
+        let mut content = json!({ "command": name, "request_id": format!("r{}", self.commands) });
+        if let Some(params) = params {
+            content["params"] = params.clone();
+        }
+        let content = content.to_string();
+        // Of commands the content itself is signed.
+        let signature = self.identity.sign(content.as_bytes());
+        self.frame(SERVER, "server", content, signature)
+    }
+
+    fn signed(&self, to: &str, kind: &str, content: String) -> Frame {
+        let signature = sign_content(&self.identity, &content);
+        self.frame(to, kind, content, signature)
+    }
+
+    fn frame(&self, to: &str, kind: &str, content: String, signature: String) -> Frame {
+        Frame {
+            id: None,
+            header: Header {
+                from: self.user.clone(),
+                to: to.to_owned(),
+                message_type: kind.to_owned(),
+                timestamp: format!("{:.3}", Timestamp::now()),
+                signature,
+                ..Header::default()
+            },
+            body: Body {
+                content: content.into(),
+            },
+            status: String::new(),
+        }
+    }
+
+    /// Keeps keys that have come.
+    pub(super) fn keep_directory(&mut self) -> Result<(), Failure> {
+        if self.directory.take_change() {
+            self.state.save(&self.directory)?;
+        }
+        Ok(())
+    }
+
+    /// Says that the server has other keys of a user than before.
+    pub(super) fn warn_of_change(&self, user: &str, is_first: bool) -> Result<(), Failure> {
+        if !is_first {
+            return Ok(());
+        }
+        let text = format!(
+            "THE KEYS OF {user} HAVE CHANGED.\nEither the account was made anew, or someone pretends to be {user}. Nothing is sent to {user}\nuntil you say /trust {user}: ask {user} first, in another way."
+        );
+        self.output.tell("warning", &text, &json!({ "user": user }))
+    }
+}

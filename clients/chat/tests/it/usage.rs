@@ -1,0 +1,219 @@
+//! Arguments, keys, and exit codes.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::thread;
+
+use tempfile::tempdir;
+
+use crate::client::{Client, program};
+use crate::server::Server;
+
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = program(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code(), text(stdout), text(stderr))
+}
+
+#[track_caller]
+fn check(arguments: &[&str], code: i32, said: &str) {
+    let (found, _, errors) = run(arguments);
+    assert_eq!(found, Some(code), "{errors}");
+    assert!(errors.contains(said), "{errors}");
+}
+
+#[test]
+fn keys_are_made_and_kept_private() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("alice.key");
+    let file = path.to_str().unwrap();
+    check(&["keygen", "--out", file], 0, "a private key is in");
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    check(&["keygen", "--out", file], 3, "cannot be made");
+    let (code, first, _) = run(&["keygen"]);
+    let (_, second, _) = run(&["keygen"]);
+    assert_eq!((code, first.trim().len()), (Some(0), 88));
+    assert_ne!(first, second);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    check(&["--user", "alice", "--key-file", file], 3, "chmod 600");
+}
+
+#[test]
+fn what_is_wrong_is_said_with_what_to_do() {
+    check(&[], 2, "--user ID, or WS_USER_ID");
+    check(&["--user", "alice"], 2, "--key-file FILE");
+    check(&["--server", "localhost"], 2, "it begins with https://");
+    check(&["--rate", "0"], 2, "a second");
+    check(&["--nonsense"], 2, "--nonsense");
+    let (code, help, _) = run(&["--help"]);
+    assert_eq!(code, Some(0));
+    for part in [
+        "WS_SERVER_URL",
+        "WS_PRIVATE_KEY",
+        "Exit codes",
+        "keygen",
+        "--json",
+    ] {
+        assert!(help.contains(part), "{part}: {help}");
+    }
+}
+
+#[test]
+fn the_environment_is_enough() {
+    let server = Server::start();
+    let (_, key, _) = run(&["keygen"]);
+    let environment = |key: &str| {
+        let mut command = program(&[]);
+        command.env("WS_SERVER_URL", server.url());
+        command
+            .env("WS_USER_ID", "alice")
+            .env("WS_USERNAME", "Alice");
+        command
+            .env("WS_PRIVATE_KEY", key)
+            .env("INSECURE_TLS", "true");
+        command
+            .env("AUTO_MODE", "false")
+            .env("DEBUG", "")
+            .env("AUTO_ANNOUNCE", "0");
+        command
+    };
+    let mut client = Client::of(&mut environment(key.trim()));
+    client.line("registered");
+    client.line("connected as alice");
+    client.say("/quit");
+    assert_eq!(client.end().0, Some(0));
+    let (code, lines) = Client::of(&mut environment("c2VjcmV0")).end();
+    assert_eq!(code, Some(3));
+    let lines = lines.join("\n");
+    assert!(
+        lines.contains("WS_PRIVATE_KEY") && !lines.contains("c2VjcmV0"),
+        "{lines}"
+    );
+}
+
+#[test]
+fn accounts_are_their_keys() {
+    let server = Server::start();
+    let folder = tempdir().unwrap();
+    let key = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (one, two) = (key("one.key"), key("two.key"));
+    let url = server.url();
+    let register = |user: &'static str, key: &str| {
+        run(&[
+            "register",
+            "--server",
+            &url,
+            "--user",
+            user,
+            "--key-file",
+            key,
+        ])
+    };
+    assert_eq!(register("alice", &one).0, Some(0));
+    assert_eq!(
+        register("alice", &one).0,
+        Some(0),
+        "it is the account's key"
+    );
+    let (code, _, errors) = register("alice", &two);
+    assert_eq!(code, Some(4));
+    assert!(errors.contains("has another key"), "{errors}");
+    let (code, _, errors) = register("system", &two);
+    assert_eq!(code, Some(4));
+    assert!(errors.contains("400 Reserved user ID"), "{errors}");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nowhere = format!("http://{}", port.local_addr().unwrap());
+    drop(port);
+    let arguments = [
+        "register",
+        "--server",
+        &nowhere,
+        "--user",
+        "alice",
+        "--key-file",
+        &one,
+    ];
+    check(&arguments, 5, "cannot be reached");
+}
+
+#[test]
+fn tokens_and_keys_are_in_no_output() {
+    let server = Server::start();
+    let folder = tempdir().unwrap();
+    let mut client = Client::connected(&server.url(), "alice", folder.path(), &["--debug"]);
+    client.say("@alice hi");
+    client.line("alice -> alice");
+    client.say("/quit");
+    let (code, lines) = client.end();
+    assert_eq!(code, Some(0));
+    let key = fs::read_to_string(folder.path().join("alice.key")).unwrap();
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("debug: POST /auth/login"))
+    );
+    for secret in ["e30", key.trim(), &key[..40]] {
+        assert!(
+            !lines.iter().any(|line| line.contains(secret)),
+            "{lines:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_server_with_tls_has_to_be_trusted() {
+    let (server, certificate) = Server::start_tls();
+    let folder = tempdir().unwrap();
+    let pem = folder.path().join("server.pem");
+    fs::write(&pem, certificate).unwrap();
+    let url = format!("wss://localhost:{}", server.address.port());
+    let client = |change: fn(&mut Command, &Path), pem: &Path| {
+        let mut command = program(&["--server", &url, "--user", "alice", "--no-reconnect"]);
+        command
+            .arg("--key-file")
+            .arg(folder.path().join("alice.key"));
+        change(&mut command, pem);
+        Client::of(&mut command)
+    };
+    let (code, lines) = client(|_, _| {}, &pem).end();
+    assert_eq!(code, Some(5), "{lines:?}");
+    assert!(lines.join("\n").contains("--insecure-tls"), "{lines:?}");
+    for change in [
+        |command: &mut Command, _: &Path| _ = command.env("INSECURE_TLS", "true"),
+        |command: &mut Command, pem: &Path| _ = command.env("SSL_CERT_FILE", pem),
+    ] {
+        let mut client = client(change, &pem);
+        client.line("connected as alice");
+        client.say("@alice over TLS");
+        client.line("[VERIFIED] [ENCRYPTED]: over TLS");
+        client.say("/quit");
+        assert_eq!(client.end().0, Some(0));
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let plain = format!("https://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream
+            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            .unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let mut command = program(&["register", "--insecure-tls", "--server", &plain]);
+    command
+        .args(["--user", "alice", "--key-file"])
+        .arg(folder.path().join("alice.key"));
+    let (code, lines) = Client::of(&mut command).end();
+    assert_eq!(code, Some(5));
+    assert!(lines.join("\n").contains("does it speak TLS?"), "{lines:?}");
+}
