@@ -9,6 +9,9 @@ use rusqlite::{Connection, OpenFlags, params};
 /// Rows of a transaction, as many as the gateway's store puts into one.
 const ROWS: u32 = 256;
 
+/// Pages of the log beyond which it is copied into the database, as in the gateway while it is busy.
+const LOG_PAGES_MAX: u32 = 16_384;
+
 /// How long rows are inserted.
 pub(super) const BARE_TIME: Duration = Duration::from_secs(2);
 
@@ -46,6 +49,7 @@ fn insert<'a>(
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -16_384)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES_MAX)?;
     for sql in tables {
         connection.execute_batch(&sql)?;
     }
