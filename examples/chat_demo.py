@@ -155,6 +155,18 @@ class Demo:
             process.stop()
 
 
+def is_away(client: Process, user: str) -> None:
+    """Waits until the server knows that a user has gone, which it may find out a moment later."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        client.say("/users")
+        if user in client.sees("offline:"):
+            return
+        if time.monotonic() > deadline:
+            raise Failed(f"{user} does not become offline")
+        time.sleep(0.2)
+
+
 def talk(demo: Demo) -> list[Process]:
     """The conversation. Returns the clients, which are connected."""
     alice, bob, charlie = (demo.connect(user) for user in USERS[:3])
@@ -175,6 +187,7 @@ def talk(demo: Demo) -> list[Process]:
 
     charlie.say("/quit")
     charlie.ends()
+    is_away(alice, "charlie")
     alice.say("@charlie Dinner at eight?")
     alice.sees("charlie is not connected, and gets it later")
     bob.say("!Charlie is away, I will cook")

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use crate::api::Routes;
 use crate::auth::{Authenticator, KeyError};
 use crate::bus::Mesh;
-use crate::config::{Config, ListenAddress};
+use crate::config::{Config, ListenAddress, Mode};
 use crate::conn::Registry;
 use crate::dialect::{self, Protocol};
 use crate::id::ShardId;
@@ -195,10 +195,12 @@ impl Gateway {
             return Err(ServeError::Setting(failed));
         }
         if registry.issues_tokens && authenticator.tokens.keys.begin_issuing() {
-            tracing::warn!(
-                "there is no secret (`auth.jwt_secret_file`, JWT_SECRET) that tokens could be signed with: those of \
-                 logins are signed with a random one, and are not valid after a restart"
-            );
+            let told = "there is no secret (`auth.jwt_secret_file`, JWT_SECRET) that tokens could be signed with: those \
+                        of logins are signed with a random one, and are not valid after a restart";
+            match config.mode {
+                Mode::Demo => tracing::info!("{told}"),
+                Mode::Dev | Mode::Prod => tracing::warn!("{told}"),
+            }
         }
         let process = Process::new(&config, shards, sockets_max, registry.counters, store);
         let random = || Arc::new(CursorKey::random());
