@@ -377,38 +377,31 @@ impl Attachment {
         database: &mut dyn Database,
         memory_max: usize,
     ) -> Result<bool, Fault> {
-        let Self {
-            mailbox,
-            cursor,
-            pushed,
-            ..
-        } = self;
         let never = match self.with_delivered {
             true => self.registered_after,
             false => self.registered_after.max(self.broadcasts_to),
         };
         let wanted = Wanted {
             user: &self.user,
-            after: *cursor,
-            broadcasts_after: never.max(*cursor),
+            after: self.cursor,
+            broadcasts_after: never.max(self.cursor),
             with_delivered: self.with_delivered,
         };
-        let replayed_to = self.replayed_to;
         let mut is_whole = true;
         database.wanted(&wanted, &mut |message| {
-            if !wanted.with_delivered && message.id > replayed_to {
+            if !wanted.with_delivered && message.id > self.replayed_to {
                 return false;
             }
-            if !mailbox.has_room(memory_max) {
+            if !self.mailbox.has_room(memory_max) {
                 is_whole = false;
                 return false;
             }
-            *cursor = message.id;
+            self.cursor = message.id;
             if message.kind == MessageKind::Broadcast {
-                pushed.push(message.id);
+                self.pushed.push(message.id);
             }
-            mailbox.push(Delivery {
-                is_replayed: message.id <= replayed_to,
+            self.mailbox.push(Delivery {
+                is_replayed: message.id <= self.replayed_to,
                 message: Arc::new(message),
             });
             true

@@ -1,14 +1,17 @@
 //! What is acknowledged is stored: the program is killed and stopped again and again under load, and begins again with the
 //! same file.
 
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::crowd::{Crowd, Member, Random, Repeats, check};
-use super::{Account, Folder, get, post};
-use crate::support::{Process, RaiseOnDrop};
+use super::{Account, Folder};
+use crate::support::{Process, RaiseOnDrop, Response, Socket, read_response};
 
 /// How often the program is killed, unless `FANFARE_TEST_KILLS` says another number.
 const KILLS: u64 = 20;
@@ -37,6 +40,18 @@ fn start(folder: &Folder) -> Process {
     Process::with(&["--shards", "2"], &variables)
 }
 
+/// A request of a patient client: everything else is busy, too.
+fn ask(address: SocketAddr, line: &str, body: &str) -> Response {
+    let mut stream = Socket::connect(address).unwrap();
+    stream.set_read_timeout(Some(STOP_MAX)).unwrap();
+    let len = body.len();
+    let request = format!(
+        "{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    read_response(&mut stream)
+}
+
 /// Has users send and receive while `end` ends the program, so many times, at any moment.
 fn run(name: &str, rounds: u64, repeats: Repeats, end: impl Fn(Process)) {
     let folder = Folder::new(name);
@@ -56,13 +71,14 @@ fn run(name: &str, rounds: u64, repeats: Repeats, end: impl Fn(Process)) {
         for round in 0..rounds {
             thread::sleep(random.time(RUN_MAX));
             let newcomer = Account::new(&format!("newcomer {round}"));
-            let answer = post(process.address, "/auth/register", &newcomer.registration());
+            let body = newcomer.registration().to_string();
+            let answer = ask(process.address, "POST /auth/register", &body);
             assert_eq!(answer.status, 201, "{answer:?}");
             end(process);
             process = start(&folder);
             crowd.move_to(process.address);
-            let path = format!("/auth/check-userid/newcomer%20{round}");
-            let exists = get(process.address, &path).json();
+            let line = format!("GET /auth/check-userid/newcomer%20{round}");
+            let exists = ask(process.address, &line, "").json();
             assert_eq!(exists, json!({ "exists": true }), "{round}");
         }
         crowd.finish(process.address, &last);
@@ -80,6 +96,13 @@ fn run(name: &str, rounds: u64, repeats: Repeats, end: impl Fn(Process)) {
 
 /// Checks the database of a program that has stopped in order.
 fn check_file(folder: &Folder, members: &[Member]) {
+    let checked = Command::new(env!("CARGO_BIN_EXE_fanfare"))
+        .args(["store", "--database", &folder.path("store.db"), "check"])
+        .env_clear()
+        .env("FANFARE_ENV_FILE", "")
+        .output();
+    let checked = checked.unwrap();
+    assert!(checked.status.success(), "{checked:?}");
     let file = rusqlite::Connection::open(folder.path("store.db")).unwrap();
     let checked = file.pragma_query_value(None, "integrity_check", |row| row.get(0));
     assert_eq!(checked, Ok("ok".to_owned()));
@@ -94,7 +117,8 @@ fn check_file(folder: &Folder, members: &[Member]) {
     assert_eq!(count(twice), 0);
     for member in members {
         let missing = format!(
-            "SELECT count(*) FROM messages m WHERE is_broadcast AND from_user <> '{0}' AND NOT EXISTS \
+            "SELECT count(*) FROM messages m WHERE is_broadcast AND from_user <> '{0}' \
+             AND id > (SELECT max(registered_after, broadcasts_to) FROM users WHERE user_id = '{0}') AND NOT EXISTS \
              (SELECT 1 FROM broadcast_deliveries WHERE message_id = m.id AND user_id = '{0}')",
             member.account.id
         );
