@@ -19,6 +19,7 @@ mod logging;
 mod output;
 mod publish;
 mod settings;
+mod store;
 
 use std::fmt::{Display, Write};
 use std::process::ExitCode;
@@ -65,6 +66,7 @@ fn execute<E: Display>(command: CliCommand, serve: impl FnOnce(Config) -> Result
         CliCommand::Publish(arguments) => publish::run(&arguments),
         CliCommand::Explain(arguments) => explain::run(&arguments),
         CliCommand::Doctor(arguments) => doctor::run(&arguments),
+        CliCommand::Store(arguments) => store::run(&arguments),
         CliCommand::Version => Ok(output::print(version)),
     };
     done.unwrap_or_else(|exit| exit)

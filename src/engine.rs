@@ -293,6 +293,12 @@ impl Engine {
     /// Queues the frame that tells a peer of its new format ([`Outcome::Reformatted`]): behind its unread frames in the
     /// old one, before any in the new one. It is never dropped.
     pub fn send_reformatted(&mut self, peer: PeerId, frame: &[u8]) {
+        self.send_kept(peer, frame);
+    }
+
+    /// Queues a frame for one peer that is never dropped, and that the limits of its outbox do not count: the caller
+    /// bounds what waits. It goes after frames of the high class and before those of the normal one.
+    pub fn send_kept(&mut self, peer: PeerId, frame: &[u8]) {
         if self.readers.hub.is_present(peer) {
             self.flush_wanted = true;
             self.readers.hub.send_behind(peer.slot, frame);

@@ -12,6 +12,7 @@ mod database;
 mod lane;
 mod mailbox;
 mod message;
+mod pushed;
 mod refused;
 mod roster;
 mod sequencer;
@@ -38,6 +39,7 @@ pub use mailbox::{MAILBOX_LEN_MAX, Mailbox};
 pub use message::{Delivery, Message, MessageKind, NewMessage};
 pub use refused::{Refused, StoreError, StoreHealth};
 pub use sequencer::ROWS_MAX;
+pub use sqlite::{Checked, backup, check, vacuum};
 
 use crate::collections::{HashSet, Locked};
 use crate::config::StoreSettings;

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 mod gen_cert;
 #[path = "cli/publish_tls.rs"]
 mod publish_tls;
+#[path = "cli/store.rs"]
+mod store;
 #[path = "cli/unit.rs"]
 mod unit;
 

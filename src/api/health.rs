@@ -13,21 +13,36 @@ use crate::net::process_usage;
 use crate::process::ProcessPhase;
 use crate::service::State;
 use crate::shard::Disconnect;
+use crate::store::StoreHealth;
 
 const JSON: &str = "application/json";
 
 /// The content type of Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// `GET /health`: status, version and counts, as existing clients expect them.
+/// `GET /health`: status, version and counts, as existing clients expect them. A store that does not store degrades it;
+/// all else goes on, so the status of the response stays 200.
 pub(super) async fn health(Shared(state): Shared<Arc<State>>) -> Answer {
-    let body = serde_json::json!({
-        "status": "healthy",
+    let store = state.process.store.as_ref().map(|it| it.health());
+    let status = match store {
+        None | Some(StoreHealth::Good) => "healthy",
+        Some(StoreHealth::DiskFull | StoreHealth::Poisoned(_)) => "degraded",
+    };
+    let mut body = serde_json::json!({
+        "status": status,
         "service": "websocket-server",
         "connections": state.process.connections(),
         "uptime": "running",
         "uptime_seconds": state.started.elapsed().as_secs(),
     });
+    if let Some(store) = store {
+        body["store"] = match store {
+            StoreHealth::Good => "good",
+            StoreHealth::DiskFull => "full",
+            StoreHealth::Poisoned(_) => "failed",
+        }
+        .into();
+    }
     respond(200, JSON, body.to_string())
 }
 
@@ -87,6 +102,9 @@ pub(super) async fn metrics(
         let mut text = render_prometheus(counters, registered, &ends, uptime, &usage);
         if let Some(key_set) = &state.authenticator.key_set {
             key_set.render_prometheus(&mut text, Instant::now());
+        }
+        if let Some(store) = &state.process.store {
+            store.render_prometheus(&mut text);
         }
         respond(200, TEXT, text)
     } else {

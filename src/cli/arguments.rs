@@ -81,6 +81,11 @@ pub(super) enum CliCommand {
     /// ports, buffers, cores and the kernel's settings, and changes nothing.
     #[command(after_help = DOCTOR)]
     Doctor(Box<Doctor>),
+    /// Check, copy or shrink the database of accounts and messages
+    ///
+    /// Takes the database of the configuration (store.url), or the file that --database names.
+    #[command(after_help = STORE)]
+    Store(StoreArguments),
     /// Print the version
     Version,
 }
@@ -182,6 +187,36 @@ pub(super) struct GenCert {
     /// Write over files that are there
     #[arg(long)]
     pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StoreArguments {
+    /// What to do
+    #[command(subcommand)]
+    pub command: StoreCommand,
+    /// The database's file, instead of that of the configuration
+    #[arg(long, value_name = "FILE", global = true)]
+    pub database: Option<PathBuf>,
+    /// Configuration file that names the database
+    #[arg(long, value_name = "FILE", env = CONFIG_VARIABLE, global = true)]
+    pub config: Option<OsString>,
+    #[command(flatten)]
+    pub env_file: EnvFile,
+}
+
+/// What is done to a database.
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreCommand {
+    /// Check that the database is whole; a gateway may be using it
+    Check,
+    /// Copy the database to a new file, and check the copy; a gateway may be using the database
+    Backup {
+        /// Where the copy is written; nothing is written over
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Give back the room of what was deleted; no gateway may be using the database
+    Vacuum,
 }
 
 #[derive(Debug, Args)]
@@ -361,6 +396,23 @@ Examples:
 
 Exit codes:
   0 written, 1 cannot write or a file is there already, 2 wrong arguments";
+
+const STORE: &str = "\
+Examples:
+  fanfare store check --config /etc/fanfare/fanfare.toml
+  fanfare store backup /backup/store-$(date +%F).db --config /etc/fanfare/fanfare.toml
+  fanfare store check --database /backup/store-2026-11-29.db
+
+A copy is restored by stopping the gateway, removing the database's files (FILE, FILE-wal, FILE-shm),
+and putting the copy in the place of FILE.
+
+Exit codes:
+  0  done
+  1  a file cannot be used, or the copy's is there already
+  2  wrong arguments
+  65 the database is damaged
+  75 a gateway is using the database, which has to be stopped for that
+  78 the configuration is refused, or names no database";
 
 const EXPLAIN: &str = "\
 Examples:

@@ -28,6 +28,8 @@ pub(super) struct Connection {
     dialect: Option<DialectId>,
     /// The close timeout, once the close has begun.
     closing: Option<Pin<Box<Sleep>>>,
+    /// The close was begun here: a client that begins it discards what it is sent afterwards.
+    is_closed_here: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,6 +69,7 @@ impl Connection {
             records,
             dialect,
             closing: None,
+            is_closed_here: false,
         }
     }
 
@@ -132,7 +135,9 @@ impl Connection {
             ConnectionPhase::Closing | ConnectionPhase::PeerHalfClosed
         );
         if is_closing && self.shard.is_drained(self.peer) {
-            self.with_session(|session, shard, peer| session.drained(shard, peer));
+            if std::mem::take(&mut self.is_closed_here) {
+                self.with_session(|session, shard, peer| session.drained(shard, peer));
+            }
             self.shard.shut(self.peer);
             if self.phase == ConnectionPhase::PeerHalfClosed {
                 return Poll::Ready(());
@@ -158,6 +163,7 @@ impl Connection {
         record.quota = Quota::default();
         record.session.end(&self.shard, self.peer);
         self.put_record(record);
+        self.is_closed_here = !why.is_by_client();
         self.shard.begin_close(self.peer, why);
         let deadline = Instant::now() + self.shard.config.websocket.close_timeout;
         self.closing = Some(Box::pin(sleep_until(deadline)));

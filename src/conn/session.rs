@@ -193,8 +193,8 @@ pub trait Session: Debug {
         let _ = (shard, peer);
     }
 
-    /// The close has begun, and all that was queued for the peer has been written. Not called where the socket fails, or
-    /// takes too long.
+    /// The gateway has begun to close, and all that was queued for the peer has been written. Not called where the socket
+    /// fails or takes too long, nor where the client has begun: it discards what it is sent then.
     fn drained(&mut self, shard: &Shard, peer: PeerId) {
         let _ = (shard, peer);
     }

@@ -17,7 +17,8 @@ mod static_files;
 mod statistics;
 mod token;
 
-pub use command::COMMAND_MAX;
+pub use account::{Registration, RegistrationError};
+pub use command::{AskedCommand, COMMAND_MAX};
 pub use frame::{Ignored, Inbound};
 pub use settings::{Duplicate, MessengerSettings};
 

@@ -229,10 +229,12 @@ impl<L: Lanes> Turn<'_, L> {
                 continue;
             }
             let frame = formats.encode(format, &publication, now.wall_ms);
+            // Readers of a format that has nothing to say of it are no recipients.
+            let is_read = !frame.is_empty();
             let mut is_group_full = false;
             for wanted in wanting {
                 if wanted.shard != here {
-                    stored.receipts += 1;
+                    stored.receipts += u16::from(is_read);
                     self.lanes.deliver(
                         wanted.shard,
                         Delivery::Append {
@@ -241,13 +243,14 @@ impl<L: Lanes> Turn<'_, L> {
                             offsets,
                             frame,
                             except: post.except,
-                            receipt,
+                            receipt: receipt.filter(|_| is_read),
                         },
                     );
                 } else if let Some(local) = local {
                     let appended = readers.append(local, format, (frame, post.except), offsets);
-                    self.counters.deliveries.add(appended.members as u64);
-                    stored.members += appended.members as u64;
+                    let members = if is_read { appended.members as u64 } else { 0 };
+                    self.counters.deliveries.add(members);
+                    stored.members += members;
                     is_group_full = appended.is_group_full;
                 }
             }

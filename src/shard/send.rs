@@ -90,6 +90,30 @@ impl Shard {
         self.buffers.codec.borrow_mut().text = text;
     }
 
+    /// Queues a message as text that is never dropped, and that the limits of the outbox do not count: the caller bounds
+    /// what waits. `write` writes it.
+    pub fn send_kept(&self, peer: PeerId, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut text = std::mem::take(&mut self.buffers.codec.borrow_mut().text);
+        text.clear();
+        write(&mut text);
+        let mut core = self.core.borrow_mut();
+        {
+            let mut codec = self.buffers.codec.borrow_mut();
+            let frame = codec.message((None, None), OpCode::Text, &text);
+            core.engine.send_kept(peer, frame);
+        }
+        self.note_queued(&mut core, Enqueue::Gone);
+        drop(core);
+        self.buffers.codec.borrow_mut().text = text;
+    }
+
+    /// As [`Self::send_kept`], of encoded frames.
+    pub fn send_kept_raw(&self, peer: PeerId, frames: &[u8]) {
+        let mut core = self.core.borrow_mut();
+        core.engine.send_kept(peer, frames);
+        self.note_queued(&mut core, Enqueue::Gone);
+    }
+
     /// Queues the message that tells a peer of its new format: behind what it has not read in the old one.
     pub fn send_reformatted(&self, peer: PeerId, text: &[u8]) {
         let mut core = self.core.borrow_mut();

@@ -40,6 +40,8 @@ pub struct User {
     pub created_ms: u64,
     /// Broadcasts with ids up to this one are not for it.
     pub registered_after: i64,
+    /// All broadcasts with ids up to this one were delivered to it.
+    pub broadcasts_to: i64,
 }
 
 /// Users by whether they are attached, each list sorted.

@@ -67,6 +67,8 @@ pub(super) trait Database: Debug + Send {
     fn mark_delivered(&mut self, user: &str, ids: &[i64], now: &str) -> Result<(), Fault>;
     /// Notes that `user` has got all messages up to `id`.
     fn mark_delivered_to(&mut self, user: &str, id: i64, now: &str) -> Result<(), Fault>;
+    /// Notes that `user` has got all broadcasts up to `id`, so that they are not looked at again.
+    fn raise_broadcasts(&mut self, user: &str, id: i64) -> Result<(), Fault>;
     /// Writes something of the size of a message and removes it, in transactions of its own.
     fn probe(&mut self, now: &str) -> Result<(), Fault>;
     /// Stores a metric.
@@ -87,6 +89,8 @@ pub(super) trait Database: Debug + Send {
     /// Counts of everything.
     fn statistics(&mut self) -> Result<Statistics, Fault>;
 
+    /// Does what was put off, while nothing waits if `is_idle`.
+    fn rest(&mut self, is_idle: bool) -> Result<(), Fault>;
     /// Closes it.
     fn close(self: Box<Self>);
 }

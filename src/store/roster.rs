@@ -10,6 +10,7 @@ use super::attach::Duplicate;
 use super::database::{Database, Fault, Wanted};
 use super::mailbox::Mailbox;
 use super::message::{Delivery, Message, MessageKind};
+use super::pushed::PushedBroadcasts;
 use crate::collections::HashMap;
 
 /// How long a connection waits for the one that it replaces to say what it has delivered.
@@ -44,6 +45,12 @@ struct Attachment {
     replayed_to: i64,
     /// Broadcasts up to this one are not for the user.
     registered_after: i64,
+    /// All broadcasts up to this one were delivered before.
+    broadcasts_to: i64,
+    /// Those that this connection was given.
+    pushed: PushedBroadcasts,
+    /// Given everything from `broadcasts_to` on, so that it can tell up to which one all were delivered.
+    is_complete: bool,
     /// Filled with what was delivered too, because the cursor alone says what this connection lacks.
     with_delivered: bool,
 }
@@ -130,6 +137,10 @@ impl Roster {
             },
             replayed_to: new.sequenced,
             registered_after: new.user.registered_after,
+            broadcasts_to: new.user.broadcasts_to,
+            pushed: PushedBroadcasts::default(),
+            // Another one may lack what it was given, whose place this one does not take.
+            is_complete: !is_live && new.duplicate == Duplicate::Replace,
             with_delivered: is_live || new.after.is_some(),
         };
         self.attachments.insert(number, attachment);
@@ -155,6 +166,32 @@ impl Roster {
             self.filling.push_back(others[0]);
         }
         self.count();
+    }
+
+    /// Notes what a connection has delivered.
+    pub(super) fn note_delivered(&mut self, mailbox: &Mailbox, ids: &[i64]) {
+        if let Some(attachment) = self.attachments.get_mut(&mailbox.number()) {
+            attachment.pushed.remove(ids);
+        }
+    }
+
+    /// Up to which one all broadcasts were delivered to the user of a connection that ends now and has delivered these
+    /// at last; `None` if no more than before.
+    pub(super) fn broadcasts_to(
+        &mut self,
+        mailbox: &Mailbox,
+        last: &[i64],
+        sequenced: i64,
+    ) -> Option<i64> {
+        let attachment = self.attachments.get_mut(&mailbox.number())?;
+        attachment.pushed.remove(last);
+        let given = match attachment.state {
+            MailboxState::Live => sequenced,
+            MailboxState::Waiting => return None,
+            _ => attachment.cursor,
+        };
+        let to = attachment.pushed.delivered_to(given);
+        (attachment.is_complete && to > attachment.broadcasts_to).then_some(to)
     }
 
     /// Fills the mailbox in one of the next turns.
@@ -294,6 +331,9 @@ impl Attachment {
         }
         if self.mailbox.has_room(memory_max) {
             self.cursor = message.id;
+            if message.kind == MessageKind::Broadcast {
+                self.pushed.push(message.id);
+            }
             self.mailbox.push(Delivery {
                 message: message.clone(),
                 is_replayed: false,
@@ -311,37 +351,61 @@ impl Attachment {
         newest: i64,
         memory_max: usize,
     ) -> Result<(), Fault> {
-        let Self {
-            mailbox, cursor, ..
-        } = self;
-        let wanted = Wanted {
-            user: &self.user,
-            after: *cursor,
-            broadcasts_after: self.registered_after.max(*cursor),
-            with_delivered: self.with_delivered,
-        };
-        let replayed_to = self.replayed_to;
-        mailbox.set_behind(false);
-        let is_whole = database.wanted(&wanted, &mut |message| {
-            if !mailbox.has_room(memory_max) {
-                return false;
-            }
-            *cursor = message.id;
-            mailbox.push(Delivery {
-                is_replayed: message.id <= replayed_to,
-                message: Arc::new(message),
-            });
-            true
-        })?;
+        self.mailbox.set_behind(false);
+        let mut is_whole = self.take_wanted(database, memory_max)?;
+        if is_whole && !self.with_delivered {
+            // Another connection of the user may have got first what has come since.
+            self.with_delivered = true;
+            self.cursor = self.cursor.max(self.replayed_to);
+            is_whole = self.take_wanted(database, memory_max)?;
+        }
         if is_whole {
             self.state = MailboxState::Live;
             self.cursor = newest;
-            self.with_delivered = true;
         } else {
             self.state = MailboxState::Behind;
             self.mailbox.set_behind(true);
         }
         self.mailbox.wake();
         Ok(())
+    }
+
+    /// Takes from the database what the mailbox has room for: what was not delivered of the messages to replay, or
+    /// everything behind the cursor. Returns whether that is all.
+    fn take_wanted(
+        &mut self,
+        database: &mut dyn Database,
+        memory_max: usize,
+    ) -> Result<bool, Fault> {
+        let never = match self.with_delivered {
+            true => self.registered_after,
+            false => self.registered_after.max(self.broadcasts_to),
+        };
+        let wanted = Wanted {
+            user: &self.user,
+            after: self.cursor,
+            broadcasts_after: never.max(self.cursor),
+            with_delivered: self.with_delivered,
+        };
+        let mut is_whole = true;
+        database.wanted(&wanted, &mut |message| {
+            if !wanted.with_delivered && message.id > self.replayed_to {
+                return false;
+            }
+            if !self.mailbox.has_room(memory_max) {
+                is_whole = false;
+                return false;
+            }
+            self.cursor = message.id;
+            if message.kind == MessageKind::Broadcast {
+                self.pushed.push(message.id);
+            }
+            self.mailbox.push(Delivery {
+                is_replayed: message.id <= self.replayed_to,
+                message: Arc::new(message),
+            });
+            true
+        })?;
+        Ok(is_whole)
     }
 }

@@ -95,6 +95,7 @@ impl Sequencer {
             self.shared.lane.begin_look();
             let is_stopping = self.shared.lane.is_stopping();
             let has_worked = self.turn(Instant::now());
+            self.rest(!has_worked);
             if has_worked {
                 continue;
             }
@@ -106,6 +107,15 @@ impl Sequencer {
         self.end_sessions();
         self.shared.lane.close();
         self.database.close();
+    }
+
+    /// Lets the database do what it has put off. That there is no room for it costs nothing but time.
+    fn rest(&mut self, is_idle: bool) {
+        if !self.shared.is_poisoned()
+            && let Err(fault @ Fault::Broken(_)) = self.database.rest(is_idle)
+        {
+            self.fail(&fault);
+        }
     }
 
     fn wait(&self) {
@@ -333,6 +343,10 @@ impl Sequencer {
             }
             Note::Detach(_, ids, sent, received) => {
                 database.mark_delivered(&owner.user, ids, time)?;
+                let to = self.roster.broadcasts_to(mailbox, ids, self.sequenced);
+                if let Some(to) = to {
+                    database.raise_broadcasts(&owner.user, to)?;
+                }
                 database.count_session(&owner.session, *sent, *received)?;
                 database.end_session(&owner.session, time)
             }
@@ -363,7 +377,8 @@ impl Sequencer {
             match note {
                 Note::Refill(mailbox) => self.roster.refill(&mailbox),
                 Note::Detach(mailbox, ..) => self.roster.detach(&mailbox),
-                Note::Delivered(..) | Note::Session(..) => {}
+                Note::Delivered(mailbox, ids) => self.roster.note_delivered(&mailbox, &ids),
+                Note::Session(..) => {}
             }
         }
     }

@@ -1,6 +1,8 @@
 //! The database in a file: SQLite with a write-ahead log, synchronized at each commit.
 
+mod maintenance;
 mod schema;
+mod wal;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -13,7 +15,9 @@ use super::account::{MessageCount, MetricRow, NewUser, PUBLIC_KEY_LEN, Statistic
 use super::database::{Database, Fault, NewSession, Wanted};
 use super::message::{Message, MessageKind, NewMessage};
 use super::refused::StoreError;
+pub use maintenance::{Checked, backup, check, vacuum};
 use schema::Migration;
+use wal::WalLength;
 
 /// Prepared statements that are kept.
 const STATEMENTS_MAX: usize = 64;
@@ -31,6 +35,7 @@ const PROBE_BYTES: i64 = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Sqlite {
     connection: Connection,
+    wal: WalLength,
     /// Locked as long as the database is open.
     _lock: File,
 }
@@ -45,11 +50,12 @@ impl Sqlite {
         let database = |error: rusqlite::Error| StoreError::Database(error.to_string().into());
         let mut connection = Connection::open(path).map_err(database)?;
         configure(&connection, bytes_max).map_err(database)?;
+        let wal = WalLength::watch(&mut connection).map_err(database)?;
         if path
             .metadata()
             .is_ok_and(|it| it.len() <= CHECKED_BYTES_MAX)
         {
-            check(&connection, path)?;
+            quick_check(&connection, path)?;
         }
         match schema::migrate(&mut connection).map_err(database)? {
             Migration::Done => {}
@@ -64,6 +70,7 @@ impl Sqlite {
         connection.execute(sql, []).map_err(database)?;
         Ok(Self {
             connection,
+            wal,
             _lock: lock,
         })
     }
@@ -103,6 +110,8 @@ fn configure(connection: &Connection, bytes_max: Option<usize>) -> rusqlite::Res
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // Tables of an older system that are left alone may refer to those that are replaced.
+    connection.pragma_update(None, "foreign_keys", false)?;
     connection.pragma_update(None, "cache_size", -16_384)?;
     if let Some(bytes) = bytes_max {
         let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
@@ -113,7 +122,7 @@ fn configure(connection: &Connection, bytes_max: Option<usize>) -> rusqlite::Res
 }
 
 /// Checks the structure of the whole database.
-fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+fn quick_check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let checked = connection.pragma_query_value(None, "quick_check", |row| row.get(0));
     let report = checked.unwrap_or_else(|error| error.to_string());
     if report == "ok" {
@@ -227,10 +236,15 @@ impl Database for Sqlite {
         self.execute(
             "INSERT OR IGNORE INTO broadcast_deliveries (message_id, user_id, delivered_at) \
              SELECT id, ?1, ?3 FROM messages WHERE message_type = 'broadcast' AND id <= ?2 AND from_user <> ?1 \
-             AND id > coalesce((SELECT registered_after FROM users WHERE user_id = ?1), ?2)",
+             AND id > coalesce((SELECT max(registered_after, broadcasts_to) FROM users WHERE user_id = ?1), ?2)",
             params![user, id, now],
-        )
-        .map(drop)
+        )?;
+        self.raise_broadcasts(user, id)
+    }
+
+    fn raise_broadcasts(&mut self, user: &str, id: i64) -> Result<(), Fault> {
+        let sql = "UPDATE users SET broadcasts_to = ?2 WHERE user_id = ?1 AND broadcasts_to < ?2";
+        self.execute(sql, params![user, id]).map(drop)
     }
 
     fn put_metric(&mut self, row: &MetricRow) -> Result<(), Fault> {
@@ -259,7 +273,7 @@ impl Database for Sqlite {
 
     fn user(&mut self, id: &str) -> Result<Option<User>, Fault> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT user_id, username, public_key, x25519_public_key, created_at, registered_after \
+            "SELECT user_id, username, public_key, x25519_public_key, created_at, registered_after, broadcasts_to \
              FROM users WHERE user_id = ?",
         )?;
         Ok(statement.query_row([id], user_of).optional()?.flatten())
@@ -305,8 +319,19 @@ impl Database for Sqlite {
     }
 
     fn statistics(&mut self) -> Result<Statistics, Fault> {
-        let sql = "SELECT message_type, status, count(*) FROM messages GROUP BY 1, 2 ORDER BY 1, 2";
-        let mut statement = self.connection.prepare_cached(sql)?;
+        // Each is counted in an index, which is much smaller than the table.
+        let mut statement = self.connection.prepare_cached(
+            "SELECT 'broadcast', 'pending', count(*) FROM messages INDEXED BY messages_broadcast \
+             WHERE message_type = 'broadcast' \
+             UNION ALL SELECT 'direct', 'delivered', \
+             (SELECT count(*) FROM messages INDEXED BY messages_to WHERE message_type = 'direct') - \
+             (SELECT count(*) FROM messages INDEXED BY messages_pending \
+             WHERE status = 'pending' AND message_type = 'direct') \
+             UNION ALL SELECT 'direct', 'pending', count(*) FROM messages INDEXED BY messages_pending \
+             WHERE status = 'pending' AND message_type = 'direct' \
+             UNION ALL SELECT 'server', status, count(*) FROM messages INDEXED BY messages_server \
+             WHERE message_type = 'server' GROUP BY status",
+        )?;
         let counted = statement.query_map([], |row| {
             let count: i64 = row.get(2)?;
             Ok(MessageCount {
@@ -315,7 +340,8 @@ impl Database for Sqlite {
                 count: u64::try_from(count).unwrap_or(0),
             })
         })?;
-        let messages: Vec<_> = counted.collect::<Result<_, _>>()?;
+        let mut messages: Vec<_> = counted.collect::<Result<_, _>>()?;
+        messages.retain(|it| it.count > 0);
         let broadcasts = messages.iter().filter(|it| &*it.kind == "broadcast");
         Ok(Statistics {
             broadcasts: broadcasts.map(|it| it.count).sum(),
@@ -327,6 +353,10 @@ impl Database for Sqlite {
             )?,
             messages,
         })
+    }
+
+    fn rest(&mut self, is_idle: bool) -> Result<(), Fault> {
+        self.wal.copy(&self.connection, is_idle)
     }
 
     fn close(self: Box<Self>) {
@@ -393,6 +423,7 @@ fn user_of(row: &Row<'_>) -> rusqlite::Result<Option<User>> {
         x25519_public_key: boxed(row, 3)?,
         created_ms: milliseconds_of(text(row, 4)?),
         registered_after: row.get(5)?,
+        broadcasts_to: row.get(6)?,
     }))
 }
 

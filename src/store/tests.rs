@@ -2,6 +2,7 @@
 
 mod faults;
 mod model;
+mod older;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/chat_demo.py");
+const COMPOSE: &str = include_str!("../../packaging/compose.yaml");
 const GATEWAY: &str = env!("CARGO_BIN_EXE_fanfare");
 
 /// The client, built now: it is another package's, which a run of these tests alone does not build.
@@ -75,6 +76,40 @@ fn the_users_see_what_is_said_to_them_each_once() {
         alice.contains(&"> @bob The key is under the third flowerpot"),
         "{text}"
     );
+}
+
+#[test]
+fn the_gateway_of_the_containers_has_a_good_configuration() {
+    let (_, gateway) = COMPOSE.split_once("\n  gateway:\n").expect("a service");
+    let (_, environment) = gateway
+        .split_once("    environment:\n")
+        .expect("its settings");
+    let lines = environment
+        .lines()
+        .take_while(|line| line.starts_with("      "));
+    let variables = lines.filter_map(|line| line.trim().split_once(": "));
+    let variables = variables.filter(|(name, _)| !name.starts_with('#'));
+    let variables = variables.map(|(name, value)| match name {
+        "JWT_SECRET" => (name, "a secret of tests that is long enough"),
+        _ => (name, value.trim_matches('"')),
+    });
+    let output = Command::new(GATEWAY)
+        .arg("check-config")
+        .env_clear()
+        .env("FANFARE_ENV_FILE", "")
+        .envs(variables)
+        .output()
+        .expect("the program starts");
+    let (text, errors) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(text);
+    assert!(output.status.success(), "{text}{errors}");
+    for part in [
+        "mode = \"prod\"",
+        "rate_limit = 10.0",
+        "sqlite:/var/lib/fanfare",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
 }
 
 #[test]

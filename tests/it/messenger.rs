@@ -7,10 +7,15 @@ mod client;
 mod commands;
 mod connections;
 mod cross;
+mod crowd;
+mod disk;
 mod files;
+mod hostile;
 mod identity;
+mod kills;
 mod limits;
 mod messages;
+mod replay;
 mod settings;
 
 pub(crate) use client::{MessengerClient, direct};

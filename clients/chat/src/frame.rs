@@ -86,6 +86,16 @@ impl Frame {
         self.is_from_server() && self.header.from == SYSTEM && self.status == "error"
     }
 
+    /// Whether the server says, in place of an acknowledgement, that a message is not stored.
+    pub(crate) fn is_not_stored(&self) -> bool {
+        if !self.is_from_server() || self.header.from != SERVER || self.status != "error" {
+            return false;
+        }
+        let content = self.body.content.as_str();
+        let content: Option<Value> = content.and_then(|it| serde_json::from_str(it).ok());
+        content.is_some_and(|it| it["code"].is_string() && it["request_id"].is_null())
+    }
+
     /// What the server acknowledges, if that is what it says.
     pub(crate) fn acknowledgement(&self) -> Option<Acknowledgement> {
         if !self.is_from_server() || self.header.from != SERVER {
@@ -146,5 +156,25 @@ mod tests {
             None
         );
         assert_eq!(read("", "server", "hi"), None);
+    }
+
+    #[test]
+    fn what_is_not_stored_is_told_from_what_commands_answer() {
+        let check = |from: &str, content: &str| {
+            let content = serde_json::to_string(content).unwrap();
+            let text = format!(
+                r#"{{"header":{{"from":"{from}"}},"body":{{"content":{content}}},"status":"error"}}"#
+            );
+            Frame::parse(text.as_bytes()).unwrap().is_not_stored()
+        };
+        let full = r#"{"success":false,"code":"STORE_FULL","error":"the disk is full"}"#;
+        assert!(check("server", full));
+        assert!(!check("bob", full) && !check("server", "hi"));
+        assert!(!check(
+            "server",
+            r#"{"success":false,"error":"Invalid signature"}"#
+        ));
+        let answer = r#"{"success":false,"request_id":"r1","code":"x","error":"y"}"#;
+        assert!(!check("server", answer));
     }
 }

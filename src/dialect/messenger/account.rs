@@ -16,9 +16,9 @@ pub(super) const RESERVED: [&str; 4] = ["server", "system", "broadcast", "sse"];
 const USERNAME_BYTES_MAX: usize = 256;
 
 /// A registration as it is sent. A field that is missing is empty.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, Debug)]
 #[serde(default)]
-pub(super) struct Registration {
+pub struct Registration {
     pub(super) user_id: Option<String>,
     username: Option<String>,
     public_key: Option<String>,
@@ -27,19 +27,25 @@ pub(super) struct Registration {
 
 /// What is wrong with a registration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub(super) enum RegistrationError {
+pub enum RegistrationError {
+    /// There is no id.
     #[error("User ID is required")]
     NoId,
+    /// No account has such an id.
     #[error("Invalid user ID: it has 1 to 128 bytes and no control characters")]
     Id,
+    /// The id is a word of the gateway's own.
     #[error("Reserved user ID")]
     Reserved,
+    /// The name is too long, or has control characters.
     #[error(
         "Invalid username: it has at most {USERNAME_BYTES_MAX} bytes and no control characters"
     )]
     Username,
+    /// The key is none that only its owner signs for.
     #[error("Invalid public key")]
     PublicKey,
+    /// The key for encryption has another length.
     #[error("Invalid x25519 public key")]
     EncryptionKey,
 }
@@ -49,7 +55,7 @@ impl Registration {
     ///
     /// # Errors
     /// There can be no such account.
-    pub(super) fn check(&self) -> Result<NewUser, RegistrationError> {
+    pub fn check(&self) -> Result<NewUser, RegistrationError> {
         let given = |field: &Option<String>| field.clone().unwrap_or_default();
         let (id, username) = (given(&self.user_id), given(&self.username));
         if id.is_empty() {

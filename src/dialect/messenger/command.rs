@@ -3,6 +3,7 @@
 
 mod time;
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -36,6 +37,49 @@ impl std::fmt::Debug for Running {
         f.debug_struct("Running")
             .field("request_id", &self.request_id)
             .finish_non_exhaustive()
+    }
+}
+
+/// A command as its sender writes it.
+#[derive(PartialEq, Eq, Debug)]
+pub struct AskedCommand<'a> {
+    /// Its name; empty if there is none.
+    pub name: Cow<'a, str>,
+    /// The JSON text of its parameters, if there are any.
+    pub params: Option<&'a str>,
+    /// The JSON text of what the answer repeats, a string of at most 256 bytes; empty if there is none.
+    pub request_id: &'a str,
+}
+
+impl<'a> AskedCommand<'a> {
+    /// Reads a command. `None` if it is not JSON of its shape.
+    ///
+    /// Cost: a pass over it.
+    #[must_use]
+    pub fn parse(content: &'a str) -> Option<Self> {
+        let mut asked = Self {
+            name: "".into(),
+            params: None,
+            request_id: "",
+        };
+        let mut is_good = true;
+        let read = json::fields(content, |key, value| match key {
+            "command" => match value.as_lossy_string() {
+                Some(text) => asked.name = text,
+                None => is_good = value.is_null(),
+            },
+            "params" => asked.params = Some(value.text()).filter(|text| *text != "null"),
+            "request_id" if value.is_null() => {}
+            "request_id" => match value.as_string() {
+                Some(text) if text.is_empty() => {}
+                Some(text) if text.len() <= REQUEST_ID_BYTES_MAX => {
+                    asked.request_id = value.text();
+                }
+                _ => is_good = false,
+            },
+            _ => {}
+        });
+        (read.is_ok() && is_good).then_some(asked)
     }
 }
 
@@ -95,30 +139,18 @@ impl Running {
         if signature.is_empty() {
             return Err(Told::error("", "Server messages must be signed"));
         }
-        let (mut name, mut params, mut request_id) = (None, None, "");
-        let mut is_good = true;
-        let read = json::fields(content, |key, value| match key {
-            "command" => match value.as_lossy_string() {
-                Some(text) => name = Some(text),
-                None => is_good = value.is_null(),
-            },
-            "params" => params = Some(value.text()).filter(|text| *text != "null"),
-            "request_id" if value.is_null() => {}
-            "request_id" => match value.as_string() {
-                Some(text) if text.is_empty() => {}
-                Some(text) if text.len() <= REQUEST_ID_BYTES_MAX => request_id = value.text(),
-                _ => is_good = false,
-            },
-            _ => {}
-        });
-        if read.is_err() || !is_good {
+        let Some(asked) = AskedCommand::parse(content) else {
             return Err(Told::error("", "Invalid server command format"));
-        }
+        };
+        let AskedCommand {
+            name,
+            params,
+            request_id,
+        } = asked;
         let signature = STANDARD.decode(signature).unwrap_or_default();
         if !is_signed(public_key, content.as_bytes(), &signature) {
             return Err(Told::error(request_id, "Invalid signature"));
         }
-        let name = name.unwrap_or_default();
         let Some(command) = commands.find(&name) else {
             return Err(Told::error(request_id, &format!("Unknown command: {name}")));
         };

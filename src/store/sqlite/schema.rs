@@ -1,5 +1,7 @@
 //! The tables, and how older ones become them.
 
+mod older;
+
 use rusqlite::Connection;
 
 /// The version of the tables below, which the file has as its `user_version`.
@@ -15,7 +17,8 @@ CREATE TABLE users (
     public_key TEXT NOT NULL,
     x25519_public_key TEXT NOT NULL DEFAULT '',
     created_at TEXT NOT NULL,
-    registered_after INTEGER NOT NULL DEFAULT 0
+    registered_after INTEGER NOT NULL DEFAULT 0,
+    broadcasts_to INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -57,6 +60,7 @@ CREATE TABLE metrics (
 CREATE INDEX messages_pending ON messages (to_user, id)
     WHERE status = 'pending' AND message_type = 'direct';
 CREATE INDEX messages_to ON messages (to_user, id) WHERE message_type = 'direct';
+CREATE INDEX messages_server ON messages (status) WHERE message_type = 'server';
 CREATE INDEX messages_broadcast ON messages (id) WHERE message_type = 'broadcast';
 CREATE INDEX sessions_open ON sessions (id) WHERE disconnected_at IS NULL;
 ";
@@ -69,7 +73,11 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<Migration
     }
     if found < VERSION {
         let transaction = connection.transaction()?;
+        let older = older::Tables::set_aside(&transaction)?;
         transaction.execute_batch(TABLES)?;
+        if let Some(older) = older {
+            older.take_over(&transaction)?;
+        }
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
     }

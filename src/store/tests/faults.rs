@@ -60,6 +60,9 @@ impl Database for Failing {
     fn mark_delivered_to(&mut self, user: &str, id: i64, now: &str) -> Result<(), Fault> {
         self.database.mark_delivered_to(user, id, now)
     }
+    fn raise_broadcasts(&mut self, user: &str, id: i64) -> Result<(), Fault> {
+        self.database.raise_broadcasts(user, id)
+    }
     fn probe(&mut self, now: &str) -> Result<(), Fault> {
         self.check()?;
         self.database.probe(now)
@@ -86,6 +89,9 @@ impl Database for Failing {
     }
     fn statistics(&mut self) -> Result<Statistics, Fault> {
         self.database.statistics()
+    }
+    fn rest(&mut self, is_idle: bool) -> Result<(), Fault> {
+        self.database.rest(is_idle)
     }
     fn close(self: Box<Self>) {
         self.database.close();
@@ -259,15 +265,92 @@ fn the_limit_of_users_holds_within_one_transaction() {
     home.settings.max_users = 3;
     let store = home.open();
     let names = ["a", "b", "a", "c", "d", "e", "a"];
-    let replies: Vec<_> = names.iter().map(|id| store.register(user(id))).collect();
-    let answers: Vec<_> = replies
-        .into_iter()
-        .map(|reply| reply.blocking_recv().unwrap())
-        .collect();
+    // All are asked before the first is answered.
+    let mut replies = Vec::new();
+    for id in names {
+        replies.push(store.register(user(id)));
+    }
+    let answers = replies.into_iter().map(|reply| reply.blocking_recv());
+    let answers: Vec<_> = answers.map(Result::unwrap).collect();
     let new = answers.iter().filter(|it| **it == Ok(Registered::New));
     assert_eq!(new.count(), 3);
     assert_eq!(answers[4], Err(Refused::UsersMax));
     let list = store.list(10).blocking_recv().unwrap().unwrap();
     assert_eq!(list.offline, ["a", "b", "c"].map(Into::into));
     assert_eq!(list.total, 3);
+}
+
+/// A file system of this size, gone at the end.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    /// `None` where it cannot be mounted.
+    fn mount(size: &str) -> Option<Self> {
+        let folder = TempDir::new().unwrap();
+        let options = format!("size={size}");
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]);
+        let mounted = mount.arg(folder.path()).status();
+        mounted.is_ok_and(|it| it.success()).then_some(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let mut unmount = std::process::Command::new("umount");
+        let _ = unmount.args(["-l".as_ref(), self.0.path()]).status();
+    }
+}
+
+#[test]
+fn r13_on_a_disk_that_fills_up_nothing_acknowledged_is_lost() {
+    let Some(disk) = SmallDisk::mount("2m") else {
+        println!("not run: no file system can be mounted here");
+        return;
+    };
+    let mut home = Home::new();
+    let path = disk.0.path().join("store.db");
+    home.settings.url = Some(format!("sqlite:{}", path.display()));
+    let store = home.open();
+    register(&store, "bob");
+    let ballast = disk.0.path().join("ballast");
+    let mut acknowledged = Vec::new();
+    for round in 0..3 {
+        let refused = (0..2000).find_map(|n| {
+            let content = format!("{round} {n} {}", "x".repeat(3000 * round + 500));
+            match store.put(message("ann", "bob", &content)).blocking_recv() {
+                Ok(Ok(stored)) => {
+                    acknowledged.push(stored.message.id);
+                    None
+                }
+                Ok(Err(why)) => Some(why),
+                Err(_) => unreachable!(),
+            }
+        });
+        match round {
+            0 => {
+                assert_eq!(refused, Some(Refused::DiskFull), "{:?}", store.health());
+                let mut mount = std::process::Command::new("mount");
+                mount.args(["-o", "remount,size=8m"]);
+                assert!(mount.arg(disk.0.path()).status().unwrap().success());
+                until(|| store.health() == StoreHealth::Good);
+            }
+            1 => {
+                assert_eq!(refused, Some(Refused::DiskFull), "{:?}", store.health());
+                let _ = std::fs::write(&ballast, "");
+                assert_eq!(store.health(), StoreHealth::DiskFull);
+            }
+            _ => assert_eq!(refused, Some(Refused::DiskFull), "{:?}", store.health()),
+        }
+    }
+    let bob = attach(&store, "bob");
+    assert_eq!(ids(&take(&store, &bob, acknowledged.len())), acknowledged);
+    store.stop();
+    let mut mount = std::process::Command::new("mount");
+    mount.args(["-o", "remount,size=32m"]);
+    assert!(mount.arg(disk.0.path()).status().unwrap().success());
+    check(&path).unwrap();
+    let store = home.open();
+    let bob = attach(&store, "bob");
+    assert_eq!(ids(&take(&store, &bob, acknowledged.len())), acknowledged);
 }

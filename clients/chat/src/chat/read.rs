@@ -26,6 +26,9 @@ impl Chat<'_> {
         if frame.is_refusal() {
             // Mostly of the last one, which was too fast.
             self.unconfirmed.pop_back();
+        } else if frame.is_not_stored() {
+            // In the order of acknowledgements.
+            self.unconfirmed.pop_front();
         }
         if frame.id.is_some_and(|id| self.state.is_seen(id)) {
             return Ok(());

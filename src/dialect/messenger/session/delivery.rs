@@ -4,7 +4,7 @@ use std::task::Context;
 
 use super::MessengerSession;
 use crate::dialect::messenger::frame::put_message;
-use crate::id::{PeerId, Priority};
+use crate::id::PeerId;
 use crate::shard::Shard;
 use crate::store::{Delivery, MessageKind};
 use crate::ws::OpCode;
@@ -78,7 +78,7 @@ impl MessengerSession {
         }
     }
 
-    /// Queues a message; the bytes of its frame.
+    /// Queues a message, which nothing else that is queued for the client displaces; the bytes of its frame.
     fn deliver(&self, shard: &Shard, peer: PeerId, delivery: &Delivery) -> usize {
         let (message, is_replayed) = (&*delivery.message, delivery.is_replayed);
         if message.kind == MessageKind::Broadcast && !is_replayed {
@@ -88,11 +88,11 @@ impl MessengerSession {
                 put_frame(&mut frame, OpCode::Text, &payload);
                 frame.into()
             });
-            shard.send_raw(peer, Priority::Normal, frame);
+            shard.send_kept_raw(peer, frame);
             return frame.len();
         }
         let mut bytes = 0;
-        shard.send_plain(peer, Priority::Normal, |out| {
+        shard.send_kept(peer, |out| {
             put_message(out, message, is_replayed);
             bytes = out.len();
         });
