@@ -94,10 +94,10 @@ impl<'a> Load<'a> {
     ) -> Result<(), String> {
         let own_ns = || process::cpu_ns("self").map_err(|error| format!("own CPU time: {error}"));
         let began_ns = own_ns()?;
-        let before = self.bare_rate(database)?;
+        let before = self.bare_rate(database, in_flight)?;
         let bare_ns = own_ns()? - began_ns;
         let mut most = self.part(Pace::InFlight(in_flight), true)?;
-        let after = self.bare_rate(database)?;
+        let after = self.bare_rate(database, in_flight)?;
         let closed = std::mem::replace(&mut self.latency, new_histogram());
         if let Some(latency) = Latency::of(&closed) {
             let (p50, p99) = (time(latency.p50), time(latency.p99));
@@ -134,15 +134,16 @@ impl<'a> Load<'a> {
         self.part(Pace::Scheduled(schedule), true).map(drop)
     }
 
-    fn bare_rate(&self, database: Option<&Path>) -> Result<Option<f64>, String> {
+    /// Rows of a bare loop a second: each user's `in_flight` one after the other, as they come in the run.
+    fn bare_rate(&self, database: Option<&Path>, in_flight: u32) -> Result<Option<f64>, String> {
         let Some(database) = database else {
             return Ok(None);
         };
-        let count = self.users.count();
+        let count = self.users.count() as u32;
         let row = |number: u32| {
-            let (from, to, timestamp, content) = self
-                .users
-                .text_of(number as usize % count, number / count as u32);
+            let (turn, in_turn) = (number / in_flight, number % in_flight);
+            let own = turn / count * in_flight + in_turn;
+            let (from, to, timestamp, content) = self.users.text_of((turn % count) as usize, own);
             BareRow {
                 from,
                 to,
