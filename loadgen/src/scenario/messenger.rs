@@ -63,7 +63,7 @@ fn accounts(count: usize, prefix: Option<&str>) -> Result<Vec<Account>, String> 
         Some(prefix) => prefix.to_owned(),
         None => format!("m{:08x}-", Random::new(seed).next() as u32),
     };
-    let account = |number| Account::new(format!("{prefix}{number:0width$}", width = NUMBER_DIGITS));
+    let account = |number| Account::new(format!("{prefix}{number:0NUMBER_DIGITS$}"));
     (0..count).map(account).collect()
 }
 
@@ -76,5 +76,5 @@ fn number_of(id: &str) -> Option<usize> {
     digits.parse().ok()
 }
 
-/// Time without progress, and waits, as everywhere.
+/// Longest wait for events, so that windows open and close on time.
 const TURN_MAX: std::time::Duration = std::time::Duration::from_millis(2);
