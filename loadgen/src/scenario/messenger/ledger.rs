@@ -157,6 +157,7 @@ impl Ledger {
     /// Counts what has not come as lost, at the end.
     pub(super) fn close(&mut self) {
         let waiting = self.senders.iter().flat_map(|sender| &sender.waiting);
+        let waiting = waiting.filter(|it| !it.is_finished());
         let missing = waiting.map(|it| u64::from(it.recipients).max(1));
         // Gaps that were seen are counted already.
         self.counts.lost = self.counts.lost.max(missing.sum());
