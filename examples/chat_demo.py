@@ -27,6 +27,15 @@ PATIENCE = 20.0  # seconds, for anything to happen
 LINES_MAX = 1000  # of a client, that are remembered
 
 
+_printing = threading.Lock()
+
+
+def show(name: str, marker: str, line: str) -> None:
+    """Prints a line as a whole: several threads do."""
+    with _printing:
+        print(f"{name:>8} {marker} {line}", flush=True)
+
+
 class Failed(Exception):
     """The conversation is not as it should be."""
 
@@ -67,13 +76,13 @@ class Process:
         for line in self.child.stdout:
             line = line.rstrip("\n")
             if prints:
-                print(f"{self.name:>8} | {line}", flush=True)
+                show(self.name, "|", line)
             self.lines.put(line)
         self.lines.put(None)
 
     def say(self, line: str) -> None:
         """Types a line."""
-        print(f"{self.name:>8} > {line}", flush=True)
+        show(self.name, ">", line)
         assert self.child.stdin
         self.child.stdin.write(line + "\n")
         self.child.stdin.flush()
@@ -139,7 +148,7 @@ class Demo:
         line = gateway.sees("listening", "address")
         address = line.split("address")[1].lstrip('=":').split()[0].split('"')[0]
         self.url = f"http://{address}"
-        print(f"{'gateway':>8} | {self.url}", flush=True)
+        show("gateway", "|", self.url)
 
     def connect(self, user: str, *arguments: str) -> Process:
         """Starts the client of a user, and waits until it is connected."""
@@ -242,7 +251,7 @@ def main() -> int:
     except Failed as failed:
         print(f"chat_demo: {failed}", file=sys.stderr)
         return 1
-    print("    demo | all of it was as it should be")
+    show("demo", "|", "all of it was as it should be")
     return 0
 
 

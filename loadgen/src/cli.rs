@@ -57,6 +57,9 @@ Examples:
   loadgen bridge push                           services push over HTTP; every user's frames are checked
   loadgen bridge batch --batch 100 --rate 150000
   loadgen bridge send --calls 200 --beside      questions whose answers stream back, pushes beside them
+  loadgen messenger direct --database store.db  messages stored and delivered, beside a bare loop of inserts
+  loadgen messenger broadcast --rate 50         each user gets each broadcast of the others exactly once
+  loadgen messenger login --pid $(pidof fanfare)
 
 A publisher that is not given --rate works in a closed loop: it sends a burst in
 one write, waits until every subscriber has all of it, and sends the next.
@@ -268,6 +271,14 @@ pub(crate) enum Scenario {
     /// and a correlation_id; every answer must say success. Another server of the protocol
     /// may stand behind --url.
     Bridge(Bridge),
+    /// The messenger: accounts with keys, and messages that are stored before they are acknowledged.
+    ///
+    /// Registers accounts of its own, each with a new key, logs them in, and connects them by their tokens.
+    /// Every message has to come to its recipients once, unchanged, in the order of ids, and its sender has
+    /// to be told the same id that they got.
+    ///
+    /// The server limits what a user sends: FANFARE_MESSENGER__RATE_LIMIT=0 in its environment lifts that.
+    Messenger(Messenger),
 }
 
 impl Scenario {
@@ -285,6 +296,7 @@ impl Scenario {
             Self::Connect(_) => "connect",
             Self::Idle(_) => "idle",
             Self::Bridge(bridge) => bridge.name(),
+            Self::Messenger(messenger) => messenger.name(),
         }
     }
 
@@ -336,7 +348,7 @@ impl Scenario {
                 target: Some(target),
                 ..
             }) => target.greeting_path().into(),
-            Self::Bridge(_) => "/ws".into(),
+            Self::Bridge(_) | Self::Messenger(_) => "/ws".into(),
             Self::Fanout(Fanout {
                 target: Some(target),
                 ..
@@ -921,6 +933,99 @@ pub(crate) struct BridgeSend {
     /// Let a user that was not asked answer every call, too: no caller may get that.
     #[arg(long)]
     pub(crate) intruders: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Messenger {
+    #[command(subcommand)]
+    pub(crate) mode: MessengerMode,
+}
+
+impl Messenger {
+    fn name(&self) -> &'static str {
+        match self.mode {
+            MessengerMode::Direct(_) => "messenger-direct",
+            MessengerMode::Broadcast(_) => "messenger-broadcast",
+            MessengerMode::Login(_) => "messenger-login",
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MessengerMode {
+    /// Each user writes to all others in turn.
+    ///
+    /// Without --rate the run has two parts: as many messages as the server takes, and then half of
+    /// that rate on a schedule, of which the latency is.
+    Direct(MessengerDirect),
+    /// The users broadcast in turn.
+    Broadcast(MessengerBroadcast),
+    /// Logins, and what they cost beside a plain request and the verification of a signature.
+    Login(MessengerLogin),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MessengerUsers {
+    /// Users, each connected once.
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = pairs_of_users)]
+    pub(crate) users: usize,
+
+    /// Start of the users' ids, letters and digits [default: m and a random number]
+    #[arg(long, value_name = "PREFIX", value_parser = user_name)]
+    pub(crate) user: Option<String>,
+
+    /// Bytes of every message's content, in JSON.
+    #[arg(long, default_value_t = 128, value_name = "BYTES", value_parser = payload_bytes)]
+    pub(crate) payload: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MessengerDirect {
+    #[command(flatten)]
+    pub(crate) users: MessengerUsers,
+
+    /// Messages of each user that are not both acknowledged and delivered, beyond which it waits.
+    #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) in_flight: u32,
+
+    /// Only on a schedule: this many messages a second over all users. Latency counts from the scheduled
+    /// time to the recipient's receipt.
+    #[arg(long, value_name = "R", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+
+    /// The server's SQLite file. Rows like those of the run are inserted into a new file beside it with the
+    /// same tables, in transactions of 256, before the run and after it: what the disk and SQLite allow.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) database: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MessengerBroadcast {
+    #[command(flatten)]
+    pub(crate) users: MessengerUsers,
+
+    /// Broadcasts a second over all users, on a schedule.
+    #[arg(long, default_value_t = 50.0, value_name = "R", value_parser = rate)]
+    pub(crate) rate: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MessengerLogin {
+    /// Accounts that log in, over and over.
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = pairs_of_users)]
+    pub(crate) users: usize,
+
+    /// HTTP connections, each logging in an account at a time.
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) connections: u16,
+}
+
+/// Users of whom each pair is counted on its own.
+fn pairs_of_users(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 2..=5000) => Ok(count),
+        _ => Err("must be 2 to 5000".into()),
+    }
 }
 
 fn group_name(text: &str) -> Result<String, String> {

@@ -8,6 +8,7 @@ mod frame;
 mod http;
 mod kernel;
 mod measure;
+mod messenger;
 mod net;
 mod number;
 mod outcome;
@@ -107,6 +108,9 @@ fn run(options: &Options) -> Result<Outcome, String> {
             scenario::backend::run(scenario, backend, &target, common)
         }
         (_, Scenario::Bridge(bridge)) => scenario::bridge::run(scenario, bridge, &target, common),
+        (_, Scenario::Messenger(messenger)) => {
+            scenario::messenger::run(scenario, messenger, &target, common)
+        }
     }
 }
 

@@ -54,6 +54,13 @@ pub(crate) struct Outcome {
     pub(crate) generator_cpu_ns_per_unit: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) server: Option<Server>,
+    /// Shares of a core that the server's threads used within the window, by their names.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_shares")]
+    pub(crate) server_threads: Vec<(String, f64)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) store: Option<StoreRates>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) login: Option<LoginCost>,
     /// Which side had no CPU left: `generator`, `server`, `both` or `neither`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bottleneck: Option<&'static str>,
@@ -112,6 +119,49 @@ pub(crate) struct BackendReport {
 
 fn as_map<S: Serializer>(pairs: &[(&'static str, u64)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(pairs.iter().copied())
+}
+
+fn as_shares<S: Serializer>(pairs: &[(String, f64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(name, share)| (name, share)))
+}
+
+/// Stored messages beside a bare loop of inserts.
+#[derive(Debug, Serialize)]
+pub(crate) struct StoreRates {
+    /// Rows of the bare loop, the mean of before and after.
+    pub(crate) bare_rows_per_second: f64,
+    /// CPU time of such a row, that of its content included.
+    pub(crate) bare_cpu_ns: f64,
+    pub(crate) bare_before: f64,
+    pub(crate) bare_after: f64,
+    /// The rate of messages as a part of it.
+    pub(crate) share_of_bare: f64,
+    /// The rate on a schedule that latency was measured at.
+    pub(crate) paced_per_second: f64,
+}
+
+/// What a login costs the server.
+#[derive(Debug, Serialize)]
+pub(crate) struct LoginCost {
+    /// CPU time of a login: two requests.
+    pub(crate) login_ns: f64,
+    /// That of a request that has nothing to do with accounts.
+    pub(crate) plain_request_ns: f64,
+    /// That of the verification alone, in the generator.
+    pub(crate) verification_ns: f64,
+    /// The login's over that of the verification and one plain request.
+    pub(crate) times: f64,
+}
+
+impl LoginCost {
+    pub(crate) fn new(login_ns: f64, plain_request_ns: f64, verification_ns: f64) -> Self {
+        Self {
+            login_ns,
+            plain_request_ns,
+            verification_ns,
+            times: login_ns / (plain_request_ns + verification_ns),
+        }
+    }
 }
 
 /// The server's CPU and memory within the window.
@@ -347,6 +397,35 @@ impl fmt::Display for Outcome {
                     server.cpu_share * 100.0,
                     bytes(server.rss_bytes as f64),
                     bytes(server.rss_bytes_before as f64)
+                ),
+            )?;
+        }
+        if !self.server_threads.is_empty() {
+            let shares = self.server_threads.iter();
+            let shares = shares.map(|(name, share)| format!("{name} {:.0} %", share * 100.0));
+            row("its threads", shares.collect::<Vec<_>>().join(", "))?;
+        }
+        if let Some(store) = &self.store {
+            row(
+                "bare inserts",
+                format!(
+                    "{}/s before, {}/s after: the messages are {:.2} of that; {:.1} us of CPU each",
+                    grouped(store.bare_before),
+                    grouped(store.bare_after),
+                    store.share_of_bare,
+                    store.bare_cpu_ns / 1e3
+                ),
+            )?;
+        }
+        if let Some(login) = &self.login {
+            row(
+                "a login",
+                format!(
+                    "{:.1} us of the server's CPU: {:.2} times a plain request ({:.1} us) and a verification ({:.1} us)",
+                    login.login_ns / 1e3,
+                    login.times,
+                    login.plain_request_ns / 1e3,
+                    login.verification_ns / 1e3
                 ),
             )?;
         }

@@ -1,5 +1,6 @@
 //! CPU time and memory of a process, from /proc.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
@@ -15,6 +16,23 @@ pub(crate) fn cpu_ns(pid: &str) -> io::Result<u64> {
         }
     }
     Ok(total)
+}
+
+/// Nanoseconds of CPU that the live threads of `pid` have used, by their names.
+pub(crate) fn cpu_ns_by_thread(pid: &str) -> io::Result<BTreeMap<String, u64>> {
+    let mut threads = BTreeMap::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?.path();
+        // A thread may end after the listing.
+        if let (Ok(name), Ok(schedstat)) = (
+            fs::read_to_string(task.join("comm")),
+            fs::read_to_string(task.join("schedstat")),
+        ) {
+            let name = name.trim().to_owned();
+            *threads.entry(name).or_default() += first_number(&schedstat).unwrap_or(0);
+        }
+    }
+    Ok(threads)
 }
 
 /// Resident memory of `pid` in bytes.

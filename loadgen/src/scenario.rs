@@ -8,6 +8,7 @@ mod connections;
 pub(crate) mod echo;
 pub(crate) mod fanout;
 pub(crate) mod idle;
+pub(crate) mod messenger;
 pub(crate) mod publish;
 pub(crate) mod resume;
 

@@ -31,7 +31,7 @@ def installed_peers():
 
 def can_run(name, variant):
     """Whether a contender of ours knows the protocols of a variant; peers say so by `adapters.SCENARIOS`."""
-    return name != "baseline" or variant.scenario not in ("backend", "wse")
+    return name != "baseline" or variant.scenario not in ("backend", "messenger", "wse")
 
 
 def peers_for(variant):
@@ -76,12 +76,16 @@ class Server:
         self.options = options
         self.cores, self.generator_cores = [options.server_core], [options.generator_core]
         self.shards = 1
+        if scenario.share_cores:
+            self.cores = self.generator_cores = [options.server_core, options.generator_core]
         if name == "gateway-2":
             # Both share both cores: what counts is the server's CPU time per delivery.
             self.cores = self.generator_cores = [options.server_core, options.generator_core]
             self.shards = 2
         self.has_token = scenario.token and name.startswith("gateway")
         self.environment = dict(scenario.environment)
+        self.has_store = scenario.has_store
+        self.database = None
         self.has_tls = scenario.tls or name.endswith("-tls")
         self.target = ["--target", name] if name in adapters.SCENARIOS else []
 
@@ -106,6 +110,9 @@ class Server:
                 **environment,
                 "FANFARE_TLS__CERTIFICATE_FILE": str(certificate), "FANFARE_TLS__KEY_FILE": str(key),
             }
+        if self.has_store:
+            self.database = scratch / "fanfare.db"
+            environment = {**environment, "FANFARE_STORE__URL": f"sqlite:{self.database}"}
         server += self.options.gateway_args.split()
         if not self.has_token:
             return [*server, "--mode", "demo"], environment
@@ -137,7 +144,8 @@ class Server:
         line into a tool's; without a `port` it has one of its own."""
         shared = port is not None
         port = port or free_port()
-        with tempfile.TemporaryDirectory(prefix="fanfare-perf-") as directory:
+        # The system's temporary folder may be in memory.
+        with tempfile.TemporaryDirectory(prefix="fanfare-perf-", dir=TARGET if self.has_store else None) as directory:
             scratch = Path(directory)
             # Servers that give up root have to get in.
             scratch.chmod(0o755)
@@ -153,6 +161,7 @@ class Server:
     def generator(self, command, arguments, report, seconds):
         """loadgen's command line; `seconds` of warm-up and of measuring."""
         warmup, duration = seconds
+        command = [part.replace("{database}", str(self.database)) for part in command]
         return pinned(self.generator_cores, [
             TARGET / "loadgen", *command, *arguments, "--json", report, "--quiet",
             "--warmup", warmup, "--duration", duration,

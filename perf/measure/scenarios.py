@@ -37,6 +37,10 @@ class Scenario:
     processes: int = 1
     # More of the gateways' environment.
     environment: tuple = ()
+    # The gateway stores in a file in the build's folder, on a real disk; {database} in the arguments is its path.
+    has_store: bool = False
+    # Server and generator share both cores, where a server's threads would otherwise wait for each other.
+    share_cores: bool = False
     # Pairs of variants' names: the first one's rate as a part of the second's is what the scenario is
     # about. All variants take turns then, round by round.
     parts_of: tuple = ()
@@ -44,6 +48,7 @@ class Scenario:
 
 BRIDGE = "bridge --patience 60"
 FAN = "fanout --subscribers 1000 --payload 128 --patience 30"
+MESSENGER = "messenger --patience 30"
 WSE = "wse --subscribers 1000 --patience 30"
 INBOUND = "{} --connections 100 --size 175 --burst 64 --patience 30"
 
@@ -216,6 +221,21 @@ SCENARIOS = {
                     "the same, pushes and batches beside"),
         ),
         ("gateway", "bridge_fastapi"),
+    ),
+    "messenger": Scenario(
+        "stored messages beside a bare loop of batched inserts, broadcasts to 1,000 users, and logins",
+        (
+            Variant("direct", f"{MESSENGER} direct --users 200 --in-flight 32 --database {{database}}",
+                    "direct messages, stored, delivered and acknowledged"),
+            Variant("50 broadcasts/s to 1,000", f"{MESSENGER} broadcast --users 1000 --rate 50",
+                    "broadcasts to 1,000 users, 50/s on a schedule"),
+            Variant("logins", f"{MESSENGER} login", "logins by a signature, two requests each"),
+        ),
+        ("gateway",),
+        # What is measured is what the gateway can take, not what it lets one user send.
+        environment=(("FANFARE_MESSENGER__RATE_LIMIT", "0"),),
+        has_store=True,
+        share_cores=True,
     ),
     "slow": Scenario(
         "999 subscribers that read and one that does not",

@@ -54,8 +54,18 @@ def contender(reports):
         "generator_cpu_share": middle([report["generator_cpu_share"] for report in good]),
         "generator_cpu_ns": middle([report["generator_cpu_ns_per_unit"] for report in good]),
         "generator_bound_runs": sum(report.get("bottleneck") == "generator" for report in good),
+        "share_of_bare": of("store", "share_of_bare"),
+        "bare_rows": of("store", "bare_rows_per_second"),
+        "login_times": of("login", "times"),
+        "login_ns": of("login", "login_ns"),
+        "threads": middles([report["server_threads"] for report in good if "server_threads" in report]),
         "unbound_runs": sum(report.get("bottleneck") == "neither" for report in good),
     }
+
+
+def middles(maps):
+    """Medians of maps that have the same keys, but for a few."""
+    return {key: middle([one.get(key, 0.0) for one in maps])["median"] for key in sorted({key for one in maps for key in one})}
 
 
 def ratios(contenders):
@@ -140,6 +150,15 @@ def remarks(line, paced):
         yield "{:,.0f} bytes of the kernel's memory a connection, both ends ({:,.0f} unreclaimable)".format(
             line["kernel_per_connection"]["median"], line["kernel_unreclaimable_per_connection"]["median"])
         yield million(line)
+    if line.get("share_of_bare"):
+        values = line["share_of_bare"]["values"]
+        yield "{:.2f} of the rate of bare inserts ({:.2f} to {:.2f} by round), which is {:,.0f} rows/s".format(
+            line["share_of_bare"]["median"], min(values), max(values), line["bare_rows"]["median"])
+    if line.get("login_times"):
+        yield "{:.1f} us of CPU a login, {:.2f} times a verification and a plain request".format(
+            line["login_ns"]["median"] / 1000, line["login_times"]["median"])
+    if line.get("threads"):
+        yield "its threads: " + ", ".join(f"{name} {share * 100:.0f} %" for name, share in line["threads"].items())
     if line.get("generator_bound_runs"):
         yield (f"the generator's core was full in {line['generator_bound_runs']} of {line['runs']} runs and the "
                "server's was not: it could do more")

@@ -29,7 +29,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request};
 
 use crate::config::Config;
-use crate::conn::{Admission, Claimed, Commands, Dialect, Registry, Route};
+use crate::conn::{Admission, Chore, Claimed, Commands, Dialect, Registry, Route};
 use crate::http::{Answer, Source};
 use crate::metrics::{CounterId, CounterRegistry};
 use crate::process::Publishers;
@@ -147,10 +147,10 @@ impl Messenger {
             AuditLog::default()
         });
         registry.chores.extend(audit.chore());
-        let recorder = store
-            .clone()
-            .and_then(|store| Recorder::new(store, settings.metrics_interval));
-        registry.chores.extend(recorder);
+        let interval = Some(settings.metrics_interval).filter(|it| !it.is_zero());
+        let recorder = store.clone().zip(interval);
+        let recorder = recorder.map(|(store, every)| Recorder::new(store, every));
+        registry.chores.extend(recorder.map(|it| Box::new(it) as Box<dyn Chore>));
         let files = settings.static_dir.as_deref().and_then(|folder| {
             let files = StaticFiles::open(folder);
             let failed = |error| registry.fail("messenger.static_dir", &error);

@@ -146,6 +146,12 @@ impl Target {
         self.finish_head(request)
     }
 
+    /// A GET request.
+    pub(crate) fn get(&self, path: &str) -> Vec<u8> {
+        let host = &self.host;
+        self.finish_head(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n"))
+    }
+
     /// Adds the headers of every request and the end of the head.
     fn finish_head(&self, mut head: String) -> Vec<u8> {
         for header in &self.headers {

@@ -26,7 +26,7 @@ const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The protocol as requests of one shard hold it: with a count of its own, so that they share no cache line.
-type MessengerHandle = Arc<Arc<Messenger>>;
+pub(super) type MessengerHandle = Arc<Arc<Messenger>>;
 
 /// The protocol's endpoints.
 pub(super) fn endpoints(messenger: &Arc<Messenger>) -> Vec<Endpoint> {

@@ -28,16 +28,15 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// Records so often, and once as the gateway stops; never, if that is zero.
-    pub(super) fn new(store: Arc<Store>, every: Duration) -> Option<Box<dyn Chore>> {
-        let recorder = Self {
+    /// Records so often, and once as the gateway stops.
+    pub(super) fn new(store: Arc<Store>, every: Duration) -> Self {
+        Self {
             store,
             every,
             last_at: Instant::now(),
             last: Default::default(),
             is_draining: false,
-        };
-        (!every.is_zero()).then(|| Box::new(recorder) as Box<dyn Chore>)
+        }
     }
 
     fn record(&mut self, process: &Process, wall_ms: u64) {

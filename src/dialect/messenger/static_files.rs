@@ -2,8 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
 use std::time::SystemTime;
 
 use axum::RequestExt;
@@ -12,11 +14,9 @@ use axum::extract::{Path as PathParameter, Request};
 use axum::http::header::{
     CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, LOCATION, X_CONTENT_TYPE_OPTIONS,
 };
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
+use tokio::sync::oneshot;
 
-use super::Messenger;
-use super::api::text;
+use super::api::{MessengerHandle, text};
 use crate::http::{Answer, Rejection, respond};
 use crate::process::Reservation;
 use crate::service::State;
@@ -24,10 +24,29 @@ use crate::service::State;
 /// The folder whose files are served.
 #[derive(Debug)]
 pub(super) struct StaticFiles {
-    /// Without symbolic links.
-    root: PathBuf,
-    /// Files that are read at once, on threads of their own.
-    reads: Semaphore,
+    reads: SyncSender<ReadOrder>,
+}
+
+/// A file to be read.
+#[derive(Debug)]
+struct ReadOrder {
+    path: String,
+    /// The tag of the content that the client has.
+    known: Option<HeaderValue>,
+    held: Reservation,
+    reply: oneshot::Sender<ReadResult>,
+}
+
+type ReadResult = Result<Content, NotServed>;
+
+/// What a path is answered with.
+#[derive(Debug)]
+enum Content {
+    File(OpenFile, HeldFile),
+    /// The client has it.
+    Known(OpenFile),
+    /// A folder whose path lacks the `/` at its end.
+    Folder,
 }
 
 /// What is at a path.
@@ -52,10 +71,12 @@ struct OpenFile {
 enum NotServed {
     NotFound,
     TooLarge,
-    NoMemory,
+    /// Too many files are being read, or held for clients that have not taken them.
+    Busy,
 }
 
 /// A file's content together with its reservation.
+#[derive(Debug)]
 struct HeldFile {
     bytes: Vec<u8>,
     _held: Reservation,
@@ -68,23 +89,76 @@ impl AsRef<[u8]> for HeldFile {
 }
 
 impl StaticFiles {
-    /// The files below `root`.
+    /// The files below `root`, read by a thread of their own, which waits for the disk in place of a shard.
     ///
     /// # Errors
-    /// There is no such folder.
+    /// There is no such folder, or there can be no more threads.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
         let root = fs::canonicalize(root)?;
         if !root.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        let reads = Semaphore::new(READS_MAX);
-        Ok(Self { root, reads })
+        let (reads, orders) = mpsc::sync_channel::<ReadOrder>(READS_MAX);
+        thread::Builder::new()
+            .name("static-files".to_owned())
+            .spawn(move || {
+                for order in orders {
+                    let read = read(&root, &order.path, order.known.as_ref(), order.held);
+                    // Its client may have left.
+                    let _ = order.reply.send(read);
+                }
+            })?;
+        Ok(Self { reads })
     }
+
+    /// What is at a path, unless it is the `known` one.
+    async fn read(
+        &self,
+        path: String,
+        known: Option<HeaderValue>,
+        held: Reservation,
+    ) -> ReadResult {
+        let (reply, answer) = oneshot::channel();
+        let order = ReadOrder {
+            path,
+            known,
+            held,
+            reply,
+        };
+        match self.reads.try_send(order) {
+            Ok(()) => answer.await.unwrap_or(Err(NotServed::NotFound)),
+            Err(_) => Err(NotServed::Busy),
+        }
+    }
+}
+
+/// Reads what is at `path` below `root`, unless its tag is `known`.
+fn read(root: &Path, path: &str, known: Option<&HeaderValue>, mut held: Reservation) -> ReadResult {
+    let mut found = match find(root, path).ok_or(NotServed::NotFound)? {
+        Found::Folder => return Ok(Content::Folder),
+        Found::File(found) => found,
+    };
+    if known.is_some_and(|known| known.as_bytes() == found.tag.as_bytes()) {
+        return Ok(Content::Known(found));
+    }
+    let len = usize::try_from(found.len).unwrap_or(usize::MAX);
+    if len > FILE_BYTES_MAX {
+        return Err(NotServed::TooLarge);
+    }
+    if !held.set(len) {
+        return Err(NotServed::Busy);
+    }
+    let mut bytes = Vec::with_capacity(len);
+    // It may have grown.
+    let mut limited = (&mut found.file).take(found.len);
+    let read = limited.read_to_end(&mut bytes);
+    read.map_err(|_| NotServed::NotFound)?;
+    Ok(Content::File(found, HeldFile { bytes, _held: held }))
 }
 
 /// Answers with a file.
 pub(super) async fn file(
-    messenger: Arc<Arc<Messenger>>,
+    messenger: MessengerHandle,
     state: Arc<State>,
     mut request: Request,
 ) -> Result<Answer, Rejection> {
@@ -99,55 +173,28 @@ pub(super) async fn file(
         }
     };
     let known = request.headers().get(IF_NONE_MATCH).cloned();
-    let is_known = move |tag: &str| known.is_some_and(|it| it.as_bytes() == tag.as_bytes());
-    let root = files.root.clone();
-    let mut held = state.process.http_bodies.hold();
-    let permit = files.reads.acquire().await.expect("it is never closed");
-    let read = spawn_blocking(move || -> Result<_, NotServed> {
-        let mut found = match find(&root, &path).ok_or(NotServed::NotFound)? {
-            Found::Folder => return Ok(None),
-            Found::File(found) => found,
-        };
-        if is_known(&found.tag) {
-            return Ok(Some((found, None)));
+    let held = state.process.http_bodies.hold();
+    let (found, mut answer) = match files.read(path, known, held).await {
+        Ok(Content::File(found, content)) => {
+            let body = Body::from(Bytes::from_owner(content));
+            let answer = respond(200, found.content_type, body);
+            (found, answer)
         }
-        let len = usize::try_from(found.len).unwrap_or(usize::MAX);
-        if len > FILE_BYTES_MAX {
-            return Err(NotServed::TooLarge);
+        Ok(Content::Known(found)) => {
+            let answer = respond(304, found.content_type, Body::empty());
+            (found, answer)
         }
-        if !held.set(len) {
-            return Err(NotServed::NoMemory);
-        }
-        let mut bytes = Vec::with_capacity(len);
-        // It may have grown.
-        let mut limited = (&mut found.file).take(found.len);
-        limited
-            .read_to_end(&mut bytes)
-            .map_err(|_| NotServed::NotFound)?;
-        Ok(Some((found, Some(HeldFile { bytes, _held: held }))))
-    });
-    let read = read.await;
-    drop(permit);
-    let (found, content) = match read.map_err(|_| not_found())? {
-        Ok(Some(read)) => read,
-        Ok(None) => return Ok(to_folder(request.uri().path())),
+        Ok(Content::Folder) => return Ok(to_folder(request.uri().path())),
         Err(NotServed::NotFound) => return Err(not_found()),
         Err(NotServed::TooLarge) => return Ok(text(403, "The file is larger than 16 MiB")),
-        Err(NotServed::NoMemory) => return Ok(text(503, "Too busy; try again later")),
-    };
-    let mut answer = match content {
-        Some(content) => respond(
-            200,
-            found.content_type,
-            Body::from(Bytes::from_owner(content)),
-        ),
-        None => respond(304, found.content_type, Body::empty()),
+        Err(NotServed::Busy) => return Ok(text(503, "Too busy; try again later")),
     };
     let tag = HeaderValue::from_str(&found.tag).expect("it is hexadecimal");
     let headers = answer.headers_mut();
     headers.insert(ETAG, tag);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let nosniff = HeaderValue::from_static("nosniff");
+    headers.insert(X_CONTENT_TYPE_OPTIONS, nosniff);
     Ok(answer)
 }
 
@@ -233,8 +280,8 @@ const CONTENT_TYPES: [(&[&str], &str); 18] = [
 /// Bytes of a file that is served: it is held in memory until its client has taken it.
 const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Files that are read at once.
-const READS_MAX: usize = 8;
+/// Files that wait to be read.
+const READS_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 
-use super::Messenger;
-use super::api::{answer_of, json};
+use super::api::{MessengerHandle, answer_of, json};
 use crate::http::{Answer, Rejection, refuse};
 use crate::service::{State, source_of};
 
 /// Answers with counts of the whole database.
 pub(super) async fn statistics(
-    messenger: Arc<Arc<Messenger>>,
+    messenger: MessengerHandle,
     state: Arc<State>,
     request: Request,
 ) -> Result<Answer, Rejection> {

@@ -24,7 +24,7 @@ pub(super) fn in_zone(wall_ms: u64, format: &str, zone: &str) -> Result<(String,
         zone => TimeZone::get(zone).map_err(|_| format!("unknown time zone {zone}"))?,
     };
     let name = zone.iana_name().unwrap_or("UTC").to_owned();
-    let time = timestamp(wall_ms).to_zoned(zone);
+    let time = timestamp(wall_ms).to_zoned_datetime(zone);
     let pattern = match format {
         "" => "%Y-%m-%dT%H:%M:%S%:z".to_owned(),
         format if format.contains('%') => format.to_owned(),

@@ -23,8 +23,8 @@ pub(super) struct Sending {
 enum Stage {
     /// It is being stored.
     Storing(Reply<Stored>),
-    /// It is stored with this id, and published for connections of other protocols.
-    Publishing(i64, Publishing),
+    /// It is stored, and published for connections of other protocols.
+    Publishing(Stored, Publishing),
 }
 
 impl std::fmt::Debug for Sending {
@@ -45,6 +45,15 @@ const EVENT: &str = "message";
 enum Sent {
     Stored { id: i64, is_delivered: bool },
     Refused(Refused),
+}
+
+impl Sent {
+    fn of(stored: &Stored, is_reached_elsewhere: bool) -> Self {
+        Self::Stored {
+            id: stored.message.id,
+            is_delivered: stored.is_attached || is_reached_elsewhere,
+        }
+    }
 }
 
 impl MessengerSession {
@@ -77,22 +86,19 @@ impl MessengerSession {
                         Ok(stored) => stored,
                         Err(why) => return Poll::Ready(Sent::Refused(why)),
                     };
-                    let (id, is_delivered) = (stored.message.id, stored.is_attached);
                     match self.publish_elsewhere(shard, &stored) {
-                        Some(put) => sending.stage = Stage::Publishing(id, put),
-                        None => return Poll::Ready(Sent::Stored { id, is_delivered }),
+                        Some(put) => sending.stage = Stage::Publishing(stored, put),
+                        None => return Poll::Ready(Sent::of(&stored, false)),
                     }
                 }
-                Stage::Publishing(id, put) => {
+                Stage::Publishing(stored, put) => {
                     let reached = std::task::ready!(put.as_mut().poll(cx));
-                    let is_delivered = reached.is_ok_and(|stored| stored.members > 0);
-                    if is_delivered {
-                        self.store.delivered(&self.mailbox, vec![*id]);
+                    let is_reached = reached.is_ok_and(|reached| reached.members > 0);
+                    // Who has got a broadcast elsewhere is not known, and gets it here, too.
+                    if is_reached && stored.message.kind == MessageKind::Direct {
+                        self.store.delivered(&self.mailbox, vec![stored.message.id]);
                     }
-                    return Poll::Ready(Sent::Stored {
-                        id: *id,
-                        is_delivered,
-                    });
+                    return Poll::Ready(Sent::of(stored, is_reached));
                 }
             }
         }
