@@ -3,6 +3,8 @@
 
 #![no_main]
 
+use std::sync::LazyLock;
+
 use fanfare::auth::is_name;
 use fanfare::dialect::messenger::{Ignored, Inbound};
 use fanfare::store::MessageKind;
@@ -48,10 +50,12 @@ struct Said<'a> {
     asks: bool,
 }
 
+/// What a part that is missing has.
+static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+
 fn understood(strict: &Value) -> Result<Said<'_>, Ignored> {
-    let none = const { &Map::new() };
     let part = |key: &str| match &strict[key] {
-        Value::Null => Ok(none),
+        Value::Null => Ok(&*NONE),
         Value::Object(part) => Ok(part),
         _ => Err(Ignored::Invalid),
     };

@@ -129,9 +129,9 @@ fn a23_a_signed_challenge_is_good_for_one_token() {
         "Authentication failed",
     );
     let mut named = alice.answer(&second);
-    named["challenge"] = first.clone().into();
+    named["challenge"] = first.into();
     check_text(&verify(address, &named), 400, "No challenge found");
-    named["challenge"] = second.clone().into();
+    named["challenge"] = second.into();
     assert_eq!(verify(address, &named).status, 200);
     check_text(&verify(address, &named), 400, "No challenge found");
 }
@@ -186,6 +186,7 @@ fn a23_of_two_requests_with_one_signature_one_has_a_token() {
     let alice = Account::registered(address, "alice");
     for _ in 0..5 {
         let body = alice.answer(&alice.challenge(address));
+        #[expect(clippy::needless_collect, reason = "all ask at once")]
         let asking: Vec<_> = (0..4)
             .map(|_| {
                 let body = body.clone();

@@ -54,7 +54,7 @@ fn without_a_valid_token_there_is_no_connection() {
         let wrong = format!("/ws?token={token}&after=x");
         assert_eq!(upgrade(address, &wrong, "").status, 400);
         // Browsers attach cookies to requests of every page.
-        let foreign = format!("Cookie: access_token={token}\r\nOrigin: http://x\r\n");
+        let foreign = format!("Cookie: access_token={token}\r\nOrigin: http://y\r\n");
         let answer = upgrade(address, "/ws", &foreign);
         assert_eq!(answer.status, 403);
         assert_eq!(

@@ -21,6 +21,9 @@ const LAST: &str = "the last one";
 /// How long users wait for the last message.
 const LAST_MAX: Duration = Duration::from_secs(120);
 
+/// How long nothing comes behind the last message.
+const QUIET: Duration = Duration::from_millis(300);
+
 /// How a user connects again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Reconnect {
@@ -254,7 +257,7 @@ impl Crowd {
                         }
                     }
                     if seen.has_last() {
-                        ends.get_or_insert(Instant::now() + Duration::from_millis(300));
+                        ends.get_or_insert_with(|| Instant::now() + QUIET);
                     }
                 }
                 0x88 => client.send(0x88, &frame.payload),
