@@ -12,6 +12,7 @@ mod database;
 mod lane;
 mod mailbox;
 mod message;
+mod postgres;
 mod pushed;
 mod refused;
 mod roster;
@@ -45,6 +46,7 @@ use crate::collections::{HashSet, Locked};
 use crate::config::StoreSettings;
 use database::{Database, Fault};
 use lane::{Answer, Note, Request};
+use postgres::Postgres;
 use sequencer::Sequencer;
 use shared::{Shared, key_of};
 use sqlite::Sqlite;
@@ -70,7 +72,14 @@ impl Store {
     /// # Errors
     /// The database cannot be used.
     pub fn open(settings: &StoreSettings, temporary: bool) -> Result<Arc<Self>, StoreError> {
-        let (path, folder) = place(settings, temporary)?;
+        let (path, folder) = match settings.url.as_deref() {
+            Some(url) if url.starts_with("postgres") => {
+                return Self::start(settings, Box::new(Postgres::open(url)?), None);
+            }
+            Some(url) => (url.strip_prefix("sqlite:").unwrap_or(url).into(), None),
+            None if temporary => temporary_place()?,
+            None => return Err(StoreError::NoUrl),
+        };
         let database = Sqlite::open(&path, settings.max_database_size)?;
         Self::start(settings, Box::new(database), folder)
     }
@@ -239,22 +248,10 @@ impl Drop for Store {
     }
 }
 
-/// Where the database is, and the folder that goes with it.
-fn place(
-    settings: &StoreSettings,
-    temporary: bool,
-) -> Result<(PathBuf, Option<TempDir>), StoreError> {
-    match settings.url.as_deref() {
-        Some(url) => match url.strip_prefix("sqlite:") {
-            Some(path) => Ok((path.into(), None)),
-            None => Err(StoreError::Unsupported(url.into())),
-        },
-        None if temporary => {
-            let folder = TempDir::with_prefix("fanfare-").map_err(StoreError::Start)?;
-            let path = folder.path().join(TEMPORARY_FILE);
-            tracing::info!(path = %path.display(), "messages are stored until the gateway stops: store.url is not set");
-            Ok((path, Some(folder)))
-        }
-        None => Err(StoreError::NoUrl),
-    }
+/// A database in a temporary folder, and the folder, which goes with the store.
+fn temporary_place() -> Result<(PathBuf, Option<TempDir>), StoreError> {
+    let folder = TempDir::with_prefix("fanfare-").map_err(StoreError::Start)?;
+    let path = folder.path().join(TEMPORARY_FILE);
+    tracing::info!(path = %path.display(), "messages are stored until the gateway stops: store.url is not set");
+    Ok((path, Some(folder)))
 }

@@ -72,6 +72,7 @@ const HOMES: &[(&str, &[&str])] = &[
     // Sockets are those of `net`; all else has its types.
     ("tokio::net", &["net"]),
     ("tempfile", &["cli", "store"]),
+    ("tokio_postgres", &["store"]),
     ("tokio_tungstenite", &["ws"]),
     ("toml", &["config"]),
     ("tracing_subscriber", &["cli"]),

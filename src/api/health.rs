@@ -26,7 +26,9 @@ pub(super) async fn health(Shared(state): Shared<Arc<State>>) -> Answer {
     let store = state.process.store.as_ref().map(|it| it.health());
     let status = match store {
         None | Some(StoreHealth::Good) => "healthy",
-        Some(StoreHealth::DiskFull | StoreHealth::Poisoned(_)) => "degraded",
+        Some(StoreHealth::DiskFull | StoreHealth::Unreachable | StoreHealth::Poisoned(_)) => {
+            "degraded"
+        }
     };
     let mut body = serde_json::json!({
         "status": status,
@@ -39,6 +41,7 @@ pub(super) async fn health(Shared(state): Shared<Arc<State>>) -> Answer {
         body["store"] = match store {
             StoreHealth::Good => "good",
             StoreHealth::DiskFull => "full",
+            StoreHealth::Unreachable => "unreachable",
             StoreHealth::Poisoned(_) => "failed",
         }
         .into();

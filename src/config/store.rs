@@ -7,7 +7,8 @@ use super::size::{GIB, KIB, MIB};
 section! {
     /// Accounts and messages that outlive connections, for the protocols that store any.
     pub struct StoreSettings("store", mode) {
-        /// The database: "sqlite:PATH". In demo mode without it, one in a temporary folder, which goes when the
+        /// The database: "sqlite:PATH", or "postgres://user@host/database", which no other gateway may use and
+        /// which is reached without TLS. In demo mode without it, one in a temporary folder, which goes when the
         /// gateway stops; in other modes a protocol that stores messages does not start without it.
         url: Option<String> = None, Maybe(URL);
         /// Accounts. Beyond it: registrations are refused with USER_LIMIT.
@@ -30,13 +31,44 @@ impl SectionRules for StoreSettings {}
 /// The address of a database.
 const URL: Parsed<String> = Parsed {
     read: |text| {
-        let path = text.strip_prefix("sqlite:")?;
-        let is_path = !path.is_empty() && path.len() <= URL_LEN_MAX && !path.contains('\0');
-        is_path.then(|| text.to_owned())
+        let schemes = ["sqlite:", "postgres://", "postgresql://"];
+        let rest = schemes.iter().find_map(|it| text.strip_prefix(it))?;
+        let is_good = !rest.is_empty() && rest.len() <= URL_LEN_MAX && !rest.contains('\0');
+        is_good.then(|| text.to_owned())
     },
-    show: String::clone,
-    accepts: "\"sqlite:\" and the path of a file",
+    show: without_password,
+    accepts: "\"sqlite:\" and the path of a file, or \"postgres://user:password@host/database\"",
 };
 
 /// Bytes of the path in an address.
 const URL_LEN_MAX: usize = 4096;
+
+/// The address as it is shown: without the password in it.
+#[expect(clippy::ptr_arg, reason = "what a kind of values takes")]
+fn without_password(url: &String) -> String {
+    let parts = url.split_once("://").and_then(|(scheme, rest)| {
+        let (login, host) = rest.rsplit_once('@')?;
+        let (user, _) = login.split_once(':')?;
+        Some(format!("{scheme}://{user}:***@{host}"))
+    });
+    parts.unwrap_or_else(|| url.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_its_password() {
+        for (url, shown) in [
+            ("sqlite:/a:b@c.db", "sqlite:/a:b@c.db"),
+            (
+                "postgres://ann:p@ss:w@db:5432/x",
+                "postgres://ann:***@db:5432/x",
+            ),
+            ("postgres://ann@db/x", "postgres://ann@db/x"),
+        ] {
+            assert_eq!(without_password(&url.to_owned()), shown);
+        }
+    }
+}

@@ -150,7 +150,9 @@ impl Messenger {
         let interval = Some(settings.metrics_interval).filter(|it| !it.is_zero());
         let recorder = store.clone().zip(interval);
         let recorder = recorder.map(|(store, every)| Recorder::new(store, every));
-        registry.chores.extend(recorder.map(|it| Box::new(it) as Box<dyn Chore>));
+        registry
+            .chores
+            .extend(recorder.map(|it| Box::new(it) as Box<dyn Chore>));
         let files = settings.static_dir.as_deref().and_then(|folder| {
             let files = StaticFiles::open(folder);
             let failed = |error| registry.fail("messenger.static_dir", &error);

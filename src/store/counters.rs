@@ -133,6 +133,11 @@ impl StoreCounters {
                 u64::from(*health == StoreHealth::DiskFull),
             ),
             (
+                "unreachable",
+                "Whether writes are refused until the database is reached.",
+                u64::from(*health == StoreHealth::Unreachable),
+            ),
+            (
                 "poisoned",
                 "Whether writes are refused until a restart.",
                 u64::from(matches!(health, StoreHealth::Poisoned(_))),

@@ -62,6 +62,8 @@ pub enum StoreHealth {
     Good,
     /// Writes are refused until there is room.
     DiskFull,
+    /// Writes are refused until the database is not locked by another process any more, or its server is reached.
+    Unreachable,
     /// Writes are refused until a restart: the database's words.
     Poisoned(Arc<str>),
 }
@@ -71,12 +73,9 @@ pub enum StoreHealth {
 pub enum StoreError {
     /// No database is configured.
     #[error(
-        "`store.url` is not set: write where messages are stored, as \"sqlite:/var/lib/fanfare/store.db\""
+        "`store.url` is not set: write where messages are stored, as \"sqlite:/var/lib/fanfare/fanfare.db\""
     )]
     NoUrl,
-    /// The address is of no database that is supported.
-    #[error("`store.url` is \"{0}\", which is no database of a kind that is supported")]
-    Unsupported(Box<str>),
     /// A file cannot be made or opened.
     #[error("cannot open the store at {path}: {error}")]
     File {
@@ -88,6 +87,9 @@ pub enum StoreError {
     /// Another process has the store open.
     #[error("the store at {0} is in use by another process")]
     InUse(PathBuf),
+    /// Another gateway uses the database on its server.
+    #[error("the database of `store.url` is in use by another gateway: each needs its own")]
+    ServerInUse,
     /// The database is damaged.
     #[error("the store at {path} is damaged: {report}")]
     Damaged {

@@ -526,7 +526,10 @@ impl Sequencer {
     /// Notes that the database has failed, and says how that is told.
     fn fail(&mut self, fault: &Fault) -> Refused {
         match fault {
-            Fault::Locked => Refused::Busy,
+            Fault::Locked => {
+                self.shared.set_health(StoreHealth::Unreachable);
+                Refused::Busy
+            }
             Fault::Full => {
                 self.shared.set_health(StoreHealth::DiskFull);
                 Refused::DiskFull

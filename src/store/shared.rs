@@ -66,7 +66,12 @@ impl Shared {
             return;
         }
         match &new {
-            StoreHealth::Good => tracing::info!("the store has room again"),
+            StoreHealth::Good => tracing::info!("the store stores again"),
+            StoreHealth::Unreachable => {
+                tracing::error!(
+                    "the store's database is not reached: messages are refused until it is"
+                );
+            }
             StoreHealth::DiskFull => {
                 tracing::error!("the store is full: messages are refused until there is room");
             }

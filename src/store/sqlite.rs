@@ -6,6 +6,8 @@ mod wal;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -24,6 +26,10 @@ const STATEMENTS_MAX: usize = 64;
 
 /// How long a statement waits for another process, such as one that makes a backup, in milliseconds.
 const BUSY_MS: u64 = 5000;
+
+/// How long the lock of another process is waited for, and how often it is looked at.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+const LOCK_STEP: Duration = Duration::from_millis(20);
 
 /// Files up to this size are checked when they are opened; larger ones only by `fanfare store check`.
 const CHECKED_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -97,15 +103,22 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true);
     let file = options.open(PathBuf::from(name)).map_err(of)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.to_owned())),
-        Err(TryLockError::Error(error)) => Err(of(error)),
+    // The process before this one may be about to end.
+    let until = Instant::now() + LOCK_WAIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                thread::park_timeout(LOCK_STEP);
+            }
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(path.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(of(error)),
+        }
     }
 }
 
 fn configure(connection: &Connection, bytes_max: Option<usize>) -> rusqlite::Result<()> {
-    connection.busy_timeout(std::time::Duration::from_millis(BUSY_MS))?;
+    connection.busy_timeout(Duration::from_millis(BUSY_MS))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -428,7 +441,7 @@ fn user_of(row: &Row<'_>) -> rusqlite::Result<Option<User>> {
 }
 
 /// Milliseconds since the epoch of a time in RFC 3339 or as SQLite writes it; 0 if it is neither.
-fn milliseconds_of(time: &str) -> u64 {
+pub(super) fn milliseconds_of(time: &str) -> u64 {
     let time = humantime::parse_rfc3339_weak(time).ok();
     let since = time.and_then(|it| it.duration_since(std::time::UNIX_EPOCH).ok());
     since.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX))

@@ -3,6 +3,7 @@
 mod faults;
 mod model;
 mod older;
+mod postgres;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

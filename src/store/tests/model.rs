@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 
@@ -68,8 +69,7 @@ struct Model {
 }
 
 impl Model {
-    fn new(duplicate: Duplicate, memory: usize) -> Self {
-        let mut home = Home::new();
+    fn new(mut home: Home, duplicate: Duplicate, memory: usize) -> Self {
         home.settings.max_mailbox_memory = memory;
         Self {
             store: home.open(),
@@ -235,23 +235,29 @@ fn next_delivered(client: &mut Client, count: usize) -> Vec<i64> {
     ids
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+/// Each user gets everything until it is delivered, and nothing again: in so many cases, each in a home of its own.
+pub(super) fn check(cases: u32, home: impl Fn() -> Home) {
+    let memory = prop_oneof![Just(1_usize), Just(3000), Just(1 << 28)];
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(cases));
+    let result = runner.run(
+        &(steps(), any::<bool>(), memory),
+        |(steps, replaces, memory)| {
+            let duplicate = match replaces {
+                true => Duplicate::Replace,
+                false => Duplicate::Allow,
+            };
+            let mut model = Model::new(home(), duplicate, memory);
+            for step in &steps {
+                model.step(step);
+            }
+            model.finish();
+            Ok(())
+        },
+    );
+    result.unwrap_or_else(|error| panic!("{error}"));
+}
 
-    #[test]
-    fn each_user_gets_everything_until_it_is_delivered_and_nothing_again(
-        steps in steps(),
-        is_replacing in any::<bool>(),
-        memory in prop_oneof![Just(1_usize), Just(3000), Just(1 << 28)],
-    ) {
-        let duplicate = match is_replacing {
-            true => Duplicate::Replace,
-            false => Duplicate::Allow,
-        };
-        let mut model = Model::new(duplicate, memory);
-        for step in &steps {
-            model.step(step);
-        }
-        model.finish();
-    }
+#[test]
+fn each_user_gets_everything_until_it_is_delivered_and_nothing_again() {
+    check(48, Home::new);
 }

@@ -1,0 +1,103 @@
+//! The store on a server, Debian's PostgreSQL, which keeps the same promises.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests wait on threads of their own"
+)]
+
+#[path = "../../../tests/it/support/postgres.rs"]
+mod server;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use server::PostgresServer;
+
+/// A store with a database of its own.
+fn home(server: &PostgresServer) -> Home {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let mut home = Home::new();
+    let name = format!("store{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    home.settings.url = Some(server.create(&name));
+    home
+}
+
+#[test]
+fn users_get_what_is_theirs_as_from_a_file() {
+    let server = PostgresServer::start();
+    model::check(12, || home(&server));
+}
+
+#[test]
+fn any_text_comes_back_and_counts_are_those_of_the_tables() {
+    let server = PostgresServer::start();
+    let home = home(&server);
+    let store = home.open();
+    for id in ["ann", "bob"] {
+        assert_eq!(register(&store, id), Registered::New);
+        assert_eq!(register(&store, id), Registered::Exists);
+    }
+    let content = "zero \0, \u{F8FF}, ☺ and ' \" \\";
+    assert_eq!(put(&store, "ann", "bob", content).message.id, 1);
+    put(&store, "ann", "broadcast", "to all");
+    store.record(vec![message("ann", "server", "{}")]);
+    store.stop();
+    let store = home.open();
+    let bob = attach(&store, "bob");
+    let taken = take(&store, &bob, 2);
+    assert_eq!(contents(&taken), [content, "to all"]);
+    assert!(taken.iter().all(|it| it.is_replayed));
+    store.detach(&bob, ids(&taken), 3, 4);
+    let bob = attach(&store, "bob");
+    assert_empty(&store, &bob);
+    let counted = store.statistics().blocking_recv().unwrap().unwrap();
+    let (users, deliveries) = (counted.users, counted.deliveries);
+    assert_eq!((users, counted.sessions, deliveries), (2, 2, 1));
+    assert_eq!(counted.broadcasts, 1);
+    assert_eq!(put(&store, "ann", "bob", "next").message.id, 4);
+    let list = store.list(10).blocking_recv().unwrap().unwrap();
+    assert_eq!(
+        (list.online, list.offline),
+        (vec!["bob".into()], vec!["ann".into()])
+    );
+}
+
+#[test]
+fn one_gateway_has_a_database() {
+    let server = PostgresServer::start();
+    let home = home(&server);
+    let store = home.open();
+    let second = Store::open(&home.settings, false).unwrap_err();
+    assert!(matches!(second, StoreError::ServerInUse), "{second}");
+    store.stop();
+    home.open();
+}
+
+#[test]
+fn a_server_that_is_restarted_is_gone_on_with() {
+    let mut server = PostgresServer::start();
+    let home = home(&server);
+    let store = home.open();
+    register(&store, "bob");
+    put(&store, "ann", "bob", "one");
+    server.stop();
+    let refused = store.put(message("ann", "bob", "two")).blocking_recv();
+    assert!(refused.unwrap().is_err());
+    server.start_again();
+    let began = Instant::now();
+    while store
+        .put(message("ann", "bob", "three"))
+        .blocking_recv()
+        .unwrap()
+        .is_err()
+    {
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            store.health()
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
+    let bob = attach(&store, "bob");
+    assert_eq!(contents(&take(&store, &bob, 2)), ["one", "three"]);
+}
