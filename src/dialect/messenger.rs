@@ -37,6 +37,7 @@ use crate::service::{Endpoint, State};
 use crate::shard::{Disconnect, Shard};
 use crate::store::Store;
 use audit::{AuditEvent, AuditLog};
+use bucket::Buckets;
 use challenge::Challenges;
 use format::MessengerFormats;
 use recorder::Recorder;
@@ -68,6 +69,7 @@ pub struct Messenger {
     causes: CloseCauses,
     /// The server commands.
     commands: Commands,
+    buckets: Buckets,
     ignored: IgnoredCounters,
 }
 
@@ -178,6 +180,7 @@ impl Messenger {
             formats: MessengerFormats::register(&mut registry.formats),
             causes: CloseCauses::register(&mut registry.counters),
             commands: registry.commands.clone(),
+            buckets: Buckets::default(),
             ignored: IgnoredCounters::register(&mut registry.counters),
             settings,
         }))

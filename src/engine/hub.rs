@@ -825,6 +825,16 @@ impl Hub {
         }
     }
 
+    /// Bytes of frames of [`Self::send_behind`] that its socket has not taken, or a little more: those of another frame of
+    /// which it has taken a part may be among them.
+    #[must_use]
+    pub fn unsent_behind(&self, slot: Slot) -> usize {
+        self.peers.get(slot.index()).map_or(0, |peer| {
+            let outbox = peer.outbox.as_deref();
+            peer.carry.len() + outbox.map_or(0, Outbox::aside_bytes)
+        })
+    }
+
     /// Queues a pong. While the socket is full, and while one waits that was queued then, a new pong replaces the queued
     /// one: pongs are sent in the order of their pings.
     pub fn send_pong(&mut self, slot: Slot, frame: &[u8]) -> Enqueue {

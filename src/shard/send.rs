@@ -114,6 +114,17 @@ impl Shard {
         self.note_queued(&mut core, Enqueue::Gone);
     }
 
+    /// Bytes of what [`Self::send_kept`] has queued that the peer's socket has not taken, or a little more.
+    #[must_use]
+    pub fn unsent_kept(&self, peer: PeerId) -> u64 {
+        let core = self.core.borrow();
+        let hub = core.engine.hub();
+        match hub.is_present(peer) {
+            true => hub.unsent_behind(peer.slot) as u64,
+            false => 0,
+        }
+    }
+
     /// Queues the message that tells a peer of its new format: behind what it has not read in the old one.
     pub fn send_reformatted(&self, peer: PeerId, text: &[u8]) {
         let mut core = self.core.borrow_mut();

@@ -51,6 +51,12 @@ pub fn put_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
+/// The bytes of the frame of an uncompressed message.
+#[must_use]
+pub fn frame_len(payload_len: usize) -> usize {
+    header_len(payload_len) + payload_len
+}
+
 /// Appends a close frame. A code that is not allowed in a frame, such as 1005, is sent as an empty payload; a
 /// reason that is too long is cut at a character boundary.
 pub fn put_close(out: &mut Vec<u8>, code: CloseCode, reason: &str) {

@@ -13,6 +13,7 @@ mod files;
 mod hostile;
 mod identity;
 mod kills;
+mod leaving;
 mod limits;
 mod messages;
 mod replay;

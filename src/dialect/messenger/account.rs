@@ -37,6 +37,8 @@ pub enum RegistrationError {
     /// The id is a word of the gateway's own.
     #[error("Reserved user ID")]
     Reserved,
+    #[error("Invalid user ID: it begins or ends with a space, or has characters that nobody sees")]
+    Invisible,
     /// The name is too long, or has control characters.
     #[error(
         "Invalid username: it has at most {USERNAME_BYTES_MAX} bytes and no control characters"
@@ -64,8 +66,11 @@ impl Registration {
         if !is_name(&id) {
             return Err(RegistrationError::Id);
         }
-        if RESERVED.contains(&&*id) {
+        if RESERVED.iter().any(|word| word.eq_ignore_ascii_case(&id)) {
             return Err(RegistrationError::Reserved);
+        }
+        if id.trim() != id || id.contains(is_invisible) {
+            return Err(RegistrationError::Invisible);
         }
         if username.len() > USERNAME_BYTES_MAX || username.contains(char::is_control) {
             return Err(RegistrationError::Username);
@@ -82,6 +87,12 @@ impl Registration {
             x25519_public_key: encryption.into(),
         })
     }
+}
+
+/// Whether a character shows nothing, or turns the direction of others: an id with it looks like another one.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Whether `signature` is that of the key's owner for `message` (RFC 8032).
@@ -145,6 +156,18 @@ mod tests {
         }
         for id in RESERVED {
             check(&registration(id, "", KEY, ""), RegistrationError::Reserved);
+        }
+        for id in ["System", "SERVER"] {
+            check(&registration(id, "", KEY, ""), RegistrationError::Reserved);
+        }
+        for id in [
+            "alice ",
+            " alice",
+            "al\u{200b}ice",
+            "\u{202e}alice",
+            "a\u{ad}b",
+        ] {
+            check(&registration(id, "", KEY, ""), RegistrationError::Invisible);
         }
         for name in ["a\u{1b}[2J", &"x".repeat(257)] {
             check(

@@ -71,7 +71,8 @@ pub(super) fn claim(
         asks,
     };
     let info = ConnectionInfo::new(source, &(NAME, ""), Some(identity));
-    let session = MessengerSession::new(messenger.clone(), store.clone(), caller, head);
+    let both = (messenger.clone(), store.clone());
+    let session = MessengerSession::new(shard, both, caller, head);
     Ok(WebSocketClaim {
         head: Vec::new(),
         agreed: None,

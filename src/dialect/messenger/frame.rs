@@ -210,7 +210,7 @@ fn is_timestamp(text: &str) -> bool {
     let is_date = marks == *b"--T::"
         && number(year, 0..=9999)
         && number(month, 1..=12)
-        && number(&date[8..10], 1..=31)
+        && number(&date[8..10], 1..=days_of(year, month))
         && number(&date[11..13], 0..=23)
         && number(&date[14..16], 0..=59)
         && number(&date[17..19], 0..=59);
@@ -225,6 +225,18 @@ fn is_timestamp(text: &str) -> bool {
         }
     };
     is_date && zone(rest)
+}
+
+/// The days of a month.
+fn days_of(year: &str, month: &str) -> u32 {
+    let year: u32 = year.parse().unwrap_or(0);
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    match month {
+        "04" | "06" | "09" | "11" => 30,
+        "02" if is_leap => 29,
+        "02" => 28,
+        _ => 31,
+    }
 }
 
 /// Appends the frame of a stored message, with its status if it has waited for its recipient.

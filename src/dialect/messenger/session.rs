@@ -5,6 +5,7 @@ mod sending;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -51,6 +52,7 @@ pub(super) struct Caller {
 /// The session of a user's connection.
 #[derive(Debug)]
 pub(super) struct MessengerSession {
+    shard: Weak<Shard>,
     messenger: Arc<Messenger>,
     store: Arc<Store>,
     user: Box<str>,
@@ -91,8 +93,8 @@ enum Phase {
 
 impl MessengerSession {
     pub(super) fn new(
-        messenger: Arc<Messenger>,
-        store: Arc<Store>,
+        shard: &Rc<Shard>,
+        (messenger, store): (Arc<Messenger>, Arc<Store>),
         caller: Caller,
         head: Vec<u8>,
     ) -> Self {
@@ -106,7 +108,8 @@ impl MessengerSession {
             mailbox: mailbox.clone(),
         };
         Self {
-            bucket: Bucket::full(messenger.settings.rate_burst, 0),
+            shard: Rc::downgrade(shard),
+            bucket: Bucket::default(),
             messenger,
             store,
             user: caller.user,
@@ -213,6 +216,7 @@ impl MessengerSession {
         let begun = Running::begin(&self.messenger.commands, &self.public_key, signed, call);
         self.store.record(vec![NewMessage {
             status: if begun.is_ok() { "delivered" } else { "error" },
+            content: recorded(&message.content),
             ..self.stored(message)
         }]);
         match begun {
@@ -230,7 +234,7 @@ impl MessengerSession {
             to: self.user.clone(),
             kind: MessageKind::Server,
             timestamp: str::from_utf8(&timestamp).expect("it is ASCII").into(),
-            content: content.into(),
+            content: recorded(content),
             signature: "".into(),
             encrypted_key: "".into(),
             encryption_nonce: "".into(),
@@ -270,6 +274,7 @@ impl MessengerSession {
     /// The connection has ended, and these messages have been written.
     fn detach(&mut self, delivered: Vec<i64>) {
         self.phase = Phase::Detached;
+        self.counts.1 += delivered.len() as u64;
         let (sent, received) = self.counts;
         self.store.detach(&self.mailbox, delivered, sent, received);
     }
@@ -297,7 +302,7 @@ impl Session for MessengerSession {
         };
         let (head, attach) = *beginning;
         shard.hold_open(peer, head);
-        self.bucket = Bucket::full(self.messenger.settings.rate_burst, shard.clock.now_ms());
+        self.bucket = self.messenger.buckets.of(&self.user);
         self.attaching = Some(self.store.attach(attach));
         self.phase = Phase::Attached;
         let start = tokio::time::Instant::now() + COUNT_EVERY;
@@ -412,7 +417,10 @@ impl Session for MessengerSession {
         if self.phase != Phase::Attached {
             return;
         }
-        let delivered = self.in_flight.take_written(shard, peer);
+        self.leave_sending();
+        // Others of the user share it; if there are none, the next one has a full one.
+        self.bucket = Bucket::default();
+        let delivered = self.in_flight.take_written(shard.unsent_kept(peer));
         match self.in_flight.is_empty() {
             true => self.detach(delivered),
             false => self.phase = Phase::Closing,
@@ -434,4 +442,12 @@ impl Drop for MessengerSession {
             self.detach(Vec::new());
         }
     }
+}
+
+/// Bytes of a command, and of its answer, that are recorded.
+const RECORDED_BYTES_MAX: usize = 16 * 1024;
+
+/// The beginning of a text, as it is recorded.
+fn recorded(text: &str) -> Box<str> {
+    text[..text.floor_char_boundary(RECORDED_BYTES_MAX)].into()
 }

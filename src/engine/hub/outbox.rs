@@ -151,6 +151,11 @@ impl Outbox {
         }
     }
 
+    /// Bytes that are set aside.
+    pub(crate) fn aside_bytes(&self) -> usize {
+        self.aside.len()
+    }
+
     /// Whether a frame of [`Self::push_aside`] is queued.
     pub(crate) fn is_changing_format(&self) -> bool {
         self.aside_frames

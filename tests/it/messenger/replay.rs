@@ -248,6 +248,8 @@ fn what_a_client_is_told_besides_displaces_no_message() {
         // Each connection may send so many at once.
         let frames: Vec<_> = (0..10).map(|_| direct("bob", &text)).collect();
         ids.extend(send_all(&mut sender, &frames));
+        sender.send(0x88, &1000_u16.to_be_bytes());
+        assert_eq!(sender.until_close(), Some(1000));
         sender = connect(address, &alice, "&ack=true");
     }
     let mut receiver = connect(address, &bob, "");

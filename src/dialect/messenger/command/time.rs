@@ -25,10 +25,11 @@ pub(super) fn in_zone(wall_ms: u64, format: &str, zone: &str) -> Result<(String,
     };
     let name = zone.iana_name().unwrap_or("UTC").to_owned();
     let time = timestamp(wall_ms).to_zoned_datetime(zone);
+    let is_utc = time.offset().is_zero();
     let pattern = match format {
-        "" => "%Y-%m-%dT%H:%M:%S%:z".to_owned(),
+        "" => from_layout(RFC3339, is_utc),
         format if format.contains('%') => format.to_owned(),
-        layout => from_layout(layout),
+        layout => from_layout(layout, is_utc),
     };
     let written = jiff::fmt::strtime::format(&pattern, &time);
     let written = written.map_err(|why| format!("invalid params: `format`: {why}"))?;
@@ -44,7 +45,7 @@ fn timestamp(wall_ms: u64) -> Timestamp {
 }
 
 /// The elements of a layout, a longer one before its beginnings, and what they are in a pattern of `strftime`.
-const ELEMENTS: [(&str, &str); 21] = [
+const ELEMENTS: [(&str, &str); 28] = [
     ("Monday", "%A"),
     ("Mon", "%a"),
     ("January", "%B"),
@@ -66,15 +67,30 @@ const ELEMENTS: [(&str, &str); 21] = [
     ("06", "%y"),
     ("15", "%H"),
     ("PM", "%p"),
+    ("pm", "%P"),
+    ("_2", "%e"),
+    ("1", "%-m"),
+    ("2", "%-d"),
+    ("3", "%-I"),
+    ("4", "%-M"),
+    ("5", "%-S"),
 ];
 
-fn from_layout(layout: &str) -> String {
+/// The layout of RFC 3339.
+const RFC3339: &str = "2006-01-02T15:04:05Z07:00";
+
+fn from_layout(layout: &str, is_utc: bool) -> String {
     let (mut pattern, mut rest) = (String::new(), layout);
     while let Some(next) = rest.chars().next() {
         let element = ELEMENTS.iter().find(|(name, _)| rest.starts_with(name));
         let len = match element {
             Some((name, written)) => {
-                pattern.push_str(written);
+                // A zone without an offset may be a letter.
+                pattern.push_str(if is_utc && name.starts_with('Z') {
+                    "Z"
+                } else {
+                    written
+                });
                 name.len()
             }
             None => {
@@ -95,12 +111,21 @@ mod tests {
     fn a_time_is_written_as_asked_for() {
         let at = 1_735_787_045_678;
         for (format, zone, expected) in [
-            ("", "UTC", "2025-01-02T03:04:05+00:00"),
+            ("", "UTC", "2025-01-02T03:04:05Z"),
             ("2006-01-02 15:04:05", "UTC", "2025-01-02 03:04:05"),
             ("Mon Jan 02 03:04 PM", "UTC", "Thu Jan 02 03:04 AM"),
             ("%d.%m.%Y", "UTC", "02.01.2025"),
             ("15:04:05.000", "UTC", "03:04:05.678"),
             ("at", "UTC", "at"),
+            ("3:04PM", "UTC", "3:04AM"),
+            (
+                "Jan 2, 2006 at 3:04pm (MST)",
+                "UTC",
+                "Jan 2, 2025 at 3:04am (UTC)",
+            ),
+            ("Jan _2 15:04:05", "UTC", "Jan  2 03:04:05"),
+            ("2006-1-2", "UTC", "2025-1-2"),
+            ("2006-01-02T15:04:05Z07:00", "UTC", "2025-01-02T03:04:05Z"),
         ] {
             let (written, _) = in_zone(at, format, zone).unwrap();
             assert_eq!(written, expected, "{format}");

@@ -1,7 +1,11 @@
 //! From the client to the store.
 
+use std::fmt::{self, Formatter};
 use std::pin::Pin;
+use std::rc::Weak;
 use std::task::{Context, Poll};
+
+use tokio::task::spawn_local;
 
 use super::MessengerSession;
 use crate::dialect::messenger::format::MESSAGE;
@@ -9,34 +13,24 @@ use crate::dialect::messenger::frame::{Inbound, Speaker, Status};
 use crate::engine::{Post, PublicationKind};
 use crate::id::{PeerId, UserKey};
 use crate::json::put_string;
-use crate::service::{Failed, receipt};
-use crate::shard::Shard;
+use crate::service::receipt;
+use crate::shard::{CountedPublish, Shard};
 use crate::store::{Message, MessageKind, Refused, Reply, Stored};
 use crate::topic;
 
 /// A message of the client on its way.
 pub(super) struct Sending {
     asks: bool,
-    stage: Stage,
+    sent: Pin<Box<dyn Future<Output = Sent>>>,
 }
 
-enum Stage {
-    /// It is being stored.
-    Storing(Reply<Stored>),
-    /// It is stored, and published for connections of other protocols.
-    Publishing(Stored, Publishing),
-}
-
-impl std::fmt::Debug for Sending {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Sending {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sending")
             .field("asks", &self.asks)
             .finish_non_exhaustive()
     }
 }
-
-/// What tells how many connections have got a publication.
-type Publishing = Pin<Box<dyn Future<Output = Result<crate::engine::Stored, Failed>>>>;
 
 /// The event that a message is for connections of other protocols.
 const EVENT: &str = "message";
@@ -47,73 +41,46 @@ enum Sent {
     Refused(Refused),
 }
 
-impl Sent {
-    fn of(stored: &Stored, is_reached_elsewhere: bool) -> Self {
-        Self::Stored {
-            id: stored.message.id,
-            is_delivered: stored.is_attached || is_reached_elsewhere,
-        }
-    }
+/// What a message needs on its way, also when its sender has left.
+#[derive(Clone)]
+struct Way {
+    shard: Weak<Shard>,
+    /// Whether broadcasts are for connections of other protocols, too.
+    is_shared: bool,
 }
 
-impl MessengerSession {
-    /// Stores a message.
-    pub(super) fn put(&mut self, message: &Inbound<'_>) {
-        let asks = self.asks || message.asks;
-        let stage = Stage::Storing(self.store.put(self.stored(message)));
-        self.sending.push_back(Sending { asks, stage });
-    }
-
-    /// Answers those that are done, in the order in which they came.
-    pub(super) fn poll_sending(&mut self, shard: &Shard, peer: PeerId, cx: &mut Context<'_>) {
-        while let Some(mut sending) = self.sending.pop_front() {
-            match self.poll_one(shard, &mut sending, cx) {
-                Poll::Pending => {
-                    self.sending.push_front(sending);
-                    return;
-                }
-                Poll::Ready(sent) => self.note_sent(shard, peer, sending.asks, &sent),
-            }
-        }
-    }
-
-    fn poll_one(&self, shard: &Shard, sending: &mut Sending, cx: &mut Context<'_>) -> Poll<Sent> {
-        loop {
-            match &mut sending.stage {
-                Stage::Storing(reply) => {
-                    let answer = std::task::ready!(Pin::new(reply).poll(cx));
-                    let stored = match answer.unwrap_or(Err(Refused::Stopped)) {
-                        Ok(stored) => stored,
-                        Err(why) => return Poll::Ready(Sent::Refused(why)),
-                    };
-                    match self.publish_elsewhere(shard, &stored) {
-                        Some(put) => sending.stage = Stage::Publishing(stored, put),
-                        None => return Poll::Ready(Sent::of(&stored, false)),
-                    }
-                }
-                Stage::Publishing(stored, put) => {
-                    let reached = std::task::ready!(put.as_mut().poll(cx));
-                    let is_reached = reached.is_ok_and(|reached| reached.members > 0);
-                    // Who has got a broadcast elsewhere is not known, and gets it here, too.
-                    if is_reached && stored.message.kind == MessageKind::Direct {
-                        self.store.delivered(&self.mailbox, vec![stored.message.id]);
-                    }
-                    return Poll::Ready(Sent::of(stored, is_reached));
-                }
-            }
-        }
-    }
-
-    /// Publishes a message for connections of other protocols: a direct one if its recipient has none of this one, a
-    /// broadcast if that is wanted.
-    fn publish_elsewhere(&self, shard: &Shard, stored: &Stored) -> Option<Publishing> {
+impl Way {
+    /// Waits until the message is stored, and publishes it for connections of other protocols.
+    async fn follow(self, reply: Reply<Stored>) -> Sent {
+        let stored = match reply.await.unwrap_or(Err(Refused::Stopped)) {
+            Ok(stored) => stored,
+            Err(why) => return Sent::Refused(why),
+        };
         let message = &*stored.message;
-        let broadcasts = self.messenger.settings.share_broadcasts;
+        let published = self
+            .shard
+            .upgrade()
+            .and_then(|shard| self.publish(&shard, &stored));
+        let is_reached = match published {
+            Some(published) => receipt(published).await.is_ok_and(|it| it.members > 0),
+            None => false,
+        };
+        // It stays pending all the same: whether those connections read it is not known, and it is not to be lost.
+        Sent::Stored {
+            id: message.id,
+            is_delivered: stored.is_attached || is_reached,
+        }
+    }
+
+    /// Publishes a direct message if its recipient has no connection of this protocol, a broadcast if that is wanted.
+    fn publish(&self, shard: &Shard, stored: &Stored) -> Option<CountedPublish> {
+        let message = &*stored.message;
         let (topic, kind) = match message.kind {
+            // Whoever has no account may be anybody.
             MessageKind::Direct if !stored.is_attached && stored.is_registered => {
                 (topic::inbox_of(&message.to), PublicationKind::Event)
             }
-            MessageKind::Broadcast if broadcasts => {
+            MessageKind::Broadcast if self.is_shared => {
                 (topic::BROADCAST.to_owned(), PublicationKind::Broadcast)
             }
             MessageKind::Direct | MessageKind::Broadcast | MessageKind::Server => return None,
@@ -128,7 +95,45 @@ impl MessengerSession {
             except: UserKey::of(&message.from),
             ..Post::event(&topic, &data)
         };
-        Some(Box::pin(receipt(shard.publish_counted(&post))))
+        Some(shard.publish_counted(&post))
+    }
+}
+
+impl MessengerSession {
+    /// Stores a message.
+    pub(super) fn put(&mut self, message: &Inbound<'_>) {
+        let asks = self.asks || message.asks;
+        let way = Way {
+            shard: self.shard.clone(),
+            is_shared: self.messenger.settings.share_broadcasts,
+        };
+        let reply = self.store.put(self.stored(message));
+        let sent = Box::pin(way.follow(reply));
+        self.sending.push_back(Sending { asks, sent });
+    }
+
+    /// Answers those that are done, in the order in which they came.
+    pub(super) fn poll_sending(&mut self, shard: &Shard, peer: PeerId, cx: &mut Context<'_>) {
+        while let Some(sending) = self.sending.front_mut() {
+            let Poll::Ready(sent) = sending.sent.as_mut().poll(cx) else {
+                return;
+            };
+            let asks = sending.asks;
+            self.sending.pop_front();
+            self.note_sent(shard, peer, asks, &sent);
+        }
+    }
+
+    /// Lets those that are on their way go on without their sender, which leaves.
+    pub(super) fn leave_sending(&mut self) {
+        let sending = std::mem::take(&mut self.sending);
+        if !sending.is_empty() {
+            spawn_local(async move {
+                for sending in sending {
+                    sending.sent.await;
+                }
+            });
+        }
     }
 
     fn note_sent(&self, shard: &Shard, peer: PeerId, asks: bool, sent: &Sent) {
