@@ -10,7 +10,8 @@ use crate::server_url::ServerUrl;
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 ended as asked, 1 unexpected, 2 wrong arguments, 3 the key or state file, 4 refused by the server,
-5 the server cannot be reached (--no-reconnect, register), 6 another connection of the user has taken over.
+5 the server cannot be reached (--no-reconnect, register), 6 another connection of the user has taken over,
+7 something that a script has said was not sent, or not confirmed.
 
 Environment: WS_PRIVATE_KEY, the private key as `keygen` prints it; SSL_CERT_FILE, a PEM file of certificates to trust.
 
