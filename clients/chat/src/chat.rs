@@ -7,6 +7,7 @@ mod read;
 mod talk;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -19,6 +20,7 @@ use crate::directory::Directory;
 use crate::failure::Failure;
 use crate::identity::Identity;
 use crate::input::{HELP, Input, is_terminal};
+use crate::key::Loaded;
 use crate::options::Options;
 use crate::output::Output;
 use crate::signals::Signals;
@@ -65,6 +67,8 @@ pub(crate) struct Chat<'a> {
     user: String,
     options: Options,
     identity: Identity,
+    /// The file of a key that is no account's yet.
+    key_made: Option<PathBuf>,
     accounts: Accounts,
     directory: Directory,
     state: State,
@@ -93,7 +97,7 @@ impl<'a> Chat<'a> {
     pub(crate) fn new(
         user: String,
         options: Options,
-        identity: Identity,
+        key: Loaded,
         accounts: Accounts,
         directory: Directory,
         state: State,
@@ -103,7 +107,8 @@ impl<'a> Chat<'a> {
         Self {
             user,
             options,
-            identity,
+            identity: key.identity,
+            key_made: key.made,
             accounts,
             directory,
             state,

@@ -11,6 +11,7 @@ use super::in_flight::InFlight;
 use super::{Chat, Leave, Lines, OUTBOX_MAX, Outgoing};
 use crate::failure::Failure;
 use crate::link::{Link, PING_EVERY, Received};
+use crate::output::shown;
 use crate::signals::Signals;
 
 /// How long an end waits for the server's close frame.
@@ -103,7 +104,7 @@ impl Chat<'_> {
         }
         lost(&format!(
             "the server has closed it with {code} {}",
-            reason.escape_debug()
+            shown(reason)
         ))
     }
 
