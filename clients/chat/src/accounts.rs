@@ -27,6 +27,8 @@ const RENEWED_BEFORE: u64 = 60;
 pub(crate) enum ApiError {
     /// It cannot be reached, or its answer is none of this protocol.
     Unreachable(String),
+    /// The address cannot be right.
+    WrongServer(String),
     /// It has refused for the time being.
     Later(Answer),
     /// It has refused.
@@ -38,7 +40,7 @@ impl ApiError {
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Later(answer) => answer.retry_after,
-            Self::Unreachable(_) | Self::Refused(_) => None,
+            Self::Unreachable(_) | Self::WrongServer(_) | Self::Refused(_) => None,
         }
     }
 }
@@ -55,7 +57,7 @@ impl From<Answer> for ApiError {
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(why) => f.write_str(why),
+            Self::Unreachable(why) | Self::WrongServer(why) => f.write_str(why),
             Self::Later(answer) | Self::Refused(answer) => {
                 write!(f, "the server says: {}", answer.shown())
             }
@@ -244,7 +246,14 @@ impl Accounts {
                 Err(error) => eprintln!("debug: {shown}: {error}"),
             }
         }
-        answer.map_err(ApiError::Unreachable)
+        let answer = answer.map_err(ApiError::Unreachable)?;
+        let url = &self.transport.url;
+        if !url.is_tls && answer.status == 400 && is_of_tls_port(&answer.text) {
+            let (server, option) = (url.shown(), url.option);
+            let text = format!("{server} speaks TLS: use https:// in {option}");
+            return Err(ApiError::WrongServer(text));
+        }
+        Ok(answer)
     }
 
     fn json<T: for<'de> Deserialize<'de>>(
@@ -264,10 +273,16 @@ impl Accounts {
 
     fn foreign(&self, why: &str) -> ApiError {
         let server = self.transport.url.shown();
+        let option = self.transport.url.option;
         ApiError::Unreachable(format!(
-            "{server} does not speak the messenger protocol ({why}): is WS_SERVER_URL right, and messenger.enabled set there?"
+            "{server} does not speak the messenger protocol ({why}): is {option} right, and messenger.enabled set there?"
         ))
     }
+}
+
+/// Whether a text is how ports that speak TLS answer without it: those of this gateway, and of nginx.
+fn is_of_tls_port(text: &str) -> bool {
+    text.contains("speaks TLS") || text.contains("HTTPS port")
 }
 
 fn escaped(text: &str) -> impl fmt::Display {

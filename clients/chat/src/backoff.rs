@@ -36,7 +36,11 @@ impl Backoff {
     }
 }
 
-/// Keeps to the rate that servers allow: a bucket of tokens, one for each message.
+/// The share of a server's rate that is used: its clock starts later, and messages are on their way for
+/// different times.
+const USED: f64 = 0.95;
+
+/// Keeps below the rate that servers allow: a bucket of tokens, one for each message.
 #[derive(Debug)]
 pub(crate) struct Pacer {
     per_second: f64,
@@ -46,11 +50,13 @@ pub(crate) struct Pacer {
 }
 
 impl Pacer {
+    /// For a server that allows so many messages a second, and `burst` at once.
     pub(crate) fn new(per_second: f64, burst: u32, now: Instant) -> Self {
+        let burst = f64::from(burst.saturating_sub(1).max(1));
         Self {
-            per_second,
-            burst: f64::from(burst),
-            tokens: f64::from(burst),
+            per_second: per_second * USED,
+            burst,
+            tokens: burst,
             counted: now,
         }
     }
@@ -70,6 +76,12 @@ impl Pacer {
     /// A message was sent.
     pub(crate) fn sent(&mut self) {
         self.tokens -= 1.0;
+    }
+
+    /// The server takes no message for `delay`.
+    pub(crate) fn hold(&mut self, delay: Duration, now: Instant) {
+        self.counted = now;
+        self.tokens = self.tokens.min(1.0 - delay.as_secs_f64() * self.per_second);
     }
 }
 
@@ -95,15 +107,25 @@ mod tests {
     #[test]
     fn messages_beyond_the_burst_wait() {
         let start = Instant::now();
-        let mut pacer = Pacer::new(5.0, 3, start);
+        let mut pacer = Pacer::new(5.0, 4, start);
         for _ in 0..3 {
             assert_eq!(pacer.wait(start), Duration::ZERO);
             pacer.sent();
         }
         let wait = pacer.wait(start);
-        assert_eq!(wait, Duration::from_millis(200));
+        assert!(wait > Duration::from_millis(200) && wait < Duration::from_millis(220));
         assert_eq!(pacer.wait(start + wait), Duration::ZERO);
         pacer.wait(start + Duration::from_secs(60));
-        assert!(pacer.tokens <= 3.0, "no more than the burst");
+        assert!(pacer.tokens <= 3.0, "less than the burst");
+    }
+
+    #[test]
+    fn a_refusal_is_waited_for() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(100.0, 50, start);
+        pacer.hold(Duration::from_secs(2), start);
+        let wait = pacer.wait(start).as_secs_f64();
+        assert!((1.9..2.1).contains(&wait), "{wait}");
+        assert_eq!(pacer.wait(start + Duration::from_secs(2)), Duration::ZERO);
     }
 }

@@ -1,11 +1,13 @@
 //! A user's chat: connects, sends what is typed, shows what comes, and connects again.
 
 mod compose;
+mod in_flight;
 mod open;
 mod read;
 mod talk;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -17,19 +19,21 @@ use crate::backoff::{Backoff, Pacer};
 use crate::directory::Directory;
 use crate::failure::Failure;
 use crate::identity::Identity;
-use crate::input::{HELP, Input};
+use crate::input::{HELP, Input, is_terminal};
+use crate::key::Loaded;
 use crate::options::Options;
 use crate::output::Output;
 use crate::signals::Signals;
 use crate::state::State;
 
+use in_flight::InFlight;
 use open::NotOpen;
 use talk::End;
 
 /// What waits to be sent; then reading pauses.
 const OUTBOX_MAX: usize = 256;
-/// Sent messages that are remembered until the server acknowledges them.
-const UNCONFIRMED_MAX: usize = 1024;
+/// Users of whom it is remembered that the user knows that nothing is encrypted to them.
+const WARNED_MAX: usize = 4096;
 
 type Lines = mpsc::Receiver<Result<Input, String>>;
 
@@ -49,21 +53,37 @@ enum Outgoing {
     Quit,
 }
 
+/// Who ends a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leave {
+    /// The user, with `/quit` or the end of a terminal's input.
+    Quit,
+    Signal,
+}
+
 /// A user's chat with one server.
 #[derive(Debug)]
 pub(crate) struct Chat<'a> {
     user: String,
     options: Options,
     identity: Identity,
+    /// The file of a key that is no account's yet.
+    key_made: Option<PathBuf>,
     accounts: Accounts,
     directory: Directory,
     state: State,
     output: &'a Output,
     outbox: VecDeque<Outgoing>,
-    /// Recipients of messages that are sent and not acknowledged, oldest first.
-    unconfirmed: VecDeque<String>,
-    /// Whether this server acknowledges messages.
+    in_flight: Option<InFlight>,
+    /// How often the next message was refused.
+    refusals: u32,
+    /// Whether answers are waited for: not where a server acknowledges nothing.
+    awaits_answers: bool,
     has_acknowledged: bool,
+    /// Whether something was not sent, or is not confirmed.
+    is_incomplete: bool,
+    /// Users whom nothing can be encrypted to, and that was said.
+    warned: BTreeSet<String>,
     pacer: Pacer,
     token: Option<Token>,
     /// Whether the account is known to be there, with these keys.
@@ -77,7 +97,7 @@ impl<'a> Chat<'a> {
     pub(crate) fn new(
         user: String,
         options: Options,
-        identity: Identity,
+        key: Loaded,
         accounts: Accounts,
         directory: Directory,
         state: State,
@@ -87,14 +107,19 @@ impl<'a> Chat<'a> {
         Self {
             user,
             options,
-            identity,
+            identity: key.identity,
+            key_made: key.made,
             accounts,
             directory,
             state,
             output,
             outbox: VecDeque::new(),
-            unconfirmed: VecDeque::new(),
+            in_flight: None,
+            refusals: 0,
+            awaits_answers: true,
             has_acknowledged: false,
+            is_incomplete: false,
+            warned: BTreeSet::new(),
             pacer,
             token: None,
             is_registered: false,
@@ -113,7 +138,7 @@ impl<'a> Chat<'a> {
         let mut backoff = Backoff::default();
         loop {
             let opened = tokio::select! {
-                () = signals.received() => return self.leave(),
+                () = signals.received() => return self.leave(Leave::Signal),
                 opened = self.open() => opened,
             };
             let (why, retry_after) = match opened {
@@ -122,9 +147,9 @@ impl<'a> Chat<'a> {
                     let end = self.talk(&mut link, &mut signals, &mut lines).await?;
                     backoff.connected(began.elapsed());
                     match end {
-                        End::Quit => {
+                        End::Left(leave) => {
                             self.close(&mut link).await?;
-                            return self.leave();
+                            return self.leave(leave);
                         }
                         End::Replaced => return Err(Failure::Replaced),
                         End::Lost(why) => (why, None),
@@ -141,30 +166,30 @@ impl<'a> Chat<'a> {
             let text = format!("{why}; the next attempt in {:.1} s", delay.as_secs_f64());
             let fields = json!({ "retry_ms": delay.as_millis() as u64 });
             self.output.tell("disconnected", &text, &fields)?;
-            if self.wait(delay, &mut signals, &mut lines).await? {
-                return self.leave();
+            if let Some(leave) = self.wait(delay, &mut signals, &mut lines).await? {
+                return self.leave(leave);
             }
         }
     }
 
-    /// Waits for the next attempt. True if the user has ended the chat.
+    /// Waits for the next attempt, or until the chat is to end.
     async fn wait(
         &mut self,
         delay: Duration,
         signals: &mut Signals,
         lines: &mut Lines,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Option<Leave>, Failure> {
         let delay = sleep(delay);
         tokio::pin!(delay);
         loop {
             let is_open = self.takes_input();
             tokio::select! {
-                () = &mut delay => return Ok(false),
-                () = signals.received() => return Ok(true),
+                () = &mut delay => return Ok(None),
+                () = signals.received() => return Ok(Some(Leave::Signal)),
                 line = lines.recv(), if is_open => self.take(line).await?,
             }
             if self.outbox.front() == Some(&Outgoing::Quit) {
-                return Ok(true);
+                return Ok(Some(Leave::Quit));
             }
         }
     }
@@ -182,7 +207,10 @@ impl<'a> Chat<'a> {
                 self.is_input_open = false;
                 return Ok(());
             }
-            Some(Err(problem)) => return self.output.tell("problem", &problem, &Value::Null),
+            Some(Err(problem)) => {
+                self.is_incomplete = true;
+                return self.output.tell("problem", &problem, &Value::Null);
+            }
             Some(Ok(input)) => input,
         };
         let outgoing = match input {
@@ -228,24 +256,8 @@ impl<'a> Chat<'a> {
         self.state.save(&self.directory)
     }
 
-    /// Says which messages may be lost with a connection.
-    fn tell_unconfirmed(&mut self) -> Result<(), Failure> {
-        let unconfirmed = std::mem::take(&mut self.unconfirmed);
-        if !self.has_acknowledged || unconfirmed.is_empty() {
-            return Ok(());
-        }
-        let recipients = Vec::from(unconfirmed);
-        let text = format!(
-            "the server has not confirmed the last {} messages (to {}): they may be lost",
-            recipients.len(),
-            recipients.join(", ")
-        );
-        let fields = json!({ "recipients": recipients });
-        self.output.tell("unconfirmed", &text, &fields)
-    }
-
-    /// The end, as it was asked for.
-    fn leave(mut self) -> Result<(), Failure> {
+    /// The end, as it was asked for. A script that ends itself is told whether all was done.
+    fn leave(mut self, leave: Leave) -> Result<(), Failure> {
         self.tell_unconfirmed()?;
         let unsent = self
             .outbox
@@ -256,7 +268,12 @@ impl<'a> Chat<'a> {
             let text = format!("{unsent} messages were not sent");
             self.output
                 .tell("unsent", &text, &json!({ "messages": unsent }))?;
+            self.is_incomplete = true;
         }
-        self.save()
+        self.save()?;
+        match leave {
+            Leave::Quit if self.is_incomplete && !is_terminal() => Err(Failure::Incomplete),
+            Leave::Quit | Leave::Signal => Ok(()),
+        }
     }
 }

@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     Unreachable(String),
     /// Another connection of the user has taken over: 6.
     Replaced,
+    /// Something that a script has said was not sent, or not confirmed: 7.
+    Incomplete,
 }
 
 impl Failure {
@@ -29,6 +31,7 @@ impl Failure {
             Self::Refused(_) => 4,
             Self::Unreachable(_) => 5,
             Self::Replaced => 6,
+            Self::Incomplete => 7,
         }
     }
 }
@@ -41,6 +44,7 @@ impl fmt::Display for Failure {
             | Self::Key(why)
             | Self::Refused(why)
             | Self::Unreachable(why) => f.write_str(why),
+            Self::Incomplete => f.write_str("something was not sent, or not confirmed"),
             Self::Replaced => f.write_str(
                 "another connection of this user has taken over; the server keeps one for each user",
             ),

@@ -61,6 +61,17 @@ pub(crate) struct Acknowledgement {
     pub(crate) is_delivered: bool,
 }
 
+/// That the server has not taken a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It may be sent again: it was too fast, or the server too busy. What the server says.
+    Later(String),
+    NotStored {
+        why: String,
+        code: String,
+    },
+}
+
 impl Frame {
     /// Reads a message; none of anything else.
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
@@ -81,19 +92,35 @@ impl Frame {
         self.id.is_none() && matches!(&*self.header.from, SERVER | SYSTEM)
     }
 
-    /// Whether the server refuses something that was sent.
-    pub(crate) fn is_refusal(&self) -> bool {
-        self.is_from_server() && self.header.from == SYSTEM && self.status == "error"
+    /// What the server says, in place of an acknowledgement, of a message that it does not take.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        if !self.is_from_server() || self.status != "error" {
+            return None;
+        }
+        let content = self.body.content.as_str()?;
+        if self.header.from == SYSTEM {
+            let is_later = content.contains("Rate limit");
+            return is_later.then(|| Refusal::Later(content.to_owned()));
+        }
+        let content: Value = serde_json::from_str(content).ok()?;
+        if !content["request_id"].is_null() {
+            return None;
+        }
+        let code = content["code"].as_str()?.to_owned();
+        let why = content["error"].as_str().unwrap_or("not stored").to_owned();
+        Some(match &*code {
+            "STORE_BUSY" => Refusal::Later(why),
+            _ => Refusal::NotStored { why, code },
+        })
     }
 
-    /// Whether the server says, in place of an acknowledgement, that a message is not stored.
-    pub(crate) fn is_not_stored(&self) -> bool {
-        if !self.is_from_server() || self.header.from != SERVER || self.status != "error" {
-            return false;
+    /// The id of the command that the server answers, if that is what it says.
+    pub(crate) fn answered(&self) -> Option<String> {
+        if !self.is_from_server() || self.header.from != SERVER {
+            return None;
         }
-        let content = self.body.content.as_str();
-        let content: Option<Value> = content.and_then(|it| serde_json::from_str(it).ok());
-        content.is_some_and(|it| it["code"].is_string() && it["request_id"].is_null())
+        let content: Value = serde_json::from_str(self.body.content.as_str()?).ok()?;
+        content["request_id"].as_str().map(str::to_owned)
     }
 
     /// What the server acknowledges, if that is what it says.
@@ -165,16 +192,24 @@ mod tests {
             let text = format!(
                 r#"{{"header":{{"from":"{from}"}},"body":{{"content":{content}}},"status":"error"}}"#
             );
-            Frame::parse(text.as_bytes()).unwrap().is_not_stored()
+            Frame::parse(text.as_bytes()).unwrap().refusal()
         };
         let full = r#"{"success":false,"code":"STORE_FULL","error":"the disk is full"}"#;
-        assert!(check("server", full));
-        assert!(!check("bob", full) && !check("server", "hi"));
-        assert!(!check(
-            "server",
-            r#"{"success":false,"error":"Invalid signature"}"#
-        ));
+        let refused = Refusal::NotStored {
+            why: "the disk is full".into(),
+            code: "STORE_FULL".into(),
+        };
+        assert_eq!(check("server", full), Some(refused));
+        assert_eq!((check("bob", full), check("server", "hi")), (None, None));
+        let other = r#"{"success":false,"error":"Invalid signature"}"#;
+        assert_eq!(check("server", other), None);
+        let busy = full.replace("FULL", "BUSY");
+        let later = |why: &str| Some(Refusal::Later(why.into()));
+        assert_eq!(check("server", &busy), later("the disk is full"));
+        let fast = "Rate limit exceeded. Please slow down.";
+        assert_eq!(check("system", fast), later(fast));
+        assert_eq!(check("system", "3 messages of services lost"), None);
         let answer = r#"{"success":false,"request_id":"r1","code":"x","error":"y"}"#;
-        assert!(!check("server", answer));
+        assert_eq!(check("server", answer), None);
     }
 }

@@ -105,13 +105,18 @@ fn split(text: &str) -> (&str, &str) {
     (word, rest.trim())
 }
 
+/// Whether a person types, and not a script.
+pub(crate) fn is_terminal() -> bool {
+    io::stdin().is_terminal()
+}
+
 /// Lines of standard input, as they are read; the channel ends with it. The end of a terminal's input is
 /// `/quit`; behind the end of a file or pipe the program goes on to receive.
 pub(crate) fn lines() -> mpsc::Receiver<Result<Input, String>> {
     let (sender, receiver) = mpsc::channel(LINES_MAX);
     thread::spawn(move || {
         let stdin = io::stdin();
-        let is_terminal = stdin.is_terminal();
+        let is_terminal = is_terminal();
         let mut stdin = stdin.lock();
         while let Some(line) = next_line(&mut stdin) {
             let input = line.and_then(|line| Input::parse(&line)).transpose();

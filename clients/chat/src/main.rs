@@ -27,7 +27,6 @@ mod vectors;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
 use serde_json::Value;
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
@@ -43,7 +42,7 @@ use state::State;
 use transport::Transport;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let output = Output::new(cli.options.json);
     match run(cli, &output) {
         Ok(()) => ExitCode::SUCCESS,
@@ -99,17 +98,22 @@ fn chat(options: Options, output: &Output) -> Result<Chat<'_>, Failure> {
             "who are you: --user ID, or WS_USER_ID".into(),
         ));
     }
-    let identity = key::load(options.key_file.as_deref(), output)?;
     if options.server.is_exposed() {
         let text = "without TLS, whoever is in between reads what is not encrypted from end to end, and can act as you: use https://";
         output.tell("warning", text, &Value::Null)?;
     }
     let server = options.server.shown();
     let (state, directory) = State::load(options.state.clone(), &server, &user)?;
+    if options.insecure_tls && options.server.is_tls {
+        let text = "any certificate is accepted (--insecure-tls, INSECURE_TLS): whoever is in between reads what is not encrypted from end to end, and can act as you";
+        output.tell("warning", text, &Value::Null)?;
+    }
     let transport = Transport::new(options.server.clone(), options.insecure_tls);
     let transport = transport.map_err(Failure::Usage)?;
+    // Last: a file is made only where nothing else is wrong.
+    let key = key::load(options.key_file.as_deref())?;
     let accounts = Accounts::new(transport, options.debug);
     Ok(Chat::new(
-        user, options, identity, accounts, directory, state, output,
+        user, options, key, accounts, directory, state, output,
     ))
 }

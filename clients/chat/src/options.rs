@@ -4,17 +4,31 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::server_url::ServerUrl;
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 ended as asked, 1 unexpected, 2 wrong arguments, 3 the key or state file, 4 refused by the server,
-5 the server cannot be reached (--no-reconnect, register), 6 another connection of the user has taken over.
+5 the server cannot be reached (--no-reconnect, register), 6 another connection of the user has taken over,
+7 something that a script has said was not sent, or not confirmed.
 
 Environment: WS_PRIVATE_KEY, the private key as `keygen` prints it; SSL_CERT_FILE, a PEM file of certificates to trust.
 
   fanfare-chat --server http://127.0.0.1:8080 --user alice --key-file alice.key";
+
+/// The options that `register` uses.
+const OF_REGISTER: &[&str] = &[
+    "server",
+    "user_id",
+    "username",
+    "key_file",
+    "state",
+    "insecure_tls",
+    "json",
+    "debug",
+];
 
 /// Talks to other users of a gateway that speaks the messenger protocol: direct messages, encrypted from end to
 /// end, and broadcasts.
@@ -25,6 +39,33 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
     #[command(flatten)]
     pub(crate) options: Options,
+}
+
+impl Cli {
+    /// Reads arguments and environment; ends the program where they are wrong, or ask for help.
+    pub(crate) fn read() -> Self {
+        let mut matches = command().get_matches();
+        let is_variable = matches.value_source("server") == Some(ValueSource::EnvVariable);
+        let mut cli = Self::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit());
+        if is_variable {
+            cli.options.server.option = "WS_SERVER_URL";
+        }
+        cli
+    }
+}
+
+/// All commands; each shows the options that it uses, and takes the others all the same.
+fn command() -> clap::Command {
+    let command = Cli::command();
+    let options: Vec<Arg> = command.get_arguments().cloned().collect();
+    let hide = |command: clap::Command, used: &[&str]| {
+        let others = options.iter().filter(|it| it.is_global_set());
+        let others = others.filter(|it| !used.contains(&it.get_id().as_str()));
+        command.args(others.map(|it| it.clone().hide(true)))
+    };
+    command
+        .mut_subcommand("keygen", |it| hide(it, &["json"]))
+        .mut_subcommand("register", |it| hide(it, OF_REGISTER))
 }
 
 /// Something else than a chat.
@@ -115,7 +156,7 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "ORIGIN", env = "WS_ORIGIN")]
     pub(crate) origin: Option<String>,
     /// Accepts any certificate: whoever is in between reads and changes what is not encrypted from end to end
-    #[arg(long, global = true, env = "INSECURE_TLS", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    #[arg(long, global = true, env = "INSECURE_TLS", action = ArgAction::SetTrue, value_parser = insecure)]
     pub(crate) insecure_tls: bool,
     /// Ends when the connection does, or when there is none
     #[arg(long, global = true)]
@@ -139,6 +180,15 @@ pub(crate) enum Encryption {
     Off,
 }
 
+/// The switch that costs safety: set by what is certainly meant so.
+fn insecure(text: &str) -> Result<bool, String> {
+    match &*text.to_ascii_lowercase() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "" | "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("true or false".into()),
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.1..=86400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
@@ -155,13 +205,11 @@ fn rate(text: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn arguments_are_as_clap_wants_them() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -169,6 +217,8 @@ mod tests {
         assert_eq!(seconds("30"), Ok(Duration::from_secs(30)));
         assert!(seconds("0").is_err() && seconds("nan").is_err() && seconds("x").is_err());
         assert_eq!(rate("0.5"), Ok(0.5));
+        assert!(insecure("Yes") == Ok(true) && insecure("off") == Ok(false));
+        assert!(insecure("maybe").is_err() && insecure("none").is_err());
         assert!(rate("0").is_err() && rate("inf").is_err());
     }
 }

@@ -8,9 +8,11 @@ use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER, USER_AGENT};
 use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use crate::output::shown;
 use crate::transport::Transport;
 
 /// Until the whole answer is there.
@@ -35,8 +37,14 @@ pub(crate) struct Answer {
 impl Answer {
     /// What it says, for people.
     pub(crate) fn shown(&self) -> String {
-        let text: String = self.text.chars().take(SHOWN_MAX).collect();
-        format!("{} {}", self.status, text.escape_debug())
+        let json: Option<Value> = serde_json::from_str(&self.text).ok();
+        // As in {"detail":".."}: what is for people.
+        let said = json.as_ref().and_then(|it| {
+            let fields = ["detail", "error", "message"];
+            fields.iter().find_map(|field| it[field].as_str())
+        });
+        let text: String = said.unwrap_or(&self.text).chars().take(SHOWN_MAX).collect();
+        format!("{} {}", self.status, shown(&text))
     }
 }
 
@@ -86,7 +94,7 @@ async fn ask_without_limit(
     let response = response.map_err(|error| failed(&error))?;
     let (head, body) = response.into_parts();
     if head.status.is_redirection() {
-        return Err(redirected(&server, &head.headers));
+        return Err(redirected(transport, &head.headers));
     }
     let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
     let body = body.map_err(|error| format!("{server} does not answer in full: {error}"))?;
@@ -101,10 +109,12 @@ async fn ask_without_limit(
     })
 }
 
-fn redirected(server: &str, headers: &HeaderMap) -> String {
+fn redirected(transport: &Transport, headers: &HeaderMap) -> String {
     let location = headers.get(LOCATION).and_then(|it| it.to_str().ok());
-    let location = location.unwrap_or("another address").escape_debug();
-    format!("{server} says to go to {location}: set WS_SERVER_URL to that server, as https://..")
+    let location = shown(location.unwrap_or("another address"));
+    let option = transport.url.option;
+    let server = transport.url.shown();
+    format!("{server} says to go to {location}: set {option} to that server, as https://..")
 }
 
 /// Seconds that a server asks to wait; not more than a day.

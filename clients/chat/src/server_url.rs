@@ -12,6 +12,8 @@ pub(crate) struct ServerUrl {
     pub(crate) port: u16,
     /// What requests name as their host.
     authority: String,
+    /// What it was given with, the option or its variable.
+    pub(crate) option: &'static str,
     /// What paths begin with: empty, or a path without a slash at its end.
     prefix: String,
 }
@@ -50,6 +52,7 @@ impl ServerUrl {
             host: host.to_owned(),
             port,
             authority: authority.to_string(),
+            option: "--server",
             prefix: url.path().trim_end_matches('/').to_owned(),
         })
     }

@@ -1,11 +1,13 @@
 //! Connections to the server, with TLS or without.
 
-use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{env, fs, io};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,6 +17,8 @@ use tokio_rustls::TlsConnector;
 
 use crate::server_url::ServerUrl;
 
+/// A file of certificates to trust.
+const CERTIFICATES: &str = "SSL_CERT_FILE";
 /// Until a connection is there, TLS included.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
@@ -103,6 +107,9 @@ fn tls_config(is_insecure: bool) -> Result<ClientConfig, String> {
 
 /// The roots of the system, or of `SSL_CERT_FILE`. Fails if there are none.
 fn system_roots() -> Result<RootCertStore, String> {
+    if let Some(path) = env::var_os(CERTIFICATES).filter(|it| !it.is_empty()) {
+        check_certificates(Path::new(&path))?;
+    }
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
@@ -114,6 +121,19 @@ fn system_roots() -> Result<RootCertStore, String> {
         ));
     }
     Ok(roots)
+}
+
+/// Says what is wrong with the file of `SSL_CERT_FILE`: without a word other certificates would be trusted,
+/// or none.
+fn check_certificates(path: &Path) -> Result<(), String> {
+    let refused = |why: &str| format!("{CERTIFICATES}: {}: {why}", path.display());
+    let text = fs::read(path).map_err(|error| refused(&error.to_string()))?;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&text).filter_map(Result::ok));
+    if roots.is_empty() {
+        return Err(refused("there is no certificate in it, as PEM"));
+    }
+    Ok(())
 }
 
 /// Accepts every certificate. That the server has its key is verified all the same.

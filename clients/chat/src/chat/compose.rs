@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Chat, Outgoing};
+use super::in_flight::request_id;
+use super::{Chat, Outgoing, WARNED_MAX};
 use crate::directory::Lookup;
 use crate::failure::Failure;
 use crate::frame::{BROADCAST, Body, Frame, Header, SENT_BYTES_MAX, SERVER};
@@ -12,14 +13,17 @@ use crate::seal::seal;
 use crate::signature::sign_content;
 
 impl Chat<'_> {
-    /// The frame of a message, signed; none when it cannot be sent, which is said.
-    pub(super) async fn compose(&mut self, outgoing: &Outgoing) -> Result<Option<String>, Failure> {
+    /// The frame of a message, signed, and whether it is encrypted; none when it cannot be sent, which is
+    /// said.
+    pub(super) async fn compose(
+        &mut self,
+        outgoing: &Outgoing,
+    ) -> Result<Option<(String, bool)>, Failure> {
         let frame = match outgoing {
             Outgoing::Direct { to, text } => match self.direct(to, text).await? {
                 Ok(frame) => frame,
                 Err(why) => {
-                    let text = format!("not sent to {to}: {why}");
-                    self.output.tell("not_sent", &text, &json!({ "to": to }))?;
+                    self.not_sent(outgoing, &why, None)?;
                     return Ok(None);
                 }
             },
@@ -27,13 +31,13 @@ impl Chat<'_> {
             Outgoing::Command { name, params } => self.command(name, params.as_ref()),
             Outgoing::Quit => return Ok(None),
         };
+        let is_encrypted = !frame.header.encrypted_key.is_empty();
         let frame = serde_json::to_string(&frame).expect("it is JSON");
         if frame.len() > SENT_BYTES_MAX {
-            let text = "not sent: it is too long for a message of 1 MiB";
-            self.output.tell("not_sent", text, &Value::Null)?;
+            self.not_sent(outgoing, "it is too long for a message of 1 MiB", None)?;
             return Ok(None);
         }
-        Ok(Some(frame))
+        Ok(Some((frame, is_encrypted)))
     }
 
     /// A direct message, encrypted where it can be; the inner error says why there is none.
@@ -50,7 +54,11 @@ impl Chat<'_> {
             Err(error) => return Ok(Err(error.to_string())),
         };
         let sealed = match (self.options.encryption, keys.agreement) {
-            (Encryption::Off, _) | (Encryption::Preferred, None) => None,
+            (Encryption::Off, _) => None,
+            (Encryption::Preferred, None) => {
+                self.warn_of_plaintext(to)?;
+                None
+            }
             (Encryption::Required, None) => {
                 return Ok(Err("the user has no key that it can be encrypted to".into()));
             }
@@ -72,7 +80,7 @@ impl Chat<'_> {
 
     fn command(&mut self, name: &str, params: Option<&Value>) -> Frame {
         self.commands += 1;
-        let mut content = json!({ "command": name, "request_id": format!("r{}", self.commands) });
+        let mut content = json!({ "command": name, "request_id": request_id(self.commands) });
         if let Some(params) = params {
             content["params"] = params.clone();
         }
@@ -111,6 +119,21 @@ impl Chat<'_> {
             self.state.save(&self.directory)?;
         }
         Ok(())
+    }
+
+    /// Says, once of each user, that the server reads what is sent to them.
+    fn warn_of_plaintext(&mut self, user: &str) -> Result<(), Failure> {
+        if self.warned.contains(user) {
+            return Ok(());
+        }
+        if self.warned.len() >= WARNED_MAX {
+            self.warned.clear();
+        }
+        self.warned.insert(user.to_owned());
+        let text = format!(
+            "{user} has no key to encrypt to: what you say to {user} is sent in plaintext, and the server can read it\n(--encryption required sends nothing then)"
+        );
+        self.output.tell("warning", &text, &json!({ "user": user }))
     }
 
     /// Says that the server has other keys of a user than before.

@@ -1,5 +1,6 @@
 //! From nothing to a connection: account, token, WebSocket.
 
+use std::fs;
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
@@ -26,6 +27,7 @@ pub(super) enum NotOpen {
 impl From<ApiError> for NotOpen {
     fn from(error: ApiError) -> Self {
         match error {
+            ApiError::WrongServer(why) => Self::Fatal(Failure::Usage(why)),
             ApiError::Refused(_) => Self::Fatal(Failure::Refused(error.to_string())),
             _ => Self::Retry {
                 why: error.to_string(),
@@ -44,7 +46,8 @@ impl From<Failure> for NotOpen {
 impl Chat<'_> {
     /// Registers the user, and shows by a login that the account has this key.
     pub(crate) async fn register(&mut self) -> Result<(), Failure> {
-        match self.token().await {
+        let token = self.token().await;
+        match self.drop_key(token) {
             Ok(_) => Ok(()),
             Err(NotOpen::Fatal(failure)) => Err(failure),
             Err(NotOpen::Retry { why, .. }) => Err(Failure::Unreachable(why)),
@@ -53,6 +56,11 @@ impl Chat<'_> {
 
     /// Opens a connection that goes on where the last one ended.
     pub(super) async fn open(&mut self) -> Result<Link, NotOpen> {
+        let opened = self.open_with_key().await;
+        self.drop_key(opened)
+    }
+
+    async fn open_with_key(&mut self) -> Result<Link, NotOpen> {
         let mut link = self.open_once().await?;
         if let Err(OpenError::Refused(Answer { status: 401, .. })) = link {
             // The token is too old, or of a secret that the server had before.
@@ -80,6 +88,19 @@ impl Chat<'_> {
         let address = self.accounts.websocket(&token, self.state.last_id());
         let origin = self.options.origin.as_deref();
         Ok(Link::open(&self.accounts.transport, &address, origin).await)
+    }
+
+    /// Removes a key that was made for an account which the server refuses: it is no account's.
+    fn drop_key<T>(&mut self, done: Result<T, NotOpen>) -> Result<T, NotOpen> {
+        if let Err(NotOpen::Fatal(Failure::Refused(_) | Failure::Usage(_))) = &done
+            && let Some(path) = self.key_made.take()
+            // What cannot be removed is an unused key, and no reason to hide the refusal.
+            && let Err(error) = fs::remove_file(&path)
+        {
+            let text = format!("the unused key {} stays: {error}", path.display());
+            self.output.notice(&text)?;
+        }
+        done
     }
 
     /// A token that is good for a while: the last one, or one of a new login.
@@ -129,6 +150,12 @@ impl Chat<'_> {
             let text = format!("the account {user} is registered");
             self.output
                 .tell("registered", &text, &json!({ "user": user }))?;
+            if let Some(path) = self.key_made.take() {
+                self.output.notice(&format!(
+                    "a new private key is in {}: keep it, it is the account",
+                    path.display()
+                ))?;
+            }
         }
         Ok(())
     }

@@ -1,11 +1,9 @@
 //! From a frame to what the user sees.
 
-use serde_json::json;
-
 use super::Chat;
 use crate::directory::Lookup;
 use crate::failure::Failure;
-use crate::frame::{Acknowledgement, BROADCAST, Frame};
+use crate::frame::Frame;
 use crate::output::{Message, Signed};
 use crate::seal::{Sealed, open};
 use crate::signature::is_signed;
@@ -23,12 +21,13 @@ impl Chat<'_> {
         if let Some(acknowledgement) = frame.acknowledgement() {
             return self.confirmed(acknowledgement);
         }
-        if frame.is_refusal() {
-            // Mostly of the last one, which was too fast.
-            self.unconfirmed.pop_back();
-        } else if frame.is_not_stored() {
-            // In the order of acknowledgements.
-            self.unconfirmed.pop_front();
+        if let Some(refusal) = frame.refusal()
+            && self.refused(refusal)?
+        {
+            return Ok(());
+        }
+        if let Some(request_id) = frame.answered() {
+            self.answered(&request_id);
         }
         if frame.id.is_some_and(|id| self.state.is_seen(id)) {
             return Ok(());
@@ -40,26 +39,6 @@ impl Chat<'_> {
             self.save()?;
         }
         Ok(())
-    }
-
-    /// The server has stored the oldest message that it has not acknowledged.
-    fn confirmed(&mut self, acknowledgement: Acknowledgement) -> Result<(), Failure> {
-        self.has_acknowledged = true;
-        let Acknowledgement { id, is_delivered } = acknowledgement;
-        let Some(to) = self.unconfirmed.pop_front() else {
-            return Ok(());
-        };
-        if to == BROADCAST || is_delivered {
-            // For people there is nothing to say.
-            if self.options.json {
-                let fields = json!({ "id": id, "to": to, "delivered": is_delivered });
-                return self.output.tell("confirmed", "stored", &fields);
-            }
-            return Ok(());
-        }
-        let text = format!("{to} is not connected, and gets it later");
-        let fields = json!({ "id": id, "to": to, "delivered": false });
-        self.output.tell("confirmed", &text, &fields)
     }
 
     async fn read(&mut self, frame: &Frame) -> Result<Message, Failure> {

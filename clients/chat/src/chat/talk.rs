@@ -5,25 +5,24 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::json;
-use tokio::time::{Instant as Deadline, MissedTickBehavior, interval, sleep, timeout_at};
+use tokio::time::{Instant as Deadline, MissedTickBehavior, interval, sleep_until, timeout_at};
 
-use super::{Chat, Lines, OUTBOX_MAX, Outgoing, UNCONFIRMED_MAX};
+use super::in_flight::InFlight;
+use super::{Chat, Leave, Lines, OUTBOX_MAX, Outgoing};
 use crate::failure::Failure;
-use crate::frame::BROADCAST;
 use crate::link::{Link, PING_EVERY, Received};
+use crate::output::shown;
 use crate::signals::Signals;
 
-/// How long an end waits for the server to confirm the last messages.
-const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
-/// How long it waits for the server's close frame.
+/// How long an end waits for the server's close frame.
 const CLOSED_WITHIN: Duration = Duration::from_secs(3);
 const POLICY_VIOLATION: u16 = 1008;
 
 /// How a connection ends.
 #[derive(Debug)]
 pub(super) enum End {
-    /// As the user, or a signal, wants it.
-    Quit,
+    /// As it was asked for.
+    Left(Leave),
     /// The user has another connection.
     Replaced,
     Lost(String),
@@ -47,24 +46,20 @@ impl Chat<'_> {
         // The first tick is at once.
         pings.tick().await;
         autos.tick().await;
-        let mut leaves_at = None;
         loop {
-            if leaves_at.is_some() && self.unconfirmed.is_empty() {
-                return Ok(End::Quit);
+            if self.is_leaving() && self.in_flight.is_none() {
+                return Ok(End::Left(Leave::Quit));
             }
-            let is_leaving = leaves_at.is_some();
-            let has_next = !self.outbox.is_empty() && !is_leaving;
-            let takes_input = self.takes_input() && !is_leaving;
-            let pause = self.pause();
-            let leave = async {
-                match leaves_at {
-                    Some(at) => tokio::time::sleep_until(at).await,
+            let takes_input = self.takes_input();
+            let next_at = self.next_at();
+            let next = async {
+                match next_at {
+                    Some(at) => sleep_until(at).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                () = signals.received() => return Ok(End::Quit),
-                () = leave => return Ok(End::Quit),
+                () = signals.received() => return Ok(End::Left(Leave::Signal)),
                 received = link.next() => match received {
                     Received::Message(text) => self.receive(&text).await?,
                     Received::Closed { code, reason } => {
@@ -74,22 +69,15 @@ impl Chat<'_> {
                     Received::Lost(why) => return Ok(lost(&why)),
                 },
                 line = lines.recv(), if takes_input => self.take(line).await?,
-                () = sleep(pause), if has_next => match self.outbox.pop_front() {
-                    Some(Outgoing::Quit) | None => {
-                        leaves_at = Some(Deadline::now() + CONFIRMED_WITHIN);
-                    }
-                    Some(outgoing) => {
-                        if let Err(why) = self.send(link, outgoing).await? {
-                            return Ok(lost(&why));
-                        }
-                    }
+                () = next => if let Some(end) = self.go_on(link).await? {
+                    return Ok(end);
                 },
                 _ = pings.tick() => {
                     if let Err(why) = link.ping().await {
                         return Ok(lost(&why));
                     }
                 }
-                _ = autos.tick(), if self.options.auto_mode && !is_leaving => self.say_automatically(),
+                _ = autos.tick(), if self.options.auto_mode => self.say_automatically(),
             }
         }
     }
@@ -116,16 +104,50 @@ impl Chat<'_> {
         }
         lost(&format!(
             "the server has closed it with {code} {}",
-            reason.escape_debug()
+            shown(reason)
         ))
     }
 
-    /// How long the next message has to wait.
-    fn pause(&mut self) -> Duration {
-        match self.outbox.front() {
-            Some(Outgoing::Quit) | None => Duration::ZERO,
-            Some(_) => self.pacer.wait(Instant::now()),
+    /// Whether all is sent and the user wants the end.
+    fn is_leaving(&self) -> bool {
+        self.outbox.front() == Some(&Outgoing::Quit)
+    }
+
+    /// When waiting for an answer ends, or the next message may be sent.
+    fn next_at(&mut self) -> Option<Deadline> {
+        if let Some(message) = &self.in_flight {
+            return Some(message.until(self.is_leaving()));
         }
+        if self.outbox.is_empty() {
+            return None;
+        }
+        Some(Deadline::now() + self.pacer.wait(Instant::now()))
+    }
+
+    /// Does what is due by [`Self::next_at`].
+    async fn go_on(&mut self, link: &mut Link) -> Result<Option<End>, Failure> {
+        let Some(message) = &self.in_flight else {
+            let Some(outgoing) = self.outbox.pop_front() else {
+                return Ok(None);
+            };
+            let sent = self.send(link, outgoing).await?;
+            return Ok(sent.err().map(|why| lost(&why)));
+        };
+        if message.is_command() {
+            // Its answer may take longer.
+            self.in_flight = None;
+            return Ok(None);
+        }
+        self.tell_unconfirmed()?;
+        if self.is_leaving() {
+            return Ok(Some(End::Left(Leave::Quit)));
+        }
+        if self.has_acknowledged {
+            // Which message a late answer would be of is not known: a new connection has none.
+            return Ok(Some(lost("the server confirms nothing")));
+        }
+        self.awaits_answers = false;
+        Ok(None)
     }
 
     /// Sends one message, or says why it cannot be. The inner error is the connection's; the message is
@@ -135,7 +157,7 @@ impl Chat<'_> {
         link: &mut Link,
         outgoing: Outgoing,
     ) -> Result<Result<(), String>, Failure> {
-        let Some(text) = self.compose(&outgoing).await? else {
+        let Some((text, is_encrypted)) = self.compose(&outgoing).await? else {
             return Ok(Ok(()));
         };
         self.debug("sent", &text);
@@ -144,20 +166,15 @@ impl Chat<'_> {
             return Ok(Err(why));
         }
         self.pacer.sent();
-        let recipient = match outgoing {
-            Outgoing::Direct { to, .. } => to,
-            Outgoing::Broadcast(_) => BROADCAST.to_owned(),
-            Outgoing::Command { .. } | Outgoing::Quit => return Ok(Ok(())),
-        };
-        if self.unconfirmed.len() >= UNCONFIRMED_MAX {
-            self.unconfirmed.pop_front();
+        if self.awaits_answers {
+            self.in_flight = Some(InFlight::new(outgoing, is_encrypted, self.commands));
         }
-        self.unconfirmed.push_back(recipient);
         Ok(Ok(()))
     }
 
     fn say_automatically(&mut self) {
-        if self.outbox.len() < OUTBOX_MAX {
+        let is_last = self.outbox.back() == Some(&Outgoing::Quit);
+        if self.outbox.len() < OUTBOX_MAX && !is_last {
             let now = Timestamp::now().to_zoned_datetime(TimeZone::system());
             let text = format!(
                 "Auto message from {} at {}",

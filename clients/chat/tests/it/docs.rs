@@ -69,7 +69,7 @@ fn the_table_has_each_option_with_its_variable() {
 fn the_exit_codes_are_those_of_the_help() {
     let help = help();
     let codes = rows("## Exit codes");
-    assert_eq!(codes.len(), 7);
+    assert_eq!(codes.len(), 8);
     for row in codes {
         assert!(help.contains(&format!("{} ", row[0])), "{row:?}");
     }

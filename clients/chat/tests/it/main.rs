@@ -8,6 +8,7 @@
 mod client;
 mod docs;
 mod reconnect;
+mod script;
 mod server;
 mod talk;
 mod usage;

@@ -1,7 +1,7 @@
 //! A server of the protocol, in memory: accounts, challenges, messages that wait. It does what the
 //! tests need and no more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,6 +32,8 @@ pub(crate) enum Order {
     Cut(String),
     /// Gives a user other keys.
     Rekey(String, Value),
+    /// Answers the next messages with this, each with one, in place of delivering them.
+    Answer(Vec<Option<Value>>),
 }
 
 enum Event {
@@ -72,6 +74,7 @@ struct Hub {
     tokens: BTreeSet<String>,
     next_id: i64,
     connections: u64,
+    answers: VecDeque<Option<Value>>,
 }
 
 static TOKENS: AtomicU64 = AtomicU64::new(0);
@@ -203,6 +206,7 @@ impl Hub {
                 self.push(&user, Push::Close(code, why));
             }
             Event::Order(Order::Cut(user)) => self.push(&user, Push::Cut),
+            Event::Order(Order::Answer(answers)) => self.answers.extend(answers),
             Event::Order(Order::Rekey(user, keys)) => {
                 self.users.insert(user, keys);
             }
@@ -217,6 +221,12 @@ impl Hub {
 
     fn deliver(&mut self, from: &str, frame: &mut Value) {
         let to = frame["header"]["to"].as_str().unwrap().to_owned();
+        if let Some(answer) = self.answers.pop_front() {
+            if let Some(answer) = answer {
+                self.push(from, Push::Frame(answer));
+            }
+            return;
+        }
         if to == "server" {
             let content = frame["body"]["content"].as_str().unwrap();
             let signature = frame["header"]["signature"].as_str().unwrap();
@@ -324,6 +334,14 @@ impl Hub {
             }
         }
     }
+}
+
+/// What is said of a message that is too fast.
+pub(crate) fn too_fast(to: &str) -> Value {
+    let mut frame = server_frame(to, &Value::Null, "error");
+    frame["header"]["from"] = "system".into();
+    frame["body"]["content"] = "Rate limit exceeded. Please slow down.".into();
+    frame
 }
 
 pub(crate) fn server_frame(to: &str, content: &Value, status: &str) -> Value {

@@ -160,7 +160,7 @@ fn changed_keys_are_said_loudly_and_nothing_is_sent_to_them() {
 #[test]
 fn many_messages_arrive_in_order_and_at_the_rate_that_is_allowed() {
     let (server, folder, mut clients) = start(&["bob"]);
-    let rate = ["--rate", "100", "--burst", "5"];
+    let rate = ["--rate", "100", "--burst", "6"];
     let mut alice = Client::connected(&server.url(), "alice", folder.path(), &rate);
     let began = std::time::Instant::now();
     for number in 0..45 {

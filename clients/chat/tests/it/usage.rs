@@ -217,3 +217,143 @@ fn a_server_with_tls_has_to_be_trusted() {
     assert_eq!(code, Some(5));
     assert!(lines.join("\n").contains("does it speak TLS?"), "{lines:?}");
 }
+
+#[test]
+fn a_refused_account_leaves_no_key_file() {
+    let server = Server::start();
+    let folder = tempdir().unwrap();
+    let url = server.url();
+    let key = |name: &str| folder.path().join(name);
+    let run_as = |command: &[&str], user: &str, file: &str| {
+        let path = key(file);
+        let mut arguments = command.to_vec();
+        arguments.extend(["--server", &url, "--user", user, "--no-reconnect"]);
+        arguments.extend(["--key-file", path.to_str().unwrap()]);
+        run(&arguments)
+    };
+    let (code, _, errors) = run_as(&["register"], "alice", "alice.key");
+    assert_eq!(code, Some(0));
+    assert!(errors.contains("a new private key is in"), "{errors}");
+    for command in [&["register"][..], &[]] {
+        for user in ["alice", "system"] {
+            let (code, _, errors) = run_as(command, user, "other.key");
+            assert_eq!(code, Some(4), "{errors}");
+            assert!(!errors.contains("new private key"), "{errors}");
+            assert!(!key("other.key").exists(), "{command:?} {user}");
+        }
+    }
+    // A key that was there before is the user's.
+    let file = key("kept.key");
+    check(&["keygen", "--out", file.to_str().unwrap()], 0, "");
+    assert_eq!(run_as(&["register"], "alice", "kept.key").0, Some(4));
+    assert!(file.exists() && key("alice.key").exists());
+}
+
+#[test]
+fn certificates_that_cannot_be_trusted_are_said() {
+    let folder = tempdir().unwrap();
+    let empty = folder.path().join("empty.pem");
+    fs::write(&empty, "no certificate").unwrap();
+    let missing = folder.path().join("missing.pem");
+    for (file, said) in [
+        (&empty, "there is no certificate in it"),
+        (&missing, "No such file"),
+    ] {
+        let mut command = program(&["--server", "https://localhost:1", "--user", "alice"]);
+        let key = folder.path().join("alice.key");
+        command.arg("--key-file").arg(&key).arg("--no-reconnect");
+        let (code, lines) = Client::of(command.env("SSL_CERT_FILE", file)).end();
+        let lines = lines.join("\n");
+        assert_eq!(code, Some(2), "{lines}");
+        let file = file.display().to_string();
+        assert!(lines.contains("SSL_CERT_FILE: "), "{lines}");
+        assert!(lines.contains(&file) && lines.contains(said), "{lines}");
+        assert!(!key.exists());
+    }
+}
+
+#[test]
+fn a_switch_that_costs_safety_is_said_and_not_set_by_mistake() {
+    let (server, _) = Server::start_tls();
+    let folder = tempdir().unwrap();
+    let url = format!("https://localhost:{}", server.address.port());
+    let start = |value: &str| {
+        let mut command = program(&["--server", &url, "--user", "alice", "--no-reconnect"]);
+        let key = folder.path().join("alice.key");
+        command.arg("--key-file").arg(key);
+        Client::of(command.env("INSECURE_TLS", value))
+    };
+    for value in ["maybe", "none", "disabled"] {
+        let (code, lines) = start(value).end();
+        assert_eq!(code, Some(2), "{lines:?}");
+    }
+    for value in ["off", "", "FALSE"] {
+        let (code, lines) = start(value).end();
+        assert_eq!(code, Some(5), "{lines:?}");
+    }
+    let mut client = start("Yes");
+    client.line("err: !!! any certificate is accepted");
+    client.line("connected as alice");
+}
+
+#[test]
+fn an_address_that_cannot_be_right_is_said_in_the_words_it_was_given_with() {
+    let folder = tempdir().unwrap();
+    for (status, body, code, said) in [
+        (
+            400,
+            r#"{"detail":"this port speaks TLS: use https:// or wss://"}"#,
+            2,
+            "speaks TLS: use https:// in",
+        ),
+        (
+            404,
+            r#"{"detail":"\"Not\u001b Found\""}"#,
+            5,
+            "(404 \"Not\\u{1b} Found\"): is",
+        ),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 4096]);
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                );
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        let key = folder.path().join("alice.key");
+        let start = |command: &mut Command| {
+            command.args(["--user", "alice", "--no-reconnect", "--key-file"]);
+            let (found, lines) = Client::of(command.arg(&key)).end();
+            assert_eq!(found, Some(code), "{lines:?}");
+            lines.join("\n")
+        };
+        let lines = start(&mut program(&["--server", &url]));
+        assert!(lines.contains(&format!("{said} --server")), "{lines}");
+        let lines = start(program(&[]).env("WS_SERVER_URL", &url));
+        assert!(lines.contains(&format!("{said} WS_SERVER_URL")), "{lines}");
+    }
+}
+
+#[test]
+fn a_command_shows_the_options_that_it_uses() {
+    let help = |command: &str| run(&[command, "--help"]).1;
+    let keygen = help("keygen");
+    assert!(keygen.contains("--out") && keygen.contains("--json"));
+    assert!(
+        !keygen.contains("--server") && !keygen.contains("--rate"),
+        "{keygen}"
+    );
+    let register = help("register");
+    for used in ["--server", "--user", "--username", "--key-file", "--state"] {
+        assert!(register.contains(used), "{used}: {register}");
+    }
+    for other in ["--encryption", "--auto-mode", "--burst", "--no-reconnect"] {
+        assert!(!register.contains(other), "{other}: {register}");
+    }
+}
