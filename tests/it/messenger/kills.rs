@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::crowd::{Crowd, Member, Random, Repeats, check};
 use super::{Account, Folder};
-use crate::support::{Process, RaiseOnDrop, Response, Socket, read_response};
+use crate::support::{PostgresServer, Process, RaiseOnDrop, Response, Socket, read_response};
 
 /// How often the program is killed, unless `FANFARE_TEST_KILLS` says another number.
 const KILLS: u64 = 20;
@@ -25,11 +25,10 @@ const RUN_MAX: Duration = Duration::from_millis(700);
 /// How long a stop may take.
 const STOP_MAX: Duration = Duration::from_secs(20);
 
-/// The program with the store in this folder.
-fn start(folder: &Folder) -> Process {
-    let url = format!("sqlite:{}", folder.path("store.db"));
+/// The program with the store at this address.
+fn start(url: &str) -> Process {
     let variables = [
-        ("FANFARE_STORE__URL", &*url),
+        ("FANFARE_STORE__URL", url),
         ("FANFARE_MESSENGER__RATE_LIMIT", "0"),
         (
             "FANFARE_AUTH__JWT_SECRET",
@@ -52,10 +51,15 @@ fn ask(address: SocketAddr, line: &str, body: &str) -> Response {
     read_response(&mut stream)
 }
 
-/// Has users send and receive while `end` ends the program, so many times, at any moment.
-fn run(name: &str, rounds: u64, repeats: Repeats, end: impl Fn(Process)) {
-    let folder = Folder::new(name);
-    let first = start(&folder);
+/// Has users send and receive while `end` ends the program, so many times, at any moment. Then `count` counts in its
+/// database.
+fn run(
+    url: &str,
+    (rounds, repeats): (u64, Repeats),
+    end: impl Fn(Process),
+    count: impl Fn(&str) -> i64,
+) {
+    let first = start(url);
     let members = Member::crowd(first.address);
     let last = Account::registered(first.address, "last");
     let crowd = Crowd::default();
@@ -75,7 +79,7 @@ fn run(name: &str, rounds: u64, repeats: Repeats, end: impl Fn(Process)) {
             let answer = ask(process.address, "POST /auth/register", &body);
             assert_eq!(answer.status, 201, "{answer:?}");
             end(process);
-            process = start(&folder);
+            process = start(url);
             crowd.move_to(process.address);
             let line = format!("GET /auth/check-userid/newcomer%20{round}");
             let exists = ask(process.address, &line, "").json();
@@ -91,34 +95,44 @@ fn run(name: &str, rounds: u64, repeats: Repeats, end: impl Fn(Process)) {
     let (status, log) = process.finish(STOP_MAX);
     assert!(status.success(), "{status}: {log}");
     check(&seen, repeats);
-    check_file(&folder, &members);
+    check_tables(count, &members);
 }
 
-/// Checks the database of a program that has stopped in order.
-fn check_file(folder: &Folder, members: &[Member]) {
+/// The address of a file, for which `fanfare store check` and SQLite's own check find nothing wrong afterwards.
+fn run_with_file(name: &str, rounds: (u64, Repeats), end: impl Fn(Process)) {
+    let folder = Folder::new(name);
+    let path = folder.path("store.db");
+    run(&format!("sqlite:{path}"), rounds, end, |sql| {
+        let file = rusqlite::Connection::open(&path).unwrap();
+        file.query_row(sql, [], |row| row.get(0)).unwrap()
+    });
     let checked = Command::new(env!("CARGO_BIN_EXE_fanfare"))
-        .args(["store", "--database", &folder.path("store.db"), "check"])
+        .args(["store", "--database", &path, "check"])
         .env_clear()
         .env("FANFARE_ENV_FILE", "")
         .output();
     let checked = checked.unwrap();
     assert!(checked.status.success(), "{checked:?}");
-    let file = rusqlite::Connection::open(folder.path("store.db")).unwrap();
+    let file = rusqlite::Connection::open(&path).unwrap();
     let checked = file.pragma_query_value(None, "integrity_check", |row| row.get(0));
     assert_eq!(checked, Ok("ok".to_owned()));
-    let count = |sql: &str| file.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+}
+
+/// Checks the database of a program that has stopped in order.
+fn check_tables(count: impl Fn(&str) -> i64, members: &[Member]) {
     let pending =
         "SELECT count(*) FROM messages WHERE message_type = 'direct' AND status <> 'delivered'";
     assert_eq!(count(pending), 0);
     let open = "SELECT count(*) FROM sessions WHERE disconnected_at IS NULL";
     assert_eq!(count(open), 0);
     let twice = "SELECT count(*) FROM broadcast_deliveries b JOIN messages m ON m.id = b.message_id \
-                 WHERE m.from_user = b.user_id OR m.is_broadcast = 0";
+                 WHERE m.from_user = b.user_id OR NOT m.is_broadcast";
     assert_eq!(count(twice), 0);
     for member in members {
         let missing = format!(
             "SELECT count(*) FROM messages m WHERE is_broadcast AND from_user <> '{0}' \
-             AND id > (SELECT max(registered_after, broadcasts_to) FROM users WHERE user_id = '{0}') AND NOT EXISTS \
+             AND id > (SELECT registered_after FROM users WHERE user_id = '{0}') \
+             AND id > (SELECT broadcasts_to FROM users WHERE user_id = '{0}') AND NOT EXISTS \
              (SELECT 1 FROM broadcast_deliveries WHERE message_id = m.id AND user_id = '{0}')",
             member.account.id
         );
@@ -126,17 +140,28 @@ fn check_file(folder: &Folder, members: &[Member]) {
     }
 }
 
+fn kills() -> u64 {
+    let asked = std::env::var("FANFARE_TEST_KILLS");
+    asked.map_or(KILLS, |kills| kills.parse().expect("a number"))
+}
+
 #[test]
 fn r17_what_is_acknowledged_survives_kills_and_comes_once() {
-    let asked = std::env::var("FANFARE_TEST_KILLS");
-    let kills = asked.map_or(KILLS, |kills| kills.parse().expect("a number"));
     // It is killed when it is dropped.
-    run("kills", kills, Repeats::AfterKills, drop);
+    run_with_file("kills", (kills(), Repeats::AfterKills), drop);
+}
+
+#[test]
+fn r17_what_a_server_has_stored_survives_kills_and_comes_once() {
+    let server = PostgresServer::start();
+    let url = server.create("kills");
+    let rounds = (kills(), Repeats::AfterKills);
+    run(&url, rounds, drop, |sql| server.count("kills", sql));
 }
 
 #[test]
 fn r17_stopping_in_order_loses_and_repeats_nothing() {
-    run("stops", STOPS, Repeats::None, |process| {
+    run_with_file("stops", (STOPS, Repeats::None), |process| {
         process.signal("TERM");
         let (status, log) = process.finish(STOP_MAX);
         assert!(status.success(), "{status}: {log}");

@@ -1,5 +1,10 @@
 //! A server of PostgreSQL of its own for a test: Debian's, in a folder that goes with it.
 
+#![allow(
+    dead_code,
+    reason = "tests of the store and of the program use a part each"
+)]
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -155,6 +160,32 @@ impl PostgresServer {
             .stdout(Stdio::null())
             .status();
         asked.expect("pg_isready runs").success()
+    }
+}
+
+impl PostgresServer {
+    /// What a query of one number answers in a database.
+    pub(crate) fn count(&self, database: &str, sql: &str) -> i64 {
+        let port = self.port.to_string();
+        let asked = Command::new(programs().join("psql"))
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-U",
+                "fanfare",
+                "-p",
+                &port,
+                "-d",
+                database,
+            ])
+            .args(["-At", "-c", sql])
+            .output();
+        let asked = asked.expect("psql runs");
+        let answer = String::from_utf8_lossy(&asked.stdout);
+        answer
+            .trim()
+            .parse()
+            .unwrap_or_else(|_| panic!("{asked:?}"))
     }
 }
 
