@@ -115,7 +115,7 @@ fn a_backup_of_a_store_in_use_is_whole_and_has_what_was_committed() {
     let check = ["store", "check", "--database", copy];
     done(&kept.directory.fanfare(&check, &[]));
 
-    let mut restored = kept.settings.clone();
+    let mut restored = kept.settings;
     restored.url = Some(format!("sqlite:{copy}"));
     let store = Store::open(&restored, false).unwrap();
     assert!(store.is_registered("ann"));
