@@ -117,9 +117,8 @@ impl Roster {
             _ if new.only_live => MailboxState::Live,
             _ if is_first => MailboxState::Filling,
             Duplicate::Replace => MailboxState::Waiting,
-            // What its client lacks is for itself to say.
-            Duplicate::Allow if new.after.is_some() => MailboxState::Filling,
-            Duplicate::Allow => MailboxState::Live,
+            // What the others were given and have not delivered may never arrive there.
+            Duplicate::Allow => MailboxState::Filling,
         };
         let is_live = state == MailboxState::Live;
         match state {
@@ -139,8 +138,8 @@ impl Roster {
             registered_after: new.user.registered_after,
             broadcasts_to: new.user.broadcasts_to,
             pushed: PushedBroadcasts::default(),
-            // Another one may lack what it was given, whose place this one does not take.
-            is_complete: !is_live && new.duplicate == Duplicate::Replace,
+            // With connections beside it, what it says that it has got is not noted for the user.
+            is_complete: !is_live && (new.duplicate == Duplicate::Replace || new.after.is_none()),
             with_delivered: is_live || new.after.is_some(),
         };
         self.attachments.insert(number, attachment);

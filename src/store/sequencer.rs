@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::account::{Registered, Statistics, UserList};
-use super::attach::{Attach, Attached};
+use super::attach::{Attach, Attached, Duplicate};
 use super::database::{Database, Fault, NewSession};
 use super::lane::{Note, Request, Stored};
 use super::mailbox::{Mailbox, Owner};
@@ -365,9 +365,11 @@ impl Sequencer {
             user_agent: &attach.user_agent,
             connected_at: time,
         })?;
+        // Of several connections of a user, each knows only what it has got itself.
+        let is_alone = attach.duplicate == Duplicate::Replace;
         match attach.after.filter(|after| *after <= self.newest) {
-            Some(after) => self.database.mark_delivered_to(&attach.user, after, time),
-            None => Ok(()),
+            Some(after) if is_alone => self.database.mark_delivered_to(&attach.user, after, time),
+            _ => Ok(()),
         }
     }
 

@@ -240,8 +240,50 @@ fn all_connections_of_a_user_get_what_is_sent_where_that_is_allowed() {
     let both = [(); 2].map(|()| attach_with(&store, "bob", None, Duplicate::Allow));
     put(&store, "ann", "bob", "two");
     assert_eq!(contents(&take(&store, &both[0], 2)), ["one", "two"]);
-    assert_eq!(contents(&take(&store, &both[1], 1)), ["two"]);
+    assert_eq!(contents(&take(&store, &both[1], 2)), ["one", "two"]);
     assert!(!both[0].is_replaced());
+}
+
+#[test]
+fn what_a_dead_connection_has_not_delivered_comes_on_the_next_one() {
+    let home = Home::new();
+    let store = home.open();
+    register(&store, "bob");
+    let dead = attach_with(&store, "bob", None, Duplicate::Allow);
+    for content in ["one", "two"] {
+        put(&store, "ann", "bob", content);
+    }
+    put(&store, "ann", "broadcast", "all");
+    let next = attach_with(&store, "bob", None, Duplicate::Allow);
+    let last = put(&store, "ann", "bob", "three").message.id;
+    let expected = ["one", "two", "all", "three"];
+    assert_eq!(contents(&take(&store, &next, 4)), expected);
+    // That one has read nothing of it either, and the client knows only the last one.
+    store.detach(&next, Vec::new(), 0, 0);
+    let other = attach_with(&store, "bob", Some(last), Duplicate::Allow);
+    assert_empty(&store, &other);
+    for mailbox in [dead, other] {
+        store.detach(&mailbox, Vec::new(), 0, 0);
+    }
+    let plain = attach_with(&store, "bob", None, Duplicate::Allow);
+    assert_eq!(contents(&take(&store, &plain, 4)), expected);
+}
+
+#[test]
+fn broadcasts_that_were_delivered_are_not_looked_at_again_in_any_mode() {
+    for duplicate in [Duplicate::Replace, Duplicate::Allow] {
+        let home = Home::new();
+        let store = home.open();
+        register(&store, "bob");
+        for _ in 0..3 {
+            put(&store, "ann", "broadcast", "all");
+        }
+        let bob = attach_with(&store, "bob", None, duplicate);
+        let taken = ids(&take(&store, &bob, 3));
+        store.detach(&bob, taken[..2].to_vec(), 2, 0);
+        let user = store.user("bob").blocking_recv().unwrap().unwrap();
+        assert_eq!(user.unwrap().broadcasts_to, taken[1], "{duplicate:?}");
+    }
 }
 
 #[test]
