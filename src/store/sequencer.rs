@@ -368,7 +368,7 @@ impl Sequencer {
         // Of several connections of a user, each knows only what it has got itself.
         let is_alone = attach.duplicate == Duplicate::Replace;
         match attach.after.filter(|after| *after <= self.newest) {
-            Some(after) if is_alone => self.database.mark_delivered_to(&attach.user, after, time),
+            Some(after) if is_alone => self.database.mark_delivered_to(&attach.user, after),
             _ => Ok(()),
         }
     }

@@ -309,6 +309,24 @@ fn a_client_that_says_what_it_has_got_gets_the_rest() {
 }
 
 #[test]
+fn what_a_client_says_it_has_got_is_one_number_however_many_broadcasts_there_were() {
+    let home = Home::new();
+    let store = home.open();
+    register(&store, "bob");
+    let sent: Vec<_> = (0..20)
+        .map(|_| put(&store, "ann", "broadcast", "all").message.id)
+        .collect();
+    let bob = attach_with(&store, "bob", Some(sent[18]), Duplicate::Replace);
+    assert_eq!(ids(&take(&store, &bob, 1)), sent[19..]);
+    let counted = store.statistics().blocking_recv().unwrap().unwrap();
+    assert_eq!(counted.deliveries, 0);
+    store.detach(&bob, Vec::new(), 0, 0);
+    let bob = attach(&store, "bob");
+    assert_eq!(ids(&take(&store, &bob, 1)), sent[19..]);
+    assert_empty(&store, &bob);
+}
+
+#[test]
 fn a_connection_that_ends_while_it_is_attached_leaves_nothing() {
     let home = Home::new();
     let store = home.open();

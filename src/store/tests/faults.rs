@@ -57,8 +57,8 @@ impl Database for Failing {
     fn mark_delivered(&mut self, user: &str, ids: &[i64], now: &str) -> Result<(), Fault> {
         self.database.mark_delivered(user, ids, now)
     }
-    fn mark_delivered_to(&mut self, user: &str, id: i64, now: &str) -> Result<(), Fault> {
-        self.database.mark_delivered_to(user, id, now)
+    fn mark_delivered_to(&mut self, user: &str, id: i64) -> Result<(), Fault> {
+        self.database.mark_delivered_to(user, id)
     }
     fn raise_broadcasts(&mut self, user: &str, id: i64) -> Result<(), Fault> {
         self.database.raise_broadcasts(user, id)
