@@ -11,7 +11,7 @@ use super::database::{Database, Fault, Wanted};
 use super::mailbox::Mailbox;
 use super::message::{Delivery, Message, MessageKind};
 use super::pushed::PushedBroadcasts;
-use crate::collections::HashMap;
+use crate::collections::{HashMap, HashSet};
 
 /// How long a connection waits for the one that it replaces to say what it has delivered.
 const REPLACE_WAIT: Duration = Duration::from_secs(5);
@@ -31,6 +31,8 @@ pub(super) struct Roster {
     /// The number of users, for other threads.
     users: Arc<AtomicU64>,
     memory_max: usize,
+    /// What was delivered and could not be noted in the database yet, by user.
+    unsaved: HashMap<Arc<str>, HashSet<i64>>,
 }
 
 /// An attached connection.
@@ -93,6 +95,7 @@ impl Roster {
             waiting: VecDeque::new(),
             users,
             memory_max,
+            unsaved: HashMap::default(),
         }
     }
 
@@ -172,6 +175,21 @@ impl Roster {
         if let Some(attachment) = self.attachments.get_mut(&mailbox.number()) {
             attachment.pushed.remove(ids);
         }
+    }
+
+    /// These messages were delivered, which the database does not know: mailboxes are not filled with them again.
+    pub(super) fn keep_unsaved(&mut self, mailbox: &Mailbox, ids: &[i64]) {
+        if let Some(owner) = mailbox.owner()
+            && !ids.is_empty()
+        {
+            let unsaved = self.unsaved.entry(owner.user.clone()).or_default();
+            unsaved.extend(ids);
+        }
+    }
+
+    /// The database knows all that was delivered.
+    pub(super) fn forget_unsaved(&mut self) {
+        self.unsaved = HashMap::default();
     }
 
     /// Up to which one all broadcasts were delivered to the user of a connection that ends now and has delivered these
@@ -289,7 +307,8 @@ impl Roster {
                 && attachment.state == MailboxState::Filling
             {
                 filled += 1;
-                let result = attachment.fill(database, newest, self.memory_max);
+                let delivered = self.unsaved.get(&attachment.user);
+                let result = attachment.fill(database, newest, self.memory_max, delivered);
                 if result.is_err() {
                     self.filling.push_front(number);
                     return result.map(|()| true);
@@ -349,14 +368,15 @@ impl Attachment {
         database: &mut dyn Database,
         newest: i64,
         memory_max: usize,
+        delivered: Option<&HashSet<i64>>,
     ) -> Result<(), Fault> {
         self.mailbox.set_behind(false);
-        let mut is_whole = self.take_wanted(database, memory_max)?;
+        let mut is_whole = self.take_wanted(database, memory_max, delivered)?;
         if is_whole && !self.with_delivered {
             // Another connection of the user may have got first what has come since.
             self.with_delivered = true;
             self.cursor = self.cursor.max(self.replayed_to);
-            is_whole = self.take_wanted(database, memory_max)?;
+            is_whole = self.take_wanted(database, memory_max, None)?;
         }
         if is_whole {
             self.state = MailboxState::Live;
@@ -370,11 +390,13 @@ impl Attachment {
     }
 
     /// Takes from the database what the mailbox has room for: what was not delivered of the messages to replay, or
-    /// everything behind the cursor. Returns whether that is all.
+    /// everything behind the cursor. Messages that the database does not know to be `delivered` are not replayed. Returns
+    /// whether that is all.
     fn take_wanted(
         &mut self,
         database: &mut dyn Database,
         memory_max: usize,
+        delivered: Option<&HashSet<i64>>,
     ) -> Result<bool, Fault> {
         let never = match self.with_delivered {
             true => self.registered_after,
@@ -390,6 +412,10 @@ impl Attachment {
         database.wanted(&wanted, &mut |message| {
             if !wanted.with_delivered && message.id > self.replayed_to {
                 return false;
+            }
+            if !wanted.with_delivered && delivered.is_some_and(|it| it.contains(&message.id)) {
+                self.cursor = message.id;
+                return true;
             }
             if !self.mailbox.has_room(memory_max) {
                 is_whole = false;
