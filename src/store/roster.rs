@@ -352,10 +352,12 @@ impl Attachment {
             if message.kind == MessageKind::Broadcast {
                 self.pushed.push(message.id);
             }
-            self.mailbox.push(Delivery {
+            let is_shared = message.kind == MessageKind::Broadcast;
+            let delivery = Delivery {
                 message: message.clone(),
                 is_replayed: false,
-            });
+            };
+            self.mailbox.push(delivery, is_shared);
         } else {
             self.state = MailboxState::Behind;
             self.mailbox.set_behind(true);
@@ -425,10 +427,12 @@ impl Attachment {
             if message.kind == MessageKind::Broadcast {
                 self.pushed.push(message.id);
             }
-            self.mailbox.push(Delivery {
+            // A copy of its own, a broadcast too.
+            let delivery = Delivery {
                 is_replayed: message.id <= self.replayed_to,
                 message: Arc::new(message),
-            });
+            };
+            self.mailbox.push(delivery, false);
             true
         })?;
         Ok(is_whole)

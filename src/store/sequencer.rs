@@ -55,7 +55,7 @@ pub(super) struct Sequencer {
     /// Begins the ids of this process's sessions.
     epoch: u64,
     is_filling: bool,
-    /// Bytes in all mailboxes.
+    /// Bytes of the messages in all mailboxes.
     memory: Arc<AtomicUsize>,
 }
 
@@ -439,7 +439,11 @@ impl Sequencer {
         }
         match (request, written) {
             (Request::Put(message, answer), Written::Message(id)) => {
-                let message = Arc::new(message.stored(id));
+                let mut message = message.stored(id);
+                if message.kind == MessageKind::Broadcast {
+                    message.count_in(&self.memory);
+                }
+                let message = Arc::new(message);
                 // An answer that is not waited for is none that was given.
                 let _ = answer.send(Ok(self.stored(&message)));
                 self.roster.deliver(&message);

@@ -213,6 +213,34 @@ fn a_slow_reader_gets_everything_in_order() {
 }
 
 #[test]
+fn broadcasts_that_slow_readers_hold_count_as_memory() {
+    let home = Home::new();
+    let store = home.open();
+    let users = ["bob", "cid"];
+    for id in users {
+        register(&store, id);
+    }
+    let held = |mailbox: &Mailbox| mailbox.owner().unwrap().memory.load(Ordering::Relaxed);
+    put(&store, "ann", "broadcast", &"x".repeat(50_000));
+    // Each has a copy from the database.
+    let replayed = users.map(|id| attach(&store, id));
+    assert_empty(&store, &Mailbox::new());
+    assert!((100_000..110_000).contains(&held(&replayed[0])));
+    for mailbox in &replayed {
+        take(&store, mailbox, 1);
+    }
+    assert_eq!(held(&replayed[0]), 0);
+    // And both the same one of what is live, with its frame.
+    drop(put(&store, "ann", "broadcast", &"x".repeat(50_000)));
+    assert_empty(&store, &Mailbox::new());
+    assert!((100_000..110_000).contains(&held(&replayed[0])));
+    let taken = replayed.each_ref().map(|it| take(&store, it, 1));
+    assert!(held(&replayed[0]) > 100_000);
+    drop(taken);
+    assert_eq!(held(&replayed[0]), 0);
+}
+
+#[test]
 fn a_replacement_begins_when_the_old_connection_has_said_what_it_delivered() {
     let home = Home::new();
     let store = home.open();
