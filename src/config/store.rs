@@ -28,13 +28,23 @@ section! {
 
 impl SectionRules for StoreSettings {}
 
+impl StoreSettings {
+    /// The address of the database without the password in it; `None` where none is set.
+    #[must_use]
+    pub fn shown_url(&self) -> Option<String> {
+        self.url.as_ref().map(without_password)
+    }
+}
+
 /// The address of a database.
 const URL: Parsed<String> = Parsed {
     read: |text| {
         let schemes = ["sqlite:", "postgres://", "postgresql://"];
         let rest = schemes.iter().find_map(|it| text.strip_prefix(it))?;
+        // What SQLite takes for no file at all.
+        let is_none = text == "sqlite::memory:";
         let is_good = !rest.is_empty() && rest.len() <= URL_LEN_MAX && !rest.contains('\0');
-        is_good.then(|| text.to_owned())
+        (is_good && !is_none).then(|| text.to_owned())
     },
     show: without_password,
     accepts: "\"sqlite:\" and the path of a file, or \"postgres://user:password@host/database\"",
@@ -57,6 +67,18 @@ fn without_password(url: &String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_would_be_none_is_refused() {
+        for (url, is_accepted) in [
+            ("sqlite:store.db", true),
+            ("sqlite:./:memory:", true),
+            ("sqlite::memory:", false),
+            ("sqlite:", false),
+        ] {
+            assert_eq!((URL.read)(url).is_some(), is_accepted, "{url}");
+        }
+    }
 
     #[test]
     fn an_address_is_shown_without_its_password() {

@@ -27,7 +27,7 @@ pub struct Attach {
 pub enum Duplicate {
     /// They are replaced, and told so.
     Replace,
-    /// All get what is sent from now on.
+    /// All get what is sent from now on, and each gets first what none of them has delivered.
     Allow,
 }
 

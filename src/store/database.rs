@@ -65,8 +65,8 @@ pub(super) trait Database: Debug + Send {
     fn end_session(&mut self, id: &str, now: &str) -> Result<(), Fault>;
     /// Notes that `user` has got these messages.
     fn mark_delivered(&mut self, user: &str, ids: &[i64], now: &str) -> Result<(), Fault>;
-    /// Notes that `user` has got all messages up to `id`.
-    fn mark_delivered_to(&mut self, user: &str, id: i64, now: &str) -> Result<(), Fault>;
+    /// Notes that `user` has got all messages up to `id`: of broadcasts with a number, not with a row for each.
+    fn mark_delivered_to(&mut self, user: &str, id: i64) -> Result<(), Fault>;
     /// Notes that `user` has got all broadcasts up to `id`, so that they are not looked at again.
     fn raise_broadcasts(&mut self, user: &str, id: i64) -> Result<(), Fault>;
     /// Writes something of the size of a message and removes it, in transactions of its own.

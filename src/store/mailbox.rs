@@ -7,7 +7,7 @@ use std::task::Waker;
 use atomic_waker::AtomicWaker;
 use crossbeam::queue::SegQueue;
 
-use super::message::{Delivery, Message, MessageKind};
+use super::message::Delivery;
 
 /// Messages that wait in one mailbox. Beyond it the rest waits in the database.
 pub const MAILBOX_LEN_MAX: usize = 256;
@@ -15,7 +15,7 @@ pub const MAILBOX_LEN_MAX: usize = 256;
 /// Bytes of those messages, but for the last of them.
 const MAILBOX_BYTES_MAX: usize = 256 * 1024;
 
-/// What a message that all mailboxes share counts for in each of them.
+/// What a message that all mailboxes share counts for in each of them. Its copy is counted besides, once.
 const SHARED_BYTES: usize = 64;
 
 /// The mailbox of a connection. It is attached to the store with [`Store::attach`](super::Store::attach).
@@ -23,7 +23,8 @@ const SHARED_BYTES: usize = 64;
 pub struct Mailbox {
     /// Tells it from all others of the process.
     number: u64,
-    waiting: SegQueue<Delivery>,
+    /// With the bytes that each counts for in the memory of the process.
+    waiting: SegQueue<(Delivery, usize)>,
     len: AtomicUsize,
     bytes: AtomicUsize,
     owner: OnceLock<Owner>,
@@ -66,11 +67,13 @@ impl Mailbox {
 
     /// The next message, in the order of their ids.
     pub fn pop(&self) -> Option<Delivery> {
-        let delivery = self.waiting.pop()?;
+        let (delivery, held) = self.waiting.pop()?;
         let bytes = delivery.message.size();
         self.len.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.give_back(&delivery.message);
+        if let Some(owner) = self.owner() {
+            owner.memory.fetch_sub(held, Ordering::Relaxed);
+        }
         Some(delivery)
     }
 
@@ -123,16 +126,17 @@ impl Mailbox {
         len == 0 || (len < MAILBOX_LEN_MAX && is_short())
     }
 
-    /// Appends a message. Its reader is woken by [`Self::wake`].
-    pub(super) fn push(&self, delivery: Delivery) {
+    /// Appends a message, which other mailboxes have the same copy of if it `is_shared`. Its reader is woken by
+    /// [`Self::wake`].
+    pub(super) fn push(&self, delivery: Delivery, is_shared: bool) {
         let bytes = delivery.message.size();
         self.len.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let held = if is_shared { SHARED_BYTES } else { bytes };
         if let Some(owner) = self.owner() {
-            let shared = shared_bytes(&delivery.message);
-            owner.memory.fetch_add(shared, Ordering::Relaxed);
+            owner.memory.fetch_add(held, Ordering::Relaxed);
         }
-        self.waiting.push(delivery);
+        self.waiting.push((delivery, held));
     }
 
     pub(super) fn wake(&self) {
@@ -160,25 +164,10 @@ impl Mailbox {
     pub(super) fn swap_refill_asked(&self, is_asked: bool) -> bool {
         self.is_refill_asked.swap(is_asked, Ordering::AcqRel)
     }
-
-    fn give_back(&self, message: &Message) {
-        if let Some(owner) = self.owner() {
-            let bytes = shared_bytes(message);
-            owner.memory.fetch_sub(bytes, Ordering::Relaxed);
-        }
-    }
 }
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
         while self.pop().is_some() {}
-    }
-}
-
-/// What a message counts for in the memory of all mailboxes.
-fn shared_bytes(message: &Message) -> usize {
-    match message.kind {
-        MessageKind::Broadcast => SHARED_BYTES,
-        MessageKind::Direct | MessageKind::Server => message.size(),
     }
 }

@@ -1,5 +1,6 @@
 //! Messages, before and after they are stored.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Whom a message is for.
@@ -77,6 +78,7 @@ impl NewMessage {
             encrypted_key: self.encrypted_key,
             encryption_nonce: self.encryption_nonce,
             encoded: OnceLock::new(),
+            held: None,
         }
     }
 }
@@ -103,12 +105,35 @@ pub struct Message {
     /// The nonce of an encrypted text; empty if there is none.
     pub encryption_nonce: Box<str>,
     encoded: OnceLock<Box<[u8]>>,
+    /// Counted in the memory of all mailboxes as long as it is held.
+    held: Option<Held>,
+}
+
+/// Bytes that are counted until it is dropped.
+#[derive(Debug)]
+struct Held {
+    memory: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.memory.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 impl Message {
     /// The frame of its live delivery, which `make` makes for the first of its recipients.
     pub fn encoded(&self, make: impl FnOnce(&Self) -> Box<[u8]>) -> &[u8] {
         self.encoded.get_or_init(|| make(self))
+    }
+
+    /// Counts it once, with its frame, in the `memory` of all mailboxes until the last of them has let it go.
+    pub(super) fn count_in(&mut self, memory: &Arc<AtomicUsize>) {
+        let bytes = 2 * self.size();
+        memory.fetch_add(bytes, Ordering::Relaxed);
+        let memory = memory.clone();
+        self.held = Some(Held { memory, bytes });
     }
 
     /// Bytes that it takes in memory, without its frame.

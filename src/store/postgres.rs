@@ -288,9 +288,8 @@ impl Database for Postgres {
             .map(drop)
     }
 
-    fn mark_delivered_to(&mut self, user: &str, id: i64, now: &str) -> Result<(), Fault> {
+    fn mark_delivered_to(&mut self, user: &str, id: i64) -> Result<(), Fault> {
         self.execute(|it| &it.mark_direct_to, &[&user, &id])?;
-        self.execute(|it| &it.mark_broadcasts_to, &[&user, &id, &now])?;
         self.raise_broadcasts(user, id)
     }
 

@@ -11,7 +11,7 @@ use super::database::{Database, Fault, Wanted};
 use super::mailbox::Mailbox;
 use super::message::{Delivery, Message, MessageKind};
 use super::pushed::PushedBroadcasts;
-use crate::collections::HashMap;
+use crate::collections::{HashMap, HashSet};
 
 /// How long a connection waits for the one that it replaces to say what it has delivered.
 const REPLACE_WAIT: Duration = Duration::from_secs(5);
@@ -31,6 +31,8 @@ pub(super) struct Roster {
     /// The number of users, for other threads.
     users: Arc<AtomicU64>,
     memory_max: usize,
+    /// What was delivered and could not be noted in the database yet, by user.
+    unsaved: HashMap<Arc<str>, HashSet<i64>>,
 }
 
 /// An attached connection.
@@ -93,6 +95,7 @@ impl Roster {
             waiting: VecDeque::new(),
             users,
             memory_max,
+            unsaved: HashMap::default(),
         }
     }
 
@@ -117,9 +120,8 @@ impl Roster {
             _ if new.only_live => MailboxState::Live,
             _ if is_first => MailboxState::Filling,
             Duplicate::Replace => MailboxState::Waiting,
-            // What its client lacks is for itself to say.
-            Duplicate::Allow if new.after.is_some() => MailboxState::Filling,
-            Duplicate::Allow => MailboxState::Live,
+            // What the others were given and have not delivered may never arrive there.
+            Duplicate::Allow => MailboxState::Filling,
         };
         let is_live = state == MailboxState::Live;
         match state {
@@ -139,8 +141,8 @@ impl Roster {
             registered_after: new.user.registered_after,
             broadcasts_to: new.user.broadcasts_to,
             pushed: PushedBroadcasts::default(),
-            // Another one may lack what it was given, whose place this one does not take.
-            is_complete: !is_live && new.duplicate == Duplicate::Replace,
+            // With connections beside it, what it says that it has got is not noted for the user.
+            is_complete: !is_live && (new.duplicate == Duplicate::Replace || new.after.is_none()),
             with_delivered: is_live || new.after.is_some(),
         };
         self.attachments.insert(number, attachment);
@@ -173,6 +175,21 @@ impl Roster {
         if let Some(attachment) = self.attachments.get_mut(&mailbox.number()) {
             attachment.pushed.remove(ids);
         }
+    }
+
+    /// These messages were delivered, which the database does not know: mailboxes are not filled with them again.
+    pub(super) fn keep_unsaved(&mut self, mailbox: &Mailbox, ids: &[i64]) {
+        if let Some(owner) = mailbox.owner()
+            && !ids.is_empty()
+        {
+            let unsaved = self.unsaved.entry(owner.user.clone()).or_default();
+            unsaved.extend(ids);
+        }
+    }
+
+    /// The database knows all that was delivered.
+    pub(super) fn forget_unsaved(&mut self) {
+        self.unsaved = HashMap::default();
     }
 
     /// Up to which one all broadcasts were delivered to the user of a connection that ends now and has delivered these
@@ -290,7 +307,8 @@ impl Roster {
                 && attachment.state == MailboxState::Filling
             {
                 filled += 1;
-                let result = attachment.fill(database, newest, self.memory_max);
+                let delivered = self.unsaved.get(&attachment.user);
+                let result = attachment.fill(database, newest, self.memory_max, delivered);
                 if result.is_err() {
                     self.filling.push_front(number);
                     return result.map(|()| true);
@@ -334,10 +352,12 @@ impl Attachment {
             if message.kind == MessageKind::Broadcast {
                 self.pushed.push(message.id);
             }
-            self.mailbox.push(Delivery {
+            let is_shared = message.kind == MessageKind::Broadcast;
+            let delivery = Delivery {
                 message: message.clone(),
                 is_replayed: false,
-            });
+            };
+            self.mailbox.push(delivery, is_shared);
         } else {
             self.state = MailboxState::Behind;
             self.mailbox.set_behind(true);
@@ -350,14 +370,15 @@ impl Attachment {
         database: &mut dyn Database,
         newest: i64,
         memory_max: usize,
+        delivered: Option<&HashSet<i64>>,
     ) -> Result<(), Fault> {
         self.mailbox.set_behind(false);
-        let mut is_whole = self.take_wanted(database, memory_max)?;
+        let mut is_whole = self.take_wanted(database, memory_max, delivered)?;
         if is_whole && !self.with_delivered {
             // Another connection of the user may have got first what has come since.
             self.with_delivered = true;
             self.cursor = self.cursor.max(self.replayed_to);
-            is_whole = self.take_wanted(database, memory_max)?;
+            is_whole = self.take_wanted(database, memory_max, None)?;
         }
         if is_whole {
             self.state = MailboxState::Live;
@@ -371,11 +392,13 @@ impl Attachment {
     }
 
     /// Takes from the database what the mailbox has room for: what was not delivered of the messages to replay, or
-    /// everything behind the cursor. Returns whether that is all.
+    /// everything behind the cursor. Messages that the database does not know to be `delivered` are not replayed. Returns
+    /// whether that is all.
     fn take_wanted(
         &mut self,
         database: &mut dyn Database,
         memory_max: usize,
+        delivered: Option<&HashSet<i64>>,
     ) -> Result<bool, Fault> {
         let never = match self.with_delivered {
             true => self.registered_after,
@@ -392,6 +415,10 @@ impl Attachment {
             if !wanted.with_delivered && message.id > self.replayed_to {
                 return false;
             }
+            if !wanted.with_delivered && delivered.is_some_and(|it| it.contains(&message.id)) {
+                self.cursor = message.id;
+                return true;
+            }
             if !self.mailbox.has_room(memory_max) {
                 is_whole = false;
                 return false;
@@ -400,10 +427,12 @@ impl Attachment {
             if message.kind == MessageKind::Broadcast {
                 self.pushed.push(message.id);
             }
-            self.mailbox.push(Delivery {
+            // A copy of its own, a broadcast too.
+            let delivery = Delivery {
                 is_replayed: message.id <= self.replayed_to,
                 message: Arc::new(message),
-            });
+            };
+            self.mailbox.push(delivery, false);
             true
         })?;
         Ok(is_whole)

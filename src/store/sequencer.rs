@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::account::{Registered, Statistics, UserList};
-use super::attach::{Attach, Attached};
+use super::attach::{Attach, Attached, Duplicate};
 use super::database::{Database, Fault, NewSession};
 use super::lane::{Note, Request, Stored};
 use super::mailbox::{Mailbox, Owner};
@@ -29,7 +29,7 @@ const NOTE_ROWS_WAITING_MAX: usize = 65_536;
 /// Deliveries that the requests of one turn make, but for those of the last request.
 const FAN_OUT_MAX: usize = 65_536;
 
-/// How often a full store is tried.
+/// How long after a refusal a full store is tried, and how often.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
 /// How long an answer to [`Request::Statistics`] is used again.
@@ -47,13 +47,15 @@ pub(super) struct Sequencer {
     sequenced: i64,
     /// Notes whose rows could not be written for want of room.
     unsaved: Vec<Note>,
-    /// When a full store is tried next.
+    /// When those are tried next.
+    notes_retry: Option<Instant>,
+    /// When a store that has refused is tried next: a while after it has refused last.
     retry: Option<Instant>,
     statistics: Option<(Instant, Statistics)>,
     /// Begins the ids of this process's sessions.
     epoch: u64,
     is_filling: bool,
-    /// Bytes in all mailboxes.
+    /// Bytes of the messages in all mailboxes.
     memory: Arc<AtomicUsize>,
 }
 
@@ -81,6 +83,7 @@ impl Sequencer {
             newest,
             sequenced: newest,
             unsaved: Vec::new(),
+            notes_retry: None,
             retry: None,
             statistics: None,
             epoch: wall_ms(),
@@ -119,7 +122,7 @@ impl Sequencer {
     }
 
     fn wait(&self) {
-        let wakes = [self.roster.next_wake(), self.retry];
+        let wakes = [self.roster.next_wake(), self.retry, self.notes_retry];
         match wakes.into_iter().flatten().min() {
             Some(wake) => thread::park_timeout(wake.saturating_duration_since(Instant::now())),
             None => thread::park(),
@@ -131,9 +134,7 @@ impl Sequencer {
         let notes = self.take_notes(now);
         let requests = self.take_requests();
         let is_idle = notes.is_empty() && requests.is_empty() && !self.is_filling;
-        if is_idle {
-            self.probe(now);
-        } else {
+        if !is_idle {
             let written = self.write(&notes, &requests, now);
             self.take_note_of(notes);
             for (request, written) in requests.into_iter().zip(written) {
@@ -141,18 +142,20 @@ impl Sequencer {
             }
             self.sequenced = self.newest;
         }
+        self.probe(now);
         let is_filling = self
             .roster
             .fill(&mut *self.database, self.newest, Instant::now());
         self.is_filling = is_filling.unwrap_or_else(|fault| {
-            self.retry = Some(now + FULL_RETRY);
             self.fail(&fault);
             false
         });
-        !is_idle || self.is_filling
+        let is_due = !self.unsaved.is_empty() && self.notes_retry.is_none();
+        !is_idle || self.is_filling || is_due
     }
 
-    /// Tries whether a full store has room again.
+    /// Tries whether a full store has room again. That a small row fits does not say so: where messages are refused again
+    /// and again, it stays full.
     fn probe(&mut self, now: Instant) {
         if self.retry.is_none_or(|retry| retry > now) {
             return;
@@ -162,22 +165,24 @@ impl Sequencer {
         match self.database.probe(time) {
             Ok(()) => self.note_room(),
             Err(fault) => {
-                self.retry = Some(now + FULL_RETRY);
                 self.fail(&fault);
             }
         }
     }
 
     fn note_room(&mut self) {
-        self.retry = None;
+        (self.retry, self.notes_retry) = (None, None);
         self.shared.set_health(StoreHealth::Good);
     }
 
     fn take_notes(&mut self, now: Instant) -> Vec<Note> {
         // Those that are kept for want of room are tried again in a while.
-        let mut notes = match self.retry {
+        let mut notes = match self.notes_retry {
             Some(retry) if retry > now => Vec::new(),
-            _ => mem::take(&mut self.unsaved),
+            _ => {
+                self.notes_retry = None;
+                mem::take(&mut self.unsaved)
+            }
         };
         let mut rows: usize = notes.iter().map(Note::rows).sum();
         while rows < NOTE_ROWS_MAX
@@ -259,7 +264,13 @@ impl Sequencer {
                 let messages = written.iter().filter(is_message).count();
                 let counters = &self.shared.counters;
                 counters.note_commit(rows, messages, began.elapsed());
-                self.note_room();
+                if !notes.is_empty() && self.unsaved.is_empty() {
+                    self.roster.forget_unsaved();
+                }
+                // A commit says that the database is reached, but not that there is room for what was refused.
+                if self.retry.is_some() && self.shared.health() == StoreHealth::Unreachable {
+                    self.note_room();
+                }
                 Ok(written)
             }
             Err(fault) => {
@@ -268,10 +279,7 @@ impl Sequencer {
                 let why = self.fail(&fault);
                 match why {
                     Refused::Poisoned => self.shared.counters.note_lost_deliveries(note_rows),
-                    _ => {
-                        self.retry = Some(now + FULL_RETRY);
-                        self.keep(notes);
-                    }
+                    _ => self.keep(notes, now),
                 }
                 Err(why)
             }
@@ -365,9 +373,11 @@ impl Sequencer {
             user_agent: &attach.user_agent,
             connected_at: time,
         })?;
+        // Of several connections of a user, each knows only what it has got itself.
+        let is_alone = attach.duplicate == Duplicate::Replace;
         match attach.after.filter(|after| *after <= self.newest) {
-            Some(after) => self.database.mark_delivered_to(&attach.user, after, time),
-            None => Ok(()),
+            Some(after) if is_alone => self.database.mark_delivered_to(&attach.user, after),
+            _ => Ok(()),
         }
     }
 
@@ -383,14 +393,18 @@ impl Sequencer {
         }
     }
 
-    /// Keeps notes for the next attempt; those beyond the limit are lost.
-    fn keep(&mut self, notes: &[Note]) {
+    /// Keeps notes for the next attempt; those beyond the limit are lost. What they say was delivered is not delivered
+    /// again meanwhile.
+    fn keep(&mut self, notes: &[Note], now: Instant) {
         let mut rows: usize = self.unsaved.iter().map(Note::rows).sum();
         for note in notes {
             rows += note.rows();
             if rows > NOTE_ROWS_WAITING_MAX {
                 self.shared.counters.note_lost_deliveries(note.rows());
                 continue;
+            }
+            if let Note::Delivered(mailbox, ids) | Note::Detach(mailbox, ids, ..) = note {
+                self.roster.keep_unsaved(mailbox, ids);
             }
             self.unsaved.extend(match note {
                 Note::Refill(_) => None,
@@ -404,6 +418,9 @@ impl Sequencer {
                     Some(Note::Detach(mailbox.clone(), ids.clone(), *sent, *received))
                 }
             });
+        }
+        if !self.unsaved.is_empty() {
+            self.notes_retry = Some(now + FULL_RETRY);
         }
     }
 
@@ -422,7 +439,11 @@ impl Sequencer {
         }
         match (request, written) {
             (Request::Put(message, answer), Written::Message(id)) => {
-                let message = Arc::new(message.stored(id));
+                let mut message = message.stored(id);
+                if message.kind == MessageKind::Broadcast {
+                    message.count_in(&self.memory);
+                }
+                let message = Arc::new(message);
                 // An answer that is not waited for is none that was given.
                 let _ = answer.send(Ok(self.stored(&message)));
                 self.roster.deliver(&message);
@@ -527,10 +548,12 @@ impl Sequencer {
     fn fail(&mut self, fault: &Fault) -> Refused {
         match fault {
             Fault::Locked => {
+                self.retry = Some(Instant::now() + FULL_RETRY);
                 self.shared.set_health(StoreHealth::Unreachable);
                 Refused::Busy
             }
             Fault::Full => {
+                self.retry = Some(Instant::now() + FULL_RETRY);
                 self.shared.set_health(StoreHealth::DiskFull);
                 Refused::DiskFull
             }
@@ -539,7 +562,8 @@ impl Sequencer {
                     .set_health(StoreHealth::Poisoned(error.as_str().into()));
                 self.roster.give_up_filling();
                 self.unsaved.clear();
-                self.retry = None;
+                self.roster.forget_unsaved();
+                (self.retry, self.notes_retry) = (None, None);
                 Refused::Poisoned
             }
         }

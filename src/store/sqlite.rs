@@ -240,17 +240,11 @@ impl Database for Sqlite {
         Ok(())
     }
 
-    fn mark_delivered_to(&mut self, user: &str, id: i64, now: &str) -> Result<(), Fault> {
+    fn mark_delivered_to(&mut self, user: &str, id: i64) -> Result<(), Fault> {
         self.execute(
             "UPDATE messages SET status = 'delivered' \
              WHERE to_user = ? AND id <= ? AND status = 'pending' AND message_type = 'direct'",
             params![user, id],
-        )?;
-        self.execute(
-            "INSERT OR IGNORE INTO broadcast_deliveries (message_id, user_id, delivered_at) \
-             SELECT id, ?1, ?3 FROM messages WHERE message_type = 'broadcast' AND id <= ?2 AND from_user <> ?1 \
-             AND id > coalesce((SELECT max(registered_after, broadcasts_to) FROM users WHERE user_id = ?1), ?2)",
-            params![user, id, now],
         )?;
         self.raise_broadcasts(user, id)
     }

@@ -213,6 +213,34 @@ fn a_slow_reader_gets_everything_in_order() {
 }
 
 #[test]
+fn broadcasts_that_slow_readers_hold_count_as_memory() {
+    let home = Home::new();
+    let store = home.open();
+    let users = ["bob", "cid"];
+    for id in users {
+        register(&store, id);
+    }
+    let held = |mailbox: &Mailbox| mailbox.owner().unwrap().memory.load(Ordering::Relaxed);
+    put(&store, "ann", "broadcast", &"x".repeat(50_000));
+    // Each has a copy from the database.
+    let replayed = users.map(|id| attach(&store, id));
+    assert_empty(&store, &Mailbox::new());
+    assert!((100_000..110_000).contains(&held(&replayed[0])));
+    for mailbox in &replayed {
+        take(&store, mailbox, 1);
+    }
+    assert_eq!(held(&replayed[0]), 0);
+    // And both the same one of what is live, with its frame.
+    drop(put(&store, "ann", "broadcast", &"x".repeat(50_000)));
+    assert_empty(&store, &Mailbox::new());
+    assert!((100_000..110_000).contains(&held(&replayed[0])));
+    let taken = replayed.each_ref().map(|it| take(&store, it, 1));
+    assert!(held(&replayed[0]) > 100_000);
+    drop(taken);
+    assert_eq!(held(&replayed[0]), 0);
+}
+
+#[test]
 fn a_replacement_begins_when_the_old_connection_has_said_what_it_delivered() {
     let home = Home::new();
     let store = home.open();
@@ -240,8 +268,50 @@ fn all_connections_of_a_user_get_what_is_sent_where_that_is_allowed() {
     let both = [(); 2].map(|()| attach_with(&store, "bob", None, Duplicate::Allow));
     put(&store, "ann", "bob", "two");
     assert_eq!(contents(&take(&store, &both[0], 2)), ["one", "two"]);
-    assert_eq!(contents(&take(&store, &both[1], 1)), ["two"]);
+    assert_eq!(contents(&take(&store, &both[1], 2)), ["one", "two"]);
     assert!(!both[0].is_replaced());
+}
+
+#[test]
+fn what_a_dead_connection_has_not_delivered_comes_on_the_next_one() {
+    let home = Home::new();
+    let store = home.open();
+    register(&store, "bob");
+    let dead = attach_with(&store, "bob", None, Duplicate::Allow);
+    for content in ["one", "two"] {
+        put(&store, "ann", "bob", content);
+    }
+    put(&store, "ann", "broadcast", "all");
+    let next = attach_with(&store, "bob", None, Duplicate::Allow);
+    let last = put(&store, "ann", "bob", "three").message.id;
+    let expected = ["one", "two", "all", "three"];
+    assert_eq!(contents(&take(&store, &next, 4)), expected);
+    // That one has read nothing of it either, and the client knows only the last one.
+    store.detach(&next, Vec::new(), 0, 0);
+    let other = attach_with(&store, "bob", Some(last), Duplicate::Allow);
+    assert_empty(&store, &other);
+    for mailbox in [dead, other] {
+        store.detach(&mailbox, Vec::new(), 0, 0);
+    }
+    let plain = attach_with(&store, "bob", None, Duplicate::Allow);
+    assert_eq!(contents(&take(&store, &plain, 4)), expected);
+}
+
+#[test]
+fn broadcasts_that_were_delivered_are_not_looked_at_again_in_any_mode() {
+    for duplicate in [Duplicate::Replace, Duplicate::Allow] {
+        let home = Home::new();
+        let store = home.open();
+        register(&store, "bob");
+        for _ in 0..3 {
+            put(&store, "ann", "broadcast", "all");
+        }
+        let bob = attach_with(&store, "bob", None, duplicate);
+        let taken = ids(&take(&store, &bob, 3));
+        store.detach(&bob, taken[..2].to_vec(), 2, 0);
+        let user = store.user("bob").blocking_recv().unwrap().unwrap();
+        assert_eq!(user.unwrap().broadcasts_to, taken[1], "{duplicate:?}");
+    }
 }
 
 #[test]
@@ -263,6 +333,24 @@ fn a_client_that_says_what_it_has_got_gets_the_rest() {
     store.detach(&bob, Vec::new(), 0, 0);
     // A number of another database.
     let bob = attach_with(&store, "bob", Some(1000), Duplicate::Replace);
+    assert_empty(&store, &bob);
+}
+
+#[test]
+fn what_a_client_says_it_has_got_is_one_number_however_many_broadcasts_there_were() {
+    let home = Home::new();
+    let store = home.open();
+    register(&store, "bob");
+    let sent: Vec<_> = (0..20)
+        .map(|_| put(&store, "ann", "broadcast", "all").message.id)
+        .collect();
+    let bob = attach_with(&store, "bob", Some(sent[18]), Duplicate::Replace);
+    assert_eq!(ids(&take(&store, &bob, 1)), sent[19..]);
+    let counted = store.statistics().blocking_recv().unwrap().unwrap();
+    assert_eq!(counted.deliveries, 0);
+    store.detach(&bob, Vec::new(), 0, 0);
+    let bob = attach(&store, "bob");
+    assert_eq!(ids(&take(&store, &bob, 1)), sent[19..]);
     assert_empty(&store, &bob);
 }
 

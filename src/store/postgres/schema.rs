@@ -103,7 +103,6 @@ pub(super) struct Statements {
     pub(super) mark_direct: Statement,
     pub(super) mark_broadcasts: Statement,
     pub(super) mark_direct_to: Statement,
-    pub(super) mark_broadcasts_to: Statement,
     pub(super) raise_broadcasts: Statement,
     pub(super) probe: Statement,
     pub(super) put_metric: Statement,
@@ -183,15 +182,6 @@ impl Statements {
                 .prepare(
                     "UPDATE messages SET status = 'delivered' \
                      WHERE to_user = $1 AND id <= $2 AND status = 'pending' AND message_type = 'direct'",
-                )
-                .await?,
-            mark_broadcasts_to: client
-                .prepare_typed(
-                    "INSERT INTO broadcast_deliveries (message_id, user_id, delivered_at) \
-                     SELECT id, $1, $3 FROM messages WHERE message_type = 'broadcast' AND id <= $2 AND from_user <> $1 \
-                     AND id > coalesce((SELECT greatest(registered_after, broadcasts_to) FROM users \
-                     WHERE user_id = $1), $2) ON CONFLICT DO NOTHING",
-                    &[Type::TEXT, Type::INT8, Type::TEXT],
                 )
                 .await?,
             raise_broadcasts: client

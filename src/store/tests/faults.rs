@@ -9,6 +9,7 @@ const GOOD: u8 = 0;
 const FULL: u8 = 1;
 const BROKEN: u8 = 2;
 const LOCKED: u8 = 3;
+const NO_MESSAGES: u8 = 4;
 
 /// A database whose commits fail as they are told to.
 #[derive(Debug)]
@@ -26,6 +27,14 @@ impl Failing {
             _ => Ok(()),
         }
     }
+
+    /// As [`Self::check`], for what is large.
+    fn check_large(&self) -> Result<(), Fault> {
+        match self.mode.load(Ordering::SeqCst) {
+            NO_MESSAGES => Err(Fault::Full),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Database for Failing {
@@ -40,6 +49,7 @@ impl Database for Failing {
         self.database.rollback();
     }
     fn put(&mut self, message: &NewMessage) -> Result<i64, Fault> {
+        self.check_large()?;
         self.database.put(message)
     }
     fn register(&mut self, user: &NewUser, now: &str) -> Result<bool, Fault> {
@@ -57,14 +67,14 @@ impl Database for Failing {
     fn mark_delivered(&mut self, user: &str, ids: &[i64], now: &str) -> Result<(), Fault> {
         self.database.mark_delivered(user, ids, now)
     }
-    fn mark_delivered_to(&mut self, user: &str, id: i64, now: &str) -> Result<(), Fault> {
-        self.database.mark_delivered_to(user, id, now)
+    fn mark_delivered_to(&mut self, user: &str, id: i64) -> Result<(), Fault> {
+        self.database.mark_delivered_to(user, id)
     }
     fn raise_broadcasts(&mut self, user: &str, id: i64) -> Result<(), Fault> {
         self.database.raise_broadcasts(user, id)
     }
     fn probe(&mut self, now: &str) -> Result<(), Fault> {
-        self.check()?;
+        self.check().and_then(|()| self.check_large())?;
         self.database.probe(now)
     }
     fn put_metric(&mut self, row: &MetricRow) -> Result<(), Fault> {
@@ -163,6 +173,10 @@ fn r13_a_full_disk_refuses_until_there_is_room_and_forgets_no_delivery() {
     let taken = take(&store, &bob, 1);
     assert_eq!(contents(&taken), ["one"]);
     store.detach(&bob, ids(&taken), 1, 0);
+    // It is not delivered again, though the database cannot know.
+    let bob = attach(&store, "bob");
+    assert_empty(&store, &bob);
+    store.detach(&bob, Vec::new(), 0, 0);
     mode.store(GOOD, Ordering::SeqCst);
     until(|| store.health() == StoreHealth::Good);
     let bob = attach(&store, "bob");
@@ -186,9 +200,27 @@ fn a_database_that_another_process_has_locked_is_busy() {
     let (store, mode) = failing(&home);
     mode.store(LOCKED, Ordering::SeqCst);
     assert_eq!(refused(&store, "refused"), Refused::Busy);
-    assert_eq!(store.health(), StoreHealth::Good);
+    assert_eq!(store.health(), StoreHealth::Unreachable);
     mode.store(GOOD, Ordering::SeqCst);
     assert_eq!(put(&store, "ann", "bob", "one").message.id, 1);
+    assert_eq!(store.health(), StoreHealth::Good);
+}
+
+#[test]
+fn a_store_with_room_for_small_rows_alone_stays_full() {
+    let home = Home::new();
+    let (store, mode) = failing(&home);
+    register(&store, "bob");
+    mode.store(NO_MESSAGES, Ordering::SeqCst);
+    for _ in 0..20 {
+        assert_eq!(refused(&store, "refused"), Refused::DiskFull);
+        let bob = attach(&store, "bob");
+        store.detach(&bob, Vec::new(), 0, 0);
+        assert_empty(&store, &bob);
+        assert_eq!(store.health(), StoreHealth::DiskFull);
+    }
+    mode.store(GOOD, Ordering::SeqCst);
+    until(|| store.health() == StoreHealth::Good);
 }
 
 #[test]

@@ -53,6 +53,8 @@ struct Client {
     delivered: usize,
     /// What it has said that it had.
     after: Option<i64>,
+    /// What the user had got when it was attached.
+    before: BTreeSet<i64>,
 }
 
 struct Model {
@@ -139,7 +141,9 @@ impl Model {
         let last = delivered.last().copied();
         let after = last.filter(|_| says_after);
         let mailbox = attach_with(&self.store, USERS[user], after, self.duplicate);
-        if let Some(after) = after {
+        if let Some(after) = after
+            && self.duplicate == Duplicate::Replace
+        {
             let expected = self.expected.entry(user).or_default();
             delivered.extend(expected.range(..=after));
         }
@@ -149,6 +153,7 @@ impl Model {
             taken,
             delivered: 0,
             after,
+            before: delivered.clone(),
         });
         if self.duplicate == Duplicate::Replace {
             // Those that were replaced leave, in the order in which they came.
@@ -171,7 +176,11 @@ impl Model {
             let id = delivery.message.id;
             assert!(client.taken.last().is_none_or(|last| *last < id), "{id}");
             assert!(self.expected[&user].contains(&id), "{id} is for others");
-            let was_delivered = self.delivered.get(&user).is_some_and(|it| it.contains(&id));
+            // What several connections wait for comes on each of them.
+            let was_delivered = match self.duplicate {
+                Duplicate::Replace => self.delivered.get(&user).is_some_and(|it| it.contains(&id)),
+                Duplicate::Allow => client.before.contains(&id),
+            };
             let is_asked = client.after.is_some_and(|after| id > after);
             assert!(!was_delivered || is_asked, "{id} was delivered");
             client.taken.push(id);
