@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use hyper::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -119,6 +120,20 @@ pub(crate) struct PublicKeys {
     pub(crate) signing: [u8; 32],
     /// X25519; none if nothing can be encrypted to the user.
     pub(crate) agreement: Option<[u8; 32]>,
+}
+
+impl PublicKeys {
+    /// What people compare: the first half of the SHA-256 of both keys, in groups.
+    pub(crate) fn fingerprint(&self) -> String {
+        let mut keys = self.signing.to_vec();
+        keys.extend(self.agreement.iter().flatten());
+        let digest = digest(&SHA256, &keys);
+        let groups = digest.as_ref()[..16].chunks(2);
+        let groups: Vec<String> = groups
+            .map(|it| format!("{:02x}{:02x}", it[0], it[1]))
+            .collect();
+        groups.join(" ")
+    }
 }
 
 /// Who is there.
@@ -305,6 +320,18 @@ mod tests {
         assert!(!token.is_good(at(940)) && !token.is_good(at(2000)));
         assert!(Token::new("opaque".into()).is_good(at(2000)));
         assert!(!format!("{token:?}").contains("e30"));
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_both_keys() {
+        let keys = |agreement| PublicKeys {
+            signing: [0; 32],
+            agreement,
+        };
+        // printf of 32 zero bytes | sha256sum
+        let one = "6668 7aad f862 bd77 6c8f c18b 8e9f 8e20";
+        assert_eq!(keys(None).fingerprint(), one);
+        assert_ne!(keys(Some([0; 32])).fingerprint(), one);
     }
 
     #[test]

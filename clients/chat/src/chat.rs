@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep};
 
-use crate::accounts::{Accounts, Token};
+use crate::accounts::{Accounts, PublicKeys, Token};
 use crate::backoff::{Backoff, Pacer};
-use crate::directory::Directory;
+use crate::directory::{Directory, Lookup};
 use crate::failure::Failure;
 use crate::identity::Identity;
 use crate::input::{HELP, Input, is_terminal};
@@ -220,6 +220,7 @@ impl<'a> Chat<'a> {
             Input::Quit => Outgoing::Quit,
             Input::Help => return self.output.notice(HELP),
             Input::Users => return self.list().await,
+            Input::Key(user) => return self.show_key(user.as_deref()).await,
             Input::Trust(user) => return self.trust(&user),
         };
         self.outbox.push_back(outgoing);
@@ -241,9 +242,41 @@ impl<'a> Chat<'a> {
         }
     }
 
+    /// Shows the fingerprint of a user's keys, or of the own.
+    async fn show_key(&mut self, user: Option<&str>) -> Result<(), Failure> {
+        let Some(user) = user else {
+            return self.tell_key(&self.user, &self.own_keys());
+        };
+        let lookup = self.directory.lookup(&self.accounts, user).await;
+        self.keep_directory()?;
+        match lookup {
+            Ok(Lookup::Known(keys)) => self.tell_key(user, &keys),
+            Ok(Lookup::Changed { offered, .. }) => self.warn_of_change(user, &offered),
+            Ok(Lookup::Unknown) => self.output.notice(&format!("there is no user {user}")),
+            Err(error) => self.output.notice(&error.to_string()),
+        }
+    }
+
+    fn own_keys(&self) -> PublicKeys {
+        PublicKeys {
+            signing: self.identity.public_key().try_into().expect("32 bytes"),
+            agreement: self.identity.x25519_public_key().try_into().ok(),
+        }
+    }
+
+    fn tell_key(&self, user: &str, keys: &PublicKeys) -> Result<(), Failure> {
+        let fingerprint = keys.fingerprint();
+        let text = format!("the keys of {user}: {fingerprint}");
+        let fields = json!({ "user": user, "fingerprint": fingerprint });
+        self.output.tell("key", &text, &fields)
+    }
+
     fn trust(&mut self, user: &str) -> Result<(), Failure> {
         if !self.directory.trust(user) {
-            let text = format!("the keys of {user} have not changed");
+            let text = match self.directory.trusted(user) {
+                Some(_) => format!("the keys of {user} have not changed"),
+                None => format!("nothing is known of {user} yet: /key {user} asks the server"),
+            };
             return self.output.notice(&text);
         }
         self.save()?;

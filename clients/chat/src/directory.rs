@@ -172,6 +172,11 @@ impl Directory {
         true
     }
 
+    /// The keys that are used for a user, without asking the server.
+    pub(crate) fn trusted(&self, user: &str) -> Option<&PublicKeys> {
+        self.known.get(user).map(|known| &known.keys)
+    }
+
     /// All keys, to be kept for later runs.
     pub(crate) fn keys(&self) -> impl Iterator<Item = (&str, &PublicKeys)> {
         self.known

@@ -18,6 +18,7 @@ direct user text     the same
 !text                to all
 /users               who is connected, and who is not
 /cmd name [json]     a command to the server, signed; its parameters are JSON
+/key [user]          the fingerprint of a user's keys, or of your own: compare it in another way
 /trust user          use the keys that the server has of a user since they changed
 /help                this
 /quit                the end, as Ctrl-D and Ctrl-C";
@@ -25,10 +26,18 @@ direct user text     the same
 /// What a line asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Input {
-    Direct { to: String, text: String },
+    Direct {
+        to: String,
+        text: String,
+    },
     Broadcast(String),
-    Command { name: String, params: Option<Value> },
+    Command {
+        name: String,
+        params: Option<Value>,
+    },
     Users,
+    /// Of a user, or the own.
+    Key(Option<String>),
     Trust(String),
     Help,
     Quit,
@@ -58,6 +67,7 @@ impl Input {
                 "/cmd" => command(rest)?,
                 "/trust" if !rest.is_empty() => Self::Trust(rest.to_owned()),
                 "/trust" => return Err("whom: /trust user".into()),
+                "/key" => Self::Key((!rest.is_empty()).then(|| rest.to_owned())),
                 "/users" => Self::Users,
                 "/help" => Self::Help,
                 "/quit" => Self::Quit,
@@ -170,6 +180,8 @@ mod tests {
         check("/quit\r\n", Input::Quit);
         check("/users", Input::Users);
         check("/trust bob", Input::Trust("bob".into()));
+        check("/key bob", Input::Key(Some("bob".into())));
+        check("/key", Input::Key(None));
         let command = |params| Input::Command {
             name: "echo".into(),
             params,

@@ -1,9 +1,10 @@
 //! Arguments and environment.
 
+use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, Resettable};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -18,6 +19,8 @@ Environment: WS_PRIVATE_KEY, the private key as `keygen` prints it; SSL_CERT_FIL
 
   fanfare-chat --server http://127.0.0.1:8080 --user alice --key-file alice.key";
 
+/// Messages a second, where there is no limit.
+const RATE_MAX: f64 = 1e6;
 /// The options that `register` uses.
 const OF_REGISTER: &[&str] = &[
     "server",
@@ -56,7 +59,7 @@ impl Cli {
 
 /// All commands; each shows the options that it uses, and takes the others all the same.
 fn command() -> clap::Command {
-    let command = Cli::command();
+    let command = Cli::command().mut_args(without_empty);
     let options: Vec<Arg> = command.get_arguments().cloned().collect();
     let hide = |command: clap::Command, used: &[&str]| {
         let others = options.iter().filter(|it| it.is_global_set());
@@ -66,6 +69,15 @@ fn command() -> clap::Command {
     command
         .mut_subcommand("keygen", |it| hide(it, &["json"]))
         .mut_subcommand("register", |it| hide(it, OF_REGISTER))
+}
+
+/// An option whose variable is empty is not set.
+fn without_empty(option: Arg) -> Arg {
+    let value = option.get_env().and_then(env::var_os);
+    match value.is_some_and(|it| it.is_empty()) {
+        true => option.env(Resettable::Reset),
+        false => option,
+    }
 }
 
 /// Something else than a chat.
@@ -132,7 +144,7 @@ pub(crate) struct Options {
         value_parser = seconds,
     )]
     pub(crate) auto_interval: Duration,
-    /// Messages a second that the server allows; more are sent later
+    /// Messages a second that the server allows; more are sent later; 0 for no limit
     #[arg(
         long,
         global = true,
@@ -198,8 +210,10 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(rate) if (0.01..=1e6).contains(&rate) => Ok(rate),
-        _ => Err("from 0.01 to 1000000 a second".into()),
+        // As the gateway's: there is no limit.
+        Ok(0.0) => Ok(RATE_MAX),
+        Ok(rate) if (0.01..=RATE_MAX).contains(&rate) => Ok(rate),
+        _ => Err("from 0.01 to 1000000 a second, or 0 for no limit".into()),
     }
 }
 
@@ -219,6 +233,7 @@ mod tests {
         assert_eq!(rate("0.5"), Ok(0.5));
         assert!(insecure("Yes") == Ok(true) && insecure("off") == Ok(false));
         assert!(insecure("maybe").is_err() && insecure("none").is_err());
-        assert!(rate("0").is_err() && rate("inf").is_err());
+        assert_eq!(rate("0"), Ok(RATE_MAX));
+        assert!(rate("0.001").is_err() && rate("inf").is_err());
     }
 }

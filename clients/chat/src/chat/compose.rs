@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::in_flight::request_id;
 use super::{Chat, Outgoing, WARNED_MAX};
+use crate::accounts::PublicKeys;
 use crate::directory::Lookup;
 use crate::failure::Failure;
 use crate::frame::{BROADCAST, Body, Frame, Header, SENT_BYTES_MAX, SERVER};
@@ -47,8 +48,10 @@ impl Chat<'_> {
         let keys = match lookup {
             Ok(Lookup::Known(keys)) => keys,
             Ok(Lookup::Unknown) => return Ok(Err("there is no such user".into())),
-            Ok(Lookup::Changed { is_first, .. }) => {
-                self.warn_of_change(to, is_first)?;
+            Ok(Lookup::Changed { is_first, offered }) => {
+                if is_first {
+                    self.warn_of_change(to, &offered)?;
+                }
                 return Ok(Err("the user's keys have changed".into()));
             }
             Err(error) => return Ok(Err(error.to_string())),
@@ -137,13 +140,14 @@ impl Chat<'_> {
     }
 
     /// Says that the server has other keys of a user than before.
-    pub(super) fn warn_of_change(&self, user: &str, is_first: bool) -> Result<(), Failure> {
-        if !is_first {
-            return Ok(());
-        }
+    pub(super) fn warn_of_change(&self, user: &str, offered: &PublicKeys) -> Result<(), Failure> {
+        let (new, old) = (offered.fingerprint(), self.directory.trusted(user));
+        let old = old.map(PublicKeys::fingerprint);
+        let was = old.as_deref().unwrap_or("not known any more");
         let text = format!(
-            "THE KEYS OF {user} HAVE CHANGED.\nEither the account was made anew, or someone pretends to be {user}. Nothing is sent to {user}\nuntil you say /trust {user}: ask {user} first, in another way."
+            "THE KEYS OF {user} HAVE CHANGED.\nEither the account was made anew, or someone pretends to be {user}. Nothing is sent to {user}\nuntil you say /trust {user}: ask {user} first, in another way (/key shows {user} the fingerprint).\nnow: {new}\nbefore: {was}"
         );
-        self.output.tell("warning", &text, &json!({ "user": user }))
+        let fields = json!({ "user": user, "fingerprint": new, "fingerprint_before": old });
+        self.output.tell("warning", &text, &fields)
     }
 }

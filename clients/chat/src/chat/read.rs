@@ -91,7 +91,9 @@ impl Chat<'_> {
             }
             Ok(Lookup::Known(_)) => Signed::Invalid,
             Ok(Lookup::Changed { offered, is_first }) => {
-                self.warn_of_change(from, is_first)?;
+                if is_first {
+                    self.warn_of_change(from, &offered)?;
+                }
                 match is_signed(&offered.signing, content, signature) {
                     true => Signed::KeyChanged,
                     false => Signed::Invalid,

@@ -1,5 +1,8 @@
 //! Connections that end.
 
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
 use serde_json::json;
 use tempfile::tempdir;
 
@@ -46,12 +49,18 @@ fn a_lost_connection_is_opened_again_behind_what_was_seen() {
 fn what_was_seen_is_known_to_the_next_run_with_a_state_file() {
     let server = Server::start();
     let folder = tempdir().unwrap();
-    let state = folder.path().join("bob.state");
-    let state = ["--state", state.to_str().unwrap()];
+    let path = folder.path().join("bob.state");
+    let state = ["--state", path.to_str().unwrap()];
     let mut alice = Client::connected(&server.url(), "alice", folder.path(), &[]);
     let mut bob = Client::connected(&server.url(), "bob", folder.path(), &state);
     alice.say("@bob one");
     bob.line("one");
+    // It is written down once it is shown.
+    let deadline = Instant::now() + PATIENCE;
+    while !fs::read_to_string(&path).is_ok_and(|it| it.contains(r#""last_id":1"#)) {
+        assert!(Instant::now() < deadline, "it is not written down");
+        thread::sleep(Duration::from_millis(5));
+    }
     // There is no time to say goodbye.
     bob.signal("KILL");
     bob.end();

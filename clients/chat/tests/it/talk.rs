@@ -141,6 +141,16 @@ fn changed_keys_are_said_loudly_and_nothing_is_sent_to_them() {
     let mut bob = Client::connected(&server.url(), "bob", folder.path(), &[]);
     alice.say("@bob one");
     bob.line("one");
+    bob.say("/key");
+    let key = bob.line("the keys of bob: ");
+    alice.say("/key bob");
+    assert_eq!(alice.line("the keys of bob: "), key);
+    let before = key.rsplit_once(": ").unwrap().1.to_owned();
+    assert_eq!(before.len(), "0000 ".len() * 8 - 1);
+    alice.say("/key zoe");
+    alice.line("there is no user zoe");
+    alice.say("/trust zoe");
+    alice.line("nothing is known of zoe");
     alice.say("/quit");
     assert_eq!(alice.end().0, Some(0));
     // The keys of another, under bob's name.
@@ -150,6 +160,9 @@ fn changed_keys_are_said_loudly_and_nothing_is_sent_to_them() {
     let mut alice = Client::connected(&server.url(), "alice", folder.path(), &state);
     alice.say("@bob two");
     alice.line("err: !!! THE KEYS OF bob HAVE CHANGED.");
+    let now = alice.line("err: !!! now: ");
+    assert!(!now.contains(&before), "{now}");
+    alice.line(&format!("err: !!! before: {before}"));
     alice.line("err: * not sent to bob: the user's keys have changed");
     alice.say("/trust bob");
     alice.line("trusted");

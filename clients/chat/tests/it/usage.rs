@@ -54,7 +54,8 @@ fn what_is_wrong_is_said_with_what_to_do() {
     check(&[], 2, "--user ID, or WS_USER_ID");
     check(&["--user", "alice"], 2, "--key-file FILE");
     check(&["--server", "localhost"], 2, "it begins with https://");
-    check(&["--rate", "0"], 2, "a second");
+    check(&["--rate", "-1"], 2, "");
+    check(&["--rate", "1e7"], 2, "a second");
     check(&["--nonsense"], 2, "--nonsense");
     let (code, help, _) = run(&["--help"]);
     assert_eq!(code, Some(0));
@@ -86,6 +87,11 @@ fn the_environment_is_enough() {
             .env("AUTO_MODE", "false")
             .env("DEBUG", "")
             .env("AUTO_ANNOUNCE", "0");
+        // As the gateway takes them: no limit, and not set.
+        command
+            .env("MESSAGE_RATE_LIMIT", "0")
+            .env("MESSAGE_BURST_LIMIT", "")
+            .env("WS_STATE_FILE", "");
         command
     };
     let mut client = Client::of(&mut environment(key.trim()));
