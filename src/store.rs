@@ -22,13 +22,15 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{PathBuf, absolute};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 
-use tempfile::TempDir;
+use tempfile::{Builder, TempDir};
 use tokio::sync::oneshot;
 
 pub use account::{
@@ -54,6 +56,9 @@ use sqlite::Sqlite;
 /// The file of a temporary store in its folder.
 const TEMPORARY_FILE: &str = "store.db";
 
+/// Who may look into that folder: its owner.
+const FOLDER_MODE: u32 = 0o700;
+
 /// The store of a process. Its methods do not block, but for [`Self::stop`].
 #[derive(Debug)]
 pub struct Store {
@@ -72,16 +77,47 @@ impl Store {
     /// # Errors
     /// The database cannot be used.
     pub fn open(settings: &StoreSettings, temporary: bool) -> Result<Arc<Self>, StoreError> {
-        let (path, folder) = match settings.url.as_deref() {
-            Some(url) if url.starts_with("postgres") => {
-                return Self::start(settings, Box::new(Postgres::open(url)?), None);
-            }
-            Some(url) => (url.strip_prefix("sqlite:").unwrap_or(url).into(), None),
-            None if temporary => temporary_place()?,
+        let url = match settings.url.as_deref() {
+            Some(url) => url,
+            None if temporary => return Self::open_temporary(settings),
             None => return Err(StoreError::NoUrl),
         };
+        if url.starts_with("postgres") {
+            let store = Self::start(settings, Box::new(Postgres::open(url)?), None)?;
+            let url = settings.shown_url().unwrap_or_default();
+            tracing::info!(%url, users = store.users(), "messages are stored on a server");
+            return Ok(store);
+        }
+        let path = PathBuf::from(url.strip_prefix("sqlite:").unwrap_or(url));
         let database = Sqlite::open(&path, settings.max_database_size)?;
-        Self::start(settings, Box::new(database), folder)
+        let store = Self::start(settings, Box::new(database), None)?;
+        // Wherever the gateway was started, the log says which file it is.
+        let path = absolute(&path).unwrap_or(path);
+        tracing::info!(path = %path.display(), users = store.users(), "messages are stored in a file");
+        Ok(store)
+    }
+
+    /// Opens a database in a temporary folder, which goes with the store.
+    fn open_temporary(settings: &StoreSettings) -> Result<Arc<Self>, StoreError> {
+        let mut folder = Builder::new();
+        let folder = folder
+            .prefix("fanfare-")
+            .permissions(Permissions::from_mode(FOLDER_MODE));
+        let folder = folder.tempdir().map_err(StoreError::Start)?;
+        let path = folder.path().join(TEMPORARY_FILE);
+        let database = Sqlite::open(&path, settings.max_database_size)?;
+        let store = Self::start(settings, Box::new(database), Some(folder))?;
+        tracing::info!(
+            path = %path.display(),
+            users = store.users(),
+            "messages are stored until the gateway stops: store.url is not set"
+        );
+        Ok(store)
+    }
+
+    /// The number of accounts.
+    fn users(&self) -> usize {
+        self.shared.registered("").0
     }
 
     fn start(
@@ -246,12 +282,4 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// A database in a temporary folder, and the folder, which goes with the store.
-fn temporary_place() -> Result<(PathBuf, Option<TempDir>), StoreError> {
-    let folder = TempDir::with_prefix("fanfare-").map_err(StoreError::Start)?;
-    let path = folder.path().join(TEMPORARY_FILE);
-    tracing::info!(path = %path.display(), "messages are stored until the gateway stops: store.url is not set");
-    Ok((path, Some(folder)))
 }

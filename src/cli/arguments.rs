@@ -410,7 +410,7 @@ Exit codes:
   0  done
   1  a file cannot be used, or the copy's is there already
   2  wrong arguments
-  65 the database is damaged
+  65 the database is damaged, or is none of a gateway
   75 a gateway is using the database, which has to be stopped for that
   78 the configuration is refused, or names no database";
 

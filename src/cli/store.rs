@@ -30,7 +30,10 @@ pub(super) fn run(arguments: &StoreArguments) -> Result<Exit, Exit> {
             output::complain(&error);
             Err(match error {
                 StoreError::InUse(_) => Exit::TryAgain,
-                StoreError::Damaged { .. } => Exit::Data,
+                StoreError::Damaged { .. }
+                | StoreError::NotDatabase(_)
+                | StoreError::Foreign(_)
+                | StoreError::Older(_) => Exit::Data,
                 _ => Exit::Failure,
             })
         }

@@ -84,12 +84,47 @@ pub enum StoreError {
         /// Why.
         error: io::Error,
     },
+    /// A file that is no database of SQLite.
+    #[error("{0} is no database: it is not a file of SQLite")]
+    NotDatabase(PathBuf),
+    /// A database without the tables of a gateway.
+    #[error("{0} has no tables of a gateway: it is empty, or the database of another program")]
+    Foreign(PathBuf),
+    /// A database of the system that this gateway replaces.
+    #[error(
+        "{0} is of the older system: its tables are taken over when the gateway starts with it"
+    )]
+    Older(PathBuf),
+    /// SQLite refuses.
+    #[error("cannot use the store at {path}: {error}")]
+    Sqlite {
+        /// Which file.
+        path: PathBuf,
+        /// SQLite's words.
+        error: Box<str>,
+    },
+    /// A copy cannot be written.
+    #[error("cannot write the copy {path}: {error}")]
+    Copy {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: Box<str>,
+    },
+    /// The name of a copy is taken.
+    #[error("{0} exists already, and nothing is written over: choose another name")]
+    CopyExists(PathBuf),
     /// Another process has the store open.
     #[error("the store at {0} is in use by another process")]
     InUse(PathBuf),
     /// Another gateway uses the database on its server.
     #[error("the database of `store.url` is in use by another gateway: each needs its own")]
     ServerInUse,
+    /// The database on a server has tables of another program.
+    #[error(
+        "the database of `store.url` has tables of another program, named as those of a gateway"
+    )]
+    ServerForeign,
     /// The database is damaged.
     #[error("the store at {path} is damaged: {report}")]
     Damaged {

@@ -5,7 +5,9 @@ mod schema;
 mod wal;
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +20,7 @@ use super::database::{Database, Fault, NewSession, Wanted};
 use super::message::{Message, MessageKind, NewMessage};
 use super::refused::StoreError;
 pub use maintenance::{Checked, backup, check, vacuum};
-use schema::Migration;
+use schema::{Migration, TablesKind};
 use wal::WalLength;
 
 /// Prepared statements that are kept.
@@ -26,6 +28,12 @@ const STATEMENTS_MAX: usize = 64;
 
 /// How long a statement waits for another process, such as one that makes a backup, in milliseconds.
 const BUSY_MS: u64 = 5000;
+
+/// How a file of SQLite begins.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// Who may read a new database: its owner. SQLite gives the files beside it the same.
+const MODE: u32 = 0o600;
 
 /// How long the lock of another process is waited for, and how often it is looked at.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
@@ -50,11 +58,17 @@ impl Sqlite {
     /// Opens the database at `path`, or makes it.
     ///
     /// # Errors
-    /// It is in use, damaged, of a newer version, or the file cannot be used.
+    /// It is in use, damaged, of a newer version or of another program, or the file cannot be used.
     pub(super) fn open(path: &Path, bytes_max: Option<usize>) -> Result<Self, StoreError> {
+        check_magic(path)?;
         let lock = lock(path)?;
-        let database = |error: rusqlite::Error| StoreError::Database(error.to_string().into());
-        let mut connection = Connection::open(path).map_err(database)?;
+        create(path).map_err(|error| of_file(path, error))?;
+        let database = |error: rusqlite::Error| refused(path, &error);
+        let connection = Connection::open_with_flags(path, maintenance::flags());
+        let mut connection = connection.map_err(database)?;
+        if schema::kind(&connection).map_err(database)? == TablesKind::Foreign {
+            return Err(StoreError::Foreign(path.to_owned()));
+        }
         configure(&connection, bytes_max).map_err(database)?;
         let wal = WalLength::watch(&mut connection).map_err(database)?;
         if path
@@ -70,10 +84,7 @@ impl Sqlite {
                 return Err(StoreError::TooNew { found, known });
             }
         }
-        // Those of a process that was killed: nobody knows when they ended.
-        let sql =
-            "UPDATE sessions SET disconnected_at = connected_at WHERE disconnected_at IS NULL";
-        connection.execute(sql, []).map_err(database)?;
+        connection.execute(END_KILLED, []).map_err(database)?;
         Ok(Self {
             connection,
             wal,
@@ -96,13 +107,8 @@ impl Sqlite {
 fn lock(path: &Path) -> Result<File, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push("-lock");
-    let of = |error| StoreError::File {
-        path: path.to_owned(),
-        error,
-    };
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(false).write(true);
-    let file = options.open(PathBuf::from(name)).map_err(of)?;
+    let of = |error| of_file(path, error);
+    let file = create(Path::new(&name)).map_err(of)?;
     // The process before this one may be about to end.
     let until = Instant::now() + LOCK_WAIT;
     loop {
@@ -114,6 +120,55 @@ fn lock(path: &Path) -> Result<File, StoreError> {
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(path.to_owned())),
             Err(TryLockError::Error(error)) => return Err(of(error)),
         }
+    }
+}
+
+/// Opens a file, or makes it for its owner alone.
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(MODE);
+    options.open(path)
+}
+
+/// Refuses a file that is there and is something else than a database.
+fn check_magic(path: &Path) -> Result<(), StoreError> {
+    if !path.metadata().is_ok_and(|it| it.is_file() && it.len() > 0) {
+        return Ok(());
+    }
+    let of = |error| of_file(path, error);
+    let mut begin = Vec::new();
+    let file = File::open(path).map_err(of)?;
+    let read = file.take(MAGIC.len() as u64).read_to_end(&mut begin);
+    read.map_err(of)?;
+    match begin == MAGIC {
+        true => Ok(()),
+        false => Err(StoreError::NotDatabase(path.to_owned())),
+    }
+}
+
+fn of_file(path: &Path, error: io::Error) -> StoreError {
+    let path = path.to_owned();
+    StoreError::File { path, error }
+}
+
+/// What SQLite says of the database at `path`.
+fn refused(path: &Path, error: &rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt) => damaged(path, &error.to_string()),
+        Some(ErrorCode::NotADatabase) => StoreError::NotDatabase(path.to_owned()),
+        _ => StoreError::Sqlite {
+            path: path.to_owned(),
+            error: error.to_string().into(),
+        },
+    }
+}
+
+/// The database at `path` is damaged; the lines of a report become one.
+fn damaged(path: &Path, report: &str) -> StoreError {
+    let lines: Vec<_> = report.lines().collect();
+    StoreError::Damaged {
+        path: path.to_owned(),
+        report: lines.join("; "),
     }
 }
 
@@ -141,8 +196,7 @@ fn quick_check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     if report == "ok" {
         return Ok(());
     }
-    let path = path.to_owned();
-    Err(StoreError::Damaged { path, report })
+    Err(damaged(path, &report))
 }
 
 impl Database for Sqlite {
@@ -373,6 +427,11 @@ impl Database for Sqlite {
         }
     }
 }
+
+/// Ends the connections of a process that was killed: when it has written its last metrics, which is as long as anything
+/// is known of them.
+const END_KILLED: &str = "UPDATE sessions SET disconnected_at = max(connected_at, \
+     coalesce((SELECT timestamp FROM metrics ORDER BY id DESC LIMIT 1), '')) WHERE disconnected_at IS NULL";
 
 /// Columns of a message, in the order of [`message_of`].
 macro_rules! wanted {

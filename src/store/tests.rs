@@ -1,6 +1,7 @@
 //! The store as protocols use it.
 
 mod faults;
+mod files;
 mod model;
 mod older;
 mod postgres;

@@ -12,6 +12,10 @@ const VERSION: i64 = 1;
 /// One process writes, in the order of one thread. The lock goes with its connection.
 pub(super) const LOCK: &str = "SELECT pg_try_advisory_lock(7305804409117368421)";
 
+/// Whether another program has tables with names of those below.
+const FOREIGN: &str = "SELECT to_regclass('fanfare_store') IS NULL \
+     AND (to_regclass('users') IS NOT NULL OR to_regclass('messages') IS NOT NULL)";
+
 /// The tables of version 1. Times are texts, as in a file of SQLite.
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS fanfare_store (version BIGINT NOT NULL, newest BIGINT NOT NULL);
@@ -67,8 +71,9 @@ CREATE INDEX IF NOT EXISTS messages_pending ON messages (to_user, id)
 CREATE INDEX IF NOT EXISTS messages_to ON messages (to_user, id) WHERE message_type = 'direct';
 CREATE INDEX IF NOT EXISTS messages_broadcast ON messages (id) WHERE message_type = 'broadcast';
 CREATE INDEX IF NOT EXISTS sessions_open ON sessions (id) WHERE disconnected_at IS NULL;
--- Those of a process that was killed: nobody knows when they ended.
-UPDATE sessions SET disconnected_at = connected_at WHERE disconnected_at IS NULL;
+-- Those of a process that was killed: when it has written its last metrics.
+UPDATE sessions SET disconnected_at = greatest(connected_at COLLATE \"C\",
+    coalesce((SELECT timestamp FROM metrics ORDER BY id DESC LIMIT 1), '')) WHERE disconnected_at IS NULL;
 ";
 
 /// Makes the tables of [`VERSION`], in one transaction. Returns the last id that was given to a message.
@@ -80,6 +85,10 @@ pub(super) async fn migrate(client: &Client) -> Result<i64, StoreError> {
         .batch_execute("SET synchronous_commit = on; SET client_min_messages = warning;")
         .await
         .map_err(failed)?;
+    let foreign = client.query_one(FOREIGN, &[]).await.map_err(failed)?;
+    if foreign.get(0) {
+        return Err(StoreError::ServerForeign);
+    }
     client.batch_execute(&tables).await.map_err(failed)?;
     let state = client.query_one("SELECT version, newest FROM fanfare_store", &[]);
     let state = state.await.map_err(failed)?;

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tempfile::NamedTempFile;
 
-use super::schema::VERSION;
-use super::{BUSY_MS, StoreError, lock};
+use super::schema::{TablesKind, VERSION, kind};
+use super::{BUSY_MS, StoreError, check_magic, damaged, lock, refused};
 
 /// Pages copied in one step of a backup.
 const BACKUP_PAGES: i32 = 1024;
@@ -31,10 +31,10 @@ pub struct Checked {
 /// Checks the structure of the database at `path`, its indexes and its version. A gateway may be using it.
 ///
 /// # Errors
-/// It is damaged, or cannot be opened.
+/// It is damaged or no gateway's, or cannot be opened.
 pub fn check(path: &Path) -> Result<Checked, StoreError> {
     let connection = open(path)?;
-    let failed = |error: rusqlite::Error| damaged(path, error.to_string());
+    let failed = |error: rusqlite::Error| refused(path, &error);
     let mut statement = connection
         .prepare("PRAGMA integrity_check(10)")
         .map_err(failed)?;
@@ -42,17 +42,9 @@ pub fn check(path: &Path) -> Result<Checked, StoreError> {
     let lines = lines.and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let lines = lines.map_err(failed)?;
     if lines != ["ok"] {
-        return Err(damaged(path, lines.join("; ")));
+        return Err(damaged(path, &lines.join("; ")));
     }
-    let found = connection.pragma_query_value(None, "user_version", |row| row.get(0));
-    match found.map_err(failed)? {
-        VERSION => {}
-        found if found > VERSION => {
-            let known = VERSION;
-            return Err(StoreError::TooNew { found, known });
-        }
-        _ => return Err(damaged(path, "it has no tables of a gateway".to_owned())),
-    }
+    check_kind(&connection, path)?;
     let count = |sql: &str| {
         let count: i64 = connection
             .query_row(sql, [], |row| row.get(0))
@@ -65,7 +57,7 @@ pub fn check(path: &Path) -> Result<Checked, StoreError> {
     )?;
     if lost > 0 {
         let report = format!("{lost} messages have ids that would be given again");
-        return Err(damaged(path, report));
+        return Err(damaged(path, &report));
     }
     Ok(Checked {
         users: count("SELECT count(*) FROM users")?,
@@ -77,30 +69,58 @@ pub fn check(path: &Path) -> Result<Checked, StoreError> {
     })
 }
 
+/// Refuses a database that is not this version of a gateway's.
+fn check_kind(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = |error: rusqlite::Error| refused(path, &error);
+    match kind(connection).map_err(failed)? {
+        TablesKind::Gateway => {}
+        TablesKind::Older => return Err(StoreError::Older(path.to_owned())),
+        TablesKind::Empty | TablesKind::Foreign => {
+            return Err(StoreError::Foreign(path.to_owned()));
+        }
+    }
+    let found = connection.pragma_query_value(None, "user_version", |row| row.get(0));
+    match found.map_err(failed)? {
+        VERSION => Ok(()),
+        found => {
+            let known = VERSION;
+            Err(StoreError::TooNew { found, known })
+        }
+    }
+}
+
 /// Copies the database at `path` to `target`, which is not there yet and appears when it is whole and on the disk. A
 /// gateway may be using the database: the copy has what was committed when it began.
 ///
 /// # Errors
-/// `target` is there, one of them cannot be used, or the copy is damaged.
+/// `target` is there, one of them cannot be used, or the database is damaged or no gateway's.
 pub fn backup(path: &Path, target: &Path) -> Result<Checked, StoreError> {
-    let of_target = |error: io::Error| StoreError::File {
-        path: target.to_owned(),
-        error,
-    };
+    let of_target = |error: io::Error| not_written(target, &reason(&error));
     if target.symlink_metadata().is_ok() {
-        return Err(of_target(io::ErrorKind::AlreadyExists.into()));
+        return Err(StoreError::CopyExists(target.to_owned()));
     }
     let source = open(path)?;
+    check_kind(&source, path)?;
     let folder = match target.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
     let copy = NamedTempFile::new_in(folder).map_err(of_target)?;
-    copy_pages(&source, copy.path()).map_err(|error| database(&error))?;
-    let checked = check(copy.path())?;
+    copy_pages(&source, copy.path()).map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt) => refused(path, &error),
+        _ => not_written(target, &error.to_string()),
+    })?;
+    let checked = check(copy.path()).map_err(|error| match error {
+        // So is what it was made of, which has a name that is known.
+        StoreError::Damaged { report, .. } => damaged(path, &report),
+        error => not_written(target, &error.to_string()),
+    })?;
     copy.as_file().sync_all().map_err(of_target)?;
     let named = copy.persist_noclobber(target);
-    named.map_err(|error| of_target(error.error))?;
+    named.map_err(|error| match error.error.kind() {
+        io::ErrorKind::AlreadyExists => StoreError::CopyExists(target.to_owned()),
+        _ => of_target(error.error),
+    })?;
     let folder = File::open(folder).and_then(|folder| folder.sync_all());
     folder.map_err(of_target)?;
     Ok(checked)
@@ -129,7 +149,7 @@ pub fn vacuum(path: &Path) -> Result<(u64, u64), StoreError> {
     let _lock = lock(path)?;
     let before = check(path)?.bytes;
     let smaller = connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
-    smaller.map_err(|error| database(&error))?;
+    smaller.map_err(|error| refused(path, &error))?;
     Ok((before, check(path)?.bytes))
 }
 
@@ -139,23 +159,31 @@ fn open(path: &Path) -> Result<Connection, StoreError> {
         let path = path.to_owned();
         return Err(StoreError::File { path, error });
     }
-    let connection = Connection::open_with_flags(path, flags());
-    let connection = connection.map_err(|error| database(&error))?;
+    check_magic(path)?;
+    let failed = |error: rusqlite::Error| refused(path, &error);
+    let connection = Connection::open_with_flags(path, flags()).map_err(failed)?;
     let wait = Duration::from_millis(BUSY_MS);
-    let waits = connection.busy_timeout(wait);
-    waits.map_err(|error| database(&error))?;
+    connection.busy_timeout(wait).map_err(failed)?;
     Ok(connection)
 }
 
-fn flags() -> OpenFlags {
+/// Neither makes a file nor reads its name as an address.
+pub(super) fn flags() -> OpenFlags {
     OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }
 
-fn database(error: &rusqlite::Error) -> StoreError {
-    StoreError::Database(error.to_string().into())
+fn not_written(target: &Path, error: &str) -> StoreError {
+    StoreError::Copy {
+        path: target.to_owned(),
+        error: error.into(),
+    }
 }
 
-fn damaged(path: &Path, report: String) -> StoreError {
-    let path = path.to_owned();
-    StoreError::Damaged { path, report }
+/// Why a file cannot be written, without the name that it has until it is whole.
+fn reason(error: &io::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(end) = text.find(" at path ") {
+        text.truncate(end);
+    }
+    text
 }

@@ -65,6 +65,34 @@ CREATE INDEX messages_broadcast ON messages (id) WHERE message_type = 'broadcast
 CREATE INDEX sessions_open ON sessions (id) WHERE disconnected_at IS NULL;
 ";
 
+/// Whose tables a database has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum TablesKind {
+    /// There are none.
+    Empty,
+    /// A gateway's.
+    Gateway,
+    /// Those of the system that this gateway replaces.
+    Older,
+    /// Another program's.
+    Foreign,
+}
+
+/// Looks whose tables there are.
+pub(super) fn kind(connection: &Connection) -> rusqlite::Result<TablesKind> {
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
+    let tables: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let is_known = older::has_column(connection, "users", "public_key")?
+        || older::has_column(connection, "messages", "from_user")?;
+    Ok(match tables {
+        0 => TablesKind::Empty,
+        _ if !is_known => TablesKind::Foreign,
+        _ if version < VERSION => TablesKind::Older,
+        _ => TablesKind::Gateway,
+    })
+}
+
 /// Makes the tables of [`VERSION`], in one transaction.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<Migration> {
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;

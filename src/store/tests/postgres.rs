@@ -74,6 +74,25 @@ fn one_gateway_has_a_database() {
 }
 
 #[test]
+fn tables_of_another_program_are_left_alone() {
+    let server = PostgresServer::start();
+    let home = home(&server);
+    let url = home.settings.url.clone().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    runtime.block_on(async {
+        let connected = tokio_postgres::connect(&url, tokio_postgres::NoTls);
+        let (client, connection) = connected.await.unwrap();
+        tokio::spawn(connection);
+        let made = client.batch_execute("CREATE TABLE users (id BIGINT)");
+        made.await.unwrap();
+    });
+    drop(runtime);
+    let refused = Store::open(&home.settings, false).unwrap_err();
+    assert!(matches!(refused, StoreError::ServerForeign), "{refused}");
+}
+
+#[test]
 fn a_server_that_is_restarted_is_gone_on_with() {
     let mut server = PostgresServer::start();
     let home = home(&server);

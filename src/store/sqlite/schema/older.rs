@@ -168,7 +168,12 @@ fn exists(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
     Ok(found.is_some())
 }
 
-fn has_column(connection: &Connection, table: &str, column: &str) -> rusqlite::Result<bool> {
+/// Whether there is such a table with such a column.
+pub(super) fn has_column(
+    connection: &Connection,
+    table: &str,
+    column: &str,
+) -> rusqlite::Result<bool> {
     let sql = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?";
     let found = connection.query_row(sql, [table, column], |_| Ok(()));
     Ok(found.optional()?.is_some())
