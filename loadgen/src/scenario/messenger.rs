@@ -1,5 +1,6 @@
 //! The messenger: accounts that log in, and stored messages between them.
 
+mod accounts;
 mod bare;
 mod ledger;
 mod load;
@@ -8,11 +9,11 @@ mod logins;
 mod users;
 
 use crate::cli::{self, Common, MessengerMode, MessengerUsers, Scenario};
-use crate::messenger::Account;
 use crate::net::Target;
 use crate::outcome::Outcome;
-use crate::payload::{Layout, Random};
+use crate::payload::Layout;
 
+use accounts::accounts;
 use ledger::Audience;
 use load::Load;
 
@@ -54,27 +55,3 @@ fn load<'a>(
     let layout = Layout::new(options.payload, common.seed);
     Load::connect(names, tokens, (audience, layout), target, common)
 }
-
-/// New accounts, whose ids end with their numbers.
-fn accounts(count: usize, prefix: Option<&str>) -> Result<Vec<Account>, String> {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let seed = since.map_or(0, |since| since.as_nanos() as u64);
-    let prefix = match prefix {
-        Some(prefix) => prefix.to_owned(),
-        None => format!("m{:08x}-", Random::new(seed).next() as u32),
-    };
-    let account = |number| Account::new(format!("{prefix}{number:0NUMBER_DIGITS$}"));
-    (0..count).map(account).collect()
-}
-
-/// Digits of a user's number in its id.
-const NUMBER_DIGITS: usize = 4;
-
-/// The number of the user with this id.
-fn number_of(id: &str) -> Option<usize> {
-    let digits = id.get(id.len().checked_sub(NUMBER_DIGITS)?..)?;
-    digits.parse().ok()
-}
-
-/// Longest wait for events, so that windows open and close on time.
-const TURN_MAX: std::time::Duration = std::time::Duration::from_millis(2);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::TURN_MAX;
+use super::accounts::TURN_MAX;
 use super::bare::{self, BareRow};
 use super::ledger::Audience;
 use super::users::Users;

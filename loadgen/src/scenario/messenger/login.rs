@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
+use super::accounts::accounts;
 use super::logins::{Logins, Work};
 use crate::cli::{self, Common, Scenario};
 use crate::measure::Window;
@@ -25,7 +26,7 @@ pub(super) fn run(
     common: &Common,
 ) -> Result<Outcome, String> {
     let mut window = Window::new(common.pid)?;
-    let accounts = super::accounts(options.users, None)?;
+    let accounts = accounts(options.users, None)?;
     let (mut net, mut logins) =
         Logins::connect(accounts, options.connections.into(), target, common)?;
     logins.do_all(&mut net, Work::Register, common.patience)?;

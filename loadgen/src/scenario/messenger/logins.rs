@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::TURN_MAX;
+use super::accounts::TURN_MAX;
 use crate::cli::Common;
 use crate::messenger::{Account, challenge_of, token_of};
 use crate::net::{End, Handler, Id, Net, ResponsePart, Target};

@@ -2,8 +2,8 @@
 
 use hdrhistogram::Histogram;
 
+use super::accounts::number_of;
 use super::ledger::{Audience, Ledger};
-use super::number_of;
 use crate::frame::opcode;
 use crate::messenger::{Frame, SERVER, put_message, rate_hint};
 use crate::net::{End, Handler, Id, Net, Target};
