@@ -19,7 +19,7 @@ section! {
         /// Whether new accounts may be registered. If not: status 403.
         registration: bool = true, FlagKind;
         /// A second connection of a user: "replace": the first is closed with 1008; "allow": both stay, and
-        /// both receive what comes from then on.
+        /// both receive what comes; a further one gets first what waits for the user.
         duplicate: Duplicate = Duplicate::Replace, OneOf;
         /// Messages a second that a user may send in the long run; 0: no limit. Beyond it they are dropped,
         /// and the user is told.
