@@ -271,6 +271,12 @@ impl MessengerSession {
         }
     }
 
+    /// These messages have been written.
+    fn note_written(&mut self, written: Vec<i64>) {
+        self.counts.1 += written.len() as u64;
+        self.store.delivered(&self.mailbox, written);
+    }
+
     /// The connection has ended, and these messages have been written.
     fn detach(&mut self, delivered: Vec<i64>) {
         self.phase = Phase::Detached;
@@ -423,7 +429,11 @@ impl Session for MessengerSession {
         let delivered = self.in_flight.take_written(shard.unsent_kept(peer));
         match self.in_flight.is_empty() {
             true => self.detach(delivered),
-            false => self.phase = Phase::Closing,
+            // The rest goes out before the close frame, if the socket takes it.
+            false => {
+                self.phase = Phase::Closing;
+                self.note_written(delivered);
+            }
         }
     }
 

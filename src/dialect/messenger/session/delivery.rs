@@ -53,8 +53,7 @@ impl MessengerSession {
         self.mailbox.register(cx.waker());
         if !self.in_flight.is_empty() {
             let written = self.in_flight.take_written(shard.unsent_kept(peer));
-            self.counts.1 += written.len() as u64;
-            self.store.delivered(&self.mailbox, written);
+            self.note_written(written);
         }
         if self.mailbox.is_replaced() {
             // What is queued is written first, if the socket takes it: another connection gets what is not.
