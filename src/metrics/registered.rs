@@ -37,7 +37,7 @@ pub struct CounterRegistry {
 }
 
 /// A reason for which a protocol ends connections.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EndReason {
     /// Its label in `/metrics`.
     pub label: &'static str,
@@ -58,11 +58,16 @@ impl CounterRegistry {
     }
 
     /// Registers a reason for which connections end, where there are `before` without those of protocols. Returns its
-    /// number among those of protocols.
+    /// number among those of protocols. Protocols that end connections for the same reason share it.
     ///
     /// # Panics
-    /// There are more than [`END_REASONS_MAX`].
+    /// There are more than [`END_REASONS_MAX`], or another protocol means something else by the label.
     pub fn register_end(&mut self, reason: EndReason, before: usize) -> u8 {
+        let number = self.ends.iter().position(|it| it.label == reason.label);
+        if let Some(number) = number {
+            assert_eq!(self.ends[number], reason, "one label has one meaning");
+            return u8::try_from(number).expect("there are few");
+        }
         let number = self.ends.len();
         assert!(
             before + number < END_REASONS_MAX,

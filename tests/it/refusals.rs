@@ -153,7 +153,11 @@ fn case_h8_every_answer_has_a_date() {
         ("GET /health HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 200),
         ("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 404),
         ("GET /api/v1/ws HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 426),
-        ("GET /ws HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 426),
+        ("GET /ws HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 401),
+        (
+            "GET /ws?user_id=a HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+            426,
+        ),
         (
             "GET /api/v1/sse HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
             400,

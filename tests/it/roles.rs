@@ -102,8 +102,9 @@ fn every_endpoint_but_health_is_at_one_listener() {
             let is_at = |address| {
                 let answer = send(address, &line, "Connection: close\r\n", "");
                 assert_ne!(answer.status, 0, "{line}: {answer:?}");
-                // That no connection has an id is for services to know.
-                answer.status != 404 || answer.body.contains("No connection")
+                // That no connection has an id is for services to know, and that no user has one for clients.
+                let is_found = |said| answer.body.contains(said);
+                answer.status != 404 || is_found("No connection") || is_found("User not found")
             };
             match (is_at(clients), is_at(services)) {
                 (true, true) => both.push(path.clone()),
