@@ -62,6 +62,10 @@ fn what_a_slow_reader_has_taken_does_not_come_again() {
                 assert_eq!(number_of(&content), Ok(written), "in order, without a gap");
                 written += 1;
             }
+            // All of it may have been written before the gateway saw the close: then nothing comes again.
+            if written == 60 {
+                break;
+            }
         }
     });
 }
