@@ -61,7 +61,12 @@ fn without_password(url: &String) -> String {
         let (user, _) = login.split_once(':')?;
         Some(format!("{scheme}://{user}:***@{host}"))
     });
-    parts.unwrap_or_else(|| url.clone())
+    let shown = parts.unwrap_or_else(|| url.clone());
+    // It may also be a parameter.
+    match shown.split_once('?') {
+        Some((address, query)) if query.contains("password") => format!("{address}?***"),
+        _ => shown,
+    }
 }
 
 #[cfg(test)]
@@ -84,6 +89,7 @@ mod tests {
     fn an_address_is_shown_without_its_password() {
         for (url, shown) in [
             ("sqlite:/a:b@c.db", "sqlite:/a:b@c.db"),
+            ("postgres://db/x?user=ann&password=p", "postgres://db/x?***"),
             (
                 "postgres://ann:p@ss:w@db:5432/x",
                 "postgres://ann:***@db:5432/x",
