@@ -424,10 +424,12 @@ impl Shard {
         self.core.borrow().engine.hub().is_blocked(peer.slot)
     }
 
-    /// Shuts down the writing side of a connection after its last frame.
-    pub fn shut(&self, peer: PeerId) {
-        if let Some(link) = self.core.borrow().links.get(peer) {
-            link.shut();
+    /// Shuts down the writing side of a connection after its last frame. Ready when that is done, or the connection is
+    /// gone.
+    pub fn poll_shut(&self, peer: PeerId, cx: &mut Context<'_>) -> Poll<()> {
+        match self.core.borrow().links.get(peer) {
+            Some(link) => link.poll_shut(cx),
+            None => Poll::Ready(()),
         }
     }
 

@@ -138,11 +138,12 @@ impl Connection {
             if std::mem::take(&mut self.is_closed_here) {
                 self.with_session(|session, shard, peer| session.drained(shard, peer));
             }
-            self.shard.shut(self.peer);
-            if self.phase == ConnectionPhase::PeerHalfClosed {
-                return Poll::Ready(());
+            if self.shard.poll_shut(self.peer, cx).is_ready() {
+                if self.phase == ConnectionPhase::PeerHalfClosed {
+                    return Poll::Ready(());
+                }
+                self.phase = ConnectionPhase::Shut;
             }
-            self.phase = ConnectionPhase::Shut;
         }
         match &mut self.closing {
             Some(timeout) => timeout.as_mut().poll(cx),

@@ -40,8 +40,8 @@ pub(super) struct Sealed {
     /// Sealed bytes that were not taken yet.
     carry: Vec<u8>,
     was_full: bool,
-    /// Something could not be sealed. Nothing is written any more.
-    has_failed: bool,
+    /// Nothing more is written: something could not be sealed, or this was all.
+    is_closed: bool,
 }
 
 impl Sealed {
@@ -51,7 +51,7 @@ impl Sealed {
             clear,
             carry: Vec::new(),
             was_full: false,
-            has_failed: false,
+            is_closed: false,
         }
     }
 
@@ -63,13 +63,13 @@ impl Sealed {
     /// Seals a part of `slices` and sends it. Full as long as not all that was sealed has been taken.
     ///
     /// # Errors
-    /// Those of `send` and of the seal.
+    /// Those of `send` and of the seal; it is closed.
     pub(super) fn try_write(
         &mut self,
         slices: &[IoSlice<'_>],
         mut send: impl FnMut(&[u8]) -> io::Result<Accepted>,
     ) -> io::Result<Accepted> {
-        if self.has_failed {
+        if self.is_closed {
             return Err(io::ErrorKind::NotConnected.into());
         }
         if !self.flush(&mut send)? {
@@ -82,7 +82,7 @@ impl Sealed {
             out.clear();
             let bytes = self
                 .put(slices, out)
-                .inspect_err(|_| self.has_failed = true)?;
+                .inspect_err(|_| self.is_closed = true)?;
             let sent = send_all(out, send)?;
             self.carry.extend_from_slice(&out[sent.bytes..]);
             self.was_full = sent.is_full;
@@ -92,6 +92,11 @@ impl Sealed {
                 is_full: sent.is_full,
             })
         })
+    }
+
+    /// Takes nothing more. What was not taken by the socket yet is sent by [`Self::flush`].
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
     }
 
     /// Sends what was not taken yet. Returns whether nothing is left.

@@ -214,26 +214,24 @@ impl Writer {
         }
     }
 
-    /// Shuts down our side of the connection; the peer may still send.
+    /// Shuts down our side of the connection; the peer may still send. Ready when the kernel has all that was accepted,
+    /// and with TLS the word that nothing more comes. Nothing is accepted from the first call on.
     ///
     /// # Errors
     /// The kernel's, if the connection is gone already.
-    pub fn shut(&self) -> io::Result<()> {
+    pub fn poll_shut(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let socket = match &self.0 {
             WriterInner::Plain(socket) => socket.as_ref(),
             WriterInner::Layered(layered) => match &**layered {
-                Layered::Tls(tls) => {
-                    tls.close();
-                    tls.tcp()
-                }
+                Layered::Tls(tls) => return tls.poll_shut(cx),
                 Layered::Sealed(sealed) => {
-                    // As far as the socket takes it, as with TLS.
-                    let _ = sealed.flush();
-                    return sealed.below.shut();
+                    sealed.sealed.borrow_mut().close();
+                    ready!(layered.poll_flushed(cx))?;
+                    return sealed.below.poll_shut(cx);
                 }
             },
         };
-        SockRef::from(socket).shutdown(Shutdown::Write)
+        Poll::Ready(SockRef::from(socket).shutdown(Shutdown::Write))
     }
 
     /// Drops this side, of plain TCP without a shutdown: dropping the reader closes the socket.
@@ -374,12 +372,7 @@ impl AsyncWrite for Stream {
             Inner::Plain(socket) | Inner::Unsecured(socket, _) => {
                 Pin::new(socket).poll_shutdown(cx)
             }
-            Inner::Tls(stream) => {
-                stream.writer.close();
-                ready!(stream.writer.poll_flushed(cx))?;
-                let socket = SockRef::from(stream.writer.tcp());
-                Poll::Ready(socket.shutdown(Shutdown::Write))
-            }
+            Inner::Tls(stream) => stream.writer.poll_shut(cx),
         }
     }
 
@@ -465,7 +458,7 @@ mod tests {
             assert_eq!(writer.try_write(&[IoSlice::new(b"one ")]).unwrap().bytes, 4);
             let slices = [IoSlice::new(b"two "), IoSlice::new(b"three")];
             assert_eq!(writer.try_write(&slices).unwrap().bytes, 9);
-            writer.shut().unwrap();
+            poll_fn(|cx| writer.poll_shut(cx)).await.unwrap();
             let mut read = Vec::new();
             client.read_to_end(&mut read).await.unwrap();
             assert_eq!(read, b"one two three");
@@ -549,7 +542,7 @@ mod tests {
         }
         assert!(full > 1, "{full}");
         assert!(sealed_max < 3 * 64 * 1024, "{sealed_max}");
-        writer.shut().unwrap();
+        poll_fn(|cx| writer.poll_shut(cx)).await.unwrap();
         writer.try_write(&[IoSlice::new(b"late")]).unwrap_err();
         writer.forget();
     }

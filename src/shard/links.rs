@@ -305,8 +305,8 @@ impl Link {
     }
 
     /// Shuts down the writing side. An error is ignored: the reader sees that the socket is gone.
-    pub(super) fn shut(&self) {
-        let _ = self.writer.shut();
+    pub(super) fn poll_shut(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.writer.poll_shut(cx).map(drop)
     }
 
     /// Ready when a full socket may accept more. Also says whether it has taken bytes that it had accepted.

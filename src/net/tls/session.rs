@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -72,9 +73,20 @@ impl TlsWriter {
         self.session.borrow_mut().poll_flushed(cx, self.tcp())
     }
 
-    /// Tells the peer that nothing more comes (RFC 8446 section 6.1), as far as the socket takes it.
-    pub(in crate::net) fn close(&self) {
+    /// Tells the peer that nothing more comes (RFC 8446 section 6.1), once. What the socket does not take of it is written
+    /// by [`Self::poll_flushed`].
+    fn close(&self) {
         self.session.borrow_mut().close(self.tcp());
+    }
+
+    /// Shuts down our side when the socket has taken all, and that nothing more comes.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(in crate::net) fn poll_shut(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.close();
+        ready!(self.poll_flushed(cx))?;
+        Poll::Ready(SockRef::from(self.tcp()).shutdown(Shutdown::Write))
     }
 }
 
@@ -104,6 +116,8 @@ pub(in crate::net) struct TlsSession {
     has_ended: bool,
     /// The peer has sent what cannot be opened. The session is over.
     has_failed: bool,
+    /// The peer is told that nothing more comes.
+    is_closed: bool,
 }
 
 impl std::fmt::Debug for TlsSession {
@@ -127,6 +141,7 @@ impl TlsSession {
             turn_over: false,
             has_ended: false,
             has_failed: false,
+            is_closed: false,
         })
     }
 
@@ -284,8 +299,11 @@ impl TlsSession {
     /// Seals a part of `slices` and writes it. The socket is full as long as it has not taken what was sealed.
     ///
     /// # Errors
-    /// The kernel's, or the session has failed.
+    /// The kernel's, or the session has failed or is closed.
     fn try_write(&mut self, socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<Accepted> {
+        if self.is_closed {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         if !self.flush(socket)? {
             return Ok(Accepted {
                 bytes: 0,
@@ -320,6 +338,9 @@ impl TlsSession {
 
     /// As [`TlsWriter::close`].
     fn close(&mut self, socket: &TcpStream) {
+        if std::mem::replace(&mut self.is_closed, true) {
+            return;
+        }
         let _ = with_scratch(|scratch| {
             let sealed = self.seal(Sealed::End, &mut scratch.sealed)?;
             self.flush(socket)?;
