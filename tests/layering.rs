@@ -60,6 +60,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustls", &["net", "server"]),
     ("rustls_native_certs", &["server"]),
     ("simd_json", &["json"]),
+    ("smallvec", &["engine"]),
     ("socket2", &["net"]),
     ("sonic_rs", &["json"]),
     (

@@ -20,6 +20,7 @@ mod policy;
 #[cfg(test)]
 mod scale;
 mod stream;
+mod streams;
 mod turns;
 
 use std::num::NonZeroU16;
@@ -32,12 +33,13 @@ pub use outbox::OutboxLimits;
 pub use policy::{Policies, Policy};
 
 use crate::collections::HashMap;
-use crate::id::{FORMATS_MAX, FormatId, PeerId, Priority, Slot, TopicId, UserKey};
+use crate::id::{FormatId, PeerId, Priority, Slot, TopicId, UserKey};
 use crate::topic::{self, Pattern};
 use log::Tag;
 use outbox::Outbox;
 use peer::{Peer, Sub};
 use stream::{KeptFrame, Member, Stream, StreamId};
+use streams::TopicStreams;
 use turns::{Line, Turns};
 
 /// Limits of a hub.
@@ -101,7 +103,7 @@ struct Topic {
     internal: bool,
     /// Its log holds messages of several topics.
     is_shared: bool,
-    streams: [Option<StreamId>; FORMATS_MAX],
+    streams: TopicStreams,
 }
 
 /// A finding of the hub that the engine has to act on.
@@ -348,7 +350,7 @@ impl Hub {
             policy,
             internal,
             is_shared,
-            streams: [None; FORMATS_MAX],
+            streams: TopicStreams::default(),
         };
         let id =
             TopicId(u32::try_from(self.topics.insert(topic)).expect("topics_max is below 2^32"));
@@ -401,12 +403,12 @@ impl Hub {
     ///
     /// Cost: one step; lists that name its streams skip them later.
     pub fn close_topic(&mut self, topic: TopicId) -> bool {
-        let streams = self.topics[topic.index()].streams;
-        let mut ids = streams.into_iter().flatten();
+        let streams = self.topics[topic.index()].streams.clone();
+        let mut ids = streams.iter();
         if ids.any(|id| !self.streams[id.index()].members.is_empty()) {
             return false;
         }
-        for id in streams.into_iter().flatten() {
+        for id in streams.iter() {
             let stream = &mut self.streams[id.index()];
             self.held -= stream.log.held();
             stream.close();
@@ -429,7 +431,7 @@ impl Hub {
     /// Members of `topic` in `format`.
     #[must_use]
     pub fn member_count(&self, topic: TopicId, format: FormatId) -> usize {
-        let stream = self.topics[topic.index()].streams[format.index()];
+        let stream = self.topics[topic.index()].streams.get(format);
         stream.map_or(0, |id| self.streams[id.index()].members.len())
     }
 
@@ -449,6 +451,10 @@ impl Hub {
         let member = u32::try_from(stream.members.len()).expect("members are connections");
         let sub = peer.add(Sub::new(topic, id, member));
         let cursor = stream.log.head();
+        if stream.members.is_empty() {
+            // Most topics are one user's, or one document's.
+            stream.members.reserve_exact(1);
+        }
         stream.members.push(Member {
             slot,
             sub,
@@ -690,17 +696,13 @@ impl Hub {
         if self.held >= self.memory_max() {
             return self.has_more_to_write();
         }
-        self.topics[topic.index()]
-            .streams
-            .into_iter()
-            .flatten()
-            .any(|id| {
-                let stream = &self.streams[id.index()];
-                let unoffered = stream.log.head() - stream.offered;
-                stream.dirty
-                    && (unoffered >= self.limits.backlog_bytes_max
-                        || stream.log.held() >= self.limits.log_bytes_max)
-            })
+        self.topics[topic.index()].streams.iter().any(|id| {
+            let stream = &self.streams[id.index()];
+            let unoffered = stream.log.head() - stream.offered;
+            stream.dirty
+                && (unoffered >= self.limits.backlog_bytes_max
+                    || stream.log.held() >= self.limits.log_bytes_max)
+        })
     }
 
     /// Whether any log exceeds what one flush should write.
@@ -720,7 +722,7 @@ impl Hub {
     /// Cost: one copy, whatever the number of members. No wake-up, no system
     /// call, no allocation once warm. With [`Frame::except`], a look at every member.
     pub fn append(&mut self, topic: TopicId, format: FormatId, frame: Frame<'_>) -> usize {
-        let Some(id) = self.topics[topic.index()].streams[format.index()] else {
+        let Some(id) = self.topics[topic.index()].streams.get(format) else {
             return 0;
         };
         let stream = &mut self.streams[id.index()];
@@ -740,7 +742,7 @@ impl Hub {
         topic: TopicId,
         frame: Frame<'_>,
     ) -> usize {
-        let Some(id) = self.topics[shared.index()].streams[format.index()] else {
+        let Some(id) = self.topics[shared.index()].streams.get(format) else {
             return 0;
         };
         let stream = &mut self.streams[id.index()];
@@ -985,8 +987,8 @@ impl Hub {
         let Topic {
             streams, is_shared, ..
         } = &mut self.topics[topic.index()];
-        let (known, is_shared) = (&mut streams[format.index()], *is_shared);
-        *known.get_or_insert_with(|| {
+        let is_shared = *is_shared;
+        streams.get_or_insert_with(format, || {
             let id = self.streams.insert(Stream::new(topic, is_shared));
             StreamId(u32::try_from(id).expect("a few for each topic"))
         })

@@ -10,7 +10,7 @@ impl Hub {
     /// topic counts anew.
     pub fn begin(&mut self, topic: TopicId, format: FormatId, number: u64) {
         let id = self.stream_of(topic, format);
-        let formats = self.topics[topic.index()].streams.iter().flatten();
+        let formats = self.topics[topic.index()].streams.iter();
         let arrived = formats.map(|id| self.streams[id.index()].publications);
         let arrived = arrived.max().unwrap_or(0);
         let stream = &mut self.streams[id.index()];
@@ -21,7 +21,7 @@ impl Hub {
 
     /// Counts a publication that has arrived and whose frame comes later.
     pub fn note_arrived(&mut self, topic: TopicId, format: FormatId) {
-        if let Some(id) = self.topics[topic.index()].streams[format.index()] {
+        if let Some(id) = self.topics[topic.index()].streams.get(format) {
             self.streams[id.index()].publications += 1;
         }
     }
@@ -31,7 +31,7 @@ impl Hub {
     pub fn is_in_step(&self, topic: TopicId, one: FormatId, other: FormatId) -> bool {
         let streams = &self.topics[topic.index()].streams;
         let arrived = |format: FormatId| {
-            let stream = streams[format.index()];
+            let stream = streams.get(format);
             stream.map(|id| self.streams[id.index()].publications)
         };
         arrived(one) == arrived(other)
@@ -40,7 +40,7 @@ impl Hub {
     /// The number of the newest message; 0 before the first.
     #[must_use]
     pub fn number(&self, topic: TopicId, format: FormatId) -> u64 {
-        let stream = self.topics[topic.index()].streams[format.index()];
+        let stream = self.topics[topic.index()].streams.get(format);
         stream.map_or(0, |id| self.streams[id.index()].number)
     }
 
