@@ -183,13 +183,7 @@ impl Writer {
                 (socket.try_write_vectored(many), offered)
             }
         };
-        let bytes = match outcome {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error),
-        };
-        let is_full = bytes < offered;
-        Ok(Accepted { bytes, is_full })
+        Accepted::by(socket.as_ref(), outcome, offered)
     }
 
     /// Ready when the socket may accept more. Only one task may wait.
@@ -256,17 +250,10 @@ impl Writer {
                 return layered.try_write(&[IoSlice::new(ciphertext)]);
             }
         };
-        let bytes = match socket.try_io(Interest::WRITABLE, || {
+        let outcome = socket.try_io(Interest::WRITABLE, || {
             SockRef::from(socket).send(ciphertext)
-        }) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error),
-        };
-        Ok(Accepted {
-            bytes,
-            is_full: bytes < ciphertext.len(),
-        })
+        });
+        Accepted::by(socket, outcome, ciphertext.len())
     }
 }
 
@@ -309,6 +296,14 @@ impl SealedWriter {
         let mut sealed = self.sealed.borrow_mut();
         let is_sent = sealed.flush(|bytes| self.below.try_send(bytes))?;
         Ok(is_sent && self.below.sealed_bytes() == 0)
+    }
+}
+
+impl Reader {
+    /// Whether its bytes are those of the socket, not TLS.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.session.is_none()
     }
 }
 

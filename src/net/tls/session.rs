@@ -369,13 +369,12 @@ impl TlsSession {
         let written = match self.sealed.is_empty() {
             false => 0,
             // Not the runtime's `try_write`, which is inlined for plain sockets as long as they alone call it.
-            true => match socket.try_io(Interest::WRITABLE, || {
-                SockRef::from(socket).send(ciphertext)
-            }) {
-                Ok(written) => written,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                Err(error) => return Err(error),
-            },
+            true => {
+                let outcome = socket.try_io(Interest::WRITABLE, || {
+                    SockRef::from(socket).send(ciphertext)
+                });
+                Accepted::by(socket, outcome, ciphertext.len())?.bytes
+            }
         };
         self.sealed.extend_from_slice(&ciphertext[written..]);
         Ok(())
