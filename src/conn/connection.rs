@@ -28,8 +28,14 @@ pub(super) struct Connection {
     dialect: Option<DialectId>,
     /// The close timeout, once the close has begun.
     closing: Option<Pin<Box<Sleep>>>,
-    /// The close was begun here: a client that begins it discards what it is sent afterwards.
-    is_closed_here: bool,
+    /// Who began the close; `None` before, and once its last frame has been written.
+    closed_by: Option<ClosedBy>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ClosedBy {
+    Us,
+    Client,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,7 +75,7 @@ impl Connection {
             records,
             dialect,
             closing: None,
-            is_closed_here: false,
+            closed_by: None,
         }
     }
 
@@ -135,8 +141,15 @@ impl Connection {
             ConnectionPhase::Closing | ConnectionPhase::PeerHalfClosed
         );
         if is_closing && self.shard.is_drained(self.peer) {
-            if std::mem::take(&mut self.is_closed_here) {
-                self.with_session(|session, shard, peer| session.drained(shard, peer));
+            match self.closed_by.take() {
+                // It discards what it is sent after its close frame.
+                Some(ClosedBy::Us) => {
+                    self.with_session(|session, shard, peer| session.drained(shard, peer));
+                }
+                // It sends nothing after its close frame that would be lost, and waits for the end (RFC 6455 section
+                // 7.1.1). With TLS it says one thing more, to which a closed socket would answer by a reset.
+                Some(ClosedBy::Client) if self.reader.is_plain() => return Poll::Ready(()),
+                _ => {}
             }
             if self.shard.poll_shut(self.peer, cx).is_ready() {
                 if self.phase == ConnectionPhase::PeerHalfClosed {
@@ -164,7 +177,10 @@ impl Connection {
         record.quota = Quota::default();
         record.session.end(&self.shard, self.peer);
         self.put_record(record);
-        self.is_closed_here = !why.is_by_client();
+        self.closed_by = Some(match why.is_by_client() {
+            true => ClosedBy::Client,
+            false => ClosedBy::Us,
+        });
         self.shard.begin_close(self.peer, why);
         let deadline = Instant::now() + self.shard.config.websocket.close_timeout;
         self.closing = Some(Box::pin(sleep_until(deadline)));
