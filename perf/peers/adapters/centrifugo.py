@@ -2,7 +2,8 @@
 
 It joins up to 16 messages a frame. To wait for more (`client.write_delay`, batching by channel) takes its PRO edition: this one
 has no such settings. What made no difference to a fan-out beyond the rounds' spread: GOGC at 400, or off with a memory limit;
-write buffers of 16 KiB. JSON or Protocol Buffers: each message is encoded once for all of a format, and JSON's are 35 bytes longer.
+write buffers of 16 KiB. Subscribers that ask for Protocol Buffers instead of JSON cost 2 to 5 % less in four pairs of rounds, as
+each message is encoded once for all of a format: they stay with JSON, as the gateway's and most clients do.
 """
 
 import json
