@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::foreign::{Foreign, Library, Side};
+use crate::foreign::{Foreign, Greeter, Library, Side};
 use crate::net::{TlsSettings, Trust};
 use crate::payload::{Format, PAYLOAD_BYTES_MIN, PUBLISHERS_MAX, TOPICS_MAX};
 use crate::verify::Wire;
@@ -35,6 +35,8 @@ Examples:
   loadgen fanout --transport sse                subscribers are EventSources instead of WebSockets
   loadgen fanout --target nats --url ws://127.0.0.1:9222
                                                 another product, through its own protocol
+  loadgen fanout --target durable-streams --url http://127.0.0.1:4438
+                                                the same for readers of its event streams; it ends them after a minute
   loadgen echo --connections 100 --in-flight 32
   loadgen echo --target uwebsockets --url ws://127.0.0.1:9001
                                                 another library, through an echo server of its own
@@ -46,6 +48,7 @@ Examples:
   loadgen resume --topics 20                    the same, each subscribed to 20 topics at once
   loadgen resume --encoding batch               the same, up to ten events in a frame; or msgpack
   loadgen idle --connections 9000 --pid $(pidof fanfare)
+  loadgen idle --target centrifugo --url ws://127.0.0.1:8000 --pid $(pidof centrifugo)
   loadgen connect --url wss://127.0.0.1:8443 --insecure --pid $(pidof fanfare)
                                                 full TLS handshakes; with --resume-sessions resumed ones
   loadgen backend --pid $(pidof fanfare)        an application takes all that 100 clients say
@@ -347,7 +350,7 @@ impl Scenario {
             | Self::Idle(Idle {
                 target: Some(target),
                 ..
-            }) => target.greeting_path().into(),
+            }) => target.path().into(),
             Self::Bridge(_) | Self::Messenger(_) => "/ws".into(),
             Self::Fanout(Fanout {
                 target: Some(target),
@@ -790,9 +793,9 @@ pub(crate) struct Connect {
     #[arg(long)]
     pub(crate) resume_sessions: bool,
 
-    /// A server on a library, on the path where it greets [default: the gateway]
+    /// Another server, on the path where it greets [default: the gateway]
     #[arg(long, value_enum, value_name = "NAME")]
-    target: Option<Library>,
+    pub(crate) target: Option<Greeter>,
 }
 
 #[derive(Debug, Args)]
@@ -814,9 +817,9 @@ pub(crate) struct Idle {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) transport: Transport,
 
-    /// A server on a library, on the path where it greets [default: the gateway]
+    /// Another server, on the path where it greets [default: the gateway]
     #[arg(long, value_enum, value_name = "NAME", conflicts_with_all = ["subscribe", "transport"])]
-    target: Option<Library>,
+    pub(crate) target: Option<Greeter>,
 }
 
 #[derive(Debug, Args)]
@@ -1144,7 +1147,11 @@ mod tests {
             &["echo", "--connections", "0"],
             &["fanout", "--target", "nats", "--transport", "sse"],
             &["topics", "--target", "nats"],
+            &["topics", "--target", "durable-streams"],
             &["echo", "--target", "nats"],
+            &["echo", "--target", "centrifugo"],
+            &["connect", "--target", "nats"],
+            &["idle", "--target", "centrifugo", "--subscribe"],
             &["echo", "--target", "uwebsockets", "--ping"],
             &["echo", "--insecure", "--ca-file", "x.pem"],
             &["idle", "--resume-sessions"],

@@ -5,8 +5,11 @@
 //! connection sends what its protocol requires until it is [`SetupStep::Ready`]; then publishers
 //! publish, and subscribers hand their messages to the verifier.
 
+mod centrifugo;
 mod connection;
+pub(crate) mod durable_streams;
 mod gateway;
+mod greeter;
 mod json;
 mod library;
 mod nats;
@@ -17,6 +20,7 @@ mod wse;
 use clap::ValueEnum;
 
 pub(crate) use connection::{Received, SetupStep, Side};
+pub(crate) use greeter::Greeter;
 pub(crate) use library::Library;
 
 use crate::frame::opcode;
@@ -37,6 +41,11 @@ pub(crate) enum Foreign {
     Uwebsockets,
     /// WSE behind the application in perf/peers/wse.py.
     Wse,
+    /// Centrifugo: its protocol in JSON, for clients without a token.
+    Centrifugo,
+    /// Electric's durable-streams: appends over HTTP, readers of Server-Sent Events.
+    #[value(alias = "durable_streams")]
+    DurableStreams,
     /// The gateway's own wse protocol.
     #[value(skip)]
     Gateway(Encoding),
@@ -55,9 +64,7 @@ impl Foreign {
     pub(crate) fn opcode(self) -> u8 {
         match self {
             Self::Nats => opcode::BINARY,
-            Self::Nchan | Self::Sockudo | Self::Uwebsockets | Self::Wse | Self::Gateway(_) => {
-                opcode::TEXT
-            }
+            _ => opcode::TEXT,
         }
     }
 
@@ -68,15 +75,24 @@ impl Foreign {
             Self::Nats => "/".into(),
             Self::Sockudo => sockudo::PATH.into(),
             Self::Wse | Self::Gateway(_) => wse_protocol::PATH.into(),
+            Self::Centrifugo => centrifugo::PATH.into(),
+            Self::DurableStreams => durable_streams::path(topic),
         }
+    }
+
+    /// Whether its connections carry requests and responses, which the scenario sends and takes by
+    /// [`durable_streams`], instead of frames.
+    pub(crate) fn is_http(self) -> bool {
+        self == Self::DurableStreams
     }
 
     /// The step after the upgrade.
     pub(crate) fn opened(self, side: Side, topic: &str) -> SetupStep {
         match self {
             Self::Nchan | Self::Uwebsockets => SetupStep::Ready,
-            Self::Nats | Self::Sockudo | Self::Gateway(_) => SetupStep::Wait,
+            Self::Nats | Self::Sockudo | Self::Gateway(_) | Self::DurableStreams => SetupStep::Wait,
             Self::Wse => wse::opened(side, topic),
+            Self::Centrifugo => SetupStep::Send(centrifugo::CONNECT.to_vec()),
         }
     }
 
@@ -88,10 +104,11 @@ impl Foreign {
         payload: &[u8],
     ) -> Result<SetupStep, String> {
         match self {
-            Self::Nchan | Self::Uwebsockets => Ok(SetupStep::Ready),
+            Self::Nchan | Self::Uwebsockets | Self::DurableStreams => Ok(SetupStep::Ready),
             Self::Nats => nats::set_up(side, topic, payload),
             Self::Sockudo => sockudo::set_up(topic, payload),
             Self::Wse => wse::set_up(payload),
+            Self::Centrifugo => centrifugo::set_up(side, topic, payload),
             Self::Gateway(encoding) => gateway::set_up(encoding, side, topic, payload),
         }
     }
@@ -99,7 +116,7 @@ impl Foreign {
     /// Whether a burst is sent in one frame, as the protocol's own clients do, instead of one frame
     /// per message.
     pub(crate) fn joins_publications(self) -> bool {
-        self == Self::Nats
+        matches!(self, Self::Nats | Self::Centrifugo)
     }
 
     /// Whether messages carry the epoch of their topic and their offset in it.
@@ -118,10 +135,11 @@ impl Foreign {
         let (source, sequence, sent_ns) = message;
         let data = |out: &mut Vec<u8>| layout.write(out, source, sequence, sent_ns);
         match self {
-            Self::Nchan | Self::Uwebsockets => data(out),
+            Self::Nchan | Self::Uwebsockets | Self::DurableStreams => data(out),
             Self::Nats => nats::publish(out, topic, layout.bytes(), data),
             Self::Sockudo => sockudo::publish(out, topic, data),
             Self::Wse => wse::publish(out, topic, data),
+            Self::Centrifugo => centrifugo::publish(out, topic, data),
             Self::Gateway(encoding) => gateway::publish(encoding, out, topic, data),
         }
     }
@@ -135,7 +153,8 @@ impl Foreign {
             Self::Nchan => paths::nchan_received(payload).map(|()| None),
             Self::Nats => nats::received(payload),
             Self::Sockudo => sockudo::received(payload),
-            Self::Uwebsockets | Self::Wse => Ok(None),
+            Self::Centrifugo => centrifugo::received(payload),
+            Self::Uwebsockets | Self::Wse | Self::DurableStreams => Ok(None),
             Self::Gateway(_) => gateway::publisher_received(payload),
         }
     }
@@ -143,8 +162,11 @@ impl Foreign {
     /// Takes the first message off a subscriber's frame.
     #[inline]
     pub(crate) fn next<'a>(self, frame: &mut &'a [u8]) -> Result<Received<'a>, String> {
-        if self == Self::Nats {
-            return nats::next(frame);
+        match self {
+            Self::Nats => return nats::next(frame),
+            Self::Centrifugo => return Ok(centrifugo::next(frame)),
+            Self::DurableStreams => return durable_streams::next(frame),
+            _ => {}
         }
         let message = std::mem::take(frame);
         Ok(match self {
@@ -160,10 +182,11 @@ impl Foreign {
     /// do not name it.
     pub(crate) fn parse<'a>(self, message: &'a [u8], topic: &'a str) -> Parsed<'a> {
         match self {
-            Self::Nchan | Self::Uwebsockets => paths::parse(message, topic),
+            Self::Nchan | Self::Uwebsockets | Self::DurableStreams => paths::parse(message, topic),
             Self::Nats => nats::parse(message),
             Self::Sockudo => sockudo::parse(message),
             Self::Wse => wse::parse(message),
+            Self::Centrifugo => centrifugo::parse(message),
             Self::Gateway(encoding) => gateway::parse(encoding, message),
         }
     }
@@ -172,10 +195,12 @@ impl Foreign {
     #[inline]
     pub(crate) fn is_valid_tail(self, tail: &[u8]) -> bool {
         match self {
-            Self::Nchan | Self::Uwebsockets => tail.is_empty(),
+            Self::Nchan | Self::Uwebsockets | Self::DurableStreams => tail.is_empty(),
             Self::Nats => tail == b"\r\n",
             Self::Gateway(encoding) => tail == gateway::tail(encoding),
-            Self::Sockudo | Self::Wse => matches!(tail, [b',' | b'}', .., b'}'] | [b'}']),
+            Self::Sockudo | Self::Wse | Self::Centrifugo => {
+                matches!(tail, [b',' | b'}', .., b'}'] | [b'}'])
+            }
         }
     }
 }
@@ -209,7 +234,15 @@ mod tests {
     fn every_protocol_finds_its_data() {
         check_parse(Foreign::Nchan, ("", ""));
         check_parse(Foreign::Uwebsockets, ("", ""));
+        check_parse(Foreign::DurableStreams, ("", ""));
         check_parse(Foreign::Nats, ("MSG t0 1 64\r\n", "\r\n"));
+        check_parse(
+            Foreign::Centrifugo,
+            (
+                r#"{"push":{"channel":"t0","pub":{"data":"#,
+                r#","info":{"client":"x"}}}}"#,
+            ),
+        );
         check_parse(
             Foreign::Sockudo,
             (r#"{"event":"client-m","channel":"private-t0","data":"#, "}"),
@@ -225,13 +258,23 @@ mod tests {
         for (foreign, message) in [
             (Foreign::Sockudo, r#"{"event":"pusher:pong","data":"{}"}"#),
             (Foreign::Wse, r#"{"c":"WSE","t":"ping","p":{}}"#),
+            (
+                Foreign::Centrifugo,
+                r#"{"push":{"channel":"t0","join":{}}}"#,
+            ),
         ] {
             assert!(
                 matches!(foreign.parse(message.as_bytes(), "t0"), Parsed::Other),
                 "{message}"
             );
         }
-        for foreign in [Foreign::Nats, Foreign::Sockudo, Foreign::Wse] {
+        for foreign in [
+            Foreign::Nats,
+            Foreign::Sockudo,
+            Foreign::Wse,
+            Foreign::Centrifugo,
+            Foreign::DurableStreams,
+        ] {
             assert!(matches!(foreign.parse(b"x", "t0"), Parsed::Corrupt));
         }
     }

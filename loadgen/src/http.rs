@@ -81,7 +81,9 @@ impl ResponseReader {
         if head.is_chunked {
             return chunked_answer(bytes, &head);
         }
-        let Some(length) = head.content_length else {
+        // 204 has no body (RFC 9110 section 15.3.5), and so no length.
+        let length = (head.status == 204).then_some(0).or(head.content_length);
+        let Some(length) = length else {
             return ResponseSplit::Invalid("a body without a length");
         };
         let whole = head.len + length;
@@ -275,6 +277,10 @@ mod tests {
             "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}\
              HTTP/1.1 422 Unprocessable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
             &["200 {} false", "422  true"],
+        );
+        check(
+            "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx",
+            &["204  false", "200 x false"],
         );
     }
 

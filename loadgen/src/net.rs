@@ -258,6 +258,17 @@ impl Net {
         write(&mut self.connections[id].out);
     }
 
+    /// Queues a request with a JSON body, which may be empty, on `id`.
+    pub(crate) fn queue_json(&mut self, id: Id, method: &str, path: &str, body: &[u8]) {
+        let head = self.target.json_request(method, path, body.len());
+        self.queue_request(id, |out| {
+            out.extend_from_slice(&head);
+            out.extend_from_slice(body);
+        });
+        self.traffic.sent_messages += 1;
+        self.traffic.sent_bytes += (head.len() + body.len()) as u64;
+    }
+
     /// Whether `id` takes no more requests: the server closes it after its last response.
     pub(crate) fn is_last(&self, id: Id) -> bool {
         matches!(&self.connections[id].kind, ConnectionKind::Http(reader) if reader.is_last())

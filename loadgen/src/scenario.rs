@@ -64,6 +64,11 @@ pub(crate) fn open_on(net: &mut Net, path: &str) -> Result<Id, String> {
     net.open_on(path).map_err(cannot_connect)
 }
 
+/// As [`open`], for requests.
+pub(crate) fn open_http(net: &mut Net) -> Result<Id, String> {
+    net.open_http().map_err(cannot_connect)
+}
+
 /// As [`open`], for an event stream of these topics.
 pub(crate) fn open_stream<'a>(
     net: &mut Net,

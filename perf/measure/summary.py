@@ -107,7 +107,7 @@ def quotient(one, other):
 
 
 COLUMNS = ("", "per second", "spread", "CPU ns each", "x gateway's rate", "x its CPU", "p50", "p99", "join", "generator", "faults")
-WIDTHS = "  {:<14} {:>13} {:>7} {:>12} {:>17} {:>10} {:>9} {:>9} {:>6} {:>10} {:>7}"
+WIDTHS = "  {:<15} {:>13} {:>7} {:>12} {:>17} {:>10} {:>9} {:>9} {:>6} {:>10} {:>7}"
 
 
 def print_summary(summary):
@@ -129,7 +129,7 @@ def print_summary(summary):
             str(line.get("faults", "")),
         ))
         for remark in remarks(line, is_paced(summary)):
-            print(f"{'':<17}{remark}")
+            print(f"{'':<18}{remark}")
 
 
 def is_paced(summary):

@@ -1,8 +1,8 @@
-//! WebSocket libraries: their server is ours, so that it serves other scenarios than fan-out, too.
+//! WebSocket libraries: their server is ours, so that it echoes, too.
 
 use clap::ValueEnum;
 
-/// A library with a server in perf/peers, which has a path for echo and one that greets.
+/// A library with a server in perf/peers, which has a path for echo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Library {
     /// uWebSockets: perf/peers/uwebsockets.cpp.
@@ -14,13 +14,6 @@ impl Library {
     pub(crate) fn echo_path(self) -> &'static str {
         match self {
             Self::Uwebsockets => "/echo",
-        }
-    }
-
-    /// The path that greets a new connection as the events protocol does, and sends nothing else.
-    pub(crate) fn greeting_path(self) -> &'static str {
-        match self {
-            Self::Uwebsockets => "/greeting",
         }
     }
 }

@@ -138,9 +138,14 @@ impl Target {
 
     /// The head of a POST of a JSON body of `length` bytes.
     pub(crate) fn post(&self, path: &str, length: usize) -> Vec<u8> {
+        self.json_request("POST", path, length)
+    }
+
+    /// The head of a request with a JSON body of `length` bytes.
+    pub(crate) fn json_request(&self, method: &str, path: &str, length: usize) -> Vec<u8> {
         let host = &self.host;
         let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
              Content-Length: {length}\r\n"
         );
         self.finish_head(request)

@@ -6,6 +6,8 @@ use hdrhistogram::Histogram;
 
 use crate::cli::{self, Common, Scenario};
 use crate::events::ServerFrame;
+use crate::foreign::{Greeter, SetupStep};
+use crate::frame::opcode;
 use crate::measure::{Progress, Window};
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::{Latency, Outcome};
@@ -26,6 +28,7 @@ pub(crate) fn run(
     let mut handler = ConnectHandler {
         began_ns: Vec::new(),
         abort: options.abort,
+        greeter: options.target,
         live: 0,
         greeted: 0,
         latency: new_histogram(),
@@ -83,6 +86,8 @@ struct ConnectHandler {
     /// When each connection was started; `None` once it is greeted.
     began_ns: Vec<Option<u64>>,
     abort: bool,
+    /// In place of the gateway.
+    greeter: Option<Greeter>,
     live: usize,
     greeted: u64,
     latency: Histogram<u64>,
@@ -101,15 +106,21 @@ impl ConnectHandler {
 }
 
 impl Handler for ConnectHandler {
-    fn opened(&mut self, _net: &mut Net, _id: Id) {}
+    fn opened(&mut self, net: &mut Net, id: Id) {
+        if let Some(hello) = self.greeter.and_then(Greeter::hello) {
+            net.queue(id, opcode::TEXT, |out| out.extend_from_slice(hello));
+            net.flush(id);
+        }
+    }
 
     fn message(&mut self, net: &mut Net, id: Id, _op: u8, payload: &[u8]) {
         let Some(began_ns) = self.began_ns[id].take() else {
             return;
         };
-        match ServerFrame::parse(payload) {
-            Ok(frame) if frame.kind == "connection_established" => {}
-            Ok(frame) => self.failure = Some(format!("greeted with {}", frame.kind)),
+        let heard = self.greeter.and_then(|greeter| greeter.heard(payload));
+        match heard.unwrap_or_else(|| greeting(payload)) {
+            Ok(SetupStep::Ready) => {}
+            Ok(_) => self.failure = Some("something else came before the greeting".into()),
             Err(problem) => self.failure = Some(problem),
         }
         self.greeted += 1;
@@ -130,5 +141,15 @@ impl Handler for ConnectHandler {
             self.failure
                 .get_or_insert_with(|| super::failure(&self.target, "connection", &end));
         }
+    }
+}
+
+/// Checks that a frame is the greeting of the events protocol.
+fn greeting(payload: &[u8]) -> Result<SetupStep, String> {
+    let frame = ServerFrame::parse(payload)?;
+    if frame.kind == "connection_established" {
+        Ok(SetupStep::Ready)
+    } else {
+        Err(format!("greeted with {}", frame.kind))
     }
 }

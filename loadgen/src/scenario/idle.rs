@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::connections::{ConnectionOwner, RunConnections, connect_all};
 use crate::cli::{self, Common, Scenario, Transport};
 use crate::events::{self, ServerFrame};
+use crate::foreign::{Greeter, SetupStep};
 use crate::frame::opcode;
 use crate::kernel::Kernel;
 use crate::measure::{Progress, Window};
@@ -33,6 +34,7 @@ pub(crate) fn run(
     let mut handler = IdleHandler {
         subscribe: options.subscribe,
         transport: options.transport,
+        greeter: options.target,
         leaving: false,
         left: 0,
         target: target.clone(),
@@ -110,9 +112,16 @@ fn wait(net: &mut Net, handler: &mut IdleHandler, time: Duration) -> Result<(), 
     }
 }
 
+fn send(net: &mut Net, id: Id, text: &[u8]) {
+    net.queue(id, opcode::TEXT, |out| out.extend_from_slice(text));
+    net.flush(id);
+}
+
 struct IdleHandler {
     subscribe: bool,
     transport: Transport,
+    /// In place of the gateway.
+    greeter: Option<Greeter>,
     leaving: bool,
     left: usize,
     target: Target,
@@ -136,13 +145,24 @@ impl ConnectionOwner for IdleHandler {
 }
 
 impl Handler for IdleHandler {
-    fn opened(&mut self, _net: &mut Net, id: Id) {
+    fn opened(&mut self, net: &mut Net, id: Id) {
         if self.transport == Transport::Sse {
             self.connections.mark_ready(id);
+        } else if let Some(hello) = self.greeter.and_then(Greeter::hello) {
+            send(net, id, hello);
         }
     }
 
     fn message(&mut self, net: &mut Net, id: Id, _op: u8, payload: &[u8]) {
+        if let Some(heard) = self.greeter.and_then(|greeter| greeter.heard(payload)) {
+            match heard {
+                Ok(SetupStep::Ready) => self.connections.mark_ready(id),
+                Ok(SetupStep::Send(reply)) => send(net, id, &reply),
+                Ok(SetupStep::Wait) => {}
+                Err(problem) => self.connections.fail(problem),
+            }
+            return;
+        }
         let frame = match ServerFrame::parse(payload) {
             Ok(frame) => frame,
             Err(problem) => return self.connections.fail(problem),
@@ -150,8 +170,7 @@ impl Handler for IdleHandler {
         match &*frame.kind {
             "connection_established" if self.subscribe => {
                 let text = events::subscribe([&*format!("idle-{id}")].into_iter());
-                net.queue(id, opcode::TEXT, |out| out.extend_from_slice(&text));
-                net.flush(id);
+                send(net, id, &text);
             }
             "connection_established" | "subscription_confirmed" => self.connections.mark_ready(id),
             // Other frames, such as heartbeats.

@@ -292,7 +292,13 @@ fn messages_of_other_products_are_checked_as_strictly() {
     let around = [
         (Foreign::Nchan, "", ""),
         (Foreign::Uwebsockets, "", ""),
+        (Foreign::DurableStreams, "", ""),
         (Foreign::Nats, "MSG t0 1 64\r\n", "\r\n"),
+        (
+            Foreign::Centrifugo,
+            r#"{"push":{"channel":"t0","pub":{"data":"#,
+            r#","info":{"client":"x"}}}}"#,
+        ),
         (
             Foreign::Sockudo,
             r#"{"event":"client-m","channel":"private-t0","data":"#,

@@ -75,3 +75,23 @@ fn wse_delivers_through_its_wire_protocol() {
 fn wse_delivers_beside_the_gateways_own_wse() {
     check("wse", "wse");
 }
+
+#[test]
+fn centrifugo_delivers_through_its_client_protocol() {
+    check("centrifugo", "fanout");
+}
+
+#[test]
+fn centrifugo_answers_who_connects() {
+    check("centrifugo", "connect");
+}
+
+#[test]
+fn centrifugo_holds_idle_connections() {
+    check("centrifugo", "idle");
+}
+
+#[test]
+fn durable_streams_delivers_through_its_event_streams() {
+    check("durable_streams", "fanout");
+}

@@ -13,6 +13,8 @@ INSTALLED = Path(__file__).resolve().parent.parent / ".installed"
 
 # What each can do, by loadgen's scenario, which has it as a --target there.
 SCENARIOS = {
+    "centrifugo": ("fanout", "connect", "idle"),
+    "durable_streams": ("fanout",),
     "nchan": ("fanout",),
     "nats": ("fanout",),
     "sockudo": ("fanout",),

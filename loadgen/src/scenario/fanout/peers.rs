@@ -1,6 +1,7 @@
 //! The connections of a fan-out and their state.
 
 mod foreign;
+mod streams;
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use super::publisher::FanoutPublisher;
 use crate::cli::Load;
 use crate::events::{self, ServerFrame};
 use crate::foreign::{Foreign, Side};
-use crate::net::{End, Handler, Id, Net, Target};
+use crate::net::{End, Handler, Id, Net, ResponsePart, Target};
 use crate::outcome::Outcome;
 use crate::payload::{Format, Random};
 use crate::scenario;
@@ -119,6 +120,7 @@ impl FanoutPeers {
         let id = match (role, self.wire) {
             // Its URL may have a query of its own.
             (_, Wire::Foreign(Foreign::Gateway(_))) => scenario::open(net)?,
+            (_, Wire::Foreign(foreign)) if foreign.is_http() => scenario::open_http(net)?,
             (_, Wire::Foreign(foreign)) => {
                 let path = foreign.path(role.side(), &self.plan.names[0]);
                 scenario::open_on(net, &path)?
@@ -352,6 +354,9 @@ impl Handler for FanoutPeers {
         }
         peer.stage = Stage::Greeting;
         if let Wire::Foreign(foreign) = self.wire {
+            if foreign.is_http() {
+                return self.stream_connected(net, id);
+            }
             let step = foreign.opened(peer.role.side(), &self.plan.names[0]);
             self.foreign_step(net, id, foreign, step);
         }
@@ -398,6 +403,10 @@ impl Handler for FanoutPeers {
                 self.set_up(net, id, peer, payload);
             }
         }
+    }
+
+    fn response(&mut self, net: &mut Net, id: Id, part: ResponsePart<'_>) {
+        self.stream_response(net, id, part);
     }
 
     fn read_ended(&mut self, _net: &mut Net, _id: Id) {

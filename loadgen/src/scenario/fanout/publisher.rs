@@ -1,6 +1,7 @@
 //! One publishing connection of a fan-out.
 
 use crate::events;
+use crate::foreign::durable_streams;
 use crate::net::{Id, Net};
 use crate::payload::{Format, Layout, Random, Source, put_str_header};
 use crate::verify::Wire;
@@ -50,6 +51,9 @@ impl FanoutPublisher {
         sent_ns: u64,
     ) {
         let (opcode, is_joined) = match self.wire {
+            Wire::Foreign(foreign) if foreign.is_http() => {
+                return self.append(net, layout, names, burst, sent_ns);
+            }
             Wire::Foreign(foreign) => (foreign.publication_opcode(), foreign.joins_publications()),
             _ => (events::message_opcode(layout.format()), false),
         };
@@ -61,6 +65,25 @@ impl FanoutPublisher {
                 }
             });
         }
+        net.flush(self.id);
+    }
+
+    /// Sends `burst` messages in one request.
+    fn append(
+        &mut self,
+        net: &mut Net,
+        layout: &Layout,
+        names: &[String],
+        burst: u32,
+        sent_ns: u64,
+    ) {
+        let mut body = vec![b'['];
+        for _ in 0..burst {
+            self.put(&mut body, layout, names, sent_ns);
+            body.push(b',');
+        }
+        *body.last_mut().expect("it begins with a bracket") = b']';
+        net.queue_json(self.id, "POST", &durable_streams::path(&names[0]), &body);
         net.flush(self.id);
     }
 

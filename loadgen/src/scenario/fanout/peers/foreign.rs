@@ -77,7 +77,7 @@ impl FanoutPeers {
     }
 
     /// Checks all deliveries of a frame; returns the reply that it requires.
-    fn foreign_deliveries(
+    pub(super) fn foreign_deliveries(
         &mut self,
         net: &mut Net,
         id: Id,
