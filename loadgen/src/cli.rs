@@ -351,6 +351,10 @@ impl Scenario {
                 target: Some(target),
                 ..
             }) => target.path().into(),
+            Self::Idle(Idle {
+                transport: IdleTransport::Wse,
+                ..
+            }) => wse::PATH.into(),
             Self::Bridge(_) | Self::Messenger(_) => "/ws".into(),
             Self::Fanout(Fanout {
                 target: Some(target),
@@ -468,6 +472,11 @@ pub(crate) struct Load {
     /// Bursts a publisher may have on the way before it waits (closed loop).
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) window: u32,
+
+    /// Nanoseconds that subscribers are busy with each delivery, besides its verification: readers that are slower
+    /// than the server, whose sockets are full.
+    #[arg(long, default_value_t = 0, value_name = "NS")]
+    pub(crate) work: u32,
 
     /// Open loop: this many messages a second over all publishers, on a schedule.
     /// Latency counts from the scheduled time.
@@ -798,6 +807,18 @@ pub(crate) struct Connect {
     pub(crate) target: Option<Greeter>,
 }
 
+/// What an idle connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum IdleTransport {
+    /// The events protocol.
+    #[default]
+    Websocket,
+    /// Server-Sent Events: a GET for each subscriber.
+    Sse,
+    /// The wse protocol, whose hello has been answered.
+    Wse,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Idle {
     /// Connections to hold.
@@ -815,7 +836,7 @@ pub(crate) struct Idle {
     /// What the connections speak. SSE has no connection without a topic: they
     /// all have the same one, or each its own with --subscribe.
     #[arg(long, value_enum, default_value_t)]
-    pub(crate) transport: Transport,
+    pub(crate) transport: IdleTransport,
 
     /// Another server, on the path where it greets [default: the gateway]
     #[arg(long, value_enum, value_name = "NAME", conflicts_with_all = ["subscribe", "transport"])]

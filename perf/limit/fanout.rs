@@ -4,13 +4,18 @@
 //! after the other. It never spins: it waits for room in a socket that is full, and
 //! finishes partial writes before it goes on. Every connection's bytes are counted at
 //! the other end and must match.
+//!
+//! With a reader that takes its time (`--work`) sockets are full, as behind real networks.
+//! A server then has to come back to each, so writes go on wherever there is room
+//! instead of waiting for one connection.
 
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use crate::report::{Measured, Writes};
-use crate::sockets::{Full, pairs, read_to_end};
+use crate::sockets::{Full, Rounds, limit_send_buffer, pairs, read_to_end};
 use crate::window::{self, Phase, Shared};
 use crate::{Common, Outcome};
 
@@ -27,6 +32,14 @@ pub(crate) struct Options {
     /// Frames per write, a list to try one after the other.
     #[arg(long, value_delimiter = ',', default_value = "1,16,64,256")]
     join: Vec<usize>,
+
+    /// Bytes of each send buffer, as `server.send_buffer` sets them [default: the kernel's own]
+    #[arg(long, value_name = "BYTES")]
+    send_buffer: Option<usize>,
+
+    /// Nanoseconds that the reader is busy with each frame: it is slower than the server, and sockets are full.
+    #[arg(long, default_value_t = 0, value_name = "NS")]
+    work: u64,
 }
 
 /// Measures one joining factor after the other.
@@ -37,13 +50,19 @@ pub(crate) fn run(options: &Options, common: &Common) -> Outcome<Vec<Measured>> 
 
 fn measure(options: &Options, join: usize, common: &Common) -> Outcome<Measured> {
     let (senders, receivers) = pairs(options.connections)?;
+    if let Some(bytes) = options.send_buffer {
+        limit_send_buffer(&senders, bytes)?;
+    }
     let shared = Shared::new();
     let batch = vec![b'x'; options.frame * join];
     let (sent, received, window) = window::run(
         common,
         &shared,
-        || send(senders, &batch, join as u64, &shared),
-        || receive(receivers),
+        || match options.work {
+            0 => send(senders, &batch, join as u64, &shared),
+            _ => send_where_room_is(senders, &batch, options.frame, &shared),
+        },
+        || receive(receivers, options),
     )?;
     let mut measured = Measured::new("fanout", "deliveries", window);
     measured.connections = options.connections;
@@ -99,8 +118,31 @@ impl Received {
     }
 }
 
+/// As [`send`], without waiting for one connection while others have room.
+fn send_where_room_is(
+    senders: Vec<TcpStream>,
+    batch: &[u8],
+    frame: usize,
+    shared: &Shared,
+) -> Outcome<Sent> {
+    let mut rounds = Rounds::new(senders)?;
+    let mut warm = None;
+    while !shared.has_reached(Phase::Stopping) {
+        if warm.is_none() && shared.is_measuring() {
+            warm = Some(rounds.full);
+        }
+        let before = rounds.sent();
+        rounds.write(batch)?;
+        shared.add(rounds.sent() / frame as u64 - before / frame as u64);
+    }
+    let full = rounds.full.since(warm.unwrap_or_default());
+    let bytes = rounds.finish(batch)?;
+    Ok(Sent { bytes, full })
+}
+
 /// Reads everything until all connections end.
-fn receive(receivers: Vec<TcpStream>) -> Outcome<Received> {
+fn receive(receivers: Vec<TcpStream>, options: &Options) -> Outcome<Received> {
+    let work = Duration::from_nanos(options.work);
     let mut received = Received {
         bytes: vec![0; receivers.len()],
         reads: 0,
@@ -108,6 +150,11 @@ fn receive(receivers: Vec<TcpStream>) -> Outcome<Received> {
     read_to_end(receivers, |number, bytes| {
         received.bytes[number] += bytes.len() as u64;
         received.reads += 1;
+        let frames = (bytes.len() / options.frame) as u32;
+        let until = Instant::now() + work * frames;
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
     })?;
     Ok(received)
 }

@@ -152,6 +152,7 @@ mod tests {
     #[test]
     fn every_mode_accounts_for_every_byte() {
         check("fanout --connections 5 --join 1,64");
+        check("fanout --connections 5 --join 1000 --send-buffer 16384 --work 100");
         check("paced --connections 5 --rate 1000");
         check("echo --connections 5 --in-flight 8");
         check("echo --connections 2 --in-flight 1 --frame 49 --answer 110");

@@ -16,6 +16,8 @@ class Variant:
     limit: str = ""
     # Whether the peers run it that can. Not where a burst would take the slower ones longer than a round.
     peers: bool = False
+    # More of the gateways' environment, besides the scenario's.
+    environment: tuple = ()
 
     @property
     def scenario(self):
@@ -62,6 +64,18 @@ def burst(size, peers):
     return Variant(f"burst {size}", f"{FAN} --burst {size}", f"fan-out to 1,000, bursts of {size:,}", joined(1000), peers)
 
 
+def full(name, send_buffer, row, peers=False):
+    """Readers that are slower than the server: sockets are full. The limit writes a burst at a time."""
+    work = 60
+    limit = f"fanout --connections 1000 --frame {{wire}} --join 1024 --work {work}"
+    environment = ()
+    if send_buffer:
+        limit += f" --send-buffer {send_buffer}"
+        environment = (("FANFARE_SERVER__SEND_BUFFER", f"{send_buffer}B"),)
+    command = f"{FAN} --burst 1024 --window 4 --work {work}"
+    return Variant(name, command, row, limit, environment=environment, peers=peers)
+
+
 def echo(connections, in_flight):
     return f"echo --connections {connections} --in-flight {in_flight} --frame {{sent}} --answer {{wire}}"
 
@@ -91,6 +105,18 @@ SCENARIOS = {
         "1 topic, 10,000 subscribers",
         (Variant("burst 64", "fanout --subscribers 10000 --payload 128 --burst 64 --patience 60",
                  "fan-out to 10,000, bursts of 64", joined(9900)),),
+    ),
+    "fanout-full": Scenario(
+        "1,000 subscribers that read more slowly than the server writes, bursts of 1,024, 4 on the way; by the send buffer",
+        (
+            full("the kernel's own", None, "slow readers, bursts of 1,024, 4 on the way", peers=True),
+            full("4 MiB", 4 << 20, ""),
+            full("1 MiB", 1 << 20, "the same with `server.send_buffer` of 1 MiB"),
+            full("512 KiB", 512 << 10, ""),
+            full("256 KiB", 256 << 10, ""),
+            full("128 KiB", 128 << 10, "the same with 128 KiB"),
+        ),
+        ("gateway", "limit"),
     ),
     "shards": Scenario(
         "the gateway with two shards on both cores against one shard on one: CPU per delivery",
@@ -177,19 +203,22 @@ SCENARIOS = {
     ),
     "tls-connect": Scenario(
         "connect, upgrade, greeting, close over TLS, full handshakes, against a bare accept loop on rustls",
-        (Variant("64 at a time", "connect --concurrency 64"),),
+        (Variant("64 at a time", "connect --concurrency 64", "connect over TLS, full handshakes"),),
         ("gateway", "limit-tls"),
         tls=True,
     ),
     "tls-resume": Scenario(
         "the same with sessions that are resumed, by tickets",
-        (Variant("64 at a time", "connect --concurrency 64 --resume-sessions"),),
+        (Variant("64 at a time", "connect --concurrency 64 --resume-sessions", "the same with resumed sessions"),),
         ("gateway", "limit-tls"),
         tls=True,
     ),
     "fanout-tls": Scenario(
         "fan-out over TLS against the same without",
-        (Variant("burst 64", f"{FAN} --burst 64"), Variant("burst 256", f"{FAN} --burst 256")),
+        (
+            Variant("burst 64", f"{FAN} --burst 64", "fan-out to 1,000 over TLS, bursts of 64"),
+            Variant("burst 256", f"{FAN} --burst 256", "the same, bursts of 256"),
+        ),
         ("gateway", "gateway-tls"),
     ),
     "idle": Scenario(
@@ -199,6 +228,17 @@ SCENARIOS = {
     "idle-19000": Scenario(
         "19,000 silent connections, as many as a process with 20,000 files holds: memory",
         (Variant("19,000", "idle --connections 19000 --source-addresses 2 --patience 120", "19,000 idle connections"),),
+    ),
+    "idle-tls": Scenario(
+        "9,000 silent connections over TLS: memory",
+        (Variant("9,000", "idle --connections 9000 --patience 120", "9,000 idle connections over TLS"),),
+        ("gateway",),
+        tls=True,
+    ),
+    "idle-wse": Scenario(
+        "9,000 silent connections of the wse protocol: memory",
+        (Variant("9,000", "idle --connections 9000 --transport wse --patience 60", "9,000 idle connections of wse"),),
+        ("gateway",),
     ),
     "idle-38000": Scenario(
         "38,000 silent connections to two gateways on one port: memory",

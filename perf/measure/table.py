@@ -66,18 +66,20 @@ def gateway_table(newest):
     for name, result in newest.items():
         command = f"`perf/run {name}`"
         for summary in result["variants"]:
-            gateway = summary["contenders"].get("gateway")
+            contenders, ratios = summary["contenders"], summary["ratios"]
+            # Where TLS is the question, it is beside the gateway without.
+            gateway = contenders.get("gateway-tls") or contenders.get("gateway")
             if not summary["row"] or not gateway:
                 continue
-            ratios = summary["ratios"]
+            limit = ratios.get("limit") or ratios.get("limit-tls")
             lines.append(row(
                 summary["row"],
                 remarked(gateway, amount(gateway)),
                 spread(gateway),
                 duration(gateway["cpu_ns"]) if not is_memory(gateway) else "",
                 times(ratios.get("baseline"), "per_second") or beside_fastapi(ratios),
-                plain(ratios.get("limit"), "per_second") if not is_paced(summary) else "",
-                two_shards(summary) or plain(ratios.get("limit"), "cpu_ns"),
+                plain(limit, "per_second") if not is_paced(summary) else "",
+                beside_itself(summary) or plain(limit, "cpu_ns"),
                 latencies(summary),
                 command,
             ))
@@ -115,9 +117,12 @@ def beside_fastapi(ratios):
     return ratio and f"{ratio} (FastAPI)"
 
 
-def two_shards(summary):
-    ratio = (summary["ratios"].get("gateway-2") or {}).get("cpu_ns")
-    return f"{1 / ratio:.2f} times one shard's" if ratio else ""
+def beside_itself(summary):
+    for name, what in (("gateway-2", "one shard's"), ("gateway-tls", "plain's")):
+        ratio = (summary["ratios"].get(name) or {}).get("cpu_ns")
+        if ratio:
+            return f"{1 / ratio:.2f} times {what}"
+    return ""
 
 
 def peer_tables(newest):

@@ -76,6 +76,7 @@ pub(crate) fn run(
         published: 0,
         next_publisher: 0,
         stall: StallTimer::new(net.now_ns()),
+        worked_for: 0,
         load,
         common,
         net,
@@ -157,6 +158,8 @@ struct FanoutRun<'a> {
     next_publisher: usize,
     /// Of deliveries.
     stall: StallTimer,
+    /// Deliveries that the subscribers were busy with.
+    worked_for: u64,
 }
 
 impl FanoutRun<'_> {
@@ -284,8 +287,10 @@ impl FanoutRun<'_> {
             .turn(&mut self.peers, timeout)
             .map_err(|error| format!("epoll: {error}"))?;
         self.peers.settle();
-        let now_ns = self.net.now_ns();
         let received = self.peers.received();
+        self.work(received - self.worked_for);
+        self.worked_for = received;
+        let now_ns = self.net.now_ns();
         self.stall.update(received, now_ns);
         let faults = self.peers.verifier.counts().faults();
         let recent = self.peers.verifier.latency_mut();
@@ -295,6 +300,14 @@ impl FanoutRun<'_> {
             recent.reset();
         }
         Ok(())
+    }
+
+    /// Is busy with deliveries, as `--work` says.
+    fn work(&self, deliveries: u64) {
+        let until_ns = self.net.now_ns() + deliveries * u64::from(self.load.work);
+        while self.load.work > 0 && self.net.now_ns() < until_ns {
+            std::hint::spin_loop();
+        }
     }
 
     /// Waits for outstanding deliveries.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::connections::{ConnectionOwner, RunConnections, connect_all};
-use crate::cli::{self, Common, Scenario, Transport};
+use crate::cli::{self, Common, IdleTransport, Scenario};
 use crate::events::{self, ServerFrame};
 use crate::foreign::{Greeter, SetupStep};
 use crate::frame::opcode;
@@ -13,6 +13,7 @@ use crate::measure::{Progress, Window};
 use crate::net::{End, Handler, Id, Net, Target};
 use crate::outcome::{KernelMemory, Memory, Outcome};
 use crate::process;
+use crate::wse::{self, Encoding, Greeting};
 
 const TURN_MAX: Duration = Duration::from_millis(50);
 
@@ -23,6 +24,9 @@ pub(crate) fn run(
     target: &Target,
     common: &Common,
 ) -> Result<Outcome, String> {
+    if options.subscribe && options.transport == IdleTransport::Wse {
+        return Err("--subscribe is for the transports websocket and sse".into());
+    }
     let mut window = Window::new(common.pid)?;
     let rss = || match common.pid {
         Some(pid) => process::rss_bytes(&pid.to_string())
@@ -119,13 +123,25 @@ fn send(net: &mut Net, id: Id, text: &[u8]) {
 
 struct IdleHandler {
     subscribe: bool,
-    transport: Transport,
+    transport: IdleTransport,
     /// In place of the gateway.
     greeter: Option<Greeter>,
     leaving: bool,
     left: usize,
     target: Target,
     connections: RunConnections,
+}
+
+impl IdleHandler {
+    /// Answers a frame of the wse protocol: its greeting, and heartbeats.
+    fn wse_message(&mut self, net: &mut Net, id: Id, payload: &[u8]) {
+        let frame = wse::ServerFrame::parse(payload);
+        match frame.and_then(|frame| wse::greet(&frame, Encoding::Json)) {
+            Ok(Greeting::Send(text)) => send(net, id, &text),
+            Ok(Greeting::Done) => self.connections.mark_ready(id),
+            Err(problem) => self.connections.fail(problem),
+        }
+    }
 }
 
 impl ConnectionOwner for IdleHandler {
@@ -135,8 +151,8 @@ impl ConnectionOwner for IdleHandler {
 
     fn open(&mut self, net: &mut Net, number: usize) -> Result<Id, String> {
         match self.transport {
-            Transport::Websocket => super::open(net),
-            Transport::Sse => {
+            IdleTransport::Websocket | IdleTransport::Wse => super::open(net),
+            IdleTransport::Sse => {
                 let own = if self.subscribe { number } else { 0 };
                 super::open_stream(net, [&*format!("idle-{own}")].into_iter())
             }
@@ -146,7 +162,7 @@ impl ConnectionOwner for IdleHandler {
 
 impl Handler for IdleHandler {
     fn opened(&mut self, net: &mut Net, id: Id) {
-        if self.transport == Transport::Sse {
+        if self.transport == IdleTransport::Sse {
             self.connections.mark_ready(id);
         } else if let Some(hello) = self.greeter.and_then(Greeter::hello) {
             send(net, id, hello);
@@ -154,6 +170,9 @@ impl Handler for IdleHandler {
     }
 
     fn message(&mut self, net: &mut Net, id: Id, _op: u8, payload: &[u8]) {
+        if self.transport == IdleTransport::Wse {
+            return self.wse_message(net, id, payload);
+        }
         if let Some(heard) = self.greeter.and_then(|greeter| greeter.heard(payload)) {
             match heard {
                 Ok(SetupStep::Ready) => self.connections.mark_ready(id),
