@@ -142,12 +142,12 @@ impl Connection {
         );
         if is_closing && self.shard.is_drained(self.peer) {
             match self.closed_by.take() {
-                // It discards what it is sent after its close frame.
                 Some(ClosedBy::Us) => {
                     self.with_session(|session, shard, peer| session.drained(shard, peer));
                 }
-                // It sends nothing after its close frame that would be lost, and waits for the end (RFC 6455 section
-                // 7.1.1). With TLS it says one thing more, to which a closed socket would answer by a reset.
+                // It sends nothing after its close frame that would be lost, discards what it is sent, and waits for
+                // the end (RFC 6455 section 7.1.1). With TLS it says one thing more, to which a closed socket would
+                // answer by a reset.
                 Some(ClosedBy::Client) if self.reader.is_plain() => return Poll::Ready(()),
                 _ => {}
             }
