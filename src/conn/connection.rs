@@ -129,8 +129,8 @@ impl Connection {
         })
     }
 
-    /// Ready when the connection is over: its socket has failed, all is written and the peer has closed, or the
-    /// close timeout has passed. Shuts our writing side down when the last frame has been written.
+    /// Ready when the connection is over: its socket has failed, all is written and the peer has closed or begun to, or
+    /// the close timeout has passed. Shuts our writing side down when the last frame has been written.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Poll::Ready(Err(_)) = self.shard.poll_unblocked(self.peer, cx) {
             self.note_end(Disconnect::Gone);

@@ -491,6 +491,20 @@ mod tests {
     }
 
     #[test]
+    fn a_short_write_is_no_reason_to_try_at_once_again() {
+        check(|client, stream| async move {
+            let (_reader, writer) = stream.into_split();
+            poll_fn(|cx| writer.poll_writable(cx)).await.unwrap();
+            let large = vec![0; 64 * 1024 * 1024];
+            let accepted = writer.try_write(&[IoSlice::new(&large)]).unwrap();
+            assert!(accepted.bytes > 0 && accepted.is_full);
+            let is_writable = poll_fn(|cx| Poll::Ready(writer.poll_writable(cx).is_ready()));
+            assert!(!is_writable.await);
+            drop(client);
+        });
+    }
+
+    #[test]
     fn a_forgotten_writer_leaves_the_connection_open() {
         check(|mut client, stream| async move {
             let (mut reader, writer) = stream.into_split();

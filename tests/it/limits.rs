@@ -359,6 +359,24 @@ fn r10_a_busy_client_whose_reads_end_inside_messages_is_in_time() {
 }
 
 #[test]
+fn a_client_that_has_closed_is_answered_and_not_waited_for() {
+    let gateway = TestGateway::with(|config| {
+        config.server.max_connections = 1;
+        config.websocket.close_timeout = Duration::from_secs(600);
+    });
+    let from = Ipv4Addr::LOCALHOST;
+    let (mut closing, head) = upgrade(from, gateway.address);
+    assert!(is_welcome(&head));
+    let close = frame(0x88, &1000_u16.to_be_bytes());
+    closing.write_all(&close).unwrap();
+    // Its own side stays open.
+    let mut read = Vec::new();
+    closing.read_to_end(&mut read).unwrap();
+    assert!(read.ends_with(&[0x88, 2, 0x03, 0xe8]), "{read:?}");
+    let _next = enter_at_last(from, gateway.address);
+}
+
+#[test]
 fn a_peer_that_does_not_answer_a_close_is_dropped_after_close_timeout() {
     let gateway = with_message_timeout();
     let mut client = Client::events(gateway.address);
