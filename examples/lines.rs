@@ -30,7 +30,6 @@ use fanfare::topic::check_topic;
 use fanfare::ws::encode::put_frame;
 use fanfare::ws::{OpCode, Payload};
 use hyper::Request;
-use hyper::body::Incoming;
 
 section! {
     /// Lines over a WebSocket.
@@ -87,7 +86,7 @@ impl Dialect for Lines {
     fn claim(
         &self,
         shard: &Rc<Shard>,
-        request: &Request<Incoming>,
+        request: &Request<()>,
         source: Source,
     ) -> Admission<Claimed> {
         let upgrade = check_upgrade(shard, request, |status, why, headers| {

@@ -1,6 +1,6 @@
 //! Serves HTTP/1.1 on an accepted socket until a request claims it as a connection, or the connection ends.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
@@ -12,11 +12,12 @@ use std::sync::Once;
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 
-use hyper::Response;
+use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::time::{sleep_until, timeout_at};
 
@@ -27,9 +28,10 @@ use super::guarded::{Guarded, Progress};
 use super::preamble::{self, PreambleError};
 use super::records::Records;
 use super::watched::Watched;
+use crate::config::Config;
 use crate::http::{
     Answer, AnswerBody, Api, GuardLimits, HeadError, Source, client_of, has_untrusted_forwarding,
-    redirect_to_https, refuse_raw, refuse_raw_with, too_many_buffered,
+    read_head, redirect_to_https, refuse_raw, refuse_raw_with, too_many_buffered,
 };
 use crate::metrics::{Limited, Refused};
 use crate::net::{Stream, TlsHandshakeError, TlsHandshakeKind};
@@ -64,6 +66,9 @@ impl Purpose {
 
 /// What a request becomes, and what applications are told of it.
 type Announced = (Claimed, Vec<u8>);
+
+/// Where a request comes from, and what happens to it.
+type Decided = (Source, Decision);
 
 /// A claimed socket.
 type TakenSocket = (Claimed, Stream, Received);
@@ -154,16 +159,67 @@ async fn serve(
             }
         };
     }
+    let begun = Bytes::from(begun);
+    let mut decided = None;
+    let config = &shard.config;
+    // Most connections are upgraded by their first bytes.
+    if let Some((request, rest)) = read_head(&begun, guard_limits(config))
+        && offers_websocket(request.headers())
+    {
+        let (source, decision) = decide((shard, records), &request, (source, purpose));
+        match decision {
+            Decision::Claimed(claim, announcement) => {
+                let rest = rest.into();
+                return Some((claim, stream, Received { announcement, rest }));
+            }
+            Decision::Answer(_) | Decision::Api => decided = Some((source, decision)),
+        }
+    }
     // Boxed: a silent connection does not pay for the size of this future.
     Box::pin(serve_requests(
         (shard, records),
         api,
         stream,
         (source, purpose),
-        begun,
+        (&begun, decided),
         progress,
     ))
     .await
+}
+
+fn guard_limits(config: &Config) -> GuardLimits {
+    GuardLimits {
+        head_bytes_max: config.http.max_head_size,
+        headers_max: config.http.max_headers,
+    }
+}
+
+/// Where a request comes from, and what happens to it.
+fn decide(
+    (shard, records): (&Rc<Shard>, &Records),
+    request: &Request<()>,
+    (source, purpose): (Source, Purpose),
+) -> Decided {
+    let server = &shard.config.server;
+    // One that a PROXY header names is no proxy for that.
+    let is_proxy = matches!(purpose, Purpose::ServeProxies(_)) && !source.is_forwarded;
+    let source = client_of(server, (source, is_proxy), request.headers());
+    let decision = match purpose {
+        Purpose::Serve(role) | Purpose::ServeProxies(role) => {
+            admit::decide((records.dialects(), role), shard, request, source)
+        }
+        Purpose::RedirectToHttps { port } => {
+            let answer = redirect_to_https(request.headers(), request.uri(), port);
+            Decision::Answer(Box::new(answer))
+        }
+    };
+    if matches!(decision, Decision::Claimed(..))
+        && !is_proxy
+        && has_untrusted_forwarding(server, request.headers())
+    {
+        warn_of_proxy_once(source.address);
+    }
+    (source, decision)
 }
 
 /// Ends a connection that has not begun a request.
@@ -227,50 +283,37 @@ async fn secure(
     None
 }
 
-/// As [`serve`], for a peer that has sent `begun`.
+/// As [`serve`], for a peer that has sent `begun`. What its first request becomes may be `decided` already.
 async fn serve_requests(
     (shard, records): (&Rc<Shard>, &Rc<Records>),
     api: Api,
     stream: Stream,
     (source, purpose): (Source, Purpose),
-    begun: Vec<u8>,
+    (begun, decided): (&[u8], Option<Decided>),
     progress: &Rc<Progress>,
 ) -> Option<TakenSocket> {
     let config = shard.config.clone();
     let head_timeout = config.server.handshake_timeout;
-    let limits = GuardLimits {
-        head_bytes_max: config.http.max_head_size,
-        headers_max: config.http.max_headers,
-    };
-    let io = Guarded::new(stream, &begun, limits, progress.clone(), head_timeout);
+    let limits = guard_limits(&config);
+    let io = Guarded::new(stream, begun, limits, progress.clone(), head_timeout);
     let claimed: Rc<RefCell<Option<Announced>>> = Rc::default();
-    let service = service_fn(|request: hyper::Request<Incoming>| {
+    let decided = Cell::new(decided);
+    let service = service_fn(|request: Request<Incoming>| {
         let (shard, api, progress) = (shard.clone(), api.clone(), progress.clone());
         let records = records.clone();
         let claimed = claimed.clone();
         let request_timeout = shard.config.websocket.message_timeout;
         progress.deadline.set(Instant::now() + request_timeout);
         progress.busy.set(true);
+        let decided = decided.take();
         let answering: RequestAnswer = Box::pin(async move {
-            let asks_for_upgrade = offers_websocket(request.headers());
-            let server = &shard.config.server;
-            // One that a PROXY header names is no proxy for that.
-            let is_proxy = matches!(purpose, Purpose::ServeProxies(_)) && !source.is_forwarded;
-            let source = client_of(server, (source, is_proxy), request.headers());
-            let decision = match purpose {
-                Purpose::Serve(role) | Purpose::ServeProxies(role) => {
-                    admit::decide((records.dialects(), role), &shard, &request, source)
-                }
-                Purpose::RedirectToHttps { port } => {
-                    let answer = redirect_to_https(request.headers(), request.uri(), port);
-                    Decision::Answer(Box::new(answer))
-                }
-            };
+            let (head, body) = request.into_parts();
+            let head = Request::from_parts(head, ());
+            let asks_for_upgrade = offers_websocket(head.headers());
+            let (source, decision) =
+                decided.unwrap_or_else(|| decide((&shard, &records), &head, (source, purpose)));
             let (mut answer, is_last) = match decision {
                 Decision::Claimed(claim, announcement) => {
-                    if !is_proxy && has_untrusted_forwarding(server, request.headers()) {
-                        warn_of_proxy_once(source.address);
-                    }
                     *claimed.borrow_mut() = Some((claim, announcement));
                     std::future::pending().await
                 }
@@ -280,7 +323,7 @@ async fn serve_requests(
                 }
                 Decision::Api => {
                     progress.answering.set(true);
-                    let answer = api.answer(request, source).await;
+                    let answer = api.answer(head.map(|()| body), source).await;
                     let answer = count_body(&shard, &progress, answer);
                     let status = answer.status().as_u16();
                     shard.counters.answered(status);

@@ -8,7 +8,6 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use hyper::Request;
-use hyper::body::Incoming;
 use hyper::header::{HeaderName, RETRY_AFTER};
 
 use super::announcement::announcement;
@@ -39,7 +38,7 @@ pub(super) enum Decision {
 pub(super) fn decide(
     (dialects, role): (&[Box<dyn Dialect>], Role),
     shard: &Rc<Shard>,
-    request: &Request<Incoming>,
+    request: &Request<()>,
     source: Source,
 ) -> Decision {
     let mut decision = decide_for_any_page((dialects, role), shard, request, source);
@@ -53,7 +52,7 @@ pub(super) fn decide(
 fn decide_for_any_page(
     (dialects, role): (&[Box<dyn Dialect>], Role),
     shard: &Rc<Shard>,
-    request: &Request<Incoming>,
+    request: &Request<()>,
     source: Source,
 ) -> Decision {
     let config = &shard.config;
@@ -123,7 +122,7 @@ const NOT_FOR_CLIENTS: &str = "This listener is for services (`server.internal_l
 /// The handshake is not valid (RFC 6455 section 4.2.1), or the origin is not allowed.
 pub fn check_upgrade<'r>(
     shard: &Shard,
-    request: &'r Request<Incoming>,
+    request: &'r Request<()>,
     refuse: impl Fn(u16, &str, &[(HeaderName, &'static str)]) -> Box<Answer>,
 ) -> Admission<Upgrade<'r>> {
     let upgrade = check_handshake(request, &refuse)?;
@@ -136,7 +135,7 @@ pub fn check_upgrade<'r>(
 /// # Errors
 /// It is not valid (RFC 6455 section 4.2.1).
 pub fn check_handshake<'r>(
-    request: &'r Request<Incoming>,
+    request: &'r Request<()>,
     refuse: impl Fn(u16, &str, &[(HeaderName, &'static str)]) -> Box<Answer>,
 ) -> Admission<Upgrade<'r>> {
     let checked = Upgrade::check(request.method(), request.version(), request.headers());
@@ -153,7 +152,7 @@ pub fn check_handshake<'r>(
 /// It is not allowed.
 pub fn check_page(
     shard: &Shard,
-    request: &Request<Incoming>,
+    request: &Request<()>,
     refuse: impl Fn(u16, &str, &[(HeaderName, &'static str)]) -> Box<Answer>,
 ) -> Admission<()> {
     match is_allowed_page(&shard.config.http.allowed_origins, request.headers()) {

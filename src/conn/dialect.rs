@@ -4,7 +4,6 @@ use std::fmt::{Debug, Display};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::{Method, Request};
 
 use super::claim::{Admission, Claimed, Route};
@@ -62,12 +61,8 @@ pub trait Dialect: Debug + Send + Sync {
     ///
     /// # Errors
     /// The response that refuses it.
-    fn claim(
-        &self,
-        shard: &Rc<Shard>,
-        request: &Request<Incoming>,
-        source: Source,
-    ) -> Admission<Claimed>;
+    fn claim(&self, shard: &Rc<Shard>, request: &Request<()>, source: Source)
+    -> Admission<Claimed>;
 }
 
 /// What protocols register at the start of a process.

@@ -16,7 +16,6 @@ pub use request::{LinkEncoding, LinkRequest};
 use std::rc::Rc;
 
 use hyper::Request;
-use hyper::body::Incoming;
 
 use crate::config::{Config, Mode};
 use crate::conn::{Admission, Claimed, Dialect, Registry, Route};
@@ -85,7 +84,7 @@ impl Dialect for BackendLink {
     fn claim(
         &self,
         shard: &Rc<Shard>,
-        request: &Request<Incoming>,
+        request: &Request<()>,
         source: Source,
     ) -> Admission<Claimed> {
         let claim = claim::claim(self, shard, request, source)?;

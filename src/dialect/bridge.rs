@@ -28,7 +28,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::Request;
-use hyper::body::Incoming;
 
 use crate::auth::ApiKeys;
 use crate::config::Config;
@@ -118,7 +117,7 @@ impl Dialect for Arc<Bridge> {
     fn claim(
         &self,
         shard: &Rc<Shard>,
-        request: &Request<Incoming>,
+        request: &Request<()>,
         source: Source,
     ) -> Admission<Claimed> {
         let claim = claim::claim(self, shard, request, source)?;

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use hyper::Request;
-use hyper::body::Incoming;
 
 use crate::config::{Config, Debug};
 use crate::conn::{
@@ -62,7 +61,7 @@ impl Dialect for Echo {
     fn claim(
         &self,
         shard: &Rc<Shard>,
-        request: &Request<Incoming>,
+        request: &Request<()>,
         source: Source,
     ) -> Admission<Claimed> {
         let upgrade = check_upgrade(shard, request, |status, why, headers| {

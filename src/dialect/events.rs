@@ -23,7 +23,6 @@ pub use refusal::Refusal;
 use std::rc::Rc;
 
 use hyper::Request;
-use hyper::body::Incoming;
 
 use crate::config::{Config, Mode};
 use crate::conn::{Admission, Claimed, Dialect, Registry, Route};
@@ -101,7 +100,7 @@ impl Dialect for Events {
     fn claim(
         &self,
         shard: &Rc<Shard>,
-        request: &Request<Incoming>,
+        request: &Request<()>,
         source: Source,
     ) -> Admission<Claimed> {
         let claim = claim::claim(&self.formats, shard, request, source)?;

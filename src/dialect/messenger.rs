@@ -25,7 +25,6 @@ pub use settings::{Duplicate, MessengerSettings};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::{Method, Request};
 
 use crate::config::Config;
@@ -235,7 +234,7 @@ impl Dialect for Arc<Messenger> {
     fn claim(
         &self,
         shard: &Rc<Shard>,
-        request: &Request<Incoming>,
+        request: &Request<()>,
         source: Source,
     ) -> Admission<Claimed> {
         let claim = claim::claim(self, shard, request, source)?;

@@ -10,7 +10,6 @@ pub use settings::SseSettings;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::{Method, Request};
 
 use crate::config::Config;
@@ -79,7 +78,7 @@ impl Dialect for Arc<Sse> {
     fn claim(
         &self,
         shard: &Rc<Shard>,
-        request: &Request<Incoming>,
+        request: &Request<()>,
         source: Source,
     ) -> Admission<Claimed> {
         let claim = claim::claim(self, shard, request, source)?;

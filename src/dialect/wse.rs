@@ -27,7 +27,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::Request;
-use hyper::body::Incoming;
 
 use crate::config::{Config, Mode, Namespace};
 use crate::conn::{Admission, Claimed, Dialect, Registry, Route};
@@ -119,7 +118,7 @@ impl Dialect for Arc<Wse> {
     fn claim(
         &self,
         shard: &Rc<Shard>,
-        request: &Request<Incoming>,
+        request: &Request<()>,
         source: Source,
     ) -> Admission<Claimed> {
         let claim = claim::claim(self, shard, request, source)?;

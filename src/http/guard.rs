@@ -210,6 +210,16 @@ impl Guard {
     }
 }
 
+/// The bytes of the head at the front of `received`, if it is whole, passes, and has no body.
+pub(super) fn bodiless_head(received: &[u8], limits: GuardLimits) -> Option<usize> {
+    let bytes = memchr::memmem::find(received, b"\r\n\r\n")? + 4;
+    if bytes > limits.head_bytes_max {
+        return None;
+    }
+    let body = check_head(&received[..bytes - 2], limits.headers_max).ok()?;
+    (body == BodyGuard::Length(0)).then_some(bytes)
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum BodyGuard {
     Length(u64),

@@ -602,3 +602,55 @@ fn h19_http_2_is_not_spoken() {
         "{response:?}"
     );
 }
+
+/// A head that comes whole is read without hyper, one that comes in pieces by hyper.
+#[test]
+fn an_upgrade_in_pieces_is_answered_like_a_whole_one() {
+    let toml = "[http]\nallowed_origins = [\"https://ours\"]\n";
+    let gateway = TestGateway::from_toml(toml, |_| {});
+    let path = |path: &str| UPGRADE.replace("/debug/echo", path);
+    let with = |header: &str| format!("{UPGRADE}{header}\r\n");
+    let requests = [
+        (UPGRADE.to_owned(), 101),
+        (path("/api/v1/ws?format=msgpack&x=%41"), 101),
+        (path("/ws?user_id=ann"), 101),
+        (with("Content-Length: 0"), 101),
+        (with("X:\t a \t\r\nx: \u{e9}"), 101),
+        (UPGRADE.replace("Connection: Upgrade\r\n", ""), 400),
+        (UPGRADE.replace("Version: 13", "Version: 12"), 426),
+        (with("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="), 400),
+        (with("Origin: https://theirs"), 403),
+        (with("Origin: https://ours"), 101),
+        (path("/nowhere"), 404),
+        (path("/health"), 200),
+        (path("/a b"), 400),
+        (with(" folded: a"), 400),
+        (UPGRADE.replace("HTTP/1.1", "HTTP/1.0"), 400),
+        (UPGRADE.replace("Host: x\r\n", ""), 400),
+    ];
+    for (request, status) in requests {
+        let answer = |pieces: &[&[u8]]| {
+            let mut stream = connect(gateway.address);
+            for piece in pieces {
+                // One that is refused may have gone already.
+                let _ = stream.write_all(piece);
+                let _ = stream.set_nodelay(true);
+            }
+            let mut text = Vec::new();
+            while !text.windows(4).any(|end| end == b"\r\n\r\n") {
+                let mut byte = [0];
+                assert_eq!(stream.read(&mut byte).unwrap(), 1, "{request:?}");
+                text.push(byte[0]);
+            }
+            let text = String::from_utf8(text).unwrap();
+            let lines = text.lines().filter(|line| !line.starts_with("date:"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let bytes = format!("{request}\r\n");
+        let whole = answer(&[bytes.as_bytes()]);
+        let said = whole[0].split(' ').nth(1);
+        assert_eq!(said, Some(&*status.to_string()), "{request:?}: {whole:?}");
+        let pieces: Vec<&[u8]> = bytes.as_bytes().chunks(1).collect();
+        assert_eq!(answer(&pieces), whole, "{request:?}");
+    }
+}

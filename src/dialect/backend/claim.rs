@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use hyper::Request;
-use hyper::body::Incoming;
 use hyper::header::RETRY_AFTER;
 
 use super::session::LinkSession;
@@ -23,7 +22,7 @@ use crate::shard::{ConnectionInfo, Handle, Shard};
 pub(super) fn claim(
     link: &BackendLink,
     shard: &Rc<Shard>,
-    request: &Request<Incoming>,
+    request: &Request<()>,
     source: Source,
 ) -> Admission<WebSocketClaim> {
     let config = &shard.config;

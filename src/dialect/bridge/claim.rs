@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use hyper::Request;
 
-use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::session::BridgeSession;
@@ -28,7 +27,7 @@ const RESERVED: [&str; 4] = ["server", "system", "broadcast", "sse"];
 pub(super) fn claim(
     bridge: &Arc<Bridge>,
     shard: &Rc<Shard>,
-    request: &Request<Incoming>,
+    request: &Request<()>,
     source: Source,
 ) -> Admission<WebSocketClaim> {
     let config = &shard.config;

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use hyper::Request;
-use hyper::body::Incoming;
 
 use super::route::{EventsRoute, route};
 use super::session::EventsSession;
@@ -22,7 +21,7 @@ use crate::ws::deflate::Agreed;
 pub(super) fn claim(
     formats: &EventsFormats,
     shard: &Rc<Shard>,
-    request: &Request<Incoming>,
+    request: &Request<()>,
     source: Source,
 ) -> Admission<WebSocketClaim> {
     let config = &shard.config;

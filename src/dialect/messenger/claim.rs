@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::Request;
-use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, USER_AGENT};
 
 use super::session::{Caller, MessengerSession};
@@ -26,7 +25,7 @@ const USER_AGENT_BYTES_MAX: usize = 256;
 pub(super) fn claim(
     messenger: &Arc<Messenger>,
     shard: &Rc<Shard>,
-    request: &Request<Incoming>,
+    request: &Request<()>,
     source: Source,
 ) -> Admission<WebSocketClaim> {
     let slot = take_slot(shard, source.address).map_err(plainly)?;

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_LENGTH, HeaderMap, RETRY_AFTER, TRANSFER_ENCODING};
 use hyper::{Method, Request};
 
@@ -26,7 +25,7 @@ use crate::topic::Selector;
 pub(super) fn claim(
     sse: &Arc<Sse>,
     shard: &Rc<Shard>,
-    request: &Request<Incoming>,
+    request: &Request<()>,
     source: Source,
 ) -> Admission<StreamClaim> {
     let refuse = |status, why: &str| refusal(Refused::Handshake, status, why, &[]);

@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::Request;
-use hyper::body::Incoming;
 
 use super::format::Coding;
 use super::frame::Dress;
@@ -22,7 +21,7 @@ use crate::ws::deflate::Agreed;
 pub(super) fn claim(
     wse: &Arc<Wse>,
     shard: &Rc<Shard>,
-    request: &Request<Incoming>,
+    request: &Request<()>,
     source: Source,
 ) -> Admission<WebSocketClaim> {
     let in_json = |status, why: &str, headers: &[_]| Box::new(refuse(status, why, headers));
