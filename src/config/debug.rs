@@ -13,6 +13,9 @@ section! {
         /// Whether / serves a page to try the gateway out in a browser. It is the same for everybody;
         /// what can be done with it is a matter of tokens.
         page: bool = mode != Mode::Prod, FlagKind;
+        /// Whether /monitor serves the page for operators, in a build that has it (`make monitor`, then `cargo build
+        /// --features monitor`). In prod mode it asks for a token.
+        monitor: bool = true, FlagKind;
         /// Payload bytes of a message to /debug/echo. Beyond it: closed with 1009.
         echo_max_message_size: usize = 17 * MIB, Size(KIB..=GIB);
     }
