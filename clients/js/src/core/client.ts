@@ -1,5 +1,5 @@
 import { backoff } from "./backoff.js";
-import { closeAction, closeDelay, isSentAgain, remedyOf } from "./codes.js";
+import { closeDelay, closeRemedy, errorRemedy, isSentAgain } from "./codes.js";
 import { Emitter } from "./emitter.js";
 import { FanfareError } from "./errors.js";
 import { type Frame, type Link } from "./link.js";
@@ -66,8 +66,9 @@ const KEY_MS = 280_000;
 /** How long a token may take. */
 const TOKEN_MS_MAX = 30_000;
 
-/** How often the clock is looked at: a connection that has said nothing, a machine that was asleep. */
-const TICK_MS = 5000;
+/** How often the clock is looked at, at least, and how late that is where the machine was asleep. */
+const TICK_MS_MAX = 5000;
+const ASLEEP_MS = 15_000;
 
 /** Longest delay of a timer, 24.8 days. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
@@ -289,6 +290,8 @@ export class Client extends Emitter<ClientEvents> {
     } catch (error) {
       if (own !== this.#generation) return;
       if (error === NO_TOKEN) return this.#finish("ended", tokenError("There is no token to be had"));
+      // It may be no token at all.
+      this.#reason ??= "refused";
       this.#wait(tokenError("A token cannot be had or used", error));
     }
   }
@@ -331,21 +334,18 @@ export class Client extends Emitter<ClientEvents> {
   }
 
   #lost(code: number, reason: string, hint = 0): void {
-    const action = closeAction(code, reason);
+    const remedy = closeRemedy(code, reason);
     const why = reason || (code === 1006 ? "The connection was lost" : `The connection was closed with ${code}`);
-    const error = new FanfareError(action === "token" ? "AUTHENTICATION_FAILED" : "CONNECTION_LOST", why, {
-      retry: "retry",
-      token: "token",
-      end: "fix",
-    }[action] as FanfareError["remedy"], { code, reason });
+    const name = remedy === "token" ? "AUTHENTICATION_FAILED" : "CONNECTION_LOST";
+    const error = new FanfareError(name, why, remedy, { code, reason });
     if (!this.#isGreeted) this.#failures += 1;
     const delay = Math.max(hint, this.#hint, closeDelay(reason));
     if (code === 1009) this.#giveUpLargest();
     this.#drop();
-    if (action === "token") {
+    if (remedy === "token") {
       this.#reason = code === 1008 || code === 4401 ? "refused" : "expired";
       if (typeof this.#token !== "function") return this.#finish("ended", error);
-    } else if (action === "end") return this.#finish("ended", error);
+    } else if (remedy === "fix") return this.#finish("ended", error);
     this.#wait(error, delay);
   }
 
@@ -404,20 +404,20 @@ export class Client extends Emitter<ClientEvents> {
     globalThis.document?.[change]("visibilitychange", this.#wake);
     if (!isWanted) return;
     this.#ticked = Date.now();
-    this.#watch = setInterval(() => this.#tick(), TICK_MS);
+    this.#watch = setInterval(() => this.#tick(), Math.min(this.#options.pingTimeout / 2, TICK_MS_MAX));
   }
 
   #tick(): void {
     const now = Date.now();
     // Timers of a machine that was asleep, or of a page that was frozen, are late.
-    const wasAsleep = now - this.#ticked > 3 * TICK_MS;
+    const wasAsleep = now - this.#ticked > ASLEEP_MS;
     this.#ticked = now;
     if (!this.#link) return;
     const { pingInterval, pingTimeout } = this.#options;
     const since = this.#pinged || (this.#isGreeted ? Infinity : this.#heard);
     if (wasAsleep) this.#ping();
     else if (now - since >= pingTimeout) this.#lost(1006, "The gateway does not answer");
-    else if (now - this.#heard >= pingInterval) this.#ping();
+    else if (!this.#pinged && now - this.#heard >= pingInterval) this.#ping();
   }
 
   /** Asks whether the other end is there. What it says next, be it what it may, is the answer. */
@@ -514,7 +514,7 @@ export class Client extends Emitter<ClientEvents> {
     }
     if (!request) return false;
     this.#requests.delete(id as number);
-    if (type === "error") request.fail(new FanfareError(String(code), String(message), remedyOf(code), details));
+    if (type === "error") request.fail(new FanfareError(String(code), String(message), errorRemedy(code), details));
     else request.done(frame);
     return true;
   }
@@ -734,7 +734,7 @@ export class Client extends Emitter<ClientEvents> {
   }
 
   #report(error: unknown): void {
-    if (this.heard("error")) this.emit("error", error);
+    if (this.heard("error")) this.emit("error", error, console.error);
     else console.error(error);
   }
 }

@@ -1,39 +1,34 @@
 import type { Remedy } from "./errors.js";
 
-/**
- * What a client does when its connection ends: connect again later, connect with another token, or give up since the
- * same would only happen again.
- */
-export type CloseAction = "retry" | "token" | "end";
-
-/** Close codes of docs/clients.md that are not answered with `retry`. 1008 goes by its reason. */
-const actions: Record<number, CloseAction> = {
-  1002: "end",
-  1003: "end",
-  1007: "end",
-  1008: "end",
+/** Close codes that are not answered with `retry`. 1008 goes by its reason. */
+const remedies: Record<number, Remedy> = {
+  1002: "fix",
+  1003: "fix",
+  1007: "fix",
+  1008: "fix",
   4002: "token",
   4401: "token",
-  4403: "end",
+  4403: "fix",
 };
 
-/** What to do after a close with this code and reason. */
-export function closeAction(code: number, reason: string): CloseAction {
+/**
+ * What helps after a close with this code and reason, by the table of docs/clients.md: `retry`, connect again later;
+ * `token`, with another token; `fix`, give up, since the same would only happen again.
+ */
+export function closeRemedy(code: number, reason: string): Remedy {
   if (code === 1008 && /^Authentication (failed|required)/.test(reason)) return "token";
   if (code === 1008 && /^(Too many (connections|messages)|Message not finished)/.test(reason)) return "retry";
-  return actions[code] ?? "retry";
+  return remedies[code] ?? "retry";
 }
 
 /** How long to wait after a close with this reason, at least, in milliseconds. */
-export function closeDelay(reason: string): number {
-  return reason.startsWith("Too many messages") ? 60_000 : 0;
-}
+export const closeDelay = (reason: string): number => (/^Too many messages/.test(reason) ? 60_000 : 0);
 
-/** Error codes after which a message was not taken and is sent again by this library, after `details.retry_after`. */
-export const isSentAgain = (code: unknown): boolean => /^(RATE_LIMIT_EXCEEDED|BUSY|BACKEND_BUSY)$/.test(String(code));
+/** Whether a message with this error was not taken, and is sent again by this library. */
+export const isSentAgain = (code: string): boolean => /^(RATE_LIMIT_EXCEEDED|BUSY|BACKEND_BUSY)$/.test(code);
 
-/** What may help against an error of the gateway, for the program that gets it. */
-export function remedyOf(code: string): Remedy {
+/** What helps against an error of the gateway, by the table of docs/clients.md. */
+export function errorRemedy(code: string): Remedy {
   if (isSentAgain(code) || /^(NO_APPLICATION|TOPIC_LIMIT|CONNECTION_LIMIT_EXCEEDED)$/.test(code)) return "retry";
   return /^(FORBIDDEN|PERMISSION_DENIED|AUTHENTICATION_FAILED)$/.test(code) ? "token" : "fix";
 }

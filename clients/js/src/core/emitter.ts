@@ -27,13 +27,13 @@ export class Emitter<Events extends object> {
   }
 
   /** @internal */
-  emit<Type extends keyof Events>(type: Type, value: Events[Type]): void {
+  emit<Type extends keyof Events>(type: Type, value: Events[Type], report = this.#report): void {
     for (const listener of [...(this.#listeners.get(type) ?? [])]) {
       try {
         const result = listener(value);
-        if (result instanceof Promise) result.catch(this.#report);
+        if (result instanceof Promise) result.catch(report);
       } catch (error) {
-        this.#report(error);
+        report(error);
       }
     }
   }

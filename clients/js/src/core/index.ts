@@ -9,7 +9,7 @@ export {
   type Status,
   connect,
 } from "./client.js";
-export { type CloseAction, closeAction } from "./codes.js";
+export { closeRemedy, errorRemedy } from "./codes.js";
 export { Emitter } from "./emitter.js";
 export { FanfareError, type Remedy } from "./errors.js";
 export type { Frame } from "./link.js";

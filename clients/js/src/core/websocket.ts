@@ -35,7 +35,13 @@ export function openWebSocket(
   own.onmessage = ({ data }) => {
     if (!socket) return;
     listener.heard();
-    listener.frame(typeof data === "string" ? JSON.parse(data) : undefined);
+    let frame: unknown;
+    try {
+      frame = JSON.parse(data);
+    } catch {
+      // It is none, as one of bytes.
+    }
+    listener.frame(frame);
   };
   own.onclose = ({ code, reason }) => {
     if (!socket) return;
