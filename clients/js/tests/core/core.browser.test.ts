@@ -78,7 +78,7 @@ test("a token that no header can have is the callback's failure", async () => {
   const seen: unknown[] = [];
   one.on("state", ({ error }) => error && seen.push(error.code));
   await state(one, "open");
-  expect(seen).toEqual(["TOKEN"]);
+  expect(seen).toEqual(["CONNECTION_LOST"]);
 });
 
 test("listeners of the page are gone after close()", async () => {
