@@ -1,0 +1,537 @@
+"""A user's side of the gateway: one connection that is kept up, and what goes over it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl as tls
+import uuid
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import TracebackType
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from . import frames
+from .backoff import Backoff
+from .connection import CLOSE_SECONDS, CannotConnect, Connection, End
+from .decisions import Decision
+from .errors import Closed, GiveUp, ProtocolError, RequestError
+from .events import Broadcast, State, StateName, read_event, read_presence
+from .listeners import Callback, Listeners
+from .patterns import check, is_pattern
+from .renewal import renew
+from .requests import Answer, Request, Requests
+from .subscription import Subscription
+from .subscriptions import INBOX, Chunk, Subscriptions
+from .tokens import Reason, Token, Tokens
+
+log = logging.getLogger("fanfare_client")
+
+Kind = Literal["state", "broadcast", "presence"]
+
+
+class Client:
+    """A connection to the gateway that survives lost networks, restarts and tokens that end.
+
+        async with connect("wss://host/api/v1/ws", token=get_token) as client:
+            async for event in client.subscribe("orders"):
+                ...
+
+    For use on one event loop. Bounds: what subscriptions hold (`buffer`), 1,000 requests in flight, 1,000 things that
+    wait for callbacks.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: Token | None = None,
+        headers: Mapping[str, str] | None = None,
+        ssl: tls.SSLContext | None = None,
+        buffer: int = 1000,
+        timeout: float = 30.0,
+        ping_interval: float = 15.0,
+        ping_timeout: float = 10.0,
+    ) -> None:
+        self._url = _address(url)
+        self._headers = dict(headers or {})
+        self._ssl = ssl
+        self._buffer = buffer
+        self._timeout = timeout
+        self._pings = {"ping_interval": ping_interval, "ping_timeout": ping_timeout}
+        self._tokens = Tokens(token)
+        self._backoff = Backoff()
+        self._subscriptions = Subscriptions()
+        self._requests = Requests()
+        self._room = asyncio.Semaphore(REQUESTS_MAX)
+        self._listeners = Listeners(frozenset(("state", "broadcast", "presence")))
+        self._state = State(name="idle")
+        self._changed = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._failure: Closed | None = None
+        self._is_closed = False
+        #: Whether it was ever open.
+        self._was_open = False
+
+        # Of the connection there is.
+        self._connection: Connection | None = None
+        self._is_greeted = False
+        self._is_good = False
+        self._is_refused = False
+        self._unconfirmed = 0
+        self._hint: float | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._renewal: asyncio.Task[None] | None = None
+
+    # The life of a client
+
+    async def __aenter__(self) -> Client:
+        """Waits until it is open. Raises `Closed` where another attempt would be refused, too."""
+        if self._keeper is not None:
+            raise RuntimeError("a client is entered once; make another one")
+        self._keeper = asyncio.create_task(self._keep(None))
+        try:
+            while self._state.name != "open":
+                self._raise_failure()
+                self._changed.clear()
+                await self._changed.wait()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def failure(self) -> Closed | None:
+        """Why the client has given up or is closed; none while it goes on."""
+        return self._failure
+
+    def on(self, kind: Kind, callback: Callback) -> Callable[[], None]:
+        """Has `callback(value)` called with each `State`, `Broadcast` or `Presence`, one at a time and in order.
+
+        It may be a coroutine function and may call the client. Returns what removes the callback.
+        """
+        return self._listeners.add(kind, callback)
+
+    def reconnect(self) -> None:
+        """Connects anew, at once, with another token: after a login or logout, on another network, after giving up."""
+        if self._is_closed or self._keeper is None:
+            raise RuntimeError("use `async with connect(..) as client`, and reconnect inside of it")
+        self._failure = None
+        self._tokens.lose("first")
+        self._backoff.reset()
+        before = self._keeper
+        before.cancel()
+        self._keeper = asyncio.create_task(self._keep(before))
+
+    async def close(self) -> None:
+        """Writes what waits to be written and closes. Loops end; requests without an answer raise `Closed`."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._connection is not None:
+            await self._connection.close()
+        keeper = self._keeper
+        if keeper is not None and keeper is not asyncio.current_task():
+            keeper.cancel()
+            await asyncio.wait({keeper})
+        self._end(Closed("the client is closed"))
+        subscriptions = list(self._subscriptions)
+        for subscription in subscriptions:
+            subscription.end()
+        await asyncio.gather(
+            self._listeners.end(CLOSE_SECONDS), *(subscription.finish(CLOSE_SECONDS) for subscription in subscriptions)
+        )
+
+    # What an application asks for
+
+    def subscribe(
+        self, topic: str, *, since: str | None = None, last: int | None = None, buffer: int | None = None
+    ) -> Subscription:
+        """The events of a topic, or of those that a pattern such as `room.*` covers.
+
+        - `since`: go on at this `position` of an event or a subscription.
+        - `last`: begin with the newest events that are kept, at most so many; where there is no `since`.
+        - `buffer`: events that may wait for the consumer, instead of the client's; beyond it the oldest go and a
+          `Gap` says so.
+
+        A name is subscribed to once, on a connection that may have 50 (`events.max_subscriptions`): `ValueError` while another subscription to it is open.
+        """
+        check(topic)
+        if last is not None and last < 1:
+            raise ValueError("last is at least 1")
+        if last is not None and is_pattern(topic):
+            raise ValueError("a pattern has no `last`: subscribe to a topic")
+        return self._subscribe(topic, since, last, buffer)
+
+    def inbox(self, *, since: str | None = None, buffer: int | None = None) -> Subscription:
+        """What services send to the user of the token."""
+        return self._subscribe(INBOX, since, None, buffer)
+
+    async def publish(self, topic: str, data: Any, *, timeout: float | None = None) -> int:
+        """Publishes any JSON value; the message's offset in its topic.
+
+        It waits for a connection, and is sent again with the same key until the gateway acknowledges it. Raises
+        `RequestError` for a refusal, `TimeoutError` after `timeout` seconds, where given, and `ConnectionLost` when it
+        was not acknowledged for four minutes: in both cases it may or may not have been published.
+        """
+        frame = {"type": "publish", "event": topic, "data": data, "key": uuid.uuid4().hex}
+        result = (await self._ask(frame, again=True, timeout=timeout)).get("result")
+        offset = result.get("offset") if isinstance(result, dict) else None
+        if not isinstance(offset, int):
+            raise RequestError("INVALID_ANSWER", "the gateway's answer has no offset")
+        return offset
+
+    async def query(
+        self, query: str, params: Mapping[str, Any] | None = None, *, timeout: float | None = None
+    ) -> dict[str, Any]:
+        """Asks the gateway: `presence` and `history` of a topic (`{"event": ..}`), `subscriptions`, `server_info`, ..
+
+        Raises `RequestError` for a refusal and `TimeoutError` without an answer.
+        """
+        frame = {"type": "query", "params": dict(params or {}) | {"query": query}}
+        result = (await self._ask(frame, again=True, timeout=timeout or self._timeout)).get("result")
+        if not isinstance(result, dict):
+            raise RequestError("INVALID_ANSWER", "the gateway's answer has no result")
+        return result
+
+    async def request(self, frame: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
+        """Sends any message, as `{"type": "app", "data": ..}` for the application, and gives the frame that answers.
+
+        Raises `ConnectionLost` where the connection was lost before the answer: it may or may not have been done.
+        """
+        return await self._ask(dict(frame), again=False, timeout=timeout or self._timeout)
+
+    # Within
+
+    def _subscribe(self, name: str, since: str | None, last: int | None, buffer: int | None) -> Subscription:
+        if self._is_closed:
+            raise Closed("the client is closed")
+        if self._subscriptions.find(name) is not None:
+            raise ValueError(f"{name} is subscribed to already: use that subscription, or close it first")
+        size = self._buffer if buffer is None else buffer
+        if size < 1:
+            raise ValueError("buffer is at least 1")
+        subscription = Subscription(self, name, size=size, since=since, last=last)
+        self._subscriptions.add(subscription)
+        if self._is_greeted and name != INBOX:
+            self._send_chunk(self._subscriptions.join(subscription))
+        return subscription
+
+    async def leave(self, subscription: Subscription) -> None:
+        """Forgets a subscription, and unsubscribes."""
+        if self._subscriptions.remove(subscription) and self._is_greeted and subscription.topic != INBOX:
+            self._requests.add({"type": "unsubscribe", "events": [subscription.topic]}, is_first=True)
+
+    async def _ask(self, frame: Answer, *, again: bool, timeout: float | None) -> Answer:
+        async with self._room:
+            if self._keeper is None:
+                raise RuntimeError("use `async with connect(..) as client`")
+            self._raise_failure()
+            request = self._requests.add(frame, again=again)
+            try:
+                return await asyncio.wait_for(request.answer, timeout)
+            except asyncio.TimeoutError:
+                raise self._late(request, frame, timeout) from None
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise Closed(self._failure.reason, self._failure.code)
+
+    def _late(self, request: Request, frame: Answer, timeout: float | None) -> Exception:
+        if request.refusal is not None:
+            return request.refusal
+        done = "it may or may not have been done" if request.first_sent is not None else "it was not sent"
+        return TimeoutError(f"no answer to {frame['type']} in {timeout:g} s; {done}")
+
+    # Keeping a connection
+
+    async def _keep(self, before: asyncio.Task[None] | None) -> None:
+        """Makes connections, one after the other, until closed or refused."""
+        if before is not None:
+            await asyncio.wait({before})
+        while not self._is_closed:
+            self._enter("connecting")
+            end = self._judge(await self._attempt())
+            if self._is_closed:
+                return
+            if end.decision is Decision.GIVE_UP:
+                return self._end(Closed(end.reason, end.code))
+            seconds = self._backoff.next(end.hint)
+            log.info("%s; next attempt in %.1f s", end.reason, seconds)
+            self._enter("waiting", end.reason, end.code, seconds)
+            await asyncio.sleep(seconds)
+
+    async def _attempt(self) -> End:
+        """Makes a connection and serves it; why it is no more."""
+        self._is_good = self._is_refused = False
+        self._hint = None
+        try:
+            token = await self._tokens.current()
+        except GiveUp as error:
+            return End(Decision.GIVE_UP, str(error) or "there is no token")
+        except Exception as error:
+            log.warning("no token: %r", error)
+            return End(Decision.RETRY, f"no token: {error!r}")
+        try:
+            connection = await Connection.open(
+                self._with_inbox(), token, headers=self._headers, ssl=self._ssl, **self._pings
+            )
+        except CannotConnect as refusal:
+            return refusal.end
+        self._connection = connection
+        self._set_deadline(GREETING_SECONDS, "no greeting")
+        end = End(Decision.RETRY, "reconnecting")
+        try:
+            end = await connection.serve(self._take)
+        finally:
+            self._lose(end)
+        return end
+
+    def _judge(self, end: End) -> End:
+        """What the end of an attempt means for this client."""
+        decision = Decision.NEW_TOKEN if self._is_refused else end.decision
+        if self._is_good and not end.is_broken:
+            self._backoff.reset()
+        if end.is_final_at_first and not self._was_open:
+            decision = Decision.GIVE_UP
+        if decision is Decision.NEW_TOKEN:
+            reason: Reason = "expired" if end.reason == "Token expired" else "refused"
+            self._tokens.lose(reason)
+            decision = Decision.RETRY if self._tokens.can_ask else Decision.GIVE_UP
+        return End(decision, end.reason, end.code, self._hint if end.hint is None else end.hint)
+
+    def _lose(self, end: End) -> None:
+        self._connection = None
+        self._is_greeted = False
+        self._set_deadline(None)
+        if self._renewal is not None:
+            self._renewal.cancel()
+            self._renewal = None
+        self._subscriptions.lose()
+        self._requests.lose(end.reason, end.code)
+
+    def _end(self, failure: Closed) -> None:
+        """Nothing goes on by itself any more."""
+        self._failure = failure
+        if self._state.name != "closed":
+            self._enter("closed", failure.reason, failure.code)
+        self._requests.end(failure)
+        for subscription in self._subscriptions:
+            subscription.wake()
+
+    def _enter(
+        self, name: StateName, reason: str = "", code: int | None = None, seconds: float | None = None
+    ) -> None:
+        self._state = State(name=name, reason=reason, code=code, seconds=seconds)
+        self._changed.set()
+        self._listeners.tell("state", self._state)
+
+    def _set_deadline(self, seconds: float | None, why: str = "") -> None:
+        """Drops the connection after so long, unless it is set again."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if seconds is not None and self._connection is not None:
+            self._deadline = asyncio.get_running_loop().call_later(seconds, self._connection.drop, why)
+
+    def _with_inbox(self) -> str:
+        after = self._subscriptions.inbox_after
+        if after is None:
+            return self._url
+        return f"{self._url}{'&' if '?' in self._url else '?'}{urlencode({'inbox_after': after})}"
+
+    # What the gateway says. Nothing here waits, so that frames are dealt with in their order.
+
+    def _take(self, frame: dict[str, Any]) -> None:
+        kind = frame["type"]
+        if kind == "event":
+            self._subscriptions.event(*read_event(frame))
+        elif "id" in frame:
+            self._answered(frame)
+        elif kind == "gap":
+            self._gap(frame)
+        elif kind == "presence":
+            self._listeners.tell("presence", read_presence(frame))
+        elif kind == "broadcast":
+            name = frame.get("event")
+            self._listeners.tell("broadcast", Broadcast(name=None if name is None else str(name), data=frame.get("data")))
+        elif kind == "connection_established":
+            self._greeted(frame)
+        elif kind == "error":
+            self._erred(frame)
+        # Others may be added to the protocol.
+
+    def _answered(self, frame: dict[str, Any]) -> None:
+        if self._requests.answer(frame):
+            self._is_good = True
+
+    def _gap(self, frame: dict[str, Any]) -> None:
+        topic, lost = frame.get("event"), frame.get("lost")
+        if topic is None:
+            # What was for this client alone, as answers, is missing: it is asked for anew.
+            raise ProtocolError("answers are missing")
+        if not isinstance(topic, str) or not (lost is None or isinstance(lost, int)):
+            raise ProtocolError("a gap has no topic or no number")
+        self._subscriptions.gap(topic, lost)
+
+    def _erred(self, frame: dict[str, Any]) -> None:
+        """An error that answers nothing in particular, most often before a close."""
+        self._is_refused = self._is_refused or frame.get("code") == "AUTHENTICATION_FAILED"
+        self._hint = frames.retry_after(frame)
+        log.warning("the gateway says %s: %s", frame.get("code"), frame.get("message"))
+
+    def _greeted(self, frame: dict[str, Any]) -> None:
+        connection = self._connection
+        if connection is None or self._is_greeted:
+            return
+        self._is_greeted = True
+        self._set_deadline(CONFIRMATION_SECONDS, "the subscriptions are not confirmed")
+        left = frames.seconds_between(frame.get("timestamp"), frame.get("expires_at"))
+        if left is not None:
+            self._tokens.ends_in(left)
+            if self._tokens.can_ask:
+                self._renewal = asyncio.create_task(renew(self._tokens, self._requests, left))
+        user = frame.get("user")
+        self._subscriptions.greet_inbox(user if isinstance(user, str) else None, is_first=not self._was_open)
+        self._requests.attach(connection.send)
+        chunks = self._subscriptions.begin()
+        self._unconfirmed = len(chunks) or 1
+        for chunk in chunks:
+            self._send_chunk(chunk)
+        if not chunks:
+            # What shows that the connection is any good.
+            self._requests.add({"type": "ping"}, is_first=True, take=self._ponged)
+
+    def _ponged(self, frame: dict[str, Any]) -> bool:
+        self._one_confirmed()
+        return True
+
+    def _send_chunk(self, chunk: Chunk) -> None:
+        self._requests.add(chunk.frame, is_first=True, take=partial(self._confirmed, chunk))
+
+    def _confirmed(self, chunk: Chunk, frame: dict[str, Any]) -> bool:
+        """Takes what answers a chunk; false where the confirmation is yet to come."""
+        if frame["type"] == "error":
+            return self._not_confirmed(chunk, frame)
+        if frame["type"] != "subscription_confirmed":
+            raise ProtocolError(f"a subscription is answered by {frame['type']}")
+        chunk.refused = self._subscriptions.confirm(chunk, frame)
+        if chunk.is_full:
+            self._one_confirmed()
+        if chunk.refused and chunk.error is None:
+            # An error that says why may follow.
+            asyncio.get_running_loop().call_later(REFUSAL_SECONDS, self._refuse_rest, chunk)
+            return False
+        return self._refuse_rest(chunk)
+
+    def _not_confirmed(self, chunk: Chunk, frame: dict[str, Any]) -> bool:
+        details = frame.get("details")
+        limit = details.get("limit") if isinstance(details, dict) else None
+        code = str(frame.get("code", ""))
+        error = RequestError(code, str(frame.get("message", "")), details if isinstance(details, dict) else None)
+        if code == "SUBSCRIPTION_LIMIT" and isinstance(limit, int) and 0 < limit < len(chunk.recover):
+            # More topics to recover than it takes: all was refused.
+            self._subscriptions.recover_max = limit
+            self._send_chunk(self._subscriptions.again(chunk))
+            return True
+        if code in ("SUBSCRIPTION_LIMIT", "TOPIC_LIMIT", "FORBIDDEN"):
+            # The confirmation says which of the names, before or after.
+            chunk.error = error
+            return self._refuse_rest(chunk)
+        for subscription in chunk.subscriptions:
+            self._refuse(subscription, error)
+        if chunk.is_full:
+            self._one_confirmed()
+        return True
+
+    def _refuse_rest(self, chunk: Chunk) -> bool:
+        """Refuses those that the confirmation has rejected, once it has come: then the chunk is done."""
+        if chunk.refused is None:
+            return False
+        refused, chunk.refused = chunk.refused, []
+        for subscription in refused:
+            text = f"the gateway refuses to subscribe to {subscription.topic}: another token may be permitted to"
+            self._refuse(subscription, chunk.error or RequestError("FORBIDDEN", text))
+        return True
+
+    def _refuse(self, subscription: Subscription, error: RequestError) -> None:
+        log.warning("no subscription to %s: %s", subscription.topic, error)
+        self._subscriptions.remove(subscription)
+        subscription.fail(error)
+
+    def _one_confirmed(self) -> None:
+        self._unconfirmed -= 1
+        if self._unconfirmed == 0:
+            self._set_deadline(None)
+            self._was_open = True
+            self._enter("open")
+            self._requests.open()
+
+
+def connect(
+    url: str,
+    *,
+    token: Token | None = None,
+    headers: Mapping[str, str] | None = None,
+    ssl: tls.SSLContext | None = None,
+    buffer: int = 1000,
+    timeout: float = 30.0,
+    ping_interval: float = 15.0,
+    ping_timeout: float = 10.0,
+) -> Client:
+    """A client of the gateway, for `async with`.
+
+    - `url`: as `wss://host/api/v1/ws`; without a path it is that one.
+    - `token`: a token, or a function or coroutine function `get_token(reason)` that gives one.
+    - `headers`: of the handshake, besides the token's.
+    - `ssl`: the certificates to trust.
+    - `buffer`: events that may wait for the consumer of a subscription.
+    - `timeout`: how long a query waits for its answer, in seconds.
+    - `ping_interval`, `ping_timeout`: after so many seconds of silence the gateway is asked, and given up
+      without an answer within so many.
+    """
+    return Client(
+        url,
+        token=token,
+        headers=headers,
+        ssl=ssl,
+        buffer=buffer,
+        timeout=timeout,
+        ping_interval=ping_interval,
+        ping_timeout=ping_timeout,
+    )
+
+
+def _address(url: str) -> str:
+    """The address that is connected to. Raises `ValueError`."""
+    parts = urlsplit(url)
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    if scheme not in ("ws", "wss") or not parts.hostname:
+        raise ValueError(f"the gateway's address is as wss://host/api/v1/ws, not {url!r}")
+    if ("format", "msgpack") in parse_qsl(parts.query):
+        raise ValueError("this client speaks JSON: leave out format=msgpack")
+    return urlunsplit((scheme, parts.netloc, parts.path if parts.path.strip("/") else PATH, parts.query, ""))
+
+
+PATH = "/api/v1/ws"
+
+#: Requests that wait for an answer; further ones wait for room.
+REQUESTS_MAX = 1000
+
+#: How long a greeting, and then the confirmation of the subscriptions, is waited for, in seconds. The latter may
+#: have to wait for a rate.
+GREETING_SECONDS = 10.0
+CONFIRMATION_SECONDS = 90.0
+
+#: How long the reason of a refused subscription is waited for, in seconds.
+REFUSAL_SECONDS = 0.5
