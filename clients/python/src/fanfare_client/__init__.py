@@ -7,33 +7,37 @@ blocking code. With `fanfare_client.wse_server` an application of WSE's server r
 """
 
 from .client import (
-    Broadcast,
+    BufferFull,
     Client,
-    ClientError,
     Closed,
     ConnectionLost,
     Event,
+    FanfareError,
     Gap,
     GiveUp,
     Presence,
     RequestError,
+    Session,
     State,
+    Status,
     Subscription,
     connect,
 )
 
 __all__ = [
-    "Broadcast",
+    "BufferFull",
     "Client",
-    "ClientError",
     "Closed",
     "ConnectionLost",
     "Event",
+    "FanfareError",
     "Gap",
     "GiveUp",
     "Presence",
     "RequestError",
+    "Session",
     "State",
+    "Status",
     "Subscription",
     "connect",
 ]

@@ -26,6 +26,11 @@ class Buffer:
     def __bool__(self) -> bool:
         return bool(self._items or self._dropped)
 
+    @property
+    def is_overfull(self) -> bool:
+        """Whether something was dropped that has not been told."""
+        return bool(self._dropped)
+
     def put(self, item: Event | Gap) -> None:
         self.came += 1
         self._items.append(item)
@@ -54,6 +59,6 @@ class Buffer:
         elif len(self._dropped) >= GAPS_MAX:
             self._dropped.clear()
             topic, lost = self._name, None
-            self._dropped[topic] = Gap(topic=topic, lost=None, position=None)
+            self._dropped[topic] = Gap(topic=topic, lost=None, position=None, reason="buffer")
             return
-        self._dropped[topic] = Gap(topic=topic, lost=lost, position=item.position)
+        self._dropped[topic] = Gap(topic=topic, lost=lost, position=item.position, reason="buffer")

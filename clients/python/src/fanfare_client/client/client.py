@@ -17,18 +17,17 @@ from .backoff import Backoff
 from .connection import CLOSE_SECONDS, CannotConnect, Connection, End
 from .decisions import Decision
 from .errors import Closed, GiveUp, ProtocolError, RequestError
-from .events import Broadcast, State, StateName, read_event, read_presence
+from .events import Session, State, Status, read_event, read_presence, read_session
 from .listeners import Callback, Listeners
 from .patterns import check, is_pattern
-from .renewal import renew
+from .renewal import keep_renewed, renew
 from .requests import Answer, Request, Requests
-from .subscription import Subscription
+from .subscription import Overflow, Subscription
 from .subscriptions import INBOX, Chunk, Subscriptions
 from .tokens import Reason, Token, Tokens
 
 log = logging.getLogger("fanfare_client")
 
-Kind = Literal["state", "broadcast", "presence"]
 
 
 class Client:
@@ -51,7 +50,7 @@ class Client:
         ssl: tls.SSLContext | None = None,
         buffer: int = 1000,
         timeout: float = 30.0,
-        ping_interval: float = 15.0,
+        ping_interval: float = 20.0,
         ping_timeout: float = 10.0,
     ) -> None:
         self._url = _address(url)
@@ -65,8 +64,9 @@ class Client:
         self._subscriptions = Subscriptions()
         self._requests = Requests()
         self._room = asyncio.Semaphore(REQUESTS_MAX)
-        self._listeners = Listeners(frozenset(("state", "broadcast", "presence")))
-        self._state = State(name="idle")
+        self._listeners = Listeners(frozenset(("state", "message")))
+        self._status = Status(state="closed")
+        self._session: Session | None = None
         self._changed = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._failure: Closed | None = None
@@ -88,11 +88,9 @@ class Client:
 
     async def __aenter__(self) -> Client:
         """Waits until it is open. Raises `Closed` where another attempt would be refused, too."""
-        if self._keeper is not None:
-            raise RuntimeError("a client is entered once; make another one")
-        self._keeper = asyncio.create_task(self._keep(None))
+        self.reconnect()
         try:
-            while self._state.name != "open":
+            while self._status.state != "open":
                 self._raise_failure()
                 self._changed.clear()
                 await self._changed.wait()
@@ -108,34 +106,65 @@ class Client:
 
     @property
     def state(self) -> State:
-        return self._state
+        return self._status.state
+
+    @property
+    def status(self) -> Status:
+        """The state, and why it is so."""
+        return self._status
+
+    @property
+    def session(self) -> Session | None:
+        """Who the gateway takes this client for; none before the first connection."""
+        return self._session
 
     @property
     def failure(self) -> Closed | None:
         """Why the client has given up or is closed; none while it goes on."""
         return self._failure
 
-    def on(self, kind: Kind, callback: Callback) -> Callable[[], None]:
-        """Has `callback(value)` called with each `State`, `Broadcast` or `Presence`, one at a time and in order.
+    def on(self, kind: Literal["state", "message"], callback: Callback) -> Callable[[], None]:
+        """Has `callback(value)` called, one at a time and in order. Returns what removes it.
 
-        It may be a coroutine function and may call the client. Returns what removes the callback.
+        `state` has each `Status`; `message` what no subscription and no request has taken, as dictionaries: broadcasts,
+        messages of an application, frames of newer gateways. A callback may be a coroutine function and may call the
+        client.
         """
         return self._listeners.add(kind, callback)
 
     def reconnect(self) -> None:
-        """Connects anew, at once, with another token: after a login or logout, on another network, after giving up."""
-        if self._is_closed or self._keeper is None:
-            raise RuntimeError("use `async with connect(..) as client`, and reconnect inside of it")
+        """Connects now: instead of later, anew, or again after `close()` and after it gave up."""
+        self._is_closed = False
         self._failure = None
-        self._tokens.lose("first")
         self._backoff.reset()
         before = self._keeper
-        before.cancel()
+        if before is not None:
+            before.cancel()
         self._keeper = asyncio.create_task(self._keep(before))
+
+    async def authenticate(self, token: Token | None = None) -> None:
+        """Goes on with another token: after a login, a logout or a change of permissions.
+
+        With an argument that takes the place of the option `token`; otherwise the callback is asked, with `requested`.
+        Where the gateway does not take it on this connection, as for another user, the client connects anew.
+        """
+        if token is not None:
+            self._tokens.set(token)
+        self._tokens.lose("requested")
+        if self.state == "open" and self._session is not None and self._session.user is not None:
+            keeper = self._keeper
+            try:
+                await self._renew_now()
+                return
+            except Exception as error:
+                log.info("the token cannot be renewed on this connection: %r", error)
+            if keeper is not self._keeper:
+                return
+        self.reconnect()
 
     async def close(self) -> None:
         """Writes what waits to be written and closes. Loops end; requests without an answer raise `Closed`."""
-        if self._is_closed:
+        if self._is_closed or self._keeper is None:
             return
         self._is_closed = True
         if self._connection is not None:
@@ -144,7 +173,7 @@ class Client:
         if keeper is not None and keeper is not asyncio.current_task():
             keeper.cancel()
             await asyncio.wait({keeper})
-        self._end(Closed("the client is closed"))
+        self._end("closed", Closed("the client is closed"))
         subscriptions = list(self._subscriptions)
         for subscription in subscriptions:
             subscription.end()
@@ -155,36 +184,57 @@ class Client:
     # What an application asks for
 
     def subscribe(
-        self, topic: str, *, since: str | None = None, last: int | None = None, buffer: int | None = None
+        self,
+        name: str,
+        *,
+        since: str | None = None,
+        last: int | None = None,
+        buffer: int | None = None,
+        overflow: Overflow = "drop-oldest",
     ) -> Subscription:
         """The events of a topic, or of those that a pattern such as `room.*` covers.
 
         - `since`: go on at this `position` of an event or a subscription.
         - `last`: begin with the newest events that are kept, at most so many; where there is no `since`.
-        - `buffer`: events that may wait for the consumer, instead of the client's; beyond it the oldest go and a
-          `Gap` says so.
+        - `buffer`: events that may wait for the consumer, instead of the client's.
+        - `overflow`: what happens when more come. `drop-oldest` makes room, and a `Gap` in their place says so; `end`
+          ends the subscription with `BufferFull`.
 
-        A name is subscribed to once, on a connection that may have 50 (`events.max_subscriptions`): `ValueError` while another subscription to it is open.
+        Any number of subscriptions to one name cost the gateway one. It takes 50 names from a connection
+        (`events.max_subscriptions`); more are rejected.
         """
-        check(topic)
+        check(name)
         if last is not None and last < 1:
             raise ValueError("last is at least 1")
-        if last is not None and is_pattern(topic):
+        if last is not None and is_pattern(name):
             raise ValueError("a pattern has no `last`: subscribe to a topic")
-        return self._subscribe(topic, since, last, buffer)
+        return self._subscribe(name, since, last, buffer, overflow)
 
-    def inbox(self, *, since: str | None = None, buffer: int | None = None) -> Subscription:
-        """What services send to the user of the token."""
-        return self._subscribe(INBOX, since, None, buffer)
+    def inbox(
+        self, *, since: str | None = None, buffer: int | None = None, overflow: Overflow = "drop-oldest"
+    ) -> Subscription:
+        """What is for this client's user alone. It takes a token, and no permission.
 
-    async def publish(self, topic: str, data: Any, *, timeout: float | None = None) -> int:
+        With `since` a client that is connected connects anew.
+        """
+        inbox = self._subscribe(INBOX, since, None, buffer, overflow)
+        if self._is_greeted and since is not None:
+            self.reconnect()
+        elif self._is_greeted:
+            self._subscriptions.greet_inbox(None, is_first=True)
+        return inbox
+
+    async def publish(
+        self, topic: str, data: Any, *, key: str | None = None, timeout: float | None = None
+    ) -> int:
         """Publishes any JSON value; the message's offset in its topic.
 
         It waits for a connection, and is sent again with the same key until the gateway acknowledges it. Raises
         `RequestError` for a refusal, `TimeoutError` after `timeout` seconds, where given, and `ConnectionLost` when it
-        was not acknowledged for four minutes: in both cases it may or may not have been published.
+        was not acknowledged for four minutes: in both cases it may or may not have been published. `key` makes it
+        idempotent beyond this call; it is drawn at random if it is not given.
         """
-        frame = {"type": "publish", "event": topic, "data": data, "key": uuid.uuid4().hex}
+        frame = {"type": "publish", "event": topic, "data": data, "key": key or uuid.uuid4().hex}
         result = (await self._ask(frame, again=True, timeout=timeout)).get("result")
         offset = result.get("offset") if isinstance(result, dict) else None
         if not isinstance(offset, int):
@@ -213,24 +263,33 @@ class Client:
 
     # Within
 
-    def _subscribe(self, name: str, since: str | None, last: int | None, buffer: int | None) -> Subscription:
+    def _subscribe(
+        self, name: str, since: str | None, last: int | None, buffer: int | None, overflow: Overflow
+    ) -> Subscription:
         if self._is_closed:
             raise Closed("the client is closed")
-        if self._subscriptions.find(name) is not None:
-            raise ValueError(f"{name} is subscribed to already: use that subscription, or close it first")
+        if overflow not in ("drop-oldest", "end"):
+            raise ValueError('overflow is "drop-oldest" or "end"')
         size = self._buffer if buffer is None else buffer
         if size < 1:
             raise ValueError("buffer is at least 1")
-        subscription = Subscription(self, name, size=size, since=since, last=last)
+        subscription = Subscription(self, name, size=size, overflow=overflow, since=since, last=last)
         self._subscriptions.add(subscription)
         if self._is_greeted and name != INBOX:
-            self._send_chunk(self._subscriptions.join(subscription))
+            chunk, flows = self._subscriptions.join(subscription)
+            if flows:
+                self._unsubscribe(name)
+            if chunk is not None:
+                self._send_chunk(chunk)
         return subscription
 
-    async def leave(self, subscription: Subscription) -> None:
-        """Forgets a subscription, and unsubscribes."""
-        if self._subscriptions.remove(subscription) and self._is_greeted and subscription.topic != INBOX:
-            self._requests.add({"type": "unsubscribe", "events": [subscription.topic]}, is_first=True)
+    def leave(self, subscription: Subscription) -> None:
+        """Forgets a subscription, and unsubscribes from its name if it was the last one."""
+        if self._subscriptions.remove(subscription) and self._is_greeted and subscription.name != INBOX:
+            self._unsubscribe(subscription.name)
+
+    def _unsubscribe(self, name: str) -> None:
+        self._requests.add({"type": "unsubscribe", "events": [name]}, is_first=True)
 
     async def _ask(self, frame: Answer, *, again: bool, timeout: float | None) -> Answer:
         async with self._room:
@@ -245,13 +304,20 @@ class Client:
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            raise Closed(self._failure.reason, self._failure.code)
+            raise Closed(self._failure.reason, self._failure.status)
 
     def _late(self, request: Request, frame: Answer, timeout: float | None) -> Exception:
         if request.refusal is not None:
             return request.refusal
         done = "it may or may not have been done" if request.first_sent is not None else "it was not sent"
         return TimeoutError(f"no answer to {frame['type']} in {timeout:g} s; {done}")
+
+    async def _renew_now(self) -> None:
+        """Has the present connection go on with another token. Raises where it cannot."""
+        left = await renew(self._tokens, self._requests, "requested")
+        if self._renewal is not None:
+            self._renewal.cancel()
+        self._renewal = asyncio.create_task(keep_renewed(self._tokens, self._requests, left))
 
     # Keeping a connection
 
@@ -265,7 +331,7 @@ class Client:
             if self._is_closed:
                 return
             if end.decision is Decision.GIVE_UP:
-                return self._end(Closed(end.reason, end.code))
+                return self._end("ended", Closed(end.reason, end.code))
             seconds = self._backoff.next(end.hint)
             log.info("%s; next attempt in %.1f s", end.reason, seconds)
             self._enter("waiting", end.reason, end.code, seconds)
@@ -320,21 +386,20 @@ class Client:
         self._subscriptions.lose()
         self._requests.lose(end.reason, end.code)
 
-    def _end(self, failure: Closed) -> None:
+    def _end(self, state: State, failure: Closed) -> None:
         """Nothing goes on by itself any more."""
         self._failure = failure
-        if self._state.name != "closed":
-            self._enter("closed", failure.reason, failure.code)
+        self._enter(state, failure.reason, failure.status)
         self._requests.end(failure)
         for subscription in self._subscriptions:
             subscription.wake()
 
     def _enter(
-        self, name: StateName, reason: str = "", code: int | None = None, seconds: float | None = None
+        self, state: State, reason: str = "", code: int | None = None, delay: float | None = None
     ) -> None:
-        self._state = State(name=name, reason=reason, code=code, seconds=seconds)
+        self._status = Status(state=state, reason=reason, code=code, delay=delay)
         self._changed.set()
-        self._listeners.tell("state", self._state)
+        self._listeners.tell("state", self._status)
 
     def _set_deadline(self, seconds: float | None, why: str = "") -> None:
         """Drops the connection after so long, unless it is set again."""
@@ -361,19 +426,17 @@ class Client:
         elif kind == "gap":
             self._gap(frame)
         elif kind == "presence":
-            self._listeners.tell("presence", read_presence(frame))
-        elif kind == "broadcast":
-            name = frame.get("event")
-            self._listeners.tell("broadcast", Broadcast(name=None if name is None else str(name), data=frame.get("data")))
+            self._subscriptions.presence(read_presence(frame))
         elif kind == "connection_established":
             self._greeted(frame)
         elif kind == "error":
             self._erred(frame)
-        # Others may be added to the protocol.
+        else:
+            # Others may be added to the protocol.
+            self._listeners.tell("message", frame)
 
     def _answered(self, frame: dict[str, Any]) -> None:
-        if self._requests.answer(frame):
-            self._is_good = True
+        self._is_good = self._requests.answer(frame) or self._is_good
 
     def _gap(self, frame: dict[str, Any]) -> None:
         topic, lost = frame.get("event"), frame.get("lost")
@@ -395,14 +458,14 @@ class Client:
         if connection is None or self._is_greeted:
             return
         self._is_greeted = True
+        self._session = read_session(frame)
         self._set_deadline(CONFIRMATION_SECONDS, "the subscriptions are not confirmed")
         left = frames.seconds_between(frame.get("timestamp"), frame.get("expires_at"))
         if left is not None:
             self._tokens.ends_in(left)
             if self._tokens.can_ask:
-                self._renewal = asyncio.create_task(renew(self._tokens, self._requests, left))
-        user = frame.get("user")
-        self._subscriptions.greet_inbox(user if isinstance(user, str) else None, is_first=not self._was_open)
+                self._renewal = asyncio.create_task(keep_renewed(self._tokens, self._requests, left))
+        self._subscriptions.greet_inbox(self._session.user, is_first=not self._was_open)
         self._requests.attach(connection.send)
         chunks = self._subscriptions.begin()
         self._unconfirmed = len(chunks) or 1
@@ -449,7 +512,7 @@ class Client:
             chunk.error = error
             return self._refuse_rest(chunk)
         for subscription in chunk.subscriptions:
-            self._refuse(subscription, error)
+            self._reject(subscription, error)
         if chunk.is_full:
             self._one_confirmed()
         return True
@@ -460,14 +523,13 @@ class Client:
             return False
         refused, chunk.refused = chunk.refused, []
         for subscription in refused:
-            text = f"the gateway refuses to subscribe to {subscription.topic}: another token may be permitted to"
-            self._refuse(subscription, chunk.error or RequestError("FORBIDDEN", text))
+            text = f"the gateway refuses to subscribe to {subscription.name}: another token may be permitted to"
+            self._reject(subscription, chunk.error or RequestError("FORBIDDEN", text))
         return True
 
-    def _refuse(self, subscription: Subscription, error: RequestError) -> None:
-        log.warning("no subscription to %s: %s", subscription.topic, error)
-        self._subscriptions.remove(subscription)
-        subscription.fail(error)
+    def _reject(self, subscription: Subscription, error: RequestError) -> None:
+        log.warning("no subscription to %s: %s", subscription.name, error)
+        self._subscriptions.reject(subscription, error)
 
     def _one_confirmed(self) -> None:
         self._unconfirmed -= 1
@@ -486,7 +548,7 @@ def connect(
     ssl: tls.SSLContext | None = None,
     buffer: int = 1000,
     timeout: float = 30.0,
-    ping_interval: float = 15.0,
+    ping_interval: float = 20.0,
     ping_timeout: float = 10.0,
 ) -> Client:
     """A client of the gateway, for `async with`.

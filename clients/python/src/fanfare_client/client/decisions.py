@@ -6,6 +6,7 @@ The tables of docs/clients.md ("Close codes", "Error codes", "Refusals before th
 from __future__ import annotations
 
 from enum import Enum
+from typing import Literal
 
 
 class Decision(Enum):
@@ -50,8 +51,24 @@ STATUSES = {
     431: Decision.GIVE_UP,
 }
 
-#: Errors of requests that were not taken and may be sent again. Others are raised.
-ERRORS_TO_RETRY = frozenset({"BACKEND_BUSY", "BUSY", "NO_APPLICATION", "RATE_LIMIT_EXCEEDED", "TOPIC_LIMIT"})
+#: Errors of requests that were not taken, and are sent again after a while. Others are raised.
+SENT_AGAIN = frozenset({"BACKEND_BUSY", "BUSY", "RATE_LIMIT_EXCEEDED"})
+
+Remedy = Literal["retry", "token", "fix"]
+"""What may help against an error: the same again later, another token, or a change of the program or configuration."""
+
+#: By error code. Others: `fix`.
+REMEDIES: dict[str, Remedy] = {
+    "AUTHENTICATION_FAILED": "token",
+    "BACKEND_BUSY": "retry",
+    "BUSY": "retry",
+    "CONNECTION_LIMIT_EXCEEDED": "retry",
+    "FORBIDDEN": "token",
+    "NO_APPLICATION": "retry",
+    "PERMISSION_DENIED": "token",
+    "RATE_LIMIT_EXCEEDED": "retry",
+    "TOPIC_LIMIT": "retry",
+}
 
 
 def of_close(code: int, reason: str) -> Decision:
@@ -64,3 +81,8 @@ def of_close(code: int, reason: str) -> Decision:
 def of_status(status: int) -> Decision:
     """What the HTTP status of a refused upgrade asks for."""
     return STATUSES.get(status, Decision.RETRY)
+
+
+def remedy_of(code: str) -> Remedy:
+    """What may help against an error of the gateway."""
+    return REMEDIES.get(code, "fix")

@@ -5,29 +5,42 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-
-class ClientError(Exception):
-    """The base of every error of a client."""
+from .decisions import Remedy, remedy_of
 
 
-class Closed(ClientError):
-    """The client has been closed, or has given up: another attempt would be refused, too.
+class FanfareError(Exception):
+    """The base of every error of a client. `code` is for programs."""
 
-    `reason` says why and `code` is the close code or HTTP status, where there was one. After it has given up,
-    `reconnect()` begins anew.
+    code: str = ""
+
+
+class Closed(FanfareError):
+    """The client was closed, or has given up, since another attempt would be refused, too.
+
+    `reason` says why and `status` is the close code or HTTP status, where there was one. `reconnect()` begins anew.
     """
 
-    def __init__(self, reason: str, code: int | None = None) -> None:
+    code = "CLOSED"
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.code = code
+        self.status = status
 
 
-class ConnectionLost(ClientError):
+class BufferFull(FanfareError):
+    """A consumer was too slow for a subscription with `overflow="end"`, which has ended."""
+
+    code = "BUFFER_FULL"
+
+
+class ConnectionLost(FanfareError):
     """The connection was lost before the answer came: the request may or may not have been done."""
 
+    code = "OUTCOME_UNKNOWN"
 
-class RequestError(ClientError):
+
+class RequestError(FanfareError):
     """The gateway did not do what was asked.
 
     `code` is one of docs/protocol.md ("Errors"), `message` says why, and `details` is what else is known.
@@ -39,6 +52,11 @@ class RequestError(ClientError):
         self.message = message
         self.details = dict(details or {})
 
+    @property
+    def remedy(self) -> Remedy:
+        """What may help."""
+        return remedy_of(self.code)
+
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
 
@@ -47,5 +65,5 @@ class GiveUp(Exception):
     """Raised by a token callback: there is no token to be had, and asking again is of no use."""
 
 
-class ProtocolError(ClientError):
+class ProtocolError(FanfareError):
     """The peer does not speak the events protocol. Never leaves the client: the connection is made anew."""

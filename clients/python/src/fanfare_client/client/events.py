@@ -37,6 +37,8 @@ class Gap:
     lost: int | None
     #: Where the topic goes on behind the gap, where that is known.
     position: str | None
+    #: `gateway`: it could not give them; `buffer`: they did not fit into the subscription's.
+    reason: Literal["gateway", "buffer"] = "gateway"
 
     if not TYPE_CHECKING:
 
@@ -65,35 +67,49 @@ class Presence:
     seq: int
 
 
+State = Literal["connecting", "open", "waiting", "ended", "closed"]
+"""What a client is doing.
+
+- `connecting`: asks for a token, opens a connection, and waits for its first confirmation.
+- `open`: connected and subscribed.
+- `waiting`: not connected; the next attempt comes by itself.
+- `ended`: given up, since another attempt would be refused, too; `reconnect()` begins anew.
+- `closed`: by `close()`, or not begun.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Broadcast:
-    """A message for every connection. It is not kept."""
+class Status:
+    """A client's state, and why."""
 
-    name: str | None
-    data: Any
-
-
-StateName = Literal["idle", "connecting", "open", "waiting", "closed"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """What a client is doing.
-
-    - `idle`: not begun.
-    - `connecting`: asks for a token, opens a connection, and waits for its first confirmation.
-    - `open`: connected and subscribed.
-    - `waiting`: not connected; tries again after `seconds`.
-    - `closed`: closed, or given up; `reconnect()` begins anew.
-    """
-
-    name: StateName
+    state: State
     #: Why it came to that.
     reason: str = ""
     #: Close code or HTTP status, where there was one.
     code: int | None = None
     #: Seconds to the next attempt, when waiting.
-    seconds: float | None = None
+    delay: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """Who the gateway takes a client for."""
+
+    client_id: str
+    #: The token's user; none without one.
+    user: str | None
+    name: str | None
+    role: str | None
+
+
+SubscriptionState = Literal["pending", "active", "rejected", "ended"]
+"""What a subscription is.
+
+- `pending`: not confirmed, or not connected.
+- `active`: every event comes.
+- `rejected`: the gateway refuses it, and is asked again with the next connection.
+- `ended`: unsubscribed.
+"""
 
 
 def read_event(frame: Mapping[str, Any]) -> tuple[Event, Position]:
@@ -116,6 +132,16 @@ def read_event(frame: Mapping[str, Any]) -> tuple[Event, Position]:
         timestamp=str(frame.get("timestamp", "")),
     )
     return event, position
+
+
+def read_session(frame: Mapping[str, Any]) -> Session:
+    """Who a greeting names."""
+
+    def text(name: str) -> str | None:
+        value = frame.get(name)
+        return value if isinstance(value, str) else None
+
+    return Session(client_id=text("client_id") or "", user=text("user"), name=text("name"), role=text("role"))
 
 
 def read_presence(frame: Mapping[str, Any]) -> Presence:

@@ -55,6 +55,12 @@ class Feed:
             if not (self._tells_gap and topic == self.name):
                 yield topic, place
 
+    def begin_like(self, other: Feed) -> None:
+        """Begins where another feed of the name is now."""
+        for topic, place in reversed(list(other.received)):
+            self.received.move(topic, place)
+            self.delivered.move(topic, place)
+
     @property
     def last(self) -> int | None:
         """How many of the newest events to ask for: only where no place is known."""
@@ -80,10 +86,16 @@ class Feed:
             self._move_pattern(place)
         else:
             # What was missed follows, and moves the place as it comes.
-            count = value.get("count", 0)
+            count = value.get("count", 0) if self.received or self._last else 0
             if not isinstance(count, int) or not 0 <= count <= place.offset:
                 raise ProtocolError(f"a confirmation's count of {topic} is {count!r:.40}")
             before = Position(place.epoch, place.offset - count)
+            known = self.received.find(topic)
+            if known is not None and (known.epoch != before.epoch or known.offset < before.offset):
+                # It goes on behind what was asked for.
+                lost = before.offset - known.offset if known.epoch == before.epoch else None
+                self.received.move(topic, before)
+                return self._put(Gap(topic=topic, lost=lost, position=str(before)))
             if self.received.advance(topic, before) and topic not in self.delivered:
                 self.delivered.move(topic, before)
 

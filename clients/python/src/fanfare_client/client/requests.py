@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from . import frames
-from .decisions import ERRORS_TO_RETRY
-from .errors import ClientError, ConnectionLost, RequestError
+from .decisions import SENT_AGAIN
+from .errors import FanfareError, ConnectionLost, RequestError
 
 Answer = dict[str, Any]
 
@@ -49,7 +49,7 @@ class Request:
         #: The last answer that asked to send it later.
         self.refusal: RequestError | None = None
 
-    def fail(self, error: ClientError) -> None:
+    def fail(self, error: FanfareError) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
             # Looked at here: it may be that it is not waited for any more.
@@ -117,7 +117,7 @@ class Requests:
                 elif request.first_sent is not None and now - request.first_sent > KEY_SECONDS:
                     request.fail(ConnectionLost(f"{why}; it was not acknowledged and is too old to be repeated"))
 
-    def end(self, error: ClientError) -> None:
+    def end(self, error: FanfareError) -> None:
         """Nothing is sent any more."""
         self.lose(str(error))
         for request in list(self._waiting.values()):
@@ -131,8 +131,7 @@ class Requests:
             return False
         is_error = frame["type"] == "error"
         code = frame.get("code") if is_error else None
-        # A subscription is confirmed besides, without the names that there was no room for.
-        if code in ERRORS_TO_RETRY and not (code == "TOPIC_LIMIT" and request.take is not None):
+        if code in SENT_AGAIN:
             return self._later(request, frame)
         if request.take is not None and not request.take(frame):
             return False

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Literal, Protocol
 
-from .errors import Closed, ClientError
-from .events import Event, Gap
+from .errors import BufferFull, Closed, FanfareError
+from .events import Event, Gap, Presence, SubscriptionState
 from .feed import Feed
 from .listeners import Callback, Listeners
+
+Overflow = Literal["drop-oldest", "end"]
 
 
 class Home(Protocol):
     """What a subscription needs of its client."""
 
-    def leave(self, subscription: Subscription) -> Awaitable[None]: ...
+    def leave(self, subscription: Subscription) -> None: ...
 
     @property
     def failure(self) -> Closed | None:
-        """Why the client is closed, if it is."""
+        """Why nothing comes any more; none while something may."""
 
 
 class Subscription(AsyncIterator[Event | Gap]):
@@ -31,68 +33,82 @@ class Subscription(AsyncIterator[Event | Gap]):
 
     A loop gets `Event`s, each once and in order, and a `Gap` where some are missing. It survives lost
     connections. It ends when the subscription or the client is closed, and raises `RequestError` where the gateway
-    refuses the subscription, and `Closed` where the client has given up.
+    rejects the subscription, and `Closed` where the client has given up.
     """
 
-    def __init__(self, home: Home, name: str, *, size: int, since: str | None, last: int | None) -> None:
-        self.topic = name
-        self.feed = Feed(name, self._wake, size=size, since=since, last=last)
-        #: Whether the gateway has confirmed it, on the connection there is.
-        self.is_active = False
+    def __init__(
+        self, home: Home, name: str, *, size: int, overflow: Overflow, since: str | None, last: int | None
+    ) -> None:
+        #: The topic or pattern.
+        self.name = name
+        self.feed = Feed(name, self._came, size=size, since=since, last=last)
         self._home = home
-        self._is_closed = False
-        self._error: ClientError | None = None
+        self._ends_full = overflow == "end"
+        self._state: SubscriptionState = "pending"
+        #: Why it is rejected, or has ended by itself.
+        self._error: FanfareError | None = None
         self._is_taking = False
         self._arrived = asyncio.Event()
-        self._listeners = Listeners(frozenset(("event", "gap")))
+        self._items = Listeners(frozenset(("event", "gap")))
+        self._news = Listeners(frozenset(("presence", "state")))
         self._caller: asyncio.Task[None] | None = None
 
     @property
+    def state(self) -> SubscriptionState:
+        return self._state
+
+    @property
+    def error(self) -> FanfareError | None:
+        """Why it is rejected, or has ended by itself."""
+        return self._error
+
+    @property
     def position(self) -> str | None:
-        """Where the newest event is that was given to the loop or the callbacks: `since` of a later subscription.
+        """Behind the newest event that the loop or the callbacks were given: `since` of a later subscription.
 
         None until the gateway has confirmed the subscription. Store it with what was made of the events.
         """
         return str(self.feed.delivered) if self.feed.delivered else None
 
-    @property
-    def is_closed(self) -> bool:
-        return self._is_closed
-
     async def ready(self) -> None:
-        """Waits until the gateway has confirmed the subscription. Raises as the loop does."""
-        while not self.is_active:
+        """Waits until the subscription is active. Raises as the loop does."""
+        while self._state != "active":
             self._raise_failure()
-            if self._is_closed:
-                raise Closed(f"the subscription to {self.topic} is closed")
+            if self._state == "ended":
+                raise Closed(f"the subscription to {self.name} has ended")
             self._arrived.clear()
             await self._arrived.wait()
 
-    def on(self, kind: Literal["event", "gap"], callback: Callback) -> Callable[[], None]:
-        """Has `callback(event)` or `callback(gap)` called instead of a loop: one at a time, in order.
+    def on(self, kind: Literal["event", "gap", "presence", "state"], callback: Callback) -> Callable[[], None]:
+        """Has `callback(value)` called: one at a time and in order. Returns what removes it.
 
-        It may be a coroutine function and may call the client. Returns what removes the callback.
+        `event` and `gap` are instead of a loop, and come in one order; `presence` has a `Presence`, and `state` the
+        `state`. A callback may be a coroutine function and may call the client.
         """
-        remove = self._listeners.add(kind, callback)
+        if kind in ("presence", "state"):
+            return self._news.add(kind, callback)
+        remove = self._items.add(kind, callback)
         if self._caller is None:
             self._caller = asyncio.create_task(self._call())
         return remove
 
-    async def close(self) -> None:
-        """Unsubscribes and ends the loop. What was not taken is dropped."""
-        if not self._is_closed:
-            self.end()
-            self.feed.buffer.clear()
-            await self._home.leave(self)
+    def unsubscribe(self) -> None:
+        """Ends it, and the loop. What was not taken is dropped."""
+        self.feed.buffer.clear()
+        self.end()
 
     async def __aenter__(self) -> Subscription:
-        await self.ready()
+        try:
+            await self.ready()
+        except BaseException:
+            self.unsubscribe()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        self.unsubscribe()
 
     def __aiter__(self) -> Subscription:
         return self
@@ -105,40 +121,46 @@ class Subscription(AsyncIterator[Event | Gap]):
 
     # For the client
 
-    def activate(self, is_active: bool) -> None:
-        self.is_active = is_active
-        self._wake()
-
-    def fail(self, error: ClientError) -> None:
-        """The gateway refuses it."""
+    def change(self, state: SubscriptionState, error: FanfareError | None = None) -> None:
+        if self._state == "ended" or self._state == state == "pending":
+            return
         self._error = error
-        self.end()
+        self._state = state
+        self._news.tell("state", state)
+        self._arrived.set()
 
-    def end(self) -> None:
-        self._is_closed = True
-        self.is_active = False
-        self._wake()
+    def end(self, error: FanfareError | None = None) -> None:
+        """Ends it; what it holds can still be taken."""
+        if self._state != "ended":
+            self._home.leave(self)
+            self.change("ended", error)
+
+    def tell_presence(self, presence: Presence) -> None:
+        self._news.tell("presence", presence)
 
     def wake(self) -> None:
         """The client has given up: loops find out."""
-        self._wake()
+        self._arrived.set()
 
     async def finish(self, seconds: float) -> None:
         """Waits until the callbacks have had what came, at most so long."""
         if self._caller is not None and self._caller is not asyncio.current_task():
             await asyncio.wait({self._caller}, timeout=seconds)
             self._caller.cancel()
+        await self._news.end(seconds)
 
     # Within
 
-    def _wake(self) -> None:
+    def _came(self) -> None:
         self._arrived.set()
+        if self._ends_full and self.feed.buffer.is_overfull:
+            self.end(BufferFull(f"the consumer of {self.name} is too slow for its buffer"))
 
     def _raise_failure(self) -> None:
         if self._error is not None:
-            raise self._error
-        if not self._is_closed and (failure := self._home.failure) is not None:
-            raise Closed(failure.reason, failure.code)
+            raise self._error.with_traceback(None)
+        if self._state != "ended" and (failure := self._home.failure) is not None:
+            raise Closed(failure.reason, failure.status)
 
     async def _take(self, *, raises: bool) -> Event | Gap | None:
         """The next item; none at the end."""
@@ -149,7 +171,7 @@ class Subscription(AsyncIterator[Event | Gap]):
             while not self.feed.buffer:
                 if raises:
                     self._raise_failure()
-                if self._is_closed:
+                if self._state == "ended":
                     return None
                 self._arrived.clear()
                 await self._arrived.wait()
@@ -159,4 +181,4 @@ class Subscription(AsyncIterator[Event | Gap]):
 
     async def _call(self) -> None:
         while (item := await self._take(raises=False)) is not None:
-            await self._listeners.call("event" if isinstance(item, Event) else "gap", item)
+            await self._items.call("event" if isinstance(item, Event) else "gap", item)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .errors import ProtocolError, RequestError
-from .events import Event, Gap
+from .events import Event, Presence
 from .patterns import is_pattern
 from .positions import Position
 from .subscription import Subscription
@@ -36,7 +36,7 @@ class Chunk:
 
     @property
     def names(self) -> list[str]:
-        return [subscription.topic for subscription in self.subscriptions]
+        return list(dict.fromkeys(subscription.name for subscription in self.subscriptions))
 
     @property
     def frame(self) -> dict[str, Any]:
@@ -48,67 +48,72 @@ class Subscriptions:
     """Knows which subscription gets what."""
 
     def __init__(self) -> None:
-        self._by_name: dict[str, Subscription] = {}
-        self._inbox: Subscription | None = None
+        #: Any number of subscriptions to a name cost the gateway one.
+        self._by_name: dict[str, list[Subscription]] = {}
         self._routes: dict[str, tuple[Subscription, ...]] = {}
         #: Those that events may come for on this connection, before they are confirmed or after.
         self._live: set[Subscription] = set()
         self.recover_max = RECOVER_MAX
 
     def __iter__(self) -> Iterator[Subscription]:
-        yield from self._by_name.values()
-        if self._inbox is not None:
-            yield self._inbox
+        for subscriptions in self._by_name.values():
+            yield from subscriptions
 
     def add(self, subscription: Subscription) -> None:
-        if subscription.topic == INBOX:
-            self._inbox = subscription
-        self._by_name[subscription.topic] = subscription
-        if subscription.topic == INBOX:
-            del self._by_name[INBOX]
+        self._by_name.setdefault(subscription.name, []).append(subscription)
         self._routes.clear()
-
-    def find(self, name: str) -> Subscription | None:
-        return self._inbox if name == INBOX else self._by_name.get(name)
 
     def remove(self, subscription: Subscription) -> bool:
-        """Whether it was there."""
-        if self.find(subscription.topic) is not subscription:
+        """Whether it was the last one of its name."""
+        subscriptions = self._by_name.get(subscription.name, [])
+        if subscription not in subscriptions:
             return False
-        if subscription is self._inbox:
-            self._inbox = None
-        else:
-            del self._by_name[subscription.topic]
+        subscriptions.remove(subscription)
         self._live.discard(subscription)
         self._routes.clear()
-        return True
+        if not subscriptions:
+            del self._by_name[subscription.name]
+        return not subscriptions
+
+    @property
+    def _inboxes(self) -> list[Subscription]:
+        return self._by_name.get(INBOX, [])
 
     @property
     def inbox_after(self) -> str | None:
-        """Where the inbox was left."""
-        if self._inbox is None:
-            return None
-        return next((str(place) for _, place in self._inbox.feed.received), None)
+        """Where the inbox was left, by the subscription that is furthest behind."""
+        places = [place for inbox in self._inboxes for _, place in list(inbox.feed.received)[:1]]
+        return str(min(places, key=lambda place: place.offset)) if places else None
 
     # Subscribing
 
     def begin(self) -> list[Chunk]:
         """What subscribes to everything on a new connection: topics first, since patterns leave out what flows."""
         self._live = {subscription for subscription in self if subscription.feed.received}
-        if self._inbox is not None:
-            self._live.add(self._inbox)
-        topics = [subscription for subscription in self._by_name.values() if not subscription.feed.is_pattern]
-        patterns = [subscription for subscription in self._by_name.values() if subscription.feed.is_pattern]
+        self._live.update(self._inboxes)
+        topics = [name for name in self._by_name if not is_pattern(name)]
+        patterns = [name for name in self._by_name if is_pattern(name) and name != INBOX]
         places = self._places()
         chunks = []
-        for kind in (topics, patterns):
-            for start in range(0, len(kind), self.recover_max):
-                chunks.append(self._chunk(kind[start : start + self.recover_max], places, is_full=True))
+        for names in (topics, patterns):
+            for start in range(0, len(names), self.recover_max):
+                some = [one for name in names[start : start + self.recover_max] for one in self._by_name[name]]
+                chunks.append(self._chunk(some, places, is_full=True))
         return chunks
 
-    def join(self, subscription: Subscription) -> Chunk:
-        """What subscribes to one more."""
-        return self._chunk([subscription], dict(subscription.feed.places()), is_full=False)
+    def join(self, subscription: Subscription) -> tuple[Chunk | None, bool]:
+        """What subscribes to one more, if the gateway has to be told, and whether to unsubscribe from its name first."""
+        others = [other for other in self._by_name[subscription.name] if other is not subscription]
+        flowing = [other for other in others if other in self._live]
+        is_new = not subscription.feed.received and subscription.feed.last is None
+        if flowing and is_new:
+            subscription.feed.begin_like(flowing[0].feed)
+            self._live.add(subscription)
+            subscription.change("active")
+            return None, False
+        # What flows goes on elsewhere only if it begins anew.
+        all_of_it = [*others, subscription]
+        return self._chunk(all_of_it, self._places(all_of_it), is_full=False), bool(others)
 
     def again(self, chunk: Chunk) -> Chunk:
         """The same with as many topics to recover as the gateway takes now."""
@@ -119,12 +124,12 @@ class Subscriptions:
         self._live.clear()
         for subscription in self:
             subscription.feed.lose()
-            subscription.activate(False)
+            subscription.change("pending")
 
-    def _places(self) -> dict[str, Position]:
+    def _places(self, subscriptions: Iterable[Subscription] | None = None) -> dict[str, Position]:
         """Where to go on in each topic: where the subscription is that is furthest behind."""
         places: dict[str, Position] = {}
-        for subscription in self._by_name.values():
+        for subscription in self if subscriptions is None else subscriptions:
             for topic, place in subscription.feed.places():
                 other = places.get(topic)
                 if other is None or (other.epoch == place.epoch and place.offset < other.offset):
@@ -134,12 +139,12 @@ class Subscriptions:
     def _chunk(self, subscriptions: list[Subscription], places: dict[str, Position], *, is_full: bool) -> Chunk:
         recover: dict[str, Any] = {}
         for subscription in subscriptions:
-            if (place := places.get(subscription.topic)) is not None:
-                recover[subscription.topic] = {"epoch": place.epoch, "offset": str(place.offset)}
-            elif subscription.feed.last is not None:
-                recover[subscription.topic] = {"last": subscription.feed.last}
+            if subscription.feed.last is not None:
+                recover[subscription.name] = {"last": subscription.feed.last}
+            elif (place := places.get(subscription.name)) is not None:
+                recover.setdefault(subscription.name, {"epoch": place.epoch, "offset": str(place.offset)})
         # The rest of the room is for topics of the patterns, the newest first.
-        names = {subscription.topic for subscription in subscriptions}
+        names = {subscription.name for subscription in subscriptions}
         for topic, place in places.items():
             if len(recover) >= self.recover_max:
                 break
@@ -156,31 +161,31 @@ class Subscriptions:
         topics, rejected = frame.get("topics", {}), frame.get("rejected", [])
         if not isinstance(topics, dict) or not isinstance(rejected, list):
             raise ProtocolError("a confirmation has no topics")
-        mine = [subscription for subscription in chunk.subscriptions if not subscription.is_closed]
-        refused = [subscription for subscription in mine if subscription.topic in rejected]
+        mine = [subscription for subscription in chunk.subscriptions if subscription.state != "ended"]
+        refused = [subscription for subscription in mine if subscription.name in rejected]
         mine = [subscription for subscription in mine if subscription not in refused]
         own = set(mine)
         for topic, value in topics.items():
-            for subscription in self._covering(topic):
+            for subscription in self._by_name.get(topic, ()) if is_pattern(topic) else self._covering(topic):
                 if subscription in own or chunk.is_full and subscription in self._live:
                     subscription.feed.confirm(topic, value)
         for subscription in mine:
             if subscription.feed.is_pattern and not chunk.is_full:
                 self._join_flowing(subscription, topics)
             self._live.add(subscription)
-            subscription.activate(True)
+            subscription.change("active")
         return refused
 
     def _join_flowing(self, pattern: Subscription, topics: dict[str, Any]) -> None:
         """A confirmation leaves out topics that flow already: whether the pattern missed something of them is seen here."""
         for other in self._live:
-            if other.topic in topics or not pattern.feed.covers(other.topic) or other.feed.is_pattern:
+            if other.name in topics or not pattern.feed.covers(other.name) or other.feed.is_pattern:
                 continue
-            place = other.feed.received.find(other.topic)
-            if place is not None and pattern.feed.received.find(other.topic) not in (None, place):
+            place = other.feed.received.find(other.name)
+            if place is not None and pattern.feed.received.find(other.name) not in (None, place):
                 value = {"epoch": place.epoch, "offset": place.offset, "recovered": False}
-                pattern.feed.confirm(other.topic, value)
-                pattern.feed.gap(other.topic, None)
+                pattern.feed.confirm(other.name, value)
+                pattern.feed.gap(other.name, None)
 
     def event(self, event: Event, place: Position) -> None:
         for subscription in self._covering(event.topic):
@@ -194,12 +199,21 @@ class Subscriptions:
             if subscription in self._live:
                 subscription.feed.gap(topic, lost)
 
+    def reject(self, subscription: Subscription, error: RequestError) -> None:
+        """The gateway refuses it; it is asked again on the next connection."""
+        self._live.discard(subscription)
+        subscription.change("rejected", error)
+
+    def presence(self, presence: Presence) -> None:
+        for subscription in self._covering(presence.topic):
+            subscription.tell_presence(presence)
+
     def greet_inbox(self, user: str | None, *, is_first: bool) -> None:
         """A connection has begun. An inbox without a place may have missed something since the last one."""
-        if self._inbox is not None and not is_first and user is not None and not self._inbox.feed.received:
-            self._inbox.feed.gap(inbox_of(user), None)
-        if self._inbox is not None:
-            self._inbox.activate(True)
+        for inbox in self._inboxes:
+            if not is_first and user is not None and not inbox.feed.received:
+                inbox.feed.gap(inbox_of(user), None)
+            inbox.change("active")
 
     def _covering(self, topic: str) -> Iterable[Subscription]:
         route = self._routes.get(topic)
@@ -223,7 +237,7 @@ def inbox_of(user: str) -> str:
 def _is_for(subscription: Subscription, topic: str) -> bool:
     if is_inbox(topic):
         # No pattern covers an inbox.
-        return subscription.topic in (topic, INBOX)
+        return subscription.name in (topic, INBOX)
     return subscription.feed.covers(topic)
 
 

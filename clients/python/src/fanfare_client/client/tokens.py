@@ -10,14 +10,15 @@ from typing import Any, Literal
 
 from .errors import GiveUp
 
-Reason = Literal["first", "expired", "refused"]
+Reason = Literal["first", "expired", "refused", "requested"]
 
 Token = str | Callable[[Reason], Awaitable[str | None] | str | None]
 """A token, or what gives one and is told why it is asked:
 
-- `first`: there is none yet, or `reconnect()` was called;
+- `first`: there is none yet;
 - `expired`: the last one has ended, or will soon;
-- `refused`: the gateway did not take the last one, or has revoked it.
+- `refused`: the gateway did not take the last one, or has revoked it;
+- `requested`: `authenticate()` was called.
 
 A plain function is called in a thread, so it may block. None is no token. What it raises is logged, and it is
 asked again later; `GiveUp`, and None for one that has ended or was refused, close the client.
@@ -31,11 +32,22 @@ class Tokens:
     """Keeps the token that is in use, and asks for another one when there is a reason to."""
 
     def __init__(self, token: Token | None) -> None:
+        self._ask: Callable[[Reason], Awaitable[str | None] | str | None] | None
+        self._token: str | None
+        #: Why another one is asked for; none while there is one.
+        self._reason: Reason | None
+        #: By the clock of the day, which goes on while the machine sleeps.
+        self._ends: float | None
+        self.set(token)
+        self.lose("first")
+
+    def set(self, token: Token | None) -> None:
+        """Takes another source of tokens, which is asked at the next occasion."""
         self._ask = token if callable(token) else None
         self._token = None if callable(token) else token
-        self._reason: Reason | None = None if self._ask is None else "first"
-        #: By the clock of the day, which goes on while the machine sleeps.
-        self._ends: float | None = None
+        self._reason = None
+        self._ends = None
+        self.lose("requested")
 
     @property
     def can_ask(self) -> bool:
@@ -57,14 +69,15 @@ class Tokens:
         token = await asyncio.wait_for(_call(self._ask, reason), TOKEN_SECONDS)
         if token is not None and not isinstance(token, str):
             raise TypeError(f"a token is a string, not {type(token).__name__}")
-        if not token and reason != "first":
+        if not token and reason in ("expired", "refused"):
             raise GiveUp(f"there is no token for one that was {reason}")
         return token or None
 
-    def use(self, token: str) -> None:
-        """The gateway has taken another one."""
+    def use(self, token: str, seconds: float) -> None:
+        """The gateway has taken another one, which is valid for so long."""
         self._token = token
         self._reason = None
+        self.ends_in(seconds)
 
     def ends_in(self, seconds: float) -> None:
         """The token in use is valid for so long."""
