@@ -167,19 +167,26 @@ class Client:
         if self._is_closed or self._keeper is None:
             return
         self._is_closed = True
-        if self._connection is not None:
-            await self._connection.close()
-        keeper = self._keeper
-        if keeper is not None and keeper is not asyncio.current_task():
-            keeper.cancel()
-            await asyncio.wait({keeper})
-        self._end("closed", Closed("the client is closed"))
         subscriptions = list(self._subscriptions)
-        for subscription in subscriptions:
-            subscription.end()
-        await asyncio.gather(
-            self._listeners.end(CLOSE_SECONDS), *(subscription.finish(CLOSE_SECONDS) for subscription in subscriptions)
-        )
+        try:
+            if self._connection is not None:
+                await self._connection.close()
+            self._keeper.cancel()
+            if self._keeper is not asyncio.current_task():
+                await asyncio.wait({self._keeper})
+        finally:
+            self._end("closed", Closed("the client is closed"))
+            for subscription in subscriptions:
+                subscription.end()
+        # Callbacks have what came before, unless it was one of them that called.
+        callers = {task for subscription in subscriptions for task in subscription.tasks}
+        if self._listeners.task is not None:
+            callers.add(self._listeners.task)
+        callers.discard(asyncio.current_task())  # type: ignore[arg-type]
+        if callers:
+            _, late = await asyncio.wait(callers, timeout=CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
 
     # What an application asks for
 
@@ -317,7 +324,8 @@ class Client:
         left = await renew(self._tokens, self._requests, "requested")
         if self._renewal is not None:
             self._renewal.cancel()
-        self._renewal = asyncio.create_task(keep_renewed(self._tokens, self._requests, left))
+        if self._tokens.can_ask:
+            self._renewal = asyncio.create_task(keep_renewed(self._tokens, self._requests, left))
 
     # Keeping a connection
 

@@ -62,15 +62,10 @@ class Listeners:
             except Exception:
                 log.exception("a callback for %r failed", kind)
 
-    async def end(self, seconds: float) -> None:
-        """Waits until all has been told, at most so long."""
-        task = self._task
-        if task is None or task.done() or task is asyncio.current_task():
-            return
-        await asyncio.wait({task}, timeout=seconds)
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task})
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """What calls them, as long as something waits."""
+        return self._task
 
     async def _call_all(self) -> None:
         while self._waiting:

@@ -142,12 +142,10 @@ class Subscription(AsyncIterator[Event | Gap]):
         """The client has given up: loops find out."""
         self._arrived.set()
 
-    async def finish(self, seconds: float) -> None:
-        """Waits until the callbacks have had what came, at most so long."""
-        if self._caller is not None and self._caller is not asyncio.current_task():
-            await asyncio.wait({self._caller}, timeout=seconds)
-            self._caller.cancel()
-        await self._news.end(seconds)
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What calls the callbacks; it ends once they have had everything."""
+        return [task for task in (self._caller, self._news.task) if task is not None]
 
     # Within
 

@@ -89,8 +89,7 @@ class Subscriptions:
 
     def begin(self) -> list[Chunk]:
         """What subscribes to everything on a new connection: topics first, since patterns leave out what flows."""
-        self._live = {subscription for subscription in self if subscription.feed.received}
-        self._live.update(self._inboxes)
+        self._live.update(subscription for subscription in self if subscription.feed.received)
         topics = [name for name in self._by_name if not is_pattern(name)]
         patterns = [name for name in self._by_name if is_pattern(name) and name != INBOX]
         places = self._places()
@@ -104,16 +103,17 @@ class Subscriptions:
     def join(self, subscription: Subscription) -> tuple[Chunk | None, bool]:
         """What subscribes to one more, if the gateway has to be told, and whether to unsubscribe from its name first."""
         others = [other for other in self._by_name[subscription.name] if other is not subscription]
-        flowing = [other for other in others if other in self._live]
-        is_new = not subscription.feed.received and subscription.feed.last is None
-        if flowing and is_new:
-            subscription.feed.begin_like(flowing[0].feed)
-            self._live.add(subscription)
-            subscription.change("active")
+        flowing = [other for other in others if other.state == "active"]
+        is_asked = any(other.state == "pending" for other in others)
+        if not subscription.feed.received and subscription.feed.last is None and (flowing or is_asked):
+            if flowing:
+                subscription.feed.begin_like(flowing[0].feed)
+                self._live.add(subscription)
+                subscription.change("active")
             return None, False
         # What flows goes on elsewhere only if it begins anew.
         all_of_it = [*others, subscription]
-        return self._chunk(all_of_it, self._places(all_of_it), is_full=False), bool(others)
+        return self._chunk(all_of_it, self._places(all_of_it), is_full=False), bool(flowing or is_asked)
 
     def again(self, chunk: Chunk) -> Chunk:
         """The same with as many topics to recover as the gateway takes now."""
@@ -161,7 +161,8 @@ class Subscriptions:
         topics, rejected = frame.get("topics", {}), frame.get("rejected", [])
         if not isinstance(topics, dict) or not isinstance(rejected, list):
             raise ProtocolError("a confirmation has no topics")
-        mine = [subscription for subscription in chunk.subscriptions if subscription.state != "ended"]
+        # Those that have joined meanwhile, too.
+        mine = [subscription for name in chunk.names for subscription in self._by_name.get(name, ())]
         refused = [subscription for subscription in mine if subscription.name in rejected]
         mine = [subscription for subscription in mine if subscription not in refused]
         own = set(mine)
@@ -213,6 +214,7 @@ class Subscriptions:
         for inbox in self._inboxes:
             if not is_first and user is not None and not inbox.feed.received:
                 inbox.feed.gap(inbox_of(user), None)
+            self._live.add(inbox)
             inbox.change("active")
 
     def _covering(self, topic: str) -> Iterable[Subscription]:
