@@ -116,8 +116,10 @@ class Connection:
             raise CannotConnect(End(Decision.RETRY, f"no connection: {error!r}")) from error
         return cls(socket, ping_interval, ping_timeout)
 
-    async def serve(self, take: Callable[[dict[str, Any]], None]) -> End:
-        """Gives each frame to `take` until the connection is lost; says why."""
+    async def serve(
+        self, take: Callable[[dict[str, Any]], None], read: Callable[[str], list[dict[str, Any]]] = frames.read
+    ) -> End:
+        """Gives each frame that `read` finds to `take` until the connection is lost; says why."""
         tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._watch())]
         taken = 0
         try:
@@ -126,7 +128,7 @@ class Connection:
                 self._heard = asyncio.get_running_loop().time()
                 if not isinstance(text, str):
                     raise ProtocolError("a frame is binary")
-                for frame in frames.read(text):
+                for frame in read(text):
                     take(frame)
                     taken += 1
                 if taken >= FRAMES_PER_TURN:
