@@ -53,7 +53,7 @@ test:
 # The Python client against the gateway that `make test` has built.
 test-python:
 	@scripts/setup test
-	$(TARGET)/python/bin/python -m mypy --config-file clients/python/pyproject.toml clients/python/src examples/backend.py examples/wse_app.py
+	$(TARGET)/python/bin/python -m mypy --config-file clients/python/pyproject.toml clients/python/src examples/backend.py examples/follow.py examples/wse_app.py
 	FANFARE_BIN=$(abspath $(TARGET))/debug/fanfare $(TARGET)/python/bin/python -m pytest clients/python
 
 # The published clients, unmodified, against the gateway that `make test` has built: side by side, since they mostly wait.
