@@ -330,9 +330,16 @@ class Client:
     # Keeping a connection
 
     async def _keep(self, before: asyncio.Task[None] | None) -> None:
-        """Makes connections, one after the other, until closed or refused."""
         if before is not None:
             await asyncio.wait({before})
+        try:
+            await self._make_connections()
+        except Exception as error:
+            log.exception("a fault of the client")
+            self._end("ended", Closed(f"a fault of the client: {error!r}"))
+
+    async def _make_connections(self) -> None:
+        """One after the other, until closed or refused."""
         while not self._is_closed:
             self._enter("connecting")
             end = self._judge(await self._attempt())
