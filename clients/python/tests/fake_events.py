@@ -45,6 +45,11 @@ class FakeEvents:
     async def __aexit__(self, *_):
         self.server.close()
         await self.server.wait_closed()
+        for socket in self.sockets:
+            socket.transport.abort()
+        # Transports close in a turn of the loop.
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     def _admit(self, socket, request):
         self.handshakes.append((request.headers.get("Authorization"), parse_qs(urlsplit(request.path).query)))

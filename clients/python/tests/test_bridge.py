@@ -57,9 +57,12 @@ async def test_users_are_pushed_to_and_asked(own):
         assert [answer["message"] for answer in answers] == ["I have read it.", "Yes"] and answers[-1]["is_final"]
         with pytest.raises(AskError, match="not connected"):
             _ = [answer async for answer in bridge.ask("bob", {"message": "x"})]
+
+        async def ask():
+            return [answer async for answer in bridge.ask("alice", {"type": "question"})]
+
         # Many at once.
-        many = [[answer async for answer in bridge.ask("alice", {"type": "question"})] for _ in range(3)]
-        assert [len(each) for each in many] == [2] * 3
+        assert [len(answers) for answers in await asyncio.gather(ask(), ask(), ask())] == [2] * 3
         assert all(await asyncio.gather(*(bridge.push("alice", {"n": n}) for n in range(50))))
     assert got[:3] == ["ä", "1", "2"]
 

@@ -238,7 +238,7 @@ async def test_a_subscription_may_end_instead():
 
 async def test_a_burst_is_no_reason_to_lose_what_a_quick_consumer_takes():
     async with FakeEvents() as gateway, connect(gateway.url) as client:
-        subscription, got = client.subscribe("a", buffer=200), []
+        subscription, got = client.subscribe("a", buffer=2), []
         subscription.on("event", got.append)
         subscription.on("gap", got.append)
         await subscription.ready()
@@ -508,7 +508,7 @@ async def test_a_side_that_is_gone_is_noticed(monkeypatch):
 
 
 async def test_a_peer_that_never_greets_is_given_up(monkeypatch):
-    monkeypatch.setattr("fanfare_client.client.client.GREETING_SECONDS", 0.05)
+    monkeypatch.setattr("fanfare_client.client.dialogue.GREETING_SECONDS", 0.05)
     async with FakeEvents() as gateway:
         gateway.greeting = None
         client = connect(gateway.url)

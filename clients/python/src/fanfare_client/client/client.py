@@ -7,27 +7,25 @@ import logging
 import ssl as tls
 import uuid
 from collections.abc import Callable, Mapping
-from functools import partial
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from . import frames
 from .backoff import Backoff
 from .connection import CLOSE_SECONDS, CannotConnect, Connection, End
 from .decisions import Decision
-from .errors import Closed, GiveUp, ProtocolError, RequestError
-from .events import Session, State, Status, read_event, read_presence, read_session
+from .dialogue import Dialogue
+from .errors import Closed, GiveUp, RequestError
+from .events import Session, State, Status
 from .listeners import Callback, Listeners
 from .patterns import check, is_pattern
-from .renewal import keep_renewed, renew
 from .requests import Answer, Request, Requests
 from .subscription import Overflow, Subscription
-from .subscriptions import INBOX, Chunk, Subscriptions
+from .subscriptions import INBOX, Subscriptions
 from .tokens import Reason, Token, Tokens
 
 log = logging.getLogger("fanfare_client")
-
 
 
 class Client:
@@ -74,15 +72,8 @@ class Client:
         #: Whether it was ever open.
         self._was_open = False
 
-        # Of the connection there is.
-        self._connection: Connection | None = None
-        self._is_greeted = False
-        self._is_good = False
-        self._is_refused = False
-        self._unconfirmed = 0
-        self._hint: float | None = None
-        self._deadline: asyncio.TimerHandle | None = None
-        self._renewal: asyncio.Task[None] | None = None
+        #: Where there is a connection.
+        self._dialogue: Dialogue | None = None
 
     # The life of a client
 
@@ -151,14 +142,14 @@ class Client:
         if token is not None:
             self._tokens.set(token)
         self._tokens.lose("requested")
-        if self.state == "open" and self._session is not None and self._session.user is not None:
-            keeper = self._keeper
+        dialogue = self._dialogue
+        if dialogue is not None and self._session is not None and self._session.user is not None:
             try:
-                await self._renew_now()
+                await dialogue.renew()
                 return
             except Exception as error:
                 log.info("the token cannot be renewed on this connection: %r", error)
-            if keeper is not self._keeper:
+            if dialogue is not self._dialogue:
                 return
         self.reconnect()
 
@@ -169,8 +160,8 @@ class Client:
         self._is_closed = True
         subscriptions = list(self._subscriptions)
         try:
-            if self._connection is not None:
-                await self._connection.close()
+            if self._dialogue is not None:
+                await self._dialogue.connection.close()
             self._keeper.cancel()
             if self._keeper is not asyncio.current_task():
                 await asyncio.wait({self._keeper})
@@ -225,10 +216,8 @@ class Client:
         With `since` a client that is connected connects anew.
         """
         inbox = self._subscribe(INBOX, since, None, buffer, overflow)
-        if self._is_greeted and since is not None:
+        if self._dialogue is not None and since is not None:
             self.reconnect()
-        elif self._is_greeted:
-            self._subscriptions.greet_inbox(None, is_first=True)
         return inbox
 
     async def publish(
@@ -268,7 +257,7 @@ class Client:
         """
         return await self._ask(dict(frame), again=False, timeout=timeout or self._timeout)
 
-    # Within
+    # For subscriptions
 
     def _subscribe(
         self, name: str, since: str | None, last: int | None, buffer: int | None, overflow: Overflow
@@ -282,21 +271,14 @@ class Client:
             raise ValueError("buffer is at least 1")
         subscription = Subscription(self, name, size=size, overflow=overflow, since=since, last=last)
         self._subscriptions.add(subscription)
-        if self._is_greeted and name != INBOX:
-            chunk, flows = self._subscriptions.join(subscription)
-            if flows:
-                self._unsubscribe(name)
-            if chunk is not None:
-                self._send_chunk(chunk)
+        if self._dialogue is not None:
+            self._dialogue.join(subscription)
         return subscription
 
     def leave(self, subscription: Subscription) -> None:
         """Forgets a subscription, and unsubscribes from its name if it was the last one."""
-        if self._subscriptions.remove(subscription) and self._is_greeted and subscription.name != INBOX:
-            self._unsubscribe(subscription.name)
-
-    def _unsubscribe(self, name: str) -> None:
-        self._requests.add({"type": "unsubscribe", "events": [name]}, is_first=True)
+        if self._subscriptions.remove(subscription) and self._dialogue is not None:
+            self._dialogue.leave(subscription.name)
 
     async def _ask(self, frame: Answer, *, again: bool, timeout: float | None) -> Answer:
         async with self._room:
@@ -318,14 +300,6 @@ class Client:
             return request.refusal
         done = "it may or may not have been done" if request.first_sent is not None else "it was not sent"
         return TimeoutError(f"no answer to {frame['type']} in {timeout:g} s; {done}")
-
-    async def _renew_now(self) -> None:
-        """Has the present connection go on with another token. Raises where it cannot."""
-        left = await renew(self._tokens, self._requests, "requested")
-        if self._renewal is not None:
-            self._renewal.cancel()
-        if self._tokens.can_ask:
-            self._renewal = asyncio.create_task(keep_renewed(self._tokens, self._requests, left))
 
     # Keeping a connection
 
@@ -354,8 +328,6 @@ class Client:
 
     async def _attempt(self) -> End:
         """Makes a connection and serves it; why it is no more."""
-        self._is_good = self._is_refused = False
-        self._hint = None
         try:
             token = await self._tokens.current()
         except GiveUp as error:
@@ -369,37 +341,47 @@ class Client:
             )
         except CannotConnect as refusal:
             return refusal.end
-        self._connection = connection
-        self._set_deadline(GREETING_SECONDS, "no greeting")
+        dialogue = self._dialogue = Dialogue(self, connection, self._subscriptions, self._requests, self._tokens)
         end = End(Decision.RETRY, "reconnecting")
         try:
-            end = await connection.serve(self._take)
+            end = await connection.serve(dialogue.take)
         finally:
-            self._lose(end)
-        return end
+            self._dialogue = None
+            dialogue.lose(end)
+        if dialogue.is_good and not end.is_broken:
+            self._backoff.reset()
+        return dialogue.explain(end)
 
     def _judge(self, end: End) -> End:
         """What the end of an attempt means for this client."""
-        decision = Decision.NEW_TOKEN if self._is_refused else end.decision
-        if self._is_good and not end.is_broken:
-            self._backoff.reset()
+        decision = end.decision
         if end.is_final_at_first and not self._was_open:
             decision = Decision.GIVE_UP
         if decision is Decision.NEW_TOKEN:
             reason: Reason = "expired" if end.reason == "Token expired" else "refused"
             self._tokens.lose(reason)
             decision = Decision.RETRY if self._tokens.can_ask else Decision.GIVE_UP
-        return End(decision, end.reason, end.code, self._hint if end.hint is None else end.hint)
+        return replace(end, decision=decision)
 
-    def _lose(self, end: End) -> None:
-        self._connection = None
-        self._is_greeted = False
-        self._set_deadline(None)
-        if self._renewal is not None:
-            self._renewal.cancel()
-            self._renewal = None
-        self._subscriptions.lose()
-        self._requests.lose(end.reason, end.code)
+    # For the dialogue
+
+    @property
+    def was_open(self) -> bool:
+        """Whether it was ever open."""
+        return self._was_open
+
+    def greeted(self, session: Session) -> None:
+        self._session = session
+
+    def opened(self) -> None:
+        self._was_open = True
+        self._enter("open")
+
+    def tell(self, frame: dict[str, Any]) -> None:
+        """Something that no subscription and no request takes."""
+        self._listeners.tell("message", frame)
+
+    # Within
 
     def _end(self, state: State, failure: Closed) -> None:
         """Nothing goes on by itself any more."""
@@ -416,143 +398,11 @@ class Client:
         self._changed.set()
         self._listeners.tell("state", self._status)
 
-    def _set_deadline(self, seconds: float | None, why: str = "") -> None:
-        """Drops the connection after so long, unless it is set again."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-        if seconds is not None and self._connection is not None:
-            self._deadline = asyncio.get_running_loop().call_later(seconds, self._connection.drop, why)
-
     def _with_inbox(self) -> str:
         after = self._subscriptions.inbox_after
         if after is None:
             return self._url
         return f"{self._url}{'&' if '?' in self._url else '?'}{urlencode({'inbox_after': after})}"
-
-    # What the gateway says. Nothing here waits, so that frames are dealt with in their order.
-
-    def _take(self, frame: dict[str, Any]) -> None:
-        kind = frame["type"]
-        if kind == "event":
-            self._subscriptions.event(*read_event(frame))
-        elif "id" in frame:
-            self._answered(frame)
-        elif kind == "gap":
-            self._gap(frame)
-        elif kind == "presence":
-            self._subscriptions.presence(read_presence(frame))
-        elif kind == "connection_established":
-            self._greeted(frame)
-        elif kind == "error":
-            self._erred(frame)
-        else:
-            # Others may be added to the protocol.
-            self._listeners.tell("message", frame)
-
-    def _answered(self, frame: dict[str, Any]) -> None:
-        self._is_good = self._requests.answer(frame) or self._is_good
-
-    def _gap(self, frame: dict[str, Any]) -> None:
-        topic, lost = frame.get("event"), frame.get("lost")
-        if topic is None:
-            # What was for this client alone, as answers, is missing: it is asked for anew.
-            raise ProtocolError("answers are missing")
-        if not isinstance(topic, str) or not (lost is None or isinstance(lost, int)):
-            raise ProtocolError("a gap has no topic or no number")
-        self._subscriptions.gap(topic, lost)
-
-    def _erred(self, frame: dict[str, Any]) -> None:
-        """An error that answers nothing in particular, most often before a close."""
-        self._is_refused = self._is_refused or frame.get("code") == "AUTHENTICATION_FAILED"
-        self._hint = frames.retry_after(frame)
-        log.warning("the gateway says %s: %s", frame.get("code"), frame.get("message"))
-
-    def _greeted(self, frame: dict[str, Any]) -> None:
-        connection = self._connection
-        if connection is None or self._is_greeted:
-            return
-        self._is_greeted = True
-        self._session = read_session(frame)
-        self._set_deadline(CONFIRMATION_SECONDS, "the subscriptions are not confirmed")
-        left = frames.seconds_between(frame.get("timestamp"), frame.get("expires_at"))
-        if left is not None:
-            self._tokens.ends_in(left)
-            if self._tokens.can_ask:
-                self._renewal = asyncio.create_task(keep_renewed(self._tokens, self._requests, left))
-        self._subscriptions.greet_inbox(self._session.user, is_first=not self._was_open)
-        self._requests.attach(connection.send)
-        chunks = self._subscriptions.begin()
-        self._unconfirmed = len(chunks) or 1
-        for chunk in chunks:
-            self._send_chunk(chunk)
-        if not chunks:
-            # What shows that the connection is any good.
-            self._requests.add({"type": "ping"}, is_first=True, take=self._ponged)
-
-    def _ponged(self, frame: dict[str, Any]) -> bool:
-        self._one_confirmed()
-        return True
-
-    def _send_chunk(self, chunk: Chunk) -> None:
-        self._requests.add(chunk.frame, is_first=True, take=partial(self._confirmed, chunk))
-
-    def _confirmed(self, chunk: Chunk, frame: dict[str, Any]) -> bool:
-        """Takes what answers a chunk; false where the confirmation is yet to come."""
-        if frame["type"] == "error":
-            return self._not_confirmed(chunk, frame)
-        if frame["type"] != "subscription_confirmed":
-            raise ProtocolError(f"a subscription is answered by {frame['type']}")
-        chunk.refused = self._subscriptions.confirm(chunk, frame)
-        if chunk.is_full:
-            self._one_confirmed()
-        if chunk.refused and chunk.error is None:
-            # An error that says why may follow.
-            asyncio.get_running_loop().call_later(REFUSAL_SECONDS, self._refuse_rest, chunk)
-            return False
-        return self._refuse_rest(chunk)
-
-    def _not_confirmed(self, chunk: Chunk, frame: dict[str, Any]) -> bool:
-        details = frame.get("details")
-        limit = details.get("limit") if isinstance(details, dict) else None
-        code = str(frame.get("code", ""))
-        error = RequestError(code, str(frame.get("message", "")), details if isinstance(details, dict) else None)
-        if code == "SUBSCRIPTION_LIMIT" and isinstance(limit, int) and 0 < limit < len(chunk.recover):
-            # More topics to recover than it takes: all was refused.
-            self._subscriptions.recover_max = limit
-            self._send_chunk(self._subscriptions.again(chunk))
-            return True
-        if code in ("SUBSCRIPTION_LIMIT", "TOPIC_LIMIT", "FORBIDDEN"):
-            # The confirmation says which of the names, before or after.
-            chunk.error = error
-            return self._refuse_rest(chunk)
-        for subscription in chunk.subscriptions:
-            self._reject(subscription, error)
-        if chunk.is_full:
-            self._one_confirmed()
-        return True
-
-    def _refuse_rest(self, chunk: Chunk) -> bool:
-        """Refuses those that the confirmation has rejected, once it has come: then the chunk is done."""
-        if chunk.refused is None:
-            return False
-        refused, chunk.refused = chunk.refused, []
-        for subscription in refused:
-            text = f"the gateway refuses to subscribe to {subscription.name}: another token may be permitted to"
-            self._reject(subscription, chunk.error or RequestError("FORBIDDEN", text))
-        return True
-
-    def _reject(self, subscription: Subscription, error: RequestError) -> None:
-        log.warning("no subscription to %s: %s", subscription.name, error)
-        self._subscriptions.reject(subscription, error)
-
-    def _one_confirmed(self) -> None:
-        self._unconfirmed -= 1
-        if self._unconfirmed == 0:
-            self._set_deadline(None)
-            self._was_open = True
-            self._enter("open")
-            self._requests.open()
 
 
 def connect(
@@ -604,11 +454,3 @@ PATH = "/api/v1/ws"
 
 #: Requests that wait for an answer; further ones wait for room.
 REQUESTS_MAX = 1000
-
-#: How long a greeting, and then the confirmation of the subscriptions, is waited for, in seconds. The latter may
-#: have to wait for a rate.
-GREETING_SECONDS = 10.0
-CONFIRMATION_SECONDS = 90.0
-
-#: How long the reason of a refused subscription is waited for, in seconds.
-REFUSAL_SECONDS = 0.5

@@ -25,9 +25,6 @@ log = logging.getLogger("fanfare_client")
 #: Bytes of one frame of the gateway. Beyond it the connection is made anew.
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 
-#: Frames that are taken before consumers get their turn.
-FRAMES_PER_TURN = 64
-
 #: Bytes that wait to be written, beyond which the connection is given up: the gateway does not read.
 WAITING_BYTES_MAX = 64 * 1024 * 1024
 
@@ -121,7 +118,6 @@ class Connection:
     ) -> End:
         """Gives each frame that `read` finds to `take` until the connection is lost; says why."""
         tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._watch())]
-        taken = 0
         try:
             while True:
                 text = await self._socket.recv()
@@ -130,10 +126,8 @@ class Connection:
                     raise ProtocolError("a frame is binary")
                 for frame in read(text):
                     take(frame)
-                    taken += 1
-                if taken >= FRAMES_PER_TURN:
-                    taken = 0
-                    await asyncio.sleep(0)
+                # Consumers get their turn: also what comes at once must not overflow the buffer of a quick one.
+                await asyncio.sleep(0)
         except ConnectionClosed as closed:
             return self._end_of(closed)
         except ProtocolError as error:

@@ -52,6 +52,13 @@ class RequestError(FanfareError):
         self.message = message
         self.details = dict(details or {})
 
+    @classmethod
+    def of_frame(cls, frame: Mapping[str, Any]) -> RequestError:
+        """What an error frame says."""
+        details = frame.get("details")
+        details = details if isinstance(details, dict) else None
+        return cls(str(frame.get("code", "")), str(frame.get("message", "")), details)
+
     @property
     def remedy(self) -> Remedy:
         """What may help."""

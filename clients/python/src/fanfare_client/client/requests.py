@@ -138,14 +138,14 @@ class Requests:
         if request.answer.done():
             return True
         if is_error:
-            request.fail(_error(frame))
+            request.fail(RequestError.of_frame(frame))
         else:
             request.answer.set_result(frame)
         return True
 
     def _later(self, request: Request, frame: Answer) -> bool:
         request.is_sent = False
-        request.refusal = _error(frame)
+        request.refusal = RequestError.of_frame(frame)
         seconds = frames.retry_after(frame)
         seconds = PAUSE_SECONDS if seconds is None else min(seconds, PAUSE_MAX)
         if self._pause is None:
@@ -181,10 +181,3 @@ class Requests:
             request = max(sent, key=lambda request: len(request.text))
             text = f"a message of {len(request.text.encode())} bytes is more than the gateway's events.max_message_size"
             request.fail(RequestError("MESSAGE_TOO_LARGE", text))
-
-
-def _error(frame: Answer) -> RequestError:
-    details = frame.get("details")
-    return RequestError(
-        str(frame.get("code", "")), str(frame.get("message", "")), details if isinstance(details, dict) else None
-    )

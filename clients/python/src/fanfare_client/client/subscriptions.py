@@ -9,6 +9,7 @@ from .errors import ProtocolError, RequestError
 from .events import Event, Presence
 from .patterns import is_pattern
 from .positions import Position
+from .requests import Request
 from .subscription import Subscription
 
 #: Subscriptions in one message, and topics to recover: the gateway's `events.max_subscriptions`, until it says another.
@@ -32,7 +33,9 @@ class Chunk:
         #: What the gateway said besides, by which it refuses some of the names.
         self.error: RequestError | None = None
         #: Those that were rejected and not yet told so; none before the confirmation.
-        self.refused: list[Subscription] | None = None
+        self.rejected: list[Subscription] | None = None
+        #: The message, once it was sent.
+        self.request: Request | None = None
 
     @property
     def names(self) -> list[str]:
