@@ -335,6 +335,9 @@ class Client:
         except Exception as error:
             log.warning("no token: %r", error)
             return End(Decision.RETRY, f"no token: {error!r}")
+        if self._is_closed:
+            # The callback has closed the client.
+            return End(Decision.GIVE_UP, "closed")
         try:
             connection = await Connection.open(
                 self._with_inbox(), token, headers=self._headers, ssl=self._ssl, **self._pings
