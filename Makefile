@@ -55,7 +55,7 @@ test:
 # The Python client against the gateway that `make test` has built.
 test-python:
 	@scripts/setup test
-	$(TARGET)/python/bin/python -m mypy --config-file clients/python/pyproject.toml clients/python/src examples/backend.py examples/wse_app.py
+	$(TARGET)/python/bin/python -m mypy --config-file clients/python/pyproject.toml clients/python/src examples/backend.py examples/follow.py examples/wse_app.py
 	FANFARE_BIN=$(abspath $(TARGET))/debug/fanfare $(TARGET)/python/bin/python -m pytest clients/python
 
 # The TypeScript client against the gateway that `make test` has built. The Node of scripts/setup comes first, if it is there.

@@ -64,6 +64,12 @@ class Gateway:
         self._process.send_signal(signal)
         self._process.wait(30)
 
+    def pause(self):
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self._process.send_signal(signal.SIGCONT)
+
     def get(self, path):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as response:
             return json.load(response)
@@ -114,9 +120,11 @@ def token(user, role=None, **claims):
     return (signed + b"." + part(hmac.digest(SECRET.encode(), signed, hashlib.sha256))).decode()
 
 
-def readme(block):
-    """The README's Python of this number."""
-    return (PACKAGE / "README.md").read_text().split("```python\n")[1:][block].split("```")[0]
+def readme(text, file=PACKAGE / "README.md"):
+    """The only Python of a README that has this in it."""
+    blocks = [block.split("```")[0] for block in file.read_text().split("```python\n")[1:]]
+    (found,) = [block for block in blocks if text in block]
+    return found
 
 
 @contextlib.contextmanager

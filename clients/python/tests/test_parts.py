@@ -9,7 +9,7 @@ import pytest
 from fanfare_client.backend import Backend, Connect, Event, Gap, Message, Refused
 from fanfare_client.backend.acks import Acks
 from fanfare_client.backend.client import _endpoint
-from fanfare_client.backend.codec import codec_of
+from fanfare_client.codec import codec_of
 from fanfare_client.backend.errors import ProtocolError
 from fanfare_client.backend.events import KINDS, read
 

@@ -283,7 +283,7 @@ async def test_a_published_client_does_not_notice_that_the_application_restarts(
 
 
 async def test_what_the_readme_shows_works(gateway):
-    with program("-c", readme(3), FANFARE_URL=gateway.url, **SERVICE):
+    with program("-c", readme("RustWSEServer"), FANFARE_URL=gateway.url, **SERVICE):
         async with Raw(gateway, "ann") as ann:
             # It attaches, or has attached.
             while True:

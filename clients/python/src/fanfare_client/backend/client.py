@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
-from .codec import codec_of
+from ..codec import codec_of
 from .errors import LinkLost, Refused
 from .events import Event
 from .lanes import Handler, Lanes, OnError

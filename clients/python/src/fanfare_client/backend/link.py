@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from . import events
 from .acks import Acks
-from .codec import Codec
+from ..codec import Codec
 from .errors import LinkLost, OperationError, ProtocolError
 from .operations import Answer
 

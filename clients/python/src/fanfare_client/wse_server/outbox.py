@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from ..backend.codec import Json
+from ..codec import Json
 from .envelope import plain
 
 log = logging.getLogger("fanfare_client.wse_server")

@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from ..backend import Answer, BackendError, OperationError
-from ..backend.codec import Json
+from ..codec import Json
 from ..threads import LoopThread
 from .callbacks import Callbacks
 from .envelope import Envelope, of, parse, plain

@@ -1,4 +1,4 @@
-"""The encodings of the link's frames. Values in, bytes out, and back."""
+"""Encodings of frames. Values in, bytes out, and back."""
 
 from __future__ import annotations
 

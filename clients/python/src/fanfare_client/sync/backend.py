@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
-from . import backend as asynchronous
-from .backend import (
+from .. import backend as asynchronous
+from ..backend import (
     Answer,
     BackendError,
     ClientEvent,
@@ -37,8 +37,8 @@ from .backend import (
     events,
     link,
 )
-from .backend.operations import Operations
-from .threads import LoopThread, wait
+from ..backend.operations import Operations
+from ..threads import LoopThread, wait
 
 __all__ = [
     "Answer",

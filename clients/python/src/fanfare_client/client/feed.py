@@ -1,0 +1,149 @@
+"""The wire's side of one subscription: what came, and from where it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .buffer import Buffer
+from .errors import ProtocolError
+from .events import Event, Gap
+from .patterns import is_pattern, matcher
+from .positions import Position, Positions
+
+
+class Feed:
+    """Takes confirmations, events and gaps, and gives each event once, in order, to its consumer.
+
+    Bounds: `size` items wait for the consumer, beyond which the oldest are replaced by a gap; positions of
+    `TOPICS_MAX` topics of a pattern are kept, beyond which a reconnect tells a gap.
+    """
+
+    def __init__(
+        self, name: str, arrived: Callable[[], None], *, size: int, since: str | None = None, last: int | None = None
+    ) -> None:
+        self.name = name
+        self.is_pattern = is_pattern(name)
+        self._matches = matcher(name).fullmatch if self.is_pattern else None
+        #: How many of the newest events to begin with, where no place is known.
+        self._last = last
+        self._arrived = arrived
+        self.buffer = Buffer(name, size)
+        #: Of the newest event that came.
+        self.received = Positions(name, is_pattern=self.is_pattern)
+        #: Of the newest event that the consumer was given.
+        self.delivered = Positions(name, is_pattern=self.is_pattern)
+        #: A pattern's own place, which is the consumer's once it has been given so many items.
+        self._pattern_place: tuple[int, Position] | None = None
+        #: Where topics go on after the gap that is about to be told.
+        self._renewed: dict[str, Position] = {}
+        self._tells_gap = False
+        if since is not None:
+            self.received.load(since)
+            self.delivered.load(since)
+
+    def covers(self, topic: str) -> bool:
+        return topic == self.name or self._matches is not None and self._matches(topic) is not None
+
+    # Going on
+
+    def places(self) -> Iterator[tuple[str, Position]]:
+        """Where to go on, what matters most first."""
+        # A pattern's place would repeat the events of topics whose places are forgotten: a gap is told instead.
+        self._tells_gap = self.received.is_forgetful
+        for topic, place in self.received:
+            if not (self._tells_gap and topic == self.name):
+                yield topic, place
+
+    def begin_like(self, other: Feed) -> None:
+        """Begins where another feed of the name is now."""
+        for topic, place in reversed(list(other.received)):
+            self.received.move(topic, place)
+            self.delivered.move(topic, place)
+
+    @property
+    def last(self) -> int | None:
+        """How many of the newest events to ask for: only where no place is known."""
+        return None if self.received else self._last
+
+    def lose(self) -> None:
+        """The connection was lost: what it was about to tell is told by the next one."""
+        self._renewed.clear()
+
+    # What the gateway says
+
+    def confirm(self, topic: str, value: Any) -> None:
+        """Takes what a confirmation says of a topic, or of the pattern itself."""
+        place = Position.of_frame(value)
+        if topic == self.name and self._tells_gap:
+            self._tells_gap = False
+            self.received.forget()
+            self._put(Gap(topic=topic, lost=None, position=None))
+        if value.get("recovered") is False:
+            # Until the gap comes, the old place holds.
+            self._renewed[topic] = place
+        elif topic == self.name and self.is_pattern:
+            self._move_pattern(place)
+        else:
+            # What was missed follows, and moves the place as it comes.
+            count = value.get("count", 0) if self.received or self._last else 0
+            if not isinstance(count, int) or not 0 <= count <= place.offset:
+                raise ProtocolError(f"a confirmation's count of {topic} is {count!r:.40}")
+            before = Position(place.epoch, place.offset - count)
+            known = self.received.find(topic)
+            if known is not None and (known.epoch != before.epoch or known.offset < before.offset):
+                # It goes on behind what was asked for.
+                lost = before.offset - known.offset if known.epoch == before.epoch else None
+                self.received.move(topic, before)
+                return self._put(Gap(topic=topic, lost=lost, position=str(before)))
+            if self.received.advance(topic, before) and topic not in self.delivered:
+                self.delivered.move(topic, before)
+
+    def event(self, event: Event, place: Position) -> None:
+        """Takes an event, unless it was here before."""
+        if self.received.advance(event.topic, place):
+            self._put(event)
+
+    def is_renewing(self, topic: str) -> bool:
+        """Whether a confirmation has said that a gap of the topic follows."""
+        return topic in self._renewed
+
+    def gap(self, topic: str, lost: int | None) -> None:
+        """Takes a gap. What is missing for the connection may have been here, by another subscription."""
+        place = self._renewed.pop(topic, None)
+        if place is not None and self.is_pattern and topic == self.name:
+            self._put(Gap(topic=topic, lost=None, position=None))
+            return self._move_pattern(place)
+        if place is not None:
+            known = self.received.find(topic)
+            if known == place:
+                return
+            if known is not None and known.epoch == place.epoch and known.offset < place.offset:
+                lost = place.offset - known.offset
+            self.received.move(topic, place)
+        self._put(Gap(topic=topic, lost=lost, position=None if place is None else str(place)))
+
+    # What the consumer takes
+
+    def take(self) -> Event | Gap:
+        """The oldest item. Raises `IndexError` when there is none."""
+        item = self.buffer.take()
+        if item.position is not None:
+            self.delivered.move(item.topic, Position.read(item.position))
+        self._settle()
+        return item
+
+    def _put(self, item: Event | Gap) -> None:
+        self.buffer.put(item)
+        self._arrived()
+
+    def _move_pattern(self, place: Position) -> None:
+        self.received.move(self.name, place)
+        self._pattern_place = (self.buffer.came, place)
+        self._settle()
+
+    def _settle(self) -> None:
+        """A pattern's own place counts for the consumer once all that came before it was given."""
+        if self._pattern_place is not None and self.buffer.gone >= self._pattern_place[0]:
+            self.delivered.move(self.name, self._pattern_place[1])
+            self._pattern_place = None

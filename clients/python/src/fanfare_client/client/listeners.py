@@ -1,0 +1,72 @@
+"""Callbacks of an application."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+log = logging.getLogger("fanfare_client")
+
+Callback = Callable[[Any], Awaitable[object] | object]
+"""A function or coroutine function. It may call the client; what it raises is logged."""
+
+#: What waits for callbacks; beyond it the oldest is dropped, and the log says so.
+WAITING_MAX = 1000
+
+
+class Listeners:
+    """Calls callbacks one after the other, in the order of what they are told, in a task of its own.
+
+    So one that awaits the client holds up neither the client nor what it waits for.
+    """
+
+    def __init__(self, kinds: frozenset[str]) -> None:
+        self._callbacks: dict[str, list[Callback]] = {kind: [] for kind in kinds}
+        self._waiting: deque[tuple[str, Any]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, kind: str, callback: Callback) -> Callable[[], None]:
+        """Returns what removes it again."""
+        if kind not in self._callbacks:
+            raise ValueError(f"{kind!r} is not one of {', '.join(sorted(self._callbacks))}")
+        callbacks = self._callbacks[kind]
+        callbacks.append(callback)
+
+        def remove() -> None:
+            if callback in callbacks:
+                callbacks.remove(callback)
+
+        return remove
+
+    def tell(self, kind: str, value: Any) -> None:
+        if not self._callbacks[kind]:
+            return
+        if len(self._waiting) >= WAITING_MAX:
+            self._waiting.popleft()
+            log.warning("callbacks are too slow: one of %d things that waited for them was dropped", WAITING_MAX)
+        self._waiting.append((kind, value))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._call_all())
+
+    async def call(self, kind: str, value: Any) -> None:
+        """Calls those of a kind now."""
+        for callback in tuple(self._callbacks[kind]):
+            try:
+                result = callback(value)
+                if inspect.isawaitable(result):
+                    await result
+            except Exception:
+                log.exception("a callback for %r failed", kind)
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """What calls them, as long as something waits."""
+        return self._task
+
+    async def _call_all(self) -> None:
+        while self._waiting:
+            await self.call(*self._waiting.popleft())

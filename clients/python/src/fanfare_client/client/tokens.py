@@ -1,0 +1,94 @@
+"""The tokens of a client."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+from .errors import GiveUp
+
+Reason = Literal["first", "expired", "refused", "requested"]
+
+Token = str | Callable[[Reason], Awaitable[str | None] | str | None]
+"""A token, or what gives one and is told why it is asked:
+
+- `first`: there is none yet;
+- `expired`: the last one has ended, or will soon;
+- `refused`: the gateway did not take the last one, or has revoked it;
+- `requested`: `authenticate()` was called.
+
+A plain function is called in a thread, so it may block. None is no token. What it raises is logged, and it is
+asked again later; `GiveUp`, and None for one that has ended or was refused, close the client.
+"""
+
+#: How long a token is waited for.
+TOKEN_SECONDS = 30.0
+
+
+class Tokens:
+    """Keeps the token that is in use, and asks for another one when there is a reason to."""
+
+    def __init__(self, token: Token | None) -> None:
+        self._ask: Callable[[Reason], Awaitable[str | None] | str | None] | None
+        self._token: str | None
+        #: Why another one is asked for; none while there is one.
+        self._reason: Reason | None
+        #: By the clock of the day, which goes on while the machine sleeps.
+        self._ends: float | None
+        self.set(token)
+        self.lose("first")
+
+    def set(self, token: Token | None) -> None:
+        """Takes another source of tokens, which is asked at the next occasion."""
+        self._ask = token if callable(token) else None
+        self._token = None if callable(token) else token
+        self._reason = None
+        self._ends = None
+        self.lose("requested")
+
+    @property
+    def can_ask(self) -> bool:
+        return self._ask is not None
+
+    async def current(self) -> str | None:
+        """The token to connect with. Raises `GiveUp`, or whatever the callback raises."""
+        if self._reason is None and self._ask is not None and self._ends is not None and time.time() >= self._ends:
+            self._reason = "expired"
+        if self._reason is not None:
+            self._token = await self.ask(self._reason)
+            self._reason = self._ends = None
+        return self._token
+
+    async def ask(self, reason: Reason) -> str | None:
+        """Another token. Raises `GiveUp`, or whatever the callback raises."""
+        if self._ask is None:
+            return self._token
+        token = await asyncio.wait_for(_call(self._ask, reason), TOKEN_SECONDS)
+        if token is not None and not isinstance(token, str):
+            raise TypeError(f"a token is a string, not {type(token).__name__}")
+        if not token and reason in ("expired", "refused"):
+            raise GiveUp(f"there is no token for one that was {reason}")
+        return token or None
+
+    def use(self, token: str, seconds: float) -> None:
+        """The gateway has taken another one, which is valid for so long."""
+        self._token = token
+        self._reason = None
+        self.ends_in(seconds)
+
+    def ends_in(self, seconds: float) -> None:
+        """The token in use is valid for so long."""
+        self._ends = time.time() + seconds
+
+    def lose(self, reason: Reason) -> None:
+        """The token in use is of no use any more, or not to be used."""
+        if self._ask is not None:
+            self._reason = reason
+
+
+async def _call(ask: Callable[[Reason], Any], reason: Reason) -> Any:
+    token = ask(reason) if inspect.iscoroutinefunction(ask) else await asyncio.to_thread(ask, reason)
+    return await token if inspect.isawaitable(token) else token

@@ -1,0 +1,224 @@
+"""The client for blocking code."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as tls
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+from .. import client as asynchronous
+from ..client import Event, Gap, Session, State, Status
+from ..client.subscription import Overflow
+from ..client.tokens import Token
+from ..threads import LoopThread
+
+T = TypeVar("T")
+
+#: Threads that call callbacks at once. Those of one subscription are called one after the other.
+CALLBACK_THREADS_MAX = 32
+
+
+class Subscription(Iterator[Event | Gap]):
+    """As `fanfare_client.Subscription`, with `with`, `for` and calls that wait. For one consumer."""
+
+    def __init__(self, client: Client, inner: asynchronous.Subscription) -> None:
+        self._client = client
+        self._inner = inner
+
+    @property
+    def name(self) -> str:
+        return self._inner.name
+
+    @property
+    def state(self) -> str:
+        return self._inner.state
+
+    @property
+    def position(self) -> str | None:
+        """Behind the newest event that was given: `since` of a later subscription."""
+        return self._client._on_loop(lambda: self._inner.position)
+
+    def ready(self) -> None:
+        """Waits until the gateway has confirmed the subscription."""
+        self._client._call(self._inner.ready())
+
+    def on(self, kind: Literal["event", "gap", "presence", "state"], callback: Callable[[Any], object]) -> None:
+        """Has `callback(value)` called in a thread, instead of a loop; it may call the client."""
+        self._client._on_loop(lambda: self._inner.on(kind, self._client._in_thread(callback)))
+
+    def next(self, timeout: float | None = None) -> Event | Gap | None:
+        """The next item; none after `timeout` seconds without one, or at the end."""
+        return self._client._call(self._next(timeout))
+
+    def unsubscribe(self) -> None:
+        self._client._on_loop(self._inner.unsubscribe)
+
+    def __iter__(self) -> Subscription:
+        return self
+
+    def __next__(self) -> Event | Gap:
+        item = self.next()
+        if item is None:
+            raise StopIteration
+        return item
+
+    def __enter__(self) -> Subscription:
+        self._client._call(self._inner.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.unsubscribe()
+
+    async def _next(self, timeout: float | None) -> Event | Gap | None:
+        try:
+            return await asyncio.wait_for(self._inner.__anext__(), timeout)
+        except (StopAsyncIteration, asyncio.TimeoutError):
+            return None
+
+
+class Client:
+    """As `fanfare_client.Client`, with `with` and calls that wait. From any thread."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._client = asynchronous.Client(url, **options)
+        #: From the entry to the end.
+        self._thread: LoopThread | None = None
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Client:
+        """Waits until it is open. Raises `Closed` where another attempt would be refused, too."""
+        self._thread = LoopThread("fanfare-client")
+        self._pool = ThreadPoolExecutor(CALLBACK_THREADS_MAX, "fanfare-callback")
+        try:
+            self._call(self._client.__aenter__())
+        except BaseException:
+            self._end_thread()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def state(self) -> State:
+        return self._client.state
+
+    @property
+    def status(self) -> Status:
+        """The state, and why it is so."""
+        return self._client.status
+
+    @property
+    def session(self) -> Session | None:
+        """Who the gateway takes this client for."""
+        return self._client.session
+
+    def on(self, kind: Literal["state", "message"], callback: Callable[[Any], object]) -> None:
+        """Has `callback(value)` called in a thread; it may call the client."""
+        self._on_loop(lambda: self._client.on(kind, self._in_thread(callback)))
+
+    def subscribe(
+        self,
+        name: str,
+        *,
+        since: str | None = None,
+        last: int | None = None,
+        buffer: int | None = None,
+        overflow: Overflow = "drop-oldest",
+    ) -> Subscription:
+        """The events of a topic or a pattern, as of `fanfare_client.Client`."""
+        options: dict[str, Any] = {"since": since, "last": last, "buffer": buffer, "overflow": overflow}
+        return Subscription(self, self._on_loop(lambda: self._client.subscribe(name, **options)))
+
+    def inbox(
+        self, *, since: str | None = None, buffer: int | None = None, overflow: Overflow = "drop-oldest"
+    ) -> Subscription:
+        """What is for this client's user alone."""
+        inner = self._on_loop(lambda: self._client.inbox(since=since, buffer=buffer, overflow=overflow))
+        return Subscription(self, inner)
+
+    def publish(self, topic: str, data: Any, *, key: str | None = None, timeout: float | None = None) -> int:
+        """Publishes any JSON value; the message's offset in its topic."""
+        return self._call(self._client.publish(topic, data, key=key, timeout=timeout))
+
+    def query(
+        self, query: str, params: Mapping[str, Any] | None = None, *, timeout: float | None = None
+    ) -> dict[str, Any]:
+        """Asks the gateway."""
+        return self._call(self._client.query(query, params, timeout=timeout))
+
+    def request(self, frame: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
+        """Sends any message, and gives the frame that answers."""
+        return self._call(self._client.request(frame, timeout=timeout))
+
+    def authenticate(self, token: Token | None = None) -> None:
+        """Goes on with another token."""
+        self._call(self._client.authenticate(token))
+
+    def reconnect(self) -> None:
+        """Connects now: instead of later, anew, or again after it gave up."""
+        self._on_loop(self._client.reconnect)
+
+    def close(self) -> None:
+        """Writes what waits to be written and closes. Loops end. Not from a callback."""
+        if self._thread is None:
+            return
+        try:
+            self._call(self._client.close())
+        finally:
+            self._end_thread()
+
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if self._thread is None:
+            coroutine.close()
+            raise RuntimeError("use `with connect(..) as client`, and the client inside of it")
+        return self._thread.call(coroutine)
+
+    def _on_loop(self, function: Callable[[], T]) -> T:
+        async def call() -> T:
+            return function()
+
+        return self._call(call())
+
+    def _in_thread(self, callback: Callable[[Any], object]) -> Callable[[Any], Any]:
+        pool = self._pool
+        return lambda value: asyncio.get_running_loop().run_in_executor(pool, callback, value)
+
+    def _end_thread(self) -> None:
+        if self._thread is not None:
+            self._thread.end()
+            self._thread = None
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+            self._pool = None
+
+
+def connect(
+    url: str,
+    *,
+    token: Token | None = None,
+    headers: Mapping[str, str] | None = None,
+    ssl: tls.SSLContext | None = None,
+    buffer: int = 1000,
+    timeout: float = 30.0,
+    ping_interval: float = 20.0,
+    ping_timeout: float = 10.0,
+) -> Client:
+    """A client of the gateway, for `with`. Its options are those of `fanfare_client.connect`."""
+    return Client(
+        url,
+        token=token,
+        headers=headers,
+        ssl=ssl,
+        buffer=buffer,
+        timeout=timeout,
+        ping_interval=ping_interval,
+        ping_timeout=ping_timeout,
+    )
