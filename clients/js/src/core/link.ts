@@ -1,7 +1,7 @@
 /** What a frame is before it has been looked at: an object of JSON. */
 export type Frame = Readonly<Record<string, any>>;
 
-/** One connection, of whichever transport. It says nothing any more once it has ended or was closed. */
+/** One connection, of whichever transport. What it says after it has ended or was closed does not count. */
 export interface Link {
   /** Sends a message, JSON. */
   send(text: string): void;

@@ -1,0 +1,60 @@
+/** How often the clock is looked at, at least, and how late that is where the machine was asleep. */
+const TICK_MS_MAX = 5000;
+const ASLEEP_MS = 15_000;
+
+export interface WatchOptions {
+  /** Silence before the other end is asked, and before it is given up, in milliseconds. */
+  interval: number;
+  timeout: number;
+  /** Whether it can be asked. While it cannot, it has to say something by itself. */
+  canAsk(): boolean;
+  ask(): void;
+  /** It is not. */
+  lost(): void;
+  /** The network, the page or the machine is back. */
+  wake(): void;
+}
+
+/** Notices that the other end has gone, which a network does not tell. */
+export function createWatch({ interval, timeout, canAsk, ask, lost, wake }: WatchOptions) {
+  let timer: ReturnType<typeof setInterval> | undefined;
+  let heard = 0;
+  let asked = 0;
+  let ticked = 0;
+
+  function askNow(): void {
+    if (!canAsk()) return;
+    asked = Date.now();
+    ask();
+  }
+
+  function tick(): void {
+    const now = Date.now();
+    // Timers of a machine that was asleep, or of a page that was frozen, are late.
+    const wasAsleep = now - ticked > ASLEEP_MS;
+    ticked = now;
+    const since = asked || (canAsk() ? now : heard);
+    if (wasAsleep) askNow();
+    else if (now - since >= timeout) lost();
+    else if (!asked && now - heard >= interval) askNow();
+  }
+
+  function listen(isWanted: boolean): void {
+    clearInterval(timer);
+    const change = isWanted ? "addEventListener" : "removeEventListener";
+    for (const type of ["online", "offline"]) globalThis[change]?.(type, wake);
+    globalThis.document?.[change]("visibilitychange", wake);
+    ticked = Date.now();
+    if (isWanted) timer = setInterval(tick, Math.min(timeout / 2, TICK_MS_MAX));
+  }
+
+  return {
+    listen,
+    askNow,
+    /** The other end has said something, or is about to. */
+    hear(): void {
+      heard = Date.now();
+      asked = 0;
+    },
+  };
+}
