@@ -1,6 +1,6 @@
 import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
-import { killGateway, restartGateway, startGateway, stopGateway } from "./tests/support/commands.js";
+import * as commands from "./tests/support/commands.js";
 
 // The Chromium to test in; the system's unless FANFARE_CHROMIUM names another.
 const executablePath = process.env["FANFARE_CHROMIUM"] ?? "/usr/bin/chromium";
@@ -21,6 +21,8 @@ export default defineConfig({
       },
       {
         extends: true,
+        // What is found while tests run has the page loaded anew.
+        optimizeDeps: { include: ["react", "react/jsx-dev-runtime", "react-dom/client", "react-dom/server"] },
         test: {
           name: "browser",
           include: ["tests/**/*.browser.test.{ts,tsx}"],
@@ -30,7 +32,7 @@ export default defineConfig({
             screenshotFailures: false,
             provider: playwright({ launchOptions: { executablePath, args: ["--no-sandbox"] } }),
             instances: [{ browser: "chromium" }],
-            commands: { startGateway, stopGateway, killGateway, restartGateway },
+            commands: { ...commands },
           },
         },
       },
