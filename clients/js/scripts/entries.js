@@ -3,4 +3,5 @@
 export const entries = [
   { name: ".", folder: "core", gzip_max: 6 * 1024, later_gzip_max: 2 * 1024 },
   { name: "./react", folder: "react", gzip_max: 2 * 1024 },
+  { name: "./queue", folder: "queue", gzip_max: 2 * 1024 },
 ];

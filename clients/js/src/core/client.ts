@@ -400,7 +400,7 @@ type Timer = ReturnType<typeof setTimeout> | undefined;
 /** There is none to be had. */
 const NO_TOKEN = new Error("there is none");
 
-const randomKey = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(36)).join("");
+export const randomKey = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(36)).join("");
 
 /** The value, or an exception after a time. */
 function within<T>(value: T | PromiseLike<T>): Promise<T> {
