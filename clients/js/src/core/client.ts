@@ -1,5 +1,5 @@
 import { backoff } from "./backoff.js";
-import { closeDelay, closeRemedy } from "./codes.js";
+import { closeRemedy } from "./codes.js";
 import { Emitter } from "./emitter.js";
 import { FanfareError } from "./errors.js";
 import type { Frame, Link } from "./link.js";
@@ -94,11 +94,10 @@ export interface Client {
    */
   request(message: Frame, options?: RequestOptions): Promise<Frame>;
   /**
-   * Has the client go on with another token: after a login, a logout or a change of permissions. With an argument that
-   * takes the place of the option `token`. Where the gateway does not take it on the connection, as for another user,
-   * the client connects anew.
+   * Goes on with another token, after a login, a logout or a change of permissions: connects anew and resumes. With an
+   * argument that takes the place of the option `token`. A token that is about to end is renewed without this.
    */
-  authenticate(token?: Token): Promise<void>;
+  authenticate(token?: Token): void;
   /** Connects now: instead of later, anew, or again after `close()` and after it gave up. */
   reconnect(): void;
   /** Ends the connection. Requests that wait are rejected, loops over subscriptions end. */
@@ -118,7 +117,7 @@ const TIMER_MS_MAX = 2 ** 31 - 1;
  * @throws FanfareError `NO_WEBSOCKET` where the runtime has none and none is given.
  */
 export function connect(url: string | URL, options: Options = {}): Client {
-  const { transports = ["ws"], retryMin = 500, retryMax = 20_000, pingInterval = 20_000, pingTimeout = 10_000 } = options;
+  const { transports = ["ws"], retryMin = 500, retryMax = 20_000 } = options;
   const address = new URL(url, globalThis.location?.href);
   address.protocol = address.protocol.replace("http", "ws");
   const WebSocket = transports.includes("ws") ? constructorOf(options.WebSocket) : undefined;
@@ -144,9 +143,8 @@ export function connect(url: string | URL, options: Options = {}): Client {
 
   let source: Token = options.token;
   let token: string | undefined;
-  /** Why another token is needed, and when it is in any case. */
+  /** Why another token is needed. */
   let need: TokenReason | undefined = "first";
-  let expires = Infinity;
 
   const requests = createRequests(
     (text) => link!.send(text),
@@ -159,22 +157,18 @@ export function connect(url: string | URL, options: Options = {}): Client {
     failure,
     ask: (...request) => requests.add("link", ...request),
     isOpen: () => status.state === "open",
-    isSse: () => isSse,
-    hasUser: () => session?.user != null,
     opened() {
-      if (status.state === "open") return;
+      if (!isGreeted || status.state === "open") return;
       attempts = failures = 0;
       set({ state: "open" });
       requests.flush();
     },
   });
 
-  const watch = createWatch({
-    interval: pingInterval,
-    timeout: pingTimeout,
+  const watch = createWatch(options, {
     canAsk: () => isGreeted,
     ask: () => link!.send('{"type":"ping"}'),
-    lost: () => link && lost(1006, "The gateway does not answer"),
+    lost: () => link && lost(1006, "No answer"),
     wake: () => (status.state === "waiting" ? reconnect() : watch.askNow()),
   });
 
@@ -197,7 +191,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
     const isCurrent = () => own === generation;
     set({ state: "connecting" });
     try {
-      if (isCurrent() && (need || Date.now() >= expires)) await takeToken(need ?? "expired");
+      if (isCurrent() && need) await takeToken(need);
       if (!isCurrent()) return;
       const transport = transports[(failures >> 1) % transports.length];
       const sse = transport === "sse" && (await import("./sse.js"));
@@ -218,9 +212,9 @@ export function connect(url: string | URL, options: Options = {}): Client {
       }
     } catch (cause) {
       if (!isCurrent()) return;
-      const message = `No token: ${cause instanceof Error ? cause.message : cause}`;
-      const error = new FanfareError("TOKEN", message, "token", {}, cause);
-      if (cause === NO_TOKEN) return finish("ended", error);
+      const why = cause instanceof Error ? cause.message : (cause ?? "there is none");
+      const error = new FanfareError("TOKEN", `No token: ${why}`, "token", {}, cause);
+      if (cause === null) return finish("ended", error);
       // It may be no token at all.
       need ??= "refused";
       wait(error);
@@ -231,19 +225,17 @@ export function connect(url: string | URL, options: Options = {}): Client {
   async function takeToken(reason: TokenReason): Promise<void> {
     const from = source;
     const taken = typeof from === "function" ? await within(from({ reason })) : from;
-    if (taken === null && /expired|refused/.test(reason)) throw NO_TOKEN;
+    if (taken === null && /expired|refused/.test(reason)) throw null;
     if (from !== source) throw new Error("another one was given meanwhile");
     token = taken || undefined;
     need = undefined;
-    expires = Infinity;
   }
 
   /** Goes on with a new token on this connection. */
-  async function renew(reason: TokenReason): Promise<void> {
+  async function renew(): Promise<void> {
     const own = generation;
-    await takeToken(reason);
-    if (!token) throw NO_TOKEN;
-    if (own !== generation) return;
+    await takeToken("expired");
+    if (!token || own !== generation) return;
     const answer = await requests.ask("once", { type: "authenticate", token });
     if (own === generation) renewBefore(answer);
   }
@@ -252,11 +244,10 @@ export function connect(url: string | URL, options: Options = {}): Client {
   function renewBefore({ expires_at, timestamp }: Frame): void {
     clearTimeout(renewal);
     const left = Date.parse(expires_at) - Date.parse(timestamp);
-    if (!(left > 0)) return;
-    expires = Date.now() + left;
     const delay = Math.max(left / 2, left - 60_000);
-    if (typeof source !== "function" || delay > TIMER_MS_MAX) return;
-    renewal = setTimeout(() => renew("expired").catch(() => (need ??= "expired")), delay);
+    if (typeof source !== "function" || !(delay > 0) || delay > TIMER_MS_MAX) return;
+    // Also when the connection is another one by then, or none: the token is for the next one.
+    renewal = setTimeout(() => renew().catch(() => (need ??= "expired")), delay);
   }
 
   function lost(code: number, reason: string, wanted = 0): void {
@@ -264,7 +255,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
     const message = reason || `The connection was ${code === 1006 ? "lost" : `closed with ${code}`}`;
     const name = remedy === "token" ? "AUTHENTICATION_FAILED" : "CONNECTION_LOST";
     const error = new FanfareError(name, message, remedy, { code, reason });
-    const delay = Math.max(wanted, hint, closeDelay(reason));
+    const delay = Math.max(wanted, hint, /^Too many messages/.test(reason) ? 60_000 : 0);
     if (!isGreeted) failures += 1;
     if (code === 1009) requests.failLargest();
     if (remedy === "token") need = code === 4002 ? "expired" : "refused";
@@ -273,28 +264,29 @@ export function connect(url: string | URL, options: Options = {}): Client {
   }
 
   function wait(error: FanfareError, hint?: number): void {
-    drop();
+    if (!drop()) return;
     const delay = backoff(attempts++, retryMin, retryMax, hint);
     retry = setTimeout(open, delay);
     set({ state: "waiting", error, delay });
   }
 
-  /** Leaves the connection, whatever it is at. */
-  function drop(): void {
-    generation += 1;
+  /** Leaves the connection, whatever it is at. False if a listener that was told has begun another one, or closed. */
+  function drop(): boolean {
+    const own = ++generation;
     clearTimeout(retry);
-    clearTimeout(renewal);
     hint = 0;
     isGreeted = false;
     link?.close();
     link = undefined;
     requests.lost();
     topics.lost();
+    return own === generation;
   }
 
   /** Ends for good, or until `reconnect()`. */
   function finish(state: "ended" | "closed", error: FanfareError): void {
-    drop();
+    if (!drop()) return;
+    clearTimeout(renewal);
     watch.listen(false);
     set({ state, error });
     requests.fail(error);
@@ -303,7 +295,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
 
   function reconnect(): void {
     attempts = failures = 0;
-    drop();
+    if (!drop()) return;
     watch.listen(true);
     void open();
   }
@@ -311,11 +303,10 @@ export function connect(url: string | URL, options: Options = {}): Client {
   function take(frame: unknown): void {
     const own = generation;
     try {
-      if (typeof frame !== "object") throw frame;
-      handle(frame as Frame);
+      handle(typeof frame === "string" ? JSON.parse(frame) : frame);
     } catch (cause) {
       if (own !== generation) return;
-      const error = new FanfareError("BROKEN_FRAME", "The gateway sent what is no frame", "fix", {}, cause);
+      const error = new FanfareError("BROKEN_FRAME", "A broken frame", "fix", {}, cause);
       report(error);
       // What was in it comes again. A gateway that does it again and again is asked ever more slowly.
       attempts = Math.max(attempts, broken++);
@@ -326,6 +317,9 @@ export function connect(url: string | URL, options: Options = {}): Client {
   function handle(frame: Frame): void {
     const { type, details } = frame;
     const own = generation;
+    if (typeof type !== "string") throw type;
+    // What comes right before a close.
+    hint = (type === "error" && details?.retry_after * 1000) || 0;
     if (type === "batch") for (const message of frame["messages"]) own === generation && handle(message);
     // Answers are missing. Those that wait for one ask again.
     else if (type === "gap" && frame["event"] === null) lost(1006, "Answers are missing");
@@ -334,11 +328,8 @@ export function connect(url: string | URL, options: Options = {}): Client {
       isGreeted = true;
       session = frame as Session;
       renewBefore(frame);
-      topics.sync();
-    } else if (!topics.take(frame)) {
-      if (type === "error") hint = details?.retry_after * 1000 || 0;
-      if (!requests.answer(frame) && type !== "pong") events.emit("message", frame);
-    }
+      topics.greeted(isSse, frame["user"]);
+    } else if (!topics.take(frame) && !requests.answer(frame) && type !== "pong") events.emit("message", frame);
   }
 
   async function ask(kind: "keyed" | "again" | "once", message: Frame, { signal }: RequestOptions = {}): Promise<Frame> {
@@ -348,7 +339,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
   }
 
   // The caller subscribes first.
-  queueMicrotask(() => generation || status.state === "closed" || reconnect());
+  queueMicrotask(() => generation || reconnect());
 
   return {
     get state() {
@@ -375,35 +366,24 @@ export function connect(url: string | URL, options: Options = {}): Client {
       return (await ask("again", { type: "query", params: { ...params, query } }, options))["result"];
     },
     request: (message, options) => ask("once", message, options),
-    async authenticate(given = source) {
+    authenticate(given = source) {
       source = given;
       need = "requested";
-      const own = generation;
-      if (status.state === "open" && session?.user != null) {
-        try {
-          return await renew(need);
-        } catch {
-          // The new connection says why.
-        }
-      }
-      if (own === generation) reconnect();
+      reconnect();
     },
     reconnect,
     close() {
-      if (status.state !== "closed") finish("closed", new FanfareError("CLOSED", "The client was closed"));
+      if (status.state !== "closed") finish("closed", new FanfareError("CLOSED", "Closed by close()"));
     },
   };
 }
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
 
-/** There is none to be had. */
-const NO_TOKEN = new Error("there is none");
-
-export const randomKey = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(36)).join("");
+export const randomKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
 /** The value, or an exception after a time. */
-function within<T>(value: T | PromiseLike<T>): Promise<T> {
+export function within<T>(value: T | PromiseLike<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error("no answer")), TOKEN_MS_MAX);
     Promise.resolve(value)

@@ -11,9 +11,6 @@ export function closeRemedy(code: number, reason: string): Remedy {
   return isFinal ? "fix" : "retry";
 }
 
-/** How long to wait after a close with this reason, at least, in milliseconds. */
-export const closeDelay = (reason: string): number => (/^Too many messages/.test(reason) ? 60_000 : 0);
-
 /** Whether a message with this error was not taken, and is sent again by this library. */
 export const isSentAgain = (code: string): boolean => /^(RATE_LIMIT_EXCEEDED|(BACKEND_)?BUSY)$/.test(code);
 

@@ -13,6 +13,7 @@ export interface Link {
 export interface Listener {
   /** Something came, be it no message. */
   heard(): void;
+  /** A message: text that should be JSON, or what that stands for. */
   frame(frame: unknown): void;
   /** `hint`: milliseconds that the other end wants to be left alone. */
   end(code: number, reason: string, hint?: number): void;

@@ -41,7 +41,7 @@ export function createRequests(send: (text: string) => void, maySend: (kind: Kin
   };
 
   const unknown = (id: unknown) =>
-    end(id)?.fail(new FanfareError("OUTCOME_UNKNOWN", "There was no answer: it may be done or not", "retry"));
+    end(id)?.fail(new FanfareError("OUTCOME_UNKNOWN", "No answer: it may be done or not", "retry"));
 
   function flush(): void {
     for (const [id, request] of requests) {
@@ -70,24 +70,24 @@ export function createRequests(send: (text: string) => void, maySend: (kind: Kin
     flush,
 
     /** A caller's request. */
-    ask: (kind: Kind, message: Frame, signal?: AbortSignal) =>
-      new Promise<Frame>((resolve, reject) => {
-        signal?.throwIfAborted();
-        if (requests.size >= REQUESTS_MAX) {
-          throw new FanfareError("QUEUE_FULL", `${REQUESTS_MAX} requests wait for an answer`, "retry");
-        }
-        const abort = () => end(id)?.fail(signal!.reason);
-        const settled =
-          <T>(settle: (value: T) => void) =>
-          (value: T) => {
-            signal?.removeEventListener("abort", abort);
-            settle(value);
-          };
-        // As it is now, and not when it is sent.
-        const text = JSON.stringify(message);
-        const id = add(kind, () => text, settled(resolve), settled(reject));
-        signal?.addEventListener("abort", abort);
-      }),
+    async ask(kind: Kind, message: Frame, signal?: AbortSignal): Promise<Frame> {
+      signal?.throwIfAborted();
+      if (requests.size >= REQUESTS_MAX) {
+        throw new FanfareError("QUEUE_FULL", "Too many requests wait for an answer", "retry");
+      }
+      // As it is now, and not when it is sent.
+      const text = JSON.stringify(message);
+      let abort = () => {};
+      try {
+        return await new Promise((resolve, reject) => {
+          const id = add(kind, () => text, resolve, reject);
+          abort = () => end(id)?.fail(signal!.reason);
+          signal?.addEventListener("abort", abort);
+        });
+      } finally {
+        signal?.removeEventListener("abort", abort);
+      }
+    },
 
     /** Takes an answer, if it is one. */
     answer(frame: Frame): boolean {
@@ -125,10 +125,8 @@ export function createRequests(send: (text: string) => void, maySend: (kind: Kin
 
     /** One of those that were sent was too large. It is not sent again. */
     failLargest(): void {
-      const [largest] = [...requests].sort(([, a], [, b]) => b.sent - a.sent);
-      if (largest?.[1].sent) {
-        end(largest[0])?.fail(new FanfareError("MESSAGE_TOO_LARGE", "Larger than the gateway takes"));
-      }
+      const sent = [...requests].filter(([, { sent }]) => sent).sort(([, a], [, b]) => b.sent - a.sent);
+      end(sent[0]?.[0])?.fail(new FanfareError("MESSAGE_TOO_LARGE", "Larger than the gateway takes"));
     },
   };
 }

@@ -101,7 +101,7 @@ export interface Member {
   covers(topic: string): boolean;
   emit: Emitter<SubscriptionEvents<unknown>>["emit"];
   change(state: SubscriptionState, error?: FanfareError): void;
-  /** Ends the waiting for what will not come. */
+  /** Has loops and those who wait for it look again. */
   wake(): void;
   /** Goes on where another one of the same name is. */
   join(other: Member): void;
@@ -170,11 +170,10 @@ export function createSubscription<T>(
   /** By topic: where it goes on behind the gap that is about to come. */
   const renewed = new Map<string, string>();
   const queue: Entry[] = [];
-  /** What made room in the queue, before all that is in it. */
-  let dropped: Gap | undefined;
-  /** Loops that wait for an item, and who waits for it to be active. */
-  const loops: Deferred[] = [];
-  const unready: Deferred[] = [];
+  /** How many made room in the queue, before all that is in it. NaN: nobody knows. */
+  let dropped = 0;
+  /** What waits for an item or a state to look at. */
+  let waiting: (() => void)[] = [];
   let isLooped = false;
   let state: SubscriptionState = "pending";
   let error: FanfareError | undefined;
@@ -182,13 +181,12 @@ export function createSubscription<T>(
   let wasActive = !!since;
 
   function move(places: Map<string, string>, topic: string, place: string): void {
-    // The name's own place stays first: it is not one of those that are forgotten.
-    if (topic !== name) places.delete(topic);
+    places.delete(topic);
     places.set(topic, place);
     if (places.size <= PLACES_MAX) return;
-    places.delete([...places.keys()].find((topic) => topic !== name)!);
     // With a pattern's own place, what the forgotten topic has had would come again.
     places.delete(name);
+    places.delete(places.keys().next().value!);
   }
 
   /** Where there is no event to wait for. */
@@ -206,9 +204,11 @@ export function createSubscription<T>(
   }
 
   function shift(): Entry["item"] | undefined {
-    const item = dropped;
-    dropped = undefined;
-    if (item) return item;
+    if (dropped !== 0) {
+      const lost = dropped || null;
+      dropped = 0;
+      return { type: "gap", topic: name, lost, reason: "buffer" };
+    }
     const entry = queue.shift();
     if (entry) settle(entry);
     return entry?.item;
@@ -233,12 +233,8 @@ export function createSubscription<T>(
     if (isHeard) settle(entry);
     if (isHeard || isLooped) tell(item);
     if (isHeard) return;
-    const loop = loops.shift();
-    if (loop) {
-      settle(entry);
-      return loop.resolve({ done: false, value: item });
-    }
     queue.push(entry);
+    wake();
     if (queue.length <= buffer || queue.length < 2) return;
     if (overflow === "end") {
       return end(new FanfareError("BUFFER_FULL", `The loop over ${name} is too slow`));
@@ -246,15 +242,7 @@ export function createSubscription<T>(
     // The oldest goes, and is counted in a gap before those that wait.
     const oldest = queue.shift()!;
     settle(oldest);
-    const { topic } = oldest.item;
-    const lost = oldest.item.type === "gap" ? oldest.item.lost : 1;
-    const before = dropped ?? { topic, lost: 0 };
-    dropped = {
-      type: "gap",
-      topic: before.topic === topic ? topic : name,
-      lost: before.lost === null || lost === null ? null : before.lost + lost,
-      reason: "buffer",
-    };
+    dropped += oldest.item.type === "gap" ? (oldest.item.lost ?? NaN) : 1;
   }
 
   function gap(topic: string, lost: number | null): void {
@@ -269,15 +257,12 @@ export function createSubscription<T>(
   const why = () =>
     /rejected|ended/.test(state) ? (error ?? new FanfareError("CLOSED", "Unsubscribed")) : failure();
 
+  const changed = () => new Promise<void>((resolve) => waiting.push(resolve));
+
   function wake(): void {
-    const reason = why();
-    if (state === "active") for (const { resolve } of unready.splice(0)) resolve(undefined);
-    if (!reason) return;
-    for (const { reject } of unready.splice(0)) reject(reason);
-    for (const { resolve, reject } of loops.splice(0)) {
-      if (reason.code === "CLOSED") resolve({ done: true, value: undefined });
-      else reject(reason);
-    }
+    const all = waiting;
+    waiting = [];
+    for (const resolve of all) resolve();
   }
 
   function change(to: SubscriptionState, because?: FanfareError): void {
@@ -293,7 +278,7 @@ export function createSubscription<T>(
   function end(because?: FanfareError): void {
     if (state === "ended") return;
     remove(member);
-    if (!because) queue.length = 0;
+    if (!because) queue.length = dropped = 0;
     change("ended", because);
   }
 
@@ -320,7 +305,7 @@ export function createSubscription<T>(
     change("active");
   }
 
-  if (since) for (const [topic, place] of placesOf(name, since)) set(topic, place);
+  if (since) for (const [topic, place] of placesOf(name, since)) set(topic, String(place));
 
   const subscription: Subscription<T> = {
     name,
@@ -340,21 +325,24 @@ export function createSubscription<T>(
       return events.on(type, listener);
     },
     async ready() {
-      const reason = why();
-      if (reason) throw reason;
-      if (state !== "active") return new Promise((resolve, reject) => unready.push({ resolve, reject }));
+      for (; state !== "active"; await changed()) {
+        const reason = why();
+        if (reason) throw reason;
+      }
     },
     unsubscribe: () => end(),
     [Symbol.asyncIterator]() {
       isLooped = true;
       return {
         async next() {
-          const item = shift();
-          if (item) return { done: false, value: item };
-          const reason = why();
-          if (!reason) return new Promise((resolve, reject) => loops.push({ resolve, reject }));
-          if (reason.code === "CLOSED") return { done: true, value: undefined };
-          throw reason;
+          for (;;) {
+            const value = shift();
+            if (value) return { done: false, value };
+            const reason = why();
+            if (reason?.code === "CLOSED") return { done: true, value: undefined };
+            if (reason) throw reason;
+            await changed();
+          }
         },
         async return() {
           end();
@@ -392,20 +380,11 @@ export function createSubscription<T>(
   return member;
 }
 
-interface Deferred {
-  resolve(value: any): void;
-  reject(error: unknown): void;
-}
-
-/** The places of a saved position. What is none of a pattern is its own, which the gateway answers with a gap. */
-function placesOf(name: string, since: string): [string, string][] {
-  if (since.startsWith("{")) {
-    try {
-      const places = Object.entries(JSON.parse(since));
-      return places.filter((entry): entry is [string, string] => typeof entry[1] === "string");
-    } catch {
-      // As any other text that is no position.
-    }
+/** The places of a saved position. What is none is one of the name, which the gateway answers with a gap. */
+function placesOf(name: string, since: string): [topic: string, place: unknown][] {
+  try {
+    return Object.entries(JSON.parse(since));
+  } catch {
+    return [[name, since]];
   }
-  return [[name, since]];
 }

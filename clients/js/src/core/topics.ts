@@ -11,27 +11,21 @@ export interface TopicsOptions {
   /** Asks on this connection: a message, made when it is sent. */
   ask(encode: () => string, done: (answer: Frame) => void, fail: (error: any) => void): void;
   isOpen(): boolean;
-  isSse(): boolean;
-  hasUser(): boolean;
   /** The first confirmation has come: the connection is good. */
   opened(): void;
 }
 
 /** The client's subscriptions, and what of them the connection has. */
-export function createTopics({ report, failure, ask, isOpen, isSse, hasUser, opened }: TopicsOptions) {
+export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOptions) {
   const members = new Set<Member>();
   /** Names that this connection was asked for, and those that it has confirmed. */
   const asked = new Set<string>();
   const confirmed = new Set<string>();
-  let isSyncing = false;
+  /** Of the connection. */
+  let isSse = false;
+  let hasUser = false;
   /** Places in one message: the gateway's `events.max_subscriptions`. */
   let recover_max = 50;
-
-  /** How many of a topic's newest events to begin with. */
-  const lastOf = (topic: string) => {
-    const last = Math.max(...called(topic).map(({ last }) => last));
-    return last && { last };
-  };
 
   const called = (name: string) => [...members].filter((member) => member.name === name);
 
@@ -55,21 +49,14 @@ export function createTopics({ report, failure, ask, isOpen, isSse, hasUser, ope
     if (asked.delete(name)) ask(() => JSON.stringify({ type: "unsubscribe", events: [name] }), ignore, ignore);
   }
 
-  /** All that is called for in one turn goes in one message. */
-  function syncSoon(): void {
-    if (isSyncing) return;
-    isSyncing = true;
-    queueMicrotask(() => {
-      isSyncing = false;
-      if (isOpen()) sync();
-    });
-  }
+  /** All that is called for in one turn goes in one message: the first call sends it, and others find nothing. */
+  const syncSoon = () => queueMicrotask(() => isOpen() && sync());
 
   /** Has the connection subscribe to what it was not asked for yet. The first message of a connection is its test. */
   function sync(): void {
     for (const member of members) {
       if (member.subscription.state !== "pending") continue;
-      if (member.name === INBOX && hasUser()) member.begin([]);
+      if (member.name === INBOX && hasUser) member.begin([]);
       const active = confirmed.has(member.name) && called(member.name).find(isActive);
       if (active) member.join(active);
     }
@@ -100,12 +87,12 @@ export function createTopics({ report, failure, ask, isOpen, isSse, hasUser, ope
   }
 
   function confirm(names: string[], { events, topics = {} }: Frame): void {
-    const accepted = new Set<string>(events);
-    // They may have been given up meanwhile.
-    const current = names.filter((name) => asked.has(name));
-    for (const name of current) if (accepted.has(name)) confirmed.add(name);
-    const refused = current.filter((name) => !accepted.has(name));
-    reject(refused, new FanfareError("REJECTED", `The gateway refuses ${refused}`, "token"));
+    for (const name of names) {
+      // It may have been given up meanwhile.
+      if (!asked.has(name)) continue;
+      if (events.includes(name)) confirmed.add(name);
+      else reject([name], new FanfareError("REJECTED", `The gateway refuses ${name}`, "token"));
+    }
     for (const member of [...members]) if (confirmed.has(member.name)) member.begin(Object.entries<any>(topics));
   }
 
@@ -128,38 +115,44 @@ export function createTopics({ report, failure, ask, isOpen, isSse, hasUser, ope
     }
     const entries: [string, unknown][] = [...names, ...[...places.keys()].reverse()].map((topic) => {
       const place = places.get(topic);
-      if (!place) return [topic, isPattern(topic) ? 0 : lastOf(topic)];
+      const last = Math.max(0, ...called(topic).map(({ last }) => last));
+      if (!place) return [topic, last && !isPattern(topic) && { last }];
       const [epoch, offset] = parse(place) ?? [];
       // A stream's place says nothing on a WebSocket: a gap is told.
-      return [topic, epoch ? { epoch, offset } : isSse() && { cursor: place.slice(4) }];
+      return [topic, epoch ? { epoch, offset } : isSse && { cursor: place.slice(4) }];
     });
     return Object.fromEntries([...new Map(entries.filter(([, from]) => from))].slice(0, recover_max));
   }
 
   /** Takes a frame about a topic, if it is one that a subscription is for. */
   function take(frame: Frame): boolean {
-    const { type, event: name, data, event_id: position, publisher, timestamp, lost = null } = frame;
-    const topic = frame["topic"] ?? name;
-    if (typeof topic !== "string") return false;
+    const { type, event: name, topic = name, data, event_id: position, publisher, timestamp, lost = null } = frame;
+    if (typeof topic !== "string" || (type === "event" && !position)) return false;
     let takers = [...members].filter((member) => member.name !== INBOX && member.covers(topic));
     if (!takers.length && isInbox(topic)) takers = called(INBOX);
-    if (type === "event" && takers.length && position) {
-      if (!/^(sse:|\d+-\d+$)/.test(position)) throw position;
-      for (const member of takers) member.take({ type, topic, name, data, position, publisher, timestamp });
-    } else if (type === "gap") for (const member of takers) member.gap(topic, lost);
-    else if (type === "presence" && takers.length) {
-      for (const member of takers) member.emit("presence", { ...data, topic, seq: frame["presence_seq"] });
-    } else if (type === "place") for (const member of takers) member.place(topic, frame["place"]);
-    else return false;
-    return true;
+    for (const member of takers) {
+      if (type === "event") {
+        if (!/^(sse:|\d+-\d+$)/.test(position)) throw position;
+        member.take({ type, topic, name, data, position, publisher, timestamp });
+      } else if (type === "gap") member.gap(topic, lost);
+      else if (type === "place") member.place(topic, frame["place"]);
+      else if (type === "presence") member.emit("presence", { ...data, topic, seq: frame["presence_seq"] });
+      else return false;
+    }
+    return type === "gap" || takers.length > 0;
   }
 
   return {
     add: create,
     addInbox: <T>(options?: SubscriptionOptions) => create<T>(INBOX, options),
     inboxPlace: () => called(INBOX)[0]?.places.get(INBOX),
-    sync,
     take,
+    /** The connection is there. */
+    greeted(overSse: boolean, user: unknown): void {
+      isSse = overSse;
+      hasUser = user != null;
+      sync();
+    },
     lost(): void {
       asked.clear();
       confirmed.clear();

@@ -1,22 +1,24 @@
+import type { Options } from "./options.js";
+
 /** How often the clock is looked at, at least, and how late that is where the machine was asleep. */
 const TICK_MS_MAX = 5000;
 const ASLEEP_MS = 15_000;
 
-export interface WatchOptions {
-  /** Silence before the other end is asked, and before it is given up, in milliseconds. */
-  interval: number;
-  timeout: number;
+export interface Watched {
   /** Whether it can be asked. While it cannot, it has to say something by itself. */
   canAsk(): boolean;
   ask(): void;
-  /** It is not. */
+  /** It is not there. */
   lost(): void;
   /** The network, the page or the machine is back. */
   wake(): void;
 }
 
 /** Notices that the other end has gone, which a network does not tell. */
-export function createWatch({ interval, timeout, canAsk, ask, lost, wake }: WatchOptions) {
+export function createWatch(
+  { pingInterval = 20_000, pingTimeout = 10_000 }: Options,
+  { canAsk, ask, lost, wake }: Watched,
+) {
   let timer: ReturnType<typeof setInterval> | undefined;
   let heard = 0;
   let asked = 0;
@@ -35,17 +37,16 @@ export function createWatch({ interval, timeout, canAsk, ask, lost, wake }: Watc
     ticked = now;
     const since = asked || (canAsk() ? now : heard);
     if (wasAsleep) askNow();
-    else if (now - since >= timeout) lost();
-    else if (!asked && now - heard >= interval) askNow();
+    else if (now - since >= pingTimeout) lost();
+    else if (!asked && now - heard >= pingInterval) askNow();
   }
 
   function listen(isWanted: boolean): void {
     clearInterval(timer);
     const change = isWanted ? "addEventListener" : "removeEventListener";
-    for (const type of ["online", "offline"]) globalThis[change]?.(type, wake);
-    globalThis.document?.[change]("visibilitychange", wake);
+    for (const type of ["online", "offline", "visibilitychange"]) globalThis[change]?.(type, wake);
     ticked = Date.now();
-    if (isWanted) timer = setInterval(tick, Math.min(timeout / 2, TICK_MS_MAX));
+    if (isWanted) timer = setInterval(tick, Math.min(pingTimeout / 2, TICK_MS_MAX));
   }
 
   return {

@@ -17,7 +17,7 @@ export interface WebSocketLike {
 export function constructorOf(given: WebSocketConstructor | undefined): WebSocketConstructor {
   const found = given ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
   if (found) return found;
-  const message = "No WebSocket here: install the package ws and give its WebSocket as an option";
+  const message = "No WebSocket here: install ws, and give its WebSocket as an option";
   throw new FanfareError("NO_WEBSOCKET", message);
 }
 
@@ -31,13 +31,7 @@ export function openWebSocket(
   const socket = new constructor(url, token ? ["bearer", token] : []);
   socket.onmessage = ({ data }) => {
     listener.heard();
-    let frame: unknown;
-    try {
-      frame = JSON.parse(data);
-    } catch {
-      // It is none, as one of bytes.
-    }
-    listener.frame(frame);
+    listener.frame(data);
   };
   socket.onclose = ({ code, reason }) => listener.end(code, reason);
   // A close event follows. Without a listener some implementations throw.
