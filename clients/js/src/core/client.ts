@@ -383,7 +383,7 @@ type Timer = ReturnType<typeof setTimeout> | undefined;
 export const randomKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
 /** The value, or an exception after a time. */
-export function within<T>(value: T | PromiseLike<T>): Promise<T> {
+function within<T>(value: T | PromiseLike<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error("no answer")), TOKEN_MS_MAX);
     Promise.resolve(value)
